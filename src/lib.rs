@@ -1,0 +1,3 @@
+//! pvbench
+pub mod host;
+pub mod stats;
