@@ -1,0 +1,84 @@
+//! `dyn`: a trait object, Rust's own table of function pointers.
+//!
+//! Machine code: load the object and its vtable, then an indirect call through the vtable; the object travels as an
+//! extra first argument.
+
+use std::cell::UnsafeCell;
+use std::marker::PhantomData;
+
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::catalogue::SLOTS;
+use crate::op::{Args, Op, Reg, Ret, xen_entry};
+
+/// What a HAL's trait looks like, for an op of any shape.
+trait Hook: Sync {
+    /// # Safety
+    /// As for [`Op::inline`].
+    unsafe fn call(&self, a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
+}
+
+struct Native<O>(PhantomData<fn(O)>);
+struct Xen<O>(PhantomData<fn(O)>);
+
+impl<O: Op> Hook for Native<O> {
+    #[inline(never)]
+    unsafe fn call(&self, a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
+        // SAFETY: the caller's contract is that of the body.
+        unsafe { O::inline(O::Args::from_regs([a, b, c, d])).into_reg() }
+    }
+}
+
+impl<O: Op> Hook for Xen<O> {
+    #[inline(never)]
+    unsafe fn call(&self, a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
+        // SAFETY: the caller's contract is that of the body.
+        unsafe { xen_entry::<O>(a, b, c, d) }
+    }
+}
+
+/// In every slot before it is bound.
+struct Unbound;
+
+impl Hook for Unbound {
+    unsafe fn call(&self, _: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+        std::process::abort()
+    }
+}
+
+struct Objects(UnsafeCell<[&'static dyn Hook; SLOTS]>);
+// SAFETY: written only by `bind`, whose contract forbids calls on other threads meanwhile.
+unsafe impl Sync for Objects {}
+
+static OBJECTS: Objects = Objects(UnsafeCell::new([&Unbound; SLOTS]));
+
+/// A call of a trait object's method.
+pub struct Dyn;
+
+impl Dispatch for Dyn {
+    const META: Mechanism = Mechanism {
+        name: "dyn",
+        way: Way::Indirect,
+        switches: true,
+        known_from: "C++ virtual functions; Rust trait objects",
+        summary: "a method of a trait object",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        // SAFETY: nobody writes the slots during a call; the body's contract is the caller's.
+        unsafe {
+            let object = (*OBJECTS.0.get())[O::SLOT];
+            O::Ret::from_reg(object.call(a, b, c, d))
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        let object: &'static dyn Hook = match platform {
+            Platform::Native => &Native::<O>(PhantomData),
+            Platform::Xen => &Xen::<O>(PhantomData),
+        };
+        // SAFETY: no call runs meanwhile (contract of `bind`).
+        unsafe { (*OBJECTS.0.get())[O::SLOT] = object };
+    }
+}

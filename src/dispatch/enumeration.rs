@@ -1,0 +1,59 @@
+//! `enum`: a match on an enum of implementations, as the `enum_dispatch` crate generates it: the set of targets is
+//! closed, so that each arm can be inlined.
+//!
+//! Machine code: a load of the discriminant, a compare and a branch per call; the native instructions in line.
+
+use std::cell::UnsafeCell;
+
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::{Args, Op, Ret, regs::launder, xen_entry};
+
+/// The implementations there are. As in a program that dispatches so, one of them has data of its own.
+#[repr(u64)]
+enum Implementation {
+    Native,
+    Xen { domain: u64 },
+}
+
+struct Chosen(UnsafeCell<Implementation>);
+// SAFETY: written only by `bind`, whose contract forbids calls on other threads meanwhile.
+unsafe impl Sync for Chosen {}
+
+static CHOSEN: Chosen = Chosen(UnsafeCell::new(Implementation::Native));
+
+/// A match on an enum.
+pub struct Enum;
+
+impl Dispatch for Enum {
+    const META: Mechanism = Mechanism {
+        name: "enum",
+        way: Way::Branch,
+        switches: true,
+        known_from: "Rust's enum_dispatch crate (2019)",
+        summary: "a match on an enum of implementations",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        // SAFETY: nobody writes the static during a call. The bodies' contract is the caller's.
+        unsafe {
+            match &*CHOSEN.0.get() {
+                Implementation::Native => O::inline(args),
+                Implementation::Xen { domain } => {
+                    let [a, b, c, d] = args.into_regs();
+                    let _ = launder(*domain);
+                    O::Ret::from_reg(xen_entry::<O>(a, b, c, d))
+                }
+            }
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        let implementation = match platform {
+            Platform::Native => Implementation::Native,
+            Platform::Xen => Implementation::Xen { domain: 1 },
+        };
+        // SAFETY: no call runs meanwhile (contract of `bind`).
+        unsafe { *CHOSEN.0.get() = implementation };
+    }
+}

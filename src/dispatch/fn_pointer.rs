@@ -1,0 +1,42 @@
+//! `fn_pointer`: what plain Rust makes of a static function pointer, as a HAL keeps it.
+//!
+//! Machine code: an indirect call, through memory or through a register, as the compiler sees fit; it knows the
+//! signature and chooses the registers.
+
+use std::mem::transmute;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::catalogue::SLOTS;
+use crate::op::{Args, Body, Op, Ret};
+
+static POINTERS: [AtomicPtr<()>; SLOTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS];
+
+/// A call through a static function pointer in plain Rust.
+pub struct FnPointer;
+
+impl Dispatch for FnPointer {
+    const META: Mechanism = Mechanism {
+        name: "fn_pointer",
+        way: Way::Indirect,
+        switches: true,
+        known_from: "any HAL: a static function pointer",
+        summary: "what plain Rust makes of a static function pointer",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        // A relaxed load is a plain `mov`; it may not be moved out of a loop, as a plain static's could.
+        let pointer = POINTERS[O::SLOT].load(Ordering::Relaxed);
+        // SAFETY: `bind` stored a `Body` there, and the caller vouches that it ran.
+        unsafe {
+            let body: Body = transmute(pointer);
+            O::Ret::from_reg(body(a, b, c, d))
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+    }
+}

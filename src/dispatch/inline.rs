@@ -1,0 +1,25 @@
+//! `inline`: the body in place, as a kernel built without `CONFIG_PARAVIRT` has it. The baseline of every overhead.
+//!
+//! Machine code: the native instructions and nothing else.
+
+use super::{Dispatch, Mechanism, Way};
+use crate::op::Op;
+
+/// The native instructions in place.
+pub struct Inline;
+
+impl Dispatch for Inline {
+    const META: Mechanism = Mechanism {
+        name: "inline",
+        way: Way::Straight,
+        switches: false,
+        known_from: "a kernel without CONFIG_PARAVIRT; a monomorphised Rust generic",
+        summary: "the native instructions in place: the baseline",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        // SAFETY: the caller's contract is that of the body.
+        unsafe { O::inline(args) }
+    }
+}

@@ -1,0 +1,123 @@
+//! Mechanisms: the ways from a call site to a body.
+//!
+//! A mechanism is a type that implements [`Dispatch`], once for all ops; the compiler makes one call sequence per pair.
+
+use crate::op::{Body, Op, xen_entry};
+
+mod direct;
+mod dynamic;
+mod enumeration;
+mod flag;
+mod fn_pointer;
+mod inline;
+mod inline_clobber;
+mod once_lock;
+mod table;
+
+pub use direct::Direct;
+pub use dynamic::Dyn;
+pub use enumeration::Enum;
+pub use flag::Flag;
+pub use fn_pointer::FnPointer;
+pub use inline::Inline;
+pub use inline_clobber::InlineClobber;
+pub use once_lock::OnceLockTable;
+pub use table::{PV_OPS, Table};
+
+/// Which body a call ends in.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Bare metal.
+    Native,
+    /// A Xen PV guest.
+    Xen,
+}
+
+impl Platform {
+    /// The callee of `O` on this platform.
+    #[must_use]
+    pub fn body<O: Op>(self) -> Body {
+        match self {
+            Platform::Native => O::native,
+            Platform::Xen => xen_entry::<O>,
+        }
+    }
+
+    /// `native` or `xen`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Platform::Native => "native",
+            Platform::Xen => "xen",
+        }
+    }
+}
+
+/// What machine code a mechanism stands for: what a test finds when it decodes the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// No transfer of control.
+    Straight,
+    /// `call rel32` to the body.
+    DirectCall,
+    /// An indirect call through a memory operand: `call [rip+slot]`.
+    IndirectMemory,
+    /// An indirect call through a register or memory, whichever the compiler chose.
+    Indirect,
+    /// A compare and a conditional branch around a call that native does not take.
+    Branch,
+}
+
+/// What is said of a mechanism beside its code.
+#[derive(Clone, Copy, Debug)]
+pub struct Mechanism {
+    /// Its name in commands and reports.
+    pub name: &'static str,
+    /// The machine code it must produce.
+    pub way: Way,
+    /// Whether it can be switched to the Xen body at run time.
+    pub switches: bool,
+    /// Since when and where it is used.
+    pub known_from: &'static str,
+    /// What it is, in a line.
+    pub summary: &'static str,
+}
+
+/// A way to reach the body of an op.
+pub trait Dispatch: 'static {
+    /// Name and description.
+    const META: Mechanism;
+
+    /// Reaches the body of `O` that is bound now and returns its result. To be inlined into the call site: what is
+    /// measured is the sequence that this leaves there.
+    ///
+    /// # Safety
+    /// As for [`Op::inline`]. For mechanisms that switch, [`Dispatch::bind`] was called for `O` in this process.
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret;
+
+    /// Binds `O` to a platform's body for all later calls. Not to be called while another thread is in
+    /// [`Dispatch::call`] of this mechanism. Mechanisms that do not switch ignore it.
+    fn bind<O: Op>(_platform: Platform) {}
+}
+
+/// Something done once per mechanism, with the mechanism as a type.
+pub trait Visitor {
+    /// Called for each mechanism in the order of the tables.
+    fn visit<D: Dispatch>(&mut self);
+}
+
+/// Visits the built-in mechanisms, `inline` first.
+pub fn for_each(visitor: &mut impl Visitor) {
+    visitor.visit::<Inline>();
+    visitor.visit::<InlineClobber>();
+    visitor.visit::<Flag>();
+    visitor.visit::<Enum>();
+    visitor.visit::<Direct>();
+    visitor.visit::<Table>();
+    visitor.visit::<FnPointer>();
+    visitor.visit::<Dyn>();
+    visitor.visit::<OnceLockTable>();
+}

@@ -1,0 +1,48 @@
+//! `once_lock`: a table behind `std::sync::OnceLock`, as Rust programs keep what is chosen at start. Every call first
+//! asks whether the lock was ever set.
+//!
+//! Machine code: load and compare of the lock's state, a branch, then an indirect call.
+
+use std::mem::transmute;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::catalogue::SLOTS;
+use crate::op::{Args, Body, Op, Ret};
+
+type Pointers = [AtomicPtr<()>; SLOTS];
+
+static POINTERS: OnceLock<Pointers> = OnceLock::new();
+
+fn unset() -> Pointers {
+    [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS]
+}
+
+/// A call through a table in a `OnceLock`.
+pub struct OnceLockTable;
+
+impl Dispatch for OnceLockTable {
+    const META: Mechanism = Mechanism {
+        name: "once_lock",
+        way: Way::Indirect,
+        switches: true,
+        known_from: "Rust 1.70 (2023), std::sync::OnceLock",
+        summary: "a table in a OnceLock: is it set? then an indirect call",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let pointer = POINTERS.get_or_init(unset)[O::SLOT].load(Ordering::Relaxed);
+        // SAFETY: `bind` stored a `Body` there, and the caller vouches that it ran.
+        unsafe {
+            let body: Body = transmute(pointer);
+            O::Ret::from_reg(body(a, b, c, d))
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        POINTERS.get_or_init(unset)[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+    }
+}

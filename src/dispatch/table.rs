@@ -1,0 +1,53 @@
+//! `table`: Linux's own call site before patching, an indirect call through a slot of the pv_ops table (`PARAVIRT_CALL`,
+//! `arch/x86/include/asm/paravirt_types.h`).
+//!
+//! Machine code: exactly `call qword ptr [rip + pv_ops + 8*slot]` (`ff 15 disp32`), the C clobber list around it.
+
+use std::arch::asm;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::catalogue::SLOTS;
+use crate::op::{Args, Op, Reg, Ret};
+
+/// The table: a function pointer per slot.
+#[repr(C, align(64))]
+pub struct PvOps([AtomicPtr<()>; SLOTS]);
+
+/// `struct paravirt_patch_template pv_ops`
+pub static PV_OPS: PvOps = PvOps([const { AtomicPtr::new(unbound as *mut ()) }; SLOTS]);
+
+/// What a slot holds before it is bound: a defined end instead of a jump to address 0.
+extern "C" fn unbound() {
+    std::process::abort();
+}
+
+/// An indirect call through the pv_ops table.
+pub struct Table;
+
+impl Dispatch for Table {
+    const META: Mechanism = Mechanism {
+        name: "table",
+        way: Way::IndirectMemory,
+        switches: true,
+        known_from: "Linux 2.6.20 (2007), an unpatched pv_ops site",
+        summary: "an indirect call through the pv_ops table: call *pv_ops+off(%rip)",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let result: Reg;
+        // SAFETY: the slot holds a body of `O`, which follows the C ABI; its clobbers are declared, and the block does
+        // not claim `nostack`.
+        unsafe {
+            asm!("call qword ptr [rip + {pv_ops} + {offset}]", pv_ops = sym PV_OPS, offset = const O::SLOT * 8,
+                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
+            O::Ret::from_reg(result)
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        PV_OPS.0[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,60 @@
+//! The built-in ops, in the order of Linux's structures: slots and a way to visit all of them.
+
+use super::{Op, irq, mmu};
+
+/// Something done once per op, with the op as a type.
+pub trait Visitor {
+    /// Called for each op in slot order.
+    fn visit<O: Op>(&mut self);
+}
+
+/// Declares the slots and [`for_each`] from one list, since types cannot be iterated over:
+/// `catalogue! { irq::SaveFl, .. }` makes `Slot::SaveFl` and visits `irq::SaveFl`.
+macro_rules! catalogue {
+    ($($group:ident :: $op:ident),* $(,)?) => {
+        /// The place of each built-in op in the pv_ops table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum Slot { $($op),* }
+
+        /// Visits every built-in op in slot order.
+        pub fn for_each(visitor: &mut impl Visitor) {
+            $(visitor.visit::<$group::$op>();)*
+        }
+
+        /// How many ops are built in.
+        pub const COUNT: usize = [$(Slot::$op),*].len();
+    };
+}
+
+catalogue! {
+    // Linux 6.1: struct pv_cpu_ops
+    // (to come)
+    // 2.6.30: struct pv_cpu_ops, what 6.1 no longer has
+
+    // Linux 6.1: struct pv_irq_ops
+    irq::SaveFl,
+    irq::IrqDisable,
+    // 2.6.30: struct pv_irq_ops and pv_apic_ops, what 6.1 no longer has
+
+    // Linux 6.1: struct pv_mmu_ops
+    mmu::PteVal,
+    mmu::SetPte,
+    // 2.6.30: struct pv_mmu_ops, what 6.1 no longer has
+
+    // Linux 6.1: struct pv_lock_ops
+    // (to come)
+    // 2.6.30: struct pv_lock_ops, what 6.1 no longer has
+
+    // Linux 6.1: the static calls pv_sched_clock and pv_steal_clock
+    // (to come)
+    // 2.6.30: struct pv_time_ops, what 6.1 no longer has
+
+}
+
+/// Slots from here on belong to ops outside the catalogue.
+pub const FIRST_USER_SLOT: usize = 192;
+/// The size of the table.
+pub const SLOTS: usize = 256;
+
+const _: () = assert!(COUNT <= FIRST_USER_SLOT);

@@ -1,0 +1,111 @@
+//! What the catalogue says of an op beside its bodies.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The structure of Linux's pv_ops an op belongs to (`struct paravirt_patch_template`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// `pv_ops.cpu`
+    Cpu,
+    /// `pv_ops.irq`
+    Irq,
+    /// `pv_ops.mmu`
+    Mmu,
+    /// `pv_ops.lock`
+    Lock,
+    /// `pv_time_ops`, since 5.13 the static calls `pv_sched_clock` and `pv_steal_clock`
+    Time,
+    /// An op outside the catalogue.
+    User,
+}
+
+/// Which kernels have the hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Since {
+    /// Linux 6.1 has it (2.6.30 may, too).
+    Linux61,
+    /// Linux 2.6.30 had it, 6.1 no longer does.
+    Linux2630Only,
+}
+
+/// Whether a body is the very instruction or a stand-in for a privileged one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The very instructions, legal in ring 3.
+    Real,
+    /// A privileged instruction replaced by a load or store on the CPU model.
+    Modelled,
+}
+
+/// What Linux's patching puts in place of a native call site (`paravirt_patch()`, `arch/x86/kernel/paravirt.c` and
+/// `paravirt_patch_64.c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bytes {
+    /// The op's own instruction(s).
+    Instruction,
+    /// Nothing but NOPs: the native hook is `paravirt_nop`.
+    Nop,
+    /// `mov %rdi,%rax`: the native hook is `_paravirt_ident_64`.
+    Identity,
+    /// A direct call: the native body is a C function.
+    Call,
+}
+
+/// How Linux's call sites of this op treat registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Conventions {
+    /// The C calling convention: every caller-saved register is lost.
+    C,
+    /// `PV_CALLEE_SAVE`: the callee saves all but `rax`.
+    CalleeSave,
+}
+
+/// The catalogue entry of an op.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    /// Linux's name of the hook.
+    pub name: &'static str,
+    /// Its structure.
+    pub group: Group,
+    /// Which kernels have it.
+    pub since: Since,
+    /// Whether the native body is the real instruction.
+    pub native_kind: Kind,
+    /// Whether the Xen body is the real instructions (on modelled hypervisor state) or stands in for a hypercall.
+    pub xen_kind: Kind,
+    /// What patching writes over a native site.
+    pub bytes: Bytes,
+    /// The register convention of its call sites.
+    pub conventions: Conventions,
+    /// The hook's C prototype, as in the kernel's header.
+    pub prototype: &'static str,
+    /// What it is for, in a line.
+    pub purpose: &'static str,
+    /// Where Linux defines the native body.
+    pub source: &'static str,
+    /// Whether a result is a valid first argument, so that calls can be chained through it (`pte_val(make_pte(x))`).
+    pub chains: bool,
+}
+
+impl Meta {
+    /// What most entries share; an entry names what differs: `Meta { name: .., ..Meta::BASE }`.
+    pub const BASE: Meta = Meta {
+        name: "",
+        group: Group::User,
+        since: Since::Linux61,
+        native_kind: Kind::Modelled,
+        xen_kind: Kind::Modelled,
+        bytes: Bytes::Call,
+        conventions: Conventions::C,
+        prototype: "",
+        purpose: "",
+        source: "",
+        chains: false,
+    };
+}

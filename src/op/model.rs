@@ -1,0 +1,127 @@
+//! The CPU model: what a privileged instruction would read or change, as memory.
+//!
+//! One model per thread, found through the `gs` segment as Linux finds its per-CPU data, so that a modelled
+//! instruction is one load or store at a fixed offset, needs no register, and can be copied anywhere. `gs` is free in
+//! user space on x86-64 (psABI: only `fs` is taken, for thread-local storage) and set by `arch_prctl(ARCH_SET_GS)`.
+
+use std::ptr::NonNull;
+
+use super::cpu::CpuState;
+use super::irq::IrqState;
+use super::lock::LockState;
+use super::mmu::MmuState;
+use super::time::TimeState;
+use super::xen::XenVcpu;
+
+/// `arch/x86/include/uapi/asm/prctl.h`
+const ARCH_SET_GS: libc::c_int = 0x1001;
+
+/// One CPU's privileged state. Fields are grouped by the pv_ops structure whose ops use them.
+///
+/// Offsets into this structure (`core::mem::offset_of!`) are the displacements of the modelled instructions; the whole
+/// stays far below 2 GiB, so each is a 32-bit displacement off `gs`.
+#[repr(C, align(64))]
+pub struct CpuModel {
+    /// Points to the model itself, as `%gs:0` of a thread library does.
+    this: *mut CpuModel,
+    /// Control registers, descriptor tables, MSRs.
+    pub cpu: CpuState,
+    /// The interrupt flag and what halting does.
+    pub irq: IrqState,
+    /// Page-table roots, faults, TLB generations, a piece of modelled physical memory.
+    pub mmu: MmuState,
+    /// Locks to measure on.
+    pub lock: LockState,
+    /// Clocks.
+    pub time: TimeState,
+    /// What a Xen PV guest shares with its hypervisor.
+    pub xen: XenVcpu,
+}
+
+/// Why no CPU model could be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The kernel refused to set the segment base.
+    #[error("arch_prctl(ARCH_SET_GS) was refused: {0}; the modelled CPU needs the gs segment")]
+    SegmentBase(#[source] std::io::Error),
+}
+
+/// A CPU model that this thread's `gs` points to; gone when dropped.
+///
+/// Not `Send`: the segment base belongs to the thread.
+pub struct Installed {
+    model: NonNull<CpuModel>,
+}
+
+impl CpuModel {
+    /// Makes a CPU in its state after boot and installs it for this thread.
+    ///
+    /// # Errors
+    /// [`ModelError::SegmentBase`] where the kernel refuses, as under a strict system-call filter.
+    pub fn install() -> Result<Installed, ModelError> {
+        let model = Box::new(CpuModel {
+            this: std::ptr::null_mut(),
+            cpu: CpuState::new(),
+            irq: IrqState::new(),
+            mmu: MmuState::new(),
+            lock: LockState::new(),
+            time: TimeState::new(),
+            xen: XenVcpu::new(),
+        });
+        // From here on a raw pointer: the bodies reach the model past any reference to it.
+        let mut model = NonNull::from(Box::leak(model));
+        let installed = Installed { model };
+        // SAFETY: just leaked, nobody else knows it yet.
+        unsafe { model.as_mut() }.this = model.as_ptr();
+        set_gs(model.as_ptr() as usize).map_err(ModelError::SegmentBase)?;
+        Ok(installed)
+    }
+
+    /// The model of this thread, for bodies written in Rust.
+    ///
+    /// # Safety
+    /// A model is installed on this thread, and no other reference to it is in use.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn current<'a>() -> &'a mut CpuModel {
+        let this: *mut CpuModel;
+        // SAFETY: `gs` points to an installed model, whose field `this` points to itself.
+        unsafe {
+            std::arch::asm!("mov {}, gs:[{}]", out(reg) this, const std::mem::offset_of!(CpuModel, this),
+                options(nostack, preserves_flags, readonly));
+            &mut *this
+        }
+    }
+}
+
+impl std::ops::Deref for Installed {
+    type Target = CpuModel;
+    fn deref(&self) -> &CpuModel {
+        // SAFETY: allocated by `install`, freed by `drop`; bodies run only between uses of this reference.
+        unsafe { self.model.as_ref() }
+    }
+}
+
+impl std::ops::DerefMut for Installed {
+    fn deref_mut(&mut self) -> &mut CpuModel {
+        // SAFETY: as for `deref`.
+        unsafe { self.model.as_mut() }
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        // A segment base of 0 makes a forgotten use fault instead of reading freed memory. Refusal cannot be handled
+        // here, and a kernel that took the first call takes this one.
+        let _ = set_gs(0);
+        // SAFETY: leaked by `install`, and `gs` no longer points to it.
+        drop(unsafe { Box::from_raw(self.model.as_ptr()) });
+    }
+}
+
+fn set_gs(base: usize) -> std::io::Result<()> {
+    // SAFETY: nothing else in a Rust program on x86-64 Linux uses the gs segment (psABI), so changing its base
+    // changes nobody's memory.
+    let done = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}

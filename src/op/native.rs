@@ -1,0 +1,65 @@
+//! The one macro of the catalogue: assembly cannot be passed through a generic parameter.
+
+/// Writes the three forms of a native body of an [`Op`](crate::op::Op) from one piece of assembly: `inline`,
+/// `inline_clobber` and the callee `native`.
+///
+/// ```text
+/// native! { (ptr: "rdi", val: "rsi"); "mov [rdi], rsi" }              two arguments, no result
+/// native! { () -> "rax"; "pushfq", "pop rax" }                        a result
+/// native! { (msr: "rdi") -> "rax"; scratch("rcx"); "mov ecx, edi", .. }   registers the body spoils
+/// native! { (); "mov byte ptr gs:[{flag}], 0"; flag = const IF_OFFSET }   operands of the template
+/// native! { (mm: "rdi"); }                                            nothing at all: a nop hook
+/// ```
+///
+/// The assembly is in Intel syntax, takes its arguments where the psABI has them, leaves the result in `rax`, spoils
+/// only flags and what `scratch` names (caller-saved registers), and is position-independent, for it is also copied.
+#[macro_export]
+macro_rules! native {
+    (
+        ($($arg:ident : $reg:tt),*) $(-> $ret:tt)? ;
+        $(scratch($($scratch:tt),+);)?
+        $($line:literal),* $(; $($operand:tt)*)?
+    ) => {
+        #[inline(always)]
+        unsafe fn inline(args: Self::Args) -> Self::Ret {
+            $crate::native!(@asm args, ($($arg: $reg),*), ($($ret)?), ($($($scratch),+)?), ($($line),*),
+                ($($($operand)*)?), ())
+        }
+        #[inline(always)]
+        unsafe fn inline_clobber(args: Self::Args) -> Self::Ret {
+            $crate::native!(@asm args, ($($arg: $reg),*), ($($ret)?), ($($($scratch),+)?), ($($line),*),
+                ($($($operand)*)?), (clobber_abi("C"),))
+        }
+        #[unsafe(naked)]
+        unsafe extern "C" fn native(
+            _: $crate::op::Reg,
+            _: $crate::op::Reg,
+            _: $crate::op::Reg,
+            _: $crate::op::Reg,
+        ) -> $crate::op::Reg {
+            // Aligning the end aligns the section, and with it the start: 16 bytes, as Linux aligns its functions
+            // (`__ALIGN`, `include/linux/linkage.h`); by itself a naked function starts at any multiple of 4.
+            ::core::arch::naked_asm!($($line,)* "ret", ".balign 16, 0xcc", $($($operand)*)?)
+        }
+    };
+    (@asm $args:ident, ($($arg:ident : $reg:tt),*), ($ret:tt), ($($scratch:tt),*), ($($line:literal),*),
+        ($($operand:tt)*), ($($clobber:tt)*)) => {{
+        let ($($arg,)*) = $args;
+        let result: u64;
+        // SAFETY: the caller gives valid arguments and an installed CPU model; every register the template writes is
+        // declared, and it neither jumps out nor leaves the stack pointer changed.
+        unsafe {
+            ::core::arch::asm!($($line,)* $(in($reg) $arg,)* lateout($ret) result, $(out($scratch) _,)*
+                $($clobber)* $($operand)*);
+        }
+        result
+    }};
+    (@asm $args:ident, ($($arg:ident : $reg:tt),*), (), ($($scratch:tt),*), ($($line:literal),*),
+        ($($operand:tt)*), ($($clobber:tt)*)) => {{
+        let ($($arg,)*) = $args;
+        // SAFETY: as above.
+        unsafe {
+            ::core::arch::asm!($($line,)* "", $(in($reg) $arg,)* $(out($scratch) _,)* $($clobber)* $($operand)*);
+        }
+    }};
+}

@@ -1,0 +1,216 @@
+//! How an op's arguments and result travel: up to four registers in, at most one out, as in the System V x86-64
+//! psABI and in Linux's `PVOP_CALL0..4` (`arch/x86/include/asm/paravirt_types.h`).
+//!
+//! Every body has one machine-level type, [`Body`]: four registers in, one out, each a [`Reg`]. A register that an op
+//! does not use is an uninitialised [`MaybeUninit`], for which the compiler emits nothing, so one type serves all
+//! arities without a cast between function types.
+
+use std::arch::asm;
+use std::mem::MaybeUninit;
+
+/// One general-purpose register's worth of argument or result; uninitialised where an op does not use it.
+pub type Reg = MaybeUninit<u64>;
+
+/// The machine-level type of a callee: arguments in `rdi`, `rsi`, `rdx`, `rcx`, result in `rax`.
+pub type Body = unsafe extern "C" fn(Reg, Reg, Reg, Reg) -> Reg;
+
+/// Keeps a value in a register and hides from the compiler what it is, without an instruction of its own.
+///
+/// `std::hint::black_box` would send the value through memory.
+#[inline(always)]
+#[must_use]
+pub fn launder(mut value: u64) -> u64 {
+    // SAFETY: an empty template; the operand is in and out of one register, unchanged.
+    unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The arguments of an op: a tuple of none to four `u64`. Sealed: registers are what a call site can pass.
+pub trait Args: sealed::Sealed + Copy + 'static {
+    /// How many registers are used.
+    const ARITY: usize;
+    /// Into the argument registers, in the order of the psABI.
+    fn into_regs(self) -> [Reg; 4];
+    /// Out of the argument registers.
+    ///
+    /// # Safety
+    /// The first [`Args::ARITY`] registers are initialised.
+    unsafe fn from_regs(regs: [Reg; 4]) -> Self;
+    /// From plain words; those beyond [`Args::ARITY`] are ignored.
+    fn from_words(words: [u64; 4]) -> Self;
+    /// To plain words; those beyond [`Args::ARITY`] are zero.
+    fn to_words(self) -> [u64; 4];
+    /// [`launder`] on every argument.
+    #[must_use]
+    fn launder(self) -> Self;
+    /// The arguments with the first replaced: how a latency chain feeds a result back. Unchanged without arguments.
+    #[must_use]
+    fn with_first(self, first: u64) -> Self;
+    /// The first argument, 0 without arguments.
+    fn first(self) -> u64;
+}
+
+impl sealed::Sealed for () {}
+impl Args for () {
+    const ARITY: usize = 0;
+    #[inline(always)]
+    fn into_regs(self) -> [Reg; 4] {
+        [Reg::uninit(); 4]
+    }
+    #[inline(always)]
+    unsafe fn from_regs(_: [Reg; 4]) -> Self {}
+    #[inline(always)]
+    fn from_words(_: [u64; 4]) -> Self {}
+    #[inline(always)]
+    fn to_words(self) -> [u64; 4] {
+        [0; 4]
+    }
+    #[inline(always)]
+    fn launder(self) -> Self {}
+    #[inline(always)]
+    fn with_first(self, _: u64) -> Self {}
+    #[inline(always)]
+    fn first(self) -> u64 {
+        0
+    }
+}
+
+/// Implements [`Args`] for one tuple: `args!(2: a, b)` is the pair.
+macro_rules! args {
+    ($arity:literal: $first:ident $(, $rest:ident)*) => {
+        impl sealed::Sealed for (u64, $(args!(@u64 $rest),)*) {}
+        impl Args for (u64, $(args!(@u64 $rest),)*) {
+            const ARITY: usize = $arity;
+            #[inline(always)]
+            fn into_regs(self) -> [Reg; 4] {
+                let ($first, $($rest,)*) = self;
+                let mut regs = [Reg::uninit(); 4];
+                for (reg, value) in regs.iter_mut().zip([$first, $($rest),*]) {
+                    reg.write(value);
+                }
+                regs
+            }
+            #[inline(always)]
+            unsafe fn from_regs([$first, $($rest,)* ..]: [Reg; 4]) -> Self {
+                // SAFETY: the caller vouches for as many registers as there are arguments.
+                unsafe { ($first.assume_init(), $($rest.assume_init(),)*) }
+            }
+            #[inline(always)]
+            fn from_words([$first, $($rest,)* ..]: [u64; 4]) -> Self {
+                ($first, $($rest,)*)
+            }
+            #[inline(always)]
+            fn to_words(self) -> [u64; 4] {
+                let ($first, $($rest,)*) = self;
+                let mut words = [0; 4];
+                for (word, value) in words.iter_mut().zip([$first, $($rest),*]) {
+                    *word = value;
+                }
+                words
+            }
+            #[inline(always)]
+            fn launder(self) -> Self {
+                let ($first, $($rest,)*) = self;
+                (launder($first), $(launder($rest),)*)
+            }
+            #[inline(always)]
+            fn with_first(self, first: u64) -> Self {
+                let (_, $($rest,)*) = self;
+                (first, $($rest,)*)
+            }
+            #[inline(always)]
+            fn first(self) -> u64 {
+                self.0
+            }
+        }
+    };
+    (@u64 $name:ident) => { u64 };
+}
+
+args!(1: a);
+args!(2: a, b);
+args!(3: a, b, c);
+args!(4: a, b, c, d);
+
+/// The result of an op: `u64` in `rax`, or nothing. Sealed.
+pub trait Ret: sealed::Sealed + Copy + 'static {
+    /// Whether there is a value.
+    const HAS_VALUE: bool;
+    /// From `rax`.
+    ///
+    /// # Safety
+    /// Where [`Ret::HAS_VALUE`], the register is initialised.
+    unsafe fn from_reg(reg: Reg) -> Self;
+    /// Into `rax`.
+    fn into_reg(self) -> Reg;
+    /// Uses the value up in a register, so that no compiler drops what made it.
+    fn sink(self);
+    /// The value, 0 where there is none.
+    fn value(self) -> u64;
+}
+
+impl sealed::Sealed for u64 {}
+impl Ret for u64 {
+    const HAS_VALUE: bool = true;
+    #[inline(always)]
+    unsafe fn from_reg(reg: Reg) -> Self {
+        // SAFETY: vouched for by the caller.
+        unsafe { reg.assume_init() }
+    }
+    #[inline(always)]
+    fn into_reg(self) -> Reg {
+        Reg::new(self)
+    }
+    #[inline(always)]
+    fn sink(self) {
+        // SAFETY: an empty template that only reads a register.
+        unsafe { asm!("/* {0} */", in(reg) self, options(nomem, nostack, preserves_flags)) };
+    }
+    #[inline(always)]
+    fn value(self) -> u64 {
+        self
+    }
+}
+
+impl Ret for () {
+    const HAS_VALUE: bool = false;
+    #[inline(always)]
+    unsafe fn from_reg(_: Reg) -> Self {}
+    #[inline(always)]
+    fn into_reg(self) -> Reg {
+        Reg::uninit()
+    }
+    #[inline(always)]
+    fn sink(self) {}
+    #[inline(always)]
+    fn value(self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_way_through_registers() {
+        let words = [1, 2, 3, 4];
+        // SAFETY: all three were just written.
+        let back = |regs: [Reg; 4]| unsafe { <(u64, u64, u64)>::from_regs(regs) };
+        assert_eq!(back(<(u64, u64, u64)>::from_words(words).into_regs()), (1, 2, 3));
+        assert_eq!((1u64, 2u64).to_words(), [1, 2, 0, 0]);
+        assert_eq!((1u64, 2u64).with_first(9), (9, 2));
+        assert_eq!(().first(), 0);
+        assert_eq!(<(u64, u64, u64, u64) as Args>::ARITY, 4);
+    }
+
+    #[test]
+    fn laundering_changes_no_value() {
+        assert_eq!((7u64, 8u64).launder(), (7, 8));
+        assert_eq!(launder(u64::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,52 @@
+//! A dependent chain.
+
+use std::arch::asm;
+
+use crate::dispatch::Dispatch;
+use crate::op::{Args, Op, Ret};
+
+/// `x = first argument; repeat passes { 8 x: x = feed(x, call(x, ..)) }`
+///
+/// For ops whose result is a valid argument (`META.chains`) the result itself is fed back. For the others that return a
+/// value, `feed` is `x ^ r ^ r`: the argument stays what it was, but must wait for the result; these two instructions
+/// are the same in every mechanism.
+///
+/// # Safety
+/// As for [`throughput`](super::throughput). The op takes an argument and returns a value.
+#[inline(never)]
+pub unsafe extern "C" fn latency<D: Dispatch, O: Op>(args: *const [u64; 4], passes: u64) -> u64 {
+    // SAFETY: the caller's pointer.
+    let args = O::Args::from_words(unsafe { *args });
+    let mut x = args.first();
+    let mut left = passes;
+    loop {
+        // SAFETY: `Op::arguments` vouches for any number of calls.
+        unsafe {
+            x = link::<D, O>(args, x);
+            x = link::<D, O>(args, x);
+            x = link::<D, O>(args, x);
+            x = link::<D, O>(args, x);
+            x = link::<D, O>(args, x);
+            x = link::<D, O>(args, x);
+            x = link::<D, O>(args, x);
+            x = link::<D, O>(args, x);
+        }
+        left -= 1;
+        if left == 0 {
+            return x;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn link<D: Dispatch, O: Op>(args: O::Args, x: u64) -> u64 {
+    // SAFETY: passed on; the first argument keeps a valid value, as said above.
+    let result = unsafe { D::call::<O>(args.launder().with_first(x)) }.value();
+    if O::META.chains {
+        return crate::op::regs::launder(result);
+    }
+    let mut x = x;
+    // SAFETY: register arithmetic.
+    unsafe { asm!("xor {0}, {1}", "xor {0}, {1}", inout(reg) x, in(reg) result, options(nomem, nostack)) };
+    x
+}

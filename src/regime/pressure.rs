@@ -1,0 +1,60 @@
+//! Registers live across the call.
+
+use std::arch::asm;
+
+use crate::dispatch::Dispatch;
+use crate::op::{Args, Op, Ret};
+
+/// `v0..v7 live; repeat passes { 8 x: { touch(v0..v7); sink(call(launder(args))) } }`
+///
+/// `touch` is empty, but has all eight values in registers and may have changed them: a mechanism that gives up the
+/// caller-saved registers must store and reload those that do not fit into the callee-saved ones, as in a kernel
+/// function with work of its own around the hook.
+///
+/// # Safety
+/// As for [`throughput`](super::throughput).
+#[inline(never)]
+pub unsafe extern "C" fn pressure<D: Dispatch, O: Op>(args: *const [u64; 4], passes: u64) -> u64 {
+    // SAFETY: the caller's pointer.
+    let args = O::Args::from_words(unsafe { *args });
+    let (mut left, mut live) = (passes, [passes; 8]);
+    loop {
+        // SAFETY: `Op::arguments` vouches for any number of calls.
+        unsafe {
+            once::<D, O>(args, &mut live);
+            once::<D, O>(args, &mut live);
+            once::<D, O>(args, &mut live);
+            once::<D, O>(args, &mut live);
+            once::<D, O>(args, &mut live);
+            once::<D, O>(args, &mut live);
+            once::<D, O>(args, &mut live);
+            once::<D, O>(args, &mut live);
+        }
+        left -= 1;
+        if left == 0 {
+            return live.iter().fold(0, |sum, value| sum ^ value);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn once<D: Dispatch, O: Op>(args: O::Args, live: &mut [u64; 8]) {
+    let [a, b, c, d, e, f, g, h] = live;
+    // SAFETY: an empty template; every operand is in and out of one register, unchanged.
+    unsafe {
+        asm!(
+            "/* {0} {1} {2} {3} {4} {5} {6} {7} */",
+            inout(reg) * a,
+            inout(reg) * b,
+            inout(reg) * c,
+            inout(reg) * d,
+            inout(reg) * e,
+            inout(reg) * f,
+            inout(reg) * g,
+            inout(reg) * h,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    // SAFETY: passed on.
+    unsafe { D::call::<O>(args.launder()) }.sink();
+}

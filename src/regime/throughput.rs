@@ -1,0 +1,38 @@
+//! Independent calls.
+
+use crate::dispatch::Dispatch;
+use crate::op::{Args, Op, Ret};
+
+/// `repeat passes { 8 x: sink(call(launder(args))) }`
+///
+/// # Safety
+/// `args` points to arguments that [`Op::arguments`] made for this thread's CPU model; `passes` is at least 1.
+#[inline(never)]
+pub unsafe extern "C" fn throughput<D: Dispatch, O: Op>(args: *const [u64; 4], passes: u64) -> u64 {
+    // SAFETY: the caller's pointer.
+    let args = O::Args::from_words(unsafe { *args });
+    let mut left = passes;
+    loop {
+        // SAFETY: `Op::arguments` vouches for any number of calls.
+        unsafe {
+            once::<D, O>(args);
+            once::<D, O>(args);
+            once::<D, O>(args);
+            once::<D, O>(args);
+            once::<D, O>(args);
+            once::<D, O>(args);
+            once::<D, O>(args);
+            once::<D, O>(args);
+        }
+        left -= 1;
+        if left == 0 {
+            return passes;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn once<D: Dispatch, O: Op>(args: O::Args) {
+    // SAFETY: passed on.
+    unsafe { D::call::<O>(args.launder()) }.sink();
+}

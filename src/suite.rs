@@ -1,0 +1,107 @@
+//! The suite: every (op, mechanism) pair as plain data, made from the types.
+
+use crate::dispatch::{self, Dispatch, Mechanism, Platform};
+use crate::op::{Args, Body, CpuModel, Meta, Op, Ret, catalogue};
+use crate::regime::{self, Loop, Regime};
+
+/// An op with what is needed to measure it, its type erased.
+pub struct OpEntry {
+    /// The catalogue entry.
+    pub meta: Meta,
+    /// The place in the pv_ops table.
+    pub slot: usize,
+    /// How many arguments.
+    pub arity: usize,
+    /// Whether it returns a value.
+    pub returns: bool,
+    /// Arguments to measure with; see [`Op::arguments`].
+    pub arguments: fn(&mut CpuModel) -> [u64; 4],
+    /// The callee on each platform.
+    pub body: fn(Platform) -> Body,
+    /// The pairs, in the order of [`dispatch::for_each`]; the first is `inline`.
+    pub pairs: Vec<Pair>,
+}
+
+/// An (op, mechanism) pair.
+pub struct Pair {
+    /// The mechanism.
+    pub mechanism: Mechanism,
+    /// See [`Dispatch::bind`].
+    pub bind: fn(Platform),
+    throughput: Loop,
+    latency: Option<Loop>,
+    pressure: Loop,
+}
+
+impl Pair {
+    /// The loop of a regime; `None` where the op has no such loop (latency without argument or result).
+    #[must_use]
+    pub fn loop_of(&self, regime: Regime) -> Option<Loop> {
+        match regime {
+            Regime::Throughput => Some(self.throughput),
+            Regime::Latency => self.latency,
+            Regime::Pressure => Some(self.pressure),
+        }
+    }
+}
+
+impl OpEntry {
+    /// The entry of an op, with all built-in mechanisms.
+    #[must_use]
+    pub fn new<O: Op>() -> Self {
+        let mut pairs = Pairs::<O>(Vec::new(), std::marker::PhantomData);
+        dispatch::for_each(&mut pairs);
+        OpEntry {
+            meta: O::META,
+            slot: O::SLOT,
+            arity: O::Args::ARITY,
+            returns: O::Ret::HAS_VALUE,
+            arguments: |cpu| O::arguments(cpu).to_words(),
+            body: |platform| platform.body::<O>(),
+            pairs: pairs.0,
+        }
+    }
+}
+
+struct Pairs<O>(Vec<Pair>, std::marker::PhantomData<fn(O)>);
+
+impl<O: Op> dispatch::Visitor for Pairs<O> {
+    fn visit<D: Dispatch>(&mut self) {
+        let chainable = O::Args::ARITY > 0 && O::Ret::HAS_VALUE;
+        self.0.push(Pair {
+            mechanism: D::META,
+            bind: D::bind::<O>,
+            throughput: regime::throughput::<D, O>,
+            latency: chainable.then_some(regime::latency::<D, O> as Loop),
+            pressure: regime::pressure::<D, O>,
+        });
+    }
+}
+
+/// The built-in ops with the built-in mechanisms, in slot order.
+#[must_use]
+pub fn builtin() -> Vec<OpEntry> {
+    struct Entries(Vec<OpEntry>);
+    impl catalogue::Visitor for Entries {
+        fn visit<O: Op>(&mut self) {
+            self.0.push(OpEntry::new::<O>());
+        }
+    }
+    let mut entries = Entries(Vec::new());
+    catalogue::for_each(&mut entries);
+    entries.0
+}
+
+/// The names of the built-in mechanisms and what is said of them, `inline` first.
+#[must_use]
+pub fn mechanisms() -> Vec<Mechanism> {
+    struct Names(Vec<Mechanism>);
+    impl dispatch::Visitor for Names {
+        fn visit<D: Dispatch>(&mut self) {
+            self.0.push(D::META);
+        }
+    }
+    let mut names = Names(Vec::new());
+    dispatch::for_each(&mut names);
+    names.0
+}
