@@ -9,5 +9,6 @@ pub mod dispatch;
 pub mod host;
 pub mod op;
 pub mod regime;
+pub mod report;
 pub mod stats;
 pub mod suite;

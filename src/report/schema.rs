@@ -1,0 +1,328 @@
+//! `report.json`: the shapes of the document, version [`SCHEMA`].
+//!
+//! Units are in the field names. A number that was not measured is absent, and [`Report::absent`] or the cell's own
+//! `absent` says why; it is never 0 and never NaN. Field order is the order of declaration.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::dispatch::Platform;
+use crate::host::{Check, Machine};
+use crate::op::{Bytes, Conventions, Group, Kind, Since};
+use crate::regime::Regime;
+
+/// The version of the document that this build writes and reads.
+pub const SCHEMA: &str = "pvbench.report/1";
+
+/// The whole document.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// What wrote it.
+    pub tool: Tool,
+    /// What was asked for and how it went.
+    pub run: Run,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Whether that was fit to measure on.
+    pub environment: Vec<Check>,
+    /// How clock ticks became core cycles.
+    pub calibration: Option<Calibration>,
+    /// What an A/A comparison showed; absent where no group was finished.
+    pub floor: Option<Floor>,
+    /// What the ops and mechanisms of the cells are.
+    pub catalogue: Catalogue,
+    /// The results.
+    pub cells: Vec<Cell>,
+    /// Macro benchmarks.
+    pub workloads: Vec<Workload>,
+    /// What is missing from the whole report, and why: said once, not per cell.
+    pub absent: Vec<Absence>,
+    /// What went wrong.
+    pub failures: Vec<Failure>,
+}
+
+/// The program that wrote the report.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// `pvbench`
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `release` or `debug`: a debug build measures the compiler's laziness, not the mechanism.
+    pub build: String,
+}
+
+/// The run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Where everything random comes from.
+    pub seed: u64,
+    /// What was planned.
+    pub plan: PlanSummary,
+    /// When it began, RFC 3339 in UTC.
+    pub started: String,
+    /// How long it took.
+    pub duration_seconds: f64,
+    /// Whether all that was planned was done. Failed groups and an interruption make it false.
+    pub complete: bool,
+}
+
+/// The plan, as far as a reader needs it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanSummary {
+    /// `quick`, `default` or `full`.
+    pub preset: String,
+    /// How many ops.
+    pub ops: usize,
+    /// Mechanism names in the order of the tables.
+    pub mechanisms: Vec<String>,
+    /// Regimes.
+    pub regimes: Vec<Regime>,
+    /// Bodies.
+    pub bodies: Vec<Platform>,
+    /// Offsets of the loop head within 128 bytes.
+    pub layouts: Vec<u32>,
+    /// Worker processes.
+    pub workers: usize,
+    /// Palindromic rounds per group and worker.
+    pub rounds: usize,
+    /// The least length of a window in core cycles.
+    pub window_cycles: u64,
+    /// The CPU the workers were pinned to; absent where pinning was not allowed.
+    pub cpu: Option<usize>,
+    /// Confidence of all intervals, as a share.
+    pub confidence: f64,
+}
+
+/// How ticks became cycles.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// `tsc` or `os`.
+    pub clock: String,
+    /// Why not the TSC; absent where it is.
+    pub clock_reason: Option<String>,
+    /// Clock ticks per second.
+    pub ticks_per_second: f64,
+    /// Ticks per core cycle over the rounds of the run, by a chain of dependent adds: median and the middle 90%.
+    pub ticks_per_cycle: Estimate,
+    /// Core frequency that follows from it, in GHz, over the same rounds.
+    pub core_ghz: Estimate,
+}
+
+/// What A/A comparisons showed in this run: `inline` against a second `inline`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Floor {
+    /// At least 95% of the groups' A/A comparisons lie within this many core cycles per op.
+    pub cycles: f64,
+    /// The same as a relative difference.
+    pub ratio: f64,
+    /// How many groups (op, regime, layout) it comes from.
+    pub groups: usize,
+    /// Median absolute A/A difference of the same loop at the same address.
+    pub same_loop_cycles: f64,
+    /// Median absolute A/A difference of a copy of the loop at another address.
+    pub copied_loop_cycles: f64,
+}
+
+/// A value with its interval. The confidence is that of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// The value.
+    pub estimate: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+}
+
+/// What the report speaks of.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    /// The ops of the cells.
+    pub ops: Vec<OpInfo>,
+    /// The mechanisms of the cells, `inline` first.
+    pub mechanisms: Vec<MechanismInfo>,
+}
+
+/// An op.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpInfo {
+    /// Linux's name of the hook.
+    pub name: String,
+    /// Its structure in pv_ops.
+    pub group: Group,
+    /// Which kernels have it.
+    pub since: Since,
+    /// Number of arguments.
+    pub arguments: usize,
+    /// Whether it returns a value.
+    pub returns: bool,
+    /// Real or modelled, of the native body.
+    pub native_kind: Kind,
+    /// Real or modelled, of the Xen body.
+    pub xen_kind: Kind,
+    /// What patching would put in place of a native call.
+    pub bytes: Bytes,
+    /// The native instructions' machine code without the return, in hexadecimal.
+    pub native_code: String,
+    /// Register convention of its call sites.
+    pub conventions: Conventions,
+    /// The C prototype.
+    pub prototype: String,
+    /// What it is for.
+    pub purpose: String,
+    /// Where Linux defines it.
+    pub source: String,
+}
+
+/// A mechanism.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MechanismInfo {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub summary: String,
+    /// Since when and where it is used.
+    pub known_from: String,
+}
+
+/// One (op, body, mechanism, state, regime).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// The op.
+    pub op: String,
+    /// The body it ends in.
+    pub body: Platform,
+    /// Whether that body is real or modelled.
+    pub kind: Kind,
+    /// The way there.
+    pub mechanism: String,
+    /// State of a patchable mechanism; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The circumstances.
+    pub regime: Regime,
+    /// Above `inline` in the same op and regime. For `inline` itself: a second `inline` against the first. Absent where
+    /// it was not measured; `absent` says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<Overhead>,
+    /// Why there is no overhead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
+    /// What `inline` takes per op here, in core cycles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_cycles: Option<f64>,
+    /// The overhead with the loop at each offset.
+    pub layouts: Vec<LayoutEstimate>,
+    /// Largest minus smallest overhead over the layouts, in core cycles; absent with fewer than two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout_range: Option<f64>,
+    /// Where workers disagree: the values they gather at. Empty where they agree.
+    pub modes: Vec<ModeShare>,
+    /// Executed instructions; absent where the whole report has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<Instructions>,
+    /// Hardware counters per op by name; absent where the machine has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<BTreeMap<String, f64>>,
+    /// Whether the overhead stands clear of the floor and of the layout range, in every mode.
+    pub resolved: bool,
+}
+
+/// An overhead in three units.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Overhead {
+    /// Core cycles per op.
+    pub cycles: Estimate,
+    /// Nanoseconds per op at the core frequency of the run.
+    pub ns: Estimate,
+    /// Time per op divided by that of `inline`.
+    pub ratio: Estimate,
+}
+
+/// The overhead with the loop at one offset.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LayoutEstimate {
+    /// Offset of the loop head within 128 bytes.
+    pub offset: u32,
+    /// Core cycles per op.
+    pub cycles: Estimate,
+    /// Workers it comes from.
+    pub workers: usize,
+}
+
+/// A value that workers gather at.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModeShare {
+    /// Offset of the layout the mode was seen at.
+    pub offset: u32,
+    /// Core cycles per op.
+    pub cycles: f64,
+    /// Share of that layout's workers, 0 to 1.
+    pub share: f64,
+}
+
+/// Executed instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Instructions {
+    /// Per op, the loop's own share included.
+    pub per_op: f64,
+    /// Above `inline`.
+    pub extra: f64,
+}
+
+/// A macro benchmark under one mechanism.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Its name.
+    pub name: String,
+    /// The mechanism.
+    pub mechanism: String,
+    /// State of a patchable mechanism.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Overhead above `inline` in percent.
+    pub overhead_percent: Option<Estimate>,
+}
+
+/// Something that is missing from the whole report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Absence {
+    /// What: `counters`, `instructions`, `workloads`, ..
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that went wrong during the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Which worker, counted from 0.
+    pub worker: usize,
+    /// The group being measured: `op/body/regime@offset`; absent where none was.
+    pub group: Option<String>,
+    /// What happened, with the signal or exit code.
+    pub message: String,
+}
