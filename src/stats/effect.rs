@@ -1,0 +1,121 @@
+//! From the rounds of one worker to its overhead.
+
+use super::location::median;
+
+/// One palindromic round of a group: every mechanism, `inline` and the calibration, measured within the same
+/// milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Round {
+    /// Ticks per op of each mechanism, in the order of the plan, averaged over its two windows in the round.
+    pub ticks: Vec<f64>,
+    /// Ticks per op of `inline`, averaged over its two windows.
+    pub inline: f64,
+    /// Ticks per core cycle, from the calibration chains of this round. The frequency moves within minutes, so a
+    /// calibration from elsewhere does not serve.
+    pub ticks_per_cycle: f64,
+}
+
+/// What one worker found for one mechanism at one layout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effect {
+    /// Core cycles per op above `inline`: the median over rounds of the difference within the round.
+    pub cycles: f64,
+    /// The natural logarithm of the time per op over that of `inline`: the median over rounds. It needs no calibration.
+    pub log_ratio: f64,
+    /// Core cycles per op of `inline` itself: the median over the same rounds.
+    pub inline_cycles: f64,
+}
+
+/// The overhead of the mechanism at index `mechanism` over `inline`, from the rounds of one worker.
+///
+/// A round in which the mechanism, `inline` or the calibration is missing, zero, negative or not finite is passed over.
+/// `None` if no round is left.
+pub fn differences(rounds: &[Round], mechanism: usize) -> Option<Effect> {
+    let (mut cycles, mut log_ratios, mut inline_cycles) = (Vec::new(), Vec::new(), Vec::new());
+    for round in rounds {
+        let Some(one) = of_round(round, mechanism) else {
+            continue;
+        };
+        cycles.push(one.cycles);
+        log_ratios.push(one.log_ratio);
+        inline_cycles.push(one.inline_cycles);
+    }
+    Some(Effect {
+        cycles: median(&cycles)?,
+        log_ratio: median(&log_ratios)?,
+        inline_cycles: median(&inline_cycles)?,
+    })
+}
+
+fn of_round(round: &Round, mechanism: usize) -> Option<Effect> {
+    let ticks = *round.ticks.get(mechanism)?;
+    let usable = |x: f64| x.is_finite() && x > 0.0;
+    if !(usable(ticks) && usable(round.inline) && usable(round.ticks_per_cycle)) {
+        return None;
+    }
+    let effect = Effect {
+        cycles: (ticks - round.inline) / round.ticks_per_cycle,
+        log_ratio: ticks.ln() - round.inline.ln(),
+        inline_cycles: round.inline / round.ticks_per_cycle,
+    };
+    // The quotient of two usable numbers may still overflow, or vanish.
+    (effect.cycles.is_finite() && usable(effect.inline_cycles)).then_some(effect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(ticks: &[f64], inline: f64, ticks_per_cycle: f64) -> Round {
+        Round {
+            ticks: ticks.to_vec(),
+            inline,
+            ticks_per_cycle,
+        }
+    }
+
+    #[test]
+    fn a_change_of_frequency_between_rounds_leaves_the_overhead_alone() {
+        // 2 and 6 cycles, at three frequencies.
+        let rounds: Vec<Round> = [0.5, 0.75, 0.9]
+            .map(|tpc| round(&[6.0 * tpc], 2.0 * tpc, tpc))
+            .to_vec();
+        let effect = differences(&rounds, 0).unwrap();
+        assert!((effect.cycles - 4.0).abs() < 1e-12);
+        assert!((effect.inline_cycles - 2.0).abs() < 1e-12);
+        assert!((effect.log_ratio - 3.0f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_round_with_an_interrupt_in_it_does_not_count_for_more() {
+        let mut rounds = vec![round(&[3.0], 1.0, 1.0); 4];
+        rounds.push(round(&[3000.0], 1.0, 1.0));
+        assert_eq!(differences(&rounds, 0).unwrap().cycles, 2.0);
+    }
+
+    #[test]
+    fn unusable_windows_are_passed_over() {
+        let good = round(&[2.0, 5.0], 1.0, 1.0);
+        for bad in [
+            round(&[2.0, f64::NAN], 1.0, 1.0),
+            round(&[2.0, 0.0], 1.0, 1.0),
+            round(&[2.0, -5.0], 1.0, 1.0),
+            round(&[2.0, 5.0], f64::INFINITY, 1.0),
+            round(&[2.0, 5.0], 0.0, 1.0),
+            round(&[2.0, 5.0], 1.0, 0.0),
+            round(&[2.0, f64::MAX], 1.0, f64::MIN_POSITIVE),
+            round(&[2.0, 1e-200], 1e-200, 1e200),
+            round(&[2.0], 1.0, 1.0),
+        ] {
+            assert_eq!(differences(std::slice::from_ref(&bad), 1), None, "{bad:?}");
+            assert_eq!(differences(&[bad, good.clone()], 1).unwrap().cycles, 4.0);
+        }
+        assert_eq!(differences(&[], 0), None);
+    }
+
+    #[test]
+    fn the_same_thing_twice_has_no_overhead() {
+        let effect = differences(&[round(&[7.5], 7.5, 0.6)], 0).unwrap();
+        assert_eq!((effect.cycles, effect.log_ratio), (0.0, 0.0));
+    }
+}

@@ -1,0 +1,414 @@
+//! What the estimation holds to, on data whose truth is known.
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use pvbench::stats::bootstrap::Bootstrap;
+use pvbench::stats::effect::{Round, differences};
+use pvbench::stats::floor::floor;
+use pvbench::stats::location::{mad, median, quantile};
+use pvbench::stats::modes::modes;
+use pvbench::stats::multiplicity::{confidence_for, holm, t_quantile};
+use pvbench::stats::resolve::resolved;
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+const BOOTSTRAP: Bootstrap = Bootstrap {
+    confidence: 0.95,
+    resamples: 400,
+    resolution: 0.0,
+};
+
+/// Values of known distributions around 0, from a seed.
+struct Synthetic(Pcg64Mcg);
+
+impl Synthetic {
+    fn from(seed: u64) -> Self {
+        Self(Pcg64Mcg::seed_from_u64(seed))
+    }
+
+    /// Even between 0 and 1, neither included.
+    fn even(&mut self) -> f64 {
+        ((self.0.next_u64() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+    }
+
+    /// Standard normal (Box and Muller).
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.even().ln()).sqrt() * (std::f64::consts::TAU * self.even()).cos()
+    }
+
+    /// Student's t: heavy tails; with 2 degrees of freedom the variance is infinite.
+    fn t(&mut self, dof: u32) -> f64 {
+        let square: f64 = (0..dof).map(|_| self.normal().powi(2)).sum();
+        self.normal() / (square / f64::from(dof)).sqrt()
+    }
+
+    /// Normal, but for one in twenty with twenty times the spread.
+    fn contaminated(&mut self) -> f64 {
+        let spread = if self.even() < 0.05 { 20.0 } else { 1.0 };
+        spread * self.normal()
+    }
+}
+
+/// The worker at `i` of `n`, as a value whose median over the workers is 0 in truth.
+type Worker = fn(&mut Synthetic, usize, usize) -> f64;
+
+const WORKERS: [(&str, Worker); 4] = [
+    ("normal", |s, _, _| s.normal()),
+    ("t2", |s, _, _| s.t(2)),
+    ("contaminated", |s, _, _| s.contaminated()),
+    ("drift", |s, i, n| {
+        s.normal() + 3.0 * (i as f64 / (n - 1) as f64 - 0.5)
+    }),
+];
+
+/// The least count of hits, out of `trials` at 95%, that is within three standard errors.
+fn least_hits(trials: usize) -> usize {
+    let trials = trials as f64;
+    (0.95 * trials - 3.0 * (0.95 * 0.05 * trials).sqrt()).floor() as usize
+}
+
+#[test]
+fn intervals_over_workers_hold_as_often_as_they_say() {
+    let trials = 800;
+    for (name, worker) in WORKERS {
+        for n in [8, 11, 20, 40] {
+            let mut synthetic = Synthetic::from(n as u64);
+            let mut hits = 0;
+            let mut width = 0.0;
+            for _ in 0..trials {
+                let values: Vec<f64> = (0..n).map(|i| worker(&mut synthetic, i, n)).collect();
+                let interval = BOOTSTRAP.workers(&values, &mut synthetic.0).unwrap();
+                hits += usize::from(interval.contains(0.0));
+                width += interval.width() / trials as f64;
+            }
+            assert!(
+                hits >= least_hits(trials),
+                "{name}, {n} workers: {hits} of {trials}"
+            );
+            // And not by being wide: the median of n normal values has a standard error of 1.25 / sqrt(n).
+            if name == "normal" {
+                let expected = 2.0 * 1.96 * 1.2533 / (n as f64).sqrt();
+                assert!(
+                    width < 1.3 * expected,
+                    "{n} workers: width {width}, not about {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn intervals_over_layouts_hold_whether_workers_share_their_effects_or_not() {
+    let (trials, workers, layouts) = (200, 12, 8);
+    for (name, shared, own) in [
+        ("shared", 1.0, 0.05),
+        ("own", 0.05, 1.0),
+        ("neither", 0.05, 0.05),
+    ] {
+        let mut synthetic = Synthetic::from(3);
+        let mut hits = 0;
+        for _ in 0..trials {
+            let effects: Vec<f64> = (0..workers).map(|_| shared * synthetic.t(3)).collect();
+            let values: Vec<Vec<f64>> = (0..layouts)
+                .map(|_| {
+                    let layout = 0.3 * synthetic.normal();
+                    effects
+                        .iter()
+                        .map(|effect| layout + effect + own * synthetic.t(3))
+                        .collect()
+                })
+                .collect();
+            let interval = BOOTSTRAP.layouts(&values, &mut synthetic.0).unwrap();
+            hits += usize::from(interval.contains(0.0));
+        }
+        assert!(hits >= least_hits(trials), "{name}: {hits} of {trials}");
+    }
+}
+
+#[test]
+fn an_interval_over_rounds_of_one_process_would_not_hold() {
+    // Why only workers and layouts are resampled: each process has an offset of its own that its rounds share.
+    let mut synthetic = Synthetic::from(5);
+    let trials = 100;
+    let (mut over_workers, mut over_rounds) = (0, 0);
+    for _ in 0..trials {
+        let processes: Vec<Vec<f64>> = (0..20)
+            .map(|_| {
+                let offset = synthetic.normal();
+                (0..20).map(|_| offset + 0.1 * synthetic.normal()).collect()
+            })
+            .collect();
+        let medians: Vec<f64> = processes
+            .iter()
+            .map(|rounds| median(rounds).unwrap())
+            .collect();
+        let workers = BOOTSTRAP.workers(&medians, &mut synthetic.0).unwrap();
+        let rounds = BOOTSTRAP.workers(&processes[0], &mut synthetic.0).unwrap();
+        over_workers += usize::from(workers.contains(0.0));
+        over_rounds += usize::from(rounds.contains(0.0));
+    }
+    assert!(over_workers >= least_hits(trials), "{over_workers}");
+    assert!(over_rounds < trials / 4, "{over_rounds}");
+}
+
+#[test]
+fn two_planted_modes_are_recognised_with_their_shares() {
+    for lower in [10, 5, 15] {
+        let mut synthetic = Synthetic::from(7);
+        let recognised = (0..200)
+            .filter(|_| {
+                let values: Vec<f64> = (0..20)
+                    .map(|i| 0.01 * synthetic.normal() + if i < lower { 0.13 } else { 0.68 })
+                    .collect();
+                let found = modes(&values, 0.001);
+                let share_near = |value: f64, share: f64| {
+                    // One worker may be a straggler.
+                    found
+                        .iter()
+                        .any(|m| (m.value - value).abs() < 0.02 && (m.share - share).abs() < 0.051)
+                };
+                let share = f64::from(lower) / 20.0;
+                found.len() == 2 && share_near(0.13, share) && share_near(0.68, 1.0 - share)
+            })
+            .count();
+        assert!(
+            recognised >= 190,
+            "{lower} of 20 in the lower mode: {recognised} of 200"
+        );
+    }
+}
+
+#[test]
+fn one_mode_is_seldom_taken_for_two() {
+    let one: [(&str, Worker); 2] = [("normal", |s, _, _| s.normal()), ("t3", |s, _, _| s.t(3))];
+    for (name, worker) in one {
+        for n in [8, 12, 20, 40] {
+            let mut synthetic = Synthetic::from(n as u64);
+            let wrong = (0..1000)
+                .filter(|_| {
+                    let values: Vec<f64> = (0..n).map(|i| worker(&mut synthetic, i, n)).collect();
+                    modes(&values, 0.0).len() > 1
+                })
+                .count();
+            // Less than 1 in 100 in truth (0.7 for 8 workers), three standard errors of a count of ten allowed for.
+            assert!(wrong <= 19, "{name}, {n} workers: {wrong} of 1000");
+            assert!(n < 20 || wrong <= 5, "{name}, {n} workers: {wrong} of 1000");
+        }
+    }
+}
+
+#[test]
+fn a_whole_cell_goes_from_rounds_to_a_verdict() {
+    // 2 cycles inline; 2 a copy of it, 5 and 2.004 the mechanisms; a frequency that wanders; interrupts in some rounds.
+    let mut synthetic = Synthetic::from(11);
+    let cycles = [2.0, 5.0, 2.004];
+    let mut layouts: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); 3]; 3];
+    let (mut aa_cycles, mut aa_log_ratios) = (Vec::new(), Vec::new());
+    for at_layout in &mut layouts {
+        for _worker in 0..20 {
+            let rounds: Vec<Round> = (0..15)
+                .map(|_| {
+                    let ticks_per_cycle = 0.6 + 0.3 * synthetic.even();
+                    let mut window = |cycles: f64| {
+                        let interrupt = if synthetic.even() < 0.02 { 3.0 } else { 1.0 };
+                        cycles * ticks_per_cycle * interrupt * (1.0 + 0.002 * synthetic.normal())
+                    };
+                    Round {
+                        inline: window(2.0),
+                        ticks: cycles.iter().map(|&c| window(c)).collect(),
+                        ticks_per_cycle,
+                    }
+                })
+                .collect();
+            for (mechanism, values) in at_layout.iter_mut().enumerate() {
+                let effect = differences(&rounds, mechanism).unwrap();
+                values.push(effect.cycles);
+                if mechanism == 0 {
+                    aa_cycles.push(effect.cycles);
+                    aa_log_ratios.push(effect.log_ratio);
+                }
+            }
+        }
+    }
+    let floor = floor(&aa_cycles, &aa_log_ratios).unwrap();
+    assert!(floor.cycles < 0.01, "{floor:?}");
+    let verdict = |mechanism: usize, rng: &mut Pcg64Mcg| {
+        let values: Vec<Vec<f64>> = layouts
+            .iter()
+            .map(|layout| layout[mechanism].clone())
+            .collect();
+        let per_layout: Vec<_> = values
+            .iter()
+            .map(|v| BOOTSTRAP.workers(v, rng).unwrap())
+            .collect();
+        let cell = BOOTSTRAP.layouts(&values, rng).unwrap();
+        assert!(
+            (cell.estimate - (cycles[mechanism] - 2.0)).abs() < 0.01,
+            "{cell:?}"
+        );
+        let estimates: Vec<f64> = per_layout.iter().map(|i| i.estimate).collect();
+        let range = quantile(&estimates, 1.0).unwrap() - quantile(&estimates, 0.0).unwrap();
+        resolved(
+            &per_layout,
+            &modes(&values.concat(), 0.0),
+            cell.estimate,
+            range,
+            floor.cycles,
+        )
+    };
+    assert!(!verdict(0, &mut synthetic.0), "a thing against itself");
+    assert!(verdict(1, &mut synthetic.0), "three cycles");
+    assert!(!verdict(2, &mut synthetic.0), "less than the floor");
+}
+
+fn values() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(-1e6..1e6f64, 2..30)
+}
+
+fn anything() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(prop::num::f64::ANY, 0..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 100,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(13),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn an_interval_holds_its_estimate_and_stays_within_the_values(values in values(), seed: u64) {
+        let rng = &mut Pcg64Mcg::seed_from_u64(seed);
+        let interval = BOOTSTRAP.workers(&values, rng).unwrap();
+        prop_assert_eq!(Some(interval.estimate), median(&values));
+        prop_assert!(interval.contains(interval.estimate));
+        prop_assert!(quantile(&values, 0.0).unwrap() <= interval.low);
+        prop_assert!(quantile(&values, 1.0).unwrap() >= interval.high);
+    }
+
+    #[test]
+    fn the_order_of_workers_does_not_matter(values in values(), seed: u64) {
+        let mut reversed = values.clone();
+        reversed.reverse();
+        let of = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed));
+        prop_assert_eq!(of(&values), of(&reversed));
+        prop_assert_eq!(modes(&values, 0.0), modes(&reversed, 0.0));
+    }
+
+    #[test]
+    fn another_unit_changes_the_unit_alone(values in values(), power in -20i32..20, seed: u64) {
+        // By powers of two, which round nothing.
+        let unit = 2f64.powi(power);
+        let scaled: Vec<f64> = values.iter().map(|v| v * unit).collect();
+        let of = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
+        prop_assert_eq!(of(&values).map(|x| x * unit), of(&scaled));
+        prop_assert_eq!(modes(&values, 0.0).len(), modes(&scaled, 0.0).len());
+        prop_assert_eq!(mad(&values).map(|m| m * unit), mad(&scaled));
+    }
+
+    #[test]
+    fn no_interval_is_narrower_than_the_resolution(values in values(), resolution in 0.0..10.0f64, seed: u64) {
+        let bootstrap = Bootstrap { resolution, ..BOOTSTRAP };
+        let interval = bootstrap.workers(&values, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
+        prop_assert!(interval.contains(interval.estimate - resolution));
+        prop_assert!(interval.contains(interval.estimate + resolution));
+    }
+
+    #[test]
+    fn few_layouts_are_spanned(
+        layouts in prop::collection::vec(prop::collection::vec(-1.0..1.0f64, 2..12), 1..6),
+        seed: u64,
+    ) {
+        let interval = BOOTSTRAP.layouts(&layouts, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
+        prop_assert!(interval.contains(interval.estimate));
+        let apart: Vec<Vec<f64>> = layouts
+            .iter()
+            .enumerate()
+            .map(|(i, layout)| layout.iter().map(|v| 10.0 * i as f64 + v).collect())
+            .collect();
+        let interval = BOOTSTRAP.layouts(&apart, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
+        let medians: Vec<f64> = apart.iter().map(|layout| median(layout).unwrap()).collect();
+        prop_assert!(medians.iter().all(|&m| interval.contains(m)), "{:?}", interval);
+    }
+
+    #[test]
+    fn modes_lie_within_the_values_and_share_out_the_workers(values in values()) {
+        let found = modes(&values, 0.0);
+        prop_assert!(!found.is_empty());
+        prop_assert!(found.iter().map(|m| m.share).sum::<f64>() <= 1.0 + 1e-9);
+        prop_assert!(found.windows(2).all(|pair| pair[0].share >= pair[1].share));
+        let (least, greatest) = (quantile(&values, 0.0).unwrap(), quantile(&values, 1.0).unwrap());
+        for mode in &found {
+            prop_assert!(least <= mode.value && mode.value <= greatest);
+            prop_assert!(found.len() == 1 || (mode.share >= 0.1 && mode.share * values.len() as f64 > 1.5));
+        }
+    }
+
+    #[test]
+    fn at_least_95_in_100_comparisons_are_within_the_floor(
+        aa in prop::collection::vec((-1.0..1.0f64, -0.5..0.5f64), 1..120),
+    ) {
+        let (cycles, log_ratios): (Vec<f64>, Vec<f64>) = aa.into_iter().unzip();
+        let floor = floor(&cycles, &log_ratios).unwrap();
+        let inside = cycles.iter().filter(|c| c.abs() <= floor.cycles).count();
+        let ratios_inside = log_ratios.iter().filter(|l| l.exp_m1().abs() <= floor.ratio).count();
+        prop_assert!(inside * 100 >= cycles.len() * 95 && ratios_inside * 100 >= cycles.len() * 95);
+        prop_assert!(cycles.iter().any(|c| c.abs() == floor.cycles));
+    }
+
+    #[test]
+    fn holm_rejects_no_less_than_bonferroni_and_never_the_greater_of_two(
+        p in prop::collection::vec(0.0..0.2f64, 0..12),
+    ) {
+        let rejected = holm(&p, 0.05);
+        prop_assert_eq!(rejected.len(), p.len());
+        for (i, &at) in p.iter().enumerate() {
+            prop_assert!(rejected[i] || at * p.len() as f64 > 0.05);
+            prop_assert!(!rejected[i] || at <= 0.05);
+            prop_assert!(!rejected[i] || p.iter().zip(&rejected).all(|(&q, &r)| r || q >= at));
+        }
+    }
+
+    #[test]
+    fn more_cells_ask_for_more_confidence(cells in 1usize..10_000) {
+        let (one, more) = (confidence_for(cells, 0.05), confidence_for(cells + 1, 0.05));
+        prop_assert!(0.95 - 1e-12 <= one && one < more && more < 1.0);
+    }
+
+    #[test]
+    fn t_quantiles_rise_with_p_and_fall_with_the_degrees_of_freedom(p in 0.6..0.999f64, dof in 1.0..200.0f64) {
+        let t = t_quantile(p, dof).unwrap();
+        prop_assert!(t_quantile(p + 0.0005, dof).unwrap() > t);
+        prop_assert!(t_quantile(p, dof + 1.0).unwrap() < t);
+    }
+
+    #[test]
+    fn no_input_stops_the_estimation(values in anything(), others in anything(), x: f64, seed: u64) {
+        let rng = &mut Pcg64Mcg::seed_from_u64(seed);
+        let finite = |v: Option<f64>| v.is_none_or(|v| !v.is_nan());
+        prop_assert!(finite(median(&values)) && finite(mad(&values)) && finite(quantile(&values, x)));
+        let bootstrap = Bootstrap { confidence: 0.9, resamples: 20, resolution: x };
+        if let Some(interval) = bootstrap.workers(&values, rng) {
+            prop_assert!(interval.contains(interval.estimate));
+        }
+        if let Some(interval) = bootstrap.layouts(&[values.clone(), others.clone()], rng) {
+            prop_assert!(interval.contains(interval.estimate));
+            let found = modes(&values, x);
+            prop_assert!(!found.is_empty());
+            resolved(&[interval], &found, x, x, x);
+        }
+        if let Some(floor) = floor(&values, &others) {
+            prop_assert!(floor.cycles.is_finite() && floor.ratio.is_finite());
+        }
+        let rounds: Vec<Round> = values
+            .iter()
+            .zip(&others)
+            .map(|(&inline, &ticks)| Round { ticks: vec![ticks], inline, ticks_per_cycle: x })
+            .collect();
+        if let Some(effect) = differences(&rounds, 0) {
+            prop_assert!(effect.cycles.is_finite() && effect.log_ratio.is_finite() && effect.inline_cycles > 0.0);
+        }
+        prop_assert_eq!(holm(&values, x).len(), values.len());
+    }
+}
