@@ -1,0 +1,219 @@
+//! A compiled function as decoded machine code, and copies of it elsewhere.
+//!
+//! A copy is byte for byte the original but for the fields that say how far away something outside the function is:
+//! `rel32` of calls and jumps, `disp32` of `[rip+disp32]`. So a loop can stand at any offset within a cache line
+//! without being compiled once per offset.
+
+use std::collections::BTreeSet;
+
+use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+
+use super::{CodeError, CodeMemory};
+
+/// No function of this program is longer; decoding stops here when it runs astray.
+const LONGEST: usize = 64 << 10;
+
+/// What is wrong with a function's machine code.
+#[derive(Debug, thiserror::Error)]
+pub enum FunctionError {
+    /// Bytes that are no instruction.
+    #[error("the function at {entry:#x} does not decode at {at:#x}")]
+    Undecodable {
+        /// Where it starts.
+        entry: u64,
+        /// Where decoding failed.
+        at: u64,
+    },
+    /// A jump whose target only the running program knows.
+    #[error("the function at {entry:#x} has an indirect jump at {at:#x}; where it ends cannot be told")]
+    IndirectJump {
+        /// Where it starts.
+        entry: u64,
+        /// Where the jump is.
+        at: u64,
+    },
+    /// No backward branch.
+    #[error("the function at {entry:#x} has no loop")]
+    NoLoop {
+        /// Where it starts.
+        entry: u64,
+    },
+    /// Something outside is out of reach of a copy.
+    #[error("a copy of the function at {entry:#x} cannot reach {target:#x}")]
+    OutOfReach {
+        /// Where the original starts.
+        entry: u64,
+        /// What it refers to.
+        target: u64,
+    },
+    /// What was written does not decode to the original.
+    #[error("the copy of the function at {entry:#x} differs from it at {at:#x}")]
+    CopyDiffers {
+        /// Where the original starts.
+        entry: u64,
+        /// Where in the copy.
+        at: u64,
+    },
+    /// No room for the copy.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+}
+
+/// A decoded function.
+pub struct Function {
+    entry: u64,
+    bytes: Vec<u8>,
+    instructions: Vec<(Instruction, ConstantOffsets)>,
+    head: u64,
+    tail: u64,
+}
+
+impl Function {
+    /// Decodes the function at `entry`, which has a loop, from its first instruction to its last reachable one.
+    ///
+    /// # Safety
+    /// `entry` is the address of a function of this program.
+    ///
+    /// # Errors
+    /// Where the bytes do not decode, or the extent of the function or its loop cannot be told.
+    pub unsafe fn with_loop(entry: usize) -> Result<Self, FunctionError> {
+        // SAFETY: text is mapped beyond the function: its section and the alignment after it; see `reach` for why no
+        // byte past the last reachable instruction is relied on. LONGEST is cut at the end of the mapped text.
+        let code = unsafe { std::slice::from_raw_parts(entry as *const u8, mapped_after(entry)) };
+        let entry = entry as u64;
+        let end = reach(entry, code)?;
+        let bytes = code[..(end - entry) as usize].to_vec();
+        let mut instructions = Vec::new();
+        let mut decoder = Decoder::with_ip(64, &bytes, entry, DecoderOptions::NONE);
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            if instruction.is_invalid() {
+                return Err(FunctionError::Undecodable { entry, at: instruction.ip() });
+            }
+            instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
+        }
+        // The measured loop is the longest one: the backward branch that spans most. (A spin loop inside a body is
+        // shorter, and cold blocks that jump back into the loop do not reach its head.)
+        let (head, tail) = instructions
+            .iter()
+            .filter(|(i, _)| i.is_jcc_short_or_near() || i.is_jmp_short_or_near())
+            .map(|(i, _)| (i.near_branch_target(), i.next_ip()))
+            .filter(|(target, after)| (entry..*after).contains(target))
+            .max_by_key(|(target, after)| after - target)
+            .ok_or(FunctionError::NoLoop { entry })?;
+        Ok(Function { entry, bytes, instructions, head, tail })
+    }
+
+    /// Address of the loop's first instruction.
+    #[must_use]
+    pub fn loop_head(&self) -> u64 {
+        self.head
+    }
+
+    /// The instructions of the loop, from its head to the backward branch.
+    pub fn loop_instructions(&self) -> impl Iterator<Item = &Instruction> {
+        let span = self.head..self.tail;
+        self.instructions.iter().map(|(instruction, _)| instruction).filter(move |i| span.contains(&i.ip()))
+    }
+
+    /// Writes a copy whose loop head lies at `offset` within 128 bytes, checks it by decoding it again, and returns
+    /// where it starts. [`CodeMemory::serialise`] is still to be called.
+    ///
+    /// # Errors
+    /// Where there is no room, something is out of reach, or the copy does not decode to the original.
+    pub fn copy_to(&self, memory: &mut CodeMemory, offset: usize) -> Result<usize, FunctionError> {
+        let head = (self.head - self.entry) as usize;
+        let start = memory.reserve(self.bytes.len(), head, offset)?;
+        let mut bytes = self.bytes.clone();
+        for (instruction, offsets) in &self.instructions {
+            let Some((target, field)) = self.outside(instruction, offsets) else { continue };
+            let next = start as u64 + (instruction.next_ip() - self.entry);
+            let distance = i32::try_from(target.wrapping_sub(next) as i64)
+                .map_err(|_| FunctionError::OutOfReach { entry: self.entry, target })?;
+            let at = (instruction.ip() - self.entry) as usize + field;
+            bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+        }
+        memory.write(start, &bytes);
+        self.check(memory.read(start, bytes.len()), start as u64)?;
+        Ok(start)
+    }
+
+    /// What an instruction refers to outside the function, and where in it the distance stands.
+    fn outside(&self, instruction: &Instruction, offsets: &ConstantOffsets) -> Option<(u64, usize)> {
+        if instruction.is_ip_rel_memory_operand() {
+            return Some((instruction.ip_rel_memory_address(), offsets.displacement_offset()));
+        }
+        let branches = matches!(instruction.op0_kind(), OpKind::NearBranch64);
+        let target = instruction.near_branch_target();
+        let inside = (self.entry..self.entry + self.bytes.len() as u64).contains(&target);
+        (branches && !inside).then_some((target, offsets.immediate_offset()))
+    }
+
+    fn check(&self, copy: &[u8], start: u64) -> Result<(), FunctionError> {
+        let moved = |address: u64| address.wrapping_sub(self.entry).wrapping_add(start);
+        let mut decoder = Decoder::with_ip(64, copy, start, DecoderOptions::NONE);
+        for (original, offsets) in &self.instructions {
+            let copied = decoder.decode();
+            let same_target = match self.outside(original, offsets) {
+                Some((target, _)) if original.is_ip_rel_memory_operand() => copied.ip_rel_memory_address() == target,
+                Some((target, _)) => copied.near_branch_target() == target,
+                None if original.op0_kind() == OpKind::NearBranch64 => {
+                    copied.near_branch_target() == moved(original.near_branch_target())
+                }
+                None => true,
+            };
+            let same = copied.code() == original.code() && copied.len() == original.len() && same_target;
+            if !same || copied.ip() != moved(original.ip()) {
+                return Err(FunctionError::CopyDiffers { entry: self.entry, at: copied.ip() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes after `entry` are mapped, at most [`LONGEST`], by the linker's own end of the text.
+fn mapped_after(entry: usize) -> usize {
+    unsafe extern "C" {
+        /// End of the text segment (ld(1), PROVIDE'd by every ELF linker).
+        static etext: u8;
+    }
+    let end = &raw const etext as usize;
+    end.saturating_sub(entry).min(LONGEST)
+}
+
+/// The end of the last instruction that can be reached from the first.
+fn reach(entry: u64, code: &[u8]) -> Result<u64, FunctionError> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![entry];
+    let mut end = entry;
+    while let Some(mut ip) = open.pop() {
+        while seen.insert(ip) {
+            let start = ip.wrapping_sub(entry) as usize;
+            let rest = code.get(start..).ok_or(FunctionError::Undecodable { entry, at: ip })?;
+            let instruction = Decoder::with_ip(64, rest, ip, DecoderOptions::NONE).decode();
+            if instruction.is_invalid() {
+                return Err(FunctionError::Undecodable { entry, at: ip });
+            }
+            end = end.max(instruction.next_ip());
+            ip = instruction.next_ip();
+            match instruction.flow_control() {
+                FlowControl::ConditionalBranch => open.push(instruction.near_branch_target()),
+                FlowControl::UnconditionalBranch => ip = instruction.near_branch_target(),
+                FlowControl::Return | FlowControl::Interrupt | FlowControl::Exception => break,
+                FlowControl::IndirectBranch => {
+                    return Err(FunctionError::IndirectJump { entry, at: instruction.ip() });
+                }
+                // `iretq` to the next instruction is how one op's native body ends; it goes on there.
+                FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall | FlowControl::XbeginXabortXend => {}
+            }
+        }
+    }
+    Ok(end)
+}
+
+/// Whether an instruction is a call or jump through memory at `[rip+disp32]`, and of which address.
+#[must_use]
+pub fn through_memory(instruction: &Instruction) -> Option<u64> {
+    let indirect = instruction.is_call_near_indirect() || instruction.is_jmp_near_indirect();
+    (indirect && instruction.memory_base() == Register::RIP).then(|| instruction.ip_rel_memory_address())
+}
