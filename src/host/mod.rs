@@ -1,39 +1,28 @@
-//! Facts about this machine.
-use std::collections::BTreeMap;
+//! Facts about this machine, and whether it is fit to measure on.
+//!
+//! Two things are made here. [`Machine`] says what the machine is and stands beside every result. [`checks`] says what
+//! about it helps or harms a measurement, and what to do about it: `pvbench doctor` prints them, the report keeps them
+//! as its environment.
+//!
+//! Facts come from three places, each of which a test can give instead: files under a [`Root`], the CPUID instruction
+//! behind [`Cpuid`], and system calls whose answers [`Probes`] holds. Nothing here fails: what cannot be read is absent
+//! in [`Machine`] and `unknown` with a reason in a [`Check`].
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+mod check;
+mod clock;
+mod counter;
+mod cpu_list;
+mod cpuid;
+mod machine;
+mod probes;
+mod root;
+mod tool;
 
-/// Machine facts.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Machine {
-    /// Model.
-    pub cpu_model: Option<String>,
-    /// Mitigations.
-    pub mitigations: BTreeMap<String, String>,
-}
-
-/// Status of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Fine.
-    Known,
-    /// Cannot be told.
-    Unknown,
-    /// Harmful.
-    Bad,
-}
-
-/// A check.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Check {
-    /// Id.
-    pub id: String,
-    /// Status.
-    pub status: Status,
-    /// What was seen.
-    pub detail: String,
-    /// What to do.
-    pub advice: Option<String>,
-}
+pub use check::{Check, Status, checks, checks_with};
+pub use clock::{ClockChoice, clock_choice};
+pub use counter::{CounterError, pmu_unavailable};
+pub use cpuid::{CpuFacts, Cpuid, NativeCpuid, Registers};
+pub use machine::{Cache, Machine};
+pub use probes::{ProbeError, Probes, measuring_cpu};
+pub use root::{ReadError, Root};
+pub use tool::{FoundTool, IAI_CALLGRIND_SERIES, ToolError};

@@ -1,0 +1,85 @@
+//! Where the kernel puts memory: address randomisation and huge pages.
+
+use super::Check;
+use crate::host::{Probes, Root};
+
+pub(super) fn aslr(root: &Root, probes: &Probes) -> Check {
+    const ID: &str = "aslr";
+    let fixed =
+        "every worker gets the same addresses, so that one accident of placement looks like a fact";
+    let persona = match &probes.personality {
+        Ok(persona) => *persona,
+        Err(error) => {
+            return Check::unknown(
+                ID,
+                error.to_string(),
+                "see /proc/self/personality: bit 0x40000 switches randomisation off",
+            );
+        }
+    };
+    if persona & libc::ADDR_NO_RANDOMIZE as u32 != 0 {
+        return Check::bad(
+            ID,
+            format!("off for this process (personality {persona:#x}): {fixed}"),
+            "start without setarch -R, and outside of a debugger",
+        );
+    }
+    let level = match root.line("proc/sys/kernel/randomize_va_space") {
+        Ok(level) => level,
+        Err(error) => {
+            return Check::unknown(ID, error.to_string(), "sysctl kernel.randomize_va_space");
+        }
+    };
+    // Documentation/admin-guide/sysctl/kernel.rst, randomize_va_space.
+    match level.as_str() {
+        "2" => Check::known(
+            ID,
+            "full (2): workers see different pages, and medians over workers cover them",
+        ),
+        "1" => Check::improvable(
+            ID,
+            "stack, mappings and vDSO (1): the heap of every worker is at the same place",
+            "sysctl kernel.randomize_va_space=2",
+        ),
+        "0" => Check::bad(
+            ID,
+            format!("off (0): {fixed}"),
+            "sysctl kernel.randomize_va_space=2",
+        ),
+        other => Check::unknown(
+            ID,
+            format!("/proc/sys/kernel/randomize_va_space holds {other:?}"),
+            "sysctl kernel.randomize_va_space=2",
+        ),
+    }
+}
+
+pub(super) fn thp(root: &Root) -> Check {
+    const ID: &str = "thp";
+    let advice = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled";
+    let line = match root.line("sys/kernel/mm/transparent_hugepage/enabled") {
+        Ok(line) => line,
+        Err(error) => return Check::unknown(ID, error.to_string(), advice),
+    };
+    // The choice in force stands in brackets: `always [madvise] never`.
+    let chosen = line
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map(|(chosen, _)| chosen);
+    match chosen {
+        Some(chosen @ ("madvise" | "never")) => Check::known(
+            ID,
+            format!("{chosen}: no huge pages that were not asked for"),
+        ),
+        Some("always") => Check::bad(
+            ID,
+            "always: whether a worker's memory lies in huge pages depends on what is free when it starts",
+            advice,
+        ),
+        _ => Check::unknown(
+            ID,
+            format!("/sys/kernel/mm/transparent_hugepage/enabled holds {line:?}"),
+            advice,
+        ),
+    }
+}

@@ -1,0 +1,63 @@
+//! The programs that count instructions for the benches.
+
+use super::Check;
+use crate::host::{IAI_CALLGRIND_SERIES, Probes};
+
+pub(super) fn valgrind(probes: &Probes) -> Check {
+    const ID: &str = "valgrind";
+    let Some(found) = &probes.valgrind else {
+        return Check::unknown(
+            ID,
+            "not on the PATH: instruction counts by callgrind cannot be had",
+            "install valgrind (apt install valgrind)",
+        );
+    };
+    let place = found.path.display();
+    match &found.version {
+        Ok(version) => Check::known(ID, format!("version {version} at {place}")),
+        Err(error) => Check::bad(
+            ID,
+            format!("at {place}, and {error}"),
+            "reinstall valgrind, and see what valgrind --version prints",
+        ),
+    }
+}
+
+pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
+    const ID: &str = "iai_callgrind_runner";
+    let install = format!(
+        "cargo install iai-callgrind-runner --version '{IAI_CALLGRIND_SERIES}.*'; it has to be the version of \
+         iai-callgrind in Cargo.lock"
+    );
+    let Some(found) = &probes.iai_callgrind_runner else {
+        return Check::unknown(
+            ID,
+            format!("not on the PATH: the benches under callgrind need {IAI_CALLGRIND_SERIES}.x"),
+            install,
+        );
+    };
+    let place = found.path.display();
+    match &found.version {
+        Ok(version) if in_series(version) => {
+            Check::known(ID, format!("version {version} at {place}"))
+        }
+        Ok(version) => Check::bad(
+            ID,
+            format!("version {version} at {place}, and the benches need {IAI_CALLGRIND_SERIES}.x"),
+            install,
+        ),
+        Err(error) => Check::unknown(
+            ID,
+            format!(
+                "at {place}, of a version unknown ({error}); the benches need {IAI_CALLGRIND_SERIES}.x"
+            ),
+            install,
+        ),
+    }
+}
+
+fn in_series(version: &str) -> bool {
+    version
+        .strip_prefix(IAI_CALLGRIND_SERIES)
+        .is_some_and(|rest| rest.starts_with('.'))
+}

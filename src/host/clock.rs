@@ -1,0 +1,42 @@
+//! Which clock the samples are timed with.
+
+use super::CpuFacts;
+
+/// The clock of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClockChoice {
+    /// The time stamp counter, read directly.
+    Tsc,
+    /// The operating system's monotonic clock.
+    Os {
+        /// Why the time stamp counter is not used.
+        reason: String,
+    },
+}
+
+/// The clock to measure with: the time stamp counter where it is readable, constant, invariant, monotonic and not given
+/// up by the kernel, else the operating system's clock. What was seen to be wrong comes before a missing promise as the
+/// reason.
+pub fn clock_choice(facts: &CpuFacts) -> ClockChoice {
+    let wrong = if !facts.tsc_readable {
+        Some("the time stamp counter cannot be read by this process")
+    } else if facts.tsc_monotonic == Some(false) {
+        Some("the time stamp counter went backwards or stood still")
+    } else if facts.tsc_kept_by_kernel == Some(false) {
+        Some("the kernel does not offer the time stamp counter as a clock source")
+    } else if !facts.tsc_constant {
+        Some("the time stamp counter is not promised to tick at a constant rate")
+    } else if !facts.tsc_invariant {
+        Some("the time stamp counter is not promised to go on in deep sleep states")
+    } else if facts.tsc_monotonic.is_none() {
+        Some("the time stamp counter was not tried")
+    } else {
+        None
+    };
+    match wrong {
+        None => ClockChoice::Tsc,
+        Some(reason) => ClockChoice::Os {
+            reason: reason.to_owned(),
+        },
+    }
+}

@@ -1,0 +1,115 @@
+//! The filesystem root that machine facts are read under.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// No file read here needs more. /proc/cpuinfo of a very large machine is longer, but its first blocks suffice.
+const LONGEST_READ: u64 = 1 << 20;
+
+/// The root under which `/proc`, `/sys` and `/etc` are looked up: `/`, or a folder with a made-up tree in tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root(PathBuf);
+
+/// A file under a [`Root`] that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such file, as is usual for parts of `/sys` in a guest or a container.
+    #[error("/{path} is not there")]
+    Absent {
+        /// The path below the root.
+        path: String,
+    },
+    /// It is there, and reading it failed.
+    #[error("/{path} cannot be read: {source}")]
+    Failed {
+        /// The path below the root.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It was read and holds nothing.
+    #[error("/{path} is empty")]
+    Empty {
+        /// The path below the root.
+        path: String,
+    },
+}
+
+impl Default for Root {
+    /// The running system's `/`.
+    fn default() -> Self {
+        Self(PathBuf::from("/"))
+    }
+}
+
+impl Root {
+    /// A root at `folder`.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    /// Where `path` lies on the running system. `path` is taken below the root, with or without a leading slash.
+    pub fn locate(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.0.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Whether something is at `path`.
+    pub fn has(&self, path: &str) -> bool {
+        self.locate(path).exists()
+    }
+
+    /// The text of a file without blanks at its ends; bytes that are not UTF-8 are replaced.
+    ///
+    /// # Errors
+    /// [`ReadError`] where it is absent, unreadable or empty.
+    pub fn text(&self, path: &str) -> Result<String, ReadError> {
+        let below = path.trim_start_matches('/');
+        let mut bytes = Vec::new();
+        let read = File::open(self.locate(path))
+            .and_then(|file| file.take(LONGEST_READ).read_to_end(&mut bytes));
+        if let Err(source) = read {
+            return Err(match source.kind() {
+                io::ErrorKind::NotFound => ReadError::Absent { path: below.into() },
+                _ => ReadError::Failed {
+                    path: below.into(),
+                    source,
+                },
+            });
+        }
+        match String::from_utf8_lossy(&bytes).trim() {
+            "" => Err(ReadError::Empty { path: below.into() }),
+            text => Ok(text.to_owned()),
+        }
+    }
+
+    /// The first line of a file: most of `/sys` is one value in one line.
+    ///
+    /// # Errors
+    /// As [`Root::text`].
+    pub fn line(&self, path: &str) -> Result<String, ReadError> {
+        let text = self.text(path)?;
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
+    /// The value of `key` in a file of `key<separator>value` lines, such as `/proc/self/status`. The first one counts.
+    pub fn field(&self, path: &str, separator: char, key: &str) -> Option<String> {
+        let text = self.text(path).ok()?;
+        text.lines().find_map(|line| {
+            let (name, value) = line.split_once(separator)?;
+            (name.trim() == key).then(|| value.trim().to_owned())
+        })
+    }
+
+    /// The names in a folder, sorted; empty where it cannot be listed.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.locate(folder))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    }
+}
