@@ -7,7 +7,10 @@ compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_
 
 pub mod dispatch;
 pub mod host;
+pub mod estimate;
+pub mod measure;
 pub mod op;
+pub mod patch;
 pub mod regime;
 pub mod report;
 pub mod stats;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use super::{CodeError, CodeMemory};
 
@@ -199,11 +199,12 @@ fn reach(entry: u64, code: &[u8]) -> Result<u64, FunctionError> {
             match instruction.flow_control() {
                 FlowControl::ConditionalBranch => open.push(instruction.near_branch_target()),
                 FlowControl::UnconditionalBranch => ip = instruction.near_branch_target(),
+                // An interrupt return inside a loop is an op's body, and goes on at the instruction after it.
+                FlowControl::Return if instruction.mnemonic() == Mnemonic::Iretq => {}
                 FlowControl::Return | FlowControl::Interrupt | FlowControl::Exception => break,
                 FlowControl::IndirectBranch => {
                     return Err(FunctionError::IndirectJump { entry, at: instruction.ip() });
                 }
-                // `iretq` to the next instruction is how one op's native body ends; it goes on there.
                 FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall | FlowControl::XbeginXabortXend => {}
             }
         }

@@ -1,0 +1,252 @@
+//! From samples to cells: rounds are reduced as they arrive (median over the rounds of a worker), and when the run is
+//! over each cell gets its estimate over workers, per layout and over layouts. The numbers are made by [`crate::stats`].
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+
+use crate::dispatch::Platform;
+use crate::measure::plan::{Group, Plan};
+use crate::measure::wire::GroupSamples;
+use crate::op::Meta;
+use crate::regime::Regime;
+use crate::report::schema::{Cell, Estimate, Floor, LayoutEstimate, ModeShare, Overhead};
+use crate::stats::bootstrap::Bootstrap;
+use crate::stats::effect::{Round, differences};
+use crate::stats::location::{median, quantile};
+use crate::stats::modes::{Mode, modes};
+use crate::stats::{Interval, floor, resolve};
+
+/// Confidence of the intervals of a report.
+pub const CONFIDENCE: f64 = 0.95;
+const RESAMPLES: usize = 1000;
+
+/// One worker's result for one group.
+struct Reduced {
+    inline_cycles: f64,
+    /// `inline` again, its copy, then the mechanisms: cycles and log-ratio against `inline`.
+    effects: Vec<Option<(f64, f64)>>,
+    /// Half the clock's step, per op, spread over the windows, in cycles.
+    resolution_cycles: f64,
+}
+
+/// Collects samples and makes estimates of them.
+#[derive(Default)]
+pub struct Estimator {
+    groups: BTreeMap<Group, Vec<Reduced>>,
+    ticks_per_cycle: Vec<f64>,
+    counters: BTreeMap<(String, Platform, Regime), Vec<BTreeMap<String, f64>>>,
+}
+
+/// What is said of a run's samples as a whole.
+pub struct Estimates {
+    /// The cells in the order of ops, regimes, mechanisms.
+    pub cells: Vec<Cell>,
+    /// The A/A floor; absent without a finished group.
+    pub floor: Option<Floor>,
+    /// Ticks per core cycle: median, and the middle 90% of the rounds.
+    pub ticks_per_cycle: Option<Estimate>,
+}
+
+impl Estimator {
+    /// Takes one group's samples from one worker.
+    pub fn add(&mut self, group: &Group, samples: &GroupSamples, window_cycles: u64) {
+        let rounds: Vec<Round> = samples
+            .rounds
+            .iter()
+            .map(|round| Round {
+                ticks: [round.again, round.copy].into_iter().chain(round.ticks.iter().copied()).collect(),
+                inline: round.inline,
+                ticks_per_cycle: round.ticks_per_cycle,
+            })
+            .collect();
+        self.ticks_per_cycle
+            .extend(rounds.iter().map(|r| r.ticks_per_cycle).filter(|t| t.is_finite() && *t > 0.0));
+        let comparisons = rounds.first().map_or(0, |round| round.ticks.len());
+        let effects: Vec<_> = (0..comparisons).map(|m| differences(&rounds, m)).collect();
+        let Some(inline_cycles) = effects.iter().flatten().map(|e| e.inline_cycles).next() else { return };
+        // A window's length is known to a step of the clock; a round's value comes from two windows.
+        let ticks_per_cycle = rounds.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
+        let window_ticks = window_cycles as f64 * ticks_per_cycle;
+        let relative = samples.clock_step as f64 / window_ticks / (2.0 * rounds.len() as f64).sqrt();
+        self.groups.entry(group.clone()).or_default().push(Reduced {
+            inline_cycles,
+            effects: effects.into_iter().map(|e| e.map(|e| (e.cycles, e.log_ratio))).collect(),
+            resolution_cycles: relative * inline_cycles / 2.0,
+        });
+        if !samples.counters.is_empty() {
+            let counted = samples.counters.iter().map(|c| c.iter().cloned().collect()).collect();
+            self.counters.insert((group.op.clone(), group.body, group.regime), counted);
+        }
+    }
+
+    /// Makes the estimates. `ops` is the catalogue in the order of the tables; `ticks_per_second` the clock's rate, for
+    /// nanoseconds.
+    #[must_use]
+    pub fn finish(&self, plan: &Plan, ops: &[Meta], ticks_per_second: f64) -> Estimates {
+        let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ 0x6573_7469_6d61_7465);
+        let floor = self.floor();
+        let ns_per_cycle = median(&self.ticks_per_cycle).unwrap_or(f64::NAN) / ticks_per_second * 1e9;
+        let mut cells = Vec::new();
+        let mechanisms: Vec<&str> =
+            std::iter::once("inline").chain(plan.mechanisms.iter().map(String::as_str)).collect();
+        for meta in ops {
+            let mut keys: Vec<(Platform, Regime)> =
+                plan.groups.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            for (body, regime) in keys {
+                let layouts: Vec<(u32, &[Reduced])> = self
+                    .groups
+                    .iter()
+                    .filter(|(g, _)| g.op == meta.name && g.body == body && g.regime == regime)
+                    .map(|(g, reduced)| (g.offset, reduced.as_slice()))
+                    .collect();
+                let aa = largest_aa(&layouts);
+                for (index, name) in mechanisms.iter().enumerate() {
+                    // The second of the A/A comparisons, the copy, is no cell of its own.
+                    let column = if index == 0 { 0 } else { index + 1 };
+                    let mut cell = empty_cell(meta, body, regime, name);
+                    let counted = self.counters.get(&(meta.name.to_owned(), body, regime));
+                    cell.counters = counted.and_then(|c| c.get(index)).filter(|c| !c.is_empty()).cloned();
+                    let bound = floor.as_ref().map(|f| f.cycles.max(aa));
+                    fill(&mut cell, &layouts, column, bound, ns_per_cycle, &mut rng);
+                    cells.push(cell);
+                }
+            }
+        }
+        Estimates { cells, floor, ticks_per_cycle: middle(&self.ticks_per_cycle) }
+    }
+
+    fn floor(&self) -> Option<Floor> {
+        let column = |column: usize, part: fn(&(f64, f64)) -> f64| -> Vec<f64> {
+            self.groups
+                .values()
+                .filter_map(|workers| {
+                    let values: Vec<f64> = workers
+                        .iter()
+                        .filter_map(|w| w.effects.get(column).and_then(Option::as_ref).map(part))
+                        .collect();
+                    median(&values)
+                })
+                .collect()
+        };
+        let (same, copied) = (column(0, |e| e.0), column(1, |e| e.0));
+        let made = floor::floor(&copied, &column(1, |e| e.1))?;
+        let typical = |values: &[f64]| median(&values.iter().map(|v| v.abs()).collect::<Vec<_>>());
+        Some(Floor {
+            cycles: made.cycles,
+            ratio: made.ratio,
+            groups: made.groups,
+            same_loop_cycles: typical(&same)?,
+            copied_loop_cycles: typical(&copied)?,
+        })
+    }
+}
+
+fn middle(values: &[f64]) -> Option<Estimate> {
+    Some(Estimate { estimate: median(values)?, low: quantile(values, 0.05)?, high: quantile(values, 0.95)? })
+}
+
+/// The largest A/A difference of a group's own layouts, in cycles: a dear op is noisier than the run's floor tells.
+fn largest_aa(layouts: &[(u32, &[Reduced])]) -> f64 {
+    layouts
+        .iter()
+        .flat_map(|(_, workers)| {
+            [0, 1].map(|column| {
+                let values: Vec<f64> =
+                    workers.iter().filter_map(|w| w.effects.get(column).copied().flatten()).map(|e| e.0).collect();
+                median(&values).map_or(0.0, f64::abs)
+            })
+        })
+        .fold(0.0, f64::max)
+}
+
+fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism: &str) -> Cell {
+    Cell {
+        op: meta.name.to_owned(),
+        body,
+        kind: match body {
+            Platform::Native => meta.native_kind,
+            Platform::Xen => meta.xen_kind,
+        },
+        mechanism: mechanism.to_owned(),
+        state: None,
+        regime,
+        overhead: None,
+        absent: None,
+        native_cycles: None,
+        layouts: Vec::new(),
+        layout_range: None,
+        modes: Vec::new(),
+        instructions: None,
+        counters: None,
+        resolved: false,
+    }
+}
+
+fn fill(
+    cell: &mut Cell,
+    layouts: &[(u32, &[Reduced])],
+    column: usize,
+    bound: Option<f64>,
+    ns_per_cycle: f64,
+    rng: &mut Pcg64Mcg,
+) {
+    let mut cycles = Vec::new();
+    let mut log_ratios = Vec::new();
+    let mut native = Vec::new();
+    let mut found: Vec<Mode> = Vec::new();
+    let mut intervals = Vec::new();
+    let mut finest: f64 = 0.0;
+    for (offset, workers) in layouts {
+        let effects: Vec<(f64, f64)> = workers.iter().filter_map(|w| w.effects.get(column).copied().flatten()).collect();
+        let values: Vec<f64> = effects.iter().map(|e| e.0).collect();
+        let resolution = workers.iter().map(|w| w.resolution_cycles).fold(0.0, f64::max);
+        let here = Bootstrap {
+            confidence: CONFIDENCE,
+            resamples: RESAMPLES,
+            resolution: resolution / (workers.len().max(1) as f64).sqrt(),
+        };
+        let Some(interval) = here.workers(&values, rng) else { continue };
+        finest = finest.max(here.resolution);
+        let gathered = modes(&values, resolution);
+        if gathered.len() > 1 {
+            cell.modes.extend(gathered.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
+        }
+        found.extend(gathered);
+        cell.layouts.push(LayoutEstimate { offset: *offset, cycles: estimate(&interval), workers: values.len() });
+        intervals.push(interval);
+        cycles.push(values);
+        log_ratios.push(effects.iter().map(|e| e.1).collect::<Vec<_>>());
+        native.extend(workers.iter().map(|w| w.inline_cycles));
+    }
+    let over = Bootstrap { confidence: CONFIDENCE, resamples: RESAMPLES, resolution: finest };
+    let native_cycles = median(&native);
+    let relative = native_cycles.map_or(0.0, |n| finest / n);
+    let (Some(total), Some(ratio)) = (
+        over.layouts(&cycles, rng),
+        Bootstrap { resolution: relative, ..over }.layouts(&log_ratios, rng),
+    ) else {
+        cell.absent = Some("fewer than two workers finished this group".to_owned());
+        return;
+    };
+    cell.native_cycles = native_cycles;
+    if intervals.len() > 1 {
+        let of = |pick: fn(f64, f64) -> f64, start| intervals.iter().map(|i| i.estimate).fold(start, pick);
+        cell.layout_range = Some(of(f64::max, f64::NEG_INFINITY) - of(f64::min, f64::INFINITY));
+    }
+    cell.resolved = bound.is_some_and(|bound| {
+        resolve::resolved(&intervals, &found, total.estimate, cell.layout_range.unwrap_or(0.0), bound)
+    });
+    cell.overhead = Some(Overhead {
+        cycles: estimate(&total),
+        ns: estimate(&total.map(|c| c * ns_per_cycle)),
+        ratio: estimate(&ratio.map(f64::exp)),
+    });
+}
+
+fn estimate(interval: &Interval) -> Estimate {
+    Estimate { estimate: interval.estimate, low: interval.low, high: interval.high }
+}

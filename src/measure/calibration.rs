@@ -1,0 +1,47 @@
+//! Core cycles without a performance counter: a chain of dependent adds takes one cycle per add on every x86-64 core
+//! (Agner Fog, instruction tables: latency of `ADD r,r`), whatever the clock's rate and the core's frequency.
+
+use std::arch::asm;
+
+/// Adds per pass of [`chain`].
+pub const ADDS: u64 = 64;
+
+/// `repeat passes { 64 x: x += 1 register, dependent }`: [`ADDS`] core cycles per pass, for the loop's own decrement and
+/// branch run beside the chain.
+///
+/// Has the type of a measured [`Loop`](crate::regime::Loop), so that it is timed in the same way.
+///
+/// # Safety
+/// None beyond the type's: `args` is not read.
+pub unsafe extern "C" fn chain(_args: *const [u64; 4], passes: u64) -> u64 {
+    let mut x: u64 = 0;
+    // SAFETY: register arithmetic in a loop that ends; passes is at least 1.
+    unsafe {
+        asm!(
+            ".balign 64",
+            "2:",
+            ".rept {adds}",
+            "add {x}, {y}",
+            ".endr",
+            "dec {left}",
+            "jnz 2b",
+            x = inout(reg) x,
+            y = in(reg) 1u64,
+            left = inout(reg) passes.max(1) => _,
+            adds = const ADDS,
+            options(nomem, nostack),
+        );
+    }
+    x
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_adds_once_per_link() {
+        // SAFETY: the arguments are not read.
+        assert_eq!(unsafe { chain(std::ptr::null(), 3) }, 3 * ADDS);
+    }
+}

@@ -1,0 +1,123 @@
+//! The clock of the windows: the time-stamp counter where it runs at a constant rate, else the operating system's.
+
+use std::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::host::{ClockChoice, CpuFacts, Root, clock_choice};
+
+/// A clock that windows are timed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// `rdtsc`; a tick is one count.
+    Tsc,
+    /// `CLOCK_MONOTONIC_RAW`; a tick is a nanosecond.
+    Os,
+}
+
+impl Clock {
+    /// The clock that fits this machine, and why it is not the TSC where it is not.
+    #[must_use]
+    pub fn choose() -> (Clock, Option<String>) {
+        match clock_choice(&CpuFacts::read(&Root::default())) {
+            ClockChoice::Tsc => (Clock::Tsc, None),
+            ClockChoice::Os { reason } => (Clock::Os, Some(reason)),
+        }
+    }
+
+    /// `tsc` or `os`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Clock::Tsc => "tsc",
+            Clock::Os => "os",
+        }
+    }
+
+    /// Ticks before a window: nothing of the window has begun.
+    #[inline(always)]
+    #[must_use]
+    pub fn start(self) -> u64 {
+        match self {
+            // lfence waits for everything before it, and nothing after it starts early (Intel SDM volume 2, LFENCE;
+            // AMD documents the same with the dispatch-serialising LFENCE that Linux turns on).
+            // SAFETY: both instructions exist on every x86-64; CR4.TSD was tested by `choose`.
+            Clock::Tsc => unsafe {
+                _mm_lfence();
+                let now = _rdtsc();
+                _mm_lfence();
+                now
+            },
+            Clock::Os => os_nanoseconds(),
+        }
+    }
+
+    /// Ticks after a window: all of the window has retired.
+    #[inline(always)]
+    #[must_use]
+    pub fn stop(self) -> u64 {
+        match self {
+            // rdtscp waits for all earlier instructions; the lfence keeps later ones out (Intel SDM volume 2, RDTSCP).
+            // SAFETY: as above; rdtscp is part of every CPU with an invariant TSC.
+            Clock::Tsc => unsafe {
+                let mut aux = 0;
+                let now = __rdtscp(&raw mut aux);
+                _mm_lfence();
+                now
+            },
+            Clock::Os => os_nanoseconds(),
+        }
+    }
+
+    /// The smallest step this clock was seen to take, in ticks: it may be more than 1 (26 ticks, 10 ns, on some
+    /// machines).
+    #[must_use]
+    pub fn step(self) -> u64 {
+        let mut last = self.start();
+        let mut step = u64::MAX;
+        for _ in 0..2000 {
+            let now = self.start();
+            if now > last {
+                step = step.min(now - last);
+            }
+            last = now;
+        }
+        // What two reads in a row cost is part of that; the step is at most it.
+        if step == u64::MAX { 1 } else { step }
+    }
+
+    /// Ticks per second, timed against `CLOCK_MONOTONIC_RAW` for the given time. Exact for the OS clock.
+    #[must_use]
+    pub fn ticks_per_second(self, during: Duration) -> f64 {
+        if self == Clock::Os {
+            return 1e9;
+        }
+        let (ticks, nanoseconds) = self.pair();
+        let until = nanoseconds + during.as_nanos() as u64;
+        loop {
+            let (ticks_now, nanoseconds_now) = self.pair();
+            if nanoseconds_now >= until {
+                return (ticks_now - ticks) as f64 * 1e9 / (nanoseconds_now - nanoseconds) as f64;
+            }
+        }
+    }
+
+    /// Both clocks at the same moment: of several tries, the one in which reading took least.
+    fn pair(self) -> (u64, u64) {
+        (0..8)
+            .map(|_| {
+                let before = self.start();
+                let nanoseconds = os_nanoseconds();
+                let after = self.start();
+                (after - before, (before + (after - before) / 2, nanoseconds))
+            })
+            .min_by_key(|(took, _)| *took)
+            .map_or((0, 0), |(_, pair)| pair)
+    }
+}
+
+fn os_nanoseconds() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicRaw);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,229 @@
+//! The parent of the worker processes: starts them one after another, takes their lines as they come, and goes on when
+//! one dies.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::plan::{Group, Plan};
+use super::wire::{Assignment, GroupSamples, Line};
+
+/// A worker that is silent for this long is taken for hung: the dearest group takes a fraction of a second.
+const SILENCE: Duration = Duration::from_secs(60);
+/// A worker number that died this often is given up.
+const LIVES: usize = 4;
+
+/// Why the workers could not be run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ParentError {
+    /// The program could not be started again.
+    #[error("cannot start a worker process ({program}): {source}")]
+    Spawn {
+        /// Its path.
+        program: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The assignment could not be written down.
+    #[error("cannot hand a worker its assignment: {0}")]
+    Assign(#[from] serde_json::Error),
+}
+
+/// Something that went wrong with a worker or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mishap {
+    /// Which worker, from 0.
+    pub worker: usize,
+    /// The group it was at.
+    pub group: Option<Group>,
+    /// What happened.
+    pub message: String,
+}
+
+/// Who is told of what comes in.
+pub trait Observer {
+    /// A group is measured by one worker.
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples);
+    /// A group failed, or a worker died.
+    fn mishap(&mut self, mishap: Mishap);
+}
+
+/// Runs a plan. `worker` makes the command that starts a worker process of this build. `stop` ends the run early: the
+/// worker at work is killed, what came in is kept.
+///
+/// Returns whether the run went to its end.
+///
+/// # Errors
+/// Where no worker can be started.
+pub fn run(
+    plan: &Plan,
+    worker: &dyn Fn() -> Command,
+    count: bool,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<bool, ParentError> {
+    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
+    for number in 0..plan.workers {
+        let mut assignment = Assignment {
+            seed: rng.random(),
+            groups: plan.groups.clone(),
+            mechanisms: plan.mechanisms.clone(),
+            rounds: plan.rounds,
+            window_cycles: plan.window_cycles,
+            cpu: plan.cpu,
+            // Counts hardly vary; one worker's are enough.
+            counters: count && number == 0,
+        };
+        for i in (1..assignment.groups.len()).rev() {
+            assignment.groups.swap(i, rng.random_range(0..=i));
+        }
+        for life in 1..=LIVES {
+            match serve(number, &assignment, worker, stop, observer)? {
+                End::All => break,
+                End::Stopped => return Ok(false),
+                End::Died { at: Some(at) } if at + 1 >= assignment.groups.len() => break,
+                End::Died { at } => {
+                    // The group it died in is lost to this worker; what comes after it is not.
+                    assignment.groups.drain(..at.map_or(0, |at| at + 1));
+                    if life == LIVES {
+                        let message = format!("gave up after {LIVES} deaths; {} groups left", assignment.groups.len());
+                        observer.mishap(Mishap { worker: number, group: None, message });
+                    }
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+enum End {
+    All,
+    Stopped,
+    Died { at: Option<usize> },
+}
+
+/// One worker process from start to end.
+fn serve(
+    number: usize,
+    assignment: &Assignment,
+    worker: &dyn Fn() -> Command,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<End, ParentError> {
+    let mut child = start(worker, assignment)?;
+    let lines = read_lines(&mut child);
+    let mut at = None;
+    let mut heard = Instant::now();
+    let mut broken = None;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            end(&mut child);
+            return Ok(End::Stopped);
+        }
+        match lines.recv_timeout(Duration::from_millis(50)) {
+            Ok(Ok(line)) => {
+                heard = Instant::now();
+                match (line, at.and_then(|at: usize| assignment.groups.get(at))) {
+                    (Line::Begin(index), _) => at = Some(index),
+                    (Line::Done(samples), Some(group)) => observer.samples(number, group, *samples),
+                    (Line::Failed(message), group) => {
+                        observer.mishap(Mishap { worker: number, group: group.cloned(), message });
+                    }
+                    (Line::Done(_), None) => broken = Some("sent samples of no group".to_owned()),
+                }
+            }
+            Ok(Err(garbage)) => broken = Some(format!("wrote something else than samples: {garbage}")),
+            Err(RecvTimeoutError::Timeout) if heard.elapsed() > SILENCE => {
+                broken = Some(format!("was silent for {} s", SILENCE.as_secs()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if broken.is_some() {
+            end(&mut child);
+            break;
+        }
+    }
+    let mut complaint = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        // Only for the message; a pipe that cannot be read gives none.
+        let _ = std::io::Read::read_to_string(&mut std::io::Read::take(stderr, 4096), &mut complaint);
+    }
+    let status = child.wait();
+    match (&broken, status) {
+        (None, Ok(status)) if status.success() => Ok(End::All),
+        (_, status) => {
+            let how = broken.unwrap_or_else(|| status.map_or_else(|e| e.to_string(), describe));
+            let message = match complaint.trim() {
+                "" => format!("the worker {how}"),
+                complaint => format!("the worker {how}: {complaint}"),
+            };
+            let group = at.and_then(|at| assignment.groups.get(at)).cloned();
+            observer.mishap(Mishap { worker: number, group, message });
+            Ok(End::Died { at })
+        }
+    }
+}
+
+fn start(worker: &dyn Fn() -> Command, assignment: &Assignment) -> Result<Child, ParentError> {
+    let mut command = worker();
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut line = serde_json::to_vec(assignment)?;
+    line.push(b'\n');
+    let spawned = command
+        // A group of its own: Ctrl-C on the terminal is the parent's to handle.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = spawned.map_err(|source| ParentError::Spawn { program, source })?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A worker that died before reading shows by its status; the pipe's error says no more.
+        let _ = stdin.write_all(&line);
+    }
+    Ok(child)
+}
+
+/// The worker's lines, read by a thread so that the parent can look at the clock and at `stop`.
+fn read_lines(child: &mut Child) -> Receiver<Result<Line, String>> {
+    let (sender, receiver) = channel();
+    if let Some(stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n') {
+                // A last line cut short by the death of its writer is that death's business.
+                let Ok(line) = line else { break };
+                let parsed = serde_json::from_slice(&line)
+                    .map_err(|_| String::from_utf8_lossy(&line).chars().take(80).collect());
+                if sender.send(parsed).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+fn end(child: &mut Child) {
+    // Fails only where it has ended by itself; waiting for it afterwards leaves no zombie either way.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => match signal_hook::low_level::signal_name(signal) {
+            Some(name) => format!("was killed by {name}"),
+            None => format!("was killed by signal {signal}"),
+        },
+        (None, Some(code)) => format!("ended with exit code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}

@@ -1,0 +1,65 @@
+//! What passes between parent and worker: one assignment in, JSON lines out.
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Group;
+
+/// What a worker is asked to do, as one line on its standard input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    /// Seed of the order within rounds.
+    pub seed: u64,
+    /// The groups in the order to take them.
+    pub groups: Vec<Group>,
+    /// Names of the mechanisms beside `inline`.
+    pub mechanisms: Vec<String>,
+    /// Rounds per group.
+    pub rounds: usize,
+    /// The least length of a window in core cycles.
+    pub window_cycles: u64,
+    /// The CPU to pin to.
+    pub cpu: Option<usize>,
+    /// Whether to count events with the hardware counters, too.
+    pub counters: bool,
+}
+
+/// A line from a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Line {
+    /// Now measuring the group with this index in the assignment.
+    Begin(usize),
+    /// The group is measured.
+    Done(Box<GroupSamples>),
+    /// The group could not be measured, and why; the worker goes on with the next.
+    Failed(String),
+}
+
+/// The samples of a group from one worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSamples {
+    /// The rounds, in order.
+    pub rounds: Vec<RoundSamples>,
+    /// Events per op of each mechanism by counter name, `inline` first; empty without counters.
+    pub counters: Vec<Vec<(String, f64)>>,
+    /// The smallest step of the clock in ticks.
+    pub clock_step: u64,
+}
+
+/// One palindromic round: every value is the mean of two windows, in clock ticks per op.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundSamples {
+    /// Ticks per core cycle, from the dependent adds.
+    pub ticks_per_cycle: f64,
+    /// `inline`.
+    pub inline: f64,
+    /// `inline` again: the same loop at the same address, among the mechanisms.
+    pub again: f64,
+    /// A copy of `inline` at another address.
+    pub copy: f64,
+    /// The mechanisms in the order of the assignment.
+    pub ticks: Vec<f64>,
+}

@@ -1,0 +1,77 @@
+//! A worker process: one assignment on standard input, JSON lines on standard output.
+
+use std::io::{self, BufRead, Write};
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::sampler::{SampleError, Sampler};
+use super::wire::{Assignment, Line};
+use crate::suite::OpEntry;
+
+/// Why a worker ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Its pipe to or from the parent.
+    #[error("a worker's pipe: {0}")]
+    Pipe(#[from] io::Error),
+    /// The assignment.
+    #[error("a worker is started by `pvbench run`, with an assignment on its standard input: {0}")]
+    Assignment(#[from] serde_json::Error),
+    /// The process could not be made ready.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// Pinning.
+    #[error("cannot pin to CPU {cpu}: {source}; `pvbench doctor` says which CPUs are allowed")]
+    Pin {
+        /// Which.
+        cpu: usize,
+        /// What the kernel said.
+        source: rustix::io::Errno,
+    },
+}
+
+/// Pins this thread.
+///
+/// # Errors
+/// [`WorkerError::Pin`] where the CPU does not exist or is not allowed.
+pub fn pin(cpu: usize) -> Result<(), WorkerError> {
+    let mut set = CpuSet::new();
+    if cpu < CpuSet::MAX_CPU {
+        set.set(cpu);
+    }
+    sched_setaffinity(None, &set).map_err(|source| WorkerError::Pin { cpu, source })
+}
+
+/// Reads an assignment, measures its groups in order, and writes a line before and after each.
+///
+/// # Errors
+/// Where the assignment does not parse, the process cannot be made ready, or the parent is gone.
+pub fn serve(ops: Vec<OpEntry>, input: &mut impl BufRead, output: &mut impl Write) -> Result<(), WorkerError> {
+    // A parent that was killed leaves no worker behind. It may have been killed before this line: then the pipe is
+    // closed, and the first write fails.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    let assignment: Assignment = serde_json::from_str(&line)?;
+    if let Some(cpu) = assignment.cpu {
+        pin(cpu)?;
+    }
+    let mut sampler = Sampler::new(ops, assignment.seed, assignment.window_cycles, assignment.counters)?;
+    for (index, group) in assignment.groups.iter().enumerate() {
+        send(output, &Line::Begin(index))?;
+        let answer = match sampler.group(group, &assignment.mechanisms, assignment.rounds) {
+            Ok(samples) => Line::Done(Box::new(samples)),
+            Err(error) => Line::Failed(error.to_string()),
+        };
+        send(output, &answer)?;
+    }
+    Ok(())
+}
+
+fn send(output: &mut impl Write, line: &Line) -> Result<(), WorkerError> {
+    serde_json::to_writer(&mut *output, line)?;
+    output.write_all(b"\n")?;
+    output.flush()?;
+    Ok(())
+}
