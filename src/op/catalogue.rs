@@ -1,6 +1,6 @@
 //! The built-in ops, in the order of Linux's structures: slots and a way to visit all of them.
 
-use super::{Op, irq, mmu};
+use super::{Op, irq, lock, mmu, time};
 
 /// Something done once per op, with the op as a type.
 pub trait Visitor {
@@ -35,7 +35,16 @@ catalogue! {
     // Linux 6.1: struct pv_irq_ops
     irq::SaveFl,
     irq::IrqDisable,
+    irq::IrqEnable,
+    irq::SafeHalt,
+    irq::Halt,
     // 2.6.30: struct pv_irq_ops and pv_apic_ops, what 6.1 no longer has
+    irq::InitIrq,
+    irq::RestoreFl,
+    irq::AdjustExceptionFrame,
+    irq::SetupBootClock,
+    irq::SetupSecondaryClock,
+    irq::StartupIpiHook,
 
     // Linux 6.1: struct pv_mmu_ops
     mmu::PteVal,
@@ -43,12 +52,27 @@ catalogue! {
     // 2.6.30: struct pv_mmu_ops, what 6.1 no longer has
 
     // Linux 6.1: struct pv_lock_ops
-    // (to come)
+    lock::QueuedSpinLockSlowpath,
+    lock::QueuedSpinUnlock,
+    lock::Wait,
+    lock::Kick,
+    lock::VcpuIsPreempted,
     // 2.6.30: struct pv_lock_ops, what 6.1 no longer has
+    lock::SpinIsLocked,
+    lock::SpinIsContended,
+    lock::SpinLock,
+    lock::SpinLockFlags,
+    lock::SpinTrylock,
+    lock::SpinUnlock,
 
     // Linux 6.1: the static calls pv_sched_clock and pv_steal_clock
-    // (to come)
+    time::SchedClock,
+    time::StealClock,
     // 2.6.30: struct pv_time_ops, what 6.1 no longer has
+    time::TimeInit,
+    time::GetWallclock,
+    time::SetWallclock,
+    time::GetTscKhz,
 
 }
 

@@ -1,0 +1,84 @@
+//! Waiting for an interrupt.
+
+use std::mem::offset_of;
+
+use crate::native;
+use crate::op::xen::Call;
+use crate::op::{CpuModel, Group, Meta, Op, catalogue::Slot};
+
+const ENABLED: usize = offset_of!(CpuModel, irq.enabled);
+const HALTED: usize = offset_of!(CpuModel, irq.halted);
+
+/// C functions on both sides: no patching but a direct call.
+const HALT_OP: Meta = Meta { group: Group::Irq, ..Meta::BASE };
+
+/// Turns interrupts on and waits for one: the idle loop.
+pub struct SafeHalt;
+
+// SAFETY: two byte stores to the installed model; a hypercall in Xen.
+unsafe impl Op for SafeHalt {
+    const META: Meta = Meta {
+        name: "safe_halt",
+        prototype: "void (*safe_halt)(void)",
+        purpose: "wait for an interrupt with interrupts on (sti; hlt)",
+        source: "arch/x86/include/asm/irqflags.h, native_safe_halt",
+        ..HALT_OP
+    };
+    const SLOT: usize = Slot::SafeHalt as usize;
+    type Args = ();
+    type Ret = ();
+
+    native! {
+        (); "mov byte ptr gs:[{enabled}], 1", "mov byte ptr gs:[{halted}], 1";
+        enabled = const ENABLED, halted = const HALTED
+    }
+
+    /// `arch/x86/xen/irq.c`, `xen_safe_halt`: the hypervisor unmasks events and blocks in one step. Linux `BUG`s where
+    /// that is refused, which ends the kernel; the model has no such end and goes on.
+    unsafe fn xen((): ()) {
+        // SAFETY: the only reference to the model in use.
+        unsafe { CpuModel::current() }.xen.hypercall(Call::SchedBlock);
+    }
+
+    fn arguments(cpu: &mut CpuModel) {
+        cpu.irq.halted = 0;
+    }
+}
+
+/// Waits with the interrupt flag as it is: a CPU that is being stopped.
+pub struct Halt;
+
+// SAFETY: a byte store to the installed model; a hypercall in Xen.
+unsafe impl Op for Halt {
+    const META: Meta = Meta {
+        name: "halt",
+        prototype: "void (*halt)(void)",
+        purpose: "wait for an interrupt, if those are on (hlt)",
+        source: "arch/x86/include/asm/irqflags.h, native_halt",
+        ..HALT_OP
+    };
+    const SLOT: usize = Slot::Halt as usize;
+    type Args = ();
+    type Ret = ();
+
+    native! { (); "mov byte ptr gs:[{halted}], 1"; halted = const HALTED }
+
+    /// `arch/x86/xen/irq.c`, `xen_halt`: with events masked nothing could wake this CPU, so it is taken down instead.
+    unsafe fn xen((): ()) {
+        // SAFETY: the only reference to the model in use; it ends before the call below.
+        let cpu = unsafe { CpuModel::current() };
+        if cpu.xen.info.evtchn_upcall_mask != 0 {
+            cpu.xen.hypercall(Call::VcpuDown { vcpu: cpu.irq.cpu });
+        } else {
+            // SAFETY: this function's contract.
+            unsafe { SafeHalt::xen(()) };
+        }
+    }
+
+    /// Interrupts off, as where the kernel calls it (`arch/x86/kernel/process.c`, `stop_this_cpu`).
+    fn arguments(cpu: &mut CpuModel) {
+        cpu.irq.halted = 0;
+        cpu.irq.enabled = 0;
+        cpu.xen.info.evtchn_upcall_mask = 1;
+    }
+}

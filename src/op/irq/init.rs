@@ -1,0 +1,83 @@
+//! Filling the interrupt tables at boot.
+
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::EVENT_CHANNELS;
+use crate::native;
+use crate::op::{CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+
+const IDT: usize = offset_of!(CpuModel, irq.idt);
+const STUBS: usize = offset_of!(CpuModel, irq.stubs);
+/// `FIRST_EXTERNAL_VECTOR` (`arch/x86/include/asm/irq_vectors.h`): those below are exceptions.
+const FIRST: usize = 0x20;
+/// `IA32_SYSCALL_VECTOR`: has a gate of its own.
+const SYSCALL: usize = 0x80;
+/// What all gates have in common, in the first word: `__KERNEL_CS` in bits 16 to 31; present, interrupt gate from bit
+/// 32 on (Intel SDM volume 3, 6.14.1).
+const KIND: u64 = 0x8e00 << 32 | 0x10 << 16;
+
+/// Where the model puts the entry stub of a vector: in the upper half, as a kernel's text is.
+pub(super) fn stub(vector: usize) -> u64 {
+    0xffff_ffff_8160_0000 + 16 * vector as u64
+}
+
+/// Sets up interrupt delivery at boot.
+pub struct InitIrq;
+
+// SAFETY: writes the tables of the installed model, within their bounds.
+unsafe impl Op for InitIrq {
+    const META: Meta = Meta {
+        name: "init_IRQ",
+        group: Group::Irq,
+        since: Since::Linux2630Only,
+        xen_kind: Kind::Real,
+        prototype: "void (*init_IRQ)(void)",
+        purpose: "fill the interrupt descriptor table at boot",
+        source: "arch/x86/kernel/irqinit_64.c, native_init_IRQ",
+        ..Meta::BASE
+    };
+    const SLOT: usize = Slot::InitIrq as usize;
+    type Args = ();
+    type Ret = ();
+
+    // A gate per external vector: the stub's address in three pieces (`pack_gate`, `arch/x86/include/asm/desc.h`).
+    native! {
+        (); scratch("rax", "rcx", "rdx", "r8");
+        "mov eax, {first}",
+        "22: cmp eax, {syscall}",
+        "je 23f",
+        "mov rcx, gs:[rax*8 + {stubs}]",
+        "movzx edx, cx",
+        "mov r8, rcx",
+        "shr r8, 16",
+        "shl r8, 48",
+        "or rdx, r8",
+        "mov r8, {kind}",
+        "or rdx, r8",
+        "shr rcx, 32",
+        "mov r8d, eax",
+        "shl r8d, 4",
+        "mov gs:[r8 + {idt}], rdx",
+        "mov gs:[r8 + {idt} + 8], rcx",
+        "23: inc eax",
+        "cmp eax, 256",
+        "jne 22b";
+        first = const FIRST, syscall = const SYSCALL, stubs = const STUBS, kind = const KIND, idt = const IDT
+    }
+
+    /// `drivers/xen/events.c`, `xen_init_IRQ`: every event channel is bound to this CPU and masked, the latter bit by
+    /// bit with a locked instruction (`sync_set_bit`), for the hypervisor may look at the words meanwhile.
+    unsafe fn xen((): ()) {
+        // SAFETY: the only reference to the model in use.
+        let cpu = unsafe { CpuModel::current() };
+        cpu.irq.evtchn_bound.fill(!0);
+        for port in 0..EVENT_CHANNELS {
+            // SAFETY: an aligned word of the model, which lives on; no other access to it is under way.
+            let word = unsafe { AtomicU64::from_ptr(&raw mut cpu.irq.evtchn_mask[port / 64]) };
+            word.fetch_or(1 << (port % 64), Ordering::SeqCst);
+        }
+    }
+
+    fn arguments(_: &mut CpuModel) {}
+}

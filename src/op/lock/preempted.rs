@@ -1,0 +1,44 @@
+//! Whether spinning on another CPU's account is worth it.
+
+use crate::native;
+use crate::op::time::RUNSTATE_RUNNABLE;
+use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Meta, Op, catalogue::Slot};
+
+/// Whether another CPU is there but not running.
+pub struct VcpuIsPreempted;
+
+// SAFETY: zeroes rax; the Xen body reads the model.
+unsafe impl Op for VcpuIsPreempted {
+    const META: Meta = Meta {
+        name: "vcpu_is_preempted",
+        group: Group::Lock,
+        native_kind: Kind::Real,
+        xen_kind: Kind::Real,
+        bytes: Bytes::Instruction,
+        conventions: Conventions::CalleeSave,
+        prototype: "bool (*vcpu_is_preempted)(long cpu)",
+        purpose: "ask whether a CPU's owner of a lock is not running, so that spinning for it is in vain",
+        source: "arch/x86/kernel/paravirt-spinlocks.c, __native_vcpu_is_preempted",
+        ..Meta::BASE
+    };
+    const SLOT: usize = Slot::VcpuIsPreempted as usize;
+    type Args = (u64,);
+    type Ret = u64;
+
+    native! { (cpu: "rdi") -> "rax"; "xor eax, eax" }
+
+    /// `drivers/xen/time.c`, `xen_vcpu_stolen`: the run state that Xen keeps up to date in the guest's memory.
+    unsafe fn xen((number,): (u64,)) -> u64 {
+        // SAFETY: the only reference to the model in use.
+        let cpu = unsafe { CpuModel::current() };
+        let area = usize::try_from(number).ok().and_then(|number| cpu.time.runstate.get(number));
+        // SAFETY: a reference to an initialised field; volatile, for the hypervisor writes it.
+        area.is_some_and(|area| unsafe { (&raw const area.state).read_volatile() } == RUNSTATE_RUNNABLE) as u64
+    }
+
+    /// Another CPU, which runs.
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        cpu.time.runstate = Default::default();
+        (1,)
+    }
+}

@@ -1,0 +1,237 @@
+//! Ticket locks of 2.6.30 (`arch/x86/include/asm/spinlock.h`, fewer than 256 CPUs) and Xen's byte locks of that time
+//! (`arch/x86/xen/spinlock.c`): taking and releasing.
+
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering, compiler_fence};
+
+use super::kick::{clear_pending, kick, kicker_port};
+use super::{CPUS, RawSpinlock, TICKET};
+use crate::native;
+use crate::op::xen::Call;
+use crate::op::{CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+
+/// C functions, gone when 3.12 made the ticket lock's slow path the hook.
+pub(super) const TICKET_OP: Meta = Meta { group: Group::Lock, since: Since::Linux2630Only, ..Meta::BASE };
+
+/// Looks at a held lock before a Xen guest halts for it: `TIMEOUT`.
+const TIMEOUT: u32 = 1 << 10;
+
+/// `struct xen_spinlock`: the byte, how many CPUs are in the slow path, and what the byte is when taken.
+pub(super) struct XenSpinlock<'a> {
+    pub(super) byte: &'a AtomicU8,
+    pub(super) spinners: &'a AtomicU16,
+    pub(super) taken: u8,
+}
+
+impl XenSpinlock<'_> {
+    /// # Safety
+    /// `lock` points to a [`RawSpinlock`] that outlives the result.
+    #[inline(always)]
+    pub(super) unsafe fn at(lock: u64) -> Self {
+        // SAFETY: the caller's lock. The word is its first field and little-endian: the byte is the lowest, the count
+        // the upper half, aligned to 2.
+        unsafe {
+            let lock = lock as *mut RawSpinlock;
+            let word = (&raw mut (*lock).word).cast::<u8>();
+            XenSpinlock {
+                byte: AtomicU8::from_ptr(word),
+                spinners: AtomicU16::from_ptr(word.add(2).cast()),
+                taken: (*lock).locked as u8,
+            }
+        }
+    }
+
+    /// `xen_spin_trylock`: one exchange.
+    #[inline(always)]
+    pub(super) fn try_lock(&self) -> bool {
+        self.byte.swap(self.taken, Ordering::SeqCst) == 0
+    }
+
+    /// `__xen_spin_lock`: exchange until the byte was free; while it is not, look without writing; after a while, the
+    /// slow path.
+    #[inline(always)]
+    unsafe fn lock(&self, address: u64) {
+        let mut left = TIMEOUT;
+        while !self.try_lock() {
+            while self.byte.load(Ordering::Relaxed) != 0 {
+                std::hint::spin_loop();
+                left -= 1;
+                if left == 0 {
+                    // SAFETY: passed on.
+                    if unsafe { self.lock_slow(address) } {
+                        return;
+                    }
+                    left = TIMEOUT;
+                }
+            }
+        }
+    }
+
+    /// `xen_spin_lock_slow`: announces itself, throws away an old kick, looks once more, then asks the hypervisor to
+    /// wake it. Returns whether it has the lock.
+    ///
+    /// # Safety
+    /// As for [`CpuModel::current`].
+    #[cold]
+    unsafe fn lock_slow(&self, address: u64) -> bool {
+        // SAFETY: the caller's contract. The lock may lie in the model, so no reference is kept while it is used; the
+        // same below.
+        let cpu = unsafe { CpuModel::current() };
+        let Some(port) = kicker_port(cpu, cpu.irq.cpu) else { return false };
+        // A port was found, so the number is one of the array's.
+        let own = cpu.irq.cpu as usize % CPUS;
+        let before = std::mem::replace(&mut cpu.lock.spinners[own], address);
+        self.spinners.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: as above.
+        clear_pending(unsafe { CpuModel::current() }, port);
+        let got = self.try_lock();
+        if !got {
+            // SAFETY: as above.
+            unsafe { CpuModel::current() }.xen.hypercall(Call::SchedPoll { port });
+        }
+        self.spinners.fetch_sub(1, Ordering::SeqCst);
+        // SAFETY: as above.
+        unsafe { CpuModel::current() }.lock.spinners[own] = before;
+        got
+    }
+}
+
+/// Takes a spinlock. ([`RawSpinlock`] is the lock itself.)
+///
+/// Measured is the uncontended way: one `lock xadd` that draws a ticket, and the compare that finds it being served.
+/// The ticket's step is loaded from the lock; see the module.
+pub struct SpinLock;
+
+// SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
+unsafe impl Op for SpinLock {
+    const META: Meta = Meta {
+        name: "spin_lock",
+        prototype: "void (*spin_lock)(struct raw_spinlock *lock)",
+        purpose: "take a spinlock",
+        source: "arch/x86/include/asm/spinlock.h, __ticket_spin_lock",
+        ..TICKET_OP
+    };
+    const SLOT: usize = Slot::SpinLock as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! {
+        (lock: "rdi"); scratch("rax");
+        "movzx eax, word ptr [rdi + {ticket}]",
+        "lock xadd [rdi], ax",
+        "22: cmp al, ah",
+        "je 23f",
+        "pause",
+        "mov al, [rdi]",
+        "jmp 22b",
+        "23:";
+        ticket = const TICKET
+    }
+
+    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_lock`.
+    unsafe fn xen((lock,): (u64,)) {
+        // SAFETY: the caller's lock and this thread's model.
+        unsafe { XenSpinlock::at(lock).lock(lock) };
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        cpu.lock.lock = RawSpinlock::repeatable();
+        (&raw mut cpu.lock.lock as u64,)
+    }
+}
+
+/// Takes a spinlock where the caller knows the flags from before interrupts were turned off, so that they could be
+/// on again while it waits. Ticket locks make no use of that.
+///
+/// The native hook (`default_spin_lock_flags`) does no more than go through the `spin_lock` hook in its turn. A body
+/// here calls nothing, so this is what that call ends in, without its call and return.
+pub struct SpinLockFlags;
+
+// SAFETY: as for `SpinLock`.
+unsafe impl Op for SpinLockFlags {
+    const META: Meta = Meta {
+        name: "spin_lock_flags",
+        prototype: "void (*spin_lock_flags)(struct raw_spinlock *lock, unsigned long flags)",
+        purpose: "take a spinlock, interrupts allowed meanwhile if they were on",
+        source: "arch/x86/kernel/paravirt-spinlocks.c, default_spin_lock_flags",
+        ..TICKET_OP
+    };
+    const SLOT: usize = Slot::SpinLockFlags as usize;
+    type Args = (u64, u64);
+    type Ret = ();
+
+    native! {
+        (lock: "rdi", flags: "rsi"); scratch("rax");
+        "movzx eax, word ptr [rdi + {ticket}]",
+        "lock xadd [rdi], ax",
+        "22: cmp al, ah",
+        "je 23f",
+        "pause",
+        "mov al, [rdi]",
+        "jmp 22b",
+        "23:";
+        ticket = const TICKET
+    }
+
+    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_lock_flags`. It turns events on while it polls in the slow path if
+    /// `flags` had them on; the poll of the model takes no time, so nothing could come in.
+    unsafe fn xen((lock, _): (u64, u64)) {
+        // SAFETY: the caller's lock and this thread's model.
+        unsafe { XenSpinlock::at(lock).lock(lock) };
+    }
+
+    /// Flags with interrupts on.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        let (lock,) = SpinLock::arguments(cpu);
+        (lock, 0x202)
+    }
+}
+
+/// Releases a spinlock.
+pub struct SpinUnlock;
+
+// SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
+unsafe impl Op for SpinUnlock {
+    const META: Meta = Meta {
+        name: "spin_unlock",
+        native_kind: Kind::Real,
+        prototype: "void (*spin_unlock)(struct raw_spinlock *lock)",
+        purpose: "release a spinlock",
+        source: "arch/x86/include/asm/spinlock.h, __ticket_spin_unlock",
+        ..TICKET_OP
+    };
+    const SLOT: usize = Slot::SpinUnlock as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! { (lock: "rdi"); "inc byte ptr [rdi]" }
+
+    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_unlock`: release first, then see whether somebody is in the slow
+    /// path, and kick one who is there for this lock. (2.6.32 put a full barrier in between.)
+    unsafe fn xen((address,): (u64,)) {
+        // SAFETY: the caller's lock.
+        let lock = unsafe { XenSpinlock::at(address) };
+        lock.byte.store(0, Ordering::Release);
+        compiler_fence(Ordering::SeqCst);
+        if lock.spinners.load(Ordering::Relaxed) != 0 {
+            // SAFETY: this function's contract.
+            unsafe { unlock_slow(address) };
+        }
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        SpinLock::arguments(cpu)
+    }
+}
+
+/// `xen_spin_unlock_slow`: an event to the first CPU found that is in the slow path for this lock.
+///
+/// # Safety
+/// As for [`CpuModel::current`].
+#[cold]
+unsafe fn unlock_slow(address: u64) {
+    // SAFETY: the caller's contract.
+    let cpu = unsafe { CpuModel::current() };
+    if let Some(waiter) = cpu.lock.spinners.iter().position(|&lock| lock == address) {
+        kick(cpu, waiter as u64);
+    }
+}

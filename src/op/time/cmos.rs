@@ -1,0 +1,249 @@
+//! The time of day: the battery-backed clock on bare metal, the hypervisor's in Xen.
+
+use std::mem::offset_of;
+
+use super::pvclock;
+use crate::native;
+use crate::op::{CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+
+/// The MC146818 clock behind its two ports (`include/linux/mc146818rtc.h`): an access is a write of the register's
+/// number to the one and a read or write of the other.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Cmos {
+    /// What was last written to port 0x70.
+    pub port: u8,
+    /// The registers: seconds 0, minutes 2, hours 4, day 7, month 8, year 9, in BCD; control A 10 and B 11.
+    pub regs: [u8; 64],
+}
+
+impl Cmos {
+    /// The day that 2.6.30 came out, 10 June 2009, 0:00 UTC, in BCD, 24 hours.
+    pub(super) fn new() -> Self {
+        let mut regs = [0; 64];
+        regs[7..12].copy_from_slice(&[0x10, 0x06, 0x09, 0x26, 0x02]);
+        Cmos { port: 0, regs }
+    }
+}
+
+const PORT: usize = offset_of!(CpuModel, time.cmos.port);
+const REGS: usize = offset_of!(CpuModel, time.cmos.regs);
+
+/// C functions of 2.6.30; 2.6.32 moved them to `x86_platform`.
+const WALLCLOCK: Meta = Meta { group: Group::Time, since: Since::Linux2630Only, ..Meta::BASE };
+
+/// Seconds since 1970.
+pub struct GetWallclock;
+
+// SAFETY: accesses the installed model; divisors are constants. The wait loops end where nobody writes the state.
+unsafe impl Op for GetWallclock {
+    const META: Meta = Meta {
+        name: "get_wallclock",
+        xen_kind: Kind::Real,
+        prototype: "unsigned long (*get_wallclock)(void)",
+        purpose: "read the time of day at boot and after suspend",
+        source: "arch/x86/kernel/rtc.c, native_get_wallclock",
+        ..WALLCLOCK
+    };
+    const SLOT: usize = Slot::GetWallclock as usize;
+    type Args = ();
+    type Ret = u64;
+
+    // mach_get_cmos_time: wait for the end of an update, six registers and the status, BCD to binary, then mktime.
+    native! {
+        () -> "rax"; scratch("rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11");
+        "22: mov byte ptr gs:[{port}], 10",
+        "test byte ptr gs:[{regs} + 10], 0x80",
+        "jz 23f",
+        "pause",
+        "jmp 22b",
+        "23:",
+        "mov byte ptr gs:[{port}], 0",
+        "movzx r8d, byte ptr gs:[{regs} + 0]",
+        "mov byte ptr gs:[{port}], 2",
+        "movzx r9d, byte ptr gs:[{regs} + 2]",
+        "mov byte ptr gs:[{port}], 4",
+        "movzx r10d, byte ptr gs:[{regs} + 4]",
+        "mov byte ptr gs:[{port}], 7",
+        "movzx r11d, byte ptr gs:[{regs} + 7]",
+        "mov byte ptr gs:[{port}], 8",
+        "movzx esi, byte ptr gs:[{regs} + 8]",
+        "mov byte ptr gs:[{port}], 9",
+        "movzx edi, byte ptr gs:[{regs} + 9]",
+        "mov byte ptr gs:[{port}], 11",
+        "movzx eax, byte ptr gs:[{regs} + 11]",
+        "mov eax, r8d",
+        "shr eax, 4",
+        "imul eax, eax, 6",
+        "sub r8d, eax",
+        "mov eax, r9d",
+        "shr eax, 4",
+        "imul eax, eax, 6",
+        "sub r9d, eax",
+        "mov eax, r10d",
+        "shr eax, 4",
+        "imul eax, eax, 6",
+        "sub r10d, eax",
+        "mov eax, r11d",
+        "shr eax, 4",
+        "imul eax, eax, 6",
+        "sub r11d, eax",
+        "mov eax, esi",
+        "shr eax, 4",
+        "imul eax, eax, 6",
+        "sub esi, eax",
+        "mov eax, edi",
+        "shr eax, 4",
+        "imul eax, eax, 6",
+        "sub edi, eax",
+        "add edi, 2000",
+        // Gauss: the year begins in March, so that the leap day is its last.
+        "sub esi, 2",
+        "jg 24f",
+        "add esi, 12",
+        "dec edi",
+        "24: imul eax, esi, 367",
+        "xor edx, edx",
+        "mov ecx, 12",
+        "div ecx",
+        "add r11d, eax",
+        "mov eax, edi",
+        "shr eax, 2",
+        "add r11d, eax",
+        "mov eax, edi",
+        "xor edx, edx",
+        "mov ecx, 100",
+        "div ecx",
+        "sub r11d, eax",
+        "shr eax, 2",
+        "add r11d, eax",
+        "imul eax, edi, 365",
+        "add eax, r11d",
+        "sub eax, 719499",
+        "imul rax, rax, 24",
+        "add rax, r10",
+        "imul rax, rax, 60",
+        "add rax, r9",
+        "imul rax, rax, 60",
+        "add rax, r8";
+        port = const PORT, regs = const REGS
+    }
+
+    /// `arch/x86/xen/time.c` of 2.6.30, `xen_get_wallclock`.
+    unsafe fn xen((): ()) -> u64 {
+        // SAFETY: the only reference to the model in use.
+        pvclock::read_wallclock(&unsafe { CpuModel::current() }.time).sec
+    }
+
+    fn arguments(cpu: &mut CpuModel) {
+        cpu.time.cmos = Cmos::new();
+        cpu.time.vcpu_time = super::VcpuTimeInfo::new();
+        cpu.time.wall_clock = super::WallClock::new();
+    }
+}
+
+/// Sets the battery-backed clock.
+pub struct SetWallclock;
+
+// SAFETY: accesses the installed model; divisors are constants.
+unsafe impl Op for SetWallclock {
+    const META: Meta = Meta {
+        name: "set_wallclock",
+        xen_kind: Kind::Real,
+        prototype: "int (*set_wallclock)(unsigned long now)",
+        purpose: "set minutes and seconds of the battery-backed clock",
+        source: "arch/x86/kernel/rtc.c, native_set_wallclock",
+        ..WALLCLOCK
+    };
+    const SLOT: usize = Slot::SetWallclock as usize;
+    type Args = (u64,);
+    type Ret = u64;
+
+    // mach_set_rtc_mmss: stop the clock, compare the minutes, of which up to half an hour either way is corrected (so
+    // that time zones of half hours do not matter), write, start it again; -1 where it is further off.
+    native! {
+        (now: "rdi") -> "rax"; scratch("rcx", "rdx", "rsi", "r8", "r9", "r10", "r11");
+        "mov byte ptr gs:[{port}], 11",
+        "movzx r8d, byte ptr gs:[{regs} + 11]",
+        "mov eax, r8d",
+        "or eax, 0x80",
+        "mov byte ptr gs:[{port}], 11",
+        "mov gs:[{regs} + 11], al",
+        "mov byte ptr gs:[{port}], 10",
+        "movzx r9d, byte ptr gs:[{regs} + 10]",
+        "mov eax, r9d",
+        "or eax, 0x70",
+        "mov byte ptr gs:[{port}], 10",
+        "mov gs:[{regs} + 10], al",
+        "mov byte ptr gs:[{port}], 2",
+        "movzx r10d, byte ptr gs:[{regs} + 2]",
+        "mov eax, r10d",
+        "shr eax, 4",
+        "imul eax, eax, 6",
+        "sub r10d, eax",
+        "mov rax, rdi",
+        "xor edx, edx",
+        "mov ecx, 60",
+        "div rcx",
+        "mov r11d, edx",
+        "mov esi, eax",
+        "sub eax, r10d",
+        "mov ecx, eax",
+        "neg ecx",
+        "cmovns eax, ecx",
+        "add eax, 15",
+        "xor edx, edx",
+        "mov ecx, 30",
+        "div ecx",
+        "test al, 1",
+        "jz 22f",
+        "add esi, 30",
+        "22: mov eax, esi",
+        "xor edx, edx",
+        "mov ecx, 60",
+        "div ecx",
+        "mov esi, edx",
+        "mov eax, esi",
+        "sub eax, r10d",
+        "mov ecx, eax",
+        "neg ecx",
+        "cmovns eax, ecx",
+        "cmp eax, 30",
+        "jge 23f",
+        "mov eax, r11d",
+        "xor edx, edx",
+        "mov ecx, 10",
+        "div ecx",
+        "imul eax, eax, 6",
+        "add r11d, eax",
+        "mov eax, esi",
+        "xor edx, edx",
+        "div ecx",
+        "imul eax, eax, 6",
+        "add esi, eax",
+        "mov byte ptr gs:[{port}], 0",
+        "mov gs:[{regs}], r11b",
+        "mov byte ptr gs:[{port}], 2",
+        "mov gs:[{regs} + 2], sil",
+        "xor eax, eax",
+        "jmp 24f",
+        "23: mov eax, -1",
+        "24: mov byte ptr gs:[{port}], 11",
+        "mov gs:[{regs} + 11], r8b",
+        "mov byte ptr gs:[{port}], 10",
+        "mov gs:[{regs} + 10], r9b";
+        port = const PORT, regs = const REGS
+    }
+
+    /// `arch/x86/xen/time.c` of 2.6.30, `xen_set_wallclock`: an unprivileged guest sets nothing; -1, an `int`.
+    #[inline(always)]
+    unsafe fn xen(_: (u64,)) -> u64 {
+        u64::from(!0_u32)
+    }
+
+    /// Two minutes and five seconds after what the clock shows.
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        cpu.time.cmos = Cmos::new();
+        (1_244_592_000 + 125,)
+    }
+}

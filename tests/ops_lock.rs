@@ -1,0 +1,324 @@
+//! The ops on spinlocks: what each body does to a lock, alone and between threads.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::Ordering;
+
+use pvbench::op::lock::*;
+use pvbench::op::time::{RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING};
+use pvbench::op::{Args, Bytes, Conventions, CpuModel, Op, Ret, xen_entry};
+
+/// Runs a native body in all three forms, each on a CPU of its own: `prepare` sets it up and gives the arguments,
+/// `check` sees it afterwards, with the result (0 where there is none).
+fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
+    let inline = |args| unsafe { O::inline(args) };
+    let clobber = |args| unsafe { O::inline_clobber(args) };
+    let callee = |args: O::Args| {
+        let [a, b, c, d] = args.into_regs();
+        unsafe { O::Ret::from_reg(O::native(a, b, c, d)) }
+    };
+    let forms: [&dyn Fn(O::Args) -> O::Ret; 3] = [&inline, &clobber, &callee];
+    run::<O>(&forms, prepare, check);
+}
+
+/// The same for the Xen body, inline and as a callee.
+fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
+    let inline = |args| unsafe { O::xen(args) };
+    let callee = |args: O::Args| {
+        let [a, b, c, d] = args.into_regs();
+        unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) }
+    };
+    let forms: [&dyn Fn(O::Args) -> O::Ret; 2] = [&inline, &callee];
+    run::<O>(&forms, prepare, check);
+}
+
+fn run<O: Op>(
+    forms: &[&dyn Fn(O::Args) -> O::Ret],
+    prepare: impl Fn(&mut CpuModel) -> O::Args,
+    check: impl Fn(&mut CpuModel, u64),
+) {
+    for form in forms {
+        let mut cpu = CpuModel::install().unwrap();
+        let args = prepare(&mut cpu);
+        let result = form(args).value();
+        check(&mut cpu, result);
+    }
+}
+
+/// Puts a normal lock with this word into the model and gives its address.
+fn lock(word: u32) -> impl Fn(&mut CpuModel) -> u64 {
+    move |cpu| {
+        cpu.lock.lock = RawSpinlock::new();
+        *cpu.lock.lock.word.get_mut() = word;
+        &raw mut cpu.lock.lock as u64
+    }
+}
+
+fn word(cpu: &mut CpuModel) -> u32 {
+    *cpu.lock.lock.word.get_mut()
+}
+
+/// Two threads add to one number under a lock: lost additions show that it does not exclude.
+fn excludes(take: impl Fn(u64) + Sync, release: impl Fn(u64) + Sync) {
+    struct Shared(RawSpinlock, UnsafeCell<u64>);
+    unsafe impl Sync for Shared {}
+    const EACH: u64 = 2_000;
+    let shared = Shared(RawSpinlock::new(), UnsafeCell::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let shared = &shared;
+                let _cpu = CpuModel::install().unwrap();
+                for _ in 0..EACH {
+                    take(&raw const shared.0 as u64);
+                    unsafe { *shared.1.get() += 1 };
+                    release(&raw const shared.0 as u64);
+                }
+            });
+        }
+    });
+    assert_eq!(shared.1.into_inner(), 2 * EACH);
+}
+
+#[test]
+fn the_queued_slow_path_takes_a_lock_that_became_free() {
+    // Seen locked; seen in the middle of a hand-over.
+    for seen in [1, 0x100] {
+        let free = |cpu: &mut CpuModel| (lock(0)(cpu), seen);
+        native::<QueuedSpinLockSlowpath>(free, |cpu, _| assert_eq!(word(cpu), 1));
+        xen::<QueuedSpinLockSlowpath>(free, |cpu, _| {
+            assert_eq!(word(cpu), 1);
+            assert_eq!(cpu.lock.nodes[0].count, 0, "the queue node is given back");
+        });
+    }
+}
+
+#[test]
+fn the_queued_slow_path_in_xen_steals_past_a_queue() {
+    let queued = |cpu: &mut CpuModel| (lock(0x0004_0000)(cpu), 0x0004_0000);
+    xen::<QueuedSpinLockSlowpath>(queued, |cpu, _| assert_eq!(word(cpu), 0x0004_0001));
+}
+
+/// The inlined fast path around the hook (`queued_spin_lock`).
+fn queued_lock(address: u64, slowpath: impl Fn(u64, u64)) {
+    let word = unsafe { &(*(address as *const RawSpinlock)).word };
+    if let Err(seen) = word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed) {
+        slowpath(address, u64::from(seen));
+    }
+}
+
+#[test]
+fn queued_locks_exclude_each_other() {
+    excludes(
+        |lock| queued_lock(lock, |lock, seen| unsafe { QueuedSpinLockSlowpath::inline((lock, seen)) }),
+        |lock| unsafe { QueuedSpinUnlock::inline((lock,)) },
+    );
+    excludes(
+        |lock| queued_lock(lock, |lock, seen| unsafe { QueuedSpinLockSlowpath::xen((lock, seen)) }),
+        |lock| unsafe { QueuedSpinUnlock::xen((lock,)) },
+    );
+}
+
+#[test]
+fn queued_unlock_clears_the_locked_byte_alone() {
+    let held = |cpu: &mut CpuModel| (lock(0x0004_0101)(cpu),);
+    native::<QueuedSpinUnlock>(held, |cpu, _| assert_eq!(word(cpu), 0x0004_0100));
+    xen::<QueuedSpinUnlock>(held, |cpu, _| assert_eq!(word(cpu), 0x0004_0100));
+}
+
+#[test]
+fn queued_unlock_in_xen_finds_who_halted_for_the_lock() {
+    // Wherever the entry is: the search goes round.
+    for index in 0..HASH_ENTRIES {
+        let halted = |cpu: &mut CpuModel| {
+            let address = lock(3)(cpu);
+            cpu.lock.hash[index] = HashEntry { lock: address, cpu: 2 };
+            cpu.lock.hash[(index + 1) % HASH_ENTRIES] = HashEntry { lock: 64, cpu: 3 };
+            (address,)
+        };
+        xen::<QueuedSpinUnlock>(halted, |cpu, _| {
+            assert_eq!(word(cpu), 0);
+            assert_eq!(cpu.lock.hash[index].lock, 0, "the entry is free");
+            assert_eq!(cpu.lock.hash[(index + 1) % HASH_ENTRIES].lock, 64, "another lock's stays");
+        });
+    }
+}
+
+#[test]
+fn queued_unlock_in_xen_leaves_a_lock_alone_that_is_not_locked_as_it_should_be() {
+    for corrupt in [0, 2, 0xff] {
+        xen::<QueuedSpinUnlock>(|cpu| (lock(corrupt)(cpu),), |cpu, _| assert_eq!(word(cpu), corrupt));
+    }
+}
+
+/// The event channel of this CPU's kicker interrupt, as bit of its word.
+fn own_port(cpu: &CpuModel) -> (usize, u64) {
+    let port = cpu.lock.port_of_irq[cpu.lock.kicker_irq[0] as usize];
+    ((port / 64) as usize, 1 << (port % 64))
+}
+
+#[test]
+fn wait_uses_up_a_kick_that_is_already_there() {
+    let kicked = |cpu: &mut CpuModel| {
+        let args = Wait::arguments(cpu);
+        let (index, bit) = own_port(cpu);
+        cpu.irq.evtchn_pending[index] = bit | 1;
+        args
+    };
+    xen::<Wait>(kicked, |cpu, _| {
+        assert_eq!(cpu.irq.evtchn_pending[own_port(cpu).0], 1, "its own is gone, others stay");
+        assert_eq!(*cpu.lock.wait_nest.get_mut(), 0);
+    });
+    native::<Wait>(kicked, |cpu, _| {
+        let (index, bit) = own_port(cpu);
+        assert_eq!(cpu.irq.evtchn_pending[index], bit | 1, "nothing on bare metal");
+    });
+}
+
+#[test]
+fn a_wait_inside_a_wait_leaves_the_kick_to_the_outer_one() {
+    let nested = |cpu: &mut CpuModel| {
+        let args = Wait::arguments(cpu);
+        let (index, bit) = own_port(cpu);
+        cpu.irq.evtchn_pending[index] = bit;
+        *cpu.lock.wait_nest.get_mut() = 1;
+        args
+    };
+    xen::<Wait>(nested, |cpu, _| {
+        let (index, bit) = own_port(cpu);
+        assert_eq!(cpu.irq.evtchn_pending[index], bit);
+        assert_eq!(*cpu.lock.wait_nest.get_mut(), 1);
+    });
+}
+
+#[test]
+fn wait_returns_at_once_before_the_kicker_interrupt_is_set_up() {
+    let early = |cpu: &mut CpuModel| {
+        let args = Wait::arguments(cpu);
+        let (index, bit) = own_port(cpu);
+        cpu.irq.evtchn_pending[index] = bit;
+        cpu.lock.kicker_irq = [-1; CPUS];
+        args
+    };
+    xen::<Wait>(early, |cpu, _| assert!(cpu.irq.evtchn_pending.iter().any(|&word| word != 0), "looked at nothing"));
+}
+
+#[test]
+fn kick_changes_nothing_in_the_guest_and_survives_a_cpu_that_is_not_there() {
+    for number in [0, 1, CPUS as u64, u64::MAX] {
+        let unchanged = |cpu: &mut CpuModel, _| {
+            assert!(cpu.irq.evtchn_pending[0] & 1 == 0);
+            assert_eq!((cpu.irq.halted, *cpu.lock.wait_nest.get_mut()), (0, 0));
+        };
+        native::<Kick>(|_| (number,), unchanged);
+        xen::<Kick>(|_| (number,), unchanged);
+    }
+}
+
+#[test]
+fn wait_and_kick_are_nops_and_the_short_ones_instructions_as_linux_patches_them() {
+    for bytes in [Wait::META.bytes, Kick::META.bytes] {
+        assert_eq!(bytes, Bytes::Nop);
+    }
+    for meta in [QueuedSpinUnlock::META, VcpuIsPreempted::META] {
+        assert_eq!((meta.bytes, meta.conventions), (Bytes::Instruction, Conventions::CalleeSave));
+    }
+}
+
+#[test]
+fn a_vcpu_is_preempted_where_it_is_runnable_but_does_not_run() {
+    let states = [RUNSTATE_RUNNING, RUNSTATE_RUNNABLE, RUNSTATE_BLOCKED, RUNSTATE_OFFLINE];
+    let prepare = |number: u64| {
+        move |cpu: &mut CpuModel| {
+            for (area, state) in cpu.time.runstate.iter_mut().zip(states) {
+                area.state = state;
+            }
+            (number,)
+        }
+    };
+    for (number, preempted) in [(0, 0), (1, 1), (2, 0), (3, 0), (CPUS as u64, 0), (u64::MAX, 0)] {
+        xen::<VcpuIsPreempted>(prepare(number), |_, result| assert_eq!(result, preempted, "CPU {number}"));
+        native::<VcpuIsPreempted>(prepare(number), |_, result| assert_eq!(result, 0));
+    }
+}
+
+#[test]
+fn a_ticket_lock_is_locked_where_head_and_tail_differ_and_contended_where_by_more_than_one() {
+    for (word, locked, contended) in
+        [(0, 0, 0), (0x0707, 0, 0), (0x0100, 1, 0), (0x0200, 1, 1), (0x00ff, 1, 0), (0x01ff, 1, 1), (0xff00, 1, 1)]
+    {
+        native::<SpinIsLocked>(|cpu| (lock(word)(cpu),), |_, result| assert_eq!(result, locked, "{word:#06x}"));
+        native::<SpinIsContended>(|cpu| (lock(word)(cpu),), |_, result| assert_eq!(result, contended, "{word:#06x}"));
+    }
+}
+
+#[test]
+fn a_xen_lock_is_locked_by_its_byte_and_contended_by_its_count() {
+    for (word, locked, contended) in [(0, 0, 0), (1, 1, 0), (0x0002_0001, 1, 1), (0x0002_0000, 0, 1)] {
+        xen::<SpinIsLocked>(|cpu| (lock(word)(cpu),), |_, result| assert_eq!(result, locked, "{word:#x}"));
+        xen::<SpinIsContended>(|cpu| (lock(word)(cpu),), |_, result| assert_eq!(result, contended, "{word:#x}"));
+    }
+}
+
+#[test]
+fn spin_lock_draws_the_next_ticket_and_in_xen_sets_the_byte() {
+    for (free, taken) in [(0, 0x0100), (0x0505, 0x0605), (0xffff, 0x00ff)] {
+        native::<SpinLock>(|cpu| (lock(free)(cpu),), |cpu, _| assert_eq!(word(cpu), taken));
+        native::<SpinLockFlags>(|cpu| (lock(free)(cpu), 0x202), |cpu, _| assert_eq!(word(cpu), taken));
+    }
+    xen::<SpinLock>(|cpu| (lock(0)(cpu),), |cpu, _| assert_eq!(word(cpu), 1));
+    xen::<SpinLockFlags>(|cpu| (lock(0)(cpu), 0x202), |cpu, _| assert_eq!(word(cpu), 1));
+}
+
+#[test]
+fn spin_trylock_takes_a_free_lock_and_leaves_a_held_one() {
+    for (before, after, result) in [(0, 0x0100, 1), (0x0505, 0x0605, 1), (0x0605, 0x0605, 0), (0x0100, 0x0100, 0)] {
+        native::<SpinTrylock>(
+            |cpu| (lock(before)(cpu),),
+            |cpu, got| assert_eq!((word(cpu), got), (after, result), "{before:#06x}"),
+        );
+    }
+    for (before, result) in [(0, 1), (1, 0)] {
+        xen::<SpinTrylock>(|cpu| (lock(before)(cpu),), |cpu, got| assert_eq!((word(cpu), got), (1, result)));
+    }
+}
+
+#[test]
+fn spin_unlock_serves_the_next_ticket_and_in_xen_clears_the_byte() {
+    native::<SpinUnlock>(|cpu| (lock(0x0605)(cpu),), |cpu, _| assert_eq!(word(cpu), 0x0606));
+    native::<SpinUnlock>(|cpu| (lock(0x00ff)(cpu),), |cpu, _| assert_eq!(word(cpu), 0, "the tail is not carried into"));
+    xen::<SpinUnlock>(|cpu| (lock(1)(cpu),), |cpu, _| assert_eq!(word(cpu), 0));
+    let waiting = |cpu: &mut CpuModel| {
+        let address = lock(0x0001_0001)(cpu);
+        cpu.lock.spinners[2] = address;
+        (address,)
+    };
+    xen::<SpinUnlock>(waiting, |cpu, _| {
+        assert_eq!(word(cpu), 0x0001_0000, "the waiter takes itself off the count");
+        assert_ne!(cpu.lock.spinners[2], 0);
+    });
+}
+
+#[test]
+fn ticket_and_byte_locks_exclude_each_other() {
+    excludes(|lock| unsafe { SpinLock::inline((lock,)) }, |lock| unsafe { SpinUnlock::inline((lock,)) });
+    excludes(|lock| unsafe { SpinLockFlags::inline((lock, 2)) }, |lock| unsafe { SpinUnlock::inline((lock,)) });
+    excludes(|lock| unsafe { SpinLock::xen((lock,)) }, |lock| unsafe { SpinUnlock::xen((lock,)) });
+    excludes(
+        |lock| while unsafe { SpinTrylock::inline((lock,)) } == 0 {},
+        |lock| unsafe { SpinUnlock::inline((lock,)) },
+    );
+}
+
+#[test]
+fn the_lock_to_measure_on_is_found_free_again_after_it_was_taken() {
+    fn stays_free<O: Op>(taken: u64) {
+        let check = |cpu: &mut CpuModel, result| assert_eq!((word(cpu), result), (0, taken), "{}", O::META.name);
+        native::<O>(O::arguments, check);
+        xen::<O>(O::arguments, check);
+    }
+    stays_free::<QueuedSpinLockSlowpath>(0);
+    stays_free::<QueuedSpinUnlock>(0);
+    stays_free::<SpinLock>(0);
+    stays_free::<SpinLockFlags>(0);
+    stays_free::<SpinTrylock>(1);
+}
