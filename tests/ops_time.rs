@@ -61,7 +61,7 @@ fn sched_clock_scales_the_counter_by_the_copy_that_the_sequence_names() {
 fn sched_clock_lies_between_two_readings_of_the_counter() {
     let tsc = || unsafe { std::arch::x86_64::_rdtsc() };
     for (mul, shift) in [(1, 0), (3, 1), (1 << 30, 31), (u32::MAX, 40)] {
-        let scale = |tsc: u64| (u128::from(tsc) * u128::from(mul) >> shift) as u64 + 7;
+        let scale = |tsc: u64| ((u128::from(tsc) * u128::from(mul)) >> shift) as u64 + 7;
         let mut cpu = CpuModel::install().unwrap();
         cpu.time.cyc2ns.data = [Cyc2NsData { mul, shift, offset: 7 }; 2];
         // The fences keep the readings in order; rdtsc by itself may be read early.
