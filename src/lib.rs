@@ -5,6 +5,7 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_64-unknown-linux-gnu or -musl");
 
+pub mod cli;
 pub mod dispatch;
 pub mod host;
 pub mod estimate;

@@ -71,6 +71,20 @@ pub enum Way {
     Branch,
 }
 
+impl Way {
+    /// In words.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Way::Straight => "no transfer of control",
+            Way::DirectCall => "call rel32",
+            Way::IndirectMemory => "call [rip+slot]",
+            Way::Indirect => "indirect call",
+            Way::Branch => "compare and branch",
+        }
+    }
+}
+
 /// What is said of a mechanism beside its code.
 #[derive(Clone, Copy, Debug)]
 pub struct Mechanism {

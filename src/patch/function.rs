@@ -218,3 +218,19 @@ pub fn through_memory(instruction: &Instruction) -> Option<u64> {
     let indirect = instruction.is_call_near_indirect() || instruction.is_jmp_near_indirect();
     (indirect && instruction.memory_base() == Register::RIP).then(|| instruction.ip_rel_memory_address())
 }
+
+/// The machine code of a body without its last return: what patching puts in place of a call. Empty where the body is
+/// a return alone, or does not decode.
+///
+/// # Safety
+/// `entry` is the address of a function of this program.
+#[must_use]
+pub unsafe fn code_before_return(entry: usize) -> Vec<u8> {
+    // SAFETY: as in `with_loop`.
+    let code = unsafe { std::slice::from_raw_parts(entry as *const u8, mapped_after(entry)) };
+    match reach(entry as u64, code) {
+        // A body ends with its only `ret` (c3).
+        Ok(end) if code[(end - entry as u64) as usize - 1] == 0xc3 => code[..(end - entry as u64) as usize - 1].to_vec(),
+        _ => Vec::new(),
+    }
+}

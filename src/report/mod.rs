@@ -2,6 +2,12 @@
 //!
 //! Nothing in here measures.
 
+pub mod assemble;
+pub mod json_schema;
+pub mod read;
+pub mod render;
 pub mod schema;
+pub mod terminal;
+pub mod write;
 
 pub use schema::Report;

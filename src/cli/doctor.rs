@@ -1,0 +1,48 @@
+//! `pvbench doctor`
+
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+
+use super::Done;
+use super::exit::Exit;
+use crate::host::{Root, Status, checks};
+
+pub const EXAMPLES: &str = "Examples:\n  pvbench doctor\n  pvbench doctor --json | jq '.[] | select(.status == \"bad\")'";
+
+/// Options of `doctor`.
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the checks. A bad machine is a finding, not an error.
+pub fn doctor(args: &DoctorArgs) -> Done {
+    let checks = checks(&Root::default());
+    let mut out = anstream::stdout();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &checks)?;
+        writeln!(out)?;
+        return Ok(Exit::Fine);
+    }
+    let widest = checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
+    for check in &checks {
+        let (word, color) = match check.status {
+            Status::Known => ("known", AnsiColor::Green),
+            Status::Unknown => ("unknown", AnsiColor::Yellow),
+            Status::Bad => ("bad", AnsiColor::Red),
+        };
+        let style = Style::new().fg_color(Some(color.into()));
+        writeln!(out, "{style}{word:7}{style:#}  {:widest$}  {}", check.id, check.detail)?;
+        if let Some(advice) = &check.advice {
+            writeln!(out, "{:9}{:widest$}  -> {advice}", "", "")?;
+        }
+    }
+    let count = |status| checks.iter().filter(|check| check.status == status).count();
+    let (known, unknown, bad) = (count(Status::Known), count(Status::Unknown), count(Status::Bad));
+    writeln!(out, "\n{known} known, {unknown} unknown, {bad} bad")?;
+    Ok(Exit::Fine)
+}

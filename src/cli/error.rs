@@ -1,0 +1,84 @@
+//! Errors of the command line: what to print, and which exit code they are.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::exit::Exit;
+use super::filter::FilterError;
+use crate::measure::parent::ParentError;
+use crate::measure::worker::WorkerError;
+use crate::report::read::ReadError;
+use crate::report::render::RenderError;
+use crate::report::write::WriteError;
+
+/// Anything that ends a command.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A name that is not there.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// Options that do not go together or are out of range.
+    #[error("{0}")]
+    Usage(String),
+    /// A report that cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file that cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A page that cannot be made.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// Workers that cannot be run.
+    #[error(transparent)]
+    Parent(#[from] ParentError),
+    /// A worker's own end.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// Standard output.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    /// JSON for standard output.
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CliError {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            CliError::Filter(_) | CliError::Usage(_) | CliError::Read(_) => Exit::Usage,
+            CliError::Write(error) if error.is_usage() => Exit::Usage,
+            CliError::Worker(WorkerError::Pin { .. }) => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// Whether the reader of our output is gone.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        match self {
+            CliError::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            CliError::Json(error) => error.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
+            _ => false,
+        }
+    }
+}
+
+/// Prints an error to standard error; in colour on a terminal unless NO_COLOR says otherwise.
+pub fn print(error: &CliError) {
+    say("error", AnsiColor::Red, &error.to_string());
+}
+
+/// Prints a warning to standard error.
+pub fn warn(message: &str) {
+    say("warning", AnsiColor::Yellow, message);
+}
+
+fn say(word: &str, color: AnsiColor, message: &str) {
+    let style = Style::new().bold().fg_color(Some(color.into()));
+    // If standard error is closed there is nobody left to tell.
+    let _ = writeln!(anstream::stderr(), "{style}{word}:{style:#} {message}");
+}

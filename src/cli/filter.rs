@@ -1,0 +1,117 @@
+//! Choosing by name: globs, several to an option, commas between them.
+
+use globset::GlobBuilder;
+
+/// Why a choice was refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// Nothing of that name.
+    #[error("no {kind} matches '{pattern}'{}; `pvbench list {kind}s` shows them all",
+        nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default())]
+    NoMatch {
+        /// `op`, `mechanism`, ..
+        kind: &'static str,
+        /// What was asked for.
+        pattern: String,
+        /// The name most like it.
+        nearest: Option<String>,
+    },
+    /// Not a glob.
+    #[error("'{pattern}' is no pattern for an {kind}: {reason}; * stands for any letters, ? for one, {{a,b}} for either")]
+    Malformed {
+        /// `op`, `mechanism`, ..
+        kind: &'static str,
+        /// What was asked for.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The indices of the names that any of the patterns matches, in the order of the names; all without patterns.
+///
+/// # Errors
+/// Where a pattern is malformed or matches nothing.
+pub fn select(kind: &'static str, patterns: &[String], names: &[&str]) -> Result<Vec<usize>, FilterError> {
+    if patterns.is_empty() {
+        return Ok((0..names.len()).collect());
+    }
+    let mut chosen = vec![false; names.len()];
+    for pattern in patterns.iter().flat_map(|p| split(p)) {
+        let malformed = |error: globset::Error| FilterError::Malformed {
+            kind,
+            pattern: pattern.to_owned(),
+            reason: error.kind().to_string(),
+        };
+        let glob = GlobBuilder::new(pattern).case_insensitive(true).build().map_err(malformed)?.compile_matcher();
+        let mut any = false;
+        for (chosen, name) in chosen.iter_mut().zip(names) {
+            let matches = glob.is_match(name);
+            *chosen |= matches;
+            any |= matches;
+        }
+        if !any {
+            return Err(FilterError::NoMatch { kind, pattern: pattern.to_owned(), nearest: nearest(pattern, names) });
+        }
+    }
+    Ok((0..names.len()).filter(|&i| chosen[i]).collect())
+}
+
+/// At commas, but not at those within braces.
+fn split(patterns: &str) -> Vec<&str> {
+    let mut depth = 0i32;
+    patterns
+        .split(|c| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            c == ',' && depth <= 0
+        })
+        .collect()
+}
+
+/// The name with the least edit distance, if it is anything like the pattern.
+fn nearest(pattern: &str, names: &[&str]) -> Option<String> {
+    let plain: String = pattern.chars().filter(|c| !"*?[]{}".contains(*c)).take(64).collect();
+    names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&plain.to_lowercase(), name), name))
+        .filter(|(likeness, _)| *likeness > 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 4] = ["save_fl", "pte_val", "pmd_val", "set_pte"];
+
+    fn chosen(patterns: &[&str]) -> Result<Vec<usize>, FilterError> {
+        select("op", &patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>(), &NAMES)
+    }
+
+    #[test]
+    fn without_a_pattern_all_are_chosen() {
+        assert_eq!(chosen(&[]), Ok(vec![0, 1, 2, 3]));
+    }
+
+    #[test]
+    fn patterns_add_up_and_keep_the_order_of_the_names() {
+        assert_eq!(chosen(&["set_pte", "*_val"]), Ok(vec![1, 2, 3]));
+        assert_eq!(chosen(&["save_fl,p{te,md}_val"]), Ok(vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_names_the_nearest() {
+        let Err(FilterError::NoMatch { nearest, .. }) = chosen(&["pte_vla"]) else { panic!("it matched") };
+        assert_eq!(nearest.as_deref(), Some("pte_val"));
+        let Err(FilterError::NoMatch { nearest, .. }) = chosen(&["zzzz"]) else { panic!("it matched") };
+        assert_eq!(nearest, None);
+    }
+
+    #[test]
+    fn a_malformed_glob_is_an_error_not_a_panic() {
+        assert!(matches!(chosen(&["[a"]), Err(FilterError::Malformed { .. })));
+        assert!(matches!(chosen(&["{a"]), Err(FilterError::Malformed { .. })));
+        assert!(matches!(chosen(&[""]), Err(FilterError::NoMatch { .. })));
+    }
+}

@@ -1,0 +1,148 @@
+//! `pvbench list`
+
+use std::io::{IsTerminal, Write};
+
+use clap::{Args, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+
+use super::Done;
+use super::exit::Exit;
+use crate::regime::Regime;
+use crate::report::schema::OpInfo;
+use crate::suite;
+
+pub const EXAMPLES: &str = "Examples:\n  pvbench list\n  pvbench list ops\n  pvbench list mechanisms --json";
+
+/// Options of `list`.
+#[derive(Args)]
+pub struct ListArgs {
+    /// What to list; without it, what lists there are
+    #[arg(value_enum)]
+    what: Option<What>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// The machine operations of Linux's pv_ops
+    Ops,
+    /// The ways to reach them
+    Mechanisms,
+    /// The circumstances
+    Regimes,
+    /// The macro benchmarks
+    Workloads,
+    /// The kernel options that serve as yardsticks
+    Options,
+}
+
+/// Prints a list.
+pub fn list(args: &ListArgs) -> Done {
+    let Some(what) = args.what else { return lists(args.json) };
+    let (header, rows, values) = match what {
+        What::Ops => ops(),
+        What::Mechanisms => mechanisms(),
+        What::Regimes => regimes(),
+        What::Workloads | What::Options => (Vec::new(), Vec::new(), Vec::new()),
+    };
+    let mut out = anstream::stdout();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &values)?;
+        writeln!(out)?;
+    } else if rows.is_empty() {
+        writeln!(out, "none built in yet")?;
+    } else {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
+        if std::io::stdout().is_terminal() {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_width(terminal_width());
+        }
+        for line in table.lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+fn lists(as_json: bool) -> Done {
+    let counts =
+        [("ops", suite::builtin().len()), ("mechanisms", suite::mechanisms().len()), ("regimes", Regime::ALL.len())];
+    let mut out = anstream::stdout();
+    if as_json {
+        let value: serde_json::Map<String, Value> =
+            counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
+        serde_json::to_writer_pretty(&mut out, &value)?;
+        writeln!(out)?;
+        return Ok(Exit::Fine);
+    }
+    for (name, count) in counts {
+        writeln!(out, "{count:4} {name:11} pvbench list {name}")?;
+    }
+    Ok(Exit::Fine)
+}
+
+type Listing = (Vec<&'static str>, Vec<Vec<String>>, Vec<Value>);
+
+fn ops() -> Listing {
+    let infos: Vec<OpInfo> = suite::builtin().iter().map(OpInfo::of).collect();
+    let rows = infos
+        .iter()
+        .map(|op| {
+            vec![
+                op.name.clone(),
+                word(&op.group),
+                op.arguments.to_string(),
+                if op.returns { "value" } else { "-" }.to_owned(),
+                word(&op.native_kind),
+                word(&op.xen_kind),
+                word(&op.bytes),
+                word(&op.conventions),
+                word(&op.since),
+                op.purpose.clone(),
+            ]
+        })
+        .collect();
+    let header =
+        vec!["op", "group", "args", "returns", "native", "xen", "patched to", "convention", "kernels", "purpose"];
+    (header, rows, infos.iter().map(|op| json!(op)).collect())
+}
+
+/// A serialised unit variant is its word in the document.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn mechanisms() -> Listing {
+    let all = suite::mechanisms();
+    let switches = |yes: bool| if yes { "native and xen" } else { "native" };
+    let rows = all
+        .iter()
+        .map(|m| vec![m.name, m.way.describe(), switches(m.switches), m.known_from, m.summary])
+        .map(|row| row.into_iter().map(str::to_owned).collect())
+        .collect();
+    let values = all
+        .iter()
+        .map(|m| {
+            json!({ "name": m.name, "machine_code": m.way.describe(), "bodies": switches(m.switches),
+                    "known_from": m.known_from, "summary": m.summary })
+        })
+        .collect();
+    (vec!["mechanism", "machine code", "bodies", "known from", "what it is"], rows, values)
+}
+
+fn regimes() -> Listing {
+    let rows = Regime::ALL.iter().map(|r| vec![r.name().to_owned(), r.summary().to_owned()]).collect();
+    let values = Regime::ALL.iter().map(|r| json!({ "name": r.name(), "summary": r.summary() })).collect();
+    (vec!["regime", "what it is"], rows, values)
+}
+
+fn terminal_width() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(100, |size| size.ws_col.max(60))
+}

@@ -1,0 +1,265 @@
+//! `pvbench run`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::error::CliError;
+use super::exit::Exit;
+use super::filter::select;
+use super::progress::Progress;
+use super::{Done, error};
+use crate::dispatch::Platform;
+use crate::estimate::Estimator;
+use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
+use crate::measure::clock::Clock;
+use crate::measure::parent::{self, Mishap, Observer};
+use crate::measure::plan::{Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
+use crate::measure::wire::GroupSamples;
+use crate::measure::worker::{pin, serve};
+use crate::op::Meta;
+use crate::regime::Regime;
+use crate::report::assemble::{self, Findings};
+use crate::report::schema::{Absence, Failure};
+use crate::report::{render, terminal, write};
+use crate::suite::{self, OpEntry};
+
+pub const EXAMPLES: &str = "Examples:
+  pvbench run                                    all ops, under a minute
+  pvbench run --quick                            twelve ops, throughput alone
+  pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput
+  pvbench run --seed 7 --cpu 1 --out /tmp/report";
+
+/// Options of `run`.
+#[derive(Args)]
+pub struct RunArgs {
+    /// Twelve ops of different shape, throughput alone: under 15 s
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// All ops and regimes at eight layouts, with more workers and rounds
+    #[arg(long)]
+    full: bool,
+    /// Ops to measure: a glob, several with commas or by repeating
+    #[arg(long, value_name = "GLOB")]
+    op: Vec<String>,
+    /// Mechanisms to measure beside inline
+    #[arg(long, value_name = "GLOB")]
+    mechanism: Vec<String>,
+    /// Regimes: throughput, latency, pressure
+    #[arg(long, value_name = "GLOB")]
+    regime: Vec<String>,
+    /// Bodies the mechanisms are bound to: native, xen; the baseline is inline native always
+    #[arg(long, value_name = "GLOB", default_value = "native")]
+    body: Vec<String>,
+    /// Macro benchmarks (none built in yet)
+    #[arg(long, value_name = "GLOB")]
+    workload: Vec<String>,
+    /// Where everything random comes from; drawn and printed without it
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The CPU to pin the workers to (default: the highest allowed)
+    #[arg(long, value_name = "N")]
+    cpu: Option<usize>,
+    /// Worker processes, one after another
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    workers: Option<u16>,
+    /// Where report.json, index.html and plots/ go
+    #[arg(long, value_name = "DIR", default_value = "reports/latest")]
+    out: PathBuf,
+}
+
+/// The worker process's side.
+pub fn worker() -> Done {
+    serve(suite::builtin(), &mut std::io::stdin().lock(), &mut std::io::stdout().lock())?;
+    Ok(Exit::Fine)
+}
+
+/// Plans, measures, estimates, reports.
+pub fn run(args: &RunArgs) -> Done {
+    let ops = suite::builtin();
+    let mut probes = Probes::ask(&Root::default());
+    let plan = plan(args, &ops, probes.measuring_cpu.map(|cpu| cpu as usize))?;
+    if let Some(cpu) = args.cpu {
+        probes.measuring_cpu = u32::try_from(cpu).ok();
+    }
+    // Before a minute of measuring: can it be written, and may the workers be pinned?
+    write::prepare(&args.out)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;
+    }
+    if let Some(cpu) = plan.cpu {
+        keep_off(cpu, &probes)?;
+    }
+    let (clock, clock_reason) = Clock::choose();
+    let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
+    let no_counters = pmu_unavailable();
+    let started = jiff::Timestamp::now();
+    let began = Instant::now();
+    let mut collector = Collector {
+        estimator: Estimator::default(),
+        progress: Progress::new(plan.groups.len() * plan.workers),
+        failures: Vec::new(),
+        measured: vec![false; plan.groups.len()],
+        groups: &plan.groups,
+    };
+    let whole = parent::run(&plan, &worker_command, no_counters.is_none(), &stop, &mut collector)?;
+    collector.progress.finish();
+    let metas: Vec<Meta> = ops.iter().map(|op| op.meta).collect();
+    let findings = Findings {
+        estimates: collector.estimator.finish(&plan, &metas, ticks_per_second),
+        clock: clock.name(),
+        clock_reason,
+        ticks_per_second,
+        started: started.to_string(),
+        duration_seconds: began.elapsed().as_secs_f64(),
+        complete: whole && collector.measured.iter().all(|measured| *measured),
+        machine: Machine::read(&Root::default()),
+        environment: checks_with(&Root::default(), &probes),
+        failures: collector.failures,
+        absent: absences(no_counters),
+    };
+    let report = assemble::report(&plan, &ops, &suite::mechanisms(), findings);
+    let mut files = render::files(&report)?;
+    // Last, so that whoever finds a new report finds its page, too.
+    files.push(("report.json".into(), write::json(&report)?));
+    write::files(&args.out, &files)?;
+    let mut out = anstream::stdout();
+    write!(out, "{}", terminal::summary(&report))?;
+    writeln!(out, "\n{}", args.out.join("index.html").display())?;
+    if stop.load(Ordering::Relaxed) {
+        error::warn("interrupted: the report holds what was measured until then and says so");
+    }
+    let measured = report.cells.iter().any(|cell| cell.overhead.is_some());
+    Ok(if report.run.complete && measured { Exit::Fine } else { Exit::Failed })
+}
+
+fn plan(args: &RunArgs, ops: &[OpEntry], cpu: Option<usize>) -> Result<Plan, CliError> {
+    let preset = match (args.quick, args.full) {
+        (true, _) => Preset::Quick,
+        (_, true) => Preset::Full,
+        _ => Preset::Default,
+    };
+    // Nothing of this kind is there to match.
+    select("workload", &args.workload, &[])?;
+    let names: Vec<&str> = ops.iter().map(|op| op.meta.name).collect();
+    let quick: Vec<String> = QUICK_OPS.iter().map(|name| (*name).to_owned()).collect();
+    let wanted = if args.op.is_empty() && preset == Preset::Quick { &quick } else { &args.op };
+    let chosen = select("op", wanted, &names)?;
+    let regimes: Vec<Regime> = if args.regime.is_empty() && preset == Preset::Quick {
+        vec![Regime::Throughput]
+    } else {
+        let names = Regime::ALL.map(Regime::name);
+        select("regime", &args.regime, &names)?.into_iter().map(|i| Regime::ALL[i]).collect()
+    };
+    let bodies = [Platform::Native, Platform::Xen];
+    let chosen_bodies = select("body", &args.body, &bodies.map(Platform::name))?;
+    let all = suite::mechanisms();
+    let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
+    let mut mechanisms: Vec<_> = select("mechanism", &args.mechanism, &mechanism_names)?
+        .into_iter()
+        .map(|i| all[i])
+        .filter(|m| m.name != "inline")
+        .collect();
+    let xen = chosen_bodies.iter().any(|&i| bodies[i] == Platform::Xen);
+    if xen {
+        // Those that cannot reach it would measure the native body under the name of Xen's.
+        mechanisms.retain(|m| m.switches);
+    }
+    if mechanisms.is_empty() && args.mechanism.iter().all(|m| m != "inline") {
+        return Err(CliError::Usage("none of these mechanisms can reach that body; see `pvbench list mechanisms`".into()));
+    }
+    let mut groups = Vec::new();
+    for op in chosen.iter().map(|&i| &ops[i]) {
+        for &regime in regimes.iter().filter(|&&regime| op.pairs.iter().all(|p| p.loop_of(regime).is_some())) {
+            for &body in &chosen_bodies {
+                for offset in preset.layouts() {
+                    groups.push(Group { op: op.meta.name.to_owned(), body: bodies[body], regime, offset });
+                }
+            }
+        }
+    }
+    if groups.is_empty() {
+        let message = "these ops have no loop in these regimes: latency needs an argument and a result";
+        return Err(CliError::Usage(message.into()));
+    }
+    Ok(Plan {
+        preset,
+        seed: args.seed.unwrap_or_else(drawn_seed),
+        groups,
+        mechanisms: mechanisms.iter().map(|m| m.name.to_owned()).collect(),
+        workers: args.workers.map_or(preset.workers(), usize::from),
+        rounds: preset.rounds(),
+        window_cycles: WINDOW_CYCLES,
+        cpu: args.cpu.or(cpu),
+    })
+}
+
+/// A seed that is short enough to be typed again.
+fn drawn_seed() -> u64 {
+    u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % 1_000_000
+}
+
+/// Tries the workers' CPU, then moves this process to the others where there are any.
+fn keep_off(cpu: usize, probes: &Probes) -> Result<(), CliError> {
+    pin(cpu)?;
+    let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();
+    let mut others = rustix::thread::CpuSet::new();
+    for &other in allowed.iter().filter(|&&other| other as usize != cpu) {
+        others.set(other as usize);
+    }
+    if others.count() > 0 && rustix::thread::sched_setaffinity(None, &others).is_err() {
+        error::warn("the parent could not be moved off the workers' CPU; it hardly runs while they measure");
+    }
+    Ok(())
+}
+
+fn worker_command() -> Command {
+    // The same binary even where its file was replaced meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("worker");
+    command
+}
+
+fn absences(no_counters: Option<String>) -> Vec<Absence> {
+    let mut absent = Vec::new();
+    if let Some(reason) = no_counters {
+        absent.push(Absence { what: "hardware counters".to_owned(), reason });
+    }
+    let reason = "not counted by a run; `cargo bench --bench instructions` counts them exactly".to_owned();
+    absent.push(Absence { what: "instruction counts".to_owned(), reason });
+    absent.push(Absence { what: "workloads".to_owned(), reason: "none built in yet".to_owned() });
+    absent
+}
+
+struct Collector<'a> {
+    estimator: Estimator,
+    progress: Progress,
+    failures: Vec<Failure>,
+    measured: Vec<bool>,
+    groups: &'a [Group],
+}
+
+impl Observer for Collector<'_> {
+    fn samples(&mut self, _: usize, group: &Group, samples: GroupSamples) {
+        self.estimator.add(group, &samples, WINDOW_CYCLES);
+        if let Some(index) = self.groups.iter().position(|planned| planned == group) {
+            self.measured[index] = true;
+        }
+        self.progress.step();
+    }
+
+    fn mishap(&mut self, mishap: Mishap) {
+        let group = mishap.group.as_ref().map(ToString::to_string);
+        let place = group.as_deref().unwrap_or("between groups");
+        self.progress.note(&format!("worker {} at {place}: {}", mishap.worker, mishap.message));
+        self.failures.push(Failure { worker: mishap.worker, group, message: mishap.message });
+        self.progress.step();
+    }
+}

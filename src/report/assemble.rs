@@ -1,0 +1,145 @@
+//! Putting the document together from what a run found.
+
+use super::schema::{
+    Absence, Calibration, Catalogue, Estimate, Failure, MechanismInfo, OpInfo, PlanSummary, Report, Run, SCHEMA, Tool,
+};
+use crate::dispatch::{Mechanism, Platform};
+use crate::estimate::{CONFIDENCE, Estimates};
+use crate::host::{Check, Machine};
+use crate::measure::plan::Plan;
+use crate::patch::function::code_before_return;
+use crate::suite::OpEntry;
+
+/// What a run found out, beside its samples.
+pub struct Findings {
+    /// The estimates.
+    pub estimates: Estimates,
+    /// The clock's name.
+    pub clock: &'static str,
+    /// Why it is not the TSC, if it is not.
+    pub clock_reason: Option<String>,
+    /// Its rate.
+    pub ticks_per_second: f64,
+    /// RFC 3339.
+    pub started: String,
+    /// Seconds.
+    pub duration_seconds: f64,
+    /// Whether every planned group was measured by some worker and nothing was cut short.
+    pub complete: bool,
+    /// The machine.
+    pub machine: Machine,
+    /// Its fitness.
+    pub environment: Vec<Check>,
+    /// What went wrong.
+    pub failures: Vec<Failure>,
+    /// What is missing.
+    pub absent: Vec<Absence>,
+}
+
+impl OpInfo {
+    /// What the document says of an op.
+    #[must_use]
+    pub fn of(op: &OpEntry) -> Self {
+        let meta = &op.meta;
+        OpInfo {
+            name: meta.name.to_owned(),
+            group: meta.group,
+            since: meta.since,
+            arguments: op.arity,
+            returns: op.returns,
+            native_kind: meta.native_kind,
+            xen_kind: meta.xen_kind,
+            bytes: meta.bytes,
+            // SAFETY: a native body is a function of this program.
+            native_code: unsafe { code_before_return((op.body)(Platform::Native) as usize) }
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            conventions: meta.conventions,
+            prototype: meta.prototype.to_owned(),
+            purpose: meta.purpose.to_owned(),
+            source: meta.source.to_owned(),
+        }
+    }
+}
+
+impl MechanismInfo {
+    /// What the document says of a mechanism.
+    #[must_use]
+    pub fn of(mechanism: &Mechanism) -> Self {
+        MechanismInfo {
+            name: mechanism.name.to_owned(),
+            summary: mechanism.summary.to_owned(),
+            known_from: mechanism.known_from.to_owned(),
+        }
+    }
+}
+
+/// Makes the document. `ops` and `mechanisms` are those of the build; only what the plan names is described.
+#[must_use]
+pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
+    let Findings { estimates, .. } = findings;
+    let planned = |name: &str| plan.groups.iter().any(|group| group.op == name);
+    let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(OpInfo::of).collect();
+    let mechanisms: Vec<MechanismInfo> = mechanisms
+        .iter()
+        .filter(|m| m.name == "inline" || plan.mechanisms.iter().any(|name| name == m.name))
+        .map(MechanismInfo::of)
+        .collect();
+    let ticks_per_second = findings.ticks_per_second;
+    Report {
+        schema: SCHEMA.to_owned(),
+        tool: Tool {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+        },
+        run: Run {
+            seed: plan.seed,
+            plan: summary(plan, ops.len(), &mechanisms),
+            started: findings.started,
+            duration_seconds: findings.duration_seconds,
+            complete: findings.complete,
+        },
+        machine: findings.machine,
+        environment: findings.environment,
+        calibration: estimates.ticks_per_cycle.map(|ticks| Calibration {
+            clock: findings.clock.to_owned(),
+            clock_reason: findings.clock_reason,
+            ticks_per_second,
+            ticks_per_cycle: ticks,
+            // Few ticks per cycle are many cycles per second: the ends change places.
+            core_ghz: Estimate {
+                estimate: ticks_per_second / ticks.estimate / 1e9,
+                low: ticks_per_second / ticks.high / 1e9,
+                high: ticks_per_second / ticks.low / 1e9,
+            },
+        }),
+        floor: estimates.floor,
+        catalogue: Catalogue { ops, mechanisms },
+        cells: estimates.cells,
+        workloads: Vec::new(),
+        absent: findings.absent,
+        failures: findings.failures,
+    }
+}
+
+fn summary(plan: &Plan, ops: usize, mechanisms: &[MechanismInfo]) -> PlanSummary {
+    PlanSummary {
+        preset: plan.preset.name().to_owned(),
+        ops,
+        mechanisms: mechanisms.iter().map(|m| m.name.clone()).collect(),
+        regimes: distinct(plan.groups.iter().map(|g| g.regime)),
+        bodies: distinct(plan.groups.iter().map(|g| g.body)),
+        layouts: distinct(plan.groups.iter().map(|g| g.offset)),
+        workers: plan.workers,
+        rounds: plan.rounds,
+        window_cycles: plan.window_cycles,
+        cpu: plan.cpu,
+        confidence: CONFIDENCE,
+    }
+}
+
+fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    values.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}

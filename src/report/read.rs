@@ -1,0 +1,204 @@
+//! Reading a report back. It may come from anywhere: nothing in it is believed before it is checked.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::schema::{Cell, Estimate, Report, SCHEMA};
+
+/// The largest report that is read. A full run of 30 mechanisms writes about a third of it.
+pub const LARGEST: u64 = 64 << 20;
+
+/// Why a report was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file could not be read.
+    #[error("{}: {source}; a run leaves its report in reports/latest/report.json", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is larger than any report.
+    #[error("{}: {bytes} bytes are more than the {LARGEST} a report may have", path.display())]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Not a report: cut short, no JSON, unknown or missing fields, wrong types, numbers out of range.
+    #[error("{}:{line}:{column}: {what}; measure again with `pvbench run`", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Another version of the document.
+    #[error(
+        "{}: the document is '{found}', this build reads '{SCHEMA}'; use the pvbench that wrote it, or measure again",
+        path.display()
+    )]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// The version it names.
+        found: String,
+    },
+    /// Well-formed, but it cannot be true.
+    #[error("{}: {invalid}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What.
+        invalid: Invalid,
+    },
+}
+
+/// Something in a report that cannot be true.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
+pub struct Invalid {
+    /// Where: a field's path, a cell's index and name.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Only the version, whatever else there is.
+#[derive(Deserialize)]
+struct Version {
+    schema: String,
+}
+
+/// Reads and checks a report.
+///
+/// # Errors
+/// See [`ReadError`]; each names the place.
+pub fn report(path: &Path) -> Result<Report, ReadError> {
+    let failed = |source| ReadError::File { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    if bytes > LARGEST {
+        return Err(ReadError::TooLarge { path: path.to_owned(), bytes });
+    }
+    let mut text = Vec::new();
+    // A file that grows meanwhile, or a device, is cut off by the limit, too.
+    file.by_ref().take(LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > LARGEST {
+        return Err(ReadError::TooLarge { path: path.to_owned(), bytes: text.len() as u64 });
+    }
+    let malformed = |error: serde_json::Error| ReadError::Malformed {
+        path: path.to_owned(),
+        line: error.line(),
+        column: error.column(),
+        // serde_json ends its message with the place, which is said before it.
+        what: error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
+    };
+    let version: Version = serde_json::from_slice(&text).map_err(malformed)?;
+    if version.schema != SCHEMA {
+        return Err(ReadError::Version { path: path.to_owned(), found: version.schema.chars().take(60).collect() });
+    }
+    let report: Report = serde_json::from_slice(&text).map_err(malformed)?;
+    check(&report).map_err(|invalid| ReadError::Invalid { path: path.to_owned(), invalid })?;
+    Ok(report)
+}
+
+/// Checks what the shapes cannot say: every number finite, intervals around their estimates, shares between 0 and 1,
+/// cells of known ops and mechanisms, none twice.
+///
+/// # Errors
+/// The first thing that cannot be true, with its place.
+pub fn check(report: &Report) -> Result<(), Invalid> {
+    let finite = |place: &str, value: f64| {
+        let what = || format!("{value} is no measured number");
+        if value.is_finite() { Ok(()) } else { Err(Invalid { place: place.to_owned(), what: what() }) }
+    };
+    finite("run.duration_seconds", report.run.duration_seconds)?;
+    finite("run.plan.confidence", report.run.plan.confidence)?;
+    if let Some(calibration) = &report.calibration {
+        finite("calibration.ticks_per_second", calibration.ticks_per_second)?;
+        interval("calibration.ticks_per_cycle", &calibration.ticks_per_cycle)?;
+        interval("calibration.core_ghz", &calibration.core_ghz)?;
+    }
+    if let Some(floor) = &report.floor {
+        let parts = [floor.cycles, floor.ratio, floor.same_loop_cycles, floor.copied_loop_cycles];
+        for (name, value) in ["cycles", "ratio", "same_loop_cycles", "copied_loop_cycles"].into_iter().zip(parts) {
+            finite(&format!("floor.{name}"), value)?;
+        }
+    }
+    let ops: HashSet<&str> = report.catalogue.ops.iter().map(|op| op.name.as_str()).collect();
+    let mechanisms: HashSet<&str> = report.catalogue.mechanisms.iter().map(|m| m.name.as_str()).collect();
+    let mut seen = HashSet::new();
+    for (index, cell) in report.cells.iter().enumerate() {
+        let place =
+            format!("cells[{index}] ({}, {}, {}, {})", cell.op, cell.body.name(), cell.mechanism, cell.regime.name());
+        let wrong = |what: String| Err(Invalid { place: place.clone(), what });
+        if !ops.contains(cell.op.as_str()) {
+            return wrong("the op is not in catalogue.ops".to_owned());
+        }
+        if !mechanisms.contains(cell.mechanism.as_str()) {
+            return wrong("the mechanism is not in catalogue.mechanisms".to_owned());
+        }
+        if !seen.insert((&cell.op, cell.body, &cell.mechanism, &cell.state, cell.regime)) {
+            return wrong("there is another cell of this name".to_owned());
+        }
+        check_cell(&place, cell)?;
+    }
+    for (index, workload) in report.workloads.iter().enumerate() {
+        if let Some(overhead) = &workload.overhead_percent {
+            interval(&format!("workloads[{index}].overhead_percent"), overhead)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_cell(place: &str, cell: &Cell) -> Result<(), Invalid> {
+    let wrong = |what: String| Err(Invalid { place: place.to_owned(), what });
+    match (&cell.overhead, &cell.absent) {
+        (Some(_), Some(_)) => return wrong("it has an overhead and a reason why it has none".to_owned()),
+        (None, None) => return wrong("it has neither an overhead nor a reason why not".to_owned()),
+        (None, Some(_)) => {}
+        (Some(overhead), None) => {
+            interval(&format!("{place}.overhead.cycles"), &overhead.cycles)?;
+            interval(&format!("{place}.overhead.ns"), &overhead.ns)?;
+            interval(&format!("{place}.overhead.ratio"), &overhead.ratio)?;
+            if overhead.ratio.low <= 0.0 {
+                return wrong(format!("a ratio of times cannot be {}", overhead.ratio.low));
+            }
+        }
+    }
+    for layout in &cell.layouts {
+        interval(&format!("{place}.layouts@{}", layout.offset), &layout.cycles)?;
+    }
+    for mode in &cell.modes {
+        if !(0.0..=1.0).contains(&mode.share) {
+            return wrong(format!("a mode's share of {} is not between 0 and 1", mode.share));
+        }
+    }
+    let instructions = cell.instructions.iter().flat_map(|i| [i.per_op, i.extra]);
+    let counters = cell.counters.iter().flat_map(|c| c.values().copied());
+    let modes = cell.modes.iter().map(|m| m.cycles);
+    let numbers = cell.native_cycles.into_iter().chain(cell.layout_range).chain(instructions).chain(counters);
+    match numbers.chain(modes).find(|number| !number.is_finite()) {
+        Some(number) => wrong(format!("{number} is no measured number")),
+        None => Ok(()),
+    }
+}
+
+fn interval(place: &str, Estimate { estimate, low, high }: &Estimate) -> Result<(), Invalid> {
+    // Written values are rounded; the order of rounded values still holds. A NaN fails every comparison.
+    if low <= estimate && estimate <= high && low.is_finite() && high.is_finite() {
+        return Ok(());
+    }
+    Err(Invalid { place: place.to_owned(), what: format!("{estimate} with [{low}, {high}] is no interval") })
+}
