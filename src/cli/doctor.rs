@@ -9,7 +9,8 @@ use super::Done;
 use super::exit::Exit;
 use crate::host::{Root, Status, checks};
 
-pub const EXAMPLES: &str = "Examples:\n  pvbench doctor\n  pvbench doctor --json | jq '.[] | select(.status == \"bad\")'";
+pub const EXAMPLES: &str =
+    "Examples:\n  pvbench doctor\n  pvbench doctor --json | jq '.[] | select(.status == \"bad\")'";
 
 /// Options of `doctor`.
 #[derive(Args)]

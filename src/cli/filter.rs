@@ -17,7 +17,9 @@ pub enum FilterError {
         nearest: Option<String>,
     },
     /// Not a glob.
-    #[error("'{pattern}' is no pattern for an {kind}: {reason}; * stands for any letters, ? for one, {{a,b}} for either")]
+    #[error(
+        "'{pattern}' is no pattern for an {kind}: {reason}; * stands for any letters, ? for one, {{a,b}} for either"
+    )]
     Malformed {
         /// `op`, `mechanism`, ..
         kind: &'static str,

@@ -82,6 +82,10 @@ pub fn worker() -> Done {
 
 /// Plans, measures, estimates, reports.
 pub fn run(args: &RunArgs) -> Done {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;
+    }
     let ops = suite::builtin();
     let mut probes = Probes::ask(&Root::default());
     let plan = plan(args, &ops, probes.measuring_cpu.map(|cpu| cpu as usize))?;
@@ -90,10 +94,6 @@ pub fn run(args: &RunArgs) -> Done {
     }
     // Before a minute of measuring: can it be written, and may the workers be pinned?
     write::prepare(&args.out)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;
-    }
     if let Some(cpu) = plan.cpu {
         keep_off(cpu, &probes)?;
     }
@@ -173,7 +173,9 @@ fn plan(args: &RunArgs, ops: &[OpEntry], cpu: Option<usize>) -> Result<Plan, Cli
         mechanisms.retain(|m| m.switches);
     }
     if mechanisms.is_empty() && args.mechanism.iter().all(|m| m != "inline") {
-        return Err(CliError::Usage("none of these mechanisms can reach that body; see `pvbench list mechanisms`".into()));
+        return Err(CliError::Usage(
+            "none of these mechanisms can reach that body; see `pvbench list mechanisms`".into(),
+        ));
     }
     let mut groups = Vec::new();
     for op in chosen.iter().map(|&i| &ops[i]) {

@@ -6,13 +6,14 @@
 use std::cell::UnsafeCell;
 
 use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Args, Op, Ret, regs::launder, xen_entry};
+use crate::op::{Args, Op, Ret, xen_entry};
 
-/// The implementations there are. As in a program that dispatches so, one of them has data of its own.
-#[repr(u64)]
+/// The implementations there are.
+#[derive(Clone, Copy)]
+#[repr(u8)]
 enum Implementation {
     Native,
-    Xen { domain: u64 },
+    Xen,
 }
 
 struct Chosen(UnsafeCell<Implementation>);
@@ -35,13 +36,13 @@ impl Dispatch for Enum {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        // Volatile: read for every call, whatever the compiler knows of the bodies.
         // SAFETY: nobody writes the static during a call. The bodies' contract is the caller's.
         unsafe {
-            match &*CHOSEN.0.get() {
+            match CHOSEN.0.get().read_volatile() {
                 Implementation::Native => O::inline(args),
-                Implementation::Xen { domain } => {
+                Implementation::Xen => {
                     let [a, b, c, d] = args.into_regs();
-                    let _ = launder(*domain);
                     O::Ret::from_reg(xen_entry::<O>(a, b, c, d))
                 }
             }
@@ -51,7 +52,7 @@ impl Dispatch for Enum {
     fn bind<O: Op>(platform: Platform) {
         let implementation = match platform {
             Platform::Native => Implementation::Native,
-            Platform::Xen => Implementation::Xen { domain: 1 },
+            Platform::Xen => Implementation::Xen,
         };
         // SAFETY: no call runs meanwhile (contract of `bind`).
         unsafe { *CHOSEN.0.get() = implementation };

@@ -1,16 +1,21 @@
 //! `flag`: `if (xen) xen_op(); else native_op();`, what a kernel without pv_ops would write.
 //!
-//! Machine code: a compare with a byte in memory and a conditional branch per call; the native instructions in line,
-//! the Xen body called out of line.
+//! Machine code: `cmp byte ptr [rip+xen], 0` and a conditional branch per call, as a C compiler makes of it; the native
+//! instructions in line, the Xen body called out of line. It is written as assembly, for a compiler that sees the whole
+//! program may merge the tests of a loop.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::arch::asm;
+use std::cell::UnsafeCell;
 
 use super::{Dispatch, Mechanism, Platform, Way};
 use crate::op::{Args, Op, Ret, xen_entry};
 
-/// Whether this machine is a Xen PV guest. Atomic and relaxed: still one plain `cmp`, but one for every call; the test
-/// of a plain static was seen hoisted out of the loop.
-static XEN: AtomicBool = AtomicBool::new(false);
+struct Flagged(UnsafeCell<bool>);
+// SAFETY: written only by `bind`, whose contract forbids calls on other threads meanwhile.
+unsafe impl Sync for Flagged {}
+
+/// Whether this machine is a Xen PV guest.
+static XEN: Flagged = Flagged(UnsafeCell::new(false));
 
 /// A conditional branch on a flag.
 pub struct Flag;
@@ -26,18 +31,19 @@ impl Dispatch for Flag {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract is that of either body.
+        // SAFETY: reads the flag, which nobody writes during a call; the caller's contract is that of either body.
         unsafe {
-            if XEN.load(Ordering::Relaxed) {
+            asm!("cmp byte ptr [rip + {xen}], 0", "jne {elsewhere}", xen = sym XEN, elsewhere = label {
                 let [a, b, c, d] = args.into_regs();
-                O::Ret::from_reg(xen_entry::<O>(a, b, c, d))
-            } else {
-                O::inline(args)
-            }
+                // SAFETY: the caller's contract is that of this body.
+                return unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) };
+            }, options(nostack, readonly));
+            O::inline(args)
         }
     }
 
     fn bind<O: Op>(platform: Platform) {
-        XEN.store(platform == Platform::Xen, Ordering::Relaxed);
+        // SAFETY: no call runs meanwhile (contract of `bind`).
+        unsafe { *XEN.0.get() = platform == Platform::Xen };
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use super::{CodeError, CodeMemory};
+use super::{CodeError, CodeMemory, extent};
 
 /// No function of this program is longer; decoding stops here when it runs astray.
 const LONGEST: usize = 64 << 10;
@@ -23,6 +23,12 @@ pub enum FunctionError {
         entry: u64,
         /// Where decoding failed.
         at: u64,
+    },
+    /// No unwind table speaks of it.
+    #[error("no unwind table says how long the function at {entry:#x} is; build with unwind tables")]
+    NoExtent {
+        /// Where it starts.
+        entry: u64,
     },
     /// A jump whose target only the running program knows.
     #[error("the function at {entry:#x} has an indirect jump at {at:#x}; where it ends cannot be told")]
@@ -69,20 +75,35 @@ pub struct Function {
 }
 
 impl Function {
-    /// Decodes the function at `entry`, which has a loop, from its first instruction to its last reachable one.
+    /// Decodes the function at `entry`, which has a loop.
+    ///
+    /// A jump in place of the function, which is what merging of identical functions leaves, is followed.
     ///
     /// # Safety
-    /// `entry` is the address of a function of this program.
+    /// `entry` is the address of a compiled function of this program.
     ///
     /// # Errors
-    /// Where the bytes do not decode, or the extent of the function or its loop cannot be told.
+    /// Where its extent is unknown, the bytes do not decode, or there is no loop.
     pub unsafe fn with_loop(entry: usize) -> Result<Self, FunctionError> {
-        // SAFETY: text is mapped beyond the function: its section and the alignment after it; see `reach` for why no
-        // byte past the last reachable instruction is relied on. LONGEST is cut at the end of the mapped text.
-        let code = unsafe { std::slice::from_raw_parts(entry as *const u8, mapped_after(entry)) };
-        let entry = entry as u64;
-        let end = reach(entry, code)?;
-        let bytes = code[..(end - entry) as usize].to_vec();
+        let mut entry = entry as u64;
+        let mut length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
+        // SAFETY: the unwind tables say that the function is that long.
+        let mut code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
+        let first = Decoder::with_ip(64, code, entry, DecoderOptions::NONE).decode();
+        if first.is_jmp_short_or_near() && first.len() == length {
+            entry = first.near_branch_target();
+            length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
+            // SAFETY: as above.
+            code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
+        }
+        Self::decode(entry, code.to_vec())
+    }
+
+    /// Decodes machine code that runs at `entry`.
+    ///
+    /// # Errors
+    /// Where the bytes do not decode, or there is no loop.
+    pub fn decode(entry: u64, bytes: Vec<u8>) -> Result<Self, FunctionError> {
         let mut instructions = Vec::new();
         let mut decoder = Decoder::with_ip(64, &bytes, entry, DecoderOptions::NONE);
         while decoder.can_decode() {
@@ -92,16 +113,15 @@ impl Function {
             }
             instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
         }
-        // The measured loop is the longest one: the backward branch that spans most. (A spin loop inside a body is
-        // shorter, and cold blocks that jump back into the loop do not reach its head.)
-        let (head, tail) = instructions
-            .iter()
-            .filter(|(i, _)| i.is_jcc_short_or_near() || i.is_jmp_short_or_near())
-            .map(|(i, _)| (i.near_branch_target(), i.next_ip()))
-            .filter(|(target, after)| (entry..*after).contains(target))
-            .max_by_key(|(target, after)| after - target)
-            .ok_or(FunctionError::NoLoop { entry })?;
+        let (head, tail) = measured_loop(entry, &instructions).ok_or(FunctionError::NoLoop { entry })?;
         Ok(Function { entry, bytes, instructions, head, tail })
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a function has at least one instruction")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Address of the loop's first instruction.
@@ -114,6 +134,12 @@ impl Function {
     pub fn loop_instructions(&self) -> impl Iterator<Item = &Instruction> {
         let span = self.head..self.tail;
         self.instructions.iter().map(|(instruction, _)| instruction).filter(move |i| span.contains(&i.ip()))
+    }
+
+    /// The machine code of the loop.
+    #[must_use]
+    pub fn loop_bytes(&self) -> &[u8] {
+        &self.bytes[(self.head - self.entry) as usize..(self.tail - self.entry) as usize]
     }
 
     /// Writes a copy whose loop head lies at `offset` within 128 bytes, checks it by decoding it again, and returns
@@ -168,6 +194,27 @@ impl Function {
             }
         }
         Ok(())
+    }
+}
+
+/// From the first to the last instruction of the measured loop: the longest one, with every other that overlaps it. (A
+/// spin loop inside a body is shorter, and a compiler that splits the paths through the loop closes it at several
+/// places.)
+fn measured_loop(entry: u64, instructions: &[(Instruction, ConstantOffsets)]) -> Option<(u64, u64)> {
+    let loops: Vec<(u64, u64)> = instructions
+        .iter()
+        .filter(|(i, _)| i.is_jcc_short_or_near() || i.is_jmp_short_or_near())
+        .map(|(i, _)| (i.near_branch_target(), i.next_ip()))
+        .filter(|(target, after)| (entry..*after).contains(target))
+        .collect();
+    let mut whole = loops.iter().copied().max_by_key(|(target, after)| after - target)?;
+    loop {
+        let overlaps = |(from, to): &&(u64, u64)| *from < whole.1 && whole.0 < *to;
+        let joined = loops.iter().filter(overlaps).fold(whole, |all, one| (all.0.min(one.0), all.1.max(one.1)));
+        if joined == whole {
+            return Some(whole);
+        }
+        whole = joined;
     }
 }
 
@@ -230,7 +277,9 @@ pub unsafe fn code_before_return(entry: usize) -> Vec<u8> {
     let code = unsafe { std::slice::from_raw_parts(entry as *const u8, mapped_after(entry)) };
     match reach(entry as u64, code) {
         // A body ends with its only `ret` (c3).
-        Ok(end) if code[(end - entry as u64) as usize - 1] == 0xc3 => code[..(end - entry as u64) as usize - 1].to_vec(),
+        Ok(end) if code[(end - entry as u64) as usize - 1] == 0xc3 => {
+            code[..(end - entry as u64) as usize - 1].to_vec()
+        }
         _ => Vec::new(),
     }
 }

@@ -31,7 +31,8 @@ pub unsafe extern "C" fn latency<D: Dispatch, O: Op>(args: *const [u64; 4], pass
             x = link::<D, O>(args, x);
             x = link::<D, O>(args, x);
         }
-        left -= 1;
+        // Wrapping: a check for overflow would be measured, too.
+        left = left.wrapping_sub(1);
         if left == 0 {
             return x;
         }
@@ -41,7 +42,7 @@ pub unsafe extern "C" fn latency<D: Dispatch, O: Op>(args: *const [u64; 4], pass
 #[inline(always)]
 unsafe fn link<D: Dispatch, O: Op>(args: O::Args, x: u64) -> u64 {
     // SAFETY: passed on; the first argument keeps a valid value, as said above.
-    let result = unsafe { D::call::<O>(args.launder().with_first(x)) }.value();
+    let result = unsafe { D::call::<O>(args.with_first(x).launder()) }.value();
     if O::META.chains {
         return crate::op::regs::launder(result);
     }

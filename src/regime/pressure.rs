@@ -30,7 +30,8 @@ pub unsafe extern "C" fn pressure<D: Dispatch, O: Op>(args: *const [u64; 4], pas
             once::<D, O>(args, &mut live);
             once::<D, O>(args, &mut live);
         }
-        left -= 1;
+        // Wrapping: a check for overflow would be measured, too.
+        left = left.wrapping_sub(1);
         if left == 0 {
             return live.iter().fold(0, |sum, value| sum ^ value);
         }

@@ -24,7 +24,8 @@ pub unsafe extern "C" fn throughput<D: Dispatch, O: Op>(args: *const [u64; 4], p
             once::<D, O>(args);
             once::<D, O>(args);
         }
-        left -= 1;
+        // Wrapping: a check for overflow would be measured, too.
+        left = left.wrapping_sub(1);
         if left == 0 {
             return passes;
         }

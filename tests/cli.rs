@@ -1,0 +1,269 @@
+//! The command line as its users meet it: output, exit codes, files.
+
+use std::path::Path;
+use std::process::{Command as Plain, Stdio};
+
+use assert_cmd::Command;
+use pvbench::report::Report;
+use serde_json::Value;
+
+fn pvbench() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pvbench"))
+}
+
+fn stderr(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A run small enough for a test: one op, two mechanisms, two workers.
+fn small_run(out: &Path) -> Command {
+    let mut command = pvbench();
+    command.args(["run", "--op", "pte_val", "--mechanism", "table,direct", "--regime", "throughput"]);
+    command.args(["--workers", "2", "--seed", "7", "--out"]).arg(out);
+    command
+}
+
+#[test]
+fn a_run_writes_a_report_that_reads_back_and_prints_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("made/on/the/way");
+    let output = small_run(&out).assert().code(0).get_output().clone();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("index.html"));
+    let report = pvbench::report::read::report(&out.join("report.json")).unwrap();
+    assert_eq!(report.run.seed, 7);
+    assert!(report.run.complete);
+    let mechanisms: Vec<&str> = report.cells.iter().map(|cell| cell.mechanism.as_str()).collect();
+    assert_eq!(mechanisms, ["inline", "direct", "table"]);
+    assert!(report.cells.iter().all(|cell| cell.overhead.is_some() && cell.layouts.len() == 2));
+    assert!(out.join("index.html").is_file());
+    assert!(out.join("plots").is_dir());
+}
+
+#[test]
+fn the_xen_body_can_be_measured_against_inline_native() {
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path()).args(["--body", "xen"]).assert().code(0);
+    let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();
+    let mechanisms: Vec<&str> = report.cells.iter().map(|cell| cell.mechanism.as_str()).collect();
+    assert_eq!(mechanisms, ["inline", "table"], "direct cannot reach the Xen body");
+}
+
+#[test]
+fn a_written_report_validates_against_the_published_schema_and_a_broken_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path()).assert().code(0);
+    let schema: Value =
+        serde_json::from_str(&std::fs::read_to_string("reports/schema/report-1.json").unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    let mut value: Value = serde_json::from_str(&text).unwrap();
+    if let Err(error) = validator.validate(&value) {
+        panic!("{error} at {}", error.instance_path());
+    }
+    value["cells"][0]["regime"] = "sideways".into();
+    assert!(!validator.is_valid(&value));
+}
+
+#[test]
+fn unknown_names_end_with_2_and_name_the_nearest() {
+    for (option, name, nearest) in [
+        ("--op", "pte_vla", "pte_val"),
+        ("--mechanism", "tabel", "table"),
+        ("--regime", "throughputs", "throughput"),
+        ("--body", "xem", "xen"),
+    ] {
+        let output = pvbench().args(["run", option, name]).assert().code(2).get_output().clone();
+        let message = stderr(&output);
+        assert!(message.contains(name) && message.contains(&format!("'{nearest}'")), "{message}");
+    }
+    let output = pvbench().args(["run", "--quik"]).assert().code(2).get_output().clone();
+    assert!(stderr(&output).contains("--quick"), "{}", stderr(&output));
+    pvbench().args(["run", "--workload", "mmap_perf"]).assert().code(2);
+    pvbench().args(["run", "--op", "[a"]).assert().code(2);
+    pvbench().args(["run", "--workers", "0"]).assert().code(2);
+    pvbench().args(["list", "opps"]).assert().code(2);
+}
+
+#[test]
+fn a_cpu_that_is_not_there_ends_with_2_and_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = small_run(folder.path()).args(["--cpu", "1000000"]).assert().code(2).get_output().clone();
+    assert!(stderr(&output).contains("1000000"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_made_ends_with_2_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let output = small_run(&file.join("below")).assert().code(2).get_output().clone();
+    assert!(stderr(&output).contains("below"), "{}", stderr(&output));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "in the way");
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_with_4_and_leaves_the_old_report_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path()).assert().code(0);
+    let before = std::fs::read(folder.path().join("report.json")).unwrap();
+    // A limit on file sizes stands in for a full disk: writes beyond it fail in the same place.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 4; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pvbench")]);
+    limited.args(["run", "--op", "pte_val", "--workers", "2", "--out"]).arg(folder.path());
+    let output = limited.assert().code(4).get_output().clone();
+    assert!(stderr(&output).contains("untouched"), "{}", stderr(&output));
+    assert_eq!(std::fs::read(folder.path().join("report.json")).unwrap(), before);
+    let names =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.into_iter().all(|name| !name.starts_with(".tmp")), "a temporary file was left behind");
+}
+
+#[test]
+fn a_killed_worker_costs_its_group_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = Plain::new(env!("CARGO_BIN_EXE_pvbench"))
+        .args(["run", "--op", "pte_val,set_pte,save_fl", "--seed", "3", "--workers", "12", "--out"])
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let victim = first_worker(child.id());
+    assert!(Plain::new("kill").args(["-KILL", &victim.to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();
+    assert_eq!(report.failures.len(), 1, "{:?}", report.failures);
+    assert!(report.failures[0].message.contains("SIGKILL"), "{:?}", report.failures);
+    assert!(report.run.complete, "every group was measured by another worker");
+    assert!(report.cells.iter().all(|cell| cell.overhead.is_some()));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn an_interrupted_run_writes_an_incomplete_report_ends_with_4_and_leaves_no_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = Plain::new(env!("CARGO_BIN_EXE_pvbench"))
+        .args(["run", "--op", "*_val,save_fl,set_pte", "--workers", "900", "--out"])
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let worker = first_worker(child.id());
+    assert!(Plain::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();
+    assert!(!report.run.complete);
+    assert!(!Path::new(&format!("/proc/{worker}")).exists(), "a worker was left behind");
+}
+
+/// The first worker process of a run, once there is one.
+fn first_worker(parent: u32) -> u32 {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    loop {
+        let children = std::fs::read_to_string(&path).expect("the parent is gone");
+        for child in children.split_whitespace() {
+            let command = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            if command.ends_with(b"\0worker\0") {
+                return child.parse().unwrap();
+            }
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn list_shows_every_op_and_mechanism_and_its_json_parses() {
+    let output = pvbench().args(["list", "ops", "--json"]).assert().code(0).get_output().clone();
+    let ops: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(ops.as_array().unwrap().len(), pvbench::op::catalogue::COUNT);
+    let save_fl = ops.as_array().unwrap().iter().find(|op| op["name"] == "save_fl").unwrap();
+    assert_eq!(save_fl["native_code"], "9c58", "pushf; pop %rax");
+    let output = pvbench().args(["list", "mechanisms"]).assert().code(0).get_output().clone();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for name in ["inline", "inline_clobber", "direct", "flag", "enum", "dyn", "table", "fn_pointer", "once_lock"] {
+        assert!(text.lines().any(|line| line.split_whitespace().next() == Some(name)), "{name} is missing:\n{text}");
+    }
+    assert!(!text.contains('\x1b'), "a pipe gets no colour");
+    pvbench().args(["list", "workloads"]).assert().code(0);
+    pvbench().arg("list").assert().code(0);
+}
+
+#[test]
+fn doctor_gives_each_check_a_status_and_what_is_not_known_an_advice() {
+    let output = pvbench().args(["doctor", "--json"]).assert().code(0).get_output().clone();
+    let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for check in checks.as_array().unwrap() {
+        let status = check["status"].as_str().unwrap();
+        assert!(["known", "unknown", "bad"].contains(&status), "{check}");
+        assert!(status == "known" || check["advice"].is_string(), "{check}");
+    }
+    let plain = pvbench().arg("doctor").env("NO_COLOR", "1").assert().code(0).get_output().clone();
+    assert!(!String::from_utf8_lossy(&plain.stdout).contains('\x1b'));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let status = Plain::new("sh")
+        .args([
+            "-c",
+            "set -e; { \"$0\" list ops --json; echo $? >&2; } | head -c 1 >/dev/null",
+            env!("CARGO_BIN_EXE_pvbench"),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&status.stderr).trim(), "0");
+}
+
+#[test]
+fn help_shows_an_example_for_every_command() {
+    for command in ["run", "list", "report", "doctor"] {
+        let output = pvbench().args([command, "--help"]).assert().code(0).get_output().clone();
+        assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("pvbench {command}")), "{command}");
+    }
+}
+
+#[test]
+fn a_report_is_made_into_a_page_again_and_a_broken_one_is_refused_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path()).assert().code(0);
+    let path = folder.path().join("report.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let out = folder.path().join("again");
+    pvbench().arg("report").arg(&path).arg("--out").arg(&out).assert().code(0);
+    assert_eq!(
+        std::fs::read(out.join("index.html")).unwrap(),
+        std::fs::read(folder.path().join("index.html")).unwrap()
+    );
+    assert_eq!(std::fs::read_to_string(out.join("report.json")).unwrap(), text, "read and written again is the same");
+
+    let refused = |name: &str, content: &[u8], place: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let output = pvbench().arg("report").arg(&path).assert().code(2).get_output().clone();
+        let message = stderr(&output);
+        assert!(message.contains(name) && message.contains(place), "{name}: {message}");
+    };
+    refused("truncated.json", &text.as_bytes()[..text.len() / 2], ".json:");
+    refused("empty.json", b"", ":1:0");
+    refused("version.json", text.replace("pvbench.report/1", "pvbench.report/9").as_bytes(), "pvbench.report/9");
+    refused("nan.json", text.replacen("\"estimate\": ", "\"estimate\": NaN, \"x\": ", 1).as_bytes(), ".json:");
+    refused("huge.json", text.replacen("\"estimate\": ", "\"estimate\": 1e999, \"x\": ", 1).as_bytes(), ".json:");
+    refused("unknown.json", text.replacen("\"seed\"", "\"sede\"", 1).as_bytes(), "sede");
+    let mut report: Report = serde_json::from_str(&text).unwrap();
+    report.cells[1].op = "no_such_op".to_owned();
+    refused("op.json", &serde_json::to_vec(&report).unwrap(), "cells[1]");
+    let file = std::fs::File::create(folder.path().join("large.json")).unwrap();
+    file.set_len(100 << 20).unwrap();
+    let output = pvbench().arg("report").arg(folder.path().join("large.json")).assert().code(2).get_output().clone();
+    assert!(stderr(&output).contains("104857600"), "{}", stderr(&output));
+    pvbench().args(["report", "no/such/report.json"]).assert().code(2);
+    pvbench().arg("report").arg(folder.path()).assert().code(2);
+}
+
+#[test]
+fn a_worker_without_an_assignment_says_who_starts_it() {
+    let output = pvbench().arg("worker").write_stdin("nonsense\n").assert().failure().get_output().clone();
+    assert!(stderr(&output).contains("pvbench run"), "{}", stderr(&output));
+}

@@ -1,0 +1,39 @@
+//! The document: its schema, and what is refused in it.
+
+use std::path::PathBuf;
+
+use pvbench::report::{json_schema, write};
+
+#[test]
+fn the_published_schema_is_the_one_of_this_build() {
+    let path = PathBuf::from("reports/schema/report-1.json");
+    let generated = json_schema::generate().unwrap();
+    if std::env::var_os("PVBENCH_BLESS").is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let published = std::fs::read_to_string(&path).unwrap();
+    assert!(published == generated, "{} is stale: run the tests once with PVBENCH_BLESS=1", path.display());
+}
+
+#[test]
+fn files_replace_older_ones_whole_and_need_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [(PathBuf::from("plots/a.svg"), b"<svg/>".to_vec()), (PathBuf::from("report.json"), b"{}".to_vec())];
+    let place = folder.path().join("new");
+    write::files(&place, &files).unwrap();
+    write::files(&place, &[(PathBuf::from("report.json"), b"[]".to_vec())]).unwrap();
+    assert_eq!(std::fs::read(place.join("report.json")).unwrap(), b"[]");
+    assert_eq!(std::fs::read(place.join("plots/a.svg")).unwrap(), b"<svg/>");
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 2, "nothing temporary is left");
+}
+
+#[test]
+fn where_one_file_cannot_be_written_none_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("report.json"), "old").unwrap();
+    std::fs::write(folder.path().join("plots"), "a file where a folder should be").unwrap();
+    let files = [(PathBuf::from("report.json"), b"new".to_vec()), (PathBuf::from("plots/a.svg"), b"<svg/>".to_vec())];
+    let error = write::files(folder.path(), &files).unwrap_err().to_string();
+    assert!(error.contains("plots"), "{error}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("report.json")).unwrap(), "old");
+}

@@ -1,0 +1,167 @@
+//! What the compiler made of every mechanism, op and regime: each loop is decoded and must hold the instructions its
+//! mechanism stands for, eight times, and no way to the body but that one.
+//!
+//! Holds for optimised code; `Cargo.toml` has the development profile optimise this package for that reason.
+
+use iced_x86::{Instruction, Mnemonic, OpKind};
+use pvbench::dispatch::{PV_OPS, Platform, Way};
+use pvbench::patch::Function;
+use pvbench::patch::function::{code_before_return, through_memory};
+use pvbench::regime::{Regime, SITES};
+use pvbench::suite::{OpEntry, Pair, builtin};
+
+/// Every loop of the suite with its op and pair.
+fn loops() -> Vec<(OpEntry, usize, Regime, Function)> {
+    let mut all = Vec::new();
+    for op in builtin() {
+        for regime in Regime::ALL {
+            for index in 0..op.pairs.len() {
+                let Some(entry) = op.pairs[index].loop_of(regime) else { continue };
+                let function = unsafe { Function::with_loop(entry as *const () as usize) }
+                    .unwrap_or_else(|e| panic!("{} {}: {e}", op.meta.name, op.pairs[index].mechanism.name));
+                let mut only = builtin();
+                all.push((only.swap_remove(op.slot), index, regime, function));
+            }
+        }
+    }
+    all
+}
+
+fn check_all(way: Way, check: impl Fn(&OpEntry, &Pair, &[Instruction], &[u8]) -> Result<(), String>) {
+    let mut checked = 0;
+    for op in builtin() {
+        for regime in Regime::ALL {
+            for pair in op.pairs.iter().filter(|pair| pair.mechanism.way == way) {
+                let Some(entry) = pair.loop_of(regime) else { continue };
+                let name = format!("{} {} {}", op.meta.name, pair.mechanism.name, regime.name());
+                let function = unsafe { Function::with_loop(entry as *const () as usize) };
+                let function = function.unwrap_or_else(|e| panic!("{name}: {e}"));
+                let instructions: Vec<Instruction> = function.loop_instructions().copied().collect();
+                if let Err(what) = check(&op, pair, &instructions, function.loop_bytes()) {
+                    panic!("{name}: {what}\n{}", listing(&instructions));
+                }
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 0, "no mechanism is of the kind {way:?}");
+}
+
+fn listing(instructions: &[Instruction]) -> String {
+    instructions.iter().map(|i| format!("{:#x} {i}\n", i.ip())).collect()
+}
+
+fn count(instructions: &[Instruction], wanted: impl Fn(&Instruction) -> bool) -> u64 {
+    instructions.iter().filter(|i| wanted(i)).count() as u64
+}
+
+fn expect(what: &str, found: u64, wanted: u64) -> Result<(), String> {
+    if found == wanted { Ok(()) } else { Err(format!("{found} {what}, not {wanted}")) }
+}
+
+fn native(op: &OpEntry) -> u64 {
+    (op.body)(Platform::Native) as usize as u64
+}
+
+/// How often the native body's own bytes stand in the loop.
+fn bodies(op: &OpEntry, code: &[u8]) -> u64 {
+    let body = unsafe { code_before_return((op.body)(Platform::Native) as usize) };
+    if body.is_empty() {
+        return SITES;
+    }
+    let mut found = 0;
+    let mut at = 0;
+    while let Some(next) = code[at..].windows(body.len()).position(|window| window == body) {
+        found += 1;
+        at += next + body.len();
+    }
+    found
+}
+
+fn any_call(i: &Instruction) -> bool {
+    i.is_call_near() || i.is_call_near_indirect() || i.is_call_far() || i.is_call_far_indirect()
+}
+
+#[test]
+fn inline_forms_hold_the_native_instructions_and_no_call() {
+    check_all(Way::Straight, |op, _, instructions, code| {
+        expect("calls", count(instructions, any_call), 0)?;
+        expect("native bodies", bodies(op, code), SITES)
+    });
+}
+
+#[test]
+fn direct_calls_the_native_body_with_rel32_and_nothing_else() {
+    check_all(Way::DirectCall, |op, _, instructions, _| {
+        let to_body = |i: &Instruction| {
+            i.is_call_near() && i.op0_kind() == OpKind::NearBranch64 && i.near_branch_target() == native(op)
+        };
+        expect("direct calls of the body", count(instructions, to_body), SITES)?;
+        expect("calls", count(instructions, any_call), SITES)
+    });
+}
+
+#[test]
+fn table_is_exactly_linux_call_through_the_slot() {
+    check_all(Way::IndirectMemory, |op, _, instructions, _| {
+        let slot = &raw const PV_OPS as u64 + 8 * op.slot as u64;
+        let through_slot = |i: &Instruction| i.len() == 6 && through_memory(i) == Some(slot);
+        expect("calls through the slot", count(instructions, through_slot), SITES)?;
+        expect("calls", count(instructions, any_call), SITES)
+    });
+}
+
+#[test]
+fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
+    check_all(Way::Indirect, |op, _, instructions, code| {
+        let direct = |i: &Instruction| i.is_call_near() && i.near_branch_target() == native(op);
+        expect("indirect calls", count(instructions, Instruction::is_call_near_indirect), SITES)?;
+        expect("direct calls of the body", count(instructions, direct), 0)?;
+        let body = unsafe { code_before_return((op.body)(Platform::Native) as usize) };
+        // Short bodies are common instructions, found by chance in argument set-up.
+        if body.len() >= 4 { expect("inlined bodies", bodies(op, code), 0) } else { Ok(()) }
+    });
+}
+
+#[test]
+fn branches_test_memory_for_every_call_and_hold_the_native_instructions() {
+    check_all(Way::Branch, |op, _, instructions, code| {
+        let reads = |i: &Instruction| i.op_kinds().any(|kind| kind == OpKind::Memory);
+        let mut tests = 0;
+        for (at, pair) in instructions.windows(2).enumerate() {
+            let compares = matches!(pair[0].mnemonic(), Mnemonic::Cmp | Mnemonic::Test);
+            // `cmp [x], 0; jne`, or `movzx eax, [x]; test al, al; jne`.
+            let of_memory = reads(&pair[0]) || instructions[at.saturating_sub(3)..at].iter().any(reads);
+            tests += u64::from(compares && of_memory && pair[1].is_jcc_short_or_near());
+        }
+        // A body may test memory on its own account.
+        if tests < SITES {
+            return Err(format!("{tests} tests of memory, fewer than {SITES}"));
+        }
+        let held = bodies(op, code);
+        if held < SITES { Err(format!("{held} native bodies, fewer than {SITES}")) } else { Ok(()) }
+    });
+}
+
+#[test]
+fn callees_start_on_sixteen_bytes_as_linux_aligns_them() {
+    for op in builtin() {
+        assert_eq!(native(&op) % 16, 0, "{}", op.meta.name);
+    }
+}
+
+#[test]
+fn a_copy_at_any_offset_is_the_same_code_and_its_head_lies_there() {
+    let mut memory = pvbench::patch::CodeMemory::new(loops as *const () as usize, 1 << 20).unwrap();
+    for (op, index, _, function) in loops() {
+        for offset in [0, 1, 29, 64, 127] {
+            memory.clear();
+            let start = function.copy_to(&mut memory, offset).unwrap();
+            let copy = Function::decode(start as u64, memory.read(start, function.len()).to_vec()).unwrap();
+            let name = format!("{} {}", op.meta.name, op.pairs[index].mechanism.name);
+            assert_eq!(copy.loop_head() as usize % 128, offset, "{name}");
+            let codes = |f: &Function| f.loop_instructions().map(|i| (i.code(), i.len())).collect::<Vec<_>>();
+            assert_eq!(codes(&copy), codes(&function), "{name}");
+        }
+    }
+}
