@@ -109,8 +109,8 @@ impl Estimator {
                     let mut cell = empty_cell(meta, body, regime, name);
                     let counted = self.counters.get(&(meta.name.to_owned(), body, regime));
                     cell.counters = counted.and_then(|c| c.get(index)).filter(|c| !c.is_empty()).cloned();
-                    let bound = floor.as_ref().map(|f| f.cycles.max(aa));
-                    fill(&mut cell, &layouts, column, bound, ns_per_cycle, &mut rng);
+                    let judge = floor.as_ref().map(|floor| Judge { floor: floor.cycles, aa });
+                    fill(&mut cell, &layouts, column, judge.as_ref(), ns_per_cycle, &mut rng);
                     cells.push(cell);
                 }
             }
@@ -118,21 +118,19 @@ impl Estimator {
         Estimates { cells, floor, ticks_per_cycle: middle(&self.ticks_per_cycle) }
     }
 
+    /// The floor of the run. Noise grows with what a pass takes, so each group's A/A difference counts per cycle of its
+    /// op, at least one: otherwise a few dear ops would set the floor of all cheap ones.
     fn floor(&self) -> Option<Floor> {
-        let column = |column: usize, part: fn(&(f64, f64)) -> f64| -> Vec<f64> {
-            self.groups
-                .values()
-                .filter_map(|workers| {
-                    let values: Vec<f64> = workers
-                        .iter()
-                        .filter_map(|w| w.effects.get(column).and_then(Option::as_ref).map(part))
-                        .collect();
-                    median(&values)
-                })
-                .collect()
+        let column = |column: usize, part: fn(&Reduced, (f64, f64)) -> f64| -> Vec<f64> {
+            let of_group = |workers: &Vec<Reduced>| {
+                let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(column).copied().flatten()?)));
+                median(&effects.map(|(w, effect)| part(w, effect)).collect::<Vec<_>>())
+            };
+            self.groups.values().filter_map(of_group).collect()
         };
-        let (same, copied) = (column(0, |e| e.0), column(1, |e| e.0));
-        let made = floor::floor(&copied, &column(1, |e| e.1))?;
+        let scaled = |w: &Reduced, effect: (f64, f64)| effect.0 / w.inline_cycles.max(1.0);
+        let (same, copied) = (column(0, scaled), column(1, scaled));
+        let made = floor::floor(&copied, &column(1, |_, effect| effect.1))?;
         let typical = |values: &[f64]| median(&values.iter().map(|v| v.abs()).collect::<Vec<_>>());
         Some(Floor {
             cycles: made.cycles,
@@ -146,6 +144,14 @@ impl Estimator {
 
 fn middle(values: &[f64]) -> Option<Estimate> {
     Some(Estimate { estimate: median(values)?, low: quantile(values, 0.05)?, high: quantile(values, 0.95)? })
+}
+
+/// What a cell's overhead is held against.
+struct Judge {
+    /// The run's floor, in cycles per cycle of the op.
+    floor: f64,
+    /// The largest A/A difference of the cell's own group, in cycles.
+    aa: f64,
 }
 
 /// The largest A/A difference of a group's own layouts, in cycles: a dear op is noisier than the run's floor tells.
@@ -189,7 +195,7 @@ fn fill(
     cell: &mut Cell,
     layouts: &[(u32, &[Reduced])],
     column: usize,
-    bound: Option<f64>,
+    judge: Option<&Judge>,
     ns_per_cycle: f64,
     rng: &mut Pcg64Mcg,
 ) {
@@ -236,7 +242,9 @@ fn fill(
         let of = |pick: fn(f64, f64) -> f64, start| intervals.iter().map(|i| i.estimate).fold(start, pick);
         cell.layout_range = Some(of(f64::max, f64::NEG_INFINITY) - of(f64::min, f64::INFINITY));
     }
-    cell.resolved = bound.is_some_and(|bound| {
+    cell.resolved = judge.is_some_and(|judge| {
+        let takes = native_cycles.unwrap_or(0.0) + total.estimate.abs();
+        let bound = judge.aa.max(judge.floor * takes.max(1.0));
         resolve::resolved(&intervals, &found, total.estimate, cell.layout_range.unwrap_or(0.0), bound)
     });
     cell.overhead = Some(Overhead {

@@ -118,11 +118,15 @@ pub struct Calibration {
     pub core_ghz: Estimate,
 }
 
-/// What A/A comparisons showed in this run: `inline` against a second `inline`.
+/// What A/A comparisons showed in this run: `inline` against a copy of itself, in the same rounds as everything else.
+///
+/// Noise grows with what is timed: differences are counted in core cycles for ops of up to one cycle, and per cycle for
+/// those that take longer. A cell's own floor is `cycles` times what the mechanism takes there, at least one cycle, and
+/// never below the A/A differences of its own group.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Floor {
-    /// At least 95% of the groups' A/A comparisons lie within this many core cycles per op.
+    /// At least 95% of the groups' A/A comparisons lie within this many core cycles (per cycle of the op, at least one).
     pub cycles: f64,
     /// The same as a relative difference.
     pub ratio: f64,

@@ -31,10 +31,8 @@ pub fn summary(report: &Report) -> String {
     }
     if let Some(floor) = &report.floor {
         line(format!(
-            "\nfloor: {:.4} cycles ({:.3}%): 95% of {} comparisons of inline with its own copy lie within it",
-            floor.cycles,
-            floor.ratio * 100.0,
-            floor.groups
+            "\nfloor: {:.4} cycles per cycle of the op, at least one: 95% of {} comparisons of inline with its own copy lie within",
+            floor.cycles, floor.groups
         ));
     }
     if let Some(calibration) = &report.calibration {

@@ -1,0 +1,52 @@
+//! The cells as criterion benchmarks: a group per op, a line per mechanism, regime throughput, native bodies.
+//!
+//! Criterion measures one mechanism after the other and reports time per call; `pvbench run` interleaves them, counts in
+//! core cycles and judges differences. Use this to compare with your own criterion benchmarks, and criterion's own
+//! `--save-baseline` and filters as ever: `cargo bench --bench micro -- pte_val/table`.
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use pvbench::dispatch::Platform;
+use pvbench::measure::plan::QUICK_OPS;
+use pvbench::op::CpuModel;
+use pvbench::regime::{Regime, SITES};
+use pvbench::suite;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(150))
+        .measurement_time(Duration::from_millis(500))
+        .sample_size(30)
+        .without_plots()
+        .configure_from_args();
+    let mut cpu = match CpuModel::install() {
+        Ok(cpu) => cpu,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(4);
+        }
+    };
+    for op in suite::builtin().iter().filter(|op| QUICK_OPS.contains(&op.meta.name)) {
+        let mut group = criterion.benchmark_group(op.meta.name);
+        group.throughput(Throughput::Elements(1));
+        for pair in &op.pairs {
+            let Some(measured) = pair.loop_of(Regime::Throughput) else { continue };
+            (pair.bind)(Platform::Native);
+            let args = (op.arguments)(&mut cpu);
+            group.bench_function(pair.mechanism.name, |bencher| {
+                // An iteration is one call; the loop makes eight per pass.
+                bencher.iter_custom(|calls| {
+                    let passes = calls.div_ceil(SITES);
+                    let start = Instant::now();
+                    // SAFETY: the op's own arguments, for the CPU model installed on this thread; passes >= 1, since
+                    // criterion asks for at least one iteration.
+                    std::hint::black_box(unsafe { measured(&raw const args, passes) });
+                    start.elapsed().mul_f64(calls as f64 / (passes * SITES) as f64)
+                });
+            });
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}
