@@ -2,6 +2,8 @@
 //!
 //! Nothing in here measures.
 
+pub mod html;
+pub mod plots;
 pub mod schema;
 
 pub use schema::Report;
