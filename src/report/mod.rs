@@ -3,7 +3,9 @@
 //! Nothing in here measures.
 
 pub mod assemble;
+pub mod html;
 pub mod json_schema;
+pub mod plots;
 pub mod read;
 pub mod render;
 pub mod schema;

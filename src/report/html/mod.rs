@@ -1,0 +1,201 @@
+//! The page: one HTML file made from a report alone, complete without network and without a script.
+//!
+//! Everything in a report is untrusted. The template engine escapes every string; the one place that takes text as it is
+//! holds the plots, which escape on their own. A content security policy stands behind both: nothing is loaded, and only
+//! the page's own script runs.
+
+mod cells;
+mod facts;
+mod findings;
+mod script_hash;
+
+use askama::Template;
+use thiserror::Error;
+
+use crate::host::Status;
+use crate::regime::Regime;
+use crate::report::Report;
+use crate::report::plots::grid::{Grid, finite};
+use crate::report::plots::number::{NOTHING, clipped, interval};
+use crate::report::plots::{self, Place, Plot, PlotError};
+use facts::Fact;
+
+/// Why the page could not be made.
+#[derive(Debug, Error)]
+pub enum HtmlError {
+    /// A plot failed.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// The template failed.
+    #[error("the page could not be written from its template: {0}; report.json holds the same numbers")]
+    Template(#[from] askama::Error),
+}
+
+const SCRIPT: &str = include_str!("../templates/page.js");
+
+/// A step of the heat scale in the legend.
+struct Step {
+    index: usize,
+    label: String,
+}
+
+/// A mechanism to unfold.
+struct Way {
+    name: String,
+    summary: String,
+    known_from: String,
+}
+
+struct FailureLine {
+    worker: usize,
+    group: String,
+    message: String,
+}
+
+struct WorkloadLine {
+    name: String,
+    mechanism: String,
+    state: String,
+    percent: String,
+}
+
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page {
+    script: &'static str,
+    script_source: String,
+    warnings: Vec<String>,
+    cpu: String,
+    started: String,
+    tool: String,
+    preset: String,
+    sentences: Vec<String>,
+    tiles: Vec<findings::Tile>,
+    panel: Vec<Fact>,
+    bad: Vec<facts::Checked>,
+    unknown: Vec<facts::Checked>,
+    fine: Vec<facts::Checked>,
+    ladder: Option<Plot>,
+    heatmaps: Vec<Plot>,
+    numbers_in_cells: bool,
+    steps: Vec<Step>,
+    regimes: Vec<Plot>,
+    body: &'static str,
+    workers: usize,
+    rounds: usize,
+    window: String,
+    sites: u64,
+    confidence: String,
+    pinned: String,
+    plan: Vec<Fact>,
+    machine: Vec<Fact>,
+    mitigations: Vec<Fact>,
+    lines: cells::Lines,
+    ways: Vec<Way>,
+    mechanisms: Vec<String>,
+    regime_names: Vec<&'static str>,
+    failures: Vec<FailureLine>,
+    absences: Vec<Fact>,
+    workloads: Vec<WorkloadLine>,
+}
+
+/// The page of a report.
+///
+/// # Errors
+/// When a plot or the template fails; no content of a report makes them.
+pub fn page(report: &Report) -> Result<String, HtmlError> {
+    let grid = Grid::new(report);
+    let lines = cells::lines(report);
+    let mut mechanisms: Vec<String> = Vec::new();
+    for line in &lines.lines {
+        if !mechanisms.contains(&line.mechanism) {
+            mechanisms.push(line.mechanism.clone());
+        }
+    }
+    let plan = &report.run.plan;
+    let page = Page {
+        script: SCRIPT,
+        script_source: script_hash::source(SCRIPT),
+        warnings: findings::warnings(report),
+        cpu: report.machine.cpu_model.as_deref().map_or_else(|| "an unknown CPU".to_owned(), |c| clipped(c, 120)),
+        started: clipped(&report.run.started, 40),
+        tool: clipped(&format!("{} {}", report.tool.name, report.tool.version), 80),
+        preset: clipped(&plan.preset, 40),
+        sentences: findings::sentences(report, &grid),
+        tiles: findings::tiles(report, &grid),
+        panel: facts::panel(report),
+        bad: facts::checks(report, Status::Bad),
+        unknown: facts::checks(report, Status::Unknown),
+        fine: facts::checks(report, Status::Known),
+        ladder: plots::ladder(&grid, Place::Page)?,
+        heatmaps: plots::heatmaps(&grid, Place::Page)?,
+        numbers_in_cells: plots::numbers_in_cells(grid.columns.len()),
+        steps: plots::heatmap::legend_labels()
+            .into_iter()
+            .enumerate()
+            .map(|(index, label)| Step { index, label })
+            .collect(),
+        regimes: plots::regimes(&grid, Place::Page)?,
+        body: grid.body.name(),
+        workers: plan.workers,
+        rounds: plan.rounds,
+        window: facts::grouped(plan.window_cycles),
+        sites: crate::regime::SITES,
+        confidence: plots::number::fixed(plan.confidence * 100.0, 0),
+        pinned: plan.cpu.map_or_else(|| "not pinned".to_owned(), |cpu| format!("pinned to CPU {cpu}")),
+        plan: facts::plan(report),
+        machine: facts::machine(&report.machine),
+        mitigations: facts::mitigations(&report.machine),
+        ways: report
+            .catalogue
+            .mechanisms
+            .iter()
+            .map(|m| Way {
+                name: clipped(&m.name, 80),
+                summary: clipped(&m.summary, 600),
+                known_from: clipped(&m.known_from, 600),
+            })
+            .collect(),
+        mechanisms,
+        regime_names: Regime::ALL.map(Regime::name).to_vec(),
+        failures: report
+            .failures
+            .iter()
+            .map(|f| FailureLine {
+                worker: f.worker,
+                group: f.group.as_deref().map_or_else(|| "no group".to_owned(), |g| clipped(g, 200)),
+                message: clipped(&f.message, 600),
+            })
+            .collect(),
+        absences: report
+            .absent
+            .iter()
+            .map(|a| Fact { name: clipped(&a.what, 80), value: clipped(&a.reason, 600) })
+            .collect(),
+        workloads: report
+            .workloads
+            .iter()
+            .map(|w| WorkloadLine {
+                name: clipped(&w.name, 80),
+                mechanism: clipped(&w.mechanism, 80),
+                state: w.state.as_deref().map_or_else(|| NOTHING.to_owned(), |s| clipped(s, 80)),
+                percent: w.overhead_percent.and_then(finite).map_or_else(|| NOTHING.to_owned(), interval),
+            })
+            .collect(),
+        lines,
+    };
+    Ok(page.render()?)
+}
+
+mod filters {
+    //! What templates call beside the built-in filters.
+
+    use askama::Values;
+
+    /// The group a heat map is of: `heatmap-mmu` is of `pv_ops.mmu`.
+    #[askama::filter_fn]
+    pub fn group(id: &str, _: &dyn Values) -> askama::Result<String> {
+        let group = id.strip_prefix("heatmap-").unwrap_or(id);
+        Ok(if group == "user" { "outside pv_ops".to_owned() } else { format!("pv_ops.{group}") })
+    }
+}

@@ -1,0 +1,301 @@
+//! A drawing area of plotters in theme colours instead of fixed ones.
+//!
+//! plotters knows RGB alone. Everything is therefore drawn in sentinel colours, one per [`Ink`], and the finished text
+//! is gone through once: sentinels become CSS custom properties, so that a plot follows the reader's light or dark mode.
+
+use std::fmt::Write as _;
+
+use plotters::backend::SVGBackend;
+use plotters::coord::Shift;
+use plotters::drawing::{DrawingArea, IntoDrawingArea};
+use plotters::element::{Circle, PathElement, Rectangle};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color, FontTransform, IntoFont, RGBColor, ShapeStyle, TextStyle};
+
+use super::PlotError;
+use super::number::clipped;
+
+/// What something is drawn in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// Text.
+    Text,
+    /// Text of lesser weight.
+    Muted,
+    /// Lines of a scale.
+    Rule,
+    /// Median dots and bars of the middle half.
+    Accent,
+    /// A dot for each op.
+    Dot,
+    /// The floor.
+    Band,
+    /// Text on the floor.
+    BandText,
+    /// The page.
+    Paper,
+    /// A step of the heat scale.
+    Heat(usize),
+    /// Text on a step of the heat scale.
+    OnHeat(usize),
+    /// A resolved cell that is faster than inline.
+    Faster,
+    /// The hatching of what is not resolved.
+    Hatch,
+}
+
+/// Steps of the heat scale.
+pub const HEAT_STEPS: usize = 8;
+/// From this step on, text stands on the far end of the scale.
+const FAR_STEP: usize = 5;
+
+impl Ink {
+    /// The sentinel. Its first two bytes are a mark that no other colour has.
+    fn rgb(self) -> RGBColor {
+        let code = match self {
+            Ink::Text => 0,
+            Ink::Muted => 1,
+            Ink::Rule => 2,
+            Ink::Accent => 3,
+            Ink::Dot => 4,
+            Ink::Band => 5,
+            Ink::BandText => 6,
+            Ink::Paper => 7,
+            Ink::Faster => 8,
+            Ink::Hatch => 9,
+            Ink::OnHeat(step) if step < FAR_STEP => 10,
+            Ink::OnHeat(_) => 11,
+            Ink::Heat(step) => 16 + step.min(HEAT_STEPS - 1) as u8,
+        };
+        RGBColor(1, 2, code)
+    }
+
+    fn of_code(code: u8, id: &str) -> Option<String> {
+        let name = match code {
+            0 => "text",
+            1 => "muted",
+            2 => "rule",
+            3 => "accent",
+            4 => "dot",
+            5 => "band",
+            6 => "band-text",
+            7 => "paper",
+            8 => "faster",
+            9 => return Some(format!("url(#{id}-hatch)")),
+            10 => "near",
+            11 => "far",
+            16..24 => return Some(format!("var(--h{})", code - 16)),
+            _ => return None,
+        };
+        Some(format!("var(--{name})"))
+    }
+}
+
+/// Where a text lies from its point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// The point is at the left.
+    Start,
+    /// The point is in the middle.
+    Middle,
+    /// The point is at the right.
+    End,
+}
+
+/// A surface in pixels. Coordinates are whole: at 100% they are pixels of the page.
+pub struct Canvas<'a> {
+    area: DrawingArea<SVGBackend<'a>, Shift>,
+    /// Texts that show on hover, by the number of the marker.
+    titles: Vec<String>,
+}
+
+/// The mark of an element with a hover text: a circle of this radius plus the number of the text.
+const TITLED: u32 = 1_000_000;
+
+impl Canvas<'_> {
+    /// A filled rectangle.
+    pub fn rect(&self, from: (i32, i32), to: (i32, i32), ink: Ink) -> Result<(), PlotError> {
+        self.done(self.area.draw(&Rectangle::new([from, to], ink.rgb().filled())))
+    }
+
+    /// A filled rectangle with a text that shows on hover.
+    pub fn titled(&mut self, from: (i32, i32), to: (i32, i32), ink: Ink, title: String) -> Result<(), PlotError> {
+        let number = u32::try_from(self.titles.len()).map_err(|_| PlotError::Draw("too many cells".to_owned()))?;
+        self.titles.push(title);
+        // A circle of no use follows the rectangle and carries the number of the text in its radius: plotters gives
+        // elements no names.
+        self.rect(from, to, ink)?;
+        self.done(self.area.draw(&Circle::new(from, TITLED + number, Ink::Paper.rgb().filled())))
+    }
+
+    /// A line of a width in pixels.
+    pub fn line(&self, from: (i32, i32), to: (i32, i32), ink: Ink, width: u32) -> Result<(), PlotError> {
+        let style = ShapeStyle { color: ink.rgb().to_rgba(), filled: false, stroke_width: width };
+        self.done(self.area.draw(&PathElement::new([from, to], style)))
+    }
+
+    /// A dot, filled.
+    pub fn dot(&self, at: (i32, i32), radius: u32, ink: Ink) -> Result<(), PlotError> {
+        self.done(self.area.draw(&Circle::new(at, radius, ink.rgb().filled())))
+    }
+
+    /// A dot, hollow.
+    pub fn ring(&self, at: (i32, i32), radius: u32, ink: Ink) -> Result<(), PlotError> {
+        let style = ShapeStyle { color: ink.rgb().to_rgba(), filled: false, stroke_width: 1 };
+        self.done(self.area.draw(&Circle::new(at, radius, style)))
+    }
+
+    /// A line of text, its middle at the height of the point.
+    pub fn text(&self, text: &str, at: (i32, i32), anchor: Anchor, size: u32, ink: Ink) -> Result<(), PlotError> {
+        self.turned(text, at, anchor, size, ink, FontTransform::None)
+    }
+
+    /// A line of text that reads upwards, beginning at the point.
+    pub fn upwards(&self, text: &str, at: (i32, i32), size: u32, ink: Ink) -> Result<(), PlotError> {
+        self.turned(text, at, Anchor::Start, size, ink, FontTransform::Rotate270)
+    }
+
+    fn turned(
+        &self,
+        text: &str,
+        at: (i32, i32),
+        anchor: Anchor,
+        size: u32,
+        ink: Ink,
+        turn: FontTransform,
+    ) -> Result<(), PlotError> {
+        let h_pos = match anchor {
+            Anchor::Start => HPos::Left,
+            Anchor::Middle => HPos::Center,
+            Anchor::End => HPos::Right,
+        };
+        // plotters takes the height of a line, SVG the size of the font, and plotters-svg divides by 1.24 between them.
+        let font = ("system-ui", f64::from(size) * 1.24).into_font().transform(turn);
+        let style = TextStyle { pos: Pos::new(h_pos, VPos::Center), ..font.color(&ink.rgb()) };
+        self.done(self.area.draw_text(text, &style, at))
+    }
+
+    fn done<E: std::fmt::Display>(&self, result: Result<(), E>) -> Result<(), PlotError> {
+        result.map_err(|error| PlotError::Draw(error.to_string()))
+    }
+}
+
+/// Draws on a surface of `size` pixels and returns the SVG text in theme colours, with title and description. `id`
+/// makes the names in it unique in a page. `standalone` gives it a namespace and the theme's own style.
+pub fn draw(
+    id: &str,
+    size: (u32, u32),
+    title: &str,
+    description: &str,
+    standalone: bool,
+    with: impl FnOnce(&mut Canvas) -> Result<(), PlotError>,
+) -> Result<String, PlotError> {
+    let mut drawn = String::new();
+    let mut titles = Vec::new();
+    {
+        let area = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
+        let mut canvas = Canvas { area, titles: Vec::new() };
+        with(&mut canvas)?;
+        titles.append(&mut canvas.titles);
+        canvas.area.present().map_err(|error| PlotError::Draw(error.to_string()))?;
+    }
+    let mut out = String::with_capacity(drawn.len());
+    let (width, height) = size;
+    let namespace = if standalone { " xmlns=\"http://www.w3.org/2000/svg\"" } else { "" };
+    let (title, description) = (escaped(&clipped(title, 200)), escaped(&clipped(description, 4000)));
+    let _ = write!(
+        out,
+        "<svg{namespace} class=\"plot\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+         role=\"img\" aria-labelledby=\"{id}-t {id}-d\" font-family=\"system-ui, sans-serif\">\
+         <title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">{description}</desc>"
+    );
+    if standalone {
+        let _ = write!(out, "<style>{}svg{{background:var(--paper)}}</style>", include_str!("../templates/theme.css"));
+    }
+    let _ = write!(
+        out,
+        "<defs><pattern id=\"{id}-hatch\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\" \
+         patternTransform=\"rotate(45)\"><rect width=\"5\" height=\"5\" fill=\"var(--paper)\"/>\
+         <path d=\"M0 0V5\" stroke=\"var(--hatch)\"/></pattern></defs>"
+    );
+    theme(&drawn, id, &titles, &mut out);
+    out.push_str("</svg>\n");
+    Ok(out)
+}
+
+/// Goes through plotters' elements, one per line, and writes them short and in theme colours.
+fn theme(drawn: &str, id: &str, titles: &[String], out: &mut String) {
+    for line in drawn.lines() {
+        let Some(tag) = line.strip_prefix('<') else {
+            out.push_str(line.trim());
+            continue;
+        };
+        if tag.starts_with("svg") || tag.starts_with("/svg") {
+            continue;
+        }
+        if tag.starts_with('/') {
+            out.push_str(line);
+            continue;
+        }
+        if let Some(title) = hover(tag).and_then(|number| titles.get(number)) {
+            // The marker behind a rectangle: its text goes into the rectangle.
+            if out.ends_with("/>") {
+                out.truncate(out.len() - 2);
+                let _ = write!(out, "><title>{}</title></rect>", escaped(&clipped(title, 300)));
+            }
+            continue;
+        }
+        element(tag, id, out);
+    }
+}
+
+fn hover(tag: &str) -> Option<usize> {
+    let rest = tag.strip_prefix("circle ")?;
+    let radius: u32 = rest.split_once(" r=\"")?.1.split_once('"')?.0.parse().ok()?;
+    radius.checked_sub(TITLED).map(|number| number as usize)
+}
+
+fn element(tag: &str, id: &str, out: &mut String) {
+    let (name, mut rest) = tag.split_once(' ').unwrap_or((tag, ""));
+    out.push('<');
+    out.push_str(name);
+    while let Some((key, after)) = rest.split_once("=\"") {
+        let Some((value, after)) = after.split_once('"') else { break };
+        rest = after;
+        let key = key.trim();
+        let default = match key {
+            "opacity" => value == "1",
+            "stroke" => value == "none",
+            "stroke-width" => value == "1",
+            "text-anchor" => value == "start",
+            "font-family" => true,
+            _ => false,
+        };
+        if default {
+            continue;
+        }
+        let value = match value.strip_prefix("#0102").and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(code) => Ink::of_code(code, id).unwrap_or_else(|| value.to_owned()),
+            None if key == "font-size" => value.parse().map_or_else(|_| value.to_owned(), |v: f64| format!("{:.0}", v)),
+            None => value.trim().to_owned(),
+        };
+        let _ = write!(out, " {key}=\"{value}\"");
+    }
+    out.push_str(rest);
+}
+
+/// Text for XML.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}

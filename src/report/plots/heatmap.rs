@@ -1,0 +1,169 @@
+//! Ops by mechanisms in throughput, one map per group of pv_ops.
+
+use super::canvas::{Anchor, Canvas, HEAT_STEPS, Ink, draw};
+use super::grid::{Grid, Reading, Row, group_name};
+use super::number::{clipped, interval, plain};
+use super::{Place, Plot, PlotError};
+use crate::op::{Group, Kind};
+use crate::regime::Regime;
+
+/// With more mechanisms than this, the numbers show on hover alone.
+pub(super) const MOST_WITH_NUMBERS: usize = 12;
+
+const ROW: i32 = 19;
+const KIND: i32 = 20;
+/// The longest label in characters, and a character's width in pixels.
+const LABEL: usize = 26;
+const CHARACTER: f64 = 6.7;
+
+/// Lower ends of the steps of the scale in core cycles. The first begins at the floor.
+pub const STEPS: [f64; HEAT_STEPS] = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+
+/// The step of an overhead.
+#[must_use]
+fn step(cycles: f64) -> usize {
+    STEPS.iter().rposition(|low| cycles >= *low).unwrap_or(0)
+}
+
+pub(super) fn plots(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+    if !grid.has(Regime::Throughput) {
+        return Ok(Vec::new());
+    }
+    let mut groups: Vec<Group> = grid.rows.iter().map(|r| r.group).collect();
+    groups.dedup();
+    groups.into_iter().map(|group| plot(grid, group, place)).collect()
+}
+
+struct Shape {
+    label: i32,
+    top: i32,
+    cell: i32,
+}
+
+fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
+    let id = format!("heatmap-{}", group_name(group));
+    let rows: Vec<&Row> = grid.rows.iter().filter(|r| r.group == group).collect();
+    let longest = grid.rows.iter().map(|r| r.op.chars().count()).max().unwrap_or(0).min(LABEL);
+    let heads = grid.columns.iter().map(|c| c.label().chars().count()).max().unwrap_or(0).min(LABEL);
+    let shape = Shape {
+        label: (longest as f64 * CHARACTER) as i32 + 8,
+        top: (heads as f64 * CHARACTER) as i32 + 12,
+        cell: if grid.columns.len() <= MOST_WITH_NUMBERS { 37 } else { 24 },
+    };
+    let left = shape.label + KIND;
+    let right = left + shape.cell * grid.columns.len() as i32;
+    let bottom = shape.top + ROW * rows.len() as i32;
+    let legend = if place == Place::File { 34 } else { 2 };
+    let size = (right.max(if place == Place::File { 460 } else { 0 }) as u32 + 2, (bottom + legend) as u32);
+
+    let title = format!("Overhead of {} ops by mechanism in throughput", group_name(group));
+    let description = words(grid, &rows);
+    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+        for (index, column) in grid.columns.iter().enumerate() {
+            let x = left + shape.cell * index as i32 + shape.cell / 2;
+            canvas.upwards(&clipped(&column.label(), LABEL), (x, shape.top - 6), 12, Ink::Text)?;
+        }
+        for (index, row) in rows.iter().enumerate() {
+            line(canvas, grid, row, &shape, shape.top + ROW * index as i32)?;
+        }
+        if place == Place::File { self::legend(canvas, bottom + 18) } else { Ok(()) }
+    })?;
+    Ok(Plot::new(&id, title, description, svg))
+}
+
+fn words(grid: &Grid, rows: &[&Row]) -> String {
+    let (mut resolved, mut unresolved, mut absent) = (0, 0, 0);
+    let mut largest: Option<(f64, String)> = None;
+    for row in rows {
+        for column in &grid.columns {
+            match grid.reading(row.op, column, Regime::Throughput) {
+                Reading::Absent(_) => absent += 1,
+                Reading::Unresolved(_) => unresolved += 1,
+                Reading::Resolved(it) => {
+                    resolved += 1;
+                    if largest.as_ref().is_none_or(|(most, _)| it.estimate > *most) {
+                        largest = Some((it.estimate, format!("{} by {}", row.op, column.label())));
+                    }
+                }
+            }
+        }
+    }
+    let largest = largest
+        .map_or_else(String::new, |(most, place)| format!(" The largest overhead is {} cycles: {place}.", plain(most)));
+    format!(
+        "{} ops by {} mechanisms: {resolved} cells resolved, {unresolved} not resolved, {absent} not measured.{largest}",
+        rows.len(),
+        grid.columns.len()
+    )
+}
+
+fn line(canvas: &mut Canvas, grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Result<(), PlotError> {
+    let middle = y + ROW / 2;
+    canvas.text(&clipped(row.op, LABEL), (shape.label - 4, middle), Anchor::End, 12, Ink::Text)?;
+    let kind = match row.kind {
+        Some(Kind::Real) => "R",
+        Some(Kind::Modelled) => "M",
+        None => "",
+    };
+    canvas.text(kind, (shape.label + KIND / 2, middle), Anchor::Middle, 10, Ink::Muted)?;
+    let numbers = grid.columns.len() <= MOST_WITH_NUMBERS;
+    for (index, column) in grid.columns.iter().enumerate() {
+        let x = shape.label + KIND + shape.cell * index as i32;
+        let (from, to) = ((x + 1, y + 1), (x + shape.cell, y + ROW));
+        let at = (x + shape.cell / 2, middle);
+        let name = format!("{} by {}", row.op, column.label());
+        let (ink, on, it) = match grid.reading(row.op, column, Regime::Throughput) {
+            Reading::Absent(reason) => {
+                let reason =
+                    reason.map_or_else(|| "not measured".to_owned(), |r| format!("not measured: {}", clipped(r, 160)));
+                canvas.titled(from, to, Ink::Paper, format!("{name}: {reason}"))?;
+                continue;
+            }
+            Reading::Unresolved(it) => (Ink::Hatch, Ink::Muted, it),
+            Reading::Resolved(it) if it.estimate < 0.0 => (Ink::Faster, Ink::OnHeat(0), it),
+            Reading::Resolved(it) => (Ink::Heat(step(it.estimate)), Ink::OnHeat(step(it.estimate)), it),
+        };
+        let verdict = if ink == Ink::Hatch { ", not resolved" } else { "" };
+        canvas.titled(from, to, ink, format!("{name}: {} cycles{verdict}", interval(it)))?;
+        if numbers && ink != Ink::Hatch {
+            canvas.text(&plain(it.estimate), at, Anchor::Middle, 11, on)?;
+        }
+    }
+    Ok(())
+}
+
+fn legend(canvas: &mut Canvas, y: i32) -> Result<(), PlotError> {
+    canvas.text("cycles", (2, y), Anchor::Start, 11, Ink::Muted)?;
+    for (index, label) in legend_labels().iter().enumerate() {
+        let x = 44 + 39 * index as i32;
+        canvas.rect((x, y - 8), (x + 38, y + 8), Ink::Heat(index))?;
+        canvas.text(label, (x + 19, y), Anchor::Middle, 10, Ink::OnHeat(index))?;
+    }
+    let x = 44 + 39 * HEAT_STEPS as i32 + 8;
+    canvas.rect((x, y - 8), (x + 16, y + 8), Ink::Hatch)?;
+    canvas.text("not resolved", (x + 20, y), Anchor::Start, 11, Ink::Muted)
+}
+
+/// What each step of the scale holds, in core cycles.
+#[must_use]
+pub fn legend_labels() -> Vec<String> {
+    STEPS
+        .iter()
+        .enumerate()
+        .map(|(index, low)| match STEPS.get(index + 1) {
+            Some(high) if index == 0 => format!("< {high}"),
+            Some(high) => format!("{low}\u{2013}{high}"),
+            None => format!("\u{2265} {low}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_overhead_has_a_step() {
+        assert_eq!([-1.0, 0.1, 0.5, 3.9, 1e9, f64::NAN].map(step), [0, 0, 1, 3, 7, 0]);
+    }
+}

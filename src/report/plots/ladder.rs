@@ -1,0 +1,93 @@
+//! The ladder of mechanisms: overhead over `inline` in throughput, cheapest first.
+
+use super::canvas::{Anchor, Canvas, Ink, draw};
+use super::grid::{Grid, Reading};
+use super::number::{clipped, fixed, plain};
+use super::scale::{Scale, mark};
+use super::spread::Spread;
+use super::{Place, Plot, PlotError};
+use crate::regime::Regime;
+
+const WIDTH: i32 = 760;
+const LEFT: i32 = 126;
+const RIGHT: i32 = 588;
+const TOP: i32 = 30;
+const ROW: i32 = 38;
+
+pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
+    let spreads = Spread::all(grid, Regime::Throughput);
+    if spreads.is_empty() {
+        return Ok(None);
+    }
+    let title = "Ladder of mechanisms: overhead over inline in throughput".to_owned();
+    let floor_words = match grid.floor {
+        Some(floor) => format!("The floor is {} cycles. ", plain(floor)),
+        None => "The floor is not known. ".to_owned(),
+    };
+    let words: Vec<String> = spreads.iter().map(|s| s.words(grid.floor)).collect();
+    let description =
+        format!("Median over ops in core cycles per call, cheapest first. {floor_words}{}.", words.join("; "));
+    let bottom = TOP + ROW * spreads.len() as i32;
+    let largest = spreads.iter().map(|s| s.five[4]).fold(1.0, f64::max);
+    let scale = Scale::new(grid.floor, largest, LEFT, RIGHT);
+    let size = (WIDTH as u32, (bottom + 46) as u32);
+    let svg = draw("ladder", size, &title, &description, place == Place::File, |canvas| {
+        axis(canvas, grid, &scale, bottom)?;
+        for (index, spread) in spreads.iter().enumerate() {
+            rung(canvas, grid, &scale, spread, TOP + ROW * index as i32 + ROW / 2)?;
+        }
+        Ok(())
+    })?;
+    Ok(Some(Plot::new("ladder", title, description, svg)))
+}
+
+fn axis(canvas: &mut Canvas, grid: &Grid, scale: &Scale, bottom: i32) -> Result<(), PlotError> {
+    let at_floor = scale.x(0.0);
+    canvas.rect((LEFT, TOP), (at_floor, bottom), Ink::Band)?;
+    for (value, x) in scale.marks(30) {
+        canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;
+        canvas.text(&mark(value), (x, bottom + 13), Anchor::Middle, 12, Ink::Muted)?;
+    }
+    let band = match grid.floor {
+        Some(floor) => format!("floor {}", plain(floor)),
+        None => "no floor known".to_owned(),
+    };
+    canvas.line((at_floor, TOP - 4), (at_floor, bottom), Ink::BandText, 1)?;
+    canvas.text(&band, (LEFT, TOP - 13), Anchor::Start, 12, Ink::BandText)?;
+    canvas.text("median [middle half]", (WIDTH - 4, TOP - 13), Anchor::End, 12, Ink::Muted)?;
+    let middle = (LEFT + RIGHT) / 2;
+    canvas.text("core cycles per call above inline, log scale", (middle, bottom + 33), Anchor::Middle, 12, Ink::Muted)
+}
+
+fn rung(canvas: &mut Canvas, grid: &Grid, scale: &Scale, spread: &Spread, y: i32) -> Result<(), PlotError> {
+    canvas.text(&clipped(&spread.label, 17), (LEFT - 10, y), Anchor::End, 13, Ink::Text)?;
+    for (index, (_, reading)) in spread.readings.iter().enumerate() {
+        // Dots that would cover each other are spread over the height of the rung by the golden ratio.
+        let share = (index as f64 * 0.618_033_988_749_895).fract() - 0.5;
+        let at = |value: f64| (scale.x(value), y + (share * 24.0).round() as i32);
+        match reading {
+            Reading::Absent(_) => {}
+            Reading::Unresolved(it) => canvas.ring(at(it.estimate), 2, Ink::Dot)?,
+            Reading::Resolved(it) => canvas.dot(at(it.estimate), 2, Ink::Dot)?,
+        }
+    }
+    let [_, low, median, high, _] = spread.five;
+    canvas.line((scale.x(low), y), (scale.x(high), y), Ink::Accent, 3)?;
+    let hidden = grid.floor.is_some_and(|floor| median.abs() <= floor);
+    let at = (scale.x(median), y);
+    canvas.dot(at, 7, Ink::Paper)?;
+    canvas.dot(at, 6, Ink::Accent)?;
+    if hidden {
+        canvas.dot(at, 4, Ink::Paper)?;
+    }
+    let digits = if high.abs() < 9.95 { 2 } else { 1 };
+    let numbers = if hidden {
+        "not distinguishable".to_owned()
+    } else {
+        format!("{} [{}, {}]", fixed(median, digits), fixed(low, digits), fixed(high, digits))
+    };
+    let ink = if hidden { Ink::Muted } else { Ink::Text };
+    canvas.text(&numbers, (WIDTH - 4, y - 7), Anchor::End, 13, ink)?;
+    let resolved = format!("{} of {} ops resolved", spread.resolved, spread.readings.len());
+    canvas.text(&resolved, (WIDTH - 4, y + 9), Anchor::End, 11, Ink::Muted)
+}

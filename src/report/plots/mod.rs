@@ -1,0 +1,86 @@
+//! Plots as SVG, drawn from a report alone.
+//!
+//! The page shows the same drawings that [`all`] gives as files. A file carries its own style, so that it follows light
+//! and dark mode wherever it is opened; in the page the style is the page's.
+
+pub mod canvas;
+pub mod grid;
+pub mod heatmap;
+mod ladder;
+pub mod number;
+mod regimes;
+mod scale;
+pub mod spread;
+
+use thiserror::Error;
+
+use crate::report::Report;
+use grid::Grid;
+
+/// A finished plot.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// Its name in the page: `ladder`, `heatmap-mmu`, `regime-latency`.
+    pub id: String,
+    /// The name of its file: the id and `.svg`.
+    pub file_name: String,
+    /// What it shows, in a few words.
+    pub title: String,
+    /// What it shows in words, with the key numbers.
+    pub description: String,
+    /// The SVG document.
+    pub svg: String,
+}
+
+/// Why a plot could not be drawn.
+#[derive(Debug, Error)]
+pub enum PlotError {
+    /// plotters refused.
+    #[error("a plot could not be drawn: {0}; report.json holds the same numbers")]
+    Draw(String),
+}
+
+/// What a plot is drawn for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file of its own: with style and legend.
+    File,
+    /// A page that has both.
+    Page,
+}
+
+/// All plots of a report as files. A report without a measured cell has none.
+pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
+    let grid = Grid::new(report);
+    let mut plots: Vec<Plot> = ladder(&grid, Place::File)?.into_iter().collect();
+    plots.extend(heatmaps(&grid, Place::File)?);
+    plots.extend(regimes(&grid, Place::File)?);
+    Ok(plots)
+}
+
+/// The ladder of mechanisms; absent where no throughput was measured.
+pub fn ladder(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
+    ladder::plot(grid, place)
+}
+
+/// A heat map per group of ops.
+pub fn heatmaps(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+    heatmap::plots(grid, place)
+}
+
+/// A distribution per mechanism for each regime that was measured.
+pub fn regimes(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+    regimes::plots(grid, place)
+}
+
+/// Whether cells of a grid of this many mechanisms have room for their numbers.
+#[must_use]
+pub fn numbers_in_cells(mechanisms: usize) -> bool {
+    mechanisms <= heatmap::MOST_WITH_NUMBERS
+}
+
+impl Plot {
+    fn new(id: &str, title: String, description: String, svg: String) -> Self {
+        Self { id: id.to_owned(), file_name: format!("{id}.svg"), title, description, svg }
+    }
+}

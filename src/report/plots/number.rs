@@ -1,0 +1,124 @@
+//! Numbers for readers: as many digits as the interval bears, a true minus sign, and never NaN or an infinity.
+
+use crate::report::schema::Estimate;
+
+/// What stands where there is no number.
+pub const NOTHING: &str = "\u{2013}";
+
+/// Digits after the point that show two significant digits of `width`, three at most.
+fn digits(width: f64) -> usize {
+    if width.is_nan() || width <= 0.0 {
+        return 3;
+    }
+    // 0.02 wide: 3 digits; 0.5 wide: 2; 3 wide: 1; 30 wide: none.
+    let digits = 1.0 - width.log10().floor();
+    digits.clamp(0.0, 3.0) as usize
+}
+
+/// A number with a fixed number of digits after the point; scientific from a million on.
+#[must_use]
+pub fn fixed(value: f64, digits: usize) -> String {
+    if !value.is_finite() {
+        return NOTHING.to_owned();
+    }
+    let text = if value.abs() >= 1e6 { format!("{value:.2e}") } else { format!("{value:.digits$}") };
+    match text.strip_prefix('-') {
+        Some(rest) if rest.chars().all(|c| c == '0' || c == '.') => rest.to_owned(),
+        Some(rest) => format!("\u{2212}{rest}"),
+        None => text,
+    }
+}
+
+/// A number by its own size: three significant digits, two after the point at most.
+#[must_use]
+pub fn plain(value: f64) -> String {
+    let size = value.abs();
+    let digits = if size < 0.095 && size >= 0.0005 {
+        3
+    } else if size < 9.95 {
+        2
+    } else if size < 99.5 {
+        1
+    } else {
+        0
+    };
+    fixed(value, digits)
+}
+
+/// `3.88 [3.80, 3.95]`
+#[must_use]
+pub fn interval(it: Estimate) -> String {
+    let digits = digits(it.high - it.low);
+    format!("{} [{}, {}]", fixed(it.estimate, digits), fixed(it.low, digits), fixed(it.high, digits))
+}
+
+/// The value of an ordered sample below which a share `at` of it lies, by linear interpolation. None of an empty sample.
+#[must_use]
+pub fn quantile(sorted: &[f64], at: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let place = at.clamp(0.0, 1.0) * last as f64;
+    let below = place.floor() as usize;
+    let (a, b) = (*sorted.get(below)?, *sorted.get((below + 1).min(last))?);
+    Some((b - a).mul_add(place - below as f64, a))
+}
+
+/// Sorted copies of the finite values.
+#[must_use]
+pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut sorted: Vec<f64> = values.into_iter().filter(|v| v.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+/// `op` or `ops`
+#[must_use]
+pub fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
+/// Untrusted text for a label: control characters out, cut to `most` characters.
+#[must_use]
+pub fn clipped(text: &str, most: usize) -> String {
+    let visible = |c: char| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c };
+    let mut chars = text.chars().map(visible);
+    let mut kept: String = chars.by_ref().take(most).collect();
+    if chars.next().is_some() {
+        kept.pop();
+        kept.push('\u{2026}');
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_shows_two_digits_of_its_width() {
+        let it = |estimate, low, high| interval(Estimate { estimate, low, high });
+        assert_eq!(it(3.881_2, 3.872, 3.891), "3.881 [3.872, 3.891]");
+        assert_eq!(it(3.88, 3.5, 4.0), "3.88 [3.50, 4.00]");
+        assert_eq!(it(31.8, 30.0, 33.4), "31.8 [30.0, 33.4]");
+        assert_eq!(it(-0.2, -0.25, -0.15), "\u{2212}0.20 [\u{2212}0.25, \u{2212}0.15]");
+    }
+
+    #[test]
+    fn what_is_no_number_is_a_dash() {
+        assert_eq!(plain(f64::NAN), NOTHING);
+        assert_eq!(fixed(f64::INFINITY, 2), NOTHING);
+        assert_eq!(fixed(-0.001, 1), "0.0");
+        assert_eq!(plain(1e300), "1.00e300");
+    }
+
+    #[test]
+    fn long_labels_are_cut_and_control_characters_go() {
+        assert_eq!(clipped("ab\u{1b}c", 9), "ab c");
+        assert_eq!(clipped("abcdef", 4), "abc\u{2026}");
+    }
+
+    #[test]
+    fn quantiles_interpolate() {
+        assert_eq!(quantile(&[1.0, 2.0], 0.5), Some(1.5));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+}

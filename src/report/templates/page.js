@@ -1,0 +1,62 @@
+(() => {
+  "use strict";
+  const table = document.getElementById("cells");
+  if (!table) return;
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
+  const rows = [...body.rows].map((row, place) => ({
+    row, place, text: [...row.cells].map((cell) => cell.textContent.trim()),
+  }));
+  const column = (key) => heads.findIndex((head) => head.dataset.key === key);
+
+  const number = (text) => {
+    const found = /^[\u2212-]?\d[\d.]*(e-?\d+)?/.exec(text);
+    return found ? parseFloat(found[0].replace("\u2212", "-")) : null;
+  };
+
+  // Rows without a value go last in both directions; equal rows keep the order of the report.
+  const sort = (index, numeric, sign) => {
+    const key = (it) => (numeric ? number(it.text[index]) : it.text[index]);
+    const keyed = rows.map((it) => [key(it), it]);
+    keyed.sort(([a, x], [b, y]) => {
+      if (a === null || b === null) return (a === null) - (b === null) || x.place - y.place;
+      return sign * (a < b ? -1 : a > b ? 1 : 0) || x.place - y.place;
+    });
+    body.append(...keyed.map(([, it]) => it.row));
+  };
+
+  heads.forEach((head, index) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      sort(index, head.classList.contains("n"), down ? -1 : 1);
+    });
+  });
+
+  const form = document.getElementById("filter");
+  const field = (name) => document.getElementById("f-" + name);
+  const count = document.getElementById("count");
+  const exact = ["mechanism", "regime", "resolved"].map((name) => [field(name), column(name)]);
+  const filter = () => {
+    const words = field("text").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+    let shown = 0;
+    for (const { row, text } of rows) {
+      const named = [text[column("op")], text[column("group")], text[column("kind")], text[column("mechanism")]];
+      const hay = named.join(" ").toLowerCase();
+      const keep = words.every((word) => hay.includes(word)) &&
+        exact.every(([select, index]) => !select.value || text[index] === select.value);
+      row.hidden = !keep;
+      shown += keep;
+    }
+    count.textContent = shown === rows.length ? `${shown} cells` : `${shown} of ${rows.length} cells`;
+  };
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.hidden = false;
+  filter();
+})();

@@ -1,0 +1,243 @@
+//! The page in a real browser: headless Chromium, driven by clicks and keys.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use headless_chrome::protocol::cdp::types::Event;
+use headless_chrome::protocol::cdp::{Emulation, Log, Network, Runtime};
+use headless_chrome::{Browser, LaunchOptions, Tab};
+use pvbench::report::html;
+use tempfile::TempDir;
+
+fn chromium() -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+    std::env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name))).find(|file| file.is_file())
+}
+
+struct Reader {
+    tab: Arc<Tab>,
+    /// Requests to elsewhere, errors of the console, uncaught exceptions.
+    complaints: Arc<Mutex<Vec<String>>>,
+    _browser: Browser,
+    _folder: TempDir,
+}
+
+impl Reader {
+    /// A browser with the page of a synthetic report open. None where no Chromium is installed.
+    fn open() -> Option<Self> {
+        let Some(path) = chromium() else {
+            println!("skipped: no Chromium on PATH; scripts/setup.sh installs it");
+            return None;
+        };
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("index.html");
+        std::fs::write(&file, html::page(&support::synthetic()).expect("a page")).expect("written");
+        let args = [
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ];
+        let options = LaunchOptions::default_builder()
+            .path(Some(path))
+            .sandbox(false)
+            .args(args.iter().map(OsStr::new).collect())
+            .user_data_dir(Some(folder.path().join("profile")))
+            .idle_browser_timeout(Duration::from_secs(120))
+            .window_size(Some((1280, 900)))
+            .build()
+            .expect("options");
+        let browser = Browser::new(options).expect("a browser");
+        let tab = browser.new_tab().expect("a tab");
+        tab.set_default_timeout(Duration::from_secs(60));
+        let complaints = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&complaints);
+        tab.call_method(Network::Enable {
+            max_total_buffer_size: None,
+            max_resource_buffer_size: None,
+            max_post_data_size: None,
+            report_direct_socket_traffic: None,
+            enable_durable_messages: None,
+        })
+        .expect("network events");
+        tab.enable_log().expect("log events");
+        tab.enable_runtime().expect("runtime events");
+        let listener = move |event: &Event| {
+            let complaint = match event {
+                Event::NetworkRequestWillBeSent(it) => {
+                    let url = &it.params.request.url;
+                    let own = ["file:", "data:", "about:"].iter().any(|scheme| url.starts_with(scheme));
+                    (!own).then(|| format!("request: {url}"))
+                }
+                Event::LogEntryAdded(it) if it.params.entry.level == Log::LogEntryLevel::Error => {
+                    Some(format!("log: {}", it.params.entry.text))
+                }
+                Event::RuntimeExceptionThrown(it) => Some(format!("exception: {:?}", it.params.exception_details)),
+                Event::RuntimeConsoleAPICalled(it)
+                    if matches!(it.params.Type, Runtime::ConsoleAPICalledEventTypeOption::Error) =>
+                {
+                    Some("console.error".to_owned())
+                }
+                _ => None,
+            };
+            heard.lock().expect("no panic while locked").extend(complaint);
+        };
+        tab.add_event_listener(Arc::new(listener)).expect("a listener");
+        tab.navigate_to(&format!("file://{}", file.display())).expect("navigation");
+        tab.wait_until_navigated().expect("the page");
+        Some(Self { tab, complaints, _browser: browser, _folder: folder })
+    }
+
+    fn ask(&self, expression: &str) -> serde_json::Value {
+        self.tab.evaluate(expression, false).expect(expression).value.unwrap_or_default()
+    }
+
+    fn number(&self, expression: &str) -> f64 {
+        self.ask(expression).as_f64().expect(expression)
+    }
+
+    fn words(&self, expression: &str) -> String {
+        self.ask(expression).as_str().expect(expression).to_owned()
+    }
+
+    fn click(&self, selector: &str) {
+        let element = self.tab.find_element(selector).expect(selector);
+        element.scroll_into_view().expect(selector);
+        element.click().expect(selector);
+    }
+
+    fn width(&self, width: u32) {
+        self.tab
+            .call_method(Emulation::SetDeviceMetricsOverride {
+                width,
+                height: 844,
+                device_scale_factor: 1.0,
+                mobile: true,
+                scale: None,
+                screen_width: None,
+                screen_height: None,
+                position_x: None,
+                position_y: None,
+                dont_set_visible_size: None,
+                screen_orientation: None,
+                viewport: None,
+                display_feature: None,
+                device_posture: None,
+            })
+            .expect("metrics");
+    }
+
+    fn scheme(&self, scheme: &str) {
+        let feature = Emulation::MediaFeature { name: "prefers-color-scheme".to_owned(), value: scheme.to_owned() };
+        self.tab
+            .call_method(Emulation::SetEmulatedMedia { media: None, features: Some(vec![feature]) })
+            .expect("emulated media");
+    }
+
+    fn without_complaint(&self) {
+        assert_eq!(*self.complaints.lock().expect("no panic while locked"), Vec::<String>::new());
+    }
+}
+
+const SHOWN: &str = "[...document.querySelectorAll('#cells tbody tr')].filter(r => !r.hidden)";
+/// The column of overheads in cycles.
+const CYCLES: usize = 7;
+
+#[test]
+fn a_click_on_a_header_sorts_and_another_turns_it_round() {
+    let Some(reader) = Reader::open() else { return };
+    let header = format!("#cells thead th:nth-child({CYCLES}) button");
+    let values = format!(
+        "{SHOWN}.map(r => r.cells[{}].textContent).filter(t => !t.startsWith('why')).map(t => parseFloat(t.replace('\u{2212}', '-')))",
+        CYCLES - 1
+    );
+    let sort = format!("document.querySelector('#cells thead th:nth-child({CYCLES})').getAttribute('aria-sort')");
+    reader.click(&header);
+    assert_eq!(reader.words(&sort), "ascending");
+    assert_eq!(reader.ask(&format!("(v => v.every((x, i) => !i || v[i - 1] <= x))({values})")), true);
+    reader.click(&header);
+    assert_eq!(reader.words(&sort), "descending");
+    assert_eq!(reader.ask(&format!("(v => v.every((x, i) => !i || v[i - 1] >= x))({values})")), true);
+    let last = reader.words(&format!("{SHOWN}.at(-1).cells[{}].textContent", CYCLES - 1));
+    assert!(last.starts_with("why"), "what is absent goes last: {last}");
+    reader.without_complaint();
+}
+
+#[test]
+fn filters_leave_the_rows_that_match() {
+    let Some(reader) = Reader::open() else { return };
+    let all = reader.number(&format!("{SHOWN}.length"));
+    reader.click("#f-text");
+    reader.tab.type_str("set_pte").expect("typed");
+    assert_eq!(reader.number(&format!("{SHOWN}.length")), 27.0);
+    assert_eq!(reader.ask(&format!("{SHOWN}.every(r => r.cells[0].textContent === 'set_pte')")), true);
+    assert_eq!(reader.words("document.getElementById('count').textContent"), format!("27 of {all} cells"));
+    reader.tab.find_element("#f-mechanism").expect("a field").focus().expect("focus");
+    reader.tab.type_str("table").expect("typed");
+    assert_eq!(reader.number(&format!("{SHOWN}.length")), 3.0);
+    reader.tab.find_element("#f-regime").expect("a field").focus().expect("focus");
+    reader.tab.type_str("latency").expect("typed");
+    assert_eq!(reader.number(&format!("{SHOWN}.length")), 1.0);
+    reader.without_complaint();
+}
+
+#[test]
+fn details_unfold() {
+    let Some(reader) = Reader::open() else { return };
+    for (index, place) in ["aside .rest", ".ways details", "#how details"].iter().enumerate() {
+        let open = format!("document.querySelector('{place}').open");
+        assert_eq!(reader.ask(&open), false, "{index}");
+        reader.click(&format!("{place} > summary"));
+        assert_eq!(reader.ask(&open), true, "{index}");
+    }
+    reader.without_complaint();
+}
+
+#[test]
+fn the_page_follows_light_and_dark_and_text_stands_out_in_both() {
+    let Some(reader) = Reader::open() else { return };
+    // WCAG 2.1, 1.4.3: 4.5 to 1 for text.
+    let contrast = "((fg, bg) => { \
+        const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).map(Number).map(v => v / 255) \
+          .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; }; \
+        const of = (name) => { const e = document.createElement('i'); e.style.color = `var(--${name})`; \
+          document.body.append(e); const c = getComputedStyle(e).color; e.remove(); return light(c); }; \
+        const [a, b] = [of(fg), of(bg)].sort((x, y) => y - x); return (a + 0.05) / (b + 0.05); })";
+    let mut papers = Vec::new();
+    for scheme in ["light", "dark"] {
+        reader.scheme(scheme);
+        papers.push(reader.words("getComputedStyle(document.documentElement).backgroundColor"));
+        let mut pairs = Vec::new();
+        for name in ["text", "muted", "accent", "bad", "good", "band-text"] {
+            pairs.extend([(name.to_owned(), "paper".to_owned()), (name.to_owned(), "panel".to_owned())]);
+        }
+        pairs.push(("muted".to_owned(), "stripe".to_owned()));
+        pairs.push(("band-text".to_owned(), "band".to_owned()));
+        pairs.push(("bad".to_owned(), "bad-bg".to_owned()));
+        pairs.push(("near".to_owned(), "faster".to_owned()));
+        pairs.extend((0..8).map(|step| ((if step < 5 { "near" } else { "far" }).to_owned(), format!("h{step}"))));
+        for (fg, bg) in pairs {
+            let ratio = reader.number(&format!("{contrast}('{fg}', '{bg}')"));
+            assert!(ratio >= 4.5, "{scheme}: {fg} on {bg}: {ratio:.2}");
+        }
+    }
+    assert_ne!(papers[0], papers[1]);
+    reader.without_complaint();
+}
+
+#[test]
+fn a_phone_does_not_scroll_sideways() {
+    let Some(reader) = Reader::open() else { return };
+    for width in [390, 340, 768] {
+        reader.width(width);
+        let (content, window) = (reader.number("document.documentElement.scrollWidth"), reader.number("innerWidth"));
+        assert!(content <= window && window <= f64::from(width), "{content} in {window} at {width}");
+    }
+    reader.without_complaint();
+}

@@ -1,0 +1,359 @@
+//! Synthetic reports: every number in them is made up, from a seed, to look like a run. None was measured.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use pvbench::dispatch::Platform;
+use pvbench::host::{Cache, Check, Machine, Status};
+use pvbench::op::{Bytes, Conventions, Group, Kind, Since};
+use pvbench::regime::Regime;
+use pvbench::report::Report;
+use pvbench::report::schema::{
+    Absence, Calibration, Catalogue, Cell, Estimate, Failure, Floor, LayoutEstimate, MechanismInfo, ModeShare, OpInfo,
+    Overhead, PlanSummary, Run, SCHEMA, Tool,
+};
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+
+const CPU: &[&str] = &[
+    "cpuid",
+    "get_debugreg",
+    "set_debugreg",
+    "read_cr0",
+    "write_cr0",
+    "write_cr4",
+    "load_tr_desc",
+    "load_gdt",
+    "load_idt",
+    "set_ldt",
+    "store_tr",
+    "load_tls",
+    "load_gs_index",
+    "write_ldt_entry",
+    "write_gdt_entry",
+    "write_idt_entry",
+    "alloc_ldt",
+    "free_ldt",
+    "load_sp0",
+    "io_delay",
+    "read_msr",
+    "write_msr",
+    "read_msr_safe",
+    "write_msr_safe",
+    "read_pmc",
+    "wbinvd",
+    "swapgs",
+    "start_context_switch",
+    "end_context_switch",
+];
+const IRQ: &[&str] =
+    &["save_fl", "restore_fl", "irq_disable", "irq_enable", "safe_halt", "halt", "adjust_exception_frame"];
+const MMU: &[&str] = &[
+    "read_cr2",
+    "write_cr2",
+    "read_cr3",
+    "write_cr3",
+    "activate_mm",
+    "dup_mmap",
+    "exit_mmap",
+    "flush_tlb_user",
+    "flush_tlb_kernel",
+    "flush_tlb_one_user",
+    "flush_tlb_multi",
+    "tlb_remove_table",
+    "pgd_alloc",
+    "pgd_free",
+    "alloc_pte",
+    "alloc_pmd",
+    "release_pte",
+    "release_pmd",
+    "set_pte",
+    "set_pmd",
+    "ptep_modify_prot_start",
+    "ptep_modify_prot_commit",
+    "pte_val",
+    "make_pte",
+    "pgd_val",
+    "make_pgd",
+    "set_pud",
+    "pmd_val",
+    "make_pmd",
+    "set_fixmap",
+];
+const LOCK: &[&str] = &["queued_spin_lock_slowpath", "queued_spin_unlock", "wait", "kick", "vcpu_is_preempted"];
+const TIME: &[&str] = &["sched_clock", "steal_clock", "get_wallclock"];
+
+/// Name, cycles above inline in throughput for a short op, what it is, since when.
+const MECHANISMS: &[(&str, f64, &str, &str)] = &[
+    ("inline", 0.0, "the native instructions in place: the baseline", "a kernel without CONFIG_PARAVIRT"),
+    ("inline_clobber", 0.1, "the native instructions in place, all caller-saved registers given up", "Linux 2.6.20"),
+    ("flag", 0.22, "if (xen) call the Xen body, else the native instructions in place", "every `if (feature)`"),
+    ("enum", 0.3, "a match on an enum of implementations", "Rust's enum_dispatch crate (2019)"),
+    ("direct", 3.5, "a direct call of the native body", "Linux 2.6.20, paravirt_patch_call"),
+    ("table", 3.7, "an indirect call through the pv_ops table", "Linux 2.6.20 (2007), an unpatched pv_ops site"),
+    ("fn_pointer", 3.8, "what plain Rust makes of a static function pointer", "any HAL"),
+    ("dyn", 3.9, "a method of a trait object", "C++ virtual functions; Rust trait objects"),
+    ("once_lock", 4.6, "a table in a OnceLock: is it set? then an indirect call", "Rust 1.70 (2023)"),
+];
+
+/// The floor of synthetic reports, in core cycles.
+pub const FLOOR: f64 = 0.06;
+
+/// A made-up run: 74 ops, nine mechanisms, three regimes.
+pub fn synthetic() -> Report {
+    synthetic_with(MECHANISMS.len(), 1)
+}
+
+/// A made-up run with `mechanisms` mechanisms (more than nine get numbered names) and `times` as many ops.
+pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
+    let mut rng = Pcg64Mcg::seed_from_u64(20_260_115);
+    let names: Vec<(String, f64)> = (0..mechanisms)
+        .map(|index| match MECHANISMS.get(index) {
+            Some((name, cycles, ..)) => ((*name).to_owned(), *cycles),
+            None => (format!("synthetic_{index}"), 5.0 + index as f64),
+        })
+        .collect();
+    let groups = [(Group::Cpu, CPU), (Group::Irq, IRQ), (Group::Mmu, MMU), (Group::Lock, LOCK), (Group::Time, TIME)];
+    let mut ops = Vec::new();
+    let mut cells = Vec::new();
+    for round in 0..times {
+        for (group, members) in groups {
+            for (index, member) in members.iter().enumerate() {
+                let name = if round == 0 { (*member).to_owned() } else { format!("{member}_{round}") };
+                let kind = if index % 3 == 0 && group != Group::Cpu { Kind::Real } else { Kind::Modelled };
+                ops.push(op(&name, group, kind));
+                op_cells(&mut cells, &name, group, kind, &names, &mut rng);
+            }
+        }
+    }
+    let regimes = Regime::ALL.to_vec();
+    Report {
+        schema: SCHEMA.to_owned(),
+        tool: Tool { name: "pvbench".to_owned(), version: "0.1.0".to_owned(), build: "release".to_owned() },
+        run: Run {
+            seed: 0x5eed,
+            plan: PlanSummary {
+                preset: "synthetic".to_owned(),
+                ops: ops.len(),
+                mechanisms: names.iter().map(|n| n.0.clone()).collect(),
+                regimes,
+                bodies: vec![Platform::Native],
+                layouts: vec![0, 29],
+                workers: 20,
+                rounds: 5,
+                window_cycles: 100_000,
+                cpu: Some(1),
+                confidence: 0.95,
+            },
+            started: "2026-01-15T09:30:00Z".to_owned(),
+            duration_seconds: 57.3,
+            complete: true,
+        },
+        machine: machine(),
+        environment: environment(),
+        calibration: Some(Calibration {
+            clock: "tsc".to_owned(),
+            clock_reason: None,
+            ticks_per_second: 2.7e9,
+            ticks_per_cycle: Estimate { estimate: 0.6602, low: 0.6589, high: 0.6631 },
+            core_ghz: Estimate { estimate: 4.09, low: 4.072, high: 4.098 },
+        }),
+        floor: Some(Floor {
+            cycles: FLOOR,
+            ratio: 0.012,
+            groups: ops.len() * 6,
+            same_loop_cycles: 0.004,
+            copied_loop_cycles: 0.011,
+        }),
+        catalogue: Catalogue { ops, mechanisms: catalogue(&names) },
+        cells,
+        workloads: Vec::new(),
+        absent: vec![Absence { what: "counters".to_owned(), reason: "this machine shows no PMU".to_owned() }],
+        failures: Vec::new(),
+    }
+}
+
+/// A report of a run that ended before its first group.
+pub fn empty() -> Report {
+    let mut report = synthetic();
+    report.cells.clear();
+    report.catalogue = Catalogue { ops: Vec::new(), mechanisms: Vec::new() };
+    report.floor = None;
+    report.calibration = None;
+    report.environment.clear();
+    report.run.complete = false;
+    report
+}
+
+/// A failure as a worker that died leaves it.
+pub fn failure() -> Failure {
+    Failure {
+        worker: 7,
+        group: Some("write_cr3/native/throughput@29".to_owned()),
+        message: "the worker died of signal 11 (SIGSEGV)".to_owned(),
+    }
+}
+
+fn catalogue(names: &[(String, f64)]) -> Vec<MechanismInfo> {
+    let info = |(index, (name, _)): (usize, &(String, f64))| {
+        let (summary, known_from) = MECHANISMS.get(index).map_or(("made up", "nowhere"), |m| (m.2, m.3));
+        MechanismInfo { name: name.clone(), summary: summary.to_owned(), known_from: known_from.to_owned() }
+    };
+    names.iter().enumerate().map(info).collect()
+}
+
+fn op(name: &str, group: Group, kind: Kind) -> OpInfo {
+    OpInfo {
+        name: name.to_owned(),
+        group,
+        since: Since::Linux61,
+        arguments: 1,
+        returns: true,
+        native_kind: kind,
+        xen_kind: Kind::Modelled,
+        bytes: Bytes::Instruction,
+        native_code: "9c58".to_owned(),
+        conventions: Conventions::C,
+        prototype: format!("unsigned long (*{name})(void)"),
+        purpose: "made up".to_owned(),
+        source: "made up".to_owned(),
+    }
+}
+
+fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[(String, f64)], rng: &mut Pcg64Mcg) {
+    // A long body hides a part of the call.
+    let native = [0.25, 0.5, 1.0, 4.0, 18.0][rng.random_range(0..5)] * rng.random_range(0.9..1.1);
+    let hidden = match group {
+        Group::Lock => rng.random_range(0.3..1.0),
+        _ if native > 3.0 => rng.random_range(0.1..0.7),
+        _ => rng.random_range(0.0..0.15),
+    };
+    for regime in Regime::ALL {
+        for (index, (mechanism, base)) in names.iter().enumerate() {
+            let mut cell = Cell {
+                op: op.to_owned(),
+                body: Platform::Native,
+                kind,
+                mechanism: mechanism.clone(),
+                state: None,
+                regime,
+                overhead: None,
+                absent: None,
+                native_cycles: None,
+                layouts: Vec::new(),
+                layout_range: None,
+                modes: Vec::new(),
+                instructions: None,
+                counters: None,
+                resolved: false,
+            };
+            if op.starts_with("swapgs") {
+                cell.absent = Some("fewer than two workers finished this group".to_owned());
+                cells.push(cell);
+                continue;
+            }
+            let factor = match regime {
+                Regime::Throughput => 1.0,
+                Regime::Latency => 1.3,
+                Regime::Pressure if index == 1 => 9.0,
+                Regime::Pressure => 1.45,
+            };
+            let noise = rng.random_range(-0.03..0.03);
+            let value = match index {
+                0 => noise,
+                1..4 if rng.random_range(0..3) > 0 => noise,
+                _ => base * factor * (1.0 - hidden) + noise,
+            };
+            fill(&mut cell, value, native, rng);
+            cells.push(cell);
+        }
+    }
+}
+
+fn fill(cell: &mut Cell, value: f64, native: f64, rng: &mut Pcg64Mcg) {
+    let width = rng.random_range(0.004..0.03) + value.abs() * 0.012;
+    let around = |middle: f64, width: f64| Estimate { estimate: middle, low: middle - width, high: middle + width };
+    let range = if rng.random_range(0..14) == 0 { value.abs() * 1.2 } else { rng.random_range(0.0..0.04) };
+    if rng.random_range(0..40) == 0 {
+        cell.modes = vec![
+            ModeShare { offset: 29, cycles: value, share: 0.65 },
+            ModeShare { offset: 29, cycles: value + 1.0, share: 0.35 },
+        ];
+    }
+    cell.overhead = Some(Overhead {
+        cycles: around(value, width),
+        ns: around(value / 4.09, width / 4.09),
+        ratio: around(1.0 + value / native, width / native),
+    });
+    cell.native_cycles = Some(native);
+    cell.layouts = [0, 29]
+        .map(|offset| LayoutEstimate {
+            offset,
+            cycles: around(value + range * f64::from(offset) / 58.0, width),
+            workers: 20,
+        })
+        .to_vec();
+    cell.layout_range = Some(range);
+    cell.resolved = value.abs() - width > FLOOR && range < value.abs() && cell.mechanism != "inline";
+}
+
+fn machine() -> Machine {
+    Machine {
+        cpu_model: Some("AMD EPYC 9B45 (synthetic report)".to_owned()),
+        cpu_vendor: Some("AuthenticAMD".to_owned()),
+        cpu_family: Some(26),
+        cpu_model_number: Some(2),
+        cpu_stepping: Some(1),
+        microcode: Some("0xffffffff".to_owned()),
+        cpus_online: Some(2),
+        cpus_allowed: Some(vec![0, 1]),
+        virtualised: Some("KVMKVMKVM".to_owned()),
+        kernel: Some("6.8.0-synthetic".to_owned()),
+        os: Some("Debian GNU/Linux 13 (trixie)".to_owned()),
+        tsc_hz: Some(2_700_000_000),
+        caches: vec![
+            Cache { level: 1, kind: "Data".to_owned(), size_bytes: 49_152 },
+            Cache { level: 1, kind: "Instruction".to_owned(), size_bytes: 32_768 },
+            Cache { level: 2, kind: "Unified".to_owned(), size_bytes: 1_048_576 },
+            Cache { level: 3, kind: "Unified".to_owned(), size_bytes: 33_554_432 },
+        ],
+        memory_bytes: Some(8_200_000_000),
+        mitigations: BTreeMap::from([
+            ("spectre_v1".to_owned(), "Mitigation: usercopy/swapgs barriers".to_owned()),
+            ("spectre_v2".to_owned(), "Mitigation: Enhanced / Automatic IBRS".to_owned()),
+        ]),
+    }
+}
+
+fn environment() -> Vec<Check> {
+    let check = |id: &str, status, detail: &str, advice: Option<&str>| Check {
+        id: id.to_owned(),
+        status,
+        detail: detail.to_owned(),
+        advice: advice.map(str::to_owned),
+    };
+    use Status::{Bad, Known, Unknown};
+    vec![
+        check("tsc_constant", Known, "the TSC ticks at one rate", None),
+        check("tsc_invariant", Known, "the TSC goes on in deep sleep", None),
+        check(
+            "governor",
+            Unknown,
+            "no cpufreq here",
+            Some("fix the frequency on the host, or read intervals, not points"),
+        ),
+        check("smt_sibling", Unknown, "the topology of a guest says nothing of the host", Some("ask for a whole core")),
+        check("steal", Known, "0.00% of the time was stolen", None),
+        check("virtualised", Known, "KVM", Some("bare metal has no neighbours")),
+        check(
+            "pmu",
+            Bad,
+            "perf_event_open: ENOENT, no hardware counters",
+            Some("use a machine with a PMU, or --instructions"),
+        ),
+        check("load", Bad, "load of 1.92 on 2 CPUs", Some("stop what else runs, then measure again")),
+        check("aslr", Known, "on: layouts differ between workers, as they should", None),
+        check("memfd", Known, "sealed executable memory works", None),
+    ]
+}
