@@ -1,6 +1,6 @@
 //! The built-in ops, in the order of Linux's structures: slots and a way to visit all of them.
 
-use super::{Op, irq, lock, mmu, time};
+use super::{Op, cpu, irq, lock, mmu, time};
 
 /// Something done once per op, with the op as a type.
 pub trait Visitor {
@@ -29,8 +29,52 @@ macro_rules! catalogue {
 
 catalogue! {
     // Linux 6.1: struct pv_cpu_ops
-    // (to come)
+    cpu::IoDelay,
+    cpu::GetDebugreg,
+    cpu::SetDebugreg,
+    cpu::ReadCr0,
+    cpu::WriteCr0,
+    cpu::WriteCr4,
+    cpu::LoadTrDesc,
+    cpu::LoadGdt,
+    cpu::LoadIdt,
+    cpu::SetLdt,
+    cpu::StoreTr,
+    cpu::LoadTls,
+    cpu::LoadGsIndex,
+    cpu::WriteLdtEntry,
+    cpu::WriteGdtEntry,
+    cpu::WriteIdtEntry,
+    cpu::AllocLdt,
+    cpu::FreeLdt,
+    cpu::LoadSp0,
+    cpu::InvalidateIoBitmap,
+    cpu::UpdateIoBitmap,
+    cpu::Wbinvd,
+    cpu::Cpuid,
+    cpu::ReadMsr,
+    cpu::WriteMsr,
+    cpu::ReadMsrSafe,
+    cpu::WriteMsrSafe,
+    cpu::ReadPmc,
+    cpu::StartContextSwitch,
+    cpu::EndContextSwitch,
     // 2.6.30: struct pv_cpu_ops, what 6.1 no longer has
+    cpu::Clts,
+    cpu::ReadCr4Safe,
+    cpu::ReadCr4,
+    cpu::ReadCr8,
+    cpu::WriteCr8,
+    cpu::StoreGdt,
+    cpu::StoreIdt,
+    cpu::SetIoplMask,
+    cpu::ReadTsc,
+    cpu::ReadTscp,
+    cpu::IrqEnableSysexit,
+    cpu::UsergsSysret64,
+    cpu::UsergsSysret32,
+    cpu::Iret,
+    cpu::Swapgs,
 
     // Linux 6.1: struct pv_irq_ops
     irq::SaveFl,

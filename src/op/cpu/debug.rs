@@ -1,0 +1,136 @@
+//! Debug registers.
+
+use std::mem::offset_of;
+
+use super::CPU_OP;
+use crate::native;
+use crate::op::xen::Call;
+use crate::op::{CpuModel, Meta, Op, catalogue::Slot};
+
+/// What `dr6` holds where nothing happened (`arch/x86/include/uapi/asm/debugreg.h`).
+pub(super) const DR6_RESERVED: u64 = 0xffff_0ff0;
+/// What `dr7` holds where nothing is watched.
+pub(super) const DR7_RESERVED: u64 = 0x400;
+
+const DR: usize = offset_of!(CpuModel, cpu.debug);
+
+/// Reads a debug register.
+///
+/// The number is no operand of the instruction but part of it, so the kernel has six of them behind comparisons. Other
+/// numbers are a `BUG` there; here they read 0.
+pub struct GetDebugreg;
+
+// SAFETY: a load from the installed model.
+unsafe impl Op for GetDebugreg {
+    const META: Meta = Meta {
+        name: "get_debugreg",
+        prototype: "unsigned long (*get_debugreg)(int regno)",
+        purpose: "read a debug register",
+        source: "arch/x86/include/asm/debugreg.h, native_get_debugreg",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::GetDebugreg as usize;
+    type Args = (u64,);
+    type Ret = u64;
+
+    native! {
+        (regno: "rdi") -> "rax";
+        "xor eax, eax",
+        "cmp edi, 3",
+        "je 25f",
+        "jg 26f",
+        "cmp edi, 1",
+        "je 23f",
+        "jg 24f",
+        "test edi, edi",
+        "jne 29f",
+        "mov rax, gs:[{dr}]",
+        "jmp 29f",
+        "23: mov rax, gs:[{dr} + 8]",
+        "jmp 29f",
+        "24: mov rax, gs:[{dr} + 16]",
+        "jmp 29f",
+        "25: mov rax, gs:[{dr} + 24]",
+        "jmp 29f",
+        "26: cmp edi, 6",
+        "je 27f",
+        "cmp edi, 7",
+        "jne 29f",
+        "mov rax, gs:[{dr} + 56]",
+        "jmp 29f",
+        "27: mov rax, gs:[{dr} + 48]",
+        "29:";
+        dr = const DR
+    }
+
+    /// `xen_get_debugreg`: what the hypervisor returns, whatever it is.
+    unsafe fn xen((regno,): (u64,)) -> u64 {
+        // SAFETY: the only reference to the model in use.
+        unsafe { CpuModel::current() }.xen.hypercall(Call::GetDebugreg { reg: regno }).cast_unsigned()
+    }
+
+    /// `dr7`, as every exception from the kernel that may be one of debugging reads it (`local_db_save`).
+    fn arguments(_: &mut CpuModel) -> (u64,) {
+        (7,)
+    }
+}
+
+/// Writes a debug register.
+///
+/// As for [`GetDebugreg`], six instructions behind comparisons. Other numbers are a `BUG` there; here they write
+/// nothing.
+pub struct SetDebugreg;
+
+// SAFETY: a store to the installed model.
+unsafe impl Op for SetDebugreg {
+    const META: Meta = Meta {
+        name: "set_debugreg",
+        prototype: "void (*set_debugreg)(int regno, unsigned long value)",
+        purpose: "write a debug register",
+        source: "arch/x86/include/asm/debugreg.h, native_set_debugreg",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::SetDebugreg as usize;
+    type Args = (u64, u64);
+    type Ret = ();
+
+    native! {
+        (regno: "rdi", value: "rsi");
+        "cmp edi, 3",
+        "je 25f",
+        "jg 26f",
+        "cmp edi, 1",
+        "je 23f",
+        "jg 24f",
+        "test edi, edi",
+        "jne 29f",
+        "mov gs:[{dr}], rsi",
+        "jmp 29f",
+        "23: mov gs:[{dr} + 8], rsi",
+        "jmp 29f",
+        "24: mov gs:[{dr} + 16], rsi",
+        "jmp 29f",
+        "25: mov gs:[{dr} + 24], rsi",
+        "jmp 29f",
+        "26: cmp edi, 6",
+        "je 27f",
+        "cmp edi, 7",
+        "jne 29f",
+        "mov gs:[{dr} + 56], rsi",
+        "jmp 29f",
+        "27: mov gs:[{dr} + 48], rsi",
+        "29:";
+        dr = const DR
+    }
+
+    /// `xen_set_debugreg`
+    unsafe fn xen((regno, value): (u64, u64)) {
+        // SAFETY: the only reference to the model in use.
+        unsafe { CpuModel::current() }.xen.hypercall(Call::SetDebugreg { reg: regno, val: value });
+    }
+
+    /// Nothing to be watched, as at the end of such an exception.
+    fn arguments(_: &mut CpuModel) -> (u64, u64) {
+        (7, DR7_RESERVED)
+    }
+}

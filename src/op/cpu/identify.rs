@@ -1,0 +1,198 @@
+//! Identifying the CPU, its time stamp, and emptying its caches.
+
+use std::mem::offset_of;
+
+use super::CPU_OP;
+use crate::native;
+use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+
+/// Where `cpuid` and its relatives find and leave their words.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct CpuidWords {
+    /// In: the leaf.
+    pub eax: u32,
+    /// Out.
+    pub ebx: u32,
+    /// In: the sub-leaf.
+    pub ecx: u32,
+    /// Out.
+    pub edx: u32,
+    /// Out of `rdtscp`: which CPU it ran on.
+    pub aux: u32,
+    /// Out of `read_msr_safe`: whether there was such a register.
+    pub err: u32,
+}
+
+const CACHES_EMPTY: usize = offset_of!(CpuModel, cpu.caches_empty);
+
+/// `CPUID_MWAIT_LEAF`
+const MWAIT: u32 = 5;
+/// The leaf of extended topology.
+const TOPOLOGY: u32 = 0xb;
+
+/// Writes all caches back and empties them.
+///
+/// The model notes that it was done: no cache is emptied.
+pub struct Wbinvd;
+
+// SAFETY: a byte store to the installed model.
+unsafe impl Op for Wbinvd {
+    const META: Meta = Meta {
+        name: "wbinvd",
+        bytes: Bytes::Instruction,
+        prototype: "void (*wbinvd)(void)",
+        purpose: "write the caches back and empty them",
+        source: "arch/x86/include/asm/special_insns.h, native_wbinvd",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::Wbinvd as usize;
+    type Args = ();
+    type Ret = ();
+
+    native! { (); "mov byte ptr gs:[{empty}], 1"; empty = const CACHES_EMPTY }
+
+    /// `xen_cpu_ops`: the native function, whose instruction Xen emulates.
+    #[inline(always)]
+    unsafe fn xen((): ()) {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(()) };
+    }
+
+    fn arguments(_: &mut CpuModel) {}
+}
+
+/// Asks the CPU what it is: the real instruction, serialising, and in a virtual machine a trap.
+pub struct Cpuid;
+
+// SAFETY: cpuid is legal in every ring; four words are written, two of them read, where the caller points to. rbx is
+// restored.
+unsafe impl Op for Cpuid {
+    const META: Meta = Meta {
+        name: "cpuid",
+        native_kind: Kind::Real,
+        prototype: "void (*cpuid)(unsigned int *eax, unsigned int *ebx, unsigned int *ecx, unsigned int *edx)",
+        purpose: "ask the CPU what it is",
+        source: "arch/x86/include/asm/processor.h, native_cpuid",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::Cpuid as usize;
+    type Args = (u64, u64, u64, u64);
+    type Ret = ();
+
+    // Two of the pointers are in registers that the instruction writes to.
+    native! {
+        (eax: "rdi", ebx: "rsi", ecx: "rdx", edx: "rcx"); scratch("rax", "r8", "r9");
+        "mov r8, rdx",
+        "mov r9, rcx",
+        "push rbx",
+        "mov eax, [rdi]",
+        "mov ecx, [rdx]",
+        "cpuid",
+        "mov [rdi], eax",
+        "mov [rsi], ebx",
+        "mov [r8], ecx",
+        "mov [r9], edx",
+        "pop rbx",
+        "mov rdx, r8",
+        "mov rcx, r9"
+    }
+
+    /// `xen_cpuid`: nothing is said of extended topology, and what `mwait` can do is made up. The prefix that makes Xen
+    /// emulate the instruction (`XEN_EMULATE_PREFIX`) is left out, being an undefined instruction elsewhere.
+    unsafe fn xen((eax, ebx, ecx, edx): (u64, u64, u64, u64)) {
+        // SAFETY: the caller's leaf.
+        let leaf = unsafe { (eax as *const u32).read_volatile() };
+        if leaf == MWAIT {
+            for word in [eax, ebx, ecx, edx] {
+                // SAFETY: the caller's words. Linux, too, has zeros for ecx and edx where the hypervisor has no mwait.
+                unsafe { (word as *mut u32).write_volatile(0) };
+            }
+            return;
+        }
+        // SAFETY: this function's contract.
+        unsafe { Self::inline((eax, ebx, ecx, edx)) };
+        if leaf == TOPOLOGY {
+            // SAFETY: the caller's word.
+            unsafe { (ebx as *mut u32).write_volatile(0) };
+        }
+    }
+
+    /// Leaf 0. Each call leaves an answer where the next finds its leaf, as the hook's in-out words have it: any value
+    /// is one that the instruction answers.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
+        let words = &mut cpu.cpu.words;
+        *words = CpuidWords::default();
+        (&raw mut words.eax as u64, &raw mut words.ebx as u64, &raw mut words.ecx as u64, &raw mut words.edx as u64)
+    }
+}
+
+/// Reads the time stamp counter: the real instruction.
+pub struct ReadTsc;
+
+// SAFETY: rdtsc is legal in ring 3 unless a process gave it up (PR_SET_TSC).
+unsafe impl Op for ReadTsc {
+    const META: Meta = Meta {
+        name: "read_tsc",
+        since: Since::Linux2630Only,
+        native_kind: Kind::Real,
+        xen_kind: Kind::Real,
+        prototype: "u64 (*read_tsc)(void)",
+        purpose: "read the time stamp counter",
+        source: "arch/x86/include/asm/msr.h, __native_read_tsc",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::ReadTsc as usize;
+    type Args = ();
+    type Ret = u64;
+
+    native! { () -> "rax"; scratch("rdx"); "rdtsc", "shl rdx, 32", "or rax, rdx" }
+
+    /// `native_read_tsc`
+    #[inline(always)]
+    unsafe fn xen((): ()) -> u64 {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(()) }
+    }
+
+    fn arguments(_: &mut CpuModel) {}
+}
+
+/// Reads the time stamp counter and which CPU it is: the real instruction, which every 64-bit CPU since 2008 has.
+pub struct ReadTscp;
+
+// SAFETY: rdtscp is legal in ring 3 as rdtsc is; stores the four bytes the caller points to.
+unsafe impl Op for ReadTscp {
+    const META: Meta = Meta {
+        name: "read_tscp",
+        since: Since::Linux2630Only,
+        native_kind: Kind::Real,
+        xen_kind: Kind::Real,
+        prototype: "unsigned long long (*read_tscp)(unsigned int *aux)",
+        purpose: "read the time stamp counter and the CPU's number together",
+        source: "arch/x86/include/asm/msr.h, native_read_tscp",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::ReadTscp as usize;
+    type Args = (u64,);
+    type Ret = u64;
+
+    native! {
+        (aux: "rdi") -> "rax"; scratch("rcx", "rdx");
+        "rdtscp",
+        "mov [rdi], ecx",
+        "shl rdx, 32",
+        "or rax, rdx"
+    }
+
+    /// 2.6.30 left the hook empty for Xen; later it had the native function.
+    #[inline(always)]
+    unsafe fn xen(args: (u64,)) -> u64 {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(args) }
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        (&raw mut cpu.cpu.words.aux as u64,)
+    }
+}

@@ -1,0 +1,263 @@
+//! Model-specific registers and performance counters.
+
+use std::mem::offset_of;
+
+use super::CPU_OP;
+use crate::native;
+use crate::op::xen::Call;
+use crate::op::{CpuModel, Meta, Op, catalogue::Slot};
+
+/// The base of `fs` (`arch/x86/include/asm/msr-index.h`).
+pub const MSR_FS_BASE: u64 = 0xc000_0100;
+/// The base of `gs`.
+pub const MSR_GS_BASE: u64 = 0xc000_0101;
+/// The base that `swapgs` exchanges it with.
+pub const MSR_KERNEL_GS_BASE: u64 = 0xc000_0102;
+
+/// Registers of the model.
+pub const MSRS: usize = 256;
+/// Performance counters of the model.
+pub const PMCS: usize = 8;
+
+/// Where the register file is.
+pub(super) const FILE: usize = offset_of!(CpuModel, cpu.msr);
+const PMC: usize = offset_of!(CpuModel, cpu.pmc);
+
+/// The place of a register in the file.
+pub(super) const fn index(msr: u64) -> usize {
+    msr as usize % MSRS
+}
+
+/// `MSR_IA32_APICBASE`
+const MSR_IA32_APICBASE: u64 = 0x1b;
+/// `X2APIC_ENABLE`
+const X2APIC_ENABLE: u64 = 1 << 10;
+/// `SEGBASE_FS`, `SEGBASE_GS_USER`, `SEGBASE_GS_KERNEL` (`include/xen/interface/xen.h`)
+const SEGBASE: [(u64, u64); 3] = [(MSR_FS_BASE, 0), (MSR_KERNEL_GS_BASE, 1), (MSR_GS_BASE, 2)];
+/// What Xen sets up on its own: STAR, LSTAR, CSTAR, SYSCALL_MASK; SYSENTER_CS, _ESP, _EIP.
+const IGNORED: [u64; 7] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0x174, 0x175, 0x176];
+/// `-EIO`
+const EIO: i32 = -5;
+
+/// A register's number: an `unsigned int` in the argument register.
+fn number(msr: u64) -> u64 {
+    msr & 0xffff_ffff
+}
+
+/// What `xen_do_read_msr` makes of a value: a guest has no x2APIC.
+fn as_guest_sees(msr: u64, value: u64) -> u64 {
+    if number(msr) == MSR_IA32_APICBASE { value & !X2APIC_ENABLE } else { value }
+}
+
+/// `xen_do_write_msr` for a guest without virtual performance counters: segment bases by hypercall, entry points of
+/// system calls not at all, all else as on bare metal, where Xen emulates it. Returns 0 or `-EIO`.
+///
+/// # Safety
+/// As for [`CpuModel::current`].
+unsafe fn xen_write(msr: u64, low: u64, high: u64) -> i32 {
+    if let Some(&(_, which)) = SEGBASE.iter().find(|&&(base, _)| base == number(msr)) {
+        let base = number(high) << 32 | number(low);
+        // SAFETY: the only reference to the model in use.
+        let cpu = unsafe { CpuModel::current() };
+        if cpu.xen.hypercall(Call::SetSegmentBase { which, base }) == 0 { 0 } else { EIO }
+    } else if IGNORED.contains(&number(msr)) {
+        0
+    } else {
+        // SAFETY: this function's contract.
+        unsafe { WriteMsrSafe::inline((msr, low, high)) as i32 }
+    }
+}
+
+/// Reads a model-specific register; a failure is a warning in the kernel's log.
+pub struct ReadMsr;
+
+// SAFETY: a load from the installed model, within the register file for any number.
+unsafe impl Op for ReadMsr {
+    const META: Meta = Meta {
+        name: "read_msr",
+        prototype: "u64 (*read_msr)(unsigned int msr)",
+        purpose: "read a model-specific register (rdmsr)",
+        source: "arch/x86/include/asm/msr.h, native_read_msr",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::ReadMsr as usize;
+    type Args = (u64,);
+    type Ret = u64;
+
+    native! {
+        (msr: "rdi") -> "rax"; scratch("rcx", "rdx");
+        "movzx ecx, dil",
+        "mov eax, gs:[rcx*8 + {file}]",
+        "mov edx, gs:[rcx*8 + {file} + 4]",
+        "shl rdx, 32",
+        "or rax, rdx";
+        file = const FILE
+    }
+
+    /// `xen_read_msr`: on bare metal's way, for Xen emulates the instruction.
+    unsafe fn xen((msr,): (u64,)) -> u64 {
+        // SAFETY: this function's contract.
+        as_guest_sees(msr, unsafe { Self::inline((msr,)) })
+    }
+
+    fn arguments(_: &mut CpuModel) -> (u64,) {
+        (MSR_FS_BASE,)
+    }
+}
+
+/// Writes a model-specific register; a failure is a warning in the kernel's log.
+pub struct WriteMsr;
+
+// SAFETY: a store to the installed model, within the register file for any number.
+unsafe impl Op for WriteMsr {
+    const META: Meta = Meta {
+        name: "write_msr",
+        prototype: "void (*write_msr)(unsigned int msr, unsigned low, unsigned high)",
+        purpose: "write a model-specific register (wrmsr)",
+        source: "arch/x86/include/asm/msr.h, native_write_msr",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::WriteMsr as usize;
+    type Args = (u64, u64, u64);
+    type Ret = ();
+
+    native! {
+        (msr: "rdi", low: "rsi", high: "rdx"); scratch("rcx");
+        "movzx ecx, dil",
+        "mov gs:[rcx*8 + {file}], esi",
+        "mov gs:[rcx*8 + {file} + 4], edx";
+        file = const FILE
+    }
+
+    /// `xen_write_msr`: failures are not reported, which is the default (`CONFIG_XEN_PV_MSR_SAFE`).
+    unsafe fn xen((msr, low, high): (u64, u64, u64)) {
+        // SAFETY: this function's contract.
+        unsafe { xen_write(msr, low, high) };
+    }
+
+    /// A thread's storage: what a context switch wrote before the FSGSBASE instructions.
+    fn arguments(_: &mut CpuModel) -> (u64, u64, u64) {
+        (MSR_FS_BASE, 0xf7d8_a740, 0x7fff)
+    }
+}
+
+/// Reads a model-specific register that may not exist. The model has them all, so the error is always 0.
+pub struct ReadMsrSafe;
+
+// SAFETY: a load from the installed model; stores the four bytes the caller points to.
+unsafe impl Op for ReadMsrSafe {
+    const META: Meta = Meta {
+        name: "read_msr_safe",
+        prototype: "u64 (*read_msr_safe)(unsigned int msr, int *err)",
+        purpose: "read a model-specific register, with an error where there is none",
+        source: "arch/x86/include/asm/msr.h, native_read_msr_safe",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::ReadMsrSafe as usize;
+    type Args = (u64, u64);
+    type Ret = u64;
+
+    native! {
+        (msr: "rdi", err: "rsi") -> "rax"; scratch("rcx", "rdx");
+        "movzx ecx, dil",
+        "mov eax, gs:[rcx*8 + {file}]",
+        "mov edx, gs:[rcx*8 + {file} + 4]",
+        "xor ecx, ecx",
+        "mov [rsi], ecx",
+        "shl rdx, 32",
+        "or rax, rdx";
+        file = const FILE
+    }
+
+    /// `xen_read_msr_safe`
+    unsafe fn xen((msr, err): (u64, u64)) -> u64 {
+        // SAFETY: this function's contract.
+        as_guest_sees(msr, unsafe { Self::inline((msr, err)) })
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        (MSR_FS_BASE, &raw mut cpu.cpu.words.err as u64)
+    }
+}
+
+/// Writes a model-specific register that may not exist. The model has them all, so the result is always 0.
+pub struct WriteMsrSafe;
+
+// SAFETY: as for `WriteMsr`.
+unsafe impl Op for WriteMsrSafe {
+    const META: Meta = Meta {
+        name: "write_msr_safe",
+        prototype: "int (*write_msr_safe)(unsigned int msr, unsigned low, unsigned high)",
+        purpose: "write a model-specific register, with an error where there is none",
+        source: "arch/x86/include/asm/msr.h, native_write_msr_safe",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::WriteMsrSafe as usize;
+    type Args = (u64, u64, u64);
+    type Ret = u64;
+
+    native! {
+        (msr: "rdi", low: "rsi", high: "rdx") -> "rax"; scratch("rcx");
+        "movzx ecx, dil",
+        "mov gs:[rcx*8 + {file}], esi",
+        "mov gs:[rcx*8 + {file} + 4], edx",
+        "xor eax, eax";
+        file = const FILE
+    }
+
+    /// `xen_write_msr_safe`
+    unsafe fn xen((msr, low, high): (u64, u64, u64)) -> u64 {
+        // SAFETY: this function's contract.
+        u64::from(unsafe { xen_write(msr, low, high) }.cast_unsigned())
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
+        WriteMsr::arguments(cpu)
+    }
+}
+
+/// Reads a performance counter.
+pub struct ReadPmc;
+
+// SAFETY: a load from the installed model, within the counters for any number.
+unsafe impl Op for ReadPmc {
+    const META: Meta = Meta {
+        name: "read_pmc",
+        prototype: "u64 (*read_pmc)(int counter)",
+        purpose: "read a performance counter (rdpmc)",
+        source: "arch/x86/include/asm/msr.h, native_read_pmc",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::ReadPmc as usize;
+    type Args = (u64,);
+    type Ret = u64;
+
+    native! {
+        (counter: "rdi") -> "rax"; scratch("rcx", "rdx");
+        "mov ecx, edi",
+        "and ecx, {last}",
+        "mov eax, gs:[rcx*8 + {pmc}]",
+        "mov edx, gs:[rcx*8 + {pmc} + 4]",
+        "shl rdx, 32",
+        "or rax, rdx";
+        last = const PMCS - 1, pmc = const PMC
+    }
+
+    /// `arch/x86/xen/pmu.c`, `xen_intel_read_pmc` outside of a counter interrupt: the register behind the counter is
+    /// read instead, since `rdpmc` would read the host's.
+    unsafe fn xen((counter,): (u64,)) -> u64 {
+        /// `MSR_IA32_PERFCTR0`
+        const GENERAL: u64 = 0xc1;
+        /// `MSR_CORE_PERF_FIXED_CTR0`
+        const FIXED: u64 = 0x309;
+        let msr = if counter >> 30 & 1 != 0 { FIXED + (counter & 0xffff) } else { GENERAL + number(counter) };
+        // SAFETY: the only reference to the model in use; it ends here.
+        let err = &raw mut unsafe { CpuModel::current() }.cpu.words.err;
+        // SAFETY: this function's contract; the error goes into the model.
+        unsafe { ReadMsrSafe::inline((msr, err as u64)) }
+    }
+
+    fn arguments(_: &mut CpuModel) -> (u64,) {
+        (0,)
+    }
+}

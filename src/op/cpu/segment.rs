@@ -1,0 +1,192 @@
+//! Segments of a task: thread-local storage and `gs`.
+
+use std::mem::{offset_of, replace};
+
+use super::table::{GDT, GDT_ENTRY_TLS_MIN};
+use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, msr, unbatched};
+use crate::native;
+use crate::op::xen::{Call, LazyMode};
+use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+
+/// Segment registers, and what Xen remembers of the table.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Segments {
+    /// The selector in `fs`.
+    pub fs: u16,
+    /// The selector in `gs`.
+    pub gs: u16,
+    /// `shadow_tls_desc`: the descriptors that Xen was last given.
+    pub shadow_tls: [u64; 3],
+}
+
+const GS: usize = offset_of!(CpuModel, cpu.segments.gs);
+const ENABLED: usize = offset_of!(CpuModel, irq.enabled);
+/// The base that `gs` has.
+pub(super) const GS_BASE: usize = msr::FILE + 8 * msr::index(MSR_GS_BASE);
+/// The base that `swapgs` gives it.
+pub(super) const KERNEL_GS_BASE: usize = msr::FILE + 8 * msr::index(MSR_KERNEL_GS_BASE);
+/// Where the descriptors are in a task. Linux's hook is given the `thread_struct`, which begins with them.
+const TLS_ARRAY: usize = offset_of!(Task, tls_array);
+
+/// `SEGBASE_GS_USER_SEL`
+const SEGBASE_GS_USER_SEL: u64 = 3;
+
+/// Puts a task's thread-local storage into the global table. Its first argument is the [`Task`]'s `tls_array`.
+pub struct LoadTls;
+
+// SAFETY: reads the three descriptors the caller points to; stores to the installed model.
+unsafe impl Op for LoadTls {
+    const META: Meta = Meta {
+        name: "load_tls",
+        prototype: "void (*load_tls)(struct thread_struct *t, unsigned int cpu)",
+        purpose: "put a task's thread-local storage segments into the global descriptor table",
+        source: "arch/x86/include/asm/desc.h, native_load_tls",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::LoadTls as usize;
+    type Args = (u64, u64);
+    type Ret = ();
+
+    // The table of the CPU that runs this: Linux calls it for no other.
+    native! {
+        (t: "rdi", cpu: "rsi"); scratch("rax", "rcx", "rdx");
+        "mov rax, [rdi]",
+        "mov rcx, [rdi + 8]",
+        "mov rdx, [rdi + 16]",
+        "mov gs:[{tls}], rax",
+        "mov gs:[{tls} + 8], rcx",
+        "mov gs:[{tls} + 16], rdx";
+        tls = const GDT + 8 * GDT_ENTRY_TLS_MIN
+    }
+
+    /// `xen_load_tls`: within a context switch `fs` is cleared first; then a call for every descriptor that is not what
+    /// Xen has already, all in one batch.
+    unsafe fn xen((thread, _): (u64, u64)) {
+        // SAFETY: the caller's thread.
+        let tls = unsafe { (thread as *const [u64; 3]).read_volatile() };
+        // SAFETY: the only reference to the model in use.
+        let cpu = unsafe { CpuModel::current() };
+        if cpu.xen.lazy == LazyMode::Cpu {
+            cpu.cpu.segments.fs = 0;
+        }
+        let gdt = &raw const cpu.cpu.tables.gdt as u64;
+        let mut last = None;
+        for (number, desc) in (GDT_ENTRY_TLS_MIN as u64..).zip(tls) {
+            let shadow = &mut cpu.cpu.segments.shadow_tls[number as usize - GDT_ENTRY_TLS_MIN];
+            if replace(shadow, desc) == desc {
+                continue;
+            }
+            let ma = cpu.cpu.machine_address(gdt + 8 * number);
+            if let Some(before) = last.replace(Call::UpdateDescriptor { ma, desc }) {
+                // Held back until the last is known: only with that one the batch may go out.
+                let mode = replace(&mut cpu.xen.lazy, LazyMode::Cpu);
+                cpu.xen.batched(before, LazyMode::Cpu);
+                cpu.xen.lazy = mode;
+            }
+        }
+        if let Some(call) = last {
+            cpu.xen.batched(call, LazyMode::Cpu);
+        }
+    }
+
+    /// A task with the segments that are in the table already: all tasks of a 64-bit system have none.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        unbatched(cpu);
+        cpu.cpu.task.tls_array = [0; 3];
+        cpu.cpu.segments.shadow_tls = [0; 3];
+        (&raw const cpu.cpu.task as u64 + TLS_ARRAY as u64, cpu.irq.cpu)
+    }
+}
+
+/// Loads the selector of the user's `gs`, whose base is the inactive one while the kernel runs.
+///
+/// The model has only flat segments, so that the base becomes 0.
+pub struct LoadGsIndex;
+
+// SAFETY: loads and stores on the installed model; mfence is legal everywhere.
+unsafe impl Op for LoadGsIndex {
+    const META: Meta = Meta {
+        name: "load_gs_index",
+        prototype: "void (*load_gs_index)(unsigned int idx)",
+        purpose: "load the selector of the user's gs segment",
+        source: "arch/x86/entry/entry_64.S, asm_load_gs_index; arch/x86/include/asm/special_insns.h",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::LoadGsIndex as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    // Interrupts off around two `swapgs`; the fence is the second one's (`X86_BUG_SWAPGS_FENCE`). The interrupt flag is
+    // read from the model, since the one in the flags register never goes off in ring 3.
+    native! {
+        (idx: "rdi"); scratch("rax", "rcx", "r8");
+        "movzx r8d, byte ptr gs:[{enabled}]",
+        "mov byte ptr gs:[{enabled}], 0",
+        "mov rax, gs:[{base}]",
+        "mov rcx, gs:[{kernel}]",
+        "mov gs:[{base}], rcx",
+        "mov gs:[{kernel}], rax",
+        "mov gs:[{selector}], di",
+        "mov qword ptr gs:[{base}], 0",
+        "mfence",
+        "mov rax, gs:[{base}]",
+        "mov rcx, gs:[{kernel}]",
+        "mov gs:[{base}], rcx",
+        "mov gs:[{kernel}], rax",
+        "test r8d, r8d",
+        "jz 22f",
+        "mov byte ptr gs:[{enabled}], 1",
+        "22:";
+        enabled = const ENABLED, base = const GS_BASE, kernel = const KERNEL_GS_BASE, selector = const GS
+    }
+
+    /// `xen_load_gs_index`
+    unsafe fn xen((idx,): (u64,)) {
+        // SAFETY: the only reference to the model in use.
+        let xen = &mut unsafe { CpuModel::current() }.xen;
+        xen.hypercall(Call::SetSegmentBase { which: SEGBASE_GS_USER_SEL, base: idx & 0xffff_ffff });
+    }
+
+    /// None, as in nearly every 64-bit process.
+    fn arguments(_: &mut CpuModel) -> (u64,) {
+        (0,)
+    }
+}
+
+/// Exchanges the two bases of `gs`: the first and last thing in the kernel.
+///
+/// Modelled on the two registers that hold the bases (`MSR_GS_BASE` and `MSR_KERNEL_GS_BASE`).
+pub struct Swapgs;
+
+// SAFETY: exchanges two words of the installed model.
+unsafe impl Op for Swapgs {
+    const META: Meta = Meta {
+        name: "swapgs",
+        since: Since::Linux2630Only,
+        xen_kind: Kind::Real,
+        bytes: Bytes::Instruction,
+        prototype: "void (*swapgs)(void)",
+        purpose: "exchange the user's and the kernel's gs base",
+        source: "arch/x86/include/asm/paravirt.h, native_swapgs",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::Swapgs as usize;
+    type Args = ();
+    type Ret = ();
+
+    native! {
+        (); scratch("rax", "rcx");
+        "mov rax, gs:[{base}]",
+        "mov rcx, gs:[{kernel}]",
+        "mov gs:[{base}], rcx",
+        "mov gs:[{kernel}], rax";
+        base = const GS_BASE, kernel = const KERNEL_GS_BASE
+    }
+
+    /// `xen_cpu_ops` of 2.6.30: `paravirt_nop`, for Xen does it on the way in and out.
+    #[inline(always)]
+    unsafe fn xen((): ()) {}
+
+    fn arguments(_: &mut CpuModel) {}
+}

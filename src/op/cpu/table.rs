@@ -1,0 +1,312 @@
+//! The registers that point to descriptor tables.
+
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::CPU_OP;
+use super::trap::{self, TrapInfo};
+use crate::native;
+use crate::op::irq::VECTORS;
+use crate::op::xen::{Call, LazyMode};
+use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
+
+/// `struct desc_ptr`: the operand of `lgdt`, `lidt`, `sgdt` and `sidt` in memory.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DescPtr {
+    /// The table's last byte.
+    pub size: u16,
+    /// The table.
+    pub address: u64,
+}
+
+/// `gdtr` or `idtr`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableRegister {
+    /// The table.
+    pub base: u64,
+    /// The table's last byte.
+    pub limit: u16,
+}
+
+/// Entries of the global descriptor table (`GDT_ENTRIES`).
+pub(super) const GDT_ENTRIES: usize = 16;
+/// `GDT_ENTRY_TSS`: two entries.
+pub(super) const GDT_ENTRY_TSS: usize = 8;
+/// `GDT_ENTRY_LDT`: two entries.
+pub(super) const GDT_ENTRY_LDT: usize = 10;
+/// `GDT_ENTRY_TLS_MIN`: the first of three entries.
+pub(super) const GDT_ENTRY_TLS_MIN: usize = 12;
+
+/// Table registers, and the tables that are not in the interrupt model.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Tables {
+    /// The global descriptor table (`gdt_page`).
+    pub gdt: [u64; GDT_ENTRIES],
+    /// Where it is.
+    pub gdtr: TableRegister,
+    /// Where the interrupt descriptor table is.
+    pub idtr: TableRegister,
+    /// Selector of the local descriptor table.
+    pub ldtr: u16,
+    /// Selector of the task-state segment.
+    pub tr: u16,
+    /// Where the table is mapped writable (`get_cpu_gdt_rw`); the model's own address for it.
+    pub gdt_rw: u64,
+    /// Where it is mapped read-only (`get_cpu_gdt_ro`); the same.
+    pub gdt_ro: u64,
+    /// A local descriptor table.
+    pub ldt: [u64; 32],
+    /// What a table instruction has as its operand.
+    pub operand: DescPtr,
+    /// What is to be written into a table.
+    pub entry: [u64; 2],
+    /// `idt_desc`: what a Xen guest last gave to `load_idt`.
+    pub idt_desc: DescPtr,
+    /// The static array of `xen_load_idt`, and its lock. The last entry ends the list.
+    pub traps: [TrapInfo; VECTORS + 1],
+    /// 1 while the array is in use.
+    pub traps_lock: AtomicU32,
+}
+
+impl Tables {
+    /// Flat kernel and user segments and a task-state segment, the table where Linux maps it read-only.
+    pub(super) fn new() -> Self {
+        let mut gdt = [0; GDT_ENTRIES];
+        // GDT_ENTRY_KERNEL32_CS to GDT_ENTRY_DEFAULT_USER_CS (`gdt_page`, arch/x86/kernel/cpu/common.c).
+        gdt[1] = 0x00cf_9b00_0000_ffff;
+        gdt[2] = 0x00af_9b00_0000_ffff;
+        gdt[3] = 0x00cf_9300_0000_ffff;
+        gdt[4] = 0x00cf_fb00_0000_ffff;
+        gdt[5] = 0x00cf_f300_0000_ffff;
+        gdt[6] = 0x00af_fb00_0000_ffff;
+        gdt[GDT_ENTRY_TSS] = 0x0000_8900_0000_4087;
+        let gdt_ro = 0xffff_fe00_0000_1000;
+        Tables {
+            gdt,
+            gdtr: TableRegister { base: gdt_ro, limit: GDT_LIMIT },
+            idtr: TableRegister::default(),
+            ldtr: 0,
+            tr: 0,
+            gdt_rw: 0xffff_8880_3ec0_b000,
+            gdt_ro,
+            ldt: [0; 32],
+            operand: DescPtr::default(),
+            entry: [0; 2],
+            idt_desc: DescPtr::default(),
+            traps: [TrapInfo::default(); VECTORS + 1],
+            traps_lock: AtomicU32::new(0),
+        }
+    }
+}
+
+/// `GDT_SIZE - 1`
+const GDT_LIMIT: u16 = (GDT_ENTRIES * 8 - 1) as u16;
+
+pub(super) const GDTR_BASE: usize = offset_of!(CpuModel, cpu.tables.gdtr.base);
+pub(super) const GDTR_LIMIT: usize = offset_of!(CpuModel, cpu.tables.gdtr.limit);
+pub(super) const IDTR_BASE: usize = offset_of!(CpuModel, cpu.tables.idtr.base);
+pub(super) const IDTR_LIMIT: usize = offset_of!(CpuModel, cpu.tables.idtr.limit);
+pub(super) const GDT: usize = offset_of!(CpuModel, cpu.tables.gdt);
+pub(super) const TR: usize = offset_of!(CpuModel, cpu.tables.tr);
+const GDT_RW: usize = offset_of!(CpuModel, cpu.tables.gdt_rw);
+const GDT_RO: usize = offset_of!(CpuModel, cpu.tables.gdt_ro);
+
+/// `PAGE_KERNEL_RO`: present, accessed, dirty, not executable.
+pub(super) const PAGE_KERNEL_RO: u64 = 1 << 63 | 0x61;
+/// `PAGE_KERNEL`: the same, writable.
+pub(super) const PAGE_KERNEL: u64 = PAGE_KERNEL_RO | 2;
+
+/// Loads the task register, once per CPU.
+pub struct LoadTrDesc;
+
+// SAFETY: loads and stores on the installed model.
+unsafe impl Op for LoadTrDesc {
+    const META: Meta = Meta {
+        name: "load_tr_desc",
+        xen_kind: Kind::Real,
+        prototype: "void (*load_tr_desc)(void)",
+        purpose: "load the task register with the CPU's task-state segment",
+        source: "arch/x86/include/asm/desc.h, native_load_tr_desc",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::LoadTrDesc as usize;
+    type Args = ();
+    type Ret = ();
+
+    // `ltr` marks the descriptor busy, so the table must be the writable mapping meanwhile. One mapping of the two is
+    // enough for the model: it writes to the table itself.
+    native! {
+        (); scratch("rax", "rcx");
+        "mov rax, gs:[{gdt_ro}]",
+        "xor ecx, ecx",
+        "cmp gs:[{base}], rax",
+        "jne 22f",
+        "mov rcx, gs:[{gdt_rw}]",
+        "mov gs:[{base}], rcx",
+        "mov word ptr gs:[{limit}], {gdt_limit}",
+        "mov ecx, 1",
+        "22: mov word ptr gs:[{tr}], {selector}",
+        "or byte ptr gs:[{tss} + 5], 2",
+        "test ecx, ecx",
+        "jz 23f",
+        "mov gs:[{base}], rax",
+        "mov word ptr gs:[{limit}], {gdt_limit}",
+        "23:";
+        gdt_ro = const GDT_RO, gdt_rw = const GDT_RW, base = const GDTR_BASE, limit = const GDTR_LIMIT,
+        gdt_limit = const GDT_LIMIT, tr = const TR, selector = const GDT_ENTRY_TSS * 8,
+        tss = const GDT + GDT_ENTRY_TSS * 8
+    }
+
+    /// `xen_cpu_ops`: `paravirt_nop`.
+    #[inline(always)]
+    unsafe fn xen((): ()) {}
+
+    fn arguments(_: &mut CpuModel) {}
+}
+
+/// Loads the global descriptor table's register.
+pub struct LoadGdt;
+
+// SAFETY: reads ten bytes where the caller points to; stores to the installed model.
+unsafe impl Op for LoadGdt {
+    const META: Meta = Meta {
+        name: "load_gdt",
+        prototype: "void (*load_gdt)(const struct desc_ptr *)",
+        purpose: "say where the global descriptor table is (lgdt)",
+        source: "arch/x86/include/asm/desc.h, native_load_gdt",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::LoadGdt as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! {
+        (dtr: "rdi"); scratch("rax", "rcx");
+        "movzx eax, word ptr [rdi]",
+        "mov rcx, [rdi + 2]",
+        "mov gs:[{limit}], ax",
+        "mov gs:[{base}], rcx";
+        limit = const GDTR_LIMIT, base = const GDTR_BASE
+    }
+
+    /// `xen_load_gdt`: the page is made read-only where it is mapped and in the linear mapping, which are one address
+    /// in the model but two hypercalls, and its machine frame handed over.
+    unsafe fn xen((dtr,): (u64,)) {
+        // SAFETY: the caller's operand.
+        let DescPtr { size, address } = unsafe { (dtr as *const DescPtr).read_unaligned() };
+        // SAFETY: the only reference to the model in use.
+        let cpu = unsafe { CpuModel::current() };
+        let frame = cpu.cpu.machine_frame(address);
+        for _ in 0..2 {
+            cpu.xen.hypercall(Call::UpdateVaMapping { va: address, val: frame << 12 | PAGE_KERNEL_RO, flags: 0 });
+        }
+        cpu.xen.hypercall(Call::SetGdt { frame, entries: (u64::from(size) + 1) / 8 });
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        let tables = &mut cpu.cpu.tables;
+        tables.operand = DescPtr { size: GDT_LIMIT, address: &raw const tables.gdt as u64 };
+        (&raw const tables.operand as u64,)
+    }
+}
+
+/// Loads the interrupt descriptor table's register.
+pub struct LoadIdt;
+
+// SAFETY: reads ten bytes where the caller points to, in Xen also the table named there; stores to the installed model.
+unsafe impl Op for LoadIdt {
+    const META: Meta = Meta {
+        name: "load_idt",
+        prototype: "void (*load_idt)(const struct desc_ptr *)",
+        purpose: "say where the interrupt descriptor table is (lidt)",
+        source: "arch/x86/include/asm/desc.h, native_load_idt",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::LoadIdt as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! {
+        (dtr: "rdi"); scratch("rax", "rcx");
+        "movzx eax, word ptr [rdi]",
+        "mov rcx, [rdi + 2]",
+        "mov gs:[{limit}], ax",
+        "mov gs:[{base}], rcx";
+        limit = const IDTR_LIMIT, base = const IDTR_BASE
+    }
+
+    /// `xen_load_idt`: every gate is translated into an entry of a trap table, which ends with an empty one. The lock
+    /// of that table is this CPU's alone here, so nobody waits for it.
+    unsafe fn xen((dtr,): (u64,)) {
+        // SAFETY: the caller's operand.
+        let desc = unsafe { (dtr as *const DescPtr).read_unaligned() };
+        // SAFETY: the only reference to the model in use; it ends before the gates, which may be the model's, are read.
+        let tables = &mut unsafe { CpuModel::current() }.cpu.tables;
+        tables.traps_lock.swap(1, Ordering::Acquire);
+        tables.idt_desc = desc;
+        let gates = desc.address as *const [u64; 2];
+        let mut out = 0;
+        for vector in 0..VECTORS.min((usize::from(desc.size) + 1) / 16) {
+            // SAFETY: within the table that the caller names.
+            let gate = unsafe { gates.add(vector).read_volatile() };
+            // SAFETY: the only reference to the model in use.
+            let cpu = unsafe { CpuModel::current() };
+            if let Some(info) = trap::from_gate(vector as u64, gate, &cpu.irq.stubs)
+                && let Some(entry) = cpu.cpu.tables.traps.get_mut(out)
+            {
+                *entry = info;
+                out += 1;
+            }
+        }
+        // SAFETY: the only reference to the model in use.
+        let cpu = unsafe { CpuModel::current() };
+        let tables = &mut cpu.cpu.tables;
+        if let Some(end) = tables.traps.get_mut(out) {
+            *end = TrapInfo::default();
+        }
+        let table = tables.traps.as_ptr() as u64;
+        cpu.xen.batched(Call::SetTrapTable { table, entries: out as u64 }, LazyMode::None);
+        cpu.cpu.tables.traps_lock.store(0, Ordering::Release);
+    }
+
+    /// The interrupt model's table, with a gate in every vector.
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        for (gate, &stub) in cpu.irq.idt.iter_mut().zip(&cpu.irq.stubs) {
+            *gate = trap::interrupt_gate(stub);
+        }
+        let idt = &raw const cpu.irq.idt;
+        cpu.cpu.tables.operand = DescPtr { size: (size_of_val(&cpu.irq.idt) - 1) as u16, address: idt as u64 };
+        (&raw const cpu.cpu.tables.operand as u64,)
+    }
+}
+
+/// Reads the task register.
+pub struct StoreTr;
+
+// SAFETY: a load from the installed model.
+unsafe impl Op for StoreTr {
+    const META: Meta = Meta {
+        name: "store_tr",
+        xen_kind: Kind::Real,
+        prototype: "unsigned long (*store_tr)(void)",
+        purpose: "read the selector of the task-state segment (str)",
+        source: "arch/x86/include/asm/desc.h, native_store_tr",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::StoreTr as usize;
+    type Args = ();
+    type Ret = u64;
+
+    native! { () -> "rax"; "movzx eax, word ptr gs:[{tr}]"; tr = const TR }
+
+    /// `xen_store_tr`: a guest has none.
+    #[inline(always)]
+    unsafe fn xen((): ()) -> u64 {
+        0
+    }
+
+    fn arguments(_: &mut CpuModel) {}
+}

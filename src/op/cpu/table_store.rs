@@ -1,0 +1,89 @@
+//! Reading back where the descriptor tables are: 2.6.30 only.
+
+use super::CPU_OP;
+use super::table::{DescPtr, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT};
+use crate::native;
+use crate::op::{CpuModel, Meta, Op, Since, catalogue::Slot};
+
+/// One instruction each; 2.6.30 only.
+const STORE_OP: Meta = Meta { since: Since::Linux2630Only, ..CPU_OP };
+
+/// Where the result goes.
+fn operand(cpu: &mut CpuModel) -> (u64,) {
+    cpu.cpu.tables.operand = DescPtr::default();
+    (&raw mut cpu.cpu.tables.operand as u64,)
+}
+
+/// Reads the global descriptor table's register.
+pub struct StoreGdt;
+
+// SAFETY: loads from the installed model; stores the ten bytes the caller points to.
+unsafe impl Op for StoreGdt {
+    const META: Meta = Meta {
+        name: "store_gdt",
+        prototype: "void (*store_gdt)(struct desc_ptr *)",
+        purpose: "read where the global descriptor table is (sgdt)",
+        source: "arch/x86/include/asm/desc.h, native_store_gdt",
+        ..STORE_OP
+    };
+    const SLOT: usize = Slot::StoreGdt as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! {
+        (dtr: "rdi"); scratch("rax", "rcx");
+        "movzx eax, word ptr gs:[{limit}]",
+        "mov rcx, gs:[{base}]",
+        "mov [rdi], ax",
+        "mov [rdi + 2], rcx";
+        limit = const GDTR_LIMIT, base = const GDTR_BASE
+    }
+
+    /// `native_store_gdt`
+    #[inline(always)]
+    unsafe fn xen(args: (u64,)) {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(args) };
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        operand(cpu)
+    }
+}
+
+/// Reads the interrupt descriptor table's register.
+pub struct StoreIdt;
+
+// SAFETY: as for `StoreGdt`.
+unsafe impl Op for StoreIdt {
+    const META: Meta = Meta {
+        name: "store_idt",
+        prototype: "void (*store_idt)(struct desc_ptr *)",
+        purpose: "read where the interrupt descriptor table is (sidt)",
+        source: "arch/x86/include/asm/desc.h, native_store_idt",
+        ..STORE_OP
+    };
+    const SLOT: usize = Slot::StoreIdt as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! {
+        (dtr: "rdi"); scratch("rax", "rcx");
+        "movzx eax, word ptr gs:[{limit}]",
+        "mov rcx, gs:[{base}]",
+        "mov [rdi], ax",
+        "mov [rdi + 2], rcx";
+        limit = const IDTR_LIMIT, base = const IDTR_BASE
+    }
+
+    /// `native_store_idt`
+    #[inline(always)]
+    unsafe fn xen(args: (u64,)) {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(args) };
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        operand(cpu)
+    }
+}
