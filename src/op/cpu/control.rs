@@ -147,7 +147,7 @@ unsafe impl Op for WriteCr4 {
     native! {
         (val: "rdi"); scratch("rax", "rcx");
         "mov rax, rdi",
-        "22: mov gs:[{cr4}], rax",
+        "mov gs:[{cr4}], rax",
         "mov ecx, eax",
         "and ecx, {mask}",
         "cmp rcx, gs:[{pinned}]",

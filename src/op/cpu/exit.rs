@@ -190,7 +190,7 @@ unsafe impl Op for UsergsSysret32 {
 /// Back to whatever was interrupted: the real `iretq`, legal in ring 3 to ring 3.
 ///
 /// Linux has the frame on its stack already. Here the body pushes one for the instruction after its own `iretq`, so
-/// that it returns as a function does; the five pushes are part of what is measured. The flags that it loads are those
+/// that it returns as a function does; building it is part of what is measured. The flags that it loads are those
 /// of ordinary code: interrupts on, nothing else.
 pub struct Iret;
 
@@ -210,6 +210,8 @@ unsafe impl Op for Iret {
     type Args = ();
     type Ret = ();
 
+    // The call to the next instruction pushes where it is, at any place the body is copied to, and leaves the prediction
+    // of returns alone; the addition and the `iretq` after it take seven bytes.
     native! {
         (); scratch("rax", "rcx");
         "mov rax, rsp",
@@ -219,10 +221,9 @@ unsafe impl Op for Iret {
         "push 0x202",
         "mov ecx, cs",
         "push rcx",
-        "lea rcx, [rip + 22f]",
-        "push rcx",
-        "iretq",
-        "22:"
+        "call 22f",
+        "22: add qword ptr [rsp], 7",
+        "iretq"
     }
 
     /// `arch/x86/xen/xen-asm_64.S`, `xen_iret`

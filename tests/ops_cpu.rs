@@ -1,0 +1,831 @@
+//! The ops on the processor itself: what each body does to the CPU.
+
+use pvbench::op::cpu::*;
+use pvbench::op::xen::{Call, LazyMode};
+use pvbench::op::{Args, Bytes, CpuModel, Kind, Op, Ret, xen_entry};
+
+/// Runs a native body in all three forms, each on a CPU of its own: `prepare` sets it up and gives the arguments,
+/// `check` sees it afterwards, with the result (0 where there is none).
+fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
+    let inline = |args| unsafe { O::inline(args) };
+    let clobber = |args| unsafe { O::inline_clobber(args) };
+    let callee = |args: O::Args| {
+        let [a, b, c, d] = args.into_regs();
+        unsafe { O::Ret::from_reg(O::native(a, b, c, d)) }
+    };
+    let forms: [&dyn Fn(O::Args) -> O::Ret; 3] = [&inline, &clobber, &callee];
+    run::<O>(&forms, prepare, check);
+}
+
+/// The same for the Xen body, inline and as a callee.
+fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
+    let inline = |args| unsafe { O::xen(args) };
+    let callee = |args: O::Args| {
+        let [a, b, c, d] = args.into_regs();
+        unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) }
+    };
+    let forms: [&dyn Fn(O::Args) -> O::Ret; 2] = [&inline, &callee];
+    run::<O>(&forms, prepare, check);
+}
+
+/// Both bodies, where Xen has the native one or one that does the same.
+fn both<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args + Copy, check: impl Fn(&mut CpuModel, u64) + Copy) {
+    native::<O>(prepare, check);
+    xen::<O>(prepare, check);
+}
+
+fn run<O: Op>(
+    forms: &[&dyn Fn(O::Args) -> O::Ret],
+    prepare: impl Fn(&mut CpuModel) -> O::Args,
+    check: impl Fn(&mut CpuModel, u64),
+) {
+    for form in forms {
+        let mut cpu = CpuModel::install().unwrap();
+        let args = prepare(&mut cpu);
+        let result = form(args).value();
+        check(&mut cpu, result);
+    }
+}
+
+/// Garbage in the half of an argument register that a 32-bit argument does not fill.
+const GARBAGE: u64 = 0xdead_beef << 32;
+
+const CR0: u64 = 0x8005_0033;
+const CR0_TS: u64 = 1 << 3;
+const CR0_WP: u64 = 1 << 16;
+const SMEP: u64 = 1 << 20;
+const SMAP: u64 = 1 << 21;
+const PSE: u64 = 1 << 4;
+const PGE: u64 = 1 << 7;
+const PCE: u64 = 1 << 8;
+
+#[test]
+fn read_cr0_reads_the_register() {
+    native::<ReadCr0>(|cpu| cpu.cpu.control.cr0 = 0x1234_5678_9abc, |_, cr0| assert_eq!(cr0, 0x1234_5678_9abc));
+}
+
+#[test]
+fn read_cr0_in_xen_reads_the_register_once_and_its_copy_from_then_on() {
+    let unread = |cpu: &mut CpuModel| cpu.cpu.control.cr0 = CR0;
+    xen::<ReadCr0>(unread, |cpu, cr0| assert_eq!((cr0, cpu.cpu.control.xen_cr0_value), (CR0, CR0)));
+    let read = |cpu: &mut CpuModel| cpu.cpu.control.xen_cr0_value = CR0 | CR0_TS;
+    xen::<ReadCr0>(read, |_, cr0| assert_eq!(cr0, CR0 | CR0_TS));
+}
+
+#[test]
+fn write_cr0_writes_but_never_without_write_protection() {
+    native::<WriteCr0>(|_| (CR0 | CR0_TS,), |cpu, _| assert_eq!(cpu.cpu.control.cr0, CR0 | CR0_TS));
+    native::<WriteCr0>(|_| (CR0 & !CR0_WP,), |cpu, _| assert_eq!(cpu.cpu.control.cr0, CR0));
+}
+
+#[test]
+fn write_cr0_in_xen_keeps_a_copy_and_leaves_the_register() {
+    let prepare = |cpu: &mut CpuModel| {
+        WriteCr0::arguments(cpu);
+        cpu.cpu.control.cr0 = CR0;
+        (CR0 | CR0_TS,)
+    };
+    xen::<WriteCr0>(prepare, |cpu, _| {
+        assert_eq!((cpu.cpu.control.xen_cr0_value, cpu.cpu.control.cr0), (CR0 | CR0_TS, CR0));
+    });
+}
+
+#[test]
+fn write_cr4_puts_pinned_bits_back() {
+    let pinned = |val| {
+        move |cpu: &mut CpuModel| {
+            cpu.cpu.control.cr4_pinned_bits = SMEP | SMAP;
+            (val,)
+        }
+    };
+    native::<WriteCr4>(pinned(SMEP | SMAP | PGE), |cpu, _| assert_eq!(cpu.cpu.control.cr4, SMEP | SMAP | PGE));
+    native::<WriteCr4>(pinned(SMAP | PGE), |cpu, _| assert_eq!(cpu.cpu.control.cr4, SMEP | SMAP | PGE));
+    native::<WriteCr4>(pinned(SMEP | SMAP | 1 << 11 | PGE), |cpu, _| {
+        assert_eq!(cpu.cpu.control.cr4, SMEP | SMAP | PGE, "a bit that is pinned to 0");
+    });
+}
+
+#[test]
+fn write_cr4_in_xen_leaves_out_what_is_xens() {
+    let prepare = |cpu: &mut CpuModel| {
+        cpu.cpu.control.cr4_pinned_bits = SMEP | SMAP;
+        (SMEP | SMAP | PSE | PGE | PCE | 1 << 5,)
+    };
+    xen::<WriteCr4>(prepare, |cpu, _| assert_eq!(cpu.cpu.control.cr4, SMEP | SMAP | 1 << 5));
+}
+
+#[test]
+fn clts_clears_the_task_switched_flag_alone_and_in_xen_leaves_the_register() {
+    let prepare = |cpu: &mut CpuModel| {
+        Clts::arguments(cpu);
+        cpu.cpu.control.cr0 = 0xffff_ffff_ffff_ffff;
+    };
+    native::<Clts>(prepare, |cpu, _| assert_eq!(cpu.cpu.control.cr0, !CR0_TS));
+    xen::<Clts>(prepare, |cpu, _| assert_eq!(cpu.cpu.control.cr0, !0));
+}
+
+#[test]
+fn read_cr4_reads_the_register_everywhere() {
+    both::<ReadCr4>(|cpu| cpu.cpu.control.cr4 = SMEP | PGE, |_, cr4| assert_eq!(cr4, SMEP | PGE));
+    both::<ReadCr4Safe>(|cpu| cpu.cpu.control.cr4 = SMAP | PGE, |_, cr4| assert_eq!(cr4, SMAP | PGE));
+}
+
+#[test]
+fn the_task_priority_is_the_registers_and_in_xen_there_is_none() {
+    native::<ReadCr8>(|cpu| cpu.cpu.control.cr8 = 7, |_, cr8| assert_eq!(cr8, 7));
+    xen::<ReadCr8>(|cpu| cpu.cpu.control.cr8 = 7, |_, cr8| assert_eq!(cr8, 0));
+    native::<WriteCr8>(|_| (9,), |cpu, _| assert_eq!(cpu.cpu.control.cr8, 9));
+    xen::<WriteCr8>(|_| (9,), |cpu, _| assert_eq!(cpu.cpu.control.cr8, 0));
+}
+
+/// The debug registers with a value of its own in each.
+fn debug(cpu: &mut CpuModel) {
+    cpu.cpu.debug = std::array::from_fn(|number| 0xd0_0000_0000 + number as u64);
+}
+
+#[test]
+fn get_debugreg_reads_the_register_of_that_number_and_no_other() {
+    for number in [0, 1, 2, 3, 6, 7] {
+        let prepare = |cpu: &mut CpuModel| {
+            debug(cpu);
+            (GARBAGE | number,)
+        };
+        native::<GetDebugreg>(prepare, |_, value| assert_eq!(value, 0xd0_0000_0000 + number));
+    }
+    for number in [4, 5, 8, 0xffff_ffff] {
+        let prepare = |cpu: &mut CpuModel| {
+            debug(cpu);
+            (number,)
+        };
+        native::<GetDebugreg>(prepare, |_, value| assert_eq!(value, 0));
+    }
+}
+
+#[test]
+fn get_debugreg_in_xen_returns_what_the_hypervisor_does() {
+    xen::<GetDebugreg>(GetDebugreg::arguments, |cpu, value| {
+        assert_eq!(value, cpu.xen.hypercall(Call::GetDebugreg { reg: 7 }) as u64);
+    });
+}
+
+#[test]
+fn set_debugreg_writes_the_register_of_that_number_and_no_other() {
+    for number in [0, 1, 2, 3, 4, 5, 6, 7, 8, 0xffff_ffff] {
+        let prepare = |cpu: &mut CpuModel| {
+            debug(cpu);
+            (GARBAGE | number, 0x55)
+        };
+        native::<SetDebugreg>(prepare, |cpu, _| {
+            for (register, &value) in (0..).zip(&cpu.cpu.debug) {
+                let written = register == number && !matches!(register, 4 | 5);
+                assert_eq!(value, if written { 0x55 } else { 0xd0_0000_0000 + register }, "dr{register}");
+            }
+        });
+    }
+}
+
+#[test]
+fn set_debugreg_in_xen_leaves_the_hardware_alone() {
+    let prepare = |cpu: &mut CpuModel| {
+        debug(cpu);
+        (7, 0x55)
+    };
+    xen::<SetDebugreg>(prepare, |cpu, _| assert_eq!(cpu.cpu.debug[7], 0xd0_0000_0007));
+}
+
+/// The byte of the descriptor that says whether a task-state segment is in use: type 9 is free, 11 is busy.
+fn tss_type(cpu: &CpuModel) -> u64 {
+    cpu.cpu.tables.gdt[8] >> 40 & 0xf
+}
+
+#[test]
+fn load_tr_desc_loads_the_task_register_and_leaves_the_table_where_it_was() {
+    for base in [None, Some(0x1000)] {
+        let prepare = |cpu: &mut CpuModel| {
+            let tables = &mut cpu.cpu.tables;
+            tables.gdtr.base = base.unwrap_or(tables.gdt_ro);
+        };
+        native::<LoadTrDesc>(prepare, |cpu, _| {
+            assert_eq!((cpu.cpu.tables.tr, tss_type(cpu)), (0x40, 11));
+            let TableRegister { base: now, limit } = cpu.cpu.tables.gdtr;
+            assert_eq!((now, limit), (base.unwrap_or(cpu.cpu.tables.gdt_ro), 127));
+        });
+        xen::<LoadTrDesc>(prepare, |cpu, _| assert_eq!((cpu.cpu.tables.tr, tss_type(cpu)), (0, 9)));
+    }
+}
+
+#[test]
+fn load_gdt_and_load_idt_load_limit_and_base_of_their_register_and_in_xen_neither() {
+    let operand = |cpu: &mut CpuModel| {
+        let operand = DescPtr { size: 0x0fff, address: 0xffff_8123_4567_8000 };
+        (cpu.cpu.tables.gdtr, cpu.cpu.tables.idtr) = Default::default();
+        cpu.cpu.tables.operand = operand;
+        (&raw const cpu.cpu.tables.operand as u64,)
+    };
+    let loaded = TableRegister { base: 0xffff_8123_4567_8000, limit: 0x0fff };
+    let none = TableRegister::default();
+    native::<LoadGdt>(operand, |cpu, _| assert_eq!((cpu.cpu.tables.gdtr, cpu.cpu.tables.idtr), (loaded, none)));
+    native::<LoadIdt>(operand, |cpu, _| assert_eq!((cpu.cpu.tables.gdtr, cpu.cpu.tables.idtr), (none, loaded)));
+    xen::<LoadGdt>(operand, |cpu, _| assert_eq!(cpu.cpu.tables.gdtr, none));
+    xen::<LoadIdt>(
+        |cpu| {
+            operand(cpu);
+            LoadIdt::arguments(cpu)
+        },
+        |cpu, _| assert_eq!(cpu.cpu.tables.idtr, none),
+    );
+}
+
+/// A gate of that type and ring, to a handler.
+fn gate(kind: u64, dpl: u64, handler: u64) -> [u64; 2] {
+    [handler & 0xffff | 0x10 << 16 | (0x80 | dpl << 5 | kind) << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32]
+}
+
+#[test]
+fn load_idt_in_xen_makes_a_trap_of_every_interrupt_and_trap_gate() {
+    let handler = 0xffff_ffff_8123_4567;
+    let prepare = |cpu: &mut CpuModel| {
+        LoadIdt::arguments(cpu);
+        cpu.irq.idt = [[0; 2]; 256];
+        cpu.irq.idt[3] = gate(0xf, 3, cpu.irq.stubs[3]);
+        cpu.irq.idt[4] = gate(0x5, 0, handler);
+        cpu.irq.idt[0x40] = gate(0xe, 0, handler);
+        cpu.cpu.tables.traps.fill(TrapInfo { vector: 1, flags: 1, cs: 1, address: 1 });
+        (&raw const cpu.cpu.tables.operand as u64,)
+    };
+    xen::<LoadIdt>(prepare, |cpu, _| {
+        let stub = cpu.irq.stubs[3] + XEN_ENTRIES;
+        let traps = [
+            TrapInfo { vector: 3, flags: 3, cs: 0x10, address: stub },
+            TrapInfo { vector: 0x40, flags: 4, cs: 0x10, address: handler },
+            TrapInfo::default(),
+        ];
+        assert_eq!(cpu.cpu.tables.traps[..3], traps);
+        assert_eq!(cpu.cpu.tables.idt_desc, cpu.cpu.tables.operand);
+        assert_eq!(*cpu.cpu.tables.traps_lock.get_mut(), 0, "unlocked again");
+    });
+}
+
+#[test]
+fn load_idt_in_xen_reads_no_further_than_the_table_goes() {
+    let prepare = |cpu: &mut CpuModel| {
+        let args = LoadIdt::arguments(cpu);
+        cpu.cpu.tables.operand.size = 2 * 16 - 1;
+        args
+    };
+    xen::<LoadIdt>(prepare, |cpu, _| {
+        let vectors: Vec<_> =
+            cpu.cpu.tables.traps.iter().take_while(|trap| trap.address != 0).map(|trap| trap.vector).collect();
+        assert_eq!(vectors, [0, 1]);
+    });
+    xen::<LoadIdt>(LoadIdt::arguments, |cpu, _| {
+        assert!(cpu.cpu.tables.traps[..256].iter().all(|trap| trap.address != 0));
+        assert_eq!(cpu.cpu.tables.traps[256], TrapInfo::default());
+    });
+}
+
+#[test]
+fn store_gdt_and_store_idt_read_their_register_everywhere() {
+    let registers = |cpu: &mut CpuModel| {
+        cpu.cpu.tables.gdtr = TableRegister { base: 0x1111_2222_3333_4444, limit: 0x7f };
+        cpu.cpu.tables.idtr = TableRegister { base: 0x5555_6666_7777_8888, limit: 0xfff };
+    };
+    both::<StoreGdt>(
+        |cpu| {
+            registers(cpu);
+            StoreGdt::arguments(cpu)
+        },
+        |cpu, _| {
+            assert_eq!(cpu.cpu.tables.operand, DescPtr { size: 0x7f, address: 0x1111_2222_3333_4444 });
+        },
+    );
+    both::<StoreIdt>(
+        |cpu| {
+            registers(cpu);
+            StoreIdt::arguments(cpu)
+        },
+        |cpu, _| {
+            assert_eq!(cpu.cpu.tables.operand, DescPtr { size: 0xfff, address: 0x5555_6666_7777_8888 });
+        },
+    );
+}
+
+#[test]
+fn store_tr_reads_the_selector_and_in_xen_there_is_none() {
+    native::<StoreTr>(|cpu| cpu.cpu.tables.tr = 0x40, |_, tr| assert_eq!(tr, 0x40));
+    xen::<StoreTr>(|cpu| cpu.cpu.tables.tr = 0x40, |_, tr| assert_eq!(tr, 0));
+}
+
+#[test]
+fn set_ldt_without_entries_loads_none() {
+    let loaded = |cpu: &mut CpuModel| {
+        SetLdt::arguments(cpu);
+        cpu.cpu.tables.ldtr = 0x50;
+        (0x1234, GARBAGE)
+    };
+    native::<SetLdt>(loaded, |cpu, _| assert_eq!((cpu.cpu.tables.ldtr, cpu.cpu.tables.gdt[10]), (0, 0)));
+    xen::<SetLdt>(loaded, |cpu, _| assert_eq!(cpu.cpu.tables.ldtr, 0x50, "Xen loads it"));
+}
+
+#[test]
+fn set_ldt_makes_a_descriptor_of_base_and_limit() {
+    for (base, entries) in [(0xfedc_ba98_7654_3210_u64, 8192_u64), (0x1000, 1), (0xffff_8880_ffff_f000, 32)] {
+        native::<SetLdt>(
+            |_| (base, entries),
+            |cpu, _| {
+                let [low, high] = [cpu.cpu.tables.gdt[10], cpu.cpu.tables.gdt[11]];
+                assert_eq!(cpu.cpu.tables.ldtr, 0x50);
+                assert_eq!(low & 0xffff | (low >> 48 & 0xf) << 16, entries * 8 - 1, "limit");
+                assert_eq!((low >> 16 & 0xff_ffff) | (low >> 56) << 24 | high << 32, base, "base");
+                assert_eq!(low >> 40 & 0xff, 0x82, "present, local descriptor table");
+                assert_eq!(low >> 52 & 0xf, 0, "counted in bytes");
+            },
+        );
+    }
+}
+
+#[test]
+fn alloc_ldt_and_free_ldt_are_nothing_on_bare_metal_and_leave_the_table_everywhere() {
+    assert_eq!((AllocLdt::META.bytes, FreeLdt::META.bytes), (Bytes::Nop, Bytes::Nop));
+    let prepare = |cpu: &mut CpuModel| {
+        cpu.cpu.tables.ldt = [7; 32];
+        AllocLdt::arguments(cpu)
+    };
+    both::<AllocLdt>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.ldt, [7; 32]));
+    both::<FreeLdt>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.ldt, [7; 32]));
+}
+
+#[test]
+fn an_address_translates_to_its_machine_frame_and_keeps_its_offset() {
+    let mut state = CpuState::new();
+    state.machine_frames[5] = 0xabc;
+    assert_eq!(state.machine_frame(0x7fff_0000_5123), 0xabc);
+    assert_eq!(state.machine_address(0x7fff_0000_5123), 0xab_c123);
+}
+
+#[test]
+fn load_tls_copies_three_descriptors_into_the_table() {
+    let prepare = |cpu: &mut CpuModel| {
+        let args = LoadTls::arguments(cpu);
+        cpu.cpu.task.tls_array = [11, 12, 13];
+        args
+    };
+    native::<LoadTls>(prepare, |cpu, _| {
+        assert_eq!(cpu.cpu.tables.gdt[12..15], [11, 12, 13]);
+        assert_eq!((cpu.cpu.tables.gdt[11], cpu.cpu.tables.gdt[15]), (0, 0));
+    });
+    xen::<LoadTls>(prepare, |cpu, _| {
+        assert_eq!(cpu.cpu.segments.shadow_tls, [11, 12, 13]);
+        assert_eq!(cpu.xen.lazy, LazyMode::None, "as it was");
+    });
+}
+
+#[test]
+fn load_tls_in_xen_clears_fs_within_a_context_switch_alone() {
+    for (lazy, fs) in [(LazyMode::None, 0x2b), (LazyMode::Mmu, 0x2b), (LazyMode::Cpu, 0)] {
+        let prepare = |cpu: &mut CpuModel| {
+            let args = LoadTls::arguments(cpu);
+            cpu.cpu.segments.fs = 0x2b;
+            cpu.xen.lazy = lazy;
+            args
+        };
+        xen::<LoadTls>(prepare, |cpu, _| assert_eq!((cpu.cpu.segments.fs, cpu.xen.lazy), (fs, lazy)));
+    }
+}
+
+const GS_BASE: usize = 1;
+const KERNEL_GS_BASE: usize = 2;
+
+/// A kernel's base and a user's.
+fn bases(cpu: &mut CpuModel) {
+    cpu.cpu.msr[GS_BASE] = 0x1111;
+    cpu.cpu.msr[KERNEL_GS_BASE] = 0x2222;
+}
+
+#[test]
+fn load_gs_index_changes_the_users_gs_and_neither_the_kernels_nor_the_interrupt_flag() {
+    for enabled in [0, 1] {
+        let prepare = |cpu: &mut CpuModel| {
+            bases(cpu);
+            cpu.irq.enabled = enabled;
+            (0x2b,)
+        };
+        native::<LoadGsIndex>(prepare, |cpu, _| {
+            assert_eq!(cpu.cpu.segments.gs, 0x2b);
+            assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x1111, 0));
+            assert_eq!(cpu.irq.enabled, enabled);
+        });
+        xen::<LoadGsIndex>(prepare, |cpu, _| {
+            assert_eq!(cpu.cpu.segments.gs, 0, "Xen loads it");
+            assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x1111, 0x2222));
+        });
+    }
+}
+
+#[test]
+fn swapgs_exchanges_the_bases_and_in_xen_nothing() {
+    native::<Swapgs>(bases, |cpu, _| assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x2222, 0x1111)));
+    xen::<Swapgs>(bases, |cpu, _| assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x1111, 0x2222)));
+}
+
+#[test]
+fn write_ldt_entry_writes_eight_bytes_and_in_xen_leaves_the_read_only_table() {
+    let prepare = |cpu: &mut CpuModel| {
+        WriteLdtEntry::arguments(cpu);
+        let tables = &mut cpu.cpu.tables;
+        tables.entry = [0xabcd, 0xef01];
+        (&raw mut tables.ldt as u64, GARBAGE | 5, &raw const tables.entry as u64)
+    };
+    let mut written = [0; 32];
+    xen::<WriteLdtEntry>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.ldt, [0; 32]));
+    written[5] = 0xabcd;
+    native::<WriteLdtEntry>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.ldt, written));
+}
+
+#[test]
+fn write_gdt_entry_writes_two_entries_for_system_segments_and_one_else() {
+    for (kind, second) in [(DESCTYPE_S, 0), (DESC_TSS, 0xef01), (DESC_LDT, 0xef01), (GARBAGE | DESC_LDT, 0xef01)] {
+        let prepare = |cpu: &mut CpuModel| {
+            WriteGdtEntry::arguments(cpu);
+            let tables = &mut cpu.cpu.tables;
+            tables.entry = [0xabcd, 0xef01];
+            (&raw mut tables.gdt as u64, GARBAGE | 12, &raw const tables.entry as u64, kind)
+        };
+        native::<WriteGdtEntry>(prepare, |cpu, _| {
+            assert_eq!(cpu.cpu.tables.gdt[11..15], [0, 0xabcd, second, 0]);
+        });
+        xen::<WriteGdtEntry>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.gdt[11..15], [0; 4]));
+    }
+}
+
+#[test]
+fn write_idt_entry_writes_the_gate_everywhere() {
+    let prepare = |cpu: &mut CpuModel| {
+        let (idt, _, new) = WriteIdtEntry::arguments(cpu);
+        cpu.irq.idt = [[0; 2]; 256];
+        cpu.cpu.tables.entry = gate(0xe, 0, 0xffff_ffff_8123_4567);
+        (idt, GARBAGE | 0x41, new)
+    };
+    both::<WriteIdtEntry>(prepare, |cpu, _| {
+        assert_eq!(cpu.irq.idt[0x41], gate(0xe, 0, 0xffff_ffff_8123_4567));
+        assert_eq!((cpu.irq.idt[0x40], cpu.irq.idt[0x42]), ([0; 2], [0; 2]));
+    });
+}
+
+#[test]
+fn load_sp0_stores_the_stack_everywhere() {
+    let prepare = |cpu: &mut CpuModel| {
+        LoadSp0::arguments(cpu);
+        (0xffff_c900_1234_5000,)
+    };
+    both::<LoadSp0>(prepare, |cpu, _| assert_eq!(cpu.cpu.tss.sp0, 0xffff_c900_1234_5000));
+}
+
+#[test]
+fn the_segment_limit_of_linux_is_just_below_the_invalid_bitmap() {
+    assert_eq!(IO_BITMAP_OFFSET_INVALID, 0x4087 + 1);
+}
+
+#[test]
+fn invalidate_io_bitmap_forbids_all_ports_everywhere() {
+    let prepare = |cpu: &mut CpuModel| cpu.cpu.tss.io_bitmap_base = IO_BITMAP_OFFSET_VALID_MAP;
+    both::<InvalidateIoBitmap>(prepare, |cpu, _| assert_eq!(cpu.cpu.tss.io_bitmap_base, IO_BITMAP_OFFSET_INVALID));
+}
+
+#[test]
+fn update_io_bitmap_chooses_the_bitmap_by_what_the_task_may_do() {
+    for (flags, iopl, base) in [
+        (0, 0, IO_BITMAP_OFFSET_INVALID),
+        (0, 3, IO_BITMAP_OFFSET_INVALID),
+        (TIF_IO_BITMAP, 3, IO_BITMAP_OFFSET_VALID_ALL),
+        (TIF_IO_BITMAP, 0, IO_BITMAP_OFFSET_VALID_MAP),
+    ] {
+        let prepare = |cpu: &mut CpuModel| {
+            UpdateIoBitmap::arguments(cpu);
+            cpu.cpu.task.flags = flags;
+            cpu.cpu.task.iopl_emul = iopl;
+            cpu.cpu.tss.io_bitmap_base = 1;
+        };
+        both::<UpdateIoBitmap>(prepare, |cpu, _| assert_eq!(cpu.cpu.tss.io_bitmap_base, base));
+    }
+}
+
+#[test]
+fn update_io_bitmap_copies_another_tasks_ports_as_far_as_either_reaches() {
+    for (prev_max, max, copied) in [(8, 24, 3), (24, 8, 3), (0, 8192, 1024), (0, u32::MAX, 1024)] {
+        let prepare = |cpu: &mut CpuModel| {
+            UpdateIoBitmap::arguments(cpu);
+            cpu.cpu.tss.prev_sequence = 4;
+            cpu.cpu.tss.prev_max = prev_max;
+            let task = &mut cpu.cpu.task.io_bitmap;
+            (task.sequence, task.max) = (5, max);
+            task.bitmap.fill(0x5555);
+        };
+        both::<UpdateIoBitmap>(prepare, |cpu, _| {
+            let tss = &cpu.cpu.tss;
+            assert_eq!((tss.prev_sequence, tss.prev_max), (5, max));
+            assert!(tss.bitmap[..copied].iter().all(|&word| word == 0x5555));
+            assert!(tss.bitmap[copied..].iter().all(|&word| word == !0));
+        });
+    }
+}
+
+#[test]
+fn update_io_bitmap_copies_nothing_where_the_tasks_ports_are_there_already() {
+    let prepare = |cpu: &mut CpuModel| {
+        UpdateIoBitmap::arguments(cpu);
+        cpu.cpu.task.io_bitmap.max = 8;
+        cpu.cpu.task.io_bitmap.bitmap.fill(0x5555);
+    };
+    both::<UpdateIoBitmap>(prepare, |cpu, _| assert_eq!(cpu.cpu.tss.bitmap[0], !0));
+}
+
+#[test]
+fn update_io_bitmap_loads_the_task_register_where_the_limit_was_shortened() {
+    for (invalid, tr) in [(0, 0), (1, 0x40)] {
+        let prepare = |cpu: &mut CpuModel| {
+            UpdateIoBitmap::arguments(cpu);
+            cpu.cpu.tss.limit_invalid = invalid;
+        };
+        both::<UpdateIoBitmap>(prepare, |cpu, _| {
+            assert_eq!((cpu.cpu.tables.tr, cpu.cpu.tss.limit_invalid), (tr, 0));
+        });
+    }
+}
+
+#[test]
+fn io_delay_writes_to_the_port_of_its_kind_and_in_xen_to_none() {
+    for (kind, ports) in [(0, (1, 0)), (1, (0, 1)), (2, (0, 0)), (3, (0, 0))] {
+        let prepare = |cpu: &mut CpuModel| {
+            IoDelay::arguments(cpu);
+            cpu.cpu.io_delay.kind = kind;
+        };
+        native::<IoDelay>(prepare, |cpu, _| {
+            assert_eq!((cpu.cpu.io_delay.port_80, cpu.cpu.io_delay.port_ed), ports);
+        });
+        xen::<IoDelay>(prepare, |cpu, _| {
+            assert_eq!((cpu.cpu.io_delay.port_80, cpu.cpu.io_delay.port_ed), (0, 0));
+        });
+    }
+}
+
+#[test]
+fn set_iopl_mask_is_an_empty_function_on_bare_metal_but_a_call() {
+    assert_eq!(SetIoplMask::META.bytes, Bytes::Call);
+    both::<SetIoplMask>(SetIoplMask::arguments, |cpu, _| {
+        assert_eq!((cpu.irq.enabled, cpu.cpu.tss.io_bitmap_base), (1, IO_BITMAP_OFFSET_INVALID));
+    });
+}
+
+#[test]
+fn wbinvd_is_noted_everywhere() {
+    both::<Wbinvd>(Wbinvd::arguments, |cpu, _| assert_eq!(cpu.cpu.caches_empty, 1));
+}
+
+/// The four words after a call.
+fn words(cpu: &CpuModel) -> [u32; 4] {
+    let words = &cpu.cpu.words;
+    [words.eax, words.ebx, words.ecx, words.edx]
+}
+
+#[test]
+fn cpuid_answers_as_the_instruction_does() {
+    let vendor = std::arch::x86_64::__cpuid_count(0, 0);
+    let vendor = [vendor.eax, vendor.ebx, vendor.ecx, vendor.edx];
+    both::<Cpuid>(Cpuid::arguments, |cpu, _| assert_eq!(words(cpu), vendor));
+}
+
+#[test]
+fn cpuid_asks_for_the_sub_leaf() {
+    if std::arch::x86_64::__cpuid_count(0, 0).eax < 4 {
+        return;
+    }
+    let cache = std::arch::x86_64::__cpuid_count(4, 1);
+    let prepare = |cpu: &mut CpuModel| {
+        let args = Cpuid::arguments(cpu);
+        (cpu.cpu.words.eax, cpu.cpu.words.ecx) = (4, 1);
+        args
+    };
+    both::<Cpuid>(prepare, |cpu, _| assert_eq!(words(cpu)[1..3], [cache.ebx, cache.ecx]));
+}
+
+#[test]
+fn cpuid_in_xen_hides_mwait_and_topology() {
+    for leaf in [5, 0xb] {
+        let prepare = |cpu: &mut CpuModel| {
+            let args = Cpuid::arguments(cpu);
+            cpu.cpu.words = CpuidWords { eax: leaf, ebx: !0, ..CpuidWords::default() };
+            args
+        };
+        xen::<Cpuid>(prepare, |cpu, _| {
+            assert_eq!(words(cpu)[1], 0);
+            assert!(leaf != 5 || words(cpu) == [0; 4]);
+        });
+    }
+}
+
+#[test]
+fn read_tsc_is_the_time_stamp_counter_everywhere() {
+    let before = std::cell::Cell::new(0);
+    both::<ReadTsc>(
+        |_| before.set(unsafe { std::arch::x86_64::_rdtsc() }),
+        |_, tsc| {
+            let after = unsafe { std::arch::x86_64::_rdtsc() };
+            assert!((before.get()..=after).contains(&tsc), "{} {tsc} {after}", before.get());
+        },
+    );
+    assert_eq!(ReadTsc::META.native_kind, Kind::Real);
+}
+
+#[test]
+fn read_tscp_stores_the_cpus_number_beside_the_time_everywhere() {
+    let before = std::cell::Cell::new(0);
+    both::<ReadTscp>(
+        |cpu| {
+            cpu.cpu.words.aux = 0xffff_ffff;
+            before.set(unsafe { std::arch::x86_64::_rdtsc() });
+            ReadTscp::arguments(cpu)
+        },
+        |cpu, tsc| {
+            let after = unsafe { std::arch::x86_64::_rdtsc() };
+            assert!((before.get()..=after).contains(&tsc), "{} {tsc} {after}", before.get());
+            assert_ne!(cpu.cpu.words.aux, 0xffff_ffff);
+        },
+    );
+}
+
+/// STAR of the registers that Xen sets up on its own, and one that is like any other.
+const STAR: u64 = 0xc000_0081;
+const SPEC_CTRL: u64 = 0x48;
+const APICBASE: u64 = 0x1b;
+
+#[test]
+fn read_msr_reads_all_64_bits() {
+    let prepare = |cpu: &mut CpuModel| {
+        cpu.cpu.msr[0x48] = 0xfedc_ba98_7654_3210;
+        (GARBAGE | SPEC_CTRL,)
+    };
+    both::<ReadMsr>(prepare, |_, value| assert_eq!(value, 0xfedc_ba98_7654_3210));
+}
+
+#[test]
+fn read_msr_safe_reads_all_64_bits_and_clears_the_error() {
+    let prepare = |cpu: &mut CpuModel| {
+        cpu.cpu.msr[0x48] = 0xfedc_ba98_7654_3210;
+        cpu.cpu.words.err = !0;
+        (GARBAGE | SPEC_CTRL, &raw mut cpu.cpu.words.err as u64)
+    };
+    both::<ReadMsrSafe>(prepare, |cpu, value| assert_eq!((value, cpu.cpu.words.err), (0xfedc_ba98_7654_3210, 0)));
+}
+
+#[test]
+fn reading_in_xen_shows_no_x2apic() {
+    let prepare = |cpu: &mut CpuModel| cpu.cpu.msr[0x1b] = 0xfee0_0d00;
+    let plain = |cpu: &mut CpuModel| {
+        prepare(cpu);
+        (GARBAGE | APICBASE,)
+    };
+    let safe = |cpu: &mut CpuModel| {
+        prepare(cpu);
+        (APICBASE, &raw mut cpu.cpu.words.err as u64)
+    };
+    native::<ReadMsr>(plain, |_, value| assert_eq!(value, 0xfee0_0d00));
+    xen::<ReadMsr>(plain, |_, value| assert_eq!(value, 0xfee0_0900));
+    native::<ReadMsrSafe>(safe, |_, value| assert_eq!(value, 0xfee0_0d00));
+    xen::<ReadMsrSafe>(safe, |_, value| assert_eq!(value, 0xfee0_0900));
+}
+
+#[test]
+fn writing_joins_both_halves() {
+    let args = (GARBAGE | SPEC_CTRL, GARBAGE | 0x7654_3210, GARBAGE | 0xfedc_ba98);
+    both::<WriteMsr>(|_| args, |cpu, _| assert_eq!(cpu.cpu.msr[0x48], 0xfedc_ba98_7654_3210));
+    both::<WriteMsrSafe>(|_| args, |cpu, err| assert_eq!((cpu.cpu.msr[0x48], err), (0xfedc_ba98_7654_3210, 0)));
+}
+
+#[test]
+fn writing_in_xen_leaves_what_is_xens_to_it() {
+    for msr in [STAR, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0x174, 0x175, 0x176] {
+        let index = msr as usize % MSRS;
+        native::<WriteMsrSafe>(|_| (msr, 1, 2), |cpu, err| assert_eq!((cpu.cpu.msr[index], err), (2 << 32 | 1, 0)));
+        xen::<WriteMsr>(|_| (msr, 1, 2), |cpu, _| assert_eq!(cpu.cpu.msr[index], 0));
+        xen::<WriteMsrSafe>(|_| (msr, 1, 2), |cpu, err| assert_eq!((cpu.cpu.msr[index], err), (0, 0)));
+    }
+}
+
+#[test]
+fn segment_bases_are_registers_on_bare_metal_and_a_hypercall_in_xen() {
+    for (msr, which) in [(MSR_FS_BASE, 0), (MSR_KERNEL_GS_BASE, 1), (MSR_GS_BASE, 2)] {
+        let index = msr as usize % MSRS;
+        native::<WriteMsr>(|_| (msr, 1, 2), |cpu, _| assert_eq!(cpu.cpu.msr[index], 2 << 32 | 1));
+        xen::<WriteMsr>(|_| (msr, 1, 2), |cpu, _| assert_eq!(cpu.cpu.msr[index], 0));
+        xen::<WriteMsrSafe>(
+            |_| (msr, 1, 2),
+            |cpu, err| {
+                let refused = cpu.xen.hypercall(Call::SetSegmentBase { which, base: 2 << 32 | 1 }) != 0;
+                assert_eq!(err as i32, if refused { -5 } else { 0 });
+                assert_eq!(cpu.cpu.msr[index], 0);
+            },
+        );
+    }
+}
+
+#[test]
+fn read_pmc_reads_the_counter_and_in_xen_the_register_behind_it() {
+    for (counter, register) in [(3, 0xc1 + 3), (1 << 30 | 1, 0x30a)] {
+        let prepare = |cpu: &mut CpuModel| {
+            cpu.cpu.pmc[counter as usize % PMCS] = 0x1_0000_0002;
+            cpu.cpu.msr[register % MSRS] = 0x3_0000_0004;
+            (counter,)
+        };
+        native::<ReadPmc>(prepare, |_, value| assert_eq!(value, 0x1_0000_0002));
+        xen::<ReadPmc>(prepare, |_, value| assert_eq!(value, 0x3_0000_0004));
+    }
+}
+
+#[test]
+fn ways_out_of_the_kernel_exchange_the_bases_and_load_the_users_segments() {
+    fn leaves<O: Op<Args = ()>>(cs: u16) {
+        native::<O>(bases, |cpu, _| {
+            assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x2222, 0x1111));
+            assert_eq!((cpu.cpu.exit.cs, cpu.cpu.exit.ss), (cs, 0x2b));
+        });
+        xen::<O>(bases, |cpu, _| {
+            assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x1111, 0x2222));
+            assert_eq!((cpu.cpu.exit.cs, cpu.cpu.exit.ss), (0, 0), "Xen loads them");
+        });
+    }
+    leaves::<UsergsSysret64>(0x33);
+    leaves::<UsergsSysret32>(0x23);
+    leaves::<IrqEnableSysexit>(0x23);
+}
+
+#[test]
+fn sysexit_turns_interrupts_on_and_sysret_does_not() {
+    native::<IrqEnableSysexit>(|cpu| cpu.irq.enabled = 0, |cpu, _| assert_eq!(cpu.irq.enabled, 1));
+    native::<UsergsSysret64>(|cpu| cpu.irq.enabled = 0, |cpu, _| assert_eq!(cpu.irq.enabled, 0));
+}
+
+#[test]
+fn sysret_in_xen_pushes_a_frame_for_its_iret() {
+    fn pushes<O: Op<Args = ()>>(cs: u64) {
+        let prepare = |cpu: &mut CpuModel| (cpu.cpu.exit.rcx, cpu.cpu.exit.r11, cpu.cpu.exit.old_rsp) = (1, 2, 3);
+        xen::<O>(prepare, |cpu, _| assert_eq!(cpu.cpu.exit.frame, [0x100, 1, cs, 2, 3, 0x2b]));
+    }
+    pushes::<UsergsSysret64>(0x33);
+    pushes::<UsergsSysret32>(0x23);
+}
+
+#[test]
+fn iret_in_xen_leaves_the_frame_and_asks_for_every_register() {
+    let prepare = |cpu: &mut CpuModel| cpu.cpu.exit.frame = [9; 6];
+    xen::<Iret>(prepare, |cpu, _| assert_eq!(cpu.cpu.exit.frame, [0, 9, 9, 9, 9, 9]));
+    xen::<IrqEnableSysexit>(prepare, |cpu, _| assert_eq!(cpu.cpu.exit.frame, [0, 9, 9, 9, 9, 9]));
+}
+
+/// The flags show that it was an `iretq`: those of the frame are loaded, of which carry is clear.
+#[test]
+fn iret_returns_to_the_next_instruction_with_stack_and_segments_as_before() {
+    native::<Iret>(|_| (), |_, _| ());
+    let (carry, below, above): (u64, u64, u64);
+    unsafe {
+        std::arch::asm!(
+            "mov r12, rsp", "stc", "call {iret}", "setc al", "movzx eax, al", "mov rdx, rsp",
+            iret = sym Iret::native, out("rax") carry, out("rdx") above, out("r12") below, clobber_abi("C")
+        );
+    }
+    assert_eq!((carry, above), (0, below));
+}
+
+/// The flags of a task that was switched from while it batched.
+#[test]
+fn start_context_switch_begins_a_batch_and_remembers_another() {
+    assert_eq!(StartContextSwitch::META.bytes, Bytes::Nop);
+    for (lazy, flags) in [(LazyMode::None, 0), (LazyMode::Cpu, 0), (LazyMode::Mmu, TIF_LAZY_MMU_UPDATES)] {
+        let prepare = |cpu: &mut CpuModel| {
+            let args = StartContextSwitch::arguments(cpu);
+            cpu.xen.lazy = lazy;
+            args
+        };
+        native::<StartContextSwitch>(prepare, |cpu, _| assert_eq!((cpu.xen.lazy, cpu.cpu.task.flags), (lazy, 0)));
+        xen::<StartContextSwitch>(prepare, |cpu, _| {
+            assert_eq!((cpu.xen.lazy, cpu.cpu.task.flags), (LazyMode::Cpu, flags));
+        });
+    }
+}
+
+#[test]
+fn end_context_switch_ends_the_batch_and_takes_another_up_again() {
+    assert_eq!(EndContextSwitch::META.bytes, Bytes::Nop);
+    for (flags, lazy) in [(0, LazyMode::None), (TIF_LAZY_MMU_UPDATES, LazyMode::Mmu)] {
+        let prepare = |cpu: &mut CpuModel| {
+            let args = EndContextSwitch::arguments(cpu);
+            cpu.xen.lazy = LazyMode::Cpu;
+            cpu.cpu.task.flags = flags | 1;
+            args
+        };
+        native::<EndContextSwitch>(prepare, |cpu, _| {
+            assert_eq!((cpu.xen.lazy, cpu.cpu.task.flags), (LazyMode::Cpu, flags | 1));
+        });
+        xen::<EndContextSwitch>(prepare, |cpu, _| assert_eq!((cpu.xen.lazy, cpu.cpu.task.flags), (lazy, 1)));
+    }
+}
