@@ -37,3 +37,19 @@ fn where_one_file_cannot_be_written_none_is_replaced() {
     assert!(error.contains("plots"), "{error}");
     assert_eq!(std::fs::read_to_string(folder.path().join("report.json")).unwrap(), "old");
 }
+
+/// `PVBENCH_REPORT` names a report that some run wrote; without it there is nothing to check.
+#[test]
+fn a_report_named_by_the_environment_validates_and_reads_back() {
+    let Some(path) = std::env::var_os("PVBENCH_REPORT") else {
+        eprintln!("skipped: PVBENCH_REPORT names no report");
+        return;
+    };
+    let published = std::fs::read_to_string("reports/schema/report-1.json").unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&published).unwrap()).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&written).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    let report = pvbench::report::read::report(path.as_ref()).unwrap();
+    assert!(report.cells.iter().any(|cell| cell.overhead.is_some()));
+}

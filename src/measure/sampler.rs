@@ -82,12 +82,12 @@ impl Sampler {
     pub fn new(ops: Vec<OpEntry>, seed: u64, window_cycles: u64, count: bool) -> Result<Self, SampleError> {
         let (clock, _) = Clock::choose();
         let mut calibration = Window { run: chain, args: [0; 4], passes: 1, entry: 0.0, ops_per_pass: ADDS };
-        // About 100 us of adds at any frequency: enough to know the rate to a percent.
+        // About 100 us of adds: enough to know the rate to a percent, and the windows have 3% to spare.
         calibration.entry = calibration.entry_ticks(clock);
         calibration.passes = 400_000 / ADDS;
         let ticks_per_cycle = calibration.ticks_per_op(clock);
-        let window_ticks = (window_cycles as f64 * ticks_per_cycle * 1.1) as u64;
-        calibration.passes = window_cycles * 11 / 10 / ADDS;
+        let window_ticks = (window_cycles as f64 * ticks_per_cycle * 1.03) as u64;
+        calibration.passes = window_cycles * 103 / 100 / ADDS;
         Ok(Sampler {
             ops,
             clock,

@@ -164,15 +164,18 @@ impl Function {
         Ok(start)
     }
 
-    /// What an instruction refers to outside the function, and where in it the distance stands.
+    /// What an instruction refers to outside the function, and where in it the distance stands. What it refers to
+    /// inside moves along.
     fn outside(&self, instruction: &Instruction, offsets: &ConstantOffsets) -> Option<(u64, usize)> {
-        if instruction.is_ip_rel_memory_operand() {
-            return Some((instruction.ip_rel_memory_address(), offsets.displacement_offset()));
-        }
-        let branches = matches!(instruction.op0_kind(), OpKind::NearBranch64);
-        let target = instruction.near_branch_target();
+        let (target, field) = if instruction.is_ip_rel_memory_operand() {
+            (instruction.ip_rel_memory_address(), offsets.displacement_offset())
+        } else if instruction.op0_kind() == OpKind::NearBranch64 {
+            (instruction.near_branch_target(), offsets.immediate_offset())
+        } else {
+            return None;
+        };
         let inside = (self.entry..self.entry + self.bytes.len() as u64).contains(&target);
-        (branches && !inside).then_some((target, offsets.immediate_offset()))
+        (!inside).then_some((target, field))
     }
 
     fn check(&self, copy: &[u8], start: u64) -> Result<(), FunctionError> {
@@ -180,13 +183,13 @@ impl Function {
         let mut decoder = Decoder::with_ip(64, copy, start, DecoderOptions::NONE);
         for (original, offsets) in &self.instructions {
             let copied = decoder.decode();
+            let refers = |i: &Instruction| {
+                if i.is_ip_rel_memory_operand() { i.ip_rel_memory_address() } else { i.near_branch_target() }
+            };
             let same_target = match self.outside(original, offsets) {
-                Some((target, _)) if original.is_ip_rel_memory_operand() => copied.ip_rel_memory_address() == target,
-                Some((target, _)) => copied.near_branch_target() == target,
-                None if original.op0_kind() == OpKind::NearBranch64 => {
-                    copied.near_branch_target() == moved(original.near_branch_target())
-                }
-                None => true,
+                Some((target, _)) => refers(&copied) == target,
+                // Zero for instructions that refer to nothing: they are the same by their code and length.
+                None => refers(original) == 0 || refers(&copied) == moved(refers(original)),
             };
             let same = copied.code() == original.code() && copied.len() == original.len() && same_target;
             if !same || copied.ip() != moved(original.ip()) {
