@@ -123,7 +123,7 @@ impl<'a> Grid<'a> {
         });
         let cells =
             of_body().map(|c| ((c.op.as_str(), c.mechanism.as_str(), c.state.as_deref(), c.regime), c)).collect();
-        let floor = report.floor.as_ref().map(|f| f.cycles).filter(|f| f.is_finite() && *f > 0.0);
+        let floor = report.floor.as_ref().map(|f| f.cycles).filter(|f| f.is_finite() && *f >= 0.0);
         Self { body, columns, rows, floor, cells }
     }
 
