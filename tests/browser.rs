@@ -200,6 +200,19 @@ fn details_unfold() {
 }
 
 #[test]
+fn without_scripts_the_table_is_whole_and_no_control_is_in_the_way() {
+    let Some(reader) = Reader::open() else { return };
+    reader.tab.call_method(Emulation::SetScriptExecutionDisabled { value: true }).expect("scripts off");
+    reader.tab.reload(true, None).expect("again");
+    reader.tab.wait_until_navigated().expect("the page");
+    let form = reader.tab.find_element("#filter").expect("a form");
+    assert!(form.attributes.expect("attributes").iter().any(|name| name == "hidden"));
+    assert!(reader.tab.find_element("#cells thead button").is_err());
+    let row = format!("#cells tbody tr:nth-child({})", support::synthetic().cells.len());
+    reader.tab.find_element(&row).expect("the last row");
+}
+
+#[test]
 fn the_page_follows_light_and_dark_and_text_stands_out_in_both() {
     let Some(reader) = Reader::open() else { return };
     // WCAG 2.1, 1.4.3: 4.5 to 1 for text.

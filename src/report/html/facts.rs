@@ -142,7 +142,7 @@ pub fn panel(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     match &report.floor {
         Some(floor) => {
-            facts.push(fact("floor", format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
+            facts.push(fact("floor", format!("{} cycles, or {}%", plain(floor.cycles), fixed(floor.ratio * 100.0, 1))));
             facts.push(fact("from", format!("{} groups (op, regime, layout)", floor.groups)));
             facts.push(fact(
                 "typical A/A",

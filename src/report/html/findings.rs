@@ -21,7 +21,7 @@ pub struct Tile {
 }
 
 /// What must be known before anything else is read.
-pub fn warnings(report: &Report) -> Vec<String> {
+pub fn warnings(report: &Report, grid: &Grid) -> Vec<String> {
     let mut warnings = Vec::new();
     if !report.run.complete {
         let failed = report.failures.len();
@@ -35,6 +35,12 @@ pub fn warnings(report: &Report) -> Vec<String> {
         warnings.push(format!(
             "This is a {} build: it measures what the compiler left undone, not the mechanisms. Build with --release.",
             clipped(&report.tool.build, 40)
+        ));
+    }
+    if grid.left_out != (0, 0) {
+        let (mechanisms, ops) = grid.left_out;
+        warnings.push(format!(
+            "There is no room for {mechanisms} mechanisms and {ops} ops in sentences and plots; the table has them all."
         ));
     }
     if report.schema != SCHEMA {
