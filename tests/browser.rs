@@ -91,6 +91,8 @@ impl Reader {
         tab.add_event_listener(Arc::new(listener)).expect("a listener");
         tab.navigate_to(&format!("file://{}", file.display())).expect("navigation");
         tab.wait_until_navigated().expect("the page");
+        // The script shows the form when it is done.
+        tab.wait_for_element("#filter:not([hidden])").expect("the script ran");
         Some(Self { tab, complaints, _browser: browser, _folder: folder })
     }
 
@@ -205,11 +207,10 @@ fn without_scripts_the_table_is_whole_and_no_control_is_in_the_way() {
     reader.tab.call_method(Emulation::SetScriptExecutionDisabled { value: true }).expect("scripts off");
     reader.tab.reload(true, None).expect("again");
     reader.tab.wait_until_navigated().expect("the page");
-    let form = reader.tab.find_element("#filter").expect("a form");
-    assert!(form.attributes.expect("attributes").iter().any(|name| name == "hidden"));
-    assert!(reader.tab.find_element("#cells thead button").is_err());
+    reader.tab.wait_for_element("#filter[hidden]").expect("a form");
     let row = format!("#cells tbody tr:nth-child({})", support::synthetic().cells.len());
-    reader.tab.find_element(&row).expect("the last row");
+    reader.tab.wait_for_element(&row).expect("the last row");
+    assert!(reader.tab.find_element("#cells thead button").is_err());
 }
 
 #[test]
