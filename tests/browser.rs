@@ -91,6 +91,8 @@ impl Reader {
         tab.add_event_listener(Arc::new(listener)).expect("a listener");
         tab.navigate_to(&format!("file://{}", file.display())).expect("navigation");
         tab.wait_until_navigated().expect("the page");
+        // The script shows the form when it is done.
+        tab.wait_for_element("#filter:not([hidden])").expect("the script ran");
         Some(Self { tab, complaints, _browser: browser, _folder: folder })
     }
 
@@ -197,6 +199,18 @@ fn details_unfold() {
         assert_eq!(reader.ask(&open), true, "{index}");
     }
     reader.without_complaint();
+}
+
+#[test]
+fn without_scripts_the_table_is_whole_and_no_control_is_in_the_way() {
+    let Some(reader) = Reader::open() else { return };
+    reader.tab.call_method(Emulation::SetScriptExecutionDisabled { value: true }).expect("scripts off");
+    reader.tab.reload(true, None).expect("again");
+    reader.tab.wait_until_navigated().expect("the page");
+    reader.tab.wait_for_element("#filter[hidden]").expect("a form");
+    let row = format!("#cells tbody tr:nth-child({})", support::synthetic().cells.len());
+    reader.tab.wait_for_element(&row).expect("the last row");
+    assert!(reader.tab.find_element("#cells thead button").is_err());
 }
 
 #[test]

@@ -255,6 +255,19 @@ fn thirty_mechanisms_and_a_hundred_ops_fit() {
 }
 
 #[test]
+fn as_many_ops_as_mechanisms_do_not_make_a_page_of_their_product() {
+    let mut report = support::synthetic();
+    for (index, cell) in report.cells.iter_mut().enumerate() {
+        cell.op = format!("op_{index}");
+        cell.mechanism = format!("mechanism_{index}");
+    }
+    let page = page(&report);
+    assert!(page.contains("There is no room for 1934 mechanisms and 1598 ops in sentences and plots"));
+    assert!(page.contains("mechanism_1997"), "the table has it");
+    assert!(page.len() < 12_000_000, "{} bytes", page.len());
+}
+
+#[test]
 fn a_mechanism_below_the_floor_is_not_given_a_price() {
     let mut report = support::synthetic();
     for cell in report.cells.iter_mut().filter(|c| c.mechanism == "table") {

@@ -12,7 +12,7 @@ use crate::report::schema::{Cell, Estimate};
 /// The longest name of an op or a mechanism that is shown whole.
 const NAME: usize = 60;
 
-/// One row, as text.
+/// One row: the text of each column.
 pub struct Line {
     pub op: String,
     pub group: &'static str,

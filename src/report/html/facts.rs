@@ -66,7 +66,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -142,10 +142,7 @@ pub fn panel(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     match &report.floor {
         Some(floor) => {
-            facts.push(fact(
-                "floor",
-                format!("{} cycles ({}% of an op)", plain(floor.cycles), plain(floor.ratio * 100.0)),
-            ));
+            facts.push(fact("floor", format!("{} cycles, or {}%", plain(floor.cycles), fixed(floor.ratio * 100.0, 1))));
             facts.push(fact("from", format!("{} groups (op, regime, layout)", floor.groups)));
             facts.push(fact(
                 "typical A/A",

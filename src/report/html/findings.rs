@@ -21,12 +21,12 @@ pub struct Tile {
 }
 
 /// What must be known before anything else is read.
-pub fn warnings(report: &Report) -> Vec<String> {
+pub fn warnings(report: &Report, grid: &Grid) -> Vec<String> {
     let mut warnings = Vec::new();
     if !report.run.complete {
         let failed = report.failures.len();
         let why = match failed {
-            0 => "it was interrupted or ran out of time".to_owned(),
+            0 => "not all that was planned was done".to_owned(),
             n => format!("{n} {} below", plural(n, "failure is listed", "failures are listed")),
         };
         warnings.push(format!("This run is incomplete: {why}. What is missing is not zero, it is unknown."));
@@ -35,6 +35,12 @@ pub fn warnings(report: &Report) -> Vec<String> {
         warnings.push(format!(
             "This is a {} build: it measures what the compiler left undone, not the mechanisms. Build with --release.",
             clipped(&report.tool.build, 40)
+        ));
+    }
+    if grid.left_out != (0, 0) {
+        let (mechanisms, ops) = grid.left_out;
+        warnings.push(format!(
+            "There is no room for {mechanisms} mechanisms and {ops} ops in sentences and plots; the table has them all."
         ));
     }
     if report.schema != SCHEMA {
@@ -80,7 +86,7 @@ pub fn sentences(report: &Report, grid: &Grid) -> Vec<String> {
     };
     let mut sentences = vec![price];
     sentences.extend(subject.as_ref().and_then(|column| origin(grid, column)));
-    sentences.push(trust(report));
+    sentences.push(trust(report, grid));
     sentences
 }
 
@@ -176,10 +182,10 @@ fn origin(grid: &Grid, column: &Column) -> Option<String> {
     Some(format!("Where that comes from: {}.", parts.join("; ")))
 }
 
-fn trust(report: &Report) -> String {
+fn trust(report: &Report, grid: &Grid) -> String {
     let mut parts = Vec::new();
     parts.push(match &report.floor {
-        Some(floor) if floor.cycles.is_finite() => format!(
+        Some(floor) if grid.floor.is_some() => format!(
             "A/A comparisons of {} {} put the floor at {} cycles",
             floor.groups,
             plural(floor.groups, "group", "groups"),
@@ -206,7 +212,7 @@ fn trust(report: &Report) -> String {
     let bad: Vec<String> =
         report.environment.iter().filter(|c| c.status == Status::Bad).map(|c| clipped(&c.id, 40)).collect();
     if !bad.is_empty() {
-        parts.push(format!("the machine is unfit in {}", bad.join(", ")));
+        parts.push(format!("bad environment {}: {}", plural(bad.len(), "check", "checks"), bad.join(", ")));
     }
     format!("{}.", parts.join("; "))
 }
@@ -217,23 +223,25 @@ pub fn tiles(report: &Report, grid: &Grid) -> Vec<Tile> {
     if let Some(column) = subject(grid) {
         for regime in Regime::ALL {
             let readings = grid.readings(&column, regime);
-            let values = sorted(readings.iter().filter_map(|(_, r)| r.estimate()));
-            let Some(median) = quantile(&values, 0.5) else { continue };
-            let resolved = readings.iter().filter(|(_, r)| matches!(r, Reading::Resolved(_))).count();
-            let hidden = grid.floor.is_some_and(|floor| median.abs() <= floor);
+            let resolved = readings.iter().filter(|(_, r)| matches!(r, Reading::Resolved(_)));
+            let values = sorted(resolved.filter_map(|(_, r)| r.estimate()));
+            let (count, all) = (values.len(), readings.len());
+            if all == 0 {
+                continue;
+            }
+            let median = quantile(&values, 0.5);
             tiles.push(Tile {
                 name: format!("{}, {}", clipped(&column.label(), 30), regime.name()),
-                value: if hidden { "\u{2264} floor".to_owned() } else { plain(median) },
-                unit: if hidden { "" } else { "cycles" },
-                note: format!(
-                    "median of {} {}, {resolved} resolved",
-                    readings.len(),
-                    plural(readings.len(), "op", "ops")
-                ),
+                value: median.map_or_else(|| "not resolved".to_owned(), plain),
+                unit: median.map_or("", |_| "cycles"),
+                note: match median {
+                    Some(_) => format!("median of {count} resolved {}, of {all}", plural(count, "op", "ops")),
+                    None => format!("in any of {all} {}", plural(all, "op", "ops")),
+                },
             });
         }
     }
-    if let Some(floor) = report.floor.as_ref().filter(|f| f.cycles.is_finite()) {
+    if let Some(floor) = report.floor.as_ref().filter(|_| grid.floor.is_some()) {
         tiles.push(Tile {
             name: "floor".to_owned(),
             value: plain(floor.cycles),

@@ -9,6 +9,8 @@ mod facts;
 mod findings;
 mod script_hash;
 
+use std::collections::HashSet;
+
 use askama::Template;
 use thiserror::Error;
 
@@ -107,8 +109,9 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
     let grid = Grid::new(report);
     let lines = cells::lines(report);
     let mut mechanisms: Vec<String> = Vec::new();
+    let mut seen = HashSet::new();
     for line in &lines.lines {
-        if !mechanisms.contains(&line.mechanism) {
+        if seen.insert(line.mechanism.as_str()) {
             mechanisms.push(line.mechanism.clone());
         }
     }
@@ -116,7 +119,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
     let page = Page {
         script: SCRIPT,
         script_source: script_hash::source(SCRIPT),
-        warnings: findings::warnings(report),
+        warnings: findings::warnings(report, &grid),
         cpu: report.machine.cpu_model.as_deref().map_or_else(|| "an unknown CPU".to_owned(), |c| clipped(c, 120)),
         started: clipped(&report.run.started, 40),
         tool: clipped(&format!("{} {}", report.tool.name, report.tool.version), 80),

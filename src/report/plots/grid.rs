@@ -1,6 +1,6 @@
 //! The cells of a report as a grid of ops by mechanisms, for one body.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::dispatch::Platform;
 use crate::op::{Group, Kind};
@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::report::schema::{Cell, Estimate};
 
 /// A mechanism, in one state where it is patchable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Column<'a> {
     /// Its mechanism.
     pub mechanism: &'a str,
@@ -77,6 +77,11 @@ pub fn group_name(group: Group) -> &'static str {
     }
 }
 
+/// The most mechanisms and ops that are drawn. A report is untrusted, and a grid has room for every pair.
+pub const MOST_COLUMNS: usize = 64;
+/// See [`MOST_COLUMNS`].
+pub const MOST_ROWS: usize = 400;
+
 /// Ops by mechanisms by regimes.
 pub struct Grid<'a> {
     /// The body that is shown: native where the report has it.
@@ -87,6 +92,8 @@ pub struct Grid<'a> {
     pub rows: Vec<Row<'a>>,
     /// The floor in core cycles; absent where the report has none or it is no usable number.
     pub floor: Option<f64>,
+    /// How many mechanisms and ops the grid has no room for.
+    pub left_out: (usize, usize),
     cells: HashMap<(&'a str, &'a str, Option<&'a str>, Regime), &'a Cell>,
 }
 
@@ -101,10 +108,10 @@ impl<'a> Grid<'a> {
         let mut columns: Vec<Column<'a>> = Vec::new();
         let mut rows: Vec<Row<'a>> = Vec::new();
         let groups: HashMap<&str, Group> = report.catalogue.ops.iter().map(|op| (op.name.as_str(), op.group)).collect();
-        let mut seen_rows = std::collections::HashSet::new();
+        let (mut seen_columns, mut seen_rows) = (HashSet::new(), HashSet::new());
         for cell in of_body() {
             let column = Column { mechanism: &cell.mechanism, state: cell.state.as_deref() };
-            if !columns.contains(&column) {
+            if seen_columns.insert(column.clone()) {
                 columns.push(column);
             }
             if seen_rows.insert(cell.op.as_str()) {
@@ -123,8 +130,11 @@ impl<'a> Grid<'a> {
         });
         let cells =
             of_body().map(|c| ((c.op.as_str(), c.mechanism.as_str(), c.state.as_deref(), c.regime), c)).collect();
-        let floor = report.floor.as_ref().map(|f| f.cycles).filter(|f| f.is_finite() && *f > 0.0);
-        Self { body, columns, rows, floor, cells }
+        let floor = report.floor.as_ref().map(|f| f.cycles).filter(|f| f.is_finite() && *f >= 0.0);
+        let left_out = (columns.len().saturating_sub(MOST_COLUMNS), rows.len().saturating_sub(MOST_ROWS));
+        columns.truncate(MOST_COLUMNS);
+        rows.truncate(MOST_ROWS);
+        Self { body, columns, rows, floor, left_out, cells }
     }
 
     /// What is known of an op by a mechanism in a regime.

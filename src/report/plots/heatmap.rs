@@ -13,7 +13,7 @@ pub(super) const MOST_WITH_NUMBERS: usize = 12;
 const ROW: i32 = 19;
 const KIND: i32 = 20;
 /// The longest label in characters, and a character's width in pixels.
-const LABEL: usize = 26;
+const LABEL: usize = 30;
 const CHARACTER: f64 = 6.7;
 
 /// Lower ends of the steps of the scale in core cycles. The first begins at the floor.

@@ -4,12 +4,14 @@ use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::grid::{Grid, Reading};
 use super::number::{clipped, fixed, plain};
 use super::scale::{Scale, mark};
-use super::spread::Spread;
+use super::spread::{Spread, label_width};
 use super::{Place, Plot, PlotError};
 use crate::regime::Regime;
 
 const WIDTH: i32 = 760;
-const LEFT: i32 = 126;
+/// The widest label; a longer one is cut.
+const MOST_LEFT: i32 = 236;
+const CHARACTER: f64 = 7.4;
 const RIGHT: i32 = 588;
 const TOP: i32 = 30;
 const ROW: i32 = 38;
@@ -29,21 +31,22 @@ pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError>
         format!("Median over ops in core cycles per call, cheapest first. {floor_words}{}.", words.join("; "));
     let bottom = TOP + ROW * spreads.len() as i32;
     let largest = spreads.iter().map(|s| s.five[4]).fold(1.0, f64::max);
-    let scale = Scale::new(grid.floor, largest, LEFT, RIGHT);
+    let left = label_width(&spreads, CHARACTER, MOST_LEFT);
+    let scale = Scale::new(grid.floor, largest, left, RIGHT);
     let size = (WIDTH as u32, (bottom + 46) as u32);
     let svg = draw("ladder", size, &title, &description, place == Place::File, |canvas| {
-        axis(canvas, grid, &scale, bottom)?;
+        axis(canvas, grid, &scale, left, bottom)?;
         for (index, spread) in spreads.iter().enumerate() {
-            rung(canvas, grid, &scale, spread, TOP + ROW * index as i32 + ROW / 2)?;
+            rung(canvas, grid, &scale, spread, left, TOP + ROW * index as i32 + ROW / 2)?;
         }
         Ok(())
     })?;
     Ok(Some(Plot::new("ladder", title, description, svg)))
 }
 
-fn axis(canvas: &mut Canvas, grid: &Grid, scale: &Scale, bottom: i32) -> Result<(), PlotError> {
+fn axis(canvas: &mut Canvas, grid: &Grid, scale: &Scale, left: i32, bottom: i32) -> Result<(), PlotError> {
     let at_floor = scale.x(0.0);
-    canvas.rect((LEFT, TOP), (at_floor, bottom), Ink::Band)?;
+    canvas.rect((left, TOP), (at_floor, bottom), Ink::Band)?;
     for (value, x) in scale.marks(30) {
         canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;
         canvas.text(&mark(value), (x, bottom + 13), Anchor::Middle, 12, Ink::Muted)?;
@@ -53,14 +56,20 @@ fn axis(canvas: &mut Canvas, grid: &Grid, scale: &Scale, bottom: i32) -> Result<
         None => "no floor known".to_owned(),
     };
     canvas.line((at_floor, TOP - 4), (at_floor, bottom), Ink::BandText, 1)?;
-    canvas.text(&band, (LEFT, TOP - 13), Anchor::Start, 12, Ink::BandText)?;
+    canvas.text(&band, (left, TOP - 13), Anchor::Start, 12, Ink::BandText)?;
     canvas.text("median [middle half]", (WIDTH - 4, TOP - 13), Anchor::End, 12, Ink::Muted)?;
-    let middle = (LEFT + RIGHT) / 2;
+    let middle = (left + RIGHT) / 2;
     canvas.text("core cycles per call above inline, log scale", (middle, bottom + 33), Anchor::Middle, 12, Ink::Muted)
 }
 
-fn rung(canvas: &mut Canvas, grid: &Grid, scale: &Scale, spread: &Spread, y: i32) -> Result<(), PlotError> {
-    canvas.text(&clipped(&spread.label, 17), (LEFT - 10, y), Anchor::End, 13, Ink::Text)?;
+fn rung(canvas: &mut Canvas, grid: &Grid, scale: &Scale, spread: &Spread, left: i32, y: i32) -> Result<(), PlotError> {
+    canvas.text(
+        &clipped(&spread.label, (f64::from(left) / CHARACTER) as usize),
+        (left - 10, y),
+        Anchor::End,
+        13,
+        Ink::Text,
+    )?;
     for (index, (_, reading)) in spread.readings.iter().enumerate() {
         // Dots that would cover each other are spread over the height of the rung by the golden ratio.
         let share = (index as f64 * 0.618_033_988_749_895).fract() - 0.5;

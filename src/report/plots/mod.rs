@@ -3,14 +3,14 @@
 //! The page shows the same drawings that [`all`] gives as files. A file carries its own style, so that it follows light
 //! and dark mode wherever it is opened; in the page the style is the page's.
 
-pub mod canvas;
-pub mod grid;
-pub mod heatmap;
+mod canvas;
+pub(crate) mod grid;
+pub(crate) mod heatmap;
 mod ladder;
-pub mod number;
+pub(crate) mod number;
 mod regimes;
 mod scale;
-pub mod spread;
+mod spread;
 
 use thiserror::Error;
 
@@ -42,7 +42,7 @@ pub enum PlotError {
 
 /// What a plot is drawn for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// A file of its own: with style and legend.
     File,
     /// A page that has both.
@@ -59,23 +59,23 @@ pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
 }
 
 /// The ladder of mechanisms; absent where no throughput was measured.
-pub fn ladder(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
+pub(crate) fn ladder(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
     ladder::plot(grid, place)
 }
 
 /// A heat map per group of ops.
-pub fn heatmaps(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+pub(crate) fn heatmaps(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
     heatmap::plots(grid, place)
 }
 
 /// A distribution per mechanism for each regime that was measured.
-pub fn regimes(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+pub(crate) fn regimes(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
     regimes::plots(grid, place)
 }
 
 /// Whether cells of a grid of this many mechanisms have room for their numbers.
 #[must_use]
-pub fn numbers_in_cells(mechanisms: usize) -> bool {
+pub(crate) fn numbers_in_cells(mechanisms: usize) -> bool {
     mechanisms <= heatmap::MOST_WITH_NUMBERS
 }
 

@@ -33,7 +33,7 @@ pub fn fixed(value: f64, digits: usize) -> String {
 #[must_use]
 pub fn plain(value: f64) -> String {
     let size = value.abs();
-    let digits = if size < 0.095 && size >= 0.0005 {
+    let digits = if (0.0005..0.095).contains(&size) {
         3
     } else if size < 9.95 {
         2

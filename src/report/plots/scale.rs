@@ -13,12 +13,14 @@ pub struct Scale {
 
 /// Where there is no floor, nothing is drawn below this many core cycles.
 const NO_FLOOR: f64 = 0.05;
+/// A floor below this many core cycles would leave no room for what is above it.
+const LEAST: f64 = 0.01;
 
 impl Scale {
     /// A scale that holds the floor and `largest`.
     #[must_use]
     pub fn new(floor: Option<f64>, largest: f64, left: i32, right: i32) -> Self {
-        let floor = floor.unwrap_or(NO_FLOOR).clamp(1e-3, 1e3);
+        let floor = floor.unwrap_or(NO_FLOOR).clamp(LEAST, 1e3);
         let high = largest.clamp(floor * 10.0, 1e6) * 1.25;
         Self { low: floor / 2.2, high, left, right, floor }
     }

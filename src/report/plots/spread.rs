@@ -4,6 +4,13 @@ use super::grid::{Column, Grid, Reading};
 use super::number::{fixed, plain, quantile, sorted};
 use crate::regime::Regime;
 
+/// The width in pixels that the labels of spreads need at `character` pixels a character, `most` at most.
+#[must_use]
+pub fn label_width(spreads: &[Spread], character: f64, most: i32) -> i32 {
+    let longest = spreads.iter().map(|s| s.label.chars().count()).max().unwrap_or(0);
+    ((longest as f64 * character) as i32 + 14).clamp(70, most)
+}
+
 /// The overheads of one mechanism over all ops that were measured, in core cycles.
 #[derive(Clone, Debug)]
 pub struct Spread<'a> {
@@ -43,15 +50,6 @@ impl<'a> Spread<'a> {
     #[must_use]
     pub fn median(&self) -> f64 {
         self.five[2]
-    }
-
-    /// The median as a reader sees it: what the floor hides is not a number.
-    #[must_use]
-    pub fn median_text(&self, floor: Option<f64>) -> String {
-        match floor {
-            Some(floor) if self.median().abs() <= floor => "\u{2264} floor".to_owned(),
-            _ => plain(self.median()),
-        }
     }
 
     /// Median and middle half in words.
