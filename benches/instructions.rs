@@ -112,7 +112,7 @@ fn on_path(tool: &str) -> bool {
 /// Prints instructions per op: the difference of two lengths over the number of calls between them.
 fn print_differences() {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new("target").to_owned(), Into::into);
-    let folder = target.join("iai").join(env!("CARGO_PKG_NAME")).join("instructions").join("throughput");
+    let folder = target.join("iai").join(env!("CARGO_PKG_NAME")).join("instructions").join("runner/throughput");
     println!("\ninstructions per op (loop included), regime throughput, and above inline:");
     for op in OPS {
         let mut inline = None;

@@ -11,7 +11,7 @@ use crate::measure::plan::{Group, Plan};
 use crate::measure::wire::GroupSamples;
 use crate::op::Meta;
 use crate::regime::Regime;
-use crate::report::schema::{Cell, Estimate, Floor, LayoutEstimate, ModeShare, Overhead};
+use crate::report::schema::{Cell, Estimate, Floor, LayoutEstimate, Limit, ModeShare, Overhead};
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::effect::{Round, differences};
 use crate::stats::location::{median, quantile};
@@ -187,7 +187,9 @@ fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism: &str) -> C
         modes: Vec::new(),
         instructions: None,
         counters: None,
+        floor_cycles: None,
         resolved: false,
+        limit: None,
     }
 }
 
@@ -242,11 +244,19 @@ fn fill(
         let of = |pick: fn(f64, f64) -> f64, start| intervals.iter().map(|i| i.estimate).fold(start, pick);
         cell.layout_range = Some(of(f64::max, f64::NEG_INFINITY) - of(f64::min, f64::INFINITY));
     }
-    cell.resolved = judge.is_some_and(|judge| {
+    if let Some(judge) = judge {
         let takes = native_cycles.unwrap_or(0.0) + total.estimate.abs();
         let bound = judge.aa.max(judge.floor * takes.max(1.0));
-        resolve::resolved(&intervals, &found, total.estimate, cell.layout_range.unwrap_or(0.0), bound)
-    });
+        let clear = |modes: &[Mode], range: f64| resolve::resolved(&intervals, modes, total.estimate, range, bound);
+        cell.floor_cycles = Some(bound);
+        cell.resolved = clear(&found, cell.layout_range.unwrap_or(0.0));
+        cell.limit = match cell.resolved {
+            true => None,
+            false if !clear(&[], 0.0) => Some(Limit::Floor),
+            false if !clear(&found, 0.0) => Some(Limit::Modes),
+            false => Some(Limit::Layout),
+        };
+    }
     cell.overhead = Some(Overhead {
         cycles: estimate(&total),
         ns: estimate(&total.map(|c| c * ns_per_cycle)),

@@ -48,6 +48,7 @@ fn with_every_string(report: &Report, change: &dyn Fn(&str) -> String) -> Report
         "regimes",
         "bodies",
         "status",
+        "limit",
         "type_",
     ];
     fn go(value: &mut Value, key: &str, change: &dyn Fn(&str) -> String) {

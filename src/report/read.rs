@@ -188,7 +188,13 @@ fn check_cell(place: &str, cell: &Cell) -> Result<(), Invalid> {
     let instructions = cell.instructions.iter().flat_map(|i| [i.per_op, i.extra]);
     let counters = cell.counters.iter().flat_map(|c| c.values().copied());
     let modes = cell.modes.iter().map(|m| m.cycles);
-    let numbers = cell.native_cycles.into_iter().chain(cell.layout_range).chain(instructions).chain(counters);
+    let numbers = cell
+        .native_cycles
+        .into_iter()
+        .chain(cell.floor_cycles)
+        .chain(cell.layout_range)
+        .chain(instructions)
+        .chain(counters);
     match numbers.chain(modes).find(|number| !number.is_finite()) {
         Some(number) => wrong(format!("{number} is no measured number")),
         None => Ok(()),

@@ -244,8 +244,26 @@ pub struct Cell {
     /// Hardware counters per op by name; absent where the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,
+    /// What the overhead was held against: nothing below this many core cycles is a difference here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor_cycles: Option<f64>,
     /// Whether the overhead stands clear of the floor and of the layout range, in every mode.
     pub resolved: bool,
+    /// What keeps it from being resolved; absent where it is, or was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+}
+
+/// What keeps a cell from being resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Limit {
+    /// The interval of some layout reaches into the floor: no difference, or too little time to tell.
+    Floor,
+    /// Workers gather at several values, and not all of them are clear of the floor.
+    Modes,
+    /// Moving the loop moves the overhead by more than its size.
+    Layout,
 }
 
 /// An overhead in three units.

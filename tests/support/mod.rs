@@ -9,8 +9,8 @@ use pvbench::op::{Bytes, Conventions, Group, Kind, Since};
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
-    Absence, Calibration, Catalogue, Cell, Estimate, Failure, Floor, LayoutEstimate, MechanismInfo, ModeShare, OpInfo,
-    Overhead, PlanSummary, Run, SCHEMA, Tool,
+    Absence, Calibration, Catalogue, Cell, Estimate, Failure, Floor, LayoutEstimate, Limit, MechanismInfo, ModeShare,
+    OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -246,7 +246,9 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
                 modes: Vec::new(),
                 instructions: None,
                 counters: None,
+                floor_cycles: Some(FLOOR),
                 resolved: false,
+                limit: None,
             };
             if op.starts_with("swapgs") {
                 cell.absent = Some("fewer than two workers finished this group".to_owned());
@@ -296,6 +298,7 @@ fn fill(cell: &mut Cell, value: f64, native: f64, rng: &mut Pcg64Mcg) {
         .to_vec();
     cell.layout_range = Some(range);
     cell.resolved = value.abs() - width > FLOOR && range < value.abs() && cell.mechanism != "inline";
+    cell.limit = (!cell.resolved).then_some(if range < value.abs() { Limit::Floor } else { Limit::Layout });
 }
 
 fn machine() -> Machine {

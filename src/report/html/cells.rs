@@ -7,7 +7,7 @@ use crate::op::{Group, Kind};
 use crate::report::Report;
 use crate::report::plots::grid::{finite, group_name};
 use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain};
-use crate::report::schema::{Cell, Estimate};
+use crate::report::schema::{Cell, Estimate, Limit};
 
 /// The longest name of an op or a mechanism that is shown whole.
 const NAME: usize = 60;
@@ -30,6 +30,8 @@ pub struct Line {
     pub range: String,
     pub modes: String,
     pub verdict: &'static str,
+    /// What keeps it from being resolved.
+    pub limit: &'static str,
 }
 
 /// All rows, and what they share.
@@ -101,6 +103,12 @@ fn line(cell: &Cell, groups: &HashMap<&str, Group>, number: &mut impl FnMut(&str
             (None, _) => "absent",
             (Some(_), true) => "yes",
             (Some(_), false) => "no",
+        },
+        limit: match cell.limit {
+            None => NOTHING,
+            Some(Limit::Floor) => "floor",
+            Some(Limit::Modes) => "modes",
+            Some(Limit::Layout) => "layout",
         },
     }
 }

@@ -1,0 +1,131 @@
+//! From samples to cells, on made-up samples whose truth is known.
+
+use pvbench::dispatch::Platform;
+use pvbench::estimate::{Estimates, Estimator};
+use pvbench::measure::plan::{Group, Plan, Preset};
+use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::op::{Meta, Op, mmu::PteVal};
+use pvbench::regime::Regime;
+use pvbench::report::schema::{Cell, Limit};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+const WORKERS: usize = 20;
+const ROUNDS: usize = 5;
+/// What inline takes, in cycles.
+const INLINE: f64 = 2.0;
+
+fn group(offset: u32) -> Group {
+    Group { op: "pte_val".to_owned(), body: Platform::Native, regime: Regime::Throughput, offset }
+}
+
+fn plan() -> Plan {
+    Plan {
+        preset: Preset::Default,
+        seed: 1,
+        groups: vec![group(0), group(29)],
+        mechanisms: vec!["table".to_owned()],
+        workers: WORKERS,
+        rounds: ROUNDS,
+        window_cycles: 100_000,
+        cpu: None,
+    }
+}
+
+/// Estimates of samples in which `overhead(worker, offset)` cycles are the truth, with noise, drift of the frequency and
+/// an interrupt in one round in ten.
+fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
+    let mut rng = Pcg64Mcg::seed_from_u64(5);
+    let mut estimator = Estimator::default();
+    for worker in 0..WORKERS {
+        for offset in [0, 29] {
+            let rounds = (0..ROUNDS).map(|round| {
+                let ticks_per_cycle = 0.7 * (1.0 + 0.02 * (worker + round) as f64);
+                let mut timed = |cycles: f64| {
+                    let interrupted = if rng.random_bool(0.1) { 1.5 } else { 1.0 };
+                    cycles * ticks_per_cycle * interrupted * (1.0 + 1e-4 * rng.random_range(-1.0..1.0))
+                };
+                let (inline, again, copy) = (INLINE * ticks_per_cycle, timed(INLINE), timed(INLINE));
+                let ticks = vec![timed(INLINE + overhead(worker, offset))];
+                RoundSamples { ticks_per_cycle, inline, again, copy, ticks }
+            });
+            let samples = GroupSamples { rounds: rounds.collect(), counters: Vec::new(), clock_step: 26 };
+            estimator.add(&group(offset), &samples, 100_000);
+        }
+    }
+    let metas: [Meta; 1] = [PteVal::META];
+    estimator.finish(&plan(), &metas, 2.6e9)
+}
+
+fn table(estimates: &Estimates) -> &Cell {
+    estimates.cells.iter().find(|cell| cell.mechanism == "table").unwrap()
+}
+
+#[test]
+fn a_known_overhead_is_found_in_cycles_nanoseconds_and_ratio_whatever_the_frequency_does() {
+    let estimates = estimates(|_, _| 3.5);
+    let cell = table(&estimates);
+    let overhead = cell.overhead.unwrap();
+    assert!((overhead.cycles.estimate - 3.5).abs() < 0.002, "{overhead:?}");
+    assert!(overhead.cycles.low <= 3.5 && 3.5 <= overhead.cycles.high, "{overhead:?}");
+    assert!((overhead.ratio.estimate - 5.5 / 2.0).abs() < 0.002, "{overhead:?}");
+    // The middle of the frequencies that were made up is 0.7 * 1.23 ticks per cycle.
+    assert!((overhead.ns.estimate - 3.5 * 0.7 * 1.23 / 2.6).abs() < 0.02, "{overhead:?}");
+    assert!((cell.native_cycles.unwrap() - INLINE).abs() < 0.001);
+    assert!(cell.resolved && cell.limit.is_none() && cell.modes.is_empty(), "{cell:?}");
+    assert!(cell.layouts.iter().all(|layout| layout.workers == WORKERS));
+}
+
+#[test]
+fn inline_against_itself_is_zero_within_a_floor_of_its_own_noise() {
+    let estimates = estimates(|_, _| 3.5);
+    let inline = estimates.cells.iter().find(|cell| cell.mechanism == "inline").unwrap();
+    assert!(!inline.resolved);
+    assert_eq!(inline.limit, Some(Limit::Floor));
+    let floor = estimates.floor.unwrap();
+    assert_eq!(floor.groups, 2);
+    assert!(floor.cycles < 0.001, "{floor:?}");
+}
+
+#[test]
+fn workers_that_gather_at_two_values_are_shown_with_their_shares() {
+    let estimates = estimates(|worker, _| if worker % 4 == 0 { 0.68 } else { 0.13 });
+    let cell = table(&estimates);
+    let at_0: Vec<_> = cell.modes.iter().filter(|mode| mode.offset == 0).collect();
+    assert_eq!(at_0.len(), 2, "{:?}", cell.modes);
+    assert!((at_0[0].cycles - 0.13).abs() < 0.01 && (at_0[0].share - 0.75).abs() < 1e-9, "{at_0:?}");
+    assert!((at_0[1].cycles - 0.68).abs() < 0.01 && (at_0[1].share - 0.25).abs() < 1e-9, "{at_0:?}");
+}
+
+#[test]
+fn a_mode_within_the_floor_keeps_a_cell_from_being_resolved() {
+    let estimates = estimates(|worker, _| if worker % 10 == 0 { 0.0 } else { 0.5 });
+    let cell = table(&estimates);
+    assert!(!cell.resolved);
+    assert_eq!(cell.limit, Some(Limit::Modes), "{cell:?}");
+}
+
+#[test]
+fn an_overhead_smaller_than_what_the_layout_moves_is_not_resolved() {
+    let estimates = estimates(|_, offset| if offset == 0 { 0.1 } else { 0.5 });
+    let cell = table(&estimates);
+    assert!((cell.layout_range.unwrap() - 0.4).abs() < 0.005);
+    let cycles = cell.overhead.unwrap().cycles;
+    assert!(cycles.low < 0.101 && cycles.high > 0.499, "the interval spans the layouts: {cycles:?}");
+    assert_eq!(cell.limit, Some(Limit::Layout), "{cell:?}");
+}
+
+#[test]
+fn a_group_that_no_worker_finished_is_absent_with_a_reason() {
+    let estimates = Estimator::default().finish(&plan(), &[PteVal::META], 2.6e9);
+    assert!(estimates.floor.is_none());
+    for cell in &estimates.cells {
+        assert!(cell.overhead.is_none() && cell.absent.is_some() && !cell.resolved, "{cell:?}");
+    }
+}
+
+#[test]
+fn the_same_samples_and_seed_give_the_same_numbers() {
+    let once = table(&estimates(|_, _| 1.0)).overhead;
+    assert_eq!(once, table(&estimates(|_, _| 1.0)).overhead);
+}
