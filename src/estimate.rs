@@ -219,7 +219,9 @@ fn fill(
         };
         let Some(interval) = here.workers(&values, rng) else { continue };
         finest = finest.max(here.resolution);
-        let gathered = modes(&values, resolution);
+        // Values that differ by less than the floor are one value.
+        let scale = workers.first().map_or(1.0, |w| w.inline_cycles).max(1.0);
+        let gathered = modes(&values, judge.map_or(resolution, |judge| resolution.max(judge.floor * scale)));
         if gathered.len() > 1 {
             cell.modes.extend(gathered.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
         }

@@ -42,14 +42,26 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_64-unknown-linux-gnu or -musl");
 
+// Left out elsewhere, so that the message above is the only one.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod cli;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod dispatch;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod estimate;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod measure;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod op;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod patch;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod regime;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod report;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod stats;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod suite;

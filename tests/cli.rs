@@ -49,6 +49,20 @@ fn the_xen_body_can_be_measured_against_inline_native() {
 }
 
 #[test]
+fn the_os_clock_gives_the_same_answer_and_the_report_says_that_it_was_used() {
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path()).args(["--clock", "os"]).assert().code(0);
+    let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();
+    let calibration = report.calibration.unwrap();
+    assert_eq!(calibration.clock, "os");
+    assert!(calibration.clock_reason.is_some());
+    assert_eq!(calibration.ticks_per_second, 1e9);
+    let table = report.cells.iter().find(|cell| cell.mechanism == "table").unwrap();
+    let cycles = table.overhead.unwrap().cycles.estimate;
+    assert!((1.0..20.0).contains(&cycles), "a call costs some cycles, by any clock: {cycles}");
+}
+
+#[test]
 fn a_written_report_validates_against_the_published_schema_and_a_broken_one_does_not() {
     let folder = tempfile::tempdir().unwrap();
     small_run(folder.path()).assert().code(0);

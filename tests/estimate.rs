@@ -29,6 +29,7 @@ fn plan() -> Plan {
         rounds: ROUNDS,
         window_cycles: 100_000,
         cpu: None,
+        clock: pvbench::measure::clock::Clock::Tsc,
     }
 }
 

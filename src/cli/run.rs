@@ -66,6 +66,9 @@ pub struct RunArgs {
     /// The CPU to pin the workers to (default: the highest allowed)
     #[arg(long, value_name = "N")]
     cpu: Option<usize>,
+    /// The clock to time with (default: the TSC where it runs at a constant rate)
+    #[arg(long, value_enum)]
+    clock: Option<Clock>,
     /// Worker processes, one after another
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
     workers: Option<u16>,
@@ -88,7 +91,8 @@ pub fn run(args: &RunArgs) -> Done {
     }
     let ops = suite::builtin();
     let mut probes = Probes::ask(&Root::default());
-    let plan = plan(args, &ops, probes.measuring_cpu.map(|cpu| cpu as usize))?;
+    let (clock, clock_reason) = Clock::choose(args.clock);
+    let plan = plan(args, &ops, clock, probes.measuring_cpu.map(|cpu| cpu as usize))?;
     if let Some(cpu) = args.cpu {
         probes.measuring_cpu = u32::try_from(cpu).ok();
     }
@@ -97,7 +101,6 @@ pub fn run(args: &RunArgs) -> Done {
     if let Some(cpu) = plan.cpu {
         keep_off(cpu, &probes)?;
     }
-    let (clock, clock_reason) = Clock::choose();
     let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
     let no_counters = pmu_unavailable();
     let started = jiff::Timestamp::now();
@@ -140,7 +143,7 @@ pub fn run(args: &RunArgs) -> Done {
     Ok(if report.run.complete && measured { Exit::Fine } else { Exit::Failed })
 }
 
-fn plan(args: &RunArgs, ops: &[OpEntry], cpu: Option<usize>) -> Result<Plan, CliError> {
+fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>) -> Result<Plan, CliError> {
     let preset = match (args.quick, args.full) {
         (true, _) => Preset::Quick,
         (_, true) => Preset::Full,
@@ -200,6 +203,7 @@ fn plan(args: &RunArgs, ops: &[OpEntry], cpu: Option<usize>) -> Result<Plan, Cli
         rounds: preset.rounds(),
         window_cycles: WINDOW_CYCLES,
         cpu: args.cpu.or(cpu),
+        clock,
     })
 }
 

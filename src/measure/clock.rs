@@ -3,12 +3,15 @@
 use std::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use crate::host::{ClockChoice, CpuFacts, Root, clock_choice};
 
 /// A clock that windows are timed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Clock {
     /// `rdtsc`; a tick is one count.
     Tsc,
@@ -17,9 +20,13 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The clock that fits this machine, and why it is not the TSC where it is not.
+    /// The clock that fits this machine, and why it is not the TSC where it is not. `asked` can decline the TSC, but not
+    /// ask for one that does not run at a constant rate.
     #[must_use]
-    pub fn choose() -> (Clock, Option<String>) {
+    pub fn choose(asked: Option<Clock>) -> (Clock, Option<String>) {
+        if asked == Some(Clock::Os) {
+            return (Clock::Os, Some("the OS clock was asked for".to_owned()));
+        }
         match clock_choice(&CpuFacts::read(&Root::default())) {
             ClockChoice::Tsc => (Clock::Tsc, None),
             ClockChoice::Os { reason } => (Clock::Os, Some(reason)),

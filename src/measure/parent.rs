@@ -78,6 +78,7 @@ pub fn run(
             rounds: plan.rounds,
             window_cycles: plan.window_cycles,
             cpu: plan.cpu,
+            clock: plan.clock,
             // Counts hardly vary; one worker's are enough.
             counters: count && number == 0,
         };

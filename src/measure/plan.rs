@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use crate::dispatch::Platform;
 use crate::regime::Regime;
 
@@ -116,6 +117,8 @@ pub struct Plan {
     pub window_cycles: u64,
     /// The CPU to pin workers to.
     pub cpu: Option<usize>,
+    /// What windows are timed with.
+    pub clock: Clock,
 }
 
 /// The least length of a window: the clock may step by 26 ticks, and 100,000 cycles make that 0.03%.

@@ -75,12 +75,17 @@ struct Window {
 }
 
 impl Sampler {
-    /// Gets this process ready: CPU model, code memory, clock, and how many ticks `window_cycles` are now.
+    /// Gets this process ready: CPU model, code memory, and how many ticks `window_cycles` are now.
     ///
     /// # Errors
     /// Where the kernel refuses the segment base or executable memory.
-    pub fn new(ops: Vec<OpEntry>, seed: u64, window_cycles: u64, count: bool) -> Result<Self, SampleError> {
-        let (clock, _) = Clock::choose();
+    pub fn new(
+        ops: Vec<OpEntry>,
+        seed: u64,
+        clock: Clock,
+        window_cycles: u64,
+        count: bool,
+    ) -> Result<Self, SampleError> {
         let mut calibration = Window { run: chain, args: [0; 4], passes: 1, entry: 0.0, ops_per_pass: ADDS };
         // About 100 us of adds: enough to know the rate to a percent, and the windows have 3% to spare.
         calibration.entry = calibration.entry_ticks(clock);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use super::plan::Group;
 
 /// What a worker is asked to do, as one line on its standard input.
@@ -20,6 +21,8 @@ pub struct Assignment {
     pub window_cycles: u64,
     /// The CPU to pin to.
     pub cpu: Option<usize>,
+    /// What to time windows with.
+    pub clock: Clock,
     /// Whether to count events with the hardware counters, too.
     pub counters: bool,
 }

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""What pvbench promises of its speed, size and precision, measured on this machine.
+
+    cargo build --release && scripts/acceptance.py [--out reports/acceptance.json]
+
+Takes about four minutes: a quick run, then two default runs one after the other. Needs only Python's standard library.
+Prints each promise with what was measured, writes all of it as JSON, and exits 1 if one is not kept.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARY = ROOT / "target" / "release" / "pvbench"
+
+
+def run(folder, *options):
+    """One run; returns its report, its seconds and the peak memory of its largest process so far, in MB."""
+    begun = time.monotonic()
+    subprocess.run([BINARY, "run", *options, "--out", folder], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    seconds = time.monotonic() - begun
+    # The children waited for are pvbench and, through it, its workers: the largest of them.
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    with open(pathlib.Path(folder) / "report.json", encoding="utf-8") as file:
+        return json.load(file), seconds, memory
+
+
+def key(cell):
+    return cell["op"], cell["body"], cell["mechanism"], cell["regime"]
+
+
+def agreement(first, second):
+    """Cells of two runs whose estimates differ by no more than the sum of their half-widths."""
+    others = {key(cell): cell for cell in second["cells"]}
+    agreeing, compared, bimodal, apart = 0, 0, 0, []
+    for cell in first["cells"]:
+        other = others[key(cell)]
+        if "overhead" not in cell or "overhead" not in other:
+            continue
+        if cell["modes"] or other["modes"]:
+            bimodal += 1
+        compared += 1
+        one, two = cell["overhead"]["cycles"], other["overhead"]["cycles"]
+        allowed = (one["high"] - one["low"] + two["high"] - two["low"]) / 2
+        if abs(one["estimate"] - two["estimate"]) <= allowed:
+            agreeing += 1
+        else:
+            apart.append(" ".join(key(cell)))
+    return agreeing, compared, bimodal, apart
+
+
+def inside_floor(report):
+    """Cells of `inline` against itself that lie within their floor."""
+    cells = [cell for cell in report["cells"] if cell["mechanism"] == "inline" and "overhead" in cell]
+    inside = sum(abs(cell["overhead"]["cycles"]["estimate"]) <= cell["floor_cycles"] for cell in cells)
+    return inside, len(cells)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default=ROOT / "reports" / "acceptance.json", type=pathlib.Path)
+    out = parser.parse_args().out
+    promises = []
+
+    def promise(text, measured, kept):
+        promises.append({"promise": text, "measured": measured, "kept": bool(kept)})
+        print(f"{'kept  ' if kept else 'MISSED'}  {text}: {measured}", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        quick, seconds, _ = run(f"{folder}/quick", "--quick")
+        promise("run --quick under 15 s", round(seconds, 1), seconds < 15)
+        first, seconds_1, _ = run(f"{folder}/1", "--seed", "1")
+        second, seconds_2, memory = run(f"{folder}/2", "--seed", "2")
+        page = os.path.getsize(f"{folder}/1/index.html")
+    slower = max(seconds_1, seconds_2)
+    promise("default run under 60 s", round(slower, 1), slower < 60)
+    promise("memory under 200 MB", round(memory, 1), memory < 200)
+    promise("index.html under 2 MB", page, page < 2_000_000)
+
+    widths = [round(layout["cycles"]["high"] - layout["cycles"]["low"], 5)
+              for report in (first, second) for cell in report["cells"]
+              if key(cell) == ("pte_val", "native", "table", "throughput") for layout in cell["layouts"]]
+    promise("95% interval of pte_val table per layout at most 0.02 cycles wide", widths, max(widths) <= 0.02)
+    agreeing, compared, bimodal, apart = agreement(first, second)
+    promise("two runs agree within the sum of half-widths in 95% of the cells",
+            f"{agreeing} of {compared} ({100 * agreeing / compared:.1f}%), {bimodal} of them with modes",
+            agreeing >= 0.95 * compared)
+    for number, report in enumerate((first, second), 1):
+        inside, cells = inside_floor(report)
+        promise(f"inline against itself inside the floor in 95% of the cells, run {number}",
+                f"{inside} of {cells}, floor {report['floor']['cycles']}", inside >= 0.95 * cells)
+
+    result = {"date": first["run"]["started"], "machine": first["machine"]["cpu_model"],
+              "cells": compared, "promises": promises, "apart": apart}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(out)
+    return 0 if all(p["kept"] for p in promises) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
