@@ -1,51 +1,11 @@
 //! The ops on the processor itself: what each body does to the CPU.
 
+mod bodies;
+
+use bodies::{both, native, xen};
 use pvbench::op::cpu::*;
 use pvbench::op::xen::{Call, LazyMode};
-use pvbench::op::{Args, Bytes, CpuModel, Kind, Op, Ret, xen_entry};
-
-/// Runs a native body in all three forms, each on a CPU of its own: `prepare` sets it up and gives the arguments,
-/// `check` sees it afterwards, with the result (0 where there is none).
-fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
-    let inline = |args| unsafe { O::inline(args) };
-    let clobber = |args| unsafe { O::inline_clobber(args) };
-    let callee = |args: O::Args| {
-        let [a, b, c, d] = args.into_regs();
-        unsafe { O::Ret::from_reg(O::native(a, b, c, d)) }
-    };
-    let forms: [&dyn Fn(O::Args) -> O::Ret; 3] = [&inline, &clobber, &callee];
-    run::<O>(&forms, prepare, check);
-}
-
-/// The same for the Xen body, inline and as a callee.
-fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
-    let inline = |args| unsafe { O::xen(args) };
-    let callee = |args: O::Args| {
-        let [a, b, c, d] = args.into_regs();
-        unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) }
-    };
-    let forms: [&dyn Fn(O::Args) -> O::Ret; 2] = [&inline, &callee];
-    run::<O>(&forms, prepare, check);
-}
-
-/// Both bodies, where Xen has the native one or one that does the same.
-fn both<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args + Copy, check: impl Fn(&mut CpuModel, u64) + Copy) {
-    native::<O>(prepare, check);
-    xen::<O>(prepare, check);
-}
-
-fn run<O: Op>(
-    forms: &[&dyn Fn(O::Args) -> O::Ret],
-    prepare: impl Fn(&mut CpuModel) -> O::Args,
-    check: impl Fn(&mut CpuModel, u64),
-) {
-    for form in forms {
-        let mut cpu = CpuModel::install().unwrap();
-        let args = prepare(&mut cpu);
-        let result = form(args).value();
-        check(&mut cpu, result);
-    }
-}
+use pvbench::op::{Bytes, CpuModel, Kind, Op};
 
 /// Garbage in the half of an argument register that a 32-bit argument does not fill.
 const GARBAGE: u64 = 0xdead_beef << 32;

@@ -1,48 +1,14 @@
 //! The ops on spinlocks: what each body does to a lock, alone and between threads.
 
+mod bodies;
+
+use bodies::{native, xen};
 use std::cell::UnsafeCell;
 use std::sync::atomic::Ordering;
 
 use pvbench::op::lock::*;
 use pvbench::op::time::{RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING};
-use pvbench::op::{Args, Bytes, Conventions, CpuModel, Op, Ret, xen_entry};
-
-/// Runs a native body in all three forms, each on a CPU of its own: `prepare` sets it up and gives the arguments,
-/// `check` sees it afterwards, with the result (0 where there is none).
-fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
-    let inline = |args| unsafe { O::inline(args) };
-    let clobber = |args| unsafe { O::inline_clobber(args) };
-    let callee = |args: O::Args| {
-        let [a, b, c, d] = args.into_regs();
-        unsafe { O::Ret::from_reg(O::native(a, b, c, d)) }
-    };
-    let forms: [&dyn Fn(O::Args) -> O::Ret; 3] = [&inline, &clobber, &callee];
-    run::<O>(&forms, prepare, check);
-}
-
-/// The same for the Xen body, inline and as a callee.
-fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
-    let inline = |args| unsafe { O::xen(args) };
-    let callee = |args: O::Args| {
-        let [a, b, c, d] = args.into_regs();
-        unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) }
-    };
-    let forms: [&dyn Fn(O::Args) -> O::Ret; 2] = [&inline, &callee];
-    run::<O>(&forms, prepare, check);
-}
-
-fn run<O: Op>(
-    forms: &[&dyn Fn(O::Args) -> O::Ret],
-    prepare: impl Fn(&mut CpuModel) -> O::Args,
-    check: impl Fn(&mut CpuModel, u64),
-) {
-    for form in forms {
-        let mut cpu = CpuModel::install().unwrap();
-        let args = prepare(&mut cpu);
-        let result = form(args).value();
-        check(&mut cpu, result);
-    }
-}
+use pvbench::op::{Bytes, Conventions, CpuModel, Op};
 
 /// Puts a normal lock with this word into the model and gives its address.
 fn lock(word: u32) -> impl Fn(&mut CpuModel) -> u64 {
