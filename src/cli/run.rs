@@ -120,7 +120,8 @@ pub fn run(args: &RunArgs) -> Done {
         clock: clock.name(),
         clock_reason,
         ticks_per_second,
-        started: started.to_string(),
+        // Whole seconds: nobody compares runs by less.
+        started: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         duration_seconds: began.elapsed().as_secs_f64(),
         complete: whole && collector.measured.iter().all(|measured| *measured),
         machine: Machine::read(&Root::default()),
