@@ -210,8 +210,6 @@ unsafe impl Op for Iret {
     type Args = ();
     type Ret = ();
 
-    // The call to the next instruction pushes where it is, at any place the body is copied to, and leaves the prediction
-    // of returns alone; the addition and the `iretq` after it take seven bytes.
     native! {
         (); scratch("rax", "rcx");
         "mov rax, rsp",
@@ -221,9 +219,10 @@ unsafe impl Op for Iret {
         "push 0x202",
         "mov ecx, cs",
         "push rcx",
-        "call 22f",
-        "22: add qword ptr [rsp], 7",
-        "iretq"
+        "lea rcx, [rip + 22f]",
+        "push rcx",
+        "iretq",
+        "22:"
     }
 
     /// `arch/x86/xen/xen-asm_64.S`, `xen_iret`
