@@ -61,8 +61,7 @@ impl Estimator {
                 ticks_per_cycle: round.ticks_per_cycle,
             })
             .collect();
-        self.ticks_per_cycle
-            .extend(rounds.iter().map(|r| r.ticks_per_cycle).filter(|t| t.is_finite() && *t > 0.0));
+        self.ticks_per_cycle.extend(rounds.iter().map(|r| r.ticks_per_cycle).filter(|t| t.is_finite() && *t > 0.0));
         let comparisons = rounds.first().map_or(0, |round| round.ticks.len());
         let effects: Vec<_> = (0..comparisons).map(|m| differences(&rounds, m)).collect();
         let Some(inline_cycles) = effects.iter().flatten().map(|e| e.inline_cycles).next() else { return };
@@ -201,7 +200,8 @@ fn fill(
     let mut intervals = Vec::new();
     let mut finest: f64 = 0.0;
     for (offset, workers) in layouts {
-        let effects: Vec<(f64, f64)> = workers.iter().filter_map(|w| w.effects.get(column).copied().flatten()).collect();
+        let effects: Vec<(f64, f64)> =
+            workers.iter().filter_map(|w| w.effects.get(column).copied().flatten()).collect();
         let values: Vec<f64> = effects.iter().map(|e| e.0).collect();
         let resolution = workers.iter().map(|w| w.resolution_cycles).fold(0.0, f64::max);
         let here = Bootstrap {
@@ -225,10 +225,9 @@ fn fill(
     let over = Bootstrap { confidence: CONFIDENCE, resamples: RESAMPLES, resolution: finest };
     let native_cycles = median(&native);
     let relative = native_cycles.map_or(0.0, |n| finest / n);
-    let (Some(total), Some(ratio)) = (
-        over.layouts(&cycles, rng),
-        Bootstrap { resolution: relative, ..over }.layouts(&log_ratios, rng),
-    ) else {
+    let (Some(total), Some(ratio)) =
+        (over.layouts(&cycles, rng), Bootstrap { resolution: relative, ..over }.layouts(&log_ratios, rng))
+    else {
         cell.absent = Some("fewer than two workers finished this group".to_owned());
         return;
     };

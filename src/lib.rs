@@ -6,8 +6,8 @@
 compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_64-unknown-linux-gnu or -musl");
 
 pub mod dispatch;
-pub mod host;
 pub mod estimate;
+pub mod host;
 pub mod measure;
 pub mod op;
 pub mod patch;

@@ -6,9 +6,8 @@ use std::io;
 use std::path::PathBuf;
 
 use pvbench::host::{
-    Check, ClockChoice, CounterError, CpuFacts, Cpuid, FoundTool, IAI_CALLGRIND_SERIES, Machine,
-    ProbeError, Probes, Registers, Root, Status, ToolError, checks, checks_with, clock_choice,
-    measuring_cpu, pmu_unavailable,
+    Check, ClockChoice, CounterError, CpuFacts, Cpuid, FoundTool, IAI_CALLGRIND_SERIES, Machine, ProbeError, Probes,
+    Registers, Root, Status, ToolError, checks, checks_with, clock_choice, measuring_cpu, pmu_unavailable,
 };
 use tempfile::TempDir;
 
@@ -54,10 +53,7 @@ impl Made {
         let mut made = Self::empty(fit_probes());
         for (file, text) in [
             ("proc/loadavg", "0.10 0.20 0.30 1/100 42\n"),
-            (
-                "proc/stat",
-                "cpu  100 0 50 1000 5 0 2 0 0 0\ncpu0 1 1 1 1 1 1 1 1\n",
-            ),
+            ("proc/stat", "cpu  100 0 50 1000 5 0 2 0 0 0\ncpu0 1 1 1 1 1 1 1 1\n"),
             ("proc/sys/kernel/perf_event_paranoid", "2\n"),
             ("proc/sys/kernel/randomize_va_space", "2\n"),
             ("proc/sys/kernel/osrelease", "6.12.1\n"),
@@ -75,42 +71,24 @@ impl Made {
                  processor\t: 1\nvendor_id\t: Other\n",
             ),
             ("proc/meminfo", "MemTotal:       1024 kB\nMemFree: 1 kB\n"),
-            (
-                "etc/os-release",
-                "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12\"\n",
-            ),
+            ("etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12\"\n"),
             ("sys/devices/system/cpu/online", "0-1\n"),
-            (
-                "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor",
-                "performance\n",
-            ),
+            ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "performance\n"),
             ("sys/devices/system/cpu/cpufreq/boost", "0\n"),
-            (
-                "sys/devices/system/cpu/cpu1/topology/thread_siblings_list",
-                "1\n",
-            ),
+            ("sys/devices/system/cpu/cpu1/topology/thread_siblings_list", "1\n"),
             ("sys/devices/system/cpu/cpu1/cache/index3/level", "1\n"),
             ("sys/devices/system/cpu/cpu1/cache/index3/type", "Data\n"),
             ("sys/devices/system/cpu/cpu1/cache/index3/size", "32K\n"),
             ("sys/devices/system/cpu/cpu1/cache/index0/level", "3\n"),
             ("sys/devices/system/cpu/cpu1/cache/index0/type", "Unified\n"),
             ("sys/devices/system/cpu/cpu1/cache/index0/size", "32768K\n"),
-            (
-                "sys/devices/system/cpu/vulnerabilities/meltdown",
-                "Not affected\n",
-            ),
+            ("sys/devices/system/cpu/vulnerabilities/meltdown", "Not affected\n"),
             (
                 "sys/devices/system/cpu/vulnerabilities/spectre_v2",
                 "Mitigation: Retpolines; IBPB: conditional; STIBP: always-on; RSB filling\n",
             ),
-            (
-                "sys/devices/system/cpu/vulnerabilities/spec_rstack_overflow",
-                "Mitigation: Safe RET\n",
-            ),
-            (
-                "sys/kernel/mm/transparent_hugepage/enabled",
-                "always [madvise] never\n",
-            ),
+            ("sys/devices/system/cpu/vulnerabilities/spec_rstack_overflow", "Mitigation: Safe RET\n"),
+            ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
         ] {
             made = made.with(file, text);
         }
@@ -148,10 +126,7 @@ impl Made {
     }
 
     fn check(&self, id: &str) -> Check {
-        checks_with(&self.root(), &self.probes)
-            .into_iter()
-            .find(|check| check.id == id)
-            .expect("a check of that id")
+        checks_with(&self.root(), &self.probes).into_iter().find(|check| check.id == id).expect("a check of that id")
     }
 
     /// The check `id` has this status, speaks of `word`, and has advice unless it is known.
@@ -160,10 +135,7 @@ impl Made {
         let check = self.check(id);
         assert_eq!(check.status, status, "{check:?}");
         assert!(check.detail.contains(word), "{word:?} in {check:?}");
-        assert!(
-            status == Status::Known || check.advice.is_some(),
-            "{check:?}"
-        );
+        assert!(status == Status::Known || check.advice.is_some(), "{check:?}");
     }
 }
 
@@ -180,10 +152,7 @@ fn good_clock() -> CpuFacts {
 }
 
 fn tool(path: &str, version: &str) -> Option<FoundTool> {
-    Some(FoundTool {
-        path: PathBuf::from(path),
-        version: Ok(version.to_owned()),
-    })
+    Some(FoundTool { path: PathBuf::from(path), version: Ok(version.to_owned()) })
 }
 
 fn fit_probes() -> Probes {
@@ -200,10 +169,7 @@ fn fit_probes() -> Probes {
 }
 
 fn refused(call: &'static str) -> ProbeError {
-    ProbeError {
-        call,
-        source: io::Error::from_raw_os_error(libc::EPERM),
-    }
+    ProbeError { call, source: io::Error::from_raw_os_error(libc::EPERM) }
 }
 
 /// A machine that tells nothing at all.
@@ -220,9 +186,7 @@ fn blind() -> Made {
         },
         cpus_allowed: Err(refused("sched_getaffinity")),
         measuring_cpu: None,
-        cycles_counter: Err(CounterError::Open(io::Error::from_raw_os_error(
-            libc::ENOENT,
-        ))),
+        cycles_counter: Err(CounterError::Open(io::Error::from_raw_os_error(libc::ENOENT))),
         personality: Err(refused("personality")),
         executable_memfd: Ok(()),
         valgrind: None,
@@ -262,10 +226,7 @@ fn every_check_of_this_machine_has_an_id_and_a_detail_in_one_line() {
     for check in &found {
         assert!(!check.detail.is_empty(), "{check:?}");
         assert!(!check.detail.contains('\n'), "{check:?}");
-        assert!(
-            check.status == Status::Known || check.advice.is_some(),
-            "{check:?}"
-        );
+        assert!(check.status == Status::Known || check.advice.is_some(), "{check:?}");
     }
     let pmu = found.iter().find(|check| check.id == "pmu").expect("pmu");
     assert_eq!(pmu_unavailable().is_none(), pmu.status == Status::Known);
@@ -275,14 +236,8 @@ fn every_check_of_this_machine_has_an_id_and_a_detail_in_one_line() {
 fn a_check_is_written_with_its_status_in_lower_case_and_no_empty_advice() {
     let check = Made::fit().check("governor");
     let text = serde_json::to_string(&check).expect("JSON");
-    assert_eq!(
-        text,
-        r#"{"id":"governor","status":"known","detail":"CPU 1 has governor performance"}"#
-    );
-    assert_eq!(
-        serde_json::from_str::<Check>(&text).expect("a check"),
-        check
-    );
+    assert_eq!(text, r#"{"id":"governor","status":"known","detail":"CPU 1 has governor performance"}"#);
+    assert_eq!(serde_json::from_str::<Check>(&text).expect("a check"), check);
 }
 
 #[test]
@@ -298,20 +253,14 @@ fn a_counter_without_promises_is_bad_on_bare_metal_and_unknown_in_a_guest() {
         unpromised().guest().says(id, Status::Unknown, "hypervisor");
     }
     unpromised().says("clock", Status::Bad, "clock of the operating system");
-    unpromised()
-        .guest()
-        .says("clock", Status::Unknown, "clock of the operating system");
+    unpromised().guest().says("clock", Status::Unknown, "clock of the operating system");
 }
 
 #[test]
 fn a_counter_seen_to_misbehave_is_bad_in_a_guest_too() {
-    let backwards = Made::fit()
-        .guest()
-        .probed(|it| it.cpu.tsc_monotonic = Some(false));
+    let backwards = Made::fit().guest().probed(|it| it.cpu.tsc_monotonic = Some(false));
     backwards.says("clock", Status::Bad, "backwards");
-    let given_up = Made::fit()
-        .guest()
-        .probed(|it| it.cpu.tsc_kept_by_kernel = Some(false));
+    let given_up = Made::fit().guest().probed(|it| it.cpu.tsc_kept_by_kernel = Some(false));
     given_up.says("clock", Status::Bad, "kernel");
     let forbidden = Made::fit().probed(|it| {
         it.cpu.tsc_readable = false;
@@ -323,54 +272,15 @@ fn a_counter_seen_to_misbehave_is_bad_in_a_guest_too() {
 #[test]
 fn the_time_stamp_counter_is_the_clock_only_where_all_its_facts_hold() {
     assert_eq!(clock_choice(&good_clock()), ClockChoice::Tsc);
-    let unlisted = CpuFacts {
-        tsc_kept_by_kernel: None,
-        ..good_clock()
-    };
+    let unlisted = CpuFacts { tsc_kept_by_kernel: None, ..good_clock() };
     assert_eq!(clock_choice(&unlisted), ClockChoice::Tsc);
     for (wrong, word) in [
-        (
-            CpuFacts {
-                tsc_readable: false,
-                ..good_clock()
-            },
-            "cannot be read",
-        ),
-        (
-            CpuFacts {
-                tsc_constant: false,
-                ..good_clock()
-            },
-            "constant rate",
-        ),
-        (
-            CpuFacts {
-                tsc_invariant: false,
-                ..good_clock()
-            },
-            "sleep",
-        ),
-        (
-            CpuFacts {
-                tsc_monotonic: Some(false),
-                ..good_clock()
-            },
-            "backwards",
-        ),
-        (
-            CpuFacts {
-                tsc_monotonic: None,
-                ..good_clock()
-            },
-            "not tried",
-        ),
-        (
-            CpuFacts {
-                tsc_kept_by_kernel: Some(false),
-                ..good_clock()
-            },
-            "kernel",
-        ),
+        (CpuFacts { tsc_readable: false, ..good_clock() }, "cannot be read"),
+        (CpuFacts { tsc_constant: false, ..good_clock() }, "constant rate"),
+        (CpuFacts { tsc_invariant: false, ..good_clock() }, "sleep"),
+        (CpuFacts { tsc_monotonic: Some(false), ..good_clock() }, "backwards"),
+        (CpuFacts { tsc_monotonic: None, ..good_clock() }, "not tried"),
+        (CpuFacts { tsc_kept_by_kernel: Some(false), ..good_clock() }, "kernel"),
     ] {
         match clock_choice(&wrong) {
             ClockChoice::Os { reason } => assert!(reason.contains(word), "{word:?} in {reason:?}"),
@@ -423,42 +333,23 @@ fn cpuid_of_an_amd_guest_under_kvm_is_decoded() {
 #[test]
 fn the_frequency_is_absent_where_a_leaf_is_missing_zero_or_means_something_else() {
     let guest = |highest, name| {
-        decode(&[
-            (1, [0, 0, HYPERVISOR, TSC]),
-            (0x4000_0000, named(highest, name)),
-            (0x4000_0010, [1000, 0, 0, 0]),
-        ])
+        decode(&[(1, [0, 0, HYPERVISOR, TSC]), (0x4000_0000, named(highest, name)), (0x4000_0010, [1000, 0, 0, 0])])
     };
     assert_eq!(guest(0x4000_0010, b"VMwareVMware").tsc_hz, Some(1_000_000));
     assert_eq!(guest(0x4000_0001, b"VMwareVMware").tsc_hz, None);
     assert_eq!(guest(0x4000_0010, b"Microsoft Hv").tsc_hz, None);
     // No hypervisor bit: the leaves of hypervisors mean nothing.
-    let bare = decode(&[
-        (0x4000_0000, named(0x4000_0010, b"VMwareVMware")),
-        (0x4000_0010, [1000, 0, 0, 0]),
-    ]);
+    let bare = decode(&[(0x4000_0000, named(0x4000_0010, b"VMwareVMware")), (0x4000_0010, [1000, 0, 0, 0])]);
     assert_eq!((bare.tsc_hz, bare.hypervisor), (None, None));
     // The crystal: 24 MHz times 176 over 2; not told where its frequency is 0.
-    assert_eq!(
-        decode(&[(0, INTEL), (0x15, [2, 176, 24_000_000, 0])]).tsc_hz,
-        Some(2_112_000_000)
-    );
+    assert_eq!(decode(&[(0, INTEL), (0x15, [2, 176, 24_000_000, 0])]).tsc_hz, Some(2_112_000_000));
     assert_eq!(decode(&[(0, INTEL), (0x15, [2, 176, 0, 0])]).tsc_hz, None);
-    assert_eq!(
-        decode(&[(0, AMD), (0x15, [2, 176, 24_000_000, 0])]).tsc_hz,
-        None
-    );
+    assert_eq!(decode(&[(0, AMD), (0x15, [2, 176, 24_000_000, 0])]).tsc_hz, None);
 }
 
 #[test]
 fn the_invariant_bit_counts_only_where_its_leaf_exists() {
-    let extended = |highest| {
-        decode(&[
-            (0, AMD),
-            (0x8000_0000, [highest, 0, 0, 0]),
-            (0x8000_0007, [0, 0, 0, 1 << 8]),
-        ])
-    };
+    let extended = |highest| decode(&[(0, AMD), (0x8000_0000, [highest, 0, 0, 0]), (0x8000_0007, [0, 0, 0, 1 << 8])]);
     assert!(extended(0x8000_0007).tsc_invariant);
     assert!(!extended(0x8000_0006).tsc_invariant);
 }
@@ -481,9 +372,7 @@ fn old_intel_cpus_are_constant_by_model_and_amd_ones_are_not() {
 #[test]
 fn a_governor_that_moves_the_frequency_is_bad_and_a_hidden_one_unknown() {
     let file = format!("{CPU}/cpu1/cpufreq/scaling_governor");
-    Made::fit()
-        .with(&file, "schedutil\n")
-        .says("governor", Status::Bad, "schedutil");
+    Made::fit().with(&file, "schedutil\n").says("governor", Status::Bad, "schedutil");
     let hidden = Made::fit().without(&file);
     hidden.says("governor", Status::Unknown, "not there");
     let guest = Made::fit().without(&file).guest().check("governor");
@@ -495,24 +384,12 @@ fn turbo_is_read_from_whichever_switch_the_driver_has() {
     let intel = format!("{CPU}/intel_pstate/no_turbo");
     let boost = format!("{CPU}/cpufreq/boost");
     let own = format!("{CPU}/cpu1/cpufreq/boost");
-    Made::fit()
-        .with(&intel, "1\n")
-        .says("turbo", Status::Known, "no_turbo is 1");
-    Made::fit()
-        .with(&intel, "0\n")
-        .says("turbo", Status::Bad, "no_turbo is 0");
-    Made::fit()
-        .with(&boost, "1\n")
-        .says("turbo", Status::Bad, "boost is 1");
-    Made::fit()
-        .with(&own, "1\n")
-        .says("turbo", Status::Bad, "cpu1/cpufreq/boost is 1");
-    Made::fit()
-        .with(&boost, "maybe\n")
-        .says("turbo", Status::Unknown, "maybe");
-    Made::fit()
-        .without(&boost)
-        .says("turbo", Status::Unknown, "no file");
+    Made::fit().with(&intel, "1\n").says("turbo", Status::Known, "no_turbo is 1");
+    Made::fit().with(&intel, "0\n").says("turbo", Status::Bad, "no_turbo is 0");
+    Made::fit().with(&boost, "1\n").says("turbo", Status::Bad, "boost is 1");
+    Made::fit().with(&own, "1\n").says("turbo", Status::Bad, "cpu1/cpufreq/boost is 1");
+    Made::fit().with(&boost, "maybe\n").says("turbo", Status::Unknown, "maybe");
+    Made::fit().without(&boost).says("turbo", Status::Unknown, "no file");
 }
 
 #[test]
@@ -520,22 +397,10 @@ fn an_online_sibling_is_bad_and_a_guest_cannot_know() {
     let file = format!("{CPU}/cpu1/topology/thread_siblings_list");
     let shared = Made::fit().with(&file, "1,65\n");
     shared.says("smt_sibling", Status::Bad, "CPU 65");
-    assert!(
-        shared
-            .check("smt_sibling")
-            .advice
-            .is_some_and(|it| it.contains("cpu65/online"))
-    );
-    Made::fit()
-        .guest()
-        .with(&file, "0-1\n")
-        .says("smt_sibling", Status::Bad, "CPU 0");
-    Made::fit()
-        .guest()
-        .says("smt_sibling", Status::Unknown, "hypervisor");
-    Made::fit()
-        .with(&file, "what\n")
-        .says("smt_sibling", Status::Unknown, "no list");
+    assert!(shared.check("smt_sibling").advice.is_some_and(|it| it.contains("cpu65/online")));
+    Made::fit().guest().with(&file, "0-1\n").says("smt_sibling", Status::Bad, "CPU 0");
+    Made::fit().guest().says("smt_sibling", Status::Unknown, "hypervisor");
+    Made::fit().with(&file, "what\n").says("smt_sibling", Status::Unknown, "no list");
 }
 
 #[test]
@@ -543,11 +408,7 @@ fn a_single_allowed_cpu_is_bad_for_pinning() {
     let made = |cpus| Made::fit().probed(|probes| probes.cpus_allowed = cpus);
     made(Ok(vec![3])).says("cpu_affinity", Status::Bad, "only CPU 3");
     made(Ok(vec![])).says("cpu_affinity", Status::Unknown, "no CPU");
-    made(Err(refused("sched_getaffinity"))).says(
-        "cpu_affinity",
-        Status::Unknown,
-        "sched_getaffinity",
-    );
+    made(Err(refused("sched_getaffinity"))).says("cpu_affinity", Status::Unknown, "sched_getaffinity");
 }
 
 #[test]
@@ -560,15 +421,11 @@ fn the_last_allowed_cpu_is_measured() {
 fn load_is_judged_against_the_cpus() {
     let loaded = |text| Made::fit().with("proc/loadavg", text);
     loaded("1.50 0 0 1/1 1").says("load", Status::Bad, "1.50");
-    loaded("1.50 0 0 1/1 1")
-        .with(&format!("{CPU}/online"), "0-7\n")
-        .says("load", Status::Known, "8 CPUs");
+    loaded("1.50 0 0 1/1 1").with(&format!("{CPU}/online"), "0-7\n").says("load", Status::Known, "8 CPUs");
     for text in ["NaN 0 0", "-1 0 0", "inf", "busy"] {
         loaded(text).says("load", Status::Unknown, "/proc/loadavg");
     }
-    Made::fit()
-        .without(&format!("{CPU}/online"))
-        .says("load", Status::Unknown, "unknown number");
+    Made::fit().without(&format!("{CPU}/online")).says("load", Status::Unknown, "unknown number");
 }
 
 #[test]
@@ -578,29 +435,19 @@ fn stolen_time_is_bad_and_none_in_a_guest_says_nothing() {
     stat("cpu 10 0 10 60 0 0 0 20 900 900").says("steal", Status::Bad, "20.00%");
     stat("cpu 1000 0 0 9000 0 0 0 1 0 0").says("steal", Status::Known, "0.01%");
     stat("cpu 10 0 10 60 0 0 0 0 0 0").says("steal", Status::Unknown, "no stolen time");
-    for text in [
-        "cpu 1 2 3",
-        "cpu a b c d e f g h",
-        "cpu 0 0 0 0 0 0 0 0",
-        "intr 1",
-    ] {
+    for text in ["cpu 1 2 3", "cpu a b c d e f g h", "cpu 0 0 0 0 0 0 0 0", "intr 1"] {
         stat(text).says("steal", Status::Unknown, "begins with");
     }
 }
 
 #[test]
 fn a_guest_is_usable_and_an_emulator_is_not() {
-    let under =
-        |signature: &str| Made::fit().probed(|it| it.cpu.hypervisor = Some(signature.into()));
+    let under = |signature: &str| Made::fit().probed(|it| it.cpu.hypervisor = Some(signature.into()));
     under("KVMKVMKVM").says("virtualised", Status::Known, "KVMKVMKVM");
     assert!(under("KVMKVMKVM").check("virtualised").advice.is_some());
     under("TCGTCGTCGTCG").says("virtualised", Status::Bad, "translated");
     under("").says("virtualised", Status::Unknown, "does not name itself");
-    Made::fit().with("sys/hypervisor/type", "xen\n").says(
-        "virtualised",
-        Status::Known,
-        "under xen",
-    );
+    Made::fit().with("sys/hypervisor/type", "xen\n").says("virtualised", Status::Known, "under xen");
 }
 
 #[test]
@@ -615,13 +462,9 @@ fn a_missing_counter_says_why() {
     failing(libc::ENOSYS).says("pmu", Status::Bad, "seccomp");
     failing(libc::EMFILE).says("pmu", Status::Unknown, "perf_event_open failed");
     let paranoid = "proc/sys/kernel/perf_event_paranoid";
-    failing(libc::EACCES)
-        .with(paranoid, "3\n")
-        .says("pmu", Status::Bad, "is 3, which refuses");
+    failing(libc::EACCES).with(paranoid, "3\n").says("pmu", Status::Bad, "is 3, which refuses");
     failing(libc::EPERM).says("pmu", Status::Bad, "security module");
-    failing(libc::EPERM)
-        .without(paranoid)
-        .says("pmu", Status::Bad, "cannot be read");
+    failing(libc::EPERM).without(paranoid).says("pmu", Status::Bad, "cannot be read");
     let opened = |error| Made::fit().probed(|probes| probes.cycles_counter = Err(error));
     opened(CounterError::Silent).says("pmu", Status::Unknown, "stayed at 0");
     opened(CounterError::Unscheduled).says("pmu", Status::Bad, "never scheduled");
@@ -642,9 +485,7 @@ fn fixed_addresses_are_bad_whoever_fixed_them() {
     level("1\n").says("aslr", Status::Known, "heap");
     assert!(level("1\n").check("aslr").advice.is_some());
     level("7\n").says("aslr", Status::Unknown, "7");
-    Made::fit()
-        .probed(|probes| probes.personality = Ok(0x0004_0000))
-        .says("aslr", Status::Bad, "personality 0x40000");
+    Made::fit().probed(|probes| probes.personality = Ok(0x0004_0000)).says("aslr", Status::Bad, "personality 0x40000");
 }
 
 #[test]
@@ -658,14 +499,8 @@ fn huge_pages_for_all_are_bad() {
 #[test]
 fn mitigations_are_summarised_by_what_they_slow_down() {
     let made = Made::fit()
-        .with(
-            &format!("{CPU}/vulnerabilities/meltdown"),
-            "Mitigation: PTI\n",
-        )
-        .with(
-            &format!("{CPU}/vulnerabilities/spec_rstack_overflow"),
-            "Vulnerable: Safe RET, no microcode\n",
-        )
+        .with(&format!("{CPU}/vulnerabilities/meltdown"), "Mitigation: PTI\n")
+        .with(&format!("{CPU}/vulnerabilities/spec_rstack_overflow"), "Vulnerable: Safe RET, no microcode\n")
         .with(&format!("{CPU}/vulnerabilities/retbleed"), "Vulnerable\n");
     assert_eq!(
         made.check("mitigations").detail,
@@ -678,10 +513,7 @@ fn mitigations_are_summarised_by_what_they_slow_down() {
             &format!("{CPU}/vulnerabilities/spectre_v2"),
             "Mitigation: Enhanced IBRS; STIBP: conditional; BHI: SW loop, KVM: SW loop\n",
         )
-        .with(
-            &format!("{CPU}/vulnerabilities/spec_store_bypass"),
-            "Mitigation: Speculative Store Bypass disabled\n",
-        );
+        .with(&format!("{CPU}/vulnerabilities/spec_store_bypass"), "Mitigation: Speculative Store Bypass disabled\n");
     assert_eq!(
         made.check("mitigations").detail,
         "user code: store bypass disabled; calls and returns in the kernel: spectre_v2 (Enhanced IBRS); \
@@ -700,55 +532,30 @@ fn a_process_whose_speculation_is_switched_off_is_bad_to_measure() {
     ] {
         status(line).says("mitigations", Status::Bad, "speculation switched off");
     }
-    Made::fit().without(&format!("{CPU}/vulnerabilities")).says(
-        "mitigations",
-        Status::Unknown,
-        "tells nothing",
-    );
+    Made::fit().without(&format!("{CPU}/vulnerabilities")).says("mitigations", Status::Unknown, "tells nothing");
 }
 
 #[test]
 fn outdated_microcode_is_bad_on_bare_metal_and_unknown_in_a_guest() {
-    let old = || {
-        Made::fit().with(
-            &format!("{CPU}/vulnerabilities/old_microcode"),
-            "Vulnerable\n",
-        )
-    };
+    let old = || Made::fit().with(&format!("{CPU}/vulnerabilities/old_microcode"), "Vulnerable\n");
     old().says("microcode", Status::Bad, "0xa101148");
-    old()
-        .guest()
-        .says("microcode", Status::Unknown, "hypervisor");
+    old().guest().says("microcode", Status::Unknown, "hypervisor");
     Made::fit()
-        .with(
-            &format!("{CPU}/vulnerabilities/mds"),
-            "Vulnerable: Clear CPU buffers attempted, no microcode\n",
-        )
+        .with(&format!("{CPU}/vulnerabilities/mds"), "Vulnerable: Clear CPU buffers attempted, no microcode\n")
         .says("microcode", Status::Bad, "against mds");
-    Made::fit().with("proc/cpuinfo", "processor : 0\n").says(
-        "microcode",
-        Status::Unknown,
-        "no revision",
-    );
+    Made::fit().with("proc/cpuinfo", "processor : 0\n").says("microcode", Status::Unknown, "no revision");
 }
 
 #[test]
 fn a_valgrind_that_fails_is_bad_and_a_missing_one_unknown() {
     let version = |version| {
         Made::fit().probed(|probes| {
-            probes.valgrind = Some(FoundTool {
-                path: "/opt/valgrind".into(),
-                version,
-            });
+            probes.valgrind = Some(FoundTool { path: "/opt/valgrind".into(), version });
         })
     };
     version(Err(ToolError::Hung)).says("valgrind", Status::Bad, "did not end");
     version(Err(ToolError::NoVersion("hello".into()))).says("valgrind", Status::Bad, "hello");
-    Made::fit().probed(|probes| probes.valgrind = None).says(
-        "valgrind",
-        Status::Unknown,
-        "not on the PATH",
-    );
+    Made::fit().probed(|probes| probes.valgrind = None).says("valgrind", Status::Unknown, "not on the PATH");
 }
 
 #[test]
@@ -757,11 +564,11 @@ fn a_runner_of_another_series_is_bad_and_one_of_no_known_version_unknown() {
     runner(tool("/bin/r", "0.15.2")).says("iai_callgrind_runner", Status::Bad, "0.15.2");
     runner(tool("/bin/r", "0.160.0")).says("iai_callgrind_runner", Status::Bad, "0.160.0");
     runner(None).says("iai_callgrind_runner", Status::Unknown, "not on the PATH");
-    runner(Some(FoundTool {
-        path: "/bin/r".into(),
-        version: Err(ToolError::NoRecord),
-    }))
-    .says("iai_callgrind_runner", Status::Unknown, "no record");
+    runner(Some(FoundTool { path: "/bin/r".into(), version: Err(ToolError::NoRecord) })).says(
+        "iai_callgrind_runner",
+        Status::Unknown,
+        "no record",
+    );
 }
 
 #[test]
@@ -775,9 +582,11 @@ fn the_series_of_the_runner_is_that_of_the_benches() {
 
 #[test]
 fn a_refused_executable_mapping_is_bad() {
-    Made::fit()
-        .probed(|probes| probes.executable_memfd = Err(refused("memfd_create")))
-        .says("memfd", Status::Bad, "memfd_create failed");
+    Made::fit().probed(|probes| probes.executable_memfd = Err(refused("memfd_create"))).says(
+        "memfd",
+        Status::Bad,
+        "memfd_create failed",
+    );
 }
 
 #[test]
@@ -786,19 +595,11 @@ fn tracing_is_judged_by_yama_capabilities_and_filters() {
     let scope = |text| Made::fit().with(yama, text);
     scope("0\n").says("ptrace", Status::Known, "0");
     scope("2\n").says("ptrace", Status::Bad, "CAP_SYS_PTRACE");
-    scope("2\n")
-        .with("proc/self/status", "CapEff:\t0000000000080000\n")
-        .says("ptrace", Status::Known, "2");
+    scope("2\n").with("proc/self/status", "CapEff:\t0000000000080000\n").says("ptrace", Status::Known, "2");
     scope("3\n").says("ptrace", Status::Bad, "until a reboot");
     scope("9\n").says("ptrace", Status::Unknown, "9");
-    Made::fit()
-        .without(yama)
-        .says("ptrace", Status::Known, "no Yama");
-    Made::fit().with(".dockerenv", "").says(
-        "ptrace",
-        Status::Known,
-        "in a container (/.dockerenv)",
-    );
+    Made::fit().without(yama).says("ptrace", Status::Known, "no Yama");
+    Made::fit().with(".dockerenv", "").says("ptrace", Status::Known, "in a container (/.dockerenv)");
     let status = |text| Made::fit().with("proc/self/status", text);
     status("CapEff:\t0\nSeccomp:\t2\n").says("ptrace", Status::Unknown, "seccomp");
     status("TracerPid:\t77\nCapEff:\t0\n").says("ptrace", Status::Bad, "77");
@@ -806,19 +607,14 @@ fn tracing_is_judged_by_yama_capabilities_and_filters() {
 
 #[test]
 fn control_characters_of_files_do_not_reach_the_terminal() {
-    let made = Made::fit().with(
-        &format!("{CPU}/cpu1/cpufreq/scaling_governor"),
-        "a\u{1b}[31mb\n",
-    );
+    let made = Made::fit().with(&format!("{CPU}/cpu1/cpufreq/scaling_governor"), "a\u{1b}[31mb\n");
     let detail = made.check("governor").detail;
     assert!(!detail.chars().any(char::is_control), "{detail:?}");
 }
 
 #[test]
 fn a_machine_is_read_from_its_tree() {
-    let made = Made::fit()
-        .guest()
-        .probed(|probes| probes.cpu.tsc_hz = Some(1_000));
+    let made = Made::fit().guest().probed(|probes| probes.cpu.tsc_hz = Some(1_000));
     let machine = Machine::read_with(&made.root(), &made.probes.cpu);
     let json = serde_json::to_string_pretty(&machine).expect("JSON");
     assert_eq!(
@@ -859,20 +655,14 @@ fn a_machine_is_read_from_its_tree() {
   }
 }"#
     );
-    assert_eq!(
-        serde_json::from_str::<Machine>(&json).expect("a machine"),
-        machine
-    );
+    assert_eq!(serde_json::from_str::<Machine>(&json).expect("a machine"), machine);
 }
 
 #[test]
 fn a_machine_that_tells_nothing_has_absent_facts_and_never_zeros() {
     let made = Made::empty(fit_probes());
     let machine = Machine::read_with(&made.root(), &good_clock());
-    assert_eq!(
-        serde_json::to_string(&machine).expect("JSON"),
-        r#"{"caches":[],"mitigations":{}}"#
-    );
+    assert_eq!(serde_json::to_string(&machine).expect("JSON"), r#"{"caches":[],"mitigations":{}}"#);
 }
 
 #[test]
@@ -880,10 +670,7 @@ fn garbage_in_the_tree_makes_facts_absent() {
     let made = Made::fit()
         .with("proc/meminfo", "MemTotal: 99999999999999999999 kB\n")
         .with(&format!("{CPU}/online"), "9-1\n")
-        .with(
-            &format!("{CPU}/cpu1/cache/index3/size"),
-            "18446744073709551615K\n",
-        )
+        .with(&format!("{CPU}/cpu1/cache/index3/size"), "18446744073709551615K\n")
         .with("proc/cpuinfo", "model : many\nmodel name :\n");
     let machine = Machine::read_with(&made.root(), &good_clock());
     assert_eq!(machine.memory_bytes, None);
@@ -905,18 +692,11 @@ fn the_schema_of_machine_and_check_names_every_status() {
     let schema = serde_json::to_value(schemars::schema_for!(Check)).expect("JSON");
     let text = schema.to_string();
     for status in ["known", "unknown", "bad"] {
-        assert!(
-            text.contains(&format!("\"{status}\"")),
-            "{status} in {text}"
-        );
+        assert!(text.contains(&format!("\"{status}\"")), "{status} in {text}");
     }
     let machine = serde_json::to_value(schemars::schema_for!(Machine)).expect("JSON");
-    let fields: BTreeSet<&str> = machine["properties"]
-        .as_object()
-        .expect("fields")
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let fields: BTreeSet<&str> =
+        machine["properties"].as_object().expect("fields").keys().map(String::as_str).collect();
     assert_eq!(fields.len(), 15);
     assert!(machine.get("additionalProperties").is_none());
 }

@@ -12,11 +12,7 @@ use pvbench::stats::resolve::resolved;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-const BOOTSTRAP: Bootstrap = Bootstrap {
-    confidence: 0.95,
-    resamples: 400,
-    resolution: 0.0,
-};
+const BOOTSTRAP: Bootstrap = Bootstrap { confidence: 0.95, resamples: 400, resolution: 0.0 };
 
 /// Values of known distributions around 0, from a seed.
 struct Synthetic(Pcg64Mcg);
@@ -56,9 +52,7 @@ const WORKERS: [(&str, Worker); 4] = [
     ("normal", |s, _, _| s.normal()),
     ("t2", |s, _, _| s.t(2)),
     ("contaminated", |s, _, _| s.contaminated()),
-    ("drift", |s, i, n| {
-        s.normal() + 3.0 * (i as f64 / (n - 1) as f64 - 0.5)
-    }),
+    ("drift", |s, i, n| s.normal() + 3.0 * (i as f64 / (n - 1) as f64 - 0.5)),
 ];
 
 /// The least count of hits, out of `trials` at 95%, that is within three standard errors.
@@ -81,17 +75,11 @@ fn intervals_over_workers_hold_as_often_as_they_say() {
                 hits += usize::from(interval.contains(0.0));
                 width += interval.width() / trials as f64;
             }
-            assert!(
-                hits >= least_hits(trials),
-                "{name}, {n} workers: {hits} of {trials}"
-            );
+            assert!(hits >= least_hits(trials), "{name}, {n} workers: {hits} of {trials}");
             // And not by being wide: the median of n normal values has a standard error of 1.25 / sqrt(n).
             if name == "normal" {
                 let expected = 2.0 * 1.96 * 1.2533 / (n as f64).sqrt();
-                assert!(
-                    width < 1.3 * expected,
-                    "{n} workers: width {width}, not about {expected}"
-                );
+                assert!(width < 1.3 * expected, "{n} workers: width {width}, not about {expected}");
             }
         }
     }
@@ -100,11 +88,7 @@ fn intervals_over_workers_hold_as_often_as_they_say() {
 #[test]
 fn intervals_over_layouts_hold_whether_workers_share_their_effects_or_not() {
     let (trials, workers, layouts) = (200, 12, 8);
-    for (name, shared, own) in [
-        ("shared", 1.0, 0.05),
-        ("own", 0.05, 1.0),
-        ("neither", 0.05, 0.05),
-    ] {
+    for (name, shared, own) in [("shared", 1.0, 0.05), ("own", 0.05, 1.0), ("neither", 0.05, 0.05)] {
         let mut synthetic = Synthetic::from(3);
         let mut hits = 0;
         for _ in 0..trials {
@@ -112,10 +96,7 @@ fn intervals_over_layouts_hold_whether_workers_share_their_effects_or_not() {
             let values: Vec<Vec<f64>> = (0..layouts)
                 .map(|_| {
                     let layout = 0.3 * synthetic.normal();
-                    effects
-                        .iter()
-                        .map(|effect| layout + effect + own * synthetic.t(3))
-                        .collect()
+                    effects.iter().map(|effect| layout + effect + own * synthetic.t(3)).collect()
                 })
                 .collect();
             let interval = BOOTSTRAP.layouts(&values, &mut synthetic.0).unwrap();
@@ -138,10 +119,7 @@ fn an_interval_over_rounds_of_one_process_would_not_hold() {
                 (0..20).map(|_| offset + 0.1 * synthetic.normal()).collect()
             })
             .collect();
-        let medians: Vec<f64> = processes
-            .iter()
-            .map(|rounds| median(rounds).unwrap())
-            .collect();
+        let medians: Vec<f64> = processes.iter().map(|rounds| median(rounds).unwrap()).collect();
         let workers = BOOTSTRAP.workers(&medians, &mut synthetic.0).unwrap();
         let rounds = BOOTSTRAP.workers(&processes[0], &mut synthetic.0).unwrap();
         over_workers += usize::from(workers.contains(0.0));
@@ -157,24 +135,18 @@ fn two_planted_modes_are_recognised_with_their_shares() {
         let mut synthetic = Synthetic::from(7);
         let recognised = (0..200)
             .filter(|_| {
-                let values: Vec<f64> = (0..20)
-                    .map(|i| 0.01 * synthetic.normal() + if i < lower { 0.13 } else { 0.68 })
-                    .collect();
+                let values: Vec<f64> =
+                    (0..20).map(|i| 0.01 * synthetic.normal() + if i < lower { 0.13 } else { 0.68 }).collect();
                 let found = modes(&values, 0.001);
                 let share_near = |value: f64, share: f64| {
                     // One worker may be a straggler.
-                    found
-                        .iter()
-                        .any(|m| (m.value - value).abs() < 0.02 && (m.share - share).abs() < 0.051)
+                    found.iter().any(|m| (m.value - value).abs() < 0.02 && (m.share - share).abs() < 0.051)
                 };
                 let share = f64::from(lower) / 20.0;
                 found.len() == 2 && share_near(0.13, share) && share_near(0.68, 1.0 - share)
             })
             .count();
-        assert!(
-            recognised >= 190,
-            "{lower} of 20 in the lower mode: {recognised} of 200"
-        );
+        assert!(recognised >= 190, "{lower} of 20 in the lower mode: {recognised} of 200");
     }
 }
 
@@ -213,11 +185,7 @@ fn a_whole_cell_goes_from_rounds_to_a_verdict() {
                         let interrupt = if synthetic.even() < 0.02 { 3.0 } else { 1.0 };
                         cycles * ticks_per_cycle * interrupt * (1.0 + 0.002 * synthetic.normal())
                     };
-                    Round {
-                        inline: window(2.0),
-                        ticks: cycles.iter().map(|&c| window(c)).collect(),
-                        ticks_per_cycle,
-                    }
+                    Round { inline: window(2.0), ticks: cycles.iter().map(|&c| window(c)).collect(), ticks_per_cycle }
                 })
                 .collect();
             for (mechanism, values) in at_layout.iter_mut().enumerate() {
@@ -233,28 +201,13 @@ fn a_whole_cell_goes_from_rounds_to_a_verdict() {
     let floor = floor(&aa_cycles, &aa_log_ratios).unwrap();
     assert!(floor.cycles < 0.01, "{floor:?}");
     let verdict = |mechanism: usize, rng: &mut Pcg64Mcg| {
-        let values: Vec<Vec<f64>> = layouts
-            .iter()
-            .map(|layout| layout[mechanism].clone())
-            .collect();
-        let per_layout: Vec<_> = values
-            .iter()
-            .map(|v| BOOTSTRAP.workers(v, rng).unwrap())
-            .collect();
+        let values: Vec<Vec<f64>> = layouts.iter().map(|layout| layout[mechanism].clone()).collect();
+        let per_layout: Vec<_> = values.iter().map(|v| BOOTSTRAP.workers(v, rng).unwrap()).collect();
         let cell = BOOTSTRAP.layouts(&values, rng).unwrap();
-        assert!(
-            (cell.estimate - (cycles[mechanism] - 2.0)).abs() < 0.01,
-            "{cell:?}"
-        );
+        assert!((cell.estimate - (cycles[mechanism] - 2.0)).abs() < 0.01, "{cell:?}");
         let estimates: Vec<f64> = per_layout.iter().map(|i| i.estimate).collect();
         let range = quantile(&estimates, 1.0).unwrap() - quantile(&estimates, 0.0).unwrap();
-        resolved(
-            &per_layout,
-            &modes(&values.concat(), 0.0),
-            cell.estimate,
-            range,
-            floor.cycles,
-        )
+        resolved(&per_layout, &modes(&values.concat(), 0.0), cell.estimate, range, floor.cycles)
     };
     assert!(!verdict(0, &mut synthetic.0), "a thing against itself");
     assert!(verdict(1, &mut synthetic.0), "three cycles");

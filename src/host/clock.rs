@@ -35,8 +35,6 @@ pub fn clock_choice(facts: &CpuFacts) -> ClockChoice {
     };
     match wrong {
         None => ClockChoice::Tsc,
-        Some(reason) => ClockChoice::Os {
-            reason: reason.to_owned(),
-        },
+        Some(reason) => ClockChoice::Os { reason: reason.to_owned() },
     }
 }

@@ -41,10 +41,7 @@ pub(super) struct Missing {
 
 /// Opens a counter of user-space core cycles of this thread, and sees it count.
 pub(super) fn try_cycles() -> Result<(), CounterError> {
-    let mut counter = Builder::new()
-        .kind(Hardware::CPU_CYCLES)
-        .build()
-        .map_err(CounterError::Open)?;
+    let mut counter = Builder::new().kind(Hardware::CPU_CYCLES).build().map_err(CounterError::Open)?;
     counter.enable().map_err(CounterError::Use)?;
     for n in 0..TRIAL {
         black_box(n);
@@ -60,9 +57,7 @@ pub(super) fn try_cycles() -> Result<(), CounterError> {
 
 /// The reason why hardware counters are missing, `None` where they work. It opens a counter each time: ask once a run.
 pub fn pmu_unavailable() -> Option<String> {
-    try_cycles()
-        .err()
-        .map(|error| explain(&error, &Root::default()).reason)
+    try_cycles().err().map(|error| explain(&error, &Root::default()).reason)
 }
 
 /// What a failure means: the numbers are those of perf_event_open(2), "ERRORS".
@@ -107,10 +102,7 @@ fn refused(errno: Errno, root: &Root) -> Missing {
     match level {
         // From 3 on, a level of Debian, Ubuntu and Android kernels, nothing is open to the unprivileged.
         Some(level) if level > 2 => Missing {
-            reason: format!(
-                "perf_event_paranoid is {level}, which refuses counters to this process ({})",
-                name(errno)
-            ),
+            reason: format!("perf_event_paranoid is {level}, which refuses counters to this process ({})", name(errno)),
             advice: "sysctl kernel.perf_event_paranoid=2, or give the process CAP_PERFMON",
             withheld: true,
         },
@@ -124,10 +116,7 @@ fn refused(errno: Errno, root: &Root) -> Missing {
             withheld: true,
         },
         None => Missing {
-            reason: format!(
-                "no permission ({}), and the level of perf_event_paranoid cannot be read",
-                name(errno)
-            ),
+            reason: format!("no permission ({}), and the level of perf_event_paranoid cannot be read", name(errno)),
             advice: "give the process CAP_PERFMON, or allow perf_event_open in its seccomp profile",
             withheld: true,
         },

@@ -41,12 +41,7 @@ pub struct NativeCpuid;
 impl Cpuid for NativeCpuid {
     fn leaf(&self, leaf: u32) -> Registers {
         let answer = __cpuid_count(leaf, 0);
-        Registers {
-            eax: answer.eax,
-            ebx: answer.ebx,
-            ecx: answer.ecx,
-            edx: answer.edx,
-        }
+        Registers { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
     }
 }
 
@@ -76,8 +71,7 @@ impl CpuFacts {
     pub fn read(root: &Root) -> Self {
         let mut facts = Self::decode(&NativeCpuid);
         // Where the question itself is refused, the default of Linux holds: readable.
-        facts.tsc_readable &=
-            time_stamp_counter_readability() != Ok(TimeStampCounterReadability::RaiseSIGSEGV);
+        facts.tsc_readable &= time_stamp_counter_readability() != Ok(TimeStampCounterReadability::RaiseSIGSEGV);
         if facts.tsc_readable {
             facts.tsc_monotonic = Some(never_backwards((0..TSC_READS).map(|_| ticks())));
         }
@@ -106,8 +100,7 @@ impl CpuFacts {
             tsc_constant: tsc_invariant || (intel && constant_on_intel(basic.eax)),
             tsc_invariant,
             tsc_monotonic: None,
-            tsc_hz: crystal_hz(cpuid, highest.eax)
-                .or_else(|| told_hz(cpuid, hypervisor.as_deref()?)),
+            tsc_hz: crystal_hz(cpuid, highest.eax).or_else(|| told_hz(cpuid, hypervisor.as_deref()?)),
             hypervisor,
             tsc_kept_by_kernel: None,
         }

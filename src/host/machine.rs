@@ -85,9 +85,8 @@ impl Machine {
     pub fn read_with(root: &Root, cpu: &CpuFacts) -> Self {
         let cpuinfo = |key| root.field(CPUINFO, ':', key).filter(|it| !it.is_empty());
         let number = |key| cpuinfo(key).and_then(|it| it.parse().ok());
-        let cpus_allowed = root
-            .field("proc/self/status", ':', "Cpus_allowed_list")
-            .and_then(|list| cpu_list::parse(&list));
+        let cpus_allowed =
+            root.field("proc/self/status", ':', "Cpus_allowed_list").and_then(|list| cpu_list::parse(&list));
         let measured = cpus_allowed.as_deref().and_then(measuring_cpu).unwrap_or(0);
         Self {
             cpu_model: cpuinfo("model name"),

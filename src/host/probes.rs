@@ -71,19 +71,13 @@ pub fn measuring_cpu(allowed: &[u32]) -> Option<u32> {
 
 fn affinity() -> Result<Vec<u32>, ProbeError> {
     let set = sched_getaffinity(None).map_err(failed("sched_getaffinity"))?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|&cpu| set.is_set(cpu))
-        .filter_map(|cpu| u32::try_from(cpu).ok())
-        .collect())
+    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).filter_map(|cpu| u32::try_from(cpu).ok()).collect())
 }
 
 fn personality() -> Result<u32, ProbeError> {
     // SAFETY: personality(2) with 0xffffffff changes nothing and returns the persona in force.
     let answer = unsafe { libc::personality(0xffff_ffff) };
-    u32::try_from(answer).map_err(|_| ProbeError {
-        call: "personality",
-        source: io::Error::last_os_error(),
-    })
+    u32::try_from(answer).map_err(|_| ProbeError { call: "personality", source: io::Error::last_os_error() })
 }
 
 /// Makes a page of a memfd, maps it readable and executable, and takes it away again.
@@ -98,24 +92,12 @@ fn executable_memfd() -> Result<(), ProbeError> {
     ftruncate(&memory, PAGE as u64).map_err(failed("ftruncate of a memfd"))?;
     let protection = ProtFlags::READ | ProtFlags::EXEC;
     // SAFETY: a new mapping at an address of the kernel's choice replaces no other one.
-    let page = unsafe {
-        mmap(
-            std::ptr::null_mut(),
-            PAGE,
-            protection,
-            MapFlags::SHARED,
-            &memory,
-            0,
-        )
-    }
-    .map_err(failed("mmap of a memfd as executable"))?;
+    let page = unsafe { mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, &memory, 0) }
+        .map_err(failed("mmap of a memfd as executable"))?;
     // SAFETY: `page` is the mapping of PAGE bytes made above, and nothing refers to it.
     unsafe { munmap(page, PAGE) }.map_err(failed("munmap"))
 }
 
 fn failed(call: &'static str) -> impl Fn(Errno) -> ProbeError {
-    move |errno| ProbeError {
-        call,
-        source: errno.into(),
-    }
+    move |errno| ProbeError { call, source: errno.into() }
 }

@@ -67,15 +67,11 @@ impl Root {
     pub fn text(&self, path: &str) -> Result<String, ReadError> {
         let below = path.trim_start_matches('/');
         let mut bytes = Vec::new();
-        let read = File::open(self.locate(path))
-            .and_then(|file| file.take(LONGEST_READ).read_to_end(&mut bytes));
+        let read = File::open(self.locate(path)).and_then(|file| file.take(LONGEST_READ).read_to_end(&mut bytes));
         if let Err(source) = read {
             return Err(match source.kind() {
                 io::ErrorKind::NotFound => ReadError::Absent { path: below.into() },
-                _ => ReadError::Failed {
-                    path: below.into(),
-                    source,
-                },
+                _ => ReadError::Failed { path: below.into(), source },
             });
         }
         match String::from_utf8_lossy(&bytes).trim() {

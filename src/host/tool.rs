@@ -52,13 +52,12 @@ pub enum ToolError {
 
 /// The first executable file called `name` in the absolute folders of `path`, the PATH variable.
 pub(super) fn find(root: &Root, path: &OsStr, name: &str) -> Option<PathBuf> {
-    std::env::split_paths(path)
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(name))
-        .find(|candidate| {
+    std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(
+        |candidate| {
             std::fs::metadata(root.locate(candidate))
                 .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-        })
+        },
+    )
 }
 
 /// Valgrind on `path`, asked for its version.
@@ -67,10 +66,7 @@ pub(super) fn valgrind(root: &Root, path: &OsStr) -> Option<FoundTool> {
     let mut command = Command::new(root.locate(&found));
     command.arg("--version");
     let version = first_line(command, PATIENCE).and_then(valgrind_version);
-    Some(FoundTool {
-        path: found,
-        version,
-    })
+    Some(FoundTool { path: found, version })
 }
 
 /// Valgrind prints `valgrind-3.19.0`.
@@ -85,10 +81,7 @@ fn valgrind_version(line: String) -> Result<String, ToolError> {
 pub(super) fn iai_callgrind_runner(root: &Root, path: &OsStr) -> Option<FoundTool> {
     let found = find(root, path, "iai-callgrind-runner")?;
     let version = recorded_version(root, &found).ok_or(ToolError::NoRecord);
-    Some(FoundTool {
-        path: found,
-        version,
-    })
+    Some(FoundTool { path: found, version })
 }
 
 /// The version in `.crates.toml`, which `cargo install` keeps in the folder above `bin`; its keys read
@@ -104,11 +97,7 @@ fn recorded_version(root: &Root, program: &Path) -> Option<String> {
 
 /// The first line that a command prints. The pipe bounds what it can print, `patience` how long it can take.
 fn first_line(mut command: Command, patience: Duration) -> Result<String, ToolError> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let status = match wait(&mut child, patience) {
         Ok(Some(status)) => status,
         ended => {
@@ -175,10 +164,7 @@ mod tests {
             let (_folder, root) = rooted(at, mode);
             find(&root, path, "tool")
         };
-        assert_eq!(
-            found("opt/bin/tool", 0o755),
-            Some(PathBuf::from("/opt/bin/tool"))
-        );
+        assert_eq!(found("opt/bin/tool", 0o755), Some(PathBuf::from("/opt/bin/tool")));
         assert_eq!(found("opt/bin/tool", 0o644), None);
         assert_eq!(found("relative/tool", 0o755), None);
         assert_eq!(found("opt/bin/tool/inside", 0o755), None);

@@ -105,12 +105,7 @@ impl Sampler {
     ///
     /// # Errors
     /// Where the group or a mechanism does not exist, or its loops cannot be copied.
-    pub fn group(
-        &mut self,
-        group: &Group,
-        mechanisms: &[String],
-        rounds: usize,
-    ) -> Result<GroupSamples, SampleError> {
+    pub fn group(&mut self, group: &Group, mechanisms: &[String], rounds: usize) -> Result<GroupSamples, SampleError> {
         let windows = self.prepare(group, mechanisms)?;
         let Some((inline, others)) = windows.split_first() else {
             return Err(SampleError::NoLoop(group.clone()));

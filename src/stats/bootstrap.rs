@@ -55,9 +55,7 @@ impl Bootstrap {
         }
         let sorted = sorted(values)?;
         let mut counts = vec![0; sorted.len() + 1];
-        let medians = (0..resamples)
-            .map(|_| Middle::draw(&mut counts, rng).of(&sorted))
-            .collect();
+        let medians = (0..resamples).map(|_| Middle::draw(&mut counts, rng).of(&sorted)).collect();
         Some(self.interval(&sorted, medians))
     }
 
@@ -75,14 +73,8 @@ impl Bootstrap {
         // The layout with the fewest workers has the most uncertain middle, and sets the draw for all. A single worker has
         // a middle without any uncertainty known.
         let fewest = layouts.iter().map(Vec::len).filter(|&n| n > 1).min()?;
-        let layouts: Vec<Vec<f64>> = layouts
-            .iter()
-            .map(|layout| sorted(layout))
-            .collect::<Option<_>>()?;
-        let mut middles: Vec<f64> = layouts
-            .iter()
-            .map(|layout| median_of_sorted(layout))
-            .collect();
+        let layouts: Vec<Vec<f64>> = layouts.iter().map(|layout| sorted(layout)).collect::<Option<_>>()?;
+        let mut middles: Vec<f64> = layouts.iter().map(|layout| median_of_sorted(layout)).collect();
         middles.sort_unstable_by(f64::total_cmp);
         let measured = middles.clone();
 
@@ -107,8 +99,7 @@ impl Bootstrap {
         if !(confidence_fits && resolution_fits && self.resamples > 0) {
             return None;
         }
-        let asked_by_confidence =
-            (2.0 * OUTSIDE_EACH_END / (1.0 - self.confidence)).min(RESAMPLES_LIMIT);
+        let asked_by_confidence = (2.0 * OUTSIDE_EACH_END / (1.0 - self.confidence)).min(RESAMPLES_LIMIT);
         Some(self.resamples.max(asked_by_confidence.ceil() as usize))
     }
 
@@ -120,8 +111,7 @@ impl Bootstrap {
         let outside = ((1.0 - self.confidence) / 2.0 * (count + 1) as f64).floor() as usize;
         let from_end = outside.saturating_sub(1).min((count - 1) / 2);
         let (_, &mut low, _) = medians.select_nth_unstable_by(from_end, f64::total_cmp);
-        let (_, &mut high, _) =
-            medians.select_nth_unstable_by(count - 1 - from_end, f64::total_cmp);
+        let (_, &mut high, _) = medians.select_nth_unstable_by(count - 1 - from_end, f64::total_cmp);
         // All n values lie on one side of the true median with probability 2^(1 - n).
         let n = measured.len();
         let range_misses = 0.5f64.powf((n - 1) as f64);
@@ -130,11 +120,7 @@ impl Bootstrap {
         } else {
             (low, high)
         };
-        Interval {
-            estimate,
-            low: low.min(estimate - self.resolution),
-            high: high.max(estimate + self.resolution),
-        }
+        Interval { estimate, low: low.min(estimate - self.resolution), high: high.max(estimate + self.resolution) }
     }
 }
 
@@ -178,10 +164,7 @@ impl Middle {
             let in_gap = ((rank - before) as f64 + place) / f64::from(counts[gap].max(1));
             (gap as f64 + in_gap) / gaps as f64
         };
-        Self {
-            lower: share_of((n - 1) / 2),
-            upper: share_of(n / 2),
-        }
+        Self { lower: share_of((n - 1) / 2), upper: share_of(n / 2) }
     }
 
     /// The value at this middle of the values in `sorted`, of which there is at least one.
@@ -211,11 +194,7 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: Bootstrap = Bootstrap {
-        confidence: 0.95,
-        resamples: 1000,
-        resolution: 0.0,
-    };
+    const PLAIN: Bootstrap = Bootstrap { confidence: 0.95, resamples: 1000, resolution: 0.0 };
 
     fn rng() -> Pcg64Mcg {
         Pcg64Mcg::seed_from_u64(1)
@@ -235,23 +214,15 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_interval() {
         let values = [0.3, 0.1, 0.7, 0.4, 0.2, 0.9, 0.5, 0.6];
-        assert_eq!(
-            PLAIN.workers(&values, &mut rng()),
-            PLAIN.workers(&values, &mut rng())
-        );
+        assert_eq!(PLAIN.workers(&values, &mut rng()), PLAIN.workers(&values, &mut rng()));
     }
 
     #[test]
     fn values_alike_for_want_of_a_finer_clock_still_have_a_width() {
-        let coarse = Bootstrap {
-            resolution: 0.125,
-            ..PLAIN
-        };
+        let coarse = Bootstrap { resolution: 0.125, ..PLAIN };
         let got = coarse.workers(&[3.5; 20], &mut rng()).unwrap();
         assert_eq!((got.low, got.estimate, got.high), (3.375, 3.5, 3.625));
-        let layouts = coarse
-            .layouts(&[vec![3.5; 20], vec![3.5; 20]], &mut rng())
-            .unwrap();
+        let layouts = coarse.layouts(&[vec![3.5; 20], vec![3.5; 20]], &mut rng()).unwrap();
         assert_eq!(layouts, got);
     }
 
@@ -268,10 +239,7 @@ mod tests {
     fn the_range_is_given_where_it_is_not_enough_and_not_where_it_is() {
         let spans = |n: u32, confidence: f64| {
             let values: Vec<f64> = (1..=n).map(f64::from).collect();
-            let bootstrap = Bootstrap {
-                confidence,
-                ..PLAIN
-            };
+            let bootstrap = Bootstrap { confidence, ..PLAIN };
             let got = bootstrap.workers(&values, &mut rng()).unwrap();
             (got.low, got.high) == (1.0, f64::from(n))
         };
@@ -283,9 +251,7 @@ mod tests {
 
     #[test]
     fn few_layouts_are_spanned_from_the_least_to_the_greatest() {
-        let layouts = [3.5, 3.74, 4.0]
-            .map(|at| (0..20).map(|i| at + f64::from(i % 5) * 1e-4).collect())
-            .to_vec();
+        let layouts = [3.5, 3.74, 4.0].map(|at| (0..20).map(|i| at + f64::from(i % 5) * 1e-4).collect()).to_vec();
         let got = PLAIN.layouts(&layouts, &mut rng()).unwrap();
         assert!((got.estimate - 3.7402).abs() < 1e-9);
         assert!(got.low < 3.501 && got.high > 4.0, "{got:?}");
@@ -294,10 +260,7 @@ mod tests {
     #[test]
     fn one_layout_is_its_workers() {
         let values = vec![0.3, 0.1, 0.7, 0.4, 0.2, 0.9, 0.5, 0.6];
-        assert_eq!(
-            PLAIN.layouts(std::slice::from_ref(&values), &mut rng()),
-            PLAIN.workers(&values, &mut rng())
-        );
+        assert_eq!(PLAIN.layouts(std::slice::from_ref(&values), &mut rng()), PLAIN.workers(&values, &mut rng()));
     }
 
     #[test]
@@ -305,40 +268,18 @@ mod tests {
         assert_eq!(PLAIN.layouts(&[], &mut rng()), None);
         assert_eq!(PLAIN.layouts(&[vec![1.0, 2.0], vec![]], &mut rng()), None);
         assert_eq!(PLAIN.layouts(&[vec![1.0], vec![2.0]], &mut rng()), None);
-        assert!(
-            PLAIN
-                .layouts(&[vec![1.0, 1.5], vec![2.0]], &mut rng())
-                .is_some()
-        );
+        assert!(PLAIN.layouts(&[vec![1.0, 1.5], vec![2.0]], &mut rng()).is_some());
     }
 
     #[test]
     fn fields_out_of_range_give_no_interval() {
         for bad in [
-            Bootstrap {
-                confidence: 1.0,
-                ..PLAIN
-            },
-            Bootstrap {
-                confidence: 0.0,
-                ..PLAIN
-            },
-            Bootstrap {
-                confidence: f64::NAN,
-                ..PLAIN
-            },
-            Bootstrap {
-                resamples: 0,
-                ..PLAIN
-            },
-            Bootstrap {
-                resolution: -1.0,
-                ..PLAIN
-            },
-            Bootstrap {
-                resolution: f64::NAN,
-                ..PLAIN
-            },
+            Bootstrap { confidence: 1.0, ..PLAIN },
+            Bootstrap { confidence: 0.0, ..PLAIN },
+            Bootstrap { confidence: f64::NAN, ..PLAIN },
+            Bootstrap { resamples: 0, ..PLAIN },
+            Bootstrap { resolution: -1.0, ..PLAIN },
+            Bootstrap { resolution: f64::NAN, ..PLAIN },
         ] {
             assert_eq!(bad.workers(&[1.0, 2.0], &mut rng()), None, "{bad:?}");
         }
@@ -346,17 +287,12 @@ mod tests {
 
     #[test]
     fn a_higher_confidence_takes_as_many_resamples_as_its_ends_need() {
-        let strict = Bootstrap {
-            confidence: 0.999,
-            ..PLAIN
-        };
+        let strict = Bootstrap { confidence: 0.999, ..PLAIN };
         assert_eq!(PLAIN.resamples(), Some(1000));
         assert_eq!(strict.resamples(), Some(20_000));
         let values: Vec<f64> = (1..=20).map(f64::from).collect();
-        let (wide, narrow) = (
-            strict.workers(&values, &mut rng()).unwrap(),
-            PLAIN.workers(&values, &mut rng()).unwrap(),
-        );
+        let (wide, narrow) =
+            (strict.workers(&values, &mut rng()).unwrap(), PLAIN.workers(&values, &mut rng()).unwrap());
         assert!(wide.low < narrow.low && wide.high > narrow.high);
         // The 3rd and 18th of 20 frame the median with 99.96%, the 4th and 17th with 99.7%.
         assert!(wide.low > 2.9 && wide.low < 4.0, "{wide:?}");

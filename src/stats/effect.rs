@@ -40,11 +40,7 @@ pub fn differences(rounds: &[Round], mechanism: usize) -> Option<Effect> {
         log_ratios.push(one.log_ratio);
         inline_cycles.push(one.inline_cycles);
     }
-    Some(Effect {
-        cycles: median(&cycles)?,
-        log_ratio: median(&log_ratios)?,
-        inline_cycles: median(&inline_cycles)?,
-    })
+    Some(Effect { cycles: median(&cycles)?, log_ratio: median(&log_ratios)?, inline_cycles: median(&inline_cycles)? })
 }
 
 fn of_round(round: &Round, mechanism: usize) -> Option<Effect> {
@@ -67,19 +63,13 @@ mod tests {
     use super::*;
 
     fn round(ticks: &[f64], inline: f64, ticks_per_cycle: f64) -> Round {
-        Round {
-            ticks: ticks.to_vec(),
-            inline,
-            ticks_per_cycle,
-        }
+        Round { ticks: ticks.to_vec(), inline, ticks_per_cycle }
     }
 
     #[test]
     fn a_change_of_frequency_between_rounds_leaves_the_overhead_alone() {
         // 2 and 6 cycles, at three frequencies.
-        let rounds: Vec<Round> = [0.5, 0.75, 0.9]
-            .map(|tpc| round(&[6.0 * tpc], 2.0 * tpc, tpc))
-            .to_vec();
+        let rounds: Vec<Round> = [0.5, 0.75, 0.9].map(|tpc| round(&[6.0 * tpc], 2.0 * tpc, tpc)).to_vec();
         let effect = differences(&rounds, 0).unwrap();
         assert!((effect.cycles - 4.0).abs() < 1e-12);
         assert!((effect.inline_cycles - 2.0).abs() < 1e-12);

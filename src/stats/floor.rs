@@ -28,11 +28,7 @@ pub fn floor(aa_cycles: &[f64], aa_log_ratios: &[f64]) -> Option<Floor> {
     }
     let cycles: Vec<f64> = aa_cycles.iter().map(|c| c.abs()).collect();
     let ratios: Vec<f64> = aa_log_ratios.iter().map(|l| l.exp_m1().abs()).collect();
-    Some(Floor {
-        cycles: bound(&cycles)?,
-        ratio: bound(&ratios)?,
-        groups: aa_cycles.len(),
-    })
+    Some(Floor { cycles: bound(&cycles)?, ratio: bound(&ratios)?, groups: aa_cycles.len() })
 }
 
 /// The least of the values that at least 95% of them do not exceed.

@@ -40,11 +40,7 @@ impl Interval {
     /// The interval of `f` of the quantity, for an `f` that only ever rises (`exp` makes a log-ratio a ratio). Medians and
     /// percentiles keep their rank under such an `f`, so estimate and ends can be mapped one by one.
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Self {
-        Self {
-            estimate: f(self.estimate),
-            low: f(self.low),
-            high: f(self.high),
-        }
+        Self { estimate: f(self.estimate), low: f(self.low), high: f(self.high) }
     }
 }
 
@@ -52,11 +48,7 @@ impl Interval {
 mod tests {
     use super::*;
 
-    const SOME: Interval = Interval {
-        estimate: 1.0,
-        low: 0.5,
-        high: 2.5,
-    };
+    const SOME: Interval = Interval { estimate: 1.0, low: 0.5, high: 2.5 };
 
     #[test]
     fn widths_come_from_the_ends_and_not_from_the_estimate() {
@@ -79,12 +71,7 @@ mod tests {
 
     #[test]
     fn a_log_ratio_becomes_a_ratio() {
-        let ratio = Interval {
-            estimate: 0.0,
-            low: -1.0,
-            high: 1.0,
-        }
-        .map(f64::exp);
+        let ratio = Interval { estimate: 0.0, low: -1.0, high: 1.0 }.map(f64::exp);
         assert_eq!(ratio.estimate, 1.0);
         assert!((ratio.low * ratio.high - 1.0).abs() < 1e-15);
     }

@@ -49,18 +49,13 @@ pub fn modes(values: &[f64], resolution: f64) -> Vec<Mode> {
         return Vec::new();
     };
     // Below some units in the last place a difference is rounding, however fine the clock.
-    let largest = sorted
-        .iter()
-        .fold(0.0, |largest: f64, v| largest.max(v.abs()));
+    let largest = sorted.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
     let resolution = resolution.max(8.0 * f64::EPSILON * largest);
     let mut groups = Vec::new();
     divide(&sorted, sorted.len(), resolution, &mut groups);
     let mut modes: Vec<Mode> = groups
         .iter()
-        .map(|group| Mode {
-            value: median_of_sorted(group),
-            share: group.len() as f64 / sorted.len() as f64,
-        })
+        .map(|group| Mode { value: median_of_sorted(group), share: group.len() as f64 / sorted.len() as f64 })
         .collect();
     modes.sort_by(|a, b| b.share.total_cmp(&a.share));
     modes
@@ -69,9 +64,7 @@ pub fn modes(values: &[f64], resolution: f64) -> Vec<Mode> {
 /// Adds the groups into which `part` falls, or `part` itself if it holds together. `workers` is the number of them all.
 fn divide<'a>(part: &'a [f64], workers: usize, resolution: f64, groups: &mut Vec<&'a [f64]>) {
     match cut(part, workers, resolution) {
-        Some(parts) => parts
-            .into_iter()
-            .for_each(|part| divide(part, workers, resolution, groups)),
+        Some(parts) => parts.into_iter().for_each(|part| divide(part, workers, resolution, groups)),
         None => groups.push(part),
     }
 }
@@ -94,11 +87,8 @@ fn cut(part: &[f64], workers: usize, resolution: f64) -> Option<Vec<&[f64]>> {
         let mut bounds = vec![0, n];
         bounds.extend(&widest_first[..cuts]);
         bounds.sort_unstable();
-        let groups: Vec<(usize, usize)> = bounds
-            .windows(2)
-            .map(|ends| (ends[0], ends[1]))
-            .filter(|(start, end)| end - start >= fewest)
-            .collect();
+        let groups: Vec<(usize, usize)> =
+            bounds.windows(2).map(|ends| (ends[0], ends[1])).filter(|(start, end)| end - start >= fewest).collect();
         let held: usize = groups.iter().map(|(start, end)| end - start).sum();
         let apart = |pair: &[(usize, usize)]| {
             let ((start, end), (next_start, next_end)) = (pair[0], pair[1]);
@@ -107,12 +97,7 @@ fn cut(part: &[f64], workers: usize, resolution: f64) -> Option<Vec<&[f64]>> {
             widest > GAP_IN_STEPS * resolution && widest > wide * spread
         };
         let sound = groups.len() >= 2 && n - held <= stragglers && groups.windows(2).all(apart);
-        sound.then(|| {
-            groups
-                .iter()
-                .map(|&(start, end)| &part[start..end])
-                .collect()
-        })
+        sound.then(|| groups.iter().map(|&(start, end)| &part[start..end]).collect())
     })
 }
 
@@ -128,17 +113,12 @@ mod tests {
     use super::*;
 
     fn around(middle: f64, count: usize) -> Vec<f64> {
-        (0..count)
-            .map(|i| middle + 0.004 * (i as f64 - (count as f64 - 1.0) / 2.0))
-            .collect()
+        (0..count).map(|i| middle + 0.004 * (i as f64 - (count as f64 - 1.0) / 2.0)).collect()
     }
 
     fn with_shares(modes: &[Mode]) -> Vec<(f64, f64)> {
         let rounded = |x: f64| (x * 1000.0).round() / 1000.0;
-        modes
-            .iter()
-            .map(|m| (rounded(m.value), rounded(m.share)))
-            .collect()
+        modes.iter().map(|m| (rounded(m.value), rounded(m.share))).collect()
     }
 
     #[test]
@@ -150,19 +130,13 @@ mod tests {
     #[test]
     fn two_groups_are_two_modes_the_greater_first() {
         let values = [around(0.13, 5), around(0.68, 15)].concat();
-        assert_eq!(
-            with_shares(&modes(&values, 0.001)),
-            [(0.68, 0.75), (0.13, 0.25)]
-        );
+        assert_eq!(with_shares(&modes(&values, 0.001)), [(0.68, 0.75), (0.13, 0.25)]);
     }
 
     #[test]
     fn modes_within_a_mode_are_found_at_their_own_scale() {
         let values = [vec![0.13; 8], vec![0.15; 8], around(2.0, 4)].concat();
-        assert_eq!(
-            with_shares(&modes(&values, 0.001)),
-            [(0.13, 0.4), (0.15, 0.4), (2.0, 0.2)]
-        );
+        assert_eq!(with_shares(&modes(&values, 0.001)), [(0.13, 0.4), (0.15, 0.4), (2.0, 0.2)]);
     }
 
     #[test]
@@ -175,23 +149,14 @@ mod tests {
     fn a_straggler_does_not_hide_two_modes_and_is_in_neither() {
         for straggler in [-3.0, 0.4, 7.66] {
             let values = [around(0.13, 10), vec![straggler], around(0.68, 9)].concat();
-            assert_eq!(
-                with_shares(&modes(&values, 0.001)),
-                [(0.13, 0.5), (0.68, 0.45)]
-            );
+            assert_eq!(with_shares(&modes(&values, 0.001)), [(0.13, 0.5), (0.68, 0.45)]);
         }
     }
 
     #[test]
     fn two_of_forty_are_too_few_for_a_mode_and_four_are_not() {
-        assert_eq!(
-            modes(&[around(1.0, 38), around(9.0, 2)].concat(), 0.0).len(),
-            1
-        );
-        assert_eq!(
-            modes(&[around(1.0, 36), around(9.0, 4)].concat(), 0.0).len(),
-            2
-        );
+        assert_eq!(modes(&[around(1.0, 38), around(9.0, 2)].concat(), 0.0).len(), 1);
+        assert_eq!(modes(&[around(1.0, 36), around(9.0, 4)].concat(), 0.0).len(), 2);
     }
 
     #[test]

@@ -10,11 +10,7 @@ pub use super::student::t_quantile;
 ///
 /// `family_alpha` is held to 0 to 1, so the answer is too; no cell is treated as one.
 pub fn confidence_for(cells: usize, family_alpha: f64) -> f64 {
-    let alpha = if family_alpha.is_nan() {
-        0.0
-    } else {
-        family_alpha.clamp(0.0, 1.0)
-    };
+    let alpha = if family_alpha.is_nan() { 0.0 } else { family_alpha.clamp(0.0, 1.0) };
     ((-alpha).ln_1p() / cells.max(1) as f64).exp()
 }
 
@@ -64,10 +60,7 @@ mod tests {
     #[test]
     fn holm_stops_at_the_first_that_fails() {
         // Bounds at 0.05: 0.0125, 0.0167, 0.025, 0.05. The third fails, so the fourth, within its own bound, does too.
-        assert_eq!(
-            holm(&[0.045, 0.01, 0.03, 0.015], 0.05),
-            [false, true, false, true]
-        );
+        assert_eq!(holm(&[0.045, 0.01, 0.03, 0.015], 0.05), [false, true, false, true]);
         assert_eq!(holm(&[0.02, 0.02], 0.05), [true, true]);
         assert_eq!(holm(&[0.03, 0.03], 0.05), [false, false]);
         assert_eq!(holm(&[], 0.05), [] as [bool; 0]);

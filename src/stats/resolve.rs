@@ -9,13 +9,7 @@ use super::modes::Mode;
 ///
 /// All in one unit. `per_layout` holds an interval per layout and must not be empty. `modes` are those of the cell; none
 /// given means that workers agree, and leaves the decision to the rest. Whatever is not finite is not resolved.
-pub fn resolved(
-    per_layout: &[Interval],
-    modes: &[Mode],
-    estimate: f64,
-    layout_range: f64,
-    floor: f64,
-) -> bool {
+pub fn resolved(per_layout: &[Interval], modes: &[Mode], estimate: f64, layout_range: f64, floor: f64) -> bool {
     let known = estimate.is_finite() && layout_range.is_finite() && floor.is_finite();
     if per_layout.is_empty() || !known {
         return false;
@@ -24,23 +18,11 @@ pub fn resolved(
     let beyond = |interval: &Interval| {
         interval.low.is_finite()
             && interval.high.is_finite()
-            && if estimate > 0.0 {
-                interval.is_above(floor)
-            } else {
-                interval.is_below(-floor)
-            }
+            && if estimate > 0.0 { interval.is_above(floor) } else { interval.is_below(-floor) }
     };
-    let mode_beyond = |mode: &Mode| {
-        mode.value.is_finite()
-            && if estimate > 0.0 {
-                mode.value > floor
-            } else {
-                mode.value < -floor
-            }
-    };
-    estimate.abs() > layout_range.abs()
-        && per_layout.iter().all(beyond)
-        && modes.iter().all(mode_beyond)
+    let mode_beyond =
+        |mode: &Mode| mode.value.is_finite() && if estimate > 0.0 { mode.value > floor } else { mode.value < -floor };
+    estimate.abs() > layout_range.abs() && per_layout.iter().all(beyond) && modes.iter().all(mode_beyond)
 }
 
 #[cfg(test)]
@@ -48,11 +30,7 @@ mod tests {
     use super::*;
 
     fn interval(low: f64, high: f64) -> Interval {
-        Interval {
-            estimate: f64::midpoint(low, high),
-            low,
-            high,
-        }
+        Interval { estimate: f64::midpoint(low, high), low, high }
     }
 
     const AT: fn(f64) -> Mode = |value| Mode { value, share: 0.5 };
@@ -102,13 +80,7 @@ mod tests {
         assert!(!resolved(&good, &[], 1.5, f64::NAN, 0.01));
         assert!(!resolved(&good, &[], 1.5, 0.0, f64::NAN));
         assert!(!resolved(&good, &[AT(f64::NAN)], 1.5, 0.0, 0.01));
-        assert!(!resolved(
-            &[interval(1.0, f64::INFINITY)],
-            &[],
-            1.5,
-            0.0,
-            0.01
-        ));
+        assert!(!resolved(&[interval(1.0, f64::INFINITY)], &[], 1.5, 0.0, 0.01));
         assert!(!resolved(&[interval(-0.1, 0.1)], &[], 0.0, 0.0, 0.0));
     }
 }

@@ -86,16 +86,9 @@ fn ln_gamma(x: f64) -> f64 {
         x += 1.0;
     }
     let square = x * x;
-    let series = [
-        -691.0 / 360_360.0,
-        1.0 / 1188.0,
-        -1.0 / 1680.0,
-        1.0 / 1260.0,
-        -1.0 / 360.0,
-        1.0 / 12.0,
-    ]
-    .iter()
-    .fold(0.0, |sum, term| sum / square + term)
+    let series = [-691.0 / 360_360.0, 1.0 / 1188.0, -1.0 / 1680.0, 1.0 / 1260.0, -1.0 / 360.0, 1.0 / 12.0]
+        .iter()
+        .fold(0.0, |sum, term| sum / square + term)
         / x;
     (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series - f64::ln(shift)
 }
@@ -106,10 +99,7 @@ mod tests {
 
     fn close(p: f64, dof: f64, expected: f64) {
         let t = t_quantile(p, dof).unwrap();
-        assert!(
-            (t - expected).abs() < 1e-6 * expected.abs().max(1.0),
-            "t({p}, {dof}) = {t}, not {expected}"
-        );
+        assert!((t - expected).abs() < 1e-6 * expected.abs().max(1.0), "t({p}, {dof}) = {t}, not {expected}");
     }
 
     #[test]
@@ -139,22 +129,13 @@ mod tests {
 
     #[test]
     fn the_two_tails_mirror_each_other() {
-        assert_eq!(
-            t_quantile(0.25, 7.0).unwrap(),
-            -t_quantile(0.75, 7.0).unwrap()
-        );
+        assert_eq!(t_quantile(0.25, 7.0).unwrap(), -t_quantile(0.75, 7.0).unwrap());
         assert!(t_quantile(0.5, 7.0).unwrap().abs() < 1e-12);
     }
 
     #[test]
     fn there_is_no_quantile_outside_of_the_range() {
-        for (p, dof) in [
-            (0.0, 9.0),
-            (1.0, 9.0),
-            (f64::NAN, 9.0),
-            (0.9, 0.5),
-            (0.9, f64::NAN),
-        ] {
+        for (p, dof) in [(0.0, 9.0), (1.0, 9.0), (f64::NAN, 9.0), (0.9, 0.5), (0.9, f64::NAN)] {
             assert_eq!(t_quantile(p, dof), None);
         }
     }

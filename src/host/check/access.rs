@@ -31,8 +31,7 @@ pub(super) fn ptrace(root: &Root) -> Check {
             "run outside of strace and debuggers",
         );
     }
-    let Some(capabilities) = field("CapEff").and_then(|it| u64::from_str_radix(&it, 16).ok())
-    else {
+    let Some(capabilities) = field("CapEff").and_then(|it| u64::from_str_radix(&it, 16).ok()) else {
         return Check::unknown(
             ID,
             format!("/{STATUS} tells nothing of this process"),
@@ -61,16 +60,11 @@ pub(super) fn ptrace(root: &Root) -> Check {
             format!("Yama's ptrace_scope is {scope}, which lets this process trace its children")
         }
         Some(other) => {
-            return Check::unknown(
-                ID,
-                format!("/{YAMA} holds {other:?}"),
-                "see whether strace true works",
-            );
+            return Check::unknown(ID, format!("/{YAMA} holds {other:?}"), "see whether strace true works");
         }
         None => "no Yama: a process can trace its children".to_owned(),
     };
-    let inside =
-        container(root).map_or_else(String::new, |sign| format!(", in a container (/{sign})"));
+    let inside = container(root).map_or_else(String::new, |sign| format!(", in a container (/{sign})"));
     // Mode 2 is a filter (seccomp(2)); what it refuses cannot be read.
     if field("Seccomp").as_deref() == Some("2") {
         return Check::unknown(
@@ -84,7 +78,5 @@ pub(super) fn ptrace(root: &Root) -> Check {
 
 /// The file that a container engine leaves in its containers, where there is one.
 fn container(root: &Root) -> Option<&'static str> {
-    [".dockerenv", "run/.containerenv"]
-        .into_iter()
-        .find(|sign| root.has(sign))
+    [".dockerenv", "run/.containerenv"].into_iter().find(|sign| root.has(sign))
 }

@@ -4,21 +4,11 @@ use super::Check;
 use crate::host::{ClockChoice, CpuFacts, clock_choice};
 
 pub(super) fn tsc_constant(cpu: &CpuFacts) -> Check {
-    promised(
-        "tsc_constant",
-        cpu,
-        cpu.tsc_constant,
-        "tick at one rate whatever the frequency of the core",
-    )
+    promised("tsc_constant", cpu, cpu.tsc_constant, "tick at one rate whatever the frequency of the core")
 }
 
 pub(super) fn tsc_invariant(cpu: &CpuFacts) -> Check {
-    promised(
-        "tsc_invariant",
-        cpu,
-        cpu.tsc_invariant,
-        "go on in deep sleep states (CPUID 0x80000007 EDX bit 8)",
-    )
+    promised("tsc_invariant", cpu, cpu.tsc_invariant, "go on in deep sleep states (CPUID 0x80000007 EDX bit 8)")
 }
 
 /// A promise of CPUID about the counter. Hypervisors take the bit away to keep a guest movable to another host, so that
@@ -45,12 +35,9 @@ pub(super) fn clock(cpu: &CpuFacts) -> Check {
     const ID: &str = "clock";
     match clock_choice(cpu) {
         ClockChoice::Tsc => match cpu.tsc_hz {
-            Some(hz) => Check::known(
-                ID,
-                format!(
-                    "the time stamp counter, {hz} Hz by CPUID, never backwards in a row of reads"
-                ),
-            ),
+            Some(hz) => {
+                Check::known(ID, format!("the time stamp counter, {hz} Hz by CPUID, never backwards in a row of reads"))
+            }
             None => Check::known(
                 ID,
                 "the time stamp counter, never backwards in a row of reads; CPUID does not tell its frequency",
@@ -59,9 +46,8 @@ pub(super) fn clock(cpu: &CpuFacts) -> Check {
         ClockChoice::Os { reason } => {
             let detail = format!("the clock of the operating system: {reason}");
             // A promise that a hypervisor withholds is no fault seen; a counter seen to misbehave is.
-            let misbehaves = !cpu.tsc_readable
-                || cpu.tsc_monotonic == Some(false)
-                || cpu.tsc_kept_by_kernel == Some(false);
+            let misbehaves =
+                !cpu.tsc_readable || cpu.tsc_monotonic == Some(false) || cpu.tsc_kept_by_kernel == Some(false);
             let unpromised = !(cpu.tsc_constant && cpu.tsc_invariant);
             if misbehaves || (unpromised && cpu.hypervisor.is_none()) {
                 Check::bad(

@@ -5,8 +5,7 @@ use crate::host::{Probes, Root};
 
 pub(super) fn aslr(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "aslr";
-    let fixed =
-        "every worker gets the same addresses, so that one accident of placement looks like a fact";
+    let fixed = "every worker gets the same addresses, so that one accident of placement looks like a fact";
     let persona = match &probes.personality {
         Ok(persona) => *persona,
         Err(error) => {
@@ -32,20 +31,13 @@ pub(super) fn aslr(root: &Root, probes: &Probes) -> Check {
     };
     // Documentation/admin-guide/sysctl/kernel.rst, randomize_va_space.
     match level.as_str() {
-        "2" => Check::known(
-            ID,
-            "full (2): workers see different pages, and medians over workers cover them",
-        ),
+        "2" => Check::known(ID, "full (2): workers see different pages, and medians over workers cover them"),
         "1" => Check::improvable(
             ID,
             "stack, mappings and vDSO (1): the heap of every worker is at the same place",
             "sysctl kernel.randomize_va_space=2",
         ),
-        "0" => Check::bad(
-            ID,
-            format!("off (0): {fixed}"),
-            "sysctl kernel.randomize_va_space=2",
-        ),
+        "0" => Check::bad(ID, format!("off (0): {fixed}"), "sysctl kernel.randomize_va_space=2"),
         other => Check::unknown(
             ID,
             format!("/proc/sys/kernel/randomize_va_space holds {other:?}"),
@@ -62,24 +54,16 @@ pub(super) fn thp(root: &Root) -> Check {
         Err(error) => return Check::unknown(ID, error.to_string(), advice),
     };
     // The choice in force stands in brackets: `always [madvise] never`.
-    let chosen = line
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'))
-        .map(|(chosen, _)| chosen);
+    let chosen = line.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(chosen, _)| chosen);
     match chosen {
-        Some(chosen @ ("madvise" | "never")) => Check::known(
-            ID,
-            format!("{chosen}: no huge pages that were not asked for"),
-        ),
+        Some(chosen @ ("madvise" | "never")) => {
+            Check::known(ID, format!("{chosen}: no huge pages that were not asked for"))
+        }
         Some("always") => Check::bad(
             ID,
             "always: whether a worker's memory lies in huge pages depends on what is free when it starts",
             advice,
         ),
-        _ => Check::unknown(
-            ID,
-            format!("/sys/kernel/mm/transparent_hugepage/enabled holds {line:?}"),
-            advice,
-        ),
+        _ => Check::unknown(ID, format!("/sys/kernel/mm/transparent_hugepage/enabled holds {line:?}"), advice),
     }
 }

@@ -31,18 +31,11 @@ pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
             "see in lscpu -e whether CPUs share a core, and keep the other one idle",
         );
     };
-    let others: Vec<String> = all
-        .iter()
-        .filter(|&&other| other != cpu)
-        .map(u32::to_string)
-        .collect();
+    let others: Vec<String> = all.iter().filter(|&&other| other != cpu).map(u32::to_string).collect();
     if let Some(first) = others.first() {
         return Check::bad(
             ID,
-            format!(
-                "CPU {cpu} shares its core with CPU {}, which is online",
-                others.join(", ")
-            ),
+            format!("CPU {cpu} shares its core with CPU {}, which is online", others.join(", ")),
             format!("echo 0 > /sys/devices/system/cpu/cpu{first}/online, or keep it idle"),
         );
     }
@@ -59,23 +52,15 @@ pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
 pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     const ID: &str = "cpu_affinity";
     match probes.cpus_allowed.as_deref() {
-        Ok([]) => Check::unknown(
-            ID,
-            "sched_getaffinity names no CPU",
-            "see Cpus_allowed_list in /proc/self/status",
-        ),
+        Ok([]) => Check::unknown(ID, "sched_getaffinity names no CPU", "see Cpus_allowed_list in /proc/self/status"),
         Ok([only]) => Check::bad(
             ID,
             format!("only CPU {only} is allowed: the worker shares it with the parent process"),
             "allow a second CPU (taskset, the cpuset of the container, another virtual CPU)",
         ),
-        Ok(many) => Check::known(
-            ID,
-            format!(
-                "{} CPUs are allowed, so that the worker can have one to itself",
-                many.len()
-            ),
-        ),
+        Ok(many) => {
+            Check::known(ID, format!("{} CPUs are allowed, so that the worker can have one to itself", many.len()))
+        }
         Err(error) => Check::unknown(
             ID,
             error.to_string(),
@@ -126,11 +111,7 @@ pub(super) fn steal(root: &Root, probes: &Probes) -> Check {
     };
     let detail = format!("{:.2}% of the time since boot was stolen", share * 100.0);
     if share > STOLEN {
-        Check::bad(
-            ID,
-            detail,
-            "move to a host that is not overcommitted, or repeat at quiet times",
-        )
+        Check::bad(ID, detail, "move to a host that is not overcommitted, or repeat at quiet times")
     } else if share == 0.0 && probes.cpu.hypervisor.is_some() {
         Check::unknown(
             ID,
@@ -149,11 +130,8 @@ fn stolen_share(line: &str) -> Option<f64> {
     if words.next() != Some("cpu") {
         return None;
     }
-    let times: Vec<f64> = words
-        .take(8)
-        .map(|it| it.parse::<u64>().map(|ticks| ticks as f64))
-        .collect::<Result<_, _>>()
-        .ok()?;
+    let times: Vec<f64> =
+        words.take(8).map(|it| it.parse::<u64>().map(|ticks| ticks as f64)).collect::<Result<_, _>>().ok()?;
     let steal = times.get(7)?;
     let all: f64 = times.iter().sum();
     (all > 0.0).then(|| steal / all)
@@ -166,9 +144,7 @@ pub(super) fn virtualised(root: &Root, cpu: &CpuFacts) -> Check {
     match cpu.hypervisor.as_deref() {
         // A Xen PV guest may see the CPUID of the bare machine; the kernel knows better.
         None => match root.line("sys/hypervisor/type") {
-            Ok(kind) => {
-                Check::improvable(ID, format!("under {kind}, by /sys/hypervisor/type"), stay)
-            }
+            Ok(kind) => Check::improvable(ID, format!("under {kind}, by /sys/hypervisor/type"), stay),
             Err(_) => Check::known(ID, "no hypervisor shows itself"),
         },
         Some("TCGTCGTCGTCG") => Check::bad(

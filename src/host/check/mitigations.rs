@@ -8,25 +8,13 @@ use crate::host::{Probes, Root};
 
 /// Flaws whose mitigation changes indirect calls or returns inside the kernel: retpolines, return thunks, SRSO's safe
 /// return (Documentation/admin-guide/hw-vuln/: spectre, srso, indirect-target-selection; retbleed in kernel-parameters).
-const CALLS_AND_RETURNS: [&str; 4] = [
-    "spectre_v2",
-    "retbleed",
-    "spec_rstack_overflow",
-    "indirect_target_selection",
-];
+const CALLS_AND_RETURNS: [&str; 4] = ["spectre_v2", "retbleed", "spec_rstack_overflow", "indirect_target_selection"];
 
 /// Flaws whose mitigation is work at every entry to or exit from the kernel: page table switch, buffer clearing,
 /// barriers (the same folder: mds, tsx_async_abort, processor_mmio_stale_data, reg-file-data-sampling; and
 /// Documentation/arch/x86/pti.rst).
-const ENTRY_AND_EXIT: [&str; 7] = [
-    "meltdown",
-    "mds",
-    "tsx_async_abort",
-    "mmio_stale_data",
-    "reg_file_data_sampling",
-    "tsa",
-    "spectre_v1",
-];
+const ENTRY_AND_EXIT: [&str; 7] =
+    ["meltdown", "mds", "tsx_async_abort", "mmio_stale_data", "reg_file_data_sampling", "tsa", "spectre_v1"];
 
 const STATUS: &str = "proc/self/status";
 
@@ -43,10 +31,7 @@ pub(super) fn mitigations(root: &Root) -> Check {
     if !own.is_empty() {
         return Check::bad(
             ID,
-            format!(
-                "this process runs with speculation switched off: {}",
-                own.join(", ")
-            ),
+            format!("this process runs with speculation switched off: {}", own.join(", ")),
             "run outside of the seccomp sandbox or container that asked for it, or boot with \
              spectre_v2_user=prctl spec_store_bypass_disable=prctl",
         );
@@ -97,9 +82,7 @@ fn entry_and_exit(all: &BTreeMap<String, String>) -> Vec<String> {
 
 /// What stands after `label` in the list of what is done about a flaw; older kernels have commas for semicolons.
 fn part<'a>(all: &'a BTreeMap<String, String>, name: &str, label: &str) -> Option<&'a str> {
-    all.get(name)?
-        .split([';', ','])
-        .find_map(|part| part.trim().strip_prefix(label))
+    all.get(name)?.split([';', ',']).find_map(|part| part.trim().strip_prefix(label))
 }
 
 /// Of `names`, those that are mitigated, each with the first thing it does. `Vulnerable: Safe RET, no microcode` is a
@@ -121,19 +104,12 @@ fn active(all: &BTreeMap<String, String>, names: &[&str]) -> Vec<String> {
 }
 
 fn list(items: Vec<String>) -> String {
-    if items.is_empty() {
-        "none".to_owned()
-    } else {
-        items.join(", ")
-    }
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }
 
 pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "microcode";
-    let Some(revision) = root
-        .field("proc/cpuinfo", ':', "microcode")
-        .filter(|it| !it.is_empty())
-    else {
+    let Some(revision) = root.field("proc/cpuinfo", ':', "microcode").filter(|it| !it.is_empty()) else {
         return Check::unknown(
             ID,
             "/proc/cpuinfo gives no revision",
@@ -149,10 +125,7 @@ pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
     }
     let all = read_all(root);
     // old_microcode: Documentation/admin-guide/hw-vuln/old_microcode.rst.
-    if all
-        .get("old_microcode")
-        .is_some_and(|state| state.starts_with("Vulnerable"))
-    {
+    if all.get("old_microcode").is_some_and(|state| state.starts_with("Vulnerable")) {
         return Check::bad(
             ID,
             format!("revision {revision}, which the kernel knows to be outdated"),
@@ -169,10 +142,7 @@ pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
     } else {
         Check::bad(
             ID,
-            format!(
-                "revision {revision} lacks what the kernel needs against {}",
-                wanting.join(", ")
-            ),
+            format!("revision {revision} lacks what the kernel needs against {}", wanting.join(", ")),
             "install the distribution's microcode package (amd64-microcode, intel-microcode) and reboot",
         )
     }

@@ -61,20 +61,13 @@ impl Check {
     }
 
     fn new(id: &str, status: Status, detail: &str, advice: Option<&str>) -> Self {
-        Self {
-            id: id.to_owned(),
-            status,
-            detail: one_line(detail),
-            advice: advice.map(one_line),
-        }
+        Self { id: id.to_owned(), status, detail: one_line(detail), advice: advice.map(one_line) }
     }
 }
 
 /// Text of files and of the environment goes into the lines of a terminal: no breaks, no escapes.
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// All checks of the machine under `root`, asking the running system what no file tells. Runs `valgrind --version`

@@ -30,10 +30,7 @@ pub(super) fn perf_event_paranoid(root: &Root) -> Check {
     const ID: &str = "perf_event_paranoid";
     match paranoid_level(root) {
         // Up to 2 a process may count its own user-space events (Documentation/admin-guide/perf-security.rst).
-        Some(level @ ..=2) => Check::known(
-            ID,
-            format!("{level}: a process may count its own user-space events"),
-        ),
+        Some(level @ ..=2) => Check::known(ID, format!("{level}: a process may count its own user-space events")),
         Some(level) => Check::bad(
             ID,
             format!("{level}: counters are for processes with CAP_PERFMON only"),

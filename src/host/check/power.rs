@@ -23,9 +23,7 @@ pub(super) fn governor(root: &Root, probes: &Probes) -> Check {
     let file = format!("sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor");
     match root.line(&file).as_deref() {
         // userspace holds whatever frequency was set.
-        Ok(steady @ ("performance" | "userspace")) => {
-            Check::known(ID, format!("CPU {cpu} has governor {steady}"))
-        }
+        Ok(steady @ ("performance" | "userspace")) => Check::known(ID, format!("CPU {cpu} has governor {steady}")),
         Ok(other) => Check::bad(
             ID,
             format!("CPU {cpu} has governor {other}, which moves the frequency with the load"),
@@ -54,17 +52,11 @@ pub(super) fn turbo(root: &Root, probes: &Probes) -> Check {
         if value == on {
             return Check::bad(
                 ID,
-                format!(
-                    "on (/{file} is {value}): the frequency depends on the other cores and on the heat"
-                ),
+                format!("on (/{file} is {value}): the frequency depends on the other cores and on the heat"),
                 format!("echo {off} > /{file}"),
             );
         }
-        return Check::unknown(
-            ID,
-            format!("/{file} holds {value:?}, neither {off} nor {on}"),
-            hidden(probes),
-        );
+        return Check::unknown(ID, format!("/{file} holds {value:?}, neither {off} nor {on}"), hidden(probes));
     }
     Check::unknown(ID, "no file here tells of it", hidden(probes))
 }

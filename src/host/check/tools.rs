@@ -38,9 +38,7 @@ pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
     };
     let place = found.path.display();
     match &found.version {
-        Ok(version) if in_series(version) => {
-            Check::known(ID, format!("version {version} at {place}"))
-        }
+        Ok(version) if in_series(version) => Check::known(ID, format!("version {version} at {place}")),
         Ok(version) => Check::bad(
             ID,
             format!("version {version} at {place}, and the benches need {IAI_CALLGRIND_SERIES}.x"),
@@ -48,16 +46,12 @@ pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
         ),
         Err(error) => Check::unknown(
             ID,
-            format!(
-                "at {place}, of a version unknown ({error}); the benches need {IAI_CALLGRIND_SERIES}.x"
-            ),
+            format!("at {place}, of a version unknown ({error}); the benches need {IAI_CALLGRIND_SERIES}.x"),
             install,
         ),
     }
 }
 
 fn in_series(version: &str) -> bool {
-    version
-        .strip_prefix(IAI_CALLGRIND_SERIES)
-        .is_some_and(|rest| rest.starts_with('.'))
+    version.strip_prefix(IAI_CALLGRIND_SERIES).is_some_and(|rest| rest.starts_with('.'))
 }

@@ -4,6 +4,21 @@
 //! Sources: `include/xen/interface/xen.h` (`struct vcpu_info`, the hypercalls), `arch/x86/xen/multicalls.c`,
 //! `arch/x86/xen/p2m.c`.
 
+mod call;
+pub mod frames;
+pub mod guest;
+mod hypervisor;
+pub mod memory;
+mod multicall;
+pub mod p2m;
+
+pub use call::{Call, CallKind, MmuExtCmd};
+pub use frames::{Frame, FrameType};
+pub use hypervisor::{Hypervisor, PRESERVE_AD};
+pub use memory::{Memory, StructPage};
+pub use multicall::{BATCH, Multicall};
+pub use p2m::P2m;
+
 /// `enum xen_lazy_mode`: what is being batched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -28,69 +43,6 @@ pub struct VcpuInfo {
     pub cr2: u64,
 }
 
-/// A hypercall with its arguments (`include/xen/interface/xen.h`, `__HYPERVISOR_*`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Call {
-    /// `set_trap_table(table, entries)`
-    SetTrapTable { table: u64, entries: u64 },
-    /// `mmu_update`: one (machine address | type, value) pair.
-    MmuUpdate { ptr: u64, val: u64 },
-    /// `update_va_mapping(va, new_val, flags)`
-    UpdateVaMapping { va: u64, val: u64, flags: u64 },
-    /// `mmuext_op`: command and its two arguments.
-    MmuExt { cmd: MmuExtCmd, arg1: u64, arg2: u64 },
-    /// `set_gdt(frame, entries)`
-    SetGdt { frame: u64, entries: u64 },
-    /// `update_descriptor(machine address, descriptor)`
-    UpdateDescriptor { ma: u64, desc: u64 },
-    /// `stack_switch(ss, sp)`
-    StackSwitch { ss: u64, sp: u64 },
-    /// `fpu_taskswitch(set)`
-    FpuTaskswitch { set: bool },
-    /// `set_debugreg(reg, value)`
-    SetDebugreg { reg: u64, val: u64 },
-    /// `get_debugreg(reg)`
-    GetDebugreg { reg: u64 },
-    /// `set_segment_base(which, base)`
-    SetSegmentBase { which: u64, base: u64 },
-    /// `physdev_op(PHYSDEVOP_set_iopl)`
-    SetIopl { iopl: u64 },
-    /// `physdev_op(PHYSDEVOP_set_iobitmap)`
-    SetIobitmap { bitmap: u64, ports: u64 },
-    /// `sched_op(SCHEDOP_block)`: enable events and wait.
-    SchedBlock,
-    /// `sched_op(SCHEDOP_poll)`: wait for one event channel.
-    SchedPoll { port: u64 },
-    /// `event_channel_op(EVTCHNOP_send)`
-    EvtchnSend { port: u64 },
-    /// `vcpu_op(VCPUOP_down)`: this CPU is not to be scheduled.
-    VcpuDown { vcpu: u64 },
-    /// `xen_version(0)`: does nothing but let pending events in (`xen_force_evtchn_callback`).
-    XenVersion,
-    /// `iret`: back to the interrupted frame.
-    Iret,
-}
-
-/// `MMUEXT_*`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum MmuExtCmd {
-    PinL1Table,
-    PinL2Table,
-    PinL3Table,
-    PinL4Table,
-    UnpinTable,
-    NewBaseptr,
-    NewUserBaseptr,
-    TlbFlushLocal,
-    InvlpgLocal,
-    TlbFlushMulti,
-    InvlpgMulti,
-    FlushCache,
-    SetLdt,
-}
-
 /// Everything of one virtual CPU that belongs to Xen.
 #[repr(C)]
 pub struct XenVcpu {
@@ -98,25 +50,37 @@ pub struct XenVcpu {
     pub info: VcpuInfo,
     /// What is being batched (`xen_lazy_mode`, a per-CPU variable).
     pub lazy: LazyMode,
+    /// Collected calls.
+    pub multicall: Multicall,
+    /// Frame translation.
+    pub p2m: P2m,
+    /// The guest's pages.
+    pub memory: Memory,
+    /// The other side.
+    pub hypervisor: Hypervisor,
+    /// Frames that are put back after each call.
+    pub recycled: guest::Recycled,
 }
 
 impl XenVcpu {
-    /// A virtual CPU after boot: events enabled, nothing pending, nothing batched.
+    /// A virtual CPU after boot: events enabled, nothing pending, nothing batched, the tables of [`guest`] in use, all
+    /// counts 0.
     #[must_use]
     pub fn new() -> Self {
-        XenVcpu { info: VcpuInfo::default(), lazy: LazyMode::None }
-    }
-
-    /// Traps into the hypervisor at once. Returns what Xen returns: 0 or a value, or a negative errno.
-    pub fn hypercall(&mut self, _call: Call) -> i64 {
-        -38
-    }
-
-    /// `xen_mc_entry` and `xen_mc_issue`: appended to the multicall where `mode` is being batched, else out at once
-    /// with all that was collected before it.
-    pub fn batched(&mut self, call: Call, mode: LazyMode) {
-        let _ = mode;
-        self.hypercall(call);
+        let p2m = P2m::new();
+        let mut vcpu = XenVcpu {
+            info: VcpuInfo::default(),
+            lazy: LazyMode::None,
+            multicall: Multicall::new(),
+            memory: Memory::new(),
+            hypervisor: Hypervisor::new(&p2m),
+            p2m,
+            recycled: guest::Recycled::new(),
+        };
+        vcpu.boot();
+        vcpu.hypervisor.reset_counts();
+        (vcpu.hypervisor.tlb_flushes, vcpu.hypervisor.invalidated) = (0, 0);
+        vcpu
     }
 }
 

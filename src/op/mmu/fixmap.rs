@@ -1,0 +1,120 @@
+//! Mappings at fixed addresses, and a hook that only encrypting hypervisors use.
+
+use std::mem::offset_of;
+
+use super::{MMU_OP, settle};
+use crate::native;
+use crate::op::xen::p2m::FRAME_MASK;
+use crate::op::xen::{Call, guest};
+use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
+
+const WALK: usize = offset_of!(CpuModel, mmu.fix_walk);
+const MASK: usize = offset_of!(CpuModel, mmu.pte_mask);
+const INVLPG: usize = offset_of!(CpuModel, mmu.invlpg);
+/// `__end_of_fixed_addresses` of the model: what one table holds.
+const END: usize = 512;
+/// `VSYSCALL_PAGE` (`arch/x86/include/asm/fixmap.h`): a page of the guest's own. The others here are for hardware.
+const VSYSCALL_PAGE: u64 = 511;
+/// `UVMF_INVLPG`
+const INVALIDATE: u64 = 2;
+
+/// Maps a page at a fixed address.
+pub struct SetFixmap;
+
+// SAFETY: follows the pointers in the installed model to a table of 512 entries and stores to one; a checked hypercall
+// in Xen.
+unsafe impl Op for SetFixmap {
+    const META: Meta = Meta {
+        name: "set_fixmap",
+        prototype: "void (*set_fixmap)(unsigned idx, phys_addr_t phys, pgprot_t flags)",
+        purpose: "map a page at a fixed address",
+        source: "arch/x86/mm/pgtable.c, native_set_fixmap; arch/x86/mm/init_64.c, set_pte_vaddr",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::SetFixmap as usize;
+    type Args = (u64, u64, u64);
+    type Ret = ();
+
+    // The entry is made of address and allowed flags, found by a walk over three levels (each a pointer here) and
+    // written, and the translation dropped. An index beyond the last does nothing, where Linux stops (`BUG`).
+    native! {
+        (idx: "rdi", phys: "rsi", flags: "rdx"); scratch("rax", "rcx", "r8", "r9");
+        "cmp rdi, {end}",
+        "jae 22f",
+        "mov rax, gs:[{walk}]",
+        "test rax, rax",
+        "je 22f",
+        "mov rax, [rax]",
+        "test rax, rax",
+        "je 22f",
+        "mov rax, [rax]",
+        "test rax, rax",
+        "je 22f",
+        "mov rcx, rsi",
+        "and rcx, -4096",
+        "mov r8, gs:[{mask}]",
+        "and r8, rdx",
+        "or rcx, r8",
+        "mov r8d, {end} - 1",
+        "sub r8, rdi",
+        "mov [rax + r8*8], rcx",
+        "mov r8, rdi",
+        "shl r8, 12",
+        "mov r9, {top}",
+        "sub r9, r8",
+        "mov gs:[{invlpg}], r9",
+        "22:";
+        end = const END, walk = const WALK, mask = const MASK, invlpg = const INVLPG,
+        top = const guest::FIXADDR_TOP as i64
+    }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_set_fixmap`: an address of the guest's own is translated, one of hardware is the
+    /// machine's already; one hypercall that names the virtual address.
+    unsafe fn xen((idx, phys, flags): (u64, u64, u64)) {
+        // SAFETY: the only reference to the model in use.
+        let xen = &mut unsafe { CpuModel::current() }.xen;
+        if idx >= END as u64 {
+            return;
+        }
+        let entry = phys & FRAME_MASK | flags;
+        let val = if idx == VSYSCALL_PAGE { xen.p2m.make(entry) } else { entry };
+        xen.hypercall(Call::UpdateVaMapping { va: guest::FIXADDR_TOP - (idx << 12), val, flags: INVALIDATE });
+    }
+
+    /// A page by its machine address, uncached: as hardware is mapped.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
+        settle(cpu);
+        let flags = 0x7b;
+        (VSYSCALL_PAGE - 1, cpu.xen.machine_entry(guest::DATA, 0), flags)
+    }
+}
+
+/// Tells a hypervisor that pages become encrypted or plain.
+pub struct NotifyPageEncStatusChanged;
+
+// SAFETY: nothing.
+unsafe impl Op for NotifyPageEncStatusChanged {
+    const META: Meta = Meta {
+        name: "notify_page_enc_status_changed",
+        native_kind: Kind::Real,
+        xen_kind: Kind::Real,
+        bytes: Bytes::Nop,
+        prototype: "void (*notify_page_enc_status_changed)(unsigned long pfn, int npages, bool enc)",
+        purpose: "pages become encrypted or plain (only KVM has a hook here)",
+        source: "arch/x86/kernel/paravirt.c, paravirt_nop",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::NotifyPageEncStatusChanged as usize;
+    type Args = (u64, u64, u64);
+    type Ret = ();
+
+    native! { (pfn: "rdi", npages: "rsi", enc: "rdx"); }
+
+    /// Xen leaves the native hook.
+    unsafe fn xen(_: (u64, u64, u64)) {}
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
+        settle(cpu);
+        (guest::DATA, 1, 1)
+    }
+}

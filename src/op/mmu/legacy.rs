@@ -1,0 +1,333 @@
+//! Hooks of 2.6.30 on entries and tables that 6.1 no longer has.
+//!
+//! Several exist there only for 32-bit kernels, with PAE (entries of two halves) or page tables in high memory. They
+//! are modelled with 64-bit entries and addresses, and say so.
+
+use std::mem::offset_of;
+
+use super::entry::xen_set_pte;
+use super::{MMU_OP, settle};
+use crate::native;
+use crate::op::xen::{Call, LazyMode, guest};
+use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+
+const KMAP_PTE: usize = offset_of!(CpuModel, mmu.kmap_pte);
+
+/// The entry to change in measuring.
+const INDEX: usize = 11;
+
+/// Nothing on bare metal.
+const NOP_OP: Meta = Meta {
+    since: Since::Linux2630Only,
+    native_kind: Kind::Real,
+    xen_kind: Kind::Real,
+    bytes: Bytes::Nop,
+    source: "arch/x86/kernel/paravirt.c of 2.6.30, paravirt_nop",
+    ..MMU_OP
+};
+
+/// Stores to an entry, on both sides.
+const STORE_OP: Meta = Meta { since: Since::Linux2630Only, native_kind: Kind::Real, xen_kind: Kind::Real, ..MMU_OP };
+
+/// Boot begins to set up page tables.
+pub struct PagetableSetupStart;
+
+// SAFETY: nothing.
+unsafe impl Op for PagetableSetupStart {
+    const META: Meta = Meta {
+        name: "pagetable_setup_start",
+        prototype: "void (*pagetable_setup_start)(pgd_t *pgd_base)",
+        purpose: "boot begins to set up page tables",
+        ..NOP_OP
+    };
+    const SLOT: usize = Slot::PagetableSetupStart as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! { (base: "rdi"); }
+
+    /// `arch/x86/xen/mmu.c`, `xen_pagetable_setup_start`: empty, too.
+    unsafe fn xen(_: (u64,)) {}
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        settle(cpu);
+        (cpu.mmu.init_mm.pgd,)
+    }
+}
+
+/// Boot has set up page tables.
+pub struct PagetableSetupDone;
+
+// SAFETY: nothing; in Xen a checked hypercall.
+unsafe impl Op for PagetableSetupDone {
+    const META: Meta = Meta {
+        name: "pagetable_setup_done",
+        xen_kind: Kind::Modelled,
+        prototype: "void (*pagetable_setup_done)(pgd_t *pgd_base)",
+        purpose: "boot has set up page tables",
+        ..NOP_OP
+    };
+    const SLOT: usize = Slot::PagetableSetupDone as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! { (base: "rdi"); }
+
+    /// `arch/x86/xen/mmu.c`, `xen_pagetable_setup_done`: the shared page is mapped at its fixed address
+    /// (`xen_setup_shared_info`).
+    unsafe fn xen(_: (u64,)) {
+        // SAFETY: the only reference to the model in use.
+        let xen = &mut unsafe { CpuModel::current() }.xen;
+        let val = xen.machine_entry(guest::SHARED_INFO, guest::TABLE_FLAGS);
+        xen.hypercall(Call::UpdateVaMapping { va: guest::FIXADDR_TOP - (5 << 12), val, flags: 0 });
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        PagetableSetupStart::arguments(cpu)
+    }
+}
+
+/// Tells a shadowing hypervisor of a changed entry.
+pub struct PteUpdate;
+
+// SAFETY: nothing.
+unsafe impl Op for PteUpdate {
+    const META: Meta = Meta {
+        name: "pte_update",
+        prototype: "void (*pte_update)(struct mm_struct *mm, unsigned long addr, pte_t *ptep)",
+        purpose: "an entry was changed in place (only lguest and VMI had a hook here)",
+        ..NOP_OP
+    };
+    const SLOT: usize = Slot::PteUpdate as usize;
+    type Args = (u64, u64, u64);
+    type Ret = ();
+
+    native! { (mm: "rdi", addr: "rsi", ptep: "rdx"); }
+
+    /// `arch/x86/xen/mmu.c`: `paravirt_nop`.
+    unsafe fn xen(_: (u64, u64, u64)) {}
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
+        settle(cpu);
+        (&raw const cpu.mmu.mm as u64, guest::USER_VA + (INDEX << 12) as u64, cpu.xen.memory.entry(guest::PTE, INDEX))
+    }
+}
+
+/// The same, for a change that may wait for the next flush.
+pub struct PteUpdateDefer;
+
+// SAFETY: nothing.
+unsafe impl Op for PteUpdateDefer {
+    const META: Meta = Meta {
+        name: "pte_update_defer",
+        prototype: "void (*pte_update_defer)(struct mm_struct *mm, unsigned long addr, pte_t *ptep)",
+        purpose: "an entry was changed in place and a flush follows (only lguest and VMI had a hook here)",
+        ..NOP_OP
+    };
+    const SLOT: usize = Slot::PteUpdateDefer as usize;
+    type Args = (u64, u64, u64);
+    type Ret = ();
+
+    native! { (mm: "rdi", addr: "rsi", ptep: "rdx"); }
+
+    /// `arch/x86/xen/mmu.c`: `paravirt_nop`.
+    unsafe fn xen(_: (u64, u64, u64)) {}
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
+        PteUpdate::arguments(cpu)
+    }
+}
+
+/// Writes an entry of which the virtual address is known.
+pub struct SetPteAt;
+
+// SAFETY: a store to the entry the caller names; in Xen checked hypercalls.
+unsafe impl Op for SetPteAt {
+    const META: Meta = Meta {
+        name: "set_pte_at",
+        xen_kind: Kind::Modelled,
+        prototype: "void (*set_pte_at)(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pteval)",
+        purpose: "write the entry that maps an address",
+        source: "arch/x86/include/asm/pgtable.h of 2.6.30, native_set_pte_at",
+        ..STORE_OP
+    };
+    const SLOT: usize = Slot::SetPteAt as usize;
+    type Args = (u64, u64, u64, u64);
+    type Ret = ();
+
+    native! { (mm: "rdi", addr: "rsi", ptep: "rdx", pte: "rcx"); "mov [rdx], rcx" }
+
+    /// `arch/x86/xen/mmu.c`, `xen_set_pte_at`: in the address space in use by virtual address, batched or at once; else,
+    /// or where that is refused, as `set_pte`.
+    unsafe fn xen((mm, addr, ptep, pte): (u64, u64, u64, u64)) {
+        // SAFETY: the only reference to the model in use.
+        let cpu = unsafe { CpuModel::current() };
+        let in_use = mm == &raw const cpu.mmu.mm as u64 || mm == &raw const cpu.mmu.init_mm as u64;
+        let xen = &mut cpu.xen;
+        let call = Call::UpdateVaMapping { va: addr, val: pte, flags: 0 };
+        if in_use && xen.lazy == LazyMode::Mmu {
+            return xen.batched(call, LazyMode::Mmu);
+        }
+        if !in_use || xen.hypercall(call) != 0 {
+            xen_set_pte(xen, ptep, pte);
+        }
+    }
+
+    /// A page of the address space in use, mapped writable.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
+        let (mm, addr, ptep) = PteUpdate::arguments(cpu);
+        (mm, addr, ptep, cpu.xen.machine_entry(guest::DATA, guest::TABLE_FLAGS))
+    }
+}
+
+/// Writes an entry whose two halves another CPU must never see apart: PAE, modelled with a 64-bit entry.
+pub struct SetPteAtomic;
+
+// SAFETY: a store to the entry the caller names.
+unsafe impl Op for SetPteAtomic {
+    const META: Meta = Meta {
+        name: "set_pte_atomic",
+        prototype: "void (*set_pte_atomic)(pte_t *ptep, pte_t pteval)",
+        purpose: "write an entry at once (PAE kernels; here a 64-bit store)",
+        source: "arch/x86/include/asm/pgtable_64.h of 2.6.30, native_set_pte_atomic",
+        ..STORE_OP
+    };
+    const SLOT: usize = Slot::SetPteAtomic as usize;
+    type Args = (u64, u64);
+    type Ret = ();
+
+    native! { (ptep: "rdi", pte: "rsi"); "mov [rdi], rsi" }
+
+    /// `arch/x86/xen/mmu.c`, `xen_set_pte_atomic`: the same; in a pinned table Xen would trap and emulate it.
+    unsafe fn xen(args: (u64, u64)) {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(args) };
+    }
+
+    /// An entry of a table that is not pinned.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        settle(cpu);
+        (cpu.xen.memory.entry(guest::LOOSE_PTE, INDEX), cpu.xen.machine_entry(guest::DATA, guest::TABLE_FLAGS))
+    }
+}
+
+/// Clears an entry half by half, the one with the present bit first: PAE.
+pub struct PteClear;
+
+// SAFETY: two stores to the entry the caller names.
+unsafe impl Op for PteClear {
+    const META: Meta = Meta {
+        name: "pte_clear",
+        prototype: "void (*pte_clear)(struct mm_struct *mm, unsigned long addr, pte_t *ptep)",
+        purpose: "clear an entry (PAE kernels; a 64-bit entry in two halves)",
+        source: "arch/x86/include/asm/pgtable-3level.h of 2.6.30, native_pte_clear",
+        ..STORE_OP
+    };
+    const SLOT: usize = Slot::PteClear as usize;
+    type Args = (u64, u64, u64);
+    type Ret = ();
+
+    native! {
+        (mm: "rdi", addr: "rsi", ptep: "rdx"); "mov dword ptr [rdx], 0", "mov dword ptr [rdx + 4], 0"
+    }
+
+    /// `arch/x86/xen/mmu.c`, `xen_pte_clear`: the same.
+    unsafe fn xen(args: (u64, u64, u64)) {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(args) };
+    }
+
+    /// An entry of a table that is not pinned.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
+        settle(cpu);
+        (&raw const cpu.mmu.new_mm as u64, guest::USER_VA, cpu.xen.memory.entry(guest::LOOSE_PTE, INDEX))
+    }
+}
+
+/// Clears an entry of the second level, half by half: PAE.
+pub struct PmdClear;
+
+// SAFETY: two stores to the entry the caller names; in Xen what `set_pmd` does.
+unsafe impl Op for PmdClear {
+    const META: Meta = Meta {
+        name: "pmd_clear",
+        xen_kind: Kind::Modelled,
+        prototype: "void (*pmd_clear)(pmd_t *pmdp)",
+        purpose: "clear an entry of the second level (PAE kernels; a 64-bit entry in two halves)",
+        source: "arch/x86/include/asm/pgtable-3level.h of 2.6.30, native_pmd_clear",
+        ..STORE_OP
+    };
+    const SLOT: usize = Slot::PmdClear as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! { (pmdp: "rdi"); "mov dword ptr [rdi], 0", "mov dword ptr [rdi + 4], 0" }
+
+    /// `arch/x86/xen/mmu.c`, `xen_pmd_clear`: sets it to 0 by `set_pmd`.
+    unsafe fn xen((pmdp,): (u64,)) {
+        // SAFETY: this function's contract.
+        unsafe { super::SetPmd::xen((pmdp, 0)) };
+    }
+
+    /// An entry of a pinned table.
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        settle(cpu);
+        (cpu.xen.memory.entry(guest::PMD, INDEX),)
+    }
+}
+
+/// Maps a page table in high memory for a moment: 32-bit, modelled with 64-bit addresses.
+pub struct KmapAtomicPte;
+
+// SAFETY: stores to an entry of the table of fixed mappings that the installed model points to; in Xen checked
+// hypercalls.
+unsafe impl Op for KmapAtomicPte {
+    const META: Meta = Meta {
+        name: "kmap_atomic_pte",
+        xen_kind: Kind::Modelled,
+        prototype: "void *(*kmap_atomic_pte)(struct page *page, enum km_type type)",
+        purpose: "map a page table for a moment (kernels with page tables in high memory; here 64-bit addresses)",
+        source: "arch/x86/mm/highmem_32.c of 2.6.30, kmap_atomic",
+        ..STORE_OP
+    };
+    const SLOT: usize = Slot::KmapAtomicPte as usize;
+    type Args = (u64, u64);
+    type Ret = u64;
+
+    // `struct page` is the frame's number here. The fixed mappings of types count down from `kmap_pte`; a type is below
+    // 512.
+    native! {
+        (page: "rdi", kind: "rsi") -> "rax"; scratch("rcx", "r8");
+        "mov rcx, rsi",
+        "shl rcx, 3",
+        "mov r8, gs:[{kmap}]",
+        "sub r8, rcx",
+        "mov rcx, rdi",
+        "shl rcx, 12",
+        "or rcx, {flags}",
+        "mov [r8], rcx",
+        "mov rcx, rsi",
+        "shl rcx, 12",
+        "mov rax, {top}",
+        "sub rax, rcx";
+        kmap = const KMAP_PTE, flags = const 0x63, top = const guest::FIXADDR_TOP as i64
+    }
+
+    /// `arch/x86/xen/mmu.c`, `xen_kmap_atomic_pte`: a pinned table is mapped read-only; the entry is set as `set_pte`
+    /// does.
+    unsafe fn xen((page, kind): (u64, u64)) -> u64 {
+        // SAFETY: the only reference to the model in use.
+        let cpu = unsafe { CpuModel::current() };
+        let pinned = cpu.xen.memory.map.get(page as usize).is_some_and(|page| page.pinned);
+        let flags = if pinned { 0x61 } else { 0x63 };
+        let pte = cpu.xen.p2m.make(page << 12 | flags);
+        xen_set_pte(&mut cpu.xen, cpu.mmu.kmap_pte.wrapping_sub(8 * kind), pte);
+        guest::FIXADDR_TOP.wrapping_sub(kind << 12)
+    }
+
+    /// A pinned table, as a fault handler maps it.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        settle(cpu);
+        (guest::PTE, 20)
+    }
+}

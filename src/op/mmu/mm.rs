@@ -1,0 +1,249 @@
+//! An address space comes into use, is copied, goes: nothing on bare metal; in Xen, all its page tables are pinned or
+//! unpinned.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{MMU_OP, settle};
+use crate::native;
+use crate::op::xen::memory::ENTRIES;
+use crate::op::xen::p2m::{FRAME_MASK, PRESENT};
+use crate::op::xen::{Call, LazyMode, MmuExtCmd, XenVcpu, guest};
+use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
+
+/// `struct mm_struct`, as far as the hooks look at it.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Mm {
+    /// The address of the root.
+    pub pgd: u64,
+    /// `page_table_lock`: 1 while held.
+    pub lock: AtomicU32,
+}
+
+/// All frames of the second address space, and user mode's root.
+const NEW_FRAMES: [u64; 5] = [guest::NEW_ROOT, guest::NEW_USER_ROOT, guest::NEW_PUD, guest::NEW_PMD, guest::NEW_PTE];
+
+/// `__xen_pgd_walk`: visits every table below a root, each before what is below it, and the root last. Entries of the
+/// kernel's half belong to all address spaces and are left out.
+fn walk(xen: &mut XenVcpu, root: u64, visit: fn(&mut XenVcpu, u64, u32)) {
+    below(xen, root, 4, visit);
+    visit(xen, root, 4);
+}
+
+fn below(xen: &mut XenVcpu, table: u64, level: u32, visit: fn(&mut XenVcpu, u64, u32)) {
+    let entries = if level == 4 { ENTRIES / 2 } else { ENTRIES };
+    for index in 0..entries {
+        let Some(entry) = xen.memory.read(table, index) else { return };
+        if entry & PRESENT != 0 {
+            let child = xen.p2m.mfn_to_pfn((entry & FRAME_MASK) >> 12);
+            visit(xen, child, level - 1);
+            if level > 2 {
+                below(xen, child, level - 1, visit);
+            }
+        }
+    }
+}
+
+/// `xen_do_pin`
+fn pin(xen: &mut XenVcpu, cmd: MmuExtCmd, pfn: u64) {
+    xen.append(Call::MmuExt { cmd, arg1: xen.p2m.pfn_to_mfn(pfn), arg2: 0 });
+}
+
+/// `xen_pin_page`: read-only in the direct map; the last level is pinned by itself.
+fn pin_page(xen: &mut XenVcpu, pfn: u64, level: u32) {
+    let Some(page) = xen.memory.map.get_mut(pfn as usize) else { return };
+    if !std::mem::replace(&mut page.pinned, true) {
+        xen.append(xen.direct_mapping(pfn, false));
+        if level == 1 {
+            pin(xen, MmuExtCmd::PinL1Table, pfn);
+        }
+    }
+}
+
+/// `xen_unpin_page`
+fn unpin_page(xen: &mut XenVcpu, pfn: u64, level: u32) {
+    let Some(page) = xen.memory.map.get_mut(pfn as usize) else { return };
+    if std::mem::replace(&mut page.pinned, false) {
+        if level == 1 {
+            pin(xen, MmuExtCmd::UnpinTable, pfn);
+        }
+        xen.append(xen.direct_mapping(pfn, true));
+    }
+}
+
+/// The frame of user mode's root.
+fn user_root(xen: &XenVcpu, root: u64) -> Option<u64> {
+    let user = xen.memory.map.get(root as usize)?.private;
+    (user != 0).then(|| xen.memory.virt_to_pfn(user))
+}
+
+/// `__xen_pgd_pin`: everything below first, both roots last, in as few multicalls as the buffer allows.
+fn pgd_pin(xen: &mut XenVcpu, root: u64) {
+    let mask = xen.mask_events();
+    walk(xen, root, pin_page);
+    pin(xen, MmuExtCmd::PinL4Table, root);
+    if let Some(user) = user_root(xen, root) {
+        pin_page(xen, user, 4);
+        pin(xen, MmuExtCmd::PinL4Table, user);
+    }
+    xen.issue(LazyMode::None);
+    xen.restore_events(mask);
+}
+
+/// `__xen_pgd_unpin`: both roots first.
+fn pgd_unpin(xen: &mut XenVcpu, root: u64) {
+    let mask = xen.mask_events();
+    pin(xen, MmuExtCmd::UnpinTable, root);
+    if let Some(user) = user_root(xen, root) {
+        pin(xen, MmuExtCmd::UnpinTable, user);
+        unpin_page(xen, user, 4);
+    }
+    walk(xen, root, unpin_page);
+    xen.issue(LazyMode::None);
+    xen.restore_events(mask);
+}
+
+/// Puts the second address space back to not pinned, as boot left it.
+pub(super) fn unpin_new(cpu: &mut CpuModel) {
+    if cpu.xen.memory.pinned(cpu.xen.memory.pfn_to_virt(guest::NEW_ROOT)) {
+        pgd_unpin(&mut cpu.xen, guest::NEW_ROOT);
+    }
+}
+
+/// Takes the lock of an address space, does `work` with its root, and lets go.
+///
+/// # Safety
+/// `mm` points to an [`Mm`], a model is installed, and no reference to it is in use.
+unsafe fn locked(mm: u64, work: impl FnOnce(&mut CpuModel, u64)) {
+    let mm = mm as *const Mm;
+    // SAFETY: the caller's mm, read by its fields so that no reference to the whole stays.
+    let (pgd, lock) = unsafe { ((&raw const (*mm).pgd).read(), &raw const (*mm).lock) };
+    // SAFETY: as above; the reference ends with the statement.
+    while unsafe { &*lock }.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        std::hint::spin_loop();
+    }
+    // SAFETY: the only reference to the model in use.
+    work(unsafe { CpuModel::current() }, pgd);
+    // SAFETY: as for taking it.
+    unsafe { &*lock }.store(0, Ordering::Release);
+}
+
+/// `xen_enter_mmap` of 6.1: pins what is not pinned.
+///
+/// # Safety
+/// As for [`locked`].
+unsafe fn enter_mmap(mm: u64) {
+    let pin = |cpu: &mut CpuModel, pgd: u64| {
+        let root = cpu.xen.memory.virt_to_pfn(pgd);
+        if !cpu.xen.memory.pinned(pgd) {
+            pgd_pin(&mut cpu.xen, root);
+        }
+        cpu.xen.recycle();
+    };
+    // SAFETY: the caller's contract.
+    unsafe { locked(mm, pin) };
+}
+
+/// Nothing on bare metal.
+const MM_OP: Meta =
+    Meta { native_kind: Kind::Real, bytes: Bytes::Nop, source: "arch/x86/kernel/paravirt.c, paravirt_nop", ..MMU_OP };
+
+/// An address space comes into use: exec.
+pub struct ActivateMm;
+
+// SAFETY: nothing; in Xen a walk within the modelled memory and checked hypercalls.
+unsafe impl Op for ActivateMm {
+    const META: Meta = Meta {
+        name: "activate_mm",
+        prototype: "void (*activate_mm)(struct mm_struct *prev, struct mm_struct *next)",
+        purpose: "an address space comes into use",
+        ..MM_OP
+    };
+    const SLOT: usize = Slot::ActivateMm as usize;
+    type Args = (u64, u64);
+    type Ret = ();
+
+    native! { (prev: "rdi", next: "rsi"); }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_activate_mm` (since 6.4 `xen_enter_mmap`): the new one is pinned as a whole. Tables
+    /// that are being pinned have their own locks in Linux; nobody competes here.
+    unsafe fn xen((_, next): (u64, u64)) {
+        // SAFETY: the caller's mm.
+        unsafe { enter_mmap(next) };
+    }
+
+    /// A small address space (a table of each level), not yet pinned in every call.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        settle(cpu);
+        cpu.xen.recycle_frames(&NEW_FRAMES);
+        (&raw const cpu.mmu.mm as u64, &raw const cpu.mmu.new_mm as u64)
+    }
+}
+
+/// An address space was copied: fork.
+pub struct DupMmap;
+
+// SAFETY: as for `ActivateMm`.
+unsafe impl Op for DupMmap {
+    const META: Meta = Meta {
+        name: "dup_mmap",
+        prototype: "void (*dup_mmap)(struct mm_struct *oldmm, struct mm_struct *mm)",
+        purpose: "an address space was copied, as by fork",
+        ..MM_OP
+    };
+    const SLOT: usize = Slot::DupMmap as usize;
+    type Args = (u64, u64);
+    type Ret = ();
+
+    native! { (oldmm: "rdi", mm: "rsi"); }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_dup_mmap`: as for [`ActivateMm`].
+    unsafe fn xen((_, mm): (u64, u64)) {
+        // SAFETY: the caller's mm.
+        unsafe { enter_mmap(mm) };
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        ActivateMm::arguments(cpu)
+    }
+}
+
+/// An address space is about to be torn down.
+pub struct ExitMmap;
+
+// SAFETY: as for `ActivateMm`.
+unsafe impl Op for ExitMmap {
+    const META: Meta = Meta {
+        name: "exit_mmap",
+        prototype: "void (*exit_mmap)(struct mm_struct *mm)",
+        purpose: "an address space is about to be torn down",
+        ..MM_OP
+    };
+    const SLOT: usize = Slot::ExitMmap as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! { (mm: "rdi"); }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_exit_mmap`: unpinned as a whole, so that tearing down writes plain memory. Linux
+    /// makes sure first that no CPU has it as its root; in the model none has.
+    unsafe fn xen((mm,): (u64,)) {
+        let unpin = |cpu: &mut CpuModel, pgd: u64| {
+            if cpu.xen.memory.pinned(pgd) {
+                let root = cpu.xen.memory.virt_to_pfn(pgd);
+                pgd_unpin(&mut cpu.xen, root);
+            }
+            cpu.xen.recycle();
+        };
+        // SAFETY: the caller's mm.
+        unsafe { locked(mm, unpin) };
+    }
+
+    /// A small address space, pinned in every call again.
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        settle(cpu);
+        pgd_pin(&mut cpu.xen, guest::NEW_ROOT);
+        cpu.xen.recycle_frames(&NEW_FRAMES);
+        (&raw const cpu.mmu.new_mm as u64,)
+    }
+}

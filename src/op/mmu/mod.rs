@@ -1,0 +1,155 @@
+//! `struct pv_mmu_ops`: page tables, TLB, page-table roots.
+//!
+//! Page tables are real memory on both sides ([`Memory`](super::xen::Memory)), so that a native store to an entry is
+//! the very store; control registers, `invlpg` and interrupts to other CPUs are fields of [`MmuState`].
+
+mod entry;
+mod fixmap;
+mod lazy;
+mod legacy;
+mod level;
+mod lifecycle;
+mod mm;
+mod modify;
+mod pgd;
+mod root;
+mod tlb;
+mod tlb_others;
+mod value;
+
+pub use entry::{SetEntry, SetP4d, SetPgd, SetPmd, SetPte, SetPud};
+pub use fixmap::{NotifyPageEncStatusChanged, SetFixmap};
+pub use lazy::{LazyEnter, LazyFlush, LazyLeave};
+pub use legacy::{
+    KmapAtomicPte, PagetableSetupDone, PagetableSetupStart, PmdClear, PteClear, PteUpdate, PteUpdateDefer, SetPteAt,
+    SetPteAtomic,
+};
+pub use level::{Hook, Level, P4d, Pgd, Pmd, Pte, Pud, Table, Upper};
+pub use lifecycle::{
+    AllocP4d, AllocPmd, AllocPte, AllocPud, AllocTable, ReleaseP4d, ReleasePmd, ReleasePte, ReleasePud, ReleaseTable,
+};
+pub use mm::{ActivateMm, DupMmap, ExitMmap, Mm};
+pub use modify::{PtepModifyProtCommit, PtepModifyProtStart};
+pub use pgd::{PgdAlloc, PgdFree};
+pub use root::{ReadCr2, ReadCr3, WriteCr2, WriteCr3};
+pub use tlb::{FlushTlbKernel, FlushTlbOneUser, FlushTlbSingle, FlushTlbUser, Gather, TlbRemoveTable};
+pub use tlb_others::{FlushInfo, FlushSender, FlushTlbMulti, FlushTlbOthers};
+pub use value::{Make, MakeP4d, MakePgd, MakePmd, MakePte, MakePud, P4dVal, PgdVal, PmdVal, PteVal, PudVal, Val};
+
+use super::xen::{LazyMode, guest};
+use super::{CpuModel, Group, Meta};
+
+/// CPUs of the modelled machine: what one word of a CPU mask holds.
+pub const CPUS: usize = 64;
+
+/// What most entries of the group share.
+const MMU_OP: Meta = Meta { group: Group::Mmu, ..Meta::BASE };
+
+/// `X86_CR4_PGE`: entries marked global survive a new root.
+pub const CR4_PGE: u64 = 1 << 7;
+
+/// Registers of the memory-management unit, and what Linux's native functions keep beside them.
+#[repr(C)]
+pub struct MmuState {
+    /// The address of the last page fault.
+    pub cr2: u64,
+    /// The page-table root: a physical address.
+    pub cr3: u64,
+    /// Control register 4.
+    pub cr4: u64,
+    /// `cpu_tlbstate.cr4`: what the register holds, so that nobody must read it.
+    pub cr4_shadow: u64,
+    /// The address `invlpg` was last used on.
+    pub invlpg: u64,
+    /// `xen_cr3`: the root this CPU has or is about to have, as a pseudo-physical address.
+    pub xen_cr3: u64,
+    /// `cpu_online_mask`
+    pub online: u64,
+    /// `cpu_tlbstate_shared.is_lazy` of each CPU.
+    pub lazy_tlb: [u8; CPUS],
+    /// `call_single_queue` of each CPU: what the interrupt is about.
+    pub call_queue: [u64; CPUS],
+    /// The CPUs the last inter-processor interrupt went to.
+    pub ipi: u64,
+    /// 2.6.30's mailbox of a remote flush.
+    pub sender: FlushSender,
+    /// A CPU mask to flush.
+    pub cpus: u64,
+    /// A flush to ask other CPUs for.
+    pub flush_info: FlushInfo,
+    /// Page tables to be freed.
+    pub gather: Gather,
+    /// `init_mm`
+    pub init_mm: Mm,
+    /// The address space in use (`current->mm`).
+    pub mm: Mm,
+    /// One that is being made or destroyed.
+    pub new_mm: Mm,
+    /// The way to the table of fixed mappings: what the entries of the three levels above point to. The table itself
+    /// is the last word's.
+    pub fix_walk: [u64; 3],
+    /// `__default_kernel_pte_mask`
+    pub pte_mask: u64,
+    /// `kmap_pte`: the entry of the first fixed mapping.
+    pub kmap_pte: u64,
+    /// The page that the page allocator hands out; 0 for none.
+    pub free_page: u64,
+}
+
+impl MmuState {
+    /// After boot: the root of [`guest`], global pages on, two CPUs.
+    #[must_use]
+    pub fn new() -> Self {
+        let root = guest::ROOT << 12;
+        MmuState {
+            cr2: 0,
+            cr3: root,
+            cr4: CR4_PGE,
+            cr4_shadow: CR4_PGE,
+            invlpg: 0,
+            xen_cr3: root,
+            online: 0b11,
+            lazy_tlb: [0; CPUS],
+            call_queue: [0; CPUS],
+            ipi: 0,
+            sender: FlushSender::default(),
+            cpus: 0,
+            flush_info: FlushInfo::default(),
+            gather: Gather::new(),
+            init_mm: Mm::default(),
+            mm: Mm::default(),
+            new_mm: Mm::default(),
+            fix_walk: [0; 3],
+            pte_mask: !0,
+            kmap_pte: 0,
+            free_page: 0,
+        }
+    }
+}
+
+impl Default for MmuState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What all arguments of the group begin with: nothing is being batched, no frame is recycled, and the pointers of the
+/// state point into this model's memory.
+fn settle(cpu: &mut CpuModel) {
+    let xen = &mut cpu.xen;
+    xen.lazy = LazyMode::None;
+    xen.flush();
+    xen.recycle_frames(&[]);
+    lifecycle::reclaim_fresh(cpu);
+    mm::unpin_new(cpu);
+    pgd::reclaim(cpu);
+    let xen = &mut cpu.xen;
+    let mmu = &mut cpu.mmu;
+    mmu.init_mm.pgd = xen.memory.pfn_to_virt(guest::ROOT);
+    mmu.mm.pgd = xen.memory.pfn_to_virt(guest::ROOT);
+    mmu.new_mm.pgd = xen.memory.pfn_to_virt(guest::NEW_ROOT);
+    mmu.free_page = xen.memory.pfn_to_virt(guest::FREE);
+    mmu.kmap_pte = xen.memory.entry(guest::FIX_PTE, 511);
+    mmu.fix_walk =
+        [&raw const mmu.fix_walk[1] as u64, &raw const mmu.fix_walk[2] as u64, xen.memory.pfn_to_virt(guest::FIX_PTE)];
+}

@@ -1,0 +1,77 @@
+//! Changing an entry's protection in two steps, between which the hardware may set its accessed and dirty bits.
+
+use super::{MMU_OP, settle};
+use crate::native;
+use crate::op::xen::{Call, LazyMode, PRESERVE_AD, guest};
+use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
+
+/// The entry to change in measuring.
+const INDEX: usize = 9;
+
+/// Reads an entry and keeps the hardware away from it.
+pub struct PtepModifyProtStart;
+
+// SAFETY: an exchange with the entry the caller names; in Xen a read of it.
+unsafe impl Op for PtepModifyProtStart {
+    const META: Meta = Meta {
+        name: "ptep_modify_prot_start",
+        native_kind: Kind::Real,
+        xen_kind: Kind::Real,
+        prototype: "pte_t (*ptep_modify_prot_start)(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep)",
+        purpose: "begin to change an entry's protection: read it, losing no bit the hardware sets",
+        source: "include/linux/pgtable.h, __ptep_modify_prot_start; arch/x86/include/asm/pgtable_64.h, \
+                 native_ptep_get_and_clear",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::PtepModifyProtStart as usize;
+    type Args = (u64, u64, u64);
+    type Ret = u64;
+
+    // xchg with memory locks by itself.
+    native! { (vma: "rdi", addr: "rsi", ptep: "rdx") -> "rax"; "xor eax, eax", "xchg rax, [rdx]" }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_ptep_modify_prot_start`: the entry stays, for the commit preserves those bits.
+    unsafe fn xen((_, _, ptep): (u64, u64, u64)) -> u64 {
+        // SAFETY: the caller's entry.
+        unsafe { (ptep as *const u64).read_volatile() }
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
+        settle(cpu);
+        (&raw const cpu.mmu.mm as u64, guest::USER_VA + (INDEX << 12) as u64, cpu.xen.memory.entry(guest::PTE, INDEX))
+    }
+}
+
+/// Writes the changed entry.
+pub struct PtepModifyProtCommit;
+
+// SAFETY: a store to the entry the caller names; in Xen a batch that checks the address.
+unsafe impl Op for PtepModifyProtCommit {
+    const META: Meta = Meta {
+        name: "ptep_modify_prot_commit",
+        native_kind: Kind::Real,
+        prototype: "void (*ptep_modify_prot_commit)(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, \
+                    pte_t pte)",
+        purpose: "write an entry with changed protection",
+        source: "include/linux/pgtable.h, __ptep_modify_prot_commit",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::PtepModifyProtCommit as usize;
+    type Args = (u64, u64, u64, u64);
+    type Ret = ();
+
+    native! { (vma: "rdi", addr: "rsi", ptep: "rdx", pte: "rcx"); "mov [rdx], rcx" }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_ptep_modify_prot_commit`: a batched update that keeps accessed and dirty.
+    unsafe fn xen((_, _, ptep, pte): (u64, u64, u64, u64)) {
+        // SAFETY: the only reference to the model in use.
+        let xen = &mut unsafe { CpuModel::current() }.xen;
+        let ptr = xen.virt_to_machine(ptep) | PRESERVE_AD;
+        xen.batched(Call::MmuUpdate { ptr, val: pte }, LazyMode::Mmu);
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
+        let (vma, addr, ptep) = PtepModifyProtStart::arguments(cpu);
+        (vma, addr, ptep, cpu.xen.machine_entry(guest::DATA, guest::TABLE_FLAGS))
+    }
+}

@@ -1,0 +1,230 @@
+//! Dropping translations of this CPU, and page tables that may still be in use by a walk.
+
+use std::mem::offset_of;
+
+use super::{CR4_PGE, MMU_OP, settle};
+use crate::native;
+use crate::op::xen::{Call, LazyMode, MmuExtCmd, guest};
+use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+
+const CR3: usize = offset_of!(CpuModel, mmu.cr3);
+const CR4: usize = offset_of!(CpuModel, mmu.cr4);
+const CR4_SHADOW: usize = offset_of!(CpuModel, mmu.cr4_shadow);
+const INVLPG: usize = offset_of!(CpuModel, mmu.invlpg);
+const IF: usize = offset_of!(CpuModel, irq.enabled);
+
+/// A batched `mmuext_op`, as all of `arch/x86/xen/mmu_pv.c`'s flushes are.
+fn xen_flush(cpu: &mut CpuModel, cmd: MmuExtCmd, address: u64) {
+    cpu.xen.batched(Call::MmuExt { cmd, arg1: address, arg2: 0 }, LazyMode::Mmu);
+}
+
+/// Drops this CPU's translations but the global ones.
+pub struct FlushTlbUser;
+
+// SAFETY: a load and a store on the installed model; a hypercall in Xen.
+unsafe impl Op for FlushTlbUser {
+    const META: Meta = Meta {
+        name: "flush_tlb_user",
+        prototype: "void (*flush_tlb_user)(void)",
+        purpose: "drop this CPU's translations of user space",
+        source: "arch/x86/mm/tlb.c, native_flush_tlb_local",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::FlushTlbUser as usize;
+    type Args = ();
+    type Ret = ();
+
+    // Rereads and rewrites the root. With page-table isolation Linux also marks the user half's context; modelled
+    // without (a patched-out branch).
+    native! { (); scratch("rax"); "mov rax, gs:[{cr3}]", "mov gs:[{cr3}], rax"; cr3 = const CR3 }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`
+    unsafe fn xen((): ()) {
+        // SAFETY: the only reference to the model in use.
+        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
+    }
+
+    fn arguments(cpu: &mut CpuModel) {
+        settle(cpu);
+    }
+}
+
+/// Drops all of this CPU's translations.
+pub struct FlushTlbKernel;
+
+// SAFETY: loads and stores on the installed model; a hypercall in Xen.
+unsafe impl Op for FlushTlbKernel {
+    const META: Meta = Meta {
+        name: "flush_tlb_kernel",
+        prototype: "void (*flush_tlb_kernel)(void)",
+        purpose: "drop all of this CPU's translations, the global ones too",
+        source: "arch/x86/mm/tlb.c, native_flush_tlb_global",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::FlushTlbKernel as usize;
+    type Args = ();
+    type Ret = ();
+
+    // The way of a CPU without `invpcid`: with interrupts off, the global-page bit off and on again.
+    native! {
+        (); scratch("rax", "rcx", "rdx");
+        "movzx edx, byte ptr gs:[{flag}]",
+        "mov byte ptr gs:[{flag}], 0",
+        "mov rax, gs:[{shadow}]",
+        "mov rcx, rax",
+        "xor rcx, {pge}",
+        "mov gs:[{cr4}], rcx",
+        "mov gs:[{cr4}], rax",
+        "mov byte ptr gs:[{flag}], dl";
+        flag = const IF, shadow = const CR4_SHADOW, cr4 = const CR4, pge = const CR4_PGE
+    }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`: Xen's guests know no global pages.
+    unsafe fn xen((): ()) {
+        // SAFETY: the only reference to the model in use.
+        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
+    }
+
+    fn arguments(cpu: &mut CpuModel) {
+        settle(cpu);
+    }
+}
+
+/// Drops one translation.
+pub struct FlushTlbOneUser;
+
+// SAFETY: a store to the installed model; a hypercall in Xen.
+unsafe impl Op for FlushTlbOneUser {
+    const META: Meta = Meta {
+        name: "flush_tlb_one_user",
+        prototype: "void (*flush_tlb_one_user)(unsigned long addr)",
+        purpose: "drop this CPU's translation of one address",
+        source: "arch/x86/mm/tlb.c, native_flush_tlb_one_user",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::FlushTlbOneUser as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! { (address: "rdi"); "mov gs:[{invlpg}], rdi"; invlpg = const INVLPG }
+
+    /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb_one_user`
+    unsafe fn xen((address,): (u64,)) {
+        // SAFETY: the only reference to the model in use.
+        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::InvlpgLocal, address);
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        settle(cpu);
+        (guest::USER_VA,)
+    }
+}
+
+/// The same under its older name, when patching knew it as an instruction.
+pub struct FlushTlbSingle;
+
+// SAFETY: as for `FlushTlbOneUser`.
+unsafe impl Op for FlushTlbSingle {
+    const META: Meta = Meta {
+        name: "flush_tlb_single",
+        since: Since::Linux2630Only,
+        bytes: Bytes::Instruction,
+        prototype: "void (*flush_tlb_single)(unsigned long addr)",
+        purpose: "drop this CPU's translation of one address (invlpg)",
+        source: "arch/x86/include/asm/tlbflush.h, __native_flush_tlb_single",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::FlushTlbSingle as usize;
+    type Args = (u64,);
+    type Ret = ();
+
+    native! { (address: "rdi"); "mov gs:[{invlpg}], rdi"; invlpg = const INVLPG }
+
+    /// `arch/x86/xen/mmu.c` of 2.6.30, `xen_flush_tlb_single`
+    unsafe fn xen((address,): (u64,)) {
+        // SAFETY: this function's contract.
+        unsafe { FlushTlbOneUser::xen((address,)) };
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64,) {
+        FlushTlbOneUser::arguments(cpu)
+    }
+}
+
+/// `MAX_GATHER_BATCH`, kept small.
+const GATHERED: usize = 64;
+
+/// `struct mmu_gather` with one batch: pages to be freed once no CPU can reach them any more.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Gather {
+    /// How many are gathered.
+    pub len: u64,
+    /// How many fit.
+    pub max: u64,
+    /// How many times it was full, flushed and emptied.
+    pub flushes: u64,
+    /// Their addresses.
+    pub pages: [u64; GATHERED],
+}
+
+impl Gather {
+    /// Nothing gathered.
+    #[must_use]
+    pub fn new() -> Self {
+        Gather { len: 0, max: GATHERED as u64, flushes: 0, pages: [0; GATHERED] }
+    }
+}
+
+impl Default for Gather {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Frees a page table that another CPU may still be walking.
+pub struct TlbRemoveTable;
+
+// SAFETY: stores within the gather structure the caller names, which is emptied when full.
+unsafe impl Op for TlbRemoveTable {
+    const META: Meta = Meta {
+        name: "tlb_remove_table",
+        native_kind: Kind::Real,
+        xen_kind: Kind::Real,
+        prototype: "void (*tlb_remove_table)(struct mmu_gather *tlb, void *table)",
+        purpose: "free a page table once no CPU can be walking it",
+        source: "arch/x86/kernel/paravirt.c, native_tlb_remove_table; mm/mmu_gather.c, __tlb_remove_page_size",
+        ..MMU_OP
+    };
+    const SLOT: usize = Slot::TlbRemoveTable as usize;
+    type Args = (u64, u64);
+    type Ret = ();
+
+    // A full batch is flushed: here counted and emptied.
+    native! {
+        (tlb: "rdi", table: "rsi"); scratch("rax");
+        "mov rax, [rdi + {len}]",
+        "mov [rdi + rax*8 + {pages}], rsi",
+        "inc rax",
+        "cmp rax, [rdi + {max}]",
+        "jne 22f",
+        "xor eax, eax",
+        "inc qword ptr [rdi + {flushes}]",
+        "22: mov [rdi + {len}], rax";
+        len = const offset_of!(Gather, len), max = const offset_of!(Gather, max),
+        flushes = const offset_of!(Gather, flushes), pages = const offset_of!(Gather, pages)
+    }
+
+    /// `arch/x86/xen/mmu_pv.c` points to `tlb_remove_table` (`mm/mmu_gather.c`), which gathers in a batch of its own, to
+    /// be freed after a grace period, since Xen's remote flushes interrupt nobody: the same stores.
+    unsafe fn xen(args: (u64, u64)) {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(args) };
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        settle(cpu);
+        cpu.mmu.gather = Gather::new();
+        (&raw mut cpu.mmu.gather as u64, cpu.xen.memory.pfn_to_virt(guest::NEW_PTE))
+    }
+}

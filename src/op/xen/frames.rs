@@ -1,0 +1,274 @@
+//! What the hypervisor knows of each machine frame, and the rule it enforces: a frame is a page table or writable,
+//! never both, and a page table maps only what its domain may map.
+//!
+//! Source: Xen's `xen/arch/x86/mm.c` (`get_page_type`, `get_page_from_l1e`, `mod_l1_entry` and its siblings). Modelled
+//! without what a single virtual CPU has no need of: locks, preemption, general reference counts, linear page tables.
+
+use super::memory::{ENTRIES, Memory, PAGE_SHIFT, STORED_FRAMES};
+use super::p2m::{FRAME_MASK, INVALID, MACHINE_FRAMES, P2m, PRESENT};
+
+/// `_PAGE_RW`
+pub const WRITABLE: u64 = 1 << 1;
+
+/// `-EPERM`: no such frame, or not this domain's to map.
+pub const EPERM: i64 = -1;
+/// `-EINVAL`: an argument the hypervisor refuses.
+pub const EINVAL: i64 = -22;
+
+/// Whose frame it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The guest's.
+    Domain,
+    /// The hypervisor's or another domain's.
+    Other,
+}
+
+/// `PGT_*`: what a frame is in use as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum FrameType {
+    None,
+    Writable,
+    L1,
+    L2,
+    L3,
+    L4,
+    SegmentDescriptors,
+}
+
+impl FrameType {
+    /// What the entries of a page table must map; `None` where this is no page table.
+    fn below(self) -> Option<FrameType> {
+        match self {
+            FrameType::L1 => Some(FrameType::Writable),
+            FrameType::L2 => Some(FrameType::L1),
+            FrameType::L3 => Some(FrameType::L2),
+            FrameType::L4 => Some(FrameType::L3),
+            _ => None,
+        }
+    }
+}
+
+/// `struct page_info`
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Whose it is.
+    pub owner: Owner,
+    /// What it is in use as; [`FrameType::None`] where `uses` is 0.
+    pub kind: FrameType,
+    /// Kept in its type by the guest's request (`_PGT_pinned`).
+    pub pinned: bool,
+    /// How many uses hold it in its type: entries that map it, roots, the pin.
+    pub uses: u32,
+}
+
+/// All machine frames, and the entries by which the guest's direct map reaches its own pages.
+pub struct Frames {
+    all: Box<[Frame]>,
+    /// Per stored frame, the entry of the guest's direct map.
+    direct: Box<[u64]>,
+}
+
+impl Frames {
+    /// The guest's frames belong to it, and those with contents are mapped writable in its direct map.
+    #[must_use]
+    pub fn new(p2m: &P2m) -> Self {
+        let all = (0..MACHINE_FRAMES as u64).map(|mfn| match p2m.machine_to_phys(mfn) {
+            INVALID => Frame { owner: Owner::Other, kind: FrameType::None, pinned: false, uses: 0 },
+            pfn if pfn < STORED_FRAMES as u64 => {
+                Frame { owner: Owner::Domain, kind: FrameType::Writable, pinned: false, uses: 1 }
+            }
+            _ => Frame { owner: Owner::Domain, kind: FrameType::None, pinned: false, uses: 0 },
+        });
+        let direct = (0..STORED_FRAMES as u64).map(|pfn| p2m.pfn_to_mfn(pfn) << PAGE_SHIFT | PRESENT | WRITABLE);
+        Frames { all: all.collect(), direct: direct.collect() }
+    }
+
+    /// What is known of a machine frame; `None` beyond the machine's memory.
+    #[must_use]
+    pub fn get(&self, mfn: u64) -> Option<Frame> {
+        self.all.get(usize::try_from(mfn).ok()?).copied()
+    }
+
+    /// The direct map's entry for a frame of the guest.
+    #[must_use]
+    pub fn direct(&self, pfn: u64) -> Option<u64> {
+        self.direct.get(usize::try_from(pfn).ok()?).copied()
+    }
+
+    /// Puts a frame back as it was; see [`XenVcpu::recycle`](super::XenVcpu::recycle).
+    pub(super) fn put_back(&mut self, pfn: u64, mfn: u64, frame: Frame, direct: u64) {
+        if let Some(known) = self.all.get_mut(mfn as usize) {
+            *known = frame;
+        }
+        if let Some(entry) = self.direct.get_mut(pfn as usize) {
+            *entry = direct;
+        }
+    }
+}
+
+/// The frames with the memory they stand for: what a page-table call works on.
+pub struct Tables<'a> {
+    /// What is known of each frame.
+    pub frames: &'a mut Frames,
+    /// Contents.
+    pub memory: &'a Memory,
+    /// Translation.
+    pub p2m: &'a P2m,
+}
+
+/// 0, or the negative errno.
+pub type Checked = Result<(), i64>;
+
+impl Tables<'_> {
+    fn owned(&mut self, mfn: u64, missing: i64) -> Result<&mut Frame, i64> {
+        match self.frames.all.get_mut(mfn as usize) {
+            None => Err(missing),
+            Some(frame) if frame.owner != Owner::Domain => Err(EINVAL),
+            Some(frame) => Ok(frame),
+        }
+    }
+
+    fn word(&self, mfn: u64, index: usize) -> Result<u64, i64> {
+        self.memory.read(self.p2m.machine_to_phys(mfn), index).ok_or(EINVAL)
+    }
+
+    /// `get_page_type`: one more use of a frame as `kind`. The first use as a page table looks at every entry.
+    pub fn get_type(&mut self, mfn: u64, kind: FrameType) -> Checked {
+        let frame = self.owned(mfn, EINVAL)?;
+        if frame.uses > 0 {
+            if frame.kind != kind {
+                return Err(EINVAL);
+            }
+            frame.uses = frame.uses.saturating_add(1);
+            return Ok(());
+        }
+        if kind.below().is_some() {
+            for index in 0..ENTRIES {
+                let checked = self.word(mfn, index).and_then(|entry| self.get_entry(kind, entry));
+                if let Err(errno) = checked {
+                    self.put_entries(mfn, kind, index);
+                    return Err(errno);
+                }
+            }
+        }
+        let frame = self.owned(mfn, EINVAL)?;
+        (frame.kind, frame.uses) = (kind, 1);
+        Ok(())
+    }
+
+    /// `put_page_type`: one use less. The last one of a page table releases what it maps.
+    pub fn put_type(&mut self, mfn: u64) {
+        let Ok(frame) = self.owned(mfn, EINVAL) else { return };
+        frame.uses = frame.uses.saturating_sub(1);
+        if frame.uses == 0 {
+            let kind = std::mem::replace(&mut frame.kind, FrameType::None);
+            if kind.below().is_some() {
+                self.put_entries(mfn, kind, ENTRIES);
+            }
+        }
+    }
+
+    fn put_entries(&mut self, mfn: u64, kind: FrameType, count: usize) {
+        for index in 0..count {
+            if let Ok(entry) = self.word(mfn, index) {
+                self.put_entry(kind, entry);
+            }
+        }
+    }
+
+    /// `get_page_from_l1e` to `l4e`: may a table of type `table` hold this entry? If so, what it maps is in use.
+    fn get_entry(&mut self, table: FrameType, entry: u64) -> Checked {
+        if entry & PRESENT == 0 {
+            return Ok(());
+        }
+        let mfn = (entry & FRAME_MASK) >> PAGE_SHIFT;
+        match table.below() {
+            None => Err(EINVAL),
+            Some(FrameType::Writable) if entry & WRITABLE == 0 => self.owned(mfn, EPERM).map(drop),
+            Some(FrameType::Writable) => {
+                self.owned(mfn, EPERM)?;
+                self.get_type(mfn, FrameType::Writable)
+            }
+            Some(below) => self.get_type(mfn, below),
+        }
+    }
+
+    fn put_entry(&mut self, table: FrameType, entry: u64) {
+        if entry & PRESENT == 0 || table == FrameType::L1 && entry & WRITABLE == 0 {
+            return;
+        }
+        self.put_type((entry & FRAME_MASK) >> PAGE_SHIFT);
+    }
+
+    /// Replaces one entry by another in a table of type `table`: the uses change hands. An entry that maps the same
+    /// frame in the same way takes the short way, as in `mod_l1_entry`.
+    fn exchange(&mut self, table: FrameType, old: u64, new: u64) -> Checked {
+        if (old ^ new) & (FRAME_MASK | PRESENT | WRITABLE) != 0 {
+            self.get_entry(table, new)?;
+            self.put_entry(table, old);
+        }
+        Ok(())
+    }
+
+    /// `do_mmu_update`, `MMU_NORMAL_PT_UPDATE` and `MMU_PT_UPDATE_PRESERVE_AD`: writes a word of the guest's memory. In
+    /// a page table it is checked as an entry of that level; in a frame that is no page table it is a plain write.
+    pub fn update(&mut self, maddr: u64, value: u64, preserve: u64) -> Checked {
+        let (mfn, index) = (maddr >> PAGE_SHIFT, (maddr as usize & 0xfff) / 8);
+        let kind = self.owned(mfn, EINVAL)?.kind;
+        let old = self.word(mfn, index)?;
+        let value = value | old & preserve;
+        match kind {
+            FrameType::None | FrameType::Writable => {}
+            FrameType::SegmentDescriptors => return Err(EINVAL),
+            table => self.exchange(table, old, value)?,
+        }
+        self.memory.write(self.p2m.machine_to_phys(mfn), index, value).ok_or(EINVAL)
+    }
+
+    /// `do_update_va_mapping` for an address of the direct map.
+    pub fn update_direct(&mut self, pfn: u64, value: u64) -> Checked {
+        let old = self.frames.direct(pfn).ok_or(EINVAL)?;
+        self.exchange(FrameType::L1, old, value)?;
+        match self.frames.direct.get_mut(pfn as usize) {
+            Some(entry) => *entry = value,
+            None => return Err(EINVAL),
+        }
+        Ok(())
+    }
+
+    /// `MMUEXT_PIN_L*_TABLE`: keeps a frame a page table of that level. Pinning twice is refused.
+    pub fn pin(&mut self, mfn: u64, kind: FrameType) -> Checked {
+        self.get_type(mfn, kind)?;
+        let frame = self.owned(mfn, EINVAL)?;
+        if std::mem::replace(&mut frame.pinned, true) {
+            self.put_type(mfn);
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// `MMUEXT_UNPIN_TABLE`: refused where not pinned.
+    pub fn unpin(&mut self, mfn: u64) -> Checked {
+        let frame = self.owned(mfn, EINVAL)?;
+        if !std::mem::replace(&mut frame.pinned, false) {
+            return Err(EINVAL);
+        }
+        self.put_type(mfn);
+        Ok(())
+    }
+
+    /// Finds the entry that maps an address under a root, as the hardware does: its machine address.
+    pub fn walk(&self, root: u64, va: u64) -> Result<u64, i64> {
+        let mut mfn = root;
+        for level in (2..=4).rev() {
+            let entry = self.word(mfn, (va >> (PAGE_SHIFT + 9 * (level - 1))) as usize % ENTRIES)?;
+            if entry & PRESENT == 0 {
+                return Err(EINVAL);
+            }
+            mfn = (entry & FRAME_MASK) >> PAGE_SHIFT;
+        }
+        Ok(mfn << PAGE_SHIFT | ((va >> PAGE_SHIFT) % ENTRIES as u64) << 3)
+    }
+}

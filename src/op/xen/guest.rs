@@ -1,0 +1,174 @@
+//! The guest at boot: which frame is what, and the page tables its first root has.
+
+use super::frames::WRITABLE;
+use super::memory::PAGE_SHIFT;
+use super::p2m::PRESENT;
+use super::{Call, Frame, MmuExtCmd, StructPage, XenVcpu};
+
+/// The frames of the address space in use, all pinned: root, user mode's root, and a table of each level below. An
+/// address from 0 up to 1 GiB goes through them; the last level is there from [`USER_VA`] on.
+pub const ROOT: u64 = 1;
+/// See [`ROOT`].
+pub const USER_ROOT: u64 = 2;
+/// See [`ROOT`].
+pub const PUD: u64 = 3;
+/// See [`ROOT`].
+pub const PMD: u64 = 4;
+/// See [`ROOT`].
+pub const PTE: u64 = 5;
+/// The tables of the fixed mappings at the end of the address space.
+pub const FIX_PUD: u64 = 6;
+/// See [`FIX_PUD`].
+pub const FIX_PMD: u64 = 7;
+/// See [`FIX_PUD`].
+pub const FIX_PTE: u64 = 8;
+/// A second address space, made and not yet in use: not pinned. The same order as from [`ROOT`] on.
+pub const NEW_ROOT: u64 = 16;
+/// See [`NEW_ROOT`].
+pub const NEW_USER_ROOT: u64 = 17;
+/// See [`NEW_ROOT`].
+pub const NEW_PUD: u64 = 18;
+/// See [`NEW_ROOT`].
+pub const NEW_PMD: u64 = 19;
+/// See [`NEW_ROOT`].
+pub const NEW_PTE: u64 = 20;
+/// Zeroed pages, for page tables that are just being made: a frame per level from the lowest.
+pub const FRESH: u64 = 24;
+/// A root that has no user root yet.
+pub const BARE_ROOT: u64 = 28;
+/// The page that the allocator hands out next.
+pub const FREE: u64 = 29;
+/// A page for the global descriptor table.
+pub const GDT: u64 = 30;
+/// A page for the local descriptor table.
+pub const LDT: u64 = 31;
+/// A page table that nothing maps: plain memory.
+pub const LOOSE_PTE: u64 = 32;
+/// The shared page.
+pub const SHARED_INFO: u64 = 33;
+/// Data pages.
+pub const DATA: u64 = 40;
+
+/// An address that [`PTE`] maps (entry 0).
+pub const USER_VA: u64 = 0x40_0000;
+/// `FIXADDR_TOP`: fixed mapping 0 is here, the others below.
+pub const FIXADDR_TOP: u64 = 0xffff_ffff_ff7f_f000;
+
+/// `_KERNPG_TABLE | _PAGE_USER`: flags of an entry above the last level, and of a writable data page.
+pub const TABLE_FLAGS: u64 = 0x67;
+
+/// How many frames can be recycled.
+const RECYCLED: usize = 8;
+
+/// Frames to put back after each call; see [`XenVcpu::recycle`].
+pub struct Recycled {
+    saved: [Option<(u64, u64, Frame, u64, StructPage)>; RECYCLED],
+}
+
+impl Recycled {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Recycled { saved: [None; RECYCLED] }
+    }
+}
+
+impl Default for Recycled {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl XenVcpu {
+    /// An entry that maps a guest frame, as the hardware wants it: with the machine's frame number.
+    #[must_use]
+    pub fn machine_entry(&self, pfn: u64, flags: u64) -> u64 {
+        self.p2m.pfn_to_mfn(pfn) << PAGE_SHIFT | flags
+    }
+
+    /// `virt_to_machine`
+    #[inline]
+    #[must_use]
+    pub fn virt_to_machine(&self, va: u64) -> u64 {
+        self.p2m.pfn_to_mfn(self.memory.virt_to_pfn(va)) << PAGE_SHIFT | va & ((1 << PAGE_SHIFT) - 1)
+    }
+
+    /// The entry of the direct map for a page: `pfn_pte(pfn, PAGE_KERNEL)` or `PAGE_KERNEL_RO`.
+    #[inline]
+    #[must_use]
+    pub fn direct_mapping(&self, pfn: u64, writable: bool) -> Call {
+        let flags = if writable { PRESENT | WRITABLE } else { PRESENT };
+        Call::UpdateVaMapping {
+            va: self.memory.pfn_to_virt(pfn),
+            val: self.p2m.make(pfn << PAGE_SHIFT | flags),
+            flags: 0,
+        }
+    }
+
+    fn link(&mut self, table: u64, index: usize, pfn: u64) {
+        let entry = self.machine_entry(pfn, TABLE_FLAGS);
+        self.memory.write(table, index, entry);
+    }
+
+    /// Builds the tables and hands the first root to the hypervisor, as the domain builder and early boot do.
+    pub(super) fn boot(&mut self) {
+        self.link(ROOT, 0, PUD);
+        self.link(USER_ROOT, 0, PUD);
+        self.link(PUD, 0, PMD);
+        self.link(PMD, 2, PTE);
+        self.link(ROOT, 511, FIX_PUD);
+        self.link(FIX_PUD, 511, FIX_PMD);
+        self.link(FIX_PMD, 507, FIX_PTE);
+        self.link(NEW_ROOT, 0, NEW_PUD);
+        self.link(NEW_USER_ROOT, 0, NEW_PUD);
+        self.link(NEW_PUD, 0, NEW_PMD);
+        self.link(NEW_PMD, 2, NEW_PTE);
+        for pfn in ROOT..=FIX_PTE {
+            let read_only = self.direct_mapping(pfn, false);
+            self.hypercall(read_only);
+            self.memory.map[pfn as usize].pinned = true;
+        }
+        for (root, user) in [(ROOT, USER_ROOT), (NEW_ROOT, NEW_USER_ROOT)] {
+            self.memory.map[root as usize].private = self.memory.pfn_to_virt(user);
+        }
+        for (cmd, pfn) in [
+            (MmuExtCmd::PinL1Table, PTE),
+            (MmuExtCmd::PinL1Table, FIX_PTE),
+            (MmuExtCmd::PinL4Table, ROOT),
+            (MmuExtCmd::PinL4Table, USER_ROOT),
+            (MmuExtCmd::NewBaseptr, ROOT),
+            (MmuExtCmd::NewUserBaseptr, USER_ROOT),
+        ] {
+            let mfn = self.p2m.pfn_to_mfn(pfn);
+            self.hypercall(Call::MmuExt { cmd, arg1: mfn, arg2: 0 });
+        }
+    }
+
+    /// From now on these frames (at most eight) are after every call what they are now; none ends it.
+    ///
+    /// A kernel makes a page table of another frame each time; a measurement has one set of arguments. Where a hook
+    /// changes what a frame is, the frame is put back, so that each call meets a fresh one. It costs a few stores.
+    pub fn recycle_frames(&mut self, pfns: &[u64]) {
+        self.recycle();
+        self.recycled = Recycled::new();
+        for (saved, &pfn) in self.recycled.saved.iter_mut().zip(pfns) {
+            let (mfn, frames) = (self.p2m.pfn_to_mfn(pfn), &self.hypervisor.frames);
+            if let (Some(frame), Some(direct), Some(page)) =
+                (frames.get(mfn), frames.direct(pfn), self.memory.map.get(pfn as usize))
+            {
+                *saved = Some((pfn, mfn, frame, direct, *page));
+            }
+        }
+    }
+
+    /// Puts back the frames that were named; see [`XenVcpu::recycle_frames`].
+    #[inline]
+    pub fn recycle(&mut self) {
+        for &(pfn, mfn, frame, direct, page) in self.recycled.saved.iter().map_while(Option::as_ref) {
+            self.hypervisor.frames.put_back(pfn, mfn, frame, direct);
+            if let Some(known) = self.memory.map.get_mut(pfn as usize) {
+                *known = page;
+            }
+        }
+    }
+}

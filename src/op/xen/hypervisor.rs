@@ -1,0 +1,372 @@
+//! The other side of a hypercall: checks the arguments as Xen does, keeps what they set, counts.
+//!
+//! What a trap into the hypervisor costs is not modelled: on a real machine it is the hardware's and Xen's, and the
+//! same for every mechanism. Sources: Xen's `xen/arch/x86/mm.c`, `traps.c`, `pv/descriptor-tables.c`, `pv/misc-hypercalls.c`,
+//! `physdev.c`, `xen/common/sched/core.c`, `xen/common/event_channel.c`.
+
+use super::frames::{EINVAL, EPERM, FrameType, Frames, Tables};
+use super::memory::PAGE_SHIFT;
+use super::p2m::P2m;
+use super::{Call, CallKind, MmuExtCmd, XenVcpu};
+
+/// `-ENOENT`: no such virtual CPU.
+const ENOENT: i64 = -2;
+/// `-ENODEV`: no such debug register.
+const ENODEV: i64 = -19;
+/// `NR_EVENT_CHANNELS` of a 64-bit guest.
+const PORTS: u64 = 64 * 64;
+/// `FIRST_RESERVED_GDT_ENTRY`: the guest's part of the descriptor table ends here.
+const GDT_ENTRIES: u64 = 14 * 512;
+/// Entries of a local descriptor table, at most.
+const LDT_ENTRIES: u64 = 8192;
+/// The version this model answers with: 4.17.
+const VERSION: i64 = 4 << 16 | 17;
+/// `MMU_MACHPHYS_UPDATE`, `MMU_PT_UPDATE_PRESERVE_AD`: kinds of update, in the low bits of the address.
+const MACHPHYS: u64 = 1;
+/// See [`MACHPHYS`].
+pub const PRESERVE_AD: u64 = 2;
+/// `_PAGE_ACCESSED | _PAGE_DIRTY`
+const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
+
+/// The hypervisor's state of one domain with one virtual CPU: what arrived.
+pub struct Hypervisor {
+    counts: [u64; CallKind::COUNT],
+    mmuext: [u64; MmuExtCmd::COUNT],
+    /// How many calls were refused.
+    pub refused: u64,
+    /// How many multicalls of several entries came; their entries count as calls, too.
+    pub multicalls: u64,
+    /// How many times pending events were let in.
+    pub upcalls: u64,
+    /// What is known of the machine's frames.
+    pub frames: Frames,
+    /// Machine frame of the page-table root.
+    pub base: u64,
+    /// Machine frame of user mode's root, 0 for none.
+    pub user_base: u64,
+    /// How many flushes of the whole TLB were asked for, the remote ones included.
+    pub tlb_flushes: u64,
+    /// The address whose translation was dropped last.
+    pub invalidated: u64,
+    /// The CPUs of the last remote flush, a bit each.
+    pub flushed_cpus: u64,
+    /// Address and number of entries of the trap table.
+    pub trap_table: (u64, u64),
+    /// Machine frame and number of entries of the global descriptor table.
+    pub gdt: (u64, u64),
+    /// Address and number of entries of the local descriptor table.
+    pub ldt: (u64, u64),
+    /// Machine address and value of the descriptor written last.
+    pub descriptor: (u64, u64),
+    /// The kernel stack: selector and pointer.
+    pub stack: (u64, u64),
+    /// Whether the next use of the FPU traps.
+    pub fpu_ts: bool,
+    /// `DR0` to `DR7`
+    pub debugreg: [u64; 8],
+    /// Bases by `SEGBASE_*`: fs, user's gs, kernel's gs, the selector of user's gs.
+    pub segment_base: [u64; 4],
+    /// I/O privilege level.
+    pub iopl: u64,
+    /// Address and number of ports of the I/O bitmap.
+    pub iobitmap: (u64, u64),
+    /// A bit per event channel that was notified.
+    pub notified: [u64; PORTS as usize / 64],
+    /// A bit per virtual CPU that is down.
+    pub down: u64,
+}
+
+impl Hypervisor {
+    /// A domain that was just built: nothing set, DR6 and DR7 as after reset.
+    #[must_use]
+    pub fn new(p2m: &P2m) -> Self {
+        Hypervisor {
+            counts: [0; CallKind::COUNT],
+            mmuext: [0; MmuExtCmd::COUNT],
+            refused: 0,
+            multicalls: 0,
+            upcalls: 0,
+            frames: Frames::new(p2m),
+            base: 0,
+            user_base: 0,
+            tlb_flushes: 0,
+            invalidated: 0,
+            flushed_cpus: 0,
+            trap_table: (0, 0),
+            gdt: (0, 0),
+            ldt: (0, 0),
+            descriptor: (0, 0),
+            stack: (0, 0),
+            fpu_ts: false,
+            debugreg: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
+            segment_base: [0; 4],
+            iopl: 0,
+            iobitmap: (0, 0),
+            notified: [0; PORTS as usize / 64],
+            down: 0,
+        }
+    }
+
+    /// How many calls of a kind came, refused ones included.
+    #[must_use]
+    pub fn count(&self, kind: CallKind) -> u64 {
+        self.counts[kind as usize]
+    }
+
+    /// How many `mmuext_op`s of a command came.
+    #[must_use]
+    pub fn mmuext_count(&self, cmd: MmuExtCmd) -> u64 {
+        self.mmuext[cmd as usize]
+    }
+
+    /// How many calls came altogether.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Whether an event channel was notified.
+    #[must_use]
+    pub fn was_notified(&self, port: u64) -> bool {
+        self.notified.get(port as usize / 64).is_some_and(|word| word >> (port % 64) & 1 != 0)
+    }
+
+    /// Counts from zero again.
+    pub fn reset_counts(&mut self) {
+        (self.counts, self.mmuext) = ([0; CallKind::COUNT], [0; MmuExtCmd::COUNT]);
+        (self.refused, self.multicalls, self.upcalls) = (0, 0, 0);
+    }
+
+    /// `do_set_debugreg`: breakpoints only in user addresses; DR4 and DR5 are not there; the fixed bits of DR6 and DR7
+    /// stay.
+    fn set_debugreg(&mut self, reg: u64, value: u64) -> Result<i64, i64> {
+        let value = match reg {
+            0..=3 if value < 1 << 47 => value,
+            0..=3 => return Err(EPERM),
+            4 | 5 => return Err(ENODEV),
+            6 => value & 0xe00f | 0xffff_0ff0,
+            7 if value >> 32 != 0 || value & 1 << 13 != 0 => return Err(EINVAL),
+            7 => value & !0xd000 | 0x400,
+            _ => return Err(EINVAL),
+        };
+        self.debugreg[reg as usize] = value;
+        Ok(0)
+    }
+}
+
+/// Bits 63 to 47 are the same.
+fn canonical(address: u64) -> bool {
+    (address as i64) << 16 >> 16 == address as i64
+}
+
+/// `check_descriptor`: empty, or a code or data segment of user privilege, or a call gate. System segments are Xen's.
+fn descriptor_is_sane(descriptor: u64) -> bool {
+    let (present, segment) = (descriptor >> 47 & 1 != 0, descriptor >> 44 & 1 != 0);
+    let kind = descriptor >> 40 & 0xf;
+    !present || segment || kind == 0xc
+}
+
+fn require(holds: bool, errno: i64) -> Result<i64, i64> {
+    if holds { Ok(0) } else { Err(errno) }
+}
+
+impl XenVcpu {
+    /// Traps into the hypervisor at once. Returns what Xen returns: 0 or a value, or a negative errno.
+    pub fn hypercall(&mut self, call: Call) -> i64 {
+        self.hypervisor.counts[call.kind() as usize] += 1;
+        match self.serve(call) {
+            Ok(result) => result,
+            Err(errno) => {
+                self.hypervisor.refused += 1;
+                errno
+            }
+        }
+    }
+
+    pub(super) fn tables(&mut self) -> Tables<'_> {
+        Tables { frames: &mut self.hypervisor.frames, memory: &self.memory, p2m: &self.p2m }
+    }
+
+    fn serve(&mut self, call: Call) -> Result<i64, i64> {
+        match call {
+            Call::MmuUpdate { ptr, val } => self.mmu_update(ptr, val),
+            Call::UpdateVaMapping { va, val, flags } => self.update_va_mapping(va, val, flags),
+            Call::MmuExt { cmd, arg1, arg2 } => self.mmuext(cmd, arg1, arg2),
+            Call::UpdateDescriptor { ma, desc } => self.update_descriptor(ma, desc),
+            Call::SetGdt { frame, entries } => {
+                require(entries <= GDT_ENTRIES, EINVAL)?;
+                self.tables().get_type(frame, FrameType::SegmentDescriptors)?;
+                let old = std::mem::replace(&mut self.hypervisor.gdt, (frame, entries));
+                if old.0 != 0 {
+                    self.tables().put_type(old.0);
+                }
+                Ok(0)
+            }
+            Call::SchedBlock => {
+                self.info.evtchn_upcall_mask = 0;
+                self.deliver();
+                Ok(0)
+            }
+            Call::XenVersion => {
+                self.deliver();
+                Ok(VERSION)
+            }
+            other => self.hypervisor.set(other),
+        }
+    }
+
+    /// Lets pending events in, where they are not masked: the upcall takes note of them.
+    fn deliver(&mut self) {
+        if self.info.evtchn_upcall_mask == 0 && self.info.evtchn_upcall_pending != 0 {
+            self.info.evtchn_upcall_pending = 0;
+            self.hypervisor.upcalls += 1;
+        }
+    }
+
+    fn mmu_update(&mut self, ptr: u64, val: u64) -> Result<i64, i64> {
+        let preserve = match ptr & 7 {
+            0 => 0,
+            PRESERVE_AD => ACCESSED_DIRTY,
+            // The guest's tables of the model never move, so nobody updates the hypervisor's translation.
+            MACHPHYS => return Err(EPERM),
+            _ => return Err(EINVAL),
+        };
+        self.tables().update(ptr & !7, val, preserve)?;
+        Ok(0)
+    }
+
+    fn update_va_mapping(&mut self, va: u64, val: u64, flags: u64) -> Result<i64, i64> {
+        let (pfn, base) = (self.memory.virt_to_pfn(va), self.hypervisor.base);
+        let mut tables = self.tables();
+        if tables.frames.direct(pfn).is_some() {
+            tables.update_direct(pfn, val)?;
+        } else {
+            let entry = tables.walk(base, va)?;
+            tables.update(entry, val, 0)?;
+        }
+        // `UVMF_TLB_FLUSH`, `UVMF_INVLPG`
+        match flags & 3 {
+            1 => self.hypervisor.tlb_flushes += 1,
+            2 => self.hypervisor.invalidated = va,
+            _ => {}
+        }
+        Ok(0)
+    }
+
+    fn mmuext(&mut self, cmd: MmuExtCmd, arg1: u64, arg2: u64) -> Result<i64, i64> {
+        self.hypervisor.mmuext[cmd as usize] += 1;
+        match cmd {
+            MmuExtCmd::PinL1Table => self.tables().pin(arg1, FrameType::L1)?,
+            MmuExtCmd::PinL2Table => self.tables().pin(arg1, FrameType::L2)?,
+            MmuExtCmd::PinL3Table => self.tables().pin(arg1, FrameType::L3)?,
+            MmuExtCmd::PinL4Table => self.tables().pin(arg1, FrameType::L4)?,
+            MmuExtCmd::UnpinTable => self.tables().unpin(arg1)?,
+            MmuExtCmd::NewBaseptr => self.new_base(arg1)?,
+            MmuExtCmd::NewUserBaseptr => self.new_user_base(arg1)?,
+            MmuExtCmd::TlbFlushLocal => self.hypervisor.tlb_flushes += 1,
+            MmuExtCmd::TlbFlushMulti => {
+                self.hypervisor.tlb_flushes += 1;
+                self.hypervisor.flushed_cpus = arg2;
+            }
+            MmuExtCmd::InvlpgLocal | MmuExtCmd::InvlpgMulti => {
+                require(canonical(arg1), EINVAL)?;
+                self.hypervisor.invalidated = arg1;
+                if cmd == MmuExtCmd::InvlpgMulti {
+                    self.hypervisor.flushed_cpus = arg2;
+                }
+            }
+            MmuExtCmd::FlushCache => {}
+            MmuExtCmd::SetLdt => {
+                require(arg1.is_multiple_of(1 << PAGE_SHIFT) && canonical(arg1) && arg2 <= LDT_ENTRIES, EINVAL)?;
+                self.hypervisor.ldt = (arg1, arg2);
+            }
+        }
+        Ok(0)
+    }
+
+    /// `new_guest_cr3`: the root in use keeps its type; the one before is released.
+    fn new_base(&mut self, mfn: u64) -> Result<(), i64> {
+        let old = self.hypervisor.base;
+        if mfn != old {
+            self.tables().get_type(mfn, FrameType::L4)?;
+            self.hypervisor.base = mfn;
+            if old != 0 {
+                self.tables().put_type(old);
+            }
+        }
+        self.hypervisor.tlb_flushes += 1;
+        Ok(())
+    }
+
+    fn new_user_base(&mut self, mfn: u64) -> Result<(), i64> {
+        let old = self.hypervisor.user_base;
+        if mfn != old {
+            if mfn != 0 {
+                self.tables().get_type(mfn, FrameType::L4)?;
+            }
+            self.hypervisor.user_base = mfn;
+            if old != 0 {
+                self.tables().put_type(old);
+            }
+        }
+        Ok(())
+    }
+
+    /// `do_update_descriptor`: the frame must be the domain's, and one that holds descriptors or may be written.
+    fn update_descriptor(&mut self, ma: u64, desc: u64) -> Result<i64, i64> {
+        require(ma.is_multiple_of(8) && descriptor_is_sane(desc), EINVAL)?;
+        let (mfn, index) = (ma >> PAGE_SHIFT, (ma as usize & 0xfff) / 8);
+        let tables = self.tables();
+        match tables.frames.get(mfn) {
+            Some(frame)
+                if frame.owner == super::frames::Owner::Domain
+                    && matches!(frame.kind, FrameType::None | FrameType::Writable | FrameType::SegmentDescriptors) => {}
+            _ => return Err(EINVAL),
+        }
+        let pfn = tables.p2m.machine_to_phys(mfn);
+        tables.memory.write(pfn, index, desc).ok_or(EINVAL)?;
+        self.hypervisor.descriptor = (ma, desc);
+        Ok(0)
+    }
+}
+
+impl Hypervisor {
+    /// The calls that set or read one thing of the virtual CPU's own.
+    fn set(&mut self, call: Call) -> Result<i64, i64> {
+        match call {
+            Call::SetTrapTable { table, entries } => {
+                require(entries <= 256, EINVAL)?;
+                self.trap_table = (table, entries);
+            }
+            Call::StackSwitch { ss, sp } => self.stack = (ss | 3, sp),
+            Call::FpuTaskswitch { set } => self.fpu_ts = set,
+            Call::SetDebugreg { reg, val } => return self.set_debugreg(reg, val),
+            Call::GetDebugreg { reg } => return self.debugreg.get(reg as usize).map(|&v| v as i64).ok_or(EINVAL),
+            Call::SetSegmentBase { which, base } => {
+                let slot = self.segment_base.get_mut(which as usize).ok_or(EINVAL)?;
+                require(which == 3 || canonical(base), EINVAL)?;
+                *slot = base;
+            }
+            Call::SetIopl { iopl } => {
+                require(iopl <= 3, EINVAL)?;
+                self.iopl = iopl;
+            }
+            Call::SetIobitmap { bitmap, ports } => {
+                require(ports <= 65536, EINVAL)?;
+                self.iobitmap = (bitmap, ports);
+            }
+            Call::SchedPoll { port } => return require(port < PORTS, EINVAL),
+            Call::EvtchnSend { port } => {
+                *self.notified.get_mut(port as usize / 64).ok_or(EINVAL)? |= 1 << (port % 64);
+            }
+            Call::VcpuDown { vcpu } => {
+                require(vcpu < 64, ENOENT)?;
+                self.down |= 1 << vcpu;
+            }
+            // `iret` goes back to where the guest was interrupted: nothing of the CPU's is kept here. The others are
+            // served where memory and events are.
+            _ => {}
+        }
+        Ok(0)
+    }
+}
