@@ -43,7 +43,8 @@ unsafe impl Op for SetPte {
 
     native! { (ptep: "rdi", pte: "rsi"); "mov [rdi], rsi" }
 
-    /// See [`xen_set_pte`]; batches take one entry per update where Linux extends the last one.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_set_pte`: appended to the batch in lazy MMU mode, else a hypercall of its own. A
+    /// batch takes an entry per update, where Linux extends the last one.
     unsafe fn xen((ptep, pte): (u64, u64)) {
         // SAFETY: the only reference to the model in use.
         xen_set_pte(&mut unsafe { CpuModel::current() }.xen, ptep, pte);

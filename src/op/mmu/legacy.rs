@@ -321,7 +321,7 @@ unsafe impl Op for KmapAtomicPte {
         let pinned = cpu.xen.memory.map.get(page as usize).is_some_and(|page| page.pinned);
         let flags = if pinned { 0x61 } else { 0x63 };
         let pte = cpu.xen.p2m.make(page << 12 | flags);
-        xen_set_pte(&mut cpu.xen, cpu.mmu.kmap_pte.wrapping_sub(8 * kind), pte);
+        xen_set_pte(&mut cpu.xen, cpu.mmu.kmap_pte.wrapping_sub(kind.wrapping_mul(8)), pte);
         guest::FIXADDR_TOP.wrapping_sub(kind << 12)
     }
 

@@ -60,9 +60,19 @@ pub const TABLE_FLAGS: u64 = 0x67;
 /// How many frames can be recycled.
 const RECYCLED: usize = 8;
 
+/// What a frame is, on both sides.
+#[derive(Clone, Copy)]
+struct Saved {
+    pfn: u64,
+    mfn: u64,
+    frame: Frame,
+    direct: u64,
+    page: StructPage,
+}
+
 /// Frames to put back after each call; see [`XenVcpu::recycle`].
 pub struct Recycled {
-    saved: [Option<(u64, u64, Frame, u64, StructPage)>; RECYCLED],
+    saved: [Option<Saved>; RECYCLED],
 }
 
 impl Recycled {
@@ -156,7 +166,7 @@ impl XenVcpu {
             if let (Some(frame), Some(direct), Some(page)) =
                 (frames.get(mfn), frames.direct(pfn), self.memory.map.get(pfn as usize))
             {
-                *saved = Some((pfn, mfn, frame, direct, *page));
+                *saved = Some(Saved { pfn, mfn, frame, direct, page: *page });
             }
         }
     }
@@ -164,7 +174,7 @@ impl XenVcpu {
     /// Puts back the frames that were named; see [`XenVcpu::recycle_frames`].
     #[inline]
     pub fn recycle(&mut self) {
-        for &(pfn, mfn, frame, direct, page) in self.recycled.saved.iter().map_while(Option::as_ref) {
+        for &Saved { pfn, mfn, frame, direct, page } in self.recycled.saved.iter().map_while(Option::as_ref) {
             self.hypervisor.frames.put_back(pfn, mfn, frame, direct);
             if let Some(known) = self.memory.map.get_mut(pfn as usize) {
                 *known = page;

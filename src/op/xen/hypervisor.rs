@@ -21,9 +21,10 @@ const GDT_ENTRIES: u64 = 14 * 512;
 const LDT_ENTRIES: u64 = 8192;
 /// The version this model answers with: 4.17.
 const VERSION: i64 = 4 << 16 | 17;
-/// `MMU_MACHPHYS_UPDATE`, `MMU_PT_UPDATE_PRESERVE_AD`: kinds of update, in the low bits of the address.
+/// `MMU_MACHPHYS_UPDATE`: a kind of update, in the low bits of the address.
 const MACHPHYS: u64 = 1;
-/// See [`MACHPHYS`].
+/// `MMU_PT_UPDATE_PRESERVE_AD`: a kind of update, in the low bits of the address: the entry keeps its accessed and dirty
+/// bits.
 pub const PRESERVE_AD: u64 = 2;
 /// `_PAGE_ACCESSED | _PAGE_DIRTY`
 const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
