@@ -47,8 +47,11 @@ compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_
 pub mod cli;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod dispatch;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod estimate;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod measure;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod op;

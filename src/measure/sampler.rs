@@ -21,6 +21,7 @@ use super::plan::Group;
 use super::wire::{GroupSamples, RoundSamples};
 use crate::op::CpuModel;
 use crate::op::model::{Installed, ModelError};
+use crate::op::xen::LazyMode;
 use crate::patch::{CodeError, CodeMemory, Function, FunctionError};
 use crate::regime::{Loop, SITES};
 use crate::suite::OpEntry;
@@ -152,6 +153,9 @@ impl Sampler {
         };
         let inline = find("inline")?;
         let pairs = mechanisms.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
+        // A group that entered lazy mode leaves nothing batched to the next.
+        self.cpu.xen.flush();
+        self.cpu.xen.lazy = LazyMode::None;
         let args = (entry.arguments)(&mut self.cpu);
         self.memory.clear();
         let mut copy = |source: Option<Loop>| {
