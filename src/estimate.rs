@@ -21,6 +21,8 @@ use crate::stats::{Interval, floor, resolve};
 /// Confidence of the intervals of a report.
 pub const CONFIDENCE: f64 = 0.95;
 const RESAMPLES: usize = 1000;
+/// Modes closer than this share of what the op takes are told as one.
+const MODES_APART: f64 = 0.01;
 
 /// One worker's result for one group.
 struct Reduced {
@@ -219,9 +221,10 @@ fn fill(
         };
         let Some(interval) = here.workers(&values, rng) else { continue };
         finest = finest.max(here.resolution);
-        // Values that differ by less than the floor are one value.
-        let scale = workers.first().map_or(1.0, |w| w.inline_cycles).max(1.0);
-        let gathered = modes(&values, judge.map_or(resolution, |judge| resolution.max(judge.floor * scale)));
+        // Values that differ by less than the floor, or by less than a hundredth of what the op takes, are one value.
+        let takes = (workers.first().map_or(0.0, |w| w.inline_cycles) + interval.estimate.abs()).max(1.0);
+        let apart = judge.map_or(0.0, |judge| judge.floor * takes).max(MODES_APART * takes);
+        let gathered = modes(&values, resolution.max(apart));
         if gathered.len() > 1 {
             cell.modes.extend(gathered.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
         }
