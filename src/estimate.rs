@@ -1,5 +1,5 @@
-//! From samples to cells: rounds are reduced as they arrive (median over the rounds of a worker), and when the run is
-//! over each cell gets its estimate over workers, per layout and over layouts. The numbers are made by [`crate::stats`].
+//! From samples to cells: a worker's rounds are reduced to their median, and each cell gets its estimate over workers,
+//! per layout and over layouts. The numbers are made by [`crate::stats`].
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::dispatch::Platform;
 use crate::measure::plan::{Group, Plan};
-use crate::measure::wire::GroupSamples;
+use crate::measure::wire::{GroupSamples, RoundSamples};
 use crate::op::Meta;
 use crate::regime::Regime;
 use crate::report::schema::{Cell, Estimate, Floor, LayoutEstimate, Limit, ModeShare, Overhead};
@@ -24,6 +24,42 @@ const RESAMPLES: usize = 1000;
 /// Modes closer than this share of what the op takes are told as one.
 const MODES_APART: f64 = 0.01;
 
+/// A round is quiet with at least this share of the adds per cycle that the core gives.
+const QUIET: f64 = 0.97;
+/// A worker counts as quiet with this many quiet rounds.
+const QUIET_ROUNDS: usize = 2;
+/// So many quiet workers make an interval of 95% (six are the fewest that can); with fewer, all are used.
+const QUIET_WORKERS: usize = 8;
+
+/// One worker's rounds with at least `from` adds per cycle, reduced; `None` with fewer than `at_least` of them.
+fn reduce_worker(samples: &GroupSamples, from: f64, at_least: usize, window_cycles: u64) -> Option<Reduced> {
+    let rounds: Vec<Round> = samples
+        .rounds
+        .iter()
+        .filter(|round| from == 0.0 || round.adds_per_cycle >= from)
+        .map(|round| Round {
+            ticks: [round.again, round.copy].into_iter().chain(round.ticks.iter().copied()).collect(),
+            inline: round.inline,
+            ticks_per_cycle: round.ticks_per_cycle,
+        })
+        .collect();
+    if rounds.len() < at_least {
+        return None;
+    }
+    let comparisons = rounds.first().map_or(0, |round| round.ticks.len());
+    let effects: Vec<_> = (0..comparisons).map(|m| differences(&rounds, m)).collect();
+    let inline_cycles = effects.iter().flatten().map(|e| e.inline_cycles).next()?;
+    // A window's length is known to a step of the clock; a round's value comes from two windows.
+    let ticks_per_cycle = rounds.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
+    let window_ticks = window_cycles as f64 * ticks_per_cycle;
+    let relative = samples.clock_step as f64 / window_ticks / (2.0 * rounds.len() as f64).sqrt();
+    Some(Reduced {
+        inline_cycles,
+        effects: effects.into_iter().map(|e| e.map(|e| (e.cycles, e.log_ratio))).collect(),
+        resolution_cycles: relative * inline_cycles / 2.0,
+    })
+}
+
 /// One worker's result for one group.
 struct Reduced {
     inline_cycles: f64,
@@ -36,8 +72,7 @@ struct Reduced {
 /// Collects samples and makes estimates of them.
 #[derive(Default)]
 pub struct Estimator {
-    groups: BTreeMap<Group, Vec<Reduced>>,
-    ticks_per_cycle: Vec<f64>,
+    samples: BTreeMap<Group, Vec<GroupSamples>>,
     counters: BTreeMap<(String, Platform, Regime), Vec<BTreeMap<String, f64>>>,
 }
 
@@ -49,37 +84,43 @@ pub struct Estimates {
     pub floor: Option<Floor>,
     /// Ticks per core cycle: median, and the middle 90% of the rounds.
     pub ticks_per_cycle: Option<Estimate>,
+    /// Share of the rounds in which something else had part of the core, 0 to 1.
+    pub disturbed_share: f64,
 }
 
 impl Estimator {
     /// Takes one group's samples from one worker.
-    pub fn add(&mut self, group: &Group, samples: &GroupSamples, window_cycles: u64) {
-        let rounds: Vec<Round> = samples
-            .rounds
-            .iter()
-            .map(|round| Round {
-                ticks: [round.again, round.copy].into_iter().chain(round.ticks.iter().copied()).collect(),
-                inline: round.inline,
-                ticks_per_cycle: round.ticks_per_cycle,
-            })
-            .collect();
-        self.ticks_per_cycle.extend(rounds.iter().map(|r| r.ticks_per_cycle).filter(|t| t.is_finite() && *t > 0.0));
-        let comparisons = rounds.first().map_or(0, |round| round.ticks.len());
-        let effects: Vec<_> = (0..comparisons).map(|m| differences(&rounds, m)).collect();
-        let Some(inline_cycles) = effects.iter().flatten().map(|e| e.inline_cycles).next() else { return };
-        // A window's length is known to a step of the clock; a round's value comes from two windows.
-        let ticks_per_cycle = rounds.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
-        let window_ticks = window_cycles as f64 * ticks_per_cycle;
-        let relative = samples.clock_step as f64 / window_ticks / (2.0 * rounds.len() as f64).sqrt();
-        self.groups.entry(group.clone()).or_default().push(Reduced {
-            inline_cycles,
-            effects: effects.into_iter().map(|e| e.map(|e| (e.cycles, e.log_ratio))).collect(),
-            resolution_cycles: relative * inline_cycles / 2.0,
-        });
+    pub fn add(&mut self, group: &Group, samples: GroupSamples) {
         if !samples.counters.is_empty() {
             let counted = samples.counters.iter().map(|c| c.iter().cloned().collect()).collect();
             self.counters.insert((group.op.clone(), group.body, group.regime), counted);
         }
+        self.samples.entry(group.clone()).or_default().push(samples);
+    }
+
+    /// Below this many independent adds per cycle a round was disturbed: another hyperthread had part of the core. The
+    /// most that the core gives is what the best twentieth of the rounds had.
+    fn quiet_from(&self) -> f64 {
+        let all: Vec<f64> = self.rounds().map(|round| round.adds_per_cycle).filter(|adds| adds.is_finite()).collect();
+        quantile(&all, 0.95).map_or(0.0, |best| best * QUIET)
+    }
+
+    fn rounds(&self) -> impl Iterator<Item = &RoundSamples> {
+        self.samples.values().flatten().flat_map(|samples| &samples.rounds)
+    }
+
+    /// Reduces the workers of every group over their rounds. Where enough workers had enough quiet rounds, disturbed ones
+    /// are left out: the choice looks at the core alone, not at what was measured.
+    fn reduce(&self, window_cycles: u64) -> BTreeMap<Group, Vec<Reduced>> {
+        let from = self.quiet_from();
+        let reduced = |samples: &Vec<GroupSamples>| -> Vec<Reduced> {
+            let over = |from: f64, at_least: usize| -> Vec<Reduced> {
+                samples.iter().filter_map(|s| reduce_worker(s, from, at_least, window_cycles)).collect()
+            };
+            let quiet = over(from, QUIET_ROUNDS);
+            if quiet.len() >= QUIET_WORKERS { quiet } else { over(0.0, 1) }
+        };
+        self.samples.iter().map(|(group, samples)| (group.clone(), reduced(samples))).collect()
     }
 
     /// Makes the estimates. `ops` is the catalogue in the order of the tables; `ticks_per_second` the clock's rate, for
@@ -87,8 +128,13 @@ impl Estimator {
     #[must_use]
     pub fn finish(&self, plan: &Plan, ops: &[Meta], ticks_per_second: f64) -> Estimates {
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ 0x6573_7469_6d61_7465);
-        let floor = self.floor();
-        let ns_per_cycle = median(&self.ticks_per_cycle).unwrap_or(f64::NAN) / ticks_per_second * 1e9;
+        let groups = self.reduce(plan.window_cycles);
+        let floor = floor_of(&groups);
+        let rates: Vec<f64> = self.rounds().map(|r| r.ticks_per_cycle).filter(|t| t.is_finite() && *t > 0.0).collect();
+        let from = self.quiet_from();
+        let disturbed = self.rounds().filter(|round| round.adds_per_cycle < from).count();
+        let disturbed_share = disturbed as f64 / self.rounds().count().max(1) as f64;
+        let ns_per_cycle = median(&rates).unwrap_or(f64::NAN) / ticks_per_second * 1e9;
         let mut cells = Vec::new();
         let mechanisms: Vec<&str> =
             std::iter::once("inline").chain(plan.mechanisms.iter().map(String::as_str)).collect();
@@ -98,8 +144,7 @@ impl Estimator {
             keys.sort_unstable();
             keys.dedup();
             for (body, regime) in keys {
-                let layouts: Vec<(u32, &[Reduced])> = self
-                    .groups
+                let layouts: Vec<(u32, &[Reduced])> = groups
                     .iter()
                     .filter(|(g, _)| g.op == meta.name && g.body == body && g.regime == regime)
                     .map(|(g, reduced)| (g.offset, reduced.as_slice()))
@@ -117,31 +162,31 @@ impl Estimator {
                 }
             }
         }
-        Estimates { cells, floor, ticks_per_cycle: middle(&self.ticks_per_cycle) }
+        Estimates { cells, floor, ticks_per_cycle: middle(&rates), disturbed_share }
     }
+}
 
-    /// The floor of the run. Noise grows with what a pass takes, so each group's A/A difference counts per cycle of its
-    /// op, at least one: otherwise a few dear ops would set the floor of all cheap ones.
-    fn floor(&self) -> Option<Floor> {
-        let column = |column: usize, part: fn(&Reduced, (f64, f64)) -> f64| -> Vec<f64> {
-            let of_group = |workers: &Vec<Reduced>| {
-                let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(column).copied().flatten()?)));
-                median(&effects.map(|(w, effect)| part(w, effect)).collect::<Vec<_>>())
-            };
-            self.groups.values().filter_map(of_group).collect()
+/// The floor of the run. Noise grows with what a pass takes, so each group's A/A difference counts per cycle of its
+/// op, at least one: otherwise a few dear ops would set the floor of all cheap ones.
+fn floor_of(groups: &BTreeMap<Group, Vec<Reduced>>) -> Option<Floor> {
+    let column = |column: usize, part: fn(&Reduced, (f64, f64)) -> f64| -> Vec<f64> {
+        let of_group = |workers: &Vec<Reduced>| {
+            let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(column).copied().flatten()?)));
+            median(&effects.map(|(w, effect)| part(w, effect)).collect::<Vec<_>>())
         };
-        let scaled = |w: &Reduced, effect: (f64, f64)| effect.0 / w.inline_cycles.max(1.0);
-        let (same, copied) = (column(0, scaled), column(1, scaled));
-        let made = floor::floor(&copied, &column(1, |_, effect| effect.1))?;
-        let typical = |values: &[f64]| median(&values.iter().map(|v| v.abs()).collect::<Vec<_>>());
-        Some(Floor {
-            cycles: made.cycles,
-            ratio: made.ratio,
-            groups: made.groups,
-            same_loop_cycles: typical(&same)?,
-            copied_loop_cycles: typical(&copied)?,
-        })
-    }
+        groups.values().filter_map(of_group).collect()
+    };
+    let scaled = |w: &Reduced, effect: (f64, f64)| effect.0 / w.inline_cycles.max(1.0);
+    let (same, copied) = (column(0, scaled), column(1, scaled));
+    let made = floor::floor(&copied, &column(1, |_, effect| effect.1))?;
+    let typical = |values: &[f64]| median(&values.iter().map(|v| v.abs()).collect::<Vec<_>>());
+    Some(Floor {
+        cycles: made.cycles,
+        ratio: made.ratio,
+        groups: made.groups,
+        same_loop_cycles: typical(&same)?,
+        copied_loop_cycles: typical(&copied)?,
+    })
 }
 
 fn middle(values: &[f64]) -> Option<Estimate> {

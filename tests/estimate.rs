@@ -48,10 +48,10 @@ fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
                 };
                 let (inline, again, copy) = (INLINE * ticks_per_cycle, timed(INLINE), timed(INLINE));
                 let ticks = vec![timed(INLINE + overhead(worker, offset))];
-                RoundSamples { ticks_per_cycle, inline, again, copy, ticks }
+                RoundSamples { ticks_per_cycle, adds_per_cycle: 4.0, inline, again, copy, ticks }
             });
             let samples = GroupSamples { rounds: rounds.collect(), counters: Vec::new(), clock_step: 26 };
-            estimator.add(&group(offset), &samples, 100_000);
+            estimator.add(&group(offset), samples);
         }
     }
     let metas: [Meta; 1] = [PteVal::META];

@@ -255,7 +255,7 @@ struct Collector<'a> {
 
 impl Observer for Collector<'_> {
     fn samples(&mut self, _: usize, group: &Group, samples: GroupSamples) {
-        self.estimator.add(group, &samples, WINDOW_CYCLES);
+        self.estimator.add(group, samples);
         if let Some(index) = self.groups.iter().position(|planned| planned == group) {
             self.measured[index] = true;
         }

@@ -1,6 +1,7 @@
 //! The sampler: one group in palindromic rounds.
 //!
-//! A round is `C I m1 .. mk mk .. m1 I C`: C a chain of dependent adds, I the `inline` loop, m1 .. mk the mechanisms'
+//! A round is `C Q I m1 .. mk mk .. m1 I Q C`: C a chain of dependent adds, Q independent adds, which show whether
+//! another hyperthread takes part of the core, I the `inline` loop, m1 .. mk the mechanisms'
 //! loops with `inline` again and a copy of it among them, reshuffled every round. Each value of a round is the mean of
 //! its two windows, so that a drift which is linear over a round cancels. A window is one call of a loop,
 //!
@@ -14,7 +15,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::calibration::{ADDS, chain};
+use super::calibration::{ADDS, chain, independent};
 use super::clock::Clock;
 use super::counters::Counters;
 use super::plan::Group;
@@ -61,6 +62,7 @@ pub struct Sampler {
     cpu: Installed,
     rng: Pcg64Mcg,
     calibration: Window,
+    quiet: Window,
     window_ticks: u64,
     counters: Option<Counters>,
 }
@@ -94,6 +96,10 @@ impl Sampler {
         let ticks_per_cycle = calibration.ticks_per_op(clock);
         let window_ticks = (window_cycles as f64 * ticks_per_cycle * 1.03) as u64;
         calibration.passes = window_cycles * 103 / 100 / ADDS;
+        let mut quiet = Window { run: independent, ..calibration };
+        quiet.entry = quiet.entry_ticks(clock);
+        // Up to four adds in a cycle; half a window tells enough.
+        quiet.passes = window_cycles * 2 / ADDS;
         Ok(Sampler {
             ops,
             clock,
@@ -102,6 +108,7 @@ impl Sampler {
             cpu: CpuModel::install()?,
             rng: Pcg64Mcg::seed_from_u64(seed),
             calibration,
+            quiet,
             window_ticks,
             counters: if count { Counters::open().ok() } else { None },
         })
@@ -180,15 +187,21 @@ impl Sampler {
         let time = |window: &Window| window.ticks_per_op(self.clock);
         let mut ticks = vec![0.0; others.len()];
         let mut calibration = time(&self.calibration);
+        let mut contended = time(&self.quiet);
         let mut baseline = time(inline);
         for &i in order.iter().chain(order.iter().rev()) {
             ticks[i] += time(&others[i]) / 2.0;
         }
         baseline = (baseline + time(inline)) / 2.0;
-        calibration = (calibration + time(&self.calibration)) / 2.0;
+        contended = contended.max(time(&self.quiet));
+        let second = time(&self.calibration);
+        // The shorter of the two: an interrupt in one must not pass for a wide core.
+        let cycle = calibration.min(second);
+        calibration = (calibration + second) / 2.0;
         let mechanisms = ticks.split_off(2.min(ticks.len()));
         RoundSamples {
             ticks_per_cycle: calibration,
+            adds_per_cycle: cycle / contended,
             inline: baseline,
             again: ticks.first().copied().unwrap_or(baseline),
             copy: ticks.get(1).copied().unwrap_or(baseline),

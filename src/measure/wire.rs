@@ -57,6 +57,8 @@ pub struct GroupSamples {
 pub struct RoundSamples {
     /// Ticks per core cycle, from the dependent adds.
     pub ticks_per_cycle: f64,
+    /// Independent adds per core cycle: how much of the core this thread had, in the worse of two windows.
+    pub adds_per_cycle: f64,
     /// `inline`.
     pub inline: f64,
     /// `inline` again: the same loop at the same address, among the mechanisms.

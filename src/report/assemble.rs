@@ -114,6 +114,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 low: ticks_per_second / ticks.high / 1e9,
                 high: ticks_per_second / ticks.low / 1e9,
             },
+            disturbed_share: estimates.disturbed_share,
         }),
         floor: estimates.floor,
         catalogue: Catalogue { ops, mechanisms },

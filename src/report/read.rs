@@ -127,6 +127,7 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
     finite("run.plan.confidence", report.run.plan.confidence)?;
     if let Some(calibration) = &report.calibration {
         finite("calibration.ticks_per_second", calibration.ticks_per_second)?;
+        finite("calibration.disturbed_share", calibration.disturbed_share)?;
         interval("calibration.ticks_per_cycle", &calibration.ticks_per_cycle)?;
         interval("calibration.core_ghz", &calibration.core_ghz)?;
     }

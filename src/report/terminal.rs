@@ -36,7 +36,12 @@ pub fn summary(report: &Report) -> String {
         ));
     }
     if let Some(calibration) = &report.calibration {
-        line(format!("core: {:.2} GHz ({} clock)", calibration.core_ghz.estimate, calibration.clock));
+        line(format!(
+            "core: {:.2} GHz ({} clock); shared with another thread in {:.0}% of the rounds",
+            calibration.core_ghz.estimate,
+            calibration.clock,
+            calibration.disturbed_share * 100.0
+        ));
         if let Some(reason) = &calibration.clock_reason {
             line(format!("clock: {reason}"));
         }

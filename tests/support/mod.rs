@@ -158,6 +158,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
             ticks_per_second: 2.7e9,
             ticks_per_cycle: Estimate { estimate: 0.6602, low: 0.6589, high: 0.6631 },
             core_ghz: Estimate { estimate: 4.09, low: 4.072, high: 4.098 },
+            disturbed_share: 0.1,
         }),
         floor: Some(Floor {
             cycles: FLOOR,
