@@ -26,10 +26,10 @@ const MODES_APART: f64 = 0.01;
 
 /// A round is quiet with at least this share of the adds per cycle that the core gives.
 const QUIET: f64 = 0.97;
-/// A worker counts as quiet with this many quiet rounds.
-const QUIET_ROUNDS: usize = 2;
-/// So many quiet workers make an interval of 95% (six are the fewest that can); with fewer, all are used.
-const QUIET_WORKERS: usize = 8;
+/// A worker counts with this many quiet rounds.
+const QUIET_ROUNDS: usize = 1;
+/// So many quiet workers can make an interval of 95%; with fewer, all are used, disturbed or not.
+const QUIET_WORKERS: usize = 6;
 
 /// One worker's rounds with at least `from` adds per cycle, reduced; `None` with fewer than `at_least` of them.
 fn reduce_worker(samples: &GroupSamples, from: f64, at_least: usize, window_cycles: u64) -> Option<Reduced> {

@@ -12,7 +12,7 @@ use crate::op::{Args, Op, Ret};
 /// are the same in every mechanism.
 ///
 /// # Safety
-/// As for [`throughput`](super::throughput). The op takes an argument and returns a value.
+/// As for [`throughput`](fn@super::throughput). The op takes an argument and returns a value.
 #[inline(never)]
 pub unsafe extern "C" fn latency<D: Dispatch, O: Op>(args: *const [u64; 4], passes: u64) -> u64 {
     // SAFETY: the caller's pointer.

@@ -12,7 +12,7 @@ use crate::op::{Args, Op, Ret};
 /// function with work of its own around the hook.
 ///
 /// # Safety
-/// As for [`throughput`](super::throughput).
+/// As for [`throughput`](fn@super::throughput).
 #[inline(never)]
 pub unsafe extern "C" fn pressure<D: Dispatch, O: Op>(args: *const [u64; 4], passes: u64) -> u64 {
     // SAFETY: the caller's pointer.

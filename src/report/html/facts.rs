@@ -170,7 +170,10 @@ fn calibration(it: &Calibration) -> Vec<Fact> {
     };
     vec![
         fact("core", format!("{} GHz", range(it.core_ghz))),
-            fact("disturbed", format!("{}% of the rounds: another thread had part of the core", fixed(it.disturbed_share * 100.0, 0))),
+        fact(
+            "disturbed",
+            format!("{}% of the rounds: another thread had part of the core", fixed(it.disturbed_share * 100.0, 0)),
+        ),
         fact("ticks per cycle", range(it.ticks_per_cycle)),
         fact("clock", format!("{clock}, {} ticks per \u{b5}s", plain(it.ticks_per_second / 1e6))),
     ]
