@@ -20,7 +20,8 @@
 //! ```text
 //! plan -> 20 worker processes, one after another, pinned
 //!           each: groups (op, body, regime, layout) in an order of its own
-//!                   each: rounds C I m1 .. mk mk .. m1 I C       C: dependent adds, I: inline, m: mechanisms, shuffled
+//!                   each: rounds C Q I m1 .. mk mk .. m1 I Q C       C: dependent adds, Q: independent adds,
+//!                                                                I: inline, m: mechanisms, shuffled
 //!      -> per round: differences against I in cycles by C        (measure::sampler)
 //!      -> median over rounds, over workers, over layouts;
 //!         intervals by bootstrap over workers and layouts        (stats, estimate)
