@@ -639,6 +639,25 @@ fn read_msr_safe_reads_all_64_bits_and_clears_the_error() {
 }
 
 #[test]
+fn read_msr_amd_reads_all_64_bits_clears_the_error_and_keeps_its_arguments() {
+    let prepare = |cpu: &mut CpuModel| {
+        cpu.cpu.msr[0x0d] = 0xfedc_ba98_7654_3210;
+        cpu.cpu.words.err = !0;
+        let (msr, err) = ReadMsrAmd::arguments(cpu);
+        (GARBAGE | msr, err)
+    };
+    both::<ReadMsrAmd>(prepare, |cpu, value| assert_eq!((value, cpu.cpu.words.err), (0xfedc_ba98_7654_3210, 0)));
+    let mut cpu = CpuModel::install().unwrap();
+    let (msr, err) = ReadMsrAmd::arguments(&mut cpu);
+    let (mut rdi, mut rsi) = (msr, err);
+    unsafe {
+        std::arch::asm!("call {read}", read = sym ReadMsrAmd::native, inout("rdi") rdi, inout("rsi") rsi,
+            clobber_abi("C"));
+    }
+    assert_eq!((rdi, rsi), (msr, err));
+}
+
+#[test]
 fn reading_in_xen_shows_no_x2apic() {
     let prepare = |cpu: &mut CpuModel| cpu.cpu.msr[0x1b] = 0xfee0_0d00;
     let plain = |cpu: &mut CpuModel| {
@@ -717,6 +736,12 @@ fn ways_out_of_the_kernel_exchange_the_bases_and_load_the_users_segments() {
     leaves::<UsergsSysret64>(0x33);
     leaves::<UsergsSysret32>(0x23);
     leaves::<IrqEnableSysexit>(0x23);
+}
+
+#[test]
+fn ways_out_of_the_kernel_are_instructions_to_the_patcher() {
+    let bytes = [IrqEnableSysexit::META, UsergsSysret64::META, UsergsSysret32::META, Iret::META].map(|meta| meta.bytes);
+    assert_eq!(bytes, [Bytes::Instruction; 4]);
 }
 
 #[test]

@@ -68,6 +68,7 @@ catalogue! {
     cpu::StoreGdt,
     cpu::StoreIdt,
     cpu::SetIoplMask,
+    cpu::ReadMsrAmd,
     cpu::ReadTsc,
     cpu::ReadTscp,
     cpu::IrqEnableSysexit,

@@ -1,8 +1,9 @@
 //! Ways back to user space: 2.6.30 only.
 //!
 //! Linux jumps to these hooks, and they do not return. Here they are called and return to the instruction after the
-//! call, so that they can be measured like all others; patching writes a direct call where Linux writes a direct jump
-//! (`paravirt_patch_jmp`).
+//! call, so that they can be measured like all others. Linux's patcher knows the instructions of all four
+//! (`arch/x86/kernel/paravirt_patch_64.c`); where a platform has a function of its own, it writes a direct jump
+//! (`paravirt_patch_jmp`), in place of which there is a direct call here.
 
 use std::mem::offset_of;
 
@@ -200,7 +201,6 @@ unsafe impl Op for Iret {
     const META: Meta = Meta {
         name: "iret",
         native_kind: Kind::Real,
-        bytes: Bytes::Call,
         prototype: "void (*iret)(void)",
         purpose: "go back to what an exception or interrupt interrupted",
         source: "arch/x86/kernel/entry_64.S, native_iret",

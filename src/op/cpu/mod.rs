@@ -16,6 +16,7 @@ mod io;
 mod io_bitmap;
 mod ldt;
 mod msr;
+mod msr_legacy;
 mod segment;
 mod table;
 mod table_store;
@@ -37,6 +38,7 @@ pub use ldt::{AllocLdt, FreeLdt, SetLdt};
 pub use msr::{
     MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSRS, PMCS, ReadMsr, ReadMsrSafe, ReadPmc, WriteMsr, WriteMsrSafe,
 };
+pub use msr_legacy::ReadMsrAmd;
 pub use segment::{LoadGsIndex, LoadTls, Segments, Swapgs};
 pub use table::{DescPtr, LoadGdt, LoadIdt, LoadTrDesc, StoreTr, TableRegister, Tables};
 pub use table_store::{StoreGdt, StoreIdt};

@@ -1,0 +1,56 @@
+//! Model-specific registers behind a password: 2.6.30 only.
+
+use super::CPU_OP;
+use super::msr::FILE;
+use crate::native;
+use crate::op::{CpuModel, Meta, Op, Since, catalogue::Slot};
+
+/// A register of that kind on the K8: what it says of itself in `cpuid` (`arch/x86/kernel/cpu/amd.c`).
+const MSR_K8_FEATURES: u64 = 0xc001_100d;
+/// What AMD's CPUs of that time wanted in `edi` to show such a register.
+const PASSWORD: u32 = 0x9c5a_203a;
+
+/// Reads a model-specific register that AMD keeps behind a password, and that may not exist. The model has them all, so
+/// the error is always 0. 2.6.32 has `rdmsr_regs` in its place.
+pub struct ReadMsrAmd;
+
+// SAFETY: a load from the installed model, within the register file for any number; stores the four bytes the caller
+// points to.
+unsafe impl Op for ReadMsrAmd {
+    const META: Meta = Meta {
+        name: "read_msr_amd",
+        since: Since::Linux2630Only,
+        prototype: "u64 (*read_msr_amd)(unsigned int msr, int *err)",
+        purpose: "read a model-specific register behind AMD's password, with an error where there is none",
+        source: "arch/x86/include/asm/msr.h, native_read_msr_amd_safe",
+        ..CPU_OP
+    };
+    const SLOT: usize = Slot::ReadMsrAmd as usize;
+    type Args = (u64, u64);
+    type Ret = u64;
+
+    // The password is in r8 in place of edi, which holds an argument and must not be spoiled here.
+    native! {
+        (msr: "rdi", err: "rsi") -> "rax"; scratch("rcx", "rdx", "r8");
+        "movzx ecx, dil",
+        "mov r8d, {password}",
+        "mov eax, gs:[rcx*8 + {file}]",
+        "mov edx, gs:[rcx*8 + {file} + 4]",
+        "xor ecx, ecx",
+        "mov [rsi], ecx",
+        "shl rdx, 32",
+        "or rax, rdx";
+        file = const FILE, password = const PASSWORD
+    }
+
+    /// 2.6.30 left the hook empty for Xen, where it must not be called; the instruction would be emulated as others are.
+    #[inline(always)]
+    unsafe fn xen(args: (u64, u64)) -> u64 {
+        // SAFETY: this function's contract.
+        unsafe { Self::inline(args) }
+    }
+
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
+        (MSR_K8_FEATURES, &raw mut cpu.cpu.words.err as u64)
+    }
+}
