@@ -140,6 +140,7 @@ catalogue! {
     mmu::PagetableSetupDone,
     mmu::FlushTlbSingle,
     mmu::FlushTlbOthers,
+    mmu::AllocPmdClone,
     mmu::SetPteAt,
     mmu::PteUpdate,
     mmu::PteUpdateDefer,
