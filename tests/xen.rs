@@ -140,6 +140,103 @@ fn a_full_buffer_goes_out_as_one_multicall_in_order() {
     assert_eq!((xen.hypervisor.debugreg[0], xen.multicall.pending().len()), (77, 0));
 }
 
+/// A page-table update, in lazy mode: collected.
+fn collect(xen: &mut XenVcpu, index: usize, val: u64) {
+    let ptr = maddr(xen, guest::PTE, index);
+    xen.batched(Call::MmuUpdate { ptr, val }, LazyMode::Mmu);
+}
+
+#[test]
+fn updates_in_a_row_share_an_entry_and_another_call_ends_it() {
+    let mut xen = XenVcpu::new();
+    xen.lazy = LazyMode::Mmu;
+    let entry = xen.machine_entry(guest::DATA, guest::TABLE_FLAGS);
+    for index in 0..3 {
+        collect(&mut xen, index, entry);
+    }
+    assert_eq!((xen.multicall.pending().len(), xen.multicall.entries()), (3, 1));
+    xen.flush();
+    assert_eq!(xen.hypervisor.multicalls, 0, "one entry goes out by itself");
+    assert_eq!((xen.hypervisor.count(CallKind::MmuUpdate), xen.hypervisor.refused), (3, 0));
+    assert_eq!(xen.memory.read(guest::PTE, 2), Some(entry));
+
+    collect(&mut xen, 0, 0);
+    xen.batched(Call::MmuExt { cmd: MmuExtCmd::TlbFlushLocal, arg1: 0, arg2: 0 }, LazyMode::Mmu);
+    xen.batched(Call::MmuExt { cmd: MmuExtCmd::InvlpgLocal, arg1: 0, arg2: 0 }, LazyMode::Mmu);
+    collect(&mut xen, 1, 0);
+    assert_eq!((xen.multicall.pending().len(), xen.multicall.entries()), (4, 4), "flushes have entries of their own");
+    xen.flush();
+    assert_eq!((xen.hypervisor.multicalls, xen.multicall.entries()), (1, 0));
+    assert_eq!((xen.memory.read(guest::PTE, 0), xen.memory.read(guest::PTE, 1)), (Some(0), Some(0)));
+
+    let pin = Call::MmuExt { cmd: MmuExtCmd::TlbFlushLocal, arg1: 0, arg2: 0 };
+    xen.extend(pin);
+    xen.extend(pin);
+    xen.extend(Call::SetIopl { iopl: 1 });
+    xen.extend(Call::SetIopl { iopl: 2 });
+    assert_eq!((xen.multicall.pending().len(), xen.multicall.entries()), (4, 3), "only arrays can be extended");
+}
+
+#[test]
+fn a_batch_goes_out_before_the_bytes_its_entries_point_to_are_used_up() {
+    let flush = |cmd| Call::MmuExt { cmd, arg1: 0, arg2: 0 };
+    let update = Call::MmuUpdate { ptr: maddr(&XenVcpu::new(), guest::PTE, 0), val: EMPTY };
+    for (call, bytes) in [(update, 16), (flush(MmuExtCmd::TlbFlushLocal), 24), (flush(MmuExtCmd::TlbFlushMulti), 32)] {
+        let mut xen = XenVcpu::new();
+        xen.lazy = LazyMode::Mmu;
+        let fit = (ARGUMENT_BYTES - 1) / bytes;
+        for _ in 0..fit {
+            xen.batched(call, LazyMode::Mmu);
+        }
+        assert_eq!((xen.hypervisor.calls(), xen.multicall.pending().len()), (0, fit), "{call:?}");
+        xen.batched(call, LazyMode::Mmu);
+        assert_eq!((xen.hypervisor.calls(), xen.multicall.pending().len()), (fit as u64, 1), "{call:?}");
+        assert_eq!(xen.hypervisor.refused, 0);
+    }
+}
+
+#[test]
+fn no_mix_of_calls_is_lost_or_reordered() {
+    let mut xen = XenVcpu::new();
+    xen.lazy = LazyMode::Mmu;
+    let (mut collected, mut most) = (Vec::new(), 0);
+    for number in 0..500 {
+        // All entries but one without bytes, then as many updates as fit into the last: the most calls there can be.
+        let call = if number % 62 < 31 {
+            Call::StackSwitch { ss: 0, sp: number }
+        } else {
+            Call::MmuUpdate { ptr: maddr(&xen, guest::PTE, number as usize), val: EMPTY }
+        };
+        let before = xen.hypervisor.calls();
+        xen.batched(call, LazyMode::Mmu);
+        if xen.hypervisor.calls() != before {
+            assert_eq!(xen.hypervisor.calls() - before, collected.len() as u64);
+            collected.clear();
+        }
+        collected.push(call);
+        assert_eq!(xen.multicall.pending(), collected);
+        assert!(xen.multicall.entries() <= BATCH);
+        most = most.max(collected.len());
+    }
+    assert_eq!(most, 62);
+}
+
+#[test]
+fn a_refused_update_leaves_out_those_behind_it_in_its_entry_and_no_other_entry() {
+    let mut xen = XenVcpu::new();
+    xen.lazy = LazyMode::Mmu;
+    let good = xen.machine_entry(guest::DATA, guest::TABLE_FLAGS);
+    collect(&mut xen, 0, good);
+    collect(&mut xen, 1, 2000 << 12 | 0x67);
+    collect(&mut xen, 2, good);
+    xen.append(Call::SetIopl { iopl: 2 });
+    collect(&mut xen, 3, good);
+    xen.flush();
+    let read = |index| xen.memory.read(guest::PTE, index);
+    assert_eq!([read(0), read(1), read(2), read(3)], [Some(good), Some(0), Some(0), Some(good)]);
+    assert_eq!((xen.multicall.failed, xen.hypervisor.refused, xen.hypervisor.iopl), (1, 1, 2));
+}
+
 #[test]
 fn a_refused_call_of_a_batch_is_counted_and_stops_no_other() {
     let mut xen = XenVcpu::new();
@@ -279,6 +376,9 @@ fn a_mapping_is_updated_by_its_address() {
     assert_eq!(xen.hypercall(Call::UpdateVaMapping { va: guest::USER_VA + 0x3000, val, flags: 2 }), 0);
     assert_eq!(xen.memory.read(guest::PTE, 3), Some(val));
     assert_eq!(xen.hypervisor.invalidated, guest::USER_VA + 0x3000);
+    let flushes = xen.hypervisor.tlb_flushes;
+    assert_eq!(xen.hypercall(xen.direct_mapping_flushing(guest::DATA, true, UVMF_TLB_FLUSH)), 0);
+    assert_eq!(xen.hypervisor.tlb_flushes, flushes + 1);
     assert_eq!(xen.hypercall(Call::UpdateVaMapping { va: 1 << 40, val, flags: 0 }), EINVAL, "no table there");
 }
 

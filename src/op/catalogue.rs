@@ -141,6 +141,7 @@ catalogue! {
     mmu::PagetableSetupDone,
     mmu::FlushTlbSingle,
     mmu::FlushTlbOthers,
+    mmu::AllocPmdClone,
     mmu::SetPteAt,
     mmu::PteUpdate,
     mmu::PteUpdateDefer,

@@ -43,8 +43,8 @@ unsafe impl Op for SetPte {
 
     native! { (ptep: "rdi", pte: "rsi"); "mov [rdi], rsi" }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_set_pte`: appended to the batch in lazy MMU mode, else a hypercall of its own. A
-    /// batch takes an entry per update, where Linux extends the last one.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_set_pte`: appended to the batch in lazy MMU mode, where it extends the last entry
+    /// if that is an update, too; else a hypercall of its own.
     unsafe fn xen((ptep, pte): (u64, u64)) {
         // SAFETY: the only reference to the model in use.
         xen_set_pte(&mut unsafe { CpuModel::current() }.xen, ptep, pte);
@@ -103,9 +103,9 @@ unsafe impl<L: Upper> Op for SetEntry<L> {
             return;
         }
         let mask = xen.mask_events();
-        xen.append(Call::MmuUpdate { ptr: xen.virt_to_machine(entry), val: value });
+        xen.extend(Call::MmuUpdate { ptr: xen.virt_to_machine(entry), val: value });
         if let Some(twin) = twin {
-            xen.append(Call::MmuUpdate { ptr: xen.virt_to_machine(twin), val: value });
+            xen.extend(Call::MmuUpdate { ptr: xen.virt_to_machine(twin), val: value });
         }
         xen.issue(LazyMode::Mmu);
         xen.restore_events(mask);

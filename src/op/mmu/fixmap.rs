@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::p2m::FRAME_MASK;
-use crate::op::xen::{Call, guest};
+use crate::op::xen::{Call, UVMF_INVLPG, guest};
 use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
 
 const WALK: usize = offset_of!(CpuModel, mmu.fix_walk);
@@ -15,8 +15,6 @@ const INVLPG: usize = offset_of!(CpuModel, mmu.invlpg);
 const END: usize = 512;
 /// `VSYSCALL_PAGE` (`arch/x86/include/asm/fixmap.h`): a page of the guest's own. The others here are for hardware.
 const VSYSCALL_PAGE: u64 = 511;
-/// `UVMF_INVLPG`
-const INVALIDATE: u64 = 2;
 
 /// Maps a page at a fixed address.
 pub struct SetFixmap;
@@ -78,7 +76,7 @@ unsafe impl Op for SetFixmap {
         }
         let entry = phys & FRAME_MASK | flags;
         let val = if idx == VSYSCALL_PAGE { xen.p2m.make(entry) } else { entry };
-        xen.hypercall(Call::UpdateVaMapping { va: guest::FIXADDR_TOP - (idx << 12), val, flags: INVALIDATE });
+        xen.hypercall(Call::UpdateVaMapping { va: guest::FIXADDR_TOP - (idx << 12), val, flags: UVMF_INVLPG });
     }
 
     /// A page by its machine address, uncached: as hardware is mapped.

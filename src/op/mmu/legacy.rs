@@ -87,6 +87,34 @@ unsafe impl Op for PagetableSetupDone {
     }
 }
 
+/// A second-level table was copied from another, in part.
+pub struct AllocPmdClone;
+
+// SAFETY: nothing.
+unsafe impl Op for AllocPmdClone {
+    const META: Meta = Meta {
+        name: "alloc_pmd_clone",
+        prototype: "void (*alloc_pmd_clone)(unsigned long pfn, unsigned long clonepfn, unsigned long start, \
+                    unsigned long count)",
+        purpose: "a second-level table was copied from another, in part (only VMI had a hook here)",
+        ..NOP_OP
+    };
+    const SLOT: usize = Slot::AllocPmdClone as usize;
+    type Args = (u64, u64, u64, u64);
+    type Ret = ();
+
+    native! { (pfn: "rdi", clonepfn: "rsi", start: "rdx", count: "rcx"); }
+
+    /// `arch/x86/xen/mmu.c`: `paravirt_nop`.
+    unsafe fn xen(_: (u64, u64, u64, u64)) {}
+
+    /// The kernel's half of a table.
+    fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
+        settle(cpu);
+        (guest::NEW_PMD, guest::PMD, 256, 256)
+    }
+}
+
 /// Tells a shadowing hypervisor of a changed entry.
 pub struct PteUpdate;
 

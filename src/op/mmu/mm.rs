@@ -7,7 +7,7 @@ use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::memory::ENTRIES;
 use crate::op::xen::p2m::{FRAME_MASK, PRESENT};
-use crate::op::xen::{Call, LazyMode, MmuExtCmd, XenVcpu, guest};
+use crate::op::xen::{Call, LazyMode, MmuExtCmd, UVMF_TLB_FLUSH, XenVcpu, guest};
 use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
 
 /// `struct mm_struct`, as far as the hooks look at it.
@@ -46,14 +46,20 @@ fn below(xen: &mut XenVcpu, table: u64, level: u32, visit: fn(&mut XenVcpu, u64,
 
 /// `xen_do_pin`
 fn pin(xen: &mut XenVcpu, cmd: MmuExtCmd, pfn: u64) {
-    xen.append(Call::MmuExt { cmd, arg1: xen.p2m.pfn_to_mfn(pfn), arg2: 0 });
+    xen.extend(Call::MmuExt { cmd, arg1: xen.p2m.pfn_to_mfn(pfn), arg2: 0 });
+}
+
+/// What to drop of the TLB where a table of this level changes its protection: the root's change comes last and makes
+/// up for all.
+fn flush_flags(level: u32) -> u64 {
+    if level == 4 { UVMF_TLB_FLUSH } else { 0 }
 }
 
 /// `xen_pin_page`: read-only in the direct map; the last level is pinned by itself.
 fn pin_page(xen: &mut XenVcpu, pfn: u64, level: u32) {
     let Some(page) = xen.memory.map.get_mut(pfn as usize) else { return };
     if !std::mem::replace(&mut page.pinned, true) {
-        xen.append(xen.direct_mapping(pfn, false));
+        xen.append(xen.direct_mapping_flushing(pfn, false, flush_flags(level)));
         if level == 1 {
             pin(xen, MmuExtCmd::PinL1Table, pfn);
         }
@@ -67,7 +73,7 @@ fn unpin_page(xen: &mut XenVcpu, pfn: u64, level: u32) {
         if level == 1 {
             pin(xen, MmuExtCmd::UnpinTable, pfn);
         }
-        xen.append(xen.direct_mapping(pfn, true));
+        xen.append(xen.direct_mapping_flushing(pfn, true, flush_flags(level)));
     }
 }
 
@@ -128,7 +134,7 @@ unsafe fn locked(mm: u64, work: impl FnOnce(&mut CpuModel, u64)) {
     unsafe { &*lock }.store(0, Ordering::Release);
 }
 
-/// `xen_enter_mmap` of 6.1: pins what is not pinned.
+/// `xen_activate_mm` and `xen_dup_mmap` of 6.1, since 6.4 `xen_enter_mmap`: pins what is not pinned.
 ///
 /// # Safety
 /// As for [`locked`].

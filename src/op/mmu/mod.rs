@@ -21,8 +21,8 @@ pub use entry::{SetEntry, SetP4d, SetPgd, SetPmd, SetPte, SetPud};
 pub use fixmap::{NotifyPageEncStatusChanged, SetFixmap};
 pub use lazy::{LazyEnter, LazyFlush, LazyLeave};
 pub use legacy::{
-    KmapAtomicPte, PagetableSetupDone, PagetableSetupStart, PmdClear, PteClear, PteUpdate, PteUpdateDefer, SetPteAt,
-    SetPteAtomic,
+    AllocPmdClone, KmapAtomicPte, PagetableSetupDone, PagetableSetupStart, PmdClear, PteClear, PteUpdate,
+    PteUpdateDefer, SetPteAt, SetPteAtomic,
 };
 pub use level::{Hook, Level, P4d, Pgd, Pmd, Pte, Pud, Table, Upper};
 pub use lifecycle::{

@@ -137,8 +137,8 @@ unsafe impl Op for WriteCr3 {
 
     native! { (cr3: "rdi"); "mov gs:[{cr3_}], rdi"; cr3_ = const CR3 }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_write_cr3`: the kernel's root and user mode's in one batch, which waits for the end
-    /// of a context switch.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_write_cr3`: the kernel's root and user mode's in one hypercall, which waits for the
+    /// end of a context switch.
     unsafe fn xen((cr3,): (u64,)) {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
@@ -151,8 +151,8 @@ unsafe impl Op for WriteCr3 {
         let mask = xen.mask_events();
         cpu.mmu.xen_cr3 = cr3;
         let kernel = xen.p2m.pfn_to_mfn(root);
-        xen.append(Call::MmuExt { cmd: MmuExtCmd::NewBaseptr, arg1: kernel, arg2: 0 });
-        xen.append(Call::MmuExt { cmd: MmuExtCmd::NewUserBaseptr, arg1: user, arg2: 0 });
+        xen.extend(Call::MmuExt { cmd: MmuExtCmd::NewBaseptr, arg1: kernel, arg2: 0 });
+        xen.extend(Call::MmuExt { cmd: MmuExtCmd::NewUserBaseptr, arg1: user, arg2: 0 });
         xen.issue(LazyMode::Cpu);
         xen.restore_events(mask);
     }

@@ -193,7 +193,7 @@ unsafe impl Op for TlbRemoveTable {
         xen_kind: Kind::Real,
         prototype: "void (*tlb_remove_table)(struct mmu_gather *tlb, void *table)",
         purpose: "free a page table once no CPU can be walking it",
-        source: "arch/x86/kernel/paravirt.c, native_tlb_remove_table; mm/mmu_gather.c, __tlb_remove_page_size",
+        source: "arch/x86/kernel/paravirt.c, tlb_remove_page; mm/mmu_gather.c, __tlb_remove_page_size",
         ..MMU_OP
     };
     const SLOT: usize = Slot::TlbRemoveTable as usize;

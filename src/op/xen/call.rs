@@ -65,6 +65,11 @@ pub enum MmuExtCmd {
     SetLdt,
 }
 
+/// `update_va_mapping` also drops all translations of this CPU.
+pub const UVMF_TLB_FLUSH: u64 = 1;
+/// `update_va_mapping` also drops the translation of the address.
+pub const UVMF_INVLPG: u64 = 2;
+
 /// What a call is, without its arguments: an index for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -107,12 +107,17 @@ impl XenVcpu {
     #[inline]
     #[must_use]
     pub fn direct_mapping(&self, pfn: u64, writable: bool) -> Call {
-        let flags = if writable { PRESENT | WRITABLE } else { PRESENT };
-        Call::UpdateVaMapping {
-            va: self.memory.pfn_to_virt(pfn),
-            val: self.p2m.make(pfn << PAGE_SHIFT | flags),
-            flags: 0,
-        }
+        self.direct_mapping_flushing(pfn, writable, 0)
+    }
+
+    /// The same, with what to drop of the TLB: [`UVMF_TLB_FLUSH`](super::UVMF_TLB_FLUSH) or
+    /// [`UVMF_INVLPG`](super::UVMF_INVLPG), 0 for nothing.
+    #[inline]
+    #[must_use]
+    pub fn direct_mapping_flushing(&self, pfn: u64, writable: bool, flags: u64) -> Call {
+        let protection = if writable { PRESENT | WRITABLE } else { PRESENT };
+        let val = self.p2m.make(pfn << PAGE_SHIFT | protection);
+        Call::UpdateVaMapping { va: self.memory.pfn_to_virt(pfn), val, flags }
     }
 
     fn link(&mut self, table: u64, index: usize, pfn: u64) {

@@ -7,7 +7,7 @@
 use super::frames::{EINVAL, EPERM, FrameType, Frames, Tables};
 use super::memory::PAGE_SHIFT;
 use super::p2m::P2m;
-use super::{Call, CallKind, MmuExtCmd, XenVcpu};
+use super::{Call, CallKind, MmuExtCmd, UVMF_INVLPG, UVMF_TLB_FLUSH, XenVcpu};
 
 /// `-ENOENT`: no such virtual CPU.
 const ENOENT: i64 = -2;
@@ -35,7 +35,7 @@ pub struct Hypervisor {
     mmuext: [u64; MmuExtCmd::COUNT],
     /// How many calls were refused.
     pub refused: u64,
-    /// How many multicalls of several entries came; their entries count as calls, too.
+    /// How many multicalls of several entries came; what is in them counts as calls, too.
     pub multicalls: u64,
     /// How many times pending events were let in.
     pub upcalls: u64,
@@ -245,10 +245,9 @@ impl XenVcpu {
             let entry = tables.walk(base, va)?;
             tables.update(entry, val, 0)?;
         }
-        // `UVMF_TLB_FLUSH`, `UVMF_INVLPG`
-        match flags & 3 {
-            1 => self.hypervisor.tlb_flushes += 1,
-            2 => self.hypervisor.invalidated = va,
+        match flags & (UVMF_TLB_FLUSH | UVMF_INVLPG) {
+            UVMF_TLB_FLUSH => self.hypervisor.tlb_flushes += 1,
+            UVMF_INVLPG => self.hypervisor.invalidated = va,
             _ => {}
         }
         Ok(0)

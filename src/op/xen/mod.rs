@@ -12,11 +12,11 @@ pub mod memory;
 mod multicall;
 pub mod p2m;
 
-pub use call::{Call, CallKind, MmuExtCmd};
+pub use call::{Call, CallKind, MmuExtCmd, UVMF_INVLPG, UVMF_TLB_FLUSH};
 pub use frames::{Frame, FrameType};
 pub use hypervisor::{Hypervisor, PRESERVE_AD};
 pub use memory::{Memory, StructPage};
-pub use multicall::{BATCH, Multicall};
+pub use multicall::{ARGUMENT_BYTES, BATCH, Multicall};
 pub use p2m::P2m;
 
 /// `enum xen_lazy_mode`: what is being batched.
