@@ -112,6 +112,12 @@ pub trait Dispatch: 'static {
     /// As for [`Op::inline`]. For mechanisms that switch, [`Dispatch::bind`] was called for `O` in this process.
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret;
 
+    /// Why this mechanism cannot be had here, where a CPU or a system lacks what it needs; `None` where it can.
+    #[must_use]
+    fn unavailable() -> Option<String> {
+        None
+    }
+
     /// Binds `O` to a platform's body for all later calls. Not to be called while another thread is in
     /// [`Dispatch::call`] of this mechanism. Mechanisms that do not switch ignore it.
     fn bind<O: Op>(_platform: Platform) {}
