@@ -109,6 +109,24 @@ impl Estimator {
         self.samples.values().flatten().flat_map(|samples| &samples.rounds)
     }
 
+    /// The groups of `plan` with too few quiet workers for their disturbed rounds to be left out, those that lack the
+    /// fewest first. Looks at how much of the core a round had, and not at what was measured in it.
+    #[must_use]
+    pub fn wanting(&self, plan: &Plan) -> Vec<Group> {
+        let from = self.quiet_from();
+        let quiet = |samples: &&GroupSamples| {
+            samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count() >= QUIET_ROUNDS
+        };
+        let mut wanting: Vec<(usize, &Group)> = plan
+            .groups
+            .iter()
+            .map(|group| (self.samples.get(group).map_or(0, |samples| samples.iter().filter(quiet).count()), group))
+            .filter(|(quiet, _)| *quiet < QUIET_WORKERS)
+            .collect();
+        wanting.sort_by_key(|(quiet, _)| std::cmp::Reverse(*quiet));
+        wanting.into_iter().map(|(_, group)| group.clone()).collect()
+    }
+
     /// Reduces the workers of every group over their rounds. Where enough workers had enough quiet rounds, disturbed ones
     /// are left out: the choice looks at the core alone, not at what was measured.
     fn reduce(&self, window_cycles: u64) -> BTreeMap<Group, Vec<Reduced>> {

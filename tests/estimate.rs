@@ -26,6 +26,7 @@ fn plan() -> Plan {
         groups: vec![group(0), group(29)],
         mechanisms: vec!["table".to_owned()],
         workers: WORKERS,
+        budget: std::time::Duration::ZERO,
         rounds: ROUNDS,
         window_cycles: 100_000,
         cpu: None,
@@ -123,6 +124,33 @@ fn a_group_that_no_worker_finished_is_absent_with_a_reason() {
     for cell in &estimates.cells {
         assert!(cell.overhead.is_none() && cell.absent.is_some() && !cell.resolved, "{cell:?}");
     }
+}
+
+/// Samples of a group from one worker whose rounds had so many adds per cycle.
+fn with_adds(adds: [f64; 3]) -> GroupSamples {
+    let round = |adds_per_cycle| RoundSamples {
+        ticks_per_cycle: 0.7,
+        adds_per_cycle,
+        inline: 1.0,
+        again: 1.0,
+        copy: 1.0,
+        ticks: vec![2.0],
+    };
+    GroupSamples { rounds: adds.map(round).to_vec(), counters: Vec::new(), clock_step: 26 }
+}
+
+#[test]
+fn groups_with_too_few_quiet_workers_are_wanting_and_those_that_lack_least_come_first() {
+    let mut estimator = Estimator::default();
+    for worker in 0..6 {
+        let quiet = with_adds([2.0, 4.0, 2.0]);
+        let disturbed = with_adds([2.0, 2.1, 2.0]);
+        estimator.add(&group(0), if worker < 3 { quiet.clone() } else { disturbed.clone() });
+        estimator.add(&group(29), if worker < 5 { quiet.clone() } else { disturbed });
+    }
+    assert_eq!(estimator.wanting(&plan()), [group(29), group(0)]);
+    estimator.add(&group(29), with_adds([4.0, 2.0, 2.0]));
+    assert_eq!(estimator.wanting(&plan()), [group(0)]);
 }
 
 #[test]

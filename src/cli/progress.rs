@@ -14,6 +14,7 @@ pub struct Progress {
     total: usize,
     done: usize,
     began: Instant,
+    again: bool,
 }
 
 impl Progress {
@@ -24,12 +25,19 @@ impl Progress {
             let style = ProgressStyle::with_template("{bar:30} {percent:>3}% measured, {msg}");
             ProgressBar::new(total as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Progress { bar, total, done: 0, began: Instant::now() }
+        Progress { bar, total, done: 0, began: Instant::now(), again: false }
     }
 
     /// One step is done.
     pub fn step(&mut self) {
         self.done += 1;
+        if self.again {
+            // How often is not known: until nothing is wanting, or the time is up.
+            if let Some(bar) = &self.bar {
+                bar.inc(1);
+            }
+            return;
+        }
         let left = self.remaining();
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{} s left", left.as_secs()));
@@ -42,6 +50,19 @@ impl Progress {
             // Progress that nobody can see is no reason to stop measuring.
             let _ = writeln!(std::io::stderr(), "{percent:3}% measured, {} s left", left.as_secs());
         }
+    }
+
+    /// There are more steps than was said: disturbed groups are measured again.
+    pub fn more(&mut self, steps: usize) {
+        if let Some(bar) = &self.bar {
+            bar.inc_length(steps as u64);
+            bar.set_message("measuring again what was disturbed");
+        } else if !self.again {
+            // As with the other lines.
+            let _ = writeln!(std::io::stderr(), "measuring again what was disturbed");
+        }
+        self.total += steps;
+        self.again = true;
     }
 
     /// A line beside the progress.

@@ -110,7 +110,8 @@ pub fn run(args: &RunArgs) -> Done {
         progress: Progress::new(plan.groups.len() * plan.workers),
         failures: Vec::new(),
         measured: vec![false; plan.groups.len()],
-        groups: &plan.groups,
+        workers_again: 0,
+        plan: &plan,
     };
     let whole = parent::run(&plan, &worker_command, no_counters.is_none(), &stop, &mut collector)?;
     collector.progress.finish();
@@ -126,6 +127,7 @@ pub fn run(args: &RunArgs) -> Done {
         complete: whole && collector.measured.iter().all(|measured| *measured),
         machine: Machine::read(&Root::default()),
         environment: checks_with(&Root::default(), &probes),
+        workers_again: collector.workers_again,
         failures: collector.failures,
         absent: absences(no_counters),
     };
@@ -203,6 +205,8 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>) -> Re
         groups,
         mechanisms: mechanisms.iter().map(|m| m.name.to_owned()).collect(),
         workers: args.workers.map_or(preset.workers(), usize::from),
+        // Whoever says how many workers gets as many.
+        budget: args.workers.map_or(preset.budget(), |_| Duration::ZERO),
         rounds: preset.rounds(),
         window_cycles: WINDOW_CYCLES,
         cpu: args.cpu.or(cpu),
@@ -252,13 +256,14 @@ struct Collector<'a> {
     progress: Progress,
     failures: Vec<Failure>,
     measured: Vec<bool>,
-    groups: &'a [Group],
+    workers_again: usize,
+    plan: &'a Plan,
 }
 
 impl Observer for Collector<'_> {
     fn samples(&mut self, _: usize, group: &Group, samples: GroupSamples) {
         self.estimator.add(group, samples);
-        if let Some(index) = self.groups.iter().position(|planned| planned == group) {
+        if let Some(index) = self.plan.groups.iter().position(|planned| planned == group) {
             self.measured[index] = true;
         }
         self.progress.step();
@@ -270,5 +275,14 @@ impl Observer for Collector<'_> {
         self.progress.note(&format!("worker {} at {place}: {}", mishap.worker, mishap.message));
         self.failures.push(Failure { worker: mishap.worker, group, message: mishap.message });
         self.progress.step();
+    }
+
+    fn wanting(&mut self) -> Vec<Group> {
+        self.estimator.wanting(self.plan)
+    }
+
+    fn again(&mut self, groups: usize) {
+        self.workers_again += 1;
+        self.progress.more(groups);
     }
 }

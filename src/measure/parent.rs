@@ -1,5 +1,5 @@
-//! The parent of the worker processes: starts them one after another, takes their lines as they come, and goes on when
-//! one dies.
+//! The parent of the worker processes: starts them one after another, takes their lines as they come, goes on when one
+//! dies, and uses the time that is left for what was disturbed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -19,6 +19,8 @@ use super::wire::{Assignment, GroupSamples, Line};
 const SILENCE: Duration = Duration::from_secs(60);
 /// A worker number that died this often is given up.
 const LIVES: usize = 4;
+/// A worker that measures again takes at most this part of the budget.
+const SLICES: f64 = 20.0;
 
 /// Why the workers could not be run at all.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,12 @@ pub trait Observer {
     fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples);
     /// A group failed, or a worker died.
     fn mishap(&mut self, mishap: Mishap);
+    /// The planned workers are through: the groups that are worth another worker, the most promising first. Asked again
+    /// after each such worker, until there are none or the time is up. The choice must not look at the overheads that
+    /// were measured: stopping when one likes the result is no measurement.
+    fn wanting(&mut self) -> Vec<Group>;
+    /// Another worker is about to take this many groups again.
+    fn again(&mut self, groups: usize);
 }
 
 /// Runs a plan. `worker` makes the command that starts a worker process of this build. `stop` ends the run early: the
@@ -69,24 +77,74 @@ pub fn run(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<bool, ParentError> {
+    let workers = Workers { plan, command: worker, stop };
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
+    let began = Instant::now();
+    let mut measured = 0;
     for number in 0..plan.workers {
-        let mut assignment = Assignment {
-            seed: rng.random(),
-            groups: plan.groups.clone(),
-            mechanisms: plan.mechanisms.clone(),
-            rounds: plan.rounds,
-            window_cycles: plan.window_cycles,
-            cpu: plan.cpu,
-            clock: plan.clock,
-            // Counts hardly vary; one worker's are enough.
-            counters: count && number == 0,
-        };
-        for i in (1..assignment.groups.len()).rev() {
-            assignment.groups.swap(i, rng.random_range(0..=i));
+        // Counts hardly vary; one worker's are enough.
+        let assignment = workers.assignment(plan.groups.clone(), count && number == 0, &mut rng);
+        if !workers.live(number, assignment, observer)? {
+            return Ok(false);
         }
+        measured += plan.groups.len();
+    }
+    for number in plan.workers.. {
+        let pace = began.elapsed().as_secs_f64() / measured.max(1) as f64;
+        let left = plan.budget.saturating_sub(began.elapsed()).as_secs_f64();
+        // A worker takes a slice of what is left: disturbances come in bursts, and the next slice may meet a quiet time.
+        let room = (left.min(plan.budget.as_secs_f64() / SLICES) / pace) as usize;
+        let mut groups = if room > 0 { observer.wanting() } else { Vec::new() };
+        groups.truncate(room);
+        if groups.is_empty() {
+            break;
+        }
+        measured += groups.len();
+        observer.again(groups.len());
+        if !workers.live(number, workers.assignment(groups, false, &mut rng), observer)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// How workers of a run are started and stopped.
+struct Workers<'a> {
+    plan: &'a Plan,
+    command: &'a dyn Fn() -> Command,
+    stop: &'a AtomicBool,
+}
+
+impl Workers<'_> {
+    /// `groups` in an order drawn from `rng`, with all else as planned.
+    fn assignment(&self, mut groups: Vec<Group>, counters: bool, rng: &mut Pcg64Mcg) -> Assignment {
+        let seed = rng.random();
+        for i in (1..groups.len()).rev() {
+            groups.swap(i, rng.random_range(0..=i));
+        }
+        let Plan { mechanisms, rounds, window_cycles, cpu, clock, .. } = self.plan;
+        let (mechanisms, rounds) = (mechanisms.clone(), *rounds);
+        Assignment {
+            seed,
+            groups,
+            mechanisms,
+            rounds,
+            window_cycles: *window_cycles,
+            cpu: *cpu,
+            clock: *clock,
+            counters,
+        }
+    }
+
+    /// One worker number from its first life to its last. Returns whether it was let go to its end.
+    fn live(
+        &self,
+        number: usize,
+        mut assignment: Assignment,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, ParentError> {
         for life in 1..=LIVES {
-            match serve(number, &assignment, worker, stop, observer)? {
+            match serve(number, &assignment, self.command, self.stop, observer)? {
                 End::All => break,
                 End::Stopped => return Ok(false),
                 End::Died { at: Some(at) } if at + 1 >= assignment.groups.len() => break,
@@ -100,8 +158,8 @@ pub fn run(
                 }
             }
         }
+        Ok(true)
     }
-    Ok(true)
 }
 
 enum End {

@@ -1,5 +1,7 @@
 //! What is to be measured, and how hard.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
@@ -46,6 +48,17 @@ impl Preset {
             Preset::Default => 5,
             Preset::Full => 9,
         }
+    }
+
+    /// How long the workers may take altogether: once the planned ones are through, groups that were disturbed are
+    /// measured again until then. The planned ones go through in any case.
+    #[must_use]
+    pub fn budget(self) -> Duration {
+        Duration::from_secs(match self {
+            Preset::Quick => 11,
+            Preset::Default => 56,
+            Preset::Full => 20 * 60,
+        })
     }
 
     /// Offsets of the loop head within 128 bytes. 0 and 29 were seen to differ by half a cycle; the eight of `full` go
@@ -111,6 +124,8 @@ pub struct Plan {
     pub mechanisms: Vec<String>,
     /// How many worker processes.
     pub workers: usize,
+    /// Until when disturbed groups are measured again, from the start of the first worker.
+    pub budget: Duration,
     /// Palindromic rounds per group and worker.
     pub rounds: usize,
     /// The least length of a window in core cycles.

@@ -30,6 +30,8 @@ pub struct Findings {
     pub machine: Machine,
     /// Its fitness.
     pub environment: Vec<Check>,
+    /// Workers beside the planned ones.
+    pub workers_again: usize,
     /// What went wrong.
     pub failures: Vec<Failure>,
     /// What is missing.
@@ -96,7 +98,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         },
         run: Run {
             seed: plan.seed,
-            plan: summary(plan, ops.len(), &mechanisms),
+            plan: summary(plan, findings.workers_again, ops.len(), &mechanisms),
             started: findings.started,
             duration_seconds: findings.duration_seconds,
             complete: findings.complete,
@@ -125,7 +127,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
     }
 }
 
-fn summary(plan: &Plan, ops: usize, mechanisms: &[MechanismInfo]) -> PlanSummary {
+fn summary(plan: &Plan, workers_again: usize, ops: usize, mechanisms: &[MechanismInfo]) -> PlanSummary {
     PlanSummary {
         preset: plan.preset.name().to_owned(),
         ops,
@@ -134,6 +136,7 @@ fn summary(plan: &Plan, ops: usize, mechanisms: &[MechanismInfo]) -> PlanSummary
         bodies: distinct(plan.groups.iter().map(|g| g.body)),
         layouts: distinct(plan.groups.iter().map(|g| g.offset)),
         workers: plan.workers,
+        workers_again,
         rounds: plan.rounds,
         window_cycles: plan.window_cycles,
         cpu: plan.cpu,

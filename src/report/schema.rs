@@ -92,6 +92,8 @@ pub struct PlanSummary {
     pub layouts: Vec<u32>,
     /// Worker processes.
     pub workers: usize,
+    /// Further worker processes, which measured disturbed groups again while there was time.
+    pub workers_again: usize,
     /// Palindromic rounds per group and worker.
     pub rounds: usize,
     /// The least length of a window in core cycles.

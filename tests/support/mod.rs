@@ -141,6 +141,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
                 bodies: vec![Platform::Native],
                 layouts: vec![0, 29],
                 workers: 20,
+                workers_again: 0,
                 rounds: 5,
                 window_cycles: 100_000,
                 cpu: Some(1),

@@ -5,7 +5,7 @@ use crate::host::{Check, Machine, Status};
 use crate::report::Report;
 use crate::report::plots::grid::finite;
 use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain};
-use crate::report::schema::Calibration;
+use crate::report::schema::{Calibration, PlanSummary};
 
 /// A name and what is known of it.
 pub struct Fact {
@@ -39,7 +39,7 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("regimes", list(plan.regimes.iter().map(|r| r.name()))),
         fact("bodies", list(plan.bodies.iter().map(|b| Platform::name(*b)))),
         fact("layouts", format!("loop heads at {} within 128 bytes", list(plan.layouts.iter()))),
-        fact("workers", format!("{} processes, one after the other", plan.workers)),
+        fact("workers", workers(plan)),
         fact("rounds", format!("{} per group and worker", plan.rounds)),
         fact("window", format!("at least {} core cycles", grouped(plan.window_cycles))),
         fact(
@@ -205,4 +205,13 @@ pub fn checks(report: &Report, status: Status) -> Vec<Checked> {
         word,
     };
     report.environment.iter().filter(|c| c.status == status).map(checked).collect()
+}
+
+fn workers(plan: &PlanSummary) -> String {
+    match plan.workers_again {
+        0 => format!("{} processes, one after the other", plan.workers),
+        again => {
+            format!("{} processes, one after the other, and {again} more for groups that were disturbed", plan.workers)
+        }
+    }
 }
