@@ -8,8 +8,9 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::dispatch::Platform;
 use crate::measure::plan::{Group, Plan};
-use crate::measure::wire::{GroupSamples, RoundSamples};
+use crate::measure::wire::{GroupSamples, Missing, RoundSamples};
 use crate::op::Meta;
+use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::{Cell, Estimate, Floor, LayoutEstimate, Limit, ModeShare, Overhead};
 use crate::stats::bootstrap::Bootstrap;
@@ -47,33 +48,41 @@ fn reduce_worker(samples: &GroupSamples, from: f64, at_least: usize, window_cycl
         return None;
     }
     let comparisons = rounds.first().map_or(0, |round| round.ticks.len());
-    let effects: Vec<_> = (0..comparisons).map(|m| differences(&rounds, m)).collect();
-    let inline_cycles = effects.iter().flatten().map(|e| e.inline_cycles).next()?;
+    let measured: Vec<_> = (0..comparisons).map(|m| differences(&rounds, m)).collect();
+    let inline_cycles = measured.iter().flatten().map(|e| e.inline_cycles).next()?;
+    // The two A/A comparisons, then every column of the plan in its place, measured or not.
+    let places = [0, 1].into_iter().chain(samples.columns.iter().map(|column| column + 2));
+    let mut effects = vec![None; samples.columns.iter().max().map_or(0, |last| last + 1) + 2];
+    for (place, effect) in places.zip(measured) {
+        effects[place] = effect.map(|e| (e.cycles, e.log_ratio));
+    }
     // A window's length is known to a step of the clock; a round's value comes from two windows.
     let ticks_per_cycle = rounds.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
     let window_ticks = window_cycles as f64 * ticks_per_cycle;
     let relative = samples.clock_step as f64 / window_ticks / (2.0 * rounds.len() as f64).sqrt();
-    Some(Reduced {
-        inline_cycles,
-        effects: effects.into_iter().map(|e| e.map(|e| (e.cycles, e.log_ratio))).collect(),
-        resolution_cycles: relative * inline_cycles / 2.0,
-    })
+    Some(Reduced { inline_cycles, effects, resolution_cycles: relative * inline_cycles / 2.0 })
 }
 
 /// One worker's result for one group.
 struct Reduced {
     inline_cycles: f64,
-    /// `inline` again, its copy, then the mechanisms: cycles and log-ratio against `inline`.
+    /// `inline` again, its copy, then the plan's columns: cycles and log-ratio against `inline`.
     effects: Vec<Option<(f64, f64)>>,
     /// Half the clock's step, per op, spread over the windows, in cycles.
     resolution_cycles: f64,
 }
 
+/// A group at all its layouts.
+type Key = (String, Platform, Regime);
+
 /// Collects samples and makes estimates of them.
 #[derive(Default)]
 pub struct Estimator {
     samples: BTreeMap<Group, Vec<GroupSamples>>,
-    counters: BTreeMap<(String, Platform, Regime), Vec<BTreeMap<String, f64>>>,
+    /// Events per op by the column of [`Reduced::effects`].
+    counters: BTreeMap<Key, BTreeMap<usize, BTreeMap<String, f64>>>,
+    /// The columns that an op has no loop for, by their place in the plan; with the reason where it should have one.
+    missing: BTreeMap<Key, BTreeMap<usize, Option<Missing>>>,
 }
 
 /// What is said of a run's samples as a whole.
@@ -91,9 +100,16 @@ pub struct Estimates {
 impl Estimator {
     /// Takes one group's samples from one worker.
     pub fn add(&mut self, group: &Group, samples: GroupSamples) {
+        let key = (group.op.clone(), group.body, group.regime);
         if !samples.counters.is_empty() {
-            let counted = samples.counters.iter().map(|c| c.iter().cloned().collect()).collect();
-            self.counters.insert((group.op.clone(), group.body, group.regime), counted);
+            let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
+            let counted = samples.counters.iter().map(|c| c.iter().cloned().collect());
+            self.counters.insert(key.clone(), places.zip(counted).collect());
+        }
+        if !self.missing.contains_key(&key) {
+            let absent = samples.absent.iter().map(|column| (*column, None));
+            let refused = samples.missing.iter().map(|missing| (missing.column, Some(missing.clone())));
+            self.missing.insert(key, absent.chain(refused).collect());
         }
         self.samples.entry(group.clone()).or_default().push(samples);
     }
@@ -154,8 +170,6 @@ impl Estimator {
         let disturbed_share = disturbed as f64 / self.rounds().count().max(1) as f64;
         let ns_per_cycle = median(&rates).unwrap_or(f64::NAN) / ticks_per_second * 1e9;
         let mut cells = Vec::new();
-        let mechanisms: Vec<&str> =
-            std::iter::once("inline").chain(plan.mechanisms.iter().map(String::as_str)).collect();
         for meta in ops {
             let mut keys: Vec<(Platform, Regime)> =
                 plan.groups.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
@@ -168,15 +182,28 @@ impl Estimator {
                     .map(|(g, reduced)| (g.offset, reduced.as_slice()))
                     .collect();
                 let aa = largest_aa(&layouts);
-                for (index, name) in mechanisms.iter().enumerate() {
-                    // The second of the A/A comparisons, the copy, is no cell of its own.
-                    let column = if index == 0 { 0 } else { index + 1 };
-                    let mut cell = empty_cell(meta, body, regime, name);
-                    let counted = self.counters.get(&(meta.name.to_owned(), body, regime));
-                    cell.counters = counted.and_then(|c| c.get(index)).filter(|c| !c.is_empty()).cloned();
-                    let judge = floor.as_ref().map(|floor| Judge { floor: floor.cycles, aa });
+                let judge = floor.as_ref().map(|floor| Judge { floor: floor.cycles, aa });
+                let key = (meta.name.to_owned(), body, regime);
+                let mut cell = |mechanism: &str, state: Option<State>, column: usize| {
+                    let mut cell = empty_cell(meta, body, regime, mechanism, state);
+                    cell.counters = self.counters.get(&key).and_then(|counted| counted.get(&column)).cloned();
                     fill(&mut cell, &layouts, column, judge.as_ref(), ns_per_cycle, &mut rng);
-                    cells.push(cell);
+                    cell
+                };
+                // The second of the A/A comparisons, the copy, is no cell of its own.
+                cells.push(cell("inline", None, 0));
+                for (index, column) in plan.columns.iter().enumerate() {
+                    match self.missing.get(&key).and_then(|missing| missing.get(&index)) {
+                        // A state that the op never is in.
+                        Some(None) => {}
+                        Some(Some(missing)) => {
+                            let state = if missing.refused { Some(State::Refused) } else { column.state };
+                            let mut cell = empty_cell(meta, body, regime, &column.mechanism, state);
+                            cell.absent = Some(missing.reason.clone());
+                            cells.push(cell);
+                        }
+                        None => cells.push(cell(&column.mechanism, column.state, index + 2)),
+                    }
                 }
             }
         }
@@ -233,7 +260,7 @@ fn largest_aa(layouts: &[(u32, &[Reduced])]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism: &str) -> Cell {
+fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism: &str, state: Option<State>) -> Cell {
     Cell {
         op: meta.name.to_owned(),
         body,
@@ -242,7 +269,7 @@ fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism: &str) -> C
             Platform::Xen => meta.xen_kind,
         },
         mechanism: mechanism.to_owned(),
-        state: None,
+        state: state.map(|state| state.name().to_owned()),
         regime,
         overhead: None,
         absent: None,

@@ -1,7 +1,9 @@
 //! The suite: every (op, mechanism) pair as plain data, made from the types.
 
 use crate::dispatch::{self, Dispatch, Mechanism, Platform};
-use crate::op::{Args, Body, CpuModel, Meta, Op, Ret, catalogue};
+use crate::op::{Args, Body, Bytes, CpuModel, Meta, Op, Ret, catalogue};
+use crate::patch::Target;
+use crate::patch::function::code_before_return;
 use crate::regime::{self, Loop, Regime};
 
 /// An op with what is needed to measure it, its type erased.
@@ -28,6 +30,8 @@ pub struct Pair {
     pub mechanism: Mechanism,
     /// See [`Dispatch::bind`].
     pub bind: fn(Platform),
+    /// See [`Dispatch::unavailable`].
+    pub unavailable: fn() -> Option<String>,
     throughput: Loop,
     latency: Option<Loop>,
     pressure: Loop,
@@ -46,6 +50,24 @@ impl Pair {
 }
 
 impl OpEntry {
+    /// What patching knows of it on a platform.
+    #[must_use]
+    pub fn target(&self, platform: Platform) -> Target {
+        let native = platform == Platform::Native;
+        let body = (self.body)(platform) as usize;
+        Target {
+            op: self.meta.name,
+            native,
+            body,
+            saving: body,
+            // Xen's hooks are C functions to its patcher (`xen_patch()` but for four of them).
+            bytes: if native { self.meta.bytes } else { Bytes::Call },
+            // SAFETY: a body is a function of this program.
+            code: if native { unsafe { code_before_return(body) } } else { Vec::new() },
+            spoils: false,
+        }
+    }
+
     /// The entry of an op, with all built-in mechanisms.
     #[must_use]
     pub fn new<O: Op>() -> Self {
@@ -71,6 +93,7 @@ impl<O: Op> dispatch::Visitor for Pairs<O> {
         self.0.push(Pair {
             mechanism: D::META,
             bind: D::bind::<O>,
+            unavailable: D::unavailable,
             throughput: regime::throughput::<D, O>,
             latency: chainable.then_some(regime::latency::<D, O> as Loop),
             pressure: regime::pressure::<D, O>,

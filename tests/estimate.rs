@@ -2,7 +2,7 @@
 
 use pvbench::dispatch::Platform;
 use pvbench::estimate::{Estimates, Estimator};
-use pvbench::measure::plan::{Group, Plan, Preset};
+use pvbench::measure::plan::{Column, Group, Plan, Preset};
 use pvbench::measure::wire::{GroupSamples, RoundSamples};
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -24,7 +24,7 @@ fn plan() -> Plan {
         preset: Preset::Default,
         seed: 1,
         groups: vec![group(0), group(29)],
-        mechanisms: vec!["table".to_owned()],
+        columns: vec![Column { mechanism: "table".to_owned(), state: None }],
         workers: WORKERS,
         budget: std::time::Duration::ZERO,
         rounds: ROUNDS,
@@ -51,7 +51,14 @@ fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
                 let ticks = vec![timed(INLINE + overhead(worker, offset))];
                 RoundSamples { ticks_per_cycle, adds_per_cycle: 4.0, inline, again, copy, ticks }
             });
-            let samples = GroupSamples { rounds: rounds.collect(), counters: Vec::new(), clock_step: 26 };
+            let samples = GroupSamples {
+                rounds: rounds.collect(),
+                columns: vec![0],
+                absent: Vec::new(),
+                missing: Vec::new(),
+                counters: Vec::new(),
+                clock_step: 26,
+            };
             estimator.add(&group(offset), samples);
         }
     }
@@ -136,7 +143,14 @@ fn with_adds(adds: [f64; 3]) -> GroupSamples {
         copy: 1.0,
         ticks: vec![2.0],
     };
-    GroupSamples { rounds: adds.map(round).to_vec(), counters: Vec::new(), clock_step: 26 }
+    GroupSamples {
+        rounds: adds.map(round).to_vec(),
+        columns: vec![0],
+        absent: Vec::new(),
+        missing: Vec::new(),
+        counters: Vec::new(),
+        clock_step: 26,
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::estimate::Estimator;
 use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::clock::Clock;
 use crate::measure::parent::{self, Mishap, Observer};
-use crate::measure::plan::{Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
+use crate::measure::plan::{Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
 use crate::measure::wire::GroupSamples;
 use crate::measure::worker::{pin, serve};
 use crate::op::Meta;
@@ -203,7 +203,7 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>) -> Re
         preset,
         seed: args.seed.unwrap_or_else(drawn_seed),
         groups,
-        mechanisms: mechanisms.iter().map(|m| m.name.to_owned()).collect(),
+        columns: mechanisms.iter().flat_map(Column::of).collect(),
         workers: args.workers.map_or(preset.workers(), usize::from),
         // Whoever says how many workers gets as many.
         budget: args.workers.map_or(preset.budget(), |_| Duration::ZERO),

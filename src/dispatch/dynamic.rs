@@ -59,6 +59,7 @@ impl Dispatch for Dyn {
         name: "dyn",
         way: Way::Indirect,
         switches: true,
+        states: &[],
         known_from: "C++ virtual functions; Rust trait objects",
         summary: "a method of a trait object",
     };

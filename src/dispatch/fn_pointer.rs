@@ -20,6 +20,7 @@ impl Dispatch for FnPointer {
         name: "fn_pointer",
         way: Way::Indirect,
         switches: true,
+        states: &[],
         known_from: "any HAL: a static function pointer",
         summary: "what plain Rust makes of a static function pointer",
     };

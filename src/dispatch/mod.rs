@@ -3,7 +3,9 @@
 //! A mechanism is a type that implements [`Dispatch`], once for all ops; the compiler makes one call sequence per pair.
 
 use crate::op::{Body, Op, xen_entry};
+use crate::patch::State;
 
+mod alternative;
 mod direct;
 mod dynamic;
 mod enumeration;
@@ -11,9 +13,14 @@ mod flag;
 mod fn_pointer;
 mod inline;
 mod inline_clobber;
+mod jump_label;
 mod once_lock;
+mod record;
+mod site;
+mod static_call;
 mod table;
 
+pub use alternative::Alternative;
 pub use direct::Direct;
 pub use dynamic::Dyn;
 pub use enumeration::Enum;
@@ -21,7 +28,10 @@ pub use flag::Flag;
 pub use fn_pointer::FnPointer;
 pub use inline::Inline;
 pub use inline_clobber::InlineClobber;
+pub use jump_label::JumpLabel;
 pub use once_lock::OnceLockTable;
+pub use site::Site;
+pub use static_call::{StaticCall, StaticCallInline, trampoline_of};
 pub use table::{PV_OPS, Table};
 
 /// Which body a call ends in.
@@ -69,6 +79,10 @@ pub enum Way {
     Indirect,
     /// A compare and a conditional branch around a call that native does not take.
     Branch,
+    /// A 5-byte NOP in front of the native instructions.
+    Nop,
+    /// `call rel32` to a `jmp rel32` to the body.
+    Trampoline,
 }
 
 impl Way {
@@ -81,6 +95,8 @@ impl Way {
             Way::IndirectMemory => "call [rip+slot]",
             Way::Indirect => "indirect call",
             Way::Branch => "compare and branch",
+            Way::Nop => "nop",
+            Way::Trampoline => "call of a jmp rel32",
         }
     }
 }
@@ -94,6 +110,9 @@ pub struct Mechanism {
     pub way: Way,
     /// Whether it can be switched to the Xen body at run time.
     pub switches: bool,
+    /// The states its sites can be brought into at run time; empty where there is nothing to patch. Which of them an op
+    /// has, [`crate::patch::rules`] say.
+    pub states: &'static [State],
     /// Since when and where it is used.
     pub known_from: &'static str,
     /// What it is, in a line.
@@ -137,6 +156,11 @@ pub fn for_each(visitor: &mut impl Visitor) {
     visitor.visit::<Enum>();
     visitor.visit::<Direct>();
     visitor.visit::<Table>();
+    visitor.visit::<Site>();
+    visitor.visit::<JumpLabel>();
+    visitor.visit::<StaticCall>();
+    visitor.visit::<StaticCallInline>();
+    visitor.visit::<Alternative>();
     visitor.visit::<FnPointer>();
     visitor.visit::<Dyn>();
     visitor.visit::<OnceLockTable>();

@@ -30,6 +30,7 @@ impl Dispatch for Table {
         name: "table",
         way: Way::IndirectMemory,
         switches: true,
+        states: &[],
         known_from: "Linux 2.6.20 (2007), an unpatched pv_ops site",
         summary: "an indirect call through the pv_ops table: call *pv_ops+off(%rip)",
     };

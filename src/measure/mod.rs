@@ -7,6 +7,7 @@
 pub mod calibration;
 pub mod clock;
 pub mod counters;
+pub mod loops;
 pub mod parent;
 pub mod plan;
 pub mod sampler;

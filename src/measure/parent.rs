@@ -122,18 +122,9 @@ impl Workers<'_> {
         for i in (1..groups.len()).rev() {
             groups.swap(i, rng.random_range(0..=i));
         }
-        let Plan { mechanisms, rounds, window_cycles, cpu, clock, .. } = self.plan;
-        let (mechanisms, rounds) = (mechanisms.clone(), *rounds);
-        Assignment {
-            seed,
-            groups,
-            mechanisms,
-            rounds,
-            window_cycles: *window_cycles,
-            cpu: *cpu,
-            clock: *clock,
-            counters,
-        }
+        let Plan { columns, rounds, window_cycles, cpu, clock, .. } = self.plan;
+        let (columns, rounds) = (columns.clone(), *rounds);
+        Assignment { seed, groups, columns, rounds, window_cycles: *window_cycles, cpu: *cpu, clock: *clock, counters }
     }
 
     /// One worker number from its first life to its last. Returns whether it was let go to its end.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
-use crate::dispatch::Platform;
+use crate::dispatch::{Mechanism, Platform};
+use crate::patch::State;
 use crate::regime::Regime;
 
 /// How much effort a run makes.
@@ -110,6 +111,37 @@ impl std::fmt::Display for Group {
     }
 }
 
+/// A mechanism, in one state where it is patchable: a column of the tables.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// The mechanism's name.
+    pub mechanism: String,
+    /// The state of its sites.
+    pub state: Option<State>,
+}
+
+impl Column {
+    /// The columns of a mechanism.
+    #[must_use]
+    pub fn of(mechanism: &Mechanism) -> Vec<Column> {
+        let column = |state| Column { mechanism: mechanism.name.to_owned(), state };
+        match mechanism.states {
+            [] => vec![column(None)],
+            states => states.iter().map(|state| column(Some(*state))).collect(),
+        }
+    }
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.state {
+            Some(state) => write!(f, "{} ({state})", self.mechanism),
+            None => f.write_str(&self.mechanism),
+        }
+    }
+}
+
 /// The plan of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,8 +152,8 @@ pub struct Plan {
     pub seed: u64,
     /// Every group, to be measured by every worker.
     pub groups: Vec<Group>,
-    /// Names of the mechanisms beside `inline`.
-    pub mechanisms: Vec<String>,
+    /// What is measured beside `inline`.
+    pub columns: Vec<Column>,
     /// How many worker processes.
     pub workers: usize,
     /// Until when disturbed groups are measured again, from the start of the first worker.

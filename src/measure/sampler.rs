@@ -18,12 +18,14 @@ use rand_pcg::Pcg64Mcg;
 use super::calibration::{ADDS, chain, independent};
 use super::clock::Clock;
 use super::counters::Counters;
-use super::plan::Group;
-use super::wire::{GroupSamples, RoundSamples};
+use super::loops::{Copied, Loops, Offer};
+use super::plan::{Column, Group};
+use super::wire::{GroupSamples, Missing, RoundSamples};
 use crate::op::CpuModel;
 use crate::op::model::{Installed, ModelError};
 use crate::op::xen::LazyMode;
-use crate::patch::{CodeError, CodeMemory, Function, FunctionError};
+use crate::patch::site::RecordError;
+use crate::patch::{CodeError, FunctionError};
 use crate::regime::{Loop, SITES};
 use crate::suite::OpEntry;
 
@@ -45,20 +47,31 @@ pub enum SampleError {
     /// No memory for copies.
     #[error(transparent)]
     Code(#[from] CodeError),
+    /// The records of the sites.
+    #[error(transparent)]
+    Records(#[from] RecordError),
+    /// A mechanism with states left no record.
+    #[error("{op}: {mechanism} left no record of its sites in this build; they cannot be patched")]
+    NoSites {
+        /// The op.
+        op: &'static str,
+        /// The mechanism.
+        mechanism: &'static str,
+    },
     /// A loop could not be copied.
     #[error(transparent)]
     Function(#[from] FunctionError),
 }
 
-/// Room for the copies of one group's loops.
-const CODE_BYTES: usize = 256 << 10;
+/// Passes that a loop runs after its sites were rewritten and before it is timed: caches and predictors learn it anew.
+const WARM_PASSES: u64 = 100;
 
 /// Measures groups in this process.
 pub struct Sampler {
     ops: Vec<OpEntry>,
     clock: Clock,
     step: u64,
-    memory: CodeMemory,
+    loops: Loops,
     cpu: Installed,
     rng: Pcg64Mcg,
     calibration: Window,
@@ -68,9 +81,11 @@ pub struct Sampler {
 }
 
 /// A loop, ready to be timed.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Window {
     run: Loop,
+    /// The state it is to be in; nothing for loops that are not copies.
+    copied: Option<Copied>,
     args: [u64; 4],
     passes: u64,
     entry: f64,
@@ -89,14 +104,15 @@ impl Sampler {
         window_cycles: u64,
         count: bool,
     ) -> Result<Self, SampleError> {
-        let mut calibration = Window { run: chain, args: [0; 4], passes: 1, entry: 0.0, ops_per_pass: ADDS };
+        let mut calibration =
+            Window { run: chain, copied: None, args: [0; 4], passes: 1, entry: 0.0, ops_per_pass: ADDS };
         // About 100 us of adds: enough to know the rate to a percent, and the windows have 3% to spare.
         calibration.entry = calibration.entry_ticks(clock);
         calibration.passes = 400_000 / ADDS;
         let ticks_per_cycle = calibration.ticks_per_op(clock);
         let window_ticks = (window_cycles as f64 * ticks_per_cycle * 1.03) as u64;
         calibration.passes = window_cycles * 103 / 100 / ADDS;
-        let mut quiet = Window { run: independent, ..calibration };
+        let mut quiet = Window { run: independent, ..calibration.clone() };
         quiet.entry = quiet.entry_ticks(clock);
         // Up to four adds in a cycle; half a window tells enough.
         quiet.passes = window_cycles * 2 / ADDS;
@@ -104,7 +120,7 @@ impl Sampler {
             ops,
             clock,
             step: clock.step(),
-            memory: CodeMemory::new(chain as *const () as usize, CODE_BYTES)?,
+            loops: Loops::new()?,
             cpu: CpuModel::install()?,
             rng: Pcg64Mcg::seed_from_u64(seed),
             calibration,
@@ -114,122 +130,121 @@ impl Sampler {
         })
     }
 
-    /// Measures one group with the named mechanisms in `rounds` rounds.
+    /// Measures one group with `columns` in `rounds` rounds.
     ///
     /// # Errors
     /// Where the group or a mechanism does not exist, or its loops cannot be copied.
-    pub fn group(&mut self, group: &Group, mechanisms: &[String], rounds: usize) -> Result<GroupSamples, SampleError> {
-        let windows = self.prepare(group, mechanisms)?;
-        let Some((inline, others)) = windows.split_first() else {
-            return Err(SampleError::NoLoop(group.clone()));
-        };
-        let mut order: Vec<usize> = (0..others.len()).collect();
-        let rounds = (0..rounds)
-            .map(|_| {
-                // Fisher and Yates.
-                for i in (1..order.len()).rev() {
-                    order.swap(i, self.rng.random_range(0..=i));
-                }
-                self.round(inline, others, &order)
-            })
-            .collect();
-        let counters = match &mut self.counters {
-            // The first two of the others are the A/A comparisons.
-            Some(counters) => std::iter::once(inline)
-                .chain(others.iter().skip(2))
-                .map(|window| counters.per_op(|| window.call(), window.passes * window.ops_per_pass))
-                .collect(),
-            None => Vec::new(),
-        };
-        Ok(GroupSamples { rounds, counters, clock_step: self.step })
-    }
-
-    /// Binds, copies and sizes the loops of a group: `inline`, `inline` again, its copy, the mechanisms.
-    fn prepare(&mut self, group: &Group, mechanisms: &[String]) -> Result<Vec<Window>, SampleError> {
-        let entry = self
-            .ops
-            .iter()
-            .find(|op| op.meta.name == group.op)
-            .ok_or_else(|| SampleError::UnknownOp(group.op.clone()))?;
-        let find = |name: &str| {
-            entry
-                .pairs
-                .iter()
-                .find(|pair| pair.mechanism.name == name)
-                .ok_or_else(|| SampleError::UnknownMechanism(name.to_owned()))
-        };
-        let inline = find("inline")?;
-        let pairs = mechanisms.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
+    pub fn group(&mut self, group: &Group, columns: &[Column], rounds: usize) -> Result<GroupSamples, SampleError> {
+        let entry = self.ops.iter().find(|op| op.meta.name == group.op);
+        let entry = entry.ok_or_else(|| SampleError::UnknownOp(group.op.clone()))?;
         // A group that entered lazy mode leaves nothing batched to the next.
         self.cpu.xen.flush();
         self.cpu.xen.lazy = LazyMode::None;
         let args = (entry.arguments)(&mut self.cpu);
-        self.memory.clear();
-        let mut copy = |source: Option<Loop>| {
-            let source = source.ok_or_else(|| SampleError::NoLoop(group.clone()))?;
-            // SAFETY: the address of a function of this program.
-            let function = unsafe { Function::with_loop(source as *const () as usize) }?;
-            let start = function.copy_to(&mut self.memory, group.offset as usize)?;
-            // SAFETY: the copy decodes to the same function, and everything it refers to is where it was.
-            Ok::<Loop, SampleError>(unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) })
-        };
-        let first = copy(inline.loop_of(group.regime))?;
-        let mut loops = vec![first, first, copy(inline.loop_of(group.regime))?];
-        for pair in pairs {
-            (pair.bind)(group.body);
-            loops.push(copy(pair.loop_of(group.regime))?);
+        let ([inline, copy], offers) = self.loops.prepare(entry, group, columns)?;
+        let (mut loops, mut present, mut absent) = (vec![inline.clone(), copy], Vec::new(), Vec::new());
+        let mut missing = Vec::new();
+        for (index, offer) in offers.into_iter().enumerate() {
+            match offer {
+                Offer::Loop(copied) => {
+                    loops.push(copied);
+                    present.push(index);
+                }
+                Offer::None => absent.push(index),
+                Offer::Refused(reason) => missing.push(Missing { column: index, reason, refused: true }),
+                Offer::Unavailable(reason) => missing.push(Missing { column: index, reason, refused: false }),
+            }
         }
-        self.memory.serialise();
-        Ok(loops.into_iter().map(|run| Window::sized(run, args, self.clock, self.window_ticks)).collect())
+        let inline = self.sized(inline, args);
+        let others: Vec<Window> = loops.into_iter().map(|copied| self.sized(copied, args)).collect();
+        let mut order: Vec<usize> = (0..others.len()).collect();
+        let mut measured = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
+            // Fisher and Yates.
+            for i in (1..order.len()).rev() {
+                order.swap(i, self.rng.random_range(0..=i));
+            }
+            measured.push(self.round(&inline, &others, &order));
+        }
+        let mut counted = Vec::new();
+        // The first two of the others are the A/A comparisons.
+        for window in std::iter::once(&inline).chain(others.iter().skip(2)) {
+            self.enter(window);
+            if let Some(counters) = &mut self.counters {
+                counted.push(counters.per_op(|| window.call(), window.passes * window.ops_per_pass));
+            }
+        }
+        let clock_step = self.step;
+        Ok(GroupSamples { rounds: measured, columns: present, absent, missing, counters: counted, clock_step })
     }
 
-    fn round(&self, inline: &Window, others: &[Window], order: &[usize]) -> RoundSamples {
-        let time = |window: &Window| window.ticks_per_op(self.clock);
-        let mut ticks = vec![0.0; others.len()];
-        let mut calibration = time(&self.calibration);
-        let mut contended = time(&self.quiet);
-        let mut baseline = time(inline);
-        for &i in order.iter().chain(order.iter().rev()) {
-            ticks[i] += time(&others[i]) / 2.0;
+    /// Sizes a window; see [`Window::size`].
+    fn sized(&mut self, copied: Copied, args: [u64; 4]) -> Window {
+        let run = copied.run;
+        let mut window = Window { run, copied: Some(copied), args, passes: 1, entry: 0.0, ops_per_pass: SITES };
+        self.enter(&window);
+        window.size(self.clock, self.window_ticks);
+        window
+    }
+
+    /// Has a window's sites in its state, and the loop warm.
+    fn enter(&mut self, window: &Window) {
+        if let Some(copied) = &window.copied
+            && self.loops.enter(copied)
+        {
+            Window { passes: WARM_PASSES, ..window.clone() }.call();
         }
-        baseline = (baseline + time(inline)) / 2.0;
-        contended = contended.max(time(&self.quiet));
-        let second = time(&self.calibration);
+    }
+
+    fn time(&mut self, window: &Window) -> f64 {
+        self.enter(window);
+        window.ticks_per_op(self.clock)
+    }
+
+    fn round(&mut self, inline: &Window, others: &[Window], order: &[usize]) -> RoundSamples {
+        let mut ticks = vec![0.0; others.len()];
+        let mut calibration = self.calibration.ticks_per_op(self.clock);
+        let mut contended = self.quiet.ticks_per_op(self.clock);
+        let mut baseline = self.time(inline);
+        for &i in order.iter().chain(order.iter().rev()) {
+            ticks[i] += self.time(&others[i]) / 2.0;
+        }
+        baseline = f64::midpoint(baseline, self.time(inline));
+        contended = contended.max(self.quiet.ticks_per_op(self.clock));
+        let second = self.calibration.ticks_per_op(self.clock);
         // The shorter of the two: an interrupt in one must not pass for a wide core.
         let cycle = calibration.min(second);
-        calibration = (calibration + second) / 2.0;
-        let mechanisms = ticks.split_off(2.min(ticks.len()));
+        calibration = f64::midpoint(calibration, second);
+        let columns = ticks.split_off(2.min(ticks.len()));
         RoundSamples {
             ticks_per_cycle: calibration,
             adds_per_cycle: cycle / contended,
             inline: baseline,
             again: ticks.first().copied().unwrap_or(baseline),
             copy: ticks.get(1).copied().unwrap_or(baseline),
-            ticks: mechanisms,
+            ticks: columns,
         }
     }
 }
 
 impl Window {
-    /// A window of at least `window_ticks`, found by doubling. That also warms caches and predictors up.
-    fn sized(run: Loop, args: [u64; 4], clock: Clock, window_ticks: u64) -> Self {
-        let mut window = Window { run, args, passes: 1, entry: 0.0, ops_per_pass: SITES };
+    /// Makes the window `window_ticks` long at least, by doubling. That also warms caches and predictors up.
+    fn size(&mut self, clock: Clock, window_ticks: u64) {
         loop {
-            let ticks = window.ticks(clock);
-            if ticks >= window_ticks / 8 || window.passes >= 1 << 40 {
-                let scaled = (window.passes as f64 * window_ticks as f64 / ticks.max(1) as f64).ceil();
-                window.passes = (scaled as u64).max(2);
+            let ticks = self.ticks(clock);
+            if ticks >= window_ticks / 8 || self.passes >= 1 << 40 {
+                let scaled = (self.passes as f64 * window_ticks as f64 / ticks.max(1) as f64).ceil();
+                self.passes = (scaled as u64).max(2);
                 break;
             }
-            window.passes *= if ticks < window_ticks / 64 { 8 } else { 2 };
+            self.passes *= if ticks < window_ticks / 64 { 8 } else { 2 };
         }
-        window.entry = window.entry_ticks(clock);
-        window
+        self.entry = self.entry_ticks(clock);
     }
 
     /// What getting in and out costs beside the passes: the median of a few single-pass calls.
     fn entry_ticks(&self, clock: Clock) -> f64 {
-        let single = Window { passes: 1, ..*self };
+        let single = Window { passes: 1, ..self.clone() };
         let mut ticks = [(); 7].map(|()| single.ticks(clock));
         ticks.sort_unstable();
         ticks[3] as f64

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
-use super::plan::Group;
+use super::plan::{Column, Group};
 
 /// What a worker is asked to do, as one line on its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,8 +13,8 @@ pub struct Assignment {
     pub seed: u64,
     /// The groups in the order to take them.
     pub groups: Vec<Group>,
-    /// Names of the mechanisms beside `inline`.
-    pub mechanisms: Vec<String>,
+    /// What to measure beside `inline`.
+    pub columns: Vec<Column>,
     /// Rounds per group.
     pub rounds: usize,
     /// The least length of a window in core cycles.
@@ -45,10 +45,28 @@ pub enum Line {
 pub struct GroupSamples {
     /// The rounds, in order.
     pub rounds: Vec<RoundSamples>,
-    /// Events per op of each mechanism by counter name, `inline` first; empty without counters.
+    /// The columns that were measured, by their place in the assignment.
+    pub columns: Vec<usize>,
+    /// Columns for states that this op is never in, by their place in the assignment.
+    pub absent: Vec<usize>,
+    /// Columns that this op should have but has not.
+    pub missing: Vec<Missing>,
+    /// Events per op by counter name of `inline`, then of each of `columns`; empty without counters.
     pub counters: Vec<Vec<(String, f64)>>,
     /// The smallest step of the clock in ticks.
     pub clock_step: u64,
+}
+
+/// A column without a loop.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Missing {
+    /// Its place in the assignment.
+    pub column: usize,
+    /// Why.
+    pub reason: String,
+    /// Whether the rules of patching refuse it; otherwise this machine cannot do it.
+    pub refused: bool,
 }
 
 /// One palindromic round: every value is the mean of two windows, in clock ticks per op.
@@ -65,6 +83,6 @@ pub struct RoundSamples {
     pub again: f64,
     /// A copy of `inline` at another address.
     pub copy: f64,
-    /// The mechanisms in the order of the assignment.
+    /// The columns, in the order of [`GroupSamples::columns`].
     pub ticks: Vec<f64>,
 }

@@ -61,7 +61,7 @@ pub fn serve(ops: Vec<OpEntry>, input: &mut impl BufRead, output: &mut impl Writ
         Sampler::new(ops, assignment.seed, assignment.clock, assignment.window_cycles, assignment.counters)?;
     for (index, group) in assignment.groups.iter().enumerate() {
         send(output, &Line::Begin(index))?;
-        let answer = match sampler.group(group, &assignment.mechanisms, assignment.rounds) {
+        let answer = match sampler.group(group, &assignment.columns, assignment.rounds) {
             Ok(samples) => Line::Done(Box::new(samples)),
             Err(error) => Line::Failed(error.to_string()),
         };

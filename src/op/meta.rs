@@ -81,6 +81,10 @@ pub struct Meta {
     pub xen_kind: Kind,
     /// What patching writes over a native site.
     pub bytes: Bytes,
+    /// The size of a patchable call site in bytes: 6, for `call *pv_ops+off(%rip)`, or what the native instructions need
+    /// where patching writes them and they are longer (Linux pads alternatives alike). Instructions that do not fit are
+    /// refused.
+    pub site: u8,
     /// The register convention of its call sites.
     pub conventions: Conventions,
     /// The hook's C prototype, as in the kernel's header.
@@ -102,6 +106,7 @@ impl Meta {
         native_kind: Kind::Modelled,
         xen_kind: Kind::Modelled,
         bytes: Bytes::Call,
+        site: 6,
         conventions: Conventions::C,
         prototype: "",
         purpose: "",

@@ -4,7 +4,6 @@
 //! No page is writable and executable: one memfd is mapped twice, readable and writable for whoever writes the code,
 //! readable and executable for whoever runs it.
 
-use std::arch::x86_64::__cpuid;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
@@ -35,6 +34,13 @@ pub enum CodeError {
     },
 }
 
+/// A memfd whose mappings may be executable. `MFD_EXEC` says what it is for; kernels before 6.3 do not know the flag and
+/// need none.
+pub(super) fn executable_memfd() -> Result<std::os::fd::OwnedFd, rustix::io::Errno> {
+    memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
+        .or_else(|_| memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC))
+}
+
 /// A stretch of executable memory near the program's text.
 pub struct CodeMemory {
     writable: NonNull<u8>,
@@ -51,10 +57,7 @@ impl CodeMemory {
     pub fn new(near: usize, capacity: usize) -> Result<Self, CodeError> {
         let refused = |step| move |source| CodeError::Refused { step, source };
         let capacity = capacity.next_multiple_of(4096);
-        // MFD_EXEC says what it is for; kernels before 6.3 do not know the flag and need none.
-        let file = memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
-            .or_else(|_| memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC))
-            .map_err(refused("memfd_create"))?;
+        let file = executable_memfd().map_err(refused("memfd_create"))?;
         ftruncate(&file, capacity as u64).map_err(refused("ftruncate"))?;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
         let writable = unsafe {
@@ -99,12 +102,6 @@ impl CodeMemory {
         assert!(start.checked_add(code.len()).is_some_and(|end| end <= self.used), "written past what was reserved");
         // SAFETY: within the writable view, by the line above; nobody runs it before it is written.
         unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), self.writable.as_ptr().add(start), code.len()) };
-    }
-
-    /// To be called between writing and running: code written through another address is only sure to be seen after a
-    /// serialising instruction (Intel SDM volume 3, 10.1.3 "Handling Self- and Cross-Modifying Code").
-    pub fn serialise(&self) {
-        std::hint::black_box(__cpuid(0));
     }
 
     /// The code at an address, for checking.

@@ -117,6 +117,12 @@ impl Function {
         Ok(Function { entry, bytes, instructions, head, tail })
     }
 
+    /// Where it starts.
+    #[must_use]
+    pub fn entry(&self) -> u64 {
+        self.entry
+    }
+
     /// How many bytes it has.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a function has at least one instruction")]
@@ -143,7 +149,7 @@ impl Function {
     }
 
     /// Writes a copy whose loop head lies at `offset` within 128 bytes, checks it by decoding it again, and returns
-    /// where it starts. [`CodeMemory::serialise`] is still to be called.
+    /// where it starts. [`serialise`](super::text::serialise) is still to be called.
     ///
     /// # Errors
     /// Where there is no room, something is out of reach, or the copy does not decode to the original.

@@ -85,7 +85,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
     let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(OpInfo::of).collect();
     let mechanisms: Vec<MechanismInfo> = mechanisms
         .iter()
-        .filter(|m| m.name == "inline" || plan.mechanisms.iter().any(|name| name == m.name))
+        .filter(|m| m.name == "inline" || plan.columns.iter().any(|column| column.mechanism == m.name))
         .map(MechanismInfo::of)
         .collect();
     let ticks_per_second = findings.ticks_per_second;

@@ -20,6 +20,7 @@ pub struct Clts;
 unsafe impl Op for Clts {
     const META: Meta = Meta {
         name: "clts",
+        site: 9,
         bytes: Bytes::Instruction,
         prototype: "void (*clts)(void)",
         purpose: "clear the task-switched flag, so that floating point does not trap",

@@ -79,6 +79,7 @@ pub struct IrqEnableSysexit;
 unsafe impl Op for IrqEnableSysexit {
     const META: Meta = Meta {
         name: "irq_enable_sysexit",
+        site: 67,
         prototype: "void (*irq_enable_sysexit)(void)",
         purpose: "turn interrupts on and go back to a 32-bit process (sysexit)",
         source: "arch/x86/kernel/entry_64.S, native_irq_enable_sysexit",
@@ -119,6 +120,7 @@ pub struct UsergsSysret64;
 unsafe impl Op for UsergsSysret64 {
     const META: Meta = Meta {
         name: "usergs_sysret64",
+        site: 58,
         prototype: "void (*usergs_sysret64)(void)",
         purpose: "go back to a 64-bit process (sysretq)",
         source: "arch/x86/kernel/entry_64.S, native_usergs_sysret64",
@@ -158,6 +160,7 @@ pub struct UsergsSysret32;
 unsafe impl Op for UsergsSysret32 {
     const META: Meta = Meta {
         name: "usergs_sysret32",
+        site: 58,
         prototype: "void (*usergs_sysret32)(void)",
         purpose: "go back to a 32-bit process (sysretl)",
         source: "arch/x86/kernel/entry_64.S, native_usergs_sysret32",
@@ -200,6 +203,7 @@ pub struct Iret;
 unsafe impl Op for Iret {
     const META: Meta = Meta {
         name: "iret",
+        site: 25,
         native_kind: Kind::Real,
         prototype: "void (*iret)(void)",
         purpose: "go back to what an exception or interrupt interrupted",

@@ -40,6 +40,7 @@ pub struct Wbinvd;
 unsafe impl Op for Wbinvd {
     const META: Meta = Meta {
         name: "wbinvd",
+        site: 9,
         bytes: Bytes::Instruction,
         prototype: "void (*wbinvd)(void)",
         purpose: "write the caches back and empty them",

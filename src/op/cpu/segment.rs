@@ -163,6 +163,7 @@ pub struct Swapgs;
 unsafe impl Op for Swapgs {
     const META: Meta = Meta {
         name: "swapgs",
+        site: 36,
         since: Since::Linux2630Only,
         xen_kind: Kind::Real,
         bytes: Bytes::Instruction,

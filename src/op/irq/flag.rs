@@ -84,6 +84,7 @@ pub struct IrqDisable;
 unsafe impl Op for IrqDisable {
     const META: Meta = Meta {
         name: "irq_disable",
+        site: 9,
         prototype: "void (*irq_disable)(void)",
         purpose: "keep interrupts from being delivered (cli)",
         source: "arch/x86/include/asm/irqflags.h, native_irq_disable",
@@ -112,6 +113,7 @@ pub struct IrqEnable;
 unsafe impl Op for IrqEnable {
     const META: Meta = Meta {
         name: "irq_enable",
+        site: 9,
         xen_kind: Kind::Modelled,
         prototype: "void (*irq_enable)(void)",
         purpose: "let interrupts be delivered (sti)",

@@ -20,6 +20,7 @@ pub struct ReadCr2;
 unsafe impl Op for ReadCr2 {
     const META: Meta = Meta {
         name: "read_cr2",
+        site: 9,
         xen_kind: Kind::Real,
         bytes: Bytes::Instruction,
         conventions: Conventions::CalleeSave,
@@ -89,6 +90,7 @@ pub struct ReadCr3;
 unsafe impl Op for ReadCr3 {
     const META: Meta = Meta {
         name: "read_cr3",
+        site: 9,
         xen_kind: Kind::Real,
         bytes: Bytes::Instruction,
         prototype: "unsigned long (*read_cr3)(void)",
@@ -125,6 +127,7 @@ pub struct WriteCr3;
 unsafe impl Op for WriteCr3 {
     const META: Meta = Meta {
         name: "write_cr3",
+        site: 9,
         bytes: Bytes::Instruction,
         prototype: "void (*write_cr3)(unsigned long)",
         purpose: "switch to another page-table root",

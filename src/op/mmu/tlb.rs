@@ -127,6 +127,7 @@ pub struct FlushTlbSingle;
 unsafe impl Op for FlushTlbSingle {
     const META: Meta = Meta {
         name: "flush_tlb_single",
+        site: 9,
         since: Since::Linux2630Only,
         bytes: Bytes::Instruction,
         prototype: "void (*flush_tlb_single)(unsigned long addr)",

@@ -1,0 +1,39 @@
+//! `alternative`: a default that is replaced where the CPU has a feature (`ALTERNATIVE`,
+//! `arch/x86/include/asm/alternative.h`); since 6.8 also how pv_ops are patched (`ALT_NOT_XEN`).
+//!
+//! Machine code: `call rel32` to the default body and NOPs up to the length of the replacement; with the feature, the
+//! native instructions. Here the feature is "not a Xen PV guest" (`X86_FEATURE_XENPV`, inverted).
+
+use std::arch::asm;
+
+use super::record::{fill, record};
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Reg, Ret};
+use crate::patch::{Kind, State};
+
+/// A feature-keyed replacement.
+pub struct Alternative;
+
+impl Dispatch for Alternative {
+    const META: Mechanism = Mechanism {
+        name: "alternative",
+        way: Way::DirectCall,
+        switches: true,
+        states: &[State::Direct, State::Inline, State::Nop],
+        known_from: "Linux 2.6.12 (2005), alternative(); for pv_ops since 6.8 (2024)",
+        summary: "a direct call that is replaced by instructions where a CPU feature is there",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let result: Reg;
+        // SAFETY: a call of a body by the C ABI, whose clobbers are declared, or its instructions, which spoil less.
+        unsafe {
+            asm!("771: call {body}", fill!(), "772:", record!(), body = sym O::native,
+                length = const O::META.site, used = const 5, slot = const O::SLOT, kind = const Kind::Alternative as u8,
+                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
+            O::Ret::from_reg(result)
+        }
+    }
+}

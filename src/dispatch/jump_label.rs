@@ -1,0 +1,47 @@
+//! `jump_label`: `if (static_branch_unlikely(&xen))`, a branch without a test (`arch_static_branch()`,
+//! `arch/x86/include/asm/jump_label.h`).
+//!
+//! Machine code: a 5-byte NOP and the native instructions behind it; with the key on, `jmp rel32` to a block out of line
+//! that calls the body and jumps back.
+
+use std::arch::asm;
+
+use super::record::record;
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Reg, Ret};
+use crate::patch::{Kind, State};
+
+/// A static key.
+pub struct JumpLabel;
+
+impl Dispatch for JumpLabel {
+    const META: Mechanism = Mechanism {
+        name: "jump_label",
+        way: Way::Nop,
+        switches: true,
+        states: &[State::Off, State::On],
+        known_from: "Linux 2.6.37 (2011), static keys",
+        summary: "a NOP that becomes a jump to a call out of line",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        // SAFETY: the first block is a NOP or a jump to the second. What that calls is a body of `O`, by the C ABI,
+        // whose clobbers are declared; it may push and does not claim `nostack`.
+        unsafe {
+            asm!("771: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "772:", record!("{on}"),
+                slot = const O::SLOT, kind = const Kind::JumpLabel as u8, on = label {
+                let [a, b, c, d] = args.into_regs();
+                let result: Reg;
+                // SAFETY: as said above.
+                unsafe {
+                    asm!("771: call {body}", "772:", record!(), body = sym O::native,
+                        slot = const O::SLOT, kind = const Kind::Call as u8,
+                        in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
+                    return O::Ret::from_reg(result);
+                }
+            }, options(nomem, nostack, preserves_flags));
+            O::inline(args)
+        }
+    }
+}

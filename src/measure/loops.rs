@@ -1,0 +1,184 @@
+//! The loops of a group: copied to their offset, bound to the body, and brought into the state that a column asks for.
+//!
+//! The states of a mechanism share one copy: its sites are rewritten between windows, so that comparing states carries
+//! no bias of layout.
+
+use super::plan::{Column, Group};
+use super::sampler::SampleError;
+use crate::dispatch::{Platform, Way};
+use crate::patch::text::serialise;
+use crate::patch::{CodeMemory, Function, Kind, Site, State, Target, Text, rules, site};
+use crate::regime::Loop;
+use crate::suite::{OpEntry, Pair, builtin};
+
+/// Room for the copies of one group's loops.
+const CODE_BYTES: usize = 512 << 10;
+
+/// Where loops are copied to, and the sites they hold.
+pub struct Loops {
+    memory: CodeMemory,
+    sites: Vec<Site>,
+    /// What the trampolines of static calls go to now, and the text they stand in; opened when first needed.
+    trampolines: (Platform, Option<Text>),
+    /// What each copied loop holds at its sites now.
+    now: Vec<Option<State>>,
+}
+
+/// A copied loop, in one of its states.
+#[derive(Clone)]
+pub struct Copied {
+    /// Its entry.
+    pub run: Loop,
+    number: usize,
+    state: Option<State>,
+    code: Vec<(usize, Vec<u8>)>,
+}
+
+/// What a group has for a column.
+pub enum Offer {
+    /// A loop.
+    Loop(Copied),
+    /// Nothing: Linux's rules have no such state for that op.
+    None,
+    /// Nothing, for the site does not take it, and why.
+    Refused(String),
+    /// Nothing, for this machine cannot do it, and why.
+    Unavailable(String),
+}
+
+impl Loops {
+    /// Gets memory near the text.
+    ///
+    /// # Errors
+    /// Where there is none, or the records of the sites are damaged.
+    pub fn new() -> Result<Self, SampleError> {
+        let memory = CodeMemory::new(builtin as *const () as usize, CODE_BYTES)?;
+        let sites = site::recorded()?;
+        Ok(Loops { memory, sites, trampolines: (Platform::Native, None), now: Vec::new() })
+    }
+
+    /// Copies `inline` twice, and the loop of every column.
+    ///
+    /// # Errors
+    /// Where a mechanism does not exist, or a loop cannot be copied.
+    pub fn prepare(
+        &mut self,
+        op: &OpEntry,
+        group: &Group,
+        columns: &[Column],
+    ) -> Result<([Copied; 2], Vec<Offer>), SampleError> {
+        let find = |name: &str| {
+            let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name);
+            pair.ok_or_else(|| SampleError::UnknownMechanism(name.to_owned()))
+        };
+        self.memory.clear();
+        self.now.clear();
+        let inline = find("inline")?;
+        let twice = [self.copy(inline, group)?.0, self.copy(inline, group)?.0];
+        let target = op.target(group.body);
+        let mut offers = Vec::with_capacity(columns.len());
+        let mut last: Option<(&str, Copied, Vec<Site>)> = None;
+        for column in columns {
+            let pair = find(&column.mechanism)?;
+            if let Some(reason) = self.unavailable(pair, group.body) {
+                offers.push(Offer::Unavailable(reason));
+                continue;
+            }
+            let (copied, sites) = match &last {
+                Some((mechanism, copied, sites)) if *mechanism == column.mechanism => (copied.clone(), sites.clone()),
+                _ => {
+                    (pair.bind)(group.body);
+                    self.copy(pair, group)?
+                }
+            };
+            last = Some((&column.mechanism, copied.clone(), sites.clone()));
+            offers.push(match column.state {
+                None => Offer::Loop(copied),
+                Some(state) => in_state(copied, &sites, &target, state, pair)?,
+            });
+        }
+        serialise();
+        Ok((twice, offers))
+    }
+
+    /// Brings a loop's sites into its state. Returns whether they were in another: then what was learnt about the loop
+    /// by caches and predictors is lost, and it is to be run before it is timed.
+    pub fn enter(&mut self, copied: &Copied) -> bool {
+        if copied.state.is_none() || self.now[copied.number] == copied.state {
+            return false;
+        }
+        for (address, code) in &copied.code {
+            self.memory.write(*address, code);
+        }
+        serialise();
+        self.now[copied.number] = copied.state;
+        true
+    }
+
+    fn copy(&mut self, pair: &Pair, group: &Group) -> Result<(Copied, Vec<Site>), SampleError> {
+        let source = pair.loop_of(group.regime).ok_or_else(|| SampleError::NoLoop(group.clone()))?;
+        // SAFETY: the address of a function of this program.
+        let function = unsafe { Function::with_loop(source as *const () as usize) }?;
+        let start = function.copy_to(&mut self.memory, group.offset as usize)?;
+        let original = function.entry() as usize..function.entry() as usize + function.len();
+        let sites = Site::copied(&self.sites, original, start);
+        // SAFETY: the copy decodes to the same function, and everything it refers to is where it was.
+        let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
+        self.now.push(None);
+        Ok((Copied { run, number: self.now.len() - 1, state: None, code: Vec::new() }, sites))
+    }
+
+    /// Why a mechanism is not to be had for that body.
+    fn unavailable(&mut self, pair: &Pair, body: Platform) -> Option<String> {
+        if let Some(reason) = (pair.unavailable)() {
+            return Some(reason);
+        }
+        if pair.mechanism.way == Way::Trampoline && self.trampolines.0 != body {
+            return self.retarget(body).err().map(|error| error.to_string());
+        }
+        None
+    }
+
+    /// Has the trampolines of all static calls jump to the bodies of a platform.
+    fn retarget(&mut self, body: Platform) -> Result<(), crate::patch::PatchError> {
+        let targets = builtin().iter().map(|op| (op.slot, op.target(body))).collect();
+        // SAFETY: a worker has no other thread, and no trampoline is being run by this one; nobody else holds a `Text`.
+        // The targets are those of the suite.
+        unsafe {
+            if self.trampolines.1.is_none() {
+                self.trampolines.1 = Some(Text::own()?);
+            }
+            if let Some(text) = &mut self.trampolines.1 {
+                text.bring(&targets, Kind::Trampoline, State::Direct)?;
+            }
+        }
+        self.trampolines.0 = body;
+        Ok(())
+    }
+}
+
+/// The code that a loop's sites hold in a state.
+fn in_state(
+    mut copied: Copied,
+    sites: &[Site],
+    target: &Target,
+    state: State,
+    pair: &Pair,
+) -> Result<Offer, SampleError> {
+    if sites.is_empty() {
+        return Err(SampleError::NoSites { op: target.op, mechanism: pair.mechanism.name });
+    }
+    copied.state = Some(state);
+    for site in sites {
+        // SAFETY: a site of the copy that was just written.
+        let original = unsafe { site.bytes() };
+        // The call that a jump label jumps to follows the platform in every state.
+        let state = if site.kind == Kind::Call { State::Direct } else { state };
+        match rules::code(site, target, state, &original) {
+            Ok(Some(code)) => copied.code.push((site.address, code)),
+            Ok(None) => return Ok(Offer::None),
+            Err(refusal) => return Ok(Offer::Refused(refusal.to_string())),
+        }
+    }
+    Ok(Offer::Loop(copied))
+}

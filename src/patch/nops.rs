@@ -1,0 +1,39 @@
+//! NOPs of every length.
+
+/// The recommended multi-byte NOPs (Intel SDM volume 2B, "NOP", table 4-12), by length less one.
+const NOPS: [&[u8]; 9] = [
+    &[0x90],
+    &[0x66, 0x90],
+    &[0x0f, 0x1f, 0x00],
+    &[0x0f, 0x1f, 0x40, 0x00],
+    &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+];
+
+/// Appends NOPs until `code` has `length` bytes, as few of them as can be.
+pub fn pad(code: &mut Vec<u8>, length: usize) {
+    while code.len() < length {
+        let next = (length - code.len()).min(NOPS.len());
+        code.extend_from_slice(NOPS[next - 1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+
+    #[test]
+    fn every_length_is_filled_with_nops_to_the_byte() {
+        for length in 0..64 {
+            let mut code = Vec::new();
+            super::pad(&mut code, length);
+            assert_eq!(code.len(), length);
+            let decoded: Vec<_> = Decoder::new(64, &code, DecoderOptions::NONE).into_iter().collect();
+            assert!(decoded.iter().all(|i| i.mnemonic() == Mnemonic::Nop), "{length}: {code:02x?}");
+            assert_eq!(decoded.len(), length.div_ceil(9));
+        }
+    }
+}

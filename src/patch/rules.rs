@@ -1,0 +1,126 @@
+//! Linux's patching rules: which site gets what.
+//!
+//! As `paravirt_patch()` and `native_patch()` have them (`arch/x86/kernel/paravirt.c`, `paravirt_patch_64.c`, 2.6.30 to
+//! 6.1): a hook that does nothing becomes NOPs, the identity `mov %rdi,%rax`, an op in the native list its own
+//! instructions, all else a direct call. What does not fit into the site, or spoils registers that the site keeps
+//! (`clobbers` of 2009's `struct paravirt_patch_site`), is refused and stays indirect.
+
+use super::nops::pad;
+use super::site::{Kind, Site};
+use super::state::State;
+use crate::op::Bytes;
+
+/// What patching knows of an op on one platform.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The op's name, for messages.
+    pub op: &'static str,
+    /// Whether that is bare metal.
+    pub native: bool,
+    /// The body, to be called by the C convention.
+    pub body: usize,
+    /// The body as a callee that saves all but `rax`.
+    pub saving: usize,
+    /// What patching may write in place of a call on this platform.
+    pub bytes: Bytes,
+    /// The native instructions.
+    pub code: Vec<u8>,
+    /// Whether these instructions spoil registers beside `rax` and the flags.
+    pub spoils: bool,
+}
+
+/// Why a site is not to be patched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Too short.
+    #[error("{op}: {needed} bytes of instructions do not fit into a site of {site}")]
+    TooShort {
+        /// The op.
+        op: &'static str,
+        /// How long the instructions are.
+        needed: usize,
+        /// How long the site is.
+        site: usize,
+    },
+    /// The registers.
+    #[error("{op}: its instructions spoil registers that a callee-save site keeps")]
+    Clobbers {
+        /// The op.
+        op: &'static str,
+    },
+    /// More than 2 GiB away.
+    #[error("{op}: its body at {body:#x} is out of reach of a site at {site:#x}")]
+    OutOfReach {
+        /// The op.
+        op: &'static str,
+        /// The body.
+        body: usize,
+        /// The site.
+        site: usize,
+    },
+}
+
+/// `mov rax, rdi`
+const IDENTITY: [u8; 3] = [0x48, 0x89, 0xf8];
+/// `xor eax, eax`: what a static call to `__static_call_return0` becomes.
+const RETURN_ZERO: [u8; 2] = [0x31, 0xc0];
+
+/// What would be written over a site to bring it into a state: `Ok(None)` where the rules know no such state for that
+/// op, `original` being what the compiler left there.
+///
+/// # Errors
+/// Where the rules have it, but the site does not take it.
+pub fn code(site: &Site, target: &Target, state: State, original: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    let body = if site.kind == Kind::PvCalleeSave { target.saving } else { target.body };
+    let mut code = match (site.kind, state) {
+        // `call rel32` and `jmp rel32` as the compiler left them go to the native body.
+        (_, State::Unpatched) => return Ok(Some(original.to_vec())),
+        // The key says whether this is Xen: off, the native instructions follow.
+        (Kind::JumpLabel, State::Off) if target.native => Vec::new(),
+        (Kind::JumpLabel, State::On) => transfer(0xe9, site, target, site.target)?,
+        (Kind::JumpLabel, _) | (_, State::Off | State::On | State::Refused) => return Ok(None),
+        (Kind::Trampoline, State::Direct) => transfer(0xe9, site, target, body)?,
+        (_, State::Direct) => transfer(0xe8, site, target, body)?,
+        (Kind::Trampoline | Kind::Call, State::Inline | State::Nop) => return Ok(None),
+        (_, State::Nop) if target.bytes == Bytes::Nop => Vec::new(),
+        // A static call knows one value that it can return by itself (`__static_call_transform`).
+        (Kind::StaticCall, State::Inline) if target.code == RETURN_ZERO => RETURN_ZERO.to_vec(),
+        (Kind::StaticCall, _) => return Ok(None),
+        (_, State::Inline) if target.bytes == Bytes::Identity => IDENTITY.to_vec(),
+        (kind, State::Inline) if target.bytes == Bytes::Instruction => {
+            if kind == Kind::PvCalleeSave && target.spoils {
+                return Err(Refusal::Clobbers { op: target.op });
+            }
+            target.code.clone()
+        }
+        (_, State::Inline | State::Nop) => return Ok(None),
+    };
+    if code.len() > site.length {
+        return Err(Refusal::TooShort { op: target.op, needed: code.len(), site: site.length });
+    }
+    pad(&mut code, site.length);
+    Ok(Some(code))
+}
+
+/// The state that a kernel which boots on this platform gives a site, and what it writes. Where the site refuses, it
+/// stays `unpatched`.
+#[must_use]
+pub fn booted(site: &Site, target: &Target, original: &[u8]) -> (State, Vec<u8>) {
+    for state in [State::Off, State::On, State::Nop, State::Inline, State::Direct] {
+        match code(site, target, state, original) {
+            Ok(Some(written)) => return (state, written),
+            Ok(None) => {}
+            Err(_) => break,
+        }
+    }
+    (State::Refused, original.to_vec())
+}
+
+/// A `call` (e8) or `jmp` (e9) with a 32-bit distance.
+fn transfer(opcode: u8, site: &Site, target: &Target, to: usize) -> Result<Vec<u8>, Refusal> {
+    let distance = i32::try_from((to as i64).wrapping_sub(site.address as i64 + 5))
+        .map_err(|_| Refusal::OutOfReach { op: target.op, body: to, site: site.address })?;
+    let mut code = vec![opcode];
+    code.extend_from_slice(&distance.to_le_bytes());
+    Ok(code)
+}

@@ -1,0 +1,76 @@
+//! A memfd mapped twice: readable and executable in place of the text, readable and writable somewhere else.
+
+use std::io;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use rustix::fs::ftruncate;
+use rustix::io::pwrite;
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+
+use super::Writer;
+use crate::patch::code_memory::executable_memfd;
+
+const PAGE: usize = 4096;
+
+/// The writable view of the pages that hold `text`.
+pub struct MemfdAlias {
+    text: Range<usize>,
+    view: NonNull<u8>,
+}
+
+// SAFETY: the view is a mapping of this process, written only through `&mut self`.
+unsafe impl Send for MemfdAlias {}
+
+impl MemfdAlias {
+    /// Copies the pages of `text` into a memfd and maps it over them. Both views stay until the process ends: code runs
+    /// there.
+    ///
+    /// # Safety
+    /// `text` is mapped, readable and executable, and nothing writes to it meanwhile.
+    pub unsafe fn over(text: Range<usize>) -> io::Result<Self> {
+        let text = text.start / PAGE * PAGE..text.end.next_multiple_of(PAGE);
+        let file = executable_memfd()?;
+        ftruncate(&file, text.len() as u64)?;
+        // SAFETY: whole mapped pages (caller's contract; the linker maps whole pages).
+        let mut rest = unsafe { std::slice::from_raw_parts(text.start as *const u8, text.len()) };
+        while !rest.is_empty() {
+            let written = pwrite(&file, rest, (text.len() - rest.len()) as u64)?;
+            rest = &rest[written..];
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let view = unsafe {
+            mmap(std::ptr::null_mut(), text.len(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)
+        }?;
+        // SAFETY: replaces the pages by pages of the same content and protection, at once.
+        unsafe {
+            mmap(
+                text.start as *mut _,
+                text.len(),
+                ProtFlags::READ | ProtFlags::EXEC,
+                MapFlags::SHARED | MapFlags::FIXED,
+                &file,
+                0,
+            )
+        }?;
+        let view = NonNull::new(view.cast()).ok_or_else(|| io::Error::other("mmap returned no address"))?;
+        Ok(MemfdAlias { text, view })
+    }
+}
+
+impl Writer for MemfdAlias {
+    fn name(&self) -> &'static str {
+        "memfd"
+    }
+
+    unsafe fn write(&mut self, address: usize, code: &[u8]) -> io::Result<()> {
+        if address < self.text.start || address + code.len() > self.text.end {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "outside the text that is mapped twice"));
+        }
+        // SAFETY: within the writable view, by the lines above.
+        unsafe {
+            std::ptr::copy_nonoverlapping(code.as_ptr(), self.view.as_ptr().add(address - self.text.start), code.len());
+        }
+        Ok(())
+    }
+}
