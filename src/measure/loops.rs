@@ -3,11 +3,13 @@
 //! The states of a mechanism share one copy: its sites are rewritten between windows, so that comparing states carries
 //! no bias of layout.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::plan::{Column, Group};
 use super::sampler::SampleError;
 use crate::dispatch::{Platform, Way};
 use crate::patch::text::serialise;
-use crate::patch::{CodeMemory, Function, Kind, Site, State, Target, Text, rules, site};
+use crate::patch::{CodeMemory, Function, Kind, PatchError, Site, State, Target, Text, rules, site};
 use crate::regime::Loop;
 use crate::suite::{OpEntry, Pair, builtin};
 
@@ -18,8 +20,10 @@ const CODE_BYTES: usize = 512 << 10;
 pub struct Loops {
     memory: CodeMemory,
     sites: Vec<Site>,
-    /// What the trampolines of static calls go to now, and the text they stand in; opened when first needed.
-    trampolines: (Platform, Option<Text>),
+    /// The text that the trampolines of static calls stand in; opened when one is first rewritten.
+    text: Option<Text>,
+    /// The slots whose trampolines go to Xen's body now.
+    to_xen: BTreeSet<usize>,
     /// What each copied loop holds at its sites now.
     now: Vec<Option<State>>,
 }
@@ -54,7 +58,7 @@ impl Loops {
     pub fn new() -> Result<Self, SampleError> {
         let memory = CodeMemory::new(builtin as *const () as usize, CODE_BYTES)?;
         let sites = site::recorded()?;
-        Ok(Loops { memory, sites, trampolines: (Platform::Native, None), now: Vec::new() })
+        Ok(Loops { memory, sites, text: None, to_xen: BTreeSet::new(), now: Vec::new() })
     }
 
     /// Copies `inline` twice, and the loop of every column.
@@ -80,7 +84,7 @@ impl Loops {
         let mut last: Option<(&str, Copied, Vec<Site>)> = None;
         for column in columns {
             let pair = find(&column.mechanism)?;
-            if let Some(reason) = self.unavailable(pair, group.body) {
+            if let Some(reason) = self.unavailable(pair, op, group.body) {
                 offers.push(Offer::Unavailable(reason));
                 continue;
             }
@@ -129,30 +133,32 @@ impl Loops {
     }
 
     /// Why a mechanism is not to be had for that body.
-    fn unavailable(&mut self, pair: &Pair, body: Platform) -> Option<String> {
+    fn unavailable(&mut self, pair: &Pair, op: &OpEntry, body: Platform) -> Option<String> {
         if let Some(reason) = (pair.unavailable)() {
             return Some(reason);
         }
-        if pair.mechanism.way == Way::Trampoline && self.trampolines.0 != body {
-            return self.retarget(body).err().map(|error| error.to_string());
+        if pair.mechanism.way == Way::Trampoline && self.to_xen.contains(&op.slot) != (body == Platform::Xen) {
+            return self.retarget(op, body).err().map(|error| error.to_string());
         }
         None
     }
 
-    /// Has the trampolines of all static calls jump to the bodies of a platform.
-    fn retarget(&mut self, body: Platform) -> Result<(), crate::patch::PatchError> {
-        let targets = builtin().iter().map(|op| (op.slot, op.target(body))).collect();
+    /// Has an op's trampoline jump to the body of a platform.
+    fn retarget(&mut self, op: &OpEntry, body: Platform) -> Result<(), PatchError> {
+        let targets = BTreeMap::from([(op.slot, op.target(body))]);
         // SAFETY: a worker has no other thread, and no trampoline is being run by this one; nobody else holds a `Text`.
-        // The targets are those of the suite.
+        // The target is that of the op.
         unsafe {
-            if self.trampolines.1.is_none() {
-                self.trampolines.1 = Some(Text::own()?);
-            }
-            if let Some(text) = &mut self.trampolines.1 {
-                text.bring(&targets, Kind::Trampoline, State::Direct)?;
-            }
+            let text = match &mut self.text {
+                Some(text) => text,
+                none => none.insert(Text::own()?),
+            };
+            text.bring(&targets, Kind::Trampoline, State::Direct)?;
         }
-        self.trampolines.0 = body;
+        match body {
+            Platform::Native => self.to_xen.remove(&op.slot),
+            Platform::Xen => self.to_xen.insert(op.slot),
+        };
         Ok(())
     }
 }

@@ -165,8 +165,8 @@ impl Text {
         Ok(census)
     }
 
-    /// Brings the sites of one kind into one state, leaving those for which the rules know no such state, or which
-    /// refuse it, as the compiler left them.
+    /// Brings the sites of one kind, of the ops in `targets`, into one state, leaving those for which the rules know no
+    /// such state, or which refuse it, as the compiler left them.
     ///
     /// # Safety
     /// As for [`Text::boot`].
@@ -182,19 +182,16 @@ impl Text {
         let mut census = Census::new();
         let mut wanted = Vec::with_capacity(self.sites.len());
         for held in &self.sites {
-            let Site { address, slot, .. } = held.site;
-            let target = targets.get(&slot).ok_or(PatchError::UnknownSlot { address, slot })?;
-            let code = if held.site.kind == kind {
-                let (state, code) = match rules::code(&held.site, target, state, &held.original) {
-                    Ok(Some(code)) => (state, code),
-                    Ok(None) => (State::Unpatched, held.original.clone()),
-                    Err(_) => (State::Refused, held.original.clone()),
-                };
-                *census.entry(state).or_default() += 1;
-                code
-            } else {
-                held.now.clone()
+            let Some(target) = targets.get(&held.site.slot).filter(|_| held.site.kind == kind) else {
+                wanted.push(("another op", held.now.clone()));
+                continue;
             };
+            let (state, code) = match rules::code(&held.site, target, state, &held.original) {
+                Ok(Some(code)) => (state, code),
+                Ok(None) => (State::Unpatched, held.original.clone()),
+                Err(_) => (State::Refused, held.original.clone()),
+            };
+            *census.entry(state).or_default() += 1;
             wanted.push((target.op, code));
         }
         // SAFETY: the caller's contract; the rules made the code.

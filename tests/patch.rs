@@ -1,0 +1,327 @@
+//! Patching: what is written, what is refused, and that calls end where they should in every state.
+
+mod alone;
+mod own_ops;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use alone::{alone, writable_and_executable};
+use own_ops::{Add, Called, Long, Same};
+use pvbench::dispatch::{self, Dispatch, Platform, Table};
+use pvbench::measure::loops::{Loops, Offer};
+use pvbench::measure::plan::{Column, Group};
+use pvbench::op::{CpuModel, Op};
+use pvbench::patch::{Kind, PatchError, Refusal, Site, State, Target, Text, rules, site, writer};
+use pvbench::regime::{Regime, SITES, latency};
+use pvbench::suite::{OpEntry, builtin, mechanisms};
+
+/// The targets of every op in this binary.
+fn targets(platform: Platform) -> BTreeMap<usize, Target> {
+    let own = [OpEntry::new::<Add>(), OpEntry::new::<Same>(), OpEntry::new::<Long>(), OpEntry::new::<Called>()];
+    builtin().iter().chain(&own).map(|op| (op.slot, op.target(platform))).collect()
+}
+
+/// What a chain through `D` adds per call.
+fn adds<D: Dispatch, O: Op>(words: [u64; 4]) -> u64 {
+    let sum = unsafe { latency::<D, O>(&raw const words, 3) };
+    assert_eq!(sum % (3 * SITES), 0, "{sum} after {} calls", 3 * SITES);
+    sum / (3 * SITES)
+}
+
+#[test]
+fn every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to() {
+    alone("every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to", || {
+        let mut loops = Loops::new().unwrap();
+        let mut seen = BTreeMap::new();
+        let all: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
+        // What native adds per call, what Xen adds.
+        for (op, native, xen) in [
+            (OpEntry::new::<Add>(), 1, 2),
+            (OpEntry::new::<Same>(), 0, 2),
+            (OpEntry::new::<Long>(), 1, 2),
+            (OpEntry::new::<Called>(), 1, 2),
+        ] {
+            let mut cpu = CpuModel::install().unwrap();
+            let args = (op.arguments)(&mut cpu);
+            for body in [Platform::Native, Platform::Xen, Platform::Native] {
+                let switches = |c: &&Column| mechanisms().iter().any(|m| m.name == c.mechanism && m.switches);
+                let columns: Vec<Column> = match body {
+                    Platform::Native => all.clone(),
+                    Platform::Xen => all.iter().filter(switches).cloned().collect(),
+                };
+                let group = Group { op: op.meta.name.to_owned(), body, regime: Regime::Latency, offset: 29 };
+                let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();
+                // In the order of the columns, and once more backwards: every state is entered from others.
+                let order: Vec<usize> = (0..columns.len()).chain((0..columns.len()).rev()).collect();
+                for index in order {
+                    let Offer::Loop(copied) = &offers[index] else { continue };
+                    loops.enter(copied);
+                    let sum = unsafe { (copied.run)(&raw const args, 5) };
+                    let wanted = if body == Platform::Native { native } else { xen };
+                    assert_eq!(sum, 5 * SITES * wanted, "{} {} {body:?}", op.meta.name, columns[index]);
+                    *seen.entry(columns[index].clone()).or_insert(0) += 1;
+                }
+            }
+        }
+        let never: Vec<String> = all.iter().filter(|c| !seen.contains_key(c)).map(ToString::to_string).collect();
+        // No op here is a nop or returns zero; the catalogue's are, and are checked below.
+        assert!(
+            never.iter().all(|c| c.contains("(nop)") || c == "static_call_inline (inline)"),
+            "never run: {never:?}"
+        );
+    });
+}
+
+#[test]
+fn a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back() {
+    alone("a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back", || {
+        let _cpu = CpuModel::install().unwrap();
+        let before: Vec<(Site, Vec<u8>)> =
+            site::recorded().unwrap().into_iter().map(|site| (site, unsafe { site.bytes() })).collect();
+        assert!(before.len() > 500, "only {} sites", before.len());
+        let mut text = unsafe { Text::own() }.unwrap();
+        for platform in [Platform::Native, Platform::Xen, Platform::Native, Platform::Xen] {
+            Table::bind::<Add>(platform);
+            let targets = targets(platform);
+            let census = unsafe { text.boot(&targets) }.unwrap();
+            assert_eq!(census.values().sum::<usize>(), before.len());
+            let wanted = if platform == Platform::Native { 1 } else { 2 };
+            assert_eq!(adds::<dispatch::Site, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(adds::<dispatch::JumpLabel, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(adds::<dispatch::StaticCall, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(adds::<dispatch::StaticCallInline, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(adds::<dispatch::Alternative, Add>([0; 4]), wanted, "{platform:?}");
+            match platform {
+                // `Long` does not fit into its sites.
+                Platform::Native => assert!(census.contains_key(&State::Refused) && census.contains_key(&State::Nop)),
+                Platform::Xen => assert!(!census.contains_key(&State::Inline), "{census:?}"),
+            }
+            for site in text.sites() {
+                let code = unsafe { site.bytes() };
+                let wanted = rules::booted(site, &targets[&site.slot], &original(&before, site)).1;
+                assert_eq!(code, wanted, "{site:x?}");
+            }
+        }
+        unsafe { text.restore() }.unwrap();
+        for (site, code) in &before {
+            assert_eq!(unsafe { site.bytes() }, *code, "{site:x?}");
+        }
+        assert_eq!(writable_and_executable(), Vec::<String>::new());
+    });
+}
+
+fn original(before: &[(Site, Vec<u8>)], site: &Site) -> Vec<u8> {
+    before.iter().find(|(other, _)| other == site).unwrap().1.clone()
+}
+
+#[test]
+fn ten_thousand_switches_beside_a_running_thread_leave_every_state_right() {
+    alone("ten_thousand_switches_beside_a_running_thread_leave_every_state_right", || {
+        let _cpu = CpuModel::install().unwrap();
+        let sites: Vec<Site> =
+            site::recorded().unwrap().into_iter().filter(|s| s.slot == Add::SLOT && s.kind == Kind::Pv).collect();
+        let span = sites[0].address..sites[sites.len() - 1].address + 16;
+        let mut text = unsafe { Text::new(sites, writer::choose(span).unwrap()) };
+        static TURNS: AtomicU64 = AtomicU64::new(0);
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let elsewhere = std::thread::spawn(|| {
+            while !STOP.load(Ordering::Relaxed) {
+                TURNS.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for turn in 0..10_000 {
+            let (platform, state) = match turn % 4 {
+                0 => (Platform::Native, State::Inline),
+                1 => (Platform::Xen, State::Direct),
+                2 => (Platform::Native, State::Direct),
+                _ => (Platform::Xen, State::Unpatched),
+            };
+            Table::bind::<Add>(platform);
+            let census = unsafe { text.bring(&targets_of::<Add>(platform), Kind::Pv, state) }.unwrap();
+            assert_eq!(census.keys().copied().collect::<Vec<_>>(), [state]);
+            let wanted = if platform == Platform::Native { 1 } else { 2 };
+            assert_eq!(adds::<dispatch::Site, Add>([0; 4]), wanted, "turn {turn}: {platform:?} {state}");
+        }
+        STOP.store(true, Ordering::Relaxed);
+        elsewhere.join().unwrap();
+        assert!(TURNS.load(Ordering::Relaxed) > 0);
+        assert_eq!(writable_and_executable(), Vec::<String>::new());
+    });
+}
+
+fn targets_of<O: Op>(platform: Platform) -> BTreeMap<usize, Target> {
+    let op = OpEntry::new::<O>();
+    BTreeMap::from([(op.slot, op.target(platform))])
+}
+
+#[test]
+fn a_site_that_holds_something_else_is_named_and_nothing_is_written() {
+    alone("a_site_that_holds_something_else_is_named_and_nothing_is_written", || {
+        let mut text = unsafe { Text::own() }.unwrap();
+        let sites: Vec<Site> = text.sites().copied().collect();
+        let spoilt = sites[sites.len() / 2];
+        let before: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
+        let mut other = unsafe { writer::choose(spoilt.address..spoilt.address + spoilt.length) }.unwrap();
+        // Another patcher, a breakpoint, a damaged record.
+        unsafe { other.write(spoilt.address, &[0xcc]) }.unwrap();
+        let error = unsafe { text.boot(&targets(Platform::Native)) }.unwrap_err();
+        let PatchError::Unexpected { address, found, .. } = &error else { panic!("{error}") };
+        assert_eq!(*address, spoilt.address);
+        assert!(found.starts_with("cc"), "{found}");
+        assert!(error.to_string().contains(&format!("{address:#x}")), "{error}");
+        unsafe { other.write(spoilt.address, &before[sites.len() / 2][..1]) }.unwrap();
+        let after: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
+        assert_eq!(after, before);
+    });
+}
+
+/// A writer that fails at its nth write.
+struct FailsAt(usize, Box<dyn writer::Writer>);
+
+impl writer::Writer for FailsAt {
+    fn name(&self) -> &'static str {
+        "a failing writer"
+    }
+    unsafe fn write(&mut self, address: usize, code: &[u8]) -> std::io::Result<()> {
+        self.0 = self.0.wrapping_sub(1);
+        if self.0 == 0 {
+            return Err(std::io::Error::from_raw_os_error(libc::EIO));
+        }
+        unsafe { self.1.write(address, code) }
+    }
+}
+
+#[test]
+fn a_write_that_fails_in_the_middle_takes_back_what_was_written() {
+    alone("a_write_that_fails_in_the_middle_takes_back_what_was_written", || {
+        let sites = site::recorded().unwrap();
+        let before: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
+        let writer = unsafe { writer::choose(span(&sites)) }.unwrap();
+        let mut text = unsafe { Text::new(sites.clone(), Box::new(FailsAt(300, writer))) };
+        let error = unsafe { text.boot(&targets(Platform::Xen)) }.unwrap_err();
+        assert!(matches!(error, PatchError::Write { writer: "a failing writer", .. }), "{error}");
+        let after: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
+        assert_eq!(after, before);
+    });
+}
+
+fn span(sites: &[Site]) -> Range<usize> {
+    sites[0].address..sites[sites.len() - 1].address + sites[sites.len() - 1].length
+}
+
+/// Every writer, on all sites.
+fn switches_through(name: &str) {
+    let _cpu = CpuModel::install().unwrap();
+    let sites = site::recorded().unwrap();
+    let writer = unsafe { writer::named(name, span(&sites)) }.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut text = unsafe { Text::new(sites, writer) };
+    for platform in [Platform::Xen, Platform::Native] {
+        Table::bind::<Add>(platform);
+        unsafe { text.boot(&targets(platform)) }.unwrap();
+        let wanted = if platform == Platform::Native { 1 } else { 2 };
+        assert_eq!(adds::<dispatch::Site, Add>([0; 4]), wanted, "{name}");
+        assert_eq!(writable_and_executable(), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn proc_self_mem_switches_all_sites() {
+    alone("proc_self_mem_switches_all_sites", || switches_through("/proc/self/mem"));
+}
+
+#[test]
+fn a_memfd_alias_switches_all_sites() {
+    alone("a_memfd_alias_switches_all_sites", || switches_through("memfd"));
+}
+
+#[test]
+fn moved_pages_switch_all_sites() {
+    alone("moved_pages_switch_all_sites", || switches_through("mremap"));
+}
+
+/// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (Linux 6.3): nothing writable becomes executable.
+fn deny_write_execute() -> bool {
+    unsafe { libc::prctl(65, 1, 0, 0, 0) == 0 }
+}
+
+#[test]
+fn under_mdwe_what_makes_memory_executable_is_passed_over() {
+    alone("under_mdwe_what_makes_memory_executable_is_passed_over", || {
+        if !deny_write_execute() {
+            eprintln!("skipped: this kernel has no PR_SET_MDWE");
+            return;
+        }
+        let sites = site::recorded().unwrap();
+        assert!(unsafe { writer::named("mremap", span(&sites)) }.is_err());
+        switches_through("/proc/self/mem");
+        switches_through("memfd");
+    });
+}
+
+#[test]
+fn where_no_writer_is_left_each_is_named_with_what_stands_against_it() {
+    alone("where_no_writer_is_left_each_is_named_with_what_stands_against_it", || {
+        if !deny_write_execute() {
+            eprintln!("skipped: this kernel has no PR_SET_MDWE");
+            return;
+        }
+        // No further file can be opened: neither /proc/self/mem nor a memfd.
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
+        let error = unsafe { Text::own() }.err().unwrap().to_string();
+        for name in writer::NAMES {
+            assert!(error.contains(name), "{error}");
+        }
+    });
+}
+
+#[test]
+fn the_rules_give_each_op_what_linux_gives_it() {
+    let sites = site::recorded().unwrap();
+    let of = |op: &str, kind: Kind| {
+        let op = builtin().into_iter().find(|entry| entry.meta.name == op).unwrap();
+        let site = sites.iter().find(|site| site.slot == op.slot && site.kind == kind).copied().unwrap();
+        let target = op.target(Platform::Native);
+        let (state, code) = rules::booted(&site, &target, &[0xcc]);
+        (state, code, site)
+    };
+    let (state, code, _) = of("save_fl", Kind::Pv);
+    // pushfq; pop rax; nop4
+    assert_eq!((state, &code[..]), (State::Inline, &[0x9c, 0x58, 0x0f, 0x1f, 0x40, 0x00][..]));
+    let (state, code, _) = of("pte_val", Kind::Pv);
+    // mov rax, rdi; nop3
+    assert_eq!((state, &code[..]), (State::Inline, &[0x48, 0x89, 0xf8, 0x0f, 0x1f, 0x00][..]));
+    let (state, code, _) = of("alloc_pte", Kind::Pv);
+    assert_eq!((state, &code[..]), (State::Nop, &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00][..]));
+    let (state, code, site) = of("set_pte", Kind::Pv);
+    assert_eq!((state, code[0], code[5], code.len()), (State::Direct, 0xe8, 0x90, site.length));
+    assert_eq!(of("alloc_pte", Kind::StaticCall).0, State::Nop);
+    assert_eq!(of("vcpu_is_preempted", Kind::StaticCall).0, State::Inline);
+    assert_eq!(of("save_fl", Kind::StaticCall).0, State::Direct);
+    assert_eq!(of("save_fl", Kind::JumpLabel).0, State::Off);
+}
+
+#[test]
+fn what_does_not_fit_or_spoils_kept_registers_is_refused() {
+    let op = OpEntry::new::<Long>();
+    let site = Site { address: op.target(Platform::Native).body, length: 6, slot: op.slot, kind: Kind::Pv, target: 0 };
+    let refusal = rules::code(&site, &op.target(Platform::Native), State::Inline, &[]).unwrap_err();
+    assert!(matches!(refusal, Refusal::TooShort { op: "long", site: 6, .. }), "{refusal}");
+    let far = Site { address: site.address.wrapping_add(1 << 40), ..site };
+    let refusal = rules::code(&far, &op.target(Platform::Native), State::Direct, &[]).unwrap_err();
+    assert!(matches!(refusal, Refusal::OutOfReach { .. }), "{refusal}");
+}
+
+#[test]
+fn every_native_instruction_of_the_catalogue_fits_into_its_site_to_the_byte_or_with_nops() {
+    for op in builtin() {
+        let target = op.target(Platform::Native);
+        if op.meta.bytes == pvbench::op::Bytes::Instruction {
+            assert_eq!(usize::from(op.meta.site), target.code.len().max(6), "{}", op.meta.name);
+        } else {
+            assert_eq!(op.meta.site, 6, "{}", op.meta.name);
+        }
+    }
+}
