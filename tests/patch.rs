@@ -57,7 +57,7 @@ fn every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to() {
                 let order: Vec<usize> = (0..columns.len()).chain((0..columns.len()).rev()).collect();
                 for index in order {
                     let Offer::Loop(copied) = &offers[index] else { continue };
-                    loops.enter(copied);
+                    loops.enter(copied).unwrap();
                     let sum = unsafe { (copied.run)(&raw const args, 5) };
                     let wanted = if body == Platform::Native { native } else { xen };
                     assert_eq!(sum, 5 * SITES * wanted, "{} {} {body:?}", op.meta.name, columns[index]);

@@ -19,11 +19,13 @@ use crate::dispatch::Platform;
 use crate::estimate::Estimator;
 use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::clock::Clock;
+use crate::measure::loops::code_memory;
 use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::{Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
 use crate::measure::wire::GroupSamples;
 use crate::measure::worker::{pin, serve};
 use crate::op::Meta;
+use crate::patch::CodeError;
 use crate::regime::Regime;
 use crate::report::assemble::{self, Findings};
 use crate::report::schema::{Absence, Failure};
@@ -92,7 +94,9 @@ pub fn run(args: &RunArgs) -> Done {
     let ops = suite::builtin();
     let mut probes = Probes::ask(&Root::default());
     let (clock, clock_reason) = Clock::choose(args.clock);
-    let plan = plan(args, &ops, clock, probes.measuring_cpu.map(|cpu| cpu as usize))?;
+    let immovable = code_memory().err();
+    let cpu = probes.measuring_cpu.map(|cpu| cpu as usize);
+    let plan = plan(args, &ops, clock, cpu, immovable.is_none())?;
     if let Some(cpu) = args.cpu {
         probes.measuring_cpu = u32::try_from(cpu).ok();
     }
@@ -129,7 +133,7 @@ pub fn run(args: &RunArgs) -> Done {
         environment: checks_with(&Root::default(), &probes),
         workers_again: collector.workers_again,
         failures: collector.failures,
-        absent: absences(no_counters),
+        absent: absences(no_counters, immovable),
     };
     let document = write::json(&assemble::report(&plan, &ops, &suite::mechanisms(), findings))?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
@@ -148,7 +152,7 @@ pub fn run(args: &RunArgs) -> Done {
     Ok(if report.run.complete && measured { Exit::Fine } else { Exit::Failed })
 }
 
-fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>) -> Result<Plan, CliError> {
+fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movable: bool) -> Result<Plan, CliError> {
     let preset = match (args.quick, args.full) {
         (true, _) => Preset::Quick,
         (_, true) => Preset::Full,
@@ -185,11 +189,13 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>) -> Re
             "none of these mechanisms can reach that body; see `pvbench list mechanisms`".into(),
         ));
     }
+    // Loops that cannot be copied are at one place, whichever it is.
+    let layouts = if movable { preset.layouts() } else { vec![0] };
     let mut groups = Vec::new();
     for op in chosen.iter().map(|&i| &ops[i]) {
         for &regime in regimes.iter().filter(|&&regime| op.pairs.iter().all(|p| p.loop_of(regime).is_some())) {
             for &body in &chosen_bodies {
-                for offset in preset.layouts() {
+                for &offset in &layouts {
                     groups.push(Group { op: op.meta.name.to_owned(), body: bodies[body], regime, offset });
                 }
             }
@@ -240,8 +246,12 @@ fn worker_command() -> Command {
     command
 }
 
-fn absences(no_counters: Option<String>) -> Vec<Absence> {
+fn absences(no_counters: Option<String>, immovable: Option<CodeError>) -> Vec<Absence> {
     let mut absent = Vec::new();
+    if let Some(reason) = immovable {
+        let what = "layouts and patched states".to_owned();
+        absent.push(Absence { what, reason: format!("loops ran where the linker put them: {reason}") });
+    }
     if let Some(reason) = no_counters {
         absent.push(Absence { what: "hardware counters".to_owned(), reason });
     }

@@ -9,7 +9,7 @@ use super::plan::{Column, Group};
 use super::sampler::SampleError;
 use crate::dispatch::{Platform, Way};
 use crate::patch::text::serialise;
-use crate::patch::{CodeMemory, Function, Kind, PatchError, Site, State, Target, Text, rules, site};
+use crate::patch::{CodeError, CodeMemory, Function, Kind, PatchError, Site, State, Target, Text, rules, site};
 use crate::regime::Loop;
 use crate::suite::{OpEntry, Pair, builtin};
 
@@ -18,7 +18,8 @@ const CODE_BYTES: usize = 512 << 10;
 
 /// Where loops are copied to, and the sites they hold.
 pub struct Loops {
-    memory: CodeMemory,
+    /// Without it, loops run where the linker put them, and nothing is patched.
+    memory: Result<CodeMemory, CodeError>,
     sites: Vec<Site>,
     /// The text that the trampolines of static calls stand in; opened when one is first rewritten.
     text: Option<Text>,
@@ -50,13 +51,21 @@ pub enum Offer {
     Unavailable(String),
 }
 
+/// Memory for copies of loops, within reach of this program's text.
+///
+/// # Errors
+/// Where the system refuses every way to have it.
+pub fn code_memory() -> Result<CodeMemory, CodeError> {
+    CodeMemory::new(builtin as *const () as usize, CODE_BYTES)
+}
+
 impl Loops {
-    /// Gets memory near the text.
+    /// Gets memory near the text, if it can be had.
     ///
     /// # Errors
-    /// Where there is none, or the records of the sites are damaged.
+    /// Where the records of the sites are damaged.
     pub fn new() -> Result<Self, SampleError> {
-        let memory = CodeMemory::new(builtin as *const () as usize, CODE_BYTES)?;
+        let memory = code_memory();
         let sites = site::recorded()?;
         Ok(Loops { memory, sites, text: None, to_xen: BTreeSet::new(), now: Vec::new() })
     }
@@ -75,7 +84,9 @@ impl Loops {
             let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name);
             pair.ok_or_else(|| SampleError::UnknownMechanism(name.to_owned()))
         };
-        self.memory.clear();
+        if let Ok(memory) = &mut self.memory {
+            memory.clear();
+        }
         self.now.clear();
         let inline = find("inline")?;
         let twice = [self.copy(inline, group)?.0, self.copy(inline, group)?.0];
@@ -98,7 +109,10 @@ impl Loops {
             last = Some((&column.mechanism, copied.clone(), sites.clone()));
             offers.push(match column.state {
                 None => Offer::Loop(copied),
-                Some(state) => in_state(copied, &sites, &target, state, pair)?,
+                Some(state) => match &self.memory {
+                    Ok(_) => in_state(copied, &sites, &target, state, pair)?,
+                    Err(reason) => Offer::Unavailable(reason.to_string()),
+                },
             });
         }
         serialise();
@@ -107,29 +121,38 @@ impl Loops {
 
     /// Brings a loop's sites into its state. Returns whether they were in another: then what was learnt about the loop
     /// by caches and predictors is lost, and it is to be run before it is timed.
-    pub fn enter(&mut self, copied: &Copied) -> bool {
+    ///
+    /// # Errors
+    /// Where the code cannot be written.
+    pub fn enter(&mut self, copied: &Copied) -> Result<bool, CodeError> {
         if copied.state.is_none() || self.now[copied.number] == copied.state {
-            return false;
+            return Ok(false);
         }
-        for (address, code) in &copied.code {
-            self.memory.write(*address, code);
+        if let Ok(memory) = &mut self.memory {
+            for (address, code) in &copied.code {
+                memory.write(*address, code)?;
+            }
         }
         serialise();
         self.now[copied.number] = copied.state;
-        true
+        Ok(true)
     }
 
     fn copy(&mut self, pair: &Pair, group: &Group) -> Result<(Copied, Vec<Site>), SampleError> {
         let source = pair.loop_of(group.regime).ok_or_else(|| SampleError::NoLoop(group.clone()))?;
+        self.now.push(None);
+        let number = self.now.len() - 1;
+        let Ok(memory) = &mut self.memory else {
+            return Ok((Copied { run: source, number, state: None, code: Vec::new() }, Vec::new()));
+        };
         // SAFETY: the address of a function of this program.
         let function = unsafe { Function::with_loop(source as *const () as usize) }?;
-        let start = function.copy_to(&mut self.memory, group.offset as usize)?;
+        let start = function.copy_to(memory, group.offset as usize)?;
         let original = function.entry() as usize..function.entry() as usize + function.len();
         let sites = Site::copied(&self.sites, original, start);
         // SAFETY: the copy decodes to the same function, and everything it refers to is where it was.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
-        self.now.push(None);
-        Ok((Copied { run, number: self.now.len() - 1, state: None, code: Vec::new() }, sites))
+        Ok((Copied { run, number, state: None, code: Vec::new() }, sites))
     }
 
     /// Why a mechanism is not to be had for that body.

@@ -155,8 +155,9 @@ impl Sampler {
                 Offer::Unavailable(reason) => missing.push(Missing { column: index, reason, refused: false }),
             }
         }
-        let inline = self.sized(inline, args);
-        let others: Vec<Window> = loops.into_iter().map(|copied| self.sized(copied, args)).collect();
+        let inline = self.sized(inline, args)?;
+        let others =
+            loops.into_iter().map(|copied| self.sized(copied, args)).collect::<Result<Vec<Window>, SampleError>>()?;
         let mut order: Vec<usize> = (0..others.len()).collect();
         let mut measured = Vec::with_capacity(rounds);
         for _ in 0..rounds {
@@ -164,12 +165,12 @@ impl Sampler {
             for i in (1..order.len()).rev() {
                 order.swap(i, self.rng.random_range(0..=i));
             }
-            measured.push(self.round(&inline, &others, &order));
+            measured.push(self.round(&inline, &others, &order)?);
         }
         let mut counted = Vec::new();
         // The first two of the others are the A/A comparisons.
         for window in std::iter::once(&inline).chain(others.iter().skip(2)) {
-            self.enter(window);
+            self.enter(window)?;
             if let Some(counters) = &mut self.counters {
                 counted.push(counters.per_op(|| window.call(), window.passes * window.ops_per_pass));
             }
@@ -179,51 +180,52 @@ impl Sampler {
     }
 
     /// Sizes a window; see [`Window::size`].
-    fn sized(&mut self, copied: Copied, args: [u64; 4]) -> Window {
+    fn sized(&mut self, copied: Copied, args: [u64; 4]) -> Result<Window, SampleError> {
         let run = copied.run;
         let mut window = Window { run, copied: Some(copied), args, passes: 1, entry: 0.0, ops_per_pass: SITES };
-        self.enter(&window);
+        self.enter(&window)?;
         window.size(self.clock, self.window_ticks);
-        window
+        Ok(window)
     }
 
     /// Has a window's sites in its state, and the loop warm.
-    fn enter(&mut self, window: &Window) {
+    fn enter(&mut self, window: &Window) -> Result<(), SampleError> {
         if let Some(copied) = &window.copied
-            && self.loops.enter(copied)
+            && self.loops.enter(copied)?
         {
             Window { passes: WARM_PASSES, ..window.clone() }.call();
         }
+        Ok(())
     }
 
-    fn time(&mut self, window: &Window) -> f64 {
-        self.enter(window);
-        window.ticks_per_op(self.clock)
+    fn time(&mut self, window: &Window) -> Result<f64, SampleError> {
+        self.enter(window)?;
+        Ok(window.ticks_per_op(self.clock))
     }
 
-    fn round(&mut self, inline: &Window, others: &[Window], order: &[usize]) -> RoundSamples {
+    fn round(&mut self, inline: &Window, others: &[Window], order: &[usize]) -> Result<RoundSamples, SampleError> {
         let mut ticks = vec![0.0; others.len()];
         let mut calibration = self.calibration.ticks_per_op(self.clock);
         let mut contended = self.quiet.ticks_per_op(self.clock);
-        let mut baseline = self.time(inline);
+        let mut baseline = self.time(inline)?;
         for &i in order.iter().chain(order.iter().rev()) {
-            ticks[i] += self.time(&others[i]) / 2.0;
+            ticks[i] += self.time(&others[i])? / 2.0;
         }
-        baseline = f64::midpoint(baseline, self.time(inline));
+        baseline = f64::midpoint(baseline, self.time(inline)?);
         contended = contended.max(self.quiet.ticks_per_op(self.clock));
         let second = self.calibration.ticks_per_op(self.clock);
         // The shorter of the two: an interrupt in one must not pass for a wide core.
         let cycle = calibration.min(second);
         calibration = f64::midpoint(calibration, second);
         let columns = ticks.split_off(2.min(ticks.len()));
-        RoundSamples {
+        Ok(RoundSamples {
             ticks_per_cycle: calibration,
             adds_per_cycle: cycle / contended,
             inline: baseline,
             again: ticks.first().copied().unwrap_or(baseline),
             copy: ticks.get(1).copied().unwrap_or(baseline),
             ticks: columns,
-        }
+        })
     }
 }
 

@@ -165,7 +165,7 @@ impl Function {
             let at = (instruction.ip() - self.entry) as usize + field;
             bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
         }
-        memory.write(start, &bytes);
+        memory.write(start, &bytes)?;
         self.check(memory.read(start, bytes.len()), start as u64)?;
         Ok(start)
     }

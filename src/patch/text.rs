@@ -212,6 +212,23 @@ impl Text {
         unsafe { self.write(&wanted) }
     }
 
+    /// Runs of sites that change and are near enough to be written at once.
+    fn batches(&self, wanted: &[(&'static str, Vec<u8>)]) -> Vec<Range<usize>> {
+        let mut batches: Vec<Range<usize>> = Vec::new();
+        for (index, (held, (_, code))) in self.sites.iter().zip(wanted).enumerate() {
+            if held.now == *code {
+                continue;
+            }
+            match batches.last_mut() {
+                Some(batch) if held.site.address - self.sites[batch.end - 1].site.address < NEAR => {
+                    batch.end = index + 1;
+                }
+                _ => batches.push(index..index + 1),
+            }
+        }
+        batches
+    }
+
     /// Writes all sites or none. `wanted` has the op's name and the code for each.
     unsafe fn write(&mut self, wanted: &[(&'static str, Vec<u8>)]) -> Result<(), PatchError> {
         for (held, (op, _)) in self.sites.iter().zip(wanted) {
@@ -225,21 +242,30 @@ impl Text {
         let writer = self.writer.name();
         let mut failed = None;
         let mut reached = 0;
-        for (held, (op, code)) in self.sites.iter().zip(wanted) {
-            reached += 1;
-            if held.now == *code {
-                continue;
+        for batch in self.batches(wanted) {
+            reached = batch.end;
+            let (first, last) = (self.sites[batch.start].site, self.sites[batch.end - 1].site);
+            let span = first.address..last.address + last.length;
+            // SAFETY: from one site of the text to another one close by.
+            let mut code = unsafe { std::slice::from_raw_parts(span.start as *const u8, span.len()) }.to_vec();
+            for (held, (_, wanted)) in self.sites[batch.clone()].iter().zip(&wanted[batch.clone()]) {
+                let at = held.site.address - span.start;
+                code[at..at + wanted.len()].copy_from_slice(wanted);
             }
-            let address = held.site.address;
-            // SAFETY: the caller's contract.
-            if let Err(source) = unsafe { self.writer.write(address, code) } {
-                failed = Some(PatchError::Write { op, address, writer, source });
+            // SAFETY: the caller's contract; between the sites, what is there already.
+            if let Err(source) = unsafe { self.writer.write(span.start, &code) } {
+                failed = Some(PatchError::Write { op: wanted[batch.start].0, address: span.start, writer, source });
                 break;
             }
-            // SAFETY: as above.
-            let found = unsafe { held.site.bytes() };
-            if found != *code || !decodes(code, address) {
-                failed = Some(PatchError::Differs { op, address, expected: hex(code), found: hex(&found) });
+            for (held, (op, code)) in self.sites[batch.clone()].iter().zip(&wanted[batch]) {
+                // SAFETY: as above.
+                let found = unsafe { held.site.bytes() };
+                if found != *code || !decodes(code, held.site.address) {
+                    let (expected, found) = (hex(code), hex(&found));
+                    failed = Some(PatchError::Differs { op, address: held.site.address, expected, found });
+                }
+            }
+            if failed.is_some() {
                 break;
             }
         }
@@ -263,6 +289,9 @@ impl Text {
         Ok(())
     }
 }
+
+/// How far apart sites may be that are written at once. A write costs a system call and a look-up of the page.
+const NEAR: usize = 256;
 
 /// From the first to the last site.
 fn span(sites: &[Site]) -> Range<usize> {

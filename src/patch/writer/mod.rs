@@ -49,8 +49,17 @@ pub const NAMES: [&str; 3] = ["/proc/self/mem", "memfd", "mremap"];
 /// # Errors
 /// Where none works.
 pub unsafe fn choose(text: Range<usize>) -> Result<Box<dyn Writer>, WriterError> {
+    // SAFETY: the caller's contract.
+    unsafe { first(&NAMES, text) }
+}
+
+/// The first of the named writers that works here.
+///
+/// # Safety
+/// As for [`choose`].
+pub(super) unsafe fn first(names: &[&'static str], text: Range<usize>) -> Result<Box<dyn Writer>, WriterError> {
     let mut tried = Vec::new();
-    for name in NAMES {
+    for &name in names {
         // SAFETY: the caller's contract.
         match unsafe { named(name, text.clone()) } {
             Ok(writer) => return Ok(writer),

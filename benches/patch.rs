@@ -1,0 +1,62 @@
+//! How long it takes to switch every site of this program from one platform to the other, through each writer.
+//!
+//! The number of sites stands in the name: records are kept for unused functions, too, and vary with the build.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use pvbench::dispatch::Platform;
+use pvbench::patch::{Target, Text, site, writer};
+use pvbench::suite::builtin;
+
+fn switch(c: &mut Criterion) {
+    let sites = match site::recorded() {
+        Ok(sites) => sites,
+        Err(error) => return eprintln!("nothing to switch: {error}"),
+    };
+    let ops = builtin();
+    let targets =
+        |platform| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(platform))).collect() };
+    let (native, xen) = (targets(Platform::Native), targets(Platform::Xen));
+    let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("this program has no sites") };
+    let span = first.address..last.address + last.length;
+    let mut group = c.benchmark_group(format!("switch {} sites", sites.len()));
+    group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));
+    for name in writer::NAMES {
+        // SAFETY: this thread alone runs, and it runs no site.
+        let mut text = match unsafe { writer::named(name, span.clone()) } {
+            // SAFETY: recorded sites of this program.
+            Ok(writer) => unsafe { Text::new(sites.clone(), writer) },
+            Err(error) => {
+                eprintln!("{name}: not here: {error}");
+                continue;
+            }
+        };
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|switches| {
+                let mut total = Duration::ZERO;
+                for turn in 0..switches {
+                    let targets = if turn % 2 == 0 { &native } else { &xen };
+                    let start = Instant::now();
+                    // SAFETY: as above; the targets are those of the suite.
+                    if let Err(error) = unsafe { text.boot(targets) } {
+                        eprintln!("{name}: {error}");
+                        std::process::exit(1);
+                    }
+                    total += start.elapsed();
+                }
+                total
+            });
+        });
+        // SAFETY: as above.
+        if let Err(error) = unsafe { text.restore() } {
+            eprintln!("{name}: {error}");
+            std::process::exit(1);
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, switch);
+criterion_main!(benches);

@@ -1,0 +1,66 @@
+//! What is measured, and what is said, where the system refuses what patching needs.
+
+mod sandbox;
+
+use std::process::Command;
+
+use pvbench::report::Report;
+use sandbox::{MPROTECT_EXEC, Refused, refuse};
+
+const MEMFD: Refused = Refused(libc::SYS_memfd_create, None);
+/// How `/proc/self/mem` is written.
+const PWRITE: Refused = Refused(libc::SYS_pwrite64, None);
+
+/// A short run of two mechanisms, one of them patchable.
+fn run_without(refused: &[Refused], body: &str) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvbench"));
+    command.args(["run", "--op", "pte_val", "--mechanism", "table,site,static_call", "--regime", "throughput"]);
+    command.args(["--workers", "2", "--seed", "7", "--body", body, "--out"]).arg(folder.path());
+    refuse(&mut command, refused);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    pvbench::report::read::report(&folder.path().join("report.json")).unwrap()
+}
+
+/// The cells by mechanism and state, and whether they were measured.
+fn measured(report: &Report) -> Vec<(String, bool)> {
+    let name = |mechanism: &str, state: Option<&str>| match state {
+        Some(state) => format!("{mechanism} {state}"),
+        None => mechanism.to_owned(),
+    };
+    let cells = report.cells.iter();
+    cells.map(|c| (name(&c.mechanism, c.state.as_deref()), c.overhead.is_some())).collect()
+}
+
+#[test]
+fn without_a_memfd_the_next_writer_serves_and_all_is_measured() {
+    for refused in [&[MEMFD][..], &[MEMFD, PWRITE], &[MEMFD, MPROTECT_EXEC]] {
+        let report = run_without(refused, "native");
+        assert!(measured(&report).iter().all(|(_, measured)| *measured), "{:?}", measured(&report));
+        assert_eq!(report.run.plan.layouts.len(), 2);
+    }
+}
+
+#[test]
+fn where_no_code_can_be_written_patched_states_are_absent_with_the_reason_and_all_else_is_measured() {
+    let report = run_without(&[MEMFD, PWRITE, MPROTECT_EXEC], "native");
+    for (name, measured) in measured(&report) {
+        assert_eq!(measured, !name.starts_with("site"), "{name}");
+    }
+    let site = report.cells.iter().find(|cell| cell.mechanism == "site").unwrap();
+    let reason = site.absent.as_deref().unwrap();
+    assert!(reason.contains("memfd") && reason.contains("/proc/self/mem") && reason.contains("mremap"), "{reason}");
+    let absence = report.absent.iter().find(|absence| absence.what == "layouts and patched states").unwrap();
+    assert!(absence.reason.contains("linker"), "{}", absence.reason);
+    assert_eq!(report.run.plan.layouts, [0]);
+}
+
+#[test]
+fn a_static_call_that_cannot_be_retargeted_is_absent_for_xen_and_not_measured_as_native() {
+    let report = run_without(&[MEMFD, PWRITE, MPROTECT_EXEC], "xen");
+    let cell = report.cells.iter().find(|cell| cell.mechanism == "static_call").unwrap();
+    assert!(cell.overhead.is_none());
+    assert!(cell.absent.as_deref().unwrap().contains("cannot be written"), "{:?}", cell.absent);
+    assert!(report.cells.iter().any(|cell| cell.mechanism == "table" && cell.overhead.is_some()));
+}

@@ -1,0 +1,49 @@
+//! Children that the kernel refuses some system calls, as a strict container does (seccomp(2)).
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use libc::{c_long, sock_filter};
+
+/// A system call to refuse with EPERM; with a bit, only where that bit is set in its third argument.
+#[derive(Clone, Copy)]
+pub struct Refused(pub c_long, pub Option<u32>);
+
+/// Making memory executable after the fact.
+pub const MPROTECT_EXEC: Refused = Refused(libc::SYS_mprotect, Some(libc::PROT_EXEC as u32));
+
+/// Has the child of `command` be refused these calls from its first instruction on.
+pub fn refuse(command: &mut Command, refused: &[Refused]) {
+    let load = |offset: u32| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let mut filter = Vec::new();
+    for &Refused(call, bit) in refused {
+        // struct seccomp_data: nr at 0, args[2] at 32.
+        let eperm = instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+        let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        filter.push(load(0));
+        match bit {
+            None => filter.push(instruction(equal, 0, 1, call as u32)),
+            Some(bit) => {
+                filter.push(instruction(equal, 0, 3, call as u32));
+                filter.push(load(32));
+                filter.push(instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, bit));
+            }
+        }
+        filter.push(eperm);
+    }
+    filter.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let install = move || {
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+        let done = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+        };
+        if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    unsafe { command.pre_exec(install) };
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt, jf, k }
+}
