@@ -3,7 +3,7 @@
 //!
 //! Holds for optimised code; `Cargo.toml` has the development profile optimise this package for that reason.
 
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 use pvbench::dispatch::{PV_OPS, Platform, Way};
 use pvbench::patch::Function;
 use pvbench::patch::function::{code_before_return, through_memory};
@@ -140,6 +140,41 @@ fn branches_test_memory_for_every_call_and_hold_the_native_instructions() {
         }
         let held = bodies(op, code);
         if held < SITES { Err(format!("{held} native bodies, fewer than {SITES}")) } else { Ok(()) }
+    });
+}
+
+#[test]
+fn a_jump_label_is_a_five_byte_nop_before_the_native_instructions_and_its_call_stands_elsewhere() {
+    check_all(Way::Nop, |op, _, instructions, code| {
+        let at_sites = |i: &Instruction| i.mnemonic() == Mnemonic::Nop && i.len() == 5;
+        let nops: Vec<usize> = (0..instructions.len()).filter(|&at| at_sites(&instructions[at])).collect();
+        expect("5-byte NOPs", nops.len() as u64, SITES)?;
+        // What is executed with the key off: from NOP to NOP, no call.
+        let called = |pair: &[usize]| instructions[pair[0]..pair[1]].iter().filter(|i| i.is_call_near()).count();
+        if instructions.iter().any(|i| i.is_call_near_indirect()) {
+            return Err("an indirect call".to_owned());
+        }
+        let straight = nops.windows(2).filter(|pair| called(pair) == 0).count() as u64;
+        expect("straight ways from site to site", straight, SITES - 1)?;
+        let held = bodies(op, code);
+        if held < SITES { Err(format!("{held} native bodies, fewer than {SITES}")) } else { Ok(()) }
+    });
+}
+
+#[test]
+fn a_static_call_calls_a_trampoline_that_is_a_jump_to_the_body() {
+    check_all(Way::Trampoline, |op, _, instructions, _| {
+        let to_trampoline = |i: &Instruction| {
+            let target = if i.is_call_near() { i.near_branch_target() } else { return false };
+            let code = unsafe { std::slice::from_raw_parts(target as *const u8, 8) };
+            let jump = Decoder::with_ip(64, code, target, DecoderOptions::NONE).decode();
+            // `ud1 esp, ecx` behind it marks it, as in Linux.
+            jump.code() == Code::Jmp_rel32_64
+                && jump.near_branch_target() == native(op)
+                && code[5..] == [0x0f, 0xb9, 0xcc]
+        };
+        expect("calls of the trampoline", count(instructions, to_trampoline), SITES)?;
+        expect("calls", count(instructions, any_call), SITES)
     });
 }
 
