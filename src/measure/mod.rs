@@ -10,6 +10,7 @@ pub mod counters;
 pub mod parent;
 pub mod plan;
 pub mod sampler;
+pub mod trace;
 pub mod wire;
 pub mod worker;
 
