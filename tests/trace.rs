@@ -6,6 +6,7 @@
 use std::arch::naked_asm;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard};
 
 use iced_x86::FlowControl;
@@ -92,25 +93,29 @@ body!(call_and_return, "call 23f", "jmp 24f", "23:", "nop", "ret", "24:");
 body!(flag_seen, "pushfq", "pop rax", "and eax, 0x100", "or r8, rax");
 body!(breakpoint, "int3");
 
+/// Passes of [`every_third`] since the last that did its work.
+static SINCE: AtomicU64 = AtomicU64::new(0);
+
 /// Some work in every third pass only.
 #[unsafe(naked)]
-unsafe extern "C" fn every_third(args: *const [u64; 4], passes: u64) -> u64 {
+unsafe extern "C" fn every_third(_: *const [u64; 4], passes: u64) -> u64 {
     naked_asm!(
         "22:",
-        "inc qword ptr [rdi]",
-        "cmp qword ptr [rdi], 3",
+        "inc qword ptr [rip + {since}]",
+        "cmp qword ptr [rip + {since}], 3",
         "jb 23f",
-        "mov qword ptr [rdi], 0",
+        "mov qword ptr [rip + {since}], 0",
         "23:",
         "dec rsi",
         "jnz 22b",
         "ret",
+        since = sym SINCE,
     )
 }
 
 /// Never done before the record is full.
 #[unsafe(naked)]
-unsafe extern "C" fn long(args: *const [u64; 4], passes: u64) -> u64 {
+unsafe extern "C" fn long(_: *const [u64; 4], _: u64) -> u64 {
     naked_asm!("mov eax, {}", "22:", "dec eax", "jnz 22b", "ret", const LIMIT)
 }
 
