@@ -35,7 +35,7 @@ impl Step {
     /// # Safety
     /// An instruction was executed there, and its memory has not been unmapped since. Where `address` lies in the page
     /// of an instruction of which that is known, it need not have been executed itself.
-    unsafe fn read(address: u64) -> Result<Self, TraceError> {
+    pub(super) unsafe fn read(address: u64) -> Result<Self, TraceError> {
         let mut bytes = [0; LONGEST];
         let in_page = LONGEST.min(PAGE - address as usize % PAGE);
         // Bytes past the end of the page are only there if the instruction itself goes on into the next one.
@@ -52,6 +52,17 @@ impl Step {
             }
         }
         Err(TraceError::Undecodable { at: address })
+    }
+
+    /// What a `[rip+disp32]` operand refers to, and where in the instruction the distance stands.
+    pub(super) fn refers_to(&self) -> Option<(u64, usize)> {
+        if !self.instruction.is_ip_rel_memory_operand() {
+            return None;
+        }
+        let mut decoder = Decoder::with_ip(64, self.bytes(), self.address(), DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        let field = decoder.get_constant_offsets(&instruction).displacement_offset();
+        Some((instruction.ip_rel_memory_address(), field))
     }
 
     /// Where it goes, as far as that can be told from it; `None` where only the running program knows.
