@@ -1,4 +1,4 @@
-//! Single-stepping: what is counted, what survives it, and where it must not be believed.
+//! Traces: what is counted, what survives it, and where it must not be believed. Every loop is traced in both ways.
 //!
 //! The handler of a signal belongs to the whole process, so the tests that step take turns, and those that end a process
 //! run in a child: this binary again, with one test by its name.
@@ -6,12 +6,12 @@
 use std::arch::naked_asm;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use iced_x86::FlowControl;
 use pvbench::dispatch::Platform;
-use pvbench::measure::trace::{LIMIT, OneOp, Step, TraceError, Tracer};
+use pvbench::measure::trace::{LIMIT, OneOp, Passes, Step, Stepper, Trace, TraceError, Tracer};
 use pvbench::op::CpuModel;
 use pvbench::patch::Function;
 use pvbench::regime::{Loop, Regime, SITES};
@@ -22,15 +22,36 @@ const CHILD: &str = "PVBENCH_TRACE_CHILD";
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A tracer, while no other test has one. Fields are dropped in order.
+/// Both ways of tracing, while no other test has them. Fields are dropped in order.
 struct Turn {
     tracer: Tracer,
+    stepper: Stepper,
     _turn: MutexGuard<'static, ()>,
 }
 
-fn tracer() -> Turn {
+fn turn() -> Turn {
     let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Turn { tracer: Tracer::install().unwrap(), _turn: turn }
+    Turn { tracer: Tracer::install().unwrap(), stepper: Stepper::install().unwrap(), _turn: turn }
+}
+
+impl Turn {
+    /// What either way says of a loop; they must not disagree.
+    fn both<T>(&mut self, trace: impl Fn(&mut dyn Trace) -> Result<T, TraceError>) -> [Result<T, TraceError>; 2] {
+        [trace(&mut self.tracer), trace(&mut self.stepper)]
+    }
+
+    fn passes(&mut self, name: &str, run: Loop, args: &[u64; 4]) -> Passes {
+        let [blocks, steps] = self.both(|trace| unsafe { trace.passes(run, args) });
+        let blocks = blocks.unwrap_or_else(|error| panic!("{name}, by blocks: {error}"));
+        let steps = steps.unwrap_or_else(|error| panic!("{name}, by steps: {error}"));
+        assert_eq!(listing(blocks.second()), listing(steps.second()), "{name}");
+        assert_eq!(addresses(&blocks.two), addresses(&steps.two), "{name}");
+        blocks
+    }
+}
+
+fn addresses(steps: &[Step]) -> Vec<u64> {
+    steps.iter().map(Step::address).collect()
 }
 
 /// This test binary again, with that test alone.
@@ -45,7 +66,7 @@ fn task() -> Option<String> {
 }
 
 fn per_op(run: Loop) -> f64 {
-    unsafe { tracer().tracer.per_op(run, &[0; 4]) }.unwrap()
+    turn().passes("body", run, &[0; 4]).per_op()
 }
 
 fn listing(steps: &[Step]) -> Vec<String> {
@@ -90,8 +111,57 @@ body!(load_stack_segment, "mov ecx, ss", "mov ss, ecx", "nop");
 body!(fill, "lea rdi, [rsp - 64]", "mov ecx, 8", "xor eax, eax", "rep stosb");
 body!(other_fs_base, "rdfsbase rax", "xor ecx, ecx", "wrfsbase rcx", "nop", "wrfsbase rax");
 body!(call_and_return, "call 23f", "jmp 24f", "23:", "nop", "ret", "24:");
-body!(flag_seen, "pushfq", "pop rax", "and eax, 0x100", "or r8, rax");
+body!(
+    conditions,
+    "mov ecx, 3",
+    "23:",
+    "cmp ecx, 2",
+    "jb 24f",
+    "je 24f",
+    "jg 24f",
+    "24:",
+    "loop 23b",
+    "jrcxz 25f",
+    "nop",
+    "25:"
+);
+body!(through_stack, "lea rax, [rip + 23f]", "push rax", "ret", "nop", "23:", "lea rax, [rip + 24f]", "jmp rax", "24:");
+body!(
+    vectors,
+    "mov eax, 7",
+    "movq xmm3, rax",
+    "jmp 23f",
+    "23:",
+    "movq rcx, xmm3",
+    "cmp ecx, 7",
+    "jne 24f",
+    "nop",
+    "24:"
+);
 body!(breakpoint, "int3");
+
+/// The trap flag as [`flag_seen`] saw it, at any of its eight sites.
+static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
+
+#[unsafe(naked)]
+unsafe extern "C" fn flag_seen(_: *const [u64; 4], passes: u64) -> u64 {
+    naked_asm!(
+        "xor r8d, r8d",
+        "22:",
+        ".rept 8",
+        "pushfq",
+        "pop rax",
+        "and eax, 0x100",
+        "or r8, rax",
+        "mov [rip + {seen}], r8",
+        ".endr",
+        "dec rsi",
+        "jnz 22b",
+        "mov rax, r8",
+        "ret",
+        seen = sym SEEN,
+    )
+}
 
 /// Passes of [`every_third`] since the last that did its work.
 static SINCE: AtomicU64 = AtomicU64::new(0);
@@ -151,6 +221,14 @@ fn instructions_that_get_no_step_of_their_own_are_counted_all_the_same() {
 }
 
 #[test]
+fn branches_go_where_they_go_untraced() {
+    // 3: not taken, not taken, jg; 2: jb, je; 1: jb; each with cmp and loop.
+    assert_eq!(per_op(conditions), 1.0 + 5.0 + 4.0 + 3.0 + 1.0 + OWN);
+    assert_eq!(per_op(through_stack), 5.0 + OWN);
+    assert_eq!(per_op(vectors), 7.0 + OWN);
+}
+
+#[test]
 fn a_repeated_string_instruction_is_one_instruction() {
     assert_eq!(per_op(fill), 4.0 + OWN);
 }
@@ -166,49 +244,57 @@ fn a_body_may_have_another_fs_base() {
     assert_eq!(per_op(other_fs_base), 5.0 + OWN);
 }
 
+/// `flag_seen` stores what it gathered.
 #[test]
 fn traced_code_does_not_see_the_trap_flag() {
-    let mut turn = tracer();
-    let steps = unsafe { turn.tracer.trace(flag_seen, &[0; 4], 1) }.unwrap();
-    assert_eq!(steps.len(), 8 * 4 + 4);
-    // The value that a loop returns is what `flag_seen` gathered; `known` of the self-check returns it to the tracer.
-    // Here the flags that were read are loaded after the trace: a trap flag in them would step this thread.
-    let flags: u64;
-    unsafe { std::arch::asm!("pushfq", "pop {}", out(reg) flags) };
-    assert_eq!(flags & 0x100, 0);
+    let mut turn = turn();
+    let traced = turn.both(|trace| {
+        let steps = unsafe { trace.trace(flag_seen, &[0; 4], 1) }?;
+        Ok((steps.len(), SEEN.swap(u64::MAX, Ordering::Relaxed)))
+    });
+    for traced in traced {
+        assert_eq!(traced.unwrap(), (1 + 8 * 5 + 4, 0));
+    }
 }
 
 #[test]
 fn a_trace_starts_at_the_first_instruction_and_ends_with_the_return() {
-    let mut turn = tracer();
-    let steps = unsafe { turn.tracer.trace(call_and_return, &[0; 4], 2) }.unwrap();
-    assert_eq!(steps[0].address(), call_and_return as *const () as u64);
-    let last = steps.last().unwrap();
-    assert_eq!((last.instruction.flow_control(), last.bytes()), (FlowControl::Return, &[0xc3][..]));
-    assert_eq!(steps.len(), 2 * (8 * 4 + 2) + 2);
+    let mut turn = turn();
+    for steps in turn.both(|trace| unsafe { trace.trace(call_and_return, &[0; 4], 2) }) {
+        let steps = steps.unwrap();
+        assert_eq!(steps[0].address(), call_and_return as *const () as u64);
+        let last = steps.last().unwrap();
+        assert_eq!((last.instruction.flow_control(), last.bytes()), (FlowControl::Return, &[0xc3][..]));
+        assert_eq!(steps.len(), 2 * (8 * 4 + 2) + 2);
+    }
 }
 
 #[test]
 fn work_in_some_passes_only_is_unsteady() {
-    let mut turn = tracer();
-    let counted = unsafe { turn.tracer.per_op(every_third, &[0; 4]) };
-    assert!(matches!(counted, Err(TraceError::Unsteady { .. })), "{counted:?}");
+    let mut turn = turn();
+    for counted in turn.both(|trace| unsafe { trace.per_op(every_third, &[0; 4]) }) {
+        assert!(matches!(counted, Err(TraceError::Unsteady { .. })), "{counted:?}");
+    }
 }
 
 #[test]
 fn a_loop_that_does_not_fit_is_refused_and_runs_to_its_end() {
-    let mut turn = tracer();
-    let traced = unsafe { turn.tracer.trace(long, &[0; 4], 1) };
-    assert!(matches!(traced, Err(TraceError::TooLong { limit: LIMIT })), "{traced:?}");
-    assert!(unsafe { turn.tracer.trace(nothing, &[0; 4], 1) }.is_ok(), "the next trace is fine");
+    let mut turn = turn();
+    for traced in turn.both(|trace| unsafe { trace.trace(long, &[0; 4], 1) }) {
+        assert!(matches!(traced, Err(TraceError::TooLong { limit: LIMIT })), "{traced:?}");
+    }
+    for next in turn.both(|trace| unsafe { trace.trace(nothing, &[0; 4], 1) }) {
+        assert!(next.is_ok(), "{next:?}");
+    }
 }
 
 #[test]
 fn there_is_one_tracer_at_a_time() {
-    let turn = tracer();
+    let turn = turn();
     assert!(matches!(Tracer::install(), Err(TraceError::Busy)));
+    assert!(matches!(Stepper::install(), Err(TraceError::Busy)));
     drop(turn);
-    drop(tracer());
+    drop(self::turn());
 }
 
 /// The address of SIGTRAP's handler, its flags, and this thread's alternate stack.
@@ -225,9 +311,9 @@ fn signal_state() -> (usize, i32, usize, usize) {
 fn dropping_it_puts_back_handler_and_stack() {
     let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = signal_state();
-    let tracer = Tracer::install().unwrap();
+    let stepper = Stepper::install().unwrap();
     assert_ne!(signal_state(), before);
-    drop(tracer);
+    drop(stepper);
     assert_eq!(signal_state(), before);
     drop(turn);
 }
@@ -235,8 +321,8 @@ fn dropping_it_puts_back_handler_and_stack() {
 #[test]
 fn a_breakpoint_in_traced_code_still_ends_the_process() {
     if task().is_some() {
-        let mut turn = tracer();
-        let traced = unsafe { turn.tracer.trace(breakpoint, &[0; 4], 1) };
+        let mut turn = turn();
+        let traced = unsafe { turn.stepper.trace(breakpoint, &[0; 4], 1) };
         panic!("a breakpoint was taken for a step: {traced:?}");
     }
     let ended = child("a_breakpoint_in_traced_code_still_ends_the_process", "run").output().unwrap();
@@ -246,7 +332,7 @@ fn a_breakpoint_in_traced_code_still_ends_the_process() {
 #[test]
 fn a_breakpoint_of_another_thread_still_ends_the_process() {
     if task().is_some() {
-        let _turn = tracer();
+        let _turn = turn();
         let _ = std::thread::spawn(|| unsafe { breakpoint(std::ptr::null(), 1) }).join();
         panic!("a breakpoint was ignored");
     }
@@ -261,7 +347,7 @@ fn said(output: &Output) -> String {
 /// What decoding says and what stepping says, for every op whose loop has one way through it.
 #[test]
 fn straight_loops_execute_what_decoding_them_shows() {
-    let mut turn = tracer();
+    let mut turn = turn();
     let mut cpu = CpuModel::install().unwrap();
     let mut compared = 0;
     for op in builtin() {
@@ -275,8 +361,7 @@ fn straight_loops_execute_what_decoding_them_shows() {
             continue;
         }
         let args = bound(&op, pair, &mut cpu);
-        let passes = unsafe { turn.tracer.passes(run, &args) };
-        let passes = passes.unwrap_or_else(|error| panic!("{}: {error}", op.meta.name));
+        let passes = turn.passes(op.meta.name, run, &args);
         assert_eq!(passes.instructions(), instructions.len() as i64, "{}", op.meta.name);
         let codes: Vec<_> = passes.second().iter().map(|step| step.instruction.code()).collect();
         assert_eq!(codes, instructions.iter().map(|i| i.code()).collect::<Vec<_>>(), "{}", op.meta.name);
@@ -287,7 +372,7 @@ fn straight_loops_execute_what_decoding_them_shows() {
 
 #[test]
 fn every_loop_of_the_suite_is_counted_the_same_twice() {
-    let mut turn = tracer();
+    let mut turn = turn();
     let mut cpu = CpuModel::install().unwrap();
     let (mut counted, mut steps, mut failed) = (0, 0, Vec::new());
     let start = std::time::Instant::now();
@@ -313,6 +398,7 @@ fn every_loop_of_the_suite_is_counted_the_same_twice() {
         }
     }
     println!("{counted} loops, {steps} steps, {:?}", start.elapsed());
+    assert!(counted > 0);
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
@@ -324,7 +410,7 @@ fn a_call_through_the_table_executes_a_call_and_a_return_more() {
     let mut counts = ["inline", "direct", "table"].map(|name| {
         let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name).unwrap();
         let args = bound(op, pair, &mut cpu);
-        unsafe { tracer().tracer.per_op(pair.loop_of(Regime::Throughput).unwrap(), &args) }.unwrap()
+        turn().passes(name, pair.loop_of(Regime::Throughput).unwrap(), &args).per_op()
     });
     counts.iter_mut().for_each(|count| *count -= OWN);
     assert_eq!(counts, [2.0, 4.0, 4.0]);
@@ -332,7 +418,7 @@ fn a_call_through_the_table_executes_a_call_and_a_return_more() {
 
 #[test]
 fn the_instructions_of_one_op_are_cut_out_of_the_pass() {
-    let mut turn = tracer();
+    let mut turn = turn();
     let passes = unsafe { turn.tracer.passes(call_and_return, &[0; 4]) }.unwrap();
     let OneOp::Repeated(steps) = passes.one_op() else { panic!("no period in {:?}", listing(passes.second())) };
     let mnemonics: Vec<String> = listing(&steps).iter().map(|text| text[..3].to_owned()).collect();
@@ -397,11 +483,11 @@ fn callgrind_counts_the_same() {
     assert!(ran.status.success(), "{}", said(&ran));
     let text = std::fs::read_to_string(&out).unwrap();
     let mut totals = text.lines().filter_map(|line| line.strip_prefix("summary: ")).map(|count| count.parse().unwrap());
-    let mut turn = tracer();
+    let mut turn = turn();
     let mut compared = 0;
     for_each_compared(|name, run, args| {
         let (one, two): (i64, i64) = (totals.next().unwrap(), totals.next().unwrap());
-        let passes = unsafe { turn.tracer.passes(run, args) }.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let passes = turn.passes(name, run, args);
         assert_eq!(passes.instructions(), two - one, "{name}");
         compared += 1;
     });
@@ -410,15 +496,17 @@ fn callgrind_counts_the_same() {
 
 /// valgrind executes the loop but raises no step; that must not pass for a count.
 #[test]
-fn a_platform_that_does_not_step_is_refused() {
+fn a_platform_without_single_steps_is_refused_for_them_and_traced_by_blocks() {
     if task().is_some() {
-        let error = Tracer::install().err().expect("valgrind does not single-step");
+        let error = Stepper::install().err().expect("valgrind does not single-step");
         assert!(matches!(error, TraceError::Miscounts { .. }), "{error}");
+        let mut tracer = Tracer::install().unwrap();
+        assert_eq!(unsafe { tracer.per_op(call_and_return, &[0; 4]) }.unwrap(), 4.0 + OWN);
         return println!("refused: {error}");
     }
-    let inner = child("a_platform_that_does_not_step_is_refused", "run");
+    let inner = child("a_platform_without_single_steps_is_refused_for_them_and_traced_by_blocks", "run");
     let ran = Command::new("valgrind")
-        .arg("--tool=none")
+        .args(["--tool=none", "--smc-check=all"])
         .arg(inner.get_program())
         .args(inner.get_args())
         .env(CHILD, "run")

@@ -31,8 +31,10 @@ use crate::regime::Loop;
 /// Most instructions of one trace.
 pub const LIMIT: usize = 1 << 16;
 
-/// How often a loop whose passes differ is counted again before its count is believed.
-const RECOUNTS: u64 = 3;
+/// How often a loop whose passes differ is counted again before its count is believed, and after how many passes each
+/// time. With the three passes of a count these make steps of 4, 4, 5 and 5, so that work done every 2 to 8 passes does
+/// not fall alike each time.
+const RECOUNTS: [u64; 4] = [1, 1, 2, 2];
 
 /// Why there is no trace.
 #[derive(Debug, thiserror::Error)]
@@ -141,8 +143,7 @@ pub trait Trace {
         }
         // Other instructions in another pass: the count may be the same for all that.
         let first = passes.instructions();
-        for shift in 1..=RECOUNTS {
-            // Another number of passes in between each time: work that is done every few passes falls elsewhere.
+        for shift in RECOUNTS {
             // SAFETY: the caller's contract.
             unsafe { run(args, shift) };
             // SAFETY: the caller's contract.
