@@ -28,8 +28,8 @@ use std::io::Error;
 use crate::patch::CodeError;
 use crate::regime::Loop;
 
-/// Most instructions of one trace.
-pub const LIMIT: usize = 1 << 16;
+/// Most instructions of one trace. Xen's pinning of whole page tables (`activate_mm`, `dup_mmap`) takes more.
+pub const LIMIT: usize = 1 << 20;
 
 /// How often a loop whose passes differ is counted again before its count is believed, and after how many passes each
 /// time. With the three passes of a count these make steps of 4, 4, 5 and 5, so that work done every 2 to 8 passes does

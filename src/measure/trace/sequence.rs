@@ -1,6 +1,6 @@
 //! From the traces of a loop to the instructions of one op.
 
-use iced_x86::Code;
+use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::code::Step;
 use crate::regime::SITES;
@@ -17,8 +17,14 @@ pub struct Passes {
 /// The executed instructions of one op.
 #[derive(Clone, Debug)]
 pub enum OneOp {
-    /// The pass is the same instructions [`SITES`] times, the loop's own apart: those of one call site.
-    Repeated(Vec<Step>),
+    /// The same instructions once per call site, the loop's own apart.
+    Repeated {
+        /// Those of one site, the second of the equal ones.
+        steps: Vec<Step>,
+        /// How many sites in a row are equal: [`SITES`], or up to two fewer, where the compiler has values in other
+        /// places before the first and after the last.
+        sites: usize,
+    },
     /// No such period: the compiler made the sites different, or there are fewer instructions than sites. All
     /// instructions of the pass, for [`SITES`] ops.
     Whole(Vec<Step>),
@@ -63,19 +69,31 @@ impl Passes {
         self.one.iter().zip(&self.two).take_while(|(a, b)| a.address() == b.address()).count()
     }
 
-    /// Cuts out what one op executed: the longest sequence that stands [`SITES`] times in a row in the second pass (the
-    /// same instructions by their code and length; registers and addresses may differ), and of these the second.
+    /// Cuts out what one op executed: the longest sequence that stands [`SITES`] times in a row in the second pass, or
+    /// nearly as often. Instructions are the same by their mnemonic and kinds of operands; registers, addresses and the
+    /// length of a displacement may differ.
     #[must_use]
     pub fn one_op(&self) -> OneOp {
         let pass = self.second();
-        let sites = SITES as usize;
-        let codes: Vec<(Code, usize)> = pass.iter().map(|s| (s.instruction.code(), s.instruction.len())).collect();
-        let found = (1..=pass.len() / sites).rev().find_map(|n| Some((n, repeats(&codes, n, sites)?)));
+        let kinds: Vec<_> = pass.iter().map(|step| kind(&step.instruction)).collect();
+        let all = SITES as usize;
+        let found = (all - 2..=all).rev().find_map(|sites| {
+            let start = |n| Some((n, repeats(&kinds, n, sites)?, sites));
+            // Shorter ones than half a site's share are something else: a loop inside an op.
+            (pass.len() / all / 2 + 1..=pass.len() / sites).rev().find_map(start)
+        });
         match found {
-            Some((n, start)) => OneOp::Repeated(pass[start + n..start + 2 * n].to_vec()),
+            Some((n, start, sites)) => OneOp::Repeated { steps: pass[start + n..start + 2 * n].to_vec(), sites },
             None => OneOp::Whole(pass.to_vec()),
         }
     }
+}
+
+fn kind(instruction: &Instruction) -> (Mnemonic, [OpKind; 2]) {
+    let operand = |index| if index < instruction.op_count() { instruction.op_kind(index) } else { OpKind::Register };
+    // Immediates of one byte and of more are the same thing here.
+    let plain = |kind| if matches!(kind, OpKind::Memory | OpKind::NearBranch64) { kind } else { OpKind::Register };
+    (instruction.mnemonic(), [plain(operand(0)), plain(operand(1))])
 }
 
 /// Where `times` equal runs of `n` start, one after the other.

@@ -8,8 +8,11 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::known::{KNOWN, known};
 use super::stepping::{self, FORMER, State, on_trap};
-use super::{LIMIT, Step, Trace, TraceError, code};
+use super::{Step, Trace, TraceError, code};
 use crate::regime::Loop;
+
+/// Most steps of one trace: half a second of signals, or less.
+const STEPS: usize = 1 << 16;
 
 /// Bytes of the handler's stack. The kernel stores all registers there, of which AVX-512 and AMX have up to 11 KiB
 /// (`AT_MINSIGSTKSZ`).
@@ -51,7 +54,7 @@ impl Stepper {
         }
         let stack = vec![0; STACK_BYTES].into_boxed_slice();
         stepping::set_stack(&stack);
-        let mut stepper = Stepper { record: vec![0; LIMIT], stack, former: Former::default(), _thread: PhantomData };
+        let mut stepper = Stepper { record: vec![0; STEPS], stack, former: Former::default(), _thread: PhantomData };
         // From here on dropping it puts back what was replaced, also after an error.
         stepper.replace_stack()?;
         stepper.unblock()?;
@@ -141,7 +144,7 @@ impl Trace for Stepper {
         match ended {
             // SAFETY: executed just now.
             State::Done => unsafe { code::executed(addresses) },
-            State::Full => Err(TraceError::TooLong { limit: LIMIT }),
+            State::Full => Err(TraceError::TooLong { limit: STEPS }),
             _ => Err(TraceError::Lost { after: addresses.last().copied().unwrap_or_default() }),
         }
     }
