@@ -11,6 +11,7 @@ pub mod loops;
 pub mod parent;
 pub mod plan;
 pub mod sampler;
+pub mod trace;
 pub mod wire;
 pub mod worker;
 

@@ -1,0 +1,277 @@
+//! Tracing block by block: straight stretches of code run by themselves, as copies, and what is between them (jumps,
+//! calls, returns) is carried out here, where it is seen.
+//!
+//! ```text
+//! at = loop                      copy of a block: its instructions, then   jmp leave
+//! until at = leave:
+//!     block = copy of the instructions from `at` to the next transfer of control
+//!     resume(block); note its instructions; at = where the transfer goes
+//! ```
+//!
+//! Copied instructions see the original's addresses: `[rip+disp32]` is corrected, and return addresses on the stack are
+//! the original's. It costs a fraction of a microsecond per block, needs no trap, and so also works under emulators.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use super::known::{KNOWN, known};
+use super::switch::{self, Registers, leave, resume};
+use super::{LIMIT, Step, Trace, TraceError, emulate};
+use crate::patch::{CodeError, CodeMemory};
+use crate::regime::Loop;
+
+/// Most instructions of a block.
+const LONGEST_BLOCK: usize = 64;
+/// Bytes of a block's copy: the instructions, the jump and the address it goes to.
+const BLOCK_BYTES: usize = LONGEST_BLOCK * 15 + 14;
+/// Room for copies in one piece of memory.
+const CODE_BYTES: usize = 512 << 10;
+/// Bytes of the stack that traced code runs on.
+const STACK_BYTES: usize = 256 << 10;
+/// RFLAGS of ordinary code: interrupts on, and bit 1, which is always set.
+const FLAGS: u64 = 0x202;
+
+/// Whether there is a [`Tracer`] in this process: it has one set of registers.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Runs loops block by block and notes what they execute. One per process at a time, on the thread that made it.
+pub struct Tracer {
+    memories: Vec<CodeMemory>,
+    blocks: HashMap<u64, Block>,
+    /// The instructions of all blocks.
+    steps: Vec<Step>,
+    stack: Vec<u64>,
+    _vectors: Vec<Area>,
+    _thread: PhantomData<*mut ()>,
+}
+
+/// A stretch of code that is executed from its first instruction to its last.
+#[derive(Clone)]
+struct Block {
+    /// Its instructions, the last of which may be a transfer of control.
+    steps: Range<usize>,
+    /// The copy of those that are none; `None` where there are none.
+    copy: Option<u64>,
+}
+
+/// A piece of the area for `xsave`, which is aligned so.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Area {
+    _bytes: [u8; 64],
+}
+
+impl Tracer {
+    /// Makes room for copies and traces a few known instructions.
+    ///
+    /// # Errors
+    /// [`TraceError::Busy`] where there is one, [`TraceError::Code`] where the kernel refuses executable memory.
+    pub fn install() -> Result<Self, TraceError> {
+        if INSTALLED.swap(true, Acquire) {
+            return Err(TraceError::Busy);
+        }
+        let (components, bytes) = vector_state();
+        let vectors = vec![Area { _bytes: [0; 64] }; bytes.div_ceil(64)];
+        let mut tracer = Tracer {
+            memories: Vec::new(),
+            blocks: HashMap::new(),
+            steps: Vec::new(),
+            stack: vec![0; STACK_BYTES / 8],
+            _vectors: vectors,
+            _thread: PhantomData,
+        };
+        // SAFETY: the only tracer, and no traced code runs.
+        let registers = unsafe { &mut *switch::registers() };
+        registers.vectors = tracer._vectors.as_mut_ptr() as u64;
+        registers.components = components;
+        switch::prepare_fs();
+        // SAFETY: the area is as large as the CPU says, aligned, and zero.
+        unsafe { switch::store_vectors() };
+        // SAFETY: `known` takes no arguments.
+        let found = unsafe { tracer.trace(known, &[0; 4], 1) }?.len();
+        // SAFETY: as above.
+        let seen = unsafe { &*switch::registers() }.general[0];
+        if found != KNOWN || seen != 0 {
+            return Err(TraceError::Miscounts { expected: KNOWN, found });
+        }
+        Ok(tracer)
+    }
+
+    /// Runs from `at` until the loop returns, noting everything.
+    ///
+    /// # Safety
+    /// The registers are those of the traced code at `at`.
+    unsafe fn follow(&mut self, mut at: u64, record: &mut Vec<Step>) -> Result<(), (u64, TraceError)> {
+        let end = leave as *const () as u64;
+        while at != end {
+            // SAFETY: about to be executed.
+            let block = unsafe { self.block(at) }.map_err(|error| (at, error))?;
+            let steps = &self.steps[block.steps];
+            if record.len() + steps.len() > LIMIT {
+                return Err((at, TraceError::TooLong { limit: LIMIT }));
+            }
+            if let Some(copy) = block.copy {
+                // SAFETY: no traced code runs.
+                unsafe { (*switch::registers()).code = copy };
+                // SAFETY: the copy does what the original does, then jumps to `leave`.
+                unsafe { resume() };
+            }
+            record.extend_from_slice(steps);
+            // A block is never empty.
+            let Some(last) = steps.last().map(|step| step.instruction) else { break };
+            at = if emulate::transfers(&last) {
+                // SAFETY: no traced code runs.
+                let registers: &mut Registers = unsafe { &mut *switch::registers() };
+                // SAFETY: the registers are as the block left them, before its last instruction.
+                let to = unsafe { emulate::transfer(&last, registers) };
+                to.ok_or((last.ip(), TraceError::Unfollowed { at: last.ip() }))?
+            } else {
+                last.next_ip()
+            };
+        }
+        Ok(())
+    }
+
+    /// The block at an address, copied if it was not yet.
+    ///
+    /// # Safety
+    /// The instruction there is about to be executed.
+    unsafe fn block(&mut self, at: u64) -> Result<Block, TraceError> {
+        if let Some(block) = self.blocks.get(&at) {
+            return Ok(block.clone());
+        }
+        let first = self.steps.len();
+        let mut next = at;
+        while self.steps.len() - first < LONGEST_BLOCK {
+            // SAFETY: executed after the one before it, which transfers nothing.
+            let step = unsafe { Step::read(next) }?;
+            self.steps.push(step);
+            next = step.instruction.next_ip();
+            if emulate::transfers(&step.instruction) {
+                break;
+            }
+        }
+        let steps = first..self.steps.len();
+        let copy = self.copy(at, steps.clone())?;
+        let block = Block { steps, copy };
+        self.blocks.insert(at, block.clone());
+        Ok(block)
+    }
+
+    /// Copies a block to memory in reach of what it refers to.
+    fn copy(&mut self, at: u64, steps: Range<usize>) -> Result<Option<u64>, TraceError> {
+        let straight = self.steps[steps].iter().filter(|step| !emulate::transfers(&step.instruction));
+        let straight: Vec<Step> = straight.copied().collect();
+        if straight.is_empty() {
+            return Ok(None);
+        }
+        let mut unreached = at;
+        // Once in the memory there is, once in one near what was out of reach.
+        for memory in 0..=self.memories.len() {
+            if memory == self.memories.len() {
+                self.memories.push(CodeMemory::new(unreached as usize, CODE_BYTES)?);
+            }
+            let memory = &mut self.memories[memory];
+            let start = match memory.reserve(BLOCK_BYTES, 0, 0) {
+                Err(CodeError::Full { .. }) => continue,
+                start => start?,
+            };
+            match copied(&straight, start as u64) {
+                Ok(code) => {
+                    memory.write(start, &code);
+                    switch::serialise();
+                    return Ok(Some(start as u64));
+                }
+                Err(target) => unreached = target,
+            }
+        }
+        Err(TraceError::Unfollowed { at })
+    }
+
+    /// Forgets all copies: code may change between traces.
+    fn forget(&mut self) {
+        self.memories.iter_mut().for_each(CodeMemory::clear);
+        self.blocks.clear();
+        self.steps.clear();
+    }
+}
+
+impl Trace for Tracer {
+    unsafe fn trace(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<Vec<Step>, TraceError> {
+        self.forget();
+        let end = leave as *const () as u64;
+        // The stack as after a call: its pointer is 8 below a multiple of 16 (psABI, 3.2.2), with the return address.
+        let top = (self.stack.as_mut_ptr_range().end as u64 & !15) - 24;
+        let index = (top - self.stack.as_ptr() as u64) as usize / 8;
+        self.stack[index] = end;
+        // SAFETY: the only tracer, and no traced code runs.
+        let registers = unsafe { &mut *switch::registers() };
+        registers.general = [0; 16];
+        registers.general[4] = top;
+        registers.general[6] = passes;
+        registers.general[7] = std::ptr::from_ref(args) as u64;
+        registers.flags = FLAGS;
+        let mut record = Vec::new();
+        // SAFETY: registers and stack are those of a call of the loop.
+        match unsafe { self.follow(run as usize as u64, &mut record) } {
+            Ok(()) => Ok(record),
+            Err((at, error)) => {
+                // To its end without a trace: it may hold a lock, or have changed what it would put back.
+                // SAFETY: the registers are those of the code at `at`; it returns to `leave`.
+                unsafe {
+                    (*switch::registers()).code = at;
+                    resume();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        INSTALLED.store(false, Release);
+    }
+}
+
+/// The machine code of a copy that runs at `start`: the instructions, then a jump to [`leave`]. What is out of reach from
+/// there is the error.
+fn copied(steps: &[Step], start: u64) -> Result<Vec<u8>, u64> {
+    let mut code = Vec::with_capacity(BLOCK_BYTES);
+    for step in steps {
+        let from = code.len();
+        code.extend_from_slice(step.bytes());
+        if let Some((target, field)) = step.refers_to() {
+            let next = start + code.len() as u64;
+            let distance = i32::try_from(target.wrapping_sub(next) as i64).map_err(|_| target)?;
+            code[from + field..from + field + 4].copy_from_slice(&distance.to_le_bytes());
+        }
+    }
+    // jmp [rip+0], and the address.
+    code.extend_from_slice(&[0xff, 0x25, 0, 0, 0, 0]);
+    code.extend_from_slice(&(leave as *const () as u64).to_le_bytes());
+    Ok(code)
+}
+
+/// Which vector state the kernel lets programs use (XCR0), as `xsave` takes it, and how many bytes that has; no component
+/// and the size of `fxsave` where there is no `xsave`.
+fn vector_state() -> (u64, usize) {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    /// CPUID.1:ECX.OSXSAVE
+    const OSXSAVE: u32 = 1 << 27;
+    /// x87, SSE, AVX, AVX-512; not the protection keys, which are this program's, nor AMX, which has to be asked for.
+    const VECTORS: u64 = 0xe7;
+    if __cpuid(1).ecx & OSXSAVE == 0 {
+        return (0, 512);
+    }
+    let (low, high): (u32, u32);
+    // SAFETY: allowed by OSXSAVE.
+    unsafe {
+        std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+    }
+    // CPUID.0DH.0:EBX, bytes for all that is enabled.
+    ((u64::from(high) << 32 | u64::from(low)) & VECTORS, __cpuid_count(0xd, 0).ebx as usize)
+}

@@ -1,0 +1,227 @@
+//! From this program to traced code and back: two sets of registers, one of them here.
+
+use std::arch::naked_asm;
+use std::cell::UnsafeCell;
+
+/// Registers of the traced code while it does not run, and what is needed to go there and back.
+#[repr(C)]
+pub struct Registers {
+    /// rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 .. r15: in the order of their numbers in machine code.
+    pub general: [u64; 16],
+    /// RFLAGS
+    pub flags: u64,
+    /// Where [`resume`] goes.
+    pub code: u64,
+    /// This program's stack pointer while the traced code runs.
+    own_stack: u64,
+    /// Base of `fs`, the traced code's and this program's; swapped where user space can (`FSGSBASE`).
+    pub fs: u64,
+    own_fs: u64,
+    swaps_fs: u64,
+    /// An area for `xsave`, and which components it takes; 0 where there is only `fxsave`.
+    pub vectors: u64,
+    pub components: u64,
+}
+
+/// The one set of registers: [`resume`] and [`leave`] find it without a register of their own.
+pub struct Shared(UnsafeCell<Registers>);
+
+// SAFETY: used by the one `Tracer` that a process has, which stays on its thread.
+unsafe impl Sync for Shared {}
+
+static SHARED: Shared = Shared(UnsafeCell::new(Registers {
+    general: [0; 16],
+    flags: 0,
+    code: 0,
+    own_stack: 0,
+    fs: 0,
+    own_fs: 0,
+    swaps_fs: 0,
+    vectors: 0,
+    components: 0,
+}));
+
+/// The traced code's registers. Not to be used while it runs.
+pub fn registers() -> *mut Registers {
+    SHARED.0.get()
+}
+
+/// Has the base of `fs` swapped where the CPU and the kernel let user space do so; elsewhere traced code cannot change
+/// it, either.
+pub fn prepare_fs() {
+    // AT_HWCAP2, bit 1: HWCAP2_FSGSBASE (arch/x86/include/uapi/asm/hwcap2.h).
+    // SAFETY: getauxval only looks a number up; the tracer is the registers' only user; rdfsbase is there by the line
+    // above it.
+    unsafe {
+        let registers = &mut *registers();
+        registers.swaps_fs = libc::getauxval(libc::AT_HWCAP2) >> 1 & 1;
+        if registers.swaps_fs == 1 {
+            std::arch::asm!("rdfsbase {}", out(reg) registers.own_fs, options(nomem, nostack, preserves_flags));
+            registers.fs = registers.own_fs;
+        }
+    }
+}
+
+/// Stores the vector registers as they are now, so that there is something valid to load.
+///
+/// # Safety
+/// The area is 64-byte aligned, large enough for the components, and all zero.
+#[unsafe(naked)]
+pub unsafe extern "C" fn store_vectors() {
+    naked_asm!(
+        "mov rcx, [rip + {r} + 176]",
+        "mov eax, [rip + {r} + 184]",
+        "mov edx, [rip + {r} + 188]",
+        "test eax, eax",
+        "jz 22f",
+        "xsave64 [rcx]",
+        "ret",
+        "22:",
+        "fxsave64 [rcx]",
+        "ret",
+        r = sym SHARED,
+    )
+}
+
+/// Goes on with the traced code at `code`, and comes back when that jumps or returns to [`leave`].
+///
+/// # Safety
+/// The registers are those of code that can go on at `code`, and that comes to [`leave`].
+#[unsafe(naked)]
+pub unsafe extern "C" fn resume() {
+    naked_asm!(
+        "push rbx",
+        "push rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov [rip + {r} + 144], rsp",
+        "mov rcx, [rip + {r} + 176]",
+        "mov eax, [rip + {r} + 184]",
+        "mov edx, [rip + {r} + 188]",
+        "test eax, eax",
+        "jz 22f",
+        "xrstor64 [rcx]",
+        "jmp 23f",
+        "22:",
+        "fxrstor64 [rcx]",
+        "23:",
+        "cmp qword ptr [rip + {r} + 168], 0",
+        "je 24f",
+        "mov rax, [rip + {r} + 152]",
+        "wrfsbase rax",
+        "24:",
+        "push qword ptr [rip + {r} + 128]",
+        "popfq",
+        "mov rax, [rip + {r}]",
+        "mov rcx, [rip + {r} + 8]",
+        "mov rdx, [rip + {r} + 16]",
+        "mov rbx, [rip + {r} + 24]",
+        "mov rsp, [rip + {r} + 32]",
+        "mov rbp, [rip + {r} + 40]",
+        "mov rsi, [rip + {r} + 48]",
+        "mov rdi, [rip + {r} + 56]",
+        "mov r8, [rip + {r} + 64]",
+        "mov r9, [rip + {r} + 72]",
+        "mov r10, [rip + {r} + 80]",
+        "mov r11, [rip + {r} + 88]",
+        "mov r12, [rip + {r} + 96]",
+        "mov r13, [rip + {r} + 104]",
+        "mov r14, [rip + {r} + 112]",
+        "mov r15, [rip + {r} + 120]",
+        "jmp qword ptr [rip + {r} + 136]",
+        r = sym SHARED,
+    )
+}
+
+/// Where traced code ends up: keeps its registers and returns from [`resume`]. Touches neither the stack of the traced
+/// code, whose red zone may be in use, nor its flags before they are kept.
+#[unsafe(naked)]
+pub unsafe extern "C" fn leave() {
+    naked_asm!(
+        "mov [rip + {r}], rax",
+        "mov [rip + {r} + 8], rcx",
+        "mov [rip + {r} + 16], rdx",
+        "mov [rip + {r} + 24], rbx",
+        "mov [rip + {r} + 32], rsp",
+        "mov [rip + {r} + 40], rbp",
+        "mov [rip + {r} + 48], rsi",
+        "mov [rip + {r} + 56], rdi",
+        "mov [rip + {r} + 64], r8",
+        "mov [rip + {r} + 72], r9",
+        "mov [rip + {r} + 80], r10",
+        "mov [rip + {r} + 88], r11",
+        "mov [rip + {r} + 96], r12",
+        "mov [rip + {r} + 104], r13",
+        "mov [rip + {r} + 112], r14",
+        "mov [rip + {r} + 120], r15",
+        "mov rsp, [rip + {r} + 144]",
+        "pushfq",
+        "pop qword ptr [rip + {r} + 128]",
+        // Direction and alignment-check flags off, as this program's code expects them.
+        "push 0x202",
+        "popfq",
+        "cmp qword ptr [rip + {r} + 168], 0",
+        "je 24f",
+        "rdfsbase rax",
+        "mov [rip + {r} + 152], rax",
+        "mov rax, [rip + {r} + 160]",
+        "wrfsbase rax",
+        "24:",
+        "mov rcx, [rip + {r} + 176]",
+        "mov eax, [rip + {r} + 184]",
+        "mov edx, [rip + {r} + 188]",
+        "test eax, eax",
+        "jz 22f",
+        "xsave64 [rcx]",
+        "jmp 23f",
+        "22:",
+        "fxsave64 [rcx]",
+        "23:",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        "ret",
+        r = sym SHARED,
+    )
+}
+
+// What the assembly counts on.
+const _: () = assert!(
+    std::mem::offset_of!(Registers, flags) == 128
+        && std::mem::offset_of!(Registers, code) == 136
+        && std::mem::offset_of!(Registers, own_stack) == 144
+        && std::mem::offset_of!(Registers, fs) == 152
+        && std::mem::offset_of!(Registers, own_fs) == 160
+        && std::mem::offset_of!(Registers, swaps_fs) == 168
+        && std::mem::offset_of!(Registers, vectors) == 176
+        && std::mem::offset_of!(Registers, components) == 184
+);
+
+/// To be called between writing code and running it: `iretq` is serialising (Intel SDM volume 3, 10.3 "Serializing
+/// Instructions"), and unlike `cpuid` never leaves a virtual machine.
+pub fn serialise() {
+    // SAFETY: returns to its own next instruction with the same stack and flags; the pushes are declared by the absence
+    // of `nostack`.
+    unsafe {
+        std::arch::asm!(
+            "mov {a}, rsp",
+            "mov {b:e}, ss",
+            "push {b}",
+            "push {a}",
+            "pushfq",
+            "mov {b:e}, cs",
+            "push {b}",
+            "lea {b}, [rip + 22f]",
+            "push {b}",
+            "iretq",
+            "22:",
+            a = out(reg) _,
+            b = out(reg) _,
+        );
+    }
+}
