@@ -12,7 +12,7 @@ use crate::measure::wire::{GroupSamples, Missing, RoundSamples};
 use crate::op::Meta;
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::schema::{Cell, Estimate, Floor, LayoutEstimate, Limit, ModeShare, Overhead};
+use crate::report::schema::{Cell, Estimate, Floor, Instructions, LayoutEstimate, Limit, ModeShare, Overhead};
 use crate::stats::bootstrap::Bootstrap;
 use crate::stats::effect::{Round, differences};
 use crate::stats::location::{median, quantile};
@@ -81,6 +81,8 @@ pub struct Estimator {
     samples: BTreeMap<Group, Vec<GroupSamples>>,
     /// Events per op by the column of [`Reduced::effects`].
     counters: BTreeMap<Key, BTreeMap<usize, BTreeMap<String, f64>>>,
+    /// Executed instructions by the column of [`Reduced::effects`], or why there is no count.
+    instructions: BTreeMap<Key, BTreeMap<usize, Result<Instructions, String>>>,
     /// The columns that an op has no loop for, by their place in the plan; with the reason where it should have one.
     missing: BTreeMap<Key, BTreeMap<usize, Option<Missing>>>,
 }
@@ -105,6 +107,18 @@ impl Estimator {
             let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
             let counted = samples.counters.iter().map(|c| c.iter().cloned().collect());
             self.counters.insert(key.clone(), places.zip(counted).collect());
+        }
+        // Every layout has the same instructions.
+        if let Some((inline, _)) = samples.instructions.split_first()
+            && !self.instructions.contains_key(&key)
+        {
+            let extra = |per_op: f64| {
+                let inline = inline.clone().map_err(|reason| format!("inline was not counted: {reason}"))?;
+                Ok(Instructions { per_op, extra: per_op - inline })
+            };
+            let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
+            let counted = samples.instructions.iter().map(|counted| counted.clone().and_then(extra));
+            self.instructions.insert(key.clone(), places.zip(counted).collect());
         }
         if !self.missing.contains_key(&key) {
             let absent = samples.absent.iter().map(|column| (*column, None));
@@ -186,6 +200,11 @@ impl Estimator {
                 let key = (meta.name.to_owned(), body, regime);
                 let mut cell = |mechanism: &str, state: Option<State>, column: usize| {
                     let mut cell = empty_cell(meta, body, regime, mechanism, state);
+                    match self.instructions.get(&key).and_then(|counted| counted.get(&column)) {
+                        Some(Ok(counted)) => cell.instructions = Some(*counted),
+                        Some(Err(reason)) => cell.instructions_absent = Some(reason.clone()),
+                        None => {}
+                    }
                     cell.counters = self.counters.get(&key).and_then(|counted| counted.get(&column)).cloned();
                     fill(&mut cell, &layouts, column, judge.as_ref(), ns_per_cycle, &mut rng);
                     cell
@@ -278,6 +297,7 @@ fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism: &str, stat
         layout_range: None,
         modes: Vec::new(),
         instructions: None,
+        instructions_absent: None,
         counters: None,
         floor_cycles: None,
         resolved: false,

@@ -57,6 +57,7 @@ fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
                 absent: Vec::new(),
                 missing: Vec::new(),
                 counters: Vec::new(),
+                instructions: Vec::new(),
                 clock_step: 26,
             };
             estimator.add(&group(offset), samples);
@@ -149,6 +150,7 @@ fn with_adds(adds: [f64; 3]) -> GroupSamples {
         absent: Vec::new(),
         missing: Vec::new(),
         counters: Vec::new(),
+        instructions: Vec::new(),
         clock_step: 26,
     }
 }

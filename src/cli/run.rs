@@ -22,6 +22,7 @@ use crate::measure::clock::Clock;
 use crate::measure::loops::code_memory;
 use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::{Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
+use crate::measure::trace::Tracer;
 use crate::measure::wire::GroupSamples;
 use crate::measure::worker::{pin, serve};
 use crate::op::Meta;
@@ -107,6 +108,7 @@ pub fn run(args: &RunArgs) -> Done {
     }
     let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
     let no_counters = pmu_unavailable();
+    let uncounted = Tracer::install().err().map(|error| error.to_string());
     let started = jiff::Timestamp::now();
     let began = Instant::now();
     let mut collector = Collector {
@@ -133,7 +135,7 @@ pub fn run(args: &RunArgs) -> Done {
         environment: checks_with(&Root::default(), &probes),
         workers_again: collector.workers_again,
         failures: collector.failures,
-        absent: absences(no_counters, immovable),
+        absent: absences(no_counters, immovable, uncounted),
     };
     let document = write::json(&assemble::report(&plan, &ops, &suite::mechanisms(), findings))?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
@@ -246,7 +248,7 @@ fn worker_command() -> Command {
     command
 }
 
-fn absences(no_counters: Option<String>, immovable: Option<CodeError>) -> Vec<Absence> {
+fn absences(no_counters: Option<String>, immovable: Option<CodeError>, uncounted: Option<String>) -> Vec<Absence> {
     let mut absent = Vec::new();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
@@ -255,8 +257,9 @@ fn absences(no_counters: Option<String>, immovable: Option<CodeError>) -> Vec<Ab
     if let Some(reason) = no_counters {
         absent.push(Absence { what: "hardware counters".to_owned(), reason });
     }
-    let reason = "not counted by a run; `cargo bench --bench instructions` counts them exactly".to_owned();
-    absent.push(Absence { what: "instruction counts".to_owned(), reason });
+    if let Some(reason) = uncounted {
+        absent.push(Absence { what: "instruction counts".to_owned(), reason });
+    }
     absent.push(Absence { what: "workloads".to_owned(), reason: "none built in yet".to_owned() });
     absent
 }

@@ -82,8 +82,10 @@ pub fn run(
     let began = Instant::now();
     let mut measured = 0;
     for number in 0..plan.workers {
+        let mut assignment = workers.assignment(plan.groups.clone(), &mut rng);
         // Counts hardly vary; one worker's are enough.
-        let assignment = workers.assignment(plan.groups.clone(), count && number == 0, &mut rng);
+        assignment.counters = count && number == 0;
+        assignment.instructions = number == 0;
         if !workers.live(number, assignment, observer)? {
             return Ok(false);
         }
@@ -101,7 +103,7 @@ pub fn run(
         }
         measured += groups.len();
         observer.again(groups.len());
-        if !workers.live(number, workers.assignment(groups, false, &mut rng), observer)? {
+        if !workers.live(number, workers.assignment(groups, &mut rng), observer)? {
             return Ok(false);
         }
     }
@@ -117,14 +119,16 @@ struct Workers<'a> {
 
 impl Workers<'_> {
     /// `groups` in an order drawn from `rng`, with all else as planned.
-    fn assignment(&self, mut groups: Vec<Group>, counters: bool, rng: &mut Pcg64Mcg) -> Assignment {
+    fn assignment(&self, mut groups: Vec<Group>, rng: &mut Pcg64Mcg) -> Assignment {
         let seed = rng.random();
         for i in (1..groups.len()).rev() {
             groups.swap(i, rng.random_range(0..=i));
         }
         let Plan { columns, rounds, window_cycles, cpu, clock, .. } = self.plan;
         let (columns, rounds) = (columns.clone(), *rounds);
-        Assignment { seed, groups, columns, rounds, window_cycles: *window_cycles, cpu: *cpu, clock: *clock, counters }
+        let (counters, instructions) = (false, false);
+        let (window_cycles, cpu, clock) = (*window_cycles, *cpu, *clock);
+        Assignment { seed, groups, columns, rounds, window_cycles, cpu, clock, counters, instructions }
     }
 
     /// One worker number from its first life to its last. Returns whether it was let go to its end.

@@ -20,6 +20,7 @@ use super::clock::Clock;
 use super::counters::Counters;
 use super::loops::{Copied, Loops, Offer};
 use super::plan::{Column, Group};
+use super::trace::{Trace, Tracer};
 use super::wire::{GroupSamples, Missing, RoundSamples};
 use crate::op::CpuModel;
 use crate::op::model::{Installed, ModelError};
@@ -78,6 +79,7 @@ pub struct Sampler {
     quiet: Window,
     window_ticks: u64,
     counters: Option<Counters>,
+    tracer: Option<Tracer>,
 }
 
 /// A loop, ready to be timed.
@@ -103,6 +105,7 @@ impl Sampler {
         clock: Clock,
         window_cycles: u64,
         count: bool,
+        trace: bool,
     ) -> Result<Self, SampleError> {
         let mut calibration =
             Window { run: chain, copied: None, args: [0; 4], passes: 1, entry: 0.0, ops_per_pass: ADDS };
@@ -127,6 +130,7 @@ impl Sampler {
             quiet,
             window_ticks,
             counters: if count { Counters::open().ok() } else { None },
+            tracer: if trace { Tracer::install().ok() } else { None },
         })
     }
 
@@ -175,8 +179,17 @@ impl Sampler {
                 counted.push(counters.per_op(|| window.call(), window.passes * window.ops_per_pass));
             }
         }
+        let mut instructions = Vec::new();
+        for window in std::iter::once(&inline).chain(others.iter().skip(2)) {
+            self.enter(window)?;
+            if let Some(tracer) = &mut self.tracer {
+                // SAFETY: as in `Window::call`.
+                instructions.push(unsafe { tracer.per_op(window.run, &window.args) }.map_err(|e| e.to_string()));
+            }
+        }
         let clock_step = self.step;
-        Ok(GroupSamples { rounds: measured, columns: present, absent, missing, counters: counted, clock_step })
+        let (rounds, columns, counters) = (measured, present, counted);
+        Ok(GroupSamples { rounds, columns, absent, missing, counters, instructions, clock_step })
     }
 
     /// Sizes a window; see [`Window::size`].

@@ -25,6 +25,8 @@ pub struct Assignment {
     pub clock: Clock,
     /// Whether to count events with the hardware counters, too.
     pub counters: bool,
+    /// Whether to count executed instructions, too.
+    pub instructions: bool,
 }
 
 /// A line from a worker.
@@ -53,6 +55,9 @@ pub struct GroupSamples {
     pub missing: Vec<Missing>,
     /// Events per op by counter name of `inline`, then of each of `columns`; empty without counters.
     pub counters: Vec<Vec<(String, f64)>>,
+    /// Executed instructions per op of `inline`, then of each of `columns`, or why they could not be counted; empty where
+    /// none were to be counted.
+    pub instructions: Vec<Result<f64, String>>,
     /// The smallest step of the clock in ticks.
     pub clock_step: u64,
 }

@@ -57,8 +57,14 @@ pub fn serve(ops: Vec<OpEntry>, input: &mut impl BufRead, output: &mut impl Writ
     if let Some(cpu) = assignment.cpu {
         pin(cpu)?;
     }
-    let mut sampler =
-        Sampler::new(ops, assignment.seed, assignment.clock, assignment.window_cycles, assignment.counters)?;
+    let mut sampler = Sampler::new(
+        ops,
+        assignment.seed,
+        assignment.clock,
+        assignment.window_cycles,
+        assignment.counters,
+        assignment.instructions,
+    )?;
     for (index, group) in assignment.groups.iter().enumerate() {
         send(output, &Line::Begin(index))?;
         let answer = match sampler.group(group, &assignment.columns, assignment.rounds) {

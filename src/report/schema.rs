@@ -246,6 +246,9 @@ pub struct Cell {
     /// Executed instructions; absent where the whole report has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<Instructions>,
+    /// Why this cell has no count, where others have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions_absent: Option<String>,
     /// Hardware counters per op by name; absent where the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,

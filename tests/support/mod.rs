@@ -247,6 +247,7 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
                 layout_range: None,
                 modes: Vec::new(),
                 instructions: None,
+                instructions_absent: None,
                 counters: None,
                 floor_cycles: Some(FLOOR),
                 resolved: false,

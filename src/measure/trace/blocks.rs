@@ -181,7 +181,7 @@ impl Tracer {
             };
             match copied(&straight, start as u64) {
                 Ok(code) => {
-                    memory.write(start, &code);
+                    memory.write(start, &code)?;
                     switch::serialise();
                     return Ok(Some(start as u64));
                 }
