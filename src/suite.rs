@@ -20,6 +20,10 @@ pub struct OpEntry {
     pub arguments: fn(&mut CpuModel) -> [u64; 4],
     /// The callee on each platform.
     pub body: fn(Platform) -> Body,
+    /// The callee that saves all but `rax` on each platform.
+    pub saving: fn(Platform) -> Body,
+    /// Whether the native instructions spoil more than `rax` and the flags.
+    pub spoils: bool,
     /// The pairs, in the order of [`dispatch::for_each`]; the first is `inline`.
     pub pairs: Vec<Pair>,
 }
@@ -59,12 +63,12 @@ impl OpEntry {
             op: self.meta.name,
             native,
             body,
-            saving: body,
+            saving: (self.saving)(platform) as usize,
             // Xen's hooks are C functions to its patcher (`xen_patch()` but for four of them).
             bytes: if native { self.meta.bytes } else { Bytes::Call },
             // SAFETY: a body is a function of this program.
             code: if native { unsafe { code_before_return(body) } } else { Vec::new() },
-            spoils: false,
+            spoils: self.spoils,
         }
     }
 
@@ -80,6 +84,8 @@ impl OpEntry {
             returns: O::Ret::HAS_VALUE,
             arguments: |cpu| O::arguments(cpu).to_words(),
             body: |platform| platform.body::<O>(),
+            saving: |platform| platform.saving_body::<O>(),
+            spoils: dispatch::spoils::<O>(),
             pairs: pairs.0,
         }
     }

@@ -3,8 +3,10 @@
 //!
 //! Holds for optimised code; `Cargo.toml` has the development profile optimise this package for that reason.
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
-use pvbench::dispatch::{PV_OPS, Platform, Way};
+use std::collections::BTreeSet;
+
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use pvbench::dispatch::{PV_OPS, PV_OPS_CALLEE_SAVE, PV_OPS_THUNK, Platform, Way, thunks};
 use pvbench::patch::Function;
 use pvbench::patch::function::{code_before_return, through_memory};
 use pvbench::regime::{Regime, SITES};
@@ -101,13 +103,117 @@ fn direct_calls_the_native_body_with_rel32_and_nothing_else() {
     });
 }
 
+/// The table that a mechanism goes through, and the callee that its slots lead to on bare metal.
+fn table_of(op: &OpEntry, pair: &Pair) -> Option<(u64, u64)> {
+    (pair.bind)(Platform::Native);
+    let table = match pair.mechanism.name {
+        "table" | "site" => &PV_OPS,
+        "table_callee_save" | "site_callee_save" => &PV_OPS_CALLEE_SAVE,
+        "table_thunk" => &PV_OPS_THUNK,
+        _ => return None,
+    };
+    let slot = &raw const *table as u64 + 8 * op.slot as u64;
+    Some((slot, unsafe { (slot as *const u64).read() }))
+}
+
 #[test]
 fn table_is_exactly_linux_call_through_the_slot() {
-    check_all(Way::IndirectMemory, |op, _, instructions, _| {
-        let slot = &raw const PV_OPS as u64 + 8 * op.slot as u64;
-        let through_slot = |i: &Instruction| i.len() == 6 && through_memory(i) == Some(slot);
-        expect("calls through the slot", count(instructions, through_slot), SITES)?;
-        expect("calls", count(instructions, any_call), SITES)
+    check_all(Way::IndirectMemory, |op, pair, instructions, _| {
+        let called: Vec<&Instruction> = instructions.iter().filter(|i| any_call(i)).collect();
+        let slots: BTreeSet<u64> = called.iter().filter(|i| i.len() == 6).filter_map(|i| through_memory(i)).collect();
+        expect("calls", called.len() as u64, SITES)?;
+        expect("slots", slots.len() as u64, 1)?;
+        let (slot, callee) = match table_of(op, pair) {
+            Some(known) => known,
+            // endbr has a table of its own.
+            None => {
+                let slot = slots.first().copied().unwrap_or_default();
+                (slot, unsafe { (slot as *const u64).read() })
+            }
+        };
+        if !slots.contains(&slot) {
+            return Err(format!("calls through {slots:x?}, not {slot:#x}"));
+        }
+        let code = decoded(callee, 40);
+        match pair.mechanism.name {
+            "table" | "site" => expect("callee", callee, native(op)),
+            "table_callee_save" | "site_callee_save" if !op.spoils => expect("callee", callee, native(op)),
+            "endbr" => expect("endbr64", u64::from(code[0].mnemonic() == Mnemonic::Endbr64), 1),
+            // The thunk of Linux: eight pushes, the call, eight pops.
+            _ => {
+                let shape: String = code[..18].iter().map(|i| format!("{:?} ", i.mnemonic())).collect();
+                let wanted = format!("{}Call {}Ret ", "Push ".repeat(8), "Pop ".repeat(8));
+                if shape == wanted && code[8].near_branch_target() == native(op) { Ok(()) } else { Err(shape) }
+            }
+        }
+    });
+}
+
+/// Instructions of the program from an address on.
+fn decoded(address: u64, bytes: usize) -> Vec<Instruction> {
+    let code = unsafe { std::slice::from_raw_parts(address as *const u8, bytes) };
+    Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect()
+}
+
+#[test]
+fn retpolines_load_the_slot_and_call_a_thunk_of_known_code() {
+    check_all(Way::Thunk, |_, pair, instructions, _| {
+        let classic = pair.mechanism.name == "retpoline";
+        let thunk = thunks()[usize::from(!classic)] as u64;
+        let calls = |i: &Instruction| i.is_call_near() && i.near_branch_target() == thunk;
+        expect("calls of the thunk", count(instructions, calls), SITES)?;
+        expect("calls", count(instructions, any_call), SITES)?;
+        let loads = |i: &Instruction| i.mnemonic() == Mnemonic::Mov && i.op0_register() == Register::R11;
+        expect("loads of r11", count(instructions, loads), SITES)?;
+        let shape = |at, n: usize| decoded(at, 32)[..n].iter().map(|i| i.mnemonic()).collect::<Vec<_>>();
+        if !classic {
+            return if shape(thunk, 2) == [Mnemonic::Lfence, Mnemonic::Jmp] { Ok(()) } else { Err("the thunk".into()) };
+        }
+        let first = decoded(thunk, 16)[0];
+        let caught = shape(first.next_ip(), 3) == [Mnemonic::Pause, Mnemonic::Lfence, Mnemonic::Jmp];
+        let set = shape(first.near_branch_target(), 2) == [Mnemonic::Mov, Mnemonic::Ret];
+        if first.is_call_near() && caught && set { Ok(()) } else { Err("the thunk".into()) }
+    });
+}
+
+#[test]
+fn kcfi_compares_the_hash_in_front_of_the_callee_at_every_site() {
+    check_all(Way::CallerCheck, |_, pair, instructions, _| {
+        (pair.bind)(Platform::Native);
+        let shape = [Mnemonic::Mov, Mnemonic::Mov, Mnemonic::Add, Mnemonic::Je, Mnemonic::Ud2, Mnemonic::Call];
+        let mut found = 0;
+        for window in instructions.windows(shape.len()) {
+            if window.iter().map(Instruction::mnemonic).eq(shape) && window[2].memory_displacement64() as i64 == -4 {
+                let slot = window[0].ip_rel_memory_address();
+                let entry = unsafe { (slot as *const u64).read() };
+                let hash = unsafe { ((entry - 4) as *const u32).read_unaligned() };
+                expect("hash", u64::from(hash.wrapping_add(window[1].immediate32())), 0)?;
+                found += 1;
+            }
+        }
+        expect("checked calls", found, SITES)
+    });
+}
+
+#[test]
+fn fineibt_calls_a_preamble_that_compares_the_hash() {
+    check_all(Way::CalleeCheck, |_, pair, instructions, _| {
+        (pair.bind)(Platform::Native);
+        let shape = [Mnemonic::Mov, Mnemonic::Mov, Mnemonic::Sub, Mnemonic::Nop, Mnemonic::Call];
+        let mut found = 0;
+        for window in instructions.windows(shape.len()) {
+            if window.iter().map(Instruction::mnemonic).eq(shape) && window[2].immediate8() == 16 {
+                let entry = unsafe { (window[0].ip_rel_memory_address() as *const u64).read() };
+                let preamble = decoded(entry - 16, 16);
+                let wanted = [Mnemonic::Endbr64, Mnemonic::Sub, Mnemonic::Je, Mnemonic::Ud2, Mnemonic::Nop];
+                if !preamble.iter().map(Instruction::mnemonic).eq(wanted) {
+                    return Err("the preamble".into());
+                }
+                expect("hash", u64::from(preamble[1].immediate32()), u64::from(window[1].immediate32()))?;
+                found += 1;
+            }
+        }
+        expect("checked calls", found, SITES)
     });
 }
 

@@ -6,6 +6,8 @@ use crate::op::{Body, Op, xen_entry};
 use crate::patch::State;
 
 mod alternative;
+mod callee_save;
+mod cfi;
 mod direct;
 mod dynamic;
 mod enumeration;
@@ -16,11 +18,17 @@ mod inline_clobber;
 mod jump_label;
 mod once_lock;
 mod record;
+mod retpoline;
 mod site;
+mod site_callee_save;
 mod static_call;
 mod table;
+mod table_callee_save;
+mod table_thunk;
 
 pub use alternative::Alternative;
+pub use callee_save::spoils;
+pub use cfi::{Endbr, FineIbt, Kcfi, cfi_hash};
 pub use direct::Direct;
 pub use dynamic::Dyn;
 pub use enumeration::Enum;
@@ -30,9 +38,13 @@ pub use inline::Inline;
 pub use inline_clobber::InlineClobber;
 pub use jump_label::JumpLabel;
 pub use once_lock::OnceLockTable;
+pub use retpoline::{Retpoline, RetpolineLfence, thunks};
 pub use site::Site;
+pub use site_callee_save::SiteCalleeSave;
 pub use static_call::{StaticCall, StaticCallInline, trampoline_of};
-pub use table::{PV_OPS, Table};
+pub use table::{PV_OPS, PvOps, Table};
+pub use table_callee_save::{PV_OPS_CALLEE_SAVE, TableCalleeSave};
+pub use table_thunk::{PV_OPS_THUNK, TableThunk};
 
 /// Which body a call ends in.
 #[derive(
@@ -53,6 +65,15 @@ impl Platform {
         match self {
             Platform::Native => O::native,
             Platform::Xen => xen_entry::<O>,
+        }
+    }
+
+    /// The callee of `O` on this platform that saves all registers but `rax`.
+    #[must_use]
+    pub fn saving_body<O: Op>(self) -> Body {
+        match self {
+            Platform::Native => callee_save::native::<O>(),
+            Platform::Xen => callee_save::xen_thunk::<O>,
         }
     }
 
@@ -83,6 +104,12 @@ pub enum Way {
     Nop,
     /// `call rel32` to a `jmp rel32` to the body.
     Trampoline,
+    /// A load of the slot into `r11` and a direct call of a thunk that goes there.
+    Thunk,
+    /// A check of the hash before the callee, then an indirect call.
+    CallerCheck,
+    /// An indirect call of a preamble that checks the hash.
+    CalleeCheck,
 }
 
 impl Way {
@@ -96,6 +123,9 @@ impl Way {
             Way::Indirect => "indirect call",
             Way::Branch => "compare and branch",
             Way::Nop => "nop",
+            Way::Thunk => "load, call of a thunk",
+            Way::CallerCheck => "check of the callee's hash, indirect call",
+            Way::CalleeCheck => "hash, indirect call of a check",
             Way::Trampoline => "call of a jmp rel32",
         }
     }
@@ -156,11 +186,19 @@ pub fn for_each(visitor: &mut impl Visitor) {
     visitor.visit::<Enum>();
     visitor.visit::<Direct>();
     visitor.visit::<Table>();
+    visitor.visit::<TableCalleeSave>();
+    visitor.visit::<TableThunk>();
     visitor.visit::<Site>();
+    visitor.visit::<SiteCalleeSave>();
     visitor.visit::<JumpLabel>();
     visitor.visit::<StaticCall>();
     visitor.visit::<StaticCallInline>();
     visitor.visit::<Alternative>();
+    visitor.visit::<Retpoline>();
+    visitor.visit::<RetpolineLfence>();
+    visitor.visit::<Kcfi>();
+    visitor.visit::<FineIbt>();
+    visitor.visit::<Endbr>();
     visitor.visit::<FnPointer>();
     visitor.visit::<Dyn>();
     visitor.visit::<OnceLockTable>();

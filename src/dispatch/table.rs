@@ -15,7 +15,19 @@ use crate::op::{Args, Op, Reg, Ret};
 pub struct PvOps([AtomicPtr<()>; SLOTS]);
 
 /// `struct paravirt_patch_template pv_ops`
-pub static PV_OPS: PvOps = PvOps([const { AtomicPtr::new(unbound as *mut ()) }; SLOTS]);
+pub static PV_OPS: PvOps = PvOps::new();
+
+impl PvOps {
+    /// A table without bodies.
+    pub(super) const fn new() -> Self {
+        PvOps([const { AtomicPtr::new(unbound as *mut ()) }; SLOTS])
+    }
+
+    /// Has a slot lead to a callee.
+    pub(super) fn set(&self, slot: usize, body: usize) {
+        self.0[slot].store(body as *mut (), Ordering::Relaxed);
+    }
+}
 
 /// What a slot holds before it is bound: a defined end instead of a jump to address 0.
 extern "C" fn unbound() {
@@ -49,6 +61,6 @@ impl Dispatch for Table {
     }
 
     fn bind<O: Op>(platform: Platform) {
-        PV_OPS.0[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+        PV_OPS.set(O::SLOT, platform.body::<O>() as usize);
     }
 }

@@ -40,6 +40,9 @@ pub unsafe trait Op: 'static {
     /// The result.
     type Ret: Ret;
 
+    /// The registers that the native body spoils beside its result and the flags.
+    const SCRATCH: &'static [&'static str];
+
     /// The native body, inline.
     ///
     /// # Safety
@@ -59,6 +62,26 @@ pub unsafe trait Op: 'static {
     /// # Safety
     /// As for [`Op::inline`].
     unsafe extern "C" fn native(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
+
+    /// The callee behind a kCFI preamble: its entry, 16 bytes in, has the type's hash in the four bytes before it
+    /// ([`Kcfi`](crate::dispatch::Kcfi)).
+    ///
+    /// # Safety
+    /// As for [`Op::inline`]; to be called at its entry.
+    unsafe extern "C" fn native_kcfi(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
+
+    /// The callee behind a FineIBT preamble of 16 bytes, which checks the hash in `r10d`
+    /// ([`FineIbt`](crate::dispatch::FineIbt)).
+    ///
+    /// # Safety
+    /// As for [`Op::inline`]; with the hash in `r10d`.
+    unsafe extern "C" fn native_fineibt(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
+
+    /// The callee behind `endbr64` ([`Endbr`](crate::dispatch::Endbr)).
+    ///
+    /// # Safety
+    /// As for [`Op::inline`].
+    unsafe extern "C" fn native_endbr(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
 
     /// The body of a Xen PV guest.
     ///

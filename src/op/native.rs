@@ -1,7 +1,7 @@
 //! The one macro of the catalogue: assembly cannot be passed through a generic parameter.
 
 /// Writes the three forms of a native body of an [`Op`](crate::op::Op) from one piece of assembly: `inline`,
-/// `inline_clobber` and the callee `native`.
+/// `inline_clobber`, the callee `native`, and the callee behind the preambles of control-flow integrity.
 ///
 /// ```text
 /// native! { (ptr: "rdi", val: "rsi"); "mov [rdi], rsi" }              two arguments, no result
@@ -30,8 +30,20 @@ macro_rules! native {
             $crate::native!(@asm args, ($($arg: $reg),*), ($($ret)?), ($($($scratch),+)?), ($($line),*),
                 ($($($operand)*)?), (clobber_abi("C"),))
         }
+        const SCRATCH: &'static [&'static str] = &[$($($scratch),+)?];
+        $crate::native!(@callee native, ($($line),*), ($($($operand)*)?), (), ());
+        $crate::native!(@callee native_kcfi, ($($line),*), ($($($operand)*)?),
+            // What clang emits: `movl $hash, %eax` in front of the entry, padded to 16 bytes.
+            (".nops 11", "mov eax, {cfi_hash}"), (cfi_hash = const $crate::dispatch::cfi_hash::<Self>(),));
+        $crate::native!(@callee native_fineibt, ($($line),*), ($($($operand)*)?),
+            // `fineibt_preamble_start`, `arch/x86/kernel/alternative.c`: endbr64; sub r10d, hash; je .+4; ud2; nop.
+            ("endbr64", "sub r10d, {cfi_hash}", "je 2f", "ud2", "2: nop"),
+            (cfi_hash = const $crate::dispatch::cfi_hash::<Self>(),));
+        $crate::native!(@callee native_endbr, ($($line),*), ($($($operand)*)?), ("endbr64"), ());
+    };
+    (@callee $name:ident, ($($line:literal),*), ($($operand:tt)*), ($($before:literal),*), ($($more:tt)*)) => {
         #[unsafe(naked)]
-        unsafe extern "C" fn native(
+        unsafe extern "C" fn $name(
             _: $crate::op::Reg,
             _: $crate::op::Reg,
             _: $crate::op::Reg,
@@ -39,7 +51,7 @@ macro_rules! native {
         ) -> $crate::op::Reg {
             // Aligning the end aligns the section, and with it the start: 16 bytes, as Linux aligns its functions
             // (`__ALIGN`, `include/linux/linkage.h`); by itself a naked function starts at any multiple of 4.
-            ::core::arch::naked_asm!($($line,)* "ret", ".balign 16, 0xcc", $($($operand)*)?)
+            ::core::arch::naked_asm!($($before,)* $($line,)* "ret", ".balign 16, 0xcc", $($more)* $($operand)*)
         }
     };
     (@asm $args:ident, ($($arg:ident : $reg:tt),*), ($ret:tt), ($($scratch:tt),*), ($($line:literal),*),

@@ -1,0 +1,161 @@
+//! `kcfi`, `fineibt`, `endbr`: indirect calls that are checked.
+//!
+//! * `kcfi` (clang `-fsanitize=kcfi`, Linux 6.1): the caller compares the hash of the callee's type, which stands in the
+//!   four bytes before its entry, with the one it expects.
+//! * `fineibt` (Linux 6.2, `arch/x86/kernel/alternative.c`): the caller loads its hash and calls 16 bytes before the
+//!   entry, where the callee compares.
+//! * `endbr` (Indirect Branch Tracking, Linux 5.18): an indirect call may only land on `endbr64`.
+//!
+//! What is measured is the instructions. Whether the CPU enforces IBT is a matter of ring 0 and of its age; `endbr64` is
+//! a NOP where it does not.
+
+use std::arch::{asm, naked_asm};
+
+use super::{Dispatch, Mechanism, Platform, PvOps, Way};
+use crate::op::{Args, Op, Reg, Ret, xen_entry};
+
+/// Bytes of a preamble.
+const PREAMBLE: usize = 16;
+
+/// The hash of an op's type: callees of one type share it, as in clang. FNV-1a over the number of arguments and whether
+/// there is a result; the high bit is left out, so that it and its negative are immediates.
+#[must_use]
+pub const fn cfi_hash<O: Op>() -> u32 {
+    let mut hash = 0x811c_9dc5_u32;
+    let type_ = [b'k', O::Args::ARITY as u8, O::Ret::HAS_VALUE as u8];
+    let mut at = 0;
+    while at < type_.len() {
+        hash = (hash ^ type_[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash & 0x7fff_ffff
+}
+
+static KCFI: PvOps = PvOps::new();
+static FINEIBT: PvOps = PvOps::new();
+static ENDBR: PvOps = PvOps::new();
+
+/// The Xen body behind a kCFI preamble.
+#[unsafe(naked)]
+unsafe extern "C" fn xen_kcfi<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+    naked_asm!(".nops 11", "mov eax, {hash}", "jmp {body}", ".balign 16, 0xcc", hash = const cfi_hash::<O>(),
+        body = sym xen_entry::<O>)
+}
+
+/// The Xen body behind a FineIBT preamble.
+#[unsafe(naked)]
+unsafe extern "C" fn xen_fineibt<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+    naked_asm!("endbr64", "sub r10d, {hash}", "je 2f", "ud2", "2: nop", "jmp {body}", ".balign 16, 0xcc",
+        hash = const cfi_hash::<O>(), body = sym xen_entry::<O>)
+}
+
+/// The Xen body behind `endbr64`.
+#[unsafe(naked)]
+unsafe extern "C" fn xen_endbr<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+    naked_asm!("endbr64", "jmp {body}", ".balign 16, 0xcc", body = sym xen_entry::<O>)
+}
+
+/// A call whose caller checks.
+pub struct Kcfi;
+
+impl Dispatch for Kcfi {
+    const META: Mechanism = Mechanism {
+        name: "kcfi",
+        way: Way::CallerCheck,
+        switches: true,
+        states: &[],
+        known_from: "Linux 6.1 (2022), CONFIG_CFI_CLANG",
+        summary: "the table, after a comparison of the callee's type hash",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let result: Reg;
+        // SAFETY: the slot holds the entry of a body of `O` with a hash before it; its C clobbers are declared.
+        unsafe {
+            asm!("mov r11, qword ptr [rip + {pv_ops} + {offset}]", "mov r10d, {negative}", "add r10d, [r11 - 4]",
+                "je 2f", "ud2", "2: call r11", pv_ops = sym KCFI, offset = const O::SLOT * 8,
+                negative = const -(cfi_hash::<O>() as i32),
+                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
+            O::Ret::from_reg(result)
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        let preamble = match platform {
+            Platform::Native => O::native_kcfi as *const () as usize,
+            Platform::Xen => xen_kcfi::<O> as *const () as usize,
+        };
+        KCFI.set(O::SLOT, preamble + PREAMBLE);
+    }
+}
+
+/// A call whose callee checks.
+pub struct FineIbt;
+
+impl Dispatch for FineIbt {
+    const META: Mechanism = Mechanism {
+        name: "fineibt",
+        way: Way::CalleeCheck,
+        switches: true,
+        states: &[],
+        known_from: "Linux 6.2 (2023), FineIBT",
+        summary: "the table, to a callee that compares its caller's type hash",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let result: Reg;
+        // SAFETY: the slot holds the entry of a body of `O` with a preamble before it; its C clobbers are declared.
+        unsafe {
+            asm!("mov r11, qword ptr [rip + {pv_ops} + {offset}]", "mov r10d, {hash}", "sub r11, 16", ".nops 4",
+                "call r11", pv_ops = sym FINEIBT, offset = const O::SLOT * 8, hash = const cfi_hash::<O>(),
+                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
+            O::Ret::from_reg(result)
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        let preamble = match platform {
+            Platform::Native => O::native_fineibt as *const () as usize,
+            Platform::Xen => xen_fineibt::<O> as *const () as usize,
+        };
+        FINEIBT.set(O::SLOT, preamble + PREAMBLE);
+    }
+}
+
+/// A call to a landing pad.
+pub struct Endbr;
+
+impl Dispatch for Endbr {
+    const META: Mechanism = Mechanism {
+        name: "endbr",
+        way: Way::IndirectMemory,
+        switches: true,
+        states: &[],
+        known_from: "Linux 5.18 (2022), CONFIG_X86_KERNEL_IBT",
+        summary: "the table, to a callee that starts with endbr64",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let result: Reg;
+        // SAFETY: the slot holds a body of `O`, which follows the C ABI, whose clobbers are declared.
+        unsafe {
+            asm!("call qword ptr [rip + {pv_ops} + {offset}]", pv_ops = sym ENDBR, offset = const O::SLOT * 8,
+                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
+            O::Ret::from_reg(result)
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        let body = match platform {
+            Platform::Native => O::native_endbr as *const () as usize,
+            Platform::Xen => xen_endbr::<O> as *const () as usize,
+        };
+        ENDBR.set(O::SLOT, body);
+    }
+}
