@@ -6,31 +6,45 @@ use crate::op::{Body, Op, xen_entry};
 use crate::patch::State;
 
 mod alternative;
+mod box_dyn;
+mod compare_tree;
 mod direct;
 mod dynamic;
 mod enumeration;
 mod flag;
 mod fn_pointer;
+mod got;
+mod ifunc;
 mod inline;
 mod inline_clobber;
 mod jump_label;
+mod lazy_lock;
 mod once_lock;
+mod plt;
 mod record;
 mod site;
+mod slots;
 mod static_call;
 mod table;
 
 pub use alternative::Alternative;
+pub use box_dyn::BoxDyn;
+pub use compare_tree::{COMPARED, CompareTree1, CompareTree4, CompareTree16};
 pub use direct::Direct;
 pub use dynamic::Dyn;
 pub use enumeration::Enum;
 pub use flag::Flag;
 pub use fn_pointer::FnPointer;
+pub use got::{GOT, Got};
+pub use ifunc::Ifunc;
 pub use inline::Inline;
 pub use inline_clobber::InlineClobber;
 pub use jump_label::JumpLabel;
+pub use lazy_lock::LazyLockTable;
 pub use once_lock::OnceLockTable;
+pub use plt::{GOT_PLT, Plt};
 pub use site::Site;
+pub use slots::Slots;
 pub use static_call::{StaticCall, StaticCallInline, trampoline_of};
 pub use table::{PV_OPS, Table};
 
@@ -83,6 +97,13 @@ pub enum Way {
     Nop,
     /// `call rel32` to a `jmp rel32` to the body.
     Trampoline,
+    /// `call rel32` to a stub that is `jmp [rip+word]` to the body, with nothing or an `endbr64` in front.
+    Plt,
+    /// `call [rip+word]`, the word in a global offset table.
+    Got,
+    /// The pointer is loaded, compared with known functions of which the native body is the last, and called directly
+    /// where it is one of them, indirectly where not.
+    CompareTree,
 }
 
 impl Way {
@@ -97,6 +118,9 @@ impl Way {
             Way::Branch => "compare and branch",
             Way::Nop => "nop",
             Way::Trampoline => "call of a jmp rel32",
+            Way::Plt => "call of a jmp [rip+word]",
+            Way::Got => "call [rip+word]",
+            Way::CompareTree => "compares and a call rel32",
         }
     }
 }
