@@ -11,7 +11,7 @@
 
 use std::arch::{asm, naked_asm};
 
-use super::{Dispatch, Mechanism, Platform, PvOps, Way};
+use super::{Dispatch, Mechanism, Platform, Slots, Way};
 use crate::op::{Args, Op, Reg, Ret, xen_entry};
 
 /// Bytes of a preamble.
@@ -31,9 +31,9 @@ pub const fn cfi_hash<O: Op>() -> u32 {
     hash & 0x7fff_ffff
 }
 
-static KCFI: PvOps = PvOps::new();
-static FINEIBT: PvOps = PvOps::new();
-static ENDBR: PvOps = PvOps::new();
+static KCFI: Slots = Slots::new();
+static FINEIBT: Slots = Slots::new();
+static ENDBR: Slots = Slots::new();
 
 /// The Xen body behind a kCFI preamble.
 #[unsafe(naked)]

@@ -6,43 +6,57 @@ use crate::op::{Body, Op, xen_entry};
 use crate::patch::State;
 
 mod alternative;
+mod box_dyn;
 mod callee_save;
 mod cfi;
+mod compare_tree;
 mod direct;
 mod dynamic;
 mod enumeration;
 mod flag;
 mod fn_pointer;
+mod got;
+mod ifunc;
 mod inline;
 mod inline_clobber;
 mod jump_label;
+mod lazy_lock;
 mod once_lock;
+mod plt;
 mod record;
 mod retpoline;
 mod site;
 mod site_callee_save;
+mod slots;
 mod static_call;
 mod table;
 mod table_callee_save;
 mod table_thunk;
 
 pub use alternative::Alternative;
+pub use box_dyn::BoxDyn;
 pub use callee_save::spoils;
 pub use cfi::{Endbr, FineIbt, Kcfi, cfi_hash};
+pub use compare_tree::{COMPARED, CompareTree1, CompareTree4, CompareTree16};
 pub use direct::Direct;
 pub use dynamic::Dyn;
 pub use enumeration::Enum;
 pub use flag::Flag;
 pub use fn_pointer::FnPointer;
+pub use got::{GOT, Got};
+pub use ifunc::Ifunc;
 pub use inline::Inline;
 pub use inline_clobber::InlineClobber;
 pub use jump_label::JumpLabel;
+pub use lazy_lock::LazyLockTable;
 pub use once_lock::OnceLockTable;
+pub use plt::{GOT_PLT, Plt};
 pub use retpoline::{Retpoline, RetpolineLfence, thunks};
 pub use site::Site;
 pub use site_callee_save::SiteCalleeSave;
+pub use slots::Slots;
 pub use static_call::{StaticCall, StaticCallInline, trampoline_of};
-pub use table::{PV_OPS, PvOps, Table};
+pub use table::{PV_OPS, Table};
 pub use table_callee_save::{PV_OPS_CALLEE_SAVE, TableCalleeSave};
 pub use table_thunk::{PV_OPS_THUNK, TableThunk};
 
@@ -110,6 +124,13 @@ pub enum Way {
     CallerCheck,
     /// An indirect call of a preamble that checks the hash.
     CalleeCheck,
+    /// `call rel32` to a stub that is `jmp [rip+word]` to the body, with nothing or an `endbr64` in front.
+    Plt,
+    /// `call [rip+word]`, the word in a global offset table.
+    Got,
+    /// The pointer is loaded, compared with known functions of which the native body is the last, and called directly
+    /// where it is one of them, indirectly where not.
+    CompareTree,
 }
 
 impl Way {
@@ -127,6 +148,9 @@ impl Way {
             Way::CallerCheck => "check of the callee's hash, indirect call",
             Way::CalleeCheck => "hash, indirect call of a check",
             Way::Trampoline => "call of a jmp rel32",
+            Way::Plt => "call of a jmp [rip+word]",
+            Way::Got => "call [rip+word]",
+            Way::CompareTree => "compares and a call rel32",
         }
     }
 }
@@ -201,5 +225,13 @@ pub fn for_each(visitor: &mut impl Visitor) {
     visitor.visit::<Endbr>();
     visitor.visit::<FnPointer>();
     visitor.visit::<Dyn>();
+    visitor.visit::<BoxDyn>();
     visitor.visit::<OnceLockTable>();
+    visitor.visit::<LazyLockTable>();
+    visitor.visit::<Got>();
+    visitor.visit::<Plt>();
+    visitor.visit::<Ifunc>();
+    visitor.visit::<CompareTree1>();
+    visitor.visit::<CompareTree4>();
+    visitor.visit::<CompareTree16>();
 }

@@ -4,35 +4,13 @@
 //! Machine code: exactly `call qword ptr [rip + pv_ops + 8*slot]` (`ff 15 disp32`), the C clobber list around it.
 
 use std::arch::asm;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::slots::Slots;
 use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::catalogue::SLOTS;
 use crate::op::{Args, Op, Reg, Ret};
 
-/// The table: a function pointer per slot.
-#[repr(C, align(64))]
-pub struct PvOps([AtomicPtr<()>; SLOTS]);
-
 /// `struct paravirt_patch_template pv_ops`
-pub static PV_OPS: PvOps = PvOps::new();
-
-impl PvOps {
-    /// A table without bodies.
-    pub(super) const fn new() -> Self {
-        PvOps([const { AtomicPtr::new(unbound as *mut ()) }; SLOTS])
-    }
-
-    /// Has a slot lead to a callee.
-    pub(super) fn set(&self, slot: usize, body: usize) {
-        self.0[slot].store(body as *mut (), Ordering::Relaxed);
-    }
-}
-
-/// What a slot holds before it is bound: a defined end instead of a jump to address 0.
-extern "C" fn unbound() {
-    std::process::abort();
-}
+pub static PV_OPS: Slots = Slots::new();
 
 /// An indirect call through the pv_ops table.
 pub struct Table;
@@ -61,6 +39,6 @@ impl Dispatch for Table {
     }
 
     fn bind<O: Op>(platform: Platform) {
-        PV_OPS.set(O::SLOT, platform.body::<O>() as usize);
+        PV_OPS.bind::<O>(platform);
     }
 }

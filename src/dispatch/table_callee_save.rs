@@ -7,11 +7,11 @@
 
 use std::arch::asm;
 
-use super::{Dispatch, Mechanism, Platform, PvOps, Way};
+use super::{Dispatch, Mechanism, Platform, Slots, Way};
 use crate::op::{Args, Op, Reg, Ret};
 
 /// The table of callees that save their registers.
-pub static PV_OPS_CALLEE_SAVE: PvOps = PvOps::new();
+pub static PV_OPS_CALLEE_SAVE: Slots = Slots::new();
 
 /// An indirect call through the table, of a callee that saves registers.
 pub struct TableCalleeSave;

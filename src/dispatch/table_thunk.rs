@@ -6,11 +6,11 @@
 use std::arch::asm;
 
 use super::callee_save::{native_thunk, xen_thunk};
-use super::{Dispatch, Mechanism, Platform, PvOps, Way};
+use super::{Dispatch, Mechanism, Platform, Slots, Way};
 use crate::op::{Args, Body, Op, Reg, Ret};
 
 /// The table of thunks.
-pub static PV_OPS_THUNK: PvOps = PvOps::new();
+pub static PV_OPS_THUNK: Slots = Slots::new();
 
 /// An indirect call through the table, of a thunk that saves registers around a C function.
 pub struct TableThunk;

@@ -1,0 +1,58 @@
+//! `box_dyn`: a boxed closure per op, Rust's usual form of a hook that is set at run time.
+//!
+//! Machine code: load the box's two words, data and vtable, then an indirect call through the vtable. It differs from
+//! `dyn` in that the box owns the closure, whose data pointer is the extra first argument.
+
+use std::cell::UnsafeCell;
+
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::catalogue::SLOTS;
+use crate::op::{Args, Op, Reg, Ret, xen_entry};
+
+type Hook = Box<dyn Fn(Reg, Reg, Reg, Reg) -> Reg + Sync>;
+
+struct Hooks(UnsafeCell<[Option<Hook>; SLOTS]>);
+// SAFETY: written only by `bind`, whose contract forbids calls on other threads meanwhile.
+unsafe impl Sync for Hooks {}
+
+static HOOKS: Hooks = Hooks(UnsafeCell::new([const { None }; SLOTS]));
+
+/// A call of a boxed closure.
+pub struct BoxDyn;
+
+impl Dispatch for BoxDyn {
+    const META: Mechanism = Mechanism {
+        name: "box_dyn",
+        way: Way::Indirect,
+        switches: true,
+        states: &[],
+        known_from: "C++11 (2011) std::function; Rust 1.0 (2015) Box<dyn Fn>",
+        summary: "a boxed closure set at run time",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        // SAFETY: nobody writes the slots during a call, and the caller vouches that `bind` filled this one; the
+        // body's contract is the caller's.
+        unsafe {
+            let hook = (*HOOKS.0.get())[O::SLOT].as_ref().unwrap_unchecked();
+            O::Ret::from_reg(hook(a, b, c, d))
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        let hook: Hook = match platform {
+            Platform::Native => Box::new(|a, b, c, d| {
+                // SAFETY: called by `call` alone, whose contract is that of the body.
+                unsafe { O::inline(O::Args::from_regs([a, b, c, d])).into_reg() }
+            }),
+            Platform::Xen => Box::new(|a, b, c, d| {
+                // SAFETY: as above.
+                unsafe { xen_entry::<O>(a, b, c, d) }
+            }),
+        };
+        // SAFETY: no call runs meanwhile (contract of `bind`).
+        unsafe { (*HOOKS.0.get())[O::SLOT] = Some(hook) };
+    }
+}

@@ -1,0 +1,92 @@
+//! `compare_tree_N`: the pointer is compared with functions it is known to hold often, and these are called directly.
+//! Linux writes it by hand (`INDIRECT_CALL_1` to `_4`, `include/linux/indirect_call_wrapper.h`, Linux 5.0); compilers
+//! make it from a profile (LLVM's indirect-call promotion, `IndirectCallPromotion.cpp`). Each pays while an indirect
+//! call is dear, as behind a retpoline, and while the list is short.
+//!
+//! Machine code: `mov rax, [rip + table + 8*slot]`; then for each known function `lea r11, [rip + known]`,
+//! `cmp rax, r11`, `jne` to the next, `call rel32 known`, `jmp` to the end; and where none matched `call rax`. The
+//! native body is the last of the N, so native takes all N comparisons; Xen takes them all in vain.
+
+use std::arch::{asm, naked_asm};
+
+use super::slots::Slots;
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::{Args, Op, Reg, Ret};
+
+/// The pointers that are compared.
+pub static COMPARED: Slots = Slots::new();
+
+/// A function that the pointer might hold but does not: one of the others in the list. Each has code of its own, so
+/// that no linker folds two of them into one.
+#[unsafe(naked)]
+unsafe extern "C" fn other<const N: usize>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+    naked_asm!("mov eax, {number}", "ret", ".balign 16, 0xcc", number = const N)
+}
+
+/// Makes a type whose call compares with the functions in the list and then with the native body. A macro, for a
+/// generic cannot repeat assembly:
+///
+/// ```text
+/// compare_tree! { CompareTree4, "compare_tree_4", "four comparisons, ..", other_0 = 0, other_1 = 1, other_2 = 2 }
+/// ```
+macro_rules! compare_tree {
+    ($(#[$doc:meta])* $tree:ident, $name:literal, $summary:literal $(, $other:ident = $number:literal)*) => {
+        $(#[$doc])*
+        pub struct $tree;
+
+        impl Dispatch for $tree {
+            const META: Mechanism = Mechanism {
+                name: $name,
+                way: Way::CompareTree,
+                switches: true,
+                states: &[],
+                known_from: "Linux 5.0 (2019), INDIRECT_CALL_1",
+                summary: $summary,
+            };
+
+            #[inline(always)]
+            unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+                let [a, b, c, d] = args.into_regs();
+                let result: Reg;
+                // SAFETY: the word holds a body of `O`, which follows the C ABI, as the others do; its clobbers,
+                // `r11` among them, are declared.
+                unsafe {
+                    asm!("mov rax, qword ptr [rip + {table} + {offset}]",
+                        $(
+                            concat!("lea r11, [rip + {", stringify!($other), "}]"), "cmp rax, r11", "jne 2f",
+                            concat!("call {", stringify!($other), "}"), "jmp 3f", "2:",
+                        )*
+                        "lea r11, [rip + {native}]", "cmp rax, r11", "jne 2f", "call {native}", "jmp 3f",
+                        "2:", "call rax", "3:",
+                        $($other = sym other::<$number>,)*
+                        table = sym COMPARED, offset = const O::SLOT * 8, native = sym O::native,
+                        in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result,
+                        clobber_abi("C"));
+                    O::Ret::from_reg(result)
+                }
+            }
+
+            fn bind<O: Op>(platform: Platform) {
+                COMPARED.bind::<O>(platform);
+            }
+        }
+    };
+}
+
+compare_tree! {
+    /// One comparison in front of the call.
+    CompareTree1, "compare_tree_1", "the pointer is compared with the native body, which is then called directly"
+}
+
+compare_tree! {
+    /// Four comparisons.
+    CompareTree4, "compare_tree_4", "the pointer is compared with four functions, the native body the last",
+    other_0 = 0, other_1 = 1, other_2 = 2
+}
+
+compare_tree! {
+    /// Sixteen comparisons.
+    CompareTree16, "compare_tree_16", "the pointer is compared with sixteen functions, the native body the last",
+    other_0 = 0, other_1 = 1, other_2 = 2, other_3 = 3, other_4 = 4, other_5 = 5, other_6 = 6, other_7 = 7,
+    other_8 = 8, other_9 = 9, other_10 = 10, other_11 = 11, other_12 = 12, other_13 = 13, other_14 = 14
+}

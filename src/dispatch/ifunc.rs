@@ -1,0 +1,50 @@
+//! `ifunc`: GNU indirect functions (`STT_GNU_IFUNC`), how glibc picks its `memcpy`: a resolver runs once at program
+//! start and says where the body is; the linker sends every call through a PLT entry of its own making.
+//!
+//! Machine code: `call rel32` to an entry in `.iplt` that is `jmp qword ptr [rip + word]`, after an `endbr64` where the
+//! linker protects against forged jumps. The word belongs to the dynamic loader (`R_X86_64_IRELATIVE`) and is read-only
+//! from then on where the program is linked `-z relro -z now`, so this mechanism does not switch.
+
+use std::arch::{asm, naked_asm};
+
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Reg, Ret};
+
+/// The symbol that calls name. Its code is the resolver, which takes nothing and returns the body's address; it is
+/// marked as an indirect function, so that no call reaches it but the loader's. It runs while relocations are still
+/// being processed and therefore refers to nothing that needs one.
+///
+/// # Safety
+/// As for [`Op::native`].
+#[unsafe(naked)]
+unsafe extern "C" fn indirect<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+    naked_asm!(".type {this}, @gnu_indirect_function", "lea rax, [rip + {body}]", "ret", this = sym indirect::<O>,
+        body = sym O::native)
+}
+
+/// A call of a GNU indirect function.
+pub struct Ifunc;
+
+impl Dispatch for Ifunc {
+    const META: Mechanism = Mechanism {
+        name: "ifunc",
+        way: Way::Plt,
+        switches: false,
+        states: &[],
+        known_from: "binutils 2.20, glibc 2.11 (2009), STT_GNU_IFUNC",
+        summary: "a call of an indirect function, resolved once at program start",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let result: Reg;
+        // SAFETY: the linker's entry ends in the native body of `O`, which follows the C ABI, whose clobbers are
+        // declared.
+        unsafe {
+            asm!("call {indirect}", indirect = sym indirect::<O>,
+                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
+            O::Ret::from_reg(result)
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `lazy_lock`: a table behind `std::sync::LazyLock`, which makes it at the first access. Every access asks whether
+//! that has happened.
+//!
+//! Machine code: load and compare of the lock's state, a branch, then an indirect call.
+
+use std::mem::transmute;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::catalogue::SLOTS;
+use crate::op::{Args, Body, Op, Ret};
+
+type Pointers = [AtomicPtr<()>; SLOTS];
+
+static POINTERS: LazyLock<Pointers> = LazyLock::new(|| [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS]);
+
+/// A call through a table in a `LazyLock`.
+pub struct LazyLockTable;
+
+impl Dispatch for LazyLockTable {
+    const META: Mechanism = Mechanism {
+        name: "lazy_lock",
+        way: Way::Indirect,
+        switches: true,
+        states: &[],
+        known_from: "Rust 1.80 (2024), std::sync::LazyLock; before it lazy_static and once_cell",
+        summary: "a table in a LazyLock: is it made? then an indirect call",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let pointer = POINTERS[O::SLOT].load(Ordering::Relaxed);
+        // SAFETY: `bind` stored a `Body` there, and the caller vouches that it ran.
+        unsafe {
+            let body: Body = transmute(pointer);
+            O::Ret::from_reg(body(a, b, c, d))
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,55 @@
+//! `plt`: a call into a shared library as compilers make it by default, through an entry of the procedure linkage table
+//! (System V psABI for AMD64, 5.2 "Procedure Linkage Table").
+//!
+//! Machine code: `call rel32` to a stub, one per op, that is `jmp qword ptr [rip + got_plt + 8*slot]` (`ff 25 disp32`)
+//! to the body. The word is bound before the first call, as under `LD_BIND_NOW` or `-z now`; the lazy half of an entry
+//! (`push`, `jmp` to the resolver) runs once per process and is not there.
+
+use std::arch::{asm, naked_asm};
+
+use super::slots::Slots;
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::{Args, Op, Reg, Ret};
+
+/// `.got.plt`: the words that the stubs jump through.
+pub static GOT_PLT: Slots = Slots::new();
+
+/// An entry of `.plt`, 16 bytes as the linker's.
+///
+/// # Safety
+/// As for [`Op::native`].
+#[unsafe(naked)]
+unsafe extern "C" fn stub<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+    naked_asm!("jmp qword ptr [rip + {got} + {offset}]", ".balign 16, 0xcc", got = sym GOT_PLT,
+        offset = const O::SLOT * 8)
+}
+
+/// A call of a stub that jumps through a word.
+pub struct Plt;
+
+impl Dispatch for Plt {
+    const META: Mechanism = Mechanism {
+        name: "plt",
+        way: Way::Plt,
+        switches: true,
+        states: &[],
+        known_from: "System V Release 4 (1988), dynamic linking",
+        summary: "a direct call of a stub that jumps through a word of the GOT, as into a shared library",
+    };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        let [a, b, c, d] = args.into_regs();
+        let result: Reg;
+        // SAFETY: the stub ends in a body of `O`, which follows the C ABI, whose clobbers are declared.
+        unsafe {
+            asm!("call {stub}", stub = sym stub::<O>,
+                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
+            O::Ret::from_reg(result)
+        }
+    }
+
+    fn bind<O: Op>(platform: Platform) {
+        GOT_PLT.bind::<O>(platform);
+    }
+}

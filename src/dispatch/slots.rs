@@ -1,0 +1,34 @@
+//! A function pointer per op, as the tables that mechanisms call through hold them.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::Platform;
+use crate::op::Op;
+use crate::op::catalogue::SLOTS;
+
+/// A table of bodies, one word per slot, laid out as plain words for assembly to read: `table + 8*slot`.
+#[repr(C, align(64))]
+pub struct Slots([AtomicPtr<()>; SLOTS]);
+
+impl Slots {
+    /// With nothing bound: a call through it aborts instead of going to address 0.
+    #[must_use]
+    pub(super) const fn new() -> Self {
+        Slots([const { AtomicPtr::new(unbound as *mut ()) }; SLOTS])
+    }
+
+    /// Has a slot lead to a callee.
+    pub(super) fn set(&self, slot: usize, callee: usize) {
+        self.0[slot].store(callee as *mut (), Ordering::Relaxed);
+    }
+
+    /// Stores a platform's body of `O`.
+    pub(super) fn bind<O: Op>(&self, platform: Platform) {
+        self.set(O::SLOT, platform.body::<O>() as usize);
+    }
+}
+
+/// What a slot holds before it is bound.
+extern "C" fn unbound() {
+    std::process::abort();
+}
