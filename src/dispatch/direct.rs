@@ -17,6 +17,7 @@ impl Dispatch for Direct {
         switches: false,
         known_from: "Linux 2.6.20, paravirt_patch_call",
         summary: "a direct call of the native body",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

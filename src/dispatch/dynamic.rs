@@ -61,6 +61,7 @@ impl Dispatch for Dyn {
         switches: true,
         known_from: "C++ virtual functions; Rust trait objects",
         summary: "a method of a trait object",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -27,6 +27,7 @@ impl Dispatch for Flag {
         switches: true,
         known_from: "every `if (feature)`",
         summary: "if (xen) call the Xen body, else the native instructions in place",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

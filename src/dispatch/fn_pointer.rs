@@ -22,6 +22,7 @@ impl Dispatch for FnPointer {
         switches: true,
         known_from: "any HAL: a static function pointer",
         summary: "what plain Rust makes of a static function pointer",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -15,6 +15,7 @@ impl Dispatch for Inline {
         switches: false,
         known_from: "a kernel without CONFIG_PARAVIRT; a monomorphised Rust generic",
         summary: "the native instructions in place: the baseline",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

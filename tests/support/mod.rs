@@ -199,7 +199,7 @@ pub fn failure() -> Failure {
 fn catalogue(names: &[(String, f64)]) -> Vec<MechanismInfo> {
     let info = |(index, (name, _)): (usize, &(String, f64))| {
         let (summary, known_from) = MECHANISMS.get(index).map_or(("made up", "nowhere"), |m| (m.2, m.3));
-        MechanismInfo { name: name.clone(), summary: summary.to_owned(), known_from: known_from.to_owned() }
+        MechanismInfo { name: name.clone(), summary: summary.to_owned(), known_from: known_from.to_owned(), year: None, step: None, listings: Vec::new() }
     };
     names.iter().enumerate().map(info).collect()
 }
