@@ -125,12 +125,7 @@ fn plain_or_nothing(it: Option<f64>) -> String {
     it.map_or_else(|| NOTHING.to_owned(), plain)
 }
 
-fn line(
-    cell: &Cell,
-    op: Option<OpHead>,
-    regime: Option<RegimeHead>,
-    number: &mut impl FnMut(&str) -> usize,
-) -> Line {
+fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mut impl FnMut(&str) -> usize) -> Line {
     let show = |it: Option<Estimate>| it.and_then(finite).map_or_else(|| NOTHING.to_owned(), interval);
     let cycles = cell.overhead.map(|o| o.cycles).and_then(finite);
     let reason = match cycles {
@@ -147,7 +142,8 @@ fn line(
         state: cell.state.as_deref().map_or_else(|| NOTHING.to_owned(), |s| clipped(s, NAME)),
         cycles: show(cycles),
         reason,
-        ns: show(cell.overhead.map(|o| o.ns)),
+        // Cycles by the one core frequency of the run: its interval tells nothing more.
+        ns: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ns)).map(|it| it.estimate)),
         ratio: show(cell.overhead.map(|o| o.ratio)),
         range: plain_or_nothing(cell.layout_range),
         layouts: if cell.limit == Some(Limit::Layout) { layouts(cell) } else { Vec::new() },

@@ -65,10 +65,10 @@ pub fn counts(report: &Report, grid: &Grid) -> Option<Counts> {
                     .map(|column| value(counted.get(&(row.op, column.mechanism, column.state))?, name))
                     .collect();
                 let shown = |value: &Option<f64>| value.map_or_else(|| NOTHING.to_owned(), plain);
-                values.iter().any(Option::is_some).then(|| Row {
-                    op: clipped(row.op, 60),
-                    values: values.iter().map(shown).collect(),
-                })
+                values
+                    .iter()
+                    .any(Option::is_some)
+                    .then(|| Row { op: clipped(row.op, 60), values: values.iter().map(shown).collect() })
             })
             .collect();
         let size = rows.len() * grid.columns.len();

@@ -208,4 +208,10 @@ mod filters {
         let group = id.strip_prefix("heatmap-").unwrap_or(id);
         Ok(if group == "user" { "outside pv_ops".to_owned() } else { format!("pv_ops.{group}") })
     }
+
+    /// The attribute of a cell that stands for so many rows; nothing for one.
+    #[askama::filter_fn]
+    pub fn over(rows: &usize, _: &dyn Values) -> askama::Result<String> {
+        Ok(if *rows > 1 { format!(" rowspan={rows}") } else { String::new() })
+    }
 }

@@ -123,8 +123,8 @@ fn line(canvas: &mut Canvas, grid: &Grid, row: &Row, shape: &Shape, y: i32) -> R
             Reading::Resolved(it) if it.estimate < 0.0 => (Ink::Faster, Ink::OnHeat(0), it),
             Reading::Resolved(it) => (Ink::Heat(step(it.estimate)), Ink::OnHeat(step(it.estimate)), it),
         };
-        let verdict = if ink == Ink::Hatch { ", not resolved" } else { "" };
-        canvas.titled(from, to, ink, format!("{name}: {} cycles{verdict}", interval(it)))?;
+        // That it is not resolved is said by the hatching.
+        canvas.titled(from, to, ink, format!("{name}: {}", interval(it)))?;
         if numbers && ink != Ink::Hatch {
             canvas.text(&plain(it.estimate), at, Anchor::Middle, 11, on)?;
         }

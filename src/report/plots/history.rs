@@ -10,9 +10,9 @@ use crate::regime::Regime;
 use crate::report::Report;
 
 const WIDTH: i32 = 348;
-const LEFT: i32 = 158;
-/// Characters of a label, at 6.6 pixels each.
+/// The longest label in characters, and a character's width in pixels.
 const LABEL: usize = 22;
+const CHARACTER: f64 = 6.6;
 const RIGHT: i32 = 284;
 const TOP: i32 = 26;
 const ROW: i32 = 34;
@@ -90,14 +90,28 @@ pub(super) fn plots(history: &History, grid: &Grid, place: Place) -> Result<Vec<
     // One scale for all, so that regimes can be compared by eye.
     let all = history.regimes.iter().flat_map(|(_, measured)| measured.iter().flatten());
     let largest = all.map(|it| it.spread.five[3]).fold(1.0, f64::max);
-    let scale = Scale::new(grid.floor, largest, LEFT, RIGHT);
-    history.regimes.iter().map(|(regime, measured)| plot(history, grid, &scale, *regime, measured, place)).collect()
+    let longest = history.steps.iter().map(|step| label(step).chars().count()).max().unwrap_or(0);
+    let left = (longest as f64 * CHARACTER) as i32 + 12;
+    let scale = Scale::new(grid.floor, largest, left, RIGHT);
+    let shape = Shape { left, scale };
+    history.regimes.iter().map(|(regime, measured)| plot(history, grid, &shape, *regime, measured, place)).collect()
+}
+
+/// What all regimes share.
+struct Shape {
+    left: i32,
+    scale: Scale,
+}
+
+/// `2007 table`; the state stands below.
+fn label(step: &Step) -> String {
+    clipped(&format!("{} {}", step.year, step.column.mechanism), LABEL)
 }
 
 fn plot(
     history: &History,
     grid: &Grid,
-    scale: &Scale,
+    shape: &Shape,
     regime: Regime,
     measured: &[Option<Measured>],
     place: Place,
@@ -112,53 +126,45 @@ fn plot(
         format!("Overhead over inline in core cycles per call, median over ops, oldest first. {}.", words.join("; "));
     let bottom = TOP + ROW * rungs.len() as i32;
     let svg = draw(&id, (WIDTH as u32, (bottom + 42) as u32), &title, &description, place == Place::File, |canvas| {
-        axis(canvas, scale, regime, bottom)?;
+        axis(canvas, shape, regime, bottom)?;
         let middle = |index: usize| TOP + ROW * index as i32 + ROW / 2;
         for (index, pair) in rungs.windows(2).enumerate() {
             if let [(_, before), (_, after)] = pair {
-                let from = (scale.x(before.spread.median()), middle(index));
-                let to = (scale.x(after.spread.median()), middle(index + 1));
+                let from = (shape.scale.x(before.spread.median()), middle(index));
+                let to = (shape.scale.x(after.spread.median()), middle(index + 1));
                 canvas.line(from, to, Ink::Accent, 1)?;
             }
         }
         for (index, (step, it)) in rungs.iter().enumerate() {
-            rung(canvas, grid, scale, step, it, middle(index))?;
+            rung(canvas, grid, shape, step, it, middle(index))?;
         }
         Ok(())
     })?;
     Ok(Plot::new(&id, title, description, svg))
 }
 
-fn axis(canvas: &mut Canvas, scale: &Scale, regime: Regime, bottom: i32) -> Result<(), PlotError> {
-    canvas.text(regime.name(), (LEFT, TOP - 13), Anchor::Start, 13, Ink::Text)?;
+fn axis(canvas: &mut Canvas, shape: &Shape, regime: Regime, bottom: i32) -> Result<(), PlotError> {
+    canvas.text(regime.name(), (shape.left, TOP - 13), Anchor::Start, 13, Ink::Text)?;
     canvas.text("median", (WIDTH - 2, TOP - 13), Anchor::End, 11, Ink::Muted)?;
-    canvas.rect((LEFT, TOP), (scale.x(0.0), bottom), Ink::Band)?;
-    for (value, x) in scale.marks(26) {
+    canvas.rect((shape.left, TOP), (shape.scale.x(0.0), bottom), Ink::Band)?;
+    for (value, x) in shape.scale.marks(26) {
         canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;
         canvas.text(&mark(value), (x, bottom + 12), Anchor::Middle, 11, Ink::Muted)?;
     }
-    let middle = (LEFT + RIGHT) / 2;
+    let middle = (shape.left + RIGHT) / 2;
     canvas.text("cycles above inline, log scale", (middle, bottom + 30), Anchor::Middle, 11, Ink::Muted)
 }
 
-fn rung(
-    canvas: &mut Canvas,
-    grid: &Grid,
-    scale: &Scale,
-    step: &Step,
-    it: &Measured,
-    y: i32,
-) -> Result<(), PlotError> {
-    let label = clipped(&format!("{} {}", step.year, step.column.mechanism), LABEL);
+fn rung(canvas: &mut Canvas, grid: &Grid, shape: &Shape, step: &Step, it: &Measured, y: i32) -> Result<(), PlotError> {
     let label_y = if step.column.state.is_some() { y - 7 } else { y };
-    canvas.text(&label, (LEFT - 8, label_y), Anchor::End, 12, Ink::Text)?;
+    canvas.text(&label(step), (shape.left - 8, label_y), Anchor::End, 12, Ink::Text)?;
     if let Some(state) = step.column.state {
-        canvas.text(&clipped(state, LABEL), (LEFT - 8, y + 8), Anchor::End, 11, Ink::Muted)?;
+        canvas.text(&clipped(state, LABEL), (shape.left - 8, y + 8), Anchor::End, 11, Ink::Muted)?;
     }
     let [_, low, median, high, _] = it.spread.five;
-    canvas.rect((scale.x(low), y - 4), (scale.x(high).max(scale.x(low) + 1), y + 4), Ink::Dot)?;
+    canvas.rect((shape.scale.x(low), y - 4), (shape.scale.x(high).max(shape.scale.x(low) + 1), y + 4), Ink::Dot)?;
     let near = |value: f64| grid.floor.is_some_and(|floor| value.abs() <= floor);
-    let at = (scale.x(median), y);
+    let at = (shape.scale.x(median), y);
     canvas.dot(at, 5, Ink::Accent)?;
     if near(median) {
         canvas.dot(at, 3, Ink::Paper)?;
