@@ -269,6 +269,35 @@ fn machine_code_is_side_by_side_where_there_is_room_and_one_below_the_other_on_a
 }
 
 #[test]
+fn hostile_names_texts_and_code_are_shown_and_not_run() {
+    const HOSTILE: &str = "\"'></pre></details><script>alert(1)</script><img src=x onerror=alert(1)>";
+    let mut report = support::everything();
+    for mechanism in &mut report.catalogue.mechanisms {
+        mechanism.step = mechanism.step.as_ref().map(|_| HOSTILE.to_owned());
+        for line in mechanism.listings.iter_mut().flat_map(|listing| &mut listing.lines) {
+            (line.bytes, line.text, line.place) = (HOSTILE.to_owned(), HOSTILE.to_owned(), HOSTILE.to_owned());
+        }
+    }
+    for cell in report.cells.iter_mut().filter(|cell| cell.op == "cpuid") {
+        cell.op = HOSTILE.to_owned();
+        cell.counters = Some(std::collections::BTreeMap::from([(HOSTILE.to_owned(), 1.0)]));
+    }
+    report.catalogue.ops[0].name = HOSTILE.to_owned();
+    report.catalogue.ops[0].prototype = HOSTILE.to_owned();
+    report.catalogue.ops[0].native_code = HOSTILE.to_owned();
+    let Some(reader) = Reader::open_with(&report) else { return };
+    reader.click("#cells tbody th a");
+    assert_eq!(reader.words("location.hash"), "#op--0");
+    reader.click("#way-table > summary");
+    reader.click("#cells thead th:nth-child(1) button");
+    let shown = reader.words("document.querySelector('#way-table pre').textContent");
+    assert!(shown.contains("<script>alert(1)</script>"), "{shown}");
+    assert_eq!(reader.number("document.scripts.length"), 1.0);
+    assert_eq!(reader.number("document.images.length"), 0.0);
+    reader.without_complaint();
+}
+
+#[test]
 fn without_scripts_the_table_is_whole_and_no_control_is_in_the_way() {
     let Some(reader) = Reader::open() else { return };
     reader.tab.call_method(Emulation::SetScriptExecutionDisabled { value: true }).expect("scripts off");

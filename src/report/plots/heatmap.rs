@@ -48,7 +48,7 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
     let shape = Shape {
         label: (longest as f64 * CHARACTER) as i32 + 8,
         top: (heads as f64 * CHARACTER) as i32 + 12,
-        cell: if grid.columns.len() <= MOST_WITH_NUMBERS { 37 } else { 24 },
+        cell: if grid.columns.len() <= MOST_WITH_NUMBERS { 36 } else { 24 },
     };
     let left = shape.label + KIND;
     let right = left + shape.cell * grid.columns.len() as i32;
