@@ -205,7 +205,8 @@ pub struct MechanismInfo {
     pub summary: String,
     /// Since when and where it is used.
     pub known_from: String,
-    /// The year in which it became Linux's way; absent where it is no step of Linux's history.
+    /// The year in which it became Linux's way; absent where it is no step of Linux's history. Steps of one year are in
+    /// the order of the catalogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub year: Option<u16>,
     /// What changed with it, in a line; absent where it is no step of Linux's history.
