@@ -10,7 +10,7 @@ use std::time::Duration;
 use headless_chrome::protocol::cdp::types::Event;
 use headless_chrome::protocol::cdp::{Emulation, Log, Network, Runtime};
 use headless_chrome::{Browser, LaunchOptions, Tab};
-use pvbench::report::html;
+use pvbench::report::{Report, html};
 use tempfile::TempDir;
 
 fn chromium() -> Option<PathBuf> {
@@ -30,13 +30,18 @@ struct Reader {
 impl Reader {
     /// A browser with the page of a synthetic report open. None where no Chromium is installed.
     fn open() -> Option<Self> {
+        Self::open_with(&support::everything())
+    }
+
+    /// The same with the page of a report.
+    fn open_with(report: &Report) -> Option<Self> {
         let Some(path) = chromium() else {
             println!("skipped: no Chromium on PATH; scripts/setup.sh installs it");
             return None;
         };
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("index.html");
-        std::fs::write(&file, html::page(&support::synthetic()).expect("a page")).expect("written");
+        std::fs::write(&file, html::page(report).expect("a page")).expect("written");
         let args = [
             "--disable-quic",
             "--no-first-run",
@@ -147,9 +152,10 @@ impl Reader {
     }
 }
 
+const SHOWN_HEADS: &str = "document.querySelector('#cells thead tr').cells.length";
 const SHOWN: &str = "[...document.querySelectorAll('#cells tbody tr')].filter(r => !r.hidden)";
 /// The column of overheads in cycles.
-const CYCLES: usize = 7;
+const CYCLES: usize = 5;
 
 #[test]
 fn a_click_on_a_header_sorts_and_another_turns_it_round() {
@@ -192,12 +198,102 @@ fn filters_leave_the_rows_that_match() {
 #[test]
 fn details_unfold() {
     let Some(reader) = Reader::open() else { return };
-    for (index, place) in ["aside .rest", ".ways details", "#how details"].iter().enumerate() {
+    for (index, place) in
+        ["aside .rest", "#way-table", "#ops details", "#how details", "#counters details"].iter().enumerate()
+    {
         let open = format!("document.querySelector('{place}').open");
         assert_eq!(reader.ask(&open), false, "{index}");
         reader.click(&format!("{place} > summary"));
         assert_eq!(reader.ask(&open), true, "{index}");
     }
+    reader.without_complaint();
+}
+
+#[test]
+fn the_name_of_an_op_leads_to_its_description_and_unfolds_it() {
+    let Some(reader) = Reader::open() else { return };
+    reader.click("#cells a[href='#op-cpuid']");
+    assert_eq!(reader.ask("document.querySelector('#ops details').open"), true);
+    assert_eq!(reader.ask("document.getElementById('op-cpuid').checkVisibility()"), true);
+    reader.without_complaint();
+}
+
+#[test]
+fn rows_take_the_shared_cells_with_them_when_they_are_sorted() {
+    let Some(reader) = Reader::open() else { return };
+    let cells = support::everything().cells;
+    let first = format!("{SHOWN}[0].cells.length");
+    let whole = reader.number(&first);
+    assert!(reader.number(&format!("{SHOWN}[1].cells.length")) < whole - 4.0, "they are shared before");
+    reader.click("#cells thead th:nth-child(1) button");
+    assert_eq!(reader.ask(&format!("{SHOWN}.every(r => r.cells.length === {SHOWN_HEADS})")), true);
+    let mut names: Vec<&str> = cells.iter().map(|cell| cell.op.as_str()).collect();
+    names.sort_unstable();
+    let shown = reader.words(&format!("{SHOWN}.map(r => r.cells[0].textContent).join()"));
+    assert_eq!(shown, names.join(","));
+    // Within an op the rows keep the order of the report.
+    let order: Vec<String> = cells
+        .iter()
+        .filter(|cell| cell.op == names[0])
+        .map(|cell| format!("{} {}", cell.regime.name(), cell.mechanism))
+        .collect();
+    let (regime, mechanism) = (1, 2);
+    let shown = reader.words(&format!(
+        "{SHOWN}.slice(0, {}).map(r => r.cells[{regime}].textContent + ' ' + r.cells[{mechanism}].textContent).join()",
+        order.len()
+    ));
+    assert_eq!(shown.split(',').next(), order.first().map(String::as_str));
+    assert_eq!(shown, order.join(","));
+    reader.without_complaint();
+}
+
+#[test]
+fn what_the_layout_holds_back_unfolds_in_its_row() {
+    let Some(reader) = Reader::open() else { return };
+    reader.click("#cells td details > summary");
+    assert_eq!(reader.ask("document.querySelector('#cells td details').open"), true);
+    let text = reader.words("document.querySelector('#cells td details').innerText");
+    assert!(text.contains("at 0: ") && text.contains("at 29: "), "{text}");
+    reader.without_complaint();
+}
+
+#[test]
+fn machine_code_is_side_by_side_where_there_is_room_and_one_below_the_other_on_a_phone() {
+    let Some(reader) = Reader::open() else { return };
+    reader.click("#way-table > summary");
+    let tops = "[...document.querySelector('#way-table .pair').children].map(f => f.getBoundingClientRect().top)";
+    assert_eq!(reader.ask(&format!("(([a, b]) => a === b)({tops})")), true);
+    reader.width(390);
+    assert_eq!(reader.ask(&format!("(([a, b]) => a < b)({tops})")), true);
+    reader.without_complaint();
+}
+
+#[test]
+fn hostile_names_texts_and_code_are_shown_and_not_run() {
+    const HOSTILE: &str = "\"'></pre></details><script>alert(1)</script><img src=x onerror=alert(1)>";
+    let mut report = support::everything();
+    for mechanism in &mut report.catalogue.mechanisms {
+        mechanism.step = mechanism.step.as_ref().map(|_| HOSTILE.to_owned());
+        for line in mechanism.listings.iter_mut().flat_map(|listing| &mut listing.lines) {
+            (line.bytes, line.text, line.place) = (HOSTILE.to_owned(), HOSTILE.to_owned(), HOSTILE.to_owned());
+        }
+    }
+    for cell in report.cells.iter_mut().filter(|cell| cell.op == "cpuid") {
+        cell.op = HOSTILE.to_owned();
+        cell.counters = Some(std::collections::BTreeMap::from([(HOSTILE.to_owned(), 1.0)]));
+    }
+    report.catalogue.ops[0].name = HOSTILE.to_owned();
+    report.catalogue.ops[0].prototype = HOSTILE.to_owned();
+    report.catalogue.ops[0].native_code = HOSTILE.to_owned();
+    let Some(reader) = Reader::open_with(&report) else { return };
+    reader.click("#cells tbody th a");
+    assert_eq!(reader.words("location.hash"), "#op--0");
+    reader.click("#way-table > summary");
+    reader.click("#cells thead th:nth-child(1) button");
+    let shown = reader.words("document.querySelector('#way-table pre').textContent");
+    assert!(shown.contains("<script>alert(1)</script>"), "{shown}");
+    assert_eq!(reader.number("document.scripts.length"), 1.0);
+    assert_eq!(reader.number("document.images.length"), 0.0);
     reader.without_complaint();
 }
 
@@ -208,7 +304,7 @@ fn without_scripts_the_table_is_whole_and_no_control_is_in_the_way() {
     reader.tab.reload(true, None).expect("again");
     reader.tab.wait_until_navigated().expect("the page");
     reader.tab.wait_for_element("#filter[hidden]").expect("a form");
-    let row = format!("#cells tbody tr:nth-child({})", support::synthetic().cells.len());
+    let row = format!("#cells tbody tr:nth-child({})", support::everything().cells.len());
     reader.tab.wait_for_element(&row).expect("the last row");
     assert!(reader.tab.find_element("#cells thead button").is_err());
 }
@@ -248,6 +344,8 @@ fn the_page_follows_light_and_dark_and_text_stands_out_in_both() {
 #[test]
 fn a_phone_does_not_scroll_sideways() {
     let Some(reader) = Reader::open() else { return };
+    // Folded or not.
+    reader.ask("document.querySelectorAll('details').forEach(d => d.open = true)");
     for width in [390, 340, 768] {
         reader.width(width);
         let (content, window) = (reader.number("document.documentElement.scrollWidth"), reader.number("innerWidth"));

@@ -3,6 +3,8 @@
 mod support;
 
 use pvbench::report::plots::{Plot, all};
+use pvbench::report::read::check;
+use pvbench::report::schema::{Cell, Limit, ListingLine};
 use pvbench::report::{Report, html};
 use serde_json::Value;
 
@@ -76,10 +78,12 @@ const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>
 
 /// A report that has something of everything, each string with `prefix` before it.
 fn prefixed(prefix: &str) -> Report {
-    let mut report = support::synthetic();
-    report.cells.truncate(60);
+    let mut report = support::everything();
+    // Two ops, and the one with machine code.
+    report.cells.retain(|cell| ["cpuid", "get_debugreg", "save_fl"].contains(&cell.op.as_str()));
     for cell in &mut report.cells {
         cell.state = Some("unpatched".to_owned());
+        cell.limit = cell.limit.map(|_| Limit::Layout);
     }
     report.cells[3].overhead = None;
     report.cells[3].absent = Some("none".to_owned());
@@ -91,7 +95,11 @@ fn prefixed(prefix: &str) -> Report {
         state: Some("unpatched".to_owned()),
         overhead_percent: None,
     });
-    with_every_string(&report, &|text| format!("{prefix}{text}"))
+    let mut report = with_every_string(&report, &|text| format!("{prefix}{text}"));
+    for line in report.catalogue.mechanisms.iter_mut().flat_map(|m| &mut m.listings).flat_map(|l| &mut l.lines) {
+        line.bytes = format!("{prefix}{}", line.bytes);
+    }
+    report
 }
 
 #[test]
@@ -198,18 +206,192 @@ fn every_cell_is_a_row_and_the_reason_of_an_absence_is_said_once() {
     assert_eq!(list, 1);
 }
 
+/// All of Linux's hooks by 27 mechanisms in three regimes.
 #[test]
-fn a_page_of_2400_cells_is_under_two_megabytes() {
-    let mut report = support::synthetic_with(11, 1);
-    report.cells.truncate(2400);
-    assert_eq!(report.cells.len(), 2400);
-    let size = page(&report).len();
-    assert!(size < 2_000_000, "{size} bytes");
+fn a_page_of_ten_thousand_cells_is_under_two_megabytes_and_its_rows_under_150_bytes() {
+    let mut report = support::synthetic_with(27, 2);
+    report.cells.truncate(128 * 27 * 3);
+    assert_eq!(report.cells.len(), 10_368);
+    let page = page(&report);
+    println!("{} bytes", page.len());
+    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+    let rows = page.split("<tbody>").last().expect("the table").len();
+    assert!(rows < 150 * report.cells.len(), "{} bytes", rows / report.cells.len());
+}
+
+/// The text between an element's opening, named by a part of its tag, and the next closing of a kind.
+fn part<'a>(page: &'a str, opening: &str, closing: &str) -> &'a str {
+    let after = page.split_once(opening).expect(opening).1;
+    after.split_once(closing).expect(closing).0
+}
+
+#[test]
+fn every_op_is_described_once_and_its_rows_lead_there() {
+    let report = support::everything();
+    let page = page(&report);
+    for op in &report.catalogue.ops {
+        assert_eq!(page.matches(&format!("id=\"op-{}\"", op.name)).count(), 1, "{}", op.name);
+        assert_eq!(page.matches(&format!("href=\"#op-{}\"", op.name)).count(), 1, "{}", op.name);
+    }
+    let op = part(&page, "id=\"op-save_fl\"", "</dl>");
+    for said in [
+        "unsigned long (*save_fl)(void)",
+        "1 argument, a result; C convention",
+        "the op&#39;s own instructions",
+        "native real, Xen modelled",
+        "Linux 6.1",
+        "<code>9c 58</code>",
+    ] {
+        assert!(op.contains(said), "{said} in {op}");
+    }
+}
+
+#[test]
+fn an_op_whose_name_is_no_word_has_a_place_in_the_page_all_the_same() {
+    let mut report = support::synthetic();
+    report.catalogue.ops[0].name = "\" onclick=alert(1)".to_owned();
+    report.cells.iter_mut().filter(|c| c.op == "cpuid").for_each(|c| c.op.clone_from(&report.catalogue.ops[0].name));
+    let page = page(&report);
+    assert!(page.contains("id=\"op--0\"") && page.contains("href=\"#op--0\""));
+}
+
+#[test]
+fn machine_code_stands_beside_that_of_inline_and_changed_bytes_have_a_mark() {
+    let page = page(&support::everything());
+    let table = part(&page, "id=\"way-table\"", "</details>");
+    assert_eq!(table.matches("<h3>save_fl, ").count(), 2, "a listing per state");
+    assert_eq!(table.matches("<figcaption><code>inline</code></figcaption>").count(), 2);
+    assert!(
+        table.contains("<i>site:</i>\n  ff 15 10 20 30 40  call qword ptr [rip+40302010h]\n<i>callee:</i>\n"),
+        "{table}"
+    );
+    assert!(table.contains("<b>* 9c 58      </b>  pushfq; pop rax"), "{table}");
+    assert_eq!(table.matches("* patching changed these bytes").count(), 1, "only where some were");
+    let inline = part(&page, "id=\"way-inline\"", "</details>");
+    assert_eq!(inline.matches("<pre").count(), 1, "inline is not compared with itself");
+}
+
+#[test]
+fn of_many_and_long_listings_some_are_shown_and_the_rest_is_counted() {
+    let mut report = support::everything();
+    let table = report.catalogue.mechanisms.iter_mut().find(|m| m.name == "table").expect("there");
+    let line = table.listings[0].lines[0].clone();
+    table.listings[0].lines = vec![line; 50];
+    let first = table.listings[0].clone();
+    table.listings.extend((0..5).map(|_| first.clone()));
+    let page = page(&report);
+    let table = part(&page, "id=\"way-table\"", "</details>");
+    assert!(table.contains("2 more in report.json") && table.contains("3 more listings in"), "{table}");
+}
+
+#[test]
+fn listings_that_no_mechanism_has_are_refused_with_their_place() {
+    type Break = fn(&mut ListingLine);
+    let lines: [(Break, &str); 5] = [
+        (|line| line.bytes = "9".to_owned(), "lines[1].bytes: these are no hexadecimal bytes"),
+        (|line| line.bytes = "zz".to_owned(), "lines[1].bytes: these are no hexadecimal bytes"),
+        (|line| line.bytes = "90".repeat(65), "lines[1].bytes: 65 bytes are more than the 64"),
+        (|line| line.text = "x".repeat(201), "lines[1].text: 201 characters are more than the 200"),
+        (|line| line.place = "x".repeat(201), "lines[1].place: 201 characters are more than the 200"),
+    ];
+    for (change, said) in lines {
+        let mut report = support::everything();
+        assert_eq!(check(&report), Ok(()));
+        change(&mut report.catalogue.mechanisms[0].listings[0].lines[1]);
+        let error = check(&report).expect_err(said).to_string();
+        assert!(error.starts_with("catalogue.mechanisms[0].listings[0].") && error.contains(said), "{error}");
+    }
+    let mut report = support::everything();
+    let again = report.catalogue.mechanisms[0].listings[0].clone();
+    report.catalogue.mechanisms[0].listings.push(again);
+    let error = check(&report).expect_err("twice").to_string();
+    assert!(error.contains("listings[1]: there is another listing of this op and state"), "{error}");
+    report.catalogue.mechanisms[0].listings[1].op = "unheard_of".to_owned();
+    let error = check(&report).expect_err("unknown").to_string();
+    assert!(error.contains("the op is not in catalogue.ops"), "{error}");
+    let first = report.catalogue.mechanisms[0].listings[0].lines[0].clone();
+    report.catalogue.mechanisms[0].listings[0].lines = vec![first; 513];
+    let error = check(&report).expect_err("long").to_string();
+    assert!(error.contains("513 lines are more than the 512"), "{error}");
+}
+
+#[test]
+fn the_ladder_over_time_is_in_the_order_of_years_with_what_each_step_bought() {
+    let mut report = support::everything();
+    // What is bought is known only where the numbers are: 4, 3 and 1 cycles, each op the same.
+    for (mechanism, cycles) in [("table", 4.0), ("direct", 3.0), ("enum", 1.0)] {
+        for cell in report.cells.iter_mut().filter(|cell| cell.mechanism == mechanism) {
+            if let Some(overhead) = &mut cell.overhead {
+                overhead.cycles.estimate = cycles;
+                (overhead.cycles.low, overhead.cycles.high) = (cycles - 0.1, cycles + 0.1);
+            }
+        }
+    }
+    let page = page(&report);
+    let table = part(&page, "<table class=\"data steps\">", "</table>");
+    let text = text(table).split_whitespace().collect::<Vec<_>>().join(" ");
+    let rows = "2007 table (unpatched) 4.00 4.00 4.00 every hook through a table \
+                2009 direct 3.00 \u{2212}1.00 3.00 \u{2212}1.00 3.00 \u{2212}1.00 sites patched \
+                2022 enum 1.00 \u{2212}2.00 1.00 \u{2212}2.00 1.00 \u{2212}2.00 as an alternative";
+    assert!(text.ends_with(rows), "{text}");
+    let names: Vec<String> = plots(&report).into_iter().map(|plot| plot.file_name).collect();
+    for name in ["history-throughput.svg", "history-latency.svg", "history-pressure.svg"] {
+        assert!(names.iter().any(|it| it == name), "{name} of {names:?}");
+    }
+}
+
+#[test]
+fn with_fewer_than_two_steps_there_is_no_ladder_over_time() {
+    let mut report = support::everything();
+    for mechanism in report.catalogue.mechanisms.iter_mut().filter(|m| m.name != "table") {
+        mechanism.step = None;
+    }
+    assert!(!page(&report).contains("id=\"history\""));
+    assert!(plots(&report).iter().all(|plot| !plot.id.starts_with("history")));
+}
+
+#[test]
+fn counters_are_tables_of_ops_by_mechanisms_and_their_absence_is_said_once() {
+    let with = page(&support::everything());
+    let counters = part(&with, "id=\"counters\"", "</section>");
+    for name in ["instructions, traced", "branch_misses", "l1i_misses"] {
+        assert!(counters.contains(&format!("\">{name}</summary>")), "{name}");
+    }
+    assert!(counters.contains("<th scope=\"row\">save_fl</th><td>7.25<td>7.25"));
+    let without = page(&support::synthetic());
+    assert!(!without.contains("id=\"counters\""));
+    assert_eq!(without.matches("this machine shows no PMU").count(), 1);
+}
+
+#[test]
+fn counters_beyond_what_a_page_holds_are_named() {
+    let mut report = support::everything();
+    for cell in &mut report.cells {
+        cell.counters = Some((0..100).map(|index| (format!("counter_{index:03}"), 1.0)).collect());
+    }
+    let page = page(&report);
+    let counters = part(&page, "id=\"counters\"", "</section>");
+    assert!(counters.contains("\">counter_000</summary>") && !counters.contains("\">counter_099</summary>"));
+    assert!(counters.contains("for want of room") && counters.contains(" more."), "the rest is spoken of");
+}
+
+#[test]
+fn where_the_layout_holds_a_cell_back_its_range_unfolds_to_the_layouts() {
+    let mut report = support::synthetic();
+    report.cells.iter_mut().for_each(|cell| cell.limit = None);
+    let cell: &mut Cell = &mut report.cells[12];
+    (cell.resolved, cell.limit, cell.layout_range) = (false, Some(Limit::Layout), Some(1.5));
+    let page = page(&report);
+    let table = page.split("<tbody>").last().expect("the table");
+    assert_eq!(table.matches("<details>").count(), 1);
+    let layouts = part(table, "<details><summary>1.50</summary>", "</details>");
+    assert!(layouts.contains("<p>at 0: ") && layouts.contains("<p>at 29: ") && layouts.contains(", 20 workers</p>"));
+    assert!(page.contains("<code>report.json</code> has the estimates of every cell at every layout"));
 }
 
 #[test]
 fn every_drawing_has_a_role_a_title_and_a_description() {
-    let report = support::synthetic();
+    let report = support::everything();
     let plots = plots(&report);
     let page = page(&report);
     assert_eq!(page.matches("<svg").count(), plots.len());
@@ -227,7 +409,7 @@ fn every_drawing_has_a_role_a_title_and_a_description() {
 
 #[test]
 fn plots_follow_light_and_dark_and_keep_no_fixed_colour() {
-    for plot in plots(&support::synthetic()) {
+    for plot in plots(&support::everything()) {
         assert!(plot.svg.contains("prefers-color-scheme:dark"), "{}", plot.id);
         let drawn = plot.svg.split_once("</style>").expect("a style").1;
         assert!(!drawn.contains("=\"#"), "{}: a colour that is not of the theme", plot.id);
@@ -237,7 +419,7 @@ fn plots_follow_light_and_dark_and_keep_no_fixed_colour() {
 
 #[test]
 fn nothing_is_loaded_from_anywhere() {
-    let page = page(&support::synthetic());
+    let page = page(&support::everything());
     for word in ["http://", "https://", "src=", "@import", "url(h", "url(/", "\"//"] {
         assert!(!page.contains(word), "{word}");
     }

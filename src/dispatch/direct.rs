@@ -18,6 +18,7 @@ impl Dispatch for Direct {
         states: &[],
         known_from: "Linux 2.6.20, paravirt_patch_call",
         summary: "a direct call of the native body",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -62,6 +62,7 @@ impl Dispatch for Dyn {
         states: &[],
         known_from: "C++ virtual functions; Rust trait objects",
         summary: "a method of a trait object",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -33,6 +33,7 @@ impl Dispatch for Enum {
         states: &[],
         known_from: "Rust's enum_dispatch crate (2019)",
         summary: "a match on an enum of implementations",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -28,6 +28,7 @@ impl Dispatch for Flag {
         states: &[],
         known_from: "every `if (feature)`",
         summary: "if (xen) call the Xen body, else the native instructions in place",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -23,6 +23,7 @@ impl Dispatch for FnPointer {
         states: &[],
         known_from: "any HAL: a static function pointer",
         summary: "what plain Rust makes of a static function pointer",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

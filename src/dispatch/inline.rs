@@ -16,6 +16,7 @@ impl Dispatch for Inline {
         states: &[],
         known_from: "a kernel without CONFIG_PARAVIRT; a monomorphised Rust generic",
         summary: "the native instructions in place: the baseline",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

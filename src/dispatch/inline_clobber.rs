@@ -18,6 +18,7 @@ impl Dispatch for InlineClobber {
         states: &[],
         known_from: "Linux 2.6.20, what a patched C-convention site amounts to",
         summary: "the native instructions in place, all caller-saved registers given up",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -171,6 +171,23 @@ pub struct Mechanism {
     pub known_from: &'static str,
     /// What it is, in a line.
     pub summary: &'static str,
+    /// The year in which it became Linux's way; absent where it is no step of Linux's history.
+    pub year: Option<u16>,
+    /// What changed with it, in a line; absent where it is no step of Linux's history.
+    pub step: Option<&'static str>,
+}
+
+impl Mechanism {
+    /// What most mechanisms share; one names what differs: `Mechanism { name: .., ..Mechanism::BASE }`.
+    pub const BASE: Mechanism = Mechanism {
+        name: "",
+        way: Way::Straight,
+        switches: false,
+        known_from: "",
+        summary: "",
+        year: None,
+        step: None,
+    };
 }
 
 /// A way to reach the body of an op.

@@ -30,6 +30,7 @@ impl Dispatch for OnceLockTable {
         states: &[],
         known_from: "Rust 1.70 (2023), std::sync::OnceLock",
         summary: "a table in a OnceLock: is it set? then an indirect call",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -23,6 +23,8 @@ impl Dispatch for Table {
         states: &[],
         known_from: "Linux 2.6.20 (2007), an unpatched pv_ops site",
         summary: "an indirect call through the pv_ops table: call *pv_ops+off(%rip)",
+        year: Some(2007),
+        step: Some("pv_ops: every hook an indirect call through a table"),
     };
 
     #[inline(always)]

@@ -73,6 +73,9 @@ impl MechanismInfo {
             name: mechanism.name.to_owned(),
             summary: mechanism.summary.to_owned(),
             known_from: mechanism.known_from.to_owned(),
+            year: mechanism.year,
+            step: mechanism.step.map(str::to_owned),
+            listings: Vec::new(),
         }
     }
 }

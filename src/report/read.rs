@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::schema::{Cell, Estimate, Report, SCHEMA};
+use super::schema::{Cell, Estimate, Listing, MechanismInfo, Report, SCHEMA};
 
 /// The largest report that is read. A full run of 30 mechanisms writes about a third of it.
 pub const LARGEST: u64 = 64 << 20;
@@ -113,8 +113,18 @@ pub fn report(path: &Path) -> Result<Report, ReadError> {
     Ok(report)
 }
 
+/// The most listings of one mechanism: all states of all ops, and room.
+pub const MOST_LISTINGS: usize = 4096;
+/// The most instructions of one listing: a call site, its callee and all thunks between them.
+pub const MOST_LINES: usize = 512;
+/// The most bytes of a listing's line. An instruction has 15 at most (Intel SDM volume 2, 2.3.11); a line of padding or
+/// data may have more.
+pub const MOST_LINE_BYTES: usize = 64;
+/// The most characters of a listing's line, place or state and of what a step changed.
+pub const MOST_TEXT: usize = 200;
+
 /// Checks what the shapes cannot say: every number finite, intervals around their estimates, shares between 0 and 1,
-/// cells of known ops and mechanisms, none twice.
+/// cells of known ops and mechanisms, none twice, listings of a size that a mechanism can have.
 ///
 /// # Errors
 /// The first thing that cannot be true, with its place.
@@ -139,6 +149,9 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
     }
     let ops: HashSet<&str> = report.catalogue.ops.iter().map(|op| op.name.as_str()).collect();
     let mechanisms: HashSet<&str> = report.catalogue.mechanisms.iter().map(|m| m.name.as_str()).collect();
+    for (index, mechanism) in report.catalogue.mechanisms.iter().enumerate() {
+        check_mechanism(&format!("catalogue.mechanisms[{index}]"), mechanism, &ops)?;
+    }
     let mut seen = HashSet::new();
     for (index, cell) in report.cells.iter().enumerate() {
         let place =
@@ -161,6 +174,60 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
         }
     }
     Ok(())
+}
+
+fn check_mechanism(place: &str, mechanism: &MechanismInfo, ops: &HashSet<&str>) -> Result<(), Invalid> {
+    short(&format!("{place}.step"), mechanism.step.as_deref().unwrap_or_default())?;
+    let listings = &mechanism.listings;
+    if listings.len() > MOST_LISTINGS {
+        let what = format!("{} listings are more than the {MOST_LISTINGS} a mechanism may have", listings.len());
+        return Err(Invalid { place: format!("{place}.listings"), what });
+    }
+    let mut seen = HashSet::new();
+    for (index, listing) in listings.iter().enumerate() {
+        let place = format!("{place}.listings[{index}]");
+        let wrong = |what: &str| Err(Invalid { place: place.clone(), what: what.to_owned() });
+        if !ops.contains(listing.op.as_str()) {
+            return wrong("the op is not in catalogue.ops");
+        }
+        if !seen.insert((&listing.op, &listing.state)) {
+            return wrong("there is another listing of this op and state");
+        }
+        check_listing(&place, listing)?;
+    }
+    Ok(())
+}
+
+fn check_listing(place: &str, listing: &Listing) -> Result<(), Invalid> {
+    short(&format!("{place}.state"), listing.state.as_deref().unwrap_or_default())?;
+    let lines = listing.lines.len();
+    if lines > MOST_LINES {
+        let what = format!("{lines} lines are more than the {MOST_LINES} a listing may have");
+        return Err(Invalid { place: format!("{place}.lines"), what });
+    }
+    for (index, line) in listing.lines.iter().enumerate() {
+        let place = format!("{place}.lines[{index}]");
+        let digits = line.bytes.len();
+        if digits == 0 || digits % 2 == 1 || !line.bytes.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(Invalid { place: format!("{place}.bytes"), what: "these are no hexadecimal bytes".to_owned() });
+        }
+        if digits / 2 > MOST_LINE_BYTES {
+            let what = format!("{} bytes are more than the {MOST_LINE_BYTES} a line may have", digits / 2);
+            return Err(Invalid { place: format!("{place}.bytes"), what });
+        }
+        short(&format!("{place}.text"), &line.text)?;
+        short(&format!("{place}.place"), &line.place)?;
+    }
+    Ok(())
+}
+
+fn short(place: &str, text: &str) -> Result<(), Invalid> {
+    let length = text.chars().count();
+    if length <= MOST_TEXT {
+        return Ok(());
+    }
+    let what = format!("{length} characters are more than the {MOST_TEXT} it may have");
+    Err(Invalid { place: place.to_owned(), what })
 }
 
 fn check_cell(place: &str, cell: &Cell) -> Result<(), Invalid> {

@@ -207,6 +207,43 @@ pub struct MechanismInfo {
     pub summary: String,
     /// Since when and where it is used.
     pub known_from: String,
+    /// The year in which it became Linux's way; absent where it is no step of Linux's history. Steps of one year are in
+    /// the order of the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub year: Option<u16>,
+    /// What changed with it, in a line; absent where it is no step of Linux's history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The machine code of some of its call sites.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listings: Vec<Listing>,
+}
+
+/// The machine code that a mechanism executes for an op.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    /// The op, one of the catalogue.
+    pub op: String,
+    /// State of a patchable mechanism; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The instructions, place by place, each place in the order of addresses.
+    pub lines: Vec<ListingLine>,
+}
+
+/// An instruction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListingLine {
+    /// Its bytes in hexadecimal.
+    pub bytes: String,
+    /// The same, disassembled.
+    pub text: String,
+    /// Where it stands: `site`, `callee`, `thunk`, ..
+    pub place: String,
+    /// Whether patching changed its bytes.
+    pub changed: bool,
 }
 
 /// One (op, body, mechanism, state, regime).

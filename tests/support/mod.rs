@@ -9,8 +9,8 @@ use pvbench::op::{Bytes, Conventions, Group, Kind, Since};
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
-    Absence, Calibration, Catalogue, Cell, Estimate, Failure, Floor, LayoutEstimate, Limit, MechanismInfo, ModeShare,
-    OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool,
+    Absence, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit, Listing,
+    ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -176,6 +176,52 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
     }
 }
 
+/// The synthetic report with all that is optional: steps of a history, machine code, counters, states.
+pub fn everything() -> Report {
+    let mut report = synthetic();
+    for cell in report.cells.iter_mut().filter(|cell| cell.mechanism == "table") {
+        cell.state = Some("unpatched".to_owned());
+    }
+    for cell in report.cells.iter_mut().filter(|cell| cell.overhead.is_some()) {
+        cell.counters = Some(BTreeMap::from([("branch_misses".to_owned(), 0.25), ("l1i_misses".to_owned(), 1.5)]));
+        cell.instructions = Some(Instructions { per_op: 7.25, extra: 2.0 });
+    }
+    for mechanism in &mut report.catalogue.mechanisms {
+        let step = [
+            ("table", 2007, "every hook through a table"),
+            ("direct", 2009, "sites patched"),
+            ("enum", 2022, "as an alternative"),
+        ]
+        .into_iter()
+        .find(|step| step.0 == mechanism.name);
+        mechanism.year = step.map(|step| step.1);
+        mechanism.step = step.map(|step| step.2.to_owned());
+        mechanism.listings = match mechanism.name.as_str() {
+            "inline" => vec![listing(None, &[("9c", "pushfq", "site"), ("58", "pop rax", "site")])],
+            "table" => vec![
+                listing(
+                    Some("unpatched"),
+                    &[("ff1510203040", "call qword ptr [rip+40302010h]", "site"), ("c3", "ret", "callee")],
+                ),
+                listing(Some("inline"), &[("9c58", "*pushfq; pop rax", "site"), ("0f1f4000", "*nop", "site")]),
+            ],
+            _ => Vec::new(),
+        };
+    }
+    report
+}
+
+/// Machine code of `save_fl`. A text that begins with an asterisk is a line that patching changed.
+fn listing(state: Option<&str>, lines: &[(&str, &str, &str)]) -> Listing {
+    let line = |(bytes, text, place): &(&str, &str, &str)| ListingLine {
+        bytes: (*bytes).to_owned(),
+        text: text.trim_start_matches('*').to_owned(),
+        place: (*place).to_owned(),
+        changed: text.starts_with('*'),
+    };
+    Listing { op: "save_fl".to_owned(), state: state.map(str::to_owned), lines: lines.iter().map(line).collect() }
+}
+
 /// A report of a run that ended before its first group.
 pub fn empty() -> Report {
     let mut report = synthetic();
@@ -200,7 +246,14 @@ pub fn failure() -> Failure {
 fn catalogue(names: &[(String, f64)]) -> Vec<MechanismInfo> {
     let info = |(index, (name, _)): (usize, &(String, f64))| {
         let (summary, known_from) = MECHANISMS.get(index).map_or(("made up", "nowhere"), |m| (m.2, m.3));
-        MechanismInfo { name: name.clone(), summary: summary.to_owned(), known_from: known_from.to_owned() }
+        MechanismInfo {
+            name: name.clone(),
+            summary: summary.to_owned(),
+            known_from: known_from.to_owned(),
+            year: None,
+            step: None,
+            listings: Vec::new(),
+        }
     };
     names.iter().enumerate().map(info).collect()
 }

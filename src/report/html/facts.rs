@@ -13,7 +13,8 @@ pub struct Fact {
     pub value: String,
 }
 
-fn fact(name: &str, value: impl Into<String>) -> Fact {
+/// A fact of a name of this page and a value that is safe to show.
+pub fn fact(name: &str, value: impl Into<String>) -> Fact {
     Fact { name: name.to_owned(), value: value.into() }
 }
 

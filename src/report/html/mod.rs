@@ -4,10 +4,15 @@
 //! holds the plots, which escape on their own. A content security policy stands behind both: nothing is loaded, and only
 //! the page's own script runs.
 
+mod anchor;
 mod cells;
+mod counts;
 mod facts;
 mod findings;
+mod ops;
 mod script_hash;
+mod timeline;
+mod ways;
 
 use std::collections::HashSet;
 
@@ -18,8 +23,10 @@ use crate::host::Status;
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::plots::grid::{Grid, finite};
+use crate::report::plots::history::History;
 use crate::report::plots::number::{NOTHING, clipped, interval};
 use crate::report::plots::{self, Place, Plot, PlotError};
+use anchor::Anchors;
 use facts::Fact;
 
 /// Why the page could not be made.
@@ -39,13 +46,6 @@ const SCRIPT: &str = include_str!("../templates/page.js");
 struct Step {
     index: usize,
     label: String,
-}
-
-/// A mechanism to unfold.
-struct Way {
-    name: String,
-    summary: String,
-    known_from: String,
 }
 
 struct FailureLine {
@@ -93,7 +93,12 @@ struct Page {
     machine: Vec<Fact>,
     mitigations: Vec<Fact>,
     lines: cells::Lines,
-    ways: Vec<Way>,
+    history: Vec<Plot>,
+    timeline: Option<timeline::Timeline>,
+    ops: Vec<ops::OpGroup>,
+    op_count: usize,
+    ways: Vec<ways::Way>,
+    counts: Option<counts::Counts>,
     mechanisms: Vec<String>,
     regime_names: Vec<&'static str>,
     failures: Vec<FailureLine>,
@@ -107,7 +112,10 @@ struct Page {
 /// When a plot or the template fails; no content of a report makes them.
 pub fn page(report: &Report) -> Result<String, HtmlError> {
     let grid = Grid::new(report);
-    let lines = cells::lines(report);
+    let op_anchors = Anchors::new("op", report.catalogue.ops.iter().map(|op| op.name.as_str()));
+    let way_anchors = Anchors::new("way", report.catalogue.mechanisms.iter().map(|m| m.name.as_str()));
+    let lines = cells::lines(report, &op_anchors);
+    let history = History::of(report, &grid);
     let mut mechanisms: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
     for line in &lines.lines {
@@ -149,16 +157,15 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         plan: facts::plan(report),
         machine: facts::machine(&report.machine),
         mitigations: facts::mitigations(&report.machine),
-        ways: report
-            .catalogue
-            .mechanisms
-            .iter()
-            .map(|m| Way {
-                name: clipped(&m.name, 80),
-                summary: clipped(&m.summary, 600),
-                known_from: clipped(&m.known_from, 600),
-            })
-            .collect(),
+        history: match &history {
+            Some(history) => plots::over_time(history, &grid, Place::Page)?,
+            None => Vec::new(),
+        },
+        timeline: history.as_ref().map(|history| timeline::timeline(history, grid.floor, &way_anchors)),
+        ops: ops::groups(report, &op_anchors),
+        op_count: report.catalogue.ops.len(),
+        ways: ways::ways(report, &way_anchors),
+        counts: counts::counts(report, &grid),
         mechanisms,
         regime_names: Regime::ALL.map(Regime::name).to_vec(),
         failures: report
@@ -200,5 +207,11 @@ mod filters {
     pub fn group(id: &str, _: &dyn Values) -> askama::Result<String> {
         let group = id.strip_prefix("heatmap-").unwrap_or(id);
         Ok(if group == "user" { "outside pv_ops".to_owned() } else { format!("pv_ops.{group}") })
+    }
+
+    /// The attribute of a cell that stands for so many rows; nothing for one.
+    #[askama::filter_fn]
+    pub fn over(rows: &usize, _: &dyn Values) -> askama::Result<String> {
+        Ok(if *rows > 1 { format!(" rowspan={rows}") } else { String::new() })
     }
 }

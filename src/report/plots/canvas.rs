@@ -218,14 +218,24 @@ pub fn draw(
          patternTransform=\"rotate(45)\"><rect width=\"5\" height=\"5\" fill=\"var(--paper)\"/>\
          <path d=\"M0 0V5\" stroke=\"var(--hatch)\"/></pattern></defs>"
     );
-    theme(&drawn, id, &titles, &mut out);
+    theme(&drawn, Short { id, standalone }, &titles, &mut out);
     out.push_str("</svg>\n");
     Ok(out)
 }
 
+/// How elements are written.
+#[derive(Clone, Copy)]
+struct Short<'a> {
+    /// The plot's name, in that of its hatching.
+    id: &'a str,
+    /// XML, whose values all have quotes; in a page they go without where they may (HTML, 13.1.2.3).
+    standalone: bool,
+}
+
 /// Goes through plotters' elements, one per line, and writes them short and in theme colours.
-fn theme(drawn: &str, id: &str, titles: &[String], out: &mut String) {
-    for line in drawn.lines() {
+fn theme(drawn: &str, short: Short, titles: &[String], out: &mut String) {
+    let mut lines = drawn.lines().peekable();
+    while let Some(line) = lines.next() {
         let Some(tag) = line.strip_prefix('<') else {
             out.push_str(line.trim());
             continue;
@@ -245,8 +255,42 @@ fn theme(drawn: &str, id: &str, titles: &[String], out: &mut String) {
             }
             continue;
         }
-        element(tag, id, out);
+        let Some((first, look)) = dot(tag) else {
+            element(tag, short, out);
+            continue;
+        };
+        // Dots of one look, one after the other, are one path.
+        let mut dots = vec![first];
+        while let Some((next, _)) = lines.peek().and_then(|line| dot(line.strip_prefix('<')?)).filter(|it| it.1 == look)
+        {
+            dots.push(next);
+            lines.next();
+        }
+        if dots.len() < 3 {
+            dots.iter().for_each(|[x, y]| element(&format!("circle cx=\"{x}\" cy=\"{y}\" {look}"), short, out));
+        } else {
+            path(&dots, look, short, out);
+        }
     }
+}
+
+/// The middle of a circle without a hover text, and the rest of its tag.
+fn dot(tag: &str) -> Option<([i32; 2], &str)> {
+    let rest = tag.strip_prefix("circle cx=\"").filter(|_| hover(tag).is_none())?;
+    let (x, rest) = rest.split_once("\" cy=\"")?;
+    let (y, look) = rest.split_once("\" ")?;
+    Some(([x.parse().ok()?, y.parse().ok()?], look))
+}
+
+/// Circles of one look as one path: each an arc from its top around to almost the same point.
+fn path(dots: &[[i32; 2]], look: &str, short: Short, out: &mut String) {
+    let (radius, look) = look.strip_prefix("r=\"").and_then(|it| it.split_once("\" ")).unwrap_or(("2", look));
+    let radius: i32 = radius.parse().unwrap_or(2);
+    let mut at = String::new();
+    for [x, y] in dots {
+        let _ = write!(at, "M{x} {}a{radius} {radius} 0 1 0 .1 0z", y - radius);
+    }
+    element(&format!("path d=\"{at}\" {look}"), short, out);
 }
 
 fn hover(tag: &str) -> Option<usize> {
@@ -255,7 +299,8 @@ fn hover(tag: &str) -> Option<usize> {
     radius.checked_sub(TITLED).map(|number| number as usize)
 }
 
-fn element(tag: &str, id: &str, out: &mut String) {
+fn element(tag: &str, Short { id, standalone }: Short, out: &mut String) {
+    let mut bare = false;
     let (name, mut rest) = tag.split_once(' ').unwrap_or((tag, ""));
     out.push('<');
     out.push_str(name);
@@ -279,7 +324,14 @@ fn element(tag: &str, id: &str, out: &mut String) {
             None if key == "font-size" => value.parse().map_or_else(|_| value.to_owned(), |v: f64| format!("{:.0}", v)),
             None => value.trim().to_owned(),
         };
-        let _ = write!(out, " {key}=\"{value}\"");
+        bare = !standalone
+            && !value.is_empty()
+            && value.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.#()".contains(&c));
+        let _ = if bare { write!(out, " {key}={value}") } else { write!(out, " {key}=\"{value}\"") };
+    }
+    // A slash behind a bare value would be a part of it.
+    if bare && rest.starts_with('/') {
+        out.push(' ');
     }
     out.push_str(rest);
 }

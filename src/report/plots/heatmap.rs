@@ -48,7 +48,7 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
     let shape = Shape {
         label: (longest as f64 * CHARACTER) as i32 + 8,
         top: (heads as f64 * CHARACTER) as i32 + 12,
-        cell: if grid.columns.len() <= MOST_WITH_NUMBERS { 37 } else { 24 },
+        cell: if grid.columns.len() <= MOST_WITH_NUMBERS { 36 } else { 24 },
     };
     let left = shape.label + KIND;
     let right = left + shape.cell * grid.columns.len() as i32;
@@ -123,8 +123,8 @@ fn line(canvas: &mut Canvas, grid: &Grid, row: &Row, shape: &Shape, y: i32) -> R
             Reading::Resolved(it) if it.estimate < 0.0 => (Ink::Faster, Ink::OnHeat(0), it),
             Reading::Resolved(it) => (Ink::Heat(step(it.estimate)), Ink::OnHeat(step(it.estimate)), it),
         };
-        let verdict = if ink == Ink::Hatch { ", not resolved" } else { "" };
-        canvas.titled(from, to, ink, format!("{name}: {} cycles{verdict}", interval(it)))?;
+        // That it is not resolved is said by the hatching.
+        canvas.titled(from, to, ink, format!("{name}: {}", interval(it)))?;
         if numbers && ink != Ink::Hatch {
             canvas.text(&plain(it.estimate), at, Anchor::Middle, 11, on)?;
         }

@@ -70,15 +70,23 @@ fn rung(canvas: &mut Canvas, grid: &Grid, scale: &Scale, spread: &Spread, left: 
         13,
         Ink::Text,
     )?;
-    for (index, (_, reading)) in spread.readings.iter().enumerate() {
-        // Dots that would cover each other are spread over the height of the rung by the golden ratio.
-        let share = (index as f64 * 0.618_033_988_749_895).fract() - 0.5;
-        let at = |value: f64| (scale.x(value), y + (share * 24.0).round() as i32);
-        match reading {
-            Reading::Absent(_) => {}
-            Reading::Unresolved(it) => canvas.ring(at(it.estimate), 2, Ink::Dot)?,
-            Reading::Resolved(it) => canvas.dot(at(it.estimate), 2, Ink::Dot)?,
-        }
+    let dots: Vec<_> = spread
+        .readings
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (_, reading))| {
+            // Dots that would cover each other are spread over the height of the rung by the golden ratio.
+            let share = (index as f64 * 0.618_033_988_749_895).fract() - 0.5;
+            let at = (scale.x(reading.estimate()?), y + (share * 24.0).round() as i32);
+            Some((at, matches!(reading, Reading::Resolved(_))))
+        })
+        .collect();
+    // Those of one look in a row: they become one path.
+    for (at, _) in dots.iter().filter(|dot| !dot.1) {
+        canvas.ring(*at, 2, Ink::Dot)?;
+    }
+    for (at, _) in dots.iter().filter(|dot| dot.1) {
+        canvas.dot(*at, 2, Ink::Dot)?;
     }
     let [_, low, median, high, _] = spread.five;
     canvas.line((scale.x(low), y), (scale.x(high), y), Ink::Accent, 3)?;

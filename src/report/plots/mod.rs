@@ -6,6 +6,7 @@
 mod canvas;
 pub(crate) mod grid;
 pub(crate) mod heatmap;
+pub(crate) mod history;
 mod ladder;
 pub(crate) mod number;
 mod regimes;
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 use crate::report::Report;
 use grid::Grid;
+use history::History;
 
 /// A finished plot.
 #[derive(Clone, Debug)]
@@ -55,6 +57,9 @@ pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
     let mut plots: Vec<Plot> = ladder(&grid, Place::File)?.into_iter().collect();
     plots.extend(heatmaps(&grid, Place::File)?);
     plots.extend(regimes(&grid, Place::File)?);
+    if let Some(history) = History::of(report, &grid) {
+        plots.extend(over_time(&history, &grid, Place::File)?);
+    }
     Ok(plots)
 }
 
@@ -71,6 +76,11 @@ pub(crate) fn heatmaps(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError
 /// A distribution per mechanism for each regime that was measured.
 pub(crate) fn regimes(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
     regimes::plots(grid, place)
+}
+
+/// The steps of Linux's history for each regime that has them.
+pub(crate) fn over_time(history: &History, grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+    history::plots(history, grid, place)
 }
 
 /// Whether cells of a grid of this many mechanisms have room for their numbers.

@@ -4,10 +4,31 @@
   if (!table) return;
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
-  const rows = [...body.rows].map((row, place) => ({
-    row, place, text: [...row.cells].map((cell) => cell.textContent.trim()),
-  }));
   const column = (key) => heads.findIndex((head) => head.dataset.key === key);
+
+  // Rows share the cells of their op and regime until they are first sorted or filtered: then each gets its own.
+  let taken = null;
+  const all = () => {
+    if (taken) return taken;
+    const shared = [];
+    taken = [...body.rows].map((row, place) => {
+      for (let index = 0; index < heads.length; index++) {
+        const above = shared[index];
+        if (above && above.left > 0) {
+          above.left--;
+          row.insertBefore(above.cell.cloneNode(true), row.cells[index] ?? null);
+          continue;
+        }
+        const cell = row.cells[index] ?? row.insertCell();
+        if (cell.rowSpan > 1) {
+          shared[index] = { cell, left: cell.rowSpan - 1 };
+          cell.removeAttribute("rowspan");
+        }
+      }
+      return { row, place, text: [...row.cells].map((cell) => cell.textContent.trim()) };
+    });
+    return taken;
+  };
 
   const number = (text) => {
     const found = /^[\u2212-]?\d[\d.]*(e-?\d+)?/.exec(text);
@@ -17,7 +38,7 @@
   // Rows without a value go last in both directions; equal rows keep the order of the report.
   const sort = (index, numeric, sign) => {
     const key = (it) => (numeric ? number(it.text[index]) : it.text[index]);
-    const keyed = rows.map((it) => [key(it), it]);
+    const keyed = all().map((it) => [key(it), it]);
     keyed.sort(([a, x], [b, y]) => {
       if (a === null || b === null) return (a === null) - (b === null) || x.place - y.place;
       return sign * (a < b ? -1 : a > b ? 1 : 0) || x.place - y.place;
@@ -44,12 +65,13 @@
   const exact = ["mechanism", "regime", "resolved"].map((name) => [field(name), column(name)]);
   const filter = () => {
     const words = field("text").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+    const rows = all();
     let shown = 0;
     for (const { row, text } of rows) {
       const named = [text[column("op")], text[column("group")], text[column("kind")], text[column("mechanism")]];
       const hay = named.join(" ").toLowerCase();
       const keep = words.every((word) => hay.includes(word)) &&
-        exact.every(([select, index]) => !select.value || text[index] === select.value);
+        exact.every(([select, index]) => !select.value || text[index].split(",")[0] === select.value);
       row.hidden = !keep;
       shown += keep;
     }
@@ -58,5 +80,4 @@
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
-  filter();
 })();

@@ -1,0 +1,108 @@
+//! The mechanisms of a report, with the machine code of some of their call sites beside that of `inline`.
+
+use super::anchor::Anchors;
+use super::ops::hex;
+use crate::report::Report;
+use crate::report::plots::number::clipped;
+use crate::report::schema::{Listing, MechanismInfo};
+
+/// The most listings of a mechanism that are shown.
+const MOST_LISTINGS: usize = 4;
+/// The most lines of a listing that are shown.
+const MOST_LINES: usize = 48;
+/// The widest column of bytes in characters: nine bytes, as most instructions have.
+const MOST_WIDTH: usize = 26;
+
+/// A mechanism to unfold.
+pub struct Way {
+    pub id: String,
+    pub name: String,
+    pub summary: String,
+    pub known_from: String,
+    /// Year and change, where it is a step of Linux's history.
+    pub step: Option<String>,
+    pub pairs: Vec<Pair>,
+    /// How many listings are in the report alone.
+    pub more: usize,
+}
+
+/// A listing, and that of `inline` for the same op.
+pub struct Pair {
+    pub title: String,
+    pub codes: Vec<Code>,
+    /// Whether patching changed a byte of it.
+    pub changed: bool,
+}
+
+/// A listing.
+pub struct Code {
+    pub name: String,
+    pub lines: Vec<CodeLine>,
+    /// How many lines are in the report alone.
+    pub more: usize,
+}
+
+/// An instruction.
+pub struct CodeLine {
+    /// The place, where it is another than that of the line before.
+    pub place: Option<String>,
+    /// The bytes, filled up to the width of the column.
+    pub bytes: String,
+    pub text: String,
+    pub changed: bool,
+}
+
+/// The mechanisms of the catalogue.
+pub fn ways(report: &Report, anchors: &Anchors) -> Vec<Way> {
+    let mechanisms = &report.catalogue.mechanisms;
+    let inline = mechanisms.iter().find(|m| m.name == "inline");
+    mechanisms.iter().enumerate().map(|(index, m)| way(anchors.at(index, &m.name), m, inline)).collect()
+}
+
+fn way(id: String, mechanism: &MechanismInfo, inline: Option<&MechanismInfo>) -> Way {
+    let shown = mechanism.listings.iter().take(MOST_LISTINGS);
+    let step = mechanism.step.as_deref().map(|step| clipped(step, 200));
+    Way {
+        id,
+        name: clipped(&mechanism.name, 80),
+        summary: clipped(&mechanism.summary, 600),
+        known_from: clipped(&mechanism.known_from, 600),
+        step: mechanism.year.zip(step).map(|(year, step)| format!("{year}: {step}")),
+        pairs: shown.map(|listing| pair(&mechanism.name, listing, inline)).collect(),
+        more: mechanism.listings.len().saturating_sub(MOST_LISTINGS),
+    }
+}
+
+fn pair(mechanism: &str, listing: &Listing, inline: Option<&MechanismInfo>) -> Pair {
+    let op = clipped(&listing.op, 80);
+    let title = match &listing.state {
+        Some(state) => format!("{op}, {}", clipped(state, 60)),
+        None => op,
+    };
+    let baseline = inline
+        .filter(|inline| inline.name != mechanism)
+        .and_then(|inline| inline.listings.iter().find(|other| other.op == listing.op));
+    let codes = [Some((mechanism, listing)), baseline.map(|listing| ("inline", listing))];
+    Pair {
+        title,
+        codes: codes.into_iter().flatten().map(|(name, listing)| code(name, listing)).collect(),
+        changed: listing.lines.iter().any(|line| line.changed),
+    }
+}
+
+fn code(name: &str, listing: &Listing) -> Code {
+    let shown = listing.lines.get(..MOST_LINES).unwrap_or(&listing.lines);
+    let bytes: Vec<String> = shown.iter().map(|line| hex(&line.bytes, 64)).collect();
+    let width = bytes.iter().map(String::len).max().unwrap_or(0).min(MOST_WIDTH);
+    let mut before = None;
+    let lines = shown.iter().zip(bytes).map(|(line, bytes)| {
+        let moved = before.replace(line.place.as_str()) != Some(line.place.as_str());
+        CodeLine {
+            place: moved.then(|| clipped(&line.place, 60)),
+            bytes: format!("{bytes:width$}"),
+            text: clipped(&line.text, 200),
+            changed: line.changed,
+        }
+    });
+    Code { name: clipped(name, 80), lines: lines.collect(), more: listing.lines.len() - shown.len() }
+}
