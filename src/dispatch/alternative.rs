@@ -22,6 +22,8 @@ impl Dispatch for Alternative {
         states: &[State::Direct, State::Inline, State::Nop],
         known_from: "Linux 2.6.12 (2005), alternative(); for pv_ops since 6.8 (2024)",
         summary: "a direct call that is replaced by instructions where a CPU feature is there",
+        year: Some(2024),
+        step: Some("pv_ops sites become alternatives"),
     };
 
     #[inline(always)]

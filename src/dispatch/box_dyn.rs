@@ -25,9 +25,9 @@ impl Dispatch for BoxDyn {
         name: "box_dyn",
         way: Way::Indirect,
         switches: true,
-        states: &[],
         known_from: "C++11 (2011) std::function; Rust 1.0 (2015) Box<dyn Fn>",
         summary: "a boxed closure set at run time",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

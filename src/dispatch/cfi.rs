@@ -66,6 +66,8 @@ impl Dispatch for Kcfi {
         states: &[],
         known_from: "Linux 6.1 (2022), CONFIG_CFI_CLANG",
         summary: "the table, after a comparison of the callee's type hash",
+        year: Some(2022),
+        step: Some("the caller checks its callee's type"),
     };
 
     #[inline(always)]
@@ -102,6 +104,8 @@ impl Dispatch for FineIbt {
         states: &[],
         known_from: "Linux 6.2 (2023), FineIBT",
         summary: "the table, to a callee that compares its caller's type hash",
+        year: Some(2023),
+        step: Some("the callee checks its caller's type"),
     };
 
     #[inline(always)]
@@ -134,9 +138,9 @@ impl Dispatch for Endbr {
         name: "endbr",
         way: Way::IndirectMemory,
         switches: true,
-        states: &[],
         known_from: "Linux 5.18 (2022), CONFIG_X86_KERNEL_IBT",
         summary: "the table, to a callee that starts with endbr64",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

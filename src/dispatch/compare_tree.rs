@@ -39,10 +39,10 @@ macro_rules! compare_tree {
                 name: $name,
                 way: Way::CompareTree,
                 switches: true,
-                states: &[],
                 known_from: "Linux 5.0 (2019), INDIRECT_CALL_1",
                 summary: $summary,
-            };
+        ..Mechanism::BASE
+    };
 
             #[inline(always)]
             unsafe fn call<O: Op>(args: O::Args) -> O::Ret {

@@ -15,7 +15,6 @@ impl Dispatch for Direct {
         name: "direct",
         way: Way::DirectCall,
         switches: false,
-        states: &[],
         known_from: "Linux 2.6.20, paravirt_patch_call",
         summary: "a direct call of the native body",
         ..Mechanism::BASE

@@ -59,7 +59,6 @@ impl Dispatch for Dyn {
         name: "dyn",
         way: Way::Indirect,
         switches: true,
-        states: &[],
         known_from: "C++ virtual functions; Rust trait objects",
         summary: "a method of a trait object",
         ..Mechanism::BASE

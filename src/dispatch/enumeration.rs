@@ -30,7 +30,6 @@ impl Dispatch for Enum {
         name: "enum",
         way: Way::Branch,
         switches: true,
-        states: &[],
         known_from: "Rust's enum_dispatch crate (2019)",
         summary: "a match on an enum of implementations",
         ..Mechanism::BASE

@@ -25,7 +25,6 @@ impl Dispatch for Flag {
         name: "flag",
         way: Way::Branch,
         switches: true,
-        states: &[],
         known_from: "every `if (feature)`",
         summary: "if (xen) call the Xen body, else the native instructions in place",
         ..Mechanism::BASE

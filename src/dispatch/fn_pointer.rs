@@ -20,7 +20,6 @@ impl Dispatch for FnPointer {
         name: "fn_pointer",
         way: Way::Indirect,
         switches: true,
-        states: &[],
         known_from: "any HAL: a static function pointer",
         summary: "what plain Rust makes of a static function pointer",
         ..Mechanism::BASE

@@ -22,9 +22,9 @@ impl Dispatch for Got {
         name: "got",
         way: Way::Got,
         switches: true,
-        states: &[],
         known_from: "GCC 6 (2016), -fno-plt",
         summary: "an indirect call through a word of the GOT, the code of table through other memory",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

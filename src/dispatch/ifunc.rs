@@ -30,9 +30,9 @@ impl Dispatch for Ifunc {
         name: "ifunc",
         way: Way::Plt,
         switches: false,
-        states: &[],
         known_from: "binutils 2.20, glibc 2.11 (2009), STT_GNU_IFUNC",
         summary: "a call of an indirect function, resolved once at program start",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -13,7 +13,6 @@ impl Dispatch for Inline {
         name: "inline",
         way: Way::Straight,
         switches: false,
-        states: &[],
         known_from: "a kernel without CONFIG_PARAVIRT; a monomorphised Rust generic",
         summary: "the native instructions in place: the baseline",
         ..Mechanism::BASE

@@ -15,7 +15,6 @@ impl Dispatch for InlineClobber {
         name: "inline_clobber",
         way: Way::Straight,
         switches: false,
-        states: &[],
         known_from: "Linux 2.6.20, what a patched C-convention site amounts to",
         summary: "the native instructions in place, all caller-saved registers given up",
         ..Mechanism::BASE

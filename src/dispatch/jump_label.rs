@@ -22,6 +22,8 @@ impl Dispatch for JumpLabel {
         states: &[State::Off, State::On],
         known_from: "Linux 2.6.37 (2011), static keys",
         summary: "a NOP that becomes a jump to a call out of line",
+        year: Some(2011),
+        step: Some("a branch without a test: a NOP or a jump"),
     };
 
     #[inline(always)]

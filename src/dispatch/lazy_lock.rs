@@ -23,9 +23,9 @@ impl Dispatch for LazyLockTable {
         name: "lazy_lock",
         way: Way::Indirect,
         switches: true,
-        states: &[],
         known_from: "Rust 1.80 (2024), std::sync::LazyLock; before it lazy_static and once_cell",
         summary: "a table in a LazyLock: is it made? then an indirect call",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -183,6 +183,7 @@ impl Mechanism {
         name: "",
         way: Way::Straight,
         switches: false,
+        states: &[],
         known_from: "",
         summary: "",
         year: None,

@@ -27,7 +27,6 @@ impl Dispatch for OnceLockTable {
         name: "once_lock",
         way: Way::Indirect,
         switches: true,
-        states: &[],
         known_from: "Rust 1.70 (2023), std::sync::OnceLock",
         summary: "a table in a OnceLock: is it set? then an indirect call",
         ..Mechanism::BASE

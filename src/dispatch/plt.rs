@@ -32,9 +32,9 @@ impl Dispatch for Plt {
         name: "plt",
         way: Way::Plt,
         switches: true,
-        states: &[],
         known_from: "System V Release 4 (1988), dynamic linking",
         summary: "a direct call of a stub that jumps through a word of the GOT, as into a shared library",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

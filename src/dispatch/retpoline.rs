@@ -48,6 +48,8 @@ impl Dispatch for Retpoline {
         states: &[],
         known_from: "Linux 4.15 (2018), CONFIG_RETPOLINE",
         summary: "the table, by a thunk that returns to its target",
+        year: Some(2018),
+        step: Some("indirect calls without their predictor, against Spectre v2"),
     };
 
     #[inline(always)]
@@ -76,9 +78,9 @@ impl Dispatch for RetpolineLfence {
         name: "retpoline_lfence",
         way: Way::Thunk,
         switches: true,
-        states: &[],
         known_from: "Linux 4.15 (2018), AMD; withdrawn in 2022",
         summary: "the table, by a thunk that fences and jumps",
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

@@ -23,6 +23,8 @@ impl Dispatch for Site {
         states: &[State::Unpatched, State::Direct, State::Inline, State::Nop],
         known_from: "Linux 2.6.20 (2007), apply_paravirt()",
         summary: "a pv_ops call site that is rewritten at run time; C calling convention",
+        year: Some(2007),
+        step: Some("sites rewritten at boot: a direct call, the instructions themselves, or NOPs"),
     };
 
     #[inline(always)]

@@ -22,6 +22,8 @@ impl Dispatch for SiteCalleeSave {
         states: &[State::Unpatched, State::Direct, State::Inline, State::Nop],
         known_from: "Linux 2.6.30 (2009), PVOP_CALLEE and apply_paravirt()",
         summary: "a pv_ops call site that is rewritten at run time and gives up rax alone",
+        year: Some(2009),
+        step: Some("callee-save sites rewritten at boot"),
     };
 
     #[inline(always)]

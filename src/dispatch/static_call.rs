@@ -41,6 +41,8 @@ impl Dispatch for StaticCall {
         states: &[],
         known_from: "Linux 5.10 (2020), static calls out of line",
         summary: "a direct call of a trampoline that jumps to the body",
+        year: Some(2020),
+        step: Some("the target kept in the code of a trampoline"),
     };
 
     #[inline(always)]
@@ -67,6 +69,8 @@ impl Dispatch for StaticCallInline {
         states: &[State::Direct, State::Inline, State::Nop],
         known_from: "Linux 5.10 (2020), CONFIG_HAVE_STATIC_CALL_INLINE",
         summary: "a call whose site is rewritten to call the body itself",
+        year: Some(2020),
+        step: Some("the target kept in the code of every site"),
     };
 
     #[inline(always)]

@@ -24,6 +24,8 @@ impl Dispatch for TableCalleeSave {
         states: &[],
         known_from: "Linux 2.6.30 (2009), PV_CALLEE_SAVE",
         summary: "the table, to a callee that saves all registers but rax",
+        year: Some(2009),
+        step: Some("hot hooks keep all registers but rax"),
     };
 
     #[inline(always)]

@@ -23,6 +23,8 @@ impl Dispatch for TableThunk {
         states: &[],
         known_from: "Linux 2.6.30 (2009), PV_CALLEE_SAVE_REGS_THUNK",
         summary: "the table, to a thunk that pushes and pops eight registers around a C function",
+        year: Some(2009),
+        step: Some("a C function behind a callee-save site, in a thunk"),
     };
 
     #[inline(always)]
