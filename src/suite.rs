@@ -46,7 +46,7 @@ impl Pair {
     #[must_use]
     pub fn loop_of(&self, regime: Regime) -> Option<Loop> {
         match regime {
-            Regime::Throughput => Some(self.throughput),
+            Regime::Throughput | Regime::Cold | Regime::Flushed => Some(self.throughput),
             Regime::Latency => self.latency,
             Regime::Pressure => Some(self.pressure),
         }

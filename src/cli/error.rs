@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::exit::Exit;
 use super::filter::FilterError;
+use crate::measure::explain::ExplainError;
 use crate::measure::parent::ParentError;
 use crate::measure::worker::WorkerError;
 use crate::report::read::ReadError;
@@ -30,6 +31,9 @@ pub enum CliError {
     /// A page that cannot be made.
     #[error(transparent)]
     Render(#[from] RenderError),
+    /// Instructions that cannot be shown.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// Workers that cannot be run.
     #[error(transparent)]
     Parent(#[from] ParentError),
@@ -50,6 +54,7 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             CliError::Filter(_) | CliError::Usage(_) | CliError::Read(_) => Exit::Usage,
+            CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
             CliError::Worker(WorkerError::Pin { .. }) => Exit::Usage,
             _ => Exit::Failed,

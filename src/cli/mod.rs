@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod doctor;
 pub mod error;
 pub mod exit;
+mod explain;
 pub mod filter;
 mod list;
 mod progress;
@@ -37,6 +38,9 @@ enum Command {
     /// Make the HTML page and the plots again from a report
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
+    /// The instructions that one op executes by a mechanism, decoded
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
     /// Is this machine fit to measure on?
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
@@ -54,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::List(args) => list::list(&args),
         Command::Report(args) => report::report(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Worker => run::worker(),
     };

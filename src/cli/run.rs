@@ -21,7 +21,7 @@ use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::clock::Clock;
 use crate::measure::loops::code_memory;
 use crate::measure::parent::{self, Mishap, Observer};
-use crate::measure::plan::{Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
+use crate::measure::plan::{COLD_OPS, Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
 use crate::measure::trace::Tracer;
 use crate::measure::wire::GroupSamples;
 use crate::measure::worker::{pin, serve};
@@ -191,13 +191,20 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
             "none of these mechanisms can reach that body; see `pvbench list mechanisms`".into(),
         ));
     }
+    // A choice of ops or regimes is meant for the cold ones, too.
+    let narrow = args.op.is_empty() && args.regime.is_empty() && preset != Preset::Full;
     // Loops that cannot be copied are at one place, whichever it is.
     let layouts = if movable { preset.layouts() } else { vec![0] };
     let mut groups = Vec::new();
     for op in chosen.iter().map(|&i| &ops[i]) {
         for &regime in regimes.iter().filter(|&&regime| op.pairs.iter().all(|p| p.loop_of(regime).is_some())) {
+            // Every copy of a train lies at an offset of its own: one layout has them all.
+            let layouts = if regime.is_cold() { &layouts[..1] } else { &layouts[..] };
+            if regime.is_cold() && (!movable || (narrow && !COLD_OPS.contains(&op.meta.name))) {
+                continue;
+            }
             for &body in &chosen_bodies {
-                for &offset in &layouts {
+                for &offset in layouts {
                     groups.push(Group { op: op.meta.name.to_owned(), body: bodies[body], regime, offset });
                 }
             }

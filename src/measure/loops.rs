@@ -4,17 +4,20 @@
 //! no bias of layout.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::plan::{Column, Group};
 use super::sampler::SampleError;
 use crate::dispatch::{Platform, Way};
 use crate::patch::text::serialise;
+use crate::patch::train::Train;
 use crate::patch::{CodeError, CodeMemory, Function, Kind, PatchError, Site, State, Target, Text, rules, site};
-use crate::regime::Loop;
+use crate::regime::{COLD_SITES, Loop, SITES};
 use crate::suite::{OpEntry, Pair, builtin};
 
 /// Room for the copies of one group's loops.
-const CODE_BYTES: usize = 512 << 10;
+/// Pages that are not written take no memory.
+const CODE_BYTES: usize = 64 << 20;
 
 /// Where loops are copied to, and the sites they hold.
 pub struct Loops {
@@ -34,6 +37,10 @@ pub struct Loops {
 pub struct Copied {
     /// Its entry.
     pub run: Loop,
+    /// Where its machine code stands; empty for a loop that is no copy.
+    pub span: Range<usize>,
+    /// Its copies, where every site is executed once.
+    pub train: Option<Train>,
     number: usize,
     state: Option<State>,
     code: Vec<(usize, Vec<u8>)>,
@@ -143,16 +150,27 @@ impl Loops {
         self.now.push(None);
         let number = self.now.len() - 1;
         let Ok(memory) = &mut self.memory else {
-            return Ok((Copied { run: source, number, state: None, code: Vec::new() }, Vec::new()));
+            return Ok((
+                Copied { run: source, span: 0..0, train: None, number, state: None, code: Vec::new() },
+                Vec::new(),
+            ));
         };
         // SAFETY: the address of a function of this program.
         let function = unsafe { Function::with_loop(source as *const () as usize) }?;
-        let start = function.copy_to(memory, group.offset as usize)?;
         let original = function.entry() as usize..function.entry() as usize + function.len();
-        let sites = Site::copied(&self.sites, original, start);
+        let (start, sites, train) = if group.regime.is_cold() {
+            let train = function.train(memory, (COLD_SITES / SITES) as usize)?;
+            let starts = (0..train.copies).map(|copy| train.start + copy * function.len());
+            let sites = starts.flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect();
+            (train.start, sites, Some(train))
+        } else {
+            let start = function.copy_to(memory, group.offset as usize)?;
+            (start, Site::copied(&self.sites, original, start), None)
+        };
         // SAFETY: the copy decodes to the same function, and everything it refers to is where it was.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
-        Ok((Copied { run, number, state: None, code: Vec::new() }, sites))
+        let span = start..start + function.len();
+        Ok((Copied { run, span, train, number, state: None, code: Vec::new() }, sites))
     }
 
     /// Why a mechanism is not to be had for that body.

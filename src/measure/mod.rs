@@ -7,10 +7,12 @@
 pub mod calibration;
 pub mod clock;
 pub mod counters;
+pub mod explain;
 pub mod loops;
 pub mod parent;
 pub mod plan;
 pub mod sampler;
+pub mod thrash;
 pub mod trace;
 pub mod wire;
 pub mod worker;

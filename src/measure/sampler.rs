@@ -20,6 +20,7 @@ use super::clock::Clock;
 use super::counters::Counters;
 use super::loops::{Copied, Loops, Offer};
 use super::plan::{Column, Group};
+use super::thrash::{Thrash, flush};
 use super::trace::{Trace, Tracer};
 use super::wire::{GroupSamples, Missing, RoundSamples};
 use crate::op::CpuModel;
@@ -27,7 +28,7 @@ use crate::op::model::{Installed, ModelError};
 use crate::op::xen::LazyMode;
 use crate::patch::site::RecordError;
 use crate::patch::{CodeError, FunctionError};
-use crate::regime::{Loop, SITES};
+use crate::regime::{Loop, Regime, SITES};
 use crate::suite::OpEntry;
 
 /// Why a group could not be measured.
@@ -80,6 +81,8 @@ pub struct Sampler {
     window_ticks: u64,
     counters: Option<Counters>,
     tracer: Option<Tracer>,
+    /// Made when first needed.
+    thrash: Option<Thrash>,
 }
 
 /// A loop, ready to be timed.
@@ -131,6 +134,7 @@ impl Sampler {
             window_ticks,
             counters: if count { Counters::open().ok() } else { None },
             tracer: if trace { Tracer::install().ok() } else { None },
+            thrash: None,
         })
     }
 
@@ -169,13 +173,14 @@ impl Sampler {
             for i in (1..order.len()).rev() {
                 order.swap(i, self.rng.random_range(0..=i));
             }
-            measured.push(self.round(&inline, &others, &order)?);
+            measured.push(self.round(&inline, &others, &order, group.regime)?);
         }
         let mut counted = Vec::new();
         // The first two of the others are the A/A comparisons.
         for window in std::iter::once(&inline).chain(others.iter().skip(2)) {
             self.enter(window)?;
-            if let Some(counters) = &mut self.counters {
+            // A loop that is called over and over is not cold.
+            if let Some(counters) = self.counters.as_mut().filter(|_| !group.regime.is_cold()) {
                 counted.push(counters.per_op(|| window.call(), window.passes * window.ops_per_pass));
             }
         }
@@ -194,10 +199,17 @@ impl Sampler {
 
     /// Sizes a window; see [`Window::size`].
     fn sized(&mut self, copied: Copied, args: [u64; 4]) -> Result<Window, SampleError> {
-        let run = copied.run;
+        let (run, train) = (copied.run, copied.train.clone());
         let mut window = Window { run, copied: Some(copied), args, passes: 1, entry: 0.0, ops_per_pass: SITES };
         self.enter(&window)?;
-        window.size(self.clock, self.window_ticks);
+        match train {
+            None => window.size(self.clock, self.window_ticks),
+            Some(train) => {
+                // A pass per copy. Once before it is timed: whatever the pages cost is done.
+                window.passes = train.copies as u64;
+                window.call();
+            }
+        }
         Ok(window)
     }
 
@@ -206,25 +218,46 @@ impl Sampler {
         if let Some(copied) = &window.copied
             && self.loops.enter(copied)?
         {
-            Window { passes: WARM_PASSES, ..window.clone() }.call();
+            // A train has no loop to go through more often than it has copies.
+            let passes = copied.train.as_ref().map_or(WARM_PASSES, |train| train.copies as u64);
+            Window { passes, ..window.clone() }.call();
         }
         Ok(())
     }
 
-    fn time(&mut self, window: &Window) -> Result<f64, SampleError> {
+    fn time(&mut self, window: &Window, regime: Regime) -> Result<f64, SampleError> {
         self.enter(window)?;
+        if let Some(train) = window.copied.as_ref().and_then(|copied| copied.train.as_ref()) {
+            let word = self.rng.random();
+            let thrash = match self.thrash.take() {
+                Some(thrash) => thrash,
+                None => Thrash::new(chain as *const () as usize)?,
+            };
+            self.thrash.insert(thrash).run(word);
+            if regime == Regime::Flushed {
+                flush(train.start, train.length);
+            }
+            // One traversal; what it costs to get in and out is a part in thousands of it, and `inline`'s, too.
+            return Ok(window.ticks(self.clock) as f64 / (window.passes * window.ops_per_pass) as f64);
+        }
         Ok(window.ticks_per_op(self.clock))
     }
 
-    fn round(&mut self, inline: &Window, others: &[Window], order: &[usize]) -> Result<RoundSamples, SampleError> {
+    fn round(
+        &mut self,
+        inline: &Window,
+        others: &[Window],
+        order: &[usize],
+        regime: Regime,
+    ) -> Result<RoundSamples, SampleError> {
         let mut ticks = vec![0.0; others.len()];
         let mut calibration = self.calibration.ticks_per_op(self.clock);
         let mut contended = self.quiet.ticks_per_op(self.clock);
-        let mut baseline = self.time(inline)?;
+        let mut baseline = self.time(inline, regime)?;
         for &i in order.iter().chain(order.iter().rev()) {
-            ticks[i] += self.time(&others[i])? / 2.0;
+            ticks[i] += self.time(&others[i], regime)? / 2.0;
         }
-        baseline = f64::midpoint(baseline, self.time(inline)?);
+        baseline = f64::midpoint(baseline, self.time(inline, regime)?);
         contended = contended.max(self.quiet.ticks_per_op(self.clock));
         let second = self.calibration.ticks_per_op(self.clock);
         // The shorter of the two: an interrupt in one must not pass for a wide core.

@@ -156,6 +156,19 @@ impl Function {
     pub fn copy_to(&self, memory: &mut CodeMemory, offset: usize) -> Result<usize, FunctionError> {
         let head = (self.head - self.entry) as usize;
         let start = memory.reserve(self.bytes.len(), head, offset)?;
+        let bytes = self.relocated(start)?;
+        memory.write(start, &bytes)?;
+        self.check(memory.read(start, bytes.len()), start as u64)?;
+        Ok(start)
+    }
+
+    /// Its instructions, with the places of what they refer to.
+    pub(super) fn instructions(&self) -> &[(Instruction, ConstantOffsets)] {
+        &self.instructions
+    }
+
+    /// The machine code of a copy that runs at `start`.
+    pub(super) fn relocated(&self, start: usize) -> Result<Vec<u8>, FunctionError> {
         let mut bytes = self.bytes.clone();
         for (instruction, offsets) in &self.instructions {
             let Some((target, field)) = self.outside(instruction, offsets) else { continue };
@@ -165,9 +178,7 @@ impl Function {
             let at = (instruction.ip() - self.entry) as usize + field;
             bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
         }
-        memory.write(start, &bytes)?;
-        self.check(memory.read(start, bytes.len()), start as u64)?;
-        Ok(start)
+        Ok(bytes)
     }
 
     /// What an instruction refers to outside the function, and where in it the distance stands. What it refers to

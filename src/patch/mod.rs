@@ -9,6 +9,7 @@ pub mod rules;
 pub mod site;
 pub mod state;
 pub mod text;
+pub mod train;
 pub mod writer;
 
 pub use code_memory::{CodeError, CodeMemory};

@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 /// Call sites per pass of every loop.
 pub const SITES: u64 = 8;
 
+/// Call sites that a cold traversal visits: so many passes, each in a copy of the loop.
+pub const COLD_SITES: u64 = 4096;
+
 /// A measured loop: the four argument words, passes (at least 1). The result only keeps the loop alive.
 pub type Loop = unsafe extern "C" fn(args: *const [u64; 4], passes: u64) -> u64;
 
@@ -31,11 +34,21 @@ pub enum Regime {
     Latency,
     /// Eight values live in registers across every call.
     Pressure,
+    /// Calls from sites that the predictors have forgotten, each executed once.
+    Cold,
+    /// The same, with the code flushed from the caches, too.
+    Flushed,
 }
 
 impl Regime {
     /// All of them, in the order of the tables.
-    pub const ALL: [Regime; 3] = [Regime::Throughput, Regime::Latency, Regime::Pressure];
+    pub const ALL: [Regime; 5] = [Regime::Throughput, Regime::Latency, Regime::Pressure, Regime::Cold, Regime::Flushed];
+
+    /// Whether every site is executed once, after the machine was made to forget it.
+    #[must_use]
+    pub fn is_cold(self) -> bool {
+        matches!(self, Regime::Cold | Regime::Flushed)
+    }
 
     /// Its name in commands and reports.
     #[must_use]
@@ -44,6 +57,8 @@ impl Regime {
             Regime::Throughput => "throughput",
             Regime::Latency => "latency",
             Regime::Pressure => "pressure",
+            Regime::Cold => "cold",
+            Regime::Flushed => "flushed",
         }
     }
 
@@ -54,6 +69,8 @@ impl Regime {
             Regime::Throughput => "independent calls, eight sites per pass",
             Regime::Latency => "each call's first argument depends on the result of the one before",
             Regime::Pressure => "eight values live in registers across every call",
+            Regime::Cold => "4,096 sites, each called once after the branch predictors were overrun",
+            Regime::Flushed => "the same, the code flushed from the caches, too",
         }
     }
 }

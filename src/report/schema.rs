@@ -228,7 +228,7 @@ pub struct Listing {
     /// State of a patchable mechanism; absent for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// The instructions, place by place, each place in the order of addresses.
+    /// The instructions in the order in which they are executed.
     pub lines: Vec<ListingLine>,
 }
 

@@ -1,0 +1,125 @@
+//! `pvbench explain`
+
+use std::io::{IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+use comfy_table::{Table, presets};
+
+use super::Done;
+use super::error::CliError;
+use super::exit::Exit;
+use super::filter::select;
+use crate::measure::explain::{Explainer, Explanation};
+use crate::measure::plan::Column;
+use crate::patch::State;
+use crate::suite::{self, OpEntry};
+
+pub const EXAMPLES: &str = "Examples:
+  pvbench explain pte_val table
+  pvbench explain irq_disable site_callee_save --state inline
+  pvbench explain set_pte retpoline
+
+Each column is the sequence that ran; `*` marks bytes that patching changed.";
+
+/// Options of `explain`.
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// The op, as in `pvbench list ops`
+    op: String,
+    /// The mechanism, as in `pvbench list mechanisms`
+    mechanism: String,
+    /// The state of its sites: unpatched, direct, inline, nop, off, on; without it, all that the op has
+    #[arg(long, value_name = "S")]
+    state: Option<String>,
+}
+
+/// Prints the instructions of `inline` and of the mechanism side by side, before and after patching.
+pub fn explain(args: &ExplainArgs) -> Done {
+    let ops = suite::builtin();
+    let names: Vec<&str> = ops.iter().map(|op| op.meta.name).collect();
+    let op = &ops[single("op", &args.op, &names)?];
+    let mechanisms = suite::mechanisms();
+    let names: Vec<&str> = mechanisms.iter().map(|m| m.name).collect();
+    let mechanism = mechanisms[single("mechanism", &args.mechanism, &names)?];
+    let inline = Column { mechanism: "inline".to_owned(), state: None };
+    let mut columns: Vec<Column> = Column::of(&mechanism);
+    let asked = match &args.state {
+        None => None,
+        Some(state) => {
+            let names: Vec<&str> = mechanism.states.iter().map(|state| state.name()).collect();
+            if names.is_empty() {
+                let message = format!("{} has no states: nothing of it is patched", mechanism.name);
+                return Err(CliError::Usage(message));
+            }
+            Some(mechanism.states[single("state", state, &names)?])
+        }
+    };
+    if let Some(asked) = asked {
+        // Beside the state, what was there before.
+        columns.retain(|column| column.state == Some(asked) || column.state == Some(State::Unpatched));
+    }
+    let mut explainer = Explainer::new()?;
+    let mut shown = vec![("inline".to_owned(), explainer.explain(op, &inline)?)];
+    for column in columns.iter().filter(|column| column.mechanism != "inline") {
+        match explainer.explain(op, column) {
+            Ok(explanation) => shown.push((column.to_string(), explanation)),
+            // Not every op has every state; the one that was asked for, it must have.
+            Err(_) if asked.is_none() && column.state.is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    print(op, &shown)
+}
+
+/// The place of the only name that matches.
+fn single(what: &str, name: &str, names: &[&str]) -> Result<usize, CliError> {
+    match select(what, &[name.to_owned()], names)?.as_slice() {
+        [one] => Ok(*one),
+        several => {
+            let several: Vec<&str> = several.iter().map(|&i| names[i]).collect();
+            Err(CliError::Usage(format!("'{name}' matches {}; name one {what}", several.join(", "))))
+        }
+    }
+}
+
+fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {
+    let mut out = anstream::stdout();
+    writeln!(out, "{}: {}\n", op.meta.name, op.meta.purpose)?;
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(shown.iter().map(|(name, _)| name));
+    table.add_row(shown.iter().map(|(_, explanation)| listing(explanation)));
+    table.add_row(shown.iter().map(|(_, explanation)| {
+        let whole = if explanation.ops == 1 { "" } else { "\n(the sites differ: a whole pass is shown)" };
+        format!("{} instructions per op{whole}", explanation.per_op)
+    }));
+    // Side by side where there is room, one below the other elsewhere.
+    let width = table.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
+    let room = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(200, |size| usize::from(size.ws_col));
+    if width <= room || !std::io::stdout().is_terminal() {
+        for line in table.lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        return Ok(Exit::Fine);
+    }
+    let heading = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
+    for (name, explanation) in shown {
+        writeln!(out, "{heading}{name}{heading:#}: {} instructions per op", explanation.per_op)?;
+        writeln!(out, "{}\n", listing(explanation))?;
+    }
+    Ok(Exit::Fine)
+}
+
+/// The lines of an explanation: place, bytes, text.
+fn listing(explanation: &Explanation) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    let width = explanation.lines.iter().map(|line| line.bytes.len() * 3).max().unwrap_or(0).min(30);
+    let mut last = None;
+    let lines = explanation.lines.iter().map(|line| {
+        let place = if last == Some(line.place) { "" } else { line.place.name() };
+        last = Some(line.place);
+        let mark = if line.changed { '*' } else { ' ' };
+        format!("{place:10} {mark}{:width$} {}", hex(&line.bytes), line.text)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,168 @@
+//! What one op executes by a mechanism: the instructions in the order in which they ran, from the bytes that ran.
+
+use iced_x86::{Formatter, Instruction, IntelFormatter};
+
+use super::loops::{Copied, Loops, Offer};
+use super::plan::{Column, Group};
+use super::sampler::SampleError;
+use super::trace::{OneOp, Trace, TraceError, Tracer};
+use crate::dispatch::Platform;
+use crate::op::CpuModel;
+use crate::op::model::Installed;
+use crate::patch::function::code_before_return;
+use crate::regime::Regime;
+use crate::suite::OpEntry;
+
+/// Why there is no listing.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The loop could not be made.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// It could not be traced.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The rules of patching know no such state for the op.
+    #[error("{op} is never in the state '{state}' at a {mechanism} site; without --state, all it has are shown")]
+    NoSuchState {
+        /// The op.
+        op: String,
+        /// The mechanism.
+        mechanism: String,
+        /// The state.
+        state: String,
+    },
+    /// It is refused, or not to be had here.
+    #[error("{column} is not to be had for {op}: {reason}")]
+    Absent {
+        /// The op.
+        op: String,
+        /// The mechanism and state.
+        column: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where an instruction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the call site, or in the loop around it.
+    Site,
+    /// In the native body.
+    Callee,
+    /// In between: a thunk, a trampoline, a stub, a body with a preamble.
+    Way,
+}
+
+impl Place {
+    /// In a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Site => "site",
+            Place::Callee => "callee",
+            Place::Way => "on the way",
+        }
+    }
+}
+
+/// An executed instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its machine code, as it ran.
+    pub bytes: Vec<u8>,
+    /// Disassembled, Intel syntax. Distances are shown as the addresses they lead to.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+    /// Whether patching changed a byte of it.
+    pub changed: bool,
+}
+
+/// What one op executes.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The instructions.
+    pub lines: Vec<Line>,
+    /// How many ops these are: 1, or all sites of a pass, where the compiler made them different.
+    pub ops: u64,
+    /// Instructions per op, with the loop's own share.
+    pub per_op: f64,
+}
+
+/// Traces loops of this process.
+pub struct Explainer {
+    loops: Loops,
+    tracer: Tracer,
+    cpu: Installed,
+}
+
+impl Explainer {
+    /// Gets this process ready.
+    ///
+    /// # Errors
+    /// Where the kernel refuses executable memory or the segment base.
+    pub fn new() -> Result<Self, ExplainError> {
+        let cpu = CpuModel::install().map_err(SampleError::Model)?;
+        Ok(Explainer { loops: Loops::new()?, tracer: Tracer::install()?, cpu })
+    }
+
+    /// What `op` executes in throughput by a mechanism, bound to the native body.
+    ///
+    /// # Errors
+    /// Where the mechanism or its state is not to be had for that op, or the loop cannot be traced.
+    pub fn explain(&mut self, op: &OpEntry, column: &Column) -> Result<Explanation, ExplainError> {
+        let name = op.meta.name.to_owned();
+        let group = Group { op: name.clone(), body: Platform::Native, regime: Regime::Throughput, offset: 0 };
+        let args = (op.arguments)(&mut self.cpu);
+        let ([inline, _], mut offers) = self.loops.prepare(op, &group, std::slice::from_ref(column))?;
+        let copied = match offers.pop() {
+            _ if column.mechanism == "inline" => inline,
+            Some(Offer::Loop(copied)) => copied,
+            Some(Offer::Refused(reason) | Offer::Unavailable(reason)) => {
+                return Err(ExplainError::Absent { op: name, column: column.to_string(), reason });
+            }
+            Some(Offer::None) | None => {
+                let state = column.state.map_or("none", |state| state.name()).to_owned();
+                return Err(ExplainError::NoSuchState { op: name, mechanism: column.mechanism.clone(), state });
+            }
+        };
+        let before = original(&copied);
+        self.loops.enter(&copied).map_err(SampleError::Code)?;
+        // SAFETY: the arguments were made for the model that is installed, by the op whose loop this is.
+        let passes = unsafe { self.tracer.passes(copied.run, &args) }?;
+        let (steps, ops) = match passes.one_op() {
+            OneOp::Repeated { steps, .. } => (steps, 1),
+            OneOp::Whole(steps) => (steps, crate::regime::SITES),
+        };
+        let body = (op.body)(Platform::Native) as usize;
+        // SAFETY: a body is a function of this program.
+        let body = body..body + unsafe { code_before_return(body) }.len() + 1;
+        let mut formatter = IntelFormatter::new();
+        let lines = steps.iter().map(|step| {
+            let at = step.address() as usize;
+            let place = match at {
+                at if copied.span.contains(&at) => Place::Site,
+                at if body.contains(&at) => Place::Callee,
+                _ => Place::Way,
+            };
+            let old = at.checked_sub(copied.span.start).and_then(|from| before.get(from..from + step.bytes().len()));
+            let changed = old.is_some_and(|old| old != step.bytes());
+            Line { bytes: step.bytes().to_vec(), text: text(&mut formatter, &step.instruction), place, changed }
+        });
+        Ok(Explanation { lines: lines.collect(), ops, per_op: passes.per_op() })
+    }
+}
+
+/// The machine code of a loop before its sites are written.
+fn original(copied: &Copied) -> Vec<u8> {
+    // SAFETY: the loop's own bytes, in memory that the loops hold.
+    unsafe { std::slice::from_raw_parts(copied.span.start as *const u8, copied.span.len()) }.to_vec()
+}
+
+fn text(formatter: &mut IntelFormatter, instruction: &Instruction) -> String {
+    let mut text = String::new();
+    formatter.format(instruction, &mut text);
+    text
+}
