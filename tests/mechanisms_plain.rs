@@ -1,0 +1,281 @@
+//! Boxed closures, lazily made tables, the linker's stubs and compare trees: that a call ends where it is bound to, and
+//! that every site is, instruction by instruction, what its mechanism stands for.
+
+mod own_ops;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
+use own_ops::{Add, Called, Long, Same};
+use pvbench::dispatch::{
+    BoxDyn, COMPARED, CompareTree1, CompareTree4, CompareTree16, Dispatch, GOT, GOT_PLT, Got, Ifunc, LazyLockTable,
+    Platform, Plt, Way,
+};
+use pvbench::op::{Args, CpuModel, Op};
+use pvbench::patch::Function;
+use pvbench::patch::function::through_memory;
+use pvbench::regime::{SITES, latency, throughput};
+
+/// Bindings are the process's; tests that bind take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a chain through `D` adds per call.
+fn adds<D: Dispatch, O: Op>() -> u64 {
+    let mut cpu = CpuModel::install().unwrap();
+    let words = O::arguments(&mut cpu).to_words();
+    let sum = unsafe { latency::<D, O>(&raw const words, 3) };
+    assert_eq!(sum % (3 * SITES), 0, "{sum} after {} calls", 3 * SITES);
+    sum / (3 * SITES)
+}
+
+/// The instructions of a measured loop.
+fn sites<D: Dispatch, O: Op>() -> Vec<Instruction> {
+    let entry = throughput::<D, O> as *const () as usize;
+    let function = unsafe { Function::with_loop(entry) }.unwrap_or_else(|e| panic!("{}: {e}", D::META.name));
+    function.loop_instructions().copied().collect()
+}
+
+fn listing(instructions: &[Instruction]) -> String {
+    instructions.iter().map(|i| format!("{:#x} {i}\n", i.ip())).collect()
+}
+
+fn native<O: Op>() -> u64 {
+    O::native as *const () as usize as u64
+}
+
+fn any_call(i: &Instruction) -> bool {
+    i.is_call_near() || i.is_call_near_indirect() || i.is_call_far() || i.is_call_far_indirect()
+}
+
+/// The instruction at an address of this program.
+fn at(address: u64) -> Instruction {
+    let code = unsafe { std::slice::from_raw_parts(address as *const u8, 15) };
+    Decoder::with_ip(64, code, address, DecoderOptions::NONE).decode()
+}
+
+/// What native adds and what Xen adds, for each of the user's ops, after every order of binding.
+fn switches<D: Dispatch>() {
+    fn one<D: Dispatch, O: Op>(native: u64, xen: u64) {
+        for platform in [Platform::Native, Platform::Xen, Platform::Native, Platform::Xen, Platform::Xen] {
+            D::bind::<O>(platform);
+            let wanted = if platform == Platform::Native { native } else { xen };
+            assert_eq!(adds::<D, O>(), wanted, "{} {} {platform:?}", D::META.name, O::META.name);
+        }
+    }
+    let _turn = turn();
+    assert!(D::META.switches && D::META.states.is_empty());
+    assert_eq!(D::unavailable(), None);
+    one::<D, Add>(1, 2);
+    one::<D, Same>(0, 2);
+    one::<D, Long>(1, 2);
+    one::<D, Called>(1, 2);
+    // The other order, and one op's binding is not another's.
+    for platform in [Platform::Xen, Platform::Native] {
+        D::bind::<Add>(platform);
+        D::bind::<Called>(if platform == Platform::Xen { Platform::Native } else { Platform::Xen });
+        assert_eq!(adds::<D, Add>() + adds::<D, Called>(), 3, "{} {platform:?}", D::META.name);
+        assert_eq!(adds::<D, Add>(), if platform == Platform::Xen { 2 } else { 1 }, "{}", D::META.name);
+    }
+}
+
+#[test]
+fn a_boxed_closure_ends_in_the_body_it_is_bound_to() {
+    switches::<BoxDyn>();
+}
+
+#[test]
+fn a_table_in_a_lazy_lock_ends_in_the_body_it_is_bound_to() {
+    switches::<LazyLockTable>();
+}
+
+#[test]
+fn a_plt_stub_ends_in_the_body_it_is_bound_to() {
+    switches::<Plt>();
+}
+
+#[test]
+fn a_word_of_the_got_ends_in_the_body_it_is_bound_to() {
+    switches::<Got>();
+}
+
+#[test]
+fn compare_trees_end_in_the_body_they_are_bound_to() {
+    switches::<CompareTree1>();
+    switches::<CompareTree4>();
+    switches::<CompareTree16>();
+}
+
+#[test]
+fn an_indirect_function_ends_in_the_native_body_whatever_is_bound() {
+    assert!(!Ifunc::META.switches);
+    for platform in [Platform::Native, Platform::Xen] {
+        Ifunc::bind::<Add>(platform);
+        assert_eq!(adds::<Ifunc, Add>(), 1);
+        assert_eq!(adds::<Ifunc, Same>(), 0);
+        assert_eq!(adds::<Ifunc, Long>(), 1);
+        assert_eq!(adds::<Ifunc, Called>(), 1);
+    }
+}
+
+#[test]
+fn the_words_of_plt_and_got_are_bound_apart() {
+    let _turn = turn();
+    Plt::bind::<Add>(Platform::Xen);
+    Got::bind::<Add>(Platform::Native);
+    assert_eq!((adds::<Plt, Add>(), adds::<Got, Add>()), (2, 1));
+    Plt::bind::<Add>(Platform::Native);
+    Got::bind::<Add>(Platform::Xen);
+    assert_eq!((adds::<Plt, Add>(), adds::<Got, Add>()), (1, 2));
+}
+
+/// Every test of machine code below, on one op.
+fn decodes<O: Op>() {
+    a_box_is_called_through_its_vtable::<O>();
+    a_lazy_lock_is_asked_at_every_site::<O>();
+    a_plt_site_calls_a_stub_that_jumps_through_its_word::<O>();
+    a_got_site_calls_through_its_word::<O>();
+    an_ifunc_site_calls_an_entry_of_the_linker::<O>();
+    a_tree_compares_in_order::<CompareTree1, O>(1);
+    a_tree_compares_in_order::<CompareTree4, O>(4);
+    a_tree_compares_in_order::<CompareTree16, O>(16);
+}
+
+#[test]
+fn every_site_is_the_sequence_its_mechanism_stands_for() {
+    decodes::<Add>();
+    decodes::<Same>();
+    decodes::<Long>();
+    decodes::<Called>();
+}
+
+/// That there is one call per site, and each is the right one.
+fn calls_are(name: &str, code: &[Instruction], right: impl Fn(&Instruction) -> bool) {
+    let calls: Vec<&Instruction> = code.iter().filter(|i| any_call(i)).collect();
+    assert_eq!(calls.len() as u64, SITES, "{name}\n{}", listing(code));
+    assert!(calls.into_iter().all(right), "{name}\n{}", listing(code));
+}
+
+fn a_box_is_called_through_its_vtable<O: Op>() {
+    assert_eq!(BoxDyn::META.way, Way::Indirect);
+    let code = sites::<BoxDyn, O>();
+    // Drop, size, alignment, `call_once`, `call_mut`, `call`.
+    let method = |i: &Instruction| {
+        i.is_call_near_indirect() && i.memory_base() != Register::RIP && i.memory_displacement64() == 5 * 8
+    };
+    calls_are("box_dyn", &code, method);
+}
+
+fn a_lazy_lock_is_asked_at_every_site<O: Op>() {
+    assert_eq!(LazyLockTable::META.way, Way::Indirect);
+    let code = sites::<LazyLockTable, O>();
+    let indirect = code.iter().filter(|i| i.is_call_near_indirect()).count() as u64;
+    assert_eq!(indirect, SITES, "{}", listing(&code));
+    assert!(!code.iter().any(|i| i.is_call_near() && i.near_branch_target() == native::<O>()), "{}", listing(&code));
+    // Before every indirect call since the last: a comparison, and a branch by it.
+    let branched = |part: &[Instruction]| {
+        let compares = |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Cmp | Mnemonic::Test);
+        part.windows(2).any(|two| compares(&two[0]) && two[1].is_jcc_short_or_near())
+    };
+    let asked = code.split_inclusive(Instruction::is_call_near_indirect).filter(|part| branched(part)).count() as u64;
+    assert!(asked >= SITES, "{asked} questions\n{}", listing(&code));
+}
+
+fn a_plt_site_calls_a_stub_that_jumps_through_its_word<O: Op>() {
+    assert_eq!(Plt::META.way, Way::Plt);
+    let word = &raw const GOT_PLT as u64 + 8 * O::SLOT as u64;
+    let through_stub = |i: &Instruction| {
+        let jump = at(i.near_branch_target());
+        i.code() == Code::Call_rel32_64
+            && jump.code() == Code::Jmp_rm64
+            && jump.len() == 6
+            && through_memory(&jump) == Some(word)
+    };
+    calls_are("plt", &sites::<Plt, O>(), through_stub);
+}
+
+fn a_got_site_calls_through_its_word<O: Op>() {
+    assert_eq!(Got::META.way, Way::Got);
+    let word = &raw const GOT as u64 + 8 * O::SLOT as u64;
+    calls_are("got", &sites::<Got, O>(), |i| {
+        i.len() == 6 && i.is_call_near_indirect() && through_memory(i) == Some(word)
+    });
+}
+
+fn an_ifunc_site_calls_an_entry_of_the_linker<O: Op>() {
+    assert_eq!(Ifunc::META.way, Way::Plt);
+    let to_native = |i: &Instruction| {
+        let mut jump = at(i.near_branch_target());
+        if jump.code() == Code::Endbr64 {
+            jump = at(jump.next_ip());
+        }
+        let word = through_memory(&jump).filter(|_| jump.code() == Code::Jmp_rm64);
+        // The loader stored what the resolver said.
+        i.code() == Code::Call_rel32_64 && word.is_some_and(|at| unsafe { *(at as *const u64) } == native::<O>())
+    };
+    calls_are("ifunc", &sites::<Ifunc, O>(), to_native);
+}
+
+fn a_tree_compares_in_order<D: Dispatch, O: Op>(comparisons: usize) {
+    assert_eq!(D::META.way, Way::CompareTree);
+    let code = sites::<D, O>();
+    let word = &raw const COMPARED as u64 + 8 * O::SLOT as u64;
+    let loads = |i: &Instruction| {
+        i.code() == Code::Mov_r64_rm64
+            && i.op0_register() == Register::RAX
+            && i.is_ip_rel_memory_operand()
+            && i.ip_rel_memory_address() == word
+    };
+    let starts: Vec<usize> = (0..code.len()).filter(|&index| loads(&code[index])).collect();
+    assert_eq!(starts.len() as u64, SITES, "{}", listing(&code));
+    for start in starts {
+        let site = &code[start + 1..start + 2 + 5 * comparisons];
+        let (last, arms) = site.split_last().unwrap();
+        let mut known = Vec::new();
+        for arm in arms.chunks(5) {
+            let codes: Vec<Mnemonic> = arm.iter().map(Instruction::mnemonic).collect();
+            let wanted = [Mnemonic::Lea, Mnemonic::Cmp, Mnemonic::Jne, Mnemonic::Call, Mnemonic::Jmp];
+            assert_eq!(codes, wanted, "{}", listing(site));
+            let [lea, cmp, jne, call, jmp] = arm else { panic!("{}", listing(site)) };
+            assert_eq!((lea.op0_register(), lea.memory_base()), (Register::R11, Register::RIP), "{}", listing(site));
+            assert_eq!((cmp.op0_register(), cmp.op1_register()), (Register::RAX, Register::R11), "{}", listing(site));
+            assert_eq!(jne.near_branch_target(), jmp.next_ip(), "{}", listing(site));
+            assert_eq!(call.near_branch_target(), lea.ip_rel_memory_address(), "{}", listing(site));
+            assert_eq!(jmp.near_branch_target(), last.next_ip(), "{}", listing(site));
+            known.push(call.near_branch_target());
+        }
+        assert!(last.code() == Code::Call_rm64 && last.op0_register() == Register::RAX, "{}", listing(site));
+        assert_eq!(known.last(), Some(&native::<O>()));
+        // Functions of their own, which no linker folded.
+        known.sort_unstable();
+        known.dedup();
+        assert_eq!(known.len(), comparisons, "{}", listing(site));
+    }
+    assert_eq!(code.iter().filter(|i| any_call(i)).count() as u64, SITES * (comparisons as u64 + 1));
+}
+
+#[test]
+fn copies_elsewhere_are_the_same_code_and_add_the_same() {
+    fn copied<D: Dispatch>() {
+        D::bind::<Add>(Platform::Native);
+        let entry = latency::<D, Add> as *const () as usize;
+        let original = unsafe { Function::with_loop(entry) }.unwrap();
+        let mut memory = pvbench::patch::CodeMemory::new(entry, 1 << 20).unwrap();
+        let start = original.copy_to(&mut memory, 29).unwrap();
+        pvbench::patch::text::serialise();
+        let copy: pvbench::regime::Loop = unsafe { std::mem::transmute(start) };
+        let _cpu = CpuModel::install().unwrap();
+        assert_eq!(unsafe { copy(&[0; 4], 5) }, 5 * SITES, "{}", D::META.name);
+    }
+    let _turn = turn();
+    copied::<BoxDyn>();
+    copied::<LazyLockTable>();
+    copied::<Plt>();
+    copied::<Got>();
+    copied::<Ifunc>();
+    copied::<CompareTree1>();
+    copied::<CompareTree4>();
+    copied::<CompareTree16>();
+}
