@@ -73,7 +73,7 @@ pub fn explain(args: &ExplainArgs) -> Done {
 }
 
 /// The place of the only name that matches.
-fn single(what: &str, name: &str, names: &[&str]) -> Result<usize, CliError> {
+fn single(what: &'static str, name: &str, names: &[&str]) -> Result<usize, CliError> {
     match select(what, &[name.to_owned()], names)?.as_slice() {
         [one] => Ok(*one),
         several => {
