@@ -1,6 +1,7 @@
 //! The suite: every (op, mechanism) pair as plain data, made from the types.
 
 use crate::dispatch::{self, Dispatch, Mechanism, Platform};
+use crate::op::catalogue::{FIRST_USER_SLOT, Slot};
 use crate::op::{Args, Body, Bytes, CpuModel, Meta, Op, Ret, catalogue};
 use crate::patch::Target;
 use crate::patch::function::code_before_return;
@@ -39,6 +40,9 @@ pub struct Pair {
     throughput: Loop,
     latency: Option<Loop>,
     pressure: Loop,
+    random: Option<Loop>,
+    /// See [`Dispatch::pointer`].
+    pub pointer: Option<*mut usize>,
 }
 
 impl Pair {
@@ -46,6 +50,7 @@ impl Pair {
     #[must_use]
     pub fn loop_of(&self, regime: Regime) -> Option<Loop> {
         match regime {
+            Regime::Random2 | Regime::Random4 | Regime::Random8 => self.random,
             Regime::Throughput | Regime::Cold | Regime::Flushed => Some(self.throughput),
             Regime::Latency => self.latency,
             Regime::Pressure => Some(self.pressure),
@@ -91,6 +96,19 @@ impl OpEntry {
     }
 }
 
+/// Whether an op is measured with changing targets: a few of different shape, and a user's own.
+const fn has_random<O: Op>() -> bool {
+    let few = [Slot::PteVal as usize, Slot::IrqDisable as usize, Slot::SetPte as usize, Slot::AllocPte as usize];
+    let mut at = 0;
+    while at < few.len() {
+        if few[at] == O::SLOT {
+            return true;
+        }
+        at += 1;
+    }
+    O::SLOT >= FIRST_USER_SLOT
+}
+
 struct Pairs<O>(Vec<Pair>, std::marker::PhantomData<fn(O)>);
 
 impl<O: Op> dispatch::Visitor for Pairs<O> {
@@ -103,6 +121,9 @@ impl<O: Op> dispatch::Visitor for Pairs<O> {
             throughput: regime::throughput::<D, O>,
             latency: chainable.then_some(regime::latency::<D, O> as Loop),
             pressure: regime::pressure::<D, O>,
+            // Few ops have this loop: each is another function to compile, and the target's body hardly matters.
+            random: if const { has_random::<O>() } { Some(regime::random::<D, O> as Loop) } else { None },
+            pointer: D::pointer::<O>(),
         });
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
-use pvbench::dispatch::{PV_OPS, PV_OPS_CALLEE_SAVE, PV_OPS_THUNK, Platform, Way, thunks};
+use pvbench::dispatch::{CALLEE_SAVE, PV_OPS, Platform, SAVING, THUNK, Way, thunks};
 use pvbench::patch::Function;
 use pvbench::patch::function::{code_before_return, through_memory};
 use pvbench::regime::{Regime, SITES};
@@ -108,8 +108,8 @@ fn table_of(op: &OpEntry, pair: &Pair) -> Option<(u64, u64)> {
     (pair.bind)(Platform::Native);
     let table = match pair.mechanism.name {
         "table" | "site" => &PV_OPS,
-        "table_callee_save" | "site_callee_save" => &PV_OPS_CALLEE_SAVE,
-        "table_thunk" => &PV_OPS_THUNK,
+        "table_callee_save" | "site_callee_save" => &CALLEE_SAVE[SAVING],
+        "table_thunk" => &CALLEE_SAVE[THUNK],
         _ => return None,
     };
     let slot = &raw const *table as u64 + 8 * op.slot as u64;

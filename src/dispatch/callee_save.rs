@@ -1,9 +1,10 @@
 //! Callees that save all registers but `rax`: what `PV_CALLEE_SAVE` sites may call (`struct paravirt_callee_save`,
 //! `arch/x86/include/asm/paravirt_types.h`, since 2.6.30).
 
-use std::arch::naked_asm;
+use std::arch::{asm, naked_asm};
 
-use crate::op::{Body, Op, Reg, xen_entry};
+use super::slots::Slots;
+use crate::op::{Args, Body, Op, Reg, Ret, xen_entry};
 
 /// Whether the native instructions of `O` spoil more than `rax` and the flags.
 #[must_use]
@@ -31,8 +32,7 @@ pub unsafe extern "C" fn native_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> 
         "ret", ".balign 16, 0xcc", body = sym O::native)
 }
 
-/// The same around the Xen body, which is compiled code of this program: that also uses vector registers, which a kernel
-/// does not, and wants the stack aligned. It is compiled for SSE, which leaves the upper halves alone.
+/// The same around the Xen body, which is compiled code of this program and wants the stack aligned to 16.
 ///
 /// # Safety
 /// As for [`Op::native`].
@@ -40,19 +40,39 @@ pub unsafe extern "C" fn native_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> 
 pub unsafe extern "C" fn xen_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
     naked_asm!(
         "push rcx", "push rdx", "push rsi", "push rdi", "push r8", "push r9", "push r10", "push r11",
-        "sub rsp, 264",
-        "movups [rsp], xmm0", "movups [rsp + 16], xmm1", "movups [rsp + 32], xmm2", "movups [rsp + 48], xmm3",
-        "movups [rsp + 64], xmm4", "movups [rsp + 80], xmm5", "movups [rsp + 96], xmm6", "movups [rsp + 112], xmm7",
-        "movups [rsp + 128], xmm8", "movups [rsp + 144], xmm9", "movups [rsp + 160], xmm10",
-        "movups [rsp + 176], xmm11", "movups [rsp + 192], xmm12", "movups [rsp + 208], xmm13",
-        "movups [rsp + 224], xmm14", "movups [rsp + 240], xmm15",
-        "call {body}",
-        "movups xmm0, [rsp]", "movups xmm1, [rsp + 16]", "movups xmm2, [rsp + 32]", "movups xmm3, [rsp + 48]",
-        "movups xmm4, [rsp + 64]", "movups xmm5, [rsp + 80]", "movups xmm6, [rsp + 96]", "movups xmm7, [rsp + 112]",
-        "movups xmm8, [rsp + 128]", "movups xmm9, [rsp + 144]", "movups xmm10, [rsp + 160]",
-        "movups xmm11, [rsp + 176]", "movups xmm12, [rsp + 192]", "movups xmm13, [rsp + 208]",
-        "movups xmm14, [rsp + 224]", "movups xmm15, [rsp + 240]",
-        "add rsp, 264",
+        "sub rsp, 8", "call {body}", "add rsp, 8",
         "pop r11", "pop r10", "pop r9", "pop r8", "pop rdi", "pop rsi", "pop rdx", "pop rcx",
         "ret", ".balign 16, 0xcc", body = sym xen_entry::<O>)
+}
+
+/// The tables of callee-save hooks: [`SAVING`] has callees that save by themselves, [`THUNK`] C functions in thunks.
+pub static CALLEE_SAVE: [Slots; 2] = [Slots::new(), Slots::new()];
+/// See [`CALLEE_SAVE`].
+pub const SAVING: usize = 0;
+/// See [`CALLEE_SAVE`].
+pub const THUNK: usize = 1;
+
+/// An indirect call through a slot of a table of [`CALLEE_SAVE`].
+///
+/// Vector registers are given up, which a kernel does not have: what the Xen bodies call may use them.
+///
+/// # Safety
+/// As for [`Op::inline`]; the slot holds a body of `O` that keeps the general registers but `rax`.
+#[inline(always)]
+pub unsafe fn call<O: Op, const TABLE: usize>(args: O::Args) -> O::Ret {
+    let [a, b, c, d] = args.into_regs();
+    let result: Reg;
+    // SAFETY: the caller's contract; the block does not claim `nostack`.
+    unsafe {
+        asm!("call qword ptr [rip + {tables} + {offset}]", tables = sym CALLEE_SAVE,
+            offset = const TABLE * size_of::<Slots>() + O::SLOT * 8,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _,
+            out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _, out("xmm12") _,
+            out("xmm13") _, out("xmm14") _, out("xmm15") _, out("xmm16") _, out("xmm17") _, out("xmm18") _,
+            out("xmm19") _, out("xmm20") _, out("xmm21") _, out("xmm22") _, out("xmm23") _, out("xmm24") _,
+            out("xmm25") _, out("xmm26") _, out("xmm27") _, out("xmm28") _, out("xmm29") _, out("xmm30") _,
+            out("xmm31") _, out("k1") _, out("k2") _, out("k3") _, out("k4") _, out("k5") _, out("k6") _, out("k7") _);
+        O::Ret::from_reg(result)
+    }
 }

@@ -84,6 +84,11 @@ impl Dispatch for Kcfi {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(KCFI.word(O::SLOT))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         let preamble = match platform {
             Platform::Native => O::native_kcfi as *const () as usize,
@@ -121,6 +126,11 @@ impl Dispatch for FineIbt {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(FINEIBT.word(O::SLOT))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         let preamble = match platform {
             Platform::Native => O::native_fineibt as *const () as usize,
@@ -153,6 +163,11 @@ impl Dispatch for Endbr {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
+    }
+
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(ENDBR.word(O::SLOT))
     }
 
     fn bind<O: Op>(platform: Platform) {

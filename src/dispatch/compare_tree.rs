@@ -66,6 +66,11 @@ macro_rules! compare_tree {
                 }
             }
 
+            #[inline(always)]
+            fn pointer<O: Op>() -> Option<*mut usize> {
+                Some(COMPARED.word(O::SLOT))
+            }
+
             fn bind<O: Op>(platform: Platform) {
                 COMPARED.bind::<O>(platform);
             }

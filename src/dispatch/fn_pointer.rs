@@ -37,6 +37,11 @@ impl Dispatch for FnPointer {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(POINTERS[O::SLOT].as_ptr().cast())
+    }
+
     fn bind<O: Op>(platform: Platform) {
         POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
     }

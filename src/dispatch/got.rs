@@ -40,6 +40,11 @@ impl Dispatch for Got {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(GOT.word(O::SLOT))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         GOT.bind::<O>(platform);
     }

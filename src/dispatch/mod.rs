@@ -35,7 +35,7 @@ mod table_thunk;
 
 pub use alternative::Alternative;
 pub use box_dyn::BoxDyn;
-pub use callee_save::spoils;
+pub use callee_save::{CALLEE_SAVE, SAVING, THUNK, spoils};
 pub use cfi::{Endbr, FineIbt, Kcfi, cfi_hash};
 pub use compare_tree::{COMPARED, CompareTree1, CompareTree4, CompareTree16};
 pub use direct::Direct;
@@ -57,8 +57,8 @@ pub use site_callee_save::SiteCalleeSave;
 pub use slots::Slots;
 pub use static_call::{StaticCall, StaticCallInline, trampoline_of};
 pub use table::{PV_OPS, Table};
-pub use table_callee_save::{PV_OPS_CALLEE_SAVE, TableCalleeSave};
-pub use table_thunk::{PV_OPS_THUNK, TableThunk};
+pub use table_callee_save::TableCalleeSave;
+pub use table_thunk::TableThunk;
 
 /// Which body a call ends in.
 #[derive(
@@ -206,6 +206,14 @@ pub trait Dispatch: 'static {
     /// Why this mechanism cannot be had here, where a CPU or a system lacks what it needs; `None` where it can.
     #[must_use]
     fn unavailable() -> Option<String> {
+        None
+    }
+
+    /// The word that a call of `O` goes through, where there is one and it holds the address that is called: what a
+    /// regime with changing targets writes. Nobody else may write or call through it meanwhile.
+    #[must_use]
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
         None
     }
 

@@ -43,6 +43,11 @@ impl Dispatch for OnceLockTable {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(POINTERS.get_or_init(unset)[O::SLOT].as_ptr().cast())
+    }
+
     fn bind<O: Op>(platform: Platform) {
         POINTERS.get_or_init(unset)[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
     }

@@ -49,6 +49,11 @@ impl Dispatch for Plt {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(GOT_PLT.word(O::SLOT))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         GOT_PLT.bind::<O>(platform);
     }

@@ -65,6 +65,11 @@ impl Dispatch for Retpoline {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(PV_OPS.word(O::SLOT))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         Table::bind::<O>(platform);
     }
@@ -94,6 +99,11 @@ impl Dispatch for RetpolineLfence {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
+    }
+
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(PV_OPS.word(O::SLOT))
     }
 
     fn bind<O: Op>(platform: Platform) {

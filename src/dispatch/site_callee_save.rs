@@ -6,8 +6,10 @@
 
 use std::arch::asm;
 
+use super::callee_save::{CALLEE_SAVE, SAVING};
 use super::record::{fill, record};
-use super::{Dispatch, Mechanism, PV_OPS_CALLEE_SAVE, Platform, TableCalleeSave, Way};
+use super::slots::Slots;
+use super::{Dispatch, Mechanism, Platform, TableCalleeSave, Way};
 use crate::op::{Args, Op, Reg, Ret};
 use crate::patch::{Kind, State};
 
@@ -34,9 +36,17 @@ impl Dispatch for SiteCalleeSave {
         // refuses instructions that do. The block does not claim `nostack`, for it may push.
         unsafe {
             asm!("771: call qword ptr [rip + {pv_ops} + {offset}]", fill!(), "772:", record!(),
-                pv_ops = sym PV_OPS_CALLEE_SAVE, offset = const O::SLOT * 8, length = const O::META.site,
+                pv_ops = sym CALLEE_SAVE, offset = const SAVING * size_of::<Slots>() + O::SLOT * 8, length = const O::META.site,
                 used = const 6, slot = const O::SLOT, kind = const Kind::PvCalleeSave as u8,
-                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result);
+                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result,
+                // As in `callee_save::call`.
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
+                out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _, out("xmm16") _, out("xmm17") _,
+                out("xmm18") _, out("xmm19") _, out("xmm20") _, out("xmm21") _, out("xmm22") _, out("xmm23") _,
+                out("xmm24") _, out("xmm25") _, out("xmm26") _, out("xmm27") _, out("xmm28") _, out("xmm29") _,
+                out("xmm30") _, out("xmm31") _, out("k1") _, out("k2") _, out("k3") _, out("k4") _, out("k5") _,
+                out("k6") _, out("k7") _);
             O::Ret::from_reg(result)
         }
     }

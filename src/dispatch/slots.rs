@@ -17,6 +17,12 @@ impl Slots {
         Slots([const { AtomicPtr::new(unbound as *mut ()) }; SLOTS])
     }
 
+    /// The word of a slot.
+    #[inline(always)]
+    pub(super) const fn word(&self, slot: usize) -> *mut usize {
+        self.0[slot].as_ptr().cast()
+    }
+
     /// Has a slot lead to a callee.
     pub(super) fn set(&self, slot: usize, callee: usize) {
         self.0[slot].store(callee as *mut (), Ordering::Relaxed);

@@ -40,6 +40,11 @@ impl Dispatch for Table {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(PV_OPS.word(O::SLOT))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         PV_OPS.bind::<O>(platform);
     }

@@ -5,13 +5,9 @@
 //! Machine code: `call qword ptr [rip + pv_ops + 8*slot]` with `rax` and the flags given up; the callee is the native
 //! instructions and a return, or a thunk where these spoil more.
 
-use std::arch::asm;
-
-use super::{Dispatch, Mechanism, Platform, Slots, Way};
-use crate::op::{Args, Op, Reg, Ret};
-
-/// The table of callees that save their registers.
-pub static PV_OPS_CALLEE_SAVE: Slots = Slots::new();
+use super::callee_save::{self, CALLEE_SAVE, SAVING};
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::Op;
 
 /// An indirect call through the table, of a callee that saves registers.
 pub struct TableCalleeSave;
@@ -30,19 +26,16 @@ impl Dispatch for TableCalleeSave {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        let [a, b, c, d] = args.into_regs();
-        let result: Reg;
-        // SAFETY: the slot holds a body of `O` that changes nothing but `rax` and the flags; the block does not claim
-        // `nostack`.
-        unsafe {
-            asm!("call qword ptr [rip + {pv_ops} + {offset}]", pv_ops = sym PV_OPS_CALLEE_SAVE,
-                offset = const O::SLOT * 8,
-                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result);
-            O::Ret::from_reg(result)
-        }
+        // SAFETY: the caller's contract; `bind` puts nothing else there.
+        unsafe { callee_save::call::<O, SAVING>(args) }
+    }
+
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(CALLEE_SAVE[SAVING].word(O::SLOT))
     }
 
     fn bind<O: Op>(platform: Platform) {
-        PV_OPS_CALLEE_SAVE.set(O::SLOT, platform.saving_body::<O>() as usize);
+        CALLEE_SAVE[SAVING].set(O::SLOT, platform.saving_body::<O>() as usize);
     }
 }

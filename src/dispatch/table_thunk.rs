@@ -3,14 +3,9 @@
 //!
 //! Machine code: as `table_callee_save`; the callee is eight pushes, a call of the body, eight pops and a return.
 
-use std::arch::asm;
-
-use super::callee_save::{native_thunk, xen_thunk};
-use super::{Dispatch, Mechanism, Platform, Slots, Way};
-use crate::op::{Args, Body, Op, Reg, Ret};
-
-/// The table of thunks.
-pub static PV_OPS_THUNK: Slots = Slots::new();
+use super::callee_save::{self, CALLEE_SAVE, THUNK, native_thunk, xen_thunk};
+use super::{Dispatch, Mechanism, Platform, Way};
+use crate::op::{Body, Op};
 
 /// An indirect call through the table, of a thunk that saves registers around a C function.
 pub struct TableThunk;
@@ -29,15 +24,13 @@ impl Dispatch for TableThunk {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        let [a, b, c, d] = args.into_regs();
-        let result: Reg;
-        // SAFETY: the slot holds a thunk that changes nothing but `rax` and the flags; the block does not claim
-        // `nostack`.
-        unsafe {
-            asm!("call qword ptr [rip + {pv_ops} + {offset}]", pv_ops = sym PV_OPS_THUNK, offset = const O::SLOT * 8,
-                in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result);
-            O::Ret::from_reg(result)
-        }
+        // SAFETY: the caller's contract; `bind` puts nothing else there.
+        unsafe { callee_save::call::<O, THUNK>(args) }
+    }
+
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Some(CALLEE_SAVE[THUNK].word(O::SLOT))
     }
 
     fn bind<O: Op>(platform: Platform) {
@@ -45,6 +38,6 @@ impl Dispatch for TableThunk {
             Platform::Native => native_thunk::<O>,
             Platform::Xen => xen_thunk::<O>,
         };
-        PV_OPS_THUNK.set(O::SLOT, thunk as usize);
+        CALLEE_SAVE[THUNK].set(O::SLOT, thunk as usize);
     }
 }

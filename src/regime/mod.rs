@@ -6,10 +6,12 @@
 
 mod latency;
 mod pressure;
+pub mod random;
 mod throughput;
 
 pub use latency::latency;
 pub use pressure::pressure;
+pub use random::random;
 pub use throughput::throughput;
 
 use schemars::JsonSchema;
@@ -38,11 +40,37 @@ pub enum Regime {
     Cold,
     /// The same, with the code flushed from the caches, too.
     Flushed,
+    /// The target is drawn from two before every call.
+    Random2,
+    /// From four.
+    Random4,
+    /// From eight.
+    Random8,
 }
 
 impl Regime {
     /// All of them, in the order of the tables.
-    pub const ALL: [Regime; 5] = [Regime::Throughput, Regime::Latency, Regime::Pressure, Regime::Cold, Regime::Flushed];
+    pub const ALL: [Regime; 8] = [
+        Regime::Throughput,
+        Regime::Latency,
+        Regime::Pressure,
+        Regime::Cold,
+        Regime::Flushed,
+        Regime::Random2,
+        Regime::Random4,
+        Regime::Random8,
+    ];
+
+    /// How many targets a call's is drawn from; `None` where it does not change.
+    #[must_use]
+    pub fn targets(self) -> Option<usize> {
+        match self {
+            Regime::Random2 => Some(2),
+            Regime::Random4 => Some(4),
+            Regime::Random8 => Some(8),
+            _ => None,
+        }
+    }
 
     /// Whether every site is executed once, after the machine was made to forget it.
     #[must_use]
@@ -59,6 +87,9 @@ impl Regime {
             Regime::Pressure => "pressure",
             Regime::Cold => "cold",
             Regime::Flushed => "flushed",
+            Regime::Random2 => "random2",
+            Regime::Random4 => "random4",
+            Regime::Random8 => "random8",
         }
     }
 
@@ -71,6 +102,9 @@ impl Regime {
             Regime::Pressure => "eight values live in registers across every call",
             Regime::Cold => "4,096 sites, each called once after the branch predictors were overrun",
             Regime::Flushed => "the same, the code flushed from the caches, too",
+            Regime::Random2 => "the target drawn from two before every call, in no order that can be learnt",
+            Regime::Random4 => "the target drawn from four",
+            Regime::Random8 => "the target drawn from eight",
         }
     }
 }
