@@ -10,6 +10,9 @@ use std::arch::{asm, naked_asm};
 use super::{Dispatch, Mechanism, Way};
 use crate::op::{Args, Op, Reg, Ret};
 
+/// Whether the C library resolves indirect functions. Musl's loader refuses a program that holds one.
+const GNU: bool = cfg!(target_env = "gnu");
+
 /// The symbol that calls name. Its code is the resolver, which takes nothing and returns the body's address; it is
 /// marked as an indirect function, so that no call reaches it but the loader's. It runs while relocations are still
 /// being processed and therefore refers to nothing that needs one.
@@ -18,8 +21,8 @@ use crate::op::{Args, Op, Reg, Ret};
 /// As for [`Op::native`].
 #[unsafe(naked)]
 unsafe extern "C" fn indirect<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
-    naked_asm!(".type {this}, @gnu_indirect_function", "lea rax, [rip + {body}]", "ret", this = sym indirect::<O>,
-        body = sym O::native)
+    naked_asm!(".if {gnu}", ".type {this}, @gnu_indirect_function", ".endif", "lea rax, [rip + {body}]", "ret",
+        gnu = const GNU as u8, this = sym indirect::<O>, body = sym O::native)
 }
 
 /// A call of a GNU indirect function.
@@ -46,5 +49,10 @@ impl Dispatch for Ifunc {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
+    }
+
+    fn unavailable() -> Option<String> {
+        (!GNU)
+            .then(|| "needs glibc: no other C library resolves indirect functions; build for a -gnu target".to_owned())
     }
 }

@@ -1,7 +1,9 @@
 //! `lazy_lock`: a table behind `std::sync::LazyLock`, which makes it at the first access. Every access asks whether
 //! that has happened.
 //!
-//! Machine code: load and compare of the lock's state, a branch, then an indirect call.
+//! Machine code: load and compare of the lock's state, a branch, then an indirect call. Unlike `once_lock`'s, the way
+//! that makes the table is inlined into every site, behind the loop: a call of `Once::call` with its closure, and the
+//! stack frame for it.
 
 use std::mem::transmute;
 use std::sync::LazyLock;
