@@ -199,8 +199,9 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
     for op in chosen.iter().map(|&i| &ops[i]) {
         for &regime in regimes.iter().filter(|&&regime| op.pairs.iter().all(|p| p.loop_of(regime).is_some())) {
             // Every copy of a train lies at an offset of its own: one layout has them all.
-            let layouts = if regime.is_cold() { &layouts[..1] } else { &layouts[..] };
-            if regime.is_cold() && (!movable || (narrow && !COLD_OPS.contains(&op.meta.name))) {
+            let layouts = if regime.is_cold() || regime.targets().is_some() { &layouts[..1] } else { &layouts[..] };
+            let apart = regime.is_cold() || regime.targets().is_some();
+            if apart && (!movable || (narrow && !COLD_OPS.contains(&op.meta.name))) {
                 continue;
             }
             for &body in &chosen_bodies {

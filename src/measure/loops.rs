@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::plan::{Column, Group};
 use super::sampler::SampleError;
 use crate::dispatch::{Platform, Way};
+use crate::patch::function::copy_callee;
 use crate::patch::text::serialise;
 use crate::patch::train::Train;
 use crate::patch::{CodeError, CodeMemory, Function, Kind, PatchError, Site, State, Target, Text, rules, site};
@@ -39,6 +40,8 @@ pub struct Copied {
     pub run: Loop,
     /// Where its machine code stands; empty for a loop that is no copy.
     pub span: Range<usize>,
+    /// The callees that its calls are drawn from, where they change.
+    pub targets: Option<[usize; 8]>,
     /// Its copies, where every site is executed once.
     pub train: Option<Train>,
     number: usize,
@@ -106,13 +109,27 @@ impl Loops {
                 offers.push(Offer::Unavailable(reason));
                 continue;
             }
-            let (copied, sites) = match &last {
+            if group.regime.targets().is_some() && (pair.pointer.is_none() || column.state.is_some()) {
+                // No target to change.
+                offers.push(Offer::None);
+                continue;
+            }
+            let (mut copied, sites) = match &last {
                 Some((mechanism, copied, sites)) if *mechanism == column.mechanism => (copied.clone(), sites.clone()),
                 _ => {
                     (pair.bind)(group.body);
                     self.copy(pair, group)?
                 }
             };
+            if let (Some(count), Some(pointer)) = (group.regime.targets(), pair.pointer) {
+                match self.callees(pointer, count)? {
+                    Ok(targets) => copied.targets = Some(targets),
+                    Err(reason) => {
+                        offers.push(Offer::Unavailable(reason));
+                        continue;
+                    }
+                }
+            }
             last = Some((&column.mechanism, copied.clone(), sites.clone()));
             offers.push(match column.state {
                 None => Offer::Loop(copied),
@@ -151,7 +168,7 @@ impl Loops {
         let number = self.now.len() - 1;
         let Ok(memory) = &mut self.memory else {
             return Ok((
-                Copied { run: source, span: 0..0, train: None, number, state: None, code: Vec::new() },
+                Copied { run: source, span: 0..0, targets: None, train: None, number, state: None, code: Vec::new() },
                 Vec::new(),
             ));
         };
@@ -170,7 +187,27 @@ impl Loops {
         // SAFETY: the copy decodes to the same function, and everything it refers to is where it was.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
         let span = start..start + function.len();
-        Ok((Copied { run, span, train, number, state: None, code: Vec::new() }, sites))
+        Ok((Copied { run, span, targets: None, train, number, state: None, code: Vec::new() }, sites))
+    }
+
+    /// Copies of the callee that `pointer` leads to, `count` of them, again and again. `Ok(Err(reason))` without memory
+    /// for copies.
+    fn callees(&mut self, pointer: *mut usize, count: usize) -> Result<Result<[usize; 8], String>, SampleError> {
+        let memory = match &mut self.memory {
+            Ok(memory) => memory,
+            Err(reason) => return Ok(Err(reason.to_string())),
+        };
+        // SAFETY: `bind` stored a callee there.
+        let callee = unsafe { pointer.read() };
+        let mut targets = [0; 8];
+        for index in 0..targets.len() {
+            targets[index] = match index.checked_sub(count) {
+                // SAFETY: a callee of this program.
+                None => unsafe { copy_callee(callee, memory) }?,
+                Some(earlier) => targets[earlier],
+            };
+        }
+        Ok(Ok(targets))
     }
 
     /// Why a mechanism is not to be had for that body.

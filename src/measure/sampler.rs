@@ -28,6 +28,7 @@ use crate::op::model::{Installed, ModelError};
 use crate::op::xen::LazyMode;
 use crate::patch::site::RecordError;
 use crate::patch::{CodeError, FunctionError};
+use crate::regime::random::{Course, set_course};
 use crate::regime::{Loop, Regime, SITES};
 use crate::suite::OpEntry;
 
@@ -149,6 +150,11 @@ impl Sampler {
         self.cpu.xen.flush();
         self.cpu.xen.lazy = LazyMode::None;
         let args = (entry.arguments)(&mut self.cpu);
+        if let Some(count) = group.regime.targets() {
+            let order = Box::new(std::array::from_fn(|_| self.rng.random_range(0..count) as u8));
+            // SAFETY: this thread measures, and no loop runs.
+            unsafe { set_course(|course| *course = Some(Course { targets: [0; 8], order, at: 0 })) };
+        }
         let ([inline, copy], offers) = self.loops.prepare(entry, group, columns)?;
         let (mut loops, mut present, mut absent) = (vec![inline.clone(), copy], Vec::new(), Vec::new());
         let mut missing = Vec::new();
@@ -215,6 +221,10 @@ impl Sampler {
 
     /// Has a window's sites in its state, and the loop warm.
     fn enter(&mut self, window: &Window) -> Result<(), SampleError> {
+        if let Some(targets) = window.copied.as_ref().and_then(|copied| copied.targets) {
+            // SAFETY: this thread measures, and no loop runs.
+            unsafe { set_course(|course| course.iter_mut().for_each(|course| course.targets = targets)) };
+        }
         if let Some(copied) = &window.copied
             && self.loops.enter(copied)?
         {

@@ -286,6 +286,51 @@ pub fn through_memory(instruction: &Instruction) -> Option<u64> {
     (indirect && instruction.memory_base() == Register::RIP).then(|| instruction.ip_rel_memory_address())
 }
 
+/// Bytes in front of a callee's entry that a caller may look at or call: a preamble.
+const PREAMBLE: usize = 16;
+
+/// Copies a callee with what stands in front of its entry, and returns the entry of the copy.
+/// [`serialise`](super::text::serialise) is still to be called.
+///
+/// # Safety
+/// `entry` is the address of a function of this program that ends in its only return, with 16 bytes mapped before it.
+///
+/// # Errors
+/// Where there is no room, or the copy cannot reach what the callee refers to.
+pub unsafe fn copy_callee(entry: usize, memory: &mut CodeMemory) -> Result<usize, FunctionError> {
+    // SAFETY: the caller's contract.
+    let length = unsafe { code_before_return(entry) }.len() + 1;
+    // SAFETY: as above.
+    let bytes = unsafe { std::slice::from_raw_parts((entry - PREAMBLE) as *const u8, PREAMBLE + length) };
+    let mut bytes = bytes.to_vec();
+    let start = memory.reserve(bytes.len(), PREAMBLE, 0)?;
+    let copy = start + PREAMBLE;
+    let inside = entry as u64 - PREAMBLE as u64..(entry + length) as u64;
+    let code = bytes[PREAMBLE..].to_vec();
+    let mut decoder = Decoder::with_ip(64, &code, entry as u64, DecoderOptions::NONE);
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        let offsets = decoder.get_constant_offsets(&instruction);
+        let (target, field) = if instruction.is_ip_rel_memory_operand() {
+            (instruction.ip_rel_memory_address(), offsets.displacement_offset())
+        } else if instruction.op0_kind() == OpKind::NearBranch64 {
+            (instruction.near_branch_target(), offsets.immediate_offset())
+        } else {
+            continue;
+        };
+        if inside.contains(&target) {
+            continue;
+        }
+        let next = copy as u64 + (instruction.next_ip() - entry as u64);
+        let distance = i32::try_from(target.wrapping_sub(next) as i64)
+            .map_err(|_| FunctionError::OutOfReach { entry: entry as u64, target })?;
+        let at = PREAMBLE + (instruction.ip() - entry as u64) as usize + field;
+        bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+    }
+    memory.write(start, &bytes)?;
+    Ok(copy)
+}
+
 /// The machine code of a body without its last return: what patching puts in place of a call. Empty where the body is
 /// a return alone, or does not decode.
 ///

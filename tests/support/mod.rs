@@ -314,6 +314,7 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
             let factor = match regime {
                 Regime::Cold => 3.0,
                 Regime::Flushed => 9.0,
+                Regime::Random2 | Regime::Random4 | Regime::Random8 => 5.0,
                 Regime::Throughput => 1.0,
                 Regime::Latency => 1.3,
                 Regime::Pressure if index == 1 => 9.0,
