@@ -19,6 +19,7 @@ use crate::dispatch::Platform;
 use crate::estimate::Estimator;
 use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::clock::Clock;
+use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
 use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::{COLD_OPS, Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
@@ -122,6 +123,8 @@ pub fn run(args: &RunArgs) -> Done {
     let whole = parent::run(&plan, &worker_command, no_counters.is_none(), &stop, &mut collector)?;
     collector.progress.finish();
     let metas: Vec<Meta> = ops.iter().map(|op| op.meta).collect();
+    let planned: Vec<&OpEntry> =
+        ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
     let findings = Findings {
         estimates: collector.estimator.finish(&plan, &metas, ticks_per_second),
         clock: clock.name(),
@@ -133,6 +136,7 @@ pub fn run(args: &RunArgs) -> Done {
         complete: whole && collector.measured.iter().all(|measured| *measured),
         machine: Machine::read(&Root::default()),
         environment: checks_with(&Root::default(), &probes),
+        examples: examples(&planned, &plan.columns).unwrap_or_default(),
         workers_again: collector.workers_again,
         failures: collector.failures,
         absent: absences(no_counters, immovable, uncounted),

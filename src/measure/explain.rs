@@ -166,3 +166,41 @@ fn text(formatter: &mut IntelFormatter, instruction: &Instruction) -> String {
     formatter.format(instruction, &mut text);
     text
 }
+
+/// An explanation of one of the columns of a run.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The op.
+    pub op: &'static str,
+    /// The mechanism and its state.
+    pub column: Column,
+    /// What it executes.
+    pub explanation: Explanation,
+}
+
+/// Ops that show the states there are: an identity, a NOP, a value that is known.
+const SHOWN: [&str; 3] = ["pte_val", "alloc_pte", "vcpu_is_preempted"];
+
+/// For every column the first of `ops` that has it, those of [`SHOWN`] before the others, and `inline` for each op that
+/// came up.
+///
+/// # Errors
+/// Where this process cannot trace at all.
+pub fn examples(ops: &[&OpEntry], columns: &[Column]) -> Result<Vec<Example>, ExplainError> {
+    let mut explainer = Explainer::new()?;
+    let first = SHOWN.iter().filter_map(|name| ops.iter().find(|op| op.meta.name == *name));
+    let rest = ops.iter().filter(|op| !SHOWN.contains(&op.meta.name));
+    let ops: Vec<&OpEntry> = first.chain(rest).copied().collect();
+    let mut examples: Vec<Example> = Vec::new();
+    for column in columns {
+        let found = ops.iter().find_map(|op| Some((*op, explainer.explain(op, column).ok()?)));
+        let Some((op, explanation)) = found else { continue };
+        let inline = Column { mechanism: "inline".to_owned(), state: None };
+        if !examples.iter().any(|e| e.op == op.meta.name && e.column == inline) {
+            let explanation = explainer.explain(op, &inline)?;
+            examples.push(Example { op: op.meta.name, column: inline, explanation });
+        }
+        examples.push(Example { op: op.meta.name, column: column.clone(), explanation });
+    }
+    Ok(examples)
+}

@@ -1,11 +1,14 @@
 //! Putting the document together from what a run found.
 
+use super::read::MOST_LINES;
 use super::schema::{
-    Absence, Calibration, Catalogue, Estimate, Failure, MechanismInfo, OpInfo, PlanSummary, Report, Run, SCHEMA, Tool,
+    Absence, Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary,
+    Report, Run, SCHEMA, Tool,
 };
 use crate::dispatch::{Mechanism, Platform};
 use crate::estimate::{CONFIDENCE, Estimates};
 use crate::host::{Check, Machine};
+use crate::measure::explain::Example;
 use crate::measure::plan::Plan;
 use crate::patch::function::code_before_return;
 use crate::suite::OpEntry;
@@ -30,6 +33,8 @@ pub struct Findings {
     pub machine: Machine,
     /// Its fitness.
     pub environment: Vec<Check>,
+    /// What columns execute.
+    pub examples: Vec<Example>,
     /// Workers beside the planned ones.
     pub workers_again: usize,
     /// What went wrong.
@@ -75,6 +80,7 @@ impl MechanismInfo {
             known_from: mechanism.known_from.to_owned(),
             year: mechanism.year,
             step: mechanism.step.map(str::to_owned),
+            states: mechanism.states.iter().map(|state| state.name().to_owned()).collect(),
             listings: Vec::new(),
         }
     }
@@ -89,7 +95,10 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
     let mechanisms: Vec<MechanismInfo> = mechanisms
         .iter()
         .filter(|m| m.name == "inline" || plan.columns.iter().any(|column| column.mechanism == m.name))
-        .map(MechanismInfo::of)
+        .map(|mechanism| {
+            let of_it = findings.examples.iter().filter(|example| example.column.mechanism == mechanism.name);
+            MechanismInfo { listings: of_it.filter_map(listing).collect(), ..MechanismInfo::of(mechanism) }
+        })
         .collect();
     let ticks_per_second = findings.ticks_per_second;
     Report {
@@ -128,6 +137,24 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         absent: findings.absent,
         failures: findings.failures,
     }
+}
+
+/// An example as the document has it; `None` for one that is longer than a document may hold.
+fn listing(example: &Example) -> Option<Listing> {
+    let lines = &example.explanation.lines;
+    (lines.len() <= MOST_LINES).then(|| Listing {
+        op: example.op.to_owned(),
+        state: example.column.state.map(|state| state.name().to_owned()),
+        lines: lines
+            .iter()
+            .map(|line| ListingLine {
+                bytes: line.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+                text: line.text.clone(),
+                place: line.place.name().to_owned(),
+                changed: line.changed,
+            })
+            .collect(),
+    })
 }
 
 fn summary(plan: &Plan, workers_again: usize, ops: usize, mechanisms: &[MechanismInfo]) -> PlanSummary {

@@ -207,6 +207,11 @@ pub struct MechanismInfo {
     pub summary: String,
     /// Since when and where it is used.
     pub known_from: String,
+    /// The states its sites are brought into; empty where nothing is patched. They are measured in one loop at one
+    /// address, so that comparing them carries no bias of layout; all other comparisons are of loops at the same offset
+    /// within 128 bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<String>,
     /// The year in which it became Linux's way; absent where it is no step of Linux's history. Steps of one year are in
     /// the order of the catalogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -249,6 +249,7 @@ fn catalogue(names: &[(String, f64)]) -> Vec<MechanismInfo> {
         MechanismInfo {
             name: name.clone(),
             summary: summary.to_owned(),
+            states: Vec::new(),
             known_from: known_from.to_owned(),
             year: None,
             step: None,
