@@ -120,11 +120,10 @@ impl Estimator {
             let counted = samples.instructions.iter().map(|counted| counted.clone().and_then(extra));
             self.instructions.insert(key.clone(), places.zip(counted).collect());
         }
-        if !self.missing.contains_key(&key) {
+        self.missing.entry(key).or_insert_with(|| {
             let absent = samples.absent.iter().map(|column| (*column, None));
-            let refused = samples.missing.iter().map(|missing| (missing.column, Some(missing.clone())));
-            self.missing.insert(key, absent.chain(refused).collect());
-        }
+            absent.chain(samples.missing.iter().map(|missing| (missing.column, Some(missing.clone())))).collect()
+        });
         self.samples.entry(group.clone()).or_default().push(samples);
     }
 

@@ -33,7 +33,7 @@ fn every_saving_callee_keeps_all_general_registers_but_rax() {
             let or = |index: usize, value, other| if index < op.arity { value } else { other };
             let before: Registers =
                 [or(3, rcx, 0x1111), or(2, rdx, 0x2222), or(1, rsi, 0x3333), or(0, rdi, 0x4444), 5, 6, 7, 8];
-            let mut after = before.clone();
+            let mut after = before;
             unsafe { call((op.saving)(platform) as usize, &mut after) };
             assert_eq!(after, before, "{} {}", op.meta.name, platform.name());
         }

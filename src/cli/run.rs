@@ -35,7 +35,7 @@ use crate::report::{Report, render, terminal, write};
 use crate::suite::{self, OpEntry};
 
 pub const EXAMPLES: &str = "Examples:
-  pvbench run                                    all ops, under a minute
+  pvbench run                                    all ops, under two minutes
   pvbench run --quick                            twelve ops, throughput alone
   pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput
   pvbench run --seed 7 --cpu 1 --out /tmp/report";
@@ -43,7 +43,7 @@ pub const EXAMPLES: &str = "Examples:
 /// Options of `run`.
 #[derive(Args)]
 pub struct RunArgs {
-    /// Twelve ops of different shape, throughput alone: under 15 s
+    /// Twelve ops of different shape, throughput alone: under 20 s
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// All ops and regimes at eight layouts, with more workers and rounds
@@ -55,7 +55,7 @@ pub struct RunArgs {
     /// Mechanisms to measure beside inline
     #[arg(long, value_name = "GLOB")]
     mechanism: Vec<String>,
-    /// Regimes: throughput, latency, pressure
+    /// Regimes: throughput, latency, pressure, cold, flushed, random2, random4, random8
     #[arg(long, value_name = "GLOB")]
     regime: Vec<String>,
     /// Bodies the mechanisms are bound to: native, xen; the baseline is inline native always

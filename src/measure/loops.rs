@@ -118,7 +118,15 @@ impl Loops {
                 Some((mechanism, copied, sites)) if *mechanism == column.mechanism => (copied.clone(), sites.clone()),
                 _ => {
                     (pair.bind)(group.body);
-                    self.copy(pair, group)?
+                    match self.copy(pair, group) {
+                        Ok(copied) => copied,
+                        // A loop that cannot be made a train of; the others can.
+                        Err(SampleError::Function(error)) if group.regime.is_cold() => {
+                            offers.push(Offer::Unavailable(error.to_string()));
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
             };
             if let (Some(count), Some(pointer)) = (group.regime.targets(), pair.pointer) {
@@ -177,8 +185,7 @@ impl Loops {
         let original = function.entry() as usize..function.entry() as usize + function.len();
         let (start, sites, train) = if group.regime.is_cold() {
             let train = function.train(memory, (COLD_SITES / SITES) as usize)?;
-            let starts = (0..train.copies).map(|copy| train.start + copy * function.len());
-            let sites = starts.flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect();
+            let sites = train.starts().flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect();
             (train.start, sites, Some(train))
         } else {
             let start = function.copy_to(memory, group.offset as usize)?;

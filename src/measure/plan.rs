@@ -13,9 +13,9 @@ use crate::regime::Regime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// Twelve ops of different shape, throughput alone: under 15 s.
+    /// Twelve ops of different shape, throughput alone: under 20 s.
     Quick,
-    /// All ops and regimes at two layouts: under 60 s.
+    /// All ops and regimes at two layouts: under 120 s.
     Default,
     /// All ops and regimes at eight layouts, more rounds and workers.
     Full,
@@ -36,7 +36,8 @@ impl Preset {
     #[must_use]
     pub fn workers(self) -> usize {
         match self {
-            Preset::Quick | Preset::Default => 20,
+            Preset::Quick => 20,
+            Preset::Default => 12,
             Preset::Full => 30,
         }
     }
@@ -57,7 +58,7 @@ impl Preset {
     pub fn budget(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 11,
-            Preset::Default => 56,
+            Preset::Default => 112,
             Preset::Full => 20 * 60,
         })
     }

@@ -20,7 +20,7 @@ use super::clock::Clock;
 use super::counters::Counters;
 use super::loops::{Copied, Loops, Offer};
 use super::plan::{Column, Group};
-use super::thrash::{Thrash, flush};
+use super::thrash::{Thrash, flush, touch};
 use super::trace::{Trace, Tracer};
 use super::wire::{GroupSamples, Missing, RoundSamples};
 use crate::op::CpuModel;
@@ -244,8 +244,10 @@ impl Sampler {
                 None => Thrash::new(chain as *const () as usize)?,
             };
             self.thrash.insert(thrash).run(word);
-            if regime == Regime::Flushed {
-                flush(train.start, train.length);
+            match regime {
+                Regime::Flushed => flush(train.start, train.length),
+                // What ran a moment ago is nearer than what did not; now all is as near.
+                _ => touch(train.start, train.length),
             }
             // One traversal; what it costs to get in and out is a part in thousands of it, and `inline`'s, too.
             return Ok(window.ticks(self.clock) as f64 / (window.passes * window.ops_per_pass) as f64);

@@ -39,6 +39,14 @@ impl Thrash {
     }
 }
 
+/// Reads every line of a stretch of code, so that all of it is in a cache that holds data and code.
+pub fn touch(start: usize, length: usize) {
+    for line in (start..start + length).step_by(64) {
+        // SAFETY: mapped memory.
+        std::hint::black_box(unsafe { (line as *const u8).read_volatile() });
+    }
+}
+
 /// Flushes the lines of a stretch of code from all caches.
 pub fn flush(start: usize, length: usize) {
     for line in (start..start + length).step_by(64) {

@@ -271,10 +271,12 @@ impl Text {
         }
         if let Some(error) = failed {
             for held in &self.sites[..reached] {
+                // SAFETY: sites are text of this program (contract of `new`).
+                if unsafe { held.site.bytes() } == held.now {
+                    continue;
+                }
                 // SAFETY: what was there before.
-                if unsafe { held.site.bytes() } != held.now
-                    && let Err(source) = unsafe { self.writer.write(held.site.address, &held.now) }
-                {
+                if let Err(source) = unsafe { self.writer.write(held.site.address, &held.now) } {
                     serialise();
                     return Err(PatchError::HalfPatched { address: held.site.address, source });
                 }

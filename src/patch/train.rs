@@ -1,10 +1,24 @@
 //! Trains: copies of a loop one behind the other, each of which goes on in the next, so that no instruction is executed
 //! twice.
+//!
+//! ```text
+//! copy 0      the function's prologue, then   jmp head of copy 1
+//! copy k      hop: jmp head of copy k+1;   head: the loop's body, whose branch back to the head goes to the hop
+//! copy n      the same body; its branch back is not taken, the function's end follows
+//! ```
+//!
+//! The hop stands over the last bytes of a prologue that is never run: a short branch that reaches the head reaches it,
+//! too, where it would not reach the next copy. Every loop has it, so that none gains by being short.
 
 use iced_x86::{ConstantOffsets, Instruction, OpKind};
 
 use super::function::FunctionError;
 use super::{CodeMemory, Function};
+
+/// Bytes of `jmp rel32`.
+const HOP: usize = 5;
+/// Room before each copy, for a hop of a function whose loop starts early.
+const GAP: usize = 8;
 
 /// Where a train stands.
 #[derive(Clone, Debug)]
@@ -13,38 +27,55 @@ pub struct Train {
     pub start: usize,
     /// How many bytes.
     pub length: usize,
-    /// How many copies, a pass each.
+    /// How many copies are run, a pass each.
     pub copies: usize,
+    /// From one copy to the next.
+    stride: usize,
+}
+
+impl Train {
+    /// Where the copies that are run stand.
+    pub fn starts(&self) -> impl Iterator<Item = usize> {
+        (1..=self.copies).map(|copy| self.start + copy * self.stride)
+    }
 }
 
 impl Function {
-    /// Writes `copies` copies of the function one behind the other. The branch that would go back to the head of the loop
-    /// goes to the head of the next copy's; called with as many passes as copies, it runs through each once and returns
-    /// from the last.
+    /// Writes a train of `copies` copies. [`serialise`](super::text::serialise) is still to be called.
     ///
     /// # Errors
-    /// Where there is no room, or a short branch does not reach the next copy.
+    /// Where there is no room, or a short branch does not reach its hop.
     pub fn train(&self, memory: &mut CodeMemory, copies: usize) -> Result<Train, FunctionError> {
-        let length = self.len() * copies;
         let head = (self.loop_head() - self.entry()) as usize;
+        let stride = self.len() + GAP;
+        let length = stride * (copies + 1);
         let start = memory.reserve(length, head, 0)?;
-        let mut bytes = Vec::with_capacity(length);
-        for copy in 0..copies {
-            let here = start + copy * self.len();
-            let mut code = self.relocated(here)?;
-            // The last pass of a train leaves its loop.
-            if copy + 1 < copies {
+        let mut bytes = vec![0xcc; length];
+        for copy in 0..=copies {
+            let at = copy * stride;
+            let mut code = self.relocated(start + at)?;
+            if (1..copies).contains(&copy) {
                 for (instruction, offsets) in self.backward() {
-                    self.lengthen(instruction, offsets, &mut code)?;
+                    self.shorten(instruction, offsets, &mut code)?;
                 }
             }
-            bytes.extend_from_slice(&code);
+            bytes[at..at + code.len()].copy_from_slice(&code);
+        }
+        for copy in 0..copies {
+            // Of the first copy, the jump stands in place of the body.
+            let at = copy * stride + head - if copy == 0 { 0 } else { HOP };
+            let distance = ((copy + 1) * stride + head) as i64 - (at + HOP) as i64;
+            // Less than two functions.
+            let distance = i32::try_from(distance)
+                .map_err(|_| FunctionError::OutOfReach { entry: self.entry(), target: self.loop_head() })?;
+            bytes[at] = 0xe9;
+            bytes[at + 1..at + HOP].copy_from_slice(&distance.to_le_bytes());
         }
         memory.write(start, &bytes)?;
-        Ok(Train { start, length, copies })
+        Ok(Train { start, length, copies, stride })
     }
 
-    /// The branches to the head of the loop.
+    /// The branches back to the head of the loop.
     fn backward(&self) -> impl Iterator<Item = &(Instruction, ConstantOffsets)> {
         let head = self.loop_head();
         self.instructions().iter().filter(move |(instruction, _)| {
@@ -55,22 +86,21 @@ impl Function {
         })
     }
 
-    /// Has a branch to the head go to the head of the next copy, a function's length further on.
-    fn lengthen(
+    /// Has a branch to the head go to the hop in front of it.
+    fn shorten(
         &self,
         instruction: &Instruction,
         offsets: &ConstantOffsets,
         code: &mut [u8],
     ) -> Result<(), FunctionError> {
         let at = (instruction.ip() - self.entry()) as usize + offsets.immediate_offset();
-        let distance = self.loop_head().wrapping_sub(instruction.next_ip()) as i64 + self.len() as i64;
-        let unreachable = || FunctionError::OutOfReach { entry: self.entry(), target: self.loop_head() };
-        match offsets.immediate_size() {
-            1 => code[at] = i8::try_from(distance).map_err(|_| unreachable())?.cast_unsigned(),
-            _ => {
-                let distance = i32::try_from(distance).map_err(|_| unreachable())?;
-                code[at..at + 4].copy_from_slice(&distance.to_le_bytes());
-            }
+        let distance = self.loop_head().wrapping_sub(instruction.next_ip()) as i64 - HOP as i64;
+        let unreachable = |_| FunctionError::OutOfReach { entry: self.entry(), target: self.loop_head() };
+        if offsets.immediate_size() == 1 {
+            code[at] = i8::try_from(distance).map_err(unreachable)?.cast_unsigned();
+        } else {
+            let distance = i32::try_from(distance).map_err(unreachable)?;
+            code[at..at + 4].copy_from_slice(&distance.to_le_bytes());
         }
         Ok(())
     }

@@ -282,15 +282,16 @@ fn dot(tag: &str) -> Option<([i32; 2], &str)> {
     Some(([x.parse().ok()?, y.parse().ok()?], look))
 }
 
-/// Circles of one look as one path: each an arc from its top around to almost the same point.
+/// Circles of one look as one path: each a line of no length with a round end.
 fn path(dots: &[[i32; 2]], look: &str, short: Short, out: &mut String) {
     let (radius, look) = look.strip_prefix("r=\"").and_then(|it| it.split_once("\" ")).unwrap_or(("2", look));
     let radius: i32 = radius.parse().unwrap_or(2);
     let mut at = String::new();
     for [x, y] in dots {
-        let _ = write!(at, "M{x} {}a{radius} {radius} 0 1 0 .1 0z", y - radius);
+        let _ = write!(at, "M{x} {y}h0");
     }
-    element(&format!("path d=\"{at}\" {look}"), short, out);
+    let (look, width) = (look.replace("fill=", "stroke="), 2 * radius);
+    element(&format!("path d=\"{at}\" stroke-linecap=\"round\" stroke-width=\"{width}\" {look}"), short, out);
 }
 
 fn hover(tag: &str) -> Option<usize> {

@@ -111,12 +111,12 @@ fn line(canvas: &mut Canvas, grid: &Grid, row: &Row, shape: &Shape, y: i32) -> R
         let x = shape.label + KIND + shape.cell * index as i32;
         let (from, to) = ((x + 1, y + 1), (x + shape.cell, y + ROW));
         let at = (x + shape.cell / 2, middle);
-        let name = format!("{} by {}", row.op, column.label());
         let (ink, on, it) = match grid.reading(row.op, column, Regime::Throughput) {
-            Reading::Absent(reason) => {
-                let reason =
-                    reason.map_or_else(|| "not measured".to_owned(), |r| format!("not measured: {}", clipped(r, 160)));
-                canvas.titled(from, to, Ink::Paper, format!("{name}: {reason}"))?;
+            // A state that the op is never in.
+            Reading::Absent(None) => continue,
+            Reading::Absent(Some(reason)) => {
+                let name = format!("{} by {}", row.op, column.label());
+                canvas.titled(from, to, Ink::Paper, format!("{name}: not measured: {}", clipped(reason, 160)))?;
                 continue;
             }
             Reading::Unresolved(it) => (Ink::Hatch, Ink::Muted, it),
@@ -124,7 +124,9 @@ fn line(canvas: &mut Canvas, grid: &Grid, row: &Row, shape: &Shape, y: i32) -> R
             Reading::Resolved(it) => (Ink::Heat(step(it.estimate)), Ink::OnHeat(step(it.estimate)), it),
         };
         // That it is not resolved is said by the hatching.
-        canvas.titled(from, to, ink, format!("{name}: {}", interval(it)))?;
+        // Row and column say which it is; there are thousands.
+        let title = if numbers { format!("{} by {}: {}", row.op, column.label(), interval(it)) } else { interval(it) };
+        canvas.titled(from, to, ink, title)?;
         if numbers && ink != Ink::Hatch {
             canvas.text(&plain(it.estimate), at, Anchor::Middle, 11, on)?;
         }

@@ -1,0 +1,62 @@
+//! Trains of loops: every site is executed once, in whatever state it is.
+
+mod own_ops;
+
+use std::collections::HashMap;
+
+use own_ops::{Add, Called};
+use pvbench::dispatch::Platform;
+use pvbench::measure::loops::{Loops, Offer};
+use pvbench::measure::plan::{Column, Group};
+use pvbench::measure::trace::{Trace, Tracer};
+use pvbench::op::CpuModel;
+use pvbench::regime::{COLD_SITES, Regime, SITES};
+use pvbench::suite::{OpEntry, builtin, mechanisms};
+
+#[test]
+fn a_train_runs_every_copy_once_and_returns() {
+    let mut tracer = Tracer::install().unwrap();
+    let mut loops = Loops::new().unwrap();
+    let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
+    for op in [OpEntry::new::<Add>(), OpEntry::new::<Called>()] {
+        let mut cpu = CpuModel::install().unwrap();
+        let args = (op.arguments)(&mut cpu);
+        let group = Group { op: op.meta.name.to_owned(), body: Platform::Native, regime: Regime::Cold, offset: 0 };
+        let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();
+        let mut run = 0;
+        for (column, offer) in columns.iter().zip(&offers) {
+            let Offer::Loop(copied) = offer else { continue };
+            loops.enter(copied).unwrap();
+            let train = copied.train.clone().unwrap();
+            assert_eq!(train.copies as u64 * SITES, COLD_SITES);
+            let steps = unsafe { tracer.trace(copied.run, &args, train.copies as u64) };
+            let mut visits = HashMap::new();
+            for step in steps.unwrap_or_else(|error| panic!("{column}: {error}")) {
+                *visits.entry(step.address()).or_insert(0) += 1;
+            }
+            let stretch = train.start as u64..(train.start + train.length) as u64;
+            let inside: Vec<_> = visits.iter().filter(|(address, _)| stretch.contains(address)).collect();
+            assert!(inside.iter().all(|(_, times)| **times == 1), "{column}: an instruction ran twice");
+            assert!(inside.len() as u64 > COLD_SITES, "{column}: only {} instructions", inside.len());
+            run += 1;
+        }
+        assert!(run > 30, "{run} of {}", columns.len());
+    }
+}
+
+#[test]
+fn the_ops_that_are_measured_cold_have_trains_by_nearly_every_mechanism() {
+    let mut loops = Loops::new().unwrap();
+    let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
+    for name in pvbench::measure::plan::COLD_OPS {
+        let op = builtin().into_iter().find(|op| op.meta.name == name).unwrap();
+        let _cpu = CpuModel::install().unwrap();
+        let group = Group { op: name.to_owned(), body: Platform::Native, regime: Regime::Flushed, offset: 0 };
+        let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();
+        for (column, offer) in columns.iter().zip(&offers) {
+            if let Offer::Unavailable(reason) = offer {
+                panic!("{name} {column}: {reason}");
+            }
+        }
+    }
+}
