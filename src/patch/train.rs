@@ -54,6 +54,7 @@ impl Function {
         for copy in 0..=copies {
             let at = copy * stride;
             let mut code = self.relocated(start + at)?;
+            code.resize(stride, 0xcc);
             if (1..copies).contains(&copy) {
                 for (instruction, offsets) in self.backward() {
                     self.shorten(instruction, offsets, &mut code)?;
@@ -96,11 +97,18 @@ impl Function {
         let at = (instruction.ip() - self.entry()) as usize + offsets.immediate_offset();
         let distance = self.loop_head().wrapping_sub(instruction.next_ip()) as i64 - HOP as i64;
         let unreachable = |_| FunctionError::OutOfReach { entry: self.entry(), target: self.loop_head() };
-        if offsets.immediate_size() == 1 {
-            code[at] = i8::try_from(distance).map_err(unreachable)?.cast_unsigned();
-        } else {
+        if offsets.immediate_size() > 1 {
             let distance = i32::try_from(distance).map_err(unreachable)?;
             code[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+        } else if let Ok(distance) = i8::try_from(distance) {
+            code[at] = distance.cast_unsigned();
+        } else {
+            // Just too far for a short branch. It is taken in every copy but the last, so what follows it is never run,
+            // and a long jump may stand over that.
+            let at = (instruction.ip() - self.entry()) as usize;
+            let distance = i32::try_from(distance + instruction.len() as i64 - HOP as i64).map_err(unreachable)?;
+            code[at] = 0xe9;
+            code[at + 1..at + HOP].copy_from_slice(&distance.to_le_bytes());
         }
         Ok(())
     }

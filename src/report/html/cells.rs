@@ -126,7 +126,7 @@ fn plain_or_nothing(it: Option<f64>) -> String {
 }
 
 fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mut impl FnMut(&str) -> usize) -> Line {
-    let show = |it: Option<Estimate>| it.and_then(finite).map_or_else(|| NOTHING.to_owned(), interval);
+    let show = |it: Option<Estimate>| it.map_or_else(|| NOTHING.to_owned(), interval);
     let cycles = cell.overhead.map(|o| o.cycles).and_then(finite);
     let reason = match cycles {
         Some(_) => None,
@@ -144,7 +144,8 @@ fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mu
         reason,
         // Cycles by the one core frequency of the run: its interval tells nothing more.
         ns: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ns)).map(|it| it.estimate)),
-        ratio: show(cell.overhead.map(|o| o.ratio)),
+        // The same comparison in other units; the report has its interval.
+        ratio: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ratio)).map(|it| it.estimate)),
         range: plain_or_nothing(cell.layout_range),
         layouts: if cell.limit == Some(Limit::Layout) { layouts(cell) } else { Vec::new() },
         verdict: match (cycles, cell.resolved, cell.limit) {

@@ -125,7 +125,8 @@ fn line(canvas: &mut Canvas, grid: &Grid, row: &Row, shape: &Shape, y: i32) -> R
         };
         // That it is not resolved is said by the hatching.
         // Row and column say which it is; there are thousands.
-        let title = if numbers { format!("{} by {}: {}", row.op, column.label(), interval(it)) } else { interval(it) };
+        let title =
+            if numbers { format!("{} by {}: {}", row.op, column.label(), interval(it)) } else { plain(it.estimate) };
         canvas.titled(from, to, ink, title)?;
         if numbers && ink != Ink::Hatch {
             canvas.text(&plain(it.estimate), at, Anchor::Middle, 11, on)?;
