@@ -136,7 +136,16 @@ fn a_disk_that_fills_up_ends_with_4_and_leaves_the_old_report_untouched() {
 fn a_killed_worker_costs_its_group_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let child = Plain::new(env!("CARGO_BIN_EXE_pvbench"))
-        .args(["run", "--op", "pte_val,set_pte,save_fl", "--seed", "3", "--workers", "12", "--out"])
+        .args([
+            "run",
+            "--op",
+            "pte_val,set_pte,save_fl",
+            "--regime",
+            "throughput,pressure",
+            "--mechanism",
+            "table,flag",
+        ])
+        .args(["--seed", "3", "--workers", "12", "--out"])
         .arg(folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -157,7 +166,7 @@ fn a_killed_worker_costs_its_group_and_the_run_goes_on() {
 fn an_interrupted_run_writes_an_incomplete_report_ends_with_4_and_leaves_no_worker() {
     let folder = tempfile::tempdir().unwrap();
     let child = Plain::new(env!("CARGO_BIN_EXE_pvbench"))
-        .args(["run", "--op", "*_val,save_fl,set_pte", "--workers", "900", "--out"])
+        .args(["run", "--op", "*_val,save_fl,set_pte", "--mechanism", "table,flag", "--workers", "900", "--out"])
         .arg(folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -219,14 +219,14 @@ fn fineibt_calls_a_preamble_that_compares_the_hash() {
 
 #[test]
 fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
-    check_all(Way::Indirect, |op, _, instructions, code| {
+    check_all(Way::Indirect, |op, pair, instructions, code| {
         let direct = |i: &Instruction| i.is_call_near() && i.near_branch_target() == native(op);
         // A lock's call of its initialiser stands behind the loop.
         let hot = instructions
             .iter()
             .position(|i| i.is_jcc_short_or_near() && i.near_branch_target() == instructions[0].ip());
         let hot = &instructions[..hot.map_or(instructions.len(), |last| last + 1)];
-        expect("indirect calls", count(hot, Instruction::is_call_near_indirect), SITES)?;
+        expect("indirect calls", count(&hot, Instruction::is_call_near_indirect), SITES)?;
         expect("direct calls of the body", count(instructions, direct), 0)?;
         let body = unsafe { code_before_return((op.body)(Platform::Native) as usize) };
         // Short bodies are common instructions, found by chance in argument set-up.

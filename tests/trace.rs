@@ -378,7 +378,8 @@ fn every_loop_of_the_suite_is_counted_the_same_twice() {
     let start = std::time::Instant::now();
     for op in builtin() {
         for pair in &op.pairs {
-            for regime in Regime::ALL {
+            // Cold loops are those of throughput; random ones need a course.
+            for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
                 let Some(run) = pair.loop_of(regime) else { continue };
                 let name = format!("{} {} {}", op.meta.name, pair.mechanism.name, regime.name());
                 let mut count = || {
