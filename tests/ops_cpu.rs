@@ -359,12 +359,13 @@ fn set_ldt_without_entries_loads_none() {
     let loaded = |cpu: &mut CpuModel| {
         SetLdt::arguments(cpu);
         cpu.cpu.tables.ldtr = 0x50;
-        (0x1234, GARBAGE)
+        (0x1000, GARBAGE)
     };
     native::<SetLdt>(loaded, |cpu, _| assert_eq!((cpu.cpu.tables.ldtr, cpu.cpu.tables.gdt[10]), (0, 0)));
     xen::<SetLdt>(loaded, |cpu, _| {
         assert_eq!(cpu.cpu.tables.ldtr, 0x50, "Xen loads it");
         calls(cpu, [(CallKind::MmuExt, 1)]);
+        assert_eq!(cpu.xen.hypervisor.ldt, (0x1000, 0));
     });
 }
 
@@ -644,7 +645,7 @@ fn write_gdt_entry_in_xen_writes_to_the_table_in_use() {
     xen::<WriteGdtEntry>(WriteGdtEntry::arguments, |cpu, _| {
         let (mfn, entries) = cpu.xen.hypervisor.gdt;
         assert_eq!((mfn, frame(cpu, guest::GDT)), (cpu.xen.p2m.pfn_to_mfn(guest::GDT), FrameType::SegmentDescriptors));
-        assert_eq!((cpu.xen.hypervisor.descriptor.0, entries), (mfn << 12 | 15 * 8, 16));
+        assert_eq!((cpu.xen.hypervisor.descriptor.0, entries), (mfn << 12 | 0x78, 16));
         assert_eq!(words_of(cpu, guest::GDT, 15), [cpu.cpu.tables.entry[0]]);
     });
 }

@@ -73,7 +73,7 @@ pub struct Hypervisor {
     pub iobitmap: (u64, u64),
     /// A bit per event channel that was notified.
     pub notified: [u64; PORTS as usize / 64],
-    /// The event channel that was polled last; 0, which no guest polls, before the first.
+    /// The event channel that was polled last; 0, which Xen gives nobody, before the first.
     pub polled: u64,
     /// A bit per virtual CPU that is down.
     pub down: u64,
