@@ -2,10 +2,46 @@
 
 mod bodies;
 
-use bodies::{both, native, xen};
+use bodies::{both, calls, native, xen};
 use pvbench::op::cpu::*;
-use pvbench::op::xen::{Call, LazyMode};
+use pvbench::op::xen::{Call, CallKind, FrameType, LazyMode, MmuExtCmd, guest};
 use pvbench::op::{Bytes, CpuModel, Kind, Op};
+
+/// Arguments without the recycling of measuring, so that what a call did stays to be seen.
+fn once<O: Op>(cpu: &mut CpuModel) -> O::Args {
+    let args = O::arguments(cpu);
+    cpu.xen.recycled = guest::Recycled::new();
+    args
+}
+
+/// Words of a page of the guest.
+fn words_of<const N: usize>(cpu: &CpuModel, pfn: u64, first: usize) -> [u64; N] {
+    std::array::from_fn(|index| cpu.xen.memory.read(pfn, first + index).unwrap())
+}
+
+/// What the hypervisor has a page of the guest for.
+fn frame(cpu: &CpuModel, pfn: u64) -> FrameType {
+    cpu.xen.hypervisor.frames.get(cpu.xen.p2m.pfn_to_mfn(pfn)).unwrap().kind
+}
+
+/// Whether the guest can write to a page of its own.
+fn writable(cpu: &CpuModel, pfn: u64) -> bool {
+    cpu.xen.hypervisor.frames.direct(pfn).unwrap() & 2 != 0
+}
+
+/// Machine address of a page's word.
+fn machine(cpu: &CpuModel, pfn: u64, index: usize) -> u64 {
+    cpu.xen.virt_to_machine(cpu.xen.memory.entry(pfn, index))
+}
+
+/// Collects a call, as a batch that was begun before the op would have.
+fn collect(cpu: &mut CpuModel) {
+    cpu.xen.append(Call::SetIopl { iopl: 2 });
+}
+
+/// Flat data of user privilege, and another.
+const DATA: u64 = 0x00cf_f300_0000_ffff;
+const OTHER_DATA: u64 = 0x00cf_f300_1000_ffff;
 
 /// Garbage in the half of an argument register that a 32-bit argument does not fill.
 const GARBAGE: u64 = 0xdead_beef << 32;
@@ -186,14 +222,54 @@ fn load_gdt_and_load_idt_load_limit_and_base_of_their_register_and_in_xen_neithe
     let none = TableRegister::default();
     native::<LoadGdt>(operand, |cpu, _| assert_eq!((cpu.cpu.tables.gdtr, cpu.cpu.tables.idtr), (loaded, none)));
     native::<LoadIdt>(operand, |cpu, _| assert_eq!((cpu.cpu.tables.gdtr, cpu.cpu.tables.idtr), (none, loaded)));
-    xen::<LoadGdt>(operand, |cpu, _| assert_eq!(cpu.cpu.tables.gdtr, none));
-    xen::<LoadIdt>(
-        |cpu| {
-            operand(cpu);
-            LoadIdt::arguments(cpu)
-        },
-        |cpu, _| assert_eq!(cpu.cpu.tables.idtr, none),
-    );
+    let prepare_gdt = |cpu: &mut CpuModel| {
+        operand(cpu);
+        LoadGdt::arguments(cpu)
+    };
+    let prepare_idt = |cpu: &mut CpuModel| {
+        operand(cpu);
+        LoadIdt::arguments(cpu)
+    };
+    xen::<LoadGdt>(prepare_gdt, |cpu, _| assert_eq!(cpu.cpu.tables.gdtr, none));
+    xen::<LoadIdt>(prepare_idt, |cpu, _| assert_eq!(cpu.cpu.tables.idtr, none));
+}
+
+#[test]
+fn load_gdt_in_xen_makes_the_table_read_only_in_both_mappings_and_hands_its_frame_over() {
+    let another = |cpu: &mut CpuModel| {
+        let address = cpu.xen.memory.pfn_to_virt(guest::DATA);
+        cpu.cpu.tables.operand = DescPtr { size: 8 * 8 - 1, address };
+        assert!(writable(cpu, guest::DATA));
+        (&raw const cpu.cpu.tables.operand as u64,)
+    };
+    xen::<LoadGdt>(another, |cpu, _| {
+        calls(cpu, [(CallKind::UpdateVaMapping, 2), (CallKind::SetGdt, 1)]);
+        assert_eq!(cpu.xen.hypervisor.gdt, (cpu.xen.p2m.pfn_to_mfn(guest::DATA), 8));
+        assert_eq!((frame(cpu, guest::DATA), writable(cpu, guest::DATA)), (FrameType::SegmentDescriptors, false));
+        assert_eq!(frame(cpu, guest::GDT), FrameType::None, "the table before is released");
+    });
+    xen::<LoadGdt>(LoadGdt::arguments, |cpu, _| {
+        calls(cpu, [(CallKind::UpdateVaMapping, 2), (CallKind::SetGdt, 1)]);
+        assert_eq!(cpu.xen.hypervisor.gdt, (cpu.xen.p2m.pfn_to_mfn(guest::GDT), 16));
+        assert_eq!(frame(cpu, guest::GDT), FrameType::SegmentDescriptors);
+    });
+}
+
+#[test]
+fn a_table_outside_the_guests_memory_is_refused() {
+    let mut cpu = CpuModel::install().unwrap();
+    for address in [0, 0x7fff_ffff_f000, 0xffff_8123_4567_8000, 0xffff_ffff_ffff_f000] {
+        cpu.cpu.tables.operand = DescPtr { size: 127, address };
+        let (gdt, ldt) = (cpu.xen.hypervisor.gdt, cpu.xen.hypervisor.ldt);
+        cpu.xen.hypervisor.reset_counts();
+        unsafe { LoadGdt::xen((&raw const cpu.cpu.tables.operand as u64,)) };
+        assert_eq!((cpu.xen.hypervisor.refused, cpu.xen.hypervisor.gdt), (3, gdt), "{address:#x}");
+        unsafe { AllocLdt::xen((address, 32)) };
+        assert_eq!(cpu.xen.hypervisor.refused, 4, "{address:#x}");
+        let entry = &raw const cpu.cpu.tables.entry as u64;
+        unsafe { WriteLdtEntry::xen((address, 1, entry)) };
+        assert_eq!((cpu.xen.hypervisor.refused, cpu.xen.hypervisor.ldt), (5, ldt), "{address:#x}");
+    }
 }
 
 /// A gate of that type and ring, to a handler.
@@ -223,6 +299,8 @@ fn load_idt_in_xen_makes_a_trap_of_every_interrupt_and_trap_gate() {
         assert_eq!(cpu.cpu.tables.traps[..3], traps);
         assert_eq!(cpu.cpu.tables.idt_desc, cpu.cpu.tables.operand);
         assert_eq!(*cpu.cpu.tables.traps_lock.get_mut(), 0, "unlocked again");
+        calls(cpu, [(CallKind::SetTrapTable, 1)]);
+        assert_eq!(cpu.xen.hypervisor.trap_table, (cpu.cpu.tables.traps.as_ptr() as u64, 2));
     });
 }
 
@@ -281,10 +359,39 @@ fn set_ldt_without_entries_loads_none() {
     let loaded = |cpu: &mut CpuModel| {
         SetLdt::arguments(cpu);
         cpu.cpu.tables.ldtr = 0x50;
-        (0x1234, GARBAGE)
+        (0x1000, GARBAGE)
     };
     native::<SetLdt>(loaded, |cpu, _| assert_eq!((cpu.cpu.tables.ldtr, cpu.cpu.tables.gdt[10]), (0, 0)));
-    xen::<SetLdt>(loaded, |cpu, _| assert_eq!(cpu.cpu.tables.ldtr, 0x50, "Xen loads it"));
+    xen::<SetLdt>(loaded, |cpu, _| {
+        assert_eq!(cpu.cpu.tables.ldtr, 0x50, "Xen loads it");
+        calls(cpu, [(CallKind::MmuExt, 1)]);
+        assert_eq!(cpu.xen.hypervisor.ldt, (0x1000, 0));
+    });
+}
+
+#[test]
+fn set_ldt_in_xen_names_the_table_at_once_or_with_the_context_switch() {
+    let prepare = |cpu: &mut CpuModel| {
+        let (ldt, entries) = once::<FreeLdt>(cpu);
+        assert!(!writable(cpu, guest::LDT));
+        (ldt, GARBAGE | entries)
+    };
+    let table = |cpu: &CpuModel| (cpu.xen.memory.pfn_to_virt(guest::LDT), 32);
+    xen::<SetLdt>(prepare, |cpu, _| {
+        calls(cpu, [(CallKind::MmuExt, 1)]);
+        assert_eq!((cpu.xen.hypervisor.mmuext_count(MmuExtCmd::SetLdt), cpu.xen.hypervisor.ldt), (1, table(cpu)));
+    });
+    let switching = |cpu: &mut CpuModel| {
+        let args = prepare(cpu);
+        cpu.xen.lazy = LazyMode::Cpu;
+        args
+    };
+    xen::<SetLdt>(switching, |cpu, _| {
+        calls(cpu, []);
+        assert_eq!((cpu.xen.multicall.pending().len(), cpu.xen.hypervisor.ldt), (1, (0, 0)));
+        cpu.xen.flush();
+        assert_eq!(cpu.xen.hypervisor.ldt, table(cpu));
+    });
 }
 
 #[test]
@@ -307,20 +414,53 @@ fn set_ldt_makes_a_descriptor_of_base_and_limit() {
 #[test]
 fn alloc_ldt_and_free_ldt_are_nothing_on_bare_metal_and_leave_the_table_everywhere() {
     assert_eq!((AllocLdt::META.bytes, FreeLdt::META.bytes), (Bytes::Nop, Bytes::Nop));
-    let prepare = |cpu: &mut CpuModel| {
-        cpu.cpu.tables.ldt = [7; 32];
-        AllocLdt::arguments(cpu)
-    };
-    both::<AllocLdt>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.ldt, [7; 32]));
-    both::<FreeLdt>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.ldt, [7; 32]));
+    fn leaves_the_table<O: Op>() {
+        let prepare = |cpu: &mut CpuModel| {
+            (0..32).for_each(|index| cpu.xen.memory.write(guest::LDT, index, DATA).unwrap());
+            once::<O>(cpu)
+        };
+        both::<O>(prepare, |cpu, _| assert_eq!(words_of::<33>(cpu, guest::LDT, 0)[31..], [DATA, 0]));
+    }
+    leaves_the_table::<AllocLdt>();
+    leaves_the_table::<FreeLdt>();
 }
 
 #[test]
-fn an_address_translates_to_its_machine_frame_and_keeps_its_offset() {
-    let mut state = CpuState::new();
-    state.machine_frames[5] = 0xabc;
-    assert_eq!(state.machine_frame(0x7fff_0000_5123), 0xabc);
-    assert_eq!(state.machine_address(0x7fff_0000_5123), 0xab_c123);
+fn alloc_ldt_in_xen_takes_the_table_from_the_guest_and_free_ldt_gives_it_back() {
+    let read_only =
+        |cpu: &mut CpuModel| (frame(cpu, guest::LDT), writable(cpu, guest::LDT)) == (FrameType::None, false);
+    xen::<AllocLdt>(once::<AllocLdt>, |cpu, _| {
+        calls(cpu, [(CallKind::UpdateVaMapping, 1)]);
+        assert!(read_only(cpu));
+    });
+    xen::<FreeLdt>(once::<FreeLdt>, |cpu, _| {
+        calls(cpu, [(CallKind::UpdateVaMapping, 1)]);
+        assert_eq!((frame(cpu, guest::LDT), writable(cpu, guest::LDT)), (FrameType::Writable, true));
+    });
+    native::<AllocLdt>(once::<AllocLdt>, |cpu, _| assert!(writable(cpu, guest::LDT)));
+    native::<FreeLdt>(once::<FreeLdt>, |cpu, _| assert!(read_only(cpu)));
+}
+
+#[test]
+fn a_local_table_of_several_pages_takes_a_hypercall_for_each() {
+    for (entries, pages) in [(0, 0), (1, 1), (512, 1), (513, 2), (GARBAGE | 1024, 2)] {
+        let table = |cpu: &mut CpuModel| (cpu.xen.memory.pfn_to_virt(guest::DATA), entries);
+        xen::<AllocLdt>(table, |cpu, _| {
+            calls(cpu, [(CallKind::UpdateVaMapping, pages)]);
+            for page in 0..3 {
+                assert_eq!(writable(cpu, guest::DATA + page), page >= pages, "{entries:#x} entries, page {page}");
+            }
+        });
+    }
+}
+
+#[test]
+fn every_measured_call_of_alloc_ldt_and_free_ldt_meets_the_table_as_the_first_did() {
+    fn stays<O: Op>(state: bool) {
+        xen::<O>(O::arguments, |cpu, _| assert_eq!(writable(cpu, guest::LDT), state, "{}", O::META.name));
+    }
+    stays::<AllocLdt>(true);
+    stays::<FreeLdt>(false);
 }
 
 #[test]
@@ -328,6 +468,7 @@ fn load_tls_copies_three_descriptors_into_the_table() {
     let prepare = |cpu: &mut CpuModel| {
         let args = LoadTls::arguments(cpu);
         cpu.cpu.task.tls_array = [11, 12, 13];
+        cpu.cpu.segments.shadow_tls = [0, 12, 0];
         args
     };
     native::<LoadTls>(prepare, |cpu, _| {
@@ -337,7 +478,53 @@ fn load_tls_copies_three_descriptors_into_the_table() {
     xen::<LoadTls>(prepare, |cpu, _| {
         assert_eq!(cpu.cpu.segments.shadow_tls, [11, 12, 13]);
         assert_eq!(cpu.xen.lazy, LazyMode::None, "as it was");
+        calls(cpu, [(CallKind::UpdateDescriptor, 2)]);
+        assert_eq!(cpu.xen.hypervisor.multicalls, 1, "in one batch");
+        assert_eq!(words_of(cpu, guest::GDT, 11), [0, 11, 0, 13, 0], "Xen had the second already");
     });
+}
+
+#[test]
+fn load_tls_in_xen_asks_for_nothing_where_the_segments_are_the_same() {
+    xen::<LoadTls>(LoadTls::arguments, |cpu, _| calls(cpu, []));
+}
+
+#[test]
+fn a_context_switch_in_xen_sends_its_updates_out_together_at_its_end() {
+    let mut cpu = CpuModel::install().unwrap();
+    let task = StartContextSwitch::arguments(&mut cpu);
+    let tls = LoadTls::arguments(&mut cpu);
+    cpu.cpu.task.tls_array = [DATA, 0, OTHER_DATA];
+    unsafe {
+        StartContextSwitch::xen(task);
+        LoadTls::xen(tls);
+        LoadSp0::xen((0xffff_c900_0000_8000,));
+    }
+    calls(&cpu, []);
+    assert_eq!(cpu.xen.multicall.pending().len(), 3);
+    assert_eq!(words_of(&cpu, guest::GDT, 12), [0, 0, 0]);
+    unsafe { EndContextSwitch::xen(task) };
+    calls(&cpu, [(CallKind::UpdateDescriptor, 2), (CallKind::StackSwitch, 1)]);
+    let hypervisor = &cpu.xen.hypervisor;
+    assert_eq!((hypervisor.multicalls, hypervisor.refused, cpu.xen.multicall.pending().len()), (1, 0, 0));
+    assert_eq!(words_of(&cpu, guest::GDT, 12), [DATA, 0, OTHER_DATA]);
+    assert_eq!(hypervisor.stack, (0x1b, 0xffff_c900_0000_8000));
+}
+
+#[test]
+fn both_ends_of_a_context_switch_send_out_what_was_collected_and_ask_for_nothing_themselves() {
+    let batching = |lazy| {
+        move |cpu: &mut CpuModel| {
+            let args = StartContextSwitch::arguments(cpu);
+            cpu.xen.lazy = lazy;
+            collect(cpu);
+            args
+        }
+    };
+    xen::<StartContextSwitch>(batching(LazyMode::Mmu), |cpu, _| calls(cpu, [(CallKind::SetIopl, 1)]));
+    xen::<EndContextSwitch>(batching(LazyMode::Cpu), |cpu, _| calls(cpu, [(CallKind::SetIopl, 1)]));
+    xen::<StartContextSwitch>(StartContextSwitch::arguments, |cpu, _| calls(cpu, []));
+    xen::<EndContextSwitch>(EndContextSwitch::arguments, |cpu, _| calls(cpu, []));
 }
 
 #[test]
@@ -389,33 +576,78 @@ fn swapgs_exchanges_the_bases_and_in_xen_nothing() {
 }
 
 #[test]
-fn write_ldt_entry_writes_eight_bytes_and_in_xen_leaves_the_read_only_table() {
+fn write_ldt_entry_writes_eight_bytes_and_in_xen_has_the_hypervisor_write_them() {
     let prepare = |cpu: &mut CpuModel| {
-        WriteLdtEntry::arguments(cpu);
-        let tables = &mut cpu.cpu.tables;
-        tables.entry = [0xabcd, 0xef01];
-        (&raw mut tables.ldt as u64, GARBAGE | 5, &raw const tables.entry as u64)
+        let (ldt, _, desc) = WriteLdtEntry::arguments(cpu);
+        cpu.cpu.tables.entry = [DATA, OTHER_DATA];
+        assert!(!writable(cpu, guest::LDT));
+        (ldt, GARBAGE | 5, desc)
     };
-    let mut written = [0; 32];
-    xen::<WriteLdtEntry>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.ldt, [0; 32]));
-    written[5] = 0xabcd;
-    native::<WriteLdtEntry>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.ldt, written));
+    native::<WriteLdtEntry>(prepare, |cpu, _| {
+        calls(cpu, []);
+        assert_eq!(words_of(cpu, guest::LDT, 4), [0, DATA, 0]);
+    });
+    xen::<WriteLdtEntry>(prepare, |cpu, _| {
+        calls(cpu, [(CallKind::UpdateDescriptor, 1)]);
+        assert_eq!(cpu.xen.hypervisor.descriptor, (machine(cpu, guest::LDT, 5), DATA));
+        assert_eq!(words_of(cpu, guest::LDT, 4), [0, DATA, 0]);
+    });
+}
+
+#[test]
+fn what_was_collected_goes_out_before_a_table_is_changed() {
+    fn flushes<O: Op>(kind: CallKind, count: u64) {
+        let prepare = |cpu: &mut CpuModel| {
+            let args = O::arguments(cpu);
+            cpu.xen.lazy = LazyMode::Cpu;
+            collect(cpu);
+            args
+        };
+        xen::<O>(prepare, |cpu, _| {
+            calls(cpu, [(CallKind::SetIopl, 1), (kind, count)]);
+            assert_eq!((cpu.xen.hypervisor.multicalls, cpu.xen.lazy), (0, LazyMode::Cpu), "{}", O::META.name);
+        });
+    }
+    flushes::<WriteLdtEntry>(CallKind::UpdateDescriptor, 1);
+    flushes::<WriteGdtEntry>(CallKind::UpdateDescriptor, 1);
+    flushes::<WriteIdtEntry>(CallKind::SetTrapTable, 1);
+    flushes::<LoadIdt>(CallKind::SetTrapTable, 1);
 }
 
 #[test]
 fn write_gdt_entry_writes_two_entries_for_system_segments_and_one_else() {
-    for (kind, second) in [(DESCTYPE_S, 0), (DESC_TSS, 0xef01), (DESC_LDT, 0xef01), (GARBAGE | DESC_LDT, 0xef01)] {
+    let kinds = [(DESCTYPE_S, 0), (DESC_TSS, OTHER_DATA), (DESC_LDT, OTHER_DATA), (GARBAGE | DESC_LDT, OTHER_DATA)];
+    for (kind, second) in kinds {
         let prepare = |cpu: &mut CpuModel| {
-            WriteGdtEntry::arguments(cpu);
-            let tables = &mut cpu.cpu.tables;
-            tables.entry = [0xabcd, 0xef01];
-            (&raw mut tables.gdt as u64, GARBAGE | 12, &raw const tables.entry as u64, kind)
+            let (gdt, _, desc, _) = WriteGdtEntry::arguments(cpu);
+            cpu.cpu.tables.entry = [DATA, OTHER_DATA];
+            (gdt, GARBAGE | 12, desc, kind)
         };
         native::<WriteGdtEntry>(prepare, |cpu, _| {
-            assert_eq!(cpu.cpu.tables.gdt[11..15], [0, 0xabcd, second, 0]);
+            calls(cpu, []);
+            assert_eq!(words_of(cpu, guest::GDT, 11), [0, DATA, second, 0]);
         });
-        xen::<WriteGdtEntry>(prepare, |cpu, _| assert_eq!(cpu.cpu.tables.gdt[11..15], [0; 4]));
+        xen::<WriteGdtEntry>(prepare, |cpu, _| {
+            if kind == DESCTYPE_S {
+                calls(cpu, [(CallKind::UpdateDescriptor, 1)]);
+                assert_eq!(cpu.xen.hypervisor.descriptor, (machine(cpu, guest::GDT, 12), DATA));
+                assert_eq!(words_of(cpu, guest::GDT, 11), [0, DATA, 0, 0]);
+            } else {
+                calls(cpu, []);
+                assert_eq!(words_of(cpu, guest::GDT, 11), [0; 4], "Xen has a segment of its own");
+            }
+        });
     }
+}
+
+#[test]
+fn write_gdt_entry_in_xen_writes_to_the_table_in_use() {
+    xen::<WriteGdtEntry>(WriteGdtEntry::arguments, |cpu, _| {
+        let (mfn, entries) = cpu.xen.hypervisor.gdt;
+        assert_eq!((mfn, frame(cpu, guest::GDT)), (cpu.xen.p2m.pfn_to_mfn(guest::GDT), FrameType::SegmentDescriptors));
+        assert_eq!((cpu.xen.hypervisor.descriptor.0, entries), (mfn << 12 | 0x78, 16));
+        assert_eq!(words_of(cpu, guest::GDT, 15), [cpu.cpu.tables.entry[0]]);
+    });
 }
 
 #[test]
@@ -430,6 +662,27 @@ fn write_idt_entry_writes_the_gate_everywhere() {
         assert_eq!(cpu.irq.idt[0x41], gate(0xe, 0, 0xffff_ffff_8123_4567));
         assert_eq!((cpu.irq.idt[0x40], cpu.irq.idt[0x42]), ([0; 2], [0; 2]));
     });
+}
+
+#[test]
+fn write_idt_entry_in_xen_tells_of_a_handler_in_the_table_in_use_alone() {
+    let own = WriteIdtEntry::arguments;
+    let another = |cpu: &mut CpuModel| {
+        let args = own(cpu);
+        cpu.cpu.tables.idt_desc.address += 0x31 * 16;
+        args
+    };
+    let task_gate = |cpu: &mut CpuModel| {
+        let args = own(cpu);
+        cpu.cpu.tables.entry = gate(0x5, 0, 0x1234);
+        args
+    };
+    xen::<WriteIdtEntry>(own, |cpu, _| {
+        calls(cpu, [(CallKind::SetTrapTable, 1)]);
+        assert_eq!(cpu.xen.hypervisor.trap_table.1, 1);
+    });
+    xen::<WriteIdtEntry>(another, |cpu, _| calls(cpu, []));
+    xen::<WriteIdtEntry>(task_gate, |cpu, _| calls(cpu, []));
 }
 
 #[test]
@@ -700,12 +953,21 @@ fn segment_bases_are_registers_on_bare_metal_and_a_hypercall_in_xen() {
         xen::<WriteMsrSafe>(
             |_| (msr, 1, 2),
             |cpu, err| {
-                let refused = cpu.xen.hypercall(Call::SetSegmentBase { which, base: 2 << 32 | 1 }) != 0;
-                assert_eq!(err as i32, if refused { -5 } else { 0 });
+                calls(cpu, [(CallKind::SetSegmentBase, 1)]);
+                assert_eq!((err, cpu.xen.hypervisor.segment_base[which]), (0, 2 << 32 | 1));
                 assert_eq!(cpu.cpu.msr[index], 0);
             },
         );
     }
+}
+
+#[test]
+fn a_segment_base_that_xen_refuses_is_an_error() {
+    let mut cpu = CpuModel::install().unwrap();
+    let err = unsafe { WriteMsrSafe::xen((MSR_FS_BASE, 0, 1 << 30)) };
+    assert_eq!((err as i32, cpu.xen.hypervisor.refused), (-5, 1), "no canonical address");
+    let base = &mut cpu.xen.hypervisor.segment_base[0];
+    assert_eq!(*base, 0);
 }
 
 #[test]

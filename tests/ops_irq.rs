@@ -2,8 +2,9 @@
 
 mod bodies;
 
-use bodies::{native, xen};
+use bodies::{calls, native, xen};
 use pvbench::op::irq::*;
+use pvbench::op::xen::CallKind;
 use pvbench::op::{Bytes, CpuModel, Op};
 
 const IF: u64 = 1 << 9;
@@ -44,10 +45,25 @@ fn irq_enable_sets_the_flag_and_in_xen_clears_the_mask() {
             cpu.irq.enabled = 0;
         };
         xen::<IrqEnable>(prepare, |cpu, _| {
-            assert_eq!(cpu.xen.info.evtchn_upcall_mask, 0);
+            assert_eq!(events(cpu), (0, 0), "what was pending is let in");
             assert_eq!(cpu.irq.enabled, 0, "the hardware's flag is not the guest's");
+            calls(cpu, [(CallKind::XenVersion, u64::from(pending))]);
+            assert_eq!(cpu.xen.hypervisor.upcalls, u64::from(pending));
         });
     }
+}
+
+#[test]
+fn reading_the_flag_and_masking_events_take_no_hypercall_even_with_one_pending() {
+    let pending = |cpu: &mut CpuModel| cpu.xen.info.evtchn_upcall_pending = 1;
+    xen::<SaveFl>(pending, |cpu, _| {
+        calls(cpu, []);
+        assert_eq!(events(cpu), (0, 1));
+    });
+    xen::<IrqDisable>(pending, |cpu, _| {
+        calls(cpu, []);
+        assert_eq!(events(cpu), (1, 1));
+    });
 }
 
 #[test]
@@ -58,8 +74,24 @@ fn safe_halt_halts_with_interrupts_on() {
     };
     native::<SafeHalt>(prepare, |cpu, _| assert_eq!((cpu.irq.enabled, cpu.irq.halted), (1, 1)));
     xen::<SafeHalt>(prepare, |cpu, _| {
-        assert_eq!((cpu.irq.enabled, cpu.irq.halted), (0, 0), "Xen halts, not the guest")
+        assert_eq!((cpu.irq.enabled, cpu.irq.halted), (0, 0), "Xen halts, not the guest");
+        calls(cpu, [(CallKind::SchedBlock, 1)]);
     });
+}
+
+#[test]
+fn safe_halt_in_xen_blocks_with_events_on_and_what_is_pending_is_let_in() {
+    for pending in [0, 1] {
+        let prepare = |cpu: &mut CpuModel| {
+            SafeHalt::arguments(cpu);
+            cpu.xen.info.evtchn_upcall_mask = 1;
+            cpu.xen.info.evtchn_upcall_pending = pending;
+        };
+        xen::<SafeHalt>(prepare, |cpu, _| {
+            calls(cpu, [(CallKind::SchedBlock, 1)]);
+            assert_eq!((events(cpu), cpu.xen.hypervisor.upcalls), ((0, 0), u64::from(pending)));
+        });
+    }
 }
 
 #[test]
@@ -79,7 +111,14 @@ fn halt_in_xen_leaves_the_cpu_down_with_events_masked_and_touches_no_hardware() 
     xen::<Halt>(masked, |cpu, _| {
         assert_eq!(events(cpu), (1, 0));
         assert_eq!(cpu.irq.halted, 0);
+        calls(cpu, [(CallKind::VcpuDown, 1)]);
+        assert_eq!(cpu.xen.hypervisor.down, 1 << cpu.irq.cpu);
     });
+    let another = |cpu: &mut CpuModel| {
+        Halt::arguments(cpu);
+        cpu.irq.cpu = 5;
+    };
+    xen::<Halt>(another, |cpu, _| assert_eq!(cpu.xen.hypervisor.down, 1 << 5));
     let unmasked = |cpu: &mut CpuModel| {
         Halt::arguments(cpu);
         cpu.xen.info.evtchn_upcall_mask = 0;
@@ -87,6 +126,8 @@ fn halt_in_xen_leaves_the_cpu_down_with_events_masked_and_touches_no_hardware() 
     xen::<Halt>(unmasked, |cpu, _| {
         assert_eq!(events(cpu), (0, 0));
         assert_eq!(cpu.irq.halted, 0);
+        calls(cpu, [(CallKind::SchedBlock, 1)]);
+        assert_eq!(cpu.xen.hypervisor.down, 0);
     });
 }
 
@@ -120,7 +161,12 @@ fn restore_fl_in_xen_sets_the_mask_to_the_inverse_of_the_flag() {
                 cpu.xen.info.evtchn_upcall_pending = pending;
                 (flags,)
             };
-            xen::<RestoreFl>(prepare, |cpu, _| assert_eq!(cpu.xen.info.evtchn_upcall_mask, mask));
+            xen::<RestoreFl>(prepare, |cpu, _| {
+                let due = mask == 0 && pending == 1;
+                assert_eq!(events(cpu), (mask, if due { 0 } else { pending }));
+                calls(cpu, [(CallKind::XenVersion, u64::from(due))]);
+                assert_eq!(cpu.xen.hypervisor.upcalls, u64::from(due));
+            });
         }
     }
 }

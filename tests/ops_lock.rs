@@ -2,12 +2,13 @@
 
 mod bodies;
 
-use bodies::{native, xen};
+use bodies::{calls, native, xen};
 use std::cell::UnsafeCell;
 use std::sync::atomic::Ordering;
 
 use pvbench::op::lock::*;
 use pvbench::op::time::{RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING};
+use pvbench::op::xen::CallKind;
 use pvbench::op::{Bytes, Conventions, CpuModel, Op};
 
 /// Puts a normal lock with this word into the model and gives its address.
@@ -88,7 +89,10 @@ fn queued_locks_exclude_each_other() {
 fn queued_unlock_clears_the_locked_byte_alone() {
     let held = |cpu: &mut CpuModel| (lock(0x0004_0101)(cpu),);
     native::<QueuedSpinUnlock>(held, |cpu, _| assert_eq!(word(cpu), 0x0004_0100));
-    xen::<QueuedSpinUnlock>(held, |cpu, _| assert_eq!(word(cpu), 0x0004_0100));
+    xen::<QueuedSpinUnlock>(held, |cpu, _| {
+        assert_eq!(word(cpu), 0x0004_0100);
+        calls(cpu, []);
+    });
 }
 
 #[test]
@@ -105,21 +109,74 @@ fn queued_unlock_in_xen_finds_who_halted_for_the_lock() {
             assert_eq!(word(cpu), 0);
             assert_eq!(cpu.lock.hash[index].lock, 0, "the entry is free");
             assert_eq!(cpu.lock.hash[(index + 1) % HASH_ENTRIES].lock, 64, "another lock's stays");
+            calls(cpu, [(CallKind::EvtchnSend, 1)]);
+            assert_eq!(notified(cpu), [2]);
         });
     }
 }
 
 #[test]
+fn queued_unlock_in_xen_kicks_nobody_for_a_lock_that_nobody_is_known_to_wait_for() {
+    let unknown = |cpu: &mut CpuModel| {
+        let address = lock(3)(cpu);
+        cpu.lock.hash[0] = HashEntry { lock: 64, cpu: 3 };
+        (address,)
+    };
+    xen::<QueuedSpinUnlock>(unknown, |cpu, _| {
+        assert_eq!(word(cpu), 0);
+        calls(cpu, []);
+    });
+}
+
+#[test]
 fn queued_unlock_in_xen_leaves_a_lock_alone_that_is_not_locked_as_it_should_be() {
     for corrupt in [0, 2, 0xff] {
-        xen::<QueuedSpinUnlock>(|cpu| (lock(corrupt)(cpu),), |cpu, _| assert_eq!(word(cpu), corrupt));
+        xen::<QueuedSpinUnlock>(
+            |cpu| (lock(corrupt)(cpu),),
+            |cpu, _| {
+                assert_eq!(word(cpu), corrupt);
+                calls(cpu, []);
+            },
+        );
     }
 }
 
-/// The event channel of this CPU's kicker interrupt, as bit of its word.
+/// The event channel of a CPU's kicker interrupt.
+fn port(cpu: &CpuModel, number: usize) -> u64 {
+    cpu.lock.port_of_irq[cpu.lock.kicker_irq[number] as usize]
+}
+
+/// This CPU's, as bit of its word.
 fn own_port(cpu: &CpuModel) -> (usize, u64) {
-    let port = cpu.lock.port_of_irq[cpu.lock.kicker_irq[0] as usize];
-    ((port / 64) as usize, 1 << (port % 64))
+    ((port(cpu, 0) / 64) as usize, 1 << (port(cpu, 0) % 64))
+}
+
+/// The CPUs that were sent an event, each on the channel of its kicker interrupt and no other.
+fn notified(cpu: &CpuModel) -> Vec<usize> {
+    let channels: u32 = cpu.xen.hypervisor.notified.iter().map(|word| word.count_ones()).sum();
+    let cpus: Vec<_> = (0..CPUS).filter(|&number| cpu.xen.hypervisor.was_notified(port(cpu, number))).collect();
+    assert_eq!(channels as usize, cpus.len());
+    cpus
+}
+
+#[test]
+fn wait_polls_this_cpus_channel_while_the_byte_has_the_value_and_else_returns() {
+    xen::<Wait>(Wait::arguments, |cpu, _| {
+        calls(cpu, [(CallKind::SchedPoll, 1)]);
+        assert_eq!(cpu.xen.hypervisor.polled, port(cpu, 0));
+        assert_eq!(*cpu.lock.wait_nest.get_mut(), 0);
+    });
+    let changed = |cpu: &mut CpuModel| {
+        let (byte, value) = Wait::arguments(cpu);
+        cpu.lock.watched = 1;
+        (byte, value)
+    };
+    xen::<Wait>(changed, |cpu, _| calls(cpu, []));
+    let third = |cpu: &mut CpuModel| {
+        cpu.irq.cpu = 2;
+        Wait::arguments(cpu)
+    };
+    xen::<Wait>(third, |cpu, _| assert_eq!(cpu.xen.hypervisor.polled, port(cpu, 2)));
 }
 
 #[test]
@@ -132,6 +189,7 @@ fn wait_uses_up_a_kick_that_is_already_there() {
     };
     xen::<Wait>(kicked, |cpu, _| {
         assert_eq!(cpu.irq.evtchn_pending[own_port(cpu).0], 1, "its own is gone, others stay");
+        calls(cpu, []);
         assert_eq!(*cpu.lock.wait_nest.get_mut(), 0);
     });
     native::<Wait>(kicked, |cpu, _| {
@@ -153,6 +211,7 @@ fn a_wait_inside_a_wait_leaves_the_kick_to_the_outer_one() {
         let (index, bit) = own_port(cpu);
         assert_eq!(cpu.irq.evtchn_pending[index], bit);
         assert_eq!(*cpu.lock.wait_nest.get_mut(), 1);
+        calls(cpu, [(CallKind::SchedPoll, 1)]);
     });
 }
 
@@ -165,7 +224,10 @@ fn wait_returns_at_once_before_the_kicker_interrupt_is_set_up() {
         cpu.lock.kicker_irq = [-1; CPUS];
         args
     };
-    xen::<Wait>(early, |cpu, _| assert!(cpu.irq.evtchn_pending.iter().any(|&word| word != 0), "looked at nothing"));
+    xen::<Wait>(early, |cpu, _| {
+        assert!(cpu.irq.evtchn_pending.iter().any(|&word| word != 0), "looked at nothing");
+        calls(cpu, []);
+    });
 }
 
 #[test]
@@ -178,6 +240,27 @@ fn kick_changes_nothing_in_the_guest_and_survives_a_cpu_that_is_not_there() {
         native::<Kick>(|_| (number,), unchanged);
         xen::<Kick>(|_| (number,), unchanged);
     }
+}
+
+#[test]
+fn kick_sends_an_event_to_a_cpu_that_is_there() {
+    for number in 0..CPUS {
+        xen::<Kick>(
+            |_| (number as u64,),
+            |cpu, _| {
+                calls(cpu, [(CallKind::EvtchnSend, 1)]);
+                assert_eq!(notified(cpu), [number]);
+            },
+        );
+    }
+    for number in [CPUS as u64, u64::MAX] {
+        xen::<Kick>(|_| (number,), |cpu, _| calls(cpu, []));
+    }
+    let early = |cpu: &mut CpuModel| {
+        cpu.lock.kicker_irq = [-1; CPUS];
+        Kick::arguments(cpu)
+    };
+    xen::<Kick>(early, |cpu, _| calls(cpu, []));
 }
 
 #[test]
@@ -252,7 +335,11 @@ fn spin_trylock_takes_a_free_lock_and_leaves_a_held_one() {
 fn spin_unlock_serves_the_next_ticket_and_in_xen_clears_the_byte() {
     native::<SpinUnlock>(|cpu| (lock(0x0605)(cpu),), |cpu, _| assert_eq!(word(cpu), 0x0606));
     native::<SpinUnlock>(|cpu| (lock(0x00ff)(cpu),), |cpu, _| assert_eq!(word(cpu), 0, "the tail is not carried into"));
-    xen::<SpinUnlock>(|cpu| (lock(1)(cpu),), |cpu, _| assert_eq!(word(cpu), 0));
+    let unwatched = |cpu: &mut CpuModel, _| {
+        assert_eq!(word(cpu), 0);
+        calls(cpu, []);
+    };
+    xen::<SpinUnlock>(|cpu| (lock(1)(cpu),), unwatched);
     let waiting = |cpu: &mut CpuModel| {
         let address = lock(0x0001_0001)(cpu);
         cpu.lock.spinners[2] = address;
@@ -261,7 +348,15 @@ fn spin_unlock_serves_the_next_ticket_and_in_xen_clears_the_byte() {
     xen::<SpinUnlock>(waiting, |cpu, _| {
         assert_eq!(word(cpu), 0x0001_0000, "the waiter takes itself off the count");
         assert_ne!(cpu.lock.spinners[2], 0);
+        calls(cpu, [(CallKind::EvtchnSend, 1)]);
+        assert_eq!(notified(cpu), [2]);
     });
+    let for_another = |cpu: &mut CpuModel| {
+        let address = lock(0x0001_0001)(cpu);
+        cpu.lock.spinners[2] = address + 64;
+        (address,)
+    };
+    xen::<SpinUnlock>(for_another, |cpu, _| calls(cpu, []));
 }
 
 #[test]

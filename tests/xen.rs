@@ -1,9 +1,11 @@
 //! The Xen side: translation, batching, and what the hypervisor checks.
 
+use pvbench::op::catalogue::{self, Visitor};
 use pvbench::op::xen::frames::{EINVAL, EPERM, Owner};
 use pvbench::op::xen::memory::{ENTRIES, GUEST_FRAMES, STORED_FRAMES};
 use pvbench::op::xen::p2m::{IDENTITY, INVALID, MACHINE_FRAMES, MAX_FRAMES};
 use pvbench::op::xen::*;
+use pvbench::op::{CpuModel, Op, Ret};
 
 const EMPTY: u64 = 0;
 
@@ -38,11 +40,16 @@ fn after_boot_the_root_is_in_use_and_nothing_was_refused_or_counted() {
         (guest::FIX_PUD, FrameType::L3),
         (guest::FIX_PMD, FrameType::L2),
         (guest::FIX_PTE, FrameType::L1),
+        (guest::GDT, FrameType::SegmentDescriptors),
+        (guest::LDT, FrameType::Writable),
         (guest::DATA, FrameType::Writable),
         (guest::NEW_ROOT, FrameType::Writable),
     ] {
         assert_eq!(xen.hypervisor.frames.get(mfn(&xen, pfn)).unwrap().kind, kind, "frame {pfn}");
     }
+    assert_eq!(xen.hypervisor.gdt, (mfn(&xen, guest::GDT), 16));
+    let descriptors: Vec<_> = (0..8).map_while(|index| xen.memory.read(guest::GDT, index)).collect();
+    assert_eq!((&descriptors[..7], descriptors[7]), (&guest::SEGMENTS[..], 0));
 }
 
 #[test]
@@ -386,8 +393,9 @@ fn a_mapping_is_updated_by_its_address() {
 fn what_belongs_to_the_cpu_is_kept_and_checked() {
     let mut xen = XenVcpu::new();
     let gdt = mfn(&xen, guest::GDT);
-    assert_eq!(xen.hypercall(Call::SetGdt { frame: gdt, entries: 16 }), EINVAL, "writable in the direct map");
-    assert_eq!(xen.hypercall(xen.direct_mapping(guest::GDT, false)), 0);
+    let data = mfn(&xen, guest::DATA);
+    assert_eq!(xen.hypercall(Call::SetGdt { frame: data, entries: 16 }), EINVAL, "writable in the direct map");
+    assert_eq!(xen.hypercall(xen.direct_mapping(guest::GDT, true)), EINVAL, "in use");
     let code = 0x00af_fb00_0000_ffff;
     let tss = 0x0000_8900_0000_0067;
     for (call, result) in [
@@ -420,6 +428,7 @@ fn what_belongs_to_the_cpu_is_kept_and_checked() {
         (Call::SetIobitmap { bitmap: 64, ports: 65537 }, EINVAL),
         (Call::EvtchnSend { port: 70 }, 0),
         (Call::EvtchnSend { port: 4096 }, EINVAL),
+        (Call::SchedPoll { port: 9 }, 0),
         (Call::SchedPoll { port: 4096 }, EINVAL),
         (Call::VcpuDown { vcpu: 1 }, 0),
         (Call::VcpuDown { vcpu: 64 }, -2),
@@ -436,7 +445,7 @@ fn what_belongs_to_the_cpu_is_kept_and_checked() {
     assert!(hypervisor.fpu_ts);
     assert_eq!((hypervisor.segment_base[0], hypervisor.iobitmap), (0x5000, (64, 65536)));
     assert!(hypervisor.was_notified(70) && !hypervisor.was_notified(71));
-    assert_eq!(hypervisor.down, 2);
+    assert_eq!((hypervisor.polled, hypervisor.down), (9, 2));
     assert_eq!(hypervisor.count(CallKind::SetGdt), 4);
     assert_eq!(hypervisor.mmuext_count(MmuExtCmd::SetLdt), 2);
 }
@@ -462,4 +471,52 @@ fn recycled_frames_are_after_a_call_what_they_were_before() {
         xen.recycle();
         assert_eq!(xen.hypervisor.frames.get(frame).unwrap().kind, FrameType::Writable);
     }
+}
+
+/// Runs the Xen body of every op, each time with the arguments of measuring: on a CPU of its own, or on one that all the
+/// ops before have left behind.
+struct Run {
+    shared: Option<pvbench::op::model::Installed>,
+    ops: usize,
+    calls: u64,
+}
+
+impl Visitor for Run {
+    fn visit<O: Op>(&mut self) {
+        let mut own = None;
+        let cpu = match &mut self.shared {
+            Some(shared) => shared,
+            None => own.insert(CpuModel::install().unwrap()),
+        };
+        let args = O::arguments(cpu);
+        let what_was_refused = |cpu: &CpuModel| (cpu.xen.hypervisor.refused, cpu.xen.multicall.failed);
+        assert_eq!(what_was_refused(cpu), (0, 0), "setting up {}", O::META.name);
+        for time in 1..=3 {
+            unsafe { O::xen(args) }.sink();
+            assert_eq!(what_was_refused(cpu), (0, 0), "{}, call {time}", O::META.name);
+        }
+        // What is still being collected is only checked when it goes out.
+        cpu.xen.flush();
+        assert_eq!(what_was_refused(cpu), (0, 0), "{}, what it collected", O::META.name);
+        self.ops += 1;
+        self.calls += cpu.xen.hypervisor.calls();
+    }
+}
+
+#[test]
+fn the_hypervisor_refuses_nothing_that_an_op_of_the_catalogue_asks_for() {
+    let mut run = Run { shared: None, ops: 0, calls: 0 };
+    catalogue::for_each(&mut run);
+    assert_eq!(run.ops, catalogue::COUNT);
+    assert!(run.calls > 0);
+}
+
+#[test]
+fn the_hypervisor_refuses_nothing_whatever_ops_were_measured_before() {
+    let mut run = Run { shared: Some(CpuModel::install().unwrap()), ops: 0, calls: 0 };
+    for _ in 0..2 {
+        catalogue::for_each(&mut run);
+    }
+    assert_eq!(run.ops, 2 * catalogue::COUNT);
+    assert!(run.calls > 0);
 }

@@ -1,6 +1,7 @@
 //! Running an op's bodies in every form they have, for the tests of what they do.
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
+use pvbench::op::xen::CallKind;
 use pvbench::op::{Args, CpuModel, Op, Ret, xen_entry};
 
 /// Runs a native body in all three forms, each on a CPU of its own: `prepare` sets it up and gives the arguments,
@@ -16,7 +17,7 @@ pub fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(
     run::<O>(&forms, prepare, check);
 }
 
-/// The same for the Xen body, inline and as a callee.
+/// The same for the Xen body, inline and as a callee. The hypervisor refuses nothing that it asks for.
 pub fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
     let inline = |args| unsafe { O::xen(args) };
     let callee = |args: O::Args| {
@@ -24,7 +25,10 @@ pub fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mu
         unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) }
     };
     let forms: [&dyn Fn(O::Args) -> O::Ret; 2] = [&inline, &callee];
-    run::<O>(&forms, prepare, check);
+    run::<O>(&forms, prepare, |cpu, result| {
+        assert_eq!((cpu.xen.hypervisor.refused, cpu.xen.multicall.failed), (0, 0), "{}", O::META.name);
+        check(cpu, result);
+    });
 }
 
 /// Both bodies, where Xen has the native one or one that does the same.
@@ -33,6 +37,16 @@ pub fn both<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args + Copy, check: imp
     xen::<O>(prepare, check);
 }
 
+/// The hypercalls that came, with how often each; those that preparing made are not among them.
+pub fn calls<const N: usize>(cpu: &CpuModel, expected: [(CallKind, u64); N]) {
+    for (kind, count) in expected {
+        assert_eq!(cpu.xen.hypervisor.count(kind), count, "{kind:?}");
+    }
+    let all: u64 = expected.iter().map(|(_, count)| count).sum();
+    assert_eq!(cpu.xen.hypervisor.calls(), all, "other hypercalls came, too");
+}
+
+/// What the hypervisor counts starts from zero behind `prepare`.
 fn run<O: Op>(
     forms: &[&dyn Fn(O::Args) -> O::Ret],
     prepare: impl Fn(&mut CpuModel) -> O::Args,
@@ -41,6 +55,7 @@ fn run<O: Op>(
     for form in forms {
         let mut cpu = CpuModel::install().unwrap();
         let args = prepare(&mut cpu);
+        cpu.xen.hypervisor.reset_counts();
         let result = form(args).value();
         check(&mut cpu, result);
     }

@@ -2,17 +2,11 @@
 
 use super::{CPU_OP, Task, unbatched};
 use crate::native;
-use crate::op::xen::{Call, LazyMode};
+use crate::op::xen::LazyMode;
 use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
 
 /// `_TIF_LAZY_MMU_UPDATES`: the task was switched away from while it was batching page-table updates.
 pub const TIF_LAZY_MMU_UPDATES: u64 = 1 << 27;
-
-/// `xen_mc_flush`. What is collected goes out before a call that belongs to no batch; the one that does nothing but
-/// let events in serves for that.
-fn flush(cpu: &mut CpuModel) {
-    cpu.xen.batched(Call::XenVersion, LazyMode::None);
-}
 
 /// The flags of a task.
 fn flags(task: u64) -> *mut u64 {
@@ -47,7 +41,7 @@ unsafe impl Op for StartContextSwitch {
         let cpu = unsafe { CpuModel::current() };
         let was = cpu.xen.lazy;
         if was == LazyMode::Mmu {
-            flush(cpu);
+            cpu.xen.flush();
         }
         cpu.xen.lazy = LazyMode::Cpu;
         if was == LazyMode::Mmu {
@@ -89,7 +83,7 @@ unsafe impl Op for EndContextSwitch {
     unsafe fn xen((next,): (u64,)) {
         // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is changed.
         let cpu = unsafe { CpuModel::current() };
-        flush(cpu);
+        cpu.xen.flush();
         cpu.xen.lazy = LazyMode::None;
         let flags = flags(next);
         // SAFETY: the caller's task.

@@ -2,9 +2,9 @@
 
 use super::table::DescPtr;
 use super::trap::{self, TrapInfo};
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, ldt, unbatched};
 use crate::native;
-use crate::op::xen::{Call, LazyMode};
+use crate::op::xen::{Call, guest};
 use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
 
 /// `DESC_TSS`: the type of a task-state segment, which takes two entries.
@@ -25,9 +25,10 @@ unsafe fn update_descriptor(table: u64, entry: u64, desc: u64) {
     // SAFETY: the caller's descriptor.
     let desc = unsafe { (desc as *const u64).read_unaligned() };
     // SAFETY: the only reference to the model in use.
-    let cpu = unsafe { CpuModel::current() };
-    let ma = cpu.cpu.machine_address(slot(table, entry, 8));
-    cpu.xen.batched(Call::UpdateDescriptor { ma, desc }, LazyMode::None);
+    let xen = &mut unsafe { CpuModel::current() }.xen;
+    let ma = xen.virt_to_machine(slot(table, entry, 8));
+    xen.flush();
+    xen.hypercall(Call::UpdateDescriptor { ma, desc });
 }
 
 /// `&table[entry]`, for an `int` in the register and entries of that many bytes.
@@ -65,11 +66,13 @@ unsafe impl Op for WriteLdtEntry {
         unsafe { update_descriptor(ldt, entrynum, desc) };
     }
 
+    /// A table that is in use: read-only, as `alloc_ldt` made it.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
         unbatched(cpu);
+        ldt::protect(&mut cpu.xen, false);
         let tables = &mut cpu.cpu.tables;
         tables.entry = [FLAT_DATA, 0];
-        (&raw mut tables.ldt as u64, 1, &raw const tables.entry as u64)
+        (cpu.xen.memory.pfn_to_virt(guest::LDT), 1, &raw const tables.entry as u64)
     }
 }
 
@@ -118,7 +121,7 @@ unsafe impl Op for WriteGdtEntry {
         unbatched(cpu);
         let tables = &mut cpu.cpu.tables;
         tables.entry = [0x0040_f500_0000_0000, 0];
-        (&raw mut tables.gdt as u64, 15, &raw const tables.entry as u64, DESCTYPE_S)
+        (cpu.xen.memory.pfn_to_virt(guest::GDT), 15, &raw const tables.entry as u64, DESCTYPE_S)
     }
 }
 
@@ -149,8 +152,11 @@ unsafe impl Op for WriteIdtEntry {
         "mov [rdi + rcx + 8], rax"
     }
 
-    /// `xen_write_idt_entry`: the gate is written as on bare metal; where the table is the one in use, Xen is told, too.
+    /// `xen_write_idt_entry`: behind a flush, the gate is written as on bare metal; where the table is the one in use, Xen
+    /// is told, too.
     unsafe fn xen((idt, entry, gate): (u64, u64, u64)) {
+        // SAFETY: the only reference to the model in use; it ends before the table, which may be the model's, is written.
+        unsafe { CpuModel::current() }.xen.flush();
         // SAFETY: this function's contract.
         unsafe { Self::inline((idt, entry, gate)) };
         // SAFETY: the caller's gate.
@@ -165,7 +171,7 @@ unsafe impl Op for WriteIdtEntry {
             && let Some(info) = trap::from_gate(entry, gate, &cpu.irq.stubs)
         {
             let table = [info, TrapInfo::default()];
-            cpu.xen.batched(Call::SetTrapTable { table: table.as_ptr() as u64, entries: 1 }, LazyMode::None);
+            cpu.xen.hypercall(Call::SetTrapTable { table: table.as_ptr() as u64, entries: 1 });
         }
     }
 

@@ -2,16 +2,18 @@
 
 use std::mem::offset_of;
 
-use super::table::{GDT, GDT_ENTRY_LDT, PAGE_KERNEL, PAGE_KERNEL_RO};
+use super::table::{GDT, GDT_ENTRY_LDT};
 use super::{CPU_OP, unbatched};
 use crate::native;
-use crate::op::xen::{Call, LazyMode, MmuExtCmd};
+use crate::op::xen::{Call, LazyMode, MmuExtCmd, XenVcpu, guest};
 use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
 
 const LDTR: usize = offset_of!(CpuModel, cpu.tables.ldtr);
 
 /// Entries of a local table per page.
 const ENTRIES_PER_PAGE: usize = 4096 / 8;
+/// Entries of the table to measure with.
+const ENTRIES: u64 = 32;
 /// Present, `DESC_LDT`: the fixed part of the descriptor's first word.
 const KIND: u64 = 0x82 << 40;
 
@@ -77,18 +79,17 @@ unsafe impl Op for SetLdt {
     }
 }
 
-/// `set_aliased_prot` for every page of a table. The model's tables are in the linear mapping, which has no alias.
-///
-/// # Safety
-/// As for [`CpuModel::current`].
-unsafe fn protect(ldt: u64, entries: u64, protection: u64) {
-    // SAFETY: the only reference to the model in use.
-    let cpu = unsafe { CpuModel::current() };
+/// `set_aliased_prot` for every page of a table: one hypercall each, for the direct map has no alias.
+fn set_aliased_prot(xen: &mut XenVcpu, ldt: u64, entries: u64, writable: bool) {
     for first in (0..entries & 0xffff_ffff).step_by(ENTRIES_PER_PAGE) {
-        let va = ldt.wrapping_add(first * 8);
-        let val = cpu.cpu.machine_frame(va) << 12 | protection;
-        cpu.xen.hypercall(Call::UpdateVaMapping { va, val, flags: 0 });
+        let pfn = xen.memory.virt_to_pfn(ldt.wrapping_add(first * 8));
+        xen.hypercall(xen.direct_mapping(pfn, writable));
     }
+}
+
+/// Makes the table to measure with writable, or read-only as one is that the hypervisor may be given.
+pub(super) fn protect(xen: &mut XenVcpu, writable: bool) {
+    xen.hypercall(xen.direct_mapping(guest::LDT, writable));
 }
 
 /// Told of a local table before it is loaded for the first time.
@@ -113,12 +114,18 @@ unsafe impl Op for AllocLdt {
 
     /// `xen_alloc_ldt`: Xen takes no table that the guest can write to.
     unsafe fn xen((ldt, entries): (u64, u64)) {
-        // SAFETY: this function's contract.
-        unsafe { protect(ldt, entries, PAGE_KERNEL_RO) };
+        // SAFETY: the only reference to the model in use.
+        let xen = &mut unsafe { CpuModel::current() }.xen;
+        set_aliased_prot(xen, ldt, entries, false);
+        xen.recycle();
     }
 
+    /// A table that was just filled: writable in every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        (&raw const cpu.cpu.tables.ldt as u64, cpu.cpu.tables.ldt.len() as u64)
+        unbatched(cpu);
+        protect(&mut cpu.xen, true);
+        cpu.xen.recycle_frames(&[guest::LDT]);
+        (cpu.xen.memory.pfn_to_virt(guest::LDT), ENTRIES)
     }
 }
 
@@ -144,11 +151,17 @@ unsafe impl Op for FreeLdt {
 
     /// `xen_free_ldt`: writable again.
     unsafe fn xen((ldt, entries): (u64, u64)) {
-        // SAFETY: this function's contract.
-        unsafe { protect(ldt, entries, PAGE_KERNEL) };
+        // SAFETY: the only reference to the model in use.
+        let xen = &mut unsafe { CpuModel::current() }.xen;
+        set_aliased_prot(xen, ldt, entries, true);
+        xen.recycle();
     }
 
+    /// A table that `alloc_ldt` was told of: read-only in every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        AllocLdt::arguments(cpu)
+        unbatched(cpu);
+        protect(&mut cpu.xen, false);
+        cpu.xen.recycle_frames(&[guest::LDT]);
+        (cpu.xen.memory.pfn_to_virt(guest::LDT), ENTRIES)
     }
 }

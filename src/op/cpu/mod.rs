@@ -2,8 +2,10 @@
 //! kernel exits, context switches.
 //!
 //! Xen bodies follow `arch/x86/xen/enlighten_pv.c`. Where Linux stops with `BUG` because a hypercall was refused, the
-//! model goes on: it has no such end. `xen_mc_flush()` before a hypercall is a batched call that belongs to no lazy
-//! mode ([`LazyMode::None`](crate::op::xen::LazyMode::None)): it goes out at once, behind all that was collected.
+//! model goes on: it has no such end. The descriptor tables that hooks are given an address of are pages of the guest
+//! ([`guest::GDT`](crate::op::xen::guest::GDT), [`guest::LDT`](crate::op::xen::guest::LDT)), which the hypervisor knows and
+//! writes to. They are in the direct map, so that `arbitrary_virt_to_machine()` (`arch/x86/xen/mmu.c`) needs no page walk
+//! and `lookup_address()` finds no alias.
 
 mod context;
 mod control;
@@ -92,10 +94,6 @@ pub struct CpuState {
     pub io_delay: IoDelayState,
     /// What a return to user space loads.
     pub exit: ExitState,
-    /// `p2m`: the machine frames of the guest's pages, each at the low bits of its page's number. The model has its
-    /// descriptor tables in the linear mapping, so that `arbitrary_virt_to_machine()` (`arch/x86/xen/mmu.c`) needs no
-    /// page walk.
-    pub machine_frames: [u64; 16],
 }
 
 impl CpuState {
@@ -115,20 +113,7 @@ impl CpuState {
             words: CpuidWords::default(),
             io_delay: IoDelayState::default(),
             exit: ExitState::default(),
-            machine_frames: std::array::from_fn(|page| 0x8_0000 + 7 * page as u64),
         }
-    }
-
-    /// `virt_to_mfn()`: the machine frame of the page that an address lies in.
-    #[must_use]
-    pub fn machine_frame(&self, address: u64) -> u64 {
-        self.machine_frames[(address >> 12) as usize % self.machine_frames.len()]
-    }
-
-    /// `virt_to_machine()`: the machine address behind an address.
-    #[must_use]
-    pub fn machine_address(&self, address: u64) -> u64 {
-        self.machine_frame(address) << 12 | address & 0xfff
     }
 }
 
@@ -138,7 +123,9 @@ impl Default for CpuState {
     }
 }
 
-/// Batching off: what an op finds outside of a context switch.
+/// Batching off and nothing collected, which is what an op finds outside of a context switch; no frame is recycled.
 fn unbatched(cpu: &mut CpuModel) {
     cpu.xen.lazy = super::xen::LazyMode::None;
+    cpu.xen.flush();
+    cpu.xen.recycle_frames(&[]);
 }

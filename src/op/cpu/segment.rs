@@ -5,7 +5,7 @@ use std::mem::{offset_of, replace};
 use super::table::{GDT, GDT_ENTRY_TLS_MIN};
 use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, msr, unbatched};
 use crate::native;
-use crate::op::xen::{Call, LazyMode};
+use crate::op::xen::{Call, LazyMode, guest};
 use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
 
 /// Segment registers, and what Xen remembers of the table.
@@ -70,24 +70,16 @@ unsafe impl Op for LoadTls {
         if cpu.xen.lazy == LazyMode::Cpu {
             cpu.cpu.segments.fs = 0;
         }
-        let gdt = &raw const cpu.cpu.tables.gdt as u64;
-        let mut last = None;
-        for (number, desc) in (GDT_ENTRY_TLS_MIN as u64..).zip(tls) {
-            let shadow = &mut cpu.cpu.segments.shadow_tls[number as usize - GDT_ENTRY_TLS_MIN];
-            if replace(shadow, desc) == desc {
-                continue;
-            }
-            let ma = cpu.cpu.machine_address(gdt + 8 * number);
-            if let Some(before) = last.replace(Call::UpdateDescriptor { ma, desc }) {
-                // Held back until the last is known: only with that one the batch may go out.
-                let mode = replace(&mut cpu.xen.lazy, LazyMode::Cpu);
-                cpu.xen.batched(before, LazyMode::Cpu);
-                cpu.xen.lazy = mode;
+        let xen = &mut cpu.xen;
+        let mask = xen.mask_events();
+        for (number, (shadow, desc)) in (GDT_ENTRY_TLS_MIN..).zip(cpu.cpu.segments.shadow_tls.iter_mut().zip(tls)) {
+            if replace(shadow, desc) != desc {
+                let ma = xen.virt_to_machine(xen.memory.entry(guest::GDT, number));
+                xen.append(Call::UpdateDescriptor { ma, desc });
             }
         }
-        if let Some(call) = last {
-            cpu.xen.batched(call, LazyMode::Cpu);
-        }
+        xen.issue(LazyMode::Cpu);
+        xen.restore_events(mask);
     }
 
     /// A task with the segments that are in the table already: all tasks of a 64-bit system have none.
@@ -95,6 +87,9 @@ unsafe impl Op for LoadTls {
         unbatched(cpu);
         cpu.cpu.task.tls_array = [0; 3];
         cpu.cpu.segments.shadow_tls = [0; 3];
+        for number in GDT_ENTRY_TLS_MIN..GDT_ENTRY_TLS_MIN + 3 {
+            cpu.xen.memory.write(guest::GDT, number, 0);
+        }
         (&raw const cpu.cpu.task as u64 + TLS_ARRAY as u64, cpu.irq.cpu)
     }
 }

@@ -7,7 +7,8 @@ use super::CPU_OP;
 use super::trap::{self, TrapInfo};
 use crate::native;
 use crate::op::irq::VECTORS;
-use crate::op::xen::{Call, LazyMode};
+use crate::op::xen::guest::{self, GDT_ENTRIES};
+use crate::op::xen::{Call, memory::PAGE_SHIFT};
 use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
 
 /// `struct desc_ptr`: the operand of `lgdt`, `lidt`, `sgdt` and `sidt` in memory.
@@ -30,8 +31,6 @@ pub struct TableRegister {
     pub limit: u16,
 }
 
-/// Entries of the global descriptor table (`GDT_ENTRIES`).
-pub(super) const GDT_ENTRIES: usize = 16;
 /// `GDT_ENTRY_TSS`: two entries.
 pub(super) const GDT_ENTRY_TSS: usize = 8;
 /// `GDT_ENTRY_LDT`: two entries.
@@ -43,7 +42,8 @@ pub(super) const GDT_ENTRY_TLS_MIN: usize = 12;
 #[repr(C)]
 #[derive(Debug)]
 pub struct Tables {
-    /// The global descriptor table (`gdt_page`).
+    /// The global descriptor table that native bodies find by themselves (`gdt_page`): per-CPU data, at a fixed distance
+    /// from `gs`. A Xen guest's is the page [`guest::GDT`].
     pub gdt: [u64; GDT_ENTRIES],
     /// Where it is.
     pub gdtr: TableRegister,
@@ -57,8 +57,6 @@ pub struct Tables {
     pub gdt_rw: u64,
     /// Where it is mapped read-only (`get_cpu_gdt_ro`); the same.
     pub gdt_ro: u64,
-    /// A local descriptor table.
-    pub ldt: [u64; 32],
     /// What a table instruction has as its operand.
     pub operand: DescPtr,
     /// What is to be written into a table.
@@ -75,13 +73,7 @@ impl Tables {
     /// Flat kernel and user segments and a task-state segment, the table where Linux maps it read-only.
     pub(super) fn new() -> Self {
         let mut gdt = [0; GDT_ENTRIES];
-        // GDT_ENTRY_KERNEL32_CS to GDT_ENTRY_DEFAULT_USER_CS (`gdt_page`, arch/x86/kernel/cpu/common.c).
-        gdt[1] = 0x00cf_9b00_0000_ffff;
-        gdt[2] = 0x00af_9b00_0000_ffff;
-        gdt[3] = 0x00cf_9300_0000_ffff;
-        gdt[4] = 0x00cf_fb00_0000_ffff;
-        gdt[5] = 0x00cf_f300_0000_ffff;
-        gdt[6] = 0x00af_fb00_0000_ffff;
+        gdt[..guest::SEGMENTS.len()].copy_from_slice(&guest::SEGMENTS);
         gdt[GDT_ENTRY_TSS] = 0x0000_8900_0000_4087;
         let gdt_ro = 0xffff_fe00_0000_1000;
         Tables {
@@ -92,7 +84,6 @@ impl Tables {
             tr: 0,
             gdt_rw: 0xffff_8880_3ec0_b000,
             gdt_ro,
-            ldt: [0; 32],
             operand: DescPtr::default(),
             entry: [0; 2],
             idt_desc: DescPtr::default(),
@@ -113,11 +104,6 @@ pub(super) const GDT: usize = offset_of!(CpuModel, cpu.tables.gdt);
 pub(super) const TR: usize = offset_of!(CpuModel, cpu.tables.tr);
 const GDT_RW: usize = offset_of!(CpuModel, cpu.tables.gdt_rw);
 const GDT_RO: usize = offset_of!(CpuModel, cpu.tables.gdt_ro);
-
-/// `PAGE_KERNEL_RO`: present, accessed, dirty, not executable.
-pub(super) const PAGE_KERNEL_RO: u64 = 1 << 63 | 0x61;
-/// `PAGE_KERNEL`: the same, writable.
-pub(super) const PAGE_KERNEL: u64 = PAGE_KERNEL_RO | 2;
 
 /// Loads the task register, once per CPU.
 pub struct LoadTrDesc;
@@ -198,17 +184,18 @@ unsafe impl Op for LoadGdt {
         // SAFETY: the caller's operand.
         let DescPtr { size, address } = unsafe { (dtr as *const DescPtr).read_unaligned() };
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
-        let frame = cpu.cpu.machine_frame(address);
+        let xen = &mut unsafe { CpuModel::current() }.xen;
+        let pfn = xen.memory.virt_to_pfn(address);
         for _ in 0..2 {
-            cpu.xen.hypercall(Call::UpdateVaMapping { va: address, val: frame << 12 | PAGE_KERNEL_RO, flags: 0 });
+            xen.hypercall(xen.direct_mapping(pfn, false));
         }
-        cpu.xen.hypercall(Call::SetGdt { frame, entries: (u64::from(size) + 1) / 8 });
+        let frame = xen.virt_to_machine(address) >> PAGE_SHIFT;
+        xen.hypercall(Call::SetGdt { frame, entries: (u64::from(size) + 1) / 8 });
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
         let tables = &mut cpu.cpu.tables;
-        tables.operand = DescPtr { size: GDT_LIMIT, address: &raw const tables.gdt as u64 };
+        tables.operand = DescPtr { size: GDT_LIMIT, address: cpu.xen.memory.pfn_to_virt(guest::GDT) };
         (&raw const tables.operand as u64,)
     }
 }
@@ -268,7 +255,8 @@ unsafe impl Op for LoadIdt {
             *end = TrapInfo::default();
         }
         let table = tables.traps.as_ptr() as u64;
-        cpu.xen.batched(Call::SetTrapTable { table, entries: out as u64 }, LazyMode::None);
+        cpu.xen.flush();
+        cpu.xen.hypercall(Call::SetTrapTable { table, entries: out as u64 });
         cpu.cpu.tables.traps_lock.store(0, Ordering::Release);
     }
 

@@ -38,7 +38,7 @@ pub const FRESH: u64 = 24;
 pub const BARE_ROOT: u64 = 28;
 /// The page that the allocator hands out next.
 pub const FREE: u64 = 29;
-/// A page for the global descriptor table.
+/// The global descriptor table: read-only, and in use from boot on.
 pub const GDT: u64 = 30;
 /// A page for the local descriptor table.
 pub const LDT: u64 = 31;
@@ -48,6 +48,20 @@ pub const LOOSE_PTE: u64 = 32;
 pub const SHARED_INFO: u64 = 33;
 /// Data pages.
 pub const DATA: u64 = 40;
+
+/// Entries of the global descriptor table (`GDT_ENTRIES`).
+pub const GDT_ENTRIES: usize = 16;
+/// What the global descriptor table begins with (`gdt_page`, `arch/x86/kernel/cpu/common.c`): nothing, then flat segments
+/// from `GDT_ENTRY_KERNEL32_CS` to `GDT_ENTRY_DEFAULT_USER_CS`.
+pub const SEGMENTS: [u64; 7] = [
+    0,
+    0x00cf_9b00_0000_ffff,
+    0x00af_9b00_0000_ffff,
+    0x00cf_9300_0000_ffff,
+    0x00cf_fb00_0000_ffff,
+    0x00cf_f300_0000_ffff,
+    0x00af_fb00_0000_ffff,
+];
 
 /// An address that [`PTE`] maps (entry 0).
 pub const USER_VA: u64 = 0x40_0000;
@@ -125,7 +139,8 @@ impl XenVcpu {
         self.memory.write(table, index, entry);
     }
 
-    /// Builds the tables and hands the first root to the hypervisor, as the domain builder and early boot do.
+    /// Builds the tables and hands the first root and the descriptor table to the hypervisor, as the domain builder and
+    /// early boot (`xen_setup_gdt`) do.
     pub(super) fn boot(&mut self) {
         self.link(ROOT, 0, PUD);
         self.link(USER_ROOT, 0, PUD);
@@ -157,6 +172,11 @@ impl XenVcpu {
             let mfn = self.p2m.pfn_to_mfn(pfn);
             self.hypercall(Call::MmuExt { cmd, arg1: mfn, arg2: 0 });
         }
+        for (index, descriptor) in SEGMENTS.into_iter().enumerate() {
+            self.memory.write(GDT, index, descriptor);
+        }
+        self.hypercall(self.direct_mapping(GDT, false));
+        self.hypercall(Call::SetGdt { frame: self.p2m.pfn_to_mfn(GDT), entries: GDT_ENTRIES as u64 });
     }
 
     /// From now on these frames (at most eight) are after every call what they are now; none ends it.

@@ -73,6 +73,8 @@ pub struct Hypervisor {
     pub iobitmap: (u64, u64),
     /// A bit per event channel that was notified.
     pub notified: [u64; PORTS as usize / 64],
+    /// The event channel that was polled last; 0, which Xen gives nobody, before the first.
+    pub polled: u64,
     /// A bit per virtual CPU that is down.
     pub down: u64,
 }
@@ -104,6 +106,7 @@ impl Hypervisor {
             iopl: 0,
             iobitmap: (0, 0),
             notified: [0; PORTS as usize / 64],
+            polled: 0,
             down: 0,
         }
     }
@@ -355,7 +358,10 @@ impl Hypervisor {
                 require(ports <= 65536, EINVAL)?;
                 self.iobitmap = (bitmap, ports);
             }
-            Call::SchedPoll { port } => return require(port < PORTS, EINVAL),
+            Call::SchedPoll { port } => {
+                require(port < PORTS, EINVAL)?;
+                self.polled = port;
+            }
             Call::EvtchnSend { port } => {
                 *self.notified.get_mut(port as usize / 64).ok_or(EINVAL)? |= 1 << (port % 64);
             }
