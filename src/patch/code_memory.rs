@@ -59,7 +59,7 @@ pub enum CodeError {
 
 /// A memfd whose mappings may be executable. `MFD_EXEC` says what it is for; kernels before 6.3 do not know the flag and
 /// need none.
-pub(super) fn executable_memfd() -> Result<OwnedFd, Errno> {
+pub(crate) fn executable_memfd() -> Result<OwnedFd, Errno> {
     memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
         .or_else(|_| memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC))
 }
