@@ -260,6 +260,7 @@ pub fn for_each(visitor: &mut impl Visitor) {
     visitor.visit::<Got>();
     visitor.visit::<Plt>();
     visitor.visit::<Ifunc>();
+    visitor.visit::<Dlsym>();
     visitor.visit::<CompareTree1>();
     visitor.visit::<CompareTree4>();
     visitor.visit::<CompareTree16>();
