@@ -37,7 +37,7 @@ impl Preset {
     pub fn workers(self) -> usize {
         match self {
             Preset::Quick => 20,
-            Preset::Default => 12,
+            Preset::Default => 10,
             Preset::Full => 30,
         }
     }
