@@ -181,7 +181,7 @@ pub struct Example {
 /// Ops that show the states there are: an identity, a NOP, a value that is known.
 const SHOWN: [&str; 3] = ["pte_val", "alloc_pte", "vcpu_is_preempted"];
 
-/// For every column the first of `ops` that has it, those of [`SHOWN`] before the others, and `inline` for each op that
+/// For every column the first of `ops` that has it, those that show a state best before the others, and `inline` for each op that
 /// came up.
 ///
 /// # Errors
