@@ -21,8 +21,7 @@ fn loops() -> Vec<(OpEntry, usize, Regime, Function)> {
                 let Some(entry) = op.pairs[index].loop_of(regime) else { continue };
                 let function = unsafe { Function::with_loop(entry as *const () as usize) }
                     .unwrap_or_else(|e| panic!("{} {}: {e}", op.meta.name, op.pairs[index].mechanism.name));
-                let mut only = builtin();
-                all.push((only.swap_remove(op.slot), index, regime, function));
+                all.push((op.clone(), index, regime, function));
             }
         }
     }
