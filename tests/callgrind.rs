@@ -1,9 +1,12 @@
 //! The traced counts against callgrind's: every loop that valgrind can run, in every state, at two lengths.
 //!
-//! The child is this binary again, under valgrind; it says which loops it ran, in their order.
+//! The children are this binary again, under valgrind; each says which loops it ran, in their order.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::process::Command;
+use std::sync::Mutex;
 
 use pvbench::dispatch::Platform;
 use pvbench::measure::loops::{Copied, Loops, Offer};
@@ -11,13 +14,13 @@ use pvbench::measure::plan::{Column, Group};
 use pvbench::measure::trace::{Trace, Tracer};
 use pvbench::op::CpuModel;
 use pvbench::regime::{Loop, Regime};
-use pvbench::suite::{OpEntry, builtin, mechanisms};
+use pvbench::suite::{builtin, mechanisms};
 
-/// Says to the test that it is the child, and where to write what it ran.
+/// Says to the test that it is the child: which ops are its share, by their numbers, and where to write what it ran.
 const CHILD: &str = "PVBENCH_CALLGRIND_CHILD";
 
-/// What valgrind's decoder does not know, or answers in another way than the CPU: it ends the process, or the loop.
-const NOT_IN_VALGRIND: [&str; 0] = [];
+/// Ops for one child. Callgrind walks all it has seen at every dump, so the cost grows with the square of it.
+const SHARE: usize = 6;
 
 /// Runs a loop where callgrind can be told to count: from here to the return.
 #[inline(never)]
@@ -26,13 +29,13 @@ unsafe extern "C" fn pvbench_counted(run: Loop, args: *const [u64; 4], passes: u
     std::hint::black_box(unsafe { run(args, passes) })
 }
 
-/// Every loop of the suite in every state, with native bodies, entered. Cold loops are those of throughput, and random
+/// Every loop of these ops in every state, with native bodies, entered. Cold loops are those of throughput, and random
 /// ones have no two passes that are alike.
-fn for_each_loop(mut each: impl FnMut(&str, &Copied, &[u64; 4])) {
+fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4])) {
     let mut cpu = CpuModel::install().unwrap();
     let mut loops = Loops::new().unwrap();
     let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
-    for op in builtin().iter().filter(|op| !NOT_IN_VALGRIND.contains(&op.meta.name)) {
+    for op in &builtin()[ops] {
         for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
             if op.pairs[0].loop_of(regime).is_none() {
                 continue;
@@ -42,29 +45,14 @@ fn for_each_loop(mut each: impl FnMut(&str, &Copied, &[u64; 4])) {
             for (column, offer) in columns.iter().zip(offers) {
                 let Offer::Loop(copied) = offer else { continue };
                 loops.enter(&copied).unwrap();
-                let name = format!("{} {column} {}", op.meta.name, regime.name());
-                each(&name, &copied, &arguments(op, &mut cpu));
+                each(&format!("{} {column} {}", op.meta.name, regime.name()), &copied, &(op.arguments)(&mut cpu));
             }
         }
     }
 }
 
-fn arguments(op: &OpEntry, cpu: &mut CpuModel) -> [u64; 4] {
-    (op.arguments)(cpu)
-}
-
-#[test]
-fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
-    if let Some(list) = std::env::var_os(CHILD) {
-        let mut names = String::new();
-        for_each_loop(|name, copied, args| {
-            for passes in [1, 2] {
-                unsafe { pvbench_counted(copied.run, args, passes) };
-            }
-            writeln!(names, "{name}").unwrap();
-        });
-        return std::fs::write(list, names).unwrap();
-    }
+/// What callgrind counts in one more pass of each loop of these ops; nothing without valgrind.
+fn callgrind_counts(ops: Range<usize>) -> Option<BTreeMap<String, i64>> {
     let folder = tempfile::tempdir().unwrap();
     let (out, list) = (folder.path().join("counts"), folder.path().join("names"));
     let ran = Command::new("valgrind")
@@ -73,13 +61,10 @@ fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "every_loop_in_every_state_is_counted_as_callgrind_counts_it", "--test-threads=1"])
-        .env(CHILD, &list)
+        .env(CHILD, format!("{} {} {}", ops.start, ops.end, list.display()))
         .output();
     let ran = match ran {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("skipped: valgrind is not on the PATH");
-            return;
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         ran => ran.unwrap(),
     };
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
@@ -87,13 +72,46 @@ fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
     let totals: Vec<i64> =
         text.lines().filter_map(|line| line.strip_prefix("summary: ")).map(|count| count.parse().unwrap()).collect();
     let names = std::fs::read_to_string(&list).unwrap();
-    let names: Vec<&str> = names.lines().collect();
-    assert!(totals.len() >= 2 * names.len(), "{} counts of {} loops", totals.len(), names.len());
-    let theirs: std::collections::BTreeMap<&str, i64> =
-        names.iter().zip(totals.chunks(2)).map(|(name, counts)| (*name, counts[1] - counts[0])).collect();
+    assert!(totals.len() >= 2 * names.lines().count(), "{} counts of {} loops", totals.len(), names.lines().count());
+    Some(names.lines().map(str::to_owned).zip(totals.chunks(2).map(|counts| counts[1] - counts[0])).collect())
+}
+
+#[test]
+fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
+    if let Ok(share) = std::env::var(CHILD) {
+        let [from, to, list] = *share.splitn(3, ' ').collect::<Vec<_>>() else { panic!("{share}") };
+        let mut names = String::new();
+        for_each_loop(from.parse().unwrap()..to.parse().unwrap(), |name, copied, args| {
+            for passes in [1, 2] {
+                unsafe { pvbench_counted(copied.run, args, passes) };
+            }
+            writeln!(names, "{name}").unwrap();
+        });
+        return std::fs::write(list, names).unwrap();
+    }
+    let ops = builtin().len();
+    let shares = Mutex::new((0..ops).step_by(SHARE).map(|from| from..(from + SHARE).min(ops)).collect::<Vec<_>>());
+    let take = || {
+        let mut theirs = Some(BTreeMap::new());
+        while let Some(share) = { shares.lock().unwrap().pop() } {
+            theirs = theirs.zip(callgrind_counts(share)).map(|(mut all, more)| {
+                all.extend(more);
+                all
+            });
+        }
+        theirs
+    };
+    let theirs = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(take)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Option<Vec<_>>>()
+    });
+    let Some(theirs) = theirs.map(|parts| parts.into_iter().flatten().collect::<BTreeMap<_, _>>()) else {
+        eprintln!("skipped: valgrind is not on the PATH");
+        return;
+    };
     let mut tracer = Tracer::install().unwrap();
     let (mut compared, mut differ) = (0, Vec::new());
-    for_each_loop(|name, copied, args| {
+    for_each_loop(0..ops, |name, copied, args| {
         let Some(theirs) = theirs.get(name) else { return };
         let ours = unsafe { tracer.passes(copied.run, args) }.unwrap_or_else(|error| panic!("{name}: {error}"));
         if ours.instructions() != *theirs {
@@ -103,5 +121,5 @@ fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
     });
     println!("{compared} loops");
     assert!(differ.is_empty(), "{} of {compared}\n{}", differ.len(), differ.join("\n"));
-    assert_eq!(compared, names.len());
+    assert_eq!(compared, theirs.len());
 }
