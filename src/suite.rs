@@ -171,7 +171,7 @@ pub fn builtin() -> Vec<OpEntry> {
     entries.0
 }
 
-/// The names of the built-in mechanisms and what is said of them, `inline` first.
+/// What is said of the built-in mechanisms, `inline` first.
 #[must_use]
 pub fn mechanisms() -> Vec<Mechanism> {
     struct Names(Vec<Mechanism>);
@@ -183,4 +183,18 @@ pub fn mechanisms() -> Vec<Mechanism> {
     let mut names = Names(Vec::new());
     dispatch::for_each(&mut names);
     names.0
+}
+
+/// The built-in mechanisms, each with why it cannot be had here; see [`Dispatch::unavailable`].
+#[must_use]
+pub fn availability() -> Vec<(Mechanism, Option<String>)> {
+    struct All(Vec<(Mechanism, Option<String>)>);
+    impl dispatch::Visitor for All {
+        fn visit<D: Dispatch>(&mut self) {
+            self.0.push((D::META, D::unavailable()));
+        }
+    }
+    let mut all = All(Vec::new());
+    dispatch::for_each(&mut all);
+    all.0
 }

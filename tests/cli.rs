@@ -209,6 +209,13 @@ fn list_shows_every_op_and_mechanism_and_its_json_parses() {
         assert!(text.lines().any(|line| line.split_whitespace().next() == Some(name)), "{name} is missing:\n{text}");
     }
     assert!(!text.contains('\x1b'), "a pipe gets no colour");
+    let output = pvbench().args(["list", "mechanisms", "--json"]).assert().code(0).get_output().clone();
+    let mechanisms: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let site = mechanisms.as_array().unwrap().iter().find(|m| m["name"] == "site").unwrap();
+    assert_eq!(site["states"], serde_json::json!(["unpatched", "direct", "inline", "nop"]));
+    assert_eq!((&site["available"], &site["states_unavailable"]), (&true.into(), &Value::Null));
+    let line = text.lines().find(|line| line.split_whitespace().next() == Some("site")).unwrap();
+    assert!(line.contains("unpatched direct inline nop") && line.contains(" yes "), "{line}");
     pvbench().args(["list", "workloads"]).assert().code(0);
     pvbench().arg("list").assert().code(0);
 }

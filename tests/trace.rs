@@ -453,69 +453,6 @@ fn the_instructions_of_one_op_are_cut_out_of_the_pass() {
     assert_eq!(listing(&steps), ["dec rsi", &format!("jne short {:016X}h", nothing as *const () as u64)]);
 }
 
-/// Runs a loop where callgrind can be told to count: from here to the return.
-#[inline(never)]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pvbench_counted(run: Loop, args: *const [u64; 4], passes: u64) -> u64 {
-    std::hint::black_box(unsafe { run(args, passes) })
-}
-
-/// Real and modelled, with and without arguments and results.
-const COMPARED: [&str; 6] = ["save_fl", "irq_disable", "pte_val", "set_pte", "write_cr3", "iret"];
-
-/// The loops that are held against callgrind, bound, in the order in which the child runs them.
-fn for_each_compared(mut each: impl FnMut(&str, Loop, &[u64; 4])) {
-    let mut cpu = CpuModel::install().unwrap();
-    for op in builtin().iter().filter(|op| COMPARED.contains(&op.meta.name)) {
-        for pair in &op.pairs {
-            let args = bound(op, pair, &mut cpu);
-            let name = format!("{} {}", op.meta.name, pair.mechanism.name);
-            each(&name, pair.loop_of(Regime::Throughput).unwrap(), &args);
-        }
-    }
-}
-
-#[test]
-fn callgrind_counts_the_same() {
-    if task().is_some() {
-        return for_each_compared(|_, run, args| {
-            for passes in [1, 2] {
-                unsafe { pvbench_counted(run, args, passes) };
-            }
-        });
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("counts");
-    let inner = child("callgrind_counts_the_same", "run");
-    let mut valgrind = Command::new("valgrind");
-    valgrind
-        .args(["--tool=callgrind", "--smc-check=all", "--toggle-collect=pvbench_counted"])
-        .args(["--dump-after=pvbench_counted", "--combine-dumps=yes"])
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .env(CHILD, "run");
-    let ran = match valgrind.output() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("skipped: valgrind is not on the PATH");
-            return;
-        }
-        ran => ran.unwrap(),
-    };
-    assert!(ran.status.success(), "{}", said(&ran));
-    let text = std::fs::read_to_string(&out).unwrap();
-    let mut totals = text.lines().filter_map(|line| line.strip_prefix("summary: ")).map(|count| count.parse().unwrap());
-    let mut turn = turn();
-    let mut compared = 0;
-    for_each_compared(|name, run, args| {
-        let (one, two): (i64, i64) = (totals.next().unwrap(), totals.next().unwrap());
-        let passes = turn.passes(name, run, args);
-        assert_eq!(passes.instructions(), two - one, "{name}");
-        compared += 1;
-    });
-    assert_eq!(compared, COMPARED.len() * builtin()[0].pairs.len());
-}
-
 /// valgrind executes the loop but raises no step; that must not pass for a count.
 #[test]
 fn a_platform_without_single_steps_is_refused_for_them_and_traced_by_blocks() {

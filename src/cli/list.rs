@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::exit::Exit;
+use crate::dispatch::Mechanism;
+use crate::measure::loops::code_memory;
 use crate::regime::Regime;
 use crate::report::schema::OpInfo;
 use crate::suite;
@@ -120,21 +122,37 @@ fn word(value: &impl serde::Serialize) -> String {
 }
 
 fn mechanisms() -> Listing {
-    let all = suite::mechanisms();
-    let switches = |yes: bool| if yes { "native and xen" } else { "native" };
-    let rows = all
-        .iter()
-        .map(|m| vec![m.name, m.way.describe(), switches(m.switches), m.known_from, m.summary])
-        .map(|row| row.into_iter().map(str::to_owned).collect())
-        .collect();
-    let values = all
-        .iter()
-        .map(|m| {
-            json!({ "name": m.name, "machine_code": m.way.describe(), "bodies": switches(m.switches),
-                    "known_from": m.known_from, "summary": m.summary })
-        })
-        .collect();
-    (vec!["mechanism", "machine code", "bodies", "known from", "what it is"], rows, values)
+    let all = suite::availability();
+    let no_patching = code_memory().err().map(|error| error.to_string());
+    let bodies = |m: &Mechanism| if m.switches { "native and xen" } else { "native" };
+    let states = |m: &Mechanism| m.states.iter().map(|state| state.name()).collect::<Vec<_>>();
+    let mut rows = Vec::with_capacity(all.len());
+    let mut values = Vec::with_capacity(all.len());
+    for (m, unavailable) in &all {
+        // States are brought about in copies of the loops; without memory for them the rest is measured all the same.
+        let stateless = if m.states.is_empty() { None } else { no_patching.as_ref() };
+        let here = match (unavailable, stateless) {
+            (Some(reason), _) => format!("no: {reason}"),
+            (None, Some(reason)) => format!("no states: {reason}"),
+            (None, None) => "yes".to_owned(),
+        };
+        let listed = if m.states.is_empty() { "-".to_owned() } else { states(m).join(" ") };
+        rows.push(vec![
+            m.name.to_owned(),
+            m.way.describe().to_owned(),
+            listed,
+            here,
+            bodies(m).to_owned(),
+            m.known_from.to_owned(),
+            m.summary.to_owned(),
+        ]);
+        values.push(json!({
+            "name": m.name, "machine_code": m.way.describe(), "states": states(m), "bodies": bodies(m),
+            "available": unavailable.is_none(), "unavailable": unavailable, "states_unavailable": stateless,
+            "known_from": m.known_from, "summary": m.summary
+        }));
+    }
+    (vec!["mechanism", "machine code", "states", "here", "bodies", "known from", "what it is"], rows, values)
 }
 
 fn regimes() -> Listing {

@@ -41,8 +41,8 @@ macro_rules! compare_tree {
                 switches: true,
                 known_from: "Linux 5.0 (2019), INDIRECT_CALL_1",
                 summary: $summary,
-        ..Mechanism::BASE
-    };
+                ..Mechanism::BASE
+            };
 
             #[inline(always)]
             unsafe fn call<O: Op>(args: O::Args) -> O::Ret {

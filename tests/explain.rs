@@ -1,0 +1,76 @@
+//! `pvbench explain`: what it shows is what ran.
+
+use assert_cmd::Command;
+
+/// What it prints, and its exit code and message.
+fn explain(args: &[&str]) -> (String, i32, String) {
+    let output = Command::cargo_bin("pvbench").unwrap().arg("explain").args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), output.status.code().unwrap(), text(&output.stderr))
+}
+
+/// The lines of a listing that hold all these words.
+fn lines_with<'a>(listing: &'a str, words: &[&str]) -> Vec<&'a str> {
+    listing.lines().filter(|line| words.iter().all(|word| line.contains(word))).collect()
+}
+
+#[test]
+fn a_table_is_shown_beside_inline_through_the_callee_to_its_return() {
+    let (listing, code, _) = explain(&["pte_val", "table"]);
+    assert_eq!(code, 0, "{listing}");
+    assert_eq!(lines_with(&listing, &["inline", "table"]).len(), 1, "{listing}");
+    // `ff 15` is `call [rip+disp32]`; the body is `mov rax, rdi; ret`, in place and called.
+    assert_eq!(lines_with(&listing, &["ff 15", "call qword ptr"]).len(), 1, "{listing}");
+    assert_eq!(listing.matches("48 89 f8").count(), 2, "{listing}");
+    assert_eq!(lines_with(&listing, &["c3", "ret"]).len(), 1, "{listing}");
+    assert_eq!(lines_with(&listing, &["2.25 instructions per op", "4.25 instructions per op"]).len(), 1, "{listing}");
+}
+
+#[test]
+fn a_patched_site_is_shown_before_and_after_and_changed_bytes_are_marked() {
+    let (listing, code, _) = explain(&["save_fl", "site_callee_save", "--state", "inline"]);
+    assert_eq!(code, 0, "{listing}");
+    let header = lines_with(&listing, &["site_callee_save (unpatched)", "site_callee_save (inline)"]);
+    assert_eq!(header.len(), 1, "{listing}");
+    // `pushf; pop rax`, written over the call; no star before patching.
+    let after = header[0].find("site_callee_save (inline)").unwrap();
+    for line in lines_with(&listing, &["*"]) {
+        assert!(line.find('*').unwrap() >= after, "{listing}");
+    }
+    assert_eq!(lines_with(&listing, &["*9c", "pushf"]).len(), 1, "{listing}");
+    assert_eq!(lines_with(&listing, &["*58", "pop rax"]).len(), 1, "{listing}");
+}
+
+#[test]
+fn without_a_state_all_that_the_op_has_are_shown() {
+    let (listing, code, _) = explain(&["irq_disable", "site"]);
+    assert_eq!(code, 0, "{listing}");
+    for state in ["site (unpatched)", "site (direct)"] {
+        assert!(listing.contains(state), "{state}: {listing}");
+    }
+    assert!(!listing.contains("site (nop)"), "irq_disable does something: {listing}");
+}
+
+#[test]
+fn a_retpoline_is_followed_through_its_thunk() {
+    let (listing, code, _) = explain(&["set_pte", "retpoline"]);
+    assert_eq!(code, 0, "{listing}");
+    assert_eq!(lines_with(&listing, &["on the way", "call"]).len(), 1, "{listing}");
+    assert_eq!(lines_with(&listing, &["mov [rsp],r11"]).len(), 1, "{listing}");
+}
+
+#[test]
+fn what_is_not_there_ends_with_2_and_says_what_is() {
+    for (args, said) in [
+        (&["pte_vaal", "table"][..], "pte_val"),
+        (&["pte_val", "tabel"], "table"),
+        (&["pte_val", "site", "--state", "inlin"], "inline"),
+        (&["pte_val", "table", "--state", "inline"], "table has no states"),
+        (&["irq_disable", "site", "--state", "nop"], "never in the state 'nop'"),
+        (&["*", "table"], "name one op"),
+    ] {
+        let (listing, code, error) = explain(args);
+        assert_eq!((listing.as_str(), code), ("", 2), "{args:?}: {error}");
+        assert!(error.contains(said), "{args:?}: {error}");
+    }
+}
