@@ -15,9 +15,10 @@ use pvbench::suite;
 
 fn main() {
     let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(150))
-        .measurement_time(Duration::from_millis(500))
-        .sample_size(30)
+        // Some four hundred lines are to end in minutes.
+        .warm_up_time(Duration::from_millis(50))
+        .measurement_time(Duration::from_millis(200))
+        .sample_size(20)
         .without_plots()
         .configure_from_args();
     let mut cpu = match CpuModel::install() {

@@ -12,13 +12,15 @@
 //! * A **mechanism** ([`dispatch::Dispatch`]) is a way from a call site to a body: inline, direct call, flag, enum,
 //!   trait object, the `pv_ops` table, .. It is written once for all ops.
 //! * A **regime** ([`regime::Regime`]) is the loop around the call sites: independent calls, a dependent chain, registers
-//!   live across the call.
+//!   live across the call, targets that change, code that is not cached.
+//! * A **state** ([`patch::State`]) is what a call site holds that is rewritten at run time: `unpatched`, `direct`,
+//!   `inline`, `nop`; `off` and `on` for a jump label. The states of a mechanism share one loop at one address.
 //! * A **cell** is one of each. Its **overhead** is what it takes above `inline`, in core cycles per op.
 //!
 //! # How
 //!
 //! ```text
-//! plan -> 20 worker processes, one after another, pinned
+//! plan -> 10 worker processes, one after another, pinned
 //!           each: groups (op, body, regime, layout) in an order of its own
 //!                   each: rounds C Q I m1 .. mk mk .. m1 I Q C       C: dependent adds, Q: independent adds,
 //!                                                                I: inline, m: mechanisms, shuffled
@@ -34,7 +36,8 @@
 //!
 //! # Where to look
 //!
-//! [`suite`] puts ops and mechanisms together as data; [`measure`] turns a plan into samples; [`estimate`] turns samples
+//! [`suite`] puts ops and mechanisms together as data; [`patch`] copies and rewrites code; [`measure`] turns a plan into
+//! samples and counts instructions ([`measure::trace`]); [`estimate`] turns samples
 //! into cells with [`stats`]; [`report`] is the document and what is made of it; [`host`] knows the machine; [`cli`] is
 //! the program.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
