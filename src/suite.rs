@@ -49,6 +49,21 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// A loop that stands for itself: nothing of it is bound, patched or drawn.
+    #[must_use]
+    pub fn plain(mechanism: Mechanism, throughput: Loop) -> Self {
+        Pair {
+            mechanism,
+            bind: |_| {},
+            unavailable: || None,
+            throughput,
+            latency: None,
+            pressure: throughput,
+            random: None,
+            pointer: None,
+        }
+    }
+
     /// The loop of a regime; `None` where the op has no such loop (latency without argument or result).
     #[must_use]
     pub fn loop_of(&self, regime: Regime) -> Option<Loop> {

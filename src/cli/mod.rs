@@ -13,6 +13,7 @@ mod list;
 mod progress;
 mod report;
 mod run;
+mod selftest;
 
 use error::CliError;
 use exit::Exit;
@@ -41,6 +42,9 @@ enum Command {
     /// The instructions that one op executes by a mechanism, decoded
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
+    /// Measure what is known beforehand: does the instrument find it?
+    #[command(after_help = selftest::EXAMPLES)]
+    Selftest(selftest::SelftestArgs),
     /// Is this machine fit to measure on?
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
@@ -59,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::list(&args),
         Command::Report(args) => report::report(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Worker => run::worker(),
     };

@@ -32,6 +32,7 @@ use crate::regime::Regime;
 use crate::report::assemble::{self, Findings};
 use crate::report::schema::{Absence, Failure};
 use crate::report::{Report, render, terminal, write};
+use crate::selftest;
 use crate::suite::{self, OpEntry};
 
 pub const EXAMPLES: &str = "Examples:
@@ -83,7 +84,8 @@ pub struct RunArgs {
 
 /// The worker process's side.
 pub fn worker() -> Done {
-    serve(suite::builtin(), &mut std::io::stdin().lock(), &mut std::io::stdout().lock())?;
+    let ops = suite::builtin().into_iter().chain(selftest::entries()).collect();
+    serve(ops, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())?;
     Ok(Exit::Fine)
 }
 
@@ -235,12 +237,12 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
 }
 
 /// A seed that is short enough to be typed again.
-fn drawn_seed() -> u64 {
+pub fn drawn_seed() -> u64 {
     u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % 1_000_000
 }
 
 /// Tries the workers' CPU, then moves this process to the others where there are any.
-fn keep_off(cpu: usize, probes: &Probes) -> Result<(), CliError> {
+pub fn keep_off(cpu: usize, probes: &Probes) -> Result<(), CliError> {
     pin(cpu)?;
     let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();
     let mut others = rustix::thread::CpuSet::new();
@@ -253,7 +255,7 @@ fn keep_off(cpu: usize, probes: &Probes) -> Result<(), CliError> {
     Ok(())
 }
 
-fn worker_command() -> Command {
+pub fn worker_command() -> Command {
     // The same binary even where its file was replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
     command.arg("worker");

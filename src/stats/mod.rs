@@ -23,6 +23,7 @@
 //! Medians throughout: a worker that was disturbed is off by any amount (one in eighteen, in one case by a factor of
 //! two), and a mean follows it.
 
+pub mod binomial;
 pub mod bootstrap;
 pub mod effect;
 pub mod floor;

@@ -1,0 +1,189 @@
+//! `pvbench selftest`
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::Done;
+use super::error::{self, CliError};
+use super::exit::Exit;
+use super::run::{drawn_seed, keep_off, worker_command};
+use crate::estimate::Estimator;
+use crate::host::{Machine, Probes, Root};
+use crate::measure::clock::Clock;
+use crate::measure::parent::{self, Mishap, Observer};
+use crate::measure::plan::Group;
+use crate::measure::wire::GroupSamples;
+use crate::op::Meta;
+use crate::report::schema::{Cell, Estimate};
+use crate::selftest::{self, Effort, Expected, Truth};
+use crate::stats::binomial;
+
+pub const EXAMPLES: &str = "Examples:
+  pvbench selftest
+  pvbench selftest --seed 7 --json
+
+Exit code 1: the intervals miss the truth more often than intervals of 95% may.";
+
+/// How often a 95% interval may miss.
+const MISSES: f64 = 0.05;
+/// How improbable that many misses are before the instrument is called wrong.
+const ALPHA: f64 = 0.001;
+
+/// Options of `selftest`.
+#[derive(Args)]
+pub struct SelftestArgs {
+    /// Where everything random comes from; drawn and printed without it
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The CPU to pin the workers to (default: the highest allowed)
+    #[arg(long, value_name = "N")]
+    cpu: Option<usize>,
+    /// The clock to time with (default: the TSC where it runs at a constant rate)
+    #[arg(long, value_enum)]
+    clock: Option<Clock>,
+    /// Worker processes, one after another
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(6..=1000))]
+    workers: u16,
+    /// Rounds per worker
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures what is known and says how far off that was.
+pub fn selftest(args: &SelftestArgs) -> Done {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;
+    }
+    let machine = Machine::read(&Root::default());
+    let truths = selftest::truths(machine.cpu_vendor.as_deref());
+    let probes = Probes::ask(&Root::default());
+    let cpu = args.cpu.or(probes.measuring_cpu.map(|cpu| cpu as usize));
+    if let Some(cpu) = cpu {
+        keep_off(cpu, &probes)?;
+    }
+    let (clock, _) = Clock::choose(args.clock);
+    let seed = args.seed.unwrap_or_else(drawn_seed);
+    let effort = Effort { workers: usize::from(args.workers), rounds: usize::from(args.rounds) };
+    let metas: Vec<Meta> = selftest::entries().iter().map(|op| op.meta).collect();
+    let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
+    let began = Instant::now();
+    let mut cells = Vec::new();
+    for meta in &metas {
+        let plan = selftest::plan(meta.name, &truths, seed, cpu, clock, effort);
+        let mut collector = Collector(Estimator::default());
+        if !parent::run(&plan, &worker_command, false, &stop, &mut collector)? {
+            error::warn("interrupted: nothing is said");
+            return Ok(Exit::Failed);
+        }
+        cells.extend(collector.0.finish(&plan, &metas, ticks_per_second).cells);
+    }
+    let found: Vec<(Truth, Estimate)> =
+        truths.iter().filter_map(|truth| Some((*truth, find(truth, &cells)?))).collect();
+    let missed = found.iter().filter(|(truth, measured)| !inside(truth, measured)).count();
+    let allowed = binomial::allowed(u32::try_from(found.len()).unwrap_or(u32::MAX), MISSES, ALPHA) as usize;
+    let exit = match (found.len() == truths.len(), missed <= allowed) {
+        (false, _) => Exit::Failed,
+        (true, true) => Exit::Fine,
+        (true, false) => Exit::Exceeded,
+    };
+    let mut out = anstream::stdout();
+    if args.json {
+        let value = json!({
+            "cpu": machine.cpu_model, "seed": seed, "seconds": began.elapsed().as_secs_f64(),
+            "truths": found.iter().map(as_json).collect::<Vec<_>>(), "missed": missed, "may_miss": allowed,
+        });
+        serde_json::to_writer_pretty(&mut out, &value)?;
+        writeln!(out)?;
+        return Ok(exit);
+    }
+    writeln!(out, "{}", table(&found))?;
+    for truth in truths.iter().filter(|truth| find(truth, &cells).is_none()) {
+        writeln!(out, "{} of {}: not measured", truth.name, truth.op)?;
+    }
+    writeln!(
+        out,
+        "{missed} of {} intervals miss the truth; intervals of 95% may miss {allowed} of them (seed {seed}, {:.1} s)",
+        found.len(),
+        began.elapsed().as_secs_f64()
+    )?;
+    Ok(exit)
+}
+
+fn find(truth: &Truth, cells: &[Cell]) -> Option<Estimate> {
+    let cell = cells.iter().find(|cell| cell.op == truth.op && cell.mechanism == truth.name)?;
+    truth.measured(cell)
+}
+
+fn inside(truth: &Truth, measured: &Estimate) -> bool {
+    (measured.low..=measured.high).contains(&truth.expected.value())
+}
+
+fn as_json((truth, measured): &(Truth, Estimate)) -> Value {
+    let unit = match truth.expected {
+        Expected::Cycles(_) => "cycles",
+        Expected::Ratio(_) => "ratio",
+    };
+    json!({
+        "op": truth.op, "name": truth.name, "unit": unit, "truth": truth.expected.value(),
+        "estimate": measured.estimate, "low": measured.low, "high": measured.high,
+        "inside": inside(truth, measured), "source": truth.source,
+    })
+}
+
+fn table(found: &[(Truth, Estimate)]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(vec!["truth", "", "expected", "estimate", "95% interval", "off by", "inside", "what it is"]);
+    for (truth, measured) in found {
+        let unit = match truth.expected {
+            Expected::Cycles(_) => "cycles",
+            Expected::Ratio(_) => "times",
+        };
+        let verdict = if inside(truth, measured) { "yes" } else { "no" };
+        table.add_row(vec![
+            truth.name.to_owned(),
+            unit.to_owned(),
+            format!("{}", truth.expected.value()),
+            format!("{:.5}", measured.estimate),
+            format!("{:.5} .. {:.5}", measured.low, measured.high),
+            format!("{:+.5}", measured.estimate - truth.expected.value()),
+            verdict.to_owned(),
+            truth.summary.to_owned(),
+        ]);
+    }
+    for column in [2, 3, 5] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+struct Collector(Estimator);
+
+impl Observer for Collector {
+    fn samples(&mut self, _: usize, group: &Group, samples: GroupSamples) {
+        self.0.add(group, samples);
+    }
+
+    fn mishap(&mut self, mishap: Mishap) {
+        error::warn(&format!("worker {}: {}", mishap.worker, mishap.message));
+    }
+
+    fn wanting(&mut self) -> Vec<Group> {
+        Vec::new()
+    }
+
+    fn again(&mut self, _: usize) {}
+}

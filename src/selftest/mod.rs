@@ -1,0 +1,184 @@
+//! Known truths, measured as everything else is measured: same plan, same workers, same sampler, same statistics.
+//!
+//! A truth is a loop whose cost above another is known beforehand. They dress up as ops and mechanisms, so that nothing
+//! between the plan and the estimate can tell them from those.
+
+pub mod loops;
+
+use std::time::Duration;
+
+use crate::dispatch::{Mechanism, Platform};
+use crate::measure::clock::Clock;
+use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES};
+use crate::op::{CpuModel, Meta};
+use crate::regime::{Loop, Regime};
+use crate::report::schema::{Cell, Estimate};
+use crate::suite::{OpEntry, Pair};
+use loops::{BASE, adds, imul, nothing, store_load};
+
+/// What must come out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Expected {
+    /// So many cycles above the baseline.
+    Cycles(f64),
+    /// So many times the baseline.
+    Ratio(f64),
+}
+
+/// A loop, what it is compared with, and what is known of the difference.
+#[derive(Clone, Copy, Debug)]
+pub struct Truth {
+    /// The op it dresses up as: truths of one op are measured in the same rounds, against the same baseline.
+    pub op: &'static str,
+    /// The mechanism it dresses up as.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub summary: &'static str,
+    /// What must come out.
+    pub expected: Expected,
+    /// Where that is written.
+    pub source: &'static str,
+    run: Loop,
+}
+
+impl Truth {
+    /// What was measured of it, in the unit of what is expected; `None` where the cell has no overhead.
+    #[must_use]
+    pub fn measured(&self, cell: &Cell) -> Option<Estimate> {
+        let overhead = cell.overhead.as_ref()?;
+        Some(match self.expected {
+            Expected::Cycles(_) => overhead.cycles,
+            Expected::Ratio(_) => overhead.ratio,
+        })
+    }
+}
+
+impl Expected {
+    /// The number.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        match self {
+            Expected::Cycles(value) | Expected::Ratio(value) => value,
+        }
+    }
+}
+
+/// How hard truths are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Worker processes.
+    pub workers: usize,
+    /// Rounds per group and worker.
+    pub rounds: usize,
+}
+
+/// A plan for the truths of one op.
+#[must_use]
+pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Clock, effort: Effort) -> Plan {
+    let group = |offset| Group { op: op.to_owned(), body: Platform::Native, regime: Regime::Throughput, offset };
+    let column = |truth: &Truth| Column { mechanism: truth.name.to_owned(), state: None };
+    Plan {
+        preset: Preset::Quick,
+        seed,
+        groups: Preset::Quick.layouts().into_iter().map(group).collect(),
+        columns: truths.iter().filter(|truth| truth.op == op).map(column).collect(),
+        workers: effort.workers,
+        budget: Duration::ZERO,
+        rounds: effort.rounds,
+        window_cycles: WINDOW_CYCLES,
+        cpu,
+        clock,
+    }
+}
+
+const ADD: &str = "add r,r has a latency of 1 (Agner Fog, Instruction tables)";
+const IMUL: &str = "imul r64,r64 has a latency of 3 (Intel from Nehalem, AMD from Zen; Agner Fog, Instruction tables)";
+const TWICE: &str = "twice the links take twice the time";
+
+/// The op of the adds.
+const ADDS: &str = "selftest_adds";
+const HUNDRED: &str = "selftest_100_adds";
+const THOUSAND: &str = "selftest_1000_adds";
+const STORE_LOAD: &str = "selftest_store_load";
+
+const fn cycles(name: &'static str, k: f64, run: Loop) -> Truth {
+    let summary = "dependent adds beside the baseline's";
+    Truth { op: ADDS, name, summary, expected: Expected::Cycles(k), source: ADD, run }
+}
+
+const fn ratio(op: &'static str, name: &'static str, summary: &'static str, ratio: f64, run: Loop) -> Truth {
+    Truth { op, name, summary, expected: Expected::Ratio(ratio), source: ADD, run }
+}
+
+/// What holds on every x86-64 core.
+const EVERYWHERE: [Truth; 13] = [
+    cycles("0 adds", 0.0, adds::<BASE>),
+    cycles("1 add", 1.0, adds::<{ BASE + 1 }>),
+    cycles("2 adds", 2.0, adds::<{ BASE + 2 }>),
+    cycles("3 adds", 3.0, adds::<{ BASE + 3 }>),
+    cycles("4 adds", 4.0, adds::<{ BASE + 4 }>),
+    cycles("5 adds", 5.0, adds::<{ BASE + 5 }>),
+    cycles("6 adds", 6.0, adds::<{ BASE + 6 }>),
+    cycles("7 adds", 7.0, adds::<{ BASE + 7 }>),
+    cycles("8 adds", 8.0, adds::<{ BASE + 8 }>),
+    ratio(HUNDRED, "100 adds", "against 100 adds: the same again", 1.0, adds::<100>),
+    ratio(HUNDRED, "101 adds", "against 100 adds: 1% more", 1.01, adds::<101>),
+    ratio(THOUSAND, "1001 adds", "against 1000 adds: 0.1% more", 1.001, adds::<1001>),
+    Truth {
+        op: STORE_LOAD,
+        name: "2 links",
+        summary: "stored, loaded and increased twice, against once",
+        expected: Expected::Ratio(2.0),
+        source: TWICE,
+        run: store_load::<2>,
+    },
+];
+
+const MULTIPLICATION: Truth = Truth {
+    op: ADDS,
+    name: "imul",
+    summary: "a 64-bit multiplication in the chain",
+    expected: Expected::Cycles(3.0),
+    source: IMUL,
+    run: imul,
+};
+
+/// The truths that are known of this machine's CPU, by its vendor as `cpuid` names it.
+#[must_use]
+pub fn truths(vendor: Option<&str>) -> Vec<Truth> {
+    let documented = matches!(vendor, Some("AuthenticAMD" | "GenuineIntel"));
+    EVERYWHERE.into_iter().chain(documented.then_some(MULTIPLICATION)).collect()
+}
+
+/// All truths as ops and mechanisms, for plan and workers.
+#[must_use]
+pub fn entries() -> Vec<OpEntry> {
+    let baselines: [(&'static str, Loop); 4] =
+        [(ADDS, adds::<BASE>), (HUNDRED, adds::<100>), (THOUSAND, adds::<1000>), (STORE_LOAD, store_load::<1>)];
+    let all = || EVERYWHERE.into_iter().chain([MULTIPLICATION]);
+    baselines
+        .into_iter()
+        .map(|(name, baseline)| {
+            let own = all().filter(|truth| truth.op == name).map(|truth| pair(truth.name, truth.run));
+            entry(name, std::iter::once(pair("inline", baseline)).chain(own).collect())
+        })
+        .collect()
+}
+
+fn pair(name: &'static str, run: Loop) -> Pair {
+    Pair::plain(Mechanism { name, ..Mechanism::BASE }, run)
+}
+
+fn entry(name: &'static str, pairs: Vec<Pair>) -> OpEntry {
+    OpEntry {
+        meta: Meta { name, ..Meta::BASE },
+        slot: 0,
+        arity: 0,
+        returns: false,
+        arguments: |_: &mut CpuModel| [0; 4],
+        body: |_| nothing,
+        saving: |_| nothing,
+        spoils: false,
+        pairs,
+    }
+}
