@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::Done;
 use super::error::{self, CliError};
 use super::exit::Exit;
+use super::filter::select;
 use super::run::{drawn_seed, keep_off, worker_command};
 use crate::estimate::Estimator;
 use crate::host::{Machine, Probes, Root};
@@ -24,10 +25,12 @@ use crate::op::Meta;
 use crate::report::schema::{Cell, Estimate};
 use crate::selftest::{self, Effort, Expected, Truth};
 use crate::stats::binomial;
+use crate::stats::location::median;
 
 pub const EXAMPLES: &str = "Examples:
   pvbench selftest
   pvbench selftest --seed 7 --json
+  pvbench selftest --truth '101 adds' --tries 100 --workers 6
 
 Exit code 1: the intervals miss the truth more often than intervals of 95% may.";
 
@@ -54,6 +57,12 @@ pub struct SelftestArgs {
     /// Rounds per worker
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
+    /// One truth, looked for in this many experiments of its own; JSON says in how many a difference was found
+    #[arg(long, value_name = "N", requires = "truth", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    tries: Option<u32>,
+    /// The truth to try, as the table names it: '101 adds'
+    #[arg(long, value_name = "NAME", requires = "tries")]
+    truth: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -67,6 +76,7 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     }
     let machine = Machine::read(&Root::default());
     let truths = selftest::truths(machine.cpu_vendor.as_deref());
+    let names: Vec<&str> = truths.iter().map(|truth| truth.name).collect();
     let probes = Probes::ask(&Root::default());
     let cpu = args.cpu.or(probes.measuring_cpu.map(|cpu| cpu as usize));
     if let Some(cpu) = cpu {
@@ -75,18 +85,23 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     let (clock, _) = Clock::choose(args.clock);
     let seed = args.seed.unwrap_or_else(drawn_seed);
     let effort = Effort { workers: usize::from(args.workers), rounds: usize::from(args.rounds) };
+    if let (Some(tries), Some(name)) = (args.tries, &args.truth) {
+        let chosen = select("truth", std::slice::from_ref(name), &names)?;
+        let truth = &truths[chosen[0]];
+        return experiments(truth, tries, &Experiment { seed, cpu, clock, effort }, &stop);
+    }
     let metas: Vec<Meta> = selftest::entries().iter().map(|op| op.meta).collect();
     let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
     let began = Instant::now();
     let mut cells = Vec::new();
     for meta in &metas {
         let plan = selftest::plan(meta.name, &truths, seed, cpu, clock, effort);
-        let mut collector = Collector(Estimator::default());
+        let mut collector = Collector::default();
         if !parent::run(&plan, &worker_command, false, &stop, &mut collector)? {
             error::warn("interrupted: nothing is said");
             return Ok(Exit::Failed);
         }
-        cells.extend(collector.0.finish(&plan, &metas, ticks_per_second).cells);
+        cells.extend(collector.estimator.finish(&plan, &metas, ticks_per_second).cells);
     }
     let found: Vec<(Truth, Estimate)> =
         truths.iter().filter_map(|truth| Some((*truth, find(truth, &cells)?))).collect();
@@ -118,6 +133,55 @@ pub fn selftest(args: &SelftestArgs) -> Done {
         began.elapsed().as_secs_f64()
     )?;
     Ok(exit)
+}
+
+/// How each experiment is made.
+struct Experiment {
+    seed: u64,
+    cpu: Option<usize>,
+    clock: Clock,
+    effort: Effort,
+}
+
+/// Looks for one truth again and again, each time from nothing, and says how often there was a difference to be seen.
+fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -> Done {
+    let metas: Vec<Meta> = selftest::entries().iter().map(|op| op.meta).filter(|meta| meta.name == truth.op).collect();
+    let ticks_per_second = how.clock.ticks_per_second(Duration::from_millis(100));
+    let (mut found, mut wrong_side, mut inside_interval, mut estimates) = (0, 0, 0, Vec::new());
+    let mut measured_seconds = 0.0;
+    let began = Instant::now();
+    for number in 0..tries {
+        let seed = how.seed.wrapping_add(u64::from(number));
+        let plan = selftest::plan(truth.op, &[*truth], seed, how.cpu, how.clock, how.effort);
+        let mut collector = Collector::default();
+        if !parent::run(&plan, &worker_command, false, stop, &mut collector)? {
+            error::warn("interrupted: nothing is said");
+            return Ok(Exit::Failed);
+        }
+        let windows = collector.ticks_per_cycle * plan.window_cycles as f64 * selftest::windows_per_round(&plan);
+        measured_seconds += windows / ticks_per_second;
+        let cells = collector.estimator.finish(&plan, &metas, ticks_per_second).cells;
+        let cell = cells.iter().find(|cell| cell.mechanism == truth.name);
+        let Some((cell, measured)) = cell.and_then(|cell| Some((cell, truth.measured(cell)?))) else {
+            error::warn(&format!("try {number}: not measured"));
+            return Ok(Exit::Failed);
+        };
+        found += u32::from(cell.resolved);
+        wrong_side += u32::from(cell.resolved && measured.estimate < 1.0);
+        inside_interval += u32::from(inside(truth, &measured));
+        estimates.push(measured.estimate);
+    }
+    let value = json!({
+        "truth": truth.name, "expected": truth.expected.value(), "tries": tries, "found": found,
+        "found_on_the_wrong_side": wrong_side, "interval_holds_the_truth": inside_interval,
+        "estimate_median": median(&estimates), "workers": how.effort.workers, "rounds": how.effort.rounds,
+        "measuring_seconds_per_try": measured_seconds / f64::from(tries),
+        "wall_seconds_per_try": began.elapsed().as_secs_f64() / f64::from(tries), "seed": how.seed,
+    });
+    let mut out = anstream::stdout();
+    serde_json::to_writer(&mut out, &value)?;
+    writeln!(out)?;
+    Ok(Exit::Fine)
 }
 
 fn find(truth: &Truth, cells: &[Cell]) -> Option<Estimate> {
@@ -170,11 +234,18 @@ fn table(found: &[(Truth, Estimate)]) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-struct Collector(Estimator);
+/// Takes the samples of one plan.
+#[derive(Default)]
+struct Collector {
+    estimator: Estimator,
+    /// Ticks per core cycle, added up over all rounds of all groups.
+    ticks_per_cycle: f64,
+}
 
 impl Observer for Collector {
     fn samples(&mut self, _: usize, group: &Group, samples: GroupSamples) {
-        self.0.add(group, samples);
+        self.ticks_per_cycle += samples.rounds.iter().map(|round| round.ticks_per_cycle).sum::<f64>();
+        self.estimator.add(group, samples);
     }
 
     fn mishap(&mut self, mishap: Mishap) {
