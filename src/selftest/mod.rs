@@ -166,8 +166,15 @@ pub fn truths(vendor: Option<&str>) -> Vec<Truth> {
 /// All truths as ops and mechanisms, for plan and workers.
 #[must_use]
 pub fn entries() -> Vec<OpEntry> {
-    let baselines: [(&'static str, Loop); 4] =
-        [(ADDS, adds::<BASE>), (HUNDRED, adds::<100>), (THOUSAND, adds::<1000>), (STORE_LOAD, store_load::<1>)];
+    let baselines: [(&'static str, Loop); 7] = [
+        (ADDS, adds::<BASE>),
+        (FIFTY, adds::<50>),
+        (HUNDRED, adds::<100>),
+        (TWO_HUNDRED, adds::<200>),
+        (FOUR_HUNDRED, adds::<400>),
+        (THOUSAND, adds::<1000>),
+        (STORE_LOAD, store_load::<1>),
+    ];
     let all = || EVERYWHERE.into_iter().chain([MULTIPLICATION]);
     baselines
         .into_iter()
