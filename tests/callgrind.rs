@@ -91,15 +91,12 @@ fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
     }
     let ops = builtin().len();
     let shares = Mutex::new((0..ops).step_by(SHARE).map(|from| from..(from + SHARE).min(ops)).collect::<Vec<_>>());
-    let take = || {
-        let mut theirs = Some(BTreeMap::new());
+    let take = || -> Option<BTreeMap<String, i64>> {
+        let mut theirs = BTreeMap::new();
         while let Some(share) = { shares.lock().unwrap().pop() } {
-            theirs = theirs.zip(callgrind_counts(share)).map(|(mut all, more)| {
-                all.extend(more);
-                all
-            });
+            theirs.extend(callgrind_counts(share)?);
         }
-        theirs
+        Some(theirs)
     };
     let theirs = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(take)).collect();

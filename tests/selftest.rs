@@ -22,7 +22,7 @@ fn per_op(op: &str, name: &str, mnemonic: Mnemonic) -> u64 {
 
 #[test]
 fn every_loop_has_the_instructions_that_make_it_true() {
-    for truth in truths(Some("AuthenticAMD")) {
+    for truth in truths(Some("AuthenticAMD"), Some(0x19), true) {
         let of = |name, mnemonic| per_op(truth.op, name, mnemonic);
         let (adds, base) = (of(truth.name, Mnemonic::Add), of("inline", Mnemonic::Add));
         let (links, base_links) = (of(truth.name, Mnemonic::Mov), of("inline", Mnemonic::Mov));
@@ -41,8 +41,11 @@ fn every_loop_has_the_instructions_that_make_it_true() {
 
 #[test]
 fn a_latency_that_no_document_gives_for_this_cpu_is_not_expected() {
-    assert!(truths(Some("GenuineIntel")).iter().any(|truth| truth.name == "imul"));
-    assert!(truths(Some("CentaurHauls")).iter().chain(&truths(None)).all(|truth| truth.name != "imul"));
+    let known = |vendor, family, avx512vl| truths(vendor, family, avx512vl).iter().any(|truth| truth.name == "imul");
+    assert!(known(Some("AuthenticAMD"), Some(0x17), false) && known(Some("GenuineIntel"), Some(6), true));
+    // Bulldozer, Atom, another maker, nothing known.
+    assert!(!known(Some("AuthenticAMD"), Some(0x15), false) && !known(Some("GenuineIntel"), Some(6), false));
+    assert!(!known(Some("CentaurHauls"), Some(7), true) && !known(None, None, true));
 }
 
 #[test]

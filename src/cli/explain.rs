@@ -9,7 +9,7 @@ use comfy_table::{Table, presets};
 use super::Done;
 use super::error::CliError;
 use super::exit::Exit;
-use super::filter::select;
+use super::filter::single;
 use crate::measure::explain::{Explainer, Explanation};
 use crate::measure::plan::Column;
 use crate::patch::State;
@@ -70,17 +70,6 @@ pub fn explain(args: &ExplainArgs) -> Done {
         }
     }
     print(op, &shown)
-}
-
-/// The place of the only name that matches.
-fn single(what: &'static str, name: &str, names: &[&str]) -> Result<usize, CliError> {
-    match select(what, &[name.to_owned()], names)?.as_slice() {
-        [one] => Ok(*one),
-        several => {
-            let several: Vec<&str> = several.iter().map(|&i| names[i]).collect();
-            Err(CliError::Usage(format!("'{name}' matches {}; name one {what}", several.join(", "))))
-        }
-    }
 }
 
 fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {

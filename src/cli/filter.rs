@@ -6,8 +6,8 @@ use globset::GlobBuilder;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// Nothing of that name.
-    #[error("no {kind} matches '{pattern}'{}; `pvbench list {kind}s` shows them all",
-        nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default())]
+    #[error("no {kind} matches '{pattern}'{}; there are: {}",
+        nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default(), or_none(names))]
     NoMatch {
         /// `op`, `mechanism`, ..
         kind: &'static str,
@@ -15,6 +15,8 @@ pub enum FilterError {
         pattern: String,
         /// The name most like it.
         nearest: Option<String>,
+        /// All names.
+        names: Vec<String>,
     },
     /// Not a glob.
     #[error(
@@ -27,6 +29,16 @@ pub enum FilterError {
         pattern: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// More than the one that is asked for.
+    #[error("'{pattern}' matches {several}; name one {kind}")]
+    Several {
+        /// `op`, `mechanism`, ..
+        kind: &'static str,
+        /// What was asked for.
+        pattern: String,
+        /// The names that match.
+        several: String,
     },
 }
 
@@ -53,10 +65,30 @@ pub fn select(kind: &'static str, patterns: &[String], names: &[&str]) -> Result
             any |= matches;
         }
         if !any {
-            return Err(FilterError::NoMatch { kind, pattern: pattern.to_owned(), nearest: nearest(pattern, names) });
+            let (pattern, nearest) = (pattern.to_owned(), nearest(pattern, names));
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            return Err(FilterError::NoMatch { kind, pattern, nearest, names });
         }
     }
     Ok((0..names.len()).filter(|&i| chosen[i]).collect())
+}
+
+/// The place of the only name that matches.
+///
+/// # Errors
+/// As for [`select`], and where several match.
+pub fn single(kind: &'static str, name: &str, names: &[&str]) -> Result<usize, FilterError> {
+    match select(kind, &[name.to_owned()], names)?.as_slice() {
+        [one] => Ok(*one),
+        several => {
+            let several: Vec<&str> = several.iter().map(|&i| names[i]).collect();
+            Err(FilterError::Several { kind, pattern: name.to_owned(), several: several.join(", ") })
+        }
+    }
+}
+
+fn or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// At commas, but not at those within braces.
@@ -108,6 +140,12 @@ mod tests {
         assert_eq!(nearest.as_deref(), Some("pte_val"));
         let Err(FilterError::NoMatch { nearest, .. }) = chosen(&["zzzz"]) else { panic!("it matched") };
         assert_eq!(nearest, None);
+    }
+
+    #[test]
+    fn where_one_is_asked_for_several_are_an_error() {
+        assert_eq!(single("op", "save_*", &NAMES), Ok(0));
+        assert!(matches!(single("op", "p*", &NAMES), Err(FilterError::Several { .. })));
     }
 
     #[test]

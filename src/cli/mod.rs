@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod conditions;
 mod doctor;
 pub mod error;
 pub mod exit;

@@ -2,14 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::conditions::{Conditions, keep_off, stop_on_signals, worker_command};
 use super::error::CliError;
 use super::exit::Exit;
 use super::filter::select;
@@ -25,7 +23,7 @@ use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::{COLD_OPS, Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
 use crate::measure::trace::Tracer;
 use crate::measure::wire::GroupSamples;
-use crate::measure::worker::{pin, serve};
+use crate::measure::worker::serve;
 use crate::op::Meta;
 use crate::patch::CodeError;
 use crate::regime::Regime;
@@ -65,15 +63,8 @@ pub struct RunArgs {
     /// Macro benchmarks (none built in yet)
     #[arg(long, value_name = "GLOB")]
     workload: Vec<String>,
-    /// Where everything random comes from; drawn and printed without it
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// The CPU to pin the workers to (default: the highest allowed)
-    #[arg(long, value_name = "N")]
-    cpu: Option<usize>,
-    /// The clock to time with (default: the TSC where it runs at a constant rate)
-    #[arg(long, value_enum)]
-    clock: Option<Clock>,
+    #[command(flatten)]
+    conditions: Conditions,
     /// Worker processes, one after another
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
     workers: Option<u16>,
@@ -91,17 +82,14 @@ pub fn worker() -> Done {
 
 /// Plans, measures, estimates, reports.
 pub fn run(args: &RunArgs) -> Done {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;
-    }
+    let stop = stop_on_signals()?;
     let ops = suite::builtin();
     let mut probes = Probes::ask(&Root::default());
-    let (clock, clock_reason) = Clock::choose(args.clock);
+    let (clock, clock_reason) = Clock::choose(args.conditions.clock);
     let immovable = code_memory().err();
     let cpu = probes.measuring_cpu.map(|cpu| cpu as usize);
     let plan = plan(args, &ops, clock, cpu, immovable.is_none())?;
-    if let Some(cpu) = args.cpu {
+    if let Some(cpu) = args.conditions.cpu {
         probes.measuring_cpu = u32::try_from(cpu).ok();
     }
     // Before a minute of measuring: can it be written, and may the workers be pinned?
@@ -223,7 +211,7 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
     }
     Ok(Plan {
         preset,
-        seed: args.seed.unwrap_or_else(drawn_seed),
+        seed: args.conditions.seed(),
         groups,
         columns: mechanisms.iter().flat_map(Column::of).collect(),
         workers: args.workers.map_or(preset.workers(), usize::from),
@@ -231,35 +219,9 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
         budget: args.workers.map_or(preset.budget(), |_| Duration::ZERO),
         rounds: preset.rounds(),
         window_cycles: WINDOW_CYCLES,
-        cpu: args.cpu.or(cpu),
+        cpu: args.conditions.cpu.or(cpu),
         clock,
     })
-}
-
-/// A seed that is short enough to be typed again.
-pub fn drawn_seed() -> u64 {
-    u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % 1_000_000
-}
-
-/// Tries the workers' CPU, then moves this process to the others where there are any.
-pub fn keep_off(cpu: usize, probes: &Probes) -> Result<(), CliError> {
-    pin(cpu)?;
-    let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();
-    let mut others = rustix::thread::CpuSet::new();
-    for &other in allowed.iter().filter(|&&other| other as usize != cpu) {
-        others.set(other as usize);
-    }
-    if others.count() > 0 && rustix::thread::sched_setaffinity(None, &others).is_err() {
-        error::warn("the parent could not be moved off the workers' CPU; it hardly runs while they measure");
-    }
-    Ok(())
-}
-
-pub fn worker_command() -> Command {
-    // The same binary even where its file was replaced meanwhile.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg("worker");
-    command
 }
 
 fn absences(no_counters: Option<String>, immovable: Option<CodeError>, uncounted: Option<String>) -> Vec<Absence> {

@@ -1,25 +1,25 @@
 //! `pvbench selftest`
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Done;
-use super::error::{self, CliError};
+use super::conditions::{Conditions, keep_off, stop_on_signals, worker_command};
+use super::error;
 use super::exit::Exit;
-use super::filter::select;
-use super::run::{drawn_seed, keep_off, worker_command};
+use super::filter::single;
 use crate::estimate::Estimator;
 use crate::host::{Machine, Probes, Root};
 use crate::measure::clock::Clock;
 use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::Group;
+use crate::measure::sampler::SPARE;
 use crate::measure::wire::GroupSamples;
 use crate::op::Meta;
 use crate::report::schema::{Cell, Estimate};
@@ -42,15 +42,8 @@ const ALPHA: f64 = 0.001;
 /// Options of `selftest`.
 #[derive(Args)]
 pub struct SelftestArgs {
-    /// Where everything random comes from; drawn and printed without it
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// The CPU to pin the workers to (default: the highest allowed)
-    #[arg(long, value_name = "N")]
-    cpu: Option<usize>,
-    /// The clock to time with (default: the TSC where it runs at a constant rate)
-    #[arg(long, value_enum)]
-    clock: Option<Clock>,
+    #[command(flatten)]
+    conditions: Conditions,
     /// Worker processes, one after another
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(6..=1000))]
     workers: u16,
@@ -70,24 +63,24 @@ pub struct SelftestArgs {
 
 /// Measures what is known and says how far off that was.
 pub fn selftest(args: &SelftestArgs) -> Done {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;
-    }
+    let stop = stop_on_signals()?;
     let machine = Machine::read(&Root::default());
-    let truths = selftest::truths(machine.cpu_vendor.as_deref());
+    let truths = selftest::truths(
+        machine.cpu_vendor.as_deref(),
+        machine.cpu_family,
+        std::arch::is_x86_feature_detected!("avx512vl"),
+    );
     let names: Vec<&str> = truths.iter().map(|truth| truth.name).collect();
+    let tried = args.truth.as_ref().map(|name| single("truth", name, &names)).transpose()?.map(|i| &truths[i]);
     let probes = Probes::ask(&Root::default());
-    let cpu = args.cpu.or(probes.measuring_cpu.map(|cpu| cpu as usize));
+    let cpu = args.conditions.cpu.or(probes.measuring_cpu.map(|cpu| cpu as usize));
     if let Some(cpu) = cpu {
         keep_off(cpu, &probes)?;
     }
-    let (clock, _) = Clock::choose(args.clock);
-    let seed = args.seed.unwrap_or_else(drawn_seed);
+    let (clock, _) = Clock::choose(args.conditions.clock);
+    let seed = args.conditions.seed();
     let effort = Effort { workers: usize::from(args.workers), rounds: usize::from(args.rounds) };
-    if let (Some(tries), Some(name)) = (args.tries, &args.truth) {
-        let chosen = select("truth", std::slice::from_ref(name), &names)?;
-        let truth = &truths[chosen[0]];
+    if let (Some(tries), Some(truth)) = (args.tries, tried) {
         return experiments(truth, tries, &Experiment { seed, cpu, clock, effort }, &stop);
     }
     let metas: Vec<Meta> = selftest::entries().iter().map(|op| op.meta).collect();
@@ -148,6 +141,7 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
     let metas: Vec<Meta> = selftest::entries().iter().map(|op| op.meta).filter(|meta| meta.name == truth.op).collect();
     let ticks_per_second = how.clock.ticks_per_second(Duration::from_millis(100));
     let (mut found, mut wrong_side, mut inside_interval, mut estimates) = (0, 0, 0, Vec::new());
+    let mut limits = BTreeMap::new();
     let mut measured_seconds = 0.0;
     let began = Instant::now();
     for number in 0..tries {
@@ -158,7 +152,7 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
             error::warn("interrupted: nothing is said");
             return Ok(Exit::Failed);
         }
-        let windows = collector.ticks_per_cycle * plan.window_cycles as f64 * selftest::windows_per_round(&plan);
+        let windows = collector.ticks_per_cycle * plan.window_cycles as f64 * SPARE * selftest::windows_per_round(&plan);
         measured_seconds += windows / ticks_per_second;
         let cells = collector.estimator.finish(&plan, &metas, ticks_per_second).cells;
         let cell = cells.iter().find(|cell| cell.mechanism == truth.name);
@@ -167,13 +161,16 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
             return Ok(Exit::Failed);
         };
         found += u32::from(cell.resolved);
-        wrong_side += u32::from(cell.resolved && measured.estimate < 1.0);
+        wrong_side += u32::from(cell.resolved && cell.overhead.is_some_and(|o| o.cycles.estimate < 0.0));
+        if let Some(limit) = cell.limit {
+            *limits.entry(limit).or_insert(0u32) += 1;
+        }
         inside_interval += u32::from(inside(truth, &measured));
         estimates.push(measured.estimate);
     }
     let value = json!({
         "truth": truth.name, "expected": truth.expected.value(), "tries": tries, "found": found,
-        "found_on_the_wrong_side": wrong_side, "interval_holds_the_truth": inside_interval,
+        "found_on_the_wrong_side": wrong_side, "not_found_for": limits, "interval_holds_the_truth": inside_interval,
         "estimate_median": median(&estimates), "workers": how.effort.workers, "rounds": how.effort.rounds,
         "measuring_seconds_per_try": measured_seconds / f64::from(tries),
         "wall_seconds_per_try": began.elapsed().as_secs_f64() / f64::from(tries), "seed": how.seed,

@@ -69,6 +69,9 @@ pub enum SampleError {
 /// Passes that a loop runs after its sites were rewritten and before it is timed: caches and predictors learn it anew.
 const WARM_PASSES: u64 = 100;
 
+/// What windows are made longer by, so that the least length is kept where the rate was known to a percent or two.
+pub const SPARE: f64 = 1.03;
+
 /// Measures groups in this process.
 pub struct Sampler {
     ops: Vec<OpEntry>,
@@ -117,8 +120,8 @@ impl Sampler {
         calibration.entry = calibration.entry_ticks(clock);
         calibration.passes = 400_000 / ADDS;
         let ticks_per_cycle = calibration.ticks_per_op(clock);
-        let window_ticks = (window_cycles as f64 * ticks_per_cycle * 1.03) as u64;
-        calibration.passes = window_cycles * 103 / 100 / ADDS;
+        let window_ticks = (window_cycles as f64 * ticks_per_cycle * SPARE) as u64;
+        calibration.passes = (window_cycles as f64 * SPARE) as u64 / ADDS;
         let mut quiet = Window { run: independent, ..calibration.clone() };
         quiet.entry = quiet.entry_ticks(clock);
         // Up to four adds in a cycle; half a window tells enough.

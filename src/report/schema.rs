@@ -305,7 +305,7 @@ pub struct Cell {
 }
 
 /// What keeps a cell from being resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Limit {
     /// The interval of some layout reaches into the floor: no difference, or too little time to tell.

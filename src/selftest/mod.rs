@@ -99,7 +99,7 @@ pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Cl
 }
 
 const ADD: &str = "add r,r has a latency of 1 (Agner Fog, Instruction tables)";
-const IMUL: &str = "imul r64,r64 has a latency of 3 (Intel from Nehalem, AMD from Zen; Agner Fog, Instruction tables)";
+const IMUL: &str = "imul r64,r64 has a latency of 3 (AMD from Zen, Intel with AVX-512VL; Agner Fog, Instruction tables)";
 const TWICE: &str = "twice the links take twice the time";
 
 /// The op of the adds.
@@ -156,10 +156,17 @@ const MULTIPLICATION: Truth = Truth {
     run: imul,
 };
 
-/// The truths that are known of this machine's CPU, by its vendor as `cpuid` names it.
+/// The truths that are known of a CPU, by vendor and family as `cpuid` gives them and by whether it has AVX-512VL.
+///
+/// Not every Intel CPU multiplies in three cycles: Atoms and Xeon Phi take longer. None of them has AVX-512VL, and all
+/// large cores since Skylake's servers have.
 #[must_use]
-pub fn truths(vendor: Option<&str>) -> Vec<Truth> {
-    let documented = matches!(vendor, Some("AuthenticAMD" | "GenuineIntel"));
+pub fn truths(vendor: Option<&str>, family: Option<u32>, avx512vl: bool) -> Vec<Truth> {
+    let documented = match vendor {
+        Some("AuthenticAMD") => family.is_some_and(|family| family >= 0x17),
+        Some("GenuineIntel") => avx512vl,
+        _ => false,
+    };
     EVERYWHERE.into_iter().chain(documented.then_some(MULTIPLICATION)).collect()
 }
 

@@ -1,0 +1,69 @@
+//! What all commands that measure share: seed, CPU and clock, how they are stopped, and how their workers are started.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::error::{self, CliError};
+use crate::host::Probes;
+use crate::measure::clock::Clock;
+use crate::measure::worker::pin;
+
+/// Options of every command that measures.
+#[derive(Args)]
+pub struct Conditions {
+    /// Where everything random comes from; drawn and printed without it
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The CPU to pin the workers to (default: the highest allowed)
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
+    /// The clock to time with (default: the TSC where it runs at a constant rate)
+    #[arg(long, value_enum)]
+    pub clock: Option<Clock>,
+}
+
+impl Conditions {
+    /// The seed that was asked for, or another each time.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(drawn_seed)
+    }
+}
+
+/// A seed that is short enough to be typed again.
+fn drawn_seed() -> u64 {
+    u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % 1_000_000
+}
+
+/// Tries the workers' CPU, then moves this process to the others where there are any.
+pub fn keep_off(cpu: usize, probes: &Probes) -> Result<(), CliError> {
+    pin(cpu)?;
+    let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();
+    let mut others = rustix::thread::CpuSet::new();
+    for &other in allowed.iter().filter(|&&other| other as usize != cpu) {
+        others.set(other as usize);
+    }
+    if others.count() > 0 && rustix::thread::sched_setaffinity(None, &others).is_err() {
+        error::warn("the parent could not be moved off the workers' CPU; it hardly runs while they measure");
+    }
+    Ok(())
+}
+
+pub fn worker_command() -> Command {
+    // The same binary even where its file was replaced meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("worker");
+    command
+}
+
+/// Set once somebody wants this process to end.
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;
+    }
+    Ok(stop)
+}
