@@ -2,7 +2,7 @@
 
 use pvbench::dispatch::Platform;
 use pvbench::estimate::{Estimates, Estimator};
-use pvbench::measure::plan::{Column, Group, Plan, Preset};
+use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples};
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -25,8 +25,7 @@ fn plan() -> Plan {
         seed: 1,
         groups: vec![group(0), group(29)],
         columns: vec![Column { mechanism: "table".to_owned(), state: None }],
-        workers: WORKERS,
-        budget: std::time::Duration::ZERO,
+        workers: Workers::Exactly(WORKERS),
         rounds: ROUNDS,
         window_cycles: 100_000,
         cpu: None,
@@ -47,12 +46,15 @@ fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
                     let interrupted = if rng.random_bool(0.1) { 1.5 } else { 1.0 };
                     cycles * ticks_per_cycle * interrupted * (1.0 + 1e-4 * rng.random_range(-1.0..1.0))
                 };
-                let (inline, again, copy) = (INLINE * ticks_per_cycle, timed(INLINE), timed(INLINE));
-                let ticks = vec![timed(INLINE + overhead(worker, offset))];
-                RoundSamples { ticks_per_cycle, adds_per_cycle: 4.0, inline, again, copy, ticks }
+                let mut twice = |cycles: f64| [timed(cycles), timed(cycles)];
+                let (again, copy) = (twice(INLINE), twice(INLINE));
+                let ticks = vec![twice(INLINE + overhead(worker, offset))];
+                let inline = [INLINE * ticks_per_cycle; 2];
+                RoundSamples { ticks_per_cycle: [ticks_per_cycle; 2], adds_per_cycle: 4.0, inline, again, copy, ticks }
             });
             let samples = GroupSamples {
                 rounds: rounds.collect(),
+                dropped: 0,
                 columns: vec![0],
                 absent: Vec::new(),
                 missing: Vec::new(),
@@ -60,7 +62,7 @@ fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
                 instructions: Vec::new(),
                 clock_step: 26,
             };
-            estimator.add(&group(offset), samples);
+            estimator.add(worker, &group(offset), samples);
         }
     }
     let metas: [Meta; 1] = [PteVal::META];
@@ -93,7 +95,7 @@ fn inline_against_itself_is_zero_within_a_floor_of_its_own_noise() {
     assert!(!inline.resolved);
     assert_eq!(inline.limit, Some(Limit::Floor));
     let floor = estimates.floor.unwrap();
-    assert_eq!(floor.groups, 2);
+    assert_eq!(floor.groups, 1);
     assert!(floor.cycles < 0.001, "{floor:?}");
 }
 
@@ -137,15 +139,16 @@ fn a_group_that_no_worker_finished_is_absent_with_a_reason() {
 /// Samples of a group from one worker whose rounds had so many adds per cycle.
 fn with_adds(adds: [f64; 3]) -> GroupSamples {
     let round = |adds_per_cycle| RoundSamples {
-        ticks_per_cycle: 0.7,
+        ticks_per_cycle: [0.7; 2],
         adds_per_cycle,
-        inline: 1.0,
-        again: 1.0,
-        copy: 1.0,
-        ticks: vec![2.0],
+        inline: [1.0; 2],
+        again: [1.0; 2],
+        copy: [1.0; 2],
+        ticks: vec![[2.0; 2]],
     };
     GroupSamples {
         rounds: adds.map(round).to_vec(),
+        dropped: 0,
         columns: vec![0],
         absent: Vec::new(),
         missing: Vec::new(),
@@ -161,12 +164,15 @@ fn groups_with_too_few_quiet_workers_are_wanting_and_those_that_lack_least_come_
     for worker in 0..6 {
         let quiet = with_adds([2.0, 4.0, 2.0]);
         let disturbed = with_adds([2.0, 2.1, 2.0]);
-        estimator.add(&group(0), if worker < 3 { quiet.clone() } else { disturbed.clone() });
-        estimator.add(&group(29), if worker < 5 { quiet.clone() } else { disturbed });
+        estimator.add(worker, &group(0), if worker < 3 { quiet.clone() } else { disturbed.clone() });
+        estimator.add(worker, &group(29), if worker < 5 { quiet.clone() } else { disturbed });
     }
-    assert_eq!(estimator.wanting(&plan()), [group(29), group(0)]);
-    estimator.add(&group(29), with_adds([4.0, 2.0, 2.0]));
-    assert_eq!(estimator.wanting(&plan()), [group(0)]);
+    let wanting = |estimator: &Estimator| -> Vec<Group> {
+        estimator.wanting(&plan()).into_iter().filter(|task| task.only.is_none()).map(|task| task.group).collect()
+    };
+    assert_eq!(wanting(&estimator), [group(29), group(0)]);
+    estimator.add(6, &group(29), with_adds([4.0, 2.0, 2.0]));
+    assert_eq!(wanting(&estimator), [group(0)]);
 }
 
 #[test]

@@ -8,61 +8,59 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Plain lines come after each such share of the work.
 const LINES: usize = 5;
 
-/// Progress over a known number of steps, on standard error.
+/// Progress through a known number of steps or a known time, on standard error.
 pub struct Progress {
     bar: Option<ProgressBar>,
-    total: usize,
+    total: Total,
     done: usize,
+    /// Plain lines written so far.
+    lines: usize,
     began: Instant,
-    again: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Total {
+    Steps(usize),
+    Time(Duration),
 }
 
 impl Progress {
-    /// Begins. `NO_COLOR` and dumb terminals are indicatif's to respect.
+    /// Begins, with so many steps to go.
     #[must_use]
-    pub fn new(total: usize) -> Self {
+    pub fn of_steps(steps: usize) -> Self {
+        Self::new(Total::Steps(steps))
+    }
+
+    /// Begins, with so much time to spend; it may end earlier.
+    #[must_use]
+    pub fn of_time(time: Duration) -> Self {
+        Self::new(Total::Time(time))
+    }
+
+    /// `NO_COLOR` and dumb terminals are indicatif's to respect.
+    fn new(total: Total) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:30} {percent:>3}% measured, {msg}");
-            ProgressBar::new(total as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Progress { bar, total, done: 0, began: Instant::now(), again: false }
+        Progress { bar, total, done: 0, lines: 0, began: Instant::now() }
     }
 
     /// One step is done.
     pub fn step(&mut self) {
         self.done += 1;
-        if self.again {
-            // How often is not known: until nothing is wanting, or the time is up.
-            if let Some(bar) = &self.bar {
-                bar.inc(1);
-            }
-            return;
-        }
-        let left = self.remaining();
+        let (share, left) = self.state();
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{} s left", left.as_secs()));
-            bar.inc(1);
+            bar.set_position((share * 100.0) as u64);
             return;
         }
-        let part = |done: usize| done * LINES / self.total.max(1);
-        if part(self.done) > part(self.done - 1) {
-            let percent = 100 * self.done / self.total.max(1);
+        let lines = (share * LINES as f64) as usize;
+        if lines > self.lines {
+            self.lines = lines;
             // Progress that nobody can see is no reason to stop measuring.
-            let _ = writeln!(std::io::stderr(), "{percent:3}% measured, {} s left", left.as_secs());
+            let _ = writeln!(std::io::stderr(), "{:3.0}% measured, {} s left", share * 100.0, left.as_secs());
         }
-    }
-
-    /// There are more steps than was said: disturbed groups are measured again.
-    pub fn more(&mut self, steps: usize) {
-        if let Some(bar) = &self.bar {
-            bar.inc_length(steps as u64);
-            bar.set_message("measuring again what was disturbed");
-        } else if !self.again {
-            // As with the other lines.
-            let _ = writeln!(std::io::stderr(), "measuring again what was disturbed");
-        }
-        self.total += steps;
-        self.again = true;
     }
 
     /// A line beside the progress.
@@ -80,9 +78,19 @@ impl Progress {
         }
     }
 
-    /// What is left at the pace so far: steps are drawn in random order, so that those done are a fair sample.
-    fn remaining(&self) -> Duration {
-        let pace = self.began.elapsed().as_secs_f64() / self.done.max(1) as f64;
-        Duration::from_secs_f64(pace * self.total.saturating_sub(self.done) as f64)
+    /// The share that is done, and what is left.
+    fn state(&self) -> (f64, Duration) {
+        let elapsed = self.began.elapsed();
+        match self.total {
+            // Steps are drawn in random order, so that those done are a fair sample.
+            Total::Steps(steps) => {
+                let share = self.done.min(steps) as f64 / steps.max(1) as f64;
+                (share, elapsed.mul_f64((1.0 / share.max(1e-9) - 1.0).min(1e6)))
+            }
+            Total::Time(time) => {
+                let share = elapsed.as_secs_f64() / time.as_secs_f64().max(1e-9);
+                (share.min(1.0), time.saturating_sub(elapsed))
+            }
+        }
     }
 }

@@ -20,9 +20,11 @@ use crate::measure::clock::Clock;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
 use crate::measure::parent::{self, Mishap, Observer};
-use crate::measure::plan::{COLD_OPS, Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES};
+use crate::measure::plan::{
+    COLD_OPS, Column, Group, MOST_LAYOUTS, Plan, Preset, QUICK_OPS, WINDOW_CYCLES, Workers, offsets,
+};
 use crate::measure::trace::Tracer;
-use crate::measure::wire::GroupSamples;
+use crate::measure::wire::{GroupSamples, Task};
 use crate::measure::worker::serve;
 use crate::op::Meta;
 use crate::patch::CodeError;
@@ -36,7 +38,7 @@ use crate::suite::{self, OpEntry};
 pub const EXAMPLES: &str = "Examples:
   pvbench run                                    all ops, under two minutes
   pvbench run --quick                            twelve ops, throughput alone
-  pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput
+  pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput --time 20
   pvbench run --seed 7 --cpu 1 --out /tmp/report";
 
 /// Options of `run`.
@@ -45,7 +47,7 @@ pub struct RunArgs {
     /// Twelve ops of different shape, throughput alone: under 20 s
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// All ops and regimes at eight layouts, with more workers and rounds
+    /// All ops and regimes at 64 layouts, in 20 minutes
     #[arg(long)]
     full: bool,
     /// Ops to measure: a glob, several with commas or by repeating
@@ -65,9 +67,15 @@ pub struct RunArgs {
     workload: Vec<String>,
     #[command(flatten)]
     conditions: Conditions,
-    /// Worker processes, one after another
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    /// Seconds the workers may take altogether; twice the time for widths smaller by a third
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    time: Option<u32>,
+    /// Exactly so many worker processes, each through everything, however long that takes
+    #[arg(long, value_name = "N", conflicts_with = "time", value_parser = clap::value_parser!(u16).range(2..=1000))]
     workers: Option<u16>,
+    /// At how many offsets within 128 bytes to have every loop, up to 64
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MOST_LAYOUTS as i64))]
+    layouts: Option<u8>,
     /// Where report.json, index.html and plots/ go
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
     out: PathBuf,
@@ -104,9 +112,13 @@ pub fn run(args: &RunArgs) -> Done {
     let began = Instant::now();
     let mut collector = Collector {
         estimator: Estimator::default(),
-        progress: Progress::new(plan.groups.len() * plan.workers),
+        progress: match plan.workers {
+            Workers::Exactly(workers) => Progress::of_steps(plan.groups.len() * workers),
+            Workers::Within(time) => Progress::of_time(time),
+        },
         failures: Vec::new(),
         measured: vec![false; plan.groups.len()],
+        workers: 0,
         workers_again: 0,
         plan: &plan,
     };
@@ -127,6 +139,7 @@ pub fn run(args: &RunArgs) -> Done {
         machine: Machine::read(&Root::default()),
         environment: checks_with(&Root::default(), &probes),
         examples: examples(&planned, &plan.columns).unwrap_or_default(),
+        workers: collector.workers,
         workers_again: collector.workers_again,
         failures: collector.failures,
         absent: absences(no_counters, immovable, uncounted),
@@ -188,7 +201,7 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
     // A choice of ops or regimes is meant for the cold ones, too.
     let narrow = args.op.is_empty() && args.regime.is_empty() && preset != Preset::Full;
     // Loops that cannot be copied are at one place, whichever it is.
-    let layouts = if movable { preset.layouts() } else { vec![0] };
+    let layouts = if movable { offsets(args.layouts.map_or(preset.layouts(), usize::from)) } else { vec![0] };
     let mut groups = Vec::new();
     for op in chosen.iter().map(|&i| &ops[i]) {
         for &regime in regimes.iter().filter(|&&regime| op.pairs.iter().all(|p| p.loop_of(regime).is_some())) {
@@ -209,19 +222,29 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
         let message = "these ops have no loop in these regimes: latency needs an argument and a result";
         return Err(CliError::Usage(message.into()));
     }
-    Ok(Plan {
+    let time = args.time.map_or(preset.time(), |seconds| Duration::from_secs(seconds.into()));
+    let plan = Plan {
         preset,
         seed: args.conditions.seed(),
         groups,
         columns: mechanisms.iter().flat_map(Column::of).collect(),
-        workers: args.workers.map_or(preset.workers(), usize::from),
-        // Whoever says how many workers gets as many.
-        budget: args.workers.map_or(preset.budget(), |_| Duration::ZERO),
-        rounds: preset.rounds(),
+        workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
+        rounds: 1,
         window_cycles: WINDOW_CYCLES,
         cpu: args.conditions.cpu.or(cpu),
         clock,
-    })
+    };
+    let least = 2.0 * plan.worker_seconds();
+    if args.time.is_some() && least > time.as_secs_f64() {
+        return Err(CliError::Usage(format!(
+            "--time {}: two workers over {} groups take about {least:.0} s; name fewer ops, mechanisms or regimes, or \
+             --layouts {}",
+            time.as_secs(),
+            plan.groups.len(),
+            (plan.layouts() / 2).max(1)
+        )));
+    }
+    Ok(plan)
 }
 
 fn absences(no_counters: Option<String>, immovable: Option<CodeError>, uncounted: Option<String>) -> Vec<Absence> {
@@ -245,13 +268,14 @@ struct Collector<'a> {
     progress: Progress,
     failures: Vec<Failure>,
     measured: Vec<bool>,
+    workers: usize,
     workers_again: usize,
     plan: &'a Plan,
 }
 
 impl Observer for Collector<'_> {
-    fn samples(&mut self, _: usize, group: &Group, samples: GroupSamples) {
-        self.estimator.add(group, samples);
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
+        self.estimator.add(worker, group, samples);
         if let Some(index) = self.plan.groups.iter().position(|planned| planned == group) {
             self.measured[index] = true;
         }
@@ -266,12 +290,15 @@ impl Observer for Collector<'_> {
         self.progress.step();
     }
 
-    fn wanting(&mut self) -> Vec<Group> {
+    fn through(&mut self) {
+        self.workers += 1;
+    }
+
+    fn wanting(&mut self) -> Vec<Task> {
         self.estimator.wanting(self.plan)
     }
 
-    fn again(&mut self, groups: usize) {
+    fn again(&mut self, _: usize) {
         self.workers_again += 1;
-        self.progress.more(groups);
     }
 }

@@ -20,7 +20,7 @@ use crate::measure::clock::Clock;
 use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::Group;
 use crate::measure::sampler::SPARE;
-use crate::measure::wire::GroupSamples;
+use crate::measure::wire::{GroupSamples, RoundSamples, Task};
 use crate::op::Meta;
 use crate::report::schema::{Cell, Estimate};
 use crate::selftest::{self, Effort, Expected, Truth};
@@ -152,7 +152,8 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
             error::warn("interrupted: nothing is said");
             return Ok(Exit::Failed);
         }
-        let windows = collector.ticks_per_cycle * plan.window_cycles as f64 * SPARE * selftest::windows_per_round(&plan);
+        let windows =
+            collector.ticks_per_cycle * plan.window_cycles as f64 * SPARE * selftest::windows_per_round(&plan);
         measured_seconds += windows / ticks_per_second;
         let cells = collector.estimator.finish(&plan, &metas, ticks_per_second).cells;
         let cell = cells.iter().find(|cell| cell.mechanism == truth.name);
@@ -240,16 +241,19 @@ struct Collector {
 }
 
 impl Observer for Collector {
-    fn samples(&mut self, _: usize, group: &Group, samples: GroupSamples) {
-        self.ticks_per_cycle += samples.rounds.iter().map(|round| round.ticks_per_cycle).sum::<f64>();
-        self.estimator.add(group, samples);
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
+        let rate = |round: &RoundSamples| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]);
+        self.ticks_per_cycle += samples.rounds.iter().map(rate).sum::<f64>();
+        self.estimator.add(worker, group, samples);
     }
 
     fn mishap(&mut self, mishap: Mishap) {
         error::warn(&format!("worker {}: {}", mishap.worker, mishap.message));
     }
 
-    fn wanting(&mut self) -> Vec<Group> {
+    fn through(&mut self) {}
+
+    fn wanting(&mut self) -> Vec<Task> {
         Vec::new()
     }
 

@@ -12,16 +12,13 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::plan::{Group, Plan};
-use super::wire::{Assignment, GroupSamples, Line};
+use super::plan::{Group, LOOKS, Plan, Workers};
+use super::wire::{Assignment, GroupSamples, Line, Task};
 
 /// A worker that is silent for this long is taken for hung: the dearest group takes a fraction of a second.
 const SILENCE: Duration = Duration::from_secs(60);
 /// A worker number that died this often is given up.
 const LIVES: usize = 4;
-/// A worker that measures again takes at most this part of the budget.
-const SLICES: f64 = 20.0;
-
 /// Why the workers could not be run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ParentError {
@@ -55,12 +52,13 @@ pub trait Observer {
     fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples);
     /// A group failed, or a worker died.
     fn mishap(&mut self, mishap: Mishap);
-    /// The planned workers are through: the groups that are worth another worker, the most promising first. Asked again
-    /// after each such worker, until there are none or the time is up. The choice must not look at the overheads that
-    /// were measured: stopping when one likes the result is no measurement.
-    fn wanting(&mut self) -> Vec<Group>;
-    /// Another worker is about to take this many groups again.
-    fn again(&mut self, groups: usize);
+    /// A worker went through all groups.
+    fn through(&mut self);
+    /// The workers that take all groups are through: what is worth another worker, the most promising first. Asked again
+    /// after each such worker, [`LOOKS`] times at most, until there is nothing or the time is up.
+    fn wanting(&mut self) -> Vec<Task>;
+    /// Another worker is about to take so many tasks.
+    fn again(&mut self, tasks: usize);
 }
 
 /// Runs a plan. `worker` makes the command that starts a worker process of this build. `stop` ends the run early: the
@@ -77,58 +75,70 @@ pub fn run(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<bool, ParentError> {
-    let workers = Workers { plan, command: worker, stop };
+    let processes = Processes { plan, command: worker, stop };
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
     let began = Instant::now();
-    let mut measured = 0;
-    for number in 0..plan.workers {
-        let mut assignment = workers.assignment(plan.groups.clone(), &mut rng);
+    let mut windows = 0.0;
+    let cost = |tasks: &[Task]| tasks.iter().map(|task| task.windows(plan.columns.len())).sum::<f64>();
+    let mut number = 0;
+    while plan.workers.go_on(number, began.elapsed()) {
+        let tasks = plan.tasks(number);
+        windows += cost(&tasks);
+        let mut assignment = processes.assignment(tasks, &mut rng);
         // Counts hardly vary; one worker's are enough.
         assignment.counters = count && number == 0;
         assignment.instructions = number == 0;
-        if !workers.live(number, assignment, observer)? {
+        if !processes.live(number, assignment, observer)? {
             return Ok(false);
         }
-        measured += plan.groups.len();
+        observer.through();
+        number += 1;
     }
-    for number in plan.workers.. {
-        let pace = began.elapsed().as_secs_f64() / measured.max(1) as f64;
-        let left = plan.budget.saturating_sub(began.elapsed()).as_secs_f64();
-        // A worker takes a slice of what is left: disturbances come in bursts, and the next slice may meet a quiet time.
-        let room = (left.min(plan.budget.as_secs_f64() / SLICES) / pace) as usize;
-        let mut groups = if room > 0 { observer.wanting() } else { Vec::new() };
-        groups.truncate(room);
-        if groups.is_empty() {
+    let Workers::Within(time) = plan.workers else { return Ok(true) };
+    // A worker takes a slice of what is left: disturbances come in bursts, and the next slice may meet a quiet time.
+    let slice = time / LOOKS as u32;
+    for _ in 0..LOOKS {
+        let mut tasks = if plan.workers.left(began.elapsed()).is_zero() { Vec::new() } else { observer.wanting() };
+        let pace = began.elapsed().as_secs_f64() / windows;
+        let left = plan.workers.left(began.elapsed()).min(slice).as_secs_f64() / pace;
+        let mut taken = 0.0;
+        let fitting = tasks.iter().take_while(|task| {
+            taken += task.windows(plan.columns.len());
+            taken <= left
+        });
+        tasks.truncate(fitting.count());
+        if tasks.is_empty() {
             break;
         }
-        measured += groups.len();
-        observer.again(groups.len());
-        if !workers.live(number, workers.assignment(groups, &mut rng), observer)? {
+        windows += cost(&tasks);
+        observer.again(tasks.len());
+        if !processes.live(number, processes.assignment(tasks, &mut rng), observer)? {
             return Ok(false);
         }
+        number += 1;
     }
     Ok(true)
 }
 
 /// How workers of a run are started and stopped.
-struct Workers<'a> {
+struct Processes<'a> {
     plan: &'a Plan,
     command: &'a dyn Fn() -> Command,
     stop: &'a AtomicBool,
 }
 
-impl Workers<'_> {
-    /// `groups` in an order drawn from `rng`, with all else as planned.
-    fn assignment(&self, mut groups: Vec<Group>, rng: &mut Pcg64Mcg) -> Assignment {
+impl Processes<'_> {
+    /// `tasks` in an order drawn from `rng`, with all else as planned.
+    fn assignment(&self, mut tasks: Vec<Task>, rng: &mut Pcg64Mcg) -> Assignment {
         let seed = rng.random();
-        for i in (1..groups.len()).rev() {
-            groups.swap(i, rng.random_range(0..=i));
+        for i in (1..tasks.len()).rev() {
+            tasks.swap(i, rng.random_range(0..=i));
         }
-        let Plan { columns, rounds, window_cycles, cpu, clock, .. } = self.plan;
-        let (columns, rounds) = (columns.clone(), *rounds);
+        let Plan { columns, window_cycles, cpu, clock, .. } = self.plan;
+        let columns = columns.clone();
         let (counters, instructions) = (false, false);
         let (window_cycles, cpu, clock) = (*window_cycles, *cpu, *clock);
-        Assignment { seed, groups, columns, rounds, window_cycles, cpu, clock, counters, instructions }
+        Assignment { seed, tasks, columns, window_cycles, cpu, clock, counters, instructions }
     }
 
     /// One worker number from its first life to its last. Returns whether it was let go to its end.
@@ -142,12 +152,12 @@ impl Workers<'_> {
             match serve(number, &assignment, self.command, self.stop, observer)? {
                 End::All => break,
                 End::Stopped => return Ok(false),
-                End::Died { at: Some(at) } if at + 1 >= assignment.groups.len() => break,
+                End::Died { at: Some(at) } if at + 1 >= assignment.tasks.len() => break,
                 End::Died { at } => {
                     // The group it died in is lost to this worker; what comes after it is not.
-                    assignment.groups.drain(..at.map_or(0, |at| at + 1));
+                    assignment.tasks.drain(..at.map_or(0, |at| at + 1));
                     if life == LIVES {
-                        let message = format!("gave up after {LIVES} deaths; {} groups left", assignment.groups.len());
+                        let message = format!("gave up after {LIVES} deaths; {} groups left", assignment.tasks.len());
                         observer.mishap(Mishap { worker: number, group: None, message });
                     }
                 }
@@ -184,11 +194,12 @@ fn serve(
         match lines.recv_timeout(Duration::from_millis(50)) {
             Ok(Ok(line)) => {
                 heard = Instant::now();
-                match (line, at.and_then(|at: usize| assignment.groups.get(at))) {
+                match (line, at.and_then(|at: usize| assignment.tasks.get(at))) {
                     (Line::Begin(index), _) => at = Some(index),
-                    (Line::Done(samples), Some(group)) => observer.samples(number, group, *samples),
-                    (Line::Failed(message), group) => {
-                        observer.mishap(Mishap { worker: number, group: group.cloned(), message });
+                    (Line::Done(samples), Some(task)) => observer.samples(number, &task.group, *samples),
+                    (Line::Failed(message), task) => {
+                        let group = task.map(|task| task.group.clone());
+                        observer.mishap(Mishap { worker: number, group, message });
                     }
                     (Line::Done(_), None) => broken = Some("sent samples of no group".to_owned()),
                 }
@@ -219,7 +230,7 @@ fn serve(
                 "" => format!("the worker {how}"),
                 complaint => format!("the worker {how}: {complaint}"),
             };
-            let group = at.and_then(|at| assignment.groups.get(at)).cloned();
+            let group = at.and_then(|at| assignment.tasks.get(at)).map(|task| task.group.clone());
             observer.mishap(Mishap { worker: number, group, message });
             Ok(End::Died { at })
         }

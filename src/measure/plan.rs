@@ -1,10 +1,12 @@
 //! What is to be measured, and how hard.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
+use super::wire::Task;
 use crate::dispatch::{Mechanism, Platform};
 use crate::patch::State;
 use crate::regime::Regime;
@@ -15,9 +17,9 @@ use crate::regime::Regime;
 pub enum Preset {
     /// Twelve ops of different shape, throughput alone: under 20 s.
     Quick,
-    /// All ops and regimes at two layouts: under 120 s.
+    /// All ops and regimes at eight layouts: under 120 s.
     Default,
-    /// All ops and regimes at eight layouts, more rounds and workers.
+    /// All ops and regimes at 64 layouts.
     Full,
 }
 
@@ -32,46 +34,35 @@ impl Preset {
         }
     }
 
-    /// Worker processes.
+    /// What the workers may take altogether.
     #[must_use]
-    pub fn workers(self) -> usize {
-        match self {
-            Preset::Quick => 20,
-            Preset::Default => 10,
-            Preset::Full => 30,
-        }
-    }
-
-    /// Rounds per group and worker. An odd number has a middle.
-    #[must_use]
-    pub fn rounds(self) -> usize {
-        match self {
-            Preset::Quick => 9,
-            Preset::Default => 5,
-            Preset::Full => 9,
-        }
-    }
-
-    /// How long the workers may take altogether: once the planned ones are through, groups that were disturbed are
-    /// measured again until then. The planned ones go through in any case.
-    #[must_use]
-    pub fn budget(self) -> Duration {
+    pub fn time(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 11,
-            Preset::Default => 112,
+            Preset::Default => 108,
             Preset::Full => 20 * 60,
         })
     }
 
-    /// Offsets of the loop head within 128 bytes. 0 and 29 were seen to differ by half a cycle; the eight of `full` go
-    /// through both halves of a line pair and include odd ones.
+    /// At how many offsets every loop is measured.
     #[must_use]
-    pub fn layouts(self) -> Vec<u32> {
+    pub fn layouts(self) -> usize {
         match self {
-            Preset::Quick | Preset::Default => vec![0, 29],
-            Preset::Full => vec![0, 16, 29, 45, 64, 77, 96, 115],
+            Preset::Quick | Preset::Default => 8,
+            Preset::Full => MOST_LAYOUTS,
         }
     }
+}
+
+/// The most layouts that a plan may have: one at every second byte of a pair of cache lines.
+pub const MOST_LAYOUTS: usize = 64;
+
+/// `count` offsets of the loop head within 128 bytes (1 to [`MOST_LAYOUTS`]), spread evenly, odd ones among them.
+#[must_use]
+pub fn offsets(count: usize) -> Vec<u32> {
+    let count = count.clamp(1, MOST_LAYOUTS) as u32;
+    // Every second pair is moved by one byte: instruction fetch and loop buffers do not see odd addresses as even ones.
+    (0..count).map(|i| (i * 128 / count) ^ (i >> 1 & 1)).collect()
 }
 
 /// The ops of `--quick`, each of another shape: nothing, a real instruction, a modelled one, identity, store, load,
@@ -147,6 +138,46 @@ impl std::fmt::Display for Column {
     }
 }
 
+/// How long workers are started that go through all groups, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workers {
+    /// So many, however long they take, and none for single groups afterwards.
+    Exactly(usize),
+    /// As many as there is time for.
+    Within(Duration),
+}
+
+/// Of the time of a run, this share goes to workers that take all groups, and the rest to groups that are worth more.
+const ALL_GROUPS: f64 = 0.85;
+
+/// An interval of 95% takes six workers.
+pub const FEWEST_WORKERS: usize = 6;
+
+impl Workers {
+    /// Whether another worker is to take all groups, `done` of them being through after `elapsed`.
+    #[must_use]
+    pub fn go_on(self, done: usize, elapsed: Duration) -> bool {
+        match self {
+            Workers::Exactly(count) => done < count,
+            Workers::Within(_) if done < 2 => true,
+            Workers::Within(time) => {
+                let share = if done < FEWEST_WORKERS { 1.0 } else { ALL_GROUPS };
+                elapsed.mul_f64(1.0 + 1.0 / done as f64) <= time.mul_f64(share)
+            }
+        }
+    }
+
+    /// What is left after `elapsed` for single groups.
+    #[must_use]
+    pub fn left(self, elapsed: Duration) -> Duration {
+        match self {
+            Workers::Exactly(_) => Duration::ZERO,
+            Workers::Within(time) => time.saturating_sub(elapsed),
+        }
+    }
+}
+
 /// The plan of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,10 +191,9 @@ pub struct Plan {
     /// What is measured beside `inline`.
     pub columns: Vec<Column>,
     /// How many worker processes.
-    pub workers: usize,
-    /// Until when disturbed groups are measured again, from the start of the first worker.
-    pub budget: Duration,
-    /// Palindromic rounds per group and worker.
+    pub workers: Workers,
+    /// Palindromic rounds per group and worker. At one layout, each worker's own, there is one more: what differs between
+    /// rounds is told from what differs between layouts by it.
     pub rounds: usize,
     /// The least length of a window in core cycles.
     pub window_cycles: u64,
@@ -171,6 +201,55 @@ pub struct Plan {
     pub cpu: Option<usize>,
     /// What windows are timed with.
     pub clock: Clock,
+}
+
+/// Every so often at most it is looked at what the run has found, to choose what is worth more workers.
+pub const LOOKS: usize = 20;
+
+/// A window takes about this long: [`WINDOW_CYCLES`] at 3 GHz.
+const WINDOW_SECONDS: f64 = 35e-6;
+
+impl Plan {
+    /// The tasks of the worker with this number: every group.
+    #[must_use]
+    pub fn tasks(&self, worker: usize) -> Vec<Task> {
+        // By how many layouts of the same op, body and regime stand before it.
+        let mut nth: BTreeMap<(&str, Platform, Regime), usize> = BTreeMap::new();
+        let layouts = self.layouts();
+        let task = |group: &'_ Group, layout: usize| {
+            let rounds = self.rounds + usize::from(layout == worker % layouts);
+            Task { group: group.clone(), rounds, only: None, count: worker == 0 && layout == 0 }
+        };
+        let mut tasks = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            let layout = nth.entry((&group.op, group.body, group.regime)).or_default();
+            tasks.push(task(group, *layout));
+            *layout += 1;
+        }
+        tasks
+    }
+
+    /// At how many layouts loops are measured.
+    #[must_use]
+    pub fn layouts(&self) -> usize {
+        self.groups.iter().map(|group| group.offset).collect::<BTreeSet<_>>().len().max(1)
+    }
+
+    /// About how long one worker takes, before any has been seen.
+    #[must_use]
+    pub fn worker_seconds(&self) -> f64 {
+        self.tasks(1).iter().map(|task| task.windows(self.columns.len())).sum::<f64>() * WINDOW_SECONDS
+    }
+
+    /// How often `resolved` may be decided: once for every cell, and again for every look.
+    #[must_use]
+    pub fn judgements(&self) -> usize {
+        let looks = match self.workers {
+            Workers::Exactly(_) => 1,
+            Workers::Within(_) => 1 + LOOKS,
+        };
+        self.groups.len() / self.layouts() * (self.columns.len() + 1) * looks
+    }
 }
 
 /// The least length of a window: the clock may step by 26 ticks, and 100,000 cycles make that 0.03%.

@@ -2,8 +2,9 @@
 //!
 //! A round is `C Q I m1 .. mk mk .. m1 I Q C`: C a chain of dependent adds, Q independent adds, which show whether
 //! another hyperthread takes part of the core, I the `inline` loop, m1 .. mk the mechanisms'
-//! loops with `inline` again and a copy of it among them, reshuffled every round. Each value of a round is the mean of
-//! its two windows, so that a drift which is linear over a round cancels. A window is one call of a loop,
+//! loops with `inline` again and a copy of it among them, reshuffled every round. Each value of a round will be the
+//! mean of its two windows, so that a drift which is linear over a round cancels; a round in which the machine changed
+//! its pace is dropped and made again. A window is one call of a loop,
 //!
 //! ```text
 //! start = clock; loop(args, passes); stop = clock        ticks per op = (stop - start - entry) / ((passes - 1) * 8)
@@ -22,7 +23,7 @@ use super::loops::{Copied, Loops, Offer};
 use super::plan::{Column, Group};
 use super::thrash::{Thrash, flush, touch};
 use super::trace::{Trace, Tracer};
-use super::wire::{GroupSamples, Missing, RoundSamples};
+use super::wire::{GroupSamples, Missing, RoundSamples, Task};
 use crate::op::CpuModel;
 use crate::op::model::{Installed, ModelError};
 use crate::op::xen::LazyMode;
@@ -30,6 +31,7 @@ use crate::patch::site::RecordError;
 use crate::patch::{CodeError, FunctionError};
 use crate::regime::random::{Course, set_course};
 use crate::regime::{Loop, Regime, SITES};
+use crate::stats::effect::steady;
 use crate::suite::OpEntry;
 
 /// Why a group could not be measured.
@@ -68,6 +70,9 @@ pub enum SampleError {
 
 /// Passes that a loop runs after its sites were rewritten and before it is timed: caches and predictors learn it anew.
 const WARM_PASSES: u64 = 100;
+
+/// So many rounds of a group may be dropped; then this worker does without what is left of them.
+const MOST_DROPPED: usize = 4;
 
 /// What windows are made longer by, so that the least length is kept where the rate was known to a percent or two.
 pub const SPARE: f64 = 1.03;
@@ -142,11 +147,18 @@ impl Sampler {
         })
     }
 
-    /// Measures one group with `columns` in `rounds` rounds.
+    /// Measures one group. `columns` are those of the assignment.
     ///
     /// # Errors
     /// Where the group or a mechanism does not exist, or its loops cannot be copied.
-    pub fn group(&mut self, group: &Group, columns: &[Column], rounds: usize) -> Result<GroupSamples, SampleError> {
+    pub fn group(&mut self, task: &Task, columns: &[Column]) -> Result<GroupSamples, SampleError> {
+        let group = &task.group;
+        // By their place in the assignment.
+        let places: Vec<usize> = match &task.only {
+            Some(only) => only.iter().copied().filter(|place| *place < columns.len()).collect(),
+            None => (0..columns.len()).collect(),
+        };
+        let columns: Vec<Column> = places.iter().map(|place| columns[*place].clone()).collect();
         let entry = self.ops.iter().find(|op| op.meta.name == group.op);
         let entry = entry.ok_or_else(|| SampleError::UnknownOp(group.op.clone()))?;
         // A group that entered lazy mode leaves nothing batched to the next.
@@ -158,43 +170,48 @@ impl Sampler {
             // SAFETY: this thread measures, and no loop runs.
             unsafe { set_course(|course| *course = Some(Course { targets: [0; 8], order, at: 0 })) };
         }
-        let ([inline, copy], offers) = self.loops.prepare(entry, group, columns)?;
+        let ([inline, copy], offers) = self.loops.prepare(entry, group, &columns)?;
         let (mut loops, mut present, mut absent) = (vec![inline.clone(), copy], Vec::new(), Vec::new());
         let mut missing = Vec::new();
-        for (index, offer) in offers.into_iter().enumerate() {
+        for (column, offer) in places.into_iter().zip(offers) {
             match offer {
                 Offer::Loop(copied) => {
                     loops.push(copied);
-                    present.push(index);
+                    present.push(column);
                 }
-                Offer::None => absent.push(index),
-                Offer::Refused(reason) => missing.push(Missing { column: index, reason, refused: true }),
-                Offer::Unavailable(reason) => missing.push(Missing { column: index, reason, refused: false }),
+                Offer::None => absent.push(column),
+                Offer::Refused(reason) => missing.push(Missing { column, reason, refused: true }),
+                Offer::Unavailable(reason) => missing.push(Missing { column, reason, refused: false }),
             }
         }
         let inline = self.sized(inline, args)?;
         let others =
             loops.into_iter().map(|copied| self.sized(copied, args)).collect::<Result<Vec<Window>, SampleError>>()?;
         let mut order: Vec<usize> = (0..others.len()).collect();
-        let mut measured = Vec::with_capacity(rounds);
-        for _ in 0..rounds {
+        let (mut measured, mut dropped) = (Vec::with_capacity(task.rounds), 0);
+        while measured.len() < task.rounds && dropped <= MOST_DROPPED {
             // Fisher and Yates.
             for i in (1..order.len()).rev() {
                 order.swap(i, self.rng.random_range(0..=i));
             }
-            measured.push(self.round(&inline, &others, &order, group.regime)?);
+            let round = self.round(&inline, &others, &order, group.regime)?;
+            if steady(round.ticks_per_cycle, round.inline) {
+                measured.push(round);
+            } else {
+                dropped += 1;
+            }
         }
         let mut counted = Vec::new();
         // The first two of the others are the A/A comparisons.
-        for window in std::iter::once(&inline).chain(others.iter().skip(2)) {
+        for window in std::iter::once(&inline).chain(others.iter().skip(2)).filter(|_| task.count) {
             self.enter(window)?;
             // A loop that is called over and over is not cold.
-            if let Some(counters) = self.counters.as_mut().filter(|_| !group.regime.is_cold()) {
+            if let Some(counters) = self.counters.as_mut().filter(|_| task.count && !group.regime.is_cold()) {
                 counted.push(counters.per_op(|| window.call(), window.passes * window.ops_per_pass));
             }
         }
         let mut instructions = Vec::new();
-        for window in std::iter::once(&inline).chain(others.iter().skip(2)) {
+        for window in std::iter::once(&inline).chain(others.iter().skip(2)).filter(|_| task.count) {
             self.enter(window)?;
             if self.tracer.is_some() && group.regime.is_cold() {
                 // A train ends after as many passes as it has copies, and after no others.
@@ -206,7 +223,7 @@ impl Sampler {
         }
         let clock_step = self.step;
         let (rounds, columns, counters) = (measured, present, counted);
-        Ok(GroupSamples { rounds, columns, absent, missing, counters, instructions, clock_step })
+        Ok(GroupSamples { rounds, dropped, columns, absent, missing, counters, instructions, clock_step })
     }
 
     /// Sizes a window; see [`Window::size`].
@@ -268,26 +285,28 @@ impl Sampler {
         order: &[usize],
         regime: Regime,
     ) -> Result<RoundSamples, SampleError> {
-        let mut ticks = vec![0.0; others.len()];
-        let mut calibration = self.calibration.ticks_per_op(self.clock);
+        let mut ticks = vec![[0.0; 2]; others.len()];
+        let calibration = self.calibration.ticks_per_op(self.clock);
         let mut contended = self.quiet.ticks_per_op(self.clock);
-        let mut baseline = self.time(inline, regime)?;
-        for &i in order.iter().chain(order.iter().rev()) {
-            ticks[i] += self.time(&others[i], regime)? / 2.0;
+        let first = self.time(inline, regime)?;
+        for &i in order {
+            ticks[i][0] = self.time(&others[i], regime)?;
         }
-        baseline = f64::midpoint(baseline, self.time(inline, regime)?);
+        for &i in order.iter().rev() {
+            ticks[i][1] = self.time(&others[i], regime)?;
+        }
+        let inline = [first, self.time(inline, regime)?];
         contended = contended.max(self.quiet.ticks_per_op(self.clock));
-        let second = self.calibration.ticks_per_op(self.clock);
+        let calibrations = [calibration, self.calibration.ticks_per_op(self.clock)];
         // The shorter of the two: an interrupt in one must not pass for a wide core.
-        let cycle = calibration.min(second);
-        calibration = f64::midpoint(calibration, second);
+        let cycle = calibrations[0].min(calibrations[1]);
         let columns = ticks.split_off(2.min(ticks.len()));
         Ok(RoundSamples {
-            ticks_per_cycle: calibration,
+            ticks_per_cycle: calibrations,
             adds_per_cycle: cycle / contended,
-            inline: baseline,
-            again: ticks.first().copied().unwrap_or(baseline),
-            copy: ticks.get(1).copied().unwrap_or(baseline),
+            inline,
+            again: ticks.first().copied().unwrap_or(inline),
+            copy: ticks.get(1).copied().unwrap_or(inline),
             ticks: columns,
         })
     }

@@ -11,12 +11,10 @@ use super::plan::{Column, Group};
 pub struct Assignment {
     /// Seed of the order within rounds.
     pub seed: u64,
-    /// The groups in the order to take them.
-    pub groups: Vec<Group>,
-    /// What to measure beside `inline`.
+    /// What to measure, in the order to take it.
+    pub tasks: Vec<Task>,
+    /// What there is to measure beside `inline`.
     pub columns: Vec<Column>,
-    /// Rounds per group.
-    pub rounds: usize,
     /// The least length of a window in core cycles.
     pub window_cycles: u64,
     /// The CPU to pin to.
@@ -29,15 +27,40 @@ pub struct Assignment {
     pub instructions: bool,
 }
 
+/// A group, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// The group.
+    pub group: Group,
+    /// Rounds to make.
+    pub rounds: usize,
+    /// The columns to measure, by their place in the assignment, rising; all where it is absent.
+    pub only: Option<Vec<usize>>,
+    /// Whether this is the task to count events and instructions in, if they are to be counted: one of the layouts is
+    /// enough, all have the same code.
+    pub count: bool,
+}
+
+impl Task {
+    /// What it takes, in windows, with `columns` of them in the plan: those of its rounds, and about half a round for
+    /// copying, binding and sizing the loops.
+    #[must_use]
+    pub fn windows(&self, columns: usize) -> f64 {
+        let columns = self.only.as_ref().map_or(columns, Vec::len);
+        (self.rounds as f64 + 0.5) * (2 * columns + 9) as f64
+    }
+}
+
 /// A line from a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Line {
-    /// Now measuring the group with this index in the assignment.
+    /// Now at the task with this index in the assignment.
     Begin(usize),
-    /// The group is measured.
+    /// Its group is measured.
     Done(Box<GroupSamples>),
-    /// The group could not be measured, and why; the worker goes on with the next.
+    /// Its group could not be measured, and why; the worker goes on with the next.
     Failed(String),
 }
 
@@ -45,8 +68,11 @@ pub enum Line {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupSamples {
-    /// The rounds, in order.
+    /// The rounds, in order. None where not one was steady.
     pub rounds: Vec<RoundSamples>,
+    /// Rounds that were dropped because the machine changed in the middle, see
+    /// [`steady`](crate::stats::effect::steady); others were made in their place.
+    pub dropped: usize,
     /// The columns that were measured, by their place in the assignment.
     pub columns: Vec<usize>,
     /// Columns for states that this op is never in, by their place in the assignment.
@@ -74,20 +100,23 @@ pub struct Missing {
     pub refused: bool,
 }
 
-/// One palindromic round: every value is the mean of two windows, in clock ticks per op.
+/// The two windows of a loop in a palindromic round, in clock ticks per op, in the order of time.
+pub type Twins = [f64; 2];
+
+/// One palindromic round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundSamples {
-    /// Ticks per core cycle, from the dependent adds.
-    pub ticks_per_cycle: f64,
+    /// Ticks per core cycle, from the dependent adds before and after all else.
+    pub ticks_per_cycle: Twins,
     /// Independent adds per core cycle: how much of the core this thread had, in the worse of two windows.
     pub adds_per_cycle: f64,
     /// `inline`.
-    pub inline: f64,
+    pub inline: Twins,
     /// `inline` again: the same loop at the same address, among the mechanisms.
-    pub again: f64,
+    pub again: Twins,
     /// A copy of `inline` at another address.
-    pub copy: f64,
+    pub copy: Twins,
     /// The columns, in the order of [`GroupSamples::columns`].
-    pub ticks: Vec<f64>,
+    pub ticks: Vec<Twins>,
 }

@@ -65,9 +65,9 @@ pub fn serve(ops: Vec<OpEntry>, input: &mut impl BufRead, output: &mut impl Writ
         assignment.counters,
         assignment.instructions,
     )?;
-    for (index, group) in assignment.groups.iter().enumerate() {
+    for (index, task) in assignment.tasks.iter().enumerate() {
         send(output, &Line::Begin(index))?;
-        let answer = match sampler.group(group, &assignment.columns, assignment.rounds) {
+        let answer = match sampler.group(task, &assignment.columns) {
             Ok(samples) => Line::Done(Box::new(samples)),
             Err(error) => Line::Failed(error.to_string()),
         };

@@ -35,7 +35,9 @@ pub struct Findings {
     pub environment: Vec<Check>,
     /// What columns execute.
     pub examples: Vec<Example>,
-    /// Workers beside the planned ones.
+    /// Workers that took all groups.
+    pub workers: usize,
+    /// Workers for single groups after them.
     pub workers_again: usize,
     /// What went wrong.
     pub failures: Vec<Failure>,
@@ -110,7 +112,12 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         },
         run: Run {
             seed: plan.seed,
-            plan: summary(plan, findings.workers_again, ops.len(), &mechanisms),
+            plan: PlanSummary {
+                workers: findings.workers,
+                workers_again: findings.workers_again,
+                error_per_cell: estimates.error_per_cell,
+                ..summary(plan, ops.len(), &mechanisms)
+            },
             started: findings.started,
             duration_seconds: findings.duration_seconds,
             complete: findings.complete,
@@ -129,6 +136,9 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 high: ticks_per_second / ticks.low / 1e9,
             },
             disturbed_share: estimates.disturbed_share,
+            rounds: estimates.rounds,
+            dropped_rounds: estimates.dropped_rounds,
+            dropped_values: estimates.dropped_values,
         }),
         floor: estimates.floor,
         catalogue: Catalogue { ops, mechanisms },
@@ -157,7 +167,7 @@ fn listing(example: &Example) -> Option<Listing> {
     })
 }
 
-fn summary(plan: &Plan, workers_again: usize, ops: usize, mechanisms: &[MechanismInfo]) -> PlanSummary {
+fn summary(plan: &Plan, ops: usize, mechanisms: &[MechanismInfo]) -> PlanSummary {
     PlanSummary {
         preset: plan.preset.name().to_owned(),
         ops,
@@ -165,12 +175,13 @@ fn summary(plan: &Plan, workers_again: usize, ops: usize, mechanisms: &[Mechanis
         regimes: distinct(plan.groups.iter().map(|g| g.regime)),
         bodies: distinct(plan.groups.iter().map(|g| g.body)),
         layouts: distinct(plan.groups.iter().map(|g| g.offset)),
-        workers: plan.workers,
-        workers_again,
+        workers: 0,
+        workers_again: 0,
         rounds: plan.rounds,
         window_cycles: plan.window_cycles,
         cpu: plan.cpu,
         confidence: CONFIDENCE,
+        error_per_cell: 1.0 - CONFIDENCE,
     }
 }
 

@@ -90,11 +90,11 @@ pub struct PlanSummary {
     pub bodies: Vec<Platform>,
     /// Offsets of the loop head within 128 bytes.
     pub layouts: Vec<u32>,
-    /// Worker processes.
+    /// Worker processes that took all groups.
     pub workers: usize,
-    /// Further worker processes, which measured disturbed groups again while there was time.
+    /// Further worker processes, which measured again what was disturbed or undecided while there was time.
     pub workers_again: usize,
-    /// Palindromic rounds per group and worker.
+    /// Palindromic rounds per group and worker, with one more at one layout.
     pub rounds: usize,
     /// The least length of a window in core cycles.
     pub window_cycles: u64,
@@ -102,6 +102,9 @@ pub struct PlanSummary {
     pub cpu: Option<usize>,
     /// Confidence of all intervals, as a share.
     pub confidence: f64,
+    /// With this probability at most a single cell is resolved by chance: so little that all cells, and all looks at them
+    /// during the run, are right together with the confidence above.
+    pub error_per_cell: f64,
 }
 
 /// How ticks became cycles.
@@ -121,6 +124,13 @@ pub struct Calibration {
     /// Share of the rounds, 0 to 1, in which independent adds ran slower than this core can: another hyperthread had part
     /// of it. Where enough workers had quiet rounds, these are left out; a layout's `workers` counts those used.
     pub disturbed_share: f64,
+    /// Rounds that the numbers come from.
+    pub rounds: usize,
+    /// Rounds that were dropped because the machine changed its pace in the middle: a process was stopped or lost its CPU,
+    /// or the frequency jumped. Others were made in their place.
+    pub dropped_rounds: usize,
+    /// Values of columns within the other rounds that were passed over because their two windows disagreed.
+    pub dropped_values: usize,
 }
 
 /// What A/A comparisons showed in this run: `inline` against a copy of itself, in the same rounds as everything else.
@@ -283,6 +293,9 @@ pub struct Cell {
     /// Largest minus smallest overhead over the layouts, in core cycles; absent with fewer than two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout_range: Option<f64>,
+    /// What scatters the overhead, level by level; absent where too little was measured to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
     /// Where workers disagree: the values they gather at. Empty where they agree.
     pub modes: Vec<ModeShare>,
     /// Executed instructions; absent where the whole report has none.
@@ -297,11 +310,43 @@ pub struct Cell {
     /// What the overhead was held against: nothing below this many core cycles is a difference here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor_cycles: Option<f64>,
-    /// Whether the overhead stands clear of the floor and of the layout range, in every mode.
+    /// Whether the overhead stands clear of the floor (at the plan's `error_per_cell`) and of the layout range, in every
+    /// mode.
     pub resolved: bool,
     /// What keeps it from being resolved; absent where it is, or was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+}
+
+/// What scatters an overhead, as standard deviations of single values in core cycles, each without what the levels before
+/// it explain.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spread {
+    /// Within a round: how far its value is off by what its windows differ.
+    pub within_round: f64,
+    /// Between rounds of one worker at one layout; absent where no worker made two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_rounds: Option<f64>,
+    /// Between workers at the same layout.
+    pub between_workers: f64,
+    /// Between layouts; absent with fewer than two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_layouts: Option<f64>,
+    /// Which is the greatest part of the estimate's uncertainty, with as many rounds, workers and layouts as there were.
+    pub largest: SpreadSource,
+}
+
+/// A level that scatters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SpreadSource {
+    /// Windows and rounds. More time narrows it: four times as much for half the width.
+    Rounds,
+    /// Worker processes. More of them narrow it in the same way.
+    Workers,
+    /// Offsets of the loop. More time does not narrow it: the overhead depends on where the code lies.
+    Layouts,
 }
 
 /// What keeps a cell from being resolved.

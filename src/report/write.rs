@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use tempfile::NamedTempFile;
 
 use super::read::{Invalid, check};
@@ -54,46 +54,80 @@ impl WriteError {
 pub fn json(report: &Report) -> Result<Vec<u8>, WriteError> {
     check(report)?;
     let mut text = Vec::new();
-    report.serialize(&mut Serializer::with_formatter(&mut text, Rounded(PrettyFormatter::with_indent(b" "))))?;
+    report.serialize(&mut Serializer::with_formatter(
+        &mut text,
+        Rounded { pretty: PrettyFormatter::with_indent(b" "), depth: 0 },
+    ))?;
     text.push(b'\n');
     Ok(text)
 }
 
-/// Pretty JSON with six significant digits.
-struct Rounded<'a>(PrettyFormatter<'a>);
+/// JSON with six significant digits, and a line per cell: pretty down to the elements of the document's lists, compact
+/// within them. A tenth of a million layouts would else be mostly spaces.
+struct Rounded<'a> {
+    pretty: PrettyFormatter<'a>,
+    depth: usize,
+}
+
+/// The document, its members, their elements: what is within those is compact.
+const PRETTY_DEPTH: usize = 2;
+
+impl Rounded<'_> {
+    fn is_pretty(&self) -> bool {
+        self.depth <= PRETTY_DEPTH
+    }
+}
 
 impl Formatter for Rounded<'_> {
     fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
         // Through the decimal form, so that the shortest representation of the rounded value is written.
         let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
-        self.0.write_f64(writer, rounded)
+        self.pretty.write_f64(writer, rounded)
     }
     fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_array(writer)
+        self.depth += 1;
+        if self.is_pretty() { self.pretty.begin_array(writer) } else { CompactFormatter.begin_array(writer) }
     }
     fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array(writer)
+        let done = if self.is_pretty() { self.pretty.end_array(writer) } else { CompactFormatter.end_array(writer) };
+        self.depth -= 1;
+        done
     }
     fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(writer, first)
+        if self.is_pretty() {
+            self.pretty.begin_array_value(writer, first)
+        } else {
+            CompactFormatter.begin_array_value(writer, first)
+        }
     }
     fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array_value(writer)
+        if self.is_pretty() { self.pretty.end_array_value(writer) } else { Ok(()) }
     }
     fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object(writer)
+        self.depth += 1;
+        if self.is_pretty() { self.pretty.begin_object(writer) } else { CompactFormatter.begin_object(writer) }
     }
     fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object(writer)
+        let done = if self.is_pretty() { self.pretty.end_object(writer) } else { CompactFormatter.end_object(writer) };
+        self.depth -= 1;
+        done
     }
     fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(writer, first)
+        if self.is_pretty() {
+            self.pretty.begin_object_key(writer, first)
+        } else {
+            CompactFormatter.begin_object_key(writer, first)
+        }
     }
     fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(writer)
+        if self.is_pretty() {
+            self.pretty.begin_object_value(writer)
+        } else {
+            CompactFormatter.begin_object_value(writer)
+        }
     }
     fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object_value(writer)
+        if self.is_pretty() { self.pretty.end_object_value(writer) } else { Ok(()) }
     }
 }
 

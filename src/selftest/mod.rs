@@ -5,11 +5,9 @@
 
 pub mod loops;
 
-use std::time::Duration;
-
 use crate::dispatch::{Mechanism, Platform};
 use crate::measure::clock::Clock;
-use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES};
+use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::op::{CpuModel, Meta};
 use crate::regime::{Loop, Regime};
 use crate::report::schema::{Cell, Estimate};
@@ -87,10 +85,9 @@ pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Cl
     Plan {
         preset: Preset::Quick,
         seed,
-        groups: Preset::Quick.layouts().into_iter().map(group).collect(),
+        groups: offsets(Preset::Quick.layouts()).into_iter().map(group).collect(),
         columns: truths.iter().filter(|truth| truth.op == op).map(column).collect(),
-        workers: effort.workers,
-        budget: Duration::ZERO,
+        workers: Workers::Exactly(effort.workers),
         rounds: effort.rounds,
         window_cycles: WINDOW_CYCLES,
         cpu,
@@ -99,7 +96,8 @@ pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Cl
 }
 
 const ADD: &str = "add r,r has a latency of 1 (Agner Fog, Instruction tables)";
-const IMUL: &str = "imul r64,r64 has a latency of 3 (AMD from Zen, Intel with AVX-512VL; Agner Fog, Instruction tables)";
+const IMUL: &str =
+    "imul r64,r64 has a latency of 3 (AMD from Zen, Intel with AVX-512VL; Agner Fog, Instruction tables)";
 const TWICE: &str = "twice the links take twice the time";
 
 /// The op of the adds.

@@ -17,7 +17,11 @@
 //! draw of workers, as a share of their order, serves all layouts of a resample. Where the layouts' workers have nothing
 //! in common, that is too wide rather than too narrow.
 
-use rand::Rng;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 
 use super::Interval;
 use super::location::{between, median_of_sorted, sorted};
@@ -49,14 +53,7 @@ impl Bootstrap {
     /// `self` is out of its range. Fewer than six workers cannot give 95%, whatever is done with them: their interval is
     /// their range, which holds the true median with probability 1 - 2^(1 - n).
     pub fn workers(&self, values: &[f64], rng: &mut impl Rng) -> Option<Interval> {
-        let resamples = self.resamples()?;
-        if values.len() < 2 {
-            return None;
-        }
-        let sorted = sorted(values)?;
-        let mut counts = vec![0; sorted.len() + 1];
-        let medians = (0..resamples).map(|_| Middle::draw(&mut counts, rng).of(&sorted)).collect();
-        Some(self.interval(&sorted, medians))
+        self.workers_by(values, |n, count| Arc::new(Middle::draws(n, count, rng)))
     }
 
     /// The median over layouts of each layout's median over workers, with its interval from resampling both. With a single
@@ -66,8 +63,26 @@ impl Bootstrap {
     /// a layout without values (leave it out, and say why), if no layout has two workers, if a value is not finite, or if
     /// a field of `self` is out of its range.
     pub fn layouts(&self, layouts: &[Vec<f64>], rng: &mut impl Rng) -> Option<Interval> {
+        self.layouts_by(layouts, |_, n, count| Arc::new(Middle::draws(n, count, rng)))
+    }
+
+    fn workers_by(&self, values: &[f64], draws: impl FnOnce(usize, usize) -> Resamples) -> Option<Interval> {
+        let resamples = self.resamples()?;
+        if values.len() < 2 {
+            return None;
+        }
+        let sorted = sorted(values)?;
+        let medians = draws(sorted.len(), resamples).iter().map(|middle| middle.of(&sorted)).collect();
+        Some(self.interval(&sorted, medians))
+    }
+
+    fn layouts_by(
+        &self,
+        layouts: &[Vec<f64>],
+        mut draws: impl FnMut(Level, usize, usize) -> Resamples,
+    ) -> Option<Interval> {
         if let [layout] = layouts {
-            return self.workers(layout, rng);
+            return self.workers_by(layout, |n, count| draws(Level::Workers, n, count));
         }
         let resamples = self.resamples()?;
         // The layout with the fewest workers has the most uncertain middle, and sets the draw for all. A single worker has
@@ -77,17 +92,15 @@ impl Bootstrap {
         let mut middles: Vec<f64> = layouts.iter().map(|layout| median_of_sorted(layout)).collect();
         middles.sort_unstable_by(f64::total_cmp);
         let measured = middles.clone();
-
-        let mut worker_counts = vec![0; fewest + 1];
-        let mut layout_counts = vec![0; layouts.len() + 1];
+        let of_workers = draws(Level::Workers, fewest, resamples);
+        let of_layouts = draws(Level::Layouts, layouts.len(), resamples);
         let mut medians = Vec::with_capacity(resamples);
-        for _ in 0..resamples {
-            let middle = Middle::draw(&mut worker_counts, rng);
+        for (workers, over) in of_workers.iter().zip(of_layouts.iter()) {
             for (value, layout) in middles.iter_mut().zip(&layouts) {
-                *value = middle.of(layout);
+                *value = workers.of(layout);
             }
             middles.sort_unstable_by(f64::total_cmp);
-            medians.push(Middle::draw(&mut layout_counts, rng).of(&middles));
+            medians.push(over.of(&middles));
         }
         Some(self.interval(&measured, medians))
     }
@@ -124,6 +137,52 @@ impl Bootstrap {
     }
 }
 
+/// What is resampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Workers,
+    Layouts,
+}
+
+/// The draws of a run. Which values a resample is made of does not depend on the values, only on their number: the same
+/// draws serve all cells, each of which they treat as draws of its own would, and many thousands of cells take seconds
+/// instead of half a minute.
+pub struct Draws {
+    seed: u64,
+    /// By level, number of values and number of resamples.
+    drawn: Mutex<BTreeMap<(Level, usize, usize), Resamples>>,
+}
+
+/// The middles of resamples.
+type Resamples = Arc<Vec<Middle>>;
+
+impl Draws {
+    /// Draws from `seed`, made when first needed. What is drawn depends on the seed alone, and not on the order in which
+    /// it is asked for.
+    pub fn new(seed: u64) -> Self {
+        Draws { seed, drawn: Mutex::default() }
+    }
+
+    /// As [`Bootstrap::workers`].
+    pub fn workers(&self, bootstrap: &Bootstrap, values: &[f64]) -> Option<Interval> {
+        bootstrap.workers_by(values, |n, count| self.of(Level::Workers, n, count))
+    }
+
+    /// As [`Bootstrap::layouts`].
+    pub fn layouts(&self, bootstrap: &Bootstrap, layouts: &[Vec<f64>]) -> Option<Interval> {
+        bootstrap.layouts_by(layouts, |level, n, count| self.of(level, n, count))
+    }
+
+    fn of(&self, level: Level, n: usize, count: usize) -> Resamples {
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let draw = || {
+            let mut rng = Pcg64Mcg::seed_from_u64(self.seed ^ (n as u64) << 1 ^ u64::from(level == Level::Layouts));
+            Arc::new(Middle::draws(n, count, &mut rng))
+        };
+        Arc::clone(drawn.entry((level, n, count)).or_insert_with(draw))
+    }
+}
+
 /// The middle of one resample, as shares of the order of what is resampled: the k-th of n values is at k / (n + 1). The
 /// two are the same for an odd number of values.
 struct Middle {
@@ -132,6 +191,12 @@ struct Middle {
 }
 
 impl Middle {
+    /// The middles of `count` resamples of `n` values.
+    fn draws(n: usize, count: usize, rng: &mut impl Rng) -> Vec<Self> {
+        let mut counts = vec![0; n + 1];
+        (0..count).map(|_| Middle::draw(&mut counts, rng)).collect()
+    }
+
     /// Draws as many values as there are gaps less one (`counts` holds one count per gap), each evenly from all gaps, and
     /// gives their middle.
     ///
@@ -269,6 +334,21 @@ mod tests {
         assert_eq!(PLAIN.layouts(&[vec![1.0, 2.0], vec![]], &mut rng()), None);
         assert_eq!(PLAIN.layouts(&[vec![1.0], vec![2.0]], &mut rng()), None);
         assert!(PLAIN.layouts(&[vec![1.0, 1.5], vec![2.0]], &mut rng()).is_some());
+    }
+
+    #[test]
+    fn draws_shared_between_cells_do_not_depend_on_the_order_of_the_cells() {
+        let cells: Vec<Vec<f64>> = (8..12).map(|n| (0..n).map(|i| f64::from(i * i % 7)).collect()).collect();
+        let (forth, back) = (Draws::new(7), Draws::new(7));
+        let intervals: Vec<_> = cells.iter().map(|cell| forth.workers(&PLAIN, cell).unwrap()).collect();
+        let again: Vec<_> = cells.iter().rev().map(|cell| back.workers(&PLAIN, cell).unwrap()).collect();
+        assert!(intervals.iter().eq(again.iter().rev()));
+        assert_ne!(Draws::new(8).workers(&PLAIN, &cells[0]), Some(intervals[0]));
+        // As many workers as layouts: their draws are not the same all the same.
+        let square = vec![cells[0].clone(); 8];
+        assert!(forth.layouts(&PLAIN, &square).is_some());
+        let [workers, layouts] = [Level::Workers, Level::Layouts].map(|level| forth.of(level, 8, 1000));
+        assert!(workers.iter().zip(layouts.iter()).any(|(a, b)| a.lower != b.lower));
     }
 
     #[test]

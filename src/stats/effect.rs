@@ -2,11 +2,35 @@
 
 use super::location::median;
 
+/// The two windows of a loop in a round agree within this factor. Drift and the scatter of a window stay far below; a
+/// window in which the process was stopped, or lost its CPU for a slice, does not.
+const TWINS_AGREE: f64 = 1.5;
+
+/// The two calibrations of a round agree within this factor, or the frequency jumped in between: then the middle of
+/// the two is the rate of none of its windows.
+const RATES_AGREE: f64 = 1.25;
+
+/// What a loop took in a round: the mean of its two windows, in which a drift that is linear over the round cancels.
+/// `None` where the two differ by more than half: one of them was interrupted, and the mean would be neither's.
+pub fn of_twins([first, second]: [f64; 2]) -> Option<f64> {
+    agree([first, second], TWINS_AGREE).then(|| f64::midpoint(first, second))
+}
+
+/// Whether the machine kept its pace through a round, by the calibrations and the `inline` windows at its two ends.
+pub fn steady(ticks_per_cycle: [f64; 2], inline: [f64; 2]) -> bool {
+    agree(ticks_per_cycle, RATES_AGREE) && agree(inline, TWINS_AGREE)
+}
+
+fn agree([first, second]: [f64; 2], within: f64) -> bool {
+    first > 0.0 && second > 0.0 && first.max(second) <= within * first.min(second)
+}
+
 /// One palindromic round of a group: every mechanism, `inline` and the calibration, measured within the same
 /// milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Round {
-    /// Ticks per op of each mechanism, in the order of the plan, averaged over its two windows in the round.
+    /// Ticks per op of each mechanism, in the order of the plan, averaged over its two windows in the round; not a number
+    /// where they disagreed.
     pub ticks: Vec<f64>,
     /// Ticks per op of `inline`, averaged over its two windows.
     pub inline: f64,
@@ -81,6 +105,25 @@ mod tests {
         let mut rounds = vec![round(&[3.0], 1.0, 1.0); 4];
         rounds.push(round(&[3000.0], 1.0, 1.0));
         assert_eq!(differences(&rounds, 0).unwrap().cycles, 2.0);
+    }
+
+    #[test]
+    fn twins_that_differ_by_more_than_half_are_no_value() {
+        assert_eq!(of_twins([1.0, 1.4]), Some(1.2));
+        assert_eq!(of_twins([1.4, 1.0]), Some(1.2));
+        for bad in [[1.0, 1.6], [1.6, 1.0], [1.0, 5000.0], [0.0, 0.0], [-1.0, 1.0], [f64::NAN, 1.0]] {
+            assert_eq!(of_twins(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_round_in_which_the_frequency_jumps_by_half_is_not_steady() {
+        assert!(steady([0.6, 0.62], [2.0, 2.05]));
+        assert!(!steady([0.6, 0.9], [2.0, 3.0]));
+        assert!(!steady([0.9, 0.6], [3.0, 2.0]));
+        // Stopped in the middle of `inline`'s window.
+        assert!(!steady([0.6, 0.6], [2.0, 70_000.0]));
+        assert!(!steady([0.6, f64::NAN], [2.0, 2.0]));
     }
 
     #[test]

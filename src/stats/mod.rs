@@ -12,9 +12,10 @@
 //!    [`modes`] says so, since a middle between two modes is no fact about the machine.
 //! 3. **Layout** ([`bootstrap::Bootstrap::layouts`]). The same loop at other offsets in a cache line. The median over
 //!    layouts of the medians over workers is the estimate of the cell.
-//! 4. **Cell** ([`floor`], [`multiplicity`], [`resolve`]). What comparisons of a thing with itself show is the floor; the
-//!    confidence of a cell depends on how many cells are judged together; a cell is resolved if it stands clear of the
-//!    floor and of its own layout range at every layout and in every mode.
+//! 4. **Cell** ([`floor`], [`multiplicity`], [`spread`], [`resolve`]). What comparisons of a thing with itself show is the
+//!    floor; the confidence of a cell depends on how many cells are judged together; a cell is resolved if at that
+//!    confidence it stands clear of the floor, and clear of its own layout range, in every mode. Which level scatters most
+//!    says what more time would buy.
 //!
 //! Intervals come from resampling the two outer levels, workers and layouts, and never from rounds or samples. Rounds of
 //! one process share its placement and agree with each other on the same wrong answer: an interval over them would be
@@ -32,6 +33,7 @@ pub mod location;
 pub mod modes;
 pub mod multiplicity;
 pub mod resolve;
-mod student;
+pub mod spread;
+pub mod student;
 
 pub use interval::Interval;

@@ -1,7 +1,40 @@
-//! Quantiles of Student's t distribution.
+//! Quantiles of Student's t distribution, and the intervals they make.
 //!
 //! Ten pairs judged by the normal quantile 2.58 as "99%" are judged at less than 97.1%: with 9 degrees of freedom the
 //! quantile is 3.25.
+
+use super::Interval;
+
+/// Intervals of one confidence around estimates that workers scatter about: for confidences that resampling so few
+/// workers cannot give.
+#[derive(Clone, Debug)]
+pub struct Student {
+    /// By the number of workers, from two.
+    quantiles: Vec<Option<f64>>,
+}
+
+impl Student {
+    /// For up to `most` workers.
+    pub fn new(confidence: f64, most: usize) -> Self {
+        let quantile = |workers: usize| t_quantile(f64::midpoint(1.0, confidence), workers as f64 - 1.0);
+        Student { quantiles: (2..=most).map(quantile).collect() }
+    }
+
+    /// The interval around `estimate`, where the workers deviate from it by `deviations`. `None` for fewer than two
+    /// workers, more than were said, or what is not finite.
+    pub fn around(&self, estimate: f64, deviations: &[f64]) -> Option<Interval> {
+        let quantile = self.quantiles.get(deviations.len().checked_sub(2)?).copied().flatten()?;
+        let n = deviations.len() as f64;
+        let mean = deviations.iter().sum::<f64>() / n;
+        let variance = deviations.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let half = quantile * (variance / n).sqrt();
+        (half.is_finite() && estimate.is_finite()).then_some(Interval {
+            estimate,
+            low: estimate - half,
+            high: estimate + half,
+        })
+    }
+}
 
 /// Beyond this many degrees of freedom the quantile is that of this many: the two differ by less than 1e-6 (the
 /// difference is about z^3 / 4 dof), while the logarithms of the gamma function lose their digits.
@@ -96,6 +129,20 @@ fn ln_gamma(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interval_of_few_is_wider_and_one_has_none() {
+        let ten: Vec<f64> = (0..10).map(|i| f64::from(i) / 4.5 - 1.0).collect();
+        let student = Student::new(0.99, 10);
+        let found = student.around(5.0, &ten).unwrap();
+        // t9 at 99% is 3.25, the deviation 0.673.
+        assert!((found.half_width() - 3.25 * 0.673 / 10f64.sqrt()).abs() < 1e-3, "{found:?}");
+        assert!(student.around(5.0, &[-0.67, 0.0, 0.67]).unwrap().width() > found.width());
+        for bad in [&ten[..1], &[], &[1.0; 11], &[1.0, f64::NAN]] {
+            assert_eq!(student.around(5.0, bad), None);
+        }
+        assert_eq!(student.around(f64::NAN, &ten), None);
+    }
 
     fn close(p: f64, dof: f64, expected: f64) {
         let t = t_quantile(p, dof).unwrap();

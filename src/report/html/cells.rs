@@ -11,14 +11,14 @@ use crate::op::{Group, Kind};
 use crate::report::Report;
 use crate::report::plots::grid::{finite, group_name};
 use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain, plural};
-use crate::report::schema::{Cell, Estimate, Limit};
+use crate::report::schema::{Cell, Estimate, LayoutEstimate, Limit};
 
 /// The longest name of an op or a mechanism that is shown whole.
 const NAME: usize = 60;
 /// The most rows that share a cell; browsers take no more than 65,534 (HTML, 4.9.11).
 const MOST_SHARED: usize = 1000;
-/// The most layouts and modes of a cell that are shown.
-const MOST_PARTS: usize = 8;
+/// The most modes of a cell that are shown.
+const MOST_MODES: usize = 3;
 
 /// One row: the text of each column.
 pub struct Line {
@@ -160,25 +160,27 @@ fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mu
     }
 }
 
-/// `at 29: 3.88 [3.80, 3.95], 20 workers`
+/// The least and the greatest: `at 29: 3.88 [3.80, 3.95], 20 workers`
 fn layouts(cell: &Cell) -> Vec<String> {
-    let at = |layout: &crate::report::schema::LayoutEstimate| {
+    let at = |layout: &LayoutEstimate| {
         let value = finite(layout.cycles).map_or_else(|| NOTHING.to_owned(), interval);
         format!("at {}: {value}, {} {}", layout.offset, layout.workers, plural(layout.workers, "worker", "workers"))
     };
-    cell.layouts.iter().take(MOST_PARTS).map(at).collect()
+    let by_value = |a: &&LayoutEstimate, b: &&LayoutEstimate| a.cycles.estimate.total_cmp(&b.cycles.estimate);
+    let ends = [cell.layouts.iter().min_by(by_value), cell.layouts.iter().max_by(by_value)];
+    ends.into_iter().flatten().map(at).collect()
 }
 
 /// `3.88 (60%) at 29, 4.91 (40%) at 29`; empty where workers agree.
 fn modes(cell: &Cell) -> String {
     let mut text = String::new();
-    for (index, mode) in cell.modes.iter().take(MOST_PARTS).enumerate() {
+    for (index, mode) in cell.modes.iter().take(MOST_MODES).enumerate() {
         if index > 0 {
             text.push_str(", ");
         }
         text.push_str(&format!("{} ({}%) at {}", plain(mode.cycles), fixed(mode.share * 100.0, 0), mode.offset));
     }
-    if cell.modes.len() > MOST_PARTS {
+    if cell.modes.len() > MOST_MODES {
         text.push_str(", \u{2026}");
     }
     text

@@ -41,7 +41,7 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("bodies", list(plan.bodies.iter().map(|b| Platform::name(*b)))),
         fact("layouts", format!("loop heads at {} within 128 bytes", list(plan.layouts.iter()))),
         fact("workers", workers(plan)),
-        fact("rounds", format!("{} per group and worker", plan.rounds)),
+        fact("rounds", format!("{} per group and worker, and one more at one layout", plan.rounds)),
         fact("window", format!("at least {} core cycles", grouped(plan.window_cycles))),
         fact(
             "pinned to",
@@ -175,6 +175,15 @@ fn calibration(it: &Calibration) -> Vec<Fact> {
             "disturbed",
             format!("{}% of the rounds: another thread had part of the core", fixed(it.disturbed_share * 100.0, 0)),
         ),
+        fact(
+            "dropped",
+            format!(
+                "{} of {} rounds, and {} values in the others: the machine changed its pace",
+                it.dropped_rounds,
+                it.rounds + it.dropped_rounds,
+                it.dropped_values
+            ),
+        ),
         fact("ticks per cycle", range(it.ticks_per_cycle)),
         fact("clock", format!("{clock}, {} ticks per \u{b5}s", plain(it.ticks_per_second / 1e6))),
     ]
@@ -212,7 +221,10 @@ fn workers(plan: &PlanSummary) -> String {
     match plan.workers_again {
         0 => format!("{} processes, one after the other", plan.workers),
         again => {
-            format!("{} processes, one after the other, and {again} more for groups that were disturbed", plan.workers)
+            format!(
+                "{} processes, one after the other, and {again} more for what was disturbed or undecided",
+                plan.workers
+            )
         }
     }
 }

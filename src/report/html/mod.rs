@@ -10,6 +10,7 @@ mod counts;
 mod facts;
 mod findings;
 mod ops;
+mod scatter;
 mod script_hash;
 mod timeline;
 mod ways;
@@ -95,6 +96,7 @@ struct Page {
     lines: cells::Lines,
     history: Vec<Plot>,
     timeline: Option<timeline::Timeline>,
+    scatter: Option<scatter::Scatter>,
     ops: Vec<ops::OpGroup>,
     op_count: usize,
     ways: Vec<ways::Way>,
@@ -132,6 +134,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         started: clipped(&report.run.started, 40),
         tool: clipped(&format!("{} {}", report.tool.name, report.tool.version), 80),
         preset: clipped(&plan.preset, 40),
+        scatter: scatter::scatter(report),
         sentences: findings::sentences(report, &grid),
         tiles: findings::tiles(report, &grid),
         panel: facts::panel(report),

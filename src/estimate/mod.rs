@@ -1,0 +1,260 @@
+//! From samples to cells: a worker's rounds are reduced to their median, and each cell gets its estimate over workers,
+//! per layout and over layouts. The numbers are made by [`crate::stats`].
+
+mod cell;
+mod effort;
+mod reduce;
+
+use std::collections::BTreeMap;
+
+use self::cell::{Judge, Means, empty_cell, fill, largest_aa};
+use self::reduce::{Reduced, disagreed, reduce};
+use crate::dispatch::Platform;
+use crate::measure::plan::{FEWEST_WORKERS, Group, Plan};
+use crate::measure::wire::{GroupSamples, Missing, RoundSamples};
+use crate::op::Meta;
+use crate::patch::State;
+use crate::regime::Regime;
+use crate::report::schema::{Cell, Estimate, Floor, Instructions};
+use crate::stats::bootstrap::Draws;
+use crate::stats::floor;
+use crate::stats::location::{median, quantile};
+use crate::stats::multiplicity::confidence_for;
+use crate::stats::student::Student;
+
+pub use self::cell::CONFIDENCE;
+
+/// A round is quiet with at least this share of the adds per cycle that the core gives.
+const QUIET: f64 = 0.97;
+/// A worker counts with this many quiet rounds.
+const QUIET_ROUNDS: usize = 1;
+/// So many quiet workers can make an interval of 95%; with fewer, all are used, disturbed or not.
+const QUIET_WORKERS: usize = FEWEST_WORKERS;
+
+/// A group at all its layouts.
+type Key = (String, Platform, Regime);
+
+/// Every group's workers, reduced, by its offset.
+type ByKey = BTreeMap<Key, Vec<(u32, Vec<Reduced>)>>;
+
+/// Collects samples and makes estimates of them.
+#[derive(Default)]
+pub struct Estimator {
+    /// With the number of the worker.
+    samples: BTreeMap<Group, Vec<(usize, GroupSamples)>>,
+    /// Events per op by the column of a worker's effects.
+    counters: BTreeMap<Key, BTreeMap<usize, BTreeMap<String, f64>>>,
+    /// Executed instructions by the same, or why there is no count.
+    instructions: BTreeMap<Key, BTreeMap<usize, Result<Instructions, String>>>,
+    /// The columns that an op has no loop for, by their place in the plan; with the reason where it should have one.
+    missing: BTreeMap<Key, BTreeMap<usize, Option<Missing>>>,
+}
+
+/// What is said of a run's samples as a whole.
+pub struct Estimates {
+    /// The cells in the order of ops, regimes, mechanisms.
+    pub cells: Vec<Cell>,
+    /// The A/A floor; absent without a finished group.
+    pub floor: Option<Floor>,
+    /// Ticks per core cycle: median, and the middle 90% of the rounds.
+    pub ticks_per_cycle: Option<Estimate>,
+    /// Share of the rounds in which something else had part of the core, 0 to 1.
+    pub disturbed_share: f64,
+    /// Rounds that the numbers come from.
+    pub rounds: usize,
+    /// Rounds that were dropped because the machine changed its pace in them.
+    pub dropped_rounds: usize,
+    /// Values whose two windows disagreed.
+    pub dropped_values: usize,
+    /// The probability with which a single cell may be resolved by chance.
+    pub error_per_cell: f64,
+}
+
+impl Estimator {
+    /// Takes one group's samples from one worker.
+    pub fn add(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
+        let key = key_of(group);
+        if !samples.counters.is_empty() {
+            let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
+            let counted = samples.counters.iter().map(|c| c.iter().cloned().collect());
+            self.counters.insert(key.clone(), places.zip(counted).collect());
+        }
+        // Every layout has the same instructions.
+        if let Some((inline, _)) = samples.instructions.split_first()
+            && !self.instructions.contains_key(&key)
+        {
+            let extra = |per_op: f64| {
+                let inline = inline.clone().map_err(|reason| format!("inline was not counted: {reason}"))?;
+                Ok(Instructions { per_op, extra: per_op - inline })
+            };
+            let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
+            let counted = samples.instructions.iter().map(|counted| counted.clone().and_then(extra));
+            self.instructions.insert(key.clone(), places.zip(counted).collect());
+        }
+        self.missing.entry(key).or_insert_with(|| {
+            let absent = samples.absent.iter().map(|column| (*column, None));
+            absent.chain(samples.missing.iter().map(|missing| (missing.column, Some(missing.clone())))).collect()
+        });
+        self.samples.entry(group.clone()).or_default().push((worker, samples));
+    }
+
+    /// Below this many independent adds per cycle a round was disturbed: another hyperthread had part of the core. The
+    /// most that the core gives is what the best twentieth of the rounds had.
+    fn quiet_from(&self) -> f64 {
+        let all: Vec<f64> = self.rounds().map(|round| round.adds_per_cycle).filter(|adds| adds.is_finite()).collect();
+        quantile(&all, 0.95).map_or(0.0, |best| best * QUIET)
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &GroupSamples> {
+        self.samples.values().flatten().map(|(_, samples)| samples)
+    }
+
+    fn rounds(&self) -> impl Iterator<Item = &RoundSamples> {
+        self.groups().flat_map(|samples| &samples.rounds)
+    }
+
+    /// Reduces the workers of every group over their rounds. Where enough workers had enough quiet rounds, disturbed ones
+    /// are left out: the choice looks at the core alone, not at what was measured.
+    fn reduce(&self, window_cycles: u64) -> ByKey {
+        let from = self.quiet_from();
+        let reduced = |samples: &[(usize, GroupSamples)]| -> Vec<Reduced> {
+            let over = |from: f64, at_least: usize| -> Vec<Reduced> {
+                samples.iter().filter_map(|(worker, s)| reduce(*worker, s, from, at_least, window_cycles)).collect()
+            };
+            let quiet = over(from, QUIET_ROUNDS);
+            if quiet.len() >= QUIET_WORKERS { quiet } else { over(0.0, 1) }
+        };
+        let mut by_key = ByKey::new();
+        for (group, samples) in &self.samples {
+            by_key.entry(key_of(group)).or_default().push((group.offset, reduced(samples)));
+        }
+        by_key
+    }
+
+    /// Makes the estimates. `ops` is the catalogue in the order of the tables; `ticks_per_second` the clock's rate, for
+    /// nanoseconds.
+    #[must_use]
+    pub fn finish(&self, plan: &Plan, ops: &[Meta], ticks_per_second: f64) -> Estimates {
+        let reduced = self.reduce(plan.window_cycles);
+        let floor = floor_of(&reduced);
+        let rates: Vec<f64> = self
+            .rounds()
+            .map(|round| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]))
+            .filter(|rate| rate.is_finite() && *rate > 0.0)
+            .collect();
+        let from = self.quiet_from();
+        let disturbed = self.rounds().filter(|round| round.adds_per_cycle < from).count();
+        let family_confidence = confidence_for(plan.judgements(), 1.0 - CONFIDENCE);
+        let with = Means {
+            draws: &Draws::new(plan.seed ^ 0x6573_7469_6d61_7465),
+            family: &self.family(family_confidence),
+            ns_per_cycle: median(&rates).unwrap_or(f64::NAN) / ticks_per_second * 1e9,
+        };
+        let of_op = |meta: &Meta| self.cells_of(meta, plan, &reduced, floor.as_ref(), &with);
+        // In two halves at once: thousands of cells take seconds.
+        let (first, second) = ops.split_at(ops.len() / 2);
+        let cells = std::thread::scope(|scope| {
+            let other = scope.spawn(|| second.iter().flat_map(of_op).collect::<Vec<_>>());
+            let mut cells: Vec<Cell> = first.iter().flat_map(of_op).collect();
+            match other.join() {
+                Ok(others) => cells.extend(others),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+            cells
+        });
+        Estimates {
+            cells,
+            floor,
+            ticks_per_cycle: middle_90(&rates),
+            disturbed_share: disturbed as f64 / self.rounds().count().max(1) as f64,
+            rounds: self.rounds().count(),
+            dropped_rounds: self.groups().map(|samples| samples.dropped).sum(),
+            dropped_values: self.groups().map(disagreed).sum(),
+            error_per_cell: 1.0 - family_confidence,
+        }
+    }
+
+    /// Student's intervals at a confidence for as many workers as there are.
+    fn family(&self, confidence: f64) -> Student {
+        Student::new(confidence, self.samples.values().flatten().map(|(worker, _)| worker + 1).max().unwrap_or(0))
+    }
+
+    /// The cells of one op.
+    fn cells_of(&self, meta: &Meta, plan: &Plan, reduced: &ByKey, floor: Option<&Floor>, with: &Means) -> Vec<Cell> {
+        let mut keys: Vec<(Platform, Regime)> =
+            plan.groups.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut cells = Vec::new();
+        for (body, regime) in keys {
+            let key = (meta.name.to_owned(), body, regime);
+            let layouts: Vec<(u32, &[Reduced])> = reduced
+                .get(&key)
+                .into_iter()
+                .flatten()
+                .map(|(offset, workers)| (*offset, workers.as_slice()))
+                .collect();
+            let judge = floor.map(|floor| Judge { floor: floor.cycles, aa: largest_aa(&layouts) });
+            let cell = |mechanism: &str, state: Option<State>, column: usize| {
+                let mut cell = empty_cell(meta, body, regime, mechanism, state);
+                match self.instructions.get(&key).and_then(|counted| counted.get(&column)) {
+                    Some(Ok(counted)) => cell.instructions = Some(*counted),
+                    Some(Err(reason)) => cell.instructions_absent = Some(reason.clone()),
+                    None => {}
+                }
+                cell.counters = self.counters.get(&key).and_then(|counted| counted.get(&column)).cloned();
+                fill(&mut cell, &layouts, column, judge.as_ref(), with);
+                cell
+            };
+            // The second of the A/A comparisons, the copy, is no cell of its own.
+            cells.push(cell("inline", None, 0));
+            for (index, column) in plan.columns.iter().enumerate() {
+                match self.missing.get(&key).and_then(|missing| missing.get(&index)) {
+                    // A state that the op never is in.
+                    Some(None) => {}
+                    Some(Some(missing)) => {
+                        let state = if missing.refused { Some(State::Refused) } else { column.state };
+                        let mut cell = empty_cell(meta, body, regime, &column.mechanism, state);
+                        cell.absent = Some(missing.reason.clone());
+                        cells.push(cell);
+                    }
+                    None => cells.push(cell(&column.mechanism, column.state, index + 2)),
+                }
+            }
+        }
+        cells
+    }
+}
+
+fn key_of(group: &Group) -> Key {
+    (group.op.clone(), group.body, group.regime)
+}
+
+/// The floor of the run. Noise grows with what a pass takes, so each group's A/A difference counts per cycle of its
+/// op, at least one: otherwise a few dear ops would set the floor of all cheap ones.
+fn floor_of(reduced: &ByKey) -> Option<Floor> {
+    // Over workers, then over layouts, as cells are made.
+    let column = |column: usize, part: fn(&Reduced, &reduce::Effect) -> f64| -> Vec<f64> {
+        let of_layout = |(_, workers): &(u32, Vec<Reduced>)| {
+            let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(column)?.as_ref()?)));
+            median(&effects.map(|(w, effect)| part(w, effect)).collect::<Vec<_>>())
+        };
+        let of_key = |layouts: &Vec<_>| median(&layouts.iter().filter_map(of_layout).collect::<Vec<_>>());
+        reduced.values().filter_map(of_key).collect()
+    };
+    let scaled = |w: &Reduced, effect: &reduce::Effect| effect.cycles / w.inline_cycles.max(1.0);
+    let (same, copied) = (column(0, scaled), column(1, scaled));
+    let made = floor::floor(&copied, &column(1, |_, effect| effect.log_ratio))?;
+    let typical = |values: &[f64]| median(&values.iter().map(|v| v.abs()).collect::<Vec<_>>());
+    Some(Floor {
+        cycles: made.cycles,
+        ratio: made.ratio,
+        groups: made.groups,
+        same_loop_cycles: typical(&same)?,
+        copied_loop_cycles: typical(&copied)?,
+    })
+}
+
+fn middle_90(values: &[f64]) -> Option<Estimate> {
+    Some(Estimate { estimate: median(values)?, low: quantile(values, 0.05)?, high: quantile(values, 0.95)? })
+}
