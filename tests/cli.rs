@@ -34,9 +34,30 @@ fn a_run_writes_a_report_that_reads_back_and_prints_where() {
     assert!(report.run.complete);
     let mechanisms: Vec<&str> = report.cells.iter().map(|cell| cell.mechanism.as_str()).collect();
     assert_eq!(mechanisms, ["inline", "direct", "table"]);
-    assert!(report.cells.iter().all(|cell| cell.overhead.is_some() && cell.layouts.len() == 2));
+    assert!(report.cells.iter().all(|cell| cell.overhead.is_some() && cell.layouts.len() == 8));
     assert!(out.join("index.html").is_file());
     assert!(out.join("plots").is_dir());
+}
+
+#[test]
+fn a_time_too_short_for_two_workers_ends_with_2_and_says_what_would_do() {
+    let output = pvbench().args(["run", "--full", "--time", "1"]).assert().code(2).get_output().clone();
+    let message = stderr(&output);
+    assert!(message.contains("--time 1") && message.contains("--layouts 32"), "{message}");
+}
+
+#[test]
+fn a_run_spends_the_time_it_is_given_on_more_workers_and_layouts_are_as_many_as_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = pvbench();
+    command.args(["run", "--op", "pte_val", "--mechanism", "table", "--regime", "throughput", "--layouts", "3"]);
+    command.args(["--time", "1", "--out"]).arg(folder.path()).assert().code(0);
+    let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();
+    assert_eq!(report.run.plan.layouts.len(), 3);
+    assert!(report.run.plan.workers >= 6, "{:?}", report.run.plan);
+    assert!(report.run.plan.error_per_cell > 0.0 && report.run.plan.error_per_cell < 0.05);
+    let spread = report.cells[1].spread.unwrap();
+    assert!(spread.between_rounds.is_some() && spread.between_layouts.is_some(), "{spread:?}");
 }
 
 #[test]
@@ -94,7 +115,19 @@ fn unknown_names_end_with_2_and_name_the_nearest() {
     assert!(stderr(&output).contains("--quick"), "{}", stderr(&output));
     pvbench().args(["run", "--workload", "mmap_perf"]).assert().code(2);
     pvbench().args(["run", "--op", "[a"]).assert().code(2);
-    pvbench().args(["run", "--workers", "0"]).assert().code(2);
+    for (option, value) in [
+        ("--workers", "0"),
+        ("--time", "0"),
+        ("--time", "-3"),
+        ("--seed", "-1"),
+        ("--seed", "99999999999999999999"),
+        ("--layouts", "0"),
+        ("--layouts", "65"),
+    ] {
+        let output = pvbench().args(["run", option, value]).assert().code(2).get_output().clone();
+        assert!(stderr(&output).contains(value), "{option} {value}: {}", stderr(&output));
+    }
+    pvbench().args(["run", "--workers", "6", "--time", "5"]).assert().code(2);
     pvbench().args(["list", "opps"]).assert().code(2);
 }
 
@@ -278,8 +311,8 @@ fn a_report_is_made_into_a_page_again_and_a_broken_one_is_refused_with_its_place
     refused("truncated.json", &text.as_bytes()[..text.len() / 2], ".json:");
     refused("empty.json", b"", ":1:0");
     refused("version.json", text.replace("pvbench.report/1", "pvbench.report/9").as_bytes(), "pvbench.report/9");
-    refused("nan.json", text.replacen("\"estimate\": ", "\"estimate\": NaN, \"x\": ", 1).as_bytes(), ".json:");
-    refused("huge.json", text.replacen("\"estimate\": ", "\"estimate\": 1e999, \"x\": ", 1).as_bytes(), ".json:");
+    refused("nan.json", text.replacen("\"estimate\":", "\"estimate\":NaN,\"x\":", 1).as_bytes(), ".json:");
+    refused("huge.json", text.replacen("\"estimate\":", "\"estimate\":1e999,\"x\":", 1).as_bytes(), ".json:");
     refused("unknown.json", text.replacen("\"seed\"", "\"sede\"", 1).as_bytes(), "sede");
     let mut report: Report = serde_json::from_str(&text).unwrap();
     report.cells[1].op = "no_such_op".to_owned();

@@ -3,10 +3,10 @@
 use pvbench::dispatch::Platform;
 use pvbench::estimate::{Estimates, Estimator};
 use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
-use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::measure::wire::{GroupSamples, RoundSamples, Task};
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
-use pvbench::report::schema::{Cell, Limit};
+use pvbench::report::schema::{Cell, Limit, SpreadSource};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -36,6 +36,11 @@ fn plan() -> Plan {
 /// Estimates of samples in which `overhead(worker, offset)` cycles are the truth, with noise, drift of the frequency and
 /// an interrupt in one round in ten.
 fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
+    let metas: [Meta; 1] = [PteVal::META];
+    estimator(overhead).finish(&plan(), &metas, 2.6e9)
+}
+
+fn estimator(overhead: impl Fn(usize, u32) -> f64) -> Estimator {
     let mut rng = Pcg64Mcg::seed_from_u64(5);
     let mut estimator = Estimator::default();
     for worker in 0..WORKERS {
@@ -43,7 +48,7 @@ fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
             let rounds = (0..ROUNDS).map(|round| {
                 let ticks_per_cycle = 0.7 * (1.0 + 0.02 * (worker + round) as f64);
                 let mut timed = |cycles: f64| {
-                    let interrupted = if rng.random_bool(0.1) { 1.5 } else { 1.0 };
+                    let interrupted = if rng.random_bool(0.05) { 1.3 } else { 1.0 };
                     cycles * ticks_per_cycle * interrupted * (1.0 + 1e-4 * rng.random_range(-1.0..1.0))
                 };
                 let mut twice = |cycles: f64| [timed(cycles), timed(cycles)];
@@ -65,8 +70,7 @@ fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
             estimator.add(worker, &group(offset), samples);
         }
     }
-    let metas: [Meta; 1] = [PteVal::META];
-    estimator.finish(&plan(), &metas, 2.6e9)
+    estimator
 }
 
 fn table(estimates: &Estimates) -> &Cell {
@@ -173,6 +177,70 @@ fn groups_with_too_few_quiet_workers_are_wanting_and_those_that_lack_least_come_
     assert_eq!(wanting(&estimator), [group(29), group(0)]);
     estimator.add(6, &group(29), with_adds([4.0, 2.0, 2.0]));
     assert_eq!(wanting(&estimator), [group(0)]);
+}
+
+/// What is wanted after samples in which the truth is `overhead(worker, offset)`, but for disturbed groups.
+fn open_columns(overhead: impl Fn(usize, u32) -> f64) -> Vec<Task> {
+    let mut within = plan();
+    within.workers = Workers::Within(std::time::Duration::from_secs(1));
+    let tasks = estimator(overhead).wanting(&within);
+    tasks.into_iter().filter(|task| task.only.is_some()).collect()
+}
+
+#[test]
+fn what_more_workers_would_decide_is_wanted_at_all_layouts_and_in_that_column_alone() {
+    // Scattered about 0.3 so widely that the interval reaches into the floor.
+    let open = open_columns(|worker, _| 0.3 + 0.8 * ((worker * 7 % 20) as f64 / 9.5 - 1.0));
+    let found: Vec<_> = open.iter().map(|task| (task.group.clone(), task.only.clone())).collect();
+    assert_eq!(found, [(group(0), Some(vec![0])), (group(29), Some(vec![0]))]);
+}
+
+#[test]
+fn what_is_decided_or_hopeless_is_not_measured_again() {
+    assert_eq!(open_columns(|_, _| 3.5), [], "resolved");
+    assert_eq!(open_columns(|_, _| 0.0), [], "no difference");
+    assert_eq!(open_columns(|_, offset| if offset == 0 { 0.1 } else { 0.5 }), [], "held back by the layout");
+    assert_eq!(open_columns(|worker, _| if worker % 4 == 0 { 0.0 } else { 0.5 }), [], "held back by modes");
+}
+
+#[test]
+fn a_loop_whose_windows_disagree_has_no_value_in_that_round_and_the_others_have() {
+    let mut samples = with_adds([4.0; 3]);
+    samples.dropped = 2;
+    samples.rounds[1].ticks[0] = [2.0, 7e6];
+    samples.rounds[2].ticks[0] = [0.0; 2];
+    let mut estimator = Estimator::default();
+    (0..6).for_each(|worker| estimator.add(worker, &group(0), samples.clone()));
+    let found = estimator.finish(&plan(), &[PteVal::META], 2.6e9);
+    assert_eq!((found.rounds, found.dropped_rounds, found.dropped_values), (18, 12, 6));
+    let cycles = table(&found).overhead.unwrap().cycles;
+    assert!((cycles.estimate - 1.0 / 0.7).abs() < 1e-9 && cycles.high - cycles.low < 0.01, "{cycles:?}");
+}
+
+#[test]
+fn what_scatters_a_cell_is_told_level_by_level() {
+    let of = |estimates: &Estimates| table(estimates).spread.unwrap();
+    let layouts = of(&estimates(|_, offset| f64::from(offset) / 29.0));
+    assert_eq!(layouts.largest, SpreadSource::Layouts);
+    assert!((layouts.between_layouts.unwrap() - 0.7).abs() < 0.05, "{layouts:?}");
+    let workers = of(&estimates(|worker, _| worker as f64 / 20.0));
+    assert_eq!(workers.largest, SpreadSource::Workers);
+    assert!((workers.between_workers - 0.3).abs() < 0.1, "{workers:?}");
+    let neither = of(&estimates(|_, _| 1.0));
+    assert_eq!(neither.largest, SpreadSource::Rounds);
+    assert!(neither.within_round > 0.0 && neither.between_rounds.is_some(), "{neither:?}");
+}
+
+#[test]
+fn cells_without_a_difference_are_hardly_ever_resolved_however_many_there_are() {
+    // 20 mechanisms in 20 runs: 400 cells, each with a process lottery of its own.
+    let mut rng = Pcg64Mcg::seed_from_u64(11);
+    let mut alarms = 0;
+    for _ in 0..400 {
+        let lottery: Vec<f64> = (0..WORKERS).map(|_| 0.01 * rng.random_range(-1.0..1.0)).collect();
+        alarms += usize::from(table(&estimates(|worker, _| lottery[worker])).resolved);
+    }
+    assert_eq!(alarms, 0);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn without_a_memfd_the_next_writer_serves_and_all_is_measured() {
     for refused in [&[MEMFD][..], &[MEMFD, PWRITE], &[MEMFD, MPROTECT_EXEC]] {
         let report = run_without(refused, "native");
         assert!(measured(&report).iter().all(|(_, measured)| *measured), "{:?}", measured(&report));
-        assert_eq!(report.run.plan.layouts.len(), 2);
+        assert_eq!(report.run.plan.layouts.len(), 8);
     }
 }
 

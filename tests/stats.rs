@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use pvbench::stats::binomial::allowed;
 use pvbench::stats::bootstrap::Bootstrap;
 use pvbench::stats::effect::{Round, differences};
 use pvbench::stats::floor::floor;
@@ -9,6 +10,7 @@ use pvbench::stats::location::{mad, median, quantile};
 use pvbench::stats::modes::modes;
 use pvbench::stats::multiplicity::{confidence_for, holm, t_quantile};
 use pvbench::stats::resolve::resolved;
+use pvbench::stats::student::Student;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -363,5 +365,25 @@ proptest! {
             prop_assert!(effect.cycles.is_finite() && effect.log_ratio.is_finite() && effect.inline_cycles > 0.0);
         }
         prop_assert_eq!(holm(&values, x).len(), values.len());
+    }
+}
+
+#[test]
+fn students_intervals_hold_at_the_confidence_of_a_family_whatever_the_tails() {
+    let (trials, error) = (20_000u32, 1e-3);
+    let allowed = allowed(trials, error, 1e-3) as usize;
+    for (name, worker) in WORKERS {
+        for n in [6, 9, 20] {
+            let student = Student::new(1.0 - error, n);
+            let mut synthetic = Synthetic::from(13);
+            let misses = (0..trials)
+                .filter(|_| {
+                    let values: Vec<f64> = (0..n).map(|i| worker(&mut synthetic, i, n)).collect();
+                    let middle = median(&values).unwrap();
+                    !student.around(middle, &values).unwrap().contains(0.0)
+                })
+                .count();
+            assert!(misses <= allowed, "{name}, {n} workers: {misses} of {trials}, {allowed} may");
+        }
     }
 }

@@ -77,17 +77,17 @@ pub(super) fn reduce(
 
 /// How many values of a group's rounds are passed over, because the two windows of a loop disagreed.
 pub(super) fn disagreed(samples: &GroupSamples) -> usize {
-    samples.rounds.iter().flat_map(compared).filter(|twins| of_twins(**twins).is_none()).count()
-}
-
-/// The A/A comparisons and the columns of a round.
-fn compared(round: &RoundSamples) -> impl Iterator<Item = &[f64; 2]> {
-    [&round.again, &round.copy].into_iter().chain(&round.ticks)
+    samples
+        .rounds
+        .iter()
+        .flat_map(RoundSamples::compared)
+        .filter(|twins| **twins != [0.0; 2] && of_twins(**twins).is_none())
+        .count()
 }
 
 fn of_round(round: &RoundSamples) -> Option<Round> {
     Some(Round {
-        ticks: compared(round).map(|twins| of_twins(*twins).unwrap_or(f64::NAN)).collect(),
+        ticks: round.compared().map(|twins| of_twins(*twins).unwrap_or(f64::NAN)).collect(),
         inline: of_twins(round.inline)?,
         ticks_per_cycle: f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]),
     })
@@ -95,7 +95,7 @@ fn of_round(round: &RoundSamples) -> Option<Round> {
 
 /// Half of what the first windows' difference to `inline` differs from the second's, in cycles, without its sign.
 fn halves(round: &RoundSamples, column: usize) -> Option<f64> {
-    let twins = compared(round).nth(column)?;
+    let twins = round.compared().nth(column)?;
     of_twins(*twins)?;
     let [first, second] = [0, 1].map(|half| twins[half] - round.inline[half]);
     let cycle = f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]);

@@ -254,3 +254,56 @@ impl Plan {
 
 /// The least length of a window: the clock may step by 26 ticks, and 100,000 cycles make that 0.03%.
 pub const WINDOW_CYCLES: u64 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_distinct_within_a_pair_of_lines_and_some_are_odd() {
+        for count in 1..=MOST_LAYOUTS {
+            let offsets = offsets(count);
+            assert_eq!(offsets.iter().collect::<BTreeSet<_>>().len(), count);
+            assert!(offsets.iter().all(|offset| *offset < 128), "{offsets:?}");
+            assert!(count < 4 || offsets.iter().any(|offset| offset % 2 == 1), "{offsets:?}");
+        }
+        assert_eq!((offsets(0), offsets(1)), (vec![0], vec![0]));
+        assert_eq!(offsets(MOST_LAYOUTS + 1).len(), MOST_LAYOUTS);
+    }
+
+    #[test]
+    fn workers_go_on_while_there_is_time_for_another_and_single_groups_get_the_rest() {
+        let seconds = Duration::from_secs;
+        let within = Workers::Within(seconds(100));
+        assert!(within.go_on(0, seconds(0)) && within.go_on(1, seconds(500)), "one says nothing about another");
+        // At ten seconds each the ninth would end after more than 85.
+        assert!(within.go_on(7, seconds(70)) && !within.go_on(8, seconds(80)));
+        assert_eq!(within.left(seconds(80)), seconds(20));
+        // At 17 seconds each six do not fit into 85, but they do into 100, and no interval of 95% takes fewer.
+        assert!(within.go_on(5, seconds(83)) && !within.go_on(5, seconds(84)));
+        assert!(Workers::Exactly(3).go_on(2, seconds(1000)) && !Workers::Exactly(3).go_on(3, seconds(0)));
+        assert_eq!(Workers::Exactly(3).left(seconds(0)), seconds(0));
+    }
+
+    #[test]
+    fn every_worker_makes_one_round_more_at_a_layout_of_its_own() {
+        let group =
+            |op: &str, offset| Group { op: op.to_owned(), body: Platform::Native, regime: Regime::Throughput, offset };
+        let plan = Plan {
+            preset: Preset::Quick,
+            seed: 1,
+            groups: ["pte_val", "save_fl"].iter().flat_map(|op| [0, 29].map(|offset| group(op, offset))).collect(),
+            columns: Vec::new(),
+            workers: Workers::Exactly(2),
+            rounds: 3,
+            window_cycles: WINDOW_CYCLES,
+            cpu: None,
+            clock: Clock::Tsc,
+        };
+        let rounds = |worker| plan.tasks(worker).iter().map(|task| task.rounds).collect::<Vec<_>>();
+        assert_eq!((rounds(0), rounds(1), rounds(2)), (vec![4, 3, 4, 3], vec![3, 4, 3, 4], vec![4, 3, 4, 3]));
+        let counting = |worker| plan.tasks(worker).iter().filter(|task| task.count).count();
+        assert_eq!((counting(0), counting(1)), (2, 0), "each op is counted once");
+        assert_eq!((plan.layouts(), plan.judgements()), (2, 2));
+    }
+}

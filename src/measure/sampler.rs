@@ -4,7 +4,7 @@
 //! another hyperthread takes part of the core, I the `inline` loop, m1 .. mk the mechanisms'
 //! loops with `inline` again and a copy of it among them, reshuffled every round. Each value of a round will be the
 //! mean of its two windows, so that a drift which is linear over a round cancels; a round in which the machine changed
-//! its pace is dropped and made again. A window is one call of a loop,
+//! its pace is dropped and made again, and loops that were interrupted get a short round of their own. A window is one call of a loop,
 //!
 //! ```text
 //! start = clock; loop(args, passes); stop = clock        ticks per op = (stop - start - entry) / ((passes - 1) * 8)
@@ -31,7 +31,7 @@ use crate::patch::site::RecordError;
 use crate::patch::{CodeError, FunctionError};
 use crate::regime::random::{Course, set_course};
 use crate::regime::{Loop, Regime, SITES};
-use crate::stats::effect::steady;
+use crate::stats::effect::{of_twins, steady};
 use crate::suite::OpEntry;
 
 /// Why a group could not be measured.
@@ -72,7 +72,10 @@ pub enum SampleError {
 const WARM_PASSES: u64 = 100;
 
 /// So many rounds of a group may be dropped; then this worker does without what is left of them.
-const MOST_DROPPED: usize = 4;
+const MOST_DROPPED: usize = 8;
+
+/// So many short rounds are made for the columns whose windows were interrupted.
+const MOST_EXTRA: usize = 3;
 
 /// What windows are made longer by, so that the least length is kept where the rate was known to a percent or two.
 pub const SPARE: f64 = 1.03;
@@ -187,9 +190,17 @@ impl Sampler {
         let inline = self.sized(inline, args)?;
         let others =
             loops.into_iter().map(|copied| self.sized(copied, args)).collect::<Result<Vec<Window>, SampleError>>()?;
-        let mut order: Vec<usize> = (0..others.len()).collect();
-        let (mut measured, mut dropped) = (Vec::with_capacity(task.rounds), 0);
-        while measured.len() < task.rounds && dropped <= MOST_DROPPED {
+        let (mut measured, mut dropped): (Vec<RoundSamples>, usize) = (Vec::with_capacity(task.rounds), 0);
+        let mut extra = 0;
+        loop {
+            // Whole rounds first; then short ones of what was interrupted too often in them.
+            let mut order = lacking(&measured, others.len(), task.rounds);
+            if measured.len() >= task.rounds {
+                extra += 1;
+            }
+            if order.is_empty() || dropped > MOST_DROPPED || extra > MOST_EXTRA {
+                break;
+            }
             // Fisher and Yates.
             for i in (1..order.len()).rev() {
                 order.swap(i, self.rng.random_range(0..=i));
@@ -310,6 +321,18 @@ impl Sampler {
             ticks: columns,
         })
     }
+}
+
+/// Which of `loops` loops have fewer usable values than rounds are to be made. In the order of a round's comparisons:
+/// `inline` again, its copy, the columns.
+fn lacking(rounds: &[RoundSamples], loops: usize, wanted: usize) -> Vec<usize> {
+    let usable = |index: usize| {
+        rounds
+            .iter()
+            .filter(|round| round.compared().nth(index).is_some_and(|twins| of_twins(*twins).is_some()))
+            .count()
+    };
+    (0..loops).filter(|index| usable(*index) < wanted).collect()
 }
 
 impl Window {

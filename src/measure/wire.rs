@@ -100,7 +100,8 @@ pub struct Missing {
     pub refused: bool,
 }
 
-/// The two windows of a loop in a palindromic round, in clock ticks per op, in the order of time.
+/// The two windows of a loop in a palindromic round, in clock ticks per op, in the order of time. Both are 0 in a round
+/// that the loop had no part in.
 pub type Twins = [f64; 2];
 
 /// One palindromic round.
@@ -119,4 +120,11 @@ pub struct RoundSamples {
     pub copy: Twins,
     /// The columns, in the order of [`GroupSamples::columns`].
     pub ticks: Vec<Twins>,
+}
+
+impl RoundSamples {
+    /// What is compared with `inline`: itself, its copy, the columns.
+    pub fn compared(&self) -> impl Iterator<Item = &Twins> {
+        [&self.again, &self.copy].into_iter().chain(&self.ticks)
+    }
 }
