@@ -19,7 +19,7 @@ use crate::host::{Machine, Probes, Root};
 use crate::measure::clock::Clock;
 use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::Group;
-use crate::measure::sampler::SPARE;
+use crate::measure::sampler::{SHORT, SPARE};
 use crate::measure::wire::{GroupSamples, RoundSamples, Task};
 use crate::op::Meta;
 use crate::report::schema::{Cell, Estimate};
@@ -152,8 +152,11 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
             error::warn("interrupted: nothing is said");
             return Ok(Exit::Failed);
         }
-        let windows =
-            collector.ticks_per_cycle * plan.window_cycles as f64 * SPARE * selftest::windows_per_round(&plan);
+        let windows = collector.ticks_per_cycle
+            * plan.window_cycles as f64
+            * SPARE
+            * (1.0 + 2.0 / SHORT as f64)
+            * selftest::windows_per_round(&plan);
         measured_seconds += windows / ticks_per_second;
         let cells = collector.estimator.finish(&plan, &metas, ticks_per_second).cells;
         let cell = cells.iter().find(|cell| cell.mechanism == truth.name);

@@ -11,7 +11,7 @@ use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::median;
 use crate::stats::modes::{Mode, modes};
 use crate::stats::resolve::resolved;
-use crate::stats::spread::{self, Sample, Source, by_worker};
+use crate::stats::spread::{self, Sample, Source, by_worker, steady};
 use crate::stats::student::Student;
 
 /// Confidence of the intervals of a report.
@@ -33,13 +33,15 @@ pub(super) type Layouts<'a> = [(u32, &'a [Reduced])];
 
 /// A column's samples in cycles at every layout that has any.
 pub(super) fn samples(layouts: &Layouts, column: usize) -> Vec<(u32, Vec<Sample>)> {
-    let of_worker = |reduced: &Reduced| {
-        let effect = reduced.effects.get(column).copied().flatten()?;
-        Some(Sample { worker: reduced.worker, value: effect.cycles, halves: effect.halves, rounds: effect.rounds })
+    let of_layout = |(offset, workers): &(u32, &[Reduced])| {
+        (*offset, workers.iter().filter_map(|worker| sample(worker, column)).collect::<Vec<_>>())
     };
-    let of_layout =
-        |(offset, workers): &(u32, &[Reduced])| (*offset, workers.iter().filter_map(of_worker).collect::<Vec<_>>());
     layouts.iter().map(of_layout).filter(|(_, samples)| !samples.is_empty()).collect()
+}
+
+fn sample(reduced: &Reduced, column: usize) -> Option<Sample> {
+    let effect = reduced.effects.get(column).copied().flatten()?;
+    Some(Sample { worker: reduced.worker, value: effect.cycles, halves: effect.halves, rounds: effect.rounds })
 }
 
 /// The median over layouts of the medians over workers.
@@ -113,7 +115,8 @@ pub(super) fn fill(cell: &mut Cell, layouts: &Layouts, column: usize, judge: Opt
         // Values that differ by less than the floor, or by less than a hundredth of what the op takes, are one value.
         let takes = (workers.first().map_or(0.0, |w| w.inline_cycles) + interval.estimate.abs()).max(1.0);
         let apart = judge.map_or(0.0, |judge| judge.floor * takes).max(MODES_APART * takes);
-        let gathered = modes(&values, resolution.max(apart));
+        let own: Vec<Sample> = workers.iter().filter_map(|worker| sample(worker, column)).collect();
+        let gathered = modes(&steady(&own, interval.estimate, apart), resolution.max(apart));
         if gathered.len() > 1 {
             cell.modes.extend(gathered.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
         }

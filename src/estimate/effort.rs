@@ -11,7 +11,7 @@ use crate::report::schema::Limit;
 use crate::stats::location::median;
 use crate::stats::modes::modes;
 use crate::stats::multiplicity::confidence_for;
-use crate::stats::spread::{Sample, by_worker};
+use crate::stats::spread::{Sample, by_worker, steady};
 use crate::stats::student::Student;
 
 /// A cell that would take more than so many times its workers to be decided is given up.
@@ -95,7 +95,7 @@ fn open(layouts: &[(u32, Vec<Sample>)], estimate: f64, bound: f64, [single, fami
     let values = |samples: &[Sample]| samples.iter().map(|sample| sample.value).collect::<Vec<f64>>();
     let medians: Vec<f64> = samples.iter().filter_map(|samples| median(&values(samples))).collect();
     let range = medians.iter().fold(f64::MIN, |a, b| a.max(*b)) - medians.iter().fold(f64::MAX, |a, b| a.min(*b));
-    let gathered: Vec<_> = samples.iter().flat_map(|samples| modes(&values(samples), bound)).collect();
+    let gathered: Vec<_> = samples.iter().flat_map(|samples| modes(&steady(samples, estimate, bound), bound)).collect();
     if limit(&strict, &gathered, range, bound) != Some(Limit::Floor) {
         return None;
     }

@@ -1,17 +1,19 @@
 //! The sampler: one group in palindromic rounds.
 //!
 //! A round is `C Q I m1 .. mk mk .. m1 I Q C`: C a chain of dependent adds, Q independent adds, which show whether
-//! another hyperthread takes part of the core, I the `inline` loop, m1 .. mk the mechanisms'
-//! loops with `inline` again and a copy of it among them, reshuffled every round. Each value of a round will be the
-//! mean of its two windows, so that a drift which is linear over a round cancels; a round in which the machine changed
-//! its pace is dropped and made again, and loops that were interrupted get a short round of their own. A window is one call of a loop,
+//! another hyperthread takes part of the core, I the `inline` loop, m1 .. mk the mechanisms' loops with `inline` again
+//! and a copy of it among them, reshuffled every round. Each value of a round will be the mean of its two windows, so that
+//! a drift which is linear over a round cancels; a round in which the machine changed its pace is dropped and made again,
+//! and loops that were interrupted get a short round of their own. A window is one call of a loop,
 //!
 //! ```text
-//! start = clock; loop(args, passes); stop = clock        ticks per op = (stop - start - entry) / ((passes - 1) * 8)
+//! start = clock; loop(args, passes); stop = clock           ticks per op = (long - short) / ((passes - passes / 32) * 8)
 //! ```
 //!
-//! where `entry` is what the same loop takes with a single pass: what it costs to read the clock and to get in and out
-//! of the loop is in both and cancels.
+//! where `short` is the same with a thirty-second of the passes, at once afterwards: what it costs to read the clock and to
+//! get in and out of the loop is in both and cancels. A single pass would not do: its last branch is foreseen, that of many
+//! passes is not, and the ten cycles in 100,000 were seen as 0.001 cycles in an add. Before both the short one runs
+//! untimed, so that neither has to fetch the loop.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -80,6 +82,9 @@ const MOST_EXTRA: usize = 3;
 /// What windows are made longer by, so that the least length is kept where the rate was known to a percent or two.
 pub const SPARE: f64 = 1.03;
 
+/// A loop is run with one in so many of its passes before a window, and again after it.
+pub const SHORT: u64 = 32;
+
 /// Measures groups in this process.
 pub struct Sampler {
     ops: Vec<OpEntry>,
@@ -105,7 +110,6 @@ struct Window {
     copied: Option<Copied>,
     args: [u64; 4],
     passes: u64,
-    entry: f64,
     ops_per_pass: u64,
 }
 
@@ -122,11 +126,9 @@ impl Sampler {
         count: bool,
         trace: bool,
     ) -> Result<Self, SampleError> {
-        let mut calibration =
-            Window { run: chain, copied: None, args: [0; 4], passes: 1, entry: 0.0, ops_per_pass: ADDS };
+        let mut calibration = Window { run: chain, copied: None, args: [0; 4], passes: 1, ops_per_pass: ADDS };
         // About 100 us of adds altogether: enough to know the rate to a percent, and the windows have 3% to spare. The
         // middle of five: had the process been stopped in the only one, all its windows would be as long as that.
-        calibration.entry = calibration.entry_ticks(clock);
         calibration.passes = 80_000 / ADDS;
         let mut rates = [(); 5].map(|()| calibration.ticks_per_op(clock));
         rates.sort_unstable_by(f64::total_cmp);
@@ -134,7 +136,6 @@ impl Sampler {
         let window_ticks = (window_cycles as f64 * ticks_per_cycle * SPARE) as u64;
         calibration.passes = (window_cycles as f64 * SPARE) as u64 / ADDS;
         let mut quiet = Window { run: independent, ..calibration.clone() };
-        quiet.entry = quiet.entry_ticks(clock);
         // Up to four adds in a cycle; half a window tells enough.
         quiet.passes = window_cycles * 2 / ADDS;
         Ok(Sampler {
@@ -221,7 +222,7 @@ impl Sampler {
             self.enter(window)?;
             // A loop that is called over and over is not cold.
             if let Some(counters) = self.counters.as_mut().filter(|_| task.count && !group.regime.is_cold()) {
-                counted.push(counters.per_op(|| window.call(), window.passes * window.ops_per_pass));
+                counted.push(counters.per_op(|| window.call(window.passes), window.passes * window.ops_per_pass));
             }
         }
         let mut instructions = Vec::new();
@@ -243,14 +244,14 @@ impl Sampler {
     /// Sizes a window; see [`Window::size`].
     fn sized(&mut self, copied: Copied, args: [u64; 4]) -> Result<Window, SampleError> {
         let (run, train) = (copied.run, copied.train.clone());
-        let mut window = Window { run, copied: Some(copied), args, passes: 1, entry: 0.0, ops_per_pass: SITES };
+        let mut window = Window { run, copied: Some(copied), args, passes: 1, ops_per_pass: SITES };
         self.enter(&window)?;
         match train {
             None => window.size(self.clock, self.window_ticks),
             Some(train) => {
                 // A pass per copy. Once before it is timed: whatever the pages cost is done.
                 window.passes = train.copies as u64;
-                window.call();
+                window.call(window.passes);
             }
         }
         Ok(window)
@@ -267,7 +268,7 @@ impl Sampler {
         {
             // A train has no loop to go through more often than it has copies.
             let passes = copied.train.as_ref().map_or(WARM_PASSES, |train| train.copies as u64);
-            Window { passes, ..window.clone() }.call();
+            window.call(passes);
         }
         Ok(())
     }
@@ -287,7 +288,7 @@ impl Sampler {
                 _ => touch(train.start, train.length),
             }
             // One traversal; what it costs to get in and out is a part in thousands of it, and `inline`'s, too.
-            return Ok(window.ticks(self.clock) as f64 / (window.passes * window.ops_per_pass) as f64);
+            return Ok(window.ticks(self.clock, window.passes) as f64 / (window.passes * window.ops_per_pass) as f64);
         }
         Ok(window.ticks_per_op(self.clock))
     }
@@ -342,10 +343,10 @@ impl Window {
     /// Makes the window `window_ticks` long at least, by doubling. That also warms caches and predictors up.
     fn size(&mut self, clock: Clock, window_ticks: u64) {
         loop {
-            let mut ticks = self.ticks(clock);
+            let mut ticks = self.ticks(clock, self.passes);
             if ticks >= window_ticks / 8 {
                 // An interruption must not pass for a long loop: the window would be too short.
-                ticks = ticks.min(self.ticks(clock));
+                ticks = ticks.min(self.ticks(clock, self.passes));
             }
             if ticks >= window_ticks / 8 || self.passes >= 1 << 40 {
                 let scaled = (self.passes as f64 * window_ticks as f64 / ticks.max(1) as f64).ceil();
@@ -354,31 +355,24 @@ impl Window {
             }
             self.passes *= if ticks < window_ticks / 64 { 8 } else { 2 };
         }
-        self.entry = self.entry_ticks(clock);
-    }
-
-    /// What getting in and out costs beside the passes: the median of a few single-pass calls.
-    fn entry_ticks(&self, clock: Clock) -> f64 {
-        let single = Window { passes: 1, ..self.clone() };
-        let mut ticks = [(); 7].map(|()| single.ticks(clock));
-        ticks.sort_unstable();
-        ticks[3] as f64
     }
 
     #[inline(never)]
-    fn ticks(&self, clock: Clock) -> u64 {
+    fn ticks(&self, clock: Clock, passes: u64) -> u64 {
         let start = clock.start();
-        self.call();
+        self.call(passes);
         clock.stop().saturating_sub(start)
     }
 
-    fn call(&self) {
+    fn call(&self, passes: u64) {
         // SAFETY: `args` was made for this thread's installed CPU model by the op whose loop this is; passes >= 1.
-        std::hint::black_box(unsafe { (self.run)(&raw const self.args, self.passes) });
+        std::hint::black_box(unsafe { (self.run)(&raw const self.args, passes) });
     }
 
     fn ticks_per_op(&self, clock: Clock) -> f64 {
-        let ticks = self.ticks(clock) as f64;
-        (ticks - self.entry) / ((self.passes - 1).max(1) * self.ops_per_pass) as f64
+        let short = (self.passes / SHORT).max(1);
+        self.call(short);
+        let (long, ends) = (self.ticks(clock, self.passes) as f64, self.ticks(clock, short) as f64);
+        (long - ends) / ((self.passes - short).max(1) * self.ops_per_pass) as f64
     }
 }

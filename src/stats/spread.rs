@@ -57,6 +57,15 @@ const MIDDLE_SIZE: f64 = 0.674_490;
 /// The variance of a median of many is this much of that of a mean.
 const OF_MEDIAN: f64 = std::f64::consts::FRAC_PI_2;
 
+/// The values in which modes are to be looked for: those no further than `near` from the `middle`, and those which the
+/// windows of a round agree on. A worker that is in another mode is in it in both windows; where the two differ by as
+/// much as the value does from the middle, an interruption made it stand apart, and the next one may be as long.
+pub fn steady(samples: &[Sample], middle: f64, near: f64) -> Vec<f64> {
+    let away = |sample: &Sample| (sample.value - middle).abs();
+    let agreed = |sample: &&Sample| away(sample) <= near || sample.halves <= away(sample) / 2.0;
+    samples.iter().filter(agreed).map(|sample| sample.value).collect()
+}
+
 /// Every worker's own deviation from the cell: the median over layouts of what it differs from the layout's median over
 /// workers. Workers with fewer than half of the layouts are left out.
 pub fn by_worker(layouts: &[Vec<Sample>]) -> Vec<f64> {
@@ -181,6 +190,14 @@ mod tests {
         assert_eq!((found.largest, found.between_workers), (Source::Rounds, 0.0));
         assert!((found.within_round - 0.05 / 0.674).abs() < 1e-3, "{found:?}");
         assert!((found.between_rounds.unwrap() - 0.1016).abs() < 1e-3, "{found:?}");
+    }
+
+    #[test]
+    fn values_that_an_interruption_set_apart_are_no_mode_and_those_of_a_mode_stay() {
+        let sample = |value, halves| Sample { worker: 0, value, halves, rounds: None };
+        // In the middle, whatever its windows; interrupted in one window; in another mode.
+        let samples = [sample(1.0, 0.3), sample(1.5, 0.5), sample(0.5, 0.01)];
+        assert_eq!(steady(&samples, 1.0, 0.1), [1.0, 0.5]);
     }
 
     #[test]
