@@ -7,6 +7,7 @@ use pvbench::measure::wire::{GroupSamples, RoundSamples, Task};
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit, SpreadSource};
+use pvbench::stats::binomial::allowed;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -233,14 +234,14 @@ fn what_scatters_a_cell_is_told_level_by_level() {
 
 #[test]
 fn cells_without_a_difference_are_hardly_ever_resolved_however_many_there_are() {
-    // 20 mechanisms in 20 runs: 400 cells, each with a process lottery of its own.
+    // Each with a process lottery of its own, greater than what the floor knows of.
     let mut rng = Pcg64Mcg::seed_from_u64(11);
     let mut alarms = 0;
     for _ in 0..400 {
         let lottery: Vec<f64> = (0..WORKERS).map(|_| 0.01 * rng.random_range(-1.0..1.0)).collect();
         alarms += usize::from(table(&estimates(|worker, _| lottery[worker])).resolved);
     }
-    assert_eq!(alarms, 0);
+    assert!(alarms <= allowed(400, 1e-3, 1e-3) as usize, "{alarms} of 400");
 }
 
 #[test]

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use super::cell::{Judge, largest_aa, limit, middle, samples};
 use super::reduce::Reduced;
-use super::{CONFIDENCE, Estimator, Key, QUIET_ROUNDS, QUIET_WORKERS, floor_of, key_of};
+use super::{CONFIDENCE, Estimator, Key, QUIET_ROUNDS, QUIET_WORKERS, family_confidence, floor_of, key_of};
 use crate::measure::plan::{Group, Plan};
 use crate::measure::wire::Task;
 use crate::report::schema::Limit;
 use crate::stats::location::median;
 use crate::stats::modes::modes;
-use crate::stats::multiplicity::confidence_for;
 use crate::stats::spread::{Sample, by_worker, steady};
 use crate::stats::student::Student;
 
@@ -60,7 +59,7 @@ impl Estimator {
     fn undecided(&self, plan: &Plan) -> Vec<(Key, Vec<usize>)> {
         let reduced = self.reduce(plan.window_cycles);
         let Some(floor) = floor_of(&reduced) else { return Vec::new() };
-        let family = self.family(confidence_for(plan.judgements(), 1.0 - CONFIDENCE));
+        let family = self.family(family_confidence(plan));
         let single = self.family(CONFIDENCE);
         let mut found: Vec<(f64, Key, Vec<usize>)> = Vec::new();
         for (key, layouts) in &reduced {

@@ -31,6 +31,9 @@ const QUIET_ROUNDS: usize = 1;
 /// So many quiet workers can make an interval of 95%; with fewer, all are used, disturbed or not.
 const QUIET_WORKERS: usize = FEWEST_WORKERS;
 
+/// A single cell is resolved by chance with this probability at most.
+const MOST_ERROR: f64 = 0.001;
+
 /// A group at all its layouts.
 type Key = (String, Platform, Regime);
 
@@ -144,7 +147,7 @@ impl Estimator {
             .collect();
         let from = self.quiet_from();
         let disturbed = self.rounds().filter(|round| round.adds_per_cycle < from).count();
-        let family_confidence = confidence_for(plan.judgements(), 1.0 - CONFIDENCE);
+        let family_confidence = family_confidence(plan);
         let with = Means {
             draws: &Draws::new(plan.seed ^ 0x6573_7469_6d61_7465),
             family: &self.family(family_confidence),
@@ -169,7 +172,11 @@ impl Estimator {
             disturbed_share: disturbed as f64 / self.rounds().count().max(1) as f64,
             rounds: self.rounds().count(),
             dropped_rounds: self.groups().map(|samples| samples.dropped).sum(),
-            dropped_values: self.groups().map(disagreed).sum(),
+            dropped_values: self
+                .samples
+                .iter()
+                .flat_map(|(group, workers)| workers.iter().map(move |(_, samples)| disagreed(group, samples)))
+                .sum(),
             error_per_cell: 1.0 - family_confidence,
         }
     }
@@ -224,6 +231,12 @@ impl Estimator {
         }
         cells
     }
+}
+
+/// The confidence of a single cell: so high that all of a run are right together with that of its intervals, and that one
+/// in a thousand at most is wrong where there are few.
+fn family_confidence(plan: &Plan) -> f64 {
+    confidence_for(plan.judgements(), 1.0 - CONFIDENCE).max(1.0 - MOST_ERROR)
 }
 
 fn key_of(group: &Group) -> Key {

@@ -33,7 +33,7 @@ use crate::patch::site::RecordError;
 use crate::patch::{CodeError, FunctionError};
 use crate::regime::random::{Course, set_course};
 use crate::regime::{Loop, Regime, SITES};
-use crate::stats::effect::{of_twins, steady};
+use crate::stats::effect::{CLOSE, LOOSE, agree, closest, of_twins, steady};
 use crate::suite::OpEntry;
 
 /// Why a group could not be measured.
@@ -195,10 +195,11 @@ impl Sampler {
         let others =
             loops.into_iter().map(|copied| self.sized(copied, args)).collect::<Result<Vec<Window>, SampleError>>()?;
         let (mut measured, mut dropped): (Vec<RoundSamples>, usize) = (Vec::with_capacity(task.rounds), 0);
+        let within = tolerance(group.regime);
         let mut extra = 0;
         loop {
             // Whole rounds first; then short ones of what was interrupted too often in them.
-            let mut order = lacking(&measured, others.len(), task.rounds);
+            let mut order = lacking(&measured, others.len(), task.rounds, within);
             if measured.len() >= task.rounds {
                 extra += 1;
             }
@@ -310,7 +311,12 @@ impl Sampler {
         for &i in order.iter().rev() {
             ticks[i][1] = self.time(&others[i], regime)?;
         }
-        let inline = [first, self.time(inline, regime)?];
+        let mut ends = [first, self.time(inline, regime)?];
+        if !agree(ends, tolerance(regime)) {
+            // All columns are held against it: one interruption must not cost the whole round.
+            ends = closest(ends, self.time(inline, regime)?);
+        }
+        let inline = ends;
         contended = contended.max(self.quiet.ticks_per_op(self.clock));
         let calibrations = [calibration, self.calibration.ticks_per_op(self.clock)];
         // The shorter of the two: an interrupt in one must not pass for a wide core.
@@ -327,13 +333,18 @@ impl Sampler {
     }
 }
 
+/// Within which factor the two windows of a loop agree.
+pub fn tolerance(regime: Regime) -> f64 {
+    if regime.is_cold() { LOOSE } else { CLOSE }
+}
+
 /// Which of `loops` loops have fewer usable values than rounds are to be made. In the order of a round's comparisons:
 /// `inline` again, its copy, the columns.
-fn lacking(rounds: &[RoundSamples], loops: usize, wanted: usize) -> Vec<usize> {
+fn lacking(rounds: &[RoundSamples], loops: usize, wanted: usize, within: f64) -> Vec<usize> {
     let usable = |index: usize| {
         rounds
             .iter()
-            .filter(|round| round.compared().nth(index).is_some_and(|twins| of_twins(*twins).is_some()))
+            .filter(|round| round.compared().nth(index).is_some_and(|twins| of_twins(*twins, within).is_some()))
             .count()
     };
     (0..loops).filter(|index| usable(*index) < wanted).collect()

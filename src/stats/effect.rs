@@ -2,26 +2,36 @@
 
 use super::location::median;
 
-/// The two windows of a loop in a round agree within this factor. Drift and the scatter of a window stay far below; a
-/// window in which the process was stopped, or lost its CPU for a slice, does not.
-const TWINS_AGREE: f64 = 1.5;
+/// The two windows of a loop in a round agree within this factor where nothing came in between: drift and the scatter of
+/// a window are a percent, a timer interrupt in 100,000 cycles is more than a twentieth.
+pub const CLOSE: f64 = 1.05;
 
-/// The two calibrations of a round agree within this factor, or the frequency jumped in between: then the middle of
-/// the two is the rate of none of its windows.
-const RATES_AGREE: f64 = 1.25;
+/// And within this one where the loop itself scatters, as it does when caches or predictors were emptied before. A window
+/// in which the process was stopped, or lost its CPU for a slice, is longer than that.
+pub const LOOSE: f64 = 1.5;
+
+/// The two calibrations of a round agree within this factor, or the frequency jumped in between, or one was interrupted:
+/// then the middle of the two is the rate of none of its windows.
+const RATES_AGREE: f64 = 1.1;
 
 /// What a loop took in a round: the mean of its two windows, in which a drift that is linear over the round cancels.
-/// `None` where the two differ by more than half: one of them was interrupted, and the mean would be neither's.
-pub fn of_twins([first, second]: [f64; 2]) -> Option<f64> {
-    agree([first, second], TWINS_AGREE).then(|| f64::midpoint(first, second))
+/// `None` where the two differ by more than the factor: one of them was interrupted, and the mean would be neither's.
+pub fn of_twins(twins: [f64; 2], within: f64) -> Option<f64> {
+    agree(twins, within).then(|| f64::midpoint(twins[0], twins[1]))
 }
 
 /// Whether the machine kept its pace through a round, by the calibrations and the `inline` windows at its two ends.
 pub fn steady(ticks_per_cycle: [f64; 2], inline: [f64; 2]) -> bool {
-    agree(ticks_per_cycle, RATES_AGREE) && agree(inline, TWINS_AGREE)
+    agree(ticks_per_cycle, RATES_AGREE) && agree(inline, LOOSE)
 }
 
-fn agree([first, second]: [f64; 2], within: f64) -> bool {
+/// Of two windows of a loop that were to agree and a third, the two that are closest to each other, in the order of time.
+pub fn closest([first, second]: [f64; 2], third: f64) -> [f64; 2] {
+    if (first - third).abs() < (second - third).abs() { [first, third] } else { [second, third] }
+}
+
+/// Whether two windows of a loop agree within a factor.
+pub fn agree([first, second]: [f64; 2], within: f64) -> bool {
     first > 0.0 && second > 0.0 && first.max(second) <= within * first.min(second)
 }
 
@@ -108,12 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn twins_that_differ_by_more_than_half_are_no_value() {
-        assert_eq!(of_twins([1.0, 1.4]), Some(1.2));
-        assert_eq!(of_twins([1.4, 1.0]), Some(1.2));
+    fn twins_that_differ_by_more_than_they_may_are_no_value() {
+        assert_eq!(of_twins([1.0, 1.4], LOOSE), Some(1.2));
+        assert_eq!(of_twins([1.4, 1.0], LOOSE), Some(1.2));
+        assert_eq!(of_twins([1.4, 1.0], CLOSE), None);
         for bad in [[1.0, 1.6], [1.6, 1.0], [1.0, 5000.0], [0.0, 0.0], [-1.0, 1.0], [f64::NAN, 1.0]] {
-            assert_eq!(of_twins(bad), None, "{bad:?}");
+            assert_eq!(of_twins(bad, LOOSE), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn of_three_windows_the_two_closest_are_kept() {
+        assert_eq!(closest([1.0, 1.2], 1.01), [1.0, 1.01]);
+        assert_eq!(closest([1.2, 1.0], 1.01), [1.0, 1.01]);
+        assert_eq!(closest([1.0, 1.01], 9.0), [1.01, 9.0], "the third may be the interrupted one: then they disagree");
     }
 
     #[test]
