@@ -2,7 +2,7 @@
 # How often the instrument is wrong: many short experiments on loops whose difference is known, alone, beside a busy
 # neighbour and beside one that fills the memory bus. Writes reports/operating-characteristics.json and .svg.
 #
-#     scripts/operating-characteristics.sh            about twenty minutes
+#     scripts/operating-characteristics.sh            about twelve minutes
 #     scripts/operating-characteristics.sh --part 10  a tenth of the experiments
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -19,18 +19,27 @@ BINARY = ROOT / "target" / "release" / "pvbench"
 # Truth, its difference in percent, tries alone and tries beside a neighbour, workers, rounds. The time of an experiment
 # follows from the last two: 50 ms of measuring, and half a second for 0.1%.
 PLAN = [
-    ("100 adds", 0.0, 3000, 1000, 8, 5),
-    ("1001 adds", 0.1, 200, 100, 12, 40),
-    ("401 adds", 0.25, 200, 100, 8, 5),
-    ("201 adds", 0.5, 200, 100, 8, 5),
-    ("101 adds", 1.0, 1000, 300, 8, 5),
-    ("51 adds", 2.0, 200, 100, 8, 5),
+    ("100 adds", 0.0, 2000, 500, 15, 1),
+    ("1001 adds", 0.1, 100, 50, 21, 8),
+    ("401 adds", 0.25, 100, 50, 15, 1),
+    ("201 adds", 0.5, 100, 50, 15, 1),
+    ("101 adds", 1.0, 1000, 200, 15, 1),
+    ("51 adds", 2.0, 100, 50, 15, 1),
 ]
 
 SPIN = "while True: pass"
 # Copies that no cache holds.
 STREAM = "a = bytearray(1 << 28); b = memoryview(bytearray(1 << 28))\nwhile True: a[:] = b"
 CONDITIONS = [("alone", None), ("busy neighbour", SPIN), ("memory bus in use", STREAM)]
+
+
+# Of the plots: ink, grid and three colours in light and dark mode.
+STYLE = (
+    "<style>.ink{fill:#222}.grid{stroke:#ccc}.c0{stroke:#1f77b4;fill:#1f77b4}.c1{stroke:#c2570c;fill:#c2570c}"
+    ".c2{stroke:#2a7f3b;fill:#2a7f3b}text.c0,text.c1,text.c2{stroke:none}"
+    "@media(prefers-color-scheme:dark){.ink{fill:#ddd}.grid{stroke:#444}.c0{stroke:#7ab8f5;fill:#7ab8f5}"
+    ".c1{stroke:#f2a65a;fill:#f2a65a}.c2{stroke:#7fd18b;fill:#7fd18b}text.c0,text.c1,text.c2{stroke:none}}</style>"
+)
 
 
 def binomial_tail(k, n, p):
@@ -73,10 +82,7 @@ def plot(results, conditions):
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
              'font-family="system-ui, sans-serif" font-size="13">',
              "<title>Share of experiments in which a difference was found</title>",
-             "<style>.ink{fill:#222}.grid{stroke:#ccc}.c0{stroke:#1f77b4;fill:#1f77b4}.c1{stroke:#c2570c;fill:#c2570c}"
-             ".c2{stroke:#2a7f3b;fill:#2a7f3b}text.c0,text.c1,text.c2{stroke:none}"
-             "@media(prefers-color-scheme:dark){.ink{fill:#ddd}.grid{stroke:#444}.c0{stroke:#7ab8f5;fill:#7ab8f5}"
-             ".c1{stroke:#f2a65a;fill:#f2a65a}.c2{stroke:#7fd18b;fill:#7fd18b}text.c0,text.c1,text.c2{stroke:none}}</style>"]
+             STYLE]
     for share in (0, 0.25, 0.5, 0.75, 1):
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(share)}" y2="{y(share)}"/>'
                      f'<text class="ink" x="{left - 8}" y="{y(share) + 4}" text-anchor="end">{share:.0%}</text>')
@@ -120,6 +126,7 @@ def main():
                     "found": found["found"], "found_share": found["found"] / tries,
                     "interval": clopper_pearson(found["found"], tries),
                     "found_on_the_wrong_side": found["found_on_the_wrong_side"],
+                    "not_found_for": found["not_found_for"],
                     "interval_holds_the_truth": found["interval_holds_the_truth"],
                     "measuring_seconds_per_try": round(found["measuring_seconds_per_try"], 4),
                     "wall_seconds_per_try": round(found["wall_seconds_per_try"], 4),

@@ -24,10 +24,12 @@ fn image(cpu: &mut CpuModel) -> (*mut u64, usize) {
 fn outcome(cpu: &mut CpuModel, before: &[u64], copied: &Copied, args: &[u64; 4]) -> (u64, Image) {
     let (model, words) = image(cpu);
     assert_eq!(words, before.len());
+    // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     unsafe { std::ptr::copy_nonoverlapping(before.as_ptr(), model, words) };
     let result = unsafe { (copied.run)(args, 2) };
     // Linux hands the trap table over from the stack (`xen_write_idt_entry`); where that stands is no matter.
     cpu.xen.hypervisor.trap_table.0 = 0;
+    // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     (result, unsafe { std::slice::from_raw_parts(model, words) }.to_vec())
 }
 
@@ -51,6 +53,7 @@ fn compare(loops: &mut Loops, op: &OpEntry, body: Platform, columns: &[Column], 
     let args = (op.arguments)(&mut cpu);
     let (_, offers) = loops.prepare(op, &group, columns).unwrap();
     let (model, words) = image(&mut cpu);
+    // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     let before = unsafe { std::slice::from_raw_parts(model, words) }.to_vec();
     let mut reference: Option<(&Column, (u64, Image))> = None;
     for (column, offer) in columns.iter().zip(&offers) {

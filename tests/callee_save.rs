@@ -11,6 +11,7 @@ type Registers = [u64; 8];
 
 /// Calls `body` with these registers and stores what they are afterwards.
 unsafe fn call(body: usize, registers: &mut Registers) {
+    // SAFETY: `body` is the entry of a callee that saves what it uses; what the block itself uses is named.
     unsafe {
         asm!(
             "mov rcx, [r12]", "mov rdx, [r12 + 8]", "mov rsi, [r12 + 16]", "mov rdi, [r12 + 24]",
@@ -34,6 +35,7 @@ fn every_saving_callee_keeps_all_general_registers_but_rax() {
             let before: Registers =
                 [or(3, rcx, 0x1111), or(2, rdx, 0x2222), or(1, rsi, 0x3333), or(0, rdi, 0x4444), 5, 6, 7, 8];
             let mut after = before;
+            // SAFETY: the entry of a body of this program, called with registers that `call` saves.
             unsafe { call((op.saving)(platform) as usize, &mut after) };
             assert_eq!(after, before, "{} {}", op.meta.name, platform.name());
         }

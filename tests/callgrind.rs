@@ -26,6 +26,7 @@ const SHARE: usize = 6;
 #[inline(never)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pvbench_counted(run: Loop, args: *const [u64; 4], passes: u64) -> u64 {
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     std::hint::black_box(unsafe { run(args, passes) })
 }
 
@@ -83,6 +84,7 @@ fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
         let mut names = String::new();
         for_each_loop(from.parse().unwrap()..to.parse().unwrap(), |name, copied, args| {
             for passes in [1, 2] {
+                // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
                 unsafe { pvbench_counted(copied.run, args, passes) };
             }
             writeln!(names, "{name}").unwrap();
@@ -110,6 +112,7 @@ fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
     let (mut compared, mut differ) = (0, Vec::new());
     for_each_loop(0..ops, |name, copied, args| {
         let Some(theirs) = theirs.get(name) else { return };
+        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
         let ours = unsafe { tracer.passes(copied.run, args) }.unwrap_or_else(|error| panic!("{name}: {error}"));
         if ours.instructions() != *theirs {
             differ.push(format!("{name}: traced {}, callgrind {theirs}", ours.instructions()));

@@ -19,6 +19,7 @@ fn loops() -> Vec<(OpEntry, usize, Regime, Function)> {
         for regime in Regime::ALL {
             for index in 0..op.pairs.len() {
                 let Some(entry) = op.pairs[index].loop_of(regime) else { continue };
+                // SAFETY: the address of a loop of this program.
                 let function = unsafe { Function::with_loop(entry as *const () as usize) }
                     .unwrap_or_else(|e| panic!("{} {}: {e}", op.meta.name, op.pairs[index].mechanism.name));
                 all.push((op.clone(), index, regime, function));
@@ -35,6 +36,7 @@ fn check_all(way: Way, check: impl Fn(&OpEntry, &Pair, &[Instruction], &[u8]) ->
             for pair in op.pairs.iter().filter(|pair| pair.mechanism.way == way) {
                 let Some(entry) = pair.loop_of(regime) else { continue };
                 let name = format!("{} {} {}", op.meta.name, pair.mechanism.name, regime.name());
+                // SAFETY: the address of a loop of this program.
                 let function = unsafe { Function::with_loop(entry as *const () as usize) };
                 let function = function.unwrap_or_else(|e| panic!("{name}: {e}"));
                 let instructions: Vec<Instruction> = function.loop_instructions().copied().collect();
@@ -66,6 +68,7 @@ fn native(op: &OpEntry) -> u64 {
 
 /// How often the native body's own bytes stand in the loop.
 fn bodies(op: &OpEntry, code: &[u8]) -> u64 {
+    // SAFETY: the address of a function of this program that ends in a return.
     let body = unsafe { code_before_return((op.body)(Platform::Native) as usize) };
     if body.is_empty() {
         return SITES;
@@ -112,6 +115,7 @@ fn table_of(op: &OpEntry, pair: &Pair) -> Option<(u64, u64)> {
         _ => return None,
     };
     let slot = &raw const *table as u64 + 8 * op.slot as u64;
+    // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
     Some((slot, unsafe { (slot as *const u64).read() }))
 }
 
@@ -127,6 +131,7 @@ fn table_is_exactly_linux_call_through_the_slot() {
             // endbr has a table of its own.
             None => {
                 let slot = slots.first().copied().unwrap_or_default();
+                // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
                 (slot, unsafe { (slot as *const u64).read() })
             }
         };
@@ -138,6 +143,7 @@ fn table_is_exactly_linux_call_through_the_slot() {
             "table" | "site" => expect("callee", callee, native(op)),
             "table_callee_save" | "site_callee_save" if !op.spoils => expect("callee", callee, native(op)),
             "dlsym" => {
+                // SAFETY: the address of a function of this program that ends in a return.
                 let copied = |at: u64| unsafe { code_before_return(at as usize) };
                 let code = copied(native(op));
                 let found = unsafe { std::slice::from_raw_parts(callee as *const u8, code.len() + 1) };
@@ -161,6 +167,7 @@ fn table_is_exactly_linux_call_through_the_slot() {
 
 /// Instructions of the program from an address on.
 fn decoded(address: u64, bytes: usize) -> Vec<Instruction> {
+    // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     let code = unsafe { std::slice::from_raw_parts(address as *const u8, bytes) };
     Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect()
 }
@@ -195,6 +202,7 @@ fn kcfi_compares_the_hash_in_front_of_the_callee_at_every_site() {
         for window in instructions.windows(shape.len()) {
             if window.iter().map(Instruction::mnemonic).eq(shape) && window[2].memory_displacement64() as i64 == -4 {
                 let slot = window[0].ip_rel_memory_address();
+                // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
                 let entry = unsafe { (slot as *const u64).read() };
                 let hash = unsafe { ((entry - 4) as *const u32).read_unaligned() };
                 expect("hash", u64::from(hash.wrapping_add(window[1].immediate32())), 0)?;
@@ -213,6 +221,7 @@ fn fineibt_calls_a_preamble_that_compares_the_hash() {
         let mut found = 0;
         for window in instructions.windows(shape.len()) {
             if window.iter().map(Instruction::mnemonic).eq(shape) && window[2].immediate8() == 16 {
+                // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
                 let entry = unsafe { (window[0].ip_rel_memory_address() as *const u64).read() };
                 let preamble = decoded(entry - 16, 16);
                 let wanted = [Mnemonic::Endbr64, Mnemonic::Sub, Mnemonic::Je, Mnemonic::Ud2, Mnemonic::Nop];
@@ -238,6 +247,7 @@ fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
         let hot: Vec<Instruction> = instructions.iter().filter(|i| i.ip() < cold).copied().collect();
         expect("indirect calls", count(&hot, Instruction::is_call_near_indirect), SITES)?;
         expect("direct calls of the body", count(instructions, direct), 0)?;
+        // SAFETY: the address of a function of this program that ends in a return.
         let body = unsafe { code_before_return((op.body)(Platform::Native) as usize) };
         // Short bodies are common instructions, found by chance in argument set-up.
         if body.len() >= 4 { expect("inlined bodies", bodies(op, code), 0) } else { Ok(()) }
@@ -287,6 +297,7 @@ fn a_static_call_calls_a_trampoline_that_is_a_jump_to_the_body() {
     check_all(Way::Trampoline, |op, _, instructions, _| {
         let to_trampoline = |i: &Instruction| {
             let target = if i.is_call_near() { i.near_branch_target() } else { return false };
+            // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
             let code = unsafe { std::slice::from_raw_parts(target as *const u8, 8) };
             let jump = Decoder::with_ip(64, code, target, DecoderOptions::NONE).decode();
             // `ud1 esp, ecx` behind it marks it, as in Linux.

@@ -20,12 +20,14 @@ fn word<O: Op>() -> u64 {
 fn callee<O: Op>() -> usize {
     assert_eq!(Dlsym::unavailable(), None);
     Dlsym::bind::<O>(Platform::Native);
+    // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
     unsafe { (word::<O>() as *const usize).read() }
 }
 
 /// What a chain of calls adds per call.
 fn adds<O: Op>(words: [u64; 4]) -> u64 {
     callee::<O>();
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     let sum = unsafe { latency::<Dlsym, O>(&raw const words, 3) };
     assert_eq!(sum % (3 * SITES), 0, "{sum} after {} calls", 3 * SITES);
     sum / (3 * SITES)
@@ -62,6 +64,7 @@ fn a_body_that_is_bound_again_stays_where_it_is() {
     let before = callee::<Add>();
     // There is no Xen body to be looked up.
     Dlsym::bind::<Add>(Platform::Xen);
+    // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
     assert_eq!(unsafe { (word::<Add>() as *const usize).read() }, before);
     assert_eq!(adds::<Add>([0; 4]), 1);
 }
@@ -69,6 +72,7 @@ fn a_body_that_is_bound_again_stays_where_it_is() {
 #[test]
 fn sites_call_through_the_word_and_nothing_else() {
     let entry = latency::<Dlsym, Add> as *const () as usize;
+    // SAFETY: the address of a loop of this program.
     let function = unsafe { Function::with_loop(entry) }.unwrap();
     let calls: Vec<_> =
         function.loop_instructions().filter(|i| i.is_call_near() || i.is_call_near_indirect()).collect();
@@ -82,10 +86,12 @@ fn sites_call_through_the_word_and_nothing_else() {
 
 fn is_a_copy_of_the_native_body<O: Op>() {
     let native = O::native as *const () as usize;
+    // SAFETY: the address of a function of this program that ends in a return.
     let mut wanted = unsafe { code_before_return(native) };
     wanted.push(0xc3);
     let found = callee::<O>();
     assert_ne!(found, native);
+    // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     assert_eq!(unsafe { std::slice::from_raw_parts(found as *const u8, wanted.len()) }, wanted, "{}", O::META.name);
 }
 

@@ -26,6 +26,7 @@ fn turn() -> MutexGuard<'static, ()> {
 fn adds<D: Dispatch, O: Op>() -> u64 {
     let mut cpu = CpuModel::install().unwrap();
     let words = O::arguments(&mut cpu).to_words();
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     let sum = unsafe { latency::<D, O>(&raw const words, 3) };
     assert_eq!(sum % (3 * SITES), 0, "{sum} after {} calls", 3 * SITES);
     sum / (3 * SITES)
@@ -34,6 +35,7 @@ fn adds<D: Dispatch, O: Op>() -> u64 {
 /// The instructions of a measured loop.
 fn sites<D: Dispatch, O: Op>() -> Vec<Instruction> {
     let entry = throughput::<D, O> as *const () as usize;
+    // SAFETY: the address of a loop of this program.
     let function = unsafe { Function::with_loop(entry) }.unwrap_or_else(|e| panic!("{}: {e}", D::META.name));
     function.loop_instructions().copied().collect()
 }
@@ -52,6 +54,7 @@ fn any_call(i: &Instruction) -> bool {
 
 /// The instruction at an address of this program.
 fn at(address: u64) -> Instruction {
+    // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     let code = unsafe { std::slice::from_raw_parts(address as *const u8, 15) };
     Decoder::with_ip(64, code, address, DecoderOptions::NONE).decode()
 }
@@ -221,6 +224,7 @@ fn an_ifunc_site_calls_an_entry_of_the_linker<O: Op>() {
         }
         let word = through_memory(&jump).filter(|_| jump.code() == Code::Jmp_rm64);
         // The loader stored what the resolver said.
+        // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
         i.code() == Code::Call_rel32_64 && word.is_some_and(|at| unsafe { *(at as *const u64) } == native::<O>())
     };
     calls_are("ifunc", &sites::<Ifunc, O>(), to_native);
@@ -269,10 +273,12 @@ fn copies_elsewhere_are_the_same_code_and_add_the_same() {
     fn copied<D: Dispatch>() {
         D::bind::<Add>(Platform::Native);
         let entry = latency::<D, Add> as *const () as usize;
+        // SAFETY: the address of a loop of this program.
         let original = unsafe { Function::with_loop(entry) }.unwrap();
         let mut memory = pvbench::patch::CodeMemory::new(entry, 1 << 20).unwrap();
         let start = original.copy_to(&mut memory, 29).unwrap();
         pvbench::patch::text::serialise();
+        // SAFETY: the copy decodes to the same function.
         let copy: pvbench::regime::Loop = unsafe { std::mem::transmute(start) };
         let _cpu = CpuModel::install().unwrap();
         assert_eq!(unsafe { copy(&[0; 4], 5) }, 5 * SITES, "{}", D::META.name);

@@ -16,6 +16,7 @@ fn every_form_of_a_body_takes_the_arguments_of_measuring_many_times() {
             let args = O::arguments(&mut cpu);
             for _ in 0..100 {
                 let [a, b, c, d] = args.into_regs();
+                // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
                 unsafe {
                     O::inline(args).sink();
                     O::inline_clobber(args).sink();
@@ -25,6 +26,7 @@ fn every_form_of_a_body_takes_the_arguments_of_measuring_many_times() {
             let args = O::arguments(&mut cpu);
             for _ in 0..100 {
                 let [a, b, c, d] = args.into_regs();
+                // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
                 unsafe {
                     O::xen(args).sink();
                     O::Ret::from_reg(xen_entry::<O>(a, b, c, d)).sink();

@@ -262,11 +262,13 @@ fn a_table_outside_the_guests_memory_is_refused() {
         cpu.cpu.tables.operand = DescPtr { size: 127, address };
         let (gdt, ldt) = (cpu.xen.hypervisor.gdt, cpu.xen.hypervisor.ldt);
         cpu.xen.hypervisor.reset_counts();
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { LoadGdt::xen((&raw const cpu.cpu.tables.operand as u64,)) };
         assert_eq!((cpu.xen.hypervisor.refused, cpu.xen.hypervisor.gdt), (3, gdt), "{address:#x}");
         unsafe { AllocLdt::xen((address, 32)) };
         assert_eq!(cpu.xen.hypervisor.refused, 4, "{address:#x}");
         let entry = &raw const cpu.cpu.tables.entry as u64;
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { WriteLdtEntry::xen((address, 1, entry)) };
         assert_eq!((cpu.xen.hypervisor.refused, cpu.xen.hypervisor.ldt), (5, ldt), "{address:#x}");
     }
@@ -495,6 +497,7 @@ fn a_context_switch_in_xen_sends_its_updates_out_together_at_its_end() {
     let task = StartContextSwitch::arguments(&mut cpu);
     let tls = LoadTls::arguments(&mut cpu);
     cpu.cpu.task.tls_array = [DATA, 0, OTHER_DATA];
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     unsafe {
         StartContextSwitch::xen(task);
         LoadTls::xen(tls);
@@ -503,6 +506,7 @@ fn a_context_switch_in_xen_sends_its_updates_out_together_at_its_end() {
     calls(&cpu, []);
     assert_eq!(cpu.xen.multicall.pending().len(), 3);
     assert_eq!(words_of(&cpu, guest::GDT, 12), [0, 0, 0]);
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     unsafe { EndContextSwitch::xen(task) };
     calls(&cpu, [(CallKind::UpdateDescriptor, 2), (CallKind::StackSwitch, 1)]);
     let hypervisor = &cpu.xen.hypervisor;
@@ -841,6 +845,7 @@ fn cpuid_in_xen_hides_mwait_and_topology() {
 fn read_tsc_is_the_time_stamp_counter_everywhere() {
     let before = std::cell::Cell::new(0);
     both::<ReadTsc>(
+        // SAFETY: every x86-64 CPU has the instruction.
         |_| before.set(unsafe { std::arch::x86_64::_rdtsc() }),
         |_, tsc| {
             let after = unsafe { std::arch::x86_64::_rdtsc() };
@@ -856,10 +861,12 @@ fn read_tscp_stores_the_cpus_number_beside_the_time_everywhere() {
     both::<ReadTscp>(
         |cpu| {
             cpu.cpu.words.aux = 0xffff_ffff;
+            // SAFETY: every x86-64 CPU has the instruction.
             before.set(unsafe { std::arch::x86_64::_rdtsc() });
             ReadTscp::arguments(cpu)
         },
         |cpu, tsc| {
+            // SAFETY: every x86-64 CPU has the instruction.
             let after = unsafe { std::arch::x86_64::_rdtsc() };
             assert!((before.get()..=after).contains(&tsc), "{} {tsc} {after}", before.get());
             assert_ne!(cpu.cpu.words.aux, 0xffff_ffff);
@@ -903,6 +910,7 @@ fn read_msr_amd_reads_all_64_bits_clears_the_error_and_keeps_its_arguments() {
     let mut cpu = CpuModel::install().unwrap();
     let (msr, err) = ReadMsrAmd::arguments(&mut cpu);
     let (mut rdi, mut rsi) = (msr, err);
+    // SAFETY: the entry of a native body, called with its convention; what it may change is named.
     unsafe {
         std::arch::asm!("call {read}", read = sym ReadMsrAmd::native, inout("rdi") rdi, inout("rsi") rsi,
             clobber_abi("C"));
@@ -964,6 +972,7 @@ fn segment_bases_are_registers_on_bare_metal_and_a_hypercall_in_xen() {
 #[test]
 fn a_segment_base_that_xen_refuses_is_an_error() {
     let mut cpu = CpuModel::install().unwrap();
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let err = unsafe { WriteMsrSafe::xen((MSR_FS_BASE, 0, 1 << 30)) };
     assert_eq!((err as i32, cpu.xen.hypervisor.refused), (-5, 1), "no canonical address");
     let base = &mut cpu.xen.hypervisor.segment_base[0];
@@ -1034,6 +1043,7 @@ fn iret_in_xen_leaves_the_frame_and_asks_for_every_register() {
 fn iret_returns_to_the_next_instruction_with_stack_and_segments_as_before() {
     native::<Iret>(|_| (), |_, _| ());
     let (carry, below, above): (u64, u64, u64);
+    // SAFETY: the entry of a native body, called with its convention; what it may change is named.
     unsafe {
         std::arch::asm!(
             "mov r12, rsp", "stc", "call {iret}", "setc al", "movzx eax, al", "mov rdx, rsp",

@@ -133,6 +133,7 @@ fn halt_in_xen_leaves_the_cpu_down_with_events_masked_and_touches_no_hardware() 
 
 #[test]
 fn restore_fl_takes_flags_and_leaves_interrupts_on_in_user_space() {
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let flags_now = || unsafe { SaveFl::inline(()) };
     for flags in [0x2, 0x202] {
         native::<RestoreFl>(move |_| (flags,), |_, _| assert_eq!(flags_now() & IF, IF, "ring 3 cannot clear IF"));
@@ -144,6 +145,7 @@ fn restore_fl_takes_flags_and_leaves_interrupts_on_in_user_space() {
 fn restore_fl_restores() {
     for carry in [0_u64, 1] {
         let after: u64;
+        // SAFETY: the entry of a native body, called with its convention; what it may change is named.
         unsafe {
             std::arch::asm!("call {restore}", "setc al", "movzx eax, al", restore = sym RestoreFl::native,
                 in("rdi") 0x202 | carry, out("rax") after, clobber_abi("C"));

@@ -37,6 +37,7 @@ fn excludes(take: impl Fn(u64) + Sync, release: impl Fn(u64) + Sync) {
                 let _cpu = CpuModel::install().unwrap();
                 for _ in 0..EACH {
                     take(&raw const shared.0 as u64);
+                    // SAFETY: memory of the test, guarded by the lock that is being tried.
                     unsafe { *shared.1.get() += 1 };
                     release(&raw const shared.0 as u64);
                 }
@@ -67,6 +68,7 @@ fn the_queued_slow_path_in_xen_steals_past_a_queue() {
 
 /// The inlined fast path around the hook (`queued_spin_lock`).
 fn queued_lock(address: u64, slowpath: impl Fn(u64, u64)) {
+    // SAFETY: memory of the test, guarded by the lock that is being tried.
     let word = unsafe { &(*(address as *const RawSpinlock)).word };
     if let Err(seen) = word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed) {
         slowpath(address, u64::from(seen));
@@ -76,10 +78,12 @@ fn queued_lock(address: u64, slowpath: impl Fn(u64, u64)) {
 #[test]
 fn queued_locks_exclude_each_other() {
     excludes(
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         |lock| queued_lock(lock, |lock, seen| unsafe { QueuedSpinLockSlowpath::inline((lock, seen)) }),
         |lock| unsafe { QueuedSpinUnlock::inline((lock,)) },
     );
     excludes(
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         |lock| queued_lock(lock, |lock, seen| unsafe { QueuedSpinLockSlowpath::xen((lock, seen)) }),
         |lock| unsafe { QueuedSpinUnlock::xen((lock,)) },
     );
@@ -361,10 +365,12 @@ fn spin_unlock_serves_the_next_ticket_and_in_xen_clears_the_byte() {
 
 #[test]
 fn ticket_and_byte_locks_exclude_each_other() {
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     excludes(|lock| unsafe { SpinLock::inline((lock,)) }, |lock| unsafe { SpinUnlock::inline((lock,)) });
     excludes(|lock| unsafe { SpinLockFlags::inline((lock, 2)) }, |lock| unsafe { SpinUnlock::inline((lock,)) });
     excludes(|lock| unsafe { SpinLock::xen((lock,)) }, |lock| unsafe { SpinUnlock::xen((lock,)) });
     excludes(
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         |lock| while unsafe { SpinTrylock::inline((lock,)) } == 0 {},
         |lock| unsafe { SpinUnlock::inline((lock,)) },
     );

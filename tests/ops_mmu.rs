@@ -7,10 +7,12 @@ use pvbench::op::{Args, Bytes, Conventions, CpuModel, Op, Ret, xen_entry};
 /// Runs a native body in all three forms, each on a CPU of its own: `prepare` sets it up and gives the arguments,
 /// `check` sees it afterwards, with the arguments and the result (0 where there is none).
 fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, O::Args, u64)) {
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let inline = |args| unsafe { O::inline(args) };
     let clobber = |args| unsafe { O::inline_clobber(args) };
     let callee = |args: O::Args| {
         let [a, b, c, d] = args.into_regs();
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { O::Ret::from_reg(O::native(a, b, c, d)) }
     };
     run::<O>(&[&inline, &clobber, &callee], prepare, check);
@@ -19,9 +21,11 @@ fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut
 /// The same for the Xen body, inline and as a callee. What the hypervisor counts starts from zero, and it must refuse
 /// nothing.
 fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, O::Args, u64)) {
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let inline = |args| unsafe { O::xen(args) };
     let callee = |args: O::Args| {
         let [a, b, c, d] = args.into_regs();
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) }
     };
     let prepare = |cpu: &mut CpuModel| {
@@ -68,6 +72,7 @@ fn native_nop<O: Op>() {
 }
 
 fn load(address: u64) -> u64 {
+    // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
     unsafe { (address as *const u64).read_volatile() }
 }
 
@@ -124,6 +129,7 @@ fn a_chain_of_translations_never_leaves_the_guests_frames() {
     let mut cpu = CpuModel::install().unwrap();
     let (mut value, mut entry) = (PteVal::arguments(&mut cpu).0, MakePte::arguments(&mut cpu).0);
     for _ in 0..5000 {
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         value = unsafe { PteVal::xen((value,)) };
         entry = unsafe { MakePte::xen((entry,)) };
         assert_eq!((value & 1, entry & 1), (1, 1));
@@ -146,6 +152,7 @@ fn set_pte_stores_and_in_xen_is_one_hypercall_at_once_or_batched_in_lazy_mode() 
     };
     xen::<SetPte>(lazy, |cpu, (ptep, pte), _| {
         assert_eq!((load(ptep), cpu.xen.multicall.pending().len()), (0, 1));
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { LazyLeave::xen(()) };
         assert_eq!((load(ptep), cpu.xen.lazy), (pte, LazyMode::None));
     });
@@ -265,6 +272,7 @@ fn measuring_finds_each_call_of_a_lifecycle_hook_as_the_first() {
         cpu.xen.hypervisor.reset_counts();
         let mut seen = Vec::new();
         for _ in 0..4 {
+            // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
             unsafe { O::xen(args) };
             seen.push(kinds.iter().map(|&kind| calls(&cpu, kind)).collect::<Vec<_>>());
         }
@@ -293,13 +301,16 @@ fn setting_up_after_any_other_op_is_refused_nothing() {
         for round in 0..5 {
             let exit = ExitMmap::arguments(&mut cpu);
             if round % 2 == 0 {
+                // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
                 unsafe { ExitMmap::xen(exit) };
             }
             let release = ReleasePte::arguments(&mut cpu);
+            // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
             unsafe { ReleasePte::xen(release) };
             let alloc = AllocPte::arguments(&mut cpu);
             unsafe { AllocPte::xen(alloc) };
             let activate = ActivateMm::arguments(&mut cpu);
+            // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
             unsafe { ActivateMm::xen(activate) };
         }
     }
@@ -402,6 +413,7 @@ fn write_cr3_stores_and_in_xen_sets_both_roots_in_a_batch() {
     native::<WriteCr3>(|_| (0x7000,), |cpu, _, _| assert_eq!((cpu.mmu.cr3, cpu.xen.hypervisor.calls()), (0x7000, 0)));
     let other = |cpu: &mut CpuModel| {
         let (_, new) = once::<ActivateMm>(cpu);
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { ActivateMm::xen((0, new)) };
         (guest::NEW_ROOT << 12,)
     };
@@ -554,6 +566,7 @@ fn lazy_mode_is_nothing_on_bare_metal_and_in_xen_begins_sends_and_ends() {
     let collected = |cpu: &mut CpuModel| {
         let (ptep, pte) = SetPte::arguments(cpu);
         cpu.xen.lazy = LazyMode::Mmu;
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { SetPte::xen((ptep, pte)) };
     };
     xen::<LazyEnter>(LazyEnter::arguments, |cpu, (), _| assert_eq!(cpu.xen.lazy, LazyMode::Mmu));

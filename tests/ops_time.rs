@@ -25,15 +25,18 @@ fn sched_clock_scales_the_counter_by_the_copy_that_the_sequence_names() {
 
 #[test]
 fn sched_clock_lies_between_two_readings_of_the_counter() {
+    // SAFETY: every x86-64 CPU has the instruction.
     let tsc = || unsafe { std::arch::x86_64::_rdtsc() };
     for (mul, shift) in [(1, 0), (3, 1), (1 << 30, 31), (u32::MAX, 40)] {
         let scale = |tsc: u64| ((u128::from(tsc) * u128::from(mul)) >> shift) as u64 + 7;
         let mut cpu = CpuModel::install().unwrap();
         cpu.time.cyc2ns.data = [Cyc2NsData { mul, shift, offset: 7 }; 2];
         // The fences keep the readings in order; rdtsc by itself may be read early.
+        // SAFETY: every x86-64 CPU has the instruction.
         let fence = || unsafe { std::arch::x86_64::_mm_lfence() };
         let before = tsc();
         fence();
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         let ns = unsafe { SchedClock::inline(()) };
         fence();
         let after = tsc();
@@ -60,9 +63,11 @@ fn the_shared_clock_shifts_before_it_multiplies() {
         let mut cpu = CpuModel::install().unwrap();
         cpu.time.vcpu_time.tsc_shift = shift;
         cpu.time.vcpu_time.tsc_to_system_mul = mul;
+        // SAFETY: every x86-64 CPU has the instruction.
         let before = unsafe { std::arch::x86_64::_rdtsc() };
         unsafe { std::arch::x86_64::_mm_lfence() };
         let ns = unsafe { SchedClock::xen(()) };
+        // SAFETY: every x86-64 CPU has the instruction.
         unsafe { std::arch::x86_64::_mm_lfence() };
         let after = unsafe { std::arch::x86_64::_rdtsc() };
         // Half a nanosecond per cycle, or a quarter.

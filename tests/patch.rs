@@ -25,6 +25,7 @@ fn targets(platform: Platform) -> BTreeMap<usize, Target> {
 
 /// What a chain through `D` adds per call.
 fn adds<D: Dispatch, O: Op>(words: [u64; 4]) -> u64 {
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     let sum = unsafe { latency::<D, O>(&raw const words, 3) };
     assert_eq!(sum % (3 * SITES), 0, "{sum} after {} calls", 3 * SITES);
     sum / (3 * SITES)
@@ -58,6 +59,7 @@ fn every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to() {
                 for index in order {
                     let Offer::Loop(copied) = &offers[index] else { continue };
                     loops.enter(copied).unwrap();
+                    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
                     let sum = unsafe { (copied.run)(&raw const args, 5) };
                     let wanted = if body == Platform::Native { native } else { xen };
                     assert_eq!(sum, 5 * SITES * wanted, "{} {} {body:?}", op.meta.name, columns[index]);
@@ -79,12 +81,14 @@ fn a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back() {
     alone("a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back", || {
         let _cpu = CpuModel::install().unwrap();
         let before: Vec<(Site, Vec<u8>)> =
+            // SAFETY: a site of this program, whose bytes nobody writes meanwhile.
             site::recorded().unwrap().into_iter().map(|site| (site, unsafe { site.bytes() })).collect();
         assert!(before.len() > 500, "only {} sites", before.len());
         let mut text = unsafe { Text::own() }.unwrap();
         for platform in [Platform::Native, Platform::Xen, Platform::Native, Platform::Xen] {
             Table::bind::<Add>(platform);
             let targets = targets(platform);
+            // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
             let census = unsafe { text.boot(&targets) }.unwrap();
             assert_eq!(census.values().sum::<usize>(), before.len());
             let wanted = if platform == Platform::Native { 1 } else { 2 };
@@ -99,11 +103,13 @@ fn a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back() {
                 Platform::Xen => assert!(!census.contains_key(&State::Inline), "{census:?}"),
             }
             for site in text.sites() {
+                // SAFETY: a site of this program, whose bytes nobody writes meanwhile.
                 let code = unsafe { site.bytes() };
                 let wanted = rules::booted(site, &targets[&site.slot], &original(&before, site)).1;
                 assert_eq!(code, wanted, "{site:x?}");
             }
         }
+        // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
         unsafe { text.restore() }.unwrap();
         for (site, code) in &before {
             assert_eq!(unsafe { site.bytes() }, *code, "{site:x?}");
@@ -123,6 +129,7 @@ fn ten_thousand_switches_beside_a_running_thread_leave_every_state_right() {
         let sites: Vec<Site> =
             site::recorded().unwrap().into_iter().filter(|s| s.slot == Add::SLOT && s.kind == Kind::Pv).collect();
         let span = sites[0].address..sites[sites.len() - 1].address + 16;
+        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
         let mut text = unsafe { Text::new(sites, writer::choose(span).unwrap()) };
         static TURNS: AtomicU64 = AtomicU64::new(0);
         static STOP: AtomicBool = AtomicBool::new(false);
@@ -139,6 +146,7 @@ fn ten_thousand_switches_beside_a_running_thread_leave_every_state_right() {
                 _ => (Platform::Xen, State::Unpatched),
             };
             Table::bind::<Add>(platform);
+            // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
             let census = unsafe { text.bring(&targets_of::<Add>(platform), Kind::Pv, state) }.unwrap();
             assert_eq!(census.keys().copied().collect::<Vec<_>>(), [state]);
             let wanted = if platform == Platform::Native { 1 } else { 2 };
@@ -159,18 +167,22 @@ fn targets_of<O: Op>(platform: Platform) -> BTreeMap<usize, Target> {
 #[test]
 fn a_site_that_holds_something_else_is_named_and_nothing_is_written() {
     alone("a_site_that_holds_something_else_is_named_and_nothing_is_written", || {
+        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
         let mut text = unsafe { Text::own() }.unwrap();
         let sites: Vec<Site> = text.sites().copied().collect();
         let spoilt = sites[sites.len() / 2];
+        // SAFETY: a site of this program, whose bytes nobody writes meanwhile.
         let before: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
         let mut other = unsafe { writer::choose(spoilt.address..spoilt.address + spoilt.length) }.unwrap();
         // Another patcher, a breakpoint, a damaged record.
+        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
         unsafe { other.write(spoilt.address, &[0xcc]) }.unwrap();
         let error = unsafe { text.boot(&targets(Platform::Native)) }.unwrap_err();
         let PatchError::Unexpected { address, found, .. } = &error else { panic!("{error}") };
         assert_eq!(*address, spoilt.address);
         assert!(found.starts_with("cc"), "{found}");
         assert!(error.to_string().contains(&format!("{address:#x}")), "{error}");
+        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
         unsafe { other.write(spoilt.address, &before[sites.len() / 2][..1]) }.unwrap();
         let after: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
         assert_eq!(after, before);
@@ -189,6 +201,7 @@ impl writer::Writer for FailsAt {
         if self.0 == 0 {
             return Err(std::io::Error::from_raw_os_error(libc::EIO));
         }
+        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
         unsafe { self.1.write(address, code) }
     }
 }
@@ -197,9 +210,11 @@ impl writer::Writer for FailsAt {
 fn a_write_that_fails_in_the_middle_takes_back_what_was_written() {
     alone("a_write_that_fails_in_the_middle_takes_back_what_was_written", || {
         let sites = site::recorded().unwrap();
+        // SAFETY: a site of this program, whose bytes nobody writes meanwhile.
         let before: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
         let writer = unsafe { writer::choose(span(&sites)) }.unwrap();
         let mut text = unsafe { Text::new(sites.clone(), Box::new(FailsAt(50, writer))) };
+        // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
         let error = unsafe { text.boot(&targets(Platform::Xen)) }.unwrap_err();
         assert!(matches!(error, PatchError::Write { writer: "a failing writer", .. }), "{error}");
         let after: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
@@ -215,10 +230,12 @@ fn span(sites: &[Site]) -> Range<usize> {
 fn switches_through(name: &str) {
     let _cpu = CpuModel::install().unwrap();
     let sites = site::recorded().unwrap();
+    // SAFETY: nobody else writes code: tests that patch have their process to themselves.
     let writer = unsafe { writer::named(name, span(&sites)) }.unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut text = unsafe { Text::new(sites, writer) };
     for platform in [Platform::Xen, Platform::Native] {
         Table::bind::<Add>(platform);
+        // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
         unsafe { text.boot(&targets(platform)) }.unwrap();
         let wanted = if platform == Platform::Native { 1 } else { 2 };
         assert_eq!(adds::<dispatch::Site, Add>([0; 4]), wanted, "{name}");
@@ -243,6 +260,7 @@ fn moved_pages_switch_all_sites() {
 
 /// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (Linux 6.3): nothing writable becomes executable.
 fn deny_write_execute() -> bool {
+    // SAFETY: a plain call of the system, with arguments of this process.
     unsafe { libc::prctl(65, 1, 0, 0, 0) == 0 }
 }
 
@@ -254,6 +272,7 @@ fn under_mdwe_what_makes_memory_executable_is_passed_over() {
             return;
         }
         let sites = site::recorded().unwrap();
+        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
         assert!(unsafe { writer::named("mremap", span(&sites)) }.is_err());
         switches_through("/proc/self/mem");
         switches_through("memfd");
@@ -269,6 +288,7 @@ fn where_no_writer_is_left_each_is_named_with_what_stands_against_it() {
         }
         // No further file can be opened: neither /proc/self/mem nor a memfd.
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a plain call of the system, with arguments of this process.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
         let error = unsafe { Text::own() }.err().unwrap().to_string();
         for name in writer::NAMES {

@@ -35,11 +35,13 @@ fn every_call_goes_to_the_callee_that_was_drawn_for_it() {
         for (column, offer) in columns.iter().zip(&offers) {
             let Offer::Loop(copied) = offer else { continue };
             let targets = copied.targets.unwrap_or_else(|| panic!("{column} has no targets"));
+            // SAFETY: no loop runs while the course is set.
             unsafe { set_course(|current| *current = Some(course(targets, count))) };
             let wanted: Vec<u64> = course(targets, count).order[..8 * SITES as usize]
                 .iter()
                 .map(|d| targets[usize::from(*d)] as u64)
                 .collect();
+            // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
             let steps = unsafe { tracer.trace(copied.run, &args, 8) }.unwrap_or_else(|e| panic!("{column}: {e}"));
             let entries: Vec<u64> =
                 steps.iter().map(|step| step.address()).filter(|at| targets.contains(&(*at as usize))).collect();

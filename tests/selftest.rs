@@ -14,6 +14,7 @@ fn per_op(op: &str, name: &str, mnemonic: Mnemonic) -> u64 {
     let op = ops.iter().find(|entry| entry.meta.name == op).unwrap();
     let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name).unwrap();
     let entry = pair.loop_of(Regime::Throughput).unwrap() as *const () as usize;
+    // SAFETY: the address of a loop of this program.
     let function = unsafe { Function::with_loop(entry) }.unwrap();
     let found = function.loop_instructions().filter(|i: &&Instruction| i.mnemonic() == mnemonic).count() as u64;
     assert_eq!(found % SITES, 0, "{name}");

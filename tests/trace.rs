@@ -41,6 +41,7 @@ impl Turn {
     }
 
     fn passes(&mut self, name: &str, run: Loop, args: &[u64; 4]) -> Passes {
+        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
         let [blocks, steps] = self.both(|trace| unsafe { trace.passes(run, args) });
         let blocks = blocks.unwrap_or_else(|error| panic!("{name}, by blocks: {error}"));
         let steps = steps.unwrap_or_else(|error| panic!("{name}, by steps: {error}"));
@@ -237,6 +238,7 @@ fn a_repeated_string_instruction_is_one_instruction() {
 #[test]
 fn a_body_may_have_another_fs_base() {
     // AT_HWCAP2, bit 1 (arch/x86/include/uapi/asm/hwcap2.h).
+    // SAFETY: a plain call of the system, with arguments of this process.
     if unsafe { libc::getauxval(libc::AT_HWCAP2) } & 2 == 0 {
         eprintln!("skipped: this kernel or CPU has no wrfsbase in user space");
         return;
@@ -249,6 +251,7 @@ fn a_body_may_have_another_fs_base() {
 fn traced_code_does_not_see_the_trap_flag() {
     let mut turn = turn();
     let traced = turn.both(|trace| {
+        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
         let steps = unsafe { trace.trace(flag_seen, &[0; 4], 1) }?;
         Ok((steps.len(), SEEN.swap(u64::MAX, Ordering::Relaxed)))
     });
@@ -260,6 +263,7 @@ fn traced_code_does_not_see_the_trap_flag() {
 #[test]
 fn a_trace_starts_at_the_first_instruction_and_ends_with_the_return() {
     let mut turn = turn();
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     for steps in turn.both(|trace| unsafe { trace.trace(call_and_return, &[0; 4], 2) }) {
         let steps = steps.unwrap();
         assert_eq!(steps[0].address(), call_and_return as *const () as u64);
@@ -272,6 +276,7 @@ fn a_trace_starts_at_the_first_instruction_and_ends_with_the_return() {
 #[test]
 fn work_in_some_passes_only_is_unsteady() {
     let mut turn = turn();
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     for counted in turn.both(|trace| unsafe { trace.per_op(every_third, &[0; 4]) }) {
         assert!(matches!(counted, Err(TraceError::Unsteady { .. })), "{counted:?}");
     }
@@ -280,9 +285,11 @@ fn work_in_some_passes_only_is_unsteady() {
 #[test]
 fn a_loop_that_does_not_fit_is_refused_and_runs_to_its_end() {
     let mut turn = turn();
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     for traced in turn.both(|trace| unsafe { trace.trace(long, &[0; 4], 1) }) {
         assert!(matches!(traced, Err(TraceError::TooLong { .. })), "{traced:?}");
     }
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     for next in turn.both(|trace| unsafe { trace.trace(nothing, &[0; 4], 1) }) {
         assert!(next.is_ok(), "{next:?}");
     }
@@ -299,6 +306,7 @@ fn there_is_one_tracer_at_a_time() {
 
 /// The address of SIGTRAP's handler, its flags, and this thread's alternate stack.
 fn signal_state() -> (usize, i32, usize, usize) {
+    // SAFETY: a plain call of the system, with arguments of this process.
     unsafe {
         let (mut action, mut stack) = (std::mem::zeroed::<libc::sigaction>(), std::mem::zeroed::<libc::stack_t>());
         assert_eq!(libc::sigaction(libc::SIGTRAP, std::ptr::null(), &raw mut action), 0);
@@ -322,6 +330,7 @@ fn dropping_it_puts_back_handler_and_stack() {
 fn a_breakpoint_in_traced_code_still_ends_the_process() {
     if task().is_some() {
         let mut turn = turn();
+        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
         let traced = unsafe { turn.stepper.trace(breakpoint, &[0; 4], 1) };
         panic!("a breakpoint was taken for a step: {traced:?}");
     }
@@ -333,6 +342,7 @@ fn a_breakpoint_in_traced_code_still_ends_the_process() {
 fn a_breakpoint_of_another_thread_still_ends_the_process() {
     if task().is_some() {
         let _turn = turn();
+        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
         let _ = std::thread::spawn(|| unsafe { breakpoint(std::ptr::null(), 1) }).join();
         panic!("a breakpoint was ignored");
     }
@@ -353,6 +363,7 @@ fn straight_loops_execute_what_decoding_them_shows() {
     for op in builtin() {
         let pair = &op.pairs[0];
         let run = pair.loop_of(Regime::Throughput).unwrap();
+        // SAFETY: the address of a loop of this program.
         let function = unsafe { Function::with_loop(run as *const () as usize) }.unwrap();
         let instructions: Vec<_> = function.loop_instructions().collect();
         let leaves = |flow| !matches!(flow, FlowControl::Next | FlowControl::Return);
@@ -384,6 +395,7 @@ fn every_loop_of_the_suite_is_counted_the_same_twice() {
                 let name = format!("{} {} {}", op.meta.name, pair.mechanism.name, regime.name());
                 let mut count = || {
                     let args = bound(&op, pair, &mut cpu);
+                    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
                     unsafe { turn.tracer.passes(run, &args) }
                 };
                 match (count(), count()) {
@@ -415,6 +427,7 @@ fn blocks_and_single_steps_see_the_same_instructions() {
                 let args = bound(&op, pair, &mut cpu);
                 let [blocks, steps]: [&mut dyn Trace; 2] = [&mut turn.tracer, &mut turn.stepper];
                 let trace = if way == 0 { blocks } else { steps };
+                // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
                 addresses(&unsafe { trace.trace(run, &args, 1) }.unwrap())
             });
             assert_eq!(traced[0], traced[1], "{} {}", op.meta.name, pair.mechanism.name);
@@ -439,6 +452,7 @@ fn a_call_through_the_table_executes_a_call_and_a_return_more() {
 #[test]
 fn the_instructions_of_one_op_are_cut_out_of_the_pass() {
     let mut turn = turn();
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     let passes = unsafe { turn.tracer.passes(call_and_return, &[0; 4]) }.unwrap();
     let OneOp::Repeated { steps, sites: 8 } = passes.one_op() else {
         panic!("no period in {:?}", listing(passes.second()))
@@ -448,6 +462,7 @@ fn the_instructions_of_one_op_are_cut_out_of_the_pass() {
     // The second of the eight, each of nine bytes: call 5, jmp 2, nop, ret.
     assert_eq!(steps[0].address(), call_and_return as *const () as u64 + 9);
     assert_eq!(steps[1].bytes(), [0x90]);
+    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     let whole = unsafe { turn.tracer.passes(nothing, &[0; 4]) }.unwrap().one_op();
     let OneOp::Whole(steps) = whole else { panic!("{whole:?}") };
     assert_eq!(listing(&steps), ["dec rsi", &format!("jne short {:016X}h", nothing as *const () as u64)]);
@@ -460,6 +475,7 @@ fn a_platform_without_single_steps_is_refused_for_them_and_traced_by_blocks() {
         let error = Stepper::install().err().expect("valgrind does not single-step");
         assert!(matches!(error, TraceError::Miscounts { .. }), "{error}");
         let mut tracer = Tracer::install().unwrap();
+        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
         assert_eq!(unsafe { tracer.per_op(call_and_return, &[0; 4]) }.unwrap(), 4.0 + OWN);
         return println!("refused: {error}");
     }

@@ -33,6 +33,7 @@ fn a_train_runs_every_copy_once_and_returns() {
             loops.enter(copied).unwrap();
             let train = copied.train.clone().unwrap();
             assert_eq!(train.copies as u64 * SITES, COLD_SITES);
+            // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
             let steps = unsafe { tracer.trace(copied.run, &args, train.copies as u64) };
             let mut visits = HashMap::new();
             for step in steps.unwrap_or_else(|error| panic!("{column}: {error}")) {

@@ -492,6 +492,7 @@ impl Visitor for Run {
         let what_was_refused = |cpu: &CpuModel| (cpu.xen.hypervisor.refused, cpu.xen.multicall.failed);
         assert_eq!(what_was_refused(cpu), (0, 0), "setting up {}", O::META.name);
         for time in 1..=3 {
+            // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
             unsafe { O::xen(args) }.sink();
             assert_eq!(what_was_refused(cpu), (0, 0), "{}, call {time}", O::META.name);
         }

@@ -39,7 +39,7 @@ impl Preset {
     pub fn time(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 11,
-            Preset::Default => 108,
+            Preset::Default => 112,
             Preset::Full => 20 * 60,
         })
     }

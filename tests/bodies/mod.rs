@@ -7,10 +7,12 @@ use pvbench::op::{Args, CpuModel, Op, Ret, xen_entry};
 /// Runs a native body in all three forms, each on a CPU of its own: `prepare` sets it up and gives the arguments,
 /// `check` sees it afterwards, with the result (0 where there is none).
 pub fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let inline = |args| unsafe { O::inline(args) };
     let clobber = |args| unsafe { O::inline_clobber(args) };
     let callee = |args: O::Args| {
         let [a, b, c, d] = args.into_regs();
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { O::Ret::from_reg(O::native(a, b, c, d)) }
     };
     let forms: [&dyn Fn(O::Args) -> O::Ret; 3] = [&inline, &clobber, &callee];
@@ -19,9 +21,11 @@ pub fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(
 
 /// The same for the Xen body, inline and as a callee. The hypervisor refuses nothing that it asks for.
 pub fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
+    // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let inline = |args| unsafe { O::xen(args) };
     let callee = |args: O::Args| {
         let [a, b, c, d] = args.into_regs();
+        // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
         unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) }
     };
     let forms: [&dyn Fn(O::Args) -> O::Ret; 2] = [&inline, &callee];

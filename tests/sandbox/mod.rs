@@ -35,12 +35,14 @@ pub fn refuse(command: &mut Command, refused: &[Refused]) {
     filter.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
     let install = move || {
         let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+        // SAFETY: a plain call of the system, with arguments of this process.
         let done = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
                 && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
         };
         if done { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
+    // SAFETY: a plain call of the system, with arguments of this process.
     unsafe { command.pre_exec(install) };
 }
 
