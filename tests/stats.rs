@@ -373,7 +373,7 @@ fn students_intervals_hold_at_the_confidence_of_a_family_whatever_the_tails() {
     let (trials, error) = (20_000u32, 1e-3);
     let allowed = allowed(trials, error, 1e-3) as usize;
     for (name, worker) in WORKERS {
-        for n in [6, 9, 20] {
+        for n in [6, 9, 15, 20] {
             let student = Student::new(1.0 - error, n);
             let mut synthetic = Synthetic::from(13);
             let misses = (0..trials)

@@ -10,7 +10,7 @@ use super::location::sorted;
 /// workers cannot give.
 ///
 /// They are those of the trimmed mean (Tukey and McLaughlin 1963; Yuen 1974): of ten workers the least and the greatest
-/// count as their neighbours do, and the degrees of freedom are fewer by two. One worker that was disturbed from its first
+/// count as their neighbours do, and the degrees of freedom are fewer by two. A worker that was disturbed from its first
 /// window to its last does not make the interval of all the others useless.
 #[derive(Clone, Debug)]
 pub struct Student {
@@ -18,14 +18,17 @@ pub struct Student {
     quantiles: Vec<Option<f64>>,
 }
 
-/// At each end one in so many workers is brought in.
-const TRIMMED_ONE_IN: usize = 10;
+/// How many of `n` workers are brought in at each end: of few one in ten, for every one costs two degrees of freedom; of
+/// many one in five, for then a burst may have met several.
+fn trimmed(n: usize) -> usize {
+    if n < 12 { n / 10 } else { n / 5 }
+}
 
 impl Student {
     /// For up to `most` workers.
     pub fn new(confidence: f64, most: usize) -> Self {
         let quantile = |workers: usize| {
-            let kept = workers - 2 * (workers / TRIMMED_ONE_IN);
+            let kept = workers - 2 * trimmed(workers);
             t_quantile(f64::midpoint(1.0, confidence), kept as f64 - 1.0)
         };
         Student { quantiles: (2..=most).map(quantile).collect() }
@@ -37,7 +40,7 @@ impl Student {
         let quantile = self.quantiles.get(deviations.len().checked_sub(2)?).copied().flatten()?;
         let mut brought_in = sorted(deviations)?;
         let n = brought_in.len();
-        let trimmed = n / TRIMMED_ONE_IN;
+        let trimmed = trimmed(n);
         let (least, greatest) = (brought_in[trimmed], brought_in[n - 1 - trimmed]);
         brought_in.iter_mut().for_each(|value| *value = value.clamp(least, greatest));
         let mean = brought_in.iter().sum::<f64>() / n as f64;
