@@ -51,7 +51,7 @@ fn a_run_spends_the_time_it_is_given_on_more_workers_and_layouts_are_as_many_as_
     let folder = tempfile::tempdir().unwrap();
     let mut command = pvbench();
     command.args(["run", "--op", "pte_val", "--mechanism", "table", "--regime", "throughput", "--layouts", "3"]);
-    command.args(["--time", "1", "--out"]).arg(folder.path()).assert().code(0);
+    command.args(["--time", "2", "--out"]).arg(folder.path()).assert().code(0);
     let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();
     assert_eq!(report.run.plan.layouts.len(), 3);
     assert!(report.run.plan.workers >= 6, "{:?}", report.run.plan);
