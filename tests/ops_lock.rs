@@ -27,6 +27,7 @@ fn word(cpu: &mut CpuModel) -> u32 {
 /// Two threads add to one number under a lock: lost additions show that it does not exclude.
 fn excludes(take: impl Fn(u64) + Sync, release: impl Fn(u64) + Sync) {
     struct Shared(RawSpinlock, UnsafeCell<u64>);
+    // SAFETY: the number is touched by the holder of the lock alone; where the lock does not exclude, the test fails.
     unsafe impl Sync for Shared {}
     const EACH: u64 = 2_000;
     let shared = Shared(RawSpinlock::new(), UnsafeCell::new(0));

@@ -12,16 +12,18 @@ use pvbench::report::Report;
 /// They share a CPU: one after the other.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// How often a quiet and a troubled run are made until both had as much of the core.
+const TRIES: usize = 4;
+
+/// As much of the core: the medians of what it gave differ by no more than this share.
+const AS_MUCH: f64 = 0.02;
+
 /// A run of all mechanisms for one op, by twelve workers.
 fn run(out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvbench"));
     command.args(["run", "--op", "pte_val", "--regime", "throughput", "--workers", "12", "--seed", "7", "--out"]);
     command.arg(out).stdout(Stdio::null()).stderr(Stdio::null());
     command
-}
-
-fn report(out: &Path) -> Report {
-    pvbench::report::read::report(&out.join("report.json")).unwrap()
 }
 
 /// The worker that a run has now, if it has one.
@@ -47,16 +49,45 @@ fn dropped(report: &Report) -> usize {
     calibration.dropped_rounds + calibration.dropped_values
 }
 
-/// That no cell moved by more than another hyperthread of the core moves it, which may come and go with the host: by a
-/// third. A window with a stop in it would be off by a factor of hundreds.
+/// Independent adds per cycle: the median over a run.
+fn capacity(report: &Report) -> f64 {
+    report.calibration.as_ref().unwrap().adds_per_cycle.unwrap().estimate
+}
+
+/// Makes a quiet run and one with trouble, until both had as much of the core; `told` looks at every troubled report and
+/// at what the trouble returned.
+///
+/// Another hyperthread of the core, perhaps of another guest of the host, moves whole runs by a tenth: only two runs that
+/// had as much of the core say what the trouble did to the numbers. Where no two did, standard error says so.
+fn compared<T>(trouble: impl Fn(&Report, Command) -> T, told: impl Fn(&Report, T)) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..TRIES {
+        let folder = tempfile::tempdir().unwrap();
+        let [quiet, troubled] = ["quiet", "troubled"].map(|name| folder.path().join(name));
+        let report = |out: &Path| pvbench::report::read::report(&out.join("report.json")).unwrap();
+        assert!(run(&quiet).status().unwrap().success());
+        let quiet = report(&quiet);
+        let found = trouble(&quiet, run(&troubled));
+        let troubled = report(&troubled);
+        assert!(troubled.run.complete && troubled.failures.is_empty(), "{:?}", troubled.failures);
+        assert_eq!(quiet.cells.len(), troubled.cells.len());
+        told(&troubled, found);
+        let [a, b] = [&quiet, &troubled].map(capacity);
+        if (a / b - 1.0).abs() <= AS_MUCH {
+            return agree(&quiet, &troubled);
+        }
+        eprintln!("the core gave {a:.2} and {b:.2} adds per cycle to the two runs");
+    }
+    eprintln!("skipped: something else had part of the core in all of {TRIES} tries");
+}
+
+/// That no cell moved by more than its intervals and a hundredth of what the op takes.
 fn agree(quiet: &Report, troubled: &Report) {
-    assert!(troubled.run.complete && troubled.failures.is_empty(), "{:?}", troubled.failures);
-    assert_eq!(quiet.cells.len(), troubled.cells.len());
     let mut apart = Vec::new();
     for (a, b) in quiet.cells.iter().zip(&troubled.cells) {
         let (Some(x), Some(y)) = (a.overhead, b.overhead) else { continue };
         let widths = (x.cycles.high - x.cycles.low + y.cycles.high - y.cycles.low) / 2.0;
-        let allowed = widths.max((1.0 + x.cycles.estimate.abs()) / 3.0);
+        let allowed = widths.max((1.0 + x.cycles.estimate.abs()) / 100.0);
         if (x.cycles.estimate - y.cycles.estimate).abs() > allowed && a.modes.is_empty() && b.modes.is_empty() {
             apart.push(format!("{} {:?}: {:?} and {:?}", a.mechanism, a.state, x.cycles, y.cycles));
         }
@@ -67,52 +98,49 @@ fn agree(quiet: &Report, troubled: &Report) {
 
 #[test]
 fn workers_that_are_stopped_for_seconds_lose_rounds_and_no_accuracy() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::tempdir().unwrap();
-    let (quiet, troubled) = (folder.path().join("quiet"), folder.path().join("troubled"));
-    assert!(run(&quiet).status().unwrap().success());
-    let mut child = run(&troubled).spawn().unwrap();
-    let mut stops = 0;
-    while child.try_wait().unwrap().is_none() {
-        let Some(worker) = worker_of(&child) else {
-            pass(Duration::from_millis(1));
-            continue;
-        };
-        send(worker, libc::SIGSTOP);
-        stops += 1;
-        pass(Duration::from_millis(if stops == 2 { 2000 } else { 20 }));
-        send(worker, libc::SIGCONT);
-        pass(Duration::from_millis(15));
-    }
-    assert!(stops >= 3, "stopped {stops} times only");
-    agree(&report(&quiet), &report(&troubled));
-    // Not every stop falls into a window.
-    assert!(4 * dropped(&report(&troubled)) >= stops, "{} of {stops}", dropped(&report(&troubled)));
+    let trouble = |_: &Report, mut command: Command| {
+        let mut child = command.spawn().unwrap();
+        let mut stops = 0;
+        while child.try_wait().unwrap().is_none() {
+            let Some(worker) = worker_of(&child) else {
+                pass(Duration::from_millis(1));
+                continue;
+            };
+            send(worker, libc::SIGSTOP);
+            stops += 1;
+            pass(Duration::from_millis(if stops == 5 { 2000 } else { 20 }));
+            send(worker, libc::SIGCONT);
+            pass(Duration::from_millis(10));
+        }
+        stops
+    };
+    compared(trouble, |troubled, stops| {
+        assert!(stops > 10, "stopped {stops} times only");
+        // Not every stop falls into a window.
+        assert!(4 * dropped(troubled) >= stops, "{} of {stops}", dropped(troubled));
+    });
 }
 
 #[test]
 fn bursts_in_which_another_process_takes_the_cpu_cost_rounds_and_no_accuracy() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::tempdir().unwrap();
-    let (quiet, troubled) = (folder.path().join("quiet"), folder.path().join("troubled"));
-    assert!(run(&quiet).status().unwrap().success());
-    let cpu = report(&quiet).run.plan.cpu.unwrap();
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            pin(cpu).unwrap();
-            while !over.load(Ordering::Relaxed) {
-                let burst = Instant::now();
-                while burst.elapsed() < Duration::from_millis(30) {
-                    std::hint::spin_loop();
+    let trouble = |quiet: &Report, mut command: Command| {
+        let cpu = quiet.run.plan.cpu.unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pin(cpu).unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    let burst = Instant::now();
+                    while burst.elapsed() < Duration::from_millis(30) {
+                        std::hint::spin_loop();
+                    }
+                    pass(Duration::from_millis(60));
                 }
-                pass(Duration::from_millis(60));
-            }
+            });
+            let ran = command.args(["--cpu", &cpu.to_string()]).status();
+            over.store(true, Ordering::Relaxed);
+            assert!(ran.unwrap().success());
         });
-        let ran = run(&troubled).args(["--cpu", &cpu.to_string()]).status();
-        over.store(true, Ordering::Relaxed);
-        assert!(ran.unwrap().success());
-    });
-    agree(&report(&quiet), &report(&troubled));
-    assert!(dropped(&report(&troubled)) > 0);
+    };
+    compared(trouble, |troubled, ()| assert!(dropped(troubled) > 0));
 }

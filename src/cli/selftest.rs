@@ -19,7 +19,7 @@ use crate::host::{Machine, Probes, Root};
 use crate::measure::clock::Clock;
 use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::Group;
-use crate::measure::sampler::{SHORT, SPARE};
+use crate::measure::window::{SHORT, SPARE};
 use crate::measure::wire::{GroupSamples, RoundSamples, Task};
 use crate::op::Meta;
 use crate::report::schema::{Cell, Estimate};

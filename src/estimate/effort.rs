@@ -1,12 +1,12 @@
 //! Where the rest of a run's time is worth most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cell::{Judge, largest_aa, limit, middle, samples};
 use super::reduce::Reduced;
 use super::{CONFIDENCE, Estimator, Key, QUIET_ROUNDS, QUIET_WORKERS, family_confidence, floor_of, key_of};
 use crate::measure::plan::{Group, Plan};
-use crate::measure::wire::Task;
+use crate::measure::wire::{GroupSamples, Task};
 use crate::report::schema::Limit;
 use crate::stats::location::median;
 use crate::stats::modes::modes;
@@ -27,13 +27,15 @@ impl Estimator {
     #[must_use]
     pub fn wanting(&self, plan: &Plan) -> Vec<Task> {
         let task = |group: &Group, only| Task { group: group.clone(), rounds: plan.rounds, only, count: false };
-        let mut wanting: Vec<Task> = self.disturbed(plan).into_iter().map(|group| task(group, None)).collect();
+        let disturbed = self.disturbed(plan);
+        let mut wanting: Vec<Task> = disturbed.iter().map(|group| task(group, None)).collect();
+        let whole: BTreeSet<&Group> = disturbed.into_iter().collect();
+        let mut groups: BTreeMap<Key, Vec<&Group>> = BTreeMap::new();
+        for group in plan.groups.iter().filter(|group| !whole.contains(group)) {
+            groups.entry(key_of(group)).or_default().push(group);
+        }
         for (key, columns) in self.undecided(plan) {
-            let groups = plan.groups.iter().filter(|group| key_of(group) == key);
-            let open = groups.map(|group| task(group, Some(columns.clone())));
-            wanting.extend(
-                open.filter(|task| wanting.iter().all(|disturbed| disturbed.group != task.group)).collect::<Vec<_>>(),
-            );
+            wanting.extend(groups.get(&key).into_iter().flatten().map(|group| task(group, Some(columns.clone()))));
         }
         wanting
     }
@@ -43,9 +45,8 @@ impl Estimator {
     fn disturbed<'a>(&self, plan: &'a Plan) -> Vec<&'a Group> {
         let from = self.quiet_from();
         let quiet = |group: &Group| {
-            let rounds = |samples: &crate::measure::wire::GroupSamples| {
-                samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count()
-            };
+            let rounds =
+                |samples: &GroupSamples| samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count();
             let workers = self.samples.get(group).into_iter().flatten();
             workers.filter(|(_, samples)| rounds(samples) >= QUIET_ROUNDS).count()
         };

@@ -61,6 +61,8 @@ pub struct Estimates {
     pub floor: Option<Floor>,
     /// Ticks per core cycle: median, and the middle 90% of the rounds.
     pub ticks_per_cycle: Option<Estimate>,
+    /// Independent adds per core cycle: the same.
+    pub adds_per_cycle: Option<Estimate>,
     /// Share of the rounds in which something else had part of the core, 0 to 1.
     pub disturbed_share: f64,
     /// Rounds that the numbers come from.
@@ -104,8 +106,11 @@ impl Estimator {
     /// Below this many independent adds per cycle a round was disturbed: another hyperthread had part of the core. The
     /// most that the core gives is what the best twentieth of the rounds had.
     fn quiet_from(&self) -> f64 {
-        let all: Vec<f64> = self.rounds().map(|round| round.adds_per_cycle).filter(|adds| adds.is_finite()).collect();
-        quantile(&all, 0.95).map_or(0.0, |best| best * QUIET)
+        quantile(&self.adds_per_cycle(), 0.95).map_or(0.0, |best| best * QUIET)
+    }
+
+    fn adds_per_cycle(&self) -> Vec<f64> {
+        self.rounds().map(|round| round.adds_per_cycle).filter(|adds| adds.is_finite()).collect()
     }
 
     fn groups(&self) -> impl Iterator<Item = &GroupSamples> {
@@ -169,6 +174,7 @@ impl Estimator {
             cells,
             floor,
             ticks_per_cycle: middle_90(&rates),
+            adds_per_cycle: middle_90(&self.adds_per_cycle()),
             disturbed_share: disturbed as f64 / self.rounds().count().max(1) as f64,
             rounds: self.rounds().count(),
             dropped_rounds: self.groups().map(|samples| samples.dropped).sum(),

@@ -1,7 +1,6 @@
 //! One worker's rounds of a group, reduced to one value per column.
 
 use crate::measure::plan::Group;
-use crate::measure::sampler::tolerance;
 use crate::measure::wire::{GroupSamples, RoundSamples};
 use crate::stats::effect::{CLOSE, LOOSE, Round, differences, of_twins};
 use crate::stats::location::median;
@@ -82,7 +81,7 @@ fn effect(kept: &[&RoundSamples], rounds: &[Round], within: f64, column: usize) 
 
 /// How many values of a group's rounds are passed over, because the two windows of a loop disagreed.
 pub(super) fn disagreed(group: &Group, samples: &GroupSamples) -> usize {
-    let within = tolerance(group.regime);
+    let within = group.regime.tolerance();
     let lost = |twins: &&[f64; 2]| **twins != [0.0; 2] && of_twins(**twins, within).is_none();
     samples.rounds.iter().flat_map(RoundSamples::compared).filter(lost).count()
 }

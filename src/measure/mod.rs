@@ -14,6 +14,7 @@ pub mod plan;
 pub mod sampler;
 pub mod thrash;
 pub mod trace;
+pub mod window;
 pub mod wire;
 pub mod worker;
 

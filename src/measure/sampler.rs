@@ -4,16 +4,9 @@
 //! another hyperthread takes part of the core, I the `inline` loop, m1 .. mk the mechanisms' loops with `inline` again
 //! and a copy of it among them, reshuffled every round. Each value of a round will be the mean of its two windows, so that
 //! a drift which is linear over a round cancels; a round in which the machine changed its pace is dropped and made again,
-//! and loops that were interrupted get a short round of their own. A window is one call of a loop,
-//!
-//! ```text
-//! start = clock; loop(args, passes); stop = clock           ticks per op = (long - short) / ((passes - passes / 32) * 8)
-//! ```
-//!
-//! where `short` is the same with a thirty-second of the passes, at once afterwards: what it costs to read the clock and to
-//! get in and out of the loop is in both and cancels. A single pass would not do: its last branch is foreseen, that of many
-//! passes is not, and the ten cycles in 100,000 were seen as 0.001 cycles in an add. Before both the short one runs
-//! untimed, so that neither has to fetch the loop.
+//! and loops that were interrupted get a short round of their own. A [`window`](super::window) is one call of a loop.
+
+use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -25,15 +18,17 @@ use super::loops::{Copied, Loops, Offer};
 use super::plan::{Column, Group};
 use super::thrash::{Thrash, flush, touch};
 use super::trace::{Trace, Tracer};
+use super::window::{SPARE, Window};
 use super::wire::{GroupSamples, Missing, RoundSamples, Task};
+use crate::dispatch::Platform;
 use crate::op::CpuModel;
 use crate::op::model::{Installed, ModelError};
 use crate::op::xen::LazyMode;
 use crate::patch::site::RecordError;
 use crate::patch::{CodeError, FunctionError};
 use crate::regime::random::{Course, set_course};
-use crate::regime::{Loop, Regime, SITES};
-use crate::stats::effect::{CLOSE, LOOSE, agree, closest, of_twins, steady};
+use crate::regime::{Regime, SITES};
+use crate::stats::effect::{agree, closest, of_twins, steady};
 use crate::suite::OpEntry;
 
 /// Why a group could not be measured.
@@ -79,12 +74,6 @@ const MOST_DROPPED: usize = 8;
 /// So many short rounds are made for the columns whose windows were interrupted.
 const MOST_EXTRA: usize = 3;
 
-/// What windows are made longer by, so that the least length is kept where the rate was known to a percent or two.
-pub const SPARE: f64 = 1.03;
-
-/// A loop is run with one in so many of its passes before a window, and again after it.
-pub const SHORT: u64 = 32;
-
 /// Measures groups in this process.
 pub struct Sampler {
     ops: Vec<OpEntry>,
@@ -100,17 +89,9 @@ pub struct Sampler {
     tracer: Option<Tracer>,
     /// Made when first needed.
     thrash: Option<Thrash>,
-}
-
-/// A loop, ready to be timed.
-#[derive(Clone)]
-struct Window {
-    run: Loop,
-    /// The state it is to be in; nothing for loops that are not copies.
-    copied: Option<Copied>,
-    args: [u64; 4],
-    passes: u64,
-    ops_per_pass: u64,
+    /// How many passes fill a window: of `inline`, then of the columns by their place in the assignment. Much the same
+    /// at all layouts, so that a loop is sized at the first.
+    passes: BTreeMap<(String, Platform, Regime), Vec<Option<u64>>>,
 }
 
 impl Sampler {
@@ -151,6 +132,7 @@ impl Sampler {
             counters: if count { Counters::open().ok() } else { None },
             tracer: if trace { Tracer::install().ok() } else { None },
             thrash: None,
+            passes: BTreeMap::new(),
         })
     }
 
@@ -191,11 +173,16 @@ impl Sampler {
                 Offer::Unavailable(reason) => missing.push(Missing { column, reason, refused: false }),
             }
         }
-        let inline = self.sized(inline, args)?;
-        let others =
-            loops.into_iter().map(|copied| self.sized(copied, args)).collect::<Result<Vec<Window>, SampleError>>()?;
+        let key = (group.op.clone(), group.body, group.regime);
+        let mut passes = self.passes.remove(&key).unwrap_or_default();
+        let inline = self.sized(inline, args, known(&mut passes, 0))?;
+        let mut others = Vec::with_capacity(loops.len());
+        for (copied, place) in loops.into_iter().zip([0, 0].into_iter().chain(present.iter().map(|place| place + 1))) {
+            others.push(self.sized(copied, args, known(&mut passes, place))?);
+        }
+        self.passes.insert(key, passes);
         let (mut measured, mut dropped): (Vec<RoundSamples>, usize) = (Vec::with_capacity(task.rounds), 0);
-        let within = tolerance(group.regime);
+        let within = group.regime.tolerance();
         let mut extra = 0;
         loop {
             // Whole rounds first; then short ones of what was interrupted too often in them.
@@ -243,12 +230,17 @@ impl Sampler {
     }
 
     /// Sizes a window; see [`Window::size`].
-    fn sized(&mut self, copied: Copied, args: [u64; 4]) -> Result<Window, SampleError> {
+    fn sized(&mut self, copied: Copied, args: [u64; 4], known: &mut Option<u64>) -> Result<Window, SampleError> {
         let (run, train) = (copied.run, copied.train.clone());
         let mut window = Window { run, copied: Some(copied), args, passes: 1, ops_per_pass: SITES };
         self.enter(&window)?;
         match train {
-            None => window.size(self.clock, self.window_ticks),
+            None => {
+                if !known.is_some_and(|passes| window.suits(self.clock, self.window_ticks, passes)) {
+                    window.size(self.clock, self.window_ticks);
+                }
+                *known = Some(window.passes);
+            }
             Some(train) => {
                 // A pass per copy. Once before it is timed: whatever the pages cost is done.
                 window.passes = train.copies as u64;
@@ -312,7 +304,7 @@ impl Sampler {
             ticks[i][1] = self.time(&others[i], regime)?;
         }
         let mut ends = [first, self.time(inline, regime)?];
-        if !agree(ends, tolerance(regime)) {
+        if !agree(ends, regime.tolerance()) {
             // All columns are held against it: one interruption must not cost the whole round.
             ends = closest(ends, self.time(inline, regime)?);
         }
@@ -333,9 +325,10 @@ impl Sampler {
     }
 }
 
-/// Within which factor the two windows of a loop agree.
-pub fn tolerance(regime: Regime) -> f64 {
-    if regime.is_cold() { LOOSE } else { CLOSE }
+/// Where the passes of a loop are kept.
+fn known(passes: &mut Vec<Option<u64>>, place: usize) -> &mut Option<u64> {
+    passes.resize(passes.len().max(place + 1), None);
+    &mut passes[place]
 }
 
 /// Which of `loops` loops have fewer usable values than rounds are to be made. In the order of a round's comparisons:
@@ -348,42 +341,4 @@ fn lacking(rounds: &[RoundSamples], loops: usize, wanted: usize, within: f64) ->
             .count()
     };
     (0..loops).filter(|index| usable(*index) < wanted).collect()
-}
-
-impl Window {
-    /// Makes the window `window_ticks` long at least, by doubling. That also warms caches and predictors up.
-    fn size(&mut self, clock: Clock, window_ticks: u64) {
-        loop {
-            let mut ticks = self.ticks(clock, self.passes);
-            if ticks >= window_ticks / 8 {
-                // An interruption must not pass for a long loop: the window would be too short.
-                ticks = ticks.min(self.ticks(clock, self.passes));
-            }
-            if ticks >= window_ticks / 8 || self.passes >= 1 << 40 {
-                let scaled = (self.passes as f64 * window_ticks as f64 / ticks.max(1) as f64).ceil();
-                self.passes = (scaled as u64).max(2);
-                break;
-            }
-            self.passes *= if ticks < window_ticks / 64 { 8 } else { 2 };
-        }
-    }
-
-    #[inline(never)]
-    fn ticks(&self, clock: Clock, passes: u64) -> u64 {
-        let start = clock.start();
-        self.call(passes);
-        clock.stop().saturating_sub(start)
-    }
-
-    fn call(&self, passes: u64) {
-        // SAFETY: `args` was made for this thread's installed CPU model by the op whose loop this is; passes >= 1.
-        std::hint::black_box(unsafe { (self.run)(&raw const self.args, passes) });
-    }
-
-    fn ticks_per_op(&self, clock: Clock) -> f64 {
-        let short = (self.passes / SHORT).max(1);
-        self.call(short);
-        let (long, ends) = (self.ticks(clock, self.passes) as f64, self.ticks(clock, short) as f64);
-        (long - ends) / ((self.passes - short).max(1) * self.ops_per_pass) as f64
-    }
 }

@@ -17,6 +17,8 @@ pub use throughput::throughput;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::stats::effect::{CLOSE, LOOSE};
+
 /// Call sites per pass of every loop.
 pub const SITES: u64 = 8;
 
@@ -76,6 +78,12 @@ impl Regime {
     #[must_use]
     pub fn is_cold(self) -> bool {
         matches!(self, Regime::Cold | Regime::Flushed)
+    }
+
+    /// Within which factor the two windows of a loop in a round agree.
+    #[must_use]
+    pub fn tolerance(self) -> f64 {
+        if self.is_cold() { LOOSE } else { CLOSE }
     }
 
     /// Its name in commands and reports.

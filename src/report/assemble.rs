@@ -113,10 +113,19 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         run: Run {
             seed: plan.seed,
             plan: PlanSummary {
+                preset: plan.preset.name().to_owned(),
+                ops: ops.len(),
+                mechanisms: mechanisms.iter().map(|m| m.name.clone()).collect(),
+                regimes: distinct(plan.groups.iter().map(|g| g.regime)),
+                bodies: distinct(plan.groups.iter().map(|g| g.body)),
+                layouts: distinct(plan.groups.iter().map(|g| g.offset)),
                 workers: findings.workers,
                 workers_again: findings.workers_again,
+                rounds: plan.rounds,
+                window_cycles: plan.window_cycles,
+                cpu: plan.cpu,
+                confidence: CONFIDENCE,
                 error_per_cell: estimates.error_per_cell,
-                ..summary(plan, ops.len(), &mechanisms)
             },
             started: findings.started,
             duration_seconds: findings.duration_seconds,
@@ -135,6 +144,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 low: ticks_per_second / ticks.high / 1e9,
                 high: ticks_per_second / ticks.low / 1e9,
             },
+            adds_per_cycle: estimates.adds_per_cycle,
             disturbed_share: estimates.disturbed_share,
             rounds: estimates.rounds,
             dropped_rounds: estimates.dropped_rounds,
@@ -165,24 +175,6 @@ fn listing(example: &Example) -> Option<Listing> {
             })
             .collect(),
     })
-}
-
-fn summary(plan: &Plan, ops: usize, mechanisms: &[MechanismInfo]) -> PlanSummary {
-    PlanSummary {
-        preset: plan.preset.name().to_owned(),
-        ops,
-        mechanisms: mechanisms.iter().map(|m| m.name.clone()).collect(),
-        regimes: distinct(plan.groups.iter().map(|g| g.regime)),
-        bodies: distinct(plan.groups.iter().map(|g| g.body)),
-        layouts: distinct(plan.groups.iter().map(|g| g.offset)),
-        workers: 0,
-        workers_again: 0,
-        rounds: plan.rounds,
-        window_cycles: plan.window_cycles,
-        cpu: plan.cpu,
-        confidence: CONFIDENCE,
-        error_per_cell: 1.0 - CONFIDENCE,
-    }
 }
 
 fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {

@@ -140,6 +140,9 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
         finite("calibration.disturbed_share", calibration.disturbed_share)?;
         interval("calibration.ticks_per_cycle", &calibration.ticks_per_cycle)?;
         interval("calibration.core_ghz", &calibration.core_ghz)?;
+        if let Some(adds) = &calibration.adds_per_cycle {
+            interval("calibration.adds_per_cycle", adds)?;
+        }
     }
     if let Some(floor) = &report.floor {
         let parts = [floor.cycles, floor.ratio, floor.same_loop_cycles, floor.copied_loop_cycles];

@@ -121,6 +121,9 @@ pub struct Calibration {
     pub ticks_per_cycle: Estimate,
     /// Core frequency that follows from it, in GHz, over the same rounds.
     pub core_ghz: Estimate,
+    /// Independent adds per core cycle over the same rounds: how much of the core the run had. Two runs compare where
+    /// these do.
+    pub adds_per_cycle: Option<Estimate>,
     /// Share of the rounds, 0 to 1, in which independent adds ran slower than this core can: another hyperthread had part
     /// of it. Where enough workers had quiet rounds, these are left out; a layout's `workers` counts those used.
     pub disturbed_share: f64,

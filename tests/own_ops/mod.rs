@@ -8,6 +8,8 @@ use pvbench::op::{Bytes, Conventions, CpuModel, Meta, Op};
 /// Adds 1, by Xen 2.
 pub struct Add;
 
+// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the arguments
+// keep the sums from overflowing.
 unsafe impl Op for Add {
     const META: Meta = Meta {
         name: "add",
@@ -31,6 +33,8 @@ unsafe impl Op for Add {
 /// The identity, by Xen adds 2.
 pub struct Same;
 
+// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the arguments
+// keep the sums from overflowing.
 unsafe impl Op for Same {
     const META: Meta = Meta { name: "same", bytes: Bytes::Identity, chains: true, ..Meta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 1;
@@ -48,6 +52,8 @@ unsafe impl Op for Same {
 /// A function of four arguments that is too long for its site: 1 + 1 * (b + c + d - 3), by Xen 2 of them.
 pub struct Long;
 
+// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the arguments
+// keep the sums from overflowing.
 unsafe impl Op for Long {
     const META: Meta = Meta { name: "long", bytes: Bytes::Instruction, chains: true, ..Meta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 2;
@@ -68,6 +74,8 @@ unsafe impl Op for Long {
 /// A C function to patching: adds 1, by Xen 2.
 pub struct Called;
 
+// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the arguments
+// keep the sums from overflowing.
 unsafe impl Op for Called {
     const META: Meta = Meta { name: "called", chains: true, ..Meta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 3;

@@ -160,6 +160,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
             ticks_per_second: 2.7e9,
             ticks_per_cycle: Estimate { estimate: 0.6602, low: 0.6589, high: 0.6631 },
             core_ghz: Estimate { estimate: 4.09, low: 4.072, high: 4.098 },
+            adds_per_cycle: Some(Estimate { estimate: 3.6, low: 2.1, high: 3.7 }),
             disturbed_share: 0.1,
             rounds: 4440,
             dropped_rounds: 3,

@@ -1,5 +1,7 @@
 //! The programs that count instructions for the benches.
 
+use std::path::Path;
+
 use super::Check;
 use crate::host::{IAI_CALLGRIND_SERIES, Probes};
 
@@ -12,7 +14,7 @@ pub(super) fn valgrind(probes: &Probes) -> Check {
             "install valgrind (apt install valgrind)",
         );
     };
-    let place = found.path.display();
+    let place = short(&found.path);
     match &found.version {
         Ok(version) => Check::known(ID, format!("version {version} at {place}")),
         Err(error) => Check::bad(
@@ -36,7 +38,7 @@ pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
             install,
         );
     };
-    let place = found.path.display();
+    let place = short(&found.path);
     match &found.version {
         Ok(version) if in_series(version) => Check::known(ID, format!("version {version} at {place}")),
         Ok(version) => Check::bad(
@@ -54,4 +56,13 @@ pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
 
 fn in_series(version: &str) -> bool {
     version.strip_prefix(IAI_CALLGRIND_SERIES).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// A path as a published report may show it: the home folder, which names its user, as `~`.
+fn short(path: &Path) -> String {
+    let home = std::env::var_os("HOME").filter(|home| home.len() > 1);
+    match home.as_ref().and_then(|home| path.strip_prefix(home).ok()) {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => path.display().to_string(),
+    }
 }

@@ -172,6 +172,13 @@ fn calibration(it: &Calibration) -> Vec<Fact> {
     vec![
         fact("core", format!("{} GHz", range(it.core_ghz))),
         fact(
+            "adds per cycle",
+            format!(
+                "{}: what the core gave to this thread",
+                it.adds_per_cycle.map_or_else(|| NOTHING.to_owned(), range)
+            ),
+        ),
+        fact(
             "disturbed",
             format!("{}% of the rounds: another thread had part of the core", fixed(it.disturbed_share * 100.0, 0)),
         ),
