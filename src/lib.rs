@@ -56,6 +56,8 @@ pub mod estimate;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod kernel;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod measure;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod op;
@@ -71,3 +73,5 @@ pub mod selftest;
 pub mod stats;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod suite;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod workload;

@@ -1,0 +1,160 @@
+//! The pv_ops hooks as the kernel calls them, with its types: one place where a hook is reached, so one contract.
+
+use super::memory::{Entry, Page};
+use super::{Config, Kernel};
+use crate::dispatch::Dispatch;
+use crate::op::Op;
+use crate::op::cpu::{EndContextSwitch, LoadTls, StartContextSwitch};
+use crate::op::irq::{IrqDisable, IrqEnable, SaveFl};
+use crate::op::lock::{QueuedSpinLockSlowpath, QueuedSpinUnlock, RawSpinlock};
+use crate::op::mmu::{
+    ActivateMm, AllocPmd, AllocPte, AllocPud, DupMmap, ExitMmap, FlushTlbOneUser, FlushTlbUser, Gather, LazyEnter,
+    LazyLeave, MakeP4d, MakePmd, MakePte, MakePud, Mm, P4dVal, PgdAlloc, PgdFree, PmdVal, PteVal, PtepModifyProtCommit,
+    PtepModifyProtStart, PudVal, ReadCr2, ReleasePmd, ReleasePte, ReleasePud, SetP4d, SetPmd, SetPte, SetPud,
+    TlbRemoveTable, WriteCr3,
+};
+use crate::op::time::SchedClock;
+
+/// Declares methods that call a hook of integers alone: `hooks! { fn irq_disable() = IrqDisable; }`.
+macro_rules! hooks {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident),*) $(-> $ret:ty)? = $op:ty;)*) => {
+        impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
+            $($(#[$doc])* #[inline(always)] pub(super) fn $name(&mut self, $($arg: u64),*) $(-> $ret)? {
+                // SAFETY: the native body takes any integers; see `call`.
+                unsafe { self.call::<$op>(($($arg,)*)) }
+            })*
+        }
+    };
+}
+
+hooks! {
+    fn save_fl() -> u64 = SaveFl;
+    fn irq_disable() = IrqDisable;
+    fn irq_enable() = IrqEnable;
+    fn read_cr2() -> u64 = ReadCr2;
+    fn write_cr3(root) = WriteCr3;
+    fn flush_tlb_user() = FlushTlbUser;
+    fn flush_tlb_one_user(address) = FlushTlbOneUser;
+    fn lazy_enter() = LazyEnter;
+    fn lazy_leave() = LazyLeave;
+    fn pte_val(pte) -> u64 = PteVal;
+    fn make_pte(value) -> u64 = MakePte;
+    fn pmd_val(pmd) -> u64 = PmdVal;
+    fn make_pmd(value) -> u64 = MakePmd;
+    fn pud_val(pud) -> u64 = PudVal;
+    fn make_pud(value) -> u64 = MakePud;
+    fn p4d_val(p4d) -> u64 = P4dVal;
+    fn make_p4d(value) -> u64 = MakeP4d;
+    fn release_pte(frame) = ReleasePte;
+    fn release_pmd(frame) = ReleasePmd;
+    fn release_pud(frame) = ReleasePud;
+    fn start_context_switch(task) = StartContextSwitch;
+    fn end_context_switch(task) = EndContextSwitch;
+    fn sched_clock() -> u64 = SchedClock;
+}
+
+/// Declares methods for hooks of an address space that do nothing natively but look at it.
+macro_rules! of_mm {
+    ($(fn $name:ident = $op:ty, ($($arg:ident),*);)*) => {
+        impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
+            $(#[inline(always)] pub(super) fn $name(&mut self, mm: *mut Mm, $($arg: u64),*) {
+                // SAFETY: an address space of this kernel, at which native bodies do not look; see `call`.
+                let _ = unsafe { self.call::<$op>((mm as u64, $($arg),*)) };
+            })*
+        }
+    };
+}
+
+of_mm! {
+    fn alloc_pte = AllocPte, (frame);
+    fn alloc_pmd = AllocPmd, (frame);
+    fn alloc_pud = AllocPud, (frame);
+    fn pgd_alloc = PgdAlloc, ();
+    fn pgd_free = PgdFree, (root);
+    fn exit_mmap = ExitMmap, ();
+    fn dup_mmap_hook = DupMmap, (mm_to);
+    fn activate_mm = ActivateMm, (next);
+}
+
+impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
+    /// Reaches a hook.
+    ///
+    /// # Safety
+    /// Pointers among the arguments point to what the native body expects. The rest of the contract of
+    /// [`Dispatch::call`] is kept by [`Kernel::new`]: a model is installed, and every hook is bound.
+    #[inline(always)]
+    unsafe fn call<O: Op>(&mut self, args: O::Args) -> O::Ret {
+        // Nothing, twice: the same function with another number is no duplicate to the compiler, which would make one
+        // of two. In all kernels alike.
+        // SAFETY: no instruction.
+        unsafe { std::arch::asm!("/* {} */", const C::COPY, options(nomem, nostack, preserves_flags)) };
+        // SAFETY: the caller's contract, and that of `Kernel::new`.
+        unsafe { D::call::<O>(args) }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_pte(&mut self, at: Entry, pte: u64) {
+        // SAFETY: entries lie inside the machine's memory.
+        unsafe { self.call::<SetPte>((at.0 as u64, pte)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_pmd(&mut self, at: Entry, pmd: u64) {
+        // SAFETY: as for `set_pte`.
+        unsafe { self.call::<SetPmd>((at.0 as u64, pmd)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_pud(&mut self, at: Entry, pud: u64) {
+        // SAFETY: as for `set_pte`.
+        unsafe { self.call::<SetPud>((at.0 as u64, pud)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_p4d(&mut self, at: Entry, p4d: u64) {
+        // SAFETY: as for `set_pte`.
+        unsafe { self.call::<SetP4d>((at.0 as u64, p4d)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn ptep_modify_prot_start(&mut self, address: u64, at: Entry) -> u64 {
+        // SAFETY: as for `set_pte`; native does not look at the area.
+        unsafe { self.call::<PtepModifyProtStart>((0, address, at.0 as u64)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn ptep_modify_prot_commit(&mut self, address: u64, at: Entry, pte: u64) {
+        // SAFETY: as for `set_pte`; native does not look at the area.
+        unsafe { self.call::<PtepModifyProtCommit>((0, address, at.0 as u64, pte)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn tlb_remove_table(&mut self, gather: &mut Gather, page: u64) {
+        // SAFETY: the caller's own gather; the page is written down and not looked at.
+        unsafe { self.call::<TlbRemoveTable>(((&raw mut *gather) as u64, page)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn queued_spin_unlock(&mut self, lock: *mut RawSpinlock) {
+        // SAFETY: locks are fields of the machine or of its pages, which live as long as it.
+        unsafe { self.call::<QueuedSpinUnlock>((lock as u64,)) }
+    }
+
+    #[cold]
+    pub(super) fn queued_spin_lock_slowpath(&mut self, lock: *mut RawSpinlock, seen: u64) {
+        // SAFETY: as for `queued_spin_unlock`.
+        unsafe { self.call::<QueuedSpinLockSlowpath>((lock as u64, seen)) }
+    }
+
+    #[inline(always)]
+    pub(super) fn load_tls(&mut self, descriptors: &[u64; 3]) {
+        // SAFETY: three words, as `tls_array` has.
+        unsafe { self.call::<LoadTls>((descriptors.as_ptr() as u64, 0)) }
+    }
+}
+
+/// The address of a page's lock.
+#[inline(always)]
+pub(super) fn lock_of(page: &mut Page) -> *mut RawSpinlock {
+    &raw mut page.lock
+}

@@ -1,0 +1,218 @@
+//! Address spaces and their areas (`struct mm_struct`, `struct vm_area_struct`).
+
+use std::collections::BTreeMap;
+
+use super::memory::PAGE;
+use super::slab::Slab;
+use super::{Config, Kernel, Machine, Trouble};
+use crate::dispatch::Dispatch;
+use crate::op;
+use crate::op::lock::RawSpinlock;
+
+/// Below this and downwards areas are placed: `mm->mmap_base`.
+pub(super) const MMAP_BASE: u64 = 0x7fff_f7ff_f000;
+/// `mmap_min_addr`
+pub(super) const LOWEST: u64 = 0x1_0000;
+
+/// What an area allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prot {
+    /// `PROT_READ`
+    Read,
+    /// `PROT_READ | PROT_WRITE`
+    Write,
+}
+
+/// An area of anonymous memory, from its place in the map to `end`.
+#[derive(Clone, Copy, Debug)]
+pub struct Area {
+    /// Where it ends.
+    pub end: u64,
+    /// What it allows.
+    pub prot: Prot,
+    /// Its `vm_area_struct`, in the direct map.
+    pub(super) object: u64,
+    /// Its `anon_vma`; 0 before the first fault.
+    pub(super) anon_vma: u64,
+}
+
+/// An address space.
+pub struct Mm {
+    /// By where they begin. Linux 6.1 keeps them in a maple tree, a B-tree as this is.
+    pub areas: BTreeMap<u64, Area>,
+    /// The frame of the root.
+    pub(super) root: u64,
+    /// What hooks are given.
+    pub(super) hook: op::mmu::Mm,
+    pub(super) mmap_lock: u32,
+    pub(super) page_table_lock: RawSpinlock,
+    /// Pages mapped: `mm_counter(MM_ANONPAGES)`.
+    pub rss: u64,
+    /// `context.tlb_gen`
+    pub(super) tlb_gen: u32,
+    /// Below this the next area is looked for (`free_area_cache`).
+    pub(super) hint: u64,
+    object: u64,
+}
+
+impl Machine {
+    /// The running process's address space. A machine runs one whenever a kernel works on it.
+    #[inline(always)]
+    pub(super) fn mm(&self) -> &Mm {
+        self.mms[self.current].as_deref().unwrap_or_else(|| gone())
+    }
+
+    /// The same, to change.
+    #[inline(always)]
+    pub(super) fn mm_mut(&mut self) -> &mut Mm {
+        self.mms[self.current].as_deref_mut().unwrap_or_else(|| gone())
+    }
+}
+
+/// A defect of the model: nothing that a workload asks for leads here.
+#[cold]
+#[inline(never)]
+fn gone() -> ! {
+    unreachable!("the running process has an address space")
+}
+
+/// Rounded up to whole pages.
+#[inline(always)]
+pub(super) fn pages_up(len: u64) -> u64 {
+    len.div_ceil(PAGE as u64) * PAGE as u64
+}
+
+impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
+    /// `mm_alloc`: an empty address space. Returns its number.
+    ///
+    /// # Errors
+    /// Where memory is short.
+    #[inline(never)]
+    pub(super) fn mm_alloc(&mut self) -> Result<usize, Trouble> {
+        let object = self.kmem_cache_alloc(Slab::Mm, true)?;
+        // `_pgd_alloc` with `paravirt_pgd_alloc`, then the kernel's half of the root.
+        let root = match self.alloc_page(true) {
+            Ok(root) => root,
+            Err(short) => {
+                self.kmem_cache_free(Slab::Mm, object);
+                return Err(short.into());
+            }
+        };
+        let mut mm = Box::new(Mm {
+            areas: BTreeMap::new(),
+            root,
+            hook: op::mmu::Mm::default(),
+            mmap_lock: 0,
+            page_table_lock: RawSpinlock::new(),
+            rss: 0,
+            tlb_gen: 0,
+            hint: MMAP_BASE,
+            object,
+        });
+        mm.hook.pgd = self.machine.memory.address(root) as u64;
+        self.pgd_alloc(&raw mut mm.hook);
+        for index in 256..512 {
+            let at = self.machine.memory.entry(root, index);
+            self.machine.memory.write(at, (index << 12) | super::table::TABLE);
+        }
+        let free = self.machine.mms.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.machine.mms.len());
+        match free {
+            Some(number) => self.machine.mms[number] = Some(mm),
+            None => self.machine.mms.push(Some(mm)),
+        }
+        Ok(number)
+    }
+
+    /// `switch_mm_irqs_off`: `mm` is the running one from here on.
+    #[inline(never)]
+    pub(super) fn switch_mm(&mut self, mm: usize) {
+        self.machine.current = mm;
+        let root = self.machine.mm().root;
+        self.write_cr3(root << 12);
+    }
+
+    /// `mmdrop`: the root and the structure of an address space that has no areas.
+    #[inline(never)]
+    pub(super) fn mm_drop(&mut self, number: usize) {
+        let Some(mut mm) = self.machine.mms[number].take() else { return };
+        self.pgd_free(&raw mut mm.hook, mm.hook.pgd);
+        self.free_page(mm.root);
+        self.kmem_cache_free(Slab::Mm, mm.object);
+    }
+
+    /// A process that runs, with nothing in it: the first of a workload.
+    ///
+    /// # Errors
+    /// Where memory is short.
+    pub fn start(&mut self) -> Result<(), Trouble> {
+        let mm = self.mm_alloc()?;
+        self.switch_mm(mm);
+        Ok(())
+    }
+
+    /// `exit_mmap` and `mmdrop` of the running process: everything it had goes back.
+    ///
+    /// # Errors
+    /// None that a process could cause.
+    #[inline(never)]
+    pub fn finish(&mut self) -> Result<(), Trouble> {
+        let hook = &raw mut self.machine.mm_mut().hook;
+        self.exit_mmap(hook);
+        self.unmap_all();
+        let number = self.machine.current;
+        self.mm_drop(number);
+        Ok(())
+    }
+
+    /// A new `vm_area_struct`, filled in.
+    pub(super) fn vm_area_alloc(&mut self, start: u64, end: u64) -> Result<u64, Trouble> {
+        let object = self.kmem_cache_alloc(Slab::VmArea, true)?;
+        self.set_object_word(object, 8, start);
+        self.set_object_word(object, 16, end);
+        Ok(object)
+    }
+
+    /// The area's structures go back.
+    pub(super) fn vm_area_free(&mut self, area: Area) {
+        if area.anon_vma != 0 {
+            self.kmem_cache_free(Slab::AnonVma, area.anon_vma);
+        }
+        self.kmem_cache_free(Slab::VmArea, area.object);
+    }
+
+    /// `__split_vma`: the area that holds `at` inside becomes two.
+    #[inline(never)]
+    pub(super) fn split(&mut self, at: u64) -> Result<(), Trouble> {
+        let found = self.machine.mm().areas.range(..at).next_back().map(|(start, area)| (*start, *area));
+        let Some((start, area)) = found.filter(|(_, area)| area.end > at) else { return Ok(()) };
+        let object = self.kmem_cache_alloc(Slab::VmArea, false)?;
+        self.copy_object(area.object, object, 200);
+        self.set_object_word(object, 8, at);
+        self.set_object_word(area.object, 16, at);
+        // `anon_vma_clone`: both halves keep what their pages belong to.
+        let anon_vma = if area.anon_vma == 0 {
+            0
+        } else {
+            match self.kmem_cache_alloc(Slab::AnonVma, false) {
+                Ok(anon_vma) => anon_vma,
+                Err(short) => {
+                    self.set_object_word(area.object, 16, area.end);
+                    self.kmem_cache_free(Slab::VmArea, object);
+                    return Err(short.into());
+                }
+            }
+        };
+        let areas = &mut self.machine.mm_mut().areas;
+        areas.insert(start, Area { end: at, ..area });
+        areas.insert(at, Area { object, anon_vma, ..area });
+        Ok(())
+    }
+}
+
+impl Machine {
+    /// The areas of the running process, by where they begin.
+    pub fn areas(&self) -> impl Iterator<Item = (u64, &Area)> {
+        self.mm().areas.iter().map(|(start, area)| (*start, area))
+    }
+}

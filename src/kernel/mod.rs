@@ -1,0 +1,205 @@
+//! The model kernel of the workloads: in user space, with real data structures and real memory traffic, the work that a
+//! kernel does around its pv_ops hooks.
+//!
+//! [`Kernel`] is generic over the mechanism that reaches the hooks and over its [`Config`], so that every mechanism and
+//! every option compiles to a kernel of its own from the same source; what a [`Machine`] holds is the same for all. Hooks
+//! are called where Linux 6.1 (x86-64, four levels of page tables, `CONFIG_PARAVIRT_XXL`, paravirt spinlocks) calls them,
+//! in that order, and nowhere else: `pte_none`, `ptep_get_and_clear` and `ptep_set_wrprotect`, for example, are none.
+//! `docs` of each workload say which hooks it calls and why.
+//!
+//! What is out of line in Linux is out of line here (`#[inline(never)]`), so that one mechanism's kernel does not differ
+//! from another's by what the optimiser made of a larger function.
+
+mod account;
+pub mod config;
+mod entry;
+mod fault;
+mod fork;
+mod guard;
+mod hooks;
+mod map;
+pub mod memory;
+mod mm;
+mod mprotect;
+mod pages;
+mod sched;
+mod security;
+mod signal;
+mod slab;
+mod sync;
+mod table;
+mod unmap;
+
+use std::marker::PhantomData;
+
+pub use config::{Config, Copied, Plain};
+pub use mm::{Area, Mm, Prot};
+pub use sched::Thread;
+
+use self::memory::Memory;
+use self::pages::FreeList;
+use self::slab::Cache;
+use crate::dispatch::{Dispatch, Platform};
+use crate::op::lock::RawSpinlock;
+use crate::op::model::{Installed, ModelError};
+use crate::op::{CpuModel, Op, catalogue};
+
+/// No frame is left: `-ENOMEM`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("out of memory: the model machine has 32 MiB")]
+pub struct OutOfMemory;
+
+/// What a system call or an access of a process comes to, if not to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// `-ENOMEM`
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    /// `-EINVAL`
+    #[error("invalid argument: {0:#x}")]
+    Invalid(u64),
+    /// `SIGSEGV`
+    #[error("segmentation fault at {0:#x}")]
+    Fault(u64),
+}
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The modelled CPU.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Its memory.
+    #[error("cannot map 32 MiB for the model kernel: {0}")]
+    Memory(#[from] std::io::Error),
+}
+
+/// What a kernel works on: memory, processes, lists. One at a time per thread, for it holds the thread's CPU model.
+pub struct Machine {
+    /// Physical memory.
+    pub memory: Memory,
+    cpu: Installed,
+    zone: FreeList,
+    pcp: FreeList,
+    caches: [Cache; 5],
+    /// Address spaces; `None` for those that are gone.
+    mms: Vec<Option<Box<Mm>>>,
+    /// That of the running process.
+    current: usize,
+    /// The run queue.
+    run_queue: sched::RunQueue,
+    /// Pages on their way to the LRU list: `lru_add` of `struct cpu_fbatches`.
+    lru_batch: Vec<u64>,
+    lru: account::Lru,
+    sections: [u8; 64],
+    in_use: [i64; 2],
+    bad_pages: u64,
+    preempt_count: u32,
+    need_resched: bool,
+    sanitize: bool,
+    audit: entry::AuditContext,
+    kmap: memory::Entry,
+    sighand: RawSpinlock,
+    /// A signal's frame: 104 words of registers and FPU state.
+    frame: [u64; 104],
+    /// Two lists that pages move between.
+    lists: [(RawSpinlock, u64); 2],
+}
+
+/// The frame that fixed mappings are kept in.
+const FIXMAP_FRAME: u64 = 1;
+/// Frames that the allocator does not give away.
+const RESERVED_FRAMES: usize = 2;
+
+impl Machine {
+    /// A machine after boot.
+    ///
+    /// # Errors
+    /// Where the system refuses the segment base or the memory.
+    pub fn new() -> Result<Self, MachineError> {
+        let memory = Memory::new()?;
+        let kmap = memory.entry(FIXMAP_FRAME, 0);
+        let mut machine = Machine {
+            memory,
+            cpu: CpuModel::install()?,
+            zone: FreeList::default(),
+            pcp: FreeList::default(),
+            caches: slab::caches(),
+            mms: Vec::new(),
+            current: 0,
+            run_queue: sched::RunQueue::default(),
+            lru_batch: Vec::with_capacity(account::LRU_BATCH),
+            lru: account::Lru::default(),
+            sections: [0; 64],
+            in_use: [0; 2],
+            bad_pages: 0,
+            preempt_count: 0,
+            need_resched: false,
+            sanitize: false,
+            audit: entry::AuditContext::default(),
+            kmap,
+            sighand: RawSpinlock::new(),
+            frame: [0; 104],
+            lists: std::array::from_fn(|_| (RawSpinlock::new(), 0)),
+        };
+        machine.reset();
+        Ok(machine)
+    }
+
+    /// Everything as after boot, but for what memory holds: every run begins with the same frames in the same order.
+    pub fn reset(&mut self) {
+        self.free_all(RESERVED_FRAMES);
+        self.caches = slab::caches();
+        self.mms.clear();
+        self.current = 0;
+        self.run_queue = sched::RunQueue::default();
+        self.lru_batch.clear();
+        self.lru = account::Lru::default();
+        self.in_use = [0; 2];
+        self.bad_pages = 0;
+        self.preempt_count = 0;
+        self.need_resched = false;
+        self.audit = entry::AuditContext::default();
+        security::register();
+    }
+
+    /// Whether freed memory is to be zeroed, for kernels that ask ([`config::Sanitize`]).
+    #[inline(always)]
+    fn sanitize(&self) -> bool {
+        // SAFETY: the machine's own field; volatile, since a boot option sets it.
+        unsafe { (&raw const self.sanitize).read_volatile() }
+    }
+
+    /// Pages that are allocated and not free.
+    #[must_use]
+    pub fn pages_in_use(&self) -> i64 {
+        self.in_use.iter().sum()
+    }
+}
+
+/// A kernel on a machine.
+pub struct Kernel<'m, D, C> {
+    machine: &'m mut Machine,
+    _kind: PhantomData<fn(D, C)>,
+}
+
+impl<'m, D: Dispatch, C: Config> Kernel<'m, D, C> {
+    /// Boots: binds the hooks to native bodies.
+    pub fn new(machine: &'m mut Machine) -> Self {
+        struct Bind<D>(PhantomData<fn(D)>);
+        impl<D: Dispatch> catalogue::Visitor for Bind<D> {
+            fn visit<O: Op>(&mut self) {
+                D::bind::<O>(Platform::Native);
+            }
+        }
+        catalogue::for_each(&mut Bind::<D>(PhantomData));
+        machine.sanitize = C::SANITIZE == config::Sanitize::On;
+        Kernel { machine, _kind: PhantomData }
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        self.machine
+    }
+}

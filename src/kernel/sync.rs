@@ -1,0 +1,130 @@
+//! Locks and counts: what Linux inlines of them, with the hooks where they have some.
+
+use super::hooks::lock_of;
+use super::{Config, Kernel};
+use crate::dispatch::Dispatch;
+use crate::op::lock::RawSpinlock;
+
+/// The interrupt flag in `save_fl`'s result.
+const X86_EFLAGS_IF: u64 = 1 << 9;
+
+/// A locked read-modify-write of a count in memory, and the count before it: `lock xadd`, without its prefix in a kernel
+/// for one CPU (`LOCK_PREFIX` in `arch/x86/include/asm/alternative.h`).
+#[inline(always)]
+pub(super) fn xadd<C: Config>(count: &mut u32, by: i32) -> u32 {
+    let mut value = by as u32;
+    // SAFETY: the caller's own count.
+    unsafe {
+        if C::SMP {
+            std::arch::asm!("lock xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value, options(nostack));
+        } else {
+            std::arch::asm!("xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value, options(nostack));
+        }
+    }
+    value
+}
+
+/// `xchg` of a page-table entry with 0: `native_ptep_get_and_clear`, which is no hook. `xchg` with memory locks always; a
+/// kernel for one CPU loads and stores.
+#[inline(always)]
+pub(super) fn take<C: Config>(memory: &mut super::memory::Memory, at: super::memory::Entry) -> u64 {
+    if !C::SMP {
+        let old = memory.read(at);
+        memory.write(at, 0);
+        return old;
+    }
+    let mut old = 0u64;
+    // SAFETY: entries lie inside the memory, which is borrowed.
+    unsafe { std::arch::asm!("xchg [{at}], {old}", at = in(reg) at.0, old = inout(reg) old, options(nostack)) };
+    old
+}
+
+/// `clear_bit` of the write permission: `ptep_set_wrprotect`, which is no hook either.
+#[inline(always)]
+pub(super) fn write_protect<C: Config>(_memory: &mut super::memory::Memory, at: super::memory::Entry) {
+    // SAFETY: as for `take`; bit 1 lies in the first byte.
+    unsafe {
+        if C::SMP {
+            std::arch::asm!("lock and byte ptr [{at}], 0xfd", at = in(reg) at.0, options(nostack));
+        } else {
+            std::arch::asm!("and byte ptr [{at}], 0xfd", at = in(reg) at.0, options(nostack));
+        }
+    }
+}
+
+impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
+    /// `local_irq_save`
+    #[inline(always)]
+    pub(super) fn local_irq_save(&mut self) -> u64 {
+        let flags = self.save_fl();
+        self.irq_disable();
+        flags
+    }
+
+    /// `local_irq_restore`: switches on what was on (`arch/x86/include/asm/irqflags.h`).
+    #[inline(always)]
+    pub(super) fn local_irq_restore(&mut self, flags: u64) {
+        if flags & X86_EFLAGS_IF != 0 {
+            self.irq_enable();
+        }
+    }
+
+    /// `queued_spin_lock`: one locked `cmpxchg` in place; the hook is for a lock that is held.
+    #[inline(always)]
+    pub(super) fn spin_lock(&mut self, lock: *mut RawSpinlock) {
+        if C::PREEMPT_COUNT {
+            self.machine.preempt_count += 1;
+        }
+        let mut seen = 0u32;
+        // SAFETY: locks are fields of the machine or of its pages; the word is the first field.
+        unsafe {
+            if C::SMP {
+                std::arch::asm!("lock cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32, inout("eax") seen, options(nostack));
+            } else {
+                std::arch::asm!("cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32, inout("eax") seen, options(nostack));
+            }
+        }
+        if seen != 0 {
+            self.queued_spin_lock_slowpath(lock, seen.into());
+        }
+    }
+
+    /// `spin_unlock`
+    #[inline(always)]
+    pub(super) fn spin_unlock(&mut self, lock: *mut RawSpinlock) {
+        self.queued_spin_unlock(lock);
+        if C::PREEMPT_COUNT {
+            self.machine.preempt_count -= 1;
+            if self.machine.preempt_count == 0 && self.machine.need_resched {
+                self.machine.need_resched = false;
+            }
+        }
+    }
+
+    /// `spin_lock_irqsave`
+    #[inline(always)]
+    pub(super) fn spin_lock_irqsave(&mut self, lock: *mut RawSpinlock) -> u64 {
+        let flags = self.local_irq_save();
+        self.spin_lock(lock);
+        flags
+    }
+
+    /// `spin_unlock_irqrestore`
+    #[inline(always)]
+    pub(super) fn spin_unlock_irqrestore(&mut self, lock: *mut RawSpinlock, flags: u64) {
+        self.spin_unlock(lock);
+        self.local_irq_restore(flags);
+    }
+
+    /// The lock of the table in a frame: `ptlock_ptr`.
+    #[inline(always)]
+    pub(super) fn table_lock(&mut self, frame: u64) -> *mut RawSpinlock {
+        lock_of(self.machine.memory.page(frame))
+    }
+
+    /// `mmap_write_lock` and its like: `rwsem`'s fast path, a locked add to its count.
+    #[inline(always)]
+    pub(super) fn rwsem(&mut self, by: i32) {
+        xadd::<C>(&mut self.machine.mm_mut().mmap_lock, by);
+    }
+}

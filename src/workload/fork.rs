@@ -1,0 +1,105 @@
+//! `fork_exit` and `exec`, after lmbench's `lat_proc fork` and `lat_proc exec`.
+
+use super::{Meta, Random, Workload};
+use crate::dispatch::Dispatch;
+use crate::kernel::{Config, Kernel, Prot, Trouble};
+
+/// Areas of the process that forks.
+const AREAS: u64 = 12;
+/// Pages of each that are there.
+const PAGES: u64 = 16;
+/// Pages that the child writes, and so copies.
+const WRITTEN: u64 = 24;
+
+/// A process of a shell's size: code that is only read, data that is written, between them something that cannot be merged.
+pub(super) fn process<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>) -> Result<Vec<u64>, Trouble> {
+    let mut areas = Vec::new();
+    for number in 0..AREAS {
+        let prot = if number % 3 == 2 { Prot::Read } else { Prot::Write };
+        let at = kernel.mmap(4 * PAGES * 4096, prot)?;
+        for page in 0..PAGES {
+            if prot == Prot::Write {
+                kernel.store(at + page * 4096, number)?;
+            } else {
+                kernel.load(at + page * 4096)?;
+            }
+        }
+        if prot == Prot::Write {
+            areas.push(at);
+        }
+    }
+    Ok(areas)
+}
+
+/// What a child writes before it exits: its stack and some data.
+pub(super) fn child_writes<D: Dispatch, C: Config>(
+    kernel: &mut Kernel<'_, D, C>,
+    areas: &[u64],
+) -> Result<u64, Trouble> {
+    let mut sum = 0;
+    for page in 0..WRITTEN {
+        let at = areas[page as usize % areas.len().max(1)] + (page / 8) * 4096;
+        sum += kernel.load(at)?;
+        kernel.store(at, page)?;
+    }
+    Ok(sum)
+}
+
+/// Fork; the child writes to some pages and exits.
+pub struct ForkExit;
+
+impl Workload for ForkExit {
+    const META: Meta = Meta {
+        name: "fork_exit",
+        unit: "fork",
+        summary: "fork of a process with 192 pages; the child copies 24 by writing to them, and exits",
+        source: "lmbench, lat_proc fork",
+    };
+    type State = Vec<u64>;
+
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, Trouble> {
+        process(kernel)
+    }
+
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, areas: &mut Vec<u64>) -> Result<u64, Trouble> {
+        let child = kernel.fork()?;
+        kernel.run_child(child, |kernel| child_writes(kernel, areas))
+    }
+}
+
+/// Fork; the child becomes another program, which touches what it has and exits.
+pub struct Exec;
+
+impl Workload for Exec {
+    const META: Meta = Meta {
+        name: "exec",
+        unit: "program",
+        summary: "fork, execve of a program with five segments, first touches of 40 pages, exit",
+        source: "lmbench, lat_proc exec",
+    };
+    type State = Vec<u64>;
+
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, Trouble> {
+        process(kernel)
+    }
+
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: &mut Vec<u64>) -> Result<u64, Trouble> {
+        let child = kernel.fork()?;
+        kernel.run_child(child, |kernel| {
+            kernel.execve(64)?;
+            let areas: Vec<(u64, Prot)> = kernel.machine().areas().map(|(start, area)| (start, area.prot)).collect();
+            let mut sum = 0;
+            for (start, prot) in areas {
+                for page in 0..10 {
+                    let at = start + page * 4096;
+                    if prot == Prot::Write {
+                        kernel.store(at, page)?;
+                    } else {
+                        sum += kernel.load(at)?;
+                    }
+                }
+            }
+            Ok(sum)
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Macro benchmarks: what processes ask of a kernel, on the [model kernel](crate::kernel).
+//!
+//! A workload is deterministic from its seed: every mechanism, every configuration and every repetition does the same
+//! work on the same frames in the same order, and must come to the same checksum. What is timed is the work alone; the
+//! machine is put back to what it was after boot, and processes are set up, outside of it.
+
+mod build;
+mod context;
+mod fork;
+mod lat_mmap;
+mod mmap_perf;
+mod null;
+mod page_fault;
+pub mod random;
+mod registry;
+mod spinlock;
+
+use crate::dispatch::Dispatch;
+use crate::kernel::{Config, Kernel, Machine, Trouble};
+use crate::measure::clock::Clock;
+
+pub use build::KernelBuild;
+pub use context::ContextSwitch;
+pub use fork::{Exec, ForkExit};
+pub use lat_mmap::LatMmap;
+pub use mmap_perf::MmapPerf;
+pub use null::NullSyscall;
+pub use page_fault::{PageFault, ProtFault};
+pub use random::Random;
+pub use registry::{Entry, Variant, count_hooks, entries};
+pub use spinlock::Spinlock;
+
+/// What is said of a workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    /// Its name in commands and reports.
+    pub name: &'static str,
+    /// What one unit of its work is.
+    pub unit: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    /// What it is modelled on.
+    pub source: &'static str,
+}
+
+/// A macro benchmark.
+pub trait Workload: 'static {
+    /// Name and description.
+    const META: Meta;
+
+    /// What is kept between units.
+    type State;
+
+    /// Processes and memory as they are before the first unit. Not timed.
+    ///
+    /// # Errors
+    /// What the kernel comes to.
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, random: Random) -> Result<Self::State, Trouble>;
+
+    /// One unit. Returns what goes into the checksum.
+    ///
+    /// # Errors
+    /// What the kernel comes to.
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Self::State) -> Result<u64, Trouble>;
+}
+
+/// A run of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What its units took.
+    pub ticks: u64,
+    /// Of all that the units returned and of the machine's state at the end.
+    pub checksum: u64,
+}
+
+/// A workload on one kernel: machine, seed, units, clock.
+pub type Run = fn(&mut Machine, u64, u64, Clock) -> Result<Outcome, Trouble>;
+
+/// Runs `units` of `W` on a machine that is as after boot.
+///
+/// # Errors
+/// What the kernel comes to.
+pub fn run<W: Workload, D: Dispatch, C: Config>(
+    machine: &mut Machine,
+    seed: u64,
+    units: u64,
+    clock: Clock,
+) -> Result<Outcome, Trouble> {
+    machine.reset();
+    let mut kernel = Kernel::<D, C>::new(machine);
+    kernel.start()?;
+    let mut state = W::prepare(&mut kernel, Random::new(seed))?;
+    // What the first units meet: a free list per CPU, a slab of each kind, predictors and caches that know the code.
+    let mut sum = units_of::<W, D, C>(&mut kernel, &mut state, units / 8 + 1)?;
+    let start = clock.start();
+    let timed = units_of::<W, D, C>(&mut kernel, &mut state, units);
+    let ticks = clock.stop().saturating_sub(start);
+    sum = mixed(sum, timed?);
+    Ok(Outcome { ticks, checksum: mixed(sum, kernel.machine().pages_in_use() as u64) })
+}
+
+#[inline(never)]
+fn units_of<W: Workload, D: Dispatch, C: Config>(
+    kernel: &mut Kernel<'_, D, C>,
+    state: &mut W::State,
+    units: u64,
+) -> Result<u64, Trouble> {
+    let mut sum = 0;
+    for _ in 0..units {
+        sum = mixed(sum, W::unit(kernel, state)?);
+    }
+    Ok(sum)
+}
+
+/// A step of the checksum: Knuth's multiplier (The Art of Computer Programming 3, 6.4), and what came before turned by 5.
+#[inline(always)]
+fn mixed(sum: u64, value: u64) -> u64 {
+    (sum.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

@@ -1,0 +1,28 @@
+//! `null_syscall`: the way into the kernel and back, after lmbench's `lat_syscall null` (`getppid`).
+//!
+//! Hooks: `irq_enable`, `irq_disable`.
+
+use super::{Meta, Random, Workload};
+use crate::dispatch::Dispatch;
+use crate::kernel::{Config, Kernel, Trouble};
+
+/// `getppid`.
+pub struct NullSyscall;
+
+impl Workload for NullSyscall {
+    const META: Meta = Meta {
+        name: "null_syscall",
+        unit: "call",
+        summary: "getppid: the way into the kernel and back, without the instruction that changes rings",
+        source: "lmbench, lat_syscall null",
+    };
+    type State = ();
+
+    fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, (): &mut ()) -> Result<u64, Trouble> {
+        Ok(kernel.getppid())
+    }
+}

@@ -1,0 +1,81 @@
+//! `page_fault` and `prot_fault`, after lmbench's `lat_pagefault` and `lat_sig prot`.
+
+use super::{Meta, Random, Workload};
+use crate::dispatch::Dispatch;
+use crate::kernel::{Config, Kernel, Prot, Trouble};
+
+/// Pages of the range: all in one or two tables.
+const PAGES: u64 = 256;
+
+/// A page that is mapped and not there is written for the first time.
+///
+/// Once in 256 units the range is unmapped and mapped again, so that there is something to fault on.
+pub struct PageFault;
+
+/// Where the range is, and which page is next.
+pub struct Range {
+    at: u64,
+    next: u64,
+}
+
+impl Workload for PageFault {
+    const META: Meta = Meta {
+        name: "page_fault",
+        unit: "fault",
+        summary: "first writes to the pages of a range of 256, which is then unmapped and mapped again",
+        source: "lmbench, lat_pagefault",
+    };
+    type State = Range;
+
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, Trouble> {
+        Ok(Range { at: kernel.mmap(PAGES * 4096, Prot::Write)?, next: 0 })
+    }
+
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Range) -> Result<u64, Trouble> {
+        if state.next == PAGES {
+            kernel.munmap(state.at, PAGES * 4096)?;
+            *state = Range { at: kernel.mmap(PAGES * 4096, Prot::Write)?, next: 0 };
+        }
+        let address = state.at + state.next * 4096;
+        state.next += 1;
+        kernel.store(address, address)?;
+        Ok(address)
+    }
+}
+
+/// A page is made read-only; the process writes to it, gets a signal, makes it writable in the handler, and writes again.
+///
+/// Hooks beside those of the two `mprotect` calls (`ptep_modify_prot_start`, `pte_val`, `make_pte`,
+/// `ptep_modify_prot_commit`, in lazy mode): a fault that ends in `SIGSEGV`, and the signal's locks.
+pub struct ProtFault;
+
+impl Workload for ProtFault {
+    const META: Meta = Meta {
+        name: "prot_fault",
+        unit: "signal",
+        summary: "a write to a protected page, the signal, and what its handler does to let it through",
+        source: "lmbench, lat_sig prot",
+    };
+    type State = Range;
+
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, Trouble> {
+        let at = kernel.mmap(PAGES * 4096, Prot::Write)?;
+        for page in 0..PAGES {
+            kernel.store(at + page * 4096, page)?;
+        }
+        Ok(Range { at, next: 0 })
+    }
+
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Range) -> Result<u64, Trouble> {
+        let address = state.at + (state.next % PAGES) * 4096;
+        state.next += 7;
+        kernel.mprotect(address, 4096, Prot::Read)?;
+        match kernel.store(address, state.next) {
+            Err(Trouble::Fault(_)) => kernel.signal(address)?,
+            other => return other.map(|()| 0),
+        }
+        kernel.mprotect(address, 4096, Prot::Write)?;
+        kernel.store(address, state.next)?;
+        kernel.load(address)
+    }
+}

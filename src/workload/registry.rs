@@ -1,0 +1,107 @@
+//! Every workload on every kernel, as plain data.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use super::{
+    ContextSwitch, Exec, ForkExit, KernelBuild, LatMmap, Meta, MmapPerf, NullSyscall, PageFault, ProtFault, Run,
+    Spinlock, Workload, run,
+};
+use crate::dispatch::{self, Dispatch, Inline, Mechanism, Platform};
+use crate::kernel::{Copied, Machine, Plain, Trouble};
+use crate::measure::clock::Clock;
+use crate::op::Op;
+
+/// A workload with all kernels it runs on.
+pub struct Entry {
+    /// What is said of it.
+    pub meta: Meta,
+    /// With each mechanism, in the order of the tables, `inline` first.
+    pub variants: Vec<Variant>,
+    /// With `inline`, the same kernel compiled a second time.
+    pub copy: Run,
+    counted: Run,
+}
+
+/// A workload with one mechanism.
+#[derive(Clone, Copy)]
+pub struct Variant {
+    /// The mechanism.
+    pub mechanism: Mechanism,
+    /// Why it cannot be had here.
+    pub unavailable: fn() -> Option<String>,
+    /// The workload.
+    pub run: Run,
+}
+
+/// All workloads, in the order of the tables.
+#[must_use]
+pub fn entries() -> Vec<Entry> {
+    vec![
+        entry::<MmapPerf>(),
+        entry::<LatMmap>(),
+        entry::<PageFault>(),
+        entry::<ProtFault>(),
+        entry::<ForkExit>(),
+        entry::<Exec>(),
+        entry::<ContextSwitch>(),
+        entry::<NullSyscall>(),
+        entry::<Spinlock>(),
+        entry::<KernelBuild>(),
+    ]
+}
+
+fn entry<W: Workload>() -> Entry {
+    struct Variants<W>(Vec<Variant>, PhantomData<fn(W)>);
+    impl<W: Workload> dispatch::Visitor for Variants<W> {
+        fn visit<D: Dispatch>(&mut self) {
+            let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
+            self.0.push(Variant { mechanism, unavailable, run: run::<W, D, Plain> });
+        }
+    }
+    let mut variants = Variants::<W>(Vec::new(), PhantomData);
+    dispatch::for_each(&mut variants);
+    Entry { meta: W::META, variants: variants.0, copy: run::<W, Inline, Copied>, counted: run::<W, Counted, Plain> }
+}
+
+thread_local! {
+    static CALLS: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// `inline`, with every call counted by op.
+struct Counted;
+
+impl Dispatch for Counted {
+    const META: Mechanism = Mechanism { name: "counted", ..Mechanism::BASE };
+
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        CALLS.with_borrow_mut(|calls| *calls.entry(O::META.name).or_default() += 1);
+        // SAFETY: the caller's contract is that of the body.
+        unsafe { O::inline(args) }
+    }
+
+    fn bind<O: Op>(_: Platform) {}
+}
+
+/// How often `units` of a workload call each hook: what `2 * units` call above what `units` call, so that setting up is
+/// not in it.
+///
+/// # Errors
+/// What the kernel comes to.
+pub fn count_hooks(
+    entry: &Entry,
+    machine: &mut Machine,
+    seed: u64,
+    units: u64,
+) -> Result<BTreeMap<&'static str, u64>, Trouble> {
+    let mut of = |units| -> Result<BTreeMap<&'static str, u64>, Trouble> {
+        CALLS.with_borrow_mut(BTreeMap::clear);
+        (entry.counted)(machine, seed, units, Clock::Tsc)?;
+        Ok(CALLS.with_borrow_mut(std::mem::take))
+    };
+    // `run` has an eighth before the timed part, too: 9 units of every 8.
+    let (once, twice) = (of(units * 8)?, of(units * 16)?);
+    let above = |(op, calls): (&'static str, u64)| (op, (calls - once.get(op).copied().unwrap_or(0)) / 9);
+    Ok(twice.into_iter().map(above).filter(|(_, calls)| *calls > 0).collect())
+}

@@ -1,0 +1,29 @@
+//! `spinlock`: a lock that nobody else wants is taken and released with interrupts off, and what it guards is changed.
+//!
+//! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`.
+
+use super::{Meta, Random, Workload};
+use crate::dispatch::Dispatch;
+use crate::kernel::{Config, Kernel, Trouble};
+
+/// `spin_lock_irqsave`, a list is worked on, `spin_unlock_irqrestore`.
+pub struct Spinlock;
+
+impl Workload for Spinlock {
+    const META: Meta = Meta {
+        name: "spinlock",
+        unit: "critical section",
+        summary: "spin_lock_irqsave, a page moves from one list to another, spin_unlock_irqrestore",
+        source: "mmperf with paravirt spinlocks, LKML 2009-05-13",
+    };
+    type State = u64;
+
+    fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<u64, Trouble> {
+        Ok(0)
+    }
+
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, count: &mut u64) -> Result<u64, Trouble> {
+        *count += 1;
+        Ok(kernel.move_page(*count))
+    }
+}
