@@ -14,26 +14,29 @@ use super::filter::select;
 use super::progress::Progress;
 use super::{Done, error};
 use crate::dispatch::Platform;
-use crate::estimate::Estimator;
+use crate::estimate::{Estimator, WorkEstimator};
 use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
+use crate::kernel::options;
 use crate::measure::clock::Clock;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
-use crate::measure::parent::{self, Mishap, Observer};
+use crate::measure::parent::{self, Mishap, Observer, WorkPlan};
 use crate::measure::plan::{
     COLD_OPS, Column, Group, MOST_LAYOUTS, Plan, Preset, QUICK_OPS, WINDOW_CYCLES, Workers, offsets,
 };
 use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
+use crate::measure::work::{KernelColumn, WorkSamples};
 use crate::measure::worker::serve;
 use crate::op::Meta;
-use crate::patch::CodeError;
+use crate::patch::{CodeError, State};
 use crate::regime::Regime;
 use crate::report::assemble::{self, Findings};
 use crate::report::schema::{Absence, Failure};
 use crate::report::{Report, render, terminal, write};
 use crate::selftest;
 use crate::suite::{self, OpEntry};
+use crate::workload;
 
 pub const EXAMPLES: &str = "Examples:
   pvbench run                                    all ops, under two minutes
@@ -62,7 +65,7 @@ pub struct RunArgs {
     /// Bodies the mechanisms are bound to: native, xen; the baseline is inline native always
     #[arg(long, value_name = "GLOB", default_value = "native")]
     body: Vec<String>,
-    /// Macro benchmarks (none built in yet)
+    /// Macro benchmarks: mmap_perf, lat_mmap, ..; with neither --op nor --regime, they alone
     #[arg(long, value_name = "GLOB")]
     workload: Vec<String>,
     #[command(flatten)]
@@ -81,6 +84,9 @@ pub struct RunArgs {
     out: PathBuf,
 }
 
+/// The part of `--time` that workloads get where there are cells, too.
+const WORK_SHARE: f64 = 0.35;
+
 /// The worker process's side.
 pub fn worker() -> Done {
     let ops = suite::builtin().into_iter().chain(selftest::entries()).collect();
@@ -97,6 +103,7 @@ pub fn run(args: &RunArgs) -> Done {
     let immovable = code_memory().err();
     let cpu = probes.measuring_cpu.map(|cpu| cpu as usize);
     let plan = plan(args, &ops, clock, cpu, immovable.is_none())?;
+    let work = work_plan(args, plan.preset)?;
     if let Some(cpu) = args.conditions.cpu {
         probes.measuring_cpu = u32::try_from(cpu).ok();
     }
@@ -113,36 +120,47 @@ pub fn run(args: &RunArgs) -> Done {
     let mut collector = Collector {
         estimator: Estimator::default(),
         progress: match plan.workers {
-            Workers::Exactly(workers) => Progress::of_steps(plan.groups.len() * workers),
-            Workers::Within(time) => Progress::of_time(time),
+            Workers::Exactly(workers) => Progress::of_steps((plan.groups.len() + work.workloads.len()) * workers),
+            Workers::Within(time) => Progress::of_time(time + work.workers.left(Duration::ZERO)),
         },
         failures: Vec::new(),
         measured: vec![false; plan.groups.len()],
+        work: WorkEstimator::default(),
         workers: 0,
         workers_again: 0,
         plan: &plan,
     };
-    let whole = parent::run(&plan, &worker_command, no_counters.is_none(), &stop, &mut collector)?;
+    let mut whole =
+        plan.groups.is_empty() || parent::run(&plan, &worker_command, no_counters.is_none(), &stop, &mut collector)?;
+    let cell_workers = collector.workers;
+    whole = whole && parent::run_workloads(&plan, &work, &worker_command, &stop, &mut collector)?;
     collector.progress.finish();
     let metas: Vec<Meta> = ops.iter().map(|op| op.meta).collect();
     let planned: Vec<&OpEntry> =
         ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
+    let estimates = collector.estimator.finish(&plan, &metas, ticks_per_second);
+    let workload_metas: Vec<workload::Meta> = workload::entries().iter().map(|entry| entry.meta).collect();
+    let workloads =
+        collector.work.finish(&workload_metas, &work.kernels, &estimates.cells, plan.seed, ticks_per_second);
     let findings = Findings {
-        estimates: collector.estimator.finish(&plan, &metas, ticks_per_second),
+        workloads,
+        estimates,
         clock: clock.name(),
         clock_reason,
         ticks_per_second,
         // Whole seconds: nobody compares runs by less.
         started: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         duration_seconds: began.elapsed().as_secs_f64(),
-        complete: whole && collector.measured.iter().all(|measured| *measured),
+        complete: whole
+            && collector.measured.iter().all(|measured| *measured)
+            && collector.work.has_all(&work.workloads),
         machine: Machine::read(&Root::default()),
         environment: checks_with(&Root::default(), &probes),
         examples: examples(&planned, &plan.columns).unwrap_or_default(),
-        workers: collector.workers,
+        workers: cell_workers,
         workers_again: collector.workers_again,
         failures: collector.failures,
-        absent: absences(no_counters, immovable, uncounted),
+        absent: absences(no_counters, immovable, uncounted, &work),
     };
     let document = write::json(&assemble::report(&plan, &ops, &suite::mechanisms(), findings))?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
@@ -157,7 +175,8 @@ pub fn run(args: &RunArgs) -> Done {
     if stop.load(Ordering::Relaxed) {
         error::warn("interrupted: the report holds what was measured until then and says so");
     }
-    let measured = report.cells.iter().any(|cell| cell.overhead.is_some());
+    let measured = report.cells.iter().any(|cell| cell.overhead.is_some())
+        || report.workloads.iter().any(|workload| workload.inline_cycles.is_some());
     Ok(if report.run.complete && measured { Exit::Fine } else { Exit::Failed })
 }
 
@@ -167,8 +186,6 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
         (_, true) => Preset::Full,
         _ => Preset::Default,
     };
-    // Nothing of this kind is there to match.
-    select("workload", &args.workload, &[])?;
     let names: Vec<&str> = ops.iter().map(|op| op.meta.name).collect();
     let quick: Vec<String> = QUICK_OPS.iter().map(|name| (*name).to_owned()).collect();
     let wanted = if args.op.is_empty() && preset == Preset::Quick { &quick } else { &args.op };
@@ -218,11 +235,15 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
             }
         }
     }
-    if groups.is_empty() {
+    if only_workloads(args) {
+        groups.clear();
+    } else if groups.is_empty() {
         let message = "these ops have no loop in these regimes: latency needs an argument and a result";
         return Err(CliError::Usage(message.into()));
     }
-    let time = args.time.map_or(preset.time(), |seconds| Duration::from_secs(seconds.into()));
+    let with_workloads = args.op.is_empty() && args.regime.is_empty() || !args.workload.is_empty();
+    let share = if with_workloads { 1.0 - WORK_SHARE } else { 1.0 };
+    let time = args.time.map_or(preset.time(), |seconds| Duration::from_secs(seconds.into()).mul_f64(share));
     let plan = Plan {
         preset,
         seed: args.conditions.seed(),
@@ -247,7 +268,59 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
     Ok(plan)
 }
 
-fn absences(no_counters: Option<String>, immovable: Option<CodeError>, uncounted: Option<String>) -> Vec<Absence> {
+/// Whether cells are left out: workloads were named, and neither ops nor regimes.
+fn only_workloads(args: &RunArgs) -> bool {
+    !args.workload.is_empty() && args.op.is_empty() && args.regime.is_empty()
+}
+
+/// Kernels that decide the argument: what the default run measures workloads on.
+const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
+
+/// Rounds of a workload per worker.
+const WORK_ROUNDS: usize = 3;
+
+/// Which workloads to measure, on which kernels. None where ops or regimes were named and no workload, or another body
+/// than native.
+fn work_plan(args: &RunArgs, preset: Preset) -> Result<WorkPlan, CliError> {
+    let entries = workload::entries();
+    let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();
+    let quick = ["mmap_perf".to_owned()];
+    let wanted = if args.workload.is_empty() && preset == Preset::Quick { &quick[..] } else { &args.workload };
+    let mut chosen = select("workload", wanted, &names)?;
+    if args.workload.is_empty() && !(args.op.is_empty() && args.regime.is_empty()) {
+        chosen.clear();
+    }
+    let all = suite::mechanisms();
+    let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
+    let decisive = DECISIVE.map(str::to_owned);
+    let wanted = if args.mechanism.is_empty() && preset != Preset::Full { &decisive[..] } else { &args.mechanism };
+    let mechanisms = select("mechanism", wanted, &mechanism_names)?;
+    let columns = mechanisms.into_iter().map(|i| all[i]).filter(|m| m.name != "inline");
+    let columns = columns.flat_map(|mechanism| Column::of(&mechanism));
+    // A whole kernel has no NOP where an op does something; where it does nothing, `inline` is that NOP.
+    let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelColumn::Mechanism);
+    let mut options = Vec::new();
+    options::for_each(&mut assemble::Options(&mut options));
+    let options = options.into_iter().map(|option| KernelColumn::Option(option.name));
+    let time = match (args.time, only_workloads(args)) {
+        (None, _) => preset.work_time(),
+        (Some(seconds), true) => Duration::from_secs(seconds.into()),
+        (Some(seconds), false) => Duration::from_secs(seconds.into()).mul_f64(WORK_SHARE),
+    };
+    Ok(WorkPlan {
+        workloads: chosen.into_iter().map(|i| names[i].to_owned()).collect(),
+        kernels: columns.chain(options).collect(),
+        workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
+        rounds: WORK_ROUNDS,
+    })
+}
+
+fn absences(
+    no_counters: Option<String>,
+    immovable: Option<CodeError>,
+    uncounted: Option<String>,
+    work: &WorkPlan,
+) -> Vec<Absence> {
     let mut absent = Vec::new();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
@@ -259,12 +332,16 @@ fn absences(no_counters: Option<String>, immovable: Option<CodeError>, uncounted
     if let Some(reason) = uncounted {
         absent.push(Absence { what: "instruction counts".to_owned(), reason });
     }
-    absent.push(Absence { what: "workloads".to_owned(), reason: "none built in yet".to_owned() });
+    if work.workloads.is_empty() {
+        let reason = "ops or regimes were named, and no workload".to_owned();
+        absent.push(Absence { what: "workloads".to_owned(), reason });
+    }
     absent
 }
 
 struct Collector<'a> {
     estimator: Estimator,
+    work: WorkEstimator,
     progress: Progress,
     failures: Vec<Failure>,
     measured: Vec<bool>,
@@ -282,11 +359,15 @@ impl Observer for Collector<'_> {
         self.progress.step();
     }
 
+    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
+        self.work.add(worker, workload, samples);
+        self.progress.step();
+    }
+
     fn mishap(&mut self, mishap: Mishap) {
-        let group = mishap.group.as_ref().map(ToString::to_string);
-        let place = group.as_deref().unwrap_or("between groups");
+        let place = mishap.group.as_deref().unwrap_or("between groups");
         self.progress.note(&format!("worker {} at {place}: {}", mishap.worker, mishap.message));
-        self.failures.push(Failure { worker: mishap.worker, group, message: mishap.message });
+        self.failures.push(Failure { worker: mishap.worker, group: mishap.group, message: mishap.message });
         self.progress.step();
     }
 

@@ -20,6 +20,7 @@ impl Dispatch for Alternative {
         way: Way::DirectCall,
         switches: true,
         states: &[State::Direct, State::Inline, State::Nop],
+        sites: Some(Kind::Alternative),
         known_from: "Linux 2.6.12 (2005), alternative(); for pv_ops since 6.8 (2024)",
         summary: "a direct call that is replaced by instructions where a CPU feature is there",
         year: Some(2024),

@@ -20,6 +20,7 @@ impl Dispatch for JumpLabel {
         way: Way::Nop,
         switches: true,
         states: &[State::Off, State::On],
+        sites: Some(Kind::JumpLabel),
         known_from: "Linux 2.6.37 (2011), static keys",
         summary: "a NOP that becomes a jump to a call out of line",
         year: Some(2011),

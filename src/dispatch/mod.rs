@@ -4,6 +4,7 @@
 
 use crate::op::{Body, Op, xen_entry};
 use crate::patch::State;
+use crate::patch::site::Kind;
 
 mod alternative;
 mod box_dyn;
@@ -170,6 +171,8 @@ pub struct Mechanism {
     /// The states its sites can be brought into at run time; empty where there is nothing to patch. Which of them an op
     /// has, [`crate::patch::rules`] say.
     pub states: &'static [State],
+    /// How its sites are recorded; absent where there are none.
+    pub sites: Option<Kind>,
     /// Since when and where it is used.
     pub known_from: &'static str,
     /// What it is, in a line.
@@ -187,6 +190,7 @@ impl Mechanism {
         way: Way::Straight,
         switches: false,
         states: &[],
+        sites: None,
         known_from: "",
         summary: "",
         year: None,

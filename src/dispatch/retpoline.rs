@@ -46,6 +46,7 @@ impl Dispatch for Retpoline {
         way: Way::Thunk,
         switches: true,
         states: &[],
+        sites: None,
         known_from: "Linux 4.15 (2018), CONFIG_RETPOLINE",
         summary: "the table, by a thunk that returns to its target",
         year: Some(2018),

@@ -21,6 +21,7 @@ impl Dispatch for Site {
         way: Way::IndirectMemory,
         switches: true,
         states: &[State::Unpatched, State::Direct, State::Inline, State::Nop],
+        sites: Some(Kind::Pv),
         known_from: "Linux 2.6.20 (2007), apply_paravirt()",
         summary: "a pv_ops call site that is rewritten at run time; C calling convention",
         year: Some(2007),

@@ -22,6 +22,7 @@ impl Dispatch for SiteCalleeSave {
         way: Way::IndirectMemory,
         switches: true,
         states: &[State::Unpatched, State::Direct, State::Inline, State::Nop],
+        sites: Some(Kind::PvCalleeSave),
         known_from: "Linux 2.6.30 (2009), PVOP_CALLEE and apply_paravirt()",
         summary: "a pv_ops call site that is rewritten at run time and gives up rax alone",
         year: Some(2009),

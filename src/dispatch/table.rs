@@ -21,6 +21,7 @@ impl Dispatch for Table {
         way: Way::IndirectMemory,
         switches: true,
         states: &[],
+        sites: None,
         known_from: "Linux 2.6.20 (2007), an unpatched pv_ops site",
         summary: "an indirect call through the pv_ops table: call *pv_ops+off(%rip)",
         year: Some(2007),

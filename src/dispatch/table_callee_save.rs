@@ -18,6 +18,7 @@ impl Dispatch for TableCalleeSave {
         way: Way::IndirectMemory,
         switches: true,
         states: &[],
+        sites: None,
         known_from: "Linux 2.6.30 (2009), PV_CALLEE_SAVE",
         summary: "the table, to a callee that saves all registers but rax",
         year: Some(2009),

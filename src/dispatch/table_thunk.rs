@@ -16,6 +16,7 @@ impl Dispatch for TableThunk {
         way: Way::IndirectMemory,
         switches: true,
         states: &[],
+        sites: None,
         known_from: "Linux 2.6.30 (2009), PV_CALLEE_SAVE_REGS_THUNK",
         summary: "the table, to a thunk that pushes and pops eight registers around a C function",
         year: Some(2009),

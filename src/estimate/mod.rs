@@ -3,7 +3,9 @@
 
 mod cell;
 mod effort;
+pub mod predict;
 mod reduce;
+mod workloads;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +25,7 @@ use crate::stats::multiplicity::confidence_for;
 use crate::stats::student::Student;
 
 pub use self::cell::CONFIDENCE;
+pub use self::workloads::WorkEstimator;
 
 /// A round is quiet with at least this share of the adds per cycle that the core gives.
 const QUIET: f64 = 0.97;
@@ -106,7 +109,7 @@ impl Estimator {
     /// Below this many independent adds per cycle a round was disturbed: another hyperthread had part of the core. The
     /// most that the core gives is what the best twentieth of the rounds had.
     fn quiet_from(&self) -> f64 {
-        quantile(&self.adds_per_cycle(), 0.95).map_or(0.0, |best| best * QUIET)
+        quiet_from(&self.adds_per_cycle())
     }
 
     fn adds_per_cycle(&self) -> Vec<f64> {
@@ -126,11 +129,7 @@ impl Estimator {
     fn reduce(&self, window_cycles: u64) -> ByKey {
         let from = self.quiet_from();
         let reduced = |samples: &[(usize, GroupSamples)]| -> Vec<Reduced> {
-            let over = |from: f64, at_least: usize| -> Vec<Reduced> {
-                samples.iter().filter_map(|(worker, s)| reduce(*worker, s, from, at_least, window_cycles)).collect()
-            };
-            let quiet = over(from, QUIET_ROUNDS);
-            if quiet.len() >= QUIET_WORKERS { quiet } else { over(0.0, 1) }
+            quiet_or_all(&samples.iter().map(|(worker, s)| (*worker, s)).collect::<Vec<_>>(), from, window_cycles)
         };
         let mut by_key = ByKey::new();
         for (group, samples) in &self.samples {
@@ -272,6 +271,20 @@ fn floor_of(reduced: &ByKey) -> Option<Floor> {
         same_loop_cycles: typical(&same)?,
         copied_loop_cycles: typical(&copied)?,
     })
+}
+
+/// Below so many adds per cycle a round was disturbed, by all that were seen.
+fn quiet_from(adds_per_cycle: &[f64]) -> f64 {
+    quantile(adds_per_cycle, 0.95).map_or(0.0, |best| best * QUIET)
+}
+
+/// A group's workers, reduced over their quiet rounds where enough of them have some, over all rounds else.
+fn quiet_or_all(samples: &[(usize, &GroupSamples)], from: f64, window_cycles: u64) -> Vec<Reduced> {
+    let over = |from: f64, at_least: usize| -> Vec<Reduced> {
+        samples.iter().filter_map(|(worker, s)| reduce(*worker, s, from, at_least, window_cycles)).collect()
+    };
+    let quiet = over(from, QUIET_ROUNDS);
+    if quiet.len() >= QUIET_WORKERS { quiet } else { over(0.0, 1) }
 }
 
 fn middle_90(values: &[f64]) -> Option<Estimate> {

@@ -21,6 +21,7 @@ mod map;
 pub mod memory;
 mod mm;
 mod mprotect;
+pub mod options;
 mod pages;
 mod sched;
 mod security;

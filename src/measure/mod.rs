@@ -16,6 +16,7 @@ pub mod thrash;
 pub mod trace;
 pub mod window;
 pub mod wire;
+pub mod work;
 pub mod worker;
 
 pub use plan::{Group, Plan, Preset};

@@ -14,6 +14,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::plan::{Group, LOOKS, Plan, Workers};
 use super::wire::{Assignment, GroupSamples, Line, Task};
+use super::work::{KernelColumn, WorkSamples, WorkTask};
 
 /// A worker that is silent for this long is taken for hung: the dearest group takes a fraction of a second.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -40,8 +41,8 @@ pub enum ParentError {
 pub struct Mishap {
     /// Which worker, from 0.
     pub worker: usize,
-    /// The group it was at.
-    pub group: Option<Group>,
+    /// The group or workload it was at.
+    pub group: Option<String>,
     /// What happened.
     pub message: String,
 }
@@ -50,6 +51,8 @@ pub struct Mishap {
 pub trait Observer {
     /// A group is measured by one worker.
     fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples);
+    /// A workload is measured by one worker. Runs without workloads never hear of it.
+    fn worked(&mut self, _worker: usize, _workload: &str, _samples: WorkSamples) {}
     /// A group failed, or a worker died.
     fn mishap(&mut self, mishap: Mishap);
     /// A worker went through all groups.
@@ -120,6 +123,56 @@ pub fn run(
     Ok(true)
 }
 
+/// Which workloads to measure, and how hard.
+#[derive(Clone, Debug)]
+pub struct WorkPlan {
+    /// Their names.
+    pub workloads: Vec<String>,
+    /// The kernels, beside that with `inline`.
+    pub kernels: Vec<KernelColumn>,
+    /// How many worker processes.
+    pub workers: Workers,
+    /// Palindromic rounds per workload and worker.
+    pub rounds: usize,
+}
+
+/// Runs workloads, with all else as in `plan`; see [`run`].
+///
+/// # Errors
+/// Where no worker can be started.
+pub fn run_workloads(
+    plan: &Plan,
+    work: &WorkPlan,
+    worker: &dyn Fn() -> Command,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<bool, ParentError> {
+    let processes = Processes { plan, command: worker, stop };
+    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ 0x776f_726b);
+    let began = Instant::now();
+    let mut number = 0;
+    while !work.workloads.is_empty() && work.workers.go_on(number, began.elapsed()) {
+        let mut assignment = processes.assignment(Vec::new(), &mut rng);
+        let task = |name: &String| WorkTask {
+            workload: name.clone(),
+            seed: plan.seed,
+            rounds: work.rounds,
+            count: number == 0,
+        };
+        assignment.work = work.workloads.iter().map(task).collect();
+        for i in (1..assignment.work.len()).rev() {
+            assignment.work.swap(i, rng.random_range(0..=i));
+        }
+        assignment.kernels.clone_from(&work.kernels);
+        if !processes.live(number, assignment, observer)? {
+            return Ok(false);
+        }
+        observer.through();
+        number += 1;
+    }
+    Ok(true)
+}
+
 /// How workers of a run are started and stopped.
 struct Processes<'a> {
     plan: &'a Plan,
@@ -138,7 +191,8 @@ impl Processes<'_> {
         let columns = columns.clone();
         let (counters, instructions) = (false, false);
         let (window_cycles, cpu, clock) = (*window_cycles, *cpu, *clock);
-        Assignment { seed, tasks, columns, window_cycles, cpu, clock, counters, instructions }
+        let (work, kernels) = (Vec::new(), Vec::new());
+        Assignment { seed, tasks, columns, work, kernels, window_cycles, cpu, clock, counters, instructions }
     }
 
     /// One worker number from its first life to its last. Returns whether it was let go to its end.
@@ -152,12 +206,12 @@ impl Processes<'_> {
             match serve(number, &assignment, self.command, self.stop, observer)? {
                 End::All => break,
                 End::Stopped => return Ok(false),
-                End::Died { at: Some(at) } if at + 1 >= assignment.tasks.len() => break,
+                End::Died { at: Some(at) } if at + 1 >= assignment.len() => break,
                 End::Died { at } => {
                     // The group it died in is lost to this worker; what comes after it is not.
-                    assignment.tasks.drain(..at.map_or(0, |at| at + 1));
+                    assignment.skip(at.map_or(0, |at| at + 1));
                     if life == LIVES {
-                        let message = format!("gave up after {LIVES} deaths; {} groups left", assignment.tasks.len());
+                        let message = format!("gave up after {LIVES} deaths; {} groups left", assignment.len());
                         observer.mishap(Mishap { worker: number, group: None, message });
                     }
                 }
@@ -194,14 +248,17 @@ fn serve(
         match lines.recv_timeout(Duration::from_millis(50)) {
             Ok(Ok(line)) => {
                 heard = Instant::now();
-                match (line, at.and_then(|at: usize| assignment.tasks.get(at))) {
-                    (Line::Begin(index), _) => at = Some(index),
-                    (Line::Done(samples), Some(task)) => observer.samples(number, &task.group, *samples),
-                    (Line::Failed(message), task) => {
-                        let group = task.map(|task| task.group.clone());
+                let task = at.and_then(|at: usize| assignment.tasks.get(at));
+                let work = at.and_then(|at| assignment.work.get(at.checked_sub(assignment.tasks.len())?));
+                match (line, task, work) {
+                    (Line::Begin(index), ..) => at = Some(index),
+                    (Line::Done(samples), Some(task), _) => observer.samples(number, &task.group, *samples),
+                    (Line::Worked(samples), _, Some(work)) => observer.worked(number, &work.workload, *samples),
+                    (Line::Failed(message), ..) => {
+                        let group = at.and_then(|at| assignment.place(at));
                         observer.mishap(Mishap { worker: number, group, message });
                     }
-                    (Line::Done(_), None) => broken = Some("sent samples of no group".to_owned()),
+                    (Line::Done(_) | Line::Worked(_), ..) => broken = Some("sent samples of no group".to_owned()),
                 }
             }
             Ok(Err(garbage)) => broken = Some(format!("wrote something else than samples: {garbage}")),
@@ -230,7 +287,7 @@ fn serve(
                 "" => format!("the worker {how}"),
                 complaint => format!("the worker {how}: {complaint}"),
             };
-            let group = at.and_then(|at| assignment.tasks.get(at)).map(|task| task.group.clone());
+            let group = at.and_then(|at| assignment.place(at));
             observer.mishap(Mishap { worker: number, group, message });
             Ok(End::Died { at })
         }

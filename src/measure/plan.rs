@@ -44,6 +44,16 @@ impl Preset {
         })
     }
 
+    /// What the workers may take for workloads.
+    #[must_use]
+    pub fn work_time(self) -> Duration {
+        Duration::from_secs(match self {
+            Preset::Quick => 8,
+            Preset::Default => 58,
+            Preset::Full => 10 * 60,
+        })
+    }
+
     /// At how many offsets every loop is measured.
     #[must_use]
     pub fn layouts(self) -> usize {

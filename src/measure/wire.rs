@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::plan::{Column, Group};
+use super::work::{KernelColumn, WorkSamples, WorkTask};
 
 /// What a worker is asked to do, as one line on its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,6 +16,10 @@ pub struct Assignment {
     pub tasks: Vec<Task>,
     /// What there is to measure beside `inline`.
     pub columns: Vec<Column>,
+    /// Workloads to measure after them, in the order to take them.
+    pub work: Vec<WorkTask>,
+    /// The kernels to measure them on, beside that with `inline`.
+    pub kernels: Vec<KernelColumn>,
     /// The least length of a window in core cycles.
     pub window_cycles: u64,
     /// The CPU to pin to.
@@ -42,6 +47,36 @@ pub struct Task {
     pub count: bool,
 }
 
+impl Assignment {
+    /// What the task with this index is of: a group, or a workload.
+    #[must_use]
+    pub fn place(&self, index: usize) -> Option<String> {
+        match self.tasks.get(index) {
+            Some(task) => Some(task.group.to_string()),
+            None => self.work.get(index - self.tasks.len()).map(|work| work.workload.clone()),
+        }
+    }
+
+    /// Leaves out the first `count` tasks.
+    pub fn skip(&mut self, count: usize) {
+        let groups = count.min(self.tasks.len());
+        self.tasks.drain(..groups);
+        self.work.drain(..(count - groups).min(self.work.len()));
+    }
+
+    /// Groups and workloads.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len() + self.work.len()
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Task {
     /// What it takes, in windows, with `columns` of them in the plan: those of its rounds, and about half a round for
     /// copying, binding and sizing the loops.
@@ -56,10 +91,12 @@ impl Task {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Line {
-    /// Now at the task with this index in the assignment.
+    /// Now at the task with this index in the assignment, workloads counted on from the groups.
     Begin(usize),
     /// Its group is measured.
     Done(Box<GroupSamples>),
+    /// Its workload is measured.
+    Worked(Box<WorkSamples>),
     /// Its group could not be measured, and why; the worker goes on with the next.
     Failed(String),
 }

@@ -7,6 +7,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::sampler::{SampleError, Sampler};
 use super::wire::{Assignment, Line};
+use super::work::{self, WorkError};
 use crate::suite::OpEntry;
 
 /// Why a worker ended early.
@@ -21,6 +22,9 @@ pub enum WorkerError {
     /// The process could not be made ready.
     #[error(transparent)]
     Sample(#[from] SampleError),
+    /// The model machine.
+    #[error(transparent)]
+    Work(#[from] WorkError),
     /// Pinning.
     #[error("cannot pin to CPU {cpu}: {source}; `pvbench doctor` says which CPUs are allowed")]
     Pin {
@@ -57,6 +61,16 @@ pub fn serve(ops: Vec<OpEntry>, input: &mut impl BufRead, output: &mut impl Writ
     if let Some(cpu) = assignment.cpu {
         pin(cpu)?;
     }
+    if !assignment.tasks.is_empty() {
+        groups(ops, &assignment, output)?;
+    }
+    if !assignment.work.is_empty() {
+        workloads(&assignment, output)?;
+    }
+    Ok(())
+}
+
+fn groups(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -> Result<(), WorkerError> {
     let mut sampler = Sampler::new(
         ops,
         assignment.seed,
@@ -69,6 +83,20 @@ pub fn serve(ops: Vec<OpEntry>, input: &mut impl BufRead, output: &mut impl Writ
         send(output, &Line::Begin(index))?;
         let answer = match sampler.group(task, &assignment.columns) {
             Ok(samples) => Line::Done(Box::new(samples)),
+            Err(error) => Line::Failed(error.to_string()),
+        };
+        send(output, &answer)?;
+    }
+    Ok(())
+}
+
+/// After the groups: the sampler is gone, and with it its CPU model and its hold on the text.
+fn workloads(assignment: &Assignment, output: &mut impl Write) -> Result<(), WorkerError> {
+    let mut worker = work::Worker::new(assignment.seed, assignment.clock)?;
+    for (index, task) in assignment.work.iter().enumerate() {
+        send(output, &Line::Begin(assignment.tasks.len() + index))?;
+        let answer = match worker.measure(task, &assignment.kernels) {
+            Ok(samples) => Line::Worked(Box::new(samples)),
             Err(error) => Line::Failed(error.to_string()),
         };
         send(output, &answer)?;

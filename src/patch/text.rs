@@ -179,6 +179,23 @@ impl Text {
         kind: Kind,
         state: State,
     ) -> Result<Census, PatchError> {
+        // SAFETY: the caller's contract.
+        unsafe { self.bring_to_first(targets, kind, &[state]) }
+    }
+
+    /// As [`bring`](Self::bring), each site into the first of `states` that the rules know for its op.
+    ///
+    /// # Safety
+    /// As for [`Text::boot`].
+    ///
+    /// # Errors
+    /// As for [`Text::boot`].
+    pub unsafe fn bring_to_first(
+        &mut self,
+        targets: &BTreeMap<usize, Target>,
+        kind: Kind,
+        states: &[State],
+    ) -> Result<Census, PatchError> {
         let mut census = Census::new();
         let mut wanted = Vec::with_capacity(self.sites.len());
         for held in &self.sites {
@@ -186,11 +203,18 @@ impl Text {
                 wanted.push(("another op", held.now.clone()));
                 continue;
             };
-            let (state, code) = match rules::code(&held.site, target, state, &held.original) {
-                Ok(Some(code)) => (state, code),
-                Ok(None) => (State::Unpatched, held.original.clone()),
-                Err(_) => (State::Refused, held.original.clone()),
-            };
+            let mut chosen = (State::Unpatched, held.original.clone());
+            for &state in states {
+                match rules::code(&held.site, target, state, &held.original) {
+                    Ok(Some(code)) => {
+                        chosen = (state, code);
+                        break;
+                    }
+                    Ok(None) => {}
+                    Err(_) => chosen.0 = State::Refused,
+                }
+            }
+            let (state, code) = chosen;
             *census.entry(state).or_default() += 1;
             wanted.push((target.op, code));
         }

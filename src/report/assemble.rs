@@ -2,12 +2,13 @@
 
 use super::read::MOST_LINES;
 use super::schema::{
-    Absence, Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary,
-    Report, Run, SCHEMA, Tool,
+    Absence, Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, OptionInfo,
+    PlanSummary, Report, Run, SCHEMA, Tool, Workload,
 };
 use crate::dispatch::{Mechanism, Platform};
 use crate::estimate::{CONFIDENCE, Estimates};
 use crate::host::{Check, Machine};
+use crate::kernel::options::{self, KernelOption, Optional};
 use crate::measure::explain::Example;
 use crate::measure::plan::Plan;
 use crate::patch::function::code_before_return;
@@ -33,6 +34,8 @@ pub struct Findings {
     pub machine: Machine,
     /// Its fitness.
     pub environment: Vec<Check>,
+    /// The workloads.
+    pub workloads: Vec<Workload>,
     /// What columns execute.
     pub examples: Vec<Example>,
     /// Workers that took all groups.
@@ -88,20 +91,42 @@ impl MechanismInfo {
     }
 }
 
+/// Describes the kernel options.
+pub struct Options<'a>(pub &'a mut Vec<OptionInfo>);
+
+impl options::Visitor for Options<'_> {
+    fn visit<C: Optional>(&mut self) {
+        let KernelOption { name, switch, summary } = C::META;
+        let (name, switch, summary) = (name.to_owned(), switch.to_owned(), summary.to_owned());
+        self.0.push(OptionInfo { name, switch, summary });
+    }
+}
+
 /// Makes the document. `ops` and `mechanisms` are those of the build; only what the plan names is described.
 #[must_use]
 pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
     let Findings { estimates, .. } = findings;
     let planned = |name: &str| plan.groups.iter().any(|group| group.op == name);
     let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(OpInfo::of).collect();
+    let named = |mechanism: &str| {
+        let kernels = findings.workloads.iter().flat_map(|workload| &workload.kernels);
+        plan.columns.iter().any(|column| column.mechanism == mechanism)
+            || kernels.filter_map(|kernel| kernel.mechanism.as_deref()).any(|name| name == mechanism)
+    };
     let mechanisms: Vec<MechanismInfo> = mechanisms
         .iter()
-        .filter(|m| m.name == "inline" || plan.columns.iter().any(|column| column.mechanism == m.name))
+        .filter(|m| m.name == "inline" || named(m.name))
         .map(|mechanism| {
             let of_it = findings.examples.iter().filter(|example| example.column.mechanism == mechanism.name);
             MechanismInfo { listings: of_it.filter_map(listing).collect(), ..MechanismInfo::of(mechanism) }
         })
         .collect();
+    let mut options = Vec::new();
+    options::for_each(&mut Options(&mut options));
+    options.retain(|option| {
+        let kernels = findings.workloads.iter().flat_map(|workload| &workload.kernels);
+        kernels.filter_map(|kernel| kernel.option.as_ref()).any(|name| *name == option.name)
+    });
     let ticks_per_second = findings.ticks_per_second;
     Report {
         schema: SCHEMA.to_owned(),
@@ -151,9 +176,9 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
             dropped_values: estimates.dropped_values,
         }),
         floor: estimates.floor,
-        catalogue: Catalogue { ops, mechanisms },
+        catalogue: Catalogue { ops, mechanisms, options },
         cells: estimates.cells,
-        workloads: Vec::new(),
+        workloads: findings.workloads,
         absent: findings.absent,
         failures: findings.failures,
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::schema::{Cell, Estimate, Listing, MechanismInfo, Report, SCHEMA};
+use super::schema::{Cell, Estimate, Listing, MechanismInfo, Report, SCHEMA, Workload};
 
 /// The largest report that is read. A full run of 30 mechanisms writes about a third of it.
 pub const LARGEST: u64 = 64 << 20;
@@ -172,8 +172,38 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
         check_cell(&place, cell)?;
     }
     for (index, workload) in report.workloads.iter().enumerate() {
-        if let Some(overhead) = &workload.overhead_percent {
-            interval(&format!("workloads[{index}].overhead_percent"), overhead)?;
+        check_workload(&format!("workloads[{index}]"), workload)?;
+    }
+    Ok(())
+}
+
+fn check_workload(place: &str, workload: &Workload) -> Result<(), Invalid> {
+    let finite = |place: String, value: f64| match value.is_finite() {
+        true => Ok(()),
+        false => Err(Invalid { place, what: format!("{value} is no measured number") }),
+    };
+    for (op, calls) in &workload.calls {
+        finite(format!("{place}.calls.{op}"), *calls)?;
+    }
+    finite(format!("{place}.inline_ns"), workload.inline_ns.unwrap_or(0.0))?;
+    let own = [
+        ("inline_cycles", &workload.inline_cycles),
+        ("again_percent", &workload.again_percent),
+        ("copy_percent", &workload.copy_percent),
+    ];
+    for (name, estimate) in own {
+        estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
+    }
+    for (index, kernel) in workload.kernels.iter().enumerate() {
+        let place = format!("{place}.kernels[{index}]");
+        if kernel.mechanism.is_some() == kernel.option.is_some() {
+            return Err(Invalid { place, what: "a kernel has either a mechanism or an option".to_owned() });
+        }
+        finite(format!("{place}.predicted_percent"), kernel.predicted_percent.unwrap_or(0.0))?;
+        for (name, estimate) in
+            [("overhead_percent", &kernel.overhead_percent), ("overhead_cycles", &kernel.overhead_cycles)]
+        {
+            estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
         }
     }
     Ok(())

@@ -174,8 +174,11 @@ pub struct Estimate {
 pub struct Catalogue {
     /// The ops of the cells.
     pub ops: Vec<OpInfo>,
-    /// The mechanisms of the cells, `inline` first.
+    /// The mechanisms of the cells and workloads, `inline` first.
     pub mechanisms: Vec<MechanismInfo>,
+    /// The kernel options of the workloads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<OptionInfo>,
 }
 
 /// An op.
@@ -410,19 +413,77 @@ pub struct Instructions {
     pub extra: f64,
 }
 
-/// A macro benchmark under one mechanism.
+/// A macro benchmark.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Its name.
     pub name: String,
-    /// The mechanism.
-    pub mechanism: String,
-    /// State of a patchable mechanism.
+    /// What one unit of its work is.
+    pub unit: String,
+    /// What it does.
+    pub summary: String,
+    /// What it is modelled on.
+    pub source: String,
+    /// Units of a timed run.
+    pub units: u64,
+    /// Workers that the numbers come from.
+    pub workers: usize,
+    /// Core cycles that a unit takes with `inline`; absent where nothing was measured.
+    pub inline_cycles: Option<Estimate>,
+    /// The same in nanoseconds.
+    pub inline_ns: Option<f64>,
+    /// Calls of hooks per unit, by op.
+    pub calls: BTreeMap<String, f64>,
+    /// What `inline` differs from itself by, in percent.
+    pub again_percent: Option<Estimate>,
+    /// What it differs by from the same kernel compiled a second time, elsewhere in memory.
+    pub copy_percent: Option<Estimate>,
+    /// The kernels, each against `inline`.
+    pub kernels: Vec<WorkloadKernel>,
+}
+
+/// A macro benchmark on one kernel.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadKernel {
+    /// The mechanism that its hooks are behind; absent for a kernel option.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mechanism: Option<String>,
+    /// State of a patchable mechanism. `inline` is what a kernel has that booted on bare metal: native instructions
+    /// where they fit, NOPs where there are none, direct calls else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Overhead above `inline` in percent.
+    /// The kernel option; absent for a mechanism.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub option: Option<String>,
+    /// Time above `inline`, in percent of it.
     pub overhead_percent: Option<Estimate>,
+    /// The same in core cycles per unit.
+    pub overhead_cycles: Option<Estimate>,
+    /// Whether it stands clear of what kernels compiled twice differ by.
+    pub resolved: bool,
+    /// What the cells say it should be: calls times overheads in throughput, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_percent: Option<f64>,
+    /// Why they say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_absent: Option<String>,
+    /// Why nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
+}
+
+/// A kernel option.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptionInfo {
+    /// Its name.
+    pub name: String,
+    /// What switches it on in Linux.
+    pub switch: String,
+    /// What it does in the model.
+    pub summary: String,
 }
 
 /// Something that is missing from the whole report.

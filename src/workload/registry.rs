@@ -9,6 +9,7 @@ use super::{
     Spinlock, Workload, run,
 };
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Platform};
+use crate::kernel::options::{self, Optional};
 use crate::kernel::{Copied, Machine, Plain, Trouble};
 use crate::measure::clock::Clock;
 use crate::op::Op;
@@ -21,7 +22,18 @@ pub struct Entry {
     pub variants: Vec<Variant>,
     /// With `inline`, the same kernel compiled a second time.
     pub copy: Run,
+    /// With `inline` and each kernel option.
+    pub options: Vec<Yardstick>,
     counted: Run,
+}
+
+/// A workload on a kernel with an option.
+#[derive(Clone, Copy)]
+pub struct Yardstick {
+    /// The option's name.
+    pub name: &'static str,
+    /// The workload.
+    pub run: Run,
 }
 
 /// A workload with one mechanism.
@@ -62,7 +74,21 @@ fn entry<W: Workload>() -> Entry {
     }
     let mut variants = Variants::<W>(Vec::new(), PhantomData);
     dispatch::for_each(&mut variants);
-    Entry { meta: W::META, variants: variants.0, copy: run::<W, Inline, Copied>, counted: run::<W, Counted, Plain> }
+    struct Yardsticks<W>(Vec<Yardstick>, PhantomData<fn(W)>);
+    impl<W: Workload> options::Visitor for Yardsticks<W> {
+        fn visit<C: Optional>(&mut self) {
+            self.0.push(Yardstick { name: C::META.name, run: run::<W, Inline, C> });
+        }
+    }
+    let mut yardsticks = Yardsticks::<W>(Vec::new(), PhantomData);
+    options::for_each(&mut yardsticks);
+    Entry {
+        meta: W::META,
+        variants: variants.0,
+        copy: run::<W, Inline, Copied>,
+        options: yardsticks.0,
+        counted: run::<W, Counted, Plain>,
+    }
 }
 
 thread_local! {

@@ -14,6 +14,7 @@ mod scatter;
 mod script_hash;
 mod timeline;
 mod ways;
+mod workloads;
 
 use std::collections::HashSet;
 
@@ -23,9 +24,9 @@ use thiserror::Error;
 use crate::host::Status;
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::plots::grid::{Grid, finite};
+use crate::report::plots::grid::Grid;
 use crate::report::plots::history::History;
-use crate::report::plots::number::{NOTHING, clipped, interval};
+use crate::report::plots::number::{NOTHING, clipped};
 use crate::report::plots::{self, Place, Plot, PlotError};
 use anchor::Anchors;
 use facts::Fact;
@@ -53,13 +54,6 @@ struct FailureLine {
     worker: usize,
     group: String,
     message: String,
-}
-
-struct WorkloadLine {
-    name: String,
-    mechanism: String,
-    state: String,
-    percent: String,
 }
 
 #[derive(Template)]
@@ -105,7 +99,7 @@ struct Page {
     regime_names: Vec<&'static str>,
     failures: Vec<FailureLine>,
     absences: Vec<Fact>,
-    workloads: Vec<WorkloadLine>,
+    workloads: Option<workloads::Workloads>,
 }
 
 /// The page of a report.
@@ -185,16 +179,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .iter()
             .map(|a| Fact { name: clipped(&a.what, 80), value: clipped(&a.reason, 600) })
             .collect(),
-        workloads: report
-            .workloads
-            .iter()
-            .map(|w| WorkloadLine {
-                name: clipped(&w.name, 80),
-                mechanism: clipped(&w.mechanism, 80),
-                state: w.state.as_deref().map_or_else(|| NOTHING.to_owned(), |s| clipped(s, 80)),
-                percent: w.overhead_percent.and_then(finite).map_or_else(|| NOTHING.to_owned(), interval),
-            })
-            .collect(),
+        workloads: workloads::workloads(report),
         lines,
     };
     Ok(page.render()?)

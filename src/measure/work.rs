@@ -1,0 +1,325 @@
+//! Workloads in palindromic rounds.
+//!
+//! A round is that of the [`sampler`](super::sampler), `C Q I m1 .. mk mk .. m1 I Q C`, with runs of a workload in place of
+//! loops: so many units that `inline` takes a millisecond, on a machine put back to what it was after boot before each.
+//! Every run of a round does the same work and must come to the same checksum. `inline` is there three times: as what all
+//! is held against, again, and as the same kernel compiled a second time, which stands elsewhere in memory.
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use serde::{Deserialize, Serialize};
+
+use super::calibration::{ADDS, chain, independent};
+use super::clock::Clock;
+use super::plan::Column;
+use super::window::Window;
+use super::wire::{GroupSamples, Missing, RoundSamples};
+use crate::dispatch::Platform;
+use crate::kernel::{Machine, MachineError, Trouble};
+use crate::patch::site::Kind;
+use crate::patch::{PatchError, State, Target, Text};
+use crate::stats::effect::{CLOSE, agree, closest, steady};
+use crate::suite;
+use crate::workload::{self, Entry, Outcome, Run, count_hooks};
+
+/// A kernel that workloads run on, beside that with `inline` and no options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum KernelColumn {
+    /// The hooks behind a mechanism.
+    Mechanism(Column),
+    /// `inline`, with a kernel option.
+    Option(String),
+}
+
+/// A workload, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkTask {
+    /// Its name.
+    pub workload: String,
+    /// What it does it draws from this: the same in all workers.
+    pub seed: u64,
+    /// Rounds to make.
+    pub rounds: usize,
+    /// Whether to count the calls of hooks, too.
+    pub count: bool,
+}
+
+/// A workload's samples from one worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkSamples {
+    /// In ticks per unit.
+    pub samples: GroupSamples,
+    /// Units of a run.
+    pub units: u64,
+    /// Calls per unit by op, where they were to be counted.
+    pub calls: BTreeMap<String, f64>,
+}
+
+/// Why a workload could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// No such workload.
+    #[error("there is no workload '{0}' in this build")]
+    Unknown(String),
+    /// No such kernel.
+    #[error("there is no kernel with '{0}' in this build")]
+    UnknownKernel(String),
+    /// The machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// Patching.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    /// A unit of it failed.
+    #[error("{workload} with {kernel}: {trouble}")]
+    Trouble {
+        /// The workload.
+        workload: String,
+        /// The kernel it ran on.
+        kernel: String,
+        /// What it came to.
+        trouble: Trouble,
+    },
+    /// Two kernels came to different ends.
+    #[error(
+        "{workload}: the checksum with {kernel} is {found:#018x}, with inline {expected:#018x}; one of them is wrong"
+    )]
+    Checksum {
+        /// The workload.
+        workload: String,
+        /// The kernel that differs from `inline`.
+        kernel: String,
+        /// That of `inline`.
+        expected: u64,
+        /// Its own.
+        found: u64,
+    },
+}
+
+/// `inline` takes so many cycles in a window: a millisecond at 3 GHz. Shorter ones meet fewer interrupts, longer ones hide
+/// more of what it costs to begin.
+pub const WINDOW_CYCLES: u64 = 3_000_000;
+
+/// So many rounds of a workload may be dropped; then this worker does without what is left of them.
+const MOST_DROPPED: usize = 3;
+
+/// Measures workloads in this process.
+pub struct Worker {
+    entries: Vec<Entry>,
+    machine: Machine,
+    clock: Clock,
+    rng: Pcg64Mcg,
+    calibration: Window,
+    quiet: Window,
+    text: Result<Text, PatchError>,
+    targets: BTreeMap<usize, Target>,
+    /// What the sites of each kind are now.
+    now: BTreeMap<Kind, State>,
+}
+
+/// A kernel of a round.
+struct Ready {
+    name: String,
+    run: Run,
+    sites: Option<(Kind, State)>,
+}
+
+impl Worker {
+    /// Gets this process ready. There is no other `Text` in it, and no other thread.
+    ///
+    /// # Errors
+    /// Where there is no memory for the machine, or no segment base.
+    pub fn new(seed: u64, clock: Clock) -> Result<Self, WorkError> {
+        let calibration = Window { run: chain, copied: None, args: [0; 4], passes: 100_000 / ADDS, ops_per_pass: ADDS };
+        let quiet = Window { run: independent, passes: 200_000 / ADDS, ..calibration.clone() };
+        let ops = suite::builtin();
+        Ok(Worker {
+            entries: workload::entries(),
+            machine: Machine::new()?,
+            clock,
+            rng: Pcg64Mcg::seed_from_u64(seed),
+            calibration,
+            quiet,
+            // SAFETY: a worker has no other thread and makes one of these.
+            text: unsafe { Text::own() },
+            targets: ops.iter().map(|op| (op.slot, op.target(Platform::Native))).collect(),
+            now: BTreeMap::new(),
+        })
+    }
+
+    /// Measures one workload on `columns`.
+    ///
+    /// # Errors
+    /// Where a name is of nothing in this build, the workload fails, or its checksum is not the same on all kernels.
+    pub fn measure(&mut self, task: &WorkTask, columns: &[KernelColumn]) -> Result<WorkSamples, WorkError> {
+        let index = self.entries.iter().position(|entry| entry.meta.name == task.workload);
+        let index = index.ok_or_else(|| WorkError::Unknown(task.workload.clone()))?;
+        let entry = &self.entries[index];
+        let inline = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None };
+        let again = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None };
+        let copy = Ready { name: "inline, compiled again".to_owned(), run: entry.copy, sites: None };
+        let (mut others, mut present, mut missing) = (vec![again, copy], Vec::new(), Vec::new());
+        for (column, wanted) in columns.iter().enumerate() {
+            match self.ready(&self.entries[index], wanted)? {
+                Ok(ready) => {
+                    others.push(ready);
+                    present.push(column);
+                }
+                Err(reason) => missing.push(Missing { column, reason, refused: false }),
+            }
+        }
+        let units = self.size(task, &inline)?;
+        let (mut rounds, mut dropped) = (Vec::with_capacity(task.rounds), 0);
+        while rounds.len() < task.rounds && dropped <= MOST_DROPPED {
+            let round = self.round(task, units, &inline, &others)?;
+            if steady(round.ticks_per_cycle, round.inline) {
+                rounds.push(round);
+            } else {
+                dropped += 1;
+            }
+        }
+        let mut calls = BTreeMap::new();
+        if task.count {
+            let counted = count_hooks(&self.entries[index], &mut self.machine, task.seed, COUNTED);
+            let counted = counted.map_err(|trouble| failed(&task.workload, "counted hooks", trouble))?;
+            calls = counted.into_iter().map(|(op, calls)| (op.to_owned(), calls as f64 / COUNTED as f64)).collect();
+        }
+        let samples = GroupSamples {
+            rounds,
+            dropped,
+            columns: present,
+            absent: Vec::new(),
+            missing,
+            counters: Vec::new(),
+            instructions: Vec::new(),
+            clock_step: self.clock.step(),
+        };
+        Ok(WorkSamples { samples, units, calls })
+    }
+
+    /// A column's kernel, or why it cannot be had here.
+    fn ready(&self, entry: &Entry, column: &KernelColumn) -> Result<Result<Ready, String>, WorkError> {
+        let column = match column {
+            KernelColumn::Option(name) => {
+                let option = entry.options.iter().find(|option| option.name == name);
+                let option = option.ok_or_else(|| WorkError::UnknownKernel(name.clone()))?;
+                return Ok(Ok(Ready { name: name.clone(), run: option.run, sites: None }));
+            }
+            KernelColumn::Mechanism(column) => column,
+        };
+        let variant = entry.variants.iter().find(|variant| variant.mechanism.name == column.mechanism);
+        let variant = variant.ok_or_else(|| WorkError::UnknownKernel(column.to_string()))?;
+        if let Some(reason) = (variant.unavailable)() {
+            return Ok(Err(reason));
+        }
+        let sites = match (column.state, variant.mechanism.sites, &self.text) {
+            (None, ..) => None,
+            (Some(state), Some(kind), Ok(_)) => Some((kind, state)),
+            (Some(_), Some(_), Err(error)) => return Ok(Err(error.to_string())),
+            (Some(_), None, _) => return Err(WorkError::UnknownKernel(column.to_string())),
+        };
+        Ok(Ok(Ready { name: column.to_string(), run: variant.run, sites }))
+    }
+
+    /// How many units fill a window with `inline`.
+    fn size(&mut self, task: &WorkTask, inline: &Ready) -> Result<u64, WorkError> {
+        let cycle = self.calibration.ticks_per_op(self.clock);
+        let wanted = WINDOW_CYCLES as f64 * cycle;
+        let mut units = 8;
+        loop {
+            let ticks = self.outcome(task, inline, units)?.ticks.max(1) as f64;
+            if ticks >= wanted / 4.0 || units >= 1 << 30 {
+                return Ok(((units as f64 * wanted / ticks).ceil() as u64).max(4));
+            }
+            units *= if ticks < wanted / 16.0 { 4 } else { 2 };
+        }
+    }
+
+    /// Brings the sites into a kernel's state and runs the workload on it.
+    fn outcome(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<Outcome, WorkError> {
+        if let Some((kind, state)) = kernel.sites
+            && self.now.get(&kind) != Some(&state)
+            && let Ok(text) = &mut self.text
+        {
+            // SAFETY: no other thread, and no site is being run; the targets are those of the ops.
+            unsafe { text.bring_to_first(&self.targets, kind, whole_kernel(state)) }?;
+            self.now.insert(kind, state);
+        }
+        (kernel.run)(&mut self.machine, task.seed, units, self.clock)
+            .map_err(|trouble| failed(&task.workload, &kernel.name, trouble))
+    }
+
+    /// A run's ticks per unit, and its checksum.
+    fn time(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<(f64, u64), WorkError> {
+        let outcome = self.outcome(task, kernel, units)?;
+        Ok((outcome.ticks as f64 / units as f64, outcome.checksum))
+    }
+
+    fn round(
+        &mut self,
+        task: &WorkTask,
+        units: u64,
+        inline: &Ready,
+        others: &[Ready],
+    ) -> Result<RoundSamples, WorkError> {
+        let mut order: Vec<usize> = (0..others.len()).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, self.rng.random_range(0..=i));
+        }
+        let mut ticks = vec![[0.0; 2]; others.len()];
+        let calibration = self.calibration.ticks_per_op(self.clock);
+        let mut contended = self.quiet.ticks_per_op(self.clock);
+        let (first, expected) = self.time(task, inline, units)?;
+        for (half, order) in [order.clone(), order.into_iter().rev().collect()].into_iter().enumerate() {
+            for i in order {
+                let (took, found) = self.time(task, &others[i], units)?;
+                if found != expected {
+                    let (workload, kernel) = (task.workload.clone(), others[i].name.clone());
+                    return Err(WorkError::Checksum { workload, kernel, expected, found });
+                }
+                ticks[i][half] = took;
+            }
+        }
+        let mut ends = [first, self.time(task, inline, units)?.0];
+        if !agree(ends, CLOSE) {
+            ends = closest(ends, self.time(task, inline, units)?.0);
+        }
+        contended = contended.max(self.quiet.ticks_per_op(self.clock));
+        let calibrations = [calibration, self.calibration.ticks_per_op(self.clock)];
+        let columns = ticks.split_off(2);
+        Ok(RoundSamples {
+            ticks_per_cycle: calibrations,
+            adds_per_cycle: calibrations[0].min(calibrations[1]) / contended,
+            inline: ends,
+            again: ticks[0],
+            copy: ticks[1],
+            ticks: columns,
+        })
+    }
+}
+
+/// What the sites of a whole kernel are, where one state is named: not every op has every state.
+pub fn whole_kernel(state: State) -> &'static [State] {
+    match state {
+        // Native instructions where they fit, nothing where there is nothing to do, a direct call else: a kernel that
+        // booted on bare metal.
+        State::Inline => &[State::Inline, State::Nop, State::Direct],
+        State::Nop => &[State::Nop],
+        State::Direct => &[State::Direct],
+        State::Off => &[State::Off],
+        State::On => &[State::On],
+        State::Unpatched | State::Refused => &[State::Unpatched],
+    }
+}
+
+/// Units in which the calls of hooks are counted.
+const COUNTED: u64 = 64;
+
+fn failed(workload: &str, kernel: &str, trouble: Trouble) -> WorkError {
+    WorkError::Trouble { workload: workload.to_owned(), kernel: kernel.to_owned(), trouble }
+}
