@@ -89,12 +89,7 @@ fn prefixed(prefix: &str) -> Report {
     report.cells[3].absent = Some("none".to_owned());
     report.failures.push(support::failure());
     report.calibration.as_mut().expect("there").clock_reason = Some("because".to_owned());
-    report.workloads.push(pvbench::report::schema::Workload {
-        name: "fork_exit".to_owned(),
-        mechanism: "table".to_owned(),
-        state: Some("unpatched".to_owned()),
-        overhead_percent: None,
-    });
+    report.workloads.push(support::workload());
     let mut report = with_every_string(&report, &|text| format!("{prefix}{text}"));
     for line in report.catalogue.mechanisms.iter_mut().flat_map(|m| &mut m.listings).flat_map(|l| &mut l.lines) {
         line.bytes = format!("{prefix}{}", line.bytes);

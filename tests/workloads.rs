@@ -18,7 +18,13 @@ fn every_mechanism_comes_to_the_checksum_of_inline() {
     for entry in entries() {
         let units = units(&entry);
         let expected = (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum;
-        assert_eq!((entry.copy)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum, expected);
+        for copy in entry.copies {
+            assert_eq!(copy(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum, expected);
+        }
+        for option in &entry.options {
+            let outcome = (option.run)(&mut machine, SEED, units, Clock::Tsc).unwrap();
+            assert_eq!(outcome.checksum, expected, "{} with {}", entry.meta.name, option.name);
+        }
         for variant in entry.variants.iter().filter(|variant| (variant.unavailable)().is_none()) {
             let outcome = (variant.run)(&mut machine, SEED, units, Clock::Tsc).unwrap();
             assert_eq!(outcome.checksum, expected, "{} with {}", entry.meta.name, variant.mechanism.name);

@@ -13,7 +13,7 @@ use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::median;
 use crate::stats::multiplicity::confidence_for;
 use crate::stats::student::Student;
-use crate::workload::Meta;
+use crate::workload::{COPIES, Meta};
 
 const RESAMPLES: usize = 1000;
 
@@ -26,8 +26,7 @@ pub struct WorkEstimator {
 
 /// The kernels of a workload, as places in [`Reduced::effects`].
 const AGAIN: usize = 0;
-const COPY: usize = 1;
-const FIRST_KERNEL: usize = 2;
+const FIRST_KERNEL: usize = 1 + COPIES;
 
 impl WorkEstimator {
     /// Takes a workload's samples from one worker.
@@ -63,17 +62,11 @@ impl WorkEstimator {
                 quiet_or_all(&samples, from, WINDOW_CYCLES)
             })
             .collect();
-        // Two kernels from the same source differ by where they stand: the largest such difference of the run is what
-        // mechanisms and options must exceed.
-        let differs = |workers: &Vec<Reduced>, place| median(&logs(workers, place)).map_or(0.0, f64::abs);
-        let floor = reduced.iter().flat_map(|workers| [AGAIN, COPY].map(|place| differs(workers, place)));
-        let floor = floor.fold(0.0, f64::max);
         let judgements = measured.len() * kernels.len();
         let workers = reduced.iter().map(Vec::len).max().unwrap_or(0);
         let with = Means {
             draws: &Draws::new(seed ^ 0x776f_726b_6c6f_6164),
             family: &Student::new(confidence_for(judgements.max(1), 1.0 - CONFIDENCE), workers),
-            floor,
             costs: &Costs::of(cells),
             ticks_per_second,
         };
@@ -88,8 +81,6 @@ impl WorkEstimator {
 struct Means<'a> {
     draws: &'a Draws,
     family: &'a Student,
-    /// As a difference of logarithms.
-    floor: f64,
     costs: &'a Costs<'a>,
     ticks_per_second: f64,
 }
@@ -106,9 +97,13 @@ fn of_workload(
     let rates = samples.iter().flat_map(|(_, s)| s.samples.rounds.iter().map(|round| round.ticks_per_cycle[0]));
     let rate = median(&rates.collect::<Vec<_>>());
     let calls = samples.iter().map(|(_, s)| &s.calls).find(|calls| !calls.is_empty()).cloned().unwrap_or_default();
+    // Kernels from the same source differ by where they stand: the largest such difference seen with this workload is
+    // what mechanisms and options must exceed.
+    let differs = |place| median(&logs(workers, place)).map_or(0.0, f64::abs);
+    let floor = (AGAIN..FIRST_KERNEL).map(differs).fold(0.0, f64::max);
     let kernel = |(index, column): (usize, &KernelColumn)| {
         let missing = samples.iter().flat_map(|(_, s)| &s.samples.missing).find(|missing| missing.column == index);
-        of_kernel(column, missing, &logs(workers, index + FIRST_KERNEL), inline_cycles.as_ref(), &calls, with)
+        of_kernel(column, missing, &logs(workers, index + FIRST_KERNEL), inline_cycles.as_ref(), &calls, floor, with)
     };
     Workload {
         name: meta.name.to_owned(),
@@ -123,7 +118,10 @@ fn of_workload(
             .zip(rate)
             .map(|(cycles, rate)| cycles.estimate * rate / with.ticks_per_second * 1e9),
         again_percent: with.interval(&logs(workers, AGAIN)).map(|found| estimate(&percent(found))),
-        copy_percent: with.interval(&logs(workers, COPY)).map(|found| estimate(&percent(found))),
+        copies_percent: (AGAIN + 1..FIRST_KERNEL)
+            .filter_map(|place| with.interval(&logs(workers, place)).map(|found| estimate(&percent(found))))
+            .collect(),
+        floor_percent: floor.exp_m1() * 100.0,
         kernels: kernels.iter().enumerate().map(kernel).collect(),
         calls,
     }
@@ -135,6 +133,7 @@ fn of_kernel(
     found: &[f64],
     inline: Option<&Interval>,
     calls: &BTreeMap<String, f64>,
+    floor: f64,
     with: &Means,
 ) -> WorkloadKernel {
     let (mechanism, state, option) = match column {
@@ -145,7 +144,7 @@ fn of_kernel(
     let resolved = interval.as_ref().is_some_and(|interval| {
         let deviations: Vec<f64> = found.iter().map(|value| value - interval.estimate).collect();
         let strict = with.family.around(interval.estimate, &deviations);
-        strict.is_some_and(|strict| strict.low > with.floor || strict.high < -with.floor)
+        strict.is_some_and(|strict| strict.low > floor || strict.high < -floor)
     });
     let overhead = interval.map(percent);
     let cycles = overhead.as_ref().zip(inline).map(|(o, inline)| o.map(|percent| percent / 100.0 * inline.estimate));

@@ -71,7 +71,7 @@ pub struct Plain;
 impl Config for Plain {}
 
 /// The same again, elsewhere in memory.
-pub struct Copied;
-impl Config for Copied {
-    const COPY: u64 = 1;
+pub struct Copied<const N: u64>;
+impl<const N: u64> Config for Copied<N> {
+    const COPY: u64 = N;
 }

@@ -15,6 +15,9 @@ pub(super) struct AuditContext {
     rules: u64,
 }
 
+/// Words of `struct pt_regs`.
+pub(super) const REGISTERS: usize = 21;
+
 /// The numbers of system calls, as in `asm/unistd_64.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -44,6 +47,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `syscall_enter_from_user_mode`: interrupts go on; auditing takes note.
     #[inline(always)]
     pub(super) fn enter(&mut self, call: Call, arguments: [u64; 4]) {
+        self.save_registers(call, arguments);
         self.irq_enable();
         if C::AUDIT {
             self.audit_entry(call as u64, arguments);
@@ -57,6 +61,26 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             self.audit_exit(result);
         }
         self.irq_disable();
+        self.restore_registers(result);
+    }
+
+    /// `PUSH_AND_CLEAR_REGS` of `entry_SYSCALL_64`.
+    #[inline(always)]
+    fn save_registers(&mut self, call: Call, arguments: [u64; 4]) {
+        let registers = &raw mut self.machine.registers;
+        let [a, b, c, d] = arguments;
+        let n = call as u64;
+        // SAFETY: the machine's own field; volatile, for nobody reads what user mode had in its registers.
+        unsafe { registers.write_volatile([a, b, c, d, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 0, n, 0, 0x33, 0x246, 0, 0x2b]) };
+    }
+
+    /// `POP_REGS`
+    #[inline(always)]
+    fn restore_registers(&mut self, result: u64) {
+        self.machine.registers[10] = result;
+        let registers = &raw const self.machine.registers;
+        // SAFETY: as above.
+        std::hint::black_box(unsafe { registers.read_volatile() });
     }
 
     /// `__audit_syscall_entry`

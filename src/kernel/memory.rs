@@ -32,6 +32,8 @@ pub const UPTODATE: u64 = 1 << 2;
 pub const DIRTY: u64 = 1 << 3;
 /// `PG_lru`
 pub const LRU: u64 = 1 << 4;
+/// Freed and zeroed since: no flag of Linux's, whose patch zeroes all memory at boot.
+pub const CLEAN: u64 = 1 << 30;
 /// `PG_slab`
 pub const SLAB: u64 = 1 << 7;
 /// `PG_reserved`

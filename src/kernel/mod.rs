@@ -100,6 +100,8 @@ pub struct Machine {
     sanitize: bool,
     audit: entry::AuditContext,
     kmap: memory::Entry,
+    /// `struct pt_regs` of the system call at hand.
+    registers: [u64; entry::REGISTERS],
     sighand: RawSpinlock,
     /// A signal's frame: 104 words of registers and FPU state.
     frame: [u64; 104],
@@ -139,6 +141,7 @@ impl Machine {
             sanitize: false,
             audit: entry::AuditContext::default(),
             kmap,
+            registers: [0; entry::REGISTERS],
             sighand: RawSpinlock::new(),
             frame: [0; 104],
             lists: std::array::from_fn(|_| (RawSpinlock::new(), 0)),
@@ -161,6 +164,9 @@ impl Machine {
         self.preempt_count = 0;
         self.need_resched = false;
         self.audit = entry::AuditContext::default();
+        self.sighand = RawSpinlock::new();
+        self.frame = [0; 104];
+        self.lists = std::array::from_fn(|_| (RawSpinlock::new(), 0));
         security::register();
     }
 

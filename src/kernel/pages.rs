@@ -2,7 +2,7 @@
 
 use super::config::{BadPage, Sanitize};
 use super::guard::guard;
-use super::memory::{FRAMES, HWPOISON, NODE_SHIFT, RESERVED, WRITEBACK};
+use super::memory::{CLEAN, FRAMES, HWPOISON, NODE_SHIFT, RESERVED, WRITEBACK};
 use super::sync::xadd;
 use super::{Config, Kernel, Machine, OutOfMemory};
 use crate::dispatch::Dispatch;
@@ -105,9 +105,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     fn prep_new_page(&mut self, frame: u64, zero: bool) {
         self.check_page(frame);
         let page = self.machine.memory.page(frame);
+        let was_clean = page.flags & CLEAN != 0;
         page.count = 1;
         page.mapped = 0;
-        page.flags &= !((1 << 22) - 1);
+        page.flags &= !(CLEAN | ((1 << 22) - 1));
         self.account(frame, 1);
         if C::POISON {
             self.check_poison(frame);
@@ -115,7 +116,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let clean = match C::SANITIZE {
             Sanitize::Absent => false,
             // Freed pages hold zeroes already.
-            Sanitize::Off | Sanitize::On => self.machine.sanitize(),
+            Sanitize::Off | Sanitize::On => self.machine.sanitize() && was_clean,
         };
         if (zero || C::INIT_ON_ALLOC) && !clean {
             // A page that is zeroed when it is freed is not zeroed again (`want_init_on_alloc` still asks for it).
@@ -141,6 +142,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
         if C::SANITIZE != Sanitize::Absent && self.machine.sanitize() {
             self.machine.memory.fill(frame, 0);
+            self.machine.memory.page(frame).flags |= CLEAN;
         }
         if C::POISON {
             self.machine.memory.fill(frame, PAGE_POISON);

@@ -2,8 +2,8 @@
 //!
 //! A round is that of the [`sampler`](super::sampler), `C Q I m1 .. mk mk .. m1 I Q C`, with runs of a workload in place of
 //! loops: so many units that `inline` takes a millisecond, on a machine put back to what it was after boot before each.
-//! Every run of a round does the same work and must come to the same checksum. `inline` is there three times: as what all
-//! is held against, again, and as the same kernel compiled a second time, which stands elsewhere in memory.
+//! Every run of a round does the same work and must come to the same checksum. `inline` is there several times: as what all
+//! is held against, again, and as the same kernel compiled anew, each of which stands elsewhere in memory.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::patch::site::Kind;
 use crate::patch::{PatchError, State, Target, Text};
 use crate::stats::effect::{CLOSE, agree, closest, steady};
 use crate::suite;
-use crate::workload::{self, Entry, Outcome, Run, count_hooks};
+use crate::workload::{self, COPIES, Entry, Outcome, Run, count_hooks};
 
 /// A kernel that workloads run on, beside that with `inline` and no options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,8 +162,9 @@ impl Worker {
         let entry = &self.entries[index];
         let inline = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None };
         let again = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None };
-        let copy = Ready { name: "inline, compiled again".to_owned(), run: entry.copy, sites: None };
-        let (mut others, mut present, mut missing) = (vec![again, copy], Vec::new(), Vec::new());
+        let copy = |run: &Run| Ready { name: "inline, compiled again".to_owned(), run: *run, sites: None };
+        let mut others: Vec<Ready> = std::iter::once(again).chain(entry.copies.iter().map(copy)).collect();
+        let (mut present, mut missing) = (Vec::new(), Vec::new());
         for (column, wanted) in columns.iter().enumerate() {
             match self.ready(&self.entries[index], wanted)? {
                 Ok(ready) => {
@@ -192,7 +193,8 @@ impl Worker {
         let samples = GroupSamples {
             rounds,
             dropped,
-            columns: present,
+            // The copies after the first are counted as columns in front.
+            columns: (0..COPIES - 1).chain(present.into_iter().map(|column| column + COPIES - 1)).collect(),
             absent: Vec::new(),
             missing,
             counters: Vec::new(),

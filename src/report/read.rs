@@ -186,11 +186,11 @@ fn check_workload(place: &str, workload: &Workload) -> Result<(), Invalid> {
         finite(format!("{place}.calls.{op}"), *calls)?;
     }
     finite(format!("{place}.inline_ns"), workload.inline_ns.unwrap_or(0.0))?;
-    let own = [
-        ("inline_cycles", &workload.inline_cycles),
-        ("again_percent", &workload.again_percent),
-        ("copy_percent", &workload.copy_percent),
-    ];
+    let own = [("inline_cycles", &workload.inline_cycles), ("again_percent", &workload.again_percent)];
+    for (index, estimate) in workload.copies_percent.iter().enumerate() {
+        interval(&format!("{place}.copies_percent[{index}]"), estimate)?;
+    }
+    finite(format!("{place}.floor_percent"), workload.floor_percent)?;
     for (name, estimate) in own {
         estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
     }

@@ -437,8 +437,10 @@ pub struct Workload {
     pub calls: BTreeMap<String, f64>,
     /// What `inline` differs from itself by, in percent.
     pub again_percent: Option<Estimate>,
-    /// What it differs by from the same kernel compiled a second time, elsewhere in memory.
-    pub copy_percent: Option<Estimate>,
+    /// What the same kernel compiled anew, elsewhere in memory, differs by, for each time it was compiled.
+    pub copies_percent: Vec<Estimate>,
+    /// The largest of these differences: nothing below it is called a difference.
+    pub floor_percent: f64,
     /// The kernels, each against `inline`.
     pub kernels: Vec<WorkloadKernel>,
 }

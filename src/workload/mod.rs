@@ -27,7 +27,7 @@ pub use mmap_perf::MmapPerf;
 pub use null::NullSyscall;
 pub use page_fault::{PageFault, ProtFault};
 pub use random::Random;
-pub use registry::{Entry, Variant, Yardstick, count_hooks, entries};
+pub use registry::{COPIES, Entry, Variant, Yardstick, count_hooks, entries};
 pub use spinlock::Spinlock;
 
 /// What is said of a workload.

@@ -14,14 +14,17 @@ use crate::kernel::{Copied, Machine, Plain, Trouble};
 use crate::measure::clock::Clock;
 use crate::op::Op;
 
+/// How often the plain kernel is compiled again, to see what its place in memory does to it.
+pub const COPIES: usize = 3;
+
 /// A workload with all kernels it runs on.
 pub struct Entry {
     /// What is said of it.
     pub meta: Meta,
     /// With each mechanism, in the order of the tables, `inline` first.
     pub variants: Vec<Variant>,
-    /// With `inline`, the same kernel compiled a second time.
-    pub copy: Run,
+    /// With `inline`, the same kernel compiled again and again.
+    pub copies: [Run; COPIES],
     /// With `inline` and each kernel option.
     pub options: Vec<Yardstick>,
     counted: Run,
@@ -85,7 +88,7 @@ fn entry<W: Workload>() -> Entry {
     Entry {
         meta: W::META,
         variants: variants.0,
-        copy: run::<W, Inline, Copied>,
+        copies: [run::<W, Inline, Copied<1>>, run::<W, Inline, Copied<2>>, run::<W, Inline, Copied<3>>],
         options: yardsticks.0,
         counted: run::<W, Counted, Plain>,
     }

@@ -10,7 +10,7 @@ use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
     Absence, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit, Listing,
-    ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool,
+    ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool, Workload, WorkloadKernel,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -173,7 +173,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
             same_loop_cycles: 0.004,
             copied_loop_cycles: 0.011,
         }),
-        catalogue: Catalogue { ops, mechanisms: catalogue(&names) },
+        catalogue: Catalogue { ops, mechanisms: catalogue(&names), options: Vec::new() },
         cells,
         workloads: Vec::new(),
         absent: vec![Absence { what: "counters".to_owned(), reason: "this machine shows no PMU".to_owned() }],
@@ -231,7 +231,7 @@ fn listing(state: Option<&str>, lines: &[(&str, &str, &str)]) -> Listing {
 pub fn empty() -> Report {
     let mut report = synthetic();
     report.cells.clear();
-    report.catalogue = Catalogue { ops: Vec::new(), mechanisms: Vec::new() };
+    report.catalogue = Catalogue { ops: Vec::new(), mechanisms: Vec::new(), options: Vec::new() };
     report.floor = None;
     report.calibration = None;
     report.environment.clear();
@@ -425,4 +425,39 @@ fn environment() -> Vec<Check> {
         check("aslr", Known, "on: layouts differ between workers, as they should", None),
         check("memfd", Known, "sealed executable memory works", None),
     ]
+}
+
+/// A workload on a kernel behind a mechanism, on one that cannot be had, and on one with an option.
+pub fn workload() -> Workload {
+    let percent = |estimate: f64| Some(Estimate { estimate, low: estimate - 0.1, high: estimate + 0.1 });
+    let kernel = |mechanism: Option<&str>, option: Option<&str>, overhead: Option<Estimate>| WorkloadKernel {
+        mechanism: mechanism.map(str::to_owned),
+        state: mechanism.map(|_| "unpatched".to_owned()),
+        option: option.map(str::to_owned),
+        overhead_percent: overhead,
+        overhead_cycles: overhead,
+        resolved: overhead.is_some(),
+        predicted_percent: mechanism.and(overhead).map(|o| o.estimate + 0.5),
+        predicted_absent: mechanism.filter(|_| overhead.is_none()).map(|_| "no cell".to_owned()),
+        absent: if overhead.is_none() { Some("no such CPU".to_owned()) } else { None },
+    };
+    Workload {
+        name: "fork_exit".to_owned(),
+        unit: "fork".to_owned(),
+        summary: "a process forks".to_owned(),
+        source: "lmbench".to_owned(),
+        units: 100,
+        workers: 8,
+        inline_cycles: percent(20_000.0),
+        inline_ns: Some(5_000.0),
+        calls: std::collections::BTreeMap::from([("set_pte".to_owned(), 200.5), ("pte_val".to_owned(), 300.0)]),
+        again_percent: percent(0.0),
+        copies_percent: vec![Estimate { estimate: 0.2, low: 0.1, high: 0.3 }],
+        floor_percent: 0.2,
+        kernels: vec![
+            kernel(Some("site"), None, percent(7.25)),
+            kernel(Some("retpoline"), None, None),
+            kernel(None, Some("audit"), percent(1.5)),
+        ],
+    }
 }

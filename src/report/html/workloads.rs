@@ -11,8 +11,6 @@ pub(super) struct Workloads {
     pub lines: Vec<Line>,
     pub mechanisms: Matrix,
     pub options: Matrix,
-    /// The most that two kernels from one source differed by, in percent.
-    pub floor: String,
 }
 
 /// A workload, as it is described.
@@ -22,6 +20,8 @@ pub(super) struct Line {
     pub summary: String,
     pub source: String,
     pub inline: String,
+    /// The most that kernels from one source differ by, in percent.
+    pub floor: String,
     pub calls: String,
     pub most_called: String,
 }
@@ -52,8 +52,6 @@ pub(super) fn workloads(report: &Report) -> Option<Workloads> {
     if report.workloads.is_empty() {
         return None;
     }
-    let differ = report.workloads.iter().flat_map(|w| [w.again_percent, w.copy_percent]).flatten();
-    let floor = differ.map(|estimate| estimate.estimate.abs()).fold(0.0, f64::max);
     let about: BTreeMap<&str, &str> =
         report.catalogue.options.iter().map(|option| (option.name.as_str(), option.summary.as_str())).collect();
     Some(Workloads {
@@ -64,7 +62,6 @@ pub(super) fn workloads(report: &Report) -> Option<Workloads> {
             |kernel| kernel.option.is_some(),
             |name| about.get(name).map_or_else(String::new, |text| clipped(text, 200)),
         ),
-        floor: fixed(floor, 2),
     })
 }
 
@@ -80,6 +77,7 @@ fn line(workload: &Workload) -> Line {
         summary: clipped(&workload.summary, 200),
         source: clipped(&workload.source, 200),
         inline: format!("{cycles} cycles, {ns} ns"),
+        floor: fixed(workload.floor_percent, 2),
         calls: fixed(workload.calls.values().sum(), 1),
         most_called: most.collect::<Vec<_>>().join(", "),
     }
