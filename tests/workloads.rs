@@ -63,7 +63,7 @@ fn show() {
         let mut machine = Machine::new().unwrap();
         let n = if entry.meta.name == "kernel_build" { 300 } else { 20000 };
         let o = (entry.variants[0].run)(&mut machine, SEED, n, Clock::Tsc).unwrap();
-        println!("{} {:.1} ns/unit {:?}", entry.meta.name, o.ticks as f64 / 2.596 / n as f64, start.elapsed());
+        println!("{} {:.1} ns/unit {:?}", entry.meta.name, o.ticks[3] as f64 / 2.596 / n as f64, start.elapsed());
         println!("{:?}", count_hooks(&entry, &mut machine, SEED, 256).unwrap());
     }
 }

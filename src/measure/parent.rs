@@ -151,7 +151,7 @@ pub fn run_workloads(
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ 0x776f_726b);
     let began = Instant::now();
     let mut number = 0;
-    while !work.workloads.is_empty() && work.workers.go_on(number, began.elapsed()) {
+    while !work.workloads.is_empty() && work.workers.go_on_to_the_end(number, began.elapsed()) {
         let mut assignment = processes.assignment(Vec::new(), &mut rng);
         let task = |name: &String| WorkTask {
             workload: name.clone(),

@@ -178,6 +178,15 @@ impl Workers {
         }
     }
 
+    /// Whether another worker is to take all workloads: there is nothing to be done after them.
+    #[must_use]
+    pub fn go_on_to_the_end(self, done: usize, elapsed: Duration) -> bool {
+        match self {
+            Workers::Within(time) if done >= 2 => elapsed.mul_f64(1.0 + 1.0 / done as f64) <= time,
+            workers => workers.go_on(done, elapsed),
+        }
+    }
+
     /// What is left after `elapsed` for single groups.
     #[must_use]
     pub fn left(self, elapsed: Duration) -> Duration {

@@ -1,7 +1,7 @@
 //! Workloads in palindromic rounds.
 //!
-//! A round is that of the [`sampler`](super::sampler), `C Q I m1 .. mk mk .. m1 I Q C`, with runs of a workload in place of
-//! loops: so many units that `inline` takes a millisecond, on a machine put back to what it was after boot before each.
+//! A round is `C Q m1 .. mk mk .. m1 Q C` in the words of the [`sampler`](super::sampler), `inline` among the others, with runs of a workload in place of
+//! loops: so many units that `inline` takes a millisecond, timed in parts, on a machine put back to what it was after boot before each.
 //! Every run of a round does the same work and must come to the same checksum. `inline` is there several times: as what all
 //! is held against, again, and as the same kernel compiled anew, each of which stands elsewhere in memory.
 
@@ -20,9 +20,9 @@ use crate::dispatch::Platform;
 use crate::kernel::{Machine, MachineError, Trouble};
 use crate::patch::site::Kind;
 use crate::patch::{PatchError, State, Target, Text};
-use crate::stats::effect::{CLOSE, agree, closest, steady};
+use crate::stats::effect::{agree, steady};
 use crate::suite;
-use crate::workload::{self, COPIES, Entry, Outcome, Run, count_hooks};
+use crate::workload::{self, COPIES, Entry, Outcome, PARTS, Run, count_hooks};
 
 /// A kernel that workloads run on, beside that with `inline` and no options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub struct WorkTask {
 pub struct WorkSamples {
     /// In ticks per unit.
     pub samples: GroupSamples,
-    /// Units of a run.
+    /// Units of a part of a run.
     pub units: u64,
     /// Calls per unit by op, where they were to be counted.
     pub calls: BTreeMap<String, f64>,
@@ -104,6 +104,9 @@ pub enum WorkError {
 /// `inline` takes so many cycles in a window: a millisecond at 3 GHz. Shorter ones meet fewer interrupts, longer ones hide
 /// more of what it costs to begin.
 pub const WINDOW_CYCLES: u64 = 3_000_000;
+
+/// A part takes the same in two runs of the same work within this factor, unless one of them was interrupted.
+const PARTS_AGREE: f64 = 1.01;
 
 /// So many rounds of a workload may be dropped; then this worker does without what is left of them.
 const MOST_DROPPED: usize = 3;
@@ -188,7 +191,10 @@ impl Worker {
         if task.count {
             let counted = count_hooks(&self.entries[index], &mut self.machine, task.seed, COUNTED);
             let counted = counted.map_err(|trouble| failed(&task.workload, "counted hooks", trouble))?;
-            calls = counted.into_iter().map(|(op, calls)| (op.to_owned(), calls as f64 / COUNTED as f64)).collect();
+            calls = counted
+                .into_iter()
+                .map(|(op, calls)| (op.to_owned(), calls as f64 / (COUNTED * (1 + PARTS as u64)) as f64))
+                .collect();
         }
         let samples = GroupSamples {
             rounds,
@@ -232,11 +238,11 @@ impl Worker {
     fn size(&mut self, task: &WorkTask, inline: &Ready) -> Result<u64, WorkError> {
         let cycle = self.calibration.ticks_per_op(self.clock);
         let wanted = WINDOW_CYCLES as f64 * cycle;
-        let mut units = 8;
+        let mut units = 1;
         loop {
-            let ticks = self.outcome(task, inline, units)?.ticks.max(1) as f64;
+            let ticks = self.outcome(task, inline, units)?.ticks.iter().sum::<u64>().max(1) as f64;
             if ticks >= wanted / 4.0 || units >= 1 << 30 {
-                return Ok(((units as f64 * wanted / ticks).ceil() as u64).max(4));
+                return Ok(((units as f64 * wanted / ticks).ceil() as u64).max(1));
             }
             units *= if ticks < wanted / 16.0 { 4 } else { 2 };
         }
@@ -256,12 +262,6 @@ impl Worker {
             .map_err(|trouble| failed(&task.workload, &kernel.name, trouble))
     }
 
-    /// A run's ticks per unit, and its checksum.
-    fn time(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<(f64, u64), WorkError> {
-        let outcome = self.outcome(task, kernel, units)?;
-        Ok((outcome.ticks as f64 / units as f64, outcome.checksum))
-    }
-
     fn round(
         &mut self,
         task: &WorkTask,
@@ -269,40 +269,56 @@ impl Worker {
         inline: &Ready,
         others: &[Ready],
     ) -> Result<RoundSamples, WorkError> {
-        let mut order: Vec<usize> = (0..others.len()).collect();
+        // `inline` is one among the others: what ran before a kernel leaves caches and predictors to it.
+        let kernels: Vec<&Ready> = std::iter::once(inline).chain(others).collect();
+        let mut order: Vec<usize> = (0..kernels.len()).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, self.rng.random_range(0..=i));
         }
-        let mut ticks = vec![[0.0; 2]; others.len()];
+        let mut runs = vec![[[0; PARTS]; 2]; kernels.len()];
+        let mut expected = None;
         let calibration = self.calibration.ticks_per_op(self.clock);
         let mut contended = self.quiet.ticks_per_op(self.clock);
-        let (first, expected) = self.time(task, inline, units)?;
-        for (half, order) in [order.clone(), order.into_iter().rev().collect()].into_iter().enumerate() {
+        for (half, order) in [order.clone(), order.iter().rev().copied().collect()].into_iter().enumerate() {
+            // No kernel follows itself.
+            self.outcome(task, kernels[order[order.len() / 2]], units)?;
             for i in order {
-                let (took, found) = self.time(task, &others[i], units)?;
+                let Outcome { ticks, checksum: found } = self.outcome(task, kernels[i], units)?;
+                let expected = *expected.get_or_insert(found);
                 if found != expected {
-                    let (workload, kernel) = (task.workload.clone(), others[i].name.clone());
+                    let (workload, kernel) = (task.workload.clone(), kernels[i].name.clone());
                     return Err(WorkError::Checksum { workload, kernel, expected, found });
                 }
-                ticks[i][half] = took;
+                runs[i][half] = ticks;
             }
-        }
-        let mut ends = [first, self.time(task, inline, units)?.0];
-        if !agree(ends, CLOSE) {
-            ends = closest(ends, self.time(task, inline, units)?.0);
         }
         contended = contended.max(self.quiet.ticks_per_op(self.clock));
         let calibrations = [calibration, self.calibration.ticks_per_op(self.clock)];
-        let columns = ticks.split_off(2);
+        let mut ticks =
+            runs.into_iter().map(|runs| undisturbed(runs).map(|ticks| ticks / (units * PARTS as u64) as f64));
+        let mut next = || ticks.next().unwrap_or_default();
+        let (inline, again, copy) = (next(), next(), next());
         Ok(RoundSamples {
             ticks_per_cycle: calibrations,
             adds_per_cycle: calibrations[0].min(calibrations[1]) / contended,
-            inline: ends,
-            again: ticks[0],
-            copy: ticks[1],
-            ticks: columns,
+            inline,
+            again,
+            copy,
+            ticks: ticks.collect(),
         })
     }
+}
+
+/// The ticks of two runs of the same work. Where a part took longer in one of them than in the other, that one was
+/// interrupted there, for the work is the same: the other's stands for both.
+fn undisturbed([first, second]: [[u64; PARTS]; 2]) -> [f64; 2] {
+    let mut sums = [0.0; 2];
+    for (a, b) in first.into_iter().zip(second) {
+        let part = [a as f64, b as f64];
+        let part = if agree(part, PARTS_AGREE) { part } else { [part[0].min(part[1]); 2] };
+        sums = [sums[0] + part[0], sums[1] + part[1]];
+    }
+    sums
 }
 
 /// What the sites of a whole kernel are, where one state is named: not every op has every state.

@@ -425,7 +425,7 @@ pub struct Workload {
     pub summary: String,
     /// What it is modelled on.
     pub source: String,
-    /// Units of a timed run.
+    /// Units of a timed part of a run.
     pub units: u64,
     /// Workers that the numbers come from.
     pub workers: usize,

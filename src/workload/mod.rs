@@ -64,11 +64,14 @@ pub trait Workload: 'static {
     fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Self::State) -> Result<u64, Trouble>;
 }
 
+/// A run is timed in so many parts. An interrupt falls into one of them, and the others show what it did.
+pub const PARTS: usize = 8;
+
 /// A run of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What its units took.
-    pub ticks: u64,
+    /// What its units took, in parts of equal length one after another.
+    pub ticks: [u64; PARTS],
     /// Of all that the units returned and of the machine's state at the end.
     pub checksum: u64,
 }
@@ -76,7 +79,7 @@ pub struct Outcome {
 /// A workload on one kernel: machine, seed, units, clock.
 pub type Run = fn(&mut Machine, u64, u64, Clock) -> Result<Outcome, Trouble>;
 
-/// Runs `units` of `W` on a machine that is as after boot.
+/// Runs [`PARTS`] times `units` of `W` on a machine that is as after boot.
 ///
 /// # Errors
 /// What the kernel comes to.
@@ -91,11 +94,14 @@ pub fn run<W: Workload, D: Dispatch, C: Config>(
     kernel.start()?;
     let mut state = W::prepare(&mut kernel, Random::new(seed))?;
     // What the first units meet: a free list per CPU, a slab of each kind, predictors and caches that know the code.
-    let mut sum = units_of::<W, D, C>(&mut kernel, &mut state, units / 8 + 1)?;
-    let start = clock.start();
-    let timed = units_of::<W, D, C>(&mut kernel, &mut state, units);
-    let ticks = clock.stop().saturating_sub(start);
-    sum = mixed(sum, timed?);
+    let mut sum = units_of::<W, D, C>(&mut kernel, &mut state, units)?;
+    let mut ticks = [0; PARTS];
+    for part in &mut ticks {
+        let start = clock.start();
+        let timed = units_of::<W, D, C>(&mut kernel, &mut state, units);
+        *part = clock.stop().saturating_sub(start);
+        sum = mixed(sum, timed?);
+    }
     Ok(Outcome { ticks, checksum: mixed(sum, kernel.machine().pages_in_use() as u64) })
 }
 
