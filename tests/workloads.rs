@@ -56,14 +56,3 @@ fn calls(name: &str) -> BTreeMap<&'static str, u64> {
 fn a_null_system_call_reaches_the_two_hooks_of_the_interrupt_flag() {
     assert_eq!(calls("null_syscall"), BTreeMap::from([("irq_enable", 256), ("irq_disable", 256)]));
 }
-#[test]
-fn show() {
-    for entry in entries() {
-        let start = std::time::Instant::now();
-        let mut machine = Machine::new().unwrap();
-        let n = if entry.meta.name == "kernel_build" { 300 } else { 20000 };
-        let o = (entry.variants[0].run)(&mut machine, SEED, n, Clock::Tsc).unwrap();
-        println!("{} {:.1} ns/unit {:?}", entry.meta.name, o.ticks[3] as f64 / 2.596 / n as f64, start.elapsed());
-        println!("{:?}", count_hooks(&entry, &mut machine, SEED, 256).unwrap());
-    }
-}

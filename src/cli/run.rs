@@ -277,7 +277,7 @@ fn only_workloads(args: &RunArgs) -> bool {
 const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
 
 /// Rounds of a workload per worker.
-const WORK_ROUNDS: usize = 3;
+const WORK_ROUNDS: usize = 6;
 
 /// Which workloads to measure, on which kernels. None where ops or regimes were named and no workload, or another body
 /// than native.

@@ -80,7 +80,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     fn user_fault(&mut self, address: u64, write: bool) -> Result<(), Trouble> {
         let guard = guard::<C>();
-        let found = self.machine.mm().areas.range(..=address).next_back().map(|(at, area)| (*at, *area));
+        let found = self.machine.mm().areas.range(..=address).next_back();
         let (start, area) = found.filter(|(_, area)| area.end > address).ok_or(Trouble::Fault(address))?;
         if write && area.prot == Prot::Read {
             return Err(Trouble::Fault(address));
@@ -98,7 +98,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             if write && area.anon_vma == 0 {
                 // `anon_vma_prepare`
                 let anon_vma = self.kmem_cache_alloc(Slab::AnonVma, true)?;
-                if let Some(area) = self.machine.mm_mut().areas.get_mut(&start) {
+                if let Some(area) = self.machine.mm_mut().areas.get_mut(start) {
                     area.anon_vma = anon_vma;
                 }
             }

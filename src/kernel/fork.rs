@@ -59,13 +59,14 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     fn dup_mmap(&mut self, child: usize) -> Result<(), Trouble> {
         self.rwsem(1);
         let parent = self.machine.current;
-        let areas: Vec<(u64, Area)> = self.machine.mm().areas.iter().map(|(at, area)| (*at, *area)).collect();
         let mut done = Ok(());
-        for (start, area) in areas {
+        let mut place = 0;
+        while let Some((start, area)) = self.machine.mm().areas.nth(place) {
             done = self.dup_area(parent, child, start, area);
             if done.is_err() {
                 break;
             }
+            place += 1;
         }
         // `arch_dup_mmap`
         let to = self.machine.mms[child].as_deref_mut().map_or(0, |mm| (&raw mut mm.hook) as u64);

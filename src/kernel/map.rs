@@ -43,7 +43,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
                 // `vma_merge`: the area before grows; where it meets the one after, that is taken in.
                 let end = match after {
                     Some(area) => {
-                        self.machine.mm_mut().areas.remove(&end);
+                        self.machine.mm_mut().areas.remove(end);
                         self.vm_area_free(area);
                         area.end
                     }
@@ -52,7 +52,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
                 self.resize(before, end);
             }
             (None, Some(area)) => {
-                self.machine.mm_mut().areas.remove(&end);
+                self.machine.mm_mut().areas.remove(end);
                 self.set_object_word(area.object, 8, start);
                 self.machine.mm_mut().areas.insert(start, area);
             }
@@ -70,8 +70,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     fn neighbours(&self, start: u64, end: u64, prot: Prot) -> (Option<u64>, Option<Area>) {
         let areas = &self.machine.mm().areas;
         let before = areas.range(..start).next_back().filter(|(_, area)| area.end == start && area.prot == prot);
-        let after = areas.get(&end).filter(|area| area.prot == prot);
-        (before.map(|(start, _)| *start), after.copied())
+        let after = areas.get(end).filter(|area| area.prot == prot);
+        (before.map(|(start, _)| start), after.copied())
     }
 
     /// `get_unmapped_area`: from the last place downwards, then from the top.
@@ -85,7 +85,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
                 if room >= len {
                     break;
                 }
-                end = *start;
+                end = start;
             }
             if end >= LOWEST + len {
                 mm.hint = end - len;
@@ -98,7 +98,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// The area at `start` ends elsewhere.
     #[inline(always)]
     fn resize(&mut self, start: u64, end: u64) {
-        let Some(area) = self.machine.mm_mut().areas.get_mut(&start) else { return };
+        let Some(area) = self.machine.mm_mut().areas.get_mut(start) else { return };
         area.end = end;
         let object = area.object;
         self.set_object_word(object, 16, end);
@@ -131,10 +131,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             return Ok(start);
         }
         // `vma_to_resize`
-        let found = self.machine.mm().areas.range(..=start).next_back().map(|(at, area)| (*at, *area));
+        let found = self.machine.mm().areas.range(..=start).next_back();
         let (at, area) = found.filter(|(_, area)| area.end >= start + old).ok_or(Trouble::Invalid(start))?;
         self.security(Ask::EnoughMemory, new - old)?;
-        let next = self.machine.mm().areas.range(start + old..).next().map_or(MMAP_BASE, |(next, _)| *next);
+        let next = self.machine.mm().areas.range(start + old..).next().map_or(MMAP_BASE, |(next, _)| next);
         if area.end == start + old && start + new <= next {
             self.resize(at, start + new);
             return Ok(start);

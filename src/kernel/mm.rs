@@ -1,7 +1,6 @@
 //! Address spaces and their areas (`struct mm_struct`, `struct vm_area_struct`).
 
-use std::collections::BTreeMap;
-
+use super::areas::AreaMap;
 use super::memory::PAGE;
 use super::slab::Slab;
 use super::{Config, Kernel, Machine, Trouble};
@@ -38,8 +37,8 @@ pub struct Area {
 
 /// An address space.
 pub struct Mm {
-    /// By where they begin. Linux 6.1 keeps them in a maple tree, a B-tree as this is.
-    pub areas: BTreeMap<u64, Area>,
+    /// By where they begin.
+    pub areas: AreaMap,
     /// The frame of the root.
     pub(super) root: u64,
     /// What hooks are given.
@@ -53,6 +52,31 @@ pub struct Mm {
     /// Below this the next area is looked for (`free_area_cache`).
     pub(super) hint: u64,
     object: u64,
+}
+
+impl Mm {
+    /// Empty, with room for areas.
+    fn new() -> Box<Self> {
+        Box::new(Mm {
+            areas: AreaMap::default(),
+            root: 0,
+            hook: op::mmu::Mm::default(),
+            mmap_lock: 0,
+            page_table_lock: RawSpinlock::new(),
+            rss: 0,
+            tlb_gen: 0,
+            hint: MMAP_BASE,
+            object: 0,
+        })
+    }
+
+    /// As before anything happened in it; its room for areas stays where it is.
+    fn begin(&mut self, root: u64, object: u64) {
+        (self.root, self.object) = (root, object);
+        self.hook = op::mmu::Mm::default();
+        self.page_table_lock = RawSpinlock::new();
+        (self.mmap_lock, self.rss, self.tlb_gen, self.hint) = (0, 0, 0, MMAP_BASE);
+    }
 }
 
 impl Machine {
@@ -98,17 +122,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
                 return Err(short.into());
             }
         };
-        let mut mm = Box::new(Mm {
-            areas: BTreeMap::new(),
-            root,
-            hook: op::mmu::Mm::default(),
-            mmap_lock: 0,
-            page_table_lock: RawSpinlock::new(),
-            rss: 0,
-            tlb_gen: 0,
-            hint: MMAP_BASE,
-            object,
-        });
+        let mut mm = self.machine.spare.pop().unwrap_or_else(Mm::new);
+        mm.begin(root, object);
         mm.hook.pgd = self.machine.memory.address(root) as u64;
         self.pgd_alloc(&raw mut mm.hook);
         for index in 256..512 {
@@ -139,6 +154,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.pgd_free(&raw mut mm.hook, mm.hook.pgd);
         self.free_page(mm.root);
         self.kmem_cache_free(Slab::Mm, mm.object);
+        mm.areas.clear();
+        self.machine.spare.push(mm);
     }
 
     /// A process that runs, with nothing in it: the first of a workload.
@@ -184,7 +201,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `__split_vma`: the area that holds `at` inside becomes two.
     #[inline(never)]
     pub(super) fn split(&mut self, at: u64) -> Result<(), Trouble> {
-        let found = self.machine.mm().areas.range(..at).next_back().map(|(start, area)| (*start, *area));
+        let found = self.machine.mm().areas.range(..at).next_back();
         let Some((start, area)) = found.filter(|(_, area)| area.end > at) else { return Ok(()) };
         let object = self.kmem_cache_alloc(Slab::VmArea, false)?;
         self.copy_object(area.object, object, 200);
@@ -212,7 +229,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
 impl Machine {
     /// The areas of the running process, by where they begin.
-    pub fn areas(&self) -> impl Iterator<Item = (u64, &Area)> {
-        self.mm().areas.iter().map(|(start, area)| (*start, area))
+    pub fn areas(&self) -> &AreaMap {
+        &self.mm().areas
     }
 }

@@ -11,6 +11,7 @@
 //! from another's by what the optimiser made of a larger function.
 
 mod account;
+pub mod areas;
 pub mod config;
 mod entry;
 mod fault;
@@ -85,6 +86,10 @@ pub struct Machine {
     caches: [Cache; 5],
     /// Address spaces; `None` for those that are gone.
     mms: Vec<Option<Box<Mm>>>,
+    /// Structures of address spaces that are gone, to be used again.
+    spare: Vec<Box<Mm>>,
+    /// Areas that exit unmaps.
+    detached: Vec<Option<(u64, Area)>>,
     /// That of the running process.
     current: usize,
     /// The run queue.
@@ -128,7 +133,9 @@ impl Machine {
             zone: FreeList::default(),
             pcp: FreeList::default(),
             caches: slab::caches(),
-            mms: Vec::new(),
+            mms: Vec::with_capacity(8),
+            spare: Vec::with_capacity(8),
+            detached: Vec::with_capacity(256),
             current: 0,
             run_queue: sched::RunQueue::default(),
             lru_batch: Vec::with_capacity(account::LRU_BATCH),
@@ -154,7 +161,12 @@ impl Machine {
     pub fn reset(&mut self) {
         self.free_all(RESERVED_FRAMES);
         self.caches = slab::caches();
-        self.mms.clear();
+        for mut mm in self.mms.drain(..).flatten() {
+            mm.areas.clear();
+            self.spare.push(mm);
+        }
+        // The same structures in the same order every time.
+        self.spare.sort_by_key(|mm| std::ptr::from_ref::<Mm>(mm).addr());
         self.current = 0;
         self.run_queue = sched::RunQueue::default();
         self.lru_batch.clear();

@@ -37,7 +37,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.split(start)?;
         self.split(end)?;
         let mut changed = false;
-        for (_, area) in self.machine.mm_mut().areas.range_mut(start..end) {
+        for area in self.machine.mm_mut().areas.range_mut(start..end) {
             changed |= area.prot != prot;
             area.prot = prot;
         }
@@ -53,12 +53,12 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     fn merge(&mut self, start: u64, end: u64) {
         for at in [end, start] {
             let areas = &self.machine.mm().areas;
-            let before = areas.range(..at).next_back().map(|(start, area)| (*start, *area));
-            let after = areas.get(&at).copied();
+            let before = areas.range(..at).next_back();
+            let after = areas.get(at).copied();
             let (Some((first, before)), Some(after)) = (before, after) else { continue };
             if before.end == at && before.prot == after.prot {
                 let areas = &mut self.machine.mm_mut().areas;
-                areas.remove(&at);
+                areas.remove(at);
                 // Either half's `anon_vma` serves; one of them goes.
                 let keep = if before.anon_vma == 0 { after.anon_vma } else { before.anon_vma };
                 let drop = if before.anon_vma == 0 { 0 } else { after.anon_vma };

@@ -55,8 +55,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             let mut count = 0;
             while count < detached.len() {
                 let areas = &mut self.machine.mm_mut().areas;
-                let Some(at) = areas.range(start..end).next().map(|(at, _)| *at) else { break };
-                detached[count] = areas.remove(&at).map(|area| (at, area));
+                let Some(at) = areas.range(start..end).next().map(|(at, _)| at) else { break };
+                detached[count] = areas.remove(at).map(|area| (at, area));
                 count += 1;
             }
             if count == 0 {
@@ -72,11 +72,14 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `exit_mmap`'s part: all areas.
     pub(super) fn unmap_all(&mut self) {
-        let areas = std::mem::take(&mut self.machine.mm_mut().areas);
-        let detached: Vec<Option<(u64, Area)>> = areas.into_iter().map(Some).collect();
+        let mut detached = std::mem::take(&mut self.machine.detached);
+        detached.extend(self.machine.mm().areas.iter().map(Some));
+        self.machine.mm_mut().areas.clear();
         if !detached.is_empty() {
             self.unmap_region(&detached);
         }
+        detached.clear();
+        self.machine.detached = detached;
     }
 
     /// `unmap_region`: pages, then tables, then the areas' structures.
@@ -98,7 +101,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             let floor = areas.range(..*start).next_back().map_or(0, |(_, area)| area.end);
             // Up to the next of those that go, too: its tables are still needed.
             let next = detached.get(index + 1).and_then(Option::as_ref).map(|(next, _)| *next);
-            let next = next.or_else(|| areas.range(area.end..).next().map(|(next, _)| *next));
+            let next = next.or_else(|| areas.range(area.end..).next().map(|(next, _)| next));
             let ceiling = next.unwrap_or(TASK_SIZE);
             self.free_tables(&mut gather, [*start, area.end], [floor, ceiling]);
         }

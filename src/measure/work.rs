@@ -1,7 +1,7 @@
 //! Workloads in palindromic rounds.
 //!
 //! A round is `C Q m1 .. mk mk .. m1 Q C` in the words of the [`sampler`](super::sampler), `inline` among the others, with runs of a workload in place of
-//! loops: so many units that `inline` takes a millisecond, timed in parts, on a machine put back to what it was after boot before each.
+//! loops: so many units that `inline` takes half a millisecond, timed in parts, on a machine put back to what it was after boot before each.
 //! Every run of a round does the same work and must come to the same checksum. `inline` is there several times: as what all
 //! is held against, again, and as the same kernel compiled anew, each of which stands elsewhere in memory.
 
@@ -101,12 +101,12 @@ pub enum WorkError {
     },
 }
 
-/// `inline` takes so many cycles in a window: a millisecond at 3 GHz. Shorter ones meet fewer interrupts, longer ones hide
-/// more of what it costs to begin.
-pub const WINDOW_CYCLES: u64 = 3_000_000;
+/// `inline` takes so many cycles in a run: half a millisecond at 3 GHz. What caches and predictors hold when a run begins
+/// moves all of it by a percent, so many short runs say more than few long ones.
+pub const WINDOW_CYCLES: u64 = 1_500_000;
 
 /// A part takes the same in two runs of the same work within this factor, unless one of them was interrupted.
-const PARTS_AGREE: f64 = 1.01;
+const PARTS_AGREE: f64 = 1.03;
 
 /// So many rounds of a workload may be dropped; then this worker does without what is left of them.
 const MOST_DROPPED: usize = 3;
@@ -130,6 +130,7 @@ struct Ready {
     name: String,
     run: Run,
     sites: Option<(Kind, State)>,
+    is_option: bool,
 }
 
 impl Worker {
@@ -163,9 +164,10 @@ impl Worker {
         let index = self.entries.iter().position(|entry| entry.meta.name == task.workload);
         let index = index.ok_or_else(|| WorkError::Unknown(task.workload.clone()))?;
         let entry = &self.entries[index];
-        let inline = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None };
-        let again = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None };
-        let copy = |run: &Run| Ready { name: "inline, compiled again".to_owned(), run: *run, sites: None };
+        let inline = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None, is_option: false };
+        let again = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None, is_option: false };
+        let copy =
+            |run: &Run| Ready { name: "inline, compiled again".to_owned(), run: *run, sites: None, is_option: false };
         let mut others: Vec<Ready> = std::iter::once(again).chain(entry.copies.iter().map(copy)).collect();
         let (mut present, mut missing) = (Vec::new(), Vec::new());
         for (column, wanted) in columns.iter().enumerate() {
@@ -180,7 +182,9 @@ impl Worker {
         let units = self.size(task, &inline)?;
         let (mut rounds, mut dropped) = (Vec::with_capacity(task.rounds), 0);
         while rounds.len() < task.rounds && dropped <= MOST_DROPPED {
-            let round = self.round(task, units, &inline, &others)?;
+            // Mechanisms are what is asked for, options what they are compared with: every other round does for those.
+            let options_too = rounds.len().is_multiple_of(2);
+            let round = self.round(task, units, &inline, &others, options_too)?;
             if steady(round.ticks_per_cycle, round.inline) {
                 rounds.push(round);
             } else {
@@ -216,7 +220,7 @@ impl Worker {
             KernelColumn::Option(name) => {
                 let option = entry.options.iter().find(|option| option.name == name);
                 let option = option.ok_or_else(|| WorkError::UnknownKernel(name.clone()))?;
-                return Ok(Ok(Ready { name: name.clone(), run: option.run, sites: None }));
+                return Ok(Ok(Ready { name: name.clone(), run: option.run, sites: None, is_option: true }));
             }
             KernelColumn::Mechanism(column) => column,
         };
@@ -231,7 +235,7 @@ impl Worker {
             (Some(_), Some(_), Err(error)) => return Ok(Err(error.to_string())),
             (Some(_), None, _) => return Err(WorkError::UnknownKernel(column.to_string())),
         };
-        Ok(Ok(Ready { name: column.to_string(), run: variant.run, sites }))
+        Ok(Ok(Ready { name: column.to_string(), run: variant.run, sites, is_option: false }))
     }
 
     /// How many units fill a window with `inline`.
@@ -268,14 +272,18 @@ impl Worker {
         units: u64,
         inline: &Ready,
         others: &[Ready],
+        options_too: bool,
     ) -> Result<RoundSamples, WorkError> {
         // `inline` is one among the others: what ran before a kernel leaves caches and predictors to it.
         let kernels: Vec<&Ready> = std::iter::once(inline).chain(others).collect();
-        let mut order: Vec<usize> = (0..kernels.len()).collect();
+        // All are held against it: it runs twice as often.
+        let places = (0..=kernels.len()).map(|place| place % kernels.len());
+        let mut order: Vec<usize> = places.filter(|place| options_too || !kernels[*place].is_option).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, self.rng.random_range(0..=i));
         }
-        let mut runs = vec![[[0; PARTS]; 2]; kernels.len()];
+        let mut runs = vec![[[0.0; PARTS]; 2]; kernels.len()];
+        let mut often = vec![[0.0; 2]; kernels.len()];
         let mut expected = None;
         let calibration = self.calibration.ticks_per_op(self.clock);
         let mut contended = self.quiet.ticks_per_op(self.clock);
@@ -289,13 +297,18 @@ impl Worker {
                     let (workload, kernel) = (task.workload.clone(), kernels[i].name.clone());
                     return Err(WorkError::Checksum { workload, kernel, expected, found });
                 }
-                runs[i][half] = ticks;
+                for (sum, ticks) in runs[i][half].iter_mut().zip(ticks) {
+                    *sum += ticks as f64;
+                }
+                often[i][half] += 1.0;
             }
         }
         contended = contended.max(self.quiet.ticks_per_op(self.clock));
         let calibrations = [calibration, self.calibration.ticks_per_op(self.clock)];
-        let mut ticks =
-            runs.into_iter().map(|runs| undisturbed(runs).map(|ticks| ticks / (units * PARTS as u64) as f64));
+        let per_unit = |(runs, often): ([[f64; PARTS]; 2], [f64; 2])| {
+            undisturbed(runs).map(|ticks| ticks / (units * PARTS as u64) as f64 / often[0].max(1.0))
+        };
+        let mut ticks = runs.into_iter().zip(often).map(per_unit);
         let mut next = || ticks.next().unwrap_or_default();
         let (inline, again, copy) = (next(), next(), next());
         Ok(RoundSamples {
@@ -311,11 +324,10 @@ impl Worker {
 
 /// The ticks of two runs of the same work. Where a part took longer in one of them than in the other, that one was
 /// interrupted there, for the work is the same: the other's stands for both.
-fn undisturbed([first, second]: [[u64; PARTS]; 2]) -> [f64; 2] {
+fn undisturbed([first, second]: [[f64; PARTS]; 2]) -> [f64; 2] {
     let mut sums = [0.0; 2];
     for (a, b) in first.into_iter().zip(second) {
-        let part = [a as f64, b as f64];
-        let part = if agree(part, PARTS_AGREE) { part } else { [part[0].min(part[1]); 2] };
+        let part = if agree([a, b], PARTS_AGREE) { [a, b] } else { [a.min(b); 2] };
         sums = [sums[0] + part[0], sums[1] + part[1]];
     }
     sums

@@ -45,7 +45,8 @@ impl Workload for KernelBuild {
         sum += kernel.run_child(child, |kernel| {
             let mut sum = child_writes(kernel, &state.areas[..2])?;
             kernel.execve(64)?;
-            let starts: Vec<(u64, Prot)> = kernel.machine().areas().map(|(start, area)| (start, area.prot)).collect();
+            let starts: Vec<(u64, Prot)> =
+                kernel.machine().areas().iter().map(|(start, area)| (start, area.prot)).collect();
             for (start, prot) in starts {
                 for page in 0..16 {
                     let at = start + page * 4096;

@@ -87,7 +87,8 @@ impl Workload for Exec {
         let child = kernel.fork()?;
         kernel.run_child(child, |kernel| {
             kernel.execve(64)?;
-            let areas: Vec<(u64, Prot)> = kernel.machine().areas().map(|(start, area)| (start, area.prot)).collect();
+            let areas: Vec<(u64, Prot)> =
+                kernel.machine().areas().iter().map(|(start, area)| (start, area.prot)).collect();
             let mut sum = 0;
             for (start, prot) in areas {
                 for page in 0..10 {

@@ -65,7 +65,7 @@ pub trait Workload: 'static {
 }
 
 /// A run is timed in so many parts. An interrupt falls into one of them, and the others show what it did.
-pub const PARTS: usize = 8;
+pub const PARTS: usize = 4;
 
 /// A run of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
