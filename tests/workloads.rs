@@ -7,6 +7,8 @@ use pvbench::measure::clock::Clock;
 use pvbench::workload::{Entry, count_hooks, entries};
 
 const SEED: u64 = 42;
+/// What hooks are counted over.
+const UNITS: f64 = 640.0;
 
 fn units(entry: &Entry) -> u64 {
     if entry.meta.name == "kernel_build" { 3 } else { 300 }
@@ -42,17 +44,133 @@ fn units_leave_nothing_behind_that_grows() {
             (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap();
             machine.pages_in_use()
         };
-        let (few, many) = (in_use(512), in_use(8 * 512));
+        let (few, many) = (in_use(128), in_use(8 * 128));
         assert!((many - few).abs() < 600, "{}: {few} pages, then {many}", entry.meta.name);
     }
 }
 
 fn calls(name: &str) -> BTreeMap<&'static str, u64> {
     let entry = entries().into_iter().find(|entry| entry.meta.name == name).unwrap();
-    count_hooks(&entry, &mut Machine::new().unwrap(), SEED, 256).unwrap()
+    // Five times 128: the parts of a run and what goes before them.
+    count_hooks(&entry, &mut Machine::new().unwrap(), SEED, 128).unwrap()
 }
 
 #[test]
 fn a_null_system_call_reaches_the_two_hooks_of_the_interrupt_flag() {
-    assert_eq!(calls("null_syscall"), BTreeMap::from([("irq_enable", 256), ("irq_disable", 256)]));
+    assert_eq!(calls("null_syscall"), BTreeMap::from([("irq_enable", 640), ("irq_disable", 640)]));
+}
+
+/// Calls per unit: those of 16 first touches, one map, one unmap, and the tables for them.
+#[test]
+fn lat_mmap_calls_the_hooks_that_linux_calls_for_each_fault_map_and_unmap() {
+    let calls = calls("lat_mmap");
+    let faults = 16.0;
+    let per_unit = |op: &str| calls.get(op).copied().unwrap_or(0) as f64 / UNITS;
+    for (op, expected) in [
+        // `exc_page_fault`
+        ("read_cr2", faults),
+        // `mk_pte`, `set_pte_at`; `vm_normal_page` when they are zapped.
+        ("make_pte", faults),
+        ("set_pte", faults),
+        ("pte_val", faults),
+        // A pud, a pmd, a pte table: made, and cleared.
+        ("alloc_pud", 1.0),
+        ("alloc_pmd", 1.0),
+        ("alloc_pte", 1.0),
+        ("make_pmd", 1.0),
+        ("set_pmd", 2.0),
+        ("set_pud", 2.0),
+        ("set_p4d", 2.0),
+        ("release_pte", 1.0),
+        ("release_pmd", 1.0),
+        ("release_pud", 1.0),
+        ("tlb_remove_table", 3.0),
+        // `zap_pte_range` of the one table; more than 33 pages are flushed at once.
+        ("lazy_enter", 1.0),
+        ("lazy_leave", 1.0),
+        ("flush_tlb_user", 1.0),
+        ("flush_tlb_one_user", 0.0),
+        // A walk per fault, one to zap, and those of `free_pgd_range`: the last fault-free ones ask once more per level.
+        ("p4d_val", faults + 4.0),
+        ("pud_val", faults + 3.0),
+        // The entry of a fault is looked at (but for the first, which has no table), locked and mapped; so it is once to
+        // zap; and freed.
+        ("pmd_val", faults * 3.0 - 1.0 + 2.0 + 1.0),
+    ] {
+        assert_eq!(per_unit(op), expected, "{op}");
+    }
+    // Every `local_irq_save` is undone.
+    assert_eq!(calls["irq_disable"], calls["irq_enable"]);
+    // Two of the flag for the calls, two for each fault, one for the flush; the allocator's are those with `save_fl`.
+    assert_eq!(per_unit("irq_disable") - per_unit("save_fl"), 2.0 + faults + 1.0);
+}
+
+#[test]
+fn a_context_switch_calls_the_hooks_of_schedule() {
+    let calls = calls("context_switch");
+    let per_unit = |op: &str| calls.get(op).copied().unwrap_or(0) as f64 / UNITS;
+    for op in ["start_context_switch", "end_context_switch", "write_cr3", "load_tls", "sched_clock"] {
+        assert_eq!(per_unit(op), 1.0, "{op}");
+    }
+    // The way in, `do_sched_yield`, `__schedule`.
+    assert_eq!((per_unit("irq_disable"), per_unit("queued_spin_unlock")), (3.0, 2.0));
+    // For Xen alone since Linux 4.15.
+    assert_eq!(per_unit("load_sp0"), 0.0);
+}
+
+#[test]
+fn prot_fault_changes_protection_by_the_hooks_made_for_it() {
+    let calls = calls("prot_fault");
+    let per_unit = |op: &str| calls.get(op).copied().unwrap_or(0) as f64 / UNITS;
+    assert_eq!((per_unit("ptep_modify_prot_start"), per_unit("ptep_modify_prot_commit")), (2.0, 2.0));
+    assert_eq!((per_unit("lazy_enter"), per_unit("lazy_leave")), (2.0, 2.0));
+    // The access that is refused, and the one that makes the page writable again.
+    assert_eq!(per_unit("read_cr2"), 2.0);
+}
+
+#[test]
+fn memory_that_runs_out_is_an_error_of_the_workload() {
+    use pvbench::dispatch::Inline;
+    use pvbench::kernel::{Kernel, Plain, Prot, Trouble};
+    let mut machine = Machine::new().unwrap();
+    let before = machine.free_frames();
+    let mut kernel = Kernel::<Inline, Plain>::new(&mut machine);
+    kernel.start().unwrap();
+    let at = kernel.mmap(1 << 30, Prot::Write).unwrap();
+    let ended = (0..1 << 18).find_map(|page| kernel.store(at + page * 4096, page).err());
+    assert!(matches!(ended, Some(Trouble::Memory(_))), "{ended:?}");
+    kernel.finish().unwrap();
+    // All but the slabs, which keep their pages.
+    assert!(before - machine.free_frames() < 8, "{before} frames, then {}", machine.free_frames());
+}
+
+#[test]
+fn a_process_gets_back_what_it_wrote_wherever_its_memory_went() {
+    use pvbench::dispatch::Inline;
+    use pvbench::kernel::{Kernel, Plain, Prot, Trouble};
+    let mut machine = Machine::new().unwrap();
+    let mut kernel = Kernel::<Inline, Plain>::new(&mut machine);
+    kernel.start().unwrap();
+    let at = kernel.mmap(4 * 4096, Prot::Write).unwrap();
+    kernel.store(at + 4096, 7).unwrap();
+    assert_eq!(kernel.load(at), Ok(0), "what nobody wrote is zero");
+    // Something in the way: it cannot grow where it is.
+    let blocker = kernel.mmap(4096, Prot::Read).unwrap();
+    assert_eq!(kernel.store(blocker, 1), Err(Trouble::Fault(blocker)));
+    let moved = kernel.mremap(at, 4 * 4096, 64 * 4096).unwrap();
+    assert_eq!(kernel.load(moved + 4096), Ok(7));
+    if moved != at {
+        assert_eq!(kernel.load(at), Err(Trouble::Fault(at)));
+    }
+    // The child sees it, and what it writes the parent does not see.
+    let child = kernel.fork().unwrap();
+    let seen = kernel.run_child(child, |kernel| {
+        let seen = kernel.load(moved + 4096)?;
+        kernel.store(moved + 4096, 8)?;
+        Ok((seen, kernel.load(moved + 4096)?))
+    });
+    assert_eq!(seen, Ok((7, 8)));
+    assert_eq!(kernel.load(moved + 4096), Ok(7));
+    assert_eq!(kernel.munmap(moved + 1, 4096), Err(Trouble::Invalid(moved + 1)));
+    assert_eq!(kernel.mmap(0, Prot::Read), Err(Trouble::Invalid(0)));
 }

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::exit::Exit;
 use super::filter::FilterError;
+use super::predict::CountsError;
 use crate::measure::explain::ExplainError;
 use crate::measure::parent::ParentError;
 use crate::measure::worker::WorkerError;
@@ -25,6 +26,9 @@ pub enum CliError {
     /// A report that cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Counts that cannot be used.
+    #[error(transparent)]
+    Counts(#[from] CountsError),
     /// A file that cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -53,7 +57,7 @@ impl CliError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            CliError::Filter(_) | CliError::Usage(_) | CliError::Read(_) => Exit::Usage,
+            CliError::Filter(_) | CliError::Usage(_) | CliError::Read(_) | CliError::Counts(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
             CliError::Worker(WorkerError::Pin { .. }) => Exit::Usage,

@@ -9,10 +9,13 @@ use serde_json::{Value, json};
 use super::Done;
 use super::exit::Exit;
 use crate::dispatch::Mechanism;
+use crate::kernel::flags::PageFlags;
+use crate::kernel::options;
 use crate::measure::loops::code_memory;
 use crate::regime::Regime;
-use crate::report::schema::OpInfo;
-use crate::suite;
+use crate::report::assemble::Options;
+use crate::report::schema::{OpInfo, OptionInfo};
+use crate::{suite, workload};
 
 pub const EXAMPLES: &str = "Examples:\n  pvbench list\n  pvbench list ops\n  pvbench list mechanisms --json";
 
@@ -48,14 +51,13 @@ pub fn list(args: &ListArgs) -> Done {
         What::Ops => ops(),
         What::Mechanisms => mechanisms(),
         What::Regimes => regimes(),
-        What::Workloads | What::Options => (Vec::new(), Vec::new(), Vec::new()),
+        What::Workloads => workloads(),
+        What::Options => options(),
     };
     let mut out = anstream::stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &values)?;
         writeln!(out)?;
-    } else if rows.is_empty() {
-        writeln!(out, "none built in yet")?;
     } else {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
@@ -66,13 +68,24 @@ pub fn list(args: &ListArgs) -> Done {
         for line in table.lines() {
             writeln!(out, "{}", line.trim_end())?;
         }
+        if matches!(what, What::Options) {
+            writeln!(out, "\nPage flags, as include/linux/page-flags-layout.h lays them out:")?;
+            for layout in page_flags() {
+                writeln!(out, "  {layout}")?;
+            }
+        }
     }
     Ok(Exit::Fine)
 }
 
 fn lists(as_json: bool) -> Done {
-    let counts =
-        [("ops", suite::builtin().len()), ("mechanisms", suite::mechanisms().len()), ("regimes", Regime::ALL.len())];
+    let counts = [
+        ("ops", suite::builtin().len()),
+        ("mechanisms", suite::mechanisms().len()),
+        ("regimes", Regime::ALL.len()),
+        ("workloads", workload::entries().len()),
+        ("options", option_infos().len()),
+    ];
     let mut out = anstream::stdout();
     if as_json {
         let value: serde_json::Map<String, Value> =
@@ -159,6 +172,46 @@ fn regimes() -> Listing {
     let rows = Regime::ALL.iter().map(|r| vec![r.name().to_owned(), r.summary().to_owned()]).collect();
     let values = Regime::ALL.iter().map(|r| json!({ "name": r.name(), "summary": r.summary() })).collect();
     (vec!["regime", "what it is"], rows, values)
+}
+
+fn workloads() -> Listing {
+    let metas: Vec<workload::Meta> = workload::entries().iter().map(|entry| entry.meta).collect();
+    let row = |m: &workload::Meta| [m.name, m.unit, m.summary, m.source].map(str::to_owned).to_vec();
+    let value =
+        |m: &workload::Meta| json!({ "name": m.name, "unit": m.unit, "summary": m.summary, "source": m.source });
+    let header = vec!["workload", "unit", "what it does", "after"];
+    (header, metas.iter().map(row).collect(), metas.iter().map(value).collect())
+}
+
+fn option_infos() -> Vec<OptionInfo> {
+    let mut infos = Vec::new();
+    options::for_each(&mut Options(&mut infos));
+    infos
+}
+
+fn options() -> Listing {
+    let infos = option_infos();
+    let row = |o: &OptionInfo| vec![o.name.clone(), o.switch.clone(), o.summary.clone()];
+    (
+        vec!["option", "switched on by", "what it does"],
+        infos.iter().map(row).collect(),
+        infos.iter().map(|o| json!(o)).collect(),
+    )
+}
+
+/// Layouts of page flags that were argued about: who has bits left, and whose node moves out.
+fn page_flags() -> Vec<PageFlags> {
+    use crate::kernel::flags::{Flags, page_flags};
+    let i386 = Flags { word: 32, flags: 22, zones: 3, nodes: 1, sections: 0, last_cpu: 0 };
+    [
+        Flags { ..i386 },
+        Flags { nodes: 16, sections: 32, ..i386 },
+        Flags { flags: 23, nodes: 16, sections: 32, ..i386 },
+        Flags { word: 64, flags: 23, zones: 4, nodes: 64, sections: 0, last_cpu: 0 },
+        Flags { word: 64, flags: 23, zones: 4, nodes: 1024, sections: 0, last_cpu: 21 },
+    ]
+    .map(page_flags)
+    .to_vec()
 }
 
 fn terminal_width() -> u16 {

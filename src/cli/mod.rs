@@ -11,6 +11,7 @@ pub mod exit;
 mod explain;
 pub mod filter;
 mod list;
+mod predict;
 mod progress;
 mod report;
 mod run;
@@ -43,6 +44,9 @@ enum Command {
     /// The instructions that one op executes by a mechanism, decoded
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
+    /// What hooks cost a workload of yours, from how often it calls them
+    #[command(after_help = predict::EXAMPLES)]
+    Predict(predict::PredictArgs),
     /// Measure what is known beforehand: does the instrument find it?
     #[command(after_help = selftest::EXAMPLES)]
     Selftest(selftest::SelftestArgs),
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::list(&args),
         Command::Report(args) => report::report(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Predict(args) => predict::predict(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Worker => run::worker(),

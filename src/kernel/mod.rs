@@ -15,6 +15,7 @@ pub mod areas;
 pub mod config;
 mod entry;
 mod fault;
+pub mod flags;
 mod fork;
 mod guard;
 mod hooks;

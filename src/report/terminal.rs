@@ -2,7 +2,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::schema::{Cell, Report};
+use super::html::kernel_name;
+use super::schema::{Cell, Report, Workload};
 use crate::regime::Regime;
 use crate::stats::location::{median, quantile};
 
@@ -28,6 +29,11 @@ pub fn summary(report: &Report) -> String {
         line(format!("\n{}: {}", regime.name(), regime.summary()));
         line("overhead over inline, core cycles per op, over the ops".to_owned());
         line(ladder(report, &cells).to_string());
+    }
+    if !report.workloads.is_empty() {
+        line("\nworkloads: time above the same kernel with inline, in percent; ~ where kernels compiled anew differ as much"
+            .to_owned());
+        line(workloads(report).to_string());
     }
     if let Some(floor) = &report.floor {
         line(format!(
@@ -55,6 +61,34 @@ pub fn summary(report: &Report) -> String {
         line(format!("failed: worker {} at {group}: {}", failure.worker, failure.message));
     }
     text
+}
+
+fn workloads(report: &Report) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let mut kernels: Vec<String> = Vec::new();
+    for kernel in report.workloads.iter().flat_map(|workload| &workload.kernels) {
+        let name = kernel_name(kernel);
+        if !kernels.contains(&name) {
+            kernels.push(name);
+        }
+    }
+    table.set_header(std::iter::once("kernel").chain(report.workloads.iter().map(|workload| workload.name.as_str())));
+    for name in kernels {
+        let of = |workload: &Workload| {
+            let kernel = workload.kernels.iter().find(|kernel| kernel_name(kernel) == name);
+            match kernel.and_then(|kernel| Some((kernel, kernel.overhead_percent?))) {
+                Some((kernel, o)) => format!("{}{:.2}", if kernel.resolved { "" } else { "~" }, o.estimate),
+                None => "-".to_owned(),
+            }
+        };
+        let figures: Vec<String> = report.workloads.iter().map(of).collect();
+        table.add_row(std::iter::once(name).chain(figures));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 fn ladder(report: &Report, cells: &[&Cell]) -> Table {

@@ -113,8 +113,8 @@ impl Dispatch for Counted {
     fn bind<O: Op>(_: Platform) {}
 }
 
-/// How often so many times nine units of a workload call each hook: what twice as many call above that, so that setting up
-/// is not in it.
+/// How often `units` of a workload, times the parts of a run and one before them, call each hook: what twice as many call
+/// above that, so that setting up is not in it.
 ///
 /// # Errors
 /// What the kernel comes to.

@@ -50,6 +50,8 @@ struct Step {
     label: String,
 }
 
+pub use workloads::kernel_name;
+
 struct FailureLine {
     worker: usize,
     group: String,

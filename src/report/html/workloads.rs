@@ -84,7 +84,7 @@ fn line(workload: &Workload) -> Line {
 }
 
 /// The name of a kernel in tables.
-pub(super) fn kernel_name(kernel: &WorkloadKernel) -> String {
+pub fn kernel_name(kernel: &WorkloadKernel) -> String {
     match (&kernel.mechanism, &kernel.state, &kernel.option) {
         (Some(mechanism), Some(state), _) => format!("{} ({})", clipped(mechanism, 60), clipped(state, 20)),
         (Some(mechanism), None, _) => clipped(mechanism, 60),

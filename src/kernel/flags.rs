@@ -1,0 +1,96 @@
+//! How page flags are laid out: which bits of `struct page.flags` say zone, node and section, and what is left
+//! (`include/linux/page-flags-layout.h`).
+//!
+//! From the top: section, node, zone, last CPU; from the bottom the flags. Where the word is too short, first the last CPU
+//! moves out, into a field of its own; then the node, which is then looked up by section or zone.
+
+use std::fmt;
+
+/// A kernel's configuration, as far as page flags depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags {
+    /// Bits of the word: 32 or 64.
+    pub word: u32,
+    /// `NR_PAGEFLAGS`
+    pub flags: u32,
+    /// `MAX_NR_ZONES`
+    pub zones: u32,
+    /// `MAX_NUMNODES`
+    pub nodes: u32,
+    /// Sections of `SPARSEMEM` without a virtual memory map; 0 where flags need not say.
+    pub sections: u32,
+    /// Bits of `_last_cpupid` (`NUMA_BALANCING`), 0 without.
+    pub last_cpu: u32,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageFlags {
+    /// Of which kernel.
+    pub of: Flags,
+    /// `SECTIONS_WIDTH`
+    pub sections: u32,
+    /// `NODES_WIDTH`; 0 where the node moved out, or there is one.
+    pub nodes: u32,
+    /// `ZONES_WIDTH`
+    pub zones: u32,
+    /// `LAST_CPUPID_WIDTH`; 0 where it moved out.
+    pub last_cpu: u32,
+    /// Bits for more flags.
+    pub free: u32,
+    /// `NODE_NOT_IN_PAGE_FLAGS`
+    pub node_moved_out: bool,
+}
+
+/// `order_base_2`: bits that tell so many things apart.
+fn bits(count: u32) -> u32 {
+    count.max(1).next_power_of_two().trailing_zeros()
+}
+
+/// Lays the flags of a kernel out.
+#[must_use]
+pub fn page_flags(of: Flags) -> PageFlags {
+    let (sections, zones, nodes) = (bits(of.sections), bits(of.zones), bits(of.nodes));
+    let fixed = of.flags + sections + zones;
+    let fits = |more: u32| fixed + more <= of.word;
+    let node_moved_out = !fits(nodes);
+    let nodes = if node_moved_out { 0 } else { nodes };
+    let last_cpu = if fits(nodes + of.last_cpu) { of.last_cpu } else { 0 };
+    let free = of.word.saturating_sub(fixed + nodes + last_cpu);
+    PageFlags { of, sections, nodes, zones, last_cpu, free, node_moved_out }
+}
+
+impl fmt::Display for PageFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PageFlags { of, sections, nodes, zones, last_cpu, free, node_moved_out } = self;
+        write!(
+            f,
+            "{} bits, {} nodes: {} flags, {sections} section, {nodes} node, {zones} zone, {last_cpu} last CPU, {free} free",
+            of.word, of.nodes, of.flags
+        )?;
+        if *node_moved_out {
+            f.write_str("; the node moves out, into a table of sections")?;
+        }
+        if of.last_cpu > *last_cpu {
+            f.write_str("; the last CPU moves out, into struct page")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_moves_out_when_the_word_is_full_and_one_flag_can_be_what_fills_it() {
+        let kernel = Flags { word: 32, flags: 21, zones: 4, nodes: 16, sections: 32, last_cpu: 0 };
+        let tight = page_flags(kernel);
+        assert_eq!((tight.nodes, tight.zones, tight.sections, tight.free), (4, 2, 5, 0));
+        let full = page_flags(Flags { flags: 22, ..kernel });
+        assert!(full.node_moved_out && !tight.node_moved_out);
+        assert_eq!((full.nodes, full.free), (0, 3));
+        let wide = page_flags(Flags { word: 64, last_cpu: 21, ..kernel });
+        assert_eq!((wide.last_cpu, wide.free), (21, 11));
+    }
+}
