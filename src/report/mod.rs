@@ -6,6 +6,7 @@ pub mod assemble;
 pub mod html;
 pub mod json_schema;
 pub mod plots;
+pub mod published;
 pub mod read;
 pub mod render;
 pub mod schema;

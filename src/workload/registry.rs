@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use super::{
-    ContextSwitch, Exec, ForkExit, KernelBuild, LatMmap, Meta, MmapPerf, NullSyscall, PageFault, ProtFault, Run,
-    Spinlock, Workload, run,
+    ContextSwitch, Exec, ForkExit, KernelBuild, LatMmap, Meta, MmapPerf, NullSyscall, PageFault, PageLife, ProtFault,
+    Run, Spinlock, Workload, run,
 };
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Platform};
 use crate::kernel::options::{self, Optional};
@@ -63,6 +63,7 @@ pub fn entries() -> Vec<Entry> {
         entry::<ContextSwitch>(),
         entry::<NullSyscall>(),
         entry::<Spinlock>(),
+        entry::<PageLife>(),
         entry::<KernelBuild>(),
     ]
 }
