@@ -162,7 +162,7 @@ const fn is_built_in<O: Op>() -> bool {
 }
 
 /// `a == b`, which is no constant function yet.
-const fn same(a: &[u8], b: &[u8]) -> bool {
+pub(crate) const fn same(a: &[u8], b: &[u8]) -> bool {
     let mut at = 0;
     while at < a.len() && at < b.len() && a[at] == b[at] {
         at += 1;

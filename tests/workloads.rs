@@ -174,3 +174,33 @@ fn a_process_gets_back_what_it_wrote_wherever_its_memory_went() {
     assert_eq!(kernel.munmap(moved + 1, 4096), Err(Trouble::Invalid(moved + 1)));
     assert_eq!(kernel.mmap(0, Prot::Read), Err(Trouble::Invalid(0)));
 }
+
+#[test]
+fn a_kernel_that_calls_its_hooks_executes_more_instructions_than_one_that_has_them_inline() {
+    use pvbench::measure::executed::Unit;
+    use pvbench::measure::trace::Tracer;
+    let mut machine = Machine::new().unwrap();
+    // The only test of this file that traces.
+    let mut tracer = Tracer::install().unwrap();
+    let entry = entries().into_iter().find(|entry| entry.meta.name == "null_syscall").unwrap();
+    let mut of = |mechanism: &str| {
+        let variant = entry.variants.iter().find(|variant| variant.mechanism.name == mechanism).unwrap();
+        let mut unit = Unit { run: variant.run, machine: &mut machine, seed: SEED, units: 16 };
+        unit.instructions(&mut tracer).unwrap()
+    };
+    let (inline, direct) = (of("inline"), of("direct"));
+    // Two hooks: a call and a return for each, and perhaps a register kept from them.
+    assert!((inline + 4.0..inline + 12.0).contains(&direct), "{inline} inline, {direct} with calls");
+    assert_eq!(of("inline"), inline, "the same again");
+}
+
+#[test]
+fn a_page_is_zero_when_it_is_first_used_whichever_way_it_was_cleared() {
+    let mut machine = Machine::new().unwrap();
+    let entry = entries().into_iter().find(|entry| entry.meta.name == "page_life").unwrap();
+    let plain = (entry.variants[0].run)(&mut machine, SEED, 5, Clock::Tsc).unwrap().checksum;
+    for name in ["init_on_free", "sanitize_mem", "page_poison"] {
+        let option = entry.options.iter().find(|option| option.name == name).unwrap();
+        assert_eq!((option.run)(&mut machine, SEED, 5, Clock::Tsc).unwrap().checksum, plain, "{name}");
+    }
+}

@@ -273,11 +273,8 @@ fn only_workloads(args: &RunArgs) -> bool {
     !args.workload.is_empty() && args.op.is_empty() && args.regime.is_empty()
 }
 
-/// Kernels that decide the argument: what the default run measures workloads on.
-const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
-
 /// Rounds of a workload per worker.
-const WORK_ROUNDS: usize = 6;
+const WORK_ROUNDS: usize = 4;
 
 /// Which workloads to measure, on which kernels. None where ops or regimes were named and no workload, or another body
 /// than native.
@@ -292,7 +289,7 @@ fn work_plan(args: &RunArgs, preset: Preset) -> Result<WorkPlan, CliError> {
     }
     let all = suite::mechanisms();
     let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
-    let decisive = DECISIVE.map(str::to_owned);
+    let decisive = workload::DECISIVE.map(str::to_owned);
     let wanted = if args.mechanism.is_empty() && preset != Preset::Full { &decisive[..] } else { &args.mechanism };
     let mechanisms = select("mechanism", wanted, &mechanism_names)?;
     let columns = mechanisms.into_iter().map(|i| all[i]).filter(|m| m.name != "inline");

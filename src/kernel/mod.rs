@@ -197,6 +197,18 @@ impl Machine {
     }
 }
 
+/// Binds every hook. Once per mechanism and not in each kernel: it is as long as the catalogue.
+#[inline(never)]
+fn bind_hooks<D: Dispatch>(platform: Platform) {
+    struct Bind<D>(Platform, PhantomData<fn(D)>);
+    impl<D: Dispatch> catalogue::Visitor for Bind<D> {
+        fn visit<O: Op>(&mut self) {
+            D::bind::<O>(self.0);
+        }
+    }
+    catalogue::for_each(&mut Bind::<D>(platform, PhantomData));
+}
+
 /// A kernel on a machine.
 pub struct Kernel<'m, D, C> {
     machine: &'m mut Machine,
@@ -206,13 +218,7 @@ pub struct Kernel<'m, D, C> {
 impl<'m, D: Dispatch, C: Config> Kernel<'m, D, C> {
     /// Boots: binds the hooks to native bodies.
     pub fn new(machine: &'m mut Machine) -> Self {
-        struct Bind<D>(PhantomData<fn(D)>);
-        impl<D: Dispatch> catalogue::Visitor for Bind<D> {
-            fn visit<O: Op>(&mut self) {
-                D::bind::<O>(Platform::Native);
-            }
-        }
-        catalogue::for_each(&mut Bind::<D>(PhantomData));
+        bind_hooks::<D>(Platform::Native);
         machine.sanitize = C::SANITIZE == config::Sanitize::On;
         Kernel { machine, _kind: PhantomData }
     }

@@ -1,6 +1,7 @@
 //! The parent of the worker processes: starts them one after another, takes their lines as they come, goes on when one
 //! dies, and uses the time that is left for what was disturbed.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -150,13 +151,17 @@ pub fn run_workloads(
     let processes = Processes { plan, command: worker, stop };
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ 0x776f_726b);
     let began = Instant::now();
+    let mut sized = Sized { observer, units: BTreeMap::new() };
     let mut number = 0;
     while !work.workloads.is_empty() && work.workers.go_on_to_the_end(number, began.elapsed()) {
         let mut assignment = processes.assignment(Vec::new(), &mut rng);
+        // What the first worker found to fill a run is what all do.
+        let units = &sized.units;
         let task = |name: &String| WorkTask {
             workload: name.clone(),
             seed: plan.seed,
             rounds: work.rounds,
+            units: units.get(name).copied(),
             count: number == 0,
         };
         assignment.work = work.workloads.iter().map(task).collect();
@@ -164,13 +169,46 @@ pub fn run_workloads(
             assignment.work.swap(i, rng.random_range(0..=i));
         }
         assignment.kernels.clone_from(&work.kernels);
-        if !processes.live(number, assignment, observer)? {
+        if !processes.live(number, assignment, &mut sized)? {
             return Ok(false);
         }
-        observer.through();
+        sized.through();
         number += 1;
     }
     Ok(true)
+}
+
+/// An observer, and how many units the workloads it hears of took.
+struct Sized<'a> {
+    observer: &'a mut dyn Observer,
+    units: BTreeMap<String, u64>,
+}
+
+impl Observer for Sized<'_> {
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
+        self.observer.samples(worker, group, samples);
+    }
+
+    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
+        self.units.entry(workload.to_owned()).or_insert(samples.units);
+        self.observer.worked(worker, workload, samples);
+    }
+
+    fn mishap(&mut self, mishap: Mishap) {
+        self.observer.mishap(mishap);
+    }
+
+    fn through(&mut self) {
+        self.observer.through();
+    }
+
+    fn wanting(&mut self) -> Vec<Task> {
+        self.observer.wanting()
+    }
+
+    fn again(&mut self, tasks: usize) {
+        self.observer.again(tasks);
+    }
 }
 
 /// How workers of a run are started and stopped.

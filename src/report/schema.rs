@@ -429,6 +429,9 @@ pub struct Workload {
     pub units: u64,
     /// Workers that the numbers come from.
     pub workers: usize,
+    /// Workers that were left out: another thread had part of their core all the time.
+    #[serde(default)]
+    pub disturbed_workers: usize,
     /// Core cycles that a unit takes with `inline`; absent where nothing was measured.
     pub inline_cycles: Option<Estimate>,
     /// The same in nanoseconds.
@@ -465,7 +468,8 @@ pub struct WorkloadKernel {
     /// The kernel option; absent for a mechanism.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub option: Option<String>,
-    /// Time above `inline`, in percent of it.
+    /// Time above `inline`, in percent of it: of the mean of `inline` and its copies, so that the place of one of them in
+    /// memory does not shift all.
     pub overhead_percent: Option<Estimate>,
     /// The same in core cycles per unit.
     pub overhead_cycles: Option<Estimate>,

@@ -29,7 +29,7 @@ pub use null::NullSyscall;
 pub use page_fault::{PageFault, ProtFault};
 pub use page_life::PageLife;
 pub use random::Random;
-pub use registry::{COPIES, Entry, Variant, Yardstick, count_hooks, entries};
+pub use registry::{COPIES, DECISIVE, Entry, Variant, Yardstick, count_hooks, entries};
 pub use spinlock::Spinlock;
 
 /// What is said of a workload.

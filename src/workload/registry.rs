@@ -13,9 +13,13 @@ use crate::kernel::options::{self, Optional};
 use crate::kernel::{Copied, Machine, Plain, Trouble};
 use crate::measure::clock::Clock;
 use crate::op::Op;
+use crate::suite;
 
 /// How often the plain kernel is compiled again, to see what its place in memory does to it.
 pub const COPIES: usize = 3;
+
+/// Mechanisms that decide the argument over paravirt_ops: what the default run measures workloads with.
+pub const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
 
 /// A workload with all kernels it runs on.
 pub struct Entry {
@@ -72,8 +76,10 @@ fn entry<W: Workload>() -> Entry {
     struct Variants<W>(Vec<Variant>, PhantomData<fn(W)>);
     impl<W: Workload> dispatch::Visitor for Variants<W> {
         fn visit<D: Dispatch>(&mut self) {
-            let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
-            self.0.push(Variant { mechanism, unavailable, run: run::<W, D, Plain> });
+            if const { has_kernel::<D>() } {
+                let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
+                self.0.push(Variant { mechanism, unavailable, run: run::<W, D, Plain> });
+            }
         }
     }
     let mut variants = Variants::<W>(Vec::new(), PhantomData);
@@ -93,6 +99,23 @@ fn entry<W: Workload>() -> Entry {
         options: yardsticks.0,
         counted: run::<W, Counted, Plain>,
     }
+}
+
+/// Whether a mechanism has kernels in this build: all have, but for builds without the feature `catalogue`, which have those
+/// that decide the argument.
+const fn has_kernel<D: Dispatch>() -> bool {
+    if cfg!(feature = "catalogue") {
+        return true;
+    }
+    let name = D::META.name;
+    let mut at = 0;
+    while at < DECISIVE.len() {
+        if suite::same(DECISIVE[at].as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        at += 1;
+    }
+    suite::same(b"inline", name.as_bytes())
 }
 
 thread_local! {

@@ -103,7 +103,8 @@ impl Tracer {
     }
 
     /// Counts what `run(args, passes)` executes, from its first instruction to its return, without keeping it: code that
-    /// runs far longer than a trace has room for. A repeated string instruction counts once.
+    /// runs far longer than a trace has room for. A repeated string instruction counts once. What the C library's allocator
+    /// executes counts nothing: this program needs it, too, between two of its blocks, and would find it half done.
     ///
     /// # Safety
     /// As for [`Trace::trace`].
@@ -159,9 +160,15 @@ impl Tracer {
     ///
     /// # Safety
     /// The registers are those of the traced code at `at`.
-    unsafe fn follow(&mut self, mut at: u64, record: &mut impl Record) -> Result<(), (u64, TraceError)> {
+    unsafe fn follow<R: Record>(&mut self, mut at: u64, record: &mut R) -> Result<(), (u64, TraceError)> {
         let end = leave as *const () as u64;
+        let allocator = if R::SKIPS_ALLOCATOR { allocator() } else { [end; ALLOCATOR] };
         while at != end {
+            if allocator.contains(&at) {
+                // SAFETY: a function is about to be entered, so its return address is on top of the stack.
+                at = unsafe { whole(at) };
+                continue;
+            }
             // SAFETY: about to be executed.
             let block = unsafe { self.block(at) }.map_err(|error| (at, error))?;
             let steps = &self.steps[block.steps];
@@ -261,8 +268,41 @@ impl Trace for Tracer {
     }
 }
 
+/// Functions of the allocator.
+const ALLOCATOR: usize = 6;
+
+/// Where they are: what Rust's system allocator calls (`library/std/src/sys/alloc/unix.rs`).
+fn allocator() -> [u64; ALLOCATOR] {
+    [
+        libc::malloc as *const () as u64,
+        libc::calloc as *const () as u64,
+        libc::realloc as *const () as u64,
+        libc::free as *const () as u64,
+        libc::posix_memalign as *const () as u64,
+        libc::aligned_alloc as *const () as u64,
+    ]
+}
+
+/// Runs a function to its end. Gives where it returns to.
+///
+/// # Safety
+/// The registers are those of traced code that is about to enter the function at `at`; it returns.
+unsafe fn whole(at: u64) -> u64 {
+    // SAFETY: no traced code runs.
+    let registers = unsafe { &mut *switch::registers() };
+    let top = registers.general[4] as *mut u64;
+    // SAFETY: the caller's contract: a return address.
+    let back = unsafe { top.replace(leave as *const () as u64) };
+    registers.code = at;
+    // SAFETY: it returns to `leave`.
+    unsafe { resume() };
+    back
+}
+
 /// What is kept of the instructions that are executed.
 trait Record {
+    /// Whether calls of the C library's allocator are run at once and not noted.
+    const SKIPS_ALLOCATOR: bool;
     /// Whether so many more may come.
     fn room(&self, more: usize) -> Result<(), TraceError>;
     /// They were executed.
@@ -271,6 +311,8 @@ trait Record {
 
 /// All of them.
 impl Record for Vec<Step> {
+    const SKIPS_ALLOCATOR: bool = false;
+
     fn room(&self, more: usize) -> Result<(), TraceError> {
         if self.len() + more > LIMIT { Err(TraceError::TooLong { limit: LIMIT }) } else { Ok(()) }
     }
@@ -284,6 +326,8 @@ impl Record for Vec<Step> {
 struct Count(usize);
 
 impl Record for Count {
+    const SKIPS_ALLOCATOR: bool = true;
+
     fn room(&self, more: usize) -> Result<(), TraceError> {
         if self.0 + more > COUNT_LIMIT { Err(TraceError::TooLong { limit: COUNT_LIMIT }) } else { Ok(()) }
     }

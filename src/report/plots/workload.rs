@@ -81,7 +81,9 @@ pub(super) fn plot(index: usize, workload: &Workload, place: Place) -> Result<Op
         axis(canvas, workload.floor_percent, &scale, bottom)?;
         bars.iter().enumerate().try_for_each(|(row, bar)| line(canvas, bar, &scale, TOP + ROW * row as i32 + ROW / 2))
     })?;
-    let plain: String = workload.name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
+    let dashed = |c: char| if c == '_' { '-' } else { c };
+    let plain: String =
+        workload.name.chars().map(dashed).filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
     let file_name = format!("workload-{}.svg", if plain.is_empty() { index.to_string() } else { plain });
     Ok(Some(Plot { id, file_name, title, description, svg }))
 }
