@@ -6,11 +6,11 @@ use std::marker::PhantomData;
 
 use super::{
     ContextSwitch, Exec, ForkExit, KernelBuild, LatMmap, Meta, MmapPerf, NullSyscall, PageFault, ProtFault, Run,
-    Spinlock, Workload, run,
+    Spinlock, SpinlockContended, Workload, run,
 };
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Platform};
 use crate::kernel::options::{self, Optional};
-use crate::kernel::{Copied, Machine, Plain, Trouble};
+use crate::kernel::{Copied, Machine, Plain, Trouble, Xen};
 use crate::measure::clock::Clock;
 use crate::op::Op;
 
@@ -21,6 +21,10 @@ pub const COPIES: usize = 3;
 pub struct Entry {
     /// What is said of it.
     pub meta: Meta,
+    /// Whether it is measured where nobody has named workloads.
+    pub by_default: bool,
+    /// Why it cannot run here; `None` where it can.
+    pub unavailable: fn() -> Option<String>,
     /// With each mechanism, in the order of the tables, `inline` first.
     pub variants: Vec<Variant>,
     /// With `inline`, the same kernel compiled again and again.
@@ -48,6 +52,9 @@ pub struct Variant {
     pub unavailable: fn() -> Option<String>,
     /// The workload.
     pub run: Run,
+    /// The same with the hooks bound to Xen's bodies, where the mechanism can be switched to them. Where it is so by
+    /// rewriting code, that comes first.
+    pub on_xen: Option<Run>,
 }
 
 /// All workloads, in the order of the tables.
@@ -63,6 +70,7 @@ pub fn entries() -> Vec<Entry> {
         entry::<ContextSwitch>(),
         entry::<NullSyscall>(),
         entry::<Spinlock>(),
+        entry::<SpinlockContended>(),
         entry::<KernelBuild>(),
     ]
 }
@@ -72,7 +80,8 @@ fn entry<W: Workload>() -> Entry {
     impl<W: Workload> dispatch::Visitor for Variants<W> {
         fn visit<D: Dispatch>(&mut self) {
             let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
-            self.0.push(Variant { mechanism, unavailable, run: run::<W, D, Plain> });
+            let on_xen = if D::META.switches { Some(run::<W, D, Xen> as Run) } else { None };
+            self.0.push(Variant { mechanism, unavailable, run: run::<W, D, Plain>, on_xen });
         }
     }
     let mut variants = Variants::<W>(Vec::new(), PhantomData);
@@ -87,6 +96,8 @@ fn entry<W: Workload>() -> Entry {
     options::for_each(&mut yardsticks);
     Entry {
         meta: W::META,
+        by_default: W::BY_DEFAULT,
+        unavailable: W::unavailable,
         variants: variants.0,
         copies: [run::<W, Inline, Copied<1>>, run::<W, Inline, Copied<2>>, run::<W, Inline, Copied<3>>],
         options: yardsticks.0,
@@ -130,6 +141,6 @@ pub fn count_hooks(
         Ok(CALLS.with_borrow_mut(std::mem::take))
     };
     let (once, twice) = (of(units)?, of(units * 2)?);
-    let above = |(op, calls): (&'static str, u64)| (op, calls - once.get(op).copied().unwrap_or(0));
+    let above = |(op, calls): (&'static str, u64)| (op, calls.saturating_sub(once.get(op).copied().unwrap_or(0)));
     Ok(twice.into_iter().map(above).filter(|(_, calls)| *calls > 0).collect())
 }
