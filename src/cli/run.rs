@@ -103,7 +103,7 @@ pub fn run(args: &RunArgs) -> Done {
     let immovable = code_memory().err();
     let cpu = probes.measuring_cpu.map(|cpu| cpu as usize);
     let plan = plan(args, &ops, clock, cpu, immovable.is_none())?;
-    let work = work_plan(args, plan.preset)?;
+    let (work, lacking) = work_plan(args, plan.preset)?;
     if let Some(cpu) = args.conditions.cpu {
         probes.measuring_cpu = u32::try_from(cpu).ok();
     }
@@ -160,7 +160,7 @@ pub fn run(args: &RunArgs) -> Done {
         workers: cell_workers,
         workers_again: collector.workers_again,
         failures: collector.failures,
-        absent: absences(no_counters, immovable, uncounted, &work),
+        absent: absences(no_counters, immovable, uncounted, &work, lacking),
     };
     let document = write::json(&assemble::report(&plan, &ops, &suite::mechanisms(), findings))?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
@@ -276,9 +276,9 @@ fn only_workloads(args: &RunArgs) -> bool {
 /// Rounds of a workload per worker.
 const WORK_ROUNDS: usize = 4;
 
-/// Which workloads to measure, on which kernels. None where ops or regimes were named and no workload, or another body
+/// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and no workload, or another body
 /// than native.
-fn work_plan(args: &RunArgs, preset: Preset) -> Result<WorkPlan, CliError> {
+fn work_plan(args: &RunArgs, preset: Preset) -> Result<(WorkPlan, Vec<Absence>), CliError> {
     let entries = workload::entries();
     let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();
     let quick = ["mmap_perf".to_owned()];
@@ -286,6 +286,18 @@ fn work_plan(args: &RunArgs, preset: Preset) -> Result<WorkPlan, CliError> {
     let mut chosen = select("workload", wanted, &names)?;
     if args.workload.is_empty() && !(args.op.is_empty() && args.regime.is_empty()) {
         chosen.clear();
+    }
+    if args.workload.is_empty() && preset != Preset::Full {
+        chosen.retain(|&i| entries[i].by_default);
+    }
+    let lacking = |&i: &usize| {
+        let reason = (entries[i].unavailable)()?;
+        Some(Absence { what: format!("workload {}", names[i]), reason })
+    };
+    let absent: Vec<Absence> = chosen.iter().filter_map(lacking).collect();
+    chosen.retain(|i| lacking(i).is_none());
+    if let (true, Some(Absence { what, reason })) = (chosen.is_empty(), absent.first()) {
+        return Err(CliError::Usage(format!("{what}: {reason}")));
     }
     let all = suite::mechanisms();
     let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
@@ -304,12 +316,13 @@ fn work_plan(args: &RunArgs, preset: Preset) -> Result<WorkPlan, CliError> {
         (Some(seconds), true) => Duration::from_secs(seconds.into()),
         (Some(seconds), false) => Duration::from_secs(seconds.into()).mul_f64(WORK_SHARE),
     };
-    Ok(WorkPlan {
+    let work = WorkPlan {
         workloads: chosen.into_iter().map(|i| names[i].to_owned()).collect(),
         kernels: columns.chain(options).collect(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
         rounds: WORK_ROUNDS,
-    })
+    };
+    Ok((work, absent))
 }
 
 fn absences(
@@ -317,8 +330,8 @@ fn absences(
     immovable: Option<CodeError>,
     uncounted: Option<String>,
     work: &WorkPlan,
+    mut absent: Vec<Absence>,
 ) -> Vec<Absence> {
-    let mut absent = Vec::new();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
         absent.push(Absence { what, reason: format!("loops ran where the linker put them: {reason}") });

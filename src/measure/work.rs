@@ -300,7 +300,8 @@ impl Worker {
             && self.now.get(&kind) != Some(&state)
             && let Ok(text) = &mut self.text
         {
-            // SAFETY: no other thread, and no site is being run; the targets are those of the ops.
+            // SAFETY: no other thread, for one that a workload has ends with its run, and no site is being run; the targets
+            // are those of the ops.
             unsafe { text.bring_to_first(&self.targets, kind, whole_kernel(state)) }?;
             self.now.insert(kind, state);
         }

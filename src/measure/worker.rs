@@ -8,6 +8,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::sampler::{SampleError, Sampler};
 use super::wire::{Assignment, Line};
 use super::work::{self, WorkError};
+use crate::host::remember_allowed_cpus;
 use crate::suite::OpEntry;
 
 /// Why a worker ended early.
@@ -40,6 +41,7 @@ pub enum WorkerError {
 /// # Errors
 /// [`WorkerError::Pin`] where the CPU does not exist or is not allowed.
 pub fn pin(cpu: usize) -> Result<(), WorkerError> {
+    remember_allowed_cpus();
     let mut set = CpuSet::new();
     if cpu < CpuSet::MAX_CPU {
         set.set(cpu);

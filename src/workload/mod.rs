@@ -5,6 +5,7 @@
 //! machine is put back to what it was after boot, and processes are set up, outside of it.
 
 mod build;
+mod contended;
 mod context;
 mod fork;
 mod lat_mmap;
@@ -21,6 +22,7 @@ use crate::kernel::{Config, Kernel, Machine, Trouble};
 use crate::measure::clock::Clock;
 
 pub use build::KernelBuild;
+pub use contended::SpinlockContended;
 pub use context::ContextSwitch;
 pub use fork::{Exec, ForkExit};
 pub use lat_mmap::LatMmap;
@@ -50,8 +52,16 @@ pub trait Workload: 'static {
     /// Name and description.
     const META: Meta;
 
+    /// Whether it is measured where nobody has named workloads.
+    const BY_DEFAULT: bool = true;
+
     /// What is kept between units.
     type State;
+
+    /// Why it cannot run here; `None` where it can.
+    fn unavailable() -> Option<String> {
+        None
+    }
 
     /// Processes and memory as they are before the first unit. Not timed.
     ///

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::{
     ContextSwitch, Exec, ForkExit, KernelBuild, LatMmap, Meta, MmapPerf, NullSyscall, PageFault, PageLife, ProtFault,
-    Run, Spinlock, Workload, run,
+    Run, Spinlock, SpinlockContended, Workload, run,
 };
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Platform};
 use crate::kernel::options::{self, Optional};
@@ -25,6 +25,10 @@ pub const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "d
 pub struct Entry {
     /// What is said of it.
     pub meta: Meta,
+    /// Whether it is measured where nobody has named workloads.
+    pub by_default: bool,
+    /// Why it cannot run here; `None` where it can.
+    pub unavailable: fn() -> Option<String>,
     /// With each mechanism, in the order of the tables, `inline` first.
     pub variants: Vec<Variant>,
     /// With `inline`, the same kernel compiled again and again.
@@ -67,6 +71,7 @@ pub fn entries() -> Vec<Entry> {
         entry::<ContextSwitch>(),
         entry::<NullSyscall>(),
         entry::<Spinlock>(),
+        entry::<SpinlockContended>(),
         entry::<PageLife>(),
         entry::<KernelBuild>(),
     ]
@@ -94,6 +99,8 @@ fn entry<W: Workload>() -> Entry {
     options::for_each(&mut yardsticks);
     Entry {
         meta: W::META,
+        by_default: W::BY_DEFAULT,
+        unavailable: W::unavailable,
         variants: variants.0,
         copies: [run::<W, Inline, Copied<1>>, run::<W, Inline, Copied<2>>, run::<W, Inline, Copied<3>>],
         options: yardsticks.0,
@@ -154,6 +161,6 @@ pub fn count_hooks(
         Ok(CALLS.with_borrow_mut(std::mem::take))
     };
     let (once, twice) = (of(units)?, of(units * 2)?);
-    let above = |(op, calls): (&'static str, u64)| (op, calls - once.get(op).copied().unwrap_or(0));
+    let above = |(op, calls): (&'static str, u64)| (op, calls.saturating_sub(once.get(op).copied().unwrap_or(0)));
     Ok(twice.into_iter().map(above).filter(|(_, calls)| *calls > 0).collect())
 }
