@@ -9,6 +9,11 @@ const PAGES: u64 = 256;
 
 /// A page that is mapped and not there is written for the first time.
 ///
+/// Hooks of a fault: `read_cr2`; `irq_enable` and `irq_disable` of the exception; `p4d_val`, `pud_val`, `pmd_val` three times
+/// (the walk, the table's lock, the table); for the page `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`;
+/// `make_pte`, `set_pte`; `queued_spin_unlock` of the table. When the range goes, `pte_val` and the allocator's four for each
+/// page, and once what [`LatMmap`](super::LatMmap) has for tables.
+///
 /// Once in 256 units the range is unmapped and mapped again, so that there is something to fault on.
 pub struct PageFault;
 

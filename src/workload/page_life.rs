@@ -8,8 +8,8 @@
 //! A unit frees all of its pages before the next one allocates them again, the last freed first: a page was zeroed up to
 //! 256 KiB of other zeroing ago, more than a first-level cache holds.
 //!
-//! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable` per page that is allocated or freed, and one more
-//! `queued_spin_unlock` per batch of 31 that moves between the lists.
+//! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable` per page that is allocated or freed. 64 pages fit into
+//! the list of the CPU, so that none goes back to the zone.
 
 use super::{Meta, Random, Workload};
 use crate::dispatch::Dispatch;
