@@ -64,6 +64,8 @@ pub mod op;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod patch;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod pv_ops;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod regime;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod report;
@@ -75,3 +77,10 @@ pub mod stats;
 pub mod suite;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod workload;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use cli::main;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use pv_ops::{BuiltIn, pv_ops};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use suite::{Suite, SuiteError};

@@ -13,7 +13,7 @@ use super::filter::single;
 use crate::measure::explain::{Explainer, Explanation};
 use crate::measure::plan::Column;
 use crate::patch::State;
-use crate::suite::{self, OpEntry};
+use crate::suite::{OpEntry, Suite};
 
 pub const EXAMPLES: &str = "Examples:
   pvbench explain pte_val table
@@ -35,11 +35,11 @@ pub struct ExplainArgs {
 }
 
 /// Prints the instructions of `inline` and of the mechanism side by side, before and after patching.
-pub fn explain(args: &ExplainArgs) -> Done {
-    let ops = suite::builtin();
+pub fn explain(args: &ExplainArgs, suite: &Suite) -> Done {
+    let ops = suite.ops();
     let names: Vec<&str> = ops.iter().map(|op| op.meta.name).collect();
     let op = &ops[single("op", &args.op, &names)?];
-    let mechanisms = suite::mechanisms();
+    let mechanisms = suite.mechanism_metas();
     let names: Vec<&str> = mechanisms.iter().map(|m| m.name).collect();
     let mechanism = mechanisms[single("mechanism", &args.mechanism, &names)?];
     let inline = Column { mechanism: "inline".to_owned(), state: None };

@@ -2,7 +2,7 @@
 
 use super::fork::{child_writes, process};
 use super::mmap_perf::Areas;
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Prot, Trouble};
 
@@ -20,7 +20,7 @@ pub struct Shell {
     count: u64,
 }
 
-impl Workload for KernelBuild {
+impl KernelWorkload for KernelBuild {
     const META: Meta = Meta {
         name: "kernel_build",
         unit: "compiler run",
