@@ -47,7 +47,7 @@
 compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_64-unknown-linux-gnu or -musl");
 
 // Left out elsewhere, so that the message above is the only one.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub mod cli;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod dispatch;
@@ -78,7 +78,7 @@ pub mod suite;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod workload;
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub use cli::main;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use pv_ops::{BuiltIn, pv_ops};

@@ -64,7 +64,6 @@ impl Suite {
     /// assert_eq!(suite.mechanisms()[0].mechanism.name, "inline");
     /// # Ok::<(), pvbench::SuiteError>(())
     /// ```
-    #[must_use]
     pub fn builder(name: &'static str) -> Builder<(), All, ()> {
         Builder::new(name)
     }
