@@ -7,7 +7,7 @@ use super::reduce::Reduced;
 use super::{CONFIDENCE, quiet_from, quiet_or_all};
 use crate::measure::wire::{GroupSamples, Missing};
 use crate::measure::work::{KernelColumn, WINDOW_CYCLES, WorkSamples};
-use crate::report::schema::{Cell, Estimate, Workload, WorkloadKernel};
+use crate::report::schema::{Cell, Estimate, UnitInstructions, Workload, WorkloadKernel};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::median;
@@ -101,9 +101,12 @@ fn of_workload(
     // what mechanisms and options must exceed.
     let differs = |place| median(&logs(workers, place)).map_or(0.0, f64::abs);
     let floor = (AGAIN..FIRST_KERNEL).map(differs).fold(0.0, f64::max);
+    let counted = Counted::of(samples);
     let kernel = |(index, column): (usize, &KernelColumn)| {
         let missing = samples.iter().flat_map(|(_, s)| &s.samples.missing).find(|missing| missing.column == index);
-        of_kernel(column, missing, &logs(workers, index + FIRST_KERNEL), inline_cycles.as_ref(), &calls, floor, with)
+        let found = logs(workers, index + FIRST_KERNEL);
+        let kernel = of_kernel(column, missing, &found, inline_cycles.as_ref(), &calls, floor, with);
+        counted.with(kernel, index)
     };
     Workload {
         name: meta.name.to_owned(),
@@ -123,8 +126,54 @@ fn of_workload(
             .collect(),
         floor_percent: floor.exp_m1() * 100.0,
         kernels: kernels.iter().enumerate().map(kernel).collect(),
+        inline_instructions: counted.inline_instructions(),
+        inline_counters: counted.events.first().map(named),
         calls,
     }
+}
+
+/// What one worker counted: of `inline`, then of the columns.
+#[derive(Default)]
+struct Counted<'a> {
+    columns: &'a [usize],
+    instructions: &'a [Result<f64, String>],
+    events: &'a [Vec<(String, f64)>],
+}
+
+impl<'a> Counted<'a> {
+    fn of(samples: &'a [(usize, WorkSamples)]) -> Self {
+        let with =
+            samples.iter().map(|(_, s)| &s.samples).find(|s| !s.instructions.is_empty() || !s.counters.is_empty());
+        with.map_or_else(Counted::default, |samples| Counted {
+            columns: &samples.columns,
+            instructions: &samples.instructions,
+            events: &samples.counters,
+        })
+    }
+
+    fn inline_instructions(&self) -> Option<f64> {
+        self.instructions.first()?.as_ref().ok().copied()
+    }
+
+    /// A kernel with its counts, by its place in the plan.
+    fn with(&self, mut kernel: WorkloadKernel, index: usize) -> WorkloadKernel {
+        let Some(place) = self.columns.iter().position(|column| *column == index + COPIES - 1) else { return kernel };
+        kernel.counters = self.events.get(place + 1).map(named);
+        match (self.instructions.get(place + 1), self.inline_instructions()) {
+            (Some(Ok(per_unit)), Some(inline)) => {
+                let extra_percent = (per_unit / inline - 1.0) * 100.0;
+                kernel.instructions = Some(UnitInstructions { per_unit: *per_unit, extra_percent });
+            }
+            (Some(Ok(_)), None) => kernel.instructions_absent = Some("inline could not be counted".to_owned()),
+            (Some(Err(reason)), _) => kernel.instructions_absent = Some(reason.clone()),
+            (None, _) => {}
+        }
+        kernel
+    }
+}
+
+fn named(events: &Vec<(String, f64)>) -> BTreeMap<String, f64> {
+    events.iter().cloned().collect()
 }
 
 fn of_kernel(
@@ -163,6 +212,9 @@ fn of_kernel(
         },
         overhead_percent: overhead.as_ref().map(estimate),
         overhead_cycles: cycles.as_ref().map(estimate),
+        instructions: None,
+        instructions_absent: None,
+        counters: None,
         resolved,
         predicted_percent: predicted.as_ref().and_then(|predicted| predicted.as_ref().ok().copied()),
         predicted_absent: predicted.and_then(Result::err),

@@ -7,6 +7,7 @@
 pub mod calibration;
 pub mod clock;
 pub mod counters;
+pub mod executed;
 pub mod explain;
 pub mod loops;
 pub mod parent;

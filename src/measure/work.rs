@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::{ADDS, chain, independent};
 use super::clock::Clock;
+use super::counters::Counters;
+use super::executed::Unit;
 use super::plan::Column;
+use super::trace::Tracer;
 use super::window::Window;
 use super::wire::{GroupSamples, Missing, RoundSamples};
 use crate::dispatch::Platform;
@@ -199,6 +202,11 @@ impl Worker {
                 .map(|(op, calls)| (op.to_owned(), calls as f64 / (COUNTED * (1 + PARTS as u64)) as f64))
                 .collect();
         }
+        let (counters, instructions) = if task.count {
+            self.executed(task, units, std::iter::once(&inline).chain(&others[2..]))?
+        } else {
+            (Vec::new(), Vec::new())
+        };
         let samples = GroupSamples {
             rounds,
             dropped,
@@ -206,11 +214,40 @@ impl Worker {
             columns: (0..COPIES - 1).chain(present.into_iter().map(|column| column + COPIES - 1)).collect(),
             absent: Vec::new(),
             missing,
-            counters: Vec::new(),
-            instructions: Vec::new(),
+            counters,
+            instructions,
             clock_step: self.clock.step(),
         };
         Ok(WorkSamples { samples, units, calls })
+    }
+
+    /// Events and instructions per unit with each kernel, in their order; none of what cannot be counted here.
+    fn executed<'k>(
+        &mut self,
+        task: &WorkTask,
+        units: u64,
+        kernels: impl Iterator<Item = &'k Ready>,
+    ) -> Result<(Vec<Events>, Vec<Result<f64, String>>), WorkError> {
+        let (mut events, mut instructions) = (Vec::new(), Vec::new());
+        let (mut tracer, mut counters) = (Tracer::install().ok(), Counters::open().ok());
+        for kernel in kernels {
+            self.bring(kernel)?;
+            let mut unit = Unit {
+                run: kernel.run,
+                machine: &mut self.machine,
+                seed: task.seed,
+                units: (units / TRACED_SHARE).max(1),
+            };
+            if let Some(tracer) = &mut tracer {
+                instructions.push(unit.instructions(tracer).map_err(|error| error.to_string()));
+            }
+            if let Some(counters) = &mut counters {
+                unit.units = units;
+                let counted = unit.events(counters);
+                events.push(counted.map_err(|trouble| failed(&task.workload, &kernel.name, trouble))?);
+            }
+        }
+        Ok((events, instructions))
     }
 
     /// A column's kernel, or why it cannot be had here.
@@ -254,8 +291,8 @@ impl Worker {
         }
     }
 
-    /// Brings the sites into a kernel's state and runs the workload on it.
-    fn outcome(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<Outcome, WorkError> {
+    /// Brings the sites into a kernel's state.
+    fn bring(&mut self, kernel: &Ready) -> Result<(), WorkError> {
         if let Some((kind, state)) = kernel.sites
             && self.now.get(&kind) != Some(&state)
             && let Ok(text) = &mut self.text
@@ -264,6 +301,12 @@ impl Worker {
             unsafe { text.bring_to_first(&self.targets, kind, whole_kernel(state)) }?;
             self.now.insert(kind, state);
         }
+        Ok(())
+    }
+
+    /// Runs the workload on a kernel.
+    fn outcome(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<Outcome, WorkError> {
+        self.bring(kernel)?;
         (kernel.run)(&mut self.machine, task.seed, units, self.clock)
             .map_err(|trouble| failed(&task.workload, &kernel.name, trouble))
     }
@@ -348,6 +391,12 @@ pub fn whole_kernel(state: State) -> &'static [State] {
         State::Unpatched | State::Refused => &[State::Unpatched],
     }
 }
+
+/// Events of a kernel by counter name.
+type Events = Vec<(String, f64)>;
+
+/// Instructions are counted in so small a part of the units of a run: following them takes some hundred times as long.
+const TRACED_SHARE: u64 = 32;
 
 /// Units in which the calls of hooks are counted.
 const COUNTED: u64 = 64;

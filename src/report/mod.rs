@@ -8,6 +8,8 @@ pub mod html;
 pub mod json_schema;
 #[cfg(feature = "html")]
 pub mod plots;
+#[cfg(feature = "html")]
+pub mod published;
 pub mod read;
 #[cfg(feature = "html")]
 pub mod render;

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::{
     ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
-    ProtFault, Spinlock, Workload,
+    PageLife, ProtFault, Spinlock, Workload,
 };
 use crate::dispatch::Mechanisms;
 
@@ -79,6 +79,7 @@ impl Workloads for All {
         visitor.visit::<OnKernel<ContextSwitch>>();
         visitor.visit::<OnKernel<NullSyscall>>();
         visitor.visit::<OnKernel<Spinlock>>();
+        visitor.visit::<OnKernel<PageLife>>();
         visitor.visit::<OnKernel<KernelBuild>>();
     }
 }
