@@ -159,7 +159,7 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
         workers: cell_workers,
         workers_again: collector.workers_again,
         failures: collector.failures,
-        absent: absences(no_counters, immovable, uncounted, &work),
+        absent: absences(no_counters, immovable, uncounted, &work).into_iter().chain(out_of_place(&planned)).collect(),
     };
     let document = write::json(&assemble::report(&plan, ops, &suite.mechanism_metas(), findings))?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
@@ -343,6 +343,15 @@ fn absences(
         absent.push(Absence { what: "workloads".to_owned(), reason });
     }
     absent
+}
+
+/// Ops whose body is not in place even with `inline`, which all else is held against.
+fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
+    let absence = |op: &&OpEntry| Absence {
+        what: format!("body of {} in place", op.meta.name),
+        reason: "with inline, too, it calls another function: mark that #[inline], or build with lto".to_owned(),
+    };
+    planned.iter().filter(|op| op.calls_out()).map(absence).collect()
 }
 
 struct Collector<'a> {

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use crate::dispatch::{self, Dispatch, Mechanism, Mechanisms, Platform};
 use crate::op::catalogue::{FIRST_USER_SLOT, Slot};
 use crate::op::{Args, Body, Bytes, CpuModel, Meta, Op, Ret};
-use crate::patch::Target;
 use crate::patch::function::code_before_return;
+use crate::patch::{Function, Target};
 use crate::regime::{self, Loop, Regime};
 
 /// An op with what is needed to measure it, its type erased.
@@ -112,6 +112,19 @@ impl OpEntry {
             None if self.assembly => unsafe { code_before_return((self.body)(Platform::Native) as usize) },
             None => Vec::new(),
         }
+    }
+
+    /// Whether the native body calls another function even inline: one of another crate that is not marked `#[inline]`,
+    /// for example. What `inline` measures then is that call, too.
+    #[must_use]
+    pub fn calls_out(&self) -> bool {
+        let Some(inline) = self.pairs.first().and_then(|pair| pair.loop_of(Regime::Throughput)) else { return false };
+        // SAFETY: a compiled loop of this program.
+        let function = unsafe { Function::with_loop(inline as *const () as usize) };
+        !self.assembly
+            && function.is_ok_and(|function| {
+                function.loop_instructions().any(|i| i.is_call_near() || i.is_call_near_indirect())
+            })
     }
 
     /// The entry of an op, with all built-in mechanisms.
