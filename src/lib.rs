@@ -182,6 +182,12 @@ pub mod workload;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub use cli::main;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use dispatch::Dispatch;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use op::{Function, Op};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use pv_ops::{BuiltIn, pv_ops};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use suite::{Suite, SuiteError};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use workload::Workload;

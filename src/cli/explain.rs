@@ -74,7 +74,7 @@ pub fn explain(args: &ExplainArgs, suite: &Suite) -> Done {
 
 fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {
     let mut out = anstream::stdout();
-    writeln!(out, "{}: {}\n", op.meta.name, op.meta.purpose)?;
+    writeln!(out, "{}: {}\n", op.meta.name, op.meta.purpose.trim())?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(shown.iter().map(|(name, _)| name));
     table.add_row(shown.iter().map(|(_, explanation)| listing(explanation)));

@@ -21,7 +21,7 @@ use crate::workload;
 pub const EXAMPLES: &str = "Examples:\n  pvbench list\n  pvbench list ops\n  pvbench list mechanisms --json";
 
 /// Options of `list`.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct ListArgs {
     /// What to list; without it, what lists there are
     #[arg(value_enum)]

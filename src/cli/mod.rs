@@ -91,6 +91,10 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
             return Exit::Usage.into();
         }
     };
+    if std::env::args_os().len() == 1 && suite.name() != env!("CARGO_PKG_NAME") {
+        // `cargo test --benches` starts a bench target like this: that the suite is in order is all there is to test.
+        return ended(list::list(&list::ListArgs::default(), &suite));
+    }
     let cli = match parse(suite.name(), std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -105,6 +109,11 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Worker => run::worker(suite),
     };
+    ended(done)
+}
+
+/// The exit code of a subcommand, with its error printed.
+fn ended(done: Done) -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         // Whoever read our output has gone, as `head` does: nothing is wrong.
