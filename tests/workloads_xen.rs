@@ -16,8 +16,8 @@ use pvbench::patch::rules::{Target, targets};
 use pvbench::patch::site::Kind;
 use pvbench::patch::{State, Text};
 use pvbench::workload::{
-    ContextSwitch, Entry, Exec, ForkExit, KernelBuild, LatMmap, MmapPerf, NullSyscall, PageFault, PageLife, ProtFault,
-    Run, Spinlock, SpinlockContended, Variant, Workload, entries,
+    ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
+    PageLife, ProtFault, Run, Spinlock, SpinlockContended, Variant, entries,
 };
 
 const SEED: u64 = 42;
@@ -32,9 +32,9 @@ fn units(entry: &Entry) -> u64 {
 }
 
 /// A workload with every mechanism whose hooks can be bound to Xen's bodies, by its name.
-fn of<W: Workload>() -> (&'static str, BTreeMap<&'static str, Run>) {
+fn of<W: KernelWorkload>() -> (&'static str, BTreeMap<&'static str, Run>) {
     struct Runs<W>(BTreeMap<&'static str, Run>, PhantomData<fn(W)>);
-    impl<W: Workload> dispatch::Visitor for Runs<W> {
+    impl<W: KernelWorkload> dispatch::Visitor for Runs<W> {
         fn visit<D: Dispatch>(&mut self) {
             if D::META.switches {
                 self.0.insert(D::META.name, pvbench::workload::run::<W, D, Xen>);

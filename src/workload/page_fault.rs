@@ -1,6 +1,6 @@
 //! `page_fault` and `prot_fault`, after lmbench's `lat_pagefault` and `lat_sig prot`.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Prot, Trouble};
 
@@ -23,7 +23,7 @@ pub struct Range {
     next: u64,
 }
 
-impl Workload for PageFault {
+impl KernelWorkload for PageFault {
     const META: Meta = Meta {
         name: "page_fault",
         unit: "fault",
@@ -54,7 +54,7 @@ impl Workload for PageFault {
 /// `ptep_modify_prot_commit`, in lazy mode): a fault that ends in `SIGSEGV`, and the signal's locks.
 pub struct ProtFault;
 
-impl Workload for ProtFault {
+impl KernelWorkload for ProtFault {
     const META: Meta = Meta {
         name: "prot_fault",
         unit: "signal",

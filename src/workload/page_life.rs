@@ -11,7 +11,7 @@
 //! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable` per page that is allocated or freed. 64 pages fit into
 //! the list of the CPU, so that none goes back to the zone.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Trouble};
 
@@ -21,7 +21,7 @@ const PAGES: usize = 64;
 /// Allocation, first use and free.
 pub struct PageLife;
 
-impl Workload for PageLife {
+impl KernelWorkload for PageLife {
     const META: Meta = Meta {
         name: "page_life",
         unit: "64 pages",
