@@ -262,11 +262,12 @@ fn plan(args: &RunArgs, suite: &Suite, clock: Clock, cpu: Option<usize>, movable
         clock,
     };
     let least = 2.0 * plan.worker_seconds();
-    if args.time.is_some() && least > time.as_secs_f64() {
+    if let Some(seconds) = args.time
+        && least > time.as_secs_f64()
+    {
         return Err(CliError::Usage(format!(
-            "--time {}: two workers over {} groups take about {least:.0} s; name fewer ops, mechanisms or regimes, or \
-             --layouts {}",
-            time.as_secs(),
+            "--time {seconds}: two workers over {} groups take about {least:.0} s; name fewer ops, mechanisms or regimes, \
+             or --layouts {}",
             plan.groups.len(),
             (plan.layouts() / 2).max(1)
         )));
@@ -287,8 +288,8 @@ fn owned(names: Option<&[&str]>) -> Vec<String> {
 /// Rounds of a workload per worker.
 const WORK_ROUNDS: usize = 4;
 
-/// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and no workload, or another body
-/// than native.
+/// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and no
+/// workload.
 fn work_plan(args: &RunArgs, suite: &Suite, preset: Preset) -> Result<(WorkPlan, Vec<Absence>), CliError> {
     let entries = suite.workloads();
     let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();

@@ -78,8 +78,8 @@ struct Worked {
 /// values lies lower.
 const CLEAR: f64 = 0.25;
 
-/// A run of this kernel in the rounds that `like` was in: the sum of its parts. Options sit out every other round, the
-/// second of each two.
+/// A run of this kernel in the rounds that `like` was in: the sum of its parts. Options are in one of several rounds, the
+/// first.
 fn run_of(turns: &[Turn], like: &[Turn]) -> Option<f64> {
     let step = turns.len().div_ceil(like.len().max(1)).max(1);
     let part = |part: usize| {

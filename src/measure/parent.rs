@@ -160,7 +160,8 @@ pub fn run_workloads(
         let task = |name: &String| WorkTask {
             workload: name.clone(),
             seed: plan.seed,
-            rounds: work.rounds,
+            // A single unit may be longer than a run should be.
+            rounds: if units.get(name) == Some(&1) { work.rounds.div_ceil(2) } else { work.rounds },
             units: units.get(name).copied(),
             count: number == 0,
         };

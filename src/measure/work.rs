@@ -132,6 +132,9 @@ pub enum WorkError {
 /// moves all of it by a percent, so many short runs say more than few long ones.
 pub const WINDOW_CYCLES: u64 = 1_500_000;
 
+/// Kernel options are in one of so many rounds, the first.
+const OPTIONS_EVERY: usize = 4;
+
 /// Measures workloads in this process.
 pub struct Worker {
     entries: Vec<Entry>,
@@ -199,8 +202,8 @@ impl Worker {
         let mut turns = vec![Vec::with_capacity(task.rounds); kernels.len()];
         let mut rounds = Vec::with_capacity(task.rounds);
         for number in 0..task.rounds {
-            // Mechanisms are what is asked for, options what they are compared with: every other round does for those.
-            rounds.push(self.round(task, units, &kernels, number.is_multiple_of(2), &mut turns)?);
+            // Mechanisms are what is asked for, options what they are compared with: fewer rounds do for those.
+            rounds.push(self.round(task, units, &kernels, number.is_multiple_of(OPTIONS_EVERY), &mut turns)?);
         }
         let mut calls = BTreeMap::new();
         if task.count {

@@ -61,6 +61,11 @@ pub(super) struct Percent {
 /// The workload that the cost of paravirt_ops was argued with.
 const ARGUED: &str = "mmap_perf";
 
+/// That one, or the first there is.
+fn argued(report: &Report) -> Option<&Workload> {
+    report.workloads.iter().find(|workload| workload.name == ARGUED).or(report.workloads.first())
+}
+
 /// `None` for a report without workloads.
 ///
 /// # Errors
@@ -71,9 +76,9 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
     }
     let about: BTreeMap<&str, &str> =
         report.catalogue.options.iter().map(|option| (option.name.as_str(), option.summary.as_str())).collect();
-    let mut plots = plots::workloads(report, Place::Page)?;
-    let argued = format!("{ARGUED}:");
-    let first = plots.iter().position(|plot| plot.title.starts_with(&argued)).unwrap_or(0);
+    let whole = argued(report).map_or("", |workload| &workload.name);
+    let mut plots = plots::workloads(report, Place::Page, whole)?;
+    let first = plots.iter().position(|plot| plot.title.starts_with(&format!("{}:", clipped(whole, 40)))).unwrap_or(0);
     let counted = report.workloads.iter().flat_map(|workload| &workload.kernels).any(|k| k.instructions.is_some());
     Ok(Some(Workloads {
         first: if plots.is_empty() { None } else { Some(plots.remove(first)) },
@@ -94,7 +99,7 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
 /// What pv_ops cost a workload, and what other options do, in a sentence; none where neither the table nor patched sites were
 /// measured.
 pub(super) fn sentence(report: &Report) -> Option<String> {
-    let workload = report.workloads.iter().find(|workload| workload.name == ARGUED).or(report.workloads.first())?;
+    let workload = argued(report)?;
     let costs = [("behind the table", "table", None), ("with patched sites", "site", Some("inline"))];
     let of = |workload: &Workload, mechanism: &str, state: Option<&str>| {
         let wanted = |k: &&WorkloadKernel| k.mechanism.as_deref() == Some(mechanism) && k.state.as_deref() == state;
@@ -232,9 +237,12 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
             resolved: false,
         };
     };
+    let predicted = kernel.predicted_percent.map_or_else(String::new, |predicted| {
+        format!("; predicted {}, {} apart", fixed(predicted, 2), fixed(predicted - estimate, 2))
+    });
     Percent {
         shown: fixed(estimate, 2),
-        interval: format!("{} to {}", fixed(low, 2), fixed(high, 2)),
+        interval: format!("{} to {}{predicted}", fixed(low, 2), fixed(high, 2)),
         predicted: kernel.predicted_percent.map_or_else(String::new, |percent| fixed(percent, 2)),
         resolved: kernel.resolved,
     }

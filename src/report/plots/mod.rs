@@ -61,13 +61,18 @@ pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
     if let Some(history) = History::of(report, &grid) {
         plots.extend(over_time(&history, &grid, Place::File)?);
     }
-    plots.extend(workloads(report, Place::File)?);
+    plots.extend(workloads(report, Place::File, "")?);
     Ok(plots)
 }
 
-/// Bars for each workload: mechanisms and kernel options, ranked.
-pub(crate) fn workloads(report: &Report, place: Place) -> Result<Vec<Plot>, PlotError> {
-    report.workloads.iter().enumerate().filter_map(|(index, of)| workload::plot(index, of, place).transpose()).collect()
+/// Bars for each workload: mechanisms and kernel options, ranked. A page has room for all of them once, for the workload
+/// called `whole`, and for those of pv_ops with the others.
+pub(crate) fn workloads(report: &Report, place: Place, whole: &str) -> Result<Vec<Plot>, PlotError> {
+    let plot = |(index, of): (usize, &crate::report::schema::Workload)| {
+        let options = place == Place::File || of.name == whole;
+        workload::plot(index, of, place, options).transpose()
+    };
+    report.workloads.iter().enumerate().filter_map(plot).collect()
 }
 
 /// The ladder of mechanisms; absent where no throughput was measured.
