@@ -6,7 +6,7 @@ mod alone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
-use pvbench::dispatch::{self, Dispatch, Platform, Table, Way};
+use pvbench::dispatch::{self, Dispatch, Mechanism, Platform, Table, Way};
 use pvbench::kernel::{Kernel, Machine, Prot, Trouble, Xen};
 use pvbench::measure::clock::Clock;
 use pvbench::measure::work::whole_kernel;
@@ -17,7 +17,7 @@ use pvbench::patch::site::Kind;
 use pvbench::patch::{State, Text};
 use pvbench::workload::{
     ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
-    PageLife, ProtFault, Run, Spinlock, SpinlockContended, Variant, entries,
+    PageLife, ProtFault, Run, Spinlock, SpinlockContended, entries,
 };
 
 const SEED: u64 = 42;
@@ -31,22 +31,30 @@ fn units(entry: &Entry) -> u64 {
     }
 }
 
-/// A workload with every mechanism whose hooks can be bound to Xen's bodies, by its name.
-fn of<W: KernelWorkload>() -> (&'static str, BTreeMap<&'static str, Run>) {
-    struct Runs<W>(BTreeMap<&'static str, Run>, PhantomData<fn(W)>);
-    impl<W: KernelWorkload> dispatch::Visitor for Runs<W> {
+/// A workload as a guest of Xen, with a mechanism.
+struct Guest {
+    mechanism: Mechanism,
+    unavailable: fn() -> Option<String>,
+    run: Run,
+}
+
+/// A workload's name, and the workload with every mechanism whose hooks can be bound to Xen's bodies.
+fn of<W: KernelWorkload>() -> (&'static str, Vec<Guest>) {
+    struct Guests<W>(Vec<Guest>, PhantomData<fn(W)>);
+    impl<W: KernelWorkload> dispatch::Visitor for Guests<W> {
         fn visit<D: Dispatch>(&mut self) {
             if D::META.switches {
-                self.0.insert(D::META.name, pvbench::workload::run::<W, D, Xen>);
+                let run = pvbench::workload::run::<W, D, Xen>;
+                self.0.push(Guest { mechanism: D::META, unavailable: D::unavailable, run });
             }
         }
     }
-    let mut runs = Runs::<W>(BTreeMap::new(), PhantomData);
-    dispatch::for_each(&mut runs);
-    (W::META.name, runs.0)
+    let mut guests = Guests::<W>(Vec::new(), PhantomData);
+    dispatch::for_each(&mut guests);
+    (W::META.name, guests.0)
 }
 
-fn on_xen() -> BTreeMap<&'static str, BTreeMap<&'static str, Run>> {
+fn on_xen() -> BTreeMap<&'static str, Vec<Guest>> {
     BTreeMap::from([
         of::<MmapPerf>(),
         of::<LatMmap>(),
@@ -82,14 +90,14 @@ impl Sites {
     }
 
     /// Has a mechanism's calls end in a platform's bodies.
-    fn bind(&mut self, variant: &Variant, platform: Platform, state: Option<State>) {
-        match (variant.mechanism.sites, state) {
+    fn bind(&mut self, mechanism: &Mechanism, platform: Platform, state: Option<State>) {
+        match (mechanism.sites, state) {
             (Some(kind), Some(state)) => {
                 self.bring(platform, kind, whole_kernel(state));
                 // What a jump label jumps to follows the platform.
                 self.bring(platform, Kind::Call, &[State::Direct]);
             }
-            _ if variant.mechanism.way == Way::Trampoline => {
+            _ if mechanism.way == Way::Trampoline => {
                 self.bring(platform, Kind::Trampoline, &[State::Direct]);
             }
             _ => {}
@@ -99,8 +107,8 @@ impl Sites {
 
 /// The states in which all sites of a mechanism lead to Xen's bodies. Native instructions lead nowhere else than they
 /// did, and unpatched alternatives are those of bare metal.
-fn states(variant: &Variant) -> Vec<Option<State>> {
-    match variant.mechanism.sites {
+fn states(mechanism: &Mechanism) -> Vec<Option<State>> {
+    match mechanism.sites {
         None => vec![None],
         Some(Kind::JumpLabel) => vec![Some(State::On)],
         Some(Kind::Pv | Kind::PvCalleeSave) => vec![Some(State::Unpatched), Some(State::Direct)],
@@ -190,16 +198,18 @@ fn every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen() {
         let mut seen = BTreeSet::new();
         for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
             let expected = (entry.variants[0].run)(&mut machine, SEED, units(&entry), Clock::Tsc).unwrap().checksum;
-            for variant in entry.variants.iter().filter(|variant| (variant.unavailable)().is_none()) {
-                let Some(run) = on_xen[entry.meta.name].get(variant.mechanism.name) else { continue };
-                for state in states(variant) {
-                    let what = format!("{} with {} ({state:?})", entry.meta.name, variant.mechanism.name);
-                    sites.bind(variant, Platform::Xen, state);
+            for Guest { mechanism, run, .. } in on_xen[entry.meta.name].iter().filter(|it| (it.unavailable)().is_none())
+            {
+                for state in states(mechanism) {
+                    let what = format!("{} with {} ({state:?})", entry.meta.name, mechanism.name);
+                    sites.bind(mechanism, Platform::Xen, state);
                     run_on_xen(&mut machine, &entry, *run, expected, &what);
-                    sites.bind(variant, Platform::Native, state);
-                    seen.insert(variant.mechanism.name);
+                    sites.bind(mechanism, Platform::Native, state);
+                    seen.insert(mechanism.name);
                     // The same machine runs a kernel on bare metal again.
-                    let native = (variant.run)(&mut machine, SEED, units(&entry), Clock::Tsc).unwrap().checksum;
+                    let again = entry.variants.iter().find(|variant| variant.mechanism.name == mechanism.name);
+                    let again = again.unwrap_or(&entry.variants[0]);
+                    let native = (again.run)(&mut machine, SEED, units(&entry), Clock::Tsc).unwrap().checksum;
                     assert_eq!(native, expected, "{what}, then on bare metal");
                 }
             }
