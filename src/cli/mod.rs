@@ -4,12 +4,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod ab;
+mod compare;
 mod conditions;
 mod doctor;
 pub mod error;
 pub mod exit;
 mod explain;
+mod export;
 pub mod filter;
+mod gate;
 mod list;
 mod predict;
 mod progress;
@@ -41,6 +45,18 @@ enum Command {
     /// Make the HTML page and the plots again from a report
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
+    /// Hold overheads against budgets: of a report, or measured now
+    #[command(after_help = gate::EXAMPLES)]
+    Gate(gate::GateArgs),
+    /// What changed from one report to another
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(compare::CompareArgs),
+    /// Measure two builds in turn, and say what differs
+    #[command(after_help = ab::EXAMPLES)]
+    Ab(ab::AbArgs),
+    /// A report in the format of another tool
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
     /// The instructions that one op executes by a mechanism, decoded
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -67,6 +83,10 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::List(args) => list::list(&args),
         Command::Report(args) => report::report(&args),
+        Command::Gate(args) => gate::gate(&args),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Ab(args) => ab::ab(&args),
+        Command::Export(args) => export::export(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Predict(args) => predict::predict(&args),
         Command::Selftest(args) => selftest::selftest(&args),

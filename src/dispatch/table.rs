@@ -30,6 +30,11 @@ impl Dispatch for Table {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        #[cfg(feature = "inject")]
+        if const { crate::inject::LOAD } {
+            // SAFETY: the caller's contract.
+            return unsafe { crate::inject::call_through_pointer::<O>(args) };
+        }
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
         // SAFETY: the slot holds a body of `O`, which follows the C ABI; its clobbers are declared, and the block does

@@ -152,25 +152,37 @@ pub fn run_workloads(
     let began = Instant::now();
     let mut number = 0;
     while !work.workloads.is_empty() && work.workers.go_on_to_the_end(number, began.elapsed()) {
-        let mut assignment = processes.assignment(Vec::new(), &mut rng);
-        let task = |name: &String| WorkTask {
-            workload: name.clone(),
-            seed: plan.seed,
-            rounds: work.rounds,
-            count: number == 0,
-        };
-        assignment.work = work.workloads.iter().map(task).collect();
-        for i in (1..assignment.work.len()).rev() {
-            assignment.work.swap(i, rng.random_range(0..=i));
-        }
-        assignment.kernels.clone_from(&work.kernels);
-        if !processes.live(number, assignment, observer)? {
+        if !processes.live(number, processes.work(work, number, &mut rng), observer)? {
             return Ok(false);
         }
         observer.through();
         number += 1;
     }
     Ok(true)
+}
+
+/// One worker that takes all groups of a plan and then all workloads, for whoever runs workers of several programs in turn.
+/// Workers of one number are asked for the same, in the same order, whatever program they are of.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn one(
+    plan: &Plan,
+    work: &WorkPlan,
+    number: usize,
+    worker: &dyn Fn() -> Command,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<bool, ParentError> {
+    let processes = Processes { plan, command: worker, stop };
+    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(number as u64));
+    let mut assignment = processes.assignment(plan.tasks(number), &mut rng);
+    assignment.instructions = number == 0;
+    let workloads = processes.work(work, number, &mut rng);
+    (assignment.work, assignment.kernels) = (workloads.work, workloads.kernels);
+    let whole = processes.live(number, assignment, observer)?;
+    observer.through();
+    Ok(whole)
 }
 
 /// How workers of a run are started and stopped.
@@ -193,6 +205,23 @@ impl Processes<'_> {
         let (window_cycles, cpu, clock) = (*window_cycles, *cpu, *clock);
         let (work, kernels) = (Vec::new(), Vec::new());
         Assignment { seed, tasks, columns, work, kernels, window_cycles, cpu, clock, counters, instructions }
+    }
+
+    /// All workloads in an order drawn from `rng`, with all else as planned.
+    fn work(&self, work: &WorkPlan, number: usize, rng: &mut Pcg64Mcg) -> Assignment {
+        let mut assignment = self.assignment(Vec::new(), rng);
+        let task = |name: &String| WorkTask {
+            workload: name.clone(),
+            seed: self.plan.seed,
+            rounds: work.rounds,
+            count: number == 0,
+        };
+        assignment.work = work.workloads.iter().map(task).collect();
+        for i in (1..assignment.work.len()).rev() {
+            assignment.work.swap(i, rng.random_range(0..=i));
+        }
+        assignment.kernels.clone_from(&work.kernels);
+        assignment
     }
 
     /// One worker number from its first life to its last. Returns whether it was let go to its end.

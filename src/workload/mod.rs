@@ -99,6 +99,8 @@ pub fn run<W: Workload, D: Dispatch, C: Config>(
     for part in &mut ticks {
         let start = clock.start();
         let timed = units_of::<W, D, C>(&mut kernel, &mut state, units);
+        #[cfg(feature = "inject")]
+        crate::inject::go_on(W::META.name, D::META.name, clock, start);
         *part = clock.stop().saturating_sub(start);
         sum = mixed(sum, timed?);
     }
