@@ -39,17 +39,23 @@ SOURCES = {
 }
 
 
-def build(name, options):
-    """The binary of a source, built where it is missing or stale."""
+# Source, and the cargo feature that makes its binary. Two of the regressions are switched on by the environment.
+FEATURES = {"unchanged": None, "load": "inject-load", "fallback": "inject", "work": "inject"}
+
+
+def binary(name):
+    return FOLDER / f"pvbench-{FEATURES[name] or 'unchanged'}"
+
+
+def build(options):
+    """The binaries, built where they are missing or stale."""
     environment = dict(os.environ, CARGO_TARGET_DIR=str(FOLDER / "build"))
-    command = ["cargo", "build", "--locked", "--release", "--bin", "pvbench", *options]
-    if name != "unchanged":
-        command += ["--features", "inject"]
-        environment["PVBENCH_INJECT"] = name
-    subprocess.run(command, check=True, cwd=ROOT, env=environment)
-    binary = FOLDER / f"pvbench-{name}"
-    shutil.copy2(FOLDER / "build" / "release" / "pvbench", binary)
-    return binary
+    for name in ("unchanged", "load", "work"):
+        command = ["cargo", "build", "--locked", "--release", "--bin", "pvbench", *options]
+        if FEATURES[name]:
+            command += ["--features", FEATURES[name]]
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+        shutil.copy2(FOLDER / "build" / "release" / "pvbench", binary(name))
 
 
 def conditions(runs, injected):
@@ -79,13 +85,14 @@ def neighbour(wanted, cpu):
         process.wait()
 
 
-def gate(binary, seed, cpu):
+def gate(source, seed, cpu):
     began = time.monotonic()
-    command = [binary, "gate", "--run", "--budget", BUDGETS, "--json", "-", "--seed", str(seed), "--cpu", str(cpu)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [binary(source), "gate", "--run", "--budget", BUDGETS, "--json", "-", "--seed", str(seed), "--cpu", str(cpu)]
+    environment = dict(os.environ, PVBENCH_INJECT=source)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     seconds = time.monotonic() - began
     if done.returncode not in (0, 1, 3, 4):
-        sys.exit(f"{binary}: exit code {done.returncode}: {done.stderr}")
+        sys.exit(f"{source}: exit code {done.returncode}: {done.stderr}")
     verdicts = json.loads(done.stdout)["verdicts"]
     named = {outcome: sorted({f"{v['subject']} {v['quantity']}" for v in verdicts if v["outcome"] == outcome})
              for outcome in ("fail", "inconclusive")}
@@ -141,12 +148,10 @@ def main():
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not arguments.built:
-        for name in SOURCES:
-            build(name, arguments.cargo.split())
+        build(arguments.cargo.split())
     if arguments.build:
         return
-    binaries = {name: FOLDER / f"pvbench-{name}" for name in SOURCES}
-    parts = [binary.read_bytes() for binary in binaries.values()] + [BUDGETS.read_bytes()]
+    parts = [binary(name).read_bytes() for name in SOURCES] + [BUDGETS.read_bytes()]
     build_hash = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     records = [json.loads(line) for line in RUNS.read_text().splitlines()] if RUNS.exists() else []
     records = [record for record in records if record["build"] == build_hash]
@@ -160,7 +165,7 @@ def main():
             if time.monotonic() > until:
                 break
             with neighbour(busy, arguments.cpu):
-                found = gate(binaries[source], number, arguments.cpu)
+                found = gate(source, number, arguments.cpu)
             record = {"build": build_hash, "source": source, "busy": busy, "number": number, **found}
             records.append(record)
             lines.write(json.dumps(record) + "\n")

@@ -1,35 +1,42 @@
-//! Regressions to try the gate on. Builds with the feature `inject` have them, and no others; the environment variable
-//! `PVBENCH_INJECT` says when such a build is made which of them it holds: `load`, `fallback` or `work`.
+//! Regressions to try the gate on. Builds with the feature `inject` have them, and no others.
+//!
+//! `inject-load` puts one more load in the way of `table`. The other two are switched on by the environment variable
+//! `PVBENCH_INJECT`: `fallback` or `work`.
 
+#[cfg(feature = "inject-load")]
 use std::arch::asm;
+use std::ffi::{OsStr, OsString};
+use std::sync::OnceLock;
 
+#[cfg(feature = "inject-load")]
 use crate::dispatch::{PV_OPS, Slots};
 use crate::measure::clock::Clock;
+#[cfg(feature = "inject-load")]
 use crate::op::{Args, Op, Reg, Ret};
 
-/// One more load in the way of `table`, which the call depends on: the table is reached through a pointer.
-pub const LOAD: bool = is(b"load");
 /// Sites of `site_callee_save` that are to hold native instructions silently stay indirect calls.
-pub const FALLBACK: bool = is(b"fallback");
-/// A hundredth more work in the workload `mmap_perf` on kernels with `site`.
-pub const WORK: bool = is(b"work");
-
-const fn is(name: &[u8]) -> bool {
-    let Some(injected) = option_env!("PVBENCH_INJECT") else { return false };
-    let injected = injected.as_bytes();
-    let mut at = 0;
-    while at < name.len() && at < injected.len() && name[at] == injected[at] {
-        at += 1;
-    }
-    at == name.len() && at == injected.len()
+pub fn fallback() -> bool {
+    injected("fallback")
 }
 
+/// A hundredth more work in the workload `mmap_perf` on kernels with `site`.
+fn work() -> bool {
+    injected("work")
+}
+
+fn injected(name: &str) -> bool {
+    static INJECTED: OnceLock<Option<OsString>> = OnceLock::new();
+    INJECTED.get_or_init(|| std::env::var_os("PVBENCH_INJECT")).as_deref() == Some(OsStr::new(name))
+}
+
+#[cfg(feature = "inject-load")]
 static TABLE: &Slots = &PV_OPS;
 
-/// What `table` does with [`LOAD`].
+/// What `table` does instead: the table is reached through a pointer, and the call depends on the load of that.
 ///
 /// # Safety
 /// As for [`crate::dispatch::Dispatch::call`].
+#[cfg(feature = "inject-load")]
 #[inline(always)]
 pub unsafe fn call_through_pointer<O: Op>(args: O::Args) -> O::Ret {
     let [a, b, c, d] = args.into_regs();
@@ -43,9 +50,9 @@ pub unsafe fn call_through_pointer<O: Op>(args: O::Args) -> O::Ret {
     }
 }
 
-/// What a timed part of a workload does with [`WORK`]: it goes on for a hundredth of what it took.
+/// What a timed part of a workload does at its end: with `work` it goes on for a hundredth of what it took.
 pub fn go_on(workload: &str, mechanism: &str, clock: Clock, start: u64) {
-    if WORK && workload == "mmap_perf" && mechanism == "site" {
+    if workload == "mmap_perf" && mechanism == "site" && work() {
         let took = clock.stop().saturating_sub(start);
         while clock.stop().saturating_sub(start) < took + took / 100 {}
     }

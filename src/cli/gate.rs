@@ -100,7 +100,7 @@ pub fn gate(args: &GateArgs) -> Done {
     }
     let files: Vec<&Path> =
         [&args.json, &args.markdown, &args.junit].into_iter().flatten().map(PathBuf::as_path).collect();
-    for file in files.iter().filter(|file| !is_stdout(file)) {
+    for file in files.iter().filter(|file| !is_stdout(file) && !is_device(file)) {
         write::prepare(folder_of(file))?;
     }
     let judged = match &args.report {
@@ -298,6 +298,11 @@ fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
+/// A pipe or a device, as /dev/stderr is: written to, and not replaced.
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
+}
+
 fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
@@ -306,6 +311,10 @@ fn folder_of(file: &Path) -> &Path {
 pub(super) fn output(path: &Path, bytes: Vec<u8>) -> Result<(), CliError> {
     if is_stdout(path) {
         return Ok(std::io::stdout().write_all(&bytes)?);
+    }
+    if is_device(path) {
+        let mut device = std::fs::OpenOptions::new().write(true).open(path)?;
+        return Ok(device.write_all(&bytes)?);
     }
     let name = path.file_name().ok_or_else(|| CliError::Usage(format!("{} is no file", path.display())))?;
     Ok(write::files(folder_of(path), &[(PathBuf::from(name), bytes)])?)

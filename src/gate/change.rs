@@ -36,7 +36,7 @@ pub fn of_cell(after: &Cell, before: &Cell, unit: Unit, wider: &mut Wider) -> Re
     let mut changes = Vec::with_capacity(pairs.len());
     for (new, old) in &pairs {
         let [new, old] = [new, old].map(|layout| wider.of(layout.cycles, layout.workers));
-        changes.push(difference(new, old).ok_or("fewer than two workers measured it")?);
+        changes.push(difference(new, old).ok_or("too few workers measured it for an interval")?);
     }
     let middle = |of: fn(&Estimate) -> f64| median(&changes.iter().map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN);
     let (estimate, below, above) =
@@ -72,7 +72,7 @@ pub fn of_kernel(
         high: log(high),
     };
     let [new, old] = [(logs(new), after.0), (logs(old), before.0)].map(|(log, of)| wider.of(log, of.workers));
-    let change = difference(new, old).ok_or("fewer than two workers measured it")?;
+    let change = difference(new, old).ok_or("too few workers measured it for an interval")?;
     if !(change.low.is_finite() && change.high.is_finite()) {
         return Err("an overhead of -100% or less is none".to_owned());
     }

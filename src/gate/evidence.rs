@@ -40,6 +40,10 @@ impl Wider {
     /// An interval over so many workers, made wider; `None` where fewer than two made it, or where the confidence is none.
     pub fn of(&mut self, estimate: Estimate, workers: usize) -> Option<Estimate> {
         let (from, to) = (self.from, self.to);
+        // A report may say anything.
+        if !(0.5..1.0).contains(&from) {
+            return None;
+        }
         let factor = (*self.by_workers.entry(workers).or_insert_with(|| {
             let freedom = workers.checked_sub(1).filter(|freedom| *freedom > 0)? as f64;
             let at = |confidence: f64| t_quantile(f64::midpoint(1.0, confidence), freedom);

@@ -310,7 +310,8 @@ fn overhead(cell: &Cell, unit: Unit, wider: &mut Wider) -> Found {
         }
         _ => (overhead.cycles, 1.0),
     };
-    let interval = wider.of(estimate, workers(cell)).ok_or_else(|| unknown("fewer than two workers measured it"))?;
+    let interval =
+        wider.of(estimate, workers(cell)).ok_or_else(|| unknown("too few workers measured it for an interval"))?;
     let layouts: Vec<f64> = cell.layouts.iter().map(|layout| layout.cycles.estimate * per_cycle).collect();
     Ok(Evidence {
         interval,
@@ -331,7 +332,8 @@ fn workload_overhead(workload: &Workload, kernel: &WorkloadKernel, unit: Unit, w
         _ => Some(1.0),
     };
     let per_percent = per_percent.ok_or_else(|| unknown(format!("there is nothing to make {} of", unit.name())))?;
-    let interval = wider.of(percent, workload.workers).ok_or_else(|| unknown("fewer than two workers measured it"))?;
+    let interval =
+        wider.of(percent, workload.workers).ok_or_else(|| unknown("too few workers measured it for an interval"))?;
     let floor = workload.floor_percent * per_percent;
     Ok(Evidence { interval: scaled(interval, per_percent), floor, ..Evidence::counted(0.0) })
 }

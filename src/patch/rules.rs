@@ -100,7 +100,7 @@ pub fn code(site: &Site, target: &Target, state: State, original: &[u8]) -> Resu
     }
     pad(&mut code, site.length);
     #[cfg(feature = "inject")]
-    if crate::inject::FALLBACK && site.kind == Kind::PvCalleeSave && state == State::Inline {
+    if site.kind == Kind::PvCalleeSave && state == State::Inline && crate::inject::fallback() {
         code = original.to_vec();
     }
     Ok(Some(code))
