@@ -139,8 +139,8 @@
 //!
 //! [`suite`] makes data of types; the built-in one is [`pv_ops`](fn@pv_ops); [`workload`] has the macro benchmarks;
 //! [`patch`] copies and rewrites code; [`measure`] turns a plan into samples and counts instructions ([`measure::trace`]);
-//! [`estimate`] turns samples into cells with [`stats`]; [`report`] is the document and what is made of it; [`selftest`]
-//! measures what is known; [`host`] knows the machine; `cli` is the program.
+//! [`estimate`] turns samples into cells with [`stats`]; [`report`] is the document and what is made of it; `gate`
+//! holds it against budgets; [`selftest`] measures what is known; [`host`] knows the machine; `cli` is the program.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
@@ -154,8 +154,12 @@ pub mod cli;
 pub mod dispatch;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod estimate;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
+pub mod gate;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;
+#[cfg(all(feature = "inject", target_arch = "x86_64", target_os = "linux"))]
+mod inject;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kernel;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -26,6 +26,7 @@ fn plan() -> Plan {
         seed: 1,
         groups: vec![group(0), group(29)],
         columns: vec![Column { mechanism: "table".to_owned(), state: None }],
+        only: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: ROUNDS,
         window_cycles: 100_000,

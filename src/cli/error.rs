@@ -7,9 +7,11 @@ use anstyle::{AnsiColor, Style};
 use super::exit::Exit;
 use super::filter::FilterError;
 use super::predict::CountsError;
+use crate::gate::budget::BudgetError;
 use crate::measure::explain::ExplainError;
 use crate::measure::parent::ParentError;
 use crate::measure::worker::WorkerError;
+use crate::report::export::ExportError;
 use crate::report::read::ReadError;
 use crate::report::render::RenderError;
 use crate::report::write::WriteError;
@@ -33,6 +35,12 @@ pub enum CliError {
     /// Counts that cannot be used.
     #[error(transparent)]
     Counts(#[from] CountsError),
+    /// Budgets that cannot be used.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// An export that cannot be made.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A file that cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -61,9 +69,12 @@ impl CliError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            CliError::Suite(_) | CliError::Filter(_) | CliError::Usage(_) | CliError::Read(_) | CliError::Counts(_) => {
-                Exit::Usage
-            }
+            CliError::Suite(_)
+            | CliError::Filter(_)
+            | CliError::Usage(_)
+            | CliError::Read(_)
+            | CliError::Counts(_)
+            | CliError::Budget(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
             CliError::Worker(WorkerError::Pin { .. }) => Exit::Usage,

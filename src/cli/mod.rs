@@ -5,12 +5,16 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod ab;
+mod compare;
 mod conditions;
 mod doctor;
 pub mod error;
 pub mod exit;
 mod explain;
+mod export;
 pub mod filter;
+mod gate;
 mod list;
 mod predict;
 mod progress;
@@ -43,6 +47,18 @@ enum Command {
     /// Make the HTML page and the plots again from a report
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
+    /// Hold overheads against budgets: of a report, or measured now
+    #[command(after_help = gate::EXAMPLES)]
+    Gate(gate::GateArgs),
+    /// What changed from one report to another
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(compare::CompareArgs),
+    /// Measure two builds in turn, and say what differs
+    #[command(after_help = ab::EXAMPLES)]
+    Ab(ab::AbArgs),
+    /// A report in the format of another tool
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
     /// The instructions that one op executes by a mechanism, decoded
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -103,6 +119,10 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Run(args) => run::run(&args, &suite),
         Command::List(args) => list::list(&args, &suite),
         Command::Report(args) => report::report(&args),
+        Command::Gate(args) => gate::gate(&args, &suite),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Ab(args) => ab::ab(&args, &suite),
+        Command::Export(args) => export::export(&args),
         Command::Explain(args) => explain::explain(&args, &suite),
         Command::Predict(args) => predict::predict(&args),
         Command::Selftest(args) => selftest::selftest(&args),

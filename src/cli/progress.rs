@@ -22,6 +22,8 @@ pub struct Progress {
 enum Total {
     Steps(usize),
     Time(Duration),
+    /// Somebody else shows it.
+    Hidden,
 }
 
 impl Progress {
@@ -35,6 +37,12 @@ impl Progress {
     #[must_use]
     pub fn of_time(time: Duration) -> Self {
         Self::new(Total::Time(time))
+    }
+
+    /// Begins, and shows nothing but notes.
+    #[must_use]
+    pub fn hidden() -> Self {
+        Progress { bar: None, total: Total::Hidden, done: 0, lines: 0, began: Instant::now() }
     }
 
     /// `NO_COLOR` and dumb terminals are indicatif's to respect.
@@ -87,6 +95,7 @@ impl Progress {
                 let share = self.done.min(steps) as f64 / steps.max(1) as f64;
                 (share, elapsed.mul_f64((1.0 / share.max(1e-9) - 1.0).min(1e6)))
             }
+            Total::Hidden => (0.0, Duration::ZERO),
             Total::Time(time) => {
                 let share = elapsed.as_secs_f64() / time.as_secs_f64().max(1e-9);
                 (share.min(1.0), time.saturating_sub(elapsed))

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -45,6 +45,16 @@ pub const EXAMPLES: &str = "Examples:
 /// Options of `run`.
 #[derive(Args)]
 pub struct RunArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Where report.json, index.html and plots/ go
+    #[arg(long, value_name = "DIR", default_value = "reports/latest")]
+    out: PathBuf,
+}
+
+/// What is measured, and how hard.
+#[derive(Args)]
+pub struct Selection {
     /// Twelve ops of different shape, throughput alone: under 20 s
     #[arg(long, conflicts_with = "full")]
     quick: bool,
@@ -60,14 +70,14 @@ pub struct RunArgs {
     /// Regimes: throughput, latency, pressure, cold, flushed, random2, random4, random8
     #[arg(long, value_name = "GLOB")]
     regime: Vec<String>,
-    /// Bodies the mechanisms are bound to: native, xen (or: alternative); the baseline is inline native always
+    /// Bodies the mechanisms are bound to: native, xen; the baseline is inline native always
     #[arg(long, value_name = "GLOB", default_value = "native")]
     body: Vec<String>,
     /// Macro benchmarks: mmap_perf, lat_mmap, ..; with neither --op nor --regime, they alone
     #[arg(long, value_name = "GLOB")]
     workload: Vec<String>,
     #[command(flatten)]
-    conditions: Conditions,
+    pub conditions: Conditions,
     /// Seconds the workers may take altogether; twice the time for widths smaller by a third
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
     time: Option<u32>,
@@ -77,9 +87,6 @@ pub struct RunArgs {
     /// At how many offsets within 128 bytes to have every loop, up to 64
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MOST_LAYOUTS as i64))]
     layouts: Option<u8>,
-    /// Where report.json, index.html and plots/ go
-    #[arg(long, value_name = "DIR", default_value = "reports/latest")]
-    out: PathBuf,
 }
 
 /// The part of `--time` that workloads get where there are cells, too.
@@ -96,75 +103,12 @@ pub fn worker(suite: Suite) -> Done {
 /// Plans, measures, estimates, reports.
 pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let ops = suite.ops();
-    let mut probes = Probes::ask(&Root::default());
-    let (clock, clock_reason) = Clock::choose(args.conditions.clock);
-    let immovable = code_memory().err();
-    let cpu = probes.measuring_cpu.map(|cpu| cpu as usize);
-    let plan = plan(args, suite, clock, cpu, immovable.is_none())?;
-    let (work, lacking) = work_plan(args, suite, plan.preset)?;
-    if let Some(cpu) = args.conditions.cpu {
-        probes.measuring_cpu = u32::try_from(cpu).ok();
-    }
+    let here = Here::ask(&args.selection.conditions);
+    let plan = plan(&args.selection, suite, &here)?;
+    let work = work_plan(&args.selection, suite, plan.preset)?;
     // Before a minute of measuring: can it be written, and may the workers be pinned?
     write::prepare(&args.out)?;
-    if let Some(cpu) = plan.cpu {
-        keep_off(cpu, &probes)?;
-    }
-    let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
-    let no_counters = pmu_unavailable();
-    let uncounted = Tracer::install().err().map(|error| error.to_string());
-    let started = jiff::Timestamp::now();
-    let began = Instant::now();
-    let mut collector = Collector {
-        estimator: Estimator::default(),
-        progress: match plan.workers {
-            Workers::Exactly(workers) => Progress::of_steps((plan.groups.len() + work.workloads.len()) * workers),
-            Workers::Within(time) => Progress::of_time(time + work.workers.left(Duration::ZERO)),
-        },
-        failures: Vec::new(),
-        measured: vec![false; plan.groups.len()],
-        work: WorkEstimator::default(),
-        workers: 0,
-        workers_again: 0,
-        plan: &plan,
-    };
-    let mut whole =
-        plan.groups.is_empty() || parent::run(&plan, &worker_command, no_counters.is_none(), &stop, &mut collector)?;
-    let cell_workers = collector.workers;
-    whole = whole && parent::run_workloads(&plan, &work, &worker_command, &stop, &mut collector)?;
-    collector.progress.finish();
-    let metas: Vec<Meta> = ops.iter().map(|op| op.meta).collect();
-    let planned: Vec<&OpEntry> =
-        ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
-    let estimates = collector.estimator.finish(&plan, &metas, ticks_per_second);
-    let workload_metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
-    let workloads =
-        collector.work.finish(&workload_metas, &work.kernels, &estimates.cells, plan.seed, ticks_per_second);
-    let findings = Findings {
-        workloads,
-        estimates,
-        clock: clock.name(),
-        clock_reason,
-        ticks_per_second,
-        // Whole seconds: nobody compares runs by less.
-        started: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        duration_seconds: began.elapsed().as_secs_f64(),
-        complete: whole
-            && collector.measured.iter().all(|measured| *measured)
-            && collector.work.has_all(&work.workloads),
-        machine: Machine::read(&Root::default()),
-        environment: checks_with(&Root::default(), &probes),
-        examples: examples(&planned, &plan.columns).unwrap_or_default(),
-        workers: cell_workers,
-        workers_again: collector.workers_again,
-        failures: collector.failures,
-        absent: absences(no_counters, immovable, uncounted, &work, lacking)
-            .into_iter()
-            .chain(out_of_place(&planned))
-            .collect(),
-    };
-    let document = write::json(&assemble::report(&plan, ops, &suite.mechanism_metas(), findings))?;
+    let document = measure(&plan, &work, suite, &here, &stop)?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;
     let mut files = render::files(&report)?;
@@ -182,7 +126,136 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     Ok(if report.run.complete && measured { Exit::Fine } else { Exit::Failed })
 }
 
-fn plan(args: &RunArgs, suite: &Suite, clock: Clock, cpu: Option<usize>, movable: bool) -> Result<Plan, CliError> {
+/// What is known of machine and clock before anything is measured.
+pub struct Here {
+    /// The machine's answers.
+    probes: Probes,
+    /// What windows are timed with.
+    pub clock: Clock,
+    clock_reason: Option<String>,
+    /// Why loops cannot be copied.
+    immovable: Option<CodeError>,
+}
+
+impl Here {
+    /// Asks, and chooses CPU and clock as the options say.
+    pub fn ask(conditions: &Conditions) -> Self {
+        let mut probes = Probes::ask(&Root::default());
+        let (clock, clock_reason) = Clock::choose(conditions.clock);
+        if let Some(cpu) = conditions.cpu {
+            probes.measuring_cpu = u32::try_from(cpu).ok();
+        }
+        Here { probes, clock, clock_reason, immovable: code_memory().err() }
+    }
+
+    /// Whether loops can be copied to where they are wanted.
+    pub fn movable(&self) -> bool {
+        self.immovable.is_none()
+    }
+
+    /// The CPU to measure on.
+    pub fn cpu(&self, conditions: &Conditions) -> Option<usize> {
+        conditions.cpu.or(self.probes.measuring_cpu.map(|cpu| cpu as usize))
+    }
+}
+
+/// Measures a plan and makes the document of what it found.
+pub fn measure(plan: &Plan, work: &Chosen, suite: &Suite, here: &Here, stop: &AtomicBool) -> Result<Vec<u8>, CliError> {
+    let progress = match plan.workers {
+        Workers::Exactly(workers) => Progress::of_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
+        Workers::Within(time) => Progress::of_time(time + work.plan.workers.left(Duration::ZERO)),
+    };
+    let mut measured = Measured::begin(plan, here, progress)?;
+    let Measured { collector, no_counters, .. } = &mut measured;
+    let count = no_counters.is_none();
+    let mut whole = plan.groups.is_empty() || parent::run(plan, &worker_command, count, stop, collector)?;
+    let cell_workers = collector.workers;
+    whole = whole && parent::run_workloads(plan, &work.plan, &worker_command, stop, collector)?;
+    measured.collector.workers = cell_workers;
+    measured.document(work, suite, here, whole)
+}
+
+/// A run at work: what came in, and what it was measured with.
+pub struct Measured<'a> {
+    /// Takes samples.
+    pub collector: Collector<'a>,
+    ticks_per_second: f64,
+    no_counters: Option<String>,
+    uncounted: Option<String>,
+    started: jiff::Timestamp,
+    began: Instant,
+}
+
+impl<'a> Measured<'a> {
+    /// Moves this process off the workers' CPU, and begins.
+    pub fn begin(plan: &'a Plan, here: &Here, progress: Progress) -> Result<Self, CliError> {
+        if let Some(cpu) = plan.cpu {
+            keep_off(cpu, &here.probes)?;
+        }
+        let ticks_per_second = here.clock.ticks_per_second(Duration::from_millis(100));
+        let collector = Collector {
+            estimator: Estimator::default(),
+            progress,
+            failures: Vec::new(),
+            measured: vec![false; plan.groups.len()],
+            work: WorkEstimator::default(),
+            workers: 0,
+            workers_again: 0,
+            plan,
+        };
+        Ok(Measured {
+            collector,
+            ticks_per_second,
+            no_counters: pmu_unavailable(),
+            uncounted: Tracer::install().err().map(|error| error.to_string()),
+            started: jiff::Timestamp::now(),
+            began: Instant::now(),
+        })
+    }
+
+    /// The document of what came in; `whole` where nothing was cut short.
+    pub fn document(self, work: &Chosen, suite: &Suite, here: &Here, whole: bool) -> Result<Vec<u8>, CliError> {
+        let Measured { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
+        let plan = collector.plan;
+        collector.progress.finish();
+        let ops = suite.ops();
+        let metas: Vec<Meta> = ops.iter().map(|op| op.meta).collect();
+        let planned: Vec<&OpEntry> =
+            ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
+        let estimates = collector.estimator.finish(plan, &metas, ticks_per_second);
+        let workload_metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
+        let workloads =
+            collector.work.finish(&workload_metas, &work.plan.kernels, &estimates.cells, plan.seed, ticks_per_second);
+        let findings = Findings {
+            workloads,
+            estimates,
+            clock: here.clock.name(),
+            clock_reason: here.clock_reason.clone(),
+            ticks_per_second,
+            // Whole seconds: nobody compares runs by less.
+            started: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            duration_seconds: began.elapsed().as_secs_f64(),
+            complete: whole
+                && collector.measured.iter().all(|measured| *measured)
+                && collector.work.has_all(&work.plan.workloads),
+            machine: Machine::read(&Root::default()),
+            environment: checks_with(&Root::default(), &here.probes),
+            examples: examples(&planned, &plan.columns).unwrap_or_default(),
+            workers: collector.workers,
+            workers_again: collector.workers_again,
+            failures: collector.failures,
+            absent: absences(no_counters, here.immovable.as_ref(), uncounted, work)
+                .into_iter()
+                .chain(out_of_place(&planned))
+                .collect(),
+        };
+        Ok(write::json(&assemble::report(plan, ops, &suite.mechanism_metas(), findings))?)
+    }
+}
+
+/// The plan of a selection.
+pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliError> {
+    let movable = here.movable();
     let preset = match (args.quick, args.full) {
         (true, _) => Preset::Quick,
         (_, true) => Preset::Full,
@@ -255,11 +328,12 @@ fn plan(args: &RunArgs, suite: &Suite, clock: Clock, cpu: Option<usize>, movable
         seed: args.conditions.seed(),
         groups,
         columns: mechanisms.iter().flat_map(Column::of).collect(),
+        only: Vec::new(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
         rounds: 1,
         window_cycles: WINDOW_CYCLES,
-        cpu: args.conditions.cpu.or(cpu),
-        clock,
+        cpu: here.cpu(&args.conditions),
+        clock: here.clock,
     };
     let least = 2.0 * plan.worker_seconds();
     if let Some(seconds) = args.time
@@ -276,7 +350,7 @@ fn plan(args: &RunArgs, suite: &Suite, clock: Clock, cpu: Option<usize>, movable
 }
 
 /// Whether cells are left out: workloads were named, and neither ops nor regimes.
-fn only_workloads(args: &RunArgs) -> bool {
+fn only_workloads(args: &Selection) -> bool {
     !args.workload.is_empty() && args.op.is_empty() && args.regime.is_empty()
 }
 
@@ -286,11 +360,19 @@ fn owned(names: Option<&[&str]>) -> Vec<String> {
 }
 
 /// Rounds of a workload per worker.
-const WORK_ROUNDS: usize = 4;
+pub const WORK_ROUNDS: usize = 4;
+
+/// Workloads that were chosen.
+pub struct Chosen {
+    /// Those that can be had here.
+    pub plan: WorkPlan,
+    /// The others, and why.
+    pub absent: Vec<Absence>,
+}
 
 /// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and no
 /// workload.
-fn work_plan(args: &RunArgs, suite: &Suite, preset: Preset) -> Result<(WorkPlan, Vec<Absence>), CliError> {
+pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chosen, CliError> {
     let entries = suite.workloads();
     let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();
     let quick = owned(suite.choices().quick_workloads);
@@ -331,22 +413,22 @@ fn work_plan(args: &RunArgs, suite: &Suite, preset: Preset) -> Result<(WorkPlan,
         (Some(seconds), true) => Duration::from_secs(seconds.into()),
         (Some(seconds), false) => Duration::from_secs(seconds.into()).mul_f64(WORK_SHARE),
     };
-    let work = WorkPlan {
+    let plan = WorkPlan {
         workloads: chosen.into_iter().map(|i| names[i].to_owned()).collect(),
         kernels: columns.chain(options).collect(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
         rounds: WORK_ROUNDS,
     };
-    Ok((work, absent))
+    Ok(Chosen { plan, absent })
 }
 
 fn absences(
     no_counters: Option<String>,
-    immovable: Option<CodeError>,
+    immovable: Option<&CodeError>,
     uncounted: Option<String>,
-    work: &WorkPlan,
-    mut absent: Vec<Absence>,
+    work: &Chosen,
 ) -> Vec<Absence> {
+    let mut absent = work.absent.clone();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
         absent.push(Absence { what, reason: format!("loops ran where the linker put them: {reason}") });
@@ -357,7 +439,7 @@ fn absences(
     if let Some(reason) = uncounted {
         absent.push(Absence { what: "instruction counts".to_owned(), reason });
     }
-    if work.workloads.is_empty() {
+    if work.plan.workloads.is_empty() {
         let reason = "ops or regimes were named, and no workload".to_owned();
         absent.push(Absence { what: "workloads".to_owned(), reason });
     }
@@ -373,7 +455,8 @@ fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
     planned.iter().filter(|op| op.calls_out()).map(absence).collect()
 }
 
-struct Collector<'a> {
+/// Takes what workers send.
+pub struct Collector<'a> {
     estimator: Estimator,
     work: WorkEstimator,
     progress: Progress,
@@ -382,6 +465,14 @@ struct Collector<'a> {
     workers: usize,
     workers_again: usize,
     plan: &'a Plan,
+}
+
+impl Collector<'_> {
+    /// What the first worker said, where none has measured anything.
+    pub fn refusal(&self) -> Option<&str> {
+        let nothing = !self.measured.contains(&true) && !self.work.has_any();
+        self.failures.first().filter(|_| nothing).map(|failure| failure.message.as_str())
+    }
 }
 
 impl Observer for Collector<'_> {

@@ -3,11 +3,14 @@
 //!
 //! Machine code: exactly `call qword ptr [rip + pv_ops + 8*slot]` (`ff 15 disp32`), the C clobber list around it.
 
+#[cfg(not(feature = "inject-load"))]
 use std::arch::asm;
 
 use super::slots::Slots;
 use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Args, Op, Reg, Ret};
+use crate::op::Op;
+#[cfg(not(feature = "inject-load"))]
+use crate::op::{Args, Reg, Ret};
 
 /// `struct paravirt_patch_template pv_ops`
 pub static PV_OPS: Slots = Slots::new();
@@ -29,6 +32,14 @@ impl Dispatch for Table {
         ..Mechanism::BASE
     };
 
+    #[cfg(feature = "inject-load")]
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        // SAFETY: the caller's contract.
+        unsafe { crate::inject::call_through_pointer::<O>(args) }
+    }
+
+    #[cfg(not(feature = "inject-load"))]
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();

@@ -28,7 +28,8 @@ impl Estimator {
     pub fn wanting(&self, plan: &Plan) -> Vec<Task> {
         let task = |group: &Group, only| Task { group: group.clone(), rounds: plan.rounds, only, count: false };
         let disturbed = self.disturbed(plan);
-        let mut wanting: Vec<Task> = disturbed.iter().map(|group| task(group, None)).collect();
+        let only = |group: &Group| plan.only(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
+        let mut wanting: Vec<Task> = disturbed.iter().map(|group| task(group, only(group))).collect();
         let whole: BTreeSet<&Group> = disturbed.into_iter().collect();
         let mut groups: BTreeMap<Key, Vec<&Group>> = BTreeMap::new();
         for group in plan.groups.iter().filter(|group| !whole.contains(group)) {

@@ -220,7 +220,9 @@ impl Estimator {
             };
             // The second of the A/A comparisons, the copy, is no cell of its own.
             cells.push(cell("inline", None, 0));
-            for (index, column) in plan.columns.iter().enumerate() {
+            let only = plan.only(meta.name, body, regime);
+            let planned = |index: &usize| only.is_none_or(|only| only.contains(index));
+            for (index, column) in plan.columns.iter().enumerate().filter(|(index, _)| planned(index)) {
                 match self.missing.get(&key).and_then(|missing| missing.get(&index)) {
                     // A state that the op never is in.
                     Some(None) => {}

@@ -35,6 +35,12 @@ impl WorkEstimator {
         workloads.iter().all(|name| self.samples.contains_key(name))
     }
 
+    /// Whether any was measured.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        !self.samples.is_empty()
+    }
+
     /// Makes the estimates, in the order of `metas`. `cells` are those of the same run, for the prediction.
     #[must_use]
     pub fn finish(

@@ -151,25 +151,10 @@ pub fn run_workloads(
     let processes = Processes { plan, command: worker, stop };
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ 0x776f_726b);
     let began = Instant::now();
-    let mut sized = Sized { observer, units: BTreeMap::new() };
+    let mut sized = Sized { observer, units: Units::new() };
     let mut number = 0;
     while !work.workloads.is_empty() && work.workers.go_on_to_the_end(number, began.elapsed()) {
-        let mut assignment = processes.assignment(Vec::new(), &mut rng);
-        // What the first worker found to fill a run is what all do.
-        let units = &sized.units;
-        let task = |name: &String| WorkTask {
-            workload: name.clone(),
-            seed: plan.seed,
-            // A single unit may be longer than a run should be.
-            rounds: if units.get(name) == Some(&1) { work.rounds.div_ceil(2) } else { work.rounds },
-            units: units.get(name).copied(),
-            count: number == 0,
-        };
-        assignment.work = work.workloads.iter().map(task).collect();
-        for i in (1..assignment.work.len()).rev() {
-            assignment.work.swap(i, rng.random_range(0..=i));
-        }
-        assignment.kernels.clone_from(&work.kernels);
+        let assignment = processes.work(work, number, &sized.units, &mut rng);
         if !processes.live(number, assignment, &mut sized)? {
             return Ok(false);
         }
@@ -179,10 +164,13 @@ pub fn run_workloads(
     Ok(true)
 }
 
+/// Units of a part of a run, by workload.
+pub type Units = BTreeMap<String, u64>;
+
 /// An observer, and how many units the workloads it hears of took.
 struct Sized<'a> {
     observer: &'a mut dyn Observer,
-    units: BTreeMap<String, u64>,
+    units: Units,
 }
 
 impl Observer for Sized<'_> {
@@ -212,6 +200,34 @@ impl Observer for Sized<'_> {
     }
 }
 
+/// One worker that takes all groups of a plan and then all workloads, for whoever runs workers of several programs in turn.
+/// Workers of one number are asked for the same, in the same order, whatever program they are of. `units` keeps what the
+/// first of them found to fill a run of a workload: all of them do as much.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn one(
+    plan: &Plan,
+    work: &WorkPlan,
+    number: usize,
+    units: &mut Units,
+    worker: &dyn Fn() -> Command,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<bool, ParentError> {
+    let processes = Processes { plan, command: worker, stop };
+    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(number as u64));
+    let mut assignment = processes.assignment(plan.tasks(number), &mut rng);
+    assignment.instructions = number == 0;
+    let workloads = processes.work(work, number, units, &mut rng);
+    (assignment.work, assignment.kernels) = (workloads.work, workloads.kernels);
+    let mut sized = Sized { observer, units: std::mem::take(units) };
+    let whole = processes.live(number, assignment, &mut sized)?;
+    sized.through();
+    *units = sized.units;
+    Ok(whole)
+}
+
 /// How workers of a run are started and stopped.
 struct Processes<'a> {
     plan: &'a Plan,
@@ -232,6 +248,26 @@ impl Processes<'_> {
         let (window_cycles, cpu, clock) = (*window_cycles, *cpu, *clock);
         let (work, kernels) = (Vec::new(), Vec::new());
         Assignment { seed, tasks, columns, work, kernels, window_cycles, cpu, clock, counters, instructions }
+    }
+
+    /// All workloads in an order drawn from `rng`, with all else as planned.
+    fn work(&self, work: &WorkPlan, number: usize, units: &Units, rng: &mut Pcg64Mcg) -> Assignment {
+        let mut assignment = self.assignment(Vec::new(), rng);
+        let task = |name: &String| WorkTask {
+            workload: name.clone(),
+            seed: self.plan.seed,
+            // A single unit may be longer than a run should be.
+            rounds: if units.get(name) == Some(&1) { work.rounds.div_ceil(2) } else { work.rounds },
+            // What the first worker found to fill a run is what all do.
+            units: units.get(name).copied(),
+            count: number == 0,
+        };
+        assignment.work = work.workloads.iter().map(task).collect();
+        for i in (1..assignment.work.len()).rev() {
+            assignment.work.swap(i, rng.random_range(0..=i));
+        }
+        assignment.kernels.clone_from(&work.kernels);
+        assignment
     }
 
     /// One worker number from its first life to its last. Returns whether it was let go to its end.

@@ -209,6 +209,8 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// What is measured beside `inline`.
     pub columns: Vec<Column>,
+    /// Group by group, which of the columns are measured in it, by their places, rising; empty where all are in all.
+    pub only: Vec<Vec<usize>>,
     /// How many worker processes.
     pub workers: Workers,
     /// Palindromic rounds per group and worker. At one layout, each worker's own, there is one more: what differs between
@@ -235,17 +237,25 @@ impl Plan {
         // By how many layouts of the same op, body and regime stand before it.
         let mut nth: BTreeMap<(&str, Platform, Regime), usize> = BTreeMap::new();
         let layouts = self.layouts();
-        let task = |group: &'_ Group, layout: usize| {
+        let task = |index: usize, group: &'_ Group, layout: usize| {
             let rounds = self.rounds + usize::from(layout == worker % layouts);
-            Task { group: group.clone(), rounds, only: None, count: worker == 0 && layout == 0 }
+            let only = self.only.get(index).cloned();
+            Task { group: group.clone(), rounds, only, count: worker == 0 && layout == 0 }
         };
         let mut tasks = Vec::with_capacity(self.groups.len());
-        for group in &self.groups {
+        for (index, group) in self.groups.iter().enumerate() {
             let layout = nth.entry((&group.op, group.body, group.regime)).or_default();
-            tasks.push(task(group, *layout));
+            tasks.push(task(index, group, *layout));
             *layout += 1;
         }
         tasks
+    }
+
+    /// The columns that are measured of an op, body and regime, by their places; `None` where all are.
+    #[must_use]
+    pub fn only(&self, op: &str, body: Platform, regime: Regime) -> Option<&[usize]> {
+        let of = |group: &Group| group.op == op && group.body == body && group.regime == regime;
+        self.only.get(self.groups.iter().position(of)?).map(Vec::as_slice)
     }
 
     /// At how many layouts loops are measured.
@@ -313,6 +323,7 @@ mod tests {
             seed: 1,
             groups: ["pte_val", "save_fl"].iter().flat_map(|op| [0, 29].map(|offset| group(op, offset))).collect(),
             columns: Vec::new(),
+            only: Vec::new(),
             workers: Workers::Exactly(2),
             rounds: 3,
             window_cycles: WINDOW_CYCLES,

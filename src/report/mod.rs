@@ -3,6 +3,8 @@
 //! Nothing in here measures.
 
 pub mod assemble;
+#[cfg(feature = "cli")]
+pub mod export;
 #[cfg(feature = "html")]
 pub mod html;
 pub mod json_schema;
@@ -14,6 +16,8 @@ pub mod read;
 #[cfg(feature = "html")]
 pub mod render;
 pub mod schema;
+#[cfg(feature = "cli")]
+pub mod subject;
 #[cfg(feature = "cli")]
 pub mod terminal;
 pub mod write;

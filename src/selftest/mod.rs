@@ -87,6 +87,7 @@ pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Cl
         seed,
         groups: offsets(Preset::Quick.layouts()).into_iter().map(group).collect(),
         columns: truths.iter().filter(|truth| truth.op == op).map(column).collect(),
+        only: Vec::new(),
         workers: Workers::Exactly(effort.workers),
         rounds: effort.rounds,
         window_cycles: WINDOW_CYCLES,

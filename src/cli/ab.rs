@@ -1,0 +1,130 @@
+//! `pvbench ab`
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::Done;
+use super::compare::show;
+use super::conditions::{stop_on_signals, worker_command};
+use super::error::{self, CliError};
+use super::exit::Exit;
+use super::progress::Progress;
+use super::run::{Here, Measured, Selection, plan, work_plan};
+use crate::gate::compare::compare;
+use crate::measure::parent::{self, WorkPlan};
+use crate::measure::plan::{Plan, Workers};
+use crate::report::{Report, write};
+use crate::suite::Suite;
+
+pub const EXAMPLES: &str = "Examples:
+  pvbench ab --baseline ./pvbench-before --quick
+  pvbench ab --baseline ./pvbench-before --op 'pte_*' --mechanism table --time 20
+  scripts/ab.sh HEAD~1 --quick                   builds the baseline from a revision
+
+Workers of the two builds take turns, so that what drifts meets both. Overheads of the two are compared, and of
+workloads what `inline` takes, too. Exit code 1: something regressed.";
+
+/// Options of `ab`.
+#[derive(Args)]
+pub struct AbArgs {
+    /// The other build of pvbench
+    #[arg(long, value_name = "BINARY")]
+    baseline: PathBuf,
+    #[command(flatten)]
+    selection: Selection,
+    /// As JSON, into a file; - for standard output, instead of the table
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the two reports into DIR/before and DIR/after
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Show what did not change, too
+    #[arg(long)]
+    all: bool,
+}
+
+/// Measures two builds in turn and says what differs.
+pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
+    let stop = stop_on_signals()?;
+    let here = Here::ask(&args.selection.conditions);
+    let plan = plan(&args.selection, suite, &here)?;
+    let work = work_plan(&args.selection, suite, plan.preset)?;
+    answers(&args.baseline)?;
+    if let Some(out) = &args.out {
+        write::prepare(out)?;
+    }
+    let workers = match (plan.workers, work.plan.workers) {
+        (Workers::Within(cells), Workers::Within(work)) => Workers::Within(cells + work),
+        (workers, _) => workers,
+    };
+    let workers = match (plan.groups.is_empty(), work.plan.workloads.is_empty()) {
+        (true, _) => work.plan.workers,
+        (_, true) => plan.workers,
+        _ => workers,
+    };
+    let steps = plan.groups.len() + work.plan.workloads.len();
+    let progress = match workers {
+        Workers::Exactly(workers) => Progress::of_steps(steps * workers),
+        Workers::Within(time) => Progress::of_time(time),
+    };
+    let mut sides = [Measured::begin(&plan, &here, Progress::hidden())?, Measured::begin(&plan, &here, progress)?];
+    let whole = in_turn(args, (&plan, &work.plan, workers), &stop, &mut sides)?;
+    let [before, after] = sides.map(|side| side.document(&work, suite, &here, whole));
+    let (before, after) = (before?, after?);
+    let reports: [Report; 2] = [serde_json::from_slice(&before)?, serde_json::from_slice(&after)?];
+    if let Some(out) = &args.out {
+        write::files(out, &[("before/report.json".into(), before), ("after/report.json".into(), after)])?;
+    }
+    let [before, after] = &reports;
+    if !before.run.complete || !after.run.complete {
+        error::warn("not all that was planned was measured");
+        return Ok(Exit::Failed);
+    }
+    let mut comparison = compare(before, after, Vec::new());
+    comparison.add_inline(before, after);
+    show(&comparison, args.json.as_deref(), args.all)
+}
+
+/// Workers of the two builds, a pair at a time; which of a pair goes first alternates.
+fn in_turn(
+    args: &AbArgs,
+    (plan, work, workers): (&Plan, &WorkPlan, Workers),
+    stop: &AtomicBool,
+    sides: &mut [Measured<'_>; 2],
+) -> Result<bool, CliError> {
+    let baseline = || {
+        let mut command = Command::new(&args.baseline);
+        command.arg("worker");
+        command
+    };
+    let began = Instant::now();
+    let (mut number, mut units) = (0, parent::Units::new());
+    while workers.go_on_to_the_end(number, began.elapsed()) {
+        for turn in [number % 2, 1 - number % 2] {
+            let command: &dyn Fn() -> Command = if turn == 0 { &baseline } else { &worker_command };
+            if !parent::one(plan, work, number, &mut units, command, stop, &mut sides[turn].collector)? {
+                return Ok(false);
+            }
+            if let Some(refusal) = sides[turn].collector.refusal() {
+                let build = if turn == 0 { args.baseline.display().to_string() } else { "this build".to_owned() };
+                return Err(CliError::Usage(format!("{build} cannot measure this: {refusal}")));
+            }
+        }
+        number += 1;
+    }
+    Ok(true)
+}
+
+/// That there is such a program, and it is pvbench.
+fn answers(binary: &std::path::Path) -> Result<(), CliError> {
+    let said = Command::new(binary).arg("--version").output();
+    match said {
+        Ok(output) if output.stdout.starts_with(b"pvbench ") => Ok(()),
+        Ok(_) => Err(CliError::Usage(format!("{} is no pvbench: it does not say so by --version", binary.display()))),
+        Err(source) => Err(CliError::Usage(format!("cannot run {}: {source}", binary.display()))),
+    }
+}

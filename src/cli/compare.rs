@@ -1,0 +1,68 @@
+//! `pvbench compare`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Done;
+use super::error;
+use super::exit::Exit;
+use super::gate::output;
+use crate::gate::{comparable, compare, terminal};
+use crate::report::read;
+
+pub const EXAMPLES: &str = "Example:
+  pvbench compare old/report.json new/report.json
+
+Overheads are compared, which were measured against inline within each run. Exit code 1: something regressed.";
+
+/// Options of `compare`.
+#[derive(Args)]
+pub struct CompareArgs {
+    /// The report to compare with
+    #[arg(value_name = "A.json")]
+    before: PathBuf,
+    /// The report that is compared
+    #[arg(value_name = "B.json")]
+    after: PathBuf,
+    /// Compare times although CPU model, microcode, mitigations or version of pvbench differ
+    #[arg(long)]
+    across_machines: bool,
+    /// As JSON, into a file; - for standard output, instead of the table
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Show what did not change, too
+    #[arg(long)]
+    all: bool,
+}
+
+/// Says what changed.
+pub fn compare(args: &CompareArgs) -> Done {
+    let (before, after) = (read::report(&args.before)?, read::report(&args.after)?);
+    for (path, report) in [(&args.before, &before), (&args.after, &after)] {
+        if !report.run.complete || !report.failures.is_empty() {
+            error::warn(&format!("{}: it is incomplete, or something failed in it", path.display()));
+        }
+    }
+    let mut differences = comparable::between(&after, &before);
+    if args.across_machines {
+        differences.iter().for_each(|difference| error::warn(difference));
+        differences.clear();
+    }
+    let comparison = compare::compare(&before, &after, differences);
+    show(&comparison, args.json.as_deref(), args.all)
+}
+
+/// Prints a comparison, and says how to end.
+pub(super) fn show(comparison: &compare::Comparison, json: Option<&std::path::Path>, all: bool) -> Done {
+    if let Some(path) = json {
+        let mut text = serde_json::to_vec_pretty(comparison)?;
+        text.push(b'\n');
+        output(path, text)?;
+    }
+    if json != Some(std::path::Path::new("-")) {
+        write!(anstream::stdout(), "{}", terminal::comparison(comparison, all))?;
+    }
+    Ok(if comparison.regressed() { Exit::Exceeded } else { Exit::Fine })
+}

@@ -1,0 +1,322 @@
+//! `pvbench gate`
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+
+use super::Done;
+use super::conditions::{Conditions, stop_on_signals};
+use super::error::{self, CliError};
+use super::exit::Exit;
+use super::run::{Chosen, Here, measure};
+use crate::gate::budget::Budgets;
+use crate::gate::judge::{Case, judge, settle, timed};
+use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
+use crate::gate::{Judged, Outcome, Verdict, comparable, junit, markdown, terminal};
+use crate::host::{Machine, Root};
+use crate::report::{Report, read, render, write};
+use crate::suite::Suite;
+
+mod plan;
+
+use plan::Measurable;
+
+pub const EXAMPLES: &str = "A budget file, the first rule of each level that matches a cell decides:
+  [[budget]]
+  mechanism = \"site_callee_save\"       # op, mechanism, state, regime, body: globs
+  state = \"inline\"
+  overhead = \"0.5 cycles\"              # cycles, ns or % above inline
+  extra_instructions = \"1 instructions\"
+
+  [[budget]]
+  workload = \"mmap_perf\"               # with mechanism, state, or option
+  mechanism = \"site\"
+  overhead = \"3 %\"
+  change = \"1 %\"                       # against --baseline
+  level = \"soft\"                       # warns; hard, which fails, without it
+
+Examples:
+  pvbench gate --run
+  pvbench gate reports/latest/report.json --budget budgets.toml --markdown summary.md
+  pvbench gate new.json --baseline old.json --json verdict.json --junit verdict.xml";
+
+/// Options of `gate`.
+#[derive(Args)]
+pub struct GateArgs {
+    /// The report to judge
+    #[arg(value_name = "REPORT.json", required_unless_present = "run", conflicts_with = "run")]
+    report: Option<PathBuf>,
+    /// Measure what the rules bind, now, and nothing else
+    #[arg(long)]
+    run: bool,
+    /// The rules
+    #[arg(long, value_name = "FILE", default_value = "reports/budgets.toml")]
+    budget: PathBuf,
+    /// A report of the same machine, for bounds on changes
+    #[arg(long, value_name = "REPORT.json")]
+    baseline: Option<PathBuf>,
+    /// Judge times although CPU model, microcode, mitigations or version of pvbench differ
+    #[arg(long)]
+    across_machines: bool,
+    /// With --run: measure what fails or cannot be told up to N times again, in fresh processes, before the verdict
+    /// (default: once)
+    #[arg(long, value_name = "N", requires = "run", value_parser = clap::value_parser!(u8).range(0..=9))]
+    confirm: Option<u8>,
+    /// With --run: seconds to measure, and as many for each time again (default: 4 for cells, 8 for workloads)
+    #[arg(long, value_name = "SECONDS", requires = "run", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    time: Option<u32>,
+    /// With --run: write the report here, too
+    #[arg(long, value_name = "DIR", requires = "run")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    conditions: Conditions,
+    /// The verdicts as JSON; - for standard output, instead of the table
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A summary in Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// The verdicts as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Show what passes, too
+    #[arg(long)]
+    all: bool,
+}
+
+/// Judges a report, or measures and judges.
+pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
+    let budgets = Budgets::read(&args.budget)?;
+    let baseline = args.baseline.as_deref().map(read::report).transpose()?;
+    let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
+    if baseline.is_none() && changes {
+        let message = format!("{}: every rule bounds a change: name a baseline with --baseline", args.budget.display());
+        return Err(CliError::Usage(message));
+    }
+    let files: Vec<&Path> =
+        [&args.json, &args.markdown, &args.junit].into_iter().flatten().map(PathBuf::as_path).collect();
+    for file in files.iter().filter(|file| !is_stdout(file) && !is_device(file)) {
+        write::prepare(folder_of(file))?;
+    }
+    let judged = match &args.report {
+        Some(path) => finished(args, &budgets, &read::report(path)?, baseline.as_ref())?,
+        None => measured(args, suite, &budgets, baseline.as_ref())?,
+    };
+    if let Some(path) = &args.markdown {
+        output(path, markdown::summary(&judged).into_bytes())?;
+    }
+    if let Some(path) = &args.junit {
+        let xml = junit::xml(&judged).map_err(|error| CliError::Usage(format!("no JUnit XML: {error}")))?;
+        output(path, xml.into_bytes())?;
+    }
+    if let Some(path) = &args.json {
+        let mut text = serde_json::to_vec_pretty(&judged)?;
+        text.push(b'\n');
+        output(path, text)?;
+    }
+    if !files.iter().any(|file| is_stdout(file)) {
+        show(&judged, args.all)?;
+    }
+    Ok(match judged.exit_code {
+        0 => Exit::Fine,
+        1 => Exit::Exceeded,
+        3 => Exit::Inconclusive,
+        _ => Exit::Failed,
+    })
+}
+
+/// The verdicts on a report that is there.
+fn finished(
+    args: &GateArgs,
+    budgets: &Budgets,
+    report: &Report,
+    baseline: Option<&Report>,
+) -> Result<Judged, CliError> {
+    let rules = resolve(budgets, &Names::of(report))?;
+    let decisions = decide(&rules, report);
+    decisions.check(budgets)?;
+    warn_of_idle(budgets, &decisions);
+    let here = Machine::read(&Root::default());
+    let mut differences = comparable::from_here(report, &here);
+    if let Some(baseline) = baseline {
+        let between = comparable::between(report, baseline);
+        differences.extend(between.into_iter().map(|difference| format!("baseline: {difference}")));
+    }
+    let judgements = timed(&rules, &decisions, baseline.is_some());
+    let case = Case {
+        budgets,
+        rules: &rules,
+        decisions: &decisions,
+        report,
+        baseline,
+        differences,
+        across_machines: args.across_machines,
+        judgements,
+    };
+    Ok(judge(&case))
+}
+
+/// Measures what the rules bind, and again what fails or cannot be told.
+fn measured(args: &GateArgs, suite: &Suite, budgets: &Budgets, baseline: Option<&Report>) -> Result<Judged, CliError> {
+    let stop = stop_on_signals()?;
+    let measurable = Measurable::new(suite);
+    let names = measurable.names();
+    let rules = resolve(budgets, &names)?;
+    let here = Here::ask(&args.conditions);
+    let seed = args.conditions.seed();
+    let time = args.time.map(|seconds| Duration::from_secs(seconds.into()));
+    let run = |again: Option<&HashSet<String>>, seed: u64| {
+        measured_once(args, (suite, &measurable), &rules, again, (&here, seed, time), &stop)
+    };
+    if let Some(out) = &args.out {
+        write::prepare(out)?;
+    }
+    let (document, report) = run(None, seed)?;
+    if let Some(out) = &args.out {
+        let mut files = render::files(&report)?;
+        files.push(("report.json".into(), document));
+        write::files(out, &files)?;
+    }
+    let found = resolve(budgets, &Names::of(&report))?;
+    let decisions = decide(&found, &report);
+    decisions.check(budgets)?;
+    warn_of_idle(budgets, &decisions);
+    let confirm = usize::from(args.confirm.unwrap_or(1));
+    // Every time that it is looked, chance has another chance.
+    let judgements = timed(&found, &decisions, baseline.is_some()) * (1 + confirm);
+    let differences: Vec<String> = baseline.map(|baseline| comparable::between(&report, baseline)).unwrap_or_default();
+    let verdicts = |rules: &[Resolved], decisions: &Decisions, report: &Report| {
+        judge(&Case {
+            budgets,
+            rules,
+            decisions,
+            report,
+            baseline,
+            differences: differences.clone(),
+            across_machines: args.across_machines,
+            judgements,
+        })
+    };
+    let mut judged = verdicts(&found, &decisions, &report);
+    for round in 1..=confirm {
+        let again = to_confirm(&judged);
+        if again.is_empty() || !report.run.complete {
+            break;
+        }
+        let (_, second) = run(Some(&again), seed.wrapping_add(round as u64))?;
+        // All rules were found to match; of this report they need not all.
+        let later = verdicts(&found, &decide(&found, &second), &second);
+        replace(&mut judged, later, &again);
+        let complete = second.run.complete;
+        settle(&mut judged, complete);
+        if !complete {
+            break;
+        }
+    }
+    Ok(judged)
+}
+
+/// One run for the rules: the document, and what it says.
+fn measured_once(
+    args: &GateArgs,
+    (suite, measurable): (&Suite, &Measurable),
+    rules: &[Resolved],
+    again: Option<&HashSet<String>>,
+    (here, seed, time): (&Here, u64, Option<Duration>),
+    stop: &AtomicBool,
+) -> Result<(Vec<u8>, Report), CliError> {
+    let (plan, work) = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
+    let work = Chosen { plan: work, absent: Vec::new() };
+    let document = measure(&plan, &work, suite, here, stop)?;
+    let report = serde_json::from_slice(&document)?;
+    Ok((document, report))
+}
+
+/// What was measured, and fails or cannot be told.
+fn to_confirm(judged: &Judged) -> HashSet<String> {
+    let open = |verdict: &&Verdict| {
+        verdict.quantity.is_time() && matches!(verdict.outcome, Outcome::Fail | Outcome::Inconclusive)
+    };
+    judged.verdicts.iter().filter(open).map(|verdict| verdict.subject.clone()).collect()
+}
+
+/// Puts later verdicts in the place of earlier ones on the same. What was measured again only for its neighbour's sake
+/// keeps its own.
+fn replace(judged: &mut Judged, later: Judged, again: &HashSet<String>) {
+    let key = |verdict: &Verdict| (verdict.rule.line, verdict.subject.clone(), verdict.quantity);
+    let Judged { verdicts, trouble, .. } = later;
+    let of_again = verdicts.into_iter().filter(|verdict| again.contains(&verdict.subject));
+    let mut later: HashMap<_, Verdict> = of_again.map(|verdict| (key(&verdict), verdict)).collect();
+    for verdict in judged.verdicts.iter_mut().filter(|verdict| verdict.quantity.is_time()) {
+        if let Some(mut new) = later.remove(&key(verdict)) {
+            new.before = std::mem::take(&mut verdict.before);
+            new.before.push(verdict.outcome);
+            *verdict = new;
+        }
+    }
+    for trouble in trouble {
+        if !judged.trouble.contains(&trouble) {
+            judged.trouble.push(trouble);
+        }
+    }
+}
+
+fn warn_of_idle(budgets: &Budgets, decisions: &Decisions) {
+    for idle in &decisions.idle {
+        let rule = &budgets.rules[*idle];
+        let (path, line) = (budgets.path.display(), rule.place.line);
+        error::warn(&format!(
+            "{path}:{line}: earlier rules decide all that this one matches ({}); put it before them",
+            rule.selects()
+        ));
+    }
+}
+
+fn show(judged: &Judged, all: bool) -> Result<(), CliError> {
+    let text = terminal::verdicts(judged, all);
+    let color = match judged.exit_code {
+        0 => AnsiColor::Green,
+        3 => AnsiColor::Yellow,
+        _ => AnsiColor::Red,
+    };
+    let style = Style::new().fg_color(Some(color.into()));
+    let mut out = anstream::stdout();
+    // The last line is the result.
+    let (body, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
+    if !body.is_empty() {
+        writeln!(out, "{body}")?;
+    }
+    writeln!(out, "{style}{last}{style:#}")?;
+    Ok(())
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// A pipe or a device, as /dev/stderr is: written to, and not replaced.
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// Writes a file whole, or to standard output.
+pub(super) fn output(path: &Path, bytes: Vec<u8>) -> Result<(), CliError> {
+    if is_stdout(path) {
+        return Ok(std::io::stdout().write_all(&bytes)?);
+    }
+    if is_device(path) {
+        let mut device = std::fs::OpenOptions::new().write(true).open(path)?;
+        return Ok(device.write_all(&bytes)?);
+    }
+    let name = path.file_name().ok_or_else(|| CliError::Usage(format!("{} is no file", path.display())))?;
+    Ok(write::files(folder_of(path), &[(PathBuf::from(name), bytes)])?)
+}

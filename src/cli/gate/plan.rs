@@ -1,0 +1,246 @@
+//! From rules to a plan: what they bind is measured, and nothing else.
+//!
+//! Where a rule leaves something open, it is what `run --quick` would measure: of the built-in suite twelve ops of different
+//! shape, throughput, native bodies, and of workloads `mmap_perf`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use crate::cli::conditions::Conditions;
+use crate::cli::error::CliError;
+use crate::cli::run::{Here, WORK_ROUNDS};
+use crate::dispatch::{Mechanism, Platform};
+use crate::gate::budget::Field;
+use crate::gate::rules::{Names, Resolved};
+use crate::kernel::options;
+use crate::measure::parent::WorkPlan;
+use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
+use crate::measure::work::KernelColumn;
+use crate::patch::State;
+use crate::regime::Regime;
+use crate::report::{assemble, subject};
+use crate::suite::Suite;
+
+/// Cells may take so long, and longer only where eight workers do.
+const CELLS: Duration = Duration::from_secs(4);
+/// Workloads may.
+const WORKLOADS: Duration = Duration::from_secs(8);
+/// Of a time that was asked for, workloads get this share where there are cells, too.
+const WORK_SHARE: f64 = 0.65;
+/// With fewer workers the intervals at which all verdicts hold together are wide.
+const ENOUGH_WORKERS: f64 = 8.0;
+
+/// What a suite can measure.
+pub struct Measurable<'a> {
+    suite: &'a Suite,
+    mechanisms: Vec<Mechanism>,
+    workloads: Vec<&'static str>,
+    options: Vec<String>,
+}
+
+impl<'a> Measurable<'a> {
+    /// Of a suite.
+    pub fn new(suite: &'a Suite) -> Self {
+        let entries = suite.workloads();
+        let mut found = Vec::new();
+        // Those are the model kernel's.
+        if entries.iter().any(|entry| !entry.options.is_empty()) {
+            options::for_each(&mut assemble::Options(&mut found));
+        }
+        let here = entries.iter().filter(|entry| (entry.unavailable)().is_none());
+        Measurable {
+            suite,
+            mechanisms: suite.mechanism_metas(),
+            workloads: here.map(|entry| entry.meta.name).collect(),
+            options: found.into_iter().map(|option| option.name).collect(),
+        }
+    }
+
+    /// What globs choose from.
+    pub fn names(&self) -> Names {
+        let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect::<Vec<_>>();
+        let mechanisms = owned(&mut self.mechanisms.iter().map(|m| m.name));
+        let mut states = owned(&mut self.mechanisms.iter().flat_map(|m| m.states).map(|state| state.name()));
+        states.sort_unstable();
+        states.dedup();
+        let cells = [
+            (Field::Op, owned(&mut self.suite.ops().iter().map(|op| op.meta.name))),
+            (Field::Body, owned(&mut [Platform::Native, Platform::Xen].iter().map(|body| body.name()))),
+            (Field::Mechanism, mechanisms.clone()),
+            (Field::State, states.clone()),
+            (Field::Regime, owned(&mut Regime::ALL.iter().map(|regime| regime.name()))),
+        ];
+        let kernels = [
+            (Field::Workload, owned(&mut self.workloads.iter().copied())),
+            (Field::Mechanism, mechanisms),
+            (Field::State, states),
+            (Field::Option, self.options.clone()),
+        ];
+        Names { cells: BTreeMap::from(cells), kernels: BTreeMap::from(kernels) }
+    }
+
+    /// The plan for rules. With `again`, only for what is among these subjects.
+    ///
+    /// # Errors
+    /// Where there is nothing to measure.
+    pub fn plan(
+        &self,
+        rules: &[Resolved],
+        again: Option<&HashSet<String>>,
+        how: (&Conditions, &Here, u64, Option<Duration>),
+    ) -> Result<(Plan, WorkPlan), CliError> {
+        let (conditions, here, seed, time) = how;
+        let (groups, columns, only) = self.groups(rules, again, here.movable());
+        let (workloads, kernels) = self.workloads(rules, again);
+        if groups.is_empty() && workloads.is_empty() {
+            let message = "the rules bind nothing that this build can measure: see `pvbench list`";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        let mut plan = Plan {
+            preset: Preset::Quick,
+            seed,
+            groups,
+            columns,
+            only,
+            workers: Workers::Within(CELLS),
+            rounds: 1,
+            window_cycles: WINDOW_CYCLES,
+            cpu: here.cpu(conditions),
+            clock: here.clock,
+        };
+        let share = match (plan.groups.is_empty(), workloads.is_empty()) {
+            (true, _) => 1.0,
+            (false, true) => 0.0,
+            (false, false) => WORK_SHARE,
+        };
+        let (of_cells, of_work) = match time {
+            Some(time) => (time.mul_f64(1.0 - share), time.mul_f64(share)),
+            None => (CELLS.max(Duration::from_secs_f64(plan.worker_seconds() * ENOUGH_WORKERS)), WORKLOADS),
+        };
+        plan.workers = Workers::Within(of_cells);
+        let work = WorkPlan { workloads, kernels, workers: Workers::Within(of_work), rounds: WORK_ROUNDS };
+        Ok((plan, work))
+    }
+
+    fn groups(
+        &self,
+        rules: &[Resolved],
+        again: Option<&HashSet<String>>,
+        movable: bool,
+    ) -> (Vec<Group>, Vec<Column>, Vec<Vec<usize>>) {
+        let mechanisms = self.mechanisms.iter().filter(|m| m.name != "inline");
+        let columns: Vec<(Column, bool)> =
+            mechanisms.flat_map(|m| Column::of(m).into_iter().map(|column| (column, m.switches))).collect();
+        let all = if movable { offsets(Preset::Quick.layouts()) } else { vec![0] };
+        let (mut groups, mut only) = (Vec::new(), Vec::new());
+        for op in self.suite.ops() {
+            for regime in Regime::ALL {
+                let apart = regime.is_cold() || regime.targets().is_some();
+                let has_loop = op.pairs.iter().all(|pair| pair.loop_of(regime).is_some());
+                if !has_loop || (apart && !movable) {
+                    continue;
+                }
+                for body in [Platform::Native, Platform::Xen] {
+                    let wants = |mechanism: &str, state: Option<State>| {
+                        let state = state.map(State::name);
+                        let cell = subject::cell_of(op.meta.name, body, mechanism, state, regime);
+                        rules.iter().any(|rule| self.wants_cell(rule, op.meta.name, body, mechanism, state, regime))
+                            && again.is_none_or(|again| again.contains(&cell))
+                    };
+                    // What cannot reach Xen's body would measure the native one under its name.
+                    let reaches = |switches: bool| switches || body == Platform::Native;
+                    let wanted: Vec<usize> = (0..columns.len())
+                        .filter(|&i| reaches(columns[i].1) && wants(&columns[i].0.mechanism, columns[i].0.state))
+                        .collect();
+                    if wanted.is_empty() && !wants("inline", None) {
+                        continue;
+                    }
+                    // Every copy of a train lies at an offset of its own: one layout has them all.
+                    for &offset in if apart { &all[..1] } else { &all[..] } {
+                        groups.push(Group { op: op.meta.name.to_owned(), body, regime, offset });
+                        only.push(wanted.clone());
+                    }
+                }
+            }
+        }
+        (groups, columns.into_iter().map(|(column, _)| column).collect(), only)
+    }
+
+    fn workloads(&self, rules: &[Resolved], again: Option<&HashSet<String>>) -> (Vec<String>, Vec<KernelColumn>) {
+        let columns = self.mechanisms.iter().filter(|m| m.name != "inline").flat_map(Column::of);
+        // A whole kernel has no NOP where an op does something.
+        let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelColumn::Mechanism);
+        let options = self.options.iter().cloned().map(KernelColumn::Option);
+        let (mut workloads, mut kernels) = (Vec::new(), Vec::new());
+        for kernel in columns.chain(options) {
+            let wants = |workload: &str| {
+                let (mechanism, state, option) = parts(&kernel);
+                rules.iter().any(|rule| self.wants_kernel(rule, workload, mechanism, state, option))
+                    && again.is_none_or(|again| again.contains(&subject::kernel_of(workload, mechanism, state, option)))
+            };
+            let wanted: Vec<&str> = self.workloads.iter().copied().filter(|name| wants(name)).collect();
+            for name in &wanted {
+                if !workloads.iter().any(|there: &String| there == name) {
+                    workloads.push((*name).to_owned());
+                }
+            }
+            if !wanted.is_empty() {
+                kernels.push(kernel);
+            }
+        }
+        (workloads, kernels)
+    }
+}
+
+fn parts(kernel: &KernelColumn) -> (Option<&str>, Option<&str>, Option<&str>) {
+    match kernel {
+        KernelColumn::Mechanism(column) => (Some(&column.mechanism), column.state.map(State::name), None),
+        KernelColumn::Option(option) => (None, None, Some(option)),
+    }
+}
+
+/// Whether a rule names it, or leaves open what this is the quick choice of.
+fn takes(rule: &Resolved, field: Field, name: Option<&str>, otherwise: bool) -> bool {
+    if rule.names.contains_key(&field) { name.is_some_and(|name| rule.matches(field, name)) } else { otherwise }
+}
+
+/// Whether a name is in a choice of the suite, or there is no choice, which stands for all.
+fn chosen(choice: Option<&[&str]>, name: &str) -> bool {
+    choice.is_none_or(|names| names.contains(&name))
+}
+
+impl Measurable<'_> {
+    fn wants_cell(
+        &self,
+        rule: &Resolved,
+        op: &str,
+        body: Platform,
+        mechanism: &str,
+        state: Option<&str>,
+        regime: Regime,
+    ) -> bool {
+        !rule.rule.of_workloads()
+            && takes(rule, Field::Op, Some(op), chosen(self.suite.choices().quick_ops, op))
+            && takes(rule, Field::Body, Some(body.name()), body == Platform::Native)
+            && takes(rule, Field::Mechanism, Some(mechanism), true)
+            && takes(rule, Field::State, state, true)
+            && takes(rule, Field::Regime, Some(regime.name()), regime == Regime::Throughput)
+    }
+
+    fn wants_kernel(
+        &self,
+        rule: &Resolved,
+        workload: &str,
+        mechanism: Option<&str>,
+        state: Option<&str>,
+        option: Option<&str>,
+    ) -> bool {
+        let choices = self.suite.choices();
+        let decisive = mechanism.is_none_or(|mechanism| chosen(choices.workload_mechanisms, mechanism));
+        rule.rule.of_workloads()
+            && takes(rule, Field::Workload, Some(workload), chosen(choices.quick_workloads, workload))
+            && takes(rule, Field::Mechanism, mechanism, decisive)
+            && takes(rule, Field::State, state, true)
+            && takes(rule, Field::Option, option, true)
+    }
+}

@@ -1,0 +1,390 @@
+//! A budget file: TOML, a `[[budget]]` per rule, every fault named with its line and column.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use toml::{Spanned, Value};
+
+use super::bound::{Bound, Quantity, example};
+
+/// A budget file is short.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What happens to a build that exceeds a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// It is warned of.
+    Soft,
+    /// It fails.
+    #[default]
+    Hard,
+}
+
+impl Level {
+    /// `soft` or `hard`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Soft => "soft",
+            Level::Hard => "hard",
+        }
+    }
+}
+
+/// A place in the file, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
+
+/// By what a rule selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// Cells, by op.
+    Op,
+    /// Cells, by body.
+    Body,
+    /// Cells and kernels of workloads, by mechanism.
+    Mechanism,
+    /// Cells and kernels of workloads, by the state of a patchable mechanism.
+    State,
+    /// Cells, by regime.
+    Regime,
+    /// Kernels of workloads, by workload.
+    Workload,
+    /// Kernels of workloads, by kernel option.
+    Option,
+}
+
+impl Field {
+    /// The key in a budget file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::Op => "op",
+            Field::Body => "body",
+            Field::Mechanism => "mechanism",
+            Field::State => "state",
+            Field::Regime => "regime",
+            Field::Workload => "workload",
+            Field::Option => "option",
+        }
+    }
+}
+
+/// A glob, or several with commas between them, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// As it is written.
+    pub text: String,
+    /// Where.
+    pub place: Place,
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Where it begins.
+    pub place: Place,
+    /// What it selects; what is not named is not looked at.
+    pub selector: BTreeMap<Field, Pattern>,
+    /// What it allows, in the order of [`Quantity::ALL`].
+    pub bounds: Vec<Bound>,
+    /// Warn or fail.
+    pub level: Level,
+    /// Why it is there, in the words of who wrote it.
+    pub why: Option<String>,
+}
+
+impl Rule {
+    /// Whether it speaks of workloads, and not of cells.
+    #[must_use]
+    pub fn of_workloads(&self) -> bool {
+        self.selector.contains_key(&Field::Workload) || self.selector.contains_key(&Field::Option)
+    }
+
+    /// What it selects, as `mechanism=table regime=latency`.
+    #[must_use]
+    pub fn selects(&self) -> String {
+        let field = |(field, pattern): (&Field, &Pattern)| format!("{}={}", field.name(), pattern.text);
+        self.selector.iter().map(field).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The rules of a file, in its order.
+#[derive(Clone, Debug)]
+pub struct Budgets {
+    /// Where they come from.
+    pub path: PathBuf,
+    /// At least one.
+    pub rules: Vec<Rule>,
+}
+
+/// Why budgets cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BudgetError {
+    /// No such file, or none that can be read.
+    #[error("{}: {source}; name a budget file with --budget", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, not budgets, or budgets that cannot be kept.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    At {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Budgets {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// See [`BudgetError`].
+    pub fn read(path: &Path) -> Result<Self, BudgetError> {
+        let unreadable = |source| BudgetError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > MOST_BYTES {
+            return Err(unreadable(std::io::Error::other(format!("more than {MOST_BYTES} bytes are no budget file"))));
+        }
+        Self::parse(path, &text)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// See [`BudgetError`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, BudgetError> {
+        let wrong = |at: usize, message: String| error(path, place(text, at), message);
+        let file: Raw = toml::from_str(text)
+            .map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
+        if file.budget.is_empty() {
+            return Err(wrong(0, "there is no [[budget]] in it".to_owned()));
+        }
+        let mut rules = Vec::with_capacity(file.budget.len());
+        for raw in file.budget {
+            rules.push(rule(raw, &|at| place(text, at)).map_err(|(at, message)| wrong(at, message))?);
+        }
+        let budgets = Budgets { path: path.to_owned(), rules };
+        budgets.agree()?;
+        Ok(budgets)
+    }
+
+    /// That no two rules contradict each other: of what one selects, another with the same selector says something else,
+    /// or warns only after the build has failed.
+    fn agree(&self) -> Result<(), BudgetError> {
+        for (index, rule) in self.rules.iter().enumerate() {
+            let alike = self.rules[..index].iter().filter(|earlier| earlier.selects() == rule.selects());
+            for earlier in alike {
+                let line = earlier.place.line;
+                if earlier.level == rule.level {
+                    let message = format!(
+                        "the rule of line {line} selects the same ({}) and decides: make one of the two",
+                        rule.selects()
+                    );
+                    return Err(self.at(rule.place, message));
+                }
+                let (soft, hard) = if rule.level == Level::Soft { (rule, earlier) } else { (earlier, rule) };
+                let passes = soft.bounds.iter().find_map(|soft| {
+                    let hard = hard.bounds.iter().find(|hard| (hard.quantity, hard.unit) == (soft.quantity, soft.unit));
+                    hard.filter(|hard| hard.value <= soft.value).map(|hard| (soft, hard))
+                });
+                if let Some((soft, hard)) = passes {
+                    let message = format!(
+                        "the soft bound of {soft} is never reached, for {hard} is the hard one of the same selector \
+                         (line {line}): a warning comes before a failure"
+                    );
+                    return Err(self.at(rule.place, message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A fault at a place of this file.
+    #[must_use]
+    pub fn at(&self, place: Place, message: String) -> BudgetError {
+        error(&self.path, place, message)
+    }
+}
+
+fn error(path: &Path, Place { line, column }: Place, message: String) -> BudgetError {
+    BudgetError::At { path: path.to_owned(), line, column, message }
+}
+
+/// The place of a byte.
+fn place(text: &str, at: usize) -> Place {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Place { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    budget: Vec<Spanned<RawRule>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    op: Option<Spanned<String>>,
+    body: Option<Spanned<String>>,
+    mechanism: Option<Spanned<String>>,
+    state: Option<Spanned<String>>,
+    regime: Option<Spanned<String>>,
+    workload: Option<Spanned<String>>,
+    option: Option<Spanned<String>>,
+    overhead: Option<Spanned<Value>>,
+    extra_instructions: Option<Spanned<Value>>,
+    site_bytes: Option<Spanned<Value>>,
+    change: Option<Spanned<Value>>,
+    instructions_change: Option<Spanned<Value>>,
+    #[serde(default)]
+    level: Level,
+    why: Option<String>,
+}
+
+fn rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Place) -> Result<Rule, (usize, String)> {
+    let begins = raw.span().start;
+    let raw = raw.into_inner();
+    let mut selector = BTreeMap::new();
+    let fields = [
+        (Field::Op, raw.op),
+        (Field::Body, raw.body),
+        (Field::Mechanism, raw.mechanism),
+        (Field::State, raw.state),
+        (Field::Regime, raw.regime),
+        (Field::Workload, raw.workload),
+        (Field::Option, raw.option),
+    ];
+    for (field, text) in fields {
+        if let Some(text) = text {
+            let place = place(text.span().start);
+            selector.insert(field, Pattern { text: text.into_inner(), place });
+        }
+    }
+    let (mut bounds, mut first) = (Vec::new(), Vec::new());
+    let texts = [raw.overhead, raw.extra_instructions, raw.site_bytes, raw.change, raw.instructions_change];
+    for (quantity, value) in Quantity::ALL.into_iter().zip(texts) {
+        let Some(value) = value else { continue };
+        let at = value.span().start;
+        let bound = match value.get_ref() {
+            Value::String(text) => Bound::parse(quantity, text),
+            Value::Integer(number) => Err(format!("{number} has no unit: {}", example(quantity))),
+            Value::Float(number) => Err(format!("{number} has no unit: {}", example(quantity))),
+            other => Err(format!("{} is no bound: {}", other.type_str(), example(quantity))),
+        };
+        bounds.push(bound.map_err(|message| (at, message))?);
+        first.push((quantity, at));
+    }
+    let rule = Rule { place: place(begins), selector, bounds, level: raw.level, why: raw.why };
+    if rule.selector.is_empty() {
+        let message = "the rule selects nothing: name op, mechanism, state, regime or body, or a workload";
+        return Err((begins, message.to_owned()));
+    }
+    if rule.bounds.is_empty() {
+        let names = Quantity::ALL.map(Quantity::name).join(", ");
+        return Err((begins, format!("the rule bounds nothing: name one of {names}")));
+    }
+    if rule.of_workloads() {
+        if let Some(field) = [Field::Op, Field::Body, Field::Regime].iter().find(|f| rule.selector.contains_key(f)) {
+            return Err((begins, format!("a workload has no {}: make two rules", field.name())));
+        }
+        if let Some((quantity, at)) = first.iter().find(|(quantity, _)| !quantity.is_time()) {
+            return Err((*at, format!("workloads have no {}: bound overhead or change", quantity.name())));
+        }
+        if rule.selector.contains_key(&Field::Option) && rule.selector.contains_key(&Field::Mechanism) {
+            let message = "a kernel has either a mechanism or an option: make two rules";
+            return Err((begins, message.to_owned()));
+        }
+    }
+    Ok(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Budgets, (usize, usize, String)> {
+        Budgets::parse(Path::new("budgets.toml"), text).map_err(|error| match error {
+            BudgetError::At { line, column, message, .. } => (line, column, message),
+            BudgetError::Read { .. } => panic!("nothing was read"),
+        })
+    }
+
+    #[test]
+    fn a_rule_has_a_selector_bounds_and_a_level_which_is_hard_by_default() {
+        let text = "[[budget]]\nop = \"pte_*\"\nmechanism = \"table\"\noverhead = \"5 cycles\"\n\
+                    extra_instructions = \"3 instructions\"\n\n[[budget]]\nworkload = \"*\"\nchange = \"1 %\"\n\
+                    level = \"soft\"\nwhy = \"a promise\"\n";
+        let budgets = parse(text).unwrap();
+        let [cells, workloads] = &budgets.rules[..] else { panic!("two rules") };
+        assert_eq!((cells.selects().as_str(), cells.level), ("op=pte_* mechanism=table", Level::Hard));
+        assert_eq!(cells.bounds.len(), 2);
+        assert_eq!(cells.place, Place { line: 1, column: 1 });
+        assert!(workloads.of_workloads() && workloads.level == Level::Soft);
+        assert_eq!((workloads.place.line, workloads.why.as_deref()), (7, Some("a promise")));
+    }
+
+    #[test]
+    fn faults_are_named_with_line_and_column() {
+        let cases = [
+            ("[[budget]]\nop = \"x\"\noverhaed = \"1 ns\"\n", 3, 1, "unknown field `overhaed`"),
+            ("[[budgets]]\n", 1, 3, "unknown field `budgets`"),
+            ("[[budget]]\nop = \"x\"\noverhead = 0.25\n", 3, 12, "0.25 has no unit"),
+            ("[[budget]]\nop = \"x\"\noverhead = \"0.25\"\n", 3, 12, "has no unit"),
+            ("[[budget]]\nop = \"x\"\noverhead = [1]\n", 3, 12, "array is no bound"),
+            ("[[budget]]\nop = \"x\"\nsite_bytes = \"1 ns\"\n", 3, 14, "'ns' is no unit of site_bytes"),
+            ("[[budget]]\nop = \"x\"\nlevel = \"harsh\"\noverhead = \"1 ns\"\n", 3, 9, "unknown variant `harsh`"),
+            ("[[budget]]\nop = \"x\"\n", 1, 1, "bounds nothing"),
+            ("[[budget]]\noverhead = \"1 ns\"\n", 1, 1, "selects nothing"),
+            ("[[budget]]\nworkload = \"x\"\nop = \"y\"\noverhead = \"1 ns\"\n", 1, 1, "no op"),
+            ("[[budget]]\nworkload = \"x\"\nsite_bytes = \"1 bytes\"\n", 3, 14, "no site_bytes"),
+            ("[[budget]\n", 1, 10, ""),
+            ("", 1, 1, "no [[budget]]"),
+        ];
+        for (text, line, column, word) in cases {
+            let (at_line, at_column, message) = parse(text).unwrap_err();
+            assert_eq!((at_line, at_column), (line, column), "{text}: {message}");
+            assert!(message.contains(word), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_same_selector_twice_is_a_contradiction_unless_one_warns_first() {
+        let rule =
+            |bound: &str, level: &str| format!("[[budget]]\nop = \"x\"\noverhead = \"{bound}\"\nlevel = \"{level}\"\n");
+        let both =
+            |first: (&str, &str), second: (&str, &str)| parse(&(rule(first.0, first.1) + &rule(second.0, second.1)));
+        let (line, column, message) = both(("1 ns", "hard"), ("2 ns", "hard")).unwrap_err();
+        assert_eq!((line, column), (5, 1), "{message}");
+        assert!(message.contains("line 1"), "{message}");
+        let (line, _, message) = both(("1 ns", "hard"), ("2 ns", "soft")).unwrap_err();
+        assert!(line == 5 && message.contains("never reached"), "{message}");
+        assert!(both(("1 ns", "soft"), ("1 ns", "hard")).is_err());
+        assert!(both(("1 ns", "soft"), ("2 ns", "hard")).is_ok());
+        assert!(both(("2 ns", "hard"), ("1 ns", "soft")).is_ok());
+        assert!(both(("9 ns", "soft"), ("2 cycles", "hard")).is_ok(), "units are not converted");
+    }
+}

@@ -1,0 +1,136 @@
+//! Changes: what a cell or a workload takes in one report against another.
+
+use super::bound::Unit;
+use super::evidence::{Evidence, Wider};
+use crate::report::schema::{Cell, Estimate, LayoutEstimate, Workload, WorkloadKernel};
+use crate::stats::location::median;
+
+/// How a cell's overhead changed from `before` to `after`.
+///
+/// Layouts are compared one by one: what the offset of the loop does to both is no change. The change is the median of
+/// the layouts' changes, and its interval is as wide as that of a typical layout, for a worker goes through all layouts,
+/// and what is off with it may be off at all of them. Two runs know nothing of each other, so their widths add up as
+/// squares do. The layout range is that of the changes.
+///
+/// # Errors
+/// Why there is none: something was not measured.
+pub fn of_cell(after: &Cell, before: &Cell, unit: Unit, wider: &mut Wider) -> Result<Evidence, String> {
+    let (Some(new), Some(old)) = (&after.overhead, &before.overhead) else {
+        return Err("it was not measured in both reports".to_owned());
+    };
+    let factor = match unit {
+        Unit::Ns => ns_per_cycle(after),
+        Unit::Percent => before.native_cycles.map(|native| 100.0 / (native + old.cycles.estimate)),
+        _ => Some(1.0),
+    };
+    let factor = factor.filter(|factor| factor.is_finite() && *factor > 0.0);
+    let factor = factor.ok_or_else(|| format!("there is nothing to make {} of", unit.name()))?;
+    let whole =
+        |estimate: Estimate, cell: &Cell| LayoutEstimate { offset: 0, cycles: estimate, workers: workers(cell) };
+    let at = |offset: u32| before.layouts.iter().find(|layout| layout.offset == offset);
+    let mut pairs: Vec<(LayoutEstimate, LayoutEstimate)> =
+        after.layouts.iter().filter_map(|layout| Some((*layout, *at(layout.offset)?))).collect();
+    if pairs.is_empty() {
+        pairs.push((whole(new.cycles, after), whole(old.cycles, before)));
+    }
+    let mut changes = Vec::with_capacity(pairs.len());
+    for (new, old) in &pairs {
+        let [new, old] = [new, old].map(|layout| wider.of(layout.cycles, layout.workers));
+        changes.push(difference(new, old).ok_or("too few workers measured it for an interval")?);
+    }
+    let middle = |of: fn(&Estimate) -> f64| median(&changes.iter().map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN);
+    let (estimate, below, above) =
+        (middle(|c| c.estimate), middle(|c| c.estimate - c.low), middle(|c| c.high - c.estimate));
+    let layouts: Vec<f64> = changes.iter().map(|change| change.estimate * factor).collect();
+    let interval = Estimate { estimate, low: estimate - below, high: estimate + above };
+    Ok(Evidence {
+        interval: scaled(interval, factor),
+        modes: modes(after, before).into_iter().map(|mode| mode * factor).collect(),
+        layout_range: range(&layouts),
+        layouts,
+        floor: factor * after.floor_cycles.unwrap_or(0.0).max(before.floor_cycles.unwrap_or(0.0)),
+    })
+}
+
+/// How the time that a workload takes with a kernel, above `inline` in the same run, changed.
+///
+/// # Errors
+/// Why there is none: something was not measured.
+pub fn of_kernel(
+    [after, before]: [(&Workload, &WorkloadKernel); 2],
+    unit: Unit,
+    wider: &mut Wider,
+) -> Result<Evidence, String> {
+    let (Some(new), Some(old)) = (after.1.overhead_percent, before.1.overhead_percent) else {
+        return Err("it was not measured in both reports".to_owned());
+    };
+    // Ratios to `inline`: their logarithms are what scatters alike in both.
+    let log = |percent: f64| (1.0 + percent / 100.0).ln();
+    let logs = |Estimate { estimate, low, high }: Estimate| Estimate {
+        estimate: log(estimate),
+        low: log(low),
+        high: log(high),
+    };
+    let [new, old] = [(logs(new), after.0), (logs(old), before.0)].map(|(log, of)| wider.of(log, of.workers));
+    let change = difference(new, old).ok_or("too few workers measured it for an interval")?;
+    if !(change.low.is_finite() && change.high.is_finite()) {
+        return Err("an overhead of -100% or less is none".to_owned());
+    }
+    let per_percent = match unit {
+        Unit::Ns => after.0.inline_ns.map(|ns| ns / 100.0),
+        Unit::Cycles => after.0.inline_cycles.map(|cycles| cycles.estimate / 100.0),
+        _ => Some(1.0),
+    };
+    let per_percent = per_percent.ok_or_else(|| format!("there is nothing to make {} of", unit.name()))?;
+    let percent = |log: f64| log.exp_m1() * 100.0 * per_percent;
+    let floor = after.0.floor_percent.max(before.0.floor_percent) * per_percent;
+    let Estimate { estimate, low, high } = change;
+    let interval = Estimate { estimate: percent(estimate), low: percent(low), high: percent(high) };
+    Ok(Evidence { interval, floor, ..Evidence::counted(0.0) })
+}
+
+/// The fewest workers that a cell's layouts come from.
+pub(super) fn workers(cell: &Cell) -> usize {
+    cell.layouts.iter().map(|layout| layout.workers).min().unwrap_or(0)
+}
+
+/// Nanoseconds per core cycle in the run of a cell.
+pub(super) fn ns_per_cycle(cell: &Cell) -> Option<f64> {
+    let overhead = cell.overhead.as_ref()?;
+    // The end that is furthest from 0 tells the ratio with the most digits.
+    let [ns, cycles] = [overhead.ns, overhead.cycles].map(|e| if e.high.abs() > e.low.abs() { e.high } else { e.low });
+    Some(ns / cycles).filter(|ratio| ratio.is_finite())
+}
+
+pub(super) fn scaled(Estimate { estimate, low, high }: Estimate, factor: f64) -> Estimate {
+    Estimate { estimate: estimate * factor, low: low * factor, high: high * factor }
+}
+
+/// Greatest less least.
+pub(super) fn range(values: &[f64]) -> f64 {
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    if values.is_empty() { 0.0 } else { most - least }
+}
+
+/// The difference of two estimates that know nothing of each other.
+pub fn difference(new: Option<Estimate>, old: Option<Estimate>) -> Option<Estimate> {
+    let (new, old) = (new?, old?);
+    let estimate = new.estimate - old.estimate;
+    let below = (new.estimate - new.low).hypot(old.high - old.estimate);
+    let above = (new.high - new.estimate).hypot(old.estimate - old.low);
+    Some(Estimate { estimate, low: estimate - below, high: estimate + above })
+}
+
+/// All changes from one mode to another, where either report has modes.
+fn modes(after: &Cell, before: &Cell) -> Vec<f64> {
+    if after.modes.is_empty() && before.modes.is_empty() {
+        return Vec::new();
+    }
+    let of = |cell: &Cell| -> Vec<f64> {
+        let own: Vec<f64> = cell.modes.iter().map(|mode| mode.cycles).collect();
+        if own.is_empty() { cell.overhead.iter().map(|o| o.cycles.estimate).collect() } else { own }
+    };
+    let before = of(before);
+    of(after).iter().flat_map(|new| before.iter().map(move |old| new - old)).collect()
+}

@@ -1,0 +1,224 @@
+//! From what was measured to an outcome.
+
+use std::collections::BTreeMap;
+
+use super::verdict::Outcome;
+use crate::report::schema::Estimate;
+use crate::stats::multiplicity::{confidence_for, t_quantile};
+
+/// Chance alone makes a gate fail with this probability at most, whatever the number of verdicts.
+pub const ERROR: f64 = 0.001;
+
+/// Makes intervals of a report as wide as it takes for all verdicts to hold together.
+///
+/// A report's intervals are of one cell each, 95%. Of a thousand of them fifty do not hold, and a gate that reads them cries
+/// wolf. So each end is moved away from the estimate by the ratio of two quantiles of Student's t distribution: that of the
+/// confidence at which all verdicts of the gate hold together with probability 1 - [`ERROR`] (Sidak), over that of the
+/// report's confidence, both with as many degrees of freedom as there were workers less one. Ends on different sides keep
+/// their different distances. With few workers the tails of Student's t are long, and the interval becomes wide: a gate of
+/// six workers needs a wide berth, and twenty workers need half of it.
+#[derive(Clone, Debug)]
+pub struct Wider {
+    from: f64,
+    to: f64,
+    by_workers: BTreeMap<usize, Option<f64>>,
+}
+
+impl Wider {
+    /// From intervals of confidence `from` to those at which `judgements` hold together.
+    #[must_use]
+    pub fn new(from: f64, judgements: usize) -> Self {
+        Wider { from, to: confidence_for(judgements, ERROR).max(from), by_workers: BTreeMap::new() }
+    }
+
+    /// The confidence of a single interval.
+    #[must_use]
+    pub fn confidence(&self) -> f64 {
+        self.to
+    }
+
+    /// An interval over so many workers, made wider; `None` where fewer than two made it, or where the confidence is none.
+    pub fn of(&mut self, estimate: Estimate, workers: usize) -> Option<Estimate> {
+        let (from, to) = (self.from, self.to);
+        // A report may say anything.
+        if !(0.5..1.0).contains(&from) {
+            return None;
+        }
+        let factor = (*self.by_workers.entry(workers).or_insert_with(|| {
+            let freedom = workers.checked_sub(1).filter(|freedom| *freedom > 0)? as f64;
+            let at = |confidence: f64| t_quantile(f64::midpoint(1.0, confidence), freedom);
+            Some(at(to)? / at(from)?)
+        }))?;
+        let Estimate { estimate: middle, low, high } = estimate;
+        let moved = |end: f64| middle + (end - middle) * factor;
+        Some(Estimate { estimate: middle, low: moved(low), high: moved(high) })
+    }
+}
+
+/// All that a verdict looks at, in one unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// The estimate with its interval, already as wide as it takes.
+    pub interval: Estimate,
+    /// Where workers disagree, the values they gather at.
+    pub modes: Vec<f64>,
+    /// The value with the loop at each offset.
+    pub layouts: Vec<f64>,
+    /// Greatest less least of these.
+    pub layout_range: f64,
+    /// Nothing below it is a difference.
+    pub floor: f64,
+}
+
+impl Evidence {
+    /// Of something that is counted, and not measured: there is nothing uncertain about it.
+    #[must_use]
+    pub fn counted(value: f64) -> Self {
+        let interval = Estimate { estimate: value, low: value, high: value };
+        Evidence { interval, modes: Vec::new(), layouts: Vec::new(), layout_range: 0.0, floor: 0.0 }
+    }
+
+    /// Holds it against a bound. With `both_ways` what is below the negative of the bound is improved.
+    ///
+    /// It passes where the interval and every mode are at or below the bound. It fails where the interval, every mode and
+    /// every layout are above it, by more than the floor, and where moving the loop moves the value by less than its size.
+    /// Anything else cannot be told.
+    #[must_use]
+    pub fn against(&self, bound: f64, both_ways: bool) -> (Outcome, Option<String>) {
+        let Estimate { estimate, low, high } = self.interval;
+        let open = |reason: String| (Outcome::Inconclusive, Some(reason));
+        if high <= bound {
+            if let Some(mode) = self.modes.iter().find(|mode| **mode > bound) {
+                return open(format!("workers fall into modes, one of them at {mode:.4}"));
+            }
+            let improved = both_ways
+                && high < -bound
+                && estimate.abs() - bound > self.floor
+                && estimate.abs() > self.layout_range
+                && self.modes.iter().chain(&self.layouts).all(|value| *value < -bound);
+            return (if improved { Outcome::Improved } else { Outcome::Pass }, None);
+        }
+        if low <= bound {
+            return open("the interval reaches over the bound".to_owned());
+        }
+        if let Some(mode) = self.modes.iter().find(|mode| **mode <= bound) {
+            return open(format!("workers fall into modes, one of them at {mode:.4}"));
+        }
+        if estimate - bound <= self.floor {
+            return open(format!("above the bound by no more than the floor of {:.4}", self.floor));
+        }
+        if estimate.abs() <= self.layout_range {
+            return open(format!("moving the loop moves it by {:.4}, which is more than its size", self.layout_range));
+        }
+        if let Some(layout) = self.layouts.iter().find(|layout| **layout <= bound) {
+            return open(format!("with the loop elsewhere it is {layout:.4}, which the bound allows"));
+        }
+        (Outcome::Fail, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
+    use super::*;
+    use crate::stats::bootstrap::{Bootstrap, Draws};
+
+    fn around(estimate: f64, half: f64) -> Evidence {
+        Evidence {
+            interval: Estimate { estimate, low: estimate - half, high: estimate + half },
+            ..Evidence::counted(0.0)
+        }
+    }
+
+    fn outcome(evidence: &Evidence, bound: f64) -> Outcome {
+        evidence.against(bound, false).0
+    }
+
+    #[test]
+    fn an_interval_below_passes_one_above_fails_and_one_across_cannot_be_told() {
+        assert_eq!(outcome(&around(0.2, 0.04), 0.25), Outcome::Pass);
+        assert_eq!(outcome(&around(0.3, 0.04), 0.25), Outcome::Fail);
+        for straddling in [around(0.24, 0.04), around(0.26, 0.04), around(0.25, 0.0001)] {
+            let (outcome, reason) = straddling.against(0.25, false);
+            assert_eq!(outcome, Outcome::Inconclusive);
+            assert!(reason.unwrap().contains("over the bound"));
+        }
+    }
+
+    #[test]
+    fn a_mean_of_modes_is_no_verdict() {
+        let fast = Evidence { modes: vec![0.1, 0.68], ..around(0.15, 0.05) };
+        assert_eq!(outcome(&fast, 0.25), Outcome::Inconclusive);
+        let slow = Evidence { modes: vec![0.1, 0.68], ..around(0.6, 0.05) };
+        assert_eq!(outcome(&slow, 0.25), Outcome::Inconclusive);
+        assert_eq!(outcome(&slow, 0.05), Outcome::Fail, "both are above");
+        assert_eq!(outcome(&fast, 0.7), Outcome::Pass, "both are below");
+    }
+
+    #[test]
+    fn nothing_below_the_floor_or_the_layout_range_fails() {
+        assert_eq!(outcome(&Evidence { floor: 0.06, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
+        assert_eq!(outcome(&Evidence { floor: 0.04, ..around(0.3, 0.01) }, 0.25), Outcome::Fail);
+        assert_eq!(outcome(&Evidence { layout_range: 0.31, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
+        let moved = Evidence { layouts: vec![0.2, 0.3, 0.4], layout_range: 0.2, ..around(0.3, 0.01) };
+        assert_eq!(outcome(&moved, 0.25), Outcome::Inconclusive);
+        assert_eq!(outcome(&moved, 0.19), Outcome::Fail);
+    }
+
+    #[test]
+    fn an_improvement_is_held_to_what_a_regression_is() {
+        let better = around(-0.3, 0.04);
+        assert_eq!(better.against(0.25, true).0, Outcome::Improved);
+        assert_eq!(better.against(0.25, false).0, Outcome::Pass);
+        assert_eq!(around(-0.27, 0.04).against(0.25, true).0, Outcome::Pass, "the interval reaches over");
+        assert_eq!(Evidence { floor: 0.06, ..better.clone() }.against(0.25, true).0, Outcome::Pass);
+        assert_eq!(Evidence { modes: vec![-0.3, 0.0], ..better }.against(0.25, true).0, Outcome::Pass);
+    }
+
+    #[test]
+    fn what_is_counted_may_be_as_much_as_its_bound() {
+        assert_eq!(outcome(&Evidence::counted(1.0), 1.0), Outcome::Pass);
+        assert_eq!(outcome(&Evidence::counted(2.0), 1.0), Outcome::Fail);
+        assert_eq!(Evidence::counted(-1.0).against(0.0, true).0, Outcome::Improved);
+        assert_eq!(Evidence::counted(0.0).against(0.0, true).0, Outcome::Pass);
+    }
+
+    #[test]
+    fn many_verdicts_need_wider_intervals_and_few_workers_wider_ones_still() {
+        let one = Estimate { estimate: 1.0, low: 0.9, high: 1.2 };
+        let width = |judgements, workers| {
+            let wide = Wider::new(0.95, judgements).of(one, workers).unwrap();
+            assert!(wide.high - 1.0 > 1.99 * (1.0 - wide.low), "each end keeps its distance: {wide:?}");
+            wide.high - wide.low
+        };
+        assert!(width(1, 20) > 0.3 && width(1000, 20) > width(1, 20) && width(1000, 6) > width(1000, 20));
+        // t19 at 1 - 0.0005 is 3.883, at 97.5% 2.093.
+        assert!((width(1, 20) - 0.3 * 3.8834 / 2.0930).abs() < 1e-3);
+        assert_eq!(Wider::new(0.95, 1).of(one, 1), None);
+        assert_eq!(Wider::new(0.95, 1).of(one, 0), None);
+    }
+
+    #[test]
+    fn of_families_of_intervals_no_more_than_a_few_in_a_thousand_have_one_that_misses() {
+        // Forty cells of eight workers each, whose values scatter normally (twelve uniform ones added up) about 0.
+        let mut rng = Pcg64Mcg::seed_from_u64(17);
+        let (cells, families) = (40, 1500);
+        let bootstrap = Bootstrap { confidence: 0.95, resamples: 1000, resolution: 0.0 };
+        let (draws, mut wider) = (Draws::new(1), Wider::new(0.95, cells));
+        let mut wrong = 0;
+        for _ in 0..families {
+            let misses = (0..cells).any(|_| {
+                let mut normal = || (0..12).map(|_| rng.random_range(0.0..1.0)).sum::<f64>() - 6.0;
+                let values: Vec<f64> = (0..8).map(|_| normal()).collect();
+                let found = draws.workers(&bootstrap, &values).unwrap();
+                let interval = Estimate { estimate: found.estimate, low: found.low, high: found.high };
+                let wide = wider.of(interval, values.len()).unwrap();
+                wide.low > 0.0 || wide.high < 0.0
+            });
+            wrong += usize::from(misses);
+        }
+        assert!(wrong <= 6, "{wrong} of {families}");
+    }
+}

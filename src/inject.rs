@@ -1,0 +1,59 @@
+//! Regressions to try the gate on. Builds with the feature `inject` have them, and no others.
+//!
+//! `inject-load` puts one more load in the way of `table`. The other two are switched on by the environment variable
+//! `PVBENCH_INJECT`: `fallback` or `work`.
+
+#[cfg(feature = "inject-load")]
+use std::arch::asm;
+use std::ffi::{OsStr, OsString};
+use std::sync::OnceLock;
+
+#[cfg(feature = "inject-load")]
+use crate::dispatch::{PV_OPS, Slots};
+use crate::measure::clock::Clock;
+#[cfg(feature = "inject-load")]
+use crate::op::{Args, Op, Reg, Ret};
+
+/// Sites of `site_callee_save` that are to hold native instructions silently stay indirect calls.
+pub fn fallback() -> bool {
+    injected("fallback")
+}
+
+/// A hundredth more work in the workload `mmap_perf` on kernels with `site`.
+fn work() -> bool {
+    injected("work")
+}
+
+fn injected(name: &str) -> bool {
+    static INJECTED: OnceLock<Option<OsString>> = OnceLock::new();
+    INJECTED.get_or_init(|| std::env::var_os("PVBENCH_INJECT")).as_deref() == Some(OsStr::new(name))
+}
+
+#[cfg(feature = "inject-load")]
+static TABLE: &Slots = &PV_OPS;
+
+/// What `table` does instead: the table is reached through a pointer, and the call depends on the load of that.
+///
+/// # Safety
+/// As for [`crate::dispatch::Dispatch::call`].
+#[cfg(feature = "inject-load")]
+#[inline(always)]
+pub unsafe fn call_through_pointer<O: Op>(args: O::Args) -> O::Ret {
+    let [a, b, c, d] = args.into_regs();
+    let result: Reg;
+    // SAFETY: as for `table`, whose slots the pointer leads to.
+    unsafe {
+        asm!("mov rax, qword ptr [rip + {table}]", "call qword ptr [rax + {offset}]", table = sym TABLE,
+            offset = const O::SLOT * 8, in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result,
+            clobber_abi("C"));
+        O::Ret::from_reg(result)
+    }
+}
+
+/// What a timed part of a workload does at its end: with `work` it goes on for a hundredth of what it took.
+pub fn go_on(workload: &str, mechanism: &str, clock: Clock, start: u64) {
+    if workload == "mmap_perf" && mechanism == "site" && work() {
+        let took = clock.stop().saturating_sub(start);
+        while clock.stop().saturating_sub(start) < took + took / 100 {}
+    }
+}

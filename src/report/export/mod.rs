@@ -1,0 +1,47 @@
+//! A report in the formats of other tools: a file per format.
+
+pub mod bmf;
+pub mod csv;
+pub mod gab;
+pub mod markdown;
+
+use clap::ValueEnum;
+
+use super::Report;
+
+/// A format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Bencher Metric Format: JSON for `bencher run --adapter json`
+    Bmf,
+    /// github-action-benchmark: JSON for `tool: customSmallerIsBetter`
+    Gab,
+    /// A line per cell and per workload on a kernel
+    Csv,
+    /// Tables for a summary or a page
+    Markdown,
+}
+
+/// Why a report could not be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// JSON.
+    #[error("cannot write the export as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// CSV.
+    #[error("cannot write the export as CSV: {0}")]
+    Csv(#[from] ::csv::Error),
+}
+
+/// The text of a report in a format.
+///
+/// # Errors
+/// Where it cannot be written down.
+pub fn export(report: &Report, format: Format) -> Result<Vec<u8>, ExportError> {
+    match format {
+        Format::Bmf => bmf::export(report),
+        Format::Gab => gab::export(report),
+        Format::Csv => csv::export(report),
+        Format::Markdown => Ok(markdown::export(report).into_bytes()),
+    }
+}

@@ -1,0 +1,204 @@
+//! `pvbench export`, held against what the formats' documentation shows; `pvbench compare`; `pvbench ab`.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use pvbench::report::schema::Estimate;
+use serde_json::{Value, json};
+
+fn pvbench() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pvbench"))
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn report(folder: &Path, name: &str, change: impl FnOnce(&mut pvbench::report::Report)) -> PathBuf {
+    let mut report = support::everything();
+    report.workloads.push(support::workload());
+    change(&mut report);
+    let path = folder.join(name);
+    std::fs::write(&path, pvbench::report::write::json(&report).unwrap()).unwrap();
+    path
+}
+
+fn export(format: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = report(folder.path(), "report.json", |_| {});
+    let output = pvbench().arg("export").arg(path).args(["--format", format]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    output.stdout
+}
+
+/// Of <https://bencher.dev/docs/reference/bencher-metric-format/>: benchmarks with measures with a value, and a lower and
+/// an upper one that may be left out. Stricter here: nothing else is in it, for nobody would read it.
+fn bmf() -> jsonschema::Validator {
+    let number = json!({"type": "number"});
+    let metric = json!({
+        "type": "object", "required": ["value"], "additionalProperties": false,
+        "properties": {"value": number, "lower_value": number, "upper_value": number},
+    });
+    let measures = json!({"type": "object", "minProperties": 1, "patternProperties": {"^[a-z0-9-]{1,64}$": metric},
+        "additionalProperties": false});
+    let benchmarks = json!({"type": "object", "propertyNames": {"maxLength": 1024}, "additionalProperties": measures});
+    jsonschema::validator_for(&benchmarks).unwrap()
+}
+
+#[test]
+fn bmf_is_what_bencher_documents() {
+    let schema = bmf();
+    // The documentation's own example, in its numbers.
+    let example = json!({
+        "benchmark_name": {
+            "latency": {"value": 88.0, "lower_value": 87.42, "upper_value": 88.88},
+            "throughput": {"value": 5.55, "lower_value": 3.14, "upper_value": 6.30},
+        },
+        "my_binary": {"file-size": {"value": 42.0}},
+    });
+    assert!(schema.is_valid(&example));
+    assert!(!schema.is_valid(&json!({"x": {"latency": {"lower_value": 1.0}}})));
+    let exported: Value = serde_json::from_slice(&export("bmf")).unwrap();
+    let errors: Vec<String> = schema.iter_errors(&exported).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let cell = &exported["pte_val/native/table (unpatched)/throughput"];
+    let cycles = &cell["overhead-cycles"];
+    assert!(cycles["lower_value"].as_f64() <= cycles["value"].as_f64(), "{cell}");
+    assert_eq!(cell["extra-instructions"], json!({"value": 2.0}));
+    assert_eq!(exported["fork_exit/audit"]["overhead-percent"]["value"], 1.5);
+    assert!(exported.get("swapgs/native/table (unpatched)/throughput").is_none_or(|c| c.get("overhead-ns").is_none()));
+}
+
+/// Of the README of benchmark-action/github-action-benchmark: a list of name, unit and value, with range and extra, both
+/// text, where there are such.
+fn gab() -> jsonschema::Validator {
+    let text = json!({"type": "string"});
+    let properties = json!({"name": text, "unit": text, "value": {"type": "number"}, "range": text, "extra": text});
+    let item = json!({"type": "object", "required": ["name", "unit", "value"], "additionalProperties": false,
+        "properties": properties});
+    jsonschema::validator_for(&json!({"type": "array", "items": item})).unwrap()
+}
+
+#[test]
+fn gab_is_what_github_action_benchmark_documents_for_smaller_is_better() {
+    let schema = gab();
+    let example = json!([
+        {"name": "My Custom Smaller Is Better Benchmark - CPU Load", "unit": "Percent", "value": 50},
+        {"name": "My Custom Smaller Is Better Benchmark - Memory Used", "unit": "Megabytes", "value": 100, "range": "3",
+         "extra": "Value for Tooltip: 25\nOptional Num #2: 100\nAnything Else!"},
+    ]);
+    assert!(schema.is_valid(&example));
+    assert!(!schema.is_valid(&json!([{"name": "x", "value": 1}])));
+    let exported: Value = serde_json::from_slice(&export("gab")).unwrap();
+    let errors: Vec<String> = schema.iter_errors(&exported).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let items = exported.as_array().unwrap();
+    let names: std::collections::HashSet<&str> = items.iter().map(|item| item["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), items.len(), "a name is one line of a chart");
+    assert!(items.iter().all(|item| item["value"].as_f64().unwrap() > 0.0), "alerts are on ratios of values");
+}
+
+#[test]
+fn csv_has_a_line_per_cell_and_kernel_with_as_many_fields_as_the_header() {
+    let text = export("csv");
+    let mut reader = csv::Reader::from_reader(&text[..]);
+    let header = reader.headers().unwrap().clone();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let mut report = support::everything();
+    report.workloads.push(support::workload());
+    assert_eq!(rows.len(), report.cells.len() + 3);
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let first = report.cells.iter().position(|cell| cell.overhead.is_some()).unwrap();
+    let cycles: f64 = rows[first][column("overhead_cycles")].parse().unwrap();
+    assert!((cycles - report.cells[first].overhead.unwrap().cycles.estimate).abs() < 1e-4);
+    let absent = rows.iter().find(|row| &row[column("op")] == "swapgs").unwrap();
+    assert_eq!(&absent[column("overhead_cycles")], "", "what was not measured is no number");
+    assert!(!absent[column("absent")].is_empty());
+}
+
+#[test]
+fn markdown_has_a_table_of_mechanisms_and_one_of_workloads() {
+    let text = String::from_utf8(export("markdown")).unwrap();
+    for line in ["| mechanism | throughput |", "| table (unpatched) |", "| fork\\_exit/audit | 1.50 |"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn an_export_goes_where_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (report(folder.path(), "report.json", |_| {}), folder.path().join("new/out.csv"));
+    pvbench().arg("export").arg(&path).args(["--format", "csv", "--out"]).arg(&out).assert().code(0);
+    assert!(std::fs::read_to_string(out).unwrap().starts_with("op,body,kind,"));
+    pvbench().arg("export").arg(&path).args(["--format", "xml"]).assert().code(2);
+    pvbench().args(["export", "no/such.json", "--format", "csv"]).assert().code(2);
+}
+
+#[test]
+fn a_comparison_tells_what_regressed_and_what_improved_and_ends_with_1_for_the_former() {
+    let folder = tempfile::tempdir().unwrap();
+    let moved = |by: f64| {
+        move |report: &mut pvbench::report::Report| {
+            let cells = report.cells.iter_mut().filter(|cell| cell.op == "set_pte" && cell.mechanism == "table");
+            for cell in cells {
+                let shift = |Estimate { estimate, low, high }: Estimate| Estimate {
+                    estimate: estimate + by,
+                    low: low + by,
+                    high: high + by,
+                };
+                cell.modes = Vec::new();
+                cell.layouts.iter_mut().for_each(|layout| layout.cycles = shift(layout.cycles));
+                let overhead = cell.overhead.as_mut().unwrap();
+                overhead.cycles = shift(overhead.cycles);
+            }
+        }
+    };
+    let same = report(folder.path(), "same.json", moved(0.0));
+    let slower = report(folder.path(), "slower.json", moved(2.0));
+    let compare = |before: &Path, after: &Path| pvbench().arg("compare").args([before, after]).output().unwrap();
+    let output = compare(&same, &same);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).starts_with("0 regressed, 0 improved, 0 cannot be told"), "{}", said(&output));
+    let output = compare(&same, &slower);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("3 regressed, 0 improved"), "{}", said(&output));
+    assert!(said(&output).contains("set_pte/native/table (unpatched)/latency"), "{}", said(&output));
+    let output = compare(&slower, &same);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("0 regressed, 3 improved"), "{}", said(&output));
+    // Another machine: cycles say nothing there.
+    let elsewhere = report(folder.path(), "elsewhere.json", |report| {
+        moved(2.0)(report);
+        report.machine.cpu_model = Some("another".to_owned());
+    });
+    let output = compare(&same, &elsewhere);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("CPU model: another, not"), "{}", said(&output));
+}
+
+#[test]
+fn two_builds_are_measured_in_turn_and_the_same_build_differs_in_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = pvbench();
+    command.args(["ab", "--baseline", env!("CARGO_BIN_EXE_pvbench"), "--op", "pte_val", "--mechanism", "table"]);
+    command.args(["--regime", "throughput", "--workers", "6", "--layouts", "2", "--all", "--out"]).arg(folder.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("pte_val/native/table/throughput"), "{}", said(&output));
+    for side in ["before", "after"] {
+        let report = pvbench::report::read::report(&folder.path().join(side).join("report.json")).unwrap();
+        assert_eq!((report.run.plan.workers, report.cells.len()), (6, 2));
+    }
+}
+
+#[test]
+fn a_baseline_that_is_no_pvbench_ends_with_2() {
+    for baseline in ["/bin/true", "/no/such/program"] {
+        let output = pvbench().args(["ab", "--quick", "--baseline", baseline]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(baseline), "{}", said(&output));
+    }
+}
