@@ -123,6 +123,31 @@ fn a_context_switch_calls_the_hooks_of_schedule() {
 }
 
 #[test]
+fn a_critical_section_saves_the_flag_takes_it_away_and_gives_it_back() {
+    let four =
+        |each: u64| BTreeMap::from(["save_fl", "irq_disable", "queued_spin_unlock", "irq_enable"].map(|op| (op, each)));
+    assert_eq!(calls("spinlock"), four(640));
+    // 64 pages from the list of the CPU and back.
+    assert_eq!(calls("page_life"), four(640 * 128));
+}
+
+#[test]
+fn a_first_touch_calls_the_hooks_of_a_walk_a_page_and_an_entry() {
+    let calls = calls("page_fault");
+    let per_unit = |op: &str| calls.get(op).copied().unwrap_or(0) as f64 / UNITS;
+    for op in ["read_cr2", "make_pte", "set_pte"] {
+        assert_eq!(per_unit(op), 1.0, "{op}");
+    }
+    // Once more where a range of 256 pages begins or ends.
+    for (op, least) in [("p4d_val", 1.0), ("pud_val", 1.0), ("pmd_val", 3.0), ("flush_tlb_user", 0.0)] {
+        assert!((least..least + 4.0 / 128.0).contains(&per_unit(op)), "{op} {}", per_unit(op));
+    }
+    // The flag is saved by the allocator alone, for each page that comes and each that goes.
+    let freed = per_unit("pte_val");
+    assert!((per_unit("save_fl") - 1.0 - freed).abs() < 0.1, "{} and {freed}", per_unit("save_fl"));
+}
+
+#[test]
 fn prot_fault_changes_protection_by_the_hooks_made_for_it() {
     let calls = calls("prot_fault");
     let per_unit = |op: &str| calls.get(op).copied().unwrap_or(0) as f64 / UNITS;

@@ -16,8 +16,8 @@ use pvbench::patch::rules::{Target, targets};
 use pvbench::patch::site::Kind;
 use pvbench::patch::{State, Text};
 use pvbench::workload::{
-    ContextSwitch, Entry, Exec, ForkExit, KernelBuild, LatMmap, MmapPerf, NullSyscall, PageFault, PageLife, ProtFault,
-    Run, Spinlock, SpinlockContended, Workload, entries,
+    ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
+    PageLife, ProtFault, Run, Spinlock, SpinlockContended, entries,
 };
 
 const SEED: u64 = 42;
@@ -39,9 +39,9 @@ struct Guest {
 }
 
 /// A workload's name, and the workload with every mechanism whose hooks can be bound to Xen's bodies.
-fn of<W: Workload>() -> (&'static str, Vec<Guest>) {
+fn of<W: KernelWorkload>() -> (&'static str, Vec<Guest>) {
     struct Guests<W>(Vec<Guest>, PhantomData<fn(W)>);
-    impl<W: Workload> dispatch::Visitor for Guests<W> {
+    impl<W: KernelWorkload> dispatch::Visitor for Guests<W> {
         fn visit<D: Dispatch>(&mut self) {
             if D::META.switches {
                 let run = pvbench::workload::run::<W, D, Xen>;

@@ -21,9 +21,7 @@ use crate::measure::clock::Clock;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
 use crate::measure::parent::{self, Mishap, Observer, WorkPlan};
-use crate::measure::plan::{
-    COLD_OPS, Column, Group, MOST_LAYOUTS, Plan, Preset, QUICK_OPS, WINDOW_CYCLES, Workers, offsets,
-};
+use crate::measure::plan::{Column, Group, MOST_LAYOUTS, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
 use crate::measure::work::{KernelColumn, WorkSamples};
@@ -35,7 +33,7 @@ use crate::report::assemble::{self, Findings};
 use crate::report::schema::{Absence, Failure};
 use crate::report::{Report, render, terminal, write};
 use crate::selftest;
-use crate::suite::{self, OpEntry};
+use crate::suite::{OpEntry, Suite};
 use crate::workload;
 
 pub const EXAMPLES: &str = "Examples:
@@ -62,7 +60,7 @@ pub struct RunArgs {
     /// Regimes: throughput, latency, pressure, cold, flushed, random2, random4, random8
     #[arg(long, value_name = "GLOB")]
     regime: Vec<String>,
-    /// Bodies the mechanisms are bound to: native, xen; the baseline is inline native always
+    /// Bodies the mechanisms are bound to: native, xen (or: alternative); the baseline is inline native always
     #[arg(long, value_name = "GLOB", default_value = "native")]
     body: Vec<String>,
     /// Macro benchmarks: mmap_perf, lat_mmap, ..; with neither --op nor --regime, they alone
@@ -88,22 +86,23 @@ pub struct RunArgs {
 const WORK_SHARE: f64 = 0.35;
 
 /// The worker process's side.
-pub fn worker() -> Done {
-    let ops = suite::builtin().into_iter().chain(selftest::entries()).collect();
-    serve(ops, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())?;
+pub fn worker(suite: Suite) -> Done {
+    let (mut ops, workloads) = suite.into_parts();
+    ops.extend(selftest::entries());
+    serve(ops, workloads, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())?;
     Ok(Exit::Fine)
 }
 
 /// Plans, measures, estimates, reports.
-pub fn run(args: &RunArgs) -> Done {
+pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let ops = suite::builtin();
+    let ops = suite.ops();
     let mut probes = Probes::ask(&Root::default());
     let (clock, clock_reason) = Clock::choose(args.conditions.clock);
     let immovable = code_memory().err();
     let cpu = probes.measuring_cpu.map(|cpu| cpu as usize);
-    let plan = plan(args, &ops, clock, cpu, immovable.is_none())?;
-    let (work, lacking) = work_plan(args, plan.preset)?;
+    let plan = plan(args, suite, clock, cpu, immovable.is_none())?;
+    let (work, lacking) = work_plan(args, suite, plan.preset)?;
     if let Some(cpu) = args.conditions.cpu {
         probes.measuring_cpu = u32::try_from(cpu).ok();
     }
@@ -139,7 +138,7 @@ pub fn run(args: &RunArgs) -> Done {
     let planned: Vec<&OpEntry> =
         ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
     let estimates = collector.estimator.finish(&plan, &metas, ticks_per_second);
-    let workload_metas: Vec<workload::Meta> = workload::entries().iter().map(|entry| entry.meta).collect();
+    let workload_metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
     let workloads =
         collector.work.finish(&workload_metas, &work.kernels, &estimates.cells, plan.seed, ticks_per_second);
     let findings = Findings {
@@ -160,9 +159,12 @@ pub fn run(args: &RunArgs) -> Done {
         workers: cell_workers,
         workers_again: collector.workers_again,
         failures: collector.failures,
-        absent: absences(no_counters, immovable, uncounted, &work, lacking),
+        absent: absences(no_counters, immovable, uncounted, &work, lacking)
+            .into_iter()
+            .chain(out_of_place(&planned))
+            .collect(),
     };
-    let document = write::json(&assemble::report(&plan, &ops, &suite::mechanisms(), findings))?;
+    let document = write::json(&assemble::report(&plan, ops, &suite.mechanism_metas(), findings))?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;
     let mut files = render::files(&report)?;
@@ -180,14 +182,15 @@ pub fn run(args: &RunArgs) -> Done {
     Ok(if report.run.complete && measured { Exit::Fine } else { Exit::Failed })
 }
 
-fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movable: bool) -> Result<Plan, CliError> {
+fn plan(args: &RunArgs, suite: &Suite, clock: Clock, cpu: Option<usize>, movable: bool) -> Result<Plan, CliError> {
     let preset = match (args.quick, args.full) {
         (true, _) => Preset::Quick,
         (_, true) => Preset::Full,
         _ => Preset::Default,
     };
+    let ops = suite.ops();
     let names: Vec<&str> = ops.iter().map(|op| op.meta.name).collect();
-    let quick: Vec<String> = QUICK_OPS.iter().map(|name| (*name).to_owned()).collect();
+    let quick = owned(suite.choices().quick_ops);
     let wanted = if args.op.is_empty() && preset == Preset::Quick { &quick } else { &args.op };
     let chosen = select("op", wanted, &names)?;
     let regimes: Vec<Regime> = if args.regime.is_empty() && preset == Preset::Quick {
@@ -197,8 +200,10 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
         select("regime", &args.regime, &names)?.into_iter().map(|i| Regime::ALL[i]).collect()
     };
     let bodies = [Platform::Native, Platform::Xen];
-    let chosen_bodies = select("body", &args.body, &bodies.map(Platform::name))?;
-    let all = suite::mechanisms();
+    // Outside the catalogue the other body is no Xen's.
+    let asked: Vec<String> = args.body.iter().map(|body| body.replace("alternative", "xen")).collect();
+    let chosen_bodies = select("body", &asked, &bodies.map(Platform::name))?;
+    let all = suite.mechanism_metas();
     let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
     let mut mechanisms: Vec<_> = select("mechanism", &args.mechanism, &mechanism_names)?
         .into_iter()
@@ -219,13 +224,14 @@ fn plan(args: &RunArgs, ops: &[OpEntry], clock: Clock, cpu: Option<usize>, movab
     let narrow = args.op.is_empty() && args.regime.is_empty() && preset != Preset::Full;
     // Loops that cannot be copied are at one place, whichever it is.
     let layouts = if movable { offsets(args.layouts.map_or(preset.layouts(), usize::from)) } else { vec![0] };
+    let cold = |name| suite.choices().cold_ops.is_none_or(|ops| ops.contains(&name));
     let mut groups = Vec::new();
     for op in chosen.iter().map(|&i| &ops[i]) {
         for &regime in regimes.iter().filter(|&&regime| op.pairs.iter().all(|p| p.loop_of(regime).is_some())) {
             // Every copy of a train lies at an offset of its own: one layout has them all.
             let layouts = if regime.is_cold() || regime.targets().is_some() { &layouts[..1] } else { &layouts[..] };
             let apart = regime.is_cold() || regime.targets().is_some();
-            if apart && (!movable || (narrow && !COLD_OPS.contains(&op.meta.name))) {
+            if apart && (!movable || (narrow && !cold(op.meta.name))) {
                 continue;
             }
             for &body in &chosen_bodies {
@@ -273,15 +279,20 @@ fn only_workloads(args: &RunArgs) -> bool {
     !args.workload.is_empty() && args.op.is_empty() && args.regime.is_empty()
 }
 
+/// The names of a choice; none where there is no choice, which stands for all.
+fn owned(names: Option<&[&str]>) -> Vec<String> {
+    names.unwrap_or_default().iter().map(|name| (*name).to_owned()).collect()
+}
+
 /// Rounds of a workload per worker.
 const WORK_ROUNDS: usize = 4;
 
 /// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and no workload, or another body
 /// than native.
-fn work_plan(args: &RunArgs, preset: Preset) -> Result<(WorkPlan, Vec<Absence>), CliError> {
-    let entries = workload::entries();
+fn work_plan(args: &RunArgs, suite: &Suite, preset: Preset) -> Result<(WorkPlan, Vec<Absence>), CliError> {
+    let entries = suite.workloads();
     let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();
-    let quick = ["mmap_perf".to_owned()];
+    let quick = owned(suite.choices().quick_workloads);
     let wanted = if args.workload.is_empty() && preset == Preset::Quick { &quick[..] } else { &args.workload };
     let mut chosen = select("workload", wanted, &names)?;
     if args.workload.is_empty() && !(args.op.is_empty() && args.regime.is_empty()) {
@@ -299,9 +310,9 @@ fn work_plan(args: &RunArgs, preset: Preset) -> Result<(WorkPlan, Vec<Absence>),
     if let (true, Some(Absence { what, reason })) = (chosen.is_empty(), absent.first()) {
         return Err(CliError::Usage(format!("{what}: {reason}")));
     }
-    let all = suite::mechanisms();
+    let all = suite.mechanism_metas();
     let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
-    let decisive = workload::DECISIVE.map(str::to_owned);
+    let decisive = owned(suite.choices().workload_mechanisms);
     let wanted = if args.mechanism.is_empty() && preset != Preset::Full { &decisive[..] } else { &args.mechanism };
     let mechanisms = select("mechanism", wanted, &mechanism_names)?;
     let columns = mechanisms.into_iter().map(|i| all[i]).filter(|m| m.name != "inline");
@@ -309,7 +320,10 @@ fn work_plan(args: &RunArgs, preset: Preset) -> Result<(WorkPlan, Vec<Absence>),
     // A whole kernel has no NOP where an op does something; where it does nothing, `inline` is that NOP.
     let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelColumn::Mechanism);
     let mut options = Vec::new();
-    options::for_each(&mut assemble::Options(&mut options));
+    // Those are the model kernel's.
+    if entries.iter().any(|entry| !entry.options.is_empty()) {
+        options::for_each(&mut assemble::Options(&mut options));
+    }
     let options = options.into_iter().map(|option| KernelColumn::Option(option.name));
     let time = match (args.time, only_workloads(args)) {
         (None, _) => preset.work_time(),
@@ -347,6 +361,15 @@ fn absences(
         absent.push(Absence { what: "workloads".to_owned(), reason });
     }
     absent
+}
+
+/// Ops whose body is not in place even with `inline`, which all else is held against.
+fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
+    let absence = |op: &&OpEntry| Absence {
+        what: format!("body of {} in place", op.meta.name),
+        reason: "with inline, too, it calls another function: mark that #[inline], or build with lto".to_owned(),
+    };
+    planned.iter().filter(|op| op.calls_out()).map(absence).collect()
 }
 
 struct Collector<'a> {

@@ -8,16 +8,16 @@
 
 use super::counters::Counters;
 use super::trace::{TraceError, Tracer};
-use crate::kernel::{Machine, Trouble};
+use crate::kernel::Machine;
 use crate::measure::clock::Clock;
-use crate::workload::{PARTS, Run};
+use crate::workload::{Failure, PARTS, Run};
 
 /// Why instructions were not counted.
 #[derive(Debug, thiserror::Error)]
 pub enum CountError {
     /// The workload.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Trouble(#[from] Failure),
     /// The trace.
     #[error(transparent)]
     Trace(#[from] TraceError),
@@ -69,7 +69,7 @@ impl Unit<'_> {
     ///
     /// # Errors
     /// What the workload comes to.
-    pub fn events(&mut self, counters: &mut Counters) -> Result<Vec<(String, f64)>, Trouble> {
+    pub fn events(&mut self, counters: &mut Counters) -> Result<Vec<(String, f64)>, Failure> {
         let mut of = |units| {
             let mut outcome = Ok(());
             let events =
@@ -91,7 +91,7 @@ struct Call<'m> {
     run: Run,
     machine: &'m mut Machine,
     seed: u64,
-    trouble: Option<Trouble>,
+    trouble: Option<Failure>,
 }
 
 /// # Safety

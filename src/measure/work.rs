@@ -23,11 +23,11 @@ use super::trace::Tracer;
 use super::window::Window;
 use super::wire::Missing;
 use crate::dispatch::Platform;
-use crate::kernel::{Machine, MachineError, Trouble};
+use crate::kernel::{Machine, MachineError};
 use crate::patch::site::Kind;
 use crate::patch::{PatchError, State, Target, Text};
-use crate::suite;
-use crate::workload::{self, COPIES, Entry, Outcome, PARTS, Run, count_hooks};
+use crate::suite::OpEntry;
+use crate::workload::{COPIES, Entry, Failure, Outcome, PARTS, Run, count_hooks};
 
 /// A kernel that workloads run on, beside that with `inline` and no options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ pub enum WorkError {
         /// The kernel it ran on.
         kernel: String,
         /// What it came to.
-        trouble: Trouble,
+        trouble: Failure,
     },
     /// Two kernels came to different ends.
     #[error(
@@ -158,11 +158,10 @@ impl Worker {
     ///
     /// # Errors
     /// Where there is no memory for the machine, or no segment base.
-    pub fn new(seed: u64, clock: Clock) -> Result<Self, WorkError> {
+    pub fn new(ops: &[OpEntry], entries: Vec<Entry>, seed: u64, clock: Clock) -> Result<Self, WorkError> {
         let calibration = Window { run: chain, copied: None, args: [0; 4], passes: 100_000 / ADDS, ops_per_pass: ADDS };
-        let ops = suite::builtin();
         Ok(Worker {
-            entries: workload::entries(),
+            entries,
             machine: Machine::new()?,
             clock,
             rng: Pcg64Mcg::seed_from_u64(seed),
@@ -261,6 +260,9 @@ impl Worker {
         let column = match column {
             KernelColumn::Option(name) => {
                 let option = entry.options.iter().find(|option| option.name == name);
+                if entry.options.is_empty() {
+                    return Ok(Err("an option of the model kernel, which this workload does not run on".to_owned()));
+                }
                 let option = option.ok_or_else(|| WorkError::UnknownKernel(name.clone()))?;
                 return Ok(Ok(Ready { name: name.clone(), run: option.run, sites: None, is_option: true }));
             }
@@ -373,6 +375,6 @@ const TRACED_SHARE: u64 = 32;
 /// Units in which the calls of hooks are counted.
 const COUNTED: u64 = 64;
 
-fn failed(workload: &str, kernel: &str, trouble: Trouble) -> WorkError {
+fn failed(workload: &str, kernel: &str, trouble: Failure) -> WorkError {
     WorkError::Trouble { workload: workload.to_owned(), kernel: kernel.to_owned(), trouble }
 }

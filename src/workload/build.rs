@@ -13,7 +13,7 @@
 
 use super::fork::{child_writes, process};
 use super::mmap_perf::Areas;
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Prot, Trouble};
 
@@ -39,7 +39,7 @@ pub struct Make {
     mapped: Areas,
 }
 
-impl Workload for KernelBuild {
+impl KernelWorkload for KernelBuild {
     const META: Meta = Meta {
         name: "kernel_build",
         unit: "process",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::host::another_cpu;
 use crate::kernel::shared::Shared;
@@ -48,7 +48,7 @@ pub struct Contenders {
     asked: u64,
 }
 
-impl Workload for SpinlockContended {
+impl KernelWorkload for SpinlockContended {
     const META: Meta = Meta {
         name: "spinlock_contended",
         unit: "64 sections on each of two CPUs",

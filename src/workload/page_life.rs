@@ -8,10 +8,10 @@
 //! A unit frees all of its pages before the next one allocates them again, the last freed first: a page was zeroed up to
 //! 256 KiB of other zeroing ago, more than a first-level cache holds.
 //!
-//! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable` per page that is allocated or freed, and one more
-//! `queued_spin_unlock` per batch of 31 that moves between the lists.
+//! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable` per page that is allocated or freed. 64 pages fit into
+//! the list of the CPU, so that none goes back to the zone.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Trouble};
 
@@ -21,7 +21,7 @@ const PAGES: usize = 64;
 /// Allocation, first use and free.
 pub struct PageLife;
 
-impl Workload for PageLife {
+impl KernelWorkload for PageLife {
     const META: Meta = Meta {
         name: "page_life",
         unit: "64 pages",
