@@ -384,6 +384,15 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
     if args.workload.is_empty() && preset != Preset::Full {
         chosen.retain(|&i| entries[i].by_default);
     }
+    let native = select("body", &args.body, &[Platform::Native, Platform::Xen].map(Platform::name))
+        .is_ok_and(|bodies| bodies.contains(&0));
+    if !native && !args.workload.is_empty() {
+        let message = "workloads are measured on bare metal; leave --body out, or name native, too";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    if !native {
+        chosen.clear();
+    }
     let lacking = |&i: &usize| {
         let reason = (entries[i].unavailable)()?;
         Some(Absence { what: format!("workload {}", names[i]), reason })
@@ -440,7 +449,7 @@ fn absences(
         absent.push(Absence { what: "instruction counts".to_owned(), reason });
     }
     if work.plan.workloads.is_empty() {
-        let reason = "ops or regimes were named, and no workload".to_owned();
+        let reason = "ops, regimes or another body than native were named, and no workload".to_owned();
         absent.push(Absence { what: "workloads".to_owned(), reason });
     }
     absent

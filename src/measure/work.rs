@@ -25,7 +25,7 @@ use super::wire::Missing;
 use crate::dispatch::Platform;
 use crate::kernel::{Machine, MachineError};
 use crate::patch::site::Kind;
-use crate::patch::{PatchError, State, Target, Text};
+use crate::patch::{PatchError, State, Target, Text, rules};
 use crate::suite::OpEntry;
 use crate::workload::{COPIES, Entry, Failure, Outcome, PARTS, Run, count_hooks};
 
@@ -163,6 +163,10 @@ impl Worker {
     /// Where there is no memory for the machine, or no segment base.
     pub fn new(ops: &[OpEntry], entries: Vec<Entry>, seed: u64, clock: Clock) -> Result<Self, WorkError> {
         let calibration = Window { run: chain, copied: None, args: [0; 4], passes: 100_000 / ADDS, ops_per_pass: ADDS };
+        // A kernel calls ops that the suite need not have.
+        let on_kernel = entries.iter().any(|entry| !entry.options.is_empty());
+        let mut targets = if on_kernel { rules::targets(Platform::Native) } else { BTreeMap::new() };
+        targets.extend(ops.iter().map(|op| (op.slot, op.target(Platform::Native))));
         Ok(Worker {
             entries,
             machine: Machine::new()?,
@@ -171,7 +175,7 @@ impl Worker {
             calibration,
             // SAFETY: a worker has no other thread and makes one of these.
             text: unsafe { Text::own() },
-            targets: ops.iter().map(|op| (op.slot, op.target(Platform::Native))).collect(),
+            targets,
             now: BTreeMap::new(),
         })
     }
