@@ -58,6 +58,8 @@ pub mod host;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kernel;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod linux;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod measure;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod op;

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod conditions;
+mod counted;
 mod doctor;
 pub mod error;
 pub mod exit;
 mod explain;
 pub mod filter;
+mod linux;
 mod list;
 mod predict;
 mod progress;
@@ -47,6 +49,9 @@ enum Command {
     /// What hooks cost a workload of yours, from how often it calls them
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
+    /// Real Linux kernels, counted to the instruction
+    #[command(after_help = linux::EXAMPLES)]
+    Linux(linux::LinuxArgs),
     /// Measure what is known beforehand: does the instrument find it?
     #[command(after_help = selftest::EXAMPLES)]
     Selftest(selftest::SelftestArgs),
@@ -69,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Predict(args) => predict::predict(&args),
+        Command::Linux(args) => linux::linux(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Worker => run::worker(),

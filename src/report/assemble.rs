@@ -179,6 +179,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         catalogue: Catalogue { ops, mechanisms, options },
         cells: estimates.cells,
         workloads: findings.workloads,
+        linux: None,
         absent: findings.absent,
         failures: findings.failures,
     }

@@ -3,8 +3,10 @@
 //! Nothing in here measures.
 
 pub mod assemble;
+pub mod beside;
 pub mod html;
 pub mod json_schema;
+pub mod linux;
 pub mod plots;
 pub mod read;
 pub mod render;

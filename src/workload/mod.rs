@@ -13,6 +13,7 @@ mod null;
 mod page_fault;
 pub mod random;
 mod registry;
+mod sequence;
 mod spinlock;
 
 use crate::dispatch::Dispatch;

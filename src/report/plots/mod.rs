@@ -3,6 +3,7 @@
 //! The page shows the same drawings that [`all`] gives as files. A file carries its own style, so that it follows light
 //! and dark mode wherever it is opened; in the page the style is the page's.
 
+mod beside;
 mod canvas;
 pub(crate) mod grid;
 pub(crate) mod heatmap;
@@ -60,7 +61,13 @@ pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
     if let Some(history) = History::of(report, &grid) {
         plots.extend(over_time(&history, &grid, Place::File)?);
     }
+    plots.extend(beside(report, Place::File)?);
     Ok(plots)
+}
+
+/// Real kernel, model kernel and publications side by side; absent without real kernels.
+pub(crate) fn beside(report: &Report, place: Place) -> Result<Option<Plot>, PlotError> {
+    beside::plot(report, place)
 }
 
 /// The ladder of mechanisms; absent where no throughput was measured.
