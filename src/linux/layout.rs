@@ -1,7 +1,7 @@
 //! What is where in `struct paravirt_patch_template`: names for the numbers that a stripped kernel has.
 //!
 //! The structure is that of Linux 5.16 to 6.13 (`arch/x86/include/asm/paravirt_types.h`); what of it a kernel has depends on
-//! three options of its configuration. Which of them it was built with, the bodies tell: `save_fl` is `pushf; pop %rax`, and
+//! its version and on three options of its configuration. Which of them it was built with, the bodies tell: `save_fl` is `pushf; pop %rax`, and
 //! so on. A kernel that no layout fits keeps numbers instead of names.
 
 use super::elf::Elf;
@@ -59,13 +59,11 @@ const MMU: [&str; 6] = [
     "notify_page_enc_status_changed",
 ];
 /// With PARAVIRT_XXL.
-const MMU_XXL: [&str; 31] = [
-    "read_cr2",
-    "write_cr2",
-    "read_cr3",
-    "write_cr3",
-    "activate_mm",
-    "dup_mmap",
+const MMU_XXL: [&str; 4] = ["read_cr2", "write_cr2", "read_cr3", "write_cr3"];
+/// To 6.2; since then one hook stands for both.
+const TWO_HOOKS: [&str; 2] = ["activate_mm", "dup_mmap"];
+const ONE_HOOK: [&str; 1] = ["enter_mmap"];
+const MMU_XXL_REST: [&str; 24] = [
     "pgd_alloc",
     "pgd_free",
     "alloc_pte",
@@ -90,21 +88,21 @@ const MMU_XXL: [&str; 31] = [
     "pud_val",
     "make_pud",
     "set_p4d",
-    // A mark for what five levels of page tables add.
-    "",
 ];
+/// What five levels of page tables add.
 const FIVE_LEVELS: [&str; 3] = ["p4d_val", "make_p4d", "set_pgd"];
 const LAZY: [&str; 4] = ["lazy_enter", "lazy_leave", "lazy_flush", "set_fixmap"];
 /// `struct pv_lock_ops`
 const LOCK: [&str; 5] = ["queued_spin_lock_slowpath", "queued_spin_unlock", "wait", "kick", "vcpu_is_preempted"];
 
 /// Bodies that tell a slot: what they do, without the `endbr64` before and the return after it.
-const BODIES: [(&str, &[u8]); 5] = [
+const BODIES: [(&str, &[u8]); 6] = [
     ("save_fl", b"\x9c\x58"),
     ("irq_disable", b"\xfa"),
     ("irq_enable", b"\xfb"),
     ("read_cr2", b"\x0f\x20\xd0"),
     ("read_cr3", b"\x0f\x20\xd8"),
+    ("pte_val", b"\x48\x89\xf8"),
 ];
 const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
 
@@ -114,8 +112,8 @@ pub struct Layout {
     names: Vec<&'static str>,
 }
 
-/// `full` is PARAVIRT_XXL.
-fn layout(full: bool, iopl: bool, five_levels: bool) -> Layout {
+/// `full` is PARAVIRT_XXL, `merged` Linux 6.3 and later.
+fn layout(full: bool, iopl: bool, merged: bool, five_levels: bool) -> Layout {
     let mut names = Vec::new();
     if full {
         names.extend(CPU);
@@ -126,7 +124,9 @@ fn layout(full: bool, iopl: bool, five_levels: bool) -> Layout {
     }
     names.extend(MMU);
     if full {
-        names.extend(MMU_XXL.iter().filter(|name| !name.is_empty()));
+        names.extend(MMU_XXL);
+        names.extend(if merged { &ONE_HOOK[..] } else { &TWO_HOOKS[..] });
+        names.extend(MMU_XXL_REST);
         names.extend(five_levels.then_some(FIVE_LEVELS).into_iter().flatten());
         names.extend(LAZY);
     }
@@ -138,9 +138,9 @@ impl Layout {
     /// That of a kernel whose `pv_ops` stands at `base` and has slots up to `last`; `None` where the bodies fit none.
     #[must_use]
     pub fn of(elf: &Elf, base: u64, last: usize) -> Option<Layout> {
-        let options = [false, true].into_iter().flat_map(|iopl| [false, true].map(|levels| (iopl, levels)));
-        let full = options.map(|(iopl, levels)| layout(true, iopl, levels)).find(|it| it.fits_full(elf, base));
-        full.or_else(|| Some(layout(false, false, false)).filter(|it| it.fits_small(elf, base)))
+        let options = (0..8).map(|bits| layout(true, bits & 1 != 0, bits & 2 != 0, bits & 4 != 0));
+        let full = options.into_iter().find(|it| it.fits_full(elf, base));
+        full.or_else(|| Some(layout(false, false, false, false)).filter(|it| it.fits_small(elf, base)))
             .filter(|layout| last < layout.names.len())
     }
 
