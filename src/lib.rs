@@ -162,6 +162,8 @@ pub mod host;
 mod inject;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kernel;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
+pub mod linux;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod measure;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::filter::FilterError;
 use super::predict::CountsError;
 use crate::gate::budget::BudgetError;
+use crate::linux::error::LinuxError;
 use crate::measure::explain::ExplainError;
 use crate::measure::parent::ParentError;
 use crate::measure::worker::WorkerError;
@@ -50,6 +51,9 @@ pub enum CliError {
     /// Instructions that cannot be shown.
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    /// Kernels that cannot be counted.
+    #[error(transparent)]
+    Linux(#[from] LinuxError),
     /// Workers that cannot be run.
     #[error(transparent)]
     Parent(#[from] ParentError),
@@ -77,6 +81,7 @@ impl CliError {
             | CliError::Budget(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
+            CliError::Linux(error) if error.is_usage() => Exit::Usage,
             CliError::Worker(WorkerError::Pin { .. }) => Exit::Usage,
             _ => Exit::Failed,
         }

@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 mod ab;
 mod compare;
 mod conditions;
+mod counted;
 mod doctor;
 pub mod error;
 pub mod exit;
@@ -15,6 +16,7 @@ mod explain;
 mod export;
 pub mod filter;
 mod gate;
+mod linux;
 mod list;
 mod predict;
 mod progress;
@@ -65,6 +67,9 @@ enum Command {
     /// What hooks cost a workload of yours, from how often it calls them
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
+    /// Real Linux kernels, counted to the instruction
+    #[command(after_help = linux::EXAMPLES)]
+    Linux(linux::LinuxArgs),
     /// Measure what is known beforehand: does the instrument find it?
     #[command(after_help = selftest::EXAMPLES)]
     Selftest(selftest::SelftestArgs),
@@ -125,6 +130,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Export(args) => export::export(&args),
         Command::Explain(args) => explain::explain(&args, &suite),
         Command::Predict(args) => predict::predict(&args),
+        Command::Linux(args) => linux::linux(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Worker => run::worker(suite),

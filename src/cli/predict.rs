@@ -22,8 +22,12 @@ pub const EXAMPLES: &str = "A file of counts:
   set_pte = 12000
   irq_disable = 55000
 
-Example:
-  pvbench run && pvbench predict counts.toml";
+Or what `pvbench linux ab`, `run` and `sites --json` wrote, or a report; their workloads one after another.
+
+Examples:
+  pvbench run && pvbench predict counts.toml
+  pvbench predict reports/latest/linux.json --workload mmap_perf
+  pvbench linux sites vmlinuz --json > sites.json && pvbench predict sites.json";
 
 /// More calls than a machine makes in a day are a slip of the pen.
 const MOST_CALLS: f64 = 1e15;
@@ -31,12 +35,20 @@ const MOST_CALLS: f64 = 1e15;
 /// A file of counts is short.
 const MOST_BYTES: u64 = 1 << 20;
 
+/// Ops whose part is shown.
+const NAMED: usize = 10;
+/// The kernels that the parts of ops are shown for.
+const SHOWN: [&str; 2] = ["table", "site"];
+
 /// Options of `predict`.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// How often each hook was called
-    #[arg(value_name = "COUNTS.toml")]
+    /// How often each hook was called: counts of yours, linux.json, sites.json or report.json
+    #[arg(value_name = "COUNTS")]
     counts: PathBuf,
+    /// Which of its workloads, where the file has several
+    #[arg(long, value_name = "GLOB")]
+    workload: Vec<String>,
     /// Whose cells say what a call costs
     #[arg(long, value_name = "REPORT.json", default_value = "reports/latest/report.json")]
     report: PathBuf,
@@ -75,15 +87,42 @@ struct Counts {
 /// Reads counts and prints what they cost with each mechanism.
 pub fn predict(args: &PredictArgs) -> Done {
     let report = read::report(&args.report)?;
+    if let Some(named) = super::counted::read(&args.counts)? {
+        let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+        for index in super::filter::select("workload", &args.workload, &names)? {
+            let Some((name, calls)) = named.get(index) else { continue };
+            writeln!(anstream::stdout(), "{name}")?;
+            let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                calls.clone().into_iter().partition(|(op, _)| report.catalogue.ops.iter().any(|it| it.name == *op));
+            show(args, &report, &known, None)?;
+            if !unknown.is_empty() {
+                let unknown: Vec<&str> = unknown.keys().map(String::as_str).collect();
+                writeln!(anstream::stdout(), "left out, not in the report: {}", unknown.join(", "))?;
+            }
+            writeln!(anstream::stdout())?;
+        }
+        return Ok(Exit::Fine);
+    }
     let (calls, time_ns) = counts(&args.counts, &report)?;
+    show(args, &report, &calls, time_ns)?;
+    Ok(Exit::Fine)
+}
+
+/// Prints what calls cost with each mechanism, and which ops it comes from.
+fn show(
+    args: &PredictArgs,
+    report: &Report,
+    calls: &BTreeMap<String, f64>,
+    time_ns: Option<f64>,
+) -> Result<(), super::error::CliError> {
     let costs = Costs::of(&report.cells);
     let ghz = report.calibration.as_ref().map(|calibration| calibration.core_ghz.estimate);
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["mechanism", "cycles", "us", "percent"]);
     let mut missing = BTreeMap::new();
-    for (mechanism, state) in kernels(&report) {
+    for (mechanism, state) in kernels(report) {
         let name = state.map_or_else(|| mechanism.clone(), |state| format!("{mechanism} ({state})"));
-        match costs.of_calls(&calls, &mechanism, state) {
+        match costs.of_calls(calls, &mechanism, state) {
             Ok(cycles) => {
                 let ns = ghz.map(|ghz| cycles / ghz);
                 let percent = ns.zip(time_ns).map(|(ns, time)| ns / time * 100.0);
@@ -111,7 +150,41 @@ pub fn predict(args: &PredictArgs) -> Done {
     for (kernel, ops) in missing {
         writeln!(out, "{kernel}: the report has no throughput cell of {}", ops.join(", "))?;
     }
-    Ok(Exit::Fine)
+    by_op(report, calls, &costs)
+}
+
+/// Which ops the cycles come from: those that cost most first, by the first kernel that is shown.
+fn by_op(report: &Report, calls: &BTreeMap<String, f64>, costs: &Costs) -> Result<(), super::error::CliError> {
+    let kernels: Vec<_> = kernels(report).into_iter().filter(|(name, _)| SHOWN.contains(&name.as_str())).collect();
+    let Some((first, state)) = kernels.first() else { return Ok(()) };
+    let of = |op: &str, calls: f64, mechanism: &str, state| Some(costs.of_call(op, mechanism, state)? * calls);
+    let mut ops: Vec<(&String, f64)> = calls.iter().map(|(op, calls)| (op, *calls)).collect();
+    ops.sort_by(|a, b| {
+        let cost = |(op, calls): &(&String, f64)| of(op, *calls, first, *state).map_or(0.0, f64::abs);
+        cost(b).total_cmp(&cost(a))
+    });
+    let mut table = Table::new();
+    let name = |(mechanism, state): &(String, Option<State>)| {
+        state.map_or_else(|| mechanism.clone(), |state| format!("{mechanism} ({state})"))
+    };
+    table.load_style(presets::NOTHING);
+    table.set_header(["op".to_owned(), "calls".to_owned()].into_iter().chain(kernels.iter().map(name)));
+    for (op, calls) in ops.iter().take(NAMED) {
+        let cycles = kernels.iter().map(|(mechanism, state)| {
+            of(op, *calls, mechanism, *state).map_or_else(|| "-".to_owned(), |cycles| format!("{cycles:.1}"))
+        });
+        table.add_row([(*op).clone(), format!("{calls:.1}")].into_iter().chain(cycles));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut out = anstream::stdout();
+    writeln!(out, "\nwhere the cycles come from")?;
+    writeln!(out, "{table}")?;
+    if ops.len() > NAMED {
+        writeln!(out, "and {} more", ops.len() - NAMED)?;
+    }
+    Ok(())
 }
 
 /// The mechanisms of a report, in the states that a whole kernel can be in.

@@ -3,6 +3,7 @@
 
 mod cell;
 mod effort;
+pub mod linux;
 pub mod predict;
 mod reduce;
 mod workloads;

@@ -174,6 +174,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         catalogue: Catalogue { ops, mechanisms, options },
         cells: estimates.cells,
         workloads: findings.workloads,
+        linux: None,
         absent: findings.absent,
         failures: findings.failures,
     }

@@ -3,11 +3,14 @@
 //! Nothing in here measures.
 
 pub mod assemble;
+#[cfg(feature = "html")]
+pub mod beside;
 #[cfg(feature = "cli")]
 pub mod export;
 #[cfg(feature = "html")]
 pub mod html;
 pub mod json_schema;
+pub mod linux;
 #[cfg(feature = "html")]
 pub mod plots;
 #[cfg(feature = "html")]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::linux::Linux;
 use super::schema::{Cell, Estimate, Listing, MechanismInfo, Report, SCHEMA, Workload};
 
 /// The largest report that is read. A full run of 30 mechanisms writes about a third of it.
@@ -178,6 +179,30 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
             return Err(Invalid { place, what: "there is another workload of this name".to_owned() });
         }
         check_workload(&place, workload)?;
+    }
+    report.linux.as_ref().map_or(Ok(()), check_linux)?;
+    Ok(())
+}
+
+fn check_linux(linux: &Linux) -> Result<(), Invalid> {
+    let finite = |place: &str, value: f64| match value.is_finite() {
+        true => Ok(()),
+        false => Err(Invalid { place: place.to_owned(), what: format!("{value} is no counted number") }),
+    };
+    for (index, workload) in linux.workloads.iter().enumerate() {
+        let place = format!("linux.workloads[{index}]");
+        workload.calls.values().try_for_each(|calls| finite(&format!("{place}.calls"), *calls))?;
+        for count in &workload.counts {
+            interval(&format!("{place}.per_unit"), &count.per_unit)?;
+            count.percent.as_ref().map_or(Ok(()), |percent| interval(&format!("{place}.percent"), percent))?;
+            let others = [count.as_one, count.percent_as_one];
+            others.into_iter().flatten().try_for_each(|value| finite(&place, value))?;
+        }
+    }
+    for prediction in &linux.predictions {
+        finite("linux.predictions", prediction.cycles)?;
+        let shares = prediction.from.iter().flat_map(|share| [share.calls, share.cycles]);
+        shares.into_iter().try_for_each(|value| finite("linux.predictions.from", value))?;
     }
     Ok(())
 }

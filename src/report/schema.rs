@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::linux::Linux;
 use crate::dispatch::Platform;
 use crate::host::{Check, Machine};
 use crate::op::{Bytes, Conventions, Group, Kind, Since};
@@ -40,6 +41,9 @@ pub struct Report {
     pub cells: Vec<Cell>,
     /// Macro benchmarks.
     pub workloads: Vec<Workload>,
+    /// Real kernels, where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linux: Option<Linux>,
     /// What is missing from the whole report, and why: said once, not per cell.
     pub absent: Vec<Absence>,
     /// What went wrong.

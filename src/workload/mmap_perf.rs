@@ -13,51 +13,48 @@
 //! `queued_spin_unlock`; per page `pte_val`, and the allocator's four; a flush is `irq_disable`, `flush_tlb_one_user` per
 //! page, `irq_enable`; per table that goes `pmd_val`, `set_pmd`, `release_pte`, `tlb_remove_table`.
 
+use super::sequence::{AREAS, Do, Sequence};
 use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Prot, Trouble};
 
-const AREAS: usize = 64;
-const MOST_PAGES: u64 = 16;
 const PAGE: u64 = 4096;
 
 /// Pseudo-random mmap, munmap and mremap.
 pub struct MmapPerf;
 
-/// The areas: where and how many pages; none where that is 0.
+/// The areas: where they are.
 pub struct Areas {
-    random: Random,
-    areas: [(u64, u64); AREAS],
+    sequence: Sequence,
+    at: [u64; AREAS],
 }
 
 impl Areas {
     /// None mapped.
     pub(super) fn new(random: Random) -> Self {
-        Areas { random, areas: [(0, 0); AREAS] }
+        Areas { sequence: Sequence::new(random), at: [0; AREAS] }
     }
 
     /// One call and a touch.
     #[inline(never)]
     pub(super) fn step<D: Dispatch, C: Config>(&mut self, kernel: &mut Kernel<'_, D, C>) -> Result<u64, Trouble> {
-        let place = self.random.below(AREAS as u64) as usize;
-        let pages = 1 + self.random.below(MOST_PAGES);
-        let (at, len) = self.areas[place];
-        let at = if len == 0 {
-            kernel.mmap(pages * PAGE, Prot::Write)?
-        } else if self.random.below(2) == 0 {
-            kernel.munmap(at, len * PAGE)?;
-            self.areas[place] = (0, 0);
-            return Ok(at);
-        } else {
-            kernel.mremap(at, len * PAGE, pages * PAGE)?
+        let step = self.sequence.next();
+        let at = self.at[step.place];
+        let at = match step.what {
+            Do::Map => kernel.mmap(step.pages * PAGE, Prot::Write)?,
+            Do::Unmap => {
+                kernel.munmap(at, step.before * PAGE)?;
+                return Ok(at);
+            }
+            Do::Remap => kernel.mremap(at, step.before * PAGE, step.pages * PAGE)?,
         };
-        self.areas[place] = (at, pages);
-        let touched = at + self.random.below(pages) * PAGE;
-        if self.random.below(4) == 0 {
-            kernel.load(touched)
-        } else {
+        self.at[step.place] = at;
+        let touched = at + step.touched * PAGE;
+        if step.writes {
             kernel.store(touched, at)?;
             Ok(at)
+        } else {
+            kernel.load(touched)
         }
     }
 }

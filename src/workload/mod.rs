@@ -18,6 +18,7 @@ mod page_fault;
 mod page_life;
 pub mod random;
 mod registry;
+mod sequence;
 mod spinlock;
 
 use crate::dispatch::Dispatch;

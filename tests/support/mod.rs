@@ -177,6 +177,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
         catalogue: Catalogue { ops, mechanisms: catalogue(&names), options: Vec::new() },
         cells,
         workloads: Vec::new(),
+        linux: None,
         absent: vec![Absence { what: "counters".to_owned(), reason: "this machine shows no PMU".to_owned() }],
         failures: Vec::new(),
     }

@@ -9,6 +9,7 @@ mod cells;
 mod counts;
 mod facts;
 mod findings;
+mod linux;
 mod ops;
 mod published;
 mod scatter;
@@ -106,6 +107,8 @@ struct Page {
     failures: Vec<FailureLine>,
     absences: Vec<Fact>,
     workloads: Option<workloads::Workloads>,
+    linux: Option<linux::Section>,
+    beside: Option<Plot>,
 }
 
 /// The page of a report.
@@ -186,6 +189,8 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .map(|a| Fact { name: clipped(&a.what, 80), value: clipped(&a.reason, 600) })
             .collect(),
         workloads: workloads::workloads(report)?,
+        linux: linux::section(report),
+        beside: plots::beside(report, Place::Page)?,
         lines,
     };
     Ok(page.render()?)

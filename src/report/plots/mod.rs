@@ -3,6 +3,7 @@
 //! The page shows the same drawings that [`all`] gives as files. A file carries its own style, so that it follows light
 //! and dark mode wherever it is opened; in the page the style is the page's.
 
+mod beside;
 mod canvas;
 pub(crate) mod grid;
 pub(crate) mod heatmap;
@@ -62,6 +63,7 @@ pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
         plots.extend(over_time(&history, &grid, Place::File)?);
     }
     plots.extend(workloads(report, Place::File, "")?);
+    plots.extend(beside(report, Place::File)?);
     Ok(plots)
 }
 
@@ -73,6 +75,11 @@ pub(crate) fn workloads(report: &Report, place: Place, whole: &str) -> Result<Ve
         workload::plot(index, of, place, options).transpose()
     };
     report.workloads.iter().enumerate().filter_map(plot).collect()
+}
+
+/// Real kernel, model kernel and publications side by side; absent without real kernels.
+pub(crate) fn beside(report: &Report, place: Place) -> Result<Option<Plot>, PlotError> {
+    beside::plot(report, place)
 }
 
 /// The ladder of mechanisms; absent where no throughput was measured.

@@ -1,0 +1,76 @@
+//! `pvbench linux ab`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{BootArgs, show, temporary};
+use crate::cli::Done;
+use crate::cli::exit::Exit;
+use crate::estimate::linux::predictions;
+use crate::linux::compare::Subject;
+use crate::linux::error::LinuxError;
+use crate::linux::find::{self, PACKAGE};
+use crate::linux::unpatch::Variant;
+use crate::report::{read, render, write};
+
+/// Options of `linux ab`.
+#[derive(Args)]
+pub struct AbArgs {
+    /// bzImage (vmlinuz) or vmlinux (default: this machine's, in /boot)
+    #[arg(value_name = "KERNEL", conflicts_with = "download")]
+    kernel: Option<PathBuf>,
+    /// Download a Debian kernel package with apt-get, and unpack it into a temporary folder
+    #[arg(long, value_name = "PACKAGE", num_args = 0..=1, default_missing_value = PACKAGE)]
+    download: Option<String>,
+    /// Boot parameters
+    #[arg(long, value_name = "PARAMETERS", default_value = "mitigations=off")]
+    append: String,
+    /// A report to add the section to (default: the one in --out, if there is one)
+    #[arg(long, value_name = "REPORT.json")]
+    report: Option<PathBuf>,
+    /// Where linux.json goes, and the report where there is one
+    #[arg(long, value_name = "DIR", default_value = "reports/latest")]
+    out: PathBuf,
+    #[command(flatten)]
+    boot: BootArgs,
+}
+
+/// Compares a kernel with itself.
+pub fn ab(args: &AbArgs) -> Done {
+    let own = args.out.join("report.json");
+    let report = args.report.as_deref().or_else(|| own.is_file().then_some(own.as_path()));
+    // Before minutes are spent.
+    let report = report.map(read::report).transpose()?;
+    write::prepare(&args.out)?;
+    let folder = temporary()?;
+    let path = kernel(args, folder.path())?;
+    let subjects = Variant::ALL.map(|variant| Subject {
+        name: variant.name().to_owned(),
+        path: path.clone(),
+        variant,
+        append: args.append.clone(),
+        // All three execute the same hooks.
+        counted: variant == Variant::Noalt && !args.boot.no_calls,
+    });
+    let mut linux = args.boot.compare(&subjects)?;
+    let mut files = vec![(PathBuf::from("linux.json"), show::json(&linux)?)];
+    if let Some(mut report) = report {
+        linux.predictions = predictions(&linux, &report.cells);
+        report.linux = Some(linux.clone());
+        files.extend(render::files(&report)?);
+        files.push(("report.json".into(), write::json(&report)?));
+    }
+    show::print(&linux, &linux.predictions)?;
+    write::files(&args.out, &files)?;
+    show::written(&args.out, files.len() > 1)?;
+    Ok(Exit::Fine)
+}
+
+fn kernel(args: &AbArgs, folder: &Path) -> Result<PathBuf, LinuxError> {
+    Ok(match (&args.kernel, &args.download) {
+        (Some(path), _) => path.clone(),
+        (None, Some(package)) => find::download(package, folder)?,
+        (None, None) => find::installed(Path::new("/boot"))?,
+    })
+}

@@ -1,0 +1,160 @@
+//! `pvbench linux`: a file per subcommand.
+
+mod ab;
+mod run;
+mod show;
+mod sites;
+mod unpatch;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::Done;
+use super::conditions::stop_on_signals;
+use super::error::CliError;
+use super::filter::select;
+use super::progress::Progress;
+use crate::linux::boots::{Means, Plan};
+use crate::linux::compare::{Comparison, Subject};
+use crate::linux::error::LinuxError;
+use crate::linux::guest::Guest;
+use crate::linux::qemu::Qemu;
+use crate::linux::workload::WORKLOADS;
+use crate::report::linux::Linux;
+
+pub const EXAMPLES: &str = "Examples:
+  pvbench linux ab                                     this machine's kernel, patched and unpatched
+  pvbench linux ab --download                          Debian's cloud kernel
+  pvbench linux run a/vmlinuz b/vmlinuz                two kernels
+  pvbench linux run vmlinuz --append init_on_alloc=0 --append init_on_alloc=1
+  pvbench linux sites vmlinuz
+  pvbench linux unpatch vmlinuz --out folder/";
+
+/// Options of `linux`.
+#[derive(Args)]
+pub struct LinuxArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What pv_ops costs in one kernel: as it is, and never patched
+    Ab(ab::AbArgs),
+    /// Boot kernels and count the instructions of each workload
+    Run(run::RunArgs),
+    /// The call sites of pv_ops in a kernel, by op and by what patching makes of them
+    Sites(sites::SitesArgs),
+    /// Write variants of a kernel that never patch pv_ops
+    Unpatch(unpatch::UnpatchArgs),
+}
+
+/// Runs a subcommand.
+pub fn linux(args: &LinuxArgs) -> Done {
+    match &args.command {
+        Command::Ab(args) => ab::ab(args),
+        Command::Run(args) => run::run(args),
+        Command::Sites(args) => sites::sites(args),
+        Command::Unpatch(args) => unpatch::unpatch(args),
+    }
+}
+
+/// How kernels are booted.
+#[derive(Args)]
+struct BootArgs {
+    /// Workloads: getppid, mmap_perf, fault, .. (a glob, several with commas)
+    #[arg(long, value_name = "GLOB")]
+    workload: Vec<String>,
+    /// Repetitions of each workload; the first is dropped
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=8))]
+    reps: u64,
+    /// Units of work, in percent of the usual number
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    scale: u64,
+    /// Boots of each kernel, each at another phase of the timer's tick
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=64))]
+    phases: u64,
+    /// Boots at a time (default: one per CPU)
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Seconds that a boot may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+    /// Without the boot that counts calls of hooks and rounds of `rep`
+    #[arg(long)]
+    no_calls: bool,
+}
+
+impl BootArgs {
+    fn plan(&self) -> Result<Plan, CliError> {
+        let names: Vec<&str> = WORKLOADS.iter().map(|workload| workload.name).collect();
+        let chosen = select("workload", &self.workload, &names)?;
+        let one = NonZeroUsize::MIN;
+        Ok(Plan {
+            reps: self.reps,
+            scale: self.scale,
+            phases: self.phases as usize,
+            only: chosen.iter().fold(0, |bits, index| bits | 1 << index),
+            timeout: Duration::from_secs(self.timeout),
+            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(one),
+        })
+    }
+
+    /// Prepares, boots, and says what came of it. What a boot that failed left behind is kept.
+    fn compare(&self, subjects: &[Subject]) -> Result<Linux, CliError> {
+        let plan = self.plan()?;
+        let qemu = Qemu::find().map_err(LinuxError::from)?;
+        let guest = Guest::build().map_err(LinuxError::from)?;
+        let folder = temporary()?;
+        let result = boot(subjects, &plan, &qemu, &guest, folder.path());
+        if matches!(result, Err(LinuxError::Qemu(_))) {
+            // Its message names files in there.
+            remove_kernels(&folder.keep());
+        }
+        Ok(result?)
+    }
+}
+
+fn boot(subjects: &[Subject], plan: &Plan, qemu: &Qemu, guest: &Guest, folder: &Path) -> Result<Linux, LinuxError> {
+    let archive = folder.join("init.cpio");
+    std::fs::write(&archive, &guest.archive).map_err(|source| LinuxError::File { path: archive.clone(), source })?;
+    let comparison = Comparison::prepare(subjects, folder)?;
+    let stop = stop_on_signals().map_err(|_| LinuxError::Interrupted)?;
+    let progress = Mutex::new(Progress::of_steps(comparison.boots(plan)));
+    let step = |_, _| {
+        if let Ok(mut progress) = progress.lock() {
+            progress.step();
+        }
+    };
+    let means = Means { qemu, archive: &archive, folder, progress: &step, stop: &stop };
+    comparison.run(plan, guest, qemu, &means)
+}
+
+fn temporary() -> Result<tempfile::TempDir, LinuxError> {
+    let made = tempfile::Builder::new().prefix("pvbench-linux-").tempdir();
+    made.map_err(|source| LinuxError::File { path: std::env::temp_dir(), source })
+}
+
+/// Consoles are kept, the kernels beside them are not: they are large, and made again at any time.
+fn remove_kernels(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("kernel-")) {
+        // What cannot be removed is only in the way.
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
+
+/// A short name for a file: its own, and as much of its folder as tells it from others.
+fn names(paths: &[std::path::PathBuf]) -> Vec<String> {
+    let own = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let all: Vec<String> = paths.iter().map(|path| own(path)).collect();
+    let is_one = |name: &String| all.iter().filter(|other| *other == name).count() == 1;
+    let name = |(path, own): (&std::path::PathBuf, &String)| {
+        if is_one(own) { own.clone() } else { path.display().to_string() }
+    };
+    paths.iter().zip(&all).map(name).collect()
+}

@@ -1,0 +1,69 @@
+//! `pvbench linux run`
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{BootArgs, names, show};
+use crate::cli::Done;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::linux::compare::Subject;
+use crate::linux::unpatch::Variant;
+use crate::report::write;
+
+/// Options of `linux run`.
+#[derive(Args)]
+pub struct RunArgs {
+    /// bzImage (vmlinuz) or vmlinux; the first is what the others are held against
+    #[arg(value_name = "KERNEL", required = true)]
+    kernels: Vec<PathBuf>,
+    /// Boot parameters; given again, each kernel is booted with each
+    #[arg(long, value_name = "PARAMETERS")]
+    append: Vec<String>,
+    /// Also write linux.json there
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print linux.json instead of tables
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    boot: BootArgs,
+}
+
+/// Boots kernels.
+pub fn run(args: &RunArgs) -> Done {
+    let appends = if args.append.is_empty() { vec![String::new()] } else { args.append.clone() };
+    let mut subjects = Vec::new();
+    for (path, name) in args.kernels.iter().zip(names(&args.kernels)) {
+        for append in &appends {
+            let name = match (appends.len(), args.kernels.len()) {
+                (1, _) => name.clone(),
+                (_, 1) if append.is_empty() => "no parameters".to_owned(),
+                (_, 1) => append.clone(),
+                _ => format!("{name} {append}"),
+            };
+            let append = append.clone();
+            let counted = !args.boot.no_calls;
+            subjects.push(Subject { name, path: path.clone(), variant: Variant::Stock, append, counted });
+        }
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = subjects.iter().find(|subject| !seen.insert(&subject.name)) {
+        return Err(CliError::Usage(format!("{} is there twice", twice.name)));
+    }
+    if let Some(folder) = &args.out {
+        write::prepare(folder)?;
+    }
+    let linux = args.boot.compare(&subjects)?;
+    if let Some(folder) = &args.out {
+        write::files(folder, &[("linux.json".into(), show::json(&linux)?)])?;
+    }
+    if args.json {
+        show::print_json(&linux)?
+    } else {
+        show::print(&linux, &[])?
+    }
+    Ok(Exit::Fine)
+}

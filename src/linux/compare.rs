@@ -1,0 +1,296 @@
+//! Kernels, made ready, booted and set against the first of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::boots::{self, Means, Phases, Plan, Ready};
+use super::count::{self, Counters};
+use super::elf::Elf;
+use super::error::LinuxError;
+use super::guest::{Guest, sha256};
+use super::hooks::{Hooks, HooksError};
+use super::image::{Image, Kind};
+use super::output::Record;
+use super::qemu::{APPEND, CPU, Qemu};
+use super::unpatch::{Variant, unpatch};
+use super::workload::{WORKLOADS, Workload};
+use crate::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxWorkload};
+use crate::report::schema::Estimate;
+
+/// A kernel as the user wants it.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its name in tables.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What is made of it.
+    pub variant: Variant,
+    /// Its own boot parameters.
+    pub append: String,
+    /// Whether its hooks and `rep` rounds are counted, in a boot of their own.
+    pub counted: bool,
+}
+
+/// A subject, on the disk and described.
+struct Prepared {
+    about: LinuxKernel,
+    ready: Ready,
+    counting: Option<(Ready, Counters, Option<Hooks>)>,
+}
+
+/// Kernels of one comparison, ready to be booted.
+pub struct Comparison {
+    prepared: Vec<Prepared>,
+}
+
+impl Comparison {
+    /// Unpacks the kernels into `folder`, makes the variants, and those that count.
+    ///
+    /// # Errors
+    /// Where one is no kernel, cannot be started or unpatched, or not written.
+    pub fn prepare(subjects: &[Subject], folder: &Path) -> Result<Comparison, LinuxError> {
+        let mut files: BTreeMap<PathBuf, File> = BTreeMap::new();
+        for subject in subjects {
+            if !files.contains_key(&subject.path) {
+                files.insert(subject.path.clone(), File::read(&subject.path)?);
+            }
+        }
+        // All are started in the same way: unpacked where all can be.
+        let unpacked = files.values().all(|file| file.elf.can_start().is_ok());
+        if !unpacked {
+            let named = |kind| {
+                let path = files.values().find(|file| file.image.kind == kind).map(|file| &file.image.path);
+                path.map(|path| path.display().to_string())
+            };
+            match (named(Kind::BzImage), named(Kind::Vmlinux)) {
+                (Some(bz), Some(elf)) => return Err(LinuxError::Mixed { bz, elf }),
+                (None, _) => files.values().try_for_each(|file| file.elf.can_start())?,
+                (Some(_), None) => {}
+            }
+            if subjects.iter().any(|subject| subject.variant != Variant::Stock) {
+                files.values().try_for_each(|file| file.elf.can_start())?;
+            }
+        }
+        let acpi = files.values().all(|file| file.elf.has_acpi());
+        let prepare = |(index, subject): (usize, &Subject)| {
+            let Some(file) = files.get(&subject.path) else { return Err(LinuxError::Interrupted) };
+            prepared(subject, file, unpacked, acpi, &folder.join(format!("kernel-{index}")))
+        };
+        Ok(Comparison { prepared: subjects.iter().enumerate().map(prepare).collect::<Result<_, _>>()? })
+    }
+
+    /// How many boots it takes.
+    #[must_use]
+    pub fn boots(&self, plan: &Plan) -> usize {
+        self.prepared.iter().map(|it| plan.phases + usize::from(it.counting.is_some())).sum()
+    }
+
+    /// Boots all and says what came of it.
+    ///
+    /// # Errors
+    /// Where a boot fails.
+    pub fn run(&self, plan: &Plan, guest: &Guest, qemu: &Qemu, means: &Means) -> Result<Linux, LinuxError> {
+        let counting = self.prepared.iter().filter_map(|it| it.counting.as_ref().map(|(ready, ..)| ready.clone()));
+        let all: Vec<Ready> = self.prepared.iter().map(|it| it.ready.clone()).chain(counting).collect();
+        let mut phases = boots::all(&all, plan, means)?;
+        if means.stop.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(LinuxError::Interrupted);
+        }
+        let counted = phases.split_off(self.prepared.len());
+        let mut counted = counted.into_iter();
+        let counted: Vec<Option<Phases>> =
+            self.prepared.iter().map(|it| it.counting.as_ref().and_then(|_| counted.next())).collect();
+        let workloads = WORKLOADS.iter().enumerate().filter(|(index, _)| plan.only >> index & 1 == 1);
+        let workloads = workloads.map(|(_, workload)| self.workload(workload, &phases, &counted));
+        Ok(Linux {
+            qemu: qemu.version.clone(),
+            cpu: CPU.to_owned(),
+            parameters: APPEND.to_owned(),
+            init_sha256: guest.sha256.clone(),
+            reps: plan.reps,
+            scale_percent: plan.scale,
+            phases: plan.phases,
+            kernels: self.prepared.iter().map(|it| it.about.clone()).collect(),
+            workloads: workloads.collect(),
+            predictions: Vec::new(),
+        })
+    }
+
+    fn workload(&self, workload: &Workload, phases: &[Phases], counted: &[Option<Phases>]) -> LinuxWorkload {
+        let sums: Vec<Vec<Sum>> = phases.iter().map(|phases| sums(phases, workload.name)).collect();
+        // A variant executes the same `rep` instructions as the kernel it was made of, so that one that was not counted
+        // takes the rounds of one that was, of the same file and with the same parameters.
+        let counters = |index: usize| -> Option<(&Prepared, Sum)> {
+            let own = &self.prepared.get(index)?.about;
+            let like = |(_, other): &(usize, &Prepared)| {
+                own.sha256 == other.about.sha256 && own.append == other.about.append && other.counting.is_some()
+            };
+            let (other, prepared) = self.prepared.iter().enumerate().find(like)?;
+            let sum = sums_first(counted.get(other)?.as_ref()?, workload.name)?;
+            Some((prepared, sum))
+        };
+        let rounds =
+            |index: usize| counters(index).and_then(|(_, sum)| Some(*sum.counters.first()? as f64 / sum.units as f64));
+        let first = sums.first().cloned().unwrap_or_default();
+        let mut counts = Vec::new();
+        for (index, (prepared, own)) in self.prepared.iter().zip(&sums).enumerate() {
+            let Some(per_unit) = mean(own.iter().map(Sum::per_unit)) else { continue };
+            let base = mean(first.iter().map(Sum::per_unit));
+            let as_one = rounds(index).map(|rounds| per_unit.estimate - rounds);
+            let base_as_one = rounds(0).zip(base).map(|(rounds, base)| base.estimate - rounds);
+            let percent = (index > 0).then(|| {
+                let base = base?.estimate;
+                let of = |(own, first): (&Sum, &Sum)| (own.per_unit() / first.per_unit() - 1.0) * 100.0;
+                let phases = mean(own.iter().zip(&first).map(of))?;
+                let estimate = (per_unit.estimate / base - 1.0) * 100.0;
+                Some(Estimate { estimate, low: phases.low.min(estimate), high: phases.high.max(estimate) })
+            });
+            let percent_as_one = as_one.zip(base_as_one).filter(|_| index > 0);
+            counts.push(LinuxCount {
+                kernel: prepared.about.name.clone(),
+                units: own.first().map_or(0, |sum| sum.units),
+                instructions: own.iter().map(|sum| sum.instructions).collect(),
+                per_unit,
+                as_one,
+                percent: percent.flatten(),
+                percent_as_one: percent_as_one.map(|(own, base)| (own / base - 1.0) * 100.0),
+            });
+        }
+        let calls = (0..self.prepared.len()).find_map(&counters).map(|(prepared, sum)| calls(prepared, &sum));
+        LinuxWorkload {
+            name: workload.name.to_owned(),
+            unit: workload.unit.to_owned(),
+            summary: workload.summary.to_owned(),
+            model: workload.model.map(|(name, _)| name.to_owned()),
+            calls: calls.unwrap_or_default(),
+            counts,
+        }
+    }
+}
+
+/// A kernel's file, read and taken apart.
+struct File {
+    image: Image,
+    elf: Elf,
+    hooks: Result<Hooks, HooksError>,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<File, LinuxError> {
+        let image = Image::read(path)?;
+        let elf = Elf::of(path, image.vmlinux()?)?;
+        let hooks = Hooks::of(&elf);
+        Ok(File { image, elf, hooks })
+    }
+}
+
+fn prepared(subject: &Subject, file: &File, unpacked: bool, acpi: bool, path: &Path) -> Result<Prepared, LinuxError> {
+    let mut elf = file.elf.clone();
+    if subject.variant != Variant::Stock {
+        match &file.hooks {
+            Ok(hooks) => unpatch(&mut elf, hooks, subject.variant)?,
+            // Said by whoever asks for the hooks again.
+            Err(_) => return Err(Hooks::of(&elf).err().map_or(LinuxError::Interrupted, LinuxError::from)),
+        };
+    }
+    let ready =
+        Ready { name: subject.name.clone(), path: path.to_owned(), acpi, append: subject.append.clone(), counters: 0 };
+    write(path, if unpacked { &elf.bytes } else { &file.image.bytes })?;
+    let mut about = LinuxKernel {
+        name: subject.name.clone(),
+        release: elf.banner(),
+        sha256: sha256(&file.image.bytes),
+        variant: subject.variant.name().to_owned(),
+        append: subject.append.clone(),
+        sites: file.hooks.as_ref().ok().map(|hooks| hooks.sites.len()),
+        reps_counted: None,
+        reps_left: None,
+        uncounted: None,
+    };
+    let counting = if subject.counted { counting(&ready, file, &mut about)? } else { None };
+    Ok(Prepared { about, ready, counting })
+}
+
+/// A variant that counts: whatever it is made of, unpatched first.
+#[allow(clippy::type_complexity)]
+fn counting(
+    ready: &Ready,
+    file: &File,
+    about: &mut LinuxKernel,
+) -> Result<Option<(Ready, Counters, Option<Hooks>)>, LinuxError> {
+    let mut elf = file.elf.clone();
+    let hooks = file.hooks.as_ref().ok();
+    let made = match hooks.map_or(Ok(()), |hooks| unpatch(&mut elf, hooks, Variant::Noalt).map(drop)) {
+        Err(error) => Err(error.to_string()),
+        Ok(()) if elf.can_start().is_err() => Err("it has no PVH entry".to_owned()),
+        Ok(()) => count::count(&mut elf, hooks).map_err(|error| error.to_string()),
+    };
+    let counters = match made {
+        Ok(counters) => counters,
+        Err(reason) => {
+            about.uncounted = Some(reason);
+            return Ok(None);
+        }
+    };
+    about.reps_counted = Some(counters.reps);
+    about.reps_left = Some(counters.reps_left);
+    let path = ready.path.with_extension("counts");
+    write(&path, &elf.bytes)?;
+    let ready = Ready { name: format!("{}, counting", ready.name), path, counters: counters.len(), ..ready.clone() };
+    Ok(Some((ready, counters, hooks.cloned())))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), LinuxError> {
+    fs::write(path, bytes).map_err(|source| LinuxError::File { path: path.to_owned(), source })
+}
+
+/// All repetitions of a workload in a boot, but the first.
+#[derive(Clone, Debug, Default)]
+struct Sum {
+    units: u64,
+    instructions: u64,
+    counters: Vec<u64>,
+}
+
+impl Sum {
+    fn per_unit(&self) -> f64 {
+        self.instructions as f64 / self.units as f64
+    }
+}
+
+fn sums(phases: &Phases, workload: &str) -> Vec<Sum> {
+    phases.iter().filter_map(|records| sum(records, workload)).collect()
+}
+
+fn sums_first(phases: &Phases, workload: &str) -> Option<Sum> {
+    sum(phases.first()?, workload)
+}
+
+fn sum(records: &[Record], workload: &str) -> Option<Sum> {
+    let mut sum = Sum::default();
+    for record in records.iter().filter(|record| record.workload == workload && record.rep > 0) {
+        sum.units += record.units;
+        sum.instructions += record.instructions;
+        sum.counters.resize(record.counters.len().max(sum.counters.len()), 0);
+        for (sum, own) in sum.counters.iter_mut().zip(&record.counters) {
+            *sum += own;
+        }
+    }
+    (sum.units > 0).then_some(sum)
+}
+
+/// Calls of hooks per unit, by op.
+fn calls(prepared: &Prepared, sum: &Sum) -> BTreeMap<String, f64> {
+    let Some((_, counters, Some(hooks))) = &prepared.counting else { return BTreeMap::new() };
+    let of = |(slot, calls): (&usize, &u64)| (hooks.name(*slot), *calls as f64 / sum.units as f64);
+    counters.slots.iter().zip(sum.counters.iter().skip(1)).map(of).filter(|(_, calls)| *calls > 0.0).collect()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<Estimate> {
+    let values: Vec<f64> = values.collect();
+    let (low, high) = (values.iter().copied().reduce(f64::min)?, values.iter().copied().reduce(f64::max)?);
+    let estimate = (values.iter().sum::<f64>() / values.len() as f64).clamp(low, high);
+    Some(Estimate { estimate, low, high })
+}

@@ -1,0 +1,95 @@
+//! The init process of a guest kernel: makes the kernel do one kind of work at a time and reads the instruction count
+//! before and after.
+//!
+//! Under `-icount shift=0` the time stamp counter is the number of executed instructions. Results are collected in memory
+//! and leave through ports at the very end: a process with I/O privileges costs more at every switch.
+//!
+//! Arguments, all numbers: `reps=`, `scale=` (percent of the usual units), `spin=` (instructions spent first, which moves
+//! the phase of the timer's tick), `only=` (bits, which workloads), `counters=` (how many counters there are in the page
+//! that the kernel shares with all processes, 0 for a kernel that keeps none).
+#![no_std]
+#![no_main]
+
+mod linux;
+// These two are those of the model kernel's workload: whoever builds this puts them beside it.
+mod random;
+mod records;
+mod sequence;
+mod workloads;
+
+use records::Records;
+
+/// What the kernel was told to pass on.
+pub struct Options {
+    reps: u64,
+    scale: u64,
+    spin: u64,
+    only: u64,
+    counters: usize,
+}
+
+core::arch::global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor %ebp, %ebp",
+    "mov %rsp, %rdi",
+    "and $-16, %rsp",
+    "call {main}",
+    "ud2",
+    main = sym main,
+    options(att_syntax)
+);
+
+/// # Safety
+/// `stack` is what the kernel left on the stack of a new process: argc, argv, 0, environment, 0, auxiliary vector.
+unsafe extern "C" fn main(stack: *const usize) -> ! {
+    // SAFETY: the caller's contract.
+    let (count, arguments) = unsafe { (*stack, stack.add(1)) };
+    let mut options = Options { reps: 3, scale: 100, spin: 0, only: u64::MAX, counters: 0 };
+    for index in 1..count {
+        // SAFETY: index < argc; each is a string that ends with 0.
+        let argument = unsafe { *arguments.add(index) as *const u8 };
+        if let Some((name, value)) = unsafe { linux::parse(argument) } {
+            match name {
+                b'r' => options.reps = value,
+                b's' => options.scale = value,
+                b'p' => options.spin = value,
+                b'o' => options.only = value,
+                b'c' => options.counters = value as usize,
+                // What `exec` starts: another program that ends at once.
+                b'x' => linux::exit(0),
+                _ => {}
+            }
+        }
+    }
+    // SAFETY: the environment stands behind the arguments.
+    let page = unsafe { linux::shared_page(arguments.add(count + 1)) };
+    let mut records = Records::new(page, options.counters);
+    spin(options.spin);
+    records.known(workloads::known());
+    workloads::all(&options, &mut records);
+    records.send();
+    linux::power_off()
+}
+
+fn spin(instructions: u64) {
+    // SAFETY: changes a register alone.
+    unsafe {
+        core::arch::asm!("2:", "sub $2, {0}", "jg 2b", inout(reg) instructions => _, options(att_syntax, nomem, nostack))
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    linux::exit(101)
+}
+
+/// Named by the tables of `core`, which was compiled to unwind; this program aborts instead.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// As above.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    linux::exit(102)
+}

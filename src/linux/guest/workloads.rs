@@ -1,0 +1,264 @@
+//! The work.
+
+use core::arch::asm;
+
+use crate::Options;
+use crate::linux::{Call, call, exit, instructions, simple};
+use crate::records::Records;
+use crate::sequence::{AREAS, Do, Sequence};
+
+const PAGE: usize = 4096;
+const READ: usize = 1;
+const WRITE: usize = 2;
+const PRIVATE_ANONYMOUS: usize = 0x22;
+const SIGUSR1: usize = 10;
+const SIGKILL: usize = 9;
+/// That of every run, so that kernels do the same work.
+const SEED: u64 = 42;
+
+/// Loops whose length is known: a million decrements and branches; `rep stosb` of nothing and of a thousand bytes.
+pub fn known() -> [u64; 3] {
+    let start = instructions();
+    // SAFETY: changes a register.
+    unsafe {
+        asm!("2:", "dec {0}", "jnz 2b", inout(reg) 1_000_000u64 => _, options(att_syntax, nomem, nostack))
+    }
+    let looped = instructions() - start;
+    let mut bytes = [0u8; 1000];
+    let mut stored = |count: u64| {
+        let start = instructions();
+        // SAFETY: the buffer has a thousand bytes.
+        unsafe {
+            asm!("rep stosb", inout("rcx") count => _, inout("rdi") bytes.as_mut_ptr() => _, in("al") 1u8, options(nostack))
+        }
+        instructions() - start
+    };
+    // The first fault of the buffer's page is not in it.
+    stored(1000);
+    [looped, stored(0), stored(1000)]
+}
+
+/// All that `only` has a bit for, in this order, which is that of `src/linux/workload.rs`.
+pub fn all(options: &Options, records: &mut Records) {
+    let work: [fn(&mut Run); 11] = [
+        getppid, mmap_perf, fault, mprotect, fork_exit, fork_exec, ping_pong, open_close, sched_yield, futex, signal,
+    ];
+    for (index, work) in work.into_iter().enumerate() {
+        if options.only >> index & 1 == 1 {
+            work(&mut Run { options, records });
+        }
+    }
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    records: &'a mut Records,
+}
+
+impl Run<'_> {
+    /// So many units, of those at scale 100; in every repetition.
+    #[inline(always)]
+    fn take(&mut self, name: &'static str, units: u64, mut unit: impl FnMut() -> isize) {
+        for rep in 0..self.options.reps {
+            self.records.take(name, rep, self.units(units), &mut unit);
+        }
+    }
+
+    fn units(&self, units: u64) -> u64 {
+        (units * self.options.scale / 100).max(1)
+    }
+}
+
+fn getppid(run: &mut Run) {
+    run.take("getppid", 100_000, || simple(Call::Getppid, 0, 0, 0));
+}
+
+fn map(pages: usize, flags: usize) -> isize {
+    // SAFETY: at an address that the kernel chooses.
+    unsafe { call(Call::Mmap, [0, pages * PAGE, READ | WRITE, flags, usize::MAX, 0]) }
+}
+
+fn store(address: usize) {
+    // SAFETY: all callers pass addresses in mappings of theirs.
+    unsafe { (address as *mut u64).write_volatile(1) };
+}
+
+fn mmap_perf(run: &mut Run) {
+    for rep in 0..run.options.reps {
+        let mut sequence = Sequence::new(crate::random::Random::new(SEED));
+        let mut areas = [(0usize, 0usize); AREAS];
+        run.records.take("mmap_perf", rep, run.units(6_000), || {
+            let step = sequence.next();
+            let (place, pages) = (step.place, step.pages as usize);
+            let (at, before) = areas[place];
+            let result = match step.what {
+                Do::Map => map(pages, PRIVATE_ANONYMOUS),
+                Do::Unmap => {
+                    areas[place] = (0, 0);
+                    return simple(Call::Munmap, at, before * PAGE, 0);
+                }
+                // SAFETY: what is at `place` is ours; MREMAP_MAYMOVE.
+                Do::Remap => unsafe { call(Call::Mremap, [at, before * PAGE, pages * PAGE, 1, 0, 0]) },
+            };
+            if result < 0 {
+                return result;
+            }
+            areas[place] = (result as usize, pages);
+            let touched = (result as usize + step.touched as usize * PAGE) as *mut u64;
+            // SAFETY: within the mapping.
+            unsafe {
+                if step.writes {
+                    touched.write_volatile(1);
+                } else {
+                    touched.read_volatile();
+                }
+            }
+            0
+        });
+        for (at, pages) in areas.into_iter().filter(|(_, pages)| *pages > 0) {
+            simple(Call::Munmap, at, pages * PAGE, 0);
+        }
+    }
+}
+
+const RANGE: usize = 64;
+
+fn fault(run: &mut Run) {
+    run.take("fault", 600, || {
+        let at = map(RANGE, PRIVATE_ANONYMOUS);
+        if at < 0 {
+            return at;
+        }
+        for page in 0..RANGE {
+            store(at as usize + page * PAGE);
+        }
+        simple(Call::Munmap, at as usize, RANGE * PAGE, 0)
+    });
+}
+
+fn mprotect(run: &mut Run) {
+    let at = map(RANGE, PRIVATE_ANONYMOUS);
+    if at >= 0 {
+        for page in 0..RANGE {
+            store(at as usize + page * PAGE);
+        }
+    }
+    run.take("mprotect", 4_000, || {
+        simple(Call::Mprotect, at as usize, RANGE * PAGE, READ)
+            | simple(Call::Mprotect, at as usize, RANGE * PAGE, READ | WRITE)
+    });
+    simple(Call::Munmap, at as usize, RANGE * PAGE, 0);
+}
+
+/// `child` runs in another process.
+#[inline(always)]
+fn fork(child: impl FnOnce()) -> isize {
+    match simple(Call::Fork, 0, 0, 0) {
+        0 => {
+            child();
+            exit(0)
+        }
+        pid => pid,
+    }
+}
+
+fn wait(pid: isize) -> isize {
+    // SAFETY: no status is asked for.
+    unsafe { call(Call::Wait4, [pid as usize, 0, 0, 0, 0, 0]) }
+}
+
+fn fork_exit(run: &mut Run) {
+    run.take("fork_exit", 1_000, || wait(fork(|| {})));
+}
+
+fn fork_exec(run: &mut Run) {
+    let (program, ends) = (c"/init", c"x=1");
+    run.take("fork_exec", 600, || {
+        wait(fork(|| {
+            let arguments = [program.as_ptr(), ends.as_ptr(), core::ptr::null()];
+            let environment = [core::ptr::null::<u8>()];
+            simple(
+                Call::Execve,
+                program.as_ptr() as usize,
+                arguments.as_ptr() as usize,
+                environment.as_ptr() as usize,
+            );
+        }))
+    });
+}
+
+fn pipe() -> [usize; 2] {
+    let mut ends = [0i32; 2];
+    simple(Call::Pipe, ends.as_mut_ptr() as usize, 0, 0);
+    ends.map(|end| end as usize)
+}
+
+fn ping_pong(run: &mut Run) {
+    let (there, back) = (pipe(), pipe());
+    let mut byte = [0u8; 1];
+    let at = byte.as_mut_ptr() as usize;
+    let child = fork(|| {
+        simple(Call::Close, there[1], 0, 0);
+        while simple(Call::Read, there[0], at, 1) == 1 {
+            simple(Call::Write, back[1], at, 1);
+        }
+    });
+    run.take("ping_pong", 12_000, || simple(Call::Write, there[1], at, 1) | simple(Call::Read, back[0], at, 1));
+    for end in [there[0], there[1], back[0], back[1]] {
+        simple(Call::Close, end, 0, 0);
+    }
+    wait(child);
+}
+
+fn open_close(run: &mut Run) {
+    let program = c"/init".as_ptr() as usize;
+    run.take("open_close", 25_000, || {
+        // AT_FDCWD, O_RDONLY
+        let file = simple(Call::Openat, -100isize as usize, program, 0);
+        file | simple(Call::Close, file as usize, 0, 0)
+    });
+}
+
+fn sched_yield(run: &mut Run) {
+    let child = fork(|| {
+        loop {
+            simple(Call::SchedYield, 0, 0, 0);
+        }
+    });
+    run.take("sched_yield", 15_000, || simple(Call::SchedYield, 0, 0, 0));
+    simple(Call::Kill, child as usize, SIGKILL, 0);
+    wait(child);
+}
+
+/// FUTEX_WAIT for a value that is not there: EAGAIN, every time.
+fn futex(run: &mut Run) {
+    let word = 1u32;
+    run.take("futex", 60_000, || {
+        const PRIVATE_WAIT: usize = 128;
+        const EAGAIN: isize = -11;
+        // SAFETY: the word lives on; no time-out.
+        let result = unsafe { call(Call::Futex, [(&raw const word) as usize, PRIVATE_WAIT, 0, 0, 0, 0]) };
+        if result == EAGAIN { 0 } else { result }
+    });
+}
+
+core::arch::global_asm!(
+    ".globl handler", "handler:", "ret",
+    ".globl restore", "restore:", "mov $15, %eax", "syscall",
+    options(att_syntax)
+);
+
+unsafe extern "C" {
+    fn handler();
+    fn restore();
+}
+
+fn signal(run: &mut Run) {
+    const RESTORER: usize = 0x0400_0000;
+    // struct kernel_sigaction: handler, flags, restorer, mask
+    let action = [handler as *const () as usize, RESTORER, restore as *const () as usize, 0];
+    // SAFETY: the handler returns at once; the mask has eight bytes.
+    unsafe { call(Call::RtSigaction, [SIGUSR1, action.as_ptr() as usize, 0, 8, 0, 0]) };
+    let own = simple(Call::Getpid, 0, 0, 0) as usize;
+    run.take("signal", 15_000, || simple(Call::Kill, own, SIGUSR1, 0));
+}

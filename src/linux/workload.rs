@@ -1,0 +1,69 @@
+//! What the guest's init process does.
+
+/// A workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// Its name.
+    pub name: &'static str,
+    /// What one unit of it is.
+    pub unit: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// The workload of the model kernel that does the same, and how many of its units one of these is.
+    pub model: Option<(&'static str, f64)>,
+}
+
+/// All, in the order of `all` in `src/linux/guest/workloads.rs`.
+pub const WORKLOADS: [Workload; 11] = [
+    Workload {
+        name: "getppid",
+        unit: "call",
+        summary: "a system call that does nothing",
+        model: Some(("null_syscall", 1.0)),
+    },
+    Workload {
+        name: "mmap_perf",
+        unit: "call",
+        summary: "pseudo-random mmap, munmap and mremap of 64 areas, each followed by a touch",
+        model: Some(("mmap_perf", 1.0)),
+    },
+    Workload {
+        name: "fault",
+        unit: "64 pages",
+        summary: "64 pages are mapped, written for the first time, unmapped",
+        model: Some(("page_fault", 64.0)),
+    },
+    Workload {
+        name: "mprotect",
+        unit: "two calls",
+        summary: "64 pages are made read-only and writable again",
+        model: None,
+    },
+    Workload {
+        name: "fork_exit",
+        unit: "fork",
+        summary: "fork; the child exits and is waited for",
+        model: Some(("fork_exit", 1.0)),
+    },
+    Workload {
+        name: "fork_exec",
+        unit: "program",
+        summary: "fork and execve of a static program that exits",
+        model: Some(("exec", 1.0)),
+    },
+    Workload {
+        name: "ping_pong",
+        unit: "round",
+        summary: "a byte through a pipe to another process and back",
+        model: None,
+    },
+    Workload { name: "open_close", unit: "file", summary: "open and close of a file in memory", model: None },
+    Workload {
+        name: "sched_yield",
+        unit: "call",
+        summary: "sched_yield beside another process that does the same",
+        model: Some(("context_switch", 1.0)),
+    },
+    Workload { name: "futex", unit: "call", summary: "a wait for a value that is not there", model: None },
+    Workload { name: "signal", unit: "signal", summary: "a signal to itself, and its handler", model: None },
+];

@@ -1,0 +1,71 @@
+//! The calls of `mmap_perf` in their order: the same on the model kernel and, as part of the init process, on Linux. Stands
+//! alone, without the standard library.
+
+use super::random::Random;
+
+/// Areas, each mapped or not.
+pub const AREAS: usize = 64;
+/// The longest area.
+const MOST_PAGES: u64 = 16;
+
+/// What a step does to its area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Do {
+    /// `mmap`, and a touch.
+    Map,
+    /// `munmap`.
+    Unmap,
+    /// `mremap`, and a touch.
+    Remap,
+}
+
+/// A call, and the touch after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The call.
+    pub what: Do,
+    /// Which area.
+    pub place: usize,
+    /// Its pages before the call; 0 where it is not mapped.
+    pub before: u64,
+    /// Its pages after the call.
+    pub pages: u64,
+    /// The page that is touched.
+    pub touched: u64,
+    /// Whether it is written, else read.
+    pub writes: bool,
+}
+
+/// Pseudo-random calls.
+pub struct Sequence {
+    random: Random,
+    pages: [u64; AREAS],
+}
+
+impl Sequence {
+    /// From the start: nothing is mapped.
+    #[must_use]
+    pub fn new(random: Random) -> Self {
+        Sequence { random, pages: [0; AREAS] }
+    }
+
+    /// The next call.
+    #[inline(always)]
+    #[allow(clippy::should_implement_trait)] // It has no end, and who asks never matches on one.
+    pub fn next(&mut self) -> Step {
+        let place = self.random.below(AREAS as u64) as usize;
+        let pages = 1 + self.random.below(MOST_PAGES);
+        let before = self.pages[place];
+        let what = if before == 0 {
+            Do::Map
+        } else if self.random.below(2) == 0 {
+            self.pages[place] = 0;
+            return Step { what: Do::Unmap, place, before, pages: 0, touched: 0, writes: false };
+        } else {
+            Do::Remap
+        };
+        self.pages[place] = pages;
+        let touched = self.random.below(pages);
+        Step { what, place, before, pages, touched, writes: self.random.below(4) != 0 }
+    }
+}

@@ -1,0 +1,198 @@
+//! What the emulator may do instead of counting, played by shell scripts; and the real one, where it is installed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use pvbench::linux::guest::{Guest, GuestError};
+use pvbench::linux::output::{OutputError, read};
+use pvbench::linux::qemu::{self, Boot, PROGRAM, Qemu, QemuError};
+
+mod made_kernel;
+
+/// Answers for its version, then does as told with `$console` and `$results`.
+fn fake(folder: &Path, does: &str) -> PathBuf {
+    let path = folder.join(PROGRAM);
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo 'QEMU emulator version 7.2.22 (Debian)'; exit 0; }}\n\
+         for it in \"$@\"; do case $it in file:*) console=${{it#file:}};; file,*) results=${{it##*path=}};; esac; done\n\
+         {does}\n"
+    );
+    write_program(&path, &script);
+    path
+}
+
+fn write_program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn boot(does: &str, timeout: Duration) -> (QemuError, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let qemu = Qemu::at(&fake(folder.path(), does)).unwrap();
+    let boot = Boot {
+        name: "vmlinuz",
+        kernel: Path::new("k"),
+        archive: Path::new("a"),
+        acpi: false,
+        append: "",
+        arguments: "",
+        counters: 0,
+        timeout,
+    };
+    let error = qemu.run(&boot, folder.path(), "boot").unwrap_err();
+    (error, folder)
+}
+
+const LONG: Duration = Duration::from_secs(600);
+const FIRST: &str = r#"{"loop":2000004,"rep":[7,1009],"counters":0}"#;
+const ONE: &str = r#"{"workload":"getppid","rep":0,"units":10,"instructions":1960,"failed":0,"counters":[]}"#;
+
+#[test]
+fn a_guest_that_hangs_is_ended_and_its_console_named() {
+    let (error, folder) = boot("echo 'Booting the kernel' > $console; exec sleep infinity", Duration::ZERO);
+    assert!(matches!(error, QemuError::Hung { .. }), "{error}");
+    assert!(error.to_string().contains("boot.console.log"), "{error}");
+    drop(folder);
+}
+
+#[test]
+fn a_panic_is_told_from_a_restart_and_from_no_memory() {
+    let (error, _folder) = boot("echo '[0.1] Kernel panic - not syncing: No init found' > $console; exit 0", LONG);
+    assert!(matches!(&error, QemuError::Panic { message, .. } if message.contains("No init found")), "{error}");
+    let said =
+        "echo 'Out of memory: Killed process 1 (init)' > $console; echo 'Kernel panic - not syncing' >> $console";
+    let (error, _folder) = boot(said, LONG);
+    assert!(matches!(error, QemuError::Memory { .. }), "{error}");
+    let (error, _folder) = boot("exit 0", LONG);
+    assert!(matches!(error, QemuError::Ended { .. }), "{error}");
+}
+
+#[test]
+fn what_qemu_refuses_is_told_in_its_words() {
+    let (error, _folder) = boot("echo 'qemu: could not load kernel' >&2; exit 1", LONG);
+    assert!(matches!(&error, QemuError::Refused { said, .. } if said.contains("could not load kernel")), "{error}");
+}
+
+#[test]
+fn an_emulator_that_dies_is_said_to() {
+    let (error, _folder) = boot("kill -SEGV $$", LONG);
+    assert!(error.to_string().contains("signal 11"), "{error}");
+}
+
+#[test]
+fn endless_output_is_cut_off() {
+    let (error, _folder) = boot("while :; do head -c 1000000 /dev/zero >> $console; done", LONG);
+    assert!(matches!(error, QemuError::Flood { .. }), "{error}");
+}
+
+#[test]
+fn results_that_are_none_are_refused_with_their_line() {
+    let (error, _folder) = boot("echo garbage > $results; exit 33", LONG);
+    assert!(matches!(&error, QemuError::Output { .. }), "{error}");
+    assert!(error.to_string().contains("line 1") && error.to_string().contains("boot.results.json"), "{error}");
+    let of = |lines: &[&str]| read(&lines.join("\n"), 0).unwrap_err();
+    assert_eq!(of(&[]), OutputError::NoEnd { lines: 0 });
+    assert_eq!(of(&[FIRST]), OutputError::NoEnd { lines: 1 });
+    assert_eq!(of(&[FIRST, ONE]), OutputError::NoEnd { lines: 2 });
+    assert!(matches!(of(&[FIRST, "\0\0", r#"{"end":1}"#]), OutputError::Garbage { line: 2, .. }));
+    assert!(matches!(of(&[FIRST, ONE, r#"{"end":2}"#]), OutputError::Garbage { line: 3, .. }));
+    let other = ONE.replace("getppid", "rm -rf");
+    assert!(matches!(of(&[FIRST, &other, r#"{"end":1}"#]), OutputError::Garbage { line: 2, .. }));
+    let failed = ONE.replace("\"failed\":0", "\"failed\":38");
+    assert_eq!(
+        of(&[FIRST, &failed, r#"{"end":1}"#]),
+        OutputError::Failed { workload: "getppid".to_owned(), number: 38 }
+    );
+    let slow = FIRST.replace("2000004", "734512");
+    assert_eq!(of(&[&slow, ONE, r#"{"end":1}"#]), OutputError::NotCounting { found: 734_512 });
+    assert_eq!(read(&[FIRST, ONE, r#"{"end":1}"#].join("\n"), 0).unwrap()[0].instructions, 1960);
+}
+
+#[test]
+fn an_old_a_wrong_and_a_missing_emulator_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(PROGRAM);
+    write_program(&path, "#!/bin/sh\necho 'QEMU emulator version 4.2.1'\n");
+    let old = Qemu::at(&path).unwrap_err().to_string();
+    assert!(old.contains("QEMU 4.2") && old.contains("5.0") && old.contains("sleep=off"), "{old}");
+    for other in ["#!/bin/sh\necho hello\n", "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho QEMU emulator version x.y\n"] {
+        write_program(&path, other);
+        assert!(matches!(Qemu::at(&path), Err(QemuError::NotQemu { .. })), "{other}");
+    }
+    let kernel = folder.path().join("vmlinux");
+    fs::write(&kernel, made_kernel::kernel()).unwrap();
+    let nowhere = tempfile::tempdir().unwrap();
+    let mut command = Command::cargo_bin("pvbench").unwrap();
+    let output = command.args(["linux", "run"]).arg(&kernel).env("PATH", nowhere.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("apt-get install qemu-system-x86"), "{said}");
+}
+
+#[test]
+fn a_missing_compiler_is_named_and_one_that_refuses_is_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = Guest::build_with(&"/nowhere/rustc".into(), folder.path()).unwrap_err();
+    assert!(matches!(missing, GuestError::NoCompiler { .. }), "{missing}");
+    let path = folder.path().join("rustc");
+    write_program(
+        &path,
+        "#!/bin/sh\n[ \"$1\" = -vV ] && exit 0\necho 'error[E0463]: cannot find crate for core' >&2\nexit 1\n",
+    );
+    let refused = Guest::build_with(&path.into_os_string(), folder.path()).unwrap_err().to_string();
+    assert!(refused.contains("E0463") && refused.contains("rustup target add"), "{refused}");
+}
+
+#[test]
+fn the_init_process_is_built_once_and_always_of_the_same_bytes() {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = Guest::build_with(&rustc, a.path()).unwrap();
+    assert_eq!(first.archive, Guest::build_with(&rustc, a.path()).unwrap().archive);
+    assert_eq!(first.sha256, Guest::build_with(&rustc, b.path()).unwrap().sha256);
+    assert!(first.archive.starts_with(b"070701"));
+    assert_eq!(fs::read_dir(a.path()).unwrap().count(), 1, "nothing but the program is left");
+}
+
+/// A kernel to boot: named by the environment, this machine's own, or what `scripts/setup.sh` downloaded.
+fn a_kernel() -> Option<PathBuf> {
+    let named = std::env::var_os("PVBENCH_KERNEL").map(PathBuf::from);
+    let folders = [Path::new("/boot"), Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/target/kernels/boot"))];
+    named.or_else(|| folders.iter().find_map(|folder| pvbench::linux::find::installed(folder).ok()))
+}
+
+fn ab(kernel: &Path, out: &Path) -> Output {
+    let mut command = Command::cargo_bin("pvbench").unwrap();
+    command.args(["linux", "ab", "--workload", "getppid,mmap_perf", "--phases", "1", "--scale", "20", "--reps", "2"]);
+    command.arg(kernel).arg("--out").arg(out).output().unwrap()
+}
+
+/// The short form: one kernel, two workloads, a minute at most.
+#[test]
+fn a_real_kernel_costs_more_unpatched_and_always_the_same() {
+    if !qemu::is_there(&std::env::var_os("PATH").unwrap_or_default()) {
+        eprintln!("skipped: {PROGRAM} is not installed; scripts/setup.sh installs it");
+        return;
+    }
+    let Some(kernel) = a_kernel() else {
+        eprintln!("skipped: no kernel in /boot and none in PVBENCH_KERNEL; scripts/setup.sh downloads one");
+        return;
+    };
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let outputs = [ab(&kernel, a.path()), ab(&kernel, b.path())];
+    for output in &outputs {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let written = |folder: &Path| fs::read(folder.join("linux.json")).unwrap();
+    assert_eq!(written(a.path()), written(b.path()));
+    let linux: pvbench::report::linux::Linux = serde_json::from_slice(&written(a.path())).unwrap();
+    for workload in &linux.workloads {
+        let percent = workload.counts.iter().map(|count| count.percent.map_or(0.0, |it| it.estimate));
+        assert!(percent.last().is_some_and(|noalt| (0.05..20.0).contains(&noalt)), "{workload:?}");
+        assert!(workload.calls.len() > 1, "{workload:?}");
+    }
+}

@@ -1,0 +1,165 @@
+//! Real kernels in a report: the page, the schema, what is refused, and what their counts cost.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use assert_cmd::Command;
+use pvbench::estimate::linux::predictions;
+use pvbench::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxWorkload};
+use pvbench::report::schema::Estimate;
+use pvbench::report::{Report, html, json_schema, plots, read, write};
+
+fn kernel(name: &str) -> LinuxKernel {
+    LinuxKernel {
+        name: name.to_owned(),
+        release: Some("Linux version 6.1.192".to_owned()),
+        sha256: "00".repeat(32),
+        variant: name.to_owned(),
+        append: "mitigations=off".to_owned(),
+        sites: Some(3679),
+        reps_counted: None,
+        reps_left: None,
+        uncounted: None,
+    }
+}
+
+fn count(kernel: &str, instructions: u64, percent: Option<f64>) -> LinuxCount {
+    let exact = |value: f64| Estimate { estimate: value, low: value, high: value };
+    LinuxCount {
+        kernel: kernel.to_owned(),
+        units: 100,
+        instructions: vec![instructions],
+        per_unit: exact(instructions as f64 / 100.0),
+        as_one: Some(instructions as f64 / 100.0 - 1.0),
+        percent: percent.map(exact),
+        percent_as_one: percent,
+    }
+}
+
+fn linux() -> Linux {
+    Linux {
+        qemu: "7.2.22".to_owned(),
+        cpu: "qemu64".to_owned(),
+        parameters: "quiet".to_owned(),
+        init_sha256: "11".repeat(32),
+        reps: 3,
+        scale_percent: 100,
+        phases: 1,
+        kernels: vec![kernel("stock"), kernel("noalt")],
+        workloads: vec![LinuxWorkload {
+            name: "mmap_perf".to_owned(),
+            unit: "call".to_owned(),
+            summary: "maps".to_owned(),
+            model: Some("mmap_perf".to_owned()),
+            calls: BTreeMap::from([("set_pte".to_owned(), 2.5), ("of_no_report".to_owned(), 1.0)]),
+            counts: vec![count("stock", 1_342_800, None), count("noalt", 1_348_200, Some(0.402))],
+        }],
+        predictions: Vec::new(),
+    }
+}
+
+/// A report in which `table` takes 3 cycles more than `inline` for every op.
+fn report() -> Report {
+    let mut report = support::synthetic();
+    for cell in &mut report.cells {
+        if let Some(overhead) = &mut cell.overhead {
+            overhead.cycles = Estimate { estimate: 3.0, low: 2.9, high: 3.1 };
+        }
+    }
+    let mut linux = linux();
+    linux.predictions = predictions(&linux, &report.cells);
+    report.linux = Some(linux);
+    report
+}
+
+#[test]
+fn the_page_shows_real_kernels_beside_what_was_published() {
+    let report = report();
+    let page = html::page(&report).unwrap();
+    for shown in ["Real kernels", "13428.0", "0.40", "6.1.192", "2009: instructions", "1.62%", "set_pte 2.5"] {
+        assert!(page.contains(shown), "no {shown}");
+    }
+    let plots = plots::all(&report).unwrap();
+    let beside = plots.iter().find(|plot| plot.id == "beside").unwrap();
+    assert!(beside.description.contains("Linux, noalt: instructions 0.40%"), "{}", beside.description);
+}
+
+#[test]
+fn calls_of_a_real_kernel_times_cells_are_cycles_with_the_ops_they_come_from() {
+    let report = report();
+    let linux = report.linux.unwrap();
+    let table = linux.predictions.iter().find(|it| it.mechanism == "table").unwrap();
+    assert!((table.cycles - 7.5).abs() < 1e-9);
+    assert_eq!(table.from[0].op, "set_pte");
+    assert_eq!(table.unknown, ["of_no_report"]);
+}
+
+#[test]
+fn a_report_with_kernels_is_as_the_schema_says_and_reads_back() {
+    let report = report();
+    let text = write::json(&report).unwrap();
+    let schema = serde_json::from_str(&json_schema::generate().unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let value = serde_json::from_slice(&text).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(read::report(&path).unwrap().linux.unwrap().workloads.len(), 1);
+}
+
+#[test]
+fn hostile_text_is_escaped_and_numbers_that_are_none_are_refused() {
+    let mut report = report();
+    let it = report.linux.as_mut().unwrap();
+    it.qemu = "<script>a()</script>".to_owned();
+    it.kernels[0].release = Some("<script>b()</script>".to_owned());
+    it.workloads[0].name = "<script>c()</script>".to_owned();
+    it.predictions[0].from[0].op = "<script>d()</script>".to_owned();
+    let page = html::page(&report).unwrap();
+    for call in ["a()", "b()", "c()", "d()"] {
+        assert!(!page.contains(&format!("<script>{call}")), "{call}");
+    }
+    report.linux.as_mut().unwrap().workloads[0].counts[0].as_one = Some(f64::NAN);
+    assert!(read::check(&report).is_err());
+}
+
+fn predict(file: &str, options: &[&str]) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, counts) = (folder.path().join("report.json"), folder.path().join("counts.json"));
+    std::fs::write(&own, write::json(&report()).unwrap()).unwrap();
+    std::fs::write(&counts, file).unwrap();
+    let mut command = Command::cargo_bin("pvbench").unwrap();
+    command.arg("predict").arg(counts).arg("--report").arg(own).args(options).output().unwrap()
+}
+
+#[test]
+fn predict_takes_counts_of_kernels_and_says_which_ops_cost_what() {
+    let output = predict(&serde_json::to_string(&linux()).unwrap(), &["--workload", "mmap*"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("where the cycles come from") && text.contains("left out, not in the report: of_no_report"));
+    let line = text.lines().find(|line| line.trim_start().starts_with("set_pte")).unwrap();
+    assert!(line.contains("2.5") && line.contains("7.5"), "{text}");
+    let sites = r#"{"release":null,"sites":91,"bytes":546,"ops":[{"op":"set_pte","slot":58,"rule":"call","sites":91,"bytes":546}]}"#;
+    let output = predict(sites, &[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("every site once") && text.contains("273"), "{text}");
+}
+
+#[test]
+fn predict_refuses_json_without_counts() {
+    for (file, options, word) in [
+        ("{}", &[][..], "no workload"),
+        ("{\"workloads\":[{\"name\":\"a\",\"calls\":{\"set_pte\":-1}}]}", &[][..], "set_pte = -1"),
+        ("{\"workloads\":[", &[][..], "counts.json:1"),
+        ("{\"workloads\":[{\"name\":\"a\",\"calls\":{\"set_pte\":1}}]}", &["--workload", "b"][..], "did you mean"),
+    ] {
+        let output = predict(file, options);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{file}: {said}");
+        assert!(said.contains(word), "{file}: {said}");
+    }
+}
