@@ -8,6 +8,7 @@ Prints each promise with what was measured, writes all of it as JSON, and exits 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -97,14 +98,16 @@ def workload_promises(promise, first, second, quick):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default=ROOT / "reports" / "acceptance.json", type=pathlib.Path)
-    out = parser.parse_args().out
+    parser.add_argument("--keep", metavar="DIR", help="leave the three reports in DIR")
+    args = parser.parse_args()
+    out = args.out
     promises = []
 
     def promise(text, measured, kept):
         promises.append({"promise": text, "measured": measured, "kept": bool(kept)})
         print(f"{'kept  ' if kept else 'MISSED'}  {text}: {measured}", flush=True)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as folder:
         quick, seconds, _ = run(f"{folder}/quick", "--quick")
         promise("run --quick with mmap_perf under 25 s", round(seconds, 1), seconds < 25)
         first, seconds_1, _ = run(f"{folder}/1", "--seed", "1")

@@ -51,7 +51,8 @@ fn bmf() -> jsonschema::Validator {
 #[test]
 fn bmf_is_what_bencher_documents() {
     let schema = bmf();
-    // The documentation's own example, in its numbers.
+    // The documentation's own example, in its numbers; one of them looks like pi.
+    #[allow(clippy::approx_constant)]
     let example = json!({
         "benchmark_name": {
             "latency": {"value": 88.0, "lower_value": 87.42, "upper_value": 88.88},

@@ -185,7 +185,7 @@ fn of_workload(
         floor_percent: floor.exp_m1() * 100.0,
         kernels: kernels.iter().enumerate().map(kernel).collect(),
         inline_instructions: counted.inline_instructions(),
-        inline_counters: counted.events.first().map(named),
+        inline_counters: counted.events.first().map(|events| named(events)),
         calls,
     }
 }
@@ -215,7 +215,7 @@ impl<'a> Counted<'a> {
     /// A kernel with its counts, by its place in the plan.
     fn with(&self, mut kernel: WorkloadKernel, index: usize) -> WorkloadKernel {
         let Some(place) = self.columns.iter().position(|column| *column == index) else { return kernel };
-        kernel.counters = self.events.get(place + 1).map(named);
+        kernel.counters = self.events.get(place + 1).map(|events| named(events));
         match (self.instructions.get(place + 1), self.inline_instructions()) {
             (Some(Ok(per_unit)), Some(inline)) => {
                 let extra_percent = (per_unit / inline - 1.0) * 100.0;
@@ -229,7 +229,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-fn named(events: &Vec<(String, f64)>) -> BTreeMap<String, f64> {
+fn named(events: &[(String, f64)]) -> BTreeMap<String, f64> {
     events.iter().cloned().collect()
 }
 

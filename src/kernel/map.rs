@@ -121,7 +121,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     fn do_mremap(&mut self, start: u64, old: u64, new: u64) -> Result<u64, Trouble> {
         let guard = guard::<C>();
-        if start % PAGE as u64 != 0 || new == 0 || old == 0 {
+        if !start.is_multiple_of(PAGE as u64) || new == 0 || old == 0 {
             return Err(Trouble::Invalid(start));
         }
         if new <= old {

@@ -95,7 +95,7 @@ impl Memory {
     #[inline(always)]
     #[must_use]
     pub fn frame(&self, address: u64) -> u64 {
-        (address.wrapping_sub(self.base.as_ptr() as u64)) / PAGE as u64 & (FRAMES as u64 - 1)
+        (address.wrapping_sub(self.base.as_ptr() as u64) / PAGE as u64) & (FRAMES as u64 - 1)
     }
 
     /// The page of a frame.

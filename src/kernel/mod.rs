@@ -99,6 +99,8 @@ pub struct Machine {
     /// Address spaces; `None` for those that are gone.
     mms: Vec<Option<Box<Mm>>>,
     /// Structures of address spaces that are gone, to be used again.
+    // They come from `mms` and go back there, and stay where they are meanwhile.
+    #[allow(clippy::vec_box)]
     spare: Vec<Box<Mm>>,
     /// Areas that exit unmaps.
     detached: Vec<Option<(u64, Area)>>,

@@ -30,7 +30,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let guard = guard::<C>();
         let end = start.saturating_add(len);
         let first = self.machine.mm().areas.range(..=start).next_back();
-        if start % PAGE as u64 != 0 || len == 0 || first.is_none_or(|(_, area)| area.end < end) {
+        if !start.is_multiple_of(PAGE as u64) || len == 0 || first.is_none_or(|(_, area)| area.end < end) {
             return Err(Trouble::Invalid(start));
         }
         self.security(Ask::Mprotect, start)?;

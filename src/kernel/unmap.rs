@@ -43,7 +43,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     pub(super) fn do_munmap(&mut self, start: u64, len: u64) -> Result<(), Trouble> {
         let guard = guard::<C>();
-        if start % PAGE as u64 != 0 || len == 0 || start > TASK_SIZE - len.min(TASK_SIZE) {
+        if !start.is_multiple_of(PAGE as u64) || len == 0 || start > TASK_SIZE - len.min(TASK_SIZE) {
             return Err(Trouble::Invalid(start));
         }
         let end = start + len;

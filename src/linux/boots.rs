@@ -66,6 +66,9 @@ pub struct Means<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// What a boot came to.
+type Booted = Result<Vec<Record>, QemuError>;
+
 /// Boots every kernel so often as the plan says; a kernel that counts is booted once. In the order of `kernels`.
 ///
 /// # Errors
@@ -79,7 +82,7 @@ pub fn all(kernels: &[Ready], plan: &Plan, means: &Means) -> Result<Vec<Phases>,
         .collect();
     let (next, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failed = AtomicBool::new(false);
-    let results: Mutex<Vec<Option<Result<Vec<Record>, QemuError>>>> = Mutex::new(boots.iter().map(|_| None).collect());
+    let results: Mutex<Vec<Option<Booted>>> = Mutex::new(boots.iter().map(|_| None).collect());
     let work = || {
         while !failed.load(Ordering::Relaxed) && !means.stop.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);

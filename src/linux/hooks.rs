@@ -280,7 +280,7 @@ fn alternatives(elf: &Elf) -> Result<(Form, Vec<Alternative>), HooksError> {
     let section = elf.need(".altinstructions", "no x86 kernel is without; this is not Linux, or a part of it")?;
     let data = elf.data(section);
     for form in [Form::Twelve, Form::Fourteen] {
-        if data.len() % form.size() != 0 {
+        if !data.len().is_multiple_of(form.size()) {
             continue;
         }
         let entries = data.chunks_exact(form.size()).enumerate();

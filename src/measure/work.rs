@@ -72,7 +72,7 @@ pub struct WorkSamples {
     /// Calls per unit by op, where they were to be counted.
     pub calls: BTreeMap<String, f64>,
     /// Instructions per unit of `inline` and each of `columns`, or why they could not be counted; empty where none were to be.
-    pub instructions: Vec<Result<f64, String>>,
+    pub instructions: Vec<Instructions>,
     /// Events per unit by counter name, of the same; empty without counters.
     pub counters: Vec<Events>,
 }
@@ -239,7 +239,7 @@ impl Worker {
         task: &WorkTask,
         units: u64,
         kernels: impl Iterator<Item = &'k Ready>,
-    ) -> Result<(Vec<Events>, Vec<Result<f64, String>>), WorkError> {
+    ) -> Result<(Vec<Events>, Vec<Instructions>), WorkError> {
         let (mut events, mut instructions) = (Vec::new(), Vec::new());
         let (mut tracer, mut counters) = (Tracer::install().ok(), Counters::open().ok());
         for kernel in kernels {
@@ -372,6 +372,9 @@ pub fn whole_kernel(state: State) -> &'static [State] {
         State::Unpatched | State::Refused => &[State::Unpatched],
     }
 }
+
+/// Executed instructions of a unit, or why they could not be counted.
+pub type Instructions = Result<f64, String>;
 
 /// Events of a kernel by counter name.
 pub type Events = Vec<(String, f64)>;
