@@ -1,4 +1,5 @@
-//! Exact instructions per op, counted by callgrind through iai-callgrind: every loop at two lengths, and the difference.
+//! Exact instructions per op and per unit of a workload, counted by callgrind through iai-callgrind: every loop at two
+//! lengths, and the difference.
 //!
 //! Needs valgrind and iai-callgrind-runner (`scripts/setup.sh` installs both). Where one is missing this says so in one
 //! line and ends well, so that `cargo bench` goes on.
@@ -8,9 +9,12 @@ use std::path::Path;
 
 use iai_callgrind::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group};
 use pvbench::dispatch::Platform;
+use pvbench::kernel::Machine;
+use pvbench::measure::clock::Clock;
 use pvbench::op::CpuModel;
 use pvbench::regime::{Loop, Regime, SITES};
 use pvbench::suite;
+use pvbench::workload::{PARTS, Run, entries};
 
 /// Passes of the short and the long run.
 const LENGTHS: [u64; 2] = [10, 110];
@@ -76,12 +80,65 @@ macro_rules! benchmarks {
 
 benchmarks! { save_fl, irq_disable, pte_val, set_pte }
 
+/// Units of the parts of a short run and of a long one.
+const UNITS: [u64; 2] = [8, 16];
+
+/// A workload on a machine that is as after boot.
+struct Work {
+    run: Run,
+    machine: Machine,
+    units: u64,
+}
+
+/// Finds a workload with a mechanism. A wrong name ends the benchmark, loudly.
+fn work(workload: &str, mechanism: &str, units: u64) -> Work {
+    let mut machine = Machine::new().unwrap_or_else(|error| panic!("{error}"));
+    let entries = entries();
+    let entry = entries.iter().find(|e| e.meta.name == workload).unwrap_or_else(|| panic!("no workload {workload}"));
+    let variant = entry.variants.iter().find(|v| v.mechanism.name == mechanism);
+    let run = variant.unwrap_or_else(|| panic!("no mechanism {mechanism}")).run;
+    // What is only done once in a process.
+    run(&mut machine, SEED, units, Clock::Tsc).unwrap_or_else(|trouble| panic!("{workload}: {trouble}"));
+    Work { run, machine, units }
+}
+
+/// Declares one benchmark function per workload: `workloads! { mmap_perf, fork_exit }` makes the functions and their group.
+macro_rules! workloads {
+    ($($workload:ident),*) => {
+        $(
+            #[library_benchmark(setup = work)]
+            #[bench::inline_short(stringify!($workload), "inline", UNITS[0])]
+            #[bench::inline_long(stringify!($workload), "inline", UNITS[1])]
+            #[bench::flag_short(stringify!($workload), "flag", UNITS[0])]
+            #[bench::flag_long(stringify!($workload), "flag", UNITS[1])]
+            #[bench::table_short(stringify!($workload), "table", UNITS[0])]
+            #[bench::table_long(stringify!($workload), "table", UNITS[1])]
+            #[bench::dyn_short(stringify!($workload), "dyn", UNITS[0])]
+            #[bench::dyn_long(stringify!($workload), "dyn", UNITS[1])]
+            fn $workload(mut work: Work) -> Work {
+                // Setting up came to its end, and so does this: the same units on the same machine.
+                let _ = black_box((work.run)(&mut work.machine, SEED, work.units, Clock::Tsc));
+                work
+            }
+        )*
+        library_benchmark_group!(name = units; benchmarks = $($workload),*);
+    };
+}
+
+workloads! { mmap_perf, fork_exit, context_switch, null_syscall }
+
+/// The same as names.
+const WORKLOADS: [&str; 4] = ["mmap_perf", "fork_exit", "context_switch", "null_syscall"];
+
+/// What workloads draw from.
+const SEED: u64 = 1;
+
 /// iai-callgrind's own `main`, in a module so that this file can have another around it.
 mod runner {
-    use super::throughput;
+    use super::{throughput, units};
     iai_callgrind::main!(
         config = super::LibraryBenchmarkConfig::default();
-        library_benchmark_groups = throughput
+        library_benchmark_groups = throughput, units
     );
     pub fn run() {
         main();
@@ -109,22 +166,28 @@ fn on_path(tool: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }
 
-/// Prints instructions per op: the difference of two lengths over the number of calls between them.
+/// Prints instructions per op and per unit: the difference of two lengths over what lies between them.
 fn print_differences() {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new("target").to_owned(), Into::into);
-    let folder = target.join("iai").join(env!("CARGO_PKG_NAME")).join("instructions").join("runner/throughput");
+    let folder = target.join("iai").join(env!("CARGO_PKG_NAME")).join("instructions").join("runner");
     println!("\ninstructions per op (loop included), regime throughput, and above inline:");
-    for op in OPS {
+    print_group(&folder.join("throughput"), &OPS, (LENGTHS[1] - LENGTHS[0]) * SITES);
+    println!("\ninstructions per unit of a workload, and above inline:");
+    print_group(&folder.join("units"), &WORKLOADS, (UNITS[1] - UNITS[0]) * (1 + PARTS as u64));
+}
+
+fn print_group(folder: &Path, names: &[&str], between: u64) {
+    for name in names {
         let mut inline = None;
         for mechanism in suite::mechanisms() {
-            let counted = |length: &str| instructions(&folder, op, &format!("{}_{length}", mechanism.name));
-            let (Some(short), Some(long)) = (counted("short"), counted("long")) else {
-                println!("{op:12} {:14} not counted: no callgrind output below {}", mechanism.name, folder.display());
-                continue;
-            };
-            let per_op = (long - short) as f64 / ((LENGTHS[1] - LENGTHS[0]) * SITES) as f64;
-            let inline = *inline.get_or_insert(per_op);
-            println!("{op:12} {:14} {per_op:8.3} {:+8.3}", mechanism.name, per_op - inline);
+            let counted = |length: &str| instructions(folder, name, &format!("{}_{length}", mechanism.name));
+            let (Some(short), Some(long)) = (counted("short"), counted("long")) else { continue };
+            let each = (long as f64 - short as f64) / between as f64;
+            let inline = *inline.get_or_insert(each);
+            println!("{name:16} {:14} {each:10.3} {:+10.3}", mechanism.name, each - inline);
+        }
+        if inline.is_none() {
+            println!("{name:16} not counted: no callgrind output below {}", folder.display());
         }
     }
 }

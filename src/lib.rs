@@ -2,7 +2,108 @@
 //!
 //! Linux's paravirt_ops raised the question in 2009 ("1% on native"); retpolines, static calls, LSM hooks, HALs and
 //! plug-in tables raise it again. pvbench holds the machine operations of Linux's `pv_ops` and the ways to reach them,
-//! measures every pair, and says how far each number can be trusted.
+//! measures every pair, and says how far each number can be trusted. It does the same for a table of your own: the first
+//! part of this page leads from such a table to a gate in CI, the second tells how it is measured.
+//!
+//! # From a table of function pointers to a gate in CI
+//!
+//! You have a driver, a hypervisor, an allocator, with something like this in it:
+//!
+//! ```
+//! struct Uart {
+//!     read: fn(usize) -> u8,
+//!     write: fn(usize, u8),
+//! }
+//! ```
+//!
+//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench`, and a bench target that brings its own `main`:
+//!
+//! ```toml
+//! [[bench]]
+//! name = "uart"
+//! harness = false
+//! ```
+//!
+//! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. (It may
+//! call functions of other crates, if they are `#[inline]` or the build has `lto`; a run says where they are not in place.)
+//!
+//! ```no_run
+//! # mod chip {
+//! #     pub fn read(register: usize) -> u8 { register as u8 }
+//! #     pub fn write(_: usize, _: u8) {}
+//! # }
+//! pvbench::functions! {
+//!     /// Reads a register.
+//!     pub struct Read: "uart_read" = fn(register: usize = 5) -> u8 { chip::read(register) };
+//!     /// Writes a register.
+//!     pub struct Write: "uart_write" = fn(register: usize = 0, byte: u8 = b'x') { chip::write(register, byte) };
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     pvbench::main(pvbench::Suite::builder("uart").ops::<(Read, Write)>().build())
+//! }
+//! ```
+//!
+//! **2. Measure.** `cargo bench --bench uart` takes two minutes, `cargo bench --bench uart -- --quick` a few seconds. The
+//! page is `reports/latest/index.html`: every function inline, behind a flag, an enum, a table, a trait object, a
+//! `OnceLock`, a patched site, a retpoline, .. hot, cold, in a dependent chain, with registers live across the call; in core
+//! cycles, with intervals and instruction counts. What a row shows is said in the README. The rest of the command line is
+//! there, too:
+//!
+//! ```sh
+//! cargo bench --bench uart -- list mechanisms
+//! cargo bench --bench uart -- explain uart_read table              # the instructions that ran
+//! cargo bench --bench uart -- run --op uart_read --mechanism 'table,dyn' --time 20
+//! cargo bench --bench uart -- doctor                               # is this machine fit to measure on?
+//! ```
+//!
+//! **3. Work of your own**, not only single calls: a [`workload::Workload`] is code that is generic over the way to its ops,
+//! with a checksum that must be the same by every way. `.workload::<Line>()` adds it.
+//!
+//! **4. Your own way** to reach a function: implement [`dispatch::Dispatch`], and `.mechanism::<Mine>()` gives it a column
+//! beside the built-in ones, for all ops.
+//!
+//! **5. Decide what it may cost**, in `budgets.toml`:
+//!
+//! ```toml
+//! [[budget]]
+//! op = "uart_read"
+//! mechanism = "table"
+//! regime = "throughput"
+//! overhead = "8 cycles"
+//! extra_instructions = "4 instructions"
+//! why = "an indirect call and its return; more than that, and the driver is to be generic"
+//! ```
+//!
+//! and hold it in CI. The exit code is 0 where all is within bounds, 1 where something is not, 3 where the machine was too
+//! noisy to say:
+//!
+//! ```sh
+//! cargo bench --bench uart -- run --quick --out target/uart
+//! cargo bench --bench uart -- gate target/uart/report.json --budget budgets.toml
+//! ```
+//!
+//! What is better done in assembly (instructions that a compiler does not emit, bodies that are patched in place of a call) is
+//! an [`op::Op`] by [`native!`]; ops of Linux go beside yours by their names (`.op::<op::mmu::PteVal>()`). The folder
+//! `examples/` has three tables with their workloads, mechanisms and budgets.
+//!
+//! ## Features
+//!
+//! | feature | what it brings | default |
+//! |---|---|---|
+//! | `cli` | [`main`](fn@main) and all that it runs; takes `html` with it | yes |
+//! | `html` | the page and the plots of a report | yes |
+//! | `catalogue` | all ops of Linux in [`pv_ops`](fn@pv_ops), not twelve of them; nothing where you do not name it | yes |
+//!
+//! With `default-features = false` there is the sampler ([`measure::Sampler`]), which takes the ops of a [`Suite`], the
+//! estimates, the patching and the report as data.
+//!
+//! ## Versions
+//!
+//! Semantic versioning: before 1.0 a minor version may change what is public here, a patch version only adds. Public are
+//! this page's items and all that their signatures name; `Meta`, `Mechanism` and `Choices` gain fields in minor versions, so
+//! write `..Meta::OWN`, `..Mechanism::BASE`, `..Choices::default()`. The document `report.json` has a version of its own
+//! (`"schema"`). `CHANGELOG.md` says what changed.
 //!
 //! # What is measured
 //!
@@ -36,10 +137,10 @@
 //!
 //! # Where to look
 //!
-//! [`suite`] puts ops and mechanisms together as data; [`patch`] copies and rewrites code; [`measure`] turns a plan into
-//! samples and counts instructions ([`measure::trace`]); [`estimate`] turns samples into cells with [`stats`]; [`report`]
-//! is the document and what is made of it; [`gate`] holds it against budgets; [`selftest`] measures what is known; [`host`] knows the machine; [`cli`] is the
-//! program.
+//! [`suite`] makes data of types; the built-in one is [`pv_ops`](fn@pv_ops); [`workload`] has the macro benchmarks;
+//! [`patch`] copies and rewrites code; [`measure`] turns a plan into samples and counts instructions ([`measure::trace`]);
+//! [`estimate`] turns samples into cells with [`stats`]; [`report`] is the document and what is made of it; `gate` holds it
+//! against budgets; [`selftest`] measures what is known; [`host`] knows the machine; `cli` is the program.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
@@ -47,13 +148,13 @@
 compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_64-unknown-linux-gnu or -musl");
 
 // Left out elsewhere, so that the message above is the only one.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub mod cli;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod dispatch;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod estimate;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub mod gate;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;
@@ -68,6 +169,8 @@ pub mod op;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod patch;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod pv_ops;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod regime;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod report;
@@ -79,3 +182,16 @@ pub mod stats;
 pub mod suite;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod workload;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
+pub use cli::main;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use dispatch::Dispatch;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use op::{Function, Op};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use pv_ops::{BuiltIn, pv_ops};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use suite::{Suite, SuiteError};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use workload::Workload;

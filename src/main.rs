@@ -1,5 +1,5 @@
-//! Starts the command line.
+//! Starts the command line for the built-in suite.
 
 fn main() -> std::process::ExitCode {
-    pvbench::cli::main()
+    pvbench::main(pvbench::pv_ops())
 }

@@ -106,6 +106,7 @@ fn unknown_names_end_with_2_and_name_the_nearest() {
         ("--mechanism", "tabel", "table"),
         ("--regime", "throughputs", "throughput"),
         ("--body", "xem", "xen"),
+        ("--workload", "mmap_perv", "mmap_perf"),
     ] {
         let output = pvbench().args(["run", option, name]).assert().code(2).get_output().clone();
         let message = stderr(&output);
@@ -113,7 +114,6 @@ fn unknown_names_end_with_2_and_name_the_nearest() {
     }
     let output = pvbench().args(["run", "--quik"]).assert().code(2).get_output().clone();
     assert!(stderr(&output).contains("--quick"), "{}", stderr(&output));
-    pvbench().args(["run", "--workload", "mmap_perf"]).assert().code(2);
     pvbench().args(["run", "--op", "[a"]).assert().code(2);
     for (option, value) in [
         ("--workers", "0"),
@@ -249,8 +249,24 @@ fn list_shows_every_op_and_mechanism_and_its_json_parses() {
     assert_eq!((&site["available"], &site["states_unavailable"]), (&true.into(), &Value::Null));
     let line = text.lines().find(|line| line.split_whitespace().next() == Some("site")).unwrap();
     assert!(line.contains("unpatched direct inline nop") && line.contains(" yes "), "{line}");
-    pvbench().args(["list", "workloads"]).assert().code(0);
     pvbench().arg("list").assert().code(0);
+}
+
+#[test]
+fn workloads_and_options_are_listed_with_the_layout_of_page_flags() {
+    let list = |what: &str| {
+        let output = pvbench().args(["list", what]).assert().code(0).get_output().clone();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let workloads = list("workloads");
+    for name in ["mmap_perf", "lat_mmap", "page_fault", "prot_fault", "fork_exit", "exec", "context_switch"] {
+        assert!(workloads.lines().any(|line| line.split_whitespace().next() == Some(name)), "{workloads}");
+    }
+    let options = list("options");
+    for name in ["security", "audit", "init_on_free", "sanitize_mem", "page_poison", "node_table"] {
+        assert!(options.lines().any(|line| line.split_whitespace().next() == Some(name)), "{options}");
+    }
+    assert!(options.contains("32 bits, 16 nodes: 23 flags") && options.contains("the node moves out"), "{options}");
 }
 
 #[test]

@@ -392,6 +392,52 @@ fn pgd_free_gives_user_modes_root_back() {
     });
 }
 
+/// Two pages on the allocator's list, each to become a root's twin.
+#[test]
+fn user_roots_come_from_a_list_and_go_back_to_it() {
+    let pages = |cpu: &CpuModel| [guest::DATA, guest::DATA + 1].map(|pfn| cpu.xen.memory.pfn_to_virt(pfn));
+    let two = |cpu: &mut CpuModel| {
+        let [first, second] = pages(cpu);
+        cpu.mmu.free_page = first;
+        cpu.xen.memory.map[guest::DATA as usize].private = second;
+    };
+    let alloc = |cpu: &mut CpuModel| {
+        let args = once::<PgdAlloc>(cpu);
+        two(cpu);
+        args
+    };
+    xen::<PgdAlloc>(alloc, |cpu, _, _| {
+        let [first, second] = pages(cpu);
+        assert_eq!((cpu.xen.memory.map[guest::BARE_ROOT as usize].private, cpu.mmu.free_page), (first, second));
+    });
+    let free = |cpu: &mut CpuModel| {
+        let args = once::<PgdFree>(cpu);
+        two(cpu);
+        args
+    };
+    xen::<PgdFree>(free, |cpu, _, _| {
+        let (twin, first) = (cpu.xen.memory.pfn_to_virt(guest::FREE), pages(cpu)[0]);
+        assert_eq!((cpu.mmu.free_page, cpu.xen.memory.map[guest::FREE as usize].private), (twin, first));
+    });
+}
+
+#[test]
+fn an_address_space_that_goes_is_no_longer_the_root_in_use() {
+    let in_use = |cpu: &mut CpuModel| {
+        let args = once::<ExitMmap>(cpu);
+        // SAFETY: the root of an address space that is pinned, for the CPU model installed on this thread.
+        unsafe { WriteCr3::xen((guest::NEW_ROOT << 12,)) };
+        assert_eq!(cpu.xen.hypervisor.base, cpu.xen.p2m.pfn_to_mfn(guest::NEW_ROOT));
+        args
+    };
+    xen::<ExitMmap>(in_use, |cpu, _, _| {
+        let mfn = |pfn| cpu.xen.p2m.pfn_to_mfn(pfn);
+        let roots = (cpu.xen.hypervisor.base, cpu.xen.hypervisor.user_base);
+        assert_eq!(roots, (mfn(guest::ROOT), mfn(guest::USER_ROOT)));
+        assert_eq!(kind(cpu, guest::NEW_ROOT), FrameType::Writable);
+    });
+}
+
 #[test]
 fn cr2_is_a_register_and_in_xen_a_word_of_the_shared_page() {
     let prepare = |cpu: &mut CpuModel| (cpu.mmu.cr2, cpu.xen.info.cr2) = (0x1000, 0x2000);

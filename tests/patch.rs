@@ -328,7 +328,14 @@ fn the_rules_give_each_op_what_linux_gives_it() {
 #[test]
 fn what_does_not_fit_or_spoils_kept_registers_is_refused() {
     let op = OpEntry::new::<Long>();
-    let site = Site { address: op.target(Platform::Native).body, length: 6, slot: op.slot, kind: Kind::Pv, target: 0 };
+    let site = Site {
+        address: op.target(Platform::Native).body,
+        length: 6,
+        slot: op.slot,
+        op: op.meta.hash(),
+        kind: Kind::Pv,
+        target: 0,
+    };
     let refusal = rules::code(&site, &op.target(Platform::Native), State::Inline, &[]).unwrap_err();
     assert!(matches!(refusal, Refusal::TooShort { op: "long", site: 6, .. }), "{refusal}");
     let far = Site { address: site.address.wrapping_add(1 << 40), ..site };

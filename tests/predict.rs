@@ -8,7 +8,7 @@ use assert_cmd::Command;
 
 /// A report in which `table` takes 3 cycles more than `inline` for every op.
 fn report(folder: &Path) -> std::path::PathBuf {
-    let mut report = support::report();
+    let mut report = support::synthetic();
     for cell in &mut report.cells {
         if let Some(overhead) = &mut cell.overhead {
             overhead.cycles = pvbench::report::schema::Estimate { estimate: 3.0, low: 2.9, high: 3.1 };

@@ -196,6 +196,23 @@ fn bound(op: &OpEntry, pair: &Pair, cpu: &mut CpuModel) -> [u64; 4] {
 }
 
 #[test]
+fn a_count_is_the_length_of_the_trace() {
+    let mut turn = turn();
+    for run in [nothing as Loop, read_flags, call_and_return, conditions, fill] {
+        for passes in [1, 7] {
+            // SAFETY: loops of this program that take no arguments.
+            let [count, trace] = unsafe {
+                [
+                    turn.tracer.count(run, &[0; 4], passes).unwrap(),
+                    turn.tracer.trace(run, &[0; 4], passes).unwrap().len() as u64,
+                ]
+            };
+            assert_eq!(count, trace);
+        }
+    }
+}
+
+#[test]
 fn every_instruction_counts_once() {
     for (name, run, instructions) in [
         ("nothing", nothing as Loop, 0.0),

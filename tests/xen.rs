@@ -461,6 +461,40 @@ fn blocking_and_asking_the_version_let_events_in() {
 }
 
 #[test]
+fn a_store_to_a_table_of_the_last_level_traps_and_is_checked_as_an_update_is() {
+    let mut xen = XenVcpu::new();
+    let good = xen.machine_entry(guest::DATA, guest::TABLE_FLAGS);
+    xen.store(xen.memory.entry(guest::PTE, 3), good);
+    assert_eq!((xen.memory.read(guest::PTE, 3), xen.hypervisor.emulated, xen.hypervisor.refused), (Some(good), 1, 0));
+    assert_eq!(xen.hypervisor.frames.get(mfn(&xen, guest::DATA)).unwrap().uses, 2);
+    xen.store(xen.memory.entry(guest::PTE, 3), 2000 << 12 | 0x67);
+    assert_eq!((xen.memory.read(guest::PTE, 3), xen.hypervisor.refused), (Some(good), 1), "not the guest's frame");
+    xen.store(xen.memory.entry(guest::PMD, 3), 0);
+    xen.store(xen.memory.entry(guest::GDT, 3), 0);
+    assert_eq!((xen.hypervisor.emulated, xen.hypervisor.refused), (4, 3), "the guest gets the fault");
+    xen.store(xen.memory.entry(guest::DATA, 3), 7);
+    assert_eq!((xen.memory.read(guest::DATA, 3), xen.hypervisor.emulated), (Some(7), 4), "plain memory");
+}
+
+#[test]
+fn a_guest_can_have_memory_of_any_size_that_somebody_else_keeps() {
+    let size = Size { stored: 512, guest: 512, machine: 2048, first: 256 };
+    let mut pages = vec![[0u8; 4096]; size.stored + 1];
+    let start = std::ptr::NonNull::new(pages.as_mut_ptr().cast::<u8>()).unwrap();
+    // SAFETY: within the vector, which has a page more than is used.
+    let aligned = unsafe { start.add(start.align_offset(4096)) };
+    // SAFETY: so many pages are there for as long as the guest, and nobody else looks at them.
+    let mut xen = XenVcpu::of(unsafe { Memory::over(aligned.cast(), size.stored) }, size);
+    let seen: std::collections::BTreeSet<u64> = (0..512).map(|pfn| mfn(&xen, pfn)).collect();
+    assert_eq!((seen.len(), seen.first(), seen.last()), (512, Some(&256), Some(&767)));
+    assert_eq!(xen.hypervisor.base, mfn(&xen, guest::ROOT));
+    let entry = xen.machine_entry(511, guest::TABLE_FLAGS);
+    assert_eq!(update(&mut xen, guest::PTE, 3, entry), 0);
+    assert_eq!(update(&mut xen, guest::PTE, 4, 255 << 12 | 0x67), EINVAL, "the hypervisor's");
+    assert_eq!((xen.memory.read(511, 0), xen.memory.read(512, 0)), (Some(0), None));
+}
+
+#[test]
 fn recycled_frames_are_after_a_call_what_they_were_before() {
     let mut xen = XenVcpu::new();
     xen.recycle_frames(&[guest::FRESH]);

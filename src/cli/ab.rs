@@ -1,5 +1,6 @@
 //! `pvbench ab`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -18,7 +19,7 @@ use crate::gate::compare::compare;
 use crate::measure::parent::{self, WorkPlan};
 use crate::measure::plan::{Plan, Workers};
 use crate::report::{Report, write};
-use crate::suite;
+use crate::suite::Suite;
 
 pub const EXAMPLES: &str = "Examples:
   pvbench ab --baseline ./pvbench-before --quick
@@ -48,12 +49,11 @@ pub struct AbArgs {
 }
 
 /// Measures two builds in turn and says what differs.
-pub fn ab(args: &AbArgs) -> Done {
+pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let ops = suite::builtin();
     let here = Here::ask(&args.selection.conditions);
-    let plan = plan(&args.selection, &ops, &here)?;
-    let work = work_plan(&args.selection, plan.preset)?;
+    let plan = plan(&args.selection, suite, &here)?;
+    let (work, lacking) = work_plan(&args.selection, suite, plan.preset)?;
     answers(&args.baseline)?;
     if let Some(out) = &args.out {
         write::prepare(out)?;
@@ -74,7 +74,7 @@ pub fn ab(args: &AbArgs) -> Done {
     };
     let mut sides = [Measured::begin(&plan, &here, Progress::hidden())?, Measured::begin(&plan, &here, progress)?];
     let whole = in_turn(args, (&plan, &work, workers), &stop, &mut sides)?;
-    let [before, after] = sides.map(|side| side.document(&work, &ops, &here, whole));
+    let [before, after] = sides.map(|side| side.document((&work, lacking.clone()), suite, &here, whole));
     let (before, after) = (before?, after?);
     let reports: [Report; 2] = [serde_json::from_slice(&before)?, serde_json::from_slice(&after)?];
     if let Some(out) = &args.out {
@@ -103,11 +103,12 @@ fn in_turn(
         command
     };
     let began = Instant::now();
+    let mut units = BTreeMap::new();
     let mut number = 0;
     while workers.go_on_to_the_end(number, began.elapsed()) {
         for turn in [number % 2, 1 - number % 2] {
             let command: &dyn Fn() -> Command = if turn == 0 { &baseline } else { &worker_command };
-            if !parent::one(plan, work, number, command, stop, &mut sides[turn].collector)? {
+            if !parent::one(plan, (work, &mut units), number, command, stop, &mut sides[turn].collector)? {
                 return Ok(false);
             }
             if let Some(refusal) = sides[turn].collector.refusal() {

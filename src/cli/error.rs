@@ -15,10 +15,14 @@ use crate::report::export::ExportError;
 use crate::report::read::ReadError;
 use crate::report::render::RenderError;
 use crate::report::write::WriteError;
+use crate::suite::SuiteError;
 
 /// Anything that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
+    /// A suite that cannot be measured.
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
     /// A name that is not there.
     #[error(transparent)]
     Filter(#[from] FilterError),
@@ -65,7 +69,9 @@ impl CliError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            CliError::Filter(_) | CliError::Usage(_) | CliError::Read(_) | CliError::Counts(_) => Exit::Usage,
+            CliError::Suite(_) | CliError::Filter(_) | CliError::Usage(_) | CliError::Read(_) | CliError::Counts(_) => {
+                Exit::Usage
+            }
             CliError::Budget(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,

@@ -13,7 +13,7 @@ use super::filter::single;
 use crate::measure::explain::{Explainer, Explanation};
 use crate::measure::plan::Column;
 use crate::patch::State;
-use crate::suite::{self, OpEntry};
+use crate::suite::{OpEntry, Suite};
 
 pub const EXAMPLES: &str = "Examples:
   pvbench explain pte_val table
@@ -35,11 +35,11 @@ pub struct ExplainArgs {
 }
 
 /// Prints the instructions of `inline` and of the mechanism side by side, before and after patching.
-pub fn explain(args: &ExplainArgs) -> Done {
-    let ops = suite::builtin();
+pub fn explain(args: &ExplainArgs, suite: &Suite) -> Done {
+    let ops = suite.ops();
     let names: Vec<&str> = ops.iter().map(|op| op.meta.name).collect();
     let op = &ops[single("op", &args.op, &names)?];
-    let mechanisms = suite::mechanisms();
+    let mechanisms = suite.mechanism_metas();
     let names: Vec<&str> = mechanisms.iter().map(|m| m.name).collect();
     let mechanism = mechanisms[single("mechanism", &args.mechanism, &names)?];
     let inline = Column { mechanism: "inline".to_owned(), state: None };
@@ -74,7 +74,7 @@ pub fn explain(args: &ExplainArgs) -> Done {
 
 fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {
     let mut out = anstream::stdout();
-    writeln!(out, "{}: {}\n", op.meta.name, op.meta.purpose)?;
+    writeln!(out, "{}: {}\n", op.meta.name, op.meta.purpose.trim())?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(shown.iter().map(|(name, _)| name));
     table.add_row(shown.iter().map(|(_, explanation)| listing(explanation)));

@@ -20,11 +20,11 @@ use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, junit, markdown, terminal};
 use crate::host::{Machine, Root};
 use crate::report::{Report, read, render, write};
-use crate::suite;
+use crate::suite::Suite;
 
 mod plan;
 
-use plan::Suite;
+use plan::Choice;
 
 pub const EXAMPLES: &str = "A budget file, the first rule of each level that matches a cell decides:
   [[budget]]
@@ -90,7 +90,7 @@ pub struct GateArgs {
 }
 
 /// Judges a report, or measures and judges.
-pub fn gate(args: &GateArgs) -> Done {
+pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
     let budgets = Budgets::read(&args.budget)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
@@ -105,7 +105,7 @@ pub fn gate(args: &GateArgs) -> Done {
     }
     let judged = match &args.report {
         Some(path) => finished(args, &budgets, &read::report(path)?, baseline.as_ref())?,
-        None => measured(args, &budgets, baseline.as_ref())?,
+        None => measured(args, suite, &budgets, baseline.as_ref())?,
     };
     if let Some(path) = &args.markdown {
         output(path, markdown::summary(&judged).into_bytes())?;
@@ -162,16 +162,16 @@ fn finished(
 }
 
 /// Measures what the rules bind, and again what fails or cannot be told.
-fn measured(args: &GateArgs, budgets: &Budgets, baseline: Option<&Report>) -> Result<Judged, CliError> {
+fn measured(args: &GateArgs, suite: &Suite, budgets: &Budgets, baseline: Option<&Report>) -> Result<Judged, CliError> {
     let stop = stop_on_signals()?;
-    let suite = Suite::new(suite::builtin(), suite::mechanisms());
-    let names = suite.names();
+    let choice = Choice::of(suite);
+    let names = choice.names();
     let rules = resolve(budgets, &names)?;
     let here = Here::ask(&args.conditions);
     let seed = args.conditions.seed();
     let time = args.time.map(|seconds| Duration::from_secs(seconds.into()));
     let run = |again: Option<&HashSet<String>>, seed: u64| {
-        measured_once(args, &suite, &rules, again, (&here, seed, time), &stop)
+        measured_once(args, (suite, &choice), &rules, again, (&here, seed, time), &stop)
     };
     if let Some(out) = &args.out {
         write::prepare(out)?;
@@ -224,14 +224,14 @@ fn measured(args: &GateArgs, budgets: &Budgets, baseline: Option<&Report>) -> Re
 /// One run for the rules: the document, and what it says.
 fn measured_once(
     args: &GateArgs,
-    suite: &Suite,
+    (suite, choice): (&Suite, &Choice),
     rules: &[Resolved],
     again: Option<&HashSet<String>>,
     (here, seed, time): (&Here, u64, Option<Duration>),
     stop: &AtomicBool,
 ) -> Result<(Vec<u8>, Report), CliError> {
-    let (plan, work) = suite.plan(rules, again, (&args.conditions, here, seed, time))?;
-    let document = measure(&plan, &work, suite.ops(), here, stop)?;
+    let (plan, work) = choice.plan(rules, again, (&args.conditions, here, seed, time))?;
+    let document = measure(&plan, (&work, Vec::new()), suite, here, stop)?;
     let report = serde_json::from_slice(&document)?;
     Ok((document, report))
 }

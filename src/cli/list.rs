@@ -15,12 +15,13 @@ use crate::measure::loops::code_memory;
 use crate::regime::Regime;
 use crate::report::assemble::Options;
 use crate::report::schema::{OpInfo, OptionInfo};
-use crate::{suite, workload};
+use crate::suite::{Listed, Suite};
+use crate::workload;
 
 pub const EXAMPLES: &str = "Examples:\n  pvbench list\n  pvbench list ops\n  pvbench list mechanisms --json";
 
 /// Options of `list`.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct ListArgs {
     /// What to list; without it, what lists there are
     #[arg(value_enum)]
@@ -32,7 +33,7 @@ pub struct ListArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
-    /// The machine operations of Linux's pv_ops
+    /// The operations
     Ops,
     /// The ways to reach them
     Mechanisms,
@@ -45,13 +46,13 @@ enum What {
 }
 
 /// Prints a list.
-pub fn list(args: &ListArgs) -> Done {
-    let Some(what) = args.what else { return lists(args.json) };
+pub fn list(args: &ListArgs, suite: &Suite) -> Done {
+    let Some(what) = args.what else { return lists(args.json, suite) };
     let (header, rows, values) = match what {
-        What::Ops => ops(),
-        What::Mechanisms => mechanisms(),
+        What::Ops => ops(suite),
+        What::Mechanisms => mechanisms(suite),
         What::Regimes => regimes(),
-        What::Workloads => workloads(),
+        What::Workloads => workloads(suite),
         What::Options => options(),
     };
     let mut out = anstream::stdout();
@@ -78,12 +79,12 @@ pub fn list(args: &ListArgs) -> Done {
     Ok(Exit::Fine)
 }
 
-fn lists(as_json: bool) -> Done {
+fn lists(as_json: bool, suite: &Suite) -> Done {
     let counts = [
-        ("ops", suite::builtin().len()),
-        ("mechanisms", suite::mechanisms().len()),
+        ("ops", suite.ops().len()),
+        ("mechanisms", suite.mechanisms().len()),
         ("regimes", Regime::ALL.len()),
-        ("workloads", workload::entries().len()),
+        ("workloads", suite.workloads().len()),
         ("options", option_infos().len()),
     ];
     let mut out = anstream::stdout();
@@ -95,15 +96,15 @@ fn lists(as_json: bool) -> Done {
         return Ok(Exit::Fine);
     }
     for (name, count) in counts {
-        writeln!(out, "{count:4} {name:11} pvbench list {name}")?;
+        writeln!(out, "{count:4} {name:11} {} list {name}", suite.name())?;
     }
     Ok(Exit::Fine)
 }
 
 type Listing = (Vec<&'static str>, Vec<Vec<String>>, Vec<Value>);
 
-fn ops() -> Listing {
-    let infos: Vec<OpInfo> = suite::builtin().iter().map(OpInfo::of).collect();
+fn ops(suite: &Suite) -> Listing {
+    let infos: Vec<OpInfo> = suite.ops().iter().map(OpInfo::of).collect();
     let rows = infos
         .iter()
         .map(|op| {
@@ -134,17 +135,18 @@ fn word(value: &impl serde::Serialize) -> String {
     }
 }
 
-fn mechanisms() -> Listing {
-    let all = suite::availability();
+fn mechanisms(suite: &Suite) -> Listing {
+    let all = suite.mechanisms();
     let no_patching = code_memory().err().map(|error| error.to_string());
     let bodies = |m: &Mechanism| if m.switches { "native and xen" } else { "native" };
     let states = |m: &Mechanism| m.states.iter().map(|state| state.name()).collect::<Vec<_>>();
     let mut rows = Vec::with_capacity(all.len());
     let mut values = Vec::with_capacity(all.len());
-    for (m, unavailable) in &all {
+    for Listed { mechanism: m, unavailable } in all {
+        let unavailable = unavailable();
         // States are brought about in copies of the loops; without memory for them the rest is measured all the same.
         let stateless = if m.states.is_empty() { None } else { no_patching.as_ref() };
-        let here = match (unavailable, stateless) {
+        let here = match (&unavailable, stateless) {
             (Some(reason), _) => format!("no: {reason}"),
             (None, Some(reason)) => format!("no states: {reason}"),
             (None, None) => "yes".to_owned(),
@@ -174,8 +176,8 @@ fn regimes() -> Listing {
     (vec!["regime", "what it is"], rows, values)
 }
 
-fn workloads() -> Listing {
-    let metas: Vec<workload::Meta> = workload::entries().iter().map(|entry| entry.meta).collect();
+fn workloads(suite: &Suite) -> Listing {
+    let metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
     let row = |m: &workload::Meta| [m.name, m.unit, m.summary, m.source].map(str::to_owned).to_vec();
     let value =
         |m: &workload::Meta| json!({ "name": m.name, "unit": m.unit, "summary": m.summary, "source": m.source });

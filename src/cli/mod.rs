@@ -1,8 +1,9 @@
 //! The command line: a file per subcommand.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod ab;
 mod compare;
@@ -21,6 +22,7 @@ mod report;
 mod run;
 mod selftest;
 
+use crate::suite::{Suite, SuiteError};
 use error::CliError;
 use exit::Exit;
 
@@ -74,25 +76,64 @@ enum Command {
     Worker,
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process for a suite: what `main` of a program or of a bench target with
+/// `harness = false` consists of.
+///
+/// All subcommands of `pvbench` are there, for the suite's ops, mechanisms and workloads. Workers are this program, started
+/// again. Under `cargo bench` the command is `run` where none is named, so that `cargo bench` measures and
+/// `cargo bench -- --quick` does it in a few seconds.
+///
+/// ```no_run
+/// # struct Read;
+/// # impl pvbench::op::Function for Read {
+/// #     const NAME: &'static str = "read";
+/// #     const SLOT: usize = pvbench::op::FIRST_USER_SLOT;
+/// #     type Args = ();
+/// #     type Ret = u64;
+/// #     fn native(_: ()) -> u64 { 1 }
+/// #     fn arguments() {}
+/// # }
+/// fn main() -> std::process::ExitCode {
+///     pvbench::main(pvbench::Suite::builder("uart").op::<Read>().build())
+/// }
+/// ```
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
     ignore_file_size_signal();
-    let cli = Cli::parse();
+    let suite = match suite {
+        Ok(suite) => suite,
+        Err(error) => {
+            error::print(&error.into());
+            return Exit::Usage.into();
+        }
+    };
+    if std::env::args_os().len() == 1 && suite.name() != env!("CARGO_PKG_NAME") {
+        // `cargo test --benches` starts a bench target like this: that the suite is in order is all there is to test.
+        return ended(list::list(&list::ListArgs::default(), &suite));
+    }
+    let cli = match parse(suite.name(), std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let done = match cli.command {
-        Command::Run(args) => run::run(&args),
-        Command::List(args) => list::list(&args),
+        Command::Run(args) => run::run(&args, &suite),
+        Command::List(args) => list::list(&args, &suite),
         Command::Report(args) => report::report(&args),
-        Command::Gate(args) => gate::gate(&args),
+        Command::Gate(args) => gate::gate(&args, &suite),
         Command::Compare(args) => compare::compare(&args),
-        Command::Ab(args) => ab::ab(&args),
+        Command::Ab(args) => ab::ab(&args, &suite),
         Command::Export(args) => export::export(&args),
-        Command::Explain(args) => explain::explain(&args),
+        Command::Explain(args) => explain::explain(&args, &suite),
         Command::Predict(args) => predict::predict(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args),
-        Command::Worker => run::worker(),
+        Command::Worker => run::worker(suite),
     };
+    ended(done)
+}
+
+/// The exit code of a subcommand, with its error printed.
+fn ended(done: Done) -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         // Whoever read our output has gone, as `head` does: nothing is wrong.
@@ -104,6 +145,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line under the suite's name.
+fn parse(name: &'static str, args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command().name(name).bin_name(name);
+    let matches = command.try_get_matches_from_mut(arguments(args))?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// `cargo bench` appends `--bench` to what it was given; then `run` goes without saying.
+fn arguments(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.len() > 1 && args.last().is_some_and(|last| last == "--bench") {
+        args.pop();
+        let first = args.get(1).map(|first| first.to_string_lossy().into_owned());
+        let for_all = |option: &str| ["-h", "--help", "-V", "--version"].contains(&option);
+        if first.is_none_or(|first| first.starts_with('-') && !for_all(&first)) {
+            args.insert(1, "run".into());
+        }
+    }
+    args
+}
+
 /// Makes a write past a limit on file sizes (`ulimit -f`) an error that names the file instead of a sudden death.
 fn ignore_file_size_signal() {
     // SAFETY: SIG_IGN runs no code of ours; nothing else in this process handles SIGXFSZ.
@@ -112,3 +173,29 @@ fn ignore_file_size_signal() {
 
 /// The result of a subcommand.
 type Done = Result<Exit, CliError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(args: &[&str]) -> Vec<String> {
+        let args = std::iter::once("uart").chain(args.iter().copied()).map(OsString::from).collect();
+        arguments(args).into_iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn cargo_bench_runs_where_no_command_is_named() {
+        assert_eq!(given(&["--bench"]), ["run"]);
+        assert_eq!(given(&["--quick", "--bench"]), ["run", "--quick"]);
+        assert_eq!(given(&["list", "ops", "--bench"]), ["list", "ops"]);
+        assert_eq!(given(&["--help", "--bench"]), ["--help"]);
+        assert_eq!(given(&["list"]), ["list"]);
+        assert_eq!(given(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn the_command_has_the_suites_name() {
+        let help = parse("uart", vec!["uart".into(), "--help".into()]).err().map(|error| error.to_string());
+        assert!(help.is_some_and(|help| help.contains("Usage: uart <COMMAND>")));
+    }
+}

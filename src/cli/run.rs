@@ -21,9 +21,7 @@ use crate::measure::clock::Clock;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
 use crate::measure::parent::{self, Mishap, Observer, WorkPlan};
-use crate::measure::plan::{
-    COLD_OPS, Column, Group, MOST_LAYOUTS, Plan, Preset, QUICK_OPS, WINDOW_CYCLES, Workers, offsets,
-};
+use crate::measure::plan::{Column, Group, MOST_LAYOUTS, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
 use crate::measure::work::{KernelColumn, WorkSamples};
@@ -35,7 +33,7 @@ use crate::report::assemble::{self, Findings};
 use crate::report::schema::{Absence, Failure};
 use crate::report::{Report, render, terminal, write};
 use crate::selftest;
-use crate::suite::{self, OpEntry};
+use crate::suite::{OpEntry, Suite};
 use crate::workload;
 
 pub const EXAMPLES: &str = "Examples:
@@ -72,7 +70,7 @@ pub struct Selection {
     /// Regimes: throughput, latency, pressure, cold, flushed, random2, random4, random8
     #[arg(long, value_name = "GLOB")]
     regime: Vec<String>,
-    /// Bodies the mechanisms are bound to: native, xen; the baseline is inline native always
+    /// Bodies the mechanisms are bound to: native, xen (or: alternative); the baseline is inline native always
     #[arg(long, value_name = "GLOB", default_value = "native")]
     body: Vec<String>,
     /// Macro benchmarks: mmap_perf, lat_mmap, ..; with neither --op nor --regime, they alone
@@ -95,22 +93,22 @@ pub struct Selection {
 const WORK_SHARE: f64 = 0.35;
 
 /// The worker process's side.
-pub fn worker() -> Done {
-    let ops = suite::builtin().into_iter().chain(selftest::entries()).collect();
-    serve(ops, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())?;
+pub fn worker(suite: Suite) -> Done {
+    let (mut ops, workloads) = suite.into_parts();
+    ops.extend(selftest::entries());
+    serve(ops, workloads, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())?;
     Ok(Exit::Fine)
 }
 
 /// Plans, measures, estimates, reports.
-pub fn run(args: &RunArgs) -> Done {
+pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let ops = suite::builtin();
     let here = Here::ask(&args.selection.conditions);
-    let plan = plan(&args.selection, &ops, &here)?;
-    let work = work_plan(&args.selection, plan.preset)?;
+    let plan = plan(&args.selection, suite, &here)?;
+    let (work, lacking) = work_plan(&args.selection, suite, plan.preset)?;
     // Before a minute of measuring: can it be written, and may the workers be pinned?
     write::prepare(&args.out)?;
-    let document = measure(&plan, &work, &ops, &here, &stop)?;
+    let document = measure(&plan, (&work, lacking), suite, &here, &stop)?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;
     let mut files = render::files(&report)?;
@@ -164,8 +162,8 @@ impl Here {
 /// Measures a plan and makes the document of what it found.
 pub fn measure(
     plan: &Plan,
-    work: &WorkPlan,
-    ops: &[OpEntry],
+    (work, lacking): (&WorkPlan, Vec<Absence>),
+    suite: &Suite,
     here: &Here,
     stop: &AtomicBool,
 ) -> Result<Vec<u8>, CliError> {
@@ -180,7 +178,7 @@ pub fn measure(
     let cell_workers = collector.workers;
     whole = whole && parent::run_workloads(plan, work, &worker_command, stop, collector)?;
     measured.collector.workers = cell_workers;
-    measured.document(work, ops, here, whole)
+    measured.document((work, lacking), suite, here, whole)
 }
 
 /// A run at work: what came in, and what it was measured with.
@@ -221,8 +219,15 @@ impl<'a> Measured<'a> {
         })
     }
 
-    /// The document of what came in; `whole` where nothing was cut short.
-    pub fn document(self, work: &WorkPlan, ops: &[OpEntry], here: &Here, whole: bool) -> Result<Vec<u8>, CliError> {
+    /// The document of what came in; `whole` where nothing was cut short, `lacking` what cannot be had here.
+    pub fn document(
+        self,
+        (work, lacking): (&WorkPlan, Vec<Absence>),
+        suite: &Suite,
+        here: &Here,
+        whole: bool,
+    ) -> Result<Vec<u8>, CliError> {
+        let ops = suite.ops();
         let Measured { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
         let plan = collector.plan;
         collector.progress.finish();
@@ -230,7 +235,7 @@ impl<'a> Measured<'a> {
         let planned: Vec<&OpEntry> =
             ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
         let estimates = collector.estimator.finish(plan, &metas, ticks_per_second);
-        let workload_metas: Vec<workload::Meta> = workload::entries().iter().map(|entry| entry.meta).collect();
+        let workload_metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
         let workloads =
             collector.work.finish(&workload_metas, &work.kernels, &estimates.cells, plan.seed, ticks_per_second);
         let findings = Findings {
@@ -251,22 +256,26 @@ impl<'a> Measured<'a> {
             workers: collector.workers,
             workers_again: collector.workers_again,
             failures: collector.failures,
-            absent: absences(no_counters, here.immovable.as_ref(), uncounted, work),
+            absent: absences(no_counters, here.immovable.as_ref(), uncounted, work, lacking)
+                .into_iter()
+                .chain(out_of_place(&planned))
+                .collect(),
         };
-        Ok(write::json(&assemble::report(plan, ops, &suite::mechanisms(), findings))?)
+        Ok(write::json(&assemble::report(plan, ops, &suite.mechanism_metas(), findings))?)
     }
 }
 
 /// The plan of a selection.
-pub fn plan(args: &Selection, ops: &[OpEntry], here: &Here) -> Result<Plan, CliError> {
+pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliError> {
     let movable = here.movable();
     let preset = match (args.quick, args.full) {
         (true, _) => Preset::Quick,
         (_, true) => Preset::Full,
         _ => Preset::Default,
     };
+    let ops = suite.ops();
     let names: Vec<&str> = ops.iter().map(|op| op.meta.name).collect();
-    let quick: Vec<String> = QUICK_OPS.iter().map(|name| (*name).to_owned()).collect();
+    let quick = owned(suite.choices().quick_ops);
     let wanted = if args.op.is_empty() && preset == Preset::Quick { &quick } else { &args.op };
     let chosen = select("op", wanted, &names)?;
     let regimes: Vec<Regime> = if args.regime.is_empty() && preset == Preset::Quick {
@@ -276,8 +285,10 @@ pub fn plan(args: &Selection, ops: &[OpEntry], here: &Here) -> Result<Plan, CliE
         select("regime", &args.regime, &names)?.into_iter().map(|i| Regime::ALL[i]).collect()
     };
     let bodies = [Platform::Native, Platform::Xen];
-    let chosen_bodies = select("body", &args.body, &bodies.map(Platform::name))?;
-    let all = suite::mechanisms();
+    // Outside the catalogue the other body is no Xen's.
+    let asked: Vec<String> = args.body.iter().map(|body| body.replace("alternative", "xen")).collect();
+    let chosen_bodies = select("body", &asked, &bodies.map(Platform::name))?;
+    let all = suite.mechanism_metas();
     let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
     let mut mechanisms: Vec<_> = select("mechanism", &args.mechanism, &mechanism_names)?
         .into_iter()
@@ -298,13 +309,14 @@ pub fn plan(args: &Selection, ops: &[OpEntry], here: &Here) -> Result<Plan, CliE
     let narrow = args.op.is_empty() && args.regime.is_empty() && preset != Preset::Full;
     // Loops that cannot be copied are at one place, whichever it is.
     let layouts = if movable { offsets(args.layouts.map_or(preset.layouts(), usize::from)) } else { vec![0] };
+    let cold = |name| suite.choices().cold_ops.is_none_or(|ops| ops.contains(&name));
     let mut groups = Vec::new();
     for op in chosen.iter().map(|&i| &ops[i]) {
         for &regime in regimes.iter().filter(|&&regime| op.pairs.iter().all(|p| p.loop_of(regime).is_some())) {
             // Every copy of a train lies at an offset of its own: one layout has them all.
             let layouts = if regime.is_cold() || regime.targets().is_some() { &layouts[..1] } else { &layouts[..] };
             let apart = regime.is_cold() || regime.targets().is_some();
-            if apart && (!movable || (narrow && !COLD_OPS.contains(&op.meta.name))) {
+            if apart && (!movable || (narrow && !cold(op.meta.name))) {
                 continue;
             }
             for &body in &chosen_bodies {
@@ -353,26 +365,40 @@ fn only_workloads(args: &Selection) -> bool {
     !args.workload.is_empty() && args.op.is_empty() && args.regime.is_empty()
 }
 
-/// Kernels that decide the argument: what the default run measures workloads on.
-pub const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
+/// The names of a choice; none where there is no choice, which stands for all.
+pub fn owned(names: Option<&[&str]>) -> Vec<String> {
+    names.unwrap_or_default().iter().map(|name| (*name).to_owned()).collect()
+}
 
 /// Rounds of a workload per worker.
-pub const WORK_ROUNDS: usize = 6;
+pub const WORK_ROUNDS: usize = 4;
 
-/// Which workloads to measure, on which kernels. None where ops or regimes were named and no workload, or another body
+/// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and no workload, or another body
 /// than native.
-pub fn work_plan(args: &Selection, preset: Preset) -> Result<WorkPlan, CliError> {
-    let entries = workload::entries();
+pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<(WorkPlan, Vec<Absence>), CliError> {
+    let entries = suite.workloads();
     let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();
-    let quick = ["mmap_perf".to_owned()];
+    let quick = owned(suite.choices().quick_workloads);
     let wanted = if args.workload.is_empty() && preset == Preset::Quick { &quick[..] } else { &args.workload };
     let mut chosen = select("workload", wanted, &names)?;
     if args.workload.is_empty() && !(args.op.is_empty() && args.regime.is_empty()) {
         chosen.clear();
     }
-    let all = suite::mechanisms();
+    if args.workload.is_empty() && preset != Preset::Full {
+        chosen.retain(|&i| entries[i].by_default);
+    }
+    let lacking = |&i: &usize| {
+        let reason = (entries[i].unavailable)()?;
+        Some(Absence { what: format!("workload {}", names[i]), reason })
+    };
+    let absent: Vec<Absence> = chosen.iter().filter_map(lacking).collect();
+    chosen.retain(|i| lacking(i).is_none());
+    if let (true, Some(Absence { what, reason })) = (chosen.is_empty(), absent.first()) {
+        return Err(CliError::Usage(format!("{what}: {reason}")));
+    }
+    let all = suite.mechanism_metas();
     let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
-    let decisive = DECISIVE.map(str::to_owned);
+    let decisive = owned(suite.choices().workload_mechanisms);
     let wanted = if args.mechanism.is_empty() && preset != Preset::Full { &decisive[..] } else { &args.mechanism };
     let mechanisms = select("mechanism", wanted, &mechanism_names)?;
     let columns = mechanisms.into_iter().map(|i| all[i]).filter(|m| m.name != "inline");
@@ -380,19 +406,23 @@ pub fn work_plan(args: &Selection, preset: Preset) -> Result<WorkPlan, CliError>
     // A whole kernel has no NOP where an op does something; where it does nothing, `inline` is that NOP.
     let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelColumn::Mechanism);
     let mut options = Vec::new();
-    options::for_each(&mut assemble::Options(&mut options));
+    // Those are the model kernel's.
+    if entries.iter().any(|entry| !entry.options.is_empty()) {
+        options::for_each(&mut assemble::Options(&mut options));
+    }
     let options = options.into_iter().map(|option| KernelColumn::Option(option.name));
     let time = match (args.time, only_workloads(args)) {
         (None, _) => preset.work_time(),
         (Some(seconds), true) => Duration::from_secs(seconds.into()),
         (Some(seconds), false) => Duration::from_secs(seconds.into()).mul_f64(WORK_SHARE),
     };
-    Ok(WorkPlan {
+    let work = WorkPlan {
         workloads: chosen.into_iter().map(|i| names[i].to_owned()).collect(),
         kernels: columns.chain(options).collect(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
         rounds: WORK_ROUNDS,
-    })
+    };
+    Ok((work, absent))
 }
 
 fn absences(
@@ -400,8 +430,8 @@ fn absences(
     immovable: Option<&CodeError>,
     uncounted: Option<String>,
     work: &WorkPlan,
+    mut absent: Vec<Absence>,
 ) -> Vec<Absence> {
-    let mut absent = Vec::new();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
         absent.push(Absence { what, reason: format!("loops ran where the linker put them: {reason}") });
@@ -417,6 +447,15 @@ fn absences(
         absent.push(Absence { what: "workloads".to_owned(), reason });
     }
     absent
+}
+
+/// Ops whose body is not in place even with `inline`, which all else is held against.
+fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
+    let absence = |op: &&OpEntry| Absence {
+        what: format!("body of {} in place", op.meta.name),
+        reason: "with inline, too, it calls another function: mark that #[inline], or build with lto".to_owned(),
+    };
+    planned.iter().filter(|op| op.calls_out()).map(absence).collect()
 }
 
 /// Takes what workers send.

@@ -25,6 +25,7 @@ impl Dispatch for Alternative {
         summary: "a direct call that is replaced by instructions where a CPU feature is there",
         year: Some(2024),
         step: Some("pv_ops sites become alternatives"),
+        ..Mechanism::BASE
     };
 
     #[inline(always)]
@@ -34,7 +35,7 @@ impl Dispatch for Alternative {
         // SAFETY: a call of a body by the C ABI, whose clobbers are declared, or its instructions, which spoil less.
         unsafe {
             asm!("771: call {body}", fill!(), "772:", record!(), body = sym O::native,
-                length = const O::META.site, used = const 5, slot = const O::SLOT, kind = const Kind::Alternative as u8,
+                length = const O::META.site, used = const 5, op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Alternative as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }

@@ -15,7 +15,12 @@ pub fn spoils<O: Op>() -> bool {
 /// The native body itself where it spoils nothing, as assembly does that was written for it
 /// (`__PV_IS_CALLEE_SAVE`); a thunk around it otherwise.
 pub fn native<O: Op>() -> Body {
-    if spoils::<O>() { native_thunk::<O> } else { O::native }
+    if spoils::<O>() { thunk::<O>() } else { O::native }
+}
+
+/// A thunk around the native body, whatever that spoils.
+pub fn thunk<O: Op>() -> Body {
+    if O::ASSEMBLY { native_thunk::<O> } else { compiled_thunk::<O> }
 }
 
 /// `PV_CALLEE_SAVE_REGS_THUNK` (`arch/x86/include/asm/paravirt.h`): every caller-saved register but `rax` is pushed
@@ -43,6 +48,19 @@ pub unsafe extern "C" fn xen_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg
         "sub rsp, 8", "call {body}", "add rsp, 8",
         "pop r11", "pop r10", "pop r9", "pop r8", "pop rdi", "pop rsi", "pop rdx", "pop rcx",
         "ret", ".balign 16, 0xcc", body = sym xen_entry::<O>)
+}
+
+/// The same around a native body that is compiled.
+///
+/// # Safety
+/// As for [`Op::native`].
+#[unsafe(naked)]
+pub unsafe extern "C" fn compiled_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+    naked_asm!(
+        "push rcx", "push rdx", "push rsi", "push rdi", "push r8", "push r9", "push r10", "push r11",
+        "sub rsp, 8", "call {body}", "add rsp, 8",
+        "pop r11", "pop r10", "pop r9", "pop r8", "pop rdi", "pop rsi", "pop rdx", "pop rcx",
+        "ret", ".balign 16, 0xcc", body = sym O::native)
 }
 
 /// The tables of callee-save hooks: [`SAVING`] has callees that save by themselves, [`THUNK`] C functions in thunks.

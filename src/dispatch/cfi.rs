@@ -61,6 +61,7 @@ pub struct Kcfi;
 impl Dispatch for Kcfi {
     const META: Mechanism = Mechanism {
         name: "kcfi",
+        needs_assembly: Some("a check stands in front of the callee's first instruction"),
         way: Way::CallerCheck,
         switches: true,
         states: &[],
@@ -105,6 +106,7 @@ pub struct FineIbt;
 impl Dispatch for FineIbt {
     const META: Mechanism = Mechanism {
         name: "fineibt",
+        needs_assembly: Some("a check stands in front of the callee's first instruction"),
         way: Way::CalleeCheck,
         switches: true,
         states: &[],
@@ -148,6 +150,7 @@ pub struct Endbr;
 impl Dispatch for Endbr {
     const META: Mechanism = Mechanism {
         name: "endbr",
+        needs_assembly: Some("a check stands in front of the callee's first instruction"),
         way: Way::IndirectMemory,
         switches: true,
         known_from: "Linux 5.18 (2022), CONFIG_X86_KERNEL_IBT",

@@ -120,6 +120,7 @@ pub struct Dlsym;
 impl Dispatch for Dlsym {
     const META: Mechanism = Mechanism {
         name: "dlsym",
+        needs_assembly: Some("its machine code is copied into a shared object"),
         way: Way::IndirectMemory,
         switches: false,
         known_from: "SunOS (dlopen, dlsym), POSIX.1-2001; every plug-in",

@@ -25,6 +25,7 @@ impl Dispatch for JumpLabel {
         summary: "a NOP that becomes a jump to a call out of line",
         year: Some(2011),
         step: Some("a branch without a test: a NOP or a jump"),
+        ..Mechanism::BASE
     };
 
     #[inline(always)]
@@ -33,13 +34,13 @@ impl Dispatch for JumpLabel {
         // whose clobbers are declared; it may push and does not claim `nostack`.
         unsafe {
             asm!("771: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "772:", record!("{on}"),
-                slot = const O::SLOT, kind = const Kind::JumpLabel as u8, on = label {
+                op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::JumpLabel as u8, on = label {
                 let [a, b, c, d] = args.into_regs();
                 let result: Reg;
                 // SAFETY: as said above.
                 unsafe {
                     asm!("771: call {body}", "772:", record!(), body = sym O::native,
-                        slot = const O::SLOT, kind = const Kind::Call as u8,
+                        op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Call as u8,
                         in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
                     return O::Ret::from_reg(result);
                 }

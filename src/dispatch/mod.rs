@@ -23,6 +23,7 @@ mod inline;
 mod inline_clobber;
 mod jump_label;
 mod lazy_lock;
+mod list;
 mod once_lock;
 mod plt;
 mod record;
@@ -53,6 +54,7 @@ pub use inline::Inline;
 pub use inline_clobber::InlineClobber;
 pub use jump_label::JumpLabel;
 pub use lazy_lock::LazyLockTable;
+pub use list::{All, Mechanisms, Visitor, for_each};
 pub use once_lock::OnceLockTable;
 pub use plt::{GOT_PLT, Plt};
 pub use retpoline::{Retpoline, RetpolineLfence, thunks};
@@ -135,6 +137,8 @@ pub enum Way {
     /// The pointer is loaded, compared with known functions of which the native body is the last, and called directly
     /// where it is one of them, indirectly where not.
     CompareTree,
+    /// As its author says: a mechanism of a user's own.
+    Own,
 }
 
 impl Way {
@@ -155,6 +159,7 @@ impl Way {
             Way::Plt => "call of a jmp [rip+word]",
             Way::Got => "call [rip+word]",
             Way::CompareTree => "compares and a call rel32",
+            Way::Own => "its own",
         }
     }
 }
@@ -173,6 +178,8 @@ pub struct Mechanism {
     pub states: &'static [State],
     /// How its sites are recorded; absent where there are none.
     pub sites: Option<Kind>,
+    /// Why it takes bodies that are assembly ([`Op::ASSEMBLY`]), in a line; absent where it takes any.
+    pub needs_assembly: Option<&'static str>,
     /// Since when and where it is used.
     pub known_from: &'static str,
     /// What it is, in a line.
@@ -191,6 +198,7 @@ impl Mechanism {
         switches: false,
         states: &[],
         sites: None,
+        needs_assembly: None,
         known_from: "",
         summary: "",
         year: None,
@@ -198,7 +206,51 @@ impl Mechanism {
     };
 }
 
+/// Why `D` cannot be had for `O` here; `None` where it can.
+#[must_use]
+pub fn unavailable<D: Dispatch, O: Op>() -> Option<String> {
+    let assembly = || {
+        let why = D::META.needs_assembly.filter(|_| !O::ASSEMBLY)?;
+        Some(format!("the body of {} is a Rust function: {why}; write it by native!", O::META.name))
+    };
+    D::unavailable().or_else(assembly)
+}
+
 /// A way to reach the body of an op.
+///
+/// Whoever implements it gets a column in every table of a [suite](crate::Suite::builder) that names it, beside the
+/// built-in ones, for all ops. A mechanism that asks a flag whether tracing is on, and then calls:
+///
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// use pvbench::dispatch::{Direct, Dispatch, Inline, Mechanism, Way};
+/// use pvbench::op::Op;
+///
+/// static TRACED: AtomicBool = AtomicBool::new(false);
+///
+/// struct Traced;
+///
+/// impl Dispatch for Traced {
+///     const META: Mechanism = Mechanism {
+///         name: "traced",
+///         way: Way::Own,
+///         summary: "the body in place, after a test whether calls are traced",
+///         known_from: "our driver",
+///         ..Mechanism::BASE
+///     };
+///     #[inline(always)]
+///     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+///         if TRACED.load(Ordering::Relaxed) {
+///             // SAFETY: the caller's contract.
+///             return unsafe { Direct::call::<O>(args) };
+///         }
+///         // SAFETY: the caller's contract.
+///         unsafe { Inline::call::<O>(args) }
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(message = "`{Self}` is no mechanism", label = "implement `Dispatch` for it")]
 pub trait Dispatch: 'static {
     /// Name and description.
     const META: Mechanism;
@@ -227,45 +279,4 @@ pub trait Dispatch: 'static {
     /// Binds `O` to a platform's body for all later calls. Not to be called while another thread is in
     /// [`Dispatch::call`] of this mechanism. Mechanisms that do not switch ignore it.
     fn bind<O: Op>(_platform: Platform) {}
-}
-
-/// Something done once per mechanism, with the mechanism as a type.
-pub trait Visitor {
-    /// Called for each mechanism in the order of the tables.
-    fn visit<D: Dispatch>(&mut self);
-}
-
-/// Visits the built-in mechanisms, `inline` first.
-pub fn for_each(visitor: &mut impl Visitor) {
-    visitor.visit::<Inline>();
-    visitor.visit::<InlineClobber>();
-    visitor.visit::<Flag>();
-    visitor.visit::<Enum>();
-    visitor.visit::<Direct>();
-    visitor.visit::<Table>();
-    visitor.visit::<TableCalleeSave>();
-    visitor.visit::<TableThunk>();
-    visitor.visit::<Site>();
-    visitor.visit::<SiteCalleeSave>();
-    visitor.visit::<JumpLabel>();
-    visitor.visit::<StaticCall>();
-    visitor.visit::<StaticCallInline>();
-    visitor.visit::<Alternative>();
-    visitor.visit::<Retpoline>();
-    visitor.visit::<RetpolineLfence>();
-    visitor.visit::<Kcfi>();
-    visitor.visit::<FineIbt>();
-    visitor.visit::<Endbr>();
-    visitor.visit::<FnPointer>();
-    visitor.visit::<Dyn>();
-    visitor.visit::<BoxDyn>();
-    visitor.visit::<OnceLockTable>();
-    visitor.visit::<LazyLockTable>();
-    visitor.visit::<Got>();
-    visitor.visit::<Plt>();
-    visitor.visit::<Ifunc>();
-    visitor.visit::<Dlsym>();
-    visitor.visit::<CompareTree1>();
-    visitor.visit::<CompareTree4>();
-    visitor.visit::<CompareTree16>();
 }

@@ -51,6 +51,7 @@ impl Dispatch for Retpoline {
         summary: "the table, by a thunk that returns to its target",
         year: Some(2018),
         step: Some("indirect calls without their predictor, against Spectre v2"),
+        ..Mechanism::BASE
     };
 
     #[inline(always)]

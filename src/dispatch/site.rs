@@ -26,6 +26,7 @@ impl Dispatch for Site {
         summary: "a pv_ops call site that is rewritten at run time; C calling convention",
         year: Some(2007),
         step: Some("sites rewritten at boot: a direct call, the instructions themselves, or NOPs"),
+        ..Mechanism::BASE
     };
 
     #[inline(always)]
@@ -37,7 +38,7 @@ impl Dispatch for Site {
         unsafe {
             asm!("771: call qword ptr [rip + {pv_ops} + {offset}]", fill!(), "772:", record!(),
                 pv_ops = sym PV_OPS, offset = const O::SLOT * 8, length = const O::META.site, used = const 6,
-                slot = const O::SLOT, kind = const Kind::Pv as u8,
+                op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Pv as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }

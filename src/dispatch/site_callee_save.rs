@@ -19,6 +19,7 @@ pub struct SiteCalleeSave;
 impl Dispatch for SiteCalleeSave {
     const META: Mechanism = Mechanism {
         name: "site_callee_save",
+        needs_assembly: Some("no compiler here makes a callee that keeps all registers but rax"),
         way: Way::IndirectMemory,
         switches: true,
         states: &[State::Unpatched, State::Direct, State::Inline, State::Nop],
@@ -38,7 +39,7 @@ impl Dispatch for SiteCalleeSave {
         unsafe {
             asm!("771: call qword ptr [rip + {pv_ops} + {offset}]", fill!(), "772:", record!(),
                 pv_ops = sym CALLEE_SAVE, offset = const SAVING * size_of::<Slots>() + O::SLOT * 8, length = const O::META.site,
-                used = const 6, slot = const O::SLOT, kind = const Kind::PvCalleeSave as u8,
+                used = const 6, op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::PvCalleeSave as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result,
                 // As in `callee_save::call`.
                 out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,

@@ -7,29 +7,34 @@ use crate::op::Op;
 use crate::op::catalogue::SLOTS;
 
 /// A table of bodies, one word per slot, laid out as plain words for assembly to read: `table + 8*slot`.
+///
+/// What a mechanism of a user's own keeps its function pointers in: `static TABLE: Slots = Slots::new();`, written by
+/// [`Slots::bind`] in its [`Dispatch::bind`](super::Dispatch::bind).
 #[repr(C, align(64))]
 pub struct Slots([AtomicPtr<()>; SLOTS]);
 
 impl Slots {
     /// With nothing bound: a call through it aborts instead of going to address 0.
     #[must_use]
-    pub(super) const fn new() -> Self {
+    #[allow(clippy::new_without_default, reason = "a table is a static")]
+    pub const fn new() -> Self {
         Slots([const { AtomicPtr::new(unbound as *mut ()) }; SLOTS])
     }
 
-    /// The word of a slot.
+    /// The word of a slot, below [`SLOTS`].
     #[inline(always)]
-    pub(super) const fn word(&self, slot: usize) -> *mut usize {
+    #[must_use]
+    pub const fn word(&self, slot: usize) -> *mut usize {
         self.0[slot].as_ptr().cast()
     }
 
     /// Has a slot lead to a callee.
-    pub(super) fn set(&self, slot: usize, callee: usize) {
+    pub fn set(&self, slot: usize, callee: usize) {
         self.0[slot].store(callee as *mut (), Ordering::Relaxed);
     }
 
     /// Stores a platform's body of `O`.
-    pub(super) fn bind<O: Op>(&self, platform: Platform) {
+    pub fn bind<O: Op>(&self, platform: Platform) {
         self.set(O::SLOT, platform.body::<O>() as usize);
     }
 }

@@ -21,7 +21,7 @@ unsafe extern "C" fn trampoline<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
     // `jmp rel32` by its bytes: the assembler would choose a short jump. The `ud1` behind it is how Linux tells a
     // trampoline (`ARCH_DEFINE_STATIC_CALL_TRAMP`).
     naked_asm!("771: .byte 0xe9", ".long {body} - . - 4", "772:", ".byte 0x0f, 0xb9, 0xcc", record!(),
-        ".balign 16, 0xcc", body = sym O::native, slot = const O::SLOT, kind = const Kind::Trampoline as u8)
+        ".balign 16, 0xcc", body = sym O::native, op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Trampoline as u8)
 }
 
 /// The address of an op's trampoline.
@@ -44,6 +44,7 @@ impl Dispatch for StaticCall {
         summary: "a direct call of a trampoline that jumps to the body",
         year: Some(2020),
         step: Some("the target kept in the code of a trampoline"),
+        ..Mechanism::BASE
     };
 
     #[inline(always)]
@@ -73,6 +74,7 @@ impl Dispatch for StaticCallInline {
         summary: "a call whose site is rewritten to call the body itself",
         year: Some(2020),
         step: Some("the target kept in the code of every site"),
+        ..Mechanism::BASE
     };
 
     #[inline(always)]
@@ -83,7 +85,7 @@ impl Dispatch for StaticCallInline {
         // clobbers are declared; what else is written there does what the native body does.
         unsafe {
             asm!("771: call {trampoline}", "772:", record!(), trampoline = sym trampoline::<O>,
-                slot = const O::SLOT, kind = const Kind::StaticCall as u8,
+                op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::StaticCall as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }

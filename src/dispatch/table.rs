@@ -29,6 +29,7 @@ impl Dispatch for Table {
         summary: "an indirect call through the pv_ops table: call *pv_ops+off(%rip)",
         year: Some(2007),
         step: Some("pv_ops: every hook an indirect call through a table"),
+        ..Mechanism::BASE
     };
 
     #[cfg(feature = "inject-load")]

@@ -15,6 +15,7 @@ pub struct TableCalleeSave;
 impl Dispatch for TableCalleeSave {
     const META: Mechanism = Mechanism {
         name: "table_callee_save",
+        needs_assembly: Some("no compiler here makes a callee that keeps all registers but rax"),
         way: Way::IndirectMemory,
         switches: true,
         states: &[],

@@ -3,7 +3,7 @@
 //!
 //! Machine code: as `table_callee_save`; the callee is eight pushes, a call of the body, eight pops and a return.
 
-use super::callee_save::{self, CALLEE_SAVE, THUNK, native_thunk, xen_thunk};
+use super::callee_save::{self, CALLEE_SAVE, THUNK, thunk, xen_thunk};
 use super::{Dispatch, Mechanism, Platform, Way};
 use crate::op::{Body, Op};
 
@@ -21,6 +21,7 @@ impl Dispatch for TableThunk {
         summary: "the table, to a thunk that pushes and pops eight registers around a C function",
         year: Some(2009),
         step: Some("a C function behind a callee-save site, in a thunk"),
+        ..Mechanism::BASE
     };
 
     #[inline(always)]
@@ -36,7 +37,7 @@ impl Dispatch for TableThunk {
 
     fn bind<O: Op>(platform: Platform) {
         let thunk: Body = match platform {
-            Platform::Native => native_thunk::<O>,
+            Platform::Native => thunk::<O>(),
             Platform::Xen => xen_thunk::<O>,
         };
         CALLEE_SAVE[THUNK].set(O::SLOT, thunk as usize);

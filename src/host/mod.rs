@@ -8,6 +8,7 @@
 //! behind [`Cpuid`], and system calls whose answers [`Probes`] holds. Nothing here fails: what cannot be read is absent
 //! in [`Machine`] and `unknown` with a reason in a [`Check`].
 
+mod allowed;
 mod check;
 mod clock;
 mod counter;
@@ -18,6 +19,7 @@ mod probes;
 mod root;
 mod tool;
 
+pub use allowed::{another_cpu, remember_allowed_cpus};
 pub use check::{Check, Status, checks, checks_with};
 pub use clock::{ClockChoice, clock_choice};
 pub use counter::{CounterError, pmu_unavailable};

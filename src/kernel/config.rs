@@ -5,6 +5,8 @@
 pub trait Config: 'static {
     /// Kernels that differ in this alone are the same source compiled twice: what two placements of the same code differ by.
     const COPY: u64 = 0;
+    /// Whether the kernel has booted as a Xen PV guest: hooks are bound to their Xen bodies.
+    const XEN: bool = false;
     /// `CONFIG_SMP`: locked read-modify-writes carry their prefix.
     const SMP: bool = true;
     /// `CONFIG_SECURITY`: lists of indirect calls at mmap, mprotect, fork, exec, open and memory accounting.
@@ -69,6 +71,12 @@ pub enum Secrets {
 /// The kernel that pv_ops are measured on: Linux 6.1 with SMP, and none of the yardsticks.
 pub struct Plain;
 impl Config for Plain {}
+
+/// The same as a guest of Xen.
+pub struct Xen;
+impl Config for Xen {
+    const XEN: bool = true;
+}
 
 /// The same again, elsewhere in memory.
 pub struct Copied<const N: u64>;

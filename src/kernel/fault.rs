@@ -45,7 +45,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// What the memory-management unit does: four loads, and the accessed and dirty bits. No hook sees it.
     #[inline(always)]
     fn hardware_walk(&mut self, address: u64, write: bool) -> Option<u64> {
-        let mut table = self.machine.mm().root;
+        let mut table = self.machine.user_root::<C>();
         for level in (0..4).rev() {
             let at = self.machine.memory.entry(table, (address >> (12 + 9 * level)) & 511);
             let entry = self.machine.memory.read(at);
@@ -56,7 +56,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             if entry & bits != bits {
                 self.machine.memory.write(at, entry | bits);
             }
-            table = (entry & FRAME) >> 12;
+            table = self.machine.frame_in::<C>(entry);
         }
         Some(table)
     }
@@ -65,6 +65,9 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     fn page_fault(&mut self, address: u64, write: bool) -> Result<(), Trouble> {
         self.machine.cpu.mmu.cr2 = address;
+        if C::XEN {
+            self.machine.cpu.xen.info.cr2 = address;
+        }
         let address = self.read_cr2();
         // `do_user_addr_fault`
         self.irq_enable();
@@ -177,7 +180,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let (at, lock) = self.pte_offset_map_lock(pmd, address);
         let pte = self.make_pte((new << 12) | PRESENT | USER | ACCESSED) | WRITE | DIRTY;
         // `ptep_clear_flush`
-        take::<C>(&mut self.machine.memory, at);
+        take::<C>(self.machine, at);
         let page = address & !(PAGE as u64 - 1);
         self.flush_tlb_range(page, page + PAGE as u64);
         self.machine.memory.page(new).mapped = 1;

@@ -131,7 +131,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
                 shared += 1;
             }
             if pte & WRITE != 0 {
-                write_protect::<C>(&mut self.machine.memory, from);
+                write_protect::<C>(self.machine, from);
                 pte &= !WRITE;
             }
             let to = self.table_entry(target, address);

@@ -58,7 +58,7 @@ macro_rules! of_mm {
     ($(fn $name:ident = $op:ty, ($($arg:ident),*);)*) => {
         impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             $(#[inline(always)] pub(super) fn $name(&mut self, mm: *mut Mm, $($arg: u64),*) {
-                // SAFETY: an address space of this kernel, at which native bodies do not look; see `call`.
+                // SAFETY: an address space of this kernel, whose root is one of its frames; see `call`.
                 let _ = unsafe { self.call::<$op>((mm as u64, $($arg),*)) };
             })*
         }
@@ -69,7 +69,6 @@ of_mm! {
     fn alloc_pte = AllocPte, (frame);
     fn alloc_pmd = AllocPmd, (frame);
     fn alloc_pud = AllocPud, (frame);
-    fn pgd_alloc = PgdAlloc, ();
     fn pgd_free = PgdFree, (root);
     fn exit_mmap = ExitMmap, ();
     fn dup_mmap_hook = DupMmap, (mm_to);
@@ -90,6 +89,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         unsafe { std::arch::asm!("/* {} */", const C::COPY, options(nomem, nostack, preserves_flags)) };
         // SAFETY: the caller's contract, and that of `Kernel::new`.
         unsafe { D::call::<O>(args) }
+    }
+
+    /// Returns an errno, 0 for none.
+    #[inline(always)]
+    pub(super) fn pgd_alloc(&mut self, mm: *mut Mm) -> u64 {
+        // SAFETY: an address space of this kernel; see `call`.
+        unsafe { self.call::<PgdAlloc>((mm as u64,)) }
     }
 
     #[inline(always)]
@@ -118,13 +124,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     #[inline(always)]
     pub(super) fn ptep_modify_prot_start(&mut self, address: u64, at: Entry) -> u64 {
-        // SAFETY: as for `set_pte`; native does not look at the area.
+        // SAFETY: as for `set_pte`; no body looks at the area.
         unsafe { self.call::<PtepModifyProtStart>((0, address, at.0 as u64)) }
     }
 
     #[inline(always)]
     pub(super) fn ptep_modify_prot_commit(&mut self, address: u64, at: Entry, pte: u64) {
-        // SAFETY: as for `set_pte`; native does not look at the area.
+        // SAFETY: as for `set_pte`; no body looks at the area.
         unsafe { self.call::<PtepModifyProtCommit>((0, address, at.0 as u64, pte)) }
     }
 

@@ -186,7 +186,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             if self.machine.memory.read(from) == 0 {
                 continue;
             }
-            let pte = take::<C>(&mut self.machine.memory, from);
+            let pte = take::<C>(self.machine, from);
             let to = self.table_entry(new, target + offset);
             self.set_pte(to, pte);
         }
@@ -200,7 +200,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// The entry of an address in the table that was mapped before: `pte++` in Linux's loops.
     #[inline(always)]
     pub(super) fn table_entry(&self, pmd: super::memory::Entry, address: u64) -> super::memory::Entry {
-        let table = self.machine.memory.read(pmd) >> 12;
+        let entry = self.machine.memory.read(pmd);
+        let table = if C::XEN { self.machine.frame_in::<C>(entry) } else { entry >> 12 };
         self.machine.memory.entry(table, address >> 12)
     }
 }

@@ -57,23 +57,29 @@ pub struct Memory {
 pub struct Entry(pub(super) *mut u64);
 
 impl Memory {
-    /// Gets the memory from the system.
+    /// Gets the memory from the system, at once with [`MapFlags::POPULATE`], else as it is touched.
     ///
     /// # Errors
     /// Where the system has none.
-    pub fn new() -> std::io::Result<Self> {
+    pub fn new(how: MapFlags) -> std::io::Result<Self> {
         // SAFETY: a new mapping where the kernel wants it; nobody else's memory is touched.
         let base = unsafe {
             mmap_anonymous(
                 std::ptr::null_mut(),
                 FRAMES * PAGE,
                 ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::POPULATE,
+                MapFlags::PRIVATE | how,
             )
         }?;
         let base = NonNull::new(base.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
         let pages = std::iter::repeat_with(Page::default).take(FRAMES).collect();
         Ok(Memory { base, pages })
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
     }
 
     /// The direct map's address of a frame.

@@ -3,7 +3,7 @@
 use super::areas::AreaMap;
 use super::memory::PAGE;
 use super::slab::Slab;
-use super::{Config, Kernel, Machine, Trouble};
+use super::{Config, Kernel, Machine, OutOfMemory, Trouble};
 use crate::dispatch::Dispatch;
 use crate::op;
 use crate::op::lock::RawSpinlock;
@@ -125,10 +125,17 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let mut mm = self.machine.spare.pop().unwrap_or_else(Mm::new);
         mm.begin(root, object);
         mm.hook.pgd = self.machine.memory.address(root) as u64;
-        self.pgd_alloc(&raw mut mm.hook);
+        let error = self.pgd_alloc(&raw mut mm.hook);
+        if C::XEN && error != 0 {
+            self.machine.spare.push(mm);
+            self.free_page(root);
+            self.kmem_cache_free(Slab::Mm, object);
+            return Err(OutOfMemory.into());
+        }
         for index in 256..512 {
             let at = self.machine.memory.entry(root, index);
-            self.machine.memory.write(at, (index << 12) | super::table::TABLE);
+            let entry = Self::kernel_entry(&self.machine.memory, index);
+            self.machine.memory.write(at, entry);
         }
         let free = self.machine.mms.iter().position(Option::is_none);
         let number = free.unwrap_or(self.machine.mms.len());
@@ -164,8 +171,18 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// Where memory is short.
     pub fn start(&mut self) -> Result<(), Trouble> {
         let mm = self.mm_alloc()?;
+        if C::XEN {
+            self.pin(mm);
+        }
         self.switch_mm(mm);
         Ok(())
+    }
+
+    /// What fork and exec do with a new address space before anything runs in it (`dup_mmap`, `activate_mm`).
+    pub(super) fn pin(&mut self, mm: usize) {
+        let Some(mm) = self.machine.mms[mm].as_deref_mut() else { return };
+        let hook = &raw mut mm.hook;
+        self.activate_mm(hook, hook as u64);
     }
 
     /// `exit_mmap` and `mmdrop` of the running process: everything it had goes back.

@@ -7,6 +7,10 @@
 //! in that order, and nowhere else: `pte_none`, `ptep_get_and_clear` and `ptep_set_wrprotect`, for example, are none.
 //! `docs` of each workload say which hooks it calls and why.
 //!
+//! A kernel that booted as a Xen PV guest ([`Xen`]) does the same work on the same data with the hooks bound to their Xen
+//! bodies, against the hypervisor of the [model](crate::op::xen), which checks every page table: to bare metal it
+//! adds what the hardware and the hypervisor do there, and changes nothing of it.
+//!
 //! What is out of line in Linux is out of line here (`#[inline(never)]`), so that one mechanism's kernel does not differ
 //! from another's by what the optimiser made of a larger function.
 
@@ -27,15 +31,19 @@ pub mod options;
 mod pages;
 mod sched;
 mod security;
+pub mod shared;
 mod signal;
 mod slab;
 mod sync;
 mod table;
 mod unmap;
+mod xen;
 
 use std::marker::PhantomData;
 
-pub use config::{Config, Copied, Plain};
+use rustix::mm::MapFlags;
+
+pub use config::{Config, Copied, Plain, Xen};
 pub use mm::{Area, Mm, Prot};
 pub use sched::Thread;
 
@@ -64,6 +72,9 @@ pub enum Trouble {
     /// `SIGSEGV`
     #[error("segmentation fault at {0:#x}")]
     Fault(u64),
+    /// A second CPU was to take part, and did not come up.
+    #[error("the second CPU did not come up: no thread, or no memory for its machine")]
+    NoSecondCpu,
 }
 
 /// Why there is no machine.
@@ -126,7 +137,20 @@ impl Machine {
     /// # Errors
     /// Where the system refuses the segment base or the memory.
     pub fn new() -> Result<Self, MachineError> {
-        let memory = Memory::new()?;
+        Self::with(Memory::new(MapFlags::POPULATE)?)
+    }
+
+    /// That of another CPU, which starts quickly and hardly uses memory of its own.
+    ///
+    /// # Errors
+    /// As for [`new`](Machine::new).
+    pub fn second() -> Result<Self, MachineError> {
+        let mut machine = Self::with(Memory::new(MapFlags::empty())?)?;
+        machine.cpu.irq.cpu = 1;
+        Ok(machine)
+    }
+
+    fn with(memory: Memory) -> Result<Self, MachineError> {
         let kmap = memory.entry(FIXMAP_FRAME, 0);
         let mut machine = Machine {
             memory,
@@ -197,6 +221,18 @@ impl Machine {
     }
 }
 
+/// Binds every hook. Once per mechanism and not in each kernel: it is as long as the catalogue.
+#[inline(never)]
+fn bind_hooks<D: Dispatch>(platform: Platform) {
+    struct Bind<D>(Platform, PhantomData<fn(D)>);
+    impl<D: Dispatch> catalogue::Visitor for Bind<D> {
+        fn visit<O: Op>(&mut self) {
+            D::bind::<O>(self.0);
+        }
+    }
+    catalogue::for_each(&mut Bind::<D>(platform, PhantomData));
+}
+
 /// A kernel on a machine.
 pub struct Kernel<'m, D, C> {
     machine: &'m mut Machine,
@@ -204,15 +240,13 @@ pub struct Kernel<'m, D, C> {
 }
 
 impl<'m, D: Dispatch, C: Config> Kernel<'m, D, C> {
-    /// Boots: binds the hooks to native bodies.
+    /// Boots: binds the hooks to native bodies, or to Xen's where the configuration says so. A mechanism whose calls are
+    /// rewritten is bound by [`patch`](crate::patch), and is to be so before.
     pub fn new(machine: &'m mut Machine) -> Self {
-        struct Bind<D>(PhantomData<fn(D)>);
-        impl<D: Dispatch> catalogue::Visitor for Bind<D> {
-            fn visit<O: Op>(&mut self) {
-                D::bind::<O>(Platform::Native);
-            }
+        bind_hooks::<D>(if C::XEN { Platform::Xen } else { Platform::Native });
+        if C::XEN {
+            machine.boot_on_xen();
         }
-        catalogue::for_each(&mut Bind::<D>(PhantomData));
         machine.sanitize = C::SANITIZE == config::Sanitize::On;
         Kernel { machine, _kind: PhantomData }
     }

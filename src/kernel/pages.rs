@@ -2,7 +2,7 @@
 
 use super::config::{BadPage, Sanitize};
 use super::guard::guard;
-use super::memory::{CLEAN, FRAMES, HWPOISON, NODE_SHIFT, RESERVED, WRITEBACK};
+use super::memory::{CLEAN, FRAMES, HWPOISON, NODE_SHIFT, PAGE, RESERVED, WRITEBACK};
 use super::sync::xadd;
 use super::{Config, Kernel, Machine, OutOfMemory};
 use crate::dispatch::Dispatch;
@@ -124,6 +124,25 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
     }
 
+    /// `get_zeroed_page`
+    ///
+    /// # Errors
+    /// Where no frame is left.
+    pub fn get_zeroed_page(&mut self) -> Result<u64, OutOfMemory> {
+        self.alloc_page(true)
+    }
+
+    /// The first use of a page: every cache line is read and written. Returns what was read.
+    #[inline(never)]
+    pub fn use_page(&mut self, frame: u64, value: u64) -> u64 {
+        let mut sum = 0;
+        for offset in (0..PAGE as u64).step_by(64) {
+            sum += self.machine.memory.word(frame, offset);
+            self.machine.memory.store(frame, offset, value + offset);
+        }
+        sum
+    }
+
     /// `put_page`: the last reference frees it.
     #[inline(always)]
     pub(super) fn put_page(&mut self, frame: u64) {
@@ -134,7 +153,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `free_unref_page`
     #[inline(never)]
-    pub(super) fn free_page(&mut self, frame: u64) {
+    pub fn free_page(&mut self, frame: u64) {
         self.check_page(frame);
         self.account(frame, -1);
         if C::INIT_ON_FREE {

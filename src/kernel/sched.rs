@@ -59,6 +59,9 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     pub fn start_threads(&mut self, others: usize) -> Result<(), Trouble> {
         for number in 0..=others {
             let mm = if number == 0 { self.machine.current } else { self.mm_alloc()? };
+            if C::XEN && number > 0 {
+                self.pin(mm);
+            }
             let word = number as u64;
             let thread = Thread {
                 mm,
@@ -134,7 +137,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     fn context_switch(&mut self, last: usize, next: usize) {
         // `prepare_task_switch`
-        self.start_context_switch(last as u64);
+        let task = self.task(last);
+        self.start_context_switch(task);
         let mm = self.machine.run_queue.threads[next].mm;
         if mm != self.machine.current {
             self.switch_mm(mm);
@@ -148,7 +152,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         // context switch.
         queue.threads[last].bases = [queue.registers[6], queue.registers[7]];
         self.load_tls(&tls);
-        self.end_context_switch(next as u64);
+        let task = self.task(next);
+        self.end_context_switch(task);
         let queue = &mut self.machine.run_queue;
         queue.registers[6..].copy_from_slice(&bases);
     }

@@ -1,7 +1,8 @@
 //! Locks and counts: what Linux inlines of them, with the hooks where they have some.
 
 use super::hooks::lock_of;
-use super::{Config, Kernel};
+use super::memory::Entry;
+use super::{Config, Kernel, Machine};
 use crate::dispatch::Dispatch;
 use crate::op::lock::RawSpinlock;
 
@@ -27,21 +28,28 @@ pub(super) fn xadd<C: Config>(count: &mut u32, by: i32) -> u32 {
 /// `xchg` of a page-table entry with 0: `native_ptep_get_and_clear`, which is no hook. `xchg` with memory locks always; a
 /// kernel for one CPU loads and stores.
 #[inline(always)]
-pub(super) fn take<C: Config>(memory: &mut super::memory::Memory, at: super::memory::Entry) -> u64 {
+pub(super) fn take<C: Config>(machine: &mut Machine, at: Entry) -> u64 {
+    if C::XEN {
+        return machine.take_trapped(at);
+    }
     if !C::SMP {
-        let old = memory.read(at);
-        memory.write(at, 0);
+        let old = machine.memory.read(at);
+        machine.memory.write(at, 0);
         return old;
     }
     let mut old = 0u64;
-    // SAFETY: entries lie inside the memory, which is borrowed.
+    // SAFETY: entries lie inside the machine's memory, and the machine is borrowed.
     unsafe { std::arch::asm!("xchg [{at}], {old}", at = in(reg) at.0, old = inout(reg) old, options(nostack)) };
     old
 }
 
 /// `clear_bit` of the write permission: `ptep_set_wrprotect`, which is no hook either.
 #[inline(always)]
-pub(super) fn write_protect<C: Config>(_memory: &mut super::memory::Memory, at: super::memory::Entry) {
+pub(super) fn write_protect<C: Config>(machine: &mut Machine, at: Entry) {
+    if C::XEN {
+        machine.write_protect_trapped(at);
+        return;
+    }
     // SAFETY: as for `take`; bit 1 lies in the first byte.
     unsafe {
         if C::SMP {

@@ -154,7 +154,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
         // `vm_normal_page` wants the frame: `pte_pfn`.
         let frame = (self.pte_val(seen) & FRAME) >> 12;
-        take::<C>(&mut self.machine.memory, entry);
+        take::<C>(self.machine, entry);
         pages.range = [pages.range[0].min(address), pages.range[1].max(address + PAGE as u64)];
         if frame == 0 {
             // The page of zeroes belongs to nobody.

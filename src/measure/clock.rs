@@ -3,14 +3,14 @@
 use std::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{ClockChoice, CpuFacts, Root, clock_choice};
 
 /// A clock that windows are timed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Clock {
     /// `rdtsc`; a tick is one count.

@@ -14,7 +14,7 @@ use crate::patch::text::serialise;
 use crate::patch::train::Train;
 use crate::patch::{CodeError, CodeMemory, Function, Kind, PatchError, Site, State, Target, Text, rules, site};
 use crate::regime::{COLD_SITES, Loop, SITES};
-use crate::suite::{OpEntry, Pair, builtin};
+use crate::suite::{OpEntry, Pair};
 
 /// Room for the copies of one group's loops.
 /// Pages that are not written take no memory.
@@ -66,7 +66,7 @@ pub enum Offer {
 /// # Errors
 /// Where the system refuses every way to have it.
 pub fn code_memory() -> Result<CodeMemory, CodeError> {
-    CodeMemory::new(builtin as *const () as usize, CODE_BYTES)
+    CodeMemory::new(code_memory as *const () as usize, CODE_BYTES)
 }
 
 impl Loops {

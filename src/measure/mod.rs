@@ -2,11 +2,34 @@
 //!
 //! The parent ([`parent::run`]) starts worker processes one after another; a worker ([`worker::serve`]) takes groups
 //! (op, body, regime, layout) in an order of its own and measures each in palindromic rounds ([`sampler`]); it streams
-//! one JSON line per group back. A program that has no other use for it calls the sampler directly.
+//! one JSON line per group back. A program that has no other use for it calls the sampler directly:
+//!
+//! ```
+//! use pvbench::Suite;
+//! use pvbench::dispatch::Platform;
+//! use pvbench::measure::clock::Clock;
+//! use pvbench::measure::plan::{Column, Group};
+//! use pvbench::measure::{Sampler, wire::Task};
+//! use pvbench::op::irq::SaveFl;
+//! use pvbench::regime::Regime;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (ops, _) = Suite::builder("one").op::<SaveFl>().build()?.into_parts();
+//! let mut sampler = Sampler::new(ops, 1, Clock::choose(None).0, 100_000, false, false)?;
+//! let group = Group { op: "save_fl".into(), body: Platform::Native, regime: Regime::Throughput, offset: 0 };
+//! let table = Column { mechanism: "table".into(), state: None };
+//! let samples = sampler.group(&Task { group, rounds: 3, only: None, count: false }, &[table])?;
+//! for round in &samples.rounds {
+//!     println!("inline {:?}, table {:?} ticks per op, in the two windows", round.inline, round.ticks[0]);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod calibration;
 pub mod clock;
 pub mod counters;
+pub mod executed;
 pub mod explain;
 pub mod loops;
 pub mod parent;

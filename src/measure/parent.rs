@@ -1,6 +1,7 @@
 //! The parent of the worker processes: starts them one after another, takes their lines as they come, goes on when one
 //! dies, and uses the time that is left for what was disturbed.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -150,25 +151,29 @@ pub fn run_workloads(
     let processes = Processes { plan, command: worker, stop };
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ 0x776f_726b);
     let began = Instant::now();
+    let mut sized = Sized { observer, units: BTreeMap::new() };
     let mut number = 0;
     while !work.workloads.is_empty() && work.workers.go_on_to_the_end(number, began.elapsed()) {
-        if !processes.live(number, processes.work(work, number, &mut rng), observer)? {
+        // What the first worker found to fill a run is what all do.
+        let assignment = processes.work(work, number, &sized.units, &mut rng);
+        if !processes.live(number, assignment, &mut sized)? {
             return Ok(false);
         }
-        observer.through();
+        sized.through();
         number += 1;
     }
     Ok(true)
 }
 
 /// One worker that takes all groups of a plan and then all workloads, for whoever runs workers of several programs in turn.
-/// Workers of one number are asked for the same, in the same order, whatever program they are of.
+/// Workers of one number are asked for the same, in the same order, whatever program they are of. `units` are those of
+/// the workloads, as earlier workers found them.
 ///
 /// # Errors
 /// Where it cannot be started.
 pub fn one(
     plan: &Plan,
-    work: &WorkPlan,
+    (work, units): (&WorkPlan, &mut BTreeMap<String, u64>),
     number: usize,
     worker: &dyn Fn() -> Command,
     stop: &AtomicBool,
@@ -178,11 +183,46 @@ pub fn one(
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(number as u64));
     let mut assignment = processes.assignment(plan.tasks(number), &mut rng);
     assignment.instructions = number == 0;
-    let workloads = processes.work(work, number, &mut rng);
+    let workloads = processes.work(work, number, units, &mut rng);
     (assignment.work, assignment.kernels) = (workloads.work, workloads.kernels);
-    let whole = processes.live(number, assignment, observer)?;
-    observer.through();
+    let mut sized = Sized { observer, units: std::mem::take(units) };
+    let whole = processes.live(number, assignment, &mut sized)?;
+    sized.through();
+    *units = sized.units;
     Ok(whole)
+}
+
+/// An observer, and how many units the workloads it hears of took.
+struct Sized<'a> {
+    observer: &'a mut dyn Observer,
+    units: BTreeMap<String, u64>,
+}
+
+impl Observer for Sized<'_> {
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
+        self.observer.samples(worker, group, samples);
+    }
+
+    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
+        self.units.entry(workload.to_owned()).or_insert(samples.units);
+        self.observer.worked(worker, workload, samples);
+    }
+
+    fn mishap(&mut self, mishap: Mishap) {
+        self.observer.mishap(mishap);
+    }
+
+    fn through(&mut self) {
+        self.observer.through();
+    }
+
+    fn wanting(&mut self) -> Vec<Task> {
+        self.observer.wanting()
+    }
+
+    fn again(&mut self, tasks: usize) {
+        self.observer.again(tasks);
+    }
 }
 
 /// How workers of a run are started and stopped.
@@ -207,13 +247,14 @@ impl Processes<'_> {
         Assignment { seed, tasks, columns, work, kernels, window_cycles, cpu, clock, counters, instructions }
     }
 
-    /// All workloads in an order drawn from `rng`, with all else as planned.
-    fn work(&self, work: &WorkPlan, number: usize, rng: &mut Pcg64Mcg) -> Assignment {
+    /// All workloads in an order drawn from `rng`, with as many units as are known, and all else as planned.
+    fn work(&self, work: &WorkPlan, number: usize, units: &BTreeMap<String, u64>, rng: &mut Pcg64Mcg) -> Assignment {
         let mut assignment = self.assignment(Vec::new(), rng);
         let task = |name: &String| WorkTask {
             workload: name.clone(),
             seed: self.plan.seed,
             rounds: work.rounds,
+            units: units.get(name).copied(),
             count: number == 0,
         };
         assignment.work = work.workloads.iter().map(task).collect();

@@ -1,9 +1,12 @@
 //! Workloads in palindromic rounds.
 //!
-//! A round is `C Q m1 .. mk mk .. m1 Q C` in the words of the [`sampler`](super::sampler), `inline` among the others, with runs of a workload in place of
-//! loops: so many units that `inline` takes half a millisecond, timed in parts, on a machine put back to what it was after boot before each.
-//! Every run of a round does the same work and must come to the same checksum. `inline` is there several times: as what all
-//! is held against, again, and as the same kernel compiled anew, each of which stands elsewhere in memory.
+//! A round is `C m1 .. mk mk .. m1 C` in the words of the [`sampler`](super::sampler), with runs of a workload in place of
+//! loops and `inline` among the others: a run is so many units that `inline` takes half a millisecond, timed in parts, on a
+//! machine put back to what it was after boot before each. Every run does the same work, in all rounds and all workers, and
+//! must come to the same checksum; so the same part of it takes the same time whenever nothing comes in between.
+//!
+//! `inline` is there several times: twice as what all is held against, again, and as the same kernel compiled anew, each of
+//! which stands elsewhere in memory.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +14,20 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use super::calibration::{ADDS, chain, independent};
+use super::calibration::{ADDS, chain};
 use super::clock::Clock;
+use super::counters::Counters;
+use super::executed::Unit;
 use super::plan::Column;
+use super::trace::Tracer;
 use super::window::Window;
-use super::wire::{GroupSamples, Missing, RoundSamples};
+use super::wire::Missing;
 use crate::dispatch::Platform;
-use crate::kernel::{Machine, MachineError, Trouble};
+use crate::kernel::{Machine, MachineError};
 use crate::patch::site::Kind;
 use crate::patch::{PatchError, State, Target, Text};
-use crate::stats::effect::{agree, steady};
-use crate::suite;
-use crate::workload::{self, COPIES, Entry, Outcome, PARTS, Run, count_hooks};
+use crate::suite::OpEntry;
+use crate::workload::{COPIES, Entry, Failure, Outcome, PARTS, Run, count_hooks};
 
 /// A kernel that workloads run on, beside that with `inline` and no options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,8 @@ pub struct WorkTask {
     pub seed: u64,
     /// Rounds to make.
     pub rounds: usize,
+    /// Units of a part of a run: the same for all workers, so that all do the same work. Sized where it is absent.
+    pub units: Option<u64>,
     /// Whether to count the calls of hooks, too.
     pub count: bool,
 }
@@ -52,13 +59,33 @@ pub struct WorkTask {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkSamples {
-    /// In ticks per unit.
-    pub samples: GroupSamples,
     /// Units of a part of a run.
     pub units: u64,
+    /// Ticks per core cycle before and after each round.
+    pub ticks_per_cycle: Vec<[f64; 2]>,
+    /// `inline` twice, then again, then each of its copies, then those of `columns`.
+    pub kernels: Vec<Vec<Turn>>,
+    /// The columns that were measured, by their place in the assignment.
+    pub columns: Vec<usize>,
+    /// Columns that could not be.
+    pub missing: Vec<Missing>,
     /// Calls per unit by op, where they were to be counted.
     pub calls: BTreeMap<String, f64>,
+    /// Instructions per unit of `inline` and each of `columns`, or why they could not be counted; empty where none were to be.
+    pub instructions: Vec<Result<f64, String>>,
+    /// Events per unit by counter name, of the same; empty without counters.
+    pub counters: Vec<Events>,
 }
+
+/// A kernel's two runs in a round, in ticks, part by part.
+pub type Turn = [[u64; PARTS]; 2];
+
+/// In [`WorkSamples::kernels`]: `inline` again.
+pub const AGAIN: usize = 2;
+/// In [`WorkSamples::kernels`]: the first copy.
+pub const FIRST_COPY: usize = 3;
+/// In [`WorkSamples::kernels`]: the first of the columns.
+pub const FIRST_COLUMN: usize = FIRST_COPY + COPIES;
 
 /// Why a workload could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +110,7 @@ pub enum WorkError {
         /// The kernel it ran on.
         kernel: String,
         /// What it came to.
-        trouble: Trouble,
+        trouble: Failure,
     },
     /// Two kernels came to different ends.
     #[error(
@@ -105,12 +132,6 @@ pub enum WorkError {
 /// moves all of it by a percent, so many short runs say more than few long ones.
 pub const WINDOW_CYCLES: u64 = 1_500_000;
 
-/// A part takes the same in two runs of the same work within this factor, unless one of them was interrupted.
-const PARTS_AGREE: f64 = 1.03;
-
-/// So many rounds of a workload may be dropped; then this worker does without what is left of them.
-const MOST_DROPPED: usize = 3;
-
 /// Measures workloads in this process.
 pub struct Worker {
     entries: Vec<Entry>,
@@ -118,7 +139,6 @@ pub struct Worker {
     clock: Clock,
     rng: Pcg64Mcg,
     calibration: Window,
-    quiet: Window,
     text: Result<Text, PatchError>,
     targets: BTreeMap<usize, Target>,
     /// What the sites of each kind are now.
@@ -138,17 +158,14 @@ impl Worker {
     ///
     /// # Errors
     /// Where there is no memory for the machine, or no segment base.
-    pub fn new(seed: u64, clock: Clock) -> Result<Self, WorkError> {
+    pub fn new(ops: &[OpEntry], entries: Vec<Entry>, seed: u64, clock: Clock) -> Result<Self, WorkError> {
         let calibration = Window { run: chain, copied: None, args: [0; 4], passes: 100_000 / ADDS, ops_per_pass: ADDS };
-        let quiet = Window { run: independent, passes: 200_000 / ADDS, ..calibration.clone() };
-        let ops = suite::builtin();
         Ok(Worker {
-            entries: workload::entries(),
+            entries,
             machine: Machine::new()?,
             clock,
             rng: Pcg64Mcg::seed_from_u64(seed),
             calibration,
-            quiet,
             // SAFETY: a worker has no other thread and makes one of these.
             text: unsafe { Text::own() },
             targets: ops.iter().map(|op| (op.slot, op.target(Platform::Native))).collect(),
@@ -164,32 +181,26 @@ impl Worker {
         let index = self.entries.iter().position(|entry| entry.meta.name == task.workload);
         let index = index.ok_or_else(|| WorkError::Unknown(task.workload.clone()))?;
         let entry = &self.entries[index];
-        let inline = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None, is_option: false };
-        let again = Ready { name: "inline".to_owned(), run: entry.variants[0].run, sites: None, is_option: false };
-        let copy =
-            |run: &Run| Ready { name: "inline, compiled again".to_owned(), run: *run, sites: None, is_option: false };
-        let mut others: Vec<Ready> = std::iter::once(again).chain(entry.copies.iter().map(copy)).collect();
+        let ready = |name: &str, run: Run| Ready { name: name.to_owned(), run, sites: None, is_option: false };
+        let inline = entry.variants[0].run;
+        let mut kernels: Vec<Ready> = (0..=AGAIN).map(|_| ready("inline", inline)).collect();
+        kernels.extend(entry.copies.iter().map(|copy| ready("inline, compiled again", *copy)));
         let (mut present, mut missing) = (Vec::new(), Vec::new());
         for (column, wanted) in columns.iter().enumerate() {
             match self.ready(&self.entries[index], wanted)? {
                 Ok(ready) => {
-                    others.push(ready);
+                    kernels.push(ready);
                     present.push(column);
                 }
                 Err(reason) => missing.push(Missing { column, reason, refused: false }),
             }
         }
-        let units = self.size(task, &inline)?;
-        let (mut rounds, mut dropped) = (Vec::with_capacity(task.rounds), 0);
-        while rounds.len() < task.rounds && dropped <= MOST_DROPPED {
+        let units = task.units.map_or_else(|| self.size(task, &kernels[0]), Ok)?;
+        let mut turns = vec![Vec::with_capacity(task.rounds); kernels.len()];
+        let mut rounds = Vec::with_capacity(task.rounds);
+        for number in 0..task.rounds {
             // Mechanisms are what is asked for, options what they are compared with: every other round does for those.
-            let options_too = rounds.len().is_multiple_of(2);
-            let round = self.round(task, units, &inline, &others, options_too)?;
-            if steady(round.ticks_per_cycle, round.inline) {
-                rounds.push(round);
-            } else {
-                dropped += 1;
-            }
+            rounds.push(self.round(task, units, &kernels, number.is_multiple_of(2), &mut turns)?);
         }
         let mut calls = BTreeMap::new();
         if task.count {
@@ -200,18 +211,48 @@ impl Worker {
                 .map(|(op, calls)| (op.to_owned(), calls as f64 / (COUNTED * (1 + PARTS as u64)) as f64))
                 .collect();
         }
-        let samples = GroupSamples {
-            rounds,
-            dropped,
-            // The copies after the first are counted as columns in front.
-            columns: (0..COPIES - 1).chain(present.into_iter().map(|column| column + COPIES - 1)).collect(),
-            absent: Vec::new(),
+        let counted = std::iter::once(&kernels[0]).chain(&kernels[FIRST_COLUMN..]);
+        let (counters, instructions) =
+            if task.count { self.executed(task, units, counted)? } else { (Vec::new(), Vec::new()) };
+        Ok(WorkSamples {
+            units,
+            ticks_per_cycle: rounds,
+            kernels: turns,
+            columns: present,
             missing,
-            counters: Vec::new(),
-            instructions: Vec::new(),
-            clock_step: self.clock.step(),
-        };
-        Ok(WorkSamples { samples, units, calls })
+            calls,
+            instructions,
+            counters,
+        })
+    }
+
+    /// Events and instructions per unit with each kernel, in their order; none of what cannot be counted here.
+    fn executed<'k>(
+        &mut self,
+        task: &WorkTask,
+        units: u64,
+        kernels: impl Iterator<Item = &'k Ready>,
+    ) -> Result<(Vec<Events>, Vec<Result<f64, String>>), WorkError> {
+        let (mut events, mut instructions) = (Vec::new(), Vec::new());
+        let (mut tracer, mut counters) = (Tracer::install().ok(), Counters::open().ok());
+        for kernel in kernels {
+            self.bring(kernel)?;
+            let mut unit = Unit {
+                run: kernel.run,
+                machine: &mut self.machine,
+                seed: task.seed,
+                units: (units / TRACED_SHARE).max(1),
+            };
+            if let Some(tracer) = &mut tracer {
+                instructions.push(unit.instructions(tracer).map_err(|error| error.to_string()));
+            }
+            if let Some(counters) = &mut counters {
+                unit.units = units;
+                let counted = unit.events(counters);
+                events.push(counted.map_err(|trouble| failed(&task.workload, &kernel.name, trouble))?);
+            }
+        }
+        Ok((events, instructions))
     }
 
     /// A column's kernel, or why it cannot be had here.
@@ -219,6 +260,9 @@ impl Worker {
         let column = match column {
             KernelColumn::Option(name) => {
                 let option = entry.options.iter().find(|option| option.name == name);
+                if entry.options.is_empty() {
+                    return Ok(Err("an option of the model kernel, which this workload does not run on".to_owned()));
+                }
                 let option = option.ok_or_else(|| WorkError::UnknownKernel(name.clone()))?;
                 return Ok(Ok(Ready { name: name.clone(), run: option.run, sites: None, is_option: true }));
             }
@@ -252,85 +296,60 @@ impl Worker {
         }
     }
 
-    /// Brings the sites into a kernel's state and runs the workload on it.
-    fn outcome(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<Outcome, WorkError> {
+    /// Brings the sites into a kernel's state.
+    fn bring(&mut self, kernel: &Ready) -> Result<(), WorkError> {
         if let Some((kind, state)) = kernel.sites
             && self.now.get(&kind) != Some(&state)
             && let Ok(text) = &mut self.text
         {
-            // SAFETY: no other thread, and no site is being run; the targets are those of the ops.
+            // SAFETY: no other thread, for one that a workload has ends with its run, and no site is being run; the targets
+            // are those of the ops.
             unsafe { text.bring_to_first(&self.targets, kind, whole_kernel(state)) }?;
             self.now.insert(kind, state);
         }
+        Ok(())
+    }
+
+    /// Runs the workload on a kernel.
+    fn outcome(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<Outcome, WorkError> {
+        self.bring(kernel)?;
         (kernel.run)(&mut self.machine, task.seed, units, self.clock)
             .map_err(|trouble| failed(&task.workload, &kernel.name, trouble))
     }
 
+    /// One round: two runs of each kernel, noted behind its earlier ones.
     fn round(
         &mut self,
         task: &WorkTask,
         units: u64,
-        inline: &Ready,
-        others: &[Ready],
+        kernels: &[Ready],
         options_too: bool,
-    ) -> Result<RoundSamples, WorkError> {
-        // `inline` is one among the others: what ran before a kernel leaves caches and predictors to it.
-        let kernels: Vec<&Ready> = std::iter::once(inline).chain(others).collect();
-        // All are held against it: it runs twice as often.
-        let places = (0..=kernels.len()).map(|place| place % kernels.len());
-        let mut order: Vec<usize> = places.filter(|place| options_too || !kernels[*place].is_option).collect();
+        turns: &mut [Vec<Turn>],
+    ) -> Result<[f64; 2], WorkError> {
+        let mut order: Vec<usize> = (0..kernels.len()).filter(|i| options_too || !kernels[*i].is_option).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, self.rng.random_range(0..=i));
         }
-        let mut runs = vec![[[0.0; PARTS]; 2]; kernels.len()];
-        let mut often = vec![[0.0; 2]; kernels.len()];
+        order.iter().for_each(|i| turns[*i].push([[0; PARTS]; 2]));
         let mut expected = None;
         let calibration = self.calibration.ticks_per_op(self.clock);
-        let mut contended = self.quiet.ticks_per_op(self.clock);
         for (half, order) in [order.clone(), order.iter().rev().copied().collect()].into_iter().enumerate() {
             // No kernel follows itself.
-            self.outcome(task, kernels[order[order.len() / 2]], units)?;
+            self.outcome(task, &kernels[order[order.len() / 2]], units)?;
             for i in order {
-                let Outcome { ticks, checksum: found } = self.outcome(task, kernels[i], units)?;
+                let Outcome { ticks, checksum: found } = self.outcome(task, &kernels[i], units)?;
                 let expected = *expected.get_or_insert(found);
                 if found != expected {
                     let (workload, kernel) = (task.workload.clone(), kernels[i].name.clone());
                     return Err(WorkError::Checksum { workload, kernel, expected, found });
                 }
-                for (sum, ticks) in runs[i][half].iter_mut().zip(ticks) {
-                    *sum += ticks as f64;
+                if let Some(turn) = turns[i].last_mut() {
+                    turn[half] = ticks;
                 }
-                often[i][half] += 1.0;
             }
         }
-        contended = contended.max(self.quiet.ticks_per_op(self.clock));
-        let calibrations = [calibration, self.calibration.ticks_per_op(self.clock)];
-        let per_unit = |(runs, often): ([[f64; PARTS]; 2], [f64; 2])| {
-            undisturbed(runs).map(|ticks| ticks / (units * PARTS as u64) as f64 / often[0].max(1.0))
-        };
-        let mut ticks = runs.into_iter().zip(often).map(per_unit);
-        let mut next = || ticks.next().unwrap_or_default();
-        let (inline, again, copy) = (next(), next(), next());
-        Ok(RoundSamples {
-            ticks_per_cycle: calibrations,
-            adds_per_cycle: calibrations[0].min(calibrations[1]) / contended,
-            inline,
-            again,
-            copy,
-            ticks: ticks.collect(),
-        })
+        Ok([calibration, self.calibration.ticks_per_op(self.clock)])
     }
-}
-
-/// The ticks of two runs of the same work. Where a part took longer in one of them than in the other, that one was
-/// interrupted there, for the work is the same: the other's stands for both.
-fn undisturbed([first, second]: [[f64; PARTS]; 2]) -> [f64; 2] {
-    let mut sums = [0.0; 2];
-    for (a, b) in first.into_iter().zip(second) {
-        let part = if agree([a, b], PARTS_AGREE) { [a, b] } else { [a.min(b); 2] };
-        sums = [sums[0] + part[0], sums[1] + part[1]];
-    }
-    sums
 }
 
 /// What the sites of a whole kernel are, where one state is named: not every op has every state.
@@ -347,9 +366,15 @@ pub fn whole_kernel(state: State) -> &'static [State] {
     }
 }
 
+/// Events of a kernel by counter name.
+pub type Events = Vec<(String, f64)>;
+
+/// Instructions are counted in so small a part of the units of a run: following them takes some hundred times as long.
+const TRACED_SHARE: u64 = 32;
+
 /// Units in which the calls of hooks are counted.
 const COUNTED: u64 = 64;
 
-fn failed(workload: &str, kernel: &str, trouble: Trouble) -> WorkError {
+fn failed(workload: &str, kernel: &str, trouble: Failure) -> WorkError {
     WorkError::Trouble { workload: workload.to_owned(), kernel: kernel.to_owned(), trouble }
 }

@@ -8,7 +8,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::sampler::{SampleError, Sampler};
 use super::wire::{Assignment, Line};
 use super::work::{self, WorkError};
+use crate::host::remember_allowed_cpus;
 use crate::suite::OpEntry;
+use crate::workload::Entry;
 
 /// Why a worker ended early.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,7 @@ pub enum WorkerError {
 /// # Errors
 /// [`WorkerError::Pin`] where the CPU does not exist or is not allowed.
 pub fn pin(cpu: usize) -> Result<(), WorkerError> {
+    remember_allowed_cpus();
     let mut set = CpuSet::new();
     if cpu < CpuSet::MAX_CPU {
         set.set(cpu);
@@ -51,7 +54,12 @@ pub fn pin(cpu: usize) -> Result<(), WorkerError> {
 ///
 /// # Errors
 /// Where the assignment does not parse, the process cannot be made ready, or the parent is gone.
-pub fn serve(ops: Vec<OpEntry>, input: &mut impl BufRead, output: &mut impl Write) -> Result<(), WorkerError> {
+pub fn serve(
+    ops: Vec<OpEntry>,
+    entries: Vec<Entry>,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+) -> Result<(), WorkerError> {
     // A parent that was killed leaves no worker behind. It may have been killed before this line: then the pipe is
     // closed, and the first write fails.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
@@ -62,10 +70,10 @@ pub fn serve(ops: Vec<OpEntry>, input: &mut impl BufRead, output: &mut impl Writ
         pin(cpu)?;
     }
     if !assignment.tasks.is_empty() {
-        groups(ops, &assignment, output)?;
+        groups(ops.clone(), &assignment, output)?;
     }
     if !assignment.work.is_empty() {
-        workloads(&assignment, output)?;
+        workloads(&ops, entries, &assignment, output)?;
     }
     Ok(())
 }
@@ -91,8 +99,13 @@ fn groups(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -
 }
 
 /// After the groups: the sampler is gone, and with it its CPU model and its hold on the text.
-fn workloads(assignment: &Assignment, output: &mut impl Write) -> Result<(), WorkerError> {
-    let mut worker = work::Worker::new(assignment.seed, assignment.clock)?;
+fn workloads(
+    ops: &[OpEntry],
+    entries: Vec<Entry>,
+    assignment: &Assignment,
+    output: &mut impl Write,
+) -> Result<(), WorkerError> {
+    let mut worker = work::Worker::new(ops, entries, assignment.seed, assignment.clock)?;
     for (index, task) in assignment.work.iter().enumerate() {
         send(output, &Line::Begin(assignment.tasks.len() + index))?;
         let answer = match worker.measure(task, &assignment.kernels) {

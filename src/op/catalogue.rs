@@ -1,11 +1,15 @@
 //! The built-in ops, in the order of Linux's structures: slots and a way to visit all of them.
 
-use super::{Op, cpu, irq, lock, mmu, time};
+pub use super::Visitor;
+use super::{Ops, cpu, irq, lock, mmu, time};
 
-/// Something done once per op, with the op as a type.
-pub trait Visitor {
-    /// Called for each op in slot order.
-    fn visit<O: Op>(&mut self);
+/// All of them, as a list of types.
+pub struct All;
+
+impl Ops for All {
+    fn visit(visitor: &mut impl Visitor) {
+        for_each(visitor);
+    }
 }
 
 /// Declares the slots and [`for_each`] from one list, since types cannot be iterated over:
@@ -178,6 +182,6 @@ catalogue! {
 /// Slots from here on belong to ops outside the catalogue.
 pub const FIRST_USER_SLOT: usize = 192;
 /// The size of the table.
-pub const SLOTS: usize = 256;
+pub const SLOTS: usize = 512;
 
 const _: () = assert!(COUNT <= FIRST_USER_SLOT);

@@ -29,6 +29,8 @@ pub enum Since {
     Linux61,
     /// Linux 2.6.30 had it, 6.1 no longer does.
     Linux2630Only,
+    /// No Linux has it: an op outside the catalogue.
+    NotLinux,
 }
 
 /// Whether a body is the very instruction or a stand-in for a privileged one.
@@ -113,4 +115,24 @@ impl Meta {
         source: "",
         chains: false,
     };
+    /// What most ops outside the catalogue share: the very instructions, and no Linux that has them.
+    pub const OWN: Meta = Meta { since: Since::NotLinux, native_kind: Kind::Real, xen_kind: Kind::Real, ..Meta::BASE };
+
+    /// What a site's record has of the name.
+    #[must_use]
+    pub const fn hash(&self) -> u32 {
+        hash(self.name)
+    }
+}
+
+/// FNV-1a (Fowler, Noll, Vo) of a name.
+#[must_use]
+pub const fn hash(name: &str) -> u32 {
+    let mut hash = 0x811c_9dc5_u32;
+    let mut at = 0;
+    while at < name.len() {
+        hash = (hash ^ name.as_bytes()[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
 }

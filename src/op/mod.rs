@@ -1,13 +1,20 @@
 //! Operations: what a mechanism is asked to reach.
 //!
-//! An op is a type that implements [`Op`]. Its native body is written once as assembly, by [`native!`](crate::native),
-//! and is the inline form, the callee of every call, and the bytes that patching writes: every mechanism runs the same
-//! instructions, and only the way to them differs. The operands are therefore pinned to the registers of Linux's own
-//! call sites (`rdi`, `rsi`, `rdx`, `rcx`, result in `rax`; `PVOP_CALL0..4` in
-//! `arch/x86/include/asm/paravirt_types.h`) in the inline form, too.
+//! An op is a type that implements [`Op`]. There are two ways to write one:
+//!
+//! * **As assembly**, by [`native!`](crate::native): the native body is written once, and is the inline form, the callee
+//!   of every call, and the bytes that patching writes: every mechanism runs the same instructions, and only the way to
+//!   them differs. The operands are therefore pinned to the registers of Linux's own call sites (`rdi`, `rsi`, `rdx`,
+//!   `rcx`, result in `rax`; `PVOP_CALL0..4` in `arch/x86/include/asm/paravirt_types.h`) in the inline form, too. So is
+//!   the [catalogue] written.
+//! * **As a Rust function**, by [`Function`] (or several at once by [`functions!`](crate::functions)): what a table of
+//!   function pointers holds. The mechanisms that need assembly, for they put a preamble in front of the body, copy it or
+//!   call it by another convention, are absent with that reason.
 
 pub mod catalogue;
-mod meta;
+mod function;
+mod list;
+pub(crate) mod meta;
 pub mod model;
 mod native;
 pub mod regs;
@@ -19,29 +26,73 @@ pub mod lock;
 pub mod mmu;
 pub mod time;
 
+use std::arch::{asm, naked_asm};
+
+pub use function::Function;
+pub use list::{Ops, Visitor};
 pub use meta::{Bytes, Conventions, Group, Kind, Meta, Since};
 pub use model::CpuModel;
-pub use regs::{Args, Body, Reg, Ret};
+pub use regs::{Args, Body, Reg, Register, Ret};
+
+/// Slots from here on belong to ops outside the catalogue.
+pub const FIRST_USER_SLOT: usize = catalogue::FIRST_USER_SLOT;
+/// The first slot that no table has.
+pub const SLOTS: usize = catalogue::SLOTS;
+
+/// Every register that a C function may spoil beside its result.
+const CALLER_SAVED: &[&str] = &["rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"];
 
 /// One machine operation.
+///
+/// What has a default here is right for a body that is compiled; [`native!`](crate::native) writes all of it for one that
+/// is assembly. For functions that are safe to call [`Function`] is the shorter way, without `unsafe`.
+///
+/// ```
+/// use pvbench::op::{Bytes, CpuModel, FIRST_USER_SLOT, Meta, Op};
+///
+/// /// Turns the interrupts of a coprocessor off; what its driver has in their place does nothing.
+/// struct Mask;
+///
+/// // SAFETY: `native!` writes the bodies; both store to a word of this program.
+/// unsafe impl Op for Mask {
+///     const META: Meta = Meta { name: "mask", bytes: Bytes::Instruction, site: 8, ..Meta::OWN };
+///     const SLOT: usize = FIRST_USER_SLOT;
+///     type Args = (*mut u64,);
+///     type Ret = ();
+///     pvbench::native! { (register: "rdi"); "mov qword ptr [rdi], 0" }
+///     unsafe fn xen(_: (*mut u64,)) {}
+///     fn arguments(_: &mut CpuModel) -> (*mut u64,) {
+///         static mut REGISTER: u64 = 1;
+///         (&raw mut REGISTER,)
+///     }
+/// }
+/// ```
 ///
 /// # Safety
 /// The bodies are machine code that callers reach through raw calls: [`Op::native`] follows the System V ABI with
 /// [`Op::Args`] in its argument registers, changes no register that ABI preserves, and does what [`Op::inline`] does.
-/// [`Op::arguments`] gives arguments that are valid for both bodies, any number of times in a row.
-pub unsafe trait Op: 'static {
-    /// What it is called, where it comes from, how Linux treats it.
+/// [`Op::ASSEMBLY`] and [`Op::SCRATCH`] say how it is written and what it spoils, [`Op::INSTRUCTIONS`] does what it does,
+/// within what a C function may spoil. [`Op::arguments`] gives arguments that are valid for both bodies, any number of
+/// times in a row.
+pub unsafe trait Op: Sized + 'static {
+    /// What it is called, where it comes from, how it is patched.
     const META: Meta;
-    /// Its place in the pv_ops table. Slots from [`catalogue::FIRST_USER_SLOT`] on are free for ops outside the
-    /// catalogue.
+    /// Its place in the tables of function pointers. Slots from [`FIRST_USER_SLOT`] to below [`SLOTS`] are free for ops
+    /// outside the catalogue; a [suite](crate::Suite) in which two ops have the same slot is refused.
     const SLOT: usize;
     /// The arguments, each in a register.
     type Args: Args;
     /// The result.
     type Ret: Ret;
 
+    /// Whether the body is assembly of its own ([`native!`](crate::native)), which ends in its only return, keeps to
+    /// [`Op::SCRATCH`] and can run at any address.
+    const ASSEMBLY: bool = false;
     /// The registers that the native body spoils beside its result and the flags.
-    const SCRATCH: &'static [&'static str];
+    const SCRATCH: &'static [&'static str] = CALLER_SAVED;
+    /// What patching writes in place of a call, where it is not the body itself: for compiled bodies with
+    /// [`Bytes::Instruction`]. Position-independent, and no longer than `META.site`.
+    const INSTRUCTIONS: Option<&'static [u8]> = None;
 
     /// The native body, inline.
     ///
@@ -55,35 +106,58 @@ pub unsafe trait Op: 'static {
     ///
     /// # Safety
     /// As for [`Op::inline`].
-    unsafe fn inline_clobber(args: Self::Args) -> Self::Ret;
+    #[inline(always)]
+    unsafe fn inline_clobber(args: Self::Args) -> Self::Ret {
+        // SAFETY: the caller's contract; the template is empty.
+        unsafe {
+            let result = Self::inline(args);
+            asm!("", clobber_abi("C"));
+            result
+        }
+    }
 
     /// The native body as a callee.
     ///
     /// # Safety
     /// As for [`Op::inline`].
-    unsafe extern "C" fn native(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
+    #[inline(never)]
+    unsafe extern "C" fn native(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
+        // SAFETY: the caller's contract.
+        unsafe { Self::inline(Self::Args::from_regs([a, b, c, d])).into_reg() }
+    }
 
     /// The callee behind a kCFI preamble: its entry, 16 bytes in, has the type's hash in the four bytes before it
     /// ([`Kcfi`](crate::dispatch::Kcfi)).
     ///
     /// # Safety
     /// As for [`Op::inline`]; to be called at its entry.
-    unsafe extern "C" fn native_kcfi(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
+    #[unsafe(naked)]
+    unsafe extern "C" fn native_kcfi(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
+        naked_asm!(".nops 11", "mov eax, {hash}", "jmp {body}", ".balign 16, 0xcc",
+            hash = const crate::dispatch::cfi_hash::<Self>(), body = sym Self::native)
+    }
 
     /// The callee behind a FineIBT preamble of 16 bytes, which checks the hash in `r10d`
     /// ([`FineIbt`](crate::dispatch::FineIbt)).
     ///
     /// # Safety
     /// As for [`Op::inline`]; with the hash in `r10d`.
-    unsafe extern "C" fn native_fineibt(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
+    #[unsafe(naked)]
+    unsafe extern "C" fn native_fineibt(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
+        naked_asm!("endbr64", "sub r10d, {hash}", "je 2f", "ud2", "2: nop", "jmp {body}", ".balign 16, 0xcc",
+            hash = const crate::dispatch::cfi_hash::<Self>(), body = sym Self::native)
+    }
 
     /// The callee behind `endbr64` ([`Endbr`](crate::dispatch::Endbr)).
     ///
     /// # Safety
     /// As for [`Op::inline`].
-    unsafe extern "C" fn native_endbr(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
+    #[unsafe(naked)]
+    unsafe extern "C" fn native_endbr(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
+        naked_asm!("endbr64", "jmp {body}", ".balign 16, 0xcc", body = sym Self::native)
+    }
 
-    /// The body of a Xen PV guest.
+    /// The other body: that of a Xen PV guest in the catalogue; elsewhere whatever else the table may hold.
     ///
     /// # Safety
     /// As for [`Op::inline`].

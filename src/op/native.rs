@@ -30,6 +30,7 @@ macro_rules! native {
             $crate::native!(@asm args, ($($arg: $reg),*), ($($ret)?), ($($($scratch),+)?), ($($line),*),
                 ($($($operand)*)?), (clobber_abi("C"),))
         }
+        const ASSEMBLY: bool = true;
         const SCRATCH: &'static [&'static str] = &[$($($scratch),+)?];
         $crate::native!(@callee native, ($($line),*), ($($($operand)*)?), (), ());
         $crate::native!(@callee native_kcfi, ($($line),*), ($($($operand)*)?),

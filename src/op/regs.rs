@@ -29,7 +29,106 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// The arguments of an op: a tuple of none to four `u64`. Sealed: registers are what a call site can pass.
+/// A value that travels in one general-purpose register: an integer of up to 64 bits, `bool`, a raw pointer. Sealed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not travel in one general-purpose register",
+    label = "arguments and results of an op are integers of up to 64 bits, `bool` or raw pointers",
+    note = "pass a larger value by a pointer to it, a float by its bits (`to_bits`)"
+)]
+pub trait Register: sealed::Sealed + Copy + 'static {
+    /// As the word that the register holds.
+    fn into_word(self) -> u64;
+    /// From the word that the register holds; what is above the width of the type is ignored, and of a `bool` all but the
+    /// lowest bit.
+    fn from_word(word: u64) -> Self;
+}
+
+/// Implements [`Register`] for integers.
+macro_rules! integers {
+    ($($integer:ty),*) => {$(
+        impl sealed::Sealed for $integer {}
+        impl Register for $integer {
+            #[inline(always)]
+            fn into_word(self) -> u64 {
+                self as u64
+            }
+            #[inline(always)]
+            fn from_word(word: u64) -> Self {
+                word as $integer
+            }
+        }
+    )*};
+}
+
+integers!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
+
+impl sealed::Sealed for bool {}
+impl Register for bool {
+    #[inline(always)]
+    fn into_word(self) -> u64 {
+        u64::from(self)
+    }
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        word & 1 != 0
+    }
+}
+
+impl<T: 'static> sealed::Sealed for *mut T {}
+impl<T: 'static> Register for *mut T {
+    #[inline(always)]
+    fn into_word(self) -> u64 {
+        self as u64
+    }
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        word as *mut T
+    }
+}
+
+impl<T: 'static> sealed::Sealed for *const T {}
+impl<T: 'static> Register for *const T {
+    #[inline(always)]
+    fn into_word(self) -> u64 {
+        self as u64
+    }
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        word as *const T
+    }
+}
+
+/// The arguments of an op: a tuple of none to four values that each travel in a register ([`Register`]). Sealed:
+/// registers are what a call site can pass.
+///
+/// Anything else is a compile error that says so. Five arguments are too many:
+///
+/// ```compile_fail,E0277
+/// fn takes<A: pvbench::op::Args>() {}
+/// takes::<(u64, u64, u64, u64, u64)>();
+/// ```
+///
+/// and a float does not travel in a general-purpose register:
+///
+/// ```compile_fail,E0277
+/// fn takes<A: pvbench::op::Args>() {}
+/// takes::<(f64,)>();
+/// ```
+///
+/// while these do:
+///
+/// ```
+/// fn takes<A: pvbench::op::Args>() -> usize {
+///     A::ARITY
+/// }
+/// assert_eq!(takes::<()>(), 0);
+/// assert_eq!(takes::<(u32, *mut u8, bool, i64)>(), 4);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the arguments of an op",
+    label = "an op takes a tuple of 0 to 4 register-sized values: `()`, `(u64,)`, .. `(u64, u32, *mut T, bool)`",
+    note = "a call site passes what fits into rdi, rsi, rdx and rcx; pass more by a pointer to a structure"
+)]
 pub trait Args: sealed::Sealed + Copy + 'static {
     /// How many registers are used.
     const ARITY: usize;
@@ -79,17 +178,17 @@ impl Args for () {
     }
 }
 
-/// Implements [`Args`] for one tuple: `args!(2: a, b)` is the pair.
+/// Implements [`Args`] for one tuple: `args!(2: A a, B b)` is the pair.
 macro_rules! args {
-    ($arity:literal: $first:ident $(, $rest:ident)*) => {
-        impl sealed::Sealed for (u64, $(args!(@u64 $rest),)*) {}
-        impl Args for (u64, $(args!(@u64 $rest),)*) {
+    ($arity:literal: $First:ident $first:ident $(, $Rest:ident $rest:ident)*) => {
+        impl<$First: Register, $($Rest: Register),*> sealed::Sealed for ($First, $($Rest,)*) {}
+        impl<$First: Register, $($Rest: Register),*> Args for ($First, $($Rest,)*) {
             const ARITY: usize = $arity;
             #[inline(always)]
             fn into_regs(self) -> [Reg; 4] {
                 let ($first, $($rest,)*) = self;
                 let mut regs = [Reg::uninit(); 4];
-                for (reg, value) in regs.iter_mut().zip([$first, $($rest),*]) {
+                for (reg, value) in regs.iter_mut().zip([$first.into_word(), $($rest.into_word()),*]) {
                     reg.write(value);
                 }
                 regs
@@ -97,17 +196,17 @@ macro_rules! args {
             #[inline(always)]
             unsafe fn from_regs([$first, $($rest,)* ..]: [Reg; 4]) -> Self {
                 // SAFETY: the caller vouches for as many registers as there are arguments.
-                unsafe { ($first.assume_init(), $($rest.assume_init(),)*) }
+                unsafe { ($First::from_word($first.assume_init()), $($Rest::from_word($rest.assume_init()),)*) }
             }
             #[inline(always)]
             fn from_words([$first, $($rest,)* ..]: [u64; 4]) -> Self {
-                ($first, $($rest,)*)
+                ($First::from_word($first), $($Rest::from_word($rest),)*)
             }
             #[inline(always)]
             fn to_words(self) -> [u64; 4] {
                 let ($first, $($rest,)*) = self;
                 let mut words = [0; 4];
-                for (word, value) in words.iter_mut().zip([$first, $($rest),*]) {
+                for (word, value) in words.iter_mut().zip([$first.into_word(), $($rest.into_word()),*]) {
                     *word = value;
                 }
                 words
@@ -115,28 +214,43 @@ macro_rules! args {
             #[inline(always)]
             fn launder(self) -> Self {
                 let ($first, $($rest,)*) = self;
-                (launder($first), $(launder($rest),)*)
+                (same($first), $(same($rest),)*)
             }
             #[inline(always)]
             fn with_first(self, first: u64) -> Self {
                 let (_, $($rest,)*) = self;
-                (first, $($rest,)*)
+                ($First::from_word(first), $($rest,)*)
             }
             #[inline(always)]
             fn first(self) -> u64 {
-                self.0
+                self.0.into_word()
             }
         }
     };
-    (@u64 $name:ident) => { u64 };
 }
 
-args!(1: a);
-args!(2: a, b);
-args!(3: a, b, c);
-args!(4: a, b, c, d);
+/// [`launder`] of a value of any type.
+#[inline(always)]
+fn same<R: Register>(value: R) -> R {
+    R::from_word(launder(value.into_word()))
+}
 
-/// The result of an op: `u64` in `rax`, or nothing. Sealed.
+args!(1: A a);
+args!(2: A a, B b);
+args!(3: A a, B b, C c);
+args!(4: A a, B b, C c, D d);
+
+/// The result of an op: a [`Register`] in `rax`, or nothing. Sealed.
+///
+/// ```compile_fail,E0277
+/// fn returns<R: pvbench::op::Ret>() {}
+/// returns::<u128>();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the result of an op",
+    label = "an op returns `()`, an integer of up to 64 bits, `bool` or a raw pointer",
+    note = "what is returned travels in rax"
+)]
 pub trait Ret: sealed::Sealed + Copy + 'static {
     /// Whether there is a value.
     const HAS_VALUE: bool;
@@ -153,26 +267,25 @@ pub trait Ret: sealed::Sealed + Copy + 'static {
     fn value(self) -> u64;
 }
 
-impl sealed::Sealed for u64 {}
-impl Ret for u64 {
+impl<R: Register> Ret for R {
     const HAS_VALUE: bool = true;
     #[inline(always)]
     unsafe fn from_reg(reg: Reg) -> Self {
         // SAFETY: vouched for by the caller.
-        unsafe { reg.assume_init() }
+        R::from_word(unsafe { reg.assume_init() })
     }
     #[inline(always)]
     fn into_reg(self) -> Reg {
-        Reg::new(self)
+        Reg::new(self.into_word())
     }
     #[inline(always)]
     fn sink(self) {
         // SAFETY: an empty template that only reads a register.
-        unsafe { asm!("/* {0} */", in(reg) self, options(nomem, nostack, preserves_flags)) };
+        unsafe { asm!("/* {0} */", in(reg) self.into_word(), options(nomem, nostack, preserves_flags)) };
     }
     #[inline(always)]
     fn value(self) -> u64 {
-        self
+        self.into_word()
     }
 }
 

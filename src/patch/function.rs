@@ -52,6 +52,16 @@ pub enum FunctionError {
         /// What it refers to.
         target: u64,
     },
+    /// A branch is too short for a train of copies, and there is no room for a longer one.
+    #[error(
+        "the branch at {at:#x} of the function at {entry:#x} does not reach the next copy, and what follows it is run"
+    )]
+    Occupied {
+        /// Where it starts.
+        entry: u64,
+        /// Where the branch is.
+        at: u64,
+    },
     /// What was written does not decode to the original.
     #[error("the copy of the function at {entry:#x} differs from it at {at:#x}")]
     CopyDiffers {
@@ -293,13 +303,18 @@ const PREAMBLE: usize = 16;
 /// [`serialise`](super::text::serialise) is still to be called.
 ///
 /// # Safety
-/// `entry` is the address of a function of this program that ends in its only return, with 16 bytes mapped before it.
+/// `entry` is the address of a function of this program, with 16 bytes mapped before it: a compiled one, or assembly that
+/// ends in its only return.
 ///
 /// # Errors
 /// Where there is no room, or the copy cannot reach what the callee refers to.
 pub unsafe fn copy_callee(entry: usize, memory: &mut CodeMemory) -> Result<usize, FunctionError> {
-    // SAFETY: the caller's contract.
-    let length = unsafe { code_before_return(entry) }.len() + 1;
+    // A compiled function has returns where its compiler saw fit; the unwind tables say how long it is.
+    let length = match extent::of(entry) {
+        Some(length) => length,
+        // SAFETY: the caller's contract.
+        None => unsafe { code_before_return(entry) }.len() + 1,
+    };
     // SAFETY: as above.
     let bytes = unsafe { std::slice::from_raw_parts((entry - PREAMBLE) as *const u8, PREAMBLE + length) };
     let mut bytes = bytes.to_vec();

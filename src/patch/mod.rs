@@ -4,6 +4,7 @@
 pub mod code_memory;
 mod extent;
 pub mod function;
+pub mod instructions;
 mod nops;
 pub mod rules;
 pub mod site;

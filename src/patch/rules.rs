@@ -5,10 +5,14 @@
 //! instructions, all else a direct call. What does not fit into the site, or spoils registers that the site keeps
 //! (`clobbers` of 2009's `struct paravirt_patch_site`), is refused and stays indirect.
 
+use std::collections::BTreeMap;
+
+use super::function::code_before_return;
 use super::nops::pad;
 use super::site::{Kind, Site};
 use super::state::State;
-use crate::op::Bytes;
+use crate::dispatch::{Platform, spoils};
+use crate::op::{Bytes, Op, catalogue};
 
 /// What patching knows of an op on one platform.
 #[derive(Clone, Debug)]
@@ -27,6 +31,40 @@ pub struct Target {
     pub code: Vec<u8>,
     /// Whether these instructions spoil registers beside `rax` and the flags.
     pub spoils: bool,
+}
+
+impl Target {
+    /// That of an op.
+    #[must_use]
+    pub fn of<O: Op>(platform: Platform) -> Self {
+        let native = platform == Platform::Native;
+        let body = platform.body::<O>() as usize;
+        Target {
+            op: O::META.name,
+            native,
+            body,
+            saving: platform.saving_body::<O>() as usize,
+            // Xen's hooks are C functions to its patcher (`xen_patch()` but for four of them).
+            bytes: if native { O::META.bytes } else { Bytes::Call },
+            // SAFETY: a body is a function of this program.
+            code: if native { unsafe { code_before_return(body) } } else { Vec::new() },
+            spoils: spoils::<O>(),
+        }
+    }
+}
+
+/// Those of all built-in ops, by slot: what a kernel knows that boots on a platform.
+#[must_use]
+pub fn targets(platform: Platform) -> BTreeMap<usize, Target> {
+    struct All(Platform, BTreeMap<usize, Target>);
+    impl catalogue::Visitor for All {
+        fn visit<O: Op>(&mut self) {
+            self.1.insert(O::SLOT, Target::of::<O>(self.0));
+        }
+    }
+    let mut all = All(platform, BTreeMap::new());
+    catalogue::for_each(&mut all);
+    all.1
 }
 
 /// Why a site is not to be patched.

@@ -9,9 +9,13 @@
 //! 772:
 //! .pushsection pvsites, "aR", @progbits           the record
 //! .long 771b - ., target - .                      relative, so that it needs no relocation
+//! .long hash
 //! .short slot; .byte 772b - 771b, kind
 //! .popsection
 //! ```
+//!
+//! The hash of the op's name tells ops apart that have the same slot in two suites of one program: what one suite patches
+//! leaves the other's sites as they are.
 //!
 //! `R` keeps records (and with them unused functions that hold sites) from being collected by the linker; so how many
 //! there are differs with optimisation and LTO.
@@ -59,6 +63,7 @@ impl Kind {
 struct Record {
     site: i32,
     target: i32,
+    op: u32,
     slot: u16,
     length: u8,
     kind: u8,
@@ -80,6 +85,8 @@ pub struct Site {
     pub length: usize,
     /// The op, by its place in the pv_ops table.
     pub slot: usize,
+    /// The op, by the hash of its name ([`Meta::hash`](crate::op::Meta::hash)).
+    pub op: u32,
     /// What may be written there.
     pub kind: Kind,
     /// Where a jump label goes; 0 for others.
@@ -125,6 +132,7 @@ pub fn recorded() -> Result<Vec<Site>, RecordError> {
             address: at.wrapping_add_signed(record.site as isize),
             length: usize::from(record.length),
             slot: usize::from(record.slot),
+            op: record.op,
             kind: *Kind::ALL.get(usize::from(record.kind)).ok_or(RecordError::Kind { index, kind: record.kind })?,
             target: if record.target == 0 { 0 } else { target.wrapping_add_signed(record.target as isize) },
         });

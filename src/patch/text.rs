@@ -11,6 +11,7 @@ use super::rules::{self, Target};
 use super::site::{self, Kind, RecordError, Site};
 use super::state::State;
 use super::writer::{self, Writer, WriterError};
+use crate::op::meta::hash;
 
 /// To be called between writing code and running it: code written through another address is only sure to be seen after
 /// a serialising instruction (Intel SDM volume 3, 10.1.3 "Handling Self- and Cross-Modifying Code").
@@ -83,6 +84,9 @@ pub enum PatchError {
     },
 }
 
+/// A site of an op that is not meant: of another kind, or of another suite in the same program.
+const ANOTHER: &str = "another op";
+
 /// How many sites are in which state.
 pub type Census = BTreeMap<State, usize>;
 
@@ -141,7 +145,7 @@ impl Text {
     }
 
     /// Brings all sites into the state that a kernel gives them which boots on the platform that `targets` (by slot)
-    /// describes.
+    /// describes. Sites of an op that has one of these slots in another suite are left as they are.
     ///
     /// # Safety
     /// No other thread runs any of the sites until this returns, and none of them is being run by this one. The bodies
@@ -156,6 +160,10 @@ impl Text {
         for held in &self.sites {
             let Site { address, slot, .. } = held.site;
             let target = targets.get(&slot).ok_or(PatchError::UnknownSlot { address, slot })?;
+            if hash(target.op) != held.site.op {
+                wanted.push((ANOTHER, held.now.clone()));
+                continue;
+            }
             let (state, code) = rules::booted(&held.site, target, &held.original);
             *census.entry(state).or_default() += 1;
             wanted.push((target.op, code));
@@ -199,8 +207,9 @@ impl Text {
         let mut census = Census::new();
         let mut wanted = Vec::with_capacity(self.sites.len());
         for held in &self.sites {
-            let Some(target) = targets.get(&held.site.slot).filter(|_| held.site.kind == kind) else {
-                wanted.push(("another op", held.now.clone()));
+            let meant = |target: &&Target| held.site.kind == kind && hash(target.op) == held.site.op;
+            let Some(target) = targets.get(&held.site.slot).filter(meant) else {
+                wanted.push((ANOTHER, held.now.clone()));
                 continue;
             };
             let mut chosen = (State::Unpatched, held.original.clone());

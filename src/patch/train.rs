@@ -103,8 +103,15 @@ impl Function {
         } else if let Ok(distance) = i8::try_from(distance) {
             code[at] = distance.cast_unsigned();
         } else {
-            // Just too far for a short branch. It is taken in every copy but the last, so what follows it is never run,
-            // and a long jump may stand over that.
+            // Just too far for a short branch. It is taken in every copy but the last, so what follows it is not run, and
+            // a long jump may stand over that; unless something else goes there, as a jump label's way to its call does.
+            let over = instruction.next_ip()..instruction.ip() + HOP as u64;
+            let entered = |(other, _): &(Instruction, ConstantOffsets)| {
+                other.op0_kind() == OpKind::NearBranch64 && over.contains(&other.near_branch_target())
+            };
+            if self.instructions().iter().any(entered) {
+                return Err(FunctionError::Occupied { entry: self.entry(), at: instruction.ip() });
+            }
             let at = (instruction.ip() - self.entry()) as usize;
             let distance = i32::try_from(distance + instruction.len() as i64 - HOP as i64).map_err(unreachable)?;
             code[at] = 0xe9;

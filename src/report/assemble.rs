@@ -5,13 +5,12 @@ use super::schema::{
     Absence, Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, OptionInfo,
     PlanSummary, Report, Run, SCHEMA, Tool, Workload,
 };
-use crate::dispatch::{Mechanism, Platform};
+use crate::dispatch::Mechanism;
 use crate::estimate::{CONFIDENCE, Estimates};
 use crate::host::{Check, Machine};
 use crate::kernel::options::{self, KernelOption, Optional};
 use crate::measure::explain::Example;
 use crate::measure::plan::Plan;
-use crate::patch::function::code_before_return;
 use crate::suite::OpEntry;
 
 /// What a run found out, beside its samples.
@@ -62,14 +61,10 @@ impl OpInfo {
             native_kind: meta.native_kind,
             xen_kind: meta.xen_kind,
             bytes: meta.bytes,
-            // SAFETY: a native body is a function of this program.
-            native_code: unsafe { code_before_return((op.body)(Platform::Native) as usize) }
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            native_code: op.native_code().iter().map(|byte| format!("{byte:02x}")).collect(),
             conventions: meta.conventions,
             prototype: meta.prototype.to_owned(),
-            purpose: meta.purpose.to_owned(),
+            purpose: meta.purpose.trim().to_owned(),
             source: meta.source.to_owned(),
         }
     }

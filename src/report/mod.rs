@@ -3,14 +3,22 @@
 //! Nothing in here measures.
 
 pub mod assemble;
+#[cfg(feature = "cli")]
 pub mod export;
+#[cfg(feature = "html")]
 pub mod html;
 pub mod json_schema;
+#[cfg(feature = "html")]
 pub mod plots;
+#[cfg(feature = "html")]
+pub mod published;
 pub mod read;
+#[cfg(feature = "html")]
 pub mod render;
 pub mod schema;
+#[cfg(feature = "cli")]
 pub mod subject;
+#[cfg(feature = "cli")]
 pub mod terminal;
 pub mod write;
 

@@ -171,8 +171,13 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
         }
         check_cell(&place, cell)?;
     }
+    let mut names = HashSet::new();
     for (index, workload) in report.workloads.iter().enumerate() {
-        check_workload(&format!("workloads[{index}]"), workload)?;
+        let place = format!("workloads[{index}]");
+        if !names.insert(workload.name.as_str()) {
+            return Err(Invalid { place, what: "there is another workload of this name".to_owned() });
+        }
+        check_workload(&place, workload)?;
     }
     Ok(())
 }
@@ -186,6 +191,7 @@ fn check_workload(place: &str, workload: &Workload) -> Result<(), Invalid> {
         finite(format!("{place}.calls.{op}"), *calls)?;
     }
     finite(format!("{place}.inline_ns"), workload.inline_ns.unwrap_or(0.0))?;
+    finite(format!("{place}.inline_instructions"), workload.inline_instructions.unwrap_or(0.0))?;
     let own = [("inline_cycles", &workload.inline_cycles), ("again_percent", &workload.again_percent)];
     for (index, estimate) in workload.copies_percent.iter().enumerate() {
         interval(&format!("{place}.copies_percent[{index}]"), estimate)?;
@@ -200,6 +206,10 @@ fn check_workload(place: &str, workload: &Workload) -> Result<(), Invalid> {
             return Err(Invalid { place, what: "a kernel has either a mechanism or an option".to_owned() });
         }
         finite(format!("{place}.predicted_percent"), kernel.predicted_percent.unwrap_or(0.0))?;
+        if let Some(counted) = kernel.instructions {
+            finite(format!("{place}.instructions.per_unit"), counted.per_unit)?;
+            finite(format!("{place}.instructions.extra_percent"), counted.extra_percent)?;
+        }
         for (name, estimate) in
             [("overhead_percent", &kernel.overhead_percent), ("overhead_cycles", &kernel.overhead_cycles)]
         {

@@ -429,10 +429,19 @@ pub struct Workload {
     pub units: u64,
     /// Workers that the numbers come from.
     pub workers: usize,
+    /// Workers that were left out: another thread had part of their core all the time.
+    #[serde(default)]
+    pub disturbed_workers: usize,
     /// Core cycles that a unit takes with `inline`; absent where nothing was measured.
     pub inline_cycles: Option<Estimate>,
     /// The same in nanoseconds.
     pub inline_ns: Option<f64>,
+    /// Executed instructions of a unit with `inline`; absent where they could not be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline_instructions: Option<f64>,
+    /// Hardware counters of a unit with `inline`, by name; absent where the machine has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline_counters: Option<BTreeMap<String, f64>>,
     /// Calls of hooks per unit, by op.
     pub calls: BTreeMap<String, f64>,
     /// What `inline` differs from itself by, in percent.
@@ -459,10 +468,20 @@ pub struct WorkloadKernel {
     /// The kernel option; absent for a mechanism.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub option: Option<String>,
-    /// Time above `inline`, in percent of it.
+    /// Time above `inline`, in percent of it: of the mean of `inline` and its copies, so that the place of one of them in
+    /// memory does not shift all.
     pub overhead_percent: Option<Estimate>,
     /// The same in core cycles per unit.
     pub overhead_cycles: Option<Estimate>,
+    /// Executed instructions of a unit; absent where they could not be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<UnitInstructions>,
+    /// Why this kernel has no count, where others have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions_absent: Option<String>,
+    /// Hardware counters of a unit, by name; absent where the machine has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<BTreeMap<String, f64>>,
     /// Whether it stands clear of what kernels compiled twice differ by.
     pub resolved: bool,
     /// What the cells say it should be: calls times overheads in throughput, in percent.
@@ -474,6 +493,16 @@ pub struct WorkloadKernel {
     /// Why nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<String>,
+}
+
+/// Executed instructions of a workload's unit. A repeated string instruction counts once.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnitInstructions {
+    /// Of a unit.
+    pub per_unit: f64,
+    /// Above `inline`, in percent of it.
+    pub extra_percent: f64,
 }
 
 /// A kernel option.

@@ -197,6 +197,7 @@ fn pair(name: &'static str, run: Loop) -> Pair {
 
 fn entry(name: &'static str, pairs: Vec<Pair>) -> OpEntry {
     OpEntry {
+        id: std::any::TypeId::of::<Truth>(),
         meta: Meta { name, ..Meta::BASE },
         slot: 0,
         arity: 0,
@@ -205,6 +206,8 @@ fn entry(name: &'static str, pairs: Vec<Pair>) -> OpEntry {
         body: |_| nothing,
         saving: |_| nothing,
         spoils: false,
+        assembly: true,
+        instructions: None,
         pairs,
     }
 }

@@ -4,14 +4,14 @@
 //! `do_sched_yield`; `irq_disable`, `sched_clock`, `start_context_switch`, `write_cr3`, `load_tls`, `end_context_switch`,
 //! `queued_spin_unlock`, `irq_enable` of `__schedule`.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Trouble};
 
 /// `sched_yield` among four processes.
 pub struct ContextSwitch;
 
-impl Workload for ContextSwitch {
+impl KernelWorkload for ContextSwitch {
     const META: Meta = Meta {
         name: "context_switch",
         unit: "switch",

@@ -1,6 +1,6 @@
 //! `fork_exit` and `exec`, after lmbench's `lat_proc fork` and `lat_proc exec`.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Prot, Trouble};
 
@@ -48,7 +48,7 @@ pub(super) fn child_writes<D: Dispatch, C: Config>(
 /// Fork; the child writes to some pages and exits.
 pub struct ForkExit;
 
-impl Workload for ForkExit {
+impl KernelWorkload for ForkExit {
     const META: Meta = Meta {
         name: "fork_exit",
         unit: "fork",
@@ -70,7 +70,7 @@ impl Workload for ForkExit {
 /// Fork; the child becomes another program, which touches what it has and exits.
 pub struct Exec;
 
-impl Workload for Exec {
+impl KernelWorkload for Exec {
     const META: Meta = Meta {
         name: "exec",
         unit: "program",

@@ -4,7 +4,7 @@
 //! 64 pages, every fourth of which is written. Hooks are those of [`mmap_perf`](super::MmapPerf), with all tables but the
 //! root made and freed in every unit.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Prot, Trouble};
 
@@ -14,7 +14,7 @@ const STRIDE: u64 = 4;
 /// Map, fault in, unmap.
 pub struct LatMmap;
 
-impl Workload for LatMmap {
+impl KernelWorkload for LatMmap {
     const META: Meta = Meta {
         name: "lat_mmap",
         unit: "map of 64 pages",

@@ -13,7 +13,7 @@
 //! `queued_spin_unlock`; per page `pte_val`, and the allocator's four; a flush is `irq_disable`, `flush_tlb_one_user` per
 //! page, `irq_enable`; per table that goes `pmd_val`, `set_pmd`, `release_pte`, `tlb_remove_table`.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Prot, Trouble};
 
@@ -62,7 +62,7 @@ impl Areas {
     }
 }
 
-impl Workload for MmapPerf {
+impl KernelWorkload for MmapPerf {
     const META: Meta = Meta {
         name: "mmap_perf",
         unit: "call",

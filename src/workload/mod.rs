@@ -1,16 +1,21 @@
-//! Macro benchmarks: what processes ask of a kernel, on the [model kernel](crate::kernel).
+//! Macro benchmarks: a [`Workload`] of your own, or what processes ask of a kernel, on the
+//! [model kernel](crate::kernel): a [`KernelWorkload`], as all built-in ones are.
 //!
 //! A workload is deterministic from its seed: every mechanism, every configuration and every repetition does the same
 //! work on the same frames in the same order, and must come to the same checksum. What is timed is the work alone; the
 //! machine is put back to what it was after boot, and processes are set up, outside of it.
 
 mod build;
+mod contended;
 mod context;
 mod fork;
 mod lat_mmap;
+mod list;
 mod mmap_perf;
 mod null;
+mod own;
 mod page_fault;
+mod page_life;
 pub mod random;
 mod registry;
 mod spinlock;
@@ -20,12 +25,16 @@ use crate::kernel::{Config, Kernel, Machine, Trouble};
 use crate::measure::clock::Clock;
 
 pub use build::KernelBuild;
+pub use contended::SpinlockContended;
 pub use context::ContextSwitch;
 pub use fork::{Exec, ForkExit};
 pub use lat_mmap::LatMmap;
+pub use list::{All, Measured, OnKernel, Visitor, Workloads, entries as entries_of};
 pub use mmap_perf::MmapPerf;
 pub use null::NullSyscall;
+pub use own::Workload;
 pub use page_fault::{PageFault, ProtFault};
+pub use page_life::PageLife;
 pub use random::Random;
 pub use registry::{COPIES, Entry, Variant, Yardstick, count_hooks, entries};
 pub use spinlock::Spinlock;
@@ -43,13 +52,32 @@ pub struct Meta {
     pub source: &'static str,
 }
 
-/// A macro benchmark.
-pub trait Workload: 'static {
+/// Why a workload came to no end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// What the model kernel said.
+    #[error(transparent)]
+    Kernel(#[from] Trouble),
+    /// What the workload said.
+    #[error("{0}")]
+    Own(String),
+}
+
+/// A macro benchmark on the model kernel.
+pub trait KernelWorkload: 'static {
     /// Name and description.
     const META: Meta;
 
+    /// Whether it is measured where nobody has named workloads.
+    const BY_DEFAULT: bool = true;
+
     /// What is kept between units.
     type State;
+
+    /// Why it cannot run here; `None` where it can.
+    fn unavailable() -> Option<String> {
+        None
+    }
 
     /// Processes and memory as they are before the first unit. Not timed.
     ///
@@ -76,39 +104,43 @@ pub struct Outcome {
     pub checksum: u64,
 }
 
-/// A workload on one kernel: machine, seed, units, clock.
-pub type Run = fn(&mut Machine, u64, u64, Clock) -> Result<Outcome, Trouble>;
+/// A workload with one mechanism, or on one kernel: machine, seed, units, clock.
+pub type Run = fn(&mut Machine, u64, u64, Clock) -> Result<Outcome, Failure>;
 
 /// Runs [`PARTS`] times `units` of `W` on a machine that is as after boot.
 ///
 /// # Errors
 /// What the kernel comes to.
-pub fn run<W: Workload, D: Dispatch, C: Config>(
+pub fn run<W: KernelWorkload, D: Dispatch, C: Config>(
     machine: &mut Machine,
     seed: u64,
     units: u64,
     clock: Clock,
-) -> Result<Outcome, Trouble> {
+) -> Result<Outcome, Failure> {
     machine.reset();
     let mut kernel = Kernel::<D, C>::new(machine);
     kernel.start()?;
     let mut state = W::prepare(&mut kernel, Random::new(seed))?;
     // What the first units meet: a free list per CPU, a slab of each kind, predictors and caches that know the code.
-    let mut sum = units_of::<W, D, C>(&mut kernel, &mut state, units)?;
-    let mut ticks = [0; PARTS];
-    for part in &mut ticks {
-        let start = clock.start();
-        let timed = units_of::<W, D, C>(&mut kernel, &mut state, units);
-        #[cfg(feature = "inject")]
-        crate::inject::go_on(W::META.name, D::META.name, clock, start);
-        *part = clock.stop().saturating_sub(start);
-        sum = mixed(sum, timed?);
-    }
+    let first = units_of::<W, D, C>(&mut kernel, &mut state, units)?;
+    let (ticks, sum) = timed(clock, first, || units_of::<W, D, C>(&mut kernel, &mut state, units))?;
     Ok(Outcome { ticks, checksum: mixed(sum, kernel.machine().pages_in_use() as u64) })
 }
 
+/// Times the parts of a run: what each took, and the checksum of all that they returned after `first`.
+fn timed<E>(clock: Clock, first: u64, mut units: impl FnMut() -> Result<u64, E>) -> Result<([u64; PARTS], u64), E> {
+    let (mut ticks, mut sum) = ([0; PARTS], first);
+    for part in &mut ticks {
+        let start = clock.start();
+        let timed = units();
+        *part = clock.stop().saturating_sub(start);
+        sum = mixed(sum, timed?);
+    }
+    Ok((ticks, sum))
+}
+
 #[inline(never)]
-fn units_of<W: Workload, D: Dispatch, C: Config>(
+fn units_of<W: KernelWorkload, D: Dispatch, C: Config>(
     kernel: &mut Kernel<'_, D, C>,
     state: &mut W::State,
     units: u64,
@@ -117,6 +149,8 @@ fn units_of<W: Workload, D: Dispatch, C: Config>(
     let mut sum = 1;
     for _ in 0..units {
         sum = mixed(sum, W::unit(kernel, state)?);
+        #[cfg(feature = "inject")]
+        crate::inject::more(W::META.name, D::META.name);
     }
     Ok(sum)
 }

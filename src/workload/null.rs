@@ -2,14 +2,14 @@
 //!
 //! Hooks: `irq_enable`, `irq_disable`.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Trouble};
 
 /// `getppid`.
 pub struct NullSyscall;
 
-impl Workload for NullSyscall {
+impl KernelWorkload for NullSyscall {
     const META: Meta = Meta {
         name: "null_syscall",
         unit: "call",

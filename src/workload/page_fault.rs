@@ -1,6 +1,6 @@
 //! `page_fault` and `prot_fault`, after lmbench's `lat_pagefault` and `lat_sig prot`.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Prot, Trouble};
 
@@ -8,6 +8,11 @@ use crate::kernel::{Config, Kernel, Prot, Trouble};
 const PAGES: u64 = 256;
 
 /// A page that is mapped and not there is written for the first time.
+///
+/// Hooks of a fault: `read_cr2`; `irq_enable` and `irq_disable` of the exception; `p4d_val`, `pud_val`, `pmd_val` three times
+/// (the walk, the table's lock, the table); for the page `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`;
+/// `make_pte`, `set_pte`; `queued_spin_unlock` of the table. When the range goes, `pte_val` and the allocator's four for each
+/// page, and once what [`LatMmap`](super::LatMmap) has for tables.
 ///
 /// Once in 256 units the range is unmapped and mapped again, so that there is something to fault on.
 pub struct PageFault;
@@ -18,7 +23,7 @@ pub struct Range {
     next: u64,
 }
 
-impl Workload for PageFault {
+impl KernelWorkload for PageFault {
     const META: Meta = Meta {
         name: "page_fault",
         unit: "fault",
@@ -49,7 +54,7 @@ impl Workload for PageFault {
 /// `ptep_modify_prot_commit`, in lazy mode): a fault that ends in `SIGSEGV`, and the signal's locks.
 pub struct ProtFault;
 
-impl Workload for ProtFault {
+impl KernelWorkload for ProtFault {
     const META: Meta = Meta {
         name: "prot_fault",
         unit: "signal",

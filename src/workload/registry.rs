@@ -1,16 +1,15 @@
 //! Every workload on every kernel, as plain data.
 
+use std::any::TypeId;
+use std::arch::asm;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use super::{
-    ContextSwitch, Exec, ForkExit, KernelBuild, LatMmap, Meta, MmapPerf, NullSyscall, PageFault, ProtFault, Run,
-    Spinlock, Workload, run,
-};
-use crate::dispatch::{self, Dispatch, Inline, Mechanism, Platform};
+use super::{Failure, KernelWorkload, Meta, Run, Workload, own, run};
+use crate::dispatch::{self, Dispatch, Inline, Mechanism, Mechanisms, Platform};
 use crate::kernel::options::{self, Optional};
-use crate::kernel::{Copied, Machine, Plain, Trouble};
+use crate::kernel::{Copied, Machine, Plain};
 use crate::measure::clock::Clock;
 use crate::op::Op;
 
@@ -18,9 +17,18 @@ use crate::op::Op;
 pub const COPIES: usize = 3;
 
 /// A workload with all kernels it runs on.
+#[derive(Clone)]
 pub struct Entry {
     /// What is said of it.
     pub meta: Meta,
+    /// Whether it is measured where nobody has named workloads.
+    pub by_default: bool,
+    /// Why it cannot run here; `None` where it can.
+    pub unavailable: fn() -> Option<String>,
+    /// The type.
+    pub type_name: &'static str,
+    /// The ops it calls, where it is a user's own: their types and names. The model kernel's are the catalogue's.
+    pub ops: Vec<(TypeId, &'static str)>,
     /// With each mechanism, in the order of the tables, `inline` first.
     pub variants: Vec<Variant>,
     /// With `inline`, the same kernel compiled again and again.
@@ -50,47 +58,90 @@ pub struct Variant {
     pub run: Run,
 }
 
-/// All workloads, in the order of the tables.
+/// All built-in workloads with the built-in mechanisms, in the order of the tables.
 #[must_use]
+#[cfg_attr(not(feature = "instantiated"), inline)]
 pub fn entries() -> Vec<Entry> {
-    vec![
-        entry::<MmapPerf>(),
-        entry::<LatMmap>(),
-        entry::<PageFault>(),
-        entry::<ProtFault>(),
-        entry::<ForkExit>(),
-        entry::<Exec>(),
-        entry::<ContextSwitch>(),
-        entry::<NullSyscall>(),
-        entry::<Spinlock>(),
-        entry::<KernelBuild>(),
-    ]
+    super::list::entries::<super::All, dispatch::All>()
 }
 
-fn entry<W: Workload>() -> Entry {
-    struct Variants<W>(Vec<Variant>, PhantomData<fn(W)>);
-    impl<W: Workload> dispatch::Visitor for Variants<W> {
-        fn visit<D: Dispatch>(&mut self) {
-            let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
-            self.0.push(Variant { mechanism, unavailable, run: run::<W, D, Plain> });
+impl Entry {
+    /// A workload on the model kernel.
+    #[must_use]
+    pub fn on_kernel<W: KernelWorkload, M: Mechanisms>() -> Self {
+        struct Variants<W>(Vec<Variant>, PhantomData<fn(W)>);
+        impl<W: KernelWorkload> dispatch::Visitor for Variants<W> {
+            fn visit<D: Dispatch>(&mut self) {
+                let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
+                self.0.push(Variant { mechanism, unavailable, run: run::<W, D, Plain> });
+            }
+        }
+        let mut variants = Variants::<W>(Vec::new(), PhantomData);
+        M::visit(&mut variants);
+        struct Yardsticks<W>(Vec<Yardstick>, PhantomData<fn(W)>);
+        impl<W: KernelWorkload> options::Visitor for Yardsticks<W> {
+            fn visit<C: Optional>(&mut self) {
+                self.0.push(Yardstick { name: C::META.name, run: run::<W, Inline, C> });
+            }
+        }
+        let mut yardsticks = Yardsticks::<W>(Vec::new(), PhantomData);
+        options::for_each(&mut yardsticks);
+        Entry {
+            meta: W::META,
+            type_name: std::any::type_name::<W>(),
+            ops: Vec::new(),
+            by_default: W::BY_DEFAULT,
+            unavailable: W::unavailable,
+            variants: variants.0,
+            copies: [run::<W, Inline, Copied<1>>, run::<W, Inline, Copied<2>>, run::<W, Inline, Copied<3>>],
+            options: yardsticks.0,
+            counted: run::<W, Counted, Plain>,
         }
     }
-    let mut variants = Variants::<W>(Vec::new(), PhantomData);
-    dispatch::for_each(&mut variants);
-    struct Yardsticks<W>(Vec<Yardstick>, PhantomData<fn(W)>);
-    impl<W: Workload> options::Visitor for Yardsticks<W> {
-        fn visit<C: Optional>(&mut self) {
-            self.0.push(Yardstick { name: C::META.name, run: run::<W, Inline, C> });
+
+    /// A workload of a user's own.
+    #[must_use]
+    pub fn own<W: Workload, M: Mechanisms>() -> Self {
+        struct Variants<W>(Vec<Variant>, PhantomData<fn(W)>);
+        impl<W: Workload> dispatch::Visitor for Variants<W> {
+            fn visit<D: Dispatch>(&mut self) {
+                self.0.push(Variant {
+                    mechanism: D::META,
+                    unavailable: own::unavailable::<W, D>,
+                    run: own::run::<W, D>,
+                });
+            }
+        }
+        let mut variants = Variants::<W>(Vec::new(), PhantomData);
+        M::visit(&mut variants);
+        Entry {
+            meta: W::META,
+            type_name: std::any::type_name::<W>(),
+            ops: own::ops::<W>(),
+            by_default: true,
+            unavailable: || None,
+            variants: variants.0,
+            copies: [own::run::<W, Again<1>>, own::run::<W, Again<2>>, own::run::<W, Again<3>>],
+            options: Vec::new(),
+            counted: own::run::<W, Counted>,
         }
     }
-    let mut yardsticks = Yardsticks::<W>(Vec::new(), PhantomData);
-    options::for_each(&mut yardsticks);
-    Entry {
-        meta: W::META,
-        variants: variants.0,
-        copies: [run::<W, Inline, Copied<1>>, run::<W, Inline, Copied<2>>, run::<W, Inline, Copied<3>>],
-        options: yardsticks.0,
-        counted: run::<W, Counted, Plain>,
+}
+
+/// `inline` once more: a workload that is compiled with it stands elsewhere in memory.
+struct Again<const N: u8>;
+
+impl<const N: u8> Dispatch for Again<N> {
+    const META: Mechanism = Mechanism { name: "again", ..Mechanism::BASE };
+
+    #[inline(always)]
+    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
+        // A comment with the number, so that no optimiser merges one function with another.
+        // SAFETY: an empty template; the caller's contract is that of the body.
+        unsafe {
+            asm!("/* {} */", const N, options(nomem, nostack, preserves_flags));
+            O::inline(args)
+        }
     }
 }
 
@@ -123,13 +174,13 @@ pub fn count_hooks(
     machine: &mut Machine,
     seed: u64,
     units: u64,
-) -> Result<BTreeMap<&'static str, u64>, Trouble> {
-    let mut of = |units| -> Result<BTreeMap<&'static str, u64>, Trouble> {
+) -> Result<BTreeMap<&'static str, u64>, Failure> {
+    let mut of = |units| -> Result<BTreeMap<&'static str, u64>, Failure> {
         CALLS.with_borrow_mut(BTreeMap::clear);
         (entry.counted)(machine, seed, units, Clock::Tsc)?;
         Ok(CALLS.with_borrow_mut(std::mem::take))
     };
     let (once, twice) = (of(units)?, of(units * 2)?);
-    let above = |(op, calls): (&'static str, u64)| (op, calls - once.get(op).copied().unwrap_or(0));
+    let above = |(op, calls): (&'static str, u64)| (op, calls.saturating_sub(once.get(op).copied().unwrap_or(0)));
     Ok(twice.into_iter().map(above).filter(|(_, calls)| *calls > 0).collect())
 }

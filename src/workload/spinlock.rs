@@ -2,14 +2,14 @@
 //!
 //! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`.
 
-use super::{Meta, Random, Workload};
+use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Trouble};
 
 /// `spin_lock_irqsave`, a list is worked on, `spin_unlock_irqrestore`.
 pub struct Spinlock;
 
-impl Workload for Spinlock {
+impl KernelWorkload for Spinlock {
     const META: Meta = Meta {
         name: "spinlock",
         unit: "critical section",

@@ -10,7 +10,8 @@ use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
     Absence, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit, Listing,
-    ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool, Workload, WorkloadKernel,
+    ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool, UnitInstructions,
+    Workload, WorkloadKernel,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -436,6 +437,9 @@ pub fn workload() -> Workload {
         option: option.map(str::to_owned),
         overhead_percent: overhead,
         overhead_cycles: overhead,
+        instructions: overhead.map(|o| UnitInstructions { per_unit: 8_000.0, extra_percent: o.estimate / 2.0 }),
+        instructions_absent: None,
+        counters: None,
         resolved: overhead.is_some(),
         predicted_percent: mechanism.and(overhead).map(|o| o.estimate + 0.5),
         predicted_absent: mechanism.filter(|_| overhead.is_none()).map(|_| "no cell".to_owned()),
@@ -448,8 +452,11 @@ pub fn workload() -> Workload {
         source: "lmbench".to_owned(),
         units: 100,
         workers: 8,
+        disturbed_workers: 1,
         inline_cycles: percent(20_000.0),
         inline_ns: Some(5_000.0),
+        inline_instructions: Some(7_500.0),
+        inline_counters: Some(BTreeMap::from([("cycles".to_owned(), 20_000.0), ("instructions".to_owned(), 7_500.0)])),
         calls: std::collections::BTreeMap::from([("set_pte".to_owned(), 200.5), ("pte_val".to_owned(), 300.0)]),
         again_percent: percent(0.0),
         copies_percent: vec![Estimate { estimate: 0.2, low: 0.1, high: 0.3 }],

@@ -1,26 +1,25 @@
 //! From rules to a plan: what they bind is measured, and nothing else.
 //!
-//! Where a rule leaves something open, it is what `run --quick` would measure: twelve ops of different shape, throughput,
-//! native bodies, and of workloads `mmap_perf`.
+//! Where a rule leaves something open, it is what `run --quick` would measure: the suite's quick ops and workloads,
+//! throughput, native bodies.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::cli::conditions::Conditions;
 use crate::cli::error::CliError;
-use crate::cli::run::{DECISIVE, Here, WORK_ROUNDS};
+use crate::cli::run::{Here, WORK_ROUNDS};
 use crate::dispatch::{Mechanism, Platform};
 use crate::gate::budget::Field;
 use crate::gate::rules::{Names, Resolved};
 use crate::kernel::options;
 use crate::measure::parent::WorkPlan;
-use crate::measure::plan::{Column, Group, Plan, Preset, QUICK_OPS, WINDOW_CYCLES, Workers, offsets};
+use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelColumn;
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::{assemble, subject};
-use crate::suite::OpEntry;
-use crate::workload;
+use crate::suite::{Choices, Suite};
 
 /// Cells may take so long, and longer only where eight workers do.
 const CELLS: Duration = Duration::from_secs(4);
@@ -31,30 +30,29 @@ const WORK_SHARE: f64 = 0.65;
 /// With fewer workers the intervals at which all verdicts hold together are wide.
 const ENOUGH_WORKERS: f64 = 8.0;
 
-/// What this build can measure.
-pub struct Suite {
-    ops: Vec<OpEntry>,
+/// A suite, and what of it rules choose from.
+pub struct Choice<'a> {
+    suite: &'a Suite,
     mechanisms: Vec<Mechanism>,
     workloads: Vec<&'static str>,
     options: Vec<String>,
 }
 
-impl Suite {
-    /// Of ops and mechanisms.
-    pub fn new(ops: Vec<OpEntry>, mechanisms: Vec<Mechanism>) -> Self {
+impl<'a> Choice<'a> {
+    /// Of a suite. Workloads that cannot be had here are no choice.
+    pub fn of(suite: &'a Suite) -> Self {
+        let entries = suite.workloads();
         let mut found = Vec::new();
-        options::for_each(&mut assemble::Options(&mut found));
-        Suite {
-            ops,
-            mechanisms,
-            workloads: workload::entries().iter().map(|entry| entry.meta.name).collect(),
+        if entries.iter().any(|entry| !entry.options.is_empty()) {
+            options::for_each(&mut assemble::Options(&mut found));
+        }
+        let there = entries.iter().filter(|entry| (entry.unavailable)().is_none());
+        Choice {
+            suite,
+            mechanisms: suite.mechanism_metas(),
+            workloads: there.map(|entry| entry.meta.name).collect(),
             options: found.into_iter().map(|option| option.name).collect(),
         }
-    }
-
-    /// The ops.
-    pub fn ops(&self) -> &[OpEntry] {
-        &self.ops
     }
 
     /// What globs choose from.
@@ -65,7 +63,7 @@ impl Suite {
         states.sort_unstable();
         states.dedup();
         let cells = [
-            (Field::Op, owned(&mut self.ops.iter().map(|op| op.meta.name))),
+            (Field::Op, owned(&mut self.suite.ops().iter().map(|op| op.meta.name))),
             (Field::Body, owned(&mut [Platform::Native, Platform::Xen].iter().map(|body| body.name()))),
             (Field::Mechanism, mechanisms.clone()),
             (Field::State, states.clone()),
@@ -133,8 +131,9 @@ impl Suite {
         let columns: Vec<(Column, bool)> =
             mechanisms.flat_map(|m| Column::of(m).into_iter().map(|column| (column, m.switches))).collect();
         let all = if movable { offsets(Preset::Quick.layouts()) } else { vec![0] };
+        let choices = self.suite.choices();
         let (mut groups, mut only) = (Vec::new(), Vec::new());
-        for op in &self.ops {
+        for op in self.suite.ops() {
             for regime in Regime::ALL {
                 let apart = regime.is_cold() || regime.targets().is_some();
                 let has_loop = op.pairs.iter().all(|pair| pair.loop_of(regime).is_some());
@@ -145,7 +144,9 @@ impl Suite {
                     let wants = |mechanism: &str, state: Option<State>| {
                         let state = state.map(State::name);
                         let cell = subject::cell_of(op.meta.name, body, mechanism, state, regime);
-                        rules.iter().any(|rule| wants_cell(rule, op.meta.name, body, mechanism, state, regime))
+                        rules
+                            .iter()
+                            .any(|rule| wants_cell(rule, choices, (op.meta.name, body, regime), (mechanism, state)))
                             && again.is_none_or(|again| again.contains(&cell))
                     };
                     // What cannot reach Xen's body would measure the native one under its name.
@@ -172,11 +173,12 @@ impl Suite {
         // A whole kernel has no NOP where an op does something.
         let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelColumn::Mechanism);
         let options = self.options.iter().cloned().map(KernelColumn::Option);
+        let choices = self.suite.choices();
         let (mut workloads, mut kernels) = (Vec::new(), Vec::new());
         for kernel in columns.chain(options) {
             let wants = |workload: &str| {
                 let (mechanism, state, option) = parts(&kernel);
-                rules.iter().any(|rule| wants_kernel(rule, workload, mechanism, state, option))
+                rules.iter().any(|rule| wants_kernel(rule, choices, workload, (mechanism, state, option)))
                     && again.is_none_or(|again| again.contains(&subject::kernel_of(workload, mechanism, state, option)))
             };
             let wanted: Vec<&str> = self.workloads.iter().copied().filter(|name| wants(name)).collect();
@@ -205,9 +207,19 @@ fn takes(rule: &Resolved, field: Field, name: Option<&str>, otherwise: bool) -> 
     if rule.names.contains_key(&field) { name.is_some_and(|name| rule.matches(field, name)) } else { otherwise }
 }
 
-fn wants_cell(rule: &Resolved, op: &str, body: Platform, mechanism: &str, state: Option<&str>, regime: Regime) -> bool {
+/// Whether a name is among a suite's choice; where it makes none, all are.
+fn quick(choice: Option<&[&str]>, name: &str) -> bool {
+    choice.is_none_or(|names| names.contains(&name))
+}
+
+fn wants_cell(
+    rule: &Resolved,
+    choices: &Choices,
+    (op, body, regime): (&str, Platform, Regime),
+    (mechanism, state): (&str, Option<&str>),
+) -> bool {
     !rule.rule.of_workloads()
-        && takes(rule, Field::Op, Some(op), QUICK_OPS.contains(&op))
+        && takes(rule, Field::Op, Some(op), quick(choices.quick_ops, op))
         && takes(rule, Field::Body, Some(body.name()), body == Platform::Native)
         && takes(rule, Field::Mechanism, Some(mechanism), true)
         && takes(rule, Field::State, state, true)
@@ -216,14 +228,13 @@ fn wants_cell(rule: &Resolved, op: &str, body: Platform, mechanism: &str, state:
 
 fn wants_kernel(
     rule: &Resolved,
+    choices: &Choices,
     workload: &str,
-    mechanism: Option<&str>,
-    state: Option<&str>,
-    option: Option<&str>,
+    (mechanism, state, option): (Option<&str>, Option<&str>, Option<&str>),
 ) -> bool {
-    let decisive = mechanism.is_none_or(|mechanism| DECISIVE.contains(&mechanism));
+    let decisive = mechanism.is_none_or(|mechanism| quick(choices.workload_mechanisms, mechanism));
     rule.rule.of_workloads()
-        && takes(rule, Field::Workload, Some(workload), workload == "mmap_perf")
+        && takes(rule, Field::Workload, Some(workload), quick(choices.quick_workloads, workload))
         && takes(rule, Field::Mechanism, mechanism, decisive)
         && takes(rule, Field::State, state, true)
         && takes(rule, Field::Option, option, true)

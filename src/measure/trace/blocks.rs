@@ -31,6 +31,8 @@ const BLOCK_BYTES: usize = LONGEST_BLOCK * 15 + 14;
 const CODE_BYTES: usize = 512 << 10;
 /// Bytes of the stack that traced code runs on.
 const STACK_BYTES: usize = 256 << 10;
+/// Most instructions of one count: a second's worth of what counting takes.
+pub const COUNT_LIMIT: usize = 1 << 26;
 /// RFLAGS of ordinary code: interrupts on, and bit 1, which is always set.
 const FLAGS: u64 = 0x202;
 
@@ -100,26 +102,84 @@ impl Tracer {
         Ok(tracer)
     }
 
+    /// Counts what `run(args, passes)` executes, from its first instruction to its return, without keeping it: code that
+    /// runs far longer than a trace has room for. A repeated string instruction counts once. What the C library's allocator
+    /// executes counts nothing: this program needs it, too, between two of its blocks, and would find it half done.
+    ///
+    /// # Safety
+    /// As for [`Trace::trace`].
+    ///
+    /// # Errors
+    /// Those of [`Trace::trace`], with a limit of [`COUNT_LIMIT`] instructions.
+    pub unsafe fn count(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<u64, TraceError> {
+        let mut count = Count(0);
+        // SAFETY: the caller's contract.
+        unsafe { self.run(run, args, passes, &mut count) }?;
+        Ok(count.0 as u64)
+    }
+
+    /// Runs `run(args, passes)` from its first instruction to its return; in case of an error it has run to its end all the
+    /// same.
+    ///
+    /// # Safety
+    /// As for [`Trace::trace`].
+    unsafe fn run(
+        &mut self,
+        run: Loop,
+        args: &[u64; 4],
+        passes: u64,
+        record: &mut impl Record,
+    ) -> Result<(), TraceError> {
+        self.forget();
+        let end = leave as *const () as u64;
+        // The stack as after a call: its pointer is 8 below a multiple of 16 (psABI, 3.2.2), with the return address.
+        let top = (self.stack.as_mut_ptr_range().end as u64 & !15) - 24;
+        let index = (top - self.stack.as_ptr() as u64) as usize / 8;
+        self.stack[index] = end;
+        // SAFETY: the only tracer, and no traced code runs.
+        let registers = unsafe { &mut *switch::registers() };
+        registers.general = [0; 16];
+        registers.general[4] = top;
+        registers.general[6] = passes;
+        registers.general[7] = std::ptr::from_ref(args) as u64;
+        registers.flags = FLAGS;
+        // SAFETY: registers and stack are those of a call of the loop.
+        let followed = unsafe { self.follow(run as usize as u64, record) };
+        followed.map_err(|(at, error)| {
+            // To its end without a trace: it may hold a lock, or have changed what it would put back.
+            // SAFETY: the registers are those of the code at `at`; it returns to `leave`.
+            unsafe {
+                (*switch::registers()).code = at;
+                resume();
+            }
+            error
+        })
+    }
+
     /// Runs from `at` until the loop returns, noting everything.
     ///
     /// # Safety
     /// The registers are those of the traced code at `at`.
-    unsafe fn follow(&mut self, mut at: u64, record: &mut Vec<Step>) -> Result<(), (u64, TraceError)> {
+    unsafe fn follow<R: Record>(&mut self, mut at: u64, record: &mut R) -> Result<(), (u64, TraceError)> {
         let end = leave as *const () as u64;
+        let allocator = if R::SKIPS_ALLOCATOR { allocator() } else { [end; ALLOCATOR] };
         while at != end {
+            if allocator.contains(&at) {
+                // SAFETY: a function is about to be entered, so its return address is on top of the stack.
+                at = unsafe { whole(at) };
+                continue;
+            }
             // SAFETY: about to be executed.
             let block = unsafe { self.block(at) }.map_err(|error| (at, error))?;
             let steps = &self.steps[block.steps];
-            if record.len() + steps.len() > LIMIT {
-                return Err((at, TraceError::TooLong { limit: LIMIT }));
-            }
+            record.room(steps.len()).map_err(|error| (at, error))?;
             if let Some(copy) = block.copy {
                 // SAFETY: no traced code runs.
                 unsafe { (*switch::registers()).code = copy };
                 // SAFETY: the copy does what the original does, then jumps to `leave`.
                 unsafe { resume() };
             }
-            record.extend_from_slice(steps);
+            record.note(steps);
             // A block is never empty.
             let Some(last) = steps.last().map(|step| step.instruction) else { break };
             at = if emulate::transfers(&last) {
@@ -201,33 +261,79 @@ impl Tracer {
 
 impl Trace for Tracer {
     unsafe fn trace(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<Vec<Step>, TraceError> {
-        self.forget();
-        let end = leave as *const () as u64;
-        // The stack as after a call: its pointer is 8 below a multiple of 16 (psABI, 3.2.2), with the return address.
-        let top = (self.stack.as_mut_ptr_range().end as u64 & !15) - 24;
-        let index = (top - self.stack.as_ptr() as u64) as usize / 8;
-        self.stack[index] = end;
-        // SAFETY: the only tracer, and no traced code runs.
-        let registers = unsafe { &mut *switch::registers() };
-        registers.general = [0; 16];
-        registers.general[4] = top;
-        registers.general[6] = passes;
-        registers.general[7] = std::ptr::from_ref(args) as u64;
-        registers.flags = FLAGS;
         let mut record = Vec::new();
-        // SAFETY: registers and stack are those of a call of the loop.
-        match unsafe { self.follow(run as usize as u64, &mut record) } {
-            Ok(()) => Ok(record),
-            Err((at, error)) => {
-                // To its end without a trace: it may hold a lock, or have changed what it would put back.
-                // SAFETY: the registers are those of the code at `at`; it returns to `leave`.
-                unsafe {
-                    (*switch::registers()).code = at;
-                    resume();
-                }
-                Err(error)
-            }
-        }
+        // SAFETY: the caller's contract.
+        unsafe { self.run(run, args, passes, &mut record) }?;
+        Ok(record)
+    }
+}
+
+/// Functions of the allocator.
+const ALLOCATOR: usize = 6;
+
+/// Where they are: what Rust's system allocator calls (`library/std/src/sys/alloc/unix.rs`).
+fn allocator() -> [u64; ALLOCATOR] {
+    [
+        libc::malloc as *const () as u64,
+        libc::calloc as *const () as u64,
+        libc::realloc as *const () as u64,
+        libc::free as *const () as u64,
+        libc::posix_memalign as *const () as u64,
+        libc::aligned_alloc as *const () as u64,
+    ]
+}
+
+/// Runs a function to its end. Gives where it returns to.
+///
+/// # Safety
+/// The registers are those of traced code that is about to enter the function at `at`; it returns.
+unsafe fn whole(at: u64) -> u64 {
+    // SAFETY: no traced code runs.
+    let registers = unsafe { &mut *switch::registers() };
+    let top = registers.general[4] as *mut u64;
+    // SAFETY: the caller's contract: a return address.
+    let back = unsafe { top.replace(leave as *const () as u64) };
+    registers.code = at;
+    // SAFETY: it returns to `leave`.
+    unsafe { resume() };
+    back
+}
+
+/// What is kept of the instructions that are executed.
+trait Record {
+    /// Whether calls of the C library's allocator are run at once and not noted.
+    const SKIPS_ALLOCATOR: bool;
+    /// Whether so many more may come.
+    fn room(&self, more: usize) -> Result<(), TraceError>;
+    /// They were executed.
+    fn note(&mut self, steps: &[Step]);
+}
+
+/// All of them.
+impl Record for Vec<Step> {
+    const SKIPS_ALLOCATOR: bool = false;
+
+    fn room(&self, more: usize) -> Result<(), TraceError> {
+        if self.len() + more > LIMIT { Err(TraceError::TooLong { limit: LIMIT }) } else { Ok(()) }
+    }
+
+    fn note(&mut self, steps: &[Step]) {
+        self.extend_from_slice(steps);
+    }
+}
+
+/// How many.
+struct Count(usize);
+
+impl Record for Count {
+    const SKIPS_ALLOCATOR: bool = true;
+
+    fn room(&self, more: usize) -> Result<(), TraceError> {
+        if self.0 + more > COUNT_LIMIT { Err(TraceError::TooLong { limit: COUNT_LIMIT }) } else { Ok(()) }
+    }
+
+    fn note(&mut self, steps: &[Step]) {
+        self.0 += steps.len();
     }
 }
 

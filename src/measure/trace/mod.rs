@@ -18,7 +18,7 @@ mod stepper;
 mod stepping;
 mod switch;
 
-pub use blocks::Tracer;
+pub use blocks::{COUNT_LIMIT, Tracer};
 pub use code::Step;
 pub use sequence::{OneOp, Passes};
 pub use stepper::Stepper;

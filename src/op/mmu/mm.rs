@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::root::xen_write_cr3;
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::memory::ENTRIES;
@@ -231,12 +232,15 @@ unsafe impl Op for ExitMmap {
 
     native! { (mm: "rdi"); }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_exit_mmap`: unpinned as a whole, so that tearing down writes plain memory. Linux
-    /// makes sure first that no CPU has it as its root; in the model none has.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_exit_mmap`: unpinned as a whole, so that tearing down writes plain memory. A CPU
+    /// that has it as its root is given that of the kernel first (`xen_drop_mm_ref`); the model has one.
     unsafe fn xen((mm,): (u64,)) {
         let unpin = |cpu: &mut CpuModel, pgd: u64| {
+            let root = cpu.xen.memory.virt_to_pfn(pgd);
+            if cpu.mmu.xen_cr3 == root << 12 {
+                xen_write_cr3(cpu, guest::ROOT << 12);
+            }
             if cpu.xen.memory.pinned(pgd) {
-                let root = cpu.xen.memory.virt_to_pfn(pgd);
                 pgd_unpin(&mut cpu.xen, root);
             }
             cpu.xen.recycle();

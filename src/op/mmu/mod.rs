@@ -92,7 +92,7 @@ pub struct MmuState {
     pub pte_mask: u64,
     /// `kmap_pte`: the entry of the first fixed mapping.
     pub kmap_pte: u64,
-    /// The page that the page allocator hands out; 0 for none.
+    /// The page that the page allocator hands out next; 0 for none.
     pub free_page: u64,
 }
 
@@ -149,6 +149,7 @@ fn settle(cpu: &mut CpuModel) {
     mmu.mm.pgd = xen.memory.pfn_to_virt(guest::ROOT);
     mmu.new_mm.pgd = xen.memory.pfn_to_virt(guest::NEW_ROOT);
     mmu.free_page = xen.memory.pfn_to_virt(guest::FREE);
+    xen.memory.map[guest::FREE as usize].private = mmu.free_page;
     mmu.kmap_pte = xen.memory.entry(guest::FIX_PTE, 511);
     mmu.fix_walk =
         [&raw const mmu.fix_walk[1] as u64, &raw const mmu.fix_walk[2] as u64, xen.memory.pfn_to_virt(guest::FIX_PTE)];

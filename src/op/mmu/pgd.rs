@@ -34,8 +34,9 @@ unsafe impl Op for PgdAlloc {
 
     native! { (mm: "rdi") -> "rax"; "xor eax, eax" }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_pgd_alloc`: a zeroed page becomes user mode's root and maps the vsyscall page. The
-    /// model's page allocator has one page and hands it out each time.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_pgd_alloc`: a zeroed page becomes user mode's root and maps the vsyscall page. It
+    /// comes from a list of free pages; the one that ops are measured with is its own next, so that it is handed out each
+    /// time.
     unsafe fn xen((mm,): (u64,)) -> u64 {
         // SAFETY: the caller's mm; no reference to the model is alive yet.
         let pgd = unsafe { (&raw const (*(mm as *const Mm)).pgd).read() };
@@ -47,8 +48,10 @@ unsafe impl Op for PgdAlloc {
         if user == 0 || memory.clear(pfn).is_none() {
             return ENOMEM;
         }
+        let next = memory.page_of(user).map_or(0, |page| page.private);
         let Some(page) = memory.page_of_mut(pgd) else { return ENOMEM };
         page.private = user;
+        cpu.mmu.free_page = next;
         memory.write(pfn, VSYSCALL_INDEX, cpu.xen.p2m.make(guest::FIX_PUD << 12 | PAGE_TABLE));
         cpu.xen.recycle();
         0
@@ -91,7 +94,11 @@ unsafe impl Op for PgdFree {
         if let Some(page) = cpu.xen.memory.page_of_mut(pgd)
             && page.private != 0
         {
-            cpu.mmu.free_page = std::mem::take(&mut page.private);
+            let user = std::mem::take(&mut page.private);
+            let next = std::mem::replace(&mut cpu.mmu.free_page, user);
+            if let Some(page) = cpu.xen.memory.page_of_mut(user) {
+                page.private = next;
+            }
         }
         cpu.xen.recycle();
     }

@@ -120,6 +120,24 @@ unsafe impl Op for ReadCr3 {
     }
 }
 
+/// `xen_write_cr3`
+#[inline]
+pub(super) fn xen_write_cr3(cpu: &mut CpuModel, cr3: u64) {
+    let xen = &mut cpu.xen;
+    let root = cr3 >> 12;
+    let user = match xen.memory.page_of(xen.memory.pfn_to_virt(root)) {
+        Some(page) if page.private != 0 => xen.virt_to_machine(page.private) >> 12,
+        _ => 0,
+    };
+    let mask = xen.mask_events();
+    cpu.mmu.xen_cr3 = cr3;
+    let kernel = xen.p2m.pfn_to_mfn(root);
+    xen.extend(Call::MmuExt { cmd: MmuExtCmd::NewBaseptr, arg1: kernel, arg2: 0 });
+    xen.extend(Call::MmuExt { cmd: MmuExtCmd::NewUserBaseptr, arg1: user, arg2: 0 });
+    xen.issue(LazyMode::Cpu);
+    xen.restore_events(mask);
+}
+
 /// Switches to another page-table root.
 pub struct WriteCr3;
 
@@ -144,20 +162,7 @@ unsafe impl Op for WriteCr3 {
     /// end of a context switch.
     unsafe fn xen((cr3,): (u64,)) {
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
-        let xen = &mut cpu.xen;
-        let root = cr3 >> 12;
-        let user = match xen.memory.page_of(xen.memory.pfn_to_virt(root)) {
-            Some(page) if page.private != 0 => xen.virt_to_machine(page.private) >> 12,
-            _ => 0,
-        };
-        let mask = xen.mask_events();
-        cpu.mmu.xen_cr3 = cr3;
-        let kernel = xen.p2m.pfn_to_mfn(root);
-        xen.extend(Call::MmuExt { cmd: MmuExtCmd::NewBaseptr, arg1: kernel, arg2: 0 });
-        xen.extend(Call::MmuExt { cmd: MmuExtCmd::NewUserBaseptr, arg1: user, arg2: 0 });
-        xen.issue(LazyMode::Cpu);
-        xen.restore_events(mask);
+        xen_write_cr3(unsafe { CpuModel::current() }, cr3);
     }
 
     /// The root in use: as between threads of a process, and the same work in every call.

@@ -4,8 +4,8 @@
 //! Source: Xen's `xen/arch/x86/mm.c` (`get_page_type`, `get_page_from_l1e`, `mod_l1_entry` and its siblings). Modelled
 //! without what a single virtual CPU has no need of: locks, preemption, general reference counts, linear page tables.
 
-use super::memory::{ENTRIES, Memory, PAGE_SHIFT, STORED_FRAMES};
-use super::p2m::{FRAME_MASK, INVALID, MACHINE_FRAMES, P2m, PRESENT};
+use super::memory::{ENTRIES, Memory, PAGE_SHIFT};
+use super::p2m::{FRAME_MASK, INVALID, P2m, PRESENT};
 
 /// `_PAGE_RW`
 pub const WRITABLE: u64 = 1 << 1;
@@ -74,14 +74,13 @@ impl Frames {
     /// The guest's frames belong to it, and those with contents are mapped writable in its direct map.
     #[must_use]
     pub fn new(p2m: &P2m) -> Self {
-        let all = (0..MACHINE_FRAMES as u64).map(|mfn| match p2m.machine_to_phys(mfn) {
+        let stored = p2m.size().stored as u64;
+        let all = (0..p2m.size().machine as u64).map(|mfn| match p2m.machine_to_phys(mfn) {
             INVALID => Frame { owner: Owner::Other, kind: FrameType::None, pinned: false, uses: 0 },
-            pfn if pfn < STORED_FRAMES as u64 => {
-                Frame { owner: Owner::Domain, kind: FrameType::Writable, pinned: false, uses: 1 }
-            }
+            pfn if pfn < stored => Frame { owner: Owner::Domain, kind: FrameType::Writable, pinned: false, uses: 1 },
             _ => Frame { owner: Owner::Domain, kind: FrameType::None, pinned: false, uses: 0 },
         });
-        let direct = (0..STORED_FRAMES as u64).map(|pfn| p2m.pfn_to_mfn(pfn) << PAGE_SHIFT | PRESENT | WRITABLE);
+        let direct = (0..stored).map(|pfn| p2m.pfn_to_mfn(pfn) << PAGE_SHIFT | PRESENT | WRITABLE);
         Frames { all: all.collect(), direct: direct.collect() }
     }
 

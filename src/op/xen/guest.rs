@@ -1,7 +1,7 @@
 //! The guest at boot: which frame is what, and the page tables its first root has.
 
 use super::frames::WRITABLE;
-use super::memory::PAGE_SHIFT;
+use super::memory::{PAGE_SHIFT, STORED_FRAMES};
 use super::p2m::PRESENT;
 use super::{Call, Frame, MmuExtCmd, StructPage, XenVcpu};
 
@@ -142,6 +142,9 @@ impl XenVcpu {
     /// Builds the tables and hands the first root and the descriptor table to the hypervisor, as the domain builder and
     /// early boot (`xen_setup_gdt`) do.
     pub(super) fn boot(&mut self) {
+        for pfn in 0..STORED_FRAMES as u64 {
+            self.memory.clear(pfn);
+        }
         self.link(ROOT, 0, PUD);
         self.link(USER_ROOT, 0, PUD);
         self.link(PUD, 0, PMD);

@@ -37,6 +37,8 @@ pub struct Hypervisor {
     pub refused: u64,
     /// How many multicalls of several entries came; what is in them counts as calls, too.
     pub multicalls: u64,
+    /// How many stores of the guest trapped and were done for it.
+    pub emulated: u64,
     /// How many times pending events were let in.
     pub upcalls: u64,
     /// What is known of the machine's frames.
@@ -88,6 +90,7 @@ impl Hypervisor {
             mmuext: [0; MmuExtCmd::COUNT],
             refused: 0,
             multicalls: 0,
+            emulated: 0,
             upcalls: 0,
             frames: Frames::new(p2m),
             base: 0,
@@ -138,7 +141,7 @@ impl Hypervisor {
     /// Counts from zero again.
     pub fn reset_counts(&mut self) {
         (self.counts, self.mmuext) = ([0; CallKind::COUNT], [0; MmuExtCmd::COUNT]);
-        (self.refused, self.multicalls, self.upcalls) = (0, 0, 0);
+        (self.refused, self.multicalls, self.emulated, self.upcalls) = (0, 0, 0, 0);
     }
 
     /// `do_set_debugreg`: breakpoints only in user addresses; DR4 and DR5 are not there; the fixed bits of DR6 and DR7

@@ -1,7 +1,10 @@
 //! The guest's memory, as far as it is modelled: pages that hold page tables and descriptors, and Linux's `struct page`
 //! of each. On bare metal it is the machine's memory; in Xen the hypervisor writes to it, too.
 
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::p2m::MACHINE_FRAMES;
 
 /// `PAGE_SHIFT`
 pub const PAGE_SHIFT: u32 = 12;
@@ -13,6 +16,24 @@ pub const GUEST_FRAMES: usize = 1024;
 /// Words of a page: the entries of a page table.
 pub const ENTRIES: usize = 512;
 
+/// How much memory a guest has, and the machine under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Frames of the guest with contents: pseudo-physical frames 0 up to this.
+    pub stored: usize,
+    /// Frames of the guest: a power of two, and at least one leaf of the translation.
+    pub guest: usize,
+    /// Frames of the machine.
+    pub machine: usize,
+    /// The machine frame from which on the guest's are: those below are the hypervisor's.
+    pub first: usize,
+}
+
+impl Size {
+    /// What ops are measured on: little, so that it stays in the caches.
+    pub const SMALL: Size = Size { stored: STORED_FRAMES, guest: GUEST_FRAMES, machine: MACHINE_FRAMES, first: 0 };
+}
+
 /// One page. Atomics, because ops write to it through the addresses they are given.
 #[repr(C, align(4096))]
 pub struct Page([AtomicU64; ENTRIES]);
@@ -22,13 +43,17 @@ pub struct Page([AtomicU64; ENTRIES]);
 pub struct StructPage {
     /// `PagePinned`: the hypervisor knows it as a page table.
     pub pinned: bool,
-    /// `private`: of a root, the address of the root that user mode has (`xen_get_user_pgd`); 0 for none.
+    /// `private`: of a root, the address of the root that user mode has (`xen_get_user_pgd`); 0 for none. Of a free page,
+    /// the address of the next one.
     pub private: u64,
 }
 
 /// Pages and their `struct page`s.
 pub struct Memory {
-    pages: Box<[Page]>,
+    pages: NonNull<Page>,
+    count: usize,
+    /// Whether the pages are this structure's own, to be freed with it.
+    own: bool,
     /// `mem_map`
     pub map: Box<[StructPage]>,
 }
@@ -37,14 +62,28 @@ impl Memory {
     /// All pages zero, none pinned.
     #[must_use]
     pub fn new() -> Self {
-        Memory {
-            pages: (0..STORED_FRAMES).map(|_| Page([const { AtomicU64::new(0) }; ENTRIES])).collect(),
-            map: vec![StructPage::default(); STORED_FRAMES].into_boxed_slice(),
-        }
+        let pages: Box<[Page]> = (0..STORED_FRAMES).map(|_| Page([const { AtomicU64::new(0) }; ENTRIES])).collect();
+        let count = pages.len();
+        Memory { pages: NonNull::from(Box::leak(pages)).cast(), count, own: true, map: unpinned(count) }
     }
 
-    /// `__va(pfn << PAGE_SHIFT)`: where the model keeps the page of a frame. Meaningful for frames below
-    /// [`STORED_FRAMES`].
+    /// Pages that somebody else keeps, with what they hold; none pinned.
+    ///
+    /// # Safety
+    /// `count` pages stand there for as long as this is used, and are accessed through raw pointers alone.
+    #[must_use]
+    pub unsafe fn over(pages: NonNull<Page>, count: usize) -> Self {
+        Memory { pages, count, own: false, map: unpinned(count) }
+    }
+
+    fn page(&self, pfn: u64) -> Option<&Page> {
+        let pfn = usize::try_from(pfn).ok().filter(|pfn| *pfn < self.count)?;
+        // SAFETY: one of the pages, which are there as long as this (`new`, or the contract of `over`).
+        Some(unsafe { self.pages.add(pfn).as_ref() })
+    }
+
+    /// `__va(pfn << PAGE_SHIFT)`: where the model keeps the page of a frame. Meaningful for frames
+    /// that are stored.
     #[inline]
     #[must_use]
     pub fn pfn_to_virt(&self, pfn: u64) -> u64 {
@@ -90,20 +129,34 @@ impl Memory {
     #[inline]
     #[must_use]
     pub fn read(&self, pfn: u64, index: usize) -> Option<u64> {
-        Some(self.pages.get(usize::try_from(pfn).ok()?)?.0.get(index)?.load(Ordering::Relaxed))
+        Some(self.page(pfn)?.0.get(index)?.load(Ordering::Relaxed))
     }
 
     /// Writes a word of a page; `None` outside.
     #[inline]
     pub fn write(&self, pfn: u64, index: usize, value: u64) -> Option<()> {
-        self.pages.get(usize::try_from(pfn).ok()?)?.0.get(index)?.store(value, Ordering::Relaxed);
+        self.page(pfn)?.0.get(index)?.store(value, Ordering::Relaxed);
         Some(())
     }
 
     /// `clear_page`; `None` outside.
     pub fn clear(&self, pfn: u64) -> Option<()> {
-        self.pages.get(usize::try_from(pfn).ok()?)?.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.page(pfn)?.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         Some(())
+    }
+}
+
+fn unpinned(count: usize) -> Box<[StructPage]> {
+    vec![StructPage::default(); count].into_boxed_slice()
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.own {
+            let pages = NonNull::slice_from_raw_parts(self.pages, self.count);
+            // SAFETY: leaked by `new`, and of that length.
+            drop(unsafe { Box::from_raw(pages.as_ptr()) });
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! `arch/x86/xen/p2m.c`.
 
 mod call;
+mod emulate;
 pub mod frames;
 pub mod guest;
 mod hypervisor;
@@ -15,7 +16,7 @@ pub mod p2m;
 pub use call::{Call, CallKind, MmuExtCmd, UVMF_INVLPG, UVMF_TLB_FLUSH};
 pub use frames::{Frame, FrameType};
 pub use hypervisor::{Hypervisor, PRESERVE_AD};
-pub use memory::{Memory, StructPage};
+pub use memory::{Memory, Size, StructPage};
 pub use multicall::{ARGUMENT_BYTES, BATCH, Multicall};
 pub use p2m::P2m;
 
@@ -67,12 +68,18 @@ impl XenVcpu {
     /// counts 0.
     #[must_use]
     pub fn new() -> Self {
-        let p2m = P2m::new();
+        Self::of(Memory::new(), Size::SMALL)
+    }
+
+    /// The same, of a guest with this memory.
+    #[must_use]
+    pub fn of(memory: Memory, size: Size) -> Self {
+        let p2m = P2m::sized(size);
         let mut vcpu = XenVcpu {
             info: VcpuInfo::default(),
             lazy: LazyMode::None,
             multicall: Multicall::new(),
-            memory: Memory::new(),
+            memory,
             hypervisor: Hypervisor::new(&p2m),
             p2m,
             recycled: guest::Recycled::new(),

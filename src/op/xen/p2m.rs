@@ -4,7 +4,7 @@
 //! (`__pfn_to_mfn`, `mfn_to_pfn`, the two marker bits). 6.1 maps the leaves side by side into one linear array and does
 //! without the first level.
 
-use super::memory::{GUEST_FRAMES, PAGE_SHIFT};
+use super::memory::{PAGE_SHIFT, Size};
 
 /// `INVALID_P2M_ENTRY`: no machine frame.
 pub const INVALID: u64 = !0;
@@ -24,7 +24,7 @@ const LEAF: usize = 512;
 const TOP: usize = 128;
 /// `MAX_DOMAIN_PAGES`: from here on, frames are identity frames.
 pub const MAX_FRAMES: u64 = (TOP * LEAF) as u64;
-/// Machine frames of the modelled machine (`machine_to_phys_nr`).
+/// Machine frames of the machine that ops are measured on (`machine_to_phys_nr`).
 pub const MACHINE_FRAMES: usize = 4096;
 /// The leaf of which every entry is [`INVALID`] (`p2m_missing`).
 const MISSING: u16 = 0;
@@ -34,23 +34,31 @@ pub struct P2m {
     top: Box<[u16; TOP]>,
     leaves: Box<[[u64; LEAF]]>,
     m2p: Box<[u64]>,
+    size: Size,
 }
 
-/// Where the model puts a guest frame in machine memory: scattered, as a domain's frames are, over the first frames of
-/// the machine; the others are Xen's and other domains'. An odd factor makes it one-to-one modulo a power of two. That
-/// both kinds of number have the same range lets a translation's result be translated again, in a latency chain.
-const fn place(pfn: u64) -> u64 {
-    (pfn * 389 + 77) % GUEST_FRAMES as u64
+/// Where the model puts a guest frame in machine memory: scattered, as a domain's frames are, over one range of the
+/// machine; the others are Xen's and other domains'. An odd factor makes it one-to-one modulo a power of two. That
+/// both kinds of number have the same range where ops are measured lets a translation's result be translated again, in a
+/// latency chain.
+const fn place(pfn: u64, size: Size) -> u64 {
+    size.first as u64 + (pfn * 389 + 77) % size.guest as u64
 }
 
 impl P2m {
-    /// [`GUEST_FRAMES`] frames of memory, then one leaf of identity frames (a hole for devices), then nothing.
+    /// That of a guest of [`Size::SMALL`].
     #[must_use]
     pub fn new() -> Self {
-        let memory = GUEST_FRAMES / LEAF;
+        Self::sized(Size::SMALL)
+    }
+
+    /// The guest's frames of memory, then one leaf of identity frames (a hole for devices), then nothing.
+    #[must_use]
+    pub fn sized(size: Size) -> Self {
+        let memory = size.guest / LEAF;
         let mut leaves = vec![[INVALID; LEAF]; memory + 2].into_boxed_slice();
         let mut top = Box::new([MISSING; TOP]);
-        let mut m2p = vec![INVALID; MACHINE_FRAMES].into_boxed_slice();
+        let mut m2p = vec![INVALID; size.machine].into_boxed_slice();
         for (number, (leaf, slot)) in leaves.iter_mut().skip(1).zip(top.iter_mut()).enumerate() {
             *slot = number as u16 + 1;
             for (index, entry) in leaf.iter_mut().enumerate() {
@@ -58,12 +66,18 @@ impl P2m {
                 if number == memory {
                     *entry = pfn | IDENTITY;
                 } else {
-                    *entry = place(pfn);
-                    m2p[place(pfn) as usize] = pfn;
+                    *entry = place(pfn, size);
+                    m2p[*entry as usize] = pfn;
                 }
             }
         }
-        P2m { top, leaves, m2p }
+        P2m { top, leaves, m2p, size }
+    }
+
+    /// How much memory it is of.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        self.size
     }
 
     /// `__pfn_to_mfn`: with the marker bits.
@@ -139,7 +153,7 @@ impl P2m {
     /// `set_phys_to_machine` with [`FOREIGN`]: a frame of another domain is mapped at `pfn`. `false` where the guest
     /// has no such frame number.
     pub fn set_foreign(&mut self, pfn: u64, mfn: u64) -> bool {
-        if pfn >= GUEST_FRAMES as u64 {
+        if pfn >= self.size.guest as u64 {
             return false;
         }
         let pfn = pfn as usize;

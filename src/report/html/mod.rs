@@ -10,6 +10,7 @@ mod counts;
 mod facts;
 mod findings;
 mod ops;
+mod published;
 mod scatter;
 mod script_hash;
 mod timeline;
@@ -37,6 +38,9 @@ pub enum HtmlError {
     /// A plot failed.
     #[error(transparent)]
     Plot(#[from] PlotError),
+    /// The figures that are built in do not parse.
+    #[error("the published figures of this build cannot be read: {0}; build it again from an untouched source")]
+    Published(#[from] toml::de::Error),
     /// The template failed.
     #[error("the page could not be written from its template: {0}; report.json holds the same numbers")]
     Template(#[from] askama::Error),
@@ -131,7 +135,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         tool: clipped(&format!("{} {}", report.tool.name, report.tool.version), 80),
         preset: clipped(&plan.preset, 40),
         scatter: scatter::scatter(report),
-        sentences: findings::sentences(report, &grid),
+        sentences: sentences(report, &grid),
         tiles: findings::tiles(report, &grid),
         panel: facts::panel(report),
         bad: facts::checks(report, Status::Bad),
@@ -181,10 +185,19 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .iter()
             .map(|a| Fact { name: clipped(&a.what, 80), value: clipped(&a.reason, 600) })
             .collect(),
-        workloads: workloads::workloads(report),
+        workloads: workloads::workloads(report)?,
         lines,
     };
     Ok(page.render()?)
+}
+
+/// What was found: of cells, and of workloads where there are some, before how far to trust it.
+fn sentences(report: &Report, grid: &Grid) -> Vec<String> {
+    let mut sentences = findings::sentences(report, grid);
+    if let Some(sentence) = workloads::sentence(report) {
+        sentences.insert(sentences.len().saturating_sub(1), sentence);
+    }
+    sentences
 }
 
 mod filters {

@@ -65,6 +65,7 @@ fn entry(id: String, op: &OpInfo) -> OpEntry {
     let since = match op.since {
         Since::Linux61 => "Linux 6.1",
         Since::Linux2630Only => "Linux 2.6.30, no longer 6.1",
+        Since::NotLinux => "no Linux: an op of its own",
     };
     OpEntry {
         id,

@@ -1,16 +1,25 @@
-//! The section on workloads: a table of kernels per workload, and how each figure stands to the cost model.
+//! The section on workloads: bars and a table of kernels per workload, how each figure stands to the cost model, and what was
+//! published.
 
 use std::collections::BTreeMap;
 
-use super::{NOTHING, clipped};
-use crate::report::plots::number::fixed;
+use super::published::{Said, said};
+use super::{HtmlError, NOTHING, clipped};
+use crate::report::plots::number::{fixed, plural};
+use crate::report::plots::{self, Place, Plot};
 use crate::report::schema::{Estimate, Report, Workload, WorkloadKernel};
 
 /// The section.
 pub(super) struct Workloads {
+    /// The one that the argument was about, or the first.
+    pub first: Option<Plot>,
+    pub plots: Vec<Plot>,
     pub lines: Vec<Line>,
     pub mechanisms: Matrix,
     pub options: Matrix,
+    /// Instructions above `inline`; none where they were not counted.
+    pub instructions: Option<Matrix>,
+    pub published: Vec<Said>,
 }
 
 /// A workload, as it is described.
@@ -20,6 +29,8 @@ pub(super) struct Line {
     pub summary: String,
     pub source: String,
     pub inline: String,
+    /// Instructions of a unit, and per cycle where the machine counts those.
+    pub instructions: String,
     /// The most that kernels from one source differ by, in percent.
     pub floor: String,
     pub calls: String,
@@ -47,22 +58,88 @@ pub(super) struct Percent {
     pub resolved: bool,
 }
 
+/// The workload that the cost of paravirt_ops was argued with.
+const ARGUED: &str = "mmap_perf";
+
 /// `None` for a report without workloads.
-pub(super) fn workloads(report: &Report) -> Option<Workloads> {
+///
+/// # Errors
+/// Where a plot cannot be drawn, or the published figures do not parse.
+pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError> {
     if report.workloads.is_empty() {
-        return None;
+        return Ok(None);
     }
     let about: BTreeMap<&str, &str> =
         report.catalogue.options.iter().map(|option| (option.name.as_str(), option.summary.as_str())).collect();
-    Some(Workloads {
+    let mut plots = plots::workloads(report, Place::Page)?;
+    let argued = format!("{ARGUED}:");
+    let first = plots.iter().position(|plot| plot.title.starts_with(&argued)).unwrap_or(0);
+    let counted = report.workloads.iter().flat_map(|workload| &workload.kernels).any(|k| k.instructions.is_some());
+    Ok(Some(Workloads {
+        first: if plots.is_empty() { None } else { Some(plots.remove(first)) },
+        plots,
         lines: report.workloads.iter().map(line).collect(),
-        mechanisms: matrix(report, |kernel| kernel.option.is_none(), |_| String::new()),
+        mechanisms: matrix(report, |kernel| kernel.option.is_none(), |_| String::new(), percent),
         options: matrix(
             report,
             |kernel| kernel.option.is_some(),
             |name| about.get(name).map_or_else(String::new, |text| clipped(text, 200)),
+            percent,
         ),
-    })
+        instructions: counted.then(|| matrix(report, |_| true, |_| String::new(), instructions)),
+        published: said(report)?,
+    }))
+}
+
+/// What pv_ops cost a workload, and what other options do, in a sentence; none where neither the table nor patched sites were
+/// measured.
+pub(super) fn sentence(report: &Report) -> Option<String> {
+    let workload = report.workloads.iter().find(|workload| workload.name == ARGUED).or(report.workloads.first())?;
+    let costs = [("behind the table", "table", None), ("with patched sites", "site", Some("inline"))];
+    let of = |workload: &Workload, mechanism: &str, state: Option<&str>| {
+        let wanted = |k: &&WorkloadKernel| k.mechanism.as_deref() == Some(mechanism) && k.state.as_deref() == state;
+        workload.kernels.iter().find(wanted)?.overhead_percent
+    };
+    let words = costs.into_iter().filter_map(|(words, mechanism, state)| {
+        let Estimate { estimate, low, high } = of(workload, mechanism, state)?;
+        let others = report.workloads.iter().filter_map(|workload| of(workload, mechanism, state));
+        let [least, most] = others.fold([f64::INFINITY, f64::NEG_INFINITY], |[least, most], other| {
+            [least.min(other.estimate), most.max(other.estimate)]
+        });
+        let count = report.workloads.len();
+        let range = match count {
+            1 => String::new(),
+            _ => format!(", and from {} to {}% over {count} workloads", fixed(least, 2), fixed(most, 2)),
+        };
+        Some(format!("{}% [{}, {}] {words}{range}", fixed(estimate, 2), fixed(low, 2), fixed(high, 2)))
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() {
+        return None;
+    }
+    let mut options: Vec<(&str, f64)> = workload
+        .kernels
+        .iter()
+        .filter(|kernel| kernel.resolved)
+        .filter_map(|kernel| Some((kernel.option.as_deref()?, kernel.overhead_percent?.estimate)))
+        .collect();
+    options.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let patched =
+        of(workload, "site", Some("inline")).or(of(workload, "table", None)).map_or(0.0, |cost| cost.estimate);
+    let above = options.iter().filter(|option| option.1 > patched).count();
+    let other = options.first().map_or_else(String::new, |(name, percent)| {
+        format!(
+            "; of the other kernel options {above} {} more, the dearest, {}, {}%",
+            plural(above, "costs", "cost"),
+            clipped(name, 40),
+            fixed(*percent, 1)
+        )
+    });
+    Some(format!(
+        "A model kernel that calls the hooks where Linux does takes longer, with {}, by {}{other}.",
+        clipped(&workload.name, 40),
+        words.join("; by ")
+    ))
 }
 
 fn line(workload: &Workload) -> Line {
@@ -77,10 +154,20 @@ fn line(workload: &Workload) -> Line {
         summary: clipped(&workload.summary, 200),
         source: clipped(&workload.source, 200),
         inline: format!("{cycles} cycles, {ns} ns"),
+        instructions: executed(workload),
         floor: fixed(workload.floor_percent, 2),
         calls: fixed(workload.calls.values().sum(), 1),
         most_called: most.collect::<Vec<_>>().join(", "),
     }
+}
+
+fn executed(workload: &Workload) -> String {
+    let counters = workload.inline_counters.as_ref();
+    let events =
+        counters.and_then(|c| Some((*c.get("instructions")?, *c.get("cycles").filter(|cycles| **cycles > 0.0)?)));
+    let ipc = events
+        .map_or_else(String::new, |(instructions, cycles)| format!(", {} per cycle", fixed(instructions / cycles, 2)));
+    format!("{}{ipc}", workload.inline_instructions.map_or_else(|| NOTHING.to_owned(), |count| fixed(count, 0)))
 }
 
 /// The name of a kernel in tables.
@@ -93,7 +180,12 @@ pub fn kernel_name(kernel: &WorkloadKernel) -> String {
     }
 }
 
-fn matrix(report: &Report, wanted: impl Fn(&WorkloadKernel) -> bool, about: impl Fn(&str) -> String) -> Matrix {
+fn matrix(
+    report: &Report,
+    wanted: impl Fn(&WorkloadKernel) -> bool,
+    about: impl Fn(&str) -> String,
+    shown: impl Fn(Option<&WorkloadKernel>) -> Percent,
+) -> Matrix {
     let mut names: Vec<String> = Vec::new();
     let mut found: BTreeMap<(usize, String), &WorkloadKernel> = BTreeMap::new();
     for (index, workload) in report.workloads.iter().enumerate() {
@@ -106,13 +198,25 @@ fn matrix(report: &Report, wanted: impl Fn(&WorkloadKernel) -> bool, about: impl
         }
     }
     let row = |name: String| Row {
-        cells: (0..report.workloads.len()).map(|index| percent(found.get(&(index, name.clone())).copied())).collect(),
+        cells: (0..report.workloads.len()).map(|index| shown(found.get(&(index, name.clone())).copied())).collect(),
         about: about(&name),
         kernel: name,
     };
     Matrix {
         workloads: report.workloads.iter().map(|workload| clipped(&workload.name, 80)).collect(),
         rows: names.into_iter().map(row).collect(),
+    }
+}
+
+fn instructions(kernel: Option<&WorkloadKernel>) -> Percent {
+    let counted = kernel.and_then(|kernel| kernel.instructions);
+    let reason = || kernel.and_then(|kernel| kernel.instructions_absent.clone()).unwrap_or_default();
+    Percent {
+        shown: counted.map_or_else(|| NOTHING.to_owned(), |counted| fixed(counted.extra_percent, 2)),
+        interval: counted
+            .map_or_else(|| clipped(&reason(), 200), |counted| format!("{} instructions", fixed(counted.per_unit, 1))),
+        predicted: String::new(),
+        resolved: counted.is_some(),
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod number;
 mod regimes;
 mod scale;
 mod spread;
+mod workload;
 
 use thiserror::Error;
 
@@ -60,7 +61,13 @@ pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
     if let Some(history) = History::of(report, &grid) {
         plots.extend(over_time(&history, &grid, Place::File)?);
     }
+    plots.extend(workloads(report, Place::File)?);
     Ok(plots)
+}
+
+/// Bars for each workload: mechanisms and kernel options, ranked.
+pub(crate) fn workloads(report: &Report, place: Place) -> Result<Vec<Plot>, PlotError> {
+    report.workloads.iter().enumerate().filter_map(|(index, of)| workload::plot(index, of, place).transpose()).collect()
 }
 
 /// The ladder of mechanisms; absent where no throughput was measured.

@@ -1,16 +1,20 @@
-//! The suite: every (op, mechanism) pair as plain data, made from the types.
+//! Ops and mechanisms as plain data, made from the types.
 
-use crate::dispatch::{self, Dispatch, Mechanism, Platform};
-use crate::measure::plan::QUICK_OPS;
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+use crate::dispatch::{self, Dispatch, Mechanism, Mechanisms, Platform};
 use crate::op::catalogue::{FIRST_USER_SLOT, Slot};
-use crate::op::{Args, Body, Bytes, CpuModel, Meta, Op, Ret, catalogue};
-use crate::patch::Target;
+use crate::op::{Args, Body, Bytes, CpuModel, Meta, Op, Ret};
 use crate::patch::function::code_before_return;
+use crate::patch::{Function, Target};
 use crate::regime::{self, Loop, Regime};
 
 /// An op with what is needed to measure it, its type erased.
 #[derive(Clone)]
 pub struct OpEntry {
+    /// The type.
+    pub id: TypeId,
     /// The catalogue entry.
     pub meta: Meta,
     /// The place in the pv_ops table.
@@ -27,7 +31,11 @@ pub struct OpEntry {
     pub saving: fn(Platform) -> Body,
     /// Whether the native instructions spoil more than `rax` and the flags.
     pub spoils: bool,
-    /// The pairs, in the order of [`dispatch::for_each`]; the first is `inline`.
+    /// Whether the native body is assembly; see [`Op::ASSEMBLY`].
+    pub assembly: bool,
+    /// What patching writes, where it is not the native body itself; see [`Op::INSTRUCTIONS`].
+    pub instructions: Option<&'static [u8]>,
+    /// The pairs, in the order of the suite's mechanisms; the first is `inline`.
     pub pairs: Vec<Pair>,
 }
 
@@ -38,7 +46,7 @@ pub struct Pair {
     pub mechanism: Mechanism,
     /// See [`Dispatch::bind`].
     pub bind: fn(Platform),
-    /// See [`Dispatch::unavailable`].
+    /// Why the mechanism cannot be had for the op here; see [`dispatch::unavailable`].
     pub unavailable: fn() -> Option<String>,
     throughput: Loop,
     latency: Option<Loop>,
@@ -89,18 +97,49 @@ impl OpEntry {
             saving: (self.saving)(platform) as usize,
             // Xen's hooks are C functions to its patcher (`xen_patch()` but for four of them).
             bytes: if native { self.meta.bytes } else { Bytes::Call },
-            // SAFETY: a body is a function of this program.
-            code: if native { unsafe { code_before_return(body) } } else { Vec::new() },
+            code: if native { self.native_code() } else { Vec::new() },
             spoils: self.spoils,
         }
+    }
+
+    /// The native instructions: what patching may write. Empty where the body is a return alone, or a Rust function
+    /// without [`Op::INSTRUCTIONS`].
+    #[must_use]
+    pub fn native_code(&self) -> Vec<u8> {
+        match self.instructions {
+            Some(bytes) => bytes.to_vec(),
+            // SAFETY: a body is a function of this program.
+            None if self.assembly => unsafe { code_before_return((self.body)(Platform::Native) as usize) },
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether the native body calls another function even inline: one of another crate that is not marked `#[inline]`,
+    /// for example. What `inline` measures then is that call, too.
+    #[must_use]
+    pub fn calls_out(&self) -> bool {
+        let Some(inline) = self.pairs.first().and_then(|pair| pair.loop_of(Regime::Throughput)) else { return false };
+        // SAFETY: a compiled loop of this program.
+        let function = unsafe { Function::with_loop(inline as *const () as usize) };
+        !self.assembly
+            && function.is_ok_and(|function| {
+                function.loop_instructions().any(|i| i.is_call_near() || i.is_call_near_indirect())
+            })
     }
 
     /// The entry of an op, with all built-in mechanisms.
     #[must_use]
     pub fn new<O: Op>() -> Self {
-        let mut pairs = Pairs::<O>(Vec::new(), std::marker::PhantomData);
-        dispatch::for_each(&mut pairs);
+        Self::with::<O, dispatch::All>()
+    }
+
+    /// The entry of an op, with these mechanisms.
+    #[must_use]
+    pub fn with<O: Op, M: Mechanisms>() -> Self {
+        let mut pairs = Pairs::<O>(Vec::new(), PhantomData);
+        M::visit(&mut pairs);
         OpEntry {
+            id: TypeId::of::<O>(),
             meta: O::META,
             slot: O::SLOT,
             arity: O::Args::ARITY,
@@ -109,6 +148,8 @@ impl OpEntry {
             body: |platform| platform.body::<O>(),
             saving: |platform| platform.saving_body::<O>(),
             spoils: dispatch::spoils::<O>(),
+            assembly: O::ASSEMBLY,
+            instructions: O::INSTRUCTIONS,
             pairs: pairs.0,
         }
     }
@@ -127,7 +168,7 @@ const fn has_random<O: Op>() -> bool {
     O::SLOT >= FIRST_USER_SLOT
 }
 
-struct Pairs<O>(Vec<Pair>, std::marker::PhantomData<fn(O)>);
+struct Pairs<O>(Vec<Pair>, PhantomData<fn(O)>);
 
 impl<O: Op> dispatch::Visitor for Pairs<O> {
     fn visit<D: Dispatch>(&mut self) {
@@ -135,7 +176,7 @@ impl<O: Op> dispatch::Visitor for Pairs<O> {
         self.0.push(Pair {
             mechanism: D::META,
             bind: D::bind::<O>,
-            unavailable: D::unavailable,
+            unavailable: dispatch::unavailable::<D, O>,
             throughput: regime::throughput::<D, O>,
             latency: chainable.then_some(regime::latency::<D, O> as Loop),
             pressure: regime::pressure::<D, O>,
@@ -144,72 +185,4 @@ impl<O: Op> dispatch::Visitor for Pairs<O> {
             pointer: D::pointer::<O>(),
         });
     }
-}
-
-/// Whether an op is compiled into the built-in suite: all are, but for builds without the feature `catalogue`.
-const fn is_built_in<O: Op>() -> bool {
-    if cfg!(feature = "catalogue") {
-        return true;
-    }
-    let mut at = 0;
-    while at < QUICK_OPS.len() {
-        if same(QUICK_OPS[at].as_bytes(), O::META.name.as_bytes()) {
-            return true;
-        }
-        at += 1;
-    }
-    false
-}
-
-/// `a == b`, which is no constant function yet.
-const fn same(a: &[u8], b: &[u8]) -> bool {
-    let mut at = 0;
-    while at < a.len() && at < b.len() && a[at] == b[at] {
-        at += 1;
-    }
-    a.len() == b.len() && at == a.len()
-}
-
-/// The built-in ops with the built-in mechanisms, in slot order.
-#[must_use]
-pub fn builtin() -> Vec<OpEntry> {
-    struct Entries(Vec<OpEntry>);
-    impl catalogue::Visitor for Entries {
-        fn visit<O: Op>(&mut self) {
-            if const { is_built_in::<O>() } {
-                self.0.push(OpEntry::new::<O>());
-            }
-        }
-    }
-    let mut entries = Entries(Vec::new());
-    catalogue::for_each(&mut entries);
-    entries.0
-}
-
-/// What is said of the built-in mechanisms, `inline` first.
-#[must_use]
-pub fn mechanisms() -> Vec<Mechanism> {
-    struct Names(Vec<Mechanism>);
-    impl dispatch::Visitor for Names {
-        fn visit<D: Dispatch>(&mut self) {
-            self.0.push(D::META);
-        }
-    }
-    let mut names = Names(Vec::new());
-    dispatch::for_each(&mut names);
-    names.0
-}
-
-/// The built-in mechanisms, each with why it cannot be had here; see [`Dispatch::unavailable`].
-#[must_use]
-pub fn availability() -> Vec<(Mechanism, Option<String>)> {
-    struct All(Vec<(Mechanism, Option<String>)>);
-    impl dispatch::Visitor for All {
-        fn visit<D: Dispatch>(&mut self) {
-            self.0.push((D::META, D::unavailable()));
-        }
-    }
-    let mut all = All(Vec::new());
-    dispatch::for_each(&mut all);
-    all.0
 }

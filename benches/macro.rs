@@ -1,0 +1,61 @@
+//! The workloads as criterion benchmarks: a group per workload, a line per mechanism, native bodies, patchable sites as
+//! they are linked (unpatched).
+//!
+//! Criterion measures one kernel after the other; `pvbench run --workload '*'` interleaves them, and has the states of
+//! patched sites and the other kernel options. Use this beside your own criterion benchmarks:
+//! `cargo bench --bench macro -- mmap_perf/table`.
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput};
+use pvbench::kernel::Machine;
+use pvbench::measure::clock::Clock;
+use pvbench::workload::{PARTS, entries};
+
+/// What decides the argument; others by `pvbench run`.
+const MECHANISMS: [&str; 7] = ["inline", "flag", "direct", "table", "site", "retpoline", "dyn"];
+/// What workloads draw from.
+const SEED: u64 = 1;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(50))
+        .measurement_time(Duration::from_millis(300))
+        .sample_size(20)
+        .without_plots()
+        .configure_from_args();
+    let mut machine = match Machine::new() {
+        Ok(machine) => machine,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(4);
+        }
+    };
+    let (clock, _) = Clock::choose(None);
+    let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
+    for entry in entries() {
+        let mut group = criterion.benchmark_group(entry.meta.name);
+        group.throughput(Throughput::Elements(1));
+        for variant in entry.variants.iter().filter(|variant| MECHANISMS.contains(&variant.mechanism.name)) {
+            group.bench_function(variant.mechanism.name, |bencher| {
+                // An iteration is a unit; a run times as many of them in each of its parts.
+                bencher.iter_custom(|iterations| {
+                    let units = iterations.div_ceil(PARTS as u64);
+                    match (variant.run)(&mut machine, SEED, units, clock) {
+                        Ok(outcome) => {
+                            let ticks = outcome.ticks.iter().sum::<u64>() as f64;
+                            let share = iterations as f64 / (units * PARTS as u64) as f64;
+                            Duration::from_secs_f64(ticks / ticks_per_second * share)
+                        }
+                        Err(trouble) => {
+                            eprintln!("{}: {trouble}", entry.meta.name);
+                            std::process::exit(4);
+                        }
+                    }
+                });
+            });
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}

@@ -1,0 +1,74 @@
+//! A HAL: the registers of a UART behind a table of functions.
+//!
+//! A board chooses at start how its UART is reached: memory-mapped, by ports, or not at all. What does the table cost a
+//! driver that asks the line-status register before every byte, and what would be left if the choice were made at compile
+//! time (`inline`), by an enum, by a trait object?
+//!
+//! ```sh
+//! cargo run --release --example uart_hal -- run --quick --out target/uart_hal
+//! cargo run --release --example uart_hal -- gate target/uart_hal/report.json --budget examples/uart_hal/budgets.toml
+//! ```
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use pvbench::Suite;
+use pvbench::dispatch::Dispatch;
+use pvbench::workload::{Failure, Meta, Random, Workload};
+
+/// The register that bytes are sent by.
+const TRANSMIT: usize = 0;
+/// The line-status register, and its bit for "can take a byte" (16550, "LSR", THRE).
+const STATUS: usize = 5;
+const EMPTY: u8 = 0x20;
+
+/// A 16550 whose registers are in memory, and which is always ready.
+static REGISTERS: [AtomicU8; 8] = [const { AtomicU8::new(EMPTY) }; 8];
+
+// The table: `struct Uart { read: fn(usize) -> u8, write: fn(usize, u8) }`. After `or`, what a board without a UART has.
+pvbench::functions! {
+    /// Reads a register.
+    pub struct Read: "read" = fn(register: usize = STATUS) -> u8 {
+        REGISTERS[register % 8].load(Ordering::Relaxed)
+    } or { EMPTY };
+    /// Writes a register.
+    pub struct Write: "write" = fn(register: usize = TRANSMIT, byte: u8 = b'x') {
+        REGISTERS[register % 8].store(byte, Ordering::Relaxed);
+    } or {};
+}
+
+/// The driver: sends a line of text.
+struct SendLine;
+
+impl Workload for SendLine {
+    const META: Meta = Meta {
+        name: "send_line",
+        unit: "line",
+        summary: "1 to 80 bytes, each written once the status register says so",
+        source: "a polling driver of a 16550",
+    };
+    type Ops = (Read, Write);
+    type State = Random;
+
+    fn prepare<D: Dispatch>(random: Random) -> Result<Random, Failure> {
+        Ok(random)
+    }
+
+    fn unit<D: Dispatch>(random: &mut Random) -> Result<u64, Failure> {
+        let length = 1 + random.below(80);
+        let mut sum = length;
+        for at in 0..length {
+            let byte = b' ' + (at % 64) as u8;
+            // SAFETY: both ops are safe functions, and are bound before a unit runs.
+            unsafe {
+                while D::call::<Read>((STATUS,)) & EMPTY == 0 {}
+                D::call::<Write>((TRANSMIT, byte));
+            }
+            sum = sum.rotate_left(1) ^ u64::from(byte);
+        }
+        Ok(sum)
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    pvbench::main(Suite::builder("uart_hal").ops::<(Read, Write)>().workload::<SendLine>().build())
+}

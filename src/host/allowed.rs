@@ -1,0 +1,27 @@
+//! Which CPUs this process may run on, also after its threads were pinned.
+
+use std::sync::OnceLock;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu};
+
+static BEFORE_PINNING: OnceLock<CpuSet> = OnceLock::new();
+
+/// To be called before a thread is pinned: what the first one is allowed then counts.
+pub fn remember_allowed_cpus() {
+    if let Ok(allowed) = sched_getaffinity(None) {
+        BEFORE_PINNING.get_or_init(|| allowed);
+    }
+}
+
+/// A CPU that this process may use, other than the one that this thread is on; `None` where there is none.
+#[must_use]
+pub fn another_cpu() -> Option<usize> {
+    let now = sched_getaffinity(None).ok()?;
+    let allowed = BEFORE_PINNING.get().unwrap_or(&now);
+    let here = cpus(&now).next().filter(|_| now.count() == 1).unwrap_or_else(sched_getcpu);
+    cpus(allowed).find(|cpu| *cpu != here)
+}
+
+fn cpus(set: &CpuSet) -> impl Iterator<Item = usize> + '_ {
+    (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu))
+}

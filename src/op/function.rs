@@ -1,0 +1,159 @@
+//! Rust functions as ops: what a table of function pointers holds.
+
+use std::arch::asm;
+
+use super::{Args, CpuModel, Meta, Op, Ret};
+
+/// A safe Rust function as an [`Op`]: a member of a table of function pointers, of a trait's methods, of a struct of hooks.
+///
+/// Inline, the function is compiled into the call site, and the compiler keeps nothing in registers across it that it
+/// reads from or writes to memory: every call does its loads and stores, as it does behind a pointer. Elsewhere it is
+/// called by the C convention.
+///
+/// ```
+/// use pvbench::op::{FIRST_USER_SLOT, Function};
+///
+/// /// Reads a register of a chip.
+/// struct Read;
+///
+/// impl Function for Read {
+///     const NAME: &'static str = "uart_read";
+///     const SLOT: usize = FIRST_USER_SLOT;
+///     type Args = (u64,);
+///     type Ret = u64;
+///     fn native((register,): (u64,)) -> u64 {
+///         0x60 | register
+///     }
+///     fn arguments() -> (u64,) {
+///         (5,)
+///     }
+/// }
+/// ```
+///
+/// [`functions!`](crate::functions) writes this for a whole table.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no op",
+    label = "implement `Function` for it (a Rust function) or `Op` (assembly, instruction bytes)"
+)]
+pub trait Function: Sized + 'static {
+    /// Its name in commands and reports: letters, digits, `_`, `-`, `.`, `:`.
+    const NAME: &'static str;
+    /// See [`Op::SLOT`].
+    const SLOT: usize;
+    /// What it is for, in a line.
+    const PURPOSE: &'static str = "";
+    /// Whether a result is a valid first argument, so that calls can be chained through it.
+    const CHAINS: bool = false;
+    /// The arguments, each in a register.
+    type Args: Args;
+    /// The result.
+    type Ret: Ret;
+
+    /// What the table holds where all is as usual: the body that is measured inline and behind every mechanism.
+    fn native(args: Self::Args) -> Self::Ret;
+
+    /// What it may hold instead, for which it is a table at all: measured by `run --body alternative`.
+    fn alternative(args: Self::Args) -> Self::Ret {
+        Self::native(args)
+    }
+
+    /// Arguments to measure with. Both bodies take them, any number of times in a row.
+    fn arguments() -> Self::Args;
+}
+
+// SAFETY: the bodies are safe functions, which the defaults of `Op` turn into callees; a compiled callee follows the ABI.
+unsafe impl<F: Function> Op for F {
+    const META: Meta = Meta { name: F::NAME, purpose: F::PURPOSE, chains: F::CHAINS, prototype: "", ..Meta::OWN };
+    const SLOT: usize = F::SLOT;
+    type Args = F::Args;
+    type Ret = F::Ret;
+
+    #[inline(always)]
+    unsafe fn inline(args: F::Args) -> F::Ret {
+        let result = F::native(args);
+        // Not `nomem`: what the body stores is stored before the next call, and loaded again after it. Otherwise eight
+        // calls of `count += 1` would be inlined as one of `count += 8`.
+        // SAFETY: an empty template.
+        unsafe { asm!("", options(nostack, preserves_flags)) };
+        result
+    }
+
+    unsafe fn xen(args: F::Args) -> F::Ret {
+        F::alternative(args)
+    }
+
+    fn arguments(_: &mut CpuModel) -> F::Args {
+        F::arguments()
+    }
+}
+
+/// Makes an op of every function of a table: a type that implements [`Function`], with its slot.
+///
+/// ```
+/// mod chip {
+///     use std::sync::atomic::{AtomicU8, Ordering};
+///     static REGISTERS: [AtomicU8; 8] = [const { AtomicU8::new(0) }; 8];
+///     pub fn read(register: u64) -> u8 {
+///         REGISTERS[register as usize % 8].load(Ordering::Relaxed)
+///     }
+///     pub fn write(register: u64, byte: u8) {
+///         REGISTERS[register as usize % 8].store(byte, Ordering::Relaxed);
+///     }
+/// }
+///
+/// pvbench::functions! {
+///     /// Reads a register.
+///     pub struct Read: "uart_read" = fn(register: u64 = 5) -> u8 { chip::read(register) };
+///     /// Writes one; without a chip, nothing.
+///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u8 = b'x') { chip::write(register, byte) } or {};
+/// }
+///
+/// let suite = pvbench::Suite::builder("uart").ops::<(Read, Write)>().build().unwrap();
+/// assert_eq!(suite.ops().len(), 2);
+/// ```
+///
+/// A line is: the type, the name in reports, the arguments with the values to measure with, the result, the body; after
+/// `or`, the other body. Slots are given in order from [`FIRST_USER_SLOT`](crate::op::FIRST_USER_SLOT) on. A second list
+/// in the same suite begins behind the first, with `from 2;` as its first line.
+#[macro_export]
+macro_rules! functions {
+    (from $from:literal; $($rest:tt)*) => {
+        $crate::functions! { @ ($crate::op::FIRST_USER_SLOT + $from) $($rest)* }
+    };
+    (@ ($slot:expr)) => {};
+    (@ ($slot:expr)
+        $(#[doc = $doc:literal])* $vis:vis struct $Op:ident: $name:literal =
+        fn($($arg:ident: $type:ty = $value:expr),* $(,)?) $(-> $ret:ty)? $native:block $(or $alternative:block)?;
+        $($rest:tt)*
+    ) => {
+        $(#[doc = $doc])*
+        $vis struct $Op;
+
+        impl $crate::op::Function for $Op {
+            const NAME: &'static str = $name;
+            const SLOT: usize = $slot;
+            const PURPOSE: &'static str = concat!($($doc),*);
+            type Args = ($($type,)*);
+            type Ret = $crate::functions!(@ret $($ret)?);
+            #[inline(always)]
+            fn native(($($arg,)*): Self::Args) -> Self::Ret $native
+            $crate::functions!(@alternative ($($arg),*) $($alternative)?);
+            #[allow(clippy::unused_unit, reason = "there may be no arguments")]
+            fn arguments() -> Self::Args {
+                ($($value,)*)
+            }
+        }
+
+        $crate::functions! { @ ($slot + 1) $($rest)* }
+    };
+    (@alternative ($($arg:ident),*)) => {};
+    (@alternative ($($arg:ident),*) $alternative:block) => {
+        #[allow(unused_variables, reason = "the other body may do without arguments")]
+        fn alternative(($($arg,)*): Self::Args) -> Self::Ret $alternative
+    };
+    (@ret) => { () };
+    (@ret $ret:ty) => { $ret };
+    ($($rest:tt)*) => {
+        $crate::functions! { @ ($crate::op::FIRST_USER_SLOT) $($rest)* }
+    };
+}

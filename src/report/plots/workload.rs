@@ -1,0 +1,142 @@
+//! A workload's kernels as bars, dearest first: what pv_ops cost beside what other options do.
+
+use super::canvas::{Anchor, Canvas, Ink, draw};
+use super::number::{clipped, fixed};
+use super::{Place, Plot, PlotError};
+use crate::report::html::kernel_name;
+use crate::report::schema::{Estimate, Workload, WorkloadKernel};
+
+const WIDTH: i32 = 760;
+const LEFT: i32 = 196;
+const RIGHT: i32 = 600;
+const TOP: i32 = 30;
+const ROW: i32 = 22;
+
+/// A kernel with a number.
+struct Bar<'a> {
+    kernel: &'a WorkloadKernel,
+    percent: Estimate,
+}
+
+/// Percent in pixels: about linear up to one percent, logarithmic beyond, on both sides of zero.
+struct Percents {
+    low: f64,
+    high: f64,
+}
+
+impl Percents {
+    fn of(bars: &[Bar]) -> Self {
+        let finite = |value: f64| if value.is_finite() { value.clamp(-1e4, 1e4) } else { 0.0 };
+        let low = bars.iter().map(|bar| finite(bar.percent.low)).fold(-0.5, f64::min);
+        let high = bars.iter().map(|bar| finite(bar.percent.high)).fold(1.0, f64::max);
+        Percents { low: shrunk(low * 1.1), high: shrunk(high * 1.1) }
+    }
+
+    fn x(&self, percent: f64) -> i32 {
+        let at = if percent.is_finite() { shrunk(percent).clamp(self.low, self.high) } else { 0.0 };
+        LEFT + ((at - self.low) / (self.high - self.low) * f64::from(RIGHT - LEFT)).round() as i32
+    }
+
+    /// What to mark, with its place: no two closer than `gap`.
+    fn marks(&self, gap: i32) -> Vec<(f64, i32)> {
+        let steps = [0.0, 1.0, 10.0, 100.0, 1000.0, 5.0, 50.0, 500.0, 0.5, 2.0, 20.0, 200.0];
+        let mut marks: Vec<(f64, i32)> = Vec::new();
+        for value in steps.into_iter().flat_map(|value| [value, -value]) {
+            let inside = (self.low..=self.high).contains(&shrunk(value));
+            let x = self.x(value);
+            if inside && marks.iter().all(|(_, other)| (x - other).abs() >= gap) {
+                marks.push((value, x));
+            }
+        }
+        marks
+    }
+}
+
+fn shrunk(percent: f64) -> f64 {
+    (percent / 0.5).asinh()
+}
+
+/// The plot of the workload with this number; `None` where nothing of it was measured.
+pub(super) fn plot(index: usize, workload: &Workload, place: Place) -> Result<Option<Plot>, PlotError> {
+    let measured = |kernel| Some(Bar { kernel, percent: kernel.overhead_percent? });
+    let mut bars: Vec<Bar> = workload.kernels.iter().filter_map(measured).collect();
+    bars.sort_by(|a, b| b.percent.estimate.total_cmp(&a.percent.estimate));
+    if bars.is_empty() {
+        return Ok(None);
+    }
+    let name = clipped(&workload.name, 40);
+    let title = format!("{name}: time above the kernel with inline, in percent");
+    let words: Vec<String> = bars.iter().map(|bar| format!("{} {}", label(bar.kernel), shown(bar.percent))).collect();
+    let floor = fixed(workload.floor_percent, 2);
+    let description = format!(
+        "Mechanisms of pv_ops among other kernel options, dearest first. Kernels compiled again differ by up to {floor}%. {}.",
+        words.join("; ")
+    );
+    let bottom = TOP + ROW * bars.len() as i32;
+    let size = (WIDTH as u32, (bottom + 42) as u32);
+    let scale = Percents::of(&bars);
+    // Names are a report's, ids the page's.
+    let id = format!("workload-{index}");
+    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+        axis(canvas, workload.floor_percent, &scale, bottom)?;
+        bars.iter().enumerate().try_for_each(|(row, bar)| line(canvas, bar, &scale, TOP + ROW * row as i32 + ROW / 2))
+    })?;
+    let dashed = |c: char| if c == '_' { '-' } else { c };
+    let plain: String =
+        workload.name.chars().map(dashed).filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    let file_name = format!("workload-{}.svg", if plain.is_empty() { index.to_string() } else { plain });
+    Ok(Some(Plot { id, file_name, title, description, svg }))
+}
+
+fn label(kernel: &WorkloadKernel) -> String {
+    clipped(&kernel_name(kernel), 26)
+}
+
+fn shown(Estimate { estimate, low, high }: Estimate) -> String {
+    format!("{} [{}, {}]", fixed(estimate, 2), fixed(low, 2), fixed(high, 2))
+}
+
+fn axis(canvas: &mut Canvas, floor: f64, scale: &Percents, bottom: i32) -> Result<(), PlotError> {
+    canvas.rect((scale.x(-floor), TOP), (scale.x(floor).max(scale.x(-floor) + 1), bottom), Ink::Band)?;
+    for (value, x) in scale.marks(34) {
+        canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;
+        canvas.text(
+            &fixed(value, if value.abs() == 0.5 { 1 } else { 0 }),
+            (x, bottom + 13),
+            Anchor::Middle,
+            12,
+            Ink::Muted,
+        )?;
+    }
+    canvas.text("% [interval]", (WIDTH - 4, TOP - 13), Anchor::End, 12, Ink::Muted)?;
+    canvas.text(
+        "kernels compiled again lie in the band",
+        (scale.x(0.0), TOP - 13),
+        Anchor::Middle,
+        12,
+        Ink::BandText,
+    )?;
+    let middle = (LEFT + RIGHT) / 2;
+    let words = "percent above inline, logarithmic beyond 1";
+    canvas.text(words, (middle, bottom + 31), Anchor::Middle, 12, Ink::Muted)
+}
+
+fn line(canvas: &mut Canvas, bar: &Bar, scale: &Percents, y: i32) -> Result<(), PlotError> {
+    let Bar { kernel, percent } = bar;
+    let pv = kernel.mechanism.is_some();
+    let (ink, words) = if pv { (Ink::Accent, Ink::Text) } else { (Ink::Dot, Ink::Muted) };
+    canvas.text(&label(kernel), (LEFT - 8, y), Anchor::End, 13, words)?;
+    let (zero, at) = (scale.x(0.0), scale.x(percent.estimate));
+    let (from, to) = (zero.min(at), zero.max(at).max(zero.min(at) + 1));
+    if kernel.resolved {
+        canvas.rect((from, y - 5), (to, y + 5), ink)?;
+    } else {
+        // Hollow: no difference that stands clear.
+        canvas.rect((from, y - 5), (to, y + 5), ink)?;
+        if to - from > 2 {
+            canvas.rect((from + 1, y - 4), (to - 1, y + 4), Ink::Paper)?;
+        }
+    }
+    canvas.line((scale.x(percent.low), y), (scale.x(percent.high), y), Ink::Text, 1)?;
+    canvas.text(&shown(*percent), (WIDTH - 4, y), Anchor::End, 12, words)
+}

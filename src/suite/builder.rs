@@ -1,0 +1,238 @@
+//! From types to a suite, with everything checked that can be wrong.
+
+use std::any::{TypeId, type_name};
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Choices, OpEntry, Suite, SuiteError, entries, listed};
+use crate::dispatch::{self, Dispatch, Mechanisms};
+use crate::op::{self, Bytes, Op, Ops, SLOTS};
+use crate::patch::instructions::{self, Unfit};
+use crate::workload::{self, Measured, Workloads};
+
+/// One list and then another.
+pub struct Also<A, B>(PhantomData<fn(A, B)>);
+
+impl<A: Ops, B: Ops> Ops for Also<A, B> {
+    fn visit(visitor: &mut impl op::Visitor) {
+        A::visit(visitor);
+        B::visit(visitor);
+    }
+}
+
+impl<A: Mechanisms, B: Mechanisms> Mechanisms for Also<A, B> {
+    fn visit(visitor: &mut impl dispatch::Visitor) {
+        A::visit(visitor);
+        B::visit(visitor);
+    }
+}
+
+impl<A: Workloads, B: Workloads> Workloads for Also<A, B> {
+    fn visit(visitor: &mut impl workload::Visitor) {
+        A::visit(visitor);
+        B::visit(visitor);
+    }
+}
+
+/// A suite before it is checked. Ops `O`, mechanisms `M` and workloads `W` are lists of types, so that what is built is
+/// compiled for exactly the pairs there are, in whatever order they are named.
+#[must_use = "build() makes a suite of it"]
+pub struct Builder<O, M, W> {
+    name: &'static str,
+    choices: Choices,
+    lists: PhantomData<fn(O, M, W)>,
+}
+
+impl<M> Builder<(), M, ()> {
+    pub(super) fn new(name: &'static str) -> Self {
+        Builder { name, choices: Choices::default(), lists: PhantomData }
+    }
+}
+
+impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
+    fn with<O2, M2, W2>(self) -> Builder<O2, M2, W2> {
+        Builder { name: self.name, choices: self.choices, lists: PhantomData }
+    }
+
+    /// An op more: of your own, or of the [catalogue](crate::op::catalogue).
+    pub fn op<P: Op>(self) -> Builder<Also<O, (P,)>, M, W> {
+        self.with()
+    }
+
+    /// A list of ops more: `.ops::<(Read, Write)>()`.
+    pub fn ops<L: Ops>(self) -> Builder<Also<O, L>, M, W> {
+        self.with()
+    }
+
+    /// A mechanism more, for all ops and workloads.
+    pub fn mechanism<D: Dispatch>(self) -> Builder<O, Also<M, (D,)>, W> {
+        self.with()
+    }
+
+    /// These mechanisms and no others, [`Inline`](crate::dispatch::Inline) the first: fewer to compile, and fewer columns.
+    pub fn only_mechanisms<L: Mechanisms>(self) -> Builder<O, L, W> {
+        self.with()
+    }
+
+    /// A workload more.
+    pub fn workload<K: Measured>(self) -> Builder<O, M, Also<W, (K,)>> {
+        self.with()
+    }
+
+    /// A list of workloads more.
+    pub fn workloads<L: Workloads>(self) -> Builder<O, M, Also<W, L>> {
+        self.with()
+    }
+
+    /// What shorter runs leave out.
+    pub fn choices(self, choices: Choices) -> Self {
+        Builder { choices, ..self }
+    }
+
+    /// Checks everything and makes the suite. Nothing is bound, and no code is written.
+    ///
+    /// # Errors
+    /// See [`SuiteError`]: each names the op, mechanism or workload at fault.
+    ///
+    /// ```
+    /// use pvbench::Suite;
+    /// use pvbench::op::irq::SaveFl;
+    ///
+    /// let error = Suite::builder("twice").op::<SaveFl>().op::<SaveFl>().build().unwrap_err();
+    /// assert!(error.to_string().contains("op 'save_fl' is there twice"));
+    /// ```
+    pub fn build(self) -> Result<Suite, SuiteError> {
+        let Builder { name, choices, .. } = self;
+        check_name("suite", name)?;
+        // Slots first: what follows looks into the tables.
+        let named = named_ops::<O>();
+        check_ops(&named)?;
+        let mechanisms = listed::<M>();
+        check_names("mechanism", &named_mechanisms::<M>())?;
+        match mechanisms.first() {
+            Some(first) if first.mechanism.name == "inline" => {}
+            first => {
+                let first = first.map_or("missing", |first| first.mechanism.name).to_owned();
+                return Err(SuiteError::NoBaseline { first });
+            }
+        }
+        let ops = entries::<O, M>();
+        for op in &ops {
+            check_instructions(op)?;
+        }
+        let workloads = workload::entries_of::<W, M>();
+        let named_workloads: Vec<_> = workloads.iter().map(|entry| (entry.meta.name, entry.type_name)).collect();
+        check_names("workload", &named_workloads)?;
+        for entry in &workloads {
+            let unknown = entry.ops.iter().find(|(id, _)| !ops.iter().any(|op| op.id == *id));
+            if let Some((_, op)) = unknown {
+                return Err(SuiteError::UnknownOp { workload: entry.meta.name, op });
+            }
+        }
+        if ops.is_empty() && workloads.is_empty() {
+            return Err(SuiteError::Empty { suite: name });
+        }
+        claim(name, &ops)?;
+        Ok(Suite { name, ops, mechanisms, workloads, choices })
+    }
+}
+
+/// What is checked of an op before anything is made of it.
+struct Named {
+    name: &'static str,
+    type_name: &'static str,
+    slot: usize,
+}
+
+fn named_ops<O: Ops>() -> Vec<Named> {
+    struct All(Vec<Named>);
+    impl op::Visitor for All {
+        fn visit<O: Op>(&mut self) {
+            self.0.push(Named { name: O::META.name, type_name: type_name::<O>(), slot: O::SLOT });
+        }
+    }
+    let mut all = All(Vec::new());
+    O::visit(&mut all);
+    all.0
+}
+
+fn named_mechanisms<M: Mechanisms>() -> Vec<(&'static str, &'static str)> {
+    struct All(Vec<(&'static str, &'static str)>);
+    impl dispatch::Visitor for All {
+        fn visit<D: Dispatch>(&mut self) {
+            self.0.push((D::META.name, type_name::<D>()));
+        }
+    }
+    let mut all = All(Vec::new());
+    M::visit(&mut all);
+    all.0
+}
+
+fn check_ops(ops: &[Named]) -> Result<(), SuiteError> {
+    check_names("op", &ops.iter().map(|op| (op.name, op.type_name)).collect::<Vec<_>>())?;
+    let mut slots = BTreeMap::new();
+    for op in ops {
+        if op.slot >= SLOTS {
+            return Err(SuiteError::NoSlot { op: op.name, slot: op.slot });
+        }
+        if let Some(first) = slots.insert(op.slot, op.name) {
+            let (first, second) = (first.to_owned(), op.name.to_owned());
+            return Err(SuiteError::SlotTwice { slot: op.slot, first, second });
+        }
+    }
+    Ok(())
+}
+
+/// Names and the types that have them: each well-formed, and none twice.
+fn check_names(kind: &'static str, named: &[(&'static str, &'static str)]) -> Result<(), SuiteError> {
+    let mut seen = BTreeMap::new();
+    for &(name, second) in named {
+        check_name(kind, name)?;
+        if let Some(first) = seen.insert(name, second) {
+            return Err(SuiteError::Twice { kind, name, first, second });
+        }
+    }
+    Ok(())
+}
+
+/// Names are typed in commands, stand in file names and in lists with commas, and are shown in tables.
+fn check_name(kind: &'static str, name: &'static str) -> Result<(), SuiteError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
+    let fine = (1..=64).contains(&name.len()) && name.chars().all(fits) && !name.starts_with("selftest_");
+    if fine { Ok(()) } else { Err(SuiteError::Name { kind, name }) }
+}
+
+/// What would be written over a site of the op.
+fn check_instructions(op: &OpEntry) -> Result<(), SuiteError> {
+    if op.meta.bytes != Bytes::Instruction {
+        return Ok(());
+    }
+    let code = op.native_code();
+    let unfit = if code.is_empty() && op.instructions.is_none() && !op.assembly {
+        Err(Unfit::Missing)
+    } else {
+        instructions::check(&code, usize::from(op.meta.site))
+    };
+    unfit.map_err(|unfit| SuiteError::Instructions { op: op.meta.name, unfit })
+}
+
+/// Who has which slot in this process: the tables that mechanisms call through belong to all suites together.
+static CLAIMED: Mutex<BTreeMap<usize, (TypeId, String)>> = Mutex::new(BTreeMap::new());
+
+/// Takes the slots of a suite's ops, all or none.
+fn claim(suite: &str, ops: &[OpEntry]) -> Result<(), SuiteError> {
+    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    for op in ops {
+        if let Some((id, first)) = claimed.get(&op.slot)
+            && *id != op.id
+        {
+            let second = format!("{} of suite {suite}", op.meta.name);
+            return Err(SuiteError::SlotTwice { slot: op.slot, first: first.clone(), second });
+        }
+    }
+    for op in ops {
+        claimed.entry(op.slot).or_insert_with(|| (op.id, format!("{} of suite {suite}", op.meta.name)));
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! A suite: ops, mechanisms and workloads, named by their types, checked, and turned into plain data.
+//!
+//! ```text
+//! Suite::builder("uart")            types: a list of ops, of mechanisms, of workloads
+//!     .op::<Read>() ..
+//!     .build()?                     data: every (op, mechanism) and (workload, mechanism) pair as function pointers
+//! pvbench::main(suite)              the command line
+//! ```
+//!
+//! The [built-in suite](crate::pv_ops) is made in the same way, and of nothing else.
+
+mod builder;
+mod entry;
+mod error;
+
+pub use builder::{Also, Builder};
+pub use entry::{OpEntry, Pair};
+pub use error::SuiteError;
+
+use crate::dispatch::{self, All, Dispatch, Mechanism, Mechanisms};
+use crate::op::{Op, Ops, Visitor};
+use crate::workload;
+
+/// What can be measured, as data. Made by [`Suite::builder`], and run by [`main`](fn@crate::main).
+pub struct Suite {
+    name: &'static str,
+    ops: Vec<OpEntry>,
+    mechanisms: Vec<Listed>,
+    workloads: Vec<workload::Entry>,
+    choices: Choices,
+}
+
+/// A mechanism of a suite.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    /// What is said of it.
+    pub mechanism: Mechanism,
+    /// See [`Dispatch::unavailable`].
+    pub unavailable: fn() -> Option<String>,
+}
+
+/// What shorter runs leave out, by name; all there is where a choice is absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choices {
+    /// Ops of `run --quick`.
+    pub quick_ops: Option<&'static [&'static str]>,
+    /// Workloads of `run --quick`.
+    pub quick_workloads: Option<&'static [&'static str]>,
+    /// Ops that are measured cold and with changing targets where nothing was asked for: both take long.
+    pub cold_ops: Option<&'static [&'static str]>,
+    /// Mechanisms that workloads are measured with where nothing was asked for.
+    pub workload_mechanisms: Option<&'static [&'static str]>,
+}
+
+impl Suite {
+    /// Begins a suite without ops and workloads, with the built-in mechanisms.
+    ///
+    /// ```
+    /// use pvbench::Suite;
+    /// use pvbench::op::{irq, mmu};
+    ///
+    /// let suite = Suite::builder("two").op::<irq::SaveFl>().op::<mmu::PteVal>().build()?;
+    /// assert_eq!(suite.ops().len(), 2);
+    /// assert_eq!(suite.mechanisms()[0].mechanism.name, "inline");
+    /// # Ok::<(), pvbench::SuiteError>(())
+    /// ```
+    pub fn builder(name: &'static str) -> Builder<(), All, ()> {
+        Builder::new(name)
+    }
+
+    /// Its name, which is that of the command.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The ops, in their order.
+    #[must_use]
+    pub fn ops(&self) -> &[OpEntry] {
+        &self.ops
+    }
+
+    /// The mechanisms, `inline` first.
+    #[must_use]
+    pub fn mechanisms(&self) -> &[Listed] {
+        &self.mechanisms
+    }
+
+    /// What is said of the mechanisms, `inline` first.
+    #[must_use]
+    pub fn mechanism_metas(&self) -> Vec<Mechanism> {
+        self.mechanisms.iter().map(|listed| listed.mechanism).collect()
+    }
+
+    /// The workloads, in their order.
+    #[must_use]
+    pub fn workloads(&self) -> &[workload::Entry] {
+        &self.workloads
+    }
+
+    /// What shorter runs leave out.
+    #[must_use]
+    pub fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// Its parts, to be handed over: ops and workloads.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<OpEntry>, Vec<workload::Entry>) {
+        (self.ops, self.workloads)
+    }
+}
+
+impl std::fmt::Debug for Suite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ops: Vec<&str> = self.ops.iter().map(|op| op.meta.name).collect();
+        let mechanisms: Vec<&str> = self.mechanisms.iter().map(|listed| listed.mechanism.name).collect();
+        let workloads: Vec<&str> = self.workloads.iter().map(|entry| entry.meta.name).collect();
+        let mut debug = f.debug_struct("Suite");
+        debug.field("name", &self.name).field("ops", &ops).field("mechanisms", &mechanisms);
+        debug.field("workloads", &workloads).finish()
+    }
+}
+
+/// The ops of a list, each with all of these mechanisms.
+#[must_use]
+pub fn entries<O: Ops, M: Mechanisms>() -> Vec<OpEntry> {
+    struct Entries<M>(Vec<OpEntry>, std::marker::PhantomData<fn(M)>);
+    impl<M: Mechanisms> Visitor for Entries<M> {
+        fn visit<O: Op>(&mut self) {
+            self.0.push(OpEntry::with::<O, M>());
+        }
+    }
+    let mut entries = Entries::<M>(Vec::new(), std::marker::PhantomData);
+    O::visit(&mut entries);
+    entries.0
+}
+
+/// The mechanisms of a list.
+#[must_use]
+pub fn listed<M: Mechanisms>() -> Vec<Listed> {
+    struct All(Vec<Listed>);
+    impl dispatch::Visitor for All {
+        fn visit<D: Dispatch>(&mut self) {
+            self.0.push(Listed { mechanism: D::META, unavailable: D::unavailable });
+        }
+    }
+    let mut all = All(Vec::new());
+    M::visit(&mut all);
+    all.0
+}
+
+/// The built-in ops with the built-in mechanisms, in slot order.
+#[must_use]
+#[cfg_attr(not(feature = "instantiated"), inline)]
+pub fn builtin() -> Vec<OpEntry> {
+    entries::<crate::pv_ops::BuiltIn, All>()
+}
+
+/// What is said of the built-in mechanisms, `inline` first.
+#[must_use]
+pub fn mechanisms() -> Vec<Mechanism> {
+    listed::<All>().into_iter().map(|listed| listed.mechanism).collect()
+}

@@ -1,0 +1,100 @@
+//! Lists of workloads as types: what a suite is made from.
+
+use std::marker::PhantomData;
+
+use super::{
+    ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
+    PageLife, ProtFault, Spinlock, SpinlockContended, Workload,
+};
+use crate::dispatch::Mechanisms;
+
+/// What a suite can have as a workload: a [`Workload`], or a [`KernelWorkload`] as [`OnKernel`].
+pub trait Measured: 'static {
+    /// With each of these mechanisms, as data.
+    fn entry<M: Mechanisms>() -> Entry;
+}
+
+impl<W: Workload> Measured for W {
+    fn entry<M: Mechanisms>() -> Entry {
+        Entry::own::<W, M>()
+    }
+}
+
+/// A workload on the model kernel.
+pub struct OnKernel<W>(PhantomData<fn(W)>);
+
+impl<W: KernelWorkload> Measured for OnKernel<W> {
+    fn entry<M: Mechanisms>() -> Entry {
+        Entry::on_kernel::<W, M>()
+    }
+}
+
+/// Something done once per workload, with the workload as a type.
+pub trait Visitor {
+    /// Called for each workload of a list, in its order.
+    fn visit<W: Measured>(&mut self);
+}
+
+/// A list of workloads: a tuple of them, or a type that stands for more, such as [`All`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no list of workloads",
+    label = "a list is a tuple of up to twelve types that implement `Workload`"
+)]
+pub trait Workloads: 'static {
+    /// Visits each workload in order.
+    fn visit(visitor: &mut impl Visitor);
+}
+
+/// Implements [`Workloads`] for tuples: `tuples!(A B)` for one of two and all shorter ones.
+macro_rules! tuples {
+    () => {
+        impl Workloads for () {
+            fn visit(_: &mut impl Visitor) {}
+        }
+    };
+    ($First:ident $($Rest:ident)*) => {
+        tuples!($($Rest)*);
+        impl<$First: Measured, $($Rest: Measured),*> Workloads for ($First, $($Rest,)*) {
+            fn visit(visitor: &mut impl Visitor) {
+                visitor.visit::<$First>();
+                $(visitor.visit::<$Rest>();)*
+            }
+        }
+    };
+}
+
+tuples!(A B C D E F G H I J K L);
+
+/// The built-in workloads, in the order of the tables.
+pub struct All;
+
+impl Workloads for All {
+    fn visit(visitor: &mut impl Visitor) {
+        visitor.visit::<OnKernel<MmapPerf>>();
+        visitor.visit::<OnKernel<LatMmap>>();
+        visitor.visit::<OnKernel<PageFault>>();
+        visitor.visit::<OnKernel<ProtFault>>();
+        visitor.visit::<OnKernel<ForkExit>>();
+        visitor.visit::<OnKernel<Exec>>();
+        visitor.visit::<OnKernel<ContextSwitch>>();
+        visitor.visit::<OnKernel<NullSyscall>>();
+        visitor.visit::<OnKernel<Spinlock>>();
+        visitor.visit::<OnKernel<SpinlockContended>>();
+        visitor.visit::<OnKernel<PageLife>>();
+        visitor.visit::<OnKernel<KernelBuild>>();
+    }
+}
+
+/// The workloads of a list, each with all of these mechanisms.
+#[must_use]
+pub fn entries<W: Workloads, M: Mechanisms>() -> Vec<Entry> {
+    struct Entries<M>(Vec<Entry>, PhantomData<fn(M)>);
+    impl<M: Mechanisms> Visitor for Entries<M> {
+        fn visit<W: Measured>(&mut self) {
+            self.0.push(W::entry::<M>());
+        }
+    }
+    let mut entries = Entries::<M>(Vec::new(), PhantomData);
+    W::visit(&mut entries);
+    entries.0
+}

@@ -1,0 +1,144 @@
+//! Workloads of a user's own: any code that reaches its ops through a mechanism.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+use super::{Failure, Meta, Outcome, Random, mixed, timed};
+use crate::dispatch::{self, Dispatch, Platform};
+use crate::kernel::Machine;
+use crate::measure::clock::Clock;
+use crate::op::{Op, Ops, Visitor};
+
+/// A macro benchmark: work of your own, generic over the mechanism that reaches its ops.
+///
+/// It is deterministic from its seed: with every mechanism and in every repetition it does the same work in the same order,
+/// and must come to the same checksum, which is made of what [`unit`](Workload::unit) returns. A driver that sends a line:
+///
+/// ```
+/// use pvbench::Suite;
+/// use pvbench::dispatch::Dispatch;
+/// use pvbench::workload::{Failure, Meta, Random, Workload};
+///
+/// pvbench::functions! {
+///     /// Reads a register.
+///     pub struct Read: "uart_read" = fn(register: u64 = 5) -> u64 { 0x60 | register };
+///     /// Writes one.
+///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) { std::hint::black_box((register, byte)); };
+/// }
+///
+/// struct Line;
+///
+/// impl Workload for Line {
+///     const META: Meta = Meta {
+///         name: "uart_line",
+///         unit: "line",
+///         summary: "a line of 80 bytes, each sent once the chip is ready",
+///         source: "the 16550 driver",
+///     };
+///     type Ops = (Read, Write);
+///     type State = u64;
+///
+///     fn prepare<D: Dispatch>(_: Random) -> Result<u64, Failure> {
+///         Ok(0)
+///     }
+///
+///     fn unit<D: Dispatch>(sent: &mut u64) -> Result<u64, Failure> {
+///         for byte in 0..80 {
+///             // SAFETY: the ops are safe functions, and are bound before a unit runs.
+///             unsafe {
+///                 while D::call::<Read>((5,)) & 0x20 == 0 {}
+///                 D::call::<Write>((0, byte));
+///             }
+///             *sent += 1;
+///         }
+///         Ok(*sent)
+///     }
+/// }
+///
+/// let suite = Suite::builder("uart").ops::<(Read, Write)>().workload::<Line>().build().unwrap();
+/// assert_eq!(suite.workloads().len(), 1);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no workload",
+    label = "implement `Workload` for it, or name one on the model kernel as `OnKernel<..>`"
+)]
+pub trait Workload: 'static {
+    /// Name and description.
+    const META: Meta;
+
+    /// The ops that it calls, all of them of the suite. They are bound to their native bodies before each run.
+    type Ops: Ops;
+
+    /// What is kept between units.
+    type State;
+
+    /// What there is before the first unit. Not timed.
+    ///
+    /// # Errors
+    /// What ends the measurement of the workload, in words.
+    fn prepare<D: Dispatch>(random: Random) -> Result<Self::State, Failure>;
+
+    /// One unit. Returns what goes into the checksum.
+    ///
+    /// # Errors
+    /// As for [`prepare`](Workload::prepare).
+    fn unit<D: Dispatch>(state: &mut Self::State) -> Result<u64, Failure>;
+}
+
+/// Runs [`PARTS`](super::PARTS) times `units` of `W`, after as many that are not timed.
+pub(super) fn run<W: Workload, D: Dispatch>(
+    machine: &mut Machine,
+    seed: u64,
+    units: u64,
+    clock: Clock,
+) -> Result<Outcome, Failure> {
+    // Ops of the catalogue find the CPU model as after boot.
+    machine.reset();
+    struct Bind<D>(PhantomData<fn(D)>);
+    impl<D: Dispatch> Visitor for Bind<D> {
+        fn visit<O: Op>(&mut self) {
+            D::bind::<O>(Platform::Native);
+        }
+    }
+    W::Ops::visit(&mut Bind::<D>(PhantomData));
+    let mut state = W::prepare::<D>(Random::new(seed))?;
+    let first = units_of::<W, D>(&mut state, units)?;
+    let (ticks, checksum) = timed(clock, first, || units_of::<W, D>(&mut state, units))?;
+    Ok(Outcome { ticks, checksum })
+}
+
+#[inline(never)]
+fn units_of<W: Workload, D: Dispatch>(state: &mut W::State, units: u64) -> Result<u64, Failure> {
+    // Not 0: a workload may return nothing but zeroes, and their number counts.
+    let mut sum = 1;
+    for _ in 0..units {
+        sum = mixed(sum, W::unit::<D>(state)?);
+    }
+    Ok(sum)
+}
+
+/// Why a mechanism cannot be had for a workload: for one of its ops.
+pub(super) fn unavailable<W: Workload, D: Dispatch>() -> Option<String> {
+    struct First<D>(Option<String>, PhantomData<fn(D)>);
+    impl<D: Dispatch> Visitor for First<D> {
+        fn visit<O: Op>(&mut self) {
+            self.0 = self.0.take().or_else(dispatch::unavailable::<D, O>);
+        }
+    }
+    let mut first = First::<D>(D::unavailable(), PhantomData);
+    W::Ops::visit(&mut first);
+    first.0
+}
+
+/// The ops of a workload.
+pub(super) fn ops<W: Workload>() -> Vec<(TypeId, &'static str)> {
+    struct Types(Vec<(TypeId, &'static str)>);
+    impl Visitor for Types {
+        fn visit<O: Op>(&mut self) {
+            self.0.push((TypeId::of::<O>(), O::META.name));
+        }
+    }
+    let mut types = Types(Vec::new());
+    W::Ops::visit(&mut types);
+    types.0
+}

@@ -1,0 +1,176 @@
+//! A crate outside the workspace that depends on this one by its path, built and run as its author would.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use pvbench::report::Report;
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/own_suite");
+
+/// The fixture's bench targets, built once: the folder that has them.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own_suite");
+        // A copy, so that nothing is written among the sources; its versions are those that are tested here.
+        let folder = target.join("crate");
+        copy(Path::new(FIXTURE), &folder);
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let library = format!("path = {:?}", env!("CARGO_MANIFEST_DIR"));
+        assert!(manifest.contains(r#"path = "../../..""#), "the fixture no longer depends on this crate by its path");
+        std::fs::write(folder.join("Cargo.toml"), manifest.replace(r#"path = "../../..""#, &library)).unwrap();
+        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["bench", "--offline", "--no-run", "--quiet", "--target-dir"]).arg(&target);
+        let output = cargo.current_dir(&folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        target.join("release/deps")
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if !path.is_dir() {
+            // Only what changed, so that cargo builds nothing again for a newer date.
+            let same = std::fs::read(&to).is_ok_and(|old| old == std::fs::read(&path).unwrap());
+            if !same {
+                std::fs::copy(&path, &to).unwrap();
+            }
+        } else if entry.file_name() != "target" {
+            copy(&path, &to);
+        }
+    }
+}
+
+/// A bench target of the fixture, with arguments.
+fn bench(name: &str, args: &[&str], env: &[(&str, &str)]) -> Output {
+    let programs = std::fs::read_dir(built()).unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        file.rsplit_once('-').is_some_and(|(stem, _)| stem == name) && path.extension().is_none()
+    };
+    // The newest: builds of other sources stay.
+    let program = programs.filter(is_it).max_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap();
+    Command::new(program).args(args).envs(env.iter().copied()).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A short run; what it reports.
+fn report(name: &str, args: &[&str], env: &[(&str, &str)]) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let given = [args, &["--workers", "2", "--layouts", "1", "--seed", "7", "--out", out]].concat();
+    let output = bench(name, &given, env);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    pvbench::report::read::report(&folder.path().join("report.json")).unwrap()
+}
+
+#[test]
+fn a_bench_target_of_three_lines_has_the_whole_command_line() {
+    let help = said(&bench("uart", &["--help"], &[]));
+    for command in ["run", "list", "report", "explain", "predict", "selftest", "doctor"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+    }
+    assert!(help.contains("Usage: uart <COMMAND>"), "{help}");
+    let ops = said(&bench("uart", &["list", "ops", "--bench"], &[]));
+    for op in ["uart_read", "uart_write", "uart_ready", "uart_mask", "swap_bytes", "pte_val"] {
+        assert!(ops.contains(op), "{ops}");
+    }
+}
+
+#[test]
+fn ops_of_ones_own_are_measured_by_every_mechanism_and_the_others_are_absent_with_the_reason() {
+    let report = report("uart", &["run", "--op", "*", "--regime", "throughput"], &[]);
+    let cells = |op: &str, measured: bool| -> Vec<String> {
+        let cells = report.cells.iter().filter(|cell| cell.op == op && cell.overhead.is_some() == measured);
+        cells.map(|cell| format!("{} {}", cell.mechanism, cell.state.as_deref().unwrap_or("-"))).collect()
+    };
+    for op in ["uart_mask", "pte_val"] {
+        assert!(cells(op, true).iter().any(|cell| cell == "kcfi -"), "{:?}", cells(op, true));
+    }
+    assert!(cells("swap_bytes", true).iter().any(|cell| cell == "site inline"), "by its instruction bytes");
+    let read = cells("uart_read", true);
+    for cell in ["table -", "traced -", "dyn -", "retpoline -", "site direct", "table_thunk -", "ifunc -"] {
+        assert!(read.iter().any(|measured| measured == cell), "{cell}: {read:?}");
+    }
+    let without = cells("uart_read", false);
+    assert!(without.iter().any(|cell| cell == "kcfi -"), "{without:?}");
+    for cell in report.cells.iter().filter(|cell| cell.op == "uart_read" && cell.overhead.is_none()) {
+        let reason = cell.absent.as_deref().unwrap_or_default();
+        assert!(reason.contains("is a Rust function"), "{}: {reason}", cell.mechanism);
+    }
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    assert!(report.absent.iter().all(|absence| !absence.what.contains("in place")), "{:?}", report.absent);
+}
+
+#[test]
+fn the_other_body_is_measured_too() {
+    let args = ["run", "--op", "uart_*", "--mechanism", "table,traced", "--regime", "throughput"];
+    let report = report("uart", &[&args[..], &["--body", "alternative"]].concat(), &[]);
+    let measured = report.cells.iter().filter(|cell| cell.overhead.is_some()).count();
+    assert!(measured >= 8, "{measured} cells");
+}
+
+#[test]
+fn a_workload_of_ones_own_is_measured_and_its_calls_are_counted() {
+    let report = report("uart", &["run", "--workload", "uart_line", "--mechanism", "table,traced,site"], &[]);
+    let [workload] = &report.workloads[..] else { panic!("{} workloads", report.workloads.len()) };
+    assert_eq!((workload.name.as_str(), workload.unit.as_str()), ("uart_line", "line"));
+    let calls: Vec<&str> = workload.calls.keys().map(String::as_str).collect();
+    assert_eq!(calls, ["swap_bytes", "uart_read", "uart_write"]);
+    assert_eq!(workload.calls["uart_read"], workload.calls["uart_write"], "the chip is always ready");
+    let measured = workload.kernels.iter().filter(|kernel| kernel.overhead_percent.is_some());
+    let mechanisms: Vec<&str> = measured.filter_map(|kernel| kernel.mechanism.as_deref()).collect();
+    assert!(mechanisms.contains(&"table") && mechanisms.contains(&"traced"), "{mechanisms:?}");
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+}
+
+#[test]
+fn two_suites_of_one_program_do_not_disturb_each_other() {
+    let args = ["run", "--op", "*", "--mechanism", "table,site,static_call_inline", "--regime", "throughput"];
+    for (suite, ops) in [("uart", 3), ("store", 1)] {
+        let report = report("two_suites", &args, &[("SUITE", suite)]);
+        assert_eq!(report.run.plan.ops, ops);
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
+        assert!(report.cells.iter().any(|cell| cell.overhead.is_some()));
+    }
+    let args = ["run", "--workload", "uart_line", "--mechanism", "site,static_call_inline"];
+    let report = report("two_suites", &args, &[("SUITE", "uart")]);
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    let both = bench("two_suites", &["list"], &[]);
+    assert_eq!(both.status.code(), Some(2), "{}", said(&both));
+    let said = said(&both);
+    assert!(said.contains("uart_read of suite uart") && said.contains("store_get of suite store"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_with_a_suite_is_said_at_its_start_and_names_the_op() {
+    let cases: [(&str, &[&str]); 12] = [
+        ("name_twice", &["'uart_read' is there twice", "SameName"]),
+        ("slot_twice", &["uart_read and other", "same slot, 192"]),
+        ("no_slot", &["op beyond", "no slot 512"]),
+        ("name", &["op 'a name, with a comma'"]),
+        ("too_long", &["op too_long", "7 bytes", "a site of 6"]),
+        ("undecodable", &["op undecodable", "at byte 1", "90 06"]),
+        ("positioned", &["op positioned", "position-independent"]),
+        ("no_bytes", &["op no_bytes", "give INSTRUCTIONS"]),
+        ("no_baseline", &["the first mechanism is table", "inline"]),
+        ("unknown_op", &["workload uart_line calls swap_bytes"]),
+        ("mechanism_twice", &["mechanism 'table' is there twice"]),
+        ("empty", &["suite empty", "nothing to measure"]),
+    ];
+    for (wrong, expected) in cases {
+        let output = bench("refused", &["list"], &[("WRONG", wrong)]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", said(&output));
+        let said = said(&output);
+        assert!(expected.iter().all(|words| said.contains(words)), "{wrong}: {said}");
+    }
+    assert_eq!(bench("refused", &["list"], &[]).status.code(), Some(0));
+}

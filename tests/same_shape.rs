@@ -1,0 +1,58 @@
+//! An op that is written outside of the library executes what a built-in op of the same shape executes, in every mechanism,
+//! state and regime, to the instruction.
+
+#[path = "fixtures/own_suite/src/twins.rs"]
+mod twins;
+
+use std::collections::BTreeMap;
+
+use pvbench::dispatch::Platform;
+use pvbench::measure::Sampler;
+use pvbench::measure::clock::Clock;
+use pvbench::measure::plan::{Column, Group};
+use pvbench::measure::wire::Task;
+use pvbench::op::irq::SaveFl;
+use pvbench::op::mmu::{AllocPte, PteVal, SetPte, SetPteAt};
+use pvbench::regime::Regime;
+use pvbench::suite::{OpEntry, mechanisms};
+use twins::{Flags, Nothing, Same, Store, StoreAt};
+
+/// Instructions per op by column, or why there are none.
+fn counted(sampler: &mut Sampler, op: &str, regime: Regime, columns: &[Column]) -> BTreeMap<String, String> {
+    let group = Group { op: op.to_owned(), body: Platform::Native, regime, offset: 0 };
+    let samples = sampler.group(&Task { group, rounds: 1, only: None, count: true }, columns).unwrap();
+    let present = samples.columns.iter().map(|&column| columns[column].to_string());
+    let names = std::iter::once("inline".to_owned()).chain(present);
+    let counts = samples.instructions.iter().map(|count| format!("{count:?}"));
+    let absent = samples.absent.iter().map(|&column| (columns[column].to_string(), "no such state".to_owned()));
+    let missing = samples.missing.iter().map(|missing| {
+        // The reason names the op.
+        (columns[missing.column].to_string(), format!("missing, refused: {}", missing.refused))
+    });
+    names.zip(counts).chain(absent).chain(missing).collect()
+}
+
+#[test]
+fn an_op_of_ones_own_executes_what_a_built_in_one_of_its_shape_does() {
+    let pairs: [[OpEntry; 2]; 5] = [
+        [OpEntry::new::<SaveFl>(), OpEntry::new::<Flags>()],
+        [OpEntry::new::<PteVal>(), OpEntry::new::<Same>()],
+        [OpEntry::new::<SetPte>(), OpEntry::new::<Store>()],
+        [OpEntry::new::<SetPteAt>(), OpEntry::new::<StoreAt>()],
+        [OpEntry::new::<AllocPte>(), OpEntry::new::<Nothing>()],
+    ];
+    let names = pairs.each_ref().map(|pair| pair.each_ref().map(|op| op.meta.name));
+    let mut sampler = Sampler::new(pairs.into_iter().flatten().collect(), 1, Clock::Tsc, 1_000, false, true).unwrap();
+    let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).filter(|c| c.mechanism != "inline").collect();
+    for [built_in, own] in names {
+        for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
+            if regime == Regime::Latency && built_in != "pte_val" {
+                continue;
+            }
+            let (expected, found) =
+                (counted(&mut sampler, built_in, regime, &columns), counted(&mut sampler, own, regime, &columns));
+            assert!(expected.len() > columns.len(), "{built_in}: {} of {}", expected.len(), columns.len());
+            assert_eq!(found, expected, "{own} against {built_in} in {}", regime.name());
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Workloads on a kernel that booted as a Xen PV guest: the same end as on bare metal, whichever way the hooks are
+//! reached, and a hypervisor that had nothing to refuse.
+
+mod alone;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+
+use pvbench::dispatch::{self, Dispatch, Platform, Table, Way};
+use pvbench::kernel::{Kernel, Machine, Prot, Trouble, Xen};
+use pvbench::measure::clock::Clock;
+use pvbench::measure::work::whole_kernel;
+use pvbench::op::xen::p2m::{FRAME_MASK, PRESENT};
+use pvbench::op::xen::{CallKind, FrameType, XenVcpu, guest};
+use pvbench::patch::rules::{Target, targets};
+use pvbench::patch::site::Kind;
+use pvbench::patch::{State, Text};
+use pvbench::workload::{
+    ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
+    PageLife, ProtFault, Run, Spinlock, SpinlockContended, Variant, entries,
+};
+
+const SEED: u64 = 42;
+const WRITABLE: u64 = 1 << 1;
+
+fn units(entry: &Entry) -> u64 {
+    match entry.meta.name {
+        "kernel_build" => 3,
+        "spinlock_contended" => 4,
+        _ => 300,
+    }
+}
+
+/// A workload with every mechanism whose hooks can be bound to Xen's bodies, by its name.
+fn of<W: KernelWorkload>() -> (&'static str, BTreeMap<&'static str, Run>) {
+    struct Runs<W>(BTreeMap<&'static str, Run>, PhantomData<fn(W)>);
+    impl<W: KernelWorkload> dispatch::Visitor for Runs<W> {
+        fn visit<D: Dispatch>(&mut self) {
+            if D::META.switches {
+                self.0.insert(D::META.name, pvbench::workload::run::<W, D, Xen>);
+            }
+        }
+    }
+    let mut runs = Runs::<W>(BTreeMap::new(), PhantomData);
+    dispatch::for_each(&mut runs);
+    (W::META.name, runs.0)
+}
+
+fn on_xen() -> BTreeMap<&'static str, BTreeMap<&'static str, Run>> {
+    BTreeMap::from([
+        of::<MmapPerf>(),
+        of::<LatMmap>(),
+        of::<PageFault>(),
+        of::<ProtFault>(),
+        of::<ForkExit>(),
+        of::<Exec>(),
+        of::<ContextSwitch>(),
+        of::<NullSyscall>(),
+        of::<Spinlock>(),
+        of::<SpinlockContended>(),
+        of::<PageLife>(),
+        of::<KernelBuild>(),
+    ])
+}
+
+/// The text of this program, and what platform its sites are bound to.
+struct Sites {
+    text: Text,
+    targets: [BTreeMap<usize, Target>; 2],
+}
+
+impl Sites {
+    fn new() -> Self {
+        // SAFETY: the test has the process to itself, and makes one of these.
+        Sites { text: unsafe { Text::own() }.unwrap(), targets: [Platform::Native, Platform::Xen].map(targets) }
+    }
+
+    fn bring(&mut self, platform: Platform, kind: Kind, states: &[State]) {
+        let targets = &self.targets[usize::from(platform == Platform::Xen)];
+        // SAFETY: no other thread, and no site is being run; the targets are those of the ops.
+        unsafe { self.text.bring_to_first(targets, kind, states) }.unwrap();
+    }
+
+    /// Has a mechanism's calls end in a platform's bodies.
+    fn bind(&mut self, variant: &Variant, platform: Platform, state: Option<State>) {
+        match (variant.mechanism.sites, state) {
+            (Some(kind), Some(state)) => {
+                self.bring(platform, kind, whole_kernel(state));
+                // What a jump label jumps to follows the platform.
+                self.bring(platform, Kind::Call, &[State::Direct]);
+            }
+            _ if variant.mechanism.way == Way::Trampoline => {
+                self.bring(platform, Kind::Trampoline, &[State::Direct]);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The states in which all sites of a mechanism lead to Xen's bodies. Native instructions lead nowhere else than they
+/// did, and unpatched alternatives are those of bare metal.
+fn states(variant: &Variant) -> Vec<Option<State>> {
+    match variant.mechanism.sites {
+        None => vec![None],
+        Some(Kind::JumpLabel) => vec![Some(State::On)],
+        Some(Kind::Pv | Kind::PvCalleeSave) => vec![Some(State::Unpatched), Some(State::Direct)],
+        Some(_) => vec![Some(State::Direct)],
+    }
+}
+
+/// What each guest frame must be: the tables of live address spaces and of boot, and how often each frame is mapped.
+#[derive(Default)]
+struct Account {
+    tables: BTreeMap<u64, FrameType>,
+    writable: BTreeMap<u64, u32>,
+}
+
+impl Account {
+    fn of(xen: &XenVcpu, roots: impl Iterator<Item = u64>) -> Self {
+        let mut account = Account::default();
+        for root in roots.chain([guest::ROOT]) {
+            account.table(xen, root, FrameType::L4);
+            account.table(xen, xen.memory.virt_to_pfn(xen.memory.map[root as usize].private), FrameType::L4);
+        }
+        account
+    }
+
+    fn table(&mut self, xen: &XenVcpu, pfn: u64, kind: FrameType) {
+        let below = match kind {
+            FrameType::L4 => Some(FrameType::L3),
+            FrameType::L3 => Some(FrameType::L2),
+            FrameType::L2 => Some(FrameType::L1),
+            _ => None,
+        };
+        if let Some(before) = self.tables.insert(pfn, kind) {
+            assert_eq!(before, kind, "frame {pfn} is a table of two levels");
+            return;
+        }
+        for index in 0..512 {
+            let entry = xen.memory.read(pfn, index).unwrap();
+            if entry & PRESENT == 0 {
+                continue;
+            }
+            let child = xen.p2m.mfn_to_pfn((entry & FRAME_MASK) >> 12);
+            assert!((child as usize) < xen.memory.map.len(), "entry {index} of frame {pfn} leads to {entry:#x}");
+            match below {
+                Some(below) => self.table(xen, child, below),
+                None => *self.writable.entry(child).or_default() += u32::from(entry & WRITABLE != 0),
+            }
+        }
+    }
+
+    /// Every frame is a table that somebody has, or plain memory that is mapped as often as its type is counted.
+    fn check(&self, xen: &XenVcpu, what: &str) {
+        for pfn in 0..xen.memory.map.len() as u64 {
+            let frame = xen.hypervisor.frames.get(xen.p2m.pfn_to_mfn(pfn)).unwrap();
+            let read_only = xen.hypervisor.frames.direct(pfn).unwrap() & WRITABLE == 0;
+            if let Some(kind) = self.tables.get(&pfn) {
+                assert_eq!((frame.kind, read_only), (*kind, true), "{what}: frame {pfn}");
+            } else if pfn == guest::GDT {
+                assert_eq!((frame.kind, read_only), (FrameType::SegmentDescriptors, true), "{what}");
+            } else {
+                let uses = 1 + self.writable.get(&pfn).copied().unwrap_or(0);
+                let plain = (FrameType::Writable, uses, false);
+                assert_eq!((frame.kind, frame.uses, read_only), plain, "{what}: frame {pfn}");
+                assert!(!frame.pinned && !xen.memory.map[pfn as usize].pinned, "{what}: frame {pfn}");
+            }
+        }
+    }
+}
+
+fn run_on_xen(machine: &mut Machine, entry: &Entry, run: Run, expected: u64, what: &str) {
+    assert_eq!(run(machine, SEED, units(entry), Clock::Tsc).unwrap().checksum, expected, "{what}");
+    let xen = machine.vcpu();
+    assert_eq!((xen.hypervisor.refused, xen.multicall.failed), (0, 0), "{what}");
+    assert!(xen.multicall.pending().is_empty(), "{what}: {:?}", xen.multicall.pending());
+    assert!(xen.hypervisor.calls() > 0, "{what}");
+    if ["mmap_perf", "fork_exit"].contains(&entry.meta.name) {
+        assert!(xen.hypervisor.count(CallKind::MmuUpdate) > 0 && xen.hypervisor.emulated > 0, "{what}");
+    }
+    Account::of(xen, machine.roots()).check(xen, what);
+}
+
+#[test]
+fn every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen() {
+    let name = "every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen";
+    alone::alone(name, || {
+        let mut sites = Sites::new();
+        let (mut machine, on_xen) = (Machine::new().unwrap(), on_xen());
+        let mut seen = BTreeSet::new();
+        for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
+            let expected = (entry.variants[0].run)(&mut machine, SEED, units(&entry), Clock::Tsc).unwrap().checksum;
+            for variant in entry.variants.iter().filter(|variant| (variant.unavailable)().is_none()) {
+                let Some(run) = on_xen[entry.meta.name].get(variant.mechanism.name) else { continue };
+                for state in states(variant) {
+                    let what = format!("{} with {} ({state:?})", entry.meta.name, variant.mechanism.name);
+                    sites.bind(variant, Platform::Xen, state);
+                    run_on_xen(&mut machine, &entry, *run, expected, &what);
+                    sites.bind(variant, Platform::Native, state);
+                    seen.insert(variant.mechanism.name);
+                    // The same machine runs a kernel on bare metal again.
+                    let native = (variant.run)(&mut machine, SEED, units(&entry), Clock::Tsc).unwrap().checksum;
+                    assert_eq!(native, expected, "{what}, then on bare metal");
+                }
+            }
+        }
+        assert!(seen.len() > 20, "{seen:?}");
+    });
+}
+
+fn nothing_refused(machine: &Machine) {
+    let xen = machine.vcpu();
+    assert_eq!((xen.hypervisor.refused, xen.multicall.failed), (0, 0));
+    Account::of(xen, machine.roots()).check(xen, "at the end");
+}
+
+#[test]
+fn memory_that_runs_out_is_an_error_of_the_workload_and_everything_goes_back() {
+    let mut machine = Machine::new().unwrap();
+    let mut kernel = Kernel::<Table, Xen>::new(&mut machine);
+    let before = kernel.machine().free_frames();
+    kernel.start().unwrap();
+    let at = kernel.mmap(1 << 30, Prot::Write).unwrap();
+    let ended = (0..1 << 18).find_map(|page| kernel.store(at + page * 4096, page).err());
+    assert!(matches!(ended, Some(Trouble::Memory(_))), "{ended:?}");
+    nothing_refused(kernel.machine());
+    kernel.finish().unwrap();
+    // All but the slabs, which keep their pages.
+    assert!(before - machine.free_frames() < 8, "{before} frames, then {}", machine.free_frames());
+    nothing_refused(&machine);
+}
+
+#[test]
+fn forks_end_where_user_mode_can_have_no_more_roots() {
+    let mut machine = Machine::new().unwrap();
+    let mut kernel = Kernel::<Table, Xen>::new(&mut machine);
+    kernel.start().unwrap();
+    let at = kernel.mmap(4096, Prot::Write).unwrap();
+    kernel.store(at, 7).unwrap();
+    let mut children = Vec::new();
+    let ended = loop {
+        match kernel.fork() {
+            Ok(child) => children.push(child),
+            Err(trouble) => break trouble,
+        }
+    };
+    assert!(matches!(ended, Trouble::Memory(_)) && children.len() > 16, "{ended:?} after {}", children.len());
+    nothing_refused(kernel.machine());
+    for child in children {
+        assert_eq!(kernel.run_child(child, |kernel| kernel.load(at)), Ok(7));
+    }
+    assert!(kernel.fork().is_ok(), "their roots were given back");
+    nothing_refused(&machine);
+}
