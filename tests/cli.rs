@@ -297,7 +297,7 @@ fn a_reader_that_leaves_early_is_no_error() {
 
 #[test]
 fn help_shows_an_example_for_every_command() {
-    for command in ["run", "list", "report", "doctor"] {
+    for command in ["run", "list", "report", "doctor", "gate", "compare", "ab", "export"] {
         let output = pvbench().args([command, "--help"]).assert().code(0).get_output().clone();
         assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("pvbench {command}")), "{command}");
     }

@@ -263,6 +263,14 @@ fn what_is_no_budget_ends_with_2_and_names_line_and_column() {
 }
 
 #[test]
+fn the_budgets_of_this_project_and_of_its_examples_are_in_order() {
+    for folder in ["reports", "examples/uart_hal", "examples/allocator_hooks", "examples/trace_hook"] {
+        let budgets = pvbench::gate::Budgets::read(&Path::new(folder).join("budgets.toml")).unwrap();
+        assert!(budgets.rules.len() > 1 && budgets.rules.iter().all(|rule| rule.why.is_some()), "{folder}");
+    }
+}
+
+#[test]
 fn a_rule_of_which_no_cell_has_all_ends_with_2() {
     let mut case = Case::new();
     case.report.cells.retain(|cell| cell.op == "pte_val" || cell.mechanism == "inline");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Quantity {
     /// Time above `inline` in the same run.
     Overhead,
-    /// Executed instructions above `inline`.
+    /// Executed instructions above `inline`; of workloads in percent, too.
     ExtraInstructions,
     /// Bytes of machine code that an op executes at its call site.
     SiteBytes,
@@ -46,7 +46,8 @@ impl Quantity {
     pub fn units(self) -> &'static [Unit] {
         match self {
             Quantity::Overhead | Quantity::Change => &[Unit::Cycles, Unit::Ns, Unit::Percent],
-            Quantity::ExtraInstructions | Quantity::InstructionsChange => &[Unit::Instructions],
+            Quantity::ExtraInstructions => &[Unit::Instructions, Unit::Percent],
+            Quantity::InstructionsChange => &[Unit::Instructions],
             Quantity::SiteBytes => &[Unit::Bytes],
         }
     }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, Value};
 
-use super::bound::{Bound, Quantity, example};
+use super::bound::{Bound, Quantity, Unit, example};
 
 /// A budget file is short.
 const MOST_BYTES: u64 = 1 << 20;
@@ -311,13 +311,23 @@ fn rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Place) -> Result<Rule, (
         if let Some(field) = [Field::Op, Field::Body, Field::Regime].iter().find(|f| rule.selector.contains_key(f)) {
             return Err((begins, format!("a workload has no {}: make two rules", field.name())));
         }
-        if let Some((quantity, at)) = first.iter().find(|(quantity, _)| !quantity.is_time()) {
-            return Err((*at, format!("workloads have no {}: bound overhead or change", quantity.name())));
+        let none = |quantity: &Quantity| matches!(quantity, Quantity::SiteBytes | Quantity::InstructionsChange);
+        if let Some((quantity, at)) = first.iter().find(|(quantity, _)| none(quantity)) {
+            let message =
+                format!("workloads have no {}: bound overhead, extra_instructions or change", quantity.name());
+            return Err((*at, message));
         }
         if rule.selector.contains_key(&Field::Option) && rule.selector.contains_key(&Field::Mechanism) {
             let message = "a kernel has either a mechanism or an option: make two rules";
             return Err((begins, message.to_owned()));
         }
+    } else if let Some((bound, (_, at))) = rule
+        .bounds
+        .iter()
+        .zip(&first)
+        .find(|(bound, _)| (bound.quantity, bound.unit) == (Quantity::ExtraInstructions, Unit::Percent))
+    {
+        return Err((*at, format!("{bound} is no bound of a cell: write extra_instructions = \"1 instructions\"")));
     }
     Ok(rule)
 }
@@ -361,6 +371,7 @@ mod tests {
             ("[[budget]]\noverhead = \"1 ns\"\n", 1, 1, "selects nothing"),
             ("[[budget]]\nworkload = \"x\"\nop = \"y\"\noverhead = \"1 ns\"\n", 1, 1, "no op"),
             ("[[budget]]\nworkload = \"x\"\nsite_bytes = \"1 bytes\"\n", 3, 14, "no site_bytes"),
+            ("[[budget]]\nop = \"x\"\nextra_instructions = \"1 %\"\n", 3, 22, "no bound of a cell"),
             ("[[budget]\n", 1, 10, ""),
             ("", 1, 1, "no [[budget]]"),
         ];

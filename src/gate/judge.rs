@@ -243,7 +243,9 @@ fn of_cell(rule: &Rule, cell: &Cell, with: &mut Means, verdicts: &mut Vec<Verdic
 
 fn of_kernel(rule: &Rule, workload: &Workload, kernel: &WorkloadKernel, with: &mut Means, verdicts: &mut Vec<Verdict>) {
     for bound in &rule.bounds {
-        let found = if with.without_times {
+        let found = if bound.quantity == Quantity::ExtraInstructions {
+            unit_instructions(workload, kernel, bound.unit).map(Evidence::counted)
+        } else if with.without_times {
             Err(skipped(OTHER_MACHINE))
         } else if bound.quantity.is_change() {
             match with.before.as_ref().map(|before| before.kernel(workload, kernel)) {
@@ -342,6 +344,17 @@ fn workload_overhead(workload: &Workload, kernel: &WorkloadKernel, unit: Unit, w
 fn instructions(cell: &Cell) -> Result<f64, (Outcome, String)> {
     let reason = || cell.instructions_absent.as_deref().unwrap_or("the report has no instruction counts");
     cell.instructions.map(|counted| counted.extra).ok_or_else(|| unknown(subject::plain(reason())))
+}
+
+/// Instructions of a unit above those with `inline`.
+fn unit_instructions(workload: &Workload, kernel: &WorkloadKernel, unit: Unit) -> Result<f64, (Outcome, String)> {
+    let reason = kernel.instructions_absent.as_deref().or(kernel.absent.as_deref());
+    let absent = || unknown(subject::plain(reason.unwrap_or("the report has no instruction counts of it")));
+    let counted = kernel.instructions.ok_or_else(absent)?;
+    match unit {
+        Unit::Percent => Ok(counted.extra_percent),
+        _ => workload.inline_instructions.map(|inline| counted.per_unit - inline).ok_or_else(absent),
+    }
 }
 
 /// Bytes that an op executes at its call site in throughput, the loop's own share among them.

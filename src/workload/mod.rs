@@ -124,14 +124,7 @@ pub fn run<W: KernelWorkload, D: Dispatch, C: Config>(
     let mut state = W::prepare(&mut kernel, Random::new(seed))?;
     // What the first units meet: a free list per CPU, a slab of each kind, predictors and caches that know the code.
     let first = units_of::<W, D, C>(&mut kernel, &mut state, units)?;
-    let (ticks, sum) = timed(clock, first, || {
-        #[cfg(feature = "inject")]
-        let start = clock.start();
-        let done = units_of::<W, D, C>(&mut kernel, &mut state, units);
-        #[cfg(feature = "inject")]
-        crate::inject::go_on(W::META.name, D::META.name, clock, start);
-        done
-    })?;
+    let (ticks, sum) = timed(clock, first, || units_of::<W, D, C>(&mut kernel, &mut state, units))?;
     Ok(Outcome { ticks, checksum: mixed(sum, kernel.machine().pages_in_use() as u64) })
 }
 
@@ -157,6 +150,8 @@ fn units_of<W: KernelWorkload, D: Dispatch, C: Config>(
     let mut sum = 1;
     for _ in 0..units {
         sum = mixed(sum, W::unit(kernel, state)?);
+        #[cfg(feature = "inject")]
+        crate::inject::more(W::META.name, D::META.name);
     }
     Ok(sum)
 }
