@@ -38,8 +38,8 @@
 //!
 //! [`suite`] puts ops and mechanisms together as data; [`patch`] copies and rewrites code; [`measure`] turns a plan into
 //! samples and counts instructions ([`measure::trace`]); [`estimate`] turns samples into cells with [`stats`]; [`report`]
-//! is the document and what is made of it; [`selftest`] measures what is known; [`linux`] counts real kernels; [`host`] knows the machine; [`cli`] is the
-//! program.
+//! is the document and what is made of it; [`selftest`] measures what is known; [`linux`] counts real kernels; [`host`]
+//! knows the machine; [`cli`] is the program.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
