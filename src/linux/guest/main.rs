@@ -48,8 +48,8 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     let mut options = Options { reps: 3, scale: 100, spin: 0, only: u64::MAX, counters: 0 };
     for index in 1..count {
         // SAFETY: index < argc; each is a string that ends with 0.
-        let argument = unsafe { *arguments.add(index) as *const u8 };
-        if let Some((name, value)) = unsafe { linux::parse(argument) } {
+        let parsed = unsafe { linux::parse(*arguments.add(index) as *const u8) };
+        if let Some((name, value)) = parsed {
             match name {
                 b'r' => options.reps = value,
                 b's' => options.scale = value,

@@ -19,9 +19,9 @@ struct Record {
 }
 
 /// Pages of it are touched when a record is made, so that what is not used costs nothing.
-static mut KEPT: [Record; MOST_RECORDS] = [const {
-    Record { workload: None, rep: 0, units: 0, instructions: 0, failed: 0, counters: [0; MOST_COUNTERS] }
-}; MOST_RECORDS];
+static mut KEPT: [Record; MOST_RECORDS] =
+    [const { Record { workload: None, rep: 0, units: 0, instructions: 0, failed: 0, counters: [0; MOST_COUNTERS] } };
+        MOST_RECORDS];
 
 /// The records of this run.
 pub struct Records {

@@ -20,9 +20,7 @@ const SEED: u64 = 42;
 pub fn known() -> [u64; 3] {
     let start = instructions();
     // SAFETY: changes a register.
-    unsafe {
-        asm!("2:", "dec {0}", "jnz 2b", inout(reg) 1_000_000u64 => _, options(att_syntax, nomem, nostack))
-    }
+    unsafe { asm!("2:", "dec {0}", "jnz 2b", inout(reg) 1_000_000u64 => _, options(att_syntax, nomem, nostack)) }
     let looped = instructions() - start;
     let mut bytes = [0u8; 1000];
     let mut stored = |count: u64| {
@@ -40,9 +38,8 @@ pub fn known() -> [u64; 3] {
 
 /// All that `only` has a bit for, in this order, which is that of `src/linux/workload.rs`.
 pub fn all(options: &Options, records: &mut Records) {
-    let work: [fn(&mut Run); 11] = [
-        getppid, mmap_perf, fault, mprotect, fork_exit, fork_exec, ping_pong, open_close, sched_yield, futex, signal,
-    ];
+    let work: [fn(&mut Run); 11] =
+        [getppid, mmap_perf, fault, mprotect, fork_exit, fork_exec, ping_pong, open_close, sched_yield, futex, signal];
     for (index, work) in work.into_iter().enumerate() {
         if options.only >> index & 1 == 1 {
             work(&mut Run { options, records });
@@ -177,12 +174,7 @@ fn fork_exec(run: &mut Run) {
         wait(fork(|| {
             let arguments = [program.as_ptr(), ends.as_ptr(), core::ptr::null()];
             let environment = [core::ptr::null::<u8>()];
-            simple(
-                Call::Execve,
-                program.as_ptr() as usize,
-                arguments.as_ptr() as usize,
-                environment.as_ptr() as usize,
-            );
+            simple(Call::Execve, program.as_ptr() as usize, arguments.as_ptr() as usize, environment.as_ptr() as usize);
         }))
     });
 }
@@ -243,8 +235,13 @@ fn futex(run: &mut Run) {
 }
 
 core::arch::global_asm!(
-    ".globl handler", "handler:", "ret",
-    ".globl restore", "restore:", "mov $15, %eax", "syscall",
+    ".globl handler",
+    "handler:",
+    "ret",
+    ".globl restore",
+    "restore:",
+    "mov $15, %eax",
+    "syscall",
     options(att_syntax)
 );
 
