@@ -1,6 +1,6 @@
 //! Choosing by name: globs, several to an option, commas between them.
 
-use globset::GlobBuilder;
+use fast_glob::glob_match;
 
 /// Why a choice was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,15 +52,14 @@ pub fn select(kind: &'static str, patterns: &[String], names: &[&str]) -> Result
     }
     let mut chosen = vec![false; names.len()];
     for pattern in patterns.iter().flat_map(|p| split(p)) {
-        let malformed = |error: globset::Error| FilterError::Malformed {
-            kind,
-            pattern: pattern.to_owned(),
-            reason: error.kind().to_string(),
-        };
-        let glob = GlobBuilder::new(pattern).case_insensitive(true).build().map_err(malformed)?.compile_matcher();
+        if let Some(reason) = malformed(pattern) {
+            let (pattern, reason) = (pattern.to_owned(), reason.to_owned());
+            return Err(FilterError::Malformed { kind, pattern, reason });
+        }
+        let lower = pattern.to_lowercase();
         let mut any = false;
         for (chosen, name) in chosen.iter_mut().zip(names) {
-            let matches = glob.is_match(name);
+            let matches = glob_match(&lower, name.to_lowercase());
             *chosen |= matches;
             any |= matches;
         }
@@ -89,6 +88,28 @@ pub fn single(kind: &'static str, name: &str, names: &[&str]) -> Result<usize, F
 
 fn or_none(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// What is wrong with a glob, which would else be one that nothing matches.
+fn malformed(pattern: &str) -> Option<&'static str> {
+    let (mut braces, mut class) = (0u32, false);
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            ']' => class = false,
+            _ if class => {}
+            '[' => class = true,
+            '{' => braces += 1,
+            '}' if braces == 0 => return Some("a } without its {"),
+            '}' => braces -= 1,
+            _ => {}
+        }
+    }
+    if class {
+        return Some("a [ without its ]");
+    }
+    (braces > 0).then_some("a { without its }")
 }
 
 /// At commas, but not at those within braces.
@@ -143,6 +164,12 @@ mod tests {
     }
 
     #[test]
+    fn letters_are_matched_in_either_case_and_classes_and_single_letters_too() {
+        assert_eq!(chosen(&["PTE_*"]), Ok(vec![1]));
+        assert_eq!(chosen(&["p[tm]?_val"]), Ok(vec![1, 2]));
+    }
+
+    #[test]
     fn where_one_is_asked_for_several_are_an_error() {
         assert_eq!(single("op", "save_*", &NAMES), Ok(0));
         assert!(matches!(single("op", "p*", &NAMES), Err(FilterError::Several { .. })));
@@ -152,6 +179,7 @@ mod tests {
     fn a_malformed_glob_is_an_error_not_a_panic() {
         assert!(matches!(chosen(&["[a"]), Err(FilterError::Malformed { .. })));
         assert!(matches!(chosen(&["{a"]), Err(FilterError::Malformed { .. })));
+        assert!(matches!(chosen(&["a}"]), Err(FilterError::Malformed { .. })));
         assert!(matches!(chosen(&[""]), Err(FilterError::NoMatch { .. })));
     }
 }
