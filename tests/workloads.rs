@@ -147,6 +147,52 @@ fn a_first_touch_calls_the_hooks_of_a_walk_a_page_and_an_entry() {
     assert!((per_unit("save_fl") - 1.0 - freed).abs() < 0.1, "{} and {freed}", per_unit("save_fl"));
 }
 
+/// 192 pages are shared, 24 of them are copied by the child, and all of its pages are gone through when it exits.
+#[test]
+fn a_fork_calls_the_hooks_of_every_page_it_shares_copies_and_gives_back() {
+    let (shared, copied) = (192.0, 24.0);
+    let calls = calls("fork_exit");
+    let per_unit = |op: &str| calls.get(op).copied().unwrap_or(0) as f64 / UNITS;
+    for (op, expected) in [
+        ("pte_val", shared + copied + shared),
+        ("set_pte", shared + copied),
+        ("make_pte", copied),
+        ("read_cr2", copied),
+        ("flush_tlb_one_user", copied),
+        ("pgd_alloc", 1.0),
+        ("pgd_free", 1.0),
+        ("dup_mmap", 1.0),
+        ("exit_mmap", 1.0),
+        // To the child and back.
+        ("write_cr3", 2.0),
+        ("activate_mm", 0.0),
+    ] {
+        assert_eq!(per_unit(op), expected, "{op}");
+    }
+    for level in ["pte", "pmd", "pud"] {
+        let (made, given) = (per_unit(&format!("alloc_{level}")), per_unit(&format!("release_{level}")));
+        assert!(made == given && made > 0.0, "{level}: {made} made, {given} given back");
+    }
+    assert_eq!(calls["lazy_enter"], calls["lazy_leave"]);
+}
+
+#[test]
+fn an_exec_has_an_address_space_more_than_a_fork() {
+    let calls = calls("exec");
+    let per_unit = |op: &str| calls.get(op).copied().unwrap_or(0) as f64 / UNITS;
+    for (op, expected) in [
+        ("pgd_alloc", 2.0),
+        ("pgd_free", 2.0),
+        ("exit_mmap", 2.0),
+        ("dup_mmap", 1.0),
+        ("activate_mm", 1.0),
+        // To the child, to its new program, back.
+        ("write_cr3", 3.0),
+    ] {
+        assert_eq!(per_unit(op), expected, "{op}");
+    }
+}
+
 #[test]
 fn prot_fault_changes_protection_by_the_hooks_made_for_it() {
     let calls = calls("prot_fault");

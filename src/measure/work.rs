@@ -114,16 +114,18 @@ pub enum WorkError {
     },
     /// Two kernels came to different ends.
     #[error(
-        "{workload}: the checksum with {kernel} is {found:#018x}, with inline {expected:#018x}; one of them is wrong"
+        "{workload}: the checksum with {kernel} is {found:#018x}, with {other} {expected:#018x}; one of them is wrong"
     )]
     Checksum {
         /// The workload.
         workload: String,
-        /// The kernel that differs from `inline`.
+        /// A kernel.
         kernel: String,
-        /// That of `inline`.
+        /// Another one, that ran before it.
+        other: String,
+        /// What that came to.
         expected: u64,
-        /// Its own.
+        /// What the kernel came to.
         found: u64,
     },
 }
@@ -345,10 +347,11 @@ impl Worker {
             self.outcome(task, &kernels[order[order.len() / 2]], units)?;
             for i in order {
                 let Outcome { ticks, checksum: found } = self.outcome(task, &kernels[i], units)?;
-                let expected = *expected.get_or_insert(found);
+                let (other, expected) = *expected.get_or_insert((i, found));
                 if found != expected {
                     let (workload, kernel) = (task.workload.clone(), kernels[i].name.clone());
-                    return Err(WorkError::Checksum { workload, kernel, expected, found });
+                    let other = kernels[other].name.clone();
+                    return Err(WorkError::Checksum { workload, kernel, other, expected, found });
                 }
                 if let Some(turn) = turns[i].last_mut() {
                     turn[half] = ticks;

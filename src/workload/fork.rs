@@ -1,4 +1,12 @@
 //! `fork_exit` and `exec`, after lmbench's `lat_proc fork` and `lat_proc exec`.
+//!
+//! Hooks of a fork: `pgd_alloc`; `alloc_pud`, `alloc_pmd`, `alloc_pte` with `make_` and `set_` of the entry above for the
+//! child's tables; in lazy mode, table by table, `pte_val` and `set_pte` for every page that is there (`copy_pte_range`);
+//! `dup_mmap`; `flush_tlb_user`, for the parent's pages are read-only from now on. Of a copy on write: those of a fault, with
+//! `pte_val` of the old page, `flush_tlb_one_user` and `set_pte` of the new one. Of an exit: `exit_mmap`; `lazy_enter` and
+//! `lazy_leave` per table, `pte_val` per page; the tables' `set_`, `release_` and `tlb_remove_table`; `pgd_free`. `write_cr3` on
+//! the way to the child and back. Of `execve`: all of that once more for the new address space and the old one, and
+//! `activate_mm`.
 
 use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
