@@ -16,7 +16,8 @@
 //! }
 //! ```
 //!
-//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench`, and a bench target that brings its own `main`:
+//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench --no-default-features --features cli` (all features
+//! work as well, and take longer to build), and a bench target that brings its own `main`:
 //!
 //! ```toml
 //! [[bench]]
@@ -93,6 +94,7 @@
 //! |---|---|---|
 //! | `cli` | [`main`](fn@main) and all that it runs; takes `html` with it | yes |
 //! | `html` | the page and the plots of a report | yes |
+//! | `linux` | the subcommand `linux`, which takes kernels apart and runs them | yes |
 //! | `catalogue` | all ops of Linux in [`pv_ops`](fn@pv_ops), not twelve of them; nothing where you do not name it | yes |
 //!
 //! With `default-features = false` there is the sampler ([`measure::Sampler`]), which takes the ops of a [`Suite`], the
@@ -162,7 +164,7 @@ pub mod host;
 mod inject;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kernel;
-#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "linux"))]
 pub mod linux;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod measure;

@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::filter::FilterError;
 use super::predict::CountsError;
 use crate::gate::budget::BudgetError;
+#[cfg(feature = "linux")]
 use crate::linux::error::LinuxError;
 use crate::measure::explain::ExplainError;
 use crate::measure::parent::ParentError;
@@ -53,6 +54,7 @@ pub enum CliError {
     Explain(#[from] ExplainError),
     /// Kernels that cannot be counted.
     #[error(transparent)]
+    #[cfg(feature = "linux")]
     Linux(#[from] LinuxError),
     /// Workers that cannot be run.
     #[error(transparent)]
@@ -81,6 +83,7 @@ impl CliError {
             | CliError::Budget(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
+            #[cfg(feature = "linux")]
             CliError::Linux(error) if error.is_usage() => Exit::Usage,
             CliError::Worker(WorkerError::Pin { .. }) => Exit::Usage,
             _ => Exit::Failed,

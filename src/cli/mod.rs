@@ -16,6 +16,7 @@ mod explain;
 mod export;
 pub mod filter;
 mod gate;
+#[cfg(feature = "linux")]
 mod linux;
 mod list;
 mod predict;
@@ -68,6 +69,7 @@ enum Command {
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
     /// Real Linux kernels, counted to the instruction
+    #[cfg(feature = "linux")]
     #[command(after_help = linux::EXAMPLES)]
     Linux(linux::LinuxArgs),
     /// Measure what is known beforehand: does the instrument find it?
@@ -130,6 +132,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Export(args) => export::export(&args),
         Command::Explain(args) => explain::explain(&args, &suite),
         Command::Predict(args) => predict::predict(&args),
+        #[cfg(feature = "linux")]
         Command::Linux(args) => linux::linux(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args),
