@@ -218,16 +218,16 @@ fn of_cell(rule: &Rule, cell: &Cell, with: &mut Means, verdicts: &mut Vec<Verdic
             quantity if quantity.is_time() && with.without_times => Err(skipped(OTHER_MACHINE)),
             Quantity::Overhead => overhead(cell, bound.unit, &mut with.wider),
             Quantity::ExtraInstructions => instructions(cell).map(Evidence::counted),
-            Quantity::SiteBytes => site_bytes(cell, &with.listings).map(|bytes| Evidence::counted(bytes)),
+            Quantity::SiteBytes => site_bytes(cell, &with.listings).map(Evidence::counted),
             Quantity::Change | Quantity::InstructionsChange => match with.before.as_ref().map(|b| b.cell(cell)) {
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped("the baseline has no such cell")),
                 Some(Some(before)) if bound.quantity == Quantity::Change => {
                     change::of_cell(cell, before, bound.unit, &mut with.wider).map_err(unknown)
                 }
-                Some(Some(before)) => instructions(cell)
-                    .and_then(|new| Ok(new - instructions(before)?))
-                    .map(|change| Evidence::counted(change)),
+                Some(Some(before)) => {
+                    instructions(cell).and_then(|new| Ok(new - instructions(before)?)).map(Evidence::counted)
+                }
             },
         };
         let of = [
