@@ -334,14 +334,14 @@ fn a_baseline_of_another_machine_never_fails_a_build_on_cycles_but_on_instructio
     let mut case = Case::new();
     let old = case.write("old.json");
     measured(case.cell(), 9.0, 0.02);
-    case.report.machine.microcode = Some("0x1".to_owned());
+    case.report.machine.microcode = Some("0xfeed".to_owned());
     let old = old.to_str().unwrap();
     let slower = "change = \"0.1 cycles\"\n";
     let rule = format!("{}{slower}", table("4 cycles"));
     let counted = format!("{rule}instructions_change = \"0 instructions\"\n");
     let output = case.gate_with(&rule, &["--baseline", old]);
     assert_eq!(code(&output), 3, "nothing can be judged: {}", said(&output));
-    assert!(said(&output).contains("microcode: 0x1, not"), "{}", said(&output));
+    assert!(said(&output).contains("microcode: 0xfeed, not"), "{}", said(&output));
     assert_eq!(code(&case.gate_with(&counted, &["--baseline", old])), 0);
     assert_eq!(code(&case.gate_with(&rule, &["--baseline", old, "--across-machines"])), 1);
     case.cell().instructions = Some(Instructions { per_op: 5.0, extra: 3.0 });
