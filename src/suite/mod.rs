@@ -7,7 +7,7 @@
 //! pvbench::main(suite)              the command line
 //! ```
 //!
-//! The [built-in suite](crate::pv_ops) is made in the same way, and of nothing else.
+//! The [built-in suite](fn@crate::pv_ops) is made in the same way, and of nothing else.
 
 mod builder;
 mod entry;
