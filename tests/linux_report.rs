@@ -61,7 +61,7 @@ fn linux() -> Linux {
 
 /// A report in which `table` takes 3 cycles more than `inline` for every op.
 fn report() -> Report {
-    let mut report = support::report();
+    let mut report = support::synthetic();
     for cell in &mut report.cells {
         if let Some(overhead) = &mut cell.overhead {
             overhead.cycles = Estimate { estimate: 3.0, low: 2.9, high: 3.1 };
@@ -155,7 +155,11 @@ fn predict_refuses_json_without_counts() {
         ("{}", &[][..], "no workload"),
         ("{\"workloads\":[{\"name\":\"a\",\"calls\":{\"set_pte\":-1}}]}", &[][..], "set_pte = -1"),
         ("{\"workloads\":[", &[][..], "counts.json:1"),
-        ("{\"workloads\":[{\"name\":\"a\",\"calls\":{\"set_pte\":1}}]}", &["--workload", "b"][..], "did you mean"),
+        (
+            "{\"workloads\":[{\"name\":\"a\",\"calls\":{\"set_pte\":1}}]}",
+            &["--workload", "b"][..],
+            "no workload matches",
+        ),
     ] {
         let output = predict(file, options);
         let said = String::from_utf8(output.stderr).unwrap();
