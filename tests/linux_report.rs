@@ -155,7 +155,11 @@ fn predict_refuses_json_without_counts() {
         ("{}", &[][..], "no workload"),
         ("{\"workloads\":[{\"name\":\"a\",\"calls\":{\"set_pte\":-1}}]}", &[][..], "set_pte = -1"),
         ("{\"workloads\":[", &[][..], "counts.json:1"),
-        ("{\"workloads\":[{\"name\":\"a\",\"calls\":{\"set_pte\":1}}]}", &["--workload", "b"][..], "did you mean"),
+        (
+            "{\"workloads\":[{\"name\":\"a\",\"calls\":{\"set_pte\":1}}]}",
+            &["--workload", "b"][..],
+            "no workload matches",
+        ),
     ] {
         let output = predict(file, options);
         let said = String::from_utf8(output.stderr).unwrap();

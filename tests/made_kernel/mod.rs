@@ -1,4 +1,5 @@
 //! A kernel of a few hundred bytes: what `pvbench linux` looks at in a real one, at a real one's addresses.
+// Each test has a use for some of it.
 #![allow(dead_code)]
 
 /// xz with the filters of Linux's `xz_wrap.sh`, of four bytes: the crate that unpacks it does not pack.
