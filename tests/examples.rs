@@ -29,7 +29,9 @@ fn their_tables_are_measured() {
         assert_eq!(report.catalogue.ops.len(), ops, "{name}");
         let without = report.cells.iter().filter(|cell| cell.overhead.is_none()).count();
         assert_eq!(without, 0, "{name}");
-        assert!(report.absent.iter().all(|absence| !absence.what.contains("in place")), "{:?}", report.absent);
+        // An allocator's bodies look their arena up by a call, inline, too, and the report says so.
+        let called = report.absent.iter().any(|absence| absence.what.contains("in place"));
+        assert!(!called || name == "allocator_hooks", "{name}: {:?}", report.absent);
     }
 }
 
