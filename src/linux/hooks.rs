@@ -265,7 +265,7 @@ fn table(elf: &Elf, calls: &[(u64, Option<usize>, usize)]) -> Result<Table, Hook
     let mut slots = Vec::new();
     for ((address, slot, _), pointer) in calls.iter().zip(&pointers) {
         let found = pointer.wrapping_sub(base);
-        if found % 8 != 0 || found >= 8 * 256 || slot.is_some_and(|slot| 8 * slot as u64 != found) {
+        if !found.is_multiple_of(8) || found >= 8 * 256 || slot.is_some_and(|slot| 8 * slot as u64 != found) {
             let what = format!("the site at {address:#x} calls {pointer:#x}, which is no slot of pv_ops at {base:#x}");
             return Err(unknown(elf, what));
         }
@@ -280,7 +280,7 @@ fn alternatives(elf: &Elf) -> Result<(Form, Vec<Alternative>), HooksError> {
     let section = elf.need(".altinstructions", "no x86 kernel is without; this is not Linux, or a part of it")?;
     let data = elf.data(section);
     for form in [Form::Twelve, Form::Fourteen] {
-        if data.len() % form.size() != 0 {
+        if !data.len().is_multiple_of(form.size()) {
             continue;
         }
         let entries = data.chunks_exact(form.size()).enumerate();
