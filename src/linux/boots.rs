@@ -49,6 +49,9 @@ pub struct Plan {
 /// A third of a tick at 100 Hz; at 250 Hz 0.83 and 0.67 of one. The guest has 10^9 instructions per second.
 const PHASE: u64 = 3_333_334;
 
+/// What came of a boot.
+type Outcome = Result<Vec<Record>, QemuError>;
+
 /// Results of all phases of a kernel.
 pub type Phases = Vec<Vec<Record>>;
 
@@ -66,9 +69,6 @@ pub struct Means<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// What a boot came to.
-type Booted = Result<Vec<Record>, QemuError>;
-
 /// Boots every kernel so often as the plan says; a kernel that counts is booted once. In the order of `kernels`.
 ///
 /// # Errors
@@ -82,7 +82,7 @@ pub fn all(kernels: &[Ready], plan: &Plan, means: &Means) -> Result<Vec<Phases>,
         .collect();
     let (next, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failed = AtomicBool::new(false);
-    let results: Mutex<Vec<Option<Booted>>> = Mutex::new(boots.iter().map(|_| None).collect());
+    let results: Mutex<Vec<Option<Outcome>>> = Mutex::new(boots.iter().map(|_| None).collect());
     let work = || {
         while !failed.load(Ordering::Relaxed) && !means.stop.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +112,7 @@ pub fn all(kernels: &[Ready], plan: &Plan, means: &Means) -> Result<Vec<Phases>,
     Ok(found)
 }
 
-fn one(kernel: &Ready, index: usize, phase: usize, plan: &Plan, means: &Means) -> Result<Vec<Record>, QemuError> {
+fn one(kernel: &Ready, index: usize, phase: usize, plan: &Plan, means: &Means) -> Outcome {
     let arguments = format!(
         "reps={} scale={} spin={} only={} counters={}",
         plan.reps,

@@ -37,7 +37,14 @@ pub struct Subject {
 struct Prepared {
     about: LinuxKernel,
     ready: Ready,
-    counting: Option<(Ready, Counters, Option<Hooks>)>,
+    counting: Option<Counting>,
+}
+
+/// A variant that counts.
+struct Counting {
+    ready: Ready,
+    counters: Counters,
+    hooks: Option<Hooks>,
 }
 
 /// Kernels of one comparison, ready to be booted.
@@ -92,7 +99,8 @@ impl Comparison {
     /// # Errors
     /// Where a boot fails.
     pub fn run(&self, plan: &Plan, guest: &Guest, qemu: &Qemu, means: &Means) -> Result<Linux, LinuxError> {
-        let counting = self.prepared.iter().filter_map(|it| it.counting.as_ref().map(|(ready, ..)| ready.clone()));
+        let counting =
+            self.prepared.iter().filter_map(|it| it.counting.as_ref().map(|counting| counting.ready.clone()));
         let all: Vec<Ready> = self.prepared.iter().map(|it| it.ready.clone()).chain(counting).collect();
         let mut phases = boots::all(&all, plan, means)?;
         if means.stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -214,12 +222,7 @@ fn prepared(subject: &Subject, file: &File, unpacked: bool, acpi: bool, path: &P
 }
 
 /// A variant that counts: whatever it is made of, unpatched first.
-#[allow(clippy::type_complexity)]
-fn counting(
-    ready: &Ready,
-    file: &File,
-    about: &mut LinuxKernel,
-) -> Result<Option<(Ready, Counters, Option<Hooks>)>, LinuxError> {
+fn counting(ready: &Ready, file: &File, about: &mut LinuxKernel) -> Result<Option<Counting>, LinuxError> {
     let mut elf = file.elf.clone();
     let hooks = file.hooks.as_ref().ok();
     let made = match hooks.map_or(Ok(()), |hooks| unpatch(&mut elf, hooks, Variant::Noalt).map(drop)) {
@@ -239,7 +242,7 @@ fn counting(
     let path = ready.path.with_extension("counts");
     write(&path, &elf.bytes)?;
     let ready = Ready { name: format!("{}, counting", ready.name), path, counters: counters.len(), ..ready.clone() };
-    Ok(Some((ready, counters, hooks.cloned())))
+    Ok(Some(Counting { ready, counters, hooks: hooks.cloned() }))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), LinuxError> {
@@ -283,7 +286,7 @@ fn sum(records: &[Record], workload: &str) -> Option<Sum> {
 
 /// Calls of hooks per unit, by op.
 fn calls(prepared: &Prepared, sum: &Sum) -> BTreeMap<String, f64> {
-    let Some((_, counters, Some(hooks))) = &prepared.counting else { return BTreeMap::new() };
+    let Some(Counting { counters, hooks: Some(hooks), .. }) = &prepared.counting else { return BTreeMap::new() };
     let of = |(slot, calls): (&usize, &u64)| (hooks.name(*slot), *calls as f64 / sum.units as f64);
     counters.slots.iter().zip(sum.counters.iter().skip(1)).map(of).filter(|(_, calls)| *calls > 0.0).collect()
 }

@@ -265,7 +265,7 @@ fn table(elf: &Elf, calls: &[(u64, Option<usize>, usize)]) -> Result<Table, Hook
     let mut slots = Vec::new();
     for ((address, slot, _), pointer) in calls.iter().zip(&pointers) {
         let found = pointer.wrapping_sub(base);
-        if found % 8 != 0 || found >= 8 * 256 || slot.is_some_and(|slot| 8 * slot as u64 != found) {
+        if !found.is_multiple_of(8) || found >= 8 * 256 || slot.is_some_and(|slot| 8 * slot as u64 != found) {
             let what = format!("the site at {address:#x} calls {pointer:#x}, which is no slot of pv_ops at {base:#x}");
             return Err(unknown(elf, what));
         }
