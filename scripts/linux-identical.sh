@@ -2,11 +2,15 @@
 # Is a count the same on every run? Runs `pvbench linux ab` on a kernel twice alone, one boot at a time, and once with
 # every CPU kept busy and twice as many boots at once as there are CPUs, and compares the files byte by byte.
 #
-#     cargo build --release && scripts/linux-identical.sh KERNEL    about ten minutes; writes reports/linux/identical.json
+#     cargo build --release && scripts/linux-identical.sh KERNEL [OPTIONS]    about ten minutes
+#
+# Writes reports/linux/identical.json. OPTIONS are those of `pvbench linux ab`; `--phases 1 --scale 20` is a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 kernel=$1
+shift
+options=("$@")
 pvbench=${PVBENCH:-target/release/pvbench}
 folder=$(mktemp -d)
 busy=()
@@ -17,7 +21,7 @@ run() {
     local name=$1
     shift
     local begun=$EPOCHREALTIME
-    "$pvbench" linux ab "$kernel" --out "$folder/$name" "$@" >"$folder/$name.txt" 2>/dev/null
+    "$pvbench" linux ab "$kernel" --out "$folder/$name" "${options[@]}" "$@" >"$folder/$name.txt" 2>/dev/null
     seconds=$(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $begun }")
     sum=$(sha256sum "$folder/$name/linux.json" | cut -d' ' -f1)
     rows+=("{ \"run\": \"$name\", \"seconds\": $seconds, \"sha256\": \"$sum\" }")
@@ -48,6 +52,7 @@ mkdir -p reports/linux
     echo " \"pvbench\": \"$("$pvbench" --version | cut -d' ' -f2)\","
     echo " \"qemu\": \"$(qemu-system-x86_64 --version | sed -n '1s/.*version \([^ ]*\).*/\1/p')\","
     echo " \"kernel\": \"$(basename "$kernel")\","
+    echo " \"options\": \"${options[*]}\","
     echo " \"cpus\": $(nproc),"
     echo " \"identical\": $identical,"
     echo " \"runs\": ["
