@@ -58,10 +58,14 @@ fn the_ops_that_are_measured_cold_have_trains_by_nearly_every_mechanism() {
         let _cpu = CpuModel::install().unwrap();
         let group = Group { op: name.to_owned(), body: Platform::Native, regime: Regime::Flushed, offset: 0 };
         let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();
+        let mut without = Vec::new();
         for (column, offer) in columns.iter().zip(&offers) {
             if let Offer::Unavailable(reason) = offer {
-                panic!("{name} {column}: {reason}");
+                // How a loop is laid out is the compiler's to decide, and now and then there is no room for a longer jump.
+                assert!(reason.to_string().contains("does not reach the next copy"), "{name} {column}: {reason}");
+                without.push(column.to_string());
             }
         }
+        assert!(without.len() <= 2, "{name}: {without:?}");
     }
 }

@@ -142,9 +142,9 @@ fn a_first_touch_calls_the_hooks_of_a_walk_a_page_and_an_entry() {
     for (op, least) in [("p4d_val", 1.0), ("pud_val", 1.0), ("pmd_val", 3.0), ("flush_tlb_user", 0.0)] {
         assert!((least..least + 4.0 / 128.0).contains(&per_unit(op)), "{op} {}", per_unit(op));
     }
-    // The flag is saved by the allocator alone, for each page that comes and each that goes.
+    // The flag is saved by the allocator alone, for each page that comes and each that goes, and for what a range needs.
     let freed = per_unit("pte_val");
-    assert!((per_unit("save_fl") - 1.0 - freed).abs() < 0.1, "{} and {freed}", per_unit("save_fl"));
+    assert!((per_unit("save_fl") - 1.0 - freed).abs() < 0.15, "{} and {freed}", per_unit("save_fl"));
 }
 
 /// 192 pages are shared, 24 of them are copied by the child, and all of its pages are gone through when it exits.

@@ -54,7 +54,8 @@ pub(super) struct Row {
 pub(super) struct Percent {
     pub shown: String,
     pub interval: String,
-    pub predicted: String,
+    /// What is predicted, or why there is no figure.
+    pub below: String,
     pub resolved: bool,
 }
 
@@ -218,9 +219,8 @@ fn instructions(kernel: Option<&WorkloadKernel>) -> Percent {
     let reason = || kernel.and_then(|kernel| kernel.instructions_absent.clone()).unwrap_or_default();
     Percent {
         shown: counted.map_or_else(|| NOTHING.to_owned(), |counted| fixed(counted.extra_percent, 2)),
-        interval: counted
-            .map_or_else(|| clipped(&reason(), 200), |counted| format!("{} instructions", fixed(counted.per_unit, 1))),
-        predicted: String::new(),
+        interval: counted.map_or_else(String::new, |counted| format!("{} instructions", fixed(counted.per_unit, 1))),
+        below: if counted.is_none() { clipped(&reason(), 200) } else { String::new() },
         resolved: counted.is_some(),
     }
 }
@@ -232,8 +232,8 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
         let reason = kernel.and_then(|kernel| kernel.absent.clone()).unwrap_or_default();
         return Percent {
             shown: NOTHING.to_owned(),
-            interval: clipped(&reason, 200),
-            predicted: String::new(),
+            interval: String::new(),
+            below: clipped(&reason, 200),
             resolved: false,
         };
     };
@@ -243,7 +243,7 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
     Percent {
         shown: fixed(estimate, 2),
         interval: format!("{} to {}{predicted}", fixed(low, 2), fixed(high, 2)),
-        predicted: kernel.predicted_percent.map_or_else(String::new, |percent| fixed(percent, 2)),
+        below: kernel.predicted_percent.map_or_else(String::new, |percent| fixed(percent, 2)),
         resolved: kernel.resolved,
     }
 }
