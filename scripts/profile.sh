@@ -2,24 +2,27 @@
 # Where a workload on the model kernel spends its time: perf's software clock over the plain kernel (inline, no options),
 # by function.
 #
-#     scripts/profile.sh [WORKLOAD] > reports/profile-WORKLOAD.txt      mmap_perf without a name
+#     cargo build --release && scripts/profile.sh [WORKLOAD] > reports/profile-WORKLOAD.txt      mmap_perf without a name
 #
 # Needs perf (Debian: linux-perf); no hardware counters and, with kernel.perf_event_paranoid up to 2, no root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 workload=${1:-mmap_perf}
+pvbench=${PVBENCH:-target/release/pvbench}
 
 command -v perf >/dev/null || { echo "profile.sh: perf is not installed; Debian has it in linux-perf" >&2; exit 2; }
-bench=$(cargo bench --bench macro --no-run --message-format=json 2>/dev/null |
-    sed -n 's/.*"name":"macro".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
-[ -n "$bench" ] || { echo "profile.sh: cargo bench --bench macro --no-run built nothing" >&2; exit 2; }
+[ -x "$pvbench" ] || { echo "profile.sh: $pvbench is not there: cargo build --release" >&2; exit 2; }
 data=$(mktemp)
 trap 'rm -f "$data"' EXIT
 
-# Criterion's way to run one benchmark alone, over and over.
-perf record --quiet --event cpu-clock --freq 5000 --output "$data" -- \
-    "$bench" --bench --profile-time 10 "^$workload/inline\$" >/dev/null 2>&1
-echo "$workload, inline: share of samples by function, $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)," \
+# One worker with no kernel beside the plain one and its copies, as a run asks for it (src/measure/wire.rs).
+assignment='{"seed":1,"tasks":[],"columns":[],"work":[{"workload":"'$workload'","seed":1,"rounds":400,"units":null,"count":false}],
+"kernels":[],"window_cycles":100000,"cpu":null,"clock":"tsc","counters":false,"instructions":false}'
+echo "$assignment" | tr -d '\n' | { cat; echo; } |
+    perf record --quiet --event cpu-clock --freq 4000 --output "$data" -- "$pvbench" worker >/dev/null
+echo "$workload, inline: share of samples by function; $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)," \
     "$(date --utc +%F)"
 perf report --input "$data" --stdio --no-children --percent-limit 0.5 --sort symbol 2>/dev/null |
-    sed -n 's/^ *\([0-9.]*%\)  \[.\] /\1  /p' | sed 's/<impl pvbench::kernel::Kernel<D,C>>:://; s/pvbench:://'
+    sed -n 's/^ *\([0-9.]*%\)  \[.\] /\1  /p' |
+    awk '{ share[$2" "$3" "$4" "$5" "$6] += $1 } END { for (name in share) printf "%6.2f%%  %s\n", share[name], name }' |
+    sed 's/<impl pvbench::kernel::Kernel<D,C>>:://; s/pvbench:://g' | sort -rn
