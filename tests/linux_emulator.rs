@@ -1,7 +1,6 @@
 //! What the emulator may do instead of counting, played by shell scripts; and the real one, where it is installed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -25,9 +24,14 @@ fn fake(folder: &Path, does: &str) -> PathBuf {
     path
 }
 
+/// By a process of its own: what this one has open for writing, a child that another test forks meanwhile has open, too,
+/// and the program would be busy (ETXTBSY, execve(2)).
 fn write_program(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let source = path.with_extension("text");
+    fs::write(&source, text).unwrap();
+    assert!(
+        std::process::Command::new("install").args(["-m", "755"]).arg(&source).arg(path).status().unwrap().success()
+    );
 }
 
 fn boot(does: &str, timeout: Duration) -> (QemuError, tempfile::TempDir) {

@@ -1,8 +1,8 @@
 //! The areas of an address space, by where they begin.
 //!
-//! Linux 6.1 keeps them in a maple tree, nodes of sixteen entries that are searched and shifted in place; this is one such
-//! node of any size. It is made once and kept: where the system's allocator puts the nodes of a tree moved `mmap_perf` by
-//! two percent from run to run.
+//! Linux 6.1 keeps them in a maple tree: nodes of sixteen keys, which stand apart from what they lead to, are searched and
+//! shifted in place. This is one such node of any size. It is made once and kept: where the system's allocator puts the
+//! nodes of a tree moved `mmap_perf` by two percent from run to run.
 
 use std::ops::{Bound, RangeBounds};
 
@@ -13,32 +13,54 @@ const ROOM: usize = 192;
 
 /// An ordered map from addresses to areas.
 #[derive(Debug)]
-pub struct AreaMap(Vec<(u64, Area)>);
+pub struct AreaMap {
+    /// Where areas begin, in order.
+    starts: Vec<u64>,
+    /// Where in `areas` each of them is, in the same order.
+    slots: Vec<usize>,
+    /// The areas, and what they were in slots that are free.
+    areas: Vec<Area>,
+    free: Vec<usize>,
+}
 
 impl Default for AreaMap {
     fn default() -> Self {
-        AreaMap(Vec::with_capacity(ROOM))
+        AreaMap {
+            starts: Vec::with_capacity(ROOM),
+            slots: Vec::with_capacity(ROOM),
+            areas: Vec::with_capacity(ROOM),
+            free: Vec::with_capacity(ROOM),
+        }
     }
 }
 
 impl AreaMap {
+    /// How many begin below `at`: the place of the first that does not.
+    #[inline(always)]
+    fn below(&self, at: u64) -> usize {
+        self.starts.partition_point(|start| *start < at)
+    }
+
+    /// The place of the area that begins there.
+    #[inline(always)]
     fn place(&self, start: u64) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&start, |(start, _)| *start)
+        let place = self.below(start);
+        if self.starts.get(place) == Some(&start) { Ok(place) } else { Err(place) }
     }
 
     /// Places from the first area inside of the bounds to after the last.
+    #[inline(always)]
     fn places(&self, range: &impl RangeBounds<u64>) -> std::ops::Range<usize> {
-        let below = |at: u64| self.place(at).unwrap_or_else(|at| at);
-        let up_to = |at: u64| self.place(at).map_or_else(|at| at, |at| at + 1);
+        let up_to = |at: u64| at.checked_add(1).map_or(self.starts.len(), |after| self.below(after));
         let first = match range.start_bound() {
-            Bound::Included(at) => below(*at),
+            Bound::Included(at) => self.below(*at),
             Bound::Excluded(at) => up_to(*at),
             Bound::Unbounded => 0,
         };
         let last = match range.end_bound() {
             Bound::Included(at) => up_to(*at),
-            Bound::Excluded(at) => below(*at),
-            Bound::Unbounded => self.0.len(),
+            Bound::Excluded(at) => self.below(*at),
+            Bound::Unbounded => self.starts.len(),
         };
         first..last.max(first)
     }
@@ -47,56 +69,79 @@ impl AreaMap {
     #[inline(always)]
     #[must_use]
     pub fn get(&self, start: u64) -> Option<&Area> {
-        self.place(start).ok().and_then(|place| self.0.get(place)).map(|(_, area)| area)
+        let place = self.place(start).ok()?;
+        self.areas.get(*self.slots.get(place)?)
     }
 
     /// The same, to change.
     #[inline(always)]
     pub fn get_mut(&mut self, start: u64) -> Option<&mut Area> {
         let place = self.place(start).ok()?;
-        self.0.get_mut(place).map(|(_, area)| area)
+        self.areas.get_mut(*self.slots.get(place)?)
     }
 
     /// Puts an area there, in place of the one that began there.
     pub fn insert(&mut self, start: u64, area: Area) {
-        match self.place(start) {
-            Ok(place) => self.0[place].1 = area,
-            Err(place) => self.0.insert(place, (start, area)),
-        }
+        let place = match self.place(start) {
+            Ok(place) => {
+                self.areas[self.slots[place]] = area;
+                return;
+            }
+            Err(place) => place,
+        };
+        let slot = if let Some(slot) = self.free.pop() {
+            self.areas[slot] = area;
+            slot
+        } else {
+            self.areas.push(area);
+            self.areas.len() - 1
+        };
+        self.starts.insert(place, start);
+        self.slots.insert(place, slot);
     }
 
     /// Takes the area that begins there.
     pub fn remove(&mut self, start: u64) -> Option<Area> {
-        self.place(start).ok().map(|place| self.0.remove(place).1)
+        let place = self.place(start).ok()?;
+        self.starts.remove(place);
+        let slot = self.slots.remove(place);
+        self.free.push(slot);
+        self.areas.get(slot).copied()
     }
 
     /// Those that begin within the bounds.
     #[inline(always)]
     pub fn range(&self, range: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, Area)> + '_ {
-        self.0[self.places(&range)].iter().copied()
+        let places = self.places(&range);
+        let slots = &self.slots[places.clone()];
+        self.starts[places].iter().zip(slots).map(|(start, slot)| (*start, self.areas[*slot]))
     }
 
-    /// The same, to change.
+    /// Changes each of those that begin within the bounds.
     #[inline(always)]
-    pub fn range_mut(&mut self, range: impl RangeBounds<u64>) -> impl Iterator<Item = &mut Area> + '_ {
-        let places = self.places(&range);
-        self.0[places].iter_mut().map(|(_, area)| area)
+    pub fn change(&mut self, range: impl RangeBounds<u64>, mut change: impl FnMut(&mut Area)) {
+        for place in self.places(&range) {
+            change(&mut self.areas[self.slots[place]]);
+        }
     }
 
     /// The area at a place in the order.
     #[must_use]
     pub fn nth(&self, place: usize) -> Option<(u64, Area)> {
-        self.0.get(place).copied()
+        Some((*self.starts.get(place)?, self.areas[self.slots[place]]))
     }
 
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Area)> + '_ {
-        self.0.iter().copied()
+        self.range(..)
     }
 
     /// None any more.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.starts.clear();
+        self.slots.clear();
+        self.areas.clear();
+        self.free.clear();
     }
 }
 

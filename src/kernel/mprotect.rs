@@ -37,10 +37,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.split(start)?;
         self.split(end)?;
         let mut changed = false;
-        for area in self.machine.mm_mut().areas.range_mut(start..end) {
+        self.machine.mm_mut().areas.change(start..end, |area| {
             changed |= area.prot != prot;
             area.prot = prot;
-        }
+        });
         if changed && self.change_protection(start, end, prot) {
             self.flush_tlb_range(start, end);
         }

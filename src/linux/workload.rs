@@ -24,7 +24,7 @@ pub const WORKLOADS: [Workload; 11] = [
     Workload {
         name: "mmap_perf",
         unit: "call",
-        summary: "pseudo-random mmap, munmap and mremap of 64 areas, each followed by a touch",
+        summary: "pseudo-random mmap, munmap and mremap of 64 areas, each followed by touches",
         model: Some(("mmap_perf", 1.0)),
     },
     Workload {

@@ -7,19 +7,21 @@ use super::random::Random;
 pub const AREAS: usize = 64;
 /// The longest area.
 const MOST_PAGES: u64 = 16;
+/// The most pages that are touched after a call.
+const MOST_TOUCHED: u64 = 8;
 
 /// What a step does to its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Do {
-    /// `mmap`, and a touch.
+    /// `mmap`, and touches.
     Map,
     /// `munmap`.
     Unmap,
-    /// `mremap`, and a touch.
+    /// `mremap`, and touches.
     Remap,
 }
 
-/// A call, and the touch after it.
+/// A call, and the touches after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// The call.
@@ -30,9 +32,11 @@ pub struct Step {
     pub before: u64,
     /// Its pages after the call.
     pub pages: u64,
-    /// The page that is touched.
+    /// The first page that is touched.
     pub touched: u64,
-    /// Whether it is written, else read.
+    /// How many are, one after another.
+    pub touches: u64,
+    /// Whether they are written, else read.
     pub writes: bool,
 }
 
@@ -60,12 +64,13 @@ impl Sequence {
             Do::Map
         } else if self.random.below(2) == 0 {
             self.pages[place] = 0;
-            return Step { what: Do::Unmap, place, before, pages: 0, touched: 0, writes: false };
+            return Step { what: Do::Unmap, place, before, pages: 0, touched: 0, touches: 0, writes: false };
         } else {
             Do::Remap
         };
         self.pages[place] = pages;
-        let touched = self.random.below(pages);
-        Step { what, place, before, pages, touched, writes: self.random.below(4) != 0 }
+        let touches = 1 + self.random.below(pages.min(MOST_TOUCHED));
+        let touched = self.random.below(pages - touches + 1);
+        Step { what, place, before, pages, touched, touches, writes: self.random.below(4) != 0 }
     }
 }

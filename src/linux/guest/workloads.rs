@@ -101,13 +101,15 @@ fn mmap_perf(run: &mut Run) {
                 return result;
             }
             areas[place] = (result as usize, pages);
-            let touched = (result as usize + step.touched as usize * PAGE) as *mut u64;
-            // SAFETY: within the mapping.
-            unsafe {
-                if step.writes {
-                    touched.write_volatile(1);
-                } else {
-                    touched.read_volatile();
+            for page in step.touched..step.touched + step.touches {
+                let touched = (result as usize + page as usize * PAGE) as *mut u64;
+                // SAFETY: within the mapping.
+                unsafe {
+                    if step.writes {
+                        touched.write_volatile(1);
+                    } else {
+                        touched.read_volatile();
+                    }
                 }
             }
             0
