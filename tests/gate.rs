@@ -397,7 +397,7 @@ fn workloads_are_bound_by_workload_mechanism_and_option() {
         let output = case.gate(&rule(fields, bound));
         assert_eq!(code(&output), exit, "{fields}{bound}: {}", said(&output));
     }
-    // What kernels compiled anew differ by.
+    // What the same kernel at other places differs by.
     case.report.workloads[0].floor_percent = 0.6;
     assert_eq!(code(&case.gate(&rule("option = \"audit\"\n", "1 %"))), 3);
 }

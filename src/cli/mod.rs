@@ -19,6 +19,7 @@ mod gate;
 #[cfg(feature = "linux")]
 mod linux;
 mod list;
+mod measured;
 mod predict;
 mod progress;
 mod report;

@@ -1,18 +1,18 @@
-//! Workloads: each worker's runs are reduced to what they take undisturbed, and each kernel gets its overhead over workers.
+//! Workloads: each worker's runs are reduced to what they differ by undisturbed, and each kernel gets its overhead over workers.
 
 use std::collections::BTreeMap;
 
 use super::CONFIDENCE;
 use super::predict::Costs;
 use crate::measure::wire::Missing;
-use crate::measure::work::{AGAIN, FIRST_COLUMN, FIRST_COPY, KernelColumn, Turn, WorkSamples};
+use crate::measure::work::{AGAIN, FIRST_COLUMN, KernelColumn, Turn, WorkSamples};
 use crate::report::schema::{Cell, Estimate, UnitInstructions, Workload, WorkloadKernel};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::{median, quantile};
 use crate::stats::multiplicity::confidence_for;
 use crate::stats::student::Student;
-use crate::workload::{COPIES, Meta, PARTS};
+use crate::workload::{Meta, PARTS};
 
 const RESAMPLES: usize = 1000;
 
@@ -74,68 +74,129 @@ struct Worked {
     /// The same in core cycles.
     inline_cycles: f64,
     /// Logarithms of the ratios to `inline`, of the kernels from [`AGAIN`] on in their places; `None` for those that were
-    /// not measured. For `inline` again and for its copies to the same `inline`; for columns to the mean of it and its
-    /// copies, so that the place of one of them in memory does not shift all.
+    /// not measured.
     logs: Vec<Option<f64>>,
+    /// Logarithms of the ratios between all places of `inline`, two by two.
+    places: Vec<f64>,
 }
 
-/// What a part of a run took: the lower quartile over the runs, for all of them did the same work, and what comes in
-/// between only makes it longer. Over the same rounds for the two that are compared, since what is the quarter of more
-/// values lies lower.
-const CLEAR: f64 = 0.25;
-
-/// A run of this kernel in the rounds that `like` was in: the sum of its parts. Options are in one of several rounds, the
-/// first.
-fn run_of(turns: &[Turn], like: &[Turn]) -> Option<f64> {
-    let step = turns.len().div_ceil(like.len().max(1)).max(1);
-    let part = |part: usize| {
-        let ticks = turns.iter().step_by(step).flat_map(|turn| turn.iter().map(move |half| half[part] as f64));
-        quantile(&ticks.collect::<Vec<_>>(), CLEAR)
-    };
-    (0..PARTS).map(part).sum::<Option<f64>>().filter(|ticks| *ticks > 0.0)
+/// A worker's runs: for each kernel the logarithm of what each part took, in the order of time; `None` for rounds that the
+/// kernel was not in.
+struct Runs<'a> {
+    samples: &'a WorkSamples,
+    kernels: Vec<Vec<Option<f64>>>,
 }
 
-/// One worker's samples reduced; `None` where it made no round.
-fn reduced(samples: &WorkSamples) -> Option<Worked> {
-    let log = |kernel: usize, like: &[Turn]| run_of(samples.kernels.get(kernel)?, like).map(f64::ln);
-    // Two of them, each as often as any other.
-    let inline = |like: &[Turn]| Some(f64::midpoint(log(0, like)?, log(1, like)?));
-    let placed = |like: &[Turn]| {
-        let copies = (FIRST_COPY..FIRST_COLUMN).map(|copy| log(copy, like)).sum::<Option<f64>>()?;
-        Some((inline(like)? + copies) / (1 + COPIES) as f64)
-    };
-    let own = samples.kernels.first()?;
-    let ticks = inline(own)?.exp() / (samples.units * PARTS as u64) as f64;
-    let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
-    let last = samples.columns.iter().max().map_or(0, |last| last + 1);
-    let mut logs = vec![None; FIRST_COLUMN - AGAIN + last];
-    for kernel in AGAIN..FIRST_COLUMN {
-        let like = samples.kernels.get(kernel)?;
-        logs[kernel - AGAIN] = log(kernel, like).zip(inline(like)).map(|(own, inline)| own - inline);
+/// Parts of the runs of a round.
+const SLOTS: usize = 2 * PARTS;
+
+impl<'a> Runs<'a> {
+    fn of(samples: &'a WorkSamples) -> Self {
+        let rounds = samples.kernels.first().map_or(0, Vec::len);
+        let kernel = |turns: &Vec<Turn>| {
+            // Options are in one of several rounds, the first of them.
+            let step = rounds.div_ceil(turns.len().max(1)).max(1);
+            let mut logs = vec![None; rounds * SLOTS];
+            for (turn, own) in turns.iter().zip(logs.chunks_mut(SLOTS).step_by(step)) {
+                for (ticks, log) in turn.as_flattened().iter().zip(own) {
+                    *log = (*ticks > 0).then(|| (*ticks as f64).ln());
+                }
+            }
+            logs
+        };
+        Runs { samples, kernels: samples.kernels.iter().map(kernel).collect() }
     }
-    for (index, column) in samples.columns.iter().enumerate() {
-        let like = samples.kernels.get(FIRST_COLUMN + index)?;
-        let found = log(FIRST_COLUMN + index, like).zip(placed(like)).map(|(own, placed)| own - placed);
-        logs[FIRST_COLUMN - AGAIN + column] = found;
+
+    /// The places of `inline` that all else is held against.
+    fn reference(&self) -> impl Iterator<Item = &Vec<Option<f64>>> {
+        self.kernels.iter().take(FIRST_COLUMN).enumerate().filter(|(place, _)| *place != AGAIN).map(|(_, logs)| logs)
     }
-    Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, logs })
+
+    /// The median of the differences of a kernel from each of the others, slot by slot: of what ran next to each other and did
+    /// the same work. Where the two are the same it is as often above 0 as below, whatever comes in between.
+    fn apart<'k>(
+        kernel: &[Option<f64>],
+        others: impl Iterator<Item = &'k Vec<Option<f64>>>,
+        quiet: &[bool],
+    ) -> Option<f64> {
+        let differences = others.flat_map(|other| {
+            let slots = kernel.iter().zip(other).zip(quiet);
+            slots.filter_map(|((own, other), quiet)| if *quiet { Some((*own)? - (*other)?) } else { None })
+        });
+        median(&differences.collect::<Vec<_>>())
+    }
+
+    /// This worker's result from the slots that were quiet.
+    fn reduced(&self, quiet: &[bool]) -> Option<Worked> {
+        let samples = self.samples;
+        // Of each part what it took in the median over quiet slots and places.
+        let part = |part: usize| {
+            let logs = self.reference().flat_map(|logs| logs.iter().zip(quiet).skip(part).step_by(PARTS));
+            median(&logs.filter_map(|(log, quiet)| if *quiet { *log } else { None }).collect::<Vec<_>>()).map(f64::exp)
+        };
+        let ticks = (0..PARTS).map(part).sum::<Option<f64>>()? / (samples.units * PARTS as u64) as f64;
+        let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
+        let last = samples.columns.iter().max().map_or(0, |last| last + 1);
+        let mut logs = vec![None; FIRST_COLUMN - AGAIN + last];
+        for (index, kernel) in self.kernels.iter().enumerate().skip(AGAIN) {
+            let place = match index.checked_sub(FIRST_COLUMN) {
+                None => index,
+                Some(column) => FIRST_COLUMN + *samples.columns.get(column)?,
+            };
+            let others = self.reference().filter(|other| !std::ptr::eq(*other, kernel));
+            logs[place - AGAIN] = Self::apart(kernel, others, quiet);
+        }
+        let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
+        let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
+        let places = pairs.filter_map(|(one, other)| Self::apart(one, std::iter::once(other), quiet)).collect();
+        Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, logs, places })
+    }
 }
 
-/// A worker whose `inline` takes longer than this times the lower quartile of all had less than the whole core all the
-/// time.
+/// What a part takes undisturbed: so many of them take no longer.
+const CLEAR: f64 = 0.1;
+/// A slot in which kernels took longer than this times what they take undisturbed had less than the whole core: another
+/// guest ran on its sibling, say. There an indirection costs something else.
 const DISTURBED: f64 = 1.03;
-/// Undisturbed workers, without which all are taken.
+/// A worker with fewer quiet slots says nothing.
+const ENOUGH_SLOTS: usize = SLOTS;
+/// Undisturbed workers, without which all are taken with all that they measured.
 const ENOUGH: usize = 6;
 
-/// The workers that had the core to themselves; all of them where they are too few.
+/// By how much all kernels together took longer in each slot of each worker than they do in most, as a logarithm. By all, so
+/// that no slot is chosen for what one of them took.
+fn excess(runs: &[Runs]) -> Vec<Vec<f64>> {
+    let kernels = runs.iter().map(|runs| runs.kernels.len()).min().unwrap_or(0);
+    let typical: Vec<Vec<Option<f64>>> = (0..kernels)
+        .map(|kernel| {
+            let part = |part: usize| {
+                let logs = runs.iter().flat_map(|runs| runs.kernels[kernel].iter().skip(part).step_by(PARTS));
+                median(&logs.filter_map(|log| *log).collect::<Vec<_>>())
+            };
+            (0..PARTS).map(part).collect()
+        })
+        .collect();
+    let slot = |runs: &Runs, slot: usize| {
+        let above =
+            |kernel: usize| Some(runs.kernels[kernel].get(slot).copied().flatten()? - typical[kernel][slot % PARTS]?);
+        median(&(0..kernels).filter_map(above).collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
+    };
+    let slots = |runs: &Runs| runs.kernels.first().map_or(0, Vec::len);
+    runs.iter().map(|runs| (0..slots(runs)).map(|at| slot(runs, at)).collect()).collect()
+}
+
+/// The workers that had the core to themselves, and what they measured while they had; all of it where that is too little.
 fn undisturbed(samples: &[(usize, WorkSamples)]) -> Vec<Worked> {
-    let all: Vec<Worked> = samples.iter().filter_map(|(_, samples)| reduced(samples)).collect();
-    let ticks: Vec<f64> = all.iter().map(|worker| worker.inline_ticks).collect();
-    let most = quantile(&ticks, CLEAR).map_or(f64::INFINITY, |clear| clear * DISTURBED);
-    if ticks.iter().filter(|ticks| **ticks <= most).count() < ENOUGH {
-        return all;
+    let runs: Vec<Runs> = samples.iter().map(|(_, samples)| Runs::of(samples)).collect();
+    let excess = excess(&runs);
+    let most = quantile(&excess.concat(), CLEAR).map_or(f64::INFINITY, |clear| clear + DISTURBED.ln());
+    let quiet: Vec<Vec<bool>> = excess.iter().map(|slots| slots.iter().map(|above| *above <= most).collect()).collect();
+    let enough = |quiet: &Vec<bool>| quiet.iter().filter(|quiet| **quiet).count() >= ENOUGH_SLOTS.min(quiet.len());
+    if quiet.iter().filter(|quiet| enough(quiet)).count() < ENOUGH {
+        return runs.iter().zip(&quiet).filter_map(|(runs, quiet)| runs.reduced(&vec![true; quiet.len()])).collect();
     }
-    all.into_iter().filter(|worker| worker.inline_ticks <= most).collect()
+    let kept = runs.iter().zip(&quiet).filter(|(_, quiet)| enough(quiet));
+    kept.filter_map(|(runs, quiet)| runs.reduced(quiet)).collect()
 }
 
 /// What all workloads of a run are estimated with.
@@ -157,10 +218,11 @@ fn of_workload(
     let inline_cycles = with.interval(&inline);
     let ticks: Vec<f64> = workers.iter().map(|worker| worker.inline_ticks).collect();
     let calls = samples.iter().map(|(_, s)| &s.calls).find(|calls| !calls.is_empty()).cloned().unwrap_or_default();
-    // Kernels from the same source differ by where they stand: the largest such difference seen with this workload is
-    // what mechanisms and options must exceed.
+    // The same kernel at other places shows what is left of them in the median over workers: the largest such difference
+    // seen with this workload is what mechanisms and options must exceed.
     let differs = |place| median(&logs(workers, place)).map_or(0.0, f64::abs);
     let floor = (0..FIRST_COLUMN - AGAIN).map(differs).fold(0.0, f64::max);
+    let in_place = samples.iter().find_map(|(_, s)| s.in_place.clone());
     let counted = Counted::of(samples);
     let kernel = |(index, column): (usize, &KernelColumn)| {
         let missing = samples.iter().flat_map(|(_, s)| &s.missing).find(|missing| missing.column == index);
@@ -183,11 +245,22 @@ fn of_workload(
             .filter_map(|place| with.interval(&logs(workers, place)).map(|found| estimate(&percent(found))))
             .collect(),
         floor_percent: floor.exp_m1() * 100.0,
+        placement_percent: in_place.is_none().then(|| placement(workers)).flatten(),
+        in_place,
         kernels: kernels.iter().enumerate().map(kernel).collect(),
         inline_instructions: counted.inline_instructions(),
         inline_counters: counted.events.first().map(|events| named(events)),
         calls,
     }
+}
+
+/// Of two places of the same kernel in one worker, so many differ by no more.
+const PAIRS: f64 = 0.95;
+
+/// What the same kernel at two places differs by, in percent.
+fn placement(workers: &[Worked]) -> Option<f64> {
+    let apart: Vec<f64> = workers.iter().flat_map(|worker| &worker.places).map(|apart| apart.abs()).collect();
+    quantile(&apart, PAIRS).map(|apart| apart.exp_m1() * 100.0)
 }
 
 /// What one worker counted: of `inline`, then of the columns.

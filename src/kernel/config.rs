@@ -3,8 +3,6 @@
 
 /// What `CONFIG_..` and boot options decide. The defaults are the kernel that pv_ops are measured on.
 pub trait Config: 'static {
-    /// Kernels that differ in this alone are the same source compiled twice: what two placements of the same code differ by.
-    const COPY: u64 = 0;
     /// Whether the kernel has booted as a Xen PV guest: hooks are bound to their Xen bodies.
     const XEN: bool = false;
     /// `CONFIG_SMP`: locked read-modify-writes carry their prefix.
@@ -76,10 +74,4 @@ impl Config for Plain {}
 pub struct Xen;
 impl Config for Xen {
     const XEN: bool = true;
-}
-
-/// The same again, elsewhere in memory.
-pub struct Copied<const N: u64>;
-impl<const N: u64> Config for Copied<N> {
-    const COPY: u64 = N;
 }

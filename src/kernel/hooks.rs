@@ -83,10 +83,6 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// [`Dispatch::call`] is kept by [`Kernel::new`]: a model is installed, and every hook is bound.
     #[inline(always)]
     unsafe fn call<O: Op>(&mut self, args: O::Args) -> O::Ret {
-        // Nothing, twice: the same function with another number is no duplicate to the compiler, which would make one
-        // of two. In all kernels alike.
-        // SAFETY: no instruction.
-        unsafe { std::arch::asm!("/* {} */", const C::COPY, options(nomem, nostack, preserves_flags)) };
         // SAFETY: the caller's contract, and that of `Kernel::new`.
         unsafe { D::call::<O>(args) }
     }

@@ -43,7 +43,7 @@ use std::marker::PhantomData;
 
 use rustix::mm::MapFlags;
 
-pub use config::{Config, Copied, Plain, Xen};
+pub use config::{Config, Plain, Xen};
 pub use mm::{Area, Mm, Prot};
 pub use sched::Thread;
 

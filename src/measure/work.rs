@@ -5,8 +5,9 @@
 //! machine put back to what it was after boot before each. Every run does the same work, in all rounds and all workers, and
 //! must come to the same checksum; so the same part of it takes the same time whenever nothing comes in between.
 //!
-//! `inline` is there several times: twice as what all is held against, again, and as the same kernel compiled anew, each of
-//! which stands elsewhere in memory.
+//! Every kernel is copied to random places before it is measured, functions shuffled, in each worker anew: what their place
+//! in memory does to them differs between workers, and so is a part of every interval. `inline` is there several times, at
+//! as many places: twice as what all is held against, again, and some more.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +26,9 @@ use super::wire::Missing;
 use crate::dispatch::Platform;
 use crate::kernel::{Machine, MachineError};
 use crate::patch::site::Kind;
-use crate::patch::{PatchError, State, Target, Text, rules};
+use crate::patch::{CallTree, CodeMemory, FunctionError, PatchError, State, Target, Text, rules, text};
 use crate::suite::OpEntry;
-use crate::workload::{COPIES, Entry, Failure, Outcome, PARTS, Run, count_hooks};
+use crate::workload::{Entry, Failure, Outcome, PARTS, Run, count_hooks};
 
 /// A kernel that workloads run on, beside that with `inline` and no options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +64,10 @@ pub struct WorkSamples {
     pub units: u64,
     /// Ticks per core cycle before and after each round.
     pub ticks_per_cycle: Vec<[f64; 2]>,
-    /// `inline` twice, then again, then each of its copies, then those of `columns`.
+    /// `inline` twice, then again, then some times more, then those of `columns`; each at places of its own.
     pub kernels: Vec<Vec<Turn>>,
+    /// Why kernels were measured where the linker had put them, and not at random places; absent where they were not.
+    pub in_place: Option<String>,
     /// The columns that were measured, by their place in the assignment.
     pub columns: Vec<usize>,
     /// Columns that could not be.
@@ -82,8 +85,10 @@ pub type Turn = [[u64; PARTS]; 2];
 
 /// In [`WorkSamples::kernels`]: `inline` again.
 pub const AGAIN: usize = 2;
-/// In [`WorkSamples::kernels`]: the first copy.
+/// In [`WorkSamples::kernels`]: `inline` at more places.
 pub const FIRST_COPY: usize = 3;
+/// How many of those.
+pub const COPIES: usize = 3;
 /// In [`WorkSamples::kernels`]: the first of the columns.
 pub const FIRST_COLUMN: usize = FIRST_COPY + COPIES;
 
@@ -153,9 +158,29 @@ pub struct Worker {
 /// A kernel of a round.
 struct Ready {
     name: String,
+    /// As compiled.
     run: Run,
+    /// As it is measured: the same at random places.
+    placed: Run,
     sites: Option<(Kind, State)>,
     is_option: bool,
+}
+
+impl Ready {
+    fn new(name: String, run: Run, sites: Option<(Kind, State)>, is_option: bool) -> Self {
+        Ready { name, run, placed: run, sites, is_option }
+    }
+}
+
+/// Why kernels stay where they are.
+#[derive(Debug, thiserror::Error)]
+enum PlaceError {
+    /// A copy.
+    #[error(transparent)]
+    Function(#[from] FunctionError),
+    /// A state.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
 }
 
 impl Worker {
@@ -190,10 +215,9 @@ impl Worker {
         let index = self.entries.iter().position(|entry| entry.meta.name == task.workload);
         let index = index.ok_or_else(|| WorkError::Unknown(task.workload.clone()))?;
         let entry = &self.entries[index];
-        let ready = |name: &str, run: Run| Ready { name: name.to_owned(), run, sites: None, is_option: false };
         let inline = entry.variants[0].run;
-        let mut kernels: Vec<Ready> = (0..=AGAIN).map(|_| ready("inline", inline)).collect();
-        kernels.extend(entry.copies.iter().map(|copy| ready("inline, compiled again", *copy)));
+        let mut kernels: Vec<Ready> =
+            (0..FIRST_COLUMN).map(|_| Ready::new("inline".to_owned(), inline, None, false)).collect();
         let (mut present, mut missing) = (Vec::new(), Vec::new());
         for (column, wanted) in columns.iter().enumerate() {
             match self.ready(&self.entries[index], wanted)? {
@@ -204,6 +228,9 @@ impl Worker {
                 Err(reason) => missing.push(Missing { column, reason, refused: false }),
             }
         }
+        // Kept while the copies are used.
+        let placed = self.place(&mut kernels);
+        let in_place = placed.as_ref().err().map(ToString::to_string);
         let units = task.units.map_or_else(|| self.size(task, &kernels[0]), Ok)?;
         let mut turns = vec![Vec::with_capacity(task.rounds); kernels.len()];
         let mut rounds = Vec::with_capacity(task.rounds);
@@ -227,6 +254,7 @@ impl Worker {
             units,
             ticks_per_cycle: rounds,
             kernels: turns,
+            in_place,
             columns: present,
             missing,
             calls,
@@ -273,7 +301,7 @@ impl Worker {
                     return Ok(Err("an option of the model kernel, which this workload does not run on".to_owned()));
                 }
                 let option = option.ok_or_else(|| WorkError::UnknownKernel(name.clone()))?;
-                return Ok(Ok(Ready { name: name.clone(), run: option.run, sites: None, is_option: true }));
+                return Ok(Ok(Ready::new(name.clone(), option.run, None, true)));
             }
             KernelColumn::Mechanism(column) => column,
         };
@@ -288,7 +316,29 @@ impl Worker {
             (Some(_), Some(_), Err(error)) => return Ok(Err(error.to_string())),
             (Some(_), None, _) => return Err(WorkError::UnknownKernel(column.to_string())),
         };
-        Ok(Ok(Ready { name: column.to_string(), run: variant.run, sites, is_option: false }))
+        Ok(Ok(Ready::new(column.to_string(), variant.run, sites, false)))
+    }
+
+    /// Copies every kernel, with its sites in its state, to random places: all of them or none.
+    fn place(&mut self, kernels: &mut [Ready]) -> Result<CodeMemory, PlaceError> {
+        let mut trees = Vec::with_capacity(kernels.len());
+        for kernel in kernels.iter() {
+            self.bring(kernel)?;
+            // SAFETY: a workload is a compiled function.
+            trees.push(unsafe { CallTree::of(kernel.run as *const () as usize) }?);
+        }
+        let near = kernels.first().map_or(0, |kernel| kernel.run as *const () as usize);
+        let mut memory = CodeMemory::new(near, trees.iter().map(CallTree::room).sum()).map_err(FunctionError::from)?;
+        let mut places = Vec::with_capacity(kernels.len());
+        for tree in &trees {
+            places.push(tree.place(&mut memory, &mut self.rng)?);
+        }
+        text::serialise();
+        for (kernel, place) in kernels.iter_mut().zip(places) {
+            // SAFETY: a copy of this very function, checked by decoding it, in memory that is kept while it is run.
+            kernel.placed = unsafe { std::mem::transmute::<usize, Run>(place) };
+        }
+        Ok(memory)
     }
 
     /// How many units fill a window with `inline`.
@@ -306,7 +356,7 @@ impl Worker {
     }
 
     /// Brings the sites into a kernel's state.
-    fn bring(&mut self, kernel: &Ready) -> Result<(), WorkError> {
+    fn bring(&mut self, kernel: &Ready) -> Result<(), PatchError> {
         if let Some((kind, state)) = kernel.sites
             && self.now.get(&kind) != Some(&state)
             && let Ok(text) = &mut self.text
@@ -322,7 +372,7 @@ impl Worker {
     /// Runs the workload on a kernel.
     fn outcome(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<Outcome, WorkError> {
         self.bring(kernel)?;
-        (kernel.run)(&mut self.machine, task.seed, units, self.clock)
+        (kernel.placed)(&mut self.machine, task.seed, units, self.clock)
             .map_err(|trouble| failed(&task.workload, &kernel.name, trouble))
     }
 

@@ -1,14 +1,11 @@
-//! A compiled function as decoded machine code, and copies of it elsewhere.
-//!
-//! A copy is byte for byte the original but for the fields that say how far away something outside the function is:
-//! `rel32` of calls and jumps, `disp32` of `[rip+disp32]`. So a loop can stand at any offset within a cache line
+//! A compiled function with a loop, and copies of it elsewhere: so a loop can stand at any offset within a cache line
 //! without being compiled once per offset.
 
 use std::collections::BTreeSet;
 
 use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use super::{CodeError, CodeMemory, extent};
+use super::{CodeError, CodeMemory, Compiled, extent};
 
 /// No function of this program is longer; decoding stops here when it runs astray.
 const LONGEST: usize = 64 << 10;
@@ -75,11 +72,9 @@ pub enum FunctionError {
     Code(#[from] CodeError),
 }
 
-/// A decoded function.
+/// A decoded function with a loop.
 pub struct Function {
-    entry: u64,
-    bytes: Vec<u8>,
-    instructions: Vec<(Instruction, ConstantOffsets)>,
+    code: Compiled,
     head: u64,
     tail: u64,
 }
@@ -95,18 +90,8 @@ impl Function {
     /// # Errors
     /// Where its extent is unknown, the bytes do not decode, or there is no loop.
     pub unsafe fn with_loop(entry: usize) -> Result<Self, FunctionError> {
-        let mut entry = entry as u64;
-        let mut length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
-        // SAFETY: the unwind tables say that the function is that long.
-        let mut code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
-        let first = Decoder::with_ip(64, code, entry, DecoderOptions::NONE).decode();
-        if first.is_jmp_short_or_near() && first.len() == length {
-            entry = first.near_branch_target();
-            length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
-            // SAFETY: as above.
-            code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
-        }
-        Self::decode(entry, code.to_vec())
+        // SAFETY: the caller's contract.
+        Self::of(unsafe { Compiled::at(entry) }?)
     }
 
     /// Decodes machine code that runs at `entry`.
@@ -114,30 +99,26 @@ impl Function {
     /// # Errors
     /// Where the bytes do not decode, or there is no loop.
     pub fn decode(entry: u64, bytes: Vec<u8>) -> Result<Self, FunctionError> {
-        let mut instructions = Vec::new();
-        let mut decoder = Decoder::with_ip(64, &bytes, entry, DecoderOptions::NONE);
-        while decoder.can_decode() {
-            let instruction = decoder.decode();
-            if instruction.is_invalid() {
-                return Err(FunctionError::Undecodable { entry, at: instruction.ip() });
-            }
-            instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
-        }
-        let (head, tail) = measured_loop(entry, &instructions).ok_or(FunctionError::NoLoop { entry })?;
-        Ok(Function { entry, bytes, instructions, head, tail })
+        Self::of(Compiled::decode(entry, bytes)?)
+    }
+
+    fn of(code: Compiled) -> Result<Self, FunctionError> {
+        let entry = code.entry();
+        let (head, tail) = measured_loop(entry, code.instructions()).ok_or(FunctionError::NoLoop { entry })?;
+        Ok(Function { code, head, tail })
     }
 
     /// Where it starts.
     #[must_use]
     pub fn entry(&self) -> u64 {
-        self.entry
+        self.code.entry()
     }
 
     /// How many bytes it has.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a function has at least one instruction")]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.code.bytes().len()
     }
 
     /// Address of the loop's first instruction.
@@ -149,13 +130,13 @@ impl Function {
     /// The instructions of the loop, from its head to the backward branch.
     pub fn loop_instructions(&self) -> impl Iterator<Item = &Instruction> {
         let span = self.head..self.tail;
-        self.instructions.iter().map(|(instruction, _)| instruction).filter(move |i| span.contains(&i.ip()))
+        self.instructions().iter().map(|(instruction, _)| instruction).filter(move |i| span.contains(&i.ip()))
     }
 
     /// The machine code of the loop.
     #[must_use]
     pub fn loop_bytes(&self) -> &[u8] {
-        &self.bytes[(self.head - self.entry) as usize..(self.tail - self.entry) as usize]
+        &self.code.bytes()[(self.head - self.entry()) as usize..(self.tail - self.entry()) as usize]
     }
 
     /// Writes a copy whose loop head lies at `offset` within 128 bytes, checks it by decoding it again, and returns
@@ -164,66 +145,22 @@ impl Function {
     /// # Errors
     /// Where there is no room, something is out of reach, or the copy does not decode to the original.
     pub fn copy_to(&self, memory: &mut CodeMemory, offset: usize) -> Result<usize, FunctionError> {
-        let head = (self.head - self.entry) as usize;
-        let start = memory.reserve(self.bytes.len(), head, offset)?;
+        let head = (self.head - self.entry()) as usize;
+        let start = memory.reserve(self.len(), head, offset)?;
         let bytes = self.relocated(start)?;
         memory.write(start, &bytes)?;
-        self.check(memory.read(start, bytes.len()), start as u64)?;
+        self.code.check(memory.read(start, bytes.len()), start as u64, |outside| outside)?;
         Ok(start)
     }
 
     /// Its instructions, with the places of what they refer to.
     pub(super) fn instructions(&self) -> &[(Instruction, ConstantOffsets)] {
-        &self.instructions
+        self.code.instructions()
     }
 
     /// The machine code of a copy that runs at `start`.
     pub(super) fn relocated(&self, start: usize) -> Result<Vec<u8>, FunctionError> {
-        let mut bytes = self.bytes.clone();
-        for (instruction, offsets) in &self.instructions {
-            let Some((target, field)) = self.outside(instruction, offsets) else { continue };
-            let next = start as u64 + (instruction.next_ip() - self.entry);
-            let distance = i32::try_from(target.wrapping_sub(next) as i64)
-                .map_err(|_| FunctionError::OutOfReach { entry: self.entry, target })?;
-            let at = (instruction.ip() - self.entry) as usize + field;
-            bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
-        }
-        Ok(bytes)
-    }
-
-    /// What an instruction refers to outside the function, and where in it the distance stands. What it refers to
-    /// inside moves along.
-    fn outside(&self, instruction: &Instruction, offsets: &ConstantOffsets) -> Option<(u64, usize)> {
-        let (target, field) = if instruction.is_ip_rel_memory_operand() {
-            (instruction.ip_rel_memory_address(), offsets.displacement_offset())
-        } else if instruction.op0_kind() == OpKind::NearBranch64 {
-            (instruction.near_branch_target(), offsets.immediate_offset())
-        } else {
-            return None;
-        };
-        let inside = (self.entry..self.entry + self.bytes.len() as u64).contains(&target);
-        (!inside).then_some((target, field))
-    }
-
-    fn check(&self, copy: &[u8], start: u64) -> Result<(), FunctionError> {
-        let moved = |address: u64| address.wrapping_sub(self.entry).wrapping_add(start);
-        let mut decoder = Decoder::with_ip(64, copy, start, DecoderOptions::NONE);
-        for (original, offsets) in &self.instructions {
-            let copied = decoder.decode();
-            let refers = |i: &Instruction| {
-                if i.is_ip_rel_memory_operand() { i.ip_rel_memory_address() } else { i.near_branch_target() }
-            };
-            let same_target = match self.outside(original, offsets) {
-                Some((target, _)) => refers(&copied) == target,
-                // Zero for instructions that refer to nothing: they are the same by their code and length.
-                None => refers(original) == 0 || refers(&copied) == moved(refers(original)),
-            };
-            let same = copied.code() == original.code() && copied.len() == original.len() && same_target;
-            if !same || copied.ip() != moved(original.ip()) {
-                return Err(FunctionError::CopyDiffers { entry: self.entry, at: copied.ip() });
-            }
-        }
-        Ok(())
+        self.code.relocated(start, |outside| outside)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Machine code at run time: sites and what may be written over them, executable memory, copies of functions at chosen
-//! offsets, and checks of what was written.
+//! offsets and of whole programs at random ones, and checks of what was written.
 
+pub mod call_tree;
 pub mod code_memory;
+pub mod compiled;
 mod extent;
 pub mod function;
 pub mod instructions;
@@ -13,7 +15,9 @@ pub mod text;
 pub mod train;
 pub mod writer;
 
+pub use call_tree::CallTree;
 pub use code_memory::{CodeError, CodeMemory};
+pub use compiled::Compiled;
 pub use function::{Function, FunctionError};
 pub use rules::{Refusal, Target};
 pub use site::{Kind, Site};

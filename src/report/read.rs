@@ -222,6 +222,9 @@ fn check_workload(place: &str, workload: &Workload) -> Result<(), Invalid> {
         interval(&format!("{place}.copies_percent[{index}]"), estimate)?;
     }
     finite(format!("{place}.floor_percent"), workload.floor_percent)?;
+    if let Some(percent) = workload.placement_percent {
+        finite(format!("{place}.placement_percent"), percent)?;
+    }
     for (name, estimate) in own {
         estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
     }

@@ -450,10 +450,18 @@ pub struct Workload {
     pub calls: BTreeMap<String, f64>,
     /// What `inline` differs from itself by, in percent.
     pub again_percent: Option<Estimate>,
-    /// What the same kernel compiled anew, elsewhere in memory, differs by, for each time it was compiled.
+    /// What `inline` at other places in memory differs by.
     pub copies_percent: Vec<Estimate>,
     /// The largest of these differences: nothing below it is called a difference.
     pub floor_percent: f64,
+    /// What `inline` at two places in memory differs by, 95 times in 100, in percent: what a comparison of two builds that
+    /// differ in nothing would find. Absent where kernels were not placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement_percent: Option<f64>,
+    /// Kernels stand at places in memory that each worker draws anew; here is why they did not, and what differs between
+    /// them is in part where the linker put them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<String>,
     /// The kernels, each against `inline`.
     pub kernels: Vec<WorkloadKernel>,
 }
@@ -472,8 +480,7 @@ pub struct WorkloadKernel {
     /// The kernel option; absent for a mechanism.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub option: Option<String>,
-    /// Time above `inline`, in percent of it: of the mean of `inline` and its copies, so that the place of one of them in
-    /// memory does not shift all.
+    /// Time above `inline`, in percent of its mean at several places in memory.
     pub overhead_percent: Option<Estimate>,
     /// The same in core cycles per unit.
     pub overhead_cycles: Option<Estimate>,
@@ -486,7 +493,7 @@ pub struct WorkloadKernel {
     /// Hardware counters of a unit, by name; absent where the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,
-    /// Whether it stands clear of what kernels compiled twice differ by.
+    /// Whether it stands clear of what the same kernel at several places differs by.
     pub resolved: bool,
     /// What the cells say it should be: calls times overheads in throughput, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

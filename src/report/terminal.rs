@@ -31,7 +31,7 @@ pub fn summary(report: &Report) -> String {
         line(ladder(report, &cells).to_string());
     }
     if !report.workloads.is_empty() {
-        line("\nworkloads: time above the same kernel with inline, in percent; ~ where kernels compiled anew differ as much"
+        line("\nworkloads: time above the same kernel with inline, in percent; ~ where the same kernel at other places differs as much"
             .to_owned());
         line(workloads(report).to_string());
     }

@@ -37,7 +37,7 @@ pub use own::Workload;
 pub use page_fault::{PageFault, ProtFault};
 pub use page_life::PageLife;
 pub use random::Random;
-pub use registry::{COPIES, Entry, Variant, Yardstick, count_hooks, entries};
+pub use registry::{Entry, Variant, Yardstick, count_hooks, entries};
 pub use spinlock::Spinlock;
 
 /// What is said of a workload.

@@ -1,7 +1,6 @@
 //! Every workload on every kernel, as plain data.
 
 use std::any::TypeId;
-use std::arch::asm;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -9,12 +8,9 @@ use std::marker::PhantomData;
 use super::{Failure, KernelWorkload, Meta, Run, Workload, own, run};
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Mechanisms, Platform};
 use crate::kernel::options::{self, Optional};
-use crate::kernel::{Copied, Machine, Plain};
+use crate::kernel::{Machine, Plain};
 use crate::measure::clock::Clock;
 use crate::op::Op;
-
-/// How often the plain kernel is compiled again, to see what its place in memory does to it.
-pub const COPIES: usize = 3;
 
 /// A workload with all kernels it runs on.
 #[derive(Clone)]
@@ -31,8 +27,6 @@ pub struct Entry {
     pub ops: Vec<(TypeId, &'static str)>,
     /// With each mechanism, in the order of the tables, `inline` first.
     pub variants: Vec<Variant>,
-    /// With `inline`, the same kernel compiled again and again.
-    pub copies: [Run; COPIES],
     /// With `inline` and each kernel option.
     pub options: Vec<Yardstick>,
     counted: Run,
@@ -93,7 +87,6 @@ impl Entry {
             by_default: W::BY_DEFAULT,
             unavailable: W::unavailable,
             variants: variants.0,
-            copies: [run::<W, Inline, Copied<1>>, run::<W, Inline, Copied<2>>, run::<W, Inline, Copied<3>>],
             options: yardsticks.0,
             counted: run::<W, Counted, Plain>,
         }
@@ -121,26 +114,8 @@ impl Entry {
             by_default: true,
             unavailable: || None,
             variants: variants.0,
-            copies: [own::run::<W, Again<1>>, own::run::<W, Again<2>>, own::run::<W, Again<3>>],
             options: Vec::new(),
             counted: own::run::<W, Counted>,
-        }
-    }
-}
-
-/// `inline` once more: a workload that is compiled with it stands elsewhere in memory.
-struct Again<const N: u8>;
-
-impl<const N: u8> Dispatch for Again<N> {
-    const META: Mechanism = Mechanism { name: "again", ..Mechanism::BASE };
-
-    #[inline(always)]
-    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // A comment with the number, so that no optimiser merges one function with another.
-        // SAFETY: an empty template; the caller's contract is that of the body.
-        unsafe {
-            asm!("/* {} */", const N, options(nomem, nostack, preserves_flags));
-            O::inline(args)
         }
     }
 }

@@ -462,6 +462,8 @@ pub fn workload() -> Workload {
         again_percent: percent(0.0),
         copies_percent: vec![Estimate { estimate: 0.2, low: 0.1, high: 0.3 }],
         floor_percent: 0.2,
+        placement_percent: Some(1.1),
+        in_place: None,
         kernels: vec![
             kernel(Some("site"), None, percent(7.25)),
             kernel(Some("retpoline"), None, None),

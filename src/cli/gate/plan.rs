@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::cli::conditions::Conditions;
 use crate::cli::error::CliError;
-use crate::cli::run::{Here, WORK_ROUNDS};
+use crate::cli::measured::Here;
+use crate::cli::run::WORK_ROUNDS;
 use crate::dispatch::{Mechanism, Platform};
 use crate::gate::budget::Field;
 use crate::gate::rules::{Names, Resolved};

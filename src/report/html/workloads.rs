@@ -20,6 +20,8 @@ pub(super) struct Workloads {
     /// Instructions above `inline`; none where they were not counted.
     pub instructions: Option<Matrix>,
     pub published: Vec<Said>,
+    /// Why kernels were not placed anew, where they were not.
+    pub in_place: Option<String>,
 }
 
 /// A workload, as it is described.
@@ -31,8 +33,8 @@ pub(super) struct Line {
     pub inline: String,
     /// Instructions of a unit, and per cycle where the machine counts those.
     pub instructions: String,
-    /// The most that kernels from one source differ by, in percent.
-    pub floor: String,
+    /// What the same kernel at two places in memory differs by, 95 times in 100, in percent.
+    pub placement: String,
     pub calls: String,
     pub most_called: String,
 }
@@ -94,6 +96,11 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
         ),
         instructions: counted.then(|| matrix(report, |_| true, |_| String::new(), instructions)),
         published: said(report)?,
+        in_place: report
+            .workloads
+            .iter()
+            .find_map(|workload| workload.in_place.as_deref())
+            .map(|why| clipped(why, 200)),
     }))
 }
 
@@ -161,7 +168,7 @@ fn line(workload: &Workload) -> Line {
         source: clipped(&workload.source, 200),
         inline: format!("{cycles} cycles, {ns} ns"),
         instructions: executed(workload),
-        floor: fixed(workload.floor_percent, 2),
+        placement: workload.placement_percent.map_or_else(|| NOTHING.to_owned(), |percent| fixed(percent, 2)),
         calls: fixed(workload.calls.values().sum(), 1),
         most_called: most.collect::<Vec<_>>().join(", "),
     }

@@ -70,7 +70,7 @@ pub(super) fn plot(index: usize, workload: &Workload, place: Place, options: boo
     let words: Vec<String> = bars.iter().map(|bar| format!("{} {}", label(bar.kernel), shown(bar.percent))).collect();
     let floor = fixed(workload.floor_percent, 2);
     let description = format!(
-        "Mechanisms of pv_ops among other kernel options, dearest first. Kernels compiled again differ by up to {floor}%. {}.",
+        "Mechanisms of pv_ops among other kernel options, dearest first. The same kernel at other places in memory differs by up to {floor}%. {}.",
         words.join("; ")
     );
     let bottom = TOP + ROW * bars.len() as i32;
@@ -111,7 +111,7 @@ fn axis(canvas: &mut Canvas, floor: f64, scale: &Percents, bottom: i32) -> Resul
     }
     canvas.text("% [interval]", (WIDTH - 4, TOP - 13), Anchor::End, 12, Ink::Muted)?;
     canvas.text(
-        "kernels compiled again lie in the band",
+        "the same kernel at other places lies in the band",
         (scale.x(0.0), TOP - 13),
         Anchor::Middle,
         12,

@@ -1,0 +1,197 @@
+//! A function with all that it calls, copied to random places.
+//!
+//! Where functions stand in memory moves a program by a percent and more, either way and for no reason that is its own
+//! (Mytkowicz et al., "Producing Wrong Data Without Doing Anything Obviously Wrong!", ASPLOS 2009). Placing them anew for
+//! every process makes that a part of what differs between processes, of which intervals are made (Curtsinger and Berger,
+//! "Stabilizer: Statistically Sound Performance Evaluation", ASPLOS 2013).
+//!
+//! What is called through a register or memory stays where it is, and so does what never returns: ways out of a panic.
+
+use std::collections::BTreeMap;
+
+use iced_x86::{FlowControl, Instruction};
+use rand::{Rng, RngExt};
+
+use super::{CodeMemory, Compiled, FunctionError};
+
+/// Functions are aligned to this, as compilers do it.
+const ALIGNMENT: usize = 16;
+/// [`CodeMemory::reserve`] takes offsets below this.
+const OFFSETS: usize = 128;
+
+/// A function and those that it calls, decoded as they are now: with what is patched into them.
+pub struct CallTree {
+    root: u64,
+    functions: Vec<Compiled>,
+}
+
+impl CallTree {
+    /// Decodes the function at `root` and all that it calls directly.
+    ///
+    /// # Safety
+    /// `root` is the address of a compiled function of this program.
+    ///
+    /// # Errors
+    /// Where the root's extent is unknown, or one of the functions does not decode.
+    pub unsafe fn of(root: usize) -> Result<Self, FunctionError> {
+        // SAFETY: the caller's contract.
+        let first = unsafe { Compiled::at(root) }?;
+        let root = first.entry();
+        let mut open = called(&first);
+        let mut found = BTreeMap::from([(root, first)]);
+        let mut left = Vec::new();
+        while let Some(entry) = open.pop() {
+            if found.contains_key(&entry) || left.contains(&entry) {
+                continue;
+            }
+            // SAFETY: a function of this program calls it; where no unwind table knows it, nothing is read.
+            match unsafe { Compiled::at(entry as usize) } {
+                // One that is merged with another is known by two addresses; the second stays a jump to the first.
+                Ok(function) if function.entry() == entry && returns(&function) => {
+                    open.extend(called(&function));
+                    found.insert(entry, function);
+                }
+                Ok(_) | Err(FunctionError::NoExtent { .. }) => left.push(entry),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(CallTree { root, functions: found.into_values().collect() })
+    }
+
+    /// How many functions are copied.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "there is at least the root")]
+    pub fn len(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// Room that a copy may take, in bytes.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.functions.iter().map(|function| function.bytes().len() + OFFSETS).sum()
+    }
+
+    /// Writes a copy, functions in random order and at random offsets, checks it by decoding it again, and returns where
+    /// the root starts. [`serialise`](super::text::serialise) is still to be called.
+    ///
+    /// # Errors
+    /// Where there is no room, something is out of reach, or the copy does not decode to the original.
+    pub fn place(&self, memory: &mut CodeMemory, rng: &mut impl Rng) -> Result<usize, FunctionError> {
+        let mut order: Vec<usize> = (0..self.functions.len()).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, rng.random_range(0..=i));
+        }
+        let mut places = BTreeMap::new();
+        for function in order.iter().map(|i| &self.functions[*i]) {
+            let offset = rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT;
+            places.insert(function.entry(), memory.reserve(function.bytes().len(), 0, offset)?);
+        }
+        let moved = |target: u64| places.get(&target).map_or(target, |place| *place as u64);
+        for function in &self.functions {
+            let start = moved(function.entry());
+            let bytes = function.relocated(start as usize, moved)?;
+            memory.write(start as usize, &bytes)?;
+            function.check(memory.read(start as usize, bytes.len()), start, moved)?;
+        }
+        Ok(moved(self.root) as usize)
+    }
+}
+
+/// What a function calls, or jumps to when it is done.
+fn called(function: &Compiled) -> Vec<u64> {
+    let branches = |(instruction, _): &&(Instruction, _)| !instruction.is_ip_rel_memory_operand();
+    let outside = function.instructions().iter().filter(branches);
+    outside.filter_map(|(instruction, offsets)| Some(function.outside(instruction, offsets)?.0)).collect()
+}
+
+/// Whether control comes back: by a return, or by a jump elsewhere.
+fn returns(function: &Compiled) -> bool {
+    function.instructions().iter().any(|(instruction, offsets)| match instruction.flow_control() {
+        FlowControl::Return | FlowControl::IndirectBranch => true,
+        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
+            function.outside(instruction, offsets).is_some()
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use rand::SeedableRng;
+    use rand_pcg::Pcg64Mcg;
+
+    use super::*;
+    use crate::patch::text::serialise;
+
+    #[inline(never)]
+    fn leaf(value: u64) -> u64 {
+        black_box(value) + 1
+    }
+
+    #[inline(never)]
+    fn branch(value: u64) -> u64 {
+        leaf(value) * leaf(value + 1)
+    }
+
+    /// May panic, calls the same function by two ways and one through memory.
+    #[inline(never)]
+    fn root(values: &[u64; 4], at: usize) -> u64 {
+        let far: fn(u64) -> u64 = black_box(branch);
+        branch(values[at]) + leaf(3) + far(values[0])
+    }
+
+    type Root = fn(&[u64; 4], usize) -> u64;
+
+    fn memory(tree: &CallTree) -> CodeMemory {
+        CodeMemory::new(root as *const () as usize, 2 * tree.room()).unwrap()
+    }
+
+    fn tree() -> CallTree {
+        // SAFETY: a compiled function.
+        unsafe { CallTree::of(root as *const () as usize) }.unwrap()
+    }
+
+    #[test]
+    fn copies_give_what_the_original_gives_from_places_of_their_own() {
+        let tree = tree();
+        let mut memory = memory(&tree);
+        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        let places = [tree.place(&mut memory, &mut rng).unwrap(), tree.place(&mut memory, &mut rng).unwrap()];
+        serialise();
+        assert_ne!(places[0], places[1]);
+        for place in places {
+            // SAFETY: a copy of the function, in memory that is still there.
+            let copy = unsafe { std::mem::transmute::<usize, Root>(place) };
+            for at in 0..4 {
+                assert_eq!(copy(&[5, 6, 7, 8], at), root(&[5, 6, 7, 8], at));
+            }
+        }
+    }
+
+    #[test]
+    fn functions_call_copies_of_each_other_and_the_way_into_a_panic_stays() {
+        let tree = tree();
+        // The root, and both that it calls.
+        assert_eq!(tree.len(), 3, "{:#x?}", tree.functions.iter().map(Compiled::entry).collect::<Vec<_>>());
+        let mut memory = memory(&tree);
+        let place = tree.place(&mut memory, &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
+        let original = tree.functions.iter().find(|function| function.entry() == tree.root).unwrap();
+        let copy = Compiled::decode(place as u64, memory.read(place, original.bytes().len()).to_vec()).unwrap();
+        let (before, after) = (called(original), called(&copy));
+        let originals: Vec<u64> = tree.functions.iter().map(Compiled::entry).collect();
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(originals.contains(before), before != after, "{before:#x} became {after:#x}");
+        }
+        assert!(before.iter().any(|target| originals.contains(target)));
+        assert!(before.iter().any(|target| !originals.contains(target)), "a bounds check calls what never returns");
+    }
+
+    #[test]
+    fn what_is_no_function_is_refused() {
+        // SAFETY: nothing is read where no unwind table knows a function.
+        let refused = unsafe { CallTree::of(root as *const () as usize + 1) };
+        assert!(matches!(refused, Err(FunctionError::NoExtent { .. })));
+    }
+}

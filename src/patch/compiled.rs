@@ -1,0 +1,137 @@
+//! A compiled function as decoded machine code.
+//!
+//! A copy of it elsewhere is byte for byte the original but for the fields that say how far away something outside the
+//! function is: `rel32` of calls and jumps, `disp32` of `[rip+disp32]`.
+
+use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, Instruction, OpKind};
+
+use super::{FunctionError, extent};
+
+/// A decoded function.
+pub struct Compiled {
+    entry: u64,
+    bytes: Vec<u8>,
+    instructions: Vec<(Instruction, ConstantOffsets)>,
+}
+
+impl Compiled {
+    /// Decodes the function at `entry`.
+    ///
+    /// A jump in place of the function, which is what merging of identical functions leaves, is followed.
+    ///
+    /// # Safety
+    /// `entry` is the address of a compiled function of this program.
+    ///
+    /// # Errors
+    /// Where its extent is unknown, or the bytes do not decode.
+    pub unsafe fn at(entry: usize) -> Result<Self, FunctionError> {
+        let mut entry = entry as u64;
+        let mut length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
+        // SAFETY: the unwind tables say that the function is that long.
+        let mut code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
+        let first = Decoder::with_ip(64, code, entry, DecoderOptions::NONE).decode();
+        if first.is_jmp_short_or_near() && first.len() == length {
+            entry = first.near_branch_target();
+            length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
+            // SAFETY: as above.
+            code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
+        }
+        Self::decode(entry, code.to_vec())
+    }
+
+    /// Decodes machine code that runs at `entry`.
+    ///
+    /// # Errors
+    /// Where the bytes do not decode.
+    pub fn decode(entry: u64, bytes: Vec<u8>) -> Result<Self, FunctionError> {
+        let mut instructions = Vec::new();
+        let mut decoder = Decoder::with_ip(64, &bytes, entry, DecoderOptions::NONE);
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            if instruction.is_invalid() {
+                return Err(FunctionError::Undecodable { entry, at: instruction.ip() });
+            }
+            instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
+        }
+        Ok(Compiled { entry, bytes, instructions })
+    }
+
+    /// Where it starts.
+    #[must_use]
+    pub fn entry(&self) -> u64 {
+        self.entry
+    }
+
+    /// Its machine code.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its instructions, with the places of what they refer to.
+    #[must_use]
+    pub fn instructions(&self) -> &[(Instruction, ConstantOffsets)] {
+        &self.instructions
+    }
+
+    /// The machine code of a copy that runs at `start`, where what is outside the function and stood at an address is to
+    /// be looked for at `moved` of it.
+    ///
+    /// # Errors
+    /// Where something outside is out of reach.
+    pub fn relocated(&self, start: usize, moved: impl Fn(u64) -> u64) -> Result<Vec<u8>, FunctionError> {
+        let mut bytes = self.bytes.clone();
+        for (instruction, offsets) in &self.instructions {
+            let Some((target, field)) = self.outside(instruction, offsets) else { continue };
+            let target = moved(target);
+            let next = start as u64 + (instruction.next_ip() - self.entry);
+            let distance = i32::try_from(target.wrapping_sub(next) as i64).ok();
+            let at = (instruction.ip() - self.entry) as usize + field;
+            // A distance of one byte cannot say where a copy's target is.
+            let whole = at + 4 <= (instruction.next_ip() - self.entry) as usize;
+            let distance = distance.filter(|_| whole).ok_or(FunctionError::OutOfReach { entry: self.entry, target })?;
+            bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+        }
+        Ok(bytes)
+    }
+
+    /// What an instruction refers to outside the function, and where in it the distance stands. What it refers to
+    /// inside moves along.
+    #[must_use]
+    pub fn outside(&self, instruction: &Instruction, offsets: &ConstantOffsets) -> Option<(u64, usize)> {
+        let (target, field) = if instruction.is_ip_rel_memory_operand() {
+            (instruction.ip_rel_memory_address(), offsets.displacement_offset())
+        } else if instruction.op0_kind() == OpKind::NearBranch64 {
+            (instruction.near_branch_target(), offsets.immediate_offset())
+        } else {
+            return None;
+        };
+        let inside = (self.entry..self.entry + self.bytes.len() as u64).contains(&target);
+        (!inside).then_some((target, field))
+    }
+
+    /// Checks a copy at `start` that was made with `moved`, by decoding it.
+    ///
+    /// # Errors
+    /// Where it does not decode to the original.
+    pub fn check(&self, copy: &[u8], start: u64, moved: impl Fn(u64) -> u64) -> Result<(), FunctionError> {
+        let along = |address: u64| address.wrapping_sub(self.entry).wrapping_add(start);
+        let mut decoder = Decoder::with_ip(64, copy, start, DecoderOptions::NONE);
+        for (original, offsets) in &self.instructions {
+            let copied = decoder.decode();
+            let refers = |i: &Instruction| {
+                if i.is_ip_rel_memory_operand() { i.ip_rel_memory_address() } else { i.near_branch_target() }
+            };
+            let same_target = match self.outside(original, offsets) {
+                Some((target, _)) => refers(&copied) == moved(target),
+                // Zero for instructions that refer to nothing: they are the same by their code and length.
+                None => refers(original) == 0 || refers(&copied) == along(refers(original)),
+            };
+            let same = copied.code() == original.code() && copied.len() == original.len() && same_target;
+            if !same || copied.ip() != along(original.ip()) {
+                return Err(FunctionError::CopyDiffers { entry: self.entry, at: copied.ip() });
+            }
+        }
+        Ok(())
+    }
+}
