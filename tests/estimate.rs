@@ -1,13 +1,17 @@
 //! From samples to cells, on made-up samples whose truth is known.
 
+use std::collections::BTreeMap;
+
 use pvbench::dispatch::Platform;
-use pvbench::estimate::{Estimates, Estimator};
+use pvbench::estimate::{Estimates, Estimator, WorkEstimator};
 use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples, Task};
+use pvbench::measure::work::{FIRST_COLUMN, KernelColumn, Turn, WorkSamples};
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
-use pvbench::report::schema::{Cell, Limit, SpreadSource};
+use pvbench::report::schema::{Cell, Limit, SpreadSource, Workload};
 use pvbench::stats::binomial::allowed;
+use pvbench::workload::{KernelWorkload, MmapPerf};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -249,4 +253,79 @@ fn cells_without_a_difference_are_hardly_ever_resolved_however_many_there_are() 
 fn the_same_samples_and_seed_give_the_same_numbers() {
     let once = table(&estimates(|_, _| 1.0)).overhead;
     assert_eq!(once, table(&estimates(|_, _| 1.0)).overhead);
+}
+
+/// What two kernels take with `inline`, as `table` and with an option: samples of workers whose kernels all lie at random
+/// places, with the core's other half busy in a third of the rounds, where everything takes half as long again and the table
+/// costs four times as much.
+fn worked(table: f64, option: f64, workers: usize, seed: u64) -> Workload {
+    const ROUNDS: usize = 4;
+    let mut rng = Pcg64Mcg::seed_from_u64(seed);
+    let mut noise = |size: f64| size * (0..12).map(|_| rng.random_range(-0.5..0.5)).sum::<f64>();
+    let mut estimator = WorkEstimator::default();
+    let column = |mechanism: &str| Column { mechanism: mechanism.to_owned(), state: None };
+    let kernels = [KernelColumn::Mechanism(column("table")), KernelColumn::Option("audit".to_owned())];
+    let costs: Vec<f64> = std::iter::repeat_n(0.0, FIRST_COLUMN).chain([table, option]).collect();
+    for worker in 0..workers {
+        let places: Vec<f64> = costs.iter().map(|_| noise(0.01)).collect();
+        let disturbed: Vec<bool> = (0..ROUNDS).map(|_| noise(1.0).abs() < 0.43).collect();
+        let turn = |kernel: usize, disturbed: bool, noise: &mut dyn FnMut(f64) -> f64| -> Turn {
+            std::array::from_fn(|_| {
+                std::array::from_fn(|_| {
+                    let (slower, dearer) = if disturbed { (1.5 + noise(0.2), 4.0) } else { (1.0, 1.0) };
+                    let cost = 1.0 + costs[kernel] / 100.0 * dearer + places[kernel] + noise(0.005);
+                    (100_000.0 * slower * cost) as u64
+                })
+            })
+        };
+        let rounds = |kernel: usize| if kernel > FIRST_COLUMN { 1 } else { ROUNDS };
+        let mut turns = Vec::new();
+        for kernel in 0..costs.len() {
+            turns.push((0..rounds(kernel)).map(|round| turn(kernel, disturbed[round], &mut noise)).collect());
+        }
+        let samples = WorkSamples {
+            units: 100,
+            ticks_per_cycle: vec![[1.0, 1.0]; ROUNDS],
+            kernels: turns,
+            in_place: None,
+            columns: vec![0, 1],
+            missing: Vec::new(),
+            calls: BTreeMap::new(),
+            instructions: Vec::new(),
+            counters: Vec::new(),
+        };
+        estimator.add(worker, MmapPerf::META.name, samples);
+    }
+    estimator.finish(&[MmapPerf::META], &kernels, &[], 1, 1e9).remove(0)
+}
+
+#[test]
+fn a_workloads_overhead_is_that_of_an_undisturbed_core_and_its_interval_holds_over_places() {
+    let (mut table_missed, mut option_missed) = (0, 0);
+    for seed in 0..40 {
+        let found = worked(3.0, 1.0, 40, seed);
+        let [table, option] = [0, 1].map(|kernel: usize| found.kernels[kernel].overhead_percent.unwrap());
+        assert!((table.estimate - 3.0).abs() < 1.0 && (option.estimate - 1.0).abs() < 1.5, "{table:?} {option:?}");
+        table_missed += u32::from(table.low > 3.0 || table.high < 3.0);
+        option_missed += u32::from(option.low > 1.0 || option.high < 1.0);
+        assert!((950.0..1050.0).contains(&found.inline_cycles.unwrap().estimate), "{:?}", found.inline_cycles);
+        // Two places differ by 1% times the root of two, and 1.96 of that is the most in 95 of 100.
+        assert!((2.3..3.4).contains(&found.placement_percent.unwrap()), "{:?}", found.placement_percent);
+    }
+    let most = allowed(40, 0.05, 0.001);
+    assert!(table_missed <= most && option_missed <= most, "{table_missed} {option_missed}");
+}
+
+#[test]
+fn kernels_that_differ_in_nothing_but_their_places_are_not_resolved() {
+    let resolved =
+        (0..40).filter(|seed| worked(0.0, 0.0, 40, *seed).kernels.iter().any(|kernel| kernel.resolved)).count();
+    assert!(resolved <= 1, "{resolved} of 40");
+}
+
+#[test]
+fn where_too_few_workers_had_the_core_to_themselves_all_are_taken() {
+    let found = worked(3.0, 1.0, 5, 1);
+    assert_eq!((found.workers, found.disturbed_workers), (5, 0));
+    assert!(found.kernels[0].overhead_percent.is_some(), "{:?}", found.kernels[0]);
 }

@@ -272,19 +272,20 @@ impl Worker {
     ) -> Result<(Vec<Events>, Vec<Instructions>), WorkError> {
         let (mut events, mut instructions) = (Vec::new(), Vec::new());
         let (mut tracer, mut counters) = (Tracer::install().ok(), Counters::open().ok());
+        // As many for all kernels as the first says.
+        let mut traced = None;
         for kernel in kernels {
             self.bring(kernel)?;
-            let mut unit = Unit {
-                run: kernel.run,
-                machine: &mut self.machine,
-                seed: task.seed,
-                units: (units / TRACED_SHARE).max(1),
-            };
+            let mut unit = Unit { run: kernel.run, machine: &mut self.machine, seed: TRACED_SEED, units: 1 };
             if let Some(tracer) = &mut tracer {
-                instructions.push(unit.instructions(tracer).map_err(|error| error.to_string()));
+                let counted = unit.instructions(tracer).and_then(|once| {
+                    unit.units = *traced.get_or_insert(((TRACED / once) as u64).max(1));
+                    if unit.units == 1 { Ok(once) } else { unit.instructions(tracer) }
+                });
+                instructions.push(counted.map_err(|error| error.to_string()));
             }
             if let Some(counters) = &mut counters {
-                unit.units = units;
+                (unit.seed, unit.units) = (task.seed, units);
                 let counted = unit.events(counters);
                 events.push(counted.map_err(|trouble| failed(&task.workload, &kernel.name, trouble))?);
             }
@@ -432,8 +433,11 @@ pub type Instructions = Result<f64, String>;
 /// Events of a kernel by counter name.
 pub type Events = Vec<(String, f64)>;
 
-/// Instructions are counted in so small a part of the units of a run: following them takes some hundred times as long.
-const TRACED_SHARE: u64 = 32;
+/// Instructions are counted in units that execute so many together: following them takes some hundred times as long. Their
+/// number and their seed are not a run's, so that one build gives one count.
+const TRACED: f64 = 200_000.0;
+/// What they draw from.
+const TRACED_SEED: u64 = 1;
 
 /// Units in which the calls of hooks are counted.
 const COUNTED: u64 = 64;

@@ -109,7 +109,9 @@ impl<'a> Measurable<'a> {
             cpu: here.cpu(conditions),
             clock: here.clock,
         };
-        let share = match (plan.groups.is_empty(), workloads.is_empty()) {
+        let of_workloads = rules.iter().filter(|rule| rule.rule.of_workloads()).flat_map(|rule| &rule.rule.bounds);
+        let timed = of_workloads.into_iter().any(|bound| bound.quantity.is_time());
+        let share = match (plan.groups.is_empty(), workloads.is_empty() || !timed) {
             (true, _) => 1.0,
             (false, true) => 0.0,
             (false, false) => WORK_SHARE,
@@ -119,7 +121,9 @@ impl<'a> Measurable<'a> {
             None => (CELLS.max(Duration::from_secs_f64(plan.worker_seconds() * ENOUGH_WORKERS)), WORKLOADS),
         };
         plan.workers = Workers::Within(of_cells);
-        let work = WorkPlan { workloads, kernels, workers: Workers::Within(of_work), rounds: WORK_ROUNDS };
+        // The first worker counts, and that is exact.
+        let workers = if timed { Workers::Within(of_work) } else { Workers::Exactly(1) };
+        let work = WorkPlan { workloads, kernels, workers, rounds: WORK_ROUNDS };
         Ok((plan, work))
     }
 
