@@ -261,6 +261,7 @@ impl Processes<'_> {
             // What the first worker found to fill a run is what all do.
             units: units.get(name).copied(),
             count: number == 0,
+            in_place: false,
         };
         assignment.work = work.workloads.iter().map(task).collect();
         for i in (1..assignment.work.len()).rev() {

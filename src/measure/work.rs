@@ -54,6 +54,9 @@ pub struct WorkTask {
     pub units: Option<u64>,
     /// Whether to count the calls of hooks, too.
     pub count: bool,
+    /// Whether to leave kernels where the linker put them, for a profiler that knows functions by their place.
+    #[serde(default)]
+    pub in_place: bool,
 }
 
 /// A workload's samples from one worker.
@@ -175,6 +178,9 @@ impl Ready {
 /// Why kernels stay where they are.
 #[derive(Debug, thiserror::Error)]
 enum PlaceError {
+    /// Nobody wants copies.
+    #[error("it was asked for")]
+    Unwanted,
     /// A copy.
     #[error(transparent)]
     Function(#[from] FunctionError),
@@ -229,7 +235,7 @@ impl Worker {
             }
         }
         // Kept while the copies are used.
-        let placed = self.place(&mut kernels);
+        let placed = if task.in_place { Err(PlaceError::Unwanted) } else { self.place(&mut kernels) };
         let in_place = placed.as_ref().err().map(ToString::to_string);
         let units = task.units.map_or_else(|| self.size(task, &kernels[0]), Ok)?;
         let mut turns = vec![Vec::with_capacity(task.rounds); kernels.len()];
