@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use pvbench::kernel::Machine;
 use pvbench::measure::clock::Clock;
-use pvbench::workload::{Entry, count_hooks, entries};
+use pvbench::patch::text::serialise;
+use pvbench::patch::{CallTree, CodeMemory};
+use pvbench::workload::{Entry, Run, count_hooks, entries};
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 
 const SEED: u64 = 42;
 /// What hooks are counted over.
@@ -24,9 +28,6 @@ fn every_mechanism_comes_to_the_checksum_of_inline() {
     for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
         let units = units(&entry);
         let expected = (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum;
-        for copy in entry.copies {
-            assert_eq!(copy(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum, expected);
-        }
         for option in &entry.options {
             let outcome = (option.run)(&mut machine, SEED, units, Clock::Tsc).unwrap();
             assert_eq!(outcome.checksum, expected, "{} with {}", entry.meta.name, option.name);
@@ -37,6 +38,30 @@ fn every_mechanism_comes_to_the_checksum_of_inline() {
         }
         let other = (entry.variants[0].run)(&mut machine, SEED, units + 1, Clock::Tsc).unwrap().checksum;
         assert_ne!(other, expected, "{}", entry.meta.name);
+    }
+}
+
+#[test]
+fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() {
+    let mut machine = Machine::new().unwrap();
+    let mut rng = Pcg64Mcg::seed_from_u64(SEED);
+    for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
+        let units = units(&entry).min(20);
+        let expected = (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum;
+        let variants = entry.variants.iter().filter(|variant| (variant.unavailable)().is_none());
+        let mechanisms = variants.map(|variant| (variant.mechanism.name, variant.run));
+        for (name, run) in mechanisms.chain(entry.options.iter().map(|option| (option.name, option.run))) {
+            let place = format!("{} with {name}", entry.meta.name);
+            // SAFETY: a compiled function.
+            let tree = unsafe { CallTree::of(run as *const () as usize) }.unwrap();
+            assert!(tree.len() > 3, "{place}: {} functions", tree.len());
+            let mut memory = CodeMemory::new(run as *const () as usize, tree.room()).unwrap();
+            let copy = tree.place(&mut memory, &mut rng).unwrap();
+            serialise();
+            // SAFETY: a copy of this very function, in memory that is still there.
+            let copy = unsafe { std::mem::transmute::<usize, Run>(copy) };
+            assert_eq!(copy(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum, expected, "{place}");
+        }
     }
 }
 
