@@ -250,7 +250,7 @@ fn theme(drawn: &str, short: Short, titles: &[String], out: &mut String) {
         if let Some(title) = hover(tag).and_then(|number| titles.get(number)) {
             // The marker behind a rectangle: its text goes into the rectangle.
             if out.ends_with("/>") {
-                out.truncate(out.len() - 2);
+                out.truncate(out[..out.len() - 2].trim_end().len());
                 let _ = write!(out, "><title>{}</title></rect>", escaped(&clipped(title, 300)));
             }
             continue;
