@@ -97,7 +97,7 @@ def gate(source, seed, cpu):
     named = {outcome: sorted({f"{v['subject']} {v['quantity']}" for v in verdicts if v["outcome"] == outcome})
              for outcome in ("fail", "inconclusive")}
     again = sum(1 for v in verdicts if v.get("before"))
-    return {"exit": done.returncode, "seconds": round(seconds, 2), "verdicts": len(verdicts), "again": again, **named}
+    return {"exit": done.returncode, "seconds": round(seconds, 2), "load": os.getloadavg()[0], "verdicts": len(verdicts), "again": again, **named}
 
 
 def counted(count, of):
@@ -119,6 +119,8 @@ def summarise(records):
             "measured_again": sum(run["again"] > 0 for run in runs),
             "seconds_median": sorted(run["seconds"] for run in runs)[len(runs) // 2],
             "seconds_most": max(run["seconds"] for run in runs),
+            # Of the whole machine: above 1 or 2, others ran beside the gate, wanted or not.
+            "load_median": sorted(run["load"] for run in runs)[len(runs) // 2],
         }
         if pattern:
             right = [run for run in runs if run["exit"] == 1 and any(re.search(pattern, s) for s in run["fail"])]
