@@ -34,6 +34,10 @@ def row(workload):
     dearest = [f"{k['option']} {k['overhead_percent']['estimate']:.1f}" for k in options[:OPTIONS]
                if k["overhead_percent"]["estimate"] > 0]
     cells.append(", ".join(dearest) or "none resolved")
+    halves = sorted((k["overhead_percent"]["high"] - k["overhead_percent"]["low"]) / 2 for k in kernels if not k.get("option"))
+    cells.append(f"{halves[len(halves) // 2]:.2f}" if halves else "-")
+    placement = workload.get("placement_percent")
+    cells.append(f"{placement:.1f}" if placement is not None else "-")
     return "| " + " | ".join(cells) + " |"
 
 
@@ -41,8 +45,8 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         report = json.load(file)
     names = [f"{m} ({s})" if s else m for m, s in MECHANISMS]
-    lines = ["| workload | " + " | ".join(f"`{name}`" for name in names) + " | dearest other options |",
-             "|---|" + "---:|" * len(names) + "---|"]
+    lines = ["| workload | " + " | ".join(f"`{name}`" for name in names) + " | dearest other options | ± | places |",
+             "|---|" + "---:|" * len(names) + "---|---:|---:|"]
     lines += [row(workload) for workload in report["workloads"]]
     table = "\n".join(lines)
     print(table)
