@@ -5,14 +5,17 @@
 //! every process makes that a part of what differs between processes, of which intervals are made (Curtsinger and Berger,
 //! "Stabilizer: Statistically Sound Performance Evaluation", ASPLOS 2013).
 //!
-//! What is called through a register or memory stays where it is, and so does what never returns: ways out of a panic.
+//! What is called through a register or through memory that can change stays where it is, and so does what never returns:
+//! ways out of a panic. A call through the GOT, which is how Rust calls a function of another codegen unit, stays one, and
+//! goes through a word beside the copy.
 
 use std::collections::BTreeMap;
 
 use iced_x86::{FlowControl, Instruction};
 use rand::{Rng, RngExt};
 
-use super::{CodeMemory, Compiled, FunctionError};
+use super::function::through_memory;
+use super::{CodeMemory, Compiled, FunctionError, program};
 
 /// Functions are aligned to this, as compilers do it.
 const ALIGNMENT: usize = 16;
@@ -23,7 +26,12 @@ const OFFSETS: usize = 128;
 pub struct CallTree {
     root: u64,
     functions: Vec<Compiled>,
+    /// Constant words that they call through, and where those lead.
+    words: BTreeMap<u64, u64>,
 }
+
+/// Bytes of a word.
+const WORD: usize = 8;
 
 impl CallTree {
     /// Decodes the function at `root` and all that it calls directly.
@@ -55,7 +63,9 @@ impl CallTree {
                 Err(error) => return Err(error),
             }
         }
-        Ok(CallTree { root, functions: found.into_values().collect() })
+        let functions: Vec<Compiled> = found.into_values().collect();
+        let words = functions.iter().flat_map(words).collect();
+        Ok(CallTree { root, functions, words })
     }
 
     /// How many functions are copied.
@@ -68,7 +78,8 @@ impl CallTree {
     /// Room that a copy may take, in bytes.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.functions.iter().map(|function| function.bytes().len() + OFFSETS).sum()
+        let functions: usize = self.functions.iter().map(|function| function.bytes().len() + OFFSETS).sum();
+        functions + self.words.len() * WORD + OFFSETS
     }
 
     /// Writes a copy, functions in random order and at random offsets, checks it by decoding it again, and returns where
@@ -82,18 +93,29 @@ impl CallTree {
             order.swap(i, rng.random_range(0..=i));
         }
         let mut places = BTreeMap::new();
+        // Not on a cache line with code.
+        let words = memory.reserve((self.words.len() * WORD).next_multiple_of(OFFSETS), 0, 0)? as u64;
         for function in order.iter().map(|i| &self.functions[*i]) {
             let offset = rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT;
             places.insert(function.entry(), memory.reserve(function.bytes().len(), 0, offset)?);
         }
-        let moved = |target: u64| places.get(&target).map_or(target, |place| *place as u64);
+        let place = |target: u64| places.get(&target).map_or(target, |place| *place as u64);
+        let slots: Vec<u64> = self.words.keys().copied().collect();
+        let values: Vec<u8> = self.words.values().flat_map(|target| place(*target).to_le_bytes()).collect();
+        memory.write(words as usize, &values)?;
+        // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
+        let moved = |instruction: &Instruction, target: u64| match through_memory(instruction) {
+            Some(slot) => slots.binary_search(&slot).map_or(target, |word| words + (word * WORD) as u64),
+            None if instruction.is_ip_rel_memory_operand() => target,
+            None => place(target),
+        };
         for function in &self.functions {
-            let start = moved(function.entry());
+            let start = place(function.entry());
             let bytes = function.relocated(start as usize, moved)?;
             memory.write(start as usize, &bytes)?;
             function.check(memory.read(start as usize, bytes.len()), start, moved)?;
         }
-        Ok(moved(self.root) as usize)
+        Ok(place(self.root) as usize)
     }
 }
 
@@ -101,7 +123,14 @@ impl CallTree {
 fn called(function: &Compiled) -> Vec<u64> {
     let branches = |(instruction, _): &&(Instruction, _)| !instruction.is_ip_rel_memory_operand();
     let outside = function.instructions().iter().filter(branches);
-    outside.filter_map(|(instruction, offsets)| Some(function.outside(instruction, offsets)?.0)).collect()
+    let direct = outside.filter_map(|(instruction, offsets)| Some(function.outside(instruction, offsets)?.0));
+    direct.chain(words(function).into_values()).collect()
+}
+
+/// The constant words that a function calls through, and where those lead.
+fn words(function: &Compiled) -> BTreeMap<u64, u64> {
+    let through = function.instructions().iter().filter_map(|(instruction, _)| through_memory(instruction));
+    through.filter_map(|slot| Some((slot, program::function_at(slot)?))).collect()
 }
 
 /// Whether control comes back: by a return, or by a jump elsewhere.

@@ -75,15 +75,15 @@ impl Compiled {
     }
 
     /// The machine code of a copy that runs at `start`, where what is outside the function and stood at an address is to
-    /// be looked for at `moved` of it.
+    /// be looked for at `moved` of it, as seen by the instruction that refers to it.
     ///
     /// # Errors
     /// Where something outside is out of reach.
-    pub fn relocated(&self, start: usize, moved: impl Fn(u64) -> u64) -> Result<Vec<u8>, FunctionError> {
+    pub fn relocated(&self, start: usize, moved: impl Fn(&Instruction, u64) -> u64) -> Result<Vec<u8>, FunctionError> {
         let mut bytes = self.bytes.clone();
         for (instruction, offsets) in &self.instructions {
             let Some((target, field)) = self.outside(instruction, offsets) else { continue };
-            let target = moved(target);
+            let target = moved(instruction, target);
             let next = start as u64 + (instruction.next_ip() - self.entry);
             let distance = i32::try_from(target.wrapping_sub(next) as i64).ok();
             let at = (instruction.ip() - self.entry) as usize + field;
@@ -114,7 +114,12 @@ impl Compiled {
     ///
     /// # Errors
     /// Where it does not decode to the original.
-    pub fn check(&self, copy: &[u8], start: u64, moved: impl Fn(u64) -> u64) -> Result<(), FunctionError> {
+    pub fn check(
+        &self,
+        copy: &[u8],
+        start: u64,
+        moved: impl Fn(&Instruction, u64) -> u64,
+    ) -> Result<(), FunctionError> {
         let along = |address: u64| address.wrapping_sub(self.entry).wrapping_add(start);
         let mut decoder = Decoder::with_ip(64, copy, start, DecoderOptions::NONE);
         for (original, offsets) in &self.instructions {
@@ -123,7 +128,7 @@ impl Compiled {
                 if i.is_ip_rel_memory_operand() { i.ip_rel_memory_address() } else { i.near_branch_target() }
             };
             let same_target = match self.outside(original, offsets) {
-                Some((target, _)) => refers(&copied) == moved(target),
+                Some((target, _)) => refers(&copied) == moved(original, target),
                 // Zero for instructions that refer to nothing: they are the same by their code and length.
                 None => refers(original) == 0 || refers(&copied) == along(refers(original)),
             };
