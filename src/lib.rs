@@ -16,8 +16,9 @@
 //! }
 //! ```
 //!
-//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench --no-default-features --features cli` (all features
-//! work as well, and take longer to build), and a bench target that brings its own `main`:
+//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench --no-default-features --features cli` (with
+//! `--path ..` for a checkout; all features work as well, and take longer to build), and a bench target that brings its own
+//! `main`, in `Cargo.toml`:
 //!
 //! ```toml
 //! [[bench]]
@@ -96,6 +97,8 @@
 //! | `html` | the page and the plots of a report | yes |
 //! | `linux` | the subcommand `linux`, which takes kernels apart and runs them | yes |
 //! | `catalogue` | all ops of Linux in [`pv_ops`](fn@pv_ops), not twelve of them; nothing where you do not name it | yes |
+//! | `workloads` | all workloads of the model kernel in [`pv_ops`](fn@pv_ops), not `mmap_perf` alone | yes |
+//! | `schema` | the JSON Schema of the report, generated from its types | no |
 //!
 //! With `default-features = false` there is the sampler ([`measure::Sampler`]), which takes the ops of a [`Suite`], the
 //! estimates, the patching and the report as data.
@@ -195,7 +198,7 @@ pub use dispatch::Dispatch;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use op::{Function, Op};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub use pv_ops::{BuiltIn, pv_ops};
+pub use pv_ops::{BuiltIn, BuiltInWorkloads, pv_ops};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use suite::{Suite, SuiteError};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

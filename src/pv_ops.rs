@@ -3,7 +3,7 @@
 use crate::measure::plan::{COLD_OPS, QUICK_OPS};
 use crate::op::{Op, Ops, Visitor, catalogue};
 use crate::suite::{Choices, Suite, SuiteError};
-use crate::workload;
+use crate::workload::{self, Measured, Workloads};
 
 /// The ops of Linux's pv_ops, the workloads of the model kernel, and all mechanisms. This is what the program `pvbench`
 /// starts:
@@ -20,18 +20,35 @@ use crate::workload;
 pub fn pv_ops() -> Result<Suite, SuiteError> {
     let choices = Choices {
         quick_ops: Some(&QUICK_OPS),
-        quick_workloads: Some(&["mmap_perf"]),
+        quick_workloads: Some(&QUICK_WORKLOADS),
         cold_ops: Some(&COLD_OPS),
         workload_mechanisms: Some(&DECISIVE),
     };
-    Suite::builder("pvbench").ops::<BuiltIn>().workloads::<workload::All>().choices(choices).build()
+    Suite::builder("pvbench").ops::<BuiltIn>().workloads::<BuiltInWorkloads>().choices(choices).build()
 }
+
+/// Workloads of `run --quick`.
+const QUICK_WORKLOADS: [&str; 1] = ["mmap_perf"];
 
 /// Kernels that decide the argument: what the default run measures workloads on.
 const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
 
 /// The ops that are compiled into the built-in suite: all of the catalogue, but for builds without the feature
-/// `catalogue`.
+/// `catalogue`. A list for a suite of your own: `.ops::<pvbench::BuiltIn>()`.
+///
+/// ```
+/// use pvbench::op::{Op, Ops as _, Visitor};
+///
+/// struct Count(usize);
+/// impl Visitor for Count {
+///     fn visit<O: Op>(&mut self) {
+///         self.0 += 1;
+///     }
+/// }
+/// let mut count = Count(0);
+/// pvbench::BuiltIn::visit(&mut count);
+/// assert!(count.0 >= 12);
+/// ```
 pub struct BuiltIn;
 
 impl Ops for BuiltIn {
@@ -49,12 +66,45 @@ impl Ops for BuiltIn {
 }
 
 const fn is_built_in<O: Op>() -> bool {
-    if cfg!(feature = "catalogue") {
-        return true;
+    cfg!(feature = "catalogue") || is_among(&QUICK_OPS, O::META.name)
+}
+
+/// The workloads that are compiled into the built-in suite: all of them, but for builds without the feature `workloads`.
+/// A list for a suite of your own: `.workloads::<pvbench::BuiltInWorkloads>()`.
+///
+/// ```
+/// use pvbench::workload::{Measured, Visitor, Workloads as _};
+///
+/// struct Names(Vec<&'static str>);
+/// impl Visitor for Names {
+///     fn visit<W: Measured>(&mut self) {
+///         self.0.push(W::NAME);
+///     }
+/// }
+/// let mut names = Names(Vec::new());
+/// pvbench::BuiltInWorkloads::visit(&mut names);
+/// assert!(names.0.contains(&"mmap_perf"));
+/// ```
+pub struct BuiltInWorkloads;
+
+impl Workloads for BuiltInWorkloads {
+    fn visit(visitor: &mut impl workload::Visitor) {
+        struct Chosen<'a, V>(&'a mut V);
+        impl<V: workload::Visitor> workload::Visitor for Chosen<'_, V> {
+            fn visit<W: Measured>(&mut self) {
+                if const { cfg!(feature = "workloads") || is_among(&QUICK_WORKLOADS, W::NAME) } {
+                    self.0.visit::<W>();
+                }
+            }
+        }
+        workload::All::visit(&mut Chosen(visitor));
     }
+}
+
+const fn is_among(names: &[&str], name: &str) -> bool {
     let mut at = 0;
-    while at < QUICK_OPS.len() {
-        if same(QUICK_OPS[at].as_bytes(), O::META.name.as_bytes()) {
+    while at < names.len() {
+        if same(names[at].as_bytes(), name.as_bytes()) {
             return true;
         }
         at += 1;

@@ -1,29 +1,18 @@
 //! The page in a real browser: headless Chromium, driven by clicks and keys.
 
+mod chromium;
 mod support;
 
-use std::ffi::OsStr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::cell::RefCell;
 
-use headless_chrome::protocol::cdp::types::Event;
-use headless_chrome::protocol::cdp::{Emulation, Log, Network, Runtime};
-use headless_chrome::{Browser, LaunchOptions, Tab};
+use chromium::Tab;
 use pvbench::report::{Report, html};
+use serde_json::json;
 use tempfile::TempDir;
 
-fn chromium() -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    std::env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name))).find(|file| file.is_file())
-}
-
 struct Reader {
-    tab: Arc<Tab>,
-    /// Requests to elsewhere, errors of the console, uncaught exceptions.
-    complaints: Arc<Mutex<Vec<String>>>,
-    _browser: Browser,
+    tab: RefCell<Tab>,
+    /// Goes after the browser that writes into it.
     _folder: TempDir,
 }
 
@@ -35,74 +24,22 @@ impl Reader {
 
     /// The same with the page of a report.
     fn open_with(report: &Report) -> Option<Self> {
-        let Some(path) = chromium() else {
+        let Some(browser) = chromium::installed() else {
             println!("skipped: no Chromium on PATH; scripts/setup.sh installs it");
             return None;
         };
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("index.html");
         std::fs::write(&file, html::page(report).expect("a page")).expect("written");
-        let args = [
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ];
-        let options = LaunchOptions::default_builder()
-            .path(Some(path))
-            .sandbox(false)
-            .args(args.iter().map(OsStr::new).collect())
-            .user_data_dir(Some(folder.path().join("profile")))
-            .idle_browser_timeout(Duration::from_secs(120))
-            .window_size(Some((1280, 900)))
-            .build()
-            .expect("options");
-        let browser = Browser::new(options).expect("a browser");
-        let tab = browser.new_tab().expect("a tab");
-        tab.set_default_timeout(Duration::from_secs(60));
-        let complaints = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&complaints);
-        tab.call_method(Network::Enable {
-            max_total_buffer_size: None,
-            max_resource_buffer_size: None,
-            max_post_data_size: None,
-            report_direct_socket_traffic: None,
-            enable_durable_messages: None,
-        })
-        .expect("network events");
-        tab.enable_log().expect("log events");
-        tab.enable_runtime().expect("runtime events");
-        let listener = move |event: &Event| {
-            let complaint = match event {
-                Event::NetworkRequestWillBeSent(it) => {
-                    let url = &it.params.request.url;
-                    let own = ["file:", "data:", "about:"].iter().any(|scheme| url.starts_with(scheme));
-                    (!own).then(|| format!("request: {url}"))
-                }
-                Event::LogEntryAdded(it) if it.params.entry.level == Log::LogEntryLevel::Error => {
-                    Some(format!("log: {}", it.params.entry.text))
-                }
-                Event::RuntimeExceptionThrown(it) => Some(format!("exception: {:?}", it.params.exception_details)),
-                Event::RuntimeConsoleAPICalled(it)
-                    if matches!(it.params.Type, Runtime::ConsoleAPICalledEventTypeOption::Error) =>
-                {
-                    Some("console.error".to_owned())
-                }
-                _ => None,
-            };
-            heard.lock().expect("no panic while locked").extend(complaint);
-        };
-        tab.add_event_listener(Arc::new(listener)).expect("a listener");
-        tab.navigate_to(&format!("file://{}", file.display())).expect("navigation");
-        tab.wait_until_navigated().expect("the page");
+        let mut tab = Tab::open(&browser, &folder.path().join("profile"), (1280, 900));
+        tab.load("Page.navigate", json!({ "url": format!("file://{}", file.display()) }));
         // The script shows the form when it is done.
-        tab.wait_for_element("#filter:not([hidden])").expect("the script ran");
-        Some(Self { tab, complaints, _browser: browser, _folder: folder })
+        tab.wait_for("#filter:not([hidden])");
+        Some(Self { tab: RefCell::new(tab), _folder: folder })
     }
 
     fn ask(&self, expression: &str) -> serde_json::Value {
-        self.tab.evaluate(expression, false).expect(expression).value.unwrap_or_default()
+        self.tab.borrow_mut().evaluate(expression)
     }
 
     fn number(&self, expression: &str) -> f64 {
@@ -114,41 +51,43 @@ impl Reader {
     }
 
     fn click(&self, selector: &str) {
-        let element = self.tab.find_element(selector).expect(selector);
-        element.scroll_into_view().expect(selector);
-        element.click().expect(selector);
+        self.tab.borrow_mut().click(selector);
+    }
+
+    fn type_into(&self, selector: &str, text: &str) {
+        let mut tab = self.tab.borrow_mut();
+        tab.focus(selector);
+        tab.type_text(text);
     }
 
     fn width(&self, width: u32) {
-        self.tab
-            .call_method(Emulation::SetDeviceMetricsOverride {
-                width,
-                height: 844,
-                device_scale_factor: 1.0,
-                mobile: true,
-                scale: None,
-                screen_width: None,
-                screen_height: None,
-                position_x: None,
-                position_y: None,
-                dont_set_visible_size: None,
-                screen_orientation: None,
-                viewport: None,
-                display_feature: None,
-                device_posture: None,
-            })
-            .expect("metrics");
+        let metrics = json!({ "width": width, "height": 844, "deviceScaleFactor": 1, "mobile": true });
+        self.tab.borrow_mut().call("Emulation.setDeviceMetricsOverride", metrics);
     }
 
     fn scheme(&self, scheme: &str) {
-        let feature = Emulation::MediaFeature { name: "prefers-color-scheme".to_owned(), value: scheme.to_owned() };
-        self.tab
-            .call_method(Emulation::SetEmulatedMedia { media: None, features: Some(vec![feature]) })
-            .expect("emulated media");
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.tab.borrow_mut().call("Emulation.setEmulatedMedia", features);
     }
 
+    /// Neither requests to elsewhere, nor errors of the console, nor uncaught exceptions.
     fn without_complaint(&self) {
-        assert_eq!(*self.complaints.lock().expect("no panic while locked"), Vec::<String>::new());
+        let mut tab = self.tab.borrow_mut();
+        let complaints: Vec<String> = tab
+            .events()
+            .filter_map(|(event, it)| match event {
+                "Network.requestWillBeSent" => {
+                    let url = it["request"]["url"].as_str().unwrap_or_default();
+                    let own = ["file:", "data:", "about:"].iter().any(|scheme| url.starts_with(scheme));
+                    (!own).then(|| format!("request: {url}"))
+                }
+                "Log.entryAdded" if it["entry"]["level"] == "error" => Some(format!("log: {}", it["entry"]["text"])),
+                "Runtime.exceptionThrown" => Some(format!("exception: {}", it["exceptionDetails"])),
+                "Runtime.consoleAPICalled" if it["type"] == "error" => Some("console.error".to_owned()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(complaints, Vec::<String>::new());
     }
 }
 
@@ -182,15 +121,13 @@ fn filters_leave_the_rows_that_match() {
     let Some(reader) = Reader::open() else { return };
     let all = reader.number(&format!("{SHOWN}.length"));
     reader.click("#f-text");
-    reader.tab.type_str("set_pte").expect("typed");
+    reader.tab.borrow_mut().type_text("set_pte");
     assert_eq!(reader.number(&format!("{SHOWN}.length")), 27.0);
     assert_eq!(reader.ask(&format!("{SHOWN}.every(r => r.cells[0].textContent === 'set_pte')")), true);
     assert_eq!(reader.words("document.getElementById('count').textContent"), format!("27 of {all} cells"));
-    reader.tab.find_element("#f-mechanism").expect("a field").focus().expect("focus");
-    reader.tab.type_str("table").expect("typed");
+    reader.type_into("#f-mechanism", "table");
     assert_eq!(reader.number(&format!("{SHOWN}.length")), 3.0);
-    reader.tab.find_element("#f-regime").expect("a field").focus().expect("focus");
-    reader.tab.type_str("latency").expect("typed");
+    reader.type_into("#f-regime", "latency");
     assert_eq!(reader.number(&format!("{SHOWN}.length")), 1.0);
     reader.without_complaint();
 }
@@ -300,13 +237,12 @@ fn hostile_names_texts_and_code_are_shown_and_not_run() {
 #[test]
 fn without_scripts_the_table_is_whole_and_no_control_is_in_the_way() {
     let Some(reader) = Reader::open() else { return };
-    reader.tab.call_method(Emulation::SetScriptExecutionDisabled { value: true }).expect("scripts off");
-    reader.tab.reload(true, None).expect("again");
-    reader.tab.wait_until_navigated().expect("the page");
-    reader.tab.wait_for_element("#filter[hidden]").expect("a form");
-    let row = format!("#cells tbody tr:nth-child({})", support::everything().cells.len());
-    reader.tab.wait_for_element(&row).expect("the last row");
-    assert!(reader.tab.find_element("#cells thead button").is_err());
+    let mut tab = reader.tab.borrow_mut();
+    tab.call("Emulation.setScriptExecutionDisabled", json!({ "value": true }));
+    tab.load("Page.reload", json!({ "ignoreCache": true }));
+    tab.wait_for("#filter[hidden]");
+    tab.wait_for(&format!("#cells tbody tr:nth-child({})", support::everything().cells.len()));
+    assert!(tab.find("#cells thead button").is_none());
 }
 
 #[test]

@@ -67,9 +67,20 @@ pub use table_callee_save::TableCalleeSave;
 pub use table_thunk::TableThunk;
 
 /// Which body a call ends in.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+///
+/// ```
+/// use pvbench::dispatch::{Dispatch, Platform, Table};
+/// use pvbench::op::{CpuModel, irq::SaveFl};
+///
+/// let cpu = CpuModel::install()?;
+/// Table::bind::<SaveFl>(Platform::Native);
+/// // SAFETY: bound, and this thread has its model of a CPU. Bit 1 of the flags is always set (SDM 1, 3.4.3).
+/// assert_eq!(unsafe { Table::call::<SaveFl>(()) } & 2, 2);
+/// # drop(cpu);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Platform {
     /// Bare metal.
@@ -165,6 +176,19 @@ impl Way {
 }
 
 /// What is said of a mechanism beside its code.
+///
+/// ```
+/// use pvbench::dispatch::{Mechanism, Way};
+///
+/// const TRACED: Mechanism = Mechanism {
+///     name: "traced",
+///     way: Way::Own,
+///     summary: "the body in place, after a test whether calls are traced",
+///     known_from: "our driver",
+///     ..Mechanism::BASE
+/// };
+/// assert!(!TRACED.switches && TRACED.states.is_empty());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Mechanism {
     /// Its name in commands and reports.
@@ -207,13 +231,22 @@ impl Mechanism {
 }
 
 /// Why `D` cannot be had for `O` here; `None` where it can.
+///
+/// ```
+/// use pvbench::dispatch::{Table, unavailable};
+/// use pvbench::op::irq::SaveFl;
+///
+/// assert_eq!(unavailable::<Table, SaveFl>(), None);
+/// ```
 #[must_use]
 pub fn unavailable<D: Dispatch, O: Op>() -> Option<String> {
-    let assembly = || {
-        let why = D::META.needs_assembly.filter(|_| !O::ASSEMBLY)?;
-        Some(format!("the body of {} is a Rust function: {why}; write it by native!", O::META.name))
-    };
-    D::unavailable().or_else(assembly)
+    D::unavailable()
+        .or_else(|| D::META.needs_assembly.filter(|_| !O::ASSEMBLY).map(|why| no_assembly(why, O::META.name)))
+}
+
+/// Says why a mechanism does without an op whose body is no assembly.
+pub(crate) fn no_assembly(why: &str, op: &str) -> String {
+    format!("the body of {op} is a Rust function: {why}; write it by native!")
 }
 
 /// A way to reach the body of an op.

@@ -1,10 +1,10 @@
 //! What a rule allows: a quantity, a number and its unit.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// Time above `inline` in the same run.
@@ -66,7 +66,8 @@ impl Quantity {
 }
 
 /// A unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// Core cycles per op, or per unit of a workload's work.
@@ -122,6 +123,15 @@ const GREATEST: f64 = 1e9;
 
 impl Bound {
     /// Reads `"0.25 cycles"`.
+    ///
+    /// ```
+    /// use pvbench::gate::bound::{Bound, Quantity, Unit};
+    ///
+    /// let bound = Bound::parse(Quantity::Overhead, "0.25 cycles")?;
+    /// assert_eq!((bound.value, bound.unit), (0.25, Unit::Cycles));
+    /// assert!(Bound::parse(Quantity::Overhead, "0.25 parsecs").is_err());
+    /// # Ok::<(), String>(())
+    /// ```
     ///
     /// # Errors
     /// What is wrong with it, in words.

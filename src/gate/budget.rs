@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, Value};
 
@@ -15,7 +14,8 @@ use super::bound::{Bound, Quantity, Unit, example};
 const MOST_BYTES: u64 = 1 << 20;
 
 /// What happens to a build that exceeds a bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// It is warned of.
@@ -120,6 +120,23 @@ impl Rule {
 }
 
 /// The rules of a file, in its order.
+///
+/// ```
+/// use pvbench::gate::Budgets;
+///
+/// let text = r#"
+///     [[budget]]
+///     op = "uart_*"
+///     mechanism = "table"
+///     overhead = "8 cycles"
+///     why = "a call and its return"
+/// "#;
+/// let budgets = Budgets::parse("budgets.toml".as_ref(), text)?;
+/// assert_eq!(budgets.rules[0].selects(), "op=uart_* mechanism=table");
+/// let error = Budgets::parse("budgets.toml".as_ref(), "[[budget]]\noverhaed = '1 cycle'").unwrap_err();
+/// assert!(error.to_string().starts_with("budgets.toml:2:"), "{error}");
+/// # Ok::<(), pvbench::gate::budget::BudgetError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Budgets {
     /// Where they come from.

@@ -1,6 +1,5 @@
 //! Two reports side by side: everything that both have, and what changed.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bound::Unit;
@@ -13,7 +12,8 @@ use crate::report::schema::Estimate;
 use crate::report::subject::{self, kernels};
 
 /// What became of a cell, or of a workload on a kernel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Changed {
     /// Which.
     pub subject: String,
@@ -38,7 +38,8 @@ pub struct Changed {
 }
 
 /// What changed from one report to another.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Comparison {
     /// Chance alone makes any of the changes with this probability at most.
     pub error: f64,

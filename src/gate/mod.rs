@@ -12,7 +12,33 @@
 //! and it says so when it cannot tell. Executed instructions and bytes of machine code are its second axis: they are
 //! counted, and the same on every machine.
 //!
-//! Nothing in here measures.
+//! Nothing in here measures. A program that gates for itself:
+//!
+//! ```no_run
+//! use pvbench::gate::judge::{Case, judge, settle, timed};
+//! use pvbench::gate::rules::{Names, decide, resolve};
+//! use pvbench::gate::{Budgets, terminal};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let report = pvbench::report::read::report("target/uart/report.json".as_ref())?;
+//! let budgets = Budgets::read("budgets.toml".as_ref())?;
+//! let rules = resolve(&budgets, &Names::of(&report))?;
+//! let decisions = decide(&rules, &report);
+//! let mut judged = judge(&Case {
+//!     budgets: &budgets,
+//!     rules: &rules,
+//!     decisions: &decisions,
+//!     report: &report,
+//!     baseline: None,
+//!     differences: Vec::new(),
+//!     across_machines: false,
+//!     judgements: timed(&rules, &decisions, false),
+//! });
+//! settle(&mut judged, report.run.complete);
+//! println!("{}", terminal::result(&judged));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod bound;
 pub mod budget;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bound::{Quantity, Unit};
@@ -13,7 +12,8 @@ use crate::report::schema::Estimate;
 pub const SCHEMA: &str = "pvbench.gate/1";
 
 /// How a bound was met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It is exceeded: the whole interval, in every mode and at every layout.
@@ -47,7 +47,8 @@ impl Outcome {
 }
 
 /// The rule that a verdict goes back to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleInfo {
     /// Its line in the budget file.
     pub line: usize,
@@ -61,7 +62,8 @@ pub struct RuleInfo {
 }
 
 /// One bound of one rule on one cell, or on a workload on one kernel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// Which cell or kernel: `pte_val/native/site (inline)/throughput`.
     pub subject: String,
@@ -96,7 +98,8 @@ pub struct Verdict {
 }
 
 /// What the gate says of a report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Judged {
     /// Always [`SCHEMA`].
     pub schema: String,

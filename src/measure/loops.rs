@@ -219,7 +219,7 @@ impl Loops {
 
     /// Why a mechanism is not to be had for that body.
     fn unavailable(&mut self, pair: &Pair, op: &OpEntry, body: Platform) -> Option<String> {
-        if let Some(reason) = (pair.unavailable)() {
+        if let Some(reason) = pair.unavailable() {
             return Some(reason);
         }
         if pair.mechanism.way == Way::Trampoline && self.to_xen.contains(&op.slot) != (body == Platform::Xen) {

@@ -65,7 +65,7 @@ pub fn serve(
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
     let mut line = String::new();
     input.read_line(&mut line)?;
-    let assignment: Assignment = serde_json::from_str(&line)?;
+    let assignment: Assignment = serde_json::from_slice(line.as_bytes())?;
     if let Some(cpu) = assignment.cpu {
         pin(cpu)?;
     }

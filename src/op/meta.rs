@@ -1,10 +1,10 @@
 //! What the catalogue says of an op beside its bodies.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The structure of Linux's pv_ops an op belongs to (`struct paravirt_patch_template`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
     /// `pv_ops.cpu`
@@ -22,7 +22,8 @@ pub enum Group {
 }
 
 /// Which kernels have the hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Since {
     /// Linux 6.1 has it (2.6.30 may, too).
@@ -34,7 +35,8 @@ pub enum Since {
 }
 
 /// Whether a body is the very instruction or a stand-in for a privileged one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The very instructions, legal in ring 3.
@@ -45,7 +47,8 @@ pub enum Kind {
 
 /// What Linux's patching puts in place of a native call site (`paravirt_patch()`, `arch/x86/kernel/paravirt.c` and
 /// `paravirt_patch_64.c`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Bytes {
     /// The op's own instruction(s).
@@ -59,7 +62,8 @@ pub enum Bytes {
 }
 
 /// How Linux's call sites of this op treat registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Conventions {
     /// The C calling convention: every caller-saved register is lost.
@@ -69,6 +73,13 @@ pub enum Conventions {
 }
 
 /// The catalogue entry of an op.
+///
+/// ```
+/// use pvbench::op::{Bytes, Group, Meta};
+///
+/// const MASK: Meta = Meta { name: "mask", bytes: Bytes::Instruction, site: 8, ..Meta::OWN };
+/// assert_eq!((MASK.group, MASK.chains), (Group::User, false));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Meta {
     /// Linux's name of the hook.

@@ -14,7 +14,6 @@ pub use pressure::pressure;
 pub use random::random;
 pub use throughput::throughput;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::effect::{CLOSE, LOOSE};
@@ -29,7 +28,8 @@ pub const COLD_SITES: u64 = 4096;
 pub type Loop = unsafe extern "C" fn(args: *const [u64; 4], passes: u64) -> u64;
 
 /// The circumstances of a measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Regime {
     /// Independent calls, one after the other.

@@ -9,6 +9,7 @@ pub mod beside;
 pub mod export;
 #[cfg(feature = "html")]
 pub mod html;
+#[cfg(feature = "schema")]
 pub mod json_schema;
 pub mod linux;
 #[cfg(feature = "html")]

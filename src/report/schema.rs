@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::linux::Linux;
@@ -18,7 +17,8 @@ use crate::regime::Regime;
 pub const SCHEMA: &str = "pvbench.report/1";
 
 /// The whole document.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Always [`SCHEMA`].
@@ -51,7 +51,8 @@ pub struct Report {
 }
 
 /// The program that wrote the report.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
     /// `pvbench`
@@ -63,7 +64,8 @@ pub struct Tool {
 }
 
 /// The run.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// Where everything random comes from.
@@ -79,7 +81,8 @@ pub struct Run {
 }
 
 /// The plan, as far as a reader needs it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlanSummary {
     /// `quick`, `default` or `full`.
@@ -112,7 +115,8 @@ pub struct PlanSummary {
 }
 
 /// How ticks became cycles.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// `tsc` or `os`.
@@ -145,7 +149,8 @@ pub struct Calibration {
 /// Noise grows with what is timed: differences are counted in core cycles for ops of up to one cycle, and per cycle for
 /// those that take longer. A cell's own floor is `cycles` times what the mechanism takes there, at least one cycle, and
 /// never below the A/A differences of its own group.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Floor {
     /// At least 95% of the groups' A/A comparisons lie within this many core cycles (per cycle of the op, at least one).
@@ -161,7 +166,8 @@ pub struct Floor {
 }
 
 /// A value with its interval. The confidence is that of the run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// The value.
@@ -173,7 +179,8 @@ pub struct Estimate {
 }
 
 /// What the report speaks of.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     /// The ops of the cells.
@@ -186,7 +193,8 @@ pub struct Catalogue {
 }
 
 /// An op.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OpInfo {
     /// Linux's name of the hook.
@@ -218,7 +226,8 @@ pub struct OpInfo {
 }
 
 /// A mechanism.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MechanismInfo {
     /// Its name.
@@ -245,7 +254,8 @@ pub struct MechanismInfo {
 }
 
 /// The machine code that a mechanism executes for an op.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Listing {
     /// The op, one of the catalogue.
@@ -258,7 +268,8 @@ pub struct Listing {
 }
 
 /// An instruction.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListingLine {
     /// Its bytes in hexadecimal.
@@ -272,7 +283,8 @@ pub struct ListingLine {
 }
 
 /// One (op, body, mechanism, state, regime).
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
     /// The op.
@@ -330,7 +342,8 @@ pub struct Cell {
 
 /// What scatters an overhead, as standard deviations of single values in core cycles, each without what the levels before
 /// it explain.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Spread {
     /// Within a round: how far its value is off by what its windows differ.
@@ -348,7 +361,8 @@ pub struct Spread {
 }
 
 /// A level that scatters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SpreadSource {
     /// Windows and rounds. More time narrows it: four times as much for half the width.
@@ -360,7 +374,8 @@ pub enum SpreadSource {
 }
 
 /// What keeps a cell from being resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Limit {
     /// The interval of some layout reaches into the floor: no difference, or too little time to tell.
@@ -372,7 +387,8 @@ pub enum Limit {
 }
 
 /// An overhead in three units.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Overhead {
     /// Core cycles per op.
@@ -384,7 +400,8 @@ pub struct Overhead {
 }
 
 /// The overhead with the loop at one offset.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LayoutEstimate {
     /// Offset of the loop head within 128 bytes.
@@ -396,7 +413,8 @@ pub struct LayoutEstimate {
 }
 
 /// A value that workers gather at.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ModeShare {
     /// Offset of the layout the mode was seen at.
@@ -408,7 +426,8 @@ pub struct ModeShare {
 }
 
 /// Executed instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Instructions {
     /// Per op, the loop's own share included.
@@ -418,7 +437,8 @@ pub struct Instructions {
 }
 
 /// A macro benchmark.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Its name.
@@ -467,7 +487,8 @@ pub struct Workload {
 }
 
 /// A macro benchmark on one kernel.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadKernel {
     /// The mechanism that its hooks are behind; absent for a kernel option.
@@ -507,7 +528,8 @@ pub struct WorkloadKernel {
 }
 
 /// Executed instructions of a workload's unit. A repeated string instruction counts once.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnitInstructions {
     /// Of a unit.
@@ -517,7 +539,8 @@ pub struct UnitInstructions {
 }
 
 /// A kernel option.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OptionInfo {
     /// Its name.
@@ -529,7 +552,8 @@ pub struct OptionInfo {
 }
 
 /// Something that is missing from the whole report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Absence {
     /// What: `counters`, `instructions`, `workloads`, ..
@@ -539,7 +563,8 @@ pub struct Absence {
 }
 
 /// Something that went wrong during the run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
     /// Which worker, counted from 0.

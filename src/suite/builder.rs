@@ -12,6 +12,21 @@ use crate::patch::instructions::{self, Unfit};
 use crate::workload::{self, Measured, Workloads};
 
 /// One list and then another.
+///
+/// ```
+/// use pvbench::dispatch::{self, Dispatch, Direct, Inline, Mechanisms, Table};
+/// use pvbench::suite::Also;
+///
+/// struct Names(Vec<&'static str>);
+/// impl dispatch::Visitor for Names {
+///     fn visit<D: Dispatch>(&mut self) {
+///         self.0.push(D::META.name);
+///     }
+/// }
+/// let mut names = Names(Vec::new());
+/// Also::<(Inline, Direct), (Table,)>::visit(&mut names);
+/// assert_eq!(names.0, ["inline", "direct", "table"]);
+/// ```
 pub struct Also<A, B>(PhantomData<fn(A, B)>);
 
 impl<A: Ops, B: Ops> Ops for Also<A, B> {
@@ -37,6 +52,28 @@ impl<A: Workloads, B: Workloads> Workloads for Also<A, B> {
 
 /// A suite before it is checked. Ops `O`, mechanisms `M` and workloads `W` are lists of types, so that what is built is
 /// compiled for exactly the pairs there are, in whatever order they are named.
+///
+/// ```
+/// use pvbench::Suite;
+/// use pvbench::dispatch::{Direct, FnPointer, Inline, Table};
+/// use pvbench::suite::Choices;
+///
+/// pvbench::functions! {
+///     /// Reads a register.
+///     pub struct Read: "uart_read" = fn(register: u64 = 5) -> u64 { 0x60 | register };
+///     /// Writes one.
+///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) { std::hint::black_box((register, byte)); };
+/// }
+///
+/// let suite = Suite::builder("uart")
+///     .only_mechanisms::<(Inline, Direct, Table)>()
+///     .mechanism::<FnPointer>()
+///     .ops::<(Read, Write)>()
+///     .choices(Choices { quick_ops: Some(&["uart_read"]), ..Choices::default() })
+///     .build()?;
+/// assert_eq!((suite.ops().len(), suite.mechanisms().len()), (2, 4));
+/// # Ok::<(), pvbench::SuiteError>(())
+/// ```
 #[must_use = "build() makes a suite of it"]
 pub struct Builder<O, M, W> {
     name: &'static str,
@@ -75,17 +112,18 @@ impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
         self.with()
     }
 
-    /// A workload more.
+    /// A workload more; [`Workload`](crate::Workload) has one written out, [`OnKernel`](crate::workload::OnKernel) takes
+    /// those of the model kernel.
     pub fn workload<K: Measured>(self) -> Builder<O, M, Also<W, (K,)>> {
         self.with()
     }
 
-    /// A list of workloads more.
+    /// A list of workloads more: `.workloads::<(Line, Burst)>()`.
     pub fn workloads<L: Workloads>(self) -> Builder<O, M, Also<W, L>> {
         self.with()
     }
 
-    /// What shorter runs leave out.
+    /// What shorter runs leave out: see [`Choices`].
     pub fn choices(self, choices: Choices) -> Self {
         Builder { choices, ..self }
     }

@@ -46,13 +46,15 @@ pub struct Pair {
     pub mechanism: Mechanism,
     /// See [`Dispatch::bind`].
     pub bind: fn(Platform),
-    /// Why the mechanism cannot be had for the op here; see [`dispatch::unavailable`].
-    pub unavailable: fn() -> Option<String>,
+    /// Why the mechanism cannot be had on this machine; see [`Dispatch::unavailable`].
+    missing: fn() -> Option<String>,
+    /// What of it needs assembly, and the op, where that op's body is none.
+    refused: Option<(&'static str, &'static str)>,
     throughput: Loop,
     latency: Option<Loop>,
     pressure: Loop,
     random: Option<Loop>,
-    /// See [`Dispatch::pointer`].
+    /// See [`Dispatch::pointer`]; of pairs whose targets are changed.
     pub pointer: Option<*mut usize>,
 }
 
@@ -63,13 +65,20 @@ impl Pair {
         Pair {
             mechanism,
             bind: |_| {},
-            unavailable: || None,
+            missing: || None,
+            refused: None,
             throughput,
             latency: None,
             pressure: throughput,
             random: None,
             pointer: None,
         }
+    }
+
+    /// Why the mechanism cannot be had for the op here; see [`dispatch::unavailable`].
+    #[must_use]
+    pub fn unavailable(&self) -> Option<String> {
+        (self.missing)().or_else(|| self.refused.map(|(why, op)| dispatch::no_assembly(why, op)))
     }
 
     /// The loop of a regime; `None` where the op has no such loop (latency without argument or result).
@@ -172,17 +181,33 @@ struct Pairs<O>(Vec<Pair>, PhantomData<fn(O)>);
 
 impl<O: Op> dispatch::Visitor for Pairs<O> {
     fn visit<D: Dispatch>(&mut self) {
-        let chainable = O::Args::ARITY > 0 && O::Ret::HAS_VALUE;
-        self.0.push(Pair {
-            mechanism: D::META,
-            bind: D::bind::<O>,
-            unavailable: dispatch::unavailable::<D, O>,
-            throughput: regime::throughput::<D, O>,
-            latency: chainable.then_some(regime::latency::<D, O> as Loop),
-            pressure: regime::pressure::<D, O>,
-            // Few ops have this loop: each is another function to compile, and the target's body hardly matters.
-            random: if const { has_random::<O>() } { Some(regime::random::<D, O> as Loop) } else { None },
-            pointer: D::pointer::<O>(),
-        });
+        let pointer = if const { has_random::<O>() } { D::pointer::<O>() } else { None };
+        add(&mut self.0, const { &pair::<D, O>() }, pointer);
     }
+}
+
+/// All of a pair but the pointer, which no constant can hold: the compiler lays it out as data. There are thousands of
+/// pairs, and code that put each together would take as long to compile as some of the loops.
+const fn pair<D: Dispatch, O: Op>() -> Pair {
+    let chainable = O::Args::ARITY > 0 && O::Ret::HAS_VALUE;
+    Pair {
+        mechanism: D::META,
+        bind: D::bind::<O>,
+        missing: D::unavailable,
+        refused: match D::META.needs_assembly {
+            Some(why) if !O::ASSEMBLY => Some((why, O::META.name)),
+            _ => None,
+        },
+        throughput: regime::throughput::<D, O>,
+        latency: if chainable { Some(regime::latency::<D, O> as Loop) } else { None },
+        pressure: regime::pressure::<D, O>,
+        // Few ops have this loop: each is another function to compile, and the target's body hardly matters.
+        random: if has_random::<O>() { Some(regime::random::<D, O> as Loop) } else { None },
+        pointer: None,
+    }
+}
+
+#[inline(never)]
+fn add(pairs: &mut Vec<Pair>, pair: &Pair, pointer: Option<*mut usize>) {
+    pairs.push(Pair { pointer, ..pair.clone() });
 }

@@ -4,6 +4,14 @@ use crate::op::SLOTS;
 use crate::patch::instructions::Unfit;
 
 /// Why a suite was refused. Nothing was bound or patched.
+///
+/// ```
+/// use pvbench::{Suite, SuiteError};
+///
+/// let error = Suite::builder("none").build().unwrap_err();
+/// assert_eq!(error, SuiteError::Empty { suite: "none" });
+/// assert!(error.to_string().contains("name ops with .op::<..>()"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SuiteError {

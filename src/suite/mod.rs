@@ -22,6 +22,19 @@ use crate::op::{Op, Ops, Visitor};
 use crate::workload;
 
 /// What can be measured, as data. Made by [`Suite::builder`], and run by [`main`](fn@crate::main).
+///
+/// ```
+/// use pvbench::Suite;
+/// use pvbench::dispatch::{Inline, Table};
+/// use pvbench::op::irq::SaveFl;
+///
+/// let suite = Suite::builder("flags").only_mechanisms::<(Inline, Table)>().op::<SaveFl>().build()?;
+/// assert_eq!(suite.name(), "flags");
+/// assert_eq!(suite.ops()[0].meta.name, "save_fl");
+/// assert_eq!(suite.mechanisms()[1].mechanism.name, "table");
+/// assert!(suite.workloads().is_empty() && suite.choices().quick_ops.is_none());
+/// # Ok::<(), pvbench::SuiteError>(())
+/// ```
 pub struct Suite {
     name: &'static str,
     ops: Vec<OpEntry>,
@@ -31,6 +44,15 @@ pub struct Suite {
 }
 
 /// A mechanism of a suite.
+///
+/// ```
+/// let here: Vec<&str> = pvbench::suite::listed::<pvbench::dispatch::All>()
+///     .iter()
+///     .filter(|listed| (listed.unavailable)().is_none())
+///     .map(|listed| listed.mechanism.name)
+///     .collect();
+/// assert!(here.contains(&"table"));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
     /// What is said of it.
@@ -40,6 +62,13 @@ pub struct Listed {
 }
 
 /// What shorter runs leave out, by name; all there is where a choice is absent.
+///
+/// ```
+/// use pvbench::suite::Choices;
+///
+/// let choices = Choices { quick_ops: Some(&["uart_read"]), ..Choices::default() };
+/// assert!(choices.cold_ops.is_none(), "all ops are measured cold");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choices {
     /// Ops of `run --quick`.
@@ -87,6 +116,13 @@ impl Suite {
     }
 
     /// What is said of the mechanisms, `inline` first.
+    ///
+    /// ```
+    /// # use pvbench::{Suite, dispatch::{Inline, Table}, op::irq::SaveFl};
+    /// let suite = Suite::builder("flags").only_mechanisms::<(Inline, Table)>().op::<SaveFl>().build()?;
+    /// assert_eq!(suite.mechanism_metas()[1].way.describe(), "call [rip+slot]");
+    /// # Ok::<(), pvbench::SuiteError>(())
+    /// ```
     #[must_use]
     pub fn mechanism_metas(&self) -> Vec<Mechanism> {
         self.mechanisms.iter().map(|listed| listed.mechanism).collect()
@@ -104,7 +140,15 @@ impl Suite {
         &self.choices
     }
 
-    /// Its parts, to be handed over: ops and workloads.
+    /// Its parts, to be handed over: ops and workloads. What the [sampler](crate::measure::Sampler) takes.
+    ///
+    /// ```
+    /// # use pvbench::{Suite, dispatch::{Inline, Table}, op::irq::SaveFl};
+    /// let suite = Suite::builder("flags").only_mechanisms::<(Inline, Table)>().op::<SaveFl>().build()?;
+    /// let (ops, workloads) = suite.into_parts();
+    /// assert_eq!((ops.len(), workloads.len()), (1, 0));
+    /// # Ok::<(), pvbench::SuiteError>(())
+    /// ```
     #[must_use]
     pub fn into_parts(self) -> (Vec<OpEntry>, Vec<workload::Entry>) {
         (self.ops, self.workloads)
@@ -123,6 +167,14 @@ impl std::fmt::Debug for Suite {
 }
 
 /// The ops of a list, each with all of these mechanisms.
+///
+/// ```
+/// use pvbench::dispatch::{Inline, Table};
+/// use pvbench::op::{irq::SaveFl, mmu::PteVal};
+///
+/// let ops = pvbench::suite::entries::<(SaveFl, PteVal), (Inline, Table)>();
+/// assert_eq!(ops[1].pairs[1].mechanism.name, "table");
+/// ```
 #[must_use]
 pub fn entries<O: Ops, M: Mechanisms>() -> Vec<OpEntry> {
     struct Entries<M>(Vec<OpEntry>, std::marker::PhantomData<fn(M)>);
@@ -136,7 +188,7 @@ pub fn entries<O: Ops, M: Mechanisms>() -> Vec<OpEntry> {
     entries.0
 }
 
-/// The mechanisms of a list.
+/// The mechanisms of a list; see [`Listed`].
 #[must_use]
 pub fn listed<M: Mechanisms>() -> Vec<Listed> {
     struct All(Vec<Listed>);

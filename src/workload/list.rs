@@ -10,20 +10,34 @@ use crate::dispatch::Mechanisms;
 
 /// What a suite can have as a workload: a [`Workload`], or a [`KernelWorkload`] as [`OnKernel`].
 pub trait Measured: 'static {
+    /// Its name in commands and reports.
+    const NAME: &'static str;
+
     /// With each of these mechanisms, as data.
     fn entry<M: Mechanisms>() -> Entry;
 }
 
 impl<W: Workload> Measured for W {
+    const NAME: &'static str = W::META.name;
+
     fn entry<M: Mechanisms>() -> Entry {
         Entry::own::<W, M>()
     }
 }
 
 /// A workload on the model kernel.
+///
+/// ```
+/// use pvbench::workload::{Measured, NullSyscall, OnKernel};
+///
+/// // `.workload::<OnKernel<NullSyscall>>()` gives it to a suite.
+/// assert_eq!(OnKernel::<NullSyscall>::NAME, "null_syscall");
+/// ```
 pub struct OnKernel<W>(PhantomData<fn(W)>);
 
 impl<W: KernelWorkload> Measured for OnKernel<W> {
+    const NAME: &'static str = W::META.name;
+
     fn entry<M: Mechanisms>() -> Entry {
         Entry::on_kernel::<W, M>()
     }

@@ -41,6 +41,17 @@ pub use registry::{Entry, Variant, Yardstick, count_hooks, entries};
 pub use spinlock::Spinlock;
 
 /// What is said of a workload.
+///
+/// ```
+/// use pvbench::workload::Meta;
+///
+/// const LINE: Meta = Meta {
+///     name: "uart_line",
+///     unit: "line",
+///     summary: "a line of 80 bytes, each sent once the chip is ready",
+///     source: "the 16550 driver",
+/// };
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Meta {
     /// Its name in commands and reports.
@@ -53,7 +64,14 @@ pub struct Meta {
     pub source: &'static str,
 }
 
-/// Why a workload came to no end.
+/// Why a workload came to no end. One of your own says it in its words:
+///
+/// ```
+/// use pvbench::workload::Failure;
+///
+/// let failure = Failure::Own("the line was busy for a second".to_owned());
+/// assert_eq!(failure.to_string(), "the line was busy for a second");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// What the model kernel said.

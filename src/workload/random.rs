@@ -2,6 +2,15 @@
 //! dependencies, and cheap beside what it chooses.
 
 /// Marsaglia's xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2014).
+///
+/// ```
+/// use pvbench::workload::Random;
+///
+/// let (mut one, mut other) = (Random::new(7), Random::new(7));
+/// assert!((0..100).all(|_| one.below(6) < 6));
+/// assert!((0..100).all(|_| other.below(6) < 6));
+/// assert_eq!(one.below(1 << 40), other.below(1 << 40), "the same seed, the same numbers");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -52,11 +52,11 @@ pub struct Variant {
     pub run: Run,
 }
 
-/// All built-in workloads with the built-in mechanisms, in the order of the tables.
+/// The workloads of the built-in suite with the built-in mechanisms, in the order of the tables.
 #[must_use]
 #[cfg_attr(not(feature = "instantiated"), inline)]
 pub fn entries() -> Vec<Entry> {
-    super::list::entries::<super::All, dispatch::All>()
+    super::list::entries::<crate::pv_ops::BuiltInWorkloads, dispatch::All>()
 }
 
 impl Entry {

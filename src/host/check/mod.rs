@@ -9,7 +9,6 @@ mod pmu;
 mod power;
 mod tools;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Probes, Root};
@@ -17,7 +16,8 @@ use super::{Probes, Root};
 pub(super) use pmu::paranoid_level;
 
 /// What is known of a condition of measuring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It is known, and fit for measuring.
@@ -29,7 +29,8 @@ pub enum Status {
 }
 
 /// One condition of measuring: what was seen, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     /// A name that does not change, as `governor`.
     pub id: String,

@@ -1,10 +1,9 @@
 //! `pvbench export`, held against what the formats' documentation shows; `pvbench compare`; `pvbench ab`.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use crate::support;
 use assert_cmd::Command;
 use pvbench::report::schema::Estimate;
 use serde_json::{Value, json};

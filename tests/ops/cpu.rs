@@ -1,8 +1,6 @@
 //! The ops on the processor itself: what each body does to the CPU.
 
-mod bodies;
-
-use bodies::{both, calls, native, xen};
+use crate::bodies::{both, calls, native, xen};
 use pvbench::op::cpu::*;
 use pvbench::op::xen::{Call, CallKind, FrameType, LazyMode, MmuExtCmd, guest};
 use pvbench::op::{Bytes, CpuModel, Kind, Op};

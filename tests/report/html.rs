@@ -1,7 +1,6 @@
 //! What the page holds, made from synthetic reports.
 
-mod support;
-
+use crate::support;
 use pvbench::report::plots::{Plot, all};
 use pvbench::report::read::check;
 use pvbench::report::schema::{Cell, Limit, ListingLine};

@@ -1,8 +1,6 @@
 //! The ops on interrupts: what each body does to the CPU.
 
-mod bodies;
-
-use bodies::{calls, native, xen};
+use crate::bodies::{calls, native, xen};
 use pvbench::op::irq::*;
 use pvbench::op::xen::CallKind;
 use pvbench::op::{Bytes, CpuModel, Op};

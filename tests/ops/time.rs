@@ -1,8 +1,6 @@
 //! The ops on clocks: what each body reads and sets.
 
-mod bodies;
-
-use bodies::{native, xen};
+use crate::bodies::{native, xen};
 use pvbench::op::time::*;
 use pvbench::op::{CpuModel, Op};
 

@@ -1,8 +1,6 @@
 //! The ops on spinlocks: what each body does to a lock, alone and between threads.
 
-mod bodies;
-
-use bodies::{calls, native, xen};
+use crate::bodies::{calls, native, xen};
 use std::cell::UnsafeCell;
 use std::sync::atomic::Ordering;
 

@@ -1,7 +1,5 @@
 //! `pvbench predict`: what counts cost, and what is no count.
 
-mod support;
-
 use std::path::Path;
 
 use assert_cmd::Command;

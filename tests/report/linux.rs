@@ -1,9 +1,8 @@
 //! Real kernels in a report: the page, the schema, what is refused, and what their counts cost.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support;
 use assert_cmd::Command;
 use pvbench::estimate::linux::predictions;
 use pvbench::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxWorkload};

@@ -1,0 +1,4 @@
+//! From samples to cells.
+
+mod cells;
+mod stats;
