@@ -27,7 +27,8 @@
 //! ```
 //!
 //! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. (It may
-//! call functions of other crates, if they are `#[inline]` or the build has `lto`; a run says where they are not in place.)
+//! call functions of other crates, your own among them, if they are `#[inline]` or the build has `lto`; a run says where they
+//! are not in place. Arguments are words; [`functions!`] says what to do with others.)
 //!
 //! ```no_run
 //! # mod chip {

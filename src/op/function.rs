@@ -115,6 +115,30 @@ unsafe impl<F: Function> Op for F {
 /// A line is: the type, the name in reports, the arguments with the values to measure with, the result, the body; after
 /// `or`, the other body. Slots are given in order from [`FIRST_USER_SLOT`](crate::op::FIRST_USER_SLOT) on. A second list
 /// in the same suite begins behind the first, with `from 2;` as its first line.
+///
+/// Arguments and results travel in registers: integers, `bool`, raw pointers. A function that takes or returns something
+/// else (a reference, a slice, `&mut self`, a `Result`) is called by a body that has it, and makes a word of its result:
+///
+/// ```
+/// static PAGE: [u8; 64] = [0x55; 64];
+/// fn checksum(bytes: &[u8]) -> Result<u8, ()> {
+///     bytes.iter().copied().reduce(|a, b| a ^ b).ok_or(())
+/// }
+///
+/// pvbench::functions! {
+///     /// Over a page.
+///     pub struct Checksum: "checksum" = fn() -> u8 { checksum(std::hint::black_box(&PAGE)).unwrap_or(0) };
+/// }
+/// ```
+///
+/// What is no such line is an error that says so:
+///
+/// ```compile_fail
+/// pvbench::functions! {
+///     /// The semicolon is missing.
+///     pub struct Read: "read" = fn() -> u64 { 5 }
+/// }
+/// ```
 #[macro_export]
 macro_rules! functions {
     (from $from:literal; $($rest:tt)*) => {
@@ -145,6 +169,14 @@ macro_rules! functions {
         }
 
         $crate::functions! { @ ($slot + 1) $($rest)* }
+    };
+    // Whatever else is in a line: without this the last arm would take it up again and again.
+    (@ ($slot:expr) $($rest:tt)+) => {
+        ::core::compile_error!(::core::concat!(
+            "a line of functions! is `pub struct Type: \"name\" = fn(argument: type = value, ..) -> result { body };`, \
+             with the semicolon, and `or { other body }` before it where there is one; this is none: ",
+            ::core::stringify!($($rest)+)
+        ));
     };
     (@alternative ($($arg:ident),*)) => {};
     (@alternative ($($arg:ident),*) $alternative:block) => {

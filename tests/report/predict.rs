@@ -4,6 +4,8 @@ use std::path::Path;
 
 use assert_cmd::Command;
 
+use crate::support;
+
 /// A report in which `table` takes 3 cycles more than `inline` for every op.
 fn report(folder: &Path) -> std::path::PathBuf {
     let mut report = support::synthetic();
