@@ -32,7 +32,7 @@ pub struct Ready {
 /// What is run on every kernel.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Repetitions of every workload, of which the first is dropped.
+    /// Repetitions of every workload, of which the first, a quarter as long, is dropped.
     pub reps: u64,
     /// Percent of the usual number of units.
     pub scale: u64,

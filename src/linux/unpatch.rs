@@ -1,8 +1,9 @@
 //! Variants of a kernel in which pv_ops stays unpatched.
 //!
 //! `nopatch` leaves every hook an indirect call, unless there are native instructions for it; `noalt` has none of these
-//! either, so that every hook is called through the table as before the first patch. The difference is in the tables that
-//! the kernel reads when it boots: no instruction of it is another, none moves.
+//! either, so that hooks are called through the table as before the first patch. Two of the spinlock's, the unlock and
+//! `vcpu_is_preempted`, hang on CPU features of their own and keep their instructions. The difference is in the tables
+//! that the kernel reads when it boots: no instruction of it is another, none moves.
 
 use std::path::PathBuf;
 

@@ -4,39 +4,8 @@
 //! published has both.
 
 use super::linux::{Linux, LinuxWorkload};
+use super::published;
 use super::schema::{Report, Workload};
-
-/// A published figure.
-struct Published {
-    /// The real kernel's workload.
-    workload: &'static str,
-    what: &'static str,
-    percent: f64,
-    /// Where it is from.
-    source: &'static str,
-}
-
-/// As they stand in their sources: with against without CONFIG_PARAVIRT, on bare metal.
-const PUBLISHED: [Published; 3] = [
-    Published {
-        workload: "mmap_perf",
-        what: "2009: instructions",
-        percent: 1.62,
-        source: "mmap-perf on a Core 2 E6800, 1,927,074,043 to 1,958,330,813 instructions; LKML 2009-05-26",
-    },
-    Published {
-        workload: "mmap_perf",
-        what: "2009: cycles",
-        percent: 0.96,
-        source: "the same run, 3,602,663,413 to 3,637,329,004 cycles; LKML 2009-05-26",
-    },
-    Published {
-        workload: "mmap_perf",
-        what: "2009, January: time",
-        percent: 3.74,
-        source: "mmap-perf, task clock 1,311.55 to 1,360.62 ms; LKML 2009-01-20",
-    },
-];
 
 /// Mechanisms of the model kernel that stand beside a real one.
 const MODEL: [(&str, Option<&str>, &str); 2] =
@@ -76,18 +45,17 @@ pub struct Group {
 }
 
 /// The figures of a report's kernels, workload by workload.
-#[must_use]
-pub fn groups(report: &Report) -> Vec<Group> {
-    let Some(linux) = &report.linux else { return Vec::new() };
-    linux
-        .workloads
-        .iter()
-        .map(|workload| group(linux, workload, report))
-        .filter(|group| !group.figures.is_empty())
-        .collect()
+///
+/// # Errors
+/// As [`published::figures`].
+pub fn groups(report: &Report) -> Result<Vec<Group>, toml::de::Error> {
+    let Some(linux) = &report.linux else { return Ok(Vec::new()) };
+    let published = published::figures()?;
+    let groups = linux.workloads.iter().map(|workload| group(linux, workload, report, &published));
+    Ok(groups.filter(|group| !group.figures.is_empty()).collect())
 }
 
-fn group(linux: &Linux, workload: &LinuxWorkload, report: &Report) -> Group {
+fn group(linux: &Linux, workload: &LinuxWorkload, report: &Report, published: &[published::Figure]) -> Group {
     let mut figures = Vec::new();
     let first = linux.kernels.first().map_or("", |kernel| kernel.name.as_str());
     for count in &workload.counts {
@@ -102,14 +70,19 @@ fn group(linux: &Linux, workload: &LinuxWorkload, report: &Report) -> Group {
     }
     let model = workload.model.as_ref().and_then(|name| report.workloads.iter().find(|own| own.name == *name));
     figures.extend(model.into_iter().flat_map(of_model));
-    let published = PUBLISHED.iter().filter(|it| it.workload == workload.name);
-    figures.extend(published.map(|it| Figure {
-        voice: Voice::Published,
-        what: it.what.to_owned(),
-        percent: it.percent,
-        source: it.source.to_owned(),
-    }));
+    figures.extend(published.iter().flat_map(|figure| of_published(figure, workload)));
     Group { workload: workload.name.clone(), figures }
+}
+
+fn of_published<'a>(
+    figure: &'a published::Figure,
+    workload: &'a LinuxWorkload,
+) -> impl Iterator<Item = Figure> + use<'a> {
+    let rows = figure.rows.iter().filter(|row| row.workload().is_some() && row.workload() == workload.model.as_deref());
+    rows.filter_map(|row| {
+        let (what, [percent, _]) = (row.beside.clone()?, row.published()?);
+        Some(Figure { voice: Voice::Published, what, percent, source: figure.source.clone() })
+    })
 }
 
 fn of_model(workload: &Workload) -> Vec<Figure> {

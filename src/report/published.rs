@@ -36,6 +36,8 @@ pub struct Row {
     /// What it is in.
     pub unit: Unit,
     here: Option<Here>,
+    /// What it is called beside a real kernel.
+    pub beside: Option<String>,
     why: Option<String>,
 }
 
@@ -140,6 +142,12 @@ impl Row {
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
+    /// The model kernel's workload beside which it stands.
+    #[must_use]
+    pub fn workload(&self) -> Option<&str> {
+        self.here.as_ref()?.workload.as_deref()
+    }
+
     /// What a report has beside it.
     #[must_use]
     pub fn today(&self, report: &Report) -> Today {
@@ -242,6 +250,8 @@ mod tests {
                 let given = [row.value.is_some(), row.range.is_some(), row.without.is_some() && row.with.is_some()];
                 assert_eq!(given.into_iter().filter(|given| *given).count(), 1, "{place}");
                 assert_eq!(row.here.is_some(), row.why.is_none(), "{place}");
+                let one_percentage = row.unit == Unit::Percent && row.published().is_some_and(|it| it[0] == it[1]);
+                assert!(row.beside.is_none() || (row.workload().is_some() && one_percentage), "{place}");
                 let Some(here) = &row.here else { continue };
                 assert!(here.workload.is_some() != here.op.is_some(), "{place}");
                 assert!(here.workload.as_deref().is_none_or(|name| workloads.contains(&name)), "{place}");

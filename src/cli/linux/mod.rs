@@ -69,7 +69,7 @@ struct BootArgs {
     /// Workloads: getppid, mmap_perf, fault, .. (a glob, several with commas)
     #[arg(long, value_name = "GLOB")]
     workload: Vec<String>,
-    /// Repetitions of each workload; the first is dropped
+    /// Repetitions of each workload; the first, a quarter as long, is dropped
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=8))]
     reps: u64,
     /// Units of work, in percent of the usual number

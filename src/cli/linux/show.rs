@@ -10,6 +10,8 @@ use crate::report::linux::{Linux, LinuxCount, LinuxPrediction};
 
 /// Hooks that are named in a line.
 const NAMED: usize = 6;
+/// Calls per unit that are not rounded to none.
+const SHOWN: f64 = 0.05;
 
 /// `linux.json`
 pub fn json(linux: &Linux) -> Result<Vec<u8>, CliError> {
@@ -66,7 +68,7 @@ pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliEr
         writeln!(out, "\ncalls of hooks per unit")?;
     }
     for workload in linux.workloads.iter().filter(|workload| !workload.calls.is_empty()) {
-        let mut calls: Vec<_> = workload.calls.iter().collect();
+        let mut calls: Vec<_> = workload.calls.iter().filter(|(_, calls)| **calls >= SHOWN).collect();
         calls.sort_by(|a, b| b.1.total_cmp(a.1));
         let most: Vec<String> = calls.iter().take(NAMED).map(|(op, calls)| format!("{op} {calls:.1}")).collect();
         writeln!(out, "  {}: {:.1}: {}", workload.name, workload.calls.values().sum::<f64>(), most.join(", "))?;

@@ -22,6 +22,7 @@ pub enum Call {
     Pipe = 22,
     SchedYield = 24,
     Mremap = 25,
+    Nanosleep = 35,
     Getpid = 39,
     Fork = 57,
     Execve = 59,

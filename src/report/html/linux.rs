@@ -7,6 +7,8 @@ use crate::report::plots::number::fixed;
 
 /// Hooks that are named.
 const NAMED: usize = 5;
+/// Calls per unit that are not rounded to none.
+const SHOWN: f64 = 0.05;
 
 /// The section.
 pub(super) struct Section {
@@ -77,7 +79,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
 
 fn method(linux: &Linux) -> String {
     format!(
-        "QEMU {}, {}, {} boots of each kernel at other phases of the tick, {} repetitions of which the first is dropped, {}% \
+        "QEMU {}, {}, {} boots of each kernel at other phases of the tick, {} repetitions of which the first, a quarter as long, is dropped, {}% \
          of the usual units",
         clipped(&linux.qemu, 40),
         clipped(&linux.cpu, 40),
@@ -119,7 +121,7 @@ fn percent(count: Option<&LinuxCount>) -> Percent {
 }
 
 fn calls(workload: &LinuxWorkload) -> Calls {
-    let mut calls: Vec<_> = workload.calls.iter().collect();
+    let mut calls: Vec<_> = workload.calls.iter().filter(|(_, calls)| **calls >= SHOWN).collect();
     calls.sort_by(|a, b| b.1.total_cmp(a.1));
     let most: Vec<String> =
         calls.iter().take(NAMED).map(|(op, calls)| format!("{} {}", clipped(op, 40), fixed(**calls, 1))).collect();

@@ -16,7 +16,7 @@ const GAP: i32 = 12;
 const MOST: f64 = 100.0;
 
 pub(super) fn plot(report: &Report, place: Place) -> Result<Option<Plot>, PlotError> {
-    let groups = groups(report);
+    let groups = groups(report)?;
     let figures = groups.iter().flat_map(|group| &group.figures);
     let Some(most) = figures.map(|figure| figure.percent).filter(|it| it.is_finite()).reduce(f64::max) else {
         return Ok(None);

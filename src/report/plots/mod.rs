@@ -42,6 +42,9 @@ pub enum PlotError {
     /// plotters refused.
     #[error("a plot could not be drawn: {0}; report.json holds the same numbers")]
     Draw(String),
+    /// The list of published figures is broken.
+    #[error("the published figures of this build cannot be read: {0}; build it again from an untouched source")]
+    Published(#[from] toml::de::Error),
 }
 
 /// What a plot is drawn for.
