@@ -9,7 +9,7 @@
 //! cargo run --release --example allocator_hooks -- gate target/allocator_hooks/report.json --budget examples/allocator_hooks/budgets.toml
 //! ```
 
-use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use pvbench::Suite;
 use pvbench::dispatch::Dispatch;
@@ -26,30 +26,28 @@ struct Arena {
 }
 
 /// The places of a class that nobody has: the first `count`.
-#[derive(Clone, Copy)]
 struct List {
-    count: usize,
-    places: [usize; OBJECTS],
+    count: AtomicUsize,
+    places: [AtomicUsize; OBJECTS],
 }
 
 impl Arena {
     const fn new() -> Self {
-        let mut free = [List { count: OBJECTS, places: [0; OBJECTS] }; CLASSES];
+        let mut free = [const { List { count: AtomicUsize::new(OBJECTS), places: [const { AtomicUsize::new(0) }; OBJECTS] } };
+            CLASSES];
         let mut at = 0;
         while at < CLASSES * OBJECTS {
             let (class, object) = (at % CLASSES, at / CLASSES);
-            free[class].places[object] = (object << 4 | class) + 1;
+            free[class].places[object] = AtomicUsize::new((object << 4 | class) + 1);
             at += 1;
         }
         Arena { free }
     }
 }
 
-// Made by the compiler, and with nothing to drop: otherwise every access asked, by a call, whether it is there yet, and not
-// even `inline` would be in place.
-thread_local! {
-    static ARENA: RefCell<Arena> = const { RefCell::new(Arena::new()) };
-}
+// One for all, and only one thread uses it: a thread's own would be reached by a call wherever the standard library's accessor
+// is not inlined, and not even `inline` would be in place. Relaxed loads and stores are plain ones on x86-64.
+static ARENA: Arena = Arena::new();
 
 /// The size class of so many bytes.
 #[inline]
@@ -60,25 +58,23 @@ fn class(bytes: usize) -> usize {
 /// A place for so many bytes; 0 where there is none.
 #[inline]
 fn alloc(bytes: usize) -> usize {
-    ARENA.with_borrow_mut(|arena| {
-        let list = &mut arena.free[class(bytes)];
-        let Some(last) = list.count.checked_sub(1) else { return 0 };
-        list.count = last;
-        list.places[last]
-    })
+    let Some(list) = ARENA.free.get(class(bytes)) else { return 0 };
+    let last = list.count.load(Relaxed).wrapping_sub(1);
+    let Some(place) = list.places.get(last) else { return 0 };
+    list.count.store(last, Relaxed);
+    place.load(Relaxed)
 }
 
 /// Gives a place back.
 #[inline]
 fn free(place: usize) {
     let Some(at) = place.checked_sub(1) else { return };
-    ARENA.with_borrow_mut(|arena| {
-        let list = &mut arena.free[at % CLASSES];
-        if let Some(next) = list.places.get_mut(list.count) {
-            *next = place;
-            list.count += 1;
-        }
-    });
+    let Some(list) = ARENA.free.get(at % CLASSES) else { return };
+    let count = list.count.load(Relaxed);
+    if let Some(next) = list.places.get(count) {
+        next.store(place, Relaxed);
+        list.count.store(count + 1, Relaxed);
+    }
 }
 
 pvbench::functions! {
