@@ -143,7 +143,7 @@ fn show(
     writeln!(
         out,
         "above inline, from {} calls and the throughput cells of {}",
-        calls.values().sum::<f64>(),
+        (calls.values().sum::<f64>() * 100.0).round() / 100.0,
         args.report.display()
     )?;
     writeln!(out, "{table}")?;
