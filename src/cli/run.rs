@@ -81,7 +81,7 @@ pub struct Selection {
 }
 
 /// The part of `--time` that workloads get where there are cells, too.
-const WORK_SHARE: f64 = 0.35;
+const WORK_SHARE: f64 = 0.45;
 
 /// The worker process's side.
 pub fn worker(suite: Suite) -> Done {

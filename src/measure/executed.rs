@@ -4,7 +4,8 @@
 //! per unit = (of a run with 2 n units - of a run with n units) / (n * (1 + PARTS))      a run repeats its units 1 + PARTS times
 //! ```
 //!
-//! What a run does before its first unit is the same in both.
+//! What a run does before its first unit is the same in both. Of a single unit, which is taken where units are long, it is
+//! the run with one above the run with none: a third as much to follow.
 
 use super::counters::Counters;
 use super::trace::{TraceError, Tracer};
@@ -51,7 +52,8 @@ impl Unit<'_> {
     pub fn instructions(&mut self, tracer: &mut Tracer) -> Result<f64, CountError> {
         // What is only done once in a process: structures that are kept, symbols that are bound.
         (self.run)(self.machine, self.seed, 2 * self.units, Clock::Tsc)?;
-        let (once, twice) = (self.count(tracer, self.units)?, self.count(tracer, 2 * self.units)?);
+        let (fewer, more) = if self.units == 1 { (0, 1) } else { (self.units, 2 * self.units) };
+        let (once, twice) = (self.count(tracer, fewer)?, self.count(tracer, more)?);
         if twice <= once {
             return Err(CountError::Shrinks { once, twice });
         }

@@ -441,7 +441,7 @@ pub type Events = Vec<(String, f64)>;
 
 /// Instructions are counted in units that execute so many together: following them takes some hundred times as long. Their
 /// number and their seed are not a run's, so that one build gives one count.
-const TRACED: f64 = 200_000.0;
+const TRACED: f64 = 60_000.0;
 /// What they draw from.
 const TRACED_SEED: u64 = 1;
 
