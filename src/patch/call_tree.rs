@@ -79,7 +79,8 @@ impl CallTree {
     #[must_use]
     pub fn room(&self) -> usize {
         let functions: usize = self.functions.iter().map(|function| function.bytes().len() + OFFSETS).sum();
-        functions + self.words.len() * WORD + OFFSETS
+        // Words are aligned to a block of offsets and fill whole ones.
+        functions + (self.words.len() * WORD).next_multiple_of(OFFSETS) + OFFSETS
     }
 
     /// Writes a copy, functions in random order and at random offsets, checks it by decoding it again, and returns where
