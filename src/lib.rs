@@ -139,7 +139,7 @@
 //!
 //! Every loop is copied at run time to each offset within 128 bytes that the plan names ([`patch::Function`]), so that
 //! placement is a measured variable and not an accident; workloads are copied with all that they call to places that each
-//! worker draws ([`patch::CallTree`]). `inline` runs against itself and against a copy of itself in
+//! round draws ([`patch::CallTree`]). `inline` runs against itself and against a copy of itself in
 //! the same rounds: that is the floor, and nothing below it is called a difference.
 //!
 //! # Where to look

@@ -82,9 +82,11 @@ fn what_qemu_refuses_is_told_in_its_words() {
 }
 
 #[test]
-fn an_emulator_that_dies_is_said_to() {
+fn an_emulator_that_dies_or_is_ended_is_said_to() {
     let (error, _folder) = boot("kill -SEGV $$", LONG);
     assert!(error.to_string().contains("signal 11"), "{error}");
+    let (error, _folder) = boot("echo 'qemu: terminating on signal 15 from pid 1' >&2; exit 0", LONG);
+    assert!(matches!(&error, QemuError::Ended { status, .. } if status.contains("signal 15")), "{error}");
 }
 
 #[test]

@@ -10,12 +10,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alone::{alone, writable_and_executable};
 use own_ops::{Add, Called, Long, Same};
 use pvbench::dispatch::{self, Dispatch, Platform, Table};
+use pvbench::kernel::Machine;
+use pvbench::measure::executed::Unit;
 use pvbench::measure::loops::{Loops, Offer};
 use pvbench::measure::plan::{Column, Group};
+use pvbench::measure::trace::Tracer;
+use pvbench::measure::work::whole_kernel;
 use pvbench::op::{CpuModel, Op};
-use pvbench::patch::{Kind, PatchError, Refusal, Site, State, Target, Text, rules, site, writer};
+use pvbench::patch::text::serialise;
+use pvbench::patch::{CallTree, CodeMemory, Kind, PatchError, Refusal, Site, State, Target, Text, rules, site, writer};
 use pvbench::regime::{Regime, SITES, latency};
 use pvbench::suite::{OpEntry, builtin, mechanisms};
+use pvbench::workload::{self, Run};
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 
 /// The targets of every op in this binary.
 fn targets(platform: Platform) -> BTreeMap<usize, Target> {
@@ -356,4 +364,47 @@ fn every_native_instruction_of_the_catalogue_fits_into_its_site_to_the_byte_or_w
             assert_eq!(op.meta.site, 6, "{}", op.meta.name);
         }
     }
+}
+
+#[test]
+fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_original() {
+    alone("a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_original", || {
+        let mut machine = Machine::new().unwrap();
+        let mut tracer = Tracer::install().unwrap();
+        // SAFETY: no other thread, and the only one.
+        let mut text = unsafe { Text::own() }.unwrap();
+        let entry = workload::entries().into_iter().find(|entry| entry.meta.name == "mmap_perf").unwrap();
+        let site = entry.variants.iter().find(|variant| variant.mechanism.name == "site").unwrap();
+        let kind = site.mechanism.sites.unwrap();
+        let states = [State::Unpatched, State::Direct, State::Inline];
+        let mut memory = None;
+        let mut copies = Vec::new();
+        for state in states {
+            // SAFETY: no site is being run, and the targets are those of the ops.
+            unsafe { text.bring_to_first(&targets(Platform::Native), kind, whole_kernel(state)) }.unwrap();
+            // SAFETY: a compiled function.
+            let tree = unsafe { CallTree::of(site.run as *const () as usize) }.unwrap();
+            let room = states.len() * tree.room();
+            let memory = memory.get_or_insert_with(|| CodeMemory::new(site.run as *const () as usize, room).unwrap());
+            let copy = tree.place(memory, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
+            // SAFETY: a copy of this very function, in memory that is still there.
+            copies.push(unsafe { std::mem::transmute::<usize, Run>(copy) });
+        }
+        serialise();
+        let mut counts = |copies: &[Run]| -> Vec<f64> {
+            let unit = |run: &Run| Unit { run: *run, machine: &mut machine, seed: 1, units: 4 }.instructions(&mut tracer);
+            copies.iter().map(unit).collect::<Result<_, _>>().unwrap()
+        };
+        // The first runs find a machine that has done nothing yet.
+        counts(&copies);
+        let as_made = counts(&copies);
+        // A direct call is shorter than one through memory, and a NOP fills the site; native instructions save call and return.
+        let [unpatched, direct, inline] = as_made[..] else { panic!("{as_made:?}") };
+        assert!(unpatched < direct && inline < unpatched * 0.99, "{as_made:?}");
+        for state in states {
+            // SAFETY: as above.
+            unsafe { text.bring_to_first(&targets(Platform::Native), kind, whole_kernel(state)) }.unwrap();
+            assert_eq!(counts(&copies), as_made, "with the original {}", state.name());
+        }
+    });
 }

@@ -1,11 +1,12 @@
-//! Workloads: each worker's runs are reduced to what they differ by undisturbed, and each kernel gets its overhead over workers.
+//! Workloads: each round is reduced to what its kernels differ by undisturbed, and each kernel gets its overhead over workers,
+//! in the mean over a worker's rounds.
 
 use std::collections::BTreeMap;
 
 use super::CONFIDENCE;
 use super::predict::Costs;
 use crate::measure::wire::Missing;
-use crate::measure::work::{AGAIN, FIRST_COLUMN, KernelColumn, Turn, WorkSamples};
+use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, Turn, WorkSamples};
 use crate::report::schema::{Cell, Estimate, UnitInstructions, Workload, WorkloadKernel};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
@@ -73,6 +74,8 @@ struct Worked {
     inline_ticks: f64,
     /// The same in core cycles.
     inline_cycles: f64,
+    /// Rounds that were quiet at all.
+    rounds: usize,
     /// Logarithms of the ratios to `inline`, of the kernels from [`AGAIN`] on in their places; `None` for those that were
     /// not measured.
     logs: Vec<Option<f64>>,
@@ -80,27 +83,28 @@ struct Worked {
     places: Vec<f64>,
 }
 
-/// A worker's runs: for each kernel the logarithm of what each part took, in the order of time; `None` for rounds that the
-/// kernel was not in.
+/// A worker's runs: for each kernel and round the logarithms of what the parts of its runs took, in the order of time; none
+/// for rounds that the kernel was not in.
 struct Runs<'a> {
     samples: &'a WorkSamples,
-    kernels: Vec<Vec<Option<f64>>>,
+    kernels: Vec<Vec<Option<Logs>>>,
 }
 
-/// Parts of the runs of a round.
-const SLOTS: usize = 2 * PARTS;
+/// Of the runs of a round.
+type Logs = [[f64; PARTS]; HALVES];
+
+/// Which halves of a round had the core to themselves.
+type Quiet = [bool; HALVES];
 
 impl<'a> Runs<'a> {
     fn of(samples: &'a WorkSamples) -> Self {
-        let rounds = samples.kernels.first().map_or(0, Vec::len);
+        let rounds = samples.pace.len();
         let kernel = |turns: &Vec<Turn>| {
             // Options are in one of several rounds, the first of them.
             let step = rounds.div_ceil(turns.len().max(1)).max(1);
-            let mut logs = vec![None; rounds * SLOTS];
-            for (turn, own) in turns.iter().zip(logs.chunks_mut(SLOTS).step_by(step)) {
-                for (ticks, log) in turn.as_flattened().iter().zip(own) {
-                    *log = (*ticks > 0).then(|| (*ticks as f64).ln());
-                }
+            let mut logs = vec![None; rounds];
+            for (turn, own) in turns.iter().zip(logs.iter_mut().step_by(step)) {
+                *own = Some(turn.map(logarithms));
             }
             logs
         };
@@ -108,31 +112,35 @@ impl<'a> Runs<'a> {
     }
 
     /// The places of `inline` that all else is held against.
-    fn reference(&self) -> impl Iterator<Item = &Vec<Option<f64>>> {
+    fn reference(&self) -> impl Iterator<Item = &Vec<Option<Logs>>> {
         self.kernels.iter().take(FIRST_COLUMN).enumerate().filter(|(place, _)| *place != AGAIN).map(|(_, logs)| logs)
     }
 
-    /// The median of the differences of a kernel from each of the others, slot by slot: of what ran next to each other and did
-    /// the same work. Where the two are the same it is as often above 0 as below, whatever comes in between.
-    fn apart<'k>(
-        kernel: &[Option<f64>],
-        others: impl Iterator<Item = &'k Vec<Option<f64>>>,
-        quiet: &[bool],
-    ) -> Option<f64> {
-        let differences = others.flat_map(|other| {
-            let slots = kernel.iter().zip(other).zip(quiet);
-            slots.filter_map(|((own, other), quiet)| if *quiet { Some((*own)? - (*other)?) } else { None })
-        });
-        median(&differences.collect::<Vec<_>>())
+    /// What a kernel differs by from the others, over the rounds that were quiet at all: each has other places and other
+    /// work. Of a round it is the median of the differences of what ran next to each other and did the same work; where the
+    /// two are the same it is as often above 0 as below, whatever comes in between.
+    fn apart(kernel: &[Option<Logs>], others: &[&Vec<Option<Logs>>], quiet: &[Quiet]) -> Vec<f64> {
+        let round = |round: usize| {
+            let own = kernel[round].as_ref()?;
+            let differences = others.iter().filter_map(|other| other[round].as_ref()).flat_map(|other| {
+                let halves = own.iter().zip(other).zip(quiet[round]).filter(|(_, quiet)| *quiet);
+                halves.flat_map(|((own, other), _)| own.iter().zip(other).map(|(own, other)| own - other))
+            });
+            median(&differences.collect::<Vec<_>>())
+        };
+        (0..kernel.len()).filter_map(round).collect()
     }
 
-    /// This worker's result from the slots that were quiet.
-    fn reduced(&self, quiet: &[bool]) -> Option<Worked> {
+    /// This worker's result from the halves that were quiet.
+    fn reduced(&self, quiet: &[Quiet]) -> Option<Worked> {
         let samples = self.samples;
-        // Of each part what it took in the median over quiet slots and places.
+        // Of each part what it took in the median over quiet halves and places.
         let part = |part: usize| {
-            let logs = self.reference().flat_map(|logs| logs.iter().zip(quiet).skip(part).step_by(PARTS));
-            median(&logs.filter_map(|(log, quiet)| if *quiet { *log } else { None }).collect::<Vec<_>>()).map(f64::exp)
+            let rounds = self.reference().flat_map(|kernel| kernel.iter().zip(quiet));
+            let logs = rounds.flat_map(|(logs, quiet)| {
+                logs.iter().flatten().zip(quiet).filter(|(_, quiet)| **quiet).map(|(half, _)| half[part])
+            });
+            median(&logs.collect::<Vec<_>>()).map(f64::exp)
         };
         let ticks = (0..PARTS).map(part).sum::<Option<f64>>()? / (samples.units * PARTS as u64) as f64;
         let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
@@ -143,60 +151,68 @@ impl<'a> Runs<'a> {
                 None => index,
                 Some(column) => FIRST_COLUMN + *samples.columns.get(column)?,
             };
-            let others = self.reference().filter(|other| !std::ptr::eq(*other, kernel));
-            logs[place - AGAIN] = Self::apart(kernel, others, quiet);
+            let others: Vec<_> = self.reference().filter(|other| !std::ptr::eq(*other, kernel)).collect();
+            let rounds = Self::apart(kernel, &others, quiet);
+            logs[place - AGAIN] = (!rounds.is_empty()).then(|| rounds.iter().sum::<f64>() / rounds.len() as f64);
         }
         let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
         let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
-        let places = pairs.filter_map(|(one, other)| Self::apart(one, std::iter::once(other), quiet)).collect();
-        Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, logs, places })
+        let places = pairs.flat_map(|(one, other)| Self::apart(one, &[other], quiet)).collect();
+        let rounds = quiet.iter().filter(|halves| halves.contains(&true)).count();
+        Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places })
     }
 }
 
-/// What a part takes undisturbed: so many of them take no longer.
+fn logarithms(ticks: [u64; PARTS]) -> [f64; PARTS] {
+    ticks.map(|ticks| (ticks.max(1) as f64).ln())
+}
+
+/// What the pace takes undisturbed: so much of it takes no longer.
 const CLEAR: f64 = 0.1;
-/// A slot in which kernels took longer than this times what they take undisturbed had less than the whole core: another
+/// A half in which the pace took longer than this times what it takes undisturbed had less than the whole core: another
 /// guest ran on its sibling, say. There an indirection costs something else.
 const DISTURBED: f64 = 1.03;
-/// A worker with fewer quiet slots says nothing.
-const ENOUGH_SLOTS: usize = SLOTS;
+/// A worker with fewer quiet halves says nothing.
+const ENOUGH_HALVES: usize = HALVES;
 /// Undisturbed workers, without which all are taken with all that they measured.
 const ENOUGH: usize = 6;
 
-/// By how much all kernels together took longer in each slot of each worker than they do in most, as a logarithm. By all, so
-/// that no slot is chosen for what one of them took.
-fn excess(runs: &[Runs]) -> Vec<Vec<f64>> {
-    let kernels = runs.iter().map(|runs| runs.kernels.len()).min().unwrap_or(0);
-    let typical: Vec<Vec<Option<f64>>> = (0..kernels)
-        .map(|kernel| {
-            let part = |part: usize| {
-                let logs = runs.iter().flat_map(|runs| runs.kernels[kernel].iter().skip(part).step_by(PARTS));
-                median(&logs.filter_map(|log| *log).collect::<Vec<_>>())
-            };
-            (0..PARTS).map(part).collect()
-        })
-        .collect();
-    let slot = |runs: &Runs, slot: usize| {
-        let above =
-            |kernel: usize| Some(runs.kernels[kernel].get(slot).copied().flatten()? - typical[kernel][slot % PARTS]?);
-        median(&(0..kernels).filter_map(above).collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
+/// By how much the pace took longer than it does in most halves, before or after each half of each worker's rounds, as a
+/// logarithm.
+fn excess(samples: &[&WorkSamples]) -> Vec<Vec<[f64; HALVES]>> {
+    let paces: Vec<[f64; PARTS]> =
+        samples.iter().flat_map(|samples| samples.pace.iter().flatten().copied().map(logarithms)).collect();
+    let part = |part: usize| median(&paces.iter().map(|pace| pace[part]).collect::<Vec<_>>()).unwrap_or(0.0);
+    let typical: [f64; PARTS] = std::array::from_fn(part);
+    let above = |pace: &[u64; PARTS]| {
+        let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
+        median(&parts.collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
     };
-    let slots = |runs: &Runs| runs.kernels.first().map_or(0, Vec::len);
-    runs.iter().map(|runs| (0..slots(runs)).map(|at| slot(runs, at)).collect()).collect()
+    let round = |round: &[[u64; PARTS]; HALVES + 1]| {
+        let paces = round.each_ref().map(above);
+        std::array::from_fn(|half| paces[half].max(paces[half + 1]))
+    };
+    samples.iter().map(|samples| samples.pace.iter().map(round).collect()).collect()
 }
 
 /// The workers that had the core to themselves, and what they measured while they had; all of it where that is too little.
 fn undisturbed(samples: &[(usize, WorkSamples)]) -> Vec<Worked> {
-    let runs: Vec<Runs> = samples.iter().map(|(_, samples)| Runs::of(samples)).collect();
-    let excess = excess(&runs);
-    let most = quantile(&excess.concat(), CLEAR).map_or(f64::INFINITY, |clear| clear + DISTURBED.ln());
-    let quiet: Vec<Vec<bool>> = excess.iter().map(|slots| slots.iter().map(|above| *above <= most).collect()).collect();
-    let enough = |quiet: &Vec<bool>| quiet.iter().filter(|quiet| **quiet).count() >= ENOUGH_SLOTS.min(quiet.len());
+    let samples: Vec<&WorkSamples> = samples.iter().map(|(_, samples)| samples).collect();
+    let excess = excess(&samples);
+    let halves: Vec<f64> = excess.iter().flatten().flatten().copied().collect();
+    let most = quantile(&halves, CLEAR).map_or(f64::INFINITY, |clear| clear + DISTURBED.ln());
+    let quiet = |worker: &Vec<[f64; HALVES]>| worker.iter().map(|round| round.map(|above| above <= most)).collect();
+    let quiet: Vec<Vec<Quiet>> = excess.iter().map(quiet).collect();
+    let enough = |quiet: &[Quiet]| {
+        quiet.as_flattened().iter().filter(|quiet| **quiet).count() >= ENOUGH_HALVES.min(quiet.len() * HALVES)
+    };
+    let workers = samples.iter().zip(&quiet);
     if quiet.iter().filter(|quiet| enough(quiet)).count() < ENOUGH {
-        return runs.iter().zip(&quiet).filter_map(|(runs, quiet)| runs.reduced(&vec![true; quiet.len()])).collect();
+        let all = |quiet: &[Quiet]| vec![[true; HALVES]; quiet.len()];
+        return workers.filter_map(|(samples, quiet)| Runs::of(samples).reduced(&all(quiet))).collect();
     }
-    let kept = runs.iter().zip(&quiet).filter(|(_, quiet)| enough(quiet));
-    kept.filter_map(|(runs, quiet)| runs.reduced(quiet)).collect()
+    let kept = workers.filter(|(_, quiet)| enough(quiet));
+    kept.filter_map(|(samples, quiet)| Runs::of(samples).reduced(quiet)).collect()
 }
 
 /// What all workloads of a run are estimated with.
@@ -238,6 +254,7 @@ fn of_workload(
         units: samples.first().map_or(0, |(_, s)| s.units),
         workers: workers.len(),
         disturbed_workers: samples.len() - workers.len(),
+        placements: workers.iter().map(|worker| worker.rounds).sum(),
         inline_cycles: inline_cycles.as_ref().map(estimate),
         inline_ns: median(&ticks).map(|ticks| ticks / with.ticks_per_second * 1e9),
         again_percent: with.interval(&logs(workers, 0)).map(|found| estimate(&percent(found))),

@@ -272,6 +272,7 @@ impl Qemu {
             });
         }
         let said = read(&console)?;
+        let refused = status.code().is_some_and(|code| code != 0);
         let status = how(&Ending::Exited(status));
         if let Some(message) = find(&said, &["Out of memory", "deadlocked on memory", "not enough memory"]) {
             return Err(QemuError::Memory { kernel: kernel(), message, console });
@@ -279,10 +280,12 @@ impl Qemu {
         if let Some(message) = find(&said, &["Kernel panic - not syncing", "BUG:", "Oops:"]) {
             return Err(QemuError::Panic { kernel: kernel(), message, console });
         }
-        let refused = last_line(&read(&errors)?);
-        if !refused.is_empty() {
-            return Err(QemuError::Refused { kernel: kernel(), status, said: refused });
+        let complaint = last_line(&read(&errors)?);
+        if refused && !complaint.is_empty() {
+            return Err(QemuError::Refused { kernel: kernel(), status, said: complaint });
         }
+        // One that is asked to end, by SIGTERM say, complains of the signal and leaves with 0.
+        let status = if complaint.is_empty() { status } else { format!("{status}: {complaint}") };
         Err(QemuError::Ended { kernel: kernel(), status, last: last_line(&said), console })
     }
 }
@@ -345,7 +348,7 @@ fn wait(child: &mut Child, patience: Duration, stop: impl Fn() -> bool) -> io::R
 fn how(ending: &Ending) -> String {
     match ending {
         Ending::Exited(status) => match (status.code(), status.signal()) {
-            (Some(0), _) => "status 0, as after a restart".to_owned(),
+            (Some(0), _) => "status 0, as after a restart or SIGTERM".to_owned(),
             (Some(code), _) => format!("status {code}"),
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => "no status".to_owned(),

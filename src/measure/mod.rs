@@ -33,6 +33,7 @@ pub mod executed;
 pub mod explain;
 pub mod loops;
 pub mod parent;
+mod places;
 pub mod plan;
 pub mod sampler;
 pub mod thrash;

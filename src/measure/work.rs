@@ -2,12 +2,16 @@
 //!
 //! A round is `C m1 .. mk mk .. m1 C` in the words of the [`sampler`](super::sampler), with runs of a workload in place of
 //! loops and `inline` among the others: a run is so many units that `inline` takes half a millisecond, timed in parts, on a
-//! machine put back to what it was after boot before each. Every run does the same work, in all rounds and all workers, and
-//! must come to the same checksum; so the same part of it takes the same time whenever nothing comes in between.
+//! machine put back to what it was after boot before each. Every run of a round does the same work and must come to the
+//! same checksum.
 //!
-//! Every kernel is copied to random places before it is measured, functions shuffled, in each worker anew: what their place
-//! in memory does to them differs between workers, and so is a part of every interval. `inline` is there several times, at
-//! as many places: twice as what all is held against, again, and some more.
+//! Each round draws anew what has nothing to do with the mechanisms and moves a measurement by percents all the same: the
+//! seed of the work, and the places in memory to which every kernel is copied, functions shuffled. So both are a part of
+//! every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
+//! more.
+//!
+//! Before, between and after the halves of a round runs the pace: `inline` where the linker put it, with the same work in
+//! all rounds and all workers. What that takes longer than at other times tells how much of the core a half had.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +23,7 @@ use super::calibration::{ADDS, chain};
 use super::clock::Clock;
 use super::counters::Counters;
 use super::executed::Unit;
+use super::places::{PlaceError, Places};
 use super::plan::Column;
 use super::trace::Tracer;
 use super::window::Window;
@@ -26,7 +31,7 @@ use super::wire::Missing;
 use crate::dispatch::Platform;
 use crate::kernel::{Machine, MachineError};
 use crate::patch::site::Kind;
-use crate::patch::{CallTree, CodeMemory, FunctionError, PatchError, State, Target, Text, rules, text};
+use crate::patch::{CallTree, PatchError, State, Target, Text, rules};
 use crate::suite::OpEntry;
 use crate::workload::{Entry, Failure, Outcome, PARTS, Run, count_hooks};
 
@@ -46,7 +51,8 @@ pub enum KernelColumn {
 pub struct WorkTask {
     /// Its name.
     pub workload: String,
-    /// What it does it draws from this: the same in all workers.
+    /// What the pace draws its work from, and what hooks are counted with: the same in all workers. Rounds draw theirs from
+    /// this and the worker's seed.
     pub seed: u64,
     /// Rounds to make.
     pub rounds: usize,
@@ -67,6 +73,8 @@ pub struct WorkSamples {
     pub units: u64,
     /// Ticks per core cycle before and after each round.
     pub ticks_per_cycle: Vec<[f64; 2]>,
+    /// The pace of each round: before, between and after its halves, in ticks, part by part.
+    pub pace: Vec<[[u64; PARTS]; HALVES + 1]>,
     /// `inline` twice, then again, then some times more, then those of `columns`; each at places of its own.
     pub kernels: Vec<Vec<Turn>>,
     /// Why kernels were measured where the linker had put them, and not at random places; absent where they were not.
@@ -83,8 +91,11 @@ pub struct WorkSamples {
     pub counters: Vec<Events>,
 }
 
-/// A kernel's two runs in a round, in ticks, part by part.
-pub type Turn = [[u64; PARTS]; 2];
+/// A round goes through all kernels so often: there, and back.
+pub const HALVES: usize = 2;
+
+/// A kernel's runs in a round, in ticks, part by part.
+pub type Turn = [[u64; PARTS]; HALVES];
 
 /// In [`WorkSamples::kernels`]: `inline` again.
 pub const AGAIN: usize = 2;
@@ -150,6 +161,7 @@ pub struct Worker {
     entries: Vec<Entry>,
     machine: Machine,
     clock: Clock,
+    seed: u64,
     rng: Pcg64Mcg,
     calibration: Window,
     text: Result<Text, PatchError>,
@@ -163,30 +175,16 @@ struct Ready {
     name: String,
     /// As compiled.
     run: Run,
-    /// As it is measured: the same at random places.
-    placed: Run,
+    /// The same at random places, with its sites as they are to be.
+    placed: Option<Run>,
     sites: Option<(Kind, State)>,
     is_option: bool,
 }
 
 impl Ready {
     fn new(name: String, run: Run, sites: Option<(Kind, State)>, is_option: bool) -> Self {
-        Ready { name, run, placed: run, sites, is_option }
+        Ready { name, run, placed: None, sites, is_option }
     }
-}
-
-/// Why kernels stay where they are.
-#[derive(Debug, thiserror::Error)]
-enum PlaceError {
-    /// Nobody wants copies.
-    #[error("it was asked for")]
-    Unwanted,
-    /// A copy.
-    #[error(transparent)]
-    Function(#[from] FunctionError),
-    /// A state.
-    #[error(transparent)]
-    Patch(#[from] PatchError),
 }
 
 impl Worker {
@@ -204,6 +202,7 @@ impl Worker {
             entries,
             machine: Machine::new()?,
             clock,
+            seed,
             rng: Pcg64Mcg::seed_from_u64(seed),
             calibration,
             // SAFETY: a worker has no other thread and makes one of these.
@@ -234,15 +233,26 @@ impl Worker {
                 Err(reason) => missing.push(Missing { column, reason, refused: false }),
             }
         }
-        // Kept while the copies are used.
-        let placed = if task.in_place { Err(PlaceError::Unwanted) } else { self.place(&mut kernels) };
-        let in_place = placed.as_ref().err().map(ToString::to_string);
-        let units = task.units.map_or_else(|| self.size(task, &kernels[0]), Ok)?;
-        let mut turns = vec![Vec::with_capacity(task.rounds); kernels.len()];
-        let mut rounds = Vec::with_capacity(task.rounds);
+        let pace = Ready::new("inline".to_owned(), inline, None, false);
+        let units = task.units.map_or_else(|| self.size(task, &pace), Ok)?;
+        let mut places = if task.in_place { Err(PlaceError::Unwanted) } else { self.places(&kernels) };
+        let mut seeds = Pcg64Mcg::seed_from_u64(self.seed ^ task.seed);
+        let mut samples = Rounds { turns: vec![Vec::new(); kernels.len()], ..Rounds::default() };
         for number in 0..task.rounds {
+            places = places.and_then(|mut places| {
+                // SAFETY: every tree is of a `Run`, none is run now, and all that are run later are drawn here.
+                let copies = unsafe { places.draw(&mut self.rng) }?;
+                kernels.iter_mut().zip(copies).for_each(|(kernel, copy)| kernel.placed = Some(copy));
+                Ok(places)
+            });
+            if places.is_err() {
+                kernels.iter_mut().for_each(|kernel| kernel.placed = None);
+            }
             // Mechanisms are what is asked for, options what they are compared with: fewer rounds do for those.
-            rounds.push(self.round(task, units, &kernels, number.is_multiple_of(OPTIONS_EVERY), &mut turns)?);
+            let taking_part = |kernel: &Ready| !kernel.is_option || number.is_multiple_of(OPTIONS_EVERY);
+            let order = (0..kernels.len()).filter(|i| taking_part(&kernels[*i])).collect();
+            let round = Round { workload: &task.workload, kernels: &kernels, pace: (&pace, task.seed), units };
+            self.round(&round, seeds.random(), order, &mut samples)?;
         }
         let mut calls = BTreeMap::new();
         if task.count {
@@ -258,9 +268,10 @@ impl Worker {
             if task.count { self.executed(task, units, counted)? } else { (Vec::new(), Vec::new()) };
         Ok(WorkSamples {
             units,
-            ticks_per_cycle: rounds,
-            kernels: turns,
-            in_place,
+            ticks_per_cycle: samples.ticks_per_cycle,
+            pace: samples.pace,
+            kernels: samples.turns,
+            in_place: places.err().map(|error| error.to_string()),
             columns: present,
             missing,
             calls,
@@ -326,26 +337,15 @@ impl Worker {
         Ok(Ok(Ready::new(column.to_string(), variant.run, sites, false)))
     }
 
-    /// Copies every kernel, with its sites in its state, to random places: all of them or none.
-    fn place(&mut self, kernels: &mut [Ready]) -> Result<CodeMemory, PlaceError> {
+    /// Decodes every kernel with its sites in its state, to be copied: all of them or none.
+    fn places(&mut self, kernels: &[Ready]) -> Result<Places, PlaceError> {
         let mut trees = Vec::with_capacity(kernels.len());
-        for kernel in kernels.iter() {
+        for kernel in kernels {
             self.bring(kernel)?;
             // SAFETY: a workload is a compiled function.
             trees.push(unsafe { CallTree::of(kernel.run as *const () as usize) }?);
         }
-        let near = kernels.first().map_or(0, |kernel| kernel.run as *const () as usize);
-        let mut memory = CodeMemory::new(near, trees.iter().map(CallTree::room).sum()).map_err(FunctionError::from)?;
-        let mut places = Vec::with_capacity(kernels.len());
-        for tree in &trees {
-            places.push(tree.place(&mut memory, &mut self.rng)?);
-        }
-        text::serialise();
-        for (kernel, place) in kernels.iter_mut().zip(places) {
-            // SAFETY: a copy of this very function, checked by decoding it, in memory that is kept while it is run.
-            kernel.placed = unsafe { std::mem::transmute::<usize, Run>(place) };
-        }
-        Ok(memory)
+        Places::new(trees, kernels[0].run)
     }
 
     /// How many units fill a window with `inline`.
@@ -354,7 +354,7 @@ impl Worker {
         let wanted = WINDOW_CYCLES as f64 * cycle;
         let mut units = 1;
         loop {
-            let ticks = self.outcome(task, inline, units)?.ticks.iter().sum::<u64>().max(1) as f64;
+            let ticks = self.outcome(&task.workload, inline, task.seed, units)?.ticks.iter().sum::<u64>().max(1) as f64;
             if ticks >= wanted / 4.0 || units >= 1 << 30 {
                 return Ok(((units as f64 * wanted / ticks).ceil() as u64).max(1));
             }
@@ -376,47 +376,73 @@ impl Worker {
         Ok(())
     }
 
-    /// Runs the workload on a kernel.
-    fn outcome(&mut self, task: &WorkTask, kernel: &Ready, units: u64) -> Result<Outcome, WorkError> {
-        self.bring(kernel)?;
-        (kernel.placed)(&mut self.machine, task.seed, units, self.clock)
-            .map_err(|trouble| failed(&task.workload, &kernel.name, trouble))
+    /// Runs a workload on a kernel. A copy has its sites as they were when it was made.
+    fn outcome(&mut self, workload: &str, kernel: &Ready, seed: u64, units: u64) -> Result<Outcome, WorkError> {
+        let run = match kernel.placed {
+            Some(copy) => copy,
+            None => {
+                self.bring(kernel)?;
+                kernel.run
+            }
+        };
+        run(&mut self.machine, seed, units, self.clock).map_err(|trouble| failed(workload, &kernel.name, trouble))
     }
 
-    /// One round: two runs of each kernel, noted behind its earlier ones.
+    /// One round over the kernels in `order`, noted behind the earlier ones.
     fn round(
         &mut self,
-        task: &WorkTask,
-        units: u64,
-        kernels: &[Ready],
-        options_too: bool,
-        turns: &mut [Vec<Turn>],
-    ) -> Result<[f64; 2], WorkError> {
-        let mut order: Vec<usize> = (0..kernels.len()).filter(|i| options_too || !kernels[*i].is_option).collect();
+        round: &Round,
+        seed: u64,
+        mut order: Vec<usize>,
+        samples: &mut Rounds,
+    ) -> Result<(), WorkError> {
+        let Round { workload, kernels, pace: (pace, pace_seed), units } = *round;
         for i in (1..order.len()).rev() {
             order.swap(i, self.rng.random_range(0..=i));
         }
-        order.iter().for_each(|i| turns[*i].push([[0; PARTS]; 2]));
+        order.iter().for_each(|i| samples.turns[*i].push(Turn::default()));
         let mut expected = None;
         let calibration = self.calibration.ticks_per_op(self.clock);
-        for (half, order) in [order.clone(), order.iter().rev().copied().collect()].into_iter().enumerate() {
-            // No kernel follows itself.
-            self.outcome(task, &kernels[order[order.len() / 2]], units)?;
-            for i in order {
-                let Outcome { ticks, checksum: found } = self.outcome(task, &kernels[i], units)?;
+        let mut paces = [[0; PARTS]; HALVES + 1];
+        for half in 0..HALVES {
+            // It also stands between the two runs of the last kernel: none follows itself.
+            paces[half] = self.outcome(workload, pace, pace_seed, units)?.ticks;
+            for &i in &order {
+                let Outcome { ticks, checksum: found } = self.outcome(workload, &kernels[i], seed, units)?;
                 let (other, expected) = *expected.get_or_insert((i, found));
                 if found != expected {
-                    let (workload, kernel) = (task.workload.clone(), kernels[i].name.clone());
-                    let other = kernels[other].name.clone();
-                    return Err(WorkError::Checksum { workload, kernel, other, expected, found });
+                    let (kernel, other) = (kernels[i].name.clone(), kernels[other].name.clone());
+                    return Err(WorkError::Checksum { workload: workload.to_owned(), kernel, other, expected, found });
                 }
-                if let Some(turn) = turns[i].last_mut() {
+                if let Some(turn) = samples.turns[i].last_mut() {
                     turn[half] = ticks;
                 }
             }
+            order.reverse();
         }
-        Ok([calibration, self.calibration.ticks_per_op(self.clock)])
+        paces[HALVES] = self.outcome(workload, pace, pace_seed, units)?.ticks;
+        samples.pace.push(paces);
+        samples.ticks_per_cycle.push([calibration, self.calibration.ticks_per_op(self.clock)]);
+        Ok(())
     }
+}
+
+/// What does not change from round to round.
+#[derive(Clone, Copy)]
+struct Round<'r> {
+    workload: &'r str,
+    kernels: &'r [Ready],
+    /// The kernel of the pace, and the seed of its work.
+    pace: (&'r Ready, u64),
+    units: u64,
+}
+
+/// What came of the rounds so far; see [`WorkSamples`].
+#[derive(Default)]
+struct Rounds {
+    ticks_per_cycle: Vec<[f64; 2]>,
+    pace: Vec<[[u64; PARTS]; HALVES + 1]>,
+    turns: Vec<Vec<Turn>>,
 }
 
 /// What the sites of a whole kernel are, where one state is named: not every op has every state.

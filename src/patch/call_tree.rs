@@ -5,16 +5,16 @@
 //! every process makes that a part of what differs between processes, of which intervals are made (Curtsinger and Berger,
 //! "Stabilizer: Statistically Sound Performance Evaluation", ASPLOS 2013).
 //!
-//! What is called through a register or through memory that can change stays where it is, and so does what never returns:
-//! ways out of a panic. A call through the GOT, which is how Rust calls a function of another codegen unit, stays one, and
-//! goes through a word beside the copy. No unwind table knows a copy: a panic in one ends the process.
+//! What is called through memory that can change stays where it is, and so does what never returns: ways out of a panic. A
+//! call through the GOT, which is how Rust calls a function of another codegen unit, stays one, and goes through a word
+//! beside the copy; so it does where the word is loaded once and the register called. No unwind table knows a copy: a panic in one ends the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{FlowControl, Instruction};
 use rand::{Rng, RngExt};
 
-use super::function::through_memory;
+use super::called_words::called_words;
 use super::{CodeMemory, Compiled, FunctionError, program};
 
 /// Functions are aligned to this, as compilers do it.
@@ -23,11 +23,16 @@ const ALIGNMENT: usize = 16;
 const OFFSETS: usize = 128;
 
 /// A function and those that it calls, decoded as they are now: with what is patched into them.
+#[derive(Default)]
 pub struct CallTree {
     root: u64,
     functions: Vec<Compiled>,
+    /// Functions that are merged with another: a jump, and where it leads.
+    merged: BTreeMap<u64, u64>,
     /// Constant words that they call through, and where those lead.
     words: BTreeMap<u64, u64>,
+    /// By the instruction that reads it, the word.
+    read_by: BTreeMap<u64, u64>,
 }
 
 /// Bytes of a word.
@@ -45,27 +50,40 @@ impl CallTree {
         // SAFETY: the caller's contract.
         let first = unsafe { Compiled::at(root) }?;
         let root = first.entry();
-        let mut open = called(&first);
-        let mut found = BTreeMap::from([(root, first)]);
-        let mut left = Vec::new();
+        let mut tree = CallTree { root, ..CallTree::default() };
+        let (mut found, mut left) = (BTreeMap::new(), BTreeSet::new());
+        let mut open = tree.take(first, &mut found);
         while let Some(entry) = open.pop() {
-            if found.contains_key(&entry) || left.contains(&entry) {
+            if found.contains_key(&entry) || tree.merged.contains_key(&entry) || left.contains(&entry) {
                 continue;
             }
             // SAFETY: a function of this program calls it; where no unwind table knows it, nothing is read.
             match unsafe { Compiled::at(entry as usize) } {
-                // One that is merged with another is known by two addresses; the second stays a jump to the first.
-                Ok(function) if function.entry() == entry && returns(&function) => {
-                    open.extend(called(&function));
-                    found.insert(entry, function);
+                Ok(function) if function.entry() != entry => {
+                    tree.merged.insert(entry, function.entry());
+                    open.push(function.entry());
                 }
-                Ok(_) | Err(FunctionError::NoExtent { .. }) => left.push(entry),
+                Ok(function) if returns(&function) => open.extend(tree.take(function, &mut found)),
+                Ok(_) | Err(FunctionError::NoExtent { .. }) => {
+                    left.insert(entry);
+                }
                 Err(error) => return Err(error),
             }
         }
-        let functions: Vec<Compiled> = found.into_values().collect();
-        let words = functions.iter().flat_map(words).collect();
-        Ok(CallTree { root, functions, words })
+        tree.functions = found.into_values().collect();
+        Ok(tree)
+    }
+
+    /// Takes a function in, and gives what it calls.
+    fn take(&mut self, function: Compiled, found: &mut BTreeMap<u64, Compiled>) -> Vec<u64> {
+        let read_by = called_words(&function);
+        let words = read_by.values().filter_map(|slot| Some((*slot, program::function_at(*slot)?)));
+        let words: BTreeMap<u64, u64> = words.collect();
+        let called = called(&function).chain(words.values().copied()).collect();
+        self.words.extend(words);
+        self.read_by.extend(read_by);
+        found.insert(function.entry(), function);
+        called
     }
 
     /// How many functions are copied.
@@ -100,13 +118,16 @@ impl CallTree {
             let offset = rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT;
             places.insert(function.entry(), memory.reserve(function.bytes().len(), 0, offset)?);
         }
-        let place = |target: u64| places.get(&target).map_or(target, |place| *place as u64);
+        let place = |target: u64| {
+            let function = self.merged.get(&target).unwrap_or(&target);
+            places.get(function).map_or(target, |place| *place as u64)
+        };
         let slots: Vec<u64> = self.words.keys().copied().collect();
         let values: Vec<u8> = self.words.values().flat_map(|target| place(*target).to_le_bytes()).collect();
         memory.write(words as usize, &values)?;
         // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
-        let moved = |instruction: &Instruction, target: u64| match through_memory(instruction) {
-            Some(slot) => slots.binary_search(&slot).map_or(target, |word| words + (word * WORD) as u64),
+        let moved = |instruction: &Instruction, target: u64| match self.read_by.get(&instruction.ip()) {
+            Some(slot) => slots.binary_search(slot).map_or(target, |word| words + (word * WORD) as u64),
             None if instruction.is_ip_rel_memory_operand() => target,
             None => place(target),
         };
@@ -120,18 +141,11 @@ impl CallTree {
     }
 }
 
-/// What a function calls, or jumps to when it is done.
-fn called(function: &Compiled) -> Vec<u64> {
+/// What a function calls, or jumps to when it is done; but through words.
+fn called(function: &Compiled) -> impl Iterator<Item = u64> {
     let branches = |(instruction, _): &&(Instruction, _)| !instruction.is_ip_rel_memory_operand();
     let outside = function.instructions().iter().filter(branches);
-    let direct = outside.filter_map(|(instruction, offsets)| Some(function.outside(instruction, offsets)?.0));
-    direct.chain(words(function).into_values()).collect()
-}
-
-/// The constant words that a function calls through, and where those lead.
-fn words(function: &Compiled) -> BTreeMap<u64, u64> {
-    let through = function.instructions().iter().filter_map(|(instruction, _)| through_memory(instruction));
-    through.filter_map(|slot| Some((slot, program::function_at(slot)?))).collect()
+    outside.filter_map(|(instruction, offsets)| Some(function.outside(instruction, offsets)?.0))
 }
 
 /// Whether control comes back: by a return, or by a jump elsewhere.
@@ -209,7 +223,7 @@ mod tests {
         let place = tree.place(&mut memory, &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
         let original = tree.functions.iter().find(|function| function.entry() == tree.root).unwrap();
         let copy = Compiled::decode(place as u64, memory.read(place, original.bytes().len()).to_vec()).unwrap();
-        let (before, after) = (called(original), called(&copy));
+        let [before, after] = [original, &copy].map(|function| called(function).collect::<Vec<_>>());
         let originals: Vec<u64> = tree.functions.iter().map(Compiled::entry).collect();
         for (before, after) in before.iter().zip(&after) {
             assert_eq!(originals.contains(before), before != after, "{before:#x} became {after:#x}");

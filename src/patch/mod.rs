@@ -2,6 +2,7 @@
 //! offsets and of whole programs at random ones, and checks of what was written.
 
 pub mod call_tree;
+mod called_words;
 pub mod code_memory;
 pub mod compiled;
 mod extent;

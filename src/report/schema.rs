@@ -456,6 +456,10 @@ pub struct Workload {
     /// Workers that were left out: another thread had part of their core all the time.
     #[serde(default)]
     pub disturbed_workers: usize,
+    /// Rounds of those workers that the numbers come from, each with kernels at other places and with work of its own; for
+    /// kernel options fewer.
+    #[serde(default)]
+    pub placements: usize,
     /// Core cycles that a unit takes with `inline`; absent where nothing was measured.
     pub inline_cycles: Option<Estimate>,
     /// The same in nanoseconds.
@@ -478,7 +482,7 @@ pub struct Workload {
     /// differ in nothing would find. Absent where kernels were not placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_percent: Option<f64>,
-    /// Kernels stand at places in memory that each worker draws anew; here is why they did not, and what differs between
+    /// Kernels stand at places in memory that each round draws anew; here is why they did not, and what differs between
     /// them is in part where the linker put them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<String>,

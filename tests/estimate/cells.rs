@@ -255,9 +255,9 @@ fn the_same_samples_and_seed_give_the_same_numbers() {
     assert_eq!(once, table(&estimates(|_, _| 1.0)).overhead);
 }
 
-/// What two kernels take with `inline`, as `table` and with an option: samples of workers whose kernels all lie at random
-/// places, with the core's other half busy in a third of the rounds, where everything takes half as long again and the table
-/// costs four times as much.
+/// What two kernels take with `inline`, as `table` and with an option: samples of workers whose rounds all have kernels at
+/// random places and work of their own, some of it heavier than other, with the core's other half busy in a third of the
+/// rounds, where everything takes half as long again and the table costs four times as much.
 fn worked(table: f64, option: f64, workers: usize, seed: u64) -> Workload {
     const ROUNDS: usize = 4;
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
@@ -267,26 +267,24 @@ fn worked(table: f64, option: f64, workers: usize, seed: u64) -> Workload {
     let kernels = [KernelColumn::Mechanism(column("table")), KernelColumn::Option("audit".to_owned())];
     let costs: Vec<f64> = std::iter::repeat_n(0.0, FIRST_COLUMN).chain([table, option]).collect();
     for worker in 0..workers {
-        let places: Vec<f64> = costs.iter().map(|_| noise(0.01)).collect();
         let disturbed: Vec<bool> = (0..ROUNDS).map(|_| noise(1.0).abs() < 0.43).collect();
-        let turn = |kernel: usize, disturbed: bool, noise: &mut dyn FnMut(f64) -> f64| -> Turn {
-            std::array::from_fn(|_| {
-                std::array::from_fn(|_| {
-                    let (slower, dearer) = if disturbed { (1.5 + noise(0.2), 4.0) } else { (1.0, 1.0) };
-                    let cost = 1.0 + costs[kernel] / 100.0 * dearer + places[kernel] + noise(0.005);
-                    (100_000.0 * slower * cost) as u64
-                })
-            })
+        let slower: Vec<f64> = disturbed.iter().map(|busy| if *busy { 1.5 + noise(0.1) } else { 1.0 }).collect();
+        // What a round's work takes, beside the pace's.
+        let work: Vec<f64> = (0..ROUNDS).map(|_| 1.0 + noise(0.05)).collect();
+        let mut part = |cycles: f64| (100_000.0 * cycles * (1.0 + noise(0.005))) as u64;
+        let pace = slower.iter().map(|slower| std::array::from_fn(|_| std::array::from_fn(|_| part(*slower)))).collect();
+        let mut turn = |kernel: usize, round: usize| -> Turn {
+            let dearer = if disturbed[round] { 4.0 } else { 1.0 };
+            let cost = slower[round] * work[round] * (1.0 + costs[kernel] / 100.0 * dearer + noise(0.01));
+            std::array::from_fn(|_| std::array::from_fn(|_| (100_000.0 * cost * (1.0 + noise(0.005))) as u64))
         };
         let rounds = |kernel: usize| if kernel > FIRST_COLUMN { 1 } else { ROUNDS };
-        let mut turns = Vec::new();
-        for kernel in 0..costs.len() {
-            turns.push((0..rounds(kernel)).map(|round| turn(kernel, disturbed[round], &mut noise)).collect());
-        }
+        let turns = (0..costs.len()).map(|kernel| (0..rounds(kernel)).map(|round| turn(kernel, round)).collect());
         let samples = WorkSamples {
             units: 100,
             ticks_per_cycle: vec![[1.0, 1.0]; ROUNDS],
-            kernels: turns,
+            pace,
+            kernels: turns.collect(),
             in_place: None,
             columns: vec![0, 1],
             missing: Vec::new(),

@@ -454,6 +454,7 @@ pub fn workload() -> Workload {
         units: 100,
         workers: 8,
         disturbed_workers: 1,
+        placements: 70,
         inline_cycles: percent(20_000.0),
         inline_ns: Some(5_000.0),
         inline_instructions: Some(7_500.0),

@@ -1,0 +1,149 @@
+//! The constant words that a function calls through.
+//!
+//! `call [rip+word]` says so itself. Where a function is called several times, compilers load its address once, and then
+//! call the register:
+//!
+//! ```text
+//!     mov  r15, [rip+word]
+//!     ..
+//!     call r15
+//! ```
+//!
+//! Such a load counts where, on every way from it, the register is called and nothing else until it is overwritten: so that
+//! nobody keeps the address.
+
+use std::collections::BTreeMap;
+
+use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+
+use super::function::through_memory;
+use super::{Compiled, program};
+
+/// The words, by the address of the instruction that reads them.
+pub(super) fn called_words(function: &Compiled) -> BTreeMap<u64, u64> {
+    let mut info = InstructionInfoFactory::new();
+    let instructions: Vec<Instruction> = function.instructions().iter().map(|(instruction, _)| *instruction).collect();
+    let mut read = |(index, instruction): (usize, &Instruction)| {
+        let slot = through_memory(instruction).or_else(|| loaded(instruction))?;
+        program::function_at(slot)?;
+        let is_called = through_memory(instruction).is_some() || only_called(&instructions, index, &mut info);
+        is_called.then_some((instruction.ip(), slot))
+    };
+    instructions.iter().enumerate().filter_map(&mut read).collect()
+}
+
+/// The word that an instruction loads into a register.
+fn loaded(instruction: &Instruction) -> Option<u64> {
+    let loads = instruction.mnemonic() == Mnemonic::Mov && instruction.op1_kind() == OpKind::Memory;
+    let whole = loads && instruction.op0_register().is_gpr64() && instruction.is_ip_rel_memory_operand();
+    whole.then(|| instruction.ip_rel_memory_address())
+}
+
+/// Registers that arguments are passed in (System V psABI, 3.2.3): what is in one at a call may be kept by the callee.
+const ARGUMENTS: [Register; 6] =
+    [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
+
+/// Whether what the instruction at `load` loads is called, and used for nothing else.
+fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFactory) -> bool {
+    let register = code[load].op0_register();
+    if ARGUMENTS.contains(&register) {
+        return false;
+    }
+    let (mut open, mut seen, mut called) = (vec![load + 1], vec![false; code.len()], false);
+    while let Some(at) = open.pop() {
+        // A way out of the function: a jump to another, which the register is no argument of.
+        let Some(instruction) = code.get(at) else { continue };
+        if std::mem::replace(&mut seen[at], true) {
+            continue;
+        }
+        let calls_it = instruction.op0_kind() == OpKind::Register && instruction.op0_register() == register;
+        match instruction.flow_control() {
+            FlowControl::IndirectCall if calls_it => {
+                called = true;
+                open.push(at + 1);
+                continue;
+            }
+            FlowControl::IndirectBranch if calls_it => {
+                called = true;
+                continue;
+            }
+            // Wherever a table leads, or to the caller with the address in hand.
+            FlowControl::IndirectBranch => return false,
+            FlowControl::Return if register == Register::RAX => return false,
+            _ => {}
+        }
+        let uses = info.info(instruction).used_registers().iter().filter(|used| used.register().full_register() == register);
+        let mut overwritten = false;
+        for used in uses {
+            match used.access() {
+                OpAccess::Write if used.register().size() >= 4 => overwritten = true,
+                _ => return false,
+            }
+        }
+        if overwritten {
+            continue;
+        }
+        let target = |open: &mut Vec<usize>| {
+            let target = code.binary_search_by_key(&instruction.near_branch_target(), Instruction::ip);
+            open.extend(target);
+        };
+        match instruction.flow_control() {
+            FlowControl::UnconditionalBranch => target(&mut open),
+            FlowControl::ConditionalBranch => {
+                target(&mut open);
+                open.push(at + 1);
+            }
+            FlowControl::Return | FlowControl::Exception => {}
+            _ => open.push(at + 1),
+        }
+    }
+    called
+}
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions};
+
+    use super::*;
+
+    /// Of `mov r, [rip+word]` and what follows.
+    fn holds(code: &[u8]) -> bool {
+        let code: Vec<Instruction> = Decoder::with_ip(64, code, 0x1000, DecoderOptions::NONE).iter().collect();
+        assert_eq!(loaded(&code[0]), Some(0x1017));
+        only_called(&code, 0, &mut InstructionInfoFactory::new())
+    }
+
+    const R15: [u8; 7] = [0x4c, 0x8b, 0x3d, 0x10, 0, 0, 0];
+    const RAX: [u8; 7] = [0x48, 0x8b, 0x05, 0x10, 0, 0, 0];
+    const RDI: [u8; 7] = [0x48, 0x8b, 0x3d, 0x10, 0, 0, 0];
+    const CALL_R15: [u8; 3] = [0x41, 0xff, 0xd7];
+    const CALL_RAX: [u8; 2] = [0xff, 0xd0];
+    const CALL_RDI: [u8; 2] = [0xff, 0xd7];
+    const POP_R15: [u8; 2] = [0x41, 0x5f];
+    const RET: [u8; 1] = [0xc3];
+
+    #[test]
+    fn a_register_that_is_called_and_then_given_back_is_a_call() {
+        assert!(holds(&[&R15[..], &CALL_R15, &CALL_R15, &POP_R15, &RET].concat()));
+        // Round a loop: `dec eax; jne` back to the call.
+        assert!(holds(&[&R15[..], &CALL_R15, &[0xff, 0xc8, 0x75, 0xf9], &POP_R15, &RET].concat()));
+        // Another is called in between, and the jump at the end leads to the function.
+        assert!(holds(&[&R15[..], &CALL_RAX, &[0x41, 0xff, 0xe7]].concat()));
+        assert!(holds(&[&RAX[..], &CALL_RAX, &[0x31, 0xc0], &RET].concat()));
+    }
+
+    #[test]
+    fn a_register_that_anyone_might_keep_is_none() {
+        assert!(!holds(&[&R15[..], &POP_R15, &RET].concat()), "never called");
+        // mov [rbx], r15
+        assert!(!holds(&[&R15[..], &CALL_R15, &[0x4c, 0x89, 0x3b], &RET].concat()), "stored");
+        // push r15
+        assert!(!holds(&[&R15[..], &CALL_R15, &[0x41, 0x57], &RET].concat()), "spilled");
+        // test edi, edi; jz over the store: one way is enough.
+        assert!(!holds(&[&R15[..], &CALL_R15, &[0x85, 0xff, 0x74, 3, 0x4c, 0x89, 0x3b], &POP_R15, &RET].concat()));
+        assert!(!holds(&[&RAX[..], &[0x85, 0xff, 0x74, 2], &CALL_RAX, &RET].concat()), "returned");
+        assert!(!holds(&[&RDI[..], &CALL_RDI, &RET].concat()), "an argument");
+        // jmp rcx: a table of jumps.
+        assert!(!holds(&[&R15[..], &CALL_R15, &[0xff, 0xe1]].concat()));
+    }
+}
