@@ -383,7 +383,7 @@ fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_ori
             // SAFETY: no site is being run, and the targets are those of the ops.
             unsafe { text.bring_to_first(&targets(Platform::Native), kind, whole_kernel(state)) }.unwrap();
             // SAFETY: a compiled function.
-            let tree = unsafe { CallTree::of(site.run as *const () as usize) }.unwrap();
+            let mut tree = unsafe { CallTree::of(site.run as *const () as usize) }.unwrap();
             let room = states.len() * tree.room();
             let memory = memory.get_or_insert_with(|| CodeMemory::new(site.run as *const () as usize, room).unwrap());
             let copy = tree.place(memory, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();

@@ -53,7 +53,7 @@ fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() 
         for (name, run) in mechanisms.chain(entry.options.iter().map(|option| (option.name, option.run))) {
             let place = format!("{} with {name}", entry.meta.name);
             // SAFETY: a compiled function.
-            let tree = unsafe { CallTree::of(run as *const () as usize) }.unwrap();
+            let mut tree = unsafe { CallTree::of(run as *const () as usize) }.unwrap();
             assert!(tree.len() > 3, "{place}: {} functions", tree.len());
             let mut memory = CodeMemory::new(run as *const () as usize, tree.room()).unwrap();
             let copy = tree.place(&mut memory, &mut rng).unwrap();

@@ -223,8 +223,8 @@ fn owned(names: Option<&[&str]>) -> Vec<String> {
     names.unwrap_or_default().iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Rounds of a workload per worker. More workers say more than more rounds: each has kernels at other places.
-pub const WORK_ROUNDS: usize = 2;
+/// Rounds of a workload per worker, each with kernels at other places: so many take twice as long as getting ready for them.
+pub const WORK_ROUNDS: usize = 8;
 
 /// Workloads that were chosen.
 pub struct Chosen {

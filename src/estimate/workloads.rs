@@ -12,7 +12,7 @@ use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::{median, quantile};
 use crate::stats::multiplicity::confidence_for;
-use crate::stats::student::Student;
+use crate::stats::nested;
 use crate::workload::{Meta, PARTS};
 
 const RESAMPLES: usize = 1000;
@@ -56,10 +56,9 @@ impl WorkEstimator {
             metas.iter().filter_map(|meta| Some((meta, self.samples.get(meta.name)?))).collect();
         let quiet: Vec<Vec<Worked>> = measured.iter().map(|(_, samples)| undisturbed(samples)).collect();
         let judgements = measured.len() * kernels.len();
-        let workers = quiet.iter().map(Vec::len).max().unwrap_or(0);
         let with = Means {
             draws: &Draws::new(seed ^ 0x776f_726b_6c6f_6164),
-            family: &Student::new(confidence_for(judgements.max(1), 1.0 - CONFIDENCE), workers),
+            strict: confidence_for(judgements.max(1), 1.0 - CONFIDENCE),
             costs: &Costs::of(cells),
             ticks_per_second,
         };
@@ -76,9 +75,9 @@ struct Worked {
     inline_cycles: f64,
     /// Rounds that were quiet at all.
     rounds: usize,
-    /// Logarithms of the ratios to `inline`, of the kernels from [`AGAIN`] on in their places; `None` for those that were
-    /// not measured.
-    logs: Vec<Option<f64>>,
+    /// Logarithms of the ratios to `inline` round by round, of the kernels from [`AGAIN`] on in their places; none for those
+    /// that were not measured.
+    logs: Vec<Vec<f64>>,
     /// Logarithms of the ratios between all places of `inline`, two by two.
     places: Vec<f64>,
 }
@@ -145,15 +144,14 @@ impl<'a> Runs<'a> {
         let ticks = (0..PARTS).map(part).sum::<Option<f64>>()? / (samples.units * PARTS as u64) as f64;
         let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
         let last = samples.columns.iter().max().map_or(0, |last| last + 1);
-        let mut logs = vec![None; FIRST_COLUMN - AGAIN + last];
+        let mut logs = vec![Vec::new(); FIRST_COLUMN - AGAIN + last];
         for (index, kernel) in self.kernels.iter().enumerate().skip(AGAIN) {
             let place = match index.checked_sub(FIRST_COLUMN) {
                 None => index,
                 Some(column) => FIRST_COLUMN + *samples.columns.get(column)?,
             };
             let others: Vec<_> = self.reference().filter(|other| !std::ptr::eq(*other, kernel)).collect();
-            let rounds = Self::apart(kernel, &others, quiet);
-            logs[place - AGAIN] = (!rounds.is_empty()).then(|| rounds.iter().sum::<f64>() / rounds.len() as f64);
+            logs[place - AGAIN] = Self::apart(kernel, &others, quiet);
         }
         let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
         let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
@@ -170,8 +168,9 @@ fn logarithms(ticks: [u64; PARTS]) -> [f64; PARTS] {
 /// What the pace takes undisturbed: so much of it takes no longer.
 const CLEAR: f64 = 0.1;
 /// A half in which the pace took longer than this times what it takes undisturbed had less than the whole core: another
-/// guest ran on its sibling, say. There an indirection costs something else.
-const DISTURBED: f64 = 1.03;
+/// guest ran on its sibling, say, which takes a third of it. There an indirection costs something else. What caches hold
+/// when a run begins moves the pace, too, by some percent.
+const DISTURBED: f64 = 1.1;
 /// A worker with fewer quiet halves says nothing.
 const ENOUGH_HALVES: usize = HALVES;
 /// Undisturbed workers, without which all are taken with all that they measured.
@@ -218,7 +217,8 @@ fn undisturbed(samples: &[(usize, WorkSamples)]) -> Vec<Worked> {
 /// What all workloads of a run are estimated with.
 struct Means<'a> {
     draws: &'a Draws,
-    family: &'a Student,
+    /// The confidence with which all kernels are right together.
+    strict: f64,
     costs: &'a Costs<'a>,
     ticks_per_second: f64,
 }
@@ -234,9 +234,9 @@ fn of_workload(
     let inline_cycles = with.interval(&inline);
     let ticks: Vec<f64> = workers.iter().map(|worker| worker.inline_ticks).collect();
     let calls = samples.iter().map(|(_, s)| &s.calls).find(|calls| !calls.is_empty()).cloned().unwrap_or_default();
-    // The same kernel at other places shows what is left of them in the median over workers: the largest such difference
+    // The same kernel at other places shows what is left of them in the mean over workers: the largest such difference
     // seen with this workload is what mechanisms and options must exceed.
-    let differs = |place| median(&logs(workers, place)).map_or(0.0, f64::abs);
+    let differs = |place| nested::interval(&logs(workers, place), CONFIDENCE).map_or(0.0, |found| found.estimate.abs());
     let floor = (0..FIRST_COLUMN - AGAIN).map(differs).fold(0.0, f64::max);
     let in_place = samples.iter().find_map(|(_, s)| s.in_place.clone());
     let counted = Counted::of(samples);
@@ -257,9 +257,10 @@ fn of_workload(
         placements: workers.iter().map(|worker| worker.rounds).sum(),
         inline_cycles: inline_cycles.as_ref().map(estimate),
         inline_ns: median(&ticks).map(|ticks| ticks / with.ticks_per_second * 1e9),
-        again_percent: with.interval(&logs(workers, 0)).map(|found| estimate(&percent(found))),
+        again_percent: nested::interval(&logs(workers, 0), CONFIDENCE).map(|found| estimate(&percent(found))),
         copies_percent: (1..FIRST_COLUMN - AGAIN)
-            .filter_map(|place| with.interval(&logs(workers, place)).map(|found| estimate(&percent(found))))
+            .filter_map(|place| nested::interval(&logs(workers, place), CONFIDENCE))
+            .map(|found| estimate(&percent(found)))
             .collect(),
         floor_percent: floor.exp_m1() * 100.0,
         placement_percent: in_place.is_none().then(|| placement(workers)).flatten(),
@@ -336,12 +337,9 @@ fn of_kernel(
         KernelColumn::Mechanism(column) => (Some(column.mechanism.clone()), column.state, None),
         KernelColumn::Option(option) => (None, None, Some(option.clone())),
     };
-    let interval = with.interval(found);
-    let resolved = interval.as_ref().is_some_and(|interval| {
-        let deviations: Vec<f64> = found.iter().map(|value| value - interval.estimate).collect();
-        let strict = with.family.around(interval.estimate, &deviations);
-        strict.is_some_and(|strict| strict.low > floor || strict.high < -floor)
-    });
+    let interval = nested::interval(found, CONFIDENCE);
+    let strict = nested::interval(found, with.strict);
+    let resolved = strict.is_some_and(|strict| strict.low > floor || strict.high < -floor);
     let overhead = interval.map(percent);
     let cycles = overhead.as_ref().zip(inline).map(|(o, inline)| o.map(|percent| percent / 100.0 * inline.estimate));
     let predicted = mechanism.as_deref().zip(inline).map(|(mechanism, inline)| {
@@ -381,9 +379,10 @@ impl Means<'_> {
     }
 }
 
-/// The logarithms of a kernel's ratio to `inline`, one per worker.
+/// The logarithm of a kernel's ratio to `inline`, one per worker.
 fn logs(workers: &[Worked], place: usize) -> Vec<f64> {
-    workers.iter().filter_map(|worker| *worker.logs.get(place)?).collect()
+    let rounds: Vec<Vec<f64>> = workers.iter().filter_map(|worker| worker.logs.get(place).cloned()).collect();
+    nested::means(&rounds)
 }
 
 fn percent(logarithm: Interval) -> Interval {

@@ -41,9 +41,9 @@ impl Places {
     pub unsafe fn draw(&mut self, rng: &mut impl Rng) -> Result<Vec<Run>, PlaceError> {
         self.memory.clear();
         let mut copies = Vec::with_capacity(self.trees.len());
-        for tree in &self.trees {
+        for tree in &mut self.trees {
             let place = tree.place(&mut self.memory, rng)?;
-            // SAFETY: a copy of a function of this type by the caller's contract, checked by decoding it.
+            // SAFETY: a copy of a function of this type by the caller's contract.
             copies.push(unsafe { std::mem::transmute::<usize, Run>(place) });
         }
         text::serialise();

@@ -12,6 +12,17 @@ pub struct Compiled {
     entry: u64,
     bytes: Vec<u8>,
     instructions: Vec<(Instruction, ConstantOffsets)>,
+    references: Vec<Reference>,
+}
+
+/// What one of its instructions refers to outside the function.
+#[derive(Clone, Copy)]
+struct Reference {
+    /// Place of the instruction among all.
+    index: usize,
+    target: u64,
+    /// Where in the instruction the distance stands.
+    field: usize,
 }
 
 impl Compiled {
@@ -53,7 +64,15 @@ impl Compiled {
             }
             instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
         }
-        Ok(Compiled { entry, bytes, instructions })
+        let mut compiled = Compiled { entry, bytes, instructions, references: Vec::new() };
+        let all = compiled.instructions.iter().enumerate();
+        compiled.references = all
+            .filter_map(|(index, (instruction, offsets))| {
+                let (target, field) = compiled.outside(instruction, offsets)?;
+                Some(Reference { index, target, field })
+            })
+            .collect();
+        Ok(compiled)
     }
 
     /// Where it starts.
@@ -81,8 +100,8 @@ impl Compiled {
     /// Where something outside is out of reach.
     pub fn relocated(&self, start: usize, moved: impl Fn(&Instruction, u64) -> u64) -> Result<Vec<u8>, FunctionError> {
         let mut bytes = self.bytes.clone();
-        for (instruction, offsets) in &self.instructions {
-            let Some((target, field)) = self.outside(instruction, offsets) else { continue };
+        for Reference { index, target, field } in self.references.iter().copied() {
+            let instruction = &self.instructions[index].0;
             let target = moved(instruction, target);
             let next = start as u64 + (instruction.next_ip() - self.entry);
             let distance = i32::try_from(target.wrapping_sub(next) as i64).ok();
@@ -93,6 +112,11 @@ impl Compiled {
             bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
         }
         Ok(bytes)
+    }
+
+    /// The instructions that refer to something outside the function, and where that is.
+    pub fn references(&self) -> impl Iterator<Item = (&Instruction, u64)> {
+        self.references.iter().map(|reference| (&self.instructions[reference.index].0, reference.target))
     }
 
     /// What an instruction refers to outside the function, and where in it the distance stands. What it refers to

@@ -22,7 +22,7 @@
 //! narrow about a number which the next process does not reproduce.
 //!
 //! Medians throughout: a worker that was disturbed is off by any amount (one in eighteen, in one case by a factor of
-//! two), and a mean follows it.
+//! two), and a mean follows it. Workloads alone, whose rounds are draws of their own, have a guarded mean ([`nested`]).
 
 pub mod binomial;
 pub mod bootstrap;
@@ -32,6 +32,7 @@ mod interval;
 pub mod location;
 pub mod modes;
 pub mod multiplicity;
+pub mod nested;
 pub mod resolve;
 pub mod spread;
 pub mod student;

@@ -1,0 +1,106 @@
+//! The mean over workers whose rounds are each a draw of their own.
+//!
+//! A loop stands where it stands for the life of a worker, and its rounds say no more than one of them: there medians serve
+//! (see [`bootstrap`](super::bootstrap)). Where every round draws anew what matters most, rounds scatter about the truth
+//! as workers do, and a mean over all of them needs half as many as a median for the same width (the median of normal
+//! values has pi / 2 times the variance of their mean, and its interval is that of ranks). What a mean cannot bear is the
+//! round in which something came in between: so values are brought in to two deviations from the middle of all (Huber,
+//! "Robust Estimation of a Location Parameter", 1964, winsorised as in Dixon and Tukey 1968).
+//!
+//! Workers may still have something in common with themselves, so the interval is Student's over the means of the workers.
+
+use super::Interval;
+use super::location::{mad, median};
+use super::student::t_quantile;
+
+/// Values farther from the middle than so many deviations (as [`mad`] estimates them) count as those at that distance.
+const REACH: f64 = 2.0;
+
+/// The mean of each worker's values, brought in. Workers without a value have none.
+pub fn means(workers: &[Vec<f64>]) -> Vec<f64> {
+    let all: Vec<f64> = workers.iter().flatten().copied().filter(|value| value.is_finite()).collect();
+    let Some((middle, deviation)) = median(&all).zip(mad(&all)) else { return Vec::new() };
+    let (least, most) = (middle - REACH * deviation, middle + REACH * deviation);
+    let worker = |values: &Vec<f64>| {
+        let finite = values.iter().filter(|value| value.is_finite());
+        let (count, sum) = finite.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value.clamp(least, most)));
+        (count > 0).then(|| sum / f64::from(count))
+    };
+    workers.iter().filter_map(worker).collect()
+}
+
+/// The mean of [`means`] with Student's interval. `None` for fewer than two, or a confidence that is none.
+pub fn interval(means: &[f64], confidence: f64) -> Option<Interval> {
+    let n = means.len() as f64;
+    if means.len() < 2 {
+        return None;
+    }
+    let quantile = t_quantile(f64::midpoint(1.0, confidence), n - 1.0)?;
+    let estimate = means.iter().sum::<f64>() / n;
+    let variance = means.iter().map(|value| (value - estimate).powi(2)).sum::<f64>() / (n - 1.0);
+    let half = quantile * (variance / n).sqrt();
+    half.is_finite().then_some(Interval { estimate, low: estimate - half, high: estimate + half })
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
+    use super::*;
+    use crate::stats::binomial::allowed;
+
+    const TRUTH: f64 = 4.0;
+
+    fn normal(rng: &mut Pcg64Mcg) -> f64 {
+        (0..12).map(|_| rng.random_range(-0.5..0.5)).sum()
+    }
+
+    /// Rounds of `workers` that share something of size `common`, with an outlier either way in one of twenty.
+    fn drawn(rng: &mut Pcg64Mcg, workers: usize, common: f64) -> Vec<Vec<f64>> {
+        let worker = |rng: &mut Pcg64Mcg| {
+            let shared = common * normal(rng);
+            let round = |rng: &mut Pcg64Mcg| {
+                let outlier = if rng.random_bool(0.05) { 20.0 } else { 1.0 };
+                TRUTH + shared + outlier * normal(rng)
+            };
+            (0..8).map(|_| round(rng)).collect()
+        };
+        (0..workers).map(|_| worker(rng)).collect()
+    }
+
+    #[test]
+    fn the_interval_holds_the_truth_as_often_as_it_says_with_outliers_and_with_what_workers_share() {
+        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        for common in [0.0, 0.5, 2.0] {
+            for workers in [4, 20] {
+                const TRIES: u32 = 2000;
+                let misses = |rng: &mut Pcg64Mcg| {
+                    let found = interval(&means(&drawn(rng, workers, common)), 0.95).unwrap();
+                    u32::from(found.low > TRUTH || found.high < TRUTH)
+                };
+                let missed: u32 = (0..TRIES).map(|_| misses(&mut rng)).sum();
+                assert!(missed <= allowed(TRIES, 0.05, 1e-4), "{common} {workers}: {missed} of {TRIES}");
+                assert!(missed > TRIES / 50, "{common} {workers}: needlessly wide, {missed} of {TRIES} missed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_burst_in_one_worker_moves_the_mean_by_no_more_than_its_share() {
+        let mut rng = Pcg64Mcg::seed_from_u64(2);
+        let mut workers = drawn(&mut rng, 20, 0.0);
+        let before = interval(&means(&workers), 0.95).unwrap().estimate;
+        workers[3] = vec![1e6; 8];
+        let after = interval(&means(&workers), 0.95).unwrap().estimate;
+        assert!((after - before).abs() < 3.0 / 20.0, "{before} became {after}");
+    }
+
+    #[test]
+    fn nothing_says_nothing() {
+        assert!(means(&[]).is_empty() && means(&[Vec::new(), vec![f64::NAN]]).is_empty());
+        assert_eq!(means(&[vec![1.0], Vec::new(), vec![1.0, 3.0]]).len(), 2);
+        assert_eq!(interval(&[1.0], 0.95), None);
+        assert_eq!(interval(&[1.0, 2.0], 1.0), None);
+    }
+}
