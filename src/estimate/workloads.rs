@@ -12,7 +12,7 @@ use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::{median, quantile};
 use crate::stats::multiplicity::confidence_for;
-use crate::stats::nested;
+use crate::stats::nested::Nested;
 use crate::workload::{Meta, PARTS};
 
 const RESAMPLES: usize = 1000;
@@ -236,7 +236,7 @@ fn of_workload(
     let calls = samples.iter().map(|(_, s)| &s.calls).find(|calls| !calls.is_empty()).cloned().unwrap_or_default();
     // The same kernel at other places shows what is left of them in the mean over workers: the largest such difference
     // seen with this workload is what mechanisms and options must exceed.
-    let differs = |place| nested::interval(&logs(workers, place), CONFIDENCE).map_or(0.0, |found| found.estimate.abs());
+    let differs = |place| logs(workers, place).interval(CONFIDENCE).map_or(0.0, |found| found.estimate.abs());
     let floor = (0..FIRST_COLUMN - AGAIN).map(differs).fold(0.0, f64::max);
     let in_place = samples.iter().find_map(|(_, s)| s.in_place.clone());
     let counted = Counted::of(samples);
@@ -257,9 +257,9 @@ fn of_workload(
         placements: workers.iter().map(|worker| worker.rounds).sum(),
         inline_cycles: inline_cycles.as_ref().map(estimate),
         inline_ns: median(&ticks).map(|ticks| ticks / with.ticks_per_second * 1e9),
-        again_percent: nested::interval(&logs(workers, 0), CONFIDENCE).map(|found| estimate(&percent(found))),
+        again_percent: logs(workers, 0).interval(CONFIDENCE).map(|found| estimate(&percent(found))),
         copies_percent: (1..FIRST_COLUMN - AGAIN)
-            .filter_map(|place| nested::interval(&logs(workers, place), CONFIDENCE))
+            .filter_map(|place| logs(workers, place).interval(CONFIDENCE))
             .map(|found| estimate(&percent(found)))
             .collect(),
         floor_percent: floor.exp_m1() * 100.0,
@@ -327,7 +327,7 @@ fn named(events: &[(String, f64)]) -> BTreeMap<String, f64> {
 fn of_kernel(
     column: &KernelColumn,
     missing: Option<&Missing>,
-    found: &[f64],
+    found: &Nested,
     inline: Option<&Interval>,
     calls: &BTreeMap<String, f64>,
     floor: f64,
@@ -337,8 +337,8 @@ fn of_kernel(
         KernelColumn::Mechanism(column) => (Some(column.mechanism.clone()), column.state, None),
         KernelColumn::Option(option) => (None, None, Some(option.clone())),
     };
-    let interval = nested::interval(found, CONFIDENCE);
-    let strict = nested::interval(found, with.strict);
+    let interval = found.interval(CONFIDENCE);
+    let strict = found.interval(with.strict);
     let resolved = strict.is_some_and(|strict| strict.low > floor || strict.high < -floor);
     let overhead = interval.map(percent);
     let cycles = overhead.as_ref().zip(inline).map(|(o, inline)| o.map(|percent| percent / 100.0 * inline.estimate));
@@ -379,10 +379,10 @@ impl Means<'_> {
     }
 }
 
-/// The logarithm of a kernel's ratio to `inline`, one per worker.
-fn logs(workers: &[Worked], place: usize) -> Vec<f64> {
+/// The logarithms of a kernel's ratio to `inline`.
+fn logs(workers: &[Worked], place: usize) -> Nested {
     let rounds: Vec<Vec<f64>> = workers.iter().filter_map(|worker| worker.logs.get(place).cloned()).collect();
-    nested::means(&rounds)
+    Nested::of(&rounds)
 }
 
 fn percent(logarithm: Interval) -> Interval {

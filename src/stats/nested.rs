@@ -16,30 +16,45 @@ use super::student::t_quantile;
 /// Values farther from the middle than so many deviations (as [`mad`] estimates them) count as those at that distance.
 const REACH: f64 = 2.0;
 
-/// The mean of each worker's values, brought in. Workers without a value have none.
-pub fn means(workers: &[Vec<f64>]) -> Vec<f64> {
-    let all: Vec<f64> = workers.iter().flatten().copied().filter(|value| value.is_finite()).collect();
-    let Some((middle, deviation)) = median(&all).zip(mad(&all)) else { return Vec::new() };
-    let (least, most) = (middle - REACH * deviation, middle + REACH * deviation);
-    let worker = |values: &Vec<f64>| {
-        let finite = values.iter().filter(|value| value.is_finite());
-        let (count, sum) = finite.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value.clamp(least, most)));
-        (count > 0).then(|| sum / f64::from(count))
-    };
-    workers.iter().filter_map(worker).collect()
+/// Workers' rounds, brought in.
+#[derive(Clone, Debug, Default)]
+pub struct Nested {
+    /// Each worker's mean; of those that have a value.
+    means: Vec<f64>,
+    /// The share of values that lie within reach.
+    within: f64,
 }
 
-/// The mean of [`means`] with Student's interval. `None` for fewer than two, or a confidence that is none.
-pub fn interval(means: &[f64], confidence: f64) -> Option<Interval> {
-    let n = means.len() as f64;
-    if means.len() < 2 {
-        return None;
+impl Nested {
+    /// Brings in the rounds of workers. What is not finite is left out.
+    #[must_use]
+    pub fn of(workers: &[Vec<f64>]) -> Self {
+        let all: Vec<f64> = workers.iter().flatten().copied().filter(|value| value.is_finite()).collect();
+        let Some((middle, deviation)) = median(&all).zip(mad(&all)) else { return Nested::default() };
+        let (least, most) = (middle - REACH * deviation, middle + REACH * deviation);
+        let worker = |values: &Vec<f64>| {
+            let finite = values.iter().filter(|value| value.is_finite());
+            let (count, sum) = finite.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value.clamp(least, most)));
+            (count > 0).then(|| sum / f64::from(count))
+        };
+        let within = all.iter().filter(|value| (least..=most).contains(value)).count();
+        Nested { means: workers.iter().filter_map(worker).collect(), within: within as f64 / all.len() as f64 }
     }
-    let quantile = t_quantile(f64::midpoint(1.0, confidence), n - 1.0)?;
-    let estimate = means.iter().sum::<f64>() / n;
-    let variance = means.iter().map(|value| (value - estimate).powi(2)).sum::<f64>() / (n - 1.0);
-    let half = quantile * (variance / n).sqrt();
-    half.is_finite().then_some(Interval { estimate, low: estimate - half, high: estimate + half })
+
+    /// The mean over workers with Student's interval. `None` for fewer than two, or a confidence that is none.
+    #[must_use]
+    pub fn interval(&self, confidence: f64) -> Option<Interval> {
+        let n = self.means.len() as f64;
+        if self.means.len() < 2 {
+            return None;
+        }
+        let quantile = t_quantile(f64::midpoint(1.0, confidence), n - 1.0)?;
+        let estimate = self.means.iter().sum::<f64>() / n;
+        let variance = self.means.iter().map(|value| (value - estimate).powi(2)).sum::<f64>() / (n - 1.0);
+        // What is brought in follows the middle, which scatters by itself (Tukey and McLaughlin 1963, as for trimmed means).
+        let half = quantile * (variance / n).sqrt() / self.within;
+        half.is_finite().then_some(Interval { estimate, low: estimate - half, high: estimate + half })
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +91,7 @@ mod tests {
             for workers in [4, 20] {
                 const TRIES: u32 = 2000;
                 let misses = |rng: &mut Pcg64Mcg| {
-                    let found = interval(&means(&drawn(rng, workers, common)), 0.95).unwrap();
+                    let found = Nested::of(&drawn(rng, workers, common)).interval(0.95).unwrap();
                     u32::from(found.low > TRUTH || found.high < TRUTH)
                 };
                 let missed: u32 = (0..TRIES).map(|_| misses(&mut rng)).sum();
@@ -90,17 +105,19 @@ mod tests {
     fn a_burst_in_one_worker_moves_the_mean_by_no_more_than_its_share() {
         let mut rng = Pcg64Mcg::seed_from_u64(2);
         let mut workers = drawn(&mut rng, 20, 0.0);
-        let before = interval(&means(&workers), 0.95).unwrap().estimate;
+        let before = Nested::of(&workers).interval(0.95).unwrap().estimate;
         workers[3] = vec![1e6; 8];
-        let after = interval(&means(&workers), 0.95).unwrap().estimate;
+        let after = Nested::of(&workers).interval(0.95).unwrap().estimate;
         assert!((after - before).abs() < 3.0 / 20.0, "{before} became {after}");
     }
 
     #[test]
     fn nothing_says_nothing() {
-        assert!(means(&[]).is_empty() && means(&[Vec::new(), vec![f64::NAN]]).is_empty());
-        assert_eq!(means(&[vec![1.0], Vec::new(), vec![1.0, 3.0]]).len(), 2);
-        assert_eq!(interval(&[1.0], 0.95), None);
-        assert_eq!(interval(&[1.0, 2.0], 1.0), None);
+        for workers in [&[][..], &[Vec::new(), vec![f64::NAN]], &[vec![1.0, 2.0], Vec::new()]] {
+            assert_eq!(Nested::of(workers).interval(0.95), None, "{workers:?}");
+        }
+        let two = Nested::of(&[vec![1.0], Vec::new(), vec![1.0, 3.0]]);
+        assert!(two.interval(0.95).is_some());
+        assert_eq!(two.interval(1.0), None);
     }
 }
