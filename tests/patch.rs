@@ -392,7 +392,8 @@ fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_ori
         }
         serialise();
         let mut counts = |copies: &[Run]| -> Vec<f64> {
-            let unit = |run: &Run| Unit { run: *run, machine: &mut machine, seed: 1, units: 4 }.instructions(&mut tracer);
+            let unit =
+                |run: &Run| Unit { run: *run, machine: &mut machine, seed: 1, units: 4 }.instructions(&mut tracer);
             copies.iter().map(unit).collect::<Result<_, _>>().unwrap()
         };
         // The first runs find a machine that has done nothing yet.

@@ -223,7 +223,7 @@ fn owned(names: Option<&[&str]>) -> Vec<String> {
     names.unwrap_or_default().iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Rounds of a workload per worker, each with kernels at other places: so many take twice as long as getting ready for them.
+/// Rounds of a workload per worker, each with kernels at other places: so many take as long as getting ready for them.
 pub const WORK_ROUNDS: usize = 8;
 
 /// Workloads that were chosen.

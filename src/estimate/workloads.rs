@@ -10,7 +10,7 @@ use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, Turn, Work
 use crate::report::schema::{Cell, Estimate, UnitInstructions, Workload, WorkloadKernel};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
-use crate::stats::location::{median, quantile};
+use crate::stats::location::{mad, median, quantile};
 use crate::stats::multiplicity::confidence_for;
 use crate::stats::nested::Nested;
 use crate::workload::{Meta, PARTS};
@@ -78,8 +78,8 @@ struct Worked {
     /// Logarithms of the ratios to `inline` round by round, of the kernels from [`AGAIN`] on in their places; none for those
     /// that were not measured.
     logs: Vec<Vec<f64>>,
-    /// Logarithms of the ratios between all places of `inline`, two by two.
-    places: Vec<f64>,
+    /// Logarithms of the ratios between all places of `inline`, two by two, in each round that was quiet: there, and back.
+    places: Vec<[f64; HALVES]>,
 }
 
 /// A worker's runs: for each kernel and round the logarithms of what the parts of its runs took, in the order of time; none
@@ -130,6 +130,20 @@ impl<'a> Runs<'a> {
         (0..kernel.len()).filter_map(round).collect()
     }
 
+    /// What a kernel differs by from another in each half of the rounds that were quiet.
+    fn halves_apart<'k>(
+        kernel: &'k [Option<Logs>],
+        other: &'k [Option<Logs>],
+        quiet: &'k [Quiet],
+    ) -> impl Iterator<Item = [f64; HALVES]> {
+        let rounds = kernel.iter().zip(other).zip(quiet).filter(|(_, quiet)| **quiet == [true; HALVES]);
+        rounds.filter_map(|((own, other), _)| {
+            let (own, other) = (own.as_ref()?, other.as_ref()?);
+            let half = |half: usize| median(&std::array::from_fn::<f64, PARTS, _>(|i| own[half][i] - other[half][i]));
+            Some([half(0)?, half(1)?])
+        })
+    }
+
     /// This worker's result from the halves that were quiet.
     fn reduced(&self, quiet: &[Quiet]) -> Option<Worked> {
         let samples = self.samples;
@@ -155,7 +169,7 @@ impl<'a> Runs<'a> {
         }
         let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
         let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
-        let places = pairs.flat_map(|(one, other)| Self::apart(one, &[other], quiet)).collect();
+        let places = pairs.flat_map(|(one, other)| Self::halves_apart(one, other, quiet)).collect();
         let rounds = quiet.iter().filter(|halves| halves.contains(&true)).count();
         Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places })
     }
@@ -272,13 +286,17 @@ fn of_workload(
     }
 }
 
-/// Of two places of the same kernel in one worker, so many differ by no more.
-const PAIRS: f64 = 0.95;
+/// Of two places of the same kernel 95 in 100 differ by less than so many of their deviations, where those are normal.
+const OF_95: f64 = 1.96;
 
-/// What the same kernel at two places differs by, in percent.
+/// What the same kernel at two places differs by, in percent: what the two halves of a round have in common, and not what
+/// differs from run to run. Of two numbers with a common part the sum varies by four times that part more than the difference.
 fn placement(workers: &[Worked]) -> Option<f64> {
-    let apart: Vec<f64> = workers.iter().flat_map(|worker| &worker.places).map(|apart| apart.abs()).collect();
-    quantile(&apart, PAIRS).map(|apart| apart.exp_m1() * 100.0)
+    let halves = || workers.iter().flat_map(|worker| &worker.places);
+    let sums = mad(&halves().map(|[there, back]| there + back).collect::<Vec<_>>())?;
+    let differences = mad(&halves().map(|[there, back]| there - back).collect::<Vec<_>>())?;
+    let apart = (sums.powi(2) - differences.powi(2)).max(0.0).sqrt() / 2.0;
+    Some((OF_95 * apart).exp_m1() * 100.0)
 }
 
 /// What one worker counted: of `inline`, then of the columns.

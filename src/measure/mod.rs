@@ -36,6 +36,7 @@ pub mod parent;
 mod places;
 pub mod plan;
 pub mod sampler;
+mod stack;
 pub mod thrash;
 pub mod trace;
 pub mod window;

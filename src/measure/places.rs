@@ -1,6 +1,6 @@
 //! Random places for the kernels of a workload.
 
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use crate::patch::{CallTree, CodeMemory, FunctionError, PatchError, text};
 use crate::workload::Run;
@@ -19,30 +19,40 @@ pub(super) enum PlaceError {
     Patch(#[from] PatchError),
 }
 
-/// Kernels with all that they call, as they were when they were decoded, and memory for a copy of each.
+/// Copies begin at one of so many pages: addresses that differ in the bits that tables of branches are indexed by.
+const ANYWHERE: usize = 4096;
+const PAGE: usize = 4096;
+
+/// Kernels with all that they call, as they were when they were decoded, and memory with a copy of each.
 pub(super) struct Places {
     trees: Vec<CallTree>,
-    memory: CodeMemory,
+    near: usize,
+    memory: Option<CodeMemory>,
 }
 
 impl Places {
-    /// Room for a copy of each of `trees`, in reach of the first.
-    pub fn new(trees: Vec<CallTree>, near: Run) -> Result<Self, PlaceError> {
-        let room = trees.iter().map(CallTree::room).sum();
-        let memory = CodeMemory::new(near as *const () as usize, room).map_err(FunctionError::from)?;
-        Ok(Places { trees, memory })
+    /// Of `trees`, in reach of a function of the program.
+    pub fn new(trees: Vec<CallTree>, near: Run) -> Self {
+        Places { trees, near: near as *const () as usize, memory: None }
     }
 
-    /// Copies all of them to places drawn from `rng`, over the copies of before, and gives the copies in the same order.
+    /// Copies all of them to places drawn from `rng`, in memory of their own, and gives the copies in the same order. The
+    /// copies of before are gone.
     ///
     /// # Safety
     /// The trees are of functions of the type [`Run`], no copy is being run, and the copies are run while this lives and
     /// until it is called again.
     pub unsafe fn draw(&mut self, rng: &mut impl Rng) -> Result<Vec<Run>, PlaceError> {
-        self.memory.clear();
+        let room: usize = self.trees.iter().map(CallTree::room).sum();
+        // Other pages, too, of the machine's memory and of the address space: which of them meet in a cache, or with the ops'
+        // bodies in a table of branches, is theirs and not a kernel's. The room in front is never written, and takes none.
+        self.memory = None;
+        let memory = CodeMemory::new(self.near, ANYWHERE * PAGE + room).map_err(FunctionError::from)?;
+        let memory = self.memory.insert(memory);
+        memory.reserve(rng.random_range(0..ANYWHERE) * PAGE, 0, 0).map_err(FunctionError::from)?;
         let mut copies = Vec::with_capacity(self.trees.len());
         for tree in &mut self.trees {
-            let place = tree.place(&mut self.memory, rng)?;
+            let place = tree.place(memory, rng)?;
             // SAFETY: a copy of a function of this type by the caller's contract.
             copies.push(unsafe { std::mem::transmute::<usize, Run>(place) });
         }

@@ -1,13 +1,13 @@
 //! Workloads in palindromic rounds.
 //!
 //! A round is `C m1 .. mk mk .. m1 C` in the words of the [`sampler`](super::sampler), with runs of a workload in place of
-//! loops and `inline` among the others: a run is so many units that `inline` takes half a millisecond, timed in parts, on a
+//! loops and `inline` among the others: a run is so many units that `inline` takes a quarter of a millisecond, in parts, on a
 //! machine put back to what it was after boot before each. Every run of a round does the same work and must come to the
 //! same checksum.
 //!
-//! Each round draws anew what has nothing to do with the mechanisms and moves a measurement by percents all the same: the
-//! seed of the work, and the places in memory to which every kernel is copied, functions shuffled. So both are a part of
-//! every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
+//! What has nothing to do with the mechanisms and moves a measurement by percents all the same is drawn anew: for each round
+//! the seed of the work, and the places in memory to which every kernel is copied, functions shuffled; for each run where its
+//! stack lies. So all of it is a part of every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
 //! more.
 //!
 //! Before, between and after the halves of a round runs the pace: `inline` where the linker put it, with the same work in
@@ -25,6 +25,7 @@ use super::counters::Counters;
 use super::executed::Unit;
 use super::places::{PlaceError, Places};
 use super::plan::Column;
+use super::stack;
 use super::trace::Tracer;
 use super::window::Window;
 use super::wire::Missing;
@@ -149,9 +150,10 @@ pub enum WorkError {
     },
 }
 
-/// `inline` takes so many cycles in a run: half a millisecond at 3 GHz. What caches and predictors hold when a run begins
-/// moves all of it by a percent, so many short runs say more than few long ones.
-pub const WINDOW_CYCLES: u64 = 1_500_000;
+/// `inline` takes so many cycles in a run: a quarter of a millisecond at 3 GHz. What caches and predictors hold when a run
+/// begins moves all of it by a percent, and so does what a machine does meanwhile: many short runs say more than few long
+/// ones. In runs of half the length data that `mmap_perf` keeps is colder than it stays.
+pub const WINDOW_CYCLES: u64 = 750_000;
 
 /// Kernel options are in one of so many rounds, the first.
 const OPTIONS_EVERY: usize = 4;
@@ -345,7 +347,7 @@ impl Worker {
             // SAFETY: a workload is a compiled function.
             trees.push(unsafe { CallTree::of(kernel.run as *const () as usize) }?);
         }
-        Places::new(trees, kernels[0].run)
+        Ok(Places::new(trees, kernels[0].run))
     }
 
     /// How many units fill a window with `inline`.
@@ -385,7 +387,9 @@ impl Worker {
                 kernel.run
             }
         };
-        run(&mut self.machine, seed, units, self.clock).map_err(|trouble| failed(workload, &kernel.name, trouble))
+        let (machine, clock) = (&mut self.machine, self.clock);
+        let outcome = stack::drawn(&mut self.rng, &mut || run(machine, seed, units, clock));
+        outcome.map_err(|trouble| failed(workload, &kernel.name, trouble))
     }
 
     /// One round over the kernels in `order`, noted behind the earlier ones.

@@ -26,7 +26,10 @@ const OFFSETS: usize = 128;
 #[derive(Default)]
 pub struct CallTree {
     root: u64,
+    /// In the order of their addresses.
     functions: Vec<Compiled>,
+    /// Of each function, in the order of its instructions.
+    distances: Vec<Vec<Distance>>,
     /// Functions that are merged with another: a jump, and where it leads.
     merged: BTreeMap<u64, u64>,
     /// Constant words that they call through, and where those lead.
@@ -73,6 +76,8 @@ impl CallTree {
             }
         }
         tree.functions = found.into_values().collect();
+        tree.distances =
+            tree.functions.iter().map(|function| tree.distances(function)).collect::<Result<_, FunctionError>>()?;
         Ok(tree)
     }
 
@@ -115,44 +120,104 @@ impl CallTree {
         for i in (1..order.len()).rev() {
             order.swap(i, rng.random_range(0..=i));
         }
-        let mut places = BTreeMap::new();
         // Not on a cache line with code.
         let words = memory.reserve((self.words.len() * WORD).next_multiple_of(OFFSETS), 0, 0)? as u64;
-        for function in order.iter().map(|i| &self.functions[*i]) {
+        let mut places = vec![0; self.functions.len()];
+        for i in order {
             let offset = rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT;
-            places.insert(function.entry(), memory.reserve(function.bytes().len(), 0, offset)?);
+            places[i] = memory.reserve(self.functions[i].bytes().len(), 0, offset)? as u64;
         }
-        let place = |target: u64| {
-            let function = self.merged.get(&target).unwrap_or(&target);
-            places.get(function).map_or(target, |place| *place as u64)
-        };
-        let slots: Vec<u64> = self.words.keys().copied().collect();
-        let values: Vec<u8> = self.words.values().flat_map(|target| place(*target).to_le_bytes()).collect();
+        let values: Vec<u8> =
+            self.words.values().flat_map(|target| self.moved(*target, &places).to_le_bytes()).collect();
         memory.write(words as usize, &values)?;
-        // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
-        let moved = |instruction: &Instruction, target: u64| match self.read_by.get(&instruction.ip()) {
-            Some(slot) => slots.binary_search(slot).map_or(target, |word| words + (word * WORD) as u64),
-            None if instruction.is_ip_rel_memory_operand() => target,
-            None => place(target),
-        };
-        for function in &self.functions {
-            let start = place(function.entry());
-            let bytes = function.relocated(start as usize, moved)?;
-            memory.write(start as usize, &bytes)?;
+        for ((function, distances), start) in self.functions.iter().zip(&self.distances).zip(&places) {
+            let mut bytes = function.bytes().to_vec();
+            for distance in distances {
+                let target = distance.target(words, &places);
+                let far = i32::try_from(target.wrapping_sub(start + distance.next) as i64);
+                let far = far.map_err(|_| FunctionError::OutOfReach { entry: function.entry(), target })?;
+                bytes[distance.field..distance.field + 4].copy_from_slice(&far.to_le_bytes());
+            }
+            memory.write(*start as usize, &bytes)?;
             if !self.checked {
-                function.check(memory.read(start as usize, bytes.len()), start, moved)?;
+                function.check(memory.read(*start as usize, bytes.len()), *start, |instruction, outside| {
+                    let at = distances.binary_search_by_key(&instruction.next_ip(), |it| function.entry() + it.next);
+                    at.map_or(outside, |at| distances[at].target(words, &places))
+                })?;
             }
         }
-        let root = place(self.root) as usize;
         self.checked = true;
-        Ok(root)
+        Ok(self.moved(self.root, &places) as usize)
+    }
+
+    /// Where what stood at an address is, with functions at `places`.
+    fn moved(&self, target: u64, places: &[u64]) -> u64 {
+        self.index_of(target).map_or(target, |index| places[index])
+    }
+
+    /// Which of the functions starts at an address, or is merged with what does.
+    fn index_of(&self, target: u64) -> Option<usize> {
+        let entry = *self.merged.get(&target).unwrap_or(&target);
+        self.functions.binary_search_by_key(&entry, Compiled::entry).ok()
+    }
+
+    /// The distances in a function that another place changes.
+    fn distances(&self, function: &Compiled) -> Result<Vec<Distance>, FunctionError> {
+        let slots: Vec<u64> = self.words.keys().copied().collect();
+        let distance = |(instruction, target, field): (&Instruction, u64, usize)| {
+            let word = self.read_by.get(&instruction.ip()).and_then(|slot| slots.binary_search(slot).ok());
+            // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
+            let called = || if instruction.is_ip_rel_memory_operand() { None } else { self.index_of(target) };
+            let to = match (word, called()) {
+                (Some(word), _) => To::Word(word),
+                (None, Some(index)) => To::Function(index),
+                (None, None) => To::Outside(target),
+            };
+            // A distance of one byte cannot say where a copy's target is.
+            let whole = field + 4 <= instruction.len();
+            let (next, at) = (instruction.next_ip() - function.entry(), instruction.ip() - function.entry());
+            let distance = Distance { field: at as usize + field, next, to };
+            if whole { Ok(distance) } else { Err(FunctionError::OutOfReach { entry: function.entry(), target }) }
+        };
+        function.references().map(distance).collect()
+    }
+}
+
+/// A distance in a function's code: four bytes.
+struct Distance {
+    /// Where in the function they stand.
+    field: usize,
+    /// Where in the function the instruction after it starts: what the distance is from.
+    next: u64,
+    /// What it leads to.
+    to: To,
+}
+
+/// What a distance leads to.
+enum To {
+    /// A word beside the copy.
+    Word(usize),
+    /// A function of the tree.
+    Function(usize),
+    /// What stays where it is.
+    Outside(u64),
+}
+
+impl Distance {
+    /// Where it leads, with words from `words` on and functions at `places`.
+    fn target(&self, words: u64, places: &[u64]) -> u64 {
+        match self.to {
+            To::Word(word) => words + (word * WORD) as u64,
+            To::Function(index) => places[index],
+            To::Outside(target) => target,
+        }
     }
 }
 
 /// What a function calls, or jumps to when it is done; but through words.
 fn called(function: &Compiled) -> impl Iterator<Item = u64> {
-    let branches = function.references().filter(|(instruction, _)| !instruction.is_ip_rel_memory_operand());
-    branches.map(|(_, target)| target)
+    let branches = function.references().filter(|(instruction, ..)| !instruction.is_ip_rel_memory_operand());
+    branches.map(|(_, target, _)| target)
 }
 
 /// Whether control comes back: by a return, or by a jump elsewhere.

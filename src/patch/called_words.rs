@@ -72,7 +72,8 @@ fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFact
             FlowControl::Return if register == Register::RAX => return false,
             _ => {}
         }
-        let uses = info.info(instruction).used_registers().iter().filter(|used| used.register().full_register() == register);
+        let uses =
+            info.info(instruction).used_registers().iter().filter(|used| used.register().full_register() == register);
         let mut overwritten = false;
         for used in uses {
             match used.access() {

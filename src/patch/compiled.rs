@@ -114,9 +114,10 @@ impl Compiled {
         Ok(bytes)
     }
 
-    /// The instructions that refer to something outside the function, and where that is.
-    pub fn references(&self) -> impl Iterator<Item = (&Instruction, u64)> {
-        self.references.iter().map(|reference| (&self.instructions[reference.index].0, reference.target))
+    /// The instructions that refer to something outside the function, where that is, and where in the instruction the
+    /// distance stands.
+    pub fn references(&self) -> impl Iterator<Item = (&Instruction, u64, usize)> {
+        self.references.iter().map(|Reference { index, target, field }| (&self.instructions[*index].0, *target, *field))
     }
 
     /// What an instruction refers to outside the function, and where in it the distance stands. What it refers to

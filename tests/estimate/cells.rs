@@ -272,7 +272,8 @@ fn worked(table: f64, option: f64, workers: usize, seed: u64) -> Workload {
         // What a round's work takes, beside the pace's.
         let work: Vec<f64> = (0..ROUNDS).map(|_| 1.0 + noise(0.05)).collect();
         let mut part = |cycles: f64| (100_000.0 * cycles * (1.0 + noise(0.005))) as u64;
-        let pace = slower.iter().map(|slower| std::array::from_fn(|_| std::array::from_fn(|_| part(*slower)))).collect();
+        let pace =
+            slower.iter().map(|slower| std::array::from_fn(|_| std::array::from_fn(|_| part(*slower)))).collect();
         let mut turn = |kernel: usize, round: usize| -> Turn {
             let dearer = if disturbed[round] { 4.0 } else { 1.0 };
             let cost = slower[round] * work[round] * (1.0 + costs[kernel] / 100.0 * dearer + noise(0.01));
