@@ -25,6 +25,9 @@ PLAN = [
     ("201 adds", 0.5, 100, 50, 15, 1),
     ("101 adds", 1.0, 1000, 200, 15, 1),
     ("51 adds", 2.0, 100, 50, 15, 1),
+    # The same within 50 ms and half a second where a cycle takes a sixth longer.
+    ("101 adds", 1.0, 1000, 0, 13, 1),
+    ("1001 adds", 0.1, 100, 0, 17, 8),
 ]
 
 SPIN = "while True: pass"
@@ -76,7 +79,7 @@ def experiments(truth, tries, workers, rounds, cpu):
 def plot(results, conditions):
     """Power against the difference, a line per condition, with intervals. Follows light and dark mode."""
     width, height, left, top, right, bottom = 720, 360, 60, 40, 20, 60
-    places = [entry[1] for entry in PLAN]
+    places = sorted({entry[1] for entry in PLAN})
     x = lambda d: left + places.index(d) * (width - left - right) / (len(places) - 1)
     y = lambda share: top + (1 - share) * (height - top - bottom)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
@@ -92,7 +95,11 @@ def plot(results, conditions):
     parts.append(f'<text class="ink" x="{(left + width) / 2}" y="{height - 12}" text-anchor="middle">'
                  "difference that is there</text>")
     for number, condition in enumerate(conditions):
-        rows = [row for row in results if row["condition"] == condition]
+        rows = {}
+        for row in results:
+            if row["condition"] == condition:
+                rows.setdefault(row["difference_percent"], row)
+        rows = [rows[d] for d in sorted(rows)]
         shift = (number - 1) * 6
         points = " ".join(f'{x(row["difference_percent"]) + shift},{y(row["found_share"])}' for row in rows)
         parts.append(f'<polyline class="c{number}" style="fill:none" points="{points}"/>')
@@ -119,6 +126,8 @@ def main():
             time.sleep(1)
         try:
             for truth, percent, alone, beside, workers, rounds in PLAN:
+                if neighbour and not beside:
+                    continue
                 tries = max(10, (beside if neighbour else alone) // args.part)
                 found = experiments(truth, tries, workers, rounds, measuring)
                 results.append({

@@ -42,6 +42,7 @@ pub mod trace;
 pub mod window;
 pub mod wire;
 pub mod work;
+mod work_wire;
 pub mod worker;
 
 pub use plan::{Group, Plan, Preset};
