@@ -152,7 +152,7 @@ impl Worker {
         let index = self.entries.iter().position(|entry| entry.meta.name == task.workload);
         let index = index.ok_or_else(|| WorkError::Unknown(task.workload.clone()))?;
         let entry = &self.entries[index];
-        let inline = entry.variants[0].run;
+        let (inline, period) = (entry.variants[0].run, entry.period.max(1));
         let mut kernels: Vec<Ready> =
             (0..FIRST_COLUMN).map(|_| Ready::new("inline".to_owned(), inline, None, false)).collect();
         let (mut present, mut missing) = (Vec::new(), Vec::new());
@@ -166,7 +166,7 @@ impl Worker {
             }
         }
         let pace = Ready::new("inline".to_owned(), inline, None, false);
-        let units = task.units.map_or_else(|| self.size(task, &pace), Ok)?;
+        let units = task.units.map_or_else(|| self.size(task, &pace, period), Ok)?;
         let mut places = if task.in_place { Err(PlaceError::Unwanted) } else { self.places(&kernels) };
         let mut seeds = Pcg64Mcg::seed_from_u64(self.seed ^ task.seed);
         let mut samples = Rounds { turns: vec![Vec::new(); kernels.len()], ..Rounds::default() };
@@ -280,15 +280,15 @@ impl Worker {
         Ok(Places::new(trees, kernels[0].run))
     }
 
-    /// How many units fill a window with `inline`.
-    fn size(&mut self, task: &WorkTask, inline: &Ready) -> Result<u64, WorkError> {
+    /// How many units fill a window with `inline`: whole periods of the workload.
+    fn size(&mut self, task: &WorkTask, inline: &Ready, period: u64) -> Result<u64, WorkError> {
         let cycle = self.calibration.ticks_per_op(self.clock);
         let wanted = WINDOW_CYCLES as f64 * cycle;
         let mut units = 1;
         loop {
             let ticks = self.outcome(&task.workload, inline, task.seed, units)?.ticks.iter().sum::<u64>().max(1) as f64;
             if ticks >= wanted / 4.0 || units >= 1 << 30 {
-                return Ok(((units as f64 * wanted / ticks).ceil() as u64).max(1));
+                return Ok(((units as f64 * wanted / ticks).ceil() as u64).max(1).next_multiple_of(period));
             }
             units *= if ticks < wanted / 16.0 { 4 } else { 2 };
         }

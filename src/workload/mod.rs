@@ -90,6 +90,10 @@ pub trait KernelWorkload: 'static {
     /// Whether it is measured where nobody has named workloads.
     const BY_DEFAULT: bool = true;
 
+    /// After how many units it starts over: a part of a run has a whole number of such rounds, or it would depend on its
+    /// length what is in it.
+    const PERIOD: u64 = 1;
+
     /// What is kept between units.
     type State;
 

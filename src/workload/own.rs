@@ -69,6 +69,10 @@ pub trait Workload: 'static {
     /// The ops that it calls, all of them of the suite. They are bound to their native bodies before each run.
     type Ops: Ops;
 
+    /// After how many units it starts over, where it does something once in so many: a part of a run has a whole number of
+    /// such rounds, or what is in it would depend on its length.
+    const PERIOD: u64 = 1;
+
     /// What is kept between units.
     type State;
 

@@ -30,6 +30,8 @@ impl KernelWorkload for PageFault {
         summary: "first writes to the pages of a range of 256, which is then unmapped and mapped again",
         source: "lmbench, lat_pagefault",
     };
+    // Pages are zeroed where they come or where they go: as many must go as come.
+    const PERIOD: u64 = PAGES;
     type State = Range;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, Trouble> {

@@ -29,6 +29,8 @@ pub struct Entry {
     pub variants: Vec<Variant>,
     /// With `inline` and each kernel option.
     pub options: Vec<Yardstick>,
+    /// After how many units it starts over.
+    pub period: u64,
     counted: Run,
 }
 
@@ -88,6 +90,7 @@ impl Entry {
             unavailable: W::unavailable,
             variants: variants.0,
             options: yardsticks.0,
+            period: W::PERIOD,
             counted: run::<W, Counted, Plain>,
         }
     }
@@ -115,6 +118,7 @@ impl Entry {
             unavailable: || None,
             variants: variants.0,
             options: Vec::new(),
+            period: W::PERIOD,
             counted: own::run::<W, Counted>,
         }
     }
