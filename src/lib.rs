@@ -78,13 +78,16 @@
 //! why = "an indirect call and its return; more than that, and the driver is to be generic"
 //! ```
 //!
-//! and hold it in CI. The exit code is 0 where all is within bounds, 1 where something is not, 3 where the machine was too
-//! noisy to say:
+//! and hold it in CI; `scripts/github-actions-own.yml` in pvbench's repository is a workflow to copy:
 //!
 //! ```sh
-//! cargo bench --bench uart -- run --quick --out target/uart
-//! cargo bench --bench uart -- gate target/uart/report.json --budget budgets.toml
+//! cargo bench -q --bench uart -- gate --run --budget budgets.toml --out target/gate --junit target/gate.xml
+//! cargo bench -q --bench uart -- gate reports/latest/report.json --budget budgets.toml      # or a report that is there
 //! ```
+//!
+//! `cargo bench` passes the exit code on: 0 where all is within bounds, 1 where something is not, 2 where budgets or options
+//! are wrong, 3 where the machine was too noisy to say, 4 where the measurement failed. 101 is cargo's own: the bench did not
+//! compile, or has no `harness = false`.
 //!
 //! What is better done in assembly (instructions that a compiler does not emit, bodies that are patched in place of a call) is
 //! an [`op::Op`] by [`native!`]; ops of Linux go beside yours by their names (`.op::<op::mmu::PteVal>()`). The folder
