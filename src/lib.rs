@@ -26,9 +26,12 @@
 //! harness = false
 //! ```
 //!
-//! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. (It may
-//! call functions of other crates, your own among them, if they are `#[inline]` or the build has `lto`; a run says where they
-//! are not in place. Arguments are words; [`functions!`] says what to do with others.)
+//! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. Arguments are
+//! words; [`functions!`] says what to do with others.
+//!
+//! **Mark what the bodies call `#[inline]`.** A bench target is always another crate than your library: a function of yours
+//! that is not `#[inline]` (nor the build with `lto`) stays a call with `inline`, too, and all overheads are too small by
+//! it. A run warns of such bodies before its tables.
 //!
 //! ```no_run
 //! # mod chip {
