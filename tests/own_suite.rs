@@ -144,6 +144,9 @@ fn two_suites_of_one_program_do_not_disturb_each_other() {
     let args = ["run", "--workload", "uart_line", "--mechanism", "site,static_call_inline"];
     let report = report("two_suites", &args, &[("SUITE", "uart")]);
     assert!(report.failures.is_empty(), "{:?}", report.failures);
+    let store = report("two_suites", &["run", "--op", "*", "--mechanism", "table"], &[("SUITE", "store")]);
+    let absence = store.absent.iter().find(|absence| absence.what == "workloads").unwrap();
+    assert!(absence.reason.contains("suite store has none"), "{}", absence.reason);
     let both = bench("two_suites", &["list"], &[]);
     assert_eq!(both.status.code(), Some(2), "{}", said(&both));
     let said = said(&both);
