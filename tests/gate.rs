@@ -504,3 +504,23 @@ fn without_a_report_and_without_run_there_is_nothing_to_judge() {
     assert_eq!(code(&pvbench().args(["gate", "x.json", "--run"]).output().unwrap()), 2);
     assert_eq!(code(&pvbench().args(["gate", "x.json", "--confirm", "1"]).output().unwrap()), 2);
 }
+
+#[test]
+fn the_summary_of_a_job_is_appended_to_and_another_file_is_replaced() {
+    let case = Case::new();
+    for (is_summary, kept) in [(true, true), (false, false)] {
+        let (report, budgets, summary) = (case.write("report.json"), case.path("budgets.toml"), case.path("summary.md"));
+        std::fs::write(&budgets, format!("{}why = \"a call\"\n", table("2 cycles"))).unwrap();
+        std::fs::write(&summary, "of an earlier command\n").unwrap();
+        let mut command = pvbench();
+        command.env_remove("GITHUB_STEP_SUMMARY").arg("gate").arg(report).arg("--budget").arg(budgets);
+        command.arg("--markdown").arg(&summary);
+        if is_summary {
+            command.env("GITHUB_STEP_SUMMARY", &summary);
+        }
+        assert_eq!(code(&command.output().unwrap()), 1);
+        let text = std::fs::read_to_string(&summary).unwrap();
+        assert!(text.contains("EXCEEDED") && text.contains("why this bound: a call"), "{text}");
+        assert_eq!(text.starts_with("of an earlier command\n"), kept, "{text}");
+    }
+}

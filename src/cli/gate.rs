@@ -20,6 +20,7 @@ use crate::gate::judge::{Case, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, junit, markdown, terminal};
 use crate::host::{Machine, Root};
+use crate::report::write::WriteError;
 use crate::report::{Report, read, render, write};
 use crate::suite::Suite;
 
@@ -79,7 +80,7 @@ pub struct GateArgs {
     /// The verdicts as JSON; - for standard output, instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// A summary in Markdown
+    /// A summary in Markdown; appended where FILE is what GITHUB_STEP_SUMMARY names
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// The verdicts as JUnit XML
@@ -109,7 +110,8 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         None => measured(args, suite, &budgets, baseline.as_ref())?,
     };
     if let Some(path) = &args.markdown {
-        output(path, markdown::summary(&judged).into_bytes())?;
+        let text = markdown::summary(&judged).into_bytes();
+        if is_job_summary(path) { append(path, &text)? } else { output(path, text)? }
     }
     if let Some(path) = &args.junit {
         let xml = junit::xml(&judged).map_err(|error| CliError::Usage(format!("no JUnit XML: {error}")))?;
@@ -303,6 +305,17 @@ fn is_stdout(path: &Path) -> bool {
 /// A pipe or a device, as /dev/stderr is: written to, and not replaced.
 fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
+}
+
+/// The summary of a job on GitHub, which other commands of its step write to, too.
+fn is_job_summary(path: &Path) -> bool {
+    std::env::var_os("GITHUB_STEP_SUMMARY").is_some_and(|summary| !summary.is_empty() && path == Path::new(&summary))
+}
+
+fn append(path: &Path, text: &[u8]) -> Result<(), CliError> {
+    let failed = |source| WriteError::File { path: path.to_owned(), source };
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+    Ok(file.write_all(text).map_err(failed)?)
 }
 
 fn folder_of(file: &Path) -> &Path {
