@@ -21,10 +21,16 @@
 //! `main`, in `Cargo.toml`:
 //!
 //! ```toml
+//! [lib]
+//! bench = false
+//!
 //! [[bench]]
 //! name = "uart"
 //! harness = false
 //! ```
+//!
+//! (Without `harness = false` there are two functions `main`, or a `main` that nobody calls. Without `bench = false`, and
+//! without `--bench uart` on the command line, cargo starts the library's own harness, which does not know the options.)
 //!
 //! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. Arguments are
 //! words; [`functions!`] says what to do with others.

@@ -524,3 +524,10 @@ fn the_summary_of_a_job_is_appended_to_and_another_file_is_replaced() {
         assert_eq!(text.starts_with("of an earlier command\n"), kept, "{text}");
     }
 }
+
+#[test]
+fn without_a_report_run_is_named() {
+    let output = pvbench().arg("gate").output().unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(said(&output).contains("--run"), "{}", said(&output));
+}

@@ -166,7 +166,7 @@ fn what_is_wrong_with_a_suite_is_said_at_its_start_and_names_the_op() {
         ("no_bytes", &["op no_bytes", "give INSTRUCTIONS"]),
         ("no_baseline", &["the first mechanism is table", "inline"]),
         ("unknown_op", &["workload uart_line calls swap_bytes"]),
-        ("mechanism_twice", &["mechanism 'table' is there twice"]),
+        ("mechanism_twice", &["mechanism 'table' is listed twice"]),
         ("empty", &["suite empty", "nothing to measure"]),
     ];
     for (wrong, expected) in cases {

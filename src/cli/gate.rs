@@ -51,7 +51,7 @@ Examples:
 #[derive(Args)]
 pub struct GateArgs {
     /// The report to judge
-    #[arg(value_name = "REPORT.json", required_unless_present = "run", conflicts_with = "run")]
+    #[arg(value_name = "REPORT.json", conflicts_with = "run")]
     report: Option<PathBuf>,
     /// Measure what the rules bind, now, and nothing else
     #[arg(long)]
@@ -93,6 +93,10 @@ pub struct GateArgs {
 
 /// Judges a report, or measures and judges.
 pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
+    if args.report.is_none() && !args.run {
+        let message = "there is nothing to judge: name a report.json, or measure what the rules bind with --run";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     let budgets = Budgets::read(&args.budget)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
