@@ -87,6 +87,16 @@
 //! why = "an indirect call and its return; more than that, and the driver is to be generic"
 //! ```
 //!
+//! Take the number of instructions from a report of yours, not from here: where the body is in place the compiler keeps
+//! addresses and constants out of the loop that a callee fetches at each call, so that `table` executes 3 more in one op and 8
+//! in another. `cargo bench -q --bench uart -- gate reports/latest/report.json --init > budgets.toml` writes a file with what
+//! was counted (`export --format csv` has it in its column `extra_instructions`).
+//!
+//! What a gate does not see: a budget holds the way to an op, not the op. A body that gets slower is slower inline, too. And
+//! linking again moves the functions that are called: that alone can change a hot op in which a load waits for an earlier
+//! store by some cycles (2.0 became 4.6), and neither the interval nor the layout range shows it, for they are of loops that
+//! move, not of callees. So let `extra_instructions` be the hard rule, and give `overhead` room or `level = "soft"`.
+//!
 //! and hold it in CI; `scripts/github-actions-own.yml` in pvbench's repository is a workflow to copy:
 //!
 //! ```sh

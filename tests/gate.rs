@@ -531,3 +531,27 @@ fn without_a_report_run_is_named() {
     assert_eq!(code(&output), 2);
     assert!(said(&output).contains("--run"), "{}", said(&output));
 }
+
+#[test]
+fn a_first_budget_file_is_what_was_counted_and_the_report_keeps_it() {
+    let mut case = Case::new();
+    case.cell().instructions = Some(Instructions { per_op: 5.5, extra: 3.5 });
+    let output = pvbench().arg("gate").arg(case.write("report.json")).arg("--init").output().unwrap();
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let budgets = String::from_utf8(output.stdout).unwrap();
+    for (op, most) in [("pte_val", 4), ("set_pte", 2)] {
+        let rule = format!(
+            "[[budget]]\nop = \"{op}\"\nmechanism = \"table\"\nregime = \"throughput\"\n\
+             extra_instructions = \"{most} instructions\"\n"
+        );
+        assert!(budgets.contains(&rule), "{budgets}");
+    }
+    assert_eq!(code(&case.gate(&budgets)), 0, "{budgets}");
+    case.cell().instructions = Some(Instructions { per_op: 7.0, extra: 5.0 });
+    assert_eq!(code(&case.gate(&budgets)), 1, "one instruction more fails");
+    for cell in &mut case.report.cells {
+        cell.instructions = None;
+    }
+    let output = pvbench().arg("gate").arg(case.write("report.json")).arg("--init").output().unwrap();
+    assert_eq!(code(&output), 2, "{}", said(&output));
+}

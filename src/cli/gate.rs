@@ -18,7 +18,7 @@ use super::run::Chosen;
 use crate::gate::budget::Budgets;
 use crate::gate::judge::{Case, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
-use crate::gate::{Judged, Outcome, Verdict, comparable, junit, markdown, terminal};
+use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
 use crate::report::write::WriteError;
 use crate::report::{Report, read, render, write};
@@ -44,6 +44,7 @@ pub const EXAMPLES: &str = "A budget file, the first rule of each level that mat
 
 Examples:
   pvbench gate --run
+  pvbench gate reports/latest/report.json --init > budgets.toml
   pvbench gate reports/latest/report.json --budget budgets.toml --markdown summary.md
   pvbench gate new.json --baseline old.json --json verdict.json --junit verdict.xml";
 
@@ -56,6 +57,9 @@ pub struct GateArgs {
     /// Measure what the rules bind, now, and nothing else
     #[arg(long)]
     run: bool,
+    /// Print a first budget file: the extra instructions of every op in the report, as counted
+    #[arg(long, requires = "report", conflicts_with = "run")]
+    init: bool,
     /// The rules
     #[arg(long, value_name = "FILE", default_value = "reports/budgets.toml")]
     budget: PathBuf,
@@ -97,6 +101,9 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         let message = "there is nothing to judge: name a report.json, or measure what the rules bind with --run";
         return Err(CliError::Usage(message.to_owned()));
     }
+    if let (true, Some(path)) = (args.init, &args.report) {
+        return first_budgets(path);
+    }
     let budgets = Budgets::read(&args.budget)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
@@ -135,6 +142,16 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         3 => Exit::Inconclusive,
         _ => Exit::Failed,
     })
+}
+
+/// Prints budgets that a report keeps.
+fn first_budgets(path: &Path) -> Done {
+    let Some(text) = init::budgets(&read::report(path)?) else {
+        let message = format!("{}: no instructions were counted, so there is nothing to bound them by", path.display());
+        return Err(CliError::Usage(message));
+    };
+    anstream::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Fine)
 }
 
 /// The verdicts on a report that is there.
