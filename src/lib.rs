@@ -33,7 +33,8 @@
 //! without `--bench uart` on the command line, cargo starts the library's own harness, which does not know the options.)
 //!
 //! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. Arguments are
-//! words; [`functions!`] says what to do with others.
+//! words; [`functions!`] says what to do with others. Your struct itself is not used: its functions are put behind pvbench's
+//! tables, flags and objects, by every way.
 //!
 //! **Mark what the bodies call `#[inline]`.** A bench target is always another crate than your library: a function of yours
 //! that is not `#[inline]` (nor the build with `lto`) stays a call with `inline`, too, and all overheads are too small by
@@ -56,8 +57,8 @@
 //! }
 //! ```
 //!
-//! **2. Measure.** `cargo bench --bench uart` takes two minutes, `cargo bench --bench uart -- --quick` a few seconds. The
-//! page is `reports/latest/index.html`: every function inline, behind a flag, an enum, a table, a trait object, a
+//! **2. Measure.** `cargo bench --bench uart` takes three minutes, `cargo bench --bench uart -- --quick` about 15 seconds; the
+//! first build comes on top, with about two minutes of CPU. The page is `reports/latest/index.html`: every function inline, behind a flag, an enum, a table, a trait object, a
 //! `OnceLock`, a patched site, a retpoline, .. hot, cold, in a dependent chain, with registers live across the call; in core
 //! cycles, with intervals and instruction counts. What a row shows is said in the README. The rest of the command line is
 //! there, too:
@@ -73,7 +74,8 @@
 //! with a checksum that must be the same by every way. `.workload::<Line>()` adds it.
 //!
 //! **4. Your own way** to reach a function: implement [`dispatch::Dispatch`], and `.mechanism::<Mine>()` gives it a column
-//! beside the built-in ones, for all ops.
+//! beside the built-in ones, for all ops. `examples/trace_hook` measures such a one; that is how your own struct, or how
+//! your program finds it, gets into the comparison.
 //!
 //! **5. Decide what it may cost**, in `budgets.toml`:
 //!

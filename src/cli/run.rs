@@ -28,8 +28,8 @@ use crate::selftest;
 use crate::suite::Suite;
 
 pub const EXAMPLES: &str = "Examples:
-  pvbench run                                    all ops, under two minutes
-  pvbench run --quick                            twelve ops, throughput alone
+  pvbench run                                    all ops, in three minutes
+  pvbench run --quick                            a few ops, throughput alone, in about 15 s
   pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput --time 20
   pvbench run --seed 7 --cpu 1 --out /tmp/report";
 
@@ -46,7 +46,7 @@ pub struct RunArgs {
 /// What is measured, and how hard.
 #[derive(Args)]
 pub struct Selection {
-    /// Twelve ops of different shape, throughput alone: under 20 s
+    /// A few ops of different shape, as the suite chose them, throughput alone: about 15 s
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// All ops and regimes at 64 layouts, in 20 minutes
