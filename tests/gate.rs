@@ -509,7 +509,8 @@ fn without_a_report_and_without_run_there_is_nothing_to_judge() {
 fn the_summary_of_a_job_is_appended_to_and_another_file_is_replaced() {
     let case = Case::new();
     for (is_summary, kept) in [(true, true), (false, false)] {
-        let (report, budgets, summary) = (case.write("report.json"), case.path("budgets.toml"), case.path("summary.md"));
+        let (report, budgets, summary) =
+            (case.write("report.json"), case.path("budgets.toml"), case.path("summary.md"));
         std::fs::write(&budgets, format!("{}why = \"a call\"\n", table("2 cycles"))).unwrap();
         std::fs::write(&summary, "of an earlier command\n").unwrap();
         let mut command = pvbench();

@@ -145,6 +145,8 @@ fn two_suites_of_one_program_do_not_disturb_each_other() {
     let report = report("two_suites", &args, &[("SUITE", "uart")]);
     assert!(report.failures.is_empty(), "{:?}", report.failures);
     let store = report("two_suites", &["run", "--op", "*", "--mechanism", "table"], &[("SUITE", "store")]);
+    let listed = said(&bench("two_suites", &["list", "ops"], &[("SUITE", "store")]));
+    assert!(listed.contains("store_get") && !listed.contains("xen"), "{listed}");
     let absence = store.absent.iter().find(|absence| absence.what == "workloads").unwrap();
     assert!(absence.reason.contains("suite store has none"), "{}", absence.reason);
     let both = bench("two_suites", &["list"], &[]);

@@ -18,9 +18,10 @@ const WHOLE: f64 = 1e-3;
 #[must_use]
 pub fn budgets(report: &Report) -> Option<String> {
     let native = |regime: Regime| {
-        report.cells.iter().filter(move |cell| {
-            cell.regime == regime && cell.body == Platform::Native && cell.mechanism != "inline"
-        })
+        report
+            .cells
+            .iter()
+            .filter(move |cell| cell.regime == regime && cell.body == Platform::Native && cell.mechanism != "inline")
     };
     let regime = Regime::ALL.into_iter().find(|regime| native(*regime).any(|cell| cell.instructions.is_some()))?;
     let mut text = format!(

@@ -22,7 +22,8 @@ pub fn summary(report: &Report) -> String {
         line("DEBUG BUILD: these are the costs of unoptimised code".to_owned());
     }
     // Above the tables: what they are held against is no baseline there.
-    let (out_of_place, absent): (Vec<&Absence>, Vec<&Absence>) = report.absent.iter().partition(|absence| is_of_baseline(absence));
+    let (out_of_place, absent): (Vec<&Absence>, Vec<&Absence>) =
+        report.absent.iter().partition(|absence| is_of_baseline(absence));
     for absence in out_of_place {
         line(format!("WARNING: no {}: {}", absence.what, absence.reason));
     }
