@@ -142,8 +142,8 @@ fn two_suites_of_one_program_do_not_disturb_each_other() {
         assert!(report.cells.iter().any(|cell| cell.overhead.is_some()));
     }
     let args = ["run", "--workload", "uart_line", "--mechanism", "site,static_call_inline"];
-    let report = report("two_suites", &args, &[("SUITE", "uart")]);
-    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    let uart = report("two_suites", &args, &[("SUITE", "uart")]);
+    assert!(uart.failures.is_empty(), "{:?}", uart.failures);
     let store = report("two_suites", &["run", "--op", "*", "--mechanism", "table"], &[("SUITE", "store")]);
     let listed = said(&bench("two_suites", &["list", "ops"], &[("SUITE", "store")]));
     assert!(listed.contains("store_get") && !listed.contains("xen"), "{listed}");
