@@ -504,3 +504,55 @@ fn without_a_report_and_without_run_there_is_nothing_to_judge() {
     assert_eq!(code(&pvbench().args(["gate", "x.json", "--run"]).output().unwrap()), 2);
     assert_eq!(code(&pvbench().args(["gate", "x.json", "--confirm", "1"]).output().unwrap()), 2);
 }
+
+#[test]
+fn the_summary_of_a_job_is_appended_to_and_another_file_is_replaced() {
+    let case = Case::new();
+    for (is_summary, kept) in [(true, true), (false, false)] {
+        let (report, budgets, summary) =
+            (case.write("report.json"), case.path("budgets.toml"), case.path("summary.md"));
+        std::fs::write(&budgets, format!("{}why = \"a call\"\n", table("2 cycles"))).unwrap();
+        std::fs::write(&summary, "of an earlier command\n").unwrap();
+        let mut command = pvbench();
+        command.env_remove("GITHUB_STEP_SUMMARY").arg("gate").arg(report).arg("--budget").arg(budgets);
+        command.arg("--markdown").arg(&summary);
+        if is_summary {
+            command.env("GITHUB_STEP_SUMMARY", &summary);
+        }
+        assert_eq!(code(&command.output().unwrap()), 1);
+        let text = std::fs::read_to_string(&summary).unwrap();
+        assert!(text.contains("EXCEEDED") && text.contains("why this bound: a call"), "{text}");
+        assert_eq!(text.starts_with("of an earlier command\n"), kept, "{text}");
+    }
+}
+
+#[test]
+fn without_a_report_run_is_named() {
+    let output = pvbench().arg("gate").output().unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(said(&output).contains("--run"), "{}", said(&output));
+}
+
+#[test]
+fn a_first_budget_file_is_what_was_counted_and_the_report_keeps_it() {
+    let mut case = Case::new();
+    case.cell().instructions = Some(Instructions { per_op: 5.5, extra: 3.5 });
+    let output = pvbench().arg("gate").arg(case.write("report.json")).arg("--init").output().unwrap();
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let budgets = String::from_utf8(output.stdout).unwrap();
+    for (op, most) in [("pte_val", 4), ("set_pte", 2)] {
+        let rule = format!(
+            "[[budget]]\nop = \"{op}\"\nmechanism = \"table\"\nregime = \"throughput\"\n\
+             extra_instructions = \"{most} instructions\"\n"
+        );
+        assert!(budgets.contains(&rule), "{budgets}");
+    }
+    assert_eq!(code(&case.gate(&budgets)), 0, "{budgets}");
+    case.cell().instructions = Some(Instructions { per_op: 7.0, extra: 5.0 });
+    assert_eq!(code(&case.gate(&budgets)), 1, "one instruction more fails");
+    for cell in &mut case.report.cells {
+        cell.instructions = None;
+    }
+    let output = pvbench().arg("gate").arg(case.write("report.json")).arg("--init").output().unwrap();
+    assert_eq!(code(&output), 2, "{}", said(&output));
+}

@@ -142,8 +142,13 @@ fn two_suites_of_one_program_do_not_disturb_each_other() {
         assert!(report.cells.iter().any(|cell| cell.overhead.is_some()));
     }
     let args = ["run", "--workload", "uart_line", "--mechanism", "site,static_call_inline"];
-    let report = report("two_suites", &args, &[("SUITE", "uart")]);
-    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    let uart = report("two_suites", &args, &[("SUITE", "uart")]);
+    assert!(uart.failures.is_empty(), "{:?}", uart.failures);
+    let store = report("two_suites", &["run", "--op", "*", "--mechanism", "table"], &[("SUITE", "store")]);
+    let listed = said(&bench("two_suites", &["list", "ops"], &[("SUITE", "store")]));
+    assert!(listed.contains("store_get") && !listed.contains("xen"), "{listed}");
+    let absence = store.absent.iter().find(|absence| absence.what == "workloads").unwrap();
+    assert!(absence.reason.contains("suite store has none"), "{}", absence.reason);
     let both = bench("two_suites", &["list"], &[]);
     assert_eq!(both.status.code(), Some(2), "{}", said(&both));
     let said = said(&both);
@@ -163,7 +168,7 @@ fn what_is_wrong_with_a_suite_is_said_at_its_start_and_names_the_op() {
         ("no_bytes", &["op no_bytes", "give INSTRUCTIONS"]),
         ("no_baseline", &["the first mechanism is table", "inline"]),
         ("unknown_op", &["workload uart_line calls swap_bytes"]),
-        ("mechanism_twice", &["mechanism 'table' is there twice"]),
+        ("mechanism_twice", &["mechanism 'table' is listed twice"]),
         ("empty", &["suite empty", "nothing to measure"]),
     ];
     for (wrong, expected) in cases {

@@ -112,7 +112,7 @@ fn malformed(pattern: &str) -> Option<&'static str> {
     (braces > 0).then_some("a { without its }")
 }
 
-/// At commas, but not at those within braces.
+/// At commas, but not at those within braces; no name has blanks around it.
 fn split(patterns: &str) -> Vec<&str> {
     let mut depth = 0i32;
     patterns
@@ -120,8 +120,12 @@ fn split(patterns: &str) -> Vec<&str> {
             depth += i32::from(c == '{') - i32::from(c == '}');
             c == ',' && depth <= 0
         })
+        .map(str::trim)
         .collect()
 }
+
+/// Jaro-Winkler likeness of what may be a slip: "tabel" is 0.95 like `table`, names that share a few letters 0.6.
+const ALIKE: f64 = 0.8;
 
 /// The name with the least edit distance, if it is anything like the pattern.
 fn nearest(pattern: &str, names: &[&str]) -> Option<String> {
@@ -129,7 +133,7 @@ fn nearest(pattern: &str, names: &[&str]) -> Option<String> {
     names
         .iter()
         .map(|name| (strsim::jaro_winkler(&plain.to_lowercase(), name), name))
-        .filter(|(likeness, _)| *likeness > 0.6)
+        .filter(|(likeness, _)| *likeness > ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| (*name).to_owned())
 }
@@ -153,14 +157,17 @@ mod tests {
     fn patterns_add_up_and_keep_the_order_of_the_names() {
         assert_eq!(chosen(&["set_pte", "*_val"]), Ok(vec![1, 2, 3]));
         assert_eq!(chosen(&["save_fl,p{te,md}_val"]), Ok(vec![0, 1, 2]));
+        assert_eq!(chosen(&[" save_fl , set_pte"]), Ok(vec![0, 3]));
     }
 
     #[test]
     fn a_pattern_that_matches_nothing_names_the_nearest() {
         let Err(FilterError::NoMatch { nearest, .. }) = chosen(&["pte_vla"]) else { panic!("it matched") };
         assert_eq!(nearest.as_deref(), Some("pte_val"));
-        let Err(FilterError::NoMatch { nearest, .. }) = chosen(&["zzzz"]) else { panic!("it matched") };
-        assert_eq!(nearest, None);
+        for far in ["zzzz", "spin_lock", "read"] {
+            let Err(FilterError::NoMatch { nearest, .. }) = chosen(&[far]) else { panic!("it matched") };
+            assert_eq!(nearest, None, "{far}");
+        }
     }
 
     #[test]

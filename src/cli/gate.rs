@@ -18,8 +18,9 @@ use super::run::Chosen;
 use crate::gate::budget::Budgets;
 use crate::gate::judge::{Case, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
-use crate::gate::{Judged, Outcome, Verdict, comparable, junit, markdown, terminal};
+use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
+use crate::report::write::WriteError;
 use crate::report::{Report, read, render, write};
 use crate::suite::Suite;
 
@@ -43,6 +44,7 @@ pub const EXAMPLES: &str = "A budget file, the first rule of each level that mat
 
 Examples:
   pvbench gate --run
+  pvbench gate reports/latest/report.json --init > budgets.toml
   pvbench gate reports/latest/report.json --budget budgets.toml --markdown summary.md
   pvbench gate new.json --baseline old.json --json verdict.json --junit verdict.xml";
 
@@ -50,11 +52,14 @@ Examples:
 #[derive(Args)]
 pub struct GateArgs {
     /// The report to judge
-    #[arg(value_name = "REPORT.json", required_unless_present = "run", conflicts_with = "run")]
+    #[arg(value_name = "REPORT.json", conflicts_with = "run")]
     report: Option<PathBuf>,
     /// Measure what the rules bind, now, and nothing else
     #[arg(long)]
     run: bool,
+    /// Print a first budget file: the extra instructions of every op in the report, as counted
+    #[arg(long, requires = "report", conflicts_with = "run")]
+    init: bool,
     /// The rules
     #[arg(long, value_name = "FILE", default_value = "reports/budgets.toml")]
     budget: PathBuf,
@@ -79,7 +84,7 @@ pub struct GateArgs {
     /// The verdicts as JSON; - for standard output, instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// A summary in Markdown
+    /// A summary in Markdown; appended where FILE is what GITHUB_STEP_SUMMARY names
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// The verdicts as JUnit XML
@@ -92,6 +97,13 @@ pub struct GateArgs {
 
 /// Judges a report, or measures and judges.
 pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
+    if args.report.is_none() && !args.run {
+        let message = "there is nothing to judge: name a report.json, or measure what the rules bind with --run";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    if let (true, Some(path)) = (args.init, &args.report) {
+        return first_budgets(path);
+    }
     let budgets = Budgets::read(&args.budget)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
@@ -109,7 +121,8 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         None => measured(args, suite, &budgets, baseline.as_ref())?,
     };
     if let Some(path) = &args.markdown {
-        output(path, markdown::summary(&judged).into_bytes())?;
+        let text = markdown::summary(&judged).into_bytes();
+        if is_job_summary(path) { append(path, &text)? } else { output(path, text)? }
     }
     if let Some(path) = &args.junit {
         let xml = junit::xml(&judged).map_err(|error| CliError::Usage(format!("no JUnit XML: {error}")))?;
@@ -129,6 +142,16 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         3 => Exit::Inconclusive,
         _ => Exit::Failed,
     })
+}
+
+/// Prints budgets that a report keeps.
+fn first_budgets(path: &Path) -> Done {
+    let Some(text) = init::budgets(&read::report(path)?) else {
+        let message = format!("{}: no instructions were counted, so there is nothing to bound them by", path.display());
+        return Err(CliError::Usage(message));
+    };
+    anstream::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Fine)
 }
 
 /// The verdicts on a report that is there.
@@ -303,6 +326,17 @@ fn is_stdout(path: &Path) -> bool {
 /// A pipe or a device, as /dev/stderr is: written to, and not replaced.
 fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
+}
+
+/// The summary of a job on GitHub, which other commands of its step write to, too.
+fn is_job_summary(path: &Path) -> bool {
+    std::env::var_os("GITHUB_STEP_SUMMARY").is_some_and(|summary| !summary.is_empty() && path == Path::new(&summary))
+}
+
+fn append(path: &Path, text: &[u8]) -> Result<(), CliError> {
+    let failed = |source| WriteError::File { path: path.to_owned(), source };
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+    Ok(file.write_all(text).map_err(failed)?)
 }
 
 fn folder_of(file: &Path) -> &Path {

@@ -12,6 +12,7 @@ use crate::dispatch::Mechanism;
 use crate::kernel::flags::PageFlags;
 use crate::kernel::options;
 use crate::measure::loops::code_memory;
+use crate::op::Since;
 use crate::regime::Regime;
 use crate::report::assemble::Options;
 use crate::report::schema::{OpInfo, OptionInfo};
@@ -105,7 +106,7 @@ type Listing = (Vec<&'static str>, Vec<Vec<String>>, Vec<Value>);
 
 fn ops(suite: &Suite) -> Listing {
     let infos: Vec<OpInfo> = suite.ops().iter().map(OpInfo::of).collect();
-    let rows = infos
+    let rows: Vec<Vec<String>> = infos
         .iter()
         .map(|op| {
             vec![
@@ -124,7 +125,16 @@ fn ops(suite: &Suite) -> Listing {
         .collect();
     let header =
         vec!["op", "group", "args", "returns", "native", "xen", "patched to", "convention", "kernels", "purpose"];
-    (header, rows, infos.iter().map(|op| json!(op)).collect())
+    let values = infos.iter().map(|op| json!(op)).collect();
+    if infos.iter().any(|op| op.since != Since::NotLinux) {
+        return (header, rows, values);
+    }
+    // Structure of pv_ops, body for Xen, kernels: nothing of that is said of ops of which none is Linux's.
+    let keep = |column: &str| !["group", "xen", "kernels"].contains(&column);
+    let kept =
+        |row: Vec<String>| header.iter().zip(row).filter(|(column, _)| keep(column)).map(|(_, cell)| cell).collect();
+    let rows = rows.into_iter().map(kept).collect();
+    (header.iter().copied().filter(|column| keep(column)).collect(), rows, values)
 }
 
 /// A serialised unit variant is its word in the document.

@@ -143,7 +143,7 @@ impl<'a> Measured<'a> {
             workers: collector.workers,
             workers_again: collector.workers_again,
             failures: collector.failures,
-            absent: absences(no_counters, here.immovable.as_ref(), uncounted, work)
+            absent: absences(no_counters, here.immovable.as_ref(), uncounted, (work, suite))
                 .into_iter()
                 .chain(out_of_place(&planned))
                 .collect(),
@@ -156,7 +156,7 @@ fn absences(
     no_counters: Option<String>,
     immovable: Option<&CodeError>,
     uncounted: Option<String>,
-    work: &Chosen,
+    (work, suite): (&Chosen, &Suite),
 ) -> Vec<Absence> {
     let mut absent = work.absent.clone();
     if let Some(reason) = immovable {
@@ -170,7 +170,11 @@ fn absences(
         absent.push(Absence { what: "instruction counts".to_owned(), reason });
     }
     if work.plan.workloads.is_empty() {
-        let reason = "ops, regimes or another body than native were named, and no workload".to_owned();
+        let reason = if suite.workloads().is_empty() {
+            format!("suite {} has none; .workload::<..>() adds one", suite.name())
+        } else {
+            "ops, regimes or another body than native were named, and no workload".to_owned()
+        };
         absent.push(Absence { what: "workloads".to_owned(), reason });
     }
     absent

@@ -28,8 +28,8 @@ use crate::selftest;
 use crate::suite::Suite;
 
 pub const EXAMPLES: &str = "Examples:
-  pvbench run                                    all ops, under two minutes
-  pvbench run --quick                            twelve ops, throughput alone
+  pvbench run                                    all ops, in three minutes
+  pvbench run --quick                            a few ops, throughput alone, in under 20 s
   pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput --time 20
   pvbench run --seed 7 --cpu 1 --out /tmp/report";
 
@@ -46,7 +46,7 @@ pub struct RunArgs {
 /// What is measured, and how hard.
 #[derive(Args)]
 pub struct Selection {
-    /// Twelve ops of different shape, throughput alone: under 20 s
+    /// A few ops of different shape, as the suite chose them, throughput alone: under 20 s
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// All ops and regimes at 64 layouts, in 20 minutes
@@ -61,10 +61,10 @@ pub struct Selection {
     /// Regimes: throughput, latency, pressure, cold, flushed, random2, random4, random8
     #[arg(long, value_name = "GLOB")]
     regime: Vec<String>,
-    /// Bodies the mechanisms are bound to: native, xen; the baseline is inline native always
+    /// Bodies the mechanisms are bound to: native, xen (of a function of yours: alternative); the baseline is inline native always
     #[arg(long, value_name = "GLOB", default_value = "native")]
     body: Vec<String>,
-    /// Macro benchmarks: mmap_perf, lat_mmap, ..; with neither --op nor --regime, they alone
+    /// Macro benchmarks, which `list workloads` names; with neither --op nor --regime, they alone
     #[arg(long, value_name = "GLOB")]
     workload: Vec<String>,
     #[command(flatten)]

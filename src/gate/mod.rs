@@ -46,6 +46,7 @@ pub mod change;
 pub mod comparable;
 pub mod compare;
 pub mod evidence;
+pub mod init;
 pub mod judge;
 pub mod junit;
 pub mod markdown;

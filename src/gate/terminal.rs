@@ -161,7 +161,7 @@ pub(super) fn remarks(verdict: &Verdict) -> Option<String> {
         let before: Vec<&str> = verdict.before.iter().map(|outcome| outcome.name()).collect();
         parts.push(format!("measured again; before: {}", before.join(", ")));
     }
-    parts.extend(verdict.rule.why.iter().cloned());
+    parts.extend(verdict.rule.why.iter().map(|why| format!("why this bound: {why}")));
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 

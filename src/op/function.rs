@@ -139,12 +139,40 @@ unsafe impl<F: Function> Op for F {
 ///     pub struct Read: "read" = fn() -> u64 { 5 }
 /// }
 /// ```
+///
+/// ```compile_fail
+/// pvbench::functions! {
+///     /// A reference.
+///     pub struct Read: "read" = fn(register: usize = 0, byte: &u8 = &1) -> u64 { 5 };
+/// }
+/// ```
 #[macro_export]
 macro_rules! functions {
     (from $from:literal; $($rest:tt)*) => {
         $crate::functions! { @ ($crate::op::FIRST_USER_SLOT + $from) $($rest)* }
     };
     (@ ($slot:expr)) => {};
+    // References first: behind the macro they are an error about a lifetime that nobody wrote.
+    (@ ($slot:expr)
+        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: & $($rest:tt)*) $($more:tt)*
+    ) => { $crate::functions! { @reference $name } };
+    (@ ($slot:expr)
+        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: $at:ty = $av:expr, $b:ident: & $($rest:tt)*) $($more:tt)*
+    ) => { $crate::functions! { @reference $name } };
+    (@ ($slot:expr)
+        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: $at:ty = $av:expr, $b:ident: $bt:ty = $bv:expr, $c:ident: & $($rest:tt)*) $($more:tt)*
+    ) => { $crate::functions! { @reference $name } };
+    (@ ($slot:expr)
+        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: $at:ty = $av:expr, $b:ident: $bt:ty = $bv:expr, $c:ident: $ct:ty = $cv:expr, $d:ident: & $($rest:tt)*) $($more:tt)*
+    ) => { $crate::functions! { @reference $name } };
+    (@ ($slot:expr)
+        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($($args:tt)*) -> & $($more:tt)*
+    ) => { $crate::functions! { @reference $name } };
+    (@reference $name:literal) => {
+        ::core::compile_error!(::core::concat!(
+            $name, ": references: take a `*const T`, or reach a static in the body"
+        ));
+    };
     (@ ($slot:expr)
         $(#[doc = $doc:literal])* $vis:vis struct $Op:ident: $name:literal =
         fn($($arg:ident: $type:ty = $value:expr),* $(,)?) $(-> $ret:ty)? $native:block $(or $alternative:block)?;

@@ -4,6 +4,7 @@ use super::Report;
 use super::plots::number::clipped;
 use super::schema::{Cell, Workload, WorkloadKernel};
 use crate::dispatch::Platform;
+use crate::op::Since;
 use crate::regime::Regime;
 
 /// Longer names than this are cut.
@@ -52,4 +53,10 @@ pub fn plain(text: &str) -> String {
 /// Every kernel of every workload of a report.
 pub fn kernels(report: &Report) -> impl Iterator<Item = (&Workload, &WorkloadKernel)> {
     report.workloads.iter().flat_map(|workload| workload.kernels.iter().map(move |kernel| (workload, kernel)))
+}
+
+/// Whether any of its ops is a hook of some Linux: the history of Linux's ways says nothing of others.
+#[must_use]
+pub fn is_of_linux(report: &Report) -> bool {
+    report.catalogue.ops.iter().any(|op| op.since != Since::NotLinux)
 }

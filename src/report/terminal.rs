@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::html::kernel_name;
-use super::schema::{Cell, Report, Workload};
+use super::schema::{Absence, Cell, Report, Workload};
 use crate::regime::Regime;
 use crate::stats::location::{median, quantile};
 
@@ -20,6 +20,12 @@ pub fn summary(report: &Report) -> String {
     }
     if report.tool.build == "debug" {
         line("DEBUG BUILD: these are the costs of unoptimised code".to_owned());
+    }
+    // Above the tables: what they are held against is no baseline there.
+    let (out_of_place, absent): (Vec<&Absence>, Vec<&Absence>) =
+        report.absent.iter().partition(|absence| is_of_baseline(absence));
+    for absence in out_of_place {
+        line(format!("WARNING: no {}: {}", absence.what, absence.reason));
     }
     for regime in Regime::ALL {
         let cells: Vec<&Cell> = report.cells.iter().filter(|cell| cell.regime == regime).collect();
@@ -53,7 +59,7 @@ pub fn summary(report: &Report) -> String {
         }
     }
     line(format!("seed: {}", report.run.seed));
-    for absence in &report.absent {
+    for absence in absent {
         line(format!("no {}: {}", absence.what, absence.reason));
     }
     for failure in &report.failures {
@@ -61,6 +67,11 @@ pub fn summary(report: &Report) -> String {
         line(format!("failed: worker {} at {group}: {}", failure.worker, failure.message));
     }
     text
+}
+
+/// Whether it says that `inline` of an op is no baseline.
+fn is_of_baseline(absence: &Absence) -> bool {
+    absence.what.starts_with("body of ")
 }
 
 fn workloads(report: &Report) -> Table {

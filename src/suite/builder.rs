@@ -138,7 +138,7 @@ impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
     /// use pvbench::op::irq::SaveFl;
     ///
     /// let error = Suite::builder("twice").op::<SaveFl>().op::<SaveFl>().build().unwrap_err();
-    /// assert!(error.to_string().contains("op 'save_fl' is there twice"));
+    /// assert!(error.to_string().contains("op 'save_fl' is listed twice"));
     /// ```
     pub fn build(self) -> Result<Suite, SuiteError> {
         let Builder { name, choices, .. } = self;

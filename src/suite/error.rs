@@ -33,7 +33,7 @@ pub enum SuiteError {
         name: &'static str,
     },
     /// A name twice.
-    #[error("{kind} '{name}' is there twice, as {first} and as {second}; give one of them another name")]
+    #[error("{kind} '{name}' is {}", twice(kind, first, second))]
     Twice {
         /// `op`, `mechanism` or `workload`.
         kind: &'static str,
@@ -90,4 +90,13 @@ pub enum SuiteError {
         /// The op.
         op: &'static str,
     },
+}
+
+/// What to do about one name: a type that is listed twice is no second type.
+fn twice(kind: &str, first: &str, second: &str) -> String {
+    match (first == second, kind) {
+        (true, "mechanism") => format!("listed twice; leave {first} out (the built-in ones are there by themselves)"),
+        (true, _) => format!("listed twice; leave one {first} out"),
+        (false, _) => format!("there twice, as {first} and as {second}; give one of them another name"),
+    }
 }

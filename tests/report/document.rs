@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use pvbench::report::{json_schema, write};
+use pvbench::report::schema::Absence;
+use pvbench::report::{json_schema, terminal, write};
+
+use crate::support;
 
 #[test]
 fn the_published_schema_is_the_one_of_this_build() {
@@ -52,4 +55,16 @@ fn a_report_named_by_the_environment_validates_and_reads_back() {
     assert!(errors.is_empty(), "{errors:#?}");
     let report = pvbench::report::read::report(path.as_ref()).unwrap();
     assert!(report.cells.iter().any(|cell| cell.overhead.is_some()));
+}
+
+#[test]
+fn a_body_that_is_not_in_place_is_warned_of_above_the_tables() {
+    let mut report = support::synthetic();
+    let absence = |what: &str| Absence { what: what.to_owned(), reason: "a reason".to_owned() };
+    report.absent = vec![absence("hardware counters"), absence("body of uart_read in place")];
+    let text = terminal::summary(&report);
+    let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("no {words}: {text}"));
+    assert!(at("WARNING: no body of uart_read in place: a reason") < at("overhead over inline"));
+    assert!(at("no hardware counters") > at("overhead over inline"));
+    assert_eq!(text.matches("uart_read").count(), 1);
 }

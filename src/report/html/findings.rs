@@ -7,6 +7,7 @@ use crate::report::Report;
 use crate::report::plots::grid::{Column, Grid, Reading, finite};
 use crate::report::plots::number::{clipped, plain, plural, quantile, sorted};
 use crate::report::schema::SCHEMA;
+use crate::report::subject::is_of_linux;
 
 /// A figure beside the sentences.
 pub struct Tile {
@@ -69,9 +70,10 @@ fn subject<'a>(grid: &Grid<'a>) -> Option<Column<'a>> {
         .cloned()
 }
 
-fn name(column: &Column) -> String {
+fn name(report: &Report, column: &Column) -> String {
     match column.mechanism {
-        "table" => "the pv_ops table".to_owned(),
+        "table" if is_of_linux(report) => "the pv_ops table".to_owned(),
+        "table" => "the table".to_owned(),
         _ => clipped(&column.label(), 40),
     }
 }
@@ -85,13 +87,13 @@ pub fn sentences(report: &Report, grid: &Grid) -> Vec<String> {
         None => "Only inline was measured: there is no mechanism to compare it with.".to_owned(),
     };
     let mut sentences = vec![price];
-    sentences.extend(subject.as_ref().and_then(|column| origin(grid, column)));
+    sentences.extend(subject.as_ref().and_then(|column| origin(report, grid, column)));
     sentences.push(trust(report, grid));
     sentences
 }
 
 fn price(report: &Report, grid: &Grid, column: &Column) -> String {
-    let name = name(column);
+    let name = name(report, column);
     let mut resolved: Vec<(&str, f64)> = Vec::new();
     let mut others = 0;
     for row in &grid.rows {
@@ -156,7 +158,7 @@ fn paired(grid: &Grid, first: &str, second: &Column) -> Option<(f64, f64, usize)
     Some((own, more, pairs.len()))
 }
 
-fn origin(grid: &Grid, column: &Column) -> Option<String> {
+fn origin(report: &Report, grid: &Grid, column: &Column) -> Option<String> {
     let floor = grid.floor.unwrap_or(0.0);
     let amount = |value: f64, what: &str| match value {
         v if v.abs() <= floor => format!("{what} costs nothing that stands clear of the floor"),
@@ -166,11 +168,11 @@ fn origin(grid: &Grid, column: &Column) -> Option<String> {
         .map(|(own, _, _)| amount(own, "giving up the caller-saved registers without a call"));
     let call = paired(grid, "direct", column).filter(|_| column.mechanism != "direct").map(|(own, more, count)| {
         let indirection = if more.abs() <= floor {
-            format!("{} adds nothing to that beyond the floor", name(column))
+            format!("{} adds nothing to that beyond the floor", name(report, column))
         } else if more > 0.0 {
-            format!("{} adds {} more", name(column), plain(more))
+            format!("{} adds {} more", name(report, column), plain(more))
         } else {
-            format!("{} takes {} less", name(column), plain(-more))
+            format!("{} takes {} less", name(report, column), plain(-more))
         };
         let count = format!("{count} {} measured both ways", plural(count, "op", "ops"));
         format!("{} and {indirection} (medians over {count})", amount(own, "a direct call"))

@@ -30,6 +30,7 @@ use crate::report::plots::grid::Grid;
 use crate::report::plots::history::History;
 use crate::report::plots::number::{NOTHING, clipped};
 use crate::report::plots::{self, Place, Plot, PlotError};
+use crate::report::subject::is_of_linux;
 use anchor::Anchors;
 use facts::Fact;
 
@@ -82,6 +83,7 @@ struct Page {
     ladder: Option<Plot>,
     heatmaps: Vec<Plot>,
     numbers_in_cells: bool,
+    of_linux: bool,
     steps: Vec<Step>,
     regimes: Vec<Plot>,
     body: &'static str,
@@ -146,6 +148,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         fine: facts::checks(report, Status::Known),
         ladder: plots::ladder(&grid, Place::Page)?,
         heatmaps: plots::heatmaps(&grid, Place::Page)?,
+        of_linux: is_of_linux(report),
         numbers_in_cells: plots::numbers_in_cells(grid.columns.len()),
         steps: plots::heatmap::legend_labels()
             .into_iter()
@@ -214,7 +217,7 @@ mod filters {
     #[askama::filter_fn]
     pub fn group(id: &str, _: &dyn Values) -> askama::Result<String> {
         let group = id.strip_prefix("heatmap-").unwrap_or(id);
-        Ok(if group == "user" { "outside pv_ops".to_owned() } else { format!("pv_ops.{group}") })
+        Ok(if group == "user" { "ops of its own".to_owned() } else { format!("pv_ops.{group}") })
     }
 
     /// The attribute of a cell that stands for so many rows; nothing for one.

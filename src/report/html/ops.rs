@@ -63,22 +63,26 @@ fn entry(id: String, op: &OpInfo) -> OpEntry {
         Kind::Modelled => "modelled",
     };
     let since = match op.since {
-        Since::Linux61 => "Linux 6.1",
-        Since::Linux2630Only => "Linux 2.6.30, no longer 6.1",
-        Since::NotLinux => "no Linux: an op of its own",
+        Since::Linux61 => Some("Linux 6.1"),
+        Since::Linux2630Only => Some("Linux 2.6.30, no longer 6.1"),
+        Since::NotLinux => None,
     };
+    let native = kind(op.native_kind);
+    let bodies = match since {
+        Some(_) => format!("native {native}, Xen {}", kind(op.xen_kind)),
+        None => native.to_owned(),
+    };
+    let mut facts =
+        vec![fact("call", format!("{arguments}, {result}; {convention}")), fact("patching writes", patched)];
+    facts.push(fact(if since.is_some() { "bodies" } else { "body" }, bodies));
+    facts.extend(since.map(|since| fact("hook of", since)));
+    facts.push(fact("defined in", clipped(&op.source, 400)));
     OpEntry {
         id,
         name: clipped(&op.name, 80),
         purpose: clipped(&op.purpose, 400),
         prototype: clipped(&op.prototype, 400),
-        facts: vec![
-            fact("call", format!("{arguments}, {result}; {convention}")),
-            fact("patching writes", patched),
-            fact("bodies", format!("native {}, Xen {}", kind(op.native_kind), kind(op.xen_kind))),
-            fact("hook of", since),
-            fact("defined in", clipped(&op.source, 400)),
-        ],
+        facts,
         code: if op.native_code.is_empty() { NOTHING.to_owned() } else { hex(&op.native_code, MOST_CODE) },
     }
 }

@@ -8,6 +8,7 @@ use super::spread::Spread;
 use super::{Place, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::Report;
+use crate::report::subject::is_of_linux;
 
 const WIDTH: i32 = 348;
 /// The longest label in characters, and a character's width in pixels.
@@ -44,9 +45,12 @@ pub struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    /// None where no regime has two steps.
+    /// None where no op is a hook of Linux, or no regime has two steps.
     #[must_use]
     pub fn of(report: &'a Report, grid: &Grid<'a>) -> Option<Self> {
+        if !is_of_linux(report) {
+            return None;
+        }
         let mut steps: Vec<Step> = Vec::new();
         for column in &grid.columns {
             let info = report.catalogue.mechanisms.iter().find(|m| m.name == column.mechanism);
