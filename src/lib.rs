@@ -90,7 +90,7 @@
 //! ```
 //!
 //! Take the number of instructions from a report of yours, not from here: where the body is in place the compiler keeps
-//! addresses and constants out of the loop that a callee fetches at each call, so that `table` executes 3 more in one op and 8
+//! addresses and constants out of the loop that a callee fetches at each call, so that `table` executes 4 more in one op and 7
 //! in another. `cargo bench -q --bench uart -- gate reports/latest/report.json --init > budgets.toml` writes a file with what
 //! was counted (`export --format csv` has it in its column `extra_instructions`).
 //!

@@ -8,6 +8,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::error::{self, CliError};
+use super::utc;
 use crate::host::Probes;
 use crate::measure::clock::Clock;
 use crate::measure::worker::pin;
@@ -35,7 +36,7 @@ impl Conditions {
 
 /// A seed that is short enough to be typed again.
 fn drawn_seed() -> u64 {
-    u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % 1_000_000
+    u64::from(utc::now().subsec_nanos()) % 1_000_000
 }
 
 /// Tries the workers' CPU, then moves this process to the others where there are any.

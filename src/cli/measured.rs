@@ -7,6 +7,7 @@ use super::conditions::{Conditions, keep_off, worker_command};
 use super::error::CliError;
 use super::progress::Progress;
 use super::run::Chosen;
+use super::utc;
 use crate::estimate::{Estimator, WorkEstimator};
 use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::clock::Clock;
@@ -81,7 +82,7 @@ pub struct Measured<'a> {
     ticks_per_second: f64,
     no_counters: Option<String>,
     uncounted: Option<String>,
-    started: jiff::Timestamp,
+    started: Duration,
     began: Instant,
 }
 
@@ -107,7 +108,7 @@ impl<'a> Measured<'a> {
             ticks_per_second,
             no_counters: pmu_unavailable(),
             uncounted: Tracer::install().err().map(|error| error.to_string()),
-            started: jiff::Timestamp::now(),
+            started: utc::now(),
             began: Instant::now(),
         })
     }
@@ -131,8 +132,7 @@ impl<'a> Measured<'a> {
             clock: here.clock.name(),
             clock_reason: here.clock_reason.clone(),
             ticks_per_second,
-            // Whole seconds: nobody compares runs by less.
-            started: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            started: utc::rfc3339(started),
             duration_seconds: began.elapsed().as_secs_f64(),
             complete: whole
                 && collector.measured.iter().all(|measured| *measured)

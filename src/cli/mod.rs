@@ -25,6 +25,7 @@ mod progress;
 mod report;
 mod run;
 mod selftest;
+mod utc;
 
 use crate::suite::{Suite, SuiteError};
 use error::CliError;

@@ -3,58 +3,147 @@
 //! A hard bound that is exceeded is a failure. What cannot be told is an error, which CI systems count apart. What only warns
 //! has no word in the format: it is a skipped case that says what it is.
 
-use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+use std::fmt::Write;
 
 use super::budget::Level;
 use super::terminal::{numbers, remarks};
 use super::verdict::{Judged, Outcome, Verdict};
 
+/// What a case came to, by the format's names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Passed,
+    Failure,
+    Error,
+    Skipped,
+}
+
+struct Case {
+    name: String,
+    class: Option<&'static str>,
+    status: Status,
+    kind: Option<&'static str>,
+    message: Option<String>,
+}
+
 /// The document.
-///
-/// # Errors
-/// Where it cannot be written down.
-pub fn xml(judged: &Judged) -> Result<String, SerializeError> {
-    let mut report = Report::new("pvbench gate");
+#[must_use]
+pub fn xml(judged: &Judged) -> String {
     let mut lines: Vec<usize> = judged.verdicts.iter().map(|verdict| verdict.rule.line).collect();
     lines.sort_unstable();
     lines.dedup();
+    let mut suites: Vec<(String, Vec<Case>)> = Vec::with_capacity(lines.len() + 1);
     for line in lines {
         let of_rule: Vec<&Verdict> = judged.verdicts.iter().filter(|verdict| verdict.rule.line == line).collect();
         let Some(first) = of_rule.first() else { continue };
-        let mut suite = TestSuite::new(format!("{}:{line} {}", judged.budget, first.rule.selects));
-        suite.add_test_cases(of_rule.iter().map(|verdict| case(verdict)));
-        report.add_test_suite(suite);
+        let name = format!("{}:{line} {}", judged.budget, first.rule.selects);
+        suites.push((name, of_rule.into_iter().map(case).collect()));
     }
     // What is wrong with the report is wrong with no rule.
     if !judged.trouble.is_empty() {
-        let mut suite = TestSuite::new("the report");
-        for trouble in &judged.trouble {
-            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-            status.set_message(trouble.clone());
-            suite.add_test_case(TestCase::new("complete and without failures", status));
-        }
-        report.add_test_suite(suite);
+        let case = |trouble: &String| Case {
+            name: "complete and without failures".to_owned(),
+            class: None,
+            status: Status::Error,
+            kind: None,
+            message: Some(trouble.clone()),
+        };
+        suites.push(("the report".to_owned(), judged.trouble.iter().map(case).collect()));
     }
-    report.to_string()
+    let all = suites.iter().flat_map(|(_, cases)| cases);
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    push(&mut text, format_args!("<testsuites name=\"pvbench gate\" {}>\n", counts(all, false)));
+    for (name, cases) in &suites {
+        push(&mut text, format_args!("  <testsuite name=\"{}\" {}>\n", escaped(name), counts(cases, true)));
+        for case in cases {
+            written(&mut text, case);
+        }
+        text.push_str("  </testsuite>\n");
+    }
+    text.push_str("</testsuites>\n");
+    text
 }
 
-fn case(verdict: &Verdict) -> TestCase {
+fn case(verdict: &Verdict) -> Case {
     let [measured, interval, bound, floor] = numbers(verdict);
     let mut message = format!("{measured} [{interval}], bound {bound}, floor {floor}");
     if let Some(remarks) = remarks(verdict) {
         message = format!("{message}: {remarks}");
     }
-    let mut status = match (verdict.outcome, verdict.rule.level) {
-        (Outcome::Pass | Outcome::Improved, _) => TestCaseStatus::success(),
-        (Outcome::Fail, Level::Hard) => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        (Outcome::Inconclusive, Level::Hard) => TestCaseStatus::non_success(NonSuccessKind::Error),
-        (Outcome::Fail | Outcome::Inconclusive, Level::Soft) | (Outcome::Skipped, _) => TestCaseStatus::skipped(),
+    let status = match (verdict.outcome, verdict.rule.level) {
+        (Outcome::Pass | Outcome::Improved, _) => Status::Passed,
+        (Outcome::Fail, Level::Hard) => Status::Failure,
+        (Outcome::Inconclusive, Level::Hard) => Status::Error,
+        (Outcome::Fail | Outcome::Inconclusive, Level::Soft) | (Outcome::Skipped, _) => Status::Skipped,
     };
-    if !matches!(verdict.outcome, Outcome::Pass) {
-        status.set_type(verdict.outcome.name());
-        status.set_message(message);
+    Case {
+        name: format!("{} {}", verdict.subject, verdict.quantity.name()),
+        class: Some("pvbench.gate"),
+        status,
+        kind: Some(verdict.outcome.name()),
+        message: Some(message),
     }
-    let mut case = TestCase::new(format!("{} {}", verdict.subject, verdict.quantity.name()), status);
-    case.set_classname("pvbench.gate");
-    case
+}
+
+/// The attributes that count.
+fn counts<'a>(cases: impl IntoIterator<Item = &'a Case> + Clone, of_suite: bool) -> String {
+    let count = |status| cases.clone().into_iter().filter(|case| case.status == status).count();
+    let all = cases.clone().into_iter().count();
+    let (failures, errors) = (count(Status::Failure), count(Status::Error));
+    // The whole has no attribute for what was skipped.
+    let skipped = if of_suite { format!(" disabled=\"{}\"", count(Status::Skipped)) } else { String::new() };
+    format!("tests=\"{all}\"{skipped} failures=\"{failures}\" errors=\"{errors}\"")
+}
+
+fn written(text: &mut String, case: &Case) {
+    push(text, format_args!("    <testcase name=\"{}\"", escaped(&case.name)));
+    if let Some(class) = case.class {
+        push(text, format_args!(" classname=\"{class}\""));
+    }
+    let element = match case.status {
+        Status::Passed => return text.push_str("/>\n"),
+        Status::Failure => "failure",
+        Status::Error => "error",
+        Status::Skipped => "skipped",
+    };
+    push(text, format_args!(">\n      <{element}"));
+    if let Some(kind) = case.kind {
+        push(text, format_args!(" type=\"{}\"", escaped(kind)));
+    }
+    if let Some(message) = &case.message {
+        push(text, format_args!(" message=\"{}\"", escaped(message)));
+    }
+    text.push_str("/>\n    </testcase>\n");
+}
+
+fn push(text: &mut String, words: std::fmt::Arguments) {
+    // A string takes all that is written to it.
+    let _ = text.write_fmt(words);
+}
+
+/// As the value of an attribute; what XML 1.0 cannot hold is left out.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\t' | '\n' | '\r' => push(&mut escaped, format_args!("&#{};", u32::from(c))),
+            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => {}
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn no_text_is_markup_and_what_xml_cannot_hold_is_left_out() {
+        assert_eq!(escaped("<a b=\"c\">&\u{1b}[1m\n\u{ffff}é"), "&lt;a b=&quot;c&quot;&gt;&amp;[1m&#10;é");
+    }
 }
