@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::error::{self, CliError};
-use super::utc;
 use crate::host::Probes;
 use crate::measure::clock::Clock;
 use crate::measure::worker::pin;
@@ -36,7 +36,8 @@ impl Conditions {
 
 /// A seed that is short enough to be typed again.
 fn drawn_seed() -> u64 {
-    u64::from(utc::now().subsec_nanos()) % 1_000_000
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::from(since_1970.subsec_nanos()) % 1_000_000
 }
 
 /// Tries the workers' CPU, then moves this process to the others where there are any.

@@ -1,13 +1,12 @@
 //! A run at work: what is known before, what workers send, and the document of it.
 
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::conditions::{Conditions, keep_off, worker_command};
 use super::error::CliError;
 use super::progress::Progress;
 use super::run::Chosen;
-use super::utc;
 use crate::estimate::{Estimator, WorkEstimator};
 use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::clock::Clock;
@@ -82,7 +81,7 @@ pub struct Measured<'a> {
     ticks_per_second: f64,
     no_counters: Option<String>,
     uncounted: Option<String>,
-    started: Duration,
+    started: SystemTime,
     began: Instant,
 }
 
@@ -108,7 +107,7 @@ impl<'a> Measured<'a> {
             ticks_per_second,
             no_counters: pmu_unavailable(),
             uncounted: Tracer::install().err().map(|error| error.to_string()),
-            started: utc::now(),
+            started: SystemTime::now(),
             began: Instant::now(),
         })
     }
@@ -132,7 +131,8 @@ impl<'a> Measured<'a> {
             clock: here.clock.name(),
             clock_reason: here.clock_reason.clone(),
             ticks_per_second,
-            started: utc::rfc3339(started),
+            // Whole seconds: nobody compares runs by less.
+            started: humantime::format_rfc3339_seconds(started.max(UNIX_EPOCH)).to_string(),
             duration_seconds: began.elapsed().as_secs_f64(),
             complete: whole
                 && collector.measured.iter().all(|measured| *measured)

@@ -25,7 +25,6 @@ mod progress;
 mod report;
 mod run;
 mod selftest;
-mod utc;
 
 use crate::suite::{Suite, SuiteError};
 use error::CliError;
