@@ -500,7 +500,9 @@ fn what_fails_is_measured_again_before_the_verdict() {
 
 #[test]
 fn without_a_report_and_without_run_there_is_nothing_to_judge() {
-    assert_eq!(code(&pvbench().arg("gate").output().unwrap()), 2);
+    let neither = pvbench().arg("gate").output().unwrap();
+    assert_eq!(code(&neither), 2);
+    assert!(said(&neither).contains("--run"), "{}", said(&neither));
     assert_eq!(code(&pvbench().args(["gate", "x.json", "--run"]).output().unwrap()), 2);
     assert_eq!(code(&pvbench().args(["gate", "x.json", "--confirm", "1"]).output().unwrap()), 2);
 }
@@ -524,13 +526,6 @@ fn the_summary_of_a_job_is_appended_to_and_another_file_is_replaced() {
         assert!(text.contains("EXCEEDED") && text.contains("why this bound: a call"), "{text}");
         assert_eq!(text.starts_with("of an earlier command\n"), kept, "{text}");
     }
-}
-
-#[test]
-fn without_a_report_run_is_named() {
-    let output = pvbench().arg("gate").output().unwrap();
-    assert_eq!(code(&output), 2);
-    assert!(said(&output).contains("--run"), "{}", said(&output));
 }
 
 #[test]
