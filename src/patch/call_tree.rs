@@ -7,7 +7,7 @@
 //!
 //! What is called through memory that can change stays where it is, and so does what never returns: ways out of a panic. A
 //! call through the GOT, which is how Rust calls a function of another codegen unit, stays one, and goes through a word
-//! beside the copy; so it does where the word is loaded once and the register called. No unwind table knows a copy: a panic in one ends the process.
+//! beside the copy; so it does where the word is loaded once and the register called, if it is kept for nothing else. No unwind table knows a copy: a panic in one ends the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
