@@ -58,9 +58,10 @@
 //! ```
 //!
 //! **2. Measure.** `cargo bench --bench uart` takes three minutes, `cargo bench --bench uart -- --quick` about 15 seconds; the
-//! first build comes on top, with about two minutes of CPU. The page is `reports/latest/index.html`: every function inline, behind a flag, an enum, a table, a trait object, a
-//! `OnceLock`, a patched site, a retpoline, .. hot, cold, in a dependent chain, with registers live across the call; in core
-//! cycles, with intervals and instruction counts. What a row shows is said in the README. The rest of the command line is
+//! first build comes on top, with about two minutes of CPU. The page is `reports/latest/index.html`: every function inline,
+//! behind a flag, an enum, a table, a trait object, a `OnceLock`, a patched site, a retpoline, .. hot, cold, in a dependent
+//! chain, with registers live across the call; in core cycles, with intervals and instruction counts. What a row shows is said
+//! in the README. The rest of the command line is
 //! there, too:
 //!
 //! ```sh

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::CONFIDENCE;
 use super::predict::Costs;
+use super::{CONFIDENCE, MOST_ERROR};
 use crate::measure::wire::Missing;
 use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, Turn, WorkSamples};
 use crate::report::schema::{Cell, Estimate, UnitInstructions, Workload, WorkloadKernel};
@@ -58,7 +58,7 @@ impl WorkEstimator {
         let judgements = measured.len() * kernels.len();
         let with = Means {
             draws: &Draws::new(seed ^ 0x776f_726b_6c6f_6164),
-            strict: confidence_for(judgements.max(1), 1.0 - CONFIDENCE),
+            strict: confidence_for(judgements.max(1), 1.0 - CONFIDENCE).max(1.0 - MOST_ERROR),
             costs: &Costs::of(cells),
             ticks_per_second,
         };
@@ -231,7 +231,7 @@ fn undisturbed(samples: &[(usize, WorkSamples)]) -> Vec<Worked> {
 /// What all workloads of a run are estimated with.
 struct Means<'a> {
     draws: &'a Draws,
-    /// The confidence with which all kernels are right together.
+    /// The confidence with which all kernels are right together, and of a single one no less than of a single cell.
     strict: f64,
     costs: &'a Costs<'a>,
     ticks_per_second: f64,

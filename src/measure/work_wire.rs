@@ -29,7 +29,7 @@ pub struct WorkTask {
     pub seed: u64,
     /// Rounds to make.
     pub rounds: usize,
-    /// Units of a part of a run: the same for all workers, so that all do the same work. Sized where it is absent.
+    /// Units of a part of a run: the same for all workers, so that all do as much. Sized where it is absent.
     pub units: Option<u64>,
     /// Whether to count the calls of hooks, too.
     pub count: bool,

@@ -7,7 +7,8 @@
 //!
 //! What is called through memory that can change stays where it is, and so does what never returns: ways out of a panic. A
 //! call through the GOT, which is how Rust calls a function of another codegen unit, stays one, and goes through a word
-//! beside the copy; so it does where the word is loaded once and the register called, if it is kept for nothing else. No unwind table knows a copy: a panic in one ends the process.
+//! beside the copy; so it does where the word is loaded once and the register called, if it is kept for nothing else. No
+//! unwind table knows a copy: a panic in one ends the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +29,8 @@ pub struct CallTree {
     root: u64,
     /// In the order of their addresses.
     functions: Vec<Compiled>,
-    /// Of each function, in the order of its instructions.
-    distances: Vec<Vec<Distance>>,
+    /// Of each function, what its references lead to in a copy.
+    leads: Vec<Vec<To>>,
     /// Functions that are merged with another: a jump, and where it leads.
     merged: BTreeMap<u64, u64>,
     /// Constant words that they call through, and where those lead.
@@ -76,8 +77,7 @@ impl CallTree {
             }
         }
         tree.functions = found.into_values().collect();
-        tree.distances =
-            tree.functions.iter().map(|function| tree.distances(function)).collect::<Result<_, FunctionError>>()?;
+        tree.leads = tree.functions.iter().map(|function| tree.leads_of(function)).collect();
         Ok(tree)
     }
 
@@ -130,20 +130,12 @@ impl CallTree {
         let values: Vec<u8> =
             self.words.values().flat_map(|target| self.moved(*target, &places).to_le_bytes()).collect();
         memory.write(words as usize, &values)?;
-        for ((function, distances), start) in self.functions.iter().zip(&self.distances).zip(&places) {
-            let mut bytes = function.bytes().to_vec();
-            for distance in distances {
-                let target = distance.target(words, &places);
-                let far = i32::try_from(target.wrapping_sub(start + distance.next) as i64);
-                let far = far.map_err(|_| FunctionError::OutOfReach { entry: function.entry(), target })?;
-                bytes[distance.field..distance.field + 4].copy_from_slice(&far.to_le_bytes());
-            }
+        for ((function, leads), start) in self.functions.iter().zip(&self.leads).zip(&places) {
+            let targets = || leads.iter().map(|to| to.address(words, &places));
+            let bytes = function.relocated(*start as usize, targets())?;
             memory.write(*start as usize, &bytes)?;
             if !self.checked {
-                function.check(memory.read(*start as usize, bytes.len()), *start, |instruction, outside| {
-                    let at = distances.binary_search_by_key(&instruction.next_ip(), |it| function.entry() + it.next);
-                    at.map_or(outside, |at| distances[at].target(words, &places))
-                })?;
+                function.check(memory.read(*start as usize, bytes.len()), *start, targets())?;
             }
         }
         self.checked = true;
@@ -161,39 +153,20 @@ impl CallTree {
         self.functions.binary_search_by_key(&entry, Compiled::entry).ok()
     }
 
-    /// The distances in a function that another place changes.
-    fn distances(&self, function: &Compiled) -> Result<Vec<Distance>, FunctionError> {
+    /// What the references of a function lead to in a copy.
+    fn leads_of(&self, function: &Compiled) -> Vec<To> {
         let slots: Vec<u64> = self.words.keys().copied().collect();
-        let distance = |(instruction, target, field): (&Instruction, u64, usize)| {
+        let lead = |(instruction, target): (&Instruction, u64)| {
             let word = self.read_by.get(&instruction.ip()).and_then(|slot| slots.binary_search(slot).ok());
             // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
             let called = || if instruction.is_ip_rel_memory_operand() { None } else { self.index_of(target) };
-            let to = match (word, called()) {
-                (Some(word), _) => To::Word(word),
-                (None, Some(index)) => To::Function(index),
-                (None, None) => To::Outside(target),
-            };
-            // A distance of one byte cannot say where a copy's target is.
-            let whole = field + 4 <= instruction.len();
-            let (next, at) = (instruction.next_ip() - function.entry(), instruction.ip() - function.entry());
-            let distance = Distance { field: at as usize + field, next, to };
-            if whole { Ok(distance) } else { Err(FunctionError::OutOfReach { entry: function.entry(), target }) }
+            word.map(To::Word).or_else(|| called().map(To::Function)).unwrap_or(To::Outside(target))
         };
-        function.references().map(distance).collect()
+        function.references().map(lead).collect()
     }
 }
 
-/// A distance in a function's code: four bytes.
-struct Distance {
-    /// Where in the function they stand.
-    field: usize,
-    /// Where in the function the instruction after it starts: what the distance is from.
-    next: u64,
-    /// What it leads to.
-    to: To,
-}
-
-/// What a distance leads to.
+/// What a reference leads to in a copy.
 enum To {
     /// A word beside the copy.
     Word(usize),
@@ -203,21 +176,21 @@ enum To {
     Outside(u64),
 }
 
-impl Distance {
-    /// Where it leads, with words from `words` on and functions at `places`.
-    fn target(&self, words: u64, places: &[u64]) -> u64 {
-        match self.to {
+impl To {
+    /// Where that is, with words from `words` on and functions at `places`.
+    fn address(&self, words: u64, places: &[u64]) -> u64 {
+        match self {
             To::Word(word) => words + (word * WORD) as u64,
-            To::Function(index) => places[index],
-            To::Outside(target) => target,
+            To::Function(index) => places[*index],
+            To::Outside(target) => *target,
         }
     }
 }
 
 /// What a function calls, or jumps to when it is done; but through words.
 fn called(function: &Compiled) -> impl Iterator<Item = u64> {
-    let branches = function.references().filter(|(instruction, ..)| !instruction.is_ip_rel_memory_operand());
-    branches.map(|(_, target, _)| target)
+    let branches = function.references().filter(|(instruction, _)| !instruction.is_ip_rel_memory_operand());
+    branches.map(|(_, target)| target)
 }
 
 /// Whether control comes back: by a return, or by a jump elsewhere.

@@ -93,16 +93,15 @@ impl Compiled {
         &self.instructions
     }
 
-    /// The machine code of a copy that runs at `start`, where what is outside the function and stood at an address is to
-    /// be looked for at `moved` of it, as seen by the instruction that refers to it.
+    /// The machine code of a copy that runs at `start`, where what its [`references`](Self::references) lead to is at
+    /// `targets`, in the same order.
     ///
     /// # Errors
     /// Where something outside is out of reach.
-    pub fn relocated(&self, start: usize, moved: impl Fn(&Instruction, u64) -> u64) -> Result<Vec<u8>, FunctionError> {
+    pub fn relocated(&self, start: usize, targets: impl Iterator<Item = u64>) -> Result<Vec<u8>, FunctionError> {
         let mut bytes = self.bytes.clone();
-        for Reference { index, target, field } in self.references.iter().copied() {
-            let instruction = &self.instructions[index].0;
-            let target = moved(instruction, target);
+        for (Reference { index, field, .. }, target) in self.references.iter().zip(targets) {
+            let instruction = &self.instructions[*index].0;
             let next = start as u64 + (instruction.next_ip() - self.entry);
             let distance = i32::try_from(target.wrapping_sub(next) as i64).ok();
             let at = (instruction.ip() - self.entry) as usize + field;
@@ -114,10 +113,9 @@ impl Compiled {
         Ok(bytes)
     }
 
-    /// The instructions that refer to something outside the function, where that is, and where in the instruction the
-    /// distance stands.
-    pub fn references(&self) -> impl Iterator<Item = (&Instruction, u64, usize)> {
-        self.references.iter().map(|Reference { index, target, field }| (&self.instructions[*index].0, *target, *field))
+    /// The instructions that refer to something outside the function, and where that is.
+    pub fn references(&self) -> impl Iterator<Item = (&Instruction, u64)> {
+        self.references.iter().map(|Reference { index, target, .. }| (&self.instructions[*index].0, *target))
     }
 
     /// What an instruction refers to outside the function, and where in it the distance stands. What it refers to
@@ -135,16 +133,11 @@ impl Compiled {
         (!inside).then_some((target, field))
     }
 
-    /// Checks a copy at `start` that was made with `moved`, by decoding it.
+    /// Checks a copy at `start` that was made with `targets`, by decoding it.
     ///
     /// # Errors
     /// Where it does not decode to the original.
-    pub fn check(
-        &self,
-        copy: &[u8],
-        start: u64,
-        moved: impl Fn(&Instruction, u64) -> u64,
-    ) -> Result<(), FunctionError> {
+    pub fn check(&self, copy: &[u8], start: u64, mut targets: impl Iterator<Item = u64>) -> Result<(), FunctionError> {
         let along = |address: u64| address.wrapping_sub(self.entry).wrapping_add(start);
         let mut decoder = Decoder::with_ip(64, copy, start, DecoderOptions::NONE);
         for (original, offsets) in &self.instructions {
@@ -153,7 +146,7 @@ impl Compiled {
                 if i.is_ip_rel_memory_operand() { i.ip_rel_memory_address() } else { i.near_branch_target() }
             };
             let same_target = match self.outside(original, offsets) {
-                Some((target, _)) => refers(&copied) == moved(original, target),
+                Some(_) => targets.next() == Some(refers(&copied)),
                 // Zero for instructions that refer to nothing: they are the same by their code and length.
                 None => refers(original) == 0 || refers(&copied) == along(refers(original)),
             };

@@ -149,7 +149,7 @@ impl Function {
         let start = memory.reserve(self.len(), head, offset)?;
         let bytes = self.relocated(start)?;
         memory.write(start, &bytes)?;
-        self.code.check(memory.read(start, bytes.len()), start as u64, |_, outside| outside)?;
+        self.code.check(memory.read(start, bytes.len()), start as u64, self.outside())?;
         Ok(start)
     }
 
@@ -160,7 +160,12 @@ impl Function {
 
     /// The machine code of a copy that runs at `start`.
     pub(super) fn relocated(&self, start: usize) -> Result<Vec<u8>, FunctionError> {
-        self.code.relocated(start, |_, outside| outside)
+        self.code.relocated(start, self.outside())
+    }
+
+    /// What it refers to stays where it is.
+    fn outside(&self) -> impl Iterator<Item = u64> {
+        self.code.references().map(|(_, target)| target)
     }
 }
 
