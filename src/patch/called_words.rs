@@ -39,19 +39,26 @@ fn loaded(instruction: &Instruction) -> Option<u64> {
     whole.then(|| instruction.ip_rel_memory_address())
 }
 
-/// Registers that arguments are passed in (System V psABI, 3.2.3): what is in one at a call may be kept by the callee.
+/// Registers that arguments are passed in (System V psABI, 3.2.3): what is in one at a call of something else may be kept
+/// by it.
 const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
+
+/// Registers that keep what they hold over a call.
+const KEPT: [Register; 6] = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Whether what the instruction at `load` loads is called, and used for nothing else.
 fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFactory) -> bool {
     let register = code[load].op0_register();
-    if ARGUMENTS.contains(&register) {
-        return false;
-    }
+    let passed = ARGUMENTS.contains(&register);
+    let after_call = |open: &mut Vec<usize>, at: usize| {
+        // What is not kept is gone.
+        if KEPT.contains(&register) {
+            open.push(at + 1);
+        }
+    };
     let (mut open, mut seen, mut called) = (vec![load + 1], vec![false; code.len()], false);
     while let Some(at) = open.pop() {
-        // A way out of the function: a jump to another, which the register is no argument of.
         let Some(instruction) = code.get(at) else { continue };
         if std::mem::replace(&mut seen[at], true) {
             continue;
@@ -60,7 +67,7 @@ fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFact
         match instruction.flow_control() {
             FlowControl::IndirectCall if calls_it => {
                 called = true;
-                open.push(at + 1);
+                after_call(&mut open, at);
                 continue;
             }
             FlowControl::IndirectBranch if calls_it => {
@@ -69,7 +76,8 @@ fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFact
             }
             // Wherever a table leads, or to the caller with the address in hand.
             FlowControl::IndirectBranch => return false,
-            FlowControl::Return if register == Register::RAX => return false,
+            FlowControl::Return if matches!(register, Register::RAX | Register::RDX) => return false,
+            FlowControl::Call | FlowControl::IndirectCall if passed => return false,
             _ => {}
         }
         let uses =
@@ -84,16 +92,20 @@ fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFact
         if overwritten {
             continue;
         }
-        let target = |open: &mut Vec<usize>| {
-            let target = code.binary_search_by_key(&instruction.near_branch_target(), Instruction::ip);
-            open.extend(target);
-        };
+        let conditional = instruction.flow_control() == FlowControl::ConditionalBranch;
         match instruction.flow_control() {
-            FlowControl::UnconditionalBranch => target(&mut open),
-            FlowControl::ConditionalBranch => {
-                target(&mut open);
-                open.push(at + 1);
+            FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
+                match code.binary_search_by_key(&instruction.near_branch_target(), Instruction::ip) {
+                    Ok(target) => open.push(target),
+                    // To another function.
+                    Err(_) if passed => return false,
+                    Err(_) => {}
+                }
+                if conditional {
+                    open.push(at + 1);
+                }
             }
+            FlowControl::Call | FlowControl::IndirectCall => after_call(&mut open, at),
             FlowControl::Return | FlowControl::Exception => {}
             _ => open.push(at + 1),
         }
@@ -131,6 +143,10 @@ mod tests {
         // Another is called in between, and the jump at the end leads to the function.
         assert!(holds(&[&R15[..], &CALL_RAX, &[0x41, 0xff, 0xe7]].concat()));
         assert!(holds(&[&RAX[..], &CALL_RAX, &[0x31, 0xc0], &RET].concat()));
+        assert!(holds(&[&RAX[..], &CALL_RAX, &RET].concat()), "what is returned is the callee's");
+        assert!(holds(&[&RDI[..], &CALL_RDI, &RET].concat()));
+        // pop r15; jmp rdi
+        assert!(holds(&[&RDI[..], &POP_R15, &[0xff, 0xe7]].concat()));
     }
 
     #[test]
@@ -143,7 +159,9 @@ mod tests {
         // test edi, edi; jz over the store: one way is enough.
         assert!(!holds(&[&R15[..], &CALL_R15, &[0x85, 0xff, 0x74, 3, 0x4c, 0x89, 0x3b], &POP_R15, &RET].concat()));
         assert!(!holds(&[&RAX[..], &[0x85, 0xff, 0x74, 2], &CALL_RAX, &RET].concat()), "returned");
-        assert!(!holds(&[&RDI[..], &CALL_RDI, &RET].concat()), "an argument");
+        assert!(!holds(&[&RDI[..], &CALL_RAX, &CALL_RDI, &RET].concat()), "an argument");
+        // test eax, eax; jnz to another function, which gets it; call rdi
+        assert!(!holds(&[&RDI[..], &[0x85, 0xc0, 0x75, 0x40], &CALL_RDI, &RET].concat()), "an argument of a tail call");
         // jmp rcx: a table of jumps.
         assert!(!holds(&[&R15[..], &CALL_R15, &[0xff, 0xe1]].concat()));
     }
