@@ -3,7 +3,7 @@
 mod alone;
 mod own_ops;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,8 +13,8 @@ use pvbench::dispatch::{self, Dispatch, Platform, Table};
 use pvbench::kernel::Machine;
 use pvbench::measure::executed::Unit;
 use pvbench::measure::loops::{Loops, Offer};
-use pvbench::measure::plan::{Column, Group};
-use pvbench::measure::trace::Tracer;
+use pvbench::measure::plan::{Column, Group, offsets};
+use pvbench::measure::trace::{OneOp, Trace, Tracer};
 use pvbench::measure::work::whole_kernel;
 use pvbench::op::{CpuModel, Op};
 use pvbench::patch::text::serialise;
@@ -84,6 +84,65 @@ fn every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to() {
             never.iter().all(|c| c.contains("(nop)") || c == "static_call_inline (inline)"),
             "never run: {never:?}"
         );
+    });
+}
+
+#[test]
+fn at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_place() {
+    alone("at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_place", || {
+        let mut loops = Loops::new().unwrap();
+        let mut tracer = Tracer::install().unwrap();
+        let mut cpu = CpuModel::install().unwrap();
+        // What finds its callee by itself: the methods of objects, what the linker or a loader bound.
+        let elsewhere = ["dyn", "box_dyn", "ifunc", "dlsym"];
+        let moved = |c: &&Column| !elsewhere.contains(&c.mechanism.as_str());
+        let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
+        let columns: Vec<Column> = columns.iter().filter(moved).cloned().collect();
+        // Assembly, and a compiled function.
+        for op in [OpEntry::new::<Add>(), OpEntry::new::<Called>()] {
+            let args = (op.arguments)(&mut cpu);
+            for platform in [Platform::Native, Platform::Xen] {
+                let body = op.target(platform).body;
+                let mut places = BTreeMap::new();
+                for offset in offsets(8) {
+                    let group =
+                        Group { op: op.meta.name.to_owned(), body: platform, regime: Regime::Throughput, offset };
+                    let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();
+                    let mut calls = 0;
+                    for (column, offer) in columns.iter().zip(&offers) {
+                        let Offer::Loop(copied) = offer else { continue };
+                        loops.enter(copied).unwrap();
+                        // SAFETY: a loop of this program, with arguments made for it.
+                        let passes = unsafe { tracer.passes(copied.run, &args) }.unwrap();
+                        let steps = match passes.one_op() {
+                            OneOp::Repeated { steps, .. } => steps,
+                            OneOp::Whole(steps) => steps,
+                        };
+                        let name = format!("{} by {column}, {platform:?}", op.meta.name);
+                        assert!(steps.iter().all(|step| step.address() as usize != body), "{name}: the original ran");
+                        let copy = steps.iter().find(|step| loops.callee_at(step.address() as usize) == Some(body));
+                        if let Some(copy) = copy {
+                            calls += 1;
+                            let place = places.entry(offset).or_insert(copy.address());
+                            assert_eq!(*place, copy.address(), "{name}: another copy");
+                        }
+                    }
+                    assert!(calls > 10, "{} by {calls} mechanisms", op.meta.name);
+                }
+                let within: BTreeSet<u64> = places.values().map(|place| place % 128).collect();
+                assert_eq!(within, (0..128).step_by(16).collect(), "{} {platform:?}", op.meta.name);
+            }
+        }
+        let native = OpEntry::new::<Add>().target(Platform::Native).body;
+        Table::bind::<Add>(Platform::Native);
+        let group = Group { op: "add".to_owned(), body: Platform::Native, regime: Regime::Throughput, offset: 0 };
+        loops.prepare(&OpEntry::new::<Add>(), &group, &columns).unwrap();
+        let word = Table::pointer::<Add>().unwrap();
+        // SAFETY: a word of the table, which nobody writes meanwhile.
+        let leads = || unsafe { word.read() };
+        assert_ne!(leads(), native);
+        drop(loops);
+        assert_eq!(leads(), native, "the copy is gone, and the table leads to the original again");
     });
 }
 
@@ -386,9 +445,10 @@ fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_ori
             let mut tree = unsafe { CallTree::of(site.run as *const () as usize) }.unwrap();
             let room = states.len() * tree.room();
             let memory = memory.get_or_insert_with(|| CodeMemory::new(site.run as *const () as usize, room).unwrap());
-            let copy = tree.place(memory, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
+            tree.place(memory, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
+            let copy = tree.moved(site.run as *const () as u64).unwrap();
             // SAFETY: a copy of this very function, in memory that is still there.
-            copies.push(unsafe { std::mem::transmute::<usize, Run>(copy) });
+            copies.push(unsafe { std::mem::transmute::<usize, Run>(copy as usize) });
         }
         serialise();
         let mut counts = |copies: &[Run]| -> Vec<f64> {

@@ -302,7 +302,8 @@ pub trait Dispatch: 'static {
     }
 
     /// The word that a call of `O` goes through, where there is one and it holds the address that is called: what a
-    /// regime with changing targets writes. Nobody else may write or call through it meanwhile.
+    /// regime with changing targets writes, and what is written so that calls reach the body at its place in a layout.
+    /// Nobody else may write or call through it meanwhile.
     #[must_use]
     #[inline(always)]
     fn pointer<O: Op>() -> Option<*mut usize> {

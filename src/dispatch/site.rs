@@ -44,6 +44,11 @@ impl Dispatch for Site {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        Table::pointer::<O>()
+    }
+
     /// The slot that unpatched sites go through; `table`'s, too.
     fn bind<O: Op>(platform: Platform) {
         Table::bind::<O>(platform);

@@ -53,6 +53,11 @@ impl Dispatch for SiteCalleeSave {
         }
     }
 
+    #[inline(always)]
+    fn pointer<O: Op>() -> Option<*mut usize> {
+        TableCalleeSave::pointer::<O>()
+    }
+
     /// The slot that unpatched sites go through; `table_callee_save`'s, too.
     fn bind<O: Op>(platform: Platform) {
         TableCalleeSave::bind::<O>(platform);

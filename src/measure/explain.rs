@@ -144,7 +144,7 @@ impl Explainer {
             let at = step.address() as usize;
             let place = match at {
                 at if copied.span.contains(&at) => Place::Site,
-                at if body.contains(&at) => Place::Callee,
+                at if body.contains(&at) || self.loops.callee_at(at) == Some(body.start) => Place::Callee,
                 _ => Place::Way,
             };
             let old = at.checked_sub(copied.span.start).and_then(|from| before.get(from..from + step.bytes().len()));

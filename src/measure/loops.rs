@@ -1,11 +1,14 @@
 //! The loops of a group: copied to their offset, bound to the body, and brought into the state that a column asks for.
 //!
+//! What they call is copied, too ([`Callees`]): where a linker puts a body decides as much as where it puts a loop.
+//!
 //! The states of a mechanism share one copy: its sites are rewritten between windows, so that comparing states carries
 //! no bias of layout.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::callees::Callees;
 use super::plan::{Column, Group};
 use super::sampler::SampleError;
 use crate::dispatch::{Platform, Way};
@@ -25,6 +28,7 @@ pub struct Loops {
     /// Without it, loops run where the linker put them, and nothing is patched.
     memory: Result<CodeMemory, CodeError>,
     sites: Vec<Site>,
+    callees: Callees,
     /// The text that the trampolines of static calls stand in; opened when one is first rewritten.
     text: Option<Text>,
     /// The slots whose trampolines go to Xen's body now.
@@ -77,7 +81,7 @@ impl Loops {
     pub fn new() -> Result<Self, SampleError> {
         let memory = code_memory();
         let sites = site::recorded()?;
-        Ok(Loops { memory, sites, text: None, to_xen: BTreeSet::new(), now: Vec::new() })
+        Ok(Loops { memory, sites, callees: Callees::default(), text: None, to_xen: BTreeSet::new(), now: Vec::new() })
     }
 
     /// Copies `inline` twice, and the loop of every column.
@@ -94,18 +98,34 @@ impl Loops {
             let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name);
             pair.ok_or_else(|| SampleError::UnknownMechanism(name.to_owned()))
         };
+        self.callees.give_back();
         if let Ok(memory) = &mut self.memory {
             memory.clear();
         }
         self.now.clear();
+        let pairs = columns.iter().map(|column| find(&column.mechanism)).collect::<Result<Vec<_>, _>>()?;
+        let missing: Vec<Option<String>> = pairs.iter().map(|pair| self.unavailable(pair, op, group.body)).collect();
+        let bound = pairs.iter().zip(&missing).filter(|(_, missing)| missing.is_none()).map(|(pair, _)| *pair);
+        bound.clone().for_each(|pair| (pair.bind)(group.body));
+        // Where targets change, they are copies of their own.
+        if let (Ok(memory), None) = (&mut self.memory, group.regime.targets()) {
+            let trampolines = self
+                .sites
+                .iter()
+                .filter(|site| site.kind == Kind::Trampoline && (site.slot, site.op) == (op.slot, op.meta.hash()));
+            let words = bound.filter_map(|pair| pair.pointer).collect();
+            self.callees.place(op, group, words, trampolines.map(|site| site.address), memory)?;
+        }
         let inline = find("inline")?;
         let twice = [self.copy(inline, group)?.0, self.copy(inline, group)?.0];
-        let target = op.target(group.body);
+        let mut target = op.target(group.body);
+        for body in [&mut target.body, &mut target.saving] {
+            *body = self.callees.moved(*body as u64).map_or(*body, |copy| copy as usize);
+        }
         let mut offers = Vec::with_capacity(columns.len());
         let mut last: Option<(&str, Copied, Vec<Site>)> = None;
-        for column in columns {
-            let pair = find(&column.mechanism)?;
-            if let Some(reason) = self.unavailable(pair, op, group.body) {
+        for ((column, pair), missing) in columns.iter().zip(pairs).zip(missing) {
+            if let Some(reason) = missing {
                 offers.push(Offer::Unavailable(reason));
                 continue;
             }
@@ -117,7 +137,6 @@ impl Loops {
             let (mut copied, sites) = match &last {
                 Some((mechanism, copied, sites)) if *mechanism == column.mechanism => (copied.clone(), sites.clone()),
                 _ => {
-                    (pair.bind)(group.body);
                     match self.copy(pair, group) {
                         Ok(copied) => copied,
                         // A loop that cannot be made a train of; the others can.
@@ -151,6 +170,12 @@ impl Loops {
         Ok((twice, offers))
     }
 
+    /// The original of a callee's copy that runs at an address.
+    #[must_use]
+    pub fn callee_at(&self, address: usize) -> Option<usize> {
+        self.callees.at(address as u64)
+    }
+
     /// Brings a loop's sites into its state. Returns whether they were in another: then what was learnt about the loop
     /// by caches and predictors is lost, and it is to be run before it is timed.
     ///
@@ -182,6 +207,7 @@ impl Loops {
         };
         // SAFETY: the address of a function of this program.
         let function = unsafe { Function::with_loop(source as *const () as usize) }?;
+        let function = function.calling(|callee| self.callees.moved(callee));
         let original = function.entry() as usize..function.entry() as usize + function.len();
         let (start, sites, train) = if group.regime.is_cold() {
             let train = function.train(memory, (COLD_SITES / SITES) as usize)?;
@@ -191,7 +217,7 @@ impl Loops {
             let start = function.copy_to(memory, group.offset as usize)?;
             (start, Site::copied(&self.sites, original, start), None)
         };
-        // SAFETY: the copy decodes to the same function, and everything it refers to is where it was.
+        // SAFETY: the copy decodes to the same function, and everything it refers to is where it was, or a copy.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
         let span = start..start + function.len();
         Ok((Copied { run, span, targets: None, train, number, state: None, code: Vec::new() }, sites))

@@ -27,6 +27,7 @@
 //! ```
 
 pub mod calibration;
+mod callees;
 pub mod clock;
 pub mod counters;
 pub mod executed;

@@ -25,14 +25,14 @@ const PAGE: usize = 4096;
 
 /// Kernels with all that they call, as they were when they were decoded, and memory with a copy of each.
 pub(super) struct Places {
-    trees: Vec<CallTree>,
+    trees: Vec<(Run, CallTree)>,
     near: usize,
     memory: Option<CodeMemory>,
 }
 
 impl Places {
-    /// Of `trees`, in reach of a function of the program.
-    pub fn new(trees: Vec<CallTree>, near: Run) -> Self {
+    /// Of kernels and their trees, in reach of a function of the program.
+    pub fn new(trees: Vec<(Run, CallTree)>, near: Run) -> Self {
         Places { trees, near: near as *const () as usize, memory: None }
     }
 
@@ -40,10 +40,10 @@ impl Places {
     /// copies of before are gone.
     ///
     /// # Safety
-    /// The trees are of functions of the type [`Run`], no copy is being run, and the copies are run while this lives and
+    /// The trees are those of the functions beside them, no copy is being run, and the copies are run while this lives and
     /// until it is called again.
     pub unsafe fn draw(&mut self, rng: &mut impl Rng) -> Result<Vec<Run>, PlaceError> {
-        let room: usize = self.trees.iter().map(CallTree::room).sum();
+        let room: usize = self.trees.iter().map(|(_, tree)| tree.room()).sum();
         // Other pages, too, of the machine's memory and of the address space: which of them meet in a cache, or with the ops'
         // bodies in a table of branches, is theirs and not a kernel's. The room in front is never written, and takes none.
         self.memory = None;
@@ -51,10 +51,12 @@ impl Places {
         let memory = self.memory.insert(memory);
         memory.reserve(rng.random_range(0..ANYWHERE) * PAGE, 0, 0).map_err(FunctionError::from)?;
         let mut copies = Vec::with_capacity(self.trees.len());
-        for tree in &mut self.trees {
-            let place = tree.place(memory, rng)?;
+        for (run, tree) in &mut self.trees {
+            tree.place(memory, rng)?;
+            let entry = *run as *const () as u64;
+            let place = tree.moved(entry).unwrap_or(entry);
             // SAFETY: a copy of a function of this type by the caller's contract.
-            copies.push(unsafe { std::mem::transmute::<usize, Run>(place) });
+            copies.push(unsafe { std::mem::transmute::<usize, Run>(place as usize) });
         }
         text::serialise();
         Ok(copies)

@@ -275,7 +275,7 @@ impl Worker {
         for kernel in kernels {
             self.bring(kernel)?;
             // SAFETY: a workload is a compiled function.
-            trees.push(unsafe { CallTree::of(kernel.run as *const () as usize) }?);
+            trees.push((kernel.run, unsafe { CallTree::of(kernel.run as *const () as usize) }?));
         }
         Ok(Places::new(trees, kernels[0].run))
     }

@@ -1,4 +1,4 @@
-//! A function with all that it calls, copied to random places.
+//! Functions with all that they call, copied to other places.
 //!
 //! Where functions stand in memory moves a program by a percent and more, either way and for no reason that is its own
 //! (Mytkowicz et al., "Producing Wrong Data Without Doing Anything Obviously Wrong!", ASPLOS 2009). Placing them anew for
@@ -23,10 +23,9 @@ const ALIGNMENT: usize = 16;
 /// [`CodeMemory::reserve`] takes offsets below this.
 const OFFSETS: usize = 128;
 
-/// A function and those that it calls, decoded as they are now: with what is patched into them.
+/// Functions and those that they call, decoded as they are now: with what is patched into them.
 #[derive(Default)]
 pub struct CallTree {
-    root: u64,
     /// In the order of their addresses.
     functions: Vec<Compiled>,
     /// Of each function, what its references lead to in a copy.
@@ -37,6 +36,8 @@ pub struct CallTree {
     words: BTreeMap<u64, u64>,
     /// By the instruction that reads it, the word.
     read_by: BTreeMap<u64, u64>,
+    /// Where the functions of the last copy start.
+    places: Vec<u64>,
     /// Whether a copy has been decoded again.
     checked: bool,
 }
@@ -54,22 +55,41 @@ impl CallTree {
     /// Where the root's extent is unknown, or one of the functions does not decode.
     pub unsafe fn of(root: usize) -> Result<Self, FunctionError> {
         // SAFETY: the caller's contract.
-        let first = unsafe { Compiled::at(root) }?;
-        let root = first.entry();
-        let mut tree = CallTree { root, ..CallTree::default() };
+        unsafe {
+            Compiled::at(root)?;
+            Self::of_callees(&BTreeSet::from([root]))
+        }
+    }
+
+    /// Decodes the functions at `roots`, compiled or assembly, and all compiled ones that they call directly.
+    ///
+    /// # Safety
+    /// The roots are addresses of functions of this program, with 16 bytes mapped before each that is assembly.
+    ///
+    /// # Errors
+    /// Where one of the functions does not decode.
+    pub unsafe fn of_callees(roots: &BTreeSet<usize>) -> Result<Self, FunctionError> {
+        let mut tree = CallTree::default();
         let (mut found, mut left) = (BTreeMap::new(), BTreeSet::new());
-        let mut open = tree.take(first, &mut found);
+        let mut open: Vec<u64> = roots.iter().map(|root| *root as u64).collect();
         while let Some(entry) = open.pop() {
             if found.contains_key(&entry) || tree.merged.contains_key(&entry) || left.contains(&entry) {
                 continue;
             }
-            // SAFETY: a function of this program calls it; where no unwind table knows it, nothing is read.
-            match unsafe { Compiled::at(entry as usize) } {
+            let is_root = roots.contains(&(entry as usize));
+            let function = if is_root {
+                // SAFETY: the caller's contract.
+                unsafe { Compiled::callee(entry as usize) }
+            } else {
+                // SAFETY: a function of this program calls it; where no unwind table knows it, nothing is read.
+                unsafe { Compiled::at(entry as usize) }
+            };
+            match function {
                 Ok(function) if function.entry() != entry => {
                     tree.merged.insert(entry, function.entry());
                     open.push(function.entry());
                 }
-                Ok(function) if returns(&function) => open.extend(tree.take(function, &mut found)),
+                Ok(function) if is_root || returns(&function) => open.extend(tree.take(function, &mut found)),
                 Ok(_) | Err(FunctionError::NoExtent { .. }) => {
                     left.insert(entry);
                 }
@@ -103,48 +123,76 @@ impl CallTree {
     /// Room that a copy may take, in bytes.
     #[must_use]
     pub fn room(&self) -> usize {
-        let functions: usize = self.functions.iter().map(|function| function.bytes().len() + OFFSETS).sum();
+        let length = |function: &Compiled| function.preamble().len() + function.bytes().len();
+        let functions: usize = self.functions.iter().map(|function| length(function) + OFFSETS).sum();
         // Words are aligned to a block of offsets and fill whole ones.
         functions + (self.words.len() * WORD).next_multiple_of(OFFSETS) + OFFSETS
     }
 
-    /// Writes a copy, functions in random order and at random offsets, and returns where the root starts.
+    /// Writes a copy, functions in random order and at random offsets; [`CallTree::moved`] says where they are then.
     /// [`serialise`](super::text::serialise) is still to be called.
     ///
     /// The first copy of a tree is checked by decoding it again. Further ones differ from it in distances alone.
     ///
     /// # Errors
     /// Where there is no room, something is out of reach, or the copy does not decode to the original.
-    pub fn place(&mut self, memory: &mut CodeMemory, rng: &mut impl Rng) -> Result<usize, FunctionError> {
+    pub fn place(&mut self, memory: &mut CodeMemory, rng: &mut impl Rng) -> Result<(), FunctionError> {
         let mut order: Vec<usize> = (0..self.functions.len()).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, rng.random_range(0..=i));
         }
+        self.write(memory, order, |_| rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT)
+    }
+
+    /// The same with functions in the order of their addresses, the first at `offset` within 128 bytes, each other 48
+    /// bytes on from the one before it. Over all offsets that are multiples of 16, each function is at all of them.
+    ///
+    /// # Errors
+    /// As for [`CallTree::place`].
+    pub fn place_at(&mut self, memory: &mut CodeMemory, offset: usize) -> Result<(), FunctionError> {
+        self.write(memory, (0..self.functions.len()).collect(), |i| (offset + i * 3 * ALIGNMENT) % OFFSETS)
+    }
+
+    fn write(
+        &mut self,
+        memory: &mut CodeMemory,
+        order: Vec<usize>,
+        mut offset: impl FnMut(usize) -> usize,
+    ) -> Result<(), FunctionError> {
         // Not on a cache line with code.
         let words = memory.reserve((self.words.len() * WORD).next_multiple_of(OFFSETS), 0, 0)? as u64;
-        let mut places = vec![0; self.functions.len()];
+        self.places = vec![0; self.functions.len()];
         for i in order {
-            let offset = rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT;
-            places[i] = memory.reserve(self.functions[i].bytes().len(), 0, offset)? as u64;
+            self.places[i] = self.functions[i].reserve(memory, offset(i))? as u64;
         }
         let values: Vec<u8> =
-            self.words.values().flat_map(|target| self.moved(*target, &places).to_le_bytes()).collect();
+            self.words.values().flat_map(|target| self.moved(*target).unwrap_or(*target).to_le_bytes()).collect();
         memory.write(words as usize, &values)?;
-        for ((function, leads), start) in self.functions.iter().zip(&self.leads).zip(&places) {
-            let targets = || leads.iter().map(|to| to.address(words, &places));
-            let bytes = function.relocated(*start as usize, targets())?;
-            memory.write(*start as usize, &bytes)?;
-            if !self.checked {
-                function.check(memory.read(*start as usize, bytes.len()), *start, targets())?;
+        for ((function, leads), start) in self.functions.iter().zip(&self.leads).zip(&self.places) {
+            let targets = || leads.iter().map(|to| to.address(words, &self.places));
+            if self.checked {
+                function.write_unchecked(memory, *start as usize, targets())?;
+            } else {
+                function.write(memory, *start as usize, targets)?;
             }
         }
         self.checked = true;
-        Ok(self.moved(self.root, &places) as usize)
+        Ok(())
     }
 
-    /// Where what stood at an address is, with functions at `places`.
-    fn moved(&self, target: u64, places: &[u64]) -> u64 {
-        self.index_of(target).map_or(target, |index| places[index])
+    /// Where the function that stood at an address is in the last copy.
+    #[must_use]
+    pub fn moved(&self, entry: u64) -> Option<u64> {
+        self.places.get(self.index_of(entry)?).copied()
+    }
+
+    /// The function that runs at an address of the last copy.
+    #[must_use]
+    pub fn at(&self, address: u64) -> Option<&Compiled> {
+        let mut placed = self.functions.iter().zip(&self.places);
+        placed
+            .find(|(function, place)| (**place..*place + function.bytes().len() as u64).contains(&address))
+            .map(|(function, _)| function)
     }
 
     /// Which of the functions starts at an address, or is merged with what does.
@@ -206,6 +254,7 @@ fn returns(function: &Compiled) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::arch::naked_asm;
     use std::hint::black_box;
 
     use rand::SeedableRng;
@@ -247,12 +296,15 @@ mod tests {
         let mut tree = tree();
         let mut memory = memory(&tree);
         let mut rng = Pcg64Mcg::seed_from_u64(1);
-        let places = [tree.place(&mut memory, &mut rng).unwrap(), tree.place(&mut memory, &mut rng).unwrap()];
+        let places = [(); 2].map(|()| {
+            tree.place(&mut memory, &mut rng).unwrap();
+            tree.moved(root as *const () as u64).unwrap()
+        });
         serialise();
         assert_ne!(places[0], places[1]);
         for place in places {
             // SAFETY: a copy of the function, in memory that is still there.
-            let copy = unsafe { std::mem::transmute::<usize, Root>(place) };
+            let copy = unsafe { std::mem::transmute::<usize, Root>(place as usize) };
             for at in 0..4 {
                 assert_eq!(copy(&[5, 6, 7, 8], at), root(&[5, 6, 7, 8], at));
             }
@@ -265,9 +317,11 @@ mod tests {
         // The root, and both that it calls.
         assert_eq!(tree.len(), 3, "{:#x?}", tree.functions.iter().map(Compiled::entry).collect::<Vec<_>>());
         let mut memory = memory(&tree);
-        let place = tree.place(&mut memory, &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
-        let original = tree.functions.iter().find(|function| function.entry() == tree.root).unwrap();
-        let copy = Compiled::decode(place as u64, memory.read(place, original.bytes().len()).to_vec()).unwrap();
+        tree.place(&mut memory, &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
+        let place = tree.moved(root as *const () as u64).unwrap();
+        let original = tree.at(place).unwrap();
+        assert_eq!(original.entry(), root as *const () as u64);
+        let copy = Compiled::decode(place, memory.read(place as usize, original.bytes().len()).to_vec()).unwrap();
         let [before, after] = [original, &copy].map(|function| called(function).collect::<Vec<_>>());
         let originals: Vec<u64> = tree.functions.iter().map(Compiled::entry).collect();
         for (before, after) in before.iter().zip(&after) {
@@ -277,6 +331,49 @@ mod tests {
         // Another unit's function is called through a word.
         let mut targets = before.iter().chain(tree.words.values());
         assert!(targets.any(|target| !originals.contains(target)), "a bounds check calls what never returns");
+    }
+
+    #[test]
+    fn functions_that_are_placed_in_turn_are_at_every_offset() {
+        let mut tree = tree();
+        let mut memory = CodeMemory::new(root as *const () as usize, 8 * tree.room()).unwrap();
+        let mut offsets = BTreeSet::new();
+        for offset in (0..OFFSETS).step_by(ALIGNMENT) {
+            tree.place_at(&mut memory, offset).unwrap();
+            offsets.extend(tree.places.iter().enumerate().map(|(index, place)| (index, *place % OFFSETS as u64)));
+        }
+        assert_eq!(offsets.len(), tree.len() * OFFSETS / ALIGNMENT);
+    }
+
+    /// A body behind a preamble that jumps to another, as those of `kcfi` do.
+    #[unsafe(naked)]
+    unsafe extern "C" fn checked(_: u64) -> u64 {
+        naked_asm!(".nops 11", "mov eax, 12345", "test rdi, rdi", "je 2f", "jmp {body}", "2: mov eax, 7", "ret",
+            ".balign 16, 0xcc", body = sym plain)
+    }
+
+    #[unsafe(naked)]
+    unsafe extern "C" fn plain(_: u64) -> u64 {
+        naked_asm!("lea rax, [rdi + 1]", "ret", ".balign 16, 0xcc")
+    }
+
+    #[test]
+    fn assembly_goes_with_its_preamble_and_jumps_to_the_copy_of_what_it_jumped_to() {
+        let (entry, body) = (checked as *const () as usize + 16, plain as *const () as usize);
+        // SAFETY: functions of this program.
+        let mut tree = unsafe { CallTree::of_callees(&BTreeSet::from([entry, body])) }.unwrap();
+        assert_eq!(tree.len(), 2);
+        let mut memory = memory(&tree);
+        tree.place_at(&mut memory, 32).unwrap();
+        serialise();
+        let [at, to] = [entry, body].map(|function| tree.moved(function as u64).unwrap());
+        assert_eq!(memory.read(at as usize - 4, 4), 12345_u32.to_le_bytes(), "what a caller looks at");
+        // SAFETY: a copy of the function, in memory that is still there.
+        let call = unsafe { std::mem::transmute::<usize, unsafe extern "C" fn(u64) -> u64>(at as usize) };
+        // SAFETY: it takes any number.
+        assert_eq!(unsafe { (call(0), call(41)) }, (7, 42));
+        let code = Compiled::decode(at, memory.read(at as usize, tree.at(at).unwrap().bytes().len()).to_vec()).unwrap();
+        assert_eq!(called(&code).collect::<Vec<_>>(), [to]);
     }
 
     #[test]

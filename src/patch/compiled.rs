@@ -3,13 +3,19 @@
 //! A copy of it elsewhere is byte for byte the original but for the fields that say how far away something outside the
 //! function is: `rel32` of calls and jumps, `disp32` of `[rip+disp32]`.
 
-use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, Instruction, OpKind};
+use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 
-use super::{FunctionError, extent};
+use super::function::mapped_after;
+use super::{CodeError, CodeMemory, FunctionError, extent};
+
+/// Bytes in front of the entry of assembly that a caller may look at or call: a preamble.
+const PREAMBLE: usize = 16;
 
 /// A decoded function.
 pub struct Compiled {
     entry: u64,
+    /// What stands in front of the entry and goes along with it.
+    preamble: Vec<u8>,
     bytes: Vec<u8>,
     instructions: Vec<(Instruction, ConstantOffsets)>,
     references: Vec<Reference>,
@@ -50,6 +56,55 @@ impl Compiled {
         Self::decode(entry, code.to_vec())
     }
 
+    /// Decodes a callee: a compiled function, or assembly.
+    ///
+    /// # Safety
+    /// As for [`Compiled::assembly`].
+    ///
+    /// # Errors
+    /// Where the bytes do not decode.
+    pub unsafe fn callee(entry: usize) -> Result<Self, FunctionError> {
+        // SAFETY: the caller's contract.
+        match unsafe { Self::at(entry) } {
+            // SAFETY: as above.
+            Err(FunctionError::NoExtent { .. }) => unsafe { Self::assembly(entry) },
+            decoded => decoded,
+        }
+    }
+
+    /// Decodes assembly at `entry`, which no unwind table knows: as far as the first return or jump that nothing before it
+    /// jumps over. What is left of it then, is referred to where it is.
+    ///
+    /// # Safety
+    /// `entry` is the address of a function of this program, with 16 bytes mapped before it.
+    ///
+    /// # Errors
+    /// Where the bytes do not decode.
+    pub unsafe fn assembly(entry: usize) -> Result<Self, FunctionError> {
+        // SAFETY: mapped, by the linker's own end of the text.
+        let code = unsafe { std::slice::from_raw_parts(entry as *const u8, mapped_after(entry)) };
+        let mut decoder = Decoder::with_ip(64, code, entry as u64, DecoderOptions::NONE);
+        let (mut end, mut jumped_to) = (entry as u64, entry as u64);
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            end = instruction.next_ip();
+            match instruction.flow_control() {
+                FlowControl::ConditionalBranch => jumped_to = jumped_to.max(instruction.near_branch_target()),
+                FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::IndirectBranch
+                    if end > jumped_to =>
+                {
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let mut compiled = Self::decode(entry as u64, code[..(end - entry as u64) as usize].to_vec())?;
+        // SAFETY: the caller's contract.
+        let preamble = unsafe { std::slice::from_raw_parts((entry - PREAMBLE) as *const u8, PREAMBLE) };
+        compiled.preamble = preamble.to_vec();
+        Ok(compiled)
+    }
+
     /// Decodes machine code that runs at `entry`.
     ///
     /// # Errors
@@ -64,7 +119,7 @@ impl Compiled {
             }
             instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
         }
-        let mut compiled = Compiled { entry, bytes, instructions, references: Vec::new() };
+        let mut compiled = Compiled { entry, preamble: Vec::new(), bytes, instructions, references: Vec::new() };
         let all = compiled.instructions.iter().enumerate();
         compiled.references = all
             .filter_map(|(index, (instruction, offsets))| {
@@ -85,6 +140,12 @@ impl Compiled {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// What stands in front of its entry and goes along with it: nothing where it is compiled.
+    #[must_use]
+    pub fn preamble(&self) -> &[u8] {
+        &self.preamble
     }
 
     /// Its instructions, with the places of what they refer to.
@@ -111,6 +172,46 @@ impl Compiled {
             bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
         }
         Ok(bytes)
+    }
+
+    /// Makes room for a copy whose entry lies at `offset` within 128 bytes, and returns where that is.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn reserve(&self, memory: &mut CodeMemory, offset: usize) -> Result<usize, CodeError> {
+        let preamble = self.preamble.len();
+        Ok(memory.reserve(preamble + self.bytes.len(), preamble, offset)? + preamble)
+    }
+
+    /// Writes a copy to where there is room for it, and checks it by decoding it again; `targets` as in
+    /// [`Compiled::relocated`].
+    ///
+    /// # Errors
+    /// Where something is out of reach, or the copy does not decode to the original.
+    pub fn write<T: Iterator<Item = u64>>(
+        &self,
+        memory: &mut CodeMemory,
+        start: usize,
+        targets: impl Fn() -> T,
+    ) -> Result<(), FunctionError> {
+        self.write_unchecked(memory, start, targets())?;
+        self.check(memory.read(start, self.bytes.len()), start as u64, targets())
+    }
+
+    /// Writes a copy of which another was checked: they differ in distances alone.
+    ///
+    /// # Errors
+    /// Where something is out of reach.
+    pub fn write_unchecked(
+        &self,
+        memory: &mut CodeMemory,
+        start: usize,
+        targets: impl Iterator<Item = u64>,
+    ) -> Result<(), FunctionError> {
+        if !self.preamble.is_empty() {
+            memory.write(start - self.preamble.len(), &self.preamble)?;
+        }
+        Ok(memory.write(start, &self.relocated(start, targets)?)?)
     }
 
     /// The instructions that refer to something outside the function, and where that is.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
 
-use super::{CodeError, CodeMemory, Compiled, extent};
+use super::{CodeError, CodeMemory, Compiled};
 
 /// No function of this program is longer; decoding stops here when it runs astray.
 const LONGEST: usize = 64 << 10;
@@ -75,6 +75,8 @@ pub enum FunctionError {
 /// A decoded function with a loop.
 pub struct Function {
     code: Compiled,
+    /// What its references lead to in a copy.
+    leads: Vec<u64>,
     head: u64,
     tail: u64,
 }
@@ -105,7 +107,8 @@ impl Function {
     fn of(code: Compiled) -> Result<Self, FunctionError> {
         let entry = code.entry();
         let (head, tail) = measured_loop(entry, code.instructions()).ok_or(FunctionError::NoLoop { entry })?;
-        Ok(Function { code, head, tail })
+        let leads = code.references().map(|(_, target)| target).collect();
+        Ok(Function { code, leads, head, tail })
     }
 
     /// Where it starts.
@@ -147,10 +150,20 @@ impl Function {
     pub fn copy_to(&self, memory: &mut CodeMemory, offset: usize) -> Result<usize, FunctionError> {
         let head = (self.head - self.entry()) as usize;
         let start = memory.reserve(self.len(), head, offset)?;
-        let bytes = self.relocated(start)?;
-        memory.write(start, &bytes)?;
-        self.code.check(memory.read(start, bytes.len()), start as u64, self.outside())?;
+        self.code.write(memory, start, || self.leads.iter().copied())?;
         Ok(start)
+    }
+
+    /// Has copies call, or jump to, what `moved` knows of a function at its new place; all else that they refer to is
+    /// where it was.
+    #[must_use]
+    pub fn calling(mut self, moved: impl Fn(u64) -> Option<u64>) -> Self {
+        for ((instruction, target), lead) in self.code.references().zip(&mut self.leads) {
+            if !instruction.is_ip_rel_memory_operand() {
+                *lead = moved(target).unwrap_or(target);
+            }
+        }
+        self
     }
 
     /// Its instructions, with the places of what they refer to.
@@ -160,12 +173,7 @@ impl Function {
 
     /// The machine code of a copy that runs at `start`.
     pub(super) fn relocated(&self, start: usize) -> Result<Vec<u8>, FunctionError> {
-        self.code.relocated(start, self.outside())
-    }
-
-    /// What it refers to stays where it is.
-    fn outside(&self) -> impl Iterator<Item = u64> {
-        self.code.references().map(|(_, target)| target)
+        self.code.relocated(start, self.leads.iter().copied())
     }
 }
 
@@ -191,7 +199,7 @@ fn measured_loop(entry: u64, instructions: &[(Instruction, ConstantOffsets)]) ->
 }
 
 /// How many bytes after `entry` are mapped, at most [`LONGEST`], by the linker's own end of the text.
-fn mapped_after(entry: usize) -> usize {
+pub(super) fn mapped_after(entry: usize) -> usize {
     unsafe extern "C" {
         /// End of the text segment (ld(1), PROVIDE'd by every ELF linker).
         static etext: u8;
@@ -238,54 +246,20 @@ pub fn through_memory(instruction: &Instruction) -> Option<u64> {
     (indirect && instruction.memory_base() == Register::RIP).then(|| instruction.ip_rel_memory_address())
 }
 
-/// Bytes in front of a callee's entry that a caller may look at or call: a preamble.
-const PREAMBLE: usize = 16;
-
 /// Copies a callee with what stands in front of its entry, and returns the entry of the copy.
 /// [`serialise`](super::text::serialise) is still to be called.
 ///
 /// # Safety
-/// `entry` is the address of a function of this program, with 16 bytes mapped before it: a compiled one, or assembly that
-/// ends in its only return.
+/// `entry` is the address of a function of this program, with 16 bytes mapped before it: a compiled one, or assembly.
 ///
 /// # Errors
 /// Where there is no room, or the copy cannot reach what the callee refers to.
 pub unsafe fn copy_callee(entry: usize, memory: &mut CodeMemory) -> Result<usize, FunctionError> {
-    // A compiled function has returns where its compiler saw fit; the unwind tables say how long it is.
-    let length = match extent::of(entry) {
-        Some(length) => length,
-        // SAFETY: the caller's contract.
-        None => unsafe { code_before_return(entry) }.len() + 1,
-    };
-    // SAFETY: as above.
-    let bytes = unsafe { std::slice::from_raw_parts((entry - PREAMBLE) as *const u8, PREAMBLE + length) };
-    let mut bytes = bytes.to_vec();
-    let start = memory.reserve(bytes.len(), PREAMBLE, 0)?;
-    let copy = start + PREAMBLE;
-    let inside = entry as u64 - PREAMBLE as u64..(entry + length) as u64;
-    let code = bytes[PREAMBLE..].to_vec();
-    let mut decoder = Decoder::with_ip(64, &code, entry as u64, DecoderOptions::NONE);
-    while decoder.can_decode() {
-        let instruction = decoder.decode();
-        let offsets = decoder.get_constant_offsets(&instruction);
-        let (target, field) = if instruction.is_ip_rel_memory_operand() {
-            (instruction.ip_rel_memory_address(), offsets.displacement_offset())
-        } else if instruction.op0_kind() == OpKind::NearBranch64 {
-            (instruction.near_branch_target(), offsets.immediate_offset())
-        } else {
-            continue;
-        };
-        if inside.contains(&target) {
-            continue;
-        }
-        let next = copy as u64 + (instruction.next_ip() - entry as u64);
-        let distance = i32::try_from(target.wrapping_sub(next) as i64)
-            .map_err(|_| FunctionError::OutOfReach { entry: entry as u64, target })?;
-        let at = PREAMBLE + (instruction.ip() - entry as u64) as usize + field;
-        bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
-    }
-    memory.write(start, &bytes)?;
-    Ok(copy)
+    // SAFETY: the caller's contract.
+    let code = unsafe { Compiled::callee(entry) }?;
+    let start = code.reserve(memory, 0)?;
+    code.write(memory, start, || code.references().map(|(_, target)| target))?;
+    Ok(start)
 }
 
 /// The machine code of a body without its last return: what patching puts in place of a call. Empty where the body is

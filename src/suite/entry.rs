@@ -54,7 +54,7 @@ pub struct Pair {
     latency: Option<Loop>,
     pressure: Loop,
     random: Option<Loop>,
-    /// See [`Dispatch::pointer`]; of pairs whose targets are changed.
+    /// See [`Dispatch::pointer`].
     pub pointer: Option<*mut usize>,
 }
 
@@ -181,8 +181,7 @@ struct Pairs<O>(Vec<Pair>, PhantomData<fn(O)>);
 
 impl<O: Op> dispatch::Visitor for Pairs<O> {
     fn visit<D: Dispatch>(&mut self) {
-        let pointer = if const { has_random::<O>() } { D::pointer::<O>() } else { None };
-        add(&mut self.0, const { &pair::<D, O>() }, pointer);
+        add(&mut self.0, const { &pair::<D, O>() }, D::pointer::<O>());
     }
 }
 

@@ -16,7 +16,7 @@ use super::PlotError;
 use super::number::clipped;
 
 /// What something is drawn in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ink {
     /// Text.
     Text,
@@ -247,12 +247,34 @@ fn theme(drawn: &str, short: Short, titles: &[String], out: &mut String) {
             out.push_str(line);
             continue;
         }
-        if let Some(title) = hover(tag).and_then(|number| titles.get(number)) {
-            // The marker behind a rectangle: its text goes into the rectangle.
-            if out.ends_with("/>") {
-                out.truncate(out[..out.len() - 2].trim_end().len());
-                let _ = write!(out, "><title>{}</title></rect>", escaped(&clipped(title, 300)));
+        if let Some((_, look)) = titled(tag, lines.peek(), titles) {
+            // Rectangles of one look, one after the other, are a group.
+            let mut run = vec![line];
+            while let Some(marker) = lines.next() {
+                run.push(marker);
+                let mut ahead = lines.clone();
+                let next = ahead.next().and_then(|line| titled(line.strip_prefix('<')?, ahead.peek(), titles));
+                if next.is_none_or(|(_, it)| it != look) {
+                    break;
+                }
+                run.extend(lines.next());
             }
+            rectangles(&run, look, short, titles, out);
+            continue;
+        }
+        if let Some((first, look)) = stroke(tag) {
+            // So are lines, each once.
+            let mut strokes = vec![first];
+            while let Some((next, _)) =
+                lines.peek().and_then(|line| stroke(line.strip_prefix('<')?)).filter(|it| it.1 == look)
+            {
+                if !strokes.contains(&next) {
+                    strokes.push(next);
+                }
+                lines.next();
+            }
+            let path: String = strokes.into_iter().map(segment).collect();
+            element(&format!("path d=\"{path}\" {look}/>"), short, out);
             continue;
         }
         let Some((first, look)) = dot(tag) else {
@@ -271,6 +293,45 @@ fn theme(drawn: &str, short: Short, titles: &[String], out: &mut String) {
         } else {
             path(&dots, look, short, out);
         }
+    }
+}
+
+/// The text of a rectangle that a marker follows, and how the rectangle looks.
+fn titled<'a, 't>(tag: &'a str, next: Option<&&str>, titles: &'t [String]) -> Option<(&'t str, &'a str)> {
+    let title = titles.get(hover(next?.strip_prefix('<')?)?)?;
+    let (_, look) = tag.strip_prefix("rect ")?.split_once(" opacity=")?;
+    Some((title, look.split_once(' ')?.1))
+}
+
+/// Rectangles of one look, each followed by its marker, and each with a text that shows on hover.
+fn rectangles(run: &[&str], look: &str, short: Short, titles: &[String], out: &mut String) {
+    if let Some(look) = look.strip_suffix("/>") {
+        element(&format!("g {look}>"), short, out);
+    }
+    for pair in run.chunks(2) {
+        let &[rectangle, marker] = pair else { continue };
+        let (place, _) = rectangle[1..].split_once(" opacity=").unwrap_or((&rectangle[1..], ""));
+        element(&format!("{place}>"), short, out);
+        let title = marker.strip_prefix('<').and_then(hover).and_then(|number| titles.get(number));
+        let _ = write!(out, "<title>{}</title></rect>", escaped(&clipped(title.map_or("", String::as_str), 300)));
+    }
+    out.push_str("</g>");
+}
+
+/// The ends of a straight line, and how it looks.
+fn stroke(tag: &str) -> Option<([[i32; 2]; 2], &str)> {
+    let (look, points) = tag.strip_prefix("polyline ")?.split_once(" points=\"")?;
+    let point = |it: &str| it.split_once(',').and_then(|(x, y)| Some([x.parse().ok()?, y.parse().ok()?]));
+    let points: Vec<[i32; 2]> = points.split_once('"')?.0.split_whitespace().map(point).collect::<Option<_>>()?;
+    Some((<[_; 2]>::try_from(points).ok()?, look))
+}
+
+/// A straight line, as a part of a path.
+fn segment([[x, y], [to_x, to_y]]: [[i32; 2]; 2]) -> String {
+    match (x == to_x, y == to_y) {
+        (_, true) => format!("M{x} {y}H{to_x}"),
+        (true, false) => format!("M{x} {y}V{to_y}"),
+        (false, false) => format!("M{x} {y}L{to_x} {to_y}"),
     }
 }
 

@@ -63,8 +63,20 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
             let x = left + shape.cell * index as i32 + shape.cell / 2;
             canvas.upwards(&clipped(&column.label(), LABEL), (x, shape.top - 6), 12, Ink::Text)?;
         }
+        let mut cells = Vec::new();
         for (index, row) in rows.iter().enumerate() {
-            line(canvas, grid, row, &shape, shape.top + ROW * index as i32)?;
+            let y = shape.top + ROW * index as i32;
+            head(canvas, row, &shape, y)?;
+            cells.extend(line(grid, row, &shape, y));
+        }
+        // One colour after the other: what looks alike is written as one group, and there are thousands.
+        cells.sort_by_key(|cell| cell.ink);
+        for Cell { from, to, ink, title, number } in cells {
+            canvas.titled(from, to, ink, title)?;
+            if let Some((number, on)) = number {
+                let at = ((from.0 - 1 + to.0) / 2, (from.1 - 1 + to.1) / 2);
+                canvas.text(&number, at, Anchor::Middle, 11, on)?;
+            }
         }
         if place == Place::File { self::legend(canvas, bottom + 18) } else { Ok(()) }
     })?;
@@ -97,7 +109,19 @@ fn words(grid: &Grid, rows: &[&Row]) -> String {
     )
 }
 
-fn line(canvas: &mut Canvas, grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Result<(), PlotError> {
+/// A cell of the map.
+struct Cell {
+    from: (i32, i32),
+    to: (i32, i32),
+    ink: Ink,
+    /// What shows on hover.
+    title: String,
+    /// What shows always, where there is room, and in what.
+    number: Option<(String, Ink)>,
+}
+
+/// What stands in front of a line.
+fn head(canvas: &Canvas, row: &Row, shape: &Shape, y: i32) -> Result<(), PlotError> {
     let middle = y + ROW / 2;
     canvas.text(&clipped(row.op, LABEL), (shape.label - 4, middle), Anchor::End, 12, Ink::Text)?;
     let kind = match row.kind {
@@ -105,34 +129,35 @@ fn line(canvas: &mut Canvas, grid: &Grid, row: &Row, shape: &Shape, y: i32) -> R
         Some(Kind::Modelled) => "M",
         None => "",
     };
-    canvas.text(kind, (shape.label + KIND / 2, middle), Anchor::Middle, 10, Ink::Muted)?;
+    canvas.text(kind, (shape.label + KIND / 2, middle), Anchor::Middle, 10, Ink::Muted)
+}
+
+fn line(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
     let numbers = grid.columns.len() <= MOST_WITH_NUMBERS;
+    let mut cells = Vec::with_capacity(grid.columns.len());
     for (index, column) in grid.columns.iter().enumerate() {
         let x = shape.label + KIND + shape.cell * index as i32;
         let (from, to) = ((x + 1, y + 1), (x + shape.cell, y + ROW));
-        let at = (x + shape.cell / 2, middle);
+        let name = || format!("{} by {}", row.op, column.label());
         let (ink, on, it) = match grid.reading(row.op, column, Regime::Throughput) {
             // A state that the op is never in.
             Reading::Absent(None) => continue,
             Reading::Absent(Some(reason)) => {
-                let name = format!("{} by {}", row.op, column.label());
-                canvas.titled(from, to, Ink::Paper, format!("{name}: not measured: {}", clipped(reason, 160)))?;
+                let title = format!("{}: not measured: {}", name(), clipped(reason, 160));
+                cells.push(Cell { from, to, ink: Ink::Paper, title, number: None });
                 continue;
             }
             Reading::Unresolved(it) => (Ink::Hatch, Ink::Muted, it),
             Reading::Resolved(it) if it.estimate < 0.0 => (Ink::Faster, Ink::OnHeat(0), it),
             Reading::Resolved(it) => (Ink::Heat(step(it.estimate)), Ink::OnHeat(step(it.estimate)), it),
         };
-        // That it is not resolved is said by the hatching.
         // Row and column say which it is; there are thousands.
-        let title =
-            if numbers { format!("{} by {}: {}", row.op, column.label(), interval(it)) } else { plain(it.estimate) };
-        canvas.titled(from, to, ink, title)?;
-        if numbers && ink != Ink::Hatch {
-            canvas.text(&plain(it.estimate), at, Anchor::Middle, 11, on)?;
-        }
+        let title = if numbers { format!("{}: {}", name(), interval(it)) } else { plain(it.estimate) };
+        // That it is not resolved is said by the hatching.
+        let number = (numbers && ink != Ink::Hatch).then(|| (plain(it.estimate), on));
+        cells.push(Cell { from, to, ink, title, number });
     }
-    Ok(())
+    cells
 }
 
 fn legend(canvas: &mut Canvas, y: i32) -> Result<(), PlotError> {
