@@ -14,7 +14,7 @@ use pvbench::kernel::Machine;
 use pvbench::measure::executed::Unit;
 use pvbench::measure::loops::{Loops, Offer};
 use pvbench::measure::plan::{Column, Group, offsets};
-use pvbench::measure::trace::{OneOp, Trace, Tracer};
+use pvbench::measure::trace::{OneOp, Step, Trace, Tracer};
 use pvbench::measure::work::whole_kernel;
 use pvbench::op::{CpuModel, Op};
 use pvbench::patch::text::serialise;
@@ -93,8 +93,8 @@ fn at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_
         let mut loops = Loops::new().unwrap();
         let mut tracer = Tracer::install().unwrap();
         let mut cpu = CpuModel::install().unwrap();
-        // What finds its callee by itself: the methods of objects, what the linker or a loader bound.
-        let elsewhere = ["dyn", "box_dyn", "ifunc", "dlsym"];
+        // What the linker or a loader bound.
+        let elsewhere = ["ifunc", "dlsym"];
         let moved = |c: &&Column| !elsewhere.contains(&c.mechanism.as_str());
         let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
         let columns: Vec<Column> = columns.iter().filter(moved).cloned().collect();
@@ -120,6 +120,11 @@ fn at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_
                         };
                         let name = format!("{} by {column}, {platform:?}", op.meta.name);
                         assert!(steps.iter().all(|step| step.address() as usize != body), "{name}: the original ran");
+                        if column.mechanism.contains("dyn") {
+                            let at = |step: &Step| step.address() as usize;
+                            let is_copy = |at| copied.span.contains(&at) || loops.callee_at(at).is_some();
+                            assert!(steps.iter().all(|step| is_copy(at(step))), "{name}: a method stayed where it was");
+                        }
                         let copy = steps.iter().find(|step| loops.callee_at(step.address() as usize) == Some(body));
                         if let Some(copy) = copy {
                             calls += 1;

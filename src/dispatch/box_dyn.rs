@@ -5,7 +5,7 @@
 
 use std::cell::UnsafeCell;
 
-use super::{Dispatch, Mechanism, Platform, Way};
+use super::{Dispatch, Mechanism, Platform, VTABLE, Way};
 use crate::op::catalogue::SLOTS;
 use crate::op::{Args, Op, Reg, Ret, xen_entry};
 
@@ -39,6 +39,13 @@ impl Dispatch for BoxDyn {
             let hook = (*HOOKS.0.get())[O::SLOT].as_ref().unwrap_unchecked();
             O::Ret::from_reg(hook(a, b, c, d))
         }
+    }
+
+    /// Drop, size, alignment, and the methods of `FnOnce`, `FnMut` and `Fn`.
+    #[inline(always)]
+    fn vtable<O: Op>() -> Option<(*mut usize, usize)> {
+        let slot = HOOKS.0.get().cast::<[usize; 2]>().wrapping_add(O::SLOT);
+        Some((slot.cast::<usize>().wrapping_add(VTABLE), 6))
     }
 
     fn bind<O: Op>(platform: Platform) {

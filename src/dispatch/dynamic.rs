@@ -6,7 +6,7 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 
-use super::{Dispatch, Mechanism, Platform, Way};
+use super::{Dispatch, Mechanism, Platform, VTABLE, Way};
 use crate::op::catalogue::SLOTS;
 use crate::op::{Args, Op, Reg, Ret, xen_entry};
 
@@ -72,6 +72,13 @@ impl Dispatch for Dyn {
             let object = (*OBJECTS.0.get())[O::SLOT];
             O::Ret::from_reg(object.call(a, b, c, d))
         }
+    }
+
+    /// Drop, size, alignment and the method.
+    #[inline(always)]
+    fn vtable<O: Op>() -> Option<(*mut usize, usize)> {
+        let slot = OBJECTS.0.get().cast::<[usize; 2]>().wrapping_add(O::SLOT);
+        Some((slot.cast::<usize>().wrapping_add(VTABLE), 4))
     }
 
     fn bind<O: Op>(platform: Platform) {

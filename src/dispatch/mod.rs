@@ -249,6 +249,10 @@ pub(crate) fn no_assembly(why: &str, op: &str) -> String {
     format!("the body of {op} is a Rust function: {why}; write it by native!")
 }
 
+/// Which word of a reference to a trait object is its vtable's address, the other being the object's. The language does not
+/// promise it; `tests/patch.rs` sees to it that methods are found there.
+pub(crate) const VTABLE: usize = 1;
+
 /// A way to reach the body of an op.
 ///
 /// Whoever implements it gets a column in every table of a [suite](crate::Suite::builder) that names it, beside the
@@ -307,6 +311,15 @@ pub trait Dispatch: 'static {
     #[must_use]
     #[inline(always)]
     fn pointer<O: Op>() -> Option<*mut usize> {
+        None
+    }
+
+    /// The word that holds the address of a table of functions, and how many words of that a call of `O` may need, where
+    /// it goes through one: the vtable of a trait object. It is written so that calls reach the body at its place in a
+    /// layout. Nobody else may write or call through it meanwhile.
+    #[must_use]
+    #[inline(always)]
+    fn vtable<O: Op>() -> Option<(*mut usize, usize)> {
         None
     }
 

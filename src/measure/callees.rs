@@ -2,24 +2,30 @@
 //!
 //! A body stands where the linker put it, at one place for all layouts of its callers; the next build puts it elsewhere,
 //! and predictors and caches that are indexed by addresses tell the two apart. So at every layout it stands at another
-//! place, which is the same in all workers and all builds: then the range over layouts holds what it does, and an interval
-//! over workers does not.
+//! place, the same in all workers and all builds: what that does is in the range over layouts.
 //!
-//! Copied are the bodies, what tables lead to, and the trampoline of a static call, with the compiled functions that they
-//! call. At their places stay the thunks of retpolines, one for all ops as in Linux, the methods of trait objects and
-//! closures, and what a shared object or the linker's own stubs lead to.
+//! Copied are the bodies, what tables and vtables lead to, and the trampoline of a static call, with the compiled functions
+//! that they call. At their places stay the thunks of retpolines, one for all ops as in Linux, and what a shared object or
+//! the linker's own stubs lead to. No unwind table knows a copy: a panic in one ends the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Group;
 use crate::dispatch::Platform;
-use crate::patch::{CallTree, CodeMemory, FunctionError};
-use crate::suite::OpEntry;
+use crate::patch::{CallTree, CodeMemory, FunctionError, program};
+use crate::suite::{OpEntry, Pair};
 
 /// Where bodies may stand: compilers align functions to that.
 const ALIGNMENT: usize = 16;
 /// A page's offsets are visited in steps of a pair of cache lines.
 const PAIR: usize = 128;
+
+/// So far lies each from the one before it, and the loops from the last: as far as in programs, where a call and its body
+/// are rarely in one page. It matters: on a Zen 4 a trampoline costs a cycle more where its body is in another page, and
+/// the jump behind a kCFI preamble another cycle where that is a megabyte away. No power of two, so that they share no sets of caches.
+const APART: usize = (1 << 20) + 3 * 4096 + 5 * PAIR;
+/// All of them take no more address space than that.
+const MOST_ROOM: usize = 32 << 20;
 
 /// The callees of a group.
 #[derive(Default)]
@@ -28,48 +34,70 @@ pub struct Callees {
     trees: BTreeMap<(&'static str, Platform), (BTreeSet<usize>, CallTree)>,
     /// Those of the group whose loops are there.
     now: Option<(&'static str, Platform)>,
-    /// Words of tables that lead to copies, and what they held.
+    /// Words of this program that lead to copies, and what they held.
     words: Vec<(*mut usize, usize)>,
 }
 
 impl Callees {
-    /// Copies the bodies of an op, what `words` lead to and the trampolines, and has the words lead to the copies.
+    /// Copies the bodies of an op, what the mechanisms of `bound` lead to and `trampolines`, and has these mechanisms lead
+    /// to the copies.
     ///
     /// # Errors
     /// Where a callee cannot be decoded, or there is no room.
-    pub fn place(
+    pub fn place<'p>(
         &mut self,
         op: &OpEntry,
         group: &Group,
-        words: BTreeSet<*mut usize>,
+        bound: impl Iterator<Item = &'p Pair> + Clone,
         trampolines: impl Iterator<Item = usize>,
         memory: &mut CodeMemory,
     ) -> Result<(), FunctionError> {
-        // SAFETY: mechanisms gave them for words that hold the address which is called, and nobody writes them meanwhile.
-        let words: Vec<(*mut usize, usize)> = words.into_iter().map(|word| (word, unsafe { word.read() })).collect();
+        // Mechanisms share them.
+        let words: BTreeSet<*mut usize> = bound.clone().filter_map(|pair| pair.pointer).collect();
+        let vtables: BTreeMap<*mut usize, usize> = bound.filter_map(|pair| pair.vtable).collect();
+        let held = |word: *mut usize| {
+            // SAFETY: mechanisms gave them for words that nobody writes meanwhile.
+            (word, unsafe { word.read() })
+        };
+        let words: Vec<(*mut usize, usize)> = words.into_iter().map(held).collect();
+        let vtables: Vec<(*mut usize, usize, &[usize])> = vtables
+            .into_iter()
+            .map(|(word, length)| (held(word), length))
+            .filter_map(|((word, table), length)| Some((word, table, program::constants(table, length)?)))
+            .collect();
         let target = op.target(group.body);
         let mut roots: BTreeSet<usize> = [target.body, target.saving].into_iter().chain(trampolines).collect();
-        roots.extend(words.iter().map(|(_, callee)| *callee));
+        roots.extend(words.iter().map(|(_, callee)| callee).chain(vtables.iter().flat_map(|(.., table)| *table)));
+        // Sizes in a vtable, and what a plug-in has.
+        roots.retain(|callee| program::is_text(*callee));
         let key = (op.meta.name, group.body);
-        let known = self.trees.get(&key).is_some_and(|(decoded, _)| roots.is_subset(decoded));
-        if !known {
+        if !self.trees.get(&key).is_some_and(|(decoded, _)| roots.is_subset(decoded)) {
             // SAFETY: bodies, what bound tables lead to, and trampolines are functions of this program.
             let tree = unsafe { CallTree::of_callees(&roots) }?;
             self.trees.insert(key, (roots, tree));
         }
+        let Some((_, tree)) = self.trees.get_mut(&key) else { return Ok(()) };
+        let layout = group.offset as usize;
+        memory.reserve(layout * 7 % (4096 / PAIR) * PAIR, 0, 0)?;
+        let apart = APART.min(MOST_ROOM / (tree.len() + 1) / PAIR * PAIR);
+        tree.place_at(memory, (layout / ALIGNMENT * 3 + 1) * ALIGNMENT % PAIR, apart)?;
+        let moved = |callee: usize| tree.moved(callee as u64).map_or(callee, |copy| copy as usize);
+        for (word, callee) in words {
+            self.words.push((word, callee));
+            // SAFETY: as above.
+            unsafe { word.write(moved(callee)) };
+        }
+        for (word, table, functions) in vtables {
+            let copy = memory.reserve(size_of_val(functions), 0, 0)?;
+            let bytes: Vec<u8> = functions.iter().flat_map(|function| moved(*function).to_ne_bytes()).collect();
+            memory.write(copy, &bytes)?;
+            self.words.push((word, table));
+            // SAFETY: as above.
+            unsafe { word.write(copy) };
+        }
+        // The loops follow.
+        memory.reserve(apart, 0, 0)?;
         self.now = Some(key);
-        if let Some((_, tree)) = self.trees.get_mut(&key) {
-            let layout = group.offset as usize;
-            memory.reserve(layout * 7 % (4096 / PAIR) * PAIR, 0, 0)?;
-            tree.place_at(memory, (layout / ALIGNMENT * 3 + 1) * ALIGNMENT % PAIR)?;
-        }
-        for (word, callee) in &words {
-            if let Some(copy) = self.moved(*callee as u64) {
-                // SAFETY: as above.
-                unsafe { word.write(copy as usize) };
-            }
-        }
-        self.words = words;
         Ok(())
     }
 
@@ -87,11 +115,11 @@ impl Callees {
         Some(&self.trees.get(self.now.as_ref()?)?.1)
     }
 
-    /// Has tables lead to what they led to before: the copies will be gone.
+    /// Has the program's words lead to what they led to before: the copies will be gone.
     pub fn give_back(&mut self) {
-        for (word, callee) in self.words.drain(..) {
-            // SAFETY: as in `place`; words of tables last as long as the program.
-            unsafe { word.write(callee) };
+        for (word, held) in self.words.drain(..) {
+            // SAFETY: as in `place`; a mechanism's words last as long as the program.
+            unsafe { word.write(held) };
         }
         self.now = None;
     }

@@ -113,8 +113,7 @@ impl Loops {
                 .sites
                 .iter()
                 .filter(|site| site.kind == Kind::Trampoline && (site.slot, site.op) == (op.slot, op.meta.hash()));
-            let words = bound.filter_map(|pair| pair.pointer).collect();
-            self.callees.place(op, group, words, trampolines.map(|site| site.address), memory)?;
+            self.callees.place(op, group, bound, trampolines.map(|site| site.address), memory)?;
         }
         let inline = find("inline")?;
         let twice = [self.copy(inline, group)?.0, self.copy(inline, group)?.0];

@@ -141,28 +141,31 @@ impl CallTree {
         for i in (1..order.len()).rev() {
             order.swap(i, rng.random_range(0..=i));
         }
-        self.write(memory, order, |_| rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT)
+        self.write(memory, order, 0, |_| rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT)
     }
 
     /// The same with functions in the order of their addresses, the first at `offset` within 128 bytes, each other 48
-    /// bytes on from the one before it. Over all offsets that are multiples of 16, each function is at all of them.
+    /// bytes on from the one before it, with `apart` bytes of nothing in front of each. Over all offsets that are multiples
+    /// of 16, each function is at all of them.
     ///
     /// # Errors
     /// As for [`CallTree::place`].
-    pub fn place_at(&mut self, memory: &mut CodeMemory, offset: usize) -> Result<(), FunctionError> {
-        self.write(memory, (0..self.functions.len()).collect(), |i| (offset + i * 3 * ALIGNMENT) % OFFSETS)
+    pub fn place_at(&mut self, memory: &mut CodeMemory, offset: usize, apart: usize) -> Result<(), FunctionError> {
+        self.write(memory, (0..self.functions.len()).collect(), apart, |i| (offset + i * 3 * ALIGNMENT) % OFFSETS)
     }
 
     fn write(
         &mut self,
         memory: &mut CodeMemory,
         order: Vec<usize>,
+        apart: usize,
         mut offset: impl FnMut(usize) -> usize,
     ) -> Result<(), FunctionError> {
         // Not on a cache line with code.
         let words = memory.reserve((self.words.len() * WORD).next_multiple_of(OFFSETS), 0, 0)? as u64;
         self.places = vec![0; self.functions.len()];
         for i in order {
+            memory.reserve(apart, 0, 0)?;
             self.places[i] = self.functions[i].reserve(memory, offset(i))? as u64;
         }
         let values: Vec<u8> =
@@ -339,7 +342,7 @@ mod tests {
         let mut memory = CodeMemory::new(root as *const () as usize, 8 * tree.room()).unwrap();
         let mut offsets = BTreeSet::new();
         for offset in (0..OFFSETS).step_by(ALIGNMENT) {
-            tree.place_at(&mut memory, offset).unwrap();
+            tree.place_at(&mut memory, offset, 0).unwrap();
             offsets.extend(tree.places.iter().enumerate().map(|(index, place)| (index, *place % OFFSETS as u64)));
         }
         assert_eq!(offsets.len(), tree.len() * OFFSETS / ALIGNMENT);
@@ -364,7 +367,7 @@ mod tests {
         let mut tree = unsafe { CallTree::of_callees(&BTreeSet::from([entry, body])) }.unwrap();
         assert_eq!(tree.len(), 2);
         let mut memory = memory(&tree);
-        tree.place_at(&mut memory, 32).unwrap();
+        tree.place_at(&mut memory, 32, 0).unwrap();
         serialise();
         let [at, to] = [entry, body].map(|function| tree.moved(function as u64).unwrap());
         assert_eq!(memory.read(at as usize - 4, 4), 12345_u32.to_le_bytes(), "what a caller looks at");

@@ -9,7 +9,7 @@ mod extent;
 pub mod function;
 pub mod instructions;
 mod nops;
-mod program;
+pub(crate) mod program;
 pub mod rules;
 pub mod site;
 pub mod state;

@@ -13,17 +13,31 @@ struct Segments {
     constant: Range<usize>,
 }
 
-/// The function of this program that a constant word at `slot` leads to; `None` where the word is not one of those.
-pub(super) fn function_at(slot: u64) -> Option<u64> {
+fn known() -> &'static Segments {
     static SEGMENTS: OnceLock<Segments> = OnceLock::new();
-    let Segments { text, constant } = SEGMENTS.get_or_init(segments);
-    let slot = usize::try_from(slot).ok()?;
-    if !constant.contains(&slot) || slot + 8 > constant.end || !slot.is_multiple_of(8) {
+    SEGMENTS.get_or_init(segments)
+}
+
+/// Whether an address lies in this program's text.
+pub(crate) fn is_text(address: usize) -> bool {
+    known().text.contains(&address)
+}
+
+/// The constant words at `address`; `None` where there are not so many.
+pub(crate) fn constants(address: usize, count: usize) -> Option<&'static [usize]> {
+    let constant = &known().constant;
+    let end = address.checked_add(count.checked_mul(8)?)?;
+    if !constant.contains(&address) || end > constant.end || !address.is_multiple_of(8) {
         return None;
     }
-    // SAFETY: eight mapped bytes that nobody writes.
-    let function = unsafe { *(slot as *const usize) };
-    text.contains(&function).then_some(function as u64)
+    // SAFETY: mapped words that nobody writes.
+    Some(unsafe { std::slice::from_raw_parts(address as *const usize, count) })
+}
+
+/// The function of this program that a constant word at `slot` leads to; `None` where the word is not one of those.
+pub(super) fn function_at(slot: u64) -> Option<u64> {
+    let function = *constants(usize::try_from(slot).ok()?, 1)?.first()?;
+    is_text(function).then_some(function as u64)
 }
 
 /// Empty ranges where there are none.

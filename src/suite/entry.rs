@@ -56,6 +56,8 @@ pub struct Pair {
     random: Option<Loop>,
     /// See [`Dispatch::pointer`].
     pub pointer: Option<*mut usize>,
+    /// See [`Dispatch::vtable`].
+    pub vtable: Option<(*mut usize, usize)>,
 }
 
 impl Pair {
@@ -72,6 +74,7 @@ impl Pair {
             pressure: throughput,
             random: None,
             pointer: None,
+            vtable: None,
         }
     }
 
@@ -181,11 +184,11 @@ struct Pairs<O>(Vec<Pair>, PhantomData<fn(O)>);
 
 impl<O: Op> dispatch::Visitor for Pairs<O> {
     fn visit<D: Dispatch>(&mut self) {
-        add(&mut self.0, const { &pair::<D, O>() }, D::pointer::<O>());
+        add(&mut self.0, const { &pair::<D, O>() }, D::pointer::<O>(), D::vtable::<O>());
     }
 }
 
-/// All of a pair but the pointer, which no constant can hold: the compiler lays it out as data. There are thousands of
+/// All of a pair but the pointers, which no constant can hold: the compiler lays it out as data. There are thousands of
 /// pairs, and code that put each together would take as long to compile as some of the loops.
 const fn pair<D: Dispatch, O: Op>() -> Pair {
     let chainable = O::Args::ARITY > 0 && O::Ret::HAS_VALUE;
@@ -203,10 +206,11 @@ const fn pair<D: Dispatch, O: Op>() -> Pair {
         // Few ops have this loop: each is another function to compile, and the target's body hardly matters.
         random: if has_random::<O>() { Some(regime::random::<D, O> as Loop) } else { None },
         pointer: None,
+        vtable: None,
     }
 }
 
 #[inline(never)]
-fn add(pairs: &mut Vec<Pair>, pair: &Pair, pointer: Option<*mut usize>) {
-    pairs.push(Pair { pointer, ..pair.clone() });
+fn add(pairs: &mut Vec<Pair>, pair: &Pair, pointer: Option<*mut usize>, vtable: Option<(*mut usize, usize)>) {
+    pairs.push(Pair { pointer, vtable, ..pair.clone() });
 }
