@@ -95,10 +95,10 @@
 //! in another. `cargo bench -q --bench uart -- gate reports/latest/report.json --init > budgets.toml` writes a file with what
 //! was counted (`export --format csv` has it in its column `extra_instructions`).
 //!
-//! What a gate does not see: a budget holds the way to an op, not the op. A body that gets slower is slower inline, too. And
-//! linking again moves the functions that are called: that alone can change a hot op in which a load waits for an earlier
-//! store by some cycles (2.0 became 4.6), and neither the interval nor the layout range shows it, for they are of loops that
-//! move, not of callees. So let `extra_instructions` be the hard rule, and give `overhead` room or `level = "soft"`.
+//! What a gate does not see: a budget holds the way to an op, not the op. A body that gets slower is slower inline, too. Code
+//! that is linked anew stands elsewhere, which alone moves an unchanged op by a cycle; so loops and bodies are copied to
+//! the same places in every build, and what these places differ by is in the interval. The data that a body touches is
+//! where your program has it: let `extra_instructions` be the hard rule, and give `overhead` room or `level = "soft"`.
 //!
 //! and hold it in CI; `scripts/github-actions-own.yml` in pvbench's repository is a workflow to copy:
 //!
@@ -162,8 +162,8 @@
 //!      -> report.json -> terminal, page, plots                   (report)
 //! ```
 //!
-//! Every loop is copied at run time to each offset within 128 bytes that the plan names ([`patch::Function`]), so that
-//! placement is a measured variable and not an accident; workloads are copied with all that they call to places that each
+//! Every loop is copied at run time to each offset within 128 bytes that the plan names ([`patch::Function`]), and with it
+//! the bodies that it calls, so that placement is a measured variable and not an accident; workloads are copied with all that they call to places that each
 //! round draws ([`patch::CallTree`]). `inline` runs against itself and against a copy of itself in
 //! the same rounds: that is the floor, and nothing below it is called a difference.
 //!
