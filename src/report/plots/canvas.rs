@@ -206,7 +206,7 @@ pub fn draw(
     let _ = write!(
         out,
         "<svg{namespace} class=\"plot\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         role=\"img\" aria-labelledby=\"{id}-t {id}-d\" font-family=\"system-ui, sans-serif\">\
+         role=\"img\" aria-labelledby=\"{id}-t {id}-d\" font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"var(--text)\">\
          <title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">{description}</desc>"
     );
     if standalone {
@@ -310,12 +310,19 @@ fn rectangles(run: &[&str], look: &str, short: Short, titles: &[String], out: &m
     }
     for pair in run.chunks(2) {
         let &[rectangle, marker] = pair else { continue };
-        let (place, _) = rectangle[1..].split_once(" opacity=").unwrap_or((&rectangle[1..], ""));
-        element(&format!("{place}>"), short, out);
+        let Some([x, y, width, height]) = sides(rectangle) else { continue };
+        element(&format!("path d=\"M{x} {y}h{width}v{height}H{x}z\">"), short, out);
         let title = marker.strip_prefix('<').and_then(hover).and_then(|number| titles.get(number));
-        let _ = write!(out, "<title>{}</title></rect>", escaped(&clipped(title.map_or("", String::as_str), 300)));
+        let _ = write!(out, "<title>{}</title></path>", escaped(&clipped(title.map_or("", String::as_str), 300)));
     }
     out.push_str("</g>");
+}
+
+/// Left, top, width and height of a rectangle.
+fn sides(rectangle: &str) -> Option<[i32; 4]> {
+    let mut values = rectangle.split('"').skip(1).step_by(2).map(str::parse);
+    let mut next = || values.next()?.ok();
+    Some([next()?, next()?, next()?, next()?])
 }
 
 /// The ends of a straight line, and how it looks.
@@ -376,6 +383,9 @@ fn element(tag: &str, Short { id, standalone }: Short, out: &mut String) {
             "stroke-width" => value == "1",
             "text-anchor" => value == "start",
             "font-family" => true,
+            // The plot's own.
+            "font-size" => value.parse().is_ok_and(|size: f64| (11.5..12.5).contains(&size)),
+            "fill" => name == "text" && value == "#010200",
             _ => false,
         };
         if default {
