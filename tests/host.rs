@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use pvbench::host::{
     Check, ClockChoice, CounterError, CpuFacts, Cpuid, FoundTool, IAI_CALLGRIND_SERIES, Machine, ProbeError, Probes,
-    Registers, Root, Status, ToolError, checks, checks_with, clock_choice, measuring_cpu, pmu_unavailable,
+    Registers, Root, Status, ToolError, checks, checks_with, clock_choice, has_serialize, measuring_cpu,
+    pmu_unavailable,
 };
 use tempfile::TempDir;
 
@@ -313,6 +314,15 @@ const INTEL: [u32; 4] = [0x16, 0x756e_6547, 0x6c65_746e, 0x4965_6e69];
 const AMD: [u32; 4] = [0x10, 0x6874_7541, 0x444d_4163, 0x6974_6e65];
 const TSC: u32 = 1 << 4;
 const HYPERVISOR: u32 = 1 << 31;
+
+#[test]
+fn serialize_is_looked_for_only_where_the_leaf_exists() {
+    let has = |leaves: &[(u32, [u32; 4])]| has_serialize(&Recorded(leaves.iter().copied().collect()));
+    let features = (7, [0, 0, 0, 1 << 14]);
+    assert!(has(&[(0, INTEL), features]));
+    assert!(!has(&[(0, INTEL), (7, [0, 0, 0, !(1 << 14)])]));
+    assert!(!has(&[(0, [6, 0, 0, 0]), features]), "what a CPU answers above its highest leaf means nothing");
+}
 
 #[test]
 fn cpuid_of_an_amd_guest_under_kvm_is_decoded() {

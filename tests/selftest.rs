@@ -4,7 +4,7 @@ use assert_cmd::Command;
 use iced_x86::{Instruction, Mnemonic};
 use pvbench::patch::Function;
 use pvbench::regime::{Regime, SITES};
-use pvbench::selftest::{Expected, entries, truths};
+use pvbench::selftest::{Core, Expected, entries, truths};
 use pvbench::stats::binomial::allowed;
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn per_op(op: &str, name: &str, mnemonic: Mnemonic) -> u64 {
 
 #[test]
 fn every_loop_has_the_instructions_that_make_it_true() {
-    for truth in truths(Some("AuthenticAMD"), Some(0x19), true) {
+    for truth in truths(Core { vendor: Some("AuthenticAMD"), family: Some(0x19), ..Core::default() }) {
         let of = |name, mnemonic| per_op(truth.op, name, mnemonic);
         let (adds, base) = (of(truth.name, Mnemonic::Add), of("inline", Mnemonic::Add));
         let (links, base_links) = (of(truth.name, Mnemonic::Mov), of("inline", Mnemonic::Mov));
@@ -42,11 +42,24 @@ fn every_loop_has_the_instructions_that_make_it_true() {
 
 #[test]
 fn a_latency_that_no_document_gives_for_this_cpu_is_not_expected() {
-    let known = |vendor, family, avx512vl| truths(vendor, family, avx512vl).iter().any(|truth| truth.name == "imul");
+    let known = |vendor, family, avx512vl| {
+        truths(Core { vendor, family, avx512vl, serialize: false }).iter().any(|truth| truth.name == "imul")
+    };
     assert!(known(Some("AuthenticAMD"), Some(0x17), false) && known(Some("GenuineIntel"), Some(6), true));
     // Bulldozer, Atom, another maker, nothing known.
     assert!(!known(Some("AuthenticAMD"), Some(0x15), false) && !known(Some("GenuineIntel"), Some(6), false));
     assert!(!known(Some("CentaurHauls"), Some(7), true) && !known(None, None, true));
+}
+
+#[test]
+fn a_chain_through_memory_is_expected_to_wait_only_where_no_predictor_shortens_it() {
+    let waits = |vendor, serialize| {
+        let core = Core { vendor, family: Some(6), avx512vl: true, serialize };
+        truths(core).iter().any(|truth| truth.name == "2 links")
+    };
+    // Zen; Ice Lake, Sapphire Rapids; nothing known.
+    assert!(waits(Some("AuthenticAMD"), false) && waits(Some("GenuineIntel"), false));
+    assert!(!waits(Some("GenuineIntel"), true) && !waits(None, false));
 }
 
 #[test]

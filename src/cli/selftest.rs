@@ -15,7 +15,7 @@ use super::error;
 use super::exit::Exit;
 use super::filter::single;
 use crate::estimate::Estimator;
-use crate::host::{Machine, Probes, Root};
+use crate::host::{Machine, NativeCpuid, Probes, Root, has_serialize};
 use crate::measure::clock::Clock;
 use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::Group;
@@ -65,11 +65,12 @@ pub struct SelftestArgs {
 pub fn selftest(args: &SelftestArgs) -> Done {
     let stop = stop_on_signals()?;
     let machine = Machine::read(&Root::default());
-    let truths = selftest::truths(
-        machine.cpu_vendor.as_deref(),
-        machine.cpu_family,
-        std::arch::is_x86_feature_detected!("avx512vl"),
-    );
+    let truths = selftest::truths(selftest::Core {
+        vendor: machine.cpu_vendor.as_deref(),
+        family: machine.cpu_family,
+        avx512vl: std::arch::is_x86_feature_detected!("avx512vl"),
+        serialize: has_serialize(&NativeCpuid),
+    });
     let names: Vec<&str> = truths.iter().map(|truth| truth.name).collect();
     let tried = args.truth.as_ref().map(|name| single("truth", name, &names)).transpose()?.map(|i| &truths[i]);
     let probes = Probes::ask(&Root::default());

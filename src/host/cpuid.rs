@@ -45,6 +45,12 @@ impl Cpuid for NativeCpuid {
     }
 }
 
+/// Whether it has the instruction SERIALIZE (leaf 7 EDX bit 14; Intel SDM volume 2, CPUID).
+pub fn has_serialize(cpu: &impl Cpuid) -> bool {
+    const LEAF: u32 = 7;
+    cpu.leaf(0).eax >= LEAF && cpu.leaf(LEAF).edx >> 14 & 1 == 1
+}
+
 /// What is known of the CPU's clock and of a hypervisor below.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CpuFacts {

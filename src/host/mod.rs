@@ -23,7 +23,7 @@ pub use allowed::{another_cpu, remember_allowed_cpus};
 pub use check::{Check, Status, checks, checks_with};
 pub use clock::{ClockChoice, clock_choice};
 pub use counter::{CounterError, pmu_unavailable};
-pub use cpuid::{CpuFacts, Cpuid, NativeCpuid, Registers};
+pub use cpuid::{CpuFacts, Cpuid, NativeCpuid, Registers, has_serialize};
 pub use machine::{Cache, Machine};
 pub use probes::{ProbeError, Probes, measuring_cpu};
 pub use root::{ReadError, Root};
