@@ -1,6 +1,6 @@
 //! The loops of a group: copied to their offset, bound to the body, and brought into the state that a column asks for.
 //!
-//! What they call is copied, too ([`Callees`]): where a linker puts a body decides as much as where it puts a loop.
+//! What they call is copied, too (`callees.rs`): where a linker puts a body decides as much as where it puts a loop.
 //!
 //! The states of a mechanism share one copy: its sites are rewritten between windows, so that comparing states carries
 //! no bias of layout.
