@@ -16,7 +16,7 @@ use crate::measure::parent::{self, Mishap, Observer};
 use crate::measure::plan::{Group, Plan, Workers};
 use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
-use crate::measure::work::WorkSamples;
+use crate::measure::work::{KernelColumn, WorkSamples};
 use crate::op::Meta;
 use crate::patch::CodeError;
 use crate::report::assemble::{self, Findings};
@@ -221,6 +221,10 @@ impl Observer for Collector<'_> {
     fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
         self.work.add(worker, workload, samples);
         self.progress.step();
+    }
+
+    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> bool {
+        self.work.worth_more(workload, kernels)
     }
 
     fn mishap(&mut self, mishap: Mishap) {

@@ -17,6 +17,11 @@ use crate::workload::{Meta, PARTS};
 
 const RESAMPLES: usize = 1000;
 
+/// Half the width of a mechanism's interval that a run aims at, in percentage points.
+const WANTED: f64 = 0.2;
+/// From here on it would take more than ten times what the run has taken.
+const OUT_OF_REACH: f64 = 0.65;
+
 /// Collects what workers found for workloads.
 #[derive(Default)]
 pub struct WorkEstimator {
@@ -34,6 +39,18 @@ impl WorkEstimator {
     #[must_use]
     pub fn has_all(&self, workloads: &[String]) -> bool {
         workloads.iter().all(|name| self.samples.contains_key(name))
+    }
+
+    /// Whether more workers would narrow what a workload's mechanisms are known to: an interval that is wider than
+    /// [`WANTED`], and not so wide that no run would do.
+    #[must_use]
+    pub fn worth_more(&self, workload: &str, kernels: &[KernelColumn]) -> bool {
+        let Some(samples) = self.samples.get(workload) else { return true };
+        let workers = undisturbed(samples);
+        let mechanisms = kernels.iter().enumerate().filter(|(_, kernel)| matches!(kernel, KernelColumn::Mechanism(_)));
+        mechanisms
+            .filter_map(|(index, _)| logs(&workers, index + FIRST_COLUMN - AGAIN).interval(CONFIDENCE).map(percent))
+            .any(|overhead| (WANTED..OUT_OF_REACH).contains(&((overhead.high - overhead.low) / 2.0)))
     }
 
     /// Whether any was measured.

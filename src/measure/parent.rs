@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::plan::{Group, LOOKS, Plan, Workers};
+use super::plan::{FEWEST_WORKERS, Group, LOOKS, Plan, Workers};
 use super::wire::{Assignment, GroupSamples, Line, Task};
 use super::work::{KernelColumn, WorkSamples, WorkTask};
 
@@ -54,6 +54,11 @@ pub trait Observer {
     fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples);
     /// A workload is measured by one worker. Runs without workloads never hear of it.
     fn worked(&mut self, _worker: usize, _workload: &str, _samples: WorkSamples) {}
+    /// Whether more workers would make a workload's intervals as narrow as they are wanted; asked once, when half of the time
+    /// is over.
+    fn worth_more(&mut self, _workload: &str, _kernels: &[KernelColumn]) -> bool {
+        true
+    }
     /// A group failed, or a worker died.
     fn mishap(&mut self, mishap: Mishap);
     /// A worker went through all groups.
@@ -153,8 +158,16 @@ pub fn run_workloads(
     let began = Instant::now();
     let mut sized = Sized { observer, units: Units::new() };
     let mut number = 0;
+    let (mut work, mut looked) = (work.clone(), false);
     while !work.workloads.is_empty() && work.workers.go_on_to_the_end(number, began.elapsed()) {
-        let assignment = processes.work(work, number, &sized.units, &mut rng);
+        if !looked && number >= FEWEST_WORKERS && work.workers.left(began.elapsed()) < began.elapsed() {
+            // Once: whoever stops whenever an interval happens to be narrow has intervals that are too narrow.
+            looked = true;
+            let worth_more = |name: &&String| sized.worth_more(name, &work.kernels);
+            let more: Vec<String> = work.workloads.iter().filter(worth_more).cloned().collect();
+            work.workloads = if more.is_empty() { work.workloads } else { more };
+        }
+        let assignment = processes.work(&work, number, &sized.units, &mut rng);
         if !processes.live(number, assignment, &mut sized)? {
             return Ok(false);
         }
@@ -181,6 +194,10 @@ impl Observer for Sized<'_> {
     fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
         self.units.entry(workload.to_owned()).or_insert(samples.units);
         self.observer.worked(worker, workload, samples);
+    }
+
+    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> bool {
+        self.observer.worth_more(workload, kernels)
     }
 
     fn mishap(&mut self, mishap: Mishap) {

@@ -17,7 +17,7 @@ use crate::regime::Regime;
 pub enum Preset {
     /// Twelve ops of different shape, throughput alone: under 20 s.
     Quick,
-    /// All ops and regimes at eight layouts: under 120 s.
+    /// All ops and regimes at eight layouts: under 100 s, and workloads under 80 s.
     Default,
     /// All ops and regimes at 64 layouts.
     Full,
@@ -39,7 +39,7 @@ impl Preset {
     pub fn time(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 11,
-            Preset::Default => 112,
+            Preset::Default => 92,
             Preset::Full => 20 * 60,
         })
     }
@@ -49,7 +49,7 @@ impl Preset {
     pub fn work_time(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 8,
-            Preset::Default => 58,
+            Preset::Default => 78,
             Preset::Full => 10 * 60,
         })
     }
