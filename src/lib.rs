@@ -16,9 +16,9 @@
 //! }
 //! ```
 //!
-//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench --no-default-features --features cli` (with
-//! `--path ..` for a checkout; all features work as well, and take longer to build), and a bench target that brings its own
-//! `main`, in `Cargo.toml`:
+//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench --no-default-features --features cli` (with `--path ..`
+//! for a checkout, with `--git ..` where a CI has to find it, too; all features work as well, and take longer to build), and a
+//! bench target that brings its own `main`, in `Cargo.toml`:
 //!
 //! ```toml
 //! [lib]
@@ -32,13 +32,14 @@
 //! (Without `harness = false` there are two functions `main`, or a `main` that nobody calls. Without `bench = false`, and
 //! without `--bench uart` on the command line, cargo starts the library's own harness, which does not know the options.)
 //!
-//! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. Arguments are
-//! words; [`functions!`] says what to do with others. Your struct itself is not used: its functions are put behind pvbench's
-//! tables, flags and objects, by every way.
+//! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. Arguments and
+//! results are integers of any size, `bool` or raw pointers; [`functions!`] says what to do with others. Name the functions
+//! themselves, not the fields of your struct: they are put behind pvbench's tables, flags and objects, by every way.
 //!
 //! **Mark what the bodies call `#[inline]`.** A bench target is always another crate than your library: a function of yours
-//! that is not `#[inline]` (nor the build with `lto`) stays a call with `inline`, too, and all overheads are too small by
-//! it. A run warns of such bodies before its tables.
+//! that is not `#[inline]` (nor the build with `lto`) stays a call with `inline`, too, and all else is held against a call
+//! instead of the instructions in place: most overheads are then too small, and some too large. A run and a gate that
+//! measures warn of such bodies.
 //!
 //! ```no_run
 //! # mod chip {
@@ -57,8 +58,8 @@
 //! }
 //! ```
 //!
-//! **2. Measure.** `cargo bench --bench uart` takes three minutes, `cargo bench --bench uart -- --quick` about 15 seconds; the
-//! first build comes on top, with about two minutes of CPU. The page is `reports/latest/index.html`: every function inline,
+//! **2. Measure.** `cargo bench --bench uart` takes a minute and a half, `cargo bench --bench uart -- --quick` about 15 seconds for
+//! throughput alone; the first build comes on top, with about two minutes of CPU. The page is `reports/latest/index.html`: every function inline,
 //! behind a flag, an enum, a table, a trait object, a `OnceLock`, a patched site, a retpoline, .. hot, cold, in a dependent
 //! chain, with registers live across the call; in core cycles, with intervals and instruction counts. What a row shows is said
 //! in the README. The rest of the command line is
@@ -70,6 +71,16 @@
 //! cargo bench --bench uart -- run --op uart_read --mechanism 'table,dyn' --time 20
 //! cargo bench --bench uart -- doctor                               # is this machine fit to measure on?
 //! ```
+//!
+//! Which row is yours?
+//!
+//! | you have | row |
+//! |---|---|
+//! | a `static` struct or array of function pointers | `table`; `fn_pointer` as the compiler writes it |
+//! | a trait object, a boxed closure | `dyn`, `box_dyn` |
+//! | a table that is set once at run time | `once_lock`, `lazy_lock` |
+//! | an `if`, a `match` over the implementations there are | `flag`, `enum` |
+//! | a struct of function pointers that is passed by reference | your own way (4.); until then `fn_pointer` |
 //!
 //! **3. Work of your own**, not only single calls: a [`workload::Workload`] is code that is generic over the way to its ops,
 //! with a checksum that must be the same by every way. `.workload::<Line>()` adds it.
@@ -95,7 +106,9 @@
 //! in another. `cargo bench -q --bench uart -- gate reports/latest/report.json --init > budgets.toml` writes a file with what
 //! was counted (`export --format csv` has it in its column `extra_instructions`).
 //!
-//! What a gate does not see: a budget holds the way to an op, not the op. A body that gets slower is slower inline, too. Code
+//! What it catches: a compiler, an option or a rewrite of yours that makes the way to an op longer (a mitigation that turns
+//! calls into retpolines, a lost `#[inline]`, a patched site that stays indirect, one more load in your own [`dispatch::Dispatch`]),
+//! counted to the instruction. What it does not see: a budget holds the way to an op, not the op. A body that gets slower is slower inline, too. Code
 //! that is linked anew stands elsewhere, which alone moves an unchanged op by a cycle; so loops and bodies are copied to
 //! the same places in every build, and what these places differ by is in the interval. The data that a body touches is
 //! where your program has it: let `extra_instructions` be the hard rule, and give `overhead` room or `level = "soft"`.

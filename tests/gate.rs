@@ -542,6 +542,12 @@ fn a_first_budget_file_is_what_was_counted_and_the_report_keeps_it() {
         );
         assert!(budgets.contains(&rule), "{budgets}");
     }
+    let of = |mechanism: &str| {
+        let init = ["--init", "--mechanism", mechanism];
+        pvbench().arg("gate").arg(case.write("report.json")).args(init).output().unwrap()
+    };
+    assert_eq!(of("t*e").stdout, budgets.as_bytes(), "the only one with a count");
+    assert_eq!(code(&of("dny")), 2, "{}", said(&of("dny")));
     assert_eq!(code(&case.gate(&budgets)), 0, "{budgets}");
     case.cell().instructions = Some(Instructions { per_op: 7.0, extra: 5.0 });
     assert_eq!(code(&case.gate(&budgets)), 1, "one instruction more fails");

@@ -13,6 +13,7 @@ use super::Done;
 use super::conditions::{Conditions, stop_on_signals};
 use super::error::{self, CliError};
 use super::exit::Exit;
+use super::filter::select;
 use super::measured::{Here, measure};
 use super::run::Chosen;
 use crate::gate::budget::Budgets;
@@ -44,7 +45,7 @@ pub const EXAMPLES: &str = "A budget file, the first rule of each level that mat
 
 Examples:
   pvbench gate --run
-  pvbench gate reports/latest/report.json --init > budgets.toml
+  pvbench gate reports/latest/report.json --init --mechanism table,dyn > budgets.toml
   pvbench gate reports/latest/report.json --budget budgets.toml --markdown summary.md
   pvbench gate new.json --baseline old.json --json verdict.json --junit verdict.xml";
 
@@ -60,6 +61,9 @@ pub struct GateArgs {
     /// Print a first budget file: the extra instructions of every op in the report, as counted
     #[arg(long, requires = "report", conflicts_with = "run")]
     init: bool,
+    /// With --init: of these mechanisms alone, globs
+    #[arg(long, value_name = "GLOB", requires = "init")]
+    mechanism: Vec<String>,
     /// The rules
     #[arg(long, value_name = "FILE", default_value = "reports/budgets.toml")]
     budget: PathBuf,
@@ -102,7 +106,7 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         return Err(CliError::Usage(message.to_owned()));
     }
     if let (true, Some(path)) = (args.init, &args.report) {
-        return first_budgets(path);
+        return first_budgets(path, &args.mechanism);
     }
     let budgets = Budgets::read(&args.budget)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
@@ -144,8 +148,16 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
 }
 
 /// Prints budgets that a report keeps.
-fn first_budgets(path: &Path) -> Done {
-    let Some(text) = init::budgets(&read::report(path)?) else {
+fn first_budgets(path: &Path, mechanisms: &[String]) -> Done {
+    let report = read::report(path)?;
+    let mut names: Vec<&str> = Vec::new();
+    for cell in &report.cells {
+        if !names.contains(&cell.mechanism.as_str()) {
+            names.push(&cell.mechanism);
+        }
+    }
+    let kept: Vec<&str> = select("mechanism", mechanisms, &names)?.into_iter().map(|index| names[index]).collect();
+    let Some(text) = init::budgets(&report, |mechanism| kept.contains(&mechanism)) else {
         let message = format!("{}: no instructions were counted, so there is nothing to bound them by", path.display());
         return Err(CliError::Usage(message));
     };
@@ -200,6 +212,9 @@ fn measured(args: &GateArgs, suite: &Suite, budgets: &Budgets, baseline: Option<
         write::prepare(out)?;
     }
     let (document, report) = run(None, seed)?;
+    for absence in report.absent.iter().filter(|absence| absence.is_of_baseline()) {
+        error::warn(&format!("no {}: {}", absence.what, absence.reason));
+    }
     if let Some(out) = &args.out {
         let mut files = render::files(&report)?;
         files.push(("report.json".into(), document));

@@ -153,7 +153,10 @@ fn mechanisms(suite: &Suite) -> Listing {
     let mut rows = Vec::with_capacity(all.len());
     let mut values = Vec::with_capacity(all.len());
     for Listed { mechanism: m, unavailable } in all {
-        let unavailable = unavailable();
+        // Of the suite's own ops, where none is assembly.
+        let refused = m.needs_assembly.filter(|_| !suite.ops().is_empty() && suite.ops().iter().all(|op| !op.assembly));
+        let unavailable =
+            unavailable().or_else(|| refused.map(|why| format!("{why}, and the ops here are Rust functions")));
         // States are brought about in copies of the loops; without memory for them the rest is measured all the same.
         let stateless = if m.states.is_empty() { None } else { no_patching.as_ref() };
         let here = match (&unavailable, stateless) {

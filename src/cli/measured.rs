@@ -184,7 +184,10 @@ fn absences(
 fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
     let absence = |op: &&OpEntry| Absence {
         what: format!("body of {} in place", op.meta.name),
-        reason: "with inline, too, it calls another function: mark that #[inline], or build with lto".to_owned(),
+        reason:
+            "with inline, too, it calls another function: mark that #[inline] or build with lto, and name the function \
+                 itself where it is called through a pointer"
+                .to_owned(),
     };
     planned.iter().filter(|op| op.calls_out()).map(absence).collect()
 }

@@ -162,7 +162,14 @@ impl std::fmt::Display for Bound {
 
 /// How it is written.
 pub(super) fn example(quantity: Quantity) -> String {
-    let examples: Vec<String> = quantity.units().iter().map(|unit| format!("\"1 {}\"", unit.name())).collect();
+    let example = |unit: &Unit| {
+        let of_what = match (quantity, unit) {
+            (Quantity::ExtraInstructions, Unit::Percent) => " for a workload",
+            _ => "",
+        };
+        format!("\"1 {}\"{of_what}", unit.name())
+    };
+    let examples: Vec<String> = quantity.units().iter().map(example).collect();
     format!("write {} = {}", quantity.name(), examples.join(" or "))
 }
 

@@ -169,6 +169,10 @@ impl CodeMemory {
     pub fn write(&mut self, address: usize, code: &[u8]) -> Result<(), CodeError> {
         let start = address.wrapping_sub(self.executable.as_ptr() as usize);
         assert!(start.checked_add(code.len()).is_some_and(|end| end <= self.used), "written past what was reserved");
+        if code.is_empty() {
+            // No system call has a way to write nothing.
+            return Ok(());
+        }
         match &mut self.access {
             // SAFETY: within the writable view, by the line above; nobody runs it before it is written.
             Access::View(view) => unsafe {

@@ -566,6 +566,14 @@ pub struct Absence {
     pub reason: String,
 }
 
+impl Absence {
+    /// Whether it says that `inline` of an op is no baseline.
+    #[must_use]
+    pub fn is_of_baseline(&self) -> bool {
+        self.what.starts_with("body of ")
+    }
+}
+
 /// Something that went wrong during the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

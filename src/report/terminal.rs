@@ -23,7 +23,7 @@ pub fn summary(report: &Report) -> String {
     }
     // Above the tables: what they are held against is no baseline there.
     let (out_of_place, absent): (Vec<&Absence>, Vec<&Absence>) =
-        report.absent.iter().partition(|absence| is_of_baseline(absence));
+        report.absent.iter().partition(|absence| absence.is_of_baseline());
     for absence in out_of_place {
         line(format!("WARNING: no {}: {}", absence.what, absence.reason));
     }
@@ -67,11 +67,6 @@ pub fn summary(report: &Report) -> String {
         line(format!("failed: worker {} at {group}: {}", failure.worker, failure.message));
     }
     text
-}
-
-/// Whether it says that `inline` of an op is no baseline.
-fn is_of_baseline(absence: &Absence) -> bool {
-    absence.what.starts_with("body of ")
 }
 
 fn workloads(report: &Report) -> Table {
