@@ -250,7 +250,7 @@ pub(crate) fn no_assembly(why: &str, op: &str) -> String {
 }
 
 /// Which word of a reference to a trait object is its vtable's address, the other being the object's. The language does not
-/// promise it; `tests/patch.rs` sees to it that methods are found there.
+/// promise it; `tests/code/patch.rs` sees to it that methods are found there.
 pub(crate) const VTABLE: usize = 1;
 
 /// A way to reach the body of an op.

@@ -1,14 +1,9 @@
 //! Patching: what is written, what is refused, and that calls end where they should in every state.
 
-mod alone;
-mod own_ops;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use alone::{alone, writable_and_executable};
-use own_ops::{Add, Called, Long, Same};
 use pvbench::dispatch::{self, Dispatch, Platform, Table};
 use pvbench::kernel::Machine;
 use pvbench::measure::executed::Unit;
@@ -24,6 +19,14 @@ use pvbench::suite::{OpEntry, builtin, mechanisms};
 use pvbench::workload::{self, Run};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
+
+use crate::alone::writable_and_executable;
+use crate::own_ops::{Add, Called, Long, Same};
+
+/// A test of this file in a process of its own.
+fn alone(test: &str, body: impl FnOnce()) {
+    crate::alone::alone(&format!("patch::{test}"), body);
+}
 
 /// The targets of every op in this binary.
 fn targets(platform: Platform) -> BTreeMap<usize, Target> {
