@@ -23,9 +23,6 @@ fn built() -> &'static Path {
         std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"), folder.join("Cargo.lock")).unwrap();
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["bench", "--offline", "--no-run", "--quiet", "--target-dir"]).arg(&target);
-        // What it depends on but this crate is not what is tested, and takes as long to optimise.
-        cargo.args(["--config", "profile.bench.package.\"*\".opt-level=0"]);
-        cargo.args(["--config", "profile.bench.package.pvbench.opt-level=3"]);
         let output = cargo.current_dir(&folder).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         target.join("release/deps")
