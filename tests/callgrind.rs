@@ -20,7 +20,7 @@ use pvbench::suite::{builtin, mechanisms};
 const CHILD: &str = "PVBENCH_CALLGRIND_CHILD";
 
 /// Ops for one child. Callgrind walks all it has seen at every dump, so the cost grows with the square of it.
-const SHARE: usize = 10;
+const SHARE: usize = 6;
 
 /// Runs a loop where callgrind can be told to count: from here to the return.
 #[inline(never)]
