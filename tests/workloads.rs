@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pvbench::kernel::Machine;
 use pvbench::measure::clock::Clock;
 use pvbench::patch::text::serialise;
-use pvbench::patch::{CallTree, CodeMemory};
+use pvbench::patch::{CallTree, CodeMemory, DataMemory};
 use pvbench::workload::{Entry, Run, count_hooks, entries};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -49,14 +49,22 @@ fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() 
         let units = units(&entry).min(20);
         let expected = (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum;
         let variants = entry.variants.iter().filter(|variant| (variant.unavailable)().is_none());
-        let mechanisms = variants.map(|variant| (variant.mechanism.name, variant.run));
-        for (name, run) in mechanisms.chain(entry.options.iter().map(|option| (option.name, option.run))) {
+        let mechanisms = variants.map(|variant| (variant.mechanism.name, variant.run, variant.data.is_some()));
+        let options = entry.options.iter().map(|option| (option.name, option.run, false));
+        let data: Vec<_> = entry.variants.iter().filter_map(|variant| variant.data).collect();
+        for (name, run, has_data) in mechanisms.chain(options) {
             let place = format!("{} with {name}", entry.meta.name);
+            // Tables are to hold the hooks before they are copied.
+            run(&mut machine, SEED, 0, Clock::Tsc).unwrap();
             // SAFETY: a compiled function.
-            let mut tree = unsafe { CallTree::of(run as *const () as usize) }.unwrap();
+            let tree = unsafe { CallTree::of(run as *const () as usize) }.unwrap();
+            // SAFETY: what mechanisms gave as theirs.
+            let mut tree = unsafe { tree.with_data(&data) };
+            assert_eq!(tree.data_room() > 0, has_data, "{place}: what it reads of a mechanism's data");
             assert!(tree.len() > 3, "{place}: {} functions", tree.len());
             let mut memory = CodeMemory::new(run as *const () as usize, tree.room()).unwrap();
-            tree.place(&mut memory, &mut rng).unwrap();
+            let mut copies = DataMemory::new(run as *const () as usize, tree.data_room()).unwrap();
+            tree.place(&mut memory, &mut copies, &mut rng).unwrap();
             let copy = tree.moved(run as *const () as u64).unwrap();
             serialise();
             // SAFETY: a copy of this very function, in memory that is still there.

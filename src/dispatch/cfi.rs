@@ -91,6 +91,10 @@ impl Dispatch for Kcfi {
         Some(KCFI.word(O::SLOT))
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some(KCFI.extent())
+    }
+
     fn bind<O: Op>(platform: Platform) {
         let preamble = match platform {
             Platform::Native => O::native_kcfi as *const () as usize,
@@ -135,6 +139,10 @@ impl Dispatch for FineIbt {
         Some(FINEIBT.word(O::SLOT))
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some(FINEIBT.extent())
+    }
+
     fn bind<O: Op>(platform: Platform) {
         let preamble = match platform {
             Platform::Native => O::native_fineibt as *const () as usize,
@@ -173,6 +181,10 @@ impl Dispatch for Endbr {
     #[inline(always)]
     fn pointer<O: Op>() -> Option<*mut usize> {
         Some(ENDBR.word(O::SLOT))
+    }
+
+    fn data() -> Option<(usize, usize)> {
+        Some(ENDBR.extent())
     }
 
     fn bind<O: Op>(platform: Platform) {

@@ -71,6 +71,10 @@ macro_rules! compare_tree {
                 Some(COMPARED.word(O::SLOT))
             }
 
+            fn data() -> Option<(usize, usize)> {
+                Some(COMPARED.extent())
+            }
+
             fn bind<O: Op>(platform: Platform) {
                 COMPARED.bind::<O>(platform);
             }

@@ -81,6 +81,10 @@ impl Dispatch for Dyn {
         Some((slot.cast::<usize>().wrapping_add(VTABLE), 4))
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some((&raw const OBJECTS as usize, size_of::<Objects>()))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         let object: &'static dyn Hook = match platform {
             Platform::Native => &Native::<O>(PhantomData),

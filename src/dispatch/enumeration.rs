@@ -50,6 +50,10 @@ impl Dispatch for Enum {
         }
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some((&raw const CHOSEN as usize, size_of::<Chosen>()))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         let implementation = match platform {
             Platform::Native => Implementation::Native,

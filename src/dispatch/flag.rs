@@ -43,6 +43,10 @@ impl Dispatch for Flag {
         }
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some((&raw const XEN as usize, size_of::<Flagged>()))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         // SAFETY: no call runs meanwhile (contract of `bind`).
         unsafe { *XEN.0.get() = platform == Platform::Xen };

@@ -42,6 +42,10 @@ impl Dispatch for FnPointer {
         Some(POINTERS[O::SLOT].as_ptr().cast())
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some((&raw const POINTERS as usize, size_of_val(&POINTERS)))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
     }

@@ -45,6 +45,10 @@ impl Dispatch for Got {
         Some(GOT.word(O::SLOT))
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some(GOT.extent())
+    }
+
     fn bind<O: Op>(platform: Platform) {
         GOT.bind::<O>(platform);
     }

@@ -323,6 +323,14 @@ pub trait Dispatch: 'static {
         None
     }
 
+    /// Where the data is that a call reads, and how many bytes: what a copy of a whole caller has a copy of, at a place that
+    /// is drawn, for where a linker puts a flag or a table moves a workload by percents. `None` where there is none, where it
+    /// may not be copied byte for byte, or where somebody else reads it, too, who is not copied.
+    #[must_use]
+    fn data() -> Option<(usize, usize)> {
+        None
+    }
+
     /// Binds `O` to a platform's body for all later calls. Not to be called while another thread is in
     /// [`Dispatch::call`] of this mechanism. Mechanisms that do not switch ignore it.
     fn bind<O: Op>(_platform: Platform) {}

@@ -72,6 +72,10 @@ impl Dispatch for Retpoline {
         Some(PV_OPS.word(O::SLOT))
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Table::data()
+    }
+
     fn bind<O: Op>(platform: Platform) {
         Table::bind::<O>(platform);
     }
@@ -106,6 +110,10 @@ impl Dispatch for RetpolineLfence {
     #[inline(always)]
     fn pointer<O: Op>() -> Option<*mut usize> {
         Some(PV_OPS.word(O::SLOT))
+    }
+
+    fn data() -> Option<(usize, usize)> {
+        Table::data()
     }
 
     fn bind<O: Op>(platform: Platform) {

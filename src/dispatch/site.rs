@@ -49,6 +49,10 @@ impl Dispatch for Site {
         Table::pointer::<O>()
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Table::data()
+    }
+
     /// The slot that unpatched sites go through; `table`'s, too.
     fn bind<O: Op>(platform: Platform) {
         Table::bind::<O>(platform);

@@ -58,6 +58,10 @@ impl Dispatch for SiteCalleeSave {
         TableCalleeSave::pointer::<O>()
     }
 
+    fn data() -> Option<(usize, usize)> {
+        TableCalleeSave::data()
+    }
+
     /// The slot that unpatched sites go through; `table_callee_save`'s, too.
     fn bind<O: Op>(platform: Platform) {
         TableCalleeSave::bind::<O>(platform);

@@ -28,6 +28,12 @@ impl Slots {
         self.0[slot].as_ptr().cast()
     }
 
+    /// Where it is, and how many bytes: a mechanism's [`Dispatch::data`](super::Dispatch::data).
+    #[must_use]
+    pub fn extent(&self) -> (usize, usize) {
+        (std::ptr::from_ref(self) as usize, size_of::<Self>())
+    }
+
     /// Has a slot lead to a callee.
     pub fn set(&self, slot: usize, callee: usize) {
         self.0[slot].store(callee as *mut (), Ordering::Relaxed);

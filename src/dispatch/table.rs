@@ -58,6 +58,10 @@ impl Dispatch for Table {
         Some(PV_OPS.word(O::SLOT))
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some(PV_OPS.extent())
+    }
+
     fn bind<O: Op>(platform: Platform) {
         PV_OPS.bind::<O>(platform);
     }

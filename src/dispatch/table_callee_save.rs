@@ -37,6 +37,10 @@ impl Dispatch for TableCalleeSave {
         Some(CALLEE_SAVE[SAVING].word(O::SLOT))
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some((&raw const CALLEE_SAVE as usize, size_of_val(&CALLEE_SAVE)))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         CALLEE_SAVE[SAVING].set(O::SLOT, platform.saving_body::<O>() as usize);
     }

@@ -35,6 +35,10 @@ impl Dispatch for TableThunk {
         Some(CALLEE_SAVE[THUNK].word(O::SLOT))
     }
 
+    fn data() -> Option<(usize, usize)> {
+        Some((&raw const CALLEE_SAVE as usize, size_of_val(&CALLEE_SAVE)))
+    }
+
     fn bind<O: Op>(platform: Platform) {
         let thunk: Body = match platform {
             Platform::Native => thunk::<O>(),

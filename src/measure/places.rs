@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use crate::patch::{CallTree, CodeMemory, FunctionError, PatchError, text};
+use crate::patch::{CallTree, CodeMemory, DataMemory, FunctionError, PatchError, text};
 use crate::workload::Run;
 
 /// Why kernels stay where the linker put them.
@@ -27,7 +27,7 @@ const PAGE: usize = 4096;
 pub(super) struct Places {
     trees: Vec<(Run, CallTree)>,
     near: usize,
-    memory: Option<CodeMemory>,
+    memory: Option<(CodeMemory, DataMemory)>,
 }
 
 impl Places {
@@ -48,11 +48,13 @@ impl Places {
         // bodies in a table of branches, is theirs and not a kernel's. The room in front is never written, and takes none.
         self.memory = None;
         let memory = CodeMemory::new(self.near, ANYWHERE * PAGE + room).map_err(FunctionError::from)?;
-        let memory = self.memory.insert(memory);
+        let data: usize = self.trees.iter().map(|(_, tree)| tree.data_room()).sum();
+        let data = DataMemory::new(self.near, data).map_err(FunctionError::from)?;
+        let (memory, data) = self.memory.insert((memory, data));
         memory.reserve(rng.random_range(0..ANYWHERE) * PAGE, 0, 0).map_err(FunctionError::from)?;
         let mut copies = Vec::with_capacity(self.trees.len());
         for (run, tree) in &mut self.trees {
-            tree.place(memory, rng)?;
+            tree.place(memory, data, rng)?;
             let entry = *run as *const () as u64;
             let place = tree.moved(entry).unwrap_or(entry);
             // SAFETY: a copy of a function of this type by the caller's contract.

@@ -153,6 +153,7 @@ impl Worker {
         let index = index.ok_or_else(|| WorkError::Unknown(task.workload.clone()))?;
         let entry = &self.entries[index];
         let (inline, period) = (entry.variants[0].run, entry.period.max(1));
+        let data: Vec<(usize, usize)> = entry.variants.iter().filter_map(|variant| variant.data).collect();
         let mut kernels: Vec<Ready> =
             (0..FIRST_COLUMN).map(|_| Ready::new("inline".to_owned(), inline, None, false)).collect();
         let (mut present, mut missing) = (Vec::new(), Vec::new());
@@ -167,7 +168,13 @@ impl Worker {
         }
         let pace = Ready::new("inline".to_owned(), inline, None, false);
         let units = task.units.map_or_else(|| self.size(task, &pace, period), Ok)?;
-        let mut places = if task.in_place { Err(PlaceError::Unwanted) } else { self.places(&kernels) };
+        if !task.in_place {
+            // Whoever binds the hooks may be no function that is copied: tables are to hold them before they are.
+            for kernel in &kernels[FIRST_COLUMN..] {
+                self.outcome(&task.workload, kernel, task.seed, 0)?;
+            }
+        }
+        let mut places = if task.in_place { Err(PlaceError::Unwanted) } else { self.places(&kernels, &data) };
         let mut seeds = Pcg64Mcg::seed_from_u64(self.seed ^ task.seed);
         let mut samples = Rounds { turns: vec![Vec::new(); kernels.len()], ..Rounds::default() };
         for number in 0..task.rounds {
@@ -269,13 +276,15 @@ impl Worker {
         Ok(Ok(Ready::new(column.to_string(), variant.run, sites, false)))
     }
 
-    /// Decodes every kernel with its sites in its state, to be copied: all of them or none.
-    fn places(&mut self, kernels: &[Ready]) -> Result<Places, PlaceError> {
+    /// Decodes every kernel with its sites in its state, to be copied, with what it reads of `data`: all of them or none.
+    fn places(&mut self, kernels: &[Ready], data: &[(usize, usize)]) -> Result<Places, PlaceError> {
         let mut trees = Vec::with_capacity(kernels.len());
         for kernel in kernels {
             self.bring(kernel)?;
             // SAFETY: a workload is a compiled function.
-            trees.push((kernel.run, unsafe { CallTree::of(kernel.run as *const () as usize) }?));
+            let tree = unsafe { CallTree::of(kernel.run as *const () as usize) }?;
+            // SAFETY: mechanisms gave the data as theirs, and workloads bind them where they are reached from.
+            trees.push((kernel.run, unsafe { tree.with_data(data) }));
         }
         Ok(Places::new(trees, kernels[0].run))
     }

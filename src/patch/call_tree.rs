@@ -16,7 +16,7 @@ use iced_x86::{FlowControl, Instruction};
 use rand::{Rng, RngExt};
 
 use super::called_words::called_words;
-use super::{CodeMemory, Compiled, FunctionError, program};
+use super::{CodeMemory, Compiled, DataMemory, FunctionError, program};
 
 /// Functions are aligned to this, as compilers do it.
 const ALIGNMENT: usize = 16;
@@ -36,6 +36,8 @@ pub struct CallTree {
     words: BTreeMap<u64, u64>,
     /// By the instruction that reads it, the word.
     read_by: BTreeMap<u64, u64>,
+    /// Data that they refer to and that copies have copies of: where it is, and how many bytes.
+    data: Vec<(usize, usize)>,
     /// Where the functions of the last copy start.
     places: Vec<u64>,
     /// Whether a copy has been decoded again.
@@ -44,6 +46,9 @@ pub struct CallTree {
 
 /// Bytes of a word.
 const WORD: usize = 8;
+const PAGE: usize = 4096;
+/// Bytes of a cache line, to which tables are aligned.
+const LINE: usize = 64;
 
 impl CallTree {
     /// Decodes the function at `root` and all that it calls directly.
@@ -101,6 +106,31 @@ impl CallTree {
         Ok(tree)
     }
 
+    /// Has copies refer to copies of their own of such `data` as the functions refer to: addresses and lengths.
+    ///
+    /// # Safety
+    /// It is data of this program, which is read and written by functions of this tree alone while a copy runs, and may be
+    /// copied byte for byte.
+    #[must_use]
+    pub unsafe fn with_data(mut self, data: &[(usize, usize)]) -> Self {
+        let refers = |(start, length): &(usize, usize)| {
+            let within = *start as u64..(*start + *length) as u64;
+            self.functions.iter().flat_map(Compiled::references).any(|(_, target)| within.contains(&target))
+        };
+        let mut data: Vec<(usize, usize)> = data.iter().copied().filter(refers).collect();
+        data.sort_unstable();
+        data.dedup();
+        self.data = data;
+        self.leads = self.functions.iter().map(|function| self.leads_of(function)).collect();
+        self
+    }
+
+    /// Room that copies of the data may take, in bytes.
+    #[must_use]
+    pub fn data_room(&self) -> usize {
+        self.data.iter().map(|(_, length)| length + PAGE).sum()
+    }
+
     /// Takes a function in, and gives what it calls.
     fn take(&mut self, function: Compiled, found: &mut BTreeMap<u64, Compiled>) -> Vec<u64> {
         let read_by = called_words(&function);
@@ -129,19 +159,30 @@ impl CallTree {
         functions + (self.words.len() * WORD).next_multiple_of(OFFSETS) + OFFSETS
     }
 
-    /// Writes a copy, functions in random order and at random offsets; [`CallTree::moved`] says where they are then.
-    /// [`serialise`](super::text::serialise) is still to be called.
+    /// Writes a copy, functions in random order and at random offsets, and its data to random offsets within pages of `data`;
+    /// [`CallTree::moved`] says where functions are then. [`serialise`](super::text::serialise) is still to be called.
     ///
     /// The first copy of a tree is checked by decoding it again. Further ones differ from it in distances alone.
     ///
     /// # Errors
     /// Where there is no room, something is out of reach, or the copy does not decode to the original.
-    pub fn place(&mut self, memory: &mut CodeMemory, rng: &mut impl Rng) -> Result<(), FunctionError> {
+    pub fn place(
+        &mut self,
+        memory: &mut CodeMemory,
+        data: &mut DataMemory,
+        rng: &mut impl Rng,
+    ) -> Result<(), FunctionError> {
+        let mut copies = Vec::with_capacity(self.data.len());
+        for (start, length) in &self.data {
+            // SAFETY: data of this program, which nobody writes now (contract of `with_data`).
+            let bytes = unsafe { std::slice::from_raw_parts(*start as *const u8, *length) };
+            copies.push(data.copy(bytes, rng.random_range(0..PAGE / LINE) * LINE)? as u64);
+        }
         let mut order: Vec<usize> = (0..self.functions.len()).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, rng.random_range(0..=i));
         }
-        self.write(memory, order, 0, |_| rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT)
+        self.write(memory, order, 0, &copies, |_| rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT)
     }
 
     /// The same with functions in the order of their addresses, the first at `offset` within 128 bytes, each other 48
@@ -151,7 +192,9 @@ impl CallTree {
     /// # Errors
     /// As for [`CallTree::place`].
     pub fn place_at(&mut self, memory: &mut CodeMemory, offset: usize, apart: usize) -> Result<(), FunctionError> {
-        self.write(memory, (0..self.functions.len()).collect(), apart, |i| (offset + i * 3 * ALIGNMENT) % OFFSETS)
+        let in_turn = |i| (offset + i * 3 * ALIGNMENT) % OFFSETS;
+        let data: Vec<u64> = self.data.iter().map(|(start, _)| *start as u64).collect();
+        self.write(memory, (0..self.functions.len()).collect(), apart, &data, in_turn)
     }
 
     fn write(
@@ -159,6 +202,7 @@ impl CallTree {
         memory: &mut CodeMemory,
         order: Vec<usize>,
         apart: usize,
+        data: &[u64],
         mut offset: impl FnMut(usize) -> usize,
     ) -> Result<(), FunctionError> {
         // Not on a cache line with code.
@@ -172,7 +216,7 @@ impl CallTree {
             self.words.values().flat_map(|target| self.moved(*target).unwrap_or(*target).to_le_bytes()).collect();
         memory.write(words as usize, &values)?;
         for ((function, leads), start) in self.functions.iter().zip(&self.leads).zip(&self.places) {
-            let targets = || leads.iter().map(|to| to.address(words, &self.places));
+            let targets = || leads.iter().map(|to| to.address(words, &self.places, data));
             if self.checked {
                 function.write_unchecked(memory, *start as usize, targets())?;
             } else {
@@ -210,8 +254,15 @@ impl CallTree {
         let lead = |(instruction, target): (&Instruction, u64)| {
             let word = self.read_by.get(&instruction.ip()).and_then(|slot| slots.binary_search(slot).ok());
             // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
-            let called = || if instruction.is_ip_rel_memory_operand() { None } else { self.index_of(target) };
-            word.map(To::Word).or_else(|| called().map(To::Function)).unwrap_or(To::Outside(target))
+            let called = || self.index_of(target).map(To::Function);
+            let datum = || {
+                let within =
+                    |(start, length): &(usize, usize)| (*start as u64..(start + length) as u64).contains(&target);
+                let index = self.data.iter().position(within)?;
+                Some(To::Datum(index, target - self.data[index].0 as u64))
+            };
+            let moved = || if instruction.is_ip_rel_memory_operand() { datum() } else { called() };
+            word.map(To::Word).or_else(moved).unwrap_or(To::Outside(target))
         };
         function.references().map(lead).collect()
     }
@@ -223,16 +274,19 @@ enum To {
     Word(usize),
     /// A function of the tree.
     Function(usize),
+    /// So many bytes into data of the tree.
+    Datum(usize, u64),
     /// What stays where it is.
     Outside(u64),
 }
 
 impl To {
-    /// Where that is, with words from `words` on and functions at `places`.
-    fn address(&self, words: u64, places: &[u64]) -> u64 {
+    /// Where that is, with words from `words` on, functions at `places` and the data at `data`.
+    fn address(&self, words: u64, places: &[u64], data: &[u64]) -> u64 {
         match self {
             To::Word(word) => words + (word * WORD) as u64,
             To::Function(index) => places[*index],
+            To::Datum(index, offset) => data[*index] + offset,
             To::Outside(target) => *target,
         }
     }
@@ -259,6 +313,7 @@ fn returns(function: &Compiled) -> bool {
 mod tests {
     use std::arch::naked_asm;
     use std::hint::black_box;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use rand::SeedableRng;
     use rand_pcg::Pcg64Mcg;
@@ -289,6 +344,10 @@ mod tests {
         CodeMemory::new(root as *const () as usize, 2 * tree.room()).unwrap()
     }
 
+    fn no_data() -> DataMemory {
+        DataMemory::new(root as *const () as usize, 0).unwrap()
+    }
+
     fn tree() -> CallTree {
         // SAFETY: a compiled function.
         unsafe { CallTree::of(root as *const () as usize) }.unwrap()
@@ -300,7 +359,7 @@ mod tests {
         let mut memory = memory(&tree);
         let mut rng = Pcg64Mcg::seed_from_u64(1);
         let places = [(); 2].map(|()| {
-            tree.place(&mut memory, &mut rng).unwrap();
+            tree.place(&mut memory, &mut no_data(), &mut rng).unwrap();
             tree.moved(root as *const () as u64).unwrap()
         });
         serialise();
@@ -320,7 +379,7 @@ mod tests {
         // The root, and both that it calls.
         assert_eq!(tree.len(), 3, "{:#x?}", tree.functions.iter().map(Compiled::entry).collect::<Vec<_>>());
         let mut memory = memory(&tree);
-        tree.place(&mut memory, &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
+        tree.place(&mut memory, &mut no_data(), &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
         let place = tree.moved(root as *const () as u64).unwrap();
         let original = tree.at(place).unwrap();
         assert_eq!(original.entry(), root as *const () as u64);
@@ -377,6 +436,35 @@ mod tests {
         assert_eq!(unsafe { (call(0), call(41)) }, (7, 42));
         let code = Compiled::decode(at, memory.read(at as usize, tree.at(at).unwrap().bytes().len()).to_vec()).unwrap();
         assert_eq!(called(&code).collect::<Vec<_>>(), [to]);
+    }
+
+    static COUNTER: AtomicU64 = AtomicU64::new(7);
+
+    /// Reads and writes the program's data.
+    #[inline(never)]
+    fn counted(step: u64) -> u64 {
+        COUNTER.fetch_add(black_box(step), Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_copy_with_data_of_its_own_has_it_elsewhere_each_time_and_leaves_the_original_alone() {
+        let entry = counted as *const () as usize;
+        // SAFETY: a compiled function, and a number that nothing else of the test uses.
+        let mut tree =
+            unsafe { CallTree::of(entry).unwrap().with_data(&[(&raw const COUNTER as usize, 8), (entry - 4096, 8)]) };
+        assert_eq!(tree.data.len(), 1, "it does not refer to the other");
+        let mut memory = CodeMemory::new(entry, 4 * tree.room()).unwrap();
+        let mut data = DataMemory::new(entry, 4 * tree.data_room()).unwrap();
+        let mut rng = Pcg64Mcg::seed_from_u64(3);
+        for _ in 0..4 {
+            tree.place(&mut memory, &mut data, &mut rng).unwrap();
+            serialise();
+            let copy = tree.moved(entry as u64).unwrap() as usize;
+            // SAFETY: a copy of this very function, in memory that is still there.
+            let copy = unsafe { std::mem::transmute::<usize, fn(u64) -> u64>(copy) };
+            assert_eq!([copy(2), copy(3), copy(0)], [7, 9, 12]);
+        }
+        assert_eq!(COUNTER.load(Ordering::Relaxed), 7);
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Drop for CodeMemory {
 }
 
 /// Tries addresses farther and farther below and above `near`.
-fn map_near(
+pub(super) fn map_near(
     near: usize,
     map: impl Fn(*mut c_void) -> Result<*mut c_void, Errno>,
     capacity: usize,

@@ -50,6 +50,8 @@ pub struct Variant {
     pub mechanism: Mechanism,
     /// Why it cannot be had here.
     pub unavailable: fn() -> Option<String>,
+    /// See [`Dispatch::data`].
+    pub data: Option<(usize, usize)>,
     /// The workload.
     pub run: Run,
 }
@@ -69,7 +71,7 @@ impl Entry {
         impl<W: KernelWorkload> dispatch::Visitor for Variants<W> {
             fn visit<D: Dispatch>(&mut self) {
                 let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
-                self.0.push(Variant { mechanism, unavailable, run: run::<W, D, Plain> });
+                self.0.push(Variant { mechanism, unavailable, data: D::data(), run: run::<W, D, Plain> });
             }
         }
         let mut variants = Variants::<W>(Vec::new(), PhantomData);
@@ -104,6 +106,7 @@ impl Entry {
                 self.0.push(Variant {
                     mechanism: D::META,
                     unavailable: own::unavailable::<W, D>,
+                    data: D::data(),
                     run: own::run::<W, D>,
                 });
             }

@@ -13,7 +13,9 @@ use pvbench::measure::trace::{OneOp, Step, Trace, Tracer};
 use pvbench::measure::work::whole_kernel;
 use pvbench::op::{CpuModel, Op};
 use pvbench::patch::text::serialise;
-use pvbench::patch::{CallTree, CodeMemory, Kind, PatchError, Refusal, Site, State, Target, Text, rules, site, writer};
+use pvbench::patch::{
+    CallTree, CodeMemory, DataMemory, Kind, PatchError, Refusal, Site, State, Target, Text, rules, site, writer,
+};
 use pvbench::regime::{Regime, SITES, latency};
 use pvbench::suite::{OpEntry, builtin, mechanisms};
 use pvbench::workload::{self, Run};
@@ -453,7 +455,8 @@ fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_ori
             let mut tree = unsafe { CallTree::of(site.run as *const () as usize) }.unwrap();
             let room = states.len() * tree.room();
             let memory = memory.get_or_insert_with(|| CodeMemory::new(site.run as *const () as usize, room).unwrap());
-            tree.place(memory, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
+            let mut data = DataMemory::new(site.run as *const () as usize, 0).unwrap();
+            tree.place(memory, &mut data, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
             let copy = tree.moved(site.run as *const () as u64).unwrap();
             // SAFETY: a copy of this very function, in memory that is still there.
             copies.push(unsafe { std::mem::transmute::<usize, Run>(copy as usize) });
