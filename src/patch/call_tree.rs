@@ -113,14 +113,28 @@ impl CallTree {
     /// copied byte for byte.
     #[must_use]
     pub unsafe fn with_data(mut self, data: &[(usize, usize)]) -> Self {
-        let refers = |(start, length): &(usize, usize)| {
-            let within = *start as u64..(*start + *length) as u64;
-            self.functions.iter().flat_map(Compiled::references).any(|(_, target)| within.contains(&target))
+        let within = |(start, length): &(usize, usize), address: u64| {
+            (*start as u64..(*start + *length) as u64).contains(&address)
         };
-        let mut data: Vec<(usize, usize)> = data.iter().copied().filter(refers).collect();
-        data.sort_unstable();
-        data.dedup();
-        self.data = data;
+        // By its distance, or through a constant word that holds its address, as data of another codegen unit is.
+        let (mut referred, mut words) = (BTreeSet::new(), Vec::new());
+        for (instruction, target) in self.functions.iter().flat_map(Compiled::references) {
+            let word = program::constants(target as usize, 1).and_then(|word| Some(*word.first()? as u64));
+            let held = word.filter(|_| instruction.is_ip_rel_memory_operand());
+            for datum in data {
+                if within(datum, target) {
+                    referred.insert(*datum);
+                } else if let Some(address) = held.filter(|address| within(datum, *address)) {
+                    referred.insert(*datum);
+                    words.push((instruction.ip(), target, address));
+                }
+            }
+        }
+        self.data = referred.into_iter().collect();
+        for (ip, word, address) in words {
+            self.read_by.insert(ip, word);
+            self.words.insert(word, address);
+        }
         self.leads = self.functions.iter().map(|function| self.leads_of(function)).collect();
         self
     }
@@ -212,8 +226,11 @@ impl CallTree {
             memory.reserve(apart, 0, 0)?;
             self.places[i] = self.functions[i].reserve(memory, offset(i))? as u64;
         }
-        let values: Vec<u8> =
-            self.words.values().flat_map(|target| self.moved(*target).unwrap_or(*target).to_le_bytes()).collect();
+        let moved = |target: &u64| {
+            let datum = || self.datum(*target).map(|(index, offset)| data[index] + offset);
+            self.moved(*target).or_else(datum).unwrap_or(*target)
+        };
+        let values: Vec<u8> = self.words.values().flat_map(|target| moved(target).to_le_bytes()).collect();
         memory.write(words as usize, &values)?;
         for ((function, leads), start) in self.functions.iter().zip(&self.leads).zip(&self.places) {
             let targets = || leads.iter().map(|to| to.address(words, &self.places, data));
@@ -246,6 +263,13 @@ impl CallTree {
     fn index_of(&self, target: u64) -> Option<usize> {
         let entry = *self.merged.get(&target).unwrap_or(&target);
         self.functions.binary_search_by_key(&entry, Compiled::entry).ok()
+    }
+
+    /// Which of the data an address is in, and how many bytes in.
+    fn datum(&self, address: u64) -> Option<(usize, u64)> {
+        let within = |(start, length): &(usize, usize)| (*start as u64..(start + length) as u64).contains(&address);
+        let index = self.data.iter().position(within)?;
+        Some((index, address - self.data[index].0 as u64))
     }
 
     /// What the references of a function lead to in a copy.
