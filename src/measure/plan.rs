@@ -307,10 +307,10 @@ mod tests {
         let seconds = Duration::from_secs;
         let within = Workers::Within(seconds(100));
         assert!(within.go_on(0, seconds(0)) && within.go_on(1, seconds(500)), "one says nothing about another");
-        // At ten seconds each the ninth would end after more than 85.
-        assert!(within.go_on(7, seconds(70)) && !within.go_on(8, seconds(80)));
+        // At eleven seconds each the ninth would end after more than 90.
+        assert!(within.go_on(7, seconds(77)) && !within.go_on(8, seconds(88)));
         assert_eq!(within.left(seconds(80)), seconds(20));
-        // At 17 seconds each six do not fit into 85, but they do into 100, and no interval of 95% takes fewer.
+        // At 17 seconds each six do not fit into 90, but they do into 100, and no interval of 95% takes fewer.
         assert!(within.go_on(5, seconds(83)) && !within.go_on(5, seconds(84)));
         assert!(Workers::Exactly(3).go_on(2, seconds(1000)) && !Workers::Exactly(3).go_on(3, seconds(0)));
         assert_eq!(Workers::Exactly(3).left(seconds(0)), seconds(0));
