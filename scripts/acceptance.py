@@ -125,10 +125,14 @@ def main():
     promise("memory under 200 MB", round(memory, 1), memory < 200)
     promise("index.html under 2 MB", page, page < 2_000_000)
 
+    cells = [cell for report in (first, second) for cell in report["cells"]
+             if key(cell) == ("pte_val", "native", "table", "", "throughput")]
+    # Where workers fall into modes there is no one value to be near to: the modes are shown instead.
+    split = [{mode["offset"] for mode in cell["modes"]} for cell in cells]
     widths = [round(layout["cycles"]["high"] - layout["cycles"]["low"], 5)
-              for report in (first, second) for cell in report["cells"]
-              if key(cell) == ("pte_val", "native", "table", "", "throughput") for layout in cell["layouts"]]
-    promise("95% interval of pte_val table per layout at most 0.02 cycles wide", widths, max(widths) <= 0.02)
+              for cell, bimodal in zip(cells, split) for layout in cell["layouts"] if layout["offset"] not in bimodal]
+    promise("95% interval of pte_val table per layout at most 0.02 cycles wide, but where it is shown as bimodal",
+            [*widths, f"{sum(map(len, split))} bimodal"], max(widths) <= 0.02 and 2 * sum(map(len, split)) <= len(widths))
     patched = [(cell["overhead"]["cycles"]["estimate"], cell["op"], cell["instructions"]["extra"])
                for cell in first["cells"] if "overhead" in cell
                and key(cell)[2:] == ("site_callee_save", "inline", "throughput")]

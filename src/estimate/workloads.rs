@@ -42,7 +42,7 @@ impl WorkEstimator {
     }
 
     /// Whether more workers would narrow what a workload's mechanisms are known to: an interval that is wider than
-    /// [`WANTED`], and not so wide that no run would do.
+    /// wanted, and not so wide that no run would do.
     #[must_use]
     pub fn worth_more(&self, workload: &str, kernels: &[KernelColumn]) -> bool {
         let Some(samples) = self.samples.get(workload) else { return true };
