@@ -109,10 +109,12 @@ impl Loops {
         bound.clone().for_each(|pair| (pair.bind)(group.body));
         // Where targets change, they are copies of their own.
         if let (Ok(memory), None) = (&mut self.memory, group.regime.targets()) {
-            let trampolines = self
-                .sites
-                .iter()
-                .filter(|site| site.kind == Kind::Trampoline && (site.slot, site.op) == (op.slot, op.meta.hash()));
+            // Where no call goes through it, a trampoline may lead to the other platform's body, and what is decoded is kept.
+            let jumps = bound.clone().any(|pair| pair.mechanism.way == Way::Trampoline);
+            let is_its = |site: &&Site| {
+                jumps && site.kind == Kind::Trampoline && (site.slot, site.op) == (op.slot, op.meta.hash())
+            };
+            let trampolines = self.sites.iter().filter(is_its);
             self.callees.place(op, group, bound, trampolines.map(|site| site.address), memory)?;
         }
         let inline = find("inline")?;

@@ -279,12 +279,7 @@ impl CallTree {
             let word = self.read_by.get(&instruction.ip()).and_then(|slot| slots.binary_search(slot).ok());
             // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
             let called = || self.index_of(target).map(To::Function);
-            let datum = || {
-                let within =
-                    |(start, length): &(usize, usize)| (*start as u64..(start + length) as u64).contains(&target);
-                let index = self.data.iter().position(within)?;
-                Some(To::Datum(index, target - self.data[index].0 as u64))
-            };
+            let datum = || self.datum(target).map(|(index, offset)| To::Datum(index, offset));
             let moved = || if instruction.is_ip_rel_memory_operand() { datum() } else { called() };
             word.map(To::Word).or_else(moved).unwrap_or(To::Outside(target))
         };

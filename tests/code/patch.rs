@@ -157,6 +157,32 @@ fn at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_
 }
 
 #[test]
+fn a_trampoline_leads_to_the_body_of_its_group_whatever_was_measured_before() {
+    alone("a_trampoline_leads_to_the_body_of_its_group_whatever_was_measured_before", || {
+        let mut loops = Loops::new().unwrap();
+        let op = OpEntry::new::<Add>();
+        let mut cpu = CpuModel::install().unwrap();
+        let args = (op.arguments)(&mut cpu);
+        let mut sum = |body, mechanism: &str| {
+            let column = Column { mechanism: mechanism.to_owned(), state: None };
+            let group = Group { op: op.meta.name.to_owned(), body, regime: Regime::Latency, offset: 0 };
+            let (_, offers) = loops.prepare(&op, &group, &[column]).unwrap();
+            let Offer::Loop(copied) = &offers[0] else { panic!("no loop of {mechanism}") };
+            // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+            unsafe { (copied.run)(&raw const args, 5) }
+        };
+        // Native adds 1 per call, Xen 2.
+        let (native, xen) = (5 * SITES, 2 * 5 * SITES);
+        for (body, wanted) in [(Platform::Xen, xen), (Platform::Native, native), (Platform::Xen, xen)] {
+            assert_eq!(sum(body, "table"), wanted);
+            assert_eq!(sum(body, "static_call"), wanted, "{body:?}");
+        }
+        assert_eq!(sum(Platform::Native, "table"), native, "while the trampoline leads to Xen's body");
+        assert_eq!(sum(Platform::Native, "static_call"), native);
+    });
+}
+
+#[test]
 fn a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back() {
     alone("a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back", || {
         let _cpu = CpuModel::install().unwrap();
