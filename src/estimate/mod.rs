@@ -11,7 +11,7 @@ mod workloads;
 use std::collections::BTreeMap;
 
 use self::cell::{Judge, Means, empty_cell, fill, largest_aa};
-use self::reduce::{Reduced, disagreed, reduce};
+use self::reduce::{Reduced, Within, reduce};
 use crate::dispatch::Platform;
 use crate::measure::plan::{FEWEST_WORKERS, Group, Plan};
 use crate::measure::wire::{GroupSamples, Missing, RoundSamples};
@@ -129,9 +129,8 @@ impl Estimator {
     /// are left out: the choice looks at the core alone, not at what was measured.
     fn reduce(&self, window_cycles: u64) -> ByKey {
         let from = self.quiet_from();
-        let reduced = |samples: &[(usize, GroupSamples)]| -> Vec<Reduced> {
-            quiet_or_all(&samples.iter().map(|(worker, s)| (*worker, s)).collect::<Vec<_>>(), from, window_cycles)
-        };
+        let reduced =
+            |samples: &[(usize, GroupSamples)]| -> Vec<Reduced> { quiet_or_all(&listed(samples), from, window_cycles) };
         let mut by_key = ByKey::new();
         for (group, samples) in &self.samples {
             by_key.entry(key_of(group)).or_default().push((group.offset, reduced(samples)));
@@ -178,11 +177,7 @@ impl Estimator {
             disturbed_share: disturbed as f64 / self.rounds().count().max(1) as f64,
             rounds: self.rounds().count(),
             dropped_rounds: self.groups().map(|samples| samples.dropped).sum(),
-            dropped_values: self
-                .samples
-                .iter()
-                .flat_map(|(group, workers)| workers.iter().map(move |(_, samples)| disagreed(group, samples)))
-                .sum(),
+            dropped_values: self.samples.values().map(|workers| disagreed(&listed(workers), plan.window_cycles)).sum(),
             error_per_cell: 1.0 - family_confidence,
         }
     }
@@ -283,11 +278,22 @@ fn quiet_from(adds_per_cycle: &[f64]) -> f64 {
 
 /// A group's workers, reduced over their quiet rounds where enough of them have some, over all rounds else.
 fn quiet_or_all(samples: &[(usize, &GroupSamples)], from: f64, window_cycles: u64) -> Vec<Reduced> {
+    let within = Within::of(samples, window_cycles);
     let over = |from: f64, at_least: usize| -> Vec<Reduced> {
-        samples.iter().filter_map(|(worker, s)| reduce(*worker, s, from, at_least, window_cycles)).collect()
+        samples.iter().filter_map(|(worker, s)| reduce(*worker, s, from, at_least, window_cycles, &within)).collect()
     };
     let quiet = over(from, QUIET_ROUNDS);
     if quiet.len() >= QUIET_WORKERS { quiet } else { over(0.0, 1) }
+}
+
+/// How many of a group's values were passed over, because the two windows of a loop disagreed.
+fn disagreed(samples: &[(usize, &GroupSamples)], window_cycles: u64) -> usize {
+    let within = Within::of(samples, window_cycles);
+    samples.iter().map(|(_, samples)| within.disagreed(samples)).sum()
+}
+
+fn listed(workers: &[(usize, GroupSamples)]) -> Vec<(usize, &GroupSamples)> {
+    workers.iter().map(|(worker, samples)| (*worker, samples)).collect()
 }
 
 fn middle_90(values: &[f64]) -> Option<Estimate> {

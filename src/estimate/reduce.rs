@@ -1,8 +1,7 @@
 //! One worker's rounds of a group, reduced to one value per column.
 
-use crate::measure::plan::Group;
 use crate::measure::wire::{GroupSamples, RoundSamples};
-use crate::stats::effect::{CLOSE, LOOSE, Round, differences, of_twins};
+use crate::stats::effect::{self, Round, differences, of_twins, usual};
 use crate::stats::location::median;
 
 /// One worker's result for one group.
@@ -30,6 +29,50 @@ pub(super) struct Effect {
     pub rounds: Option<f64>,
 }
 
+/// The factors within which the windows of a group's loops agree undisturbed, by all workers' rounds at one layout.
+pub(super) struct Within {
+    inline: f64,
+    /// `inline` again, its copy, then the plan's columns in their places.
+    compared: Vec<f64>,
+}
+
+impl Within {
+    pub fn of(workers: &[(usize, &GroupSamples)], window_cycles: u64) -> Self {
+        let mut compared: Vec<Vec<[f64; 2]>> = Vec::new();
+        for (_, samples) in workers {
+            for round in &samples.rounds {
+                for (place, twins) in places(samples).zip(round.compared()) {
+                    compared.resize(compared.len().max(place + 1), Vec::new());
+                    compared[place].push(*twins);
+                }
+            }
+        }
+        let rounds = || workers.iter().flat_map(|(_, samples)| &samples.rounds);
+        let ticks_per_cycle = rounds().map(|round| round.ticks_per_cycle[0]).fold(f64::NAN, f64::max);
+        let clock_step = workers.iter().map(|(_, samples)| samples.clock_step).max().unwrap_or(0);
+        let step = clock_step as f64 / (window_cycles as f64 * ticks_per_cycle);
+        let inline = usual(rounds().map(|round| round.inline), step);
+        Within { inline, compared: compared.into_iter().map(|twins| usual(twins, step)).collect() }
+    }
+
+    /// Of a place that some worker measured.
+    fn at(&self, place: usize) -> f64 {
+        self.compared.get(place).copied().unwrap_or(self.inline)
+    }
+
+    /// How many values of a worker's rounds are passed over, because the two windows of a loop disagreed.
+    pub fn disagreed(&self, samples: &GroupSamples) -> usize {
+        let lost =
+            |(place, twins): &(usize, &[f64; 2])| **twins != [0.0; 2] && of_twins(**twins, self.at(*place)).is_none();
+        samples.rounds.iter().map(|round| places(samples).zip(round.compared()).filter(lost).count()).sum()
+    }
+}
+
+/// The places of what a worker compared: the two A/A comparisons, then every column of the plan in its own.
+fn places(samples: &GroupSamples) -> impl Iterator<Item = usize> {
+    [0, 1].into_iter().chain(samples.columns.iter().map(|column| column + 2))
+}
+
 /// One worker's rounds with at least `from` adds per cycle, reduced; `None` with fewer than `at_least` of them.
 pub(super) fn reduce(
     worker: usize,
@@ -37,36 +80,37 @@ pub(super) fn reduce(
     from: f64,
     at_least: usize,
     window_cycles: u64,
+    within: &Within,
 ) -> Option<Reduced> {
     let kept: Vec<&RoundSamples> =
         samples.rounds.iter().filter(|round| from == 0.0 || round.adds_per_cycle >= from).collect();
     if kept.len() < at_least {
         return None;
     }
-    let comparisons = kept.first().map_or(0, |round| round.compared().count());
-    let [close, loose] =
-        [CLOSE, LOOSE].map(|within| kept.iter().map(|round| of_round(round, within)).collect::<Vec<_>>());
-    let measured: Vec<Option<Effect>> = (0..comparisons)
-        .map(|column| effect(&kept, &close, CLOSE, column).or_else(|| effect(&kept, &loose, LOOSE, column)))
-        .collect();
-    let inline_cycles = (0..comparisons).find_map(|column| Some(differences(&loose, column)?.inline_cycles))?;
-    // The two A/A comparisons, then every column of the plan in its place, measured or not.
-    let places = [0, 1].into_iter().chain(samples.columns.iter().map(|column| column + 2));
+    let rounds: Vec<Round> = kept.iter().map(|round| of_round(round, samples, within)).collect();
     let mut effects = vec![None; samples.columns.iter().max().map_or(0, |last| last + 1) + 2];
-    for (place, effect) in places.zip(measured) {
-        effects[place] = effect;
+    let mut inline_cycles = None;
+    for (column, place) in places(samples).enumerate() {
+        let Some(found) = differences(&rounds, column) else { continue };
+        inline_cycles = inline_cycles.or(Some(found.inline_cycles));
+        effects[place] = effect(&found, &kept, &rounds, column, within.at(place));
     }
+    let inline_cycles = inline_cycles?;
     // A window's length is known to a step of the clock; a round's value comes from two windows.
-    let ticks_per_cycle = loose.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
+    let ticks_per_cycle = rounds.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
     let window_ticks = window_cycles as f64 * ticks_per_cycle;
-    let relative = samples.clock_step as f64 / window_ticks / (2.0 * loose.len() as f64).sqrt();
+    let relative = samples.clock_step as f64 / window_ticks / (2.0 * rounds.len() as f64).sqrt();
     Some(Reduced { worker, inline_cycles, effects, resolution_cycles: relative * inline_cycles / 2.0 })
 }
 
-/// What a worker found for a column, in the rounds in which its windows agree within a factor. `None` where they never do:
-/// then they may be looked at less closely, for a loop that scatters from window to window is no less real.
-fn effect(kept: &[&RoundSamples], rounds: &[Round], within: f64, column: usize) -> Option<Effect> {
-    let found = differences(rounds, column)?;
+/// What a worker found for a column, with what scatters it.
+fn effect(
+    found: &effect::Effect,
+    kept: &[&RoundSamples],
+    rounds: &[Round],
+    column: usize,
+    within: f64,
+) -> Option<Effect> {
     let halves: Vec<f64> = kept.iter().filter_map(|round| halves(round, within, column)).collect();
     let of_one = |round: &Round| Some(differences(std::slice::from_ref(round), column)?.cycles);
     let each: Vec<f64> = rounds.iter().filter_map(of_one).collect();
@@ -79,17 +123,11 @@ fn effect(kept: &[&RoundSamples], rounds: &[Round], within: f64, column: usize) 
     })
 }
 
-/// How many values of a group's rounds are passed over, because the two windows of a loop disagreed.
-pub(super) fn disagreed(group: &Group, samples: &GroupSamples) -> usize {
-    let within = group.regime.tolerance();
-    let lost = |twins: &&[f64; 2]| **twins != [0.0; 2] && of_twins(**twins, within).is_none();
-    samples.rounds.iter().flat_map(RoundSamples::compared).filter(lost).count()
-}
-
-fn of_round(round: &RoundSamples, within: f64) -> Round {
+fn of_round(round: &RoundSamples, samples: &GroupSamples, within: &Within) -> Round {
+    let ticks = places(samples).zip(round.compared());
     Round {
-        ticks: round.compared().map(|twins| of_twins(*twins, within).unwrap_or(f64::NAN)).collect(),
-        inline: of_twins(round.inline, within).unwrap_or(f64::NAN),
+        ticks: ticks.map(|(place, twins)| of_twins(*twins, within.at(place)).unwrap_or(f64::NAN)).collect(),
+        inline: of_twins(round.inline, within.inline).unwrap_or(f64::NAN),
         ticks_per_cycle: f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]),
     }
 }

@@ -42,7 +42,8 @@ impl Window {
                 // An interruption must not pass for a long loop: the window would be too short.
                 ticks = ticks.min(self.ticks(clock, self.passes));
             }
-            if ticks >= window_ticks / 8 || self.passes >= 1 << 40 {
+            // By less, and reading the clock would be a part of it.
+            if ticks >= window_ticks / 16 || self.passes >= 1 << 40 {
                 let scaled = (self.passes as f64 * window_ticks as f64 / ticks.max(1) as f64).ceil();
                 self.passes = (scaled as u64).max(2);
                 break;

@@ -223,6 +223,42 @@ fn a_loop_whose_windows_disagree_has_no_value_in_that_round_and_the_others_have(
     assert!((cycles.estimate - 1.0 / 0.7).abs() < 1e-9 && cycles.high - cycles.low < 0.01, "{cycles:?}");
 }
 
+/// Samples of eight layouts and fifteen workers with a single round each, in which `table` takes `overhead` cycles beside a
+/// hundred. Into the windows of seven workers came interruptions of up to a twentieth of a window, and into no others.
+fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
+    let mut estimator = Estimator::default();
+    for worker in 0..15 {
+        for offset in 0..8 {
+            let mut timed = |cycles: f64| {
+                let interrupted = (4..11).contains(&worker) && rng.random_bool(0.6);
+                let added = if interrupted { rng.random_range(0.01..0.05) } else { 0.0 };
+                0.7 * cycles * (1.0 + added + 2e-4 * rng.random_range(-1.0..1.0))
+            };
+            let mut twice = |cycles: f64| [timed(cycles), timed(cycles)];
+            let mut samples = with_adds([4.0; 3]);
+            samples.rounds.truncate(1);
+            let round = &mut samples.rounds[0];
+            (round.inline, round.again, round.copy) = (twice(100.0), twice(100.0), twice(100.0));
+            round.ticks = vec![twice(100.0 + overhead)];
+            estimator.add(worker, &group(offset), samples);
+        }
+    }
+    estimator
+}
+
+#[test]
+fn a_burst_of_small_interruptions_in_half_of_the_workers_hides_no_difference_and_makes_none() {
+    let mut rng = Pcg64Mcg::seed_from_u64(11);
+    let plan = Plan { groups: (0..8).map(group).collect(), ..plan() };
+    let mut resolved = |overhead: f64| {
+        let tries = (0..200).map(|_| with_a_burst(overhead, &mut rng).finish(&plan, &[PteVal::META], 2.6e9));
+        tries.filter(|found| table(found).resolved).count()
+    };
+    assert_eq!(resolved(0.0), 0);
+    let found = resolved(1.0);
+    assert!(found >= 198, "a hundredth was found in {found} of 200");
+}
+
 #[test]
 fn what_scatters_a_cell_is_told_level_by_level() {
     let of = |estimates: &Estimates| table(estimates).spread.unwrap();
