@@ -41,6 +41,9 @@ const MOST_ERROR: f64 = 0.001;
 /// A group at all its layouts.
 type Key = (String, Platform, Regime);
 
+/// A group's workers by its offset.
+type Layouts<'a> = Vec<(u32, &'a Vec<(usize, GroupSamples)>)>;
+
 /// Every group's workers, reduced, by its offset.
 type ByKey = BTreeMap<Key, Vec<(u32, Vec<Reduced>)>>;
 
@@ -129,13 +132,32 @@ impl Estimator {
     /// are left out: the choice looks at the core alone, not at what was measured.
     fn reduce(&self, window_cycles: u64) -> ByKey {
         let from = self.quiet_from();
-        let reduced =
-            |samples: &[(usize, GroupSamples)]| -> Vec<Reduced> { quiet_or_all(&listed(samples), from, window_cycles) };
-        let mut by_key = ByKey::new();
+        let of_key = |layouts: Layouts| {
+            let within = Within::of(layouts.iter().flat_map(|(_, workers)| *workers).map(|(_, s)| s), window_cycles);
+            let reduced =
+                |(offset, workers): &(u32, &Vec<_>)| (*offset, quiet_or_all(workers, from, window_cycles, &within));
+            layouts.iter().map(reduced).collect()
+        };
+        self.by_key().into_iter().map(|(key, layouts)| (key, of_key(layouts))).collect()
+    }
+
+    /// Every group's workers by its offset.
+    fn by_key(&self) -> BTreeMap<Key, Layouts<'_>> {
+        let mut by_key = BTreeMap::<Key, Vec<_>>::new();
         for (group, samples) in &self.samples {
-            by_key.entry(key_of(group)).or_default().push((group.offset, reduced(samples)));
+            by_key.entry(key_of(group)).or_default().push((group.offset, samples));
         }
         by_key
+    }
+
+    /// How many values were passed over, because the two windows of a loop disagreed.
+    fn disagreed(&self, window_cycles: u64) -> usize {
+        let of_key = |layouts: Layouts| {
+            let workers = layouts.iter().flat_map(|(_, workers)| *workers).map(|(_, samples)| samples);
+            let within = Within::of(workers.clone(), window_cycles);
+            workers.map(|samples| within.disagreed(samples)).sum::<usize>()
+        };
+        self.by_key().into_values().map(of_key).sum()
     }
 
     /// Makes the estimates. `ops` is the catalogue in the order of the tables; `ticks_per_second` the clock's rate, for
@@ -177,7 +199,7 @@ impl Estimator {
             disturbed_share: disturbed as f64 / self.rounds().count().max(1) as f64,
             rounds: self.rounds().count(),
             dropped_rounds: self.groups().map(|samples| samples.dropped).sum(),
-            dropped_values: self.samples.values().map(|workers| disagreed(&listed(workers), plan.window_cycles)).sum(),
+            dropped_values: self.disagreed(plan.window_cycles),
             error_per_cell: 1.0 - family_confidence,
         }
     }
@@ -277,23 +299,12 @@ fn quiet_from(adds_per_cycle: &[f64]) -> f64 {
 }
 
 /// A group's workers, reduced over their quiet rounds where enough of them have some, over all rounds else.
-fn quiet_or_all(samples: &[(usize, &GroupSamples)], from: f64, window_cycles: u64) -> Vec<Reduced> {
-    let within = Within::of(samples, window_cycles);
+fn quiet_or_all(samples: &[(usize, GroupSamples)], from: f64, window_cycles: u64, within: &Within) -> Vec<Reduced> {
     let over = |from: f64, at_least: usize| -> Vec<Reduced> {
-        samples.iter().filter_map(|(worker, s)| reduce(*worker, s, from, at_least, window_cycles, &within)).collect()
+        samples.iter().filter_map(|(worker, s)| reduce(*worker, s, from, at_least, window_cycles, within)).collect()
     };
     let quiet = over(from, QUIET_ROUNDS);
     if quiet.len() >= QUIET_WORKERS { quiet } else { over(0.0, 1) }
-}
-
-/// How many of a group's values were passed over, because the two windows of a loop disagreed.
-fn disagreed(samples: &[(usize, &GroupSamples)], window_cycles: u64) -> usize {
-    let within = Within::of(samples, window_cycles);
-    samples.iter().map(|(_, samples)| within.disagreed(samples)).sum()
-}
-
-fn listed(workers: &[(usize, GroupSamples)]) -> Vec<(usize, &GroupSamples)> {
-    workers.iter().map(|(worker, samples)| (*worker, samples)).collect()
 }
 
 fn middle_90(values: &[f64]) -> Option<Estimate> {

@@ -29,7 +29,8 @@ pub(super) struct Effect {
     pub rounds: Option<f64>,
 }
 
-/// The factors within which the windows of a group's loops agree undisturbed, by all workers' rounds at one layout.
+/// The factors within which the windows of a group's loops agree undisturbed, by all workers' rounds at all layouts: at one
+/// of them a burst may have met nearly all.
 pub(super) struct Within {
     inline: f64,
     /// `inline` again, its copy, then the plan's columns in their places.
@@ -37,9 +38,9 @@ pub(super) struct Within {
 }
 
 impl Within {
-    pub fn of(workers: &[(usize, &GroupSamples)], window_cycles: u64) -> Self {
+    pub fn of<'a>(workers: impl Iterator<Item = &'a GroupSamples> + Clone, window_cycles: u64) -> Self {
         let mut compared: Vec<Vec<[f64; 2]>> = Vec::new();
-        for (_, samples) in workers {
+        for samples in workers.clone() {
             for round in &samples.rounds {
                 for (place, twins) in places(samples).zip(round.compared()) {
                     compared.resize(compared.len().max(place + 1), Vec::new());
@@ -47,9 +48,9 @@ impl Within {
                 }
             }
         }
-        let rounds = || workers.iter().flat_map(|(_, samples)| &samples.rounds);
+        let rounds = || workers.clone().flat_map(|samples| &samples.rounds);
         let ticks_per_cycle = rounds().map(|round| round.ticks_per_cycle[0]).fold(f64::NAN, f64::max);
-        let clock_step = workers.iter().map(|(_, samples)| samples.clock_step).max().unwrap_or(0);
+        let clock_step = workers.clone().map(|samples| samples.clock_step).max().unwrap_or(0);
         let step = clock_step as f64 / (window_cycles as f64 * ticks_per_cycle);
         let inline = usual(rounds().map(|round| round.inline), step);
         Within { inline, compared: compared.into_iter().map(|twins| usual(twins, step)).collect() }

@@ -57,27 +57,35 @@ const MIDDLE_SIZE: f64 = 0.674_490;
 /// The variance of a median of many is this much of that of a mean.
 const OF_MEDIAN: f64 = std::f64::consts::FRAC_PI_2;
 
+/// Modes are six deviations apart at least: half of what two windows differ by is within a quarter of that for nine in ten.
+const AGREED: f64 = 4.0;
+
+/// Workers without which those with few layouts count, too.
+const ENOUGH_WORKERS: usize = 6;
+
 /// The values in which modes are to be looked for: those no further than `near` from the `middle`, and those which the
-/// windows of a round agree on. A worker that is in another mode is in it in both windows; where the two differ by as
-/// much as the value does from the middle, an interruption made it stand apart, and the next one may be as long.
+/// windows of a round agree on. A worker that is in another mode is in it in both windows; where the two differ by a part of
+/// what the value does from the middle, an interruption made it stand apart, and the next one may be as long.
 pub fn steady(samples: &[Sample], middle: f64, near: f64) -> Vec<f64> {
     let away = |sample: &Sample| (sample.value - middle).abs();
-    let agreed = |sample: &&Sample| away(sample) <= near || sample.halves <= away(sample) / 2.0;
+    let agreed = |sample: &&Sample| away(sample) <= near || sample.halves <= away(sample) / AGREED;
     samples.iter().filter(agreed).map(|sample| sample.value).collect()
 }
 
 /// Every worker's own deviation from the cell: the median over layouts of what it differs from the layout's median over
-/// workers. Workers with fewer than half of the layouts are left out.
+/// workers. Workers with fewer than half of the layouts are left out, where enough have more.
 pub fn by_worker(layouts: &[Vec<Sample>]) -> Vec<f64> {
     let centred = centred(layouts);
     let mut workers: Vec<usize> = centred.iter().map(|(worker, _)| *worker).collect();
     workers.sort_unstable();
     workers.dedup();
-    let of = |worker: &usize| {
+    let of = |worker: &usize, least: usize| {
         let values: Vec<f64> = centred.iter().filter(|(w, _)| w == worker).map(|(_, value)| *value).collect();
-        if 2 * values.len() < layouts.len() { None } else { median(&values) }
+        if values.len() < least { None } else { median(&values) }
     };
-    workers.iter().filter_map(of).collect()
+    let with = |least: usize| workers.iter().filter_map(|worker| of(worker, least)).collect::<Vec<f64>>();
+    let found = with(layouts.len().div_ceil(2));
+    if found.len() < ENOUGH_WORKERS { with(1) } else { found }
 }
 
 /// The spreads of a cell, from its samples at each layout. `None` where no layout has two workers.
@@ -215,10 +223,18 @@ mod tests {
     #[test]
     fn a_layout_that_one_worker_lacks_does_not_count_as_that_workers_own() {
         // Layouts are far apart; worker 0 was at the first four alone.
-        let mut uneven = samples(6, 8, |_, layout| 10.0 * layout as f64);
+        let mut uneven = samples(7, 8, |_, layout| 10.0 * layout as f64);
         uneven[4..].iter_mut().for_each(|layout| layout.retain(|sample| sample.worker != 0));
-        assert_eq!(by_worker(&uneven), [0.0; 6]);
+        assert_eq!(by_worker(&uneven), [0.0; 7]);
         uneven[3].retain(|sample| sample.worker != 0);
-        assert_eq!(by_worker(&uneven).len(), 5);
+        assert_eq!(by_worker(&uneven).len(), 6);
+    }
+
+    #[test]
+    fn workers_with_few_layouts_count_where_there_are_too_few_others() {
+        let mut sparse = samples(8, 8, |_, layout| 10.0 * layout as f64);
+        let first = |sample: &Sample| sample.worker < 3;
+        sparse[1..].iter_mut().for_each(|layout| layout.retain(first));
+        assert_eq!(by_worker(&sparse), [0.0; 8]);
     }
 }
