@@ -1,12 +1,18 @@
 //! What becomes of a run whose workers are stopped, or lose their CPU, in the middle.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use pvbench::dispatch::Platform;
+use pvbench::measure::clock::Clock;
+use pvbench::measure::plan::{Column, Group};
+use pvbench::measure::wire::{Assignment, GroupSamples, Line, Task};
 use pvbench::measure::worker::pin;
+use pvbench::regime::Regime;
 use pvbench::report::Report;
 
 /// They share a CPU: one after the other.
@@ -143,4 +149,51 @@ fn bursts_in_which_another_process_takes_the_cpu_cost_rounds_and_no_accuracy() {
         });
     };
     compared(trouble, |troubled, ()| assert!(dropped(troubled) > 0));
+}
+
+/// What a worker finds that takes rounds with fewer adds per cycle than `quiet_from` for disturbed.
+fn worked(quiet_from: f64) -> Vec<GroupSamples> {
+    let task = |offset| Task {
+        group: Group { op: "pte_val".to_owned(), body: Platform::Native, regime: Regime::Throughput, offset },
+        rounds: 2,
+        only: None,
+        count: false,
+    };
+    let assignment = Assignment {
+        seed: 1,
+        tasks: vec![task(0), task(29)],
+        columns: vec![Column { mechanism: "table".to_owned(), state: None }],
+        work: Vec::new(),
+        kernels: Vec::new(),
+        window_cycles: 10_000,
+        cpu: None,
+        clock: Clock::Tsc,
+        quiet_from,
+        counters: false,
+        instructions: false,
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvbench"));
+    let mut worker = command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let line = serde_json::to_string(&assignment).unwrap() + "\n";
+    worker.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+    let output = worker.wait_with_output().unwrap();
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let samples = lines.filter_map(|line| match serde_json::from_slice(line).unwrap() {
+        Line::Done(samples) => Some(*samples),
+        _ => None,
+    });
+    samples.collect()
+}
+
+#[test]
+fn a_worker_waits_for_a_core_of_its_own_and_measures_in_the_end_what_it_is_asked_for() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // No core gives so many adds.
+    let found = worked(1e9);
+    assert_eq!(found.iter().map(|samples| samples.rounds.len()).collect::<Vec<_>>(), [2, 2]);
+    let dropped: Vec<usize> = found.iter().map(|samples| samples.dropped).collect();
+    assert!(dropped[0] > 8 && dropped[1] <= 8, "its patience ends: {dropped:?} dropped");
+    // Any core does.
+    let found = worked(0.0);
+    assert!(found.len() == 2 && found.iter().all(|samples| samples.dropped <= 8), "no reason to wait");
 }

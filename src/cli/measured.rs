@@ -221,6 +221,10 @@ impl Observer for Collector<'_> {
         self.progress.step();
     }
 
+    fn quiet_from(&self) -> f64 {
+        self.estimator.quiet_from()
+    }
+
     fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
         self.work.add(worker, workload, samples);
         self.progress.step();

@@ -143,16 +143,23 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
     let ticks_per_second = how.clock.ticks_per_second(Duration::from_millis(100));
     let (mut found, mut wrong_side, mut inside_interval, mut estimates) = (0, 0, 0, Vec::new());
     let mut limits = BTreeMap::new();
+    let mut quiet = Vec::new();
+    let (mut kept, mut dropped) = (0, 0);
     let mut measured_seconds = 0.0;
     let began = Instant::now();
     for number in 0..tries {
         let seed = how.seed.wrapping_add(u64::from(number));
         let plan = selftest::plan(truth.op, &[*truth], seed, how.cpu, how.clock, how.effort);
-        let mut collector = Collector::default();
+        // What the core gives is known from the tries before, as it is in a run from its first workers; the middle, for a
+        // single try may have been in a burst.
+        let quiet_from = median(&quiet).unwrap_or(0.0);
+        let mut collector = Collector { quiet_from, ..Collector::default() };
         if !parent::run(&plan, &worker_command, false, stop, &mut collector)? {
             error::warn("interrupted: nothing is said");
             return Ok(Exit::Failed);
         }
+        quiet.push(collector.estimator.quiet_from());
+        (kept, dropped) = (kept + collector.kept, dropped + collector.dropped);
         let windows = collector.ticks_per_cycle
             * plan.window_cycles as f64
             * SPARE
@@ -176,6 +183,7 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
     let value = json!({
         "truth": truth.name, "expected": truth.expected.value(), "tries": tries, "found": found,
         "found_on_the_wrong_side": wrong_side, "not_found_for": limits, "interval_holds_the_truth": inside_interval,
+        "dropped_rounds_share": dropped as f64 / (dropped + kept).max(1) as f64,
         "estimate_median": median(&estimates), "workers": how.effort.workers, "rounds": how.effort.rounds,
         "measuring_seconds_per_try": measured_seconds / f64::from(tries),
         "wall_seconds_per_try": began.elapsed().as_secs_f64() / f64::from(tries), "seed": how.seed,
@@ -240,19 +248,32 @@ fn table(found: &[(Truth, Estimate)]) -> String {
 #[derive(Default)]
 struct Collector {
     estimator: Estimator,
-    /// Ticks per core cycle, added up over all rounds of all groups.
+    /// Ticks per core cycle, added up over all rounds of all groups, and those that were dropped.
     ticks_per_cycle: f64,
+    /// Rounds that count.
+    kept: usize,
+    /// Rounds that were made again.
+    dropped: usize,
+    /// What the core gave before; see [`Observer::quiet_from`].
+    quiet_from: f64,
 }
 
 impl Observer for Collector {
     fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
         let rate = |round: &RoundSamples| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]);
-        self.ticks_per_cycle += samples.rounds.iter().map(rate).sum::<f64>();
+        let rates: Vec<f64> = samples.rounds.iter().map(rate).collect();
+        self.kept += samples.rounds.len();
+        self.dropped += samples.dropped;
+        self.ticks_per_cycle += rates.iter().sum::<f64>() + median(&rates).unwrap_or(0.0) * samples.dropped as f64;
         self.estimator.add(worker, group, samples);
     }
 
     fn mishap(&mut self, mishap: Mishap) {
         error::warn(&format!("worker {}: {}", mishap.worker, mishap.message));
+    }
+
+    fn quiet_from(&self) -> f64 {
+        self.estimator.quiet_from().max(self.quiet_from)
     }
 
     fn through(&mut self) {}

@@ -74,7 +74,7 @@ pub struct Estimates {
     pub disturbed_share: f64,
     /// Rounds that the numbers come from.
     pub rounds: usize,
-    /// Rounds that were dropped because the machine changed its pace in them.
+    /// Rounds that were dropped because the machine changed its pace in them or something else had part of the core.
     pub dropped_rounds: usize,
     /// Values whose two windows disagreed.
     pub dropped_values: usize,
@@ -111,8 +111,9 @@ impl Estimator {
     }
 
     /// Below this many independent adds per cycle a round was disturbed: another hyperthread had part of the core. The
-    /// most that the core gives is what the best twentieth of the rounds had.
-    fn quiet_from(&self) -> f64 {
+    /// most that the core gives is what the best twentieth of the rounds had. 0 without rounds.
+    #[must_use]
+    pub fn quiet_from(&self) -> f64 {
         quiet_from(&self.adds_per_cycle())
     }
 

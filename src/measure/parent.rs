@@ -59,6 +59,11 @@ pub trait Observer {
     fn worth_more(&mut self, _workload: &str, _kernels: &[KernelColumn]) -> bool {
         true
     }
+    /// Below how many independent adds per cycle something else has part of the core, by all that came in; 0 where nothing
+    /// did.
+    fn quiet_from(&self) -> f64 {
+        0.0
+    }
     /// A group failed, or a worker died.
     fn mishap(&mut self, mishap: Mishap);
     /// A worker went through all groups.
@@ -200,6 +205,10 @@ impl Observer for Sized<'_> {
         self.observer.worth_more(workload, kernels)
     }
 
+    fn quiet_from(&self) -> f64 {
+        self.observer.quiet_from()
+    }
+
     fn mishap(&mut self, mishap: Mishap) {
         self.observer.mishap(mishap);
     }
@@ -264,7 +273,19 @@ impl Processes<'_> {
         let (counters, instructions) = (false, false);
         let (window_cycles, cpu, clock) = (*window_cycles, *cpu, *clock);
         let (work, kernels) = (Vec::new(), Vec::new());
-        Assignment { seed, tasks, columns, work, kernels, window_cycles, cpu, clock, counters, instructions }
+        Assignment {
+            seed,
+            tasks,
+            columns,
+            work,
+            kernels,
+            window_cycles,
+            cpu,
+            clock,
+            quiet_from: 0.0,
+            counters,
+            instructions,
+        }
     }
 
     /// All workloads in an order drawn from `rng`, with all else as planned.
@@ -295,6 +316,7 @@ impl Processes<'_> {
         mut assignment: Assignment,
         observer: &mut dyn Observer,
     ) -> Result<bool, ParentError> {
+        assignment.quiet_from = observer.quiet_from();
         for life in 1..=LIVES {
             match serve(number, &assignment, self.command, self.stop, observer)? {
                 End::All => break,

@@ -7,6 +7,7 @@
 //! and loops that were interrupted get a short round of their own. A [`window`](super::window) is one call of a loop.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -71,6 +72,12 @@ const WARM_PASSES: u64 = 100;
 /// So many rounds of a group may be dropped; then this worker does without what is left of them.
 const MOST_DROPPED: usize = 8;
 
+/// So long at most a worker waits in all for the core to be its own again: bursts of a tenth of a second are common, and
+/// a neighbour that stays is not to be waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// So long it waits at a time.
+const WAIT: Duration = Duration::from_millis(2);
+
 /// So many short rounds are made for the columns whose windows were interrupted.
 const MOST_EXTRA: usize = 3;
 
@@ -79,6 +86,9 @@ pub struct Sampler {
     ops: Vec<OpEntry>,
     clock: Clock,
     step: u64,
+    /// A round with fewer independent adds per cycle is made again, as long as there is patience left.
+    pub quiet_from: f64,
+    patience: Duration,
     loops: Loops,
     cpu: Installed,
     rng: Pcg64Mcg,
@@ -123,6 +133,8 @@ impl Sampler {
             ops,
             clock,
             step: clock.step(),
+            quiet_from: 0.0,
+            patience: PATIENCE,
             loops: Loops::new()?,
             cpu: CpuModel::install()?,
             rng: Pcg64Mcg::seed_from_u64(seed),
@@ -182,6 +194,7 @@ impl Sampler {
         }
         self.passes.insert(key, passes);
         let (mut measured, mut dropped): (Vec<RoundSamples>, usize) = (Vec::with_capacity(task.rounds), 0);
+        let mut shared = 0;
         let within = group.regime.tolerance();
         let mut extra = 0;
         loop {
@@ -197,11 +210,17 @@ impl Sampler {
             for i in (1..order.len()).rev() {
                 order.swap(i, self.rng.random_range(0..=i));
             }
+            let began = Instant::now();
             let round = self.round(&inline, &others, &order, group.regime)?;
-            if steady(round.ticks_per_cycle, round.inline) {
-                measured.push(round);
-            } else {
+            if !steady(round.ticks_per_cycle, round.inline) {
                 dropped += 1;
+            } else if round.adds_per_cycle < self.quiet_from && !self.patience.is_zero() {
+                // It looks at what the core gave, and not at what was measured.
+                shared += 1;
+                std::thread::sleep(WAIT);
+                self.patience = self.patience.saturating_sub(began.elapsed());
+            } else {
+                measured.push(round);
             }
         }
         let mut counted = Vec::new();
@@ -225,6 +244,7 @@ impl Sampler {
             }
         }
         let clock_step = self.step;
+        dropped += shared;
         let (rounds, columns, counters) = (measured, present, counted);
         Ok(GroupSamples { rounds, dropped, columns, absent, missing, counters, instructions, clock_step })
     }

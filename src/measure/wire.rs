@@ -26,6 +26,8 @@ pub struct Assignment {
     pub cpu: Option<usize>,
     /// What to time windows with.
     pub clock: Clock,
+    /// Below so many independent adds per cycle something else has part of the core; 0 where that is not known.
+    pub quiet_from: f64,
     /// Whether to count events with the hardware counters, too.
     pub counters: bool,
     /// Whether to count executed instructions, too.

@@ -87,6 +87,7 @@ fn groups(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -
         assignment.counters,
         assignment.instructions,
     )?;
+    sampler.quiet_from = assignment.quiet_from;
     for (index, task) in assignment.tasks.iter().enumerate() {
         send(output, &Line::Begin(index))?;
         let answer = match sampler.group(task, &assignment.columns) {

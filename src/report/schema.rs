@@ -137,8 +137,8 @@ pub struct Calibration {
     pub disturbed_share: f64,
     /// Rounds that the numbers come from.
     pub rounds: usize,
-    /// Rounds that were dropped because the machine changed its pace in the middle: a process was stopped or lost its CPU,
-    /// or the frequency jumped. Others were made in their place.
+    /// Rounds that were dropped because the machine changed its pace in the middle (a process was stopped or lost its CPU,
+    /// or the frequency jumped), or because another hyperthread had part of the core. Others were made in their place.
     pub dropped_rounds: usize,
     /// Values of columns within the other rounds that were passed over because their two windows disagreed.
     pub dropped_values: usize,

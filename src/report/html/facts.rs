@@ -185,7 +185,7 @@ fn calibration(it: &Calibration) -> Vec<Fact> {
         fact(
             "dropped",
             format!(
-                "{} of {} rounds, and {} values in the others: the machine changed its pace",
+                "{} of {} rounds, and {} values in the others: the machine changed its pace, or another thread came in between",
                 it.dropped_rounds,
                 it.rounds + it.dropped_rounds,
                 it.dropped_values
