@@ -190,7 +190,8 @@ fn a_worker_waits_for_a_core_of_its_own_and_measures_in_the_end_what_it_is_asked
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // No core gives so many adds.
     let found = worked(1e9);
-    assert_eq!(found.iter().map(|samples| samples.rounds.len()).collect::<Vec<_>>(), [2, 2]);
+    // Short ones may have been made of what was interrupted.
+    assert!(found.len() == 2 && found.iter().all(|samples| samples.rounds.len() >= 2), "{found:?}");
     let dropped: Vec<usize> = found.iter().map(|samples| samples.dropped).collect();
     assert!(dropped[0] > 8 && dropped[1] <= 8, "its patience ends: {dropped:?} dropped");
     // Any core does.

@@ -23,7 +23,7 @@ use crate::measure::window::{SHORT, SPARE};
 use crate::measure::wire::{GroupSamples, RoundSamples, Task};
 use crate::op::Meta;
 use crate::report::schema::{Cell, Estimate};
-use crate::selftest::{self, Effort, Expected, Truth};
+use crate::selftest::{self, Effort, Expected, Truth, WINDOWS_GIVEN_UP};
 use crate::stats::binomial;
 use crate::stats::location::median;
 
@@ -153,19 +153,16 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
         // What the core gives is known from the tries before, as it is in a run from its first workers; the middle, for a
         // single try may have been in a burst.
         let quiet_from = median(&quiet).unwrap_or(0.0);
-        let mut collector = Collector { quiet_from, ..Collector::default() };
+        let windows_per_round = selftest::windows_per_round(&plan);
+        let mut collector = Collector { quiet_from, windows_per_round, ..Collector::default() };
         if !parent::run(&plan, &worker_command, false, stop, &mut collector)? {
             error::warn("interrupted: nothing is said");
             return Ok(Exit::Failed);
         }
         quiet.push(collector.estimator.quiet_from());
         (kept, dropped) = (kept + collector.kept, dropped + collector.dropped);
-        let windows = collector.ticks_per_cycle
-            * plan.window_cycles as f64
-            * SPARE
-            * (1.0 + 2.0 / SHORT as f64)
-            * selftest::windows_per_round(&plan);
-        measured_seconds += windows / ticks_per_second;
+        let window_cycles = plan.window_cycles as f64 * SPARE * (1.0 + 2.0 / SHORT as f64);
+        measured_seconds += collector.windows * window_cycles / ticks_per_second;
         let cells = collector.estimator.finish(&plan, &metas, ticks_per_second).cells;
         let cell = cells.iter().find(|cell| cell.mechanism == truth.name);
         let Some((cell, measured)) = cell.and_then(|cell| Some((cell, truth.measured(cell)?))) else {
@@ -248,8 +245,10 @@ fn table(found: &[(Truth, Estimate)]) -> String {
 #[derive(Default)]
 struct Collector {
     estimator: Estimator,
-    /// Ticks per core cycle, added up over all rounds of all groups, and those that were dropped.
-    ticks_per_cycle: f64,
+    /// Windows of whole length in a round.
+    windows_per_round: f64,
+    /// Windows that were timed, whatever became of them, each times the ticks that a cycle took.
+    windows: f64,
     /// Rounds that count.
     kept: usize,
     /// Rounds that were made again.
@@ -264,7 +263,9 @@ impl Observer for Collector {
         let rates: Vec<f64> = samples.rounds.iter().map(rate).collect();
         self.kept += samples.rounds.len();
         self.dropped += samples.dropped;
-        self.ticks_per_cycle += rates.iter().sum::<f64>() + median(&rates).unwrap_or(0.0) * samples.dropped as f64;
+        let dropped = (samples.dropped.saturating_sub(samples.given_up)) as f64 * self.windows_per_round;
+        self.windows += rates.iter().sum::<f64>() * self.windows_per_round;
+        self.windows += median(&rates).unwrap_or(0.0) * (dropped + samples.given_up as f64 * WINDOWS_GIVEN_UP);
         self.estimator.add(worker, group, samples);
     }
 

@@ -194,7 +194,7 @@ impl Sampler {
         }
         self.passes.insert(key, passes);
         let (mut measured, mut dropped): (Vec<RoundSamples>, usize) = (Vec::with_capacity(task.rounds), 0);
-        let mut shared = 0;
+        let (mut disturbed, mut given_up) = (0, 0);
         let within = group.regime.tolerance();
         let mut extra = 0;
         loop {
@@ -211,16 +211,25 @@ impl Sampler {
                 order.swap(i, self.rng.random_range(0..=i));
             }
             let began = Instant::now();
-            let round = self.round(&inline, &others, &order, group.regime)?;
-            if !steady(round.ticks_per_cycle, round.inline) {
-                dropped += 1;
-            } else if round.adds_per_cycle < self.quiet_from && !self.patience.is_zero() {
-                // It looks at what the core gave, and not at what was measured.
-                shared += 1;
-                std::thread::sleep(WAIT);
-                self.patience = self.patience.saturating_sub(began.elapsed());
+            // Both look at what the core gives, and not at what is measured.
+            let quiet = |adds_per_cycle: f64| adds_per_cycle >= self.quiet_from || self.patience.is_zero();
+            let first = self.pace();
+            let round = if quiet(first.adds_per_cycle()) {
+                Some(self.round(first, &inline, &others, &order, group.regime)?)
             } else {
-                measured.push(round);
+                given_up += 1;
+                None
+            };
+            match round {
+                Some(round) if !steady(round.ticks_per_cycle, round.inline) => dropped += 1,
+                Some(round) if round.adds_per_cycle >= self.quiet_from || self.patience.is_zero() => {
+                    measured.push(round)
+                }
+                shared => {
+                    disturbed += usize::from(shared.is_some());
+                    std::thread::sleep(WAIT);
+                    self.patience = self.patience.saturating_sub(began.elapsed());
+                }
             }
         }
         let mut counted = Vec::new();
@@ -244,9 +253,9 @@ impl Sampler {
             }
         }
         let clock_step = self.step;
-        dropped += shared;
+        dropped += disturbed + given_up;
         let (rounds, columns, counters) = (measured, present, counted);
-        Ok(GroupSamples { rounds, dropped, columns, absent, missing, counters, instructions, clock_step })
+        Ok(GroupSamples { rounds, dropped, given_up, columns, absent, missing, counters, instructions, clock_step })
     }
 
     /// Sizes a window; see [`Window::size`].
@@ -306,16 +315,24 @@ impl Sampler {
         Ok(window.ticks_per_op(self.clock))
     }
 
+    /// The chain of adds, and the independent ones.
+    fn pace(&self) -> Pace {
+        Pace {
+            ticks_per_cycle: self.calibration.ticks_per_op(self.clock),
+            ticks_per_add: self.quiet.ticks_per_op(self.clock),
+        }
+    }
+
+    /// A round that begins with the pace that was just taken.
     fn round(
         &mut self,
+        before: Pace,
         inline: &Window,
         others: &[Window],
         order: &[usize],
         regime: Regime,
     ) -> Result<RoundSamples, SampleError> {
         let mut ticks = vec![[0.0; 2]; others.len()];
-        let calibration = self.calibration.ticks_per_op(self.clock);
-        let mut contended = self.quiet.ticks_per_op(self.clock);
         let first = self.time(inline, regime)?;
         for &i in order {
             ticks[i][0] = self.time(&others[i], regime)?;
@@ -329,8 +346,8 @@ impl Sampler {
             ends = closest(ends, self.time(inline, regime)?);
         }
         let inline = ends;
-        contended = contended.max(self.quiet.ticks_per_op(self.clock));
-        let calibrations = [calibration, self.calibration.ticks_per_op(self.clock)];
+        let contended = before.ticks_per_add.max(self.quiet.ticks_per_op(self.clock));
+        let calibrations = [before.ticks_per_cycle, self.calibration.ticks_per_op(self.clock)];
         // The shorter of the two: an interrupt in one must not pass for a wide core.
         let cycle = calibrations[0].min(calibrations[1]);
         let columns = ticks.split_off(2.min(ticks.len()));
@@ -342,6 +359,21 @@ impl Sampler {
             copy: ticks.get(1).copied().unwrap_or(inline),
             ticks: columns,
         })
+    }
+}
+
+/// What the core gives at a moment.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Of the chain.
+    ticks_per_cycle: f64,
+    /// Of the independent adds.
+    ticks_per_add: f64,
+}
+
+impl Pace {
+    fn adds_per_cycle(self) -> f64 {
+        self.ticks_per_cycle / self.ticks_per_add
     }
 }
 

@@ -110,8 +110,10 @@ pub struct GroupSamples {
     /// The rounds, in order. None where not one was steady.
     pub rounds: Vec<RoundSamples>,
     /// Rounds that were dropped because the machine changed in the middle, see
-    /// [`steady`](crate::stats::effect::steady); others were made in their place.
+    /// [`steady`](crate::stats::effect::steady), or because the core was shared; others were made in their place.
     pub dropped: usize,
+    /// Those among them that were given up at their first look at the core, before anything was measured.
+    pub given_up: usize,
     /// The columns that were measured, by their place in the assignment.
     pub columns: Vec<usize>,
     /// Columns for states that this op is never in, by their place in the assignment.

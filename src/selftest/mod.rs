@@ -46,6 +46,9 @@ pub fn windows_per_round(plan: &Plan) -> f64 {
     (2 + 2 + 1 + 2 * (2 + plan.columns.len())) as f64
 }
 
+/// And in one that was given up at its first look: the chain, and the wide adds at half the length.
+pub const WINDOWS_GIVEN_UP: f64 = 1.5;
+
 impl Truth {
     /// What was measured of it, in the unit of what is expected; `None` where the cell has no overhead.
     #[must_use]

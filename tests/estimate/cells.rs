@@ -66,6 +66,7 @@ fn estimator(overhead: impl Fn(usize, u32) -> f64) -> Estimator {
             let samples = GroupSamples {
                 rounds: rounds.collect(),
                 dropped: 0,
+                given_up: 0,
                 columns: vec![0],
                 absent: Vec::new(),
                 missing: Vec::new(),
@@ -159,6 +160,7 @@ fn with_adds(adds: [f64; 3]) -> GroupSamples {
     GroupSamples {
         rounds: adds.map(round).to_vec(),
         dropped: 0,
+        given_up: 0,
         columns: vec![0],
         absent: Vec::new(),
         missing: Vec::new(),
