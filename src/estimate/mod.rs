@@ -134,7 +134,7 @@ impl Estimator {
     fn reduce(&self, window_cycles: u64) -> ByKey {
         let from = self.quiet_from();
         let of_key = |layouts: Layouts| {
-            let within = Within::of(layouts.iter().flat_map(|(_, workers)| *workers).map(|(_, s)| s), window_cycles);
+            let within = Within::of(all(&layouts), window_cycles);
             let reduced =
                 |(offset, workers): &(u32, &Vec<_>)| (*offset, quiet_or_all(workers, from, window_cycles, &within));
             layouts.iter().map(reduced).collect()
@@ -154,9 +154,8 @@ impl Estimator {
     /// How many values were passed over, because the two windows of a loop disagreed.
     fn disagreed(&self, window_cycles: u64) -> usize {
         let of_key = |layouts: Layouts| {
-            let workers = layouts.iter().flat_map(|(_, workers)| *workers).map(|(_, samples)| samples);
-            let within = Within::of(workers.clone(), window_cycles);
-            workers.map(|samples| within.disagreed(samples)).sum::<usize>()
+            let within = Within::of(all(&layouts), window_cycles);
+            all(&layouts).map(|(_, samples)| within.disagreed(samples)).sum::<usize>()
         };
         self.by_key().into_values().map(of_key).sum()
     }
@@ -306,6 +305,12 @@ fn quiet_or_all(samples: &[(usize, GroupSamples)], from: f64, window_cycles: u64
     };
     let quiet = over(from, QUIET_ROUNDS);
     if quiet.len() >= QUIET_WORKERS { quiet } else { over(0.0, 1) }
+}
+
+/// What each worker, by its number, measured at some layout.
+fn all<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = (usize, &'a GroupSamples)> + Clone {
+    let workers: Vec<_> = layouts.iter().map(|(_, workers)| *workers).collect();
+    workers.into_iter().flatten().map(|(worker, samples)| (*worker, samples))
 }
 
 fn middle_90(values: &[f64]) -> Option<Estimate> {

@@ -1,7 +1,9 @@
 //! One worker's rounds of a group, reduced to one value per column.
 
-use crate::measure::wire::{GroupSamples, RoundSamples};
-use crate::stats::effect::{self, Round, differences, of_twins, usual};
+use std::collections::BTreeSet;
+
+use crate::measure::wire::{GroupSamples, RoundSamples, Twins};
+use crate::stats::effect::{self, LOOSE, Round, differences, of_twins, usual};
 use crate::stats::location::median;
 
 /// One worker's result for one group.
@@ -35,12 +37,18 @@ pub(super) struct Within {
     inline: f64,
     /// `inline` again, its copy, then the plan's columns in their places.
     compared: Vec<f64>,
+    /// Where too few workers have windows that agree so closely: there all that is not absurd is taken.
+    loose: Vec<bool>,
 }
 
+/// A loop with so many workers whose windows agree can do without those of the others.
+const ENOUGH_WORKERS: usize = 6;
+
 impl Within {
-    pub fn of<'a>(workers: impl Iterator<Item = &'a GroupSamples> + Clone, window_cycles: u64) -> Self {
-        let mut compared: Vec<Vec<[f64; 2]>> = Vec::new();
-        for samples in workers.clone() {
+    /// Of what each worker, by its number, measured at some layout.
+    pub fn of<'a>(workers: impl Iterator<Item = (usize, &'a GroupSamples)> + Clone, window_cycles: u64) -> Self {
+        let mut compared: Vec<Vec<Twins>> = Vec::new();
+        for (_, samples) in workers.clone() {
             for round in &samples.rounds {
                 for (place, twins) in places(samples).zip(round.compared()) {
                     compared.resize(compared.len().max(place + 1), Vec::new());
@@ -48,23 +56,42 @@ impl Within {
                 }
             }
         }
-        let rounds = || workers.clone().flat_map(|samples| &samples.rounds);
+        let rounds = || workers.clone().flat_map(|(_, samples)| &samples.rounds);
         let ticks_per_cycle = rounds().map(|round| round.ticks_per_cycle[0]).fold(f64::NAN, f64::max);
-        let clock_step = workers.clone().map(|samples| samples.clock_step).max().unwrap_or(0);
+        let clock_step = workers.clone().map(|(_, samples)| samples.clock_step).max().unwrap_or(0);
         let step = clock_step as f64 / (window_cycles as f64 * ticks_per_cycle);
         let inline = usual(rounds().map(|round| round.inline), step);
-        Within { inline, compared: compared.into_iter().map(|twins| usual(twins, step)).collect() }
+        let compared: Vec<f64> = compared.into_iter().map(|twins| usual(twins, step)).collect();
+        let mut measured_by = vec![BTreeSet::new(); compared.len()];
+        let mut agreed_by = measured_by.clone();
+        for (worker, samples) in workers {
+            for round in &samples.rounds {
+                for (place, twins) in places(samples).zip(round.compared()).filter(|(_, twins)| **twins != [0.0; 2]) {
+                    measured_by[place].insert(worker);
+                    if of_twins(round.inline, inline).is_some() && of_twins(*twins, compared[place]).is_some() {
+                        agreed_by[place].insert(worker);
+                    }
+                }
+            }
+        }
+        let loose =
+            measured_by.iter().zip(&agreed_by).map(|(all, agreed)| agreed.len() < all.len().min(ENOUGH_WORKERS));
+        Within { inline, compared, loose: loose.collect() }
     }
 
     /// Of a place that some worker measured.
     fn at(&self, place: usize) -> f64 {
-        self.compared.get(place).copied().unwrap_or(self.inline)
+        if self.is_loose(place) { LOOSE } else { self.compared.get(place).copied().unwrap_or(LOOSE) }
+    }
+
+    fn is_loose(&self, place: usize) -> bool {
+        self.loose.get(place).copied().unwrap_or(true)
     }
 
     /// How many values of a worker's rounds are passed over, because the two windows of a loop disagreed.
     pub fn disagreed(&self, samples: &GroupSamples) -> usize {
         let lost =
-            |(place, twins): &(usize, &[f64; 2])| **twins != [0.0; 2] && of_twins(**twins, self.at(*place)).is_none();
+            |(place, twins): &(usize, &Twins)| **twins != [0.0; 2] && of_twins(**twins, self.at(*place)).is_none();
         samples.rounds.iter().map(|round| places(samples).zip(round.compared()).filter(lost).count()).sum()
     }
 }
@@ -88,19 +115,21 @@ pub(super) fn reduce(
     if kept.len() < at_least {
         return None;
     }
-    let rounds: Vec<Round> = kept.iter().map(|round| of_round(round, samples, within)).collect();
+    let [close, loose] = [within.inline, LOOSE]
+        .map(|inline| kept.iter().map(|round| of_round(round, samples, inline, within)).collect::<Vec<Round>>());
     let mut effects = vec![None; samples.columns.iter().max().map_or(0, |last| last + 1) + 2];
     let mut inline_cycles = None;
     for (column, place) in places(samples).enumerate() {
-        let Some(found) = differences(&rounds, column) else { continue };
+        let rounds = if within.is_loose(place) { &loose } else { &close };
+        let Some(found) = differences(rounds, column) else { continue };
         inline_cycles = inline_cycles.or(Some(found.inline_cycles));
-        effects[place] = effect(&found, &kept, &rounds, column, within.at(place));
+        effects[place] = effect(&found, &kept, rounds, column, within.at(place));
     }
     let inline_cycles = inline_cycles?;
     // A window's length is known to a step of the clock; a round's value comes from two windows.
-    let ticks_per_cycle = rounds.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
+    let ticks_per_cycle = close.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
     let window_ticks = window_cycles as f64 * ticks_per_cycle;
-    let relative = samples.clock_step as f64 / window_ticks / (2.0 * rounds.len() as f64).sqrt();
+    let relative = samples.clock_step as f64 / window_ticks / (2.0 * close.len() as f64).sqrt();
     Some(Reduced { worker, inline_cycles, effects, resolution_cycles: relative * inline_cycles / 2.0 })
 }
 
@@ -124,11 +153,12 @@ fn effect(
     })
 }
 
-fn of_round(round: &RoundSamples, samples: &GroupSamples, within: &Within) -> Round {
+/// A round with the windows of `inline` that agree within a factor, and those of the others that do within theirs.
+fn of_round(round: &RoundSamples, samples: &GroupSamples, inline: f64, within: &Within) -> Round {
     let ticks = places(samples).zip(round.compared());
     Round {
         ticks: ticks.map(|(place, twins)| of_twins(*twins, within.at(place)).unwrap_or(f64::NAN)).collect(),
-        inline: of_twins(round.inline, within.inline).unwrap_or(f64::NAN),
+        inline: of_twins(round.inline, inline).unwrap_or(f64::NAN),
         ticks_per_cycle: f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]),
     }
 }

@@ -76,7 +76,7 @@ const MOST_DROPPED: usize = 8;
 /// a neighbour that stays is not to be waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// So long it waits at a time.
-const WAIT: Duration = Duration::from_millis(2);
+const WAIT: Duration = Duration::from_millis(5);
 
 /// So many short rounds are made for the columns whose windows were interrupted.
 const MOST_EXTRA: usize = 3;

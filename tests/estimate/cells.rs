@@ -262,6 +262,19 @@ fn a_burst_of_small_interruptions_in_half_of_the_workers_hides_no_difference_and
 }
 
 #[test]
+fn where_few_workers_measured_all_that_is_not_absurd_is_taken() {
+    let mut estimator = Estimator::default();
+    estimator.add(0, &group(0), with_adds([4.0; 3]));
+    let mut interrupted = with_adds([4.0; 3]);
+    for round in &mut interrupted.rounds {
+        (round.inline, round.ticks) = ([1.0, 1.02], vec![[2.0, 2.1]]);
+    }
+    estimator.add(1, &group(0), interrupted);
+    let found = estimator.finish(&plan(), &[PteVal::META], 2.6e9);
+    assert!(table(&found).overhead.is_some() && found.dropped_values == 0, "{:?}", table(&found));
+}
+
+#[test]
 fn what_scatters_a_cell_is_told_level_by_level() {
     let of = |estimates: &Estimates| table(estimates).spread.unwrap();
     let layouts = of(&estimates(|_, offset| f64::from(offset) / 29.0));
