@@ -135,8 +135,9 @@ impl Estimator {
         let from = self.quiet_from();
         let of_key = |layouts: Layouts| {
             let within = Within::of(all(&layouts), window_cycles);
-            let reduced =
-                |(offset, workers): &(u32, &Vec<_>)| (*offset, quiet_or_all(workers, from, window_cycles, &within));
+            let reduced = |(offset, workers): &(u32, &Vec<_>)| {
+                (*offset, quiet_or_all(workers, from, window_cycles, &within.at_a_layout(workers)))
+            };
             layouts.iter().map(reduced).collect()
         };
         self.by_key().into_iter().map(|(key, layouts)| (key, of_key(layouts))).collect()
@@ -155,7 +156,11 @@ impl Estimator {
     fn disagreed(&self, window_cycles: u64) -> usize {
         let of_key = |layouts: Layouts| {
             let within = Within::of(all(&layouts), window_cycles);
-            all(&layouts).map(|(_, samples)| within.disagreed(samples)).sum::<usize>()
+            let at_a_layout = |(_, workers): &(u32, &Vec<(usize, GroupSamples)>)| {
+                let within = within.at_a_layout(workers);
+                workers.iter().map(|(_, samples)| within.disagreed(samples)).sum::<usize>()
+            };
+            layouts.iter().map(at_a_layout).sum::<usize>()
         };
         self.by_key().into_values().map(of_key).sum()
     }
@@ -307,10 +312,10 @@ fn quiet_or_all(samples: &[(usize, GroupSamples)], from: f64, window_cycles: u64
     if quiet.len() >= QUIET_WORKERS { quiet } else { over(0.0, 1) }
 }
 
-/// What each worker, by its number, measured at some layout.
-fn all<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = (usize, &'a GroupSamples)> + Clone {
+/// What was measured at some layout.
+fn all<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a GroupSamples> + Clone {
     let workers: Vec<_> = layouts.iter().map(|(_, workers)| *workers).collect();
-    workers.into_iter().flatten().map(|(worker, samples)| (*worker, samples))
+    workers.into_iter().flatten().map(|(_, samples)| samples)
 }
 
 fn middle_90(values: &[f64]) -> Option<Estimate> {

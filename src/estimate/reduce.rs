@@ -1,7 +1,5 @@
 //! One worker's rounds of a group, reduced to one value per column.
 
-use std::collections::BTreeSet;
-
 use crate::measure::wire::{GroupSamples, RoundSamples, Twins};
 use crate::stats::effect::{self, LOOSE, Round, differences, of_twins, usual};
 use crate::stats::location::median;
@@ -41,14 +39,14 @@ pub(super) struct Within {
     loose: Vec<bool>,
 }
 
-/// A loop with so many workers whose windows agree can do without those of the others.
-const ENOUGH_WORKERS: usize = 6;
+/// A layout needs so many workers to be one.
+const FEWEST_AT_A_LAYOUT: usize = 2;
 
 impl Within {
-    /// Of what each worker, by its number, measured at some layout.
-    pub fn of<'a>(workers: impl Iterator<Item = (usize, &'a GroupSamples)> + Clone, window_cycles: u64) -> Self {
+    /// Of what workers measured at all layouts.
+    pub fn of<'a>(workers: impl Iterator<Item = &'a GroupSamples> + Clone, window_cycles: u64) -> Self {
         let mut compared: Vec<Vec<Twins>> = Vec::new();
-        for (_, samples) in workers.clone() {
+        for samples in workers.clone() {
             for round in &samples.rounds {
                 for (place, twins) in places(samples).zip(round.compared()) {
                     compared.resize(compared.len().max(place + 1), Vec::new());
@@ -56,27 +54,30 @@ impl Within {
                 }
             }
         }
-        let rounds = || workers.clone().flat_map(|(_, samples)| &samples.rounds);
+        let rounds = || workers.clone().flat_map(|samples| &samples.rounds);
         let ticks_per_cycle = rounds().map(|round| round.ticks_per_cycle[0]).fold(f64::NAN, f64::max);
-        let clock_step = workers.clone().map(|(_, samples)| samples.clock_step).max().unwrap_or(0);
+        let clock_step = workers.clone().map(|samples| samples.clock_step).max().unwrap_or(0);
         let step = clock_step as f64 / (window_cycles as f64 * ticks_per_cycle);
         let inline = usual(rounds().map(|round| round.inline), step);
         let compared: Vec<f64> = compared.into_iter().map(|twins| usual(twins, step)).collect();
-        let mut measured_by = vec![BTreeSet::new(); compared.len()];
-        let mut agreed_by = measured_by.clone();
-        for (worker, samples) in workers {
-            for round in &samples.rounds {
-                for (place, twins) in places(samples).zip(round.compared()).filter(|(_, twins)| **twins != [0.0; 2]) {
-                    measured_by[place].insert(worker);
-                    if of_twins(round.inline, inline).is_some() && of_twins(*twins, compared[place]).is_some() {
-                        agreed_by[place].insert(worker);
-                    }
-                }
+        let loose = vec![false; compared.len()];
+        Within { inline, compared, loose }
+    }
+
+    /// The same for one layout, by what workers measured there.
+    pub fn at_a_layout(&self, workers: &[(usize, GroupSamples)]) -> Self {
+        let mut agreed = vec![0; self.compared.len()];
+        for (_, samples) in workers {
+            for (index, place) in places(samples).enumerate() {
+                let here = |round: &RoundSamples| {
+                    let twins = round.compared().nth(index).copied().unwrap_or_default();
+                    of_twins(round.inline, self.inline).is_some() && of_twins(twins, self.compared[place]).is_some()
+                };
+                agreed[place] += usize::from(samples.rounds.iter().any(here));
             }
         }
-        let loose =
-            measured_by.iter().zip(&agreed_by).map(|(all, agreed)| agreed.len() < all.len().min(ENOUGH_WORKERS));
-        Within { inline, compared, loose: loose.collect() }
+        let loose = agreed.iter().map(|agreed| *agreed < FEWEST_AT_A_LAYOUT).collect();
+        Within { inline: self.inline, compared: self.compared.clone(), loose }
     }
 
     /// Of a place that some worker measured.
