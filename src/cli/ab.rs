@@ -16,8 +16,8 @@ use super::measured::{Here, Measured};
 use super::progress::Progress;
 use super::run::{Selection, plan, work_plan};
 use crate::gate::compare::compare;
-use crate::measure::parent::{self, WorkPlan};
 use crate::measure::plan::{Plan, Workers};
+use crate::measure::work_parent::{self, WorkPlan};
 use crate::report::{Report, write};
 use crate::suite::Suite;
 
@@ -103,11 +103,11 @@ fn in_turn(
         command
     };
     let began = Instant::now();
-    let (mut number, mut units) = (0, parent::Units::new());
+    let (mut number, mut units) = (0, work_parent::Units::new());
     while workers.go_on_to_the_end(number, began.elapsed()) {
         for turn in [number % 2, 1 - number % 2] {
             let command: &dyn Fn() -> Command = if turn == 0 { &baseline } else { &worker_command };
-            if !parent::one(plan, work, number, &mut units, command, stop, &mut sides[turn].collector)? {
+            if !work_parent::one(plan, work, number, &mut units, command, stop, &mut sides[turn].collector)? {
                 return Ok(false);
             }
             if let Some(refusal) = sides[turn].collector.refusal() {

@@ -268,7 +268,8 @@ fn measured_once(
     (here, seed, time): (&Here, u64, Option<Duration>),
     stop: &AtomicBool,
 ) -> Result<(Vec<u8>, Report), CliError> {
-    let (plan, work) = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
+    let (plan, mut work) = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
+    work.beside = here.beside(&args.conditions, suite, &work.workloads);
     let work = Chosen { plan: work, absent: Vec::new() };
     let document = measure(&plan, &work, suite, here, stop)?;
     let report = serde_json::from_slice(&document)?;

@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::run::Chosen;
 use crate::estimate::{Estimator, WorkEstimator};
 use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
+use crate::measure::apart::apart;
 use crate::measure::clock::Clock;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
@@ -17,6 +18,7 @@ use crate::measure::plan::{Group, Plan, Workers};
 use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
 use crate::measure::work::{KernelColumn, WorkSamples};
+use crate::measure::work_parent::run_workloads;
 use crate::op::Meta;
 use crate::patch::CodeError;
 use crate::report::assemble::{self, Findings};
@@ -24,6 +26,9 @@ use crate::report::schema::{Absence, Failure};
 use crate::report::write;
 use crate::suite::{OpEntry, Suite};
 use crate::workload;
+
+/// So many other CPUs are tried: a core has two hyperthreads, or four.
+const NEIGHBOURS: usize = 4;
 
 /// What is known of machine and clock before anything is measured.
 pub struct Here {
@@ -56,6 +61,23 @@ impl Here {
     pub fn cpu(&self, conditions: &Conditions) -> Option<usize> {
         conditions.cpu.or(self.probes.measuring_cpu.map(|cpu| cpu as usize))
     }
+
+    /// Another CPU to measure these workloads on at the same time: one that takes nothing from the first. None where the
+    /// first was named, which leaves all others to whoever did so, or where a workload wants several for itself.
+    pub fn beside(&self, conditions: &Conditions, suite: &Suite, workloads: &[String]) -> Option<usize> {
+        let chosen = |entry: &&workload::Entry| workloads.iter().any(|name| *name == entry.meta.name);
+        let alone = suite.workloads().iter().filter(chosen).all(|entry| entry.cpus == 1);
+        if conditions.cpu.is_some() || !alone || workloads.is_empty() {
+            return None;
+        }
+        let cpu = self.cpu(conditions)?;
+        let mut others: Vec<usize> =
+            self.probes.cpus_allowed.as_deref().unwrap_or_default().iter().map(|cpu| *cpu as usize).collect();
+        others.retain(|other| *other != cpu);
+        // Interrupts go to the first ones.
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        others.into_iter().take(NEIGHBOURS).find(|other| apart(cpu, *other, self.clock))
+    }
 }
 
 /// Measures a plan and makes the document of what it found.
@@ -69,7 +91,7 @@ pub fn measure(plan: &Plan, work: &Chosen, suite: &Suite, here: &Here, stop: &At
     let count = no_counters.is_none();
     let mut whole = plan.groups.is_empty() || parent::run(plan, &worker_command, count, stop, collector)?;
     let cell_workers = collector.workers;
-    whole = whole && parent::run_workloads(plan, &work.plan, &worker_command, stop, collector)?;
+    whole = whole && run_workloads(plan, &work.plan, &worker_command, stop, collector)?;
     measured.collector.workers = cell_workers;
     measured.document(work, suite, here, whole)
 }
@@ -142,6 +164,7 @@ impl<'a> Measured<'a> {
             examples: examples(&planned, &plan.columns).unwrap_or_default(),
             workers: collector.workers,
             workers_again: collector.workers_again,
+            beside: work.plan.beside,
             failures: collector.failures,
             absent: absences(no_counters, here.immovable.as_ref(), uncounted, (work, suite))
                 .into_iter()

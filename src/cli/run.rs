@@ -15,9 +15,9 @@ use super::measured::{Here, measure};
 use super::{Done, error};
 use crate::dispatch::Platform;
 use crate::kernel::options;
-use crate::measure::parent::WorkPlan;
 use crate::measure::plan::{Column, Group, MOST_LAYOUTS, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelColumn;
+use crate::measure::work_parent::WorkPlan;
 use crate::measure::worker::serve;
 use crate::patch::State;
 use crate::regime::Regime;
@@ -96,7 +96,8 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
     let here = Here::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
-    let work = work_plan(&args.selection, suite, plan.preset)?;
+    let mut work = work_plan(&args.selection, suite, plan.preset)?;
+    work.plan.beside = here.beside(&args.selection.conditions, suite, &work.plan.workloads);
     // Before a minute of measuring: can it be written, and may the workers be pinned?
     write::prepare(&args.out)?;
     let document = measure(&plan, &work, suite, &here, &stop)?;
@@ -291,6 +292,7 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
         kernels: columns.chain(options).collect(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
         rounds: WORK_ROUNDS,
+        beside: None,
     };
     Ok(Chosen { plan, absent })
 }

@@ -1,6 +1,7 @@
 //! Measuring: from a plan to samples.
 //!
-//! The parent ([`parent::run`]) starts worker processes one after another; a worker ([`worker::serve`]) takes groups
+//! The parent ([`parent::run`]) starts worker processes one after another, of workloads two at a time where there is a CPU
+//! for each ([`work_parent::run_workloads`]); a worker ([`worker::serve`]) takes groups
 //! (op, body, regime, layout) in an order of its own and measures each in palindromic rounds ([`sampler`]); it streams
 //! one JSON line per group back. A program that has no other use for it calls the sampler directly:
 //!
@@ -26,6 +27,7 @@
 //! # }
 //! ```
 
+pub mod apart;
 pub mod calibration;
 mod callees;
 pub mod clock;
@@ -43,6 +45,7 @@ pub mod trace;
 pub mod window;
 pub mod wire;
 pub mod work;
+pub mod work_parent;
 mod work_wire;
 pub mod worker;
 

@@ -1,7 +1,6 @@
 //! The parent of the worker processes: starts them one after another, takes their lines as they come, goes on when one
 //! dies, and uses the time that is left for what was disturbed.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,9 +12,9 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::plan::{FEWEST_WORKERS, Group, LOOKS, Plan, Workers};
+use super::plan::{Group, LOOKS, Plan, Workers};
 use super::wire::{Assignment, GroupSamples, Line, Task};
-use super::work::{KernelColumn, WorkSamples, WorkTask};
+use super::work::{KernelColumn, WorkSamples};
 
 /// A worker that is silent for this long is taken for hung: the dearest group takes a fraction of a second.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -134,136 +133,16 @@ pub fn run(
     Ok(true)
 }
 
-/// Which workloads to measure, and how hard.
-#[derive(Clone, Debug)]
-pub struct WorkPlan {
-    /// Their names.
-    pub workloads: Vec<String>,
-    /// The kernels, beside that with `inline`.
-    pub kernels: Vec<KernelColumn>,
-    /// How many worker processes.
-    pub workers: Workers,
-    /// Palindromic rounds per workload and worker.
-    pub rounds: usize,
-}
-
-/// Runs workloads, with all else as in `plan`; see [`run`].
-///
-/// # Errors
-/// Where no worker can be started.
-pub fn run_workloads(
-    plan: &Plan,
-    work: &WorkPlan,
-    worker: &dyn Fn() -> Command,
-    stop: &AtomicBool,
-    observer: &mut dyn Observer,
-) -> Result<bool, ParentError> {
-    let processes = Processes { plan, command: worker, stop };
-    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed ^ 0x776f_726b);
-    let began = Instant::now();
-    let mut sized = Sized { observer, units: Units::new() };
-    let mut number = 0;
-    let (mut work, mut looked) = (work.clone(), false);
-    while !work.workloads.is_empty() && work.workers.go_on_to_the_end(number, began.elapsed()) {
-        if !looked && number >= FEWEST_WORKERS && work.workers.left(began.elapsed()) < began.elapsed() {
-            // Once: whoever stops whenever an interval happens to be narrow has intervals that are too narrow.
-            looked = true;
-            let worth_more = |name: &&String| sized.worth_more(name, &work.kernels);
-            let more: Vec<String> = work.workloads.iter().filter(worth_more).cloned().collect();
-            work.workloads = if more.is_empty() { work.workloads } else { more };
-        }
-        let assignment = processes.work(&work, number, &sized.units, &mut rng);
-        if !processes.live(number, assignment, &mut sized)? {
-            return Ok(false);
-        }
-        sized.through();
-        number += 1;
-    }
-    Ok(true)
-}
-
-/// Units of a part of a run, by workload.
-pub type Units = BTreeMap<String, u64>;
-
-/// An observer, and how many units the workloads it hears of took.
-struct Sized<'a> {
-    observer: &'a mut dyn Observer,
-    units: Units,
-}
-
-impl Observer for Sized<'_> {
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
-        self.observer.samples(worker, group, samples);
-    }
-
-    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
-        self.units.entry(workload.to_owned()).or_insert(samples.units);
-        self.observer.worked(worker, workload, samples);
-    }
-
-    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> bool {
-        self.observer.worth_more(workload, kernels)
-    }
-
-    fn quiet_from(&self) -> f64 {
-        self.observer.quiet_from()
-    }
-
-    fn mishap(&mut self, mishap: Mishap) {
-        self.observer.mishap(mishap);
-    }
-
-    fn through(&mut self) {
-        self.observer.through();
-    }
-
-    fn wanting(&mut self) -> Vec<Task> {
-        self.observer.wanting()
-    }
-
-    fn again(&mut self, tasks: usize) {
-        self.observer.again(tasks);
-    }
-}
-
-/// One worker that takes all groups of a plan and then all workloads, for whoever runs workers of several programs in turn.
-/// Workers of one number are asked for the same, in the same order, whatever program they are of. `units` keeps what the
-/// first of them found to fill a run of a workload: all of them do as much.
-///
-/// # Errors
-/// Where it cannot be started.
-pub fn one(
-    plan: &Plan,
-    work: &WorkPlan,
-    number: usize,
-    units: &mut Units,
-    worker: &dyn Fn() -> Command,
-    stop: &AtomicBool,
-    observer: &mut dyn Observer,
-) -> Result<bool, ParentError> {
-    let processes = Processes { plan, command: worker, stop };
-    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(number as u64));
-    let mut assignment = processes.assignment(plan.tasks(number), &mut rng);
-    assignment.instructions = number == 0;
-    let workloads = processes.work(work, number, units, &mut rng);
-    (assignment.work, assignment.kernels) = (workloads.work, workloads.kernels);
-    let mut sized = Sized { observer, units: std::mem::take(units) };
-    let whole = processes.live(number, assignment, &mut sized)?;
-    sized.through();
-    *units = sized.units;
-    Ok(whole)
-}
-
 /// How workers of a run are started and stopped.
-struct Processes<'a> {
-    plan: &'a Plan,
-    command: &'a dyn Fn() -> Command,
-    stop: &'a AtomicBool,
+pub(super) struct Processes<'a> {
+    pub plan: &'a Plan,
+    pub command: &'a dyn Fn() -> Command,
+    pub stop: &'a AtomicBool,
 }
 
 impl Processes<'_> {
     /// `tasks` in an order drawn from `rng`, with all else as planned.
-    fn assignment(&self, mut tasks: Vec<Task>, rng: &mut Pcg64Mcg) -> Assignment {
+    pub fn assignment(&self, mut tasks: Vec<Task>, rng: &mut Pcg64Mcg) -> Assignment {
         let seed = rng.random();
         for i in (1..tasks.len()).rev() {
             tasks.swap(i, rng.random_range(0..=i));
@@ -288,29 +167,8 @@ impl Processes<'_> {
         }
     }
 
-    /// All workloads in an order drawn from `rng`, with all else as planned.
-    fn work(&self, work: &WorkPlan, number: usize, units: &Units, rng: &mut Pcg64Mcg) -> Assignment {
-        let mut assignment = self.assignment(Vec::new(), rng);
-        let task = |name: &String| WorkTask {
-            workload: name.clone(),
-            seed: self.plan.seed,
-            // A single unit may be longer than a run should be.
-            rounds: if units.get(name) == Some(&1) { work.rounds.div_ceil(2) } else { work.rounds },
-            // What the first worker found to fill a run is what all do.
-            units: units.get(name).copied(),
-            count: number == 0,
-            in_place: false,
-        };
-        assignment.work = work.workloads.iter().map(task).collect();
-        for i in (1..assignment.work.len()).rev() {
-            assignment.work.swap(i, rng.random_range(0..=i));
-        }
-        assignment.kernels.clone_from(&work.kernels);
-        assignment
-    }
-
     /// One worker number from its first life to its last. Returns whether it was let go to its end.
-    fn live(
+    pub fn live(
         &self,
         number: usize,
         mut assignment: Assignment,

@@ -183,8 +183,14 @@ impl Workers {
     /// Whether another worker is to take all workloads: there is nothing to be done after them.
     #[must_use]
     pub fn go_on_to_the_end(self, done: usize, elapsed: Duration) -> bool {
+        self.room(done, elapsed, elapsed.div_f64(done.max(1) as f64))
+    }
+
+    /// The same, where one more takes as long as the `last`.
+    #[must_use]
+    pub fn room(self, done: usize, elapsed: Duration, last: Duration) -> bool {
         match self {
-            Workers::Within(time) if done >= 2 => elapsed.mul_f64(1.0 + 1.0 / done as f64) <= time,
+            Workers::Within(time) if done >= 2 => elapsed + last <= time,
             workers => workers.go_on(done, elapsed),
         }
     }

@@ -41,6 +41,8 @@ pub struct Findings {
     pub workers: usize,
     /// Workers for single groups after them.
     pub workers_again: usize,
+    /// The CPU that workers of workloads had beside the plan's.
+    pub beside: Option<usize>,
     /// What went wrong.
     pub failures: Vec<Failure>,
     /// What is missing.
@@ -144,6 +146,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 rounds: plan.rounds,
                 window_cycles: plan.window_cycles,
                 cpu: plan.cpu,
+                beside: findings.beside,
                 confidence: CONFIDENCE,
                 error_per_cell: estimates.error_per_cell,
             },

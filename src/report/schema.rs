@@ -107,6 +107,8 @@ pub struct PlanSummary {
     pub window_cycles: u64,
     /// The CPU the workers were pinned to; absent where pinning was not allowed.
     pub cpu: Option<usize>,
+    /// The CPU that workers of workloads had at the same time, each one of the two; absent where they came one after another.
+    pub beside: Option<usize>,
     /// Confidence of all intervals, as a share.
     pub confidence: f64,
     /// With this probability at most a single cell is resolved by chance: so little that all cells, and all looks at them

@@ -57,6 +57,7 @@ impl KernelWorkload for SpinlockContended {
     };
     /// An interval of a few tenths of a percent would take it minutes.
     const BY_DEFAULT: bool = false;
+    const CPUS: usize = 2;
     type State = Contenders;
 
     fn unavailable() -> Option<String> {

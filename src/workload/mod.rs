@@ -94,6 +94,9 @@ pub trait KernelWorkload: 'static {
     /// length what is in it.
     const PERIOD: u64 = 1;
 
+    /// On how many CPUs it runs at once. Where that is more than one, no other worker has one meanwhile.
+    const CPUS: usize = 1;
+
     /// What is kept between units.
     type State;
 

@@ -73,6 +73,10 @@ pub trait Workload: 'static {
     /// such rounds, or what is in it would depend on its length.
     const PERIOD: u64 = 1;
 
+    /// On how many CPUs it runs at once, where it starts threads of its own. Where that is more than one, no other worker has
+    /// one meanwhile.
+    const CPUS: usize = 1;
+
     /// What is kept between units.
     type State;
 

@@ -31,6 +31,8 @@ pub struct Entry {
     pub options: Vec<Yardstick>,
     /// After how many units it starts over.
     pub period: u64,
+    /// On how many CPUs it runs at once.
+    pub cpus: usize,
     counted: Run,
 }
 
@@ -93,6 +95,7 @@ impl Entry {
             variants: variants.0,
             options: yardsticks.0,
             period: W::PERIOD,
+            cpus: W::CPUS,
             counted: run::<W, Counted, Plain>,
         }
     }
@@ -122,6 +125,7 @@ impl Entry {
             variants: variants.0,
             options: Vec::new(),
             period: W::PERIOD,
+            cpus: W::CPUS,
             counted: own::run::<W, Counted>,
         }
     }

@@ -146,6 +146,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
                 rounds: 5,
                 window_cycles: 100_000,
                 cpu: Some(1),
+                beside: Some(0),
                 confidence: 0.95,
                 error_per_cell: 1e-5,
             },

@@ -14,9 +14,9 @@ use crate::dispatch::{Mechanism, Platform};
 use crate::gate::budget::Field;
 use crate::gate::rules::{Names, Resolved};
 use crate::kernel::options;
-use crate::measure::parent::WorkPlan;
 use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelColumn;
+use crate::measure::work_parent::WorkPlan;
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::{assemble, subject};
@@ -123,7 +123,7 @@ impl<'a> Measurable<'a> {
         plan.workers = Workers::Within(of_cells);
         // The first worker counts, and that is exact.
         let workers = if timed { Workers::Within(of_work) } else { Workers::Exactly(1) };
-        let work = WorkPlan { workloads, kernels, workers, rounds: WORK_ROUNDS };
+        let work = WorkPlan { workloads, kernels, workers, rounds: WORK_ROUNDS, beside: None };
         Ok((plan, work))
     }
 

@@ -1,0 +1,253 @@
+//! The parent of workers that measure workloads: one after another, or two at a time, each on a CPU of its own.
+//!
+//! Where two CPUs take nothing from each other ([`apart`](super::apart::apart)), twice as many workers fit into the time,
+//! and what places in memory make of a kernel, which is drawn anew in each, is known the better. Both always have company,
+//! but for the first worker: it sizes the runs that all others make, and counts.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::parent::{Mishap, Observer, ParentError, Processes};
+use super::plan::{FEWEST_WORKERS, Group, Plan, Workers};
+use super::wire::{Assignment, GroupSamples, Task};
+use super::work::{KernelColumn, WorkSamples, WorkTask};
+
+/// Which workloads to measure, and how hard.
+#[derive(Clone, Debug)]
+pub struct WorkPlan {
+    /// Their names.
+    pub workloads: Vec<String>,
+    /// The kernels, beside that with `inline`.
+    pub kernels: Vec<KernelColumn>,
+    /// How many worker processes.
+    pub workers: Workers,
+    /// Palindromic rounds per workload and worker.
+    pub rounds: usize,
+    /// Another CPU to have workers on at the same time; without it they come one after another.
+    pub beside: Option<usize>,
+}
+
+/// Runs workloads, with all else as in `plan`; see [`run`](super::parent::run).
+///
+/// # Errors
+/// Where no worker can be started.
+pub fn run_workloads(
+    plan: &Plan,
+    work: &WorkPlan,
+    worker: &(dyn Fn() -> Command + Sync),
+    stop: &AtomicBool,
+    observer: &mut (dyn Observer + Send),
+) -> Result<bool, ParentError> {
+    if work.workloads.is_empty() {
+        return Ok(true);
+    }
+    let state = State { workloads: work.workloads.clone(), taken: 0, looked: false, failed: false };
+    let noting = Noting::new(observer, Units::new());
+    let lanes = Lanes { plan, work, began: Instant::now(), noting, state: Mutex::new(state) };
+    let lane = &|cpu, most| lanes.go(&Processes { plan, command: &worker, stop }, cpu, most);
+    if !lane(plan.cpu, 1)? {
+        return Ok(false);
+    }
+    thread::scope(|scope| {
+        let beside = work.beside.map(|cpu| scope.spawn(move || lane(Some(cpu), usize::MAX)));
+        let whole = lane(plan.cpu, usize::MAX);
+        let beside = beside.map_or(Ok(true), |beside| beside.join().unwrap_or(Ok(false)));
+        Ok(whole? && beside?)
+    })
+}
+
+/// One worker that takes all groups of a plan and then all workloads, for whoever runs workers of several programs in turn.
+/// Workers of one number are asked for the same, in the same order, whatever program they are of. `units` keeps what the
+/// first of them found to fill a run of a workload: all of them do as much.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn one(
+    plan: &Plan,
+    work: &WorkPlan,
+    number: usize,
+    units: &mut Units,
+    worker: &dyn Fn() -> Command,
+    stop: &AtomicBool,
+    observer: &mut (dyn Observer + Send),
+) -> Result<bool, ParentError> {
+    let processes = Processes { plan, command: worker, stop };
+    let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(number as u64));
+    let mut assignment = processes.assignment(plan.tasks(number), &mut rng);
+    assignment.instructions = number == 0;
+    let workloads = processes.work(work, &work.workloads, number, units, &mut rng);
+    (assignment.work, assignment.kernels) = (workloads.work, workloads.kernels);
+    let noting = Noting::new(observer, std::mem::take(units));
+    let whole = processes.live(number, assignment, &mut &noting);
+    (&noting).through();
+    *units = std::mem::take(&mut noting.lock().units);
+    whole
+}
+
+/// Workers on several CPUs.
+struct Lanes<'a> {
+    plan: &'a Plan,
+    work: &'a WorkPlan,
+    began: Instant,
+    noting: Noting<'a>,
+    state: Mutex<State>,
+}
+
+/// How far the lanes have come together.
+struct State {
+    /// What the next worker is to take.
+    workloads: Vec<String>,
+    /// Workers that were started.
+    taken: usize,
+    /// Whether it was asked which workloads are worth more.
+    looked: bool,
+    /// Whether a lane could start no worker.
+    failed: bool,
+}
+
+impl Lanes<'_> {
+    /// Has workers on a CPU one after another, `most` at most, while there is time. Returns whether none was stopped.
+    fn go(&self, processes: &Processes, cpu: Option<usize>, most: usize) -> Result<bool, ParentError> {
+        let mut last = Duration::ZERO;
+        for _ in 0..most {
+            let Some((number, mut assignment)) = self.next(processes, last) else { break };
+            assignment.cpu = cpu;
+            let began = Instant::now();
+            let whole = processes.live(number, assignment, &mut &self.noting);
+            if whole.is_err() {
+                self.lock().failed = true;
+            }
+            if !whole? {
+                return Ok(false);
+            }
+            (&self.noting).through();
+            last = began.elapsed();
+        }
+        Ok(true)
+    }
+
+    /// What the next worker is to do, where there is time for one that takes as long as the last; its number before it.
+    fn next(&self, processes: &Processes, last: Duration) -> Option<(usize, Assignment)> {
+        let (state, workers) = (&mut *self.lock(), self.work.workers);
+        let elapsed = self.began.elapsed();
+        if state.failed || !workers.room(state.taken, elapsed, last) {
+            return None;
+        }
+        if !state.looked && state.taken >= FEWEST_WORKERS && workers.left(elapsed) < elapsed {
+            // Once: whoever stops whenever an interval happens to be narrow has intervals that are too narrow.
+            state.looked = true;
+            let worth_more = |name: &&String| (&self.noting).worth_more(name, &self.work.kernels);
+            let more: Vec<String> = state.workloads.iter().filter(worth_more).cloned().collect();
+            if !more.is_empty() {
+                state.workloads = more;
+            }
+        }
+        let number = state.taken;
+        state.taken += 1;
+        // From the number alone: which lane is the quicker changes nothing.
+        let mut rng = Pcg64Mcg::seed_from_u64((self.plan.seed ^ WORK).wrapping_add(number as u64));
+        let units = &self.noting.lock().units;
+        Some((number, processes.work(self.work, &state.workloads, number, units, &mut rng)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the seeds of workers of workloads differ by from those of other workers: "work".
+const WORK: u64 = 0x776f_726b;
+
+/// Units of a part of a run, by workload.
+pub type Units = BTreeMap<String, u64>;
+
+/// An observer that several threads tell of what comes in, and how many units the workloads it hears of took.
+struct Noting<'a>(Mutex<Noted<'a>>);
+
+struct Noted<'a> {
+    observer: &'a mut (dyn Observer + Send),
+    units: Units,
+}
+
+impl<'a> Noting<'a> {
+    fn new(observer: &'a mut (dyn Observer + Send), units: Units) -> Self {
+        Noting(Mutex::new(Noted { observer, units }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Noted<'a>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for &Noting<'_> {
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
+        self.lock().observer.samples(worker, group, samples);
+    }
+
+    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
+        let mut noted = self.lock();
+        noted.units.entry(workload.to_owned()).or_insert(samples.units);
+        noted.observer.worked(worker, workload, samples);
+    }
+
+    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> bool {
+        self.lock().observer.worth_more(workload, kernels)
+    }
+
+    fn quiet_from(&self) -> f64 {
+        self.lock().observer.quiet_from()
+    }
+
+    fn mishap(&mut self, mishap: Mishap) {
+        self.lock().observer.mishap(mishap);
+    }
+
+    fn through(&mut self) {
+        self.lock().observer.through();
+    }
+
+    fn wanting(&mut self) -> Vec<Task> {
+        self.lock().observer.wanting()
+    }
+
+    fn again(&mut self, tasks: usize) {
+        self.lock().observer.again(tasks);
+    }
+}
+
+impl Processes<'_> {
+    /// `workloads` in an order drawn from `rng`, with all else as planned.
+    fn work(
+        &self,
+        work: &WorkPlan,
+        workloads: &[String],
+        number: usize,
+        units: &Units,
+        rng: &mut Pcg64Mcg,
+    ) -> Assignment {
+        let mut assignment = self.assignment(Vec::new(), rng);
+        let task = |name: &String| WorkTask {
+            workload: name.clone(),
+            seed: self.plan.seed,
+            // A single unit may be longer than a run should be.
+            rounds: if units.get(name) == Some(&1) { work.rounds.div_ceil(2) } else { work.rounds },
+            // What the first worker found to fill a run is what all do.
+            units: units.get(name).copied(),
+            count: number == 0,
+            in_place: false,
+        };
+        assignment.work = workloads.iter().map(task).collect();
+        for i in (1..assignment.work.len()).rev() {
+            assignment.work.swap(i, rng.random_range(0..=i));
+        }
+        assignment.kernels.clone_from(&work.kernels);
+        assignment
+    }
+}
