@@ -139,6 +139,30 @@ body!(
     "nop",
     "24:"
 );
+body!(
+    vectors_for_long,
+    "mov eax, 7",
+    "movq xmm3, rax",
+    // Rounds down, which is not the default.
+    "mov dword ptr [rsp - 8], 0x3f80",
+    "ldmxcsr [rsp - 8]",
+    "fld1",
+    "mov ecx, 3",
+    "23:",
+    "lea rdx, [rdx + 1]",
+    "loop 23b",
+    "movq rcx, xmm3",
+    "stmxcsr [rsp - 8]",
+    "fstp qword ptr [rsp - 16]",
+    "sub ecx, 7",
+    "xor dword ptr [rsp - 8], 0x3f80",
+    "or ecx, [rsp - 8]",
+    "jrcxz 24f",
+    "nop",
+    "24:",
+    "mov dword ptr [rsp - 8], 0x1f80",
+    "ldmxcsr [rsp - 8]"
+);
 body!(breakpoint, "int3");
 
 /// The trap flag as [`flag_seen`] saw it, at any of its eight sites.
@@ -189,6 +213,51 @@ unsafe extern "C" fn every_third(_: *const [u64; 4], passes: u64) -> u64 {
 unsafe extern "C" fn long(_: *const [u64; 4], _: u64) -> u64 {
     naked_asm!("mov eax, {}", "22:", "dec eax", "jnz 22b", "ret", const LIMIT)
 }
+
+/// Threads of [`starts_a_thread`] that have ended.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+/// The process that [`starts_a_process`] started, or the error.
+static PROCESS: AtomicU64 = AtomicU64::new(0);
+
+/// A thread in each pass, by the C library, which makes it by clone3 or clone.
+unsafe extern "C" fn starts_a_thread(_: *const [u64; 4], passes: u64) -> u64 {
+    for _ in 0..passes {
+        let thread = std::thread::spawn(|| ENDED.fetch_add(1, Ordering::SeqCst));
+        if thread.join().is_err() {
+            return 1;
+        }
+    }
+    0
+}
+
+/// System calls of the four kinds that return twice, of which the kernel refuses the first two (flags that contradict
+/// each other); the children of the others end at once.
+#[unsafe(naked)]
+unsafe extern "C" fn starts_a_process<const NUMBER: i64>(_: *const [u64; 4], _: u64) -> u64 {
+    naked_asm!(
+        "mov eax, {}",
+        // CLONE_THREAD without CLONE_SIGHAND; of clone3, no arguments.
+        "mov edi, 0x10000",
+        "xor esi, esi",
+        "xor edx, edx",
+        "syscall",
+        "test eax, eax",
+        "jnz 22f",
+        "mov eax, {exit}",
+        "xor edi, edi",
+        "syscall",
+        "22:",
+        "inc qword ptr [rip + {ended}]",
+        "mov [rip + {process}], rax",
+        "ret",
+        const NUMBER,
+        exit = const libc::SYS_exit,
+        ended = sym ENDED,
+        process = sym PROCESS,
+    )
+}
+
+body!(process_id, "mov eax, 39", "syscall", "mov r8, rax");
 
 fn bound(op: &OpEntry, pair: &Pair, cpu: &mut CpuModel) -> [u64; 4] {
     (pair.bind)(Platform::Native);
@@ -310,6 +379,51 @@ fn a_loop_that_does_not_fit_is_refused_and_runs_to_its_end() {
     for next in turn.both(|trace| unsafe { trace.trace(nothing, &[0; 4], 1) }) {
         assert!(next.is_ok(), "{next:?}");
     }
+}
+
+/// What is started would go on in the copies, on registers that are another's.
+#[test]
+fn code_that_starts_a_thread_or_process_is_refused_and_runs_to_its_end() {
+    let mut turn = turn();
+    for (run, passes) in [
+        (starts_a_thread as Loop, 3),
+        (starts_a_process::<{ libc::SYS_clone }>, 1),
+        (starts_a_process::<{ libc::SYS_clone3 }>, 1),
+        (starts_a_process::<{ libc::SYS_fork }>, 1),
+        (starts_a_process::<{ libc::SYS_vfork }>, 1),
+    ] {
+        for _ in 0..2 {
+            ENDED.store(0, Ordering::SeqCst);
+            // SAFETY: a loop of this program that takes no arguments.
+            let counted = unsafe { turn.tracer.count(run, &[0; 4], passes) };
+            let Err(TraceError::Starts { at }) = counted else { panic!("{counted:?}") };
+            // SAFETY: executed just now.
+            assert_eq!(unsafe { *(at as *const [u8; 2]) }, [0x0f, 0x05], "no system call at {at:#x}");
+            assert_eq!(ENDED.load(Ordering::SeqCst), passes);
+            let process = PROCESS.swap(0, Ordering::SeqCst) as libc::pid_t;
+            if process > 0 {
+                // SAFETY: a child of this process; what it ended with is not asked for.
+                assert_eq!(unsafe { libc::waitpid(process, std::ptr::null_mut(), 0) }, process);
+            }
+            // SAFETY: a loop of this program that takes no arguments.
+            assert_eq!(unsafe { turn.tracer.count(nothing, &[0; 4], 1) }.unwrap(), 4);
+        }
+    }
+}
+
+#[test]
+fn other_system_calls_are_counted() {
+    let mut turn = turn();
+    // SAFETY: a loop of this program that takes no arguments.
+    assert_eq!(unsafe { turn.tracer.per_op(process_id, &[0; 4]) }.unwrap(), 3.0 + OWN);
+    // SAFETY: as above, in the way it is run untraced.
+    assert_eq!(unsafe { process_id(&[0; 4], 1) }, u64::from(std::process::id()));
+}
+
+/// Of the blocks between, none touches a vector register or the base of `fs`; both must be there afterwards.
+#[test]
+fn what_a_block_leaves_alone_outlasts_it() {
+    assert_eq!(per_op(vectors_for_long), 21.0 + OWN);
 }
 
 #[test]

@@ -13,13 +13,14 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
+use iced_x86::Code;
+
 use super::known::{KNOWN, known};
 use super::switch::{self, Registers, leave, resume};
-use super::{LIMIT, Step, Trace, TraceError, emulate};
+use super::{LIMIT, Step, Trace, TraceError, emulate, state};
 use crate::patch::{CodeError, CodeMemory};
 use crate::regime::Loop;
 
@@ -29,12 +30,15 @@ const LONGEST_BLOCK: usize = 64;
 const BLOCK_BYTES: usize = LONGEST_BLOCK * 15 + 14;
 /// Room for copies in one piece of memory.
 const CODE_BYTES: usize = 512 << 10;
+/// Blocks that are found without the map: a power of two.
+const RECENT: usize = 1 << 12;
+/// No code is there.
+const NO_BLOCK: (u64, Block) =
+    (0, Block { first: 0, length: 0, transfers: false, calls: false, everything: false, copy: None });
 /// Bytes of the stack that traced code runs on.
 const STACK_BYTES: usize = 256 << 10;
 /// Most instructions of one count: a second's worth of what counting takes.
 pub const COUNT_LIMIT: usize = 1 << 26;
-/// RFLAGS of ordinary code: interrupts on, and bit 1, which is always set.
-const FLAGS: u64 = 0x202;
 
 /// Whether there is a [`Tracer`] in this process: it has one set of registers.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -43,6 +47,8 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 pub struct Tracer {
     memories: Vec<CodeMemory>,
     blocks: HashMap<u64, Block>,
+    /// Those of the blocks that were run last, by the low bits of their addresses.
+    recent: Vec<(u64, Block)>,
     /// The instructions of all blocks.
     steps: Vec<Step>,
     stack: Vec<u64>,
@@ -50,12 +56,19 @@ pub struct Tracer {
     _thread: PhantomData<*mut ()>,
 }
 
-/// A stretch of code that is executed from its first instruction to its last.
-#[derive(Clone)]
+/// A stretch of code that is executed from its first instruction to its last. A system call is one by itself.
+#[derive(Clone, Copy, Default)]
 struct Block {
-    /// Its instructions, the last of which may be a transfer of control.
-    steps: Range<usize>,
-    /// The copy of those that are none; `None` where there are none.
+    /// Its instructions, the last of which may be a transfer of control: the first, and how many.
+    first: u32,
+    length: u16,
+    /// Whether the last is one.
+    transfers: bool,
+    /// Whether all of it is a system call.
+    calls: bool,
+    /// [`Registers::everything`]
+    everything: bool,
+    /// The copy of those that are no transfers; `None` where there are none.
     copy: Option<u64>,
 }
 
@@ -80,6 +93,7 @@ impl Tracer {
         let mut tracer = Tracer {
             memories: Vec::new(),
             blocks: HashMap::new(),
+            recent: vec![NO_BLOCK; RECENT],
             steps: Vec::new(),
             stack: vec![0; STACK_BYTES / 8],
             _vectors: vectors,
@@ -142,16 +156,13 @@ impl Tracer {
         registers.general[4] = top;
         registers.general[6] = passes;
         registers.general[7] = std::ptr::from_ref(args) as u64;
-        registers.flags = FLAGS;
+        registers.flags = switch::FLAGS;
         // SAFETY: registers and stack are those of a call of the loop.
         let followed = unsafe { self.follow(run as usize as u64, record) };
         followed.map_err(|(at, error)| {
             // To its end without a trace: it may hold a lock, or have changed what it would put back.
             // SAFETY: the registers are those of the code at `at`; it returns to `leave`.
-            unsafe {
-                (*switch::registers()).code = at;
-                resume();
-            }
+            unsafe { go(at, true) };
             error
         })
     }
@@ -171,22 +182,25 @@ impl Tracer {
             }
             // SAFETY: about to be executed.
             let block = unsafe { self.block(at) }.map_err(|error| (at, error))?;
-            let steps = &self.steps[block.steps];
+            let steps = &self.steps[block.first as usize..][..usize::from(block.length)];
             record.room(steps.len()).map_err(|error| (at, error))?;
+            // SAFETY: no traced code runs.
+            if block.calls && emulate::starts(unsafe { &*switch::registers() }) {
+                // In the copy, what is started would come to `leave`, and to the one set of registers.
+                return Err((at, TraceError::Starts { at }));
+            }
             if let Some(copy) = block.copy {
-                // SAFETY: no traced code runs.
-                unsafe { (*switch::registers()).code = copy };
                 // SAFETY: the copy does what the original does, then jumps to `leave`.
-                unsafe { resume() };
+                unsafe { go(copy, block.everything) };
             }
             record.note(steps);
             // A block is never empty.
-            let Some(last) = steps.last().map(|step| step.instruction) else { break };
-            at = if emulate::transfers(&last) {
+            let Some(last) = steps.last().map(|step| &step.instruction) else { break };
+            at = if block.transfers {
                 // SAFETY: no traced code runs.
                 let registers: &mut Registers = unsafe { &mut *switch::registers() };
                 // SAFETY: the registers are as the block left them, before its last instruction.
-                let to = unsafe { emulate::transfer(&last, registers) };
+                let to = unsafe { emulate::transfer(last, registers) };
                 to.ok_or((last.ip(), TraceError::Unfollowed { at: last.ip() }))?
             } else {
                 last.next_ip()
@@ -200,30 +214,52 @@ impl Tracer {
     /// # Safety
     /// The instruction there is about to be executed.
     unsafe fn block(&mut self, at: u64) -> Result<Block, TraceError> {
-        if let Some(block) = self.blocks.get(&at) {
-            return Ok(block.clone());
+        let recent = at as usize % RECENT;
+        if self.recent[recent].0 == at {
+            return Ok(self.recent[recent].1);
         }
-        let first = self.steps.len();
-        let mut next = at;
-        while self.steps.len() - first < LONGEST_BLOCK {
-            // SAFETY: executed after the one before it, which transfers nothing.
-            let step = unsafe { Step::read(next) }?;
-            self.steps.push(step);
-            next = step.instruction.next_ip();
-            if emulate::transfers(&step.instruction) {
-                break;
+        let block = match self.blocks.get(&at) {
+            Some(block) => *block,
+            None => {
+                // SAFETY: the caller's contract.
+                let block = unsafe { self.decode(at) }?;
+                self.blocks.insert(at, block);
+                block
             }
-        }
-        let steps = first..self.steps.len();
-        let copy = self.copy(at, steps.clone())?;
-        let block = Block { steps, copy };
-        self.blocks.insert(at, block.clone());
+        };
+        self.recent[recent] = (at, block);
         Ok(block)
     }
 
-    /// Copies a block to memory in reach of what it refers to.
-    fn copy(&mut self, at: u64, steps: Range<usize>) -> Result<Option<u64>, TraceError> {
-        let straight = self.steps[steps].iter().filter(|step| !emulate::transfers(&step.instruction));
+    /// Decodes a block and copies it.
+    ///
+    /// # Safety
+    /// As for [`Tracer::block`].
+    unsafe fn decode(&mut self, at: u64) -> Result<Block, TraceError> {
+        let first = self.steps.len();
+        let (mut next, mut block) = (at, Block { first: first as u32, ..Block::default() });
+        while self.steps.len() - first < LONGEST_BLOCK && !block.transfers && !block.calls {
+            // SAFETY: executed after the one before it, which transfers nothing.
+            let step = unsafe { Step::read(next) }?;
+            block.calls = step.instruction.code() == Code::Syscall;
+            if block.calls && next != at {
+                // Which one it is stands in a register when those before it are done: the next block.
+                block.calls = false;
+                break;
+            }
+            self.steps.push(step);
+            next = step.instruction.next_ip();
+            block.transfers = emulate::transfers(&step.instruction);
+            block.everything |= !(block.transfers || state::leaves_alone(&step.instruction));
+        }
+        block.length = (self.steps.len() - first) as u16;
+        block.copy = self.copy(at, first)?;
+        Ok(block)
+    }
+
+    /// Copies the instructions from the `first` on to memory in reach of what they refer to.
+    fn copy(&mut self, at: u64, first: usize) -> Result<Option<u64>, TraceError> {
+        let straight = self.steps[first..].iter().filter(|step| !emulate::transfers(&step.instruction));
         let straight: Vec<Step> = straight.copied().collect();
         if straight.is_empty() {
             return Ok(None);
@@ -255,6 +291,7 @@ impl Tracer {
     fn forget(&mut self) {
         self.memories.iter_mut().for_each(CodeMemory::clear);
         self.blocks.clear();
+        self.recent.fill(NO_BLOCK);
         self.steps.clear();
     }
 }
@@ -293,10 +330,23 @@ unsafe fn whole(at: u64) -> u64 {
     let top = registers.general[4] as *mut u64;
     // SAFETY: the caller's contract: a return address.
     let back = unsafe { top.replace(leave as *const () as u64) };
-    registers.code = at;
     // SAFETY: it returns to `leave`.
-    unsafe { resume() };
+    unsafe { go(at, true) };
     back
+}
+
+/// Goes on with the traced code at `code` until it comes to [`leave`].
+///
+/// # Safety
+/// As for [`resume`]; unless with `everything`, each instruction on the way is one that [`state::leaves_alone`].
+unsafe fn go(code: u64, everything: bool) {
+    // SAFETY: no traced code runs.
+    unsafe {
+        let registers = &mut *switch::registers();
+        (registers.code, registers.everything) = (code, everything.into());
+    }
+    // SAFETY: the caller's contract.
+    unsafe { resume() };
 }
 
 /// What is kept of the instructions that are executed.

@@ -7,6 +7,7 @@ use super::switch::Registers;
 /// `arch/x86/include/uapi/asm/prctl.h`
 const ARCH_GET_GS: libc::c_int = 0x1004;
 
+const RAX: usize = 0;
 const RCX: usize = 1;
 const RSP: usize = 4;
 
@@ -18,6 +19,13 @@ pub fn transfers(instruction: &Instruction) -> bool {
         FlowControl::Call => instruction.is_call_near() || instruction.is_call_far(),
         _ => true,
     }
+}
+
+/// Whether a system call, about to be made, returns twice: another thread or process goes on with what comes after it.
+pub fn starts(registers: &Registers) -> bool {
+    // The kernel reads the low half (`do_syscall_64`, arch/x86/entry/syscall_64.c).
+    let number = i64::from(registers.general[RAX] as u32);
+    [libc::SYS_clone, libc::SYS_clone3, libc::SYS_fork, libc::SYS_vfork].contains(&number)
 }
 
 /// Carries out a transfer of control and gives where it goes; `None` for those that no 64-bit program uses (far ones,

@@ -14,6 +14,7 @@ mod code;
 mod emulate;
 mod known;
 mod sequence;
+mod state;
 mod stepper;
 mod stepping;
 mod switch;
@@ -96,6 +97,15 @@ pub enum TraceError {
         "the code at {at:#x} cannot be followed: a far transfer, a transaction, or out of reach; trace by single steps"
     )]
     Unfollowed {
+        /// Where.
+        at: u64,
+    },
+    /// A system call that returns twice, the second time where there is no trace.
+    #[error(
+        "the code at {at:#x} starts another thread or process, whose instructions nobody follows; count with hardware \
+         counters, or under callgrind"
+    )]
+    Starts {
         /// Where.
         at: u64,
     },

@@ -3,6 +3,11 @@
 use std::arch::naked_asm;
 use std::cell::UnsafeCell;
 
+/// RFLAGS of ordinary code: interrupts on, and bit 1, which is always set.
+pub const FLAGS: u64 = 0x202;
+/// CF, PF, AF, ZF, SF, OF: what arithmetic changes.
+const STATUS: u64 = 0x8d5;
+
 /// Registers of the traced code while it does not run, and what is needed to go there and back.
 #[repr(C)]
 pub struct Registers {
@@ -21,6 +26,9 @@ pub struct Registers {
     /// An area for `xsave`, and which components it takes; 0 where there is only `fxsave`.
     pub vectors: u64,
     pub components: u64,
+    /// Whether the code at `code` may touch the vector state or the base of `fs`. Where not, the first stays in its area
+    /// and the second what it was: loading and storing some kilobytes takes most of the time of a short block.
+    pub everything: u64,
 }
 
 /// The one set of registers: [`resume`] and [`leave`] find it without a register of their own.
@@ -39,6 +47,7 @@ static SHARED: Shared = Shared(UnsafeCell::new(Registers {
     swaps_fs: 0,
     vectors: 0,
     components: 0,
+    everything: 0,
 }));
 
 /// The traced code's registers. Not to be used while it runs.
@@ -97,6 +106,8 @@ pub unsafe extern "C" fn resume() {
         "push r14",
         "push r15",
         "mov [rip + {r} + 144], rsp",
+        "cmp qword ptr [rip + {r} + 192], 0",
+        "je 23f",
         "mov rcx, [rip + {r} + 176]",
         "mov eax, [rip + {r} + 184]",
         "mov edx, [rip + {r} + 188]",
@@ -107,9 +118,10 @@ pub unsafe extern "C" fn resume() {
         "22:",
         "fxrstor64 [rcx]",
         "23:",
-        "cmp qword ptr [rip + {r} + 168], 0",
-        "je 24f",
+        // Both are 0 where the base is not swapped.
         "mov rax, [rip + {r} + 152]",
+        "cmp rax, [rip + {r} + 160]",
+        "je 24f",
         "wrfsbase rax",
         "24:",
         "push qword ptr [rip + {r} + 128]",
@@ -159,26 +171,34 @@ pub unsafe extern "C" fn leave() {
         "mov rsp, [rip + {r} + 144]",
         "pushfq",
         "pop qword ptr [rip + {r} + 128]",
-        // Direction and alignment-check flags off, as this program's code expects them.
-        "push 0x202",
+        // Direction and alignment-check flags off, as this program's code expects them. Mostly they are: `popfq` is slow.
+        "test dword ptr [rip + {r} + 128], {unusual}",
+        "jz 21f",
+        "push {flags}",
         "popfq",
-        "cmp qword ptr [rip + {r} + 168], 0",
-        "je 24f",
-        "rdfsbase rax",
-        "mov [rip + {r} + 152], rax",
-        "mov rax, [rip + {r} + 160]",
-        "wrfsbase rax",
-        "24:",
+        "21:",
+        "cmp qword ptr [rip + {r} + 192], 0",
+        "je 23f",
         "mov rcx, [rip + {r} + 176]",
         "mov eax, [rip + {r} + 184]",
         "mov edx, [rip + {r} + 188]",
         "test eax, eax",
         "jz 22f",
         "xsave64 [rcx]",
-        "jmp 23f",
+        "jmp 24f",
         "22:",
         "fxsave64 [rcx]",
+        "24:",
+        "cmp qword ptr [rip + {r} + 168], 0",
+        "je 23f",
+        "rdfsbase rax",
+        "mov [rip + {r} + 152], rax",
         "23:",
+        "mov rax, [rip + {r} + 160]",
+        "cmp rax, [rip + {r} + 152]",
+        "je 25f",
+        "wrfsbase rax",
+        "25:",
         "pop r15",
         "pop r14",
         "pop r13",
@@ -187,6 +207,8 @@ pub unsafe extern "C" fn leave() {
         "pop rbx",
         "ret",
         r = sym SHARED,
+        flags = const FLAGS,
+        unusual = const !(FLAGS | STATUS) as u32,
     )
 }
 
@@ -200,6 +222,7 @@ const _: () = assert!(
         && std::mem::offset_of!(Registers, swaps_fs) == 168
         && std::mem::offset_of!(Registers, vectors) == 176
         && std::mem::offset_of!(Registers, components) == 184
+        && std::mem::offset_of!(Registers, everything) == 192
 );
 
 /// To be called between writing code and running it: `iretq` is serialising (Intel SDM volume 3, 10.3 "Serializing
