@@ -29,10 +29,14 @@ pub fn apart(cpu: usize, other: usize, clock: Clock) -> bool {
     let look = &AtomicUsize::new(0);
     let (begin, begun) = sync_channel(0);
     thread::scope(|scope| {
-        let neighbour = scope.spawn(move || keep_busy(other, look, &begun));
-        let apart = scope.spawn(move || compare(cpu, clock, look, &begin)).join().unwrap_or(false);
-        // Whoever looks is gone, and with it the other end of the channel.
-        apart && neighbour.join().unwrap_or(false)
+        let thread = thread::Builder::new;
+        let Ok(neighbour) = thread().spawn_scoped(scope, move || keep_busy(other, look, &begun)) else { return false };
+        let Ok(compared) = thread().spawn_scoped(scope, move || compare(cpu, clock, look, &begin)) else {
+            return false;
+        };
+        let apart = compared.join().unwrap_or(false);
+        // Whoever looked is gone, and with it the other end of the channel.
+        neighbour.join().unwrap_or(false) && apart
     })
 }
 
@@ -94,4 +98,16 @@ impl Best {
 
 fn window(run: Loop) -> Window {
     Window { run, copied: None, args: [0; 4], passes: CYCLES / ADDS, ops_per_pass: ADDS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_shares_its_core_with_itself_and_with_none_that_is_not_there() {
+        let there = crate::host::another_cpu().unwrap_or(0);
+        assert!(!apart(there, there, Clock::Tsc));
+        assert!(!apart(there, usize::MAX, Clock::Tsc) && !apart(usize::MAX, there, Clock::Tsc));
+    }
 }

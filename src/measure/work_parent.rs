@@ -56,7 +56,10 @@ pub fn run_workloads(
         return Ok(false);
     }
     thread::scope(|scope| {
-        let beside = work.beside.map(|cpu| scope.spawn(move || lane(Some(cpu), usize::MAX)));
+        // Where there is no thread for it, one lane does it all.
+        let beside = work
+            .beside
+            .and_then(|cpu| thread::Builder::new().spawn_scoped(scope, move || lane(Some(cpu), usize::MAX)).ok());
         let whole = lane(plan.cpu, usize::MAX);
         let beside = beside.map_or(Ok(true), |beside| beside.join().unwrap_or(Ok(false)));
         Ok(whole? && beside?)
