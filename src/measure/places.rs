@@ -25,15 +25,21 @@ const PAGE: usize = 4096;
 
 /// Kernels with all that they call, as they were when they were decoded, and memory with a copy of each.
 pub(super) struct Places {
-    trees: Vec<(Run, CallTree)>,
+    trees: Vec<CallTree>,
+    /// Each kernel, and which of the trees is its.
+    kernels: Vec<(Run, usize)>,
     near: usize,
+    /// Room for the copies of all kernels, in bytes, and for their data.
+    room: (usize, usize),
     memory: Option<(CodeMemory, DataMemory)>,
 }
 
 impl Places {
-    /// Of kernels and their trees, in reach of a function of the program.
-    pub fn new(trees: Vec<(Run, CallTree)>, near: Run) -> Self {
-        Places { trees, near: near as *const () as usize, memory: None }
+    /// Of kernels and which of the trees is theirs, in reach of a function of the program.
+    pub fn new(trees: Vec<CallTree>, kernels: Vec<(Run, usize)>, near: Run) -> Self {
+        let sum = |room: fn(&CallTree) -> usize| kernels.iter().map(|(_, tree)| room(&trees[*tree])).sum();
+        let room = (sum(CallTree::room), sum(CallTree::data_room));
+        Places { trees, kernels, near: near as *const () as usize, room, memory: None }
     }
 
     /// Copies all of them to places drawn from `rng`, in memory of their own, and gives the copies in the same order. The
@@ -43,17 +49,17 @@ impl Places {
     /// The trees are those of the functions beside them, no copy is being run, and the copies are run while this lives and
     /// until it is called again.
     pub unsafe fn draw(&mut self, rng: &mut impl Rng) -> Result<Vec<Run>, PlaceError> {
-        let room: usize = self.trees.iter().map(|(_, tree)| tree.room()).sum();
+        let (room, data) = self.room;
         // Other pages, too, of the machine's memory and of the address space: which of them meet in a cache, or with the ops'
         // bodies in a table of branches, is theirs and not a kernel's. The room in front is never written, and takes none.
         self.memory = None;
         let memory = CodeMemory::new(self.near, ANYWHERE * PAGE + room).map_err(FunctionError::from)?;
-        let data: usize = self.trees.iter().map(|(_, tree)| tree.data_room()).sum();
         let data = DataMemory::new(self.near, data).map_err(FunctionError::from)?;
         let (memory, data) = self.memory.insert((memory, data));
         memory.reserve(rng.random_range(0..ANYWHERE) * PAGE, 0, 0).map_err(FunctionError::from)?;
-        let mut copies = Vec::with_capacity(self.trees.len());
-        for (run, tree) in &mut self.trees {
+        let mut copies = Vec::with_capacity(self.kernels.len());
+        for (run, tree) in &self.kernels {
+            let tree = &mut self.trees[*tree];
             tree.place(memory, data, rng)?;
             let entry = *run as *const () as u64;
             let place = tree.moved(entry).unwrap_or(entry);

@@ -33,7 +33,7 @@ pub use super::work_wire::{
 use crate::dispatch::Platform;
 use crate::kernel::{Machine, MachineError};
 use crate::patch::site::Kind;
-use crate::patch::{CallTree, PatchError, State, Target, Text, rules};
+use crate::patch::{CallTree, Decoded, PatchError, State, Target, Text, rules};
 use crate::suite::OpEntry;
 use crate::workload::{Entry, Failure, Outcome, PARTS, Run, count_hooks};
 
@@ -100,6 +100,8 @@ pub struct Worker {
     targets: BTreeMap<usize, Target>,
     /// What the sites of each kind are now.
     now: BTreeMap<Kind, State>,
+    /// What was decoded for the workloads so far.
+    decoded: Decoded,
 }
 
 /// A kernel of a round.
@@ -141,6 +143,7 @@ impl Worker {
             text: unsafe { Text::own() },
             targets,
             now: BTreeMap::new(),
+            decoded: Decoded::default(),
         })
     }
 
@@ -278,15 +281,21 @@ impl Worker {
 
     /// Decodes every kernel with its sites in its state, to be copied, with what it reads of `data`: all of them or none.
     fn places(&mut self, kernels: &[Ready], data: &[(usize, usize)]) -> Result<Places, PlaceError> {
-        let mut trees = Vec::with_capacity(kernels.len());
+        let (mut trees, mut runs) = (Vec::new(), Vec::with_capacity(kernels.len()));
+        let mut before = None;
         for kernel in kernels {
             self.bring(kernel)?;
-            // SAFETY: a workload is a compiled function.
-            let tree = unsafe { CallTree::of(kernel.run as *const () as usize) }?;
-            // SAFETY: mechanisms gave the data as theirs, and workloads bind them where they are reached from.
-            trees.push((kernel.run, unsafe { tree.with_data(data) }));
+            let entry = kernel.run as *const () as usize;
+            // The copies of `inline` are all of one tree.
+            if before.replace((entry, kernel.sites)) != Some((entry, kernel.sites)) {
+                // SAFETY: a workload is a compiled function.
+                let tree = unsafe { CallTree::of_known(entry, &mut self.decoded) }?;
+                // SAFETY: mechanisms gave the data as theirs, and workloads bind them where they are reached from.
+                trees.push(unsafe { tree.with_data(data) });
+            }
+            runs.push((kernel.run, trees.len() - 1));
         }
-        Ok(Places::new(trees, kernels[0].run))
+        Ok(Places::new(trees, runs, kernels[0].run))
     }
 
     /// How many units fill a window with `inline`: whole periods of the workload.

@@ -11,11 +11,12 @@
 //! unwind table knows a copy: a panic in one ends the process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-use iced_x86::{FlowControl, Instruction};
 use rand::{Rng, RngExt};
 
-use super::called_words::called_words;
+use super::decoded::{Callee, Decoded};
+use super::leads::{Leads, WORD};
 use super::{CodeMemory, Compiled, DataMemory, FunctionError, program};
 
 /// Functions are aligned to this, as compilers do it.
@@ -27,25 +28,19 @@ const OFFSETS: usize = 128;
 #[derive(Default)]
 pub struct CallTree {
     /// In the order of their addresses.
-    functions: Vec<Compiled>,
-    /// Of each function, what its references lead to in a copy.
-    leads: Vec<Vec<To>>,
+    functions: Vec<Rc<Callee>>,
     /// Functions that are merged with another: a jump, and where it leads.
     merged: BTreeMap<u64, u64>,
     /// Constant words that they call through, and where those lead.
     words: BTreeMap<u64, u64>,
-    /// By the instruction that reads it, the word.
-    read_by: BTreeMap<u64, u64>,
     /// Data that they refer to and that copies have copies of: where it is, and how many bytes.
     data: Vec<(usize, usize)>,
     /// Where the functions of the last copy start.
     places: Vec<u64>,
-    /// Whether a copy has been decoded again.
-    checked: bool,
+    /// What the references of all of them lead to in a copy: known from the first on, which is decoded again.
+    leads: Option<Leads>,
 }
 
-/// Bytes of a word.
-const WORD: usize = 8;
 const PAGE: usize = 4096;
 /// Bytes of a cache line, to which tables are aligned.
 const LINE: usize = 64;
@@ -60,9 +55,21 @@ impl CallTree {
     /// Where the root's extent is unknown, or one of the functions does not decode.
     pub unsafe fn of(root: usize) -> Result<Self, FunctionError> {
         // SAFETY: the caller's contract.
+        unsafe { Self::of_known(root, &mut Decoded::default()) }
+    }
+
+    /// The same where what was `decoded` before is not decoded again.
+    ///
+    /// # Safety
+    /// As for [`CallTree::of`].
+    ///
+    /// # Errors
+    /// As for [`CallTree::of`].
+    pub unsafe fn of_known(root: usize, decoded: &mut Decoded) -> Result<Self, FunctionError> {
+        // SAFETY: the caller's contract.
         unsafe {
-            Compiled::at(root)?;
-            Self::of_callees(&BTreeSet::from([root]))
+            Compiled::find(root)?;
+            Self::gather(&BTreeSet::from([root]), decoded)
         }
     }
 
@@ -74,35 +81,43 @@ impl CallTree {
     /// # Errors
     /// Where one of the functions does not decode.
     pub unsafe fn of_callees(roots: &BTreeSet<usize>) -> Result<Self, FunctionError> {
+        // SAFETY: the caller's contract.
+        unsafe { Self::gather(roots, &mut Decoded::default()) }
+    }
+
+    /// # Safety
+    /// As for [`CallTree::of_callees`].
+    unsafe fn gather(roots: &BTreeSet<usize>, decoded: &mut Decoded) -> Result<Self, FunctionError> {
         let mut tree = CallTree::default();
-        let (mut found, mut left) = (BTreeMap::new(), BTreeSet::new());
+        let mut seen = BTreeSet::new();
         let mut open: Vec<u64> = roots.iter().map(|root| *root as u64).collect();
         while let Some(entry) = open.pop() {
-            if found.contains_key(&entry) || tree.merged.contains_key(&entry) || left.contains(&entry) {
+            if !seen.insert(entry) {
                 continue;
             }
             let is_root = roots.contains(&(entry as usize));
             let function = if is_root {
                 // SAFETY: the caller's contract.
-                unsafe { Compiled::callee(entry as usize) }
+                unsafe { decoded.callee(entry as usize) }
             } else {
                 // SAFETY: a function of this program calls it; where no unwind table knows it, nothing is read.
-                unsafe { Compiled::at(entry as usize) }
+                unsafe { decoded.at(entry as usize) }
             };
             match function {
-                Ok(function) if function.entry() != entry => {
-                    tree.merged.insert(entry, function.entry());
-                    open.push(function.entry());
+                Ok(function) if function.code.entry() != entry => {
+                    tree.merged.insert(entry, function.code.entry());
+                    open.push(function.code.entry());
                 }
-                Ok(function) if is_root || returns(&function) => open.extend(tree.take(function, &mut found)),
-                Ok(_) | Err(FunctionError::NoExtent { .. }) => {
-                    left.insert(entry);
+                Ok(function) if is_root || function.returns => {
+                    tree.words.extend(function.words.iter().copied());
+                    open.extend(&function.calls);
+                    tree.functions.push(function);
                 }
+                Ok(_) | Err(FunctionError::NoExtent { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        tree.functions = found.into_values().collect();
-        tree.leads = tree.functions.iter().map(|function| tree.leads_of(function)).collect();
+        tree.functions.sort_by_key(|function| function.code.entry());
         Ok(tree)
     }
 
@@ -117,25 +132,21 @@ impl CallTree {
             (*start as u64..(*start + *length) as u64).contains(&address)
         };
         // By its distance, or through a constant word that holds its address, as data of another codegen unit is.
-        let (mut referred, mut words) = (BTreeSet::new(), Vec::new());
-        for (instruction, target) in self.functions.iter().flat_map(Compiled::references) {
-            let word = program::constants(target as usize, 1).and_then(|word| Some(*word.first()? as u64));
-            let held = word.filter(|_| instruction.is_ip_rel_memory_operand());
+        let mut referred = BTreeSet::new();
+        for (instruction, target) in self.functions.iter().flat_map(|function| function.code.references()) {
+            let word = || program::constants(target as usize, 1).and_then(|word| Some(*word.first()? as u64));
+            let held = if instruction.is_ip_rel_memory_operand() { word() } else { None };
             for datum in data {
                 if within(datum, target) {
                     referred.insert(*datum);
                 } else if let Some(address) = held.filter(|address| within(datum, *address)) {
                     referred.insert(*datum);
-                    words.push((instruction.ip(), target, address));
+                    self.words.insert(target, address);
                 }
             }
         }
         self.data = referred.into_iter().collect();
-        for (ip, word, address) in words {
-            self.read_by.insert(ip, word);
-            self.words.insert(word, address);
-        }
-        self.leads = self.functions.iter().map(|function| self.leads_of(function)).collect();
+        self.leads = None;
         self
     }
 
@@ -143,18 +154,6 @@ impl CallTree {
     #[must_use]
     pub fn data_room(&self) -> usize {
         self.data.iter().map(|(_, length)| length + PAGE).sum()
-    }
-
-    /// Takes a function in, and gives what it calls.
-    fn take(&mut self, function: Compiled, found: &mut BTreeMap<u64, Compiled>) -> Vec<u64> {
-        let read_by = called_words(&function);
-        let words = read_by.values().filter_map(|slot| Some((*slot, program::function_at(*slot)?)));
-        let words: BTreeMap<u64, u64> = words.collect();
-        let called = called(&function).chain(words.values().copied()).collect();
-        self.words.extend(words);
-        self.read_by.extend(read_by);
-        found.insert(function.entry(), function);
-        called
     }
 
     /// How many functions are copied.
@@ -168,7 +167,7 @@ impl CallTree {
     #[must_use]
     pub fn room(&self) -> usize {
         let length = |function: &Compiled| function.preamble().len() + function.bytes().len();
-        let functions: usize = self.functions.iter().map(|function| length(function) + OFFSETS).sum();
+        let functions: usize = self.functions.iter().map(|function| length(&function.code) + OFFSETS).sum();
         // Words are aligned to a block of offsets and fill whole ones.
         functions + (self.words.len() * WORD).next_multiple_of(OFFSETS) + OFFSETS
     }
@@ -221,26 +220,38 @@ impl CallTree {
     ) -> Result<(), FunctionError> {
         // Not on a cache line with code.
         let words = memory.reserve((self.words.len() * WORD).next_multiple_of(OFFSETS), 0, 0)? as u64;
-        self.places = vec![0; self.functions.len()];
-        for i in order {
+        self.places.resize(self.functions.len(), 0);
+        for &i in &order {
             memory.reserve(apart, 0, 0)?;
-            self.places[i] = self.functions[i].reserve(memory, offset(i))? as u64;
+            self.places[i] = self.functions[i].code.reserve(memory, offset(i))? as u64;
         }
-        let moved = |target: &u64| {
-            let datum = || self.datum(*target).map(|(index, offset)| data[index] + offset);
-            self.moved(*target).or_else(datum).unwrap_or(*target)
+        let (leads, checked) = match self.leads.take() {
+            Some(leads) => (leads, true),
+            None => (Leads::of(&self.functions, &self.words, &self.data, |target| self.index_of(target)), false),
         };
-        let values: Vec<u8> = self.words.values().flat_map(|target| moved(target).to_le_bytes()).collect();
-        memory.write(words as usize, &values)?;
-        for ((function, leads), start) in self.functions.iter().zip(&self.leads).zip(&self.places) {
-            let targets = || leads.iter().map(|to| to.address(words, &self.places, data));
-            if self.checked {
-                function.write_unchecked(memory, *start as usize, targets())?;
-            } else {
-                function.write(memory, *start as usize, targets)?;
+        let bases = leads.bases(words, data, &self.places);
+        // What lies together is written together, in the order of its addresses: two offsets apart at most.
+        let mut start = words as usize;
+        let mut code: Vec<u8> = leads.words(&bases).flat_map(u64::to_le_bytes).collect();
+        for index in order {
+            let (function, place) = (&self.functions[index].code, self.places[index] as usize);
+            let begin = place - function.preamble().len();
+            if begin - start >= code.len() + 2 * OFFSETS {
+                memory.write(start, &code)?;
+                code.clear();
+                start = begin;
+            }
+            code.resize(begin - start, 0);
+            function.append(&mut code, place, leads.targets(index, &bases))?;
+        }
+        memory.write(start, &code)?;
+        if !checked {
+            for (index, (function, place)) in self.functions.iter().zip(&self.places).enumerate() {
+                let copy = memory.read(*place as usize, function.code.bytes().len());
+                function.code.check(copy, *place, leads.targets(index, &bases))?;
             }
         }
-        self.checked = true;
+        self.leads = Some(leads);
         Ok(())
     }
 
@@ -255,77 +266,15 @@ impl CallTree {
     pub fn at(&self, address: u64) -> Option<&Compiled> {
         let mut placed = self.functions.iter().zip(&self.places);
         placed
-            .find(|(function, place)| (**place..*place + function.bytes().len() as u64).contains(&address))
-            .map(|(function, _)| function)
+            .find(|(function, place)| (**place..*place + function.code.bytes().len() as u64).contains(&address))
+            .map(|(function, _)| &function.code)
     }
 
     /// Which of the functions starts at an address, or is merged with what does.
     fn index_of(&self, target: u64) -> Option<usize> {
         let entry = *self.merged.get(&target).unwrap_or(&target);
-        self.functions.binary_search_by_key(&entry, Compiled::entry).ok()
+        self.functions.binary_search_by_key(&entry, |function| function.code.entry()).ok()
     }
-
-    /// Which of the data an address is in, and how many bytes in.
-    fn datum(&self, address: u64) -> Option<(usize, u64)> {
-        let within = |(start, length): &(usize, usize)| (*start as u64..(start + length) as u64).contains(&address);
-        let index = self.data.iter().position(within)?;
-        Some((index, address - self.data[index].0 as u64))
-    }
-
-    /// What the references of a function lead to in a copy.
-    fn leads_of(&self, function: &Compiled) -> Vec<To> {
-        let slots: Vec<u64> = self.words.keys().copied().collect();
-        let lead = |(instruction, target): (&Instruction, u64)| {
-            let word = self.read_by.get(&instruction.ip()).and_then(|slot| slots.binary_search(slot).ok());
-            // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
-            let called = || self.index_of(target).map(To::Function);
-            let datum = || self.datum(target).map(|(index, offset)| To::Datum(index, offset));
-            let moved = || if instruction.is_ip_rel_memory_operand() { datum() } else { called() };
-            word.map(To::Word).or_else(moved).unwrap_or(To::Outside(target))
-        };
-        function.references().map(lead).collect()
-    }
-}
-
-/// What a reference leads to in a copy.
-enum To {
-    /// A word beside the copy.
-    Word(usize),
-    /// A function of the tree.
-    Function(usize),
-    /// So many bytes into data of the tree.
-    Datum(usize, u64),
-    /// What stays where it is.
-    Outside(u64),
-}
-
-impl To {
-    /// Where that is, with words from `words` on, functions at `places` and the data at `data`.
-    fn address(&self, words: u64, places: &[u64], data: &[u64]) -> u64 {
-        match self {
-            To::Word(word) => words + (word * WORD) as u64,
-            To::Function(index) => places[*index],
-            To::Datum(index, offset) => data[*index] + offset,
-            To::Outside(target) => *target,
-        }
-    }
-}
-
-/// What a function calls, or jumps to when it is done; but through words.
-fn called(function: &Compiled) -> impl Iterator<Item = u64> {
-    let branches = function.references().filter(|(instruction, _)| !instruction.is_ip_rel_memory_operand());
-    branches.map(|(_, target)| target)
-}
-
-/// Whether control comes back: by a return, or by a jump elsewhere.
-fn returns(function: &Compiled) -> bool {
-    function.instructions().iter().any(|(instruction, offsets)| match instruction.flow_control() {
-        FlowControl::Return | FlowControl::IndirectBranch => true,
-        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
-            function.outside(instruction, offsets).is_some()
-        }
-        _ => false,
-    })
 }
 
 #[cfg(test)]
@@ -338,6 +287,7 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
 
     use super::*;
+    use crate::patch::decoded::called;
     use crate::patch::text::serialise;
 
     #[inline(never)]
@@ -396,7 +346,12 @@ mod tests {
     fn functions_call_copies_of_each_other_and_the_way_into_a_panic_stays() {
         let mut tree = tree();
         // The root, and both that it calls.
-        assert_eq!(tree.len(), 3, "{:#x?}", tree.functions.iter().map(Compiled::entry).collect::<Vec<_>>());
+        assert_eq!(
+            tree.len(),
+            3,
+            "{:#x?}",
+            tree.functions.iter().map(|function| function.code.entry()).collect::<Vec<_>>()
+        );
         let mut memory = memory(&tree);
         tree.place(&mut memory, &mut no_data(), &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
         let place = tree.moved(root as *const () as u64).unwrap();
@@ -404,7 +359,7 @@ mod tests {
         assert_eq!(original.entry(), root as *const () as u64);
         let copy = Compiled::decode(place, memory.read(place as usize, original.bytes().len()).to_vec()).unwrap();
         let [before, after] = [original, &copy].map(|function| called(function).collect::<Vec<_>>());
-        let originals: Vec<u64> = tree.functions.iter().map(Compiled::entry).collect();
+        let originals: Vec<u64> = tree.functions.iter().map(|function| function.code.entry()).collect();
         for (before, after) in before.iter().zip(&after) {
             assert_eq!(originals.contains(before), before != after, "{before:#x} became {after:#x}");
         }

@@ -10,10 +10,12 @@ use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, pwrite};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::writer::{self, Writer, WriterError};
+
+const PAGE: usize = 4096;
 
 /// Why there is no such memory.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +68,8 @@ pub(crate) fn executable_memfd() -> Result<OwnedFd, Errno> {
 
 /// How code gets there.
 enum Access {
-    /// Through a second view of the same memory.
-    View(NonNull<u8>),
+    /// Through a second view of the same memory, or into its file.
+    View(NonNull<u8>, OwnedFd),
     /// As text is written.
     Text(Box<dyn Writer>),
 }
@@ -86,20 +88,20 @@ impl CodeMemory {
     /// # Errors
     /// Where the kernel refuses executable memory, or there is no room.
     pub fn new(near: usize, capacity: usize) -> Result<Self, CodeError> {
-        let capacity = capacity.next_multiple_of(4096);
+        let capacity = capacity.next_multiple_of(PAGE);
         match executable_memfd() {
-            Ok(file) => Self::over(&file, near, capacity),
+            Ok(file) => Self::over(file, near, capacity),
             Err(memfd) => Self::as_text(memfd, near, capacity),
         }
     }
 
     /// Memory of which a memfd gives two views.
-    fn over(file: &OwnedFd, near: usize, capacity: usize) -> Result<Self, CodeError> {
+    fn over(file: OwnedFd, near: usize, capacity: usize) -> Result<Self, CodeError> {
         let refused = |step| move |source| CodeError::Refused { step, source };
-        ftruncate(file, capacity as u64).map_err(refused("ftruncate"))?;
+        ftruncate(&file, capacity as u64).map_err(refused("ftruncate"))?;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
         let writable = unsafe {
-            mmap(std::ptr::null_mut(), capacity, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
+            mmap(std::ptr::null_mut(), capacity, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)
         }
         .map_err(refused("mmap of the writable view"))?;
         let executable = map_near(
@@ -107,13 +109,13 @@ impl CodeMemory {
             |address| {
                 let flags = MapFlags::SHARED | MapFlags::FIXED_NOREPLACE;
                 // SAFETY: MAP_FIXED_NOREPLACE fails instead of replacing a mapping.
-                unsafe { mmap(address, capacity, ProtFlags::READ | ProtFlags::EXEC, flags, file, 0) }
+                unsafe { mmap(address, capacity, ProtFlags::READ | ProtFlags::EXEC, flags, &file, 0) }
             },
             capacity,
         );
         match (NonNull::new(writable.cast()), executable) {
             (Some(writable), Ok(executable)) => {
-                Ok(CodeMemory { access: Access::View(writable), executable, capacity, used: 0 })
+                Ok(CodeMemory { access: Access::View(writable, file), executable, capacity, used: 0 })
             }
             (_, executable) => {
                 // SAFETY: mapped above, not handed out.
@@ -167,15 +169,16 @@ impl CodeMemory {
     /// # Errors
     /// What the kernel said.
     pub fn write(&mut self, address: usize, code: &[u8]) -> Result<(), CodeError> {
-        let start = address.wrapping_sub(self.executable.as_ptr() as usize);
-        assert!(start.checked_add(code.len()).is_some_and(|end| end <= self.used), "written past what was reserved");
+        let start = self.within(address, code.len());
         if code.is_empty() {
             // No system call has a way to write nothing.
             return Ok(());
         }
         match &mut self.access {
+            // Pages that nobody has written are neither cleared nor mapped first where the kernel writes them.
+            Access::View(_, file) if code.len() >= PAGE && pwrite(&*file, code, start as u64) == Ok(code.len()) => {}
             // SAFETY: within the writable view, by the line above; nobody runs it before it is written.
-            Access::View(view) => unsafe {
+            Access::View(view, _) => unsafe {
                 std::ptr::copy_nonoverlapping(code.as_ptr(), view.as_ptr().add(start), code.len());
             },
             Access::Text(writer) => {
@@ -191,11 +194,17 @@ impl CodeMemory {
         Ok(())
     }
 
+    /// Where in the memory so many bytes at an address are, all of them reserved.
+    fn within(&self, address: usize, length: usize) -> usize {
+        let start = address.wrapping_sub(self.executable.as_ptr() as usize);
+        assert!(start.checked_add(length).is_some_and(|end| end <= self.used), "past what was reserved");
+        start
+    }
+
     /// The code at an address, for checking.
     #[must_use]
     pub fn read(&self, address: usize, size: usize) -> &[u8] {
-        let start = address.wrapping_sub(self.executable.as_ptr() as usize);
-        assert!(start.checked_add(size).is_some_and(|end| end <= self.used), "read past what was reserved");
+        let start = self.within(address, size);
         // SAFETY: within the executable view, by the line above; it is written only through `&mut self`.
         unsafe { std::slice::from_raw_parts(self.executable.as_ptr().add(start), size) }
     }
@@ -205,7 +214,7 @@ impl Drop for CodeMemory {
     fn drop(&mut self) {
         // SAFETY: both views were mapped by `new` with this size and are not used after this.
         unsafe {
-            if let Access::View(writable) = &self.access {
+            if let Access::View(writable, _) = &self.access {
                 let _ = munmap(writable.as_ptr().cast(), self.capacity);
             }
             let _ = munmap(self.executable.as_ptr().cast(), self.capacity);

@@ -8,6 +8,9 @@ use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instructio
 use super::function::mapped_after;
 use super::{CodeError, CodeMemory, FunctionError, extent};
 
+/// Bytes of a distance.
+const DISTANCE: usize = 4;
+
 /// Bytes in front of the entry of assembly that a caller may look at or call: a preamble.
 const PREAMBLE: usize = 16;
 
@@ -27,8 +30,10 @@ struct Reference {
     /// Place of the instruction among all.
     index: usize,
     target: u64,
-    /// Where in the instruction the distance stands.
+    /// Where in the function the distance stands.
     field: usize,
+    /// Where in the function it counts from: the end of the instruction.
+    from: usize,
 }
 
 impl Compiled {
@@ -42,6 +47,19 @@ impl Compiled {
     /// # Errors
     /// Where its extent is unknown, or the bytes do not decode.
     pub unsafe fn at(entry: usize) -> Result<Self, FunctionError> {
+        // SAFETY: the caller's contract.
+        let (entry, code) = unsafe { Self::find(entry) }?;
+        Self::decode(entry, code.to_vec())
+    }
+
+    /// Finds the function at `entry` and its machine code as it is now; follows a jump as [`Compiled::at`] does.
+    ///
+    /// # Safety
+    /// As there, and no site in it is patched while the code is held.
+    ///
+    /// # Errors
+    /// Where its extent is unknown.
+    pub(super) unsafe fn find<'c>(entry: usize) -> Result<(u64, &'c [u8]), FunctionError> {
         let mut entry = entry as u64;
         let mut length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
         // SAFETY: the unwind tables say that the function is that long.
@@ -53,7 +71,7 @@ impl Compiled {
             // SAFETY: as above.
             code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
         }
-        Self::decode(entry, code.to_vec())
+        Ok((entry, code))
     }
 
     /// Decodes a callee: a compiled function, or assembly.
@@ -124,7 +142,9 @@ impl Compiled {
         compiled.references = all
             .filter_map(|(index, (instruction, offsets))| {
                 let (target, field) = compiled.outside(instruction, offsets)?;
-                Some(Reference { index, target, field })
+                let within = |address: u64| (address - entry) as usize;
+                let field = within(instruction.ip()) + field;
+                Some(Reference { index, target, field, from: within(instruction.next_ip()) })
             })
             .collect();
         Ok(compiled)
@@ -161,17 +181,25 @@ impl Compiled {
     /// Where something outside is out of reach.
     pub fn relocated(&self, start: usize, targets: impl Iterator<Item = u64>) -> Result<Vec<u8>, FunctionError> {
         let mut bytes = self.bytes.clone();
-        for (Reference { index, field, .. }, target) in self.references.iter().zip(targets) {
-            let instruction = &self.instructions[*index].0;
-            let next = start as u64 + (instruction.next_ip() - self.entry);
-            let distance = i32::try_from(target.wrapping_sub(next) as i64).ok();
-            let at = (instruction.ip() - self.entry) as usize + field;
-            // A distance of one byte cannot say where a copy's target is.
-            let whole = at + 4 <= (instruction.next_ip() - self.entry) as usize;
-            let distance = distance.filter(|_| whole).ok_or(FunctionError::OutOfReach { entry: self.entry, target })?;
-            bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
-        }
+        self.relocate(&mut bytes, start, targets)?;
         Ok(bytes)
+    }
+
+    /// Sets the distances in a copy of its machine code, as in [`Compiled::relocated`].
+    fn relocate(
+        &self,
+        bytes: &mut [u8],
+        start: usize,
+        targets: impl Iterator<Item = u64>,
+    ) -> Result<(), FunctionError> {
+        for (Reference { field, from, .. }, target) in self.references.iter().zip(targets) {
+            let distance = i32::try_from(target.wrapping_sub((start + from) as u64) as i64).ok();
+            // A distance of one byte cannot say where a copy's target is.
+            let whole = field + DISTANCE <= *from;
+            let distance = distance.filter(|_| whole).ok_or(FunctionError::OutOfReach { entry: self.entry, target })?;
+            bytes[*field..field + DISTANCE].copy_from_slice(&distance.to_le_bytes());
+        }
+        Ok(())
     }
 
     /// Makes room for a copy whose entry lies at `offset` within 128 bytes, and returns where that is.
@@ -194,24 +222,26 @@ impl Compiled {
         start: usize,
         targets: impl Fn() -> T,
     ) -> Result<(), FunctionError> {
-        self.write_unchecked(memory, start, targets())?;
+        let mut code = Vec::with_capacity(self.preamble.len() + self.bytes.len());
+        self.append(&mut code, start, targets())?;
+        memory.write(start - self.preamble.len(), &code)?;
         self.check(memory.read(start, self.bytes.len()), start as u64, targets())
     }
 
-    /// Writes a copy of which another was checked: they differ in distances alone.
+    /// Puts a copy that runs at `start` behind other `code`, with what stands in front of its entry.
     ///
     /// # Errors
     /// Where something is out of reach.
-    pub fn write_unchecked(
+    pub(super) fn append(
         &self,
-        memory: &mut CodeMemory,
+        code: &mut Vec<u8>,
         start: usize,
         targets: impl Iterator<Item = u64>,
     ) -> Result<(), FunctionError> {
-        if !self.preamble.is_empty() {
-            memory.write(start - self.preamble.len(), &self.preamble)?;
-        }
-        Ok(memory.write(start, &self.relocated(start, targets)?)?)
+        code.extend_from_slice(&self.preamble);
+        let entry = code.len();
+        code.extend_from_slice(&self.bytes);
+        self.relocate(&mut code[entry..], start, targets)
     }
 
     /// The instructions that refer to something outside the function, and where that is.
@@ -234,28 +264,37 @@ impl Compiled {
         (!inside).then_some((target, field))
     }
 
-    /// Checks a copy at `start` that was made with `targets`, by decoding it.
+    /// Checks a copy at `start` that was made with `targets`: what refers to something outside the function by decoding it,
+    /// and all but the distances byte for byte. So instructions begin where those of the original do, and are the same.
     ///
     /// # Errors
     /// Where it does not decode to the original.
     pub fn check(&self, copy: &[u8], start: u64, mut targets: impl Iterator<Item = u64>) -> Result<(), FunctionError> {
-        let along = |address: u64| address.wrapping_sub(self.entry).wrapping_add(start);
-        let mut decoder = Decoder::with_ip(64, copy, start, DecoderOptions::NONE);
-        for (original, offsets) in &self.instructions {
-            let copied = decoder.decode();
-            let refers = |i: &Instruction| {
-                if i.is_ip_rel_memory_operand() { i.ip_rel_memory_address() } else { i.near_branch_target() }
-            };
-            let same_target = match self.outside(original, offsets) {
-                Some(_) => targets.next() == Some(refers(&copied)),
-                // Zero for instructions that refer to nothing: they are the same by their code and length.
-                None => refers(original) == 0 || refers(&copied) == along(refers(original)),
-            };
-            let same = copied.code() == original.code() && copied.len() == original.len() && same_target;
-            if !same || copied.ip() != along(original.ip()) {
-                return Err(FunctionError::CopyDiffers { entry: self.entry, at: copied.ip() });
+        let differs = |at: usize| FunctionError::CopyDiffers { entry: self.entry, at: start + at as u64 };
+        let same_bytes = |from: usize, to: usize| {
+            if self.bytes[from..to] == copy[from..to] {
+                return Ok(());
             }
+            let mut pairs = self.bytes[from..to].iter().zip(&copy[from..to]);
+            Err(differs(from + pairs.position(|(original, copied)| original != copied).unwrap_or(0)))
+        };
+        if copy.len() != self.bytes.len() {
+            return Err(differs(copy.len().min(self.bytes.len())));
         }
-        Ok(())
+        let mut checked = 0;
+        for Reference { index, field, from, .. } in &self.references {
+            let original = &self.instructions[*index].0;
+            let at = from - original.len();
+            same_bytes(checked, *field)?;
+            let copied = Decoder::with_ip(64, &copy[at..], start + at as u64, DecoderOptions::NONE).decode();
+            let in_memory = copied.is_ip_rel_memory_operand();
+            let target = if in_memory { copied.ip_rel_memory_address() } else { copied.near_branch_target() };
+            let same = copied.code() == original.code() && copied.len() == original.len();
+            if !same || targets.next() != Some(target) {
+                return Err(differs(at));
+            }
+            checked = (field + DISTANCE).min(*from);
+        }
+        same_bytes(checked, copy.len())
     }
 }

@@ -1,0 +1,140 @@
+//! Functions that were decoded before. Kernels have most of theirs in common, and decoding takes the longest of what it
+//! takes to copy one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use iced_x86::FlowControl;
+
+use super::called_words::called_words;
+use super::{Compiled, FunctionError, program};
+
+/// A function, and what a [`CallTree`](super::CallTree) asks of it.
+pub(super) struct Callee {
+    pub code: Compiled,
+    /// By the instruction that reads it, the constant word that it calls through.
+    pub read_by: BTreeMap<u64, u64>,
+    /// These words, and where they lead.
+    pub words: Vec<(u64, u64)>,
+    /// What it calls, or jumps to when it is done.
+    pub calls: BTreeSet<u64>,
+    /// Whether control comes back: by a return, or by a jump elsewhere.
+    pub returns: bool,
+}
+
+impl Callee {
+    fn new(code: Compiled) -> Self {
+        let read_by = called_words(&code);
+        let words: Vec<(u64, u64)> =
+            read_by.values().filter_map(|slot| Some((*slot, program::function_at(*slot)?))).collect();
+        let calls = called(&code).chain(words.iter().map(|(_, function)| *function)).collect();
+        Callee { returns: returns(&code), code, read_by, words, calls }
+    }
+}
+
+/// Functions by where they start. What is patched into one makes another of it.
+#[derive(Default)]
+pub struct Decoded {
+    known: BTreeMap<u64, Vec<Rc<Callee>>>,
+}
+
+impl Decoded {
+    /// The function at `entry`, as [`Compiled::at`] gives it.
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) unsafe fn at(&mut self, entry: usize) -> Result<Rc<Callee>, FunctionError> {
+        // SAFETY: the caller's contract; the code is held in here alone, where nothing is patched.
+        let (entry, code) = unsafe { Compiled::find(entry) }?;
+        let known = self.known.entry(entry).or_default();
+        if let Some(same) = known.iter().find(|callee| callee.code.bytes() == code) {
+            return Ok(Rc::clone(same));
+        }
+        let callee = Rc::new(Callee::new(Compiled::decode(entry, code.to_vec())?));
+        known.push(Rc::clone(&callee));
+        Ok(callee)
+    }
+
+    /// A callee, as [`Compiled::callee`] gives it.
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) unsafe fn callee(&mut self, entry: usize) -> Result<Rc<Callee>, FunctionError> {
+        // SAFETY: the caller's contract.
+        match unsafe { self.at(entry) } {
+            // SAFETY: as above.
+            Err(FunctionError::NoExtent { .. }) => Ok(Rc::new(Callee::new(unsafe { Compiled::assembly(entry) }?))),
+            decoded => decoded,
+        }
+    }
+}
+
+/// What a function calls, or jumps to when it is done; but through words.
+pub(super) fn called(function: &Compiled) -> impl Iterator<Item = u64> {
+    let branches = function.references().filter(|(instruction, _)| !instruction.is_ip_rel_memory_operand());
+    branches.map(|(_, target)| target)
+}
+
+fn returns(function: &Compiled) -> bool {
+    function.instructions().iter().any(|(instruction, offsets)| match instruction.flow_control() {
+        FlowControl::Return | FlowControl::IndirectBranch => true,
+        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
+            function.outside(instruction, offsets).is_some()
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::patch::CodeMemory;
+
+    #[inline(never)]
+    fn tripled(value: u64) -> u64 {
+        std::hint::black_box(value) * 3
+    }
+
+    #[test]
+    fn a_function_is_decoded_once_and_again_where_its_bytes_are_others() {
+        let entry = tripled as *const () as usize;
+        let mut decoded = Decoded::default();
+        // SAFETY: a compiled function.
+        let [first, second] = [(); 2].map(|()| unsafe { decoded.at(entry) }.unwrap());
+        assert!(Rc::ptr_eq(&first, &second));
+        assert!(first.returns);
+        // As if it had been patched since.
+        let start = first.code.entry();
+        let patched = Callee::new(Compiled::decode(start, vec![0x90; first.code.bytes().len()]).unwrap());
+        decoded.known.insert(start, vec![Rc::new(patched)]);
+        // SAFETY: as above.
+        let third = unsafe { decoded.at(entry) }.unwrap();
+        assert_eq!(third.code.bytes(), first.code.bytes());
+        assert_eq!(decoded.known[&start].len(), 2);
+    }
+
+    #[test]
+    fn a_copy_that_differs_in_one_byte_anywhere_is_found() {
+        let entry = CodeMemory::new as *const () as usize;
+        // SAFETY: a compiled function.
+        let code = unsafe { Compiled::at(entry) }.unwrap();
+        let targets = || code.references().map(|(_, target)| target);
+        assert!(targets().count() > 3);
+        let start = code.entry() + 4096;
+        let copy = code.relocated(start as usize, targets()).unwrap();
+        code.check(&copy, start, targets()).unwrap();
+        for at in 0..copy.len() {
+            let mut other = copy.clone();
+            other[at] ^= 1;
+            assert!(code.check(&other, start, targets()).is_err(), "byte {at}");
+        }
+        assert!(code.check(&copy, start, targets().skip(1)).is_err());
+        assert!(code.check(&copy[..copy.len() - 1], start, targets()).is_err());
+    }
+}

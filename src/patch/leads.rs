@@ -1,0 +1,89 @@
+//! What the references of functions lead to in a copy of them: resolved once, for there are many copies.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use iced_x86::Instruction;
+
+use super::decoded::Callee;
+
+/// Bytes of a word.
+pub(super) const WORD: usize = 8;
+
+/// So many bytes on from one of the bases that a copy has; see [`Leads::bases`].
+#[derive(Clone, Copy)]
+struct Lead {
+    base: usize,
+    offset: u64,
+}
+
+/// What stays where it is: its offset is its address.
+const OUTSIDE: usize = 0;
+/// The words beside the copy.
+const WORDS: usize = 1;
+/// The first of the data. Behind them are the functions.
+const DATA: usize = 2;
+
+/// Of each function of a tree and of each of its words, what they lead to.
+pub(super) struct Leads {
+    functions: Vec<Vec<Lead>>,
+    words: Vec<Lead>,
+}
+
+impl Leads {
+    /// Of functions with constant words that they call through and where those lead, and with data; `index_of` says which
+    /// function an address is the start of.
+    pub fn of(
+        functions: &[Rc<Callee>],
+        words: &BTreeMap<u64, u64>,
+        data: &[(usize, usize)],
+        index_of: impl Fn(u64) -> Option<usize>,
+    ) -> Self {
+        let datum = |address: u64| {
+            let within = |(start, length): &(usize, usize)| (*start as u64..(start + length) as u64).contains(&address);
+            let index = data.iter().position(within)?;
+            Some(Lead { base: DATA + index, offset: address - data[index].0 as u64 })
+        };
+        let function = |target: u64| Some(Lead { base: DATA + data.len() + index_of(target)?, offset: 0 });
+        let outside = |target: u64| Lead { base: OUTSIDE, offset: target };
+        let words: Vec<(u64, u64)> = words.iter().map(|(slot, target)| (*slot, *target)).collect();
+        let word = |callee: &Callee, instruction: &Instruction, slot: u64| {
+            let index = words.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
+            // Data is read through its word by whoever reads that.
+            let through = callee.read_by.contains_key(&instruction.ip()) || datum(words[index].1).is_some();
+            through.then_some(Lead { base: WORDS, offset: (index * WORD) as u64 })
+        };
+        let lead = |callee: &Callee, instruction: &Instruction, target: u64| {
+            // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
+            let moved = if instruction.is_ip_rel_memory_operand() {
+                word(callee, instruction, target).or_else(|| datum(target))
+            } else {
+                function(target)
+            };
+            moved.unwrap_or_else(|| outside(target))
+        };
+        let leads = |callee: &Rc<Callee>| -> Vec<Lead> {
+            callee.code.references().map(|(instruction, target)| lead(callee, instruction, target)).collect()
+        };
+        let held = |target: u64| function(target).or_else(|| datum(target)).unwrap_or_else(|| outside(target));
+        Leads {
+            functions: functions.iter().map(leads).collect(),
+            words: words.iter().map(|(_, target)| held(*target)).collect(),
+        }
+    }
+
+    /// What leads start from in a copy with its words from `words` on, its data at `data` and its functions at `places`.
+    pub fn bases(&self, words: u64, data: &[u64], places: &[u64]) -> Vec<u64> {
+        [&[0, words], data, places].concat()
+    }
+
+    /// What the references of a function lead to in a copy with these bases.
+    pub fn targets(&self, function: usize, bases: &[u64]) -> impl Iterator<Item = u64> {
+        self.functions[function].iter().map(|Lead { base, offset }| bases[*base] + offset)
+    }
+
+    /// What the words hold in a copy with these bases.
+    pub fn words(&self, bases: &[u64]) -> impl Iterator<Item = u64> {
+        self.words.iter().map(|Lead { base, offset }| bases[*base] + offset)
+    }
+}
