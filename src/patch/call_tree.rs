@@ -167,7 +167,8 @@ impl CallTree {
     #[must_use]
     pub fn room(&self) -> usize {
         let length = |function: &Compiled| function.preamble().len() + function.bytes().len();
-        let functions: usize = self.functions.iter().map(|function| length(&function.code) + OFFSETS).sum();
+        // To the next block of offsets, and to one of them.
+        let functions: usize = self.functions.iter().map(|function| length(&function.code) + 2 * OFFSETS).sum();
         // Words are aligned to a block of offsets and fill whole ones.
         functions + (self.words.len() * WORD).next_multiple_of(OFFSETS) + OFFSETS
     }
