@@ -165,7 +165,7 @@
 //! # How
 //!
 //! ```text
-//! plan -> 10 worker processes, one after another, pinned
+//! plan -> worker processes, one after another, pinned; those of workloads meanwhile on another CPU, if it has a core of its own
 //!           each: groups (op, body, regime, layout) in an order of its own
 //!                   each: rounds C Q I m1 .. mk mk .. m1 I Q C       C: dependent adds, Q: independent adds,
 //!                                                                I: inline, m: mechanisms, shuffled

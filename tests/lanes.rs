@@ -1,14 +1,16 @@
-//! Workers of workloads on two CPUs at a time.
+//! Workers of workloads on two CPUs at a time, one of them beside workers of ops.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use pvbench::dispatch::Platform;
 use pvbench::measure::clock::Clock;
 use pvbench::measure::parent::{Mishap, Observer, ParentError};
 use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
 use pvbench::measure::wire::{GroupSamples, Task};
 use pvbench::measure::work::{KernelColumn, WorkSamples};
-use pvbench::measure::work_parent::{WorkPlan, run_workloads};
+use pvbench::measure::work_parent::{WorkPlan, run_all};
+use pvbench::regime::Regime;
 
 const WORKERS: usize = 5;
 
@@ -18,11 +20,14 @@ struct Seen {
     /// Numbers of the workers, and the units they made a part of.
     worked: Vec<(usize, u64)>,
     mishaps: Vec<Mishap>,
-    through: usize,
+    /// Workers that measured the group.
+    groups: usize,
 }
 
 impl Observer for Seen {
-    fn samples(&mut self, _: usize, _: &Group, _: GroupSamples) {}
+    fn samples(&mut self, _: usize, _: &Group, _: GroupSamples) {
+        self.groups += 1;
+    }
 
     fn worked(&mut self, worker: usize, _: &str, samples: WorkSamples) {
         self.worked.push((worker, samples.units));
@@ -32,9 +37,7 @@ impl Observer for Seen {
         self.mishaps.push(mishap);
     }
 
-    fn through(&mut self) {
-        self.through += 1;
-    }
+    fn through(&mut self) {}
 
     fn wanting(&mut self) -> Vec<Task> {
         Vec::new()
@@ -43,14 +46,14 @@ impl Observer for Seen {
     fn again(&mut self, _: usize) {}
 }
 
-/// Five workers in two lanes, on whichever CPUs there are, started by `command`.
-fn run(command: &(dyn Fn() -> Command + Sync), stop: bool) -> (Result<bool, ParentError>, Seen) {
+/// Five workers for `groups`, and five for a workload in two lanes, on whichever CPUs there are, started by `command`.
+fn run(groups: Vec<Group>, command: &(dyn Fn() -> Command + Sync), stop: bool) -> (Result<bool, ParentError>, Seen) {
     let table = Column { mechanism: "table".to_owned(), state: None };
     let plan = Plan {
         preset: Preset::Quick,
         seed: 7,
-        groups: Vec::new(),
-        columns: Vec::new(),
+        groups,
+        columns: vec![table.clone()],
         only: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: 1,
@@ -66,7 +69,7 @@ fn run(command: &(dyn Fn() -> Command + Sync), stop: bool) -> (Result<bool, Pare
         beside: pvbench::host::another_cpu().or(Some(0)),
     };
     let mut seen = Seen::default();
-    let whole = run_workloads(&plan, &work, command, &AtomicBool::new(stop), &mut seen);
+    let whole = run_all(&plan, &work, command, false, &AtomicBool::new(stop), &mut seen);
     (whole, seen)
 }
 
@@ -78,18 +81,27 @@ fn worker() -> Command {
 
 #[test]
 fn every_worker_does_as_much_as_the_first_whichever_lane_it_is_in() {
-    let (whole, mut seen) = run(&worker, false);
+    let (whole, mut seen) = run(Vec::new(), &worker, false);
     assert!(whole.unwrap() && seen.mishaps.is_empty(), "{:?}", seen.mishaps);
     seen.worked.sort_unstable();
     let numbers: Vec<usize> = seen.worked.iter().map(|(number, _)| *number).collect();
-    assert_eq!((numbers, seen.through), ((0..WORKERS).collect(), WORKERS));
+    assert_eq!(numbers, (0..WORKERS).collect::<Vec<_>>());
     assert!(seen.worked.iter().all(|(_, units)| *units == seen.worked[0].1), "{:?}", seen.worked);
+}
+
+#[test]
+fn ops_and_workloads_at_the_same_time_are_both_measured_by_all_of_their_workers() {
+    let group = Group { op: "pte_val".to_owned(), body: Platform::Native, regime: Regime::Throughput, offset: 0 };
+    let (whole, seen) = run(vec![group], &worker, false);
+    assert!(whole.unwrap() && seen.mishaps.is_empty(), "{:?}", seen.mishaps);
+    assert_eq!((seen.groups, seen.worked.len()), (WORKERS, WORKERS));
 }
 
 #[test]
 fn a_worker_that_dies_in_one_lane_is_noted_and_the_others_go_on() {
     let started = AtomicUsize::new(0);
     let (whole, mut seen) = run(
+        Vec::new(),
         &|| match started.fetch_add(1, Ordering::Relaxed) {
             2 => Command::new("false"),
             _ => worker(),
@@ -106,10 +118,11 @@ fn a_worker_that_dies_in_one_lane_is_noted_and_the_others_go_on() {
 
 #[test]
 fn a_run_that_is_stopped_or_cannot_start_workers_ends_in_both_lanes() {
-    let (whole, seen) = run(&worker, true);
+    let (whole, seen) = run(Vec::new(), &worker, true);
     assert!(!whole.unwrap() && seen.worked.is_empty());
     let started = AtomicUsize::new(0);
     let (failed, seen) = run(
+        Vec::new(),
         &|| match started.fetch_add(1, Ordering::Relaxed) {
             0 => worker(),
             _ => Command::new("/nonexistent/worker"),

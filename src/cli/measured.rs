@@ -13,12 +13,12 @@ use crate::measure::apart::apart;
 use crate::measure::clock::Clock;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
-use crate::measure::parent::{self, Mishap, Observer};
+use crate::measure::parent::{Mishap, Observer};
 use crate::measure::plan::{Group, Plan, Workers};
 use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
 use crate::measure::work::{KernelColumn, WorkSamples};
-use crate::measure::work_parent::run_workloads;
+use crate::measure::work_parent::run_all;
 use crate::op::Meta;
 use crate::patch::CodeError;
 use crate::report::assemble::{self, Findings};
@@ -89,10 +89,7 @@ pub fn measure(plan: &Plan, work: &Chosen, suite: &Suite, here: &Here, stop: &At
     let mut measured = Measured::begin(plan, here, progress)?;
     let Measured { collector, no_counters, .. } = &mut measured;
     let count = no_counters.is_none();
-    let mut whole = plan.groups.is_empty() || parent::run(plan, &worker_command, count, stop, collector)?;
-    let cell_workers = collector.workers;
-    whole = whole && run_workloads(plan, &work.plan, &worker_command, stop, collector)?;
-    measured.collector.workers = cell_workers;
+    let whole = run_all(plan, &work.plan, &worker_command, count, stop, collector)?;
     measured.document(work, suite, here, whole)
 }
 

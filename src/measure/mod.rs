@@ -1,7 +1,7 @@
 //! Measuring: from a plan to samples.
 //!
-//! The parent ([`parent::run`]) starts worker processes one after another, of workloads two at a time where there is a CPU
-//! for each ([`work_parent::run_workloads`]); a worker ([`worker::serve`]) takes groups
+//! The parent ([`parent::run`]) starts worker processes one after another, those of workloads beside the others where there is a
+//! CPU for them ([`work_parent::run_all`]); a worker ([`worker::serve`]) takes groups
 //! (op, body, regime, layout) in an order of its own and measures each in palindromic rounds ([`sampler`]); it streams
 //! one JSON line per group back. A program that has no other use for it calls the sampler directly:
 //!

@@ -1,20 +1,20 @@
-//! The parent of workers that measure workloads: one after another, or two at a time, each on a CPU of its own.
+//! The parent of workers that measure workloads: after all others on the CPU of the plan, and all the time on another one.
 //!
-//! Where two CPUs take nothing from each other ([`apart`](super::apart::apart)), twice as many workers fit into the time,
-//! and what places in memory make of a kernel, which is drawn anew in each, is known the better. Both always have company,
-//! but for the first worker: it sizes the runs that all others make, and counts.
+//! Where two CPUs take nothing from each other ([`apart`](super::apart::apart)), several times as many workers fit into the
+//! time of a run, and what places in memory make of a kernel, which is drawn anew in each round, is known the better. The
+//! first worker sizes the runs that all others make, and counts; the others wait for it.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::parent::{Mishap, Observer, ParentError, Processes};
+use super::parent::{Mishap, Observer, ParentError, Processes, run};
 use super::plan::{FEWEST_WORKERS, Group, Plan, Workers};
 use super::wire::{Assignment, GroupSamples, Task};
 use super::work::{KernelColumn, WorkSamples, WorkTask};
@@ -34,33 +34,43 @@ pub struct WorkPlan {
     pub beside: Option<usize>,
 }
 
-/// Runs workloads, with all else as in `plan`; see [`run`](super::parent::run).
+/// Runs a plan and workloads, with all else as in the plan: workloads after everything else on its CPU, and on the other one,
+/// where there is one, from the beginning. `worker` makes the command that starts a worker process of this build. `stop` ends
+/// the run early: workers at work are killed, what came in is kept.
+///
+/// Returns whether the run went to its end.
 ///
 /// # Errors
 /// Where no worker can be started.
-pub fn run_workloads(
+pub fn run_all(
     plan: &Plan,
     work: &WorkPlan,
     worker: &(dyn Fn() -> Command + Sync),
+    count: bool,
     stop: &AtomicBool,
     observer: &mut (dyn Observer + Send),
 ) -> Result<bool, ParentError> {
-    if work.workloads.is_empty() {
-        return Ok(true);
-    }
-    let state = State { workloads: work.workloads.clone(), taken: 0, looked: false, failed: false };
     let noting = Noting::new(observer, Units::new());
-    let lanes = Lanes { plan, work, began: Instant::now(), noting, state: Mutex::new(state) };
-    let lane = &|cpu, most| lanes.go(&Processes { plan, command: &worker, stop }, cpu, most);
-    if !lane(plan.cpu, 1)? {
-        return Ok(false);
-    }
+    let cells = || if plan.groups.is_empty() { Ok(true) } else { run(plan, worker, count, stop, &mut &noting) };
+    let processes = || Processes { plan, command: worker, stop };
+    let Some(other) = work.beside else {
+        return Ok(cells()? && Lanes::new(plan, work, work.workers, &noting).go(&processes(), plan.cpu)?);
+    };
+    let workers = match (plan.workers, work.workers) {
+        (Workers::Within(cells), Workers::Within(work)) if !plan.groups.is_empty() => Workers::Within(cells + work),
+        (_, workers) => workers,
+    };
+    let lanes = &Lanes::new(plan, work, workers, &noting);
     thread::scope(|scope| {
         // Where there is no thread for it, one lane does it all.
-        let beside = work
-            .beside
-            .and_then(|cpu| thread::Builder::new().spawn_scoped(scope, move || lane(Some(cpu), usize::MAX)).ok());
-        let whole = lane(plan.cpu, usize::MAX);
+        let beside = move || lanes.go(&processes(), Some(other));
+        let beside = thread::Builder::new().spawn_scoped(scope, beside).ok();
+        let cells = cells();
+        let whole = match cells {
+            Ok(true) => lanes.go(&processes(), plan.cpu),
+            Ok(false) => Ok(false),
+            Err(error) => Err(lanes.end(error)),
+        };
         let beside = beside.map_or(Ok(true), |beside| beside.join().unwrap_or(Ok(false)));
         Ok(whole? && beside?)
     })
@@ -98,9 +108,13 @@ pub fn one(
 struct Lanes<'a> {
     plan: &'a Plan,
     work: &'a WorkPlan,
+    /// How many there are to be, or until when, from `began`.
+    workers: Workers,
     began: Instant,
-    noting: Noting<'a>,
+    noting: &'a Noting<'a>,
     state: Mutex<State>,
+    /// The first worker is through.
+    sized: Condvar,
 }
 
 /// How far the lanes have come together.
@@ -109,28 +123,32 @@ struct State {
     workloads: Vec<String>,
     /// Workers that were started.
     taken: usize,
+    /// Whether the first of them is through.
+    sized: bool,
     /// Whether it was asked which workloads are worth more.
     looked: bool,
-    /// Whether a lane could start no worker.
+    /// Whether some worker could not be started.
     failed: bool,
 }
 
-impl Lanes<'_> {
-    /// Has workers on a CPU one after another, `most` at most, while there is time. Returns whether none was stopped.
-    fn go(&self, processes: &Processes, cpu: Option<usize>, most: usize) -> Result<bool, ParentError> {
+impl<'a> Lanes<'a> {
+    fn new(plan: &'a Plan, work: &'a WorkPlan, workers: Workers, noting: &'a Noting<'a>) -> Self {
+        let state = State { workloads: work.workloads.clone(), taken: 0, sized: false, looked: false, failed: false };
+        Lanes { plan, work, workers, began: Instant::now(), noting, state: Mutex::new(state), sized: Condvar::new() }
+    }
+
+    /// Has workers on a CPU one after another, while there is time. Returns whether none was stopped.
+    fn go(&self, processes: &Processes, cpu: Option<usize>) -> Result<bool, ParentError> {
         let mut last = Duration::ZERO;
-        for _ in 0..most {
-            let Some((number, mut assignment)) = self.next(processes, last) else { break };
+        while let Some((number, mut assignment)) = self.next(processes, last) {
             assignment.cpu = cpu;
             let began = Instant::now();
-            let whole = processes.live(number, assignment, &mut &self.noting);
-            if whole.is_err() {
-                self.lock().failed = true;
-            }
+            let whole = processes.live(number, assignment, &mut &*self.noting).map_err(|error| self.end(error));
+            self.lock().sized = true;
+            self.sized.notify_all();
             if !whole? {
                 return Ok(false);
             }
-            (&self.noting).through();
             last = began.elapsed();
         }
         Ok(true)
@@ -138,15 +156,18 @@ impl Lanes<'_> {
 
     /// What the next worker is to do, where there is time for one that takes as long as the last; its number before it.
     fn next(&self, processes: &Processes, last: Duration) -> Option<(usize, Assignment)> {
-        let (state, workers) = (&mut *self.lock(), self.work.workers);
-        let elapsed = self.began.elapsed();
-        if state.failed || !workers.room(state.taken, elapsed, last) {
+        let mut state = self.lock();
+        while state.taken > 0 && !state.sized && !state.failed {
+            state = self.sized.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (state, elapsed) = (&mut *state, self.began.elapsed());
+        if state.failed || state.workloads.is_empty() || !self.workers.room(state.taken, elapsed, last) {
             return None;
         }
-        if !state.looked && state.taken >= FEWEST_WORKERS && workers.left(elapsed) < elapsed {
+        if !state.looked && state.taken >= FEWEST_WORKERS && self.workers.left(elapsed) < elapsed {
             // Once: whoever stops whenever an interval happens to be narrow has intervals that are too narrow.
             state.looked = true;
-            let worth_more = |name: &&String| (&self.noting).worth_more(name, &self.work.kernels);
+            let worth_more = |name: &&String| (&*self.noting).worth_more(name, &self.work.kernels);
             let more: Vec<String> = state.workloads.iter().filter(worth_more).cloned().collect();
             if !more.is_empty() {
                 state.workloads = more;
@@ -158,6 +179,13 @@ impl Lanes<'_> {
         let mut rng = Pcg64Mcg::seed_from_u64((self.plan.seed ^ WORK).wrapping_add(number as u64));
         let units = &self.noting.lock().units;
         Some((number, processes.work(self.work, &state.workloads, number, units, &mut rng)))
+    }
+
+    /// No lane has another worker.
+    fn end(&self, error: ParentError) -> ParentError {
+        self.lock().failed = true;
+        self.sized.notify_all();
+        error
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
