@@ -32,8 +32,15 @@ impl Workload for Lying {
 fn measured(mechanism: &str) -> Result<(), WorkError> {
     let ops = [OpEntry::with::<SaveFl, All>()];
     let mut worker = Worker::new(&ops, vec![Entry::own::<Lying, All>()], 1, Clock::Tsc)?;
-    let task =
-        WorkTask { workload: "lying".to_owned(), seed: 1, rounds: 1, units: Some(100), count: false, in_place: false };
+    let task = WorkTask {
+        workload: "lying".to_owned(),
+        seed: 1,
+        rounds: 1,
+        units: Some(100),
+        count: false,
+        in_place: false,
+        only: None,
+    };
     let column = KernelColumn::Mechanism(Column { mechanism: mechanism.to_owned(), state: None });
     worker.measure(&task, &[column]).map(drop)
 }

@@ -250,7 +250,7 @@ impl Observer for Collector<'_> {
         self.progress.step();
     }
 
-    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> bool {
+    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> Vec<usize> {
         self.work.worth_more(workload, kernels)
     }
 

@@ -53,10 +53,10 @@ pub trait Observer {
     fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples);
     /// A workload is measured by one worker. Runs without workloads never hear of it.
     fn worked(&mut self, _worker: usize, _workload: &str, _samples: WorkSamples) {}
-    /// Whether more workers would make a workload's intervals as narrow as they are wanted; asked once, when half of the time
-    /// is over.
-    fn worth_more(&mut self, _workload: &str, _kernels: &[KernelColumn]) -> bool {
-        true
+    /// The kernels, by their places, that more workers of a workload would make known as well as they are wanted, some several
+    /// times; asked once, when half of the time is over.
+    fn worth_more(&mut self, _workload: &str, kernels: &[KernelColumn]) -> Vec<usize> {
+        (0..kernels.len()).collect()
     }
     /// Below how many independent adds per cycle something else has part of the core, by all that came in; 0 where nothing
     /// did.

@@ -160,7 +160,9 @@ impl Worker {
         let mut kernels: Vec<Ready> =
             (0..FIRST_COLUMN).map(|_| Ready::new("inline".to_owned(), inline, None, false)).collect();
         let (mut present, mut missing) = (Vec::new(), Vec::new());
-        for (column, wanted) in columns.iter().enumerate() {
+        let all: Vec<usize> = (0..columns.len()).collect();
+        for &column in task.only.as_ref().unwrap_or(&all) {
+            let Some(wanted) = columns.get(column) else { continue };
             match self.ready(&self.entries[index], wanted)? {
                 Ok(ready) => {
                     kernels.push(ready);

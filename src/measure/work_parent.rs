@@ -95,7 +95,7 @@ pub fn one(
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(number as u64));
     let mut assignment = processes.assignment(plan.tasks(number), &mut rng);
     assignment.instructions = number == 0;
-    let workloads = processes.work(work, &work.workloads, number, units, &mut rng);
+    let workloads = processes.work(work, &on_all_kernels(work), number, units, &mut rng);
     (assignment.work, assignment.kernels) = (workloads.work, workloads.kernels);
     let noting = Noting::new(observer, std::mem::take(units));
     let whole = processes.live(number, assignment, &mut &noting);
@@ -117,10 +117,13 @@ struct Lanes<'a> {
     sized: Condvar,
 }
 
+/// A workload, and the kernels to measure it on as in [`WorkTask::only`].
+type OnKernels = (String, Option<Vec<usize>>);
+
 /// How far the lanes have come together.
 struct State {
     /// What the next worker is to take.
-    workloads: Vec<String>,
+    workloads: Vec<OnKernels>,
     /// Workers that were started.
     taken: usize,
     /// Whether the first of them is through.
@@ -133,7 +136,7 @@ struct State {
 
 impl<'a> Lanes<'a> {
     fn new(plan: &'a Plan, work: &'a WorkPlan, workers: Workers, noting: &'a Noting<'a>) -> Self {
-        let state = State { workloads: work.workloads.clone(), taken: 0, sized: false, looked: false, failed: false };
+        let state = State { workloads: on_all_kernels(work), taken: 0, sized: false, looked: false, failed: false };
         Lanes { plan, work, workers, began: Instant::now(), noting, state: Mutex::new(state), sized: Condvar::new() }
     }
 
@@ -167,8 +170,11 @@ impl<'a> Lanes<'a> {
         if !state.looked && state.taken >= FEWEST_WORKERS && self.workers.left(elapsed) < elapsed {
             // Once: whoever stops whenever an interval happens to be narrow has intervals that are too narrow.
             state.looked = true;
-            let worth_more = |name: &&String| (&*self.noting).worth_more(name, &self.work.kernels);
-            let more: Vec<String> = state.workloads.iter().filter(worth_more).cloned().collect();
+            let worth_more = |(name, _): &OnKernels| {
+                let kernels = (&*self.noting).worth_more(name, &self.work.kernels);
+                (!kernels.is_empty()).then(|| (name.clone(), Some(kernels)))
+            };
+            let more: Vec<_> = state.workloads.iter().filter_map(worth_more).collect();
             if !more.is_empty() {
                 state.workloads = more;
             }
@@ -191,6 +197,10 @@ impl<'a> Lanes<'a> {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn on_all_kernels(work: &WorkPlan) -> Vec<OnKernels> {
+    work.workloads.iter().map(|name| (name.clone(), None)).collect()
 }
 
 /// What the seeds of workers of workloads differ by from those of other workers: "work".
@@ -228,7 +238,7 @@ impl Observer for &Noting<'_> {
         noted.observer.worked(worker, workload, samples);
     }
 
-    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> bool {
+    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> Vec<usize> {
         self.lock().observer.worth_more(workload, kernels)
     }
 
@@ -258,21 +268,27 @@ impl Processes<'_> {
     fn work(
         &self,
         work: &WorkPlan,
-        workloads: &[String],
+        workloads: &[OnKernels],
         number: usize,
         units: &Units,
         rng: &mut Pcg64Mcg,
     ) -> Assignment {
         let mut assignment = self.assignment(Vec::new(), rng);
-        let task = |name: &String| WorkTask {
+        let task = |(name, only): &OnKernels| WorkTask {
             workload: name.clone(),
             seed: self.plan.seed,
-            // A single unit may be longer than a run should be.
-            rounds: if units.get(name) == Some(&1) { work.rounds.div_ceil(2) } else { work.rounds },
+            rounds: match (units.get(name), only) {
+                // A single unit may be longer than a run should be.
+                (Some(1), None) => work.rounds.div_ceil(2),
+                // Rounds of fewer kernels are short beside what it takes to get ready.
+                (Some(1), Some(_)) | (_, None) => work.rounds,
+                (_, Some(_)) => 2 * work.rounds,
+            },
             // What the first worker found to fill a run is what all do.
             units: units.get(name).copied(),
             count: number == 0,
             in_place: false,
+            only: only.clone(),
         };
         assignment.work = workloads.iter().map(task).collect();
         for i in (1..assignment.work.len()).rev() {

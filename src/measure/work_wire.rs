@@ -36,6 +36,8 @@ pub struct WorkTask {
     /// Whether to leave kernels where the linker put them, for a profiler that knows functions by their place.
     #[serde(default)]
     pub in_place: bool,
+    /// The kernels to measure, by their place in the assignment, each as often as it is there; all once where it is absent.
+    pub only: Option<Vec<usize>>,
 }
 
 /// A workload's samples from one worker.
@@ -52,7 +54,7 @@ pub struct WorkSamples {
     pub kernels: Vec<Vec<Turn>>,
     /// Why kernels were measured where the linker had put them, and not at random places; absent where they were not.
     pub in_place: Option<String>,
-    /// The columns that were measured, by their place in the assignment.
+    /// The columns that were measured, by their place in the assignment; one may be there several times, at as many places in memory.
     pub columns: Vec<usize>,
     /// Columns that could not be.
     pub missing: Vec<Missing>,
