@@ -19,9 +19,9 @@ const RESAMPLES: usize = 1000;
 
 /// Half the width of a mechanism's interval that a run aims at, in percentage points.
 const WANTED: f64 = 0.2;
-/// From here on it would take more than twenty-five times what was measured at half of the time; a kernel that a round has six of
-/// is measured twelve times as much in the rest.
-const OUT_OF_REACH: f64 = 1.0;
+/// From here on it would take more than the rest of a run, in which a kernel that a round has six of becomes five times as well
+/// known as at half of the time.
+const OUT_OF_REACH: f64 = 0.5;
 /// So many kernels of a round are worth what `inline` and the placing take beside them. Further places of one kernel are as good
 /// as further rounds.
 const MEASURED_AGAIN: usize = 6;

@@ -39,7 +39,7 @@ impl Preset {
     pub fn time(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 11,
-            Preset::Default => 108,
+            Preset::Default => 114,
             Preset::Full => 20 * 60,
         })
     }
@@ -49,7 +49,7 @@ impl Preset {
     pub fn work_time(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 8,
-            Preset::Default => 62,
+            Preset::Default => 57,
             Preset::Full => 10 * 60,
         })
     }

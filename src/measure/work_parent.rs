@@ -277,13 +277,9 @@ impl Processes<'_> {
         let task = |(name, only): &OnKernels| WorkTask {
             workload: name.clone(),
             seed: self.plan.seed,
-            rounds: match (units.get(name), only) {
-                // A single unit may be longer than a run should be.
-                (Some(1), None) => work.rounds.div_ceil(2),
-                // Rounds of fewer kernels are short beside what it takes to get ready.
-                (Some(1), Some(_)) | (_, None) => work.rounds,
-                (_, Some(_)) => 2 * work.rounds,
-            },
+            // A single unit may be longer than a run should be. Of what is known worse than wanted, much is the worker's own
+            // (where the program and its memory are), which more of its rounds would not change.
+            rounds: if units.get(name) == Some(&1) || only.is_some() { work.rounds.div_ceil(2) } else { work.rounds },
             // What the first worker found to fill a run is what all do.
             units: units.get(name).copied(),
             count: number == 0,
