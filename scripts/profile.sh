@@ -17,7 +17,7 @@ trap 'rm -f "$data"' EXIT
 
 # One worker with no kernel beside the plain one and its copies, as a run asks for it (src/measure/wire.rs).
 assignment='{"seed":1,"tasks":[],"columns":[],"work":[{"workload":"'$workload'","seed":1,"rounds":400,"units":null,"count":false,"in_place":true}],
-"kernels":[],"window_cycles":100000,"cpu":null,"clock":"tsc","counters":false,"instructions":false}'
+"kernels":[],"window_cycles":100000,"cpu":null,"clock":"tsc","quiet_from":0,"counters":false,"instructions":false}'
 echo "$assignment" | tr -d '\n' | { cat; echo; } |
     perf record --quiet --event cpu-clock --freq 4000 --output "$data" -- "$pvbench" worker >/dev/null
 echo "$workload, inline: share of samples by function; $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)," \

@@ -45,7 +45,11 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("window", format!("at least {} core cycles", grouped(plan.window_cycles))),
         fact(
             "pinned to",
-            plan.cpu.map_or_else(|| "no CPU: pinning was not allowed".to_owned(), |c| format!("CPU {c}")),
+            match (plan.cpu, plan.beside) {
+                (None, _) => "no CPU: pinning was not allowed".to_owned(),
+                (Some(cpu), None) => format!("CPU {cpu}"),
+                (Some(cpu), Some(beside)) => format!("CPU {cpu}; workloads to CPU {beside}, too"),
+            },
         ),
         fact("confidence", format!("{}%", fixed(plan.confidence * 100.0, 0))),
         fact("started", shown(&run.started)),
