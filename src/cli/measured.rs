@@ -18,7 +18,7 @@ use crate::measure::plan::{Group, Plan, Workers};
 use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
 use crate::measure::work::{KernelColumn, WorkSamples};
-use crate::measure::work_parent::run_all;
+use crate::measure::work_parent::{Share, run_all};
 use crate::op::Meta;
 use crate::patch::CodeError;
 use crate::report::assemble::{self, Findings};
@@ -254,8 +254,8 @@ impl Observer for Collector<'_> {
         self.progress.step();
     }
 
-    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> Vec<usize> {
-        self.work.worth_more(workload, kernels)
+    fn worth(&mut self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {
+        self.work.worth(kernels, left)
     }
 
     fn mishap(&mut self, mishap: Mishap) {

@@ -1,11 +1,13 @@
 //! From samples to cells: a worker's rounds are reduced to their median, and each cell gets its estimate over workers,
 //! per layout and over layouts. The numbers are made by [`crate::stats`].
 
+mod allotment;
 mod cell;
 mod effort;
 pub mod linux;
 pub mod predict;
 mod reduce;
+mod undisturbed;
 mod workloads;
 
 use std::collections::BTreeMap;

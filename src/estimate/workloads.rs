@@ -3,28 +3,22 @@
 
 use std::collections::BTreeMap;
 
+use super::allotment::{KNOWN, Kernel, Lacking, WANTED, allot};
 use super::predict::Costs;
+use super::undisturbed::{Worked, undisturbed};
 use super::{CONFIDENCE, MOST_ERROR};
 use crate::measure::wire::Missing;
-use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, Turn, WorkSamples};
+use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, WorkSamples};
+use crate::measure::work_parent::Share;
 use crate::report::schema::{Cell, Estimate, UnitInstructions, Workload, WorkloadKernel};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
-use crate::stats::location::{mad, median, quantile};
+use crate::stats::location::{mad, median};
 use crate::stats::multiplicity::confidence_for;
 use crate::stats::nested::Nested;
 use crate::workload::{Meta, PARTS};
 
 const RESAMPLES: usize = 1000;
-
-/// Half the width of a mechanism's interval that a run aims at, in percentage points.
-const WANTED: f64 = 0.2;
-/// From here on it would take more than the rest of a run, in which a kernel that a round has six of becomes five times as well
-/// known as at half of the time.
-const OUT_OF_REACH: f64 = 0.5;
-/// So many kernels of a round are worth what `inline` and the placing take beside them. Further places of one kernel are as good
-/// as further rounds.
-const MEASURED_AGAIN: usize = 6;
 
 /// Collects what workers found for workloads.
 #[derive(Default)]
@@ -45,24 +39,13 @@ impl WorkEstimator {
         workloads.iter().all(|name| self.samples.contains_key(name))
     }
 
-    /// The mechanisms, by their places among `kernels`, that more workers would make known as well as they are wanted: those
-    /// whose interval is wider, and not so wide that no run would do. Each is there so often that a round measures six; all
-    /// kernels, where nothing is known of the workload.
+    /// What the rest of a run is worth spending on, `left` times as much time as was spent; see [`Observer::worth`].
+    ///
+    /// [`Observer::worth`]: crate::measure::parent::Observer::worth
     #[must_use]
-    pub fn worth_more(&self, workload: &str, kernels: &[KernelColumn]) -> Vec<usize> {
-        let Some(samples) = self.samples.get(workload) else { return (0..kernels.len()).collect() };
-        let workers = undisturbed(samples);
-        let mechanisms = kernels.iter().enumerate().filter(|(_, kernel)| matches!(kernel, KernelColumn::Mechanism(_)));
-        let half_width = |index: usize| {
-            let overhead = logs(&workers, index + FIRST_COLUMN - AGAIN).interval(CONFIDENCE).map(percent)?;
-            Some((overhead.high - overhead.low) / 2.0)
-        };
-        let wide = mechanisms
-            .map(|(index, _)| index)
-            .filter(|index| half_width(*index).is_some_and(|width| (WANTED..OUT_OF_REACH).contains(&width)));
-        let wide: Vec<usize> = wide.collect();
-        let times = (MEASURED_AGAIN / wide.len().max(1)).max(1);
-        wide.repeat(times)
+    pub fn worth(&self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {
+        let lacking = self.samples.iter().map(|(name, samples)| lacked(name, samples, kernels)).collect();
+        allot(lacking, left * self.samples.values().flatten().map(|(_, samples)| samples.ticks as f64).sum::<f64>())
     }
 
     /// Whether any was measured.
@@ -96,166 +79,38 @@ impl WorkEstimator {
     }
 }
 
-/// One worker's result for one workload.
-struct Worked {
-    /// What a unit took with `inline`, in ticks.
-    inline_ticks: f64,
-    /// The same in core cycles.
-    inline_cycles: f64,
-    /// Rounds that were quiet at all.
-    rounds: usize,
-    /// Logarithms of the ratios to `inline` round by round, of the kernels from [`AGAIN`] on in their places; none for those
-    /// that were not measured.
-    logs: Vec<Vec<f64>>,
-    /// Logarithms of the ratios between all places of `inline`, two by two, in each round that was quiet: there, and back.
-    places: Vec<[f64; HALVES]>,
-}
-
-/// A worker's runs: for each kernel and round the logarithms of what the parts of its runs took, in the order of time; none
-/// for rounds that the kernel was not in.
-struct Runs<'a> {
-    samples: &'a WorkSamples,
-    kernels: Vec<Vec<Option<Logs>>>,
-}
-
-/// Of the runs of a round.
-type Logs = [[f64; PARTS]; HALVES];
-
-/// Which halves of a round had the core to themselves.
-type Quiet = [bool; HALVES];
-
-impl<'a> Runs<'a> {
-    fn of(samples: &'a WorkSamples) -> Self {
-        let rounds = samples.pace.len();
-        let kernel = |turns: &Vec<Turn>| {
-            // Options are in one of several rounds, the first of them.
-            let step = rounds.div_ceil(turns.len().max(1)).max(1);
-            let mut logs = vec![None; rounds];
-            for (turn, own) in turns.iter().zip(logs.iter_mut().step_by(step)) {
-                *own = Some(turn.map(logarithms));
-            }
-            logs
-        };
-        Runs { samples, kernels: samples.kernels.iter().map(kernel).collect() }
-    }
-
-    /// The places of `inline` that all else is held against.
-    fn reference(&self) -> impl Iterator<Item = &Vec<Option<Logs>>> {
-        self.kernels.iter().take(FIRST_COLUMN).enumerate().filter(|(place, _)| *place != AGAIN).map(|(_, logs)| logs)
-    }
-
-    /// What a kernel differs by from the others, over the rounds that were quiet at all: each has other places and other
-    /// work. Of a round it is the median of the differences of what ran next to each other and did the same work; where the
-    /// two are the same it is as often above 0 as below, whatever comes in between.
-    fn apart(kernel: &[Option<Logs>], others: &[&Vec<Option<Logs>>], quiet: &[Quiet]) -> Vec<f64> {
-        let round = |round: usize| {
-            let own = kernel[round].as_ref()?;
-            let differences = others.iter().filter_map(|other| other[round].as_ref()).flat_map(|other| {
-                let halves = own.iter().zip(other).zip(quiet[round]).filter(|(_, quiet)| *quiet);
-                halves.flat_map(|((own, other), _)| own.iter().zip(other).map(|(own, other)| own - other))
-            });
-            median(&differences.collect::<Vec<_>>())
-        };
-        (0..kernel.len()).filter_map(round).collect()
-    }
-
-    /// What a kernel differs by from another in each half of the rounds that were quiet.
-    fn halves_apart<'k>(
-        kernel: &'k [Option<Logs>],
-        other: &'k [Option<Logs>],
-        quiet: &'k [Quiet],
-    ) -> impl Iterator<Item = [f64; HALVES]> {
-        let rounds = kernel.iter().zip(other).zip(quiet).filter(|(_, quiet)| **quiet == [true; HALVES]);
-        rounds.filter_map(|((own, other), _)| {
-            let (own, other) = (own.as_ref()?, other.as_ref()?);
-            let half = |half: usize| median(&std::array::from_fn::<f64, PARTS, _>(|i| own[half][i] - other[half][i]));
-            Some([half(0)?, half(1)?])
-        })
-    }
-
-    /// This worker's result from the halves that were quiet.
-    fn reduced(&self, quiet: &[Quiet]) -> Option<Worked> {
-        let samples = self.samples;
-        // Of each part what it took in the median over quiet halves and places.
-        let part = |part: usize| {
-            let rounds = self.reference().flat_map(|kernel| kernel.iter().zip(quiet));
-            let logs = rounds.flat_map(|(logs, quiet)| {
-                logs.iter().flatten().zip(quiet).filter(|(_, quiet)| **quiet).map(|(half, _)| half[part])
-            });
-            median(&logs.collect::<Vec<_>>()).map(f64::exp)
-        };
-        let ticks = (0..PARTS).map(part).sum::<Option<f64>>()? / (samples.units * PARTS as u64) as f64;
-        let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
-        let last = samples.columns.iter().max().map_or(0, |last| last + 1);
-        let mut logs = vec![Vec::new(); FIRST_COLUMN - AGAIN + last];
-        for (index, kernel) in self.kernels.iter().enumerate().skip(AGAIN) {
-            let place = match index.checked_sub(FIRST_COLUMN) {
-                None => index,
-                Some(column) => FIRST_COLUMN + *samples.columns.get(column)?,
-            };
-            let others: Vec<_> = self.reference().filter(|other| !std::ptr::eq(*other, kernel)).collect();
-            // A kernel that is there several times has so many places in a round.
-            logs[place - AGAIN].extend(Self::apart(kernel, &others, quiet));
-        }
-        let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
-        let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
-        let places = pairs.flat_map(|(one, other)| Self::halves_apart(one, other, quiet)).collect();
-        let rounds = quiet.iter().filter(|halves| halves.contains(&true)).count();
-        Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places })
-    }
-}
-
-fn logarithms(ticks: [u64; PARTS]) -> [f64; PARTS] {
-    ticks.map(|ticks| (ticks.max(1) as f64).ln())
-}
-
-/// What the pace takes undisturbed: so much of it takes no longer.
-const CLEAR: f64 = 0.1;
-/// A half in which the pace took longer than this times what it takes undisturbed had less than the whole core: another
-/// guest ran on its sibling, say, which takes a third of it. There an indirection costs something else. What caches hold
-/// when a run begins moves the pace, too, by some percent.
-const DISTURBED: f64 = 1.1;
-/// A worker with fewer quiet halves says nothing.
-const ENOUGH_HALVES: usize = HALVES;
-/// Undisturbed workers, without which all are taken with all that they measured.
-const ENOUGH: usize = 6;
-
-/// By how much the pace took longer than it does in most halves, before or after each half of each worker's rounds, as a
-/// logarithm.
-fn excess(samples: &[&WorkSamples]) -> Vec<Vec<[f64; HALVES]>> {
-    let paces: Vec<[f64; PARTS]> =
-        samples.iter().flat_map(|samples| samples.pace.iter().flatten().copied().map(logarithms)).collect();
-    let part = |part: usize| median(&paces.iter().map(|pace| pace[part]).collect::<Vec<_>>()).unwrap_or(0.0);
-    let typical: [f64; PARTS] = std::array::from_fn(part);
-    let above = |pace: &[u64; PARTS]| {
-        let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
-        median(&parts.collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
+/// The mechanisms of a workload that are known worse than wanted, and what further rounds of them take, in ticks.
+fn lacked(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelColumn]) -> Lacking {
+    let workers = undisturbed(samples);
+    let all = || samples.iter().map(|(_, samples)| samples);
+    // A part more than is timed comes before the others.
+    let whole = |parts: &[u64; PARTS]| parts.iter().sum::<u64>() as f64 * (PARTS + 1) as f64 / PARTS as f64;
+    let runs = || all().flat_map(|s| s.pace.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
+    // Beside its parts a run takes the putting back of the machine, and of the placing what falls to it.
+    let beside = (all().map(|s| s.ticks as f64).sum::<f64>() - runs().sum::<f64>()).max(0.0) / runs().count() as f64;
+    let run = |of: &dyn Fn(&WorkSamples) -> Vec<usize>| {
+        let turns =
+            all().flat_map(|s| of(s).into_iter().filter_map(|kernel| s.kernels.get(kernel)).flatten().flatten());
+        median(&turns.map(whole).collect::<Vec<_>>()).map(|run| run + beside)
     };
-    let round = |round: &[[u64; PARTS]; HALVES + 1]| {
-        let paces = round.each_ref().map(above);
-        std::array::from_fn(|half| paces[half].max(paces[half + 1]))
+    let columns = |s: &WorkSamples, index| {
+        let places = s.columns.iter().enumerate().filter(|(_, column)| **column == index);
+        places.map(|(place, _)| FIRST_COLUMN + place).collect::<Vec<_>>()
     };
-    samples.iter().map(|samples| samples.pace.iter().map(round).collect()).collect()
-}
-
-/// The workers that had the core to themselves, and what they measured while they had; all of it where that is too little.
-fn undisturbed(samples: &[(usize, WorkSamples)]) -> Vec<Worked> {
-    let samples: Vec<&WorkSamples> = samples.iter().map(|(_, samples)| samples).collect();
-    let excess = excess(&samples);
-    let halves: Vec<f64> = excess.iter().flatten().flatten().copied().collect();
-    let most = quantile(&halves, CLEAR).map_or(f64::INFINITY, |clear| clear + DISTURBED.ln());
-    let quiet = |worker: &Vec<[f64; HALVES]>| worker.iter().map(|round| round.map(|above| above <= most)).collect();
-    let quiet: Vec<Vec<Quiet>> = excess.iter().map(quiet).collect();
-    let enough = |quiet: &[Quiet]| {
-        quiet.as_flattened().iter().filter(|quiet| **quiet).count() >= ENOUGH_HALVES.min(quiet.len() * HALVES)
+    let kernel = |(index, kernel): (usize, &KernelColumn)| {
+        let KernelColumn::Mechanism(_) = kernel else { return None };
+        let found = logs(&workers, index + FIRST_COLUMN - AGAIN);
+        let overhead = percent(found.interval(CONFIDENCE)?);
+        let half = (overhead.high - overhead.low) / 2.0;
+        let place = HALVES as f64 * run(&|s| columns(s, index))?;
+        (half > KNOWN).then(|| Kernel { index, place, rounds: found.values() * ((half / WANTED).powi(2) - 1.0) })
     };
-    let workers = samples.iter().zip(&quiet);
-    if quiet.iter().filter(|quiet| enough(quiet)).count() < ENOUGH {
-        let all = |quiet: &[Quiet]| vec![[true; HALVES]; quiet.len()];
-        return workers.filter_map(|(samples, quiet)| Runs::of(samples).reduced(&all(quiet))).collect();
+    let inline = run(&|_| (0..FIRST_COLUMN).collect()).unwrap_or(0.0);
+    Lacking {
+        workload: name.to_owned(),
+        round: inline * (FIRST_COLUMN * HALVES + HALVES + 1) as f64,
+        kernels: kernels.iter().enumerate().filter_map(kernel).collect(),
     }
-    let kept = workers.filter(|(_, quiet)| enough(quiet));
-    kept.filter_map(|(samples, quiet)| Runs::of(samples).reduced(quiet)).collect()
 }
 
 /// What all workloads of a run are estimated with.

@@ -1,7 +1,9 @@
 //! Physical memory and `struct page`.
 
 use std::ptr::NonNull;
+use std::rc::Rc;
 
+use rand::{Rng, RngExt};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::op::lock::RawSpinlock;
@@ -48,8 +50,32 @@ pub const NODE_SHIFT: u32 = 54;
 /// The memory of a modelled machine, all of it present, and its `struct page` array.
 pub struct Memory {
     base: NonNull<u8>,
+    /// What the frames lie in.
+    mapping: Rc<Mapping>,
     /// By frame number.
     pub pages: Vec<Page>,
+}
+
+/// Memory got from the system: half as much again as the frames take, so that they can lie elsewhere in it.
+struct Mapping(NonNull<u8>);
+
+impl Mapping {
+    const PAGES: usize = FRAMES + FRAMES / 2;
+
+    fn new(how: MapFlags) -> std::io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping where the kernel wants it; nobody else's memory is touched.
+        let start =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), Self::PAGES * PAGE, access, MapFlags::PRIVATE | how) }?;
+        Ok(Mapping(NonNull::new(start.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?))
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and nothing of it is used after this. That it cannot be unmapped cannot be handled.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), Self::PAGES * PAGE) };
+    }
 }
 
 /// The address of a page-table entry inside a [`Memory`].
@@ -62,18 +88,22 @@ impl Memory {
     /// # Errors
     /// Where the system has none.
     pub fn new(how: MapFlags) -> std::io::Result<Self> {
-        // SAFETY: a new mapping where the kernel wants it; nobody else's memory is touched.
-        let base = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                FRAMES * PAGE,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | how,
-            )
-        }?;
-        let base = NonNull::new(base.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
-        let pages = std::iter::repeat_with(Page::default).take(FRAMES).collect();
-        Ok(Memory { base, pages })
+        let mapping = Mapping::new(how)?;
+        Ok(Self::at(mapping.0, Rc::new(mapping)))
+    }
+
+    /// As new, with other pages of the system's for the frames and another array. What frames hold is nothing that counts
+    /// after boot.
+    #[must_use]
+    pub fn elsewhere(&self, rng: &mut impl Rng) -> Self {
+        let pages = rng.random_range(0..=Mapping::PAGES - FRAMES);
+        // SAFETY: so many pages on there are `FRAMES` left of the mapping.
+        let base = unsafe { self.mapping.0.add(pages * PAGE) };
+        Self::at(base, Rc::clone(&self.mapping))
+    }
+
+    fn at(base: NonNull<u8>, mapping: Rc<Mapping>) -> Self {
+        Memory { base, mapping, pages: std::iter::repeat_with(Page::default).take(FRAMES).collect() }
     }
 
     /// Where it begins.
@@ -161,12 +191,5 @@ impl Memory {
             std::arch::asm!("rep movsq", inout("rsi") from => _, inout("rdi") to => _, inout("rcx") PAGE / 8 => _,
                 options(nostack, preserves_flags));
         }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and nothing of it is used after this. That it cannot be unmapped cannot be handled.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), FRAMES * PAGE) };
     }
 }

@@ -41,6 +41,7 @@ mod xen;
 
 use std::marker::PhantomData;
 
+use rand::{Rng, RngExt};
 use rustix::mm::MapFlags;
 
 pub use config::{Config, Plain, Xen};
@@ -84,7 +85,7 @@ pub enum MachineError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// Its memory.
-    #[error("cannot map 32 MiB for the model kernel: {0}")]
+    #[error("cannot map 48 MiB for the model kernel: {0}")]
     Memory(#[from] std::io::Error),
 }
 
@@ -126,7 +127,12 @@ pub struct Machine {
     frame: [u64; 104],
     /// Two lists that pages move between.
     lists: [(RawSpinlock, u64); 2],
+    /// What else the allocator gave, so that it gives other places.
+    _ballast: Vec<Vec<u8>>,
 }
+
+/// So many pieces of up to a page lie about among what a machine is made of.
+const BALLAST: usize = 24;
 
 /// The frame that fixed mappings are kept in.
 const FIXMAP_FRAME: u64 = 1;
@@ -149,6 +155,21 @@ impl Machine {
     pub fn second() -> Result<Self, MachineError> {
         let mut machine = Self::with(Memory::new(MapFlags::empty())?)?;
         machine.cpu.irq.cpu = 1;
+        Ok(machine)
+    }
+
+    /// As this one after boot, with everything it consists of elsewhere: frames, `struct page`, CPU, processes, and itself. It
+    /// takes this one's place on the thread.
+    ///
+    /// Where data lies moves a program as much as where its code does, and every process has it elsewhere: which lines share a
+    /// set of a cache, which stores and loads seem to be of one address.
+    ///
+    /// # Errors
+    /// Where the system refuses the segment base.
+    pub fn elsewhere(&self, rng: &mut impl Rng) -> Result<Box<Self>, MachineError> {
+        let ballast = (0..BALLAST).map(|_| vec![0; rng.random_range(1..memory::PAGE)]).collect();
+        let mut machine = Box::new(Self::with(self.memory.elsewhere(rng))?);
+        machine._ballast = ballast;
         Ok(machine)
     }
 
@@ -179,6 +200,7 @@ impl Machine {
             sighand: RawSpinlock::new(),
             frame: [0; 104],
             lists: std::array::from_fn(|_| (RawSpinlock::new(), 0)),
+            _ballast: Vec::new(),
         };
         machine.reset();
         Ok(machine)

@@ -15,6 +15,7 @@ use rand_pcg::Pcg64Mcg;
 use super::plan::{Group, LOOKS, Plan, Workers};
 use super::wire::{Assignment, GroupSamples, Line, Task};
 use super::work::{KernelColumn, WorkSamples};
+use super::work_parent::Share;
 
 /// A worker that is silent for this long is taken for hung: the dearest group takes a fraction of a second.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -53,10 +54,10 @@ pub trait Observer {
     fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples);
     /// A workload is measured by one worker. Runs without workloads never hear of it.
     fn worked(&mut self, _worker: usize, _workload: &str, _samples: WorkSamples) {}
-    /// The kernels, by their places, that more workers of a workload would make known as well as they are wanted, some several
-    /// times; asked once, when half of the time is over.
-    fn worth_more(&mut self, _workload: &str, kernels: &[KernelColumn]) -> Vec<usize> {
-        (0..kernels.len()).collect()
+    /// What the rest of a run of workloads is worth spending on, `left` times as much time as was spent: shares for the
+    /// mechanisms that are not known as well as they are wanted, and the part of it, from 0 to 1, that these take.
+    fn worth(&mut self, _kernels: &[KernelColumn], _left: f64) -> (Vec<Share>, f64) {
+        (Vec::new(), 0.0)
     }
     /// Below how many independent adds per cycle something else has part of the core, by all that came in; 0 where nothing
     /// did.

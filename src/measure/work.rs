@@ -6,8 +6,8 @@
 //! same checksum.
 //!
 //! What has nothing to do with the mechanisms and moves a measurement by percents all the same is drawn anew: for each round
-//! the seed of the work, and the places in memory to which every kernel is copied, functions shuffled; for each run where its
-//! stack lies. So all of it is a part of every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
+//! the seed of the work, the places in memory to which every kernel is copied, functions shuffled, and those of all that the
+//! machine consists of; for each run where its stack lies. So all of it is a part of every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
 //! more.
 //!
 //! Before, between and after the halves of a round runs the pace: `inline` where the linker put it, with the same work in
@@ -91,7 +91,7 @@ const OPTIONS_EVERY: usize = 4;
 /// Measures workloads in this process.
 pub struct Worker {
     entries: Vec<Entry>,
-    machine: Machine,
+    machine: Box<Machine>,
     clock: Clock,
     seed: u64,
     rng: Pcg64Mcg,
@@ -134,7 +134,7 @@ impl Worker {
         targets.extend(ops.iter().map(|op| (op.slot, op.target(Platform::Native))));
         Ok(Worker {
             entries,
-            machine: Machine::new()?,
+            machine: Box::new(Machine::new()?),
             clock,
             seed,
             rng: Pcg64Mcg::seed_from_u64(seed),
@@ -182,7 +182,9 @@ impl Worker {
         let mut places = if task.in_place { Err(PlaceError::Unwanted) } else { self.places(&kernels, &data) };
         let mut seeds = Pcg64Mcg::seed_from_u64(self.seed ^ task.seed);
         let mut samples = Rounds { turns: vec![Vec::new(); kernels.len()], ..Rounds::default() };
+        let began = self.clock.start();
         for number in 0..task.rounds {
+            self.machine = self.machine.elsewhere(&mut self.rng)?;
             places = places.and_then(|mut places| {
                 // SAFETY: every tree is of a `Run`, none is run now, and all that are run later are drawn here.
                 let copies = unsafe { places.draw(&mut self.rng) }?;
@@ -198,6 +200,7 @@ impl Worker {
             let round = Round { workload: &task.workload, kernels: &kernels, pace: (&pace, task.seed), units };
             self.round(&round, seeds.random(), order, &mut samples)?;
         }
+        let ticks = self.clock.stop().saturating_sub(began);
         let mut calls = BTreeMap::new();
         if task.count {
             let counted = count_hooks(&self.entries[index], &mut self.machine, task.seed, COUNTED);
@@ -212,6 +215,7 @@ impl Worker {
             if task.count { self.executed(task, units, counted)? } else { (Vec::new(), Vec::new()) };
         Ok(WorkSamples {
             units,
+            ticks,
             ticks_per_cycle: samples.ticks_per_cycle,
             pace: samples.pace,
             kernels: samples.turns,

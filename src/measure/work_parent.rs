@@ -2,7 +2,8 @@
 //!
 //! Where two CPUs take nothing from each other ([`apart`](super::apart::apart)), several times as many workers fit into the
 //! time of a run, and what places in memory make of a kernel, which is drawn anew in each round, is known the better. The
-//! first worker sizes the runs that all others make, and counts; the others wait for it.
+//! first worker sizes the runs that all others make, and counts; the others wait for it. At a few times it is looked what the
+//! rest of the time is worth spending on ([`Observer::worth`]).
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -54,13 +55,16 @@ pub fn run_all(
     let cells = || if plan.groups.is_empty() { Ok(true) } else { run(plan, worker, count, stop, &mut &noting) };
     let processes = || Processes { plan, command: worker, stop };
     let Some(other) = work.beside else {
-        return Ok(cells()? && Lanes::new(plan, work, work.workers, &noting).go(&processes(), plan.cpu)?);
+        let alone = vec![Duration::ZERO];
+        return Ok(cells()? && Lanes::new(plan, work, work.workers, alone, &noting).go(&processes(), plan.cpu)?);
     };
-    let workers = match (plan.workers, work.workers) {
-        (Workers::Within(cells), Workers::Within(work)) if !plan.groups.is_empty() => Workers::Within(cells + work),
-        (_, workers) => workers,
+    let (workers, first) = match (plan.workers, work.workers) {
+        (Workers::Within(cells), Workers::Within(work)) if !plan.groups.is_empty() => {
+            (Workers::Within(cells + work), cells)
+        }
+        (_, workers) => (workers, Duration::ZERO),
     };
-    let lanes = &Lanes::new(plan, work, workers, &noting);
+    let lanes = &Lanes::new(plan, work, workers, vec![Duration::ZERO, first], &noting);
     thread::scope(|scope| {
         // Where there is no thread for it, one lane does it all.
         let beside = move || lanes.go(&processes(), Some(other));
@@ -104,12 +108,25 @@ pub fn one(
     whole
 }
 
+/// A workload, mechanisms of it that are not known as well as they are wanted, and how many rounds of them would do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// The workload's name.
+    pub workload: String,
+    /// The mechanisms, as in [`WorkTask::only`].
+    pub only: Vec<usize>,
+    /// Rounds of all workers to come.
+    pub rounds: f64,
+}
+
 /// Workers on several CPUs.
 struct Lanes<'a> {
     plan: &'a Plan,
     work: &'a WorkPlan,
     /// How many there are to be, or until when, from `began`.
     workers: Workers,
+    /// When each of the CPUs has its first, from `began`.
+    begin: Vec<Duration>,
     began: Instant,
     noting: &'a Noting<'a>,
     state: Mutex<State>,
@@ -117,27 +134,39 @@ struct Lanes<'a> {
     sized: Condvar,
 }
 
-/// A workload, and the kernels to measure it on as in [`WorkTask::only`].
-type OnKernels = (String, Option<Vec<usize>>);
-
 /// How far the lanes have come together.
+#[derive(Default)]
 struct State {
-    /// What the next worker is to take.
-    workloads: Vec<OnKernels>,
+    /// What workers are to take from now on.
+    taking: Taking,
     /// Workers that were started.
     taken: usize,
     /// Whether the first of them is through.
     sized: bool,
-    /// Whether it was asked which workloads are worth more.
-    looked: bool,
+    /// How often it was looked what the rest of the time is worth spending on.
+    looks: usize,
     /// Whether some worker could not be started.
     failed: bool,
 }
 
+/// What workers after a look are to take; before the first they take all.
+#[derive(Default)]
+struct Taking {
+    shares: Vec<Share>,
+    /// The part of the workers that take these; others take all workloads on all kernels, as before.
+    part: f64,
+    /// The number of the first of the workers, and how many will share.
+    first: usize,
+    workers: f64,
+}
+
+/// When it is looked, as parts of the time.
+const LOOK_AT: [f64; 3] = [1.0 / 3.0, 2.0 / 3.0, 5.0 / 6.0];
+
 impl<'a> Lanes<'a> {
-    fn new(plan: &'a Plan, work: &'a WorkPlan, workers: Workers, noting: &'a Noting<'a>) -> Self {
-        let state = State { workloads: on_all_kernels(work), taken: 0, sized: false, looked: false, failed: false };
-        Lanes { plan, work, workers, began: Instant::now(), noting, state: Mutex::new(state), sized: Condvar::new() }
+    fn new(plan: &'a Plan, work: &'a WorkPlan, workers: Workers, begin: Vec<Duration>, noting: &'a Noting<'a>) -> Self {
+        let (state, began) = (Mutex::default(), Instant::now());
+        Lanes { plan, work, workers, begin, began, noting, state, sized: Condvar::new() }
     }
 
     /// Has workers on a CPU one after another, while there is time. Returns whether none was stopped.
@@ -164,27 +193,34 @@ impl<'a> Lanes<'a> {
             state = self.sized.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let (state, elapsed) = (&mut *state, self.began.elapsed());
-        if state.failed || state.workloads.is_empty() || !self.workers.room(state.taken, elapsed, last) {
+        if state.failed || self.work.workloads.is_empty() || !self.workers.room(state.taken, elapsed, last) {
             return None;
         }
-        if !state.looked && state.taken >= FEWEST_WORKERS && self.workers.left(elapsed) < elapsed {
-            // Once: whoever stops whenever an interval happens to be narrow has intervals that are too narrow.
-            state.looked = true;
-            let worth_more = |(name, _): &OnKernels| {
-                let kernels = (&*self.noting).worth_more(name, &self.work.kernels);
-                (!kernels.is_empty()).then(|| (name.clone(), Some(kernels)))
-            };
-            let more: Vec<_> = state.workloads.iter().filter_map(worth_more).collect();
-            if !more.is_empty() {
-                state.workloads = more;
-            }
-        }
+        self.look(state, elapsed);
         let number = state.taken;
         state.taken += 1;
         // From the number alone: which lane is the quicker changes nothing.
         let mut rng = Pcg64Mcg::seed_from_u64((self.plan.seed ^ WORK).wrapping_add(number as u64));
         let units = &self.noting.lock().units;
-        Some((number, processes.work(self.work, &state.workloads, number, units, &mut rng)))
+        let tasks = state.taking.tasks(number).unwrap_or_else(|| on_all_kernels(self.work));
+        Some((number, processes.work(self.work, &tasks, number, units, &mut rng)))
+    }
+
+    /// Looks what the rest of the time is worth spending on, where the time for that has come.
+    fn look(&self, state: &mut State, elapsed: Duration) {
+        let time = |until: Duration| {
+            let lanes = self.begin.iter().map(|begin| until.saturating_sub(*begin));
+            lanes.sum::<Duration>().as_secs_f64()
+        };
+        let (used, all) = (time(elapsed), time(elapsed + self.workers.left(elapsed)));
+        let due = LOOK_AT.get(state.looks).is_some_and(|at| used >= at * all);
+        if !due || state.taken < FEWEST_WORKERS || matches!(self.workers, Workers::Exactly(_)) {
+            return;
+        }
+        state.looks += 1;
+        let left = (all - used) / used;
+        let (shares, part) = (&*self.noting).worth(&self.work.kernels, left);
+        state.taking = Taking { shares, part, first: state.taken, workers: (state.taken as f64 * left).max(1.0) };
     }
 
     /// No lane has another worker.
@@ -198,6 +234,28 @@ impl<'a> Lanes<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Taking {
+    /// What the worker of this number is to take; `None` for all.
+    fn tasks(&self, number: usize) -> Option<Vec<OnKernels>> {
+        // Of equal parts so many begin before the worker, and that many before the next.
+        let begun = |parts: f64, workers: usize| (parts * workers as f64).floor() as usize;
+        let turn = number.saturating_sub(self.first);
+        let mine = begun(self.part, turn);
+        if self.shares.is_empty() || begun(self.part, turn + 1) == mine {
+            return None;
+        }
+        let task = |share: &Share| {
+            let each = share.rounds / (self.workers * self.part);
+            let rounds = begun(each, mine + 1) - begun(each, mine);
+            (rounds > 0).then(|| (share.workload.clone(), Some((share.only.clone(), rounds))))
+        };
+        Some(self.shares.iter().filter_map(task).collect())
+    }
+}
+
+/// A workload; and the mechanisms to measure it on as in [`WorkTask::only`] with a number of rounds, or all kernels.
+type OnKernels = (String, Option<(Vec<usize>, usize)>);
 
 fn on_all_kernels(work: &WorkPlan) -> Vec<OnKernels> {
     work.workloads.iter().map(|name| (name.clone(), None)).collect()
@@ -238,8 +296,8 @@ impl Observer for &Noting<'_> {
         noted.observer.worked(worker, workload, samples);
     }
 
-    fn worth_more(&mut self, workload: &str, kernels: &[KernelColumn]) -> Vec<usize> {
-        self.lock().observer.worth_more(workload, kernels)
+    fn worth(&mut self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {
+        self.lock().observer.worth(kernels, left)
     }
 
     fn quiet_from(&self) -> f64 {
@@ -274,17 +332,17 @@ impl Processes<'_> {
         rng: &mut Pcg64Mcg,
     ) -> Assignment {
         let mut assignment = self.assignment(Vec::new(), rng);
-        let task = |(name, only): &OnKernels| WorkTask {
+        // A single unit may be longer than a run should be.
+        let rounds = |name: &str| if units.get(name) == Some(&1) { work.rounds.div_ceil(2) } else { work.rounds };
+        let task = |(name, share): &OnKernels| WorkTask {
             workload: name.clone(),
             seed: self.plan.seed,
-            // A single unit may be longer than a run should be. Of what is known worse than wanted, much is the worker's own
-            // (where the program and its memory are), which more of its rounds would not change.
-            rounds: if units.get(name) == Some(&1) || only.is_some() { work.rounds.div_ceil(2) } else { work.rounds },
+            rounds: share.as_ref().map_or_else(|| rounds(name), |(_, rounds)| *rounds),
             // What the first worker found to fill a run is what all do.
             units: units.get(name).copied(),
             count: number == 0,
             in_place: false,
-            only: only.clone(),
+            only: share.as_ref().map(|(only, _)| only.clone()),
         };
         assignment.work = workloads.iter().map(task).collect();
         for i in (1..assignment.work.len()).rev() {

@@ -46,6 +46,8 @@ pub struct WorkTask {
 pub struct WorkSamples {
     /// Units of a part of a run.
     pub units: u64,
+    /// What all rounds took, with placing kernels and putting the machine back, in ticks.
+    pub ticks: u64,
     /// Ticks per core cycle before and after each round.
     pub ticks_per_cycle: Vec<[f64; 2]>,
     /// The pace of each round: before, between and after its halves, in ticks, part by part.

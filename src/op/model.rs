@@ -15,6 +15,7 @@ use super::xen::XenVcpu;
 
 /// `arch/x86/include/uapi/asm/prctl.h`
 const ARCH_SET_GS: libc::c_int = 0x1001;
+const ARCH_GET_GS: libc::c_int = 0x1004;
 
 /// One CPU's privileged state. Fields are grouped by the pv_ops structure whose ops use them.
 ///
@@ -46,7 +47,7 @@ pub enum ModelError {
     SegmentBase(#[source] std::io::Error),
 }
 
-/// A CPU model that this thread's `gs` points to; gone when dropped.
+/// A CPU model that this thread's `gs` points to, until another is installed; gone when dropped.
 ///
 /// Not `Send`: the segment base belongs to the thread.
 pub struct Installed {
@@ -113,7 +114,9 @@ impl Drop for Installed {
     fn drop(&mut self) {
         // A segment base of 0 makes a forgotten use fault instead of reading freed memory. Refusal cannot be handled
         // here, and a kernel that took the first call takes this one.
-        let _ = set_gs(0);
+        if gs() == self.model.as_ptr() as usize {
+            let _ = set_gs(0);
+        }
         // SAFETY: leaked by `install`, and `gs` no longer points to it.
         drop(unsafe { Box::from_raw(self.model.as_ptr()) });
     }
@@ -124,4 +127,12 @@ fn set_gs(base: usize) -> std::io::Result<()> {
     // changes nobody's memory.
     let done = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// This thread's segment base; 0 where the kernel does not say.
+fn gs() -> usize {
+    let mut base = 0_usize;
+    // SAFETY: the kernel writes one word, to a variable of that size.
+    let done = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_GS, &raw mut base) };
+    if done == 0 { base } else { 0 }
 }

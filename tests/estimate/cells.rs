@@ -346,6 +346,7 @@ fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) ->
         let turns = (0..costs.len()).map(|kernel| (0..rounds(kernel)).map(|round| turn(kernel, round)).collect());
         let samples = WorkSamples {
             units: 100,
+            ticks: (ROUNDS * (FIRST_COLUMN + columns.len()) * 2) as u64 * 600_000,
             ticks_per_cycle: vec![[1.0, 1.0]; ROUNDS],
             pace,
             kernels: turns.collect(),
@@ -362,15 +363,16 @@ fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) ->
 }
 
 #[test]
-fn more_workers_are_for_mechanisms_that_are_known_worse_than_wanted_and_those_at_six_places_a_round() {
-    let worth_more = |workers| collected([3.0, 1.0], workers, 1, &[0, 1]).worth_more(MmapPerf::META.name, &kernels());
-    assert_eq!(worth_more(20), [0; 6], "half of an interval is a third of a point");
-    assert_eq!(worth_more(300), [0; 0], "a tenth of a point");
-    assert_eq!(
-        collected([3.0, 1.0], 20, 1, &[0, 1]).worth_more("exec", &kernels()),
-        [0, 1],
-        "of that nothing is known"
-    );
+fn the_rest_of_a_run_is_for_mechanisms_that_are_known_worse_than_wanted() {
+    let worth = |workers, left| collected([3.0, 1.0], workers, 1, &[0, 1]).worth(&kernels(), left);
+    let (shares, part) = worth(20, 4.0);
+    let [share] = &shares[..] else { panic!("one workload: {shares:?}") };
+    // Half of an interval is a third of a point: three times as many rounds as there were, at one place each.
+    assert_eq!(share.workload, MmapPerf::META.name);
+    assert!(share.only.len() > 1 && share.only.iter().all(|kernel| *kernel == 0), "not the option: {share:?}");
+    assert!((30.0..250.0).contains(&share.rounds) && (0.1..1.0).contains(&part), "{share:?} {part}");
+    assert_eq!(worth(20, 0.01).1, 1.0, "where there is hardly time, all of it");
+    assert_eq!(worth(300, 4.0), (Vec::new(), 0.0), "a tenth of a point");
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! What the rest of a run is worth spending on.
+//!
+//! A mechanism whose interval is wider than wanted gets as many more rounds as it lacks by what its rounds scatter; one that
+//! is known well enough gets none, and where time does not do for all, the dearest goes without. What is known from the
+//! rounds so far decides about further ones; where intervals are to have a certain width and there are many rounds, that
+//! leaves them as right as they say (Chow and Robbins, "On the Asymptotic Theory of Fixed-Width Sequential Confidence
+//! Intervals for the Mean", 1965).
+
+use crate::measure::work_parent::Share;
+
+/// Half the width of a mechanism's interval that a run aims at, in percentage points: a little less than is promised, for the
+/// rounds to come may scatter more than those that were.
+pub(super) const WANTED: f64 = 0.18;
+/// A mechanism whose interval is no wider than this, half, is left alone.
+pub(super) const KNOWN: f64 = 0.19;
+
+/// A kernel may be in a round several times, at as many places; more than so many would be worth less than their time.
+const MOST_PLACES: usize = 12;
+/// Of the variance of a kernel's rounds so much is the places' of `inline` and the round's own: the same for all places of a
+/// kernel in it.
+const COMMON: f64 = 0.25;
+
+/// What a workload lacks.
+pub(super) struct Lacking {
+    /// Its name.
+    pub workload: String,
+    /// What a round takes without any of them: `inline` and the pace. Any unit of time, the same for all.
+    pub round: f64,
+    /// The mechanisms that are known worse than wanted.
+    pub kernels: Vec<Kernel>,
+}
+
+/// A mechanism that is known worse than wanted.
+pub(super) struct Kernel {
+    /// Its place among all kernels.
+    pub index: usize,
+    /// What one place of it takes of a round.
+    pub place: f64,
+    /// In how many rounds more it would have to be at one place.
+    pub rounds: f64,
+}
+
+impl Kernel {
+    /// The rounds that it lacks at so many places each.
+    fn at(&self, places: usize) -> f64 {
+        self.rounds * (COMMON + (1.0 - COMMON) / places as f64)
+    }
+}
+
+impl Lacking {
+    /// The cheapest rounds that give all of its kernels what they lack, and what those take.
+    fn share(&self) -> (Share, f64) {
+        let mut places = vec![1; self.kernels.len()];
+        let rounds = |places: &[usize]| {
+            let each = self.kernels.iter().zip(places).map(|(kernel, places)| kernel.at(*places));
+            each.fold(0.0, f64::max)
+        };
+        let takes = |places: &[usize]| {
+            let columns = self.kernels.iter().zip(places).map(|(kernel, places)| kernel.place * *places as f64);
+            rounds(places) * (self.round + columns.sum::<f64>())
+        };
+        let mut best = (takes(&places), places.clone());
+        while places.iter().sum::<usize>() < MOST_PLACES {
+            let wanting = |(_, (kernel, places)): &(usize, (&Kernel, &usize))| kernel.at(**places);
+            let dearest = self.kernels.iter().zip(&places).enumerate();
+            let Some((dearest, _)) = dearest.max_by(|one, other| wanting(one).total_cmp(&wanting(other))) else {
+                break;
+            };
+            places[dearest] += 1;
+            if takes(&places) < best.0 {
+                best = (takes(&places), places.clone());
+            }
+        }
+        let (takes, places) = best;
+        let only = self.kernels.iter().zip(&places).flat_map(|(kernel, places)| vec![kernel.index; *places]);
+        (Share { workload: self.workload.clone(), only: only.collect(), rounds: rounds(&places) }, takes)
+    }
+
+    fn takes(&self) -> f64 {
+        if self.kernels.is_empty() { 0.0 } else { self.share().1 }
+    }
+
+    /// Without one of its kernels.
+    fn without(&self, at: usize) -> Lacking {
+        let others = self.kernels.iter().enumerate().filter(|(other, _)| *other != at);
+        let kernels = others.map(|(_, kernel)| Kernel { ..*kernel }).collect();
+        Lacking { workload: self.workload.clone(), kernels, ..*self }
+    }
+}
+
+/// Shares of so much time for as many kernels as it does for, and how much of it they take, from 0 to 1. Where it would not do
+/// for any, all of it is for the cheapest.
+pub(super) fn allot(mut lacking: Vec<Lacking>, time: f64) -> (Vec<Share>, f64) {
+    lacking.retain(|lacking| !lacking.kernels.is_empty());
+    let mut all: f64 = lacking.iter().map(Lacking::takes).sum();
+    while all > time && lacking.iter().map(|lacking| lacking.kernels.len()).sum::<usize>() > 1 {
+        let single = lacking
+            .iter()
+            .enumerate()
+            .flat_map(|(at, lacking)| (0..lacking.kernels.len()).map(move |kernel| (at, lacking.without(kernel))));
+        let saved = |(at, less): &(usize, Lacking)| lacking[*at].takes() - less.takes();
+        let Some((at, less)) = single.max_by(|one, other| saved(one).total_cmp(&saved(other))) else { break };
+        lacking[at] = less;
+        lacking.retain(|lacking| !lacking.kernels.is_empty());
+        all = lacking.iter().map(Lacking::takes).sum();
+    }
+    (lacking.iter().map(|lacking| lacking.share().0).collect(), (all / time).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lacking(workload: &str, rounds: &[f64]) -> Lacking {
+        let kernels = rounds.iter().enumerate().map(|(index, rounds)| Kernel { index, place: 1.0, rounds: *rounds });
+        Lacking { workload: workload.to_owned(), round: 8.0, kernels: kernels.collect() }
+    }
+
+    #[test]
+    fn a_kernel_that_lacks_more_is_at_more_places_of_a_round() {
+        let (shares, part) = allot(vec![lacking("exec", &[100.0, 400.0])], 1e6);
+        assert!(part < 0.01, "{part}");
+        let [Share { workload, only, rounds }] = &shares[..] else { panic!("{shares:?}") };
+        let times = |kernel| only.iter().filter(|other| **other == kernel).count();
+        assert_eq!(workload, "exec");
+        assert!(times(1) > 2 * times(0) && times(0) >= 1, "{only:?}");
+        // What one place in each of 400 rounds would be, in far fewer.
+        assert!((100.0..250.0).contains(rounds), "{rounds}");
+    }
+
+    #[test]
+    fn what_would_take_more_than_the_time_goes_without_and_all_others_have_what_they_lack() {
+        let three = || vec![lacking("exec", &[100.0]), lacking("fork_exit", &[50.0, 1e6]), lacking("none", &[])];
+        let (shares, part) = allot(three(), 1e4);
+        let names: Vec<_> = shares.iter().map(|share| (share.workload.as_str(), share.only.contains(&1))).collect();
+        assert_eq!(names, [("exec", false), ("fork_exit", false)]);
+        assert!(part < 1.0);
+        assert!(allot(three(), 1e9).0[1].only.contains(&1), "there is time for it");
+    }
+
+    #[test]
+    fn where_time_does_for_none_all_of_it_is_for_the_cheapest() {
+        let (shares, part) = allot(vec![lacking("exec", &[900.0]), lacking("fork_exit", &[700.0])], 10.0);
+        assert_eq!(shares.len(), 1);
+        assert_eq!((shares[0].workload.as_str(), part), ("fork_exit", 1.0));
+        assert_eq!(allot(vec![lacking("exec", &[])], 10.0), (Vec::new(), 0.0), "nothing lacks anything");
+    }
+}

@@ -1,0 +1,167 @@
+//! A worker's rounds of a workload: what its kernels differ by while the core was its own.
+
+use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, Turn, WorkSamples};
+use crate::stats::location::{median, quantile};
+use crate::workload::PARTS;
+
+/// One worker's result for one workload.
+pub(super) struct Worked {
+    /// What a unit took with `inline`, in ticks.
+    pub inline_ticks: f64,
+    /// The same in core cycles.
+    pub inline_cycles: f64,
+    /// Rounds that were quiet at all.
+    pub rounds: usize,
+    /// Logarithms of the ratios to `inline` round by round, of the kernels from [`AGAIN`] on in their places; none for those
+    /// that were not measured.
+    pub logs: Vec<Vec<f64>>,
+    /// Logarithms of the ratios between all places of `inline`, two by two, in each round that was quiet: there, and back.
+    pub places: Vec<[f64; HALVES]>,
+}
+
+/// A worker's runs: for each kernel and round the logarithms of what the parts of its runs took, in the order of time; none
+/// for rounds that the kernel was not in.
+struct Runs<'a> {
+    samples: &'a WorkSamples,
+    kernels: Vec<Vec<Option<Logs>>>,
+}
+
+/// Of the runs of a round.
+type Logs = [[f64; PARTS]; HALVES];
+
+/// Which halves of a round had the core to themselves.
+type Quiet = [bool; HALVES];
+
+impl<'a> Runs<'a> {
+    fn of(samples: &'a WorkSamples) -> Self {
+        let rounds = samples.pace.len();
+        let kernel = |turns: &Vec<Turn>| {
+            // Options are in one of several rounds, the first of them.
+            let step = rounds.div_ceil(turns.len().max(1)).max(1);
+            let mut logs = vec![None; rounds];
+            for (turn, own) in turns.iter().zip(logs.iter_mut().step_by(step)) {
+                *own = Some(turn.map(logarithms));
+            }
+            logs
+        };
+        Runs { samples, kernels: samples.kernels.iter().map(kernel).collect() }
+    }
+
+    /// The places of `inline` that all else is held against.
+    fn reference(&self) -> impl Iterator<Item = &Vec<Option<Logs>>> {
+        self.kernels.iter().take(FIRST_COLUMN).enumerate().filter(|(place, _)| *place != AGAIN).map(|(_, logs)| logs)
+    }
+
+    /// What a kernel differs by from the others, over the rounds that were quiet at all: each has other places and other
+    /// work. Of a round it is the median of the differences of what ran next to each other and did the same work; where the
+    /// two are the same it is as often above 0 as below, whatever comes in between.
+    fn apart(kernel: &[Option<Logs>], others: &[&Vec<Option<Logs>>], quiet: &[Quiet]) -> Vec<f64> {
+        let round = |round: usize| {
+            let own = kernel[round].as_ref()?;
+            let differences = others.iter().filter_map(|other| other[round].as_ref()).flat_map(|other| {
+                let halves = own.iter().zip(other).zip(quiet[round]).filter(|(_, quiet)| *quiet);
+                halves.flat_map(|((own, other), _)| own.iter().zip(other).map(|(own, other)| own - other))
+            });
+            median(&differences.collect::<Vec<_>>())
+        };
+        (0..kernel.len()).filter_map(round).collect()
+    }
+
+    /// What a kernel differs by from another in each half of the rounds that were quiet.
+    fn halves_apart<'k>(
+        kernel: &'k [Option<Logs>],
+        other: &'k [Option<Logs>],
+        quiet: &'k [Quiet],
+    ) -> impl Iterator<Item = [f64; HALVES]> {
+        let rounds = kernel.iter().zip(other).zip(quiet).filter(|(_, quiet)| **quiet == [true; HALVES]);
+        rounds.filter_map(|((own, other), _)| {
+            let (own, other) = (own.as_ref()?, other.as_ref()?);
+            let half = |half: usize| median(&std::array::from_fn::<f64, PARTS, _>(|i| own[half][i] - other[half][i]));
+            Some([half(0)?, half(1)?])
+        })
+    }
+
+    /// This worker's result from the halves that were quiet.
+    fn reduced(&self, quiet: &[Quiet]) -> Option<Worked> {
+        let samples = self.samples;
+        // Of each part what it took in the median over quiet halves and places.
+        let part = |part: usize| {
+            let rounds = self.reference().flat_map(|kernel| kernel.iter().zip(quiet));
+            let logs = rounds.flat_map(|(logs, quiet)| {
+                logs.iter().flatten().zip(quiet).filter(|(_, quiet)| **quiet).map(|(half, _)| half[part])
+            });
+            median(&logs.collect::<Vec<_>>()).map(f64::exp)
+        };
+        let ticks = (0..PARTS).map(part).sum::<Option<f64>>()? / (samples.units * PARTS as u64) as f64;
+        let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
+        let last = samples.columns.iter().max().map_or(0, |last| last + 1);
+        let mut logs = vec![Vec::new(); FIRST_COLUMN - AGAIN + last];
+        for (index, kernel) in self.kernels.iter().enumerate().skip(AGAIN) {
+            let place = match index.checked_sub(FIRST_COLUMN) {
+                None => index,
+                Some(column) => FIRST_COLUMN + *samples.columns.get(column)?,
+            };
+            let others: Vec<_> = self.reference().filter(|other| !std::ptr::eq(*other, kernel)).collect();
+            // A kernel that is there several times has so many places in a round.
+            logs[place - AGAIN].extend(Self::apart(kernel, &others, quiet));
+        }
+        let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
+        let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
+        let places = pairs.flat_map(|(one, other)| Self::halves_apart(one, other, quiet)).collect();
+        let rounds = quiet.iter().filter(|halves| halves.contains(&true)).count();
+        Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places })
+    }
+}
+
+fn logarithms(ticks: [u64; PARTS]) -> [f64; PARTS] {
+    ticks.map(|ticks| (ticks.max(1) as f64).ln())
+}
+
+/// What the pace takes undisturbed: so much of it takes no longer.
+const CLEAR: f64 = 0.1;
+/// A half in which the pace took longer than this times what it takes undisturbed had less than the whole core: another
+/// guest ran on its sibling, say, which takes a third of it. There an indirection costs something else. What caches hold
+/// when a run begins moves the pace, too, by some percent.
+const DISTURBED: f64 = 1.1;
+/// A worker with fewer quiet halves says nothing.
+const ENOUGH_HALVES: usize = HALVES;
+/// Undisturbed workers, without which all are taken with all that they measured.
+const ENOUGH: usize = 6;
+
+/// By how much the pace took longer than it does in most halves, before or after each half of each worker's rounds, as a
+/// logarithm.
+fn excess(samples: &[&WorkSamples]) -> Vec<Vec<[f64; HALVES]>> {
+    let paces: Vec<[f64; PARTS]> =
+        samples.iter().flat_map(|samples| samples.pace.iter().flatten().copied().map(logarithms)).collect();
+    let part = |part: usize| median(&paces.iter().map(|pace| pace[part]).collect::<Vec<_>>()).unwrap_or(0.0);
+    let typical: [f64; PARTS] = std::array::from_fn(part);
+    let above = |pace: &[u64; PARTS]| {
+        let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
+        median(&parts.collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
+    };
+    let round = |round: &[[u64; PARTS]; HALVES + 1]| {
+        let paces = round.each_ref().map(above);
+        std::array::from_fn(|half| paces[half].max(paces[half + 1]))
+    };
+    samples.iter().map(|samples| samples.pace.iter().map(round).collect()).collect()
+}
+
+/// The workers that had the core to themselves, and what they measured while they had; all of it where that is too little.
+pub(super) fn undisturbed(samples: &[(usize, WorkSamples)]) -> Vec<Worked> {
+    let samples: Vec<&WorkSamples> = samples.iter().map(|(_, samples)| samples).collect();
+    let excess = excess(&samples);
+    let halves: Vec<f64> = excess.iter().flatten().flatten().copied().collect();
+    let most = quantile(&halves, CLEAR).map_or(f64::INFINITY, |clear| clear + DISTURBED.ln());
+    let quiet = |worker: &Vec<[f64; HALVES]>| worker.iter().map(|round| round.map(|above| above <= most)).collect();
+    let quiet: Vec<Vec<Quiet>> = excess.iter().map(quiet).collect();
+    let enough = |quiet: &[Quiet]| {
+        quiet.as_flattened().iter().filter(|quiet| **quiet).count() >= ENOUGH_HALVES.min(quiet.len() * HALVES)
+    };
+    let workers = samples.iter().zip(&quiet);
+    if quiet.iter().filter(|quiet| enough(quiet)).count() < ENOUGH {
+        let all = |quiet: &[Quiet]| vec![[true; HALVES]; quiet.len()];
+        return workers.filter_map(|(samples, quiet)| Runs::of(samples).reduced(&all(quiet))).collect();
+    }
+    let kept = workers.filter(|(_, quiet)| enough(quiet));
+    kept.filter_map(|(samples, quiet)| Runs::of(samples).reduced(quiet)).collect()
+}
