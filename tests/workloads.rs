@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use pvbench::dispatch::thunks;
 use pvbench::kernel::Machine;
 use pvbench::measure::clock::Clock;
+use pvbench::op::Op;
+use pvbench::op::irq::IrqEnable;
 use pvbench::patch::text::serialise;
-use pvbench::patch::{CallTree, CodeMemory, DataMemory};
+use pvbench::patch::{CallTree, CodeMemory, DataMemory, Decoded};
 use pvbench::workload::{Entry, Run, count_hooks, entries};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -45,6 +48,7 @@ fn every_mechanism_comes_to_the_checksum_of_inline() {
 fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() {
     let mut machine = Machine::new().unwrap();
     let mut rng = Pcg64Mcg::seed_from_u64(SEED);
+    let enable = IrqEnable::native as *const () as usize;
     for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
         let units = units(&entry).min(20);
         let expected = (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum;
@@ -52,19 +56,25 @@ fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() 
         let mechanisms = variants.map(|variant| (variant.mechanism.name, variant.run, variant.data.is_some()));
         let options = entry.options.iter().map(|option| (option.name, option.run, false));
         let data: Vec<_> = entry.variants.iter().filter_map(|variant| variant.data).collect();
+        let calls = count_hooks(&entry, &mut machine, SEED, 4).unwrap();
+        let mut decoded = Decoded::leaving(entry.variants.iter().map(|variant| variant.bind as usize));
         for (name, run, has_data) in mechanisms.chain(options) {
             let place = format!("{} with {name}", entry.meta.name);
             // Tables are to hold the hooks before they are copied.
             run(&mut machine, SEED, 0, Clock::Tsc).unwrap();
             // SAFETY: a compiled function.
-            let tree = unsafe { CallTree::of(run as *const () as usize) }.unwrap();
+            let tree = unsafe { CallTree::of_known(run as *const () as usize, &mut decoded) }.unwrap();
             // SAFETY: what mechanisms gave as theirs.
-            let mut tree = unsafe { tree.with_data(&data) };
+            let mut tree = unsafe { tree.with_data(&data, &mut decoded) }.unwrap();
             assert_eq!(tree.data_room() > 0, has_data, "{place}: what it reads of a mechanism's data");
             assert!(tree.len() > 3, "{place}: {} functions", tree.len());
             let mut memory = CodeMemory::new(run as *const () as usize, tree.room()).unwrap();
             let mut copies = DataMemory::new(run as *const () as usize, tree.data_room()).unwrap();
             tree.place(&mut memory, &mut copies, &mut rng).unwrap();
+            let calls_body =
+                ["direct", "table", "retpoline", "site"].contains(&name) && calls.contains_key("irq_enable");
+            assert!(!calls_body || tree.moved(enable as u64).is_some(), "{place}: the body is copied, too");
+            assert!(name != "retpoline" || tree.moved(thunks()[0] as u64).is_some(), "{place}: the thunk is, too");
             let copy = tree.moved(run as *const () as u64).unwrap();
             serialise();
             // SAFETY: a copy of this very function, in memory that is still there.

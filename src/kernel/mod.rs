@@ -247,7 +247,7 @@ impl Machine {
 
 /// Binds every hook. Once per mechanism and not in each kernel: it is as long as the catalogue.
 #[inline(never)]
-fn bind_hooks<D: Dispatch>(platform: Platform) {
+pub(crate) fn bind_hooks<D: Dispatch>(platform: Platform) {
     struct Bind<D>(Platform, PhantomData<fn(D)>);
     impl<D: Dispatch> catalogue::Visitor for Bind<D> {
         fn visit<O: Op>(&mut self) {

@@ -5,18 +5,20 @@
 //! every process makes that a part of what differs between processes, of which intervals are made (Curtsinger and Berger,
 //! "Stabilizer: Statistically Sound Performance Evaluation", ASPLOS 2013).
 //!
-//! What is called through memory that can change stays where it is, and so does what never returns: ways out of a panic. A
-//! call through the GOT, which is how Rust calls a function of another codegen unit, stays one, and goes through a word
-//! beside the copy; so it does where the word is loaded once and the register called, if it is kept for nothing else. No
-//! unwind table knows a copy: a panic in one ends the process.
+//! What never returns stays where it is: ways out of a panic. So does what is called through memory that can change, but for
+//! a copy's own data: what that leads to is copied along, and the copy of the data leads to the copies. A call through the
+//! GOT, which is how Rust calls a function of another codegen unit, stays one, and goes through a word beside the copy; so
+//! it does where the word is loaded once and the register called, if it is kept for nothing else. No unwind table knows a
+//! copy: a panic in one ends the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use iced_x86::Mnemonic;
 use rand::{Rng, RngExt};
 
 use super::decoded::{Callee, Decoded};
-use super::leads::{Leads, WORD};
+use super::leads::{Held, Leads, WORD};
 use super::{CodeMemory, Compiled, DataMemory, FunctionError, program};
 
 /// Functions are aligned to this, as compilers do it.
@@ -35,6 +37,8 @@ pub struct CallTree {
     words: BTreeMap<u64, u64>,
     /// Data that they refer to and that copies have copies of: where it is, and how many bytes.
     data: Vec<(usize, usize)>,
+    /// Words of this data that they refer to and that lead to one of them, or to a constant word.
+    held: Vec<Held>,
     /// Where the functions of the last copy start.
     places: Vec<u64>,
     /// What the references of all of them lead to in a copy: known from the first on, which is decoded again.
@@ -44,6 +48,15 @@ pub struct CallTree {
 const PAGE: usize = 4096;
 /// Bytes of a cache line, to which tables are aligned.
 const LINE: usize = 64;
+
+/// Of a vtable's words: how to drop, size, alignment, and the only method.
+const METHOD: usize = 3;
+
+/// The words of a vtable with one method, of what has no size; `None` where there is no such at an address.
+fn vtable(address: usize) -> Option<&'static [usize]> {
+    let words = program::constants(address, METHOD + 1)?;
+    (words[..METHOD] == [0, 0, 1] && program::is_text(words[METHOD])).then_some(words)
+}
 
 impl CallTree {
     /// Decodes the function at `root` and all that it calls directly.
@@ -69,7 +82,9 @@ impl CallTree {
         // SAFETY: the caller's contract.
         unsafe {
             Compiled::find(root)?;
-            Self::gather(&BTreeSet::from([root]), decoded)
+            let mut tree = CallTree::default();
+            tree.gather(&BTreeSet::from([root]), decoded)?;
+            Ok(tree)
         }
     }
 
@@ -81,73 +96,107 @@ impl CallTree {
     /// # Errors
     /// Where one of the functions does not decode.
     pub unsafe fn of_callees(roots: &BTreeSet<usize>) -> Result<Self, FunctionError> {
+        let mut tree = CallTree::default();
         // SAFETY: the caller's contract.
-        unsafe { Self::gather(roots, &mut Decoded::default()) }
+        unsafe { tree.gather(roots, &mut Decoded::default()) }?;
+        Ok(tree)
     }
 
     /// # Safety
     /// As for [`CallTree::of_callees`].
-    unsafe fn gather(roots: &BTreeSet<usize>, decoded: &mut Decoded) -> Result<Self, FunctionError> {
-        let mut tree = CallTree::default();
-        let mut seen = BTreeSet::new();
+    unsafe fn gather(&mut self, roots: &BTreeSet<usize>, decoded: &mut Decoded) -> Result<(), FunctionError> {
+        let mut seen: BTreeSet<u64> = self.functions.iter().map(|function| function.code.entry()).collect();
         let mut open: Vec<u64> = roots.iter().map(|root| *root as u64).collect();
         while let Some(entry) = open.pop() {
-            if !seen.insert(entry) {
+            if decoded.stays(entry) || !seen.insert(entry) {
                 continue;
             }
             let is_root = roots.contains(&(entry as usize));
-            let function = if is_root {
-                // SAFETY: the caller's contract.
+            let function = if is_root || program::is_text(entry as usize) {
+                // SAFETY: the caller's contract; a function of this program calls it, and text begins with more than that.
                 unsafe { decoded.callee(entry as usize) }
             } else {
-                // SAFETY: a function of this program calls it; where no unwind table knows it, nothing is read.
-                unsafe { decoded.at(entry as usize) }
+                Err(FunctionError::NoExtent { entry })
             };
             match function {
                 Ok(function) if function.code.entry() != entry => {
-                    tree.merged.insert(entry, function.code.entry());
+                    self.merged.insert(entry, function.code.entry());
                     open.push(function.code.entry());
                 }
                 Ok(function) if is_root || function.returns => {
-                    tree.words.extend(function.words.iter().copied());
+                    self.words.extend(function.words.iter().copied());
                     open.extend(&function.calls);
-                    tree.functions.push(function);
+                    self.functions.push(function);
                 }
                 Ok(_) | Err(FunctionError::NoExtent { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        tree.functions.sort_by_key(|function| function.code.entry());
-        Ok(tree)
+        self.functions.sort_by_key(|function| function.code.entry());
+        Ok(())
     }
 
-    /// Has copies refer to copies of their own of such `data` as the functions refer to: addresses and lengths.
+    /// Has copies refer to copies of their own of such `data` as the functions refer to: addresses and lengths. Where a word
+    /// that they refer to leads to a function, or to a vtable of what has no size, this goes along, with all that it calls.
     ///
     /// # Safety
     /// It is data of this program, which is read and written by functions of this tree alone while a copy runs, and may be
-    /// copied byte for byte.
-    #[must_use]
-    pub unsafe fn with_data(mut self, data: &[(usize, usize)]) -> Self {
+    /// copied byte for byte. What its words lead to is not changed in it then, but by functions that `decoded` leaves.
+    ///
+    /// # Errors
+    /// Where one of the functions does not decode.
+    pub unsafe fn with_data(mut self, data: &[(usize, usize)], decoded: &mut Decoded) -> Result<Self, FunctionError> {
         let within = |(start, length): &(usize, usize), address: u64| {
             (*start as u64..(*start + *length) as u64).contains(&address)
         };
-        // By its distance, or through a constant word that holds its address, as data of another codegen unit is.
-        let mut referred = BTreeSet::new();
+        let words_of =
+            |datum: (usize, usize)| (0..datum.1 / WORD).map(move |word| (datum, (datum.0 + word * WORD) as u64));
+        // By its distance, or through a constant word that holds its address, as data of another codegen unit is. Whoever has
+        // an address may read all words from there.
+        let (mut referred, mut single) = (BTreeSet::new(), BTreeSet::new());
         for (instruction, target) in self.functions.iter().flat_map(|function| function.code.references()) {
             let word = || program::constants(target as usize, 1).and_then(|word| Some(*word.first()? as u64));
             let held = if instruction.is_ip_rel_memory_operand() { word() } else { None };
             for datum in data {
                 if within(datum, target) {
                     referred.insert(*datum);
+                    if instruction.mnemonic() == Mnemonic::Lea {
+                        single.extend(words_of(*datum));
+                    } else {
+                        single.insert((*datum, target));
+                    }
                 } else if let Some(address) = held.filter(|address| within(datum, *address)) {
                     referred.insert(*datum);
+                    single.extend(words_of(*datum));
                     self.words.insert(target, address);
                 }
             }
         }
         self.data = referred.into_iter().collect();
+        let mut roots = BTreeSet::new();
+        for (datum, at) in single {
+            let offset = (at as usize) - datum.0;
+            if !at.is_multiple_of(WORD as u64) || offset + WORD > datum.1 {
+                continue;
+            }
+            let Ok(index) = self.data.binary_search(&datum) else { continue };
+            // SAFETY: a whole word of the data, which nobody writes now.
+            let leads_to = unsafe { (at as *const usize).read() };
+            let method = vtable(leads_to);
+            if let Some(table) = method {
+                let words = table.iter().enumerate();
+                self.words.extend(words.map(|(word, held)| ((leads_to + word * WORD) as u64, *held as u64)));
+            }
+            let function = method.map_or(leads_to, |table| table[METHOD]);
+            if program::is_text(function) && !decoded.stays(function as u64) {
+                roots.insert(function);
+                self.held.push((index, offset, leads_to as u64));
+            }
+        }
+        // SAFETY: what hooks are bound to is a function of this program (contract of this function).
+        unsafe { self.gather(&roots, decoded) }?;
         self.leads = None;
-        self
+        Ok(self)
     }
 
     /// Room that copies of the data may take, in bytes.
@@ -228,9 +277,18 @@ impl CallTree {
         }
         let (leads, checked) = match self.leads.take() {
             Some(leads) => (leads, true),
-            None => (Leads::of(&self.functions, &self.words, &self.data, |target| self.index_of(target)), false),
+            None => {
+                let index_of = |target| self.index_of(target);
+                (Leads::of(&self.functions, &self.words, &self.data, &self.held, index_of), false)
+            }
         };
         let bases = leads.bases(words, data, &self.places);
+        if data.iter().zip(&self.data).any(|(copy, (original, _))| *copy != *original as u64) {
+            for (word, leads_to) in leads.held(&bases) {
+                // SAFETY: a word of a copy that was made just now, and that nobody else knows.
+                unsafe { (word as *mut u64).write(leads_to) };
+            }
+        }
         // What lies together is written together, in the order of its addresses: two offsets apart at most.
         let mut start = words as usize;
         let mut code: Vec<u8> = leads.words(&bases).flat_map(u64::to_le_bytes).collect();
@@ -280,7 +338,8 @@ impl CallTree {
 
 #[cfg(test)]
 mod tests {
-    use std::arch::naked_asm;
+    use std::arch::{asm, naked_asm};
+    use std::cell::UnsafeCell;
     use std::hint::black_box;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -424,9 +483,10 @@ mod tests {
     #[test]
     fn a_copy_with_data_of_its_own_has_it_elsewhere_each_time_and_leaves_the_original_alone() {
         let entry = counted as *const () as usize;
+        let data = [(&raw const COUNTER as usize, 8), (entry - 4096, 8)];
         // SAFETY: a compiled function, and a number that nothing else of the test uses.
-        let mut tree =
-            unsafe { CallTree::of(entry).unwrap().with_data(&[(&raw const COUNTER as usize, 8), (entry - 4096, 8)]) };
+        let tree = unsafe { CallTree::of(entry).unwrap().with_data(&data, &mut Decoded::default()) };
+        let mut tree = tree.unwrap();
         assert_eq!(tree.data.len(), 1, "it does not refer to the other");
         let mut memory = CodeMemory::new(entry, 4 * tree.room()).unwrap();
         let mut data = DataMemory::new(entry, 4 * tree.data_room()).unwrap();
@@ -440,6 +500,88 @@ mod tests {
             assert_eq!([copy(2), copy(3), copy(0)], [7, 9, 12]);
         }
         assert_eq!(COUNTER.load(Ordering::Relaxed), 7);
+    }
+
+    /// Says where it runs.
+    #[unsafe(naked)]
+    extern "C" fn here() -> usize {
+        naked_asm!("lea rax, [rip]", "ret", ".balign 16, 0xcc")
+    }
+
+    trait Here: Sync {
+        fn here(&self) -> usize;
+    }
+
+    struct Hook;
+
+    impl Here for Hook {
+        fn here(&self) -> usize {
+            let ip: usize;
+            // SAFETY: an address.
+            unsafe { asm!("lea {}, [rip]", out(reg) ip) };
+            ip
+        }
+    }
+
+    struct Hooks(UnsafeCell<(extern "C" fn() -> usize, &'static dyn Here)>);
+
+    // SAFETY: nobody writes it.
+    unsafe impl Sync for Hooks {}
+
+    static HOOKS: Hooks = Hooks(UnsafeCell::new((here, &Hook)));
+
+    /// Calls what is called by naming it, what a table leads to, and what a vtable does.
+    #[inline(never)]
+    fn hooked(at: &mut [usize; 3]) {
+        // SAFETY: as above; volatile, for a table is another one at every call.
+        let (function, object) = unsafe { HOOKS.0.get().read_volatile() };
+        *at = [here(), function(), object.here()];
+    }
+
+    #[test]
+    fn assembly_and_what_tables_and_vtables_lead_to_run_in_the_copy() {
+        let entry = hooked as *const () as usize;
+        let data = [(HOOKS.0.get() as usize, size_of::<Hooks>())];
+        let mut decoded = Decoded::default();
+        // SAFETY: a compiled function, and data that nobody writes.
+        let tree = unsafe { CallTree::of(entry).unwrap().with_data(&data, &mut decoded) };
+        let mut tree = tree.unwrap();
+        let mut memory = CodeMemory::new(entry, tree.room()).unwrap();
+        let mut data = DataMemory::new(entry, tree.data_room()).unwrap();
+        tree.place(&mut memory, &mut data, &mut Pcg64Mcg::seed_from_u64(4)).unwrap();
+        serialise();
+        let copy = tree.moved(entry as u64).unwrap() as usize;
+        // SAFETY: a copy of this very function, in memory that is still there.
+        let copy = unsafe { std::mem::transmute::<usize, fn(&mut [usize; 3])>(copy) };
+        let mut at = [[0; 3]; 2];
+        hooked(&mut at[0]);
+        copy(&mut at[1]);
+        let [original, copied] = at.map(|at| at.map(|at| tree.at(at as u64).map(Compiled::entry)));
+        assert_eq!(original, [None; 3]);
+        let named = here as *const () as u64;
+        assert_eq!(copied[..2], [Some(named); 2]);
+        assert!(copied[2].is_some(), "the method");
+    }
+
+    #[test]
+    fn what_is_left_is_called_where_it_is() {
+        let entry = hooked as *const () as usize;
+        let mut decoded = Decoded::leaving(std::iter::once(here as *const () as usize));
+        // SAFETY: as above.
+        let tree = unsafe { CallTree::of_known(entry, &mut decoded) }.unwrap();
+        assert_eq!(tree.moved(here as *const () as u64), None);
+        // SAFETY: as above.
+        assert!(unsafe { CallTree::of(entry) }.unwrap().index_of(here as *const () as u64).is_some());
+    }
+
+    #[test]
+    fn a_retpoline_is_copied_whole() {
+        let thunk = crate::dispatch::thunks()[0];
+        // SAFETY: assembly of this program.
+        let code = unsafe { Compiled::assembly(thunk) }.unwrap();
+        let last = code.instructions().last().unwrap().0;
+        assert_eq!(last.mnemonic(), iced_x86::Mnemonic::Ret);
+        assert_eq!(code.references().count(), 0, "call and loop lead inside");
     }
 
     #[test]

@@ -14,6 +14,9 @@ const DISTANCE: usize = 4;
 /// Bytes in front of the entry of assembly that a caller may look at or call: a preamble.
 const PREAMBLE: usize = 16;
 
+/// A call leads over so many bytes behind a loop at most.
+const OVER: u64 = 64;
+
 /// A decoded function.
 pub struct Compiled {
     entry: u64,
@@ -91,7 +94,8 @@ impl Compiled {
     }
 
     /// Decodes assembly at `entry`, which no unwind table knows: as far as the first return or jump that nothing before it
-    /// jumps over. What is left of it then, is referred to where it is.
+    /// jumps over, nor calls over where the jump closes a loop: that is a retpoline, which catches speculation there. What
+    /// is left of it then, is referred to where it is.
     ///
     /// # Safety
     /// `entry` is the address of a function of this program, with 16 bytes mapped before it.
@@ -102,12 +106,19 @@ impl Compiled {
         // SAFETY: mapped, by the linker's own end of the text.
         let code = unsafe { std::slice::from_raw_parts(entry as *const u8, mapped_after(entry)) };
         let mut decoder = Decoder::with_ip(64, code, entry as u64, DecoderOptions::NONE);
-        let (mut end, mut jumped_to) = (entry as u64, entry as u64);
+        let [mut end, mut jumped_to, mut called] = [entry as u64; 3];
         while decoder.can_decode() {
             let instruction = decoder.decode();
             end = instruction.next_ip();
             match instruction.flow_control() {
                 FlowControl::ConditionalBranch => jumped_to = jumped_to.max(instruction.near_branch_target()),
+                FlowControl::Call => called = instruction.near_branch_target(),
+                FlowControl::UnconditionalBranch
+                    if (entry as u64..end).contains(&instruction.near_branch_target())
+                        && (end..end + OVER).contains(&called) =>
+                {
+                    jumped_to = jumped_to.max(called);
+                }
                 FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::IndirectBranch
                     if end > jumped_to =>
                 {

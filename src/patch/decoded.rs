@@ -36,9 +36,21 @@ impl Callee {
 #[derive(Default)]
 pub struct Decoded {
     known: BTreeMap<u64, Vec<Rc<Callee>>>,
+    staying: BTreeSet<u64>,
 }
 
 impl Decoded {
+    /// With functions that are called where they are, and that no [`CallTree`](super::CallTree) has: addresses.
+    #[must_use]
+    pub fn leaving(staying: impl Iterator<Item = usize>) -> Self {
+        Decoded { known: BTreeMap::new(), staying: staying.map(|entry| entry as u64).collect() }
+    }
+
+    /// Whether a function is to be called where it is.
+    pub(super) fn stays(&self, entry: u64) -> bool {
+        self.staying.contains(&entry)
+    }
+
     /// The function at `entry`, as [`Compiled::at`] gives it.
     ///
     /// # Safety
@@ -69,9 +81,29 @@ impl Decoded {
         // SAFETY: the caller's contract.
         match unsafe { self.at(entry) } {
             // SAFETY: as above.
-            Err(FunctionError::NoExtent { .. }) => Ok(Rc::new(Callee::new(unsafe { Compiled::assembly(entry) }?))),
+            Err(FunctionError::NoExtent { .. }) => unsafe { self.assembly(entry) },
             decoded => decoded,
         }
+    }
+
+    /// Assembly, as [`Compiled::assembly`] gives it.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn assembly(&mut self, entry: usize) -> Result<Rc<Callee>, FunctionError> {
+        let known = self.known.entry(entry as u64).or_default();
+        let unchanged = |callee: &&Rc<Callee>| {
+            let bytes = callee.code.bytes();
+            // SAFETY: so many bytes of this function were read before, and text is not unmapped.
+            unsafe { std::slice::from_raw_parts(entry as *const u8, bytes.len()) == bytes }
+        };
+        if let Some(same) = known.iter().find(unchanged) {
+            return Ok(Rc::clone(same));
+        }
+        // SAFETY: the caller's contract.
+        let callee = Rc::new(Callee::new(unsafe { Compiled::assembly(entry) }?));
+        known.push(Rc::clone(&callee));
+        Ok(callee)
     }
 }
 

@@ -28,15 +28,21 @@ const DATA: usize = 2;
 pub(super) struct Leads {
     functions: Vec<Vec<Lead>>,
     words: Vec<Lead>,
+    held: Vec<(usize, usize, Lead)>,
 }
 
+/// A word of data that leads to a function, or to a constant word: which of the data it is in, and where in it; and where
+/// it leads.
+pub(super) type Held = (usize, usize, u64);
+
 impl Leads {
-    /// Of functions with constant words that they call through and where those lead, and with data; `index_of` says which
-    /// function an address is the start of.
+    /// Of functions with constant words that they call through and where those lead, and with data and the words that this
+    /// holds; `index_of` says which function an address is the start of.
     pub fn of(
         functions: &[Rc<Callee>],
         words: &BTreeMap<u64, u64>,
         data: &[(usize, usize)],
+        held: &[Held],
         index_of: impl Fn(u64) -> Option<usize>,
     ) -> Self {
         let datum = |address: u64| {
@@ -65,10 +71,16 @@ impl Leads {
         let leads = |callee: &Rc<Callee>| -> Vec<Lead> {
             callee.code.references().map(|(instruction, target)| lead(callee, instruction, target)).collect()
         };
-        let held = |target: u64| function(target).or_else(|| datum(target)).unwrap_or_else(|| outside(target));
+        let of_word = |target: u64| function(target).or_else(|| datum(target)).unwrap_or_else(|| outside(target));
+        let of_held = |(datum, at, target): &Held| {
+            let word = |index| Lead { base: WORDS, offset: (index * WORD) as u64 };
+            let constant = words.binary_search_by_key(target, |(slot, _)| *slot).ok().map(word);
+            (*datum, *at, constant.unwrap_or_else(|| of_word(*target)))
+        };
         Leads {
             functions: functions.iter().map(leads).collect(),
-            words: words.iter().map(|(_, target)| held(*target)).collect(),
+            words: words.iter().map(|(_, target)| of_word(*target)).collect(),
+            held: held.iter().map(of_held).collect(),
         }
     }
 
@@ -85,5 +97,12 @@ impl Leads {
     /// What the words hold in a copy with these bases.
     pub fn words(&self, bases: &[u64]) -> impl Iterator<Item = u64> {
         self.words.iter().map(|Lead { base, offset }| bases[*base] + offset)
+    }
+
+    /// What the words of data hold in a copy with these bases, by where they are then.
+    pub fn held(&self, bases: &[u64]) -> impl Iterator<Item = (u64, u64)> {
+        self.held
+            .iter()
+            .map(|(datum, at, Lead { base, offset })| (bases[DATA + datum] + *at as u64, bases[*base] + offset))
     }
 }

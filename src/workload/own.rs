@@ -102,17 +102,23 @@ pub(super) fn run<W: Workload, D: Dispatch>(
 ) -> Result<Outcome, Failure> {
     // Ops of the catalogue find the CPU model as after boot.
     machine.reset();
-    struct Bind<D>(PhantomData<fn(D)>);
-    impl<D: Dispatch> Visitor for Bind<D> {
-        fn visit<O: Op>(&mut self) {
-            D::bind::<O>(Platform::Native);
-        }
-    }
-    W::Ops::visit(&mut Bind::<D>(PhantomData));
+    bind::<W, D>(Platform::Native);
     let mut state = W::prepare::<D>(Random::new(seed))?;
     let first = units_of::<W, D>(&mut state, units)?;
     let (ticks, checksum) = timed(clock, first, || units_of::<W, D>(&mut state, units))?;
     Ok(Outcome { ticks, checksum })
+}
+
+/// Binds a workload's ops.
+#[inline(never)]
+pub(super) fn bind<W: Workload, D: Dispatch>(platform: Platform) {
+    struct Bind<D>(Platform, PhantomData<fn(D)>);
+    impl<D: Dispatch> Visitor for Bind<D> {
+        fn visit<O: Op>(&mut self) {
+            D::bind::<O>(self.0);
+        }
+    }
+    W::Ops::visit(&mut Bind::<D>(platform, PhantomData));
 }
 
 #[inline(never)]

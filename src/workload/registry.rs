@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use super::{Failure, KernelWorkload, Meta, Run, Workload, own, run};
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Mechanisms, Platform};
 use crate::kernel::options::{self, Optional};
-use crate::kernel::{Machine, Plain};
+use crate::kernel::{Machine, Plain, bind_hooks};
 use crate::measure::clock::Clock;
 use crate::op::Op;
 
@@ -54,6 +54,8 @@ pub struct Variant {
     pub unavailable: fn() -> Option<String>,
     /// See [`Dispatch::data`].
     pub data: Option<(usize, usize)>,
+    /// What the workload binds its ops with.
+    pub bind: fn(Platform),
     /// The workload.
     pub run: Run,
 }
@@ -73,7 +75,8 @@ impl Entry {
         impl<W: KernelWorkload> dispatch::Visitor for Variants<W> {
             fn visit<D: Dispatch>(&mut self) {
                 let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
-                self.0.push(Variant { mechanism, unavailable, data: D::data(), run: run::<W, D, Plain> });
+                let bind = bind_hooks::<D>;
+                self.0.push(Variant { mechanism, unavailable, data: D::data(), bind, run: run::<W, D, Plain> });
             }
         }
         let mut variants = Variants::<W>(Vec::new(), PhantomData);
@@ -110,6 +113,7 @@ impl Entry {
                     mechanism: D::META,
                     unavailable: own::unavailable::<W, D>,
                     data: D::data(),
+                    bind: own::bind::<W, D>,
                     run: own::run::<W, D>,
                 });
             }
