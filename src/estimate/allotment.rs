@@ -18,7 +18,7 @@ pub(super) const KNOWN: f64 = 0.19;
 const MOST_PLACES: usize = 12;
 /// Of the variance of a kernel's rounds so much is the places' of `inline` and the round's own: the same for all places of a
 /// kernel in it.
-const COMMON: f64 = 0.25;
+const COMMON: f64 = 0.5;
 
 /// What a workload lacks.
 pub(super) struct Lacking {

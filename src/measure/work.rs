@@ -80,11 +80,6 @@ pub enum WorkError {
     },
 }
 
-/// `inline` takes so many cycles in a run: a quarter of a millisecond at 3 GHz. What caches and predictors hold when a run
-/// begins moves all of it by a percent, and so does what a machine does meanwhile: many short runs say more than few long
-/// ones. In runs of half the length data that `mmap_perf` keeps is colder than it stays.
-pub const WINDOW_CYCLES: u64 = 750_000;
-
 /// Kernel options are in one of so many rounds, the first.
 const OPTIONS_EVERY: usize = 4;
 
@@ -158,7 +153,7 @@ impl Worker {
         let index = self.entries.iter().position(|entry| entry.meta.name == task.workload);
         let index = index.ok_or_else(|| WorkError::Unknown(task.workload.clone()))?;
         let entry = &self.entries[index];
-        let (inline, period) = (entry.variants[0].run, entry.period.max(1));
+        let (inline, period, cycles) = (entry.variants[0].run, entry.period.max(1), entry.run_cycles);
         let data: Vec<(usize, usize)> = entry.variants.iter().filter_map(|variant| variant.data).collect();
         let mut kernels: Vec<Ready> =
             (0..FIRST_COLUMN).map(|_| Ready::new("inline".to_owned(), inline, None, false)).collect();
@@ -175,7 +170,7 @@ impl Worker {
             }
         }
         let pace = Ready::new("inline".to_owned(), inline, None, false);
-        let units = task.units.map_or_else(|| self.size(task, &pace, period), Ok)?;
+        let units = task.units.map_or_else(|| self.size(task, &pace, period, cycles), Ok)?;
         if !task.in_place {
             // Whoever binds the hooks may be no function that is copied: tables are to hold them before they are.
             for kernel in &kernels[FIRST_COLUMN..] {
@@ -308,9 +303,9 @@ impl Worker {
     }
 
     /// How many units fill a window with `inline`: whole periods of the workload.
-    fn size(&mut self, task: &WorkTask, inline: &Ready, period: u64) -> Result<u64, WorkError> {
+    fn size(&mut self, task: &WorkTask, inline: &Ready, period: u64, cycles: u64) -> Result<u64, WorkError> {
         let cycle = self.calibration.ticks_per_op(self.clock);
-        let wanted = WINDOW_CYCLES as f64 * cycle;
+        let wanted = cycles as f64 * cycle;
         let mut units = 1;
         loop {
             // The first run of all finds pages that were never touched, and any may be interrupted.

@@ -105,7 +105,7 @@ pub(super) fn run<W: Workload, D: Dispatch>(
     bind::<W, D>(Platform::Native);
     let mut state = W::prepare::<D>(Random::new(seed))?;
     let first = units_of::<W, D>(&mut state, units)?;
-    let (ticks, checksum) = timed(clock, first, || units_of::<W, D>(&mut state, units))?;
+    let (ticks, checksum) = timed(clock, first, [0, units], |units| units_of::<W, D>(&mut state, units))?;
     Ok(Outcome { ticks, checksum })
 }
 

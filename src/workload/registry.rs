@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use super::{Failure, KernelWorkload, Meta, Run, Workload, own, run};
+use super::{Failure, KernelWorkload, Meta, RUN_CYCLES, Run, Workload, own, run};
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Mechanisms, Platform};
 use crate::kernel::options::{self, Optional};
 use crate::kernel::{Machine, Plain, bind_hooks};
@@ -33,6 +33,8 @@ pub struct Entry {
     pub period: u64,
     /// On how many CPUs it runs at once.
     pub cpus: usize,
+    /// So many cycles of `inline` fill a run.
+    pub run_cycles: u64,
     counted: Run,
 }
 
@@ -99,6 +101,7 @@ impl Entry {
             options: yardsticks.0,
             period: W::PERIOD,
             cpus: W::CPUS,
+            run_cycles: W::RUN_CYCLES,
             counted: run::<W, Counted, Plain>,
         }
     }
@@ -130,6 +133,7 @@ impl Entry {
             options: Vec::new(),
             period: W::PERIOD,
             cpus: W::CPUS,
+            run_cycles: RUN_CYCLES,
             counted: own::run::<W, Counted>,
         }
     }
