@@ -1,6 +1,6 @@
 //! What workloads do: the same whichever way the hooks are reached, and no more of them than Linux has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pvbench::dispatch::thunks;
 use pvbench::kernel::Machine;
@@ -82,6 +82,24 @@ fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() 
             assert_eq!(copy(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum, expected, "{place}");
         }
     }
+}
+
+#[test]
+fn a_machine_elsewhere_comes_to_the_same_checksum() {
+    let mut machine = Box::new(Machine::new().unwrap());
+    let mut rng = Pcg64Mcg::seed_from_u64(SEED);
+    let mut addresses = BTreeSet::new();
+    for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
+        let units = units(&entry).min(20);
+        let mut checksum = || {
+            let checksum = (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum;
+            machine = machine.elsewhere(&mut rng).unwrap();
+            addresses.insert((&raw const *machine as usize % 4096, machine.memory.base()));
+            checksum
+        };
+        assert_eq!([(); 3].map(|()| checksum()), [checksum(); 3], "{}", entry.meta.name);
+    }
+    assert!(addresses.len() > 40, "{addresses:x?}");
 }
 
 #[test]

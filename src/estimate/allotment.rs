@@ -10,15 +10,12 @@ use crate::measure::work_parent::Share;
 
 /// Half the width of a mechanism's interval that a run aims at, in percentage points: a little less than is promised, for the
 /// rounds to come may scatter more than those that were.
-pub(super) const WANTED: f64 = 0.18;
+pub(super) const WANTED: f64 = 0.185;
 /// A mechanism whose interval is no wider than this, half, is left alone.
-pub(super) const KNOWN: f64 = 0.19;
+pub(super) const KNOWN: f64 = 0.193;
 
-/// A kernel may be in a round several times, at as many places; more than so many would be worth less than their time.
-const MOST_PLACES: usize = 12;
-/// Of the variance of a kernel's rounds so much is the places' of `inline` and the round's own: the same for all places of a
-/// kernel in it.
-const COMMON: f64 = 0.5;
+/// A kernel may be in a round several times, at as many places; a round has so many places altogether.
+const MOST_PLACES: usize = 24;
 
 /// What a workload lacks.
 pub(super) struct Lacking {
@@ -38,12 +35,14 @@ pub(super) struct Kernel {
     pub place: f64,
     /// In how many rounds more it would have to be at one place.
     pub rounds: f64,
+    /// The part of the variance between its rounds that all places of it in a round have in common.
+    pub common: f64,
 }
 
 impl Kernel {
     /// The rounds that it lacks at so many places each.
     fn at(&self, places: usize) -> f64 {
-        self.rounds * (COMMON + (1.0 - COMMON) / places as f64)
+        self.rounds * (self.common + (1.0 - self.common) / places as f64)
     }
 }
 
@@ -112,7 +111,8 @@ mod tests {
     use super::*;
 
     fn lacking(workload: &str, rounds: &[f64]) -> Lacking {
-        let kernels = rounds.iter().enumerate().map(|(index, rounds)| Kernel { index, place: 1.0, rounds: *rounds });
+        let kernel = |(index, rounds): (usize, &f64)| Kernel { index, place: 1.0, rounds: *rounds, common: 0.25 };
+        let kernels = rounds.iter().enumerate().map(kernel);
         Lacking { workload: workload.to_owned(), round: 8.0, kernels: kernels.collect() }
     }
 
@@ -126,6 +126,17 @@ mod tests {
         assert!(times(1) > 2 * times(0) && times(0) >= 1, "{only:?}");
         // What one place in each of 400 rounds would be, in far fewer.
         assert!((100.0..250.0).contains(rounds), "{rounds}");
+    }
+
+    #[test]
+    fn a_kernel_is_at_the_more_places_of_a_round_the_less_these_have_in_common() {
+        let places = |common| {
+            let mut lacking = lacking("null_syscall", &[1000.0]);
+            lacking.kernels[0].common = common;
+            allot(vec![lacking], 1e6).0[0].only.len()
+        };
+        assert!(places(0.05) > 2 * places(0.5), "{} {}", places(0.05), places(0.5));
+        assert_eq!(places(1.0), 1);
     }
 
     #[test]

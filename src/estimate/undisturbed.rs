@@ -17,6 +17,8 @@ pub(super) struct Worked {
     pub logs: Vec<Vec<f64>>,
     /// Logarithms of the ratios between all places of `inline`, two by two, in each round that was quiet: there, and back.
     pub places: Vec<[f64; HALVES]>,
+    /// Logarithms of what a part took with `inline` in each round that was quiet at all.
+    pub levels: Vec<f64>,
 }
 
 /// A worker's runs: for each kernel and round the logarithms of what the parts of its runs took, in the order of time; none
@@ -108,8 +110,15 @@ impl<'a> Runs<'a> {
         let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
         let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
         let places = pairs.flat_map(|(one, other)| Self::halves_apart(one, other, quiet)).collect();
+        let level = |round: usize| {
+            let quiet = |half: &usize| quiet[round][*half];
+            let runs = self.reference().filter_map(|kernel| kernel[round].as_ref());
+            let halves = runs.flat_map(|logs| (0..HALVES).filter(quiet).map(|half| logs[half].iter().sum::<f64>()));
+            median(&halves.collect::<Vec<_>>()).map(|sum| sum / PARTS as f64)
+        };
+        let levels: Vec<f64> = (0..quiet.len()).filter_map(level).collect();
         let rounds = quiet.iter().filter(|halves| halves.contains(&true)).count();
-        Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places })
+        Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places, levels })
     }
 }
 

@@ -2,6 +2,7 @@
 //! in the mean over a worker's rounds.
 
 use std::collections::BTreeMap;
+use std::f64::consts::PI;
 
 use super::allotment::{KNOWN, Kernel, Lacking, WANTED, allot};
 use super::predict::Costs;
@@ -16,6 +17,7 @@ use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::{mad, median};
 use crate::stats::multiplicity::confidence_for;
 use crate::stats::nested::Nested;
+use crate::stats::student::t_quantile;
 use crate::workload::{Meta, PARTS};
 
 const RESAMPLES: usize = 1000;
@@ -97,13 +99,29 @@ fn lacked(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelColumn]
         let places = s.columns.iter().enumerate().filter(|(_, column)| **column == index);
         places.map(|(place, _)| FIRST_COLUMN + place).collect::<Vec<_>>()
     };
+    let variance = |values: Vec<f64>| mad(&values).map_or(0.0, |deviation| deviation.powi(2));
+    let level = variance(workers.iter().flat_map(|worker| worker.levels.iter().copied()).collect());
+    // Of the median of as many places as all else is held against (see `stats::nested` for the factor), and of two places.
+    let pairs =
+        variance(workers.iter().flat_map(|w| w.places.iter().map(|[there, back]| (there + back) / 2.0)).collect());
+    let reference = PI / 2.0 / (FIRST_COLUMN - 1) as f64 * pairs / 2.0;
     let kernel = |(index, kernel): (usize, &KernelColumn)| {
         let KernelColumn::Mechanism(_) = kernel else { return None };
         let found = logs(&workers, index + FIRST_COLUMN - AGAIN);
-        let overhead = percent(found.interval(CONFIDENCE)?);
+        let logarithm = found.interval(CONFIDENCE)?;
+        let overhead = percent(logarithm);
         let half = (overhead.high - overhead.low) / 2.0;
+        // Calls cost the same where all else takes longer: then they are less of it.
+        let common = reference + (1.0 - (-logarithm.estimate).exp()).powi(2) * level;
+        let quantile = t_quantile(f64::midpoint(1.0, CONFIDENCE), workers.len() as f64 - 1.0)?;
+        let of_rounds = ((logarithm.high - logarithm.low) / 2.0 / quantile).powi(2) * found.values();
         let place = HALVES as f64 * run(&|s| columns(s, index))?;
-        (half > KNOWN).then(|| Kernel { index, place, rounds: found.values() * ((half / WANTED).powi(2) - 1.0) })
+        (half > KNOWN).then(|| Kernel {
+            index,
+            place,
+            rounds: found.values() * ((half / WANTED).powi(2) - 1.0),
+            common: (common / of_rounds).clamp(0.05, 0.6),
+        })
     };
     let inline = run(&|_| (0..FIRST_COLUMN).collect()).unwrap_or(0.0);
     Lacking {

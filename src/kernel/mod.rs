@@ -173,7 +173,9 @@ impl Machine {
         Ok(machine)
     }
 
-    fn with(memory: Memory) -> Result<Self, MachineError> {
+    fn with(mut memory: Memory) -> Result<Self, MachineError> {
+        // The zero page, and the table of fixed mappings.
+        (0..RESERVED_FRAMES).for_each(|frame| memory.fill(frame as u64, 0));
         let kmap = memory.entry(FIXMAP_FRAME, 0);
         let mut machine = Machine {
             memory,

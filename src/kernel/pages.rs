@@ -2,7 +2,7 @@
 
 use super::config::{BadPage, Sanitize};
 use super::guard::guard;
-use super::memory::{CLEAN, FRAMES, HWPOISON, NODE_SHIFT, PAGE, RESERVED, WRITEBACK};
+use super::memory::{CLEAN, FRAMES, HWPOISON, NODE_SHIFT, PAGE, Page, RESERVED, WRITEBACK};
 use super::sync::xadd;
 use super::{Config, Kernel, Machine, OutOfMemory};
 use crate::dispatch::Dispatch;
@@ -29,14 +29,14 @@ pub struct FreeList {
 
 impl FreeList {
     #[inline(always)]
-    fn push(&mut self, pages: &mut [super::memory::Page], frame: u32) {
+    fn push(&mut self, pages: &mut [Page], frame: u32) {
         pages[frame as usize & (FRAMES - 1)].next = self.first;
         self.first = frame;
         self.len += 1;
     }
 
     #[inline(always)]
-    fn pop(&mut self, pages: &[super::memory::Page]) -> Option<u32> {
+    fn pop(&mut self, pages: &[Page]) -> Option<u32> {
         let frame = self.first;
         self.first = pages[frame as usize & (FRAMES - 1)].next;
         // Frame 0 ends the list and is its own next.
@@ -50,13 +50,18 @@ impl Machine {
     pub(super) fn free_all(&mut self, reserved: usize) {
         (self.zone, self.pcp) = (FreeList::default(), FreeList::default());
         (self.zone.lock, self.pcp.lock) = (RawSpinlock::new(), RawSpinlock::new());
-        for (frame, page) in self.memory.pages.iter_mut().enumerate() {
-            *page = super::memory::Page { lock: RawSpinlock::new(), ..Default::default() };
-            page.flags = u64::from(frame >= FRAMES / 2) << NODE_SHIFT;
+        let first = reserved.max(1);
+        // The lowest frames last, for these are given away first.
+        for (frame, page) in self.memory.pages.iter_mut().enumerate().rev() {
+            let listed = frame >= first && frame + 1 < FRAMES;
+            *page = Page {
+                flags: u64::from(frame >= FRAMES / 2) << NODE_SHIFT,
+                next: if listed { frame as u32 + 1 } else { 0 },
+                lock: RawSpinlock::new(),
+                ..Page::default()
+            };
         }
-        for frame in (reserved.max(1)..FRAMES).rev() {
-            self.zone.push(&mut self.memory.pages, frame as u32);
-        }
+        (self.zone.first, self.zone.len) = (first as u32, FRAMES - first);
         self.sections = std::array::from_fn(|section| (section >= 32).into());
     }
 

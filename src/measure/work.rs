@@ -6,8 +6,8 @@
 //! same checksum.
 //!
 //! What has nothing to do with the mechanisms and moves a measurement by percents all the same is drawn anew: for each round
-//! the seed of the work, the places in memory to which every kernel is copied, functions shuffled, and those of all that the
-//! machine consists of; for each run where its stack lies. So all of it is a part of every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
+//! the seed of the work, and the places in memory to which every kernel is copied, functions shuffled; for each half of it
+//! those of all that the machine consists of; for each run where its stack lies. So all of it is a part of every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
 //! more.
 //!
 //! Before, between and after the halves of a round runs the pace: `inline` where the linker put it, with the same work in
@@ -182,7 +182,6 @@ impl Worker {
         let mut samples = Rounds { turns: vec![Vec::new(); kernels.len()], ..Rounds::default() };
         let began = self.clock.start();
         for number in 0..task.rounds {
-            self.machine = self.machine.elsewhere(&mut self.rng)?;
             places = places.and_then(|mut places| {
                 // SAFETY: every tree is of a `Run`, none is run now, and all that are run later are drawn here.
                 let copies = unsafe { places.draw(&mut self.rng) }?;
@@ -304,7 +303,7 @@ impl Worker {
 
     /// How many units fill a window with `inline`: whole periods of the workload.
     fn size(&mut self, task: &WorkTask, inline: &Ready, period: u64, cycles: u64) -> Result<u64, WorkError> {
-        let cycle = self.calibration.ticks_per_op(self.clock);
+        let cycle = (0..TRIES).map(|_| self.calibration.ticks_per_op(self.clock)).fold(f64::INFINITY, f64::min);
         let wanted = cycles as f64 * cycle;
         let mut units = 1;
         loop {
@@ -366,6 +365,8 @@ impl Worker {
         let calibration = self.calibration.ticks_per_op(self.clock);
         let mut paces = [[0; PARTS]; HALVES + 1];
         for half in 0..HALVES {
+            // All kernels of a half are on the same, and are held against `inline` on it.
+            self.machine = self.machine.elsewhere(&mut self.rng)?;
             // It also stands between the two runs of the last kernel: none follows itself.
             paces[half] = self.outcome(workload, pace, pace_seed, units)?.ticks;
             for &i in &order {
@@ -426,7 +427,7 @@ const TRACED: f64 = 60_000.0;
 /// What they draw from.
 const TRACED_SEED: u64 = 1;
 
-/// A run is sized by the quickest of so many.
+/// A run is sized by the quickest of so many, on a core that is as fast as it was at the best of so many looks.
 const TRIES: usize = 3;
 
 /// Units in which the calls of hooks are counted.

@@ -145,6 +145,8 @@ struct State {
     sized: bool,
     /// How often it was looked what the rest of the time is worth spending on.
     looks: usize,
+    /// How many seconds a worker after the first look is to take.
+    takes: Option<f64>,
     /// Whether some worker could not be started.
     failed: bool,
 }
@@ -159,6 +161,9 @@ struct Taking {
     first: usize,
     workers: f64,
 }
+
+/// Workers after a look take so many times as long as those before, for a worker is a tenth of a second late.
+const LONGER: f64 = 2.0;
 
 /// When it is looked, as parts of the time.
 const LOOK_AT: [f64; 3] = [1.0 / 3.0, 2.0 / 3.0, 5.0 / 6.0];
@@ -218,9 +223,10 @@ impl<'a> Lanes<'a> {
             return;
         }
         state.looks += 1;
-        let left = (all - used) / used;
-        let (shares, part) = (&*self.noting).worth(&self.work.kernels, left);
-        state.taking = Taking { shares, part, first: state.taken, workers: (state.taken as f64 * left).max(1.0) };
+        let (shares, part) = (&*self.noting).worth(&self.work.kernels, (all - used) / used);
+        let takes = *state.takes.get_or_insert(LONGER * used / state.taken as f64);
+        let workers = ((all - used) / takes).max(1.0);
+        state.taking = Taking { shares, part, first: state.taken, workers };
     }
 
     /// No lane has another worker.
