@@ -114,13 +114,14 @@ fn lacked(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelColumn]
         // Calls cost the same where all else takes longer: then they are less of it.
         let common = reference + (1.0 - (-logarithm.estimate).exp()).powi(2) * level;
         let quantile = t_quantile(f64::midpoint(1.0, CONFIDENCE), workers.len() as f64 - 1.0)?;
-        let of_rounds = ((logarithm.high - logarithm.low) / 2.0 / quantile).powi(2) * found.values();
+        let of_mean = ((logarithm.high - logarithm.low) / 2.0 / quantile).powi(2);
         let place = HALVES as f64 * run(&|s| columns(s, index))?;
         (half > KNOWN).then(|| Kernel {
             index,
             place,
-            rounds: found.values() * ((half / WANTED).powi(2) - 1.0),
-            common: (common / of_rounds).clamp(0.05, 0.6),
+            // Of one place each there would be as many.
+            rounds: found.of_one() / of_mean * ((half / WANTED).powi(2) - 1.0),
+            common: (common / found.of_one()).clamp(0.05, 0.6),
         })
     };
     let inline = run(&|_| (0..FIRST_COLUMN).collect()).unwrap_or(0.0);

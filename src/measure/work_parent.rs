@@ -162,9 +162,6 @@ struct Taking {
     workers: f64,
 }
 
-/// Workers after a look take so many times as long as those before, for a worker is a tenth of a second late.
-const LONGER: f64 = 2.0;
-
 /// When it is looked, as parts of the time.
 const LOOK_AT: [f64; 3] = [1.0 / 3.0, 2.0 / 3.0, 5.0 / 6.0];
 
@@ -224,7 +221,7 @@ impl<'a> Lanes<'a> {
         }
         state.looks += 1;
         let (shares, part) = (&*self.noting).worth(&self.work.kernels, (all - used) / used);
-        let takes = *state.takes.get_or_insert(LONGER * used / state.taken as f64);
+        let takes = *state.takes.get_or_insert(used / state.taken as f64);
         let workers = ((all - used) / takes).max(1.0);
         state.taking = Taking { shares, part, first: state.taken, workers };
     }

@@ -26,6 +26,8 @@ pub struct Nested {
     means: Vec<(f64, f64)>,
     /// The share of values that lie within reach.
     within: f64,
+    /// The variance of the values.
+    variance: f64,
 }
 
 impl Nested {
@@ -41,13 +43,17 @@ impl Nested {
             (count > 0).then(|| (sum / f64::from(count), f64::from(count)))
         };
         let within = all.iter().filter(|value| (least..=most).contains(value)).count();
-        Nested { means: workers.iter().filter_map(worker).collect(), within: within as f64 / all.len() as f64 }
+        let means: Vec<(f64, f64)> = workers.iter().filter_map(worker).collect();
+        let count = all.len() as f64;
+        let mean = means.iter().map(|(mean, values)| mean * values).sum::<f64>() / count;
+        let variance = all.iter().map(|value| (value.clamp(least, most) - mean).powi(2)).sum::<f64>() / count;
+        Nested { means, within: within as f64 / count, variance }
     }
 
-    /// How many values there are.
+    /// What the variance of the mean would be were there one value.
     #[must_use]
-    pub fn values(&self) -> f64 {
-        self.means.iter().map(|(_, count)| count).sum()
+    pub fn of_one(&self) -> f64 {
+        self.variance / self.within.powi(2)
     }
 
     /// The mean with Student's interval over workers. `None` for fewer than two, or a confidence that is none.
@@ -56,7 +62,7 @@ impl Nested {
         if self.means.len() < 2 {
             return None;
         }
-        let all = self.values();
+        let all = self.means.iter().map(|(_, count)| count).sum::<f64>();
         let shares = || self.means.iter().map(|(mean, count)| (mean, count / all));
         let estimate = shares().map(|(mean, share)| mean * share).sum::<f64>();
         let variance = shares().map(|(mean, share)| (share * (mean - estimate)).powi(2) / (1.0 - share)).sum::<f64>();
