@@ -17,10 +17,10 @@ pub(super) const KNOWN: f64 = 0.193;
 /// A kernel may be in a round several times, at as many places; a round has so many places altogether.
 const MOST_PLACES: usize = 24;
 
-/// Where there is time, so many times as much as is lacked: a worker's rounds have something in common, and a tenth of the
-/// time is for all kernels even so.
-const SPARE: f64 = 1.5;
-const MOST: f64 = 0.9;
+/// Where there is time, up to so many times as much as is lacked: a worker's rounds have something in common. A twentieth of the
+/// time is for all kernels.
+const SPARE: f64 = 2.0;
+const MOST: f64 = 0.95;
 
 /// What a workload lacks.
 pub(super) struct Lacking {
@@ -134,8 +134,8 @@ mod tests {
         let times = |kernel| only.iter().filter(|other| **other == kernel).count();
         assert_eq!(workload, "exec");
         assert!(times(1) > 2 * times(0) && times(0) >= 1, "{only:?}");
-        // What one place in each of 400 rounds would be and half as much again, in far fewer.
-        assert!((150.0..375.0).contains(rounds), "{rounds}");
+        // What one place in each of 400 rounds would be and once more, in far fewer.
+        assert!((200.0..500.0).contains(rounds), "{rounds}");
     }
 
     #[test]
