@@ -10,9 +10,9 @@ use crate::measure::work_parent::Share;
 
 /// Half the width of a mechanism's interval that a run aims at, in percentage points: a little less than is promised, for the
 /// rounds to come may scatter more than those that were.
-pub(super) const WANTED: f64 = 0.185;
+pub(super) const WANTED: f64 = 0.175;
 /// A mechanism whose interval is no wider than this, half, is left alone.
-pub(super) const KNOWN: f64 = 0.193;
+pub(super) const KNOWN: f64 = 0.185;
 
 /// A kernel may be in a round several times, at as many places; a round has so many places altogether.
 const MOST_PLACES: usize = 24;
