@@ -1,6 +1,6 @@
 //! What the references of functions lead to in a copy of them: resolved once, for there are many copies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use iced_x86::Instruction;
@@ -51,6 +51,7 @@ impl Leads {
             Some(Lead { base: DATA + index, offset: address - data[index].0 as u64 })
         };
         let function = |target: u64| Some(Lead { base: DATA + data.len() + index_of(target)?, offset: 0 });
+        let callees: BTreeSet<u64> = held.iter().map(|(.., target)| *target).collect();
         let outside = |target: u64| Lead { base: OUTSIDE, offset: target };
         let words: Vec<(u64, u64)> = words.iter().map(|(slot, target)| (*slot, *target)).collect();
         let word = |callee: &Callee, instruction: &Instruction, slot: u64| {
@@ -60,9 +61,11 @@ impl Leads {
             through.then_some(Lead { base: WORDS, offset: (index * WORD) as u64 })
         };
         let lead = |callee: &Callee, instruction: &Instruction, target: u64| {
-            // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there.
+            // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there. But for those of
+            // callees, which a table's word may be compared with.
             let moved = if instruction.is_ip_rel_memory_operand() {
-                word(callee, instruction, target).or_else(|| datum(target))
+                let compared = || if callees.contains(&target) { function(target) } else { None };
+                word(callee, instruction, target).or_else(|| datum(target)).or_else(compared)
             } else {
                 function(target)
             };

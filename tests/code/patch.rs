@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pvbench::dispatch::{self, Dispatch, Platform, Table};
 use pvbench::kernel::Machine;
+use pvbench::measure::clock::Clock;
 use pvbench::measure::executed::Unit;
 use pvbench::measure::loops::{Loops, Offer};
 use pvbench::measure::plan::{Column, Group, offsets};
@@ -14,7 +15,8 @@ use pvbench::measure::work::whole_kernel;
 use pvbench::op::{CpuModel, Op};
 use pvbench::patch::text::serialise;
 use pvbench::patch::{
-    CallTree, CodeMemory, DataMemory, Kind, PatchError, Refusal, Site, State, Target, Text, rules, site, writer,
+    CallTree, CodeMemory, DataMemory, Decoded, Kind, PatchError, Refusal, Site, State, Target, Text, rules, site,
+    writer,
 };
 use pvbench::regime::{Regime, SITES, latency};
 use pvbench::suite::{OpEntry, builtin, mechanisms};
@@ -459,6 +461,37 @@ fn every_native_instruction_of_the_catalogue_fits_into_its_site_to_the_byte_or_w
             assert_eq!(op.meta.site, 6, "{}", op.meta.name);
         }
     }
+}
+
+#[test]
+fn a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism() {
+    alone("a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism", || {
+        let mut machine = Machine::new().unwrap();
+        let mut tracer = Tracer::install().unwrap();
+        let entry = workload::entries().into_iter().find(|entry| entry.meta.name == "null_syscall").unwrap();
+        let data: Vec<_> = entry.variants.iter().filter_map(|variant| variant.data).collect();
+        let mut decoded = Decoded::leaving(entry.variants.iter().map(|variant| variant.bind as usize));
+        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        for variant in entry.variants.iter().filter(|variant| (variant.unavailable)().is_none()) {
+            let mut count = |run: Run| {
+                // The first runs find a machine that has done nothing yet, and bind.
+                run(&mut machine, 1, 4, Clock::Tsc).unwrap();
+                Unit { run, machine: &mut machine, seed: 1, units: 4 }.instructions(&mut tracer).unwrap()
+            };
+            let original = count(variant.run);
+            let root = variant.run as *const () as usize;
+            // SAFETY: a compiled function, and data that mechanisms gave as theirs.
+            let tree = unsafe { CallTree::of_known(root, &mut decoded).unwrap().with_data(&data, &mut decoded) };
+            let mut tree = tree.unwrap();
+            let mut memory = CodeMemory::new(root, tree.room()).unwrap();
+            let mut copies = DataMemory::new(root, tree.data_room()).unwrap();
+            tree.place(&mut memory, &mut copies, &mut rng).unwrap();
+            serialise();
+            // SAFETY: a copy of this very function, in memory that is still there.
+            let copy = unsafe { std::mem::transmute::<usize, Run>(tree.moved(root as u64).unwrap() as usize) };
+            assert_eq!(count(copy), original, "{}", variant.mechanism.name);
+        }
+    });
 }
 
 #[test]
