@@ -468,7 +468,7 @@ fn a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism() {
     alone("a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism", || {
         let mut machine = Machine::new().unwrap();
         let mut tracer = Tracer::install().unwrap();
-        let entry = workload::entries().into_iter().find(|entry| entry.meta.name == "null_syscall").unwrap();
+        let entry = workload::entries().into_iter().find(|entry| entry.meta.name == "mmap_perf").unwrap();
         let data: Vec<_> = entry.variants.iter().filter_map(|variant| variant.data).collect();
         let mut decoded = Decoded::leaving(entry.variants.iter().map(|variant| variant.bind as usize));
         let mut rng = Pcg64Mcg::seed_from_u64(1);
