@@ -1,7 +1,7 @@
 //! Physical memory and `struct page`.
 
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::rc::Rc;
 
 use rand::{Rng, RngExt};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -51,9 +51,70 @@ pub const NODE_SHIFT: u32 = 54;
 pub struct Memory {
     base: NonNull<u8>,
     /// What the frames lie in.
-    mapping: Rc<Mapping>,
+    mapping: Mapping,
     /// By frame number.
-    pub pages: Vec<Page>,
+    pub pages: Pages,
+}
+
+/// `struct page` by frame number. Behind the array is room, so that it can lie elsewhere.
+pub struct Pages {
+    room: NonNull<[Page]>,
+    first: NonNull<[Page; FRAMES]>,
+}
+
+impl Pages {
+    /// So many are a line of the cache, on which `vmemmap` begins.
+    const LINE: usize = 64 / size_of::<Page>();
+    /// The array begins on one of so many lines, those of four pages: little more than it takes is in a cache.
+    const PLACES: usize = 4 * PAGE / 64;
+    const ROOM: usize = FRAMES + (Self::PLACES + 1) * Self::LINE;
+
+    fn new() -> Self {
+        let room: Box<[Page]> = std::iter::repeat_with(Page::default).take(Self::ROOM).collect();
+        // From here on raw pointers: the array and what owns it are never referred to at a time.
+        let room = NonNull::from(Box::leak(room));
+        let mut pages = Pages { room, first: room.cast() };
+        pages.place(0);
+        pages
+    }
+
+    /// Has the array begin on the line of this number of those that are there for it.
+    fn place(&mut self, line: usize) {
+        let start = self.room.cast::<Page>();
+        let first = (start.align_offset(64) + line * Self::LINE).min(Self::ROOM - FRAMES);
+        // SAFETY: `FRAMES` before the end of the room or farther.
+        self.first = unsafe { start.add(first) }.cast();
+    }
+
+    /// Draws another place for the array from `rng`. What pages hold is nothing then that means anything.
+    pub fn elsewhere(&mut self, rng: &mut impl Rng) {
+        self.place(rng.random_range(0..Self::PLACES));
+    }
+}
+
+impl Deref for Pages {
+    type Target = [Page; FRAMES];
+
+    #[inline(always)]
+    fn deref(&self) -> &[Page; FRAMES] {
+        // SAFETY: so many pages from there on are within the room, which is this structure's and initialised.
+        unsafe { self.first.as_ref() }
+    }
+}
+
+impl DerefMut for Pages {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [Page; FRAMES] {
+        // SAFETY: as for `deref`.
+        unsafe { self.first.as_mut() }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: leaked by `new`, and referred to by nobody any more.
+        drop(unsafe { Box::from_raw(self.room.as_ptr()) });
+    }
 }
 
 /// Memory got from the system: half as much again as the frames take, so that they can lie elsewhere in it.
@@ -89,21 +150,14 @@ impl Memory {
     /// Where the system has none.
     pub fn new(how: MapFlags) -> std::io::Result<Self> {
         let mapping = Mapping::new(how)?;
-        Ok(Self::at(mapping.0, Rc::new(mapping)))
+        Ok(Memory { base: mapping.0, mapping, pages: Pages::new() })
     }
 
-    /// As new, with other pages of the system's for the frames and another array. What frames hold is nothing that counts
-    /// after boot.
-    #[must_use]
-    pub fn elsewhere(&self, rng: &mut impl Rng) -> Self {
+    /// Draws other pages of the system's for the frames.
+    pub fn draw_frames(&mut self, rng: &mut impl Rng) {
         let pages = rng.random_range(0..=Mapping::PAGES - FRAMES);
         // SAFETY: so many pages on there are `FRAMES` left of the mapping.
-        let base = unsafe { self.mapping.0.add(pages * PAGE) };
-        Self::at(base, Rc::clone(&self.mapping))
-    }
-
-    fn at(base: NonNull<u8>, mapping: Rc<Mapping>) -> Self {
-        Memory { base, mapping, pages: std::iter::repeat_with(Page::default).take(FRAMES).collect() }
+        self.base = unsafe { self.mapping.0.add(pages * PAGE) };
     }
 
     /// Where it begins.
@@ -131,7 +185,7 @@ impl Memory {
     /// The page of a frame.
     #[inline(always)]
     pub fn page(&mut self, frame: u64) -> &mut Page {
-        // The mask is what proves it to be inside; the vector's length is a constant of this file.
+        // The mask is what proves it to be inside.
         &mut self.pages[frame as usize & (FRAMES - 1)]
     }
 

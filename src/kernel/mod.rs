@@ -158,28 +158,49 @@ impl Machine {
         Ok(machine)
     }
 
-    /// As this one after boot, with everything it consists of elsewhere: frames, `struct page`, CPU, processes, and itself. It
-    /// takes this one's place on the thread.
+    /// The same machine with everything that it consists of elsewhere, but for its frames: `struct page`, CPU, processes, and
+    /// itself. It is to be [`reset`](Machine::reset) before it does anything.
     ///
     /// Where data lies moves a program as much as where its code does, and every process has it elsewhere: which lines share a
     /// set of a cache, which stores and loads seem to be of one address.
     ///
     /// # Errors
     /// Where the system refuses the segment base.
-    pub fn elsewhere(&self, rng: &mut impl Rng) -> Result<Box<Self>, MachineError> {
-        let ballast = (0..BALLAST).map(|_| vec![0; rng.random_range(1..memory::PAGE)]).collect();
-        let mut machine = Box::new(Self::with(self.memory.elsewhere(rng))?);
-        machine._ballast = ballast;
+    pub fn elsewhere(self: Box<Self>, rng: &mut impl Rng) -> Result<Box<Self>, MachineError> {
+        // Before the others are given back, which these then cannot take the places of.
+        let _ballast = (0..BALLAST).map(|_| Vec::with_capacity(rng.random_range(1..memory::PAGE))).collect();
+        let Machine { mut memory, mut cpu, .. } = *self;
+        memory.pages.elsewhere(rng);
+        cpu.elsewhere(rng)?;
+        Ok(Box::new(Machine { _ballast, ..Self::of(memory, cpu) }))
+    }
+
+    /// Draws other pages of the system's for the frames, between two runs: what frames hold is nothing that counts after
+    /// [`reset`](Machine::reset).
+    pub fn draw_frames(&mut self, rng: &mut impl Rng) {
+        self.memory.draw_frames(rng);
+        self.clear_reserved();
+    }
+
+    /// Clears the zero page, and the table of fixed mappings.
+    fn clear_reserved(&mut self) {
+        (0..RESERVED_FRAMES).for_each(|frame| self.memory.fill(frame as u64, 0));
+        self.kmap = self.memory.entry(FIXMAP_FRAME, 0);
+    }
+
+    /// One after boot.
+    fn with(memory: Memory) -> Result<Self, MachineError> {
+        let mut machine = Self::of(memory, CpuModel::install()?);
+        machine.clear_reserved();
+        machine.reset();
         Ok(machine)
     }
 
-    fn with(mut memory: Memory) -> Result<Self, MachineError> {
-        // The zero page, and the table of fixed mappings.
-        (0..RESERVED_FRAMES).for_each(|frame| memory.fill(frame as u64, 0));
+    fn of(memory: Memory, cpu: Installed) -> Self {
         let kmap = memory.entry(FIXMAP_FRAME, 0);
-        let mut machine = Machine {
+        Machine {
             memory,
-            cpu: CpuModel::install()?,
+            cpu,
             zone: FreeList::default(),
             pcp: FreeList::default(),
             caches: slab::caches(),
@@ -203,9 +224,7 @@ impl Machine {
             frame: [0; 104],
             lists: std::array::from_fn(|_| (RawSpinlock::new(), 0)),
             _ballast: Vec::new(),
-        };
-        machine.reset();
-        Ok(machine)
+        }
     }
 
     /// Everything as after boot, but for what memory holds: every run begins with the same frames in the same order.

@@ -29,14 +29,14 @@ pub struct FreeList {
 
 impl FreeList {
     #[inline(always)]
-    fn push(&mut self, pages: &mut [Page], frame: u32) {
+    fn push(&mut self, pages: &mut [Page; FRAMES], frame: u32) {
         pages[frame as usize & (FRAMES - 1)].next = self.first;
         self.first = frame;
         self.len += 1;
     }
 
     #[inline(always)]
-    fn pop(&mut self, pages: &[Page]) -> Option<u32> {
+    fn pop(&mut self, pages: &[Page; FRAMES]) -> Option<u32> {
         let frame = self.first;
         self.first = pages[frame as usize & (FRAMES - 1)].next;
         // Frame 0 ends the list and is its own next.

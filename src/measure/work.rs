@@ -7,7 +7,7 @@
 //!
 //! What has nothing to do with the mechanisms and moves a measurement by percents all the same is drawn anew: for each round
 //! the seed of the work, and the places in memory to which every kernel is copied, functions shuffled; for each half of it
-//! those of all that the machine consists of; for each run where its stack lies. So all of it is a part of every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
+//! the machine's frames; for each run where its stack and all else lie that the machine consists of. So all of it is a part of every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
 //! more.
 //!
 //! Before, between and after the halves of a round runs the pace: `inline` where the linker put it, with the same work in
@@ -86,7 +86,8 @@ const OPTIONS_EVERY: usize = 4;
 /// Measures workloads in this process.
 pub struct Worker {
     entries: Vec<Entry>,
-    machine: Box<Machine>,
+    /// None before the first run, and where it was lost.
+    machine: Option<Box<Machine>>,
     clock: Clock,
     seed: u64,
     rng: Pcg64Mcg,
@@ -132,7 +133,7 @@ impl Worker {
         let decoded = Decoded::leaving(binding);
         Ok(Worker {
             entries,
-            machine: Box::new(Machine::new()?),
+            machine: None,
             clock,
             seed,
             rng: Pcg64Mcg::seed_from_u64(seed),
@@ -200,7 +201,8 @@ impl Worker {
         let ticks = self.clock.stop().saturating_sub(began);
         let mut calls = BTreeMap::new();
         if task.count {
-            let counted = count_hooks(&self.entries[index], &mut self.machine, task.seed, COUNTED);
+            let machine = Self::machine(&mut self.machine, &mut self.rng)?;
+            let counted = count_hooks(&self.entries[index], machine, task.seed, COUNTED);
             let counted = counted.map_err(|trouble| failed(&task.workload, "counted hooks", trouble))?;
             calls = counted
                 .into_iter()
@@ -238,7 +240,8 @@ impl Worker {
         let mut traced = None;
         for kernel in kernels {
             self.bring(kernel)?;
-            let mut unit = Unit { run: kernel.run, machine: &mut self.machine, seed: TRACED_SEED, units: 1 };
+            let machine = Self::machine(&mut self.machine, &mut self.rng)?;
+            let mut unit = Unit { run: kernel.run, machine, seed: TRACED_SEED, units: 1 };
             if let Some(tracer) = &mut tracer {
                 let counted = unit.instructions(tracer).and_then(|once| {
                     unit.units = *traced.get_or_insert(((TRACED / once) as u64).max(1));
@@ -334,6 +337,15 @@ impl Worker {
         Ok(())
     }
 
+    /// The machine for the next run, with all but its frames elsewhere than before.
+    fn machine<'m>(machine: &'m mut Option<Box<Machine>>, rng: &mut Pcg64Mcg) -> Result<&'m mut Machine, MachineError> {
+        let next = match machine.take() {
+            Some(machine) => machine.elsewhere(rng)?,
+            None => Box::new(Machine::new()?),
+        };
+        Ok(machine.insert(next))
+    }
+
     /// Runs a workload on a kernel. A copy has its sites as they were when it was made.
     fn outcome(&mut self, workload: &str, kernel: &Ready, seed: u64, units: u64) -> Result<Outcome, WorkError> {
         let run = match kernel.placed {
@@ -343,7 +355,8 @@ impl Worker {
                 kernel.run
             }
         };
-        let (machine, clock) = (&mut self.machine, self.clock);
+        let clock = self.clock;
+        let machine = Self::machine(&mut self.machine, &mut self.rng)?;
         let outcome = stack::drawn(&mut self.rng, &mut || run(machine, seed, units, clock));
         outcome.map_err(|trouble| failed(workload, &kernel.name, trouble))
     }
@@ -365,8 +378,9 @@ impl Worker {
         let calibration = self.calibration.ticks_per_op(self.clock);
         let mut paces = [[0; PARTS]; HALVES + 1];
         for half in 0..HALVES {
-            // All kernels of a half are on the same, and are held against `inline` on it.
-            self.machine = self.machine.elsewhere(&mut self.rng)?;
+            // All kernels of a half have the same, and are held against `inline` on them: with others for each run, many would
+            // meet frames that no cache knows.
+            Self::machine(&mut self.machine, &mut self.rng)?.draw_frames(&mut self.rng);
             // It also stands between the two runs of the last kernel: none follows itself.
             paces[half] = self.outcome(workload, pace, pace_seed, units)?.ticks;
             for &i in &order {

@@ -4,7 +4,10 @@
 //! instruction is one load or store at a fixed offset, needs no register, and can be copied anywhere. `gs` is free in
 //! user space on x86-64 (psABI: only `fs` is taken, for thread-local storage) and set by `arch_prctl(ARCH_SET_GS)`.
 
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
+
+use rand::{Rng, RngExt};
 
 use super::cpu::CpuState;
 use super::irq::IrqState;
@@ -52,7 +55,18 @@ pub enum ModelError {
 /// Not `Send`: the segment base belongs to the thread.
 pub struct Installed {
     model: NonNull<CpuModel>,
+    room: NonNull<Room>,
 }
+
+/// Room for a model, and a page more, so that it can lie elsewhere.
+type Room = [MaybeUninit<Line>; LINES + SPARE];
+
+/// A line of the cache, on which a model begins.
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+const LINES: usize = size_of::<CpuModel>() / size_of::<Line>();
+const SPARE: usize = 64;
 
 impl CpuModel {
     /// Makes a CPU in its state after boot and installs it for this thread.
@@ -60,7 +74,10 @@ impl CpuModel {
     /// # Errors
     /// [`ModelError::SegmentBase`] where the kernel refuses, as under a strict system-call filter.
     pub fn install() -> Result<Installed, ModelError> {
-        let model = Box::new(CpuModel {
+        // A raw pointer from here on: the bodies reach the model past any reference to it.
+        let room = NonNull::from(Box::leak(Box::<Room>::new([const { MaybeUninit::uninit() }; LINES + SPARE])));
+        let model = room.cast::<CpuModel>();
+        let after_boot = CpuModel {
             this: std::ptr::null_mut(),
             cpu: CpuState::new(),
             irq: IrqState::new(),
@@ -68,12 +85,10 @@ impl CpuModel {
             lock: LockState::new(),
             time: TimeState::new(),
             xen: XenVcpu::new(),
-        });
-        // From here on a raw pointer: the bodies reach the model past any reference to it.
-        let mut model = NonNull::from(Box::leak(model));
-        let installed = Installed { model };
-        // SAFETY: just leaked, nobody else knows it yet.
-        unsafe { model.as_mut() }.this = model.as_ptr();
+        };
+        // SAFETY: aligned as a line, within the room, and nobody else's.
+        unsafe { model.write(CpuModel { this: model.as_ptr(), ..after_boot }) };
+        let installed = Installed { model, room };
         set_gs(model.as_ptr() as usize).map_err(ModelError::SegmentBase)?;
         Ok(installed)
     }
@@ -92,6 +107,25 @@ impl CpuModel {
                 options(nostack, preserves_flags, readonly));
             &mut *this
         }
+    }
+}
+
+impl Installed {
+    /// Moves the model to another place, drawn from `rng`.
+    ///
+    /// # Errors
+    /// As for [`CpuModel::install`]; it is where it was then.
+    pub fn elsewhere(&mut self, rng: &mut impl Rng) -> Result<(), ModelError> {
+        // SAFETY: within the room, where a model is left behind it.
+        let place = unsafe { self.room.cast::<Line>().add(rng.random_range(0..=SPARE)) }.cast::<CpuModel>();
+        set_gs(place.as_ptr() as usize).map_err(ModelError::SegmentBase)?;
+        // SAFETY: both within the room; no body runs meanwhile, and nobody refers to the model (`&mut self`).
+        unsafe {
+            place.copy_from(self.model, 1);
+            (*place.as_ptr()).this = place.as_ptr();
+        }
+        self.model = place;
+        Ok(())
     }
 }
 
@@ -117,8 +151,11 @@ impl Drop for Installed {
         if gs() == self.model.as_ptr() as usize {
             let _ = set_gs(0);
         }
-        // SAFETY: leaked by `install`, and `gs` no longer points to it.
-        drop(unsafe { Box::from_raw(self.model.as_ptr()) });
+        // SAFETY: written by `install`, leaked by it, and `gs` no longer points there.
+        unsafe {
+            self.model.drop_in_place();
+            drop(Box::from_raw(self.room.as_ptr()));
+        }
     }
 }
 

@@ -20,12 +20,8 @@ use rand::{Rng, RngExt};
 
 use super::decoded::{Callee, Decoded};
 use super::leads::{Held, Leads, WORD};
+use super::offsets::{ALIGNMENT, Offsets, WITHIN};
 use super::{CodeMemory, Compiled, DataMemory, FunctionError, program};
-
-/// Functions are aligned to this, as compilers do it.
-const ALIGNMENT: usize = 16;
-/// [`CodeMemory::reserve`] takes offsets below this.
-const OFFSETS: usize = 128;
 
 /// Functions and those that they call, decoded as they are now: with what is patched into them.
 #[derive(Default)]
@@ -40,6 +36,8 @@ pub struct CallTree {
     data: Vec<(usize, usize)>,
     /// Words of this data that they refer to and that lead to one of them, or to a constant word.
     held: Vec<Held>,
+    /// Where they begin within lines in copies to come.
+    offsets: Offsets,
     /// Where the functions of the last copy start.
     places: Vec<u64>,
     /// What the references of all of them lead to in a copy: known from the first on, which is decoded again.
@@ -146,12 +144,12 @@ impl CallTree {
     pub fn room(&self) -> usize {
         let length = |function: &Compiled| function.preamble().len() + function.bytes().len();
         // To the next block of offsets, and to one of them.
-        let functions: usize = self.functions.iter().map(|function| length(&function.code) + 2 * OFFSETS).sum();
+        let functions: usize = self.functions.iter().map(|function| length(&function.code) + 2 * WITHIN).sum();
         // Words are aligned to a block of offsets and fill whole ones.
-        functions + (self.words.len() * WORD).next_multiple_of(OFFSETS) + OFFSETS
+        functions + (self.words.len() * WORD).next_multiple_of(WITHIN) + WITHIN
     }
 
-    /// Writes a copy, functions in random order and at random offsets, and its data to random offsets within pages of `data`;
+    /// Writes a copy, functions in random order and at offsets in turn, and its data to random offsets within pages of `data`;
     /// [`CallTree::moved`] says where functions are then. [`serialise`](super::text::serialise) is still to be called.
     ///
     /// The first copy of a tree is checked by decoding it again. Further ones differ from it in distances alone.
@@ -174,7 +172,10 @@ impl CallTree {
         for i in (1..order.len()).rev() {
             order.swap(i, rng.random_range(0..=i));
         }
-        self.write(memory, order, 0, &copies, |_| rng.random_range(0..OFFSETS / ALIGNMENT) * ALIGNMENT)
+        let mut offsets = std::mem::take(&mut self.offsets);
+        let written = self.write(memory, order, 0, &copies, offsets.draw(self.functions.len(), rng));
+        self.offsets = offsets;
+        written
     }
 
     /// The same with functions in the order of their addresses, the first at `offset` within 128 bytes, each other 48
@@ -184,7 +185,7 @@ impl CallTree {
     /// # Errors
     /// As for [`CallTree::place`].
     pub fn place_at(&mut self, memory: &mut CodeMemory, offset: usize, apart: usize) -> Result<(), FunctionError> {
-        let in_turn = |i| (offset + i * 3 * ALIGNMENT) % OFFSETS;
+        let in_turn = |i| (offset + i * 3 * ALIGNMENT) % WITHIN;
         let data: Vec<u64> = self.data.iter().map(|(start, _)| *start as u64).collect();
         self.write(memory, (0..self.functions.len()).collect(), apart, &data, in_turn)
     }
@@ -198,7 +199,7 @@ impl CallTree {
         mut offset: impl FnMut(usize) -> usize,
     ) -> Result<(), FunctionError> {
         // Not on a cache line with code.
-        let words = memory.reserve((self.words.len() * WORD).next_multiple_of(OFFSETS), 0, 0)? as u64;
+        let words = memory.reserve((self.words.len() * WORD).next_multiple_of(WITHIN), 0, 0)? as u64;
         self.places.resize(self.functions.len(), 0);
         for &i in &order {
             memory.reserve(apart, 0, 0)?;
@@ -224,7 +225,7 @@ impl CallTree {
         for index in order {
             let (function, place) = (&self.functions[index].code, self.places[index] as usize);
             let begin = place - function.preamble().len();
-            if begin - start >= code.len() + 2 * OFFSETS {
+            if begin - start >= code.len() + 2 * WITHIN {
                 memory.write(start, &code)?;
                 code.clear();
                 start = begin;
@@ -361,11 +362,11 @@ mod tests {
         let mut tree = tree();
         let mut memory = CodeMemory::new(root as *const () as usize, 8 * tree.room()).unwrap();
         let mut offsets = BTreeSet::new();
-        for offset in (0..OFFSETS).step_by(ALIGNMENT) {
+        for offset in (0..WITHIN).step_by(ALIGNMENT) {
             tree.place_at(&mut memory, offset, 0).unwrap();
-            offsets.extend(tree.places.iter().enumerate().map(|(index, place)| (index, *place % OFFSETS as u64)));
+            offsets.extend(tree.places.iter().enumerate().map(|(index, place)| (index, *place % WITHIN as u64)));
         }
-        assert_eq!(offsets.len(), tree.len() * OFFSETS / ALIGNMENT);
+        assert_eq!(offsets.len(), tree.len() * WITHIN / ALIGNMENT);
     }
 
     /// A body behind a preamble that jumps to another, as those of `kcfi` do.

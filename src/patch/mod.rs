@@ -12,6 +12,7 @@ pub mod function;
 pub mod instructions;
 mod leads;
 mod nops;
+mod offsets;
 pub(crate) mod program;
 pub mod rules;
 pub mod site;

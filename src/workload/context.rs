@@ -4,7 +4,7 @@
 //! `do_sched_yield`; `irq_disable`, `sched_clock`, `start_context_switch`, `write_cr3`, `load_tls`, `end_context_switch`,
 //! `queued_spin_unlock`, `irq_enable` of `__schedule`.
 
-use super::{KernelWorkload, Meta, Random};
+use super::{KernelWorkload, Meta, RUN_CYCLES, Random};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Trouble};
 
@@ -18,6 +18,8 @@ impl KernelWorkload for ContextSwitch {
         summary: "sched_yield among four processes, each with an address space of its own",
         source: "lmbench, lat_ctx",
     };
+    // Warm at once, as `spinlock` is; and where the code is makes two costs of an indirect call.
+    const RUN_CYCLES: u64 = RUN_CYCLES / 8;
     type State = ();
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<(), Trouble> {
