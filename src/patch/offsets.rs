@@ -75,7 +75,11 @@ mod tests {
                 .collect();
             for function in 0..3 {
                 let all: Vec<usize> = copies.iter().map(|copy| copy[function]).collect();
-                assert_eq!(BTreeSet::from_iter(all.iter().copied()), (0..WITHIN).step_by(ALIGNMENT).collect(), "{all:?}");
+                assert_eq!(
+                    BTreeSet::from_iter(all.iter().copied()),
+                    (0..WITHIN).step_by(ALIGNMENT).collect(),
+                    "{all:?}"
+                );
                 for half in all.chunks(OF_LINE) {
                     let parts: BTreeSet<usize> = half.iter().map(|offset| offset % 64).collect();
                     assert_eq!(parts, BTreeSet::from([0, 16, 32, 48]), "{all:?}");
