@@ -126,20 +126,22 @@ fn logarithms(ticks: [u64; PARTS]) -> [f64; PARTS] {
     ticks.map(|ticks| (ticks.max(1) as f64).ln())
 }
 
-/// What the pace takes undisturbed: so much of it takes no longer.
+/// What is looked at takes undisturbed: so much of it takes no longer.
 const CLEAR: f64 = 0.1;
-/// A half in which the pace took longer than this times what it takes undisturbed had less than the whole core: another
-/// guest ran on its sibling, say, which takes a third of it. There an indirection costs something else. What caches hold
-/// when a run begins moves the pace, too, by some percent.
+/// A half before or after which the pace, or adds, took longer than this times what they take undisturbed had less than the
+/// whole core: another guest ran on its sibling, say, which takes a third of it. There an indirection costs something else.
+/// What caches hold when a run begins moves the pace, too, by some percent.
 const DISTURBED: f64 = 1.1;
 /// A worker with fewer quiet halves says nothing.
 const ENOUGH_HALVES: usize = HALVES;
 /// Undisturbed workers, without which all are taken with all that they measured.
 const ENOUGH: usize = 6;
 
-/// By how much the pace took longer than it does in most halves, before or after each half of each worker's rounds, as a
-/// logarithm.
-fn excess(samples: &[&WorkSamples]) -> Vec<Vec<[f64; HALVES]>> {
+/// Logarithms of what was looked at before, between and after the halves of a round.
+type Looks = [f64; HALVES + 1];
+
+/// What the pace took longer than it usually does.
+fn paces(samples: &[&WorkSamples]) -> Vec<Vec<Looks>> {
     let paces: Vec<[f64; PARTS]> =
         samples.iter().flat_map(|samples| samples.pace.iter().flatten().copied().map(logarithms)).collect();
     let part = |part: usize| median(&paces.iter().map(|pace| pace[part]).collect::<Vec<_>>()).unwrap_or(0.0);
@@ -148,21 +150,32 @@ fn excess(samples: &[&WorkSamples]) -> Vec<Vec<[f64; HALVES]>> {
         let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
         median(&parts.collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
     };
-    let round = |round: &[[u64; PARTS]; HALVES + 1]| {
-        let paces = round.each_ref().map(above);
-        std::array::from_fn(|half| paces[half].max(paces[half + 1]))
-    };
-    samples.iter().map(|samples| samples.pace.iter().map(round).collect()).collect()
+    samples.iter().map(|samples| samples.pace.iter().map(|paces| paces.each_ref().map(above)).collect()).collect()
+}
+
+/// What adds took.
+fn adds(samples: &[&WorkSamples]) -> Vec<Vec<Looks>> {
+    samples.iter().map(|samples| samples.adds.iter().map(|adds| adds.map(f64::ln)).collect()).collect()
+}
+
+/// Which halves of each worker's rounds had neither before nor after them what is seldom seen.
+fn calm(looks: &[Vec<Looks>]) -> Vec<Vec<Quiet>> {
+    let round = |looks: &Looks| -> [f64; HALVES] { std::array::from_fn(|half| looks[half].max(looks[half + 1])) };
+    let halves: Vec<f64> = looks.iter().flatten().flat_map(round).collect();
+    let most = quantile(&halves, CLEAR).map_or(f64::INFINITY, |clear| clear + DISTURBED.ln());
+    looks
+        .iter()
+        .map(|worker| worker.iter().map(|looks| round(looks).map(|most_of| most_of <= most)).collect())
+        .collect()
 }
 
 /// The workers that had the core to themselves, and what they measured while they had; all of it where that is too little.
 pub(super) fn undisturbed(samples: &[(usize, WorkSamples)]) -> Vec<Worked> {
     let samples: Vec<&WorkSamples> = samples.iter().map(|(_, samples)| samples).collect();
-    let excess = excess(&samples);
-    let halves: Vec<f64> = excess.iter().flatten().flatten().copied().collect();
-    let most = quantile(&halves, CLEAR).map_or(f64::INFINITY, |clear| clear + DISTURBED.ln());
-    let quiet = |worker: &Vec<[f64; HALVES]>| worker.iter().map(|round| round.map(|above| above <= most)).collect();
-    let quiet: Vec<Vec<Quiet>> = excess.iter().map(quiet).collect();
+    let both = |(pace, adds): (&Quiet, &Quiet)| -> Quiet { std::array::from_fn(|half| pace[half] && adds[half]) };
+    let (paces, adds) = (calm(&paces(&samples)), calm(&adds(&samples)));
+    let quiet: Vec<Vec<Quiet>> =
+        paces.iter().zip(&adds).map(|(paces, adds)| paces.iter().zip(adds).map(both).collect()).collect();
     let enough = |quiet: &[Quiet]| {
         quiet.as_flattened().iter().filter(|quiet| **quiet).count() >= ENOUGH_HALVES.min(quiet.len() * HALVES)
     };

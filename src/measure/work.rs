@@ -11,14 +11,16 @@
 //! more.
 //!
 //! Before, between and after the halves of a round runs the pace: `inline` where the linker put it, with the same work in
-//! all rounds and all workers. What that takes longer than at other times tells how much of the core a half had.
+//! all rounds and all workers; and beside it adds that wait for nothing. What these take longer than at other times tells how
+//! much of the core a half had: one that waits most of the time is none the slower for a neighbour, and yet an indirection then
+//! costs something else.
 
 use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::calibration::{ADDS, chain};
+use super::calibration::{ADDS, chain, independent};
 use super::clock::Clock;
 use super::counters::Counters;
 use super::executed::Unit;
@@ -92,6 +94,8 @@ pub struct Worker {
     seed: u64,
     rng: Pcg64Mcg,
     calibration: Window,
+    /// Adds that wait for nothing.
+    adds: Window,
     text: Result<Text, PatchError>,
     targets: BTreeMap<usize, Target>,
     /// What the sites of each kind are now.
@@ -137,6 +141,7 @@ impl Worker {
             clock,
             seed,
             rng: Pcg64Mcg::seed_from_u64(seed),
+            adds: Window { run: independent, passes: LOOK / ADDS, ..calibration.clone() },
             calibration,
             // SAFETY: a worker has no other thread and makes one of these.
             text: unsafe { Text::own() },
@@ -217,6 +222,7 @@ impl Worker {
             ticks,
             ticks_per_cycle: samples.ticks_per_cycle,
             pace: samples.pace,
+            adds: samples.adds,
             kernels: samples.turns,
             in_place: places.err().map(|error| error.to_string()),
             columns: present,
@@ -304,6 +310,11 @@ impl Worker {
         Ok(Places::new(trees, runs, kernels[0].run))
     }
 
+    /// What adds take now that wait for nothing, in ticks.
+    fn of_core(&self) -> f64 {
+        (0..LOOKS).map(|_| self.adds.ticks_per_op(self.clock)).fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE)
+    }
+
     /// How many units fill a window with `inline`: whole periods of the workload.
     fn size(&mut self, task: &WorkTask, inline: &Ready, period: u64, cycles: u64) -> Result<u64, WorkError> {
         let cycle = (0..TRIES).map(|_| self.calibration.ticks_per_op(self.clock)).fold(f64::INFINITY, f64::min);
@@ -376,13 +387,14 @@ impl Worker {
         order.iter().for_each(|i| samples.turns[*i].push(Turn::default()));
         let mut expected = None;
         let calibration = self.calibration.ticks_per_op(self.clock);
-        let mut paces = [[0; PARTS]; HALVES + 1];
+        let (mut paces, mut adds) = ([[0; PARTS]; HALVES + 1], [0.0; HALVES + 1]);
         for half in 0..HALVES {
             // All kernels of a half have the same, and are held against `inline` on them: with others for each run, many would
             // meet frames that no cache knows.
             Self::machine(&mut self.machine, &mut self.rng)?.draw_frames(&mut self.rng);
             // It also stands between the two runs of the last kernel: none follows itself.
             paces[half] = self.outcome(workload, pace, pace_seed, units)?.ticks;
+            adds[half] = self.of_core();
             for &i in &order {
                 let Outcome { ticks, checksum: found } = self.outcome(workload, &kernels[i], seed, units)?;
                 let (other, expected) = *expected.get_or_insert((i, found));
@@ -396,8 +408,10 @@ impl Worker {
             }
             order.reverse();
         }
+        adds[HALVES] = self.of_core();
         paces[HALVES] = self.outcome(workload, pace, pace_seed, units)?.ticks;
         samples.pace.push(paces);
+        samples.adds.push(adds);
         samples.ticks_per_cycle.push([calibration, self.calibration.ticks_per_op(self.clock)]);
         Ok(())
     }
@@ -418,6 +432,7 @@ struct Round<'r> {
 struct Rounds {
     ticks_per_cycle: Vec<[f64; 2]>,
     pace: Vec<[[u64; PARTS]; HALVES + 1]>,
+    adds: Vec<[f64; HALVES + 1]>,
     turns: Vec<Vec<Turn>>,
 }
 
@@ -442,7 +457,12 @@ const TRACED: f64 = 60_000.0;
 const TRACED_SEED: u64 = 1;
 
 /// A run is sized by the quickest of so many, on a core that is as fast as it was at the best of so many looks.
-const TRIES: usize = 3;
+const TRIES: usize = 16;
+
+/// So many adds are a look at what there is of the core, some microseconds; the best of so many looks counts, for an interrupt
+/// is none of a neighbour's.
+const LOOK: u64 = 16_000;
+const LOOKS: usize = 3;
 
 /// Units in which the calls of hooks are counted.
 const COUNTED: u64 = 64;

@@ -52,6 +52,8 @@ pub struct WorkSamples {
     pub ticks_per_cycle: Vec<[f64; 2]>,
     /// The pace of each round: before, between and after its halves, in ticks, part by part.
     pub pace: Vec<[[u64; PARTS]; HALVES + 1]>,
+    /// What one of several adds that wait for nothing took at the same times, in ticks: how much of the core there was.
+    pub adds: Vec<[f64; HALVES + 1]>,
     /// `inline` twice, then again, then some times more, then those of `columns`; each at places of its own.
     pub kernels: Vec<Vec<Turn>>,
     /// Why kernels were measured where the linker had put them, and not at random places; absent where they were not.
