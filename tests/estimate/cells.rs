@@ -6,7 +6,7 @@ use pvbench::dispatch::Platform;
 use pvbench::estimate::{Estimates, Estimator, WorkEstimator};
 use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples, Task};
-use pvbench::measure::work::{FIRST_COLUMN, KernelColumn, Turn, WorkSamples};
+use pvbench::measure::work::{FIRST_COLUMN, HALVES, KernelColumn, Turn, WorkSamples};
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit, SpreadSource, Workload};
@@ -330,7 +330,11 @@ fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) ->
         let costs = columns.iter().map(|column| overheads[*column]);
         let costs: Vec<f64> = std::iter::repeat_n(0.0, FIRST_COLUMN).chain(costs).collect();
         let disturbed: Vec<bool> = (0..ROUNDS).map(|_| noise(1.0).abs() < 0.43).collect();
+        // A neighbour is seen by the pace alone, or, where that waits most of the time, by adds alone.
         let slower: Vec<f64> = disturbed.iter().map(|busy| if *busy { 1.5 + noise(0.1) } else { 1.0 }).collect();
+        let of_core = |busy: &bool| [if *busy && worker % 2 == 1 { 0.4 } else { 0.25 }; HALVES + 1];
+        let adds = disturbed.iter().map(of_core).collect();
+        let slower = if worker % 2 == 1 { vec![1.0; ROUNDS] } else { slower };
         // What a round's work takes, beside the pace's.
         let work: Vec<f64> = (0..ROUNDS).map(|_| 1.0 + noise(0.05)).collect();
         let mut part = |cycles: f64| (100_000.0 * cycles * (1.0 + noise(0.005))) as u64;
@@ -349,6 +353,7 @@ fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) ->
             ticks: (ROUNDS * (FIRST_COLUMN + columns.len()) * 2) as u64 * 600_000,
             ticks_per_cycle: vec![[1.0, 1.0]; ROUNDS],
             pace,
+            adds,
             kernels: turns.collect(),
             in_place: None,
             columns: columns.to_vec(),
