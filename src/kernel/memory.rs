@@ -63,32 +63,24 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// So many are a line of the cache, on which `vmemmap` begins.
+    /// So many fill a line of the cache.
     const LINE: usize = 64 / size_of::<Page>();
-    /// The array begins on one of so many lines, those of four pages: little more than it takes is in a cache.
+    /// The array begins at one of so many places, a line apart, over four pages: little more than it takes is in a cache.
     const PLACES: usize = 4 * PAGE / 64;
-    const ROOM: usize = FRAMES + (Self::PLACES + 1) * Self::LINE;
+    const ROOM: usize = FRAMES + Self::PLACES * Self::LINE;
 
     fn new() -> Self {
         let room: Box<[Page]> = std::iter::repeat_with(Page::default).take(Self::ROOM).collect();
         // From here on raw pointers: the array and what owns it are never referred to at a time.
         let room = NonNull::from(Box::leak(room));
-        let mut pages = Pages { room, first: room.cast() };
-        pages.place(0);
-        pages
-    }
-
-    /// Has the array begin on the line of this number of those that are there for it.
-    fn place(&mut self, line: usize) {
-        let start = self.room.cast::<Page>();
-        let first = (start.align_offset(64) + line * Self::LINE).min(Self::ROOM - FRAMES);
-        // SAFETY: `FRAMES` before the end of the room or farther.
-        self.first = unsafe { start.add(first) }.cast();
+        Pages { room, first: room.cast() }
     }
 
     /// Draws another place for the array from `rng`. What pages hold is nothing then that means anything.
     pub fn elsewhere(&mut self, rng: &mut impl Rng) {
-        self.place(rng.random_range(0..Self::PLACES));
+        let first = rng.random_range(0..Self::PLACES) * Self::LINE;
+        // SAFETY: `FRAMES` before the end of the room or farther.
+        self.first = unsafe { self.room.cast::<Page>().add(first) }.cast();
     }
 }
 
