@@ -129,15 +129,34 @@ pub struct Machine {
     lists: [(RawSpinlock, u64); 2],
     /// What else the allocator gave, so that it gives other places.
     _ballast: Vec<Vec<u8>>,
+    /// Small pieces that machines before this one consisted of.
+    kept: Vec<Small>,
 }
 
 /// So many pieces of up to a page lie about among what a machine is made of.
 const BALLAST: usize = 24;
 
+/// What a machine has in pieces so small that the allocator keeps them by their size and gives back the last one: every
+/// machine would have those of the one before it.
+struct Small {
+    _mms: Vec<Option<Box<Mm>>>,
+    _spare: Vec<Box<Mm>>,
+    _run_queue: sched::RunQueue,
+    _lru_batch: Vec<u64>,
+}
+
+/// Small pieces of so many machines are kept, so that each has others; then all go, and what they leave is divided anew.
+const KEPT: usize = 64;
+
 /// The frame that fixed mappings are kept in.
 const FIXMAP_FRAME: u64 = 1;
 /// Frames that the allocator does not give away.
 const RESERVED_FRAMES: usize = 2;
+
+fn emptied<T>(mut vec: Vec<T>) -> Vec<T> {
+    vec.clear();
+    vec
+}
 
 impl Machine {
     /// A machine after boot.
@@ -169,10 +188,16 @@ impl Machine {
     pub fn elsewhere(self: Box<Self>, rng: &mut impl Rng) -> Result<Box<Self>, MachineError> {
         // Before the others are given back, which these then cannot take the places of.
         let _ballast = (0..BALLAST).map(|_| Vec::with_capacity(rng.random_range(1..memory::PAGE))).collect();
-        let Machine { mut memory, mut cpu, .. } = *self;
+        let Machine { mut memory, mut cpu, mut kept, mms, spare, run_queue, lru_batch, .. } = *self;
         memory.pages.elsewhere(rng);
         cpu.elsewhere(rng)?;
-        Ok(Box::new(Machine { _ballast, ..Self::of(memory, cpu) }))
+        // Processes are larger, and none is kept.
+        let (mms, spare) = (emptied(mms), emptied(spare));
+        kept.push(Small { _mms: mms, _spare: spare, _run_queue: run_queue, _lru_batch: lru_batch });
+        if kept.len() == KEPT {
+            kept.clear();
+        }
+        Ok(Box::new(Machine { _ballast, kept, ..Self::of(memory, cpu) }))
     }
 
     /// Draws other pages of the system's for the frames, between two runs: what frames hold is nothing that counts after
@@ -224,6 +249,7 @@ impl Machine {
             frame: [0; 104],
             lists: std::array::from_fn(|_| (RawSpinlock::new(), 0)),
             _ballast: Vec::new(),
+            kept: Vec::with_capacity(KEPT),
         }
     }
 
