@@ -1,6 +1,6 @@
 //! A worker's rounds of a workload: what its kernels differ by while the core was its own.
 
-use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, Turn, WorkSamples};
+use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, Parts, Turn, WorkSamples};
 use crate::stats::location::{median, quantile};
 use crate::workload::PARTS;
 
@@ -122,8 +122,8 @@ impl<'a> Runs<'a> {
     }
 }
 
-fn logarithms(ticks: [u64; PARTS]) -> [f64; PARTS] {
-    ticks.map(|ticks| (ticks.max(1) as f64).ln())
+fn logarithms(ticks: Parts) -> [f64; PARTS] {
+    ticks.map(|ticks| f64::from(ticks.max(1.0)).ln())
 }
 
 /// What is looked at takes undisturbed: so much of it takes no longer.
@@ -146,7 +146,7 @@ fn paces(samples: &[&WorkSamples]) -> Vec<Vec<Looks>> {
         samples.iter().flat_map(|samples| samples.pace.iter().flatten().copied().map(logarithms)).collect();
     let part = |part: usize| median(&paces.iter().map(|pace| pace[part]).collect::<Vec<_>>()).unwrap_or(0.0);
     let typical: [f64; PARTS] = std::array::from_fn(part);
-    let above = |pace: &[u64; PARTS]| {
+    let above = |pace: &Parts| {
         let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
         median(&parts.collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
     };

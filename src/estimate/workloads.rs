@@ -9,7 +9,7 @@ use super::predict::Costs;
 use super::undisturbed::{Worked, undisturbed};
 use super::{CONFIDENCE, MOST_ERROR};
 use crate::measure::wire::Missing;
-use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, WorkSamples};
+use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, Parts, WorkSamples};
 use crate::measure::work_parent::Share;
 use crate::report::schema::{Cell, Estimate, UnitInstructions, Workload, WorkloadKernel};
 use crate::stats::Interval;
@@ -86,7 +86,7 @@ fn lacked(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelColumn]
     let workers = undisturbed(samples);
     let all = || samples.iter().map(|(_, samples)| samples);
     // A part more than is timed comes before the others.
-    let whole = |parts: &[u64; PARTS]| parts.iter().sum::<u64>() as f64 * (PARTS + 1) as f64 / PARTS as f64;
+    let whole = |parts: &Parts| parts.iter().copied().map(f64::from).sum::<f64>() * (PARTS + 1) as f64 / PARTS as f64;
     let runs = || all().flat_map(|s| s.pace.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
     // Beside its parts a run takes the putting back of the machine, and of the placing what falls to it.
     let beside = (all().map(|s| s.ticks as f64).sum::<f64>() - runs().sum::<f64>()).max(0.0) / runs().count() as f64;

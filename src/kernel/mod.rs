@@ -140,6 +140,7 @@ const BALLAST: usize = 24;
 /// machine would have those of the one before it.
 struct Small {
     _mms: Vec<Option<Box<Mm>>>,
+    #[allow(clippy::vec_box, reason = "an emptied `spare`")]
     _spare: Vec<Box<Mm>>,
     _run_queue: sched::RunQueue,
     _lru_batch: Vec<u64>,

@@ -30,7 +30,8 @@ use super::trace::Tracer;
 use super::window::Window;
 use super::wire::Missing;
 pub use super::work_wire::{
-    AGAIN, COPIES, Events, FIRST_COLUMN, FIRST_COPY, HALVES, Instructions, KernelColumn, Turn, WorkSamples, WorkTask,
+    AGAIN, COPIES, Events, FIRST_COLUMN, FIRST_COPY, HALVES, Instructions, KernelColumn, Parts, Turn, WorkSamples,
+    WorkTask,
 };
 use crate::dispatch::Platform;
 use crate::kernel::{Machine, MachineError};
@@ -387,13 +388,13 @@ impl Worker {
         order.iter().for_each(|i| samples.turns[*i].push(Turn::default()));
         let mut expected = None;
         let calibration = self.calibration.ticks_per_op(self.clock);
-        let (mut paces, mut adds) = ([[0; PARTS]; HALVES + 1], [0.0; HALVES + 1]);
+        let (mut paces, mut adds) = ([Parts::default(); HALVES + 1], [0.0; HALVES + 1]);
         for half in 0..HALVES {
             // All kernels of a half have the same, and are held against `inline` on them: with others for each run, many would
             // meet frames that no cache knows.
             Self::machine(&mut self.machine, &mut self.rng)?.draw_frames(&mut self.rng);
             // It also stands between the two runs of the last kernel: none follows itself.
-            paces[half] = self.outcome(workload, pace, pace_seed, units)?.ticks;
+            paces[half] = parts(self.outcome(workload, pace, pace_seed, units)?.ticks);
             adds[half] = self.of_core();
             for &i in &order {
                 let Outcome { ticks, checksum: found } = self.outcome(workload, &kernels[i], seed, units)?;
@@ -403,13 +404,13 @@ impl Worker {
                     return Err(WorkError::Checksum { workload: workload.to_owned(), kernel, other, expected, found });
                 }
                 if let Some(turn) = samples.turns[i].last_mut() {
-                    turn[half] = ticks;
+                    turn[half] = parts(ticks);
                 }
             }
             order.reverse();
         }
         adds[HALVES] = self.of_core();
-        paces[HALVES] = self.outcome(workload, pace, pace_seed, units)?.ticks;
+        paces[HALVES] = parts(self.outcome(workload, pace, pace_seed, units)?.ticks);
         samples.pace.push(paces);
         samples.adds.push(adds);
         samples.ticks_per_cycle.push([calibration, self.calibration.ticks_per_op(self.clock)]);
@@ -431,7 +432,7 @@ struct Round<'r> {
 #[derive(Default)]
 struct Rounds {
     ticks_per_cycle: Vec<[f64; 2]>,
-    pace: Vec<[[u64; PARTS]; HALVES + 1]>,
+    pace: Vec<[Parts; HALVES + 1]>,
     adds: Vec<[f64; HALVES + 1]>,
     turns: Vec<Vec<Turn>>,
 }
@@ -466,6 +467,10 @@ const LOOKS: usize = 3;
 
 /// Units in which the calls of hooks are counted.
 const COUNTED: u64 = 64;
+
+fn parts(ticks: [u64; PARTS]) -> Parts {
+    ticks.map(|ticks| ticks as f32)
+}
 
 fn failed(workload: &str, kernel: &str, trouble: Failure) -> WorkError {
     WorkError::Trouble { workload: workload.to_owned(), kernel: kernel.to_owned(), trouble }

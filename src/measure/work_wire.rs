@@ -51,7 +51,7 @@ pub struct WorkSamples {
     /// Ticks per core cycle before and after each round.
     pub ticks_per_cycle: Vec<[f64; 2]>,
     /// The pace of each round: before, between and after its halves, in ticks, part by part.
-    pub pace: Vec<[[u64; PARTS]; HALVES + 1]>,
+    pub pace: Vec<[Parts; HALVES + 1]>,
     /// What one of several adds that wait for nothing took at the same times, in ticks: how much of the core there was.
     pub adds: Vec<[f64; HALVES + 1]>,
     /// `inline` twice, then again, then some times more, then those of `columns`; each at places of its own.
@@ -73,8 +73,11 @@ pub struct WorkSamples {
 /// A round goes through all kernels so often: there, and back.
 pub const HALVES: usize = 2;
 
-/// A kernel's runs in a round, in ticks, part by part.
-pub type Turn = [[u64; PARTS]; HALVES];
+/// What the parts of a run took, in ticks, to seven digits: a run of all workloads has a million of them.
+pub type Parts = [f32; PARTS];
+
+/// A kernel's runs in a round.
+pub type Turn = [Parts; HALVES];
 
 /// In [`WorkSamples::kernels`]: `inline` again.
 pub const AGAIN: usize = 2;

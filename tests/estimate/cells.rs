@@ -337,13 +337,13 @@ fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) ->
         let slower = if worker % 2 == 1 { vec![1.0; ROUNDS] } else { slower };
         // What a round's work takes, beside the pace's.
         let work: Vec<f64> = (0..ROUNDS).map(|_| 1.0 + noise(0.05)).collect();
-        let mut part = |cycles: f64| (100_000.0 * cycles * (1.0 + noise(0.005))) as u64;
+        let mut part = |cycles: f64| (100_000.0 * cycles * (1.0 + noise(0.005))) as f32;
         let pace =
             slower.iter().map(|slower| std::array::from_fn(|_| std::array::from_fn(|_| part(*slower)))).collect();
         let mut turn = |kernel: usize, round: usize| -> Turn {
             let dearer = if disturbed[round] { 4.0 } else { 1.0 };
             let cost = slower[round] * work[round] * (1.0 + costs[kernel] / 100.0 * dearer + noise(0.01));
-            std::array::from_fn(|_| std::array::from_fn(|_| (100_000.0 * cost * (1.0 + noise(0.005))) as u64))
+            std::array::from_fn(|_| std::array::from_fn(|_| (100_000.0 * cost * (1.0 + noise(0.005))) as f32))
         };
         let rounds =
             |kernel: usize| if kernel >= FIRST_COLUMN && columns[kernel - FIRST_COLUMN] == 1 { 1 } else { ROUNDS };
