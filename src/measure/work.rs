@@ -37,6 +37,7 @@ use crate::dispatch::Platform;
 use crate::kernel::{Machine, MachineError};
 use crate::patch::site::Kind;
 use crate::patch::{CallTree, Decoded, PatchError, State, Target, Text, rules};
+use crate::stats::location::median;
 use crate::suite::OpEntry;
 use crate::workload::{Entry, Failure, Outcome, PARTS, Run, count_hooks};
 
@@ -313,13 +314,19 @@ impl Worker {
 
     /// What adds take now that wait for nothing, in ticks.
     fn of_core(&self) -> f64 {
-        (0..LOOKS).map(|_| self.adds.ticks_per_op(self.clock)).fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE)
+        self.usual(&self.adds, LOOKS).max(f64::MIN_POSITIVE)
+    }
+
+    /// What an op of a window takes in the middle of so many: an interrupt makes one longer, and another shorter where it comes
+    /// in what is taken off for the ends.
+    fn usual(&self, window: &Window, looks: usize) -> f64 {
+        let looks: Vec<f64> = (0..looks).map(|_| window.ticks_per_op(self.clock)).collect();
+        median(&looks).unwrap_or(0.0)
     }
 
     /// How many units fill a window with `inline`: whole periods of the workload.
     fn size(&mut self, task: &WorkTask, inline: &Ready, period: u64, cycles: u64) -> Result<u64, WorkError> {
-        let cycle = (0..TRIES).map(|_| self.calibration.ticks_per_op(self.clock)).fold(f64::INFINITY, f64::min);
-        let wanted = cycles as f64 * cycle;
+        let wanted = cycles as f64 * self.usual(&self.calibration, TRIES);
         let mut units = 1;
         loop {
             // The first run of all finds pages that were never touched, and any may be interrupted.
@@ -457,11 +464,11 @@ const TRACED: f64 = 60_000.0;
 /// What they draw from.
 const TRACED_SEED: u64 = 1;
 
-/// A run is sized by the quickest of so many, on a core that is as fast as it was at the best of so many looks.
+/// A run is sized by the quickest of so many, in cycles of the middle of so many looks.
 const TRIES: usize = 16;
 
-/// So many adds are a look at what there is of the core, some microseconds; the best of so many looks counts, for an interrupt
-/// is none of a neighbour's.
+/// So many adds are a look at what there is of the core, some microseconds; of so many looks that in the middle counts, for an
+/// interrupt is none of a neighbour's.
 const LOOK: u64 = 16_000;
 const LOOKS: usize = 3;
 
