@@ -17,9 +17,13 @@ pub(super) const KNOWN: f64 = 0.185;
 /// A kernel may be in a round several times, at as many places; a round has so many places altogether.
 const MOST_PLACES: usize = 24;
 
+/// What is lacked early in a run turns out to be less, for places even out over many rounds: so much more than the time may be
+/// lacked before any goes without, as a part of how many times as much time is left as was spent.
+const EARLY: f64 = 0.25;
+
 /// Where there is time, up to so many times as much as is lacked: a worker's rounds have something in common. A twentieth of the
 /// time is for all kernels.
-const SPARE: f64 = 2.0;
+const SPARE: f64 = 4.0;
 const MOST: f64 = 0.95;
 
 /// What a workload lacks.
@@ -92,12 +96,14 @@ impl Lacking {
     }
 }
 
-/// Shares of so much time for as many kernels as it does for, and how much of it they take, from 0 to 1. Where it would not do
-/// for any, all of it is for the cheapest.
-pub(super) fn allot(mut lacking: Vec<Lacking>, time: f64) -> (Vec<Share>, f64) {
+/// Shares of what is `left` of a run, in times of what was `spent`, for as many kernels as it does for, and how much of it they
+/// take, from 0 to 1. Where it would not do for any, all of it is for the cheapest.
+pub(super) fn allot(mut lacking: Vec<Lacking>, spent: f64, left: f64) -> (Vec<Share>, f64) {
+    let time = left * spent;
+    let most = time * (1.0 + EARLY * left);
     lacking.retain(|lacking| !lacking.kernels.is_empty());
     let mut all: f64 = lacking.iter().map(Lacking::takes).sum();
-    while all > time && lacking.iter().map(|lacking| lacking.kernels.len()).sum::<usize>() > 1 {
+    while all > most && lacking.iter().map(|lacking| lacking.kernels.len()).sum::<usize>() > 1 {
         let single = lacking
             .iter()
             .enumerate()
@@ -128,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_kernel_that_lacks_more_is_at_more_places_of_a_round() {
-        let (shares, part) = allot(vec![lacking("exec", &[100.0, 400.0])], 1e6);
+        let (shares, part) = allot(vec![lacking("exec", &[100.0, 400.0])], 1e6, 1.0);
         assert!(part < 0.01, "{part}");
         let [Share { workload, only, rounds }] = &shares[..] else { panic!("{shares:?}") };
         let times = |kernel| only.iter().filter(|other| **other == kernel).count();
@@ -143,7 +149,7 @@ mod tests {
         let places = |common| {
             let mut lacking = lacking("null_syscall", &[1000.0]);
             lacking.kernels[0].common = common;
-            allot(vec![lacking], 1e6).0[0].only.len()
+            allot(vec![lacking], 1e6, 1.0).0[0].only.len()
         };
         assert!(places(0.05) > 2 * places(0.5), "{} {}", places(0.05), places(0.5));
         assert_eq!(places(1.0), 1);
@@ -152,18 +158,28 @@ mod tests {
     #[test]
     fn what_would_take_more_than_the_time_goes_without_and_all_others_have_what_they_lack() {
         let three = || vec![lacking("exec", &[100.0]), lacking("fork_exit", &[50.0, 1e6]), lacking("none", &[])];
-        let (shares, part) = allot(three(), 1e4);
+        let (shares, part) = allot(three(), 1e4, 1.0);
         let names: Vec<_> = shares.iter().map(|share| (share.workload.as_str(), share.only.contains(&1))).collect();
         assert_eq!(names, [("exec", false), ("fork_exit", false)]);
         assert!(part < 1.0);
-        assert!(allot(three(), 1e9).0[1].only.contains(&1), "there is time for it");
+        assert!(allot(three(), 1e9, 1.0).0[1].only.contains(&1), "there is time for it");
+    }
+
+    #[test]
+    fn early_in_a_run_a_little_more_than_the_time_may_be_lacked() {
+        let all = lacking("exec", &[1000.0]).takes() + lacking("fork_exit", &[900.0]).takes();
+        let shares = |left: f64| {
+            let both = vec![lacking("exec", &[1000.0]), lacking("fork_exit", &[900.0])];
+            allot(both, all / 1.3 / left, left).0.len()
+        };
+        assert_eq!((shares(2.0), shares(0.2)), (2, 1), "1.3 times what there is time for");
     }
 
     #[test]
     fn where_time_does_for_none_all_of_it_is_for_the_cheapest() {
-        let (shares, part) = allot(vec![lacking("exec", &[900.0]), lacking("fork_exit", &[700.0])], 10.0);
+        let (shares, part) = allot(vec![lacking("exec", &[900.0]), lacking("fork_exit", &[700.0])], 10.0, 1.0);
         assert_eq!(shares.len(), 1);
         assert_eq!((shares[0].workload.as_str(), part), ("fork_exit", 1.0));
-        assert_eq!(allot(vec![lacking("exec", &[])], 10.0), (Vec::new(), 0.0), "nothing lacks anything");
+        assert_eq!(allot(vec![lacking("exec", &[])], 10.0, 1.0), (Vec::new(), 0.0), "nothing lacks anything");
     }
 }

@@ -47,7 +47,7 @@ impl WorkEstimator {
     #[must_use]
     pub fn worth(&self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {
         let lacking = self.samples.iter().map(|(name, samples)| lacked(name, samples, kernels)).collect();
-        allot(lacking, left * self.samples.values().flatten().map(|(_, samples)| samples.ticks as f64).sum::<f64>())
+        allot(lacking, self.samples.values().flatten().map(|(_, samples)| samples.ticks as f64).sum(), left)
     }
 
     /// Whether any was measured.
