@@ -7,13 +7,14 @@
 //!
 //! What has nothing to do with the mechanisms and moves a measurement by percents all the same is drawn anew: for each round
 //! the seed of the work, and the places in memory to which every kernel is copied, functions shuffled; for each half of it
-//! the machine's frames; for each run where its stack and all else lie that the machine consists of. So all of it is a part of every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
+//! the machine's frames; for each run where its stack and all else lie that the machine consists of. So all of it is a part of
+//! every interval. `inline` is there several times, at as many places: twice as what all is held against, again, and some
 //! more.
 //!
 //! Before, between and after the halves of a round runs the pace: `inline` where the linker put it, with the same work in
-//! all rounds and all workers; and beside it adds that wait for nothing. What these take longer than at other times tells how
-//! much of the core a half had: one that waits most of the time is none the slower for a neighbour, and yet an indirection then
-//! costs something else.
+//! all rounds and all workers, on frames that a run before it has met; and beside it adds that wait for nothing. What these
+//! take longer than at other times tells how much of the core a half had: one that waits most of the time is none the slower
+//! for a neighbour, and yet an indirection then costs something else.
 
 use std::collections::BTreeMap;
 
@@ -400,6 +401,8 @@ impl Worker {
             // All kernels of a half have the same, and are held against `inline` on them: with others for each run, many would
             // meet frames that no cache knows.
             Self::machine(&mut self.machine, &mut self.rng)?.draw_frames(&mut self.rng);
+            // They are new to every cache: who meets them first is not timed, or it would look as if the core was shared.
+            self.outcome(workload, pace, pace_seed, units)?;
             // It also stands between the two runs of the last kernel: none follows itself.
             paces[half] = parts(self.outcome(workload, pace, pace_seed, units)?.ticks);
             adds[half] = self.of_core();

@@ -19,7 +19,7 @@ impl KernelWorkload for ContextSwitch {
         source: "lmbench, lat_ctx",
     };
     // Warm at once, as `spinlock` is; and where the code is makes two costs of an indirect call.
-    const RUN_CYCLES: u64 = RUN_CYCLES / 8;
+    const RUN_CYCLES: u64 = RUN_CYCLES / 12;
     type State = ();
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<(), Trouble> {
