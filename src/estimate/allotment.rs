@@ -140,8 +140,8 @@ mod tests {
         let times = |kernel| only.iter().filter(|other| **other == kernel).count();
         assert_eq!(workload, "exec");
         assert!(times(1) > 2 * times(0) && times(0) >= 1, "{only:?}");
-        // What one place in each of 400 rounds would be and once more, in far fewer.
-        assert!((200.0..500.0).contains(rounds), "{rounds}");
+        // What one place in each of 400 rounds would be, in far fewer; and that several times.
+        assert!((100.0..250.0).contains(&(rounds / SPARE)), "{rounds}");
     }
 
     #[test]
