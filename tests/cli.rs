@@ -34,7 +34,11 @@ fn a_run_writes_a_report_that_reads_back_and_prints_where() {
     assert!(report.run.complete);
     let mechanisms: Vec<&str> = report.cells.iter().map(|cell| cell.mechanism.as_str()).collect();
     assert_eq!(mechanisms, ["inline", "direct", "table"]);
-    assert!(report.cells.iter().all(|cell| cell.overhead.is_some() && cell.layouts.len() == 8));
+    assert!(report.cells.iter().all(|cell| cell.overhead.is_some() && !cell.layouts.is_empty()));
+    // A busy machine's rounds are given up, and of two workers' layouts then some are nobody's.
+    let given_up =
+        report.calibration.as_ref().is_some_and(|found| found.dropped_rounds > 0 || found.dropped_values > 0);
+    assert!(given_up || report.cells.iter().all(|cell| cell.layouts.len() == 8));
     assert!(out.join("index.html").is_file());
     assert!(out.join("plots").is_dir());
 }
