@@ -222,6 +222,8 @@ pub mod regime;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod report;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod run;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod selftest;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod stats;

@@ -25,11 +25,11 @@ struct Seen {
 }
 
 impl Observer for Seen {
-    fn samples(&mut self, _: usize, _: &Group, _: GroupSamples) {
+    fn samples(&mut self, _: usize, _: &Group, _: GroupSamples, _: &[u8]) {
         self.groups += 1;
     }
 
-    fn worked(&mut self, worker: usize, _: &str, samples: WorkSamples) {
+    fn worked(&mut self, worker: usize, _: &str, samples: WorkSamples, _: &[u8]) {
         self.worked.push((worker, samples.units));
     }
 

@@ -72,7 +72,8 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
         Workers::Exactly(workers) => Progress::of_steps(steps * workers),
         Workers::Within(time) => Progress::of_time(time),
     };
-    let mut sides = [Measured::begin(&plan, &here, Progress::hidden())?, Measured::begin(&plan, &here, progress)?];
+    let begin = |progress| Measured::begin(&plan, &here, progress, None);
+    let mut sides = [begin(Progress::hidden())?, begin(progress)?];
     let whole = in_turn(args, (&plan, &work.plan, workers), &stop, &mut sides)?;
     let [before, after] = sides.map(|side| side.document(&work, suite, &here, whole));
     let (before, after) = (before?, after?);

@@ -17,6 +17,7 @@ use crate::report::export::ExportError;
 use crate::report::read::ReadError;
 use crate::report::render::RenderError;
 use crate::report::write::WriteError;
+use crate::run::samples::SamplesError;
 use crate::suite::SuiteError;
 
 /// Anything that ends a command.
@@ -56,6 +57,9 @@ pub enum CliError {
     #[error(transparent)]
     #[cfg(feature = "linux")]
     Linux(#[from] LinuxError),
+    /// Samples that cannot be kept or read.
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
     /// Workers that cannot be run.
     #[error(transparent)]
     Parent(#[from] ParentError),
@@ -79,6 +83,7 @@ impl CliError {
             | CliError::Filter(_)
             | CliError::Usage(_)
             | CliError::Read(_)
+            | CliError::Samples(_)
             | CliError::Counts(_)
             | CliError::Budget(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,

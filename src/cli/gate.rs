@@ -271,7 +271,7 @@ fn measured_once(
     let (plan, mut work) = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
     work.beside = here.beside(&args.conditions, suite, &work.workloads);
     let work = Chosen { plan: work, absent: Vec::new() };
-    let document = measure(&plan, &work, suite, here, stop)?;
+    let document = measure(&plan, &work, suite, here, None, stop)?;
     let report = serde_json::from_slice(&document)?;
     Ok((document, report))
 }

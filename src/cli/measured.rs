@@ -4,10 +4,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::conditions::{Conditions, keep_off, worker_command};
-use super::error::CliError;
+use super::error::{self, CliError};
 use super::progress::Progress;
 use super::run::Chosen;
-use crate::estimate::{Estimator, WorkEstimator};
 use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::apart::apart;
 use crate::measure::clock::Clock;
@@ -19,11 +18,12 @@ use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
 use crate::measure::work::{KernelColumn, WorkSamples};
 use crate::measure::work_parent::{Share, run_all};
-use crate::op::Meta;
 use crate::patch::CodeError;
-use crate::report::assemble::{self, Findings};
+use crate::report::assemble::{Facts, listings};
 use crate::report::schema::{Absence, Failure};
 use crate::report::write;
+use crate::run::assemble::Samples;
+use crate::run::samples::SamplesWriter;
 use crate::suite::{OpEntry, Suite};
 use crate::workload;
 
@@ -85,12 +85,20 @@ impl Here {
 }
 
 /// Measures a plan and makes the document of what it found.
-pub fn measure(plan: &Plan, work: &Chosen, suite: &Suite, here: &Here, stop: &AtomicBool) -> Result<Vec<u8>, CliError> {
+/// `writer` keeps the samples, too.
+pub fn measure(
+    plan: &Plan,
+    work: &Chosen,
+    suite: &Suite,
+    here: &Here,
+    writer: Option<SamplesWriter>,
+    stop: &AtomicBool,
+) -> Result<Vec<u8>, CliError> {
     let progress = match plan.workers {
         Workers::Exactly(workers) => Progress::of_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
         Workers::Within(time) => Progress::of_time(time + work.plan.workers.left(Duration::ZERO)),
     };
-    let mut measured = Measured::begin(plan, here, progress)?;
+    let mut measured = Measured::begin(plan, here, progress, writer)?;
     let Measured { collector, no_counters, .. } = &mut measured;
     let count = no_counters.is_none();
     let whole = run_all(plan, &work.plan, &worker_command, count, stop, collector)?;
@@ -110,17 +118,22 @@ pub struct Measured<'a> {
 
 impl<'a> Measured<'a> {
     /// Moves this process off the workers' CPU, and begins.
-    pub fn begin(plan: &'a Plan, here: &Here, progress: Progress) -> Result<Self, CliError> {
+    pub fn begin(
+        plan: &'a Plan,
+        here: &Here,
+        progress: Progress,
+        writer: Option<SamplesWriter>,
+    ) -> Result<Self, CliError> {
         if let Some(cpu) = plan.cpu {
             keep_off(cpu, &here.probes)?;
         }
         let ticks_per_second = here.clock.ticks_per_second(Duration::from_millis(100));
         let collector = Collector {
-            estimator: Estimator::default(),
             progress,
             failures: Vec::new(),
             measured: vec![false; plan.groups.len()],
-            work: WorkEstimator::default(),
+            samples: Samples::default(),
+            writer,
             workers: 0,
             workers_again: 0,
             plan,
@@ -141,17 +154,10 @@ impl<'a> Measured<'a> {
         let plan = collector.plan;
         collector.progress.finish();
         let ops = suite.ops();
-        let metas: Vec<Meta> = ops.iter().map(|op| op.meta).collect();
         let planned: Vec<&OpEntry> =
             ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
-        let estimates = collector.estimator.finish(plan, &metas, ticks_per_second);
-        let workload_metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
-        let workloads =
-            collector.work.finish(&workload_metas, &work.plan.kernels, &estimates.cells, plan.seed, ticks_per_second);
-        let findings = Findings {
-            workloads,
-            estimates,
-            clock: here.clock.name(),
+        let facts = Facts {
+            clock: here.clock.name().to_owned(),
             clock_reason: here.clock_reason.clone(),
             ticks_per_second,
             // Whole seconds: nobody compares runs by less.
@@ -159,10 +165,10 @@ impl<'a> Measured<'a> {
             duration_seconds: began.elapsed().as_secs_f64(),
             complete: whole
                 && collector.measured.iter().all(|measured| *measured)
-                && collector.work.has_all(&work.plan.workloads),
+                && collector.samples.workloads.has_all(&work.plan.workloads),
             machine: Machine::read(&Root::default()),
             environment: checks_with(&Root::default(), &here.probes),
-            examples: examples(&planned, &plan.columns).unwrap_or_default(),
+            listings: listings(&examples(&planned, &plan.columns).unwrap_or_default()),
             workers: collector.workers,
             workers_again: collector.workers_again,
             beside: work.plan.beside,
@@ -172,7 +178,11 @@ impl<'a> Measured<'a> {
                 .chain(out_of_place(&planned))
                 .collect(),
         };
-        Ok(write::json(&assemble::report(plan, ops, &suite.mechanism_metas(), findings))?)
+        if let Some(writer) = collector.writer {
+            // The report is worth more than the file it could be made from again.
+            writer.end(&facts).unwrap_or_else(|error| error::warn(&error.to_string()));
+        }
+        Ok(write::json(&collector.samples.report(plan, &work.plan.kernels, suite, facts))?)
     }
 }
 
@@ -218,8 +228,9 @@ fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
 
 /// Takes what workers send.
 pub struct Collector<'a> {
-    estimator: Estimator,
-    work: WorkEstimator,
+    samples: Samples,
+    /// Keeps them in a file, where one was named.
+    writer: Option<SamplesWriter>,
     progress: Progress,
     failures: Vec<Failure>,
     measured: Vec<bool>,
@@ -231,14 +242,17 @@ pub struct Collector<'a> {
 impl Collector<'_> {
     /// What the first worker said, where none has measured anything.
     pub fn refusal(&self) -> Option<&str> {
-        let nothing = !self.measured.contains(&true) && !self.work.has_any();
+        let nothing = !self.measured.contains(&true) && !self.samples.workloads.has_any();
         self.failures.first().filter(|_| nothing).map(|failure| failure.message.as_str())
     }
 }
 
 impl Observer for Collector<'_> {
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
-        self.estimator.add(worker, group, samples);
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples, raw: &[u8]) {
+        if let Some(writer) = &mut self.writer {
+            writer.group(worker, group, raw);
+        }
+        self.samples.cells.add(worker, group, samples);
         if let Some(index) = self.plan.groups.iter().position(|planned| planned == group) {
             self.measured[index] = true;
         }
@@ -246,16 +260,19 @@ impl Observer for Collector<'_> {
     }
 
     fn quiet_from(&self) -> f64 {
-        self.estimator.quiet_from()
+        self.samples.cells.quiet_from()
     }
 
-    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
-        self.work.add(worker, workload, samples);
+    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples, raw: &[u8]) {
+        if let Some(writer) = &mut self.writer {
+            writer.workload(worker, workload, raw);
+        }
+        self.samples.workloads.add(worker, workload, samples);
         self.progress.step();
     }
 
     fn worth(&mut self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {
-        self.work.worth(kernels, left)
+        self.samples.workloads.worth(kernels, left)
     }
 
     fn mishap(&mut self, mishap: Mishap) {
@@ -270,7 +287,7 @@ impl Observer for Collector<'_> {
     }
 
     fn wanting(&mut self) -> Vec<Task> {
-        self.estimator.wanting(self.plan)
+        self.samples.cells.wanting(self.plan)
     }
 
     fn again(&mut self, _: usize) {

@@ -126,7 +126,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &suite),
         Command::List(args) => list::list(&args, &suite),
-        Command::Report(args) => report::report(&args),
+        Command::Report(args) => report::report(&args, &suite),
         Command::Gate(args) => gate::gate(&args, &suite),
         Command::Compare(args) => compare::compare(&args),
         Command::Ab(args) => ab::ab(&args, &suite),

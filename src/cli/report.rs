@@ -8,24 +8,35 @@ use clap::Args;
 use super::Done;
 use super::exit::Exit;
 use crate::report::{read, render, write};
+use crate::run::samples;
+use crate::suite::Suite;
 
-pub const EXAMPLES: &str = "Example:\n  pvbench report reports/latest/report.json --out public/";
+pub const EXAMPLES: &str = "Examples:
+  pvbench report reports/latest/report.json --out public/
+  pvbench report --samples run.samples --out again/     from what `pvbench run --samples run.samples` kept";
 
 /// Options of `report`.
 #[derive(Args)]
 pub struct ReportArgs {
     /// The report
-    #[arg(value_name = "REPORT.json")]
-    report: PathBuf,
+    #[arg(value_name = "REPORT.json", required_unless_present = "samples")]
+    report: Option<PathBuf>,
+    /// Make the report itself again, from the samples that `run --samples FILE` kept
+    #[arg(long, value_name = "FILE", conflicts_with = "report", requires = "out")]
+    samples: Option<PathBuf>,
     /// Where to write index.html and plots/ (default: the report's own folder)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 /// Reads a report and makes everything else from it again.
-pub fn report(args: &ReportArgs) -> Done {
-    let report = read::report(&args.report)?;
-    let own = args.report.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+pub fn report(args: &ReportArgs, suite: &Suite) -> Done {
+    let path = args.report.as_deref().unwrap_or(Path::new(""));
+    let report = match &args.samples {
+        Some(samples) => samples::report(samples, suite)?,
+        None => read::report(path)?,
+    };
+    let own = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let folder = args.out.as_deref().unwrap_or(own);
     let mut files = render::files(&report)?;
     if args.out.is_some() {

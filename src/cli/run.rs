@@ -24,6 +24,7 @@ use crate::regime::Regime;
 use crate::report::assemble::{self};
 use crate::report::schema::Absence;
 use crate::report::{Report, render, terminal, write};
+use crate::run::samples::{FORMAT, Header, SamplesWriter};
 use crate::selftest;
 use crate::suite::Suite;
 
@@ -38,6 +39,9 @@ pub const EXAMPLES: &str = "Examples:
 pub struct RunArgs {
     #[command(flatten)]
     selection: Selection,
+    /// Keep the samples in FILE, too: `pvbench report --samples FILE` makes the report from them again
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
     /// Where report.json, index.html and plots/ go
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
     out: PathBuf,
@@ -100,7 +104,15 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     work.plan.beside = here.beside(&args.selection.conditions, suite, &work.plan.workloads);
     // Before a minute of measuring: can it be written, and may the workers be pinned?
     write::prepare(&args.out)?;
-    let document = measure(&plan, &work, suite, &here, &stop)?;
+    let writer = match &args.samples {
+        Some(path) => {
+            let (plan, kernels) = (plan.clone(), work.plan.kernels.clone());
+            let header = Header { format: FORMAT.to_owned(), suite: suite.name().to_owned(), plan, kernels };
+            Some(SamplesWriter::begin(path, &header)?)
+        }
+        None => None,
+    };
+    let document = measure(&plan, &work, suite, &here, writer, &stop)?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;
     let mut files = render::files(&report)?;

@@ -258,7 +258,7 @@ struct Collector {
 }
 
 impl Observer for Collector {
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples, _: &[u8]) {
         let rate = |round: &RoundSamples| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]);
         let rates: Vec<f64> = samples.rounds.iter().map(rate).collect();
         self.kept += samples.rounds.len();

@@ -50,10 +50,10 @@ pub struct Mishap {
 
 /// Who is told of what comes in.
 pub trait Observer {
-    /// A group is measured by one worker.
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples);
+    /// A group is measured by one worker; `raw` is the worker's line, as it came.
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples, raw: &[u8]);
     /// A workload is measured by one worker. Runs without workloads never hear of it.
-    fn worked(&mut self, _worker: usize, _workload: &str, _samples: WorkSamples) {}
+    fn worked(&mut self, _worker: usize, _workload: &str, _samples: WorkSamples, _raw: &[u8]) {}
     /// What the rest of a run of workloads is worth spending on, `left` times as much time as was spent: shares for the
     /// mechanisms that are not known as well as they are wanted, and the part of it, from 0 to 1, that these take.
     fn worth(&mut self, _kernels: &[KernelColumn], _left: f64) -> (Vec<Share>, f64) {
@@ -220,14 +220,14 @@ fn serve(
             return Ok(End::Stopped);
         }
         match lines.recv_timeout(Duration::from_millis(50)) {
-            Ok(Ok(line)) => {
+            Ok(Ok((line, raw))) => {
                 heard = Instant::now();
                 let task = at.and_then(|at: usize| assignment.tasks.get(at));
                 let work = at.and_then(|at| assignment.work.get(at.checked_sub(assignment.tasks.len())?));
                 match (line, task, work) {
                     (Line::Begin(index), ..) => at = Some(index),
-                    (Line::Done(samples), Some(task), _) => observer.samples(number, &task.group, *samples),
-                    (Line::Worked(samples), _, Some(work)) => observer.worked(number, &work.workload, *samples),
+                    (Line::Done(samples), Some(task), _) => observer.samples(number, &task.group, *samples, &raw),
+                    (Line::Worked(samples), _, Some(work)) => observer.worked(number, &work.workload, *samples, &raw),
                     (Line::Failed(message), ..) => {
                         let group = at.and_then(|at| assignment.place(at));
                         observer.mishap(Mishap { worker: number, group, message });
@@ -288,17 +288,19 @@ fn start(worker: &dyn Fn() -> Command, assignment: &Assignment) -> Result<Child,
     Ok(child)
 }
 
-/// The worker's lines, read by a thread so that the parent can look at the clock and at `stop`.
-fn read_lines(child: &mut Child) -> Receiver<Result<Line, String>> {
+/// The worker's lines, parsed and as they came, read by a thread so that the parent can look at the clock and at `stop`.
+fn read_lines(child: &mut Child) -> Receiver<Result<(Line, Vec<u8>), String>> {
     let (sender, receiver) = channel();
     if let Some(stdout) = child.stdout.take() {
         thread::spawn(move || {
             for line in BufReader::new(stdout).split(b'\n') {
                 // A last line cut short by the death of its writer is that death's business.
                 let Ok(line) = line else { break };
-                let parsed = serde_json::from_slice(&line)
-                    .map_err(|_| String::from_utf8_lossy(&line).chars().take(80).collect());
-                if sender.send(parsed).is_err() {
+                let received = match serde_json::from_slice(&line) {
+                    Ok(parsed) => Ok((parsed, line)),
+                    Err(_) => Err(String::from_utf8_lossy(&line).chars().take(80).collect()),
+                };
+                if sender.send(received).is_err() {
                     break;
                 }
             }

@@ -289,14 +289,14 @@ impl<'a> Noting<'a> {
 }
 
 impl Observer for &Noting<'_> {
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
-        self.lock().observer.samples(worker, group, samples);
+    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples, raw: &[u8]) {
+        self.lock().observer.samples(worker, group, samples, raw);
     }
 
-    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
+    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples, raw: &[u8]) {
         let mut noted = self.lock();
         noted.units.entry(workload.to_owned()).or_insert(samples.units);
-        noted.observer.worked(worker, workload, samples);
+        noted.observer.worked(worker, workload, samples, raw);
     }
 
     fn worth(&mut self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {

@@ -1,5 +1,7 @@
 //! Putting the document together from what a run found.
 
+use serde::{Deserialize, Serialize};
+
 use super::read::MOST_LINES;
 use super::schema::{
     Absence, Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, OptionInfo,
@@ -13,12 +15,22 @@ use crate::measure::explain::Example;
 use crate::measure::plan::Plan;
 use crate::suite::OpEntry;
 
-/// What a run found out, beside its samples.
+/// All that a report says beside its plan: what was estimated from samples, and what was found out otherwise.
 pub struct Findings {
-    /// The estimates.
+    /// The estimates of the cells.
     pub estimates: Estimates,
+    /// The estimates of the workloads.
+    pub workloads: Vec<Workload>,
+    /// The rest.
+    pub facts: Facts,
+}
+
+/// What a report says that is not estimated from samples.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
     /// The clock's name.
-    pub clock: &'static str,
+    pub clock: String,
     /// Why it is not the TSC, if it is not.
     pub clock_reason: Option<String>,
     /// Its rate.
@@ -33,10 +45,8 @@ pub struct Findings {
     pub machine: Machine,
     /// Its fitness.
     pub environment: Vec<Check>,
-    /// The workloads.
-    pub workloads: Vec<Workload>,
-    /// What columns execute.
-    pub examples: Vec<Example>,
+    /// What variants execute, with the mechanism of each.
+    pub listings: Vec<(String, Listing)>,
     /// Workers that took all groups.
     pub workers: usize,
     /// Workers for single groups after them.
@@ -102,11 +112,11 @@ impl options::Visitor for Options<'_> {
 /// Makes the document. `ops` and `mechanisms` are those of the build; only what the plan names is described.
 #[must_use]
 pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
-    let Findings { estimates, .. } = findings;
+    let Findings { estimates, workloads, facts } = findings;
     let planned = |name: &str| plan.groups.iter().any(|group| group.op == name);
     let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(OpInfo::of).collect();
     let named = |mechanism: &str| {
-        let kernels = findings.workloads.iter().flat_map(|workload| &workload.kernels);
+        let kernels = workloads.iter().flat_map(|workload| &workload.kernels);
         plan.columns.iter().any(|column| column.mechanism == mechanism)
             || kernels.filter_map(|kernel| kernel.mechanism.as_deref()).any(|name| name == mechanism)
     };
@@ -114,17 +124,18 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         .iter()
         .filter(|m| m.name == "inline" || named(m.name))
         .map(|mechanism| {
-            let of_it = findings.examples.iter().filter(|example| example.column.mechanism == mechanism.name);
-            MechanismInfo { listings: of_it.filter_map(listing).collect(), ..MechanismInfo::of(mechanism) }
+            let of_it = facts.listings.iter().filter(|(name, _)| name == mechanism.name);
+            let listings = of_it.map(|(_, listing)| listing.clone()).collect();
+            MechanismInfo { listings, ..MechanismInfo::of(mechanism) }
         })
         .collect();
     let mut options = Vec::new();
     options::for_each(&mut Options(&mut options));
     options.retain(|option| {
-        let kernels = findings.workloads.iter().flat_map(|workload| &workload.kernels);
+        let kernels = workloads.iter().flat_map(|workload| &workload.kernels);
         kernels.filter_map(|kernel| kernel.option.as_ref()).any(|name| *name == option.name)
     });
-    let ticks_per_second = findings.ticks_per_second;
+    let ticks_per_second = facts.ticks_per_second;
     Report {
         schema: SCHEMA.to_owned(),
         tool: Tool {
@@ -141,24 +152,24 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 regimes: distinct(plan.groups.iter().map(|g| g.regime)),
                 bodies: distinct(plan.groups.iter().map(|g| g.body)),
                 layouts: distinct(plan.groups.iter().map(|g| g.offset)),
-                workers: findings.workers,
-                workers_again: findings.workers_again,
+                workers: facts.workers,
+                workers_again: facts.workers_again,
                 rounds: plan.rounds,
                 window_cycles: plan.window_cycles,
                 cpu: plan.cpu,
-                beside: findings.beside,
+                beside: facts.beside,
                 confidence: CONFIDENCE,
                 error_per_cell: estimates.error_per_cell,
             },
-            started: findings.started,
-            duration_seconds: findings.duration_seconds,
-            complete: findings.complete,
+            started: facts.started,
+            duration_seconds: facts.duration_seconds,
+            complete: facts.complete,
         },
-        machine: findings.machine,
-        environment: findings.environment,
+        machine: facts.machine,
+        environment: facts.environment,
         calibration: estimates.ticks_per_cycle.map(|ticks| Calibration {
-            clock: findings.clock.to_owned(),
-            clock_reason: findings.clock_reason,
+            clock: facts.clock,
+            clock_reason: facts.clock_reason,
             ticks_per_second,
             ticks_per_cycle: ticks,
             // Few ticks per cycle are many cycles per second: the ends change places.
@@ -176,17 +187,23 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         floor: estimates.floor,
         catalogue: Catalogue { ops, mechanisms, options },
         cells: estimates.cells,
-        workloads: findings.workloads,
+        workloads,
         linux: None,
-        absent: findings.absent,
-        failures: findings.failures,
+        absent: facts.absent,
+        failures: facts.failures,
     }
 }
 
-/// An example as the document has it; `None` for one that is longer than a document may hold.
-fn listing(example: &Example) -> Option<Listing> {
+/// Examples as the document has them, each with its mechanism, without those that are longer than a document may hold.
+#[must_use]
+pub fn listings(examples: &[Example]) -> Vec<(String, Listing)> {
+    let short = examples.iter().filter(|example| example.explanation.lines.len() <= MOST_LINES);
+    short.map(|example| (example.column.mechanism.clone(), listing(example))).collect()
+}
+
+fn listing(example: &Example) -> Listing {
     let lines = &example.explanation.lines;
-    (lines.len() <= MOST_LINES).then(|| Listing {
+    Listing {
         op: example.op.to_owned(),
         state: example.column.state.map(|state| state.name().to_owned()),
         lines: lines
@@ -198,7 +215,7 @@ fn listing(example: &Example) -> Option<Listing> {
                 changed: line.changed,
             })
             .collect(),
-    })
+    }
 }
 
 fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {

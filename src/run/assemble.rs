@@ -1,0 +1,32 @@
+//! The report of a run, made from its samples and its facts.
+
+use crate::estimate::{Estimator, WorkEstimator};
+use crate::measure::plan::Plan;
+use crate::measure::work::KernelColumn;
+use crate::op::Meta;
+use crate::report::Report;
+use crate::report::assemble::{Facts, Findings, report};
+use crate::suite::Suite;
+use crate::workload;
+
+/// The samples of a run, cells and workloads.
+#[derive(Default)]
+pub struct Samples {
+    /// Those of the cells.
+    pub cells: Estimator,
+    /// Those of the workloads.
+    pub workloads: WorkEstimator,
+}
+
+impl Samples {
+    /// The report: estimates of all samples, beside the facts. The same samples and facts give the same report.
+    #[must_use]
+    pub fn report(&self, plan: &Plan, kernels: &[KernelColumn], suite: &Suite, facts: Facts) -> Report {
+        let ops: Vec<Meta> = suite.ops().iter().map(|op| op.meta).collect();
+        let metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
+        let rate = facts.ticks_per_second;
+        let estimates = self.cells.finish(plan, &ops, rate);
+        let workloads = self.workloads.finish(&metas, kernels, &estimates.cells, plan.seed, rate);
+        report(plan, suite.ops(), &suite.mechanism_metas(), Findings { estimates, workloads, facts })
+    }
+}

@@ -1,0 +1,220 @@
+//! The samples of a run in a file, from which its report can be made again: by the same build to the byte, by a later one
+//! with what that build estimates better.
+//!
+//! The file holds JSON lines. The first is a [`Header`], the last the run's [`Facts`]. Between them stands a line for every
+//! group and workload that a worker measured, in the order of arrival, with the worker's own line unchanged.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::assemble::Samples;
+use crate::measure::plan::{Group, Plan};
+use crate::measure::wire;
+use crate::measure::work::KernelColumn;
+use crate::report::Report;
+use crate::report::assemble::Facts;
+use crate::suite::Suite;
+
+/// The version of the file that this build writes and reads.
+pub const FORMAT: &str = "pvbench.samples/1";
+
+/// The longest line that is read, in bytes. A worker's line for a group of 64 columns has 10 KB, one for a workload at most
+/// 10 MB; at half of this value a long run's workloads would be refused.
+const MAX_LINE_BYTES: u64 = 32 << 20;
+
+/// Why a file of samples could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SamplesError {
+    /// The file could not be written. What was there before is untouched.
+    #[error("cannot write samples to {}: {source}; free some space or name another file", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file could not be read.
+    #[error("cannot read samples from {}: {source}; `pvbench run --samples FILE` writes such a file", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line is no line of samples.
+    #[error("line {line} of {} is malformed: {what}; record the run again", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Another version of the format, or samples of another suite.
+    #[error("{}: {what}", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+}
+
+/// What a file of samples begins with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// The suite that was measured.
+    pub suite: String,
+    /// The plan of the cells.
+    pub plan: Plan,
+    /// The kernels that workloads ran on.
+    pub kernels: Vec<KernelColumn>,
+}
+
+/// A line after the header.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum Entry {
+    Group { worker: usize, group: Group, line: wire::Line },
+    Workload { worker: usize, workload: String, line: wire::Line },
+    Facts(Box<Facts>),
+}
+
+/// Writes a run's samples as they arrive. The file takes its place when it is complete.
+pub struct SamplesWriter {
+    file: BufWriter<NamedTempFile>,
+    path: PathBuf,
+    /// The first write that failed; nothing is written after it.
+    failed: Option<io::Error>,
+}
+
+impl SamplesWriter {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// [`SamplesError::Write`] where the folder cannot be written to.
+    pub fn begin(path: &Path, header: &Header) -> Result<Self, SamplesError> {
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let failed = |source| SamplesError::Write { path: path.to_owned(), source };
+        let file = BufWriter::new(NamedTempFile::new_in(folder).map_err(failed)?);
+        let mut writer = SamplesWriter { file, path: path.to_owned(), failed: None };
+        writer.line(|file| Ok(serde_json::to_writer(file, header)?));
+        match writer.failed.take() {
+            Some(source) => Err(failed(source)),
+            None => Ok(writer),
+        }
+    }
+
+    /// A worker's line for a group.
+    pub fn group(&mut self, worker: usize, group: &Group, raw: &[u8]) {
+        self.line(|file| {
+            write!(file, r#"{{"group":{{"worker":{worker},"group":"#)?;
+            serde_json::to_writer(&mut *file, group)?;
+            file.write_all(br#","line":"#)?;
+            file.write_all(raw)?;
+            file.write_all(b"}}")
+        });
+    }
+
+    /// A worker's line for a workload.
+    pub fn workload(&mut self, worker: usize, workload: &str, raw: &[u8]) {
+        self.line(|file| {
+            write!(file, r#"{{"workload":{{"worker":{worker},"workload":"#)?;
+            serde_json::to_writer(&mut *file, workload)?;
+            file.write_all(br#","line":"#)?;
+            file.write_all(raw)?;
+            file.write_all(b"}}")
+        });
+    }
+
+    /// Ends the file with the run's facts, and puts it in its place.
+    ///
+    /// # Errors
+    /// [`SamplesError::Write`] where any line could not be written.
+    pub fn end(mut self, facts: &Facts) -> Result<(), SamplesError> {
+        self.line(|file| {
+            file.write_all(br#"{"facts":"#)?;
+            serde_json::to_writer(&mut *file, facts)?;
+            file.write_all(b"}")
+        });
+        let SamplesWriter { file, path, failed } = self;
+        let persisted = match failed {
+            Some(source) => Err(source),
+            None => file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| {
+                file.as_file().sync_all()?;
+                file.persist(&path).map(drop).map_err(|error| error.error)
+            }),
+        };
+        persisted.map_err(|source| SamplesError::Write { path, source })
+    }
+
+    fn line(&mut self, write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> io::Result<()>) {
+        if self.failed.is_none() {
+            self.failed = write(&mut self.file).and_then(|()| self.file.write_all(b"\n")).err();
+        }
+    }
+}
+
+/// Makes the report of a file of samples.
+///
+/// # Errors
+/// See [`SamplesError`]; each names the file and the line.
+pub fn report(path: &Path, suite: &Suite) -> Result<Report, SamplesError> {
+    let failed = |source| SamplesError::Read { path: path.to_owned(), source };
+    let malformed = |line, what: String| SamplesError::Malformed { path: path.to_owned(), line, what };
+    let mut input = BufReader::new(File::open(path).map_err(failed)?);
+    let mut text = Vec::new();
+    let mut header: Option<Header> = None;
+    let mut samples = Samples::default();
+    for number in 1.. {
+        text.clear();
+        let read = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
+        if read == 0 {
+            return Err(malformed(number, "the file ends before the run's facts".to_owned()));
+        }
+        if text.pop() != Some(b'\n') {
+            return Err(malformed(number, "the line is cut short or too long".to_owned()));
+        }
+        let Some(header) = &header else {
+            let found: Header = serde_json::from_slice(&text).map_err(|error| malformed(number, error.to_string()))?;
+            check(path, &found, suite)?;
+            header = Some(found);
+            continue;
+        };
+        match serde_json::from_slice(&text).map_err(|error| malformed(number, error.to_string()))? {
+            Entry::Group { worker, group, line: wire::Line::Done(found) } => samples.cells.add(worker, &group, *found),
+            Entry::Workload { worker, workload, line: wire::Line::Worked(found) } => {
+                samples.workloads.add(worker, &workload, *found);
+            }
+            Entry::Facts(facts) => return Ok(samples.report(&header.plan, &header.kernels, suite, *facts)),
+            Entry::Group { .. } | Entry::Workload { .. } => {
+                return Err(malformed(number, "a worker's line holds no samples".to_owned()));
+            }
+        }
+    }
+    Err(malformed(0, "the file has too many lines".to_owned()))
+}
+
+fn check(path: &Path, header: &Header, suite: &Suite) -> Result<(), SamplesError> {
+    let foreign = |what| Err(SamplesError::Foreign { path: path.to_owned(), what });
+    if header.format != FORMAT {
+        let found: String = header.format.chars().take(60).collect();
+        return foreign(format!("the format is '{found}', this build reads '{FORMAT}'; use the build that wrote it"));
+    }
+    if header.suite != suite.name() {
+        let found: String = header.suite.chars().take(60).collect();
+        let here = suite.name();
+        return foreign(format!(
+            "these are samples of suite '{found}', this is '{here}'; use the program of that suite"
+        ));
+    }
+    Ok(())
+}
