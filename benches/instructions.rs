@@ -8,13 +8,13 @@ use std::hint::black_box;
 use std::path::Path;
 
 use iai_callgrind::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group};
-use pvbench::dispatch::Platform;
+use pvbench::clock::Clock;
 use pvbench::kernel::Machine;
-use pvbench::measure::clock::Clock;
-use pvbench::op::CpuModel;
+use pvbench::op::{CpuModel, Platform};
+use pvbench::pv_ops::workload_entries;
 use pvbench::regime::{Loop, Regime, SITES};
 use pvbench::suite;
-use pvbench::workload::{PARTS, Run, entries};
+use pvbench::workload::{PARTS, Run};
 
 /// Passes of the short and the long run.
 const LENGTHS: [u64; 2] = [10, 110];
@@ -34,7 +34,7 @@ struct Ready {
 /// Finds and binds the loop of an (op, mechanism) in throughput. A wrong name ends the benchmark, loudly.
 fn ready(op: &str, mechanism: &str, passes: u64) -> Ready {
     let mut cpu = CpuModel::install().unwrap_or_else(|error| panic!("{error}"));
-    let ops = suite::builtin();
+    let ops = pvbench::pv_ops::op_entries();
     let op = ops.iter().find(|o| o.meta.name == op).unwrap_or_else(|| panic!("no op {op}"));
     let pair = op.pairs.iter().find(|p| p.mechanism.name == mechanism);
     let pair = pair.unwrap_or_else(|| panic!("no mechanism {mechanism}"));
@@ -93,7 +93,7 @@ struct Work {
 /// Finds a workload with a mechanism. A wrong name ends the benchmark, loudly.
 fn work(workload: &str, mechanism: &str, units: u64) -> Work {
     let mut machine = Machine::new().unwrap_or_else(|error| panic!("{error}"));
-    let entries = entries();
+    let entries = workload_entries();
     let entry = entries.iter().find(|e| e.meta.name == workload).unwrap_or_else(|| panic!("no workload {workload}"));
     let variant = entry.variants.iter().find(|v| v.mechanism.name == mechanism);
     let run = variant.unwrap_or_else(|| panic!("no mechanism {mechanism}")).run;

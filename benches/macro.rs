@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
+use pvbench::clock::Clock;
 use pvbench::kernel::Machine;
-use pvbench::measure::clock::Clock;
-use pvbench::workload::{PARTS, entries};
+use pvbench::pv_ops::workload_entries;
+use pvbench::workload::PARTS;
 
 /// What decides the argument; others by `pvbench run`.
 const MECHANISMS: [&str; 7] = ["inline", "flag", "direct", "table", "site", "retpoline", "dyn"];
@@ -33,7 +34,7 @@ fn main() {
     };
     let (clock, _) = Clock::choose(None);
     let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
-    for entry in entries() {
+    for entry in workload_entries() {
         let mut group = criterion.benchmark_group(entry.meta.name);
         group.throughput(Throughput::Elements(1));
         for variant in entry.variants.iter().filter(|variant| MECHANISMS.contains(&variant.mechanism.name)) {

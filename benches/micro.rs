@@ -7,11 +7,9 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use pvbench::dispatch::Platform;
-use pvbench::measure::plan::QUICK_OPS;
-use pvbench::op::CpuModel;
+use pvbench::op::{CpuModel, Platform};
+use pvbench::pv_ops::QUICK_OPS;
 use pvbench::regime::{Regime, SITES};
-use pvbench::suite;
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -28,7 +26,7 @@ fn main() {
             std::process::exit(4);
         }
     };
-    for op in suite::builtin().iter().filter(|op| QUICK_OPS.contains(&op.meta.name)) {
+    for op in pvbench::pv_ops::op_entries().iter().filter(|op| QUICK_OPS.contains(&op.meta.name)) {
         let mut group = criterion.benchmark_group(op.meta.name);
         group.throughput(Throughput::Elements(1));
         for pair in &op.pairs {

@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pvbench::dispatch::Platform;
+use pvbench::op::Platform;
 use pvbench::patch::{Target, Text, site, writer};
-use pvbench::suite::builtin;
+use pvbench::pv_ops::op_entries;
 
 fn switch(c: &mut Criterion) {
     let sites = match site::recorded() {
         Ok(sites) => sites,
         Err(error) => return eprintln!("nothing to switch: {error}"),
     };
-    let ops = builtin();
+    let ops = op_entries();
     let targets =
         |platform| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(platform))).collect() };
     let (native, xen) = (targets(Platform::Native), targets(Platform::Xen));

@@ -196,6 +196,8 @@ compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_
 #[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub mod cli;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod clock;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod dispatch;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod estimate;
@@ -216,13 +218,15 @@ pub mod op;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod patch;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod pv_ops;
+pub mod pv_ops;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod regime;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod report;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod run;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
+pub mod select;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod selftest;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -1,8 +1,8 @@
 //! The built-in suite: Linux's pv_ops. It is one user of this library among others: what it is made from is public.
 
-use crate::measure::plan::{COLD_OPS, QUICK_OPS};
+use crate::dispatch;
 use crate::op::{Op, Ops, Visitor, catalogue};
-use crate::suite::{Choices, Suite, SuiteError};
+use crate::suite::{Choices, OpEntry, Suite, SuiteError, entries};
 use crate::workload::{self, Measured, Workloads};
 
 /// The ops of Linux's pv_ops, the workloads of the model kernel, and all mechanisms. This is what the program `pvbench`
@@ -26,6 +26,27 @@ pub fn pv_ops() -> Result<Suite, SuiteError> {
     };
     Suite::builder("pvbench").ops::<BuiltIn>().workloads::<BuiltInWorkloads>().choices(choices).build()
 }
+
+/// The ops of `--quick`, each of another shape: nothing, a real instruction, a modelled one, identity, store, load,
+/// arguments from none to four, callee-save or not, cheap and dear.
+pub const QUICK_OPS: [&str; 12] = [
+    "save_fl",
+    "irq_disable",
+    "irq_enable",
+    "pte_val",
+    "make_pte",
+    "set_pte",
+    "read_cr2",
+    "write_cr3",
+    "alloc_pte",
+    "ptep_modify_prot_commit",
+    "queued_spin_unlock",
+    "sched_clock",
+];
+
+/// The ops that the default run measures cold: a load, a store, a call of a value, one of a NOP. Making the machine
+/// forget takes longer than measuring.
+pub const COLD_OPS: [&str; 4] = ["pte_val", "irq_disable", "set_pte", "alloc_pte"];
 
 /// Workloads of `run --quick`.
 const QUICK_WORKLOADS: [&str; 1] = ["mmap_perf"];
@@ -63,6 +84,20 @@ impl Ops for BuiltIn {
         }
         catalogue::for_each(&mut Chosen(visitor));
     }
+}
+
+/// The ops of the built-in suite with the built-in mechanisms, in slot order.
+#[must_use]
+#[cfg_attr(not(feature = "instantiated"), inline)]
+pub fn op_entries() -> Vec<OpEntry> {
+    entries::<BuiltIn, dispatch::All>()
+}
+
+/// The workloads of the built-in suite with the built-in mechanisms, in the order of the tables.
+#[must_use]
+#[cfg_attr(not(feature = "instantiated"), inline)]
+pub fn workload_entries() -> Vec<workload::Entry> {
+    workload::entries_of::<BuiltInWorkloads, dispatch::All>()
 }
 
 const fn is_built_in<O: Op>() -> bool {

@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 
-use pvbench::dispatch::Platform;
 use pvbench::measure::loops::{Copied, Loops, Offer};
 use pvbench::measure::plan::{Column, Group};
 use pvbench::op::CpuModel;
+use pvbench::op::Platform;
 use pvbench::op::time::TimeState;
 use pvbench::op::xen::{Multicall, XenVcpu};
+use pvbench::pv_ops::op_entries;
 use pvbench::regime::Regime;
-use pvbench::suite::{OpEntry, builtin, mechanisms};
+use pvbench::suite::{OpEntry, mechanisms};
 
 /// All bytes of the model, by 64-bit words.
 type Image = Vec<u64>;
@@ -79,7 +80,7 @@ fn every_mechanism_in_every_state_does_to_the_machine_what_its_body_does() {
     let all: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
     let switching: Vec<Column> = mechanisms().iter().filter(|m| m.switches).flat_map(Column::of).collect();
     let mut seen = BTreeSet::new();
-    for op in builtin() {
+    for op in op_entries() {
         compare(&mut loops, &op, Platform::Native, &all, &mut seen);
         compare(&mut loops, &op, Platform::Xen, &switching, &mut seen);
     }

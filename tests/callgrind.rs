@@ -8,13 +8,14 @@ use std::ops::Range;
 use std::process::Command;
 use std::sync::Mutex;
 
-use pvbench::dispatch::Platform;
 use pvbench::measure::loops::{Copied, Loops, Offer};
 use pvbench::measure::plan::{Column, Group};
 use pvbench::measure::trace::{Trace, Tracer};
 use pvbench::op::CpuModel;
+use pvbench::op::Platform;
+use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Loop, Regime};
-use pvbench::suite::{builtin, mechanisms};
+use pvbench::suite::mechanisms;
 
 /// Says to the test that it is the child: which ops are its share, by their numbers, and where to write what it ran.
 const CHILD: &str = "PVBENCH_CALLGRIND_CHILD";
@@ -36,7 +37,7 @@ fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4
     let mut cpu = CpuModel::install().unwrap();
     let mut loops = Loops::new().unwrap();
     let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
-    for op in &builtin()[ops] {
+    for op in &op_entries()[ops] {
         for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
             if op.pairs[0].loop_of(regime).is_none() {
                 continue;
@@ -91,7 +92,7 @@ fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
         });
         return std::fs::write(list, names).unwrap();
     }
-    let ops = builtin().len();
+    let ops = op_entries().len();
     let shares = Mutex::new((0..ops).step_by(SHARE).map(|from| from..(from + SHARE).min(ops)).collect::<Vec<_>>());
     let take = || -> Option<BTreeMap<String, i64>> {
         let mut theirs = BTreeMap::new();

@@ -3,13 +3,13 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pvbench::dispatch::Platform;
-use pvbench::measure::clock::Clock;
+use pvbench::clock::Clock;
 use pvbench::measure::parent::{Mishap, Observer, ParentError};
 use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
 use pvbench::measure::wire::{GroupSamples, Task};
 use pvbench::measure::work::{KernelColumn, WorkSamples};
 use pvbench::measure::work_parent::{WorkPlan, run_all};
+use pvbench::op::Platform;
 use pvbench::regime::Regime;
 
 const WORKERS: usize = 5;

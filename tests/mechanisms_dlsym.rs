@@ -5,8 +5,8 @@ mod own_ops;
 
 use alone::{alone, writable_and_executable};
 use own_ops::{Add, Called, Long, Same};
-use pvbench::dispatch::{DLSYM, Dispatch, Dlsym, Platform};
-use pvbench::op::Op;
+use pvbench::dispatch::{DLSYM, Dispatch, Dlsym};
+use pvbench::op::{Op, Platform};
 use pvbench::patch::Function;
 use pvbench::patch::function::{code_before_return, through_memory};
 use pvbench::regime::{SITES, latency};

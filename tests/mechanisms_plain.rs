@@ -9,9 +9,9 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 use own_ops::{Add, Called, Long, Same};
 use pvbench::dispatch::{
     BoxDyn, COMPARED, CompareTree1, CompareTree4, CompareTree16, Dispatch, GOT, GOT_PLT, Got, Ifunc, LazyLockTable,
-    Platform, Plt, Way,
+    Plt, Way,
 };
-use pvbench::op::{Args, CpuModel, Op};
+use pvbench::op::{Args, CpuModel, Op, Platform};
 use pvbench::patch::Function;
 use pvbench::patch::function::through_memory;
 use pvbench::regime::{SITES, latency, throughput};

@@ -5,11 +5,10 @@ mod own_ops;
 use std::collections::BTreeMap;
 
 use own_ops::Called;
-use pvbench::dispatch::Platform;
 use pvbench::measure::loops::{Loops, Offer};
 use pvbench::measure::plan::{Column, Group};
 use pvbench::measure::trace::{Trace, Tracer};
-use pvbench::op::CpuModel;
+use pvbench::op::{CpuModel, Platform};
 use pvbench::regime::random::{Course, DRAWS, set_course};
 use pvbench::regime::{Regime, SITES};
 use pvbench::suite::{OpEntry, mechanisms};

@@ -6,11 +6,11 @@ mod twins;
 
 use std::collections::BTreeMap;
 
-use pvbench::dispatch::Platform;
+use pvbench::clock::Clock;
 use pvbench::measure::Sampler;
-use pvbench::measure::clock::Clock;
 use pvbench::measure::plan::{Column, Group};
 use pvbench::measure::wire::Task;
+use pvbench::op::Platform;
 use pvbench::op::irq::SaveFl;
 use pvbench::op::mmu::{AllocPte, PteVal, SetPte, SetPteAt};
 use pvbench::regime::Regime;

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pvbench::dispatch::Platform;
-use pvbench::measure::clock::Clock;
+use pvbench::clock::Clock;
+use pvbench::host::pin;
 use pvbench::measure::plan::{Column, Group};
 use pvbench::measure::wire::{Assignment, GroupSamples, Line, Task};
-use pvbench::measure::worker::pin;
+use pvbench::op::Platform;
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use iced_x86::FlowControl;
-use pvbench::dispatch::Platform;
 use pvbench::measure::trace::{LIMIT, OneOp, Passes, Step, Stepper, Trace, TraceError, Tracer};
-use pvbench::op::CpuModel;
+use pvbench::op::{CpuModel, Platform};
 use pvbench::patch::Function;
+use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Loop, Regime, SITES};
-use pvbench::suite::{OpEntry, Pair, builtin};
+use pvbench::suite::{OpEntry, Pair};
 
 /// Says to a test that it is the child, and what it is to do.
 const CHILD: &str = "PVBENCH_TRACE_CHILD";
@@ -491,7 +491,7 @@ fn straight_loops_execute_what_decoding_them_shows() {
     let mut turn = turn();
     let mut cpu = CpuModel::install().unwrap();
     let mut compared = 0;
-    for op in builtin() {
+    for op in op_entries() {
         let pair = &op.pairs[0];
         let run = pair.loop_of(Regime::Throughput).unwrap();
         // SAFETY: the address of a loop of this program.
@@ -509,7 +509,7 @@ fn straight_loops_execute_what_decoding_them_shows() {
         assert_eq!(codes, instructions.iter().map(|i| i.code()).collect::<Vec<_>>(), "{}", op.meta.name);
         compared += 1;
     }
-    assert!(compared > builtin().len() / 2, "only {compared} loops are straight");
+    assert!(compared > op_entries().len() / 2, "only {compared} loops are straight");
 }
 
 #[test]
@@ -518,7 +518,7 @@ fn every_loop_of_the_suite_is_counted_the_same_twice() {
     let mut cpu = CpuModel::install().unwrap();
     let (mut counted, mut steps, mut failed) = (0, 0, Vec::new());
     let start = std::time::Instant::now();
-    for op in builtin() {
+    for op in op_entries() {
         for pair in &op.pairs {
             // Cold loops are those of throughput; random ones need a course.
             for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
@@ -551,7 +551,7 @@ fn every_loop_of_the_suite_is_counted_the_same_twice() {
 fn blocks_and_single_steps_see_the_same_instructions() {
     let mut turn = turn();
     let mut cpu = CpuModel::install().unwrap();
-    for op in builtin() {
+    for op in op_entries() {
         for pair in op.pairs.iter().filter(|pair| ["table", "dyn"].contains(&pair.mechanism.name)) {
             let run = pair.loop_of(Regime::Throughput).unwrap();
             let traced = [0, 1].map(|way| {
@@ -569,7 +569,7 @@ fn blocks_and_single_steps_see_the_same_instructions() {
 #[test]
 fn a_call_through_the_table_executes_a_call_and_a_return_more() {
     let mut cpu = CpuModel::install().unwrap();
-    let ops = builtin();
+    let ops = op_entries();
     let op = ops.iter().find(|op| op.meta.name == "save_fl").unwrap();
     let mut counts = ["inline", "direct", "table"].map(|name| {
         let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name).unwrap();

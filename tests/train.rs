@@ -5,13 +5,13 @@ mod own_ops;
 use std::collections::HashMap;
 
 use own_ops::{Add, Called};
-use pvbench::dispatch::Platform;
 use pvbench::measure::loops::{Loops, Offer};
 use pvbench::measure::plan::{Column, Group};
 use pvbench::measure::trace::{Trace, Tracer};
-use pvbench::op::CpuModel;
+use pvbench::op::{CpuModel, Platform};
+use pvbench::pv_ops::op_entries;
 use pvbench::regime::{COLD_SITES, Regime, SITES};
-use pvbench::suite::{OpEntry, builtin, mechanisms};
+use pvbench::suite::{OpEntry, mechanisms};
 
 #[test]
 fn a_train_runs_every_copy_once_and_returns() {
@@ -53,8 +53,8 @@ fn a_train_runs_every_copy_once_and_returns() {
 fn the_ops_that_are_measured_cold_have_trains_by_nearly_every_mechanism() {
     let mut loops = Loops::new().unwrap();
     let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
-    for name in pvbench::measure::plan::COLD_OPS {
-        let op = builtin().into_iter().find(|op| op.meta.name == name).unwrap();
+    for name in pvbench::pv_ops::COLD_OPS {
+        let op = op_entries().into_iter().find(|op| op.meta.name == name).unwrap();
         let _cpu = CpuModel::install().unwrap();
         let group = Group { op: name.to_owned(), body: Platform::Native, regime: Regime::Flushed, offset: 0 };
         let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();

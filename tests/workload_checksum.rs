@@ -2,8 +2,8 @@
 
 mod alone;
 
+use pvbench::clock::Clock;
 use pvbench::dispatch::{All, Dispatch};
-use pvbench::measure::clock::Clock;
 use pvbench::measure::plan::Column;
 use pvbench::measure::work::{KernelColumn, WorkError, WorkTask, Worker};
 use pvbench::op::irq::SaveFl;

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pvbench::clock::Clock;
 use pvbench::dispatch::thunks;
 use pvbench::kernel::Machine;
-use pvbench::measure::clock::Clock;
 use pvbench::op::Op;
 use pvbench::op::irq::IrqEnable;
 use pvbench::patch::text::serialise;
 use pvbench::patch::{CallTree, CodeMemory, DataMemory, Decoded};
-use pvbench::workload::{Entry, Run, count_hooks, entries};
+use pvbench::pv_ops::workload_entries;
+use pvbench::workload::{Entry, Run, count_hooks};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
@@ -28,7 +29,7 @@ fn units(entry: &Entry) -> u64 {
 #[test]
 fn every_mechanism_comes_to_the_checksum_of_inline() {
     let mut machine = Machine::new().unwrap();
-    for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
+    for entry in workload_entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
         let units = units(&entry);
         let expected = (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum;
         for option in &entry.options {
@@ -49,7 +50,7 @@ fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() 
     let mut machine = Machine::new().unwrap();
     let mut rng = Pcg64Mcg::seed_from_u64(SEED);
     let enable = IrqEnable::native as *const () as usize;
-    for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
+    for entry in workload_entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
         let units = units(&entry).min(20);
         let expected = (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap().checksum;
         let variants = entry.variants.iter().filter(|variant| (variant.unavailable)().is_none());
@@ -89,7 +90,7 @@ fn a_machine_elsewhere_comes_to_the_same_checksum() {
     let mut machine = Box::new(Machine::new().unwrap());
     let mut rng = Pcg64Mcg::seed_from_u64(SEED);
     let mut addresses = [const { BTreeSet::new() }; 3];
-    for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
+    for entry in workload_entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
         let units = units(&entry).min(20);
         let mut checksums = Vec::new();
         for run in 0..4 {
@@ -111,7 +112,7 @@ fn a_machine_elsewhere_comes_to_the_same_checksum() {
 #[test]
 fn units_leave_nothing_behind_that_grows() {
     let mut machine = Machine::new().unwrap();
-    for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
+    for entry in workload_entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
         let mut in_use = |units| {
             (entry.variants[0].run)(&mut machine, SEED, units, Clock::Tsc).unwrap();
             machine.pages_in_use()
@@ -122,7 +123,7 @@ fn units_leave_nothing_behind_that_grows() {
 }
 
 fn calls(name: &str) -> BTreeMap<&'static str, u64> {
-    let entry = entries().into_iter().find(|entry| entry.meta.name == name).unwrap();
+    let entry = workload_entries().into_iter().find(|entry| entry.meta.name == name).unwrap();
     // Five times 128: the parts of a run and what goes before them.
     count_hooks(&entry, &mut Machine::new().unwrap(), SEED, 128).unwrap()
 }
@@ -325,7 +326,7 @@ fn a_kernel_that_calls_its_hooks_executes_more_instructions_than_one_that_has_th
     let mut machine = Machine::new().unwrap();
     // The only test of this file that traces.
     let mut tracer = Tracer::install().unwrap();
-    let entry = entries().into_iter().find(|entry| entry.meta.name == "null_syscall").unwrap();
+    let entry = workload_entries().into_iter().find(|entry| entry.meta.name == "null_syscall").unwrap();
     let mut of = |mechanism: &str| {
         let variant = entry.variants.iter().find(|variant| variant.mechanism.name == mechanism).unwrap();
         let mut unit = Unit { run: variant.run, machine: &mut machine, seed: SEED, units: 16 };
@@ -340,7 +341,7 @@ fn a_kernel_that_calls_its_hooks_executes_more_instructions_than_one_that_has_th
 #[test]
 fn a_page_is_zero_when_it_is_first_used_whichever_way_it_was_cleared() {
     let mut machine = Machine::new().unwrap();
-    let entry = entries().into_iter().find(|entry| entry.meta.name == "page_life").unwrap();
+    let entry = workload_entries().into_iter().find(|entry| entry.meta.name == "page_life").unwrap();
     let plain = (entry.variants[0].run)(&mut machine, SEED, 5, Clock::Tsc).unwrap().checksum;
     for name in ["init_on_free", "sanitize_mem", "page_poison"] {
         let option = entry.options.iter().find(|option| option.name == name).unwrap();

@@ -6,18 +6,21 @@ mod alone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
-use pvbench::dispatch::{self, Dispatch, Mechanism, Platform, Table, Way};
+use pvbench::dispatch::{self, Dispatch, Mechanism, Table, Way};
+
+use pvbench::clock::Clock;
 use pvbench::kernel::{Kernel, Machine, Prot, Trouble, Xen};
-use pvbench::measure::clock::Clock;
 use pvbench::measure::work::whole_kernel;
+use pvbench::op::Platform;
 use pvbench::op::xen::p2m::{FRAME_MASK, PRESENT};
 use pvbench::op::xen::{CallKind, FrameType, XenVcpu, guest};
 use pvbench::patch::rules::{Target, targets};
 use pvbench::patch::site::Kind;
 use pvbench::patch::{State, Text};
+use pvbench::pv_ops::workload_entries;
 use pvbench::workload::{
     ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
-    PageLife, ProtFault, Run, Spinlock, SpinlockContended, entries,
+    PageLife, ProtFault, Run, Spinlock, SpinlockContended,
 };
 
 const SEED: u64 = 42;
@@ -196,7 +199,7 @@ fn every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen() {
         let mut sites = Sites::new();
         let (mut machine, on_xen) = (Machine::new().unwrap(), on_xen());
         let mut seen = BTreeSet::new();
-        for entry in entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
+        for entry in workload_entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
             let expected = (entry.variants[0].run)(&mut machine, SEED, units(&entry), Clock::Tsc).unwrap().checksum;
             for Guest { mechanism, run, .. } in on_xen[entry.meta.name].iter().filter(|it| (it.unavailable)().is_none())
             {

@@ -13,8 +13,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pvbench::Suite;
-use pvbench::dispatch::{Dispatch, Inline, Mechanism, Platform, Slots, Way};
-use pvbench::op::{Args, Body, Op, Ret};
+use pvbench::dispatch::{Dispatch, Inline, Mechanism, Slots, Way};
+use pvbench::op::{Args, Body, Op, Platform, Ret};
 
 /// Events that were recorded.
 static RECORDED: AtomicU64 = AtomicU64::new(0);

@@ -9,9 +9,9 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::error::{self, CliError};
+use crate::clock::Clock;
 use crate::host::Probes;
-use crate::measure::clock::Clock;
-use crate::measure::worker::pin;
+use crate::host::pin;
 
 /// Options of every command that measures.
 #[derive(Args)]

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::exit::Exit;
-use super::filter::FilterError;
 use super::predict::CountsError;
 use crate::gate::budget::BudgetError;
+use crate::host::PinError;
 #[cfg(feature = "linux")]
 use crate::linux::error::LinuxError;
 use crate::measure::explain::ExplainError;
@@ -18,6 +18,7 @@ use crate::report::read::ReadError;
 use crate::report::render::RenderError;
 use crate::report::write::WriteError;
 use crate::run::samples::SamplesError;
+use crate::select::FilterError;
 use crate::suite::SuiteError;
 
 /// Anything that ends a command.
@@ -63,6 +64,9 @@ pub enum CliError {
     /// Workers that cannot be run.
     #[error(transparent)]
     Parent(#[from] ParentError),
+    /// A CPU that cannot be had.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// A worker's own end.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -90,7 +94,7 @@ impl CliError {
             CliError::Write(error) if error.is_usage() => Exit::Usage,
             #[cfg(feature = "linux")]
             CliError::Linux(error) if error.is_usage() => Exit::Usage,
-            CliError::Worker(WorkerError::Pin { .. }) => Exit::Usage,
+            CliError::Pin(_) | CliError::Worker(WorkerError::Pin(_)) => Exit::Usage,
             _ => Exit::Failed,
         }
     }

@@ -9,10 +9,10 @@ use comfy_table::{Table, presets};
 use super::Done;
 use super::error::CliError;
 use super::exit::Exit;
-use super::filter::single;
 use crate::measure::explain::{Explainer, Explanation};
 use crate::measure::plan::Column;
 use crate::patch::State;
+use crate::select::single;
 use crate::suite::{OpEntry, Suite};
 
 pub const EXAMPLES: &str = "Examples:

@@ -13,7 +13,6 @@ use super::Done;
 use super::conditions::{Conditions, stop_on_signals};
 use super::error::{self, CliError};
 use super::exit::Exit;
-use super::filter::select;
 use super::measured::{Here, measure};
 use super::run::Chosen;
 use crate::gate::budget::Budgets;
@@ -23,6 +22,7 @@ use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, t
 use crate::host::{Machine, Root};
 use crate::report::write::WriteError;
 use crate::report::{Report, read, render, write};
+use crate::select::select;
 use crate::suite::Suite;
 
 mod plan;

@@ -10,12 +10,11 @@ use super::Done;
 use super::exit::Exit;
 use crate::dispatch::Mechanism;
 use crate::kernel::flags::PageFlags;
-use crate::kernel::options;
 use crate::measure::loops::code_memory;
 use crate::op::Since;
 use crate::regime::Regime;
-use crate::report::assemble::Options;
 use crate::report::schema::{OpInfo, OptionInfo};
+use crate::run::catalogue::{op_info, option_infos};
 use crate::suite::{Listed, Suite};
 use crate::workload;
 
@@ -105,7 +104,7 @@ fn lists(as_json: bool, suite: &Suite) -> Done {
 type Listing = (Vec<&'static str>, Vec<Vec<String>>, Vec<Value>);
 
 fn ops(suite: &Suite) -> Listing {
-    let infos: Vec<OpInfo> = suite.ops().iter().map(OpInfo::of).collect();
+    let infos: Vec<OpInfo> = suite.ops().iter().map(op_info).collect();
     let rows: Vec<Vec<String>> = infos
         .iter()
         .map(|op| {
@@ -196,12 +195,6 @@ fn workloads(suite: &Suite) -> Listing {
         |m: &workload::Meta| json!({ "name": m.name, "unit": m.unit, "summary": m.summary, "source": m.source });
     let header = vec!["workload", "unit", "what it does", "after"];
     (header, metas.iter().map(row).collect(), metas.iter().map(value).collect())
-}
-
-fn option_infos() -> Vec<OptionInfo> {
-    let mut infos = Vec::new();
-    options::for_each(&mut Options(&mut infos));
-    infos
 }
 
 fn options() -> Listing {

@@ -14,7 +14,6 @@ pub mod error;
 pub mod exit;
 mod explain;
 mod export;
-pub mod filter;
 mod gate;
 #[cfg(feature = "linux")]
 mod linux;

@@ -89,7 +89,7 @@ pub fn predict(args: &PredictArgs) -> Done {
     let report = read::report(&args.report)?;
     if let Some(named) = super::counted::read(&args.counts)? {
         let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
-        for index in super::filter::select("workload", &args.workload, &names)? {
+        for index in crate::select::select("workload", &args.workload, &names)? {
             let Some((name, calls)) = named.get(index) else { continue };
             writeln!(anstream::stdout(), "{name}")?;
             let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =

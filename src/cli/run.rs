@@ -10,21 +10,20 @@ use clap::Args;
 use super::conditions::{Conditions, stop_on_signals};
 use super::error::CliError;
 use super::exit::Exit;
-use super::filter::select;
 use super::measured::{Here, measure};
 use super::{Done, error};
-use crate::dispatch::Platform;
-use crate::kernel::options;
 use crate::measure::plan::{Column, Group, MOST_LAYOUTS, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelColumn;
 use crate::measure::work_parent::WorkPlan;
 use crate::measure::worker::serve;
+use crate::op::Platform;
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::assemble::{self};
 use crate::report::schema::Absence;
 use crate::report::{Report, render, terminal, write};
+use crate::run::catalogue::option_infos;
 use crate::run::samples::{FORMAT, Header, SamplesWriter};
+use crate::select::select;
 use crate::selftest;
 use crate::suite::Suite;
 
@@ -291,7 +290,7 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
     let mut options = Vec::new();
     // Those are the model kernel's.
     if entries.iter().any(|entry| !entry.options.is_empty()) {
-        options::for_each(&mut assemble::Options(&mut options));
+        options = option_infos();
     }
     let options = options.into_iter().map(|option| KernelColumn::Option(option.name));
     let time = match (args.time, only_workloads(args)) {

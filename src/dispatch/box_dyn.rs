@@ -5,9 +5,9 @@
 
 use std::cell::UnsafeCell;
 
-use super::{Dispatch, Mechanism, Platform, VTABLE, Way};
+use super::{Dispatch, Mechanism, VTABLE, Way};
 use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Op, Reg, Ret, xen_entry};
+use crate::op::{Args, Op, Platform, Reg, Ret, xen_entry};
 
 type Hook = Box<dyn Fn(Reg, Reg, Reg, Reg) -> Reg + Sync>;
 

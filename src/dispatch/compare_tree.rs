@@ -10,8 +10,8 @@
 use std::arch::{asm, naked_asm};
 
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Args, Op, Reg, Ret};
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Platform, Reg, Ret};
 
 /// The pointers that are compared.
 pub static COMPARED: Slots = Slots::new();

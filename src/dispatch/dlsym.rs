@@ -21,8 +21,8 @@ use rustix::io::Errno;
 
 use super::shared_object;
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Args, Op, Reg, Ret};
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Platform, Reg, Ret};
 use crate::patch::code_memory::executable_memfd;
 use crate::patch::function::code_before_return;
 

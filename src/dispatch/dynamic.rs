@@ -6,9 +6,9 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 
-use super::{Dispatch, Mechanism, Platform, VTABLE, Way};
+use super::{Dispatch, Mechanism, VTABLE, Way};
 use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Op, Reg, Ret, xen_entry};
+use crate::op::{Args, Op, Platform, Reg, Ret, xen_entry};
 
 /// What a HAL's trait looks like, for an op of any shape.
 trait Hook: Sync {

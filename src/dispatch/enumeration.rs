@@ -5,8 +5,8 @@
 
 use std::cell::UnsafeCell;
 
-use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Args, Op, Ret, xen_entry};
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Platform, Ret, xen_entry};
 
 /// The implementations there are.
 #[derive(Clone, Copy)]

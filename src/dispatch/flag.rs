@@ -7,8 +7,8 @@
 use std::arch::asm;
 use std::cell::UnsafeCell;
 
-use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Args, Op, Ret, xen_entry};
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Platform, Ret, xen_entry};
 
 struct Flagged(UnsafeCell<bool>);
 // SAFETY: written only by `bind`, whose contract forbids calls on other threads meanwhile.

@@ -8,8 +8,8 @@
 use std::arch::asm;
 
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Args, Op, Reg, Ret};
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Platform, Reg, Ret};
 
 /// `.got`: a word per function.
 pub static GOT: Slots = Slots::new();

@@ -9,9 +9,9 @@ use std::mem::transmute;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Dispatch, Mechanism, Platform, Way};
+use super::{Dispatch, Mechanism, Way};
 use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Body, Op, Ret};
+use crate::op::{Args, Body, Op, Platform, Ret};
 
 type Pointers = [AtomicPtr<()>; SLOTS];
 

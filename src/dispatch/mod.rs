@@ -2,7 +2,7 @@
 //!
 //! A mechanism is a type that implements [`Dispatch`], once for all ops; the compiler makes one call sequence per pair.
 
-use crate::op::{Body, Op, xen_entry};
+use crate::op::{Op, Platform};
 use crate::patch::State;
 use crate::patch::site::Kind;
 
@@ -39,8 +39,8 @@ mod table_thunk;
 
 pub use alternative::Alternative;
 pub use box_dyn::BoxDyn;
-pub use callee_save::{CALLEE_SAVE, SAVING, THUNK, spoils};
-pub use cfi::{Endbr, FineIbt, Kcfi, cfi_hash};
+pub use callee_save::{CALLEE_SAVE, SAVING, THUNK};
+pub use cfi::{Endbr, FineIbt, Kcfi};
 pub use compare_tree::{COMPARED, CompareTree1, CompareTree4, CompareTree16};
 pub use direct::Direct;
 pub use dlsym::{DLSYM, Dlsym};
@@ -65,58 +65,6 @@ pub use static_call::{StaticCall, StaticCallInline, trampoline_of};
 pub use table::{PV_OPS, Table};
 pub use table_callee_save::TableCalleeSave;
 pub use table_thunk::TableThunk;
-
-/// Which body a call ends in.
-///
-/// ```
-/// use pvbench::dispatch::{Dispatch, Platform, Table};
-/// use pvbench::op::{CpuModel, irq::SaveFl};
-///
-/// let cpu = CpuModel::install()?;
-/// Table::bind::<SaveFl>(Platform::Native);
-/// // SAFETY: bound, and this thread has its model of a CPU. Bit 1 of the flags is always set (SDM 1, 3.4.3).
-/// assert_eq!(unsafe { Table::call::<SaveFl>(()) } & 2, 2);
-/// # drop(cpu);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Platform {
-    /// Bare metal.
-    Native,
-    /// A Xen PV guest.
-    Xen,
-}
-
-impl Platform {
-    /// The callee of `O` on this platform.
-    #[must_use]
-    pub fn body<O: Op>(self) -> Body {
-        match self {
-            Platform::Native => O::native,
-            Platform::Xen => xen_entry::<O>,
-        }
-    }
-
-    /// The callee of `O` on this platform that saves all registers but `rax`.
-    #[must_use]
-    pub fn saving_body<O: Op>(self) -> Body {
-        match self {
-            Platform::Native => callee_save::native::<O>(),
-            Platform::Xen => callee_save::xen_thunk::<O>,
-        }
-    }
-
-    /// `native` or `xen`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Platform::Native => "native",
-            Platform::Xen => "xen",
-        }
-    }
-}
 
 /// What machine code a mechanism stands for: what a test finds when it decodes the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

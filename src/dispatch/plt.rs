@@ -8,8 +8,8 @@
 use std::arch::{asm, naked_asm};
 
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Args, Op, Reg, Ret};
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Args, Op, Platform, Reg, Ret};
 
 /// `.got.plt`: the words that the stubs jump through.
 pub static GOT_PLT: Slots = Slots::new();

@@ -7,8 +7,8 @@
 
 use std::arch::{asm, naked_asm};
 
-use super::{Dispatch, Mechanism, PV_OPS, Platform, Table, Way};
-use crate::op::{Args, Op, Reg, Ret};
+use super::{Dispatch, Mechanism, PV_OPS, Table, Way};
+use crate::op::{Args, Op, Platform, Reg, Ret};
 
 /// `__x86_indirect_thunk_r11`
 #[unsafe(naked)]

@@ -8,8 +8,8 @@
 use std::arch::asm;
 
 use super::record::{fill, record};
-use super::{Dispatch, Mechanism, PV_OPS, Platform, Table, Way};
-use crate::op::{Args, Op, Reg, Ret};
+use super::{Dispatch, Mechanism, PV_OPS, Table, Way};
+use crate::op::{Args, Op, Platform, Reg, Ret};
 use crate::patch::{Kind, State};
 
 /// A patched call site.

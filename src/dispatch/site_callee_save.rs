@@ -9,8 +9,8 @@ use std::arch::asm;
 use super::callee_save::{CALLEE_SAVE, SAVING};
 use super::record::{fill, record};
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Platform, TableCalleeSave, Way};
-use crate::op::{Args, Op, Reg, Ret};
+use super::{Dispatch, Mechanism, TableCalleeSave, Way};
+use crate::op::{Args, Op, Platform, Reg, Ret};
 use crate::patch::{Kind, State};
 
 /// A patched call site that keeps its registers.

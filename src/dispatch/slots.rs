@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::Platform;
-use crate::op::Op;
 use crate::op::catalogue::SLOTS;
+use crate::op::{Op, Platform};
 
 /// A table of bodies, one word per slot, laid out as plain words for assembly to read: `table + 8*slot`.
 ///

@@ -7,10 +7,10 @@
 use std::arch::asm;
 
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Platform, Way};
+use super::{Dispatch, Mechanism, Way};
 use crate::op::Op;
 #[cfg(not(feature = "inject-load"))]
-use crate::op::{Args, Reg, Ret};
+use crate::op::{Args, Platform, Reg, Ret};
 
 /// `struct paravirt_patch_template pv_ops`
 pub static PV_OPS: Slots = Slots::new();

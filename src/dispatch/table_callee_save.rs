@@ -6,8 +6,8 @@
 //! instructions and a return, or a thunk where these spoil more.
 
 use super::callee_save::{self, CALLEE_SAVE, SAVING};
-use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::Op;
+use super::{Dispatch, Mechanism, Way};
+use crate::op::{Op, Platform};
 
 /// An indirect call through the table, of a callee that saves registers.
 pub struct TableCalleeSave;

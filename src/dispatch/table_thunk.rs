@@ -3,9 +3,10 @@
 //!
 //! Machine code: as `table_callee_save`; the callee is eight pushes, a call of the body, eight pops and a return.
 
-use super::callee_save::{self, CALLEE_SAVE, THUNK, thunk, xen_thunk};
-use super::{Dispatch, Mechanism, Platform, Way};
-use crate::op::{Body, Op};
+use super::callee_save::{self, CALLEE_SAVE, THUNK};
+use super::{Dispatch, Mechanism, Way};
+use crate::op::callee_save::{thunk, xen_thunk};
+use crate::op::{Body, Op, Platform};
 
 /// An indirect call through the table, of a thunk that saves registers around a C function.
 pub struct TableThunk;

@@ -1,8 +1,7 @@
 //! One cell: its estimate at each layout and over them, its modes, what scatters it, and whether it is resolved.
 
 use super::reduce::{Effect, Reduced};
-use crate::dispatch::Platform;
-use crate::op::Meta;
+use crate::op::{Meta, Platform};
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::{Cell, Estimate, LayoutEstimate, Limit, ModeShare, Overhead, Spread, SpreadSource};

@@ -14,10 +14,9 @@ use std::collections::BTreeMap;
 
 use self::cell::{Judge, Means, empty_cell, fill, largest_aa};
 use self::reduce::{Reduced, Within, reduce};
-use crate::dispatch::Platform;
 use crate::measure::plan::{FEWEST_WORKERS, Group, Plan};
 use crate::measure::wire::{GroupSamples, Missing, RoundSamples};
-use crate::op::Meta;
+use crate::op::{Meta, Platform};
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::{Cell, Estimate, Floor, Instructions};

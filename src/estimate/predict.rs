@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::dispatch::Platform;
 use crate::measure::work::whole_kernel;
+use crate::op::Platform;
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::Cell;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::dispatch::Platform;
+use crate::op::Platform;
 use crate::regime::Regime;
 use crate::report::Report;
 

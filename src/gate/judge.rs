@@ -8,7 +8,7 @@ use super::change::{self, ns_per_cycle, range, scaled, workers};
 use super::evidence::{ERROR, Evidence, Wider};
 use super::rules::{Decision, Decisions, Resolved};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
-use crate::dispatch::Platform;
+use crate::op::Platform;
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::schema::{Cell, Estimate, Listing, Workload, WorkloadKernel};

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::budget::{BudgetError, Budgets, Field, Level, Rule};
-use crate::cli::filter::select;
-use crate::dispatch::Platform;
+use crate::op::Platform;
 use crate::report::Report;
 use crate::report::schema::{Cell, Workload, WorkloadKernel};
 use crate::report::subject::kernels;
+use crate::select::select;
 
 /// The names that globs choose from, of cells and of kernels of workloads.
 #[derive(Clone, Debug, Default)]

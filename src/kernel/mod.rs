@@ -51,10 +51,10 @@ pub use sched::Thread;
 use self::memory::Memory;
 use self::pages::FreeList;
 use self::slab::Cache;
-use crate::dispatch::{Dispatch, Platform};
+use crate::dispatch::Dispatch;
 use crate::op::lock::RawSpinlock;
 use crate::op::model::{Installed, ModelError};
-use crate::op::{CpuModel, Op, catalogue};
+use crate::op::{CpuModel, Op, Platform, catalogue};
 
 /// No frame is left: `-ENOMEM`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

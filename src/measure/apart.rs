@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::calibration::{ADDS, chain, independent};
-use super::clock::Clock;
 use super::window::Window;
-use super::worker::pin;
+use crate::clock::Clock;
+use crate::clock::calibration::{ADDS, chain, independent};
+use crate::host::pin;
 use crate::regime::Loop;
 
 /// Looks with the other CPU idle, and as many with it busy, in turn. The best count: another guest may be there for a while.

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Group;
-use crate::dispatch::Platform;
+use crate::op::Platform;
 use crate::patch::{CallTree, CodeMemory, FunctionError, program};
 use crate::suite::{OpEntry, Pair};
 

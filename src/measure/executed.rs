@@ -9,8 +9,8 @@
 
 use super::counters::Counters;
 use super::trace::{TraceError, Tracer};
+use crate::clock::Clock;
 use crate::kernel::Machine;
-use crate::measure::clock::Clock;
 use crate::workload::{Failure, PARTS, Run};
 
 /// Why instructions were not counted.

@@ -7,8 +7,8 @@
 //!
 //! ```
 //! use pvbench::Suite;
-//! use pvbench::dispatch::Platform;
-//! use pvbench::measure::clock::Clock;
+//! use pvbench::op::Platform;
+//! use pvbench::clock::Clock;
 //! use pvbench::measure::plan::{Column, Group};
 //! use pvbench::measure::{Sampler, wire::Task};
 //! use pvbench::op::irq::SaveFl;
@@ -28,9 +28,7 @@
 //! ```
 
 pub mod apart;
-pub mod calibration;
 mod callees;
-pub mod clock;
 pub mod counters;
 pub mod executed;
 pub mod explain;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::Clock;
 use super::wire::Task;
-use crate::dispatch::{Mechanism, Platform};
+use crate::clock::Clock;
+use crate::dispatch::Mechanism;
+use crate::op::Platform;
 use crate::patch::State;
 use crate::regime::Regime;
 
@@ -74,27 +75,6 @@ pub fn offsets(count: usize) -> Vec<u32> {
     // Every second pair is moved by one byte: instruction fetch and loop buffers do not see odd addresses as even ones.
     (0..count).map(|i| (i * 128 / count) | (i >> 1 & 1)).collect()
 }
-
-/// The ops of `--quick`, each of another shape: nothing, a real instruction, a modelled one, identity, store, load,
-/// arguments from none to four, callee-save or not, cheap and dear.
-pub const QUICK_OPS: [&str; 12] = [
-    "save_fl",
-    "irq_disable",
-    "irq_enable",
-    "pte_val",
-    "make_pte",
-    "set_pte",
-    "read_cr2",
-    "write_cr3",
-    "alloc_pte",
-    "ptep_modify_prot_commit",
-    "queued_spin_unlock",
-    "sched_clock",
-];
-
-/// The ops that the default run measures cold: a load, a store, a call of a value, one of a NOP. Making the machine
-/// forget takes longer than measuring.
-pub const COLD_OPS: [&str; 4] = ["pte_val", "irq_disable", "set_pte", "alloc_pte"];
 
 /// One op in one regime at one layout: what is measured in the same rounds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,8 +9,8 @@
 //! passes is not, and the ten cycles in 100,000 were seen as 0.001 cycles in an add. Before both the short one runs
 //! untimed, so that neither has to fetch the loop.
 
-use super::clock::Clock;
 use super::loops::Copied;
+use crate::clock::Clock;
 use crate::regime::Loop;
 
 /// What windows are made longer by, so that the least length is kept where the rate was known to a percent or two.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::Clock;
 use super::plan::{Column, Group};
 use super::work::{KernelColumn, WorkSamples, WorkTask};
+use crate::clock::Clock;
 
 /// What a worker is asked to do, as one line on its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -21,8 +21,6 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::calibration::{ADDS, chain, independent};
-use super::clock::Clock;
 use super::counters::Counters;
 use super::executed::Unit;
 use super::places::{PlaceError, Places};
@@ -34,8 +32,10 @@ pub use super::work_wire::{
     AGAIN, COPIES, Events, FIRST_COLUMN, FIRST_COPY, HALVES, Instructions, KernelColumn, Parts, Turn, WorkSamples,
     WorkTask,
 };
-use crate::dispatch::Platform;
+use crate::clock::Clock;
+use crate::clock::calibration::{ADDS, chain, independent};
 use crate::kernel::{Machine, MachineError};
+use crate::op::Platform;
 use crate::patch::site::Kind;
 use crate::patch::{CallTree, Decoded, PatchError, State, Target, Text, rules};
 use crate::stats::location::median;

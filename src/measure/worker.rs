@@ -3,12 +3,11 @@
 use std::io::{self, BufRead, Write};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::sampler::{SampleError, Sampler};
 use super::wire::{Assignment, Line};
 use super::work::{self, WorkError};
-use crate::host::remember_allowed_cpus;
+use crate::host::{PinError, pin};
 use crate::suite::OpEntry;
 use crate::workload::Entry;
 
@@ -28,26 +27,8 @@ pub enum WorkerError {
     #[error(transparent)]
     Work(#[from] WorkError),
     /// Pinning.
-    #[error("cannot pin to CPU {cpu}: {source}; `pvbench doctor` says which CPUs are allowed")]
-    Pin {
-        /// Which.
-        cpu: usize,
-        /// What the kernel said.
-        source: rustix::io::Errno,
-    },
-}
-
-/// Pins this thread.
-///
-/// # Errors
-/// [`WorkerError::Pin`] where the CPU does not exist or is not allowed.
-pub fn pin(cpu: usize) -> Result<(), WorkerError> {
-    remember_allowed_cpus();
-    let mut set = CpuSet::new();
-    if cpu < CpuSet::MAX_CPU {
-        set.set(cpu);
-    }
-    sched_setaffinity(None, &set).map_err(|source| WorkerError::Pin { cpu, source })
+    #[error(transparent)]
+    Pin(#[from] PinError),
 }
 
 /// Reads an assignment, measures its groups in order, and writes a line before and after each.

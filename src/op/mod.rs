@@ -11,12 +11,15 @@
 //!   function pointers holds. The mechanisms that need assembly, for they put a preamble in front of the body, copy it or
 //!   call it by another convention, are absent with that reason.
 
+pub mod callee_save;
 pub mod catalogue;
+mod cfi_hash;
 mod function;
 mod list;
 pub(crate) mod meta;
 pub mod model;
 mod native;
+mod platform;
 pub mod regs;
 pub mod xen;
 
@@ -28,10 +31,13 @@ pub mod time;
 
 use std::arch::{asm, naked_asm};
 
+pub use callee_save::spoils;
+pub use cfi_hash::cfi_hash;
 pub use function::Function;
 pub use list::{Ops, Visitor};
 pub use meta::{Bytes, Conventions, Group, Kind, Meta, Since};
 pub use model::CpuModel;
+pub use platform::Platform;
 pub use regs::{Args, Body, Reg, Register, Ret};
 
 /// Slots from here on belong to ops outside the catalogue.
@@ -134,7 +140,7 @@ pub unsafe trait Op: Sized + 'static {
     #[unsafe(naked)]
     unsafe extern "C" fn native_kcfi(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
         naked_asm!(".nops 11", "mov eax, {hash}", "jmp {body}", ".balign 16, 0xcc",
-            hash = const crate::dispatch::cfi_hash::<Self>(), body = sym Self::native)
+            hash = const cfi_hash::<Self>(), body = sym Self::native)
     }
 
     /// The callee behind a FineIBT preamble of 16 bytes, which checks the hash in `r10d`
@@ -145,7 +151,7 @@ pub unsafe trait Op: Sized + 'static {
     #[unsafe(naked)]
     unsafe extern "C" fn native_fineibt(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
         naked_asm!("endbr64", "sub r10d, {hash}", "je 2f", "ud2", "2: nop", "jmp {body}", ".balign 16, 0xcc",
-            hash = const crate::dispatch::cfi_hash::<Self>(), body = sym Self::native)
+            hash = const cfi_hash::<Self>(), body = sym Self::native)
     }
 
     /// The callee behind `endbr64` ([`Endbr`](crate::dispatch::Endbr)).

@@ -35,11 +35,11 @@ macro_rules! native {
         $crate::native!(@callee native, ($($line),*), ($($($operand)*)?), (), ());
         $crate::native!(@callee native_kcfi, ($($line),*), ($($($operand)*)?),
             // What clang emits: `movl $hash, %eax` in front of the entry, padded to 16 bytes.
-            (".nops 11", "mov eax, {cfi_hash}"), (cfi_hash = const $crate::dispatch::cfi_hash::<Self>(),));
+            (".nops 11", "mov eax, {cfi_hash}"), (cfi_hash = const $crate::op::cfi_hash::<Self>(),));
         $crate::native!(@callee native_fineibt, ($($line),*), ($($($operand)*)?),
             // `fineibt_preamble_start`, `arch/x86/kernel/alternative.c`: endbr64; sub r10d, hash; je .+4; ud2; nop.
             ("endbr64", "sub r10d, {cfi_hash}", "je 2f", "ud2", "2: nop"),
-            (cfi_hash = const $crate::dispatch::cfi_hash::<Self>(),));
+            (cfi_hash = const $crate::op::cfi_hash::<Self>(),));
         $crate::native!(@callee native_endbr, ($($line),*), ($($($operand)*)?), ("endbr64"), ());
     };
     (@callee $name:ident, ($($line:literal),*), ($($operand:tt)*), ($($before:literal),*), ($($more:tt)*)) => {

@@ -11,8 +11,7 @@ use super::function::code_before_return;
 use super::nops::pad;
 use super::site::{Kind, Site};
 use super::state::State;
-use crate::dispatch::{Platform, spoils};
-use crate::op::{Bytes, Op, catalogue};
+use crate::op::{Bytes, Op, Platform, catalogue, spoils};
 
 /// What patching knows of an op on one platform.
 #[derive(Clone, Debug)]

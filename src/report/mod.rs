@@ -2,7 +2,6 @@
 //!
 //! Nothing in here measures.
 
-pub mod assemble;
 #[cfg(feature = "html")]
 pub mod beside;
 #[cfg(feature = "cli")]

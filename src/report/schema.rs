@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::linux::Linux;
-use crate::dispatch::Platform;
 use crate::host::{Check, Machine};
-use crate::op::{Bytes, Conventions, Group, Kind, Since};
+use crate::op::{Bytes, Conventions, Group, Kind, Platform, Since};
 use crate::regime::Regime;
 
 /// The version of the document that this build writes and reads.

@@ -3,8 +3,7 @@
 use super::Report;
 use super::plots::number::clipped;
 use super::schema::{Cell, Workload, WorkloadKernel};
-use crate::dispatch::Platform;
-use crate::op::Since;
+use crate::op::{Platform, Since};
 use crate::regime::Regime;
 
 /// Longer names than this are cut.

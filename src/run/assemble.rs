@@ -1,11 +1,11 @@
 //! The report of a run, made from its samples and its facts.
 
+use super::report::{Facts, Findings, report};
 use crate::estimate::{Estimator, WorkEstimator};
 use crate::measure::plan::Plan;
 use crate::measure::work::KernelColumn;
 use crate::op::Meta;
 use crate::report::Report;
-use crate::report::assemble::{Facts, Findings, report};
 use crate::suite::Suite;
 use crate::workload;
 

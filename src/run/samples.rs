@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::assemble::Samples;
+use super::report::Facts;
 use crate::measure::plan::{Group, Plan};
 use crate::measure::wire;
 use crate::measure::work::KernelColumn;
 use crate::report::Report;
-use crate::report::assemble::Facts;
 use crate::suite::Suite;
 
 /// The version of the file that this build writes and reads.

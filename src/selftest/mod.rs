@@ -5,9 +5,11 @@
 
 pub mod loops;
 
-use crate::dispatch::{Mechanism, Platform};
-use crate::measure::clock::Clock;
+use crate::dispatch::Mechanism;
+
+use crate::clock::Clock;
 use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
+use crate::op::Platform;
 use crate::op::{CpuModel, Meta};
 use crate::regime::{Loop, Regime};
 use crate::report::schema::{Cell, Estimate};

@@ -3,7 +3,9 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use crate::dispatch::{self, Dispatch, Mechanism, Mechanisms, Platform};
+use crate::dispatch::{self, Dispatch, Mechanism, Mechanisms};
+
+use crate::op::Platform;
 use crate::op::catalogue::{FIRST_USER_SLOT, Slot};
 use crate::op::{Args, Body, Bytes, CpuModel, Meta, Op, Ret};
 use crate::patch::function::code_before_return;
@@ -159,7 +161,7 @@ impl OpEntry {
             arguments: |cpu| O::arguments(cpu).to_words(),
             body: |platform| platform.body::<O>(),
             saving: |platform| platform.saving_body::<O>(),
-            spoils: dispatch::spoils::<O>(),
+            spoils: crate::op::spoils::<O>(),
             assembly: O::ASSEMBLY,
             instructions: O::INSTRUCTIONS,
             pairs: pairs.0,

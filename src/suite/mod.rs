@@ -202,13 +202,6 @@ pub fn listed<M: Mechanisms>() -> Vec<Listed> {
     all.0
 }
 
-/// The built-in ops with the built-in mechanisms, in slot order.
-#[must_use]
-#[cfg_attr(not(feature = "instantiated"), inline)]
-pub fn builtin() -> Vec<OpEntry> {
-    entries::<crate::pv_ops::BuiltIn, All>()
-}
-
 /// What is said of the built-in mechanisms, `inline` first.
 #[must_use]
 pub fn mechanisms() -> Vec<Mechanism> {

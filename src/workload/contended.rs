@@ -14,9 +14,9 @@ use std::thread::JoinHandle;
 use super::{KernelWorkload, Meta, Random};
 use crate::dispatch::Dispatch;
 use crate::host::another_cpu;
+use crate::host::pin;
 use crate::kernel::shared::Shared;
 use crate::kernel::{Config, Kernel, Machine, Trouble};
-use crate::measure::worker::pin;
 
 /// Sections of each CPU in a unit.
 const SECTIONS: u64 = 64;

@@ -21,9 +21,9 @@ mod registry;
 mod sequence;
 mod spinlock;
 
+use crate::clock::Clock;
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, Machine, Trouble};
-use crate::measure::clock::Clock;
 
 pub use build::KernelBuild;
 pub use contended::SpinlockContended;
@@ -37,7 +37,7 @@ pub use own::Workload;
 pub use page_fault::{PageFault, ProtFault};
 pub use page_life::PageLife;
 pub use random::Random;
-pub use registry::{Entry, Variant, Yardstick, count_hooks, entries};
+pub use registry::{Entry, Variant, Yardstick, count_hooks};
 pub use spinlock::Spinlock;
 
 /// What is said of a workload.

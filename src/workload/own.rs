@@ -4,10 +4,10 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 
 use super::{Failure, Meta, Outcome, Random, mixed, timed};
-use crate::dispatch::{self, Dispatch, Platform};
+use crate::clock::Clock;
+use crate::dispatch::{self, Dispatch};
 use crate::kernel::Machine;
-use crate::measure::clock::Clock;
-use crate::op::{Op, Ops, Visitor};
+use crate::op::{Op, Ops, Platform, Visitor};
 
 /// A macro benchmark: work of your own, generic over the mechanism that reaches its ops.
 ///

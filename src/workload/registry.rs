@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use super::{Failure, KernelWorkload, Meta, RUN_CYCLES, Run, Workload, own, run};
-use crate::dispatch::{self, Dispatch, Inline, Mechanism, Mechanisms, Platform};
+use crate::clock::Clock;
+use crate::dispatch::{self, Dispatch, Inline, Mechanism, Mechanisms};
 use crate::kernel::options::{self, Optional};
 use crate::kernel::{Machine, Plain, bind_hooks};
-use crate::measure::clock::Clock;
-use crate::op::Op;
+use crate::op::{Op, Platform};
 
 /// A workload with all kernels it runs on.
 #[derive(Clone)]
@@ -60,13 +60,6 @@ pub struct Variant {
     pub bind: fn(Platform),
     /// The workload.
     pub run: Run,
-}
-
-/// The workloads of the built-in suite with the built-in mechanisms, in the order of the tables.
-#[must_use]
-#[cfg_attr(not(feature = "instantiated"), inline)]
-pub fn entries() -> Vec<Entry> {
-    super::list::entries::<crate::pv_ops::BuiltInWorkloads, dispatch::All>()
 }
 
 impl Entry {

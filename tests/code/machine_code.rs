@@ -6,16 +6,18 @@
 use std::collections::BTreeSet;
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
-use pvbench::dispatch::{CALLEE_SAVE, PV_OPS, Platform, SAVING, THUNK, Way, thunks};
+use pvbench::dispatch::{CALLEE_SAVE, PV_OPS, SAVING, THUNK, Way, thunks};
+use pvbench::op::Platform;
 use pvbench::patch::Function;
 use pvbench::patch::function::{code_before_return, through_memory};
+use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Regime, SITES};
-use pvbench::suite::{OpEntry, Pair, builtin};
+use pvbench::suite::{OpEntry, Pair};
 
 /// Every loop of the suite with its op and pair.
 fn loops() -> Vec<(OpEntry, usize, Regime, Function)> {
     let mut all = Vec::new();
-    for op in builtin() {
+    for op in op_entries() {
         for regime in Regime::ALL {
             for index in 0..op.pairs.len() {
                 let Some(entry) = op.pairs[index].loop_of(regime) else { continue };
@@ -31,7 +33,7 @@ fn loops() -> Vec<(OpEntry, usize, Regime, Function)> {
 
 fn check_all(way: Way, check: impl Fn(&OpEntry, &Pair, &[Instruction], &[u8]) -> Result<(), String>) {
     let mut checked = 0;
-    for op in builtin() {
+    for op in op_entries() {
         for regime in Regime::ALL {
             for pair in op.pairs.iter().filter(|pair| pair.mechanism.way == way) {
                 let Some(entry) = pair.loop_of(regime) else { continue };
@@ -312,7 +314,7 @@ fn a_static_call_calls_a_trampoline_that_is_a_jump_to_the_body() {
 
 #[test]
 fn callees_start_on_sixteen_bytes_as_linux_aligns_them() {
-    for op in builtin() {
+    for op in op_entries() {
         assert_eq!(native(&op) % 16, 0, "{}", op.meta.name);
     }
 }

@@ -4,22 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pvbench::dispatch::{self, Dispatch, Platform, Table};
+use pvbench::dispatch::{self, Dispatch, Table};
+
+use pvbench::clock::Clock;
 use pvbench::kernel::Machine;
-use pvbench::measure::clock::Clock;
 use pvbench::measure::executed::Unit;
 use pvbench::measure::loops::{Loops, Offer};
 use pvbench::measure::plan::{Column, Group, offsets};
 use pvbench::measure::trace::{OneOp, Step, Trace, Tracer};
 use pvbench::measure::work::whole_kernel;
+use pvbench::op::Platform;
 use pvbench::op::{CpuModel, Op};
 use pvbench::patch::text::serialise;
 use pvbench::patch::{
     CallTree, CodeMemory, DataMemory, Decoded, Kind, PatchError, Refusal, Site, State, Target, Text, rules, site,
     writer,
 };
+use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Regime, SITES, latency};
-use pvbench::suite::{OpEntry, builtin, mechanisms};
+use pvbench::suite::{OpEntry, mechanisms};
 use pvbench::workload::{self, Run};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -409,7 +412,7 @@ fn where_no_writer_is_left_each_is_named_with_what_stands_against_it() {
 fn the_rules_give_each_op_what_linux_gives_it() {
     let sites = site::recorded().unwrap();
     let of = |op: &str, kind: Kind| {
-        let op = builtin().into_iter().find(|entry| entry.meta.name == op).unwrap();
+        let op = op_entries().into_iter().find(|entry| entry.meta.name == op).unwrap();
         let site = sites.iter().find(|site| site.slot == op.slot && site.kind == kind).copied().unwrap();
         let target = op.target(Platform::Native);
         let (state, code) = rules::booted(&site, &target, &[0xcc]);
@@ -453,7 +456,7 @@ fn what_does_not_fit_or_spoils_kept_registers_is_refused() {
 
 #[test]
 fn every_native_instruction_of_the_catalogue_fits_into_its_site_to_the_byte_or_with_nops() {
-    for op in builtin() {
+    for op in op_entries() {
         let target = op.target(Platform::Native);
         if op.meta.bytes == pvbench::op::Bytes::Instruction {
             assert_eq!(usize::from(op.meta.site), target.code.len().max(6), "{}", op.meta.name);
@@ -468,7 +471,8 @@ fn a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism() {
     alone("a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism", || {
         let mut machine = Machine::new().unwrap();
         let mut tracer = Tracer::install().unwrap();
-        let entry = workload::entries().into_iter().find(|entry| entry.meta.name == "mmap_perf").unwrap();
+        let entry =
+            pvbench::pv_ops::workload_entries().into_iter().find(|entry| entry.meta.name == "mmap_perf").unwrap();
         let data: Vec<_> = entry.variants.iter().filter_map(|variant| variant.data).collect();
         let mut decoded = Decoded::leaving(entry.variants.iter().map(|variant| variant.bind as usize));
         let mut rng = Pcg64Mcg::seed_from_u64(1);
@@ -501,7 +505,8 @@ fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_ori
         let mut tracer = Tracer::install().unwrap();
         // SAFETY: no other thread, and the only one.
         let mut text = unsafe { Text::own() }.unwrap();
-        let entry = workload::entries().into_iter().find(|entry| entry.meta.name == "mmap_perf").unwrap();
+        let entry =
+            pvbench::pv_ops::workload_entries().into_iter().find(|entry| entry.meta.name == "mmap_perf").unwrap();
         let site = entry.variants.iter().find(|variant| variant.mechanism.name == "site").unwrap();
         let kind = site.mechanism.sites.unwrap();
         let states = [State::Unpatched, State::Direct, State::Inline];

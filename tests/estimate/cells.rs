@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use pvbench::dispatch::Platform;
 use pvbench::estimate::{Estimates, Estimator, WorkEstimator};
 use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples, Task};
 use pvbench::measure::work::{FIRST_COLUMN, HALVES, KernelColumn, Turn, WorkSamples};
+use pvbench::op::Platform;
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit, SpreadSource, Workload};
@@ -35,7 +35,7 @@ fn plan() -> Plan {
         rounds: ROUNDS,
         window_cycles: 100_000,
         cpu: None,
-        clock: pvbench::measure::clock::Clock::Tsc,
+        clock: pvbench::clock::Clock::Tsc,
     }
 }
 

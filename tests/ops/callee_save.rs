@@ -2,9 +2,9 @@
 
 use std::arch::asm;
 
-use pvbench::dispatch::Platform;
 use pvbench::op::CpuModel;
-use pvbench::suite::builtin;
+use pvbench::op::Platform;
+use pvbench::pv_ops::op_entries;
 
 /// The registers a C function may spoil, `rax` and the vectors apart: rcx rdx rsi rdi r8 r9 r10 r11.
 type Registers = [u64; 8];
@@ -26,7 +26,7 @@ unsafe fn call(body: usize, registers: &mut Registers) {
 
 #[test]
 fn every_saving_callee_keeps_all_general_registers_but_rax() {
-    for op in builtin() {
+    for op in op_entries() {
         for platform in [Platform::Native, Platform::Xen] {
             let mut cpu = CpuModel::install().unwrap();
             let [rdi, rsi, rdx, rcx] = (op.arguments)(&mut cpu);
@@ -45,7 +45,7 @@ fn every_saving_callee_keeps_all_general_registers_but_rax() {
 #[test]
 fn hot_hooks_that_linux_makes_callee_save_need_no_thunk() {
     use pvbench::op::Conventions;
-    for op in builtin().into_iter().filter(|op| op.meta.conventions == Conventions::CalleeSave) {
+    for op in op_entries().into_iter().filter(|op| op.meta.conventions == Conventions::CalleeSave) {
         assert!(!op.spoils, "{}", op.meta.name);
         assert_eq!((op.saving)(Platform::Native) as usize, (op.body)(Platform::Native) as usize, "{}", op.meta.name);
     }

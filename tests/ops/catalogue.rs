@@ -42,7 +42,7 @@ fn every_form_of_a_body_takes_the_arguments_of_measuring_many_times() {
 
 #[test]
 fn names_and_slots_are_unique_and_every_entry_says_what_it_is() {
-    let ops = pvbench::suite::builtin();
+    let ops = pvbench::pv_ops::op_entries();
     let names: HashSet<_> = ops.iter().map(|op| op.meta.name).collect();
     assert_eq!(names.len(), ops.len());
     for (position, op) in ops.iter().enumerate() {

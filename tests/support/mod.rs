@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use pvbench::dispatch::Platform;
 use pvbench::host::{Cache, Check, Machine, Status};
+use pvbench::op::Platform;
 use pvbench::op::{Bytes, Conventions, Group, Kind, Since};
 use pvbench::regime::Regime;
 use pvbench::report::Report;

@@ -4,7 +4,7 @@
 //! Two pairs: `pte_val` inline and through the table, `save_fl` direct and through the table. Neither body touches the CPU
 //! model; the table holds the native bodies from the start.
 
-use pvbench::dispatch::Platform;
+use pvbench::op::Platform;
 use pvbench::regime::{Loop, Regime};
 use pvbench::suite;
 
@@ -21,7 +21,7 @@ pub const PAIRS: [(&str, &str, &str, &str); 2] =
 /// # Panics
 /// Where this build of pvbench has no such loop: then there is nothing to compare.
 pub fn loop_of(op: &str, mechanism: &str) -> Loop {
-    let ops = suite::builtin();
+    let ops = pv_ops::op_entries();
     let entry = ops.iter().find(|entry| entry.meta.name == op).unwrap_or_else(|| panic!("no op {op}"));
     let pair = entry.pairs.iter().find(|pair| pair.mechanism.name == mechanism);
     let pair = pair.unwrap_or_else(|| panic!("{op} has no {mechanism}"));

@@ -10,16 +10,17 @@ use crate::cli::conditions::Conditions;
 use crate::cli::error::CliError;
 use crate::cli::measured::Here;
 use crate::cli::run::WORK_ROUNDS;
-use crate::dispatch::{Mechanism, Platform};
+use crate::dispatch::Mechanism;
 use crate::gate::budget::Field;
 use crate::gate::rules::{Names, Resolved};
-use crate::kernel::options;
 use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelColumn;
 use crate::measure::work_parent::WorkPlan;
+use crate::op::Platform;
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::{assemble, subject};
+use crate::report::subject;
+use crate::run::catalogue::option_infos;
 use crate::suite::Suite;
 
 /// Cells may take so long, and longer only where eight workers do.
@@ -46,7 +47,7 @@ impl<'a> Measurable<'a> {
         let mut found = Vec::new();
         // Those are the model kernel's.
         if entries.iter().any(|entry| !entry.options.is_empty()) {
-            options::for_each(&mut assemble::Options(&mut found));
+            found = option_infos();
         }
         let here = entries.iter().filter(|entry| (entry.unavailable)().is_none());
         Measurable {

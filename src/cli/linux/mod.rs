@@ -16,7 +16,6 @@ use clap::{Args, Subcommand};
 use super::Done;
 use super::conditions::stop_on_signals;
 use super::error::CliError;
-use super::filter::select;
 use super::progress::Progress;
 use crate::linux::boots::{Means, Plan};
 use crate::linux::compare::{Comparison, Subject};
@@ -25,6 +24,7 @@ use crate::linux::guest::Guest;
 use crate::linux::qemu::Qemu;
 use crate::linux::workload::WORKLOADS;
 use crate::report::linux::Linux;
+use crate::select::select;
 
 pub const EXAMPLES: &str = "Examples:
   pvbench linux ab                                     this machine's kernel, patched and unpatched

@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 
 use super::anchor::Anchors;
-use crate::dispatch::Platform;
-use crate::op::{Group, Kind};
+use crate::op::{Group, Kind, Platform};
 use crate::report::Report;
 use crate::report::plots::grid::{finite, group_name};
 use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain, plural};

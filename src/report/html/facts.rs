@@ -1,7 +1,7 @@
 //! What stands beside the results: plan, machine, calibration, checks.
 
-use crate::dispatch::Platform;
 use crate::host::{Check, Machine, Status};
+use crate::op::Platform;
 use crate::report::Report;
 use crate::report::plots::grid::finite;
 use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain};

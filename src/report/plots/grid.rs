@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::dispatch::Platform;
+use crate::op::Platform;
 use crate::op::{Group, Kind};
 use crate::regime::Regime;
 use crate::report::Report;

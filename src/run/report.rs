@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::read::MOST_LINES;
-use super::schema::{
-    Absence, Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, OptionInfo,
-    PlanSummary, Report, Run, SCHEMA, Tool, Workload,
-};
+use super::catalogue::{mechanism_info, op_info, option_infos};
 use crate::dispatch::Mechanism;
 use crate::estimate::{CONFIDENCE, Estimates};
 use crate::host::{Check, Machine};
-use crate::kernel::options::{self, KernelOption, Optional};
 use crate::measure::explain::Example;
 use crate::measure::plan::Plan;
+use crate::report::read::MOST_LINES;
+use crate::report::schema::{
+    Absence, Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary,
+    Report, Run, SCHEMA, Tool, Workload,
+};
 use crate::suite::OpEntry;
 
 /// All that a report says beside its plan: what was estimated from samples, and what was found out otherwise.
@@ -59,62 +59,12 @@ pub struct Facts {
     pub absent: Vec<Absence>,
 }
 
-impl OpInfo {
-    /// What the document says of an op.
-    #[must_use]
-    pub fn of(op: &OpEntry) -> Self {
-        let meta = &op.meta;
-        OpInfo {
-            name: meta.name.to_owned(),
-            group: meta.group,
-            since: meta.since,
-            arguments: op.arity,
-            returns: op.returns,
-            native_kind: meta.native_kind,
-            xen_kind: meta.xen_kind,
-            bytes: meta.bytes,
-            native_code: op.native_code().iter().map(|byte| format!("{byte:02x}")).collect(),
-            conventions: meta.conventions,
-            prototype: meta.prototype.to_owned(),
-            purpose: meta.purpose.trim().to_owned(),
-            source: meta.source.to_owned(),
-        }
-    }
-}
-
-impl MechanismInfo {
-    /// What the document says of a mechanism.
-    #[must_use]
-    pub fn of(mechanism: &Mechanism) -> Self {
-        MechanismInfo {
-            name: mechanism.name.to_owned(),
-            summary: mechanism.summary.to_owned(),
-            known_from: mechanism.known_from.to_owned(),
-            year: mechanism.year,
-            step: mechanism.step.map(str::to_owned),
-            states: mechanism.states.iter().map(|state| state.name().to_owned()).collect(),
-            listings: Vec::new(),
-        }
-    }
-}
-
-/// Describes the kernel options.
-pub struct Options<'a>(pub &'a mut Vec<OptionInfo>);
-
-impl options::Visitor for Options<'_> {
-    fn visit<C: Optional>(&mut self) {
-        let KernelOption { name, switch, summary } = C::META;
-        let (name, switch, summary) = (name.to_owned(), switch.to_owned(), summary.to_owned());
-        self.0.push(OptionInfo { name, switch, summary });
-    }
-}
-
 /// Makes the document. `ops` and `mechanisms` are those of the build; only what the plan names is described.
 #[must_use]
 pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
     let Findings { estimates, workloads, facts } = findings;
     let planned = |name: &str| plan.groups.iter().any(|group| group.op == name);
-    let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(OpInfo::of).collect();
+    let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(op_info).collect();
     let named = |mechanism: &str| {
         let kernels = workloads.iter().flat_map(|workload| &workload.kernels);
         plan.columns.iter().any(|column| column.mechanism == mechanism)
@@ -126,11 +76,10 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         .map(|mechanism| {
             let of_it = facts.listings.iter().filter(|(name, _)| name == mechanism.name);
             let listings = of_it.map(|(_, listing)| listing.clone()).collect();
-            MechanismInfo { listings, ..MechanismInfo::of(mechanism) }
+            MechanismInfo { listings, ..mechanism_info(mechanism) }
         })
         .collect();
-    let mut options = Vec::new();
-    options::for_each(&mut Options(&mut options));
+    let mut options = option_infos();
     options.retain(|option| {
         let kernels = workloads.iter().flat_map(|workload| &workload.kernels);
         kernels.filter_map(|kernel| kernel.option.as_ref()).any(|name| *name == option.name)

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+pub mod calibration;
+
 use crate::host::{ClockChoice, CpuFacts, Root, clock_choice};
 
 /// A clock that windows are timed with.

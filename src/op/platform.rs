@@ -1,0 +1,55 @@
+//! What the bodies of ops are bound to.
+
+use super::{Body, Op, callee_save, xen_entry};
+
+/// Which body a call ends in.
+///
+/// ```
+/// use pvbench::dispatch::{Dispatch, Table};
+/// use pvbench::op::{CpuModel, Platform, irq::SaveFl};
+///
+/// let cpu = CpuModel::install()?;
+/// Table::bind::<SaveFl>(Platform::Native);
+/// // SAFETY: bound, and this thread has its model of a CPU. Bit 1 of the flags is always set (SDM 1, 3.4.3).
+/// assert_eq!(unsafe { Table::call::<SaveFl>(()) } & 2, 2);
+/// # drop(cpu);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Bare metal.
+    Native,
+    /// A Xen PV guest.
+    Xen,
+}
+
+impl Platform {
+    /// The callee of `O` on this platform.
+    #[must_use]
+    pub fn body<O: Op>(self) -> Body {
+        match self {
+            Platform::Native => O::native,
+            Platform::Xen => xen_entry::<O>,
+        }
+    }
+
+    /// The callee of `O` on this platform that saves all registers but `rax`.
+    #[must_use]
+    pub fn saving_body<O: Op>(self) -> Body {
+        match self {
+            Platform::Native => callee_save::native::<O>(),
+            Platform::Xen => callee_save::xen_thunk::<O>,
+        }
+    }
+
+    /// `native` or `xen`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Platform::Native => "native",
+            Platform::Xen => "xen",
+        }
+    }
+}
