@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Done;
 use super::exit::Exit;
+use super::output::stdout;
 use crate::report::{read, render, write};
 
 pub const EXAMPLES: &str = "Example:\n  pvbench report reports/latest/report.json --out public/";
@@ -32,6 +33,6 @@ pub fn report(args: &ReportArgs) -> Done {
         files.push(("report.json".into(), write::json(&report)?));
     }
     write::files(folder, &files)?;
-    writeln!(anstream::stdout(), "{}", folder.join("index.html").display())?;
+    writeln!(stdout(), "{}", folder.join("index.html").display())?;
     Ok(Exit::Fine)
 }
