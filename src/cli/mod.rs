@@ -36,8 +36,8 @@ use exit::Exit;
 #[derive(Parser)]
 #[command(name = "pvbench", version, about, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 fine; 1 a budget is exceeded or something regressed; 2 bad usage or input; \
-                        3 inconclusive; 4 the measurement failed, or its output could not be written. Of two, 1 counts \
-                        before 2, 4 and 3.")]
+                        3 inconclusive; 4 the measurement failed, or its output could not be written. Of several, the \
+                        first of 1, 2, 4, 3 counts.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -136,7 +136,13 @@ impl Unwritten {
 
     /// Prints the failures, and gives the exit code of a command with this verdict.
     pub fn ended(self, verdict: Exit) -> Exit {
+        if self.is_empty() { verdict } else { verdict.worse(Exit::Failed) }
+    }
+}
+
+/// Also where the command comes to no verdict.
+impl Drop for Unwritten {
+    fn drop(&mut self) {
         self.0.iter().for_each(error::print);
-        if self.0.is_empty() { verdict } else { verdict.worse(Exit::Failed) }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -184,6 +185,17 @@ fn pipes_and_devices_are_written_to_and_a_reader_that_left_is_no_error() {
         assert_eq!(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }, 0);
         let output = case.gate(bound).arg("--json").arg(format!("/dev/fd/{number}")).output().unwrap();
         assert_eq!((code(&output), stderr(&output).as_str()), (expected, ""));
+
+        // A service's standard error is a socket.
+        let (mut journal, socket) = UnixStream::pair().unwrap();
+        let mut command = case.gate(bound);
+        command.args(["--json", "/dev/fd/2"]).stdout(Stdio::null()).stderr(OwnedFd::from(socket));
+        let child = command.spawn().unwrap();
+        drop(command);
+        let mut text = String::new();
+        journal.read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(expected));
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
 
         let output = case.gate(bound).args(["--json", "/dev/full"]).output().unwrap();
         assert_eq!(code(&output), if expected == 1 { 1 } else { 4 });

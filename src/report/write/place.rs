@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -14,52 +15,63 @@ use super::temporary;
 pub(super) struct Staged<'a> {
     /// As it was named, for messages.
     path: PathBuf,
-    target: PathBuf,
-    /// On the disk already; none where the folder takes no other file, and for a pipe or device.
-    file: Option<NamedTempFile>,
+    how: How,
     bytes: &'a [u8],
-    is_stream: bool,
+}
+
+enum How {
+    /// The file beside its place, on the disk already, is renamed.
+    Rename(NamedTempFile, PathBuf),
+    /// The folder takes no other file.
+    InPlace(PathBuf),
+    /// A pipe, a device, an open file.
+    Stream(Target),
 }
 
 impl<'a> Staged<'a> {
     /// Writes the bytes beside their place, where that can be.
     pub(super) fn new(path: &Path, target: Target, bytes: &'a [u8]) -> Result<Self, WriteError> {
-        let staged = |target, file, is_stream| Staged { path: path.to_owned(), target, file, bytes, is_stream };
-        let file = match target {
-            Target::File(file) => file,
-            Target::Stream(stream) => return Ok(staged(stream, None, true)),
-            Target::Descriptor(number) => return Ok(staged(format!("/proc/self/fd/{number}").into(), None, true)),
+        let how = match target {
+            Target::File(file) => match beside(&file, bytes) {
+                Ok(temporary) => How::Rename(temporary, file),
+                Err(error) if is_refused(&error) && is_writable(&file) => How::InPlace(file),
+                Err(source) => return Err(WriteError::File { path: path.to_owned(), source }),
+            },
+            stream => How::Stream(stream),
         };
-        match beside(&file, bytes) {
-            Ok(temporary) => Ok(staged(file, Some(temporary), false)),
-            Err(error) if is_refused(&error) && is_writable(&file) => Ok(staged(file, None, false)),
-            Err(source) => Err(WriteError::File { path: path.to_owned(), source }),
-        }
+        Ok(Staged { path: path.to_owned(), how, bytes })
     }
 
     /// Has the bytes take their place.
     pub(super) fn place(self) -> Result<(), WriteError> {
-        if self.is_stream {
-            return self.stream();
-        }
-        let Some(file) = self.file else { return in_place(&self.path, &self.target, self.bytes) };
-        match file.persist(&self.target) {
-            Ok(_) => Ok(()),
-            Err(refused) if is_refused(&refused.error) && is_writable(&self.target) => {
-                in_place(&self.path, &self.target, self.bytes)
-            }
-            Err(failed) => Err(WriteError::File { path: self.path, source: failed.error }),
+        let Staged { path, how, bytes } = self;
+        match how {
+            How::Rename(file, target) => match file.persist(&target) {
+                Ok(_) => Ok(()),
+                Err(refused) if is_refused(&refused.error) && is_writable(&target) => in_place(&path, &target, bytes),
+                Err(failed) => Err(WriteError::File { path, source: failed.error }),
+            },
+            How::InPlace(target) => in_place(&path, &target, bytes),
+            How::Stream(target) => match open(&target).and_then(|mut to| to.write_all(bytes)) {
+                // Its reader has gone: nothing is wrong.
+                Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                    Ok(())
+                }
+                written => written.map_err(|source| WriteError::Stream { path, source }),
+            },
         }
     }
+}
 
-    fn stream(self) -> Result<(), WriteError> {
-        // Appended: an open file that others write to, too, is not cut off.
-        let written = OpenOptions::new().append(true).open(&self.target).and_then(|mut to| to.write_all(self.bytes));
-        match written {
-            // Its reader has gone: nothing is wrong.
-            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
-            written => written.map_err(|source| WriteError::Stream { path: self.path, source }),
-        }
+/// Opens what cannot be replaced, at its end: an open file that others write to, too, is not cut off.
+fn open(target: &Target) -> io::Result<File> {
+    let append = |path: &Path| OpenOptions::new().append(true).open(path);
+    match target {
+        Target::File(path) | Target::Stream(path) => append(path),
+        // These may be sockets, which cannot be opened again.
+        Target::Descriptor(1) => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
+        Target::Descriptor(2) => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
+        Target::Descriptor(number) => append(Path::new(&format!("/proc/self/fd/{number}"))),
     }
 }
 
