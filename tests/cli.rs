@@ -163,10 +163,12 @@ fn a_disk_that_fills_up_ends_with_4_and_leaves_the_old_report_untouched() {
     limited.args(["run", "--op", "pte_val", "--workers", "2", "--out"]).arg(folder.path());
     let output = limited.assert().code(4).get_output().clone();
     assert!(stderr(&output).contains("untouched"), "{}", stderr(&output));
+    let summary = String::from_utf8_lossy(&output.stdout);
+    assert!(summary.contains("overhead over inline") && !summary.contains("index.html"), "{summary}");
     assert_eq!(std::fs::read(folder.path().join("report.json")).unwrap(), before);
     let names =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(names.into_iter().all(|name| !name.starts_with(".tmp")), "a temporary file was left behind");
+    assert!(names.into_iter().all(|name| !name.starts_with('.')), "a temporary file was left behind");
 }
 
 #[test]

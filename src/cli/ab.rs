@@ -13,6 +13,7 @@ use super::conditions::{stop_on_signals, worker_command};
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::measured::{Here, Measured};
+use super::output::{self, Unwritten};
 use super::progress::Progress;
 use super::run::{Selection, plan, work_plan};
 use crate::gate::compare::compare;
@@ -58,6 +59,7 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     if let Some(out) = &args.out {
         write::prepare(out)?;
     }
+    args.json.as_deref().map(output::prepare).transpose()?;
     let workers = match (plan.workers, work.plan.workers) {
         (Workers::Within(cells), Workers::Within(work)) => Workers::Within(cells + work),
         (workers, _) => workers,
@@ -78,17 +80,19 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let [before, after] = sides.map(|side| side.document(&work, suite, &here, whole));
     let (before, after) = (before?, after?);
     let reports: [Report; 2] = [serde_json::from_slice(&before)?, serde_json::from_slice(&after)?];
+    let mut unwritten = Unwritten::default();
     if let Some(out) = &args.out {
-        write::files(out, &[("before/report.json".into(), before), ("after/report.json".into(), after)])?;
+        unwritten
+            .note(write::files(out, &[("before/report.json".into(), before), ("after/report.json".into(), after)]));
     }
     let [before, after] = &reports;
     if !before.run.complete || !after.run.complete {
         error::warn("not all that was planned was measured");
-        return Ok(Exit::Failed);
+        return Ok(unwritten.ended(Exit::Failed));
     }
     let mut comparison = compare(before, after, Vec::new());
     comparison.add_inline(before, after);
-    show(&comparison, args.json.as_deref(), args.all)
+    Ok(unwritten.ended(show(&comparison, args.json.as_deref(), args.all)?))
 }
 
 /// Workers of the two builds, a pair at a time; which of a pair goes first alternates.

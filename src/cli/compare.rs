@@ -8,7 +8,7 @@ use clap::Args;
 use super::Done;
 use super::error;
 use super::exit::Exit;
-use super::gate::output;
+use super::output::{self, Unwritten, stdout};
 use crate::gate::{comparable, compare, terminal};
 use crate::report::read;
 
@@ -39,6 +39,7 @@ pub struct CompareArgs {
 
 /// Says what changed.
 pub fn compare(args: &CompareArgs) -> Done {
+    args.json.as_deref().map(output::prepare).transpose()?;
     let (before, after) = (read::report(&args.before)?, read::report(&args.after)?);
     for (path, report) in [(&args.before, &before), (&args.after, &after)] {
         if !report.run.complete || !report.failures.is_empty() {
@@ -56,13 +57,15 @@ pub fn compare(args: &CompareArgs) -> Done {
 
 /// Prints a comparison, and says how to end.
 pub(super) fn show(comparison: &compare::Comparison, json: Option<&std::path::Path>, all: bool) -> Done {
-    if let Some(path) = json {
-        let mut text = serde_json::to_vec_pretty(comparison)?;
+    let mut unwritten = Unwritten::default();
+    if let Some(path) = json
+        && let Some(mut text) = unwritten.note(serde_json::to_vec_pretty(comparison))
+    {
         text.push(b'\n');
-        output(path, text)?;
+        unwritten.note(output::file(path, &text));
     }
-    if json != Some(std::path::Path::new("-")) {
-        write!(anstream::stdout(), "{}", terminal::comparison(comparison, all))?;
+    if !json.is_some_and(output::is_stdout) {
+        write!(stdout(), "{}", terminal::comparison(comparison, all))?;
     }
-    Ok(if comparison.regressed() { Exit::Exceeded } else { Exit::Fine })
+    Ok(unwritten.ended(if comparison.regressed() { Exit::Exceeded } else { Exit::Fine }))
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Done;
 use super::exit::Exit;
+use super::output::stdout;
 use crate::host::{Root, Status, checks};
 
 pub const EXAMPLES: &str =
@@ -23,7 +24,7 @@ pub struct DoctorArgs {
 /// Prints the checks. A bad machine is a finding, not an error.
 pub fn doctor(args: &DoctorArgs) -> Done {
     let checks = checks(&Root::default());
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &checks)?;
         writeln!(out)?;

@@ -98,16 +98,6 @@ impl CliError {
             _ => Exit::Failed,
         }
     }
-
-    /// Whether the reader of our output is gone.
-    #[must_use]
-    pub fn is_broken_pipe(&self) -> bool {
-        match self {
-            CliError::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
-            CliError::Json(error) => error.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
-            _ => false,
-        }
-    }
 }
 
 /// Prints an error to standard error; in colour on a terminal unless NO_COLOR says otherwise.

@@ -9,6 +9,7 @@ use comfy_table::{Table, presets};
 use super::Done;
 use super::error::CliError;
 use super::exit::Exit;
+use super::output::stdout;
 use crate::measure::explain::{Explainer, Explanation};
 use crate::measure::plan::Column;
 use crate::patch::State;
@@ -73,7 +74,7 @@ pub fn explain(args: &ExplainArgs, suite: &Suite) -> Done {
 }
 
 fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     writeln!(out, "{}: {}\n", op.meta.name, op.meta.purpose.trim())?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(shown.iter().map(|(name, _)| name));

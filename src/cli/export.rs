@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Done;
 use super::exit::Exit;
-use super::gate::output;
+use super::output;
 use crate::report::export::{self, Format};
 use crate::report::read;
 
@@ -32,6 +32,6 @@ pub struct ExportArgs {
 /// Reads a report and writes it in another format.
 pub fn export(args: &ExportArgs) -> Done {
     let report = read::report(&args.report)?;
-    output(args.out.as_deref().unwrap_or(Path::new("-")), export::export(&report, args.format)?)?;
+    output::file(args.out.as_deref().unwrap_or(Path::new("-")), &export::export(&report, args.format)?)?;
     Ok(Exit::Fine)
 }

@@ -14,14 +14,14 @@ use super::conditions::{Conditions, stop_on_signals};
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::measured::{Here, measure};
+use super::output::{self, Unwritten, stdout};
 use super::run::Chosen;
 use crate::gate::budget::Budgets;
 use crate::gate::judge::{Case, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
-use crate::report::write::WriteError;
-use crate::report::{Report, read, render, write};
+use crate::report::{Report, read, write};
 use crate::select::select;
 use crate::suite::Suite;
 
@@ -117,34 +117,34 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
     }
     let files: Vec<&Path> =
         [&args.json, &args.markdown, &args.junit].into_iter().flatten().map(PathBuf::as_path).collect();
-    for file in files.iter().filter(|file| !is_stdout(file) && !is_device(file)) {
-        write::prepare(folder_of(file))?;
-    }
+    files.iter().try_for_each(|file| output::prepare(file))?;
+    let mut unwritten = Unwritten::default();
     let judged = match &args.report {
         Some(path) => finished(args, &budgets, &read::report(path)?, baseline.as_ref())?,
-        None => measured(args, suite, &budgets, baseline.as_ref())?,
+        None => measured(args, suite, &budgets, baseline.as_ref(), &mut unwritten)?,
     };
     if let Some(path) = &args.markdown {
         let text = markdown::summary(&judged).into_bytes();
-        if is_job_summary(path) { append(path, &text)? } else { output(path, text)? }
+        unwritten.note(if is_job_summary(path) { output::append(path, &text) } else { output::file(path, &text) });
     }
     if let Some(path) = &args.junit {
-        output(path, junit::xml(&judged).into_bytes())?;
+        unwritten.note(output::file(path, junit::xml(&judged).as_bytes()));
     }
-    if let Some(path) = &args.json {
-        let mut text = serde_json::to_vec_pretty(&judged)?;
+    if let Some(path) = &args.json
+        && let Some(mut text) = unwritten.note(serde_json::to_vec_pretty(&judged))
+    {
         text.push(b'\n');
-        output(path, text)?;
+        unwritten.note(output::file(path, &text));
     }
-    if !files.iter().any(|file| is_stdout(file)) {
+    if !files.iter().any(|file| output::is_stdout(file)) {
         show(&judged, args.all)?;
     }
-    Ok(match judged.exit_code {
+    Ok(unwritten.ended(match judged.exit_code {
         0 => Exit::Fine,
         1 => Exit::Exceeded,
         3 => Exit::Inconclusive,
         _ => Exit::Failed,
-    })
+    }))
 }
 
 /// Prints budgets that a report keeps.
@@ -161,7 +161,7 @@ fn first_budgets(path: &Path, mechanisms: &[String]) -> Done {
         let message = format!("{}: no instructions were counted, so there is nothing to bound them by", path.display());
         return Err(CliError::Usage(message));
     };
-    anstream::stdout().write_all(text.as_bytes())?;
+    stdout().write_all(text.as_bytes())?;
     Ok(Exit::Fine)
 }
 
@@ -197,7 +197,13 @@ fn finished(
 }
 
 /// Measures what the rules bind, and again what fails or cannot be told.
-fn measured(args: &GateArgs, suite: &Suite, budgets: &Budgets, baseline: Option<&Report>) -> Result<Judged, CliError> {
+fn measured(
+    args: &GateArgs,
+    suite: &Suite,
+    budgets: &Budgets,
+    baseline: Option<&Report>,
+    unwritten: &mut Unwritten,
+) -> Result<Judged, CliError> {
     let stop = stop_on_signals()?;
     let measurable = Measurable::new(suite);
     let names = measurable.names();
@@ -216,9 +222,7 @@ fn measured(args: &GateArgs, suite: &Suite, budgets: &Budgets, baseline: Option<
         error::warn(&format!("no {}: {}", absence.what, absence.reason));
     }
     if let Some(out) = &args.out {
-        let mut files = render::files(&report)?;
-        files.push(("report.json".into(), document));
-        write::files(out, &files)?;
+        unwritten.report(out, &report, document);
     }
     let found = resolve(budgets, &Names::of(&report))?;
     let decisions = decide(&found, &report);
@@ -324,7 +328,7 @@ fn show(judged: &Judged, all: bool) -> Result<(), CliError> {
         _ => AnsiColor::Red,
     };
     let style = Style::new().fg_color(Some(color.into()));
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     // The last line is the result.
     let (body, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
     if !body.is_empty() {
@@ -334,39 +338,7 @@ fn show(judged: &Judged, all: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
-/// A pipe or a device, as /dev/stderr is: written to, and not replaced.
-fn is_device(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
-}
-
 /// The summary of a job on GitHub, which other commands of its step write to, too.
 fn is_job_summary(path: &Path) -> bool {
     std::env::var_os("GITHUB_STEP_SUMMARY").is_some_and(|summary| !summary.is_empty() && path == Path::new(&summary))
-}
-
-fn append(path: &Path, text: &[u8]) -> Result<(), CliError> {
-    let failed = |source| WriteError::File { path: path.to_owned(), source };
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
-    Ok(file.write_all(text).map_err(failed)?)
-}
-
-fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
-}
-
-/// Writes a file whole, or to standard output.
-pub(super) fn output(path: &Path, bytes: Vec<u8>) -> Result<(), CliError> {
-    if is_stdout(path) {
-        return Ok(std::io::stdout().write_all(&bytes)?);
-    }
-    if is_device(path) {
-        let mut device = std::fs::OpenOptions::new().write(true).open(path)?;
-        return Ok(device.write_all(&bytes)?);
-    }
-    let name = path.file_name().ok_or_else(|| CliError::Usage(format!("{} is no file", path.display())))?;
-    Ok(write::files(folder_of(path), &[(PathBuf::from(name), bytes)])?)
 }

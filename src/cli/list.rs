@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Done;
 use super::exit::Exit;
+use super::output::stdout;
 use crate::dispatch::Mechanism;
 use crate::kernel::flags::PageFlags;
 use crate::measure::loops::code_memory;
@@ -55,7 +56,7 @@ pub fn list(args: &ListArgs, suite: &Suite) -> Done {
         What::Workloads => workloads(suite),
         What::Options => options(),
     };
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &values)?;
         writeln!(out)?;
@@ -87,7 +88,7 @@ fn lists(as_json: bool, suite: &Suite) -> Done {
         ("workloads", suite.workloads().len()),
         ("options", option_infos().len()),
     ];
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     if as_json {
         let value: serde_json::Map<String, Value> =
             counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();

@@ -1,6 +1,7 @@
 //! The command line: a file per subcommand.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -19,6 +20,7 @@ mod gate;
 mod linux;
 mod list;
 mod measured;
+mod output;
 mod predict;
 mod progress;
 mod report;
@@ -33,7 +35,8 @@ use exit::Exit;
 #[derive(Parser)]
 #[command(name = "pvbench", version, about, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 fine; 1 a budget is exceeded or something regressed; 2 bad usage or input; \
-                        3 inconclusive; 4 the measurement failed.")]
+                        3 inconclusive; 4 the measurement failed, or its output could not be written. Of several, the \
+                        first of 1, 2, 4, 3 counts.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -120,6 +123,11 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
     }
     let cli = match parse(suite.name(), std::env::args_os().collect()) {
         Ok(cli) => cli,
+        // Help and version are output, too.
+        Err(error) if !error.use_stderr() => {
+            let done = write!(output::stdout(), "{}", error.render().ansi());
+            return ended(done.map(|()| Exit::Fine).map_err(CliError::Output));
+        }
         Err(error) => error.exit(),
     };
     let done = match cli.command {
@@ -141,17 +149,13 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
     ended(done)
 }
 
-/// The exit code of a subcommand, with its error printed.
+/// The exit code of a subcommand, with its error printed, whatever became of its output.
 fn ended(done: Done) -> ExitCode {
-    match done {
-        Ok(exit) => exit.into(),
-        // Whoever read our output has gone, as `head` does: nothing is wrong.
-        Err(error) if error.is_broken_pipe() => Exit::Fine.into(),
-        Err(error) => {
-            error::print(&error);
-            error.exit().into()
-        }
-    }
+    let exit = done.unwrap_or_else(|error| {
+        error::print(&error);
+        error.exit()
+    });
+    output::ended(exit).into()
 }
 
 /// The command line under the suite's name.

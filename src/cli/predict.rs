@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::Done;
 use super::exit::Exit;
+use super::output::stdout;
 use crate::estimate::predict::Costs;
 use crate::patch::State;
 use crate::report::read;
@@ -91,15 +92,15 @@ pub fn predict(args: &PredictArgs) -> Done {
         let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
         for index in crate::select::select("workload", &args.workload, &names)? {
             let Some((name, calls)) = named.get(index) else { continue };
-            writeln!(anstream::stdout(), "{name}")?;
+            writeln!(stdout(), "{name}")?;
             let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 calls.clone().into_iter().partition(|(op, _)| report.catalogue.ops.iter().any(|it| it.name == *op));
             show(args, &report, &known, None)?;
             if !unknown.is_empty() {
                 let unknown: Vec<&str> = unknown.keys().map(String::as_str).collect();
-                writeln!(anstream::stdout(), "left out, not in the report: {}", unknown.join(", "))?;
+                writeln!(stdout(), "left out, not in the report: {}", unknown.join(", "))?;
             }
-            writeln!(anstream::stdout())?;
+            writeln!(stdout())?;
         }
         return Ok(Exit::Fine);
     }
@@ -139,7 +140,7 @@ fn show(
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     writeln!(
         out,
         "above inline, from {} calls and the throughput cells of {}",
@@ -178,7 +179,7 @@ fn by_op(report: &Report, calls: &BTreeMap<String, f64>, costs: &Costs) -> Resul
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     writeln!(out, "\nwhere the cycles come from")?;
     writeln!(out, "{table}")?;
     if ops.len() > NAMED {

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Done;
 use super::exit::Exit;
+use super::output::stdout;
 use crate::report::{read, render, write};
 use crate::run::samples;
 use crate::suite::Suite;
@@ -43,6 +44,6 @@ pub fn report(args: &ReportArgs, suite: &Suite) -> Done {
         files.push(("report.json".into(), write::json(&report)?));
     }
     write::files(folder, &files)?;
-    writeln!(anstream::stdout(), "{}", folder.join("index.html").display())?;
+    writeln!(stdout(), "{}", folder.join("index.html").display())?;
     Ok(Exit::Fine)
 }

@@ -11,6 +11,7 @@ use super::conditions::{Conditions, stop_on_signals};
 use super::error::CliError;
 use super::exit::Exit;
 use super::measured::{Here, measure};
+use super::output::{Unwritten, stdout};
 use super::{Done, error};
 use crate::measure::plan::{Column, Group, MOST_LAYOUTS, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelColumn;
@@ -20,7 +21,7 @@ use crate::op::Platform;
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::Absence;
-use crate::report::{Report, render, terminal, write};
+use crate::report::{Report, terminal, write};
 use crate::run::catalogue::option_infos;
 use crate::run::samples::{FORMAT, Header, SamplesWriter};
 use crate::select::select;
@@ -114,19 +115,19 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let document = measure(&plan, &work, suite, &here, writer, &stop)?;
     // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;
-    let mut files = render::files(&report)?;
-    // Last, so that whoever finds a new report finds its page, too.
-    files.push(("report.json".into(), document));
-    write::files(&args.out, &files)?;
-    let mut out = anstream::stdout();
+    let mut unwritten = Unwritten::default();
+    unwritten.report(&args.out, &report, document);
+    let mut out = stdout();
     write!(out, "{}", terminal::summary(&report))?;
-    writeln!(out, "\n{}", args.out.join("index.html").display())?;
-    if stop.load(Ordering::Relaxed) {
+    if unwritten.is_empty() {
+        writeln!(out, "\n{}", args.out.join("index.html").display())?;
+    }
+    if stop.load(Ordering::Relaxed) && unwritten.is_empty() {
         error::warn("interrupted: the report holds what was measured until then and says so");
     }
     let measured = report.cells.iter().any(|cell| cell.overhead.is_some())
         || report.workloads.iter().any(|workload| workload.inline_cycles.is_some());
-    Ok(if report.run.complete && measured { Exit::Fine } else { Exit::Failed })
+    Ok(unwritten.ended(if report.run.complete && measured { Exit::Fine } else { Exit::Failed }))
 }
 
 /// The plan of a selection.

@@ -13,6 +13,7 @@ use super::Done;
 use super::conditions::{Conditions, keep_off, stop_on_signals, worker_command};
 use super::error;
 use super::exit::Exit;
+use super::output::stdout;
 use crate::clock::Clock;
 use crate::estimate::Estimator;
 use crate::host::{Machine, NativeCpuid, Probes, Root, has_serialize};
@@ -106,7 +107,7 @@ pub fn selftest(args: &SelftestArgs) -> Done {
         (true, true) => Exit::Fine,
         (true, false) => Exit::Exceeded,
     };
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     if args.json {
         let value = json!({
             "cpu": machine.cpu_model, "seed": seed, "seconds": began.elapsed().as_secs_f64(),
@@ -185,7 +186,7 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
         "measuring_seconds_per_try": measured_seconds / f64::from(tries),
         "wall_seconds_per_try": began.elapsed().as_secs_f64() / f64::from(tries), "seed": how.seed,
     });
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     serde_json::to_writer(&mut out, &value)?;
     writeln!(out)?;
     Ok(Exit::Fine)

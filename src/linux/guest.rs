@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
+use crate::report::write::temporary::TemporaryFolder;
+
 /// The sources: its own, and what it shares with the model kernel's workload.
 const SOURCES: [(&str, &str); 6] = [
     ("main.rs", include_str!("guest/main.rs")),
@@ -114,7 +116,7 @@ fn file(path: &Path, source: io::Error) -> GuestError {
 
 fn compile(rustc: &OsString, cache: &Path, program: &Path) -> Result<Vec<u8>, GuestError> {
     fs::create_dir_all(cache).map_err(|source| file(cache, source))?;
-    let folder = tempfile::Builder::new().prefix("init-").tempdir_in(cache).map_err(|source| file(cache, source))?;
+    let folder = TemporaryFolder::new(cache, "init").map_err(|source| file(cache, source))?;
     for (name, text) in SOURCES {
         let path = folder.path().join(name);
         fs::write(&path, text).map_err(|source| file(&path, source))?;

@@ -1,22 +1,37 @@
 //! Writing files whole or not at all.
+//!
+//! A file takes its place by a rename, so that whoever opens it finds the old one or the new one. Links, pipes and
+//! devices stay what they are ([`target`]). A file that cannot be replaced, as a mount point, is written in place.
 
-use std::fs::{self, File};
+pub mod target;
+pub mod temporary;
+
+mod place;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
-use tempfile::NamedTempFile;
 
 use super::read::{Invalid, check};
 use super::schema::Report;
+use target::Target;
 
 /// Why something could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The folder could not be made or written to.
-    #[error("cannot write to {}: {source}; name another folder with --out", path.display())]
+    #[error("cannot write to {}: {source}; name another folder", path.display())]
     Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A path that no file can be written to: a folder, a loop of links, a link of another user in a shared folder.
+    #[error("cannot write to {}: {source}; name another file", path.display())]
+    Target {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -28,6 +43,33 @@ pub enum WriteError {
         /// Which.
         path: PathBuf,
         /// Why: no space, a limit on file sizes, ..
+        source: io::Error,
+    },
+    /// A file that cannot be replaced, a mount point, was written in place, and that broke off.
+    #[error(
+        "{} is not whole: {source}; it cannot be replaced (is it a mount point?) and was written in place; write it again",
+        path.display()
+    )]
+    Torn {
+        /// Which.
+        path: PathBuf,
+        /// Why: no space, a limit on file sizes, ..
+        source: io::Error,
+    },
+    /// A pipe or device took no more.
+    #[error("cannot write to {}: {source}; what was written before it stays", path.display())]
+    Stream {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Files are in their places, and the disk refused to keep them.
+    #[error("the files in {} were written, but the disk may not keep them: {source}; check it", path.display())]
+    Unsynced {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
         source: io::Error,
     },
     /// The report holds something that cannot be true.
@@ -42,7 +84,7 @@ impl WriteError {
     /// Whether the place is at fault, that is the user's choice of it, and not what happened while writing.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, WriteError::Folder { .. })
+        matches!(self, WriteError::Folder { .. } | WriteError::Target { .. })
     }
 }
 
@@ -131,14 +173,30 @@ impl Formatter for Rounded<'_> {
     }
 }
 
-/// A folder that files can be written to: made where it is missing, tried before a long run depends on it.
+/// A folder that files can be written to: made where it is missing, tried before a long run depends on it. What killed
+/// commands left in it is removed.
 ///
 /// # Errors
 /// [`WriteError::Folder`].
 pub fn prepare(folder: &Path) -> Result<(), WriteError> {
     let failed = |source| WriteError::Folder { path: folder.to_owned(), source };
-    fs::create_dir_all(folder).map_err(failed)?;
-    NamedTempFile::new_in(folder).map(drop).map_err(failed)
+    place::make_folder(folder).map_err(failed)?;
+    temporary::remove_stale(folder);
+    temporary::file(folder).map(drop).map_err(failed)
+}
+
+/// A path that a file can be written to, as [`prepare`] for a folder.
+///
+/// # Errors
+/// [`WriteError::Folder`] or [`WriteError::Target`].
+pub fn prepare_file(path: &Path) -> Result<(), WriteError> {
+    match target::of(path)? {
+        Target::Descriptor(_) | Target::Stream(_) => Ok(()),
+        Target::File(file) => match prepare(target::folder_of(&file)) {
+            Err(WriteError::Folder { source, .. }) if place::is_refused(&source) && place::is_writable(&file) => Ok(()),
+            done => done,
+        },
+    }
 }
 
 /// Writes files, in the given order, into a folder (made where it is missing). Each is whole or not at all, and none
@@ -147,38 +205,39 @@ pub fn prepare(folder: &Path) -> Result<(), WriteError> {
 /// # Errors
 /// With the path. Where a temporary file could not be written, everything that was there before is untouched.
 pub fn files(folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteError> {
-    prepare(folder)?;
-    let mut written = Vec::new();
-    for (name, bytes) in files {
-        let path = folder.join(name);
-        let parent = path.parent().unwrap_or(folder).to_owned();
-        if parent != folder {
-            prepare(&parent)?;
-        }
-        let file = temporary(&parent, bytes).map_err(|source| WriteError::File { path: path.clone(), source })?;
-        written.push((file, path, parent));
+    let files: Vec<(PathBuf, &[u8])> = files.iter().map(|(name, bytes)| (folder.join(name), &bytes[..])).collect();
+    if files.is_empty() {
+        return prepare(folder);
     }
-    let mut folders = Vec::new();
-    for (file, path, parent) in written {
-        file.persist(&path).map_err(|error| WriteError::File { path: path.clone(), source: error.error })?;
-        folders.push(parent);
-    }
-    folders.sort();
-    folders.dedup();
-    for folder in folders {
-        let synced = File::open(&folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|source| WriteError::Folder { path: folder, source })?;
-    }
-    Ok(())
+    all(&files)
 }
 
-fn temporary(folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt;
-    let mut file = tempfile::Builder::new()
-        // A temporary file is private; a report is to be read.
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    Ok(file)
+/// Writes one file, as [`files`] does.
+///
+/// # Errors
+/// As [`files`].
+pub fn file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    all(&[(path.to_owned(), bytes)])
+}
+
+fn all(files: &[(PathBuf, &[u8])]) -> Result<(), WriteError> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    let mut staged = Vec::new();
+    for (path, bytes) in files {
+        let target = target::of(path)?;
+        if let Target::File(file) = &target {
+            let folder = target::folder_of(file);
+            if !folders.iter().any(|known| known == folder) {
+                let failed = |source| WriteError::Folder { path: folder.to_owned(), source };
+                place::make_folder(folder).map_err(failed)?;
+                temporary::remove_stale(folder);
+                folders.push(folder.to_owned());
+            }
+        }
+        staged.push(place::Staged::new(path, target, bytes)?);
+    }
+    for file in staged {
+        file.place()?;
+    }
+    folders.iter().try_for_each(|folder| place::sync_folder(folder))
 }

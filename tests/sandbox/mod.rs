@@ -1,4 +1,5 @@
 //! Children that the kernel refuses some system calls, as a strict container does (seccomp(2)).
+#![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -15,11 +16,16 @@ pub const MPROTECT_EXEC: Refused = Refused(libc::SYS_mprotect, Some(libc::PROT_E
 
 /// Has the child of `command` be refused these calls from its first instruction on.
 pub fn refuse(command: &mut Command, refused: &[Refused]) {
+    refuse_with(command, refused, libc::EPERM);
+}
+
+/// As [`refuse`], with another error than EPERM.
+pub fn refuse_with(command: &mut Command, refused: &[Refused], error: libc::c_int) {
     let load = |offset: u32| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
     let mut filter = Vec::new();
     for &Refused(call, bit) in refused {
         // struct seccomp_data: nr at 0, args[2] at 32.
-        let eperm = instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+        let with_error = instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32);
         let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
         filter.push(load(0));
         match bit {
@@ -30,7 +36,7 @@ pub fn refuse(command: &mut Command, refused: &[Refused]) {
                 filter.push(instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, bit));
             }
         }
-        filter.push(eperm);
+        filter.push(with_error);
     }
     filter.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
     let install = move || {

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{BootArgs, show, temporary};
 use crate::cli::Done;
 use crate::cli::exit::Exit;
+use crate::cli::output::Unwritten;
 use crate::estimate::linux::predictions;
 use crate::linux::compare::Subject;
 use crate::linux::error::LinuxError;
@@ -54,17 +55,24 @@ pub fn ab(args: &AbArgs) -> Done {
         counted: variant == Variant::Noalt && !args.boot.no_calls,
     });
     let mut linux = args.boot.compare(&subjects)?;
-    let mut files = vec![(PathBuf::from("linux.json"), show::json(&linux)?)];
+    let mut unwritten = Unwritten::default();
+    let mut files = Vec::new();
+    if let Some(text) = unwritten.note(show::json(&linux)) {
+        files.push((PathBuf::from("linux.json"), text));
+    }
+    let has_report = report.is_some();
     if let Some(mut report) = report {
         linux.predictions = predictions(&linux, &report.cells);
         report.linux = Some(linux.clone());
-        files.extend(render::files(&report)?);
-        files.push(("report.json".into(), write::json(&report)?));
+        files.extend(unwritten.note(render::files(&report)).unwrap_or_default());
+        files.extend(unwritten.note(write::json(&report)).map(|text| ("report.json".into(), text)));
     }
     show::print(&linux, &linux.predictions)?;
-    write::files(&args.out, &files)?;
-    show::written(&args.out, files.len() > 1)?;
-    Ok(Exit::Fine)
+    unwritten.note(write::files(&args.out, &files));
+    if unwritten.is_empty() {
+        show::written(&args.out, has_report)?;
+    }
+    Ok(unwritten.ended(Exit::Fine))
 }
 
 fn kernel(args: &AbArgs, folder: &Path) -> Result<PathBuf, LinuxError> {

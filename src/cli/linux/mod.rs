@@ -24,6 +24,7 @@ use crate::linux::guest::Guest;
 use crate::linux::qemu::Qemu;
 use crate::linux::workload::WORKLOADS;
 use crate::report::linux::Linux;
+use crate::report::write::temporary::TemporaryFolder;
 use crate::select::select;
 
 pub const EXAMPLES: &str = "Examples:
@@ -134,9 +135,9 @@ fn boot(subjects: &[Subject], plan: &Plan, qemu: &Qemu, guest: &Guest, folder: &
     comparison.run(plan, guest, qemu, &means)
 }
 
-fn temporary() -> Result<tempfile::TempDir, LinuxError> {
-    let made = tempfile::Builder::new().prefix("pvbench-linux-").tempdir();
-    made.map_err(|source| LinuxError::File { path: std::env::temp_dir(), source })
+fn temporary() -> Result<TemporaryFolder, LinuxError> {
+    let parent = std::env::temp_dir();
+    TemporaryFolder::new(&parent, "linux").map_err(|source| LinuxError::File { path: parent, source })
 }
 
 /// Consoles are kept, the kernels beside them are not: they are large, and made again at any time.

@@ -9,6 +9,7 @@ use super::{BootArgs, names, show};
 use crate::cli::Done;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::output::Unwritten;
 use crate::linux::compare::Subject;
 use crate::linux::unpatch::Variant;
 use crate::report::write;
@@ -57,13 +58,16 @@ pub fn run(args: &RunArgs) -> Done {
         write::prepare(folder)?;
     }
     let linux = args.boot.compare(&subjects)?;
-    if let Some(folder) = &args.out {
-        write::files(folder, &[("linux.json".into(), show::json(&linux)?)])?;
+    let mut unwritten = Unwritten::default();
+    if let Some(folder) = &args.out
+        && let Some(text) = unwritten.note(show::json(&linux))
+    {
+        unwritten.note(write::files(folder, &[("linux.json".into(), text)]));
     }
     if args.json {
         show::print_json(&linux)?
     } else {
         show::print(&linux, &[])?
     }
-    Ok(Exit::Fine)
+    Ok(unwritten.ended(Exit::Fine))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::cli::error::CliError;
+use crate::cli::output::stdout;
 use crate::report::linux::{Linux, LinuxCount, LinuxPrediction};
 
 /// Hooks that are named in a line.
@@ -22,12 +23,12 @@ pub fn json(linux: &Linux) -> Result<Vec<u8>, CliError> {
 
 /// The same on standard output.
 pub fn print_json(linux: &Linux) -> Result<(), CliError> {
-    Ok(anstream::stdout().write_all(&json(linux)?)?)
+    Ok(stdout().write_all(&json(linux)?)?)
 }
 
 /// Instructions per unit, and in percent of the first kernel.
 pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliError> {
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     for kernel in &linux.kernels {
         let release = kernel.release.as_deref().map(|it| it.split(' ').take(3).collect::<Vec<_>>().join(" "));
         let sites = kernel.sites.map_or_else(|| "no pv_ops".to_owned(), |sites| format!("{sites} sites"));
@@ -122,7 +123,7 @@ fn table(
 
 /// Says what was written.
 pub fn written(folder: &Path, report: bool) -> Result<(), CliError> {
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     writeln!(out, "\n{}", folder.join("linux.json").display())?;
     if report {
         writeln!(out, "{}", folder.join("index.html").display())?;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cli::Done;
 use crate::cli::exit::Exit;
+use crate::cli::output::stdout;
 use crate::linux::elf::Elf;
 use crate::linux::error::LinuxError;
 use crate::linux::hooks::{Hooks, Rule};
@@ -76,7 +77,7 @@ pub fn sites(args: &SitesArgs) -> Done {
         bytes: ops.iter().map(|line| line.bytes).sum(),
         ops,
     };
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &all)?;
         writeln!(out)?;

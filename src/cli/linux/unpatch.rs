@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::Done;
 use crate::cli::exit::Exit;
+use crate::cli::output::stdout;
 use crate::linux::elf::Elf;
 use crate::linux::error::LinuxError;
 use crate::linux::hooks::Hooks;
@@ -46,7 +47,7 @@ pub fn unpatch(args: &UnpatchArgs) -> Done {
         files.push((PathBuf::from(name), elf.bytes));
     }
     write::files(&args.out, &files)?;
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     Ok(Exit::Fine)
 }
