@@ -1,5 +1,6 @@
 //! `pvbench ab`
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -9,13 +10,15 @@ use clap::Args;
 
 use super::Done;
 use super::compare::show;
-use super::conditions::{stop_on_signals, worker_command};
+use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
+use super::inherited::stop_on_signals;
 use super::measured::{Here, Measured};
 use super::progress::Progress;
 use super::run::{Selection, plan, work_plan};
 use crate::gate::compare::compare;
+use crate::host::child;
 use crate::measure::plan::{Plan, Workers};
 use crate::measure::work_parent::{self, WorkPlan};
 use crate::report::{Report, write};
@@ -54,7 +57,7 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let here = Here::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let work = work_plan(&args.selection, suite, plan.preset)?;
-    answers(&args.baseline)?;
+    answers(&args.baseline, &stop)?;
     if let Some(out) = &args.out {
         write::prepare(out)?;
     }
@@ -121,11 +124,12 @@ fn in_turn(
 }
 
 /// That there is such a program, and it is pvbench.
-fn answers(binary: &std::path::Path) -> Result<(), CliError> {
-    let said = Command::new(binary).arg("--version").output();
+fn answers(binary: &std::path::Path, stop: &AtomicBool) -> Result<(), CliError> {
+    let said = child::output(Command::new(binary).arg("--version"), stop);
     match said {
         Ok(output) if output.stdout.starts_with(b"pvbench ") => Ok(()),
         Ok(_) => Err(CliError::Usage(format!("{} is no pvbench: it does not say so by --version", binary.display()))),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Err(CliError::Interrupted),
         Err(source) => Err(CliError::Usage(format!("cannot run {}: {source}", binary.display()))),
     }
 }

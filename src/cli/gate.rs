@@ -10,10 +10,11 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 
 use super::Done;
-use super::conditions::{Conditions, stop_on_signals};
+use super::conditions::Conditions;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::filter::select;
+use super::inherited::stop_on_signals;
 use super::measured::{Here, measure};
 use super::run::Chosen;
 use crate::gate::budget::Budgets;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::conditions::{Conditions, stop_on_signals};
+use super::conditions::Conditions;
 use super::error::CliError;
 use super::exit::Exit;
 use super::filter::select;
+use super::inherited::stop_on_signals;
 use super::measured::{Here, measure};
 use super::{Done, error};
 use crate::dispatch::Platform;

@@ -10,10 +10,11 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::Done;
-use super::conditions::{Conditions, keep_off, stop_on_signals, worker_command};
+use super::conditions::{Conditions, keep_off, worker_command};
 use super::error;
 use super::exit::Exit;
 use super::filter::single;
+use super::inherited::stop_on_signals;
 use crate::estimate::Estimator;
 use crate::host::{Machine, NativeCpuid, Probes, Root, has_serialize};
 use crate::measure::clock::Clock;

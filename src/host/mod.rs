@@ -10,11 +10,13 @@
 
 mod allowed;
 mod check;
+pub mod child;
 mod clock;
 mod counter;
 mod cpu_list;
 mod cpuid;
 mod machine;
+mod own_time;
 mod probes;
 mod root;
 mod tool;
@@ -25,6 +27,7 @@ pub use clock::{ClockChoice, clock_choice};
 pub use counter::{CounterError, pmu_unavailable};
 pub use cpuid::{CpuFacts, Cpuid, NativeCpuid, Registers, has_serialize};
 pub use machine::{Cache, Machine};
+pub use own_time::OwnTime;
 pub use probes::{ProbeError, Probes, measuring_cpu};
 pub use root::{ReadError, Root};
 pub use tool::{FoundTool, IAI_CALLGRIND_SERIES, ToolError};

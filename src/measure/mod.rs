@@ -34,6 +34,7 @@ pub mod clock;
 pub mod counters;
 pub mod executed;
 pub mod explain;
+mod lines;
 pub mod loops;
 pub mod parent;
 mod places;
