@@ -13,6 +13,7 @@ use super::compare::show;
 use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
+use super::gate::warn_of_build;
 use super::inherited::stop_on_signals;
 use super::measured::{Here, Measured};
 use super::progress::Progress;
@@ -84,6 +85,7 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
         write::files(out, &[("before/report.json".into(), before), ("after/report.json".into(), after)])?;
     }
     let [before, after] = &reports;
+    warn_of_build(after);
     if !before.run.complete || !after.run.complete {
         error::warn("not all that was planned was measured");
         return Ok(Exit::Failed);

@@ -8,7 +8,7 @@ use clap::Args;
 use super::Done;
 use super::error;
 use super::exit::Exit;
-use super::gate::output;
+use super::gate::{output, warn_of_build};
 use crate::gate::{comparable, compare, terminal};
 use crate::report::read;
 
@@ -45,6 +45,7 @@ pub fn compare(args: &CompareArgs) -> Done {
             error::warn(&format!("{}: it is incomplete, or something failed in it", path.display()));
         }
     }
+    [&before, &after].into_iter().for_each(warn_of_build);
     let mut differences = comparable::between(&after, &before);
     if args.across_machines {
         differences.iter().for_each(|difference| error::warn(difference));

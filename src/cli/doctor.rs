@@ -8,6 +8,7 @@ use clap::Args;
 use super::Done;
 use super::exit::Exit;
 use crate::host::{Root, Status, checks};
+use crate::suite::{Suite, optimisation};
 
 pub const EXAMPLES: &str =
     "Examples:\n  pvbench doctor\n  pvbench doctor --json | jq '.[] | select(.status == \"bad\")'";
@@ -21,8 +22,9 @@ pub struct DoctorArgs {
 }
 
 /// Prints the checks. A bad machine is a finding, not an error.
-pub fn doctor(args: &DoctorArgs) -> Done {
-    let checks = checks(&Root::default());
+pub fn doctor(args: &DoctorArgs, suite: &Suite) -> Done {
+    let mut checks = checks(&Root::default());
+    checks.push(optimisation(suite.ops().iter()));
     let mut out = anstream::stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &checks)?;

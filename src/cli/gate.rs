@@ -74,6 +74,9 @@ pub struct GateArgs {
     /// Judge times although CPU model, microcode, mitigations or version of pvbench differ
     #[arg(long)]
     across_machines: bool,
+    /// Judge times although the code is not optimised (opt-level 0), or instrumented
+    #[arg(long)]
+    unoptimised: bool,
     /// With --run: measure what fails or cannot be told up to N times again, in fresh processes, before the verdict
     /// (default: once)
     #[arg(long, value_name = "N", requires = "run", value_parser = clap::value_parser!(u8).range(0..=9))]
@@ -177,6 +180,7 @@ fn finished(
     let decisions = decide(&rules, report);
     decisions.check(budgets)?;
     warn_of_idle(budgets, &decisions);
+    warn_of_build(report);
     let here = Machine::read(&Root::default());
     let mut differences = comparable::from_here(report, &here);
     if let Some(baseline) = baseline {
@@ -192,6 +196,7 @@ fn finished(
         baseline,
         differences,
         across_machines: args.across_machines,
+        unoptimised: args.unoptimised,
         judgements,
     };
     Ok(judge(&case))
@@ -216,6 +221,7 @@ fn measured(args: &GateArgs, suite: &Suite, budgets: &Budgets, baseline: Option<
     for absence in report.absent.iter().filter(|absence| absence.is_of_baseline()) {
         error::warn(&format!("no {}: {}", absence.what, absence.reason));
     }
+    warn_of_build(&report);
     if let Some(out) = &args.out {
         let mut files = render::files(&report)?;
         files.push(("report.json".into(), document));
@@ -238,13 +244,16 @@ fn measured(args: &GateArgs, suite: &Suite, budgets: &Budgets, baseline: Option<
             baseline,
             differences: differences.clone(),
             across_machines: args.across_machines,
+            unoptimised: args.unoptimised,
             judgements,
         })
     };
     let mut judged = verdicts(&found, &decisions, &report);
     for round in 1..=confirm {
         let again = to_confirm(&judged);
-        if again.is_empty() || !report.run.complete {
+        // Of unoptimised code no time tells more.
+        let in_vain = report.unoptimised().is_some() && !args.unoptimised;
+        if again.is_empty() || in_vain || !report.run.complete {
             break;
         }
         let (_, second) = run(Some(&again), seed.wrapping_add(round as u64))?;
@@ -314,6 +323,13 @@ fn warn_of_idle(budgets: &Budgets, decisions: &Decisions) {
             "{path}:{line}: earlier rules decide all that this one matches ({}); put it before them",
             rule.selects()
         ));
+    }
+}
+
+/// Warns where what a report holds is of no optimised code.
+pub(super) fn warn_of_build(report: &Report) {
+    if let Some(check) = report.unoptimised() {
+        error::warn(&format!("{}; {}", check.detail, check.advice.as_deref().unwrap_or_default()));
     }
 }
 

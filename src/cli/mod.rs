@@ -137,7 +137,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         #[cfg(feature = "linux")]
         Command::Linux(args) => linux::linux(&args),
         Command::Selftest(args) => selftest::selftest(&args),
-        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Doctor(args) => doctor::doctor(&args, &suite),
         Command::Worker => run::worker(suite),
     };
     ended(done)

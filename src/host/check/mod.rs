@@ -1,6 +1,7 @@
 //! Is this machine fit to measure on? One answer per question, in an order that does not change.
 
 mod access;
+mod build;
 mod clock;
 mod layout;
 mod load;
@@ -15,7 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Probes, Root};
 
+pub use build::optimised;
 pub(super) use pmu::paranoid_level;
+
+/// The check of what the compiler made of what is measured.
+pub const OPTIMISED: &str = "optimised";
 
 /// What is known of a condition of measuring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
