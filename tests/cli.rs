@@ -284,6 +284,7 @@ fn doctor_gives_each_check_a_status_and_what_is_not_known_an_advice() {
         assert!(["known", "unknown", "bad"].contains(&status), "{check}");
         assert!(status == "known" || check["advice"].is_string(), "{check}");
     }
+    assert_eq!(checks.as_array().unwrap().iter().filter(|check| check["id"] == "optimised").count(), 1);
     let plain = pvbench().arg("doctor").env("NO_COLOR", "1").assert().code(0).get_output().clone();
     assert!(!String::from_utf8_lossy(&plain.stdout).contains('\x1b'));
 }

@@ -109,6 +109,49 @@ fn table(bound: &str) -> String {
 }
 
 #[test]
+fn times_of_unoptimised_code_are_inconclusive_unless_told_otherwise_and_counts_are_not() {
+    let mut case = Case::new();
+    let optimised = pvbench::host::optimised(0, 0, 2);
+    case.report.environment.push(optimised);
+    assert_eq!(code(&case.gate(&table("3.2 cycles"))), 0);
+    *case.report.environment.last_mut().unwrap() = pvbench::host::optimised(2, 0, 2);
+    let output = case.gate(&table("3.2 cycles"));
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    let text = said(&output);
+    for word in ["warning", "2 of 2 ops is not optimised", "--unoptimised", "--release"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let with = |budgets: &str| code(&case.gate_with(budgets, &["--unoptimised"]));
+    assert_eq!([with(&table("3.2 cycles")), with(&table("2.8 cycles"))], [0, 1]);
+    // The cells have two instructions more than inline.
+    let counted = |bound: u32| {
+        let rule = format!("[[budget]]\nmechanism = \"table\"\nextra_instructions = \"{bound} instructions\"\n");
+        code(&case.gate(&rule))
+    };
+    assert_eq!([counted(2), counted(1)], [0, 1]);
+    let both = table("3.2 cycles") + "extra_instructions = \"1 instructions\"\n";
+    assert_eq!(code(&case.gate(&both)), 1, "what is counted decides");
+    // Code that counts coverage is none that is measured, either.
+    *case.report.environment.last_mut().unwrap() = pvbench::host::optimised(0, 1, 2);
+    assert_eq!(code(&case.gate(&table("3.2 cycles"))), 3);
+}
+
+#[test]
+fn a_change_from_an_unoptimised_baseline_is_inconclusive_and_an_overhead_is_not() {
+    let mut case = Case::new();
+    case.report.environment.push(pvbench::host::optimised(2, 0, 2));
+    let baseline = case.write("baseline.json");
+    case.report.environment.pop();
+    let with = |budgets: &str, more: &[&str]| {
+        let options = [&["--baseline", baseline.to_str().unwrap(), "--across-machines"], more].concat();
+        code(&case.gate_with(budgets, &options))
+    };
+    let change = "[[budget]]\nmechanism = \"table\"\nchange = \"1 cycles\"\n";
+    assert_eq!([with(change, &[]), with(change, &["--unoptimised"])], [3, 0]);
+    assert_eq!(with(&table("3.2 cycles"), &[]), 0);
+}
+
+#[test]
 fn below_the_bound_is_0_above_it_1_and_across_it_3() {
     let case = Case::new();
     for (bound, exit, word) in [

@@ -6,8 +6,8 @@ use std::io;
 use std::path::PathBuf;
 
 use pvbench::host::{
-    Check, ClockChoice, CounterError, CpuFacts, Cpuid, FoundTool, IAI_CALLGRIND_SERIES, Machine, ProbeError, Probes,
-    Registers, Root, Status, ToolError, checks, checks_with, clock_choice, has_serialize, measuring_cpu,
+    Check, ClockChoice, CounterError, CpuFacts, CpuTime, Cpuid, FoundTool, IAI_CALLGRIND_SERIES, Machine, ProbeError,
+    Probes, Registers, Root, Status, ToolError, checks, checks_with, clock_choice, has_serialize, measuring_cpu,
     pmu_unavailable,
 };
 use tempfile::TempDir;
@@ -37,6 +37,21 @@ const IDS: [&str; 20] = [
 
 const CPU: &str = "sys/devices/system/cpu";
 
+/// Two CPUs, of which the second is busy for the second that follows.
+const BEFORE: &str = "cpu  100 0 50 1000 5 0 2 0 0 0\ncpu0 50 0 20 500 5 0 2 0 0 0\ncpu1 50 0 30 500 0 0 0 0 0 0\n";
+const AFTER: &str = "cpu  195 0 60 1095 5 0 2 0 0 0\ncpu0 51 0 20 599 5 0 2 0 0 0\ncpu1 144 0 40 496 0 0 0 0 0 0\n";
+
+/// `/proc/self/stat` of a process with a name like that, its own ticks and those of its children.
+fn own(ticks: u64, of_children: u64) -> String {
+    format!("7 (a) b) S 1 7 7 0 -1 4194304 1 0 0 0 {ticks} 0 0 {of_children} 20 0 1 0 100 1 1 1\n")
+}
+
+/// What was read before of the machine that [`Made::fit`] makes.
+fn cpu_time() -> Result<CpuTime, String> {
+    let before = Made::bare().with("proc/stat", BEFORE).with("proc/self/stat", &own(100, 50));
+    CpuTime::read(&before.root(), &[0, 1])
+}
+
 /// A made-up machine: a tree of files and the answers of system calls.
 struct Made {
     folder: TempDir,
@@ -44,6 +59,11 @@ struct Made {
 }
 
 impl Made {
+    /// No files, and no answers that matter.
+    fn bare() -> Self {
+        Self::empty(Probes { cpu_time: Err(String::new()), ..blind_probes() })
+    }
+
     fn empty(probes: Probes) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self { folder, probes }
@@ -53,8 +73,8 @@ impl Made {
     fn fit() -> Self {
         let mut made = Self::empty(fit_probes());
         for (file, text) in [
-            ("proc/loadavg", "0.10 0.20 0.30 1/100 42\n"),
-            ("proc/stat", "cpu  100 0 50 1000 5 0 2 0 0 0\ncpu0 1 1 1 1 1 1 1 1\n"),
+            ("proc/stat", AFTER),
+            ("proc/self/stat", &own(150, 90)),
             ("proc/sys/kernel/perf_event_paranoid", "2\n"),
             ("proc/sys/kernel/randomize_va_space", "2\n"),
             ("proc/sys/kernel/osrelease", "6.12.1\n"),
@@ -166,6 +186,7 @@ fn fit_probes() -> Probes {
         executable_memfd: Ok(()),
         valgrind: tool("/usr/bin/valgrind", "3.19.0"),
         iai_callgrind_runner: tool("/usr/bin/iai-callgrind-runner", "0.16.1"),
+        cpu_time: cpu_time(),
     }
 }
 
@@ -175,7 +196,11 @@ fn refused(call: &'static str) -> ProbeError {
 
 /// A machine that tells nothing at all.
 fn blind() -> Made {
-    Made::empty(Probes {
+    Made::empty(blind_probes())
+}
+
+fn blind_probes() -> Probes {
+    Probes {
         cpu: CpuFacts {
             hypervisor: Some(String::new()),
             tsc_readable: true,
@@ -192,7 +217,8 @@ fn blind() -> Made {
         executable_memfd: Ok(()),
         valgrind: None,
         iai_callgrind_runner: None,
-    })
+        cpu_time: Err("/proc/stat is not there".to_owned()),
+    }
 }
 
 #[test]
@@ -428,14 +454,34 @@ fn the_last_allowed_cpu_is_measured() {
 }
 
 #[test]
-fn load_is_judged_against_the_cpus() {
-    let loaded = |text| Made::fit().with("proc/loadavg", text);
-    loaded("1.50 0 0 1/1 1").says("load", Status::Bad, "1.50");
-    loaded("1.50 0 0 1/1 1").with(&format!("{CPU}/online"), "0-7\n").says("load", Status::Known, "8 CPUs");
-    for text in ["NaN 0 0", "-1 0 0", "inf", "busy"] {
-        loaded(text).says("load", Status::Unknown, "/proc/loadavg");
+fn load_is_what_other_processes_take_now_and_not_what_this_one_took() {
+    // Of 105 ticks in a second, this process had 50 and its children 40.
+    Made::fit().says("load", Status::Known, "0.15 of 2 CPUs, over 1.0 s");
+    let took = |own_ticks, children| Made::fit().with("proc/self/stat", &own(own_ticks, children));
+    took(100, 50).says("load", Status::Bad, "1.05 of 2 CPUs");
+    took(100, 106).says("load", Status::Known, "0.49 of 2 CPUs");
+    took(200, 90).says("load", Status::Known, "0.00 of 2 CPUs");
+    // Whatever the last minutes were like.
+    Made::fit().with("proc/loadavg", "9.50 9.50 9.50 1/1 1").says("load", Status::Known, "0.15 of 2 CPUs");
+    // Other CPUs are others' to use.
+    let more = format!("{AFTER}cpu2 9000 0 0 0 0 0 0 0 0 0\n");
+    Made::fit().with("proc/stat", &more).says("load", Status::Known, "of 2 CPUs");
+}
+
+#[test]
+fn load_is_unknown_where_the_kernel_does_not_tell_it() {
+    for (stat, word) in [
+        (BEFORE, "too short"),
+        ("cpu 1 2 3\n", "names none"),
+        ("cpu0 50 0 20 9500 5 0 2 0\n", "came or went"),
+        ("cpu0 1 0 1 1 1 0 1 0\ncpu1 1 0 1 1 1 0 1 0\n", "came or went"),
+        ("cpu0 18446744073709551615 1 1 1 1 1 1 1\n", "names none"),
+    ] {
+        Made::fit().with("proc/stat", stat).says("load", Status::Unknown, word);
     }
-    Made::fit().without(&format!("{CPU}/online")).says("load", Status::Unknown, "unknown number");
+    Made::fit().without("proc/stat").says("load", Status::Unknown, "/proc/stat");
+    Made::fit().with("proc/self/stat", "7 (x) S 1\n").says("load", Status::Unknown, "/proc/self/stat");
+    Made::fit().without("proc/self/stat").says("load", Status::Unknown, "/proc/self/stat");
 }
 
 #[test]

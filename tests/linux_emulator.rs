@@ -164,6 +164,97 @@ fn the_init_process_is_built_once_and_always_of_the_same_bytes() {
     assert_eq!(fs::read_dir(a.path()).unwrap().count(), 1, "nothing but the program is left");
 }
 
+/// `pvbench linux run` with a compiler and an emulator that are scripts, and its temporary files in `folder`.
+fn linux_run(folder: &Path, rustc: &str, qemu: &str) -> std::process::Child {
+    let (kernel, compiler) = (folder.join("vmlinux"), folder.join("rustc"));
+    fs::write(&kernel, made_kernel::kernel()).unwrap();
+    write_program(&compiler, &format!("#!/bin/sh\n{rustc}\n"));
+    fake(folder, qemu);
+    let temporary = folder.join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pvbench"));
+    command.args(["linux", "run", "--no-calls", "--phases", "2", "--jobs", "2"]).arg(&kernel);
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    command.envs([
+        ("PATH", &path[..]),
+        ("TMPDIR", temporary.to_str().unwrap()),
+        ("UP", folder.join("up").to_str().unwrap()),
+    ]);
+    command.env("RUSTC", &compiler).env("XDG_CACHE_HOME", folder.join("cache"));
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+}
+
+/// Builds `init`, whatever it is told.
+const COMPILES: &str = "[ \"$1\" = -vV ] && exit 0\nwhile [ \"$1\" != -o ]; do shift; done\necho init > \"$2\"";
+
+/// Says that it is up, by its number, and hangs.
+const HANGS: &str = "echo $$ >> $UP; exec sleep infinity";
+
+/// The numbers of so many programs, once they are up.
+fn up(folder: &Path, count: usize, child: &mut std::process::Child) -> Vec<u32> {
+    loop {
+        let text = fs::read_to_string(folder.join("up")).unwrap_or_default();
+        if text.lines().count() == count && text.ends_with('\n') {
+            return text.lines().map(|line| line.parse().unwrap()).collect();
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            let mut said = String::new();
+            std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+            panic!("{status}: {said}");
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn has_ended(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
+fn send(process: &std::process::Child, signal: i32) {
+    // SAFETY: a signal to a process that this test started and has not waited for.
+    unsafe { libc::kill(process.id() as libc::pid_t, signal) };
+}
+
+#[test]
+fn boots_under_way_end_with_the_run_that_is_asked_to() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = linux_run(folder.path(), COMPILES, HANGS);
+        let boots = up(folder.path(), 2, &mut run);
+        send(&run, signal);
+        let output = run.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains("interrupted; nothing was written"), "{said}");
+        assert!(boots.into_iter().all(has_ended), "an emulator was left behind");
+        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "a temporary folder was left behind");
+    }
+}
+
+#[test]
+fn a_compiler_at_work_ends_with_the_run_that_is_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = linux_run(folder.path(), &format!("[ \"$1\" = -vV ] && exit 0\n{HANGS}"), HANGS);
+    let compiler = up(folder.path(), 1, &mut run);
+    send(&run, libc::SIGTERM);
+    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(4));
+    assert!(compiler.into_iter().all(has_ended), "a compiler was left behind");
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_emulator() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = linux_run(folder.path(), COMPILES, HANGS);
+    let boots = up(folder.path(), 2, &mut run);
+    send(&run, libc::SIGKILL);
+    run.wait().unwrap();
+    // Their death is the kernel's to bring about; this hangs where it does not.
+    while !boots.iter().all(|boot| has_ended(*boot)) {
+        std::thread::yield_now();
+    }
+}
+
 /// A kernel to boot: named by the environment, this machine's own, or what `scripts/setup.sh` downloaded.
 fn a_kernel() -> Option<PathBuf> {
     let named = std::env::var_os("PVBENCH_KERNEL").map(PathBuf::from);

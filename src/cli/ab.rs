@@ -1,5 +1,6 @@
 //! `pvbench ab`
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -9,14 +10,17 @@ use clap::Args;
 
 use super::Done;
 use super::compare::show;
-use super::conditions::{stop_on_signals, worker_command};
+use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
+use super::gate::warn_of_build;
+use super::inherited::stop_on_signals;
 use super::measured::{Here, Measured};
 use super::output::{self, Unwritten};
 use super::progress::Progress;
 use super::run::{Selection, plan, work_plan};
 use crate::gate::compare::compare;
+use crate::host::child;
 use crate::measure::plan::{Plan, Workers};
 use crate::measure::work_parent::{self, WorkPlan};
 use crate::report::{Report, write};
@@ -55,7 +59,7 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let here = Here::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let work = work_plan(&args.selection, suite, plan.preset)?;
-    answers(&args.baseline)?;
+    answers(&args.baseline, &stop)?;
     if let Some(out) = &args.out {
         write::prepare(out)?;
     }
@@ -86,6 +90,7 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
             .note(write::files(out, &[("before/report.json".into(), before), ("after/report.json".into(), after)]));
     }
     let [before, after] = &reports;
+    warn_of_build(after);
     if !before.run.complete || !after.run.complete {
         error::warn("not all that was planned was measured");
         return Ok(unwritten.ended(Exit::Failed));
@@ -126,11 +131,12 @@ fn in_turn(
 }
 
 /// That there is such a program, and it is pvbench.
-fn answers(binary: &std::path::Path) -> Result<(), CliError> {
-    let said = Command::new(binary).arg("--version").output();
+fn answers(binary: &std::path::Path, stop: &AtomicBool) -> Result<(), CliError> {
+    let said = child::output(Command::new(binary).arg("--version"), stop);
     match said {
         Ok(output) if output.stdout.starts_with(b"pvbench ") => Ok(()),
         Ok(_) => Err(CliError::Usage(format!("{} is no pvbench: it does not say so by --version", binary.display()))),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Err(CliError::Interrupted),
         Err(source) => Err(CliError::Usage(format!("cannot run {}: {source}", binary.display()))),
     }
 }

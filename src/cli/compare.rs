@@ -8,6 +8,7 @@ use clap::Args;
 use super::Done;
 use super::error;
 use super::exit::Exit;
+use super::gate::warn_of_build;
 use super::output::{self, Unwritten, stdout};
 use crate::gate::{comparable, compare, terminal};
 use crate::report::read;
@@ -46,6 +47,7 @@ pub fn compare(args: &CompareArgs) -> Done {
             error::warn(&format!("{}: it is incomplete, or something failed in it", path.display()));
         }
     }
+    [&before, &after].into_iter().for_each(warn_of_build);
     let mut differences = comparable::between(&after, &before);
     if args.across_machines {
         differences.iter().for_each(|difference| error::warn(difference));

@@ -1,12 +1,9 @@
-//! What all commands that measure share: seed, CPU and clock, how they are stopped, and how their workers are started.
+//! What all commands that measure share: seed, CPU and clock, and how their workers are started.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::error::{self, CliError};
 use crate::clock::Clock;
@@ -59,13 +56,4 @@ pub fn worker_command() -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg("worker");
     command
-}
-
-/// Set once somebody wants this process to end.
-pub fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;
-    }
-    Ok(stop)
 }

@@ -9,6 +9,7 @@ use super::Done;
 use super::exit::Exit;
 use super::output::stdout;
 use crate::host::{Root, Status, checks};
+use crate::suite::{Suite, optimisation};
 
 pub const EXAMPLES: &str =
     "Examples:\n  pvbench doctor\n  pvbench doctor --json | jq '.[] | select(.status == \"bad\")'";
@@ -22,8 +23,9 @@ pub struct DoctorArgs {
 }
 
 /// Prints the checks. A bad machine is a finding, not an error.
-pub fn doctor(args: &DoctorArgs) -> Done {
-    let checks = checks(&Root::default());
+pub fn doctor(args: &DoctorArgs, suite: &Suite) -> Done {
+    let mut checks = checks(&Root::default());
+    checks.push(optimisation(suite.ops().iter()));
     let mut out = stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &checks)?;

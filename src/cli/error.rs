@@ -70,6 +70,9 @@ pub enum CliError {
     /// A worker's own end.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// Stopped by a signal before anything was measured.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
     /// Standard output.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

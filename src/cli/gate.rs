@@ -10,9 +10,10 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 
 use super::Done;
-use super::conditions::{Conditions, stop_on_signals};
+use super::conditions::Conditions;
 use super::error::{self, CliError};
 use super::exit::Exit;
+use super::inherited::stop_on_signals;
 use super::measured::{Here, measure};
 use super::output::{self, Unwritten, stdout};
 use super::run::Chosen;
@@ -73,6 +74,9 @@ pub struct GateArgs {
     /// Judge times although CPU model, microcode, mitigations or version of pvbench differ
     #[arg(long)]
     across_machines: bool,
+    /// Judge times although the code is not optimised (opt-level 0), or instrumented
+    #[arg(long)]
+    unoptimised: bool,
     /// With --run: measure what fails or cannot be told up to N times again, in fresh processes, before the verdict
     /// (default: once)
     #[arg(long, value_name = "N", requires = "run", value_parser = clap::value_parser!(u8).range(0..=9))]
@@ -176,6 +180,7 @@ fn finished(
     let decisions = decide(&rules, report);
     decisions.check(budgets)?;
     warn_of_idle(budgets, &decisions);
+    warn_of_build(report);
     let here = Machine::read(&Root::default());
     let mut differences = comparable::from_here(report, &here);
     if let Some(baseline) = baseline {
@@ -191,6 +196,7 @@ fn finished(
         baseline,
         differences,
         across_machines: args.across_machines,
+        unoptimised: args.unoptimised,
         judgements,
     };
     Ok(judge(&case))
@@ -221,6 +227,7 @@ fn measured(
     for absence in report.absent.iter().filter(|absence| absence.is_of_baseline()) {
         error::warn(&format!("no {}: {}", absence.what, absence.reason));
     }
+    warn_of_build(&report);
     if let Some(out) = &args.out {
         unwritten.report(out, &report, document);
     }
@@ -241,13 +248,16 @@ fn measured(
             baseline,
             differences: differences.clone(),
             across_machines: args.across_machines,
+            unoptimised: args.unoptimised,
             judgements,
         })
     };
     let mut judged = verdicts(&found, &decisions, &report);
     for round in 1..=confirm {
         let again = to_confirm(&judged);
-        if again.is_empty() || !report.run.complete {
+        // Of unoptimised code no time tells more.
+        let in_vain = report.unoptimised().is_some() && !args.unoptimised;
+        if again.is_empty() || in_vain || !report.run.complete {
             break;
         }
         let (_, second) = run(Some(&again), seed.wrapping_add(round as u64))?;
@@ -317,6 +327,13 @@ fn warn_of_idle(budgets: &Budgets, decisions: &Decisions) {
             "{path}:{line}: earlier rules decide all that this one matches ({}); put it before them",
             rule.selects()
         ));
+    }
+}
+
+/// Warns where what a report holds is of no optimised code.
+pub(super) fn warn_of_build(report: &Report) {
+    if let Some(check) = report.unoptimised() {
+        error::warn(&format!("{}; {}", check.detail, check.advice.as_deref().unwrap_or_default()));
     }
 }
 

@@ -8,7 +8,7 @@ use super::error::{self, CliError};
 use super::progress::Progress;
 use super::run::Chosen;
 use crate::clock::Clock;
-use crate::host::{Machine, Probes, Root, checks_with, pmu_unavailable};
+use crate::host::{Check, Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::apart::apart;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
@@ -24,7 +24,7 @@ use crate::report::write;
 use crate::run::assemble::Samples;
 use crate::run::report::{Facts, listings};
 use crate::run::samples::SamplesWriter;
-use crate::suite::{OpEntry, Suite};
+use crate::suite::{Code, OpEntry, Suite, optimisation};
 use crate::workload;
 
 /// So many other CPUs are tried: a core has two hyperthreads, or four.
@@ -167,7 +167,7 @@ impl<'a> Measured<'a> {
                 && collector.measured.iter().all(|measured| *measured)
                 && collector.samples.workloads.has_all(&work.plan.workloads),
             machine: Machine::read(&Root::default()),
-            environment: checks_with(&Root::default(), &here.probes),
+            environment: environment(suite, &planned, here),
             listings: listings(&examples(&planned, &plan.columns).unwrap_or_default()),
             workers: collector.workers,
             workers_again: collector.workers_again,
@@ -214,6 +214,16 @@ fn absences(
     absent
 }
 
+/// The conditions of measuring: the machine's, and what the compiler made of the code. Workloads call any op.
+fn environment(suite: &Suite, planned: &[&OpEntry], here: &Here) -> Vec<Check> {
+    let mut checks = checks_with(&Root::default(), &here.probes);
+    checks.push(match planned {
+        [] => optimisation(suite.ops().iter()),
+        _ => optimisation(planned.iter().copied()),
+    });
+    checks
+}
+
 /// Ops whose body is not in place even with `inline`, which all else is held against.
 fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
     let absence = |op: &&OpEntry| Absence {
@@ -223,7 +233,8 @@ fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
                  itself where it is called through a pointer"
                 .to_owned(),
     };
-    planned.iter().filter(|op| op.calls_out()).map(absence).collect()
+    // Without an optimiser nothing is in place, which its own warning says.
+    planned.iter().filter(|op| op.code() != Code::Unoptimised && op.calls_out()).map(absence).collect()
 }
 
 /// Takes what workers send.

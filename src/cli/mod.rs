@@ -16,6 +16,7 @@ pub mod exit;
 mod explain;
 mod export;
 mod gate;
+mod inherited;
 #[cfg(feature = "linux")]
 mod linux;
 mod list;
@@ -109,7 +110,7 @@ enum Command {
 /// ```
 #[must_use]
 pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
-    ignore_file_size_signal();
+    inherited::settle();
     let suite = match suite {
         Ok(suite) => suite,
         Err(error) => {
@@ -143,7 +144,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         #[cfg(feature = "linux")]
         Command::Linux(args) => linux::linux(&args),
         Command::Selftest(args) => selftest::selftest(&args),
-        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Doctor(args) => doctor::doctor(&args, &suite),
         Command::Worker => run::worker(suite),
     };
     ended(done)
@@ -176,12 +177,6 @@ fn arguments(mut args: Vec<OsString>) -> Vec<OsString> {
         }
     }
     args
-}
-
-/// Makes a write past a limit on file sizes (`ulimit -f`) an error that names the file instead of a sudden death.
-fn ignore_file_size_signal() {
-    // SAFETY: SIG_IGN runs no code of ours; nothing else in this process handles SIGXFSZ.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// The result of a subcommand.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::conditions::{Conditions, stop_on_signals};
+use super::conditions::Conditions;
 use super::error::CliError;
 use super::exit::Exit;
+use super::inherited::stop_on_signals;
 use super::measured::{Here, measure};
 use super::output::{Unwritten, stdout};
 use super::{Done, error};

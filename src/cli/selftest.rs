@@ -10,9 +10,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::Done;
-use super::conditions::{Conditions, keep_off, stop_on_signals, worker_command};
+use super::conditions::{Conditions, keep_off, worker_command};
 use super::error;
 use super::exit::Exit;
+use super::inherited::stop_on_signals;
 use super::output::stdout;
 use crate::clock::Clock;
 use crate::estimate::Estimator;

@@ -188,13 +188,16 @@ impl Estimator {
         let of_op = |meta: &Meta| self.cells_of(meta, plan, &reduced, floor.as_ref(), &with);
         // In two halves at once: thousands of cells take seconds.
         let (first, second) = ops.split_at(ops.len() / 2);
+        let half = |metas: &[Meta]| metas.iter().flat_map(of_op).collect::<Vec<Cell>>();
         let cells = std::thread::scope(|scope| {
-            let other = scope.spawn(|| second.iter().flat_map(of_op).collect::<Vec<_>>());
-            let mut cells: Vec<Cell> = first.iter().flat_map(of_op).collect();
-            match other.join() {
-                Ok(others) => cells.extend(others),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+            let other = std::thread::Builder::new().spawn_scoped(scope, || half(second));
+            let mut cells = half(first);
+            // Where there is no thread for it, this one does it all.
+            cells.extend(match other.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(others)) => others,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(_) => half(second),
+            });
             cells
         });
         Estimates {

@@ -44,5 +44,9 @@ pub fn between(report: &Report, baseline: &Report) -> Vec<String> {
     if report.tool.build != baseline.tool.build {
         found.push(format!("build: {}, not {}", report.tool.build, baseline.tool.build));
     }
+    let optimised = |report: &Report| if report.unoptimised().is_some() { "unoptimised" } else { "optimised" };
+    if optimised(report) != optimised(baseline) {
+        found.push(format!("code: {}, not {}", optimised(report), optimised(baseline)));
+    }
     found
 }

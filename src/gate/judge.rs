@@ -30,6 +30,8 @@ pub struct Case<'a> {
     pub differences: Vec<String>,
     /// Whether times are judged all the same.
     pub across_machines: bool,
+    /// Whether times of code that is not optimised are judged all the same.
+    pub unoptimised: bool,
     /// How many verdicts on times are to hold together: see [`timed`].
     pub judgements: usize,
 }
@@ -44,7 +46,13 @@ const FAILED: u8 = 4;
 #[must_use]
 pub fn judge(case: &Case) -> Judged {
     let without_times = !case.differences.is_empty() && !case.across_machines;
+    let unoptimised = |report: &Report| {
+        let check = report.unoptimised().filter(|_| !case.unoptimised)?;
+        Some(format!("{}; --unoptimised judges times all the same", subject::plain(&check.detail)))
+    };
     let mut with = Means {
+        unoptimised: unoptimised(case.report),
+        unoptimised_baseline: case.baseline.and_then(unoptimised),
         wider: Wider::new(case.report.run.plan.confidence, case.judgements),
         without_times,
         listings: listings(case.report),
@@ -194,8 +202,24 @@ fn listings(report: &Report) -> Listings<'_> {
 struct Means<'a> {
     wider: Wider,
     without_times: bool,
+    /// Why times tell nothing of the mechanisms.
+    unoptimised: Option<String>,
+    /// Why a change of times does not.
+    unoptimised_baseline: Option<String>,
     listings: Listings<'a>,
     before: Option<Before<'a>>,
+}
+
+impl Means<'_> {
+    /// Why a quantity is not judged, whatever was measured. Counts are exact in any build.
+    fn refusal(&self, quantity: Quantity) -> Option<(Outcome, String)> {
+        let of_baseline = self.unoptimised_baseline.as_ref().filter(|_| quantity.is_change());
+        match self.unoptimised.as_ref().or(of_baseline) {
+            _ if !quantity.is_time() => None,
+            Some(reason) => Some(unknown(reason)),
+            None => self.without_times.then(|| skipped(OTHER_MACHINE)),
+        }
+    }
 }
 
 /// Evidence, or an outcome that needs none, and why.
@@ -214,12 +238,13 @@ const OTHER_MACHINE: &str = "times of another machine or tool are not judged";
 
 fn of_cell(rule: &Rule, cell: &Cell, with: &mut Means, verdicts: &mut Vec<Verdict>) {
     for bound in &rule.bounds {
-        let found = match bound.quantity {
-            quantity if quantity.is_time() && with.without_times => Err(skipped(OTHER_MACHINE)),
-            Quantity::Overhead => overhead(cell, bound.unit, &mut with.wider),
-            Quantity::ExtraInstructions => instructions(cell).map(Evidence::counted),
-            Quantity::SiteBytes => site_bytes(cell, &with.listings).map(Evidence::counted),
-            Quantity::Change | Quantity::InstructionsChange => match with.before.as_ref().map(|b| b.cell(cell)) {
+        let found = match (with.refusal(bound.quantity), bound.quantity) {
+            (Some(refusal), _) => Err(refusal),
+            (None, Quantity::Overhead) => overhead(cell, bound.unit, &mut with.wider),
+            (None, Quantity::ExtraInstructions) => instructions(cell).map(Evidence::counted),
+            (None, Quantity::SiteBytes) => site_bytes(cell, &with.listings).map(Evidence::counted),
+            (None, Quantity::Change | Quantity::InstructionsChange) => match with.before.as_ref().map(|b| b.cell(cell))
+            {
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped("the baseline has no such cell")),
                 Some(Some(before)) if bound.quantity == Quantity::Change => {
@@ -245,8 +270,8 @@ fn of_kernel(rule: &Rule, workload: &Workload, kernel: &WorkloadKernel, with: &m
     for bound in &rule.bounds {
         let found = if bound.quantity == Quantity::ExtraInstructions {
             unit_instructions(workload, kernel, bound.unit).map(Evidence::counted)
-        } else if with.without_times {
-            Err(skipped(OTHER_MACHINE))
+        } else if let Some(refusal) = with.refusal(bound.quantity) {
+            Err(refusal)
         } else if bound.quantity.is_change() {
             match with.before.as_ref().map(|before| before.kernel(workload, kernel)) {
                 None => Err(skipped(NO_BASELINE)),

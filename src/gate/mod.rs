@@ -32,6 +32,7 @@
 //!     baseline: None,
 //!     differences: Vec::new(),
 //!     across_machines: false,
+//!     unoptimised: false,
 //!     judgements: timed(&rules, &decisions, false),
 //! });
 //! settle(&mut judged, report.run.complete);

@@ -10,22 +10,27 @@
 
 mod allowed;
 mod check;
+pub mod child;
 mod clock;
 mod counter;
 mod cpu_list;
+mod cpu_time;
 mod cpuid;
 mod machine;
+mod own_time;
 mod pin;
 mod probes;
 mod root;
 mod tool;
 
 pub use allowed::{another_cpu, remember_allowed_cpus};
-pub use check::{Check, Status, checks, checks_with};
+pub use check::{Check, OPTIMISED, Status, checks, checks_with, optimised};
 pub use clock::{ClockChoice, clock_choice};
 pub use counter::{CounterError, pmu_unavailable};
+pub use cpu_time::{CpuTime, Others};
 pub use cpuid::{CpuFacts, Cpuid, NativeCpuid, Registers, has_serialize};
 pub use machine::{Cache, Machine};
+pub use own_time::OwnTime;
 pub use pin::{PinError, pin};
 pub use probes::{ProbeError, Probes, measuring_cpu};
 pub use root::{ReadError, Root};

@@ -10,7 +10,7 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 
 use super::counter::{self, CounterError};
 use super::tool::{self, FoundTool};
-use super::{CpuFacts, Root};
+use super::{CpuFacts, CpuTime, Root};
 
 /// Size of the trial mapping in bytes: one page.
 const PAGE: usize = 4096;
@@ -44,12 +44,16 @@ pub struct Probes {
     pub valgrind: Option<FoundTool>,
     /// The runner of iai-callgrind, where it is on the PATH.
     pub iai_callgrind_runner: Option<FoundTool>,
+    /// What the allowed CPUs had done when all else was asked, or why that is not known: the load is what other processes
+    /// take from then on.
+    pub cpu_time: Result<CpuTime, String>,
 }
 
 impl Probes {
     /// Asks the running system. Runs `valgrind --version` where there is a valgrind on the PATH, and no other program.
     pub fn ask(root: &Root) -> Self {
         let cpus_allowed = affinity();
+        let allowed = cpus_allowed.as_deref().unwrap_or_default().to_vec();
         let path = env::var_os("PATH").unwrap_or_default();
         Self {
             cpu: CpuFacts::read(root),
@@ -60,6 +64,7 @@ impl Probes {
             executable_memfd: executable_memfd(),
             valgrind: tool::valgrind(root, &path),
             iai_callgrind_runner: tool::iai_callgrind_runner(root, &path),
+            cpu_time: CpuTime::read(root, &allowed),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use super::Root;
+use super::{OwnTime, Root};
 
 /// The series of iai-callgrind-runner that goes with the iai-callgrind of the benches; the runner refuses any other
 /// version than the library's own.
@@ -128,12 +128,12 @@ fn first_line(mut command: Command, patience: Duration) -> Result<String, ToolEr
 
 /// The status of a child that ends in time, `None` of one that does not.
 fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
-    let started = Instant::now();
+    let mut waited = OwnTime::start();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if started.elapsed() > patience {
+        if waited.look() > patience {
             return Ok(None);
         }
         std::thread::sleep(GLANCE);

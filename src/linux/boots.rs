@@ -65,7 +65,7 @@ pub struct Means<'a> {
     pub folder: &'a Path,
     /// Called with the number of boots that ended, and of all.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
-    /// Set to give up.
+    /// Set to give up: boots under way end at once.
     pub stop: &'a AtomicBool,
 }
 
@@ -97,9 +97,13 @@ pub fn all(kernels: &[Ready], plan: &Plan, means: &Means) -> Result<Vec<Phases>,
         }
     };
     thread::scope(|scope| {
-        for _ in 0..plan.jobs.get().min(boots.len()) {
-            scope.spawn(work);
+        // This thread is one of them: where there is no other, it does it all.
+        for _ in 1..plan.jobs.get().min(boots.len()) {
+            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
+        work();
     });
     let mut found: Vec<Phases> = kernels.iter().map(|_| Vec::new()).collect();
     let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -131,5 +135,5 @@ fn one(kernel: &Ready, index: usize, phase: usize, plan: &Plan, means: &Means) -
         counters: kernel.counters,
         timeout: plan.timeout,
     };
-    means.qemu.run(&boot, means.folder, &format!("{index}-{phase}"))
+    means.qemu.run_until(&boot, means.folder, &format!("{index}-{phase}"), means.stop)
 }

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+use crate::host::child;
 
 /// Debian's name for its kernel without drivers for real hardware.
 pub const PACKAGE: &str = "linux-image-cloud-amd64";
@@ -76,11 +79,12 @@ fn is_readable(path: &Path) -> bool {
 }
 
 /// Downloads a Debian package, or what it depends on, into `folder` and unpacks the kernel. Nothing is installed, no root
-/// is needed.
+/// is needed. What is at work ends as soon as `stop` is set.
 ///
 /// # Errors
-/// Where apt-get or dpkg-deb fail or there is no kernel in it.
-pub fn download(package: &str, folder: &Path) -> Result<PathBuf, FindError> {
+/// Where apt-get or dpkg-deb fail or are stopped, or there is no kernel in it.
+pub fn download(package: &str, folder: &Path, stop: &AtomicBool) -> Result<PathBuf, FindError> {
+    let output = |program, arguments: &[&str], folder: &Path| output(program, arguments, folder, stop);
     let no_kernel = || FindError::NoKernel { package: package.to_owned() };
     // A package without a version in its name depends on the newest one that has one.
     let text = output("apt-cache", &["depends", "--important", package], folder)?;
@@ -94,8 +98,9 @@ pub fn download(package: &str, folder: &Path) -> Result<PathBuf, FindError> {
     last(&folder.join("boot")).ok_or_else(no_kernel)
 }
 
-fn output(program: &'static str, arguments: &[&str], folder: &Path) -> Result<String, FindError> {
-    let done = Command::new(program).args(arguments).current_dir(folder).env("LC_ALL", "C").output();
+fn output(program: &'static str, arguments: &[&str], folder: &Path, stop: &AtomicBool) -> Result<String, FindError> {
+    let mut command = Command::new(program);
+    let done = child::output(command.args(arguments).current_dir(folder).env("LC_ALL", "C"), stop);
     let done = done.map_err(|source| FindError::Run { program, source })?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr).lines().last().unwrap_or("it said nothing").to_owned();

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
+use crate::host::child;
 use crate::report::write::temporary::TemporaryFolder;
 
 /// The sources: its own, and what it shares with the model kernel's workload.
@@ -79,13 +81,14 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Builds it, or takes what was built before from the same sources by the same compiler.
+    /// Builds it, or takes what was built before from the same sources by the same compiler. A compiler at work ends as soon
+    /// as `stop` is set.
     ///
     /// # Errors
-    /// Where there is no compiler, or it refuses.
-    pub fn build() -> Result<Guest, GuestError> {
+    /// Where there is no compiler, or it refuses, or is stopped.
+    pub fn build(stop: &AtomicBool) -> Result<Guest, GuestError> {
         let rustc = std::env::var_os("RUSTC").filter(|it| !it.is_empty()).unwrap_or_else(|| "rustc".into());
-        Guest::build_with(&rustc, &cache_folder())
+        Guest::build_until(&rustc, &cache_folder(), stop)
     }
 
     /// As [`Guest::build`], with this compiler and in this folder.
@@ -93,8 +96,12 @@ impl Guest {
     /// # Errors
     /// As [`Guest::build`].
     pub fn build_with(rustc: &OsString, cache: &Path) -> Result<Guest, GuestError> {
+        Guest::build_until(rustc, cache, &AtomicBool::new(false))
+    }
+
+    fn build_until(rustc: &OsString, cache: &Path, stop: &AtomicBool) -> Result<Guest, GuestError> {
         let no_compiler = |source| GuestError::NoCompiler { program: rustc.to_string_lossy().into_owned(), source };
-        let version = Command::new(rustc).arg("-vV").stdin(Stdio::null()).output().map_err(no_compiler)?;
+        let version = child::output(Command::new(rustc).arg("-vV"), stop).map_err(no_compiler)?;
         let mut key = Sha256::new();
         key.update(&version.stdout);
         for text in OPTIONS.iter().chain(SOURCES.iter().flat_map(|(name, text)| [name, text])) {
@@ -104,7 +111,7 @@ impl Guest {
         let program = cache.join(format!("init-{}", &hex(&key.finalize())[..16]));
         let bytes = match fs::read(&program) {
             Ok(bytes) => bytes,
-            Err(_) => compile(rustc, cache, &program)?,
+            Err(_) => compile(rustc, cache, &program, stop)?,
         };
         Ok(Guest { archive: archive(&bytes).map_err(|source| file(&program, source))?, sha256: sha256(&bytes) })
     }
@@ -114,7 +121,7 @@ fn file(path: &Path, source: io::Error) -> GuestError {
     GuestError::File { path: path.to_owned(), source }
 }
 
-fn compile(rustc: &OsString, cache: &Path, program: &Path) -> Result<Vec<u8>, GuestError> {
+fn compile(rustc: &OsString, cache: &Path, program: &Path, stop: &AtomicBool) -> Result<Vec<u8>, GuestError> {
     fs::create_dir_all(cache).map_err(|source| file(cache, source))?;
     let folder = TemporaryFolder::new(cache, "init").map_err(|source| file(cache, source))?;
     for (name, text) in SOURCES {
@@ -123,11 +130,10 @@ fn compile(rustc: &OsString, cache: &Path, program: &Path) -> Result<Vec<u8>, Gu
     }
     let built = folder.path().join("init");
     let mut command = Command::new(rustc);
-    command.args(OPTIONS).arg(&built).arg("main.rs").current_dir(folder.path()).stdin(Stdio::null());
+    command.args(OPTIONS).arg(&built).arg("main.rs").current_dir(folder.path());
     // What a build of the caller's own asks for is not for this one.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let done = command
-        .output()
+    let done = child::output(&mut command, stop)
         .map_err(|source| GuestError::NoCompiler { program: rustc.to_string_lossy().into_owned(), source })?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);

@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
-
-use rustix::process::{Signal, set_parent_process_death_signal};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::output::{self, OutputError, Record};
+use crate::host::{OwnTime, child};
 
 /// The program.
 pub const PROGRAM: &str = "qemu-system-x86_64";
@@ -27,7 +27,6 @@ pub const APPEND: &str = "console=ttyS0 nokaslr norandmaps randomize_kstack_offs
 const ENDED: i32 = 33;
 /// A console or results longer than this are a kernel out of its mind.
 const MOST_OUTPUT: u64 = 16 << 20;
-const GLANCE: Duration = Duration::from_millis(20);
 
 /// Why a boot came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +133,12 @@ pub enum QemuError {
         /// Its console.
         console: PathBuf,
     },
+    /// The run is to stop, and with it the boot.
+    #[error("{kernel}: interrupted")]
+    Interrupted {
+        /// Which kernel.
+        kernel: String,
+    },
     /// More output than there can be.
     #[error("{kernel}: more than {MOST_OUTPUT} bytes of output; what there was is in {}", file.display())]
     Flood {
@@ -205,9 +210,9 @@ impl Qemu {
         let file = tempfile::tempfile().map_err(failed)?;
         let mut command = Command::new(&path);
         command.arg("--version").stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(Stdio::null());
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = child::bind(&mut command).spawn().map_err(failed)?;
         const PATIENCE: Duration = Duration::from_secs(10);
-        let status = wait(&mut child, PATIENCE, || false).map_err(failed)?;
+        let status = wait(&mut child, PATIENCE, || None).map_err(failed)?;
         let said = text_of(file).map_err(failed)?;
         let first = said.lines().next().unwrap_or_default().chars().take(80).collect::<String>();
         let not = || QemuError::NotQemu { path: path.clone(), said: first.clone(), status: how(&status) };
@@ -229,6 +234,20 @@ impl Qemu {
     /// # Errors
     /// However it can go wrong.
     pub fn run(&self, boot: &Boot, folder: &Path, file_name: &str) -> Result<Vec<Record>, QemuError> {
+        self.run_until(boot, folder, file_name, &AtomicBool::new(false))
+    }
+
+    /// As [`Qemu::run`]; ends the boot as soon as `stop` is set.
+    ///
+    /// # Errors
+    /// However it can go wrong.
+    pub fn run_until(
+        &self,
+        boot: &Boot,
+        folder: &Path,
+        file_name: &str,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Record>, QemuError> {
         let kernel = || boot.name.to_owned();
         let at = |ending: &str| folder.join(format!("{file_name}.{ending}"));
         let (console, results, errors) = (at("console.log"), at("results.json"), at("qemu.log"));
@@ -240,21 +259,22 @@ impl Qemu {
         command.arg(joined("file,id=results,path=", &results)).arg("-device");
         command.arg("isa-debugcon,iobase=0xe9,chardev=results");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(created(&errors)?);
-        // SAFETY: between fork and exec only this system call is made. A parent that was killed leaves no guest behind.
-        unsafe {
-            command.pre_exec(|| set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from));
-        }
         let run_failed = |source| QemuError::Run { path: self.path.clone(), source };
-        let mut child = command.spawn().map_err(run_failed)?;
+        let mut child = child::bind(&mut command).spawn().map_err(run_failed)?;
         let too_long = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > MOST_OUTPUT);
-        let ending = wait(&mut child, boot.timeout, || too_long(&console) || too_long(&results)).map_err(run_failed)?;
+        let cut_short = || match stop.load(Ordering::Relaxed) {
+            true => Some(Ending::Interrupted),
+            false => (too_long(&console) || too_long(&results)).then_some(Ending::Flooded),
+        };
+        let ending = wait(&mut child, boot.timeout, cut_short).map_err(run_failed)?;
         let read = |path: &Path| {
             fs::read(path)
                 .map(|it| String::from_utf8_lossy(&it).into_owned())
                 .map_err(|source| file_error(path, source))
         };
         let status = match ending {
-            Ending::Stopped => {
+            Ending::Interrupted => return Err(QemuError::Interrupted { kernel: kernel() }),
+            Ending::Flooded => {
                 let file = if too_long(&console) { console } else { results };
                 return Err(QemuError::Flood { kernel: kernel(), file });
             }
@@ -319,29 +339,23 @@ fn joined(prefix: &str, path: &Path) -> std::ffi::OsString {
 enum Ending {
     Exited(ExitStatus),
     TimedOut,
-    Stopped,
+    Interrupted,
+    Flooded,
 }
 
-/// Waits; kills what takes too long or is to be stopped.
-fn wait(child: &mut Child, patience: Duration, stop: impl Fn() -> bool) -> io::Result<Ending> {
-    let begun = Instant::now();
+/// Waits; kills what takes longer than `patience` of this process's own time, or is to be cut short.
+fn wait(child: &mut Child, patience: Duration, cut_short: impl Fn() -> Option<Ending>) -> io::Result<Ending> {
+    let mut waited = OwnTime::start();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Ending::Exited(status));
         }
-        let ending = match (stop(), begun.elapsed() > patience) {
-            (true, _) => Some(Ending::Stopped),
-            (_, true) => Some(Ending::TimedOut),
-            _ => None,
-        };
-        if let Some(ending) = ending {
-            // It may have ended by itself meanwhile; waiting tells.
-            let killed = child.kill();
-            child.wait()?;
-            killed?;
+        let too_long = waited.look() > patience;
+        if let Some(ending) = cut_short().or_else(|| too_long.then_some(Ending::TimedOut)) {
+            child::end(child)?;
             return Ok(ending);
         }
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(child::GLANCE);
     }
 }
 
@@ -354,7 +368,7 @@ fn how(ending: &Ending) -> String {
             (None, None) => "no status".to_owned(),
         },
         Ending::TimedOut => "no end".to_owned(),
-        Ending::Stopped => "stopped".to_owned(),
+        Ending::Interrupted | Ending::Flooded => "stopped".to_owned(),
     }
 }
 

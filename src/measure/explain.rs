@@ -154,8 +154,11 @@ impl Explainer {
     }
 }
 
-/// The machine code of a loop before its sites are written.
+/// The machine code of a loop before its sites are written; nothing of one that stays where the linker put it.
 fn original(copied: &Copied) -> Vec<u8> {
+    if copied.span.is_empty() {
+        return Vec::new();
+    }
     // SAFETY: the loop's own bytes, in memory that the loops hold.
     unsafe { std::slice::from_raw_parts(copied.span.start as *const u8, copied.span.len()) }.to_vec()
 }

@@ -32,6 +32,7 @@ mod callees;
 pub mod counters;
 pub mod executed;
 pub mod explain;
+mod lines;
 pub mod loops;
 pub mod parent;
 mod places;

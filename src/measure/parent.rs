@@ -1,31 +1,36 @@
 //! The parent of the worker processes: starts them one after another, takes their lines as they come, goes on when one
 //! dies, and uses the time that is left for what was disturbed.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use super::lines::{Heard, Lines};
 use super::plan::{Group, LOOKS, Plan, Workers};
 use super::wire::{Assignment, GroupSamples, Line, Task};
 use super::work::{KernelColumn, WorkSamples};
 use super::work_parent::Share;
 
-/// A worker that is silent for this long is taken for hung: the dearest group takes a fraction of a second.
+/// A worker that is silent for this long while its parent runs is taken for hung: the dearest group takes a fraction of a
+/// second.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How often the parent looks whether it is to stop.
+const GLANCE: Duration = Duration::from_millis(50);
 /// A worker number that died this often is given up.
 const LIVES: usize = 4;
 /// Why the workers could not be run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ParentError {
     /// The program could not be started again.
-    #[error("cannot start a worker process ({program}): {source}")]
+    #[error(
+        "cannot start a worker process ({program}): {source}; see whether the program is still there, and the limits on \
+         processes and memory (ulimit -a, pids.max of the cgroup)"
+    )]
     Spawn {
         /// Its path.
         program: String,
@@ -210,54 +215,54 @@ fn serve(
     observer: &mut dyn Observer,
 ) -> Result<End, ParentError> {
     let mut child = start(worker, assignment)?;
-    let lines = read_lines(&mut child);
+    let mut lines = Lines::of(&mut child, SILENCE);
     let mut at = None;
-    let mut heard = Instant::now();
     let mut broken = None;
-    loop {
+    while broken.is_none() {
         if stop.load(Ordering::Relaxed) {
             end(&mut child);
             return Ok(End::Stopped);
         }
-        match lines.recv_timeout(Duration::from_millis(50)) {
-            Ok(Ok((line, raw))) => {
-                heard = Instant::now();
-                let task = at.and_then(|at: usize| assignment.tasks.get(at));
-                let work = at.and_then(|at| assignment.work.get(at.checked_sub(assignment.tasks.len())?));
-                match (line, task, work) {
-                    (Line::Begin(index), ..) => at = Some(index),
-                    (Line::Done(samples), Some(task), _) => observer.samples(number, &task.group, *samples, &raw),
-                    (Line::Worked(samples), _, Some(work)) => observer.worked(number, &work.workload, *samples, &raw),
-                    (Line::Failed(message), ..) => {
-                        let group = at.and_then(|at| assignment.place(at));
-                        observer.mishap(Mishap { worker: number, group, message });
-                    }
-                    (Line::Done(_) | Line::Worked(_), ..) => broken = Some("sent samples of no group".to_owned()),
-                }
-            }
-            Ok(Err(garbage)) => broken = Some(format!("wrote something else than samples: {garbage}")),
-            Err(RecvTimeoutError::Timeout) if heard.elapsed() > SILENCE => {
+        let line = match lines.next(GLANCE) {
+            Ok(Heard::Line(line)) => line,
+            Ok(Heard::Nothing) => continue,
+            Ok(Heard::Silence) => {
                 broken = Some(format!("was silent for {} s", SILENCE.as_secs()));
+                break;
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if broken.is_some() {
-            end(&mut child);
-            break;
+            Ok(Heard::End) => break,
+            Err(error) => {
+                broken = Some(format!("wrote what cannot be read: {error}"));
+                break;
+            }
+        };
+        let task = at.and_then(|at: usize| assignment.tasks.get(at));
+        let work = at.and_then(|at| assignment.work.get(at.checked_sub(assignment.tasks.len())?));
+        match (serde_json::from_slice(&line), task, work) {
+            (Ok(Line::Begin(index)), ..) => at = Some(index),
+            (Ok(Line::Done(samples)), Some(task), _) => observer.samples(number, &task.group, *samples, &line),
+            (Ok(Line::Worked(samples)), _, Some(work)) => observer.worked(number, &work.workload, *samples, &line),
+            (Ok(Line::Failed(message)), ..) => {
+                let group = at.and_then(|at| assignment.place(at));
+                observer.mishap(Mishap { worker: number, group, message });
+            }
+            (Ok(Line::Done(_) | Line::Worked(_)), ..) => broken = Some("sent samples of no group".to_owned()),
+            (Err(_), ..) => broken = Some(garbage(&line)),
         }
     }
-    let mut complaint = String::new();
-    if let Some(stderr) = child.stderr.take() {
-        // Only for the message; a pipe that cannot be read gives none.
-        let _ = std::io::Read::read_to_string(&mut std::io::Read::take(stderr, 4096), &mut complaint);
+    if broken.is_some() {
+        end(&mut child);
     }
     let status = child.wait();
+    // A last line cut short by the death of its writer is that death's business.
+    if broken.is_none() && !lines.unfinished().is_empty() && status.as_ref().is_ok_and(ExitStatus::success) {
+        broken = Some(garbage(lines.unfinished()));
+    }
     match (&broken, status) {
         (None, Ok(status)) if status.success() => Ok(End::All),
         (_, status) => {
             let how = broken.unwrap_or_else(|| status.map_or_else(|e| e.to_string(), describe));
-            let message = match complaint.trim() {
+            let message = match lines.complaint().as_str() {
                 "" => format!("the worker {how}"),
                 complaint => format!("the worker {how}: {complaint}"),
             };
@@ -288,25 +293,9 @@ fn start(worker: &dyn Fn() -> Command, assignment: &Assignment) -> Result<Child,
     Ok(child)
 }
 
-/// The worker's lines, parsed and as they came, read by a thread so that the parent can look at the clock and at `stop`.
-fn read_lines(child: &mut Child) -> Receiver<Result<(Line, Vec<u8>), String>> {
-    let (sender, receiver) = channel();
-    if let Some(stdout) = child.stdout.take() {
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).split(b'\n') {
-                // A last line cut short by the death of its writer is that death's business.
-                let Ok(line) = line else { break };
-                let received = match serde_json::from_slice(&line) {
-                    Ok(parsed) => Ok((parsed, line)),
-                    Err(_) => Err(String::from_utf8_lossy(&line).chars().take(80).collect()),
-                };
-                if sender.send(received).is_err() {
-                    break;
-                }
-            }
-        });
-    }
-    receiver
+fn garbage(line: &[u8]) -> String {
+    let shown: String = String::from_utf8_lossy(line).chars().take(80).collect();
+    format!("wrote something else than samples: {shown}")
 }
 
 fn end(child: &mut Child) {

@@ -23,6 +23,7 @@ pub mod schema;
 pub mod subject;
 #[cfg(feature = "cli")]
 pub mod terminal;
+mod unoptimised;
 pub mod write;
 
 pub use schema::Report;

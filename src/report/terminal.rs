@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::html::kernel_name;
 use super::schema::{Absence, Cell, Report, Workload};
+use crate::host::Check;
 use crate::regime::Regime;
 use crate::stats::location::{median, quantile};
 
@@ -19,7 +20,10 @@ pub fn summary(report: &Report) -> String {
         line("INCOMPLETE: not everything that was planned was measured".to_owned());
     }
     if report.tool.build == "debug" {
-        line("DEBUG BUILD: these are the costs of unoptimised code".to_owned());
+        line("DEBUG BUILD: debug assertions and overflow checks are part of what was measured".to_owned());
+    }
+    if let Some(Check { detail, advice, .. }) = report.unoptimised() {
+        line(format!("UNOPTIMISED: {detail}; {}", advice.as_deref().unwrap_or_default()));
     }
     // Above the tables: what they are held against is no baseline there.
     let (out_of_place, absent): (Vec<&Absence>, Vec<&Absence>) =

@@ -229,6 +229,7 @@ fn entry(name: &'static str, pairs: Vec<Pair>) -> OpEntry {
         spoils: false,
         assembly: true,
         instructions: None,
+        probe: None,
         pairs,
     }
 }

@@ -12,10 +12,12 @@
 mod builder;
 mod entry;
 mod error;
+mod optimised;
 
 pub use builder::{Also, Builder};
 pub use entry::{OpEntry, Pair};
 pub use error::SuiteError;
+pub use optimised::{Code, optimisation};
 
 use crate::dispatch::{self, All, Dispatch, Mechanism, Mechanisms};
 use crate::op::{Op, Ops, Visitor};

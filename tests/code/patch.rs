@@ -23,7 +23,7 @@ use pvbench::patch::{
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Regime, SITES, latency};
 use pvbench::suite::{OpEntry, mechanisms};
-use pvbench::workload::{self, Run};
+use pvbench::workload::Run;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 

@@ -68,3 +68,18 @@ fn a_body_that_is_not_in_place_is_warned_of_above_the_tables() {
     assert!(at("no hardware counters") > at("overhead over inline"));
     assert_eq!(text.matches("uart_read").count(), 1);
 }
+
+#[test]
+fn unoptimised_code_is_warned_of_above_the_tables() {
+    let mut report = support::synthetic();
+    assert!(report.unoptimised().is_none() && !terminal::summary(&report).contains("UNOPTIMISED"));
+    report.environment.push(pvbench::host::optimised(0, 0, 3));
+    assert!(report.unoptimised().is_none(), "a build that is as it should be");
+    for (unoptimised, instrumented, words) in [(3, 0, "3 of 3 ops is not optimised"), (0, 2, "instrument-coverage")] {
+        report.environment.push(pvbench::host::optimised(unoptimised, instrumented, 3));
+        let text = terminal::summary(&report);
+        let at = text.find("UNOPTIMISED: ").unwrap_or_else(|| panic!("{text}"));
+        assert!(text[at..].contains(words) && at < text.find("overhead over inline").unwrap(), "{text}");
+        report.environment.pop();
+    }
+}

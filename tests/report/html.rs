@@ -186,15 +186,16 @@ fn a_report_without_cells_is_a_page_that_says_so() {
 }
 
 #[test]
-fn an_incomplete_run_and_a_debug_build_come_before_all_else() {
+fn an_incomplete_run_and_a_debug_or_unoptimised_build_come_before_all_else() {
     let mut report = support::synthetic();
     let clean = page(&report);
     assert!(!clean.contains("class=\"warning\""));
     report.run.complete = false;
     report.tool.build = "debug".to_owned();
+    report.environment.push(pvbench::host::optimised(1, 0, 3));
     let page = page(&report);
     let found = page.find("id=\"found\"").expect("the section");
-    for warning in ["This run is incomplete", "This is a debug build"] {
+    for warning in ["This run is incomplete", "This is a debug build", "Unoptimised: the code of 1 of 3 ops"] {
         assert!(page.find(warning).is_some_and(|at| at < found), "{warning}");
     }
 }

@@ -1,10 +1,11 @@
 //! `pvbench linux ab`
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use super::{BootArgs, show, temporary};
+use super::{BootArgs, show, temporary, until_stopped};
 use crate::cli::Done;
 use crate::cli::exit::Exit;
 use crate::cli::output::Unwritten;
@@ -39,13 +40,17 @@ pub struct AbArgs {
 
 /// Compares a kernel with itself.
 pub fn ab(args: &AbArgs) -> Done {
+    until_stopped(|stop| compare(args, stop))
+}
+
+fn compare(args: &AbArgs, stop: &AtomicBool) -> Done {
     let own = args.out.join("report.json");
     let report = args.report.as_deref().or_else(|| own.is_file().then_some(own.as_path()));
     // Before minutes are spent.
     let report = report.map(read::report).transpose()?;
     write::prepare(&args.out)?;
     let folder = temporary()?;
-    let path = kernel(args, folder.path())?;
+    let path = kernel(args, folder.path(), stop)?;
     let subjects = Variant::ALL.map(|variant| Subject {
         name: variant.name().to_owned(),
         path: path.clone(),
@@ -54,7 +59,7 @@ pub fn ab(args: &AbArgs) -> Done {
         // All three execute the same hooks.
         counted: variant == Variant::Noalt && !args.boot.no_calls,
     });
-    let mut linux = args.boot.compare(&subjects)?;
+    let mut linux = args.boot.compare(&subjects, stop)?;
     let mut unwritten = Unwritten::default();
     let mut files = Vec::new();
     if let Some(text) = unwritten.note(show::json(&linux)) {
@@ -75,10 +80,10 @@ pub fn ab(args: &AbArgs) -> Done {
     Ok(unwritten.ended(Exit::Fine))
 }
 
-fn kernel(args: &AbArgs, folder: &Path) -> Result<PathBuf, LinuxError> {
+fn kernel(args: &AbArgs, folder: &Path, stop: &AtomicBool) -> Result<PathBuf, LinuxError> {
     Ok(match (&args.kernel, &args.download) {
         (Some(path), _) => path.clone(),
-        (None, Some(package)) => find::download(package, folder)?,
+        (None, Some(package)) => find::download(package, folder, stop)?,
         (None, None) => find::installed(Path::new("/boot"))?,
     })
 }

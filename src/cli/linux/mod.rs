@@ -9,13 +9,14 @@ mod unpatch;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::Done;
-use super::conditions::stop_on_signals;
 use super::error::CliError;
+use super::inherited::stop_on_signals;
 use super::progress::Progress;
 use crate::linux::boots::{Means, Plan};
 use crate::linux::compare::{Comparison, Subject};
@@ -64,6 +65,13 @@ pub fn linux(args: &LinuxArgs) -> Done {
     }
 }
 
+/// Does what can be stopped by a signal: whatever error that makes is an interruption.
+fn until_stopped(work: impl FnOnce(&AtomicBool) -> Done) -> Done {
+    let stop = stop_on_signals()?;
+    let done = work(&stop);
+    if done.is_err() && stop.load(Ordering::Relaxed) { Err(LinuxError::Interrupted.into()) } else { done }
+}
+
 /// How kernels are booted.
 #[derive(Args)]
 struct BootArgs {
@@ -106,13 +114,13 @@ impl BootArgs {
     }
 
     /// Prepares, boots, and says what came of it. What a boot that failed left behind is kept.
-    fn compare(&self, subjects: &[Subject]) -> Result<Linux, CliError> {
+    fn compare(&self, subjects: &[Subject], stop: &AtomicBool) -> Result<Linux, CliError> {
         let plan = self.plan()?;
         let qemu = Qemu::find().map_err(LinuxError::from)?;
-        let guest = Guest::build().map_err(LinuxError::from)?;
+        let guest = Guest::build(stop).map_err(LinuxError::from)?;
         let folder = temporary()?;
-        let result = boot(subjects, &plan, &qemu, &guest, folder.path());
-        if matches!(result, Err(LinuxError::Qemu(_))) {
+        let result = boot(subjects, &plan, (&qemu, &guest), folder.path(), stop);
+        if matches!(result, Err(LinuxError::Qemu(_))) && !stop.load(Ordering::Relaxed) {
             // Its message names files in there.
             remove_kernels(&folder.keep());
         }
@@ -120,18 +128,23 @@ impl BootArgs {
     }
 }
 
-fn boot(subjects: &[Subject], plan: &Plan, qemu: &Qemu, guest: &Guest, folder: &Path) -> Result<Linux, LinuxError> {
+fn boot(
+    subjects: &[Subject],
+    plan: &Plan,
+    (qemu, guest): (&Qemu, &Guest),
+    folder: &Path,
+    stop: &AtomicBool,
+) -> Result<Linux, LinuxError> {
     let archive = folder.join("init.cpio");
     std::fs::write(&archive, &guest.archive).map_err(|source| LinuxError::File { path: archive.clone(), source })?;
     let comparison = Comparison::prepare(subjects, folder)?;
-    let stop = stop_on_signals().map_err(|_| LinuxError::Interrupted)?;
     let progress = Mutex::new(Progress::of_steps(comparison.boots(plan)));
     let step = |_, _| {
         if let Ok(mut progress) = progress.lock() {
             progress.step();
         }
     };
-    let means = Means { qemu, archive: &archive, folder, progress: &step, stop: &stop };
+    let means = Means { qemu, archive: &archive, folder, progress: &step, stop };
     comparison.run(plan, guest, qemu, &means)
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use super::{BootArgs, names, show};
+use super::{BootArgs, names, show, until_stopped};
 use crate::cli::Done;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -35,6 +36,10 @@ pub struct RunArgs {
 
 /// Boots kernels.
 pub fn run(args: &RunArgs) -> Done {
+    until_stopped(|stop| compare(args, stop))
+}
+
+fn compare(args: &RunArgs, stop: &AtomicBool) -> Done {
     let appends = if args.append.is_empty() { vec![String::new()] } else { args.append.clone() };
     let mut subjects = Vec::new();
     for (path, name) in args.kernels.iter().zip(names(&args.kernels)) {
@@ -57,7 +62,7 @@ pub fn run(args: &RunArgs) -> Done {
     if let Some(folder) = &args.out {
         write::prepare(folder)?;
     }
-    let linux = args.boot.compare(&subjects)?;
+    let linux = args.boot.compare(&subjects, stop)?;
     let mut unwritten = Unwritten::default();
     if let Some(folder) = &args.out
         && let Some(text) = unwritten.note(show::json(&linux))

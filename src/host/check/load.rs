@@ -1,11 +1,11 @@
 //! Who else uses the CPU: its sibling, other processes, the hypervisor.
 
 use super::Check;
-use crate::host::machine::cpus_online;
-use crate::host::{CpuFacts, Probes, Root, cpu_list};
+use crate::host::{CpuFacts, CpuTime, Others, Probes, Root, cpu_list};
 
-/// Above this share of the CPUs in use, worker, parent and others get into each other's way.
-const BUSY: f64 = 0.5;
+/// Above this share of the allowed CPUs, other processes get into the workers' way: of two CPUs that is half of one. Twice
+/// as much can hardly be taken from two workers that are busy all the time; half of it is what a desktop takes at rest.
+const BUSY: f64 = 0.25;
 
 /// Above this share of stolen time (1 in 100), so many windows are hit that medians over rounds begin to move.
 const STOLEN: f64 = 0.01;
@@ -69,30 +69,21 @@ pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     }
 }
 
-pub(super) fn load(root: &Root) -> Check {
+/// What other processes take from when the system was asked until now: of a run, while it measures. The load average would
+/// have in it what this process and the compiler before it took.
+pub(super) fn load(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "load";
-    let advice = "see in uptime and top what else runs";
-    let line = match root.line("proc/loadavg") {
-        Ok(line) => line,
-        Err(error) => return Check::unknown(ID, error.to_string(), advice),
+    let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();
+    let others = match &probes.cpu_time {
+        Ok(before) => CpuTime::read(root, allowed).and_then(|now| now.others_since(before)),
+        Err(reason) => Err(reason.clone()),
     };
-    let minute = line
-        .split_whitespace()
-        .next()
-        .and_then(|it| it.parse::<f64>().ok())
-        .filter(|load| load.is_finite() && *load >= 0.0);
-    let Some(minute) = minute else {
-        return Check::unknown(ID, format!("/proc/loadavg holds {line:?}"), advice);
+    let Others { seconds, cpus, busy_cpus } = match others {
+        Ok(others) => others,
+        Err(reason) => return Check::unknown(ID, reason, "see in uptime and top what else runs"),
     };
-    let Some(cpus) = cpus_online(root).filter(|&cpus| cpus > 0) else {
-        return Check::unknown(
-            ID,
-            format!("load {minute:.2} in the last minute, on an unknown number of CPUs"),
-            advice,
-        );
-    };
-    let detail = format!("load {minute:.2} in the last minute on {cpus} CPUs");
-    if minute > BUSY * f64::from(cpus) {
+    let detail = format!("other processes took {busy_cpus:.2} of {cpus} CPUs, over {seconds:.1} s");
+    if busy_cpus > BUSY * cpus as f64 {
         Check::bad(ID, detail, "stop what else runs, or wait for it to end")
     } else {
         Check::known(ID, detail)

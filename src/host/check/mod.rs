@@ -1,6 +1,7 @@
 //! Is this machine fit to measure on? One answer per question, in an order that does not change.
 
 mod access;
+mod build;
 mod clock;
 mod layout;
 mod load;
@@ -9,11 +10,17 @@ mod pmu;
 mod power;
 mod tools;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Probes, Root};
 
+pub use build::optimised;
 pub(super) use pmu::paranoid_level;
+
+/// The check of what the compiler made of what is measured.
+pub const OPTIMISED: &str = "optimised";
 
 /// What is known of a condition of measuring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,10 +78,17 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// How long other processes are watched, where nothing is measured meanwhile: a tick of a CPU is a hundredth of it.
+const WATCHED: Duration = Duration::from_secs(1);
+
 /// All checks of the machine under `root`, asking the running system what no file tells. Runs `valgrind --version`
-/// where there is one, and no other program.
+/// where there is one, and no other program. Takes a second, in which it is seen what other processes take.
 pub fn checks(root: &Root) -> Vec<Check> {
-    checks_with(root, &Probes::ask(root))
+    let probes = Probes::ask(root);
+    if probes.cpu_time.is_ok() {
+        std::thread::sleep(WATCHED);
+    }
+    checks_with(root, &probes)
 }
 
 /// All checks of the machine under `root`, with the answers of system calls and of CPUID given.
@@ -87,7 +101,7 @@ pub fn checks_with(root: &Root, probes: &Probes) -> Vec<Check> {
         power::turbo(root, probes),
         load::smt_sibling(root, probes),
         load::cpu_affinity(probes),
-        load::load(root),
+        load::load(root, probes),
         load::steal(root, probes),
         load::virtualised(root, &probes.cpu),
         pmu::pmu(root, probes),

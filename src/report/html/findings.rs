@@ -34,9 +34,12 @@ pub fn warnings(report: &Report, grid: &Grid) -> Vec<String> {
     }
     if report.tool.build != "release" {
         warnings.push(format!(
-            "This is a {} build: it measures what the compiler left undone, not the mechanisms. Build with --release.",
+            "This is a {} build: debug assertions and overflow checks are part of what it measures. Build with --release.",
             clipped(&report.tool.build, 40)
         ));
+    }
+    if let Some(check) = report.unoptimised() {
+        warnings.push(format!("Unoptimised: {}.", clipped(&check.detail, 200)));
     }
     if grid.left_out != (0, 0) {
         let (mechanisms, ops) = grid.left_out;

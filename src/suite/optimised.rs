@@ -1,0 +1,140 @@
+//! Whether the compiler optimised the loops of an op, and put nothing into them of its own.
+//!
+//! Loops are generic: they are compiled in the crate that names the op, with that crate's options, which no option of this
+//! crate tells. So beside its loops every op has a function that any optimiser makes a single addition of, and that is looked
+//! at as machine code. At opt-level 0 it calls its methods and keeps its variables in memory; `-C instrument-coverage` counts
+//! in memory, and sanitizers call.
+
+use std::marker::PhantomData;
+
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+
+use super::OpEntry;
+use crate::host::{Check, optimised};
+use crate::patch::Compiled;
+
+/// What a compiler made of an op's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Instructions that do what is written, and nothing else.
+    Optimised,
+    /// Something is counted in memory on the way.
+    Instrumented,
+    /// Calls of what could be in place, variables in memory.
+    Unoptimised,
+}
+
+/// A number of its own type for each op: functions with it are compiled where the loops of the op are.
+struct Sum<O>(u64, PhantomData<O>);
+
+impl<O> Sum<O> {
+    #[inline]
+    fn add(&mut self, by: u64) {
+        self.0 = self.0.wrapping_add(by);
+    }
+}
+
+/// What is looked at: `lea rax, [rdi+3]; ret` where the optimiser was at work.
+#[inline(never)]
+pub(super) fn probe<O: 'static>(first: u64) -> u64 {
+    let mut sum = Sum::<O>(first, PhantomData);
+    sum.add(1);
+    sum.add(2);
+    sum.0
+}
+
+impl OpEntry {
+    /// What the compiler made of this op's code; optimised where that cannot be seen.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        let Some(probe) = self.probe else { return Code::Optimised };
+        // SAFETY: a compiled function of this program.
+        let decoded = unsafe { Compiled::at(probe as *const () as usize) };
+        decoded.map_or(Code::Optimised, |function| judge(function.instructions().iter().map(|(it, _)| *it)))
+    }
+}
+
+/// What the compiler made of these ops' code, as a condition of measuring.
+#[must_use]
+pub fn optimisation<'a>(ops: impl Iterator<Item = &'a OpEntry>) -> Check {
+    let codes: Vec<Code> = ops.map(OpEntry::code).collect();
+    let count = |code| codes.iter().filter(|it| **it == code).count();
+    optimised(count(Code::Unoptimised), count(Code::Instrumented), codes.len())
+}
+
+fn judge(instructions: impl Iterator<Item = Instruction>) -> Code {
+    let of_one = |instruction: Instruction| {
+        // Padding and address arithmetic only look like it.
+        let in_memory = instruction.op_kinds().any(|kind| kind == OpKind::Memory)
+            && !matches!(instruction.mnemonic(), Mnemonic::Nop | Mnemonic::Lea);
+        let on_stack = matches!(instruction.memory_base(), Register::RSP | Register::RBP);
+        match instruction.is_call_near() || instruction.is_call_near_indirect() || (in_memory && on_stack) {
+            true => Code::Unoptimised,
+            false if in_memory => Code::Instrumented,
+            false => Code::Optimised,
+        }
+    };
+    let found: Vec<Code> = instructions.map(of_one).collect();
+    let worst = [Code::Unoptimised, Code::Instrumented].into_iter().find(|code| found.contains(code));
+    worst.unwrap_or(Code::Optimised)
+}
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions};
+
+    use super::*;
+
+    /// What rustc 1.95 makes of the probe.
+    fn of(code: &[u8]) -> Code {
+        judge(Decoder::with_ip(64, code, 0x1000, DecoderOptions::NONE).into_iter())
+    }
+
+    #[test]
+    fn an_addition_is_optimised_with_or_without_a_frame_pointer_and_padding() {
+        // lea 0x3(%rdi),%rax; ret
+        assert_eq!(of(&[0x48, 0x8d, 0x47, 0x03, 0xc3]), Code::Optimised);
+        // push %rbp; mov %rsp,%rbp; lea 0x3(%rdi),%rax; pop %rbp; ret
+        assert_eq!(of(&[0x55, 0x48, 0x89, 0xe5, 0x48, 0x8d, 0x47, 0x03, 0x5d, 0xc3]), Code::Optimised);
+        // endbr64; mov %rdi,%rax; add $0x3,%rax; ret; nopl 0x0(%rax)
+        let other = [0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x89, 0xf8, 0x48, 0x83, 0xc0, 0x03, 0xc3, 0x0f, 0x1f, 0x40, 0x00];
+        assert_eq!(of(&other), Code::Optimised);
+    }
+
+    #[test]
+    fn counters_of_coverage_are_instrumentation() {
+        // lock incq 0x1234(%rip); lea 0x3(%rdi),%rax; ret
+        let counted = [0xf0, 0x48, 0xff, 0x05, 0x34, 0x12, 0x00, 0x00, 0x48, 0x8d, 0x47, 0x03, 0xc3];
+        assert_eq!(of(&counted), Code::Instrumented);
+        // The same without `lock`, as single-threaded programs have it.
+        assert_eq!(of(&counted[1..]), Code::Instrumented);
+    }
+
+    #[test]
+    fn calls_and_variables_in_memory_are_of_no_optimiser() {
+        // push %rax; mov %rdi,(%rsp); mov %rsp,%rdi; mov $0x1,%esi; call ..; mov (%rsp),%rax; pop %rcx; ret
+        let called = [
+            0x50, 0x48, 0x89, 0x3c, 0x24, 0x48, 0x89, 0xe7, 0xbe, 0x01, 0x00, 0x00, 0x00, 0xe8, 0x10, 0x00, 0x00, 0x00,
+            0x48, 0x8b, 0x04, 0x24, 0x59, 0xc3,
+        ];
+        assert_eq!(of(&called), Code::Unoptimised);
+        // lock incq 0x1234(%rip); call *0x10(%rip); ret
+        let both = [0xf0, 0x48, 0xff, 0x05, 0x34, 0x12, 0x00, 0x00, 0xff, 0x15, 0x10, 0x00, 0x00, 0x00, 0xc3];
+        assert_eq!(of(&both), Code::Unoptimised);
+        // mov %rdi,-0x8(%rbp); mov -0x8(%rbp),%rax; ret
+        assert_eq!(of(&[0x48, 0x89, 0x7d, 0xf8, 0x48, 0x8b, 0x45, 0xf8, 0xc3]), Code::Unoptimised);
+    }
+
+    #[test]
+    fn this_build_is_what_its_profile_says() {
+        struct Mine;
+        // SAFETY: a compiled function of this program.
+        let decoded = unsafe { Compiled::at(probe::<Mine> as fn(u64) -> u64 as *const () as usize) }.unwrap();
+        let found = judge(decoded.instructions().iter().map(|(it, _)| *it));
+        assert_eq!(probe::<Mine>(4), 7);
+        // Cargo.toml: tests are built with opt-level 2; RUSTFLAGS may say something else.
+        if std::env::var_os("RUSTFLAGS").is_none_or(|flags| flags.is_empty()) {
+            assert_eq!(found, Code::Optimised);
+        }
+    }
+}
