@@ -8,3 +8,4 @@ mod over_ops;
 mod predict;
 #[path = "../support/mod.rs"]
 mod support;
+mod verdicts;
