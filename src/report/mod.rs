@@ -6,11 +6,13 @@
 pub mod beside;
 #[cfg(feature = "cli")]
 pub mod export;
+pub mod floors;
 #[cfg(feature = "html")]
 pub mod html;
 #[cfg(feature = "schema")]
 pub mod json_schema;
 pub mod linux;
+pub mod over_ops;
 #[cfg(feature = "html")]
 pub mod plots;
 #[cfg(feature = "html")]
@@ -24,6 +26,7 @@ pub mod subject;
 #[cfg(feature = "cli")]
 pub mod terminal;
 mod unoptimised;
+pub mod verdict;
 pub mod write;
 
 pub use schema::Report;

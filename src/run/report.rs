@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::{mechanism_info, op_info, option_infos};
 use crate::dispatch::Mechanism;
-use crate::estimate::{CONFIDENCE, Estimates};
+use crate::estimate::{CONFIDENCE, Estimates, traps};
 use crate::host::{Check, Machine};
 use crate::measure::explain::Example;
 use crate::measure::plan::Plan;
@@ -62,7 +62,12 @@ pub struct Facts {
 /// Makes the document. `ops` and `mechanisms` are those of the build; only what the plan names is described.
 #[must_use]
 pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
-    let Findings { estimates, workloads, facts } = findings;
+    let Findings { mut estimates, workloads, facts } = findings;
+    let mut absent = facts.absent;
+    if facts.machine.virtualised.is_some() {
+        let may_trap = |name: &str| ops.iter().any(|op| op.meta.name == name && op.may_trap());
+        absent.extend(traps::mark(&mut estimates.cells, may_trap));
+    }
     let planned = |name: &str| plan.groups.iter().any(|group| group.op == name);
     let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(op_info).collect();
     let named = |mechanism: &str| {
@@ -134,11 +139,12 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
             dropped_values: estimates.dropped_values,
         }),
         floor: estimates.floor,
+        floors: estimates.floors,
         catalogue: Catalogue { ops, mechanisms, options },
         cells: estimates.cells,
         workloads,
         linux: None,
-        absent: facts.absent,
+        absent,
         failures: facts.failures,
     }
 }

@@ -13,6 +13,7 @@ mod builder;
 mod entry;
 mod error;
 mod optimised;
+mod trapping;
 
 pub use builder::{Also, Builder};
 pub use entry::{OpEntry, Pair};

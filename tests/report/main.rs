@@ -4,6 +4,8 @@ mod document;
 mod export;
 mod html;
 mod linux;
+mod over_ops;
 mod predict;
 #[path = "../support/mod.rs"]
 mod support;
+mod verdicts;
