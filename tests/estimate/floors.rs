@@ -1,10 +1,10 @@
 //! A floor per regime, and ops that leave the guest.
 
-use pvbench::dispatch::Platform;
+use pvbench::clock::Clock;
 use pvbench::estimate::{Estimates, Estimator, traps};
-use pvbench::measure::clock::Clock;
 use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::op::Platform;
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit, RegimeFloor};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::support;
-use pvbench::dispatch::Platform;
+use pvbench::clock::Clock;
 use pvbench::estimate::Estimator;
-use pvbench::measure::clock::Clock;
 use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::op::Platform;
 use pvbench::op::{Meta, Op, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit};
