@@ -4,7 +4,7 @@ use crate::dispatch::Platform;
 use crate::host::{Check, Machine, Status};
 use crate::report::Report;
 use crate::report::plots::grid::finite;
-use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain};
+use crate::report::plots::number::{NOTHING, clipped, fixed, grouped, interval, plain};
 use crate::report::schema::{Calibration, PlanSummary};
 
 /// A name and what is known of it.
@@ -42,7 +42,7 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("layouts", format!("loop heads at {} within 128 bytes", list(plan.layouts.iter()))),
         fact("workers", workers(plan)),
         fact("rounds", format!("{} per group and worker, and one more at one layout", plan.rounds)),
-        fact("window", format!("at least {} core cycles", grouped(plan.window_cycles))),
+        fact("window", format!("at least {} core cycles", grouped(&plan.window_cycles.to_string()))),
         fact(
             "pinned to",
             match (plan.cpu, plan.beside) {
@@ -64,19 +64,6 @@ pub fn plan(report: &Report) -> Vec<Fact> {
             ),
         ),
     ]
-}
-
-/// 100000 as `100,000`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn bytes(number: u64) -> String {
@@ -107,7 +94,7 @@ pub fn machine(machine: &Machine) -> Vec<Fact> {
         ),
         fact("microcode", text(&machine.microcode)),
         fact("CPUs online", number(machine.cpus_online)),
-        fact("CPUs allowed", machine.cpus_allowed.as_ref().map_or_else(|| "unknown".to_owned(), list)),
+        fact("CPUs allowed", machine.cpus_allowed.as_ref().map_or_else(|| "unknown".to_owned(), |cpus| allowed(cpus))),
         fact(
             "hypervisor",
             match machine.virtualised.as_deref() {
@@ -135,6 +122,11 @@ pub fn machine(machine: &Machine) -> Vec<Fact> {
     facts.push(fact("caches", if caches.is_empty() { "unknown".to_owned() } else { caches.join(", ") }));
     facts.push(fact("memory", machine.memory_bytes.map_or_else(|| "unknown".to_owned(), bytes)));
     facts
+}
+
+/// Count and list, so that neither is taken for the other: `2 (CPU 0, 1)`.
+fn allowed(cpus: &[u32]) -> String {
+    if cpus.is_empty() { NOTHING.to_owned() } else { format!("{} (CPU {})", cpus.len(), list(cpus)) }
 }
 
 /// What the kernel does about the CPU's flaws.
