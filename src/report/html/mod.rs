@@ -159,7 +159,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         body: grid.body.name(),
         workers: plan.workers,
         rounds: plan.rounds,
-        window: facts::grouped(plan.window_cycles),
+        window: plots::number::grouped(&plan.window_cycles.to_string()),
         sites: crate::regime::SITES,
         confidence: plots::number::fixed(plan.confidence * 100.0, 0),
         pinned: plan.cpu.map_or_else(|| "not pinned".to_owned(), |cpu| format!("pinned to CPU {cpu}")),
