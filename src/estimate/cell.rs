@@ -78,6 +78,7 @@ pub(super) fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism:
         instructions_absent: None,
         counters: None,
         floor_cycles: None,
+        deciding_cycles: None,
         resolved: false,
         limit: None,
     }

@@ -282,7 +282,9 @@ fn of_kernel(
         instructions: None,
         instructions_absent: None,
         counters: None,
+        deciding_percent: None,
         resolved,
+        limit: None,
         predicted_percent: predicted.as_ref().and_then(|predicted| predicted.as_ref().ok().copied()),
         predicted_absent: predicted.and_then(Result::err),
     }

@@ -174,6 +174,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
             dropped_values: estimates.dropped_values,
         }),
         floor: estimates.floor,
+        floors: Vec::new(),
         catalogue: Catalogue { ops, mechanisms, options },
         cells: estimates.cells,
         workloads: findings.workloads,

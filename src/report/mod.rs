@@ -7,11 +7,13 @@ pub mod assemble;
 pub mod beside;
 #[cfg(feature = "cli")]
 pub mod export;
+pub mod floors;
 #[cfg(feature = "html")]
 pub mod html;
 #[cfg(feature = "schema")]
 pub mod json_schema;
 pub mod linux;
+pub mod over_ops;
 #[cfg(feature = "html")]
 pub mod plots;
 #[cfg(feature = "html")]

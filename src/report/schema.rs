@@ -35,6 +35,10 @@ pub struct Report {
     pub calibration: Option<Calibration>,
     /// What an A/A comparison showed; absent where no group was finished.
     pub floor: Option<Floor>,
+    /// The floor of each regime, in the order of the plan's regimes. Empty in a document that has `floor` alone: that
+    /// floor holds for every regime.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floors: Vec<RegimeFloor>,
     /// What the ops and mechanisms of the cells are.
     pub catalogue: Catalogue,
     /// The results.
@@ -149,8 +153,7 @@ pub struct Calibration {
 /// What A/A comparisons showed in this run: `inline` against a copy of itself, in the same rounds as everything else.
 ///
 /// Noise grows with what is timed: differences are counted in core cycles for ops of up to one cycle, and per cycle for
-/// those that take longer. A cell's own floor is `cycles` times what the mechanism takes there, at least one cycle, and
-/// never below the A/A differences of its own group.
+/// those that take longer. This is the floor over all regimes; cells are held against that of their regime.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -165,6 +168,41 @@ pub struct Floor {
     pub same_loop_cycles: f64,
     /// Median absolute A/A difference of a copy of the loop at another address.
     pub copied_loop_cycles: f64,
+}
+
+/// The floor of one regime: a flushed loop differs from its copy by cycles, a loop in throughput by ten-thousandths.
+///
+/// At least 95% of the A/A comparisons of a regime with 20 groups or more lie within its floor. Fewer groups cannot show
+/// that: there the floor is the greater of their greatest comparison and of the floor over all regimes. A cell's own floor
+/// is `cycles` times what the mechanism takes there, at least one cycle, and never below the A/A differences of its own
+/// group.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RegimeFloor {
+    /// Which regime.
+    pub regime: Regime,
+    /// In core cycles (per cycle of the op, at least one).
+    pub cycles: f64,
+    /// The same as a relative difference.
+    pub ratio: f64,
+    /// How many groups (op and body) of this regime were compared.
+    pub groups: usize,
+    /// Median absolute A/A difference of the same loop at the same address.
+    pub same_loop_cycles: f64,
+    /// Median absolute A/A difference of a copy of the loop at another address.
+    pub copied_loop_cycles: f64,
+}
+
+/// The ends of an interval whose estimate stands elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
 }
 
 /// A value with its interval. The confidence is that of the run.
@@ -334,8 +372,12 @@ pub struct Cell {
     /// What the overhead was held against: nothing below this many core cycles is a difference here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor_cycles: Option<f64>,
-    /// Whether the overhead stands clear of the floor (at the plan's `error_per_cell`) and of the layout range, in every
-    /// mode.
+    /// The interval that decides, in core cycles around the same estimate: Student's over the workers, at the confidence
+    /// 1 - `error_per_cell` of the plan. It is wider than that of `overhead`, for all cells hold together with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deciding_cycles: Option<Bounds>,
+    /// Whether the overhead stands clear: the deciding interval, every mode and the overhead at every layout lie beyond
+    /// the floor on one side of zero, and the overhead is greater than the layout range.
     pub resolved: bool,
     /// What keeps it from being resolved; absent where it is, or was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -375,17 +417,21 @@ pub enum SpreadSource {
     Layouts,
 }
 
-/// What keeps a cell from being resolved.
+/// What keeps a cell, or a workload on a kernel, from being resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Limit {
-    /// The interval of some layout reaches into the floor: no difference, or too little time to tell.
+    /// The estimate itself lies within the floor: there is no difference to be seen.
     Floor,
-    /// Workers gather at several values, and not all of them are clear of the floor.
+    /// The estimate lies beyond the floor, but the deciding interval reaches into it. More time narrows the interval.
+    Interval,
+    /// Workers gather at several values, and one of them is not clear of the floor. More time does not help.
     Modes,
-    /// Moving the loop moves the overhead by more than its size.
+    /// Moving the loop moves the overhead by its size or more, or into the floor. More time does not help.
     Layout,
+    /// The op leaves the guest: what is timed is the hypervisor's work, and says nothing of the mechanism.
+    Traps,
 }
 
 /// An overhead in three units.
@@ -478,10 +524,12 @@ pub struct Workload {
     pub again_percent: Option<Estimate>,
     /// What `inline` at other places in memory differs by.
     pub copies_percent: Vec<Estimate>,
-    /// The largest of these differences: nothing below it is called a difference.
+    /// The floor: the largest of these differences, each the mean over all placements of the run. Nothing below it is
+    /// called a difference.
     pub floor_percent: f64,
-    /// What `inline` at two places in memory differs by, 95 times in 100, in percent: what a comparison of two builds that
-    /// differ in nothing would find. Absent where kernels were not placed.
+    /// The placement range: 95% of two single placements of `inline` differ by no more than this, in percent, run-to-run
+    /// noise removed. A comparison of two builds that differ in nothing finds that much. Absent where kernels were not
+    /// placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_percent: Option<f64>,
     /// Kernels stand at places in memory that each round draws anew; here is why they did not, and what differs between
@@ -520,8 +568,15 @@ pub struct WorkloadKernel {
     /// Hardware counters of a unit, by name; absent where the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,
-    /// Whether it stands clear of what the same kernel at several places differs by.
+    /// The interval that decides, in percent around the same estimate, at a confidence with which all kernels of the run
+    /// hold together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deciding_percent: Option<Bounds>,
+    /// Whether it stands clear: the deciding interval lies beyond the workload's floor.
     pub resolved: bool,
+    /// What keeps it from being resolved, `floor` or `interval`; absent where it is, or was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// What the cells say it should be: calls times overheads in throughput, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted_percent: Option<f64>,

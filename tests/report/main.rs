@@ -4,6 +4,7 @@ mod document;
 mod export;
 mod html;
 mod linux;
+mod over_ops;
 mod predict;
 #[path = "../support/mod.rs"]
 mod support;

@@ -9,8 +9,8 @@ use pvbench::op::{Bytes, Conventions, Group, Kind, Since};
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
-    Absence, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit, Listing,
-    ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool, UnitInstructions,
+    Absence, Bounds, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit,
+    Listing, ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool, UnitInstructions,
     Workload, WorkloadKernel,
 };
 use rand::RngExt;
@@ -175,6 +175,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
             same_loop_cycles: 0.004,
             copied_loop_cycles: 0.011,
         }),
+        floors: Vec::new(),
         catalogue: Catalogue { ops, mechanisms: catalogue(&names), options: Vec::new() },
         cells,
         workloads: Vec::new(),
@@ -313,6 +314,7 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
                 instructions_absent: None,
                 counters: None,
                 floor_cycles: Some(FLOOR),
+                deciding_cycles: None,
                 resolved: false,
                 limit: None,
             };
@@ -442,7 +444,9 @@ pub fn workload() -> Workload {
         instructions: overhead.map(|o| UnitInstructions { per_unit: 8_000.0, extra_percent: o.estimate / 2.0 }),
         instructions_absent: None,
         counters: None,
+        deciding_percent: overhead.map(|o| Bounds { low: o.low - 0.1, high: o.high + 0.1 }),
         resolved: overhead.is_some(),
+        limit: None,
         predicted_percent: mechanism.and(overhead).map(|o| o.estimate + 0.5),
         predicted_absent: mechanism.filter(|_| overhead.is_none()).map(|_| "no cell".to_owned()),
         absent: if overhead.is_none() { Some("no such CPU".to_owned()) } else { None },

@@ -153,8 +153,10 @@ fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mu
             (Some(_), true, _) => "yes",
             (Some(_), false, None) => "no",
             (Some(_), false, Some(Limit::Floor)) => "no, floor",
+            (Some(_), false, Some(Limit::Interval)) => "no, interval",
             (Some(_), false, Some(Limit::Modes)) => "no, modes",
             (Some(_), false, Some(Limit::Layout)) => "no, layout",
+            (Some(_), false, Some(Limit::Traps)) => "no, traps",
         },
         modes: modes(cell),
     }

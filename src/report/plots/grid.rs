@@ -159,6 +159,13 @@ impl<'a> Grid<'a> {
             .collect()
     }
 
+    /// The cells of all ops by a mechanism in a regime, in the order of the rows.
+    #[must_use]
+    pub fn cells_of(&self, column: &Column<'a>, regime: Regime) -> Vec<&'a Cell> {
+        let of = |row: &Row<'a>| self.cells.get(&(row.op, column.mechanism, column.state, regime)).copied();
+        self.rows.iter().filter_map(of).collect()
+    }
+
     /// Whether anything was measured in a regime.
     #[must_use]
     pub fn has(&self, regime: Regime) -> bool {
