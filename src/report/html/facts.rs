@@ -4,8 +4,8 @@ use crate::dispatch::Platform;
 use crate::host::{Check, Machine, Status};
 use crate::report::Report;
 use crate::report::plots::grid::finite;
-use crate::report::plots::number::{NOTHING, clipped, fixed, grouped, interval, plain};
-use crate::report::schema::{Calibration, PlanSummary};
+use crate::report::plots::number::{NOTHING, clipped, fixed, grouped, interval, plain, plural};
+use crate::report::schema::{Calibration, PlanSummary, RegimeFloor};
 
 /// A name and what is known of it.
 pub struct Fact {
@@ -139,8 +139,9 @@ pub fn panel(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     match &report.floor {
         Some(floor) => {
-            facts.push(fact("floor", format!("{} cycles, or {}%", plain(floor.cycles), fixed(floor.ratio * 100.0, 1))));
-            facts.push(fact("from", format!("{} groups (op, regime, layout)", floor.groups)));
+            let what = if report.floors.is_empty() { "floor" } else { "floor over all regimes" };
+            facts.push(fact(what, format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
+            facts.push(fact("from", format!("{} {}", floor.groups, plural(floor.groups, "group", "groups"))));
             facts.push(fact(
                 "typical A/A",
                 format!(
@@ -152,11 +153,21 @@ pub fn panel(report: &Report) -> Vec<Fact> {
         }
         None => facts.push(fact("floor", "none: no group was finished")),
     }
+    facts.extend(report.floors.iter().map(floor_of));
     match &report.calibration {
         Some(it) => facts.extend(calibration(it)),
         None => facts.push(fact("calibration", "none: no round was finished")),
     }
     facts
+}
+
+fn floor_of(floor: &RegimeFloor) -> Fact {
+    let RegimeFloor { regime, cycles, ratio, groups, .. } = floor;
+    let groups = format!("{groups} {}", plural(*groups, "group", "groups"));
+    fact(
+        &format!("floor, {}", regime.name()),
+        format!("{} cycles, or {}%; {groups}", plain(*cycles), plain(ratio * 100.0)),
+    )
 }
 
 fn calibration(it: &Calibration) -> Vec<Fact> {

@@ -34,8 +34,8 @@ pub fn fixed(value: f64, digits: usize) -> String {
 #[must_use]
 pub fn plain(value: f64) -> String {
     let size = value.abs();
-    let digits = if (0.000_05..0.000_5).contains(&size) {
-        4
+    let digits = if (0.000_005..0.000_5).contains(&size) {
+        5
     } else if (0.0005..0.095).contains(&size) {
         3
     } else if size < 9.95 {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_small_number_is_not_shown_as_none() {
-        assert_eq!([0.000_31, 0.003_1, 0.031, 0.31, 3.1].map(plain), ["0.0003", "0.003", "0.031", "0.31", "3.10"]);
+        assert_eq!([0.000_31, 0.003_1, 0.031, 0.31, 3.1].map(plain), ["0.00031", "0.003", "0.031", "0.31", "3.10"]);
         assert_eq!([signed(3.86), signed(-3.86), signed(0.0)], ["+3.86", "\u{2212}3.86", "0.00"]);
     }
 
