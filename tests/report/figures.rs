@@ -7,7 +7,7 @@ use pvbench::regime::Regime;
 use pvbench::report::over_ops::OverOps;
 use pvbench::report::plots::{Plot, all};
 use pvbench::report::schema::{Cell, Estimate, Limit};
-use pvbench::report::{Report, html, terminal};
+use pvbench::report::{Report, html, terminal, write};
 
 fn page(report: &Report) -> String {
     html::page(report).expect("a page")
@@ -108,8 +108,9 @@ fn ladder_table_and_heat_map_count_the_same_resolved_cells() {
     let resolved = cells.filter(|cell| cell.resolved).count();
     let ladder = plot(&report, "ladder").description;
     let of_ladder: usize = ladder
-        .split(" ops resolved")
-        .filter_map(|before| before.rsplit_once("; ")?.1.split(' ').next()?.parse::<usize>().ok())
+        .split("; ")
+        .filter(|words| words.contains(" ops resolved"))
+        .map(|words| words.split(' ').next().and_then(|count| count.parse::<usize>().ok()).expect("a count"))
         .sum();
     assert_eq!(of_ladder, resolved);
     let maps = all(&report).expect("plots").into_iter().filter(|plot| plot.id.starts_with("heatmap"));
@@ -263,10 +264,21 @@ fn every_regime_has_its_own_floor_in_plot_and_panel() {
     // The band of a regime with a greater floor reaches further.
     let band = |id: &str| -> i32 {
         let svg = plot(&report, id).svg;
-        let tag = svg.split("<rect").find(|tag| tag.contains("--band")).expect("a band").to_owned();
+        let tag = svg.split("<rect").skip(1).find(|tag| tag.contains("--band")).expect("a band").to_owned();
         between(&tag, "width=\"", "\"").parse().expect("pixels")
     };
     assert!(band("regime-flushed") > 2 * band("regime-throughput"));
+}
+
+#[test]
+fn the_full_report_is_a_document() {
+    let report = full();
+    let text = write::json(&report).expect("JSON");
+    if let Some(to) = std::env::var_os("DUMP") {
+        std::fs::write(to, &text).expect("w");
+    }
+    let back: Report = serde_json::from_slice(&text).expect("a report");
+    assert_eq!(page(&back), page(&report), "a page made later is the same page");
 }
 
 #[test]

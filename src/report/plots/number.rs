@@ -29,8 +29,8 @@ pub fn fixed(value: f64, digits: usize) -> String {
     }
 }
 
-/// A number by its own size: three significant digits, two after the point; of what is smaller than 0.1 three, and four
-/// of what three would not show.
+/// A number by its own size: three significant digits, two after the point at most; below 0.1 three after the point, and
+/// five below what three would show.
 #[must_use]
 pub fn plain(value: f64) -> String {
     let size = value.abs();
