@@ -5,12 +5,12 @@ use crate::dispatch::Platform;
 use crate::op::Meta;
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::schema::{Cell, Estimate, LayoutEstimate, Limit, ModeShare, Overhead, Spread, SpreadSource};
+use crate::report::schema::{Bounds, Cell, Estimate, LayoutEstimate, Limit, ModeShare, Overhead, Spread, SpreadSource};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::median;
-use crate::stats::modes::{Mode, modes};
-use crate::stats::resolve::resolved;
+use crate::stats::modes::modes;
+use crate::stats::resolve::{Deciders, Obstacle};
 use crate::stats::spread::{self, Sample, Source, by_worker, steady};
 use crate::stats::student::Student;
 
@@ -22,7 +22,7 @@ const MODES_APART: f64 = 0.01;
 
 /// What a cell's overhead is held against.
 pub(super) struct Judge {
-    /// The run's floor, in cycles per cycle of the op.
+    /// The floor of the cell's regime, in cycles per cycle of the op.
     pub floor: f64,
     /// The largest A/A difference of the cell's own group, in cycles.
     pub aa: f64,
@@ -50,7 +50,7 @@ pub(super) fn middle(layouts: &[(u32, Vec<Sample>)]) -> Option<f64> {
     median(&layouts.iter().filter_map(of_layout).collect::<Vec<_>>())
 }
 
-/// The largest A/A difference of a group over its layouts, in cycles: a dear op is noisier than the run's floor tells.
+/// The largest A/A difference of a group over its layouts, in cycles: a dear op is noisier than the floor tells.
 pub(super) fn largest_aa(layouts: &Layouts) -> f64 {
     [0, 1].map(|column| middle(&samples(layouts, column)).map_or(0.0, f64::abs)).into_iter().fold(0.0, f64::max)
 }
@@ -99,7 +99,6 @@ pub(super) fn fill(cell: &mut Cell, layouts: &Layouts, column: usize, judge: Opt
     let mut cycles = Vec::new();
     let mut log_ratios = Vec::new();
     let mut native = Vec::new();
-    let mut found: Vec<Mode> = Vec::new();
     let mut finest: f64 = 0.0;
     for (offset, workers) in layouts {
         let effects: Vec<&Effect> =
@@ -121,7 +120,6 @@ pub(super) fn fill(cell: &mut Cell, layouts: &Layouts, column: usize, judge: Opt
         if gathered.len() > 1 {
             cell.modes.extend(gathered.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
         }
-        found.extend(gathered);
         cell.layouts.push(LayoutEstimate { offset: *offset, cycles: estimate(&interval), workers: values.len() });
         cycles.push(values);
         log_ratios.push(effects.iter().map(|e| e.log_ratio).collect::<Vec<_>>());
@@ -140,14 +138,26 @@ pub(super) fn fill(cell: &mut Cell, layouts: &Layouts, column: usize, judge: Opt
     cell.native_cycles = native_cycles;
     cell.layout_range = range(&cell.layouts);
     let samples: Vec<Vec<Sample>> = samples(layouts, column).into_iter().map(|(_, samples)| samples).collect();
-    cell.spread = spread::spread(&samples).map(described);
+    let scattered = spread::spread(&samples);
+    cell.spread = scattered.map(described);
     if let Some(judge) = judge {
         let bound = judge.bound(native_cycles.unwrap_or(0.0) + total.estimate.abs());
+        let interval = with.family.around(total.estimate, &by_worker(&samples));
+        // Those that are shown, and nothing else: a reader can check the verdict.
+        let (layouts, modes): (Vec<f64>, Vec<f64>) = (
+            cell.layouts.iter().map(|layout| layout.cycles.estimate).collect(),
+            cell.modes.iter().map(|mode| mode.cycles).collect(),
+        );
         cell.floor_cycles = Some(bound);
-        cell.limit = match with.family.around(total.estimate, &by_worker(&samples)) {
-            Some(interval) => limit(&interval, &found, cell.layout_range.unwrap_or(0.0), bound),
-            None => Some(Limit::Floor),
-        };
+        cell.deciding_cycles = interval.map(|Interval { low, high, .. }| Bounds { low, high });
+        cell.limit = limit(&Deciders {
+            estimate: total.estimate,
+            interval,
+            layouts: &layouts,
+            layouts_dominate: scattered.is_some_and(|found| found.largest == Source::Layouts),
+            modes: &modes,
+            floor: bound,
+        });
         cell.resolved = cell.limit.is_none();
     }
     cell.overhead = Some(Overhead {
@@ -165,17 +175,13 @@ impl Judge {
 }
 
 /// What keeps an overhead from being resolved, if anything does.
-pub(super) fn limit(interval: &Interval, modes: &[Mode], range: f64, bound: f64) -> Option<Limit> {
-    let clear = |modes: &[Mode], range: f64| resolved(&[*interval], modes, interval.estimate, range, bound);
-    if clear(modes, range) {
-        None
-    } else if !clear(&[], 0.0) {
-        Some(Limit::Floor)
-    } else if !clear(modes, 0.0) {
-        Some(Limit::Modes)
-    } else {
-        Some(Limit::Layout)
-    }
+pub(super) fn limit(deciders: &Deciders) -> Option<Limit> {
+    deciders.obstacle().map(|obstacle| match obstacle {
+        Obstacle::Floor => Limit::Floor,
+        Obstacle::Interval => Limit::Interval,
+        Obstacle::Modes => Limit::Modes,
+        Obstacle::Layouts => Limit::Layout,
+    })
 }
 
 /// Largest minus smallest over two layouts or more.

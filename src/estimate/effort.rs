@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cell::{Judge, largest_aa, limit, middle, samples};
+use super::floors::Floors;
 use super::reduce::Reduced;
-use super::{CONFIDENCE, Estimator, Key, QUIET_ROUNDS, QUIET_WORKERS, family_confidence, floor_of, key_of};
+use super::{CONFIDENCE, Estimator, Key, QUIET_ROUNDS, QUIET_WORKERS, family_confidence, key_of};
 use crate::measure::plan::{Group, Plan};
 use crate::measure::wire::{GroupSamples, Task};
 use crate::report::schema::Limit;
 use crate::stats::location::median;
-use crate::stats::modes::modes;
-use crate::stats::spread::{Sample, by_worker, steady};
+use crate::stats::resolve::Deciders;
+use crate::stats::spread::{Sample, Source, by_worker, spread};
 use crate::stats::student::Student;
 
 /// A cell that would take more than so many times its workers to be decided is given up.
@@ -60,14 +61,15 @@ impl Estimator {
     /// The columns that are not decided, group by group, that with the widest first.
     fn undecided(&self, plan: &Plan) -> Vec<(Key, Vec<usize>)> {
         let reduced = self.reduce(plan.window_cycles);
-        let Some(floor) = floor_of(&reduced) else { return Vec::new() };
+        let floors = Floors::of(&reduced);
         let family = self.family(family_confidence(plan));
         let single = self.family(CONFIDENCE);
         let mut found: Vec<(f64, Key, Vec<usize>)> = Vec::new();
         for (key, layouts) in &reduced {
             let layouts: Vec<(u32, &[Reduced])> =
                 layouts.iter().map(|(at, workers)| (*at, workers.as_slice())).collect();
-            let judge = Judge { floor: floor.cycles, aa: largest_aa(&layouts) };
+            let Some(floor) = floors.of_regime(key.2) else { continue };
+            let judge = Judge { floor, aa: largest_aa(&layouts) };
             let inline: Vec<f64> = layouts.iter().flat_map(|(_, w)| w.iter().map(|w| w.inline_cycles)).collect();
             let Some(inline) = median(&inline) else { continue };
             let open: BTreeMap<usize, f64> = (0..plan.columns.len())
@@ -95,9 +97,16 @@ fn open(layouts: &[(u32, Vec<Sample>)], estimate: f64, bound: f64, [single, fami
     let strict = family.around(estimate, &deviations)?;
     let values = |samples: &[Sample]| samples.iter().map(|sample| sample.value).collect::<Vec<f64>>();
     let medians: Vec<f64> = samples.iter().filter_map(|samples| median(&values(samples))).collect();
-    let range = medians.iter().fold(f64::MIN, |a, b| a.max(*b)) - medians.iter().fold(f64::MAX, |a, b| a.min(*b));
-    let gathered: Vec<_> = samples.iter().flat_map(|samples| modes(&steady(samples, estimate, bound), bound)).collect();
-    if limit(&strict, &gathered, range, bound) != Some(Limit::Floor) {
+    let limit = limit(&Deciders {
+        estimate,
+        interval: Some(strict),
+        layouts: &medians,
+        layouts_dominate: spread(&samples).is_some_and(|found| found.largest == Source::Layouts),
+        // The interval comes before them.
+        modes: &[],
+        floor: bound,
+    });
+    if !matches!(limit, Some(Limit::Floor | Limit::Interval)) {
         return None;
     }
     let loose = single.around(estimate, &deviations)?;

@@ -4,15 +4,18 @@
 mod allotment;
 mod cell;
 mod effort;
+mod floors;
 pub mod linux;
 pub mod predict;
 mod reduce;
+pub mod traps;
 mod undisturbed;
 mod workloads;
 
 use std::collections::BTreeMap;
 
 use self::cell::{Judge, Means, empty_cell, fill, largest_aa};
+use self::floors::Floors;
 use self::reduce::{Reduced, Within, reduce};
 use crate::dispatch::Platform;
 use crate::measure::plan::{FEWEST_WORKERS, Group, Plan};
@@ -20,9 +23,8 @@ use crate::measure::wire::{GroupSamples, Missing, RoundSamples};
 use crate::op::Meta;
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::schema::{Cell, Estimate, Floor, Instructions};
+use crate::report::schema::{Cell, Estimate, Floor, Instructions, RegimeFloor};
 use crate::stats::bootstrap::Draws;
-use crate::stats::floor;
 use crate::stats::location::{median, quantile};
 use crate::stats::multiplicity::confidence_for;
 use crate::stats::student::Student;
@@ -68,6 +70,8 @@ pub struct Estimates {
     pub cells: Vec<Cell>,
     /// The A/A floor; absent without a finished group.
     pub floor: Option<Floor>,
+    /// The same for each regime.
+    pub floors: Vec<RegimeFloor>,
     /// Ticks per core cycle: median, and the middle 90% of the rounds.
     pub ticks_per_cycle: Option<Estimate>,
     /// Independent adds per core cycle: the same.
@@ -172,7 +176,7 @@ impl Estimator {
     #[must_use]
     pub fn finish(&self, plan: &Plan, ops: &[Meta], ticks_per_second: f64) -> Estimates {
         let reduced = self.reduce(plan.window_cycles);
-        let floor = floor_of(&reduced);
+        let floors = Floors::of(&reduced);
         let rates: Vec<f64> = self
             .rounds()
             .map(|round| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]))
@@ -186,7 +190,7 @@ impl Estimator {
             family: &self.family(family_confidence),
             ns_per_cycle: median(&rates).unwrap_or(f64::NAN) / ticks_per_second * 1e9,
         };
-        let of_op = |meta: &Meta| self.cells_of(meta, plan, &reduced, floor.as_ref(), &with);
+        let of_op = |meta: &Meta| self.cells_of(meta, plan, &reduced, &floors, &with);
         // In two halves at once: thousands of cells take seconds.
         let (first, second) = ops.split_at(ops.len() / 2);
         let cells = std::thread::scope(|scope| {
@@ -200,7 +204,8 @@ impl Estimator {
         });
         Estimates {
             cells,
-            floor,
+            floor: floors.run,
+            floors: floors.regimes,
             ticks_per_cycle: middle_90(&rates),
             adds_per_cycle: middle_90(&self.adds_per_cycle()),
             disturbed_share: disturbed as f64 / self.rounds().count().max(1) as f64,
@@ -217,7 +222,7 @@ impl Estimator {
     }
 
     /// The cells of one op.
-    fn cells_of(&self, meta: &Meta, plan: &Plan, reduced: &ByKey, floor: Option<&Floor>, with: &Means) -> Vec<Cell> {
+    fn cells_of(&self, meta: &Meta, plan: &Plan, reduced: &ByKey, floors: &Floors, with: &Means) -> Vec<Cell> {
         let mut keys: Vec<(Platform, Regime)> =
             plan.groups.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
         keys.sort_unstable();
@@ -231,7 +236,7 @@ impl Estimator {
                 .flatten()
                 .map(|(offset, workers)| (*offset, workers.as_slice()))
                 .collect();
-            let judge = floor.map(|floor| Judge { floor: floor.cycles, aa: largest_aa(&layouts) });
+            let judge = floors.of_regime(regime).map(|floor| Judge { floor, aa: largest_aa(&layouts) });
             let cell = |mechanism: &str, state: Option<State>, column: usize| {
                 let mut cell = empty_cell(meta, body, regime, mechanism, state);
                 match self.instructions.get(&key).and_then(|counted| counted.get(&column)) {
@@ -273,31 +278,6 @@ fn family_confidence(plan: &Plan) -> f64 {
 
 fn key_of(group: &Group) -> Key {
     (group.op.clone(), group.body, group.regime)
-}
-
-/// The floor of the run. Noise grows with what a pass takes, so each group's A/A difference counts per cycle of its
-/// op, at least one: otherwise a few dear ops would set the floor of all cheap ones.
-fn floor_of(reduced: &ByKey) -> Option<Floor> {
-    // Over workers, then over layouts, as cells are made.
-    let column = |column: usize, part: fn(&Reduced, &reduce::Effect) -> f64| -> Vec<f64> {
-        let of_layout = |(_, workers): &(u32, Vec<Reduced>)| {
-            let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(column)?.as_ref()?)));
-            median(&effects.map(|(w, effect)| part(w, effect)).collect::<Vec<_>>())
-        };
-        let of_key = |layouts: &Vec<_>| median(&layouts.iter().filter_map(of_layout).collect::<Vec<_>>());
-        reduced.values().filter_map(of_key).collect()
-    };
-    let scaled = |w: &Reduced, effect: &reduce::Effect| effect.cycles / w.inline_cycles.max(1.0);
-    let (same, copied) = (column(0, scaled), column(1, scaled));
-    let made = floor::floor(&copied, &column(1, |_, effect| effect.log_ratio))?;
-    let typical = |values: &[f64]| median(&values.iter().map(|v| v.abs()).collect::<Vec<_>>());
-    Some(Floor {
-        cycles: made.cycles,
-        ratio: made.ratio,
-        groups: made.groups,
-        same_loop_cycles: typical(&same)?,
-        copied_loop_cycles: typical(&copied)?,
-    })
 }
 
 /// Below so many adds per cycle a round was disturbed, by all that were seen.

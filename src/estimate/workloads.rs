@@ -11,12 +11,13 @@ use super::{CONFIDENCE, MOST_ERROR};
 use crate::measure::wire::Missing;
 use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, Parts, WorkSamples};
 use crate::measure::work_parent::Share;
-use crate::report::schema::{Cell, Estimate, UnitInstructions, Workload, WorkloadKernel};
+use crate::report::schema::{Bounds, Cell, Estimate, Limit, UnitInstructions, Workload, WorkloadKernel};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::{mad, median};
 use crate::stats::multiplicity::confidence_for;
 use crate::stats::nested::Nested;
+use crate::stats::resolve::Deciders;
 use crate::stats::student::t_quantile;
 use crate::workload::{Meta, PARTS};
 
@@ -155,7 +156,7 @@ fn of_workload(
     // The same kernel at other places shows what is left of them in the mean over workers: the largest such difference
     // seen with this workload is what mechanisms and options must exceed.
     let differs = |place| logs(workers, place).interval(CONFIDENCE).map_or(0.0, |found| found.estimate.abs());
-    let floor = (0..FIRST_COLUMN - AGAIN).map(differs).fold(0.0, f64::max);
+    let floor = (0..FIRST_COLUMN - AGAIN).map(differs).fold(0.0, f64::max).exp_m1() * 100.0;
     let in_place = samples.iter().find_map(|(_, s)| s.in_place.clone());
     let counted = Counted::of(samples);
     let kernel = |(index, column): (usize, &KernelColumn)| {
@@ -180,7 +181,7 @@ fn of_workload(
             .filter_map(|place| logs(workers, place).interval(CONFIDENCE))
             .map(|found| estimate(&percent(found)))
             .collect(),
-        floor_percent: floor.exp_m1() * 100.0,
+        floor_percent: floor,
         placement_percent: in_place.is_none().then(|| placement(workers)).flatten(),
         in_place,
         kernels: kernels.iter().enumerate().map(kernel).collect(),
@@ -260,9 +261,10 @@ fn of_kernel(
         KernelColumn::Option(option) => (None, None, Some(option.clone())),
     };
     let interval = found.interval(CONFIDENCE);
-    let strict = found.interval(with.strict);
-    let resolved = strict.is_some_and(|strict| strict.low > floor || strict.high < -floor);
+    let strict = found.interval(with.strict).map(percent);
     let overhead = interval.map(percent);
+    // In the unit that is shown: below zero a percentage is smaller than its logarithm.
+    let limit = overhead.and_then(|overhead| limit(overhead.estimate, strict, floor));
     let cycles = overhead.as_ref().zip(inline).map(|(o, inline)| o.map(|percent| percent / 100.0 * inline.estimate));
     let predicted = mechanism.as_deref().zip(inline).map(|(mechanism, inline)| {
         let cycles = with.costs.of_calls(calls, mechanism, state).map_err(|ops| lacking(&ops))?;
@@ -282,12 +284,18 @@ fn of_kernel(
         instructions: None,
         instructions_absent: None,
         counters: None,
-        deciding_percent: None,
-        resolved,
-        limit: None,
+        deciding_percent: strict.map(|Interval { low, high, .. }| Bounds { low, high }),
+        resolved: overhead.is_some() && limit.is_none(),
+        limit,
         predicted_percent: predicted.as_ref().and_then(|predicted| predicted.as_ref().ok().copied()),
         predicted_absent: predicted.and_then(Result::err),
     }
+}
+
+/// What keeps a kernel from being resolved, in percent above `inline`. Kernels have no layouts and no
+/// modes: rounds draw their placements.
+fn limit(estimate: f64, interval: Option<Interval>, floor: f64) -> Option<Limit> {
+    super::cell::limit(&Deciders { estimate, interval, layouts: &[], layouts_dominate: false, modes: &[], floor })
 }
 
 fn lacking(ops: &[String]) -> String {

@@ -6,7 +6,7 @@ use super::schema::{
     PlanSummary, Report, Run, SCHEMA, Tool, Workload,
 };
 use crate::dispatch::Mechanism;
-use crate::estimate::{CONFIDENCE, Estimates};
+use crate::estimate::{CONFIDENCE, Estimates, traps};
 use crate::host::{Check, Machine};
 use crate::kernel::options::{self, KernelOption, Optional};
 use crate::measure::explain::Example;
@@ -102,7 +102,11 @@ impl options::Visitor for Options<'_> {
 /// Makes the document. `ops` and `mechanisms` are those of the build; only what the plan names is described.
 #[must_use]
 pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
-    let Findings { estimates, .. } = findings;
+    let Findings { mut estimates, mut absent, .. } = findings;
+    if findings.machine.virtualised.is_some() {
+        let may_trap = |name: &str| ops.iter().any(|op| op.meta.name == name && op.may_trap());
+        absent.extend(traps::mark(&mut estimates.cells, may_trap));
+    }
     let planned = |name: &str| plan.groups.iter().any(|group| group.op == name);
     let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(OpInfo::of).collect();
     let named = |mechanism: &str| {
@@ -174,12 +178,12 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
             dropped_values: estimates.dropped_values,
         }),
         floor: estimates.floor,
-        floors: Vec::new(),
+        floors: estimates.floors,
         catalogue: Catalogue { ops, mechanisms, options },
         cells: estimates.cells,
         workloads: findings.workloads,
         linux: None,
-        absent: findings.absent,
+        absent,
         failures: findings.failures,
     }
 }

@@ -26,6 +26,7 @@ pub mod schema;
 pub mod subject;
 #[cfg(feature = "cli")]
 pub mod terminal;
+pub mod verdict;
 pub mod write;
 
 pub use schema::Report;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::linux::Linux;
-use super::schema::{Cell, Estimate, Listing, MechanismInfo, Report, SCHEMA, Workload};
+use super::schema::{Bounds, Cell, Estimate, Limit, Listing, MechanismInfo, Report, SCHEMA, Workload};
 
 /// The largest report that is read. A full run of 30 mechanisms writes about a third of it.
 pub const LARGEST: u64 = 64 << 20;
@@ -109,9 +109,21 @@ pub fn report(path: &Path) -> Result<Report, ReadError> {
     if version.schema != SCHEMA {
         return Err(ReadError::Version { path: path.to_owned(), found: version.schema.chars().take(60).collect() });
     }
-    let report: Report = serde_json::from_slice(&text).map_err(malformed)?;
+    let mut report: Report = serde_json::from_slice(&text).map_err(malformed)?;
+    name_intervals(&mut report);
     check(&report).map_err(|invalid| ReadError::Invalid { path: path.to_owned(), invalid })?;
     Ok(report)
+}
+
+/// Documents without deciding intervals say `floor` of cells whose estimate lies beyond it, too: there it is the interval
+/// that reaches into the floor.
+fn name_intervals(report: &mut Report) {
+    for cell in report.cells.iter_mut().filter(|cell| cell.limit == Some(Limit::Floor)) {
+        let beyond = |floor: f64| cell.overhead.is_some_and(|overhead| overhead.cycles.estimate.abs() > floor);
+        if cell.deciding_cycles.is_none() && cell.floor_cycles.is_some_and(beyond) {
+            cell.limit = Some(Limit::Interval);
+        }
+    }
 }
 
 /// The most listings of one mechanism: all states of all ops, and room.
@@ -150,6 +162,15 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
         for (name, value) in ["cycles", "ratio", "same_loop_cycles", "copied_loop_cycles"].into_iter().zip(parts) {
             finite(&format!("floor.{name}"), value)?;
         }
+    }
+    let mut regimes = HashSet::new();
+    for (index, floor) in report.floors.iter().enumerate() {
+        let place = format!("floors[{index}] ({})", floor.regime.name());
+        if !regimes.insert(floor.regime) {
+            return Err(Invalid { place, what: "there is another floor of this regime".to_owned() });
+        }
+        let parts = [floor.cycles, floor.ratio, floor.same_loop_cycles, floor.copied_loop_cycles];
+        parts.into_iter().try_for_each(|value| finite(&place, value))?;
     }
     let ops: HashSet<&str> = report.catalogue.ops.iter().map(|op| op.name.as_str()).collect();
     let mechanisms: HashSet<&str> = report.catalogue.mechanisms.iter().map(|m| m.name.as_str()).collect();
@@ -243,6 +264,15 @@ fn check_workload(place: &str, workload: &Workload) -> Result<(), Invalid> {
         {
             estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
         }
+        if let Some(deciding) = &kernel.deciding_percent {
+            bounds(&format!("{place}.deciding_percent"), deciding)?;
+        }
+        if kernel.resolved && kernel.limit.is_some() {
+            return Err(Invalid {
+                place,
+                what: "it is resolved, and something keeps it from being resolved".to_owned(),
+            });
+        }
     }
     Ok(())
 }
@@ -316,6 +346,12 @@ fn check_cell(place: &str, cell: &Cell) -> Result<(), Invalid> {
             }
         }
     }
+    if let Some(deciding) = &cell.deciding_cycles {
+        bounds(&format!("{place}.deciding_cycles"), deciding)?;
+    }
+    if cell.resolved && cell.limit.is_some() {
+        return wrong("it is resolved, and something keeps it from being resolved".to_owned());
+    }
     for layout in &cell.layouts {
         interval(&format!("{place}.layouts@{}", layout.offset), &layout.cycles)?;
     }
@@ -346,4 +382,11 @@ fn interval(place: &str, Estimate { estimate, low, high }: &Estimate) -> Result<
         return Ok(());
     }
     Err(Invalid { place: place.to_owned(), what: format!("{estimate} with [{low}, {high}] is no interval") })
+}
+
+fn bounds(place: &str, Bounds { low, high }: &Bounds) -> Result<(), Invalid> {
+    if low <= high && low.is_finite() && high.is_finite() {
+        return Ok(());
+    }
+    Err(Invalid { place: place.to_owned(), what: format!("[{low}, {high}] is no interval") })
 }

@@ -2,10 +2,14 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use super::html::kernel_name;
-use super::schema::{Absence, Cell, Report, Workload};
+use super::over_ops::{MEDIAN_OVER_OPS, OverOps};
+use super::plots::grid::Grid;
+use super::schema::{Absence, Report, Workload};
+use super::subject;
+use super::verdict::unresolved;
 use crate::regime::Regime;
-use crate::stats::location::{median, quantile};
 
 /// The summary as plain text, lines at most about 100 columns wide.
 #[must_use]
@@ -27,25 +31,32 @@ pub fn summary(report: &Report) -> String {
     for absence in out_of_place {
         line(format!("WARNING: no {}: {}", absence.what, absence.reason));
     }
+    let grid = Grid::new(report);
     for regime in Regime::ALL {
-        let cells: Vec<&Cell> = report.cells.iter().filter(|cell| cell.regime == regime).collect();
-        if cells.is_empty() {
+        if report.cells.iter().all(|cell| cell.regime != regime) {
             continue;
         }
         line(format!("\n{}: {}", regime.name(), regime.summary()));
-        line("overhead over inline, core cycles per op, over the ops".to_owned());
-        line(ladder(report, &cells).to_string());
+        line(format!("overhead over inline, core cycles per op: {MEDIAN_OVER_OPS}; ~ where it is not resolved"));
+        line(ladder(&grid, regime).to_string());
+        for (limit, cells) in unresolved(report, regime) {
+            line(format!("not resolved: {cells} by {}: {}", limit.word(), limit.meaning()));
+        }
     }
     if !report.workloads.is_empty() {
-        line("\nworkloads: time above the same kernel with inline, in percent; ~ where the same kernel at other places differs as much"
-            .to_owned());
+        line("\nworkloads: time above the same kernel with inline, in percent; ~ where it is not resolved".to_owned());
         line(workloads(report).to_string());
+        line(WORKLOAD_FLOOR.to_owned());
+        line(PLACEMENT_RANGE.to_owned());
     }
     if let Some(floor) = &report.floor {
-        line(format!(
-            "\nfloor: {:.4} cycles per cycle of the op, at least one: 95% of {} comparisons of inline with its own copy lie within",
-            floor.cycles, floor.groups
-        ));
+        line("\nfloor, in cycles per cycle of the op, at least one: inline compared with its own copy".to_owned());
+        for floor in &report.floors {
+            line(format!("  {}: {:.5}, from {} groups", floor.regime.name(), floor.cycles, floor.groups));
+        }
+        if report.floors.is_empty() {
+            line(format!("  {:.5}, from {} groups", floor.cycles, floor.groups));
+        }
     }
     if let Some(calibration) = &report.calibration {
         line(format!(
@@ -91,33 +102,34 @@ fn workloads(report: &Report) -> Table {
         let figures: Vec<String> = report.workloads.iter().map(of).collect();
         table.add_row(std::iter::once(name).chain(figures));
     }
+    let rows: [(&str, fn(&Workload) -> Option<f64>); 2] =
+        [("floor", Workload::floor), ("placement range", Workload::placement_range)];
+    for (name, of) in rows {
+        let shown = |percent: Option<f64>| percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}"));
+        let figures: Vec<String> = report.workloads.iter().map(|workload| shown(of(workload))).collect();
+        table.add_row(std::iter::once(name.to_owned()).chain(figures));
+    }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }
 
-fn ladder(report: &Report, cells: &[&Cell]) -> Table {
+/// The mechanisms over the ops of a regime, each in each of its states, as the page has them.
+fn ladder(grid: &Grid, regime: Regime) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["mechanism", "median", "middle half", "range", "resolved", "bimodal"]);
-    for mechanism in &report.catalogue.mechanisms {
-        let own: Vec<&&Cell> = cells.iter().filter(|cell| cell.mechanism == mechanism.name).collect();
-        let values: Vec<f64> = own.iter().filter_map(|cell| cell.overhead).map(|o| o.cycles.estimate).collect();
-        let at = |q| quantile(&values, q);
-        let (Some(middle), Some(low), Some(q1), Some(q3), Some(high)) =
-            (median(&values), at(0.0), at(0.25), at(0.75), at(1.0))
-        else {
-            continue;
-        };
-        let resolved = own.iter().filter(|cell| cell.resolved).count();
-        let bimodal = own.iter().filter(|cell| !cell.modes.is_empty()).count();
+    for column in &grid.columns {
+        let Some(over) = OverOps::of(grid.cells_of(column, regime)) else { continue };
+        let [low, q1, middle, q3, high] = over.five;
+        let bimodal = over.cells.iter().filter(|cell| !cell.modes.is_empty()).count();
         table.add_row([
-            mechanism.name.clone(),
-            format!("{middle:.2}"),
+            subject::mechanism(column.mechanism, column.state),
+            format!("{}{middle:.2}", if over.median_is_resolved() { "" } else { "~" }),
             format!("{q1:.2} .. {q3:.2}"),
             format!("{low:.2} .. {high:.2}"),
-            format!("{resolved} of {}", own.len()),
+            format!("{} of {}", over.resolved, over.cells.len()),
             format!("{bimodal}"),
         ]);
     }

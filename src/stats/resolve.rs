@@ -1,86 +1,151 @@
-//! Whether a cell shows a difference at all.
+//! Whether a cell shows a difference at all, and what keeps it from that.
 
 use super::Interval;
-use super::modes::Mode;
 
-/// Whether an overhead stands clear of everything that could pass for one: at every layout the whole interval lies beyond
-/// the floor, on the same side of zero as the estimate; every mode does too; and the estimate is greater than the
-/// distance by which the layout alone moves it.
-///
-/// All in one unit. `per_layout` holds an interval per layout and must not be empty. `modes` are those of the cell; none
-/// given means that workers agree, and leaves the decision to the rest. Whatever is not finite is not resolved.
-pub fn resolved(per_layout: &[Interval], modes: &[Mode], estimate: f64, layout_range: f64, floor: f64) -> bool {
-    let known = estimate.is_finite() && layout_range.is_finite() && floor.is_finite();
-    if per_layout.is_empty() || !known {
-        return false;
+/// All that decides about a cell, in one unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Deciders<'a> {
+    /// The estimate.
+    pub estimate: f64,
+    /// The interval around it; `None` where too few workers measured it for one.
+    pub interval: Option<Interval>,
+    /// The estimate with the loop at each offset.
+    pub layouts: &'a [f64],
+    /// Whether layouts scatter the estimate more than rounds and workers do.
+    pub layouts_dominate: bool,
+    /// The values that workers gather at; empty where they agree.
+    pub modes: &'a [f64],
+    /// Nothing below it is a difference.
+    pub floor: f64,
+}
+
+/// What keeps a cell from being resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The estimate lies within the floor.
+    Floor,
+    /// The estimate lies beyond the floor, and the interval reaches into it.
+    Interval,
+    /// A mode is not beyond the floor on the estimate's side of zero.
+    Modes,
+    /// A layout is not beyond the floor on the estimate's side of zero, or layouts differ by the estimate's size or more.
+    Layouts,
+}
+
+impl Deciders<'_> {
+    /// The obstacle to name, if there is any: a cell without one is resolved. Whatever is not finite is not resolved.
+    ///
+    /// The interval is named before modes and layouts, for with few rounds these scatter by chance as well, and more time
+    /// shows what is left of them. Where layouts scatter more than all else they are named first: more time will not help.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        if !self.is_beyond(self.estimate) {
+            return Some(Obstacle::Floor);
+        }
+        let layouts = self.range() >= self.estimate.abs() || !self.layouts.iter().all(|value| self.is_beyond(*value));
+        if layouts && self.layouts_dominate {
+            Some(Obstacle::Layouts)
+        } else if !self.interval.is_some_and(|i| self.is_beyond(i.low) && self.is_beyond(i.high)) {
+            Some(Obstacle::Interval)
+        } else if !self.modes.iter().all(|value| self.is_beyond(*value)) {
+            Some(Obstacle::Modes)
+        } else {
+            layouts.then_some(Obstacle::Layouts)
+        }
     }
-    let floor = floor.abs();
-    let beyond = |interval: &Interval| {
-        interval.low.is_finite()
-            && interval.high.is_finite()
-            && if estimate > 0.0 { interval.is_above(floor) } else { interval.is_below(-floor) }
-    };
-    let mode_beyond =
-        |mode: &Mode| mode.value.is_finite() && if estimate > 0.0 { mode.value > floor } else { mode.value < -floor };
-    estimate.abs() > layout_range.abs() && per_layout.iter().all(beyond) && modes.iter().all(mode_beyond)
+
+    /// Greatest less least over the layouts; infinite where that is no number.
+    fn range(&self) -> f64 {
+        let most = self.layouts.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let least = self.layouts.iter().copied().fold(f64::INFINITY, f64::min);
+        if self.layouts.is_empty() { 0.0 } else { most - least }
+    }
+
+    /// Whether a value lies beyond the floor on the estimate's side of zero, not touching it.
+    fn is_beyond(&self, value: f64) -> bool {
+        let floor = self.floor.abs();
+        value.is_finite() && if self.estimate > 0.0 { value > floor } else { value < -floor }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn interval(low: f64, high: f64) -> Interval {
-        Interval { estimate: f64::midpoint(low, high), low, high }
-    }
+    const CLEAR: Deciders<'static> = Deciders {
+        estimate: 3.6,
+        interval: Some(Interval { estimate: 3.6, low: 3.4, high: 3.8 }),
+        layouts: &[3.5, 3.75],
+        layouts_dominate: false,
+        modes: &[],
+        floor: 0.01,
+    };
 
-    const AT: fn(f64) -> Mode = |value| Mode { value, share: 0.5 };
+    fn around(estimate: f64, half: f64) -> Option<Interval> {
+        Some(Interval { estimate, low: estimate - half, high: estimate + half })
+    }
 
     #[test]
     fn an_overhead_clear_of_everything_is_resolved_on_either_side() {
-        let layouts = [interval(3.4, 3.6), interval(3.7, 3.8)];
-        assert!(resolved(&layouts, &[AT(3.5)], 3.6, 0.25, 0.01));
-        let gains = [interval(-3.6, -3.4), interval(-3.8, -3.7)];
-        assert!(resolved(&gains, &[AT(-3.5)], -3.6, 0.25, 0.01));
+        assert_eq!(CLEAR.obstacle(), None);
+        let gain = Deciders { estimate: -3.6, interval: around(-3.6, 0.2), layouts: &[-3.5, -3.75], ..CLEAR };
+        assert_eq!(gain.obstacle(), None);
+        assert_eq!(Deciders { modes: &[3.5, 3.7], ..CLEAR }.obstacle(), None);
     }
 
     #[test]
-    fn one_layout_within_the_floor_is_enough_to_leave_it_open() {
-        let layouts = [interval(3.4, 3.6), interval(0.01, 0.8)];
-        assert!(!resolved(&layouts, &[], 3.0, 0.1, 0.01));
-        assert!(resolved(&layouts, &[], 3.0, 0.1, 0.009));
+    fn an_estimate_within_the_floor_is_no_difference_however_wide_the_interval() {
+        for half in [0.001, 5.0] {
+            let within = Deciders { estimate: 0.05, interval: around(0.05, half), floor: 0.06, ..CLEAR };
+            assert_eq!(within.obstacle(), Some(Obstacle::Floor));
+            assert_eq!(
+                Deciders { estimate: -0.06, ..within }.obstacle(),
+                Some(Obstacle::Floor),
+                "it touches the floor"
+            );
+        }
     }
 
     #[test]
-    fn layouts_on_both_sides_of_zero_leave_it_open() {
-        let layouts = [interval(1.0, 1.1), interval(-1.1, -1.0)];
-        assert!(!resolved(&layouts, &[], 1.0, 0.0, 0.01));
-        assert!(!resolved(&layouts, &[], -1.0, 0.0, 0.01));
+    fn an_estimate_beyond_the_floor_waits_for_an_interval_that_does_not_reach_into_it() {
+        let wide = Deciders { interval: around(3.6, 3.59), ..CLEAR };
+        assert_eq!(wide.obstacle(), Some(Obstacle::Interval));
+        assert_eq!(Deciders { interval: around(3.6, 3.58), ..CLEAR }.obstacle(), None);
+        assert_eq!(Deciders { interval: None, ..CLEAR }.obstacle(), Some(Obstacle::Interval));
+        let modes_too = Deciders { modes: &[0.0], layouts: &[0.0, 3.6], ..wide };
+        assert_eq!(modes_too.obstacle(), Some(Obstacle::Interval), "with so little time these may be noise");
     }
 
     #[test]
-    fn every_mode_has_to_stand_clear() {
-        let layouts = [interval(0.1, 0.7)];
-        assert!(!resolved(&layouts, &[AT(0.68), AT(0.0)], 0.4, 0.0, 0.01));
-        assert!(!resolved(&layouts, &[AT(0.68), AT(-0.5)], 0.4, 0.0, 0.01));
-        assert!(resolved(&layouts, &[AT(0.68), AT(0.13)], 0.4, 0.0, 0.01));
+    fn every_mode_has_to_stand_clear_on_the_same_side() {
+        for mode in [0.0, 0.01, -3.6] {
+            assert_eq!(Deciders { modes: &[3.6, mode], ..CLEAR }.obstacle(), Some(Obstacle::Modes), "{mode}");
+        }
     }
 
     #[test]
-    fn nothing_below_the_layout_range_is_a_difference() {
-        let layouts = [interval(0.1, 0.2)];
-        assert!(!resolved(&layouts, &[], 0.15, 0.15, 0.01));
-        assert!(resolved(&layouts, &[], 0.15, 0.14, 0.01));
+    fn every_layout_has_to_stand_clear_and_they_differ_by_less_than_the_estimate() {
+        let layouts = |layouts: &'static [f64]| Deciders { layouts, ..CLEAR };
+        assert_eq!(layouts(&[0.01, 3.6]).obstacle(), Some(Obstacle::Layouts), "one touches the floor");
+        assert_eq!(layouts(&[1.0, 4.6]).obstacle(), Some(Obstacle::Layouts), "they differ by the estimate");
+        assert_eq!(layouts(&[1.0, 4.5]).obstacle(), None);
+        assert_eq!(layouts(&[]).obstacle(), None);
+    }
+
+    #[test]
+    fn layouts_that_scatter_more_than_all_else_are_named_before_the_interval() {
+        let both = Deciders { interval: around(3.6, 5.0), layouts: &[0.0, 3.6], ..CLEAR };
+        assert_eq!(both.obstacle(), Some(Obstacle::Interval));
+        assert_eq!(Deciders { layouts_dominate: true, ..both }.obstacle(), Some(Obstacle::Layouts));
+        assert_eq!(Deciders { layouts_dominate: true, ..CLEAR }.obstacle(), None);
     }
 
     #[test]
     fn what_was_not_measured_is_not_resolved() {
-        let good = [interval(1.0, 2.0)];
-        assert!(!resolved(&[], &[], 1.5, 0.0, 0.01));
-        assert!(!resolved(&good, &[], f64::NAN, 0.0, 0.01));
-        assert!(!resolved(&good, &[], 1.5, f64::NAN, 0.01));
-        assert!(!resolved(&good, &[], 1.5, 0.0, f64::NAN));
-        assert!(!resolved(&good, &[AT(f64::NAN)], 1.5, 0.0, 0.01));
-        assert!(!resolved(&[interval(1.0, f64::INFINITY)], &[], 1.5, 0.0, 0.01));
-        assert!(!resolved(&[interval(-0.1, 0.1)], &[], 0.0, 0.0, 0.0));
+        assert_eq!(Deciders { estimate: f64::NAN, ..CLEAR }.obstacle(), Some(Obstacle::Floor));
+        assert_eq!(Deciders { floor: f64::NAN, ..CLEAR }.obstacle(), Some(Obstacle::Floor));
+        assert_eq!(Deciders { modes: &[f64::NAN], ..CLEAR }.obstacle(), Some(Obstacle::Modes));
+        assert_eq!(Deciders { layouts: &[3.6, f64::NAN], ..CLEAR }.obstacle(), Some(Obstacle::Layouts));
+        assert_eq!(Deciders { interval: around(3.6, f64::INFINITY), ..CLEAR }.obstacle(), Some(Obstacle::Interval));
+        assert_eq!(Deciders { estimate: 0.0, floor: 0.0, ..CLEAR }.obstacle(), Some(Obstacle::Floor));
     }
 }

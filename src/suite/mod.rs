@@ -12,6 +12,7 @@
 mod builder;
 mod entry;
 mod error;
+mod trapping;
 
 pub use builder::{Also, Builder};
 pub use entry::{OpEntry, Pair};

@@ -429,3 +429,26 @@ fn where_too_few_workers_had_the_core_to_themselves_all_are_taken() {
     assert_eq!((found.workers, found.disturbed_workers), (5, 0));
     assert!(found.kernels[0].overhead_percent.is_some(), "{:?}", found.kernels[0]);
 }
+
+#[test]
+fn a_kernels_verdict_is_that_of_the_deciding_interval_against_the_workloads_floor() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..10 {
+        for overheads in [[3.0, 1.0], [0.3, 0.1], [-2.5, 0.6]] {
+            let found = worked(overheads[0], overheads[1], 20, seed);
+            for kernel in &found.kernels {
+                let (shown, deciding) = (kernel.overhead_percent.unwrap(), kernel.deciding_percent.unwrap());
+                assert!(deciding.low <= shown.low && shown.high <= deciding.high, "{kernel:?}");
+                let beyond = |percent: f64| percent * shown.estimate.signum() > found.floor_percent;
+                let expected = match (beyond(shown.estimate), beyond(deciding.low) && beyond(deciding.high)) {
+                    (false, _) => Some(Limit::Floor),
+                    (true, false) => Some(Limit::Interval),
+                    (true, true) => None,
+                };
+                assert_eq!((kernel.resolved, kernel.limit), (expected.is_none(), expected), "{kernel:?}");
+                seen.insert(expected);
+            }
+        }
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}

@@ -1,4 +1,5 @@
 //! From samples to cells.
 
 mod cells;
+mod floors;
 mod stats;

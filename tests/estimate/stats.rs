@@ -9,7 +9,7 @@ use pvbench::stats::floor::floor;
 use pvbench::stats::location::{mad, median, quantile};
 use pvbench::stats::modes::modes;
 use pvbench::stats::multiplicity::{confidence_for, holm, t_quantile};
-use pvbench::stats::resolve::resolved;
+use pvbench::stats::resolve::Deciders;
 use pvbench::stats::student::Student;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -208,8 +208,16 @@ fn a_whole_cell_goes_from_rounds_to_a_verdict() {
         let cell = BOOTSTRAP.layouts(&values, rng).unwrap();
         assert!((cell.estimate - (cycles[mechanism] - 2.0)).abs() < 0.01, "{cell:?}");
         let estimates: Vec<f64> = per_layout.iter().map(|i| i.estimate).collect();
-        let range = quantile(&estimates, 1.0).unwrap() - quantile(&estimates, 0.0).unwrap();
-        resolved(&per_layout, &modes(&values.concat(), 0.0), cell.estimate, range, floor.cycles)
+        let modes: Vec<f64> = modes(&values.concat(), 0.0).iter().map(|mode| mode.value).collect();
+        let deciders = Deciders {
+            estimate: cell.estimate,
+            interval: Some(cell),
+            layouts: &estimates,
+            layouts_dominate: false,
+            modes: &modes,
+            floor: floor.cycles,
+        };
+        deciders.obstacle().is_none()
     };
     assert!(!verdict(0, &mut synthetic.0), "a thing against itself");
     assert!(verdict(1, &mut synthetic.0), "three cycles");
@@ -351,7 +359,11 @@ proptest! {
             prop_assert!(interval.contains(interval.estimate));
             let found = modes(&values, x);
             prop_assert!(!found.is_empty());
-            resolved(&[interval], &found, x, x, x);
+            let found: Vec<f64> = found.iter().map(|mode| mode.value).collect();
+            let interval = Some(interval);
+            let deciders =
+                Deciders { estimate: x, interval, layouts: &others, layouts_dominate: x > 0.0, modes: &found, floor: x };
+            deciders.obstacle();
         }
         if let Some(floor) = floor(&values, &others) {
             prop_assert!(floor.cycles.is_finite() && floor.ratio.is_finite());

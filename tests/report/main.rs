@@ -9,3 +9,4 @@ mod over_ops;
 mod predict;
 #[path = "../support/mod.rs"]
 mod support;
+mod verdicts;

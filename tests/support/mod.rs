@@ -12,8 +12,8 @@ use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
     Absence, Bounds, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit,
-    Listing, ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, Run, SCHEMA, Tool, UnitInstructions,
-    Workload, WorkloadKernel,
+    Listing, ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, RegimeFloor, Run, SCHEMA, Tool,
+    UnitInstructions, Workload, WorkloadKernel,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -140,7 +140,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
                 preset: "synthetic".to_owned(),
                 ops: ops.len(),
                 mechanisms: names.iter().map(|n| n.0.clone()).collect(),
-                regimes,
+                regimes: regimes.clone(),
                 bodies: vec![Platform::Native],
                 layouts: vec![0, 29],
                 workers: 20,
@@ -177,7 +177,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
             same_loop_cycles: 0.004,
             copied_loop_cycles: 0.011,
         }),
-        floors: Vec::new(),
+        floors: regimes.iter().map(|regime| regime_floor(*regime, ops.len())).collect(),
         catalogue: Catalogue { ops, mechanisms: catalogue(&names), options: Vec::new() },
         cells,
         workloads: Vec::new(),
@@ -239,6 +239,7 @@ pub fn empty() -> Report {
     report.cells.clear();
     report.catalogue = Catalogue { ops: Vec::new(), mechanisms: Vec::new(), options: Vec::new() };
     report.floor = None;
+    report.floors.clear();
     report.calibration = None;
     report.environment.clear();
     report.run.complete = false;
@@ -252,6 +253,10 @@ pub fn failure() -> Failure {
         group: Some("write_cr3/native/throughput@29".to_owned()),
         message: "the worker died of signal 11 (SIGSEGV)".to_owned(),
     }
+}
+
+fn regime_floor(regime: Regime, groups: usize) -> RegimeFloor {
+    RegimeFloor { regime, cycles: FLOOR, ratio: 0.012, groups, same_loop_cycles: 0.004, copied_loop_cycles: 0.011 }
 }
 
 fn catalogue(names: &[(String, f64)]) -> Vec<MechanismInfo> {
@@ -362,16 +367,24 @@ fn fill(cell: &mut Cell, value: f64, native: f64, rng: &mut Pcg64Mcg) {
         ratio: around(1.0 + value / native, width / native),
     });
     cell.native_cycles = Some(native);
-    cell.layouts = [0, 29]
-        .map(|offset| LayoutEstimate {
-            offset,
-            cycles: around(value + range * f64::from(offset) / 58.0, width),
-            workers: 20,
-        })
-        .to_vec();
+    let at = |offset, cycles| LayoutEstimate { offset, cycles: around(cycles, width), workers: 20 };
+    cell.layouts = vec![at(0, value - range / 2.0), at(29, value + range / 2.0)];
     cell.layout_range = Some(range);
-    cell.resolved = value.abs() - width > FLOOR && range < value.abs() && cell.mechanism != "inline";
-    cell.limit = (!cell.resolved).then_some(if range < value.abs() { Limit::Floor } else { Limit::Layout });
+    let deciding = Bounds { low: value - 1.8 * width, high: value + 1.8 * width };
+    cell.deciding_cycles = Some(deciding);
+    let beyond = |it: f64| it * value.signum() > FLOOR;
+    cell.limit = if !beyond(value) {
+        Some(Limit::Floor)
+    } else if !beyond(deciding.low) || !beyond(deciding.high) {
+        Some(Limit::Interval)
+    } else if !cell.modes.iter().all(|mode| beyond(mode.cycles)) {
+        Some(Limit::Modes)
+    } else if range >= value.abs() || !cell.layouts.iter().all(|layout| beyond(layout.cycles.estimate)) {
+        Some(Limit::Layout)
+    } else {
+        None
+    };
+    cell.resolved = cell.limit.is_none();
 }
 
 fn machine() -> Machine {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::ExportError;
 use crate::op::Kind;
 use crate::report::Report;
+use crate::report::schema::Limit;
 use crate::report::subject::{kernels, plain};
 
 /// A line. Fields are columns, in this order.
@@ -36,6 +37,11 @@ struct Line {
     instructions: Option<f64>,
     extra_instructions: Option<f64>,
     absent: Option<String>,
+    deciding_cycles_low: Option<f64>,
+    deciding_cycles_high: Option<f64>,
+    deciding_percent_low: Option<f64>,
+    deciding_percent_high: Option<f64>,
+    limit: Option<&'static str>,
 }
 
 /// The document.
@@ -71,6 +77,9 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
             instructions: cell.instructions.map(|counted| counted.per_op),
             extra_instructions: cell.instructions.map(|counted| counted.extra),
             absent: cell.absent.clone(),
+            deciding_cycles_low: cell.deciding_cycles.map(|it| it.low),
+            deciding_cycles_high: cell.deciding_cycles.map(|it| it.high),
+            limit: cell.limit.map(Limit::word),
             ..Line::default()
         })?;
     }
@@ -91,6 +100,9 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
             floor_percent: Some(workload.floor_percent),
             resolved: kernel.resolved,
             absent: kernel.absent.clone(),
+            deciding_percent_low: kernel.deciding_percent.map(|it| it.low),
+            deciding_percent_high: kernel.deciding_percent.map(|it| it.high),
+            limit: kernel.limit.map(Limit::word),
             ..Line::default()
         })?;
     }
@@ -98,7 +110,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
 }
 
 /// The names of the columns; a file without lines has them, too.
-const HEADER: [&str; 25] = [
+const HEADER: [&str; 30] = [
     "op",
     "body",
     "kind",
@@ -124,4 +136,9 @@ const HEADER: [&str; 25] = [
     "instructions",
     "extra_instructions",
     "absent",
+    "deciding_cycles_low",
+    "deciding_cycles_high",
+    "deciding_percent_low",
+    "deciding_percent_high",
+    "limit",
 ];

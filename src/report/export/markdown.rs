@@ -2,9 +2,9 @@
 
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::schema::Cell;
+use crate::report::over_ops::{MEDIAN_OVER_OPS, OverOps};
+use crate::report::plots::grid::Grid;
 use crate::report::subject::{self, kernels};
-use crate::stats::location::quantile;
 
 /// The document.
 #[must_use]
@@ -24,31 +24,24 @@ fn cells(report: &Report, text: &mut String) {
     if regimes.is_empty() {
         return;
     }
-    text.push_str("\nOverhead over inline in core cycles per op: median (range) over the ops.\n\n| mechanism |");
+    text.push_str(&format!(
+        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); \\~ where it is not resolved.\n\n| mechanism |"
+    ));
     regimes.iter().for_each(|regime| text.push_str(&format!(" {} |", regime.name())));
     text.push_str(&format!("\n|---|{}\n", "---:|".repeat(regimes.len())));
-    let mut names: Vec<String> = Vec::new();
-    for cell in &report.cells {
-        let name = name(cell);
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    for wanted in names {
-        let columns = regimes.iter().map(|regime| {
-            let of = report.cells.iter().filter(|cell| cell.regime == *regime && name(cell) == wanted);
-            let values: Vec<f64> = of.filter_map(|cell| Some(cell.overhead.as_ref()?.cycles.estimate)).collect();
-            match [0.5, 0.0, 1.0].map(|q| quantile(&values, q)) {
-                [Some(middle), Some(low), Some(high)] => format!("{middle:.2} ({low:.2} .. {high:.2})"),
-                _ => "-".to_owned(),
+    let grid = Grid::new(report);
+    for column in &grid.columns {
+        let shown = regimes.iter().map(|regime| match OverOps::of(grid.cells_of(column, *regime)) {
+            Some(over) => {
+                let [low, _, middle, _, high] = over.five;
+                let open = if over.median_is_resolved() { "" } else { "\\~" };
+                format!("{open}{middle:.2} ({low:.2} .. {high:.2})")
             }
+            None => "-".to_owned(),
         });
-        text.push_str(&format!("| {} | {} |\n", escaped(&wanted), columns.collect::<Vec<_>>().join(" | ")));
+        let name = subject::mechanism(column.mechanism, column.state);
+        text.push_str(&format!("| {} | {} |\n", escaped(&name), shown.collect::<Vec<_>>().join(" | ")));
     }
-}
-
-fn name(cell: &Cell) -> String {
-    subject::mechanism(&cell.mechanism, cell.state.as_deref())
 }
 
 /// Per workload and kernel the overhead with its interval.
@@ -61,8 +54,12 @@ fn workloads(report: &Report, text: &mut String) {
         let name = escaped(&subject::of_kernel(workload, kernel));
         match &kernel.overhead_percent {
             Some(o) => text.push_str(&format!(
-                "| {name} | {:.2} | {:.2} .. {:.2} | {:.2} |\n",
-                o.estimate, o.low, o.high, workload.floor_percent
+                "| {name} | {}{:.2} | {:.2} .. {:.2} | {:.2} |\n",
+                if kernel.resolved { "" } else { "\\~" },
+                o.estimate,
+                o.low,
+                o.high,
+                workload.floor_percent
             )),
             None => {
                 let absent = escaped(&subject::plain(kernel.absent.as_deref().unwrap_or_default()));

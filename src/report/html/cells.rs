@@ -10,8 +10,8 @@ use crate::dispatch::Platform;
 use crate::op::{Group, Kind};
 use crate::report::Report;
 use crate::report::plots::grid::{finite, group_name};
-use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain, plural};
-use crate::report::schema::{Cell, Estimate, LayoutEstimate, Limit};
+use crate::report::plots::number::{NOTHING, clipped, fixed, plain, plural};
+use crate::report::schema::{Bounds, Cell, Estimate, LayoutEstimate, Limit, ModeShare};
 
 /// The longest name of an op or a mechanism that is shown whole.
 const NAME: usize = 60;
@@ -19,6 +19,8 @@ const NAME: usize = 60;
 const MOST_SHARED: usize = 1000;
 /// The most modes of a cell that are shown.
 const MOST_MODES: usize = 3;
+/// The most digits after the point: a floor in throughput is some ten-thousandths of a cycle.
+const MOST_DIGITS: f64 = 4.0;
 
 /// One row: the text of each column.
 pub struct Line {
@@ -36,8 +38,10 @@ pub struct Line {
     pub range: String,
     /// The estimate at each layout, where moving the loop is what keeps the cell from being resolved.
     pub layouts: Vec<String>,
-    /// Whether it is resolved, and if not, what keeps it from that.
-    pub verdict: &'static str,
+    /// The interval that decides, and the floor that it is held against: `[3.71, 4.05] ±0.06`.
+    pub decides: String,
+    /// Whether it is resolved, and if not, what keeps it from that and what helps: `no, interval: more time`.
+    pub verdict: String,
     pub modes: String,
 }
 
@@ -64,6 +68,8 @@ pub struct Lines {
     pub lines: Vec<Line>,
     /// Why cells have no overhead, each reason once.
     pub reasons: Vec<Reason>,
+    /// What keeps cells from being resolved, each once, with what it means.
+    pub limits: Vec<Reason>,
     /// Whether bodies differ, so that they need a column.
     pub bodies: bool,
     /// Whether mechanisms have states, so that they need a column.
@@ -118,7 +124,14 @@ pub fn lines(report: &Report, ops: &Anchors) -> Lines {
     }
     let bodies = report.cells.iter().any(|c| c.body != Platform::Native);
     let states = report.cells.iter().any(|c| c.state.is_some());
-    Lines { lines, reasons, bodies, states }
+    Lines { lines, reasons, limits: limits(report), bodies, states }
+}
+
+/// The limits that cells have, in the order of [`Limit::ALL`].
+fn limits(report: &Report) -> Vec<Reason> {
+    let count = |limit| report.cells.iter().filter(|cell| cell.overhead.is_some() && cell.limit == Some(limit)).count();
+    let reason = |limit: Limit| Reason { text: format!("{}: {}", limit.word(), limit.meaning()), cells: count(limit) };
+    Limit::ALL.into_iter().map(reason).filter(|reason| reason.cells > 0).collect()
 }
 
 fn plain_or_nothing(it: Option<f64>) -> String {
@@ -126,7 +139,6 @@ fn plain_or_nothing(it: Option<f64>) -> String {
 }
 
 fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mut impl FnMut(&str) -> usize) -> Line {
-    let show = |it: Option<Estimate>| it.map_or_else(|| NOTHING.to_owned(), interval);
     let cycles = cell.overhead.map(|o| o.cycles).and_then(finite);
     let reason = match cycles {
         Some(_) => None,
@@ -135,37 +147,59 @@ fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mu
             None => "the report does not say why",
         }))),
     };
+    // All that the verdict is made of has the same digits: what is no greater in the report is no greater on the page.
+    let digits = digits(cell);
     Line {
         op,
         regime,
         mechanism: clipped(&cell.mechanism, NAME),
         state: cell.state.as_deref().map_or_else(|| NOTHING.to_owned(), |s| clipped(s, NAME)),
-        cycles: show(cycles),
+        cycles: cycles.map_or_else(|| NOTHING.to_owned(), |it| with_interval(it, digits)),
         reason,
         // Cycles by the one core frequency of the run: its interval tells nothing more.
         ns: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ns)).map(|it| it.estimate)),
         // The same comparison in other units; the report has its interval.
         ratio: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ratio)).map(|it| it.estimate)),
-        range: plain_or_nothing(cell.layout_range),
-        layouts: if cell.limit == Some(Limit::Layout) { layouts(cell) } else { Vec::new() },
+        range: cell.layout_range.map_or_else(|| NOTHING.to_owned(), |range| fixed(range, digits)),
+        layouts: if cell.limit == Some(Limit::Layout) { layouts(cell, digits) } else { Vec::new() },
+        decides: cycles.map_or_else(String::new, |_| decides(cell, digits)),
         verdict: match (cycles, cell.resolved, cell.limit) {
-            (None, ..) => "absent",
-            (Some(_), true, _) => "yes",
-            (Some(_), false, None) => "no",
-            (Some(_), false, Some(Limit::Floor)) => "no, floor",
-            (Some(_), false, Some(Limit::Interval)) => "no, interval",
-            (Some(_), false, Some(Limit::Modes)) => "no, modes",
-            (Some(_), false, Some(Limit::Layout)) => "no, layout",
-            (Some(_), false, Some(Limit::Traps)) => "no, traps",
+            (None, ..) => "absent".to_owned(),
+            (Some(_), true, _) => "yes".to_owned(),
+            (Some(_), false, None) => "no".to_owned(),
+            (Some(_), false, Some(limit)) => format!("no, {}: {}", limit.word(), limit.remedy()),
         },
-        modes: modes(cell),
+        modes: modes(cell, digits),
     }
 }
 
+/// Digits after the point that show two significant digits of the narrower of a cell's intervals, four at most.
+fn digits(cell: &Cell) -> usize {
+    let shown = cell.overhead.and_then(|overhead| finite(overhead.cycles)).map(|it| it.high - it.low);
+    let deciding = cell.deciding_cycles.map(|it| it.high - it.low);
+    let width = shown.into_iter().chain(deciding).filter(|width| *width > 0.0).fold(f64::INFINITY, f64::min);
+    if width.is_infinite() { 3 } else { (1.0 - width.log10().floor()).clamp(0.0, MOST_DIGITS) as usize }
+}
+
+/// `3.88 [3.80, 3.95]`
+fn with_interval(it: Estimate, digits: usize) -> String {
+    format!("{} [{}, {}]", fixed(it.estimate, digits), fixed(it.low, digits), fixed(it.high, digits))
+}
+
+/// `[3.71, 4.05] ±0.06`
+fn decides(cell: &Cell, digits: usize) -> String {
+    let finite = |it: &&Bounds| it.low.is_finite() && it.high.is_finite() && it.low <= it.high;
+    let interval = cell.deciding_cycles.as_ref().filter(finite);
+    let interval = interval.map(|it| format!("[{}, {}] ", fixed(it.low, digits), fixed(it.high, digits)));
+    let floor = cell.floor_cycles.filter(|floor| floor.is_finite());
+    let floor = floor.map(|floor| format!("\u{b1}{}", fixed(floor, digits)));
+    format!("{}{}", interval.unwrap_or_default(), floor.unwrap_or_default()).trim_end().to_owned()
+}
+
 /// The least and the greatest: `at 29: 3.88 [3.80, 3.95], 20 workers`
-fn layouts(cell: &Cell) -> Vec<String> {
+fn layouts(cell: &Cell, digits: usize) -> Vec<String> {
     let at = |layout: &LayoutEstimate| {
-        let value = finite(layout.cycles).map_or_else(|| NOTHING.to_owned(), interval);
+        let value = finite(layout.cycles).map_or_else(|| NOTHING.to_owned(), |it| with_interval(it, digits));
         format!("at {}: {value}, {} {}", layout.offset, layout.workers, plural(layout.workers, "worker", "workers"))
     };
     let by_value = |a: &&LayoutEstimate, b: &&LayoutEstimate| a.cycles.estimate.total_cmp(&b.cycles.estimate);
@@ -174,13 +208,28 @@ fn layouts(cell: &Cell) -> Vec<String> {
 }
 
 /// `3.88 (60%) at 29, 4.91 (40%) at 29`; empty where workers agree.
-fn modes(cell: &Cell) -> String {
+fn modes(cell: &Cell, digits: usize) -> String {
     let mut text = String::new();
-    for (index, mode) in cell.modes.iter().take(MOST_MODES).enumerate() {
+    // The one next to zero is shown in any case: it is the one that decides.
+    let size = |mode: &&ModeShare| mode.cycles * cell.overhead.map_or(1.0, |it| it.cycles.estimate.signum());
+    let least = cell.modes.iter().min_by(|a, b| size(a).total_cmp(&size(b)));
+    let first = cell.modes.iter().take(MOST_MODES);
+    let shown: Vec<&ModeShare> = match least {
+        Some(least) if cell.limit == Some(Limit::Modes) && first.clone().all(|mode| mode != least) => {
+            std::iter::once(least).chain(first.take(MOST_MODES - 1)).collect()
+        }
+        _ => first.collect(),
+    };
+    for (index, mode) in shown.into_iter().enumerate() {
         if index > 0 {
             text.push_str(", ");
         }
-        text.push_str(&format!("{} ({}%) at {}", plain(mode.cycles), fixed(mode.share * 100.0, 0), mode.offset));
+        text.push_str(&format!(
+            "{} ({}%) at {}",
+            fixed(mode.cycles, digits),
+            fixed(mode.share * 100.0, 0),
+            mode.offset
+        ));
     }
     if cell.modes.len() > MOST_MODES {
         text.push_str(", \u{2026}");

@@ -4,9 +4,10 @@ use crate::host::Status;
 use crate::op::Kind;
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::plots::grid::{Column, Grid, Reading, finite};
-use crate::report::plots::number::{clipped, plain, plural, quantile, sorted};
-use crate::report::schema::SCHEMA;
+use crate::report::over_ops::{OverOps, paired};
+use crate::report::plots::grid::{Column, Grid, Reading};
+use crate::report::plots::number::{clipped, fixed, plain, plural};
+use crate::report::schema::{Cell, SCHEMA};
 use crate::report::subject::is_of_linux;
 
 /// A figure beside the sentences.
@@ -88,113 +89,91 @@ pub fn sentences(report: &Report, grid: &Grid) -> Vec<String> {
     };
     let mut sentences = vec![price];
     sentences.extend(subject.as_ref().and_then(|column| origin(report, grid, column)));
-    sentences.push(trust(report, grid));
+    sentences.push(trust(report));
     sentences
 }
 
 fn price(report: &Report, grid: &Grid, column: &Column) -> String {
     let name = name(report, column);
-    let mut resolved: Vec<(&str, f64)> = Vec::new();
-    let mut others = 0;
-    for row in &grid.rows {
-        match grid.reading(row.op, column, Regime::Throughput) {
-            Reading::Resolved(it) => resolved.push((row.op, it.estimate)),
-            Reading::Unresolved(_) => others += 1,
-            Reading::Absent(_) => {}
-        }
+    let Some(over) = OverOps::of(grid.cells_of(column, Regime::Throughput)) else {
+        return format!("In throughput, {name} was not measured.");
+    };
+    let (count, resolved) = (over.cells.len(), over.resolved);
+    let Some([least, most]) = over.resolved_ends() else {
+        return format!(
+            "In throughput, no overhead of {name} over inline is resolved, of {count} {} measured.",
+            plural(count, "op", "ops")
+        );
+    };
+    let cycles = |cell: &Cell| plain(cell.overhead.map_or(f64::NAN, |overhead| overhead.cycles.estimate));
+    let ends = match resolved {
+        1 => format!("{} ({})", cycles(least), clipped(&least.op, 40)),
+        _ => format!(
+            "from {} ({}) to {} ({})",
+            cycles(least),
+            clipped(&least.op, 40),
+            cycles(most),
+            clipped(&most.op, 40)
+        ),
+    };
+    if !over.median_is_resolved() {
+        return format!(
+            "In throughput, the overhead of {name} over inline is resolved for {resolved} of {count} {}, {ends}: too few for a median.",
+            plural(count, "op", "ops")
+        );
     }
-    resolved.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let values = sorted(resolved.iter().map(|r| r.1));
-    let (Some(median), Some(first), Some(last)) = (quantile(&values, 0.5), resolved.first(), resolved.last()) else {
-        return match others {
-            0 => format!("In throughput, {name} was not measured."),
-            n => format!(
-                "In throughput, no overhead of {name} over inline is resolved, of {n} {} measured.",
-                plural(n, "op", "ops")
-            ),
-        };
-    };
-    let ns = sorted(
-        report
-            .cells
-            .iter()
-            .filter(|c| c.body == grid.body && c.regime == Regime::Throughput && c.resolved)
-            .filter(|c| c.mechanism == column.mechanism && c.state.as_deref() == column.state)
-            .filter_map(|c| finite(c.overhead?.ns))
-            .map(|it| it.estimate),
-    );
-    let ns = quantile(&ns, 0.5).map_or_else(String::new, |ns| format!(" ({} ns)", plain(ns)));
-    let count = resolved.len();
-    let range = if count > 1 {
-        format!(", from {} ({}) to {} ({})", plain(first.1), clipped(first.0, 40), plain(last.1), clipped(last.0, 40))
-    } else {
-        String::new()
-    };
-    let rest = match others {
-        0 => String::new(),
-        n => format!("; {n} more {} not resolved", plural(n, "op is", "ops are")),
-    };
+    let ns = over.median_ns().map_or_else(String::new, |ns| format!(" ({} ns)", plain(ns)));
     format!(
-        "Reaching the {} body through {name} costs {} core cycles{ns} per call over inline in throughput, the median of {count} resolved {}{range}{rest}.",
+        "Reaching the {} body through {name} costs {} core cycles{ns} per call over inline in throughput, the median of {count} {}; {resolved} of them {} resolved, {ends}.",
         grid.body.name(),
-        plain(median),
+        plain(over.median()),
         plural(count, "op", "ops"),
+        plural(resolved, "is", "are"),
     )
 }
 
-/// Medians over the ops that two mechanisms share: of the first, and of the difference of the second to it.
-fn paired(grid: &Grid, first: &str, second: &Column) -> Option<(f64, f64, usize)> {
-    let first = grid.columns.iter().find(|c| c.mechanism == first && c.state.is_none())?;
-    let pairs: Vec<(f64, f64)> = grid
-        .rows
-        .iter()
-        .filter_map(|row| {
-            let of = |c| grid.reading(row.op, c, Regime::Throughput).estimate();
-            Some((of(first)?, of(second)?))
-        })
-        .collect();
-    let own = quantile(&sorted(pairs.iter().map(|p| p.0)), 0.5)?;
-    let more = quantile(&sorted(pairs.iter().map(|p| p.1 - p.0)), 0.5)?;
-    Some((own, more, pairs.len()))
+/// A mechanism without states over the ops, in throughput.
+fn over_ops<'a>(grid: &Grid<'a>, mechanism: &str) -> Option<OverOps<'a>> {
+    let column = grid.columns.iter().find(|c| c.mechanism == mechanism && c.state.is_none())?;
+    OverOps::of(grid.cells_of(column, Regime::Throughput))
 }
 
+/// Where the price comes from. Only what is resolved has an amount.
 fn origin(report: &Report, grid: &Grid, column: &Column) -> Option<String> {
-    let floor = grid.floor.unwrap_or(0.0);
-    let amount = |value: f64, what: &str| match value {
-        v if v.abs() <= floor => format!("{what} costs nothing that stands clear of the floor"),
-        v => format!("{what} costs {} cycles", plain(v)),
+    let floor = report.floor_of(Regime::Throughput).unwrap_or(0.0);
+    let name = name(report, column);
+    let own = OverOps::of(grid.cells_of(column, Regime::Throughput))?;
+    let amount = |over: &OverOps, value: f64, what: &str| match over.median_is_resolved() && value.abs() > floor {
+        false => format!("{what} costs nothing that is resolved"),
+        true => format!("{what} costs {} cycles", plain(value)),
     };
-    let clobber = paired(grid, "inline_clobber", column)
-        .map(|(own, _, _)| amount(own, "giving up the caller-saved registers without a call"));
-    let call = paired(grid, "direct", column).filter(|_| column.mechanism != "direct").map(|(own, more, count)| {
-        let indirection = if more.abs() <= floor {
-            format!("{} adds nothing to that beyond the floor", name(report, column))
-        } else if more > 0.0 {
-            format!("{} adds {} more", name(report, column), plain(more))
-        } else {
-            format!("{} takes {} less", name(report, column), plain(-more))
+    let clobber = over_ops(grid, "inline_clobber").and_then(|clobber| {
+        let pair = paired(&clobber, &own)?;
+        Some(amount(&clobber, pair.first, "giving up the caller-saved registers without a call"))
+    });
+    let direct = over_ops(grid, "direct").filter(|_| column.mechanism != "direct");
+    let call = direct.and_then(|direct| {
+        let pair = paired(&direct, &own)?;
+        // A difference of two overheads is one where either of them is.
+        let resolved = (direct.median_is_resolved() || own.median_is_resolved()) && pair.difference.abs() > floor;
+        let indirection = match pair.difference {
+            _ if !resolved => format!("{name} adds nothing to that beyond the floor"),
+            more if more > 0.0 => format!("{name} adds {} more", plain(more)),
+            less => format!("{name} takes {} less", plain(-less)),
         };
-        let count = format!("{count} {} measured both ways", plural(count, "op", "ops"));
-        format!("{} and {indirection} (medians over {count})", amount(own, "a direct call"))
+        let count = format!("{} {} measured both ways", pair.ops, plural(pair.ops, "op", "ops"));
+        let call = amount(&direct, pair.first, "a direct call");
+        Some(format!("{call} and {indirection} (medians over {count})"))
     });
     let parts: Vec<String> = call.into_iter().chain(clobber).collect();
-    if parts.is_empty() {
-        return None;
-    }
-    Some(format!("Where that comes from: {}.", parts.join("; ")))
+    (!parts.is_empty()).then(|| format!("Where that comes from: {}.", parts.join("; ")))
 }
 
-fn trust(report: &Report, grid: &Grid) -> String {
+fn trust(report: &Report) -> String {
     let mut parts = Vec::new();
-    parts.push(match &report.floor {
-        Some(floor) if grid.floor.is_some() => format!(
-            "A/A comparisons of {} {} put the floor at {} cycles",
-            floor.groups,
-            plural(floor.groups, "group", "groups"),
-            plain(floor.cycles)
-        ),
-        _ => "The run has no floor, so nothing in it can be told from noise".to_owned(),
-    });
+    parts.push(
+        floors(report).unwrap_or_else(|| "The run has no floor, so nothing in it can be told from noise".to_owned()),
+    );
     let compared: Vec<_> = report.cells.iter().filter(|c| c.mechanism != "inline" && c.overhead.is_some()).collect();
     if !compared.is_empty() {
         let resolved = compared.iter().filter(|c| c.resolved).count();
@@ -219,36 +198,56 @@ fn trust(report: &Report, grid: &Grid) -> String {
     format!("{}.", parts.join("; "))
 }
 
+/// `A/A comparisons put the floor at 0.00012 cycles (throughput, 128 groups) to 0.25 cycles (flushed, 4 groups)`
+fn floors(report: &Report) -> Option<String> {
+    let run = report.floor.as_ref().filter(|floor| floor.cycles.is_finite() && floor.cycles >= 0.0)?;
+    let of = |cycles: f64, groups: usize, regime: &str| {
+        format!("{} cycles ({regime}{groups} {})", floor_cycles(cycles), plural(groups, "group", "groups"))
+    };
+    let mut own: Vec<_> = report.floors.iter().filter(|own| report.floor_of(own.regime) == Some(own.cycles)).collect();
+    own.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
+    let own: Vec<String> =
+        own.into_iter().map(|own| of(own.cycles, own.groups, &format!("{}, ", own.regime.name()))).collect();
+    let words = match &own[..] {
+        [] => of(run.cycles, run.groups, ""),
+        [only] => only.clone(),
+        [least, .., greatest] => format!("{least} to {greatest}"),
+    };
+    Some(format!("A/A comparisons put the floor at {words}"))
+}
+
+/// A floor in cycles; in throughput it is some ten-thousandths.
+fn floor_cycles(cycles: f64) -> String {
+    if cycles > 0.0 && cycles < 0.0005 { fixed(cycles, 5) } else { plain(cycles) }
+}
+
 /// The subject in each regime, and the floor.
 pub fn tiles(report: &Report, grid: &Grid) -> Vec<Tile> {
     let mut tiles = Vec::new();
     if let Some(column) = subject(grid) {
         for regime in Regime::ALL {
-            let readings = grid.readings(&column, regime);
-            let resolved = readings.iter().filter(|(_, r)| matches!(r, Reading::Resolved(_)));
-            let values = sorted(resolved.filter_map(|(_, r)| r.estimate()));
-            let (count, all) = (values.len(), readings.len());
-            if all == 0 {
-                continue;
-            }
-            let median = quantile(&values, 0.5);
+            let Some(over) = OverOps::of(grid.cells_of(&column, regime)) else { continue };
+            let (resolved, all) = (over.resolved, over.cells.len());
+            let found = over.median_is_resolved();
             tiles.push(Tile {
                 name: format!("{}, {}", clipped(&column.label(), 30), regime.name()),
-                value: median.map_or_else(|| "not resolved".to_owned(), plain),
-                unit: median.map_or("", |_| "cycles"),
-                note: match median {
-                    Some(_) => format!("median of {count} resolved {}, of {all}", plural(count, "op", "ops")),
-                    None => format!("in any of {all} {}", plural(all, "op", "ops")),
+                value: if found { plain(over.median()) } else { "not resolved".to_owned() },
+                unit: if found { "cycles" } else { "" },
+                note: match found {
+                    true => format!("median of {all} {}, {resolved} resolved", plural(all, "op", "ops")),
+                    false => format!("{resolved} of {all} {} resolved", plural(all, "op", "ops")),
                 },
             });
         }
     }
-    if let Some(floor) = report.floor.as_ref().filter(|_| grid.floor.is_some()) {
+    if let Some((floor, cycles)) = report.floor.as_ref().zip(report.floor_of(Regime::Throughput)) {
+        let own = report.floors.iter().find(|floor| floor.regime == Regime::Throughput);
+        let (of, groups) = own.map_or(("", floor.groups), |own| (", throughput", own.groups));
         tiles.push(Tile {
-            name: "floor".to_owned(),
-            value: plain(floor.cycles),
+            name: format!("floor{of}"),
+            value: floor_cycles(cycles),
             unit: "cycles",
-            note: format!("A/A over {} {}", floor.groups, plural(floor.groups, "group", "groups")),
+            note: format!("A/A over {groups} {}", plural(groups, "group", "groups")),
         });
     }
     tiles

@@ -124,18 +124,27 @@ pub(super) fn sentence(report: &Report) -> Option<String> {
     let costs = [("behind the table", "table", None), ("with patched sites", "site", Some("inline"))];
     let of = |workload: &Workload, mechanism: &str, state: Option<&str>| {
         let wanted = |k: &&WorkloadKernel| k.mechanism.as_deref() == Some(mechanism) && k.state.as_deref() == state;
-        workload.kernels.iter().find(wanted)?.overhead_percent
+        // What is not resolved is no finding.
+        workload.kernels.iter().find(wanted).filter(|kernel| kernel.resolved)?.overhead_percent
     };
     let words = costs.into_iter().filter_map(|(words, mechanism, state)| {
         let Estimate { estimate, low, high } = of(workload, mechanism, state)?;
-        let others = report.workloads.iter().filter_map(|workload| of(workload, mechanism, state));
-        let [least, most] = others.fold([f64::INFINITY, f64::NEG_INFINITY], |[least, most], other| {
+        let others: Vec<Estimate> =
+            report.workloads.iter().filter_map(|workload| of(workload, mechanism, state)).collect();
+        let count = others.len();
+        let [least, most] = others.into_iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[least, most], other| {
             [least.min(other.estimate), most.max(other.estimate)]
         });
-        let count = report.workloads.len();
-        let range = match count {
-            1 => String::new(),
-            _ => format!(", and from {} to {}% over {count} workloads", fixed(least, 2), fixed(most, 2)),
+        let range = match (count, report.workloads.len()) {
+            (1, _) => String::new(),
+            (_, all) if all == count => {
+                format!(", and from {} to {}% over {count} workloads", fixed(least, 2), fixed(most, 2))
+            }
+            (_, all) => format!(
+                ", and from {} to {}% over the {count} of {all} workloads where it is resolved",
+                fixed(least, 2),
+                fixed(most, 2)
+            ),
         };
         Some(format!("{}% [{}, {}] {words}{range}", fixed(estimate, 2), fixed(low, 2), fixed(high, 2)))
     });
@@ -261,9 +270,13 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
     let predicted = kernel.predicted_percent.map_or_else(String::new, |predicted| {
         format!("; predicted {}: {} points apart", fixed(predicted, 2), fixed(predicted - estimate, 2))
     });
+    let decides = kernel
+        .deciding_percent
+        .map_or_else(String::new, |it| format!("; deciding interval {} to {}", fixed(it.low, 2), fixed(it.high, 2)));
+    let limit = kernel.limit.map_or_else(String::new, |limit| format!("; not resolved, {}", limit.meaning()));
     Percent {
         shown: fixed(estimate, 2),
-        interval: format!("{} to {}{predicted}", fixed(low, 2), fixed(high, 2)),
+        interval: format!("{} to {}{decides}{limit}{predicted}", fixed(low, 2), fixed(high, 2)),
         below: kernel.predicted_percent.map_or_else(String::new, |percent| fixed(percent, 2)),
         resolved: kernel.resolved,
     }

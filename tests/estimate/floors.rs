@@ -1,0 +1,140 @@
+//! A floor per regime, and ops that leave the guest.
+
+use pvbench::dispatch::Platform;
+use pvbench::estimate::{Estimates, Estimator, traps};
+use pvbench::measure::clock::Clock;
+use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
+use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::op::{Meta, Op, mmu::PteVal};
+use pvbench::regime::Regime;
+use pvbench::report::schema::{Cell, Limit, RegimeFloor};
+
+const WORKERS: usize = 12;
+/// What `table` takes above inline, in cycles.
+const OVERHEAD: f64 = 0.05;
+
+/// Estimates of so many ops in throughput, where a copy of inline differs by ten-thousandths of a cycle, and so many in
+/// `flushed`, where it differs by up to a cycle; the first has the greatest difference.
+fn estimates(throughput: usize, flushed: usize) -> Estimates {
+    let ops = throughput.max(flushed);
+    let metas: Vec<Meta> = (0..ops).map(|op| Meta { name: format!("op_{op}").leak(), ..PteVal::META }).collect();
+    let mut estimator = Estimator::default();
+    let mut groups = Vec::new();
+    for (regime, count, aa) in [(Regime::Throughput, throughput, 1e-4), (Regime::Flushed, flushed, 1.0)] {
+        for (index, meta) in metas.iter().take(count).enumerate() {
+            let group = Group { op: meta.name.to_owned(), body: Platform::Native, regime, offset: 0 };
+            let copy = aa * (count - index) as f64 / count as f64 * if index % 2 == 0 { 1.0 } else { -1.0 };
+            (0..WORKERS).for_each(|worker| estimator.add(worker, &group, samples(copy, worker)));
+            groups.push(group);
+        }
+    }
+    let plan = Plan {
+        preset: Preset::Default,
+        seed: 1,
+        groups,
+        columns: vec![Column { mechanism: "table".to_owned(), state: None }],
+        only: Vec::new(),
+        workers: Workers::Exactly(WORKERS),
+        rounds: 3,
+        window_cycles: 100_000,
+        cpu: None,
+        clock: Clock::Tsc,
+    };
+    estimator.finish(&plan, &metas, 2.6e9)
+}
+
+fn samples(copy: f64, worker: usize) -> GroupSamples {
+    let own = 1e-6 * worker as f64;
+    let round = RoundSamples {
+        ticks_per_cycle: [1.0; 2],
+        adds_per_cycle: 4.0,
+        inline: [1.0; 2],
+        again: [1.0; 2],
+        copy: [1.0 + copy; 2],
+        ticks: vec![[1.0 + OVERHEAD + own; 2]],
+    };
+    GroupSamples {
+        rounds: vec![round; 3],
+        dropped: 0,
+        given_up: 0,
+        columns: vec![0],
+        absent: Vec::new(),
+        missing: Vec::new(),
+        counters: Vec::new(),
+        instructions: Vec::new(),
+        clock_step: 1,
+    }
+}
+
+fn floor(estimates: &Estimates, regime: Regime) -> RegimeFloor {
+    *estimates.floors.iter().find(|floor| floor.regime == regime).unwrap()
+}
+
+/// How many cells of `table` are resolved in a regime.
+fn resolved(estimates: &Estimates, regime: Regime) -> usize {
+    let of = |cell: &&Cell| cell.mechanism == "table" && cell.regime == regime && cell.resolved;
+    estimates.cells.iter().filter(of).count()
+}
+
+#[test]
+fn a_noisy_regime_does_not_hide_what_a_quiet_one_shows_and_borrows_nothing_of_its_quiet() {
+    let estimates = estimates(30, 30);
+    let (quiet, noisy) = (floor(&estimates, Regime::Throughput), floor(&estimates, Regime::Flushed));
+    assert!(quiet.cycles <= 1e-4 && quiet.groups == 30, "{quiet:?}");
+    assert!((0.9..=1.0).contains(&noisy.cycles), "{noisy:?}");
+    assert!(estimates.floor.as_ref().unwrap().cycles > OVERHEAD, "one floor for both hides it");
+    assert_eq!((resolved(&estimates, Regime::Throughput), resolved(&estimates, Regime::Flushed)), (30, 0));
+    let of = |regime| estimates.cells.iter().filter(move |cell| cell.regime == regime && cell.mechanism == "table");
+    assert!(of(Regime::Flushed).all(|cell| cell.limit == Some(Limit::Floor)));
+    assert!(
+        of(Regime::Throughput).all(|cell| cell.floor_cycles.unwrap() < 2e-4),
+        "cells have the floor of their regime"
+    );
+}
+
+#[test]
+fn a_regime_of_few_groups_has_at_least_the_floor_of_the_run_and_its_own_greatest() {
+    let few_noisy = estimates(30, 4);
+    let noisy = floor(&few_noisy, Regime::Flushed);
+    assert!((noisy.cycles - 1.0).abs() < 1e-9 && noisy.groups == 4, "its own greatest: {noisy:?}");
+    assert_eq!(resolved(&few_noisy, Regime::Throughput), 30);
+    let few_quiet = estimates(4, 30);
+    let (quiet, run) = (floor(&few_quiet, Regime::Throughput), few_quiet.floor.as_ref().unwrap().cycles);
+    assert_eq!((quiet.cycles, quiet.groups), (run, 4));
+    assert_eq!(resolved(&few_quiet, Regime::Throughput), 0);
+}
+
+#[test]
+fn the_floor_of_a_run_of_one_regime_is_that_of_the_regime() {
+    for ops in [3, 12, 40] {
+        let estimates = estimates(ops, 0);
+        let (run, own) = (estimates.floor.as_ref().unwrap(), floor(&estimates, Regime::Throughput));
+        assert_eq!((own.cycles, own.ratio, own.groups), (run.cycles, run.ratio, run.groups));
+        assert_eq!(estimates.floors.len(), 1);
+    }
+}
+
+#[test]
+fn an_op_that_takes_a_trap_in_every_regime_is_marked_where_its_code_may_trap() {
+    let mut cells = estimates(4, 4).cells;
+    for (op, throughput, flushed) in [("op_0", 25_000.0, 25_400.0), ("op_1", 40.0, 700.0), ("op_2", 900.0, 1_300.0)] {
+        for cell in cells.iter_mut().filter(|cell| cell.op == op) {
+            cell.native_cycles = Some(if cell.regime == Regime::Throughput { throughput } else { flushed });
+        }
+    }
+    cells.iter_mut().filter(|cell| cell.op == "op_3").for_each(|cell| cell.native_cycles = None);
+    let before = cells.clone();
+    // op_2 is a long body of its own.
+    let said = traps::mark(&mut cells, |op| op != "op_2");
+    for (cell, before) in cells.iter().zip(&before) {
+        if cell.op == "op_0" {
+            assert_eq!((cell.resolved, cell.limit), (false, Some(Limit::Traps)));
+        } else {
+            assert_eq!((cell.resolved, cell.limit), (before.resolved, before.limit), "{}", cell.op);
+        }
+        assert_eq!((cell.overhead, cell.native_cycles), (before.overhead, before.native_cycles), "no figure changes");
+    }
+    let [said] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(said.what, "overhead of op_0");
+    assert!(said.reason.starts_with("op_0 traps: the hypervisor answers it in 25000 cycles"), "{}", said.reason);
+}

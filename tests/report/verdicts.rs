@@ -1,0 +1,348 @@
+//! Verdicts and the figures beside them: in the document, on the page and in a terminal.
+
+use std::collections::BTreeMap;
+
+use crate::support;
+use pvbench::dispatch::Platform;
+use pvbench::estimate::Estimator;
+use pvbench::measure::clock::Clock;
+use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
+use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::op::{Meta, Op, mmu::PteVal};
+use pvbench::regime::Regime;
+use pvbench::report::schema::{Cell, Limit};
+use pvbench::report::{Report, html, read, terminal, write};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+const WORKERS: usize = 8;
+const OFFSETS: [u32; 4] = [0, 29, 64, 93];
+
+/// What is printed of a cell.
+#[derive(Debug, Default)]
+struct Figures {
+    estimate: f64,
+    shown: [f64; 2],
+    deciding: [f64; 2],
+    floor: f64,
+    range: f64,
+    layouts: Vec<f64>,
+    modes: Vec<f64>,
+    verdict: String,
+}
+
+impl Figures {
+    /// Checks the verdict by the definition. Rounding keeps the order of figures and may make two of them equal: what
+    /// touches the floor may be on either side of it.
+    fn check(&self) -> Result<(), String> {
+        let side = if self.estimate == 0.0 { self.deciding[0] + self.deciding[1] } else { self.estimate };
+        let outside = |value: f64| if side > 0.0 { value >= self.floor } else { value <= -self.floor };
+        let inside = |value: f64| if side > 0.0 { value <= self.floor } else { value >= -self.floor };
+        let size = self.estimate.abs();
+        let holds = match self.verdict.as_str() {
+            "yes" => {
+                let ends = self.deciding.iter().chain(&self.layouts).chain(&self.modes);
+                ends.copied().all(outside) && size >= self.range
+            }
+            "floor" => size <= self.floor,
+            "interval" => size >= self.floor && self.deciding.into_iter().any(inside),
+            "modes" => size >= self.floor && self.modes.iter().copied().any(inside),
+            "layout" => size >= self.floor && (self.range >= size || self.layouts.iter().copied().any(inside)),
+            other => return Err(format!("{other} is no verdict")),
+        };
+        let around = |[low, high]: [f64; 2]| low <= self.estimate && self.estimate <= high;
+        if holds && around(self.shown) && around(self.deciding) { Ok(()) } else { Err(format!("{self:?}")) }
+    }
+
+    fn of(cell: &Cell) -> Self {
+        let (overhead, deciding) = (cell.overhead.unwrap().cycles, cell.deciding_cycles.unwrap());
+        Figures {
+            estimate: overhead.estimate,
+            shown: [overhead.low, overhead.high],
+            deciding: [deciding.low, deciding.high],
+            floor: cell.floor_cycles.unwrap(),
+            range: cell.layout_range.unwrap_or(0.0),
+            layouts: cell.layouts.iter().map(|layout| layout.cycles.estimate).collect(),
+            modes: cell.modes.iter().map(|mode| mode.cycles).collect(),
+            verdict: if cell.resolved { "yes" } else { cell.limit.unwrap().word() }.to_owned(),
+        }
+    }
+}
+
+/// What is different about an op: the overhead, and what scatters it.
+#[derive(Clone, Copy)]
+struct Truth {
+    overhead: f64,
+    rounds: f64,
+    workers: f64,
+    layouts: f64,
+    /// The share of workers without any overhead.
+    without: f64,
+}
+
+/// The document of samples whose truths are drawn: differences from none to cycles, each scattered by something else.
+fn sampled() -> Report {
+    let mut rng = Pcg64Mcg::seed_from_u64(22);
+    let mut report = support::synthetic();
+    let names: Vec<&'static str> = report.catalogue.ops.iter().map(|op| &*op.name.clone().leak()).collect();
+    let metas: Vec<Meta> = names.iter().map(|name| Meta { name, ..PteVal::META }).collect();
+    let mut estimator = Estimator::default();
+    let mut groups = Vec::new();
+    for regime in [Regime::Throughput, Regime::Latency] {
+        for name in &names {
+            let size =
+                |rng: &mut Pcg64Mcg| if rng.random_bool(0.4) { 10f64.powf(rng.random_range(-3.0..0.5)) } else { 0.0 };
+            let truth = Truth {
+                overhead: size(&mut rng) * if rng.random_bool(0.2) { -1.0 } else { 1.0 },
+                rounds: 1e-4,
+                workers: size(&mut rng),
+                layouts: size(&mut rng),
+                without: if rng.random_bool(0.2) { 0.3 } else { 0.0 },
+            };
+            for offset in OFFSETS {
+                let group = Group { op: (*name).to_owned(), body: Platform::Native, regime, offset };
+                let moved = truth.layouts * rng.random_range(-1.0..1.0);
+                for worker in 0..WORKERS {
+                    estimator.add(worker, &group, samples(&truth, moved, &mut rng));
+                }
+                groups.push(group);
+            }
+        }
+    }
+    let plan = Plan {
+        preset: Preset::Default,
+        seed: 1,
+        groups,
+        columns: vec![Column { mechanism: "table".to_owned(), state: None }],
+        only: Vec::new(),
+        workers: Workers::Exactly(WORKERS),
+        rounds: 3,
+        window_cycles: 100_000,
+        cpu: None,
+        clock: Clock::Tsc,
+    };
+    let estimates = estimator.finish(&plan, &metas, 2.6e9);
+    (report.floor, report.floors, report.cells) = (estimates.floor, estimates.floors, estimates.cells);
+    report
+}
+
+fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> GroupSamples {
+    let own = truth.workers * rng.random_range(-1.0..1.0);
+    let overhead = if rng.random_bool(truth.without) { 0.0 } else { truth.overhead + own + moved };
+    let mut twice = |cycles: f64| [(); 2].map(|()| 0.7 * cycles * (1.0 + truth.rounds * rng.random_range(-1.0..1.0)));
+    let mut round = || RoundSamples {
+        ticks_per_cycle: [0.7; 2],
+        adds_per_cycle: 4.0,
+        inline: twice(8.0),
+        again: twice(8.0),
+        copy: twice(8.0),
+        ticks: vec![twice(8.0 + overhead)],
+    };
+    GroupSamples {
+        rounds: (0..3).map(|_| round()).collect(),
+        dropped: 0,
+        given_up: 0,
+        columns: vec![0],
+        absent: Vec::new(),
+        missing: Vec::new(),
+        counters: Vec::new(),
+        instructions: Vec::new(),
+        clock_step: 26,
+    }
+}
+
+/// The rows of the page's table of cells: what stands in each column, by the heading.
+fn rows(page: &str) -> Vec<BTreeMap<String, String>> {
+    let table = page.split_once("<table class=\"data\" id=\"cells\">").unwrap().1.split_once("</table>").unwrap().0;
+    let text = |html: &str| {
+        let parts = html.split('<').enumerate();
+        let inner =
+            parts.map(|(index, part)| if index == 0 { part } else { part.split_once('>').map_or("", |it| it.1) });
+        inner.collect::<Vec<_>>().join(" ").replace("&plusmn;", "\u{b1}").trim().to_owned()
+    };
+    let (head, body) = table.split_once("<tbody>").unwrap();
+    let heads: Vec<String> = head.split("<th ").skip(1).map(|th| text(th.split_once('>').unwrap().1)).collect();
+    let mut shared: BTreeMap<usize, (usize, String)> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for row in body.split("<tr").skip(1) {
+        let row = row.split_once('>').unwrap().1.replace("<th scope=\"row\"", "<td");
+        let mut own = row.split("<td").skip(1).map(|cell| cell.split_once('>').unwrap());
+        let mut found = BTreeMap::new();
+        for (column, head) in heads.iter().enumerate() {
+            let value = match shared.get_mut(&column).filter(|(left, _)| *left > 0) {
+                Some((left, value)) => {
+                    *left -= 1;
+                    value.clone()
+                }
+                None => {
+                    let Some((attributes, html)) = own.next() else { continue };
+                    if let Some(rows) = attributes.trim().strip_prefix("rowspan=") {
+                        shared.insert(column, (rows.parse::<usize>().unwrap() - 1, text(html)));
+                    }
+                    text(html)
+                }
+            };
+            found.insert(head.clone(), value);
+        }
+        rows.push(found);
+    }
+    rows
+}
+
+/// The numbers in a text, without those that a word stands before.
+fn numbers(text: &str) -> Vec<f64> {
+    let text = text.replace('\u{2212}', "-");
+    let words = text.split(|c: char| !(c.is_ascii_digit() || ".-e".contains(c))).filter(|word| !word.is_empty());
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+/// What the page prints of a cell; `None` where it prints no overhead.
+fn printed(row: &BTreeMap<String, String>) -> Option<Figures> {
+    let verdict = match row["resolved"].split_once(", ") {
+        Some((_, limit)) => limit.split_once(':').unwrap().0.to_owned(),
+        None if row["resolved"] == "absent" => return None,
+        None => row["resolved"].clone(),
+    };
+    let shown = numbers(&row["overhead, cycles"]);
+    let decides = numbers(&row["deciding interval, \u{b1} floor"]);
+    // `1.50 at 0: 3.1 [3.0, 3.2], 20 workers at 29: ..`
+    let range = &row["layout range, cycles"];
+    let layouts = range.split("at ").skip(1).map(|at| numbers(at.split_once(": ").unwrap().1)[0]);
+    // `3.88 (60%) at 29, ..`
+    let modes =
+        row.get("modes, cycles at offset").map_or("", String::as_str).split(", ").filter(|mode| !mode.is_empty());
+    Some(Figures {
+        estimate: shown[0],
+        shown: [shown[1], shown[2]],
+        deciding: [decides[0], decides[1]],
+        floor: decides[2],
+        range: numbers(range)[0],
+        layouts: layouts.collect(),
+        modes: modes.filter_map(|mode| numbers(mode).first().copied()).collect(),
+        verdict,
+    })
+}
+
+/// Reads the report back as `pvbench report` does.
+fn written(report: &Report) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    std::fs::write(&path, write::json(report).unwrap()).unwrap();
+    read::report(&path).unwrap()
+}
+
+#[test]
+fn every_verdict_agrees_with_the_figures_beside_it_in_the_document_and_on_the_page() {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for report in [written(&sampled()), written(&support::synthetic())] {
+        let measured = report.cells.iter().filter(|cell| cell.overhead.is_some());
+        for cell in measured.clone() {
+            let figures = Figures::of(cell);
+            figures.check().unwrap_or_else(|wrong| panic!("{} {}: {wrong}", cell.op, cell.mechanism));
+            *seen.entry(figures.verdict).or_default() += 1;
+        }
+        let rows = rows(&html::page(&report).unwrap());
+        assert_eq!(rows.len(), report.cells.len());
+        let mut shown = 0;
+        for (row, cell) in rows.iter().zip(&report.cells) {
+            assert_eq!((&row["op"], &row["mechanism"]), (&cell.op, &cell.mechanism));
+            let Some(figures) = printed(row) else { continue };
+            shown += 1;
+            assert_eq!(figures.verdict, if cell.resolved { "yes" } else { cell.limit.unwrap().word() });
+            figures.check().unwrap_or_else(|wrong| panic!("{} {}: {wrong} of {row:?}", cell.op, cell.mechanism));
+        }
+        assert_eq!(shown, measured.count());
+    }
+    for verdict in ["yes", "floor", "interval", "modes", "layout"] {
+        assert!(seen.get(verdict).is_some_and(|count| *count > 3), "{verdict} of {seen:?}");
+    }
+}
+
+#[test]
+fn what_helps_stands_at_the_cell_and_in_the_terminal() {
+    let mut report = support::synthetic();
+    let table = report.cells.iter().position(|cell| cell.mechanism == "table" && cell.overhead.is_some()).unwrap();
+    for (limit, at_the_cell, meaning) in [
+        (Limit::Floor, "no, floor: no difference", "there is no difference to be seen"),
+        (Limit::Interval, "no, interval: more time", "more time narrows the interval"),
+        (Limit::Layout, "no, layout: layouts differ", "more time does not help, read the layouts"),
+        (Limit::Modes, "no, modes: workers differ", "more time does not help, read the modes"),
+        (Limit::Traps, "no, traps: bare metal", "measure it on bare metal"),
+    ] {
+        (report.cells[table].resolved, report.cells[table].limit) = (false, Some(limit));
+        let page = html::page(&report).unwrap();
+        assert_eq!(rows(&page)[table]["resolved"], at_the_cell);
+        assert!(page.contains(meaning), "{meaning}");
+        let text = terminal::summary(&report);
+        let line = text.lines().find(|line| line.contains(&format!(" by {}: ", limit.word()))).unwrap();
+        assert!(line.starts_with("not resolved: ") && line.ends_with(meaning), "{line}");
+    }
+}
+
+#[test]
+fn a_document_without_deciding_intervals_says_interval_where_the_estimate_lies_beyond_the_floor() {
+    let mut report = support::synthetic();
+    let compared = |cell: &&mut Cell| cell.mechanism == "table" && cell.overhead.is_some();
+    for cell in report.cells.iter_mut().filter(compared) {
+        (cell.resolved, cell.limit, cell.deciding_cycles) = (false, Some(Limit::Floor), None);
+    }
+    let report = written(&report);
+    let beyond = |cell: &&Cell| cell.overhead.is_some_and(|o| o.cycles.estimate.abs() > cell.floor_cycles.unwrap());
+    let cells: Vec<&Cell> = report.cells.iter().filter(|cell| cell.mechanism == "table").filter(beyond).collect();
+    assert!(!cells.is_empty() && cells.iter().all(|cell| cell.limit == Some(Limit::Interval)));
+}
+
+#[test]
+fn a_document_that_contradicts_itself_is_refused_with_its_place() {
+    type Break = fn(&mut Report);
+    let breaks: [(Break, &str); 4] = [
+        (|r| r.cells[5].deciding_cycles.as_mut().unwrap().low = 1e9, "deciding_cycles: "),
+        (
+            |r| (r.cells[5].resolved, r.cells[5].limit) = (true, Some(Limit::Floor)),
+            "it is resolved, and something keeps",
+        ),
+        (|r| r.floors[1].regime = r.floors[0].regime, "floors[1] (throughput): there is another floor of this regime"),
+        (|r| r.floors[0].cycles = f64::NAN, "floors[0] (throughput): NaN"),
+    ];
+    for (change, said) in breaks {
+        let mut report = support::synthetic();
+        assert_eq!(read::check(&report), Ok(()));
+        change(&mut report);
+        let error = read::check(&report).expect_err(said).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn headline_tile_terminal_and_markdown_say_the_same_median_and_leave_out_what_traps() {
+    let mut report = support::synthetic();
+    // Of 73 ops 52 are resolved, 20 are not, and one traps.
+    let ops: Vec<String> = report.catalogue.ops.iter().map(|op| op.name.clone()).collect();
+    let of_table = |cell: &&mut Cell| cell.mechanism == "table" && cell.regime == Regime::Throughput;
+    for cell in report.cells.iter_mut().filter(of_table).filter(|cell| cell.overhead.is_some()) {
+        let place = ops.iter().position(|op| *op == cell.op).unwrap();
+        let (cycles, limit) = match place {
+            0 => (900.0, Some(Limit::Traps)),
+            1..=20 => (0.07, Some(Limit::Interval)),
+            _ => (3.0 + place as f64 / 50.0, None),
+        };
+        (cell.resolved, cell.limit) = (limit.is_none(), limit);
+        let it = &mut cell.overhead.as_mut().unwrap().cycles;
+        (it.estimate, it.low, it.high) = (cycles, cycles - 0.01, cycles + 0.01);
+        cell.deciding_cycles = None;
+    }
+    // The median of 72 is that of places 37 and 38: 20 are below, and swapgs, in place 26, was not measured.
+    let page = html::page(&report).unwrap();
+    let headline = "through the pv_ops table costs 3.75 core cycles";
+    assert!(page.contains(headline), "{}", &page[page.find("Reaching the").unwrap()..][..300]);
+    assert!(page.contains("the median of 72 ops; 52 of them are resolved, from 3.42 (") && !page.contains("to 900"));
+    let tile = page.split_once("table, throughput").unwrap().1;
+    assert!(tile[..300].contains("3.75") && tile[..300].contains("median of 72 ops, 52 resolved"), "{}", &tile[..300]);
+    let text = terminal::summary(&report);
+    let line = text.lines().find(|line| line.trim_start().starts_with("table ")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!((words[1], &words[words.len() - 4..words.len() - 1]), ("3.75", &["52", "of", "72"][..]), "{line}");
+    let markdown = pvbench::report::export::markdown::export(&report);
+    let line = markdown.lines().find(|line| line.starts_with("| table |")).unwrap();
+    assert!(line.starts_with("| table | 3.75 (0.07 .. 4.46) |"), "{line}");
+}
