@@ -166,7 +166,7 @@ impl<'a> Measured<'a> {
             complete: whole
                 && collector.measured.iter().all(|measured| *measured)
                 && collector.samples.workloads.has_all(&work.plan.workloads),
-            machine: Machine::read(&Root::default()),
+            machine: Machine::read_probed(&Root::default(), &here.probes),
             environment: environment(suite, &planned, here),
             listings: listings(&examples(&planned, &plan.columns).unwrap_or_default()),
             workers: collector.workers,

@@ -25,6 +25,18 @@ impl Scale {
         Self { low: floor / 2.2, high, left, right, floor }
     }
 
+    /// The same scale with another floor: one axis for regimes that differ in it.
+    #[must_use]
+    pub fn with_floor(self, floor: Option<f64>) -> Self {
+        Self { floor: floor.unwrap_or(NO_FLOOR).clamp(LEAST, 1e3).min(self.high), ..self }
+    }
+
+    /// Whether a value lies beyond the end of the scale, where it is drawn on the end.
+    #[must_use]
+    pub fn is_beyond(&self, cycles: f64) -> bool {
+        cycles > self.high
+    }
+
     /// The pixel of a value. What is below the floor lies on it.
     #[must_use]
     pub fn x(&self, cycles: f64) -> i32 {
@@ -78,6 +90,15 @@ mod tests {
         assert_eq!(scale.x(f64::NAN), scale.x(0.05));
         assert!(scale.x(0.05) > 100 && scale.x(40.0) < 500);
         assert!(scale.x(f64::INFINITY) <= 500);
+    }
+
+    #[test]
+    fn one_scale_serves_several_floors() {
+        let scale = Scale::new(Some(0.05), 40.0, 100, 500);
+        let higher = scale.with_floor(Some(6.0));
+        assert_eq!(scale.x(20.0), higher.x(20.0));
+        assert!(higher.x(0.0) > scale.x(0.0) && higher.x(0.0) == scale.x(6.0));
+        assert!(!scale.is_beyond(40.0) && scale.is_beyond(500.0));
     }
 
     #[test]
