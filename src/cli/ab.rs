@@ -12,7 +12,8 @@ use super::compare::show;
 use super::conditions::{stop_on_signals, worker_command};
 use super::error::{self, CliError};
 use super::exit::Exit;
-use super::measured::{Here, Measured};
+use super::handshake;
+use super::measured::{Here, Measured, Refusal};
 use super::progress::Progress;
 use super::run::{Selection, plan, work_plan};
 use crate::gate::compare::compare;
@@ -27,12 +28,13 @@ pub const EXAMPLES: &str = "Examples:
   scripts/ab.sh HEAD~1 --quick                   builds the baseline from a revision
 
 Workers of the two builds take turns, so that what drifts meets both. Overheads of the two are compared, and of
-workloads what `inline` takes, too. Exit code 1: something regressed.";
+workloads what `inline` takes, too. What could not be compared is listed with the reason. Exit code 1: something regressed;
+3: it cannot be told; 4: one of the builds did not measure all of it.";
 
 /// Options of `ab`.
 #[derive(Args)]
 pub struct AbArgs {
-    /// The other build of pvbench
+    /// The other build: of pvbench, or of the suite whose program this is
     #[arg(long, value_name = "BINARY")]
     baseline: PathBuf,
     #[command(flatten)]
@@ -48,13 +50,13 @@ pub struct AbArgs {
     all: bool,
 }
 
-/// Measures two builds in turn and says what differs.
+/// Measures two builds of a suite in turn, and says what differs and what could not be compared.
 pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
     let here = Here::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let work = work_plan(&args.selection, suite, plan.preset)?;
-    answers(&args.baseline)?;
+    handshake::check(&args.baseline, suite)?;
     if let Some(out) = &args.out {
         write::prepare(out)?;
     }
@@ -81,13 +83,12 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
         write::files(out, &[("before/report.json".into(), before), ("after/report.json".into(), after)])?;
     }
     let [before, after] = &reports;
-    if !before.run.complete || !after.run.complete {
-        error::warn("not all that was planned was measured");
-        return Ok(Exit::Failed);
-    }
     let mut comparison = compare(before, after, Vec::new());
+    comparison.name_reports([("the baseline's report", before), ("the report of this build", after)]);
     comparison.add_inline(before, after);
-    show(&comparison, args.json.as_deref(), args.all)
+    let exit = show(&comparison, args.json.as_deref(), args.all)?;
+    // Of a measurement that failed the comparison is shown, and decides nothing.
+    Ok(if before.run.complete && after.run.complete { exit } else { Exit::Failed })
 }
 
 /// Workers of the two builds, a pair at a time; which of a pair goes first alternates.
@@ -110,22 +111,20 @@ fn in_turn(
             if !work_parent::one(plan, work, number, &mut units, command, stop, &mut sides[turn].collector)? {
                 return Ok(false);
             }
-            if let Some(refusal) = sides[turn].collector.refusal() {
-                let build = if turn == 0 { args.baseline.display().to_string() } else { "this build".to_owned() };
-                return Err(CliError::Usage(format!("{build} cannot measure this: {refusal}")));
+            let build = if turn == 0 { args.baseline.display().to_string() } else { "this build".to_owned() };
+            match sides[turn].collector.refusal() {
+                Some(Refusal { message, is_death: false }) => {
+                    return Err(CliError::Usage(format!("{build} cannot measure this: {message}")));
+                }
+                // Whatever it is to measure, its workers die of it: more of them say no more.
+                Some(Refusal { message, is_death: true }) => {
+                    error::warn(&format!("{build} measured nothing: {message}"));
+                    return Ok(false);
+                }
+                None => {}
             }
         }
         number += 1;
     }
     Ok(true)
-}
-
-/// That there is such a program, and it is pvbench.
-fn answers(binary: &std::path::Path) -> Result<(), CliError> {
-    let said = Command::new(binary).arg("--version").output();
-    match said {
-        Ok(output) if output.stdout.starts_with(b"pvbench ") => Ok(()),
-        Ok(_) => Err(CliError::Usage(format!("{} is no pvbench: it does not say so by --version", binary.display()))),
-        Err(source) => Err(CliError::Usage(format!("cannot run {}: {source}", binary.display()))),
-    }
 }

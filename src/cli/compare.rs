@@ -9,13 +9,16 @@ use super::Done;
 use super::error;
 use super::exit::Exit;
 use super::gate::output;
+use crate::gate::compare::Conclusion;
 use crate::gate::{comparable, compare, terminal};
 use crate::report::read;
 
 pub const EXAMPLES: &str = "Example:
   pvbench compare old/report.json new/report.json
 
-Overheads are compared, which were measured against inline within each run. Exit code 1: something regressed.";
+Overheads are compared, which were measured against inline within each run. What cannot be compared is listed with the
+reason. Exit code 1: something regressed; 3: it cannot be told, for nothing was compared, B lacks what A measured, or a
+report is incomplete.";
 
 /// Options of `compare`.
 #[derive(Args)]
@@ -40,11 +43,6 @@ pub struct CompareArgs {
 /// Says what changed.
 pub fn compare(args: &CompareArgs) -> Done {
     let (before, after) = (read::report(&args.before)?, read::report(&args.after)?);
-    for (path, report) in [(&args.before, &before), (&args.after, &after)] {
-        if !report.run.complete || !report.failures.is_empty() {
-            error::warn(&format!("{}: it is incomplete, or something failed in it", path.display()));
-        }
-    }
     let mut differences = comparable::between(&after, &before);
     if args.across_machines {
         differences.iter().for_each(|difference| error::warn(difference));
@@ -64,5 +62,9 @@ pub(super) fn show(comparison: &compare::Comparison, json: Option<&std::path::Pa
     if json != Some(std::path::Path::new("-")) {
         write!(anstream::stdout(), "{}", terminal::comparison(comparison, all))?;
     }
-    Ok(if comparison.regressed() { Exit::Exceeded } else { Exit::Fine })
+    Ok(match comparison.conclusion() {
+        Conclusion::Regressed => Exit::Exceeded,
+        Conclusion::Inconclusive => Exit::Inconclusive,
+        Conclusion::Fine => Exit::Fine,
+    })
 }

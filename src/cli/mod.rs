@@ -16,6 +16,7 @@ mod explain;
 mod export;
 pub mod filter;
 mod gate;
+mod handshake;
 #[cfg(feature = "linux")]
 mod linux;
 mod list;

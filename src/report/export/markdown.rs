@@ -45,6 +45,11 @@ fn cells(report: &Report, text: &mut String) {
         });
         text.push_str(&format!("| {} | {} |\n", escaped(&wanted), columns.collect::<Vec<_>>().join(" | ")));
     }
+    let unmeasured = report.cells.iter().filter(|cell| cell.overhead.is_none()).count();
+    if unmeasured > 0 {
+        let all = report.cells.len();
+        text.push_str(&format!("\n{unmeasured} of {all} cells were not measured; `--format csv` has the reasons.\n"));
+    }
 }
 
 fn name(cell: &Cell) -> String {
