@@ -22,7 +22,7 @@ use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
 use crate::report::write::WriteError;
-use crate::report::{Report, read, render, write};
+use crate::report::{Report, read, render, stale, write};
 use crate::suite::Suite;
 
 mod plan;
@@ -218,7 +218,7 @@ fn measured(args: &GateArgs, suite: &Suite, budgets: &Budgets, baseline: Option<
     if let Some(out) = &args.out {
         let mut files = render::files(&report)?;
         files.push(("report.json".into(), document));
-        write::files(out, &files)?;
+        stale::replace(out, files)?;
     }
     let found = resolve(budgets, &Names::of(&report))?;
     let decisions = decide(&found, &report);

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Done;
 use super::exit::Exit;
-use crate::report::{read, render, write};
+use crate::report::{read, render, stale, write};
 
 pub const EXAMPLES: &str = "Example:\n  pvbench report reports/latest/report.json --out public/";
 
@@ -31,7 +31,7 @@ pub fn report(args: &ReportArgs) -> Done {
     if args.out.is_some() {
         files.push(("report.json".into(), write::json(&report)?));
     }
-    write::files(folder, &files)?;
+    stale::replace(folder, files)?;
     writeln!(anstream::stdout(), "{}", folder.join("index.html").display())?;
     Ok(Exit::Fine)
 }

@@ -23,7 +23,7 @@ use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::assemble::{self};
 use crate::report::schema::Absence;
-use crate::report::{Report, render, terminal, write};
+use crate::report::{Report, render, stale, terminal, write};
 use crate::selftest;
 use crate::suite::Suite;
 
@@ -106,7 +106,7 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let mut files = render::files(&report)?;
     // Last, so that whoever finds a new report finds its page, too.
     files.push(("report.json".into(), document));
-    write::files(&args.out, &files)?;
+    stale::replace(&args.out, files)?;
     let mut out = anstream::stdout();
     write!(out, "{}", terminal::summary(&report))?;
     writeln!(out, "\n{}", args.out.join("index.html").display())?;

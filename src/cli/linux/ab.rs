@@ -12,7 +12,7 @@ use crate::linux::compare::Subject;
 use crate::linux::error::LinuxError;
 use crate::linux::find::{self, PACKAGE};
 use crate::linux::unpatch::Variant;
-use crate::report::{read, render, write};
+use crate::report::{read, render, stale, write};
 
 /// Options of `linux ab`.
 #[derive(Args)]
@@ -54,6 +54,7 @@ pub fn ab(args: &AbArgs) -> Done {
         counted: variant == Variant::Noalt && !args.boot.no_calls,
     });
     let mut linux = args.boot.compare(&subjects)?;
+    let with_report = report.is_some();
     let mut files = vec![(PathBuf::from("linux.json"), show::json(&linux)?)];
     if let Some(mut report) = report {
         linux.predictions = predictions(&linux, &report.cells);
@@ -62,8 +63,13 @@ pub fn ab(args: &AbArgs) -> Done {
         files.push(("report.json".into(), write::json(&report)?));
     }
     show::print(&linux, &linux.predictions)?;
-    write::files(&args.out, &files)?;
-    show::written(&args.out, files.len() > 1)?;
+    // Without a report, what is in the folder is of the one before.
+    if with_report {
+        stale::replace(&args.out, files)?
+    } else {
+        write::files(&args.out, &files)?
+    }
+    show::written(&args.out, with_report)?;
     Ok(Exit::Fine)
 }
 
