@@ -600,3 +600,46 @@ fn a_first_budget_file_is_what_was_counted_and_the_report_keeps_it() {
     let output = pvbench().arg("gate").arg(case.write("report.json")).arg("--init").output().unwrap();
     assert_eq!(code(&output), 2, "{}", said(&output));
 }
+
+#[test]
+fn what_the_baseline_measured_and_the_report_lacks_is_told_and_a_change_of_which_nothing_is_compared_cannot_be() {
+    let mut case = Case::new();
+    let old = case.write("old.json");
+    let with = ["--baseline", old.to_str().unwrap()];
+    let rule = "[[budget]]\nmechanism = \"table\"\nchange = \"1 cycles\"\n";
+    let cells = case.report.cells.clone();
+    // One of two is gone: the other decides.
+    case.report.cells.retain(|cell| cell.op != "set_pte");
+    let output = case.gate_with(rule, &with);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let reason =
+        "skipped: 1 (set_pte/native/table/throughput): the baseline measured it, and the report does not have it";
+    assert!(said(&output).contains(reason) && said(&output).contains("1 pass, 1 skipped"), "{}", said(&output));
+    let (_, judged) = case.verdicts(rule, &with);
+    let verdicts = judged["verdicts"].as_array().unwrap();
+    assert!(verdicts.iter().any(|v| v["outcome"] == "skipped" && v["of"]["op"] == "set_pte"), "{verdicts:?}");
+    // The other way round: new in the report.
+    let fewer = case.write("fewer.json");
+    case.report.cells = cells;
+    let output = case.gate_with(rule, &["--baseline", fewer.to_str().unwrap()]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("skipped: 1 (set_pte/native/table/throughput): the baseline has no such cell"));
+    // Of a rule that compares nothing at all, other rules that are kept say nothing.
+    let one = |op: &str, bound: &str| format!("[[budget]]\nop = \"{op}\"\nmechanism = \"table\"\n{bound}\n");
+    let two = one("pte_val", "overhead = \"4 cycles\"") + &one("set_pte", "change = \"1 cycles\"");
+    let output = case.gate_with(&two, &["--baseline", fewer.to_str().unwrap()]);
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert!(said(&output).contains("the baseline has no such cell"), "{}", said(&output));
+}
+
+#[test]
+fn a_cell_that_the_baseline_lacks_for_a_reason_is_told_with_it() {
+    let mut case = Case::new();
+    (case.cell().overhead, case.cell().absent) = (None, Some("the worker was killed by SIGSEGV".to_owned()));
+    let old = case.write("old.json");
+    measured(case.cell(), 3.0, 0.02);
+    let rule = "[[budget]]\nmechanism = \"table\"\nchange = \"1 cycles\"\n";
+    let output = case.gate_with(rule, &["--baseline", old.to_str().unwrap()]);
+    assert_eq!(code(&output), 3, "{}", said(&output));
+    assert!(said(&output).contains("not measured before: the worker was killed by SIGSEGV"), "{}", said(&output));
+}

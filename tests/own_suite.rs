@@ -86,6 +86,24 @@ fn a_bench_target_of_three_lines_has_the_whole_command_line() {
 }
 
 #[test]
+fn cargo_bench_with_a_filter_goes_through_all_bench_targets() {
+    let target = built().parent().and_then(Path::parent).unwrap();
+    let cargo_bench = |args: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["bench", "--offline", "--quiet", "--bench", "uart", "--bench", "same_shape", "--target-dir"]);
+        let output = cargo.arg(target).arg("--").args(args).current_dir(target.join("crate")).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+        said(&output)
+    };
+    let filtered = cargo_bench(&["nothing_like_it", "--save-baseline", "x"]);
+    assert!(filtered.contains("uart: no op") && filtered.contains("same_shape: no op"), "{filtered}");
+    let listed = cargo_bench(&["--list", "--format", "terse"]);
+    assert!(listed.contains("uart_read: benchmark") && listed.contains("alloc_pte: benchmark"), "{listed}");
+    let tried = cargo_bench(&["--test", "set_pte"]);
+    assert!(tried.contains("Testing set_pte\nSuccess"), "{tried}");
+}
+
+#[test]
 fn ops_of_ones_own_are_measured_by_every_mechanism_and_the_others_are_absent_with_the_reason() {
     let report = report("uart", &["run", "--op", "*", "--regime", "throughput"], &[]);
     let cells = |op: &str, measured: bool| -> Vec<String> {

@@ -1,6 +1,5 @@
 //! `pvbench ab`
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -14,13 +13,13 @@ use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::gate::warn_of_build;
+use super::handshake;
 use super::inherited::stop_on_signals;
-use super::measured::{Here, Measured};
+use super::measured::{Here, Measured, Refusal};
 use super::output::{self, Unwritten};
 use super::progress::Progress;
 use super::run::{Selection, plan, work_plan};
 use crate::gate::compare::compare;
-use crate::host::child;
 use crate::measure::plan::{Plan, Workers};
 use crate::measure::work_parent::{self, WorkPlan};
 use crate::report::{Report, write};
@@ -32,12 +31,13 @@ pub const EXAMPLES: &str = "Examples:
   scripts/ab.sh HEAD~1 --quick                   builds the baseline from a revision
 
 Workers of the two builds take turns, so that what drifts meets both. Overheads of the two are compared, and of
-workloads what `inline` takes, too. Exit code 1: something regressed.";
+workloads what `inline` takes, too. What could not be compared is listed with the reason. Exit code 1: something regressed;
+3: it cannot be told; 4: one of the builds did not measure all of it.";
 
 /// Options of `ab`.
 #[derive(Args)]
 pub struct AbArgs {
-    /// The other build of pvbench
+    /// The other build: of pvbench, or of the suite whose program this is
     #[arg(long, value_name = "BINARY")]
     baseline: PathBuf,
     #[command(flatten)]
@@ -53,13 +53,13 @@ pub struct AbArgs {
     all: bool,
 }
 
-/// Measures two builds in turn and says what differs.
+/// Measures two builds of a suite in turn, and says what differs and what could not be compared.
 pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
     let here = Here::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let work = work_plan(&args.selection, suite, plan.preset)?;
-    answers(&args.baseline, &stop)?;
+    handshake::check(&args.baseline, suite)?;
     if let Some(out) = &args.out {
         write::prepare(out)?;
     }
@@ -91,13 +91,13 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     }
     let [before, after] = &reports;
     warn_of_build(after);
-    if !before.run.complete || !after.run.complete {
-        error::warn("not all that was planned was measured");
-        return Ok(unwritten.ended(Exit::Failed));
-    }
     let mut comparison = compare(before, after, Vec::new());
+    comparison.name_reports([("the baseline's report", before), ("the report of this build", after)]);
     comparison.add_inline(before, after);
-    Ok(unwritten.ended(show(&comparison, args.json.as_deref(), args.all)?))
+    let exit = show(&comparison, args.json.as_deref(), args.all)?;
+    // Of a measurement that failed the comparison is shown, and decides nothing.
+    let complete = before.run.complete && after.run.complete;
+    Ok(unwritten.ended(if complete { exit } else { Exit::Failed }))
 }
 
 /// Workers of the two builds, a pair at a time; which of a pair goes first alternates.
@@ -120,23 +120,20 @@ fn in_turn(
             if !work_parent::one(plan, work, number, &mut units, command, stop, &mut sides[turn].collector)? {
                 return Ok(false);
             }
-            if let Some(refusal) = sides[turn].collector.refusal() {
-                let build = if turn == 0 { args.baseline.display().to_string() } else { "this build".to_owned() };
-                return Err(CliError::Usage(format!("{build} cannot measure this: {refusal}")));
+            let build = if turn == 0 { args.baseline.display().to_string() } else { "this build".to_owned() };
+            match sides[turn].collector.refusal() {
+                Some(Refusal { message, is_death: false }) => {
+                    return Err(CliError::Usage(format!("{build} cannot measure this: {message}")));
+                }
+                // Whatever it is to measure, its workers die of it: more of them say no more.
+                Some(Refusal { message, is_death: true }) => {
+                    error::warn(&format!("{build} measured nothing: {message}"));
+                    return Ok(false);
+                }
+                None => {}
             }
         }
         number += 1;
     }
     Ok(true)
-}
-
-/// That there is such a program, and it is pvbench.
-fn answers(binary: &std::path::Path, stop: &AtomicBool) -> Result<(), CliError> {
-    let said = child::output(Command::new(binary).arg("--version"), stop);
-    match said {
-        Ok(output) if output.stdout.starts_with(b"pvbench ") => Ok(()),
-        Ok(_) => Err(CliError::Usage(format!("{} is no pvbench: it does not say so by --version", binary.display()))),
-        Err(error) if error.kind() == ErrorKind::Interrupted => Err(CliError::Interrupted),
-        Err(source) => Err(CliError::Usage(format!("cannot run {}: {source}", binary.display()))),
-    }
 }

@@ -10,13 +10,16 @@ use super::error;
 use super::exit::Exit;
 use super::gate::warn_of_build;
 use super::output::{self, Unwritten, stdout};
+use crate::gate::compare::Conclusion;
 use crate::gate::{comparable, compare, terminal};
 use crate::report::read;
 
 pub const EXAMPLES: &str = "Example:
   pvbench compare old/report.json new/report.json
 
-Overheads are compared, which were measured against inline within each run. Exit code 1: something regressed.";
+Overheads are compared, which were measured against inline within each run. What cannot be compared is listed with the
+reason. Exit code 1: something regressed; 3: it cannot be told, for nothing was compared, B lacks what A measured, or a
+report is incomplete.";
 
 /// Options of `compare`.
 #[derive(Args)]
@@ -42,11 +45,6 @@ pub struct CompareArgs {
 pub fn compare(args: &CompareArgs) -> Done {
     args.json.as_deref().map(output::prepare).transpose()?;
     let (before, after) = (read::report(&args.before)?, read::report(&args.after)?);
-    for (path, report) in [(&args.before, &before), (&args.after, &after)] {
-        if !report.run.complete || !report.failures.is_empty() {
-            error::warn(&format!("{}: it is incomplete, or something failed in it", path.display()));
-        }
-    }
     [&before, &after].into_iter().for_each(warn_of_build);
     let mut differences = comparable::between(&after, &before);
     if args.across_machines {
@@ -69,5 +67,9 @@ pub(super) fn show(comparison: &compare::Comparison, json: Option<&std::path::Pa
     if !json.is_some_and(output::is_stdout) {
         write!(stdout(), "{}", terminal::comparison(comparison, all))?;
     }
-    Ok(unwritten.ended(if comparison.regressed() { Exit::Exceeded } else { Exit::Fine }))
+    Ok(unwritten.ended(match comparison.conclusion() {
+        Conclusion::Regressed => Exit::Exceeded,
+        Conclusion::Inconclusive => Exit::Inconclusive,
+        Conclusion::Fine => Exit::Fine,
+    }))
 }

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::exit::Exit;
 use super::predict::CountsError;
+use super::words;
 use crate::gate::budget::BudgetError;
 use crate::host::PinError;
 #[cfg(feature = "linux")]
@@ -33,6 +34,9 @@ pub enum CliError {
     /// Options that do not go together or are out of range.
     #[error("{0}")]
     Usage(String),
+    /// Benchmarks that do not work.
+    #[error("{0}")]
+    Benchmarks(String),
     /// A report that cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -113,7 +117,14 @@ pub fn warn(message: &str) {
     say("warning", AnsiColor::Yellow, message);
 }
 
+/// Prints a line to standard error that is neither.
+pub fn note(message: &str) {
+    // As below.
+    let _ = writeln!(anstream::stderr(), "{}", words::message(message));
+}
+
 fn say(word: &str, color: AnsiColor, message: &str) {
+    let message = words::message(message);
     let style = Style::new().bold().fg_color(Some(color.into()));
     // If standard error is closed there is nobody left to tell.
     let _ = writeln!(anstream::stderr(), "{style}{word}:{style:#} {message}");

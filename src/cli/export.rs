@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Done;
+use super::error;
 use super::exit::Exit;
 use super::output;
 use crate::report::export::{self, Format};
@@ -32,6 +33,13 @@ pub struct ExportArgs {
 /// Reads a report and writes it in another format.
 pub fn export(args: &ExportArgs) -> Done {
     let report = read::report(&args.report)?;
+    let left_out = export::left_out(&report, args.format);
+    if left_out > 0 {
+        error::warn(&format!(
+            "{left_out} cells and workloads have no number and are left out: this format has no word for it; `pvbench export \
+             --format csv` has the reasons"
+        ));
+    }
     output::file(args.out.as_deref().unwrap_or(Path::new("-")), &export::export(&report, args.format)?)?;
     Ok(Exit::Fine)
 }

@@ -131,6 +131,7 @@ impl<'a> Measured<'a> {
         let collector = Collector {
             progress,
             failures: Vec::new(),
+            refusal: None,
             measured: vec![false; plan.groups.len()],
             samples: Samples::default(),
             writer,
@@ -244,6 +245,7 @@ pub struct Collector<'a> {
     writer: Option<SamplesWriter>,
     progress: Progress,
     failures: Vec<Failure>,
+    refusal: Option<Refusal>,
     measured: Vec<bool>,
     workers: usize,
     workers_again: usize,
@@ -251,11 +253,19 @@ pub struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// What the first worker said, where none has measured anything.
-    pub fn refusal(&self) -> Option<&str> {
+    /// What went wrong first, where no worker has measured anything.
+    pub fn refusal(&self) -> Option<&Refusal> {
         let nothing = !self.measured.contains(&true) && !self.samples.workloads.has_any();
-        self.failures.first().filter(|_| nothing).map(|failure| failure.message.as_str())
+        self.refusal.as_ref().filter(|_| nothing)
     }
+}
+
+/// Why a build measures nothing.
+pub struct Refusal {
+    /// What a worker said, or how it died.
+    pub message: String,
+    /// Whether it died; else it said that it cannot do what it was asked for.
+    pub is_death: bool,
 }
 
 impl Observer for Collector<'_> {
@@ -289,6 +299,8 @@ impl Observer for Collector<'_> {
     fn mishap(&mut self, mishap: Mishap) {
         let place = mishap.group.as_deref().unwrap_or("between groups");
         self.progress.note(&format!("worker {} at {place}: {}", mishap.worker, mishap.message));
+        let refusal = || Refusal { message: mishap.message.clone(), is_death: mishap.is_death };
+        self.refusal.get_or_insert_with(refusal);
         self.failures.push(Failure { worker: mishap.worker, group: mishap.group, message: mishap.message });
         self.progress.step();
     }

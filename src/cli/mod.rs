@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod ab;
+mod bench_target;
 mod compare;
 mod conditions;
 mod counted;
@@ -16,6 +17,7 @@ pub mod exit;
 mod explain;
 mod export;
 mod gate;
+mod handshake;
 mod inherited;
 #[cfg(feature = "linux")]
 mod linux;
@@ -27,8 +29,11 @@ mod progress;
 mod report;
 mod run;
 mod selftest;
+mod tried;
+mod words;
 
 use crate::suite::{Suite, SuiteError};
+use bench_target::{Call, Filter};
 use error::CliError;
 use exit::Exit;
 
@@ -92,7 +97,9 @@ enum Command {
 ///
 /// All subcommands of `pvbench` are there, for the suite's ops, mechanisms and workloads. Workers are this program, started
 /// again. Under `cargo bench` the command is `run` where none is named, so that `cargo bench` measures and
-/// `cargo bench -- --quick` does it in a few seconds.
+/// `cargo bench -- --quick` does it in a few seconds. A name there is a filter: `cargo bench -- read` measures the ops and
+/// workloads whose names contain it. `cargo test --benches` tries each of them once, and test runners get their list with
+/// `--list`: a suite behaves as criterion's bench targets do. Reports go to `reports/NAME/latest`, with the suite's name.
 ///
 /// ```no_run
 /// # struct Read;
@@ -118,12 +125,10 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
             return Exit::Usage.into();
         }
     };
-    if std::env::args_os().len() == 1 && suite.name() != env!("CARGO_PKG_NAME") {
-        // `cargo test --benches` starts a bench target like this: that the suite is in order is all there is to test.
-        return ended(list::list(&list::ListArgs::default(), &suite));
-    }
-    let cli = match parse(suite.name(), std::env::args_os().collect()) {
-        Ok(cli) => cli,
+    words::set_name(suite.name());
+    let called = match called(&suite) {
+        Ok(Called::Parsed(cli)) => cli,
+        Ok(Called::Done(done)) => return ended(done),
         // Help and version are output, too.
         Err(error) if !error.use_stderr() => {
             let done = write!(output::stdout(), "{}", error.render().ansi());
@@ -131,7 +136,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         }
         Err(error) => error.exit(),
     };
-    let done = match cli.command {
+    let done = match called.command {
         Command::Run(args) => run::run(&args, &suite),
         Command::List(args) => list::list(&args, &suite),
         Command::Report(args) => report::report(&args, &suite),
@@ -159,24 +164,54 @@ fn ended(done: Done) -> ExitCode {
     output::ended(exit).into()
 }
 
-/// The command line under the suite's name.
-fn parse(name: &'static str, args: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command().name(name).bin_name(name);
-    let matches = command.try_get_matches_from_mut(arguments(args))?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+/// What the arguments of this process come to.
+enum Called {
+    /// A subcommand to run.
+    Parsed(Cli),
+    /// What a test runner wanted.
+    Done(Done),
 }
 
-/// `cargo bench` appends `--bench` to what it was given; then `run` goes without saying.
-fn arguments(mut args: Vec<OsString>) -> Vec<OsString> {
-    if args.len() > 1 && args.last().is_some_and(|last| last == "--bench") {
-        args.pop();
-        let first = args.get(1).map(|first| first.to_string_lossy().into_owned());
-        let for_all = |option: &str| ["-h", "--help", "-V", "--version"].contains(&option);
-        if first.is_none_or(|first| first.starts_with('-') && !for_all(&first)) {
-            args.insert(1, "run".into());
-        }
+/// Reads the arguments: those of a bench target, or of the program `pvbench`.
+fn called(suite: &Suite) -> Result<Called, clap::Error> {
+    let command = words::command(Cli::command(), suite.name());
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if suite.name() == words::BUILT_IN {
+        let args = bench_target::arguments(args, &command);
+        return parse(command, args).map(Called::Parsed);
     }
-    args
+    match bench_target::call(args, &command) {
+        Call::CommandLine(args) => parse(command, args).map(Called::Parsed),
+        Call::List(filter, format) => Ok(Called::Done(tried::list(suite, &filter, format))),
+        Call::Test(filter) => Ok(Called::Done(tried::test(suite, &filter))),
+        Call::Bench(filter, options) => match run_of(suite, &filter, options) {
+            Some(args) => parse(command, args).map(Called::Parsed),
+            None => {
+                error::note(&format!("{}: no op and no workload matches, and nothing is measured", suite.name()));
+                Ok(Called::Done(Ok(Exit::Fine)))
+            }
+        },
+    }
+}
+
+/// The arguments of a `run` of what a filter matches; none where it matches nothing.
+fn run_of(suite: &Suite, filter: &Filter, options: Vec<OsString>) -> Option<Vec<OsString>> {
+    let mut args: Vec<OsString> = vec![suite.name().into(), "run".into()];
+    args.extend(options);
+    if !filter.is_all() {
+        let (ops, workloads) = tried::names(suite, filter);
+        if ops.is_empty() && workloads.is_empty() {
+            return None;
+        }
+        args.extend(ops.into_iter().map(|name| format!("--op={name}").into()));
+        args.extend(workloads.into_iter().map(|name| format!("--workload={name}").into()));
+    }
+    Some(args)
+}
+
+fn parse(mut command: clap::Command, args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// The result of a subcommand.
@@ -186,24 +221,10 @@ type Done = Result<Exit, CliError>;
 mod tests {
     use super::*;
 
-    fn given(args: &[&str]) -> Vec<String> {
-        let args = std::iter::once("uart").chain(args.iter().copied()).map(OsString::from).collect();
-        arguments(args).into_iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect()
-    }
-
-    #[test]
-    fn cargo_bench_runs_where_no_command_is_named() {
-        assert_eq!(given(&["--bench"]), ["run"]);
-        assert_eq!(given(&["--quick", "--bench"]), ["run", "--quick"]);
-        assert_eq!(given(&["list", "ops", "--bench"]), ["list", "ops"]);
-        assert_eq!(given(&["--help", "--bench"]), ["--help"]);
-        assert_eq!(given(&["list"]), ["list"]);
-        assert_eq!(given(&[]), [""; 0]);
-    }
-
     #[test]
     fn the_command_has_the_suites_name() {
-        let help = parse("uart", vec!["uart".into(), "--help".into()]).err().map(|error| error.to_string());
+        let command = words::command(Cli::command(), "uart");
+        let help = parse(command, vec!["uart".into(), "--help".into()]).err().map(|error| error.to_string());
         assert!(help.is_some_and(|help| help.contains("Usage: uart <COMMAND>")));
     }
 }

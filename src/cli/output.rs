@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::error::{self, CliError};
 use super::exit::Exit;
+use crate::report::stale;
 use crate::report::write::{self, WriteError, target};
 use crate::report::{Report, render};
 
@@ -126,7 +127,7 @@ impl Unwritten {
         let mut files = self.note(render::files(report)).unwrap_or_default();
         // Last, so that whoever finds a new report finds its page, too.
         files.push(("report.json".into(), document));
-        self.note(write::files(folder, &files));
+        self.note(stale::replace(folder, files));
     }
 
     /// Whether all was written.

@@ -8,7 +8,7 @@ use clap::Args;
 use super::Done;
 use super::exit::Exit;
 use super::output::stdout;
-use crate::report::{read, render, write};
+use crate::report::{read, render, stale, write};
 use crate::run::samples;
 use crate::suite::Suite;
 
@@ -43,7 +43,7 @@ pub fn report(args: &ReportArgs, suite: &Suite) -> Done {
     if args.out.is_some() {
         files.push(("report.json".into(), write::json(&report)?));
     }
-    write::files(folder, &files)?;
+    stale::replace(folder, files)?;
     writeln!(stdout(), "{}", folder.join("index.html").display())?;
     Ok(Exit::Fine)
 }

@@ -2,6 +2,7 @@
 
 use super::bound::Unit;
 use super::evidence::{Evidence, Wider};
+use super::left_out;
 use crate::report::schema::{Cell, Estimate, LayoutEstimate, Workload, WorkloadKernel};
 use crate::stats::location::median;
 
@@ -16,7 +17,7 @@ use crate::stats::location::median;
 /// Why there is none: something was not measured.
 pub fn of_cell(after: &Cell, before: &Cell, unit: Unit, wider: &mut Wider) -> Result<Evidence, String> {
     let (Some(new), Some(old)) = (&after.overhead, &before.overhead) else {
-        return Err("it was not measured in both reports".to_owned());
+        return Err(left_out::unmeasured_cell([before, after]));
     };
     let factor = match unit {
         Unit::Ns => ns_per_cycle(after),
@@ -30,20 +31,24 @@ pub fn of_cell(after: &Cell, before: &Cell, unit: Unit, wider: &mut Wider) -> Re
     let at = |offset: u32| before.layouts.iter().find(|layout| layout.offset == offset);
     let mut pairs: Vec<(LayoutEstimate, LayoutEstimate)> =
         after.layouts.iter().filter_map(|layout| Some((*layout, *at(layout.offset)?))).collect();
+    if pairs.is_empty() && !before.layouts.is_empty() && !after.layouts.is_empty() {
+        // What moving the loop does would be taken for a change.
+        return Err("no offset of the loop is in both reports; measure both with the same --layouts".to_owned());
+    }
     if pairs.is_empty() {
         pairs.push((whole(new.cycles, after), whole(old.cycles, before)));
     }
     let mut changes = Vec::with_capacity(pairs.len());
     for (new, old) in &pairs {
         let [new, old] = [new, old].map(|layout| wider.of(layout.cycles, layout.workers));
-        changes.push(difference(new, old).ok_or("too few workers measured it for an interval")?);
+        changes.push(difference(new, old).ok_or(TOO_FEW_WORKERS)?);
     }
     let middle = |of: fn(&Estimate) -> f64| median(&changes.iter().map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN);
     let (estimate, below, above) =
         (middle(|c| c.estimate), middle(|c| c.estimate - c.low), middle(|c| c.high - c.estimate));
     let layouts: Vec<f64> = changes.iter().map(|change| change.estimate * factor).collect();
     let interval = Estimate { estimate, low: estimate - below, high: estimate + above };
-    Ok(Evidence {
+    finite(Evidence {
         interval: scaled(interval, factor),
         modes: modes(after, before).into_iter().map(|mode| mode * factor).collect(),
         layout_range: range(&layouts),
@@ -62,7 +67,7 @@ pub fn of_kernel(
     wider: &mut Wider,
 ) -> Result<Evidence, String> {
     let (Some(new), Some(old)) = (after.1.overhead_percent, before.1.overhead_percent) else {
-        return Err("it was not measured in both reports".to_owned());
+        return Err(left_out::unmeasured_kernel([before.1, after.1]));
     };
     // Ratios to `inline`: their logarithms are what scatters alike in both.
     let log = |percent: f64| (1.0 + percent / 100.0).ln();
@@ -72,7 +77,7 @@ pub fn of_kernel(
         high: log(high),
     };
     let [new, old] = [(logs(new), after.0), (logs(old), before.0)].map(|(log, of)| wider.of(log, of.workers));
-    let change = difference(new, old).ok_or("too few workers measured it for an interval")?;
+    let change = difference(new, old).ok_or(TOO_FEW_WORKERS)?;
     if !(change.low.is_finite() && change.high.is_finite()) {
         return Err("an overhead of -100% or less is none".to_owned());
     }
@@ -86,7 +91,20 @@ pub fn of_kernel(
     let floor = after.0.floor_percent.max(before.0.floor_percent) * per_percent;
     let Estimate { estimate, low, high } = change;
     let interval = Estimate { estimate: percent(estimate), low: percent(low), high: percent(high) };
-    Ok(Evidence { interval, floor, ..Evidence::counted(0.0) })
+    finite(Evidence { interval, floor, ..Evidence::counted(0.0) })
+}
+
+/// Why two estimates have no difference.
+pub(super) const TOO_FEW_WORKERS: &str = "too few workers measured it for an interval";
+
+/// Evidence whose numbers can be shown: a report may have numbers so great that what is made of them overflows.
+pub(super) fn finite(evidence: Evidence) -> Result<Evidence, String> {
+    let Estimate { estimate, low, high } = evidence.interval;
+    let numbers = [estimate, low, high, evidence.floor, evidence.layout_range];
+    if numbers.iter().chain(&evidence.modes).chain(&evidence.layouts).all(|number| number.is_finite()) {
+        return Ok(evidence);
+    }
+    Err("its numbers are too great to be compared".to_owned())
 }
 
 /// The fewest workers that a cell's layouts come from.

@@ -6,7 +6,7 @@ use super::bound::{Bound, Quantity, Unit};
 use super::budget::{Budgets, Level, Rule};
 use super::change::{self, ns_per_cycle, range, scaled, workers};
 use super::evidence::{ERROR, Evidence, Wider};
-use super::rules::{Decision, Decisions, Resolved};
+use super::rules::{Decision, Decisions, Names, Resolved, decide, resolve_what_is_there};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
 use crate::op::Platform;
 use crate::regime::Regime;
@@ -66,6 +66,9 @@ pub fn judge(case: &Case) -> Judged {
         let workload = &case.report.workloads[*workload];
         of_kernel(case.rules[*rule].rule, workload, &workload.kernels[*kernel], &mut with, &mut verdicts);
     }
+    if let Some(baseline) = case.baseline {
+        of_baseline_alone(case, baseline, without_times, &mut verdicts);
+    }
     never_judged(&mut verdicts);
     let mut judged = Judged {
         schema: SCHEMA.to_owned(),
@@ -76,7 +79,10 @@ pub fn judge(case: &Case) -> Judged {
         error: ERROR,
         confidence: with.wider.confidence(),
         differences: case.differences.clone(),
-        trouble: trouble(case.report, case.baseline),
+        trouble: std::iter::once(("the report", case.report))
+            .chain(case.baseline.map(|baseline| ("the baseline", baseline)))
+            .flat_map(|(name, report)| trouble(name, report))
+            .collect(),
         counts: BTreeMap::new(),
         exit_code: FINE,
         verdicts,
@@ -85,11 +91,44 @@ pub fn judge(case: &Case) -> Judged {
     judged
 }
 
-/// A rule on machine code of which the report shows none is not kept by that.
+/// What rules on changes select in the baseline and the report does not have: it is told, and not left out.
+fn of_baseline_alone(case: &Case, baseline: &Report, without_times: bool, verdicts: &mut Vec<Verdict>) {
+    let rules = resolve_what_is_there(case.budgets, &Names::of(baseline));
+    let decisions = decide(&rules, baseline);
+    let here = Before::of(case.report);
+    let mut told = |rule: usize, subject: &str, of: &[(&str, Option<&str>)]| {
+        let rule = rules[rule].rule;
+        for bound in rule.bounds.iter().filter(|bound| bound.quantity.is_change()) {
+            let reason = if without_times && bound.quantity.is_time() { OTHER_MACHINE } else { NO_LONGER };
+            verdicts.push(verdict(rule, bound, subject.to_owned(), of, Err(skipped(reason))));
+        }
+    };
+    for Decision { rule, of } in &decisions.cells {
+        let cell = &baseline.cells[*of];
+        if cell.overhead.is_some() && here.cell(cell).is_none() {
+            told(*rule, &subject::of_cell(cell), &parts_of_cell(cell));
+        }
+    }
+    for Decision { rule, of: (workload, kernel) } in &decisions.kernels {
+        let workload = &baseline.workloads[*workload];
+        let kernel = &workload.kernels[*kernel];
+        if kernel.overhead_percent.is_some() && here.kernel(workload, kernel).is_none() {
+            told(*rule, &subject::of_kernel(workload, kernel), &parts_of_kernel(workload, kernel));
+        }
+    }
+}
+
+/// A rule on machine code of which the report shows none is not kept by that; nor is one on changes of which the baseline
+/// has nothing.
 fn never_judged(verdicts: &mut [Verdict]) {
     let of = |verdict: &Verdict| (verdict.rule.line, verdict.quantity);
     let judged: HashSet<_> = verdicts.iter().filter(|v| v.outcome != Outcome::Skipped).map(of).collect();
-    for verdict in verdicts.iter_mut().filter(|v| v.quantity == Quantity::SiteBytes) {
+    let lacks = |verdict: &Verdict| {
+        let reason = verdict.reason.as_deref();
+        verdict.quantity == Quantity::SiteBytes
+            || [NO_CELL, NO_KERNEL, NO_LONGER].iter().any(|lacking| reason == Some(*lacking))
+    };
+    for verdict in verdicts.iter_mut().filter(|verdict| lacks(verdict)) {
         if !judged.contains(&of(verdict)) {
             verdict.outcome = Outcome::Inconclusive;
         }
@@ -121,18 +160,16 @@ pub fn settle(judged: &mut Judged, complete: bool) {
     };
 }
 
-/// What is wrong with a report or its baseline as a whole.
-fn trouble(report: &Report, baseline: Option<&Report>) -> Vec<String> {
+/// What is wrong with a report as a whole, by the name that it has for the reader.
+pub(super) fn trouble(name: &str, report: &Report) -> Vec<String> {
     let mut trouble = Vec::new();
-    for (what, report) in std::iter::once(("report", report)).chain(baseline.map(|baseline| ("baseline", baseline))) {
-        if !report.run.complete {
-            trouble.push(format!("the {what} is incomplete: not all that was planned was measured"));
-        }
-        if let Some(failure) = report.failures.first() {
-            let (count, place) = (report.failures.len(), failure.group.as_deref().unwrap_or("between groups"));
-            let (place, message) = (subject::plain(place), subject::plain(&failure.message));
-            trouble.push(format!("{count} failures in the {what}, the first at {place}: {message}"));
-        }
+    if !report.run.complete {
+        trouble.push(format!("{name} is incomplete: not all that was planned was measured"));
+    }
+    if let Some(failure) = report.failures.first() {
+        let (count, place) = (report.failures.len(), failure.group.as_deref().unwrap_or("between groups"));
+        let (place, message) = (subject::plain(place), subject::plain(&failure.message));
+        trouble.push(format!("{count} failures in {name}, the first at {place}: {message}"));
     }
     trouble
 }
@@ -234,6 +271,9 @@ fn skipped(reason: impl Into<String>) -> (Outcome, String) {
 }
 
 const NO_BASELINE: &str = "a change needs a baseline: name one with --baseline";
+const NO_CELL: &str = "the baseline has no such cell";
+const NO_KERNEL: &str = "the baseline has no such workload on such a kernel";
+const NO_LONGER: &str = "the baseline measured it, and the report does not have it";
 const OTHER_MACHINE: &str = "times of another machine or tool are not judged";
 
 fn of_cell(rule: &Rule, cell: &Cell, with: &mut Means, verdicts: &mut Vec<Verdict>) {
@@ -246,7 +286,7 @@ fn of_cell(rule: &Rule, cell: &Cell, with: &mut Means, verdicts: &mut Vec<Verdic
             (None, Quantity::Change | Quantity::InstructionsChange) => match with.before.as_ref().map(|b| b.cell(cell))
             {
                 None => Err(skipped(NO_BASELINE)),
-                Some(None) => Err(skipped("the baseline has no such cell")),
+                Some(None) => Err(skipped(NO_CELL)),
                 Some(Some(before)) if bound.quantity == Quantity::Change => {
                     change::of_cell(cell, before, bound.unit, &mut with.wider).map_err(unknown)
                 }
@@ -255,15 +295,27 @@ fn of_cell(rule: &Rule, cell: &Cell, with: &mut Means, verdicts: &mut Vec<Verdic
                 }
             },
         };
-        let of = [
-            ("op", Some(cell.op.as_str())),
-            ("body", Some(cell.body.name())),
-            ("mechanism", Some(cell.mechanism.as_str())),
-            ("state", cell.state.as_deref()),
-            ("regime", Some(cell.regime.name())),
-        ];
-        verdicts.push(verdict(rule, bound, subject::of_cell(cell), &of, found));
+        verdicts.push(verdict(rule, bound, subject::of_cell(cell), &parts_of_cell(cell), found));
     }
+}
+
+fn parts_of_cell(cell: &Cell) -> [(&str, Option<&str>); 5] {
+    [
+        ("op", Some(cell.op.as_str())),
+        ("body", Some(cell.body.name())),
+        ("mechanism", Some(cell.mechanism.as_str())),
+        ("state", cell.state.as_deref()),
+        ("regime", Some(cell.regime.name())),
+    ]
+}
+
+fn parts_of_kernel<'a>(workload: &'a Workload, kernel: &'a WorkloadKernel) -> [(&'a str, Option<&'a str>); 4] {
+    [
+        ("workload", Some(workload.name.as_str())),
+        ("mechanism", kernel.mechanism.as_deref()),
+        ("state", kernel.state.as_deref()),
+        ("option", kernel.option.as_deref()),
+    ]
 }
 
 fn of_kernel(rule: &Rule, workload: &Workload, kernel: &WorkloadKernel, with: &mut Means, verdicts: &mut Vec<Verdict>) {
@@ -275,7 +327,7 @@ fn of_kernel(rule: &Rule, workload: &Workload, kernel: &WorkloadKernel, with: &m
         } else if bound.quantity.is_change() {
             match with.before.as_ref().map(|before| before.kernel(workload, kernel)) {
                 None => Err(skipped(NO_BASELINE)),
-                Some(None) => Err(skipped("the baseline has no such workload on such a kernel")),
+                Some(None) => Err(skipped(NO_KERNEL)),
                 Some(Some(before)) => {
                     change::of_kernel([(workload, kernel), before], bound.unit, &mut with.wider).map_err(unknown)
                 }
@@ -283,12 +335,7 @@ fn of_kernel(rule: &Rule, workload: &Workload, kernel: &WorkloadKernel, with: &m
         } else {
             workload_overhead(workload, kernel, bound.unit, &mut with.wider)
         };
-        let of = [
-            ("workload", Some(workload.name.as_str())),
-            ("mechanism", kernel.mechanism.as_deref()),
-            ("state", kernel.state.as_deref()),
-            ("option", kernel.option.as_deref()),
-        ];
+        let of = parts_of_kernel(workload, kernel);
         verdicts.push(verdict(rule, bound, subject::of_kernel(workload, kernel), &of, found));
     }
 }

@@ -50,6 +50,7 @@ pub mod evidence;
 pub mod init;
 pub mod judge;
 pub mod junit;
+pub mod left_out;
 pub mod markdown;
 pub mod rules;
 pub mod terminal;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::budget::{BudgetError, Budgets, Field, Level, Rule};
+use super::budget::{BudgetError, Budgets, Field, Level, Pattern, Rule};
 use crate::op::Platform;
 use crate::report::Report;
 use crate::report::schema::{Cell, Workload, WorkloadKernel};
@@ -115,6 +115,21 @@ pub fn resolve<'a>(budgets: &'a Budgets, names: &Names) -> Result<Vec<Resolved<'
             matched.insert(*field, chosen.into_iter().map(|index| there[index].to_owned()).collect());
         }
         Ok(Resolved { rule, names: matched })
+    };
+    budgets.rules.iter().map(resolved).collect()
+}
+
+/// Resolves all rules against the names there are; a glob that matches nothing selects nothing.
+#[must_use]
+pub fn resolve_what_is_there<'a>(budgets: &'a Budgets, names: &Names) -> Vec<Resolved<'a>> {
+    let resolved = |rule: &'a Rule| {
+        let of = if rule.of_workloads() { &names.kernels } else { &names.cells };
+        let matching = |(field, pattern): (&Field, &Pattern)| {
+            let there: Vec<&str> = of.get(field).into_iter().flatten().map(String::as_str).collect();
+            let chosen = select(field.name(), std::slice::from_ref(&pattern.text), &there).unwrap_or_default();
+            (*field, chosen.into_iter().map(|index| there[index].to_owned()).collect())
+        };
+        Resolved { rule, names: rule.selector.iter().map(matching).collect() }
     };
     budgets.rules.iter().map(resolved).collect()
 }

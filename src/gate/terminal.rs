@@ -1,13 +1,18 @@
 //! Verdicts and comparisons as tables for a terminal.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::compare::{Changed, Comparison};
+use super::left_out::Measured;
 use super::verdict::{Judged, Outcome, Verdict};
 use crate::report::schema::Estimate;
 
 /// More lines than this of one outcome are counted, not shown.
 const MOST: usize = 40;
+/// Of what shares a reason so many are named.
+const NAMED: usize = 2;
 
 /// The gate's verdicts: what does not pass, each with rule, interval, bound and floor; with `all` what passes, too.
 #[must_use]
@@ -44,11 +49,28 @@ pub fn verdicts(judged: &Judged, all: bool) -> String {
     for difference in &judged.differences {
         line(&mut text, &format!("another machine or tool: {difference}"));
     }
+    if !all {
+        skipped(judged, &mut text);
+    }
     for trouble in &judged.trouble {
         line(&mut text, trouble);
     }
     line(&mut text, &format!("{}: {}", result(judged), judged.summary()));
     text
+}
+
+/// What was not judged against the baseline: a line for each reason.
+fn skipped(judged: &Judged, text: &mut String) {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let of_changes = judged.verdicts.iter().filter(|v| v.outcome == Outcome::Skipped && v.quantity.is_change());
+    for verdict in of_changes {
+        by_reason.entry(verdict.reason.as_deref().unwrap_or_default()).or_default().push(&verdict.subject);
+    }
+    for (reason, subjects) in by_reason {
+        let more = if subjects.len() > NAMED { ", .." } else { "" };
+        let names = subjects.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        line(text, &format!("skipped: {} ({names}{more}): {reason}", subjects.len()));
+    }
 }
 
 /// What the exit code means, in a word.
@@ -98,28 +120,63 @@ pub fn comparison(comparison: &Comparison, all: bool) -> String {
     for difference in &comparison.differences {
         line(&mut text, &format!("another machine or tool: {difference}; instructions alone are compared"));
     }
-    for (what, names) in [("only before", &comparison.gone), ("only after", &comparison.new)] {
-        if let Some(first) = names.first() {
-            line(&mut text, &format!("{what}: {} ({first}, ..)", names.len()));
-        }
+    for trouble in &comparison.trouble {
+        line(&mut text, trouble);
+    }
+    left_out(comparison, all, &mut text);
+    if comparison.compared() == 0 {
+        line(&mut text, &nothing_compared(comparison));
     }
     let count = |outcome| comparison.count(outcome);
+    let not_compared = match comparison.left_out() {
+        0 => String::new(),
+        left_out => format!(", {left_out} not compared"),
+    };
     line(
         &mut text,
         &format!(
-            "{} regressed, {} improved, {} cannot be told, {} unchanged{}",
+            "{} regressed, {} improved, {} cannot be told, {} unchanged{not_compared}",
             count(Outcome::Fail),
             count(Outcome::Improved),
             count(Outcome::Inconclusive),
             count(Outcome::Pass),
-            if count(Outcome::Skipped) > 0 {
-                format!(", {} not compared", count(Outcome::Skipped))
-            } else {
-                String::new()
-            }
         ),
     );
     text
+}
+
+/// Why there is no comparison at all.
+fn nothing_compared(comparison: &Comparison) -> String {
+    let why = match (comparison.count(Outcome::Skipped), comparison.not_compared.is_empty()) {
+        (0, true) => "neither report has a cell or a workload",
+        (0, false) => "nothing was measured in both reports that can be compared",
+        _ => "machine or tool differ, and no instructions were counted in both; --across-machines compares times",
+    };
+    format!("nothing was compared: {why}")
+}
+
+/// What was not compared: a line for each reason; with `all` a line for each cell and kernel.
+fn left_out(comparison: &Comparison, all: bool, text: &mut String) {
+    let mut by_reason: BTreeMap<(Measured, &str), Vec<&str>> = BTreeMap::new();
+    for left in &comparison.not_compared {
+        by_reason.entry((left.measured_in, &left.reason)).or_default().push(&left.subject);
+    }
+    let most = if all { usize::MAX } else { MOST };
+    for ((measured, reason), subjects) in by_reason.iter().take(most) {
+        let measured = match measured {
+            Measured::Before => "measured before alone",
+            Measured::After => "measured after alone",
+            Measured::Both => "measured in both",
+            Measured::Neither => "measured in neither",
+        };
+        let named = if all { subjects.len() } else { NAMED };
+        let more = if subjects.len() > named { ", .." } else { "" };
+        let names = subjects.iter().take(named).copied().collect::<Vec<_>>().join(", ");
+        line(text, &format!("not compared, {measured}: {} ({names}{more}): {reason}", subjects.len()));
+    }
+    if by_reason.len() > most {
+        line(text, &format!(".. for {} more reasons; --all or --json shows them", by_reason.len() - most));
+    }
 }
 
 fn word(changed: &Changed) -> &'static str {
@@ -178,7 +235,8 @@ pub(super) fn number(value: f64) -> String {
     match value.abs() {
         small if small < 10.0 => format!("{value:.4}"),
         middle if middle < 1000.0 => format!("{value:.2}"),
-        _ => format!("{value:.0}"),
+        large if large < 1e9 => format!("{value:.0}"),
+        _ => format!("{value:.3e}"),
     }
 }
 

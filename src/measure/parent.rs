@@ -51,6 +51,8 @@ pub struct Mishap {
     pub group: Option<String>,
     /// What happened.
     pub message: String,
+    /// Whether the worker died of it; else it goes on.
+    pub is_death: bool,
 }
 
 /// Who is told of what comes in.
@@ -191,7 +193,7 @@ impl Processes<'_> {
                     assignment.skip(at.map_or(0, |at| at + 1));
                     if life == LIVES {
                         let message = format!("gave up after {LIVES} deaths; {} groups left", assignment.len());
-                        observer.mishap(Mishap { worker: number, group: None, message });
+                        observer.mishap(Mishap { worker: number, group: None, message, is_death: true });
                     }
                 }
             }
@@ -244,7 +246,7 @@ fn serve(
             (Ok(Line::Worked(samples)), _, Some(work)) => observer.worked(number, &work.workload, *samples, &line),
             (Ok(Line::Failed(message)), ..) => {
                 let group = at.and_then(|at| assignment.place(at));
-                observer.mishap(Mishap { worker: number, group, message });
+                observer.mishap(Mishap { worker: number, group, message, is_death: false });
             }
             (Ok(Line::Done(_) | Line::Worked(_)), ..) => broken = Some("sent samples of no group".to_owned()),
             (Err(_), ..) => broken = Some(garbage(&line)),
@@ -267,7 +269,7 @@ fn serve(
                 complaint => format!("the worker {how}: {complaint}"),
             };
             let group = at.and_then(|at| assignment.place(at));
-            observer.mishap(Mishap { worker: number, group, message });
+            observer.mishap(Mishap { worker: number, group, message, is_death: true });
             Ok(End::Died { at })
         }
     }

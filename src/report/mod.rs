@@ -21,6 +21,8 @@ pub mod read;
 #[cfg(feature = "html")]
 pub mod render;
 pub mod schema;
+#[cfg(feature = "html")]
+pub mod stale;
 #[cfg(feature = "cli")]
 pub mod subject;
 #[cfg(feature = "cli")]

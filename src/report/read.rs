@@ -17,7 +17,7 @@ pub const LARGEST: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file could not be read.
-    #[error("{}: {source}; a run leaves its report in reports/latest/report.json", path.display())]
+    #[error("{}: {source}; a run says at its end in which folder its report.json is", path.display())]
     File {
         /// Which.
         path: PathBuf,

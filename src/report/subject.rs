@@ -8,6 +8,8 @@ use crate::regime::Regime;
 
 /// Longer names than this are cut.
 const LONGEST: usize = 60;
+/// Longer reasons than this are cut: three lines of a terminal.
+const LONGEST_REASON: usize = 300;
 
 /// A cell.
 #[must_use]
@@ -47,6 +49,12 @@ pub fn mechanism(mechanism: &str, state: Option<&str>) -> String {
 #[must_use]
 pub fn plain(text: &str) -> String {
     clipped(text, LONGEST)
+}
+
+/// A reason from a report as it may be shown: a sentence or two of it, without what would steer a terminal.
+#[must_use]
+pub fn reason(text: &str) -> String {
+    clipped(text, LONGEST_REASON)
 }
 
 /// Every kernel of every workload of a report.

@@ -1,11 +1,10 @@
-//! `pvbench export`, held against what the formats' documentation shows; `pvbench compare`; `pvbench ab`.
+//! `pvbench export`, held against what the formats' documentation shows.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::support;
 use assert_cmd::Command;
-use pvbench::report::schema::Estimate;
 use serde_json::{Value, json};
 
 fn pvbench() -> Command {
@@ -138,67 +137,19 @@ fn an_export_goes_where_it_is_told() {
 }
 
 #[test]
-fn a_comparison_tells_what_regressed_and_what_improved_and_ends_with_1_for_the_former() {
+fn an_export_says_what_it_leaves_out() {
     let folder = tempfile::tempdir().unwrap();
-    let moved = |by: f64| {
-        move |report: &mut pvbench::report::Report| {
-            let cells = report.cells.iter_mut().filter(|cell| cell.op == "set_pte" && cell.mechanism == "table");
-            for cell in cells {
-                let shift = |Estimate { estimate, low, high }: Estimate| Estimate {
-                    estimate: estimate + by,
-                    low: low + by,
-                    high: high + by,
-                };
-                cell.modes = Vec::new();
-                cell.layouts.iter_mut().for_each(|layout| layout.cycles = shift(layout.cycles));
-                let overhead = cell.overhead.as_mut().unwrap();
-                overhead.cycles = shift(overhead.cycles);
-            }
+    let path = report(folder.path(), "report.json", |report| {
+        for cell in report.cells.iter_mut().filter(|cell| cell.op == "set_pte") {
+            (cell.overhead, cell.absent) = (None, Some("a worker died".to_owned()));
+            (cell.instructions, cell.layouts, cell.resolved) = (None, Vec::new(), false);
         }
-    };
-    let same = report(folder.path(), "same.json", moved(0.0));
-    let slower = report(folder.path(), "slower.json", moved(2.0));
-    let compare = |before: &Path, after: &Path| pvbench().arg("compare").args([before, after]).output().unwrap();
-    let output = compare(&same, &same);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).starts_with("0 regressed, 0 improved, 0 cannot be told"), "{}", said(&output));
-    let output = compare(&same, &slower);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("3 regressed, 0 improved"), "{}", said(&output));
-    assert!(said(&output).contains("set_pte/native/table (unpatched)/latency"), "{}", said(&output));
-    let output = compare(&slower, &same);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("0 regressed, 3 improved"), "{}", said(&output));
-    // Another machine: cycles say nothing there.
-    let elsewhere = report(folder.path(), "elsewhere.json", |report| {
-        moved(2.0)(report);
-        report.machine.cpu_model = Some("another".to_owned());
     });
-    let output = compare(&same, &elsewhere);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("CPU model: another, not"), "{}", said(&output));
-}
-
-#[test]
-fn two_builds_are_measured_in_turn_and_the_same_build_differs_in_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = pvbench();
-    command.args(["ab", "--baseline", env!("CARGO_BIN_EXE_pvbench"), "--op", "pte_val", "--mechanism", "table"]);
-    command.args(["--regime", "throughput", "--workers", "6", "--layouts", "2", "--all", "--out"]).arg(folder.path());
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("pte_val/native/table/throughput"), "{}", said(&output));
-    for side in ["before", "after"] {
-        let report = pvbench::report::read::report(&folder.path().join(side).join("report.json")).unwrap();
-        assert_eq!((report.run.plan.workers, report.cells.len()), (6, 2));
+    for (format, left_out) in [("bmf", true), ("gab", true), ("csv", false), ("markdown", false)] {
+        let output = pvbench().arg("export").arg(&path).args(["--format", format]).output().unwrap();
+        let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(warning.contains("are left out"), left_out, "{format}: {warning}");
     }
-}
-
-#[test]
-fn a_baseline_that_is_no_pvbench_ends_with_2() {
-    for baseline in ["/bin/true", "/no/such/program"] {
-        let output = pvbench().args(["ab", "--quick", "--baseline", baseline]).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-        assert!(said(&output).contains(baseline), "{}", said(&output));
-    }
+    let output = pvbench().arg("export").arg(&path).args(["--format", "markdown"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("cells were not measured"));
 }

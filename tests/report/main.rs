@@ -1,5 +1,6 @@
 //! The report: the document, and everything that is made from it.
 
+mod compare;
 mod document;
 mod export;
 mod figures;

@@ -14,7 +14,7 @@ use crate::linux::compare::Subject;
 use crate::linux::error::LinuxError;
 use crate::linux::find::{self, PACKAGE};
 use crate::linux::unpatch::Variant;
-use crate::report::{read, render, write};
+use crate::report::{read, render, stale, write};
 
 /// Options of `linux ab`.
 #[derive(Args)]
@@ -73,7 +73,8 @@ fn compare(args: &AbArgs, stop: &AtomicBool) -> Done {
         files.extend(unwritten.note(write::json(&report)).map(|text| ("report.json".into(), text)));
     }
     show::print(&linux, &linux.predictions)?;
-    unwritten.note(write::files(&args.out, &files));
+    // Without a report, what is in the folder is of the one before.
+    unwritten.note(if has_report { stale::replace(&args.out, files) } else { write::files(&args.out, &files) });
     if unwritten.is_empty() {
         show::written(&args.out, has_report)?;
     }

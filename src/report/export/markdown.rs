@@ -42,6 +42,11 @@ fn cells(report: &Report, text: &mut String) {
         let name = subject::mechanism(column.mechanism, column.state);
         text.push_str(&format!("| {} | {} |\n", escaped(&name), shown.collect::<Vec<_>>().join(" | ")));
     }
+    let unmeasured = report.cells.iter().filter(|cell| cell.overhead.is_none()).count();
+    if unmeasured > 0 {
+        let all = report.cells.len();
+        text.push_str(&format!("\n{unmeasured} of {all} cells were not measured; `--format csv` has the reasons.\n"));
+    }
 }
 
 /// Per workload and kernel the overhead with its interval.

@@ -8,6 +8,7 @@ pub mod markdown;
 use clap::ValueEnum;
 
 use super::Report;
+use super::subject::kernels;
 
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,5 +44,25 @@ pub fn export(report: &Report, format: Format) -> Result<Vec<u8>, ExportError> {
         Format::Gab => gab::export(report),
         Format::Csv => csv::export(report),
         Format::Markdown => Ok(markdown::export(report).into_bytes()),
+    }
+}
+
+/// How many cells and kernels of workloads a format leaves out, because they have no number.
+#[must_use]
+pub fn left_out(report: &Report, format: Format) -> usize {
+    let cells = report.cells.iter();
+    let workloads = kernels(report);
+    match format {
+        Format::Bmf => {
+            cells.filter(|cell| cell.overhead.is_none() && cell.instructions.is_none()).count()
+                + workloads.filter(|(_, of)| of.overhead_percent.is_none() && of.overhead_cycles.is_none()).count()
+        }
+        Format::Gab => {
+            cells.filter(|cell| cell.overhead.is_none() || cell.native_cycles.is_none()).count()
+                + workloads
+                    .filter(|(of, kernel)| of.inline_cycles.is_none() || kernel.overhead_cycles.is_none())
+                    .count()
+        }
+        Format::Csv | Format::Markdown => 0,
     }
 }

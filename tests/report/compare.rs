@@ -1,0 +1,327 @@
+//! `pvbench compare` and `pvbench ab`: what changed, and that nothing is compared by leaving it out.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use pvbench::report::Report;
+use pvbench::report::schema::{Absence, Cell, Estimate, Failure};
+use serde_json::Value;
+
+use crate::support;
+
+fn pvbench() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pvbench"))
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A report of a run that went to its end.
+fn report(folder: &Path, name: &str, change: impl FnOnce(&mut Report)) -> PathBuf {
+    let mut report = support::everything();
+    report.workloads.push(support::workload());
+    (report.run.complete, report.failures) = (true, Vec::new());
+    change(&mut report);
+    let path = folder.join(name);
+    std::fs::write(&path, pvbench::report::write::json(&report).unwrap()).unwrap();
+    path
+}
+
+fn compare(before: &Path, after: &Path, options: &[&str]) -> (i32, String) {
+    let output = pvbench().arg("compare").args([before, after]).args(options).output().unwrap();
+    (output.status.code().unwrap(), said(&output))
+}
+
+/// What was not compared, as JSON has it: subject, where it was measured, and why.
+fn left_out(before: &Path, after: &Path) -> Vec<(String, String, String)> {
+    let output = pvbench().arg("compare").args([before, after]).args(["--json", "-"]).output().unwrap();
+    let comparison: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |left: &Value, key: &str| left[key].as_str().unwrap().to_owned();
+    let left = comparison["not_compared"].as_array().unwrap().iter();
+    left.map(|left| (text(left, "subject"), text(left, "measured_in"), text(left, "reason"))).collect()
+}
+
+/// Cells of an op lose what was measured.
+fn lose(report: &mut Report, op: &str, reason: &str) {
+    let of = |cell: &&mut Cell| cell.op == op && cell.overhead.is_some();
+    for cell in report.cells.iter_mut().filter(of) {
+        (cell.overhead, cell.absent) = (None, Some(reason.to_owned()));
+        (cell.layouts, cell.modes, cell.resolved, cell.limit) = (Vec::new(), Vec::new(), false, None);
+    }
+}
+
+#[test]
+fn a_comparison_tells_what_regressed_and_what_improved_and_ends_with_1_for_the_former() {
+    let folder = tempfile::tempdir().unwrap();
+    let moved = |by: f64| {
+        move |report: &mut pvbench::report::Report| {
+            let cells = report.cells.iter_mut().filter(|cell| cell.op == "set_pte" && cell.mechanism == "table");
+            for cell in cells {
+                let shift = |Estimate { estimate, low, high }: Estimate| Estimate {
+                    estimate: estimate + by,
+                    low: low + by,
+                    high: high + by,
+                };
+                cell.modes = Vec::new();
+                cell.layouts.iter_mut().for_each(|layout| layout.cycles = shift(layout.cycles));
+                let overhead = cell.overhead.as_mut().unwrap();
+                overhead.cycles = shift(overhead.cycles);
+            }
+        }
+    };
+    let same = report(folder.path(), "same.json", moved(0.0));
+    let slower = report(folder.path(), "slower.json", moved(2.0));
+    let compare = |before: &Path, after: &Path| pvbench().arg("compare").args([before, after]).output().unwrap();
+    let output = compare(&same, &same);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("\n0 regressed, 0 improved, 0 cannot be told"), "{}", said(&output));
+    let output = compare(&same, &slower);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("3 regressed, 0 improved"), "{}", said(&output));
+    assert!(said(&output).contains("set_pte/native/table (unpatched)/latency"), "{}", said(&output));
+    let output = compare(&slower, &same);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("0 regressed, 3 improved"), "{}", said(&output));
+    // Another machine: cycles say nothing there.
+    let elsewhere = report(folder.path(), "elsewhere.json", |report| {
+        moved(2.0)(report);
+        report.machine.cpu_model = Some("another".to_owned());
+    });
+    let output = compare(&same, &elsewhere);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("CPU model: another, not"), "{}", said(&output));
+}
+
+#[test]
+fn two_builds_are_measured_in_turn_and_the_same_build_differs_in_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = pvbench();
+    command.args(["ab", "--baseline", env!("CARGO_BIN_EXE_pvbench"), "--op", "pte_val", "--mechanism", "table"]);
+    command.args(["--regime", "throughput", "--workers", "6", "--layouts", "2", "--all", "--out"]).arg(folder.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("pte_val/native/table/throughput"), "{}", said(&output));
+    for side in ["before", "after"] {
+        let report = pvbench::report::read::report(&folder.path().join(side).join("report.json")).unwrap();
+        assert_eq!((report.run.plan.workers, report.cells.len()), (6, 2));
+    }
+}
+
+#[test]
+fn a_baseline_that_is_no_pvbench_ends_with_2() {
+    for baseline in ["/bin/true", "/no/such/program"] {
+        let output = pvbench().args(["ab", "--quick", "--baseline", baseline]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(baseline), "{}", said(&output));
+    }
+}
+
+#[test]
+fn what_was_measured_before_and_is_absent_after_is_listed_with_its_reason_and_cannot_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = report(folder.path(), "whole.json", |_| {});
+    let lost = report(folder.path(), "lost.json", |report| {
+        lose(report, "set_pte", "the worker was killed by SIGSEGV");
+        let (what, reason) = ("workload contended".to_owned(), "two CPUs contend".to_owned());
+        report.absent.push(Absence { what, reason });
+    });
+    let (code, said) = compare(&whole, &lost, &[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("0 regressed"), "{said}");
+    assert!(said.contains("measured before alone") && said.contains("killed by SIGSEGV"), "{said}");
+    assert!(said.contains("set_pte/native/"), "{said}");
+    let listed = left_out(&whole, &lost);
+    let of = |which: &str| listed.iter().filter(|(_, measured, _)| measured == which).count();
+    assert!(of("before") > 1 && of("after") == 0, "{listed:?}");
+    assert!(said.trim_end().ends_with(&format!("{} not compared", of("before"))), "{said}");
+    // The other way round nothing that was there is missing: it is listed, and the rest decides.
+    let (code, said) = compare(&lost, &whole, &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("measured after alone") && said.contains("killed by SIGSEGV"), "{said}");
+    // And what neither measured is no news, but is not hidden either.
+    let (code, said) = compare(&lost, &lost, &["--all"]);
+    assert_eq!(code, 0, "{said}");
+    let line = said.lines().find(|line| line.contains("measured in neither") && line.contains("SIGSEGV"));
+    assert!(line.is_some_and(|line| line.contains("set_pte/native/table")), "{said}");
+    assert!(said.contains("measured in neither: 1 (contended): not measured: two CPUs contend"), "{said}");
+}
+
+#[test]
+fn what_only_one_report_has_is_listed_with_what_the_other_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = report(folder.path(), "whole.json", |_| {});
+    let fewer = report(folder.path(), "fewer.json", |report| {
+        report.cells.retain(|cell| cell.op != "set_pte" && cell.regime.name() != "latency");
+        report.catalogue.ops.retain(|op| op.name != "set_pte");
+        report.workloads.clear();
+        let reason = "this suite has none".to_owned();
+        report.absent.push(Absence { what: "workloads".to_owned(), reason });
+    });
+    let (code, said) = compare(&whole, &fewer, &[]);
+    assert_eq!(code, 0, "the second was asked for less: {said}");
+    for reason in ["no such op after", "no such regime after", "no such workload after: this suite has none"] {
+        assert!(said.contains(reason), "{reason}: {said}");
+    }
+    let listed = left_out(&fewer, &whole);
+    assert!(listed.iter().any(|(_, measured, reason)| measured == "after" && reason == "no such op before"));
+}
+
+#[test]
+fn reports_with_nothing_in_common_end_with_3_and_a_sentence_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let only = |name: &str, op: &str| {
+        report(folder.path(), name, |report| {
+            report.cells.retain(|cell| cell.op == op);
+            report.workloads.clear();
+        })
+    };
+    let (one, other) = (only("one.json", "set_pte"), only("other.json", "pte_val"));
+    let (code, said) = compare(&one, &other, &[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("nothing was compared: nothing was measured in both reports"), "{said}");
+    let empty = report(folder.path(), "empty.json", |report| {
+        report.cells.clear();
+        report.workloads.clear();
+    });
+    let (code, said) = compare(&empty, &empty, &[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("neither report has a cell or a workload"), "{said}");
+    // Bodies and regimes are parts of a cell.
+    for change in [
+        |cell: &mut Cell| cell.body = pvbench::op::Platform::Xen,
+        |cell: &mut Cell| cell.regime = pvbench::regime::Regime::Cold,
+    ] {
+        let one = report(folder.path(), "one.json", |report| {
+            report.cells.retain(|cell| cell.regime.name() == "throughput");
+            report.workloads.clear();
+        });
+        let other = report(folder.path(), "other.json", |report| {
+            report.cells.retain(|cell| cell.regime.name() == "throughput");
+            report.cells.iter_mut().for_each(change);
+            report.workloads.clear();
+        });
+        assert_eq!(compare(&one, &other, &[]).0, 3);
+    }
+    // Of another machine instructions alone are compared, and here are none.
+    let elsewhere = report(folder.path(), "elsewhere.json", |report| {
+        report.machine.cpu_model = Some("another".to_owned());
+        report.cells.iter_mut().for_each(|cell| cell.instructions = None);
+    });
+    let (code, said) = compare(&report(folder.path(), "here.json", |_| {}), &elsewhere, &[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("--across-machines compares times"), "{said}");
+}
+
+#[test]
+fn a_comparison_with_an_incomplete_report_cannot_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = report(folder.path(), "whole.json", |_| {});
+    let cut = report(folder.path(), "cut.json", |report| report.run.complete = false);
+    let message = "the worker was killed by SIGKILL".to_owned();
+    let failed = report(folder.path(), "failed.json", |report| {
+        report.failures.push(Failure { worker: 3, group: None, message });
+    });
+    for (before, after, sentence) in [
+        (&whole, &cut, "the second report is incomplete"),
+        (&cut, &whole, "the first report is incomplete"),
+        (&whole, &failed, "1 failures in the second report, the first at between groups: the worker was killed"),
+    ] {
+        let (code, said) = compare(before, after, &[]);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains(sentence), "{said}");
+    }
+}
+
+#[test]
+fn too_few_workers_other_layouts_and_numbers_without_end_are_listed_and_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = report(folder.path(), "whole.json", |_| {});
+    let change = |of: fn(&mut Cell)| {
+        report(folder.path(), "changed.json", |report| {
+            report.cells.iter_mut().filter(|cell| cell.op == "set_pte" && cell.overhead.is_some()).for_each(of);
+        })
+    };
+    type Change = fn(&mut Cell);
+    let cases: [(Change, &str); 3] = [
+        (|cell| cell.layouts.iter_mut().for_each(|layout| layout.workers = 1), "too few workers measured it"),
+        (|cell| cell.layouts.iter_mut().for_each(|layout| layout.offset += 3), "no offset of the loop is in both"),
+        (
+            |cell| {
+                let vast = Estimate { estimate: 1.7e308, low: 1e307, high: 1.7e308 };
+                cell.layouts.iter_mut().for_each(|layout| layout.cycles = vast);
+            },
+            "too great to be compared",
+        ),
+    ];
+    for (of, reason) in cases {
+        let changed = change(of);
+        let (code, said) = compare(&whole, &changed, &[]);
+        assert!(said.contains("measured in both") && said.contains(reason), "{code}: {said}");
+        assert!(left_out(&whole, &changed).iter().any(|(_, measured, why)| measured == "both" && why.contains(reason)));
+    }
+}
+
+#[test]
+fn a_report_of_another_schema_is_not_compared_and_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = report(folder.path(), "whole.json", |_| {});
+    let other = folder.path().join("other.json");
+    let text = std::fs::read_to_string(&whole).unwrap().replace("pvbench.report/1", "pvbench.report/2");
+    std::fs::write(&other, text).unwrap();
+    let (code, said) = compare(&whole, &other, &[]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("pvbench.report/2"), "{said}");
+}
+
+/// A program that says it is this build, and whose workers do something else.
+fn impostor(folder: &Path, worker: &str) -> PathBuf {
+    let path = folder.join("before");
+    let this = env!("CARGO_BIN_EXE_pvbench");
+    let script = format!(
+        "#!/bin/sh\nthis='{this}' folder='{}'\n[ \"$1\" = worker ] || exec \"$this\" \"$@\"\n{worker}\n",
+        folder.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn ab(baseline: &Path) -> Output {
+    let mut command = pvbench();
+    command.args(["ab", "--op", "pte_val", "--mechanism", "table", "--regime", "throughput", "--workers", "2"]);
+    command.args(["--layouts", "1", "--seed", "7", "--baseline"]).arg(baseline).output().unwrap()
+}
+
+#[test]
+fn a_baseline_whose_workers_all_die_ends_with_4_and_what_could_not_be_compared_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = ab(&impostor(folder.path(), "kill -SEGV $$"));
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    let said = said(&output);
+    assert!(said.contains("measured nothing: the worker was killed by SIGSEGV"), "{said}");
+    assert!(said.contains("the baseline's report is incomplete") && said.contains("nothing was compared"), "{said}");
+    assert!(said.contains("pte_val/native/table/throughput"), "{said}");
+}
+
+#[test]
+fn a_baseline_of_which_one_worker_dies_cannot_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first one does what it should.
+    let output =
+        ab(&impostor(folder.path(), "mkdir \"$folder/first\" 2>/dev/null && exec \"$this\" worker\nkill -SEGV $$"));
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    let said = said(&output);
+    assert!(said.contains("failures in the baseline's report") && said.contains("0 regressed"), "{said}");
+    assert!(said.contains("fewer than two workers") || said.contains("not measured before"), "{said}");
+}
+
+#[test]
+fn a_baseline_that_lacks_what_is_to_be_measured_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = ab(&impostor(folder.path(), "sed 's/\"pte_val\"/\"no_such_op\"/g' | \"$this\" worker"));
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("cannot measure this: there is no op 'no_such_op'"), "{}", said(&output));
+}
