@@ -79,8 +79,9 @@ fn a_verdict_survives_a_reader_that_leaves_after_the_first_line() {
 fn a_verdict_survives_a_terminal_that_hung_up_and_a_socket_that_was_closed() {
     let case = Case::new();
     for (expected, bound) in VERDICTS {
-        let output = case.gate(bound).stdout(hung_up()).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
-        assert_eq!(code(&output.as_ref().unwrap()), expected, "{}", stderr(&output.unwrap()));
+        let child = case.gate(bound).stdout(hung_up()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(code(&output), expected, "{}", stderr(&output));
         let (other, mut own) = UnixStream::pair().unwrap();
         // Closed with something that was not read.
         own.write_all(b"unread").unwrap();
