@@ -131,7 +131,7 @@ fn times_of_unoptimised_code_are_inconclusive_unless_told_otherwise_and_counts_a
     assert_eq!([counted(2), counted(1)], [0, 1]);
     let both = table("3.2 cycles") + "extra_instructions = \"1 instructions\"\n";
     assert_eq!(code(&case.gate(&both)), 1, "what is counted decides");
-    // Code that counts coverage is none that is measured, either.
+    // Coverage counters are part of the time, too.
     *case.report.environment.last_mut().unwrap() = pvbench::host::optimised(0, 1, 2);
     assert_eq!(code(&case.gate(&table("3.2 cycles"))), 3);
 }

@@ -255,7 +255,7 @@ fn measured(
     let mut judged = verdicts(&found, &decisions, &report);
     for round in 1..=confirm {
         let again = to_confirm(&judged);
-        // Of unoptimised code no time tells more.
+        // More time does not settle verdicts on unoptimised code.
         let in_vain = report.unoptimised().is_some() && !args.unoptimised;
         if again.is_empty() || in_vain || !report.run.complete {
             break;
@@ -330,7 +330,7 @@ fn warn_of_idle(budgets: &Budgets, decisions: &Decisions) {
     }
 }
 
-/// Warns where what a report holds is of no optimised code.
+/// Warns if a report holds measurements of unoptimised or instrumented code.
 pub(super) fn warn_of_build(report: &Report) {
     if let Some(check) = report.unoptimised() {
         error::warn(&format!("{}; {}", check.detail, check.advice.as_deref().unwrap_or_default()));

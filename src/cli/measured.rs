@@ -215,7 +215,8 @@ fn absences(
     absent
 }
 
-/// The conditions of measuring: the machine's, and what the compiler made of the code. Workloads call any op.
+/// The conditions of measuring: the machine's checks, and that of the planned ops' code. Without planned ops it is the
+/// code of all ops, since workloads call any of them.
 fn environment(suite: &Suite, planned: &[&OpEntry], here: &Here) -> Vec<Check> {
     let mut checks = checks_with(&Root::default(), &here.probes);
     checks.push(match planned {
@@ -234,7 +235,7 @@ fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
                  itself where it is called through a pointer"
                 .to_owned(),
     };
-    // Without an optimiser nothing is in place, which its own warning says.
+    // Unoptimised code has no body in place, and a warning of its own.
     planned.iter().filter(|op| op.code() != Code::Unoptimised && op.calls_out()).map(absence).collect()
 }
 

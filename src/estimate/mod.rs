@@ -196,7 +196,7 @@ impl Estimator {
         let cells = std::thread::scope(|scope| {
             let other = std::thread::Builder::new().spawn_scoped(scope, || half(second));
             let mut cells = half(first);
-            // Where there is no thread for it, this one does it all.
+            // This thread does both halves if the system refuses another one.
             cells.extend(match other.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(others)) => others,
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),

@@ -239,16 +239,16 @@ fn listings(report: &Report) -> Listings<'_> {
 struct Means<'a> {
     wider: Wider,
     without_times: bool,
-    /// Why times tell nothing of the mechanisms.
+    /// Why times of the report are not judged.
     unoptimised: Option<String>,
-    /// Why a change of times does not.
+    /// Why changes from the baseline's times are not judged.
     unoptimised_baseline: Option<String>,
     listings: Listings<'a>,
     before: Option<Before<'a>>,
 }
 
 impl Means<'_> {
-    /// Why a quantity is not judged, whatever was measured. Counts are exact in any build.
+    /// Why a quantity is not judged, whatever its value. Counts are exact in any build.
     fn refusal(&self, quantity: Quantity) -> Option<(Outcome, String)> {
         let of_baseline = self.unoptimised_baseline.as_ref().filter(|_| quantity.is_change());
         match self.unoptimised.as_ref().or(of_baseline) {

@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group, set_pare
 /// How often a program that runs is looked at.
 pub const GLANCE: Duration = Duration::from_millis(20);
 
-/// Has the program end when this thread does, however that comes. It gets a process group of its own: Ctrl-C on the terminal
-/// is this process's to handle, and [`end`] reaches what the program starts, too.
+/// Has the program end when this thread does, however that comes. It gets a process group of its own: Ctrl-C on the
+/// terminal is this process's to handle, and [`end`] reaches what the program starts, too.
 pub fn bind(command: &mut Command) -> &mut Command {
     let parent = getpid();
     let bound = move || {

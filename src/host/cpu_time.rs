@@ -8,7 +8,7 @@ const OWN: &str = "proc/self/stat";
 /// Ticks of a second in both files: USER_HZ, which is 100 on x86 whatever the kernel's own rate.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Shorter times tell nothing, in seconds: a tick more or less of a CPU is a tenth of this.
+/// Seconds. A tick more or less of a CPU is a tenth of this; at half of it an idle CPU may look a fifth busy.
 const MIN_SECONDS: f64 = 0.1;
 
 /// What the CPUs that this process may use did since the machine was started, and what this process took; in ticks.

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// A longer time between two looks counts as this one: this process was stopped, suspended or frozen meanwhile, and what it
-/// waits for may have been, too. Looks come every 50 ms; half of this would not count all of a busy machine's delays, twice
-/// of it would count more of each stop.
+/// A longer time between two looks counts as this one: this process was stopped, suspended or frozen meanwhile, and
+/// what it waits for may have been, too. Looks come every 50 ms; half of this would not count all of a busy machine's
+/// delays, twice of it would count more of each stop.
 const MAX_STEP: Duration = Duration::from_millis(200);
 
 /// How long this process ran since it began to wait, as far as it looked.

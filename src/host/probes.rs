@@ -44,8 +44,8 @@ pub struct Probes {
     pub valgrind: Option<FoundTool>,
     /// The runner of iai-callgrind, where it is on the PATH.
     pub iai_callgrind_runner: Option<FoundTool>,
-    /// What the allowed CPUs had done when all else was asked, or why that is not known: the load is what other processes
-    /// take from then on.
+    /// What the allowed CPUs had done when all else was asked, or why that is not known: the load is what other
+    /// processes take from then on.
     pub cpu_time: Result<CpuTime, String>,
 }
 

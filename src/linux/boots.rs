@@ -97,7 +97,7 @@ pub fn all(kernels: &[Ready], plan: &Plan, means: &Means) -> Result<Vec<Phases>,
         }
     };
     thread::scope(|scope| {
-        // This thread is one of them: where there is no other, it does it all.
+        // This thread boots, too, so that a refused thread costs time only.
         for _ in 1..plan.jobs.get().min(boots.len()) {
             if thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;

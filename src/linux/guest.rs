@@ -81,8 +81,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Builds it, or takes what was built before from the same sources by the same compiler. A compiler at work ends as soon
-    /// as `stop` is set.
+    /// Builds it, or takes what was built before from the same sources by the same compiler. A compiler at work ends as
+    /// soon as `stop` is set.
     ///
     /// # Errors
     /// Where there is no compiler, or it refuses, or is stopped.

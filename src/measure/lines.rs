@@ -1,5 +1,5 @@
-//! What a worker writes, line by line, as it comes. The parent waits for it itself: it needs no thread, which a limit on
-//! processes may refuse.
+//! The lines that a worker writes, as they come. The parent polls the pipes itself: a thread for that may be refused by
+//! a limit on processes.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use crate::host::OwnTime;
 
-/// Bytes of a line: the samples of the dearest group are a hundredth of it. A worker that writes more without an end of a
-/// line writes no samples.
+/// Bytes of a line: the samples of the dearest group are a hundredth of it. A worker that writes more without an end of
+/// a line writes no samples.
 const MAX_LINE: usize = 64 << 20;
 /// Bytes of its complaints that a worker's parent keeps.
 const MAX_COMPLAINT: usize = 4096;
@@ -192,7 +192,7 @@ mod tests {
         }
         assert_eq!(heard, Heard::Line("done".into()));
         child.wait().unwrap();
-        assert_eq!(lines.complaint().len(), MAX_COMPLAINT - 1, "without the blank at its end");
+        assert_eq!(lines.complaint().len(), MAX_COMPLAINT);
     }
 
     #[test]

@@ -16,8 +16,8 @@ use super::wire::{Assignment, GroupSamples, Line, Task};
 use super::work::{KernelColumn, WorkSamples};
 use super::work_parent::Share;
 
-/// A worker that is silent for this long while its parent runs is taken for hung: the dearest group takes a fraction of a
-/// second.
+/// A worker that is silent for this long while its parent runs is taken for hung: the dearest group takes a fraction of
+/// a second.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How often the parent looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(50);

@@ -37,7 +37,7 @@ pub struct OpEntry {
     pub assembly: bool,
     /// What patching writes, where it is not the native body itself; see [`Op::INSTRUCTIONS`].
     pub instructions: Option<&'static [u8]>,
-    /// What says how the compiler was at work; see [`OpEntry::code`]. None where the loops are assembly.
+    /// The function that [`OpEntry::code`] decodes. None where the loops are assembly.
     pub probe: Option<fn(u64) -> u64>,
     /// The pairs, in the order of the suite's mechanisms; the first is `inline`.
     pub pairs: Vec<Pair>,

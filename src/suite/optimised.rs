@@ -1,9 +1,9 @@
 //! Whether the compiler optimised the loops of an op, and put nothing into them of its own.
 //!
-//! Loops are generic: they are compiled in the crate that names the op, with that crate's options, which no option of this
-//! crate tells. So beside its loops every op has a function that any optimiser makes a single addition of, and that is looked
-//! at as machine code. At opt-level 0 it calls its methods and keeps its variables in memory; `-C instrument-coverage` counts
-//! in memory, and sanitizers call.
+//! Loops are generic: the crate that names the op compiles them, with its own options, which a build script of this
+//! crate cannot see. So every op carries a probe that is compiled with its loops: a function that any optimiser reduces
+//! to one addition. This module decodes it. At opt-level 0 the probe calls its methods and keeps its variables in
+//! memory; `-C instrument-coverage` counts in memory, and sanitizers call.
 
 use std::marker::PhantomData;
 
@@ -16,15 +16,15 @@ use crate::patch::Compiled;
 /// What a compiler made of an op's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// Instructions that do what is written, and nothing else.
+    /// The optimiser was at work and added nothing.
     Optimised,
-    /// Something is counted in memory on the way.
+    /// The compiler added counters in memory.
     Instrumented,
-    /// Calls of what could be in place, variables in memory.
+    /// The probe calls its methods, or keeps variables in memory.
     Unoptimised,
 }
 
-/// A number of its own type for each op: functions with it are compiled where the loops of the op are.
+/// A number with a type for each op, so that its methods are compiled where the loops of the op are.
 struct Sum<O>(u64, PhantomData<O>);
 
 impl<O> Sum<O> {
@@ -34,7 +34,7 @@ impl<O> Sum<O> {
     }
 }
 
-/// What is looked at: `lea rax, [rdi+3]; ret` where the optimiser was at work.
+/// The probe. An optimiser makes `lea rax, [rdi+3]; ret` of it.
 #[inline(never)]
 pub(super) fn probe<O: 'static>(first: u64) -> u64 {
     let mut sum = Sum::<O>(first, PhantomData);
@@ -44,7 +44,7 @@ pub(super) fn probe<O: 'static>(first: u64) -> u64 {
 }
 
 impl OpEntry {
-    /// What the compiler made of this op's code; optimised where that cannot be seen.
+    /// What the compiler made of this op's code. A probe that cannot be decoded counts as optimised.
     #[must_use]
     pub fn code(&self) -> Code {
         let Some(probe) = self.probe else { return Code::Optimised };
@@ -64,7 +64,7 @@ pub fn optimisation<'a>(ops: impl Iterator<Item = &'a OpEntry>) -> Check {
 
 fn judge(instructions: impl Iterator<Item = Instruction>) -> Code {
     let of_one = |instruction: Instruction| {
-        // Padding and address arithmetic only look like it.
+        // NOPs and address arithmetic have memory operands and touch no memory.
         let in_memory = instruction.op_kinds().any(|kind| kind == OpKind::Memory)
             && !matches!(instruction.mnemonic(), Mnemonic::Nop | Mnemonic::Lea);
         let on_stack = matches!(instruction.memory_base(), Register::RSP | Register::RBP);

@@ -65,7 +65,7 @@ pub fn linux(args: &LinuxArgs) -> Done {
     }
 }
 
-/// Does what can be stopped by a signal: whatever error that makes is an interruption.
+/// Does work that a signal stops. An error after the signal is reported as the interruption.
 fn until_stopped(work: impl FnOnce(&AtomicBool) -> Done) -> Done {
     let stop = stop_on_signals()?;
     let done = work(&stop);

@@ -3,8 +3,9 @@
 use super::Check;
 use crate::host::{CpuFacts, CpuTime, Others, Probes, Root, cpu_list};
 
-/// Above this share of the allowed CPUs, other processes get into the workers' way: of two CPUs that is half of one. Twice
-/// as much can hardly be taken from two workers that are busy all the time; half of it is what a desktop takes at rest.
+/// Above this share of the allowed CPUs, other processes get into the workers' way: of two CPUs that is half of one.
+/// Twice as much can hardly be taken from two workers that are busy all the time; half of it is what a desktop takes at
+/// rest.
 const BUSY: f64 = 0.25;
 
 /// Above this share of stolen time (1 in 100), so many windows are hit that medians over rounds begin to move.
@@ -69,8 +70,8 @@ pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     }
 }
 
-/// What other processes take from when the system was asked until now: of a run, while it measures. The load average would
-/// have in it what this process and the compiler before it took.
+/// What other processes took since [`Probes::ask`]: for a run that is while it measured. The load average also holds
+/// the work of this process, and of the compiler before it.
 pub(super) fn load(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "load";
     let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();

@@ -78,7 +78,8 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// How long other processes are watched, where nothing is measured meanwhile: a tick of a CPU is a hundredth of it.
+/// How long `doctor` watches other processes. /proc/stat counts hundredths of it; half would double the error of a
+/// tick.
 const WATCHED: Duration = Duration::from_secs(1);
 
 /// All checks of the machine under `root`, asking the running system what no file tells. Runs `valgrind --version`
