@@ -47,6 +47,7 @@ pub fn unpatch(args: &UnpatchArgs) -> Done {
     }
     write::files(&args.out, &files)?;
     let mut out = anstream::stdout();
+    writeln!(out, "pv_ops: {}", hooks.recognised())?;
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     Ok(Exit::Fine)
 }
