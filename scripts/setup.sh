@@ -12,10 +12,28 @@ missing=()
 command -v valgrind >/dev/null || missing+=(valgrind)
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
-# Only where /boot has none that can be read. It is unpacked, not installed: PVBENCH_KERNEL names it to the tests.
+# Only where none is installed that can be read. It is unpacked, not installed; PVBENCH_KERNEL names another one to the tests.
+# PVBENCH_ROOT names another root folder to look for installed ones in.
 kernels=target/kernels
+has_kernel() {
+    local it
+    for it in "$1"/boot/vmlinuz* "$1"/lib/modules/*/vmlinuz "$1"/usr/lib/modules/*/vmlinuz; do
+        if [ -f "$it" ] && [ -r "$it" ]; then return 0; fi
+    done
+    return 1
+}
+# The packages that may hold a kernel, on the way from one that only depends on the newest. Since Debian 14 that is
+# linux-binary-*, on which an empty linux-image-* depends.
+kernel_packages() {
+    local names=("$1") next
+    for ((next = 0; next < ${#names[@]} && next < 8; next++)); do
+        mapfile -t -O ${#names[@]} names < <(apt-cache depends --important "${names[next]}" |
+            sed -nE 's/^[ |]*(Pre)?Depends: (linux-(image|binary)-.*)$/\2/p')
+    done
+    printf '%s\n' "${names[@]}" | tac | awk '!seen[$0]++'
+}
 kernel=no
-compgen -G '/boot/vmlinuz-*' >/dev/null || compgen -G "$kernels/boot/vmlinuz-*" >/dev/null || kernel=yes
+has_kernel "${PVBENCH_ROOT:-}" || has_kernel "$kernels" || kernel=yes
 runner=no
 [ "$(cargo install --list | sed -n 's/^iai-callgrind-runner v\([^ :]*\).*/\1/p')" = "$version" ] || runner=yes
 
@@ -36,8 +54,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 if [ $kernel = yes ] && command -v apt-get >/dev/null; then
     mkdir -p "$kernels"
-    name=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)$/\1/p' | head -1)
-    (cd "$kernels" && apt-get download -qq "$name" && dpkg-deb -x "$name"_*.deb . && rm "$name"_*.deb)
+    for name in $(kernel_packages linux-image-cloud-amd64); do
+        (cd "$kernels" && apt-get download -qq "$name" && dpkg-deb -x "$name"_*.deb . && rm "$name"_*.deb)
+        if has_kernel "$kernels"; then break; fi
+    done
+    has_kernel "$kernels" || { echo "setup.sh: no kernel in the packages of linux-image-cloud-amd64; name one in PVBENCH_KERNEL" >&2; exit 1; }
 fi
 if [ $runner = yes ]; then
     cargo install iai-callgrind-runner --version "$version" --locked

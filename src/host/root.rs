@@ -64,18 +64,19 @@ impl Root {
     ///
     /// # Errors
     /// [`ReadError`] where it is absent, unreadable or empty.
-    pub fn text(&self, path: &str) -> Result<String, ReadError> {
-        let below = path.trim_start_matches('/');
+    pub fn text(&self, path: impl AsRef<Path>) -> Result<String, ReadError> {
+        let path = path.as_ref();
+        let below = path.strip_prefix("/").unwrap_or(path).display().to_string();
         let mut bytes = Vec::new();
         let read = File::open(self.locate(path)).and_then(|file| file.take(LONGEST_READ).read_to_end(&mut bytes));
         if let Err(source) = read {
             return Err(match source.kind() {
-                io::ErrorKind::NotFound => ReadError::Absent { path: below.into() },
-                _ => ReadError::Failed { path: below.into(), source },
+                io::ErrorKind::NotFound => ReadError::Absent { path: below },
+                _ => ReadError::Failed { path: below, source },
             });
         }
         match String::from_utf8_lossy(&bytes).trim() {
-            "" => Err(ReadError::Empty { path: below.into() }),
+            "" => Err(ReadError::Empty { path: below }),
             text => Ok(text.to_owned()),
         }
     }

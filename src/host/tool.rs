@@ -88,7 +88,7 @@ pub(super) fn iai_callgrind_runner(root: &Root, path: &OsStr) -> Option<FoundToo
 /// `"name version (source)"`.
 fn recorded_version(root: &Root, program: &Path) -> Option<String> {
     let record = program.parent()?.parent()?.join(".crates.toml");
-    let text = root.text(record.to_str()?).ok()?;
+    let text = root.text(record).ok()?;
     text.lines().find_map(|line| {
         let rest = line.trim_start().strip_prefix("\"iai-callgrind-runner ")?;
         Some(rest.split_once(' ')?.0.to_owned())

@@ -213,6 +213,7 @@ fn prepared(subject: &Subject, file: &File, unpacked: bool, acpi: bool, path: &P
         variant: subject.variant.name().to_owned(),
         append: subject.append.clone(),
         sites: file.hooks.as_ref().ok().map(|hooks| hooks.sites.len()),
+        layout: file.hooks.as_ref().ok().map(Hooks::recognised),
         reps_counted: None,
         reps_left: None,
         uncounted: None,

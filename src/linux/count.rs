@@ -84,7 +84,7 @@ pub fn count(elf: &mut Elf, hooks: Option<&Hooks>) -> Result<Counters, CountErro
     let mut written = vec![(vvar + MAGIC_OFFSET, MAGIC.to_vec())];
     for (index, slot) in counters.slots.iter().enumerate() {
         let Some(hooks) = hooks else { break };
-        let at = hooks.base + 8 * *slot as u64;
+        let at = hooks.address(*slot);
         let body = elf.quad(at).filter(|body| *body != 0);
         let Some(body) = body else { continue };
         let no_room = || CountError::NoRoom { what: "no padding for the stub of a hook".to_owned() };

@@ -137,6 +137,17 @@ impl Elf {
         self.bytes.get(self.place(address, length)?)
     }
 
+    /// Bytes of memory, as many as its section has, up to a number of them.
+    #[must_use]
+    pub fn up_to(&self, address: u64, most: usize) -> &[u8] {
+        let section = self.place(address, 0).and_then(|place| {
+            let sections = self.sections.iter().map(|section| section.file.clone());
+            let own = sections.into_iter().find(|file| file.contains(&place.start))?;
+            self.bytes.get(place.start..own.end.min(place.start + most))
+        });
+        section.unwrap_or_default()
+    }
+
     /// A number in memory.
     #[must_use]
     pub fn quad(&self, address: u64) -> Option<u64> {

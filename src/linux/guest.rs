@@ -1,6 +1,6 @@
 //! The guest's init process: built from the sources that this program carries, and packed into an archive for the kernel.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ const SOURCES: [(&str, &str); 6] = [
     ("random.rs", include_str!("../workload/random.rs")),
 ];
 
-/// A freestanding program at a fixed address. rustc's own linker needs no C compiler.
-const OPTIONS: [&str; 12] = [
+/// A freestanding program at a fixed address, linked without a C compiler.
+const OPTIONS: [&str; 10] = [
     "--edition=2024",
     "--crate-name=init",
     "--target=x86_64-unknown-linux-gnu",
@@ -32,10 +32,16 @@ const OPTIONS: [&str; 12] = [
     "-Cpanic=abort",
     "-Crelocation-model=static",
     "-Cstrip=symbols",
-    "-Clinker=rust-lld",
-    "-Clinker-flavor=ld.lld",
     "-Clink-args=-static -no-pie",
     "-o",
+];
+
+/// Linkers and how rustc is to call them, the first that works: rustc's own, which distributions leave out, then LLVM's
+/// and GNU's, which their packages have.
+const LINKERS: [(&str, [&str; 2]); 3] = [
+    ("rust-lld", ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"]),
+    ("ld.lld", ["-Clinker=ld.lld", "-Clinker-flavor=ld"]),
+    ("ld", ["-Clinker=ld", "-Clinker-flavor=ld"]),
 ];
 
 /// Why there is no init process.
@@ -54,12 +60,23 @@ pub enum GuestError {
     },
     /// The compiler refused.
     #[error(
-        "rustc could not build what runs in the guest: {message}; `rustup target add x86_64-unknown-linux-gnu` adds a \
-         missing target"
+        "rustc could not build what runs in the guest: {message}; it needs the core library of x86_64-unknown-linux-gnu: \
+         `rustup target add x86_64-unknown-linux-gnu`, or your distribution's package (Debian: libstd-rust-dev, Fedora: \
+         rust-std-static)"
     )]
     Compiler {
         /// What it said last.
         message: String,
+    },
+    /// No linker links it.
+    #[error(
+        "rustc could not link what runs in the guest: {}; install LLVM's linker (package lld) or GNU's (package binutils); \
+         rustup's Rust brings its own, rust-lld",
+        tried.join("; ")
+    )]
+    NoLinker {
+        /// Which were tried, and what rustc said of each.
+        tried: Vec<String>,
     },
     /// A file.
     #[error("{}: {source}; XDG_CACHE_HOME names another folder", path.display())]
@@ -95,55 +112,90 @@ impl Guest {
     ///
     /// # Errors
     /// As [`Guest::build`].
-    pub fn build_with(rustc: &OsString, cache: &Path) -> Result<Guest, GuestError> {
+    pub fn build_with(rustc: &OsStr, cache: &Path) -> Result<Guest, GuestError> {
         Guest::build_until(rustc, cache, &AtomicBool::new(false))
     }
 
-    fn build_until(rustc: &OsString, cache: &Path, stop: &AtomicBool) -> Result<Guest, GuestError> {
-        let no_compiler = |source| GuestError::NoCompiler { program: rustc.to_string_lossy().into_owned(), source };
-        let version = child::output(Command::new(rustc).arg("-vV"), stop).map_err(no_compiler)?;
+    fn build_until(rustc: &OsStr, cache: &Path, stop: &AtomicBool) -> Result<Guest, GuestError> {
+        let rustc = with_folder(rustc);
+        // What a folder's rust-toolchain.toml makes of `rustc` is asked where it compiles. A cache that is full and cannot
+        // be written to is of use, too.
+        let workspace = workspace(cache);
+        let asked = workspace.as_ref().map_or(cache, |folder| folder.path());
+        let mut command = Command::new(&rustc);
+        let version = match child::output(command.arg("-vV").current_dir(asked), stop) {
+            Ok(version) => version,
+            // A folder that is not there is told from a program that is not.
+            Err(source) => return Err(workspace.err().unwrap_or_else(|| no_compiler(&rustc, source))),
+        };
         let mut key = Sha256::new();
         key.update(&version.stdout);
-        for text in OPTIONS.iter().chain(SOURCES.iter().flat_map(|(name, text)| [name, text])) {
+        let linkers = LINKERS.iter().flat_map(|(_, options)| options);
+        let sources = SOURCES.iter().flat_map(|(name, text)| [name, text]);
+        for text in OPTIONS.iter().chain(linkers).chain(sources) {
             key.update(text.len().to_le_bytes());
             key.update(text);
         }
         let program = cache.join(format!("init-{}", &hex(&key.finalize())[..16]));
         let bytes = match fs::read(&program) {
             Ok(bytes) => bytes,
-            Err(_) => compile(rustc, cache, &program, stop)?,
+            Err(_) => compile(&rustc, workspace?.path(), &program, stop)?,
         };
         Ok(Guest { archive: archive(&bytes).map_err(|source| file(&program, source))?, sha256: sha256(&bytes) })
     }
 }
 
-fn file(path: &Path, source: io::Error) -> GuestError {
-    GuestError::File { path: path.to_owned(), source }
+/// A path that is relative to this folder would be to that of the compilation.
+fn with_folder(rustc: &OsStr) -> OsString {
+    let path = Path::new(rustc);
+    let is_relative = path.is_relative() && path.components().count() > 1;
+    let absolute = is_relative.then(|| std::path::absolute(path).ok()).flatten();
+    absolute.map_or_else(|| rustc.to_owned(), PathBuf::into_os_string)
 }
 
-fn compile(rustc: &OsString, cache: &Path, program: &Path, stop: &AtomicBool) -> Result<Vec<u8>, GuestError> {
+/// A folder with the sources.
+fn workspace(cache: &Path) -> Result<TemporaryFolder, GuestError> {
     fs::create_dir_all(cache).map_err(|source| file(cache, source))?;
     let folder = TemporaryFolder::new(cache, "init").map_err(|source| file(cache, source))?;
     for (name, text) in SOURCES {
         let path = folder.path().join(name);
         fs::write(&path, text).map_err(|source| file(&path, source))?;
     }
-    let built = folder.path().join("init");
-    let mut command = Command::new(rustc);
-    command.args(OPTIONS).arg(&built).arg("main.rs").current_dir(folder.path());
-    // What a build of the caller's own asks for is not for this one.
-    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let done = child::output(&mut command, stop)
-        .map_err(|source| GuestError::NoCompiler { program: rustc.to_string_lossy().into_owned(), source })?;
-    if !done.status.success() {
+    Ok(folder)
+}
+
+fn no_compiler(rustc: &OsStr, source: io::Error) -> GuestError {
+    GuestError::NoCompiler { program: rustc.to_string_lossy().into_owned(), source }
+}
+
+fn file(path: &Path, source: io::Error) -> GuestError {
+    GuestError::File { path: path.to_owned(), source }
+}
+
+fn compile(rustc: &OsStr, folder: &Path, program: &Path, stop: &AtomicBool) -> Result<Vec<u8>, GuestError> {
+    let built = folder.join("init");
+    let mut tried = Vec::new();
+    for (linker, options) in LINKERS {
+        let mut command = Command::new(rustc);
+        command.args(options).args(OPTIONS).arg(&built).arg("main.rs").current_dir(folder);
+        // What a build of the caller's own asks for is not for this one.
+        command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        let done = child::output(&mut command, stop).map_err(|source| no_compiler(rustc, source))?;
+        if done.status.success() {
+            let bytes = fs::read(&built).map_err(|source| file(&built, source))?;
+            // Another process may build the same at the same time; each puts its own whole.
+            fs::rename(&built, program).map_err(|source| file(program, source))?;
+            return Ok(bytes);
+        }
         let said = String::from_utf8_lossy(&done.stderr);
         let line = said.lines().find(|line| line.starts_with("error")).unwrap_or("it said nothing");
-        return Err(GuestError::Compiler { message: line.to_owned() });
+        // "linker `ld` not found", "linking with `ld` failed", "could not exec the linker `ld`": others may do.
+        if !line.contains("link") {
+            return Err(GuestError::Compiler { message: line.to_owned() });
+        }
+        tried.push(format!("with {linker}: {line}"));
     }
-    let bytes = fs::read(&built).map_err(|source| file(&built, source))?;
-    // Another process may build the same at the same time; each puts its own whole.
-    fs::rename(&built, program).map_err(|source| file(program, source))?;
-    Ok(bytes)
+    Err(GuestError::NoLinker { tried })
 }
 
 /// `$XDG_CACHE_HOME/pvbench`, `~/.cache/pvbench`, or a folder for temporary files.

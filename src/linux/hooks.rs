@@ -2,13 +2,15 @@
 //!
 //! Up to 6.7, `.parainstructions` has an entry for each site: address, slot, length. Since 6.8 a site is an entry of
 //! `.altinstructions` with a flag. Either way further entries of `.altinstructions` for the same address hold the native
-//! instructions, if there are any.
+//! instructions, if there are any. Since 7.0 a few sites call slots of `pv_ops_lock`; they are numbered behind those of
+//! pv_ops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::body::{self, Body, Slot};
 use super::elf::{Elf, ElfError};
-use super::layout::{Layout, starts_with};
+use super::layout::{KNOWN, Layout};
 
 /// `X86_FEATURE_XENPV` (`arch/x86/include/asm/cpufeatures.h`): runs as a Xen PV guest.
 pub(super) const XENPV: u16 = 8 * 32 + 16;
@@ -34,7 +36,8 @@ pub enum HooksError {
     },
     /// The tables are of a form that is not known here.
     #[error(
-        "{}: {what}; the forms of Linux 5.16 to 6.13 are known, this is {}",
+        "{}: {what}; the forms of Linux {KNOWN} are known, this is {}; `pvbench linux run` takes such a kernel, for \
+         comparison",
         path.display(), release.as_deref().unwrap_or("a kernel that names no version")
     )]
     Unknown {
@@ -132,6 +135,10 @@ pub struct Hooks {
     pub base: u64,
     /// The names of its slots, where they are known.
     pub layout: Option<Layout>,
+    /// Names that slots have without a layout, by address.
+    named: BTreeMap<u64, &'static str>,
+    /// Where the called slots are that are none of pv_ops: those numbered behind them.
+    apart: Vec<u64>,
     /// In the order of the kernel's table.
     pub sites: Vec<Site>,
     /// All alternatives, also those that have to do with other things.
@@ -163,27 +170,55 @@ impl Hooks {
         if calls.is_empty() {
             return Err(HooksError::NoPvOps { path: elf.path.clone() });
         }
-        let (base, layout, slots) = table(elf, &calls)?;
         let mut by_address: BTreeMap<u64, Vec<&Alternative>> = BTreeMap::new();
         for alternative in alternatives.iter().filter(|it| !it.direct_call) {
             by_address.entry(alternative.at).or_default().push(alternative);
         }
-        let site = |(&(address, _, length), slot): (&(u64, Option<usize>, usize), &usize)| {
-            let own = by_address.get(&address).into_iter().flatten().find(|it| it.is_native());
-            let rule = match own {
-                Some(it) => Rule::Instructions(elf.at(it.by, usize::from(it.by_length)).unwrap_or_default().to_vec()),
-                None => function_rule(elf, base + 8 * *slot as u64),
-            };
-            Site { address, slot: *slot, length, rule }
+        let native = |address: u64| -> Option<Vec<u8>> {
+            let it = by_address.get(&address).into_iter().flatten().find(|it| it.is_native())?;
+            Some(elf.at(it.by, usize::from(it.by_length)).unwrap_or_default().to_vec())
         };
-        let sites = calls.iter().zip(&slots).map(site).collect();
-        Ok(Hooks { base, layout, sites, alternatives, form })
+        let table = Table::of(elf, &calls, native)?;
+        let site = |(&(address, _, length), &pointer): (&(u64, Option<usize>, usize), &u64)| {
+            let rule = match native(address) {
+                Some(instructions) => Rule::Instructions(instructions),
+                None => function_rule(elf, pointer),
+            };
+            let slot = table.slot(pointer).ok_or_else(|| table.no_slot(elf, address, pointer))?;
+            Ok(Site { address, slot, length, rule })
+        };
+        let sites = calls.iter().zip(&table.pointers).map(site).collect::<Result<_, HooksError>>()?;
+        let Table { base, layout, named, apart, .. } = table;
+        Ok(Hooks { base, layout, named, apart, sites, alternatives, form })
     }
 
-    /// The name of a slot.
+    /// Where a slot is.
+    #[must_use]
+    pub fn address(&self, slot: usize) -> u64 {
+        let own = self.base.wrapping_add(8 * slot as u64);
+        let apart = slot.checked_sub(main(self.layout.as_ref())).and_then(|index| self.apart.get(index));
+        apart.copied().unwrap_or(own)
+    }
+
+    /// The name of a slot; its number where it has none.
     #[must_use]
     pub fn name(&self, slot: usize) -> String {
-        Layout::name(self.layout.as_ref(), slot)
+        let address = self.address(slot);
+        let name = self.layout.as_ref().and_then(|layout| layout.name(address));
+        let name = name.or_else(|| self.named.get(&address).copied());
+        name.map_or_else(|| format!("pv_ops[{slot}]"), str::to_owned)
+    }
+
+    /// Which layout was recognised, in words.
+    #[must_use]
+    pub fn recognised(&self) -> String {
+        match &self.layout {
+            Some(layout) => layout.description.clone(),
+            None => {
+                let (named, all) = (self.named.len(), self.slots().len());
+                format!("no known layout; {named} of {all} hooks are named by what they do")
+            }
+        }
     }
 
     /// Slots that have sites, in order.
@@ -207,22 +242,9 @@ impl Alternative {
 fn function_rule(elf: &Elf, slot: u64) -> Rule {
     match elf.quad(slot) {
         None | Some(0) => Rule::Empty,
-        // `_paravirt_nop`: a return at once, `c3`, or with return thunks a jump to one.
-        Some(function) if starts_with(elf, function, &[0xc3]) || is_thunk_alone(elf, function) => Rule::Nop,
+        Some(function) if body::returns_at_once(elf, function) => Rule::Nop,
         Some(_) => Rule::Call,
     }
-}
-
-/// `jmp __x86_return_thunk` and nothing before it. That it is the thunk, `.return_sites` says.
-fn is_thunk_alone(elf: &Elf, function: u64) -> bool {
-    let skip = if elf.at(function, 4) == Some(b"\xf3\x0f\x1e\xfa") { 4 } else { 0 };
-    let at = function + skip;
-    let Some(sites) = elf.section(".return_sites") else { return false };
-    elf.at(at, 1) == Some(&[0xe9])
-        && elf.data(sites).chunks_exact(4).enumerate().any(|(index, offset)| {
-            let offset = i32::from_le_bytes(offset.try_into().unwrap_or_default());
-            (sites.address + 4 * index as u64).wrapping_add_signed(i64::from(offset)) == at
-        })
 }
 
 fn unknown(elf: &Elf, what: String) -> HooksError {
@@ -240,39 +262,113 @@ fn pointer(elf: &Elf, address: u64) -> Option<u64> {
     }
 }
 
-type Table = (u64, Option<Layout>, Vec<usize>);
+/// Slots that pv_ops has at most, where its layout is not known: three times as many as any had.
+const MAX_SLOTS: usize = 256;
+/// Slots that are looked at before and behind each that is called.
+const MAX_BEFORE: u64 = 64;
+/// In bytes: called slots that are farther apart begin another table. In pv_ops, one or two are not called in a row.
+const MAX_GAP: u64 = 8 * 16;
 
-/// Where pv_ops is: where all sites agree that it is.
-fn table(elf: &Elf, calls: &[(u64, Option<usize>, usize)]) -> Result<Table, HooksError> {
-    let mut pointers = Vec::new();
-    for (address, ..) in calls {
-        match pointer(elf, *address) {
-            Some(pointer) => pointers.push(pointer),
-            None => return Err(unknown(elf, format!("the site at {address:#x} is no indirect call"))),
+/// How many slots are those of pv_ops itself.
+fn main(layout: Option<&Layout>) -> usize {
+    layout.map_or(MAX_SLOTS, Layout::len)
+}
+
+/// The tables that sites call through.
+struct Table {
+    /// The slot of each site, by address.
+    pointers: Vec<u64>,
+    base: u64,
+    layout: Option<Layout>,
+    named: BTreeMap<u64, &'static str>,
+    apart: Vec<u64>,
+}
+
+impl Table {
+    /// pv_ops is where all sites agree that it is; where they have no numbers, where a layout fits.
+    fn of(
+        elf: &Elf,
+        calls: &[(u64, Option<usize>, usize)],
+        native: impl Fn(u64) -> Option<Vec<u8>>,
+    ) -> Result<Table, HooksError> {
+        let mut pointers = Vec::new();
+        for (address, ..) in calls {
+            match pointer(elf, *address) {
+                Some(pointer) => pointers.push(pointer),
+                None => return Err(unknown(elf, format!("the site at {address:#x} is no indirect call"))),
+            }
         }
+        let mut slots = BTreeMap::new();
+        for ((address, ..), pointer) in calls.iter().zip(&pointers) {
+            let slot = slots.entry(*pointer).or_insert_with(|| known(elf, *pointer, true));
+            slot.native = slot.native.take().or_else(|| native(*address));
+        }
+        let called: BTreeSet<u64> = slots.keys().copied().collect();
+        if called.len() > MAX_SLOTS {
+            return Err(unknown(elf, format!("its sites call {} slots, more than any pv_ops has", called.len())));
+        }
+        // Those around them, which a layout has, too.
+        for pointer in &called {
+            for near in (pointer.saturating_sub(8 * MAX_BEFORE)..pointer.saturating_add(8 * MAX_BEFORE)).step_by(8) {
+                slots.entry(near).or_insert_with(|| known(elf, near, false));
+            }
+        }
+        let numbered = calls
+            .first()
+            .zip(pointers.first())
+            .and_then(|((_, slot, _), pointer)| Some(pointer.wrapping_sub(8 * (*slot)? as u64)));
+        let (base, layout) = match numbered {
+            Some(base) => (base, Layout::of(&slots, base)),
+            None => found(&slots, &called),
+        };
+        let end = base.saturating_add(8 * main(layout.as_ref()) as u64);
+        let apart: Vec<u64> =
+            called.iter().copied().filter(|at| layout.is_some() && !(base..end).contains(at)).collect();
+        let named = if layout.is_some() { BTreeMap::new() } else { body::names(&slots) };
+        let table = Table { pointers, base, layout, named, apart };
+        for ((address, slot, _), pointer) in calls.iter().zip(&table.pointers) {
+            let found = table.slot(*pointer);
+            if found.is_none() || slot.is_some_and(|slot| Some(slot) != found) {
+                return Err(table.no_slot(elf, *address, *pointer));
+            }
+        }
+        Ok(table)
     }
-    let last = pointers.iter().copied().max().unwrap_or(0);
-    let first = pointers.iter().copied().min().unwrap_or(0);
-    let base = match calls.first().and_then(|(_, slot, _)| *slot) {
-        Some(slot) => pointers[0].wrapping_sub(8 * slot as u64),
-        // Without numbers: where the bodies fit. The first slot that is called need not be the first there is.
-        None => {
-            let before = (0..64).map(|slots| first.wrapping_sub(8 * slots));
-            let fits = |base: &u64| Layout::of(elf, *base, ((last - base) / 8) as usize).is_some();
-            before.into_iter().find(fits).unwrap_or(first)
+
+    /// The number of the slot at an address.
+    fn slot(&self, pointer: u64) -> Option<usize> {
+        let main = main(self.layout.as_ref());
+        if let Some(index) = self.apart.iter().position(|at| *at == pointer) {
+            return Some(main + index);
         }
-    };
-    let mut slots = Vec::new();
-    for ((address, slot, _), pointer) in calls.iter().zip(&pointers) {
-        let found = pointer.wrapping_sub(base);
-        if !found.is_multiple_of(8) || found >= 8 * 256 || slot.is_some_and(|slot| 8 * slot as u64 != found) {
-            let what = format!("the site at {address:#x} calls {pointer:#x}, which is no slot of pv_ops at {base:#x}");
-            return Err(unknown(elf, what));
-        }
-        slots.push((found / 8) as usize);
+        let offset = pointer.checked_sub(self.base).filter(|offset| offset.is_multiple_of(8))?;
+        usize::try_from(offset / 8).ok().filter(|slot| *slot < main)
     }
-    let layout = Layout::of(elf, base, slots.iter().copied().max().unwrap_or(0));
-    Ok((base, layout, slots))
+
+    fn no_slot(&self, elf: &Elf, site: u64, pointer: u64) -> HooksError {
+        let base = self.base;
+        unknown(elf, format!("the site at {site:#x} calls {pointer:#x}, which is no slot of pv_ops at {base:#x}"))
+    }
+}
+
+fn known(elf: &Elf, slot: u64, is_called: bool) -> Slot {
+    let body = elf.quad(slot).map_or(Body::NoCode, |function| body::of(elf, function));
+    Slot { is_called, native: None, body }
+}
+
+/// Where a layout fits, and which. The first slot that is called need not be the first there is.
+fn found(slots: &BTreeMap<u64, Slot>, called: &BTreeSet<u64>) -> (u64, Option<Layout>) {
+    let mut firsts = Vec::new();
+    let mut last: Option<u64> = None;
+    for at in called {
+        if last.is_none_or(|last| at - last > MAX_GAP) {
+            firsts.push(*at);
+        }
+        last = Some(*at);
+    }
+    let bases = firsts.iter().flat_map(|first| (0..MAX_BEFORE).map(move |before| first.saturating_sub(8 * before)));
+    let fits = bases.into_iter().find_map(|base| Some((base, Some(Layout::of(slots, base)?))));
+    fits.unwrap_or((firsts.first().copied().unwrap_or_default(), None))
 }
 
 /// All alternatives, in the one form in which every entry makes sense.

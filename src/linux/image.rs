@@ -33,7 +33,7 @@ impl Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// It cannot be read.
-    #[error("{}: {source}; distributions keep kernels as /boot/vmlinuz-*", path.display())]
+    #[error("{}: {source}; distributions keep kernels as /boot/vmlinuz-* or /usr/lib/modules/*/vmlinuz", path.display())]
     Read {
         /// Which.
         path: PathBuf,

@@ -6,12 +6,13 @@
 //!
 //! ```text
 //! image -> payload -> elf            a kernel file, and the ELF file in it
-//! elf -> hooks (layout)              its call sites of pv_ops, by op and by what patching makes of them
+//! elf -> hooks (layout, body)            its call sites of pv_ops, by op and by what patching makes of them
 //! hooks -> unpatch, count            variants: never patched; with counters behind every hook
 //! guest -> qemu -> output            the init process, a boot, what it sent
 //! boots -> compare                   kernels times phases, several at a time; each against the first
 //! ```
 
+pub mod body;
 pub mod boots;
 pub mod compare;
 pub mod count;

@@ -1,8 +1,9 @@
 //! The emulator: which one, how it is called, and how a boot can end.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -255,8 +256,10 @@ impl Qemu {
         created(&console)?;
         created(&results)?;
         let mut command = Command::new(&self.path);
-        command.args(arguments(boot)).arg("-serial").arg(joined("file:", &console)).arg("-chardev");
-        command.arg(joined("file,id=results,path=", &results)).arg("-device");
+        command.args(arguments(boot));
+        // `-serial file:PATH` knows no doubled commas.
+        command.arg("-chardev").arg(joined("file,id=console,path=", &console)).args(["-serial", "chardev:console"]);
+        command.arg("-chardev").arg(joined("file,id=results,path=", &results)).arg("-device");
         command.arg("isa-debugcon,iobase=0xe9,chardev=results");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(created(&errors)?);
         let run_failed = |source| QemuError::Run { path: self.path.clone(), source };
@@ -315,10 +318,10 @@ fn file_error(path: &Path, source: io::Error) -> QemuError {
 }
 
 /// All but where the output goes.
-fn arguments(boot: &Boot) -> Vec<std::ffi::OsString> {
+fn arguments(boot: &Boot) -> Vec<OsString> {
     let fixed = "-nodefaults -no-user-config -display none -smp 1 -accel tcg,thread=single -icount shift=0,sleep=off \
                  -seed 1 -rtc base=2020-01-01T00:00:00,clock=vm -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4";
-    let mut arguments: Vec<std::ffi::OsString> = fixed.split_whitespace().map(Into::into).collect();
+    let mut arguments: Vec<OsString> = fixed.split_whitespace().map(Into::into).collect();
     let machine = if boot.acpi { "q35" } else { "pc" };
     let memory = MEMORY_MB.to_string();
     let append = format!("{APPEND} {} -- {}", boot.append, boot.arguments);
@@ -329,11 +332,14 @@ fn arguments(boot: &Boot) -> Vec<std::ffi::OsString> {
     arguments
 }
 
-/// QEMU takes a comma in a path for the end of it, unless there are two.
-fn joined(prefix: &str, path: &Path) -> std::ffi::OsString {
-    let mut text = std::ffi::OsString::from(prefix);
-    text.push(path.to_string_lossy().replace(',', ",,"));
-    text
+/// An option with a path. QEMU takes a comma in it for the end of it, unless there are two; all other bytes are its own.
+fn joined(prefix: &str, path: &Path) -> OsString {
+    let mut text = prefix.as_bytes().to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        text.push(*byte);
+        text.extend((*byte == b',').then_some(b','));
+    }
+    OsString::from_vec(text)
 }
 
 enum Ending {

@@ -54,6 +54,9 @@ pub struct LinuxKernel {
     pub append: String,
     /// Call sites of pv_ops; absent in a kernel without.
     pub sites: Option<usize>,
+    /// Which layout of pv_ops was recognised; absent in a kernel without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
     /// `rep` instructions whose rounds are counted; the rounds of the others stay in the counts of `as_one`.
     pub reps_counted: Option<usize>,
     /// Those whose rounds are not.

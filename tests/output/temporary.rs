@@ -124,7 +124,7 @@ fn folders_of_killed_boots_and_of_killed_builds_are_removed_by_the_next() {
     assert!(!boot.output().unwrap().status.success());
     assert!(!left.exists());
     let left = abandoned(folder.path(), "init");
-    pvbench::linux::guest::Guest::build_with(&"false".into(), folder.path()).unwrap_err();
+    pvbench::linux::guest::Guest::build_with("false".as_ref(), folder.path()).unwrap_err();
     assert!(!left.exists());
     let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.collect::<Vec<_>>(), ["out"], "nor is anything else left");

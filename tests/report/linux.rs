@@ -17,6 +17,7 @@ fn kernel(name: &str) -> LinuxKernel {
         variant: name.to_owned(),
         append: "mitigations=off".to_owned(),
         sites: Some(3679),
+        layout: Some("Linux 5.16 to 6.2, PARAVIRT_XXL".to_owned()),
         reps_counted: None,
         reps_left: None,
         uncounted: None,

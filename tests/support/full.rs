@@ -232,6 +232,7 @@ fn linux() -> Linux {
         variant: name.to_owned(),
         append: "mitigations=off noreplace-paravirt".to_owned(),
         sites: Some(3679),
+        layout: None,
         reps_counted: None,
         reps_left: None,
         uncounted: None,

@@ -19,7 +19,7 @@ use crate::report::{read, render, stale, write};
 /// Options of `linux ab`.
 #[derive(Args)]
 pub struct AbArgs {
-    /// bzImage (vmlinuz) or vmlinux (default: this machine's, in /boot)
+    /// bzImage (vmlinuz) or vmlinux (default: this machine's, in /boot or /usr/lib/modules)
     #[arg(value_name = "KERNEL", conflicts_with = "download")]
     kernel: Option<PathBuf>,
     /// Download a Debian kernel package with apt-get, and unpack it into a temporary folder
@@ -85,6 +85,6 @@ fn kernel(args: &AbArgs, folder: &Path, stop: &AtomicBool) -> Result<PathBuf, Li
     Ok(match (&args.kernel, &args.download) {
         (Some(path), _) => path.clone(),
         (None, Some(package)) => find::download(package, folder, stop)?,
-        (None, None) => find::installed(Path::new("/boot"))?,
+        (None, None) => find::installed(Path::new("/"))?,
     })
 }

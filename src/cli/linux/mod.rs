@@ -6,6 +6,7 @@ mod show;
 mod sites;
 mod unpatch;
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Mutex;
@@ -156,7 +157,7 @@ fn temporary() -> Result<TemporaryFolder, LinuxError> {
 /// Consoles are kept, the kernels beside them are not: they are large, and made again at any time.
 fn remove_kernels(folder: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("kernel-")) {
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"kernel-")) {
         // What cannot be removed is only in the way.
         let _ = std::fs::remove_file(entry.path());
     }
@@ -164,11 +165,16 @@ fn remove_kernels(folder: &Path) {
 
 /// A short name for a file: its own, and as much of its folder as tells it from others.
 fn names(paths: &[std::path::PathBuf]) -> Vec<String> {
-    let own = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let own = |path: &Path| path.file_name().map_or_else(String::new, shown);
     let all: Vec<String> = paths.iter().map(|path| own(path)).collect();
     let is_one = |name: &String| all.iter().filter(|other| *other == name).count() == 1;
     let name = |(path, own): (&std::path::PathBuf, &String)| {
-        if is_one(own) { own.clone() } else { path.display().to_string() }
+        if is_one(own) { own.clone() } else { shown(path.as_os_str()) }
     };
     paths.iter().zip(&all).map(name).collect()
+}
+
+/// As it is, or with its bytes where it is no UTF-8: two files never have one name.
+fn shown(text: &OsStr) -> String {
+    text.to_str().map_or_else(|| text.as_encoded_bytes().escape_ascii().to_string(), str::to_owned)
 }

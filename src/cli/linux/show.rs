@@ -34,6 +34,9 @@ pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliEr
         let sites = kernel.sites.map_or_else(|| "no pv_ops".to_owned(), |sites| format!("{sites} sites"));
         let append = if kernel.append.is_empty() { String::new() } else { format!(", {}", kernel.append) };
         writeln!(out, "{}: {}, {sites}{append}", kernel.name, release.as_deref().unwrap_or("unnamed"))?;
+        if let Some(layout) = &kernel.layout {
+            writeln!(out, "  pv_ops: {layout}")?;
+        }
         if let Some(reason) = &kernel.uncounted {
             writeln!(out, "  calls and rounds not counted: {reason}")?;
         }

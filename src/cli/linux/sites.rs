@@ -42,6 +42,7 @@ struct Line {
 #[derive(Serialize)]
 struct Sites {
     release: Option<String>,
+    layout: String,
     sites: usize,
     bytes: usize,
     ops: Vec<Line>,
@@ -73,6 +74,7 @@ pub fn sites(args: &SitesArgs) -> Done {
     let ops: Vec<Line> = groups.into_iter().map(line).collect();
     let all = Sites {
         release: elf.banner(),
+        layout: hooks.recognised(),
         sites: ops.iter().map(|line| line.sites).sum(),
         bytes: ops.iter().map(|line| line.bytes).sum(),
         ops,
@@ -95,6 +97,7 @@ pub fn sites(args: &SitesArgs) -> Done {
         }
     }
     writeln!(out, "{}", all.release.as_deref().unwrap_or("a kernel that names no version"))?;
+    writeln!(out, "pv_ops: {}", all.layout)?;
     writeln!(out, "{table}")?;
     writeln!(out, "{} sites, {} bytes", all.sites, all.bytes)?;
     Ok(Exit::Fine)

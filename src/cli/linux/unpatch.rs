@@ -48,6 +48,7 @@ pub fn unpatch(args: &UnpatchArgs) -> Done {
     }
     write::files(&args.out, &files)?;
     let mut out = stdout();
+    writeln!(out, "pv_ops: {}", hooks.recognised())?;
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     Ok(Exit::Fine)
 }
