@@ -77,6 +77,12 @@ pub enum CliError {
     /// Stopped by a signal before anything was measured.
     #[error("interrupted; nothing was written")]
     Interrupted,
+    /// A run that ended before anything could be judged.
+    #[error("nothing was judged, as the run is incomplete: {reason}; run the gate again")]
+    Unjudged {
+        /// Why it ended.
+        reason: String,
+    },
     /// Standard output.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -17,7 +17,7 @@ use super::inherited::stop_on_signals;
 use super::measured::{Here, measure};
 use super::output::{self, Unwritten, stdout};
 use super::run::Chosen;
-use crate::gate::budget::Budgets;
+use crate::gate::budget::{BudgetError, Budgets};
 use crate::gate::judge::{Case, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
@@ -231,9 +231,14 @@ fn measured(
     if let Some(out) = &args.out {
         unwritten.report(out, &report, document);
     }
-    let found = resolve(budgets, &Names::of(&report))?;
+    // The rules matched what can be measured: a rule that matches nothing now misses what the run did not get to.
+    let unjudged = |error: BudgetError| match report.run.complete {
+        true => CliError::from(error),
+        false => CliError::Unjudged { reason: reason_of_end(&report, &stop) },
+    };
+    let found = resolve(budgets, &Names::of(&report)).map_err(unjudged)?;
     let decisions = decide(&found, &report);
-    decisions.check(budgets)?;
+    decisions.check(budgets).map_err(unjudged)?;
     warn_of_idle(budgets, &decisions);
     let confirm = usize::from(args.confirm.unwrap_or(1));
     // Every time that it is looked, chance has another chance.
@@ -271,6 +276,15 @@ fn measured(
         }
     }
     Ok(judged)
+}
+
+/// Why a run ended before it was complete.
+fn reason_of_end(report: &Report, stop: &AtomicBool) -> String {
+    match report.failures.first() {
+        _ if stop.load(Ordering::Relaxed) => "it was interrupted".to_owned(),
+        Some(failure) => failure.message.clone(),
+        None => "its time was too short".to_owned(),
+    }
 }
 
 /// One run for the rules: the document, and what it says.
