@@ -172,9 +172,9 @@ pub struct Floor {
 
 /// The floor of one regime: a flushed loop differs from its copy by cycles, a loop in throughput by ten-thousandths.
 ///
-/// At least 95% of the A/A comparisons of a regime with 20 groups or more lie within its floor. Fewer groups cannot show
-/// that: there the floor is the greater of their greatest comparison and of the floor over all regimes. A cell's own floor
-/// is `cycles` times what the mechanism takes there, at least one cycle, and never below the A/A differences of its own
+/// At least 95% of the A/A comparisons of a regime lie within its floor; with fewer than 20 groups all of them do. Fewer
+/// than 10 say too little: there the floor is the greater of their greatest and of the floor over all regimes. A cell's own
+/// floor is `cycles` times what the mechanism takes there, at least one cycle, and never below the A/A differences of its own
 /// group.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -102,13 +102,13 @@ fn workloads(report: &Report) -> Table {
         let figures: Vec<String> = report.workloads.iter().map(of).collect();
         table.add_row(std::iter::once(name).chain(figures));
     }
-    let rows: [(&str, fn(&Workload) -> Option<f64>); 2] =
-        [("floor", Workload::floor), ("placement range", Workload::placement_range)];
-    for (name, of) in rows {
-        let shown = |percent: Option<f64>| percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}"));
-        let figures: Vec<String> = report.workloads.iter().map(|workload| shown(of(workload))).collect();
+    let shown = |percent: Option<f64>| percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}"));
+    let mut row = |name: &str, of: &dyn Fn(&Workload) -> Option<f64>| {
+        let figures = report.workloads.iter().map(|workload| shown(of(workload)));
         table.add_row(std::iter::once(name.to_owned()).chain(figures));
-    }
+    };
+    row("floor", &Workload::floor);
+    row("placement range", &Workload::placement_range);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

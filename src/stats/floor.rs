@@ -20,8 +20,8 @@ pub struct Floor {
 /// logarithms of the ratios, group by group.
 ///
 /// Both bounds are the size of one of the comparisons, the least that leaves at most 5% of them outside, never a value
-/// interpolated below it. With fewer than 20 groups that is the greatest. `None` without groups, if the two lists differ
-/// in length, or if a value is not finite.
+/// interpolated below it. With fewer than 20 groups that is the greatest. `None` without groups, if the two lists
+/// differ in length, or if a value is not finite.
 pub fn floor(aa_cycles: &[f64], aa_log_ratios: &[f64]) -> Option<Floor> {
     if aa_cycles.len() != aa_log_ratios.len() {
         return None;
@@ -31,14 +31,14 @@ pub fn floor(aa_cycles: &[f64], aa_log_ratios: &[f64]) -> Option<Floor> {
     Some(Floor { cycles: bound(&cycles)?, ratio: bound(&ratios)?, groups: aa_cycles.len() })
 }
 
-/// Fewer A/A comparisons than this cannot show that 95% lie within their greatest: of `n` the next one exceeds the
-/// greatest with probability 1 / (n + 1). With half as many a tenth of the cells of a part without any difference would
-/// lie beyond the floor; with twice as many a regime of 30 ops would have no floor of its own.
-pub const MIN_GROUPS: usize = OUTSIDE_ONE_IN;
+/// Fewer A/A comparisons than this say too little about a part of a run: of `n` the next one exceeds the greatest with
+/// probability 1 / (n + 1), here in one of eleven. With half as many it would in one of six. With twice as many a run
+/// of twelve ops would hold its loops in throughput against the floor of its flushed ones.
+pub const MIN_GROUPS: usize = 10;
 
 /// The floor of a part of the groups of a run, for example of one regime: its own where it has [`MIN_GROUPS`] groups or
-/// more. With fewer it is the greater of its own and that of the whole run: the few are no sign that the part is quieter
-/// than the rest, and the greatest of them is one that it is noisier.
+/// more. With fewer it is the greater of its own and that of the whole run: the few are no sign that the part is
+/// quieter than the rest, and the greatest of them is one that it is noisier.
 pub fn of_part(part: Floor, whole: Floor) -> Floor {
     if part.groups >= MIN_GROUPS {
         return part;
@@ -80,8 +80,8 @@ mod tests {
     fn a_part_of_few_groups_is_never_quieter_than_the_run_and_one_of_enough_has_a_floor_of_its_own() {
         let of = |cycles: f64, groups: usize| Floor { cycles, ratio: cycles / 2.0, groups };
         let whole = of(0.1, 300);
-        assert_eq!(of_part(of(0.001, 20), whole), of(0.001, 20));
-        assert_eq!(of_part(of(0.001, 19), whole), of(0.1, 19), "quieter by chance");
+        assert_eq!(of_part(of(0.001, 10), whole), of(0.001, 10));
+        assert_eq!(of_part(of(0.001, 9), whole), of(0.1, 9), "quieter by chance");
         assert_eq!(of_part(of(6.0, 4), whole), of(6.0, 4), "noisier than the run");
         assert_eq!(of_part(of(6.0, 50), whole), of(6.0, 50));
     }

@@ -98,10 +98,13 @@ fn a_regime_of_few_groups_has_at_least_the_floor_of_the_run_and_its_own_greatest
     let noisy = floor(&few_noisy, Regime::Flushed);
     assert!((noisy.cycles - 1.0).abs() < 1e-9 && noisy.groups == 4, "its own greatest: {noisy:?}");
     assert_eq!(resolved(&few_noisy, Regime::Throughput), 30);
-    let few_quiet = estimates(4, 30);
+    let few_quiet = estimates(9, 30);
     let (quiet, run) = (floor(&few_quiet, Regime::Throughput), few_quiet.floor.as_ref().unwrap().cycles);
-    assert_eq!((quiet.cycles, quiet.groups), (run, 4));
+    assert_eq!((quiet.cycles, quiet.groups), (run, 9));
     assert_eq!(resolved(&few_quiet, Regime::Throughput), 0);
+    let enough_quiet = estimates(10, 30);
+    assert!(floor(&enough_quiet, Regime::Throughput).cycles <= 1e-4);
+    assert_eq!(resolved(&enough_quiet, Regime::Throughput), 10);
 }
 
 #[test]
