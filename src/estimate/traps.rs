@@ -3,14 +3,14 @@
 use crate::report::schema::{Absence, Cell, Limit};
 
 /// Core cycles that an op takes which leaves the guest. The way out and back takes 1,000 or more, with mitigations or a
-/// second hypervisor below many times that. `cpuid` on bare metal takes 100 to 250. At half of this value an op that the CPU
-/// answers itself would be called trapping, at twice the value the fastest exits would be missed.
+/// second hypervisor below many times that. `cpuid` on bare metal takes 100 to 250. At half of this value an op that
+/// the CPU answers itself would be called trapping, at twice the value the fastest exits would be missed.
 const MIN_TRAP_CYCLES: f64 = 500.0;
 
 /// Marks the cells of ops that leave the guest, and says which ops these are. For runs under a hypervisor only.
 ///
-/// An op does where its code may (`may_trap`, by its name) and `inline` takes [`MIN_TRAP_CYCLES`] in every regime that it
-/// was measured in: cold code alone makes an op slow in some.
+/// An op does where its code may (`may_trap`, by its name) and `inline` takes [`MIN_TRAP_CYCLES`] in every regime that
+/// it was measured in: cold code alone makes an op slow in some.
 pub fn mark(cells: &mut [Cell], may_trap: impl Fn(&str) -> bool) -> Vec<Absence> {
     let mut ops: Vec<(String, f64)> = Vec::new();
     for cell in cells.iter() {

@@ -20,8 +20,8 @@ pub struct Floor {
 /// logarithms of the ratios, group by group.
 ///
 /// Both bounds are the size of one of the comparisons, the least that leaves at most 5% of them outside, never a value
-/// interpolated below it. With fewer than 20 groups that is the greatest. `None` without groups, if the two lists differ
-/// in length, or if a value is not finite.
+/// interpolated below it. With fewer than 20 groups that is the greatest. `None` without groups, if the two lists
+/// differ in length, or if a value is not finite.
 pub fn floor(aa_cycles: &[f64], aa_log_ratios: &[f64]) -> Option<Floor> {
     if aa_cycles.len() != aa_log_ratios.len() {
         return None;
@@ -32,13 +32,13 @@ pub fn floor(aa_cycles: &[f64], aa_log_ratios: &[f64]) -> Option<Floor> {
 }
 
 /// Fewer A/A comparisons than this say too little about a part of a run: of `n` the next one exceeds the greatest with
-/// probability 1 / (n + 1), here in one of eleven. With half as many it would in one of six. With twice as many a run of
-/// twelve ops would hold its loops in throughput against the floor of its flushed ones.
+/// probability 1 / (n + 1), here in one of eleven. With half as many it would in one of six. With twice as many a run
+/// of twelve ops would hold its loops in throughput against the floor of its flushed ones.
 pub const MIN_GROUPS: usize = 10;
 
 /// The floor of a part of the groups of a run, for example of one regime: its own where it has [`MIN_GROUPS`] groups or
-/// more. With fewer it is the greater of its own and that of the whole run: the few are no sign that the part is quieter
-/// than the rest, and the greatest of them is one that it is noisier.
+/// more. With fewer it is the greater of its own and that of the whole run: the few are no sign that the part is
+/// quieter than the rest, and the greatest of them is one that it is noisier.
 pub fn of_part(part: Floor, whole: Floor) -> Floor {
     if part.groups >= MIN_GROUPS {
         return part;

@@ -28,15 +28,17 @@ pub enum Obstacle {
     Interval,
     /// A mode is not beyond the floor on the estimate's side of zero.
     Modes,
-    /// A layout is not beyond the floor on the estimate's side of zero, or layouts differ by the estimate's size or more.
+    /// A layout is not beyond the floor on the estimate's side of zero, or layouts differ by the estimate's size or
+    /// more.
     Layouts,
 }
 
 impl Deciders<'_> {
     /// The obstacle to name, if there is any: a cell without one is resolved. Whatever is not finite is not resolved.
     ///
-    /// The interval is named before modes and layouts, for with few rounds these scatter by chance as well, and more time
-    /// shows what is left of them. Where layouts scatter more than all else they are named first: more time will not help.
+    /// The interval is named before modes and layouts, for with few rounds these scatter by chance as well, and more
+    /// time shows what is left of them. Where layouts scatter more than all else they are named first: more time will
+    /// not help.
     pub fn obstacle(&self) -> Option<Obstacle> {
         if !self.is_beyond(self.estimate) {
             return Some(Obstacle::Floor);
@@ -107,7 +109,7 @@ mod tests {
 
     #[test]
     fn an_estimate_beyond_the_floor_waits_for_an_interval_that_does_not_reach_into_it() {
-        let wide = Deciders { interval: around(3.6, 3.59), ..CLEAR };
+        let wide = Deciders { interval: around(3.6, 3.595), ..CLEAR };
         assert_eq!(wide.obstacle(), Some(Obstacle::Interval));
         assert_eq!(Deciders { interval: around(3.6, 3.58), ..CLEAR }.obstacle(), None);
         assert_eq!(Deciders { interval: None, ..CLEAR }.obstacle(), Some(Obstacle::Interval));
@@ -126,7 +128,7 @@ mod tests {
     fn every_layout_has_to_stand_clear_and_they_differ_by_less_than_the_estimate() {
         let layouts = |layouts: &'static [f64]| Deciders { layouts, ..CLEAR };
         assert_eq!(layouts(&[0.01, 3.6]).obstacle(), Some(Obstacle::Layouts), "one touches the floor");
-        assert_eq!(layouts(&[1.0, 4.6]).obstacle(), Some(Obstacle::Layouts), "they differ by the estimate");
+        assert_eq!(layouts(&[1.0, 4.625]).obstacle(), Some(Obstacle::Layouts), "they differ by more than the estimate");
         assert_eq!(layouts(&[1.0, 4.5]).obstacle(), None);
         assert_eq!(layouts(&[]).obstacle(), None);
     }

@@ -7,8 +7,8 @@ use crate::op::Platform;
 use crate::patch::Function;
 use crate::regime::Regime;
 
-/// Legal in ring 3, and intercepted where the hypervisor asks for it: Intel SDM volume 3, 26.1.2 and 26.1.3; AMD APM volume
-/// 2, 15.9. `cpuid` always is on Intel.
+/// Legal in ring 3, and intercepted where the hypervisor asks for it: Intel SDM volume 3, 26.1.2 and 26.1.3; AMD APM
+/// volume 2, 15.9. `cpuid` always is on Intel.
 const INTERCEPTED: [Mnemonic; 14] = [
     Mnemonic::Cpuid,
     Mnemonic::Rdtsc,
