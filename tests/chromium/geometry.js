@@ -53,6 +53,12 @@
     }
   }
 
+  for (const { e, box, text } of texts) {
+    const caption = e.closest("caption");
+    const view = caption && scrolling(caption)?.getBoundingClientRect();
+    if (view && box.right > view.right + 1) say("a caption is not to be seen", e, `'${text}' to ${box.right} of ${view.right}`);
+  }
+
   texts.sort((a, b) => a.box.top - b.box.top);
   let open = [];
   for (const one of texts) {
@@ -77,6 +83,8 @@
     // On a phone the beginning of the column, beside the names. The table of all cells has four columns of names there:
     // the op stays in view when the others are scrolled away.
     if (width < 600 && head.closest("#cells")) continue;
+    // A second main column has room from a desktop's screen on.
+    if (width < 1280 && head.classList.contains("wide")) continue;
     const right = width < 600 ? own.left + 24 : own.right;
     if (right > Math.min(view.right, width) + 1) say("a main column is not to be seen", head, `${own.left} to ${own.right} of ${view.right}`);
   }

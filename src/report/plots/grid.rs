@@ -90,8 +90,6 @@ pub struct Grid<'a> {
     pub columns: Vec<Column<'a>>,
     /// Ops in the order of the catalogue, group by group.
     pub rows: Vec<Row<'a>>,
-    /// The floor in core cycles; absent where the report has none or it is no usable number.
-    pub floor: Option<f64>,
     /// How many mechanisms and ops the grid has no room for.
     pub left_out: (usize, usize),
     report: &'a Report,
@@ -131,11 +129,10 @@ impl<'a> Grid<'a> {
         });
         let cells =
             of_body().map(|c| ((c.op.as_str(), c.mechanism.as_str(), c.state.as_deref(), c.regime), c)).collect();
-        let floor = report.floor.as_ref().map(|f| f.cycles).filter(|f| f.is_finite() && *f >= 0.0);
         let left_out = (columns.len().saturating_sub(MOST_COLUMNS), rows.len().saturating_sub(MOST_ROWS));
         columns.truncate(MOST_COLUMNS);
         rows.truncate(MOST_ROWS);
-        Self { body, columns, rows, floor, left_out, report, cells }
+        Self { body, columns, rows, left_out, report, cells }
     }
 
     /// What is known of an op by a mechanism in a regime.

@@ -13,8 +13,8 @@ use crate::report::over_ops::{MEDIAN_OVER_OPS, Paired, paired};
 use crate::report::subject::is_of_linux;
 
 /// Pixels of the axis, and of the numbers beside it.
-const AXIS: i32 = 110;
-const NUMBERS: i32 = 108;
+const AXIS: i32 = 106;
+const NUMBERS: i32 = 134;
 const LABEL_SIZE: u32 = 12;
 const STATE_SIZE: u32 = 11;
 const TOP: i32 = 26;

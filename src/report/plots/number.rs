@@ -91,24 +91,6 @@ pub fn interval(it: Estimate) -> String {
     format!("{} [{}, {}]", fixed(it.estimate, digits), fixed(it.low, digits), fixed(it.high, digits))
 }
 
-/// The value of an ordered sample below which a share `at` of it lies, by linear interpolation. None of an empty sample.
-#[must_use]
-pub fn quantile(sorted: &[f64], at: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let place = at.clamp(0.0, 1.0) * last as f64;
-    let below = place.floor() as usize;
-    let (a, b) = (*sorted.get(below)?, *sorted.get((below + 1).min(last))?);
-    Some((b - a).mul_add(place - below as f64, a))
-}
-
-/// Sorted copies of the finite values.
-#[must_use]
-pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
-    let mut sorted: Vec<f64> = values.into_iter().filter(|v| v.is_finite()).collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted
-}
-
 /// `op` or `ops`
 #[must_use]
 pub fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
@@ -168,11 +150,5 @@ mod tests {
     fn long_labels_are_cut_and_control_characters_go() {
         assert_eq!(clipped("ab\u{1b}c", 9), "ab c");
         assert_eq!(clipped("abcdef", 4), "abc\u{2026}");
-    }
-
-    #[test]
-    fn quantiles_interpolate() {
-        assert_eq!(quantile(&[1.0, 2.0], 0.5), Some(1.5));
-        assert_eq!(quantile(&[], 0.5), None);
     }
 }

@@ -48,27 +48,24 @@ impl Scale {
         self.left + (share * f64::from(self.right - self.left)).round() as i32
     }
 
-    /// The values to mark: 1, 2 and 5 in every decade, or powers of ten where that is too many.
+    /// The values to mark, no two closer than `least_gap` pixels: powers of ten, then 2 and 5 of every decade where there is
+    /// room between them.
     #[must_use]
     pub fn marks(&self, least_gap: i32) -> Vec<(f64, i32)> {
         let mut marks: Vec<(f64, i32)> = Vec::new();
-        for decade in -3..=6 {
-            for step in [1.0, 2.0, 5.0] {
+        for step in [1.0, 2.0, 5.0] {
+            for decade in -3..=6 {
                 let value = step * 10f64.powi(decade);
                 if value <= self.floor * 1.15 || value > self.high {
                     continue;
                 }
                 let x = self.exact(value);
-                // A power of ten displaces its neighbour.
-                if marks.last().is_some_and(|(_, before)| x - before < least_gap) {
-                    if step != 1.0 {
-                        continue;
-                    }
-                    marks.pop();
+                if marks.iter().all(|(_, other)| (x - other).abs() >= least_gap) {
+                    marks.push((value, x));
                 }
-                marks.push((value, x));
             }
         }
+        marks.sort_by_key(|mark| mark.1);
         marks
     }
 }
@@ -106,5 +103,8 @@ mod tests {
         let marks = Scale::new(Some(0.05), 40.0, 100, 400).marks(30);
         assert!(marks.len() >= 3);
         assert!(marks.windows(2).all(|w| w[1].1 - w[0].1 >= 30), "{marks:?}");
+        // Decades that are closer than that have every other one.
+        let narrow = Scale::new(Some(0.01), 150.0, 100, 210).marks(30);
+        assert!(narrow.len() >= 2, "{narrow:?}");
     }
 }
