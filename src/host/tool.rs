@@ -147,10 +147,10 @@ mod tests {
     use super::*;
 
     /// A root with an empty file of `mode` at `path`.
-    fn rooted(path: &str, mode: u32) -> (tempfile::TempDir, Root) {
+    fn rooted(path: impl AsRef<Path>, mode: u32) -> (tempfile::TempDir, Root) {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::new(folder.path());
-        let file = root.locate(path);
+        let file = root.locate(path.as_ref());
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
@@ -168,6 +168,16 @@ mod tests {
         assert_eq!(found("opt/bin/tool", 0o644), None);
         assert_eq!(found("relative/tool", 0o755), None);
         assert_eq!(found("opt/bin/tool/inside", 0o755), None);
+    }
+
+    #[test]
+    fn a_record_is_read_in_a_folder_whose_name_is_no_utf_8() {
+        use std::os::unix::ffi::OsStrExt;
+        let home = Path::new(OsStr::from_bytes(b"/home,\xff"));
+        let (_folder, root) = rooted(home.join("bin/iai-callgrind-runner"), 0o755);
+        fs::write(root.locate(home.join(".crates.toml")), "\"iai-callgrind-runner 0.16.1 (x)\" = []\n").unwrap();
+        let found = iai_callgrind_runner(&root, home.join("bin").as_os_str()).unwrap();
+        assert_eq!(found.version.unwrap(), "0.16.1");
     }
 
     #[test]

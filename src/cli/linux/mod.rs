@@ -178,3 +178,18 @@ fn names(paths: &[std::path::PathBuf]) -> Vec<String> {
 fn shown(text: &OsStr) -> String {
     text.to_str().map_or_else(|| text.as_encoded_bytes().escape_ascii().to_string(), str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn two_files_never_have_one_name() {
+        let paths: Vec<PathBuf> =
+            [&b"a/vmlinuz"[..], b"b/vmlinuz", b"x\xff", b"x\xfe", b"y"].map(|it| OsStr::from_bytes(it).into()).to_vec();
+        assert_eq!(names(&paths), ["a/vmlinuz", "b/vmlinuz", "x\\xff", "x\\xfe", "y"]);
+    }
+}
