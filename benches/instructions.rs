@@ -10,7 +10,7 @@ use std::path::Path;
 use iai_callgrind::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group};
 use pvbench::clock::Clock;
 use pvbench::kernel::Machine;
-use pvbench::op::{CpuModel, Platform};
+use pvbench::op::{BodyKind, CpuModel};
 use pvbench::pv_ops::workload_entries;
 use pvbench::regime::{Loop, Regime, SITES};
 use pvbench::suite;
@@ -38,7 +38,7 @@ fn ready(op: &str, mechanism: &str, passes: u64) -> Ready {
     let op = ops.iter().find(|o| o.meta.name == op).unwrap_or_else(|| panic!("no op {op}"));
     let pair = op.pairs.iter().find(|p| p.mechanism.name == mechanism);
     let pair = pair.unwrap_or_else(|| panic!("no mechanism {mechanism}"));
-    (pair.bind)(Platform::Native);
+    (pair.bind)(BodyKind::Native);
     let args = (op.arguments)(&mut cpu);
     let measured = pair.loop_of(Regime::Throughput).unwrap_or_else(|| panic!("no such loop"));
     Ready { measured, args, passes, _cpu: cpu }
@@ -102,7 +102,8 @@ fn work(workload: &str, mechanism: &str, units: u64) -> Work {
     Work { run, machine, units }
 }
 
-/// Declares one benchmark function per workload: `workloads! { mmap_perf, fork_exit }` makes the functions and their group.
+/// Declares one benchmark function per workload: `workloads! { mmap_perf, fork_exit }` makes the functions and their
+/// group.
 macro_rules! workloads {
     ($($workload:ident),*) => {
         $(

@@ -1,13 +1,13 @@
 //! The cells as criterion benchmarks: a group per op, a line per mechanism, regime throughput, native bodies.
 //!
-//! Criterion measures one mechanism after the other and reports time per call; `pvbench run` interleaves them, counts in
-//! core cycles and judges differences. Use this to compare with your own criterion benchmarks, and criterion's own
+//! Criterion measures one mechanism after the other and reports time per call; `pvbench run` interleaves them, counts
+//! in core cycles and judges differences. Use this to compare with your own criterion benchmarks, and criterion's own
 //! `--save-baseline` and filters as ever: `cargo bench --bench micro -- pte_val/table`.
 
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use pvbench::op::{CpuModel, Platform};
+use pvbench::op::{BodyKind, CpuModel};
 use pvbench::pv_ops::QUICK_OPS;
 use pvbench::regime::{Regime, SITES};
 
@@ -31,7 +31,7 @@ fn main() {
         group.throughput(Throughput::Elements(1));
         for pair in &op.pairs {
             let Some(measured) = pair.loop_of(Regime::Throughput) else { continue };
-            (pair.bind)(Platform::Native);
+            (pair.bind)(BodyKind::Native);
             let args = (op.arguments)(&mut cpu);
             group.bench_function(pair.mechanism.name, |bencher| {
                 // An iteration is one call; the loop makes eight per pass.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pvbench::op::Platform;
+use pvbench::op::BodyKind;
 use pvbench::patch::{Target, Text, site, writer};
 use pvbench::pv_ops::op_entries;
 
@@ -18,7 +18,7 @@ fn switch(c: &mut Criterion) {
     let ops = op_entries();
     let targets =
         |platform| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(platform))).collect() };
-    let (native, xen) = (targets(Platform::Native), targets(Platform::Xen));
+    let (native, xen) = (targets(BodyKind::Native), targets(BodyKind::Xen));
     let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("this program has no sites") };
     let span = first.address..last.address + last.length;
     let mut group = c.benchmark_group(format!("switch {} sites", sites.len()));

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds kernels that differ in one option each, from Debian's source package, for `pvbench linux run`: what pv_ops costs
-# among the other things a kernel can switch on. Needs no root; about 90 s and 400 MB while it lasts for each.
+# Builds kernels that differ in one option each, from Debian's source package, for `pvbench linux run`: what pv_ops
+# costs among the other things a kernel can switch on. Needs no root; about 90 s and 400 MB while it lasts for each.
 #
 #     apt-get install linux-source-6.1 gcc make flex bison bc libelf-dev libssl-dev cpio kmod xz-utils
 #     scripts/build-kernels.sh FOLDER                 all of them
@@ -17,8 +17,8 @@ shift
 package=${SOURCE:-/usr/src/linux-source-6.1.tar.xz}
 jobs=${JOBS:-$(nproc)}
 
-# What all have: 64 bits, several CPUs, a serial console, an initramfs, System V futexes, and nothing else. SLOB, which a
-# tiny configuration takes, walks lists that would drown everything. PVH is how an unpacked kernel is started.
+# What all have: 64 bits, several CPUs, a serial console, an initramfs, System V futexes, and nothing else. SLOB, which
+# a tiny configuration takes, walks lists that would drown everything. PVH is how an unpacked kernel is started.
 common=(-e 64BIT -e BLK_DEV_INITRD -e RD_GZIP -e BINFMT_ELF -e PRINTK -e TTY -e SERIAL_8250 -e SERIAL_8250_CONSOLE
     -e X86_IOPL_IOPERM -e FUTEX -e SMP -e SHMEM -e AIO -e MULTIUSER -e POSIX_TIMERS -e HYPERVISOR_GUEST -e PVH
     -e CC_OPTIMIZE_FOR_PERFORMANCE -d CC_OPTIMIZE_FOR_SIZE -e KERNEL_GZIP -d KERNEL_XZ -e SLUB -d SLOB

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Where a workload on the model kernel spends its time: perf's software clock over the plain kernel (inline, no options),
-# by function.
+# Where a workload on the model kernel spends its time: perf's software clock over the plain kernel (inline, no
+# options), by function.
 #
 #     cargo build --release && scripts/profile.sh [WORKLOAD] > reports/profile-WORKLOAD.txt      mmap_perf without a name
 #

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what pvbench can use beyond Rust: valgrind and iai-callgrind-runner for `cargo bench --bench instructions`,
-# Chromium for the browser test of the report, QEMU and a kernel for `pvbench linux`. For Debian and its kin; elsewhere it names what to install.
-# Safe to run again. `scripts/setup.sh --check` only says what is missing.
+# Chromium for the browser test of the report, QEMU and a kernel for `pvbench linux`. For Debian and its kin; elsewhere
+# it names what to install. Safe to run again. `scripts/setup.sh --check` only says what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,8 +12,8 @@ missing=()
 command -v valgrind >/dev/null || missing+=(valgrind)
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
-# Only where none is installed that can be read. It is unpacked, not installed; PVBENCH_KERNEL names another one to the tests.
-# PVBENCH_ROOT names another root folder to look for installed ones in.
+# Only where none is installed that can be read. It is unpacked, not installed; PVBENCH_KERNEL names another one to the
+# tests. PVBENCH_ROOT names another root folder to look for installed ones in.
 kernels=target/kernels
 has_kernel() {
     local it

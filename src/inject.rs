@@ -48,8 +48,8 @@ pub unsafe fn call_through_pointer<O: Op>(args: O::Args) -> O::Ret {
     }
 }
 
-/// With `work`, more at the end of a unit of `mmap_perf` on kernels with `site`: twice sixteen adds, each of which waits for
-/// the one before, where the unit itself executes some 3,250 instructions in 1,740 cycles.
+/// With `work`, more at the end of a unit of `mmap_perf` on kernels with `site`: twice sixteen adds, each of which
+/// waits for the one before, where the unit itself executes some 3,250 instructions in 1,740 cycles.
 #[inline(always)]
 pub fn more(workload: &str, mechanism: &str) {
     if workload == "mmap_perf" && mechanism == "site" && work() {

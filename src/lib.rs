@@ -2,8 +2,8 @@
 //!
 //! Linux's paravirt_ops raised the question in 2009 ("1% on native"); retpolines, static calls, LSM hooks, HALs and
 //! plug-in tables raise it again. pvbench holds the machine operations of Linux's `pv_ops` and the ways to reach them,
-//! measures every pair, and says how far each number can be trusted. It does the same for a table of your own: the first
-//! part of this page leads from such a table to a gate in CI, the second tells how it is measured.
+//! measures every pair, and says how far each number can be trusted. It does the same for a table of your own: the
+//! first part of this page leads from such a table to a gate in CI, the second tells how it is measured.
 //!
 //! # From a table of function pointers to a gate in CI
 //!
@@ -16,9 +16,9 @@
 //! }
 //! ```
 //!
-//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench --no-default-features --features cli` (with `--path ..`
-//! for a checkout, with `--git ..` where a CI has to find it, too; all features work as well, and take longer to build), and a
-//! bench target that brings its own `main`, in `Cargo.toml`:
+//! **1. Name it.** In the crate that has it, `cargo add --dev pvbench --no-default-features --features cli` (with
+//! `--path ..` for a checkout, with `--git ..` where a CI has to find it, too; all features work as well, and take
+//! longer to build), and a bench target that brings its own `main`, in `Cargo.toml`:
 //!
 //! ```toml
 //! [lib]
@@ -29,17 +29,19 @@
 //! harness = false
 //! ```
 //!
-//! (Without `harness = false` there are two functions `main`, or a `main` that nobody calls. Without `bench = false`, and
-//! without `--bench uart` on the command line, cargo starts the library's own harness, which does not know the options.)
+//! (Without `harness = false` there are two functions `main`, or a `main` that nobody calls. Without `bench = false`,
+//! and without `--bench uart` on the command line, cargo starts the library's own harness, which does not know the
+//! options.)
 //!
-//! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines. Arguments and
-//! results are integers of any size, `bool` or raw pointers; [`functions!`] says what to do with others. Name the functions
-//! themselves, not the fields of your struct: they are put behind pvbench's tables, flags and objects, by every way.
+//! `benches/uart.rs` has a line per function, with the arguments to measure with, and a `main` of three lines.
+//! Arguments and results are integers of any size, `bool` or raw pointers; [`functions!`] says what to do with others.
+//! Name the functions themselves, not the fields of your struct: they are put behind pvbench's tables, flags and
+//! objects, by every way.
 //!
-//! **Mark what the bodies call `#[inline]`.** A bench target is always another crate than your library: a function of yours
-//! that is not `#[inline]` (nor the build with `lto`) stays a call with `inline`, too, and all else is held against a call
-//! instead of the instructions in place: most overheads are then too small, and some too large. A run and a gate that
-//! measures warn of such bodies.
+//! **Mark what the bodies call `#[inline]`.** A bench target is always another crate than your library: a function of
+//! yours that is not `#[inline]` (nor the build with `lto`) stays a call with `inline`, too, and all else is held
+//! against a call instead of the instructions in place: most overheads are then too small, and some too large. A run
+//! and a gate that measures warn of such bodies.
 //!
 //! ```no_run
 //! # mod chip {
@@ -58,8 +60,8 @@
 //! }
 //! ```
 //!
-//! **2. Measure.** `cargo bench --bench uart` takes a minute and a half, `cargo bench --bench uart -- --quick` about 15 seconds for
-//! throughput alone; the first build comes on top, with about two minutes of CPU. The page is
+//! **2. Measure.** `cargo bench --bench uart` takes a minute and a half, `cargo bench --bench uart -- --quick` about 15
+//! seconds for throughput alone; the first build comes on top, with about two minutes of CPU. The page is
 //! `reports/uart/latest/index.html`: every function inline, behind a flag, an enum, a table, a trait object, a
 //! `OnceLock`, a patched site, a retpoline, .. hot, cold, in a dependent chain, with registers live across the call; in
 //! core cycles, with intervals and instruction counts. What a row shows is said in the README. The rest of the command
@@ -86,12 +88,12 @@
 //! | an `if`, a `match` over the implementations there are | `flag`, `enum` |
 //! | a struct of function pointers that is passed by reference | your own way (4.); until then `fn_pointer` |
 //!
-//! **3. Work of your own**, not only single calls: a [`workload::Workload`] is code that is generic over the way to its ops,
-//! with a checksum that must be the same by every way. `.workload::<Line>()` adds it.
+//! **3. Work of your own**, not only single calls: a [`workload::Workload`] is code that is generic over the way to its
+//! ops, with a checksum that must be the same by every way. `.workload::<Line>()` adds it.
 //!
-//! **4. Your own way** to reach a function: implement [`dispatch::Dispatch`], and `.mechanism::<Mine>()` gives it a column
-//! beside the built-in ones, for all ops. `examples/trace_hook` measures such a one; that is how your own struct, or how
-//! your program finds it, gets into the comparison.
+//! **4. Your own way** to reach a function: implement [`dispatch::Dispatch`], and `.mechanism::<Mine>()` gives it a
+//! column beside the built-in ones, for all ops. `examples/trace_hook` measures such a one; that is how your own
+//! struct, or how your program finds it, gets into the comparison.
 //!
 //! **5. Decide what it may cost**, in `budgets.toml`:
 //!
@@ -106,16 +108,17 @@
 //! ```
 //!
 //! Take the number of instructions from a report of yours, not from here: where the body is in place the compiler keeps
-//! addresses and constants out of the loop that a callee fetches at each call, so that `table` executes 4 more in one op and 7
-//! in another. `cargo bench -q --bench uart -- gate reports/uart/latest/report.json --init > budgets.toml` writes a
-//! file with what was counted (`export --format csv` has it in its column `extra_instructions`).
+//! addresses and constants out of the loop that a callee fetches at each call, so that `table` executes 4 more in one
+//! op and 7 in another. `cargo bench -q --bench uart -- gate reports/uart/latest/report.json --init > budgets.toml`
+//! writes a file with what was counted (`export --format csv` has it in its column `extra_instructions`).
 //!
-//! What it catches: a compiler, an option or a rewrite of yours that makes the way to an op longer (a mitigation that turns
-//! calls into retpolines, a lost `#[inline]`, a patched site that stays indirect, one more load in your own [`dispatch::Dispatch`]),
-//! counted to the instruction. What it does not see: a budget holds the way to an op, not the op. A body that gets slower is slower inline, too. Code
-//! that is linked anew stands elsewhere, which alone moves an unchanged op by a cycle; so loops and bodies are copied to
-//! the same places in every build, and what these places differ by is in the interval. The data that a body touches is
-//! where your program has it: let `extra_instructions` be the hard rule, and give `overhead` room or `level = "soft"`.
+//! What it catches: a compiler, an option or a rewrite of yours that makes the way to an op longer (a mitigation that
+//! turns calls into retpolines, a lost `#[inline]`, a patched site that stays indirect, one more load in your own
+//! [`dispatch::Dispatch`]), counted to the instruction. What it does not see: a budget holds the way to an op, not the
+//! op. A body that gets slower is slower inline, too. Code that is linked anew stands elsewhere, which alone moves an
+//! unchanged op by a cycle; so loops and bodies are copied to the same places in every build, and what these places
+//! differ by is in the interval. The data that a body touches is where your program has it: let `extra_instructions` be
+//! the hard rule, and give `overhead` room or `level = "soft"`.
 //!
 //! and hold it in CI; `scripts/github-actions-own.yml` in pvbench's repository is a workflow to copy:
 //!
@@ -125,13 +128,13 @@
 //! cargo bench -q --bench uart -- gate reports/uart/latest/report.json --budget budgets.toml
 //! ```
 //!
-//! `cargo bench` passes the exit code on: 0 where all is within bounds, 1 where something is not, 2 where budgets or options
-//! are wrong, 3 where the machine was too noisy to say, 4 where the measurement failed. 101 is cargo's own: the bench did not
-//! compile, or has no `harness = false`.
+//! `cargo bench` passes the exit code on: 0 where all is within bounds, 1 where something is not, 2 where budgets or
+//! options are wrong, 3 where the machine was too noisy to say, 4 where the measurement failed. 101 is cargo's own: the
+//! bench did not compile, or has no `harness = false`.
 //!
-//! What is better done in assembly (instructions that a compiler does not emit, bodies that are patched in place of a call) is
-//! an [`op::Op`] by [`native!`]; ops of Linux go beside yours by their names (`.op::<op::mmu::PteVal>()`). The folder
-//! `examples/` has three tables with their workloads, mechanisms and budgets.
+//! What is better done in assembly (instructions that a compiler does not emit, bodies that are patched in place of a
+//! call) is an [`op::Op`] by [`native!`]; ops of Linux go beside yours by their names (`.op::<op::mmu::PteVal>()`). The
+//! folder `examples/` has three tables with their workloads, mechanisms and budgets.
 //!
 //! ## Features
 //!
@@ -149,10 +152,10 @@
 //!
 //! ## Versions
 //!
-//! Semantic versioning: before 1.0 a minor version may change what is public here, a patch version only adds. Public are
-//! this page's items and all that their signatures name; `Meta`, `Mechanism` and `Choices` gain fields in minor versions, so
-//! write `..Meta::OWN`, `..Mechanism::BASE`, `..Choices::default()`. The document `report.json` has a version of its own
-//! (`"schema"`). `CHANGELOG.md` says what changed.
+//! Semantic versioning: before 1.0 a minor version may change what is public here, a patch version only adds. Public
+//! are this page's items and all that their signatures name; `OpMeta`, `Mechanism` and `Choices` gain fields in minor
+//! versions, so write `..OpMeta::OWN`, `..Mechanism::BASE`, `..Choices::default()`. The document `report.json` has a
+//! version of its own (`"schema"`). `CHANGELOG.md` says what changed.
 //!
 //! # What is measured
 //!
@@ -161,8 +164,8 @@
 //!   and stores on a CPU model ([`op::CpuModel`]); what is legal in ring 3 is *real*.
 //! * A **mechanism** ([`dispatch::Dispatch`]) is a way from a call site to a body: inline, direct call, flag, enum,
 //!   trait object, the `pv_ops` table, .. It is written once for all ops.
-//! * A **regime** ([`regime::Regime`]) is the loop around the call sites: independent calls, a dependent chain, registers
-//!   live across the call, targets that change, code that is not cached.
+//! * A **regime** ([`regime::Regime`]) is the loop around the call sites: independent calls, a dependent chain,
+//!   registers live across the call, targets that change, code that is not cached.
 //! * A **state** ([`patch::State`]) is what a call site holds that is rewritten at run time: `unpatched`, `direct`,
 //!   `inline`, `nop`; `off` and `on` for a jump label. The states of a mechanism share one loop at one address.
 //! * A **cell** is one of each. Its **overhead** is what it takes above `inline`, in core cycles per op.
@@ -180,10 +183,10 @@
 //!      -> report.json -> terminal, page, plots                   (report)
 //! ```
 //!
-//! Every loop is copied at run time to each offset within 128 bytes that the plan names ([`patch::Function`]), and with it
-//! the bodies that it calls, so that placement is a measured variable and not an accident; workloads are copied with all that they call to places that each
-//! round draws ([`patch::CallTree`]). `inline` runs against itself and against a copy of itself in
-//! the same rounds: that is the floor, and nothing below it is called a difference.
+//! Every loop is copied at run time to each offset within 128 bytes that the plan names ([`patch::Function`]), and with
+//! it the bodies that it calls, so that placement is a measured variable and not an accident; workloads are copied with
+//! all that they call to places that each round draws ([`patch::CallTree`]). `inline` runs against itself and against a
+//! copy of itself in the same rounds: that is the floor, and nothing below it is called a difference.
 //!
 //! # Where to look
 //!

@@ -1,7 +1,7 @@
 //! The built-in suite: Linux's pv_ops. It is one user of this library among others: what it is made from is public.
 
 use crate::dispatch;
-use crate::op::{Op, Ops, Visitor, catalogue};
+use crate::op::{Op, OpVisitor, Ops, catalogue};
 use crate::suite::{Choices, OpEntry, Suite, SuiteError, entries};
 use crate::workload::{self, Measured, Workloads};
 
@@ -58,10 +58,10 @@ const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direc
 /// `catalogue`. A list for a suite of your own: `.ops::<pvbench::BuiltIn>()`.
 ///
 /// ```
-/// use pvbench::op::{Op, Ops as _, Visitor};
+/// use pvbench::op::{Op, Ops as _, OpVisitor};
 ///
 /// struct Count(usize);
-/// impl Visitor for Count {
+/// impl OpVisitor for Count {
 ///     fn visit<O: Op>(&mut self) {
 ///         self.0 += 1;
 ///     }
@@ -73,9 +73,9 @@ const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direc
 pub struct BuiltIn;
 
 impl Ops for BuiltIn {
-    fn visit(visitor: &mut impl Visitor) {
+    fn visit(visitor: &mut impl OpVisitor) {
         struct Chosen<'a, V>(&'a mut V);
-        impl<V: Visitor> Visitor for Chosen<'_, V> {
+        impl<V: OpVisitor> OpVisitor for Chosen<'_, V> {
             fn visit<O: Op>(&mut self) {
                 if const { is_built_in::<O>() } {
                     self.0.visit::<O>();
@@ -96,7 +96,7 @@ pub fn op_entries() -> Vec<OpEntry> {
 /// The workloads of the built-in suite with the built-in mechanisms, in the order of the tables.
 #[must_use]
 #[cfg_attr(not(feature = "instantiated"), inline)]
-pub fn workload_entries() -> Vec<workload::Entry> {
+pub fn workload_entries() -> Vec<workload::WorkloadEntry> {
     workload::entries_of::<BuiltInWorkloads, dispatch::All>()
 }
 
@@ -104,14 +104,14 @@ const fn is_built_in<O: Op>() -> bool {
     cfg!(feature = "catalogue") || is_among(&QUICK_OPS, O::META.name)
 }
 
-/// The workloads that are compiled into the built-in suite: all of them, but for builds without the feature `workloads`.
-/// A list for a suite of your own: `.workloads::<pvbench::BuiltInWorkloads>()`.
+/// The workloads that are compiled into the built-in suite: all of them, but for builds without the feature
+/// `workloads`. A list for a suite of your own: `.workloads::<pvbench::BuiltInWorkloads>()`.
 ///
 /// ```
-/// use pvbench::workload::{Measured, Visitor, Workloads as _};
+/// use pvbench::workload::{Measured, OpVisitor, Workloads as _};
 ///
 /// struct Names(Vec<&'static str>);
-/// impl Visitor for Names {
+/// impl OpVisitor for Names {
 ///     fn visit<W: Measured>(&mut self) {
 ///         self.0.push(W::NAME);
 ///     }
@@ -123,9 +123,9 @@ const fn is_built_in<O: Op>() -> bool {
 pub struct BuiltInWorkloads;
 
 impl Workloads for BuiltInWorkloads {
-    fn visit(visitor: &mut impl workload::Visitor) {
+    fn visit(visitor: &mut impl workload::WorkloadVisitor) {
         struct Chosen<'a, V>(&'a mut V);
-        impl<V: workload::Visitor> workload::Visitor for Chosen<'_, V> {
+        impl<V: workload::WorkloadVisitor> workload::WorkloadVisitor for Chosen<'_, V> {
             fn visit<W: Measured>(&mut self) {
                 if const { cfg!(feature = "workloads") || is_among(&QUICK_WORKLOADS, W::NAME) } {
                     self.0.visit::<W>();

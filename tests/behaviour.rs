@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 
-use pvbench::measure::loops::{Copied, Loops, Offer};
-use pvbench::measure::plan::{Column, Group};
+use pvbench::measure::loops::{Copied, Loops, Prepared};
+use pvbench::measure::plan::{Comparison, Variant};
+use pvbench::op::BodyKind;
 use pvbench::op::CpuModel;
-use pvbench::op::Platform;
 use pvbench::op::time::TimeState;
 use pvbench::op::xen::{Multicall, XenVcpu};
 use pvbench::pv_ops::op_entries;
@@ -47,19 +47,19 @@ fn differences(one: &[u64], two: &[u64]) -> Vec<String> {
 }
 
 /// Compares all columns with the first that is not refused; says which states were seen.
-fn compare(loops: &mut Loops, op: &OpEntry, body: Platform, columns: &[Column], seen: &mut BTreeSet<Column>) {
+fn compare(loops: &mut Loops, op: &OpEntry, body: BodyKind, columns: &[Variant], seen: &mut BTreeSet<Variant>) {
     let regime = if op.pairs[0].loop_of(Regime::Latency).is_some() { Regime::Latency } else { Regime::Throughput };
-    let group = Group { op: op.meta.name.to_owned(), body, regime, offset: 0 };
+    let group = Comparison { op: op.meta.name.to_owned(), body, regime, offset: 0 };
     let mut cpu = CpuModel::install().unwrap();
     let args = (op.arguments)(&mut cpu);
     let (_, offers) = loops.prepare(op, &group, columns).unwrap();
     let (model, words) = image(&mut cpu);
     // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     let before = unsafe { std::slice::from_raw_parts(model, words) }.to_vec();
-    let mut reference: Option<(&Column, (u64, Image))> = None;
+    let mut reference: Option<(&Variant, (u64, Image))> = None;
     for (column, offer) in columns.iter().zip(&offers) {
-        let Offer::Loop(copied) = offer else { continue };
-        loops.enter(copied).unwrap();
+        let Prepared::Loop(copied) = offer else { continue };
+        loops.activate(copied).unwrap();
         let (result, after) = outcome(&mut cpu, &before, copied, &args);
         seen.insert(column.clone());
         let Some((of, (wanted, bytes))) = &reference else {
@@ -77,12 +77,12 @@ fn compare(loops: &mut Loops, op: &OpEntry, body: Platform, columns: &[Column], 
 #[test]
 fn every_mechanism_in_every_state_does_to_the_machine_what_its_body_does() {
     let mut loops = Loops::new().unwrap();
-    let all: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
-    let switching: Vec<Column> = mechanisms().iter().filter(|m| m.switches).flat_map(Column::of).collect();
+    let all: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
+    let switching: Vec<Variant> = mechanisms().iter().filter(|m| m.switches).flat_map(Variant::of).collect();
     let mut seen = BTreeSet::new();
     for op in op_entries() {
-        compare(&mut loops, &op, Platform::Native, &all, &mut seen);
-        compare(&mut loops, &op, Platform::Xen, &switching, &mut seen);
+        compare(&mut loops, &op, BodyKind::Native, &all, &mut seen);
+        compare(&mut loops, &op, BodyKind::Xen, &switching, &mut seen);
     }
     let never: Vec<String> = all.iter().filter(|c| !seen.contains(c)).map(ToString::to_string).collect();
     // The few ops of a quick run have none that returns zero.

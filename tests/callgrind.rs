@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::process::Command;
 use std::sync::Mutex;
 
-use pvbench::measure::loops::{Copied, Loops, Offer};
-use pvbench::measure::plan::{Column, Group};
+use pvbench::measure::loops::{Copied, Loops, Prepared};
+use pvbench::measure::plan::{Comparison, Variant};
 use pvbench::measure::trace::{Trace, Tracer};
+use pvbench::op::BodyKind;
 use pvbench::op::CpuModel;
-use pvbench::op::Platform;
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Loop, Regime};
 use pvbench::suite::mechanisms;
@@ -36,17 +36,17 @@ unsafe extern "C" fn pvbench_counted(run: Loop, args: *const [u64; 4], passes: u
 fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4])) {
     let mut cpu = CpuModel::install().unwrap();
     let mut loops = Loops::new().unwrap();
-    let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).collect();
+    let columns: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
     for op in &op_entries()[ops] {
         for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
             if op.pairs[0].loop_of(regime).is_none() {
                 continue;
             }
-            let group = Group { op: op.meta.name.to_owned(), body: Platform::Native, regime, offset: 0 };
+            let group = Comparison { op: op.meta.name.to_owned(), body: BodyKind::Native, regime, offset: 0 };
             let (_, offers) = loops.prepare(op, &group, &columns).unwrap();
             for (column, offer) in columns.iter().zip(offers) {
-                let Offer::Loop(copied) = offer else { continue };
-                loops.enter(&copied).unwrap();
+                let Prepared::Loop(copied) = offer else { continue };
+                loops.activate(&copied).unwrap();
                 each(&format!("{} {column} {}", op.meta.name, regime.name()), &copied, &(op.arguments)(&mut cpu));
             }
         }

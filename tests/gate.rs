@@ -12,9 +12,9 @@ use pvbench::report::Report;
 use pvbench::report::schema::{Cell, Estimate, Instructions, LayoutEstimate, ModeShare, Overhead};
 use serde_json::Value;
 
-/// A folder with a report of this machine: `pte_val` and `set_pte` in throughput, `table` 3 cycles above `inline` of one
-/// cycle, and two instructions.
-struct Case {
+/// A folder with a report of this machine: `pte_val` and `set_pte` in throughput, `table` 3 cycles above `inline` of
+/// one cycle, and two instructions.
+struct GateInput {
     folder: tempfile::TempDir,
     report: Report,
 }
@@ -39,7 +39,7 @@ fn measured(cell: &mut Cell, cycles: f64, half: f64) {
     cell.instructions = Some(Instructions { per_op: 4.0, extra: 2.0 });
 }
 
-impl Case {
+impl GateInput {
     fn new() -> Self {
         let mut report = support::synthetic();
         report.cells.retain(|cell| {
@@ -53,7 +53,7 @@ impl Case {
         }
         report.machine = Machine::read(&Root::default());
         report.tool.version = env!("CARGO_PKG_VERSION").to_owned();
-        Case { folder: tempfile::tempdir().unwrap(), report }
+        GateInput { folder: tempfile::tempdir().unwrap(), report }
     }
 
     /// `pte_val` behind `table`.
@@ -110,7 +110,7 @@ fn table(bound: &str) -> String {
 
 #[test]
 fn times_of_unoptimised_code_are_inconclusive_unless_told_otherwise_and_counts_are_not() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     let optimised = pvbench::host::optimised(0, 0, 2);
     case.report.environment.push(optimised);
     assert_eq!(code(&case.gate(&table("3.2 cycles"))), 0);
@@ -138,7 +138,7 @@ fn times_of_unoptimised_code_are_inconclusive_unless_told_otherwise_and_counts_a
 
 #[test]
 fn a_change_from_an_unoptimised_baseline_is_inconclusive_and_an_overhead_is_not() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     case.report.environment.push(pvbench::host::optimised(2, 0, 2));
     let baseline = case.write("baseline.json");
     case.report.environment.pop();
@@ -153,7 +153,7 @@ fn a_change_from_an_unoptimised_baseline_is_inconclusive_and_an_overhead_is_not(
 
 #[test]
 fn below_the_bound_is_0_above_it_1_and_across_it_3() {
-    let case = Case::new();
+    let case = GateInput::new();
     for (bound, exit, word) in [
         ("3.2 cycles", 0, "2 pass"),
         ("2.8 cycles", 1, "2 fail"),
@@ -171,7 +171,7 @@ fn below_the_bound_is_0_above_it_1_and_across_it_3() {
 
 #[test]
 fn a_verdict_says_rule_cell_interval_bound_and_floor() {
-    let case = Case::new();
+    let case = GateInput::new();
     let output = case.gate(&format!("# budgets\n{}", table("2.5 cycles")));
     let text = said(&output);
     let line = text.lines().find(|line| line.contains("pte_val/native/table/throughput")).unwrap();
@@ -190,7 +190,7 @@ fn a_verdict_says_rule_cell_interval_bound_and_floor() {
 
 #[test]
 fn the_first_rule_of_a_level_that_matches_decides() {
-    let case = Case::new();
+    let case = GateInput::new();
     let first = "[[budget]]\nop = \"pte_val\"\nmechanism = \"table\"\noverhead = \"4 cycles\"\n";
     let (exit, value) = case.verdicts(&format!("{first}{}", table("2 cycles")), &[]);
     assert_eq!(exit, 1);
@@ -208,7 +208,7 @@ fn the_first_rule_of_a_level_that_matches_decides() {
 
 #[test]
 fn a_soft_bound_warns_and_a_hard_one_beside_it_fails() {
-    let case = Case::new();
+    let case = GateInput::new();
     let soft = |bound: &str| format!("{}level = \"soft\"\n", table(bound));
     let output = case.gate(&soft("2 cycles"));
     assert_eq!(code(&output), 0, "{}", said(&output));
@@ -219,7 +219,7 @@ fn a_soft_bound_warns_and_a_hard_one_beside_it_fails() {
 
 #[test]
 fn a_mean_of_modes_is_no_verdict() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     let mode = |cycles| ModeShare { offset: 0, cycles, share: 0.5 };
     case.cell().modes = vec![mode(2.5), mode(3.5)];
     assert_eq!(code(&case.gate(&table("3.2 cycles"))), 3);
@@ -232,7 +232,7 @@ fn a_mean_of_modes_is_no_verdict() {
 
 #[test]
 fn nothing_below_the_floor_or_the_layout_range_fails() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     case.report.cells.retain(|cell| cell.op == "pte_val");
     case.cell().floor_cycles = Some(0.3);
     assert_eq!(code(&case.gate(&table("2.8 cycles"))), 3);
@@ -249,13 +249,13 @@ fn nothing_below_the_floor_or_the_layout_range_fails() {
 
 #[test]
 fn instructions_are_counted_and_their_bound_may_be_reached() {
-    let case = Case::new();
+    let case = GateInput::new();
     let rule = |bound: &str| format!("[[budget]]\nmechanism = \"table\"\nextra_instructions = \"{bound}\"\n");
     assert_eq!(code(&case.gate(&rule("2 instructions"))), 0);
     let output = case.gate(&rule("1 instruction"));
     assert_eq!(code(&output), 1);
     assert!(said(&output).contains("counted"), "{}", said(&output));
-    let mut uncounted = Case::new();
+    let mut uncounted = GateInput::new();
     uncounted.cell().instructions = None;
     uncounted.cell().instructions_absent = Some("the loop could not be traced".to_owned());
     let output = uncounted.gate(&rule("2 instructions"));
@@ -268,19 +268,19 @@ fn a_call_site_may_be_so_many_bytes_long() {
     let mut report = support::everything();
     report.machine = Machine::read(&Root::default());
     report.cells.retain(|cell| cell.op == "save_fl" && cell.mechanism == "table");
-    let case = Case { folder: tempfile::tempdir().unwrap(), report };
+    let case = GateInput { folder: tempfile::tempdir().unwrap(), report };
     // `call [rip+disp32]` of save_fl is six bytes.
     let rule = |bound: &str| format!("[[budget]]\nmechanism = \"table\"\nsite_bytes = \"{bound}\"\n");
     assert_eq!(code(&case.gate(&rule("6 bytes"))), 0, "{}", said(&case.gate(&rule("6 bytes"))));
     assert_eq!(code(&case.gate(&rule("5 bytes"))), 1);
-    let mut without = Case::new();
+    let mut without = GateInput::new();
     without.report.cells.truncate(4);
     assert_eq!(code(&without.gate(&rule("6 bytes"))), 3, "no machine code is no small machine code");
 }
 
 #[test]
 fn what_is_no_budget_ends_with_2_and_names_line_and_column() {
-    let case = Case::new();
+    let case = GateInput::new();
     for (budgets, place, word) in [
         ("[[budget]]\nmechanism = \"table\"\noverhaed = \"1 ns\"\n", "3:1", "overhaed"),
         ("[[budget]]\nmechanism = \"table\"\noverhead = \"1\"\n", "3:12", "has no unit"),
@@ -315,7 +315,7 @@ fn the_budgets_of_this_project_and_of_its_examples_are_in_order() {
 
 #[test]
 fn a_rule_of_which_no_cell_has_all_ends_with_2() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     case.report.cells.retain(|cell| cell.op == "pte_val" || cell.mechanism == "inline");
     let output = case.gate("[[budget]]\nop = \"set_pte\"\nmechanism = \"table\"\noverhead = \"1 ns\"\n");
     assert_eq!(code(&output), 2, "{}", said(&output));
@@ -324,10 +324,10 @@ fn a_rule_of_which_no_cell_has_all_ends_with_2() {
 
 #[test]
 fn a_report_that_is_incomplete_or_has_failures_never_ends_with_0() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     case.report.run.complete = false;
     assert_eq!(code(&case.gate(&table("4 cycles"))), 4);
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     case.report.failures.push(support::failure());
     let output = case.gate(&table("4 cycles"));
     assert_eq!(code(&output), 3);
@@ -336,7 +336,7 @@ fn a_report_that_is_incomplete_or_has_failures_never_ends_with_0() {
 
 #[test]
 fn what_was_not_measured_cannot_be_told() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     (case.cell().overhead, case.cell().absent) = (None, Some("fewer than two workers finished this group".to_owned()));
     let output = case.gate(&table("4 cycles"));
     assert_eq!(code(&output), 3);
@@ -346,7 +346,7 @@ fn what_was_not_measured_cannot_be_told() {
 /// Changes against a baseline in which `pte_val` was 0.5 cycles less.
 #[test]
 fn changes_are_held_against_a_baseline_and_improvements_are_told_like_regressions() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     let old = case.write("old.json");
     measured(case.cell(), 3.5, 0.02);
     let new = case.write("new.json");
@@ -374,7 +374,7 @@ fn changes_are_held_against_a_baseline_and_improvements_are_told_like_regression
 
 #[test]
 fn a_baseline_of_another_machine_never_fails_a_build_on_cycles_but_on_instructions() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     let old = case.write("old.json");
     measured(case.cell(), 9.0, 0.02);
     case.report.machine.microcode = Some("0xfeed".to_owned());
@@ -399,7 +399,7 @@ fn a_report_of_another_machine_never_fails_a_build_on_cycles() {
         |report: &mut Report| drop(report.machine.mitigations.insert("new_flaw".to_owned(), "Vulnerable".to_owned())),
         |report: &mut Report| report.tool.version = "0.0.1".to_owned(),
     ] {
-        let mut case = Case::new();
+        let mut case = GateInput::new();
         change(&mut case.report);
         let rule = format!("{}extra_instructions = \"2 instructions\"\n", table("1 cycles"));
         let output = case.gate(&rule);
@@ -413,7 +413,7 @@ fn a_report_of_another_machine_never_fails_a_build_on_cycles() {
 
 #[test]
 fn a_baseline_of_another_schema_ends_with_2() {
-    let case = Case::new();
+    let case = GateInput::new();
     let old = case.write("old.json");
     let text = std::fs::read_to_string(&old).unwrap().replace("pvbench.report/1", "pvbench.report/0");
     std::fs::write(&old, text).unwrap();
@@ -424,7 +424,7 @@ fn a_baseline_of_another_schema_ends_with_2() {
 
 #[test]
 fn workloads_are_bound_by_workload_mechanism_and_option() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     case.report.workloads.push(support::workload());
     let rule =
         |fields: &str, bound: &str| format!("[[budget]]\nworkload = \"fork_*\"\n{fields}overhead = \"{bound}\"\n");
@@ -447,7 +447,7 @@ fn workloads_are_bound_by_workload_mechanism_and_option() {
 
 #[test]
 fn names_from_a_report_are_no_markup_and_steer_no_terminal() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     let name = "<b>\u{1b}[31m|`x`|";
     for op in &mut case.report.catalogue.ops {
         op.name = if op.name == "pte_val" { name.to_owned() } else { op.name.clone() };
@@ -469,7 +469,7 @@ fn names_from_a_report_are_no_markup_and_steer_no_terminal() {
 
 #[test]
 fn junit_has_a_suite_per_rule_a_failure_per_hard_one_and_an_error_for_what_cannot_be_told() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     case.report.cells.iter_mut().filter(|cell| cell.mechanism == "inline").for_each(|cell| measured(cell, 0.0, 0.2));
     let budgets = table("2 cycles") + "[[budget]]\nmechanism = \"inline\"\noverhead = \"0.1 cycles\"\n";
     let junit = case.path("gate.xml");
@@ -482,7 +482,7 @@ fn junit_has_a_suite_per_rule_a_failure_per_hard_one_and_an_error_for_what_canno
 
 #[test]
 fn files_are_written_beside_the_table_and_folders_that_cannot_be_made_end_with_2() {
-    let case = Case::new();
+    let case = GateInput::new();
     let deep = case.path("a/b/verdict.json");
     let output = case.gate_with(&table("4 cycles"), &["--json", deep.to_str().unwrap()]);
     assert_eq!(code(&output), 0);
@@ -552,7 +552,7 @@ fn without_a_report_and_without_run_there_is_nothing_to_judge() {
 
 #[test]
 fn the_summary_of_a_job_is_appended_to_and_another_file_is_replaced() {
-    let case = Case::new();
+    let case = GateInput::new();
     for (is_summary, kept) in [(true, true), (false, false)] {
         let (report, budgets, summary) =
             (case.write("report.json"), case.path("budgets.toml"), case.path("summary.md"));
@@ -573,7 +573,7 @@ fn the_summary_of_a_job_is_appended_to_and_another_file_is_replaced() {
 
 #[test]
 fn a_first_budget_file_is_what_was_counted_and_the_report_keeps_it() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     case.cell().instructions = Some(Instructions { per_op: 5.5, extra: 3.5 });
     let output = pvbench().arg("gate").arg(case.write("report.json")).arg("--init").output().unwrap();
     assert_eq!(code(&output), 0, "{}", said(&output));
@@ -603,7 +603,7 @@ fn a_first_budget_file_is_what_was_counted_and_the_report_keeps_it() {
 
 #[test]
 fn what_the_baseline_measured_and_the_report_lacks_is_told_and_a_change_of_which_nothing_is_compared_cannot_be() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     let old = case.write("old.json");
     let with = ["--baseline", old.to_str().unwrap()];
     let rule = "[[budget]]\nmechanism = \"table\"\nchange = \"1 cycles\"\n";
@@ -634,7 +634,7 @@ fn what_the_baseline_measured_and_the_report_lacks_is_told_and_a_change_of_which
 
 #[test]
 fn a_cell_that_the_baseline_lacks_for_a_reason_is_told_with_it() {
-    let mut case = Case::new();
+    let mut case = GateInput::new();
     (case.cell().overhead, case.cell().absent) = (None, Some("the worker was killed by SIGSEGV".to_owned()));
     let old = case.write("old.json");
     measured(case.cell(), 3.0, 0.02);

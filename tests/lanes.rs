@@ -4,12 +4,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pvbench::clock::Clock;
-use pvbench::measure::parent::{Mishap, Observer, ParentError};
-use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
+use pvbench::measure::parent::{ParentError, Sink, WorkerFailure};
+use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
 use pvbench::measure::wire::{GroupSamples, Task};
-use pvbench::measure::work::{KernelColumn, WorkSamples};
+use pvbench::measure::work::{KernelVariant, WorkSamples};
 use pvbench::measure::work_parent::{WorkPlan, run_all};
-use pvbench::op::Platform;
+use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
 
 const WORKERS: usize = 5;
@@ -19,13 +19,13 @@ const WORKERS: usize = 5;
 struct Seen {
     /// Numbers of the workers, and the units they made a part of.
     worked: Vec<(usize, u64)>,
-    mishaps: Vec<Mishap>,
+    mishaps: Vec<WorkerFailure>,
     /// Workers that measured the group.
     groups: usize,
 }
 
-impl Observer for Seen {
-    fn samples(&mut self, _: usize, _: &Group, _: GroupSamples, _: &[u8]) {
+impl Sink for Seen {
+    fn samples(&mut self, _: usize, _: &Comparison, _: GroupSamples, _: &[u8]) {
         self.groups += 1;
     }
 
@@ -33,13 +33,13 @@ impl Observer for Seen {
         self.worked.push((worker, samples.units));
     }
 
-    fn mishap(&mut self, mishap: Mishap) {
+    fn failed(&mut self, mishap: WorkerFailure) {
         self.mishaps.push(mishap);
     }
 
     fn through(&mut self) {}
 
-    fn wanting(&mut self) -> Vec<Task> {
+    fn next_tasks(&mut self) -> Vec<Task> {
         Vec::new()
     }
 
@@ -47,8 +47,12 @@ impl Observer for Seen {
 }
 
 /// Five workers for `groups`, and five for a workload in two lanes, on whichever CPUs there are, started by `command`.
-fn run(groups: Vec<Group>, command: &(dyn Fn() -> Command + Sync), stop: bool) -> (Result<bool, ParentError>, Seen) {
-    let table = Column { mechanism: "table".to_owned(), state: None };
+fn run(
+    groups: Vec<Comparison>,
+    command: &(dyn Fn() -> Command + Sync),
+    stop: bool,
+) -> (Result<bool, ParentError>, Seen) {
+    let table = Variant { mechanism: "table".to_owned(), state: None };
     let plan = Plan {
         preset: Preset::Quick,
         seed: 7,
@@ -63,10 +67,10 @@ fn run(groups: Vec<Group>, command: &(dyn Fn() -> Command + Sync), stop: bool) -
     };
     let work = WorkPlan {
         workloads: vec!["mmap_perf".to_owned()],
-        kernels: vec![KernelColumn::Mechanism(table)],
+        kernels: vec![KernelVariant::Mechanism(table)],
         workers: Workers::Exactly(WORKERS),
         rounds: 2,
-        beside: pvbench::host::another_cpu().or(Some(0)),
+        second_cpu: pvbench::host::another_cpu().or(Some(0)),
     };
     let mut seen = Seen::default();
     let whole = run_all(&plan, &work, command, false, &AtomicBool::new(stop), &mut seen);
@@ -91,7 +95,7 @@ fn every_worker_does_as_much_as_the_first_whichever_lane_it_is_in() {
 
 #[test]
 fn ops_and_workloads_at_the_same_time_are_both_measured_by_all_of_their_workers() {
-    let group = Group { op: "pte_val".to_owned(), body: Platform::Native, regime: Regime::Throughput, offset: 0 };
+    let group = Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
     let (whole, seen) = run(vec![group], &worker, false);
     assert!(whole.unwrap() && seen.mishaps.is_empty(), "{:?}", seen.mishaps);
     assert_eq!((seen.groups, seen.worked.len()), (WORKERS, WORKERS));

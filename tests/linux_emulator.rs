@@ -24,8 +24,8 @@ fn fake(folder: &Path, does: &str) -> PathBuf {
     path
 }
 
-/// By a process of its own: what this one has open for writing, a child that another test forks meanwhile has open, too,
-/// and the program would be busy (ETXTBSY, execve(2)).
+/// By a process of its own: what this one has open for writing, a child that another test forks meanwhile has open,
+/// too, and the program would be busy (ETXTBSY, execve(2)).
 fn write_program(path: &Path, text: &str) {
     let source = path.with_extension("text");
     fs::write(&source, text).unwrap();

@@ -7,9 +7,9 @@ use assert_cmd::Command;
 use pvbench::linux::count;
 use pvbench::linux::elf::Elf;
 use pvbench::linux::hooks::{Hooks, HooksError, Rule};
-use pvbench::linux::image::{Image, ImageError, Kind};
+use pvbench::linux::image::{Image, ImageError, ImageKind};
 use pvbench::linux::payload::{PayloadError, unpack};
-use pvbench::linux::unpatch::{Variant, unpatch};
+use pvbench::linux::unpatch::{Unpatching, unpatch};
 
 mod made_kernel;
 
@@ -126,7 +126,7 @@ fn a_kernel_without_pv_ops_or_without_pvh_is_said_to_be() {
 
 fn made() -> (Elf, Hooks) {
     let image = Image::of(Path::new("k"), bz_image(&kernel())).unwrap();
-    assert_eq!(image.kind, Kind::BzImage);
+    assert_eq!(image.kind, ImageKind::BzImage);
     let elf = Elf::of(&image.path, image.vmlinux().unwrap()).unwrap();
     let hooks = Hooks::of(&elf).unwrap();
     (elf, hooks)
@@ -153,11 +153,11 @@ fn nopatch_changes_one_address_and_noalt_one_bit_for_each_alternative() {
         let bytes = elf.bytes.iter().zip(&edited.bytes).filter(|(a, b)| a != b).count();
         (edits, bytes, bits)
     };
-    assert_eq!(differ(Variant::Stock).1, 0);
-    let (edits, nopatch, _) = differ(Variant::Nopatch);
+    assert_eq!(differ(Unpatching::Stock).1, 0);
+    let (edits, nopatch, _) = differ(Unpatching::Nopatch);
     assert!((1..=4).contains(&nopatch));
     assert_eq!((edits.sites, edits.alternatives), (4, 0));
-    let (edits, noalt, _) = differ(Variant::Noalt);
+    let (edits, noalt, _) = differ(Unpatching::Noalt);
     assert_eq!(edits.alternatives, 1);
     assert_eq!(noalt, nopatch + 1);
 }
@@ -169,7 +169,7 @@ fn what_is_not_recognised_is_not_edited() {
     let text = elf.section(".init.text").unwrap().address;
     let load = elf.at(text, 7).unwrap().to_vec();
     assert!(elf.write(text + 32, &load));
-    let error = unpatch(&mut elf, &hooks, Variant::Nopatch).unwrap_err();
+    let error = unpatch(&mut elf, &hooks, Unpatching::Nopatch).unwrap_err();
     assert!(error.to_string().contains("2 instructions"), "{error}");
     let (mut elf, _) = made();
     // A site that is no call of a slot.

@@ -1,11 +1,12 @@
-//! Which layout of pv_ops a kernel has is told by what its hooks do, whatever version it names. All fixtures are made here.
+//! Which layout of pv_ops a kernel has is told by what its hooks do, whatever version it names. All fixtures are made
+//! here.
 
 use std::path::Path;
 
 use assert_cmd::Command;
 use pvbench::linux::elf::Elf;
 use pvbench::linux::hooks::Hooks;
-use pvbench::linux::unpatch::{Variant, unpatch};
+use pvbench::linux::unpatch::{Unpatching, unpatch};
 
 mod made_kernel;
 
@@ -95,7 +96,7 @@ fn in_a_layout_that_is_not_known_only_hooks_that_what_they_do_names_have_names()
     }
     // Its tables are in a known form all the same, and so it is edited.
     let mut edited = elf.clone();
-    let edits = unpatch(&mut edited, &hooks, Variant::Nopatch).unwrap();
+    let edits = unpatch(&mut edited, &hooks, Unpatching::Nopatch).unwrap();
     assert_eq!(edits.sites, pairs.len());
 }
 

@@ -6,7 +6,7 @@ mod own_ops;
 use alone::{alone, writable_and_executable};
 use own_ops::{Add, Called, Long, Same};
 use pvbench::dispatch::{DLSYM, Dispatch, Dlsym};
-use pvbench::op::{Op, Platform};
+use pvbench::op::{BodyKind, Op};
 use pvbench::patch::Function;
 use pvbench::patch::function::{code_before_return, through_memory};
 use pvbench::regime::{SITES, latency};
@@ -19,7 +19,7 @@ fn word<O: Op>() -> u64 {
 /// What is in it after `O` was bound.
 fn callee<O: Op>() -> usize {
     assert_eq!(Dlsym::unavailable(), None);
-    Dlsym::bind::<O>(Platform::Native);
+    Dlsym::bind::<O>(BodyKind::Native);
     // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
     unsafe { (word::<O>() as *const usize).read() }
 }
@@ -63,7 +63,7 @@ fn a_body_that_is_bound_again_stays_where_it_is() {
     assert_eq!(callee::<Add>(), callee::<Add>());
     let before = callee::<Add>();
     // There is no Xen body to be looked up.
-    Dlsym::bind::<Add>(Platform::Xen);
+    Dlsym::bind::<Add>(BodyKind::Xen);
     // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
     assert_eq!(unsafe { (word::<Add>() as *const usize).read() }, before);
     assert_eq!(adds::<Add>([0; 4]), 1);

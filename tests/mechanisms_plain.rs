@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 use own_ops::{Add, Called, Long, Same};
 use pvbench::dispatch::{
-    BoxDyn, COMPARED, CompareTree1, CompareTree4, CompareTree16, Dispatch, GOT, GOT_PLT, Got, Ifunc, LazyLockTable,
-    Plt, Way,
+    BoxDyn, COMPARED, CallSequence, CompareTree1, CompareTree4, CompareTree16, Dispatch, GOT, GOT_PLT, Got, Ifunc,
+    LazyLockTable, Plt,
 };
-use pvbench::op::{Args, CpuModel, Op, Platform};
+use pvbench::op::{Args, BodyKind, CpuModel, Op};
 use pvbench::patch::Function;
 use pvbench::patch::function::through_memory;
 use pvbench::regime::{SITES, latency, throughput};
@@ -62,9 +62,9 @@ fn at(address: u64) -> Instruction {
 /// What native adds and what Xen adds, for each of the user's ops, after every order of binding.
 fn switches<D: Dispatch>() {
     fn one<D: Dispatch, O: Op>(native: u64, xen: u64) {
-        for platform in [Platform::Native, Platform::Xen, Platform::Native, Platform::Xen, Platform::Xen] {
+        for platform in [BodyKind::Native, BodyKind::Xen, BodyKind::Native, BodyKind::Xen, BodyKind::Xen] {
             D::bind::<O>(platform);
-            let wanted = if platform == Platform::Native { native } else { xen };
+            let wanted = if platform == BodyKind::Native { native } else { xen };
             assert_eq!(adds::<D, O>(), wanted, "{} {} {platform:?}", D::META.name, O::META.name);
         }
     }
@@ -76,11 +76,11 @@ fn switches<D: Dispatch>() {
     one::<D, Long>(1, 2);
     one::<D, Called>(1, 2);
     // The other order, and one op's binding is not another's.
-    for platform in [Platform::Xen, Platform::Native] {
+    for platform in [BodyKind::Xen, BodyKind::Native] {
         D::bind::<Add>(platform);
-        D::bind::<Called>(if platform == Platform::Xen { Platform::Native } else { Platform::Xen });
+        D::bind::<Called>(if platform == BodyKind::Xen { BodyKind::Native } else { BodyKind::Xen });
         assert_eq!(adds::<D, Add>() + adds::<D, Called>(), 3, "{} {platform:?}", D::META.name);
-        assert_eq!(adds::<D, Add>(), if platform == Platform::Xen { 2 } else { 1 }, "{}", D::META.name);
+        assert_eq!(adds::<D, Add>(), if platform == BodyKind::Xen { 2 } else { 1 }, "{}", D::META.name);
     }
 }
 
@@ -115,7 +115,7 @@ fn compare_trees_end_in_the_body_they_are_bound_to() {
 fn an_indirect_function_ends_in_the_native_body_whatever_is_bound() {
     const { assert!(!Ifunc::META.switches) };
     assert_eq!(Ifunc::unavailable(), None);
-    for platform in [Platform::Native, Platform::Xen] {
+    for platform in [BodyKind::Native, BodyKind::Xen] {
         Ifunc::bind::<Add>(platform);
         assert_eq!(adds::<Ifunc, Add>(), 1);
         assert_eq!(adds::<Ifunc, Same>(), 0);
@@ -127,11 +127,11 @@ fn an_indirect_function_ends_in_the_native_body_whatever_is_bound() {
 #[test]
 fn the_words_of_plt_and_got_are_bound_apart() {
     let _turn = turn();
-    Plt::bind::<Add>(Platform::Xen);
-    Got::bind::<Add>(Platform::Native);
+    Plt::bind::<Add>(BodyKind::Xen);
+    Got::bind::<Add>(BodyKind::Native);
     assert_eq!((adds::<Plt, Add>(), adds::<Got, Add>()), (2, 1));
-    Plt::bind::<Add>(Platform::Native);
-    Got::bind::<Add>(Platform::Xen);
+    Plt::bind::<Add>(BodyKind::Native);
+    Got::bind::<Add>(BodyKind::Xen);
     assert_eq!((adds::<Plt, Add>(), adds::<Got, Add>()), (1, 2));
 }
 
@@ -163,7 +163,7 @@ fn calls_are(name: &str, code: &[Instruction], right: impl Fn(&Instruction) -> b
 }
 
 fn a_box_is_called_through_its_vtable<O: Op>() {
-    assert_eq!(BoxDyn::META.way, Way::Indirect);
+    assert_eq!(BoxDyn::META.way, CallSequence::Indirect);
     let code = sites::<BoxDyn, O>();
     // Drop, size, alignment, `call_once`, `call_mut`, `call`.
     let method = |i: &Instruction| {
@@ -173,7 +173,7 @@ fn a_box_is_called_through_its_vtable<O: Op>() {
 }
 
 fn a_lazy_lock_is_asked_at_every_site<O: Op>() {
-    assert_eq!(LazyLockTable::META.way, Way::Indirect);
+    assert_eq!(LazyLockTable::META.way, CallSequence::Indirect);
     let code = sites::<LazyLockTable, O>();
     // What runs once the table is made: from the head of the loop to the first branch back to it. What makes the table
     // stands behind.
@@ -195,7 +195,7 @@ fn a_lazy_lock_is_asked_at_every_site<O: Op>() {
 }
 
 fn a_plt_site_calls_a_stub_that_jumps_through_its_word<O: Op>() {
-    assert_eq!(Plt::META.way, Way::Plt);
+    assert_eq!(Plt::META.way, CallSequence::Plt);
     let word = &raw const GOT_PLT as u64 + 8 * O::SLOT as u64;
     let through_stub = |i: &Instruction| {
         let jump = at(i.near_branch_target());
@@ -208,7 +208,7 @@ fn a_plt_site_calls_a_stub_that_jumps_through_its_word<O: Op>() {
 }
 
 fn a_got_site_calls_through_its_word<O: Op>() {
-    assert_eq!(Got::META.way, Way::Got);
+    assert_eq!(Got::META.way, CallSequence::Got);
     let word = &raw const GOT as u64 + 8 * O::SLOT as u64;
     calls_are("got", &sites::<Got, O>(), |i| {
         i.len() == 6 && i.is_call_near_indirect() && through_memory(i) == Some(word)
@@ -216,7 +216,7 @@ fn a_got_site_calls_through_its_word<O: Op>() {
 }
 
 fn an_ifunc_site_calls_an_entry_of_the_linker<O: Op>() {
-    assert_eq!(Ifunc::META.way, Way::Plt);
+    assert_eq!(Ifunc::META.way, CallSequence::Plt);
     let to_native = |i: &Instruction| {
         let mut jump = at(i.near_branch_target());
         if jump.code() == Code::Endbr64 {
@@ -231,7 +231,7 @@ fn an_ifunc_site_calls_an_entry_of_the_linker<O: Op>() {
 }
 
 fn a_tree_compares_in_order<D: Dispatch, O: Op>(comparisons: usize) {
-    assert_eq!(D::META.way, Way::CompareTree);
+    assert_eq!(D::META.way, CallSequence::CompareTree);
     let code = sites::<D, O>();
     let word = &raw const COMPARED as u64 + 8 * O::SLOT as u64;
     let loads = |i: &Instruction| {
@@ -271,7 +271,7 @@ fn a_tree_compares_in_order<D: Dispatch, O: Op>(comparisons: usize) {
 #[test]
 fn copies_elsewhere_are_the_same_code_and_add_the_same() {
     fn copied<D: Dispatch>() {
-        D::bind::<Add>(Platform::Native);
+        D::bind::<Add>(BodyKind::Native);
         let entry = latency::<D, Add> as *const () as usize;
         // SAFETY: the address of a loop of this program.
         let original = unsafe { Function::with_loop(entry) }.unwrap();

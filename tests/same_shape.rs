@@ -1,5 +1,5 @@
-//! An op that is written outside of the library executes what a built-in op of the same shape executes, in every mechanism,
-//! state and regime, to the instruction.
+//! An op that is written outside of the library executes what a built-in op of the same shape executes, in every
+//! mechanism, state and regime, to the instruction.
 
 #[path = "fixtures/own_suite/src/twins.rs"]
 mod twins;
@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use pvbench::clock::Clock;
 use pvbench::measure::Sampler;
-use pvbench::measure::plan::{Column, Group};
+use pvbench::measure::plan::{Comparison, Variant};
 use pvbench::measure::wire::Task;
-use pvbench::op::Platform;
+use pvbench::op::BodyKind;
 use pvbench::op::irq::SaveFl;
 use pvbench::op::mmu::{AllocPte, PteVal, SetPte, SetPteAt};
 use pvbench::regime::Regime;
@@ -18,8 +18,8 @@ use pvbench::suite::{OpEntry, mechanisms};
 use twins::{Flags, Nothing, Same, Store, StoreAt};
 
 /// Instructions per op by column, or why there are none.
-fn counted(sampler: &mut Sampler, op: &str, regime: Regime, columns: &[Column]) -> BTreeMap<String, String> {
-    let group = Group { op: op.to_owned(), body: Platform::Native, regime, offset: 0 };
+fn counted(sampler: &mut Sampler, op: &str, regime: Regime, columns: &[Variant]) -> BTreeMap<String, String> {
+    let group = Comparison { op: op.to_owned(), body: BodyKind::Native, regime, offset: 0 };
     let samples = sampler.group(&Task { group, rounds: 1, only: None, count: true }, columns).unwrap();
     let present = samples.columns.iter().map(|&column| columns[column].to_string());
     let names = std::iter::once("inline".to_owned()).chain(present);
@@ -43,7 +43,7 @@ fn an_op_of_ones_own_executes_what_a_built_in_one_of_its_shape_does() {
     ];
     let names = pairs.each_ref().map(|pair| pair.each_ref().map(|op| op.meta.name));
     let mut sampler = Sampler::new(pairs.into_iter().flatten().collect(), 1, Clock::Tsc, 1_000, false, true).unwrap();
-    let columns: Vec<Column> = mechanisms().iter().flat_map(Column::of).filter(|c| c.mechanism != "inline").collect();
+    let columns: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).filter(|c| c.mechanism != "inline").collect();
     for [built_in, own] in names {
         for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
             if regime == Regime::Latency && built_in != "pte_val" {

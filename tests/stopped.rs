@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use pvbench::clock::Clock;
 use pvbench::host::pin;
-use pvbench::measure::plan::{Column, Group};
-use pvbench::measure::wire::{Assignment, GroupSamples, Line, Task};
-use pvbench::op::Platform;
+use pvbench::measure::plan::{Comparison, Variant};
+use pvbench::measure::wire::{Assignment, GroupSamples, Task, WorkerLine};
+use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 
@@ -60,11 +60,11 @@ fn capacity(report: &Report) -> f64 {
     report.calibration.as_ref().unwrap().adds_per_cycle.unwrap().estimate
 }
 
-/// Makes a quiet run and one with trouble, until both had as much of the core; `told` looks at every troubled report and
-/// at what the trouble returned.
+/// Makes a quiet run and one with trouble, until both had as much of the core; `told` looks at every troubled report
+/// and at what the trouble returned.
 ///
-/// Another hyperthread of the core, perhaps of another guest of the host, moves whole runs by a tenth: only two runs that
-/// had as much of the core say what the trouble did to the numbers. Where no two did, standard error says so.
+/// Another hyperthread of the core, perhaps of another guest of the host, moves whole runs by a tenth: only two runs
+/// that had as much of the core say what the trouble did to the numbers. Where no two did, standard error says so.
 fn compared<T>(trouble: impl Fn(&Report, Command) -> T, told: impl Fn(&Report, T)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..TRIES {
@@ -151,10 +151,10 @@ fn bursts_in_which_another_process_takes_the_cpu_cost_rounds_and_no_accuracy() {
     compared(trouble, |troubled, ()| assert!(dropped(troubled) > 0));
 }
 
-/// What a worker finds that takes rounds with fewer adds per cycle than `quiet_from` for disturbed.
-fn worked(quiet_from: f64) -> Vec<GroupSamples> {
+/// What a worker finds that takes rounds with fewer adds per cycle than `min_adds_per_cycle` for disturbed.
+fn worked(min_adds_per_cycle: f64) -> Vec<GroupSamples> {
     let task = |offset| Task {
-        group: Group { op: "pte_val".to_owned(), body: Platform::Native, regime: Regime::Throughput, offset },
+        group: Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset },
         rounds: 2,
         only: None,
         count: false,
@@ -162,13 +162,13 @@ fn worked(quiet_from: f64) -> Vec<GroupSamples> {
     let assignment = Assignment {
         seed: 1,
         tasks: vec![task(0), task(29)],
-        columns: vec![Column { mechanism: "table".to_owned(), state: None }],
+        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
         work: Vec::new(),
         kernels: Vec::new(),
         window_cycles: 10_000,
         cpu: None,
         clock: Clock::Tsc,
-        quiet_from,
+        min_adds_per_cycle,
         counters: false,
         instructions: false,
     };
@@ -179,7 +179,7 @@ fn worked(quiet_from: f64) -> Vec<GroupSamples> {
     let output = worker.wait_with_output().unwrap();
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let samples = lines.filter_map(|line| match serde_json::from_slice(line).unwrap() {
-        Line::Done(samples) => Some(*samples),
+        WorkerLine::Done(samples) => Some(*samples),
         _ => None,
     });
     samples.collect()

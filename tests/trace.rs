@@ -1,7 +1,7 @@
 //! Traces: what is counted, what survives it, and where it must not be believed. Every loop is traced in both ways.
 //!
-//! The handler of a signal belongs to the whole process, so the tests that step take turns, and those that end a process
-//! run in a child: this binary again, with one test by its name.
+//! The handler of a signal belongs to the whole process, so the tests that step take turns, and those that end a
+//! process run in a child: this binary again, with one test by its name.
 
 use std::arch::naked_asm;
 use std::os::unix::process::ExitStatusExt;
@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use iced_x86::FlowControl;
 use pvbench::measure::trace::{LIMIT, OneOp, Passes, Step, Stepper, Trace, TraceError, Tracer};
-use pvbench::op::{CpuModel, Platform};
+use pvbench::op::{BodyKind, CpuModel};
 use pvbench::patch::Function;
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Loop, Regime, SITES};
@@ -260,7 +260,7 @@ unsafe extern "C" fn starts_a_process<const NUMBER: i64>(_: *const [u64; 4], _: 
 body!(process_id, "mov eax, 39", "syscall", "mov r8, rax");
 
 fn bound(op: &OpEntry, pair: &Pair, cpu: &mut CpuModel) -> [u64; 4] {
-    (pair.bind)(Platform::Native);
+    (pair.bind)(BodyKind::Native);
     (op.arguments)(cpu)
 }
 

@@ -4,17 +4,18 @@ mod alone;
 
 use pvbench::clock::Clock;
 use pvbench::dispatch::{All, Dispatch};
-use pvbench::measure::plan::Column;
-use pvbench::measure::work::{KernelColumn, WorkError, WorkTask, Worker};
+use pvbench::measure::plan::Variant;
+use pvbench::measure::work::{KernelVariant, WorkError, WorkTask, Worker};
 use pvbench::op::irq::SaveFl;
 use pvbench::suite::OpEntry;
-use pvbench::workload::{Entry, Failure, Meta, Random, Workload};
+use pvbench::workload::{Failure, Random, Workload, WorkloadEntry, WorkloadMeta};
 
 /// Returns something else with the table.
 struct Lying;
 
 impl Workload for Lying {
-    const META: Meta = Meta { name: "lying", unit: "lie", summary: "differs with the table", source: "made up" };
+    const META: WorkloadMeta =
+        WorkloadMeta { name: "lying", unit: "lie", summary: "differs with the table", source: "made up" };
     type Ops = (SaveFl,);
     type State = ();
 
@@ -31,7 +32,7 @@ impl Workload for Lying {
 
 fn measured(mechanism: &str) -> Result<(), WorkError> {
     let ops = [OpEntry::with::<SaveFl, All>()];
-    let mut worker = Worker::new(&ops, vec![Entry::own::<Lying, All>()], 1, Clock::Tsc)?;
+    let mut worker = Worker::new(&ops, vec![WorkloadEntry::own::<Lying, All>()], 1, Clock::Tsc)?;
     let task = WorkTask {
         workload: "lying".to_owned(),
         seed: 1,
@@ -41,7 +42,7 @@ fn measured(mechanism: &str) -> Result<(), WorkError> {
         in_place: false,
         only: None,
     };
-    let column = KernelColumn::Mechanism(Column { mechanism: mechanism.to_owned(), state: None });
+    let column = KernelVariant::Mechanism(Variant { mechanism: mechanism.to_owned(), state: None });
     worker.measure(&task, &[column]).map(drop)
 }
 

@@ -8,9 +8,9 @@ use pvbench::kernel::Machine;
 use pvbench::op::Op;
 use pvbench::op::irq::IrqEnable;
 use pvbench::patch::text::serialise;
-use pvbench::patch::{CallTree, CodeMemory, DataMemory, Decoded};
+use pvbench::patch::{CodeImage, CodeMemory, DataMemory, DecodeCache};
 use pvbench::pv_ops::workload_entries;
-use pvbench::workload::{Entry, Run, count_hooks};
+use pvbench::workload::{Run, WorkloadEntry, count_hooks};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
@@ -18,7 +18,7 @@ const SEED: u64 = 42;
 /// What hooks are counted over.
 const UNITS: f64 = 640.0;
 
-fn units(entry: &Entry) -> u64 {
+fn units(entry: &WorkloadEntry) -> u64 {
     match entry.meta.name {
         "kernel_build" => 3,
         "spinlock_contended" => 4,
@@ -58,13 +58,13 @@ fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() 
         let options = entry.options.iter().map(|option| (option.name, option.run, false));
         let data: Vec<_> = entry.variants.iter().filter_map(|variant| variant.data).collect();
         let calls = count_hooks(&entry, &mut machine, SEED, 4).unwrap();
-        let mut decoded = Decoded::leaving(entry.variants.iter().map(|variant| variant.bind as usize));
+        let mut decoded = DecodeCache::leaving(entry.variants.iter().map(|variant| variant.bind as usize));
         for (name, run, has_data) in mechanisms.chain(options) {
             let place = format!("{} with {name}", entry.meta.name);
             // Tables are to hold the hooks before they are copied.
             run(&mut machine, SEED, 0, Clock::Tsc).unwrap();
             // SAFETY: a compiled function.
-            let tree = unsafe { CallTree::of_known(run as *const () as usize, &mut decoded) }.unwrap();
+            let tree = unsafe { CodeImage::of_known(run as *const () as usize, &mut decoded) }.unwrap();
             // SAFETY: what mechanisms gave as theirs.
             let mut tree = unsafe { tree.with_data(&data, &mut decoded) }.unwrap();
             assert_eq!(tree.data_room() > 0, has_data, "{place}: what it reads of a mechanism's data");
@@ -74,9 +74,9 @@ fn every_kernel_can_be_copied_to_random_places_and_comes_to_the_same_checksum() 
             tree.place(&mut memory, &mut copies, &mut rng).unwrap();
             let calls_body =
                 ["direct", "table", "retpoline", "site"].contains(&name) && calls.contains_key("irq_enable");
-            assert!(!calls_body || tree.moved(enable as u64).is_some(), "{place}: the body is copied, too");
-            assert!(name != "retpoline" || tree.moved(thunks()[0] as u64).is_some(), "{place}: the thunk is, too");
-            let copy = tree.moved(run as *const () as u64).unwrap();
+            assert!(!calls_body || tree.relocated(enable as u64).is_some(), "{place}: the body is copied, too");
+            assert!(name != "retpoline" || tree.relocated(thunks()[0] as u64).is_some(), "{place}: the thunk is, too");
+            let copy = tree.relocated(run as *const () as u64).unwrap();
             serialise();
             // SAFETY: a copy of this very function, in memory that is still there.
             let copy = unsafe { std::mem::transmute::<usize, Run>(copy as usize) };
@@ -98,7 +98,7 @@ fn a_machine_elsewhere_comes_to_the_same_checksum() {
             if run % 2 == 1 {
                 machine.draw_frames(&mut rng);
             }
-            machine = machine.elsewhere(&mut rng).unwrap();
+            machine = machine.rebuild_at_new_address(&mut rng).unwrap();
             addresses[0].insert(&raw const *machine as usize % 4096);
             addresses[1].insert(machine.memory.pages.as_ptr() as usize % 4096);
             addresses[2].insert(machine.memory.base().as_ptr() as usize);
@@ -163,11 +163,12 @@ fn lat_mmap_calls_the_hooks_that_linux_calls_for_each_fault_map_and_unmap() {
         ("lazy_leave", 1.0),
         ("flush_tlb_user", 1.0),
         ("flush_tlb_one_user", 0.0),
-        // A walk per fault, one to zap, and those of `free_pgd_range`: the last fault-free ones ask once more per level.
+        // A walk per fault, one to zap, and those of `free_pgd_range`: the last fault-free ones ask once more per
+        // level.
         ("p4d_val", faults + 4.0),
         ("pud_val", faults + 3.0),
-        // The entry of a fault is looked at (but for the first, which has no table), locked and mapped; so it is once to
-        // zap; and freed.
+        // The entry of a fault is looked at (but for the first, which has no table), locked and mapped; so it is once
+        // to zap; and freed.
         ("pmd_val", faults * 3.0 - 1.0 + 2.0 + 1.0),
     ] {
         assert_eq!(per_unit(op), expected, "{op}");
@@ -211,7 +212,8 @@ fn a_first_touch_calls_the_hooks_of_a_walk_a_page_and_an_entry() {
     for (op, least) in [("p4d_val", 1.0), ("pud_val", 1.0), ("pmd_val", 3.0), ("flush_tlb_user", 0.0)] {
         assert!((least..least + 4.0 / 128.0).contains(&per_unit(op)), "{op} {}", per_unit(op));
     }
-    // The flag is saved by the allocator alone, for each page that comes and each that goes, and for what a range needs.
+    // The flag is saved by the allocator alone, for each page that comes and each that goes, and for what a range
+    // needs.
     let freed = per_unit("pte_val");
     assert!((per_unit("save_fl") - 1.0 - freed).abs() < 0.15, "{} and {freed}", per_unit("save_fl"));
 }
@@ -275,14 +277,14 @@ fn prot_fault_changes_protection_by_the_hooks_made_for_it() {
 #[test]
 fn memory_that_runs_out_is_an_error_of_the_workload() {
     use pvbench::dispatch::Inline;
-    use pvbench::kernel::{Kernel, Plain, Prot, Trouble};
+    use pvbench::kernel::{Kernel, KernelError, Plain, Prot};
     let mut machine = Machine::new().unwrap();
     let before = machine.free_frames();
     let mut kernel = Kernel::<Inline, Plain>::new(&mut machine);
     kernel.start().unwrap();
     let at = kernel.mmap(1 << 30, Prot::Write).unwrap();
     let ended = (0..1 << 18).find_map(|page| kernel.store(at + page * 4096, page).err());
-    assert!(matches!(ended, Some(Trouble::Memory(_))), "{ended:?}");
+    assert!(matches!(ended, Some(KernelError::Memory(_))), "{ended:?}");
     kernel.finish().unwrap();
     // All but the slabs, which keep their pages.
     assert!(before - machine.free_frames() < 8, "{before} frames, then {}", machine.free_frames());
@@ -291,7 +293,7 @@ fn memory_that_runs_out_is_an_error_of_the_workload() {
 #[test]
 fn a_process_gets_back_what_it_wrote_wherever_its_memory_went() {
     use pvbench::dispatch::Inline;
-    use pvbench::kernel::{Kernel, Plain, Prot, Trouble};
+    use pvbench::kernel::{Kernel, KernelError, Plain, Prot};
     let mut machine = Machine::new().unwrap();
     let mut kernel = Kernel::<Inline, Plain>::new(&mut machine);
     kernel.start().unwrap();
@@ -300,11 +302,11 @@ fn a_process_gets_back_what_it_wrote_wherever_its_memory_went() {
     assert_eq!(kernel.load(at), Ok(0), "what nobody wrote is zero");
     // Something in the way: it cannot grow where it is.
     let blocker = kernel.mmap(4096, Prot::Read).unwrap();
-    assert_eq!(kernel.store(blocker, 1), Err(Trouble::Fault(blocker)));
+    assert_eq!(kernel.store(blocker, 1), Err(KernelError::Fault(blocker)));
     let moved = kernel.mremap(at, 4 * 4096, 64 * 4096).unwrap();
     assert_eq!(kernel.load(moved + 4096), Ok(7));
     if moved != at {
-        assert_eq!(kernel.load(at), Err(Trouble::Fault(at)));
+        assert_eq!(kernel.load(at), Err(KernelError::Fault(at)));
     }
     // The child sees it, and what it writes the parent does not see.
     let child = kernel.fork().unwrap();
@@ -315,8 +317,8 @@ fn a_process_gets_back_what_it_wrote_wherever_its_memory_went() {
     });
     assert_eq!(seen, Ok((7, 8)));
     assert_eq!(kernel.load(moved + 4096), Ok(7));
-    assert_eq!(kernel.munmap(moved + 1, 4096), Err(Trouble::Invalid(moved + 1)));
-    assert_eq!(kernel.mmap(0, Prot::Read), Err(Trouble::Invalid(0)));
+    assert_eq!(kernel.munmap(moved + 1, 4096), Err(KernelError::Invalid(moved + 1)));
+    assert_eq!(kernel.mmap(0, Prot::Read), Err(KernelError::Invalid(0)));
 }
 
 #[test]

@@ -6,27 +6,27 @@ mod alone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
-use pvbench::dispatch::{self, Dispatch, Mechanism, Table, Way};
+use pvbench::dispatch::{self, CallSequence, Dispatch, Mechanism, Table};
 
 use pvbench::clock::Clock;
-use pvbench::kernel::{Kernel, Machine, Prot, Trouble, Xen};
+use pvbench::kernel::{Kernel, KernelError, Machine, Prot, Xen};
 use pvbench::measure::work::whole_kernel;
-use pvbench::op::Platform;
+use pvbench::op::BodyKind;
 use pvbench::op::xen::p2m::{FRAME_MASK, PRESENT};
 use pvbench::op::xen::{CallKind, FrameType, XenVcpu, guest};
 use pvbench::patch::rules::{Target, targets};
-use pvbench::patch::site::Kind;
+use pvbench::patch::site::SiteKind;
 use pvbench::patch::{State, Text};
 use pvbench::pv_ops::workload_entries;
 use pvbench::workload::{
-    ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
-    PageLife, ProtFault, Run, Spinlock, SpinlockContended,
+    ContextSwitch, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault, PageLife,
+    ProtFault, Run, Spinlock, SpinlockContended, WorkloadEntry,
 };
 
 const SEED: u64 = 42;
 const WRITABLE: u64 = 1 << 1;
 
-fn units(entry: &Entry) -> u64 {
+fn units(entry: &WorkloadEntry) -> u64 {
     match entry.meta.name {
         "kernel_build" => 3,
         "spinlock_contended" => 4,
@@ -44,7 +44,7 @@ struct Guest {
 /// A workload's name, and the workload with every mechanism whose hooks can be bound to Xen's bodies.
 fn of<W: KernelWorkload>() -> (&'static str, Vec<Guest>) {
     struct Guests<W>(Vec<Guest>, PhantomData<fn(W)>);
-    impl<W: KernelWorkload> dispatch::Visitor for Guests<W> {
+    impl<W: KernelWorkload> dispatch::MechanismVisitor for Guests<W> {
         fn visit<D: Dispatch>(&mut self) {
             if D::META.switches {
                 let run = pvbench::workload::run::<W, D, Xen>;
@@ -83,25 +83,25 @@ struct Sites {
 impl Sites {
     fn new() -> Self {
         // SAFETY: the test has the process to itself, and makes one of these.
-        Sites { text: unsafe { Text::own() }.unwrap(), targets: [Platform::Native, Platform::Xen].map(targets) }
+        Sites { text: unsafe { Text::own() }.unwrap(), targets: [BodyKind::Native, BodyKind::Xen].map(targets) }
     }
 
-    fn bring(&mut self, platform: Platform, kind: Kind, states: &[State]) {
-        let targets = &self.targets[usize::from(platform == Platform::Xen)];
+    fn set_state(&mut self, platform: BodyKind, kind: SiteKind, states: &[State]) {
+        let targets = &self.targets[usize::from(platform == BodyKind::Xen)];
         // SAFETY: no other thread, and no site is being run; the targets are those of the ops.
-        unsafe { self.text.bring_to_first(targets, kind, states) }.unwrap();
+        unsafe { self.text.set_first_supported(targets, kind, states) }.unwrap();
     }
 
     /// Has a mechanism's calls end in a platform's bodies.
-    fn bind(&mut self, mechanism: &Mechanism, platform: Platform, state: Option<State>) {
+    fn bind(&mut self, mechanism: &Mechanism, platform: BodyKind, state: Option<State>) {
         match (mechanism.sites, state) {
             (Some(kind), Some(state)) => {
-                self.bring(platform, kind, whole_kernel(state));
+                self.set_state(platform, kind, whole_kernel(state));
                 // What a jump label jumps to follows the platform.
-                self.bring(platform, Kind::Call, &[State::Direct]);
+                self.set_state(platform, SiteKind::Call, &[State::Direct]);
             }
-            _ if mechanism.way == Way::Trampoline => {
-                self.bring(platform, Kind::Trampoline, &[State::Direct]);
+            _ if mechanism.way == CallSequence::Trampoline => {
+                self.set_state(platform, SiteKind::Trampoline, &[State::Direct]);
             }
             _ => {}
         }
@@ -113,8 +113,8 @@ impl Sites {
 fn states(mechanism: &Mechanism) -> Vec<Option<State>> {
     match mechanism.sites {
         None => vec![None],
-        Some(Kind::JumpLabel) => vec![Some(State::On)],
-        Some(Kind::Pv | Kind::PvCalleeSave) => vec![Some(State::Unpatched), Some(State::Direct)],
+        Some(SiteKind::JumpLabel) => vec![Some(State::On)],
+        Some(SiteKind::Pv | SiteKind::PvCalleeSave) => vec![Some(State::Unpatched), Some(State::Direct)],
         Some(_) => vec![Some(State::Direct)],
     }
 }
@@ -180,7 +180,7 @@ impl Account {
     }
 }
 
-fn run_on_xen(machine: &mut Machine, entry: &Entry, run: Run, expected: u64, what: &str) {
+fn run_on_xen(machine: &mut Machine, entry: &WorkloadEntry, run: Run, expected: u64, what: &str) {
     assert_eq!(run(machine, SEED, units(entry), Clock::Tsc).unwrap().checksum, expected, "{what}");
     let xen = machine.vcpu();
     assert_eq!((xen.hypervisor.refused, xen.multicall.failed), (0, 0), "{what}");
@@ -205,9 +205,9 @@ fn every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen() {
             {
                 for state in states(mechanism) {
                     let what = format!("{} with {} ({state:?})", entry.meta.name, mechanism.name);
-                    sites.bind(mechanism, Platform::Xen, state);
+                    sites.bind(mechanism, BodyKind::Xen, state);
                     run_on_xen(&mut machine, &entry, *run, expected, &what);
-                    sites.bind(mechanism, Platform::Native, state);
+                    sites.bind(mechanism, BodyKind::Native, state);
                     seen.insert(mechanism.name);
                     // The same machine runs a kernel on bare metal again.
                     let again = entry.variants.iter().find(|variant| variant.mechanism.name == mechanism.name);
@@ -235,7 +235,7 @@ fn memory_that_runs_out_is_an_error_of_the_workload_and_everything_goes_back() {
     kernel.start().unwrap();
     let at = kernel.mmap(1 << 30, Prot::Write).unwrap();
     let ended = (0..1 << 18).find_map(|page| kernel.store(at + page * 4096, page).err());
-    assert!(matches!(ended, Some(Trouble::Memory(_))), "{ended:?}");
+    assert!(matches!(ended, Some(KernelError::Memory(_))), "{ended:?}");
     nothing_refused(kernel.machine());
     kernel.finish().unwrap();
     // All but the slabs, which keep their pages.
@@ -257,7 +257,7 @@ fn forks_end_where_user_mode_can_have_no_more_roots() {
             Err(trouble) => break trouble,
         }
     };
-    assert!(matches!(ended, Trouble::Memory(_)) && children.len() > 16, "{ended:?} after {}", children.len());
+    assert!(matches!(ended, KernelError::Memory(_)) && children.len() > 16, "{ended:?} after {}", children.len());
     nothing_refused(kernel.machine());
     for child in children {
         assert_eq!(kernel.run_child(child, |kernel| kernel.load(at)), Ok(7));

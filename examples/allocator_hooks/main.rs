@@ -1,8 +1,8 @@
 //! A table of allocator hooks: what plug-in systems, kernels and game engines have so that memory can be accounted for.
 //!
-//! A bump allocator with free lists is as cheap as allocators get, so it shows the table at its worst. Which way to keep the
-//! hooks (function pointers, a trait object, a `OnceLock`) adds least to an allocation, hot and with other work's values in
-//! registers?
+//! A bump allocator with free lists is as cheap as allocators get, so it shows the table at its worst. Which way to
+//! keep the hooks (function pointers, a trait object, a `OnceLock`) adds least to an allocation, hot and with other
+//! work's values in registers?
 //!
 //! ```sh
 //! cargo run --release --example allocator_hooks -- run --mechanism 'table,dyn,once_lock,static_call_inline' --time 20 --out target/allocator_hooks
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use pvbench::Suite;
 use pvbench::dispatch::Dispatch;
-use pvbench::workload::{Failure, Meta, Random, Workload};
+use pvbench::workload::{Failure, Random, Workload, WorkloadMeta};
 
 /// Sizes are rounded up to a power of two from 16 to 2,048: a free list for each.
 const CLASSES: usize = 8;
@@ -45,8 +45,8 @@ impl Arena {
     }
 }
 
-// One for all, and only one thread uses it: a thread's own would be reached by a call wherever the standard library's accessor
-// is not inlined, and not even `inline` would be in place. Relaxed loads and stores are plain ones on x86-64.
+// One for all, and only one thread uses it: a thread's own would be reached by a call wherever the standard library's
+// accessor is not inlined, and not even `inline` would be in place. Relaxed loads and stores are plain ones on x86-64.
 static ARENA: Arena = Arena::new();
 
 /// The size class of so many bytes.
@@ -100,7 +100,7 @@ struct Live {
 }
 
 impl Workload for Churn {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "churn",
         unit: "64 objects",
         summary: "64 times: an object goes, one of 1 to 1,024 bytes comes",

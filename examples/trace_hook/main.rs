@@ -1,9 +1,9 @@
 //! A tracing hook that is almost always off.
 //!
 //! Each place in a program that could be traced asks first: is anybody listening? The usual answer is no. What does the
-//! question cost: a flag that is tested (`flag`), a call through a table of functions that do nothing (`table`), a NOP that
-//! becomes a jump when tracing starts (`jump_label`), and a way of one's own that keeps the flag in the word that holds the
-//! listener (`listener`)?
+//! question cost: a flag that is tested (`flag`), a call through a table of functions that do nothing (`table`), a NOP
+//! that becomes a jump when tracing starts (`jump_label`), and a way of one's own that keeps the flag in the word that
+//! holds the listener (`listener`)?
 //!
 //! ```sh
 //! cargo run --release --example trace_hook -- run --mechanism 'flag,table,jump_label,listener' --time 20 --out target/trace_hook
@@ -13,8 +13,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pvbench::Suite;
-use pvbench::dispatch::{Dispatch, Inline, Mechanism, Slots, Way};
-use pvbench::op::{Args, Body, Op, Platform, Ret};
+use pvbench::dispatch::{CallSequence, Dispatch, Inline, Mechanism, Slots};
+use pvbench::op::{Args, Body, BodyKind, Op, Ret};
 
 /// Events that were recorded.
 static RECORDED: AtomicU64 = AtomicU64::new(0);
@@ -39,7 +39,7 @@ struct Listener;
 impl Dispatch for Listener {
     const META: Mechanism = Mechanism {
         name: "listener",
-        way: Way::Own,
+        way: CallSequence::Own,
         switches: true,
         known_from: "callbacks that may be null: C programs ever since",
         summary: "a pointer that is called unless it is null; else the native body in place",
@@ -59,10 +59,10 @@ impl Dispatch for Listener {
         }
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         let listener = match platform {
-            Platform::Native => 0,
-            Platform::Xen => platform.body::<O>() as usize,
+            BodyKind::Native => 0,
+            BodyKind::Xen => platform.body::<O>() as usize,
         };
         LISTENERS.set(O::SLOT, listener);
     }

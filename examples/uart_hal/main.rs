@@ -1,8 +1,8 @@
 //! A HAL: the registers of a UART behind a table of functions.
 //!
 //! A board chooses at start how its UART is reached: memory-mapped, by ports, or not at all. What does the table cost a
-//! driver that asks the line-status register before every byte, and what would be left if the choice were made at compile
-//! time (`inline`), by an enum, by a trait object?
+//! driver that asks the line-status register before every byte, and what would be left if the choice were made at
+//! compile time (`inline`), by an enum, by a trait object?
 //!
 //! ```sh
 //! cargo run --release --example uart_hal -- run --quick --out target/uart_hal
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use pvbench::Suite;
 use pvbench::dispatch::Dispatch;
-use pvbench::workload::{Failure, Meta, Random, Workload};
+use pvbench::workload::{Failure, Random, Workload, WorkloadMeta};
 
 /// The register that bytes are sent by.
 const TRANSMIT: usize = 0;
@@ -24,7 +24,8 @@ const EMPTY: u8 = 0x20;
 /// A 16550 whose registers are in memory, and which is always ready.
 static REGISTERS: [AtomicU8; 8] = [const { AtomicU8::new(EMPTY) }; 8];
 
-// The table: `struct Uart { read: fn(usize) -> u8, write: fn(usize, u8) }`. After `or`, what a board without a UART has.
+// The table: `struct Uart { read: fn(usize) -> u8, write: fn(usize, u8) }`. After `or`, what a board without a UART
+// has.
 pvbench::functions! {
     /// Reads a register.
     pub struct Read: "read" = fn(register: usize = STATUS) -> u8 {
@@ -40,7 +41,7 @@ pvbench::functions! {
 struct SendLine;
 
 impl Workload for SendLine {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "send_line",
         unit: "line",
         summary: "1 to 80 bytes, each written once the status register says so",

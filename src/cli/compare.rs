@@ -56,7 +56,7 @@ pub fn compare(args: &CompareArgs) -> Done {
 }
 
 /// Prints a comparison, and says how to end.
-pub(super) fn show(comparison: &compare::Comparison, json: Option<&std::path::Path>, all: bool) -> Done {
+pub(super) fn show(comparison: &compare::ReportComparison, json: Option<&std::path::Path>, all: bool) -> Done {
     let mut unwritten = Unwritten::default();
     if let Some(path) = json
         && let Some(mut text) = unwritten.note(serde_json::to_vec_pretty(comparison))

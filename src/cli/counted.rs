@@ -17,7 +17,7 @@ pub type Named = Vec<(String, BTreeMap<String, f64>)>;
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
-    workloads: Vec<Workload>,
+    workloads: Vec<CountedWorkload>,
     linux: Option<Linux>,
     ops: Option<Vec<Op>>,
 }
@@ -25,11 +25,11 @@ struct Document {
 #[derive(Deserialize)]
 struct Linux {
     #[serde(default)]
-    workloads: Vec<Workload>,
+    workloads: Vec<CountedWorkload>,
 }
 
 #[derive(Deserialize)]
-struct Workload {
+struct CountedWorkload {
     name: String,
     #[serde(default)]
     calls: BTreeMap<String, f64>,

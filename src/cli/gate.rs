@@ -18,7 +18,7 @@ use super::measured::{Here, measure};
 use super::output::{self, Unwritten, stdout};
 use super::run::Chosen;
 use crate::gate::budget::{BudgetError, Budgets};
-use crate::gate::judge::{Case, judge, settle, timed};
+use crate::gate::judge::{GateInput, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
@@ -188,7 +188,7 @@ fn finished(
         differences.extend(between.into_iter().map(|difference| format!("baseline: {difference}")));
     }
     let judgements = timed(&rules, &decisions, baseline.is_some());
-    let case = Case {
+    let case = GateInput {
         budgets,
         rules: &rules,
         decisions: &decisions,
@@ -245,7 +245,7 @@ fn measured(
     let judgements = timed(&found, &decisions, baseline.is_some()) * (1 + confirm);
     let differences: Vec<String> = baseline.map(|baseline| comparable::between(&report, baseline)).unwrap_or_default();
     let verdicts = |rules: &[Resolved], decisions: &Decisions, report: &Report| {
-        judge(&Case {
+        judge(&GateInput {
             budgets,
             rules,
             decisions,
@@ -297,7 +297,7 @@ fn measured_once(
     stop: &AtomicBool,
 ) -> Result<(Vec<u8>, Report), CliError> {
     let (plan, mut work) = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
-    work.beside = here.beside(&args.conditions, suite, &work.workloads);
+    work.second_cpu = here.second_cpu(&args.conditions, suite, &work.workloads);
     let work = Chosen { plan: work, absent: Vec::new() };
     let document = measure(&plan, &work, suite, here, None, stop)?;
     let report = serde_json::from_slice(&document)?;

@@ -190,10 +190,9 @@ fn regimes() -> Listing {
 }
 
 fn workloads(suite: &Suite) -> Listing {
-    let metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
-    let row = |m: &workload::Meta| [m.name, m.unit, m.summary, m.source].map(str::to_owned).to_vec();
-    let value =
-        |m: &workload::Meta| json!({ "name": m.name, "unit": m.unit, "summary": m.summary, "source": m.source });
+    let metas: Vec<workload::WorkloadMeta> = suite.workloads().iter().map(|entry| entry.meta).collect();
+    let row = |m: &workload::WorkloadMeta| [m.name, m.unit, m.summary, m.source].map(str::to_owned).to_vec();
+    let value = |m: &workload::WorkloadMeta| json!({ "name": m.name, "unit": m.unit, "summary": m.summary, "source": m.source });
     let header = vec!["workload", "unit", "what it does", "after"];
     (header, metas.iter().map(row).collect(), metas.iter().map(value).collect())
 }

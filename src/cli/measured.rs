@@ -9,17 +9,17 @@ use super::progress::Progress;
 use super::run::Chosen;
 use crate::clock::Clock;
 use crate::host::{Check, Machine, Probes, Root, checks_with, pmu_unavailable};
-use crate::measure::apart::apart;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
-use crate::measure::parent::{Mishap, Observer};
-use crate::measure::plan::{Group, Plan, Workers};
+use crate::measure::parent::{Sink, WorkerFailure};
+use crate::measure::plan::{Comparison, Plan, Workers};
+use crate::measure::separate_cores::have_separate_cores;
 use crate::measure::trace::Tracer;
 use crate::measure::wire::{GroupSamples, Task};
-use crate::measure::work::{KernelColumn, WorkSamples};
-use crate::measure::work_parent::{Share, run_all};
+use crate::measure::work::{KernelVariant, WorkSamples};
+use crate::measure::work_parent::{Allocation, run_all};
 use crate::patch::CodeError;
-use crate::report::schema::{Absence, Failure};
+use crate::report::schema::{Failure, Unavailable};
 use crate::report::write;
 use crate::run::assemble::Samples;
 use crate::run::report::{Facts, listings};
@@ -29,8 +29,8 @@ use crate::workload;
 
 /// So many other CPUs are tried: a core has two hyperthreads, or four.
 const NEIGHBOURS: usize = 4;
-/// So often each is tried: another guest that comes and goes can make two CPUs seem to share a core, and nothing makes two that do
-/// seem to have one each.
+/// So often each is tried: another guest that comes and goes can make two CPUs seem to share a core, and nothing makes
+/// two that do seem to have one each.
 const TRIES: usize = 3;
 
 /// What is known of machine and clock before anything is measured.
@@ -65,10 +65,10 @@ impl Here {
         conditions.cpu.or(self.probes.measuring_cpu.map(|cpu| cpu as usize))
     }
 
-    /// Another CPU to measure these workloads on at the same time: one that takes nothing from the first. None where the
-    /// first was named, which leaves all others to whoever did so, or where a workload wants several for itself.
-    pub fn beside(&self, conditions: &Conditions, suite: &Suite, workloads: &[String]) -> Option<usize> {
-        let chosen = |entry: &&workload::Entry| workloads.iter().any(|name| *name == entry.meta.name);
+    /// Another CPU to measure these workloads on at the same time: one that takes nothing from the first. None where
+    /// the first was named, which leaves all others to whoever did so, or where a workload wants several for itself.
+    pub fn second_cpu(&self, conditions: &Conditions, suite: &Suite, workloads: &[String]) -> Option<usize> {
+        let chosen = |entry: &&workload::WorkloadEntry| workloads.iter().any(|name| *name == entry.meta.name);
         let alone = suite.workloads().iter().filter(chosen).all(|entry| entry.cpus == 1);
         if conditions.cpu.is_some() || !alone || workloads.is_empty() {
             return None;
@@ -79,7 +79,7 @@ impl Here {
         others.retain(|other| *other != cpu);
         // Interrupts go to the first ones.
         others.sort_unstable_by(|a, b| b.cmp(a));
-        let apart = |other: &usize| (0..TRIES).any(|_| apart(cpu, *other, self.clock));
+        let apart = |other: &usize| (0..TRIES).any(|_| have_separate_cores(cpu, *other, self.clock));
         others.into_iter().take(NEIGHBOURS).find(apart)
     }
 }
@@ -172,7 +172,7 @@ impl<'a> Measured<'a> {
             listings: listings(&examples(&planned, &plan.columns).unwrap_or_default()),
             workers: collector.workers,
             workers_again: collector.workers_again,
-            beside: work.plan.beside,
+            second_cpu: work.plan.second_cpu,
             failures: collector.failures,
             absent: absences(no_counters, here.immovable.as_ref(), uncounted, (work, suite))
                 .into_iter()
@@ -192,17 +192,17 @@ fn absences(
     immovable: Option<&CodeError>,
     uncounted: Option<String>,
     (work, suite): (&Chosen, &Suite),
-) -> Vec<Absence> {
+) -> Vec<Unavailable> {
     let mut absent = work.absent.clone();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
-        absent.push(Absence { what, reason: format!("loops ran where the linker put them: {reason}") });
+        absent.push(Unavailable { what, reason: format!("loops ran where the linker put them: {reason}") });
     }
     if let Some(reason) = no_counters {
-        absent.push(Absence { what: "hardware counters".to_owned(), reason });
+        absent.push(Unavailable { what: "hardware counters".to_owned(), reason });
     }
     if let Some(reason) = uncounted {
-        absent.push(Absence { what: "instruction counts".to_owned(), reason });
+        absent.push(Unavailable { what: "instruction counts".to_owned(), reason });
     }
     if work.plan.workloads.is_empty() {
         let reason = if suite.workloads().is_empty() {
@@ -210,7 +210,7 @@ fn absences(
         } else {
             "ops, regimes or another body than native were named, and no workload".to_owned()
         };
-        absent.push(Absence { what: "workloads".to_owned(), reason });
+        absent.push(Unavailable { what: "workloads".to_owned(), reason });
     }
     absent
 }
@@ -227,8 +227,8 @@ fn environment(suite: &Suite, planned: &[&OpEntry], here: &Here) -> Vec<Check> {
 }
 
 /// Ops whose body is not in place even with `inline`, which all else is held against.
-fn out_of_place(planned: &[&OpEntry]) -> Vec<Absence> {
-    let absence = |op: &&OpEntry| Absence {
+fn out_of_place(planned: &[&OpEntry]) -> Vec<Unavailable> {
+    let absence = |op: &&OpEntry| Unavailable {
         what: format!("body of {} in place", op.meta.name),
         reason:
             "with inline, too, it calls another function: mark that #[inline] or build with lto, and name the function \
@@ -269,8 +269,8 @@ pub struct Refusal {
     pub is_death: bool,
 }
 
-impl Observer for Collector<'_> {
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples, raw: &[u8]) {
+impl Sink for Collector<'_> {
+    fn samples(&mut self, worker: usize, group: &Comparison, samples: GroupSamples, raw: &[u8]) {
         if let Some(writer) = &mut self.writer {
             writer.group(worker, group, raw);
         }
@@ -281,8 +281,8 @@ impl Observer for Collector<'_> {
         self.progress.step();
     }
 
-    fn quiet_from(&self) -> f64 {
-        self.samples.cells.quiet_from()
+    fn min_adds_per_cycle(&self) -> f64 {
+        self.samples.cells.min_adds_per_cycle()
     }
 
     fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples, raw: &[u8]) {
@@ -293,11 +293,11 @@ impl Observer for Collector<'_> {
         self.progress.step();
     }
 
-    fn worth(&mut self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {
-        self.samples.workloads.worth(kernels, left)
+    fn allocate(&mut self, kernels: &[KernelVariant], left: f64) -> (Vec<Allocation>, f64) {
+        self.samples.workloads.allocate(kernels, left)
     }
 
-    fn mishap(&mut self, mishap: Mishap) {
+    fn failed(&mut self, mishap: WorkerFailure) {
         let place = mishap.group.as_deref().unwrap_or("between groups");
         self.progress.note(&format!("worker {} at {place}: {}", mishap.worker, mishap.message));
         let refusal = || Refusal { message: mishap.message.clone(), is_death: mishap.is_death };
@@ -310,8 +310,8 @@ impl Observer for Collector<'_> {
         self.workers += 1;
     }
 
-    fn wanting(&mut self) -> Vec<Task> {
-        self.samples.cells.wanting(self.plan)
+    fn next_tasks(&mut self) -> Vec<Task> {
+        self.samples.cells.next_tasks(self.plan)
     }
 
     fn again(&mut self, _: usize) {

@@ -95,8 +95,8 @@ enum Command {
 /// Runs the command line of this process for a suite: what `main` of a program or of a bench target with
 /// `harness = false` consists of.
 ///
-/// All subcommands of `pvbench` are there, for the suite's ops, mechanisms and workloads. Workers are this program, started
-/// again. Under `cargo bench` the command is `run` where none is named, so that `cargo bench` measures and
+/// All subcommands of `pvbench` are there, for the suite's ops, mechanisms and workloads. Workers are this program,
+/// started again. Under `cargo bench` the command is `run` where none is named, so that `cargo bench` measures and
 /// `cargo bench -- --quick` does it in a few seconds. A name there is a filter: `cargo bench -- read` measures the ops
 /// and workloads whose names contain it. `cargo test --benches` tries each of them once, and test runners get their
 /// list with `--list`: a suite behaves as criterion's bench targets do. Reports go to `reports/NAME/latest`, with the

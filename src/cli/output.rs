@@ -1,7 +1,7 @@
 //! All that a command puts out but warnings: standard output, and the files that its options name.
 //!
-//! A verdict survives whatever happens here. A reader that has gone is no error: the rest is dropped. Everything else is
-//! said on standard error after the command has come to its end, and the exit code is the worse of the two
+//! A verdict survives whatever happens here. A reader that has gone is no error: the rest is dropped. Everything else
+//! is said on standard error after the command has come to its end, and the exit code is the worse of the two
 //! ([`Exit::worse`]).
 
 use std::fs::OpenOptions;

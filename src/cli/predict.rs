@@ -31,10 +31,10 @@ Examples:
   pvbench linux sites vmlinuz --json > sites.json && pvbench predict sites.json";
 
 /// More calls than a machine makes in a day are a slip of the pen.
-const MOST_CALLS: f64 = 1e15;
+const MAX_CALLS: f64 = 1e15;
 
 /// A file of counts is short.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Ops whose part is shown.
 const NAMED: usize = 10;
@@ -205,7 +205,7 @@ fn kernels(report: &Report) -> Vec<(String, Option<State>)> {
 fn counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, Option<f64>), CountsError> {
     let unreadable = |source| CountsError::Read { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > MOST_BYTES {
+    if size > MAX_BYTES {
         return Err(unreadable(std::io::Error::other(format!("{size} bytes are no file of counts"))));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
@@ -225,8 +225,8 @@ fn counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, Option
             return Err(wrong(op.span().start, format!("the report has no op '{name}'{near}")));
         }
         let value = *count.get_ref();
-        if !(0.0..=MOST_CALLS).contains(&value) {
-            return Err(wrong(count.span().start, format!("{name} = {value}: calls are 0 to {MOST_CALLS:e}")));
+        if !(0.0..=MAX_CALLS).contains(&value) {
+            return Err(wrong(count.span().start, format!("{name} = {value}: calls are 0 to {MAX_CALLS:e}")));
         }
         calls.insert(name.clone(), value);
     }

@@ -14,14 +14,14 @@ use super::inherited::stop_on_signals;
 use super::measured::{Here, measure};
 use super::output::{Unwritten, stdout};
 use super::{Done, error};
-use crate::measure::plan::{Column, Group, MOST_LAYOUTS, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
-use crate::measure::work::KernelColumn;
+use crate::measure::plan::{Comparison, MAX_LAYOUTS, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
+use crate::measure::work::KernelVariant;
 use crate::measure::work_parent::WorkPlan;
 use crate::measure::worker::serve;
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::schema::Absence;
+use crate::report::schema::Unavailable;
 use crate::report::{Report, terminal, write};
 use crate::run::catalogue::option_infos;
 use crate::run::samples::{FORMAT, Header, SamplesWriter};
@@ -66,7 +66,8 @@ pub struct Selection {
     /// Regimes: throughput, latency, pressure, cold, flushed, random2, random4, random8
     #[arg(long, value_name = "GLOB")]
     regime: Vec<String>,
-    /// Bodies the mechanisms are bound to: native, xen (of a function of yours: alternative); the baseline is inline native always
+    /// Bodies the mechanisms are bound to: native, xen (of a function of yours: alternative); the baseline is inline
+    /// native always
     #[arg(long, value_name = "GLOB", default_value = "native")]
     body: Vec<String>,
     /// Macro benchmarks, which `list workloads` names; with neither --op nor --regime, they alone
@@ -81,7 +82,7 @@ pub struct Selection {
     #[arg(long, value_name = "N", conflicts_with = "time", value_parser = clap::value_parser!(u16).range(2..=1000))]
     workers: Option<u16>,
     /// At how many offsets within 128 bytes to have every loop, up to 64
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MOST_LAYOUTS as i64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_LAYOUTS as i64))]
     layouts: Option<u8>,
 }
 
@@ -102,7 +103,7 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let here = Here::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let mut work = work_plan(&args.selection, suite, plan.preset)?;
-    work.plan.beside = here.beside(&args.selection.conditions, suite, &work.plan.workloads);
+    work.plan.second_cpu = here.second_cpu(&args.selection.conditions, suite, &work.plan.workloads);
     // Before a minute of measuring: can it be written, and may the workers be pinned?
     write::prepare(&args.out)?;
     let writer = match &args.samples {
@@ -150,10 +151,10 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
         let names = Regime::ALL.map(Regime::name);
         select("regime", &args.regime, &names)?.into_iter().map(|i| Regime::ALL[i]).collect()
     };
-    let bodies = [Platform::Native, Platform::Xen];
+    let bodies = [BodyKind::Native, BodyKind::Xen];
     // Outside the catalogue the other body is no Xen's.
     let asked: Vec<String> = args.body.iter().map(|body| body.replace("alternative", "xen")).collect();
-    let chosen_bodies = select("body", &asked, &bodies.map(Platform::name))?;
+    let chosen_bodies = select("body", &asked, &bodies.map(BodyKind::name))?;
     let all = suite.mechanism_metas();
     let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
     let mut mechanisms: Vec<_> = select("mechanism", &args.mechanism, &mechanism_names)?
@@ -161,7 +162,7 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
         .map(|i| all[i])
         .filter(|m| m.name != "inline")
         .collect();
-    let xen = chosen_bodies.iter().any(|&i| bodies[i] == Platform::Xen);
+    let xen = chosen_bodies.iter().any(|&i| bodies[i] == BodyKind::Xen);
     if xen {
         // Those that cannot reach it would measure the native body under the name of Xen's.
         mechanisms.retain(|m| m.switches);
@@ -187,7 +188,7 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
             }
             for &body in &chosen_bodies {
                 for &offset in layouts {
-                    groups.push(Group { op: op.meta.name.to_owned(), body: bodies[body], regime, offset });
+                    groups.push(Comparison { op: op.meta.name.to_owned(), body: bodies[body], regime, offset });
                 }
             }
         }
@@ -205,7 +206,7 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
         preset,
         seed: args.conditions.seed(),
         groups,
-        columns: mechanisms.iter().flat_map(Column::of).collect(),
+        columns: mechanisms.iter().flat_map(Variant::of).collect(),
         only: Vec::new(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
         rounds: 1,
@@ -245,11 +246,11 @@ pub struct Chosen {
     /// Those that can be had here.
     pub plan: WorkPlan,
     /// The others, and why.
-    pub absent: Vec<Absence>,
+    pub absent: Vec<Unavailable>,
 }
 
-/// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and no
-/// workload.
+/// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and
+/// no workload.
 pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chosen, CliError> {
     let entries = suite.workloads();
     let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();
@@ -262,7 +263,7 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
     if args.workload.is_empty() && preset != Preset::Full {
         chosen.retain(|&i| entries[i].by_default);
     }
-    let native = select("body", &args.body, &[Platform::Native, Platform::Xen].map(Platform::name))
+    let native = select("body", &args.body, &[BodyKind::Native, BodyKind::Xen].map(BodyKind::name))
         .is_ok_and(|bodies| bodies.contains(&0));
     if !native && !args.workload.is_empty() {
         let message = "workloads are measured on bare metal; leave --body out, or name native, too";
@@ -273,11 +274,11 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
     }
     let lacking = |&i: &usize| {
         let reason = (entries[i].unavailable)()?;
-        Some(Absence { what: format!("workload {}", names[i]), reason })
+        Some(Unavailable { what: format!("workload {}", names[i]), reason })
     };
-    let absent: Vec<Absence> = chosen.iter().filter_map(lacking).collect();
+    let absent: Vec<Unavailable> = chosen.iter().filter_map(lacking).collect();
     chosen.retain(|i| lacking(i).is_none());
-    if let (true, Some(Absence { what, reason })) = (chosen.is_empty(), absent.first()) {
+    if let (true, Some(Unavailable { what, reason })) = (chosen.is_empty(), absent.first()) {
         return Err(CliError::Usage(format!("{what}: {reason}")));
     }
     let all = suite.mechanism_metas();
@@ -286,15 +287,15 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
     let wanted = if args.mechanism.is_empty() && preset != Preset::Full { &decisive[..] } else { &args.mechanism };
     let mechanisms = select("mechanism", wanted, &mechanism_names)?;
     let columns = mechanisms.into_iter().map(|i| all[i]).filter(|m| m.name != "inline");
-    let columns = columns.flat_map(|mechanism| Column::of(&mechanism));
+    let columns = columns.flat_map(|mechanism| Variant::of(&mechanism));
     // A whole kernel has no NOP where an op does something; where it does nothing, `inline` is that NOP.
-    let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelColumn::Mechanism);
+    let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelVariant::Mechanism);
     let mut options = Vec::new();
     // Those are the model kernel's.
     if entries.iter().any(|entry| !entry.options.is_empty()) {
         options = option_infos();
     }
-    let options = options.into_iter().map(|option| KernelColumn::Option(option.name));
+    let options = options.into_iter().map(|option| KernelVariant::Option(option.name));
     let time = match (args.time, only_workloads(args)) {
         (None, _) => preset.work_time(),
         (Some(seconds), true) => Duration::from_secs(seconds.into()),
@@ -305,7 +306,7 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
         kernels: columns.chain(options).collect(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
         rounds: WORK_ROUNDS,
-        beside: None,
+        second_cpu: None,
     };
     Ok(Chosen { plan, absent })
 }

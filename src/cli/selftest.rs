@@ -18,11 +18,11 @@ use super::output::stdout;
 use crate::clock::Clock;
 use crate::estimate::Estimator;
 use crate::host::{Machine, NativeCpuid, Probes, Root, has_serialize};
-use crate::measure::parent::{self, Mishap, Observer};
-use crate::measure::plan::Group;
+use crate::measure::parent::{self, Sink, WorkerFailure};
+use crate::measure::plan::Comparison;
 use crate::measure::window::{SHORT, SPARE};
 use crate::measure::wire::{GroupSamples, RoundSamples, Task};
-use crate::op::Meta;
+use crate::op::OpMeta;
 use crate::report::schema::{Cell, Estimate};
 use crate::select::single;
 use crate::selftest::{self, Effort, Expected, Truth, WINDOWS_GIVEN_UP};
@@ -86,7 +86,7 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     if let (Some(tries), Some(truth)) = (args.tries, tried) {
         return experiments(truth, tries, &Experiment { seed, cpu, clock, effort }, &stop);
     }
-    let metas: Vec<Meta> = selftest::entries().iter().map(|op| op.meta).collect();
+    let metas: Vec<OpMeta> = selftest::entries().iter().map(|op| op.meta).collect();
     let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
     let began = Instant::now();
     let mut cells = Vec::new();
@@ -141,7 +141,8 @@ struct Experiment {
 
 /// Looks for one truth again and again, each time from nothing, and says how often there was a difference to be seen.
 fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -> Done {
-    let metas: Vec<Meta> = selftest::entries().iter().map(|op| op.meta).filter(|meta| meta.name == truth.op).collect();
+    let metas: Vec<OpMeta> =
+        selftest::entries().iter().map(|op| op.meta).filter(|meta| meta.name == truth.op).collect();
     let ticks_per_second = how.clock.ticks_per_second(Duration::from_millis(100));
     let (mut found, mut wrong_side, mut inside_interval, mut estimates) = (0, 0, 0, Vec::new());
     let mut limits = BTreeMap::new();
@@ -152,16 +153,16 @@ fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -
     for number in 0..tries {
         let seed = how.seed.wrapping_add(u64::from(number));
         let plan = selftest::plan(truth.op, &[*truth], seed, how.cpu, how.clock, how.effort);
-        // What the core gives is known from the tries before, as it is in a run from its first workers; the middle, for a
-        // single try may have been in a burst.
-        let quiet_from = median(&quiet).unwrap_or(0.0);
+        // What the core gives is known from the tries before, as it is in a run from its first workers; the middle, for
+        // a single try may have been in a burst.
+        let min_adds_per_cycle = median(&quiet).unwrap_or(0.0);
         let windows_per_round = selftest::windows_per_round(&plan);
-        let mut collector = Collector { quiet_from, windows_per_round, ..Collector::default() };
+        let mut collector = Collector { min_adds_per_cycle, windows_per_round, ..Collector::default() };
         if !parent::run(&plan, &worker_command, false, stop, &mut collector)? {
             error::warn("interrupted: nothing is said");
             return Ok(Exit::Failed);
         }
-        quiet.push(collector.estimator.quiet_from());
+        quiet.push(collector.estimator.min_adds_per_cycle());
         (kept, dropped) = (kept + collector.kept, dropped + collector.dropped);
         let window_cycles = plan.window_cycles as f64 * SPARE * (1.0 + 2.0 / SHORT as f64);
         measured_seconds += collector.windows * window_cycles / ticks_per_second;
@@ -255,12 +256,12 @@ struct Collector {
     kept: usize,
     /// Rounds that were made again.
     dropped: usize,
-    /// What the core gave before; see [`Observer::quiet_from`].
-    quiet_from: f64,
+    /// What the core gave before; see [`Sink::min_adds_per_cycle`].
+    min_adds_per_cycle: f64,
 }
 
-impl Observer for Collector {
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples, _: &[u8]) {
+impl Sink for Collector {
+    fn samples(&mut self, worker: usize, group: &Comparison, samples: GroupSamples, _: &[u8]) {
         let rate = |round: &RoundSamples| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]);
         let rates: Vec<f64> = samples.rounds.iter().map(rate).collect();
         self.kept += samples.rounds.len();
@@ -271,17 +272,17 @@ impl Observer for Collector {
         self.estimator.add(worker, group, samples);
     }
 
-    fn mishap(&mut self, mishap: Mishap) {
+    fn failed(&mut self, mishap: WorkerFailure) {
         error::warn(&format!("worker {}: {}", mishap.worker, mishap.message));
     }
 
-    fn quiet_from(&self) -> f64 {
-        self.estimator.quiet_from().max(self.quiet_from)
+    fn min_adds_per_cycle(&self) -> f64 {
+        self.estimator.min_adds_per_cycle().max(self.min_adds_per_cycle)
     }
 
     fn through(&mut self) {}
 
-    fn wanting(&mut self) -> Vec<Task> {
+    fn next_tasks(&mut self) -> Vec<Task> {
         Vec::new()
     }
 

@@ -10,12 +10,12 @@ use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use crate::clock::Clock;
-use crate::measure::parent::{Mishap, Observer};
-use crate::measure::plan::{Column, Group, Plan, Preset, Workers};
+use crate::measure::parent::{Sink, WorkerFailure};
+use crate::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
 use crate::measure::wire::{GroupSamples, Task};
-use crate::measure::work::KernelColumn;
+use crate::measure::work::KernelVariant;
 use crate::measure::work_parent::{self, WorkPlan};
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::regime::Regime;
 use crate::suite::Suite;
 
@@ -79,10 +79,10 @@ pub fn test(suite: &Suite, filter: &Filter) -> Done {
 /// What went wrong with a benchmark.
 fn tried(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
     let mechanisms = suite.mechanism_metas();
-    let columns: Vec<Column> =
-        mechanisms.iter().filter(|mechanism| mechanism.name != "inline").flat_map(Column::of).collect();
+    let columns: Vec<Variant> =
+        mechanisms.iter().filter(|mechanism| mechanism.name != "inline").flat_map(Variant::of).collect();
     let is_op = suite.ops().iter().any(|op| op.meta.name == name);
-    let group = Group { op: name.to_owned(), body: Platform::Native, regime: Regime::Throughput, offset: 0 };
+    let group = Comparison { op: name.to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
     let plan = Plan {
         preset: Preset::Quick,
         seed: 0,
@@ -100,10 +100,10 @@ fn tried(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
     let kernels = columns.into_iter().filter(|column| column.state != Some(crate::patch::State::Nop));
     let work = WorkPlan {
         workloads: available.map(|entry| entry.meta.name.to_owned()).collect(),
-        kernels: kernels.map(KernelColumn::Mechanism).collect(),
+        kernels: kernels.map(KernelVariant::Mechanism).collect(),
         workers: Workers::Exactly(1),
         rounds: 1,
-        beside: None,
+        second_cpu: None,
     };
     let mut units = BTreeMap::from([(name.to_owned(), 1)]);
     let mut heard = Heard::default();
@@ -118,16 +118,16 @@ struct Heard {
     failures: Vec<String>,
 }
 
-impl Observer for Heard {
-    fn samples(&mut self, _: usize, _: &Group, _: GroupSamples, _: &[u8]) {}
+impl Sink for Heard {
+    fn samples(&mut self, _: usize, _: &Comparison, _: GroupSamples, _: &[u8]) {}
 
-    fn mishap(&mut self, mishap: Mishap) {
+    fn failed(&mut self, mishap: WorkerFailure) {
         self.failures.push(mishap.message);
     }
 
     fn through(&mut self) {}
 
-    fn wanting(&mut self) -> Vec<Task> {
+    fn next_tasks(&mut self) -> Vec<Task> {
         Vec::new()
     }
 

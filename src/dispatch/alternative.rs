@@ -7,9 +7,9 @@
 use std::arch::asm;
 
 use super::record::{fill, record};
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, Op, Reg, Ret};
-use crate::patch::{Kind, State};
+use crate::patch::{SiteKind, State};
 
 /// A feature-keyed replacement.
 pub struct Alternative;
@@ -17,10 +17,10 @@ pub struct Alternative;
 impl Dispatch for Alternative {
     const META: Mechanism = Mechanism {
         name: "alternative",
-        way: Way::DirectCall,
+        way: CallSequence::DirectCall,
         switches: true,
         states: &[State::Direct, State::Inline, State::Nop],
-        sites: Some(Kind::Alternative),
+        sites: Some(SiteKind::Alternative),
         known_from: "Linux 2.6.12 (2005), alternative(); for pv_ops since 6.8 (2024)",
         summary: "a direct call that is replaced by instructions where a CPU feature is there",
         year: Some(2024),
@@ -35,7 +35,7 @@ impl Dispatch for Alternative {
         // SAFETY: a call of a body by the C ABI, whose clobbers are declared, or its instructions, which spoil less.
         unsafe {
             asm!("771: call {body}", fill!(), "772:", record!(), body = sym O::native,
-                length = const O::META.site, used = const 5, op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Alternative as u8,
+                length = const O::META.site, used = const 5, op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::Alternative as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }

@@ -5,9 +5,9 @@
 
 use std::cell::UnsafeCell;
 
-use super::{Dispatch, Mechanism, VTABLE, Way};
+use super::{CallSequence, Dispatch, Mechanism, VTABLE};
 use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Op, Platform, Reg, Ret, xen_entry};
+use crate::op::{Args, BodyKind, Op, Reg, Ret, xen_entry};
 
 type Hook = Box<dyn Fn(Reg, Reg, Reg, Reg) -> Reg + Sync>;
 
@@ -23,7 +23,7 @@ pub struct BoxDyn;
 impl Dispatch for BoxDyn {
     const META: Mechanism = Mechanism {
         name: "box_dyn",
-        way: Way::Indirect,
+        way: CallSequence::Indirect,
         switches: true,
         known_from: "C++11 (2011) std::function; Rust 1.0 (2015) Box<dyn Fn>",
         summary: "a boxed closure set at run time",
@@ -48,13 +48,13 @@ impl Dispatch for BoxDyn {
         Some((slot.cast::<usize>().wrapping_add(VTABLE), 6))
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         let hook: Hook = match platform {
-            Platform::Native => Box::new(|a, b, c, d| {
+            BodyKind::Native => Box::new(|a, b, c, d| {
                 // SAFETY: called by `call` alone, whose contract is that of the body.
                 unsafe { O::inline(O::Args::from_regs([a, b, c, d])).into_reg() }
             }),
-            Platform::Xen => Box::new(|a, b, c, d| {
+            BodyKind::Xen => Box::new(|a, b, c, d| {
                 // SAFETY: as above.
                 unsafe { xen_entry::<O>(a, b, c, d) }
             }),

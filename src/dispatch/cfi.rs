@@ -1,18 +1,18 @@
 //! `kcfi`, `fineibt`, `endbr`: indirect calls that are checked.
 //!
-//! * `kcfi` (clang `-fsanitize=kcfi`, Linux 6.1): the caller compares the hash of the callee's type, which stands in the
-//!   four bytes before its entry, with the one it expects.
+//! * `kcfi` (clang `-fsanitize=kcfi`, Linux 6.1): the caller compares the hash of the callee's type, which stands in
+//!   the four bytes before its entry, with the one it expects.
 //! * `fineibt` (Linux 6.2, `arch/x86/kernel/alternative.c`): the caller loads its hash and calls 16 bytes before the
 //!   entry, where the callee compares.
 //! * `endbr` (Indirect Branch Tracking, Linux 5.18): an indirect call may only land on `endbr64`.
 //!
-//! What is measured is the instructions. Whether the CPU enforces IBT is a matter of ring 0 and of its age; `endbr64` is
-//! a NOP where it does not.
+//! What is measured is the instructions. Whether the CPU enforces IBT is a matter of ring 0 and of its age; `endbr64`
+//! is a NOP where it does not.
 
 use std::arch::{asm, naked_asm};
 
-use super::{Dispatch, Mechanism, Slots, Way};
-use crate::op::{Args, Op, Platform, Reg, Ret, cfi_hash, xen_entry};
+use super::{CallSequence, Dispatch, Mechanism, Slots};
+use crate::op::{Args, BodyKind, Op, Reg, Ret, cfi_hash, xen_entry};
 
 /// Bytes of a preamble.
 const PREAMBLE: usize = 16;
@@ -48,7 +48,7 @@ impl Dispatch for Kcfi {
     const META: Mechanism = Mechanism {
         name: "kcfi",
         needs_assembly: Some("a check stands in front of the callee's first instruction"),
-        way: Way::CallerCheck,
+        way: CallSequence::CallerCheck,
         switches: true,
         states: &[],
         sites: None,
@@ -81,10 +81,10 @@ impl Dispatch for Kcfi {
         Some(KCFI.extent())
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         let preamble = match platform {
-            Platform::Native => O::native_kcfi as *const () as usize,
-            Platform::Xen => xen_kcfi::<O> as *const () as usize,
+            BodyKind::Native => O::native_kcfi as *const () as usize,
+            BodyKind::Xen => xen_kcfi::<O> as *const () as usize,
         };
         KCFI.set(O::SLOT, preamble + PREAMBLE);
     }
@@ -97,7 +97,7 @@ impl Dispatch for FineIbt {
     const META: Mechanism = Mechanism {
         name: "fineibt",
         needs_assembly: Some("a check stands in front of the callee's first instruction"),
-        way: Way::CalleeCheck,
+        way: CallSequence::CalleeCheck,
         switches: true,
         states: &[],
         sites: None,
@@ -129,10 +129,10 @@ impl Dispatch for FineIbt {
         Some(FINEIBT.extent())
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         let preamble = match platform {
-            Platform::Native => O::native_fineibt as *const () as usize,
-            Platform::Xen => xen_fineibt::<O> as *const () as usize,
+            BodyKind::Native => O::native_fineibt as *const () as usize,
+            BodyKind::Xen => xen_fineibt::<O> as *const () as usize,
         };
         FINEIBT.set(O::SLOT, preamble + PREAMBLE);
     }
@@ -145,7 +145,7 @@ impl Dispatch for Endbr {
     const META: Mechanism = Mechanism {
         name: "endbr",
         needs_assembly: Some("a check stands in front of the callee's first instruction"),
-        way: Way::IndirectMemory,
+        way: CallSequence::IndirectMemory,
         switches: true,
         known_from: "Linux 5.18 (2022), CONFIG_X86_KERNEL_IBT",
         summary: "the table, to a callee that starts with endbr64",
@@ -173,10 +173,10 @@ impl Dispatch for Endbr {
         Some(ENDBR.extent())
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         let body = match platform {
-            Platform::Native => O::native_endbr as *const () as usize,
-            Platform::Xen => xen_endbr::<O> as *const () as usize,
+            BodyKind::Native => O::native_endbr as *const () as usize,
+            BodyKind::Xen => xen_endbr::<O> as *const () as usize,
         };
         ENDBR.set(O::SLOT, body);
     }

@@ -10,8 +10,8 @@
 use std::arch::{asm, naked_asm};
 
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Way};
-use crate::op::{Args, Op, Platform, Reg, Ret};
+use super::{CallSequence, Dispatch, Mechanism};
+use crate::op::{Args, BodyKind, Op, Reg, Ret};
 
 /// The pointers that are compared.
 pub static COMPARED: Slots = Slots::new();
@@ -37,7 +37,7 @@ macro_rules! compare_tree {
         impl Dispatch for $tree {
             const META: Mechanism = Mechanism {
                 name: $name,
-                way: Way::CompareTree,
+                way: CallSequence::CompareTree,
                 switches: true,
                 known_from: "Linux 5.0 (2019), INDIRECT_CALL_1",
                 summary: $summary,
@@ -75,7 +75,7 @@ macro_rules! compare_tree {
                 Some(COMPARED.extent())
             }
 
-            fn bind<O: Op>(platform: Platform) {
+            fn bind<O: Op>(platform: BodyKind) {
                 COMPARED.bind::<O>(platform);
             }
         }

@@ -4,7 +4,7 @@
 
 use std::arch::asm;
 
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, Op, Reg, Ret};
 
 /// A direct call.
@@ -13,7 +13,7 @@ pub struct Direct;
 impl Dispatch for Direct {
     const META: Mechanism = Mechanism {
         name: "direct",
-        way: Way::DirectCall,
+        way: CallSequence::DirectCall,
         switches: false,
         known_from: "Linux 2.6.20, paravirt_patch_call",
         summary: "a direct call of the native body",

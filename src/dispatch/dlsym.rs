@@ -1,9 +1,9 @@
 //! `dlsym`: a plug-in. The body stands in a shared object that is opened at run time; its address is looked up by name
 //! with dlsym(3) once and kept in a pointer per op.
 //!
-//! Machine code: exactly `call qword ptr [rip + dlsym + 8*slot]` (`ff 15 disp32`), as `table`; the body is a copy of the
-//! native one, in a mapping of its own far from the program's text. A Xen body is a compiled function that refers to
-//! the rest of the program and cannot be copied, so this mechanism does not switch.
+//! Machine code: exactly `call qword ptr [rip + dlsym + 8*slot]` (`ff 15 disp32`), as `table`; the body is a copy of
+//! the native one, in a mapping of its own far from the program's text. A Xen body is a compiled function that refers
+//! to the rest of the program and cannot be copied, so this mechanism does not switch.
 //!
 //! The object is made at run time ([`shared_object`]) and put into a memfd, so that a build needs no C compiler and no
 //! second file; from dlopen(3) on everything is as with a file on disk.
@@ -21,8 +21,8 @@ use rustix::io::Errno;
 
 use super::shared_object;
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Way};
-use crate::op::{Args, Op, Platform, Reg, Ret};
+use super::{CallSequence, Dispatch, Mechanism};
+use crate::op::{Args, BodyKind, Op, Reg, Ret};
 use crate::patch::code_memory::executable_memfd;
 use crate::patch::function::code_before_return;
 
@@ -121,7 +121,7 @@ impl Dispatch for Dlsym {
     const META: Mechanism = Mechanism {
         name: "dlsym",
         needs_assembly: Some("its machine code is copied into a shared object"),
-        way: Way::IndirectMemory,
+        way: CallSequence::IndirectMemory,
         switches: false,
         known_from: "SunOS (dlopen, dlsym), POSIX.1-2001; every plug-in",
         summary: "an indirect call of a function in a shared object, whose address was looked up by name at run time",
@@ -148,7 +148,7 @@ impl Dispatch for Dlsym {
     }
 
     /// Looks the native body up. Where that fails, which [`Dispatch::unavailable`] tells before, a call aborts.
-    fn bind<O: Op>(_platform: Platform) {
+    fn bind<O: Op>(_platform: BodyKind) {
         if let Ok(address) = find::<O>() {
             DLSYM.set(O::SLOT, address);
         }

@@ -6,9 +6,9 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 
-use super::{Dispatch, Mechanism, VTABLE, Way};
+use super::{CallSequence, Dispatch, Mechanism, VTABLE};
 use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Op, Platform, Reg, Ret, xen_entry};
+use crate::op::{Args, BodyKind, Op, Reg, Ret, xen_entry};
 
 /// What a HAL's trait looks like, for an op of any shape.
 trait Hook: Sync {
@@ -57,7 +57,7 @@ pub struct Dyn;
 impl Dispatch for Dyn {
     const META: Mechanism = Mechanism {
         name: "dyn",
-        way: Way::Indirect,
+        way: CallSequence::Indirect,
         switches: true,
         known_from: "C++ virtual functions; Rust trait objects",
         summary: "a method of a trait object",
@@ -85,10 +85,10 @@ impl Dispatch for Dyn {
         Some((&raw const OBJECTS as usize, size_of::<Objects>()))
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         let object: &'static dyn Hook = match platform {
-            Platform::Native => &Native::<O>(PhantomData),
-            Platform::Xen => &Xen::<O>(PhantomData),
+            BodyKind::Native => &Native::<O>(PhantomData),
+            BodyKind::Xen => &Xen::<O>(PhantomData),
         };
         // SAFETY: no call runs meanwhile (contract of `bind`).
         unsafe { (*OBJECTS.0.get())[O::SLOT] = object };

@@ -5,8 +5,8 @@
 
 use std::cell::UnsafeCell;
 
-use super::{Dispatch, Mechanism, Way};
-use crate::op::{Args, Op, Platform, Ret, xen_entry};
+use super::{CallSequence, Dispatch, Mechanism};
+use crate::op::{Args, BodyKind, Op, Ret, xen_entry};
 
 /// The implementations there are.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ pub struct Enum;
 impl Dispatch for Enum {
     const META: Mechanism = Mechanism {
         name: "enum",
-        way: Way::Branch,
+        way: CallSequence::Branch,
         switches: true,
         known_from: "Rust's enum_dispatch crate (2019)",
         summary: "a match on an enum of implementations",
@@ -54,10 +54,10 @@ impl Dispatch for Enum {
         Some((&raw const CHOSEN as usize, size_of::<Chosen>()))
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         let implementation = match platform {
-            Platform::Native => Implementation::Native,
-            Platform::Xen => Implementation::Xen,
+            BodyKind::Native => Implementation::Native,
+            BodyKind::Xen => Implementation::Xen,
         };
         // SAFETY: no call runs meanwhile (contract of `bind`).
         unsafe { *CHOSEN.0.get() = implementation };

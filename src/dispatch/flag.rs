@@ -7,8 +7,8 @@
 use std::arch::asm;
 use std::cell::UnsafeCell;
 
-use super::{Dispatch, Mechanism, Way};
-use crate::op::{Args, Op, Platform, Ret, xen_entry};
+use super::{CallSequence, Dispatch, Mechanism};
+use crate::op::{Args, BodyKind, Op, Ret, xen_entry};
 
 struct Flagged(UnsafeCell<bool>);
 // SAFETY: written only by `bind`, whose contract forbids calls on other threads meanwhile.
@@ -23,7 +23,7 @@ pub struct Flag;
 impl Dispatch for Flag {
     const META: Mechanism = Mechanism {
         name: "flag",
-        way: Way::Branch,
+        way: CallSequence::Branch,
         switches: true,
         known_from: "every `if (feature)`",
         summary: "if (xen) call the Xen body, else the native instructions in place",
@@ -47,8 +47,8 @@ impl Dispatch for Flag {
         Some((&raw const XEN as usize, size_of::<Flagged>()))
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         // SAFETY: no call runs meanwhile (contract of `bind`).
-        unsafe { *XEN.0.get() = platform == Platform::Xen };
+        unsafe { *XEN.0.get() = platform == BodyKind::Xen };
     }
 }

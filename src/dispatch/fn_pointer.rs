@@ -6,9 +6,9 @@
 use std::mem::transmute;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Body, Op, Platform, Ret};
+use crate::op::{Args, Body, BodyKind, Op, Ret};
 
 static POINTERS: [AtomicPtr<()>; SLOTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS];
 
@@ -18,7 +18,7 @@ pub struct FnPointer;
 impl Dispatch for FnPointer {
     const META: Mechanism = Mechanism {
         name: "fn_pointer",
-        way: Way::Indirect,
+        way: CallSequence::Indirect,
         switches: true,
         known_from: "any HAL: a static function pointer",
         summary: "what plain Rust makes of a static function pointer",
@@ -46,7 +46,7 @@ impl Dispatch for FnPointer {
         Some((&raw const POINTERS as usize, size_of_val(&POINTERS)))
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
     }
 }

@@ -8,8 +8,8 @@
 use std::arch::asm;
 
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Way};
-use crate::op::{Args, Op, Platform, Reg, Ret};
+use super::{CallSequence, Dispatch, Mechanism};
+use crate::op::{Args, BodyKind, Op, Reg, Ret};
 
 /// `.got`: a word per function.
 pub static GOT: Slots = Slots::new();
@@ -20,7 +20,7 @@ pub struct Got;
 impl Dispatch for Got {
     const META: Mechanism = Mechanism {
         name: "got",
-        way: Way::Got,
+        way: CallSequence::Got,
         switches: true,
         known_from: "GCC 6 (2016), -fno-plt",
         summary: "an indirect call through a word of the GOT, the code of table through other memory",
@@ -49,7 +49,7 @@ impl Dispatch for Got {
         Some(GOT.extent())
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         GOT.bind::<O>(platform);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::arch::{asm, naked_asm};
 
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, Op, Reg, Ret};
 
 /// Whether the C library resolves indirect functions. Musl's loader refuses a program that holds one.
@@ -31,7 +31,7 @@ pub struct Ifunc;
 impl Dispatch for Ifunc {
     const META: Mechanism = Mechanism {
         name: "ifunc",
-        way: Way::Plt,
+        way: CallSequence::Plt,
         switches: false,
         known_from: "binutils 2.20, glibc 2.11 (2009), STT_GNU_IFUNC",
         summary: "a call of an indirect function, resolved once at program start",

@@ -2,7 +2,7 @@
 //!
 //! Machine code: the native instructions and nothing else.
 
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::Op;
 
 /// The native instructions in place.
@@ -11,7 +11,7 @@ pub struct Inline;
 impl Dispatch for Inline {
     const META: Mechanism = Mechanism {
         name: "inline",
-        way: Way::Straight,
+        way: CallSequence::Straight,
         switches: false,
         known_from: "a kernel without CONFIG_PARAVIRT; a monomorphised Rust generic",
         summary: "the native instructions in place: the baseline",

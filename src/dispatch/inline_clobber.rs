@@ -4,7 +4,7 @@
 //!
 //! Machine code: the native instructions, no call, and whatever spills the clobbers force.
 
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::Op;
 
 /// The native instructions in place, with the clobber list of a call.
@@ -13,7 +13,7 @@ pub struct InlineClobber;
 impl Dispatch for InlineClobber {
     const META: Mechanism = Mechanism {
         name: "inline_clobber",
-        way: Way::Straight,
+        way: CallSequence::Straight,
         switches: false,
         known_from: "Linux 2.6.20, what a patched C-convention site amounts to",
         summary: "the native instructions in place, all caller-saved registers given up",

@@ -1,15 +1,15 @@
 //! `jump_label`: `if (static_branch_unlikely(&xen))`, a branch without a test (`arch_static_branch()`,
 //! `arch/x86/include/asm/jump_label.h`).
 //!
-//! Machine code: a 5-byte NOP and the native instructions behind it; with the key on, `jmp rel32` to a block out of line
-//! that calls the body and jumps back.
+//! Machine code: a 5-byte NOP and the native instructions behind it; with the key on, `jmp rel32` to a block out of
+//! line that calls the body and jumps back.
 
 use std::arch::asm;
 
 use super::record::record;
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, Op, Reg, Ret};
-use crate::patch::{Kind, State};
+use crate::patch::{SiteKind, State};
 
 /// A static key.
 pub struct JumpLabel;
@@ -17,10 +17,10 @@ pub struct JumpLabel;
 impl Dispatch for JumpLabel {
     const META: Mechanism = Mechanism {
         name: "jump_label",
-        way: Way::Nop,
+        way: CallSequence::Nop,
         switches: true,
         states: &[State::Off, State::On],
-        sites: Some(Kind::JumpLabel),
+        sites: Some(SiteKind::JumpLabel),
         known_from: "Linux 2.6.37 (2011), static keys",
         summary: "a NOP that becomes a jump to a call out of line",
         year: Some(2011),
@@ -34,13 +34,13 @@ impl Dispatch for JumpLabel {
         // whose clobbers are declared; it may push and does not claim `nostack`.
         unsafe {
             asm!("771: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "772:", record!("{on}"),
-                op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::JumpLabel as u8, on = label {
+                op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::JumpLabel as u8, on = label {
                 let [a, b, c, d] = args.into_regs();
                 let result: Reg;
                 // SAFETY: as said above.
                 unsafe {
                     asm!("771: call {body}", "772:", record!(), body = sym O::native,
-                        op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Call as u8,
+                        op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::Call as u8,
                         in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
                     return O::Ret::from_reg(result);
                 }

@@ -9,9 +9,9 @@ use std::mem::transmute;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Body, Op, Platform, Ret};
+use crate::op::{Args, Body, BodyKind, Op, Ret};
 
 type Pointers = [AtomicPtr<()>; SLOTS];
 
@@ -23,7 +23,7 @@ pub struct LazyLockTable;
 impl Dispatch for LazyLockTable {
     const META: Mechanism = Mechanism {
         name: "lazy_lock",
-        way: Way::Indirect,
+        way: CallSequence::Indirect,
         switches: true,
         known_from: "Rust 1.80 (2024), std::sync::LazyLock; before it lazy_static and once_cell",
         summary: "a table in a LazyLock: is it made? then an indirect call",
@@ -46,7 +46,7 @@ impl Dispatch for LazyLockTable {
         Some(POINTERS[O::SLOT].as_ptr().cast())
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Something done once per mechanism, with the mechanism as a type.
-pub trait Visitor {
+pub trait MechanismVisitor {
     /// Called for each mechanism in the order of the tables.
     fn visit<D: Dispatch>(&mut self);
 }
@@ -19,20 +19,20 @@ pub trait Visitor {
 )]
 pub trait Mechanisms: 'static {
     /// Visits each mechanism in order.
-    fn visit(visitor: &mut impl Visitor);
+    fn visit(visitor: &mut impl MechanismVisitor);
 }
 
 /// Implements [`Mechanisms`] for tuples: `tuples!(A B)` for one of two and all shorter ones.
 macro_rules! tuples {
     () => {
         impl Mechanisms for () {
-            fn visit(_: &mut impl Visitor) {}
+            fn visit(_: &mut impl MechanismVisitor) {}
         }
     };
     ($First:ident $($Rest:ident)*) => {
         tuples!($($Rest)*);
         impl<$First: Dispatch, $($Rest: Dispatch),*> Mechanisms for ($First, $($Rest,)*) {
-            fn visit(visitor: &mut impl Visitor) {
+            fn visit(visitor: &mut impl MechanismVisitor) {
                 visitor.visit::<$First>();
                 $(visitor.visit::<$Rest>();)*
             }
@@ -46,7 +46,7 @@ tuples!(A B C D E F G H I J K L);
 pub struct All;
 
 impl Mechanisms for All {
-    fn visit(visitor: &mut impl Visitor) {
+    fn visit(visitor: &mut impl MechanismVisitor) {
         <(Inline, InlineClobber, Flag, Enum, Direct, Table, TableCalleeSave, TableThunk)>::visit(visitor);
         <(Site, SiteCalleeSave, JumpLabel, StaticCall, StaticCallInline, Alternative)>::visit(visitor);
         <(Retpoline, RetpolineLfence, Kcfi, FineIbt, Endbr)>::visit(visitor);
@@ -56,6 +56,6 @@ impl Mechanisms for All {
 }
 
 /// Visits the built-in mechanisms, `inline` first.
-pub fn for_each(visitor: &mut impl Visitor) {
+pub fn for_each(visitor: &mut impl MechanismVisitor) {
     All::visit(visitor);
 }

@@ -2,9 +2,9 @@
 //!
 //! A mechanism is a type that implements [`Dispatch`], once for all ops; the compiler makes one call sequence per pair.
 
-use crate::op::{Op, Platform};
+use crate::op::{BodyKind, Op};
 use crate::patch::State;
-use crate::patch::site::Kind;
+use crate::patch::site::SiteKind;
 
 mod alternative;
 mod box_dyn;
@@ -54,7 +54,7 @@ pub use inline::Inline;
 pub use inline_clobber::InlineClobber;
 pub use jump_label::JumpLabel;
 pub use lazy_lock::LazyLockTable;
-pub use list::{All, Mechanisms, Visitor, for_each};
+pub use list::{All, MechanismVisitor, Mechanisms, for_each};
 pub use once_lock::OnceLockTable;
 pub use plt::{GOT_PLT, Plt};
 pub use retpoline::{Retpoline, RetpolineLfence, thunks};
@@ -68,7 +68,7 @@ pub use table_thunk::TableThunk;
 
 /// What machine code a mechanism stands for: what a test finds when it decodes the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum CallSequence {
     /// No transfer of control.
     Straight,
     /// `call rel32` to the body.
@@ -100,25 +100,25 @@ pub enum Way {
     Own,
 }
 
-impl Way {
+impl CallSequence {
     /// In words.
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
-            Way::Straight => "no transfer of control",
-            Way::DirectCall => "call rel32",
-            Way::IndirectMemory => "call [rip+slot]",
-            Way::Indirect => "indirect call",
-            Way::Branch => "compare and branch",
-            Way::Nop => "nop",
-            Way::Thunk => "load, call of a thunk",
-            Way::CallerCheck => "check of the callee's hash, indirect call",
-            Way::CalleeCheck => "hash, indirect call of a check",
-            Way::Trampoline => "call of a jmp rel32",
-            Way::Plt => "call of a jmp [rip+word]",
-            Way::Got => "call [rip+word]",
-            Way::CompareTree => "compares and a call rel32",
-            Way::Own => "its own",
+            CallSequence::Straight => "no transfer of control",
+            CallSequence::DirectCall => "call rel32",
+            CallSequence::IndirectMemory => "call [rip+slot]",
+            CallSequence::Indirect => "indirect call",
+            CallSequence::Branch => "compare and branch",
+            CallSequence::Nop => "nop",
+            CallSequence::Thunk => "load, call of a thunk",
+            CallSequence::CallerCheck => "check of the callee's hash, indirect call",
+            CallSequence::CalleeCheck => "hash, indirect call of a check",
+            CallSequence::Trampoline => "call of a jmp rel32",
+            CallSequence::Plt => "call of a jmp [rip+word]",
+            CallSequence::Got => "call [rip+word]",
+            CallSequence::CompareTree => "compares and a call rel32",
+            CallSequence::Own => "its own",
         }
     }
 }
@@ -126,11 +126,11 @@ impl Way {
 /// What is said of a mechanism beside its code.
 ///
 /// ```
-/// use pvbench::dispatch::{Mechanism, Way};
+/// use pvbench::dispatch::{Mechanism, CallSequence};
 ///
 /// const TRACED: Mechanism = Mechanism {
 ///     name: "traced",
-///     way: Way::Own,
+///     way: CallSequence::Own,
 ///     summary: "the body in place, after a test whether calls are traced",
 ///     known_from: "our driver",
 ///     ..Mechanism::BASE
@@ -142,14 +142,14 @@ pub struct Mechanism {
     /// Its name in commands and reports.
     pub name: &'static str,
     /// The machine code it must produce.
-    pub way: Way,
+    pub way: CallSequence,
     /// Whether it can be switched to the Xen body at run time.
     pub switches: bool,
     /// The states its sites can be brought into at run time; empty where there is nothing to patch. Which of them an op
     /// has, [`crate::patch::rules`] say.
     pub states: &'static [State],
     /// How its sites are recorded; absent where there are none.
-    pub sites: Option<Kind>,
+    pub sites: Option<SiteKind>,
     /// Why it takes bodies that are assembly ([`Op::ASSEMBLY`]), in a line; absent where it takes any.
     pub needs_assembly: Option<&'static str>,
     /// Since when and where it is used.
@@ -166,7 +166,7 @@ impl Mechanism {
     /// What most mechanisms share; one names what differs: `Mechanism { name: .., ..Mechanism::BASE }`.
     pub const BASE: Mechanism = Mechanism {
         name: "",
-        way: Way::Straight,
+        way: CallSequence::Straight,
         switches: false,
         states: &[],
         sites: None,
@@ -197,8 +197,8 @@ pub(crate) fn no_assembly(why: &str, op: &str) -> String {
     format!("the body of {op} is a Rust function: {why}; write it by native!")
 }
 
-/// Which word of a reference to a trait object is its vtable's address, the other being the object's. The language does not
-/// promise it; `tests/code/patch.rs` sees to it that methods are found there.
+/// Which word of a reference to a trait object is its vtable's address, the other being the object's. The language does
+/// not promise it; `tests/code/patch.rs` sees to it that methods are found there.
 pub(crate) const VTABLE: usize = 1;
 
 /// A way to reach the body of an op.
@@ -209,7 +209,7 @@ pub(crate) const VTABLE: usize = 1;
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};
 ///
-/// use pvbench::dispatch::{Direct, Dispatch, Inline, Mechanism, Way};
+/// use pvbench::dispatch::{Direct, Dispatch, Inline, Mechanism, CallSequence};
 /// use pvbench::op::Op;
 ///
 /// static TRACED: AtomicBool = AtomicBool::new(false);
@@ -219,7 +219,7 @@ pub(crate) const VTABLE: usize = 1;
 /// impl Dispatch for Traced {
 ///     const META: Mechanism = Mechanism {
 ///         name: "traced",
-///         way: Way::Own,
+///         way: CallSequence::Own,
 ///         summary: "the body in place, after a test whether calls are traced",
 ///         known_from: "our driver",
 ///         ..Mechanism::BASE
@@ -262,18 +262,18 @@ pub trait Dispatch: 'static {
         None
     }
 
-    /// The word that holds the address of a table of functions, and how many words of that a call of `O` may need, where
-    /// it goes through one: the vtable of a trait object. It is written so that calls reach the body at its place in a
-    /// layout. Nobody else may write or call through it meanwhile.
+    /// The word that holds the address of a table of functions, and how many words of that a call of `O` may need,
+    /// where it goes through one: the vtable of a trait object. It is written so that calls reach the body at its place
+    /// in a layout. Nobody else may write or call through it meanwhile.
     #[must_use]
     #[inline(always)]
     fn vtable<O: Op>() -> Option<(*mut usize, usize)> {
         None
     }
 
-    /// Where the data is that a call reads, and how many bytes: what a copy of a whole caller has a copy of, at a place that
-    /// is drawn, for where a linker puts a flag or a table moves a workload by percents. `None` where there is none, where it
-    /// may not be copied byte for byte, or where somebody else reads it, too, who is not copied.
+    /// Where the data is that a call reads, and how many bytes: what a copy of a whole caller has a copy of, at a place
+    /// that is drawn, for where a linker puts a flag or a table moves a workload by percents. `None` where there is
+    /// none, where it may not be copied byte for byte, or where somebody else reads it, too, who is not copied.
     #[must_use]
     fn data() -> Option<(usize, usize)> {
         None
@@ -281,5 +281,5 @@ pub trait Dispatch: 'static {
 
     /// Binds `O` to a platform's body for all later calls. Not to be called while another thread is in
     /// [`Dispatch::call`] of this mechanism. Mechanisms that do not switch ignore it.
-    fn bind<O: Op>(_platform: Platform) {}
+    fn bind<O: Op>(_platform: BodyKind) {}
 }

@@ -7,9 +7,9 @@ use std::mem::transmute;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Body, Op, Platform, Ret};
+use crate::op::{Args, Body, BodyKind, Op, Ret};
 
 type Pointers = [AtomicPtr<()>; SLOTS];
 
@@ -25,7 +25,7 @@ pub struct OnceLockTable;
 impl Dispatch for OnceLockTable {
     const META: Mechanism = Mechanism {
         name: "once_lock",
-        way: Way::Indirect,
+        way: CallSequence::Indirect,
         switches: true,
         known_from: "Rust 1.70 (2023), std::sync::OnceLock",
         summary: "a table in a OnceLock: is it set? then an indirect call",
@@ -48,7 +48,7 @@ impl Dispatch for OnceLockTable {
         Some(POINTERS.get_or_init(unset)[O::SLOT].as_ptr().cast())
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         POINTERS.get_or_init(unset)[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
     }
 }

@@ -8,8 +8,8 @@
 use std::arch::{asm, naked_asm};
 
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Way};
-use crate::op::{Args, Op, Platform, Reg, Ret};
+use super::{CallSequence, Dispatch, Mechanism};
+use crate::op::{Args, BodyKind, Op, Reg, Ret};
 
 /// `.got.plt`: the words that the stubs jump through.
 pub static GOT_PLT: Slots = Slots::new();
@@ -30,7 +30,7 @@ pub struct Plt;
 impl Dispatch for Plt {
     const META: Mechanism = Mechanism {
         name: "plt",
-        way: Way::Plt,
+        way: CallSequence::Plt,
         switches: true,
         known_from: "System V Release 4 (1988), dynamic linking",
         summary: "a direct call of a stub that jumps through a word of the GOT, as into a shared library",
@@ -54,7 +54,7 @@ impl Dispatch for Plt {
         Some(GOT_PLT.word(O::SLOT))
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         GOT_PLT.bind::<O>(platform);
     }
 }

@@ -5,7 +5,7 @@
 ///
 /// ```text
 /// asm!("771: call qword ptr [rip + ..]", "772:", pvbench::record!(),
-///     op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Pv as u8)
+///     op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::Pv as u8)
 /// ```
 #[macro_export]
 macro_rules! record {

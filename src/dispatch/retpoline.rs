@@ -7,8 +7,8 @@
 
 use std::arch::{asm, naked_asm};
 
-use super::{Dispatch, Mechanism, PV_OPS, Table, Way};
-use crate::op::{Args, Op, Platform, Reg, Ret};
+use super::{CallSequence, Dispatch, Mechanism, PV_OPS, Table};
+use crate::op::{Args, BodyKind, Op, Reg, Ret};
 
 /// `__x86_indirect_thunk_r11`
 #[unsafe(naked)]
@@ -43,7 +43,7 @@ pub struct Retpoline;
 impl Dispatch for Retpoline {
     const META: Mechanism = Mechanism {
         name: "retpoline",
-        way: Way::Thunk,
+        way: CallSequence::Thunk,
         switches: true,
         states: &[],
         sites: None,
@@ -76,7 +76,7 @@ impl Dispatch for Retpoline {
         Table::data()
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         Table::bind::<O>(platform);
     }
 }
@@ -87,7 +87,7 @@ pub struct RetpolineLfence;
 impl Dispatch for RetpolineLfence {
     const META: Mechanism = Mechanism {
         name: "retpoline_lfence",
-        way: Way::Thunk,
+        way: CallSequence::Thunk,
         switches: true,
         known_from: "Linux 4.15 (2018), AMD; withdrawn in 2022",
         summary: "the table, by a thunk that fences and jumps",
@@ -116,7 +116,7 @@ impl Dispatch for RetpolineLfence {
         Table::data()
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         Table::bind::<O>(platform);
     }
 }

@@ -1,8 +1,8 @@
 //! A shared object with one function in it, as bytes: what `ld -shared` would make of it, without a linker.
 //!
-//! Three pages, each a segment with rights of its own: the headers and the symbol table (R), the code (R, X), the dynamic
-//! section (R, W, for loaders that relocate it in place: glibc before 2.35); see the System V gABI, "Program Loading and
-//! Dynamic Linking". Section headers, which debuggers and disassemblers read, follow at the end.
+//! Three pages, each a segment with rights of its own: the headers and the symbol table (R), the code (R, X), the
+//! dynamic section (R, W, for loaders that relocate it in place: glibc before 2.35); see the System V gABI, "Program
+//! Loading and Dynamic Linking". Section headers, which debuggers and disassemblers read, follow at the end.
 
 use object::Endianness;
 use object::elf;

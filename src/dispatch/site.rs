@@ -8,9 +8,9 @@
 use std::arch::asm;
 
 use super::record::{fill, record};
-use super::{Dispatch, Mechanism, PV_OPS, Table, Way};
-use crate::op::{Args, Op, Platform, Reg, Ret};
-use crate::patch::{Kind, State};
+use super::{CallSequence, Dispatch, Mechanism, PV_OPS, Table};
+use crate::op::{Args, BodyKind, Op, Reg, Ret};
+use crate::patch::{SiteKind, State};
 
 /// A patched call site.
 pub struct Site;
@@ -18,10 +18,10 @@ pub struct Site;
 impl Dispatch for Site {
     const META: Mechanism = Mechanism {
         name: "site",
-        way: Way::IndirectMemory,
+        way: CallSequence::IndirectMemory,
         switches: true,
         states: &[State::Unpatched, State::Direct, State::Inline, State::Nop],
-        sites: Some(Kind::Pv),
+        sites: Some(SiteKind::Pv),
         known_from: "Linux 2.6.20 (2007), apply_paravirt()",
         summary: "a pv_ops call site that is rewritten at run time; C calling convention",
         year: Some(2007),
@@ -33,12 +33,12 @@ impl Dispatch for Site {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: in every state the site ends in a body of `O`, as a call by the C ABI, whose clobbers are declared, or
-        // as its instructions, which spoil less. The block does not claim `nostack`, for both may push.
+        // SAFETY: in every state the site ends in a body of `O`, as a call by the C ABI, whose clobbers are declared,
+        // or as its instructions, which spoil less. The block does not claim `nostack`, for both may push.
         unsafe {
             asm!("771: call qword ptr [rip + {pv_ops} + {offset}]", fill!(), "772:", record!(),
                 pv_ops = sym PV_OPS, offset = const O::SLOT * 8, length = const O::META.site, used = const 6,
-                op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Pv as u8,
+                op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::Pv as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
@@ -54,7 +54,7 @@ impl Dispatch for Site {
     }
 
     /// The slot that unpatched sites go through; `table`'s, too.
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         Table::bind::<O>(platform);
     }
 }

@@ -1,17 +1,17 @@
-//! `site_callee_save`: a callee-save pv_ops call site, rewritten at run time (`PVOP_CALLEE0..2` with `apply_paravirt()`):
-//! what Linux has made of its hot hooks since 2.6.30.
+//! `site_callee_save`: a callee-save pv_ops call site, rewritten at run time (`PVOP_CALLEE0..2` with
+//! `apply_paravirt()`): what Linux has made of its hot hooks since 2.6.30.
 //!
-//! Machine code: unpatched as `table_callee_save`, with NOPs up to the length of the native instructions; patched, those
-//! instructions, NOPs, or `call rel32`. In every state only `rax` and the flags are given up.
+//! Machine code: unpatched as `table_callee_save`, with NOPs up to the length of the native instructions; patched,
+//! those instructions, NOPs, or `call rel32`. In every state only `rax` and the flags are given up.
 
 use std::arch::asm;
 
 use super::callee_save::{CALLEE_SAVE, SAVING};
 use super::record::{fill, record};
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, TableCalleeSave, Way};
-use crate::op::{Args, Op, Platform, Reg, Ret};
-use crate::patch::{Kind, State};
+use super::{CallSequence, Dispatch, Mechanism, TableCalleeSave};
+use crate::op::{Args, BodyKind, Op, Reg, Ret};
+use crate::patch::{SiteKind, State};
 
 /// A patched call site that keeps its registers.
 pub struct SiteCalleeSave;
@@ -20,10 +20,10 @@ impl Dispatch for SiteCalleeSave {
     const META: Mechanism = Mechanism {
         name: "site_callee_save",
         needs_assembly: Some("no compiler here makes a callee that keeps all registers but rax"),
-        way: Way::IndirectMemory,
+        way: CallSequence::IndirectMemory,
         switches: true,
         states: &[State::Unpatched, State::Direct, State::Inline, State::Nop],
-        sites: Some(Kind::PvCalleeSave),
+        sites: Some(SiteKind::PvCalleeSave),
         known_from: "Linux 2.6.30 (2009), PVOP_CALLEE and apply_paravirt()",
         summary: "a pv_ops call site that is rewritten at run time and gives up rax alone",
         year: Some(2009),
@@ -39,7 +39,7 @@ impl Dispatch for SiteCalleeSave {
         unsafe {
             asm!("771: call qword ptr [rip + {pv_ops} + {offset}]", fill!(), "772:", record!(),
                 pv_ops = sym CALLEE_SAVE, offset = const SAVING * size_of::<Slots>() + O::SLOT * 8, length = const O::META.site,
-                used = const 6, op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::PvCalleeSave as u8,
+                used = const 6, op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::PvCalleeSave as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result,
                 // As in `callee_save::call`.
                 out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
@@ -63,7 +63,7 @@ impl Dispatch for SiteCalleeSave {
     }
 
     /// The slot that unpatched sites go through; `table_callee_save`'s, too.
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         TableCalleeSave::bind::<O>(platform);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::op::catalogue::SLOTS;
-use crate::op::{Op, Platform};
+use crate::op::{BodyKind, Op};
 
 /// A table of bodies, one word per slot, laid out as plain words for assembly to read: `table + 8*slot`.
 ///
@@ -39,7 +39,7 @@ impl Slots {
     }
 
     /// Stores a platform's body of `O`.
-    pub fn bind<O: Op>(&self, platform: Platform) {
+    pub fn bind<O: Op>(&self, platform: BodyKind) {
         self.set(O::SLOT, platform.body::<O>() as usize);
     }
 }

@@ -8,9 +8,9 @@
 use std::arch::{asm, naked_asm};
 
 use super::record::record;
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, Op, Reg, Ret};
-use crate::patch::{Kind, State};
+use crate::patch::{SiteKind, State};
 
 /// `__SCT__name`: the trampoline.
 ///
@@ -21,7 +21,7 @@ unsafe extern "C" fn trampoline<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
     // `jmp rel32` by its bytes: the assembler would choose a short jump. The `ud1` behind it is how Linux tells a
     // trampoline (`ARCH_DEFINE_STATIC_CALL_TRAMP`).
     naked_asm!("771: .byte 0xe9", ".long {body} - . - 4", "772:", ".byte 0x0f, 0xb9, 0xcc", record!(),
-        ".balign 16, 0xcc", body = sym O::native, op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::Trampoline as u8)
+        ".balign 16, 0xcc", body = sym O::native, op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::Trampoline as u8)
 }
 
 /// The address of an op's trampoline.
@@ -36,7 +36,7 @@ pub struct StaticCall;
 impl Dispatch for StaticCall {
     const META: Mechanism = Mechanism {
         name: "static_call",
-        way: Way::Trampoline,
+        way: CallSequence::Trampoline,
         switches: true,
         states: &[],
         sites: None,
@@ -66,10 +66,10 @@ pub struct StaticCallInline;
 impl Dispatch for StaticCallInline {
     const META: Mechanism = Mechanism {
         name: "static_call_inline",
-        way: Way::Trampoline,
+        way: CallSequence::Trampoline,
         switches: true,
         states: &[State::Direct, State::Inline, State::Nop],
-        sites: Some(Kind::StaticCall),
+        sites: Some(SiteKind::StaticCall),
         known_from: "Linux 5.10 (2020), CONFIG_HAVE_STATIC_CALL_INLINE",
         summary: "a call whose site is rewritten to call the body itself",
         year: Some(2020),
@@ -85,7 +85,7 @@ impl Dispatch for StaticCallInline {
         // clobbers are declared; what else is written there does what the native body does.
         unsafe {
             asm!("771: call {trampoline}", "772:", record!(), trampoline = sym trampoline::<O>,
-                op = const O::META.hash(), slot = const O::SLOT, kind = const Kind::StaticCall as u8,
+                op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::StaticCall as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }

@@ -1,5 +1,5 @@
-//! `table`: Linux's own call site before patching, an indirect call through a slot of the pv_ops table (`PARAVIRT_CALL`,
-//! `arch/x86/include/asm/paravirt_types.h`).
+//! `table`: Linux's own call site before patching, an indirect call through a slot of the pv_ops table
+//! (`PARAVIRT_CALL`, `arch/x86/include/asm/paravirt_types.h`).
 //!
 //! Machine code: exactly `call qword ptr [rip + pv_ops + 8*slot]` (`ff 15 disp32`), the C clobber list around it.
 
@@ -7,10 +7,10 @@
 use std::arch::asm;
 
 use super::slots::Slots;
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::Op;
 #[cfg(not(feature = "inject-load"))]
-use crate::op::{Args, Platform, Reg, Ret};
+use crate::op::{Args, BodyKind, Reg, Ret};
 
 /// `struct paravirt_patch_template pv_ops`
 pub static PV_OPS: Slots = Slots::new();
@@ -21,7 +21,7 @@ pub struct Table;
 impl Dispatch for Table {
     const META: Mechanism = Mechanism {
         name: "table",
-        way: Way::IndirectMemory,
+        way: CallSequence::IndirectMemory,
         switches: true,
         states: &[],
         sites: None,
@@ -62,7 +62,7 @@ impl Dispatch for Table {
         Some(PV_OPS.extent())
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         PV_OPS.bind::<O>(platform);
     }
 }

@@ -1,13 +1,13 @@
 //! `table_callee_save`: an unpatched pv_ops call site whose callee saves all registers but `rax` (`PVOP_CALLEE0..2`,
-//! `arch/x86/include/asm/paravirt_types.h`). Linux 2.6.30 made the hot ones of its hooks so: the compiler keeps values in
-//! registers across the call.
+//! `arch/x86/include/asm/paravirt_types.h`). Linux 2.6.30 made the hot ones of its hooks so: the compiler keeps values
+//! in registers across the call.
 //!
 //! Machine code: `call qword ptr [rip + pv_ops + 8*slot]` with `rax` and the flags given up; the callee is the native
 //! instructions and a return, or a thunk where these spoil more.
 
 use super::callee_save::{self, CALLEE_SAVE, SAVING};
-use super::{Dispatch, Mechanism, Way};
-use crate::op::{Op, Platform};
+use super::{CallSequence, Dispatch, Mechanism};
+use crate::op::{BodyKind, Op};
 
 /// An indirect call through the table, of a callee that saves registers.
 pub struct TableCalleeSave;
@@ -16,7 +16,7 @@ impl Dispatch for TableCalleeSave {
     const META: Mechanism = Mechanism {
         name: "table_callee_save",
         needs_assembly: Some("no compiler here makes a callee that keeps all registers but rax"),
-        way: Way::IndirectMemory,
+        way: CallSequence::IndirectMemory,
         switches: true,
         states: &[],
         sites: None,
@@ -41,7 +41,7 @@ impl Dispatch for TableCalleeSave {
         Some((&raw const CALLEE_SAVE as usize, size_of_val(&CALLEE_SAVE)))
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         CALLEE_SAVE[SAVING].set(O::SLOT, platform.saving_body::<O>() as usize);
     }
 }

@@ -4,9 +4,9 @@
 //! Machine code: as `table_callee_save`; the callee is eight pushes, a call of the body, eight pops and a return.
 
 use super::callee_save::{self, CALLEE_SAVE, THUNK};
-use super::{Dispatch, Mechanism, Way};
+use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::callee_save::{thunk, xen_thunk};
-use crate::op::{Body, Op, Platform};
+use crate::op::{Body, BodyKind, Op};
 
 /// An indirect call through the table, of a thunk that saves registers around a C function.
 pub struct TableThunk;
@@ -14,7 +14,7 @@ pub struct TableThunk;
 impl Dispatch for TableThunk {
     const META: Mechanism = Mechanism {
         name: "table_thunk",
-        way: Way::IndirectMemory,
+        way: CallSequence::IndirectMemory,
         switches: true,
         states: &[],
         sites: None,
@@ -40,10 +40,10 @@ impl Dispatch for TableThunk {
         Some((&raw const CALLEE_SAVE as usize, size_of_val(&CALLEE_SAVE)))
     }
 
-    fn bind<O: Op>(platform: Platform) {
+    fn bind<O: Op>(platform: BodyKind) {
         let thunk: Body = match platform {
-            Platform::Native => thunk::<O>(),
-            Platform::Xen => xen_thunk::<O>,
+            BodyKind::Native => thunk::<O>(),
+            BodyKind::Xen => xen_thunk::<O>,
         };
         CALLEE_SAVE[THUNK].set(O::SLOT, thunk as usize);
     }

@@ -1,7 +1,7 @@
 //! One cell: its estimate at each layout and over them, its modes, what scatters it, and whether it is resolved.
 
-use super::reduce::{Effect, Reduced};
-use crate::op::{Meta, Platform};
+use super::reduce::{VariantEffect, WorkerEstimate};
+use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::{Bounds, Cell, Estimate, LayoutEstimate, Limit, ModeShare, Overhead, Spread, SpreadSource};
@@ -28,17 +28,17 @@ pub(super) struct Judge {
 }
 
 /// A group at its layouts: the offset, and what each worker found there.
-pub(super) type Layouts<'a> = [(u32, &'a [Reduced])];
+pub(super) type Layouts<'a> = [(u32, &'a [WorkerEstimate])];
 
 /// A column's samples in cycles at every layout that has any.
 pub(super) fn samples(layouts: &Layouts, column: usize) -> Vec<(u32, Vec<Sample>)> {
-    let of_layout = |(offset, workers): &(u32, &[Reduced])| {
+    let of_layout = |(offset, workers): &(u32, &[WorkerEstimate])| {
         (*offset, workers.iter().filter_map(|worker| sample(worker, column)).collect::<Vec<_>>())
     };
     layouts.iter().map(of_layout).filter(|(_, samples)| !samples.is_empty()).collect()
 }
 
-fn sample(reduced: &Reduced, column: usize) -> Option<Sample> {
+fn sample(reduced: &WorkerEstimate, column: usize) -> Option<Sample> {
     let effect = reduced.effects.get(column).copied().flatten()?;
     Some(Sample { worker: reduced.worker, value: effect.cycles, halves: effect.halves, rounds: effect.rounds })
 }
@@ -55,13 +55,13 @@ pub(super) fn largest_aa(layouts: &Layouts) -> f64 {
 }
 
 /// A cell without a result.
-pub(super) fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism: &str, state: Option<State>) -> Cell {
+pub(super) fn empty_cell(meta: &OpMeta, body: BodyKind, regime: Regime, mechanism: &str, state: Option<State>) -> Cell {
     Cell {
         op: meta.name.to_owned(),
         body,
         kind: match body {
-            Platform::Native => meta.native_kind,
-            Platform::Xen => meta.xen_kind,
+            BodyKind::Native => meta.native_kind,
+            BodyKind::Xen => meta.xen_kind,
         },
         mechanism: mechanism.to_owned(),
         state: state.map(|state| state.name().to_owned()),
@@ -84,7 +84,7 @@ pub(super) fn empty_cell(meta: &Meta, body: Platform, regime: Regime, mechanism:
 }
 
 /// What all cells of a run are estimated with.
-pub(super) struct Means<'a> {
+pub(super) struct EstimateContext<'a> {
     /// What resamples are made of.
     pub draws: &'a Draws,
     /// Intervals at the confidence that the cells hold together with.
@@ -94,13 +94,13 @@ pub(super) struct Means<'a> {
 }
 
 /// Fills a cell from what the workers found for its column.
-pub(super) fn fill(cell: &mut Cell, layouts: &Layouts, column: usize, judge: Option<&Judge>, with: &Means) {
+pub(super) fn fill(cell: &mut Cell, layouts: &Layouts, column: usize, judge: Option<&Judge>, with: &EstimateContext) {
     let mut cycles = Vec::new();
     let mut log_ratios = Vec::new();
     let mut native = Vec::new();
     let mut finest: f64 = 0.0;
     for (offset, workers) in layouts {
-        let effects: Vec<&Effect> =
+        let effects: Vec<&VariantEffect> =
             workers.iter().filter_map(|w| w.effects.get(column).and_then(Option::as_ref)).collect();
         let values: Vec<f64> = effects.iter().map(|e| e.cycles).collect();
         let resolution = workers.iter().map(|w| w.resolution_cycles).fold(0.0, f64::max);

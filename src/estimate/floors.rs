@@ -1,7 +1,7 @@
 //! The floors of a run: what the A/A comparisons of its groups show, over all regimes and in each.
 
 use super::ByKey;
-use super::reduce::{Effect, Reduced};
+use super::reduce::{VariantEffect, WorkerEstimate};
 use crate::regime::Regime;
 use crate::report::schema::{Floor, RegimeFloor};
 use crate::stats::floor::{self, floor};
@@ -44,15 +44,15 @@ impl Floors {
 }
 
 /// Over workers, then over layouts, as cells are made.
-fn of_group(regime: Regime, group: &[(u32, Vec<Reduced>)]) -> Option<Compared> {
-    let column = |column: usize, part: fn(&Reduced, &Effect) -> f64| {
-        let of_layout = |(_, workers): &(u32, Vec<Reduced>)| {
+fn of_group(regime: Regime, group: &[(u32, Vec<WorkerEstimate>)]) -> Option<Compared> {
+    let column = |column: usize, part: fn(&WorkerEstimate, &VariantEffect) -> f64| {
+        let of_layout = |(_, workers): &(u32, Vec<WorkerEstimate>)| {
             let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(column)?.as_ref()?)));
             median(&effects.map(|(w, effect)| part(w, effect)).collect::<Vec<_>>())
         };
         median(&group.iter().filter_map(of_layout).collect::<Vec<_>>())
     };
-    let scaled = |w: &Reduced, effect: &Effect| effect.cycles / w.inline_cycles.max(1.0);
+    let scaled = |w: &WorkerEstimate, effect: &VariantEffect| effect.cycles / w.inline_cycles.max(1.0);
     let (same, copied) = (column(0, scaled), column(1, scaled)?);
     Some(Compared { regime, same, copied, log_ratio: column(1, |_, effect| effect.log_ratio)? })
 }

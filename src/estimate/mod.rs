@@ -1,25 +1,25 @@
 //! From samples to cells: a worker's rounds are reduced to their median, and each cell gets its estimate over workers,
 //! per layout and over layouts. The numbers are made by [`crate::stats`].
 
-mod allotment;
+mod adaptive;
+mod allocation;
 mod cell;
-mod effort;
 mod floors;
 pub mod linux;
 pub mod predict;
 mod reduce;
 pub mod traps;
-mod undisturbed;
+mod uncontended;
 mod workloads;
 
 use std::collections::BTreeMap;
 
-use self::cell::{Judge, Means, empty_cell, fill, largest_aa};
+use self::cell::{EstimateContext, Judge, empty_cell, fill, largest_aa};
 use self::floors::Floors;
-use self::reduce::{Reduced, Within, reduce};
-use crate::measure::plan::{FEWEST_WORKERS, Group, Plan};
-use crate::measure::wire::{GroupSamples, Missing, RoundSamples};
-use crate::op::{Meta, Platform};
+use self::reduce::{PairTolerance, WorkerEstimate, reduce};
+use crate::measure::plan::{Comparison, MIN_WORKERS, Plan};
+use crate::measure::wire::{GroupSamples, RoundSamples, UnavailableVariant};
+use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::{Cell, Estimate, Floor, Instructions, RegimeFloor};
@@ -36,31 +36,31 @@ const QUIET: f64 = 0.97;
 /// A worker counts with this many quiet rounds.
 const QUIET_ROUNDS: usize = 1;
 /// So many quiet workers can make an interval of 95%; with fewer, all are used, disturbed or not.
-const QUIET_WORKERS: usize = FEWEST_WORKERS;
+const QUIET_WORKERS: usize = MIN_WORKERS;
 
 /// A single cell is resolved by chance with this probability at most.
-const MOST_ERROR: f64 = 0.001;
+const MAX_ERROR: f64 = 0.001;
 
 /// A group at all its layouts.
-type Key = (String, Platform, Regime);
+type Key = (String, BodyKind, Regime);
 
 /// A group's workers by its offset.
 type Layouts<'a> = Vec<(u32, &'a Vec<(usize, GroupSamples)>)>;
 
 /// Every group's workers, reduced, by its offset.
-type ByKey = BTreeMap<Key, Vec<(u32, Vec<Reduced>)>>;
+type ByKey = BTreeMap<Key, Vec<(u32, Vec<WorkerEstimate>)>>;
 
 /// Collects samples and makes estimates of them.
 #[derive(Default)]
 pub struct Estimator {
     /// With the number of the worker.
-    samples: BTreeMap<Group, Vec<(usize, GroupSamples)>>,
+    samples: BTreeMap<Comparison, Vec<(usize, GroupSamples)>>,
     /// Events per op by the column of a worker's effects.
     counters: BTreeMap<Key, BTreeMap<usize, BTreeMap<String, f64>>>,
     /// Executed instructions by the same, or why there is no count.
     instructions: BTreeMap<Key, BTreeMap<usize, Result<Instructions, String>>>,
     /// The columns that an op has no loop for, by their place in the plan; with the reason where it should have one.
-    missing: BTreeMap<Key, BTreeMap<usize, Option<Missing>>>,
+    missing: BTreeMap<Key, BTreeMap<usize, Option<UnavailableVariant>>>,
 }
 
 /// What is said of a run's samples as a whole.
@@ -89,7 +89,7 @@ pub struct Estimates {
 
 impl Estimator {
     /// Takes one group's samples from one worker.
-    pub fn add(&mut self, worker: usize, group: &Group, samples: GroupSamples) {
+    pub fn add(&mut self, worker: usize, group: &Comparison, samples: GroupSamples) {
         let key = key_of(group);
         if !samples.counters.is_empty() {
             let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
@@ -118,8 +118,8 @@ impl Estimator {
     /// Below this many independent adds per cycle a round was disturbed: another hyperthread had part of the core. The
     /// most that the core gives is what the best twentieth of the rounds had. 0 without rounds.
     #[must_use]
-    pub fn quiet_from(&self) -> f64 {
-        quiet_from(&self.adds_per_cycle())
+    pub fn min_adds_per_cycle(&self) -> f64 {
+        min_adds_per_cycle(&self.adds_per_cycle())
     }
 
     fn adds_per_cycle(&self) -> Vec<f64> {
@@ -134,12 +134,12 @@ impl Estimator {
         self.groups().flat_map(|samples| &samples.rounds)
     }
 
-    /// Reduces the workers of every group over their rounds. Where enough workers had enough quiet rounds, disturbed ones
-    /// are left out: the choice looks at the core alone, not at what was measured.
+    /// Reduces the workers of every group over their rounds. Where enough workers had enough quiet rounds, disturbed
+    /// ones are left out: the choice looks at the core alone, not at what was measured.
     fn reduce(&self, window_cycles: u64) -> ByKey {
-        let from = self.quiet_from();
+        let from = self.min_adds_per_cycle();
         let of_key = |layouts: Layouts| {
-            let within = Within::of(all(&layouts), window_cycles);
+            let within = PairTolerance::of(all(&layouts), window_cycles);
             let reduced = |(offset, workers): &(u32, &Vec<_>)| {
                 (*offset, quiet_or_all(workers, from, window_cycles, &within.at_a_layout(workers)))
             };
@@ -160,7 +160,7 @@ impl Estimator {
     /// How many values were passed over, because the two windows of a loop disagreed.
     fn disagreed(&self, window_cycles: u64) -> usize {
         let of_key = |layouts: Layouts| {
-            let within = Within::of(all(&layouts), window_cycles);
+            let within = PairTolerance::of(all(&layouts), window_cycles);
             let at_a_layout = |(_, workers): &(u32, &Vec<(usize, GroupSamples)>)| {
                 let within = within.at_a_layout(workers);
                 workers.iter().map(|(_, samples)| within.disagreed(samples)).sum::<usize>()
@@ -173,7 +173,7 @@ impl Estimator {
     /// Makes the estimates. `ops` is the catalogue in the order of the tables; `ticks_per_second` the clock's rate, for
     /// nanoseconds.
     #[must_use]
-    pub fn finish(&self, plan: &Plan, ops: &[Meta], ticks_per_second: f64) -> Estimates {
+    pub fn finish(&self, plan: &Plan, ops: &[OpMeta], ticks_per_second: f64) -> Estimates {
         let reduced = self.reduce(plan.window_cycles);
         let floors = Floors::of(&reduced);
         let rates: Vec<f64> = self
@@ -181,18 +181,18 @@ impl Estimator {
             .map(|round| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]))
             .filter(|rate| rate.is_finite() && *rate > 0.0)
             .collect();
-        let from = self.quiet_from();
+        let from = self.min_adds_per_cycle();
         let disturbed = self.rounds().filter(|round| round.adds_per_cycle < from).count();
         let family_confidence = family_confidence(plan);
-        let with = Means {
+        let with = EstimateContext {
             draws: &Draws::new(plan.seed ^ 0x6573_7469_6d61_7465),
             family: &self.family(family_confidence),
             ns_per_cycle: median(&rates).unwrap_or(f64::NAN) / ticks_per_second * 1e9,
         };
-        let of_op = |meta: &Meta| self.cells_of(meta, plan, &reduced, &floors, &with);
+        let of_op = |meta: &OpMeta| self.cells_of(meta, plan, &reduced, &floors, &with);
         // In two halves at once: thousands of cells take seconds.
         let (first, second) = ops.split_at(ops.len() / 2);
-        let half = |metas: &[Meta]| metas.iter().flat_map(of_op).collect::<Vec<Cell>>();
+        let half = |metas: &[OpMeta]| metas.iter().flat_map(of_op).collect::<Vec<Cell>>();
         let cells = std::thread::scope(|scope| {
             let other = std::thread::Builder::new().spawn_scoped(scope, || half(second));
             let mut cells = half(first);
@@ -224,15 +224,22 @@ impl Estimator {
     }
 
     /// The cells of one op.
-    fn cells_of(&self, meta: &Meta, plan: &Plan, reduced: &ByKey, floors: &Floors, with: &Means) -> Vec<Cell> {
-        let mut keys: Vec<(Platform, Regime)> =
+    fn cells_of(
+        &self,
+        meta: &OpMeta,
+        plan: &Plan,
+        reduced: &ByKey,
+        floors: &Floors,
+        with: &EstimateContext,
+    ) -> Vec<Cell> {
+        let mut keys: Vec<(BodyKind, Regime)> =
             plan.groups.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut cells = Vec::new();
         for (body, regime) in keys {
             let key = (meta.name.to_owned(), body, regime);
-            let layouts: Vec<(u32, &[Reduced])> = reduced
+            let layouts: Vec<(u32, &[WorkerEstimate])> = reduced
                 .get(&key)
                 .into_iter()
                 .flatten()
@@ -272,24 +279,29 @@ impl Estimator {
     }
 }
 
-/// The confidence of a single cell: so high that all of a run are right together with that of its intervals, and that one
-/// in a thousand at most is wrong where there are few.
+/// The confidence of a single cell: so high that all of a run are right together with that of its intervals, and that
+/// one in a thousand at most is wrong where there are few.
 fn family_confidence(plan: &Plan) -> f64 {
-    confidence_for(plan.judgements(), 1.0 - CONFIDENCE).max(1.0 - MOST_ERROR)
+    confidence_for(plan.judgements(), 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR)
 }
 
-fn key_of(group: &Group) -> Key {
+fn key_of(group: &Comparison) -> Key {
     (group.op.clone(), group.body, group.regime)
 }
 
 /// Below so many adds per cycle a round was disturbed, by all that were seen.
-fn quiet_from(adds_per_cycle: &[f64]) -> f64 {
+fn min_adds_per_cycle(adds_per_cycle: &[f64]) -> f64 {
     quantile(adds_per_cycle, 0.95).map_or(0.0, |best| best * QUIET)
 }
 
 /// A group's workers, reduced over their quiet rounds where enough of them have some, over all rounds else.
-fn quiet_or_all(samples: &[(usize, GroupSamples)], from: f64, window_cycles: u64, within: &Within) -> Vec<Reduced> {
-    let over = |from: f64, at_least: usize| -> Vec<Reduced> {
+fn quiet_or_all(
+    samples: &[(usize, GroupSamples)],
+    from: f64,
+    window_cycles: u64,
+    within: &PairTolerance,
+) -> Vec<WorkerEstimate> {
+    let over = |from: f64, at_least: usize| -> Vec<WorkerEstimate> {
         samples.iter().filter_map(|(worker, s)| reduce(*worker, s, from, at_least, window_cycles, within)).collect()
     };
     let quiet = over(from, QUIET_ROUNDS);

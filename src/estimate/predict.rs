@@ -1,12 +1,12 @@
 //! The cost model: what a workload should cost, from how often it calls each hook and what a call costs.
 //!
-//! `overhead = sum over ops of (calls x overhead of the op's cell in throughput)`. It knows nothing of what the code around
-//! a call does to it, and the reverse; how far it is off is itself a result.
+//! `overhead = sum over ops of (calls x overhead of the op's cell in throughput)`. It knows nothing of what the code
+//! around a call does to it, and the reverse; how far it is off is itself a result.
 
 use std::collections::BTreeMap;
 
 use crate::measure::work::whole_kernel;
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::Cell;
@@ -20,7 +20,7 @@ impl<'a> Costs<'a> {
     /// Of a report's cells: those in throughput with native bodies.
     #[must_use]
     pub fn of(cells: &'a [Cell]) -> Self {
-        let speaks = |cell: &&Cell| cell.regime == Regime::Throughput && cell.body == Platform::Native;
+        let speaks = |cell: &&Cell| cell.regime == Regime::Throughput && cell.body == BodyKind::Native;
         let cost = |cell: &'a Cell| {
             let cycles = cell.overhead.as_ref()?.cycles.estimate;
             Some(((cell.op.as_str(), cell.mechanism.as_str(), cell.state.as_deref()), cycles))
@@ -28,7 +28,8 @@ impl<'a> Costs<'a> {
         Costs { cells: cells.iter().filter(speaks).filter_map(cost).collect() }
     }
 
-    /// Cycles that a call of `op` takes above `inline`, in the state that it has in a kernel whose sites are in `state`.
+    /// Cycles that a call of `op` takes above `inline`, in the state that it has in a kernel whose sites are in
+    /// `state`.
     #[must_use]
     pub fn of_call(&self, op: &str, mechanism: &str, state: Option<State>) -> Option<f64> {
         let Some(state) = state else { return self.cells.get(&(op, mechanism, None)).copied() };

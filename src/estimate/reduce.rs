@@ -1,24 +1,24 @@
 //! One worker's rounds of a group, reduced to one value per column.
 
-use crate::measure::wire::{GroupSamples, RoundSamples, Twins};
-use crate::stats::effect::{self, LOOSE, Round, differences, of_twins, usual};
+use crate::measure::wire::{GroupSamples, ReplicatePair, RoundSamples};
+use crate::stats::effect::{self, LOOSE, Round, differences, pair_mean, pair_tolerance};
 use crate::stats::location::median;
 
 /// One worker's result for one group.
-pub(super) struct Reduced {
+pub(super) struct WorkerEstimate {
     /// Which worker.
     pub worker: usize,
     /// What `inline` took, in cycles.
     pub inline_cycles: f64,
     /// `inline` again, its copy, then the plan's columns in their places; `None` where one was not measured.
-    pub effects: Vec<Option<Effect>>,
+    pub effects: Vec<Option<VariantEffect>>,
     /// Half the clock's step, per op, spread over the windows, in cycles.
     pub resolution_cycles: f64,
 }
 
 /// What a worker found for a column against `inline`.
 #[derive(Clone, Copy)]
-pub(super) struct Effect {
+pub(super) struct VariantEffect {
     /// Core cycles per op.
     pub cycles: f64,
     /// Logarithm of the ratio.
@@ -29,9 +29,9 @@ pub(super) struct Effect {
     pub rounds: Option<f64>,
 }
 
-/// The factors within which the windows of a group's loops agree undisturbed, by all workers' rounds at all layouts: at one
-/// of them a burst may have met nearly all.
-pub(super) struct Within {
+/// The factors within which the windows of a group's loops agree undisturbed, by all workers' rounds at all layouts: at
+/// one of them a burst may have met nearly all.
+pub(super) struct PairTolerance {
     inline: f64,
     /// `inline` again, its copy, then the plan's columns in their places.
     compared: Vec<f64>,
@@ -40,12 +40,12 @@ pub(super) struct Within {
 }
 
 /// A layout needs so many workers to be one.
-const FEWEST_AT_A_LAYOUT: usize = 2;
+const MIN_AT_A_LAYOUT: usize = 2;
 
-impl Within {
+impl PairTolerance {
     /// Of what workers measured at all layouts.
     pub fn of<'a>(workers: impl Iterator<Item = &'a GroupSamples> + Clone, window_cycles: u64) -> Self {
-        let mut compared: Vec<Vec<Twins>> = Vec::new();
+        let mut compared: Vec<Vec<ReplicatePair>> = Vec::new();
         for samples in workers.clone() {
             for round in &samples.rounds {
                 for (place, twins) in places(samples).zip(round.compared()) {
@@ -58,10 +58,10 @@ impl Within {
         let ticks_per_cycle = rounds().map(|round| round.ticks_per_cycle[0]).fold(f64::NAN, f64::max);
         let clock_step = workers.clone().map(|samples| samples.clock_step).max().unwrap_or(0);
         let step = clock_step as f64 / (window_cycles as f64 * ticks_per_cycle);
-        let inline = usual(rounds().map(|round| round.inline), step);
-        let compared: Vec<f64> = compared.into_iter().map(|twins| usual(twins, step)).collect();
+        let inline = pair_tolerance(rounds().map(|round| round.inline), step);
+        let compared: Vec<f64> = compared.into_iter().map(|twins| pair_tolerance(twins, step)).collect();
         let loose = vec![false; compared.len()];
-        Within { inline, compared, loose }
+        PairTolerance { inline, compared, loose }
     }
 
     /// The same for one layout, by what workers measured there.
@@ -71,13 +71,13 @@ impl Within {
             for (index, place) in places(samples).enumerate() {
                 let here = |round: &RoundSamples| {
                     let twins = round.compared().nth(index).copied().unwrap_or_default();
-                    of_twins(round.inline, self.inline).is_some() && of_twins(twins, self.compared[place]).is_some()
+                    pair_mean(round.inline, self.inline).is_some() && pair_mean(twins, self.compared[place]).is_some()
                 };
                 agreed[place] += usize::from(samples.rounds.iter().any(here));
             }
         }
-        let loose = agreed.iter().map(|agreed| *agreed < FEWEST_AT_A_LAYOUT).collect();
-        Within { inline: self.inline, compared: self.compared.clone(), loose }
+        let loose = agreed.iter().map(|agreed| *agreed < MIN_AT_A_LAYOUT).collect();
+        PairTolerance { inline: self.inline, compared: self.compared.clone(), loose }
     }
 
     /// Of a place that some worker measured.
@@ -91,8 +91,9 @@ impl Within {
 
     /// How many values of a worker's rounds are passed over, because the two windows of a loop disagreed.
     pub fn disagreed(&self, samples: &GroupSamples) -> usize {
-        let lost =
-            |(place, twins): &(usize, &Twins)| **twins != [0.0; 2] && of_twins(**twins, self.at(*place)).is_none();
+        let lost = |(place, twins): &(usize, &ReplicatePair)| {
+            **twins != [0.0; 2] && pair_mean(**twins, self.at(*place)).is_none()
+        };
         samples.rounds.iter().map(|round| places(samples).zip(round.compared()).filter(lost).count()).sum()
     }
 }
@@ -109,8 +110,8 @@ pub(super) fn reduce(
     from: f64,
     at_least: usize,
     window_cycles: u64,
-    within: &Within,
-) -> Option<Reduced> {
+    within: &PairTolerance,
+) -> Option<WorkerEstimate> {
     let kept: Vec<&RoundSamples> =
         samples.rounds.iter().filter(|round| from == 0.0 || round.adds_per_cycle >= from).collect();
     if kept.len() < at_least {
@@ -131,7 +132,7 @@ pub(super) fn reduce(
     let ticks_per_cycle = close.iter().map(|r| r.ticks_per_cycle).fold(f64::NAN, f64::max);
     let window_ticks = window_cycles as f64 * ticks_per_cycle;
     let relative = samples.clock_step as f64 / window_ticks / (2.0 * close.len() as f64).sqrt();
-    Some(Reduced { worker, inline_cycles, effects, resolution_cycles: relative * inline_cycles / 2.0 })
+    Some(WorkerEstimate { worker, inline_cycles, effects, resolution_cycles: relative * inline_cycles / 2.0 })
 }
 
 /// What a worker found for a column, with what scatters it.
@@ -141,12 +142,12 @@ fn effect(
     rounds: &[Round],
     column: usize,
     within: f64,
-) -> Option<Effect> {
+) -> Option<VariantEffect> {
     let halves: Vec<f64> = kept.iter().filter_map(|round| halves(round, within, column)).collect();
     let of_one = |round: &Round| Some(differences(std::slice::from_ref(round), column)?.cycles);
     let each: Vec<f64> = rounds.iter().filter_map(of_one).collect();
     let in_a_row: Vec<f64> = each.windows(2).map(|pair| (pair[0] - pair[1]).abs()).collect();
-    Some(Effect {
+    Some(VariantEffect {
         cycles: found.cycles,
         log_ratio: found.log_ratio,
         halves: median(&halves)?,
@@ -155,11 +156,11 @@ fn effect(
 }
 
 /// A round with the windows of `inline` that agree within a factor, and those of the others that do within theirs.
-fn of_round(round: &RoundSamples, samples: &GroupSamples, inline: f64, within: &Within) -> Round {
+fn of_round(round: &RoundSamples, samples: &GroupSamples, inline: f64, within: &PairTolerance) -> Round {
     let ticks = places(samples).zip(round.compared());
     Round {
-        ticks: ticks.map(|(place, twins)| of_twins(*twins, within.at(place)).unwrap_or(f64::NAN)).collect(),
-        inline: of_twins(round.inline, inline).unwrap_or(f64::NAN),
+        ticks: ticks.map(|(place, twins)| pair_mean(*twins, within.at(place)).unwrap_or(f64::NAN)).collect(),
+        inline: pair_mean(round.inline, inline).unwrap_or(f64::NAN),
         ticks_per_cycle: f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]),
     }
 }
@@ -167,7 +168,7 @@ fn of_round(round: &RoundSamples, samples: &GroupSamples, inline: f64, within: &
 /// Half of what the first windows' difference to `inline` differs from the second's, in cycles, without its sign.
 fn halves(round: &RoundSamples, within: f64, column: usize) -> Option<f64> {
     let twins = round.compared().nth(column)?;
-    of_twins(*twins, within)?;
+    pair_mean(*twins, within)?;
     let [first, second] = [0, 1].map(|half| twins[half] - round.inline[half]);
     let cycle = f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]);
     Some((first - second).abs() / 2.0 / cycle)

@@ -1,25 +1,25 @@
-//! Workloads: each round is reduced to what its kernels differ by undisturbed, and each kernel gets its overhead over workers,
-//! in the mean over a worker's rounds.
+//! Workloads: each round is reduced to what its kernels differ by undisturbed, and each kernel gets its overhead over
+//! workers, in the mean over a worker's rounds.
 
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
-use super::allotment::{KNOWN, Kernel, Lacking, WANTED, allot};
+use super::allocation::{ExtraRounds, KernelNeed, MAX_HALF_WIDTH, TARGET_HALF_WIDTH, allocate_rounds};
 use super::predict::Costs;
-use super::undisturbed::{Worked, undisturbed};
-use super::{CONFIDENCE, MOST_ERROR};
-use crate::measure::wire::Missing;
-use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelColumn, Parts, WorkSamples};
-use crate::measure::work_parent::Share;
-use crate::report::schema::{Bounds, Cell, Estimate, Limit, UnitInstructions, Workload, WorkloadKernel};
+use super::uncontended::{WorkerRounds, uncontended};
+use super::{CONFIDENCE, MAX_ERROR};
+use crate::measure::wire::UnavailableVariant;
+use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelVariant, Parts, WorkSamples};
+use crate::measure::work_parent::Allocation;
+use crate::report::schema::{Bounds, Cell, Estimate, Limit, UnitInstructions, WorkloadKernel, WorkloadResult};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
+use crate::stats::cluster_mean::ClusterMean;
 use crate::stats::location::{mad, median};
 use crate::stats::multiplicity::confidence_for;
-use crate::stats::nested::Nested;
 use crate::stats::resolve::Deciders;
 use crate::stats::student::t_quantile;
-use crate::workload::{Meta, PARTS};
+use crate::workload::{PARTS, WorkloadMeta};
 
 const RESAMPLES: usize = 1000;
 
@@ -42,13 +42,13 @@ impl WorkEstimator {
         workloads.iter().all(|name| self.samples.contains_key(name))
     }
 
-    /// What the rest of a run is worth spending on, `left` times as much time as was spent; see [`Observer::worth`].
+    /// What the rest of a run is worth spending on, `left` times as much time as was spent; see [`Sink::allocate`].
     ///
-    /// [`Observer::worth`]: crate::measure::parent::Observer::worth
+    /// [`Sink::allocate`]: crate::measure::parent::Observer::worth
     #[must_use]
-    pub fn worth(&self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {
-        let lacking = self.samples.iter().map(|(name, samples)| lacked(name, samples, kernels)).collect();
-        allot(lacking, self.samples.values().flatten().map(|(_, samples)| samples.ticks as f64).sum(), left)
+    pub fn allocate(&self, kernels: &[KernelVariant], left: f64) -> (Vec<Allocation>, f64) {
+        let extra = self.samples.iter().map(|(name, samples)| extra_rounds(name, samples, kernels)).collect();
+        allocate_rounds(extra, self.samples.values().flatten().map(|(_, samples)| samples.ticks as f64).sum(), left)
     }
 
     /// Whether any was measured.
@@ -61,19 +61,19 @@ impl WorkEstimator {
     #[must_use]
     pub fn finish(
         &self,
-        metas: &[Meta],
-        kernels: &[KernelColumn],
+        metas: &[WorkloadMeta],
+        kernels: &[KernelVariant],
         cells: &[Cell],
         seed: u64,
         ticks_per_second: f64,
-    ) -> Vec<Workload> {
-        let measured: Vec<(&Meta, &Vec<(usize, WorkSamples)>)> =
+    ) -> Vec<WorkloadResult> {
+        let measured: Vec<(&WorkloadMeta, &Vec<(usize, WorkSamples)>)> =
             metas.iter().filter_map(|meta| Some((meta, self.samples.get(meta.name)?))).collect();
-        let quiet: Vec<Vec<Worked>> = measured.iter().map(|(_, samples)| undisturbed(samples)).collect();
+        let quiet: Vec<Vec<WorkerRounds>> = measured.iter().map(|(_, samples)| uncontended(samples)).collect();
         let judgements = measured.len() * kernels.len();
-        let with = Means {
+        let with = WorkloadContext {
             draws: &Draws::new(seed ^ 0x776f_726b_6c6f_6164),
-            strict: confidence_for(judgements.max(1), 1.0 - CONFIDENCE).max(1.0 - MOST_ERROR),
+            strict: confidence_for(judgements.max(1), 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR),
             costs: &Costs::of(cells),
             ticks_per_second,
         };
@@ -83,8 +83,8 @@ impl WorkEstimator {
 }
 
 /// The mechanisms of a workload that are known worse than wanted, and what further rounds of them take, in ticks.
-fn lacked(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelColumn]) -> Lacking {
-    let workers = undisturbed(samples);
+fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelVariant]) -> ExtraRounds {
+    let workers = uncontended(samples);
     let all = || samples.iter().map(|(_, samples)| samples);
     // A part more than is timed comes before the others.
     let whole = |parts: &Parts| parts.iter().copied().map(f64::from).sum::<f64>() * (PARTS + 1) as f64 / PARTS as f64;
@@ -102,12 +102,13 @@ fn lacked(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelColumn]
     };
     let variance = |values: Vec<f64>| mad(&values).map_or(0.0, |deviation| deviation.powi(2));
     let level = variance(workers.iter().flat_map(|worker| worker.levels.iter().copied()).collect());
-    // Of the median of as many places as all else is held against (see `stats::nested` for the factor), and of two places.
+    // Of the median of as many places as all else is held against (see `stats::cluster_mean` for the factor), and of
+    // two places.
     let pairs =
         variance(workers.iter().flat_map(|w| w.places.iter().map(|[there, back]| (there + back) / 2.0)).collect());
     let reference = PI / 2.0 / (FIRST_COLUMN - 1) as f64 * pairs / 2.0;
-    let kernel = |(index, kernel): (usize, &KernelColumn)| {
-        let KernelColumn::Mechanism(_) = kernel else { return None };
+    let kernel = |(index, kernel): (usize, &KernelVariant)| {
+        let KernelVariant::Mechanism(_) = kernel else { return None };
         let found = logs(&workers, index + FIRST_COLUMN - AGAIN);
         let logarithm = found.interval(CONFIDENCE)?;
         let overhead = percent(logarithm);
@@ -117,16 +118,16 @@ fn lacked(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelColumn]
         let quantile = t_quantile(f64::midpoint(1.0, CONFIDENCE), workers.len() as f64 - 1.0)?;
         let of_mean = ((logarithm.high - logarithm.low) / 2.0 / quantile).powi(2);
         let place = HALVES as f64 * run(&|s| columns(s, index))?;
-        (half > KNOWN).then(|| Kernel {
+        (half > MAX_HALF_WIDTH).then(|| KernelNeed {
             index,
             place,
             // Of one place each there would be as many.
-            rounds: found.of_one() / of_mean * ((half / WANTED).powi(2) - 1.0),
-            common: (common / found.of_one()).clamp(0.05, 0.6),
+            rounds: found.unit_variance() / of_mean * ((half / TARGET_HALF_WIDTH).powi(2) - 1.0),
+            common: (common / found.unit_variance()).clamp(0.05, 0.6),
         })
     };
     let inline = run(&|_| (0..FIRST_COLUMN).collect()).unwrap_or(0.0);
-    Lacking {
+    ExtraRounds {
         workload: name.to_owned(),
         round: inline * (FIRST_COLUMN * HALVES + HALVES + 1) as f64,
         kernels: kernels.iter().enumerate().filter_map(kernel).collect(),
@@ -134,7 +135,7 @@ fn lacked(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelColumn]
 }
 
 /// What all workloads of a run are estimated with.
-struct Means<'a> {
+struct WorkloadContext<'a> {
     draws: &'a Draws,
     /// The confidence with which all kernels are right together, and of a single one no less than of a single cell.
     strict: f64,
@@ -143,12 +144,12 @@ struct Means<'a> {
 }
 
 fn of_workload(
-    meta: &Meta,
+    meta: &WorkloadMeta,
     samples: &[(usize, WorkSamples)],
-    workers: &[Worked],
-    kernels: &[KernelColumn],
-    with: &Means,
-) -> Workload {
+    workers: &[WorkerRounds],
+    kernels: &[KernelVariant],
+    with: &WorkloadContext,
+) -> WorkloadResult {
     let inline: Vec<f64> = workers.iter().map(|worker| worker.inline_cycles).collect();
     let inline_cycles = with.interval(&inline);
     let ticks: Vec<f64> = workers.iter().map(|worker| worker.inline_ticks).collect();
@@ -159,13 +160,13 @@ fn of_workload(
     let floor = (0..FIRST_COLUMN - AGAIN).map(differs).fold(0.0, f64::max).exp_m1() * 100.0;
     let in_place = samples.iter().find_map(|(_, s)| s.in_place.clone());
     let counted = Counted::of(samples);
-    let kernel = |(index, column): (usize, &KernelColumn)| {
+    let kernel = |(index, column): (usize, &KernelVariant)| {
         let missing = samples.iter().flat_map(|(_, s)| &s.missing).find(|missing| missing.column == index);
         let found = logs(workers, index + FIRST_COLUMN - AGAIN);
         let kernel = of_kernel(column, missing, &found, inline_cycles.as_ref(), &calls, floor, with);
         counted.with(kernel, index)
     };
-    Workload {
+    WorkloadResult {
         name: meta.name.to_owned(),
         unit: meta.unit.to_owned(),
         summary: meta.summary.to_owned(),
@@ -194,9 +195,10 @@ fn of_workload(
 /// Of two places of the same kernel 95 in 100 differ by less than so many of their deviations, where those are normal.
 const OF_95: f64 = 1.96;
 
-/// What the same kernel at two places differs by, in percent: what the two halves of a round have in common, and not what
-/// differs from run to run. Of two numbers with a common part the sum varies by four times that part more than the difference.
-fn placement(workers: &[Worked]) -> Option<f64> {
+/// What the same kernel at two places differs by, in percent: what the two halves of a round have in common, and not
+/// what differs from run to run. Of two numbers with a common part the sum varies by four times that part more than the
+/// difference.
+fn placement(workers: &[WorkerRounds]) -> Option<f64> {
     let halves = || workers.iter().flat_map(|worker| &worker.places);
     let sums = mad(&halves().map(|[there, back]| there + back).collect::<Vec<_>>())?;
     let differences = mad(&halves().map(|[there, back]| there - back).collect::<Vec<_>>())?;
@@ -248,17 +250,17 @@ fn named(events: &[(String, f64)]) -> BTreeMap<String, f64> {
 }
 
 fn of_kernel(
-    column: &KernelColumn,
-    missing: Option<&Missing>,
-    found: &Nested,
+    column: &KernelVariant,
+    missing: Option<&UnavailableVariant>,
+    found: &ClusterMean,
     inline: Option<&Interval>,
     calls: &BTreeMap<String, f64>,
     floor: f64,
-    with: &Means,
+    with: &WorkloadContext,
 ) -> WorkloadKernel {
     let (mechanism, state, option) = match column {
-        KernelColumn::Mechanism(column) => (Some(column.mechanism.clone()), column.state, None),
-        KernelColumn::Option(option) => (None, None, Some(option.clone())),
+        KernelVariant::Mechanism(column) => (Some(column.mechanism.clone()), column.state, None),
+        KernelVariant::Option(option) => (None, None, Some(option.clone())),
     };
     let interval = found.interval(CONFIDENCE);
     let strict = found.interval(with.strict).map(percent);
@@ -267,7 +269,7 @@ fn of_kernel(
     let limit = overhead.and_then(|overhead| limit(overhead.estimate, strict, floor));
     let cycles = overhead.as_ref().zip(inline).map(|(o, inline)| o.map(|percent| percent / 100.0 * inline.estimate));
     let predicted = mechanism.as_deref().zip(inline).map(|(mechanism, inline)| {
-        let cycles = with.costs.of_calls(calls, mechanism, state).map_err(|ops| lacking(&ops))?;
+        let cycles = with.costs.of_calls(calls, mechanism, state).map_err(|ops| absent_cells(&ops))?;
         if calls.is_empty() { Err("no calls were counted".to_owned()) } else { Ok(cycles / inline.estimate * 100.0) }
     });
     WorkloadKernel {
@@ -298,13 +300,13 @@ fn limit(estimate: f64, interval: Option<Interval>, floor: f64) -> Option<Limit>
     super::cell::limit(&Deciders { estimate, interval, layouts: &[], layouts_dominate: false, modes: &[], floor })
 }
 
-fn lacking(ops: &[String]) -> String {
+fn absent_cells(ops: &[String]) -> String {
     const NAMED: usize = 3;
     let rest = if ops.len() > NAMED { format!(" and {} more", ops.len() - NAMED) } else { String::new() };
     format!("the run has no throughput cell of {}{rest}", ops[..ops.len().min(NAMED)].join(", "))
 }
 
-impl Means<'_> {
+impl WorkloadContext<'_> {
     fn interval(&self, values: &[f64]) -> Option<Interval> {
         let over = Bootstrap { confidence: CONFIDENCE, resamples: RESAMPLES, resolution: 0.0 };
         self.draws.workers(&over, values)
@@ -312,9 +314,9 @@ impl Means<'_> {
 }
 
 /// The logarithms of a kernel's ratio to `inline`.
-fn logs(workers: &[Worked], place: usize) -> Nested {
+fn logs(workers: &[WorkerRounds], place: usize) -> ClusterMean {
     let rounds: Vec<Vec<f64>> = workers.iter().filter_map(|worker| worker.logs.get(place).cloned()).collect();
-    Nested::of(&rounds)
+    ClusterMean::of(&rounds)
 }
 
 fn percent(logarithm: Interval) -> Interval {

@@ -11,7 +11,7 @@ use toml::{Spanned, Value};
 use super::bound::{Bound, Quantity, Unit, example};
 
 /// A budget file is short.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// What happens to a build that exceeds a bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl Level {
 
 /// A place in the file, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// Line.
     pub line: usize,
     /// Column, in characters.
@@ -86,14 +86,14 @@ pub struct Pattern {
     /// As it is written.
     pub text: String,
     /// Where.
-    pub place: Place,
+    pub place: Position,
 }
 
 /// A rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Where it begins.
-    pub place: Place,
+    pub place: Position,
     /// What it selects; what is not named is not looked at.
     pub selector: BTreeMap<Field, Pattern>,
     /// What it allows, in the order of [`Quantity::ALL`].
@@ -179,9 +179,9 @@ impl Budgets {
         let unreadable = |source| BudgetError::Read { path: path.to_owned(), source };
         let mut text = String::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-        if text.len() as u64 > MOST_BYTES {
-            return Err(unreadable(std::io::Error::other(format!("more than {MOST_BYTES} bytes are no budget file"))));
+        file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(unreadable(std::io::Error::other(format!("more than {MAX_BYTES} bytes are no budget file"))));
         }
         Self::parse(path, &text)
     }
@@ -206,8 +206,8 @@ impl Budgets {
         Ok(budgets)
     }
 
-    /// That no two rules contradict each other: of what one selects, another with the same selector says something else,
-    /// or warns only after the build has failed.
+    /// That no two rules contradict each other: of what one selects, another with the same selector says something
+    /// else, or warns only after the build has failed.
     fn agree(&self) -> Result<(), BudgetError> {
         for (index, rule) in self.rules.iter().enumerate() {
             let alike = self.rules[..index].iter().filter(|earlier| earlier.selects() == rule.selects());
@@ -239,20 +239,20 @@ impl Budgets {
 
     /// A fault at a place of this file.
     #[must_use]
-    pub fn at(&self, place: Place, message: String) -> BudgetError {
+    pub fn at(&self, place: Position, message: String) -> BudgetError {
         error(&self.path, place, message)
     }
 }
 
-fn error(path: &Path, Place { line, column }: Place, message: String) -> BudgetError {
+fn error(path: &Path, Position { line, column }: Position, message: String) -> BudgetError {
     BudgetError::At { path: path.to_owned(), line, column, message }
 }
 
 /// The place of a byte.
-fn place(text: &str, at: usize) -> Place {
+fn place(text: &str, at: usize) -> Position {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
+    Position { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
 }
 
 #[derive(Deserialize)]
@@ -282,7 +282,7 @@ struct RawRule {
     why: Option<String>,
 }
 
-fn rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Place) -> Result<Rule, (usize, String)> {
+fn rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Position) -> Result<Rule, (usize, String)> {
     let begins = raw.span().start;
     let raw = raw.into_inner();
     let mut selector = BTreeMap::new();
@@ -369,7 +369,7 @@ mod tests {
         let [cells, workloads] = &budgets.rules[..] else { panic!("two rules") };
         assert_eq!((cells.selects().as_str(), cells.level), ("op=pte_* mechanism=table", Level::Hard));
         assert_eq!(cells.bounds.len(), 2);
-        assert_eq!(cells.place, Place { line: 1, column: 1 });
+        assert_eq!(cells.place, Position { line: 1, column: 1 });
         assert!(workloads.of_workloads() && workloads.level == Level::Soft);
         assert_eq!((workloads.place.line, workloads.why.as_deref()), (7, Some("a promise")));
     }

@@ -3,15 +3,15 @@
 use super::bound::Unit;
 use super::evidence::{Evidence, Wider};
 use super::left_out;
-use crate::report::schema::{Cell, Estimate, LayoutEstimate, Workload, WorkloadKernel};
+use crate::report::schema::{Cell, Estimate, LayoutEstimate, WorkloadKernel, WorkloadResult};
 use crate::stats::location::median;
 
 /// How a cell's overhead changed from `before` to `after`.
 ///
 /// Layouts are compared one by one: what the offset of the loop does to both is no change. The change is the median of
-/// the layouts' changes, and its interval is as wide as that of a typical layout, for a worker goes through all layouts,
-/// and what is off with it may be off at all of them. Two runs know nothing of each other, so their widths add up as
-/// squares do. The layout range is that of the changes.
+/// the layouts' changes, and its interval is as wide as that of a typical layout, for a worker goes through all
+/// layouts, and what is off with it may be off at all of them. Two runs know nothing of each other, so their widths add
+/// up as squares do. The layout range is that of the changes.
 ///
 /// # Errors
 /// Why there is none: something was not measured.
@@ -62,7 +62,7 @@ pub fn of_cell(after: &Cell, before: &Cell, unit: Unit, wider: &mut Wider) -> Re
 /// # Errors
 /// Why there is none: something was not measured.
 pub fn of_kernel(
-    [after, before]: [(&Workload, &WorkloadKernel); 2],
+    [after, before]: [(&WorkloadResult, &WorkloadKernel); 2],
     unit: Unit,
     wider: &mut Wider,
 ) -> Result<Evidence, String> {

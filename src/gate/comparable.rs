@@ -5,8 +5,8 @@ use crate::report::Report;
 
 /// What two machines or tools differ in, in words: `CPU model: A, not B`. Empty where times can be compared.
 ///
-/// These are what moves cycles from one machine to the next: the CPU, its microcode, what the kernel does about its flaws,
-/// and the version of the tool, whose loops are part of what is measured.
+/// These are what moves cycles from one machine to the next: the CPU, its microcode, what the kernel does about its
+/// flaws, and the version of the tool, whose loops are part of what is measured.
 #[must_use]
 pub fn differences(found: (&Machine, &str), expected: (&Machine, &str)) -> Vec<String> {
     let mut differences = Vec::new();

@@ -9,7 +9,7 @@ use super::judge::{Before, trouble};
 use super::left_out::{self, Measured, NotCompared};
 use super::verdict::Outcome;
 use crate::report::Report;
-use crate::report::schema::{Estimate, Workload};
+use crate::report::schema::{Estimate, WorkloadResult};
 use crate::report::subject::{self, kernels};
 
 /// What became of a cell, or of a workload on a kernel.
@@ -41,7 +41,7 @@ pub struct Changed {
 /// What changed from one report to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Comparison {
+pub struct ReportComparison {
     /// Chance alone makes any of the changes with this probability at most.
     pub error: f64,
     /// Whether machine or tool differ, and in what: then cycles say nothing, and instructions alone are compared.
@@ -67,7 +67,7 @@ pub enum Conclusion {
     Fine,
 }
 
-impl Comparison {
+impl ReportComparison {
     /// What it comes to. It is inconclusive where nothing was compared, where a report is incomplete or has failures,
     /// and where the second report names a reason why it lacks what the first one measured.
     #[must_use]
@@ -140,7 +140,7 @@ impl Comparison {
 }
 
 /// What a workload took with `inline` before and after.
-fn inline(ends: [Option<&Workload>; 2], wider: &mut Wider) -> Result<Changed, String> {
+fn inline(ends: [Option<&WorkloadResult>; 2], wider: &mut Wider) -> Result<Changed, String> {
     let [Some(earlier), Some(workload)] = ends else {
         return Err(left_out::no_such(ends[0].is_none(), "workload"));
     };
@@ -165,22 +165,27 @@ fn inline(ends: [Option<&Workload>; 2], wider: &mut Wider) -> Result<Changed, St
     })
 }
 
-fn named<'a>(report: &'a Report, name: &str) -> Option<&'a Workload> {
+fn named<'a>(report: &'a Report, name: &str) -> Option<&'a WorkloadResult> {
     report.workloads.iter().find(|workload| workload.name == name)
 }
 
-fn of_inline(workload: &Workload) -> String {
+fn of_inline(workload: &WorkloadResult) -> String {
     format!("{}/inline, cycles per {}", subject::plain(&workload.name), subject::plain(&workload.unit))
 }
 
 /// Compares two reports. With `differences` between their machines, only instruction counts are looked at.
 #[must_use]
-pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Comparison {
+pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> ReportComparison {
     let judgements = after.cells.len() + kernels(after).count();
     let mut wider = Wider::new(after.run.plan.confidence, judgements.max(1));
     let (old, new) = (Before::of(before), Before::of(after));
-    let mut comparison =
-        Comparison { error: ERROR, differences, trouble: Vec::new(), changed: Vec::new(), not_compared: Vec::new() };
+    let mut comparison = ReportComparison {
+        error: ERROR,
+        differences,
+        trouble: Vec::new(),
+        changed: Vec::new(),
+        not_compared: Vec::new(),
+    };
     comparison.name_reports([("the first report", before), ("the second report", after)]);
     let without_times = !comparison.differences.is_empty();
     for cell in &after.cells {

@@ -11,12 +11,12 @@ pub const ERROR: f64 = 0.001;
 
 /// Makes intervals of a report as wide as it takes for all verdicts to hold together.
 ///
-/// A report's intervals are of one cell each, 95%. Of a thousand of them fifty do not hold, and a gate that reads them cries
-/// wolf. So each end is moved away from the estimate by the ratio of two quantiles of Student's t distribution: that of the
-/// confidence at which all verdicts of the gate hold together with probability 1 - [`ERROR`] (Sidak), over that of the
-/// report's confidence, both with as many degrees of freedom as there were workers less one. Ends on different sides keep
-/// their different distances. With few workers the tails of Student's t are long, and the interval becomes wide: a gate of
-/// six workers needs a wide berth, and twenty workers need half of it.
+/// A report's intervals are of one cell each, 95%. Of a thousand of them fifty do not hold, and a gate that reads them
+/// cries wolf. So each end is moved away from the estimate by the ratio of two quantiles of Student's t distribution:
+/// that of the confidence at which all verdicts of the gate hold together with probability 1 - [`ERROR`] (Sidak), over
+/// that of the report's confidence, both with as many degrees of freedom as there were workers less one. Ends on
+/// different sides keep their different distances. With few workers the tails of Student's t are long, and the interval
+/// becomes wide: a gate of six workers needs a wide berth, and twenty workers need half of it.
 #[derive(Clone, Debug)]
 pub struct Wider {
     from: f64,
@@ -37,7 +37,8 @@ impl Wider {
         self.to
     }
 
-    /// An interval over so many workers, made wider; `None` where fewer than two made it, or where the confidence is none.
+    /// An interval over so many workers, made wider; `None` where fewer than two made it, or where the confidence is
+    /// none.
     pub fn of(&mut self, estimate: Estimate, workers: usize) -> Option<Estimate> {
         let (from, to) = (self.from, self.to);
         // A report may say anything.
@@ -80,9 +81,9 @@ impl Evidence {
 
     /// Holds it against a bound. With `both_ways` what is below the negative of the bound is improved.
     ///
-    /// It passes where the interval and every mode are at or below the bound. It fails where the interval, every mode and
-    /// every layout are above it, by more than the floor, and where moving the loop moves the value by less than its size.
-    /// Anything else cannot be told.
+    /// It passes where the interval and every mode are at or below the bound. It fails where the interval, every mode
+    /// and every layout are above it, by more than the floor, and where moving the loop moves the value by less than
+    /// its size. Anything else cannot be told.
     #[must_use]
     pub fn against(&self, bound: f64, both_ways: bool) -> (Outcome, Option<String>) {
         let Estimate { estimate, low, high } = self.interval;

@@ -3,26 +3,26 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::regime::Regime;
 use crate::report::Report;
 
 /// Counts are written with six digits: this much above a whole number is one.
 const WHOLE: f64 = 1e-3;
 
-/// The text of a budget file that the report keeps: for each op the mechanisms with the same number of extra instructions
-/// in a rule, of one regime (throughput, if it is there); of those mechanisms that `keeps` is for. None where nothing of them
-/// was counted.
+/// The text of a budget file that the report keeps: for each op the mechanisms with the same number of extra
+/// instructions in a rule, of one regime (throughput, if it is there); of those mechanisms that `keeps` is for. None
+/// where nothing of them was counted.
 ///
-/// A bound that somebody else wrote down is a guess: with the body in place a compiler keeps addresses and constants out
-/// of the loop that a callee fetches at each call, and how many depends on the body.
+/// A bound that somebody else wrote down is a guess: with the body in place a compiler keeps addresses and constants
+/// out of the loop that a callee fetches at each call, and how many depends on the body.
 #[must_use]
 pub fn budgets(report: &Report, keeps: impl Fn(&str) -> bool) -> Option<String> {
     let native = |regime: Regime| {
         report
             .cells
             .iter()
-            .filter(move |cell| cell.regime == regime && cell.body == Platform::Native && cell.mechanism != "inline")
+            .filter(move |cell| cell.regime == regime && cell.body == BodyKind::Native && cell.mechanism != "inline")
             .filter(|cell| keeps(&cell.mechanism))
     };
     let regime = Regime::ALL.into_iter().find(|regime| native(*regime).any(|cell| cell.instructions.is_some()))?;

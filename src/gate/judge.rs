@@ -8,14 +8,14 @@ use super::change::{self, ns_per_cycle, range, scaled, workers};
 use super::evidence::{ERROR, Evidence, Wider};
 use super::rules::{Decision, Decisions, Names, Resolved, decide, resolve_what_is_there};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::schema::{Cell, Estimate, Listing, Workload, WorkloadKernel};
+use crate::report::schema::{Cell, Estimate, Listing, WorkloadKernel, WorkloadResult};
 use crate::report::subject;
 
 /// What is judged, and how.
-pub struct Case<'a> {
+pub struct GateInput<'a> {
     /// The rules.
     pub budgets: &'a Budgets,
     /// The same with names for globs.
@@ -44,13 +44,13 @@ const FAILED: u8 = 4;
 
 /// Judges a report: every bound of every rule on all that it decides, the worst first.
 #[must_use]
-pub fn judge(case: &Case) -> Judged {
+pub fn judge(case: &GateInput) -> Judged {
     let without_times = !case.differences.is_empty() && !case.across_machines;
     let unoptimised = |report: &Report| {
         let check = report.unoptimised().filter(|_| !case.unoptimised)?;
         Some(format!("{}; --unoptimised judges times all the same", subject::plain(&check.detail)))
     };
-    let mut with = Means {
+    let mut with = JudgeContext {
         unoptimised: unoptimised(case.report),
         unoptimised_baseline: case.baseline.and_then(unoptimised),
         wider: Wider::new(case.report.run.plan.confidence, case.judgements),
@@ -92,7 +92,7 @@ pub fn judge(case: &Case) -> Judged {
 }
 
 /// What rules on changes select in the baseline and the report does not have: it is told, and not left out.
-fn of_baseline_alone(case: &Case, baseline: &Report, without_times: bool, verdicts: &mut Vec<Verdict>) {
+fn of_baseline_alone(case: &GateInput, baseline: &Report, without_times: bool, verdicts: &mut Vec<Verdict>) {
     let rules = resolve_what_is_there(case.budgets, &Names::of(baseline));
     let decisions = decide(&rules, baseline);
     let here = Before::of(case.report);
@@ -186,7 +186,7 @@ pub fn timed(rules: &[Resolved], decisions: &Decisions, with_baseline: bool) -> 
     (cells + kernels).max(1)
 }
 
-type CellKey<'a> = (&'a str, Platform, &'a str, Option<&'a str>, Regime);
+type CellKey<'a> = (&'a str, BodyKind, &'a str, Option<&'a str>, Regime);
 
 fn key(cell: &Cell) -> CellKey<'_> {
     (&cell.op, cell.body, &cell.mechanism, cell.state.as_deref(), cell.regime)
@@ -194,14 +194,14 @@ fn key(cell: &Cell) -> CellKey<'_> {
 
 type KernelKey<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
-fn kernel_key<'a>(workload: &'a Workload, kernel: &'a WorkloadKernel) -> KernelKey<'a> {
+fn kernel_key<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel) -> KernelKey<'a> {
     (&workload.name, kernel.mechanism.as_deref(), kernel.state.as_deref(), kernel.option.as_deref())
 }
 
 /// A baseline by names.
 pub(super) struct Before<'a> {
     cells: HashMap<CellKey<'a>, &'a Cell>,
-    kernels: HashMap<KernelKey<'a>, (&'a Workload, &'a WorkloadKernel)>,
+    kernels: HashMap<KernelKey<'a>, (&'a WorkloadResult, &'a WorkloadKernel)>,
 }
 
 impl<'a> Before<'a> {
@@ -218,9 +218,9 @@ impl<'a> Before<'a> {
 
     pub(super) fn kernel(
         &self,
-        workload: &Workload,
+        workload: &WorkloadResult,
         kernel: &WorkloadKernel,
-    ) -> Option<(&'a Workload, &'a WorkloadKernel)> {
+    ) -> Option<(&'a WorkloadResult, &'a WorkloadKernel)> {
         self.kernels.get(&kernel_key(workload, kernel)).copied()
     }
 }
@@ -236,7 +236,7 @@ fn listings(report: &Report) -> Listings<'_> {
 }
 
 /// What all verdicts are made with.
-struct Means<'a> {
+struct JudgeContext<'a> {
     wider: Wider,
     without_times: bool,
     /// Why times of the report are not judged.
@@ -247,7 +247,7 @@ struct Means<'a> {
     before: Option<Before<'a>>,
 }
 
-impl Means<'_> {
+impl JudgeContext<'_> {
     /// Why a quantity is not judged, whatever its value. Counts are exact in any build.
     fn refusal(&self, quantity: Quantity) -> Option<(Outcome, String)> {
         let of_baseline = self.unoptimised_baseline.as_ref().filter(|_| quantity.is_change());
@@ -276,7 +276,7 @@ const NO_KERNEL: &str = "the baseline has no such workload on such a kernel";
 const NO_LONGER: &str = "the baseline measured it, and the report does not have it";
 const OTHER_MACHINE: &str = "times of another machine or tool are not judged";
 
-fn of_cell(rule: &Rule, cell: &Cell, with: &mut Means, verdicts: &mut Vec<Verdict>) {
+fn of_cell(rule: &Rule, cell: &Cell, with: &mut JudgeContext, verdicts: &mut Vec<Verdict>) {
     for bound in &rule.bounds {
         let found = match (with.refusal(bound.quantity), bound.quantity) {
             (Some(refusal), _) => Err(refusal),
@@ -309,7 +309,7 @@ fn parts_of_cell(cell: &Cell) -> [(&str, Option<&str>); 5] {
     ]
 }
 
-fn parts_of_kernel<'a>(workload: &'a Workload, kernel: &'a WorkloadKernel) -> [(&'a str, Option<&'a str>); 4] {
+fn parts_of_kernel<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel) -> [(&'a str, Option<&'a str>); 4] {
     [
         ("workload", Some(workload.name.as_str())),
         ("mechanism", kernel.mechanism.as_deref()),
@@ -318,7 +318,13 @@ fn parts_of_kernel<'a>(workload: &'a Workload, kernel: &'a WorkloadKernel) -> [(
     ]
 }
 
-fn of_kernel(rule: &Rule, workload: &Workload, kernel: &WorkloadKernel, with: &mut Means, verdicts: &mut Vec<Verdict>) {
+fn of_kernel(
+    rule: &Rule,
+    workload: &WorkloadResult,
+    kernel: &WorkloadKernel,
+    with: &mut JudgeContext,
+    verdicts: &mut Vec<Verdict>,
+) {
     for bound in &rule.bounds {
         let found = if bound.quantity == Quantity::ExtraInstructions {
             unit_instructions(workload, kernel, bound.unit).map(Evidence::counted)
@@ -396,7 +402,7 @@ fn overhead(cell: &Cell, unit: Unit, wider: &mut Wider) -> Found {
     })
 }
 
-fn workload_overhead(workload: &Workload, kernel: &WorkloadKernel, unit: Unit, wider: &mut Wider) -> Found {
+fn workload_overhead(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: Unit, wider: &mut Wider) -> Found {
     let Some(percent) = kernel.overhead_percent else {
         return Err(unknown(format!("not measured: {}", subject::plain(kernel.absent.as_deref().unwrap_or_default()))));
     };
@@ -419,7 +425,7 @@ fn instructions(cell: &Cell) -> Result<f64, (Outcome, String)> {
 }
 
 /// Instructions of a unit above those with `inline`.
-fn unit_instructions(workload: &Workload, kernel: &WorkloadKernel, unit: Unit) -> Result<f64, (Outcome, String)> {
+fn unit_instructions(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: Unit) -> Result<f64, (Outcome, String)> {
     let reason = kernel.instructions_absent.as_deref().or(kernel.absent.as_deref());
     let absent = || unknown(subject::plain(reason.unwrap_or("the report has no instruction counts of it")));
     let counted = kernel.instructions.ok_or_else(absent)?;
@@ -431,7 +437,7 @@ fn unit_instructions(workload: &Workload, kernel: &WorkloadKernel, unit: Unit) -
 
 /// Bytes that an op executes at its call site in throughput, the loop's own share among them.
 fn site_bytes(cell: &Cell, listings: &Listings) -> Result<f64, (Outcome, String)> {
-    if cell.regime != Regime::Throughput || cell.body != Platform::Native {
+    if cell.regime != Regime::Throughput || cell.body != BodyKind::Native {
         return Err(skipped("machine code is shown of native bodies in throughput"));
     }
     let listing = listings.get(&(cell.op.as_str(), cell.mechanism.as_str(), cell.state.as_deref()));

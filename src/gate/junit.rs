@@ -1,7 +1,7 @@
 //! Verdicts as JUnit XML: a suite per rule, a case per verdict.
 //!
-//! A hard bound that is exceeded is a failure. What cannot be told is an error, which CI systems count apart. What only warns
-//! has no word in the format: it is a skipped case that says what it is.
+//! A hard bound that is exceeded is a failure. What cannot be told is an error, which CI systems count apart. What only
+//! warns has no word in the format: it is a skipped case that says what it is.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ enum Status {
     Skipped,
 }
 
-struct Case {
+struct JunitCase {
     name: String,
     class: Option<&'static str>,
     status: Status,
@@ -32,7 +32,7 @@ pub fn xml(judged: &Judged) -> String {
     let mut lines: Vec<usize> = judged.verdicts.iter().map(|verdict| verdict.rule.line).collect();
     lines.sort_unstable();
     lines.dedup();
-    let mut suites: Vec<(String, Vec<Case>)> = Vec::with_capacity(lines.len() + 1);
+    let mut suites: Vec<(String, Vec<JunitCase>)> = Vec::with_capacity(lines.len() + 1);
     for line in lines {
         let of_rule: Vec<&Verdict> = judged.verdicts.iter().filter(|verdict| verdict.rule.line == line).collect();
         let Some(first) = of_rule.first() else { continue };
@@ -41,7 +41,7 @@ pub fn xml(judged: &Judged) -> String {
     }
     // What is wrong with the report is wrong with no rule.
     if !judged.trouble.is_empty() {
-        let case = |trouble: &String| Case {
+        let case = |trouble: &String| JunitCase {
             name: "complete and without failures".to_owned(),
             class: None,
             status: Status::Error,
@@ -64,7 +64,7 @@ pub fn xml(judged: &Judged) -> String {
     text
 }
 
-fn case(verdict: &Verdict) -> Case {
+fn case(verdict: &Verdict) -> JunitCase {
     let [measured, interval, bound, floor] = numbers(verdict);
     let mut message = format!("{measured} [{interval}], bound {bound}, floor {floor}");
     if let Some(remarks) = remarks(verdict) {
@@ -76,7 +76,7 @@ fn case(verdict: &Verdict) -> Case {
         (Outcome::Inconclusive, Level::Hard) => Status::Error,
         (Outcome::Fail | Outcome::Inconclusive, Level::Soft) | (Outcome::Skipped, _) => Status::Skipped,
     };
-    Case {
+    JunitCase {
         name: format!("{} {}", verdict.subject, verdict.quantity.name()),
         class: Some("pvbench.gate"),
         status,
@@ -86,7 +86,7 @@ fn case(verdict: &Verdict) -> Case {
 }
 
 /// The attributes that count.
-fn counts<'a>(cases: impl IntoIterator<Item = &'a Case> + Clone, of_suite: bool) -> String {
+fn counts<'a>(cases: impl IntoIterator<Item = &'a JunitCase> + Clone, of_suite: bool) -> String {
     let count = |status| cases.clone().into_iter().filter(|case| case.status == status).count();
     let all = cases.clone().into_iter().count();
     let (failures, errors) = (count(Status::Failure), count(Status::Error));
@@ -95,7 +95,7 @@ fn counts<'a>(cases: impl IntoIterator<Item = &'a Case> + Clone, of_suite: bool)
     format!("tests=\"{all}\"{skipped} failures=\"{failures}\" errors=\"{errors}\"")
 }
 
-fn written(text: &mut String, case: &Case) {
+fn written(text: &mut String, case: &JunitCase) {
     push(text, format_args!("    <testcase name=\"{}\"", escaped(&case.name)));
     if let Some(class) = case.class {
         push(text, format_args!(" classname=\"{class}\""));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::report::Report;
-use crate::report::schema::{Cell, Workload, WorkloadKernel};
+use crate::report::schema::{Cell, WorkloadKernel, WorkloadResult};
 use crate::report::subject;
 
 /// Which of two reports measured something.
@@ -86,7 +86,7 @@ pub(super) fn cell(ends: [Option<&Cell>; 2], reports: [&Report; 2]) -> NotCompar
 }
 
 /// A workload on a kernel that is not in both reports, or was not measured in both; one of `ends` is there.
-pub(super) fn kernel(ends: [Option<(&Workload, &WorkloadKernel)>; 2], reports: [&Report; 2]) -> NotCompared {
+pub(super) fn kernel(ends: [Option<(&WorkloadResult, &WorkloadKernel)>; 2], reports: [&Report; 2]) -> NotCompared {
     let measured = ends.map(|of| of.is_some_and(|(_, kernel)| kernel.overhead_percent.is_some()));
     let of = ends[1].or(ends[0]);
     let reason = match ends {
@@ -152,7 +152,7 @@ fn no_cell(which: usize, report: &Report, cell: &Cell) -> String {
     states.map_or(lacks.clone(), |absence| format!("{lacks}: {}", subject::reason(&absence.reason)))
 }
 
-fn no_kernel(which: usize, report: &Report, workload: &Workload) -> String {
+fn no_kernel(which: usize, report: &Report, workload: &WorkloadResult) -> String {
     if report.workloads.iter().any(|other| other.name == workload.name) {
         return no_such(which == 0, "kernel");
     }
@@ -174,7 +174,7 @@ pub(super) fn unmeasured_kernel(ends: [&WorkloadKernel; 2]) -> String {
 }
 
 /// Why a workload has no time with `inline` in one or both reports.
-pub(super) fn no_inline(ends: [&Workload; 2]) -> String {
+pub(super) fn no_inline(ends: [&WorkloadResult; 2]) -> String {
     unmeasured(ends.map(|workload| (workload.inline_cycles.is_some(), None)))
 }
 

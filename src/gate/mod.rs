@@ -8,14 +8,14 @@
 //!
 //! Gates fail by false alarms. This one judges overheads, which are measured against `inline` within one run, and not
 //! times, which differ from one runner to the next. It reads intervals, made so wide that all verdicts hold together
-//! ([`evidence::Wider`]); it fails only what is above its bound in every mode and at every layout, by more than the floor;
-//! and it says so when it cannot tell. Executed instructions and bytes of machine code are its second axis: they are
-//! counted, and the same on every machine.
+//! ([`evidence::Wider`]); it fails only what is above its bound in every mode and at every layout, by more than the
+//! floor; and it says so when it cannot tell. Executed instructions and bytes of machine code are its second axis: they
+//! are counted, and the same on every machine.
 //!
 //! Nothing in here measures. A program that gates for itself:
 //!
 //! ```no_run
-//! use pvbench::gate::judge::{Case, judge, settle, timed};
+//! use pvbench::gate::judge::{GateInput, judge, settle, timed};
 //! use pvbench::gate::rules::{Names, decide, resolve};
 //! use pvbench::gate::{Budgets, terminal};
 //!
@@ -24,7 +24,7 @@
 //! let budgets = Budgets::read("budgets.toml".as_ref())?;
 //! let rules = resolve(&budgets, &Names::of(&report))?;
 //! let decisions = decide(&rules, &report);
-//! let mut judged = judge(&Case {
+//! let mut judged = judge(&GateInput {
 //!     budgets: &budgets,
 //!     rules: &rules,
 //!     decisions: &decisions,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::budget::{BudgetError, Budgets, Field, Level, Pattern, Rule};
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::report::Report;
-use crate::report::schema::{Cell, Workload, WorkloadKernel};
+use crate::report::schema::{Cell, WorkloadKernel, WorkloadResult};
 use crate::report::subject::kernels;
 use crate::select::select;
 
@@ -53,7 +53,7 @@ fn cell_fields<'a>(cell: &'a Cell, mut with: impl FnMut(Field, &'a str)) {
     }
 }
 
-fn kernel_fields<'a>(workload: &'a Workload, kernel: &'a WorkloadKernel, mut with: impl FnMut(Field, &'a str)) {
+fn kernel_fields<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel, mut with: impl FnMut(Field, &'a str)) {
     with(Field::Workload, &workload.name);
     let own = [(Field::Mechanism, &kernel.mechanism), (Field::State, &kernel.state), (Field::Option, &kernel.option)];
     for (field, name) in own {
@@ -73,13 +73,13 @@ pub struct Resolved<'a> {
 }
 
 impl Resolved<'_> {
-    /// Whether it selects a cell. What a rule does not name it does not look at, but for two things: where it says nothing
-    /// of the body it speaks of native ones, and a cell that patching refuses, which has nothing to measure by its nature,
-    /// only a rule selects that names the state.
+    /// Whether it selects a cell. What a rule does not name it does not look at, but for two things: where it says
+    /// nothing of the body it speaks of native ones, and a cell that patching refuses, which has nothing to measure by
+    /// its nature, only a rule selects that names the state.
     #[must_use]
     pub fn has_cell(&self, cell: &Cell) -> bool {
         let refused = cell.state.as_deref() == Some("refused") && !self.names.contains_key(&Field::State);
-        let other_body = cell.body != Platform::Native && !self.names.contains_key(&Field::Body);
+        let other_body = cell.body != BodyKind::Native && !self.names.contains_key(&Field::Body);
         let mut matching = 0;
         cell_fields(cell, |field, name| matching += usize::from(self.matches(field, name)));
         !self.rule.of_workloads() && !refused && !other_body && matching == self.names.len()
@@ -87,7 +87,7 @@ impl Resolved<'_> {
 
     /// Whether it selects a kernel of a workload.
     #[must_use]
-    pub fn has_kernel(&self, workload: &Workload, kernel: &WorkloadKernel) -> bool {
+    pub fn has_kernel(&self, workload: &WorkloadResult, kernel: &WorkloadKernel) -> bool {
         let mut matching = 0;
         kernel_fields(workload, kernel, |field, name| matching += usize::from(self.matches(field, name)));
         self.rule.of_workloads() && matching == self.names.len()

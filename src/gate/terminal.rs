@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::compare::{Changed, Comparison};
+use super::compare::{Changed, ReportComparison};
 use super::left_out::Measured;
 use super::verdict::{Judged, Outcome, Verdict};
 use crate::report::schema::Estimate;
@@ -86,7 +86,7 @@ pub fn result(judged: &Judged) -> &'static str {
 
 /// A comparison: what changed, the greatest first.
 #[must_use]
-pub fn comparison(comparison: &Comparison, all: bool) -> String {
+pub fn comparison(comparison: &ReportComparison, all: bool) -> String {
     let mut text = String::new();
     let differs = |changed: &&Changed| all || matches!(changed.outcome, Outcome::Fail | Outcome::Improved);
     let shown: Vec<&Changed> = comparison.changed.iter().filter(differs).collect();
@@ -146,7 +146,7 @@ pub fn comparison(comparison: &Comparison, all: bool) -> String {
 }
 
 /// Why there is no comparison at all.
-fn nothing_compared(comparison: &Comparison) -> String {
+fn nothing_compared(comparison: &ReportComparison) -> String {
     let why = match (comparison.count(Outcome::Skipped), comparison.not_compared.is_empty()) {
         (0, true) => "neither report has a cell or a workload",
         (0, false) => "nothing was measured in both reports that can be compared",
@@ -156,7 +156,7 @@ fn nothing_compared(comparison: &Comparison) -> String {
 }
 
 /// What was not compared: a line for each reason; with `all` a line for each cell and kernel.
-fn left_out(comparison: &Comparison, all: bool, text: &mut String) {
+fn left_out(comparison: &ReportComparison, all: bool, text: &mut String) {
     let mut by_reason: BTreeMap<(Measured, &str), Vec<&str>> = BTreeMap::new();
     for left in &comparison.not_compared {
         by_reason.entry((left.measured_in, &left.reason)).or_default().push(&left.subject);

@@ -77,8 +77,8 @@ pub struct Verdict {
     pub unit: Unit,
     /// The most that may be.
     pub bound: f64,
-    /// What was measured; the interval is as wide as it takes for all verdicts to hold together. Of what is counted, both
-    /// ends are the count.
+    /// What was measured; the interval is as wide as it takes for all verdicts to hold together. Of what is counted,
+    /// both ends are the count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Estimate>,
     /// Nothing below it is a difference.

@@ -30,7 +30,7 @@ pub enum CounterError {
 }
 
 /// A counter that is missing, in words.
-pub(super) struct Missing {
+pub(super) struct MissingCounter {
     /// What was seen, and what it means.
     pub reason: String,
     /// What to do.
@@ -61,9 +61,9 @@ pub fn pmu_unavailable() -> Option<String> {
 }
 
 /// What a failure means: the numbers are those of perf_event_open(2), "ERRORS".
-pub(super) fn explain(error: &CounterError, root: &Root) -> Missing {
+pub(super) fn explain(error: &CounterError, root: &Root) -> MissingCounter {
     let CounterError::Open(source) = error else {
-        return Missing {
+        return MissingCounter {
             reason: error.to_string(),
             advice: "stop other users of the counters (perf, the NMI watchdog: sysctl kernel.nmi_watchdog=0), or have \
                      the hypervisor virtualise the PMU; cycles come from the calibration chain meanwhile",
@@ -71,7 +71,7 @@ pub(super) fn explain(error: &CounterError, root: &Root) -> Missing {
         };
     };
     match source.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(errno @ (Errno::NOENT | Errno::OPNOTSUPP | Errno::NODEV)) => Missing {
+        Some(errno @ (Errno::NOENT | Errno::OPNOTSUPP | Errno::NODEV)) => MissingCounter {
             reason: format!(
                 "no PMU: the kernel knows no cycles event here ({}), as in a guest without a virtual PMU",
                 name(errno)
@@ -81,14 +81,14 @@ pub(super) fn explain(error: &CounterError, root: &Root) -> Missing {
             withheld: false,
         },
         Some(errno @ (Errno::ACCESS | Errno::PERM)) => refused(errno, root),
-        Some(Errno::NOSYS) => Missing {
+        Some(Errno::NOSYS) => MissingCounter {
             reason: "perf_event_open is not there (ENOSYS): the kernel is built without perf events, or a seccomp \
                      filter hides them"
                 .to_owned(),
             advice: "use a kernel with CONFIG_PERF_EVENTS, or a seccomp profile that allows perf_event_open",
             withheld: true,
         },
-        _ => Missing {
+        _ => MissingCounter {
             reason: error.to_string(),
             advice: "look the error up in perf_event_open(2); cycles come from the calibration chain meanwhile",
             withheld: false,
@@ -97,16 +97,16 @@ pub(super) fn explain(error: &CounterError, root: &Root) -> Missing {
 }
 
 /// Refused for want of a permission: by the paranoid level, or by something else where that level allows it.
-fn refused(errno: Errno, root: &Root) -> Missing {
+fn refused(errno: Errno, root: &Root) -> MissingCounter {
     let level = super::check::paranoid_level(root);
     match level {
         // From 3 on, a level of Debian, Ubuntu and Android kernels, nothing is open to the unprivileged.
-        Some(level) if level > 2 => Missing {
+        Some(level) if level > 2 => MissingCounter {
             reason: format!("perf_event_paranoid is {level}, which refuses counters to this process ({})", name(errno)),
             advice: "sysctl kernel.perf_event_paranoid=2, or give the process CAP_PERFMON",
             withheld: true,
         },
-        Some(level) => Missing {
+        Some(level) => MissingCounter {
             reason: format!(
                 "no permission ({}) though perf_event_paranoid is {level}: a seccomp filter, a container or a \
                  security module refuses perf_event_open",
@@ -115,7 +115,7 @@ fn refused(errno: Errno, root: &Root) -> Missing {
             advice: "allow perf_event_open in the container's seccomp profile, or run outside of it",
             withheld: true,
         },
-        None => Missing {
+        None => MissingCounter {
             reason: format!("no permission ({}), and the level of perf_event_paranoid cannot be read", name(errno)),
             advice: "give the process CAP_PERFMON, or allow perf_event_open in its seccomp profile",
             withheld: true,

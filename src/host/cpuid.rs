@@ -29,8 +29,8 @@ pub struct Registers {
 
 /// Something that answers CPUID: this CPU, or a recorded one in tests.
 pub trait Cpuid {
-    /// The registers at `leaf`, subleaf 0. Asked above the highest leaf a CPU may answer with anything; the callers here
-    /// look at the highest leaf first.
+    /// The registers at `leaf`, subleaf 0. Asked above the highest leaf a CPU may answer with anything; the callers
+    /// here look at the highest leaf first.
     fn leaf(&self, leaf: u32) -> Registers;
 }
 
@@ -67,8 +67,8 @@ pub struct CpuFacts {
     pub tsc_monotonic: Option<bool>,
     /// Ticks per second where CPUID gives it (leaf 0x15, or a hypervisor's leaf 0x40000010).
     pub tsc_hz: Option<u64>,
-    /// Whether the kernel still offers `tsc` among its clock sources; its watchdog takes it away where sockets disagree.
-    /// `None` where the list cannot be read.
+    /// Whether the kernel still offers `tsc` among its clock sources; its watchdog takes it away where sockets
+    /// disagree. `None` where the list cannot be read.
     pub tsc_kept_by_kernel: Option<bool>,
 }
 

@@ -87,8 +87,8 @@ impl Machine {
         Self::read_on(root, cpu, allowed_now(root), None)
     }
 
-    /// The machine under `root` as the probes found it at the start. A run leaves one CPU to its workers: afterwards this
-    /// process is allowed fewer CPUs than it was given, and not the one that is measured.
+    /// The machine under `root` as the probes found it at the start. A run leaves one CPU to its workers: afterwards
+    /// this process is allowed fewer CPUs than it was given, and not the one that is measured.
     pub fn read_probed(root: &Root, probes: &Probes) -> Self {
         let allowed = probes.cpus_allowed.as_ref().ok().cloned().or_else(|| allowed_now(root));
         Self::read_on(root, &probes.cpu, allowed, probes.measuring_cpu)

@@ -45,8 +45,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.spin_unlock_irqrestore(lock, flags);
     }
 
-    /// `free_pages_and_swap_cache` over `release_pages`: leaves the list under its lock, once for all, and is freed where
-    /// nobody else refers to it.
+    /// `free_pages_and_swap_cache` over `release_pages`: leaves the list under its lock, once for all, and is freed
+    /// where nobody else refers to it.
     #[inline(never)]
     pub(super) fn release_pages(&mut self, frames: &[u64]) {
         if !self.machine.lru_batch.is_empty() {

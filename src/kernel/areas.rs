@@ -1,8 +1,8 @@
 //! The areas of an address space, by where they begin.
 //!
-//! Linux 6.1 keeps them in a maple tree: nodes of sixteen keys, which stand apart from what they lead to, are searched and
-//! shifted in place. This is one such node of any size. It is made once and kept: where the system's allocator puts the
-//! nodes of a tree moved `mmap_perf` by two percent from run to run.
+//! Linux 6.1 keeps them in a maple tree: nodes of sixteen keys, which stand apart from what they lead to, are searched
+//! and shifted in place. This is one such node of any size. It is made once and kept: where the system's allocator puts
+//! the nodes of a tree moved `mmap_perf` by two percent from run to run.
 
 use std::ops::{Bound, RangeBounds};
 

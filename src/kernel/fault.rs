@@ -1,12 +1,12 @@
 //! Page faults (`arch/x86/mm/fault.c`, `mm/memory.c`) and the accesses that cause them.
 
 use super::guard::guard;
-use super::memory::{Entry, PAGE};
+use super::memory::{PAGE, PageTableEntry};
 use super::mm::Prot;
 use super::slab::Slab;
 use super::sync::{take, xadd};
 use super::table::{ACCESSED, DIRTY, FRAME, PRESENT, USER, WRITE};
-use super::{Config, Kernel, OutOfMemory, Trouble};
+use super::{Config, Kernel, KernelError, OutOfMemory};
 use crate::dispatch::Dispatch;
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
@@ -15,7 +15,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `SIGSEGV`, or no memory for its page.
     #[inline(always)]
-    pub fn load(&mut self, address: u64) -> Result<u64, Trouble> {
+    pub fn load(&mut self, address: u64) -> Result<u64, KernelError> {
         let frame = self.access(address, false)?;
         Ok(self.machine.memory.word(frame, address % PAGE as u64))
     }
@@ -25,7 +25,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `SIGSEGV`, or no memory for its page.
     #[inline(always)]
-    pub fn store(&mut self, address: u64, value: u64) -> Result<(), Trouble> {
+    pub fn store(&mut self, address: u64, value: u64) -> Result<(), KernelError> {
         let frame = self.access(address, true)?;
         self.machine.memory.store(frame, address % PAGE as u64, value);
         Ok(())
@@ -33,7 +33,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// The hardware's walk, with faults until it succeeds.
     #[inline(never)]
-    fn access(&mut self, address: u64, write: bool) -> Result<u64, Trouble> {
+    fn access(&mut self, address: u64, write: bool) -> Result<u64, KernelError> {
         loop {
             if let Some(frame) = self.hardware_walk(address, write) {
                 return Ok(frame);
@@ -63,7 +63,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `exc_page_fault`
     #[inline(never)]
-    fn page_fault(&mut self, address: u64, write: bool) -> Result<(), Trouble> {
+    fn page_fault(&mut self, address: u64, write: bool) -> Result<(), KernelError> {
         self.machine.cpu.mmu.cr2 = address;
         if C::XEN {
             self.machine.cpu.xen.info.cr2 = address;
@@ -81,12 +81,12 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `find_vma`, `access_error`, `handle_mm_fault`
     #[inline(never)]
-    fn user_fault(&mut self, address: u64, write: bool) -> Result<(), Trouble> {
+    fn user_fault(&mut self, address: u64, write: bool) -> Result<(), KernelError> {
         let guard = guard::<C>();
         let found = self.machine.mm().areas.range(..=address).next_back();
-        let (start, area) = found.filter(|(_, area)| area.end > address).ok_or(Trouble::Fault(address))?;
+        let (start, area) = found.filter(|(_, area)| area.end > address).ok_or(KernelError::Fault(address))?;
         if write && area.prot == Prot::Read {
-            return Err(Trouble::Fault(address));
+            return Err(KernelError::Fault(address));
         }
         let pmd = self.pmd_alloc(address)?;
         let old = if self.machine.memory.read(pmd) == 0 {
@@ -115,7 +115,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `do_anonymous_page`
     #[inline(never)]
-    fn anonymous_page(&mut self, pmd: Entry, address: u64, write: bool, prot: Prot) -> Result<(), OutOfMemory> {
+    fn anonymous_page(
+        &mut self,
+        pmd: PageTableEntry,
+        address: u64,
+        write: bool,
+        prot: Prot,
+    ) -> Result<(), OutOfMemory> {
         if self.machine.memory.read(pmd) == 0 {
             self.new_pte(pmd)?;
         }
@@ -142,7 +148,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `do_wp_page`: a page of one's own is made writable, a shared one copied.
     #[inline(never)]
-    fn write_protected_page(&mut self, pmd: Entry, address: u64) -> Result<(), OutOfMemory> {
+    fn write_protected_page(&mut self, pmd: PageTableEntry, address: u64) -> Result<(), OutOfMemory> {
         let (at, lock) = self.pte_offset_map_lock(pmd, address);
         let seen = self.machine.memory.read(at);
         // `vm_normal_page`
@@ -164,7 +170,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `wp_page_copy`
     #[inline(never)]
-    fn copy_page(&mut self, pmd: Entry, address: u64, old: u64) -> Result<(), OutOfMemory> {
+    fn copy_page(&mut self, pmd: PageTableEntry, address: u64, old: u64) -> Result<(), OutOfMemory> {
         let new = match self.alloc_page(old == 0) {
             Ok(new) => new,
             Err(short) => {

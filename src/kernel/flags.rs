@@ -1,8 +1,8 @@
 //! How page flags are laid out: which bits of `struct page.flags` say zone, node and section, and what is left
 //! (`include/linux/page-flags-layout.h`).
 //!
-//! From the top: section, node, zone, last CPU; from the bottom the flags. Where the word is too short, first the last CPU
-//! moves out, into a field of its own; then the node, which is then looked up by section or zone.
+//! From the top: section, node, zone, last CPU; from the bottom the flags. Where the word is too short, first the last
+//! CPU moves out, into a field of its own; then the node, which is then looked up by section or zone.
 
 use std::fmt;
 

@@ -8,7 +8,7 @@ use super::security::Ask;
 use super::slab::Slab;
 use super::sync::{write_protect, xadd};
 use super::table::{DIRTY, FRAME, PMD_SIZE, PRESENT, WRITE};
-use super::{Config, Kernel, Trouble};
+use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 
 /// A child that was made and does not run yet.
@@ -24,7 +24,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `-ENOMEM`; what the child had by then is given back.
     #[inline(never)]
-    pub fn fork(&mut self) -> Result<Child, Trouble> {
+    pub fn fork(&mut self) -> Result<Child, KernelError> {
         self.enter(Call::Fork, [0; 4]);
         let child = self.copy_process();
         self.leave(0);
@@ -33,7 +33,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `copy_process`
     #[inline(never)]
-    fn copy_process(&mut self) -> Result<Child, Trouble> {
+    fn copy_process(&mut self) -> Result<Child, KernelError> {
         let guard = guard::<C>();
         self.security(Ask::TaskAlloc, 0)?;
         // `dup_task_struct`: the parent's, word for word, and pages for a stack.
@@ -56,7 +56,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `dup_mmap`
     #[inline(never)]
-    fn dup_mmap(&mut self, child: usize) -> Result<(), Trouble> {
+    fn dup_mmap(&mut self, child: usize) -> Result<(), KernelError> {
         self.rwsem(1);
         let parent = self.machine.current;
         let mut done = Ok(());
@@ -78,7 +78,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         done
     }
 
-    fn dup_area(&mut self, parent: usize, child: usize, start: u64, area: Area) -> Result<(), Trouble> {
+    fn dup_area(&mut self, parent: usize, child: usize, start: u64, area: Area) -> Result<(), KernelError> {
         // `vm_area_dup`, `anon_vma_fork`
         let object = self.kmem_cache_alloc(Slab::VmArea, false)?;
         self.copy_object(area.object, object, 200);
@@ -97,7 +97,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `copy_pte_range`: the child's table is made, and every page shared, read-only where it could be written.
     #[inline(never)]
-    fn copy_table(&mut self, [parent, child]: [usize; 2], start: u64, end: u64) -> Result<(), Trouble> {
+    fn copy_table(&mut self, [parent, child]: [usize; 2], start: u64, end: u64) -> Result<(), KernelError> {
         let Some(source) = self.pmd_of(start).filter(|pmd| self.machine.memory.read(*pmd) != 0) else {
             return Ok(());
         };
@@ -153,8 +153,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     pub fn run_child<T>(
         &mut self,
         child: Child,
-        work: impl FnOnce(&mut Self) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+        work: impl FnOnce(&mut Self) -> Result<T, KernelError>,
+    ) -> Result<T, KernelError> {
         let parent = self.machine.current;
         self.switch_mm(child.mm);
         let done = work(self);
@@ -178,13 +178,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.kmem_cache_free(Slab::Task, child.task);
     }
 
-    /// `execve` of a program with `pages` of code and as many of data: a new address space, arguments on its stack, five
-    /// segments; the old one goes.
+    /// `execve` of a program with `pages` of code and as many of data: a new address space, arguments on its stack,
+    /// five segments; the old one goes.
     ///
     /// # Errors
     /// `-ENOMEM`; the old program is gone by then in no case.
     #[inline(never)]
-    pub fn execve(&mut self, pages: u64) -> Result<(), Trouble> {
+    pub fn execve(&mut self, pages: u64) -> Result<(), KernelError> {
         self.enter(Call::Execve, [pages, 0, 0, 0]);
         let done = self.begin_new_exec(pages);
         self.leave(0);
@@ -193,7 +193,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `bprm_execve`
     #[inline(never)]
-    fn begin_new_exec(&mut self, pages: u64) -> Result<(), Trouble> {
+    fn begin_new_exec(&mut self, pages: u64) -> Result<(), KernelError> {
         let guard = guard::<C>();
         self.security(Ask::BprmCheck, pages)?;
         let file = self.kmem_cache_alloc(Slab::File, true)?;

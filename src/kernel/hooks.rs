@@ -1,6 +1,6 @@
 //! The pv_ops hooks as the kernel calls them, with its types: one place where a hook is reached, so one contract.
 
-use super::memory::{Entry, Page};
+use super::memory::{Page, PageTableEntry};
 use super::{Config, Kernel};
 use crate::dispatch::Dispatch;
 use crate::op::Op;
@@ -95,37 +95,37 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     }
 
     #[inline(always)]
-    pub(super) fn set_pte(&mut self, at: Entry, pte: u64) {
+    pub(super) fn set_pte(&mut self, at: PageTableEntry, pte: u64) {
         // SAFETY: entries lie inside the machine's memory.
         unsafe { self.call::<SetPte>((at.0 as u64, pte)) }
     }
 
     #[inline(always)]
-    pub(super) fn set_pmd(&mut self, at: Entry, pmd: u64) {
+    pub(super) fn set_pmd(&mut self, at: PageTableEntry, pmd: u64) {
         // SAFETY: as for `set_pte`.
         unsafe { self.call::<SetPmd>((at.0 as u64, pmd)) }
     }
 
     #[inline(always)]
-    pub(super) fn set_pud(&mut self, at: Entry, pud: u64) {
+    pub(super) fn set_pud(&mut self, at: PageTableEntry, pud: u64) {
         // SAFETY: as for `set_pte`.
         unsafe { self.call::<SetPud>((at.0 as u64, pud)) }
     }
 
     #[inline(always)]
-    pub(super) fn set_p4d(&mut self, at: Entry, p4d: u64) {
+    pub(super) fn set_p4d(&mut self, at: PageTableEntry, p4d: u64) {
         // SAFETY: as for `set_pte`.
         unsafe { self.call::<SetP4d>((at.0 as u64, p4d)) }
     }
 
     #[inline(always)]
-    pub(super) fn ptep_modify_prot_start(&mut self, address: u64, at: Entry) -> u64 {
+    pub(super) fn ptep_modify_prot_start(&mut self, address: u64, at: PageTableEntry) -> u64 {
         // SAFETY: as for `set_pte`; no body looks at the area.
         unsafe { self.call::<PtepModifyProtStart>((0, address, at.0 as u64)) }
     }
 
     #[inline(always)]
-    pub(super) fn ptep_modify_prot_commit(&mut self, address: u64, at: Entry, pte: u64) {
+    pub(super) fn ptep_modify_prot_commit(&mut self, address: u64, at: PageTableEntry, pte: u64) {
         // SAFETY: as for `set_pte`; no body looks at the area.
         unsafe { self.call::<PtepModifyProtCommit>((0, address, at.0 as u64, pte)) }
     }

@@ -7,7 +7,7 @@ use super::mm::{Area, LOWEST, MMAP_BASE, Prot, pages_up};
 use super::security::Ask;
 use super::sync::take;
 use super::table::PMD_SIZE;
-use super::{Config, Kernel, OutOfMemory, Trouble};
+use super::{Config, Kernel, KernelError, OutOfMemory};
 use crate::dispatch::Dispatch;
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
@@ -16,7 +16,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `-EINVAL` for no length, `-ENOMEM` where memory or addresses are short.
     #[inline(never)]
-    pub fn mmap(&mut self, len: u64, prot: Prot) -> Result<u64, Trouble> {
+    pub fn mmap(&mut self, len: u64, prot: Prot) -> Result<u64, KernelError> {
         self.enter(Call::Mmap, [0, len, prot as u64, 0]);
         self.rwsem(1);
         let done = self.do_mmap(len, prot);
@@ -27,11 +27,11 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `do_mmap` with `mmap_region`
     #[inline(never)]
-    pub(super) fn do_mmap(&mut self, len: u64, prot: Prot) -> Result<u64, Trouble> {
+    pub(super) fn do_mmap(&mut self, len: u64, prot: Prot) -> Result<u64, KernelError> {
         let guard = guard::<C>();
         let len = pages_up(len);
         if len == 0 || len > MMAP_BASE / 2 {
-            return Err(Trouble::Invalid(len));
+            return Err(KernelError::Invalid(len));
         }
         let start = self.get_unmapped_area(len)?;
         self.security(Ask::MmapAddr, start)?;
@@ -76,7 +76,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `get_unmapped_area`: from the last place downwards, then from the top.
     #[inline(never)]
-    fn get_unmapped_area(&mut self, len: u64) -> Result<u64, Trouble> {
+    fn get_unmapped_area(&mut self, len: u64) -> Result<u64, KernelError> {
         let mm = self.machine.mm_mut();
         for from in [mm.hint, MMAP_BASE] {
             let mut end = from;
@@ -109,7 +109,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `-EINVAL` where no single area holds the old range; `-ENOMEM`.
     #[inline(never)]
-    pub fn mremap(&mut self, start: u64, old: u64, new: u64) -> Result<u64, Trouble> {
+    pub fn mremap(&mut self, start: u64, old: u64, new: u64) -> Result<u64, KernelError> {
         self.enter(Call::Mremap, [start, old, new, 1]);
         self.rwsem(1);
         let done = self.do_mremap(start, pages_up(old), pages_up(new));
@@ -119,10 +119,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     }
 
     #[inline(never)]
-    fn do_mremap(&mut self, start: u64, old: u64, new: u64) -> Result<u64, Trouble> {
+    fn do_mremap(&mut self, start: u64, old: u64, new: u64) -> Result<u64, KernelError> {
         let guard = guard::<C>();
         if !start.is_multiple_of(PAGE as u64) || new == 0 || old == 0 {
-            return Err(Trouble::Invalid(start));
+            return Err(KernelError::Invalid(start));
         }
         if new <= old {
             if new < old {
@@ -132,7 +132,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
         // `vma_to_resize`
         let found = self.machine.mm().areas.range(..=start).next_back();
-        let (at, area) = found.filter(|(_, area)| area.end >= start + old).ok_or(Trouble::Invalid(start))?;
+        let (at, area) = found.filter(|(_, area)| area.end >= start + old).ok_or(KernelError::Invalid(start))?;
         self.security(Ask::EnoughMemory, new - old)?;
         let next = self.machine.mm().areas.range(start + old..).next().map_or(MMAP_BASE, |(next, _)| next);
         if area.end == start + old && start + new <= next {
@@ -174,7 +174,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     }
 
     #[inline(always)]
-    fn move_ptes(&mut self, [old, new]: [super::memory::Entry; 2], [source, target]: [u64; 2], len: u64) {
+    fn move_ptes(&mut self, [old, new]: [super::memory::PageTableEntry; 2], [source, target]: [u64; 2], len: u64) {
         let (_, lock) = self.pte_offset_map_lock(old, source);
         let other = self.pte_lockptr(new);
         if other != lock {
@@ -199,7 +199,11 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// The entry of an address in the table that was mapped before: `pte++` in Linux's loops.
     #[inline(always)]
-    pub(super) fn table_entry(&self, pmd: super::memory::Entry, address: u64) -> super::memory::Entry {
+    pub(super) fn table_entry(
+        &self,
+        pmd: super::memory::PageTableEntry,
+        address: u64,
+    ) -> super::memory::PageTableEntry {
         let entry = self.machine.memory.read(pmd);
         let table = if C::XEN { self.machine.frame_in::<C>(entry) } else { entry >> 12 };
         self.machine.memory.entry(table, address >> 12)

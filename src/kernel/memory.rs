@@ -65,7 +65,8 @@ pub struct Pages {
 impl Pages {
     /// So many fill a line of the cache.
     const LINE: usize = 64 / size_of::<Page>();
-    /// The array begins at one of so many places, a line apart, over four pages: little more than it takes is in a cache.
+    /// The array begins at one of so many places, a line apart, over four pages: little more than it takes is in a
+    /// cache.
     const PLACES: usize = 4 * PAGE / 64;
     const ROOM: usize = FRAMES + Self::PLACES * Self::LINE;
 
@@ -77,7 +78,7 @@ impl Pages {
     }
 
     /// Draws another place for the array from `rng`. What pages hold is nothing then that means anything.
-    pub fn elsewhere(&mut self, rng: &mut impl Rng) {
+    pub fn rebuild_at_new_address(&mut self, rng: &mut impl Rng) {
         let first = rng.random_range(0..Self::PLACES) * Self::LINE;
         // SAFETY: `FRAMES` before the end of the room or farther.
         self.first = unsafe { self.room.cast::<Page>().add(first) }.cast();
@@ -133,7 +134,7 @@ impl Drop for Mapping {
 
 /// The address of a page-table entry inside a [`Memory`].
 #[derive(Clone, Copy)]
-pub struct Entry(pub(super) *mut u64);
+pub struct PageTableEntry(pub(super) *mut u64);
 
 impl Memory {
     /// Gets the memory from the system, at once with [`MapFlags::POPULATE`], else as it is touched.
@@ -184,22 +185,22 @@ impl Memory {
     /// An entry of the table in a frame.
     #[inline(always)]
     #[must_use]
-    pub fn entry(&self, table: u64, index: u64) -> Entry {
+    pub fn entry(&self, table: u64, index: u64) -> PageTableEntry {
         // SAFETY: masked to be inside the frame.
-        Entry(unsafe { self.address(table).cast::<u64>().add(index as usize & 511) })
+        PageTableEntry(unsafe { self.address(table).cast::<u64>().add(index as usize & 511) })
     }
 
     /// What an entry holds, as the hardware reads it.
     #[inline(always)]
     #[must_use]
-    pub fn read(&self, entry: Entry) -> u64 {
+    pub fn read(&self, entry: PageTableEntry) -> u64 {
         // SAFETY: entries are made by `entry` alone and lie inside the mapping, which lives as long as this.
         unsafe { entry.0.read_volatile() }
     }
 
     /// Writes an entry as the hardware does, and as what Linux does without a hook.
     #[inline(always)]
-    pub fn write(&mut self, entry: Entry, value: u64) {
+    pub fn write(&mut self, entry: PageTableEntry, value: u64) {
         // SAFETY: as for `read`.
         unsafe { entry.0.write_volatile(value) }
     }

@@ -3,7 +3,7 @@
 use super::areas::AreaMap;
 use super::memory::PAGE;
 use super::slab::Slab;
-use super::{Config, Kernel, Machine, OutOfMemory, Trouble};
+use super::{Config, Kernel, KernelError, Machine, OutOfMemory};
 use crate::dispatch::Dispatch;
 use crate::op;
 use crate::op::lock::RawSpinlock;
@@ -112,7 +112,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// Where memory is short.
     #[inline(never)]
-    pub(super) fn mm_alloc(&mut self) -> Result<usize, Trouble> {
+    pub(super) fn mm_alloc(&mut self) -> Result<usize, KernelError> {
         let object = self.kmem_cache_alloc(Slab::Mm, true)?;
         // `_pgd_alloc` with `paravirt_pgd_alloc`, then the kernel's half of the root.
         let root = match self.alloc_page(true) {
@@ -169,7 +169,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     ///
     /// # Errors
     /// Where memory is short.
-    pub fn start(&mut self) -> Result<(), Trouble> {
+    pub fn start(&mut self) -> Result<(), KernelError> {
         let mm = self.mm_alloc()?;
         if C::XEN {
             self.pin(mm);
@@ -190,7 +190,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// None that a process could cause.
     #[inline(never)]
-    pub fn finish(&mut self) -> Result<(), Trouble> {
+    pub fn finish(&mut self) -> Result<(), KernelError> {
         let hook = &raw mut self.machine.mm_mut().hook;
         self.exit_mmap(hook);
         self.unmap_all();
@@ -200,7 +200,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     }
 
     /// A new `vm_area_struct`, filled in.
-    pub(super) fn vm_area_alloc(&mut self, start: u64, end: u64) -> Result<u64, Trouble> {
+    pub(super) fn vm_area_alloc(&mut self, start: u64, end: u64) -> Result<u64, KernelError> {
         let object = self.kmem_cache_alloc(Slab::VmArea, true)?;
         self.set_object_word(object, 8, start);
         self.set_object_word(object, 16, end);
@@ -217,7 +217,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `__split_vma`: the area that holds `at` inside becomes two.
     #[inline(never)]
-    pub(super) fn split(&mut self, at: u64) -> Result<(), Trouble> {
+    pub(super) fn split(&mut self, at: u64) -> Result<(), KernelError> {
         let found = self.machine.mm().areas.range(..at).next_back();
         let Some((start, area)) = found.filter(|(_, area)| area.end > at) else { return Ok(()) };
         let object = self.kmem_cache_alloc(Slab::VmArea, false)?;

@@ -2,17 +2,17 @@
 //! kernel does around its pv_ops hooks.
 //!
 //! [`Kernel`] is generic over the mechanism that reaches the hooks and over its [`Config`], so that every mechanism and
-//! every option compiles to a kernel of its own from the same source; what a [`Machine`] holds is the same for all. Hooks
-//! are called where Linux 6.1 (x86-64, four levels of page tables, `CONFIG_PARAVIRT_XXL`, paravirt spinlocks) calls them,
-//! in that order, and nowhere else: `pte_none`, `ptep_get_and_clear` and `ptep_set_wrprotect`, for example, are none.
-//! `docs` of each workload say which hooks it calls and why.
+//! every option compiles to a kernel of its own from the same source; what a [`Machine`] holds is the same for all.
+//! Hooks are called where Linux 6.1 (x86-64, four levels of page tables, `CONFIG_PARAVIRT_XXL`, paravirt spinlocks)
+//! calls them, in that order, and nowhere else: `pte_none`, `ptep_get_and_clear` and `ptep_set_wrprotect`, for example,
+//! are none. `docs` of each workload say which hooks it calls and why.
 //!
-//! A kernel that booted as a Xen PV guest ([`Xen`]) does the same work on the same data with the hooks bound to their Xen
-//! bodies, against the hypervisor of the [model](crate::op::xen), which checks every page table: to bare metal it
+//! A kernel that booted as a Xen PV guest ([`Xen`]) does the same work on the same data with the hooks bound to their
+//! Xen bodies, against the hypervisor of the [model](crate::op::xen), which checks every page table: to bare metal it
 //! adds what the hardware and the hypervisor do there, and changes nothing of it.
 //!
-//! What is out of line in Linux is out of line here (`#[inline(never)]`), so that one mechanism's kernel does not differ
-//! from another's by what the optimiser made of a larger function.
+//! What is out of line in Linux is out of line here (`#[inline(never)]`), so that one mechanism's kernel does not
+//! differ from another's by what the optimiser made of a larger function.
 
 mod account;
 pub mod areas;
@@ -54,7 +54,7 @@ use self::slab::Cache;
 use crate::dispatch::Dispatch;
 use crate::op::lock::RawSpinlock;
 use crate::op::model::{Installed, ModelError};
-use crate::op::{CpuModel, Op, Platform, catalogue};
+use crate::op::{BodyKind, CpuModel, Op, catalogue};
 
 /// No frame is left: `-ENOMEM`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +63,7 @@ pub struct OutOfMemory;
 
 /// What a system call or an access of a process comes to, if not to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
+pub enum KernelError {
     /// `-ENOMEM`
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
@@ -119,7 +119,7 @@ pub struct Machine {
     need_resched: bool,
     sanitize: bool,
     audit: entry::AuditContext,
-    kmap: memory::Entry,
+    kmap: memory::PageTableEntry,
     /// `struct pt_regs` of the system call at hand.
     registers: [u64; entry::REGISTERS],
     sighand: RawSpinlock,
@@ -146,7 +146,8 @@ struct Small {
     _lru_batch: Vec<u64>,
 }
 
-/// Small pieces of so many machines are kept, so that each has others; then all go, and what they leave is divided anew.
+/// Small pieces of so many machines are kept, so that each has others; then all go, and what they leave is divided
+/// anew.
 const KEPT: usize = 64;
 
 /// The frame that fixed mappings are kept in.
@@ -178,20 +179,20 @@ impl Machine {
         Ok(machine)
     }
 
-    /// The same machine with everything that it consists of elsewhere, but for its frames: `struct page`, CPU, processes, and
-    /// itself. It is to be [`reset`](Machine::reset) before it does anything.
+    /// The same machine with everything that it consists of elsewhere, but for its frames: `struct page`, CPU,
+    /// processes, and itself. It is to be [`reset`](Machine::reset) before it does anything.
     ///
-    /// Where data lies moves a program as much as where its code does, and every process has it elsewhere: which lines share a
-    /// set of a cache, which stores and loads seem to be of one address.
+    /// Where data lies moves a program as much as where its code does, and every process has it elsewhere: which lines
+    /// share a set of a cache, which stores and loads seem to be of one address.
     ///
     /// # Errors
     /// Where the system refuses the segment base.
-    pub fn elsewhere(self: Box<Self>, rng: &mut impl Rng) -> Result<Box<Self>, MachineError> {
+    pub fn rebuild_at_new_address(self: Box<Self>, rng: &mut impl Rng) -> Result<Box<Self>, MachineError> {
         // Before the others are given back, which these then cannot take the places of.
         let _ballast = (0..BALLAST).map(|_| Vec::with_capacity(rng.random_range(1..memory::PAGE))).collect();
         let Machine { mut memory, mut cpu, mut kept, mms, spare, run_queue, lru_batch, .. } = *self;
-        memory.pages.elsewhere(rng);
-        cpu.elsewhere(rng)?;
+        memory.pages.rebuild_at_new_address(rng);
+        cpu.rebuild_at_new_address(rng)?;
         // Processes are larger, and none is kept.
         let (mms, spare) = (emptied(mms), emptied(spare));
         kept.push(Small { _mms: mms, _spare: spare, _run_queue: run_queue, _lru_batch: lru_batch });
@@ -201,7 +202,8 @@ impl Machine {
         Ok(Box::new(Machine { _ballast, kept, ..Self::of(memory, cpu) }))
     }
 
-    /// Draws other pages of the system's for the frames, between two runs: what frames hold is nothing that counts after
+    /// Draws other pages of the system's for the frames, between two runs: what frames hold is nothing that counts
+    /// after
     /// [`reset`](Machine::reset).
     pub fn draw_frames(&mut self, rng: &mut impl Rng) {
         self.memory.draw_frames(rng);
@@ -295,9 +297,9 @@ impl Machine {
 
 /// Binds every hook. Once per mechanism and not in each kernel: it is as long as the catalogue.
 #[inline(never)]
-pub(crate) fn bind_hooks<D: Dispatch>(platform: Platform) {
-    struct Bind<D>(Platform, PhantomData<fn(D)>);
-    impl<D: Dispatch> catalogue::Visitor for Bind<D> {
+pub(crate) fn bind_hooks<D: Dispatch>(platform: BodyKind) {
+    struct Bind<D>(BodyKind, PhantomData<fn(D)>);
+    impl<D: Dispatch> catalogue::OpVisitor for Bind<D> {
         fn visit<O: Op>(&mut self) {
             D::bind::<O>(self.0);
         }
@@ -312,10 +314,10 @@ pub struct Kernel<'m, D, C> {
 }
 
 impl<'m, D: Dispatch, C: Config> Kernel<'m, D, C> {
-    /// Boots: binds the hooks to native bodies, or to Xen's where the configuration says so. A mechanism whose calls are
-    /// rewritten is bound by [`patch`](crate::patch), and is to be so before.
+    /// Boots: binds the hooks to native bodies, or to Xen's where the configuration says so. A mechanism whose calls
+    /// are rewritten is bound by [`patch`](crate::patch), and is to be so before.
     pub fn new(machine: &'m mut Machine) -> Self {
-        bind_hooks::<D>(if C::XEN { Platform::Xen } else { Platform::Native });
+        bind_hooks::<D>(if C::XEN { BodyKind::Xen } else { BodyKind::Native });
         if C::XEN {
             machine.boot_on_xen();
         }

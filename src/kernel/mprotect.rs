@@ -6,7 +6,7 @@ use super::memory::PAGE;
 use super::mm::{Prot, pages_up};
 use super::security::Ask;
 use super::table::{PMD_SIZE, PRESENT, WRITE};
-use super::{Config, Kernel, Trouble};
+use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
@@ -15,7 +15,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `-EINVAL` where nothing is mapped at the start, `-ENOMEM` where an area cannot be split.
     #[inline(never)]
-    pub fn mprotect(&mut self, start: u64, len: u64, prot: Prot) -> Result<(), Trouble> {
+    pub fn mprotect(&mut self, start: u64, len: u64, prot: Prot) -> Result<(), KernelError> {
         self.enter(Call::Mprotect, [start, len, prot as u64, 0]);
         self.rwsem(1);
         let done = self.do_mprotect(start, pages_up(len), prot);
@@ -26,12 +26,12 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `do_mprotect_pkey` with `mprotect_fixup`
     #[inline(never)]
-    fn do_mprotect(&mut self, start: u64, len: u64, prot: Prot) -> Result<(), Trouble> {
+    fn do_mprotect(&mut self, start: u64, len: u64, prot: Prot) -> Result<(), KernelError> {
         let guard = guard::<C>();
         let end = start.saturating_add(len);
         let first = self.machine.mm().areas.range(..=start).next_back();
         if !start.is_multiple_of(PAGE as u64) || len == 0 || first.is_none_or(|(_, area)| area.end < end) {
-            return Err(Trouble::Invalid(start));
+            return Err(KernelError::Invalid(start));
         }
         self.security(Ask::Mprotect, start)?;
         self.split(start)?;

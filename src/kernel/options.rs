@@ -20,7 +20,7 @@ pub trait Optional: Config {
 }
 
 /// Something done once per option, with the kernel as a type.
-pub trait Visitor {
+pub trait OptionVisitor {
     /// Called for each option in the order of the tables.
     fn visit<C: Optional>(&mut self);
 }
@@ -42,7 +42,7 @@ macro_rules! options {
         )*
 
         /// Visits every option in the order of the tables.
-        pub fn for_each(visitor: &mut impl Visitor) {
+        pub fn for_each(visitor: &mut impl OptionVisitor) {
             $(visitor.visit::<$type>();)*
         }
     };

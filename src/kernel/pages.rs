@@ -208,8 +208,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
     }
 
-    /// Counts pages by node, as `mod_zone_page_state` and `page_zone` do: where page flags have no room for the node, it
-    /// is in a table of sections (`page_to_nid` in `mm/sparse.c`, out of line).
+    /// Counts pages by node, as `mod_zone_page_state` and `page_zone` do: where page flags have no room for the node,
+    /// it is in a table of sections (`page_to_nid` in `mm/sparse.c`, out of line).
     #[inline(always)]
     fn account(&mut self, frame: u64, by: i64) {
         let node = if C::NODE_TABLE {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::Call;
-use super::{Config, Kernel, Trouble};
+use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 use crate::op::lock::RawSpinlock;
 
@@ -56,7 +56,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     ///
     /// # Errors
     /// Where memory is short.
-    pub fn start_threads(&mut self, others: usize) -> Result<(), Trouble> {
+    pub fn start_threads(&mut self, others: usize) -> Result<(), KernelError> {
         for number in 0..=others {
             let mm = if number == 0 { self.machine.current } else { self.mm_alloc()? };
             if C::XEN && number > 0 {
@@ -113,8 +113,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let queue = &mut self.machine.run_queue;
         queue.clock = now;
         let last = queue.running;
-        // `put_prev_task_fair`, `pick_next_task_fair`. Time that passed is not counted as run time, or who runs next would
-        // hang on how fast this machine is.
+        // `put_prev_task_fair`, `pick_next_task_fair`. Time that passed is not counted as run time, or who runs next
+        // would hang on how fast this machine is.
         if let Some(thread) = queue.threads.get_mut(last) {
             thread.since = now;
             thread.vruntime += 1_000;
@@ -148,8 +148,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         queue.threads[last].kept.copy_from_slice(&queue.registers[..6]);
         let Thread { tls, bases, kept, .. } = queue.threads[next].clone();
         queue.registers[..6].copy_from_slice(&kept);
-        // `save_fsgs`, `load_TLS`, `x86_fsgsbase_load`; `load_sp0` is for Xen alone since 4.15, and so no hook of a native
-        // context switch.
+        // `save_fsgs`, `load_TLS`, `x86_fsgsbase_load`; `load_sp0` is for Xen alone since 4.15, and so no hook of a
+        // native context switch.
         queue.threads[last].bases = [queue.registers[6], queue.registers[7]];
         self.load_tls(&tls);
         let task = self.task(next);

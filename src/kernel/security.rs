@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::{Config, Kernel, Trouble};
+use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 
 /// What is asked.
@@ -61,17 +61,17 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// Where a module refuses.
     #[inline(always)]
-    pub(super) fn security(&self, ask: Ask, value: u64) -> Result<(), Trouble> {
+    pub(super) fn security(&self, ask: Ask, value: u64) -> Result<(), KernelError> {
         if C::SECURITY { walk(ask, value) } else { Ok(()) }
     }
 }
 
 #[inline(never)]
-fn walk(ask: Ask, value: u64) -> Result<(), Trouble> {
+fn walk(ask: Ask, value: u64) -> Result<(), KernelError> {
     let mut module = HEADS.get().map(|heads| heads[ask as usize]);
     while let Some(listed) = module {
         if (listed.hook)(ask, value) != 0 {
-            return Err(Trouble::Invalid(value));
+            return Err(KernelError::Invalid(value));
         }
         module = listed.next;
     }

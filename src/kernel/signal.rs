@@ -1,7 +1,7 @@
 //! Signals (`kernel/signal.c`, `arch/x86/kernel/signal.c`), as far as the one that a bad access brings.
 
 use super::entry::Call;
-use super::{Config, Kernel, Trouble};
+use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
@@ -10,7 +10,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// None today; a frame that cannot be written would be one.
     #[inline(never)]
-    pub fn signal(&mut self, address: u64) -> Result<(), Trouble> {
+    pub fn signal(&mut self, address: u64) -> Result<(), KernelError> {
         // `force_sig_info_to_task`
         let lock = &raw mut self.machine.sighand;
         let flags = self.spin_lock_irqsave(lock);

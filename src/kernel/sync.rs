@@ -1,7 +1,7 @@
 //! Locks and counts: what Linux inlines of them, with the hooks where they have some.
 
 use super::hooks::lock_of;
-use super::memory::Entry;
+use super::memory::PageTableEntry;
 use super::{Config, Kernel, Machine};
 use crate::dispatch::Dispatch;
 use crate::op::lock::RawSpinlock;
@@ -9,8 +9,8 @@ use crate::op::lock::RawSpinlock;
 /// The interrupt flag in `save_fl`'s result.
 const X86_EFLAGS_IF: u64 = 1 << 9;
 
-/// A locked read-modify-write of a count in memory, and the count before it: `lock xadd`, without its prefix in a kernel
-/// for one CPU (`LOCK_PREFIX` in `arch/x86/include/asm/alternative.h`).
+/// A locked read-modify-write of a count in memory, and the count before it: `lock xadd`, without its prefix in a
+/// kernel for one CPU (`LOCK_PREFIX` in `arch/x86/include/asm/alternative.h`).
 #[inline(always)]
 pub(super) fn xadd<C: Config>(count: &mut u32, by: i32) -> u32 {
     let mut value = by as u32;
@@ -25,10 +25,10 @@ pub(super) fn xadd<C: Config>(count: &mut u32, by: i32) -> u32 {
     value
 }
 
-/// `xchg` of a page-table entry with 0: `native_ptep_get_and_clear`, which is no hook. `xchg` with memory locks always; a
-/// kernel for one CPU loads and stores.
+/// `xchg` of a page-table entry with 0: `native_ptep_get_and_clear`, which is no hook. `xchg` with memory locks always;
+/// a kernel for one CPU loads and stores.
 #[inline(always)]
-pub(super) fn take<C: Config>(machine: &mut Machine, at: Entry) -> u64 {
+pub(super) fn take<C: Config>(machine: &mut Machine, at: PageTableEntry) -> u64 {
     if C::XEN {
         return machine.take_trapped(at);
     }
@@ -45,7 +45,7 @@ pub(super) fn take<C: Config>(machine: &mut Machine, at: Entry) -> u64 {
 
 /// `clear_bit` of the write permission: `ptep_set_wrprotect`, which is no hook either.
 #[inline(always)]
-pub(super) fn write_protect<C: Config>(machine: &mut Machine, at: Entry) {
+pub(super) fn write_protect<C: Config>(machine: &mut Machine, at: PageTableEntry) {
     if C::XEN {
         machine.write_protect_trapped(at);
         return;

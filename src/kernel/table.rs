@@ -2,7 +2,7 @@
 //!
 //! The fifth level is folded: an entry of the root is a `p4d`, and its hooks are those of `p4d_t`.
 
-use super::memory::{Entry, PAGE};
+use super::memory::{PAGE, PageTableEntry};
 use super::{Config, Kernel, OutOfMemory};
 use crate::dispatch::Dispatch;
 use crate::op::mmu::Gather;
@@ -38,13 +38,13 @@ fn index(address: u64, level: u32) -> u64 {
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `pgd_offset`, folded `p4d_offset`
     #[inline(always)]
-    fn p4d_offset(&self, address: u64) -> Entry {
+    fn p4d_offset(&self, address: u64) -> PageTableEntry {
         self.machine.memory.entry(self.machine.mm().root, index(address, 3))
     }
 
     /// `pud_offset`: `p4d_pgtable` asks for the value by a hook.
     #[inline(always)]
-    fn pud_offset(&mut self, p4d: Entry, address: u64) -> Entry {
+    fn pud_offset(&mut self, p4d: PageTableEntry, address: u64) -> PageTableEntry {
         let value = self.machine.memory.read(p4d);
         let table = self.p4d_val(value) >> 12;
         self.machine.memory.entry(table, index(address, 2))
@@ -52,7 +52,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `pmd_offset`
     #[inline(always)]
-    fn pmd_offset(&mut self, pud: Entry, address: u64) -> Entry {
+    fn pmd_offset(&mut self, pud: PageTableEntry, address: u64) -> PageTableEntry {
         let value = self.machine.memory.read(pud);
         let table = self.pud_val(value) >> 12;
         self.machine.memory.entry(table, index(address, 1))
@@ -60,7 +60,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `pte_offset_map`
     #[inline(always)]
-    pub(super) fn pte_offset_map(&mut self, pmd: Entry, address: u64) -> Entry {
+    pub(super) fn pte_offset_map(&mut self, pmd: PageTableEntry, address: u64) -> PageTableEntry {
         let value = self.machine.memory.read(pmd);
         let table = self.pmd_val(value) >> 12;
         if C::HIGHPTE {
@@ -97,7 +97,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `pte_lockptr`: the lock of the page that holds the table; `pmd_page` asks for the value by a hook.
     #[inline(always)]
-    pub(super) fn pte_lockptr(&mut self, pmd: Entry) -> *mut crate::op::lock::RawSpinlock {
+    pub(super) fn pte_lockptr(&mut self, pmd: PageTableEntry) -> *mut crate::op::lock::RawSpinlock {
         let value = self.machine.memory.read(pmd);
         let table = self.pmd_val(value) >> 12;
         self.table_lock(table)
@@ -107,9 +107,9 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(always)]
     pub(super) fn pte_offset_map_lock(
         &mut self,
-        pmd: Entry,
+        pmd: PageTableEntry,
         address: u64,
-    ) -> (Entry, *mut crate::op::lock::RawSpinlock) {
+    ) -> (PageTableEntry, *mut crate::op::lock::RawSpinlock) {
         let lock = self.pte_lockptr(pmd);
         let pte = self.pte_offset_map(pmd, address);
         self.spin_lock(lock);
@@ -125,7 +125,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// The entry of the third level for an address, where there are tables down to it; it may be empty.
     #[inline(always)]
-    pub(super) fn pmd_of(&mut self, address: u64) -> Option<Entry> {
+    pub(super) fn pmd_of(&mut self, address: u64) -> Option<PageTableEntry> {
         let p4d = self.p4d_offset(address);
         if self.machine.memory.read(p4d) == 0 {
             return None;
@@ -142,7 +142,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// Where no frame is left for one.
     #[inline(always)]
-    pub(super) fn pmd_alloc(&mut self, address: u64) -> Result<Entry, OutOfMemory> {
+    pub(super) fn pmd_alloc(&mut self, address: u64) -> Result<PageTableEntry, OutOfMemory> {
         let p4d = self.p4d_offset(address);
         if self.machine.memory.read(p4d) == 0 {
             self.new_pud(p4d)?;
@@ -156,7 +156,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `__pud_alloc`
     #[inline(never)]
-    fn new_pud(&mut self, p4d: Entry) -> Result<(), OutOfMemory> {
+    fn new_pud(&mut self, p4d: PageTableEntry) -> Result<(), OutOfMemory> {
         let frame = self.alloc_page(true)?;
         let lock = &raw mut self.machine.mm_mut().page_table_lock;
         self.spin_lock(lock);
@@ -170,7 +170,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `__pmd_alloc`
     #[inline(never)]
-    fn new_pmd(&mut self, pud: Entry) -> Result<(), OutOfMemory> {
+    fn new_pmd(&mut self, pud: PageTableEntry) -> Result<(), OutOfMemory> {
         let frame = self.alloc_page(true)?;
         let table = self.machine.memory.frame(pud.0 as u64);
         let lock = self.table_lock(table);
@@ -185,7 +185,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `__pte_alloc`
     #[inline(never)]
-    pub(super) fn new_pte(&mut self, pmd: Entry) -> Result<(), OutOfMemory> {
+    pub(super) fn new_pte(&mut self, pmd: PageTableEntry) -> Result<(), OutOfMemory> {
         let frame = self.alloc_page(true)?;
         // `pmd_lock`: the lock of the page that holds the third level.
         let table = self.machine.memory.frame(pmd.0 as u64);
@@ -199,7 +199,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// `free_pgd_range`: the tables for what lies in `start..end`, where nothing else from `floor` to `ceiling` needs them.
+    /// `free_pgd_range`: the tables for what lies in `start..end`, where nothing else from `floor` to `ceiling` needs
+    /// them.
     #[inline(never)]
     pub(super) fn free_tables(&mut self, gather: &mut Gather, [start, end]: [u64; 2], [floor, ceiling]: [u64; 2]) {
         let whole = |at: u64, size: u64| {
@@ -225,7 +226,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `free_pte_range`
     #[inline(always)]
-    fn free_pte_table(&mut self, gather: &mut Gather, pmd: Entry) {
+    fn free_pte_table(&mut self, gather: &mut Gather, pmd: PageTableEntry) {
         let value = self.machine.memory.read(pmd);
         if value == 0 {
             return;

@@ -6,7 +6,7 @@ use super::memory::PAGE;
 use super::mm::{Area, pages_up};
 use super::sync::take;
 use super::table::{FRAME, PMD_SIZE, PRESENT};
-use super::{Config, Kernel, Trouble};
+use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 use crate::op::mmu::Gather;
 
@@ -30,7 +30,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `-EINVAL`, and `-ENOMEM` where an area cannot be split.
     #[inline(never)]
-    pub fn munmap(&mut self, start: u64, len: u64) -> Result<(), Trouble> {
+    pub fn munmap(&mut self, start: u64, len: u64) -> Result<(), KernelError> {
         self.enter(Call::Munmap, [start, len, 0, 0]);
         self.rwsem(1);
         let done = self.do_munmap(start, pages_up(len));
@@ -41,10 +41,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `do_mas_munmap`
     #[inline(never)]
-    pub(super) fn do_munmap(&mut self, start: u64, len: u64) -> Result<(), Trouble> {
+    pub(super) fn do_munmap(&mut self, start: u64, len: u64) -> Result<(), KernelError> {
         let guard = guard::<C>();
         if !start.is_multiple_of(PAGE as u64) || len == 0 || start > TASK_SIZE - len.min(TASK_SIZE) {
-            return Err(Trouble::Invalid(start));
+            return Err(KernelError::Invalid(start));
         }
         let end = start + len;
         self.split(start)?;
@@ -146,7 +146,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     }
 
     #[inline(always)]
-    fn zap_one(&mut self, pages: &mut Pages, pmd: super::memory::Entry, address: u64) {
+    fn zap_one(&mut self, pages: &mut Pages, pmd: super::memory::PageTableEntry, address: u64) {
         let entry = self.table_entry(pmd, address);
         let seen = self.machine.memory.read(entry);
         if seen & PRESENT == 0 {

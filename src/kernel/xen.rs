@@ -1,10 +1,11 @@
 //! What a kernel that booted as a Xen PV guest has in place of bare metal ([`Config::XEN`]).
 //!
-//! Its frames are the guest's: the first are those that the domain builder gives it ([`guest`]), then come pages for user
-//! mode's roots, the others are the page allocator's. Entries of page tables hold machine frames. What the hardware does
-//! with them goes past the hypervisor; what Linux writes to them without a hook traps ([`XenVcpu::store`]).
+//! Its frames are the guest's: the first are those that the domain builder gives it ([`guest`]), then come pages for
+//! user mode's roots, the others are the page allocator's. Entries of page tables hold machine frames. What the
+//! hardware does with them goes past the hypervisor; what Linux writes to them without a hook traps
+//! ([`XenVcpu::store`]).
 
-use super::memory::{Entry, FRAMES, Memory};
+use super::memory::{FRAMES, Memory, PageTableEntry};
 use super::table::{FRAME, WRITE};
 use super::{Config, Kernel, Machine};
 use crate::dispatch::Dispatch;
@@ -33,8 +34,8 @@ impl Machine {
         (cpu.cpu, cpu.irq, cpu.lock) = (CpuState::new(), IrqState::new(), LockState::new());
         cpu.irq.cpu = number;
         (cpu.mmu, cpu.time) = (MmuState::new(), TimeState::new());
-        // SAFETY: so many frames are there, at page boundaries, and reached through raw pointers alone; they go when the
-        // machine goes, to which the model belongs.
+        // SAFETY: so many frames are there, at page boundaries, and reached through raw pointers alone; they go when
+        // the machine goes, to which the model belongs.
         cpu.xen = XenVcpu::of(unsafe { memory::Memory::over(pages, FRAMES) }, SIZE);
         for pfn in (STORED_FRAMES..RESERVED_FRAMES).rev() {
             cpu.xen.memory.map[pfn].private = cpu.mmu.free_page;
@@ -62,14 +63,14 @@ impl Machine {
     }
 
     /// `xchg` of an entry with 0, by a guest.
-    pub(super) fn take_trapped(&mut self, at: Entry) -> u64 {
+    pub(super) fn take_trapped(&mut self, at: PageTableEntry) -> u64 {
         let old = self.memory.read(at);
         self.cpu.xen.store(at.0 as u64, 0);
         old
     }
 
     /// Takes the write permission from an entry, by a guest.
-    pub(super) fn write_protect_trapped(&mut self, at: Entry) {
+    pub(super) fn write_protect_trapped(&mut self, at: PageTableEntry) {
         let old = self.memory.read(at);
         self.cpu.xen.store(at.0 as u64, old & !WRITE);
     }

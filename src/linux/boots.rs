@@ -1,8 +1,8 @@
 //! Booting kernels, several at a time and each at several phases of the timer's tick.
 //!
-//! Counts do not depend on what else the machine does, so that as many boots run at once as there are CPUs. They do depend
-//! on where the timer's ticks fall: the init process spends some instructions first, a third of a tick more from boot to
-//! boot, and what the phases differ by is part of the result.
+//! Counts do not depend on what else the machine does, so that as many boots run at once as there are CPUs. They do
+//! depend on where the timer's ticks fall: the init process spends some instructions first, a third of a tick more from
+//! boot to boot, and what the phases differ by is part of the result.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::qemu::{Boot, Qemu, QemuError};
 
 /// A kernel that is ready to be started.
 #[derive(Clone, Debug)]
-pub struct Ready {
+pub struct PreparedBoots {
     /// What messages and tables call it.
     pub name: String,
     /// bzImage or vmlinux.
@@ -56,7 +56,7 @@ type Outcome = Result<Vec<Record>, QemuError>;
 pub type Phases = Vec<Vec<Record>>;
 
 /// What the boots need beside the kernels.
-pub struct Means<'a> {
+pub struct BootContext<'a> {
     /// The emulator.
     pub qemu: &'a Qemu,
     /// The archive with the init process.
@@ -73,8 +73,8 @@ pub struct Means<'a> {
 ///
 /// # Errors
 /// The first boot that failed, in that order. No further ones are begun after one failed.
-pub fn all(kernels: &[Ready], plan: &Plan, means: &Means) -> Result<Vec<Phases>, QemuError> {
-    let phases = |kernel: &Ready| if kernel.counters > 0 { 1 } else { plan.phases };
+pub fn all(kernels: &[PreparedBoots], plan: &Plan, means: &BootContext) -> Result<Vec<Phases>, QemuError> {
+    let phases = |kernel: &PreparedBoots| if kernel.counters > 0 { 1 } else { plan.phases };
     let boots: Vec<(usize, usize)> = kernels
         .iter()
         .enumerate()
@@ -116,7 +116,7 @@ pub fn all(kernels: &[Ready], plan: &Plan, means: &Means) -> Result<Vec<Phases>,
     Ok(found)
 }
 
-fn one(kernel: &Ready, index: usize, phase: usize, plan: &Plan, means: &Means) -> Outcome {
+fn one(kernel: &PreparedBoots, index: usize, phase: usize, plan: &Plan, means: &BootContext) -> Outcome {
     let arguments = format!(
         "reps={} scale={} spin={} only={} counters={}",
         plan.reps,

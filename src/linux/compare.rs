@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::boots::{self, Means, Phases, Plan, Ready};
+use super::boots::{self, BootContext, Phases, Plan, PreparedBoots};
 use super::count::{self, Counters};
 use super::elf::Elf;
 use super::error::LinuxError;
 use super::guest::{Guest, sha256};
 use super::hooks::{Hooks, HooksError};
-use super::image::{Image, Kind};
+use super::image::{Image, ImageKind};
 use super::output::Record;
 use super::qemu::{APPEND, CPU, Qemu};
-use super::unpatch::{Variant, unpatch};
-use super::workload::{WORKLOADS, Workload};
+use super::unpatch::{Unpatching, unpatch};
+use super::workload::{GuestWorkload, WORKLOADS};
 use crate::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxWorkload};
 use crate::report::schema::Estimate;
 
@@ -26,7 +26,7 @@ pub struct Subject {
     /// The file.
     pub path: PathBuf,
     /// What is made of it.
-    pub variant: Variant,
+    pub variant: Unpatching,
     /// Its own boot parameters.
     pub append: String,
     /// Whether its hooks and `rep` rounds are counted, in a boot of their own.
@@ -36,28 +36,28 @@ pub struct Subject {
 /// A subject, on the disk and described.
 struct Prepared {
     about: LinuxKernel,
-    ready: Ready,
+    ready: PreparedBoots,
     counting: Option<Counting>,
 }
 
 /// A variant that counts.
 struct Counting {
-    ready: Ready,
+    ready: PreparedBoots,
     counters: Counters,
     hooks: Option<Hooks>,
 }
 
 /// Kernels of one comparison, ready to be booted.
-pub struct Comparison {
+pub struct KernelComparison {
     prepared: Vec<Prepared>,
 }
 
-impl Comparison {
+impl KernelComparison {
     /// Unpacks the kernels into `folder`, makes the variants, and those that count.
     ///
     /// # Errors
     /// Where one is no kernel, cannot be started or unpatched, or not written.
-    pub fn prepare(subjects: &[Subject], folder: &Path) -> Result<Comparison, LinuxError> {
+    pub fn prepare(subjects: &[Subject], folder: &Path) -> Result<KernelComparison, LinuxError> {
         let mut files: BTreeMap<PathBuf, File> = BTreeMap::new();
         for subject in subjects {
             if !files.contains_key(&subject.path) {
@@ -71,12 +71,12 @@ impl Comparison {
                 let path = files.values().find(|file| file.image.kind == kind).map(|file| &file.image.path);
                 path.map(|path| path.display().to_string())
             };
-            match (named(Kind::BzImage), named(Kind::Vmlinux)) {
+            match (named(ImageKind::BzImage), named(ImageKind::Vmlinux)) {
                 (Some(bz), Some(elf)) => return Err(LinuxError::Mixed { bz, elf }),
                 (None, _) => files.values().try_for_each(|file| file.elf.can_start())?,
                 (Some(_), None) => {}
             }
-            if subjects.iter().any(|subject| subject.variant != Variant::Stock) {
+            if subjects.iter().any(|subject| subject.variant != Unpatching::Stock) {
                 files.values().try_for_each(|file| file.elf.can_start())?;
             }
         }
@@ -85,7 +85,7 @@ impl Comparison {
             let Some(file) = files.get(&subject.path) else { return Err(LinuxError::Interrupted) };
             prepared(subject, file, unpacked, acpi, &folder.join(format!("kernel-{index}")))
         };
-        Ok(Comparison { prepared: subjects.iter().enumerate().map(prepare).collect::<Result<_, _>>()? })
+        Ok(KernelComparison { prepared: subjects.iter().enumerate().map(prepare).collect::<Result<_, _>>()? })
     }
 
     /// How many boots it takes.
@@ -98,10 +98,10 @@ impl Comparison {
     ///
     /// # Errors
     /// Where a boot fails.
-    pub fn run(&self, plan: &Plan, guest: &Guest, qemu: &Qemu, means: &Means) -> Result<Linux, LinuxError> {
+    pub fn run(&self, plan: &Plan, guest: &Guest, qemu: &Qemu, means: &BootContext) -> Result<Linux, LinuxError> {
         let counting =
             self.prepared.iter().filter_map(|it| it.counting.as_ref().map(|counting| counting.ready.clone()));
-        let all: Vec<Ready> = self.prepared.iter().map(|it| it.ready.clone()).chain(counting).collect();
+        let all: Vec<PreparedBoots> = self.prepared.iter().map(|it| it.ready.clone()).chain(counting).collect();
         let mut phases = boots::all(&all, plan, means)?;
         if means.stop.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(LinuxError::Interrupted);
@@ -126,7 +126,7 @@ impl Comparison {
         })
     }
 
-    fn workload(&self, workload: &Workload, phases: &[Phases], counted: &[Option<Phases>]) -> LinuxWorkload {
+    fn workload(&self, workload: &GuestWorkload, phases: &[Phases], counted: &[Option<Phases>]) -> LinuxWorkload {
         let sums: Vec<Vec<Sum>> = phases.iter().map(|phases| sums(phases, workload.name)).collect();
         // A variant executes the same `rep` instructions as the kernel it was made of, so that one that was not counted
         // takes the rounds of one that was, of the same file and with the same parameters.
@@ -196,15 +196,20 @@ impl File {
 
 fn prepared(subject: &Subject, file: &File, unpacked: bool, acpi: bool, path: &Path) -> Result<Prepared, LinuxError> {
     let mut elf = file.elf.clone();
-    if subject.variant != Variant::Stock {
+    if subject.variant != Unpatching::Stock {
         match &file.hooks {
             Ok(hooks) => unpatch(&mut elf, hooks, subject.variant)?,
             // Said by whoever asks for the hooks again.
             Err(_) => return Err(Hooks::of(&elf).err().map_or(LinuxError::Interrupted, LinuxError::from)),
         };
     }
-    let ready =
-        Ready { name: subject.name.clone(), path: path.to_owned(), acpi, append: subject.append.clone(), counters: 0 };
+    let ready = PreparedBoots {
+        name: subject.name.clone(),
+        path: path.to_owned(),
+        acpi,
+        append: subject.append.clone(),
+        counters: 0,
+    };
     write(path, if unpacked { &elf.bytes } else { &file.image.bytes })?;
     let mut about = LinuxKernel {
         name: subject.name.clone(),
@@ -223,10 +228,10 @@ fn prepared(subject: &Subject, file: &File, unpacked: bool, acpi: bool, path: &P
 }
 
 /// A variant that counts: whatever it is made of, unpatched first.
-fn counting(ready: &Ready, file: &File, about: &mut LinuxKernel) -> Result<Option<Counting>, LinuxError> {
+fn counting(ready: &PreparedBoots, file: &File, about: &mut LinuxKernel) -> Result<Option<Counting>, LinuxError> {
     let mut elf = file.elf.clone();
     let hooks = file.hooks.as_ref().ok();
-    let made = match hooks.map_or(Ok(()), |hooks| unpatch(&mut elf, hooks, Variant::Noalt).map(drop)) {
+    let made = match hooks.map_or(Ok(()), |hooks| unpatch(&mut elf, hooks, Unpatching::Noalt).map(drop)) {
         Err(error) => Err(error.to_string()),
         Ok(()) if elf.can_start().is_err() => Err("it has no PVH entry".to_owned()),
         Ok(()) => count::count(&mut elf, hooks).map_err(|error| error.to_string()),
@@ -242,7 +247,8 @@ fn counting(ready: &Ready, file: &File, about: &mut LinuxKernel) -> Result<Optio
     about.reps_left = Some(counters.reps_left);
     let path = ready.path.with_extension("counts");
     write(&path, &elf.bytes)?;
-    let ready = Ready { name: format!("{}, counting", ready.name), path, counters: counters.len(), ..ready.clone() };
+    let ready =
+        PreparedBoots { name: format!("{}, counting", ready.name), path, counters: counters.len(), ..ready.clone() };
     Ok(Some(Counting { ready, counters, hooks: hooks.cloned() }))
 }
 

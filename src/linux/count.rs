@@ -1,14 +1,14 @@
 //! A kernel that counts: how often each hook is called, and how many rounds `rep` instructions make.
 //!
-//! Every slot of pv_ops is pointed at a stub of two instructions, `incq counter(%rip); jmp body`, in the padding between
-//! functions; the kernel is one that never patches its sites, so every call of a hook goes through its slot. The counters
-//! lie in the unused half of the page that the kernel shares with every process for its clock (`.vvar`): the guest's init
-//! reads them as plain memory, before and after each workload, and the counts are exact. The emulator's own means are
-//! none: its log of executed blocks is gigabytes, a debugger's breakpoints stop it millions of times, and its plugins count
-//! an instruction that faults twice and need headers that distributions do not ship.
+//! Every slot of pv_ops is pointed at a stub of two instructions, `incq counter(%rip); jmp body`, in the padding
+//! between functions; the kernel is one that never patches its sites, so every call of a hook goes through its slot.
+//! The counters lie in the unused half of the page that the kernel shares with every process for its clock (`.vvar`):
+//! the guest's init reads them as plain memory, before and after each workload, and the counts are exact. The
+//! emulator's own means are none: its log of executed blocks is gigabytes, a debugger's breakpoints stop it millions of
+//! times, and its plugins count an instruction that faults twice and need headers that distributions do not ship.
 //!
-//! TCG counts every round of a `rep` as an instruction. The stub of a `rep` adds the rounds ahead (`rcx`) to a counter, so
-//! that they can be taken off again.
+//! TCG counts every round of a `rep` as an instruction. The stub of a `rep` adds the rounds ahead (`rcx`) to a counter,
+//! so that they can be taken off again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -21,8 +21,8 @@ use super::hooks::Hooks;
 /// What the guest looks for in the page, and where: `src/linux/guest/linux.rs` has the same.
 const MAGIC: &[u8; 8] = b"pvbench1";
 const MAGIC_OFFSET: u64 = 0x800;
-/// The guest's `MOST_COUNTERS`.
-const MOST_COUNTERS: usize = 160;
+/// The guest's `MAX_COUNTERS`.
+const MAX_COUNTERS: usize = 160;
 const PAGE: u64 = 4096;
 /// Functions begin at multiples of this.
 const ALIGNMENT: u64 = 16;
@@ -73,7 +73,7 @@ impl Counters {
 pub fn count(elf: &mut Elf, hooks: Option<&Hooks>) -> Result<Counters, CountError> {
     let vvar = elf.need(".vvar", "the page that holds the counters; kernels since 6.15 have it elsewhere")?.address;
     let mut counters = Counters { slots: hooks.map(Hooks::slots).unwrap_or_default(), ..Counters::default() };
-    counters.slots.truncate(MOST_COUNTERS - 1);
+    counters.slots.truncate(MAX_COUNTERS - 1);
     let first = vvar + MAGIC_OFFSET + MAGIC.len() as u64;
     let taken = MAGIC.len() + 8 * counters.len();
     match elf.at(vvar + MAGIC_OFFSET, taken) {
@@ -144,8 +144,8 @@ struct Detour {
     patches: Vec<(u64, Vec<u8>)>,
 }
 
-/// The table of instructions that may fault and where each goes on then (`__ex_table`: three 32-bit words, the first two
-/// relative to themselves, sorted by the first), with the instructions that were moved.
+/// The table of instructions that may fault and where each goes on then (`__ex_table`: three 32-bit words, the first
+/// two relative to themselves, sorted by the first), with the instructions that were moved.
 fn exceptions(elf: &Elf, moved: &BTreeMap<u64, u64>) -> Result<Option<(u64, Vec<u8>)>, CountError> {
     const ENTRY: usize = 12;
     let Some(section) = elf.section("__ex_table") else { return Ok(None) };

@@ -12,8 +12,8 @@ use crate::host::child;
 
 /// Debian's name for its kernel without drivers for real hardware.
 pub const PACKAGE: &str = "linux-image-cloud-amd64";
-/// Where kernels lie under a root: Debian to 13 and Ubuntu have them in `/boot`, Debian since 14, Fedora, Arch and openSUSE
-/// beside their modules.
+/// Where kernels lie under a root: Debian to 13 and Ubuntu have them in `/boot`, Debian since 14, Fedora, Arch and
+/// openSUSE beside their modules.
 const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 /// The same, for messages.
 const PLACES: &str = "/boot/vmlinuz*, /lib/modules/*/vmlinuz, /usr/lib/modules/*/vmlinuz";
@@ -149,9 +149,9 @@ fn compare(a: &OsStr, b: &OsStr) -> Ordering {
     parts(a).cmp(&parts(b))
 }
 
-/// Downloads Debian packages, that of this name and those that hold kernels among what it depends on, into `folder`, and
-/// unpacks them until there is a kernel. Nothing is installed, no root is needed. What is at work ends as soon as `stop` is
-/// set.
+/// Downloads Debian packages, that of this name and those that hold kernels among what it depends on, into `folder`,
+/// and unpacks them until there is a kernel. Nothing is installed, no root is needed. What is at work ends as soon as
+/// `stop` is set.
 ///
 /// # Errors
 /// Where apt-get or dpkg-deb fail or are stopped, or there is no kernel in them.

@@ -1,4 +1,5 @@
-//! The guest's init process: built from the sources that this program carries, and packed into an archive for the kernel.
+//! The guest's init process: built from the sources that this program carries, and packed into an archive for the
+//! kernel.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -118,8 +119,8 @@ impl Guest {
 
     fn build_until(rustc: &OsStr, cache: &Path, stop: &AtomicBool) -> Result<Guest, GuestError> {
         let rustc = with_folder(rustc);
-        // What a folder's rust-toolchain.toml makes of `rustc` is asked where it compiles. A cache that is full and cannot
-        // be written to is of use, too.
+        // What a folder's rust-toolchain.toml makes of `rustc` is asked where it compiles. A cache that is full and
+        // cannot be written to is of use, too.
         let workspace = workspace(cache);
         let asked = workspace.as_ref().map_or(cache, |folder| folder.path());
         let mut command = Command::new(&rustc);

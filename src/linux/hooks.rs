@@ -1,9 +1,9 @@
 //! The call sites of pv_ops in a kernel, and what it writes over each when it boots on bare metal.
 //!
 //! Up to 6.7, `.parainstructions` has an entry for each site: address, slot, length. Since 6.8 a site is an entry of
-//! `.altinstructions` with a flag. Either way further entries of `.altinstructions` for the same address hold the native
-//! instructions, if there are any. Since 7.0 a few sites call slots of `pv_ops_lock`; they are numbered behind those of
-//! pv_ops.
+//! `.altinstructions` with a flag. Either way further entries of `.altinstructions` for the same address hold the
+//! native instructions, if there are any. Since 7.0 a few sites call slots of `pv_ops_lock`; they are numbered behind
+//! those of pv_ops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -11,20 +11,20 @@ pub const LARGEST: u64 = 1 << 30;
 
 /// What kind of file a kernel came as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ImageKind {
     /// `vmlinuz`: real-mode header, loader and compressed payload.
     BzImage,
     /// The ELF file itself.
     Vmlinux,
 }
 
-impl Kind {
+impl ImageKind {
     /// As shown.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Kind::BzImage => "bzImage",
-            Kind::Vmlinux => "vmlinux",
+            ImageKind::BzImage => "bzImage",
+            ImageKind::Vmlinux => "vmlinux",
         }
     }
 }
@@ -103,7 +103,7 @@ pub struct Image {
     /// Where it is.
     pub path: PathBuf,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ImageKind,
     /// All of it.
     pub bytes: Vec<u8>,
 }
@@ -157,7 +157,7 @@ impl Image {
     /// # Errors
     /// Where the payload is unknown, damaged or cut short.
     pub fn vmlinux(&self) -> Result<Vec<u8>, ImageError> {
-        if self.kind == Kind::Vmlinux {
+        if self.kind == ImageKind::Vmlinux {
             return Ok(self.bytes.clone());
         }
         let path = || self.path.clone();
@@ -189,11 +189,11 @@ impl Image {
     }
 }
 
-fn kind(path: &Path, bytes: &[u8]) -> Result<Kind, ImageError> {
+fn kind(path: &Path, bytes: &[u8]) -> Result<ImageKind, ImageError> {
     let other = |machine: String| ImageError::OtherMachine { path: path.to_owned(), machine };
     if bytes.starts_with(ELF) {
         return match machine(bytes) {
-            Some(EM_X86_64) => Ok(Kind::Vmlinux),
+            Some(EM_X86_64) => Ok(ImageKind::Vmlinux),
             Some(machine) => Err(other(machine_name(machine))),
             None => Err(ImageError::Truncated {
                 path: path.to_owned(),
@@ -212,7 +212,7 @@ fn kind(path: &Path, bytes: &[u8]) -> Result<Kind, ImageError> {
             let (needed, has) = (HEADER_END as u64, bytes.len() as u64);
             return Err(ImageError::Truncated { path: path.to_owned(), what: "the setup header", needed, has });
         }
-        return Ok(Kind::BzImage);
+        return Ok(ImageKind::BzImage);
     }
     Err(ImageError::NotAKernel { path: path.to_owned(), seen: first(bytes) })
 }

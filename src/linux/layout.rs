@@ -1,10 +1,10 @@
 //! What is where in `struct paravirt_patch_template`: names for the numbers that a stripped kernel has.
 //!
 //! The structure is that of Linux 5.16 to 7.3 (`arch/x86/include/asm/paravirt_types.h`). Hooks came and went in eight
-//! generations, and three options of the configuration decide which a kernel has. The version that a kernel names decides
-//! nothing: what the native bodies do and what boot writes over the sites tells the generation. Since 7.0 the hooks of
-//! the spinlock are a structure of their own, `pv_ops_lock`. A kernel that no layout fits keeps numbers instead of names,
-//! but for hooks that their bodies name.
+//! generations, and three options of the configuration decide which a kernel has. The version that a kernel names
+//! decides nothing: what the native bodies do and what boot writes over the sites tells the generation. Since 7.0 the
+//! hooks of the spinlock are a structure of their own, `pv_ops_lock`. A kernel that no layout fits keeps numbers
+//! instead of names, but for hooks that their bodies name.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,8 @@ const CPU_IRQ: [&str; 11] = [
     "irq_disable",
     "irq_enable",
 ];
-/// The rest of `struct pv_irq_ops`. Since 6.15, and in some longterm kernels before, they do not depend on PARAVIRT_XXL.
+/// The rest of `struct pv_irq_ops`. Since 6.15, and in some longterm kernels before, they do not depend on
+/// PARAVIRT_XXL.
 const HALT: [&str; 2] = ["safe_halt", "halt"];
 /// `struct pv_mmu_ops` with and without PARAVIRT_XXL, before and behind `tlb_remove_table`.
 const FLUSH: [&str; 4] = ["flush_tlb_user", "flush_tlb_kernel", "flush_tlb_one_user", "flush_tlb_multi"];
@@ -203,8 +204,8 @@ const MIN_TELLING_FULL: usize = 8;
 const MIN_TELLING_SMALL: usize = 3;
 
 impl Layout {
-    /// That of a kernel whose `pv_ops` stands at `base`, by what is known of slots, called ones and those around them, by
-    /// address. `None` where none fits, or some that name hooks differently.
+    /// That of a kernel whose `pv_ops` stands at `base`, by what is known of slots, called ones and those around them,
+    /// by address. `None` where none fits, or some that name hooks differently.
     #[must_use]
     pub fn of(slots: &BTreeMap<u64, Slot>, base: u64) -> Option<Layout> {
         let mut found: Option<(Layout, Options, usize, usize)> = None;

@@ -1,8 +1,8 @@
 //! Real kernels under an instruction-counting emulator.
 //!
-//! QEMU's TCG with `-icount shift=0` advances the guest's clock by the instruction, so that a kernel's work is counted to
-//! the digit, on any machine, without a counter, root or a reboot. A stock kernel is compared with itself, patched and
-//! unpatched; kernels built with one option each show what else costs how much.
+//! QEMU's TCG with `-icount shift=0` advances the guest's clock by the instruction, so that a kernel's work is counted
+//! to the digit, on any machine, without a counter, root or a reboot. A stock kernel is compared with itself, patched
+//! and unpatched; kernels built with one option each show what else costs how much.
 //!
 //! ```text
 //! image -> payload -> elf            a kernel file, and the ELF file in it

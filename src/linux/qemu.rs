@@ -27,7 +27,7 @@ pub const APPEND: &str = "console=ttyS0 nokaslr norandmaps randomize_kstack_offs
 /// `isa-debug-exit` makes (v << 1) | 1 of the guest's 0x10. 0 is also a restart, 1 also a bad file.
 const ENDED: i32 = 33;
 /// A console or results longer than this are a kernel out of its mind.
-const MOST_OUTPUT: u64 = 16 << 20;
+const MAX_OUTPUT: u64 = 16 << 20;
 
 /// Why a boot came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +141,7 @@ pub enum QemuError {
         kernel: String,
     },
     /// More output than there can be.
-    #[error("{kernel}: more than {MOST_OUTPUT} bytes of output; what there was is in {}", file.display())]
+    #[error("{kernel}: more than {MAX_OUTPUT} bytes of output; what there was is in {}", file.display())]
     Flood {
         /// Which kernel.
         kernel: String,
@@ -264,7 +264,7 @@ impl Qemu {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(created(&errors)?);
         let run_failed = |source| QemuError::Run { path: self.path.clone(), source };
         let mut child = child::bind(&mut command).spawn().map_err(run_failed)?;
-        let too_long = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > MOST_OUTPUT);
+        let too_long = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > MAX_OUTPUT);
         let cut_short = || match stop.load(Ordering::Relaxed) {
             true => Some(Ending::Interrupted),
             false => (too_long(&console) || too_long(&results)).then_some(Ending::Flooded),
@@ -332,7 +332,8 @@ fn arguments(boot: &Boot) -> Vec<OsString> {
     arguments
 }
 
-/// An option with a path. QEMU takes a comma in it for the end of it, unless there are two; all other bytes are its own.
+/// An option with a path. QEMU takes a comma in it for the end of it, unless there are two; all other bytes are its
+/// own.
 fn joined(prefix: &str, path: &Path) -> OsString {
     let mut text = prefix.as_bytes().to_vec();
     for byte in path.as_os_str().as_bytes() {

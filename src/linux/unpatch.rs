@@ -12,7 +12,7 @@ use super::hooks::{Form, Hooks, HooksError, XENPV};
 
 /// Which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Variant {
+pub enum Unpatching {
     /// As it came.
     Stock,
     /// No site becomes a direct call.
@@ -21,17 +21,17 @@ pub enum Variant {
     Noalt,
 }
 
-impl Variant {
+impl Unpatching {
     /// All, in the order of tables.
-    pub const ALL: [Variant; 3] = [Variant::Stock, Variant::Nopatch, Variant::Noalt];
+    pub const ALL: [Unpatching; 3] = [Unpatching::Stock, Unpatching::Nopatch, Unpatching::Noalt];
 
     /// As shown.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Variant::Stock => "stock",
-            Variant::Nopatch => "nopatch",
-            Variant::Noalt => "noalt",
+            Unpatching::Stock => "stock",
+            Unpatching::Nopatch => "nopatch",
+            Unpatching::Noalt => "noalt",
         }
     }
 }
@@ -73,9 +73,9 @@ pub struct Edits {
 ///
 /// # Errors
 /// Where the kernel is not recognised.
-pub fn unpatch(elf: &mut Elf, hooks: &Hooks, variant: Variant) -> Result<Edits, UnpatchError> {
+pub fn unpatch(elf: &mut Elf, hooks: &Hooks, variant: Unpatching) -> Result<Edits, UnpatchError> {
     let mut edits = Edits { of_alternatives: hooks.alternatives.len(), ..Edits::default() };
-    if variant == Variant::Stock {
+    if variant == Unpatching::Stock {
         return Ok(edits);
     }
     edits.sites = hooks.sites.len();
@@ -87,7 +87,7 @@ pub fn unpatch(elf: &mut Elf, hooks: &Hooks, variant: Variant) -> Result<Edits, 
             set_negated(elf, hooks.form, it.entry, true)?;
         }
     }
-    if variant == Variant::Noalt {
+    if variant == Unpatching::Noalt {
         for it in hooks.alternatives.iter().filter(|it| it.negated && it.feature == XENPV && !it.direct_call) {
             set_negated(elf, hooks.form, it.entry, false)?;
             edits.alternatives += 1;

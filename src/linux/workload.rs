@@ -2,7 +2,7 @@
 
 /// A workload.
 #[derive(Clone, Copy, Debug)]
-pub struct Workload {
+pub struct GuestWorkload {
     /// Its name.
     pub name: &'static str,
     /// What one unit of it is.
@@ -14,56 +14,56 @@ pub struct Workload {
 }
 
 /// All, in the order of `all` in `src/linux/guest/workloads.rs`.
-pub const WORKLOADS: [Workload; 11] = [
-    Workload {
+pub const WORKLOADS: [GuestWorkload; 11] = [
+    GuestWorkload {
         name: "getppid",
         unit: "call",
         summary: "a system call that does nothing",
         model: Some(("null_syscall", 1.0)),
     },
-    Workload {
+    GuestWorkload {
         name: "mmap_perf",
         unit: "call",
         summary: "pseudo-random mmap, munmap and mremap of 64 areas, each followed by touches",
         model: Some(("mmap_perf", 1.0)),
     },
-    Workload {
+    GuestWorkload {
         name: "fault",
         unit: "64 pages",
         summary: "64 pages are mapped, written for the first time, unmapped",
         model: Some(("page_fault", 64.0)),
     },
-    Workload {
+    GuestWorkload {
         name: "mprotect",
         unit: "two calls",
         summary: "64 pages are made read-only and writable again",
         model: None,
     },
-    Workload {
+    GuestWorkload {
         name: "fork_exit",
         unit: "fork",
         summary: "fork; the child exits and is waited for",
         model: Some(("fork_exit", 1.0)),
     },
-    Workload {
+    GuestWorkload {
         name: "fork_exec",
         unit: "program",
         summary: "fork and execve of a static program that exits",
         model: Some(("exec", 1.0)),
     },
-    Workload {
+    GuestWorkload {
         name: "ping_pong",
         unit: "round",
         summary: "a byte through a pipe to another process and back",
         model: None,
     },
-    Workload { name: "open_close", unit: "file", summary: "open and close of a file in memory", model: None },
-    Workload {
+    GuestWorkload { name: "open_close", unit: "file", summary: "open and close of a file in memory", model: None },
+    GuestWorkload {
         name: "sched_yield",
         unit: "call",
         summary: "sched_yield beside another process that does the same",
         model: Some(("context_switch", 1.0)),
     },
-    Workload { name: "futex", unit: "call", summary: "a wait for a value that is not there", model: None },
-    Workload { name: "signal", unit: "signal", summary: "a signal to itself, and its handler", model: None },
+    GuestWorkload { name: "futex", unit: "call", summary: "a wait for a value that is not there", model: None },
+    GuestWorkload { name: "signal", unit: "signal", summary: "a signal to itself, and its handler", model: None },
 ];

@@ -4,8 +4,8 @@
 //! per unit = (of a run with 2 n units - of a run with n units) / (n * (1 + PARTS))      a run repeats its units 1 + PARTS times
 //! ```
 //!
-//! What a run does before its first unit is the same in both. Of a single unit, which is taken where units are long, it is
-//! the run with one above the run with none: a third as much to follow.
+//! What a run does before its first unit is the same in both. Of a single unit, which is taken where units are long, it
+//! is the run with one above the run with none: a third as much to follow.
 
 use super::counters::Counters;
 use super::trace::{TraceError, Tracer};
@@ -18,7 +18,7 @@ use crate::workload::{Failure, PARTS, Run};
 pub enum CountError {
     /// The workload.
     #[error(transparent)]
-    Trouble(#[from] Failure),
+    KernelError(#[from] Failure),
     /// The trace.
     #[error(transparent)]
     Trace(#[from] TraceError),

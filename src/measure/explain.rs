@@ -2,12 +2,12 @@
 
 use iced_x86::{Formatter, Instruction, IntelFormatter};
 
-use super::loops::{Copied, Loops, Offer};
-use super::plan::{Column, Group};
+use super::loops::{Copied, Loops, Prepared};
+use super::plan::{Comparison, Variant};
 use super::sampler::SampleError;
 use super::trace::{OneOp, Trace, TraceError, Tracer};
 use crate::op::model::Installed;
-use crate::op::{CpuModel, Platform};
+use crate::op::{BodyKind, CpuModel};
 use crate::patch::function::code_before_return;
 use crate::regime::Regime;
 use crate::suite::OpEntry;
@@ -45,36 +45,36 @@ pub enum ExplainError {
 
 /// Where an instruction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum CodeRegion {
     /// At the call site, or in the loop around it.
     Site,
     /// In the native body.
     Callee,
     /// In between: a thunk, a trampoline, a stub, a body with a preamble.
-    Way,
+    CallSequence,
 }
 
-impl Place {
+impl CodeRegion {
     /// In a word.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Place::Site => "site",
-            Place::Callee => "callee",
-            Place::Way => "on the way",
+            CodeRegion::Site => "site",
+            CodeRegion::Callee => "callee",
+            CodeRegion::CallSequence => "on the way",
         }
     }
 }
 
 /// An executed instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct ExplainedLine {
     /// Its machine code, as it ran.
     pub bytes: Vec<u8>,
     /// Disassembled, Intel syntax. Distances are shown as the addresses they lead to.
     pub text: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: CodeRegion,
     /// Whether patching changed a byte of it.
     pub changed: bool,
 }
@@ -83,7 +83,7 @@ pub struct Line {
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The instructions.
-    pub lines: Vec<Line>,
+    pub lines: Vec<ExplainedLine>,
     /// How many ops these are: 1, or all sites of a pass, where the compiler made them different.
     pub ops: u64,
     /// Instructions per op, with the loop's own share.
@@ -111,44 +111,49 @@ impl Explainer {
     ///
     /// # Errors
     /// Where the mechanism or its state is not to be had for that op, or the loop cannot be traced.
-    pub fn explain(&mut self, op: &OpEntry, column: &Column) -> Result<Explanation, ExplainError> {
+    pub fn explain(&mut self, op: &OpEntry, column: &Variant) -> Result<Explanation, ExplainError> {
         let name = op.meta.name.to_owned();
-        let group = Group { op: name.clone(), body: Platform::Native, regime: Regime::Throughput, offset: 0 };
+        let group = Comparison { op: name.clone(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
         let args = (op.arguments)(&mut self.cpu);
         let ([inline, _], mut offers) = self.loops.prepare(op, &group, std::slice::from_ref(column))?;
         let copied = match offers.pop() {
             _ if column.mechanism == "inline" => inline,
-            Some(Offer::Loop(copied)) => copied,
-            Some(Offer::Refused(reason) | Offer::Unavailable(reason)) => {
+            Some(Prepared::Loop(copied)) => copied,
+            Some(Prepared::Refused(reason) | Prepared::Unavailable(reason)) => {
                 return Err(ExplainError::Absent { op: name, column: column.to_string(), reason });
             }
-            Some(Offer::None) | None => {
+            Some(Prepared::None) | None => {
                 let state = column.state.map_or("none", |state| state.name()).to_owned();
                 return Err(ExplainError::NoSuchState { op: name, mechanism: column.mechanism.clone(), state });
             }
         };
         let before = original(&copied);
-        self.loops.enter(&copied).map_err(SampleError::Code)?;
+        self.loops.activate(&copied).map_err(SampleError::Code)?;
         // SAFETY: the arguments were made for the model that is installed, by the op whose loop this is.
         let passes = unsafe { self.tracer.passes(copied.run, &args) }?;
         let (steps, ops) = match passes.one_op() {
             OneOp::Repeated { steps, .. } => (steps, 1),
             OneOp::Whole(steps) => (steps, crate::regime::SITES),
         };
-        let body = (op.body)(Platform::Native) as usize;
+        let body = (op.body)(BodyKind::Native) as usize;
         // SAFETY: a body is a function of this program.
         let body = body..body + unsafe { code_before_return(body) }.len() + 1;
         let mut formatter = IntelFormatter::new();
         let lines = steps.iter().map(|step| {
             let at = step.address() as usize;
             let place = match at {
-                at if copied.span.contains(&at) => Place::Site,
-                at if body.contains(&at) || self.loops.callee_at(at) == Some(body.start) => Place::Callee,
-                _ => Place::Way,
+                at if copied.span.contains(&at) => CodeRegion::Site,
+                at if body.contains(&at) || self.loops.callee_at(at) == Some(body.start) => CodeRegion::Callee,
+                _ => CodeRegion::CallSequence,
             };
             let old = at.checked_sub(copied.span.start).and_then(|from| before.get(from..from + step.bytes().len()));
             let changed = old.is_some_and(|old| old != step.bytes());
-            Line { bytes: step.bytes().to_vec(), text: text(&mut formatter, &step.instruction), place, changed }
+            ExplainedLine {
+                bytes: step.bytes().to_vec(),
+                text: text(&mut formatter, &step.instruction),
+                place,
+                changed,
+            }
         });
         Ok(Explanation { lines: lines.collect(), ops, per_op: passes.per_op() })
     }
@@ -175,7 +180,7 @@ pub struct Example {
     /// The op.
     pub op: &'static str,
     /// The mechanism and its state.
-    pub column: Column,
+    pub column: Variant,
     /// What it executes.
     pub explanation: Explanation,
 }
@@ -183,12 +188,12 @@ pub struct Example {
 /// Ops that show the states there are: an identity, a NOP, a value that is known.
 const SHOWN: [&str; 3] = ["pte_val", "alloc_pte", "vcpu_is_preempted"];
 
-/// For every column the first of `ops` that has it, those that show a state best before the others, and `inline` for each op that
-/// came up.
+/// For every column the first of `ops` that has it, those that show a state best before the others, and `inline` for
+/// each op that came up.
 ///
 /// # Errors
 /// Where this process cannot trace at all.
-pub fn examples(ops: &[&OpEntry], columns: &[Column]) -> Result<Vec<Example>, ExplainError> {
+pub fn examples(ops: &[&OpEntry], columns: &[Variant]) -> Result<Vec<Example>, ExplainError> {
     let mut explainer = Explainer::new()?;
     let first = SHOWN.iter().filter_map(|name| ops.iter().find(|op| op.meta.name == *name));
     let rest = ops.iter().filter(|op| !SHOWN.contains(&op.meta.name));
@@ -197,7 +202,7 @@ pub fn examples(ops: &[&OpEntry], columns: &[Column]) -> Result<Vec<Example>, Ex
     for column in columns {
         let found = ops.iter().find_map(|op| Some((*op, explainer.explain(op, column).ok()?)));
         let Some((op, explanation)) = found else { continue };
-        let inline = Column { mechanism: "inline".to_owned(), state: None };
+        let inline = Variant { mechanism: "inline".to_owned(), state: None };
         if !examples.iter().any(|e| e.op == op.meta.name && e.column == inline) {
             let explanation = explainer.explain(op, &inline)?;
             examples.push(Example { op: op.meta.name, column: inline, explanation });

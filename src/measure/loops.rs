@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::callees::Callees;
-use super::plan::{Column, Group};
+use super::plan::{Comparison, Variant};
 use super::sampler::SampleError;
-use crate::dispatch::Way;
-use crate::op::Platform;
+use crate::dispatch::CallSequence;
+use crate::op::BodyKind;
 use crate::patch::function::copy_callee;
 use crate::patch::text::serialise;
-use crate::patch::train::Train;
-use crate::patch::{CodeError, CodeMemory, Function, Kind, PatchError, Site, State, Target, Text, rules, site};
+use crate::patch::unrolled_chain::UnrolledChain;
+use crate::patch::{CodeError, CodeMemory, Function, PatchError, Site, SiteKind, State, Target, Text, rules, site};
 use crate::regime::{COLD_SITES, Loop, SITES};
 use crate::suite::{OpEntry, Pair};
 
@@ -48,14 +48,14 @@ pub struct Copied {
     /// The callees that its calls are drawn from, where they change.
     pub targets: Option<[usize; 8]>,
     /// Its copies, where every site is executed once.
-    pub train: Option<Train>,
+    pub unrolled: Option<UnrolledChain>,
     number: usize,
     state: Option<State>,
     code: Vec<(usize, Vec<u8>)>,
 }
 
 /// What a group has for a column.
-pub enum Offer {
+pub enum Prepared {
     /// A loop.
     Loop(Copied),
     /// Nothing: Linux's rules have no such state for that op.
@@ -92,14 +92,14 @@ impl Loops {
     pub fn prepare(
         &mut self,
         op: &OpEntry,
-        group: &Group,
-        columns: &[Column],
-    ) -> Result<([Copied; 2], Vec<Offer>), SampleError> {
+        group: &Comparison,
+        columns: &[Variant],
+    ) -> Result<([Copied; 2], Vec<Prepared>), SampleError> {
         let find = |name: &str| {
             let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name);
             pair.ok_or_else(|| SampleError::UnknownMechanism(name.to_owned()))
         };
-        self.callees.give_back();
+        self.callees.restore();
         if let Ok(memory) = &mut self.memory {
             memory.clear();
         }
@@ -110,10 +110,11 @@ impl Loops {
         bound.clone().for_each(|pair| (pair.bind)(group.body));
         // Where targets change, they are copies of their own.
         if let (Ok(memory), None) = (&mut self.memory, group.regime.targets()) {
-            // Where no call goes through it, a trampoline may lead to the other platform's body, and what is decoded is kept.
-            let jumps = bound.clone().any(|pair| pair.mechanism.way == Way::Trampoline);
+            // Where no call goes through it, a trampoline may lead to the other platform's body, and what is decoded is
+            // kept.
+            let jumps = bound.clone().any(|pair| pair.mechanism.way == CallSequence::Trampoline);
             let is_its = |site: &&Site| {
-                jumps && site.kind == Kind::Trampoline && (site.slot, site.op) == (op.slot, op.meta.hash())
+                jumps && site.kind == SiteKind::Trampoline && (site.slot, site.op) == (op.slot, op.meta.hash())
             };
             let trampolines = self.sites.iter().filter(is_its);
             self.callees.place(op, group, bound, trampolines.map(|site| site.address), memory)?;
@@ -122,18 +123,18 @@ impl Loops {
         let twice = [self.copy(inline, group)?.0, self.copy(inline, group)?.0];
         let mut target = op.target(group.body);
         for body in [&mut target.body, &mut target.saving] {
-            *body = self.callees.moved(*body as u64).map_or(*body, |copy| copy as usize);
+            *body = self.callees.relocated(*body as u64).map_or(*body, |copy| copy as usize);
         }
         let mut offers = Vec::with_capacity(columns.len());
         let mut last: Option<(&str, Copied, Vec<Site>)> = None;
         for ((column, pair), missing) in columns.iter().zip(pairs).zip(missing) {
             if let Some(reason) = missing {
-                offers.push(Offer::Unavailable(reason));
+                offers.push(Prepared::Unavailable(reason));
                 continue;
             }
             if group.regime.targets().is_some() && (pair.pointer.is_none() || column.state.is_some()) {
                 // No target to change.
-                offers.push(Offer::None);
+                offers.push(Prepared::None);
                 continue;
             }
             let (mut copied, sites) = match &last {
@@ -143,7 +144,7 @@ impl Loops {
                         Ok(copied) => copied,
                         // A loop that cannot be made a train of; the others can.
                         Err(SampleError::Function(error)) if group.regime.is_cold() => {
-                            offers.push(Offer::Unavailable(error.to_string()));
+                            offers.push(Prepared::Unavailable(error.to_string()));
                             continue;
                         }
                         Err(error) => return Err(error),
@@ -154,17 +155,17 @@ impl Loops {
                 match self.callees(pointer, count)? {
                     Ok(targets) => copied.targets = Some(targets),
                     Err(reason) => {
-                        offers.push(Offer::Unavailable(reason));
+                        offers.push(Prepared::Unavailable(reason));
                         continue;
                     }
                 }
             }
             last = Some((&column.mechanism, copied.clone(), sites.clone()));
             offers.push(match column.state {
-                None => Offer::Loop(copied),
+                None => Prepared::Loop(copied),
                 Some(state) => match &self.memory {
                     Ok(_) => in_state(copied, &sites, &target, state, pair)?,
-                    Err(reason) => Offer::Unavailable(reason.to_string()),
+                    Err(reason) => Prepared::Unavailable(reason.to_string()),
                 },
             });
         }
@@ -183,7 +184,7 @@ impl Loops {
     ///
     /// # Errors
     /// Where the code cannot be written.
-    pub fn enter(&mut self, copied: &Copied) -> Result<bool, CodeError> {
+    pub fn activate(&mut self, copied: &Copied) -> Result<bool, CodeError> {
         if copied.state.is_none() || self.now[copied.number] == copied.state {
             return Ok(false);
         }
@@ -197,24 +198,33 @@ impl Loops {
         Ok(true)
     }
 
-    fn copy(&mut self, pair: &Pair, group: &Group) -> Result<(Copied, Vec<Site>), SampleError> {
+    fn copy(&mut self, pair: &Pair, group: &Comparison) -> Result<(Copied, Vec<Site>), SampleError> {
         let source = pair.loop_of(group.regime).ok_or_else(|| SampleError::NoLoop(group.clone()))?;
         self.now.push(None);
         let number = self.now.len() - 1;
         let Ok(memory) = &mut self.memory else {
             return Ok((
-                Copied { run: source, span: 0..0, targets: None, train: None, number, state: None, code: Vec::new() },
+                Copied {
+                    run: source,
+                    span: 0..0,
+                    targets: None,
+                    unrolled: None,
+                    number,
+                    state: None,
+                    code: Vec::new(),
+                },
                 Vec::new(),
             ));
         };
         // SAFETY: the address of a function of this program.
         let function = unsafe { Function::with_loop(source as *const () as usize) }?;
-        let function = function.calling(|callee| self.callees.moved(callee));
+        let function = function.calling(|callee| self.callees.relocated(callee));
         let original = function.entry() as usize..function.entry() as usize + function.len();
-        let (start, sites, train) = if group.regime.is_cold() {
-            let train = function.train(memory, (COLD_SITES / SITES) as usize)?;
-            let sites = train.starts().flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect();
-            (train.start, sites, Some(train))
+        let (start, sites, unrolled) = if group.regime.is_cold() {
+            let unrolled = function.unrolled(memory, (COLD_SITES / SITES) as usize)?;
+            let sites =
+                unrolled.starts().flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect();
+            (unrolled.start, sites, Some(unrolled))
         } else {
             let start = function.copy_to(memory, group.offset as usize)?;
             (start, Site::copied(&self.sites, original, start), None)
@@ -222,7 +232,7 @@ impl Loops {
         // SAFETY: the copy decodes to the same function, and everything it refers to is where it was, or a copy.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
         let span = start..start + function.len();
-        Ok((Copied { run, span, targets: None, train, number, state: None, code: Vec::new() }, sites))
+        Ok((Copied { run, span, targets: None, unrolled, number, state: None, code: Vec::new() }, sites))
     }
 
     /// Copies of the callee that `pointer` leads to, `count` of them, again and again. `Ok(Err(reason))` without memory
@@ -246,18 +256,18 @@ impl Loops {
     }
 
     /// Why a mechanism is not to be had for that body.
-    fn unavailable(&mut self, pair: &Pair, op: &OpEntry, body: Platform) -> Option<String> {
+    fn unavailable(&mut self, pair: &Pair, op: &OpEntry, body: BodyKind) -> Option<String> {
         if let Some(reason) = pair.unavailable() {
             return Some(reason);
         }
-        if pair.mechanism.way == Way::Trampoline && self.to_xen.contains(&op.slot) != (body == Platform::Xen) {
+        if pair.mechanism.way == CallSequence::Trampoline && self.to_xen.contains(&op.slot) != (body == BodyKind::Xen) {
             return self.retarget(op, body).err().map(|error| error.to_string());
         }
         None
     }
 
     /// Has an op's trampoline jump to the body of a platform.
-    fn retarget(&mut self, op: &OpEntry, body: Platform) -> Result<(), PatchError> {
+    fn retarget(&mut self, op: &OpEntry, body: BodyKind) -> Result<(), PatchError> {
         let targets = BTreeMap::from([(op.slot, op.target(body))]);
         // SAFETY: a worker has no other thread, and no trampoline is being run by this one; nobody else holds a `Text`.
         // The target is that of the op.
@@ -266,11 +276,11 @@ impl Loops {
                 Some(text) => text,
                 none => none.insert(Text::own()?),
             };
-            text.bring(&targets, Kind::Trampoline, State::Direct)?;
+            text.set_state(&targets, SiteKind::Trampoline, State::Direct)?;
         }
         match body {
-            Platform::Native => self.to_xen.remove(&op.slot),
-            Platform::Xen => self.to_xen.insert(op.slot),
+            BodyKind::Native => self.to_xen.remove(&op.slot),
+            BodyKind::Xen => self.to_xen.insert(op.slot),
         };
         Ok(())
     }
@@ -283,7 +293,7 @@ fn in_state(
     target: &Target,
     state: State,
     pair: &Pair,
-) -> Result<Offer, SampleError> {
+) -> Result<Prepared, SampleError> {
     if sites.is_empty() {
         return Err(SampleError::NoSites { op: target.op, mechanism: pair.mechanism.name });
     }
@@ -292,12 +302,12 @@ fn in_state(
         // SAFETY: a site of the copy that was just written.
         let original = unsafe { site.bytes() };
         // The call that a jump label jumps to follows the platform in every state.
-        let state = if site.kind == Kind::Call { State::Direct } else { state };
+        let state = if site.kind == SiteKind::Call { State::Direct } else { state };
         match rules::code(site, target, state, &original) {
             Ok(Some(code)) => copied.code.push((site.address, code)),
-            Ok(None) => return Ok(Offer::None),
-            Err(refusal) => return Ok(Offer::Refused(refusal.to_string())),
+            Ok(None) => return Ok(Prepared::None),
+            Err(refusal) => return Ok(Prepared::Refused(refusal.to_string())),
         }
     }
-    Ok(Offer::Loop(copied))
+    Ok(Prepared::Loop(copied))
 }

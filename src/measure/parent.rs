@@ -11,18 +11,18 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::lines::{Heard, Lines};
-use super::plan::{Group, LOOKS, Plan, Workers};
-use super::wire::{Assignment, GroupSamples, Line, Task};
-use super::work::{KernelColumn, WorkSamples};
-use super::work_parent::Share;
+use super::plan::{Comparison, MAX_CHECKPOINTS, Plan, Workers};
+use super::wire::{Assignment, GroupSamples, Task, WorkerLine};
+use super::work::{KernelVariant, WorkSamples};
+use super::work_parent::Allocation;
 
 /// A worker that is silent for this long while its parent runs is taken for hung: the dearest group takes a fraction of
 /// a second.
-const SILENCE: Duration = Duration::from_secs(60);
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// How often the parent looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(50);
 /// A worker number that died this often is given up.
-const LIVES: usize = 4;
+const MAX_STARTS: usize = 4;
 /// Why the workers could not be run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ParentError {
@@ -44,7 +44,7 @@ pub enum ParentError {
 
 /// Something that went wrong with a worker or a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mishap {
+pub struct WorkerFailure {
     /// Which worker, from 0.
     pub worker: usize,
     /// The group or workload it was at.
@@ -56,28 +56,28 @@ pub struct Mishap {
 }
 
 /// Who is told of what comes in.
-pub trait Observer {
+pub trait Sink {
     /// A group is measured by one worker; `raw` is the worker's line, as it came.
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples, raw: &[u8]);
+    fn samples(&mut self, worker: usize, group: &Comparison, samples: GroupSamples, raw: &[u8]);
     /// A workload is measured by one worker. Runs without workloads never hear of it.
     fn worked(&mut self, _worker: usize, _workload: &str, _samples: WorkSamples, _raw: &[u8]) {}
     /// What the rest of a run of workloads is worth spending on, `left` times as much time as was spent: shares for the
     /// mechanisms that are not known as well as they are wanted, and the part of it, from 0 to 1, that these take.
-    fn worth(&mut self, _kernels: &[KernelColumn], _left: f64) -> (Vec<Share>, f64) {
+    fn allocate(&mut self, _kernels: &[KernelVariant], _left: f64) -> (Vec<Allocation>, f64) {
         (Vec::new(), 0.0)
     }
-    /// Below how many independent adds per cycle something else has part of the core, by all that came in; 0 where nothing
-    /// did.
-    fn quiet_from(&self) -> f64 {
+    /// Below how many independent adds per cycle something else has part of the core, by all that came in; 0 where
+    /// nothing did.
+    fn min_adds_per_cycle(&self) -> f64 {
         0.0
     }
     /// A group failed, or a worker died.
-    fn mishap(&mut self, mishap: Mishap);
+    fn failed(&mut self, mishap: WorkerFailure);
     /// A worker went through all groups.
     fn through(&mut self);
-    /// The workers that take all groups are through: what is worth another worker, the most promising first. Asked again
-    /// after each such worker, [`LOOKS`] times at most, until there is nothing or the time is up.
-    fn wanting(&mut self) -> Vec<Task>;
+    /// The workers that take all groups are through: what is worth another worker, the most promising first. Asked
+    /// again after each such worker, [`MAX_CHECKPOINTS`] times at most, until there is nothing or the time is up.
+    fn next_tasks(&mut self) -> Vec<Task>;
     /// Another worker is about to take so many tasks.
     fn again(&mut self, tasks: usize);
 }
@@ -94,7 +94,7 @@ pub fn run(
     worker: &dyn Fn() -> Command,
     count: bool,
     stop: &AtomicBool,
-    observer: &mut dyn Observer,
+    observer: &mut dyn Sink,
 ) -> Result<bool, ParentError> {
     let processes = Processes { plan, command: worker, stop };
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
@@ -109,7 +109,7 @@ pub fn run(
         // Counts hardly vary; one worker's are enough.
         assignment.counters = count && number == 0;
         assignment.instructions = number == 0;
-        if !processes.live(number, assignment, observer)? {
+        if !processes.run_worker(number, assignment, observer)? {
             return Ok(false);
         }
         observer.through();
@@ -117,9 +117,9 @@ pub fn run(
     }
     let Workers::Within(time) = plan.workers else { return Ok(true) };
     // A worker takes a slice of what is left: disturbances come in bursts, and the next slice may meet a quiet time.
-    let slice = time / LOOKS as u32;
-    for _ in 0..LOOKS {
-        let mut tasks = if plan.workers.left(began.elapsed()).is_zero() { Vec::new() } else { observer.wanting() };
+    let slice = time / MAX_CHECKPOINTS as u32;
+    for _ in 0..MAX_CHECKPOINTS {
+        let mut tasks = if plan.workers.left(began.elapsed()).is_zero() { Vec::new() } else { observer.next_tasks() };
         let pace = began.elapsed().as_secs_f64() / windows;
         let left = plan.workers.left(began.elapsed()).min(slice).as_secs_f64() / pace;
         let mut taken = 0.0;
@@ -133,7 +133,7 @@ pub fn run(
         }
         windows += cost(&tasks);
         observer.again(tasks.len());
-        if !processes.live(number, processes.assignment(tasks, &mut rng), observer)? {
+        if !processes.run_worker(number, processes.assignment(tasks, &mut rng), observer)? {
             return Ok(false);
         }
         number += 1;
@@ -169,21 +169,21 @@ impl Processes<'_> {
             window_cycles,
             cpu,
             clock,
-            quiet_from: 0.0,
+            min_adds_per_cycle: 0.0,
             counters,
             instructions,
         }
     }
 
     /// One worker number from its first life to its last. Returns whether it was let go to its end.
-    pub fn live(
+    pub fn run_worker(
         &self,
         number: usize,
         mut assignment: Assignment,
-        observer: &mut dyn Observer,
+        observer: &mut dyn Sink,
     ) -> Result<bool, ParentError> {
-        assignment.quiet_from = observer.quiet_from();
-        for life in 1..=LIVES {
+        assignment.min_adds_per_cycle = observer.min_adds_per_cycle();
+        for life in 1..=MAX_STARTS {
             match serve(number, &assignment, self.command, self.stop, observer)? {
                 End::All => break,
                 End::Stopped => return Ok(false),
@@ -191,9 +191,9 @@ impl Processes<'_> {
                 End::Died { at } => {
                     // The group it died in is lost to this worker; what comes after it is not.
                     assignment.skip(at.map_or(0, |at| at + 1));
-                    if life == LIVES {
-                        let message = format!("gave up after {LIVES} deaths; {} groups left", assignment.len());
-                        observer.mishap(Mishap { worker: number, group: None, message, is_death: true });
+                    if life == MAX_STARTS {
+                        let message = format!("gave up after {MAX_STARTS} deaths; {} groups left", assignment.len());
+                        observer.failed(WorkerFailure { worker: number, group: None, message, is_death: true });
                     }
                 }
             }
@@ -214,10 +214,10 @@ fn serve(
     assignment: &Assignment,
     worker: &dyn Fn() -> Command,
     stop: &AtomicBool,
-    observer: &mut dyn Observer,
+    observer: &mut dyn Sink,
 ) -> Result<End, ParentError> {
     let mut child = start(worker, assignment)?;
-    let mut lines = Lines::of(&mut child, SILENCE);
+    let mut lines = Lines::of(&mut child, MAX_SILENCE);
     let mut at = None;
     let mut broken = None;
     while broken.is_none() {
@@ -229,7 +229,7 @@ fn serve(
             Ok(Heard::Line(line)) => line,
             Ok(Heard::Nothing) => continue,
             Ok(Heard::Silence) => {
-                broken = Some(format!("was silent for {} s", SILENCE.as_secs()));
+                broken = Some(format!("was silent for {} s", MAX_SILENCE.as_secs()));
                 break;
             }
             Ok(Heard::End) => break,
@@ -241,14 +241,18 @@ fn serve(
         let task = at.and_then(|at: usize| assignment.tasks.get(at));
         let work = at.and_then(|at| assignment.work.get(at.checked_sub(assignment.tasks.len())?));
         match (serde_json::from_slice(&line), task, work) {
-            (Ok(Line::Begin(index)), ..) => at = Some(index),
-            (Ok(Line::Done(samples)), Some(task), _) => observer.samples(number, &task.group, *samples, &line),
-            (Ok(Line::Worked(samples)), _, Some(work)) => observer.worked(number, &work.workload, *samples, &line),
-            (Ok(Line::Failed(message)), ..) => {
-                let group = at.and_then(|at| assignment.place(at));
-                observer.mishap(Mishap { worker: number, group, message, is_death: false });
+            (Ok(WorkerLine::Begin(index)), ..) => at = Some(index),
+            (Ok(WorkerLine::Done(samples)), Some(task), _) => observer.samples(number, &task.group, *samples, &line),
+            (Ok(WorkerLine::Worked(samples)), _, Some(work)) => {
+                observer.worked(number, &work.workload, *samples, &line)
             }
-            (Ok(Line::Done(_) | Line::Worked(_)), ..) => broken = Some("sent samples of no group".to_owned()),
+            (Ok(WorkerLine::Failed(message)), ..) => {
+                let group = at.and_then(|at| assignment.place(at));
+                observer.failed(WorkerFailure { worker: number, group, message, is_death: false });
+            }
+            (Ok(WorkerLine::Done(_) | WorkerLine::Worked(_)), ..) => {
+                broken = Some("sent samples of no group".to_owned())
+            }
             (Err(_), ..) => broken = Some(garbage(&line)),
         }
     }
@@ -269,7 +273,7 @@ fn serve(
                 complaint => format!("the worker {how}: {complaint}"),
             };
             let group = at.and_then(|at| assignment.place(at));
-            observer.mishap(Mishap { worker: number, group, message, is_death: true });
+            observer.failed(WorkerFailure { worker: number, group, message, is_death: true });
             Ok(End::Died { at })
         }
     }

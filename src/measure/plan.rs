@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::wire::Task;
 use crate::clock::Clock;
 use crate::dispatch::Mechanism;
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::patch::State;
 use crate::regime::Regime;
 
@@ -60,18 +60,18 @@ impl Preset {
     pub fn layouts(self) -> usize {
         match self {
             Preset::Quick | Preset::Default => 8,
-            Preset::Full => MOST_LAYOUTS,
+            Preset::Full => MAX_LAYOUTS,
         }
     }
 }
 
 /// The most layouts that a plan may have: one at every second byte of a pair of cache lines.
-pub const MOST_LAYOUTS: usize = 64;
+pub const MAX_LAYOUTS: usize = 64;
 
-/// `count` offsets of the loop head within 128 bytes (1 to [`MOST_LAYOUTS`]), spread evenly, odd ones among them.
+/// `count` offsets of the loop head within 128 bytes (1 to [`MAX_LAYOUTS`]), spread evenly, odd ones among them.
 #[must_use]
 pub fn offsets(count: usize) -> Vec<u32> {
-    let count = count.clamp(1, MOST_LAYOUTS) as u32;
+    let count = count.clamp(1, MAX_LAYOUTS) as u32;
     // Every second pair is moved by one byte: instruction fetch and loop buffers do not see odd addresses as even ones.
     (0..count).map(|i| (i * 128 / count) | (i >> 1 & 1)).collect()
 }
@@ -79,20 +79,20 @@ pub fn offsets(count: usize) -> Vec<u32> {
 /// One op in one regime at one layout: what is measured in the same rounds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Group {
+pub struct Comparison {
     /// The op's name.
     pub op: String,
     /// The body that the mechanisms are bound to. The baseline is native always.
-    pub body: Platform,
+    pub body: BodyKind,
     /// The loop.
     pub regime: Regime,
     /// Offset of every loop head within 128 bytes.
     pub offset: u32,
 }
 
-impl std::fmt::Display for Group {
+impl std::fmt::Display for Comparison {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Group { op, body, regime, offset } = self;
+        let Comparison { op, body, regime, offset } = self;
         write!(f, "{op}/{}/{}@{offset}", body.name(), regime.name())
     }
 }
@@ -100,18 +100,18 @@ impl std::fmt::Display for Group {
 /// A mechanism, in one state where it is patchable: a column of the tables.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Column {
+pub struct Variant {
     /// The mechanism's name.
     pub mechanism: String,
     /// The state of its sites.
     pub state: Option<State>,
 }
 
-impl Column {
+impl Variant {
     /// The columns of a mechanism.
     #[must_use]
-    pub fn of(mechanism: &Mechanism) -> Vec<Column> {
-        let column = |state| Column { mechanism: mechanism.name.to_owned(), state };
+    pub fn of(mechanism: &Mechanism) -> Vec<Variant> {
+        let column = |state| Variant { mechanism: mechanism.name.to_owned(), state };
         match mechanism.states {
             [] => vec![column(None)],
             states => states.iter().map(|state| column(Some(*state))).collect(),
@@ -119,7 +119,7 @@ impl Column {
     }
 }
 
-impl std::fmt::Display for Column {
+impl std::fmt::Display for Variant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.state {
             Some(state) => write!(f, "{} ({state})", self.mechanism),
@@ -138,13 +138,13 @@ pub enum Workers {
     Within(Duration),
 }
 
-/// Of the time of a run, this share goes to workers that take all groups, and the rest to groups that are worth more. An
-/// interval of a median over fewer than nine workers reaches to the first and last of them, and one that was disturbed
-/// decides its width: so most of it goes to the number of workers.
+/// Of the time of a run, this share goes to workers that take all groups, and the rest to groups that are worth more.
+/// An interval of a median over fewer than nine workers reaches to the first and last of them, and one that was
+/// disturbed decides its width: so most of it goes to the number of workers.
 const ALL_GROUPS: f64 = 0.9;
 
 /// An interval of 95% takes six workers.
-pub const FEWEST_WORKERS: usize = 6;
+pub const MIN_WORKERS: usize = 6;
 
 impl Workers {
     /// Whether another worker is to take all groups, `done` of them being through after `elapsed`.
@@ -154,7 +154,7 @@ impl Workers {
             Workers::Exactly(count) => done < count,
             Workers::Within(_) if done < 2 => true,
             Workers::Within(time) => {
-                let share = if done < FEWEST_WORKERS { 1.0 } else { ALL_GROUPS };
+                let share = if done < MIN_WORKERS { 1.0 } else { ALL_GROUPS };
                 elapsed.mul_f64(1.0 + 1.0 / done as f64) <= time.mul_f64(share)
             }
         }
@@ -194,15 +194,15 @@ pub struct Plan {
     /// Where everything random comes from.
     pub seed: u64,
     /// Every group, to be measured by every worker.
-    pub groups: Vec<Group>,
+    pub groups: Vec<Comparison>,
     /// What is measured beside `inline`.
-    pub columns: Vec<Column>,
+    pub columns: Vec<Variant>,
     /// Group by group, which of the columns are measured in it, by their places, rising; empty where all are in all.
     pub only: Vec<Vec<usize>>,
     /// How many worker processes.
     pub workers: Workers,
-    /// Palindromic rounds per group and worker. At one layout, each worker's own, there is one more: what differs between
-    /// rounds is told from what differs between layouts by it.
+    /// Palindromic rounds per group and worker. At one layout, each worker's own, there is one more: what differs
+    /// between rounds is told from what differs between layouts by it.
     pub rounds: usize,
     /// The least length of a window in core cycles.
     pub window_cycles: u64,
@@ -213,7 +213,7 @@ pub struct Plan {
 }
 
 /// Every so often at most it is looked at what the run has found, to choose what is worth more workers.
-pub const LOOKS: usize = 20;
+pub const MAX_CHECKPOINTS: usize = 20;
 
 /// A window takes about this long: [`WINDOW_CYCLES`] at 3 GHz.
 const WINDOW_SECONDS: f64 = 35e-6;
@@ -223,9 +223,9 @@ impl Plan {
     #[must_use]
     pub fn tasks(&self, worker: usize) -> Vec<Task> {
         // By how many layouts of the same op, body and regime stand before it.
-        let mut nth: BTreeMap<(&str, Platform, Regime), usize> = BTreeMap::new();
+        let mut nth: BTreeMap<(&str, BodyKind, Regime), usize> = BTreeMap::new();
         let layouts = self.layouts();
-        let task = |index: usize, group: &'_ Group, layout: usize| {
+        let task = |index: usize, group: &'_ Comparison, layout: usize| {
             let rounds = self.rounds + usize::from(layout == worker % layouts);
             let only = self.only.get(index).cloned();
             Task { group: group.clone(), rounds, only, count: worker == 0 && layout == 0 }
@@ -241,8 +241,8 @@ impl Plan {
 
     /// The columns that are measured of an op, body and regime, by their places; `None` where all are.
     #[must_use]
-    pub fn only(&self, op: &str, body: Platform, regime: Regime) -> Option<&[usize]> {
-        let of = |group: &Group| group.op == op && group.body == body && group.regime == regime;
+    pub fn only(&self, op: &str, body: BodyKind, regime: Regime) -> Option<&[usize]> {
+        let of = |group: &Comparison| group.op == op && group.body == body && group.regime == regime;
         self.only.get(self.groups.iter().position(of)?).map(Vec::as_slice)
     }
 
@@ -261,11 +261,11 @@ impl Plan {
     /// How often `resolved` may be decided: once for every cell, and again for every look.
     #[must_use]
     pub fn judgements(&self) -> usize {
-        let looks = match self.workers {
+        let checkpoints = match self.workers {
             Workers::Exactly(_) => 1,
-            Workers::Within(_) => 1 + LOOKS,
+            Workers::Within(_) => 1 + MAX_CHECKPOINTS,
         };
-        self.groups.len() / self.layouts() * (self.columns.len() + 1) * looks
+        self.groups.len() / self.layouts() * (self.columns.len() + 1) * checkpoints
     }
 }
 
@@ -278,14 +278,14 @@ mod tests {
 
     #[test]
     fn offsets_are_distinct_within_a_pair_of_lines_and_some_are_odd() {
-        for count in 1..=MOST_LAYOUTS {
+        for count in 1..=MAX_LAYOUTS {
             let offsets = offsets(count);
             assert_eq!(offsets.iter().collect::<BTreeSet<_>>().len(), count);
             assert!(offsets.iter().all(|offset| *offset < 128), "{offsets:?}");
             assert!(count < 3 || offsets.iter().any(|offset| offset % 2 == 1), "{offsets:?}");
         }
         assert_eq!((offsets(0), offsets(1)), (vec![0], vec![0]));
-        assert_eq!(offsets(MOST_LAYOUTS + 1).len(), MOST_LAYOUTS);
+        assert_eq!(offsets(MAX_LAYOUTS + 1).len(), MAX_LAYOUTS);
     }
 
     #[test]
@@ -304,8 +304,12 @@ mod tests {
 
     #[test]
     fn every_worker_makes_one_round_more_at_a_layout_of_its_own() {
-        let group =
-            |op: &str, offset| Group { op: op.to_owned(), body: Platform::Native, regime: Regime::Throughput, offset };
+        let group = |op: &str, offset| Comparison {
+            op: op.to_owned(),
+            body: BodyKind::Native,
+            regime: Regime::Throughput,
+            offset,
+        };
         let plan = Plan {
             preset: Preset::Quick,
             seed: 1,

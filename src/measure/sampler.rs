@@ -2,9 +2,10 @@
 //!
 //! A round is `C Q I m1 .. mk mk .. m1 I Q C`: C a chain of dependent adds, Q independent adds, which show whether
 //! another hyperthread takes part of the core, I the `inline` loop, m1 .. mk the mechanisms' loops with `inline` again
-//! and a copy of it among them, reshuffled every round. Each value of a round will be the mean of its two windows, so that
-//! a drift which is linear over a round cancels; a round in which the machine changed its pace is dropped and made again,
-//! and loops that were interrupted get a short round of their own. A [`window`](super::window) is one call of a loop.
+//! and a copy of it among them, reshuffled every round. Each value of a round will be the mean of its two windows, so
+//! that a drift which is linear over a round cancels; a round in which the machine changed its pace is dropped and made
+//! again, and loops that were interrupted get a short round of their own. A [`window`](super::window) is one call of a
+//! loop.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,22 +14,22 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::counters::Counters;
-use super::loops::{Copied, Loops, Offer};
-use super::plan::{Column, Group};
-use super::thrash::{Thrash, flush, touch};
+use super::evict::{Evictor, flush, touch};
+use super::loops::{Copied, Loops, Prepared};
+use super::plan::{Comparison, Variant};
 use super::trace::{Trace, Tracer};
 use super::window::{SPARE, Window};
-use super::wire::{GroupSamples, Missing, RoundSamples, Task};
+use super::wire::{GroupSamples, RoundSamples, Task, UnavailableVariant};
 use crate::clock::Clock;
 use crate::clock::calibration::{ADDS, chain, independent};
 use crate::op::model::{Installed, ModelError};
 use crate::op::xen::LazyMode;
-use crate::op::{CpuModel, Platform};
+use crate::op::{BodyKind, CpuModel};
 use crate::patch::site::RecordError;
 use crate::patch::{CodeError, FunctionError};
-use crate::regime::random::{Course, set_course};
+use crate::regime::random::{TargetSequence, set_course};
 use crate::regime::{Regime, SITES};
-use crate::stats::effect::{agree, closest, of_twins, steady};
+use crate::stats::effect::{agree, closest, pair_mean, steady};
 use crate::suite::OpEntry;
 
 /// Why a group could not be measured.
@@ -42,7 +43,7 @@ pub enum SampleError {
     UnknownMechanism(String),
     /// The op has no loop in that regime.
     #[error("{0}: the op has no such loop (latency needs an argument and a result)")]
-    NoLoop(Group),
+    NoLoop(Comparison),
     /// No CPU model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -69,16 +70,16 @@ pub enum SampleError {
 const WARM_PASSES: u64 = 100;
 
 /// So many rounds of a group may be dropped; then this worker does without what is left of them.
-const MOST_DROPPED: usize = 8;
+const MAX_DROPPED: usize = 8;
 
-/// So long at most a worker waits in all for the core to be its own again: bursts of a tenth of a second are common, and
-/// a neighbour that stays is not to be waited for.
+/// So long at most a worker waits in all for the core to be its own again: bursts of a tenth of a second are common,
+/// and a neighbour that stays is not to be waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// So long it waits at a time.
 const WAIT: Duration = Duration::from_millis(5);
 
 /// So many short rounds are made for the columns whose windows were interrupted.
-const MOST_EXTRA: usize = 3;
+const MAX_EXTRA: usize = 3;
 
 /// Measures groups in this process.
 pub struct Sampler {
@@ -86,7 +87,7 @@ pub struct Sampler {
     clock: Clock,
     step: u64,
     /// A round with fewer independent adds per cycle is made again, as long as there is patience left.
-    pub quiet_from: f64,
+    pub min_adds_per_cycle: f64,
     patience: Duration,
     loops: Loops,
     cpu: Installed,
@@ -97,10 +98,10 @@ pub struct Sampler {
     counters: Option<Counters>,
     tracer: Option<Tracer>,
     /// Made when first needed.
-    thrash: Option<Thrash>,
+    evict: Option<Evictor>,
     /// How many passes fill a window: of `inline`, then of the columns by their place in the assignment. Much the same
     /// at all layouts, so that a loop is sized at the first.
-    passes: BTreeMap<(String, Platform, Regime), Vec<Option<u64>>>,
+    passes: BTreeMap<(String, BodyKind, Regime), Vec<Option<u64>>>,
 }
 
 impl Sampler {
@@ -132,7 +133,7 @@ impl Sampler {
             ops,
             clock,
             step: clock.step(),
-            quiet_from: 0.0,
+            min_adds_per_cycle: 0.0,
             patience: PATIENCE,
             loops: Loops::new()?,
             cpu: CpuModel::install()?,
@@ -142,7 +143,7 @@ impl Sampler {
             window_ticks,
             counters: if count { Counters::open().ok() } else { None },
             tracer: if trace { Tracer::install().ok() } else { None },
-            thrash: None,
+            evict: None,
             passes: BTreeMap::new(),
         })
     }
@@ -151,14 +152,14 @@ impl Sampler {
     ///
     /// # Errors
     /// Where the group or a mechanism does not exist, or its loops cannot be copied.
-    pub fn group(&mut self, task: &Task, columns: &[Column]) -> Result<GroupSamples, SampleError> {
+    pub fn group(&mut self, task: &Task, columns: &[Variant]) -> Result<GroupSamples, SampleError> {
         let group = &task.group;
         // By their place in the assignment.
         let places: Vec<usize> = match &task.only {
             Some(only) => only.iter().copied().filter(|place| *place < columns.len()).collect(),
             None => (0..columns.len()).collect(),
         };
-        let columns: Vec<Column> = places.iter().map(|place| columns[*place].clone()).collect();
+        let columns: Vec<Variant> = places.iter().map(|place| columns[*place].clone()).collect();
         let entry = self.ops.iter().find(|op| op.meta.name == group.op);
         let entry = entry.ok_or_else(|| SampleError::UnknownOp(group.op.clone()))?;
         // A group that entered lazy mode leaves nothing batched to the next.
@@ -168,20 +169,20 @@ impl Sampler {
         if let Some(count) = group.regime.targets() {
             let order = Box::new(std::array::from_fn(|_| self.rng.random_range(0..count) as u8));
             // SAFETY: this thread measures, and no loop runs.
-            unsafe { set_course(|course| *course = Some(Course { targets: [0; 8], order, at: 0 })) };
+            unsafe { set_course(|sequence| *sequence = Some(TargetSequence { targets: [0; 8], order, at: 0 })) };
         }
         let ([inline, copy], offers) = self.loops.prepare(entry, group, &columns)?;
         let (mut loops, mut present, mut absent) = (vec![inline.clone(), copy], Vec::new(), Vec::new());
         let mut missing = Vec::new();
         for (column, offer) in places.into_iter().zip(offers) {
             match offer {
-                Offer::Loop(copied) => {
+                Prepared::Loop(copied) => {
                     loops.push(copied);
                     present.push(column);
                 }
-                Offer::None => absent.push(column),
-                Offer::Refused(reason) => missing.push(Missing { column, reason, refused: true }),
-                Offer::Unavailable(reason) => missing.push(Missing { column, reason, refused: false }),
+                Prepared::None => absent.push(column),
+                Prepared::Refused(reason) => missing.push(UnavailableVariant { column, reason, refused: true }),
+                Prepared::Unavailable(reason) => missing.push(UnavailableVariant { column, reason, refused: false }),
             }
         }
         let key = (group.op.clone(), group.body, group.regime);
@@ -202,7 +203,7 @@ impl Sampler {
             if measured.len() >= task.rounds {
                 extra += 1;
             }
-            if order.is_empty() || dropped > MOST_DROPPED || extra > MOST_EXTRA {
+            if order.is_empty() || dropped > MAX_DROPPED || extra > MAX_EXTRA {
                 break;
             }
             // Fisher and Yates.
@@ -211,7 +212,7 @@ impl Sampler {
             }
             let began = Instant::now();
             // Both look at what the core gives, and not at what is measured.
-            let quiet = |adds_per_cycle: f64| adds_per_cycle >= self.quiet_from || self.patience.is_zero();
+            let quiet = |adds_per_cycle: f64| adds_per_cycle >= self.min_adds_per_cycle || self.patience.is_zero();
             let first = self.pace();
             let round = if quiet(first.adds_per_cycle()) {
                 Some(self.round(first, &inline, &others, &order, group.regime)?)
@@ -221,7 +222,7 @@ impl Sampler {
             };
             match round {
                 Some(round) if !steady(round.ticks_per_cycle, round.inline) => dropped += 1,
-                Some(round) if round.adds_per_cycle >= self.quiet_from || self.patience.is_zero() => {
+                Some(round) if round.adds_per_cycle >= self.min_adds_per_cycle || self.patience.is_zero() => {
                     measured.push(round)
                 }
                 shared => {
@@ -234,7 +235,7 @@ impl Sampler {
         let mut counted = Vec::new();
         // The first two of the others are the A/A comparisons.
         for window in std::iter::once(&inline).chain(others.iter().skip(2)).filter(|_| task.count) {
-            self.enter(window)?;
+            self.activate(window)?;
             // A loop that is called over and over is not cold.
             if let Some(counters) = self.counters.as_mut().filter(|_| task.count && !group.regime.is_cold()) {
                 counted.push(counters.per_op(|| window.call(window.passes), window.passes * window.ops_per_pass));
@@ -242,7 +243,7 @@ impl Sampler {
         }
         let mut instructions = Vec::new();
         for window in std::iter::once(&inline).chain(others.iter().skip(2)).filter(|_| task.count) {
-            self.enter(window)?;
+            self.activate(window)?;
             if self.tracer.is_some() && group.regime.is_cold() {
                 // A train ends after as many passes as it has copies, and after no others.
                 instructions.push(Err("counted in throughput, whose loop this is".to_owned()));
@@ -259,19 +260,19 @@ impl Sampler {
 
     /// Sizes a window; see [`Window::size`].
     fn sized(&mut self, copied: Copied, args: [u64; 4], known: &mut Option<u64>) -> Result<Window, SampleError> {
-        let (run, train) = (copied.run, copied.train.clone());
+        let (run, unrolled) = (copied.run, copied.unrolled.clone());
         let mut window = Window { run, copied: Some(copied), args, passes: 1, ops_per_pass: SITES };
-        self.enter(&window)?;
-        match train {
+        self.activate(&window)?;
+        match unrolled {
             None => {
                 if !known.is_some_and(|passes| window.suits(self.clock, self.window_ticks, passes)) {
                     window.size(self.clock, self.window_ticks);
                 }
                 *known = Some(window.passes);
             }
-            Some(train) => {
+            Some(unrolled) => {
                 // A pass per copy. Once before it is timed: whatever the pages cost is done.
-                window.passes = train.copies as u64;
+                window.passes = unrolled.copies as u64;
                 window.call(window.passes);
             }
         }
@@ -279,34 +280,34 @@ impl Sampler {
     }
 
     /// Has a window's sites in its state, and the loop warm.
-    fn enter(&mut self, window: &Window) -> Result<(), SampleError> {
+    fn activate(&mut self, window: &Window) -> Result<(), SampleError> {
         if let Some(targets) = window.copied.as_ref().and_then(|copied| copied.targets) {
             // SAFETY: this thread measures, and no loop runs.
-            unsafe { set_course(|course| course.iter_mut().for_each(|course| course.targets = targets)) };
+            unsafe { set_course(|sequence| sequence.iter_mut().for_each(|sequence| sequence.targets = targets)) };
         }
         if let Some(copied) = &window.copied
-            && self.loops.enter(copied)?
+            && self.loops.activate(copied)?
         {
             // A train has no loop to go through more often than it has copies.
-            let passes = copied.train.as_ref().map_or(WARM_PASSES, |train| train.copies as u64);
+            let passes = copied.unrolled.as_ref().map_or(WARM_PASSES, |unrolled| unrolled.copies as u64);
             window.call(passes);
         }
         Ok(())
     }
 
     fn time(&mut self, window: &Window, regime: Regime) -> Result<f64, SampleError> {
-        self.enter(window)?;
-        if let Some(train) = window.copied.as_ref().and_then(|copied| copied.train.as_ref()) {
+        self.activate(window)?;
+        if let Some(unrolled) = window.copied.as_ref().and_then(|copied| copied.unrolled.as_ref()) {
             let word = self.rng.random();
-            let thrash = match self.thrash.take() {
-                Some(thrash) => thrash,
-                None => Thrash::new(chain as *const () as usize)?,
+            let evict = match self.evict.take() {
+                Some(evict) => evict,
+                None => Evictor::new(chain as *const () as usize)?,
             };
-            self.thrash.insert(thrash).run(word);
+            self.evict.insert(evict).run(word);
             match regime {
-                Regime::Flushed => flush(train.start, train.length),
+                Regime::Flushed => flush(unrolled.start, unrolled.length),
                 // What ran a moment ago is nearer than what did not; now all is as near.
-                _ => touch(train.start, train.length),
+                _ => touch(unrolled.start, unrolled.length),
             }
             // One traversal; what it costs to get in and out is a part in thousands of it, and `inline`'s, too.
             return Ok(window.ticks(self.clock, window.passes) as f64 / (window.passes * window.ops_per_pass) as f64);
@@ -388,7 +389,7 @@ fn lacking(rounds: &[RoundSamples], loops: usize, wanted: usize, within: f64) ->
     let usable = |index: usize| {
         rounds
             .iter()
-            .filter(|round| round.compared().nth(index).is_some_and(|twins| of_twins(*twins, within).is_some()))
+            .filter(|round| round.compared().nth(index).is_some_and(|twins| pair_mean(*twins, within).is_some()))
             .count()
     };
     (0..loops).filter(|index| usable(*index) < wanted).collect()

@@ -1,8 +1,9 @@
 //! Runs at other depths of the stack.
 //!
 //! Where its stack lies within a page decides which of a program's stores a load seems to depend on (Intel Optimization
-//! Reference Manual, "Memory Disambiguation": addresses are compared by their low twelve bits first). An environment longer by
-//! a few bytes once moved a benchmark by percents for it (Mytkowicz et al., ASPLOS 2009). It is drawn for each run, then.
+//! Reference Manual, "Memory Disambiguation": addresses are compared by their low twelve bits first). An environment
+//! longer by a few bytes once moved a benchmark by percents for it (Mytkowicz et al., ASPLOS 2009). It is drawn for
+//! each run, then.
 
 use std::hint::black_box;
 

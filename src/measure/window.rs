@@ -4,10 +4,10 @@
 //! start = clock; loop(args, passes); stop = clock           ticks per op = (long - short) / ((passes - passes / 32) * 8)
 //! ```
 //!
-//! where `short` is the same with a thirty-second of the passes, at once afterwards: what it costs to read the clock and to
-//! get in and out of the loop is in both and cancels. A single pass would not do: its last branch is foreseen, that of many
-//! passes is not, and the ten cycles in 100,000 were seen as 0.001 cycles in an add. Before both the short one runs
-//! untimed, so that neither has to fetch the loop.
+//! where `short` is the same with a thirty-second of the passes, at once afterwards: what it costs to read the clock
+//! and to get in and out of the loop is in both and cancels. A single pass would not do: its last branch is foreseen,
+//! that of many passes is not, and the ten cycles in 100,000 were seen as 0.001 cycles in an add. Before both the short
+//! one runs untimed, so that neither has to fetch the loop.
 
 use super::loops::Copied;
 use crate::clock::Clock;
@@ -20,7 +20,7 @@ pub const SPARE: f64 = 1.03;
 pub const SHORT: u64 = 32;
 
 /// A window of another layout serves where it is not longer than it need be by more than this.
-const MOST_SURPLUS: f64 = 1.3;
+const MAX_SURPLUS: f64 = 1.3;
 
 /// A loop, ready to be timed.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Window {
         let part = (passes / 8).max(1);
         self.call((passes / SHORT).max(1));
         let share = self.ticks(clock, part) as f64 / part as f64 * passes as f64 / window_ticks as f64;
-        let suits = (1.0 / SPARE..MOST_SURPLUS).contains(&share);
+        let suits = (1.0 / SPARE..MAX_SURPLUS).contains(&share);
         if suits {
             self.passes = passes;
         }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Column, Group};
-use super::work::{KernelColumn, WorkSamples, WorkTask};
+use super::plan::{Comparison, Variant};
+use super::work::{KernelVariant, WorkSamples, WorkTask};
 use crate::clock::Clock;
 
 /// What a worker is asked to do, as one line on its standard input.
@@ -15,11 +15,11 @@ pub struct Assignment {
     /// What to measure, in the order to take it.
     pub tasks: Vec<Task>,
     /// What there is to measure beside `inline`.
-    pub columns: Vec<Column>,
+    pub columns: Vec<Variant>,
     /// Workloads to measure after them, in the order to take them.
     pub work: Vec<WorkTask>,
     /// The kernels to measure them on, beside that with `inline`.
-    pub kernels: Vec<KernelColumn>,
+    pub kernels: Vec<KernelVariant>,
     /// The least length of a window in core cycles.
     pub window_cycles: u64,
     /// The CPU to pin to.
@@ -27,7 +27,7 @@ pub struct Assignment {
     /// What to time windows with.
     pub clock: Clock,
     /// Below so many independent adds per cycle something else has part of the core; 0 where that is not known.
-    pub quiet_from: f64,
+    pub min_adds_per_cycle: f64,
     /// Whether to count events with the hardware counters, too.
     pub counters: bool,
     /// Whether to count executed instructions, too.
@@ -39,7 +39,7 @@ pub struct Assignment {
 #[serde(deny_unknown_fields)]
 pub struct Task {
     /// The group.
-    pub group: Group,
+    pub group: Comparison,
     /// Rounds to make.
     pub rounds: usize,
     /// The columns to measure, by their place in the assignment, rising; all where it is absent.
@@ -92,7 +92,7 @@ impl Task {
 /// A line from a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub enum Line {
+pub enum WorkerLine {
     /// Now at the task with this index in the assignment, workloads counted on from the groups.
     Begin(usize),
     /// Its group is measured.
@@ -119,11 +119,11 @@ pub struct GroupSamples {
     /// Columns for states that this op is never in, by their place in the assignment.
     pub absent: Vec<usize>,
     /// Columns that this op should have but has not.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<UnavailableVariant>,
     /// Events per op by counter name of `inline`, then of each of `columns`; empty without counters.
     pub counters: Vec<Vec<(String, f64)>>,
-    /// Executed instructions per op of `inline`, then of each of `columns`, or why they could not be counted; empty where
-    /// none were to be counted.
+    /// Executed instructions per op of `inline`, then of each of `columns`, or why they could not be counted; empty
+    /// where none were to be counted.
     pub instructions: Vec<Result<f64, String>>,
     /// The smallest step of the clock in ticks.
     pub clock_step: u64,
@@ -132,7 +132,7 @@ pub struct GroupSamples {
 /// A column without a loop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Missing {
+pub struct UnavailableVariant {
     /// Its place in the assignment.
     pub column: usize,
     /// Why.
@@ -143,29 +143,29 @@ pub struct Missing {
 
 /// The two windows of a loop in a palindromic round, in clock ticks per op, in the order of time. Both are 0 in a round
 /// that the loop had no part in.
-pub type Twins = [f64; 2];
+pub type ReplicatePair = [f64; 2];
 
 /// One palindromic round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundSamples {
     /// Ticks per core cycle, from the dependent adds before and after all else.
-    pub ticks_per_cycle: Twins,
+    pub ticks_per_cycle: ReplicatePair,
     /// Independent adds per core cycle: how much of the core this thread had, in the worse of two windows.
     pub adds_per_cycle: f64,
     /// `inline`.
-    pub inline: Twins,
+    pub inline: ReplicatePair,
     /// `inline` again: the same loop at the same address, among the mechanisms.
-    pub again: Twins,
+    pub again: ReplicatePair,
     /// A copy of `inline` at another address.
-    pub copy: Twins,
+    pub copy: ReplicatePair,
     /// The columns, in the order of [`GroupSamples::columns`].
-    pub ticks: Vec<Twins>,
+    pub ticks: Vec<ReplicatePair>,
 }
 
 impl RoundSamples {
     /// What is compared with `inline`: itself, its copy, the columns.
-    pub fn compared(&self) -> impl Iterator<Item = &Twins> {
+    pub fn compared(&self) -> impl Iterator<Item = &ReplicatePair> {
         [&self.again, &self.copy].into_iter().chain(&self.ticks)
     }
 }

@@ -1,9 +1,10 @@
-//! The parent of workers that measure workloads: after all others on the CPU of the plan, and all the time on another one.
+//! The parent of workers that measure workloads: after all others on the CPU of the plan, and all the time on another
+//! one.
 //!
-//! Where two CPUs take nothing from each other ([`apart`](super::apart::apart)), several times as many workers fit into the
-//! time of a run, and what places in memory make of a kernel, which is drawn anew in each round, is known the better. The
-//! first worker sizes the runs that all others make, and counts; the others wait for it. At a few times it is looked what the
-//! rest of the time is worth spending on ([`Observer::worth`]).
+//! Where two CPUs take nothing from each other ([`apart`](super::separate_cores::have_separate_cores)), several times
+//! as many workers fit into the time of a run, and what places in memory make of a kernel, which is drawn anew in each
+//! round, is known the better. The first worker sizes the runs that all others make, and counts; the others wait for
+//! it. At a few times it is looked what the rest of the time is worth spending on ([`Sink::allocate`]).
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -15,10 +16,10 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::parent::{Mishap, Observer, ParentError, Processes, run};
-use super::plan::{FEWEST_WORKERS, Group, Plan, Workers};
+use super::parent::{ParentError, Processes, Sink, WorkerFailure, run};
+use super::plan::{Comparison, MIN_WORKERS, Plan, Workers};
 use super::wire::{Assignment, GroupSamples, Task};
-use super::work::{KernelColumn, WorkSamples, WorkTask};
+use super::work::{KernelVariant, WorkSamples, WorkTask};
 
 /// Which workloads to measure, and how hard.
 #[derive(Clone, Debug)]
@@ -26,18 +27,18 @@ pub struct WorkPlan {
     /// Their names.
     pub workloads: Vec<String>,
     /// The kernels, beside that with `inline`.
-    pub kernels: Vec<KernelColumn>,
+    pub kernels: Vec<KernelVariant>,
     /// How many worker processes.
     pub workers: Workers,
     /// Palindromic rounds per workload and worker.
     pub rounds: usize,
     /// Another CPU to have workers on at the same time; without it they come one after another.
-    pub beside: Option<usize>,
+    pub second_cpu: Option<usize>,
 }
 
-/// Runs a plan and workloads, with all else as in the plan: workloads after everything else on its CPU, and on the other one,
-/// where there is one, from the beginning. `worker` makes the command that starts a worker process of this build. `stop` ends
-/// the run early: workers at work are killed, what came in is kept.
+/// Runs a plan and workloads, with all else as in the plan: workloads after everything else on its CPU, and on the
+/// other one, where there is one, from the beginning. `worker` makes the command that starts a worker process of this
+/// build. `stop` ends the run early: workers at work are killed, what came in is kept.
 ///
 /// Returns whether the run went to its end.
 ///
@@ -49,14 +50,14 @@ pub fn run_all(
     worker: &(dyn Fn() -> Command + Sync),
     count: bool,
     stop: &AtomicBool,
-    observer: &mut (dyn Observer + Send),
+    observer: &mut (dyn Sink + Send),
 ) -> Result<bool, ParentError> {
-    let noting = Noting::new(observer, Units::new());
-    let cells = || if plan.groups.is_empty() { Ok(true) } else { run(plan, worker, count, stop, &mut &noting) };
+    let sink = SharedSink::new(observer, Units::new());
+    let cells = || if plan.groups.is_empty() { Ok(true) } else { run(plan, worker, count, stop, &mut &sink) };
     let processes = || Processes { plan, command: worker, stop };
-    let Some(other) = work.beside else {
+    let Some(other) = work.second_cpu else {
         let alone = vec![Duration::ZERO];
-        return Ok(cells()? && Lanes::new(plan, work, work.workers, alone, &noting).go(&processes(), plan.cpu)?);
+        return Ok(cells()? && CpuQueue::new(plan, work, work.workers, alone, &sink).go(&processes(), plan.cpu)?);
     };
     let (workers, first) = match (plan.workers, work.workers) {
         (Workers::Within(cells), Workers::Within(work)) if !plan.groups.is_empty() => {
@@ -64,25 +65,25 @@ pub fn run_all(
         }
         (_, workers) => (workers, Duration::ZERO),
     };
-    let lanes = &Lanes::new(plan, work, workers, vec![Duration::ZERO, first], &noting);
+    let lanes = &CpuQueue::new(plan, work, workers, vec![Duration::ZERO, first], &sink);
     thread::scope(|scope| {
         // Where there is no thread for it, one lane does it all.
-        let beside = move || lanes.go(&processes(), Some(other));
-        let beside = thread::Builder::new().spawn_scoped(scope, beside).ok();
+        let second_cpu = move || lanes.go(&processes(), Some(other));
+        let second_cpu = thread::Builder::new().spawn_scoped(scope, second_cpu).ok();
         let cells = cells();
         let whole = match cells {
             Ok(true) => lanes.go(&processes(), plan.cpu),
             Ok(false) => Ok(false),
             Err(error) => Err(lanes.end(error)),
         };
-        let beside = beside.map_or(Ok(true), |beside| beside.join().unwrap_or(Ok(false)));
-        Ok(whole? && beside?)
+        let second_cpu = second_cpu.map_or(Ok(true), |second_cpu| second_cpu.join().unwrap_or(Ok(false)));
+        Ok(whole? && second_cpu?)
     })
 }
 
-/// One worker that takes all groups of a plan and then all workloads, for whoever runs workers of several programs in turn.
-/// Workers of one number are asked for the same, in the same order, whatever program they are of. `units` keeps what the
-/// first of them found to fill a run of a workload: all of them do as much.
+/// One worker that takes all groups of a plan and then all workloads, for whoever runs workers of several programs in
+/// turn. Workers of one number are asked for the same, in the same order, whatever program they are of. `units` keeps
+/// what the first of them found to fill a run of a workload: all of them do as much.
 ///
 /// # Errors
 /// Where it cannot be started.
@@ -93,7 +94,7 @@ pub fn one(
     units: &mut Units,
     worker: &dyn Fn() -> Command,
     stop: &AtomicBool,
-    observer: &mut (dyn Observer + Send),
+    observer: &mut (dyn Sink + Send),
 ) -> Result<bool, ParentError> {
     let processes = Processes { plan, command: worker, stop };
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(number as u64));
@@ -101,16 +102,16 @@ pub fn one(
     assignment.instructions = number == 0;
     let workloads = processes.work(work, &on_all_kernels(work), number, units, &mut rng);
     (assignment.work, assignment.kernels) = (workloads.work, workloads.kernels);
-    let noting = Noting::new(observer, std::mem::take(units));
-    let whole = processes.live(number, assignment, &mut &noting);
-    (&noting).through();
-    *units = std::mem::take(&mut noting.lock().units);
+    let sink = SharedSink::new(observer, std::mem::take(units));
+    let whole = processes.run_worker(number, assignment, &mut &sink);
+    (&sink).through();
+    *units = std::mem::take(&mut sink.lock().units);
     whole
 }
 
 /// A workload, mechanisms of it that are not known as well as they are wanted, and how many rounds of them would do.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Share {
+pub struct Allocation {
     /// The workload's name.
     pub workload: String,
     /// The mechanisms, as in [`WorkTask::only`].
@@ -120,7 +121,7 @@ pub struct Share {
 }
 
 /// Workers on several CPUs.
-struct Lanes<'a> {
+struct CpuQueue<'a> {
     plan: &'a Plan,
     work: &'a WorkPlan,
     /// How many there are to be, or until when, from `began`.
@@ -128,23 +129,23 @@ struct Lanes<'a> {
     /// When each of the CPUs has its first, from `began`.
     begin: Vec<Duration>,
     began: Instant,
-    noting: &'a Noting<'a>,
-    state: Mutex<State>,
+    sink: &'a SharedSink<'a>,
+    state: Mutex<QueueState>,
     /// The first worker is through.
     sized: Condvar,
 }
 
 /// How far the lanes have come together.
 #[derive(Default)]
-struct State {
+struct QueueState {
     /// What workers are to take from now on.
-    taking: Taking,
+    taking: NextTasks,
     /// Workers that were started.
     taken: usize,
     /// Whether the first of them is through.
     sized: bool,
     /// How often it was looked what the rest of the time is worth spending on.
-    looks: usize,
+    checkpoints: usize,
     /// How many seconds a worker after the first look is to take.
     takes: Option<f64>,
     /// Whether some worker could not be started.
@@ -153,8 +154,8 @@ struct State {
 
 /// What workers after a look are to take; before the first they take all.
 #[derive(Default)]
-struct Taking {
-    shares: Vec<Share>,
+struct NextTasks {
+    shares: Vec<Allocation>,
     /// The part of the workers that take these; others take all workloads on all kernels, as before.
     part: f64,
     /// The number of the first of the workers, and how many will share.
@@ -163,12 +164,18 @@ struct Taking {
 }
 
 /// When it is looked, as parts of the time.
-const LOOK_AT: [f64; 3] = [1.0 / 3.0, 2.0 / 3.0, 5.0 / 6.0];
+const CHECKPOINTS: [f64; 3] = [1.0 / 3.0, 2.0 / 3.0, 5.0 / 6.0];
 
-impl<'a> Lanes<'a> {
-    fn new(plan: &'a Plan, work: &'a WorkPlan, workers: Workers, begin: Vec<Duration>, noting: &'a Noting<'a>) -> Self {
+impl<'a> CpuQueue<'a> {
+    fn new(
+        plan: &'a Plan,
+        work: &'a WorkPlan,
+        workers: Workers,
+        begin: Vec<Duration>,
+        sink: &'a SharedSink<'a>,
+    ) -> Self {
         let (state, began) = (Mutex::default(), Instant::now());
-        Lanes { plan, work, workers, begin, began, noting, state, sized: Condvar::new() }
+        CpuQueue { plan, work, workers, begin, began, sink, state, sized: Condvar::new() }
     }
 
     /// Has workers on a CPU one after another, while there is time. Returns whether none was stopped.
@@ -177,7 +184,7 @@ impl<'a> Lanes<'a> {
         while let Some((number, mut assignment)) = self.next(processes, last) {
             assignment.cpu = cpu;
             let began = Instant::now();
-            let whole = processes.live(number, assignment, &mut &*self.noting).map_err(|error| self.end(error));
+            let whole = processes.run_worker(number, assignment, &mut &*self.sink).map_err(|error| self.end(error));
             self.lock().sized = true;
             self.sized.notify_all();
             if !whole? {
@@ -198,32 +205,32 @@ impl<'a> Lanes<'a> {
         if state.failed || self.work.workloads.is_empty() || !self.workers.room(state.taken, elapsed, last) {
             return None;
         }
-        self.look(state, elapsed);
+        self.reach_checkpoint(state, elapsed);
         let number = state.taken;
         state.taken += 1;
         // From the number alone: which lane is the quicker changes nothing.
         let mut rng = Pcg64Mcg::seed_from_u64((self.plan.seed ^ WORK).wrapping_add(number as u64));
-        let units = &self.noting.lock().units;
+        let units = &self.sink.lock().units;
         let tasks = state.taking.tasks(number).unwrap_or_else(|| on_all_kernels(self.work));
         Some((number, processes.work(self.work, &tasks, number, units, &mut rng)))
     }
 
     /// Looks what the rest of the time is worth spending on, where the time for that has come.
-    fn look(&self, state: &mut State, elapsed: Duration) {
+    fn reach_checkpoint(&self, state: &mut QueueState, elapsed: Duration) {
         let time = |until: Duration| {
             let lanes = self.begin.iter().map(|begin| until.saturating_sub(*begin));
             lanes.sum::<Duration>().as_secs_f64()
         };
         let (used, all) = (time(elapsed), time(elapsed + self.workers.left(elapsed)));
-        let due = LOOK_AT.get(state.looks).is_some_and(|at| used >= at * all);
-        if !due || state.taken < FEWEST_WORKERS || matches!(self.workers, Workers::Exactly(_)) {
+        let due = CHECKPOINTS.get(state.checkpoints).is_some_and(|at| used >= at * all);
+        if !due || state.taken < MIN_WORKERS || matches!(self.workers, Workers::Exactly(_)) {
             return;
         }
-        state.looks += 1;
-        let (shares, part) = (&*self.noting).worth(&self.work.kernels, (all - used) / used);
+        state.checkpoints += 1;
+        let (shares, part) = (&*self.sink).allocate(&self.work.kernels, (all - used) / used);
         let takes = *state.takes.get_or_insert(used / state.taken as f64);
         let workers = ((all - used) / takes).max(1.0);
-        state.taking = Taking { shares, part, first: state.taken, workers };
+        state.taking = NextTasks { shares, part, first: state.taken, workers };
     }
 
     /// No lane has another worker.
@@ -233,12 +240,12 @@ impl<'a> Lanes<'a> {
         error
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Taking {
+impl NextTasks {
     /// What the worker of this number is to take; `None` for all.
     fn tasks(&self, number: usize) -> Option<Vec<OnKernels>> {
         // Of equal parts so many begin before the worker, and that many before the next.
@@ -248,7 +255,7 @@ impl Taking {
         if self.shares.is_empty() || begun(self.part, turn + 1) == mine {
             return None;
         }
-        let task = |share: &Share| {
+        let task = |share: &Allocation| {
             let each = share.rounds / (self.workers * self.part);
             let rounds = begun(each, mine + 1) - begun(each, mine);
             (rounds > 0).then(|| (share.workload.clone(), Some((share.only.clone(), rounds))))
@@ -271,52 +278,52 @@ const WORK: u64 = 0x776f_726b;
 pub type Units = BTreeMap<String, u64>;
 
 /// An observer that several threads tell of what comes in, and how many units the workloads it hears of took.
-struct Noting<'a>(Mutex<Noted<'a>>);
+struct SharedSink<'a>(Mutex<SinkState<'a>>);
 
-struct Noted<'a> {
-    observer: &'a mut (dyn Observer + Send),
+struct SinkState<'a> {
+    observer: &'a mut (dyn Sink + Send),
     units: Units,
 }
 
-impl<'a> Noting<'a> {
-    fn new(observer: &'a mut (dyn Observer + Send), units: Units) -> Self {
-        Noting(Mutex::new(Noted { observer, units }))
+impl<'a> SharedSink<'a> {
+    fn new(observer: &'a mut (dyn Sink + Send), units: Units) -> Self {
+        SharedSink(Mutex::new(SinkState { observer, units }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Noted<'a>> {
+    fn lock(&self) -> MutexGuard<'_, SinkState<'a>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Observer for &Noting<'_> {
-    fn samples(&mut self, worker: usize, group: &Group, samples: GroupSamples, raw: &[u8]) {
+impl Sink for &SharedSink<'_> {
+    fn samples(&mut self, worker: usize, group: &Comparison, samples: GroupSamples, raw: &[u8]) {
         self.lock().observer.samples(worker, group, samples, raw);
     }
 
     fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples, raw: &[u8]) {
-        let mut noted = self.lock();
-        noted.units.entry(workload.to_owned()).or_insert(samples.units);
-        noted.observer.worked(worker, workload, samples, raw);
+        let mut sink = self.lock();
+        sink.units.entry(workload.to_owned()).or_insert(samples.units);
+        sink.observer.worked(worker, workload, samples, raw);
     }
 
-    fn worth(&mut self, kernels: &[KernelColumn], left: f64) -> (Vec<Share>, f64) {
-        self.lock().observer.worth(kernels, left)
+    fn allocate(&mut self, kernels: &[KernelVariant], left: f64) -> (Vec<Allocation>, f64) {
+        self.lock().observer.allocate(kernels, left)
     }
 
-    fn quiet_from(&self) -> f64 {
-        self.lock().observer.quiet_from()
+    fn min_adds_per_cycle(&self) -> f64 {
+        self.lock().observer.min_adds_per_cycle()
     }
 
-    fn mishap(&mut self, mishap: Mishap) {
-        self.lock().observer.mishap(mishap);
+    fn failed(&mut self, mishap: WorkerFailure) {
+        self.lock().observer.failed(mishap);
     }
 
     fn through(&mut self) {
         self.lock().observer.through();
     }
 
-    fn wanting(&mut self) -> Vec<Task> {
-        self.lock().observer.wanting()
+    fn next_tasks(&mut self) -> Vec<Task> {
+        self.lock().observer.next_tasks()
     }
 
     fn again(&mut self, tasks: usize) {

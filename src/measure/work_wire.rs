@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Column;
-use super::wire::Missing;
+use super::plan::Variant;
+use super::wire::UnavailableVariant;
 use crate::workload::PARTS;
 
 /// A kernel that workloads run on, beside that with `inline` and no options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub enum KernelColumn {
+pub enum KernelVariant {
     /// The hooks behind a mechanism.
-    Mechanism(Column),
+    Mechanism(Variant),
     /// `inline`, with a kernel option.
     Option(String),
 }
@@ -24,8 +24,8 @@ pub enum KernelColumn {
 pub struct WorkTask {
     /// Its name.
     pub workload: String,
-    /// What the pace draws its work from, and what hooks are counted with: the same in all workers. Rounds draw theirs from
-    /// this and the worker's seed.
+    /// What the pace draws its work from, and what hooks are counted with: the same in all workers. Rounds draw theirs
+    /// from this and the worker's seed.
     pub seed: u64,
     /// Rounds to make.
     pub rounds: usize,
@@ -36,7 +36,8 @@ pub struct WorkTask {
     /// Whether to leave kernels where the linker put them, for a profiler that knows functions by their place.
     #[serde(default)]
     pub in_place: bool,
-    /// The kernels to measure, by their place in the assignment, each as often as it is there; all once where it is absent.
+    /// The kernels to measure, by their place in the assignment, each as often as it is there; all once where it is
+    /// absent.
     pub only: Option<Vec<usize>>,
 }
 
@@ -58,13 +59,15 @@ pub struct WorkSamples {
     pub kernels: Vec<Vec<Turn>>,
     /// Why kernels were measured where the linker had put them, and not at random places; absent where they were not.
     pub in_place: Option<String>,
-    /// The columns that were measured, by their place in the assignment; one may be there several times, at as many places in memory.
+    /// The columns that were measured, by their place in the assignment; one may be there several times, at as many
+    /// places in memory.
     pub columns: Vec<usize>,
     /// Columns that could not be.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<UnavailableVariant>,
     /// Calls per unit by op, where they were to be counted.
     pub calls: BTreeMap<String, f64>,
-    /// Instructions per unit of `inline` and each of `columns`, or why they could not be counted; empty where none were to be.
+    /// Instructions per unit of `inline` and each of `columns`, or why they could not be counted; empty where none were
+    /// to be.
     pub instructions: Vec<Instructions>,
     /// Events per unit by counter name, of the same; empty without counters.
     pub counters: Vec<Events>,

@@ -5,11 +5,11 @@ use std::io::{self, BufRead, Write};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::sampler::{SampleError, Sampler};
-use super::wire::{Assignment, Line};
+use super::wire::{Assignment, WorkerLine};
 use super::work::{self, WorkError};
 use crate::host::{PinError, pin};
 use crate::suite::OpEntry;
-use crate::workload::Entry;
+use crate::workload::WorkloadEntry;
 
 /// Why a worker ended early.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum WorkerError {
 /// Where the assignment does not parse, the process cannot be made ready, or the parent is gone.
 pub fn serve(
     ops: Vec<OpEntry>,
-    entries: Vec<Entry>,
+    entries: Vec<WorkloadEntry>,
     input: &mut impl BufRead,
     output: &mut impl Write,
 ) -> Result<(), WorkerError> {
@@ -68,12 +68,12 @@ fn groups(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -
         assignment.counters,
         assignment.instructions,
     )?;
-    sampler.quiet_from = assignment.quiet_from;
+    sampler.min_adds_per_cycle = assignment.min_adds_per_cycle;
     for (index, task) in assignment.tasks.iter().enumerate() {
-        send(output, &Line::Begin(index))?;
+        send(output, &WorkerLine::Begin(index))?;
         let answer = match sampler.group(task, &assignment.columns) {
-            Ok(samples) => Line::Done(Box::new(samples)),
-            Err(error) => Line::Failed(error.to_string()),
+            Ok(samples) => WorkerLine::Done(Box::new(samples)),
+            Err(error) => WorkerLine::Failed(error.to_string()),
         };
         send(output, &answer)?;
     }
@@ -83,23 +83,23 @@ fn groups(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -
 /// After the groups: the sampler is gone, and with it its CPU model and its hold on the text.
 fn workloads(
     ops: &[OpEntry],
-    entries: Vec<Entry>,
+    entries: Vec<WorkloadEntry>,
     assignment: &Assignment,
     output: &mut impl Write,
 ) -> Result<(), WorkerError> {
     let mut worker = work::Worker::new(ops, entries, assignment.seed, assignment.clock)?;
     for (index, task) in assignment.work.iter().enumerate() {
-        send(output, &Line::Begin(assignment.tasks.len() + index))?;
+        send(output, &WorkerLine::Begin(assignment.tasks.len() + index))?;
         let answer = match worker.measure(task, &assignment.kernels) {
-            Ok(samples) => Line::Worked(Box::new(samples)),
-            Err(error) => Line::Failed(error.to_string()),
+            Ok(samples) => WorkerLine::Worked(Box::new(samples)),
+            Err(error) => WorkerLine::Failed(error.to_string()),
         };
         send(output, &answer)?;
     }
     Ok(())
 }
 
-fn send(output: &mut impl Write, line: &Line) -> Result<(), WorkerError> {
+fn send(output: &mut impl Write, line: &WorkerLine) -> Result<(), WorkerError> {
     serde_json::to_writer(&mut *output, line)?;
     output.write_all(b"\n")?;
     output.flush()?;

@@ -1,13 +1,13 @@
 //! The built-in ops, in the order of Linux's structures: slots and a way to visit all of them.
 
-pub use super::Visitor;
+pub use super::OpVisitor;
 use super::{Ops, cpu, irq, lock, mmu, time};
 
 /// All of them, as a list of types.
 pub struct All;
 
 impl Ops for All {
-    fn visit(visitor: &mut impl Visitor) {
+    fn visit(visitor: &mut impl OpVisitor) {
         for_each(visitor);
     }
 }
@@ -22,7 +22,7 @@ macro_rules! catalogue {
         pub enum Slot { $($op),* }
 
         /// Visits every built-in op in slot order.
-        pub fn for_each(visitor: &mut impl Visitor) {
+        pub fn for_each(visitor: &mut impl OpVisitor) {
             $(visitor.visit::<$group::$op>();)*
         }
 

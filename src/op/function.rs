@@ -2,9 +2,10 @@
 
 use std::arch::asm;
 
-use super::{Args, CpuModel, Meta, Op, Ret};
+use super::{Args, CpuModel, Op, OpMeta, Ret};
 
-/// A safe Rust function as an [`Op`]: a member of a table of function pointers, of a trait's methods, of a struct of hooks.
+/// A safe Rust function as an [`Op`]: a member of a table of function pointers, of a trait's methods, of a struct of
+/// hooks.
 ///
 /// Inline, the function is compiled into the call site, and the compiler keeps nothing in registers across it that it
 /// reads from or writes to memory: every call does its loads and stores, as it does behind a pointer. Elsewhere it is
@@ -61,9 +62,10 @@ pub trait Function: Sized + 'static {
     fn arguments() -> Self::Args;
 }
 
-// SAFETY: the bodies are safe functions, which the defaults of `Op` turn into callees; a compiled callee follows the ABI.
+// SAFETY: the bodies are safe functions, which the defaults of `Op` turn into callees; a compiled callee follows the
+// ABI.
 unsafe impl<F: Function> Op for F {
-    const META: Meta = Meta { name: F::NAME, purpose: F::PURPOSE, chains: F::CHAINS, prototype: "", ..Meta::OWN };
+    const META: OpMeta = OpMeta { name: F::NAME, purpose: F::PURPOSE, chains: F::CHAINS, prototype: "", ..OpMeta::OWN };
     const SLOT: usize = F::SLOT;
     type Args = F::Args;
     type Ret = F::Ret;
@@ -113,11 +115,12 @@ unsafe impl<F: Function> Op for F {
 /// ```
 ///
 /// A line is: the type, the name in reports, the arguments with the values to measure with, the result, the body; after
-/// `or`, the other body. Slots are given in order from [`FIRST_USER_SLOT`](crate::op::FIRST_USER_SLOT) on. A second list
-/// in the same suite begins behind the first, with `from 2;` as its first line.
+/// `or`, the other body. Slots are given in order from [`FIRST_USER_SLOT`](crate::op::FIRST_USER_SLOT) on. A second
+/// list in the same suite begins behind the first, with `from 2;` as its first line.
 ///
-/// Arguments and results travel in registers: integers, `bool`, raw pointers. A function that takes or returns something
-/// else (a reference, a slice, `&mut self`, a `Result`) is called by a body that has it, and makes a word of its result:
+/// Arguments and results travel in registers: integers, `bool`, raw pointers. A function that takes or returns
+/// something else (a reference, a slice, `&mut self`, a `Result`) is called by a body that has it, and makes a word of
+/// its result:
 ///
 /// ```
 /// static PAGE: [u8; 64] = [0x55; 64];

@@ -3,7 +3,7 @@
 use super::Op;
 
 /// Something done once per op, with the op as a type.
-pub trait Visitor {
+pub trait OpVisitor {
     /// Called for each op of a list, in its order.
     fn visit<O: Op>(&mut self);
 }
@@ -11,10 +11,10 @@ pub trait Visitor {
 /// A list of ops: a tuple of them, or a type that stands for more, such as [`catalogue::All`](super::catalogue::All).
 ///
 /// ```
-/// use pvbench::op::{Op, Ops, Visitor, irq, mmu};
+/// use pvbench::op::{Op, Ops, OpVisitor, irq, mmu};
 ///
 /// struct Names(Vec<&'static str>);
-/// impl Visitor for Names {
+/// impl OpVisitor for Names {
 ///     fn visit<O: Op>(&mut self) {
 ///         self.0.push(O::META.name);
 ///     }
@@ -30,20 +30,20 @@ pub trait Visitor {
 )]
 pub trait Ops: 'static {
     /// Visits each op in order.
-    fn visit(visitor: &mut impl Visitor);
+    fn visit(visitor: &mut impl OpVisitor);
 }
 
 /// Implements [`Ops`] for tuples: `tuples!(A B)` for one of two and all shorter ones.
 macro_rules! tuples {
     () => {
         impl Ops for () {
-            fn visit(_: &mut impl Visitor) {}
+            fn visit(_: &mut impl OpVisitor) {}
         }
     };
     ($First:ident $($Rest:ident)*) => {
         tuples!($($Rest)*);
         impl<$First: Op, $($Rest: Op),*> Ops for ($First, $($Rest,)*) {
-            fn visit(visitor: &mut impl Visitor) {
+            fn visit(visitor: &mut impl OpVisitor) {
                 visitor.visit::<$First>();
                 $(visitor.visit::<$Rest>();)*
             }

@@ -75,13 +75,13 @@ pub enum Conventions {
 /// The catalogue entry of an op.
 ///
 /// ```
-/// use pvbench::op::{Bytes, Group, Meta};
+/// use pvbench::op::{Bytes, Group, OpMeta};
 ///
-/// const MASK: Meta = Meta { name: "mask", bytes: Bytes::Instruction, site: 8, ..Meta::OWN };
+/// const MASK: OpMeta = OpMeta { name: "mask", bytes: Bytes::Instruction, site: 8, ..OpMeta::OWN };
 /// assert_eq!((MASK.group, MASK.chains), (Group::User, false));
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Meta {
+pub struct OpMeta {
     /// Linux's name of the hook.
     pub name: &'static str,
     /// Its structure.
@@ -94,9 +94,9 @@ pub struct Meta {
     pub xen_kind: Kind,
     /// What patching writes over a native site.
     pub bytes: Bytes,
-    /// The size of a patchable call site in bytes: 6, for `call *pv_ops+off(%rip)`, or what the native instructions need
-    /// where patching writes them and they are longer (Linux pads alternatives alike). Instructions that do not fit are
-    /// refused.
+    /// The size of a patchable call site in bytes: 6, for `call *pv_ops+off(%rip)`, or what the native instructions
+    /// need where patching writes them and they are longer (Linux pads alternatives alike). Instructions that do not
+    /// fit are refused.
     pub site: u8,
     /// The register convention of its call sites.
     pub conventions: Conventions,
@@ -110,9 +110,9 @@ pub struct Meta {
     pub chains: bool,
 }
 
-impl Meta {
-    /// What most entries share; an entry names what differs: `Meta { name: .., ..Meta::BASE }`.
-    pub const BASE: Meta = Meta {
+impl OpMeta {
+    /// What most entries share; an entry names what differs: `OpMeta { name: .., ..OpMeta::BASE }`.
+    pub const BASE: OpMeta = OpMeta {
         name: "",
         group: Group::User,
         since: Since::Linux61,
@@ -127,7 +127,8 @@ impl Meta {
         chains: false,
     };
     /// What most ops outside the catalogue share: the very instructions, and no Linux that has them.
-    pub const OWN: Meta = Meta { since: Since::NotLinux, native_kind: Kind::Real, xen_kind: Kind::Real, ..Meta::BASE };
+    pub const OWN: OpMeta =
+        OpMeta { since: Since::NotLinux, native_kind: Kind::Real, xen_kind: Kind::Real, ..OpMeta::BASE };
 
     /// What a site's record has of the name.
     #[must_use]

@@ -2,14 +2,14 @@
 //!
 //! An op is a type that implements [`Op`]. There are two ways to write one:
 //!
-//! * **As assembly**, by [`native!`](crate::native): the native body is written once, and is the inline form, the callee
-//!   of every call, and the bytes that patching writes: every mechanism runs the same instructions, and only the way to
-//!   them differs. The operands are therefore pinned to the registers of Linux's own call sites (`rdi`, `rsi`, `rdx`,
-//!   `rcx`, result in `rax`; `PVOP_CALL0..4` in `arch/x86/include/asm/paravirt_types.h`) in the inline form, too. So is
-//!   the [catalogue] written.
+//! * **As assembly**, by [`native!`](crate::native): the native body is written once, and is the inline form, the
+//!   callee of every call, and the bytes that patching writes: every mechanism runs the same instructions, and only the
+//!   way to them differs. The operands are therefore pinned to the registers of Linux's own call sites (`rdi`, `rsi`,
+//!   `rdx`, `rcx`, result in `rax`; `PVOP_CALL0..4` in `arch/x86/include/asm/paravirt_types.h`) in the inline form,
+//!   too. So is the [catalogue] written.
 //! * **As a Rust function**, by [`Function`] (or several at once by [`functions!`](crate::functions)): what a table of
-//!   function pointers holds. The mechanisms that need assembly, for they put a preamble in front of the body, copy it or
-//!   call it by another convention, are absent with that reason.
+//!   function pointers holds. The mechanisms that need assembly, for they put a preamble in front of the body, copy it
+//!   or call it by another convention, are absent with that reason.
 
 pub mod callee_save;
 pub mod catalogue;
@@ -34,10 +34,10 @@ use std::arch::{asm, naked_asm};
 pub use callee_save::spoils;
 pub use cfi_hash::cfi_hash;
 pub use function::Function;
-pub use list::{Ops, Visitor};
-pub use meta::{Bytes, Conventions, Group, Kind, Meta, Since};
+pub use list::{OpVisitor, Ops};
+pub use meta::{Bytes, Conventions, Group, Kind, OpMeta, Since};
 pub use model::CpuModel;
-pub use platform::Platform;
+pub use platform::BodyKind;
 pub use regs::{Args, Body, Reg, Register, Ret};
 
 /// Slots from here on belong to ops outside the catalogue.
@@ -50,18 +50,18 @@ const CALLER_SAVED: &[&str] = &["rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "
 
 /// One machine operation.
 ///
-/// What has a default here is right for a body that is compiled; [`native!`](crate::native) writes all of it for one that
-/// is assembly. For functions that are safe to call [`Function`] is the shorter way, without `unsafe`.
+/// What has a default here is right for a body that is compiled; [`native!`](crate::native) writes all of it for one
+/// that is assembly. For functions that are safe to call [`Function`] is the shorter way, without `unsafe`.
 ///
 /// ```
-/// use pvbench::op::{Bytes, CpuModel, FIRST_USER_SLOT, Meta, Op};
+/// use pvbench::op::{Bytes, CpuModel, FIRST_USER_SLOT, OpMeta, Op};
 ///
 /// /// Turns the interrupts of a coprocessor off; what its driver has in their place does nothing.
 /// struct Mask;
 ///
 /// // SAFETY: `native!` writes the bodies; both store to a word of this program.
 /// unsafe impl Op for Mask {
-///     const META: Meta = Meta { name: "mask", bytes: Bytes::Instruction, site: 8, ..Meta::OWN };
+///     const META: OpMeta = OpMeta { name: "mask", bytes: Bytes::Instruction, site: 8, ..OpMeta::OWN };
 ///     const SLOT: usize = FIRST_USER_SLOT;
 ///     type Args = (*mut u64,);
 ///     type Ret = ();
@@ -82,7 +82,7 @@ const CALLER_SAVED: &[&str] = &["rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "
 /// times in a row.
 pub unsafe trait Op: Sized + 'static {
     /// What it is called, where it comes from, how it is patched.
-    const META: Meta;
+    const META: OpMeta;
     /// Its place in the tables of function pointers. Slots from [`FIRST_USER_SLOT`] to below [`SLOTS`] are free for ops
     /// outside the catalogue; a [suite](crate::Suite) in which two ops have the same slot is refused.
     const SLOT: usize;

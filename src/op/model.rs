@@ -59,13 +59,13 @@ pub struct Installed {
 }
 
 /// Room for a model, and a page more, so that it can lie elsewhere.
-type Room = [MaybeUninit<Line>; LINES + SPARE];
+type Room = [MaybeUninit<CacheLine>; LINES + SPARE];
 
 /// A line of the cache, on which a model begins.
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+struct CacheLine([u8; 64]);
 
-const LINES: usize = size_of::<CpuModel>() / size_of::<Line>();
+const LINES: usize = size_of::<CpuModel>() / size_of::<CacheLine>();
 const SPARE: usize = 64;
 
 impl CpuModel {
@@ -115,9 +115,9 @@ impl Installed {
     ///
     /// # Errors
     /// As for [`CpuModel::install`]; it is where it was then.
-    pub fn elsewhere(&mut self, rng: &mut impl Rng) -> Result<(), ModelError> {
+    pub fn rebuild_at_new_address(&mut self, rng: &mut impl Rng) -> Result<(), ModelError> {
         // SAFETY: within the room, where a model is left behind it.
-        let place = unsafe { self.room.cast::<Line>().add(rng.random_range(0..=SPARE)) }.cast::<CpuModel>();
+        let place = unsafe { self.room.cast::<CacheLine>().add(rng.random_range(0..=SPARE)) }.cast::<CpuModel>();
         set_gs(place.as_ptr() as usize).map_err(ModelError::SegmentBase)?;
         // SAFETY: both within the room; no body runs meanwhile, and nobody refers to the model (`&mut self`).
         unsafe {

@@ -6,10 +6,10 @@ use super::{Body, Op, callee_save, xen_entry};
 ///
 /// ```
 /// use pvbench::dispatch::{Dispatch, Table};
-/// use pvbench::op::{CpuModel, Platform, irq::SaveFl};
+/// use pvbench::op::{CpuModel, BodyKind, irq::SaveFl};
 ///
 /// let cpu = CpuModel::install()?;
-/// Table::bind::<SaveFl>(Platform::Native);
+/// Table::bind::<SaveFl>(BodyKind::Native);
 /// // SAFETY: bound, and this thread has its model of a CPU. Bit 1 of the flags is always set (SDM 1, 3.4.3).
 /// assert_eq!(unsafe { Table::call::<SaveFl>(()) } & 2, 2);
 /// # drop(cpu);
@@ -18,20 +18,20 @@ use super::{Body, Op, callee_save, xen_entry};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Platform {
+pub enum BodyKind {
     /// Bare metal.
     Native,
     /// A Xen PV guest.
     Xen,
 }
 
-impl Platform {
+impl BodyKind {
     /// The callee of `O` on this platform.
     #[must_use]
     pub fn body<O: Op>(self) -> Body {
         match self {
-            Platform::Native => O::native,
-            Platform::Xen => xen_entry::<O>,
+            BodyKind::Native => O::native,
+            BodyKind::Xen => xen_entry::<O>,
         }
     }
 
@@ -39,8 +39,8 @@ impl Platform {
     #[must_use]
     pub fn saving_body<O: Op>(self) -> Body {
         match self {
-            Platform::Native => callee_save::native::<O>(),
-            Platform::Xen => callee_save::xen_thunk::<O>,
+            BodyKind::Native => callee_save::native::<O>(),
+            BodyKind::Xen => callee_save::xen_thunk::<O>,
         }
     }
 
@@ -48,8 +48,8 @@ impl Platform {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Platform::Native => "native",
-            Platform::Xen => "xen",
+            BodyKind::Native => "native",
+            BodyKind::Xen => "xen",
         }
     }
 }

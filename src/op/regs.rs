@@ -38,8 +38,8 @@ mod sealed {
 pub trait Register: sealed::Sealed + Copy + 'static {
     /// As the word that the register holds.
     fn into_word(self) -> u64;
-    /// From the word that the register holds; what is above the width of the type is ignored, and of a `bool` all but the
-    /// lowest bit.
+    /// From the word that the register holds; what is above the width of the type is ignored, and of a `bool` all but
+    /// the lowest bit.
     fn from_word(word: u64) -> Self;
 }
 

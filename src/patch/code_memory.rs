@@ -59,8 +59,8 @@ pub enum CodeError {
     },
 }
 
-/// A memfd whose mappings may be executable. `MFD_EXEC` says what it is for; kernels before 6.3 do not know the flag and
-/// need none.
+/// A memfd whose mappings may be executable. `MFD_EXEC` says what it is for; kernels before 6.3 do not know the flag
+/// and need none.
 pub(crate) fn executable_memfd() -> Result<OwnedFd, Errno> {
     memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
         .or_else(|_| memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC))

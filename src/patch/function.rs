@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
 
-use super::{CodeError, CodeMemory, Compiled};
+use super::{CodeError, CodeMemory, DecodedFunction};
 
 /// No function of this program is longer; decoding stops here when it runs astray.
 const LONGEST: usize = 64 << 10;
@@ -74,7 +74,7 @@ pub enum FunctionError {
 
 /// A decoded function with a loop.
 pub struct Function {
-    code: Compiled,
+    code: DecodedFunction,
     /// What its references lead to in a copy.
     leads: Vec<u64>,
     head: u64,
@@ -93,7 +93,7 @@ impl Function {
     /// Where its extent is unknown, the bytes do not decode, or there is no loop.
     pub unsafe fn with_loop(entry: usize) -> Result<Self, FunctionError> {
         // SAFETY: the caller's contract.
-        Self::of(unsafe { Compiled::at(entry) }?)
+        Self::of(unsafe { DecodedFunction::at(entry) }?)
     }
 
     /// Decodes machine code that runs at `entry`.
@@ -101,10 +101,10 @@ impl Function {
     /// # Errors
     /// Where the bytes do not decode, or there is no loop.
     pub fn decode(entry: u64, bytes: Vec<u8>) -> Result<Self, FunctionError> {
-        Self::of(Compiled::decode(entry, bytes)?)
+        Self::of(DecodedFunction::decode(entry, bytes)?)
     }
 
-    fn of(code: Compiled) -> Result<Self, FunctionError> {
+    fn of(code: DecodedFunction) -> Result<Self, FunctionError> {
         let entry = code.entry();
         let (head, tail) = measured_loop(entry, code.instructions()).ok_or(FunctionError::NoLoop { entry })?;
         let leads = code.references().map(|(_, target)| target).collect();
@@ -154,13 +154,13 @@ impl Function {
         Ok(start)
     }
 
-    /// Has copies call, or jump to, what `moved` knows of a function at its new place; all else that they refer to is
-    /// where it was.
+    /// Has copies call, or jump to, what `relocated` knows of a function at its new place; all else that they refer to
+    /// is where it was.
     #[must_use]
-    pub fn calling(mut self, moved: impl Fn(u64) -> Option<u64>) -> Self {
+    pub fn calling(mut self, relocated: impl Fn(u64) -> Option<u64>) -> Self {
         for ((instruction, target), lead) in self.code.references().zip(&mut self.leads) {
             if !instruction.is_ip_rel_memory_operand() {
-                *lead = moved(target).unwrap_or(target);
+                *lead = relocated(target).unwrap_or(target);
             }
         }
         self
@@ -256,7 +256,7 @@ pub fn through_memory(instruction: &Instruction) -> Option<u64> {
 /// Where there is no room, or the copy cannot reach what the callee refers to.
 pub unsafe fn copy_callee(entry: usize, memory: &mut CodeMemory) -> Result<usize, FunctionError> {
     // SAFETY: the caller's contract.
-    let code = unsafe { Compiled::callee(entry) }?;
+    let code = unsafe { DecodedFunction::callee(entry) }?;
     let start = code.reserve(memory, 0)?;
     code.write(memory, start, || code.references().map(|(_, target)| target))?;
     Ok(start)

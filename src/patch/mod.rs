@@ -1,34 +1,34 @@
 //! Machine code at run time: sites and what may be written over them, executable memory, copies of functions at chosen
 //! offsets and of whole programs at random ones, and checks of what was written.
 
-pub mod call_tree;
-mod called_words;
+pub mod code_image;
 pub mod code_memory;
-pub mod compiled;
 pub mod data_memory;
-pub mod decoded;
-mod extent;
+pub mod decode_cache;
+pub mod decoded_function;
+pub(crate) mod elf_image;
 pub mod function;
+mod got_calls;
 pub mod instructions;
-mod leads;
 mod nops;
 mod offsets;
-pub(crate) mod program;
+mod relocations;
 pub mod rules;
 pub mod site;
 pub mod state;
 pub mod text;
-pub mod train;
+pub mod unrolled_chain;
+mod unwind;
 pub mod writer;
 
-pub use call_tree::CallTree;
+pub use code_image::CodeImage;
 pub use code_memory::{CodeError, CodeMemory};
-pub use compiled::Compiled;
 pub use data_memory::DataMemory;
-pub use decoded::Decoded;
+pub use decode_cache::DecodeCache;
+pub use decoded_function::DecodedFunction;
 pub use function::{Function, FunctionError};
 pub use rules::{Refusal, Target};
-pub use site::{Kind, Site};
+pub use site::{Site, SiteKind};
 pub use state::State;
 pub use text::{PatchError, Text};
 pub use writer::{Writer, WriterError};

@@ -1,11 +1,12 @@
 //! Where functions begin within lines of a cache, copy by copy.
 //!
-//! A branch may cost another cycle where it lies in the wrong part of its line, and a few functions then have two costs, or
-//! two of them a third where both lie badly. Were every copy drawn for itself, it would take very many to have each as often
-//! as it is. So they are taken from an orthogonal array (Owen, "Orthogonal Arrays for Computer Experiments, Integration and
-//! Visualization", 1992), randomised: each function is in every part of its line in turn, and any two of them are in all
-//! pairs of parts equally often. The array is linear (Rao 1947; Bush 1952): with the copies numbered to the base of four, a
-//! function is in the part that a weighted sum of the digits names, over the field of four elements, with weights of its own.
+//! A branch may cost another cycle where it lies in the wrong part of its line, and a few functions then have two
+//! costs, or two of them a third where both lie badly. Were every copy drawn for itself, it would take very many to
+//! have each as often as it is. So they are taken from an orthogonal array (Owen, "Orthogonal Arrays for Computer
+//! Experiments, Integration and Visualization", 1992), randomised: each function is in every part of its line in turn,
+//! and any two of them are in all pairs of parts equally often. The array is linear (Rao 1947; Bush 1952): with the
+//! copies numbered to the base of four, a function is in the part that a weighted sum of the digits names, over the
+//! field of four elements, with weights of its own.
 
 use rand::{Rng, RngExt};
 
@@ -22,19 +23,19 @@ const COPIES: usize = PARTS.pow(DIGITS);
 /// So many functions may differ in the weights of all digits but the first.
 const WEIGHTS: usize = COPIES / PARTS;
 
-/// Products in the field of four elements, whose sums are the exclusive or: `x + y` is 3 where `x` is 2 and `y` is 1, and
-/// 2 times 2 is 3.
+/// Products in the field of four elements, whose sums are the exclusive or: `x + y` is 3 where `x` is 2 and `y` is 1,
+/// and 2 times 2 is 3.
 const TIMES: [[usize; PARTS]; PARTS] = [[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]];
 
 /// Offsets of functions in copies to come.
 #[derive(Default)]
 pub(super) struct Offsets {
-    functions: Vec<Column>,
+    functions: Vec<OffsetColumn>,
     next: usize,
 }
 
 /// Those of one function.
-struct Column {
+struct OffsetColumn {
     /// The weights of the digits but the first, which is always 1: as a number to the base of four.
     weights: usize,
     /// The part that each sum names.
@@ -46,24 +47,25 @@ struct Column {
 }
 
 impl Offsets {
-    /// Those of the next copy of `functions` functions, in bytes. Over every four copies each function is in all parts of a line,
-    /// over every eight at all offsets, and over every [`COPIES`] any two of up to [`WEIGHTS`] in all pairs of parts.
+    /// Those of the next copy of `functions` functions, in bytes. Over every four copies each function is in all parts
+    /// of a line, over every eight at all offsets, and over every [`COPIES`] any two of up to [`WEIGHTS`] in all pairs
+    /// of parts.
     pub fn draw(&mut self, functions: usize, rng: &mut impl Rng) -> impl Fn(usize) -> usize {
         let turn = self.next % COPIES;
         if turn == 0 || self.functions.len() != functions {
             let weights = shuffled::<WEIGHTS>(rng);
             self.functions =
-                weights.into_iter().cycle().take(functions).map(|weights| Column::draw(weights, rng)).collect();
+                weights.into_iter().cycle().take(functions).map(|weights| OffsetColumn::draw(weights, rng)).collect();
         }
         self.next = turn + 1;
         move |function| self.functions[function].offset(turn)
     }
 }
 
-impl Column {
+impl OffsetColumn {
     fn draw(weights: usize, rng: &mut impl Rng) -> Self {
         let lines = std::array::from_fn(|_| rng.random_range(0..2));
-        Column { weights, parts: shuffled(rng), lines, swap: rng.random_range(0..WEIGHTS) | 1 }
+        OffsetColumn { weights, parts: shuffled(rng), lines, swap: rng.random_range(0..WEIGHTS) | 1 }
     }
 
     /// In the copy of that number.

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use super::function::code_before_return;
 use super::nops::pad;
-use super::site::{Kind, Site};
+use super::site::{Site, SiteKind};
 use super::state::State;
-use crate::op::{Bytes, Op, Platform, catalogue, spoils};
+use crate::op::{BodyKind, Bytes, Op, catalogue, spoils};
 
 /// What patching knows of an op on one platform.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ pub struct Target {
 impl Target {
     /// That of an op.
     #[must_use]
-    pub fn of<O: Op>(platform: Platform) -> Self {
-        let native = platform == Platform::Native;
+    pub fn of<O: Op>(platform: BodyKind) -> Self {
+        let native = platform == BodyKind::Native;
         let body = platform.body::<O>() as usize;
         Target {
             op: O::META.name,
@@ -54,9 +54,9 @@ impl Target {
 
 /// Those of all built-in ops, by slot: what a kernel knows that boots on a platform.
 #[must_use]
-pub fn targets(platform: Platform) -> BTreeMap<usize, Target> {
-    struct All(Platform, BTreeMap<usize, Target>);
-    impl catalogue::Visitor for All {
+pub fn targets(platform: BodyKind) -> BTreeMap<usize, Target> {
+    struct All(BodyKind, BTreeMap<usize, Target>);
+    impl catalogue::OpVisitor for All {
         fn visit<O: Op>(&mut self) {
             self.1.insert(O::SLOT, Target::of::<O>(self.0));
         }
@@ -108,24 +108,24 @@ const RETURN_ZERO: [u8; 2] = [0x31, 0xc0];
 /// # Errors
 /// Where the rules have it, but the site does not take it.
 pub fn code(site: &Site, target: &Target, state: State, original: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-    let body = if site.kind == Kind::PvCalleeSave { target.saving } else { target.body };
+    let body = if site.kind == SiteKind::PvCalleeSave { target.saving } else { target.body };
     let mut code = match (site.kind, state) {
         // `call rel32` and `jmp rel32` as the compiler left them go to the native body.
         (_, State::Unpatched) => return Ok(Some(original.to_vec())),
         // The key says whether this is Xen: off, the native instructions follow.
-        (Kind::JumpLabel, State::Off) if target.native => Vec::new(),
-        (Kind::JumpLabel, State::On) => transfer(0xe9, site, target, site.target)?,
-        (Kind::JumpLabel, _) | (_, State::Off | State::On | State::Refused) => return Ok(None),
-        (Kind::Trampoline, State::Direct) => transfer(0xe9, site, target, body)?,
+        (SiteKind::JumpLabel, State::Off) if target.native => Vec::new(),
+        (SiteKind::JumpLabel, State::On) => transfer(0xe9, site, target, site.target)?,
+        (SiteKind::JumpLabel, _) | (_, State::Off | State::On | State::Refused) => return Ok(None),
+        (SiteKind::Trampoline, State::Direct) => transfer(0xe9, site, target, body)?,
         (_, State::Direct) => transfer(0xe8, site, target, body)?,
-        (Kind::Trampoline | Kind::Call, State::Inline | State::Nop) => return Ok(None),
+        (SiteKind::Trampoline | SiteKind::Call, State::Inline | State::Nop) => return Ok(None),
         (_, State::Nop) if target.bytes == Bytes::Nop => Vec::new(),
         // A static call knows one value that it can return by itself (`__static_call_transform`).
-        (Kind::StaticCall, State::Inline) if target.code == RETURN_ZERO => RETURN_ZERO.to_vec(),
-        (Kind::StaticCall, _) => return Ok(None),
+        (SiteKind::StaticCall, State::Inline) if target.code == RETURN_ZERO => RETURN_ZERO.to_vec(),
+        (SiteKind::StaticCall, _) => return Ok(None),
         (_, State::Inline) if target.bytes == Bytes::Identity => IDENTITY.to_vec(),
         (kind, State::Inline) if target.bytes == Bytes::Instruction => {
-            if kind == Kind::PvCalleeSave && target.spoils {
+            if kind == SiteKind::PvCalleeSave && target.spoils {
                 return Err(Refusal::Clobbers { op: target.op });
             }
             target.code.clone()
@@ -137,7 +137,7 @@ pub fn code(site: &Site, target: &Target, state: State, original: &[u8]) -> Resu
     }
     pad(&mut code, site.length);
     #[cfg(feature = "inject")]
-    if site.kind == Kind::PvCalleeSave && state == State::Inline && crate::inject::fallback() {
+    if site.kind == SiteKind::PvCalleeSave && state == State::Inline && crate::inject::fallback() {
         code = original.to_vec();
     }
     Ok(Some(code))

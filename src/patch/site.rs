@@ -14,8 +14,8 @@
 //! .popsection
 //! ```
 //!
-//! The hash of the op's name tells ops apart that have the same slot in two suites of one program: what one suite patches
-//! leaves the other's sites as they are.
+//! The hash of the op's name tells ops apart that have the same slot in two suites of one program: what one suite
+//! patches leaves the other's sites as they are.
 //!
 //! `R` keeps records (and with them unused functions that hold sites) from being collected by the linker; so how many
 //! there are differs with optimisation and LTO.
@@ -29,7 +29,7 @@ global_asm!(".pushsection pvsites, \"aR\", @progbits", ".popsection");
 /// What kind of site it is, and so what may be written over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Kind {
+pub enum SiteKind {
     /// A pv_ops call site that gives up all caller-saved registers (`PARAVIRT_CALL`).
     Pv = 0,
     /// A pv_ops call site that gives up `rax` alone (`PVOP_CALLEE`).
@@ -46,15 +46,15 @@ pub enum Kind {
     Call = 6,
 }
 
-impl Kind {
-    const ALL: [Kind; 7] = [
-        Kind::Pv,
-        Kind::PvCalleeSave,
-        Kind::JumpLabel,
-        Kind::StaticCall,
-        Kind::Trampoline,
-        Kind::Alternative,
-        Kind::Call,
+impl SiteKind {
+    const ALL: [SiteKind; 7] = [
+        SiteKind::Pv,
+        SiteKind::PvCalleeSave,
+        SiteKind::JumpLabel,
+        SiteKind::StaticCall,
+        SiteKind::Trampoline,
+        SiteKind::Alternative,
+        SiteKind::Call,
     ];
 }
 
@@ -88,7 +88,7 @@ pub struct Site {
     /// The op, by the hash of its name ([`Meta::hash`](crate::op::Meta::hash)).
     pub op: u32,
     /// What may be written there.
-    pub kind: Kind,
+    pub kind: SiteKind,
     /// Where a jump label goes; 0 for others.
     pub target: usize,
 }
@@ -104,7 +104,7 @@ pub enum RecordError {
     },
     /// A kind that this build does not know.
     #[error("section pvsites, record {index}: no kind {kind}; a library of another version is linked in")]
-    Kind {
+    SiteKind {
         /// Which record.
         index: usize,
         /// What it says.
@@ -133,7 +133,9 @@ pub fn recorded() -> Result<Vec<Site>, RecordError> {
             length: usize::from(record.length),
             slot: usize::from(record.slot),
             op: record.op,
-            kind: *Kind::ALL.get(usize::from(record.kind)).ok_or(RecordError::Kind { index, kind: record.kind })?,
+            kind: *SiteKind::ALL
+                .get(usize::from(record.kind))
+                .ok_or(RecordError::SiteKind { index, kind: record.kind })?,
             target: if record.target == 0 { 0 } else { target.wrapping_add_signed(record.target as isize) },
         });
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use iced_x86::{Decoder, DecoderOptions};
 
 use super::rules::{self, Target};
-use super::site::{self, Kind, RecordError, Site};
+use super::site::{self, RecordError, Site, SiteKind};
 use super::state::State;
 use super::writer::{self, Writer, WriterError};
 use crate::op::meta::hash;
@@ -92,12 +92,12 @@ pub type Census = BTreeMap<State, usize>;
 
 /// The sites of the program and a way to write them.
 pub struct Text {
-    sites: Vec<Held>,
+    sites: Vec<HeldSite>,
     writer: Box<dyn Writer>,
 }
 
 /// A site with what the compiler left there and what is there now.
-struct Held {
+struct HeldSite {
     site: Site,
     original: Vec<u8>,
     now: Vec<u8>,
@@ -128,7 +128,7 @@ impl Text {
         let hold = |site: Site| {
             // SAFETY: the caller's contract.
             let original = unsafe { site.bytes() };
-            Held { site, now: original.clone(), original }
+            HeldSite { site, now: original.clone(), original }
         };
         Text { sites: sites.into_iter().map(hold).collect(), writer }
     }
@@ -181,27 +181,27 @@ impl Text {
     ///
     /// # Errors
     /// As for [`Text::boot`].
-    pub unsafe fn bring(
+    pub unsafe fn set_state(
         &mut self,
         targets: &BTreeMap<usize, Target>,
-        kind: Kind,
+        kind: SiteKind,
         state: State,
     ) -> Result<Census, PatchError> {
         // SAFETY: the caller's contract.
-        unsafe { self.bring_to_first(targets, kind, &[state]) }
+        unsafe { self.set_first_supported(targets, kind, &[state]) }
     }
 
-    /// As [`bring`](Self::bring), each site into the first of `states` that the rules know for its op.
+    /// As [`set_state`](Self::set_state), each site into the first of `states` that the rules know for its op.
     ///
     /// # Safety
     /// As for [`Text::boot`].
     ///
     /// # Errors
     /// As for [`Text::boot`].
-    pub unsafe fn bring_to_first(
+    pub unsafe fn set_first_supported(
         &mut self,
         targets: &BTreeMap<usize, Target>,
-        kind: Kind,
+        kind: SiteKind,
         states: &[State],
     ) -> Result<Census, PatchError> {
         let mut census = Census::new();

@@ -10,7 +10,7 @@ pub const DRAWS: usize = 1 << 16;
 
 /// Where the calls of [`random`](fn@random) go.
 #[repr(C)]
-pub struct Course {
+pub struct TargetSequence {
     /// The callees to draw from.
     pub targets: [usize; 8],
     /// What was drawn, as places in `targets`.
@@ -19,7 +19,7 @@ pub struct Course {
     pub at: u16,
 }
 
-struct Current(UnsafeCell<Option<Course>>);
+struct Current(UnsafeCell<Option<TargetSequence>>);
 // SAFETY: written and read by the one thread that measures.
 unsafe impl Sync for Current {}
 
@@ -29,7 +29,7 @@ static CURRENT: Current = Current(UnsafeCell::new(None));
 ///
 /// # Safety
 /// Called by the one thread that runs [`random`](fn@random), and not from within it.
-pub unsafe fn set_course(change: impl FnOnce(&mut Option<Course>)) {
+pub unsafe fn set_course(change: impl FnOnce(&mut Option<TargetSequence>)) {
     // SAFETY: the caller's contract.
     change(unsafe { &mut *CURRENT.0.get() });
 }
@@ -51,38 +51,38 @@ pub unsafe extern "C" fn random<D: Dispatch, O: Op>(args: *const [u64; 4], passe
     // SAFETY: the caller's pointer.
     let args = O::Args::from_words(unsafe { *args });
     // SAFETY: this thread alone uses the course, and nothing called here changes it.
-    let Some(course) = (unsafe { &mut *CURRENT.0.get() }) else { return 0 };
+    let Some(sequence) = (unsafe { &mut *CURRENT.0.get() }) else { return 0 };
     let slot = D::pointer::<O>().unwrap_or(ELSEWHERE.0.get());
     let mut left = passes;
-    let mut at = course.at;
+    let mut at = sequence.at;
     loop {
         // SAFETY: `Op::arguments` vouches for any number of calls; the slot takes callees of `O`.
         unsafe {
-            once::<D, O>(args, course, slot, &mut at);
-            once::<D, O>(args, course, slot, &mut at);
-            once::<D, O>(args, course, slot, &mut at);
-            once::<D, O>(args, course, slot, &mut at);
-            once::<D, O>(args, course, slot, &mut at);
-            once::<D, O>(args, course, slot, &mut at);
-            once::<D, O>(args, course, slot, &mut at);
-            once::<D, O>(args, course, slot, &mut at);
+            once::<D, O>(args, sequence, slot, &mut at);
+            once::<D, O>(args, sequence, slot, &mut at);
+            once::<D, O>(args, sequence, slot, &mut at);
+            once::<D, O>(args, sequence, slot, &mut at);
+            once::<D, O>(args, sequence, slot, &mut at);
+            once::<D, O>(args, sequence, slot, &mut at);
+            once::<D, O>(args, sequence, slot, &mut at);
+            once::<D, O>(args, sequence, slot, &mut at);
         }
         // Wrapping: a check for overflow would be measured, too.
         left = left.wrapping_sub(1);
         if left == 0 {
-            course.at = at;
+            sequence.at = at;
             return passes;
         }
     }
 }
 
 #[inline(always)]
-unsafe fn once<D: Dispatch, O: Op>(args: O::Args, course: &Course, slot: *mut usize, at: &mut u16) {
-    let drawn = course.order[usize::from(*at)] & 7;
+unsafe fn once<D: Dispatch, O: Op>(args: O::Args, sequence: &TargetSequence, slot: *mut usize, at: &mut u16) {
+    let drawn = sequence.order[usize::from(*at)] & 7;
     *at = at.wrapping_add(1);
     // SAFETY: the caller's slot and contract.
     unsafe {
-        slot.write_volatile(course.targets[usize::from(drawn)]);
+        slot.write_volatile(sequence.targets[usize::from(drawn)]);
         D::call::<O>(args.launder()).sink();
     }
 }

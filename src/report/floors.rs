@@ -1,7 +1,7 @@
 //! The floors of a report and the placement range of a workload: one definition each.
 
 use super::Report;
-use super::schema::Workload;
+use super::schema::WorkloadResult;
 use crate::regime::Regime;
 
 impl Report {
@@ -22,7 +22,7 @@ pub const WORKLOAD_FLOOR: &str =
 pub const PLACEMENT_RANGE: &str =
     "placement range: 95% of two single placements of the same kernel differ by no more, run-to-run noise removed";
 
-impl Workload {
+impl WorkloadResult {
     /// The floor in percent: nothing below it is called a difference. `None` where it is no usable number.
     #[must_use]
     pub fn floor(&self) -> Option<f64> {

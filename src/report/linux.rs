@@ -1,7 +1,7 @@
 //! `linux` in the document, and `linux.json` by itself: real kernels, counted.
 //!
-//! Nothing in it depends on when or on what machine it was counted: two runs with the same kernel, emulator and compiler
-//! write the same bytes.
+//! Nothing in it depends on when or on what machine it was counted: two runs with the same kernel, emulator and
+//! compiler write the same bytes.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! Nothing in here measures.
 
 #[cfg(feature = "html")]
-pub mod beside;
+pub mod comparison;
 #[cfg(feature = "cli")]
 pub mod export;
 pub mod floors;

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::schema::{Cell, Estimate, Report, Workload, WorkloadKernel};
-use crate::op::Platform;
+use super::schema::{Cell, Estimate, Report, WorkloadKernel, WorkloadResult};
+use crate::op::BodyKind;
 use crate::regime::Regime;
 
 /// The figures, in the order of the page.
@@ -117,8 +117,8 @@ pub fn figures() -> Result<Vec<Figure>, toml::de::Error> {
 }
 
 impl Row {
-    /// The published number, lowest and highest; percent where it was published as two numbers. `None` where the file names
-    /// none.
+    /// The published number, lowest and highest; percent where it was published as two numbers. `None` where the file
+    /// names none.
     #[must_use]
     pub fn published(&self) -> Option<[f64; 2]> {
         let percent = self.without.zip(self.with).map(|(without, with)| (with / without - 1.0) * 100.0);
@@ -166,7 +166,7 @@ impl Row {
 }
 
 impl Here {
-    fn of_workload(&self, workload: &Workload) -> Today {
+    fn of_workload(&self, workload: &WorkloadResult) -> Today {
         if self.measure == Measure::Placement {
             let unplaced = || "kernels were not placed anew".to_owned();
             return workload.placement_range().map_or_else(|| Today::Absent(unplaced()), Today::Counted);
@@ -191,7 +191,7 @@ impl Here {
                 && Some(&cell.mechanism) == self.mechanism.as_ref()
                 && cell.state == self.state
                 && cell.regime == Regime::Throughput
-                && cell.body == Platform::Native
+                && cell.body == BodyKind::Native
         };
         let Some(cell) = report.cells.iter().find(wanted) else {
             return Today::Absent(format!("the cell of {op} was not measured"));
@@ -227,7 +227,7 @@ mod tests {
     /// The names alone: to compile the workloads with every mechanism would take longer than all other tests here.
     struct Names(Vec<&'static str>);
 
-    impl workload::Visitor for Names {
+    impl workload::WorkloadVisitor for Names {
         fn visit<W: Measured>(&mut self) {
             self.0.push(W::NAME);
         }
@@ -235,7 +235,7 @@ mod tests {
 
     struct OptionNames<'a>(&'a mut Vec<&'static str>);
 
-    impl options::Visitor for OptionNames<'_> {
+    impl options::OptionVisitor for OptionNames<'_> {
         fn visit<C: options::Optional>(&mut self) {
             self.0.push(C::META.name);
         }

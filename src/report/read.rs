@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::linux::Linux;
-use super::schema::{Bounds, Cell, Estimate, Limit, Listing, MechanismInfo, Report, SCHEMA, Workload};
+use super::schema::{Bounds, Cell, Estimate, Limit, Listing, MechanismInfo, Report, SCHEMA, WorkloadResult};
 
 /// The largest report that is read. A full run of 30 mechanisms writes about a third of it.
 pub const LARGEST: u64 = 64 << 20;
@@ -115,8 +115,8 @@ pub fn report(path: &Path) -> Result<Report, ReadError> {
     Ok(report)
 }
 
-/// Documents without deciding intervals say `floor` of cells whose estimate lies beyond it, too: there it is the interval
-/// that reaches into the floor.
+/// Documents without deciding intervals say `floor` of cells whose estimate lies beyond it, too: there it is the
+/// interval that reaches into the floor.
 fn name_intervals(report: &mut Report) {
     for cell in report.cells.iter_mut().filter(|cell| cell.limit == Some(Limit::Floor)) {
         let beyond = |floor: f64| cell.overhead.is_some_and(|overhead| overhead.cycles.estimate.abs() > floor);
@@ -127,14 +127,14 @@ fn name_intervals(report: &mut Report) {
 }
 
 /// The most listings of one mechanism: all states of all ops, and room.
-pub const MOST_LISTINGS: usize = 4096;
+pub const MAX_LISTINGS: usize = 4096;
 /// The most instructions of one listing: a call site, its callee and all thunks between them.
-pub const MOST_LINES: usize = 512;
+pub const MAX_LINES: usize = 512;
 /// The most bytes of a listing's line. An instruction has 15 at most (Intel SDM volume 2, 2.3.11); a line of padding or
 /// data may have more.
-pub const MOST_LINE_BYTES: usize = 64;
+pub const MAX_LINE_BYTES: usize = 64;
 /// The most characters of a listing's line, place or state and of what a step changed.
-pub const MOST_TEXT: usize = 200;
+pub const MAX_TEXT: usize = 200;
 
 /// Checks what the shapes cannot say: every number finite, intervals around their estimates, shares between 0 and 1,
 /// cells of known ops and mechanisms, none twice, listings of a size that a mechanism can have.
@@ -228,7 +228,7 @@ fn check_linux(linux: &Linux) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn check_workload(place: &str, workload: &Workload) -> Result<(), Invalid> {
+fn check_workload(place: &str, workload: &WorkloadResult) -> Result<(), Invalid> {
     let finite = |place: String, value: f64| match value.is_finite() {
         true => Ok(()),
         false => Err(Invalid { place, what: format!("{value} is no measured number") }),
@@ -280,8 +280,8 @@ fn check_workload(place: &str, workload: &Workload) -> Result<(), Invalid> {
 fn check_mechanism(place: &str, mechanism: &MechanismInfo, ops: &HashSet<&str>) -> Result<(), Invalid> {
     short(&format!("{place}.step"), mechanism.step.as_deref().unwrap_or_default())?;
     let listings = &mechanism.listings;
-    if listings.len() > MOST_LISTINGS {
-        let what = format!("{} listings are more than the {MOST_LISTINGS} a mechanism may have", listings.len());
+    if listings.len() > MAX_LISTINGS {
+        let what = format!("{} listings are more than the {MAX_LISTINGS} a mechanism may have", listings.len());
         return Err(Invalid { place: format!("{place}.listings"), what });
     }
     let mut seen = HashSet::new();
@@ -302,8 +302,8 @@ fn check_mechanism(place: &str, mechanism: &MechanismInfo, ops: &HashSet<&str>) 
 fn check_listing(place: &str, listing: &Listing) -> Result<(), Invalid> {
     short(&format!("{place}.state"), listing.state.as_deref().unwrap_or_default())?;
     let lines = listing.lines.len();
-    if lines > MOST_LINES {
-        let what = format!("{lines} lines are more than the {MOST_LINES} a listing may have");
+    if lines > MAX_LINES {
+        let what = format!("{lines} lines are more than the {MAX_LINES} a listing may have");
         return Err(Invalid { place: format!("{place}.lines"), what });
     }
     for (index, line) in listing.lines.iter().enumerate() {
@@ -312,8 +312,8 @@ fn check_listing(place: &str, listing: &Listing) -> Result<(), Invalid> {
         if digits == 0 || digits % 2 == 1 || !line.bytes.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(Invalid { place: format!("{place}.bytes"), what: "these are no hexadecimal bytes".to_owned() });
         }
-        if digits / 2 > MOST_LINE_BYTES {
-            let what = format!("{} bytes are more than the {MOST_LINE_BYTES} a line may have", digits / 2);
+        if digits / 2 > MAX_LINE_BYTES {
+            let what = format!("{} bytes are more than the {MAX_LINE_BYTES} a line may have", digits / 2);
             return Err(Invalid { place: format!("{place}.bytes"), what });
         }
         short(&format!("{place}.text"), &line.text)?;
@@ -324,10 +324,10 @@ fn check_listing(place: &str, listing: &Listing) -> Result<(), Invalid> {
 
 fn short(place: &str, text: &str) -> Result<(), Invalid> {
     let length = text.chars().count();
-    if length <= MOST_TEXT {
+    if length <= MAX_TEXT {
         return Ok(());
     }
-    let what = format!("{length} characters are more than the {MOST_TEXT} it may have");
+    let what = format!("{length} characters are more than the {MAX_TEXT} it may have");
     Err(Invalid { place: place.to_owned(), what })
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::linux::Linux;
 use crate::host::{Check, Machine};
-use crate::op::{Bytes, Conventions, Group, Kind, Platform, Since};
+use crate::op::{BodyKind, Bytes, Conventions, Group, Kind, Since};
 use crate::regime::Regime;
 
 /// The version of the document that this build writes and reads.
@@ -43,12 +43,12 @@ pub struct Report {
     /// The results.
     pub cells: Vec<Cell>,
     /// Macro benchmarks.
-    pub workloads: Vec<Workload>,
+    pub workloads: Vec<WorkloadResult>,
     /// Real kernels, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linux: Option<Linux>,
     /// What is missing from the whole report, and why: said once, not per cell.
-    pub absent: Vec<Absence>,
+    pub absent: Vec<Unavailable>,
     /// What went wrong.
     pub failures: Vec<Failure>,
 }
@@ -97,7 +97,7 @@ pub struct PlanSummary {
     /// Regimes.
     pub regimes: Vec<Regime>,
     /// Bodies.
-    pub bodies: Vec<Platform>,
+    pub bodies: Vec<BodyKind>,
     /// Offsets of the loop head within 128 bytes.
     pub layouts: Vec<u32>,
     /// Worker processes that took all groups.
@@ -110,12 +110,13 @@ pub struct PlanSummary {
     pub window_cycles: u64,
     /// The CPU the workers were pinned to; absent where pinning was not allowed.
     pub cpu: Option<usize>,
-    /// The CPU that workers of workloads had at the same time, each one of the two; absent where they came one after another.
+    /// The CPU that workers of workloads had at the same time, each one of the two; absent where they came one after
+    /// another.
     pub beside: Option<usize>,
     /// Confidence of all intervals, as a share.
     pub confidence: f64,
-    /// With this probability at most a single cell is resolved by chance: so little that all cells, and all looks at them
-    /// during the run, are right together with the confidence above.
+    /// With this probability at most a single cell is resolved by chance: so little that all cells, and all looks at
+    /// them during the run, are right together with the confidence above.
     pub error_per_cell: f64,
 }
 
@@ -137,13 +138,14 @@ pub struct Calibration {
     /// Independent adds per core cycle over the same rounds: how much of the core the run had. Two runs compare where
     /// these do.
     pub adds_per_cycle: Option<Estimate>,
-    /// Share of the rounds, 0 to 1, in which independent adds ran slower than this core can: another hyperthread had part
-    /// of it. Where enough workers had quiet rounds, these are left out; a layout's `workers` counts those used.
+    /// Share of the rounds, 0 to 1, in which independent adds ran slower than this core can: another hyperthread had
+    /// part of it. Where enough workers had quiet rounds, these are left out; a layout's `workers` counts those used.
     pub disturbed_share: f64,
     /// Rounds that the numbers come from.
     pub rounds: usize,
-    /// Rounds that were dropped because the machine changed its pace in the middle (a process was stopped or lost its CPU,
-    /// or the frequency jumped), or because another hyperthread had part of the core. Others were made in their place.
+    /// Rounds that were dropped because the machine changed its pace in the middle (a process was stopped or lost its
+    /// CPU, or the frequency jumped), or because another hyperthread had part of the core. Others were made in their
+    /// place.
     pub dropped_rounds: usize,
     /// Values of columns within the other rounds that were passed over because their two windows disagreed.
     pub dropped_values: usize,
@@ -157,7 +159,8 @@ pub struct Calibration {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Floor {
-    /// At least 95% of the groups' A/A comparisons lie within this many core cycles (per cycle of the op, at least one).
+    /// At least 95% of the groups' A/A comparisons lie within this many core cycles (per cycle of the op, at least
+    /// one).
     pub cycles: f64,
     /// The same as a relative difference.
     pub ratio: f64,
@@ -171,10 +174,10 @@ pub struct Floor {
 
 /// The floor of one regime: a flushed loop differs from its copy by cycles, a loop in throughput by ten-thousandths.
 ///
-/// At least 95% of the A/A comparisons of a regime lie within its floor; with fewer than 20 groups all of them do. Fewer
-/// than 10 say too little: there the floor is the greater of their greatest and of the floor over all regimes. A cell's own
-/// floor is `cycles` times what the mechanism takes there, at least one cycle, and never below the A/A differences of its own
-/// group.
+/// At least 95% of the A/A comparisons of a regime lie within its floor; with fewer than 20 groups all of them do.
+/// Fewer than 10 say too little: there the floor is the greater of their greatest and of the floor over all regimes. A
+/// cell's own floor is `cycles` times what the mechanism takes there, at least one cycle, and never below the A/A
+/// differences of its own group.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -329,7 +332,7 @@ pub struct Cell {
     /// The op.
     pub op: String,
     /// The body it ends in.
-    pub body: Platform,
+    pub body: BodyKind,
     /// Whether that body is real or modelled.
     pub kind: Kind,
     /// The way there.
@@ -371,8 +374,9 @@ pub struct Cell {
     /// What the overhead was held against: nothing below this many core cycles is a difference here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor_cycles: Option<f64>,
-    /// The interval that decides, in core cycles around the same estimate: Student's over the workers, at the confidence
-    /// 1 - `error_per_cell` of the plan. It is wider than that of `overhead`, for all cells hold together with it.
+    /// The interval that decides, in core cycles around the same estimate: Student's over the workers, at the
+    /// confidence 1 - `error_per_cell` of the plan. It is wider than that of `overhead`, for all cells hold together
+    /// with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deciding_cycles: Option<Bounds>,
     /// Whether the overhead stands clear: the deciding interval, every mode and the overhead at every layout lie beyond
@@ -383,8 +387,8 @@ pub struct Cell {
     pub limit: Option<Limit>,
 }
 
-/// What scatters an overhead, as standard deviations of single values in core cycles, each without what the levels before
-/// it explain.
+/// What scatters an overhead, as standard deviations of single values in core cycles, each without what the levels
+/// before it explain.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -399,7 +403,8 @@ pub struct Spread {
     /// Between layouts; absent with fewer than two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between_layouts: Option<f64>,
-    /// Which is the greatest part of the estimate's uncertainty, with as many rounds, workers and layouts as there were.
+    /// Which is the greatest part of the estimate's uncertainty, with as many rounds, workers and layouts as there
+    /// were.
     pub largest: SpreadSource,
 }
 
@@ -487,7 +492,7 @@ pub struct Instructions {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Workload {
+pub struct WorkloadResult {
     /// Its name.
     pub name: String,
     /// What one unit of its work is.
@@ -503,8 +508,8 @@ pub struct Workload {
     /// Workers that were left out: another thread had part of their core all the time.
     #[serde(default)]
     pub disturbed_workers: usize,
-    /// Rounds of those workers that the numbers come from, each with kernels at other places and with work of its own; for
-    /// kernel options fewer.
+    /// Rounds of those workers that the numbers come from, each with kernels at other places and with work of its own;
+    /// for kernel options fewer.
     #[serde(default)]
     pub placements: usize,
     /// Core cycles that a unit takes with `inline`; absent where nothing was measured.
@@ -526,9 +531,9 @@ pub struct Workload {
     /// The floor: the largest of these differences, each the mean over all placements of the run. Nothing below it is
     /// called a difference.
     pub floor_percent: f64,
-    /// The placement range: 95% of two single placements of `inline` differ by no more than this, in percent, run-to-run
-    /// noise removed. A comparison of two builds that differ in nothing finds that much. Absent where kernels were not
-    /// placed.
+    /// The placement range: 95% of two single placements of `inline` differ by no more than this, in percent,
+    /// run-to-run noise removed. A comparison of two builds that differ in nothing finds that much. Absent where
+    /// kernels were not placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_percent: Option<f64>,
     /// Kernels stand at places in memory that each round draws anew; here is why they did not, and what differs between
@@ -567,8 +572,8 @@ pub struct WorkloadKernel {
     /// Hardware counters of a unit, by name; absent where the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,
-    /// The interval that decides, in percent around the same estimate, at a confidence with which all kernels of the run
-    /// hold together.
+    /// The interval that decides, in percent around the same estimate, at a confidence with which all kernels of the
+    /// run hold together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deciding_percent: Option<Bounds>,
     /// Whether it stands clear: the deciding interval lies beyond the workload's floor.
@@ -615,14 +620,14 @@ pub struct OptionInfo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Absence {
+pub struct Unavailable {
     /// What: `counters`, `instructions`, `workloads`, ..
     pub what: String,
     /// Why.
     pub reason: String,
 }
 
-impl Absence {
+impl Unavailable {
     /// Whether it says that `inline` of an op is no baseline.
     #[must_use]
     pub fn is_of_baseline(&self) -> bool {

@@ -2,8 +2,8 @@
 
 use super::Report;
 use super::plots::number::clipped;
-use super::schema::{Cell, Workload, WorkloadKernel};
-use crate::op::{Platform, Since};
+use super::schema::{Cell, WorkloadKernel, WorkloadResult};
+use crate::op::{BodyKind, Since};
 use crate::regime::Regime;
 
 /// Longer names than this are cut.
@@ -19,13 +19,13 @@ pub fn of_cell(cell: &Cell) -> String {
 
 /// A cell by its parts.
 #[must_use]
-pub fn cell_of(op: &str, body: Platform, name: &str, state: Option<&str>, regime: Regime) -> String {
+pub fn cell_of(op: &str, body: BodyKind, name: &str, state: Option<&str>, regime: Regime) -> String {
     format!("{}/{}/{}/{}", plain(op), body.name(), mechanism(name, state), regime.name())
 }
 
 /// A workload on a kernel.
 #[must_use]
-pub fn of_kernel(workload: &Workload, kernel: &WorkloadKernel) -> String {
+pub fn of_kernel(workload: &WorkloadResult, kernel: &WorkloadKernel) -> String {
     kernel_of(&workload.name, kernel.mechanism.as_deref(), kernel.state.as_deref(), kernel.option.as_deref())
 }
 
@@ -58,7 +58,7 @@ pub fn reason(text: &str) -> String {
 }
 
 /// Every kernel of every workload of a report.
-pub fn kernels(report: &Report) -> impl Iterator<Item = (&Workload, &WorkloadKernel)> {
+pub fn kernels(report: &Report) -> impl Iterator<Item = (&WorkloadResult, &WorkloadKernel)> {
     report.workloads.iter().flat_map(|workload| workload.kernels.iter().map(move |kernel| (workload, kernel)))
 }
 

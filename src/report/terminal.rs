@@ -6,7 +6,7 @@ use super::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use super::html::kernel_name;
 use super::over_ops::{MEDIAN_OVER_OPS, OverOps};
 use super::plots::grid::Grid;
-use super::schema::{Absence, Report, Workload};
+use super::schema::{Report, Unavailable, WorkloadResult};
 use super::subject;
 use super::verdict::unresolved;
 use crate::host::Check;
@@ -30,7 +30,7 @@ pub fn summary(report: &Report) -> String {
         line(format!("UNOPTIMISED: {detail}; {}", advice.as_deref().unwrap_or_default()));
     }
     // Above the tables: what they are held against is no baseline there.
-    let (out_of_place, absent): (Vec<&Absence>, Vec<&Absence>) =
+    let (out_of_place, absent): (Vec<&Unavailable>, Vec<&Unavailable>) =
         report.absent.iter().partition(|absence| absence.is_of_baseline());
     for absence in out_of_place {
         line(format!("WARNING: no {}: {}", absence.what, absence.reason));
@@ -96,7 +96,7 @@ fn workloads(report: &Report) -> Table {
     }
     table.set_header(std::iter::once("kernel").chain(report.workloads.iter().map(|workload| workload.name.as_str())));
     for name in kernels {
-        let of = |workload: &Workload| {
+        let of = |workload: &WorkloadResult| {
             let kernel = workload.kernels.iter().find(|kernel| kernel_name(kernel) == name);
             match kernel.and_then(|kernel| Some((kernel, kernel.overhead_percent?))) {
                 Some((kernel, o)) => format!("{}{:.2}", if kernel.resolved { "" } else { "~" }, o.estimate),
@@ -107,12 +107,12 @@ fn workloads(report: &Report) -> Table {
         table.add_row(std::iter::once(name).chain(figures));
     }
     let shown = |percent: Option<f64>| percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}"));
-    let mut row = |name: &str, of: &dyn Fn(&Workload) -> Option<f64>| {
+    let mut row = |name: &str, of: &dyn Fn(&WorkloadResult) -> Option<f64>| {
         let figures = report.workloads.iter().map(|workload| shown(of(workload)));
         table.add_row(std::iter::once(name.to_owned()).chain(figures));
     };
-    row("floor", &Workload::floor);
-    row("placement range", &Workload::placement_range);
+    row("floor", &WorkloadResult::floor);
+    row("placement range", &WorkloadResult::placement_range);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

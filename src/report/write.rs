@@ -104,8 +104,8 @@ pub fn json(report: &Report) -> Result<Vec<u8>, WriteError> {
     Ok(text)
 }
 
-/// JSON with numbers as [`json`] says, and a line per cell: pretty down to the elements of the document's lists, compact
-/// within them. A tenth of a million layouts would else be mostly spaces.
+/// JSON with numbers as [`json`] says, and a line per cell: pretty down to the elements of the document's lists,
+/// compact within them. A tenth of a million layouts would else be mostly spaces.
 struct Rounded<'a> {
     pretty: PrettyFormatter<'a>,
     depth: usize,

@@ -3,8 +3,8 @@
 use super::report::{Facts, Findings, report};
 use crate::estimate::{Estimator, WorkEstimator};
 use crate::measure::plan::Plan;
-use crate::measure::work::KernelColumn;
-use crate::op::Meta;
+use crate::measure::work::KernelVariant;
+use crate::op::OpMeta;
 use crate::report::Report;
 use crate::suite::Suite;
 use crate::workload;
@@ -21,9 +21,9 @@ pub struct Samples {
 impl Samples {
     /// The report: estimates of all samples, beside the facts. The same samples and facts give the same report.
     #[must_use]
-    pub fn report(&self, plan: &Plan, kernels: &[KernelColumn], suite: &Suite, facts: Facts) -> Report {
-        let ops: Vec<Meta> = suite.ops().iter().map(|op| op.meta).collect();
-        let metas: Vec<workload::Meta> = suite.workloads().iter().map(|entry| entry.meta).collect();
+    pub fn report(&self, plan: &Plan, kernels: &[KernelVariant], suite: &Suite, facts: Facts) -> Report {
+        let ops: Vec<OpMeta> = suite.ops().iter().map(|op| op.meta).collect();
+        let metas: Vec<workload::WorkloadMeta> = suite.workloads().iter().map(|entry| entry.meta).collect();
         let rate = facts.ticks_per_second;
         let estimates = self.cells.finish(plan, &ops, rate);
         let workloads = self.workloads.finish(&metas, kernels, &estimates.cells, plan.seed, rate);

@@ -44,7 +44,7 @@ pub fn mechanism_info(mechanism: &Mechanism) -> MechanismInfo {
 #[must_use]
 pub fn option_infos() -> Vec<OptionInfo> {
     struct Infos(Vec<OptionInfo>);
-    impl options::Visitor for Infos {
+    impl options::OptionVisitor for Infos {
         fn visit<C: Optional>(&mut self) {
             let KernelOption { name, switch, summary } = C::META;
             let (name, switch, summary) = (name.to_owned(), switch.to_owned(), summary.to_owned());

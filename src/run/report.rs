@@ -8,10 +8,10 @@ use crate::estimate::{CONFIDENCE, Estimates, traps};
 use crate::host::{Check, Machine};
 use crate::measure::explain::Example;
 use crate::measure::plan::Plan;
-use crate::report::read::MOST_LINES;
+use crate::report::read::MAX_LINES;
 use crate::report::schema::{
-    Absence, Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary,
-    Report, Run, SCHEMA, Tool, Workload,
+    Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary, Report, Run,
+    SCHEMA, Tool, Unavailable, WorkloadResult,
 };
 use crate::suite::OpEntry;
 
@@ -20,7 +20,7 @@ pub struct Findings {
     /// The estimates of the cells.
     pub estimates: Estimates,
     /// The estimates of the workloads.
-    pub workloads: Vec<Workload>,
+    pub workloads: Vec<WorkloadResult>,
     /// The rest.
     pub facts: Facts,
 }
@@ -52,11 +52,11 @@ pub struct Facts {
     /// Workers for single groups after them.
     pub workers_again: usize,
     /// The CPU that workers of workloads had beside the plan's.
-    pub beside: Option<usize>,
+    pub second_cpu: Option<usize>,
     /// What went wrong.
     pub failures: Vec<Failure>,
     /// What is missing.
-    pub absent: Vec<Absence>,
+    pub absent: Vec<Unavailable>,
 }
 
 /// Makes the document. `ops` and `mechanisms` are those of the build; only what the plan names is described.
@@ -111,7 +111,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 rounds: plan.rounds,
                 window_cycles: plan.window_cycles,
                 cpu: plan.cpu,
-                beside: facts.beside,
+                beside: facts.second_cpu,
                 confidence: CONFIDENCE,
                 error_per_cell: estimates.error_per_cell,
             },
@@ -152,7 +152,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
 /// Examples as the document has them, each with its mechanism, without those that are longer than a document may hold.
 #[must_use]
 pub fn listings(examples: &[Example]) -> Vec<(String, Listing)> {
-    let short = examples.iter().filter(|example| example.explanation.lines.len() <= MOST_LINES);
+    let short = examples.iter().filter(|example| example.explanation.lines.len() <= MAX_LINES);
     short.map(|example| (example.column.mechanism.clone(), listing(example))).collect()
 }
 

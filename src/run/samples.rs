@@ -1,8 +1,8 @@
-//! The samples of a run in a file, from which its report can be made again: by the same build to the byte, by a later one
-//! with what that build estimates better.
+//! The samples of a run in a file, from which its report can be made again: by the same build to the byte, by a later
+//! one with what that build estimates better.
 //!
-//! The file holds JSON lines. The first is a [`Header`], the last the run's [`Facts`]. Between them stands a line for every
-//! group and workload that a worker measured, in the order of arrival, with the worker's own line unchanged.
+//! The file holds JSON lines. The first is a [`Header`], the last the run's [`Facts`]. Between them stands a line for
+//! every group and workload that a worker measured, in the order of arrival, with the worker's own line unchanged.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -13,17 +13,17 @@ use tempfile::NamedTempFile;
 
 use super::assemble::Samples;
 use super::report::Facts;
-use crate::measure::plan::{Group, Plan};
+use crate::measure::plan::{Comparison, Plan};
 use crate::measure::wire;
-use crate::measure::work::KernelColumn;
+use crate::measure::work::KernelVariant;
 use crate::report::Report;
 use crate::suite::Suite;
 
 /// The version of the file that this build writes and reads.
 pub const FORMAT: &str = "pvbench.samples/1";
 
-/// The longest line that is read, in bytes. A worker's line for a group of 64 columns has 10 KB, one for a workload at most
-/// 10 MB; at half of this value a long run's workloads would be refused.
+/// The longest line that is read, in bytes. A worker's line for a group of 64 columns has 10 KB, one for a workload at
+/// most 10 MB; at half of this value a long run's workloads would be refused.
 const MAX_LINE_BYTES: u64 = 32 << 20;
 
 /// Why a file of samples could not be written or read.
@@ -76,15 +76,15 @@ pub struct Header {
     /// The plan of the cells.
     pub plan: Plan,
     /// The kernels that workloads ran on.
-    pub kernels: Vec<KernelColumn>,
+    pub kernels: Vec<KernelVariant>,
 }
 
 /// A line after the header.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-enum Entry {
-    Group { worker: usize, group: Group, line: wire::Line },
-    Workload { worker: usize, workload: String, line: wire::Line },
+enum SamplesLine {
+    Comparison { worker: usize, group: Comparison, line: wire::WorkerLine },
+    Workload { worker: usize, workload: String, line: wire::WorkerLine },
     Facts(Box<Facts>),
 }
 
@@ -114,7 +114,7 @@ impl SamplesWriter {
     }
 
     /// A worker's line for a group.
-    pub fn group(&mut self, worker: usize, group: &Group, raw: &[u8]) {
+    pub fn group(&mut self, worker: usize, group: &Comparison, raw: &[u8]) {
         self.line(|file| {
             write!(file, r#"{{"group":{{"worker":{worker},"group":"#)?;
             serde_json::to_writer(&mut *file, group)?;
@@ -190,12 +190,14 @@ pub fn report(path: &Path, suite: &Suite) -> Result<Report, SamplesError> {
             continue;
         };
         match serde_json::from_slice(&text).map_err(|error| malformed(number, error.to_string()))? {
-            Entry::Group { worker, group, line: wire::Line::Done(found) } => samples.cells.add(worker, &group, *found),
-            Entry::Workload { worker, workload, line: wire::Line::Worked(found) } => {
+            SamplesLine::Comparison { worker, group, line: wire::WorkerLine::Done(found) } => {
+                samples.cells.add(worker, &group, *found)
+            }
+            SamplesLine::Workload { worker, workload, line: wire::WorkerLine::Worked(found) } => {
                 samples.workloads.add(worker, &workload, *found);
             }
-            Entry::Facts(facts) => return Ok(samples.report(&header.plan, &header.kernels, suite, *facts)),
-            Entry::Group { .. } | Entry::Workload { .. } => {
+            SamplesLine::Facts(facts) => return Ok(samples.report(&header.plan, &header.kernels, suite, *facts)),
+            SamplesLine::Comparison { .. } | SamplesLine::Workload { .. } => {
                 return Err(malformed(number, "a worker's line holds no samples".to_owned()));
             }
         }

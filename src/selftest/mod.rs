@@ -8,9 +8,9 @@ pub mod loops;
 use crate::dispatch::Mechanism;
 
 use crate::clock::Clock;
-use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
-use crate::op::Platform;
-use crate::op::{CpuModel, Meta};
+use crate::measure::plan::{Comparison, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
+use crate::op::BodyKind;
+use crate::op::{CpuModel, OpMeta};
 use crate::regime::{Loop, Regime};
 use crate::report::schema::{Cell, Estimate};
 use crate::suite::{OpEntry, Pair};
@@ -85,8 +85,8 @@ pub struct Effort {
 /// A plan for the truths of one op.
 #[must_use]
 pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Clock, effort: Effort) -> Plan {
-    let group = |offset| Group { op: op.to_owned(), body: Platform::Native, regime: Regime::Throughput, offset };
-    let column = |truth: &Truth| Column { mechanism: truth.name.to_owned(), state: None };
+    let group = |offset| Comparison { op: op.to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset };
+    let column = |truth: &Truth| Variant { mechanism: truth.name.to_owned(), state: None };
     Plan {
         preset: Preset::Quick,
         seed,
@@ -178,8 +178,8 @@ pub struct Core<'a> {
 ///
 /// Not every Intel CPU multiplies in three cycles: Atoms and Xeon Phi take longer. None of them has AVX-512VL, and all
 /// large cores since Skylake's servers have. Intel's cores from Alder Lake and Sapphire Rapids on, which are those with
-/// SERIALIZE, predict what a load gets from an earlier store ("Fast Store Forwarding Predictor", Intel, 2022): then a link of
-/// a chain through memory takes the whole way or a cycle, and twice the links no longer twice the time.
+/// SERIALIZE, predict what a load gets from an earlier store ("Fast Store Forwarding Predictor", Intel, 2022): then a
+/// link of a chain through memory takes the whole way or a cycle, and twice the links no longer twice the time.
 #[must_use]
 pub fn truths(core: Core) -> Vec<Truth> {
     let (multiplies, waits) = match core.vendor {
@@ -219,7 +219,7 @@ fn pair(name: &'static str, run: Loop) -> Pair {
 fn entry(name: &'static str, pairs: Vec<Pair>) -> OpEntry {
     OpEntry {
         id: std::any::TypeId::of::<Truth>(),
-        meta: Meta { name, ..Meta::BASE },
+        meta: OpMeta { name, ..OpMeta::BASE },
         slot: 0,
         arity: 0,
         returns: false,

@@ -1,21 +1,21 @@
 //! Intervals by resampling workers and layouts.
 //!
-//! The percentile bootstrap of a median, taken literally, is too narrow for few workers. A resample made of copies of the
-//! workers moves the median over ranks with a variance of about (n - 2) / 4 where it should be n / 4, and only in whole
-//! steps: with 8 normal values its 95% holds in about 92 of 100.
+//! The percentile bootstrap of a median, taken literally, is too narrow for few workers. A resample made of copies of
+//! the workers moves the median over ranks with a variance of about (n - 2) / 4 where it should be n / 4, and only in
+//! whole steps: with 8 normal values its 95% holds in about 92 of 100.
 //!
 //! So a resampled worker is drawn not *at* one of the n workers but evenly from the n + 1 gaps they leave: between two
-//! neighbours, or beyond either end, where the end itself stands in. That is the bootstrap from the interpolated quantile
-//! function (type 6 of Hyndman and Fan 1996), in which the k-th of n values stands for the share k / (n + 1) of what new
-//! workers would fall below. The rank of the resampled median then varies by (n + 1)^2 / 4(n + 2), and its percentiles
-//! come to lie about where the interpolated interval from order statistics has its ends (Hettmansperger and Sheather
-//! 1986), which holds for any distribution: it rests on ranks, and knows nothing of tails.
+//! neighbours, or beyond either end, where the end itself stands in. That is the bootstrap from the interpolated
+//! quantile function (type 6 of Hyndman and Fan 1996), in which the k-th of n values stands for the share k / (n + 1)
+//! of what new workers would fall below. The rank of the resampled median then varies by (n + 1)^2 / 4(n + 2), and its
+//! percentiles come to lie about where the interpolated interval from order statistics has its ends (Hettmansperger and
+//! Sheather 1986), which holds for any distribution: it rests on ranks, and knows nothing of tails.
 //!
 //! For layouts both levels are resampled: the workers, then the layouts. A worker is a process that goes through all
 //! layouts, and what its placement does to one of them it may do to all: with 8 layouts and nothing but such common
 //! effects, resampling each layout's workers apart from the others' gave 95% intervals that held in 81 of 100. So one
-//! draw of workers, as a share of their order, serves all layouts of a resample. Where the layouts' workers have nothing
-//! in common, that is too wide rather than too narrow.
+//! draw of workers, as a share of their order, serves all layouts of a resample. Where the layouts' workers have
+//! nothing in common, that is too wide rather than too narrow.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,8 @@ pub struct Bootstrap {
     /// of this confidence, up to 200,000.
     pub resamples: usize,
     /// The smallest half-width of an interval, in the unit of the values: a step of the clock spread over the ops of a
-    /// sample. Values that are all alike because the clock is coarse would give a width of zero. Finite and not negative.
+    /// sample. Values that are all alike because the clock is coarse would give a width of zero. Finite and not
+    /// negative.
     pub resolution: f64,
 }
 
@@ -50,18 +51,18 @@ impl Bootstrap {
     /// The median over the workers of one layout, with its interval.
     ///
     /// `None` for fewer than two workers (one says nothing about another), if a value is not finite, or if a field of
-    /// `self` is out of its range. Fewer than six workers cannot give 95%, whatever is done with them: their interval is
-    /// their range, which holds the true median with probability 1 - 2^(1 - n).
+    /// `self` is out of its range. Fewer than six workers cannot give 95%, whatever is done with them: their interval
+    /// is their range, which holds the true median with probability 1 - 2^(1 - n).
     pub fn workers(&self, values: &[f64], rng: &mut impl Rng) -> Option<Interval> {
         self.workers_by(values, |n, count| Arc::new(Middle::draws(n, count, rng)))
     }
 
-    /// The median over layouts of each layout's median over workers, with its interval from resampling both. With a single
-    /// layout this is [`workers`](Self::workers).
+    /// The median over layouts of each layout's median over workers, with its interval from resampling both. With a
+    /// single layout this is [`workers`](Self::workers).
     ///
-    /// Fewer than six layouts cannot give 95%: the interval then spans their medians at least. `None` without layouts, for
-    /// a layout without values (leave it out, and say why), if no layout has two workers, if a value is not finite, or if
-    /// a field of `self` is out of its range.
+    /// Fewer than six layouts cannot give 95%: the interval then spans their medians at least. `None` without layouts,
+    /// for a layout without values (leave it out, and say why), if no layout has two workers, if a value is not finite,
+    /// or if a field of `self` is out of its range.
     pub fn layouts(&self, layouts: &[Vec<f64>], rng: &mut impl Rng) -> Option<Interval> {
         self.layouts_by(layouts, |_, n, count| Arc::new(Middle::draws(n, count, rng)))
     }
@@ -85,8 +86,8 @@ impl Bootstrap {
             return self.workers_by(layout, |n, count| draws(Level::Workers, n, count));
         }
         let resamples = self.resamples()?;
-        // The layout with the fewest workers has the most uncertain middle, and sets the draw for all. A single worker has
-        // a middle without any uncertainty known.
+        // The layout with the fewest workers has the most uncertain middle, and sets the draw for all. A single worker
+        // has a middle without any uncertainty known.
         let fewest = layouts.iter().map(Vec::len).filter(|&n| n > 1).min()?;
         let layouts: Vec<Vec<f64>> = layouts.iter().map(|layout| sorted(layout)).collect::<Option<_>>()?;
         let mut middles: Vec<f64> = layouts.iter().map(|layout| median_of_sorted(layout)).collect();
@@ -157,8 +158,8 @@ pub struct Draws {
 type Resamples = Arc<Vec<Middle>>;
 
 impl Draws {
-    /// Draws from `seed`, made when first needed. What is drawn depends on the seed alone, and not on the order in which
-    /// it is asked for.
+    /// Draws from `seed`, made when first needed. What is drawn depends on the seed alone, and not on the order in
+    /// which it is asked for.
     pub fn new(seed: u64) -> Self {
         Draws { seed, drawn: Mutex::default() }
     }
@@ -197,8 +198,8 @@ impl Middle {
         (0..count).map(|_| Middle::draw(&mut counts, rng)).collect()
     }
 
-    /// Draws as many values as there are gaps less one (`counts` holds one count per gap), each evenly from all gaps, and
-    /// gives their middle.
+    /// Draws as many values as there are gaps less one (`counts` holds one count per gap), each evenly from all gaps,
+    /// and gives their middle.
     ///
     /// Only the number of draws in each gap is kept: no draw has to be sorted, and nothing is allocated.
     fn draw(counts: &mut [u32], rng: &mut impl Rng) -> Self {

@@ -2,48 +2,48 @@
 
 use super::location::{median, quantile};
 
-/// The two windows of a loop in a round agree within this factor where nothing came in between: drift and the scatter of
-/// a window are a percent, a timer interrupt in 100,000 cycles is more than a twentieth.
+/// The two windows of a loop in a round agree within this factor where nothing came in between: drift and the scatter
+/// of a window are a percent, a timer interrupt in 100,000 cycles is more than a twentieth.
 pub const CLOSE: f64 = 1.05;
 
-/// And within this one where the loop itself scatters, as it does when caches or predictors were emptied before. A window
-/// in which the process was stopped, or lost its CPU for a slice, is longer than that.
+/// And within this one where the loop itself scatters, as it does when caches or predictors were emptied before. A
+/// window in which the process was stopped, or lost its CPU for a slice, is longer than that.
 pub const LOOSE: f64 = 1.5;
 
-/// So many times as far apart as the closest quarter of them are at most, two windows are no longer twins: of normal scatter
-/// one pair in seven thousand is (the quarter ends at 0.32 deviations).
+/// So many times as far apart as the closest quarter of them are at most, two windows are no longer twins: of normal
+/// scatter one pair in seven thousand is (the quarter ends at 0.32 deviations).
 const UNUSUAL: f64 = 12.0;
 
 /// Pairs that show what nothing came in between of: in a burst of interruptions a quarter still are.
 const CLOSEST: f64 = 0.25;
 
-/// Windows that are closer than this part are twins, however much closer most are: one interruption by the hypervisor adds
-/// a part in fifty of a window.
+/// Windows that are closer than this part are twins, however much closer most are: one interruption by the hypervisor
+/// adds a part in fifty of a window.
 const ALIKE: f64 = 0.002;
 
 /// Two readings of a clock can each be a step off at both of their ends.
 const STEPS: f64 = 4.0;
 
-/// The factor within which the windows of a loop agree where nothing came in between, by how the closest of them agree: a
-/// loop that takes the same in every window is known to have been interrupted where two differ by a hundredth, while one
-/// that scatters from window to window is no less real. [`LOOSE`] at most, which is also what no windows give.
+/// The factor within which the windows of a loop agree where nothing came in between, by how the closest of them agree:
+/// a loop that takes the same in every window is known to have been interrupted where two differ by a hundredth, while
+/// one that scatters from window to window is no less real. [`LOOSE`] at most, which is also what no windows give.
 ///
-/// It looks at what two windows of the same loop differ by and not at what they took, so that it favours none of two loops.
-/// `step` is the part of a window that a step of the clock is.
-pub fn usual(twins: impl IntoIterator<Item = [f64; 2]>, step: f64) -> f64 {
+/// It looks at what two windows of the same loop differ by and not at what they took, so that it favours none of two
+/// loops. `step` is the part of a window that a step of the clock is.
+pub fn pair_tolerance(twins: impl IntoIterator<Item = [f64; 2]>, step: f64) -> f64 {
     let apart = twins.into_iter().filter(|twins| twins.iter().all(|ticks| *ticks > 0.0 && ticks.is_finite()));
     let apart: Vec<f64> = apart.map(|[first, second]| first.max(second) / first.min(second) - 1.0).collect();
     let alike = ALIKE.max(STEPS * step);
     quantile(&apart, CLOSEST).map_or(LOOSE, |closest| 1.0 + (UNUSUAL * closest).max(alike).min(LOOSE - 1.0))
 }
 
-/// The two calibrations of a round agree within this factor, or the frequency jumped in between, or one was interrupted:
-/// then the middle of the two is the rate of none of its windows.
+/// The two calibrations of a round agree within this factor, or the frequency jumped in between, or one was
+/// interrupted: then the middle of the two is the rate of none of its windows.
 const RATES_AGREE: f64 = 1.1;
 
 /// What a loop took in a round: the mean of its two windows, in which a drift that is linear over the round cancels.
 /// `None` where the two differ by more than the factor: one of them was interrupted, and the mean would be neither's.
-pub fn of_twins(twins: [f64; 2], within: f64) -> Option<f64> {
+pub fn pair_mean(twins: [f64; 2], within: f64) -> Option<f64> {
     agree(twins, within).then(|| f64::midpoint(twins[0], twins[1]))
 }
 
@@ -52,7 +52,8 @@ pub fn steady(ticks_per_cycle: [f64; 2], inline: [f64; 2]) -> bool {
     agree(ticks_per_cycle, RATES_AGREE) && agree(inline, LOOSE)
 }
 
-/// Of two windows of a loop that were to agree and a third, the two that are closest to each other, in the order of time.
+/// Of two windows of a loop that were to agree and a third, the two that are closest to each other, in the order of
+/// time.
 pub fn closest([first, second]: [f64; 2], third: f64) -> [f64; 2] {
     if (first - third).abs() < (second - third).abs() { [first, third] } else { [second, third] }
 }
@@ -66,8 +67,8 @@ pub fn agree([first, second]: [f64; 2], within: f64) -> bool {
 /// milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Round {
-    /// Ticks per op of each mechanism, in the order of the plan, averaged over its two windows in the round; not a number
-    /// where they disagreed.
+    /// Ticks per op of each mechanism, in the order of the plan, averaged over its two windows in the round; not a
+    /// number where they disagreed.
     pub ticks: Vec<f64>,
     /// Ticks per op of `inline`, averaged over its two windows.
     pub inline: f64,
@@ -146,11 +147,11 @@ mod tests {
 
     #[test]
     fn twins_that_differ_by_more_than_they_may_are_no_value() {
-        assert_eq!(of_twins([1.0, 1.4], LOOSE), Some(1.2));
-        assert_eq!(of_twins([1.4, 1.0], LOOSE), Some(1.2));
-        assert_eq!(of_twins([1.4, 1.0], CLOSE), None);
+        assert_eq!(pair_mean([1.0, 1.4], LOOSE), Some(1.2));
+        assert_eq!(pair_mean([1.4, 1.0], LOOSE), Some(1.2));
+        assert_eq!(pair_mean([1.4, 1.0], CLOSE), None);
         for bad in [[1.0, 1.6], [1.6, 1.0], [1.0, 5000.0], [0.0, 0.0], [-1.0, 1.0], [f64::NAN, 1.0]] {
-            assert_eq!(of_twins(bad, LOOSE), None, "{bad:?}");
+            assert_eq!(pair_mean(bad, LOOSE), None, "{bad:?}");
         }
     }
 
@@ -158,14 +159,17 @@ mod tests {
     fn what_twins_may_differ_by_follows_from_what_the_closest_differ_by() {
         let apart = |part: f64, times: usize| vec![[1000.0, 1000.0 * (1.0 + part)]; times];
         let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
-        near(usual(apart(0.0, 9), 0.0), 1.002);
-        near(usual(apart(0.0, 9), 0.01), 1.04);
-        near(usual([apart(0.0005, 6), apart(0.04, 14)].concat(), 0.0), 1.006);
-        near(usual(apart(0.01, 9), 0.0), 1.12);
-        near(usual(apart(0.2, 9), 0.0), LOOSE);
-        near(usual(apart(0.0, 9), 1.0), LOOSE);
-        near(usual([], 0.0), LOOSE);
-        near(usual([vec![[0.0, 0.0], [f64::NAN, 1.0], [1.0, f64::INFINITY]], apart(0.001, 1)].concat(), 0.0), 1.012);
+        near(pair_tolerance(apart(0.0, 9), 0.0), 1.002);
+        near(pair_tolerance(apart(0.0, 9), 0.01), 1.04);
+        near(pair_tolerance([apart(0.0005, 6), apart(0.04, 14)].concat(), 0.0), 1.006);
+        near(pair_tolerance(apart(0.01, 9), 0.0), 1.12);
+        near(pair_tolerance(apart(0.2, 9), 0.0), LOOSE);
+        near(pair_tolerance(apart(0.0, 9), 1.0), LOOSE);
+        near(pair_tolerance([], 0.0), LOOSE);
+        near(
+            pair_tolerance([vec![[0.0, 0.0], [f64::NAN, 1.0], [1.0, f64::INFINITY]], apart(0.001, 1)].concat(), 0.0),
+            1.012,
+        );
     }
 
     #[test]

@@ -37,8 +37,8 @@ impl Interval {
         self.high < x
     }
 
-    /// The interval of `f` of the quantity, for an `f` that only ever rises (`exp` makes a log-ratio a ratio). Medians and
-    /// percentiles keep their rank under such an `f`, so estimate and ends can be mapped one by one.
+    /// The interval of `f` of the quantity, for an `f` that only ever rises (`exp` makes a log-ratio a ratio). Medians
+    /// and percentiles keep their rank under such an `f`, so estimate and ends can be mapped one by one.
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Self {
         Self { estimate: f(self.estimate), low: f(self.low), high: f(self.high) }
     }

@@ -10,8 +10,8 @@ pub fn median(values: &[f64]) -> Option<f64> {
     sorted(values).map(|sorted| median_of_sorted(&sorted))
 }
 
-/// The median absolute deviation from the median, scaled by 1.4826 so that it estimates the standard deviation of normal
-/// data. `None` for no value, or if one (or a deviation) is not finite.
+/// The median absolute deviation from the median, scaled by 1.4826 so that it estimates the standard deviation of
+/// normal data. `None` for no value, or if one (or a deviation) is not finite.
 pub fn mad(values: &[f64]) -> Option<f64> {
     let middle = median(values)?;
     let deviations: Vec<f64> = values.iter().map(|v| (v - middle).abs()).collect();

@@ -11,8 +11,8 @@ use super::location::{median_of_sorted, sorted};
 
 /// How wide the empty space between two modes has to be at least, in standard deviations of the wider of the two.
 ///
-/// Standard deviations and not a robust spread, so that a long tail counts in full and does not end as a mode of its own.
-/// Of samples of 20 normal or t3 values fewer than 1 in 500 have such a space.
+/// Standard deviations and not a robust spread, so that a long tail counts in full and does not end as a mode of its
+/// own. Of samples of 20 normal or t3 values fewer than 1 in 500 have such a space.
 const GAP_IN_DEVIATIONS: f64 = 6.0;
 
 /// The same for few workers, whose deviations are themselves uncertain: this many divided by their number. It keeps 8
@@ -24,26 +24,26 @@ const GAP_IN_DEVIATIONS_OF_FEW: f64 = 72.0;
 const GAP_IN_STEPS: f64 = 1.5;
 
 /// The fewest workers among which modes are looked for: fewer come to lie in two tight heaps by chance.
-const FEWEST_WORKERS: usize = 8;
+const MIN_WORKERS: usize = 8;
 
 /// A mode holds at least one in this many workers, and at least two.
-const FEWEST_IN_MODE_ONE_IN: usize = 10;
+const MIN_IN_MODE_ONE_IN: usize = 10;
 
 /// A group of workers that agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mode {
     /// The median of the group, in the unit of the values.
     pub value: f64,
-    /// Share of all workers in the group, above 0 and up to 1. Shares add up to less than 1 if there are stragglers that
-    /// belong to no group.
+    /// Share of all workers in the group, above 0 and up to 1. Shares add up to less than 1 if there are stragglers
+    /// that belong to no group.
     pub share: f64,
 }
 
 /// The modes of one value per worker, by share from the greatest (then by value).
 ///
-/// One mode, the median of them all, is the normal case, and the only one with fewer than 8 workers. `resolution` is the
-/// smallest difference that means anything, in the unit of the values: modes are further apart than one and a half of it.
-/// No mode for no value, or if one is not finite.
+/// One mode, the median of them all, is the normal case, and the only one with fewer than 8 workers. `resolution` is
+/// the smallest difference that means anything, in the unit of the values: modes are further apart than one and a half
+/// of it. No mode for no value, or if one is not finite.
 pub fn modes(values: &[f64], resolution: f64) -> Vec<Mode> {
     let Some(sorted) = sorted(values) else {
         return Vec::new();
@@ -72,11 +72,11 @@ fn divide<'a>(part: &'a [f64], workers: usize, resolution: f64, groups: &mut Vec
 /// The fewest groups (two at least) into which `part` can be cut soundly.
 fn cut(part: &[f64], workers: usize, resolution: f64) -> Option<Vec<&[f64]>> {
     let n = part.len();
-    if n < FEWEST_WORKERS {
+    if n < MIN_WORKERS {
         return None;
     }
-    let fewest = workers.div_ceil(FEWEST_IN_MODE_ONE_IN).max(2);
-    let stragglers = (n / FEWEST_IN_MODE_ONE_IN).max(1);
+    let fewest = workers.div_ceil(MIN_IN_MODE_ONE_IN).max(2);
+    let stragglers = (n / MIN_IN_MODE_ONE_IN).max(1);
     let wide = GAP_IN_DEVIATIONS.max(GAP_IN_DEVIATIONS_OF_FEW / n as f64);
     let space = |i: usize| part[i] - part[i - 1];
     let mut widest_first: Vec<usize> = (1..n).collect();

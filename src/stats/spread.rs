@@ -1,9 +1,9 @@
 //! Where the uncertainty of a cell comes from.
 //!
-//! A cell's value is a middle over layouts of middles over workers of middles over rounds, each of two windows per loop.
-//! What scatters at each of these levels is told apart here, so that a reader sees which one limits the result: more
-//! rounds and workers narrow what windows, rounds and workers scatter, and nothing but a changed question narrows what
-//! the layout does.
+//! A cell's value is a middle over layouts of middles over workers of middles over rounds, each of two windows per
+//! loop. What scatters at each of these levels is told apart here, so that a reader sees which one limits the result:
+//! more rounds and workers narrow what windows, rounds and workers scatter, and nothing but a changed question narrows
+//! what the layout does.
 //!
 //! All spreads are standard deviations of single values, estimated from medians of absolute differences, so that a few
 //! disturbed ones do not set them.
@@ -17,8 +17,8 @@ pub struct Sample {
     pub worker: usize,
     /// Its value: the middle over its rounds.
     pub value: f64,
-    /// Half of what the value from the first windows of a round differs from that of the second, the middle over rounds of
-    /// its absolute value.
+    /// Half of what the value from the first windows of a round differs from that of the second, the middle over rounds
+    /// of its absolute value.
     pub halves: f64,
     /// Absolute difference between two rounds in a row, the middle over them; `None` with a single round.
     pub rounds: Option<f64>,
@@ -57,15 +57,16 @@ const MIDDLE_SIZE: f64 = 0.674_490;
 /// The variance of a median of many is this much of that of a mean.
 const OF_MEDIAN: f64 = std::f64::consts::FRAC_PI_2;
 
-/// Modes are six deviations apart at least: half of what two windows differ by is within a quarter of that for nine in ten.
+/// Modes are six deviations apart at least: half of what two windows differ by is within a quarter of that for nine in
+/// ten.
 const AGREED: f64 = 4.0;
 
 /// Workers without which those with few layouts count, too.
 const ENOUGH_WORKERS: usize = 6;
 
 /// The values in which modes are to be looked for: those no further than `near` from the `middle`, and those which the
-/// windows of a round agree on. A worker that is in another mode is in it in both windows; where the two differ by a part of
-/// what the value does from the middle, an interruption made it stand apart, and the next one may be as long.
+/// windows of a round agree on. A worker that is in another mode is in it in both windows; where the two differ by a
+/// part of what the value does from the middle, an interruption made it stand apart, and the next one may be as long.
 pub fn steady(samples: &[Sample], middle: f64, near: f64) -> Vec<f64> {
     let away = |sample: &Sample| (sample.value - middle).abs();
     let agreed = |sample: &&Sample| away(sample) <= near || sample.halves <= away(sample) / AGREED;

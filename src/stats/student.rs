@@ -10,16 +10,16 @@ use super::location::sorted;
 /// workers cannot give.
 ///
 /// They are those of the trimmed mean (Tukey and McLaughlin 1963; Yuen 1974): of ten workers the least and the greatest
-/// count as their neighbours do, and the degrees of freedom are fewer by two. A worker that was disturbed from its first
-/// window to its last does not make the interval of all the others useless.
+/// count as their neighbours do, and the degrees of freedom are fewer by two. A worker that was disturbed from its
+/// first window to its last does not make the interval of all the others useless.
 #[derive(Clone, Debug)]
 pub struct Student {
     /// By the number of workers, from two.
     quantiles: Vec<Option<f64>>,
 }
 
-/// How many of `n` workers are brought in at each end: of few one in ten, for every one costs two degrees of freedom; of
-/// many one in five, for then a burst may have met several.
+/// How many of `n` workers are brought in at each end: of few one in ten, for every one costs two degrees of freedom;
+/// of many one in five, for then a burst may have met several.
 fn trimmed(n: usize) -> usize {
     if n < 12 { n / 10 } else { n / 5 }
 }
@@ -34,8 +34,8 @@ impl Student {
         Student { quantiles: (2..=most).map(quantile).collect() }
     }
 
-    /// The interval around `estimate`, a median, where the workers deviate from it by `deviations`. `None` for fewer than
-    /// two workers, more than were said, or what is not finite.
+    /// The interval around `estimate`, a median, where the workers deviate from it by `deviations`. `None` for fewer
+    /// than two workers, more than were said, or what is not finite.
     pub fn around(&self, estimate: f64, deviations: &[f64]) -> Option<Interval> {
         let quantile = self.quantiles.get(deviations.len().checked_sub(2)?).copied().flatten()?;
         let mut brought_in = sorted(deviations)?;
@@ -55,16 +55,16 @@ impl Student {
     }
 }
 
-/// The standard error of a median of normal values over that of their mean: the root of pi / 2. With heavier tails, where
-/// a median is the better of the two, the interval is too wide rather than too narrow.
+/// The standard error of a median of normal values over that of their mean: the root of pi / 2. With heavier tails,
+/// where a median is the better of the two, the interval is too wide rather than too narrow.
 const OF_MEDIAN: f64 = 1.253_314;
 
 /// Beyond this many degrees of freedom the quantile is that of this many: the two differ by less than 1e-6 (the
 /// difference is about z^3 / 4 dof), while the logarithms of the gamma function lose their digits.
 const DOF_LIMIT: f64 = 1e7;
 
-/// The value which a t-distributed variable with `dof` degrees of freedom stays below with probability `p`. Two-sided at
-/// 99% is `p` = 0.995. `None` unless `p` lies strictly between 0 and 1 and `dof` is at least 1.
+/// The value which a t-distributed variable with `dof` degrees of freedom stays below with probability `p`. Two-sided
+/// at 99% is `p` = 0.995. `None` unless `p` lies strictly between 0 and 1 and `dof` is at least 1.
 pub fn t_quantile(p: f64, dof: f64) -> Option<f64> {
     if !(p > 0.0 && p < 1.0 && dof >= 1.0) {
         return None;

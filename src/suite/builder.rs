@@ -18,7 +18,7 @@ use crate::workload::{self, Measured, Workloads};
 /// use pvbench::suite::Also;
 ///
 /// struct Names(Vec<&'static str>);
-/// impl dispatch::Visitor for Names {
+/// impl dispatch::MechanismVisitor for Names {
 ///     fn visit<D: Dispatch>(&mut self) {
 ///         self.0.push(D::META.name);
 ///     }
@@ -30,21 +30,21 @@ use crate::workload::{self, Measured, Workloads};
 pub struct Also<A, B>(PhantomData<fn(A, B)>);
 
 impl<A: Ops, B: Ops> Ops for Also<A, B> {
-    fn visit(visitor: &mut impl op::Visitor) {
+    fn visit(visitor: &mut impl op::OpVisitor) {
         A::visit(visitor);
         B::visit(visitor);
     }
 }
 
 impl<A: Mechanisms, B: Mechanisms> Mechanisms for Also<A, B> {
-    fn visit(visitor: &mut impl dispatch::Visitor) {
+    fn visit(visitor: &mut impl dispatch::MechanismVisitor) {
         A::visit(visitor);
         B::visit(visitor);
     }
 }
 
 impl<A: Workloads, B: Workloads> Workloads for Also<A, B> {
-    fn visit(visitor: &mut impl workload::Visitor) {
+    fn visit(visitor: &mut impl workload::WorkloadVisitor) {
         A::visit(visitor);
         B::visit(visitor);
     }
@@ -107,13 +107,14 @@ impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
         self.with()
     }
 
-    /// These mechanisms and no others, [`Inline`](crate::dispatch::Inline) the first: fewer to compile, and fewer columns.
+    /// These mechanisms and no others, [`Inline`](crate::dispatch::Inline) the first: fewer to compile, and fewer
+    /// columns.
     pub fn only_mechanisms<L: Mechanisms>(self) -> Builder<O, L, W> {
         self.with()
     }
 
-    /// A workload more; [`Workload`](crate::Workload) has one written out, [`OnKernel`](crate::workload::OnKernel) takes
-    /// those of the model kernel.
+    /// A workload more; [`Workload`](crate::Workload) has one written out, [`OnKernel`](crate::workload::OnKernel)
+    /// takes those of the model kernel.
     pub fn workload<K: Measured>(self) -> Builder<O, M, Also<W, (K,)>> {
         self.with()
     }
@@ -185,7 +186,7 @@ struct Named {
 
 fn named_ops<O: Ops>() -> Vec<Named> {
     struct All(Vec<Named>);
-    impl op::Visitor for All {
+    impl op::OpVisitor for All {
         fn visit<O: Op>(&mut self) {
             self.0.push(Named { name: O::META.name, type_name: type_name::<O>(), slot: O::SLOT });
         }
@@ -197,7 +198,7 @@ fn named_ops<O: Ops>() -> Vec<Named> {
 
 fn named_mechanisms<M: Mechanisms>() -> Vec<(&'static str, &'static str)> {
     struct All(Vec<(&'static str, &'static str)>);
-    impl dispatch::Visitor for All {
+    impl dispatch::MechanismVisitor for All {
         fn visit<D: Dispatch>(&mut self) {
             self.0.push((D::META.name, type_name::<D>()));
         }

@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 
 use crate::dispatch::{self, Dispatch, Mechanism, Mechanisms};
 
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::op::catalogue::{FIRST_USER_SLOT, Slot};
-use crate::op::{Args, Body, Bytes, CpuModel, Meta, Op, Ret};
+use crate::op::{Args, Body, Bytes, CpuModel, Op, OpMeta, Ret};
 use crate::patch::function::code_before_return;
 use crate::patch::{Function, Target};
 use crate::regime::{self, Loop, Regime};
@@ -18,7 +18,7 @@ pub struct OpEntry {
     /// The type.
     pub id: TypeId,
     /// The catalogue entry.
-    pub meta: Meta,
+    pub meta: OpMeta,
     /// The place in the pv_ops table.
     pub slot: usize,
     /// How many arguments.
@@ -28,9 +28,9 @@ pub struct OpEntry {
     /// Arguments to measure with; see [`Op::arguments`].
     pub arguments: fn(&mut CpuModel) -> [u64; 4],
     /// The callee on each platform.
-    pub body: fn(Platform) -> Body,
+    pub body: fn(BodyKind) -> Body,
     /// The callee that saves all but `rax` on each platform.
-    pub saving: fn(Platform) -> Body,
+    pub saving: fn(BodyKind) -> Body,
     /// Whether the native instructions spoil more than `rax` and the flags.
     pub spoils: bool,
     /// Whether the native body is assembly; see [`Op::ASSEMBLY`].
@@ -49,7 +49,7 @@ pub struct Pair {
     /// The mechanism.
     pub mechanism: Mechanism,
     /// See [`Dispatch::bind`].
-    pub bind: fn(Platform),
+    pub bind: fn(BodyKind),
     /// Why the mechanism cannot be had on this machine; see [`Dispatch::unavailable`].
     missing: fn() -> Option<String>,
     /// What of it needs assembly, and the op, where that op's body is none.
@@ -103,8 +103,8 @@ impl Pair {
 impl OpEntry {
     /// What patching knows of it on a platform.
     #[must_use]
-    pub fn target(&self, platform: Platform) -> Target {
-        let native = platform == Platform::Native;
+    pub fn target(&self, platform: BodyKind) -> Target {
+        let native = platform == BodyKind::Native;
         let body = (self.body)(platform) as usize;
         Target {
             op: self.meta.name,
@@ -125,7 +125,7 @@ impl OpEntry {
         match self.instructions {
             Some(bytes) => bytes.to_vec(),
             // SAFETY: a body is a function of this program.
-            None if self.assembly => unsafe { code_before_return((self.body)(Platform::Native) as usize) },
+            None if self.assembly => unsafe { code_before_return((self.body)(BodyKind::Native) as usize) },
             None => Vec::new(),
         }
     }
@@ -187,7 +187,7 @@ const fn has_random<O: Op>() -> bool {
 
 struct Pairs<O>(Vec<Pair>, PhantomData<fn(O)>);
 
-impl<O: Op> dispatch::Visitor for Pairs<O> {
+impl<O: Op> dispatch::MechanismVisitor for Pairs<O> {
     fn visit<D: Dispatch>(&mut self) {
         add(&mut self.0, const { &pair::<D, O>() }, D::pointer::<O>(), D::vtable::<O>());
     }

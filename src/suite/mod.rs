@@ -21,7 +21,7 @@ pub use error::SuiteError;
 pub use optimised::{Code, optimisation};
 
 use crate::dispatch::{self, All, Dispatch, Mechanism, Mechanisms};
-use crate::op::{Op, Ops, Visitor};
+use crate::op::{Op, OpVisitor, Ops};
 use crate::workload;
 
 /// What can be measured, as data. Made by [`Suite::builder`], and run by [`main`](fn@crate::main).
@@ -42,7 +42,7 @@ pub struct Suite {
     name: &'static str,
     ops: Vec<OpEntry>,
     mechanisms: Vec<Listed>,
-    workloads: Vec<workload::Entry>,
+    workloads: Vec<workload::WorkloadEntry>,
     choices: Choices,
 }
 
@@ -133,7 +133,7 @@ impl Suite {
 
     /// The workloads, in their order.
     #[must_use]
-    pub fn workloads(&self) -> &[workload::Entry] {
+    pub fn workloads(&self) -> &[workload::WorkloadEntry] {
         &self.workloads
     }
 
@@ -153,7 +153,7 @@ impl Suite {
     /// # Ok::<(), pvbench::SuiteError>(())
     /// ```
     #[must_use]
-    pub fn into_parts(self) -> (Vec<OpEntry>, Vec<workload::Entry>) {
+    pub fn into_parts(self) -> (Vec<OpEntry>, Vec<workload::WorkloadEntry>) {
         (self.ops, self.workloads)
     }
 }
@@ -181,7 +181,7 @@ impl std::fmt::Debug for Suite {
 #[must_use]
 pub fn entries<O: Ops, M: Mechanisms>() -> Vec<OpEntry> {
     struct Entries<M>(Vec<OpEntry>, std::marker::PhantomData<fn(M)>);
-    impl<M: Mechanisms> Visitor for Entries<M> {
+    impl<M: Mechanisms> OpVisitor for Entries<M> {
         fn visit<O: Op>(&mut self) {
             self.0.push(OpEntry::with::<O, M>());
         }
@@ -195,7 +195,7 @@ pub fn entries<O: Ops, M: Mechanisms>() -> Vec<OpEntry> {
 #[must_use]
 pub fn listed<M: Mechanisms>() -> Vec<Listed> {
     struct All(Vec<Listed>);
-    impl dispatch::Visitor for All {
+    impl dispatch::MechanismVisitor for All {
         fn visit<D: Dispatch>(&mut self) {
             self.0.push(Listed { mechanism: D::META, unavailable: D::unavailable });
         }

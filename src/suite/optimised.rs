@@ -11,7 +11,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::OpEntry;
 use crate::host::{Check, optimised};
-use crate::patch::Compiled;
+use crate::patch::DecodedFunction;
 
 /// What a compiler made of an op's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl OpEntry {
     pub fn code(&self) -> Code {
         let Some(probe) = self.probe else { return Code::Optimised };
         // SAFETY: a compiled function of this program.
-        let decoded = unsafe { Compiled::at(probe as *const () as usize) };
+        let decoded = unsafe { DecodedFunction::at(probe as *const () as usize) };
         decoded.map_or(Code::Optimised, |function| judge(function.instructions().iter().map(|(it, _)| *it)))
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     fn this_build_is_what_its_profile_says() {
         struct Mine;
         // SAFETY: a compiled function of this program.
-        let decoded = unsafe { Compiled::at(probe::<Mine> as fn(u64) -> u64 as *const () as usize) }.unwrap();
+        let decoded = unsafe { DecodedFunction::at(probe::<Mine> as fn(u64) -> u64 as *const () as usize) }.unwrap();
         let found = judge(decoded.instructions().iter().map(|(it, _)| *it));
         assert_eq!(probe::<Mine>(4), 7);
         // Cargo.toml: tests are built with opt-level 2; RUSTFLAGS may say something else.

@@ -3,7 +3,7 @@
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 
 use super::OpEntry;
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::patch::Function;
 use crate::regime::Regime;
 
@@ -35,7 +35,7 @@ impl OpEntry {
     /// over. Whether this machine's does is known from the time that it takes.
     #[must_use]
     pub fn may_trap(&self) -> bool {
-        let body = (self.body)(Platform::Native) as usize as u64;
+        let body = (self.body)(BodyKind::Native) as usize as u64;
         let code = self.native_code();
         if Decoder::with_ip(64, &code, body, DecoderOptions::NONE).into_iter().any(|found| is_intercepted(&found)) {
             return true;

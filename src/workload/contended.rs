@@ -1,22 +1,22 @@
 //! `spinlock_contended`: two CPUs take the same lock, work on what it guards, and release it.
 //!
-//! The second CPU is a thread on another CPU of this machine, with a CPU model and a kernel of its own. A unit is as many
-//! sections on each of the two, begun together; it ends when both are through, so that what was done is the same in every
-//! run. Hooks of a section: `save_fl`, `irq_disable`, `queued_spin_lock_slowpath` where the lock is held,
-//! `queued_spin_unlock`, `irq_enable`. How often it is held, and so the time of a unit, hangs on how the two meet; on one
-//! CPU a section of one thread is not seen by the other until the scheduler comes. A kernel for one CPU (`smp_n`) does
-//! both halves alone.
+//! The second CPU is a thread on another CPU of this machine, with a CPU model and a kernel of its own. A unit is as
+//! many sections on each of the two, begun together; it ends when both are through, so that what was done is the same
+//! in every run. Hooks of a section: `save_fl`, `irq_disable`, `queued_spin_lock_slowpath` where the lock is held,
+//! `queued_spin_unlock`, `irq_enable`. How often it is held, and so the time of a unit, hangs on how the two meet; on
+//! one CPU a section of one thread is not seen by the other until the scheduler comes. A kernel for one CPU (`smp_n`)
+//! does both halves alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use super::{KernelWorkload, Meta, Random};
+use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::host::another_cpu;
 use crate::host::pin;
 use crate::kernel::shared::Shared;
-use crate::kernel::{Config, Kernel, Machine, Trouble};
+use crate::kernel::{Config, Kernel, KernelError, Machine};
 
 /// Sections of each CPU in a unit.
 const SECTIONS: u64 = 64;
@@ -32,14 +32,14 @@ pub struct SpinlockContended;
 struct Meeting {
     shared: Shared,
     /// Sections that each CPU is to have done; [`END`] in the end.
-    asked: Line,
+    asked: CacheLine,
     /// Sections that the second CPU has done, and 1; 0 before it is up.
-    done: Line,
+    done: CacheLine,
 }
 
 /// A word in a cache line of its own.
 #[repr(align(128))]
-struct Line(AtomicU64);
+struct CacheLine(AtomicU64);
 
 /// The first CPU's side. The other thread ends when it is dropped.
 pub struct Contenders {
@@ -49,7 +49,7 @@ pub struct Contenders {
 }
 
 impl KernelWorkload for SpinlockContended {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "spinlock_contended",
         unit: "64 sections on each of two CPUs",
         summary: "two CPUs take one queued spinlock; an entry moves from one list to another; noisy by its nature",
@@ -65,20 +65,20 @@ impl KernelWorkload for SpinlockContended {
         another_cpu().is_none().then(|| reason.to_owned())
     }
 
-    fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<Contenders, Trouble> {
-        let word = || Line(AtomicU64::new(0));
+    fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<Contenders, KernelError> {
+        let word = || CacheLine(AtomicU64::new(0));
         let meeting = Arc::new(Meeting { shared: Shared::new(), asked: word(), done: word() });
         let mut contenders = Contenders { meeting: Arc::clone(&meeting), second: None, asked: 0 };
         if C::SMP {
             let cpu = another_cpu();
             let second = std::thread::Builder::new().spawn(move || second::<D, C>(&meeting, cpu));
-            contenders.second = Some(second.map_err(|_| Trouble::NoSecondCpu)?);
+            contenders.second = Some(second.map_err(|_| KernelError::NoSecondCpu)?);
             contenders.wait(1)?;
         }
         Ok(contenders)
     }
 
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Contenders) -> Result<u64, Trouble> {
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Contenders) -> Result<u64, KernelError> {
         let begin = state.asked;
         state.asked += SECTIONS;
         state.meeting.asked.0.store(state.asked, Ordering::Release);
@@ -99,14 +99,14 @@ impl KernelWorkload for SpinlockContended {
 
 impl Contenders {
     /// Waits for the second CPU to have come so far.
-    fn wait(&self, far: u64) -> Result<(), Trouble> {
+    fn wait(&self, far: u64) -> Result<(), KernelError> {
         let mut looks = 0;
         while self.meeting.done.0.load(Ordering::Acquire) != far {
             std::hint::spin_loop();
             looks += 1;
             if looks % PATIENCE == 0 {
                 if self.second.as_ref().is_none_or(JoinHandle::is_finished) {
-                    return Err(Trouble::NoSecondCpu);
+                    return Err(KernelError::NoSecondCpu);
                 }
                 std::thread::yield_now();
             }

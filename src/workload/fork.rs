@@ -1,16 +1,16 @@
 //! `fork_exit` and `exec`, after lmbench's `lat_proc fork` and `lat_proc exec`.
 //!
-//! Hooks of a fork: `pgd_alloc`; `alloc_pud`, `alloc_pmd`, `alloc_pte` with `make_` and `set_` of the entry above for the
-//! child's tables; in lazy mode, table by table, `pte_val` and `set_pte` for every page that is there (`copy_pte_range`);
-//! `dup_mmap`; `flush_tlb_user`, for the parent's pages are read-only from now on. Of a copy on write: those of a fault, with
-//! `pte_val` of the old page, `flush_tlb_one_user` and `set_pte` of the new one. Of an exit: `exit_mmap`; `lazy_enter` and
-//! `lazy_leave` per table, `pte_val` per page; the tables' `set_`, `release_` and `tlb_remove_table`; `pgd_free`. `write_cr3` on
-//! the way to the child and back. Of `execve`: all of that once more for the new address space and the old one, and
-//! `activate_mm`.
+//! Hooks of a fork: `pgd_alloc`; `alloc_pud`, `alloc_pmd`, `alloc_pte` with `make_` and `set_` of the entry above for
+//! the child's tables; in lazy mode, table by table, `pte_val` and `set_pte` for every page that is there
+//! (`copy_pte_range`); `dup_mmap`; `flush_tlb_user`, for the parent's pages are read-only from now on. Of a copy on
+//! write: those of a fault, with `pte_val` of the old page, `flush_tlb_one_user` and `set_pte` of the new one. Of an
+//! exit: `exit_mmap`; `lazy_enter` and `lazy_leave` per table, `pte_val` per page; the tables' `set_`, `release_` and
+//! `tlb_remove_table`; `pgd_free`. `write_cr3` on the way to the child and back. Of `execve`: all of that once more for
+//! the new address space and the old one, and `activate_mm`.
 
-use super::{KernelWorkload, Meta, Random};
+use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
-use crate::kernel::{Config, Kernel, Prot, Trouble};
+use crate::kernel::{Config, Kernel, KernelError, Prot};
 
 /// Areas of the process that forks.
 const AREAS: u64 = 12;
@@ -19,8 +19,9 @@ const PAGES: u64 = 16;
 /// Pages that the child writes, and so copies.
 const WRITTEN: u64 = 24;
 
-/// A process of a shell's size: code that is only read, data that is written, between them something that cannot be merged.
-pub(super) fn process<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>) -> Result<Vec<u64>, Trouble> {
+/// A process of a shell's size: code that is only read, data that is written, between them something that cannot be
+/// merged.
+pub(super) fn process<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>) -> Result<Vec<u64>, KernelError> {
     let mut areas = Vec::new();
     for number in 0..AREAS {
         let prot = if number % 3 == 2 { Prot::Read } else { Prot::Write };
@@ -43,7 +44,7 @@ pub(super) fn process<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>) -> 
 pub(super) fn child_writes<D: Dispatch, C: Config>(
     kernel: &mut Kernel<'_, D, C>,
     areas: &[u64],
-) -> Result<u64, Trouble> {
+) -> Result<u64, KernelError> {
     let mut sum = 0;
     for page in 0..WRITTEN {
         let at = areas[page as usize % areas.len().max(1)] + (page / 8) * 4096;
@@ -57,7 +58,7 @@ pub(super) fn child_writes<D: Dispatch, C: Config>(
 pub struct ForkExit;
 
 impl KernelWorkload for ForkExit {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "fork_exit",
         unit: "fork",
         summary: "fork of a process with 192 pages; the child copies 24 by writing to them, and exits",
@@ -65,11 +66,11 @@ impl KernelWorkload for ForkExit {
     };
     type State = Vec<u64>;
 
-    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, Trouble> {
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, KernelError> {
         process(kernel)
     }
 
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, areas: &mut Vec<u64>) -> Result<u64, Trouble> {
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, areas: &mut Vec<u64>) -> Result<u64, KernelError> {
         let child = kernel.fork()?;
         kernel.run_child(child, |kernel| child_writes(kernel, areas))
     }
@@ -79,7 +80,7 @@ impl KernelWorkload for ForkExit {
 pub struct Exec;
 
 impl KernelWorkload for Exec {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "exec",
         unit: "program",
         summary: "fork, execve of a program with five segments, first touches of 40 pages, exit",
@@ -87,11 +88,11 @@ impl KernelWorkload for Exec {
     };
     type State = Vec<u64>;
 
-    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, Trouble> {
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, KernelError> {
         process(kernel)
     }
 
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: &mut Vec<u64>) -> Result<u64, Trouble> {
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: &mut Vec<u64>) -> Result<u64, KernelError> {
         let child = kernel.fork()?;
         kernel.run_child(child, |kernel| {
             kernel.execve(64)?;

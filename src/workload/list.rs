@@ -3,8 +3,8 @@
 use std::marker::PhantomData;
 
 use super::{
-    ContextSwitch, Entry, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault,
-    PageLife, ProtFault, Spinlock, SpinlockContended, Workload,
+    ContextSwitch, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault, PageLife,
+    ProtFault, Spinlock, SpinlockContended, Workload, WorkloadEntry,
 };
 use crate::dispatch::Mechanisms;
 
@@ -14,14 +14,14 @@ pub trait Measured: 'static {
     const NAME: &'static str;
 
     /// With each of these mechanisms, as data.
-    fn entry<M: Mechanisms>() -> Entry;
+    fn entry<M: Mechanisms>() -> WorkloadEntry;
 }
 
 impl<W: Workload> Measured for W {
     const NAME: &'static str = W::META.name;
 
-    fn entry<M: Mechanisms>() -> Entry {
-        Entry::own::<W, M>()
+    fn entry<M: Mechanisms>() -> WorkloadEntry {
+        WorkloadEntry::own::<W, M>()
     }
 }
 
@@ -38,13 +38,13 @@ pub struct OnKernel<W>(PhantomData<fn(W)>);
 impl<W: KernelWorkload> Measured for OnKernel<W> {
     const NAME: &'static str = W::META.name;
 
-    fn entry<M: Mechanisms>() -> Entry {
-        Entry::on_kernel::<W, M>()
+    fn entry<M: Mechanisms>() -> WorkloadEntry {
+        WorkloadEntry::on_kernel::<W, M>()
     }
 }
 
 /// Something done once per workload, with the workload as a type.
-pub trait Visitor {
+pub trait WorkloadVisitor {
     /// Called for each workload of a list, in its order.
     fn visit<W: Measured>(&mut self);
 }
@@ -56,20 +56,20 @@ pub trait Visitor {
 )]
 pub trait Workloads: 'static {
     /// Visits each workload in order.
-    fn visit(visitor: &mut impl Visitor);
+    fn visit(visitor: &mut impl WorkloadVisitor);
 }
 
 /// Implements [`Workloads`] for tuples: `tuples!(A B)` for one of two and all shorter ones.
 macro_rules! tuples {
     () => {
         impl Workloads for () {
-            fn visit(_: &mut impl Visitor) {}
+            fn visit(_: &mut impl WorkloadVisitor) {}
         }
     };
     ($First:ident $($Rest:ident)*) => {
         tuples!($($Rest)*);
         impl<$First: Measured, $($Rest: Measured),*> Workloads for ($First, $($Rest,)*) {
-            fn visit(visitor: &mut impl Visitor) {
+            fn visit(visitor: &mut impl WorkloadVisitor) {
                 visitor.visit::<$First>();
                 $(visitor.visit::<$Rest>();)*
             }
@@ -83,7 +83,7 @@ tuples!(A B C D E F G H I J K L);
 pub struct All;
 
 impl Workloads for All {
-    fn visit(visitor: &mut impl Visitor) {
+    fn visit(visitor: &mut impl WorkloadVisitor) {
         visitor.visit::<OnKernel<MmapPerf>>();
         visitor.visit::<OnKernel<LatMmap>>();
         visitor.visit::<OnKernel<PageFault>>();
@@ -101,9 +101,9 @@ impl Workloads for All {
 
 /// The workloads of a list, each with all of these mechanisms.
 #[must_use]
-pub fn entries<W: Workloads, M: Mechanisms>() -> Vec<Entry> {
-    struct Entries<M>(Vec<Entry>, PhantomData<fn(M)>);
-    impl<M: Mechanisms> Visitor for Entries<M> {
+pub fn entries<W: Workloads, M: Mechanisms>() -> Vec<WorkloadEntry> {
+    struct Entries<M>(Vec<WorkloadEntry>, PhantomData<fn(M)>);
+    impl<M: Mechanisms> WorkloadVisitor for Entries<M> {
         fn visit<W: Measured>(&mut self) {
             self.0.push(W::entry::<M>());
         }

@@ -1,22 +1,24 @@
-//! `mmap_perf`: pseudo-random `mmap`, `munmap` and `mremap` calls with touches, after the benchmark with which the cost of
-//! paravirt_ops was measured in 2009 (LKML 2009-01-20, `mmap-perf.c`).
+//! `mmap_perf`: pseudo-random `mmap`, `munmap` and `mremap` calls with touches, after the benchmark with which the cost
+//! of paravirt_ops was measured in 2009 (LKML 2009-01-20, `mmap-perf.c`).
 //!
-//! 64 areas of up to 16 pages. A call maps an area that is not there, or, half and half, unmaps one or changes its length;
-//! then up to eight of its pages are written, or, one time in four, read. The original touched less (about one fault in 18
-//! calls, from its published counts); here the share of faults is what a process has that uses what it maps.
+//! 64 areas of up to 16 pages. A call maps an area that is not there, or, half and half, unmaps one or changes its
+//! length; then up to eight of its pages are written, or, one time in four, read. The original touched less (about one
+//! fault in 18 calls, from its published counts); here the share of faults is what a process has that uses what it
+//! maps.
 //!
 //! Hooks of a `mmap`: `irq_enable` and `irq_disable` (the way in and out). Of a fault: `read_cr2`, `irq_enable`,
-//! `irq_disable`; `p4d_val` and `pud_val` in the walk, `pmd_val` for the entry and twice for its lock and table; `make_pte`,
-//! `set_pte`; `queued_spin_unlock` for the table's lock; for its page `save_fl`, `irq_disable`, `queued_spin_unlock`,
-//! `irq_enable`; where a table is missing, the same for its frame, `alloc_pte`, `make_pmd`, `set_pmd`,
-//! `queued_spin_unlock`. Of a `munmap`: per table `p4d_val`, `pud_val`, `pmd_val` twice, `lazy_enter`, `lazy_leave`,
-//! `queued_spin_unlock`; per page `pte_val`, and the allocator's four; a flush is `irq_disable`, `flush_tlb_one_user` per
-//! page, `irq_enable`; per table that goes `pmd_val`, `set_pmd`, `release_pte`, `tlb_remove_table`.
+//! `irq_disable`; `p4d_val` and `pud_val` in the walk, `pmd_val` for the entry and twice for its lock and table;
+//! `make_pte`, `set_pte`; `queued_spin_unlock` for the table's lock; for its page `save_fl`, `irq_disable`,
+//! `queued_spin_unlock`, `irq_enable`; where a table is missing, the same for its frame, `alloc_pte`, `make_pmd`,
+//! `set_pmd`, `queued_spin_unlock`. Of a `munmap`: per table `p4d_val`, `pud_val`, `pmd_val` twice, `lazy_enter`,
+//! `lazy_leave`, `queued_spin_unlock`; per page `pte_val`, and the allocator's four; a flush is `irq_disable`,
+//! `flush_tlb_one_user` per page, `irq_enable`; per table that goes `pmd_val`, `set_pmd`, `release_pte`,
+//! `tlb_remove_table`.
 
 use super::sequence::{AREAS, Do, Sequence};
-use super::{KernelWorkload, Meta, Random};
+use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
-use crate::kernel::{Config, Kernel, Prot, Trouble};
+use crate::kernel::{Config, Kernel, KernelError, Prot};
 
 const PAGE: u64 = 4096;
 
@@ -37,7 +39,7 @@ impl Areas {
 
     /// One call and its touches.
     #[inline(never)]
-    pub(super) fn step<D: Dispatch, C: Config>(&mut self, kernel: &mut Kernel<'_, D, C>) -> Result<u64, Trouble> {
+    pub(super) fn step<D: Dispatch, C: Config>(&mut self, kernel: &mut Kernel<'_, D, C>) -> Result<u64, KernelError> {
         let step = self.sequence.next();
         let at = self.at[step.place];
         let at = match step.what {
@@ -62,7 +64,7 @@ impl Areas {
 }
 
 impl KernelWorkload for MmapPerf {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "mmap_perf",
         unit: "call",
         summary: "pseudo-random mmap, munmap and mremap of 64 areas, each followed by touches",
@@ -70,11 +72,11 @@ impl KernelWorkload for MmapPerf {
     };
     type State = Areas;
 
-    fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, random: Random) -> Result<Areas, Trouble> {
+    fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, random: Random) -> Result<Areas, KernelError> {
         Ok(Areas::new(random))
     }
 
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Areas) -> Result<u64, Trouble> {
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Areas) -> Result<u64, KernelError> {
         state.step(kernel)
     }
 }

@@ -23,29 +23,29 @@ mod spinlock;
 
 use crate::clock::Clock;
 use crate::dispatch::Dispatch;
-use crate::kernel::{Config, Kernel, Machine, Trouble};
+use crate::kernel::{Config, Kernel, KernelError, Machine};
 
 pub use build::KernelBuild;
 pub use contended::SpinlockContended;
 pub use context::ContextSwitch;
 pub use fork::{Exec, ForkExit};
 pub use lat_mmap::LatMmap;
-pub use list::{All, Measured, OnKernel, Visitor, Workloads, entries as entries_of};
+pub use list::{All, Measured, OnKernel, WorkloadVisitor, Workloads, entries as entries_of};
 pub use mmap_perf::MmapPerf;
 pub use null::NullSyscall;
 pub use own::Workload;
 pub use page_fault::{PageFault, ProtFault};
 pub use page_life::PageLife;
 pub use random::Random;
-pub use registry::{Entry, Variant, Yardstick, count_hooks};
+pub use registry::{MechanismRun, OptionVariant, WorkloadEntry, count_hooks};
 pub use spinlock::Spinlock;
 
 /// What is said of a workload.
 ///
 /// ```
-/// use pvbench::workload::Meta;
+/// use pvbench::workload::WorkloadMeta;
 ///
-/// const LINE: Meta = Meta {
+/// const LINE: WorkloadMeta = WorkloadMeta {
 ///     name: "uart_line",
 ///     unit: "line",
 ///     summary: "a line of 80 bytes, each sent once the chip is ready",
@@ -53,7 +53,7 @@ pub use spinlock::Spinlock;
 /// };
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Meta {
+pub struct WorkloadMeta {
     /// Its name in commands and reports.
     pub name: &'static str,
     /// What one unit of its work is.
@@ -76,7 +76,7 @@ pub struct Meta {
 pub enum Failure {
     /// What the model kernel said.
     #[error(transparent)]
-    Kernel(#[from] Trouble),
+    Kernel(#[from] KernelError),
     /// What the workload said.
     #[error("{0}")]
     Own(String),
@@ -85,25 +85,25 @@ pub enum Failure {
 /// A macro benchmark on the model kernel.
 pub trait KernelWorkload: 'static {
     /// Name and description.
-    const META: Meta;
+    const META: WorkloadMeta;
 
     /// Whether it is measured where nobody has named workloads.
     const BY_DEFAULT: bool = true;
 
-    /// After how many units it starts over: a part of a run has a whole number of such rounds, or it would depend on its
-    /// length what is in it.
-    const PERIOD: u64 = 1;
+    /// After how many units it starts over: a part of a run has a whole number of such rounds, or it would depend on
+    /// its length what is in it.
+    const PERIOD_UNITS: u64 = 1;
 
     /// On how many CPUs it runs at once. Where that is more than one, no other worker has one meanwhile.
     const CPUS: usize = 1;
 
-    /// So many cycles of `inline` fill a run. Shorter runs at more places say more of a workload that is soon as warm as it
-    /// gets.
+    /// So many cycles of `inline` fill a run. Shorter runs at more places say more of a workload that is soon as warm
+    /// as it gets.
     const RUN_CYCLES: u64 = RUN_CYCLES;
 
-    /// What beginning and ending a part takes is told by so many units and twice as many: where runs are short, so that it
-    /// matters, and units, too. Where there are none, it is what timing nothing takes.
-    const TELLING: u64 = 0;
+    /// What beginning and ending a part takes is told by so many units and twice as many: where runs are short, so that
+    /// it matters, and units, too. Where there are none, it is what timing nothing takes.
+    const OVERHEAD_PROBE_UNITS: u64 = 0;
 
     /// What is kept between units.
     type State;
@@ -117,18 +117,22 @@ pub trait KernelWorkload: 'static {
     ///
     /// # Errors
     /// What the kernel comes to.
-    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, random: Random) -> Result<Self::State, Trouble>;
+    fn prepare<D: Dispatch, C: Config>(
+        kernel: &mut Kernel<'_, D, C>,
+        random: Random,
+    ) -> Result<Self::State, KernelError>;
 
     /// One unit. Returns what goes into the checksum.
     ///
     /// # Errors
     /// What the kernel comes to.
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Self::State) -> Result<u64, Trouble>;
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Self::State)
+    -> Result<u64, KernelError>;
 }
 
-/// `inline` takes so many cycles in a run: a quarter of a millisecond at 3 GHz. What caches and predictors hold when a run
-/// begins moves all of it by a percent, and so does what a machine does meanwhile: many short runs say more than few long
-/// ones. In runs of half the length data that `mmap_perf` keeps is colder than it stays.
+/// `inline` takes so many cycles in a run: a quarter of a millisecond at 3 GHz. What caches and predictors hold when a
+/// run begins moves all of it by a percent, and so does what a machine does meanwhile: many short runs say more than
+/// few long ones. In runs of half the length data that `mmap_perf` keeps is colder than it stays.
 pub const RUN_CYCLES: u64 = 750_000;
 
 /// A run is timed in so many parts. An interrupt falls into one of them, and the others show what it did.
@@ -162,16 +166,17 @@ pub fn run<W: KernelWorkload, D: Dispatch, C: Config>(
     let mut state = W::prepare(&mut kernel, Random::new(seed))?;
     // What the first units meet: a free list per CPU, a slab of each kind, predictors and caches that know the code.
     let first = units_of::<W, D, C>(&mut kernel, &mut state, units)?;
-    let (ticks, sum) =
-        timed(clock, first, [W::TELLING, units], |units| units_of::<W, D, C>(&mut kernel, &mut state, units))?;
+    let (ticks, sum) = timed(clock, first, [W::OVERHEAD_PROBE_UNITS, units], |units| {
+        units_of::<W, D, C>(&mut kernel, &mut state, units)
+    })?;
     Ok(Outcome { ticks, checksum: mixed(sum, kernel.machine().pages_in_use() as u64) })
 }
 
 /// Times the parts of a run, each of so many `units`: what each took without what it takes to begin and to end, and the
 /// checksum of all that they returned after `first`.
 ///
-/// That is the clock, the call, filling a pipeline and leaving a loop: a hundred cycles and more, which would make less of
-/// what an indirection costs. It is what `telling` units take more than half of twice as many.
+/// That is the clock, the call, filling a pipeline and leaving a loop: a hundred cycles and more, which would make less
+/// of what an indirection costs. It is what `telling` units take more than half of twice as many.
 fn timed<E>(
     clock: Clock,
     first: u64,
@@ -205,7 +210,7 @@ fn units_of<W: KernelWorkload, D: Dispatch, C: Config>(
     kernel: &mut Kernel<'_, D, C>,
     state: &mut W::State,
     units: u64,
-) -> Result<u64, Trouble> {
+) -> Result<u64, KernelError> {
     // Not 0: a workload may return nothing but zeroes, and their number counts.
     let mut sum = 1;
     for _ in 0..units {
@@ -216,7 +221,8 @@ fn units_of<W: KernelWorkload, D: Dispatch, C: Config>(
     Ok(sum)
 }
 
-/// A step of the checksum: Knuth's multiplier (The Art of Computer Programming 3, 6.4), and what came before turned by 5.
+/// A step of the checksum: Knuth's multiplier (The Art of Computer Programming 3, 6.4), and what came before turned by
+/// 5.
 #[inline(always)]
 fn mixed(sum: u64, value: u64) -> u64 {
     (sum.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15)

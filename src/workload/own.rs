@@ -3,21 +3,22 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use super::{Failure, Meta, Outcome, Random, mixed, timed};
+use super::{Failure, Outcome, Random, WorkloadMeta, mixed, timed};
 use crate::clock::Clock;
 use crate::dispatch::{self, Dispatch};
 use crate::kernel::Machine;
-use crate::op::{Op, Ops, Platform, Visitor};
+use crate::op::{BodyKind, Op, OpVisitor, Ops};
 
 /// A macro benchmark: work of your own, generic over the mechanism that reaches its ops.
 ///
-/// It is deterministic from its seed: with every mechanism and in every repetition it does the same work in the same order,
-/// and must come to the same checksum, which is made of what [`unit`](Workload::unit) returns. A driver that sends a line:
+/// It is deterministic from its seed: with every mechanism and in every repetition it does the same work in the same
+/// order, and must come to the same checksum, which is made of what [`unit`](Workload::unit) returns. A driver that
+/// sends a line:
 ///
 /// ```
 /// use pvbench::Suite;
 /// use pvbench::dispatch::Dispatch;
-/// use pvbench::workload::{Failure, Meta, Random, Workload};
+/// use pvbench::workload::{Failure, WorkloadMeta, Random, Workload};
 ///
 /// pvbench::functions! {
 ///     /// Reads a register.
@@ -29,7 +30,7 @@ use crate::op::{Op, Ops, Platform, Visitor};
 /// struct Line;
 ///
 /// impl Workload for Line {
-///     const META: Meta = Meta {
+///     const META: WorkloadMeta = WorkloadMeta {
 ///         name: "uart_line",
 ///         unit: "line",
 ///         summary: "a line of 80 bytes, each sent once the chip is ready",
@@ -64,17 +65,17 @@ use crate::op::{Op, Ops, Platform, Visitor};
 )]
 pub trait Workload: 'static {
     /// Name and description.
-    const META: Meta;
+    const META: WorkloadMeta;
 
     /// The ops that it calls, all of them of the suite. They are bound to their native bodies before each run.
     type Ops: Ops;
 
-    /// After how many units it starts over, where it does something once in so many: a part of a run has a whole number of
-    /// such rounds, or what is in it would depend on its length.
-    const PERIOD: u64 = 1;
+    /// After how many units it starts over, where it does something once in so many: a part of a run has a whole number
+    /// of such rounds, or what is in it would depend on its length.
+    const PERIOD_UNITS: u64 = 1;
 
-    /// On how many CPUs it runs at once, where it starts threads of its own. Where that is more than one, no other worker has
-    /// one meanwhile.
+    /// On how many CPUs it runs at once, where it starts threads of its own. Where that is more than one, no other
+    /// worker has one meanwhile.
     const CPUS: usize = 1;
 
     /// What is kept between units.
@@ -102,7 +103,7 @@ pub(super) fn run<W: Workload, D: Dispatch>(
 ) -> Result<Outcome, Failure> {
     // Ops of the catalogue find the CPU model as after boot.
     machine.reset();
-    bind::<W, D>(Platform::Native);
+    bind::<W, D>(BodyKind::Native);
     let mut state = W::prepare::<D>(Random::new(seed))?;
     let first = units_of::<W, D>(&mut state, units)?;
     let (ticks, checksum) = timed(clock, first, [0, units], |units| units_of::<W, D>(&mut state, units))?;
@@ -111,9 +112,9 @@ pub(super) fn run<W: Workload, D: Dispatch>(
 
 /// Binds a workload's ops.
 #[inline(never)]
-pub(super) fn bind<W: Workload, D: Dispatch>(platform: Platform) {
-    struct Bind<D>(Platform, PhantomData<fn(D)>);
-    impl<D: Dispatch> Visitor for Bind<D> {
+pub(super) fn bind<W: Workload, D: Dispatch>(platform: BodyKind) {
+    struct Bind<D>(BodyKind, PhantomData<fn(D)>);
+    impl<D: Dispatch> OpVisitor for Bind<D> {
         fn visit<O: Op>(&mut self) {
             D::bind::<O>(self.0);
         }
@@ -134,7 +135,7 @@ fn units_of<W: Workload, D: Dispatch>(state: &mut W::State, units: u64) -> Resul
 /// Why a mechanism cannot be had for a workload: for one of its ops.
 pub(super) fn unavailable<W: Workload, D: Dispatch>() -> Option<String> {
     struct First<D>(Option<String>, PhantomData<fn(D)>);
-    impl<D: Dispatch> Visitor for First<D> {
+    impl<D: Dispatch> OpVisitor for First<D> {
         fn visit<O: Op>(&mut self) {
             self.0 = self.0.take().or_else(dispatch::unavailable::<D, O>);
         }
@@ -147,7 +148,7 @@ pub(super) fn unavailable<W: Workload, D: Dispatch>() -> Option<String> {
 /// The ops of a workload.
 pub(super) fn ops<W: Workload>() -> Vec<(TypeId, &'static str)> {
     struct Types(Vec<(TypeId, &'static str)>);
-    impl Visitor for Types {
+    impl OpVisitor for Types {
         fn visit<O: Op>(&mut self) {
             self.0.push((TypeId::of::<O>(), O::META.name));
         }

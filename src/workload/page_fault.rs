@@ -1,18 +1,18 @@
 //! `page_fault` and `prot_fault`, after lmbench's `lat_pagefault` and `lat_sig prot`.
 
-use super::{KernelWorkload, Meta, Random};
+use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
-use crate::kernel::{Config, Kernel, Prot, Trouble};
+use crate::kernel::{Config, Kernel, KernelError, Prot};
 
 /// Pages of the range: all in one or two tables.
 const PAGES: u64 = 256;
 
 /// A page that is mapped and not there is written for the first time.
 ///
-/// Hooks of a fault: `read_cr2`; `irq_enable` and `irq_disable` of the exception; `p4d_val`, `pud_val`, `pmd_val` three times
-/// (the walk, the table's lock, the table); for the page `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`;
-/// `make_pte`, `set_pte`; `queued_spin_unlock` of the table. When the range goes, `pte_val` and the allocator's four for each
-/// page, and once what [`LatMmap`](super::LatMmap) has for tables.
+/// Hooks of a fault: `read_cr2`; `irq_enable` and `irq_disable` of the exception; `p4d_val`, `pud_val`, `pmd_val` three
+/// times (the walk, the table's lock, the table); for the page `save_fl`, `irq_disable`, `queued_spin_unlock`,
+/// `irq_enable`; `make_pte`, `set_pte`; `queued_spin_unlock` of the table. When the range goes, `pte_val` and the
+/// allocator's four for each page, and once what [`LatMmap`](super::LatMmap) has for tables.
 ///
 /// Once in 256 units the range is unmapped and mapped again, so that there is something to fault on.
 pub struct PageFault;
@@ -24,21 +24,21 @@ pub struct Range {
 }
 
 impl KernelWorkload for PageFault {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "page_fault",
         unit: "fault",
         summary: "first writes to the pages of a range of 256, which is then unmapped and mapped again",
         source: "lmbench, lat_pagefault",
     };
     // Pages are zeroed where they come or where they go: as many must go as come.
-    const PERIOD: u64 = PAGES;
+    const PERIOD_UNITS: u64 = PAGES;
     type State = Range;
 
-    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, Trouble> {
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, KernelError> {
         Ok(Range { at: kernel.mmap(PAGES * 4096, Prot::Write)?, next: 0 })
     }
 
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Range) -> Result<u64, Trouble> {
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Range) -> Result<u64, KernelError> {
         if state.next == PAGES {
             kernel.munmap(state.at, PAGES * 4096)?;
             *state = Range { at: kernel.mmap(PAGES * 4096, Prot::Write)?, next: 0 };
@@ -50,14 +50,15 @@ impl KernelWorkload for PageFault {
     }
 }
 
-/// A page is made read-only; the process writes to it, gets a signal, makes it writable in the handler, and writes again.
+/// A page is made read-only; the process writes to it, gets a signal, makes it writable in the handler, and writes
+/// again.
 ///
 /// Hooks beside those of the two `mprotect` calls (`ptep_modify_prot_start`, `pte_val`, `make_pte`,
 /// `ptep_modify_prot_commit`, in lazy mode): a fault that ends in `SIGSEGV`, and the signal's locks.
 pub struct ProtFault;
 
 impl KernelWorkload for ProtFault {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "prot_fault",
         unit: "signal",
         summary: "a write to a protected page, the signal, and what its handler does to let it through",
@@ -65,7 +66,7 @@ impl KernelWorkload for ProtFault {
     };
     type State = Range;
 
-    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, Trouble> {
+    fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, KernelError> {
         let at = kernel.mmap(PAGES * 4096, Prot::Write)?;
         for page in 0..PAGES {
             kernel.store(at + page * 4096, page)?;
@@ -73,12 +74,12 @@ impl KernelWorkload for ProtFault {
         Ok(Range { at, next: 0 })
     }
 
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Range) -> Result<u64, Trouble> {
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Range) -> Result<u64, KernelError> {
         let address = state.at + (state.next % PAGES) * 4096;
         state.next += 7;
         kernel.mprotect(address, 4096, Prot::Read)?;
         match kernel.store(address, state.next) {
-            Err(Trouble::Fault(_)) => kernel.signal(address)?,
+            Err(KernelError::Fault(_)) => kernel.signal(address)?,
             other => return other.map(|()| 0),
         }
         kernel.mprotect(address, 4096, Prot::Write)?;

@@ -5,18 +5,18 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use super::{Failure, KernelWorkload, Meta, RUN_CYCLES, Run, Workload, own, run};
+use super::{Failure, KernelWorkload, RUN_CYCLES, Run, Workload, WorkloadMeta, own, run};
 use crate::clock::Clock;
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Mechanisms};
 use crate::kernel::options::{self, Optional};
 use crate::kernel::{Machine, Plain, bind_hooks};
-use crate::op::{Op, Platform};
+use crate::op::{BodyKind, Op};
 
 /// A workload with all kernels it runs on.
 #[derive(Clone)]
-pub struct Entry {
+pub struct WorkloadEntry {
     /// What is said of it.
-    pub meta: Meta,
+    pub meta: WorkloadMeta,
     /// Whether it is measured where nobody has named workloads.
     pub by_default: bool,
     /// Why it cannot run here; `None` where it can.
@@ -26,9 +26,9 @@ pub struct Entry {
     /// The ops it calls, where it is a user's own: their types and names. The model kernel's are the catalogue's.
     pub ops: Vec<(TypeId, &'static str)>,
     /// With each mechanism, in the order of the tables, `inline` first.
-    pub variants: Vec<Variant>,
+    pub variants: Vec<MechanismRun>,
     /// With `inline` and each kernel option.
-    pub options: Vec<Yardstick>,
+    pub options: Vec<OptionVariant>,
     /// After how many units it starts over.
     pub period: u64,
     /// On how many CPUs it runs at once.
@@ -40,7 +40,7 @@ pub struct Entry {
 
 /// A workload on a kernel with an option.
 #[derive(Clone, Copy)]
-pub struct Yardstick {
+pub struct OptionVariant {
     /// The option's name.
     pub name: &'static str,
     /// The workload.
@@ -49,7 +49,7 @@ pub struct Yardstick {
 
 /// A workload with one mechanism.
 #[derive(Clone, Copy)]
-pub struct Variant {
+pub struct MechanismRun {
     /// The mechanism.
     pub mechanism: Mechanism,
     /// Why it cannot be had here.
@@ -57,34 +57,34 @@ pub struct Variant {
     /// See [`Dispatch::data`].
     pub data: Option<(usize, usize)>,
     /// What the workload binds its ops with.
-    pub bind: fn(Platform),
+    pub bind: fn(BodyKind),
     /// The workload.
     pub run: Run,
 }
 
-impl Entry {
+impl WorkloadEntry {
     /// A workload on the model kernel.
     #[must_use]
     pub fn on_kernel<W: KernelWorkload, M: Mechanisms>() -> Self {
-        struct Variants<W>(Vec<Variant>, PhantomData<fn(W)>);
-        impl<W: KernelWorkload> dispatch::Visitor for Variants<W> {
+        struct MechanismRuns<W>(Vec<MechanismRun>, PhantomData<fn(W)>);
+        impl<W: KernelWorkload> dispatch::MechanismVisitor for MechanismRuns<W> {
             fn visit<D: Dispatch>(&mut self) {
                 let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
                 let bind = bind_hooks::<D>;
-                self.0.push(Variant { mechanism, unavailable, data: D::data(), bind, run: run::<W, D, Plain> });
+                self.0.push(MechanismRun { mechanism, unavailable, data: D::data(), bind, run: run::<W, D, Plain> });
             }
         }
-        let mut variants = Variants::<W>(Vec::new(), PhantomData);
+        let mut variants = MechanismRuns::<W>(Vec::new(), PhantomData);
         M::visit(&mut variants);
-        struct Yardsticks<W>(Vec<Yardstick>, PhantomData<fn(W)>);
-        impl<W: KernelWorkload> options::Visitor for Yardsticks<W> {
+        struct Yardsticks<W>(Vec<OptionVariant>, PhantomData<fn(W)>);
+        impl<W: KernelWorkload> options::OptionVisitor for Yardsticks<W> {
             fn visit<C: Optional>(&mut self) {
-                self.0.push(Yardstick { name: C::META.name, run: run::<W, Inline, C> });
+                self.0.push(OptionVariant { name: C::META.name, run: run::<W, Inline, C> });
             }
         }
         let mut yardsticks = Yardsticks::<W>(Vec::new(), PhantomData);
         options::for_each(&mut yardsticks);
-        Entry {
+        WorkloadEntry {
             meta: W::META,
             type_name: std::any::type_name::<W>(),
             ops: Vec::new(),
@@ -92,7 +92,7 @@ impl Entry {
             unavailable: W::unavailable,
             variants: variants.0,
             options: yardsticks.0,
-            period: W::PERIOD,
+            period: W::PERIOD_UNITS,
             cpus: W::CPUS,
             run_cycles: W::RUN_CYCLES,
             counted: run::<W, Counted, Plain>,
@@ -102,10 +102,10 @@ impl Entry {
     /// A workload of a user's own.
     #[must_use]
     pub fn own<W: Workload, M: Mechanisms>() -> Self {
-        struct Variants<W>(Vec<Variant>, PhantomData<fn(W)>);
-        impl<W: Workload> dispatch::Visitor for Variants<W> {
+        struct MechanismRuns<W>(Vec<MechanismRun>, PhantomData<fn(W)>);
+        impl<W: Workload> dispatch::MechanismVisitor for MechanismRuns<W> {
             fn visit<D: Dispatch>(&mut self) {
-                self.0.push(Variant {
+                self.0.push(MechanismRun {
                     mechanism: D::META,
                     unavailable: own::unavailable::<W, D>,
                     data: D::data(),
@@ -114,9 +114,9 @@ impl Entry {
                 });
             }
         }
-        let mut variants = Variants::<W>(Vec::new(), PhantomData);
+        let mut variants = MechanismRuns::<W>(Vec::new(), PhantomData);
         M::visit(&mut variants);
-        Entry {
+        WorkloadEntry {
             meta: W::META,
             type_name: std::any::type_name::<W>(),
             ops: own::ops::<W>(),
@@ -124,7 +124,7 @@ impl Entry {
             unavailable: || None,
             variants: variants.0,
             options: Vec::new(),
-            period: W::PERIOD,
+            period: W::PERIOD_UNITS,
             cpus: W::CPUS,
             run_cycles: RUN_CYCLES,
             counted: own::run::<W, Counted>,
@@ -148,16 +148,16 @@ impl Dispatch for Counted {
         unsafe { O::inline(args) }
     }
 
-    fn bind<O: Op>(_: Platform) {}
+    fn bind<O: Op>(_: BodyKind) {}
 }
 
-/// How often `units` of a workload, times the parts of a run and one before them, call each hook: what twice as many call
-/// above that, so that setting up is not in it.
+/// How often `units` of a workload, times the parts of a run and one before them, call each hook: what twice as many
+/// call above that, so that setting up is not in it.
 ///
 /// # Errors
 /// What the kernel comes to.
 pub fn count_hooks(
-    entry: &Entry,
+    entry: &WorkloadEntry,
     machine: &mut Machine,
     seed: u64,
     units: u64,

@@ -1,14 +1,14 @@
-//! The calls of `mmap_perf` in their order: the same on the model kernel and, as part of the init process, on Linux. Stands
-//! alone, without the standard library.
+//! The calls of `mmap_perf` in their order: the same on the model kernel and, as part of the init process, on Linux.
+//! Stands alone, without the standard library.
 
 use super::random::Random;
 
 /// Areas, each mapped or not.
 pub const AREAS: usize = 64;
 /// The longest area.
-const MOST_PAGES: u64 = 16;
+const MAX_PAGES: u64 = 16;
 /// The most pages that are touched after a call.
-const MOST_TOUCHED: u64 = 8;
+const MAX_TOUCHED: u64 = 8;
 
 /// What a step does to its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Sequence {
     #[allow(clippy::should_implement_trait)] // It has no end, and who asks never matches on one.
     pub fn next(&mut self) -> Step {
         let place = self.random.below(AREAS as u64) as usize;
-        let pages = 1 + self.random.below(MOST_PAGES);
+        let pages = 1 + self.random.below(MAX_PAGES);
         let before = self.pages[place];
         let what = if before == 0 {
             Do::Map
@@ -69,7 +69,7 @@ impl Sequence {
             Do::Remap
         };
         self.pages[place] = pages;
-        let touches = 1 + self.random.below(pages.min(MOST_TOUCHED));
+        let touches = 1 + self.random.below(pages.min(MAX_TOUCHED));
         let touched = self.random.below(pages - touches + 1);
         Step { what, place, before, pages, touched, touches, writes: self.random.below(4) != 0 }
     }

@@ -2,15 +2,15 @@
 //!
 //! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`.
 
-use super::{KernelWorkload, Meta, RUN_CYCLES, Random};
+use super::{KernelWorkload, RUN_CYCLES, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
-use crate::kernel::{Config, Kernel, Trouble};
+use crate::kernel::{Config, Kernel, KernelError};
 
 /// `spin_lock_irqsave`, a list is worked on, `spin_unlock_irqrestore`.
 pub struct Spinlock;
 
 impl KernelWorkload for Spinlock {
-    const META: Meta = Meta {
+    const META: WorkloadMeta = WorkloadMeta {
         name: "spinlock",
         unit: "critical section",
         summary: "spin_lock_irqsave, a page moves from one list to another, spin_unlock_irqrestore",
@@ -18,14 +18,14 @@ impl KernelWorkload for Spinlock {
     };
     // A few lines are as warm after some microseconds as they get, and what differs between runs is where the code is.
     const RUN_CYCLES: u64 = RUN_CYCLES / 4;
-    const TELLING: u64 = 64;
+    const OVERHEAD_PROBE_UNITS: u64 = 64;
     type State = u64;
 
-    fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<u64, Trouble> {
+    fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<u64, KernelError> {
         Ok(0)
     }
 
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, count: &mut u64) -> Result<u64, Trouble> {
+    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, count: &mut u64) -> Result<u64, KernelError> {
         *count += 1;
         Ok(kernel.move_page(*count))
     }

@@ -1,8 +1,8 @@
 //! Chromium over its debugging pipe, as far as the page's test drives it.
 //!
 //! The protocol's messages are JSON that ends in a zero byte, in at descriptor 3 and out at 4
-//! (`--remote-debugging-pipe`, <https://chromedevtools.github.io/devtools-protocol/>). The crates that speak it compile all
-//! of its thousand types, which took longer than all of this crate's other dependencies together.
+//! (`--remote-debugging-pipe`, <https://chromedevtools.github.io/devtools-protocol/>). The crates that speak it compile
+//! all of its thousand types, which took longer than all of this crate's other dependencies together.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
-use pvbench::dispatch::{CALLEE_SAVE, PV_OPS, SAVING, THUNK, Way, thunks};
-use pvbench::op::Platform;
+use pvbench::dispatch::{CALLEE_SAVE, CallSequence, PV_OPS, SAVING, THUNK, thunks};
+use pvbench::op::BodyKind;
 use pvbench::patch::Function;
 use pvbench::patch::function::{code_before_return, through_memory};
 use pvbench::pv_ops::op_entries;
@@ -31,7 +31,7 @@ fn loops() -> Vec<(OpEntry, usize, Regime, Function)> {
     all
 }
 
-fn check_all(way: Way, check: impl Fn(&OpEntry, &Pair, &[Instruction], &[u8]) -> Result<(), String>) {
+fn check_all(way: CallSequence, check: impl Fn(&OpEntry, &Pair, &[Instruction], &[u8]) -> Result<(), String>) {
     let mut checked = 0;
     for op in op_entries() {
         for regime in Regime::ALL {
@@ -65,13 +65,13 @@ fn expect(what: &str, found: u64, wanted: u64) -> Result<(), String> {
 }
 
 fn native(op: &OpEntry) -> u64 {
-    (op.body)(Platform::Native) as usize as u64
+    (op.body)(BodyKind::Native) as usize as u64
 }
 
 /// How often the native body's own bytes stand in the loop.
 fn bodies(op: &OpEntry, code: &[u8]) -> u64 {
     // SAFETY: the address of a function of this program that ends in a return.
-    let body = unsafe { code_before_return((op.body)(Platform::Native) as usize) };
+    let body = unsafe { code_before_return((op.body)(BodyKind::Native) as usize) };
     if body.is_empty() {
         return SITES;
     }
@@ -90,7 +90,7 @@ fn any_call(i: &Instruction) -> bool {
 
 #[test]
 fn inline_forms_hold_the_native_instructions_and_no_call() {
-    check_all(Way::Straight, |op, _, instructions, code| {
+    check_all(CallSequence::Straight, |op, _, instructions, code| {
         expect("calls", count(instructions, any_call), 0)?;
         expect("native bodies", bodies(op, code), SITES)
     });
@@ -98,7 +98,7 @@ fn inline_forms_hold_the_native_instructions_and_no_call() {
 
 #[test]
 fn direct_calls_the_native_body_with_rel32_and_nothing_else() {
-    check_all(Way::DirectCall, |op, _, instructions, _| {
+    check_all(CallSequence::DirectCall, |op, _, instructions, _| {
         let to_body = |i: &Instruction| {
             i.is_call_near() && i.op0_kind() == OpKind::NearBranch64 && i.near_branch_target() == native(op)
         };
@@ -109,7 +109,7 @@ fn direct_calls_the_native_body_with_rel32_and_nothing_else() {
 
 /// The table that a mechanism goes through, and the callee that its slots lead to on bare metal.
 fn table_of(op: &OpEntry, pair: &Pair) -> Option<(u64, u64)> {
-    (pair.bind)(Platform::Native);
+    (pair.bind)(BodyKind::Native);
     let table = match pair.mechanism.name {
         "table" | "site" => &PV_OPS,
         "table_callee_save" | "site_callee_save" => &CALLEE_SAVE[SAVING],
@@ -123,7 +123,7 @@ fn table_of(op: &OpEntry, pair: &Pair) -> Option<(u64, u64)> {
 
 #[test]
 fn table_is_exactly_linux_call_through_the_slot() {
-    check_all(Way::IndirectMemory, |op, pair, instructions, _| {
+    check_all(CallSequence::IndirectMemory, |op, pair, instructions, _| {
         let called: Vec<&Instruction> = instructions.iter().filter(|i| any_call(i)).collect();
         let slots: BTreeSet<u64> = called.iter().filter(|i| i.len() == 6).filter_map(|i| through_memory(i)).collect();
         expect("calls", called.len() as u64, SITES)?;
@@ -176,7 +176,7 @@ fn decoded(address: u64, bytes: usize) -> Vec<Instruction> {
 
 #[test]
 fn retpolines_load_the_slot_and_call_a_thunk_of_known_code() {
-    check_all(Way::Thunk, |_, pair, instructions, _| {
+    check_all(CallSequence::Thunk, |_, pair, instructions, _| {
         let classic = pair.mechanism.name == "retpoline";
         let thunk = thunks()[usize::from(!classic)] as u64;
         let calls = |i: &Instruction| i.is_call_near() && i.near_branch_target() == thunk;
@@ -197,8 +197,8 @@ fn retpolines_load_the_slot_and_call_a_thunk_of_known_code() {
 
 #[test]
 fn kcfi_compares_the_hash_in_front_of_the_callee_at_every_site() {
-    check_all(Way::CallerCheck, |_, pair, instructions, _| {
-        (pair.bind)(Platform::Native);
+    check_all(CallSequence::CallerCheck, |_, pair, instructions, _| {
+        (pair.bind)(BodyKind::Native);
         let shape = [Mnemonic::Mov, Mnemonic::Mov, Mnemonic::Add, Mnemonic::Je, Mnemonic::Ud2, Mnemonic::Call];
         let mut found = 0;
         for window in instructions.windows(shape.len()) {
@@ -217,8 +217,8 @@ fn kcfi_compares_the_hash_in_front_of_the_callee_at_every_site() {
 
 #[test]
 fn fineibt_calls_a_preamble_that_compares_the_hash() {
-    check_all(Way::CalleeCheck, |_, pair, instructions, _| {
-        (pair.bind)(Platform::Native);
+    check_all(CallSequence::CalleeCheck, |_, pair, instructions, _| {
+        (pair.bind)(BodyKind::Native);
         let shape = [Mnemonic::Mov, Mnemonic::Mov, Mnemonic::Sub, Mnemonic::Nop, Mnemonic::Call];
         let mut found = 0;
         for window in instructions.windows(shape.len()) {
@@ -240,7 +240,7 @@ fn fineibt_calls_a_preamble_that_compares_the_hash() {
 
 #[test]
 fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
-    check_all(Way::Indirect, |op, pair, instructions, code| {
+    check_all(CallSequence::Indirect, |op, pair, instructions, code| {
         let direct = |i: &Instruction| i.is_call_near() && i.near_branch_target() == native(op);
         // A lock's call of its initialiser stands behind the loop.
         let beyond = |i: &&Instruction| i.is_jcc_short_or_near() && i.near_branch_target() > i.ip();
@@ -250,7 +250,7 @@ fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
         expect("indirect calls", count(&hot, Instruction::is_call_near_indirect), SITES)?;
         expect("direct calls of the body", count(instructions, direct), 0)?;
         // SAFETY: the address of a function of this program that ends in a return.
-        let body = unsafe { code_before_return((op.body)(Platform::Native) as usize) };
+        let body = unsafe { code_before_return((op.body)(BodyKind::Native) as usize) };
         // Short bodies are common instructions, found by chance in argument set-up.
         if body.len() >= 4 { expect("inlined bodies", bodies(op, code), 0) } else { Ok(()) }
     });
@@ -258,7 +258,7 @@ fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
 
 #[test]
 fn branches_test_memory_for_every_call_and_hold_the_native_instructions() {
-    check_all(Way::Branch, |op, _, instructions, code| {
+    check_all(CallSequence::Branch, |op, _, instructions, code| {
         let reads = |i: &Instruction| i.op_kinds().any(|kind| kind == OpKind::Memory);
         let mut tests = 0;
         for (at, pair) in instructions.windows(2).enumerate() {
@@ -278,7 +278,7 @@ fn branches_test_memory_for_every_call_and_hold_the_native_instructions() {
 
 #[test]
 fn a_jump_label_is_a_five_byte_nop_before_the_native_instructions_and_its_call_stands_elsewhere() {
-    check_all(Way::Nop, |op, _, instructions, code| {
+    check_all(CallSequence::Nop, |op, _, instructions, code| {
         let at_sites = |i: &Instruction| i.mnemonic() == Mnemonic::Nop && i.len() == 5;
         let nops: Vec<usize> = (0..instructions.len()).filter(|&at| at_sites(&instructions[at])).collect();
         expect("5-byte NOPs", nops.len() as u64, SITES)?;
@@ -296,7 +296,7 @@ fn a_jump_label_is_a_five_byte_nop_before_the_native_instructions_and_its_call_s
 
 #[test]
 fn a_static_call_calls_a_trampoline_that_is_a_jump_to_the_body() {
-    check_all(Way::Trampoline, |op, _, instructions, _| {
+    check_all(CallSequence::Trampoline, |op, _, instructions, _| {
         let to_trampoline = |i: &Instruction| {
             let target = if i.is_call_near() { i.near_branch_target() } else { return false };
             // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use pvbench::estimate::{Estimates, Estimator, WorkEstimator};
-use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
+use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples, Task};
-use pvbench::measure::work::{FIRST_COLUMN, HALVES, KernelColumn, Turn, WorkSamples};
-use pvbench::op::Platform;
-use pvbench::op::{Meta, Op, mmu::PteVal};
+use pvbench::measure::work::{FIRST_COLUMN, HALVES, KernelVariant, Turn, WorkSamples};
+use pvbench::op::BodyKind;
+use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
-use pvbench::report::schema::{Cell, Limit, SpreadSource, Workload};
+use pvbench::report::schema::{Cell, Limit, SpreadSource, WorkloadResult};
 use pvbench::stats::binomial::allowed;
 use pvbench::workload::{KernelWorkload, MmapPerf};
 use rand::{RngExt, SeedableRng};
@@ -20,8 +20,8 @@ const ROUNDS: usize = 5;
 /// What inline takes, in cycles.
 const INLINE: f64 = 2.0;
 
-fn group(offset: u32) -> Group {
-    Group { op: "pte_val".to_owned(), body: Platform::Native, regime: Regime::Throughput, offset }
+fn group(offset: u32) -> Comparison {
+    Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset }
 }
 
 fn plan() -> Plan {
@@ -29,7 +29,7 @@ fn plan() -> Plan {
         preset: Preset::Default,
         seed: 1,
         groups: vec![group(0), group(29)],
-        columns: vec![Column { mechanism: "table".to_owned(), state: None }],
+        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
         only: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: ROUNDS,
@@ -39,10 +39,10 @@ fn plan() -> Plan {
     }
 }
 
-/// Estimates of samples in which `overhead(worker, offset)` cycles are the truth, with noise, drift of the frequency and
-/// an interrupt in one round in ten.
+/// Estimates of samples in which `overhead(worker, offset)` cycles are the truth, with noise, drift of the frequency
+/// and an interrupt in one round in ten.
 fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
-    let metas: [Meta; 1] = [PteVal::META];
+    let metas: [OpMeta; 1] = [PteVal::META];
     estimator(overhead).finish(&plan(), &metas, 2.6e9)
 }
 
@@ -179,8 +179,8 @@ fn groups_with_too_few_quiet_workers_are_wanting_and_those_that_lack_least_come_
         estimator.add(worker, &group(0), if worker < 3 { quiet.clone() } else { disturbed.clone() });
         estimator.add(worker, &group(29), if worker < 5 { quiet.clone() } else { disturbed });
     }
-    let wanting = |estimator: &Estimator| -> Vec<Group> {
-        estimator.wanting(&plan()).into_iter().filter(|task| task.only.is_none()).map(|task| task.group).collect()
+    let wanting = |estimator: &Estimator| -> Vec<Comparison> {
+        estimator.next_tasks(&plan()).into_iter().filter(|task| task.only.is_none()).map(|task| task.group).collect()
     };
     assert_eq!(wanting(&estimator), [group(29), group(0)]);
     estimator.add(6, &group(29), with_adds([4.0, 2.0, 2.0]));
@@ -191,7 +191,7 @@ fn groups_with_too_few_quiet_workers_are_wanting_and_those_that_lack_least_come_
 fn open_columns(overhead: impl Fn(usize, u32) -> f64) -> Vec<Task> {
     let mut within = plan();
     within.workers = Workers::Within(std::time::Duration::from_secs(1));
-    let tasks = estimator(overhead).wanting(&within);
+    let tasks = estimator(overhead).next_tasks(&within);
     tasks.into_iter().filter(|task| task.only.is_some()).collect()
 }
 
@@ -225,8 +225,9 @@ fn a_loop_whose_windows_disagree_has_no_value_in_that_round_and_the_others_have(
     assert!((cycles.estimate - 1.0 / 0.7).abs() < 1e-9 && cycles.high - cycles.low < 0.01, "{cycles:?}");
 }
 
-/// Samples of eight layouts and fifteen workers with a single round each, in which `table` takes `overhead` cycles beside a
-/// hundred. Into the windows of seven workers came interruptions of up to a twentieth of a window, and into no others.
+/// Samples of eight layouts and fifteen workers with a single round each, in which `table` takes `overhead` cycles
+/// beside a hundred. Into the windows of seven workers came interruptions of up to a twentieth of a window, and into no
+/// others.
 fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
     let mut estimator = Estimator::default();
     for worker in 0..15 {
@@ -306,17 +307,17 @@ fn the_same_samples_and_seed_give_the_same_numbers() {
     assert_eq!(once, table(&estimates(|_, _| 1.0)).overhead);
 }
 
-/// What two kernels take with `inline`, as `table` and with an option: samples of workers whose rounds all have kernels at
-/// random places and work of their own, some of it heavier than other, with the core's other half busy in a third of the
-/// rounds, where everything takes half as long again and the table costs four times as much.
-fn worked(table: f64, option: f64, workers: usize, seed: u64) -> Workload {
+/// What two kernels take with `inline`, as `table` and with an option: samples of workers whose rounds all have kernels
+/// at random places and work of their own, some of it heavier than other, with the core's other half busy in a third of
+/// the rounds, where everything takes half as long again and the table costs four times as much.
+fn worked(table: f64, option: f64, workers: usize, seed: u64) -> WorkloadResult {
     let estimator = collected([table, option], workers, seed, &[0, 1]);
     estimator.finish(&[MmapPerf::META], &kernels(), &[], 1, 1e9).remove(0)
 }
 
-fn kernels() -> [KernelColumn; 2] {
-    let table = Column { mechanism: "table".to_owned(), state: None };
-    [KernelColumn::Mechanism(table), KernelColumn::Option("audit".to_owned())]
+fn kernels() -> [KernelVariant; 2] {
+    let table = Variant { mechanism: "table".to_owned(), state: None };
+    [KernelVariant::Mechanism(table), KernelVariant::Option("audit".to_owned())]
 }
 
 /// The samples that make it; the second half of the workers had these columns, as often as they are there.
@@ -369,17 +370,18 @@ fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) ->
 
 #[test]
 fn the_rest_of_a_run_is_for_mechanisms_that_are_known_worse_than_wanted() {
-    let worth = |workers, left| collected([3.0, 1.0], workers, 1, &[0, 1]).worth(&kernels(), left);
-    let (shares, part) = worth(20, 4.0);
+    let allocate = |workers, left| collected([3.0, 1.0], workers, 1, &[0, 1]).allocate(&kernels(), left);
+    let (shares, part) = allocate(20, 4.0);
     let [share] = &shares[..] else { panic!("one workload: {shares:?}") };
-    // Half of an interval is a third of a point: at one place each it would be more than twice the rounds that there were.
+    // Half of an interval is a third of a point: at one place each it would be more than twice the rounds that there
+    // were.
     assert_eq!(share.workload, MmapPerf::META.name);
     assert!(share.only.len() > 1 && share.only.iter().all(|kernel| *kernel == 0), "not the option: {share:?}");
     // There is time for four times what is lacked.
     let lacked = share.rounds / 4.0;
     assert!((7.5..50.0).contains(&lacked) && (0.1..1.0).contains(&part), "{share:?} {part}");
-    assert_eq!(worth(20, 0.01).1, 1.0, "where there is hardly time, all of it");
-    assert_eq!(worth(300, 4.0), (Vec::new(), 0.0), "a tenth of a point");
+    assert_eq!(allocate(20, 0.01).1, 1.0, "where there is hardly time, all of it");
+    assert_eq!(allocate(300, 4.0), (Vec::new(), 0.0), "a tenth of a point");
 }
 
 #[test]

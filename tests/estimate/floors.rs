@@ -2,10 +2,10 @@
 
 use pvbench::clock::Clock;
 use pvbench::estimate::{Estimates, Estimator, traps};
-use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
+use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples};
-use pvbench::op::Platform;
-use pvbench::op::{Meta, Op, mmu::PteVal};
+use pvbench::op::BodyKind;
+use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit, RegimeFloor};
 
@@ -17,12 +17,12 @@ const OVERHEAD: f64 = 0.05;
 /// `flushed`, where it differs by up to a cycle; the first has the greatest difference.
 fn estimates(throughput: usize, flushed: usize) -> Estimates {
     let ops = throughput.max(flushed);
-    let metas: Vec<Meta> = (0..ops).map(|op| Meta { name: format!("op_{op}").leak(), ..PteVal::META }).collect();
+    let metas: Vec<OpMeta> = (0..ops).map(|op| OpMeta { name: format!("op_{op}").leak(), ..PteVal::META }).collect();
     let mut estimator = Estimator::default();
     let mut groups = Vec::new();
     for (regime, count, aa) in [(Regime::Throughput, throughput, 1e-4), (Regime::Flushed, flushed, 1.0)] {
         for (index, meta) in metas.iter().take(count).enumerate() {
-            let group = Group { op: meta.name.to_owned(), body: Platform::Native, regime, offset: 0 };
+            let group = Comparison { op: meta.name.to_owned(), body: BodyKind::Native, regime, offset: 0 };
             let copy = aa * (count - index) as f64 / count as f64 * if index % 2 == 0 { 1.0 } else { -1.0 };
             (0..WORKERS).for_each(|worker| estimator.add(worker, &group, samples(copy, worker)));
             groups.push(group);
@@ -32,7 +32,7 @@ fn estimates(throughput: usize, flushed: usize) -> Estimates {
         preset: Preset::Default,
         seed: 1,
         groups,
-        columns: vec![Column { mechanism: "table".to_owned(), state: None }],
+        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
         only: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: 3,

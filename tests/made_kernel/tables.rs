@@ -76,7 +76,8 @@ fn native(hook: &str) -> Option<(&'static [u8], u16)> {
     }
 }
 
-/// A vmlinux with these hooks, separated by blanks, and a site for each; those of `apart` are so many bytes behind pv_ops.
+/// A vmlinux with these hooks, separated by blanks, and a site for each; those of `apart` are so many bytes behind
+/// pv_ops.
 pub fn kernel(version: &str, hooks: &str, apart: (&str, u64)) -> Vec<u8> {
     let hooks: Vec<&str> = hooks.split_whitespace().collect();
     let apart_hooks: Vec<&str> = apart.0.split_whitespace().collect();

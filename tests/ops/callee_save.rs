@@ -2,8 +2,8 @@
 
 use std::arch::asm;
 
+use pvbench::op::BodyKind;
 use pvbench::op::CpuModel;
-use pvbench::op::Platform;
 use pvbench::pv_ops::op_entries;
 
 /// The registers a C function may spoil, `rax` and the vectors apart: rcx rdx rsi rdi r8 r9 r10 r11.
@@ -27,7 +27,7 @@ unsafe fn call(body: usize, registers: &mut Registers) {
 #[test]
 fn every_saving_callee_keeps_all_general_registers_but_rax() {
     for op in op_entries() {
-        for platform in [Platform::Native, Platform::Xen] {
+        for platform in [BodyKind::Native, BodyKind::Xen] {
             let mut cpu = CpuModel::install().unwrap();
             let [rdi, rsi, rdx, rcx] = (op.arguments)(&mut cpu);
             // Arguments that the op does not take are as good as any other value.
@@ -47,6 +47,6 @@ fn hot_hooks_that_linux_makes_callee_save_need_no_thunk() {
     use pvbench::op::Conventions;
     for op in op_entries().into_iter().filter(|op| op.meta.conventions == Conventions::CalleeSave) {
         assert!(!op.spoils, "{}", op.meta.name);
-        assert_eq!((op.saving)(Platform::Native) as usize, (op.body)(Platform::Native) as usize, "{}", op.meta.name);
+        assert_eq!((op.saving)(BodyKind::Native) as usize, (op.body)(BodyKind::Native) as usize, "{}", op.meta.name);
     }
 }

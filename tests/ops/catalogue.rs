@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use pvbench::op::catalogue::{self, Visitor};
+use pvbench::op::catalogue::{self, OpVisitor};
 use pvbench::op::{Args, CpuModel, Op, Ret, xen_entry};
 
 /// Both bodies of every op run with the arguments that measuring uses, many times in a row, and the inline form, the
@@ -10,7 +10,7 @@ use pvbench::op::{Args, CpuModel, Op, Ret, xen_entry};
 #[test]
 fn every_form_of_a_body_takes_the_arguments_of_measuring_many_times() {
     struct Run(usize);
-    impl Visitor for Run {
+    impl OpVisitor for Run {
         fn visit<O: Op>(&mut self) {
             let mut cpu = CpuModel::install().unwrap();
             let args = O::arguments(&mut cpu);

@@ -1,6 +1,6 @@
 //! The Xen side: translation, batching, and what the hypervisor checks.
 
-use pvbench::op::catalogue::{self, Visitor};
+use pvbench::op::catalogue::{self, OpVisitor};
 use pvbench::op::xen::frames::{EINVAL, EPERM, Owner};
 use pvbench::op::xen::memory::{ENTRIES, GUEST_FRAMES, STORED_FRAMES};
 use pvbench::op::xen::p2m::{IDENTITY, INVALID, MACHINE_FRAMES, MAX_FRAMES};
@@ -507,15 +507,15 @@ fn recycled_frames_are_after_a_call_what_they_were_before() {
     }
 }
 
-/// Runs the Xen body of every op, each time with the arguments of measuring: on a CPU of its own, or on one that all the
-/// ops before have left behind.
+/// Runs the Xen body of every op, each time with the arguments of measuring: on a CPU of its own, or on one that all
+/// the ops before have left behind.
 struct Run {
     shared: Option<pvbench::op::model::Installed>,
     ops: usize,
     calls: u64,
 }
 
-impl Visitor for Run {
+impl OpVisitor for Run {
     fn visit<O: Op>(&mut self) {
         let mut own = None;
         let cpu = match &mut self.shared {

@@ -220,8 +220,8 @@ fn standard_output_by_another_name_is_written_to_and_not_replaced() {
     }
 }
 
-/// Has the child of `command` see `source` at `place`, in a mount namespace of its own; and the folder of `place` read-only,
-/// if that is asked for. Fails to start where that is not permitted.
+/// Has the child of `command` see `source` at `place`, in a mount namespace of its own; and the folder of `place`
+/// read-only, if that is asked for. Fails to start where that is not permitted.
 fn mount_over(command: &mut Command, source: &Path, place: &Path, read_only: bool) {
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let (source, place, folder) = (text(source), text(place), text(place.parent().unwrap()));

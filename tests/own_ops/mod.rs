@@ -3,20 +3,20 @@
 
 use pvbench::native;
 use pvbench::op::catalogue::FIRST_USER_SLOT;
-use pvbench::op::{Bytes, Conventions, CpuModel, Meta, Op};
+use pvbench::op::{Bytes, Conventions, CpuModel, Op, OpMeta};
 
 /// Adds 1, by Xen 2.
 pub struct Add;
 
-// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the arguments
-// keep the sums from overflowing.
+// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the
+// arguments keep the sums from overflowing.
 unsafe impl Op for Add {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "add",
         bytes: Bytes::Instruction,
         conventions: Conventions::CalleeSave,
         chains: true,
-        ..Meta::BASE
+        ..OpMeta::BASE
     };
     const SLOT: usize = FIRST_USER_SLOT;
     type Args = (u64,);
@@ -33,10 +33,10 @@ unsafe impl Op for Add {
 /// The identity, by Xen adds 2.
 pub struct Same;
 
-// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the arguments
-// keep the sums from overflowing.
+// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the
+// arguments keep the sums from overflowing.
 unsafe impl Op for Same {
-    const META: Meta = Meta { name: "same", bytes: Bytes::Identity, chains: true, ..Meta::BASE };
+    const META: OpMeta = OpMeta { name: "same", bytes: Bytes::Identity, chains: true, ..OpMeta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 1;
     type Args = (u64,);
     type Ret = u64;
@@ -52,10 +52,10 @@ unsafe impl Op for Same {
 /// A function of four arguments that is too long for its site: 1 + 1 * (b + c + d - 3), by Xen 2 of them.
 pub struct Long;
 
-// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the arguments
-// keep the sums from overflowing.
+// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the
+// arguments keep the sums from overflowing.
 unsafe impl Op for Long {
-    const META: Meta = Meta { name: "long", bytes: Bytes::Instruction, chains: true, ..Meta::BASE };
+    const META: OpMeta = OpMeta { name: "long", bytes: Bytes::Instruction, chains: true, ..OpMeta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 2;
     type Args = (u64, u64, u64, u64);
     type Ret = u64;
@@ -74,10 +74,10 @@ unsafe impl Op for Long {
 /// A C function to patching: adds 1, by Xen 2.
 pub struct Called;
 
-// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the arguments
-// keep the sums from overflowing.
+// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the
+// arguments keep the sums from overflowing.
 unsafe impl Op for Called {
-    const META: Meta = Meta { name: "called", chains: true, ..Meta::BASE };
+    const META: OpMeta = OpMeta { name: "called", chains: true, ..OpMeta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 3;
     type Args = (u64, u64);
     type Ret = u64;

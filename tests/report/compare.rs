@@ -6,7 +6,7 @@ use std::process::Output;
 
 use assert_cmd::Command;
 use pvbench::report::Report;
-use pvbench::report::schema::{Absence, Cell, Estimate, Failure};
+use pvbench::report::schema::{Cell, Estimate, Failure, Unavailable};
 use serde_json::Value;
 
 use crate::support;
@@ -126,7 +126,7 @@ fn what_was_measured_before_and_is_absent_after_is_listed_with_its_reason_and_ca
     let lost = report(folder.path(), "lost.json", |report| {
         lose(report, "set_pte", "the worker was killed by SIGSEGV");
         let (what, reason) = ("workload contended".to_owned(), "two CPUs contend".to_owned());
-        report.absent.push(Absence { what, reason });
+        report.absent.push(Unavailable { what, reason });
     });
     let (code, said) = compare(&whole, &lost, &[]);
     assert_eq!(code, 3, "{said}");
@@ -158,7 +158,7 @@ fn what_only_one_report_has_is_listed_with_what_the_other_lacks() {
         report.catalogue.ops.retain(|op| op.name != "set_pte");
         report.workloads.clear();
         let reason = "this suite has none".to_owned();
-        report.absent.push(Absence { what: "workloads".to_owned(), reason });
+        report.absent.push(Unavailable { what: "workloads".to_owned(), reason });
     });
     let (code, said) = compare(&whole, &fewer, &[]);
     assert_eq!(code, 0, "the second was asked for less: {said}");
@@ -191,7 +191,7 @@ fn reports_with_nothing_in_common_end_with_3_and_a_sentence_that_says_so() {
     assert!(said.contains("neither report has a cell or a workload"), "{said}");
     // Bodies and regimes are parts of a cell.
     for change in [
-        |cell: &mut Cell| cell.body = pvbench::op::Platform::Xen,
+        |cell: &mut Cell| cell.body = pvbench::op::BodyKind::Xen,
         |cell: &mut Cell| cell.regime = pvbench::regime::Regime::Cold,
     ] {
         let one = report(folder.path(), "one.json", |report| {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pvbench::report::schema::Absence;
+use pvbench::report::schema::Unavailable;
 use pvbench::report::{json_schema, terminal, write};
 
 use crate::support;
@@ -60,7 +60,7 @@ fn a_report_named_by_the_environment_validates_and_reads_back() {
 #[test]
 fn a_body_that_is_not_in_place_is_warned_of_above_the_tables() {
     let mut report = support::synthetic();
-    let absence = |what: &str| Absence { what: what.to_owned(), reason: "a reason".to_owned() };
+    let absence = |what: &str| Unavailable { what: what.to_owned(), reason: "a reason".to_owned() };
     report.absent = vec![absence("hardware counters"), absence("body of uart_read in place")];
     let text = terminal::summary(&report);
     let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("no {words}: {text}"));

@@ -32,8 +32,8 @@ fn export(format: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// Of <https://bencher.dev/docs/reference/bencher-metric-format/>: benchmarks with measures with a value, and a lower and
-/// an upper one that may be left out. Stricter here: nothing else is in it, for nobody would read it.
+/// Of <https://bencher.dev/docs/reference/bencher-metric-format/>: benchmarks with measures with a value, and a lower
+/// and an upper one that may be left out. Stricter here: nothing else is in it, for nobody would read it.
 fn bmf() -> jsonschema::Validator {
     let number = json!({"type": "number"});
     let metric = json!({
@@ -71,8 +71,8 @@ fn bmf_is_what_bencher_documents() {
     assert!(exported.get("swapgs/native/table (unpatched)/throughput").is_none_or(|c| c.get("overhead-ns").is_none()));
 }
 
-/// Of the README of benchmark-action/github-action-benchmark: a list of name, unit and value, with range and extra, both
-/// text, where there are such.
+/// Of the README of benchmark-action/github-action-benchmark: a list of name, unit and value, with range and extra,
+/// both text, where there are such.
 fn gab() -> jsonschema::Validator {
     let text = json!({"type": "string"});
     let properties = json!({"name": text, "unit": text, "value": {"type": "number"}, "range": text, "extra": text});

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use crate::support;
 use pvbench::clock::Clock;
 use pvbench::estimate::Estimator;
-use pvbench::measure::plan::{Column, Group, Plan, Preset, Workers};
+use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
 use pvbench::measure::wire::{GroupSamples, RoundSamples};
-use pvbench::op::Platform;
-use pvbench::op::{Meta, Op, mmu::PteVal};
+use pvbench::op::BodyKind;
+use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit};
 use pvbench::report::{Report, html, read, terminal, write};
@@ -85,7 +85,7 @@ fn sampled() -> Report {
     let mut rng = Pcg64Mcg::seed_from_u64(22);
     let mut report = support::synthetic();
     let names: Vec<&'static str> = report.catalogue.ops.iter().map(|op| &*op.name.clone().leak()).collect();
-    let metas: Vec<Meta> = names.iter().map(|name| Meta { name, ..PteVal::META }).collect();
+    let metas: Vec<OpMeta> = names.iter().map(|name| OpMeta { name, ..PteVal::META }).collect();
     let mut estimator = Estimator::default();
     let mut groups = Vec::new();
     for regime in [Regime::Throughput, Regime::Latency] {
@@ -100,7 +100,7 @@ fn sampled() -> Report {
                 without: if rng.random_bool(0.2) { 0.3 } else { 0.0 },
             };
             for offset in OFFSETS {
-                let group = Group { op: (*name).to_owned(), body: Platform::Native, regime, offset };
+                let group = Comparison { op: (*name).to_owned(), body: BodyKind::Native, regime, offset };
                 let moved = truth.layouts * rng.random_range(-1.0..1.0);
                 for worker in 0..WORKERS {
                     estimator.add(worker, &group, samples(&truth, moved, &mut rng));
@@ -113,7 +113,7 @@ fn sampled() -> Report {
         preset: Preset::Default,
         seed: 1,
         groups,
-        columns: vec![Column { mechanism: "table".to_owned(), state: None }],
+        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
         only: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: 3,

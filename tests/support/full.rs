@@ -8,7 +8,7 @@ use pvbench::report::Report;
 use pvbench::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxPrediction, LinuxShare, LinuxWorkload};
 use pvbench::report::schema::{
     Bounds, Cell, Estimate, Instructions, LayoutEstimate, Limit, MechanismInfo, ModeShare, OptionInfo, Overhead,
-    RegimeFloor, Spread, SpreadSource, Workload, WorkloadKernel,
+    RegimeFloor, Spread, SpreadSource, WorkloadKernel, WorkloadResult,
 };
 
 /// Op, what it takes natively, whether it is patched with its own instructions.
@@ -185,7 +185,7 @@ fn cell(
     }
 }
 
-fn workload((index, name): (usize, &&str)) -> Workload {
+fn workload((index, name): (usize, &&str)) -> WorkloadResult {
     let mut workload = super::workload();
     let known = workload.kernels[0].clone();
     workload.name = (*name).to_owned();

@@ -6,14 +6,14 @@ pub mod full;
 use std::collections::BTreeMap;
 
 use pvbench::host::{Cache, Check, Machine, Status};
-use pvbench::op::Platform;
+use pvbench::op::BodyKind;
 use pvbench::op::{Bytes, Conventions, Group, Kind, Since};
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
-    Absence, Bounds, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit,
-    Listing, ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, RegimeFloor, Run, SCHEMA, Tool,
-    UnitInstructions, Workload, WorkloadKernel,
+    Bounds, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit, Listing,
+    ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, RegimeFloor, Run, SCHEMA, Tool, Unavailable,
+    UnitInstructions, WorkloadKernel, WorkloadResult,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -141,7 +141,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
                 ops: ops.len(),
                 mechanisms: names.iter().map(|n| n.0.clone()).collect(),
                 regimes: regimes.clone(),
-                bodies: vec![Platform::Native],
+                bodies: vec![BodyKind::Native],
                 layouts: vec![0, 29],
                 workers: 20,
                 workers_again: 0,
@@ -182,7 +182,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
         cells,
         workloads: Vec::new(),
         linux: None,
-        absent: vec![Absence { what: "counters".to_owned(), reason: "this machine shows no PMU".to_owned() }],
+        absent: vec![Unavailable { what: "counters".to_owned(), reason: "this machine shows no PMU".to_owned() }],
         failures: Vec::new(),
     }
 }
@@ -305,7 +305,7 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
         for (index, (mechanism, base)) in names.iter().enumerate() {
             let mut cell = Cell {
                 op: op.to_owned(),
-                body: Platform::Native,
+                body: BodyKind::Native,
                 kind,
                 mechanism: mechanism.clone(),
                 state: None,
@@ -448,7 +448,7 @@ fn environment() -> Vec<Check> {
 }
 
 /// A workload on a kernel behind a mechanism, on one that cannot be had, and on one with an option.
-pub fn workload() -> Workload {
+pub fn workload() -> WorkloadResult {
     let percent = |estimate: f64| Some(Estimate { estimate, low: estimate - 0.1, high: estimate + 0.1 });
     let kernel = |mechanism: Option<&str>, option: Option<&str>, overhead: Option<Estimate>| WorkloadKernel {
         mechanism: mechanism.map(str::to_owned),
@@ -466,7 +466,7 @@ pub fn workload() -> Workload {
         predicted_absent: mechanism.filter(|_| overhead.is_none()).map(|_| "no cell".to_owned()),
         absent: if overhead.is_none() { Some("no such CPU".to_owned()) } else { None },
     };
-    Workload {
+    WorkloadResult {
         name: "fork_exit".to_owned(),
         unit: "fork".to_owned(),
         summary: "a process forks".to_owned(),

@@ -1,15 +1,15 @@
 //! What all peers measure: the loops that pvbench itself times, with a fixed number of passes, so that nobody is
 //! handicapped by a loop of its own.
 //!
-//! Two pairs: `pte_val` inline and through the table, `save_fl` direct and through the table. Neither body touches the CPU
-//! model; the table holds the native bodies from the start.
+//! Two pairs: `pte_val` inline and through the table, `save_fl` direct and through the table. Neither body touches the
+//! CPU model; the table holds the native bodies from the start.
 
-use pvbench::op::Platform;
+use pvbench::op::BodyKind;
 use pvbench::regime::{Loop, Regime};
 use pvbench::suite;
 
-/// Passes of the loop in one iteration of a benchmark, eight calls each: some microseconds, so that no tool's figures are
-/// steps of the clock or the cost of reading it.
+/// Passes of the loop in one iteration of a benchmark, eight calls each: some microseconds, so that no tool's figures
+/// are steps of the clock or the cost of reading it.
 pub const PASSES: u64 = 4096;
 
 /// The pairs: name, op, from, to.
@@ -25,7 +25,7 @@ pub fn loop_of(op: &str, mechanism: &str) -> Loop {
     let entry = ops.iter().find(|entry| entry.meta.name == op).unwrap_or_else(|| panic!("no op {op}"));
     let pair = entry.pairs.iter().find(|pair| pair.mechanism.name == mechanism);
     let pair = pair.unwrap_or_else(|| panic!("{op} has no {mechanism}"));
-    (pair.bind)(Platform::Native);
+    (pair.bind)(BodyKind::Native);
     pair.loop_of(Regime::Throughput).unwrap_or_else(|| panic!("{op} by {mechanism} has no loop"))
 }
 

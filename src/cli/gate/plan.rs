@@ -1,7 +1,7 @@
 //! From rules to a plan: what they bind is measured, and nothing else.
 //!
-//! Where a rule leaves something open, it is what `run --quick` would measure: of the built-in suite twelve ops of different
-//! shape, throughput, native bodies, and of workloads `mmap_perf`.
+//! Where a rule leaves something open, it is what `run --quick` would measure: of the built-in suite twelve ops of
+//! different shape, throughput, native bodies, and of workloads `mmap_perf`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::cli::run::WORK_ROUNDS;
 use crate::dispatch::Mechanism;
 use crate::gate::budget::Field;
 use crate::gate::rules::{Names, Resolved};
-use crate::measure::plan::{Column, Group, Plan, Preset, WINDOW_CYCLES, Workers, offsets};
-use crate::measure::work::KernelColumn;
+use crate::measure::plan::{Comparison, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
+use crate::measure::work::KernelVariant;
 use crate::measure::work_parent::WorkPlan;
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::subject;
@@ -67,7 +67,7 @@ impl<'a> Measurable<'a> {
         states.dedup();
         let cells = [
             (Field::Op, owned(&mut self.suite.ops().iter().map(|op| op.meta.name))),
-            (Field::Body, owned(&mut [Platform::Native, Platform::Xen].iter().map(|body| body.name()))),
+            (Field::Body, owned(&mut [BodyKind::Native, BodyKind::Xen].iter().map(|body| body.name()))),
             (Field::Mechanism, mechanisms.clone()),
             (Field::State, states.clone()),
             (Field::Regime, owned(&mut Regime::ALL.iter().map(|regime| regime.name()))),
@@ -124,7 +124,7 @@ impl<'a> Measurable<'a> {
         plan.workers = Workers::Within(of_cells);
         // The first worker counts, and that is exact.
         let workers = if timed { Workers::Within(of_work) } else { Workers::Exactly(1) };
-        let work = WorkPlan { workloads, kernels, workers, rounds: WORK_ROUNDS, beside: None };
+        let work = WorkPlan { workloads, kernels, workers, rounds: WORK_ROUNDS, second_cpu: None };
         Ok((plan, work))
     }
 
@@ -133,10 +133,10 @@ impl<'a> Measurable<'a> {
         rules: &[Resolved],
         again: Option<&HashSet<String>>,
         movable: bool,
-    ) -> (Vec<Group>, Vec<Column>, Vec<Vec<usize>>) {
+    ) -> (Vec<Comparison>, Vec<Variant>, Vec<Vec<usize>>) {
         let mechanisms = self.mechanisms.iter().filter(|m| m.name != "inline");
-        let columns: Vec<(Column, bool)> =
-            mechanisms.flat_map(|m| Column::of(m).into_iter().map(|column| (column, m.switches))).collect();
+        let columns: Vec<(Variant, bool)> =
+            mechanisms.flat_map(|m| Variant::of(m).into_iter().map(|column| (column, m.switches))).collect();
         let all = if movable { offsets(Preset::Quick.layouts()) } else { vec![0] };
         let (mut groups, mut only) = (Vec::new(), Vec::new());
         for op in self.suite.ops() {
@@ -146,7 +146,7 @@ impl<'a> Measurable<'a> {
                 if !has_loop || (apart && !movable) {
                     continue;
                 }
-                for body in [Platform::Native, Platform::Xen] {
+                for body in [BodyKind::Native, BodyKind::Xen] {
                     let wants = |mechanism: &str, state: Option<State>| {
                         let state = state.map(State::name);
                         let cell = subject::cell_of(op.meta.name, body, mechanism, state, regime);
@@ -154,7 +154,7 @@ impl<'a> Measurable<'a> {
                             && again.is_none_or(|again| again.contains(&cell))
                     };
                     // What cannot reach Xen's body would measure the native one under its name.
-                    let reaches = |switches: bool| switches || body == Platform::Native;
+                    let reaches = |switches: bool| switches || body == BodyKind::Native;
                     let wanted: Vec<usize> = (0..columns.len())
                         .filter(|&i| reaches(columns[i].1) && wants(&columns[i].0.mechanism, columns[i].0.state))
                         .collect();
@@ -163,7 +163,7 @@ impl<'a> Measurable<'a> {
                     }
                     // Every copy of a train lies at an offset of its own: one layout has them all.
                     for &offset in if apart { &all[..1] } else { &all[..] } {
-                        groups.push(Group { op: op.meta.name.to_owned(), body, regime, offset });
+                        groups.push(Comparison { op: op.meta.name.to_owned(), body, regime, offset });
                         only.push(wanted.clone());
                     }
                 }
@@ -172,11 +172,11 @@ impl<'a> Measurable<'a> {
         (groups, columns.into_iter().map(|(column, _)| column).collect(), only)
     }
 
-    fn workloads(&self, rules: &[Resolved], again: Option<&HashSet<String>>) -> (Vec<String>, Vec<KernelColumn>) {
-        let columns = self.mechanisms.iter().filter(|m| m.name != "inline").flat_map(Column::of);
+    fn workloads(&self, rules: &[Resolved], again: Option<&HashSet<String>>) -> (Vec<String>, Vec<KernelVariant>) {
+        let columns = self.mechanisms.iter().filter(|m| m.name != "inline").flat_map(Variant::of);
         // A whole kernel has no NOP where an op does something.
-        let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelColumn::Mechanism);
-        let options = self.options.iter().cloned().map(KernelColumn::Option);
+        let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelVariant::Mechanism);
+        let options = self.options.iter().cloned().map(KernelVariant::Option);
         let (mut workloads, mut kernels) = (Vec::new(), Vec::new());
         for kernel in columns.chain(options) {
             let wants = |workload: &str| {
@@ -198,10 +198,10 @@ impl<'a> Measurable<'a> {
     }
 }
 
-fn parts(kernel: &KernelColumn) -> (Option<&str>, Option<&str>, Option<&str>) {
+fn parts(kernel: &KernelVariant) -> (Option<&str>, Option<&str>, Option<&str>) {
     match kernel {
-        KernelColumn::Mechanism(column) => (Some(&column.mechanism), column.state.map(State::name), None),
-        KernelColumn::Option(option) => (None, None, Some(option)),
+        KernelVariant::Mechanism(column) => (Some(&column.mechanism), column.state.map(State::name), None),
+        KernelVariant::Option(option) => (None, None, Some(option)),
     }
 }
 
@@ -220,14 +220,14 @@ impl Measurable<'_> {
         &self,
         rule: &Resolved,
         op: &str,
-        body: Platform,
+        body: BodyKind,
         mechanism: &str,
         state: Option<&str>,
         regime: Regime,
     ) -> bool {
         !rule.rule.of_workloads()
             && takes(rule, Field::Op, Some(op), chosen(self.suite.choices().quick_ops, op))
-            && takes(rule, Field::Body, Some(body.name()), body == Platform::Native)
+            && takes(rule, Field::Body, Some(body.name()), body == BodyKind::Native)
             && takes(rule, Field::Mechanism, Some(mechanism), true)
             && takes(rule, Field::State, state, true)
             && takes(rule, Field::Regime, Some(regime.name()), regime == Regime::Throughput)

@@ -13,7 +13,7 @@ use crate::estimate::linux::predictions;
 use crate::linux::compare::Subject;
 use crate::linux::error::LinuxError;
 use crate::linux::find::{self, PACKAGE};
-use crate::linux::unpatch::Variant;
+use crate::linux::unpatch::Unpatching;
 use crate::report::{read, render, stale, write};
 
 /// Options of `linux ab`.
@@ -51,13 +51,13 @@ fn compare(args: &AbArgs, stop: &AtomicBool) -> Done {
     write::prepare(&args.out)?;
     let folder = temporary()?;
     let path = kernel(args, folder.path(), stop)?;
-    let subjects = Variant::ALL.map(|variant| Subject {
+    let subjects = Unpatching::ALL.map(|variant| Subject {
         name: variant.name().to_owned(),
         path: path.clone(),
         variant,
         append: args.append.clone(),
         // All three execute the same hooks.
-        counted: variant == Variant::Noalt && !args.boot.no_calls,
+        counted: variant == Unpatching::Noalt && !args.boot.no_calls,
     });
     let mut linux = args.boot.compare(&subjects, stop)?;
     let mut unwritten = Unwritten::default();

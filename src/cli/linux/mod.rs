@@ -19,8 +19,8 @@ use super::Done;
 use super::error::CliError;
 use super::inherited::stop_on_signals;
 use super::progress::Progress;
-use crate::linux::boots::{Means, Plan};
-use crate::linux::compare::{Comparison, Subject};
+use crate::linux::boots::{BootContext, Plan};
+use crate::linux::compare::{KernelComparison, Subject};
 use crate::linux::error::LinuxError;
 use crate::linux::guest::Guest;
 use crate::linux::qemu::Qemu;
@@ -138,14 +138,14 @@ fn boot(
 ) -> Result<Linux, LinuxError> {
     let archive = folder.join("init.cpio");
     std::fs::write(&archive, &guest.archive).map_err(|source| LinuxError::File { path: archive.clone(), source })?;
-    let comparison = Comparison::prepare(subjects, folder)?;
+    let comparison = KernelComparison::prepare(subjects, folder)?;
     let progress = Mutex::new(Progress::of_steps(comparison.boots(plan)));
     let step = |_, _| {
         if let Ok(mut progress) = progress.lock() {
             progress.step();
         }
     };
-    let means = Means { qemu, archive: &archive, folder, progress: &step, stop };
+    let means = BootContext { qemu, archive: &archive, folder, progress: &step, stop };
     comparison.run(plan, guest, qemu, &means)
 }
 

@@ -12,7 +12,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::Unwritten;
 use crate::linux::compare::Subject;
-use crate::linux::unpatch::Variant;
+use crate::linux::unpatch::Unpatching;
 use crate::report::write;
 
 /// Options of `linux run`.
@@ -52,7 +52,7 @@ fn compare(args: &RunArgs, stop: &AtomicBool) -> Done {
             };
             let append = append.clone();
             let counted = !args.boot.no_calls;
-            subjects.push(Subject { name, path: path.clone(), variant: Variant::Stock, append, counted });
+            subjects.push(Subject { name, path: path.clone(), variant: Unpatching::Stock, append, counted });
         }
     }
     let mut seen = HashSet::new();

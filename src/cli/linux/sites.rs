@@ -29,7 +29,7 @@ pub struct SitesArgs {
 
 /// The sites of an op that are treated alike.
 #[derive(Serialize)]
-struct Line {
+struct SiteLine {
     op: String,
     slot: usize,
     rule: &'static str,
@@ -45,7 +45,7 @@ struct Sites {
     layout: String,
     sites: usize,
     bytes: usize,
-    ops: Vec<Line>,
+    ops: Vec<SiteLine>,
 }
 
 /// Lists the sites.
@@ -58,7 +58,7 @@ pub fn sites(args: &SitesArgs) -> Done {
         let group = groups.entry((site.slot, site.rule.clone())).or_default();
         *group = (group.0 + 1, group.1 + site.length);
     }
-    let line = |((slot, rule), (sites, bytes)): ((usize, Rule), (usize, usize))| Line {
+    let line = |((slot, rule), (sites, bytes)): ((usize, Rule), (usize, usize))| SiteLine {
         op: hooks.name(slot),
         slot,
         rule: rule.name(),
@@ -71,7 +71,7 @@ pub fn sites(args: &SitesArgs) -> Done {
         sites,
         bytes,
     };
-    let ops: Vec<Line> = groups.into_iter().map(line).collect();
+    let ops: Vec<SiteLine> = groups.into_iter().map(line).collect();
     let all = Sites {
         release: elf.banner(),
         layout: hooks.recognised(),

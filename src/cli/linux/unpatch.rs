@@ -12,7 +12,7 @@ use crate::linux::elf::Elf;
 use crate::linux::error::LinuxError;
 use crate::linux::hooks::Hooks;
 use crate::linux::image::Image;
-use crate::linux::unpatch::{Variant, unpatch as edit};
+use crate::linux::unpatch::{Unpatching, unpatch as edit};
 use crate::report::write;
 
 /// Options of `linux unpatch`.
@@ -32,7 +32,7 @@ pub fn unpatch(args: &UnpatchArgs) -> Done {
     let elf = Elf::of(&image.path, image.vmlinux().map_err(LinuxError::from)?).map_err(LinuxError::from)?;
     let hooks = Hooks::of(&elf).map_err(LinuxError::from)?;
     let (mut files, mut lines) = (Vec::new(), Vec::new());
-    for variant in Variant::ALL {
+    for variant in Unpatching::ALL {
         let mut elf = elf.clone();
         let edits = edit(&mut elf, &hooks, variant).map_err(LinuxError::from)?;
         let name = format!("vmlinux.{}", variant.name());

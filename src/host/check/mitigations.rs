@@ -7,7 +7,8 @@ use crate::host::machine::{VULNERABILITIES, mitigations as read_all};
 use crate::host::{Probes, Root};
 
 /// Flaws whose mitigation changes indirect calls or returns inside the kernel: retpolines, return thunks, SRSO's safe
-/// return (Documentation/admin-guide/hw-vuln/: spectre, srso, indirect-target-selection; retbleed in kernel-parameters).
+/// return (Documentation/admin-guide/hw-vuln/: spectre, srso, indirect-target-selection; retbleed in
+/// kernel-parameters).
 const CALLS_AND_RETURNS: [&str; 4] = ["spectre_v2", "retbleed", "spec_rstack_overflow", "indirect_target_selection"];
 
 /// Flaws whose mitigation is work at every entry to or exit from the kernel: page table switch, buffer clearing,

@@ -95,8 +95,8 @@ pub unsafe fn parse(mut text: *const u8) -> Option<(u8, u64)> {
     }
 }
 
-/// The counters that the kernel keeps in the page of its clock, which every process sees below the vDSO; null where there
-/// are none.
+/// The counters that the kernel keeps in the page of its clock, which every process sees below the vDSO; null where
+/// there are none.
 ///
 /// # Safety
 /// `environment` is followed by a 0 and the auxiliary vector.

@@ -1,12 +1,12 @@
 //! The init process of a guest kernel: makes the kernel do one kind of work at a time and reads the instruction count
 //! before and after.
 //!
-//! Under `-icount shift=0` the time stamp counter is the number of executed instructions. Results are collected in memory
-//! and leave through ports at the very end: a process with I/O privileges costs more at every switch.
+//! Under `-icount shift=0` the time stamp counter is the number of executed instructions. Results are collected in
+//! memory and leave through ports at the very end: a process with I/O privileges costs more at every switch.
 //!
-//! Arguments, all numbers: `reps=`, `scale=` (percent of the usual units), `spin=` (instructions spent first, which moves
-//! the phase of the timer's tick), `only=` (bits, which workloads), `counters=` (how many counters there are in the page
-//! that the kernel shares with all processes, 0 for a kernel that keeps none).
+//! Arguments, all numbers: `reps=`, `scale=` (percent of the usual units), `spin=` (instructions spent first, which
+//! moves the phase of the timer's tick), `only=` (bits, which workloads), `counters=` (how many counters there are in
+//! the page that the kernel shares with all processes, 0 for a kernel that keeps none).
 #![no_std]
 #![no_main]
 
@@ -76,7 +76,8 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     linux::power_off()
 }
 
-/// What a kernel still has to do when it starts its first process, it does meanwhile. An idle guest's time costs nothing.
+/// What a kernel still has to do when it starts its first process, it does meanwhile. An idle guest's time costs
+/// nothing.
 fn settle() {
     let time = [SETTLE_SECONDS, 0];
     linux::simple(linux::Call::Nanosleep, time.as_ptr() as usize, 0, 0);

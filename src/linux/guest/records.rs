@@ -3,9 +3,9 @@
 use crate::linux;
 
 /// Repetitions of all workloads.
-const MOST_RECORDS: usize = 128;
+const MAX_RECORDS: usize = 128;
 /// Counters of the kernel.
-const MOST_COUNTERS: usize = 160;
+const MAX_COUNTERS: usize = 160;
 
 struct Record {
     /// `None` is all zeroes, so that the kept records take no room in the file.
@@ -15,13 +15,13 @@ struct Record {
     instructions: u64,
     /// The first error that a system call returned in it.
     failed: isize,
-    counters: [u64; MOST_COUNTERS],
+    counters: [u64; MAX_COUNTERS],
 }
 
 /// Pages of it are touched when a record is made, so that what is not used costs nothing.
-static mut KEPT: [Record; MOST_RECORDS] =
-    [const { Record { workload: None, rep: 0, units: 0, instructions: 0, failed: 0, counters: [0; MOST_COUNTERS] } };
-        MOST_RECORDS];
+static mut KEPT: [Record; MAX_RECORDS] =
+    [const { Record { workload: None, rep: 0, units: 0, instructions: 0, failed: 0, counters: [0; MAX_COUNTERS] } };
+        MAX_RECORDS];
 
 /// The records of this run.
 pub struct Records {
@@ -33,7 +33,7 @@ pub struct Records {
 
 impl Records {
     pub fn new(page: *const u64, counters: usize) -> Self {
-        Records { page, counters: if page.is_null() { 0 } else { counters.min(MOST_COUNTERS) }, kept: 0, known: [0; 3] }
+        Records { page, counters: if page.is_null() { 0 } else { counters.min(MAX_COUNTERS) }, kept: 0, known: [0; 3] }
     }
 
     /// What loops of known length came to.
@@ -44,7 +44,7 @@ impl Records {
     /// Runs and counts some units. `unit` returns what its system calls did; below 0 is an error.
     #[inline(always)]
     pub fn take(&mut self, workload: &'static str, rep: u64, units: u64, mut unit: impl FnMut() -> isize) {
-        if self.kept == MOST_RECORDS {
+        if self.kept == MAX_RECORDS {
             return;
         }
         // SAFETY: this process has one thread; `kept` is below the length.

@@ -222,8 +222,9 @@ fn open_close(run: &mut Run) {
         let file = simple(Call::Openat, -100isize as usize, program, 0);
         file | simple(Call::Close, file as usize, 0, 0)
     };
-    // Closed files wait for RCU, and until so many wait that all are freed at once (`qhimark`, 10,000), each new one needs
-    // new memory: a tenth more instructions, for tens of thousands of files. What is counted is a multiple of that number.
+    // Closed files wait for RCU, and until so many wait that all are freed at once (`qhimark`, 10,000), each new one
+    // needs new memory: a tenth more instructions, for tens of thousands of files. What is counted is a multiple of
+    // that number.
     for _ in 0..run.units(60_000, 1) {
         unit();
     }

@@ -78,8 +78,8 @@ impl Step {
         }
     }
 
-    /// Whether a step comes after each of its iterations: `rep movsb` and its like, which are one instruction (Intel SDM
-    /// volume 3, 19.3.1.4).
+    /// Whether a step comes after each of its iterations: `rep movsb` and its like, which are one instruction (Intel
+    /// SDM volume 3, 19.3.1.4).
     fn iterates(&self) -> bool {
         let prefixed = self.instruction.has_rep_prefix() || self.instruction.has_repne_prefix();
         prefixed && self.instruction.is_string_instruction()
@@ -88,8 +88,8 @@ impl Step {
     /// Whether the CPU or the kernel is known to give no step after it: it comes an instruction later.
     ///
     /// Loading `ss` holds traps off for an instruction (Intel SDM volume 3, 6.8.3); Linux returns from a system call by
-    /// `iretq` where TF is set, which traps after the instruction it returns to; hypervisors that emulate an instruction
-    /// may forget the trap.
+    /// `iretq` where TF is set, which traps after the instruction it returns to; hypervisors that emulate an
+    /// instruction may forget the trap.
     fn swallows_step(&self) -> bool {
         let i = &self.instruction;
         i.op0_register() == Register::SS || matches!(i.code(), Code::Syscall | Code::Cpuid | Code::Rdtsc | Code::Rdtscp)

@@ -8,8 +8,8 @@ const TF: u64 = 1 << 8;
 /// How many instructions [`known`] executes.
 pub const KNOWN: usize = 23;
 
-/// Code whose steps are known: a loop, flags read, flags loaded without TF by `popfq` and by `iretq`. Returns TF as it saw
-/// it, which is to be 0.
+/// Code whose steps are known: a loop, flags read, flags loaded without TF by `popfq` and by `iretq`. Returns TF as it
+/// saw it, which is to be 0.
 #[unsafe(naked)]
 pub unsafe extern "C" fn known(args: *const [u64; 4], passes: u64) -> u64 {
     naked_asm!(

@@ -1,9 +1,9 @@
 //! Which instructions a loop executes, one by one: exact counts without a PMU, and what they were.
 //!
 //! Two ways, neither of which needs ptrace, which containers and Yama refuse. A [`Tracer`] runs copies of the straight
-//! stretches of code and carries out what is between them itself; it is fast. A [`Stepper`] has the CPU stop after every
-//! instruction: slow (a trap and a signal each), but nothing is copied or emulated, so it is what the first is held
-//! against. Both say the same ([`Trace`]): every executed instruction, in order, with its bytes at that time.
+//! stretches of code and carries out what is between them itself; it is fast. A [`Stepper`] has the CPU stop after
+//! every instruction: slow (a trap and a signal each), but nothing is copied or emulated, so it is what the first is
+//! held against. Both say the same ([`Trace`]): every executed instruction, in order, with its bytes at that time.
 //!
 //! ```text
 //! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8        the loop's own decrement and branch included
@@ -136,7 +136,8 @@ pub trait Trace {
     /// Where it executes more than [`LIMIT`] instructions, or cannot be followed. It has run to its end all the same.
     unsafe fn trace(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<Vec<Step>, TraceError>;
 
-    /// Traces one pass and two, after one that is not traced (whatever is only done the first time is done in that one).
+    /// Traces one pass and two, after one that is not traced (whatever is only done the first time is done in that
+    /// one).
     ///
     /// # Safety
     /// As for [`Trace::trace`].

@@ -63,8 +63,8 @@ impl Passes {
         &self.two[start..start + pass]
     }
 
-    /// Where the second trace leaves the first: the first ends its loop, the second goes on with its second pass. At most
-    /// the length of the shorter.
+    /// Where the second trace leaves the first: the first ends its loop, the second goes on with its second pass. At
+    /// most the length of the shorter.
     fn split(&self) -> usize {
         self.one.iter().zip(&self.two).take_while(|(a, b)| a.address() == b.address()).count()
     }

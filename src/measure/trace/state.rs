@@ -1,10 +1,10 @@
-//! Which instructions leave the state alone that is slow to exchange: x87, vector and mask registers, their control words,
-//! and the base of `fs`.
+//! Which instructions leave the state alone that is slow to exchange: x87, vector and mask registers, their control
+//! words, and the base of `fs`.
 
 use iced_x86::{Code, CpuidFeature, FlowControl, Instruction, Mnemonic, Register};
 
-/// Whose instructions have general registers, flags and memory alone. Each is in the decoder's table with all features it
-/// needs (`fcmovb` has FPU and CMOV), and what x87, MMX and later sets brought has none that is here.
+/// Whose instructions have general registers, flags and memory alone. Each is in the decoder's table with all features
+/// it needs (`fcmovb` has FPU and CMOV), and what x87, MMX and later sets brought has none that is here.
 const GENERAL: [CpuidFeature; 31] = [
     CpuidFeature::INTEL8086,
     CpuidFeature::INTEL186,

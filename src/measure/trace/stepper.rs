@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::known::{KNOWN, known};
-use super::stepping::{self, FORMER, State, on_trap};
+use super::stepping::{self, FORMER, StepState, on_trap};
 use super::{Step, Trace, TraceError, code};
 use crate::regime::Loop;
 
@@ -23,8 +23,8 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// SIGTRAP's handler, its stack, and room for a trace. One per process at a time; it traces the thread that made it.
 ///
-/// While it is there a breakpoint still does what it did before: the trap is handed on. Dropping it puts back the former
-/// handler, signal mask and alternate stack.
+/// While it is there a breakpoint still does what it did before: the trap is handed on. Dropping it puts back the
+/// former handler, signal mask and alternate stack.
 pub struct Stepper {
     record: Vec<u64>,
     /// The handler's; `drop` has the kernel forget it before it goes.
@@ -122,9 +122,9 @@ impl Stepper {
     fn check(&mut self) -> Result<(), TraceError> {
         // SAFETY: installed; `known` takes no arguments and changes caller-saved registers only.
         let (ended, found, seen) =
-            unsafe { stepping::record(&mut self.record, State::Checking, known, std::ptr::null(), 1) };
+            unsafe { stepping::record(&mut self.record, StepState::Checking, known, std::ptr::null(), 1) };
         let miscounts = TraceError::Miscounts { expected: KNOWN, found };
-        if ended != State::Done || found != KNOWN || seen != 0 {
+        if ended != StepState::Done || found != KNOWN || seen != 0 {
             return Err(miscounts);
         }
         // SAFETY: executed just now.
@@ -139,12 +139,12 @@ impl Trace for Stepper {
     unsafe fn trace(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<Vec<Step>, TraceError> {
         // SAFETY: installed by `install`; the rest is the caller's.
         let (ended, length, _) =
-            unsafe { stepping::record(&mut self.record, State::Stepping, run, std::ptr::from_ref(args), passes) };
+            unsafe { stepping::record(&mut self.record, StepState::Stepping, run, std::ptr::from_ref(args), passes) };
         let addresses = &self.record[..length];
         match ended {
             // SAFETY: executed just now.
-            State::Done => unsafe { code::executed(addresses) },
-            State::Full => Err(TraceError::TooLong { limit: STEPS }),
+            StepState::Done => unsafe { code::executed(addresses) },
+            StepState::Full => Err(TraceError::TooLong { limit: STEPS }),
             _ => Err(TraceError::Lost { after: addresses.last().copied().unwrap_or_default() }),
         }
     }

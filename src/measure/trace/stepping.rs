@@ -25,7 +25,7 @@ pub type KernelAction = [AtomicU64; 4];
 /// What the handler is to do with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum State {
+pub enum StepState {
     /// Nothing is traced; a step is left over from flags that were saved during a trace.
     Idle,
     /// Tracing code of this program's own that has no breakpoint: whatever trap comes is the platform's.
@@ -38,7 +38,7 @@ pub enum State {
     Full,
 }
 
-static STATE: AtomicU8 = AtomicU8::new(State::Idle as u8);
+static STATE: AtomicU8 = AtomicU8::new(StepState::Idle as u8);
 /// Where the next address goes, and how many there are and fit.
 static RECORD: AtomicPtr<u64> = AtomicPtr::new(null_mut());
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
@@ -65,20 +65,20 @@ pub fn set_stack(stack: &[u8]) {
 /// blocked. The loop can be called with these arguments.
 pub unsafe fn record(
     record: &mut [u64],
-    state: State,
+    state: StepState,
     run: Loop,
     args: *const [u64; 4],
     passes: u64,
-) -> (State, usize, u64) {
+) -> (StepState, usize, u64) {
     RECORD.store(record.as_mut_ptr(), Relaxed);
     CAPACITY.store(record.len(), Relaxed);
     LENGTH.store(0, Relaxed);
     STATE.store(state as u8, Relaxed);
     // SAFETY: this function's contract; the record outlives the call.
     let result = unsafe { enter(run, args, passes) };
-    let ended = match STATE.swap(State::Idle as u8, Relaxed) {
-        ended if ended == State::Done as u8 => State::Done,
-        ended if ended == State::Full as u8 => State::Full,
+    let ended = match STATE.swap(StepState::Idle as u8, Relaxed) {
+        ended if ended == StepState::Done as u8 => StepState::Done,
+        ended if ended == StepState::Full as u8 => StepState::Full,
         _ => state,
     };
     (ended, LENGTH.load(Relaxed), result)
@@ -110,8 +110,8 @@ unsafe extern "C" fn enter(run: Loop, args: *const [u64; 4], passes: u64) -> u64
 /// The handler of SIGTRAP.
 ///
 /// It runs between any two instructions of any body, so it allocates nothing, locks nothing, calls no library, and uses
-/// no thread-local storage: a body may have set another `fs` base. It writes nothing to the traced stack, whose red zone
-/// (psABI, 3.2.2 "The Stack Frame") may be in use, but for the one word that `pushfq` has just written.
+/// no thread-local storage: a body may have set another `fs` base. It writes nothing to the traced stack, whose red
+/// zone (psABI, 3.2.2 "The Stack Frame") may be in use, but for the one word that `pushfq` has just written.
 pub extern "C" fn on_trap(_signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes both (SA_SIGINFO), valid until the handler returns, and nobody else refers to them.
     let (code, registers) = unsafe { ((*info).si_code, &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs) };
@@ -120,13 +120,13 @@ pub extern "C" fn on_trap(_signal: c_int, info: *mut libc::siginfo_t, context: *
     let state = STATE.load(Relaxed);
     registers[libc::REG_EFL as usize] &= !(TF as i64);
     if !of_this_thread || code != libc::TRAP_TRACE {
-        if of_this_thread && state == State::Checking as u8 {
+        if of_this_thread && state == StepState::Checking as u8 {
             // A platform whose steps look otherwise. The trace ends here, and the count tells.
             return;
         }
         return hand_on();
     }
-    if state != State::Checking as u8 && state != State::Stepping as u8 {
+    if state != StepState::Checking as u8 && state != StepState::Stepping as u8 {
         return;
     }
     let length = LENGTH.load(Relaxed);
@@ -143,10 +143,10 @@ pub extern "C" fn on_trap(_signal: c_int, info: *mut libc::siginfo_t, context: *
     }
     let at = registers[libc::REG_RIP as usize] as u64;
     if at == EXIT.load(Relaxed) {
-        return STATE.store(State::Done as u8, Relaxed);
+        return STATE.store(StepState::Done as u8, Relaxed);
     }
     if length >= CAPACITY.load(Relaxed) {
-        return STATE.store(State::Full as u8, Relaxed);
+        return STATE.store(StepState::Full as u8, Relaxed);
     }
     // SAFETY: `length` is less than the record's capacity.
     unsafe { *next = at };

@@ -26,8 +26,8 @@ pub struct Registers {
     /// An area for `xsave`, and which components it takes; 0 where there is only `fxsave`.
     pub vectors: u64,
     pub components: u64,
-    /// Whether the code at `code` may touch the vector state or the base of `fs`. Where not, the first stays in its area
-    /// and the second what it was: loading and storing some kilobytes takes most of the time of a short block.
+    /// Whether the code at `code` may touch the vector state or the base of `fs`. Where not, the first stays in its
+    /// area and the second what it was: loading and storing some kilobytes takes most of the time of a short block.
     pub everything: u64,
 }
 
@@ -171,7 +171,8 @@ pub unsafe extern "C" fn leave() {
         "mov rsp, [rip + {r} + 144]",
         "pushfq",
         "pop qword ptr [rip + {r} + 128]",
-        // Direction and alignment-check flags off, as this program's code expects them. Mostly they are: `popfq` is slow.
+        // Direction and alignment-check flags off, as this program's code expects them. Mostly they are: `popfq` is
+        // slow.
         "test dword ptr [rip + {r} + 128], {unusual}",
         "jz 21f",
         "push {flags}",

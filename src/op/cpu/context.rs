@@ -3,7 +3,7 @@
 use super::{CPU_OP, Task, unbatched};
 use crate::native;
 use crate::op::xen::LazyMode;
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// `_TIF_LAZY_MMU_UPDATES`: the task was switched away from while it was batching page-table updates.
 pub const TIF_LAZY_MMU_UPDATES: u64 = 1 << 27;
@@ -18,7 +18,7 @@ pub struct StartContextSwitch;
 
 // SAFETY: does nothing; in Xen it changes the installed model and the flags of the caller's task.
 unsafe impl Op for StartContextSwitch {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "start_context_switch",
         native_kind: Kind::Real,
         bytes: Bytes::Nop,
@@ -37,7 +37,8 @@ unsafe impl Op for StartContextSwitch {
     /// task marked to begin another when it is back. Linux stops where something is being batched still; the model,
     /// whose ops may come in any order, goes on.
     unsafe fn xen((prev,): (u64,)) {
-        // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is changed.
+        // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is
+        // changed.
         let cpu = unsafe { CpuModel::current() };
         let was = cpu.xen.lazy;
         if was == LazyMode::Mmu {
@@ -64,7 +65,7 @@ pub struct EndContextSwitch;
 
 // SAFETY: as for `StartContextSwitch`.
 unsafe impl Op for EndContextSwitch {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "end_context_switch",
         native_kind: Kind::Real,
         bytes: Bytes::Nop,
@@ -81,7 +82,8 @@ unsafe impl Op for EndContextSwitch {
 
     /// `xen_end_context_switch`: the batch goes out; a task that was batching page-table updates does so again.
     unsafe fn xen((next,): (u64,)) {
-        // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is changed.
+        // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is
+        // changed.
         let cpu = unsafe { CpuModel::current() };
         cpu.xen.flush();
         cpu.xen.lazy = LazyMode::None;

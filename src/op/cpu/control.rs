@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use super::{CPU_OP, unbatched};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
-use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// `cr0`, `cr4` and `cr8`, and what the kernel keeps beside them.
 #[repr(C)]
@@ -54,7 +54,7 @@ pub struct ReadCr0;
 
 // SAFETY: a load from the installed model; the Xen body may store its copy there.
 unsafe impl Op for ReadCr0 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_cr0",
         xen_kind: Kind::Real,
         prototype: "unsigned long (*read_cr0)(void)",
@@ -89,7 +89,7 @@ pub struct WriteCr0;
 
 // SAFETY: stores to the installed model, at most two, for the second has the bit that ends the loop.
 unsafe impl Op for WriteCr0 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_cr0",
         prototype: "void (*write_cr0)(unsigned long)",
         purpose: "write control register 0",
@@ -133,7 +133,7 @@ pub struct WriteCr4;
 
 // SAFETY: stores to the installed model, at most two where the pinned bits are within the pinned mask.
 unsafe impl Op for WriteCr4 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_cr4",
         prototype: "void (*write_cr4)(unsigned long)",
         purpose: "write control register 4",

@@ -6,19 +6,19 @@ use super::control::{CR0, CR0_TS, CR4};
 use super::{CPU_OP, unbatched};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 const CR8: usize = offset_of!(CpuModel, cpu.control.cr8);
 
 /// One instruction each; 2.6.30 only.
-const LEGACY_OP: Meta = Meta { since: Since::Linux2630Only, ..CPU_OP };
+const LEGACY_OP: OpMeta = OpMeta { since: Since::Linux2630Only, ..CPU_OP };
 
 /// Takes the floating-point unit over.
 pub struct Clts;
 
 // SAFETY: changes one bit of the installed model; a hypercall in Xen.
 unsafe impl Op for Clts {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "clts",
         site: 9,
         bytes: Bytes::Instruction,
@@ -49,7 +49,7 @@ pub struct ReadCr4;
 
 // SAFETY: a load from the installed model.
 unsafe impl Op for ReadCr4 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_cr4",
         prototype: "unsigned long (*read_cr4)(void)",
         purpose: "read control register 4",
@@ -77,7 +77,7 @@ pub struct ReadCr4Safe;
 
 // SAFETY: a load from the installed model.
 unsafe impl Op for ReadCr4Safe {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_cr4_safe",
         prototype: "unsigned long (*read_cr4_safe)(void)",
         purpose: "read control register 4, 0 where there is none",
@@ -105,7 +105,7 @@ pub struct ReadCr8;
 
 // SAFETY: a load from the installed model.
 unsafe impl Op for ReadCr8 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_cr8",
         xen_kind: Kind::Real,
         prototype: "unsigned long (*read_cr8)(void)",
@@ -133,7 +133,7 @@ pub struct WriteCr8;
 
 // SAFETY: a store to the installed model.
 unsafe impl Op for WriteCr8 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_cr8",
         xen_kind: Kind::Real,
         prototype: "void (*write_cr8)(unsigned long)",

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use super::CPU_OP;
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{CpuModel, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Op, OpMeta, catalogue::Slot};
 
 /// What `dr6` holds where nothing happened (`arch/x86/include/uapi/asm/debugreg.h`).
 pub(super) const DR6_RESERVED: u64 = 0xffff_0ff0;
@@ -22,7 +22,7 @@ pub struct GetDebugreg;
 
 // SAFETY: a load from the installed model.
 unsafe impl Op for GetDebugreg {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "get_debugreg",
         prototype: "unsigned long (*get_debugreg)(int regno)",
         purpose: "read a debug register",
@@ -83,7 +83,7 @@ pub struct SetDebugreg;
 
 // SAFETY: a store to the installed model.
 unsafe impl Op for SetDebugreg {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "set_debugreg",
         prototype: "void (*set_debugreg)(int regno, unsigned long value)",
         purpose: "write a debug register",

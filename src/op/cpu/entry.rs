@@ -5,7 +5,7 @@ use super::trap::{self, TrapInfo};
 use super::{CPU_OP, ldt, unbatched};
 use crate::native;
 use crate::op::xen::{Call, guest};
-use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// `DESC_TSS`: the type of a task-state segment, which takes two entries.
 pub const DESC_TSS: u64 = 9;
@@ -41,7 +41,7 @@ pub struct WriteLdtEntry;
 
 // SAFETY: reads and writes eight bytes each where the caller points to.
 unsafe impl Op for WriteLdtEntry {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_ldt_entry",
         native_kind: Kind::Real,
         prototype: "void (*write_ldt_entry)(struct desc_struct *ldt, int entrynum, const void *desc)",
@@ -81,7 +81,7 @@ pub struct WriteGdtEntry;
 
 // SAFETY: reads and writes where the caller points to, sixteen bytes for the two system types and eight else.
 unsafe impl Op for WriteGdtEntry {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_gdt_entry",
         native_kind: Kind::Real,
         prototype: "void (*write_gdt_entry)(struct desc_struct *, int entrynum, const void *desc, int size)",
@@ -130,7 +130,7 @@ pub struct WriteIdtEntry;
 
 // SAFETY: reads and writes sixteen bytes each where the caller points to; in Xen also the installed model.
 unsafe impl Op for WriteIdtEntry {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_idt_entry",
         native_kind: Kind::Real,
         prototype: "void (*write_idt_entry)(gate_desc *, int entrynum, const gate_desc *gate)",
@@ -152,10 +152,11 @@ unsafe impl Op for WriteIdtEntry {
         "mov [rdi + rcx + 8], rax"
     }
 
-    /// `xen_write_idt_entry`: behind a flush, the gate is written as on bare metal; where the table is the one in use, Xen
-    /// is told, too.
+    /// `xen_write_idt_entry`: behind a flush, the gate is written as on bare metal; where the table is the one in use,
+    /// Xen is told, too.
     unsafe fn xen((idt, entry, gate): (u64, u64, u64)) {
-        // SAFETY: the only reference to the model in use; it ends before the table, which may be the model's, is written.
+        // SAFETY: the only reference to the model in use; it ends before the table, which may be the model's, is
+        // written.
         unsafe { CpuModel::current() }.xen.flush();
         // SAFETY: this function's contract.
         unsafe { Self::inline((idt, entry, gate)) };

@@ -11,7 +11,7 @@ use super::CPU_OP;
 use super::segment::{GS_BASE, KERNEL_GS_BASE};
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// What a return to user space loads, and what a Xen guest pushes for it.
 #[repr(C)]
@@ -45,7 +45,7 @@ const USER_CS: u16 = 6 * 8 + 3;
 const VGCF_IN_SYSCALL: u64 = 1 << 8;
 
 /// 2.6.30's ways out of the kernel.
-const EXIT_OP: Meta = Meta { since: Since::Linux2630Only, bytes: Bytes::Instruction, ..CPU_OP };
+const EXIT_OP: OpMeta = OpMeta { since: Since::Linux2630Only, bytes: Bytes::Instruction, ..CPU_OP };
 
 /// `xen_sysret64`, `xen_sysret32` (`arch/x86/xen/xen-asm_64.S`): a frame for Xen's `iret`.
 ///
@@ -77,7 +77,7 @@ pub struct IrqEnableSysexit;
 
 // SAFETY: loads and stores on the installed model; a hypercall in Xen.
 unsafe impl Op for IrqEnableSysexit {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "irq_enable_sysexit",
         site: 67,
         prototype: "void (*irq_enable_sysexit)(void)",
@@ -118,7 +118,7 @@ pub struct UsergsSysret64;
 
 // SAFETY: loads and stores on the installed model; a hypercall in Xen.
 unsafe impl Op for UsergsSysret64 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "usergs_sysret64",
         site: 58,
         prototype: "void (*usergs_sysret64)(void)",
@@ -158,7 +158,7 @@ pub struct UsergsSysret32;
 
 // SAFETY: loads and stores on the installed model; a hypercall in Xen.
 unsafe impl Op for UsergsSysret32 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "usergs_sysret32",
         site: 58,
         prototype: "void (*usergs_sysret32)(void)",
@@ -201,7 +201,7 @@ pub struct Iret;
 // SAFETY: `iretq` pops the five words pushed before it: this thread's own segments, its own stack pointer from before
 // the pushes and the address of the next instruction; all but rax, rcx and the flags is as before.
 unsafe impl Op for Iret {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "iret",
         site: 25,
         native_kind: Kind::Real,

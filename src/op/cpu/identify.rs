@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use super::CPU_OP;
 use crate::native;
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// Where `cpuid` and its relatives find and leave their words.
 #[repr(C)]
@@ -38,7 +38,7 @@ pub struct Wbinvd;
 
 // SAFETY: a byte store to the installed model.
 unsafe impl Op for Wbinvd {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "wbinvd",
         site: 9,
         bytes: Bytes::Instruction,
@@ -69,7 +69,7 @@ pub struct Cpuid;
 // SAFETY: cpuid is legal in every ring; four words are written, two of them read, where the caller points to. rbx is
 // restored.
 unsafe impl Op for Cpuid {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "cpuid",
         native_kind: Kind::Real,
         prototype: "void (*cpuid)(unsigned int *eax, unsigned int *ebx, unsigned int *ecx, unsigned int *edx)",
@@ -133,7 +133,7 @@ pub struct ReadTsc;
 
 // SAFETY: rdtsc is legal in ring 3 unless a process gave it up (PR_SET_TSC).
 unsafe impl Op for ReadTsc {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_tsc",
         since: Since::Linux2630Only,
         native_kind: Kind::Real,
@@ -164,7 +164,7 @@ pub struct ReadTscp;
 
 // SAFETY: rdtscp is legal in ring 3 as rdtsc is; stores the four bytes the caller points to.
 unsafe impl Op for ReadTscp {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_tscp",
         since: Since::Linux2630Only,
         native_kind: Kind::Real,

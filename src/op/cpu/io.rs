@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use super::CPU_OP;
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// How `io_delay` waits.
 #[repr(C)]
@@ -38,7 +38,7 @@ pub struct IoDelay;
 
 // SAFETY: accesses to the installed model and a loop that ends.
 unsafe impl Op for IoDelay {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "io_delay",
         xen_kind: Kind::Real,
         prototype: "void (*io_delay)(void)",
@@ -85,7 +85,7 @@ pub struct SetIoplMask;
 
 // SAFETY: does nothing; a hypercall in Xen.
 unsafe impl Op for SetIoplMask {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "set_iopl_mask",
         since: Since::Linux2630Only,
         native_kind: Kind::Real,

@@ -6,7 +6,7 @@ use super::table::{GDT, GDT_ENTRY_TSS, TR};
 use super::{CPU_OP, unbatched};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
-use crate::op::{CpuModel, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Op, OpMeta, catalogue::Slot};
 
 /// Words of a bitmap with a bit per port, set where the port is forbidden.
 const WORDS: usize = 65536 / 64;
@@ -91,7 +91,7 @@ pub struct LoadSp0;
 
 // SAFETY: a store to the installed model; a hypercall in Xen.
 unsafe impl Op for LoadSp0 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "load_sp0",
         prototype: "void (*load_sp0)(unsigned long sp0)",
         purpose: "set the stack for entries into the kernel",
@@ -124,7 +124,7 @@ pub struct InvalidateIoBitmap;
 
 // SAFETY: a store to the installed model; a hypercall in Xen.
 unsafe impl Op for InvalidateIoBitmap {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "invalidate_io_bitmap",
         prototype: "void (*invalidate_io_bitmap)(void)",
         purpose: "forbid all ports",
@@ -153,7 +153,7 @@ pub struct UpdateIoBitmap;
 
 // SAFETY: accesses to the installed model; what is copied is bounded by the bitmap's size.
 unsafe impl Op for UpdateIoBitmap {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "update_io_bitmap",
         prototype: "void (*update_io_bitmap)(void)",
         purpose: "permit the ports of the current task",

@@ -6,7 +6,7 @@ use super::table::{GDT, GDT_ENTRY_LDT};
 use super::{CPU_OP, unbatched};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, XenVcpu, guest};
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 const LDTR: usize = offset_of!(CpuModel, cpu.tables.ldtr);
 
@@ -22,7 +22,7 @@ pub struct SetLdt;
 
 // SAFETY: stores to the installed model; the table is only named.
 unsafe impl Op for SetLdt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "set_ldt",
         prototype: "void (*set_ldt)(const void *desc, unsigned entries)",
         purpose: "load a local descriptor table (lldt)",
@@ -97,7 +97,7 @@ pub struct AllocLdt;
 
 // SAFETY: does nothing; in Xen hypercalls, one per page of the table.
 unsafe impl Op for AllocLdt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "alloc_ldt",
         native_kind: Kind::Real,
         bytes: Bytes::Nop,
@@ -134,7 +134,7 @@ pub struct FreeLdt;
 
 // SAFETY: as for `AllocLdt`.
 unsafe impl Op for FreeLdt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "free_ldt",
         native_kind: Kind::Real,
         bytes: Bytes::Nop,

@@ -3,9 +3,9 @@
 //!
 //! Xen bodies follow `arch/x86/xen/enlighten_pv.c`. Where Linux stops with `BUG` because a hypercall was refused, the
 //! model goes on: it has no such end. The descriptor tables that hooks are given an address of are pages of the guest
-//! ([`guest::GDT`](crate::op::xen::guest::GDT), [`guest::LDT`](crate::op::xen::guest::LDT)), which the hypervisor knows and
-//! writes to. They are in the direct map, so that `arbitrary_virt_to_machine()` (`arch/x86/xen/mmu.c`) needs no page walk
-//! and `lookup_address()` finds no alias.
+//! ([`guest::GDT`](crate::op::xen::guest::GDT), [`guest::LDT`](crate::op::xen::guest::LDT)), which the hypervisor knows
+//! and writes to. They are in the direct map, so that `arbitrary_virt_to_machine()` (`arch/x86/xen/mmu.c`) needs no
+//! page walk and `lookup_address()` finds no alias.
 
 mod context;
 mod control;
@@ -46,10 +46,10 @@ pub use table::{DescPtr, LoadGdt, LoadIdt, LoadTrDesc, StoreTr, TableRegister, T
 pub use table_store::{StoreGdt, StoreIdt};
 pub use trap::{TrapInfo, XEN_ENTRIES};
 
-use super::{CpuModel, Group, Meta};
+use super::{CpuModel, Group, OpMeta};
 
 /// What most entries of this group share.
-const CPU_OP: Meta = Meta { group: Group::Cpu, ..Meta::BASE };
+const CPU_OP: OpMeta = OpMeta { group: Group::Cpu, ..OpMeta::BASE };
 
 /// What the ops of this group need of a task: `task_struct` with its `thread_info` and `thread_struct`.
 #[repr(C)]

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use super::CPU_OP;
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{CpuModel, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Op, OpMeta, catalogue::Slot};
 
 /// The base of `fs` (`arch/x86/include/asm/msr-index.h`).
 pub const MSR_FS_BASE: u64 = 0xc000_0100;
@@ -73,7 +73,7 @@ pub struct ReadMsr;
 
 // SAFETY: a load from the installed model, within the register file for any number.
 unsafe impl Op for ReadMsr {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_msr",
         prototype: "u64 (*read_msr)(unsigned int msr)",
         purpose: "read a model-specific register (rdmsr)",
@@ -110,7 +110,7 @@ pub struct WriteMsr;
 
 // SAFETY: a store to the installed model, within the register file for any number.
 unsafe impl Op for WriteMsr {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_msr",
         prototype: "void (*write_msr)(unsigned int msr, unsigned low, unsigned high)",
         purpose: "write a model-specific register (wrmsr)",
@@ -146,7 +146,7 @@ pub struct ReadMsrSafe;
 
 // SAFETY: a load from the installed model; stores the four bytes the caller points to.
 unsafe impl Op for ReadMsrSafe {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_msr_safe",
         prototype: "u64 (*read_msr_safe)(unsigned int msr, int *err)",
         purpose: "read a model-specific register, with an error where there is none",
@@ -185,7 +185,7 @@ pub struct WriteMsrSafe;
 
 // SAFETY: as for `WriteMsr`.
 unsafe impl Op for WriteMsrSafe {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_msr_safe",
         prototype: "int (*write_msr_safe)(unsigned int msr, unsigned low, unsigned high)",
         purpose: "write a model-specific register, with an error where there is none",
@@ -221,7 +221,7 @@ pub struct ReadPmc;
 
 // SAFETY: a load from the installed model, within the counters for any number.
 unsafe impl Op for ReadPmc {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_pmc",
         prototype: "u64 (*read_pmc)(int counter)",
         purpose: "read a performance counter (rdpmc)",

@@ -3,7 +3,7 @@
 use super::CPU_OP;
 use super::msr::FILE;
 use crate::native;
-use crate::op::{CpuModel, Meta, Op, Since, catalogue::Slot};
+use crate::op::{CpuModel, Op, OpMeta, Since, catalogue::Slot};
 
 /// A register of that kind on the K8: what it says of itself in `cpuid` (`arch/x86/kernel/cpu/amd.c`).
 const MSR_K8_FEATURES: u64 = 0xc001_100d;
@@ -17,7 +17,7 @@ pub struct ReadMsrAmd;
 // SAFETY: a load from the installed model, within the register file for any number; stores the four bytes the caller
 // points to.
 unsafe impl Op for ReadMsrAmd {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_msr_amd",
         since: Since::Linux2630Only,
         prototype: "u64 (*read_msr_amd)(unsigned int msr, int *err)",
@@ -43,7 +43,8 @@ unsafe impl Op for ReadMsrAmd {
         file = const FILE, password = const PASSWORD
     }
 
-    /// 2.6.30 left the hook empty for Xen, where it must not be called; the instruction would be emulated as others are.
+    /// 2.6.30 left the hook empty for Xen, where it must not be called; the instruction would be emulated as others
+    /// are.
     #[inline(always)]
     unsafe fn xen(args: (u64, u64)) -> u64 {
         // SAFETY: this function's contract.

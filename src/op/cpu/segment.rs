@@ -6,7 +6,7 @@ use super::table::{GDT, GDT_ENTRY_TLS_MIN};
 use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, msr, unbatched};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, guest};
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// Segment registers, and what Xen remembers of the table.
 #[repr(C)]
@@ -37,7 +37,7 @@ pub struct LoadTls;
 
 // SAFETY: reads the three descriptors the caller points to; stores to the installed model.
 unsafe impl Op for LoadTls {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "load_tls",
         prototype: "void (*load_tls)(struct thread_struct *t, unsigned int cpu)",
         purpose: "put a task's thread-local storage segments into the global descriptor table",
@@ -101,7 +101,7 @@ pub struct LoadGsIndex;
 
 // SAFETY: loads and stores on the installed model; mfence is legal everywhere.
 unsafe impl Op for LoadGsIndex {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "load_gs_index",
         prototype: "void (*load_gs_index)(unsigned int idx)",
         purpose: "load the selector of the user's gs segment",
@@ -156,7 +156,7 @@ pub struct Swapgs;
 
 // SAFETY: exchanges two words of the installed model.
 unsafe impl Op for Swapgs {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "swapgs",
         site: 36,
         since: Since::Linux2630Only,

@@ -9,7 +9,7 @@ use crate::native;
 use crate::op::irq::VECTORS;
 use crate::op::xen::guest::{self, GDT_ENTRIES};
 use crate::op::xen::{Call, memory::PAGE_SHIFT};
-use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// `struct desc_ptr`: the operand of `lgdt`, `lidt`, `sgdt` and `sidt` in memory.
 #[repr(C, packed)]
@@ -42,8 +42,8 @@ pub(super) const GDT_ENTRY_TLS_MIN: usize = 12;
 #[repr(C)]
 #[derive(Debug)]
 pub struct Tables {
-    /// The global descriptor table that native bodies find by themselves (`gdt_page`): per-CPU data, at a fixed distance
-    /// from `gs`. A Xen guest's is the page [`guest::GDT`].
+    /// The global descriptor table that native bodies find by themselves (`gdt_page`): per-CPU data, at a fixed
+    /// distance from `gs`. A Xen guest's is the page [`guest::GDT`].
     pub gdt: [u64; GDT_ENTRIES],
     /// Where it is.
     pub gdtr: TableRegister,
@@ -110,7 +110,7 @@ pub struct LoadTrDesc;
 
 // SAFETY: loads and stores on the installed model.
 unsafe impl Op for LoadTrDesc {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "load_tr_desc",
         xen_kind: Kind::Real,
         prototype: "void (*load_tr_desc)(void)",
@@ -158,7 +158,7 @@ pub struct LoadGdt;
 
 // SAFETY: reads ten bytes where the caller points to; stores to the installed model.
 unsafe impl Op for LoadGdt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "load_gdt",
         prototype: "void (*load_gdt)(const struct desc_ptr *)",
         purpose: "say where the global descriptor table is (lgdt)",
@@ -205,7 +205,7 @@ pub struct LoadIdt;
 
 // SAFETY: reads ten bytes where the caller points to, in Xen also the table named there; stores to the installed model.
 unsafe impl Op for LoadIdt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "load_idt",
         prototype: "void (*load_idt)(const struct desc_ptr *)",
         purpose: "say where the interrupt descriptor table is (lidt)",
@@ -276,7 +276,7 @@ pub struct StoreTr;
 
 // SAFETY: a load from the installed model.
 unsafe impl Op for StoreTr {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "store_tr",
         xen_kind: Kind::Real,
         prototype: "unsigned long (*store_tr)(void)",

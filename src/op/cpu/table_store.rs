@@ -3,10 +3,10 @@
 use super::CPU_OP;
 use super::table::{DescPtr, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT};
 use crate::native;
-use crate::op::{CpuModel, Meta, Op, Since, catalogue::Slot};
+use crate::op::{CpuModel, Op, OpMeta, Since, catalogue::Slot};
 
 /// One instruction each; 2.6.30 only.
-const STORE_OP: Meta = Meta { since: Since::Linux2630Only, ..CPU_OP };
+const STORE_OP: OpMeta = OpMeta { since: Since::Linux2630Only, ..CPU_OP };
 
 /// Where the result goes.
 fn operand(cpu: &mut CpuModel) -> (u64,) {
@@ -19,7 +19,7 @@ pub struct StoreGdt;
 
 // SAFETY: loads from the installed model; stores the ten bytes the caller points to.
 unsafe impl Op for StoreGdt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "store_gdt",
         prototype: "void (*store_gdt)(struct desc_ptr *)",
         purpose: "read where the global descriptor table is (sgdt)",
@@ -56,7 +56,7 @@ pub struct StoreIdt;
 
 // SAFETY: as for `StoreGdt`.
 unsafe impl Op for StoreIdt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "store_idt",
         prototype: "void (*store_idt)(struct desc_ptr *)",
         purpose: "read where the interrupt descriptor table is (sidt)",

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use crate::native;
-use crate::op::{Bytes, CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// Registers of the local APIC and what calibrating its timer knows.
 #[repr(C)]
@@ -47,7 +47,7 @@ const KEEP: i32 = !(0xb | 1 << 2);
 const DIVIDE_BY_16: u32 = 3;
 
 /// Functions called once per CPU; 2.6.30 only.
-const APIC_OP: Meta = Meta { group: Group::Irq, since: Since::Linux2630Only, ..Meta::BASE };
+const APIC_OP: OpMeta = OpMeta { group: Group::Irq, since: Since::Linux2630Only, ..OpMeta::BASE };
 
 /// Calibrates and starts the APIC timer of the boot CPU.
 ///
@@ -57,7 +57,7 @@ pub struct SetupBootClock;
 
 // SAFETY: loads and stores on the installed model; the divisor is a constant.
 unsafe impl Op for SetupBootClock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "setup_boot_clock",
         xen_kind: Kind::Real,
         prototype: "void (*setup_boot_clock)(void)",
@@ -107,7 +107,7 @@ pub struct SetupSecondaryClock;
 
 // SAFETY: loads and stores on the installed model.
 unsafe impl Op for SetupSecondaryClock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "setup_secondary_clock",
         xen_kind: Kind::Real,
         prototype: "void (*setup_secondary_clock)(void)",
@@ -150,7 +150,7 @@ pub struct StartupIpiHook;
 
 // SAFETY: does nothing.
 unsafe impl Op for StartupIpiHook {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "startup_ipi_hook",
         native_kind: Kind::Real,
         xen_kind: Kind::Real,

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// `X86_EFLAGS_IF`
 const IF: u64 = 1 << 9;
@@ -24,12 +24,12 @@ const _: () = assert!(UPCALL_MASK == UPCALL_PENDING + 1);
 
 /// The ops on the interrupt flag: short instructions, callee-save sites; in Xen the same instructions as Linux's own
 /// guest code, on the shared page.
-const FLAG_OP: Meta = Meta {
+const FLAG_OP: OpMeta = OpMeta {
     group: Group::Irq,
     xen_kind: Kind::Real,
     bytes: Bytes::Instruction,
     conventions: Conventions::CalleeSave,
-    ..Meta::BASE
+    ..OpMeta::BASE
 };
 
 /// `check_events` (`arch/x86/xen/xen-asm.S`): any hypercall lets pending events in on its way out, and this one does
@@ -48,7 +48,7 @@ pub struct SaveFl;
 
 // SAFETY: pushfq and pop, legal everywhere; the Xen body returns in rax alone. No arguments.
 unsafe impl Op for SaveFl {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "save_fl",
         native_kind: Kind::Real,
         prototype: "unsigned long (*save_fl)(void)",
@@ -82,7 +82,7 @@ pub struct IrqDisable;
 
 // SAFETY: one byte store each, into the installed model.
 unsafe impl Op for IrqDisable {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "irq_disable",
         site: 9,
         prototype: "void (*irq_disable)(void)",
@@ -111,7 +111,7 @@ pub struct IrqEnable;
 
 // SAFETY: byte accesses to the installed model, and a hypercall where an event is pending.
 unsafe impl Op for IrqEnable {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "irq_enable",
         site: 9,
         xen_kind: Kind::Modelled,
@@ -159,7 +159,7 @@ pub struct RestoreFl;
 // SAFETY: push and popfq, legal everywhere; the argument is a flags word as the hook's caller has it. The Xen body
 // accesses the two bytes of the installed model.
 unsafe impl Op for RestoreFl {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "restore_fl",
         since: Since::Linux2630Only,
         native_kind: Kind::Real,

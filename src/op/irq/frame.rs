@@ -4,7 +4,7 @@ use std::arch::asm;
 use std::mem::offset_of;
 
 use crate::native;
-use crate::op::{Bytes, CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// The stack of the guest as Xen leaves it at an exception: `rcx` and `r11`, which its `syscall`-like way into the
 /// guest spoils, below the frame that the hardware would have pushed.
@@ -36,7 +36,7 @@ pub struct AdjustExceptionFrame;
 
 // SAFETY: nothing; in Xen two loads from the installed model into caller-saved registers and a store to it.
 unsafe impl Op for AdjustExceptionFrame {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "adjust_exception_frame",
         group: Group::Irq,
         since: Since::Linux2630Only,
@@ -45,7 +45,7 @@ unsafe impl Op for AdjustExceptionFrame {
         prototype: "void (*adjust_exception_frame)(void)",
         purpose: "make the stack at an exception entry what the hardware would have left",
         source: "arch/x86/kernel/paravirt.c, paravirt_nop",
-        ..Meta::BASE
+        ..OpMeta::BASE
     };
     const SLOT: usize = Slot::AdjustExceptionFrame as usize;
     type Args = ();

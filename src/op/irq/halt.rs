@@ -4,20 +4,20 @@ use std::mem::offset_of;
 
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{CpuModel, Group, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Group, Op, OpMeta, catalogue::Slot};
 
 const ENABLED: usize = offset_of!(CpuModel, irq.enabled);
 const HALTED: usize = offset_of!(CpuModel, irq.halted);
 
 /// C functions on both sides: no patching but a direct call.
-const HALT_OP: Meta = Meta { group: Group::Irq, ..Meta::BASE };
+const HALT_OP: OpMeta = OpMeta { group: Group::Irq, ..OpMeta::BASE };
 
 /// Turns interrupts on and waits for one: the idle loop.
 pub struct SafeHalt;
 
 // SAFETY: two byte stores to the installed model; a hypercall in Xen.
 unsafe impl Op for SafeHalt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "safe_halt",
         prototype: "void (*safe_halt)(void)",
         purpose: "wait for an interrupt with interrupts on (sti; hlt)",
@@ -50,7 +50,7 @@ pub struct Halt;
 
 // SAFETY: a byte store to the installed model; a hypercall in Xen.
 unsafe impl Op for Halt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "halt",
         prototype: "void (*halt)(void)",
         purpose: "wait for an interrupt, if those are on (hlt)",

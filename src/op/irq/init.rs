@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::EVENT_CHANNELS;
 use crate::native;
-use crate::op::{CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 const IDT: usize = offset_of!(CpuModel, irq.idt);
 const STUBS: usize = offset_of!(CpuModel, irq.stubs);
@@ -27,7 +27,7 @@ pub struct InitIrq;
 
 // SAFETY: writes the tables of the installed model, within their bounds.
 unsafe impl Op for InitIrq {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "init_IRQ",
         group: Group::Irq,
         since: Since::Linux2630Only,
@@ -35,7 +35,7 @@ unsafe impl Op for InitIrq {
         prototype: "void (*init_IRQ)(void)",
         purpose: "fill the interrupt descriptor table at boot",
         source: "arch/x86/kernel/irqinit_64.c, native_init_IRQ",
-        ..Meta::BASE
+        ..OpMeta::BASE
     };
     const SLOT: usize = Slot::InitIrq as usize;
     type Args = ();

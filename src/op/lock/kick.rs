@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{Bytes, CpuModel, Group, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Group, Kind, Op, OpMeta, catalogue::Slot};
 
-const HOOK: Meta = Meta { group: Group::Lock, native_kind: Kind::Real, bytes: Bytes::Nop, ..Meta::BASE };
+const HOOK: OpMeta = OpMeta { group: Group::Lock, native_kind: Kind::Real, bytes: Bytes::Nop, ..OpMeta::BASE };
 
 /// The event channel of a CPU's kicker interrupt; none before that is set up, or for a CPU there is not.
 pub(super) fn kicker_port(cpu: &CpuModel, number: u64) -> Option<u64> {
@@ -46,7 +46,7 @@ pub struct Wait;
 
 // SAFETY: nothing; in Xen reads the byte that the caller names.
 unsafe impl Op for Wait {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "wait",
         prototype: "void (*wait)(u8 *ptr, u8 val)",
         purpose: "halt this CPU until a lock's byte changes",
@@ -96,7 +96,7 @@ pub struct Kick;
 
 // SAFETY: nothing; in Xen a hypercall.
 unsafe impl Op for Kick {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "kick",
         prototype: "void (*kick)(int cpu)",
         purpose: "wake a CPU that halted for a lock",

@@ -2,14 +2,14 @@
 
 use crate::native;
 use crate::op::time::RUNSTATE_RUNNABLE;
-use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Op, OpMeta, catalogue::Slot};
 
 /// Whether another CPU is there but not running.
 pub struct VcpuIsPreempted;
 
 // SAFETY: zeroes rax; the Xen body reads the model.
 unsafe impl Op for VcpuIsPreempted {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "vcpu_is_preempted",
         group: Group::Lock,
         native_kind: Kind::Real,
@@ -19,7 +19,7 @@ unsafe impl Op for VcpuIsPreempted {
         prototype: "bool (*vcpu_is_preempted)(long cpu)",
         purpose: "ask whether a CPU's owner of a lock is not running, so that spinning for it is in vain",
         source: "arch/x86/kernel/paravirt-spinlocks.c, __native_vcpu_is_preempted",
-        ..Meta::BASE
+        ..OpMeta::BASE
     };
     const SLOT: usize = Slot::VcpuIsPreempted as usize;
     type Args = (u64,);

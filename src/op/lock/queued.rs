@@ -6,7 +6,7 @@ use super::kick::{kick, kicker_port};
 use super::{HASH_ENTRIES, LOCKED, RawSpinlock};
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Op, OpMeta, catalogue::Slot};
 
 /// `_Q_PENDING_VAL`: somebody waits for the owner.
 const PENDING: u32 = 1 << 8;
@@ -43,13 +43,13 @@ pub struct QueuedSpinLockSlowpath;
 
 // SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
 unsafe impl Op for QueuedSpinLockSlowpath {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "queued_spin_lock_slowpath",
         group: Group::Lock,
         prototype: "void (*queued_spin_lock_slowpath)(struct qspinlock *lock, u32 val)",
         purpose: "take a spinlock that was held a moment ago",
         source: "kernel/locking/qspinlock.c, native_queued_spin_lock_slowpath",
-        ..Meta::BASE
+        ..OpMeta::BASE
     };
     const SLOT: usize = Slot::QueuedSpinLockSlowpath as usize;
     type Args = (u64, u64);
@@ -171,7 +171,7 @@ pub struct QueuedSpinUnlock;
 
 // SAFETY: writes the lock that the caller names; the Xen body the model, too.
 unsafe impl Op for QueuedSpinUnlock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "queued_spin_unlock",
         group: Group::Lock,
         native_kind: Kind::Real,
@@ -180,7 +180,7 @@ unsafe impl Op for QueuedSpinUnlock {
         prototype: "void (*queued_spin_unlock)(struct qspinlock *lock)",
         purpose: "release a spinlock",
         source: "arch/x86/include/asm/qspinlock.h, native_queued_spin_unlock",
-        ..Meta::BASE
+        ..OpMeta::BASE
     };
     const SLOT: usize = Slot::QueuedSpinUnlock as usize;
     type Args = (u64,);

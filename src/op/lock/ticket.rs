@@ -7,10 +7,10 @@ use super::kick::{clear_pending, kick, kicker_port};
 use super::{CPUS, RawSpinlock, TICKET};
 use crate::native;
 use crate::op::xen::Call;
-use crate::op::{CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// C functions, gone when 3.12 made the ticket lock's slow path the hook.
-pub(super) const TICKET_OP: Meta = Meta { group: Group::Lock, since: Since::Linux2630Only, ..Meta::BASE };
+pub(super) const TICKET_OP: OpMeta = OpMeta { group: Group::Lock, since: Since::Linux2630Only, ..OpMeta::BASE };
 
 /// Looks at a held lock before a Xen guest halts for it: `TIMEOUT`.
 const TIMEOUT: u32 = 1 << 10;
@@ -103,7 +103,7 @@ pub struct SpinLock;
 
 // SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
 unsafe impl Op for SpinLock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "spin_lock",
         prototype: "void (*spin_lock)(struct raw_spinlock *lock)",
         purpose: "take a spinlock",
@@ -148,7 +148,7 @@ pub struct SpinLockFlags;
 
 // SAFETY: as for `SpinLock`.
 unsafe impl Op for SpinLockFlags {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "spin_lock_flags",
         prototype: "void (*spin_lock_flags)(struct raw_spinlock *lock, unsigned long flags)",
         purpose: "take a spinlock, interrupts allowed meanwhile if they were on",
@@ -191,7 +191,7 @@ pub struct SpinUnlock;
 
 // SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
 unsafe impl Op for SpinUnlock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "spin_unlock",
         native_kind: Kind::Real,
         prototype: "void (*spin_unlock)(struct raw_spinlock *lock)",

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use super::ticket::{SpinLock, TICKET_OP, XenSpinlock};
 use super::{RawSpinlock, TICKET};
 use crate::native;
-use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// Whether somebody has the lock.
 pub struct SpinIsLocked;
 
 // SAFETY: reads the lock that the caller names.
 unsafe impl Op for SpinIsLocked {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "spin_is_locked",
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
@@ -53,7 +53,7 @@ pub struct SpinIsContended;
 
 // SAFETY: reads the lock that the caller names.
 unsafe impl Op for SpinIsContended {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "spin_is_contended",
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
@@ -97,7 +97,7 @@ pub struct SpinTrylock;
 
 // SAFETY: reads and writes the lock that the caller names.
 unsafe impl Op for SpinTrylock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "spin_trylock",
         prototype: "int (*spin_trylock)(struct raw_spinlock *lock)",
         purpose: "take a spinlock if it is free",

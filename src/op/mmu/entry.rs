@@ -7,13 +7,14 @@ use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::memory::ENTRIES;
 use crate::op::xen::{Call, LazyMode, XenVcpu, guest};
-use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// The entry to set in measuring: no other argument of the group uses it.
 const INDEX: usize = 7;
 
-/// `xen_set_pte` (`arch/x86/xen/mmu_pv.c`): appended to the batch in lazy MMU mode, else a hypercall of its own, whether
-/// the table is pinned or not: Linux could store to it and let Xen trap and emulate that, but a hypercall is cheaper.
+/// `xen_set_pte` (`arch/x86/xen/mmu_pv.c`): appended to the batch in lazy MMU mode, else a hypercall of its own,
+/// whether the table is pinned or not: Linux could store to it and let Xen trap and emulate that, but a hypercall is
+/// cheaper.
 #[inline]
 pub(super) fn xen_set_pte(xen: &mut XenVcpu, ptep: u64, pte: u64) {
     let call = Call::MmuUpdate { ptr: xen.virt_to_machine(ptep), val: pte };
@@ -29,7 +30,7 @@ pub struct SetPte;
 
 // SAFETY: one 8-byte store to the entry the caller names; in Xen a hypercall that checks the address.
 unsafe impl Op for SetPte {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "set_pte",
         native_kind: Kind::Real,
         prototype: "void (*set_pte)(pte_t *ptep, pte_t pteval)",
@@ -73,7 +74,7 @@ pub type SetPgd = SetEntry<Pgd>;
 // SAFETY: one 8-byte store to the entry the caller names; in Xen the same, to it and its twin in user mode's root, or a
 // batch that checks the addresses.
 unsafe impl<L: Upper> Op for SetEntry<L> {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: L::SET.name,
         native_kind: Kind::Real,
         prototype: L::SET.prototype,

@@ -6,7 +6,7 @@ use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::p2m::FRAME_MASK;
 use crate::op::xen::{Call, UVMF_INVLPG, guest};
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 const WALK: usize = offset_of!(CpuModel, mmu.fix_walk);
 const MASK: usize = offset_of!(CpuModel, mmu.pte_mask);
@@ -22,7 +22,7 @@ pub struct SetFixmap;
 // SAFETY: follows the pointers in the installed model to a table of 512 entries and stores to one; a checked hypercall
 // in Xen.
 unsafe impl Op for SetFixmap {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "set_fixmap",
         prototype: "void (*set_fixmap)(unsigned idx, phys_addr_t phys, pgprot_t flags)",
         purpose: "map a page at a fixed address",
@@ -92,7 +92,7 @@ pub struct NotifyPageEncStatusChanged;
 
 // SAFETY: nothing.
 unsafe impl Op for NotifyPageEncStatusChanged {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "notify_page_enc_status_changed",
         native_kind: Kind::Real,
         xen_kind: Kind::Real,

@@ -3,10 +3,10 @@
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::LazyMode;
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// Nothing on bare metal.
-const LAZY_OP: Meta = Meta {
+const LAZY_OP: OpMeta = OpMeta {
     native_kind: Kind::Real,
     bytes: Bytes::Nop,
     source: "arch/x86/kernel/paravirt.c, paravirt_nop (pv_lazy_ops)",
@@ -18,7 +18,7 @@ pub struct LazyEnter;
 
 // SAFETY: nothing; in Xen a store to the installed model.
 unsafe impl Op for LazyEnter {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "lazy_enter",
         xen_kind: Kind::Real,
         prototype: "void (*lazy_mode.enter)(void) [lazy_enter]",
@@ -47,7 +47,7 @@ pub struct LazyLeave;
 
 // SAFETY: nothing; in Xen hypercalls and a store to the installed model.
 unsafe impl Op for LazyLeave {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "lazy_leave",
         prototype: "void (*lazy_mode.leave)(void) [lazy_leave]",
         purpose: "send out the collected page-table updates and collect no more",
@@ -78,7 +78,7 @@ pub struct LazyFlush;
 
 // SAFETY: nothing; in Xen hypercalls and stores to the installed model.
 unsafe impl Op for LazyFlush {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "lazy_flush",
         prototype: "void (*lazy_mode.flush)(void) [lazy_flush]",
         purpose: "send out the collected page-table updates and go on collecting",

@@ -9,7 +9,7 @@ use super::entry::xen_set_pte;
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, guest};
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 const KMAP_PTE: usize = offset_of!(CpuModel, mmu.kmap_pte);
 
@@ -17,7 +17,7 @@ const KMAP_PTE: usize = offset_of!(CpuModel, mmu.kmap_pte);
 const INDEX: usize = 11;
 
 /// Nothing on bare metal.
-const NOP_OP: Meta = Meta {
+const NOP_OP: OpMeta = OpMeta {
     since: Since::Linux2630Only,
     native_kind: Kind::Real,
     xen_kind: Kind::Real,
@@ -27,14 +27,15 @@ const NOP_OP: Meta = Meta {
 };
 
 /// Stores to an entry, on both sides.
-const STORE_OP: Meta = Meta { since: Since::Linux2630Only, native_kind: Kind::Real, xen_kind: Kind::Real, ..MMU_OP };
+const STORE_OP: OpMeta =
+    OpMeta { since: Since::Linux2630Only, native_kind: Kind::Real, xen_kind: Kind::Real, ..MMU_OP };
 
 /// Boot begins to set up page tables.
 pub struct PagetableSetupStart;
 
 // SAFETY: nothing.
 unsafe impl Op for PagetableSetupStart {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "pagetable_setup_start",
         prototype: "void (*pagetable_setup_start)(pgd_t *pgd_base)",
         purpose: "boot begins to set up page tables",
@@ -60,7 +61,7 @@ pub struct PagetableSetupDone;
 
 // SAFETY: nothing; in Xen a checked hypercall.
 unsafe impl Op for PagetableSetupDone {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "pagetable_setup_done",
         xen_kind: Kind::Modelled,
         prototype: "void (*pagetable_setup_done)(pgd_t *pgd_base)",
@@ -92,7 +93,7 @@ pub struct AllocPmdClone;
 
 // SAFETY: nothing.
 unsafe impl Op for AllocPmdClone {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "alloc_pmd_clone",
         prototype: "void (*alloc_pmd_clone)(unsigned long pfn, unsigned long clonepfn, unsigned long start, \
                     unsigned long count)",
@@ -120,7 +121,7 @@ pub struct PteUpdate;
 
 // SAFETY: nothing.
 unsafe impl Op for PteUpdate {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "pte_update",
         prototype: "void (*pte_update)(struct mm_struct *mm, unsigned long addr, pte_t *ptep)",
         purpose: "an entry was changed in place (only lguest and VMI had a hook here)",
@@ -146,7 +147,7 @@ pub struct PteUpdateDefer;
 
 // SAFETY: nothing.
 unsafe impl Op for PteUpdateDefer {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "pte_update_defer",
         prototype: "void (*pte_update_defer)(struct mm_struct *mm, unsigned long addr, pte_t *ptep)",
         purpose: "an entry was changed in place and a flush follows (only lguest and VMI had a hook here)",
@@ -171,7 +172,7 @@ pub struct SetPteAt;
 
 // SAFETY: a store to the entry the caller names; in Xen checked hypercalls.
 unsafe impl Op for SetPteAt {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "set_pte_at",
         xen_kind: Kind::Modelled,
         prototype: "void (*set_pte_at)(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pteval)",
@@ -185,8 +186,8 @@ unsafe impl Op for SetPteAt {
 
     native! { (mm: "rdi", addr: "rsi", ptep: "rdx", pte: "rcx"); "mov [rdx], rcx" }
 
-    /// `arch/x86/xen/mmu.c`, `xen_set_pte_at`: in the address space in use by virtual address, batched or at once; else,
-    /// or where that is refused, as `set_pte`.
+    /// `arch/x86/xen/mmu.c`, `xen_set_pte_at`: in the address space in use by virtual address, batched or at once;
+    /// else, or where that is refused, as `set_pte`.
     unsafe fn xen((mm, addr, ptep, pte): (u64, u64, u64, u64)) {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
@@ -213,7 +214,7 @@ pub struct SetPteAtomic;
 
 // SAFETY: a store to the entry the caller names.
 unsafe impl Op for SetPteAtomic {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "set_pte_atomic",
         prototype: "void (*set_pte_atomic)(pte_t *ptep, pte_t pteval)",
         purpose: "write an entry at once (PAE kernels; here a 64-bit store)",
@@ -244,7 +245,7 @@ pub struct PteClear;
 
 // SAFETY: two stores to the entry the caller names.
 unsafe impl Op for PteClear {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "pte_clear",
         prototype: "void (*pte_clear)(struct mm_struct *mm, unsigned long addr, pte_t *ptep)",
         purpose: "clear an entry (PAE kernels; a 64-bit entry in two halves)",
@@ -277,7 +278,7 @@ pub struct PmdClear;
 
 // SAFETY: two stores to the entry the caller names; in Xen what `set_pmd` does.
 unsafe impl Op for PmdClear {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "pmd_clear",
         xen_kind: Kind::Modelled,
         prototype: "void (*pmd_clear)(pmd_t *pmdp)",
@@ -310,7 +311,7 @@ pub struct KmapAtomicPte;
 // SAFETY: stores to an entry of the table of fixed mappings that the installed model points to; in Xen checked
 // hypercalls.
 unsafe impl Op for KmapAtomicPte {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "kmap_atomic_pte",
         xen_kind: Kind::Modelled,
         prototype: "void *(*kmap_atomic_pte)(struct page *page, enum km_type type)",

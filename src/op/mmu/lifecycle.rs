@@ -7,7 +7,7 @@ use super::mm::Mm;
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, guest};
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta};
 
 /// A frame becomes a page table.
 pub struct AllocTable<L>(PhantomData<L>);
@@ -23,7 +23,7 @@ pub type AllocP4d = AllocTable<P4d>;
 
 // SAFETY: nothing on bare metal; in Xen a batch that checks the frame, after a read of the caller's mm.
 unsafe impl<L: Table> Op for AllocTable<L> {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: L::ALLOC.name,
         native_kind: Kind::Real,
         xen_kind: if L::IN_XEN { Kind::Modelled } else { Kind::Real },
@@ -87,7 +87,7 @@ pub type ReleaseP4d = ReleaseTable<P4d>;
 
 // SAFETY: nothing on bare metal; in Xen a batch that checks the frame.
 unsafe impl<L: Table> Op for ReleaseTable<L> {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: L::RELEASE.name,
         native_kind: Kind::Real,
         xen_kind: if L::IN_XEN { Kind::Modelled } else { Kind::Real },

@@ -9,7 +9,7 @@ use crate::native;
 use crate::op::xen::memory::ENTRIES;
 use crate::op::xen::p2m::{FRAME_MASK, PRESENT};
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, UVMF_TLB_FLUSH, XenVcpu, guest};
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// `struct mm_struct`, as far as the hooks look at it.
 #[repr(C)]
@@ -152,15 +152,15 @@ unsafe fn enter_mmap(mm: u64) {
 }
 
 /// Nothing on bare metal.
-const MM_OP: Meta =
-    Meta { native_kind: Kind::Real, bytes: Bytes::Nop, source: "arch/x86/kernel/paravirt.c, paravirt_nop", ..MMU_OP };
+const MM_OP: OpMeta =
+    OpMeta { native_kind: Kind::Real, bytes: Bytes::Nop, source: "arch/x86/kernel/paravirt.c, paravirt_nop", ..MMU_OP };
 
 /// An address space comes into use: exec.
 pub struct ActivateMm;
 
 // SAFETY: nothing; in Xen a walk within the modelled memory and checked hypercalls.
 unsafe impl Op for ActivateMm {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "activate_mm",
         prototype: "void (*activate_mm)(struct mm_struct *prev, struct mm_struct *next)",
         purpose: "an address space comes into use",
@@ -172,8 +172,8 @@ unsafe impl Op for ActivateMm {
 
     native! { (prev: "rdi", next: "rsi"); }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_activate_mm` (since 6.4 `xen_enter_mmap`): the new one is pinned as a whole. Tables
-    /// that are being pinned have their own locks in Linux; nobody competes here.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_activate_mm` (since 6.4 `xen_enter_mmap`): the new one is pinned as a whole.
+    /// Tables that are being pinned have their own locks in Linux; nobody competes here.
     unsafe fn xen((_, next): (u64, u64)) {
         // SAFETY: the caller's mm.
         unsafe { enter_mmap(next) };
@@ -192,7 +192,7 @@ pub struct DupMmap;
 
 // SAFETY: as for `ActivateMm`.
 unsafe impl Op for DupMmap {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "dup_mmap",
         prototype: "void (*dup_mmap)(struct mm_struct *oldmm, struct mm_struct *mm)",
         purpose: "an address space was copied, as by fork",
@@ -220,7 +220,7 @@ pub struct ExitMmap;
 
 // SAFETY: as for `ActivateMm`.
 unsafe impl Op for ExitMmap {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "exit_mmap",
         prototype: "void (*exit_mmap)(struct mm_struct *mm)",
         purpose: "an address space is about to be torn down",

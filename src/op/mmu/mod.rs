@@ -37,13 +37,13 @@ pub use tlb_others::{FlushInfo, FlushSender, FlushTlbMulti, FlushTlbOthers};
 pub use value::{Make, MakeP4d, MakePgd, MakePmd, MakePte, MakePud, P4dVal, PgdVal, PmdVal, PteVal, PudVal, Val};
 
 use super::xen::{LazyMode, guest};
-use super::{CpuModel, Group, Meta};
+use super::{CpuModel, Group, OpMeta};
 
 /// CPUs of the modelled machine: what one word of a CPU mask holds.
 pub const CPUS: usize = 64;
 
 /// What most entries of the group share.
-const MMU_OP: Meta = Meta { group: Group::Mmu, ..Meta::BASE };
+const MMU_OP: OpMeta = OpMeta { group: Group::Mmu, ..OpMeta::BASE };
 
 /// `X86_CR4_PGE`: entries marked global survive a new root.
 pub const CR4_PGE: u64 = 1 << 7;

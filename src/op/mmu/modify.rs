@@ -3,7 +3,7 @@
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, PRESERVE_AD, guest};
-use crate::op::{CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// The entry to change in measuring.
 const INDEX: usize = 9;
@@ -13,7 +13,7 @@ pub struct PtepModifyProtStart;
 
 // SAFETY: an exchange with the entry the caller names; in Xen a read of it.
 unsafe impl Op for PtepModifyProtStart {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "ptep_modify_prot_start",
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
@@ -47,7 +47,7 @@ pub struct PtepModifyProtCommit;
 
 // SAFETY: a store to the entry the caller names; in Xen a batch that checks the address.
 unsafe impl Op for PtepModifyProtCommit {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "ptep_modify_prot_commit",
         native_kind: Kind::Real,
         prototype: "void (*ptep_modify_prot_commit)(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, \

@@ -5,7 +5,7 @@ use super::mm::Mm;
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::guest;
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 /// `-ENOMEM`, as an `int` in a register.
 const ENOMEM: u64 = (-12i64) as u64;
@@ -19,7 +19,7 @@ pub struct PgdAlloc;
 
 // SAFETY: a constant in rax; the Xen body writes within the modelled memory, after a read of the caller's mm.
 unsafe impl Op for PgdAlloc {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "pgd_alloc",
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
@@ -35,8 +35,8 @@ unsafe impl Op for PgdAlloc {
     native! { (mm: "rdi") -> "rax"; "xor eax, eax" }
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_pgd_alloc`: a zeroed page becomes user mode's root and maps the vsyscall page. It
-    /// comes from a list of free pages; the one that ops are measured with is its own next, so that it is handed out each
-    /// time.
+    /// comes from a list of free pages; the one that ops are measured with is its own next, so that it is handed out
+    /// each time.
     unsafe fn xen((mm,): (u64,)) -> u64 {
         // SAFETY: the caller's mm; no reference to the model is alive yet.
         let pgd = unsafe { (&raw const (*(mm as *const Mm)).pgd).read() };
@@ -71,7 +71,7 @@ pub struct PgdFree;
 
 // SAFETY: nothing; the Xen body writes within the model.
 unsafe impl Op for PgdFree {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "pgd_free",
         native_kind: Kind::Real,
         xen_kind: Kind::Real,

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, guest};
-use crate::op::{Bytes, Conventions, CpuModel, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{Bytes, Conventions, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
 const CR2: usize = offset_of!(CpuModel, mmu.cr2);
 const CR3: usize = offset_of!(CpuModel, mmu.cr3);
@@ -18,7 +18,7 @@ pub struct ReadCr2;
 
 // SAFETY: a load from the installed model into rax.
 unsafe impl Op for ReadCr2 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_cr2",
         site: 9,
         xen_kind: Kind::Real,
@@ -57,7 +57,7 @@ pub struct WriteCr2;
 
 // SAFETY: a store to the installed model.
 unsafe impl Op for WriteCr2 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_cr2",
         xen_kind: Kind::Real,
         prototype: "void (*write_cr2)(unsigned long)",
@@ -88,7 +88,7 @@ pub struct ReadCr3;
 
 // SAFETY: a load from the installed model into rax.
 unsafe impl Op for ReadCr3 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "read_cr3",
         site: 9,
         xen_kind: Kind::Real,
@@ -143,7 +143,7 @@ pub struct WriteCr3;
 
 // SAFETY: a store to the installed model; in Xen a batch that checks the frames.
 unsafe impl Op for WriteCr3 {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "write_cr3",
         site: 9,
         bytes: Bytes::Instruction,
@@ -158,8 +158,8 @@ unsafe impl Op for WriteCr3 {
 
     native! { (cr3: "rdi"); "mov gs:[{cr3_}], rdi"; cr3_ = const CR3 }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_write_cr3`: the kernel's root and user mode's in one hypercall, which waits for the
-    /// end of a context switch.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_write_cr3`: the kernel's root and user mode's in one hypercall, which waits for
+    /// the end of a context switch.
     unsafe fn xen((cr3,): (u64,)) {
         // SAFETY: the only reference to the model in use.
         xen_write_cr3(unsafe { CpuModel::current() }, cr3);

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use super::{CR4_PGE, MMU_OP, settle};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, guest};
-use crate::op::{Bytes, CpuModel, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 const CR3: usize = offset_of!(CpuModel, mmu.cr3);
 const CR4: usize = offset_of!(CpuModel, mmu.cr4);
@@ -23,7 +23,7 @@ pub struct FlushTlbUser;
 
 // SAFETY: a load and a store on the installed model; a hypercall in Xen.
 unsafe impl Op for FlushTlbUser {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "flush_tlb_user",
         prototype: "void (*flush_tlb_user)(void)",
         purpose: "drop this CPU's translations of user space",
@@ -54,7 +54,7 @@ pub struct FlushTlbKernel;
 
 // SAFETY: loads and stores on the installed model; a hypercall in Xen.
 unsafe impl Op for FlushTlbKernel {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "flush_tlb_kernel",
         prototype: "void (*flush_tlb_kernel)(void)",
         purpose: "drop all of this CPU's translations, the global ones too",
@@ -95,7 +95,7 @@ pub struct FlushTlbOneUser;
 
 // SAFETY: a store to the installed model; a hypercall in Xen.
 unsafe impl Op for FlushTlbOneUser {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "flush_tlb_one_user",
         prototype: "void (*flush_tlb_one_user)(unsigned long addr)",
         purpose: "drop this CPU's translation of one address",
@@ -125,7 +125,7 @@ pub struct FlushTlbSingle;
 
 // SAFETY: as for `FlushTlbOneUser`.
 unsafe impl Op for FlushTlbSingle {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "flush_tlb_single",
         site: 9,
         since: Since::Linux2630Only,
@@ -188,7 +188,7 @@ pub struct TlbRemoveTable;
 
 // SAFETY: stores within the gather structure the caller names, which is emptied when full.
 unsafe impl Op for TlbRemoveTable {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "tlb_remove_table",
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
@@ -216,8 +216,8 @@ unsafe impl Op for TlbRemoveTable {
         flushes = const offset_of!(Gather, flushes), pages = const offset_of!(Gather, pages)
     }
 
-    /// `arch/x86/xen/mmu_pv.c` points to `tlb_remove_table` (`mm/mmu_gather.c`), which gathers in a batch of its own, to
-    /// be freed after a grace period, since Xen's remote flushes interrupt nobody: the same stores.
+    /// `arch/x86/xen/mmu_pv.c` points to `tlb_remove_table` (`mm/mmu_gather.c`), which gathers in a batch of its own,
+    /// to be freed after a grace period, since Xen's remote flushes interrupt nobody: the same stores.
     unsafe fn xen(args: (u64, u64)) {
         // SAFETY: this function's contract.
         unsafe { Self::inline(args) };

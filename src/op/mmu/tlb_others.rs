@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, XenVcpu, guest};
-use crate::op::{CpuModel, Meta, Op, Since, catalogue::Slot};
+use crate::op::{CpuModel, Op, OpMeta, Since, catalogue::Slot};
 
 const LAZY: usize = offset_of!(CpuModel, mmu.lazy_tlb);
 const QUEUE: usize = offset_of!(CpuModel, mmu.call_queue);
@@ -65,7 +65,7 @@ pub struct FlushTlbMulti;
 // SAFETY: reads the mask and the info the caller names; stores to the queues of the installed model, of which there is
 // one for each bit of the mask; a hypercall in Xen.
 unsafe impl Op for FlushTlbMulti {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "flush_tlb_multi",
         prototype: "void (*flush_tlb_multi)(const struct cpumask *cpus, const struct flush_tlb_info *info)",
         purpose: "drop translations of other CPUs",
@@ -135,7 +135,7 @@ pub struct FlushTlbOthers;
 // SAFETY: reads the mask the caller names; stores to the mailbox of the installed model, whose lock nobody else takes;
 // a hypercall in Xen.
 unsafe impl Op for FlushTlbOthers {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "flush_tlb_others",
         since: Since::Linux2630Only,
         prototype: "void (*flush_tlb_others)(const struct cpumask *cpus, struct mm_struct *mm, unsigned long va)",

@@ -6,11 +6,11 @@ use super::level::{Hook, Level, P4d, Pgd, Pmd, Pte, Pud};
 use super::{MMU_OP, settle};
 use crate::native;
 use crate::op::xen::guest;
-use crate::op::{Bytes, Conventions, CpuModel, Kind, Meta, Op};
+use crate::op::{Bytes, Conventions, CpuModel, Kind, Op, OpMeta};
 
 /// An identity on bare metal, and a call site that keeps all registers; in Xen two table look-ups.
-const fn identity(hook: Hook, purpose: &'static str) -> Meta {
-    Meta {
+const fn identity(hook: Hook, purpose: &'static str) -> OpMeta {
+    OpMeta {
         name: hook.name,
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
@@ -40,7 +40,7 @@ pub type PgdVal = Val<Pgd>;
 
 // SAFETY: a register move; the Xen body reads its own tables, within their bounds.
 unsafe impl<L: Level> Op for Val<L> {
-    const META: Meta = identity(L::VAL, "the value of a page-table entry, in the guest's own frame numbers");
+    const META: OpMeta = identity(L::VAL, "the value of a page-table entry, in the guest's own frame numbers");
     const SLOT: usize = L::VAL.slot as usize;
     type Args = (u64,);
     type Ret = u64;
@@ -77,7 +77,7 @@ pub type MakePgd = Make<Pgd>;
 
 // SAFETY: a register move; the Xen body reads its own tables, within their bounds.
 unsafe impl<L: Level> Op for Make<L> {
-    const META: Meta = identity(L::MAKE, "a page-table entry from its value in the guest's own frame numbers");
+    const META: OpMeta = identity(L::MAKE, "a page-table entry from its value in the guest's own frame numbers");
     const SLOT: usize = L::MAKE.slot as usize;
     type Args = (u64,);
     type Ret = u64;

@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::{RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, pvclock};
 use crate::native;
-use crate::op::{CpuModel, Group, Kind, Meta, Op, catalogue::Slot};
+use crate::op::{CpuModel, Group, Kind, Op, OpMeta, catalogue::Slot};
 
 /// `struct cyc2ns_data`: ns = offset + (cycles * mul >> shift)
 #[repr(C)]
@@ -46,14 +46,14 @@ const SEQUENCE: usize = offset_of!(CpuModel, time.cyc2ns.sequence);
 const _: () = assert!(size_of::<Cyc2NsData>() == 1 << 4 && offset_of!(Cyc2Ns, data) == 0);
 
 /// Both are the real work: clocks need no privilege. C functions, since 5.13 behind a static call.
-const CLOCK: Meta = Meta { group: Group::Time, native_kind: Kind::Real, xen_kind: Kind::Real, ..Meta::BASE };
+const CLOCK: OpMeta = OpMeta { group: Group::Time, native_kind: Kind::Real, xen_kind: Kind::Real, ..OpMeta::BASE };
 
 /// Nanoseconds since boot, for the scheduler.
 pub struct SchedClock;
 
 // SAFETY: reads the counter and the installed model; the sequence loop ends, for nobody writes meanwhile.
 unsafe impl Op for SchedClock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "sched_clock",
         prototype: "u64 pv_sched_clock(void)",
         purpose: "nanoseconds since boot, for the scheduler",
@@ -103,7 +103,7 @@ pub struct StealClock;
 
 // SAFETY: zeroes rax; the Xen body reads the model.
 unsafe impl Op for StealClock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "steal_clock",
         prototype: "u64 pv_steal_clock(int cpu)",
         purpose: "nanoseconds that the hypervisor gave to others",

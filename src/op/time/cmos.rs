@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use super::pvclock;
 use crate::native;
-use crate::op::{CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// The MC146818 clock behind its two ports (`include/linux/mc146818rtc.h`): an access is a write of the register's
 /// number to the one and a read or write of the other.
@@ -30,14 +30,14 @@ const PORT: usize = offset_of!(CpuModel, time.cmos.port);
 const REGS: usize = offset_of!(CpuModel, time.cmos.regs);
 
 /// C functions of 2.6.30; 2.6.32 moved them to `x86_platform`.
-const WALLCLOCK: Meta = Meta { group: Group::Time, since: Since::Linux2630Only, ..Meta::BASE };
+const WALLCLOCK: OpMeta = OpMeta { group: Group::Time, since: Since::Linux2630Only, ..OpMeta::BASE };
 
 /// Seconds since 1970.
 pub struct GetWallclock;
 
 // SAFETY: accesses the installed model; divisors are constants. The wait loops end where nobody writes the state.
 unsafe impl Op for GetWallclock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "get_wallclock",
         xen_kind: Kind::Real,
         prototype: "unsigned long (*get_wallclock)(void)",
@@ -147,7 +147,7 @@ pub struct SetWallclock;
 
 // SAFETY: accesses the installed model; divisors are constants.
 unsafe impl Op for SetWallclock {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "set_wallclock",
         xen_kind: Kind::Real,
         prototype: "int (*set_wallclock)(unsigned long now)",

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use super::pvclock;
 use crate::native;
-use crate::op::{CpuModel, Group, Kind, Meta, Op, Since, catalogue::Slot};
+use crate::op::{CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// The 8254 interval timer, what a calibration against it found, and whether there is a better one.
 #[repr(C)]
@@ -49,14 +49,14 @@ const CHANNEL2: usize = offset_of!(CpuModel, time.pit.channel2);
 const TSC: usize = offset_of!(CpuModel, time.pit.tsc);
 
 /// C functions called at boot; 2.6.30.
-const TIMER: Meta = Meta { group: Group::Time, since: Since::Linux2630Only, ..Meta::BASE };
+const TIMER: OpMeta = OpMeta { group: Group::Time, since: Since::Linux2630Only, ..OpMeta::BASE };
 
 /// Starts the timer at boot.
 pub struct TimeInit;
 
 // SAFETY: accesses the installed model.
 unsafe impl Op for TimeInit {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "time_init",
         prototype: "void (*time_init)(void)",
         purpose: "start the timer interrupt at boot",
@@ -103,7 +103,7 @@ pub struct GetTscKhz;
 
 // SAFETY: accesses the installed model. The quotient fits: the factor above is smaller than the divisor.
 unsafe impl Op for GetTscKhz {
-    const META: Meta = Meta {
+    const META: OpMeta = OpMeta {
         name: "get_tsc_khz",
         xen_kind: Kind::Real,
         prototype: "unsigned long (*get_tsc_khz)(void)",

@@ -51,8 +51,8 @@ pub const DATA: u64 = 40;
 
 /// Entries of the global descriptor table (`GDT_ENTRIES`).
 pub const GDT_ENTRIES: usize = 16;
-/// What the global descriptor table begins with (`gdt_page`, `arch/x86/kernel/cpu/common.c`): nothing, then flat segments
-/// from `GDT_ENTRY_KERNEL32_CS` to `GDT_ENTRY_DEFAULT_USER_CS`.
+/// What the global descriptor table begins with (`gdt_page`, `arch/x86/kernel/cpu/common.c`): nothing, then flat
+/// segments from `GDT_ENTRY_KERNEL32_CS` to `GDT_ENTRY_DEFAULT_USER_CS`.
 pub const SEGMENTS: [u64; 7] = [
     0,
     0x00cf_9b00_0000_ffff,

@@ -1,8 +1,8 @@
 //! The other side of a hypercall: checks the arguments as Xen does, keeps what they set, counts.
 //!
 //! What a trap into the hypervisor costs is not modelled: on a real machine it is the hardware's and Xen's, and the
-//! same for every mechanism. Sources: Xen's `xen/arch/x86/mm.c`, `traps.c`, `pv/descriptor-tables.c`, `pv/misc-hypercalls.c`,
-//! `physdev.c`, `xen/common/sched/core.c`, `xen/common/event_channel.c`.
+//! same for every mechanism. Sources: Xen's `xen/arch/x86/mm.c`, `traps.c`, `pv/descriptor-tables.c`,
+//! `pv/misc-hypercalls.c`, `physdev.c`, `xen/common/sched/core.c`, `xen/common/event_channel.c`.
 
 use super::frames::{EINVAL, EPERM, FrameType, Frames, Tables};
 use super::memory::PAGE_SHIFT;
@@ -23,8 +23,8 @@ const LDT_ENTRIES: u64 = 8192;
 const VERSION: i64 = 4 << 16 | 17;
 /// `MMU_MACHPHYS_UPDATE`: a kind of update, in the low bits of the address.
 const MACHPHYS: u64 = 1;
-/// `MMU_PT_UPDATE_PRESERVE_AD`: a kind of update, in the low bits of the address: the entry keeps its accessed and dirty
-/// bits.
+/// `MMU_PT_UPDATE_PRESERVE_AD`: a kind of update, in the low bits of the address: the entry keeps its accessed and
+/// dirty bits.
 pub const PRESERVE_AD: u64 = 2;
 /// `_PAGE_ACCESSED | _PAGE_DIRTY`
 const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;

@@ -43,8 +43,8 @@ pub struct Page([AtomicU64; ENTRIES]);
 pub struct StructPage {
     /// `PagePinned`: the hypervisor knows it as a page table.
     pub pinned: bool,
-    /// `private`: of a root, the address of the root that user mode has (`xen_get_user_pgd`); 0 for none. Of a free page,
-    /// the address of the next one.
+    /// `private`: of a root, the address of the root that user mode has (`xen_get_user_pgd`); 0 for none. Of a free
+    /// page, the address of the next one.
     pub private: u64,
 }
 

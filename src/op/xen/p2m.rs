@@ -38,8 +38,8 @@ pub struct P2m {
 }
 
 /// Where the model puts a guest frame in machine memory: scattered, as a domain's frames are, over one range of the
-/// machine; the others are Xen's and other domains'. An odd factor makes it one-to-one modulo a power of two. That
-/// both kinds of number have the same range where ops are measured lets a translation's result be translated again, in a
+/// machine; the others are Xen's and other domains'. An odd factor makes it one-to-one modulo a power of two. That both
+/// kinds of number have the same range where ops are measured lets a translation's result be translated again, in a
 /// latency chain.
 const fn place(pfn: u64, size: Size) -> u64 {
     size.first as u64 + (pfn * 389 + 77) % size.guest as u64

@@ -1,9 +1,9 @@
 //! Bencher Metric Format, as `bencher run --adapter json` reads it
-//! (<https://bencher.dev/docs/reference/bencher-metric-format/>): an object of benchmarks, each an object of measures, each
-//! with a `value` and the ends of its interval.
+//! (<https://bencher.dev/docs/reference/bencher-metric-format/>): an object of benchmarks, each an object of measures,
+//! each with a `value` and the ends of its interval.
 //!
-//! A benchmark is a cell, or a workload on a kernel. Its measures are named for quantity and unit, as Bencher's slugs are
-//! written. A benchmark without a number is left out: the format has no word for it.
+//! A benchmark is a cell, or a workload on a kernel. Its measures are named for quantity and unit, as Bencher's slugs
+//! are written. A benchmark without a number is left out: the format has no word for it.
 
 use std::collections::BTreeMap;
 

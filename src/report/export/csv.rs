@@ -1,5 +1,5 @@
-//! Comma-separated values (RFC 4180): a line per cell, then a line per workload on a kernel. What was not measured is an
-//! empty field.
+//! Comma-separated values (RFC 4180): a line per cell, then a line per workload on a kernel. What was not measured is
+//! an empty field.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::report::subject::{kernels, plain};
 
 /// A line. Fields are columns, in this order.
 #[derive(Default, Serialize)]
-struct Line {
+struct CsvRow {
     op: Option<String>,
     body: Option<String>,
     kind: Option<Kind>,
@@ -54,7 +54,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     for cell in &report.cells {
         let overhead = cell.overhead.as_ref();
         let percent = |ratio: f64| (ratio - 1.0) * 100.0;
-        writer.serialize(Line {
+        writer.serialize(CsvRow {
             op: Some(plain(&cell.op)),
             body: Some(cell.body.name().to_owned()),
             kind: Some(cell.kind),
@@ -80,12 +80,12 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
             deciding_cycles_low: cell.deciding_cycles.map(|it| it.low),
             deciding_cycles_high: cell.deciding_cycles.map(|it| it.high),
             limit: cell.limit.map(Limit::word),
-            ..Line::default()
+            ..CsvRow::default()
         })?;
     }
     for (workload, kernel) in kernels(report) {
         let (cycles, percent) = (kernel.overhead_cycles, kernel.overhead_percent);
-        writer.serialize(Line {
+        writer.serialize(CsvRow {
             workload: Some(plain(&workload.name)),
             mechanism: kernel.mechanism.as_deref().map(plain),
             state: kernel.state.as_deref().map(plain),
@@ -103,7 +103,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
             deciding_percent_low: kernel.deciding_percent.map(|it| it.low),
             deciding_percent_high: kernel.deciding_percent.map(|it| it.high),
             limit: kernel.limit.map(Limit::word),
-            ..Line::default()
+            ..CsvRow::default()
         })?;
     }
     writer.into_inner().map_err(|error| ::csv::Error::from(error.into_error()).into())

@@ -1,6 +1,6 @@
 //! The JSON that github-action-benchmark reads with `tool: customSmallerIsBetter`
-//! (<https://github.com/benchmark-action/github-action-benchmark>): a list of `name`, `unit`, `value`, and, where there is
-//! more to say, `range` and `extra`.
+//! (<https://github.com/benchmark-action/github-action-benchmark>): a list of `name`, `unit`, `value`, and, where there
+//! is more to say, `range` and `extra`.
 //!
 //! The action alerts where a value is some times that of the commit before. Overheads lie about 0, where a ratio means
 //! nothing: so the value is what an op takes with the mechanism, and its overhead is told beside it.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// The identifier of each name: `op-save_fl`. A report is untrusted: a name that is no plain word gets a number instead,
-/// and of equal names the first has the place.
+/// The identifier of each name: `op-save_fl`. A report is untrusted: a name that is no plain word gets a number
+/// instead, and of equal names the first has the place.
 pub struct Anchors<'a> {
     prefix: &'static str,
     places: HashMap<&'a str, usize>,

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::anchor::Anchors;
-use crate::op::{Group, Kind, Platform};
+use crate::op::{BodyKind, Group, Kind};
 use crate::report::Report;
 use crate::report::plots::grid::{finite, group_name};
 use crate::report::plots::number::{NOTHING, clipped, fixed, plain, plural};
@@ -15,11 +15,11 @@ use crate::report::schema::{Bounds, Cell, Estimate, LayoutEstimate, Limit, ModeS
 /// The longest name of an op or a mechanism that is shown whole.
 const NAME: usize = 60;
 /// The most rows that share a cell; browsers take no more than 65,534 (HTML, 4.9.11).
-const MOST_SHARED: usize = 1000;
+const MAX_SHARED: usize = 1000;
 /// The most modes of a cell that are shown.
-const MOST_MODES: usize = 3;
+const MAX_MODES: usize = 3;
 /// The most digits after the point: a floor in throughput is some ten-thousandths of a cycle.
-const MOST_DIGITS: f64 = 4.0;
+const MAX_DIGITS: f64 = 4.0;
 
 /// One row: the text of each column.
 pub struct Line {
@@ -100,7 +100,7 @@ pub fn lines(report: &Report, ops: &Anchors) -> Lines {
     let of_op = |a: &Cell, b: &Cell| a.op == b.op && a.body == b.body && a.kind == b.kind;
     let of_regime = |a: &Cell, b: &Cell| a.regime == b.regime && a.native_cycles == b.native_cycles;
     let mut lines = Vec::with_capacity(report.cells.len());
-    for cells in report.cells.chunk_by(of_op).flat_map(|cells| cells.chunks(MOST_SHARED)) {
+    for cells in report.cells.chunk_by(of_op).flat_map(|cells| cells.chunks(MAX_SHARED)) {
         let mut op = cells.first().map(|cell| OpHead {
             rows: cells.len(),
             id: ops.to(&cell.op),
@@ -121,7 +121,7 @@ pub fn lines(report: &Report, ops: &Anchors) -> Lines {
             lines.extend(cells.iter().map(|cell| line(cell, op.take(), regime.take(), &mut number)));
         }
     }
-    let bodies = report.cells.iter().any(|c| c.body != Platform::Native);
+    let bodies = report.cells.iter().any(|c| c.body != BodyKind::Native);
     let states = report.cells.iter().any(|c| c.state.is_some());
     Lines { lines, reasons, limits: limits(report), bodies, states }
 }
@@ -177,7 +177,7 @@ fn digits(cell: &Cell) -> usize {
     let shown = cell.overhead.and_then(|overhead| finite(overhead.cycles)).map(|it| it.high - it.low);
     let deciding = cell.deciding_cycles.map(|it| it.high - it.low);
     let width = shown.into_iter().chain(deciding).filter(|width| *width > 0.0).fold(f64::INFINITY, f64::min);
-    if width.is_infinite() { 3 } else { (1.0 - width.log10().floor()).clamp(0.0, MOST_DIGITS) as usize }
+    if width.is_infinite() { 3 } else { (1.0 - width.log10().floor()).clamp(0.0, MAX_DIGITS) as usize }
 }
 
 /// `3.88 [3.80, 3.95]`
@@ -212,10 +212,10 @@ fn modes(cell: &Cell, digits: usize) -> String {
     // The one next to zero is shown in any case: it is the one that decides.
     let size = |mode: &&ModeShare| mode.cycles * cell.overhead.map_or(1.0, |it| it.cycles.estimate.signum());
     let least = cell.modes.iter().min_by(|a, b| size(a).total_cmp(&size(b)));
-    let first = cell.modes.iter().take(MOST_MODES);
+    let first = cell.modes.iter().take(MAX_MODES);
     let shown: Vec<&ModeShare> = match least {
         Some(least) if cell.limit == Some(Limit::Modes) && first.clone().all(|mode| mode != least) => {
-            std::iter::once(least).chain(first.take(MOST_MODES - 1)).collect()
+            std::iter::once(least).chain(first.take(MAX_MODES - 1)).collect()
         }
         _ => first.collect(),
     };
@@ -230,7 +230,7 @@ fn modes(cell: &Cell, digits: usize) -> String {
             mode.offset
         ));
     }
-    if cell.modes.len() > MOST_MODES {
+    if cell.modes.len() > MAX_MODES {
         text.push_str(", \u{2026}");
     }
     text

@@ -9,7 +9,7 @@ use crate::report::plots::number::{NOTHING, clipped, exact, plain};
 use crate::report::schema::Cell;
 
 /// The most numbers that are shown: a page has room for some, `report.json` has all.
-const MOST_NUMBERS: usize = 8000;
+const MAX_NUMBERS: usize = 8000;
 
 /// What is shown first, where there is not room for all.
 const FIRST: [&str; 3] = [TRACED, "instructions", "branch_misses"];
@@ -53,7 +53,7 @@ pub fn counts(report: &Report, grid: &Grid) -> Option<Counts> {
     }
     let mut names: Vec<&str> = names.into_iter().collect();
     names.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
-    let (mut tables, mut left_out, mut room) = (Vec::new(), Vec::new(), MOST_NUMBERS);
+    let (mut tables, mut left_out, mut room) = (Vec::new(), Vec::new(), MAX_NUMBERS);
     for name in names {
         let rows: Vec<Row> = grid
             .rows

@@ -1,7 +1,7 @@
 //! What stands beside the results: plan, machine, calibration, checks.
 
 use crate::host::{Check, Machine, Status};
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::report::Report;
 use crate::report::plots::grid::finite;
 use crate::report::plots::number::{NOTHING, clipped, fixed, grouped, interval, plain, plural};
@@ -38,7 +38,7 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("ops", plan.ops.to_string()),
         fact("mechanisms", list(plan.mechanisms.iter().map(|m| shown(m)))),
         fact("regimes", list(plan.regimes.iter().map(|r| r.name()))),
-        fact("bodies", list(plan.bodies.iter().map(|b| Platform::name(*b)))),
+        fact("bodies", list(plan.bodies.iter().map(|b| BodyKind::name(*b)))),
         fact("layouts", format!("loop heads at {} within 128 bytes", list(plan.layouts.iter()))),
         fact("workers", workers(plan)),
         fact("rounds", format!("{} per group and worker, and one more at one layout", plan.rounds)),

@@ -1,8 +1,8 @@
 //! The page: one HTML file made from a report alone, complete without network and without a script.
 //!
-//! Everything in a report is untrusted. The template engine escapes every string; the one place that takes text as it is
-//! holds the plots, which escape on their own. A content security policy stands behind both: nothing is loaded, and only
-//! the page's own script runs.
+//! Everything in a report is untrusted. The template engine escapes every string; the one place that takes text as it
+//! is holds the plots, which escape on their own. A content security policy stands behind both: nothing is loaded, and
+//! only the page's own script runs.
 
 mod anchor;
 mod cells;
@@ -104,7 +104,7 @@ struct Page {
     scatter: Option<scatter::Scatter>,
     ops: Vec<ops::OpGroup>,
     op_count: usize,
-    ways: Vec<ways::Way>,
+    ways: Vec<ways::CallSequence>,
     counts: Option<counts::Counts>,
     mechanisms: Vec<String>,
     regime_names: Vec<&'static str>,

@@ -9,7 +9,7 @@ use crate::report::plots::number::{NOTHING, clipped, plural};
 use crate::report::schema::OpInfo;
 
 /// The most bytes of machine code that are shown.
-const MOST_CODE: usize = 120;
+const MAX_CODE: usize = 120;
 
 /// A structure of pv_ops and its ops.
 pub struct OpGroup {
@@ -83,7 +83,7 @@ fn entry(id: String, op: &OpInfo) -> OpEntry {
         purpose: clipped(&op.purpose, 400),
         prototype: clipped(&op.prototype, 400),
         facts,
-        code: if op.native_code.is_empty() { NOTHING.to_owned() } else { hex(&op.native_code, MOST_CODE) },
+        code: if op.native_code.is_empty() { NOTHING.to_owned() } else { hex(&op.native_code, MAX_CODE) },
     }
 }
 

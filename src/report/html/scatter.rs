@@ -1,4 +1,5 @@
-//! What limits the intervals: how much each level scatters, regime by regime, and in the cells that are the least certain.
+//! What limits the intervals: how much each level scatters, regime by regime, and in the cells that are the least
+//! certain.
 
 use crate::report::Report;
 use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain};

@@ -7,14 +7,14 @@ use crate::report::plots::number::clipped;
 use crate::report::schema::{Listing, MechanismInfo};
 
 /// The most listings of a mechanism that are shown.
-const MOST_LISTINGS: usize = 4;
+const MAX_LISTINGS: usize = 4;
 /// The most lines of a listing that are shown.
-const MOST_LINES: usize = 48;
+const MAX_LINES: usize = 48;
 /// The widest column of bytes in characters: nine bytes, as most instructions have.
-const MOST_WIDTH: usize = 26;
+const MAX_WIDTH: usize = 26;
 
 /// A mechanism to unfold.
-pub struct Way {
+pub struct CallSequence {
     pub id: String,
     pub name: String,
     pub summary: String,
@@ -53,23 +53,23 @@ pub struct CodeLine {
 }
 
 /// The mechanisms of the catalogue.
-pub fn ways(report: &Report, anchors: &Anchors) -> Vec<Way> {
+pub fn ways(report: &Report, anchors: &Anchors) -> Vec<CallSequence> {
     let mechanisms = &report.catalogue.mechanisms;
     let inline = mechanisms.iter().find(|m| m.name == "inline");
     mechanisms.iter().enumerate().map(|(index, m)| way(anchors.at(index, &m.name), m, inline)).collect()
 }
 
-fn way(id: String, mechanism: &MechanismInfo, inline: Option<&MechanismInfo>) -> Way {
-    let shown = mechanism.listings.iter().take(MOST_LISTINGS);
+fn way(id: String, mechanism: &MechanismInfo, inline: Option<&MechanismInfo>) -> CallSequence {
+    let shown = mechanism.listings.iter().take(MAX_LISTINGS);
     let step = mechanism.step.as_deref().map(|step| clipped(step, 200));
-    Way {
+    CallSequence {
         id,
         name: clipped(&mechanism.name, 80),
         summary: clipped(&mechanism.summary, 600),
         known_from: clipped(&mechanism.known_from, 600),
         step: mechanism.year.zip(step).map(|(year, step)| format!("{year}: {step}")),
         pairs: shown.map(|listing| pair(&mechanism.name, listing, inline)).collect(),
-        more: mechanism.listings.len().saturating_sub(MOST_LISTINGS),
+        more: mechanism.listings.len().saturating_sub(MAX_LISTINGS),
     }
 }
 
@@ -91,9 +91,9 @@ fn pair(mechanism: &str, listing: &Listing, inline: Option<&MechanismInfo>) -> P
 }
 
 fn code(name: &str, listing: &Listing) -> Code {
-    let shown = listing.lines.get(..MOST_LINES).unwrap_or(&listing.lines);
+    let shown = listing.lines.get(..MAX_LINES).unwrap_or(&listing.lines);
     let bytes: Vec<String> = shown.iter().map(|line| hex(&line.bytes, 64)).collect();
-    let width = bytes.iter().map(String::len).max().unwrap_or(0).min(MOST_WIDTH);
+    let width = bytes.iter().map(String::len).max().unwrap_or(0).min(MAX_WIDTH);
     let mut before = None;
     let lines = shown.iter().zip(bytes).map(|(line, bytes)| {
         let moved = before.replace(line.place.as_str()) != Some(line.place.as_str());

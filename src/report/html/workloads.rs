@@ -1,5 +1,5 @@
-//! The section on workloads: bars and a table of kernels per workload, how each figure stands to the cost model, and what was
-//! published.
+//! The section on workloads: bars and a table of kernels per workload, how each figure stands to the cost model, and
+//! what was published.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{HtmlError, NOTHING, clipped};
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use crate::report::plots::number::{exact, fixed, plural};
 use crate::report::plots::{self, Place, Plot};
-use crate::report::schema::{Estimate, Report, Workload, WorkloadKernel};
+use crate::report::schema::{Estimate, Report, WorkloadKernel, WorkloadResult};
 
 /// The section.
 pub(super) struct Workloads {
@@ -71,7 +71,7 @@ pub(super) struct Percent {
 const ARGUED: &str = "mmap_perf";
 
 /// That one, or the first there is.
-fn argued(report: &Report) -> Option<&Workload> {
+fn argued(report: &Report) -> Option<&WorkloadResult> {
     report.workloads.iter().find(|workload| workload.name == ARGUED).or(report.workloads.first())
 }
 
@@ -117,12 +117,12 @@ fn definition(words: &'static str) -> &'static str {
     words.split_once(": ").map_or(words, |(_, definition)| definition)
 }
 
-/// What pv_ops cost a workload, and what other options do, in a sentence; none where neither the table nor patched sites were
-/// measured.
+/// What pv_ops cost a workload, and what other options do, in a sentence; none where neither the table nor patched
+/// sites were measured.
 pub(super) fn sentence(report: &Report) -> Option<String> {
     let workload = argued(report)?;
     let costs = [("behind the table", "table", None), ("with patched sites", "site", Some("inline"))];
-    let of = |workload: &Workload, mechanism: &str, state: Option<&str>| {
+    let of = |workload: &WorkloadResult, mechanism: &str, state: Option<&str>| {
         let wanted = |k: &&WorkloadKernel| k.mechanism.as_deref() == Some(mechanism) && k.state.as_deref() == state;
         // What is not resolved is no finding.
         workload.kernels.iter().find(wanted).filter(|kernel| kernel.resolved)?.overhead_percent
@@ -177,7 +177,7 @@ pub(super) fn sentence(report: &Report) -> Option<String> {
     ))
 }
 
-fn line(workload: &Workload) -> Line {
+fn line(workload: &WorkloadResult) -> Line {
     let mut called: Vec<(&String, &f64)> = workload.calls.iter().collect();
     called.sort_by(|a, b| b.1.total_cmp(a.1));
     let most = called.iter().take(4).map(|(op, calls)| format!("{} {}", clipped(op, 40), exact(**calls)));
@@ -197,7 +197,7 @@ fn line(workload: &Workload) -> Line {
     }
 }
 
-fn executed(workload: &Workload) -> String {
+fn executed(workload: &WorkloadResult) -> String {
     let counters = workload.inline_counters.as_ref();
     let events =
         counters.and_then(|c| Some((*c.get("instructions")?, *c.get("cycles").filter(|cycles| **cycles > 0.0)?)));

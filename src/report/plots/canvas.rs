@@ -1,7 +1,8 @@
 //! A drawing area of plotters in theme colours instead of fixed ones.
 //!
 //! plotters knows RGB alone. Everything is therefore drawn in sentinel colours, one per [`Ink`], and the finished text
-//! is gone through once: sentinels become CSS custom properties, so that a plot follows the reader's light or dark mode.
+//! is gone through once: sentinels become CSS custom properties, so that a plot follows the reader's light or dark
+//! mode.
 
 use std::fmt::Write as _;
 

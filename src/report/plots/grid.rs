@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::op::Platform;
+use crate::op::BodyKind;
 use crate::op::{Group, Kind};
 use crate::regime::Regime;
 use crate::report::Report;
@@ -78,14 +78,14 @@ pub fn group_name(group: Group) -> &'static str {
 }
 
 /// The most mechanisms and ops that are drawn. A report is untrusted, and a grid has room for every pair.
-pub const MOST_COLUMNS: usize = 64;
-/// See [`MOST_COLUMNS`].
-pub const MOST_ROWS: usize = 400;
+pub const MAX_COLUMNS: usize = 64;
+/// See [`MAX_COLUMNS`].
+pub const MAX_ROWS: usize = 400;
 
 /// Ops by mechanisms by regimes.
 pub struct Grid<'a> {
     /// The body that is shown: native where the report has it.
-    pub body: Platform,
+    pub body: BodyKind,
     /// Mechanisms in the order of the catalogue.
     pub columns: Vec<Column<'a>>,
     /// Ops in the order of the catalogue, group by group.
@@ -100,8 +100,8 @@ impl<'a> Grid<'a> {
     /// The grid of a report's native cells, or of its Xen cells where it has no native ones.
     #[must_use]
     pub fn new(report: &'a Report) -> Self {
-        let native = report.cells.is_empty() || report.cells.iter().any(|c| c.body == Platform::Native);
-        let body = if native { Platform::Native } else { Platform::Xen };
+        let native = report.cells.is_empty() || report.cells.iter().any(|c| c.body == BodyKind::Native);
+        let body = if native { BodyKind::Native } else { BodyKind::Xen };
         let of_body = || report.cells.iter().filter(move |c| c.body == body);
 
         let mut columns: Vec<Column<'a>> = Vec::new();
@@ -129,9 +129,9 @@ impl<'a> Grid<'a> {
         });
         let cells =
             of_body().map(|c| ((c.op.as_str(), c.mechanism.as_str(), c.state.as_deref(), c.regime), c)).collect();
-        let left_out = (columns.len().saturating_sub(MOST_COLUMNS), rows.len().saturating_sub(MOST_ROWS));
-        columns.truncate(MOST_COLUMNS);
-        rows.truncate(MOST_ROWS);
+        let left_out = (columns.len().saturating_sub(MAX_COLUMNS), rows.len().saturating_sub(MAX_ROWS));
+        columns.truncate(MAX_COLUMNS);
+        rows.truncate(MAX_ROWS);
         Self { body, columns, rows, left_out, report, cells }
     }
 

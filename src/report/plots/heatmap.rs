@@ -9,7 +9,7 @@ use crate::op::{Group, Kind};
 use crate::regime::Regime;
 
 /// With more mechanisms than this, the numbers show on hover alone.
-pub(super) const MOST_WITH_NUMBERS: usize = 12;
+pub(super) const MAX_WITH_NUMBERS: usize = 12;
 
 const ROW: i32 = 19;
 const KIND: i32 = 20;
@@ -47,7 +47,7 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
     let shape = Shape {
         label: widest(grid.rows.iter().map(|row| row.op), LABEL_SIZE) + 8,
         top: widest(grid.columns.iter().map(|column| column.label()), LABEL_SIZE) + 12,
-        cell: if grid.columns.len() <= MOST_WITH_NUMBERS { 36 } else { 24 },
+        cell: if grid.columns.len() <= MAX_WITH_NUMBERS { 36 } else { 24 },
     };
     let left = shape.label + KIND;
     let right = left + shape.cell * grid.columns.len() as i32;
@@ -133,7 +133,7 @@ fn head(canvas: &Canvas, row: &Row, shape: &Shape, y: i32) -> Result<(), PlotErr
 }
 
 fn line(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
-    let numbers = grid.columns.len() <= MOST_WITH_NUMBERS;
+    let numbers = grid.columns.len() <= MAX_WITH_NUMBERS;
     let mut cells = Vec::with_capacity(grid.columns.len());
     for (index, column) in grid.columns.iter().enumerate() {
         let x = shape.label + KIND + shape.cell * index as i32;

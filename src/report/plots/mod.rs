@@ -3,8 +3,8 @@
 //! The page shows the same drawings that [`all`] gives as files. A file carries its own style, so that it follows light
 //! and dark mode wherever it is opened; in the page the style is the page's.
 
-mod beside;
 mod canvas;
+mod comparison;
 pub(crate) mod grid;
 pub(crate) mod heatmap;
 pub(crate) mod history;
@@ -71,10 +71,10 @@ pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
     Ok(plots)
 }
 
-/// Bars for each workload: mechanisms and kernel options, ranked. A page has room for all of them once, for the workload
-/// called `whole`, and for those of pv_ops with the others.
+/// Bars for each workload: mechanisms and kernel options, ranked. A page has room for all of them once, for the
+/// workload called `whole`, and for those of pv_ops with the others.
 pub(crate) fn workloads(report: &Report, place: Place, whole: &str) -> Result<Vec<Plot>, PlotError> {
-    let plot = |(index, of): (usize, &crate::report::schema::Workload)| {
+    let plot = |(index, of): (usize, &crate::report::schema::WorkloadResult)| {
         let options = place == Place::File || of.name == whole;
         workload::plot(index, of, place, options).transpose()
     };
@@ -83,7 +83,7 @@ pub(crate) fn workloads(report: &Report, place: Place, whole: &str) -> Result<Ve
 
 /// Real kernel, model kernel and publications side by side; absent without real kernels.
 pub(crate) fn beside(report: &Report, place: Place) -> Result<Option<Plot>, PlotError> {
-    beside::plot(report, place)
+    comparison::plot(report, place)
 }
 
 /// The ladder of mechanisms; absent where no throughput was measured.
@@ -109,7 +109,7 @@ pub(crate) fn over_time(history: &History, grid: &Grid, place: Place) -> Result<
 /// Whether cells of a grid of this many mechanisms have room for their numbers.
 #[must_use]
 pub(crate) fn numbers_in_cells(mechanisms: usize) -> bool {
-    mechanisms <= heatmap::MOST_WITH_NUMBERS
+    mechanisms <= heatmap::MAX_WITH_NUMBERS
 }
 
 impl Plot {

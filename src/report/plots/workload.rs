@@ -6,7 +6,7 @@ use super::text_width::{label_text, widest};
 use super::{Place, Plot, PlotError};
 use crate::report::floors::WORKLOAD_FLOOR;
 use crate::report::html::kernel_name;
-use crate::report::schema::{Estimate, Workload, WorkloadKernel};
+use crate::report::schema::{Estimate, WorkloadKernel, WorkloadResult};
 
 /// Pixels of the axis, and of the numbers beside it.
 const AXIS: i32 = 404;
@@ -65,7 +65,12 @@ fn shrunk(percent: f64) -> f64 {
 }
 
 /// The plot of the workload with this number, with kernel options or without; `None` where nothing of it was measured.
-pub(super) fn plot(index: usize, workload: &Workload, place: Place, options: bool) -> Result<Option<Plot>, PlotError> {
+pub(super) fn plot(
+    index: usize,
+    workload: &WorkloadResult,
+    place: Place,
+    options: bool,
+) -> Result<Option<Plot>, PlotError> {
     let measured = |kernel| Some(Bar { kernel, percent: kernel.overhead_percent? });
     let kernels = workload.kernels.iter().filter(|kernel| options || kernel.mechanism.is_some());
     let mut bars: Vec<Bar> = kernels.filter_map(measured).collect();

@@ -100,8 +100,8 @@ fn beside(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Overwrites a file that cannot be replaced. Whoever reads it at that moment finds a part of each; where the new bytes do
-/// not fit, the old ones, which need no further space, are put back.
+/// Overwrites a file that cannot be replaced. Whoever reads it at that moment finds a part of each; where the new bytes
+/// do not fit, the old ones, which need no further space, are put back.
 fn in_place(path: &Path, target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let failed = |source| WriteError::File { path: path.to_owned(), source };
     let before = fs::read(target);
@@ -120,8 +120,8 @@ fn overwrite(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     sync(file)
 }
 
-/// Whether a folder takes no new file, or a file cannot be replaced, that may well be written to: a mount point (EBUSY), a
-/// file of a container whose folder is read-only.
+/// Whether a folder takes no new file, or a file cannot be replaced, that may well be written to: a mount point
+/// (EBUSY), a file of a container whose folder is read-only.
 pub(super) fn is_refused(error: &io::Error) -> bool {
     // By kind: errors of the temporary file have lost their number.
     let refusals = [

@@ -67,8 +67,8 @@ fn followed(path: &Path) -> io::Result<Target> {
 /// What a symbolic link names.
 ///
 /// # Errors
-/// Where it cannot be read, or the kernel would not follow it (`fs.protected_symlinks`): in `/tmp` anybody can make a link
-/// that leads to a file of ours.
+/// Where it cannot be read, or the kernel would not follow it (`fs.protected_symlinks`): in `/tmp` anybody can make a
+/// link that leads to a file of ours.
 pub(super) fn linked(link: &Path) -> io::Result<PathBuf> {
     let folder = folder_of(link);
     let (there, parent) = (fs::symlink_metadata(link)?, fs::metadata(folder)?);

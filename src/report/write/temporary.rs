@@ -102,14 +102,16 @@ fn is_old_and_own(path: &Path) -> bool {
     there.uid() == rustix::process::geteuid().as_raw() && age.is_some_and(|age| age > STALE_AFTER)
 }
 
-/// Whether a command has this file. On a file system without locks the age alone tells: files are made and renamed at once.
+/// Whether a command has this file. On a file system without locks the age alone tells: files are made and renamed at
+/// once.
 fn is_locked(path: &Path) -> bool {
     let locked =
         |file: File| flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK);
     opened(path).is_ok_and(locked)
 }
 
-/// Whether a folder has this mark, and no command the lock on it. Some commands run for hours: without locks nobody knows.
+/// Whether a folder has this mark, and no command the lock on it. Some commands run for hours: without locks nobody
+/// knows.
 fn is_left(mark: &Path) -> bool {
     opened(mark).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
 }

@@ -6,7 +6,7 @@
 use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 
 use super::function::mapped_after;
-use super::{CodeError, CodeMemory, FunctionError, extent};
+use super::{CodeError, CodeMemory, FunctionError, unwind};
 
 /// Bytes of a distance.
 const DISTANCE: usize = 4;
@@ -18,7 +18,7 @@ const PREAMBLE: usize = 16;
 const OVER: u64 = 64;
 
 /// A decoded function.
-pub struct Compiled {
+pub struct DecodedFunction {
     entry: u64,
     /// What stands in front of the entry and goes along with it.
     preamble: Vec<u8>,
@@ -39,7 +39,7 @@ struct Reference {
     from: usize,
 }
 
-impl Compiled {
+impl DecodedFunction {
     /// Decodes the function at `entry`.
     ///
     /// A jump in place of the function, which is what merging of identical functions leaves, is followed.
@@ -55,7 +55,7 @@ impl Compiled {
         Self::decode(entry, code.to_vec())
     }
 
-    /// Finds the function at `entry` and its machine code as it is now; follows a jump as [`Compiled::at`] does.
+    /// Finds the function at `entry` and its machine code as it is now; follows a jump as [`DecodedFunction::at`] does.
     ///
     /// # Safety
     /// As there, and no site in it is patched while the code is held.
@@ -64,13 +64,13 @@ impl Compiled {
     /// Where its extent is unknown.
     pub(super) unsafe fn find<'c>(entry: usize) -> Result<(u64, &'c [u8]), FunctionError> {
         let mut entry = entry as u64;
-        let mut length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
+        let mut length = unwind::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
         // SAFETY: the unwind tables say that the function is that long.
         let mut code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
         let first = Decoder::with_ip(64, code, entry, DecoderOptions::NONE).decode();
         if first.is_jmp_short_or_near() && first.len() == length {
             entry = first.near_branch_target();
-            length = extent::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
+            length = unwind::of(entry as usize).ok_or(FunctionError::NoExtent { entry })?;
             // SAFETY: as above.
             code = unsafe { std::slice::from_raw_parts(entry as *const u8, length) };
         }
@@ -80,7 +80,7 @@ impl Compiled {
     /// Decodes a callee: a compiled function, or assembly.
     ///
     /// # Safety
-    /// As for [`Compiled::assembly`].
+    /// As for [`DecodedFunction::assembly`].
     ///
     /// # Errors
     /// Where the bytes do not decode.
@@ -93,9 +93,9 @@ impl Compiled {
         }
     }
 
-    /// Decodes assembly at `entry`, which no unwind table knows: as far as the first return or jump that nothing before it
-    /// jumps over, nor calls over where the jump closes a loop: that is a retpoline, which catches speculation there. What
-    /// is left of it then, is referred to where it is.
+    /// Decodes assembly at `entry`, which no unwind table knows: as far as the first return or jump that nothing before
+    /// it jumps over, nor calls over where the jump closes a loop: that is a retpoline, which catches speculation
+    /// there. What is left of it then, is referred to where it is.
     ///
     /// # Safety
     /// `entry` is the address of a function of this program, with 16 bytes mapped before it.
@@ -148,7 +148,7 @@ impl Compiled {
             }
             instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
         }
-        let mut compiled = Compiled { entry, preamble: Vec::new(), bytes, instructions, references: Vec::new() };
+        let mut compiled = DecodedFunction { entry, preamble: Vec::new(), bytes, instructions, references: Vec::new() };
         let all = compiled.instructions.iter().enumerate();
         compiled.references = all
             .filter_map(|(index, (instruction, offsets))| {
@@ -196,7 +196,7 @@ impl Compiled {
         Ok(bytes)
     }
 
-    /// Sets the distances in a copy of its machine code, as in [`Compiled::relocated`].
+    /// Sets the distances in a copy of its machine code, as in [`DecodedFunction::relocated`].
     fn relocate(
         &self,
         bytes: &mut [u8],
@@ -223,7 +223,7 @@ impl Compiled {
     }
 
     /// Writes a copy to where there is room for it, and checks it by decoding it again; `targets` as in
-    /// [`Compiled::relocated`].
+    /// [`DecodedFunction::relocated`].
     ///
     /// # Errors
     /// Where something is out of reach, or the copy does not decode to the original.
@@ -275,8 +275,9 @@ impl Compiled {
         (!inside).then_some((target, field))
     }
 
-    /// Checks a copy at `start` that was made with `targets`: what refers to something outside the function by decoding it,
-    /// and all but the distances byte for byte. So instructions begin where those of the original do, and are the same.
+    /// Checks a copy at `start` that was made with `targets`: what refers to something outside the function by decoding
+    /// it, and all but the distances byte for byte. So instructions begin where those of the original do, and are the
+    /// same.
     ///
     /// # Errors
     /// Where it does not decode to the original.

@@ -1,15 +1,15 @@
 //! Functions with all that they call, copied to other places.
 //!
 //! Where functions stand in memory moves a program by a percent and more, either way and for no reason that is its own
-//! (Mytkowicz et al., "Producing Wrong Data Without Doing Anything Obviously Wrong!", ASPLOS 2009). Placing them anew for
-//! every process makes that a part of what differs between processes, of which intervals are made (Curtsinger and Berger,
-//! "Stabilizer: Statistically Sound Performance Evaluation", ASPLOS 2013).
+//! (Mytkowicz et al., "Producing Wrong Data Without Doing Anything Obviously Wrong!", ASPLOS 2009). Placing them anew
+//! for every process makes that a part of what differs between processes, of which intervals are made (Curtsinger and
+//! Berger, "Stabilizer: Statistically Sound Performance Evaluation", ASPLOS 2013).
 //!
-//! What never returns stays where it is: ways out of a panic. So does what is called through memory that can change, but for
-//! a copy's own data: what that leads to is copied along, and the copy of the data leads to the copies. A call through the
-//! GOT, which is how Rust calls a function of another codegen unit, stays one, and goes through a word beside the copy; so
-//! it does where the word is loaded once and the register called, if it is kept for nothing else. No unwind table knows a
-//! copy: a panic in one ends the process.
+//! What never returns stays where it is: ways out of a panic. So does what is called through memory that can change,
+//! but for a copy's own data: what that leads to is copied along, and the copy of the data leads to the copies. A call
+//! through the GOT, which is how Rust calls a function of another codegen unit, stays one, and goes through a word
+//! beside the copy; so it does where the word is loaded once and the register called, if it is kept for nothing else.
+//! No unwind table knows a copy: a panic in one ends the process.
 
 mod data;
 
@@ -18,16 +18,16 @@ use std::rc::Rc;
 
 use rand::{Rng, RngExt};
 
-use super::decoded::{Callee, Decoded};
-use super::leads::{Held, Leads, WORD};
+use super::decode_cache::{CallGraphNode, DecodeCache};
 use super::offsets::{ALIGNMENT, Offsets, WITHIN};
-use super::{CodeMemory, Compiled, DataMemory, FunctionError, program};
+use super::relocations::{PointerSlots, Relocations, WORD};
+use super::{CodeMemory, DataMemory, DecodedFunction, FunctionError, elf_image};
 
 /// Functions and those that they call, decoded as they are now: with what is patched into them.
 #[derive(Default)]
-pub struct CallTree {
+pub struct CodeImage {
     /// In the order of their addresses.
-    functions: Vec<Rc<Callee>>,
+    functions: Vec<Rc<CallGraphNode>>,
     /// Functions that are merged with another: a jump, and where it leads.
     merged: BTreeMap<u64, u64>,
     /// Constant words that they call through, and where those lead.
@@ -35,20 +35,20 @@ pub struct CallTree {
     /// Data that they refer to and that copies have copies of: where it is, and how many bytes.
     data: Vec<(usize, usize)>,
     /// Words of this data that they refer to and that lead to one of them, or to a constant word.
-    held: Vec<Held>,
+    held: Vec<PointerSlots>,
     /// Where they begin within lines in copies to come.
     offsets: Offsets,
     /// Where the functions of the last copy start.
     places: Vec<u64>,
     /// What the references of all of them lead to in a copy: known from the first on, which is decoded again.
-    leads: Option<Leads>,
+    leads: Option<Relocations>,
 }
 
 const PAGE: usize = 4096;
 /// Bytes of a cache line, to which tables are aligned.
 const LINE: usize = 64;
 
-impl CallTree {
+impl CodeImage {
     /// Decodes the function at `root` and all that it calls directly.
     ///
     /// # Safety
@@ -58,21 +58,21 @@ impl CallTree {
     /// Where the root's extent is unknown, or one of the functions does not decode.
     pub unsafe fn of(root: usize) -> Result<Self, FunctionError> {
         // SAFETY: the caller's contract.
-        unsafe { Self::of_known(root, &mut Decoded::default()) }
+        unsafe { Self::of_known(root, &mut DecodeCache::default()) }
     }
 
     /// The same where what was `decoded` before is not decoded again.
     ///
     /// # Safety
-    /// As for [`CallTree::of`].
+    /// As for [`CodeImage::of`].
     ///
     /// # Errors
-    /// As for [`CallTree::of`].
-    pub unsafe fn of_known(root: usize, decoded: &mut Decoded) -> Result<Self, FunctionError> {
+    /// As for [`CodeImage::of`].
+    pub unsafe fn of_known(root: usize, decoded: &mut DecodeCache) -> Result<Self, FunctionError> {
         // SAFETY: the caller's contract.
         unsafe {
-            Compiled::find(root)?;
-            let mut tree = CallTree::default();
+            DecodedFunction::find(root)?;
+            let mut tree = CodeImage::default();
             tree.gather(&BTreeSet::from([root]), decoded)?;
             Ok(tree)
         }
@@ -86,15 +86,15 @@ impl CallTree {
     /// # Errors
     /// Where one of the functions does not decode.
     pub unsafe fn of_callees(roots: &BTreeSet<usize>) -> Result<Self, FunctionError> {
-        let mut tree = CallTree::default();
+        let mut tree = CodeImage::default();
         // SAFETY: the caller's contract.
-        unsafe { tree.gather(roots, &mut Decoded::default()) }?;
+        unsafe { tree.gather(roots, &mut DecodeCache::default()) }?;
         Ok(tree)
     }
 
     /// # Safety
-    /// As for [`CallTree::of_callees`].
-    unsafe fn gather(&mut self, roots: &BTreeSet<usize>, decoded: &mut Decoded) -> Result<(), FunctionError> {
+    /// As for [`CodeImage::of_callees`].
+    unsafe fn gather(&mut self, roots: &BTreeSet<usize>, decoded: &mut DecodeCache) -> Result<(), FunctionError> {
         let mut seen: BTreeSet<u64> = self.functions.iter().map(|function| function.code.entry()).collect();
         let mut open: Vec<u64> = roots.iter().map(|root| *root as u64).collect();
         while let Some(entry) = open.pop() {
@@ -102,8 +102,9 @@ impl CallTree {
                 continue;
             }
             let is_root = roots.contains(&(entry as usize));
-            let function = if is_root || program::is_text(entry as usize) {
-                // SAFETY: the caller's contract; a function of this program calls it, and text begins with more than that.
+            let function = if is_root || elf_image::is_text(entry as usize) {
+                // SAFETY: the caller's contract; a function of this program calls it, and text begins with more than
+                // that.
                 unsafe { decoded.callee(entry as usize) }
             } else {
                 Err(FunctionError::NoExtent { entry })
@@ -142,15 +143,16 @@ impl CallTree {
     /// Room that a copy may take, in bytes.
     #[must_use]
     pub fn room(&self) -> usize {
-        let length = |function: &Compiled| function.preamble().len() + function.bytes().len();
+        let length = |function: &DecodedFunction| function.preamble().len() + function.bytes().len();
         // To the next block of offsets, and to one of them.
         let functions: usize = self.functions.iter().map(|function| length(&function.code) + 2 * WITHIN).sum();
         // Words are aligned to a block of offsets and fill whole ones.
         functions + (self.words.len() * WORD).next_multiple_of(WITHIN) + WITHIN
     }
 
-    /// Writes a copy, functions in random order and at offsets in turn, and its data to random offsets within pages of `data`;
-    /// [`CallTree::moved`] says where functions are then. [`serialise`](super::text::serialise) is still to be called.
+    /// Writes a copy, functions in random order and at offsets in turn, and its data to random offsets within pages of
+    /// `data`;
+    /// [`CodeImage::relocated`] says where functions are then. [`serialise`](super::text::serialise) is still to be called.
     ///
     /// The first copy of a tree is checked by decoding it again. Further ones differ from it in distances alone.
     ///
@@ -179,11 +181,11 @@ impl CallTree {
     }
 
     /// The same with functions in the order of their addresses, the first at `offset` within 128 bytes, each other 48
-    /// bytes on from the one before it, with `apart` bytes of nothing in front of each. Over all offsets that are multiples
-    /// of 16, each function is at all of them.
+    /// bytes on from the one before it, with `apart` bytes of nothing in front of each. Over all offsets that are
+    /// multiples of 16, each function is at all of them.
     ///
     /// # Errors
-    /// As for [`CallTree::place`].
+    /// As for [`CodeImage::place`].
     pub fn place_at(&mut self, memory: &mut CodeMemory, offset: usize, apart: usize) -> Result<(), FunctionError> {
         let in_turn = |i| (offset + i * 3 * ALIGNMENT) % WITHIN;
         let data: Vec<u64> = self.data.iter().map(|(start, _)| *start as u64).collect();
@@ -209,7 +211,7 @@ impl CallTree {
             Some(leads) => (leads, true),
             None => {
                 let index_of = |target| self.index_of(target);
-                (Leads::of(&self.functions, &self.words, &self.data, &self.held, index_of), false)
+                (Relocations::of(&self.functions, &self.words, &self.data, &self.held, index_of), false)
             }
         };
         let bases = leads.bases(words, data, &self.places);
@@ -246,13 +248,13 @@ impl CallTree {
 
     /// Where the function that stood at an address is in the last copy.
     #[must_use]
-    pub fn moved(&self, entry: u64) -> Option<u64> {
+    pub fn relocated(&self, entry: u64) -> Option<u64> {
         self.places.get(self.index_of(entry)?).copied()
     }
 
     /// The function that runs at an address of the last copy.
     #[must_use]
-    pub fn at(&self, address: u64) -> Option<&Compiled> {
+    pub fn at(&self, address: u64) -> Option<&DecodedFunction> {
         let mut placed = self.functions.iter().zip(&self.places);
         placed
             .find(|(function, place)| (**place..*place + function.code.bytes().len() as u64).contains(&address))
@@ -275,7 +277,7 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
 
     use super::*;
-    use crate::patch::decoded::called;
+    use crate::patch::decode_cache::called;
     use crate::patch::text::serialise;
 
     #[inline(never)]
@@ -297,7 +299,7 @@ mod tests {
 
     type Root = fn(&[u64; 4], usize) -> u64;
 
-    fn memory(tree: &CallTree) -> CodeMemory {
+    fn memory(tree: &CodeImage) -> CodeMemory {
         CodeMemory::new(root as *const () as usize, 2 * tree.room()).unwrap()
     }
 
@@ -305,9 +307,9 @@ mod tests {
         DataMemory::new(root as *const () as usize, 0).unwrap()
     }
 
-    fn tree() -> CallTree {
+    fn tree() -> CodeImage {
         // SAFETY: a compiled function.
-        unsafe { CallTree::of(root as *const () as usize) }.unwrap()
+        unsafe { CodeImage::of(root as *const () as usize) }.unwrap()
     }
 
     #[test]
@@ -317,7 +319,7 @@ mod tests {
         let mut rng = Pcg64Mcg::seed_from_u64(1);
         let places = [(); 2].map(|()| {
             tree.place(&mut memory, &mut no_data(), &mut rng).unwrap();
-            tree.moved(root as *const () as u64).unwrap()
+            tree.relocated(root as *const () as u64).unwrap()
         });
         serialise();
         assert_ne!(places[0], places[1]);
@@ -342,10 +344,11 @@ mod tests {
         );
         let mut memory = memory(&tree);
         tree.place(&mut memory, &mut no_data(), &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
-        let place = tree.moved(root as *const () as u64).unwrap();
+        let place = tree.relocated(root as *const () as u64).unwrap();
         let original = tree.at(place).unwrap();
         assert_eq!(original.entry(), root as *const () as u64);
-        let copy = Compiled::decode(place, memory.read(place as usize, original.bytes().len()).to_vec()).unwrap();
+        let copy =
+            DecodedFunction::decode(place, memory.read(place as usize, original.bytes().len()).to_vec()).unwrap();
         let [before, after] = [original, &copy].map(|function| called(function).collect::<Vec<_>>());
         let originals: Vec<u64> = tree.functions.iter().map(|function| function.code.entry()).collect();
         for (before, after) in before.iter().zip(&after) {
@@ -385,18 +388,19 @@ mod tests {
     fn assembly_goes_with_its_preamble_and_jumps_to_the_copy_of_what_it_jumped_to() {
         let (entry, body) = (checked as *const () as usize + 16, plain as *const () as usize);
         // SAFETY: functions of this program.
-        let mut tree = unsafe { CallTree::of_callees(&BTreeSet::from([entry, body])) }.unwrap();
+        let mut tree = unsafe { CodeImage::of_callees(&BTreeSet::from([entry, body])) }.unwrap();
         assert_eq!(tree.len(), 2);
         let mut memory = memory(&tree);
         tree.place_at(&mut memory, 32, 0).unwrap();
         serialise();
-        let [at, to] = [entry, body].map(|function| tree.moved(function as u64).unwrap());
+        let [at, to] = [entry, body].map(|function| tree.relocated(function as u64).unwrap());
         assert_eq!(memory.read(at as usize - 4, 4), 12345_u32.to_le_bytes(), "what a caller looks at");
         // SAFETY: a copy of the function, in memory that is still there.
         let call = unsafe { std::mem::transmute::<usize, unsafe extern "C" fn(u64) -> u64>(at as usize) };
         // SAFETY: it takes any number.
         assert_eq!(unsafe { (call(0), call(41)) }, (7, 42));
-        let code = Compiled::decode(at, memory.read(at as usize, tree.at(at).unwrap().bytes().len()).to_vec()).unwrap();
+        let code =
+            DecodedFunction::decode(at, memory.read(at as usize, tree.at(at).unwrap().bytes().len()).to_vec()).unwrap();
         assert_eq!(called(&code).collect::<Vec<_>>(), [to]);
     }
 
@@ -404,7 +408,7 @@ mod tests {
     fn a_retpoline_is_copied_whole() {
         let thunk = crate::dispatch::thunks()[0];
         // SAFETY: assembly of this program.
-        let code = unsafe { Compiled::assembly(thunk) }.unwrap();
+        let code = unsafe { DecodedFunction::assembly(thunk) }.unwrap();
         let last = code.instructions().last().unwrap().0;
         assert_eq!(last.mnemonic(), iced_x86::Mnemonic::Ret);
         assert_eq!(code.references().count(), 0, "call and loop lead inside");
@@ -413,7 +417,7 @@ mod tests {
     #[test]
     fn what_is_no_function_is_refused() {
         // SAFETY: nothing is read where no unwind table knows a function.
-        let refused = unsafe { CallTree::of(root as *const () as usize + 1) };
+        let refused = unsafe { CodeImage::of(root as *const () as usize + 1) };
         assert!(matches!(refused, Err(FunctionError::NoExtent { .. })));
     }
 }

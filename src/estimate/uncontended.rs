@@ -5,24 +5,25 @@ use crate::stats::location::{median, quantile};
 use crate::workload::PARTS;
 
 /// One worker's result for one workload.
-pub(super) struct Worked {
+pub(super) struct WorkerRounds {
     /// What a unit took with `inline`, in ticks.
     pub inline_ticks: f64,
     /// The same in core cycles.
     pub inline_cycles: f64,
     /// Rounds that were quiet at all.
     pub rounds: usize,
-    /// Logarithms of the ratios to `inline` round by round, of the kernels from [`AGAIN`] on in their places; none for those
-    /// that were not measured.
+    /// Logarithms of the ratios to `inline` round by round, of the kernels from [`AGAIN`] on in their places; none for
+    /// those that were not measured.
     pub logs: Vec<Vec<f64>>,
-    /// Logarithms of the ratios between all places of `inline`, two by two, in each round that was quiet: there, and back.
+    /// Logarithms of the ratios between all places of `inline`, two by two, in each round that was quiet: there, and
+    /// back.
     pub places: Vec<[f64; HALVES]>,
     /// Logarithms of what a part took with `inline` in each round that was quiet at all.
     pub levels: Vec<f64>,
 }
 
-/// A worker's runs: for each kernel and round the logarithms of what the parts of its runs took, in the order of time; none
-/// for rounds that the kernel was not in.
+/// A worker's runs: for each kernel and round the logarithms of what the parts of its runs took, in the order of time;
+/// none for rounds that the kernel was not in.
 struct Runs<'a> {
     samples: &'a WorkSamples,
     kernels: Vec<Vec<Option<Logs>>>,
@@ -54,9 +55,9 @@ impl<'a> Runs<'a> {
         self.kernels.iter().take(FIRST_COLUMN).enumerate().filter(|(place, _)| *place != AGAIN).map(|(_, logs)| logs)
     }
 
-    /// What a kernel differs by from the others, over the rounds that were quiet at all: each has other places and other
-    /// work. Of a round it is the median of the differences of what ran next to each other and did the same work; where the
-    /// two are the same it is as often above 0 as below, whatever comes in between.
+    /// What a kernel differs by from the others, over the rounds that were quiet at all: each has other places and
+    /// other work. Of a round it is the median of the differences of what ran next to each other and did the same work;
+    /// where the two are the same it is as often above 0 as below, whatever comes in between.
     fn apart(kernel: &[Option<Logs>], others: &[&Vec<Option<Logs>>], quiet: &[Quiet]) -> Vec<f64> {
         let round = |round: usize| {
             let own = kernel[round].as_ref()?;
@@ -84,7 +85,7 @@ impl<'a> Runs<'a> {
     }
 
     /// This worker's result from the halves that were quiet.
-    fn reduced(&self, quiet: &[Quiet]) -> Option<Worked> {
+    fn reduced(&self, quiet: &[Quiet]) -> Option<WorkerRounds> {
         let samples = self.samples;
         // Of each part what it took in the median over quiet halves and places.
         let part = |part: usize| {
@@ -118,7 +119,7 @@ impl<'a> Runs<'a> {
         };
         let levels: Vec<f64> = (0..quiet.len()).filter_map(level).collect();
         let rounds = quiet.iter().filter(|halves| halves.contains(&true)).count();
-        Some(Worked { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places, levels })
+        Some(WorkerRounds { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places, levels })
     }
 }
 
@@ -128,9 +129,9 @@ fn logarithms(ticks: Parts) -> [f64; PARTS] {
 
 /// What is looked at takes undisturbed: so much of it takes no longer.
 const CLEAR: f64 = 0.1;
-/// A half before or after which the pace, or adds, took longer than this times what they take undisturbed had less than the
-/// whole core: another guest ran on its sibling, say, which takes a third of it. There an indirection costs something else.
-/// What caches hold when a run begins moves the pace, too, by some percent.
+/// A half before or after which the pace, or adds, took longer than this times what they take undisturbed had less than
+/// the whole core: another guest ran on its sibling, say, which takes a third of it. There an indirection costs
+/// something else. What caches hold when a run begins moves the pace, too, by some percent.
 const DISTURBED: f64 = 1.1;
 /// A worker with fewer quiet halves says nothing.
 const ENOUGH_HALVES: usize = HALVES;
@@ -169,8 +170,9 @@ fn calm(looks: &[Vec<Looks>]) -> Vec<Vec<Quiet>> {
         .collect()
 }
 
-/// The workers that had the core to themselves, and what they measured while they had; all of it where that is too little.
-pub(super) fn undisturbed(samples: &[(usize, WorkSamples)]) -> Vec<Worked> {
+/// The workers that had the core to themselves, and what they measured while they had; all of it where that is too
+/// little.
+pub(super) fn uncontended(samples: &[(usize, WorkSamples)]) -> Vec<WorkerRounds> {
     let samples: Vec<&WorkSamples> = samples.iter().map(|(_, samples)| samples).collect();
     let both = |(pace, adds): (&Quiet, &Quiet)| -> Quiet { std::array::from_fn(|half| pace[half] && adds[half]) };
     let (paces, adds) = (calm(&paces(&samples)), calm(&adds(&samples)));

@@ -1,7 +1,7 @@
 //! The program in memory: its text, and words of it that do not change any more.
 //!
-//! The dynamic linker fills some words in and makes them read-only (`PT_GNU_RELRO`; System V gABI, "Program Header"). Rust
-//! calls a function of another codegen unit through one of them, an entry of the GOT.
+//! The dynamic linker fills some words in and makes them read-only (`PT_GNU_RELRO`; System V gABI, "Program Header").
+//! Rust calls a function of another codegen unit through one of them, an entry of the GOT.
 
 use std::ffi::{c_int, c_void};
 use std::ops::Range;

@@ -22,8 +22,8 @@ const GAP: usize = 8;
 
 /// Where a train stands.
 #[derive(Clone, Debug)]
-pub struct Train {
-    /// Its entry: a [`Loop`](crate::regime::Loop) that is to be called with [`Train::copies`] passes.
+pub struct UnrolledChain {
+    /// Its entry: a [`Loop`](crate::regime::Loop) that is to be called with [`UnrolledChain::copies`] passes.
     pub start: usize,
     /// How many bytes.
     pub length: usize,
@@ -33,7 +33,7 @@ pub struct Train {
     stride: usize,
 }
 
-impl Train {
+impl UnrolledChain {
     /// Where the copies that are run stand.
     pub fn starts(&self) -> impl Iterator<Item = usize> {
         (1..=self.copies).map(|copy| self.start + copy * self.stride)
@@ -45,7 +45,7 @@ impl Function {
     ///
     /// # Errors
     /// Where there is no room, or a short branch does not reach its hop.
-    pub fn train(&self, memory: &mut CodeMemory, copies: usize) -> Result<Train, FunctionError> {
+    pub fn unrolled(&self, memory: &mut CodeMemory, copies: usize) -> Result<UnrolledChain, FunctionError> {
         let head = (self.loop_head() - self.entry()) as usize;
         let stride = self.len() + GAP;
         let length = stride * (copies + 1);
@@ -73,7 +73,7 @@ impl Function {
             bytes[at + 1..at + HOP].copy_from_slice(&distance.to_le_bytes());
         }
         memory.write(start, &bytes)?;
-        Ok(Train { start, length, copies, stride })
+        Ok(UnrolledChain { start, length, copies, stride })
     }
 
     /// The branches back to the head of the loop.
@@ -103,8 +103,9 @@ impl Function {
         } else if let Ok(distance) = i8::try_from(distance) {
             code[at] = distance.cast_unsigned();
         } else {
-            // Just too far for a short branch. It is taken in every copy but the last, so what follows it is not run, and
-            // a long jump may stand over that; unless something else goes there, as a jump label's way to its call does.
+            // Just too far for a short branch. It is taken in every copy but the last, so what follows it is not run,
+            // and a long jump may stand over that; unless something else goes there, as a jump label's way to its call
+            // does.
             let over = instruction.next_ip()..instruction.ip() + HOP as u64;
             let entered = |(other, _): &(Instruction, ConstantOffsets)| {
                 other.op0_kind() == OpKind::NearBranch64 && over.contains(&other.near_branch_target())

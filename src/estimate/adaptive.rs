@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cell::{Judge, largest_aa, limit, middle, samples};
 use super::floors::Floors;
-use super::reduce::Reduced;
+use super::reduce::WorkerEstimate;
 use super::{CONFIDENCE, Estimator, Key, QUIET_ROUNDS, QUIET_WORKERS, family_confidence, key_of};
-use crate::measure::plan::{Group, Plan};
+use crate::measure::plan::{Comparison, Plan};
 use crate::measure::wire::{GroupSamples, Task};
 use crate::report::schema::Limit;
 use crate::stats::location::median;
@@ -26,13 +26,13 @@ impl Estimator {
     /// Whether a run goes on thus depends on what it saw. That would let chance resolve cells; so every look counts as
     /// another judgement of all cells, see [`Plan::judgements`].
     #[must_use]
-    pub fn wanting(&self, plan: &Plan) -> Vec<Task> {
-        let task = |group: &Group, only| Task { group: group.clone(), rounds: plan.rounds, only, count: false };
+    pub fn next_tasks(&self, plan: &Plan) -> Vec<Task> {
+        let task = |group: &Comparison, only| Task { group: group.clone(), rounds: plan.rounds, only, count: false };
         let disturbed = self.disturbed(plan);
-        let only = |group: &Group| plan.only(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
+        let only = |group: &Comparison| plan.only(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
         let mut wanting: Vec<Task> = disturbed.iter().map(|group| task(group, only(group))).collect();
-        let whole: BTreeSet<&Group> = disturbed.into_iter().collect();
-        let mut groups: BTreeMap<Key, Vec<&Group>> = BTreeMap::new();
+        let whole: BTreeSet<&Comparison> = disturbed.into_iter().collect();
+        let mut groups: BTreeMap<Key, Vec<&Comparison>> = BTreeMap::new();
         for group in plan.groups.iter().filter(|group| !whole.contains(group)) {
             groups.entry(key_of(group)).or_default().push(group);
         }
@@ -44,15 +44,15 @@ impl Estimator {
 
     /// The groups with too few quiet workers for their disturbed rounds to be left out. Looks at how much of the core a
     /// round had, and not at what was measured in it.
-    fn disturbed<'a>(&self, plan: &'a Plan) -> Vec<&'a Group> {
-        let from = self.quiet_from();
-        let quiet = |group: &Group| {
+    fn disturbed<'a>(&self, plan: &'a Plan) -> Vec<&'a Comparison> {
+        let from = self.min_adds_per_cycle();
+        let quiet = |group: &Comparison| {
             let rounds =
                 |samples: &GroupSamples| samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count();
             let workers = self.samples.get(group).into_iter().flatten();
             workers.filter(|(_, samples)| rounds(samples) >= QUIET_ROUNDS).count()
         };
-        let mut wanting: Vec<(usize, &Group)> =
+        let mut wanting: Vec<(usize, &Comparison)> =
             plan.groups.iter().map(|group| (quiet(group), group)).filter(|(quiet, _)| *quiet < QUIET_WORKERS).collect();
         wanting.sort_by_key(|(quiet, _)| std::cmp::Reverse(*quiet));
         wanting.into_iter().map(|(_, group)| group).collect()
@@ -66,7 +66,7 @@ impl Estimator {
         let single = self.family(CONFIDENCE);
         let mut found: Vec<(f64, Key, Vec<usize>)> = Vec::new();
         for (key, layouts) in &reduced {
-            let layouts: Vec<(u32, &[Reduced])> =
+            let layouts: Vec<(u32, &[WorkerEstimate])> =
                 layouts.iter().map(|(at, workers)| (*at, workers.as_slice())).collect();
             let Some(floor) = floors.of_regime(key.2) else { continue };
             let judge = Judge { floor, aa: largest_aa(&layouts) };

@@ -1,7 +1,7 @@
 //! The constant words that a function calls through.
 //!
-//! `call [rip+word]` says so itself. Where a function is called several times, compilers load its address once, and then
-//! call the register:
+//! `call [rip+word]` says so itself. Where a function is called several times, compilers load its address once, and
+//! then call the register:
 //!
 //! ```text
 //!     mov  r15, [rip+word]
@@ -9,23 +9,23 @@
 //!     call r15
 //! ```
 //!
-//! Such a load counts where, on every way from it, the register is called and nothing else until it is overwritten: so that
-//! nobody keeps the address.
+//! Such a load counts where, on every way from it, the register is called and nothing else until it is overwritten: so
+//! that nobody keeps the address.
 
 use std::collections::BTreeMap;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use super::function::through_memory;
-use super::{Compiled, program};
+use super::{DecodedFunction, elf_image};
 
 /// The words, by the address of the instruction that reads them.
-pub(super) fn called_words(function: &Compiled) -> BTreeMap<u64, u64> {
+pub(super) fn called_words(function: &DecodedFunction) -> BTreeMap<u64, u64> {
     let mut info = InstructionInfoFactory::new();
     let instructions: Vec<Instruction> = function.instructions().iter().map(|(instruction, _)| *instruction).collect();
     let mut read = |(index, instruction): (usize, &Instruction)| {
         let slot = through_memory(instruction).or_else(|| loaded(instruction))?;
-        program::function_at(slot)?;
+        elf_image::function_at(slot)?;
         let is_called = through_memory(instruction).is_some() || only_called(&instructions, index, &mut info);
         is_called.then_some((instruction.ip(), slot))
     };
@@ -39,8 +39,8 @@ fn loaded(instruction: &Instruction) -> Option<u64> {
     whole.then(|| instruction.ip_rel_memory_address())
 }
 
-/// Registers that arguments are passed in (System V psABI, 3.2.3): what is in one at a call of something else may be kept
-/// by it.
+/// Registers that arguments are passed in (System V psABI, 3.2.3): what is in one at a call of something else may be
+/// kept by it.
 const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 

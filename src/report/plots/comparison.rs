@@ -5,7 +5,7 @@ use super::number::{clipped, fixed};
 use super::text_width::{label_text, text_width, widest};
 use super::{Place, Plot, PlotError};
 use crate::report::Report;
-use crate::report::beside::{Figure, Group, Voice, groups};
+use crate::report::comparison::{ComparedFigure, ComparedWorkload, Voice, groups};
 
 /// Pixels of the longest bar, and of the number behind it.
 const AXIS: i32 = 440;
@@ -50,13 +50,13 @@ pub(super) fn plot(report: &Report, place: Place) -> Result<Option<Plot>, PlotEr
     Ok(Some(Plot::new("beside", title, description, svg)))
 }
 
-fn words(group: &Group) -> String {
+fn words(group: &ComparedWorkload) -> String {
     let figures: Vec<String> =
         group.figures.iter().map(|it| format!("{} {}%", clipped(&it.what, 60), fixed(it.percent, 2))).collect();
     format!("{}: {}", clipped(&group.workload, 40), figures.join(", "))
 }
 
-fn bar(canvas: &mut Canvas, figure: &Figure, (most, left): (f64, i32), y: i32) -> Result<(), PlotError> {
+fn bar(canvas: &mut Canvas, figure: &ComparedFigure, (most, left): (f64, i32), y: i32) -> Result<(), PlotError> {
     let ink = match figure.voice {
         Voice::Real => Ink::Accent,
         Voice::Model => Ink::Dot,

@@ -11,12 +11,12 @@ const BLOCKS: usize = 16_384;
 const STRIDE: usize = 32;
 
 /// Code of many branches.
-pub struct Thrash {
+pub struct Evictor {
     _memory: CodeMemory,
     start: usize,
 }
 
-impl Thrash {
+impl Evictor {
     /// Writes the code within reach of `near`.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ impl Thrash {
         let start = memory.reserve(code.len(), 0, 0)?;
         memory.write(start, &code)?;
         serialise();
-        Ok(Thrash { _memory: memory, start })
+        Ok(Evictor { _memory: memory, start })
     }
 
     /// Runs it once: each block has a conditional branch on a bit of a word that rotates, and leaves by a direct or an
@@ -111,6 +111,6 @@ mod tests {
             };
         }
         assert_eq!(branches, super::BLOCKS);
-        super::Thrash::new(super::code as *const () as usize).unwrap().run(0x1234_5678_9abc_def0);
+        super::Evictor::new(super::code as *const () as usize).unwrap().run(0x1234_5678_9abc_def0);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::linux::{Linux, LinuxWorkload};
 use super::published;
-use super::schema::{Report, Workload};
+use super::schema::{Report, WorkloadResult};
 
 /// Mechanisms of the model kernel that stand beside a real one.
 const MODEL: [(&str, Option<&str>, &str); 2] =
@@ -24,7 +24,7 @@ pub enum Voice {
 
 /// A figure.
 #[derive(Clone, Debug)]
-pub struct Figure {
+pub struct ComparedFigure {
     /// Who says it.
     pub voice: Voice,
     /// Of what.
@@ -37,31 +37,36 @@ pub struct Figure {
 
 /// All figures on a workload.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct ComparedWorkload {
     /// The workload.
     pub workload: String,
     /// The figures.
-    pub figures: Vec<Figure>,
+    pub figures: Vec<ComparedFigure>,
 }
 
 /// The figures of a report's kernels, workload by workload.
 ///
 /// # Errors
 /// As [`published::figures`].
-pub fn groups(report: &Report) -> Result<Vec<Group>, toml::de::Error> {
+pub fn groups(report: &Report) -> Result<Vec<ComparedWorkload>, toml::de::Error> {
     let Some(linux) = &report.linux else { return Ok(Vec::new()) };
     let published = published::figures()?;
     let groups = linux.workloads.iter().map(|workload| group(linux, workload, report, &published));
     Ok(groups.filter(|group| !group.figures.is_empty()).collect())
 }
 
-fn group(linux: &Linux, workload: &LinuxWorkload, report: &Report, published: &[published::Figure]) -> Group {
+fn group(
+    linux: &Linux,
+    workload: &LinuxWorkload,
+    report: &Report,
+    published: &[published::Figure],
+) -> ComparedWorkload {
     let mut figures = Vec::new();
     let first = linux.kernels.first().map_or("", |kernel| kernel.name.as_str());
     for count in &workload.counts {
         let Some(percent) = count.percent else { continue };
         let (n, base) = (count.per_unit.estimate, count.per_unit.estimate / (1.0 + percent.estimate / 100.0));
-        figures.push(Figure {
+        figures.push(ComparedFigure {
             voice: Voice::Real,
             what: format!("Linux, {}: instructions", count.kernel),
             percent: percent.estimate,
@@ -71,27 +76,27 @@ fn group(linux: &Linux, workload: &LinuxWorkload, report: &Report, published: &[
     let model = workload.model.as_ref().and_then(|name| report.workloads.iter().find(|own| own.name == *name));
     figures.extend(model.into_iter().flat_map(of_model));
     figures.extend(published.iter().flat_map(|figure| of_published(figure, workload)));
-    Group { workload: workload.name.clone(), figures }
+    ComparedWorkload { workload: workload.name.clone(), figures }
 }
 
 fn of_published<'a>(
     figure: &'a published::Figure,
     workload: &'a LinuxWorkload,
-) -> impl Iterator<Item = Figure> + use<'a> {
+) -> impl Iterator<Item = ComparedFigure> + use<'a> {
     let rows = figure.rows.iter().filter(|row| row.workload().is_some() && row.workload() == workload.model.as_deref());
     rows.filter_map(|row| {
         let (what, [percent, _]) = (row.beside.clone()?, row.published()?);
-        Some(Figure { voice: Voice::Published, what, percent, source: figure.source.clone() })
+        Some(ComparedFigure { voice: Voice::Published, what, percent, source: figure.source.clone() })
     })
 }
 
-fn of_model(workload: &Workload) -> Vec<Figure> {
+fn of_model(workload: &WorkloadResult) -> Vec<ComparedFigure> {
     let figure = |(mechanism, state, what): &(&str, Option<&str>, &str)| {
         let is = |kernel: &&super::schema::WorkloadKernel| {
             kernel.mechanism.as_deref() == Some(mechanism) && kernel.state.as_deref() == *state
         };
         let overhead = workload.kernels.iter().find(is)?.overhead_percent?;
-        Some(Figure {
+        Some(ComparedFigure {
             voice: Voice::Model,
             what: (*what).to_owned(),
             percent: overhead.estimate,

@@ -1,5 +1,5 @@
-//! Whether two CPUs have a core each. A hypervisor shows hyperthreads of one core as cores of their own, so it is measured:
-//! how many independent adds a cycle one CPU has while the other is idle, and while it is busy.
+//! Whether two CPUs have a core each. A hypervisor shows hyperthreads of one core as cores of their own, so it is
+//! measured: how many independent adds a cycle one CPU has while the other is idle, and while it is busy.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,17 +11,18 @@ use crate::clock::calibration::{ADDS, chain, independent};
 use crate::host::pin;
 use crate::regime::Loop;
 
-/// Looks with the other CPU idle, and as many with it busy, in turn. The best count: another guest may be there for a while.
+/// Looks with the other CPU idle, and as many with it busy, in turn. The best count: another guest may be there for a
+/// while.
 const LOOKS: usize = 24;
 /// A third of the adds is lost to a hyperthread of the same core; nothing to another core.
-const MOST_LOST: f64 = 0.05;
+const MAX_LOST: f64 = 0.05;
 /// A look takes so many cycles of the chain.
 const CYCLES: u64 = 300_000;
 
-/// Whether work on CPU `other` leaves CPU `cpu` all of its core. Not, where one of them may not be used. Takes about ten
-/// milliseconds, on two threads that end with it.
+/// Whether work on CPU `other` leaves CPU `cpu` all of its core. Not, where one of them may not be used. Takes about
+/// ten milliseconds, on two threads that end with it.
 #[must_use]
-pub fn apart(cpu: usize, other: usize, clock: Clock) -> bool {
+pub fn have_separate_cores(cpu: usize, other: usize, clock: Clock) -> bool {
     if cpu == other {
         return false;
     }
@@ -69,7 +70,7 @@ fn compare(cpu: usize, clock: Clock, look: &AtomicUsize, begin: &SyncSender<usiz
             return false;
         }
     }
-    beside.adds_per_cycle() > alone.adds_per_cycle() * (1.0 - MOST_LOST)
+    beside.adds_per_cycle() > alone.adds_per_cycle() * (1.0 - MAX_LOST)
 }
 
 /// The quickest looks at either loop, in ticks per add: nothing came in between.
@@ -107,7 +108,9 @@ mod tests {
     #[test]
     fn a_cpu_shares_its_core_with_itself_and_with_none_that_is_not_there() {
         let there = crate::host::another_cpu().unwrap_or(0);
-        assert!(!apart(there, there, Clock::Tsc));
-        assert!(!apart(there, usize::MAX, Clock::Tsc) && !apart(usize::MAX, there, Clock::Tsc));
+        assert!(!have_separate_cores(there, there, Clock::Tsc));
+        assert!(
+            !have_separate_cores(there, usize::MAX, Clock::Tsc) && !have_separate_cores(usize::MAX, there, Clock::Tsc)
+        );
     }
 }
