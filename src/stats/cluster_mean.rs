@@ -35,7 +35,7 @@ const MAX_DEVIATIONS: f64 = 2.0;
 /// of the rounds have could be clamped.
 const MAX_CLAMPED_SHARE: f64 = 0.1;
 
-/// The winsorised rounds of all workers, reduced to one mean a worker.
+/// The winsorised rounds of all workers, reduced to one mean per worker.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterMean {
     /// The winsorised mean and the number of values of each worker that has any.
