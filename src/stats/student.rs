@@ -1,7 +1,7 @@
-//! Quantiles of Student's t distribution, and the intervals they make.
+//! Quantiles of Student's t distribution, and intervals from them.
 //!
-//! Ten pairs judged by the normal quantile 2.58 as "99%" are judged at less than 97.1%: with 9 degrees of freedom the
-//! quantile is 3.25.
+//! The normal quantile 2.58 for 99% gives ten pairs a confidence below 97.1%: with 9 degrees of freedom the quantile is
+//! 3.25.
 
 use super::Interval;
 use super::location::sorted;
@@ -10,9 +10,9 @@ use super::location::sorted;
 /// which a bootstrap over few workers cannot give.
 ///
 /// The interval is that of the trimmed mean (Tukey and McLaughlin 1963; Yuen 1974), scaled for a median. With g of n
-/// workers clamped at each end and the winsorised standard deviation s, its half-width is `t * sqrt(pi / 2) * s /
-/// (sqrt(n) * (n - 2g) / n)`, where t has `n - 2g - 1` degrees of freedom. So one worker that was disturbed in all of
-/// its windows does not widen the interval of all others.
+/// workers clamped at each end and the winsorised standard deviation s, its half-width is
+/// `t * sqrt(pi / 2) * s * sqrt(n) / (n - 2g)`, where t has `n - 2g - 1` degrees of freedom. So one worker that was
+/// disturbed in all of its windows does not widen the interval of all others.
 #[derive(Clone, Debug)]
 pub struct Student {
     /// Quantiles of Student's t by the number of workers, from two.
