@@ -32,7 +32,9 @@ impl Floors {
     pub fn from_workers(reduced: &ByKey) -> Self {
         let differences: Vec<AaDifference> =
             reduced.iter().filter_map(|((.., regime), layouts)| aa_difference(*regime, layouts)).collect();
-        let Some((run, regimes)) = run_and_regime_floors(&differences) else { return Floors { run: None, regimes: Vec::new() } };
+        let Some((run, regimes)) = run_and_regime_floors(&differences) else {
+            return Floors { run: None, regimes: Vec::new() };
+        };
         Floors { run: Some(run), regimes }
     }
 
@@ -45,7 +47,7 @@ impl Floors {
 }
 
 /// The A/A differences of one comparison: medians over layouts of medians over workers, as for cells.
-fn aa_difference(regime: Regime, layouts: &[(u32, Vec<WorkerEstimate>)]) -> Option<Compared> {
+fn aa_difference(regime: Regime, layouts: &[(u32, Vec<WorkerEstimate>)]) -> Option<AaDifference> {
     let column = |column: usize, part: fn(&WorkerEstimate, &VariantEffect) -> f64| {
         let layout_median = |(_, workers): &(u32, Vec<WorkerEstimate>)| {
             let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(column)?.as_ref()?)));

@@ -17,7 +17,9 @@ const MAX_LISTED_OPS: usize = 6;
 pub fn predictions(linux: &Linux, cells: &[Cell]) -> Vec<LinuxPrediction> {
     let costs = Costs::of(cells);
     let counted = linux.workloads.iter().filter(|workload| !workload.calls.is_empty());
-    counted.flat_map(|workload| KERNELS.iter().filter_map(|kernel| predict_workload(workload, kernel, &costs))).collect()
+    counted
+        .flat_map(|workload| KERNELS.iter().filter_map(|kernel| predict_workload(workload, kernel, &costs)))
+        .collect()
 }
 
 fn predict_workload(

@@ -30,7 +30,8 @@ pub fn mark(cells: &mut [Cell], may_trap: impl Fn(&str) -> bool) -> Vec<Unavaila
     let unavailable = |(op, cycles): (String, f64)| Unavailable {
         what: format!("overhead of {op}"),
         reason: format!(
-            "{op} traps: the hypervisor answers it in {cycles:.0} cycles, which hides the mechanism; measure it on bare metal"
+            "{op} traps: the hypervisor answers it in {cycles:.0} cycles, which hides the mechanism; \
+             measure it on bare metal"
         ),
     };
     ops.into_iter().map(unavailable).collect()

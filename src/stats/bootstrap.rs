@@ -124,7 +124,7 @@ impl Bootstrap {
         if !(confidence_fits && resolution_fits && self.resamples > 0) {
             return None;
         }
-        let needed_by_confidence = (2.0 * OUTSIDE_EACH_END / (1.0 - self.confidence)).min(RESAMPLES_LIMIT);
+        let needed_by_confidence = (2.0 * MIN_RESAMPLES_PER_TAIL / (1.0 - self.confidence)).min(MAX_RESAMPLES);
         Some(self.resamples.max(needed_by_confidence.ceil() as usize))
     }
 

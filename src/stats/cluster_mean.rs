@@ -133,7 +133,8 @@ mod tests {
             for (workers, later) in [(4, 8), (20, 8), (20, 2), (20, 40), (60, 40)] {
                 const TRIES: u32 = 2000;
                 let misses = |rng: &mut Pcg64Mcg| {
-                    let found = ClusterMean::from_workers(&draw_rounds(rng, workers, common, later)).interval(0.95).unwrap();
+                    let found =
+                        ClusterMean::from_workers(&draw_rounds(rng, workers, common, later)).interval(0.95).unwrap();
                     u32::from(found.low > TRUTH || found.high < TRUTH)
                 };
                 let missed: u32 = (0..TRIES).map(|_| misses(&mut rng)).sum();

@@ -89,8 +89,11 @@ fn split(part: &[f64], workers: usize, resolution: f64) -> Option<Vec<&[f64]>> {
         let mut bounds = vec![0, n];
         bounds.extend(&widest_first[..cuts]);
         bounds.sort_unstable();
-        let groups: Vec<(usize, usize)> =
-            bounds.windows(2).map(|ends| (ends[0], ends[1])).filter(|(start, end)| end - start >= min_members).collect();
+        let groups: Vec<(usize, usize)> = bounds
+            .windows(2)
+            .map(|ends| (ends[0], ends[1]))
+            .filter(|(start, end)| end - start >= min_members)
+            .collect();
         let members: usize = groups.iter().map(|(start, end)| end - start).sum();
         let are_separate = |pair: &[(usize, usize)]| {
             let ((start, end), (next_start, next_end)) = (pair[0], pair[1]);

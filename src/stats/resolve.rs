@@ -43,7 +43,8 @@ impl Deciders<'_> {
         if !self.is_beyond(self.estimate) {
             return Some(Obstacle::Floor);
         }
-        let layouts = self.layout_range() >= self.estimate.abs() || !self.layouts.iter().all(|value| self.is_beyond(*value));
+        let layouts =
+            self.layout_range() >= self.estimate.abs() || !self.layouts.iter().all(|value| self.is_beyond(*value));
         if layouts && self.layouts_dominate {
             Some(Obstacle::Layouts)
         } else if !self.interval.is_some_and(|i| self.is_beyond(i.low) && self.is_beyond(i.high)) {

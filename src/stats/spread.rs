@@ -120,8 +120,8 @@ pub fn spread(layouts: &[Vec<Sample>]) -> Option<Spread> {
 
     let medians: Vec<f64> =
         layouts.iter().filter_map(|l| median(&l.iter().map(|sample| sample.value).collect::<Vec<_>>())).collect();
-    let between_layouts =
-        (medians.len() > 1).then(|| remaining_deviation(standard_deviation(&medians), of_values * median_variance(workers).sqrt()));
+    let between_layouts = (medians.len() > 1)
+        .then(|| remaining_deviation(standard_deviation(&medians), of_values * median_variance(workers).sqrt()));
 
     let parts = [
         (Source::Rounds, of_time.powi(2) / (workers * count)),
@@ -210,8 +210,7 @@ mod tests {
 
     #[test]
     fn a_value_that_an_interruption_moved_is_no_mode_candidate_and_one_in_a_mode_is() {
-        let sample =
-            |value, half_difference| Sample { worker: 0, value, half_difference, successive_difference: None };
+        let sample = |value, half_difference| Sample { worker: 0, value, half_difference, successive_difference: None };
         // At the median, whatever its windows; interrupted in one window; in another mode.
         let samples = [sample(1.0, 0.3), sample(1.5, 0.5), sample(0.5, 0.01)];
         assert_eq!(mode_candidates(&samples, 1.0, 0.1), [1.0, 0.5]);
