@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::cell::{CellFloor, find_limit, largest_aa, median_of_medians, variant_samples};
 use super::floors::Floors;
 use super::reduce::WorkerEstimate;
-use super::{CONFIDENCE, Estimator, Key, MIN_UNCONTENDED_ROUNDS, MIN_UNCONTENDED_WORKERS, family_confidence, key_of};
+use super::{
+    CONFIDENCE, Estimator, Key, MIN_UNCONTENDED_ROUNDS, MIN_UNCONTENDED_WORKERS, comparison_key, family_confidence,
+};
 use crate::measure::plan::{Comparison, Plan};
 use crate::measure::wire::{GroupSamples, Task};
 use crate::report::schema::Limit;
@@ -40,7 +42,7 @@ impl Estimator {
         let whole: BTreeSet<&Comparison> = contended.into_iter().collect();
         let mut groups: BTreeMap<Key, Vec<&Comparison>> = BTreeMap::new();
         for group in plan.groups.iter().filter(|group| !whole.contains(group)) {
-            groups.entry(key_of(group)).or_default().push(group);
+            groups.entry(comparison_key(group)).or_default().push(group);
         }
         for (key, columns) in self.undecided_variants(plan) {
             next.extend(groups.get(&key).into_iter().flatten().map(|group| task(group, Some(columns.clone()))));

@@ -91,7 +91,7 @@ pub struct Estimates {
 impl Estimator {
     /// Adds one worker's samples of a comparison.
     pub fn add(&mut self, worker: usize, group: &Comparison, samples: GroupSamples) {
-        let key = key_of(group);
+        let key = comparison_key(group);
         if !samples.counters.is_empty() {
             let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
             let counted = samples.counters.iter().map(|c| c.iter().cloned().collect());
@@ -102,7 +102,9 @@ impl Estimator {
             && !self.instructions.contains_key(&key)
         {
             let extra = |per_op: f64| {
-                let inline = inline.clone().map_err(|reason| format!("inline was not counted: {reason}"))?;
+                let inline = inline
+                    .clone()
+                    .map_err(|reason| format!("the instructions of inline were not counted: {reason}"))?;
                 Ok(Instructions { per_op, extra: per_op - inline })
             };
             let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
@@ -127,12 +129,12 @@ impl Estimator {
         self.rounds().map(|round| round.adds_per_cycle).filter(|adds| adds.is_finite()).collect()
     }
 
-    fn groups(&self) -> impl Iterator<Item = &GroupSamples> {
+    fn group_samples(&self) -> impl Iterator<Item = &GroupSamples> {
         self.samples.values().flatten().map(|(_, samples)| samples)
     }
 
     fn rounds(&self) -> impl Iterator<Item = &RoundSamples> {
-        self.groups().flat_map(|samples| &samples.rounds)
+        self.group_samples().flat_map(|samples| &samples.rounds)
     }
 
     /// Reduces the rounds of every worker and comparison to one estimate. Contended rounds are left out where enough
@@ -153,7 +155,7 @@ impl Estimator {
     fn samples_by_key(&self) -> BTreeMap<Key, Layouts<'_>> {
         let mut by_key = BTreeMap::<Key, Vec<_>>::new();
         for (group, samples) in &self.samples {
-            by_key.entry(key_of(group)).or_default().push((group.offset, samples));
+            by_key.entry(comparison_key(group)).or_default().push((group.offset, samples));
         }
         by_key
     }
@@ -213,7 +215,7 @@ impl Estimator {
             adds_per_cycle: median_and_central_90(&self.adds_per_cycle()),
             disturbed_share: disturbed as f64 / self.rounds().count().max(1) as f64,
             rounds: self.rounds().count(),
-            dropped_rounds: self.groups().map(|samples| samples.dropped).sum(),
+            dropped_rounds: self.group_samples().map(|samples| samples.dropped).sum(),
             dropped_values: self.count_rejected_pairs(plan.window_cycles),
             error_per_cell: 1.0 - family_confidence,
         }
@@ -287,7 +289,7 @@ fn family_confidence(plan: &Plan) -> f64 {
     confidence_for(plan.judgements(), 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR_PER_CELL)
 }
 
-fn key_of(group: &Comparison) -> Key {
+fn comparison_key(group: &Comparison) -> Key {
     (group.op.clone(), group.body, group.regime)
 }
 

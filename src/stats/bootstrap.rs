@@ -103,10 +103,10 @@ impl Bootstrap {
         let mut middles: Vec<f64> = layouts.iter().map(|layout| median_of_sorted(layout)).collect();
         middles.sort_unstable_by(f64::total_cmp);
         let measured = middles.clone();
-        let of_workers = draws(Level::Workers, fewest, resamples);
-        let of_layouts = draws(Level::Layouts, layouts.len(), resamples);
+        let worker_draws = draws(Level::Workers, fewest, resamples);
+        let layout_draws = draws(Level::Layouts, layouts.len(), resamples);
         let mut medians = Vec::with_capacity(resamples);
-        for (workers, over) in of_workers.iter().zip(of_layouts.iter()) {
+        for (workers, over) in worker_draws.iter().zip(layout_draws.iter()) {
             for (value, layout) in middles.iter_mut().zip(&layouts) {
                 *value = workers.value_in(layout);
             }

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_worker_with_more_rounds_has_more_weight() {
-        let of = |later| {
+        let total_width = |later| {
             let mut rng = Pcg64Mcg::seed_from_u64(3);
             let mut width = || {
                 let found = ClusterMean::from_workers(&draw_rounds(&mut rng, 40, 0.0, later)).interval(0.95).unwrap();
@@ -170,7 +170,7 @@ mod tests {
             (0..200).map(|_| width()).sum::<f64>()
         };
         // 960 rounds instead of 320 give 0.58 of the width. With equal weights of workers it would be 0.77.
-        let ratio = of(40) / of(8);
+        let ratio = total_width(40) / total_width(8);
         assert!((0.52..0.66).contains(&ratio), "{ratio}");
     }
 

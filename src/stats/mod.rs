@@ -22,7 +22,7 @@
 //! process does not reproduce.
 //!
 //! Estimates are medians, because a disturbed worker can be off by any amount, and a mean follows it. One worker in
-//! eighteen was disturbed, one of them by a factor of two. Only workloads, whose rounds draw their placements
+//! eighteen was disturbed, in one case by a factor of two. Only workloads, whose rounds draw their placements
 //! independently, have a winsorised mean ([`cluster_mean`]).
 
 pub mod binomial;

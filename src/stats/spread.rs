@@ -97,9 +97,9 @@ pub fn spread(layouts: &[Vec<Sample>]) -> Option<Spread> {
     let half_differences: Vec<f64> = samples().map(|sample| sample.half_difference.abs()).collect();
     let within_round = median(&half_differences)? / NORMAL_MEDIAN_ABS;
     let differences: Vec<f64> = samples().filter_map(|sample| sample.successive_difference).collect();
-    let of_rounds = median(&differences).map(|difference| difference / NORMAL_MEDIAN_DIFFERENCE);
+    let rounds_deviation = median(&differences).map(|difference| difference / NORMAL_MEDIAN_DIFFERENCE);
     // The scatter over time of one worker's value.
-    let of_time = of_rounds.unwrap_or(0.0).max(within_round);
+    let time_deviation = rounds_deviation.unwrap_or(0.0).max(within_round);
 
     let same_layout: Vec<f64> = subtract_layout_medians(layouts).into_iter().map(|(_, value)| value).collect();
     // The subtracted median reduces the variance by the factor (n - 1) / n.
@@ -107,31 +107,32 @@ pub fn spread(layouts: &[Vec<Sample>]) -> Option<Spread> {
     if workers < 2.0 {
         return None;
     }
-    let of_values = median(&same_layout.iter().map(|value| value.abs()).collect::<Vec<_>>())? / NORMAL_MEDIAN_ABS
+    let value_deviation = median(&same_layout.iter().map(|value| value.abs()).collect::<Vec<_>>())? / NORMAL_MEDIAN_ABS
         * (workers / (workers - 1.0)).sqrt();
-    let between_workers = remaining_deviation(of_values, of_time);
+    let between_workers = remaining_deviation(value_deviation, time_deviation);
 
-    let of_one_worker = mad(&worker_deviations(layouts)).unwrap_or(0.0);
-    let count = layouts.len() as f64;
+    let worker_deviation = mad(&worker_deviations(layouts)).unwrap_or(0.0);
+    let layout_count = layouts.len() as f64;
     let median_variance = |n: f64| if n > 2.0 { MEDIAN_TO_MEAN_VARIANCE / n } else { 1.0 / n };
     // The effect that a worker has at all layouts in common; the remaining part differs from layout to layout.
-    let common = remaining_deviation(of_one_worker, of_values * median_variance(count).sqrt()).min(between_workers);
+    let common = remaining_deviation(worker_deviation, value_deviation * median_variance(layout_count).sqrt())
+        .min(between_workers);
     let own = remaining_deviation(between_workers, common);
 
     let medians: Vec<f64> =
         layouts.iter().filter_map(|l| median(&l.iter().map(|sample| sample.value).collect::<Vec<_>>())).collect();
     let between_layouts = (medians.len() > 1)
-        .then(|| remaining_deviation(standard_deviation(&medians), of_values * median_variance(workers).sqrt()));
+        .then(|| remaining_deviation(standard_deviation(&medians), value_deviation * median_variance(workers).sqrt()));
 
     let parts = [
-        (Source::Rounds, of_time.powi(2) / (workers * count)),
-        (Source::Workers, common.powi(2) / workers + own.powi(2) / (workers * count)),
-        (Source::Layouts, between_layouts.unwrap_or(0.0).powi(2) / count),
+        (Source::Rounds, time_deviation.powi(2) / (workers * layout_count)),
+        (Source::Workers, common.powi(2) / workers + own.powi(2) / (workers * layout_count)),
+        (Source::Layouts, between_layouts.unwrap_or(0.0).powi(2) / layout_count),
     ];
     let largest = parts.into_iter().fold(parts[0], |largest, part| if part.1 > largest.1 { part } else { largest }).0;
     Some(Spread {
         within_round,
-        between_rounds: of_rounds.map(|of_rounds| remaining_deviation(of_rounds, within_round)),
+        between_rounds: rounds_deviation.map(|rounds_deviation| remaining_deviation(rounds_deviation, within_round)),
         between_workers,
         between_layouts,
         largest,

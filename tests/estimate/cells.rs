@@ -276,14 +276,14 @@ fn with_two_workers_the_loose_pair_tolerance_applies() {
 
 #[test]
 fn the_spread_names_the_level_with_the_largest_scatter() {
-    let of = |estimates: &Estimates| table(estimates).spread.unwrap();
-    let layouts = of(&estimates(|_, offset| f64::from(offset) / 29.0));
+    let spread = |estimates: &Estimates| table(estimates).spread.unwrap();
+    let layouts = spread(&estimates(|_, offset| f64::from(offset) / 29.0));
     assert_eq!(layouts.largest, SpreadSource::Layouts);
     assert!((layouts.between_layouts.unwrap() - 0.7).abs() < 0.05, "{layouts:?}");
-    let workers = of(&estimates(|worker, _| worker as f64 / 20.0));
+    let workers = spread(&estimates(|worker, _| worker as f64 / 20.0));
     assert_eq!(workers.largest, SpreadSource::Workers);
     assert!((workers.between_workers - 0.3).abs() < 0.1, "{workers:?}");
-    let neither = of(&estimates(|_, _| 1.0));
+    let neither = spread(&estimates(|_, _| 1.0));
     assert_eq!(neither.largest, SpreadSource::Rounds);
     assert!(neither.within_round > 0.0 && neither.between_rounds.is_some(), "{neither:?}");
 }
@@ -332,8 +332,8 @@ fn collect_samples(overheads: [f64; 2], workers: usize, seed: u64, later: &[usiz
         let disturbed: Vec<bool> = (0..ROUNDS).map(|_| noise(1.0).abs() < 0.43).collect();
         // A busy sibling shows in the reference run alone, or, where that mostly waits, in the adds alone.
         let slower: Vec<f64> = disturbed.iter().map(|busy| if *busy { 1.5 + noise(0.1) } else { 1.0 }).collect();
-        let of_core = |busy: &bool| [if *busy && worker % 2 == 1 { 0.4 } else { 0.25 }; HALVES + 1];
-        let adds = disturbed.iter().map(of_core).collect();
+        let add_times = |busy: &bool| [if *busy && worker % 2 == 1 { 0.4 } else { 0.25 }; HALVES + 1];
+        let adds = disturbed.iter().map(add_times).collect();
         let slower = if worker % 2 == 1 { vec![1.0; ROUNDS] } else { slower };
         // The work of each round, relative to that of the reference run.
         let work: Vec<f64> = (0..ROUNDS).map(|_| 1.0 + noise(0.05)).collect();

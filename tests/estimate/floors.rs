@@ -72,8 +72,8 @@ fn floor(estimates: &Estimates, regime: Regime) -> RegimeFloor {
 
 /// The number of resolved cells of `table` in a regime.
 fn resolved(estimates: &Estimates, regime: Regime) -> usize {
-    let of = |cell: &&Cell| cell.mechanism == "table" && cell.regime == regime && cell.resolved;
-    estimates.cells.iter().filter(of).count()
+    let is_counted = |cell: &&Cell| cell.mechanism == "table" && cell.regime == regime && cell.resolved;
+    estimates.cells.iter().filter(is_counted).count()
 }
 
 #[test]
@@ -84,10 +84,11 @@ fn a_regime_with_much_noise_and_one_with_little_have_floors_of_their_own() {
     assert!((0.9..=1.0).contains(&high.cycles), "{high:?}");
     assert!(estimates.floor.as_ref().unwrap().cycles > OVERHEAD, "one floor for both regimes would hide the overhead");
     assert_eq!((resolved(&estimates, Regime::Throughput), resolved(&estimates, Regime::Flushed)), (30, 0));
-    let of = |regime| estimates.cells.iter().filter(move |cell| cell.regime == regime && cell.mechanism == "table");
-    assert!(of(Regime::Flushed).all(|cell| cell.limit == Some(Limit::Floor)));
+    let table_cells =
+        |regime| estimates.cells.iter().filter(move |cell| cell.regime == regime && cell.mechanism == "table");
+    assert!(table_cells(Regime::Flushed).all(|cell| cell.limit == Some(Limit::Floor)));
     assert!(
-        of(Regime::Throughput).all(|cell| cell.floor_cycles.unwrap() < 2e-4),
+        table_cells(Regime::Throughput).all(|cell| cell.floor_cycles.unwrap() < 2e-4),
         "cells have the floor of their regime"
     );
 }

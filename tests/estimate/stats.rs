@@ -256,8 +256,8 @@ proptest! {
     fn the_order_of_workers_does_not_matter(values in values(), seed: u64) {
         let mut reversed = values.clone();
         reversed.reverse();
-        let of = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed));
-        prop_assert_eq!(of(&values), of(&reversed));
+        let interval = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed));
+        prop_assert_eq!(interval(&values), interval(&reversed));
         prop_assert_eq!(modes(&values, 0.0), modes(&reversed, 0.0));
     }
 
@@ -266,8 +266,8 @@ proptest! {
         // Powers of two cause no rounding.
         let unit = 2f64.powi(power);
         let scaled: Vec<f64> = values.iter().map(|v| v * unit).collect();
-        let of = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
-        prop_assert_eq!(of(&values).map(|x| x * unit), of(&scaled));
+        let interval = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
+        prop_assert_eq!(interval(&values).map(|x| x * unit), interval(&scaled));
         prop_assert_eq!(modes(&values, 0.0).len(), modes(&scaled, 0.0).len());
         prop_assert_eq!(mad(&values).map(|m| m * unit), mad(&scaled));
     }
