@@ -1,88 +1,97 @@
-//! Where the rest of a run's time is worth most.
+//! The next tasks of a run: the comparisons whose cells another worker can decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cell::{Judge, largest_aa, limit, middle, samples};
+use super::cell::{CellFloor, find_limit, largest_aa, median_of_medians, variant_samples};
 use super::floors::Floors;
 use super::reduce::WorkerEstimate;
-use super::{CONFIDENCE, Estimator, Key, QUIET_ROUNDS, QUIET_WORKERS, family_confidence, key_of};
+use super::{
+    CONFIDENCE, Estimator, Key, MIN_UNCONTENDED_ROUNDS, MIN_UNCONTENDED_WORKERS, comparison_key, family_confidence,
+};
 use crate::measure::plan::{Comparison, Plan};
 use crate::measure::wire::{GroupSamples, Task};
 use crate::report::schema::Limit;
 use crate::stats::location::median;
 use crate::stats::resolve::Deciders;
-use crate::stats::spread::{Sample, Source, by_worker, spread};
+use crate::stats::spread::{Sample, Source, spread, worker_deviations};
 use crate::stats::student::Student;
 
-/// A cell that would take more than so many times its workers to be decided is given up.
-const HOPELESS: f64 = 16.0;
+/// Largest number of workers to decide a cell, as a multiple of those that it has; a cell that needs more gets none.
+/// The need is `(half-width / distance to the floor)^2`, so the bound admits a half-width of four times that distance.
+/// At half the bound it is 2.8 times, at twice 5.7 times.
+const MAX_EXTRA_WORKERS_FACTOR: f64 = 16.0;
 
 impl Estimator {
-    /// What is worth another worker, the most promising first: groups with too few quiet workers, those that lack the
-    /// fewest first, whatever was measured in them; then, at all their layouts, the columns that are not decided, the
-    /// widest first. Decided is what is resolved, what is known to be no greater than the floor, and what more workers
-    /// would not change: overheads held back by modes or layout, or so near the floor that no time would be enough.
+    /// The tasks of the next worker, the most useful first.
     ///
-    /// Whether a run goes on thus depends on what it saw. That would let chance resolve cells; so every look counts as
-    /// another judgement of all cells, see [`Plan::judgements`].
+    /// 1. Comparisons with too few uncontended workers, whatever their results; those that need the fewest come first.
+    /// 2. Undecided variants at all layouts of their comparison; those with the widest interval come first.
+    ///
+    /// A cell is decided if it is resolved, if its interval lies within the floor, or if more workers would not change
+    /// the verdict. The latter are overheads limited by modes or layouts, or too close to the floor
+    /// ([`MAX_EXTRA_WORKERS_FACTOR`]).
+    ///
+    /// The length of a run thus depends on its results, which would let chance resolve cells. So every checkpoint
+    /// counts as another judgement of all cells, see [`Plan::judgements`].
     #[must_use]
     pub fn next_tasks(&self, plan: &Plan) -> Vec<Task> {
         let task = |group: &Comparison, only| Task { group: group.clone(), rounds: plan.rounds, only, count: false };
-        let disturbed = self.disturbed(plan);
+        let contended = self.contended_comparisons(plan);
         let only = |group: &Comparison| plan.only(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
-        let mut wanting: Vec<Task> = disturbed.iter().map(|group| task(group, only(group))).collect();
-        let whole: BTreeSet<&Comparison> = disturbed.into_iter().collect();
+        let mut next: Vec<Task> = contended.iter().map(|group| task(group, only(group))).collect();
+        let whole: BTreeSet<&Comparison> = contended.into_iter().collect();
         let mut groups: BTreeMap<Key, Vec<&Comparison>> = BTreeMap::new();
         for group in plan.groups.iter().filter(|group| !whole.contains(group)) {
-            groups.entry(key_of(group)).or_default().push(group);
+            groups.entry(comparison_key(group)).or_default().push(group);
         }
-        for (key, columns) in self.undecided(plan) {
-            wanting.extend(groups.get(&key).into_iter().flatten().map(|group| task(group, Some(columns.clone()))));
+        for (key, columns) in self.undecided_variants(plan) {
+            next.extend(groups.get(&key).into_iter().flatten().map(|group| task(group, Some(columns.clone()))));
         }
-        wanting
+        next
     }
 
-    /// The groups with too few quiet workers for their disturbed rounds to be left out. Looks at how much of the core a
-    /// round had, and not at what was measured in it.
-    fn disturbed<'a>(&self, plan: &'a Plan) -> Vec<&'a Comparison> {
+    /// The comparisons with too few uncontended workers to leave contended rounds out. The choice depends on core
+    /// throughput alone, not on the measured times.
+    fn contended_comparisons<'a>(&self, plan: &'a Plan) -> Vec<&'a Comparison> {
         let from = self.min_adds_per_cycle();
-        let quiet = |group: &Comparison| {
+        let uncontended = |group: &Comparison| {
             let rounds =
                 |samples: &GroupSamples| samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count();
             let workers = self.samples.get(group).into_iter().flatten();
-            workers.filter(|(_, samples)| rounds(samples) >= QUIET_ROUNDS).count()
+            workers.filter(|(_, samples)| rounds(samples) >= MIN_UNCONTENDED_ROUNDS).count()
         };
-        let mut wanting: Vec<(usize, &Comparison)> =
-            plan.groups.iter().map(|group| (quiet(group), group)).filter(|(quiet, _)| *quiet < QUIET_WORKERS).collect();
-        wanting.sort_by_key(|(quiet, _)| std::cmp::Reverse(*quiet));
-        wanting.into_iter().map(|(_, group)| group).collect()
+        let counted = plan.groups.iter().map(|group| (uncontended(group), group));
+        let mut contended: Vec<(usize, &Comparison)> =
+            counted.filter(|(workers, _)| *workers < MIN_UNCONTENDED_WORKERS).collect();
+        contended.sort_by_key(|(workers, _)| std::cmp::Reverse(*workers));
+        contended.into_iter().map(|(_, group)| group).collect()
     }
 
-    /// The columns that are not decided, group by group, that with the widest first.
-    fn undecided(&self, plan: &Plan) -> Vec<(Key, Vec<usize>)> {
+    /// The undecided variants of each comparison, in descending order of the widest interval.
+    fn undecided_variants(&self, plan: &Plan) -> Vec<(Key, Vec<usize>)> {
         let reduced = self.reduce(plan.window_cycles);
-        let floors = Floors::of(&reduced);
-        let family = self.family(family_confidence(plan));
-        let single = self.family(CONFIDENCE);
+        let floors = Floors::from_workers(&reduced);
+        let deciding = self.student_intervals(family_confidence(plan));
+        let shown = self.student_intervals(CONFIDENCE);
         let mut found: Vec<(f64, Key, Vec<usize>)> = Vec::new();
         for (key, layouts) in &reduced {
             let layouts: Vec<(u32, &[WorkerEstimate])> =
-                layouts.iter().map(|(at, workers)| (*at, workers.as_slice())).collect();
-            let Some(floor) = floors.of_regime(key.2) else { continue };
-            let judge = Judge { floor, aa: largest_aa(&layouts) };
+                layouts.iter().map(|(offset, workers)| (*offset, workers.as_slice())).collect();
+            let Some(per_cycle) = floors.regime_floor(key.2) else { continue };
+            let cell_floor = CellFloor { per_cycle, largest_aa: largest_aa(&layouts) };
             let inline: Vec<f64> = layouts.iter().flat_map(|(_, w)| w.iter().map(|w| w.inline_cycles)).collect();
             let Some(inline) = median(&inline) else { continue };
-            let open: BTreeMap<usize, f64> = (0..plan.columns.len())
+            let undecided: BTreeMap<usize, f64> = (0..plan.columns.len())
                 .filter_map(|column| {
-                    let found = samples(&layouts, column + 2);
-                    let estimate = middle(&found)?;
-                    let bound = judge.bound(inline + estimate.abs());
-                    let width = open(&found, estimate, bound, [&single, &family])?;
-                    Some((column, width / (inline + estimate.abs()).max(1.0)))
+                    let found = variant_samples(&layouts, column + 2);
+                    let estimate = median_of_medians(&found)?;
+                    let floor = cell_floor.in_cycles(inline + estimate.abs());
+                    let half_width = undecided_half_width(&found, estimate, floor, [&shown, &deciding])?;
+                    Some((column, half_width / (inline + estimate.abs()).max(1.0)))
                 })
                 .collect();
-            if let Some(widest) = open.values().copied().max_by(f64::total_cmp) {
-                found.push((widest, key.clone(), open.into_keys().collect()));
+            if let Some(widest) = undecided.values().copied().max_by(f64::total_cmp) {
+                found.push((widest, key.clone(), undecided.into_keys().collect()));
             }
         }
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -90,28 +99,34 @@ impl Estimator {
     }
 }
 
-/// The half-width of a cell that more workers would decide; `None` for one that is decided or hopeless.
-fn open(layouts: &[(u32, Vec<Sample>)], estimate: f64, bound: f64, [single, family]: [&Student; 2]) -> Option<f64> {
+/// The half-width of the deciding interval, in cycles, of a cell that more workers can decide. `None` for a cell that
+/// is decided, or that needs more than [`MAX_EXTRA_WORKERS_FACTOR`].
+fn undecided_half_width(
+    layouts: &[(u32, Vec<Sample>)],
+    estimate: f64,
+    floor: f64,
+    [shown, deciding]: [&Student; 2],
+) -> Option<f64> {
     let samples: Vec<Vec<Sample>> = layouts.iter().map(|(_, samples)| samples.clone()).collect();
-    let deviations = by_worker(&samples);
-    let strict = family.around(estimate, &deviations)?;
+    let deviations = worker_deviations(&samples);
+    let deciding = deciding.around(estimate, &deviations)?;
     let values = |samples: &[Sample]| samples.iter().map(|sample| sample.value).collect::<Vec<f64>>();
     let medians: Vec<f64> = samples.iter().filter_map(|samples| median(&values(samples))).collect();
-    let limit = limit(&Deciders {
+    let limit = find_limit(&Deciders {
         estimate,
-        interval: Some(strict),
+        interval: Some(deciding),
         layouts: &medians,
         layouts_dominate: spread(&samples).is_some_and(|found| found.largest == Source::Layouts),
-        // The interval comes before them.
+        // The interval is named before modes, so they do not matter here.
         modes: &[],
-        floor: bound,
+        floor,
     });
     if !matches!(limit, Some(Limit::Floor | Limit::Interval)) {
         return None;
     }
-    let loose = single.around(estimate, &deviations)?;
-    let within = loose.low > -bound && loose.high < bound;
-    let distance = (estimate.abs() - bound).abs();
-    let takes = (strict.half_width() / distance).powi(2);
-    (!within && takes <= HOPELESS).then(|| strict.half_width())
+    let shown = shown.around(estimate, &deviations)?;
+    let within_floor = shown.low > -floor && shown.high < floor;
+    let distance = (estimate.abs() - floor).abs();
+    let workers_factor = (deciding.half_width() / distance).powi(2);
+    (!within_floor && workers_factor <= MAX_EXTRA_WORKERS_FACTOR).then(|| deciding.half_width())
 }

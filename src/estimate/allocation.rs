@@ -1,186 +1,197 @@
-//! What the rest of a run is worth spending on.
+//! The allocation of the remaining time of a run: extra rounds of workloads for mechanisms with too wide intervals.
 //!
-//! A mechanism whose interval is wider than wanted gets as many more rounds as it lacks by what its rounds scatter; one
-//! that is known well enough gets none, and where time does not do for all, the dearest goes without. What is known
-//! from the rounds so far decides about further ones; where intervals are to have a certain width and there are many
-//! rounds, that leaves them as right as they say (Chow and Robbins, "On the Asymptotic Theory of Fixed-Width Sequential
-//! Confidence Intervals for the Mean", 1965).
+//! Each mechanism gets the rounds that its variance asks for, in the spirit of Neyman's allocation. A mechanism within
+//! the target gets none. Where the time is too short for all, the most expensive ones are left out.
+//!
+//! The rounds so far decide on further rounds. For intervals of a fixed width and many rounds, this sequential rule
+//! keeps the coverage (Chow and Robbins, "On the Asymptotic Theory of Fixed-Width Sequential Confidence Intervals for
+//! the Mean", 1965).
 
 use crate::measure::work_parent::Allocation;
 
-/// Half the width of a mechanism's interval that a run aims at, in percentage points: a little less than is promised,
-/// for the rounds to come may scatter more than those that were.
-pub(super) const TARGET_HALF_WIDTH: f64 = 0.175;
-/// A mechanism whose interval is no wider than this, half, is left alone.
-pub(super) const MAX_HALF_WIDTH: f64 = 0.185;
+/// Target half-width of a mechanism's interval, in percentage points. It lies a little below the promised 0.2, because
+/// later rounds may scatter more than the rounds so far.
+pub(super) const TARGET_HALF_WIDTH_POINTS: f64 = 0.175;
+/// Largest half-width, in percentage points, of a mechanism that gets no extra rounds.
+pub(super) const MAX_HALF_WIDTH_POINTS: f64 = 0.185;
 
-/// A kernel may be in a round several times, at as many places; a round has so many places altogether.
-const MAX_PLACES: usize = 24;
+/// Largest number of placements in a round, over all kernels. A kernel may have several placements in one round.
+const MAX_PLACEMENTS_PER_ROUND: usize = 24;
 
-/// What is lacked early in a run turns out to be less, for places even out over many rounds: so much more than the time
-/// may be lacked before any goes without, as a part of how many times as much time is left as was spent.
-const EARLY: f64 = 0.25;
+/// Early estimates overstate the need, because placement effects average out over many rounds. The allocation may
+/// therefore exceed the remaining time by this share times (time left / time spent), before kernels are left out.
+const EARLY_OVERCOMMITMENT: f64 = 0.25;
 
-/// Where there is time, up to so many times as much as is lacked: a worker's rounds have something in common. A
-/// twentieth of the time is for all kernels.
-const SPARE: f64 = 4.0;
-const MOST: f64 = 0.95;
+/// Largest number of extra rounds as a multiple of the estimated need, where there is time. The estimate can be too
+/// low, because the rounds of one worker share effects.
+const MAX_ROUNDS_PER_NEED: f64 = 4.0;
+/// Largest share of the remaining time for extra rounds, if they fit. The rest is for all kernels.
+const MAX_SHARE_OF_TIME: f64 = 0.95;
 
-/// What a workload lacks.
+/// The need of one workload for extra rounds.
 pub(super) struct ExtraRounds {
-    /// Its name.
+    /// The workload's name.
     pub workload: String,
-    /// What a round takes without any of them: `inline` and the pace. Any unit of time, the same for all.
+    /// Time of a round without these kernels: `inline` and the reference runs. The unit is the same for all workloads.
     pub round: f64,
-    /// The mechanisms that are known worse than wanted.
+    /// The mechanisms with too wide intervals.
     pub kernels: Vec<KernelNeed>,
 }
 
-/// A mechanism that is known worse than wanted.
+/// The need of one mechanism whose interval is too wide.
 pub(super) struct KernelNeed {
-    /// Its place among all kernels.
+    /// Its index in the list of all kernels.
     pub index: usize,
-    /// What one place of it takes of a round.
-    pub place: f64,
-    /// In how many rounds more it would have to be at one place.
+    /// Time that one placement adds to a round.
+    pub placement: f64,
+    /// Extra rounds that it needs with one placement in each.
     pub rounds: f64,
-    /// The part of the variance between its rounds that all places of it in a round have in common.
+    /// The share of the variance between its rounds that all its placements in a round have in common, 0 to 1.
     pub common: f64,
 }
 
 impl KernelNeed {
-    /// The rounds that it lacks at so many places each.
-    fn at(&self, places: usize) -> f64 {
-        self.rounds * (self.common + (1.0 - self.common) / places as f64)
+    /// The extra rounds with `placements` in each: n placements have the variance `common + (1 - common) / n`, relative
+    /// to one.
+    fn rounds_with(&self, placements: usize) -> f64 {
+        self.rounds * (self.common + (1.0 - self.common) / placements as f64)
     }
 }
 
 impl ExtraRounds {
-    /// The cheapest rounds that give all of its kernels what they lack, and what those take.
-    fn share(&self) -> (Allocation, f64) {
-        let mut places = vec![1; self.kernels.len()];
-        let rounds = |places: &[usize]| {
-            let each = self.kernels.iter().zip(places).map(|(kernel, places)| kernel.at(*places));
+    /// The fastest rounds that bring all of its kernels to the target, and their time. A greedy search adds one
+    /// placement at a time to the kernel that needs the most rounds.
+    fn allocate(&self) -> (Allocation, f64) {
+        let mut placements = vec![1; self.kernels.len()];
+        let rounds = |placements: &[usize]| {
+            let each = self.kernels.iter().zip(placements).map(|(kernel, count)| kernel.rounds_with(*count));
             each.fold(0.0, f64::max)
         };
-        let takes = |places: &[usize]| {
-            let columns = self.kernels.iter().zip(places).map(|(kernel, places)| kernel.place * *places as f64);
-            rounds(places) * (self.round + columns.sum::<f64>())
+        let time = |placements: &[usize]| {
+            let added = self.kernels.iter().zip(placements).map(|(kernel, count)| kernel.placement * *count as f64);
+            rounds(placements) * (self.round + added.sum::<f64>())
         };
-        let mut best = (takes(&places), places.clone());
-        while places.iter().sum::<usize>() < MAX_PLACES {
-            let wanting = |(_, (kernel, places)): &(usize, (&KernelNeed, &usize))| kernel.at(**places);
-            let dearest = self.kernels.iter().zip(&places).enumerate();
-            let Some((dearest, _)) = dearest.max_by(|one, other| wanting(one).total_cmp(&wanting(other))) else {
+        let mut best = (time(&placements), placements.clone());
+        while placements.iter().sum::<usize>() < MAX_PLACEMENTS_PER_ROUND {
+            let need = |(_, (kernel, count)): &(usize, (&KernelNeed, &usize))| kernel.rounds_with(**count);
+            let kernels = self.kernels.iter().zip(&placements).enumerate();
+            let Some((neediest, _)) = kernels.max_by(|one, other| need(one).total_cmp(&need(other))) else {
                 break;
             };
-            places[dearest] += 1;
-            if takes(&places) < best.0 {
-                best = (takes(&places), places.clone());
+            placements[neediest] += 1;
+            if time(&placements) < best.0 {
+                best = (time(&placements), placements.clone());
             }
         }
-        let (takes, places) = best;
-        let only = self.kernels.iter().zip(&places).flat_map(|(kernel, places)| vec![kernel.index; *places]);
-        (Allocation { workload: self.workload.clone(), only: only.collect(), rounds: rounds(&places) }, takes)
+        let (time, placements) = best;
+        let only = self.kernels.iter().zip(&placements).flat_map(|(kernel, count)| vec![kernel.index; *count]);
+        (Allocation { workload: self.workload.clone(), only: only.collect(), rounds: rounds(&placements) }, time)
     }
 
-    fn takes(&self) -> f64 {
-        if self.kernels.is_empty() { 0.0 } else { self.share().1 }
+    /// The time of the extra rounds.
+    fn time(&self) -> f64 {
+        if self.kernels.is_empty() { 0.0 } else { self.allocate().1 }
     }
 
-    /// Without one of its kernels.
-    fn without(&self, at: usize) -> ExtraRounds {
-        let others = self.kernels.iter().enumerate().filter(|(other, _)| *other != at);
+    /// The same need without the kernel at `index` of `kernels`.
+    fn without_kernel(&self, index: usize) -> ExtraRounds {
+        let others = self.kernels.iter().enumerate().filter(|(other, _)| *other != index);
         let kernels = others.map(|(_, kernel)| KernelNeed { ..*kernel }).collect();
         ExtraRounds { workload: self.workload.clone(), kernels, ..*self }
     }
 }
 
-/// Shares of what is `left` of a run, in times of what was `spent`, for as many kernels as it does for, and how much of
-/// it they take, from 0 to 1. Where it would not do for any, all of it is for the cheapest.
+/// Allocates the remaining time of a run, `left * spent`, to as many kernels as it suffices for. Returns the
+/// allocations and their share of the remaining time, 0 to 1. If it suffices for none, the cheapest kernel gets all of
+/// it.
 pub(super) fn allocate_rounds(mut extra: Vec<ExtraRounds>, spent: f64, left: f64) -> (Vec<Allocation>, f64) {
     let time = left * spent;
-    let most = time * (1.0 + EARLY * left);
+    let max_time = time * (1.0 + EARLY_OVERCOMMITMENT * left);
     extra.retain(|extra| !extra.kernels.is_empty());
-    let mut all: f64 = extra.iter().map(ExtraRounds::takes).sum();
-    while all > most && extra.iter().map(|extra| extra.kernels.len()).sum::<usize>() > 1 {
-        let single = extra
-            .iter()
-            .enumerate()
-            .flat_map(|(at, extra)| (0..extra.kernels.len()).map(move |kernel| (at, extra.without(kernel))));
-        let saved = |(at, less): &(usize, ExtraRounds)| extra[*at].takes() - less.takes();
-        let Some((at, less)) = single.max_by(|one, other| saved(one).total_cmp(&saved(other))) else { break };
-        extra[at] = less;
+    let mut all: f64 = extra.iter().map(ExtraRounds::time).sum();
+    while all > max_time && extra.iter().map(|extra| extra.kernels.len()).sum::<usize>() > 1 {
+        let reduced = extra.iter().enumerate().flat_map(|(index, extra)| {
+            (0..extra.kernels.len()).map(move |kernel| (index, extra.without_kernel(kernel)))
+        });
+        let saved = |(index, less): &(usize, ExtraRounds)| extra[*index].time() - less.time();
+        let Some((index, less)) = reduced.max_by(|one, other| saved(one).total_cmp(&saved(other))) else { break };
+        extra[index] = less;
         extra.retain(|extra| !extra.kernels.is_empty());
-        all = extra.iter().map(ExtraRounds::takes).sum();
+        all = extra.iter().map(ExtraRounds::time).sum();
     }
-    let spare = if all > 0.0 { (MOST * time / all).clamp(1.0, SPARE) } else { 1.0 };
-    let share = |extra: &ExtraRounds| {
-        let share = extra.share().0;
-        Allocation { rounds: spare * share.rounds, ..share }
+    let factor = if all > 0.0 { (MAX_SHARE_OF_TIME * time / all).clamp(1.0, MAX_ROUNDS_PER_NEED) } else { 1.0 };
+    let allocate = |extra: &ExtraRounds| {
+        let needed = extra.allocate().0;
+        Allocation { rounds: factor * needed.rounds, ..needed }
     };
-    (extra.iter().map(share).collect(), (spare * all / time).min(1.0))
+    (extra.iter().map(allocate).collect(), (factor * all / time).min(1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lacking(workload: &str, rounds: &[f64]) -> ExtraRounds {
-        let kernel = |(index, rounds): (usize, &f64)| KernelNeed { index, place: 1.0, rounds: *rounds, common: 0.25 };
+    fn extra_rounds(workload: &str, rounds: &[f64]) -> ExtraRounds {
+        let kernel =
+            |(index, rounds): (usize, &f64)| KernelNeed { index, placement: 1.0, rounds: *rounds, common: 0.25 };
         let kernels = rounds.iter().enumerate().map(kernel);
         ExtraRounds { workload: workload.to_owned(), round: 8.0, kernels: kernels.collect() }
     }
 
     #[test]
-    fn a_kernel_that_lacks_more_is_at_more_places_of_a_round() {
-        let (shares, part) = allocate_rounds(vec![lacking("exec", &[100.0, 400.0])], 1e6, 1.0);
+    fn a_kernel_with_a_greater_need_has_more_placements_in_a_round() {
+        let (shares, part) = allocate_rounds(vec![extra_rounds("exec", &[100.0, 400.0])], 1e6, 1.0);
         assert!(part < 0.01, "{part}");
         let [Allocation { workload, only, rounds }] = &shares[..] else { panic!("{shares:?}") };
         let times = |kernel| only.iter().filter(|other| **other == kernel).count();
         assert_eq!(workload, "exec");
         assert!(times(1) > 2 * times(0) && times(0) >= 1, "{only:?}");
-        // What one place in each of 400 rounds would be, in far fewer; and that several times.
-        assert!((100.0..250.0).contains(&(rounds / SPARE)), "{rounds}");
+        // Far fewer than the 400 rounds of one placement each, times the factor for spare time.
+        assert!((100.0..250.0).contains(&(rounds / MAX_ROUNDS_PER_NEED)), "{rounds}");
     }
 
     #[test]
-    fn a_kernel_is_at_the_more_places_of_a_round_the_less_these_have_in_common() {
-        let places = |common| {
-            let mut extra = lacking("null_syscall", &[1000.0]);
+    fn a_kernel_has_more_placements_in_a_round_where_these_share_less_of_the_variance() {
+        let placements = |common| {
+            let mut extra = extra_rounds("null_syscall", &[1000.0]);
             extra.kernels[0].common = common;
             allocate_rounds(vec![extra], 1e6, 1.0).0[0].only.len()
         };
-        assert!(places(0.05) > 2 * places(0.5), "{} {}", places(0.05), places(0.5));
-        assert_eq!(places(1.0), 1);
+        assert!(placements(0.05) > 2 * placements(0.5), "{} {}", placements(0.05), placements(0.5));
+        assert_eq!(placements(1.0), 1);
     }
 
     #[test]
-    fn what_would_take_more_than_the_time_goes_without_and_all_others_have_what_they_lack() {
-        let three = || vec![lacking("exec", &[100.0]), lacking("fork_exit", &[50.0, 1e6]), lacking("none", &[])];
+    fn a_kernel_that_exceeds_the_time_is_left_out_and_all_others_get_their_need() {
+        let three =
+            || vec![extra_rounds("exec", &[100.0]), extra_rounds("fork_exit", &[50.0, 1e6]), extra_rounds("none", &[])];
         let (shares, part) = allocate_rounds(three(), 1e4, 1.0);
         let names: Vec<_> = shares.iter().map(|share| (share.workload.as_str(), share.only.contains(&1))).collect();
         assert_eq!(names, [("exec", false), ("fork_exit", false)]);
         assert!(part < 1.0);
-        assert!(allocate_rounds(three(), 1e9, 1.0).0[1].only.contains(&1), "there is time for it");
+        assert!(allocate_rounds(three(), 1e9, 1.0).0[1].only.contains(&1), "the time suffices for it");
     }
 
     #[test]
-    fn early_in_a_run_a_little_more_than_the_time_may_be_lacked() {
-        let all = lacking("exec", &[1000.0]).takes() + lacking("fork_exit", &[900.0]).takes();
+    fn early_in_a_run_the_need_may_exceed_the_time() {
+        let all = extra_rounds("exec", &[1000.0]).time() + extra_rounds("fork_exit", &[900.0]).time();
         let shares = |left: f64| {
-            let both = vec![lacking("exec", &[1000.0]), lacking("fork_exit", &[900.0])];
+            let both = vec![extra_rounds("exec", &[1000.0]), extra_rounds("fork_exit", &[900.0])];
             allocate_rounds(both, all / 1.3 / left, left).0.len()
         };
-        assert_eq!((shares(2.0), shares(0.2)), (2, 1), "1.3 times what there is time for");
+        assert_eq!((shares(2.0), shares(0.2)), (2, 1), "the need is 1.3 times the time");
     }
 
     #[test]
-    fn where_time_does_for_none_all_of_it_is_for_the_cheapest() {
+    fn the_cheapest_kernel_gets_all_of_a_time_that_suffices_for_none() {
         let (shares, part) =
-            allocate_rounds(vec![lacking("exec", &[900.0]), lacking("fork_exit", &[700.0])], 10.0, 1.0);
+            allocate_rounds(vec![extra_rounds("exec", &[900.0]), extra_rounds("fork_exit", &[700.0])], 10.0, 1.0);
         assert_eq!(shares.len(), 1);
         assert_eq!((shares[0].workload.as_str(), part), ("fork_exit", 1.0));
-        assert_eq!(allocate_rounds(vec![lacking("exec", &[])], 10.0, 1.0), (Vec::new(), 0.0), "nothing lacks anything");
+        assert_eq!(
+            allocate_rounds(vec![extra_rounds("exec", &[])], 10.0, 1.0),
+            (Vec::new(), 0.0),
+            "no kernel needs extra rounds"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! One cell: its estimate at each layout and over them, its modes, what scatters it, and whether it is resolved.
+//! One cell: its estimate at each layout and over all layouts, its modes, its spread, and whether it is resolved.
 
 use super::reduce::{VariantEffect, WorkerEstimate};
 use crate::op::{BodyKind, OpMeta};
@@ -10,48 +10,57 @@ use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::median;
 use crate::stats::modes::modes;
 use crate::stats::resolve::{Deciders, Obstacle};
-use crate::stats::spread::{self, Sample, Source, by_worker, steady};
+use crate::stats::spread::{self, Sample, Source, mode_candidates, worker_deviations};
 use crate::stats::student::Student;
 
-/// Confidence of the intervals of a report.
+/// Confidence of the intervals in a report.
 pub const CONFIDENCE: f64 = 0.95;
+/// Least number of bootstrap resamples of an interval.
 const RESAMPLES: usize = 1000;
-/// Modes closer than this share of what the op takes are told as one.
-const MODES_APART: f64 = 0.01;
+/// Least distance between two modes, as a share of the op's cycles with the mechanism. Closer values are one mode.
+const MIN_MODE_DISTANCE: f64 = 0.01;
 
-/// What a cell's overhead is held against.
-pub(super) struct Judge {
+/// The floor that a cell's overhead must exceed.
+pub(super) struct CellFloor {
     /// The floor of the cell's regime, in cycles per cycle of the op.
-    pub floor: f64,
-    /// The largest A/A difference of the cell's own group, in cycles.
-    pub aa: f64,
+    pub per_cycle: f64,
+    /// The largest A/A difference of the cell's own comparison, in cycles.
+    pub largest_aa: f64,
 }
 
-/// A group at its layouts: the offset, and what each worker found there.
+/// A comparison at all its layouts: the offset, and the estimates of the workers there.
 pub(super) type Layouts<'a> = [(u32, &'a [WorkerEstimate])];
 
-/// A column's samples in cycles at every layout that has any.
-pub(super) fn samples(layouts: &Layouts, column: usize) -> Vec<(u32, Vec<Sample>)> {
-    let of_layout = |(offset, workers): &(u32, &[WorkerEstimate])| {
+/// The samples of a variant, in cycles, at every layout that has any.
+pub(super) fn variant_samples(layouts: &Layouts, column: usize) -> Vec<(u32, Vec<Sample>)> {
+    let layout_samples = |(offset, workers): &(u32, &[WorkerEstimate])| {
         (*offset, workers.iter().filter_map(|worker| sample(worker, column)).collect::<Vec<_>>())
     };
-    layouts.iter().map(of_layout).filter(|(_, samples)| !samples.is_empty()).collect()
+    layouts.iter().map(layout_samples).filter(|(_, samples)| !samples.is_empty()).collect()
 }
 
 fn sample(reduced: &WorkerEstimate, column: usize) -> Option<Sample> {
     let effect = reduced.effects.get(column).copied().flatten()?;
-    Some(Sample { worker: reduced.worker, value: effect.cycles, halves: effect.halves, rounds: effect.rounds })
+    Some(Sample {
+        worker: reduced.worker,
+        value: effect.cycles,
+        half_difference: effect.half_difference,
+        successive_difference: effect.successive_difference,
+    })
 }
 
 /// The median over layouts of the medians over workers.
-pub(super) fn middle(layouts: &[(u32, Vec<Sample>)]) -> Option<f64> {
-    let of_layout = |(_, samples): &(u32, Vec<Sample>)| median(&samples.iter().map(|s| s.value).collect::<Vec<_>>());
-    median(&layouts.iter().filter_map(of_layout).collect::<Vec<_>>())
+pub(super) fn median_of_medians(layouts: &[(u32, Vec<Sample>)]) -> Option<f64> {
+    let layout_median =
+        |(_, samples): &(u32, Vec<Sample>)| median(&samples.iter().map(|s| s.value).collect::<Vec<_>>());
+    median(&layouts.iter().filter_map(layout_median).collect::<Vec<_>>())
 }
 
-/// The largest A/A difference of a group over its layouts, in cycles: a dear op is noisier than the floor tells.
+/// The larger of a comparison's two A/A differences, in cycles. A slow op can have more noise than the floor of its
+/// regime says.
 pub(super) fn largest_aa(layouts: &Layouts) -> f64 {
-    [0, 1].map(|column| middle(&samples(layouts, column)).map_or(0.0, f64::abs)).into_iter().fold(0.0, f64::max)
+    let aa_difference = |column| median_of_medians(&variant_samples(layouts, column)).map_or(0.0, f64::abs);
+    [0, 1].map(aa_difference).into_iter().fold(0.0, f64::max)
 }
 
 /// A cell without a result.
@@ -83,22 +92,28 @@ pub(super) fn empty_cell(meta: &OpMeta, body: BodyKind, regime: Regime, mechanis
     }
 }
 
-/// What all cells of a run are estimated with.
+/// What the estimates of all cells in a run share.
 pub(super) struct EstimateContext<'a> {
-    /// What resamples are made of.
+    /// The bootstrap resamples.
     pub draws: &'a Draws,
-    /// Intervals at the confidence that the cells hold together with.
-    pub family: &'a Student,
-    /// Nanoseconds per cycle.
+    /// Deciding intervals, at the confidence at which all cells of the run hold together.
+    pub deciding: &'a Student,
+    /// Nanoseconds per core cycle.
     pub ns_per_cycle: f64,
 }
 
-/// Fills a cell from what the workers found for its column.
-pub(super) fn fill(cell: &mut Cell, layouts: &Layouts, column: usize, judge: Option<&Judge>, with: &EstimateContext) {
+/// Fills a cell from the workers' estimates of its variant.
+pub(super) fn fill_cell(
+    cell: &mut Cell,
+    layouts: &Layouts,
+    column: usize,
+    cell_floor: Option<&CellFloor>,
+    context: &EstimateContext,
+) {
     let mut cycles = Vec::new();
     let mut log_ratios = Vec::new();
     let mut native = Vec::new();
-    let mut finest: f64 = 0.0;
+    let mut coarsest: f64 = 0.0;
     for (offset, workers) in layouts {
         let effects: Vec<&VariantEffect> =
             workers.iter().filter_map(|w| w.effects.get(column).and_then(Option::as_ref)).collect();
@@ -109,72 +124,75 @@ pub(super) fn fill(cell: &mut Cell, layouts: &Layouts, column: usize, judge: Opt
             resamples: RESAMPLES,
             resolution: resolution / (workers.len().max(1) as f64).sqrt(),
         };
-        let Some(interval) = with.draws.workers(&here, &values) else { continue };
-        finest = finest.max(here.resolution);
-        // Values that differ by less than the floor, or by less than a hundredth of what the op takes, are one value.
-        let takes = (workers.first().map_or(0.0, |w| w.inline_cycles) + interval.estimate.abs()).max(1.0);
-        let apart = judge.map_or(0.0, |judge| judge.floor * takes).max(MODES_APART * takes);
+        let Some(interval) = context.draws.workers(&here, &values) else { continue };
+        coarsest = coarsest.max(here.resolution);
+        // Values that differ by less than the floor, or by less than a hundredth of the op's cycles, are one mode.
+        let op_cycles = (workers.first().map_or(0.0, |w| w.inline_cycles) + interval.estimate.abs()).max(1.0);
+        let min_distance =
+            cell_floor.map_or(0.0, |floor| floor.per_cycle * op_cycles).max(MIN_MODE_DISTANCE * op_cycles);
         let own: Vec<Sample> = workers.iter().filter_map(|worker| sample(worker, column)).collect();
-        let gathered = modes(&steady(&own, interval.estimate, apart), resolution.max(apart));
-        if gathered.len() > 1 {
-            cell.modes.extend(gathered.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
+        let candidates = mode_candidates(&own, interval.estimate, min_distance);
+        let found = modes(&candidates, resolution.max(min_distance));
+        if found.len() > 1 {
+            cell.modes.extend(found.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
         }
         cell.layouts.push(LayoutEstimate { offset: *offset, cycles: estimate(&interval), workers: values.len() });
         cycles.push(values);
         log_ratios.push(effects.iter().map(|e| e.log_ratio).collect::<Vec<_>>());
         native.extend(workers.iter().map(|w| w.inline_cycles));
     }
-    let over = Bootstrap { confidence: CONFIDENCE, resamples: RESAMPLES, resolution: finest };
+    let over = Bootstrap { confidence: CONFIDENCE, resamples: RESAMPLES, resolution: coarsest };
     let native_cycles = median(&native);
-    let relative = native_cycles.map_or(0.0, |n| finest / n);
+    let relative = native_cycles.map_or(0.0, |n| coarsest / n);
     let (Some(total), Some(ratio)) = (
-        with.draws.layouts(&over, &cycles),
-        with.draws.layouts(&Bootstrap { resolution: relative, ..over }, &log_ratios),
+        context.draws.layouts(&over, &cycles),
+        context.draws.layouts(&Bootstrap { resolution: relative, ..over }, &log_ratios),
     ) else {
-        cell.absent = Some("fewer than two workers finished this group".to_owned());
+        cell.absent = Some("fewer than two workers finished this comparison; run longer".to_owned());
         return;
     };
     cell.native_cycles = native_cycles;
-    cell.layout_range = range(&cell.layouts);
-    let samples: Vec<Vec<Sample>> = samples(layouts, column).into_iter().map(|(_, samples)| samples).collect();
-    let scattered = spread::spread(&samples);
-    cell.spread = scattered.map(described);
-    if let Some(judge) = judge {
-        let bound = judge.bound(native_cycles.unwrap_or(0.0) + total.estimate.abs());
-        let interval = with.family.around(total.estimate, &by_worker(&samples));
-        // Those that are shown, and nothing else: a reader can check the verdict.
+    cell.layout_range = layout_range(&cell.layouts);
+    let samples: Vec<Vec<Sample>> = variant_samples(layouts, column).into_iter().map(|(_, samples)| samples).collect();
+    let spread = spread::spread(&samples);
+    cell.spread = spread.map(report_spread);
+    if let Some(cell_floor) = cell_floor {
+        let floor = cell_floor.in_cycles(native_cycles.unwrap_or(0.0) + total.estimate.abs());
+        let interval = context.deciding.around(total.estimate, &worker_deviations(&samples));
+        // Only the values that the report shows, so that a reader can check the verdict.
         let (layouts, modes): (Vec<f64>, Vec<f64>) = (
             cell.layouts.iter().map(|layout| layout.cycles.estimate).collect(),
             cell.modes.iter().map(|mode| mode.cycles).collect(),
         );
-        cell.floor_cycles = Some(bound);
+        cell.floor_cycles = Some(floor);
         cell.deciding_cycles = interval.map(|Interval { low, high, .. }| Bounds { low, high });
-        cell.limit = limit(&Deciders {
+        cell.limit = find_limit(&Deciders {
             estimate: total.estimate,
             interval,
             layouts: &layouts,
-            layouts_dominate: scattered.is_some_and(|found| found.largest == Source::Layouts),
+            layouts_dominate: spread.is_some_and(|found| found.largest == Source::Layouts),
             modes: &modes,
-            floor: bound,
+            floor,
         });
         cell.resolved = cell.limit.is_none();
     }
     cell.overhead = Some(Overhead {
         cycles: estimate(&total),
-        ns: estimate(&total.map(|c| c * with.ns_per_cycle)),
+        ns: estimate(&total.map(|c| c * context.ns_per_cycle)),
         ratio: estimate(&ratio.map(f64::exp)),
     });
 }
 
-impl Judge {
-    /// Nothing below so many cycles is a difference, where the op takes `takes` with the mechanism.
-    pub fn bound(&self, takes: f64) -> f64 {
-        self.aa.max(self.floor * takes.max(1.0))
+impl CellFloor {
+    /// The floor in cycles of an op that takes `op_cycles` with the mechanism: the largest A/A difference of its
+    /// comparison, or the floor of its regime times its cycles if that is greater.
+    pub fn in_cycles(&self, op_cycles: f64) -> f64 {
+        self.largest_aa.max(self.per_cycle * op_cycles.max(1.0))
     }
 }
 
-/// What keeps an overhead from being resolved, if anything does.
-pub(super) fn limit(deciders: &Deciders) -> Option<Limit> {
+/// The reason why an overhead is not resolved; `None` for a resolved one.
+pub(super) fn find_limit(deciders: &Deciders) -> Option<Limit> {
     deciders.obstacle().map(|obstacle| match obstacle {
         Obstacle::Floor => Limit::Floor,
         Obstacle::Interval => Limit::Interval,
@@ -183,13 +201,14 @@ pub(super) fn limit(deciders: &Deciders) -> Option<Limit> {
     })
 }
 
-/// Largest minus smallest over two layouts or more.
-fn range(layouts: &[LayoutEstimate]) -> Option<f64> {
-    let of = |pick: fn(f64, f64) -> f64, start| layouts.iter().map(|layout| layout.cycles.estimate).fold(start, pick);
-    (layouts.len() > 1).then(|| of(f64::max, f64::NEG_INFINITY) - of(f64::min, f64::INFINITY))
+/// Largest minus smallest estimate over the layouts; `None` with fewer than two.
+fn layout_range(layouts: &[LayoutEstimate]) -> Option<f64> {
+    let extreme =
+        |pick: fn(f64, f64) -> f64, start| layouts.iter().map(|layout| layout.cycles.estimate).fold(start, pick);
+    (layouts.len() > 1).then(|| extreme(f64::max, f64::NEG_INFINITY) - extreme(f64::min, f64::INFINITY))
 }
 
-fn described(found: spread::Spread) -> Spread {
+fn report_spread(found: spread::Spread) -> Spread {
     Spread {
         within_round: found.within_round,
         between_rounds: found.between_rounds,

@@ -1,25 +1,28 @@
-//! What the calls of hooks in a real kernel cost in cycles: calls counted there, times the cells measured here.
+//! The predicted cost of hooks in a real kernel, in cycles: the calls counted there times the cells measured here.
 
 use super::predict::Costs;
 use crate::patch::State;
 use crate::report::linux::{Linux, LinuxPrediction, LinuxShare, LinuxWorkload};
 use crate::report::schema::Cell;
 
-/// What a kernel of today and one of 2009 do with a call: patched on bare metal, and never patched.
+/// The predicted kernels, by mechanism and state: a current kernel patched for bare metal, the same kernel unpatched,
+/// and a kernel of 2009 with its table of function pointers.
 const KERNELS: [(&str, Option<State>); 3] =
     [("site", Some(State::Inline)), ("site", Some(State::Unpatched)), ("table", None)];
-/// Ops that are named.
-const NAMED: usize = 6;
+/// Largest number of ops that a prediction lists, by descending cost.
+const MAX_LISTED_OPS: usize = 6;
 
-/// For every workload whose calls were counted, on every kernel that the cells know.
+/// The predictions for every workload with counted calls, for each of the kernels above that has a cell.
 #[must_use]
 pub fn predictions(linux: &Linux, cells: &[Cell]) -> Vec<LinuxPrediction> {
     let costs = Costs::of(cells);
     let counted = linux.workloads.iter().filter(|workload| !workload.calls.is_empty());
-    counted.flat_map(|workload| KERNELS.iter().filter_map(|kernel| prediction(workload, kernel, &costs))).collect()
+    counted
+        .flat_map(|workload| KERNELS.iter().filter_map(|kernel| predict_workload(workload, kernel, &costs)))
+        .collect()
 }
 
-fn prediction(
+fn predict_workload(
     workload: &LinuxWorkload,
     (mechanism, state): &(&str, Option<State>),
     costs: &Costs,
@@ -36,7 +39,7 @@ fn prediction(
     }
     let cycles = from.iter().map(|share| share.cycles).sum();
     from.sort_by(|a, b| b.cycles.abs().total_cmp(&a.cycles.abs()));
-    from.truncate(NAMED);
+    from.truncate(MAX_LISTED_OPS);
     Some(LinuxPrediction {
         workload: workload.name.clone(),
         mechanism: (*mechanism).to_owned(),

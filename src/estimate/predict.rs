@@ -1,7 +1,7 @@
-//! The cost model: what a workload should cost, from how often it calls each hook and what a call costs.
+//! The cost model: a workload's predicted overhead, from its calls of hooks and the cost of a call.
 //!
-//! `overhead = sum over ops of (calls x overhead of the op's cell in throughput)`. It knows nothing of what the code
-//! around a call does to it, and the reverse; how far it is off is itself a result.
+//! `overhead = sum over ops of (calls x overhead of the op's cell in throughput)`. The model ignores how a call and the
+//! code around it affect each other; its error is itself a result.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,35 @@ use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::Cell;
 
-/// The cells that speak for ops, by op, mechanism and state.
+/// The cost of a call in core cycles above `inline`, by op, mechanism and state.
 pub struct Costs<'a> {
     cells: BTreeMap<(&'a str, &'a str, Option<&'a str>), f64>,
 }
 
 impl<'a> Costs<'a> {
-    /// Of a report's cells: those in throughput with native bodies.
+    /// The costs from a report's cells in throughput with native bodies.
     #[must_use]
     pub fn of(cells: &'a [Cell]) -> Self {
-        let speaks = |cell: &&Cell| cell.regime == Regime::Throughput && cell.body == BodyKind::Native;
+        let is_used = |cell: &&Cell| cell.regime == Regime::Throughput && cell.body == BodyKind::Native;
         let cost = |cell: &'a Cell| {
             let cycles = cell.overhead.as_ref()?.cycles.estimate;
             Some(((cell.op.as_str(), cell.mechanism.as_str(), cell.state.as_deref()), cycles))
         };
-        Costs { cells: cells.iter().filter(speaks).filter_map(cost).collect() }
+        Costs { cells: cells.iter().filter(is_used).filter_map(cost).collect() }
     }
 
-    /// Cycles that a call of `op` takes above `inline`, in the state that it has in a kernel whose sites are in
-    /// `state`.
+    /// The core cycles of a call of `op` above `inline`, in a kernel whose sites are in `state`. The op may have
+    /// another state there, see [`whole_kernel`].
     #[must_use]
     pub fn of_call(&self, op: &str, mechanism: &str, state: Option<State>) -> Option<f64> {
         let Some(state) = state else { return self.cells.get(&(op, mechanism, None)).copied() };
         whole_kernel(state).iter().find_map(|state| self.cells.get(&(op, mechanism, Some(state.name()))).copied())
     }
 
-    /// Cycles above `inline` of so many calls by op.
+    /// The core cycles above `inline` of the given numbers of calls by op.
     ///
     /// # Errors
-    /// The ops that no cell speaks for.
+    /// The ops without a cell.
     pub fn of_calls(
         &self,
         calls: &BTreeMap<String, f64>,

@@ -1,45 +1,44 @@
-//! A worker's rounds of a workload: what its kernels differ by while the core was its own.
+//! The reduction of a worker's rounds of a workload: log-ratios between its kernels while the core was uncontended.
 
 use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, Parts, Turn, WorkSamples};
 use crate::stats::location::{median, quantile};
 use crate::workload::PARTS;
 
-/// One worker's result for one workload.
+/// One worker's estimates for one workload.
 pub(super) struct WorkerRounds {
-    /// What a unit took with `inline`, in ticks.
+    /// Time of a unit with `inline`, in ticks.
     pub inline_ticks: f64,
     /// The same in core cycles.
     pub inline_cycles: f64,
-    /// Rounds that were quiet at all.
+    /// Rounds with an uncontended half.
     pub rounds: usize,
-    /// Logarithms of the ratios to `inline` round by round, of the kernels from [`AGAIN`] on in their places; none for
-    /// those that were not measured.
-    pub logs: Vec<Vec<f64>>,
-    /// Logarithms of the ratios between all places of `inline`, two by two, in each round that was quiet: there, and
-    /// back.
-    pub places: Vec<[f64; HALVES]>,
-    /// Logarithms of what a part took with `inline` in each round that was quiet at all.
-    pub levels: Vec<f64>,
+    /// Log-ratios to `inline`, one per round, of the kernels from [`AGAIN`] on by their index; empty for kernels that
+    /// were not measured.
+    pub log_ratios: Vec<Vec<f64>>,
+    /// Log-ratios between all pairs of placements of `inline`, in both halves of each uncontended round.
+    pub inline_pairs: Vec<[f64; HALVES]>,
+    /// Logarithms of the time of a part with `inline`, one per round with an uncontended half.
+    pub log_times: Vec<f64>,
 }
 
-/// A worker's runs: for each kernel and round the logarithms of what the parts of its runs took, in the order of time;
-/// none for rounds that the kernel was not in.
+/// A worker's runs: for each kernel and round the log times of the parts, in the order of time; `None` for a round
+/// without the kernel.
 struct Runs<'a> {
     samples: &'a WorkSamples,
-    kernels: Vec<Vec<Option<Logs>>>,
+    kernels: Vec<Vec<Option<LogTimes>>>,
 }
 
-/// Of the runs of a round.
-type Logs = [[f64; PARTS]; HALVES];
+/// The log times of a kernel's runs in a round, by half and part.
+type LogTimes = [[f64; PARTS]; HALVES];
 
-/// Which halves of a round had the core to themselves.
-type Quiet = [bool; HALVES];
+/// Whether each half of a round was uncontended.
+type Uncontended = [bool; HALVES];
 
 impl<'a> Runs<'a> {
-    fn of(samples: &'a WorkSamples) -> Self {
+    fn from_samples(samples: &'a WorkSamples) -> Self {
         let rounds = samples.pace.len();
         let kernel = |turns: &Vec<Turn>| {
-            // Options are in one of several rounds, the first of them.
+            // An option is measured in every `step`-th round, from the first.
             let step = rounds.div_ceil(turns.len().max(1)).max(1);
             let mut logs = vec![None; rounds];
             for (turn, own) in turns.iter().zip(logs.iter_mut().step_by(step)) {
@@ -50,19 +49,23 @@ impl<'a> Runs<'a> {
         Runs { samples, kernels: samples.kernels.iter().map(kernel).collect() }
     }
 
-    /// The places of `inline` that all else is held against.
-    fn reference(&self) -> impl Iterator<Item = &Vec<Option<Logs>>> {
+    /// The placements of `inline` that all other kernels are compared with.
+    fn reference(&self) -> impl Iterator<Item = &Vec<Option<LogTimes>>> {
         self.kernels.iter().take(FIRST_COLUMN).enumerate().filter(|(place, _)| *place != AGAIN).map(|(_, logs)| logs)
     }
 
-    /// What a kernel differs by from the others, over the rounds that were quiet at all: each has other places and
-    /// other work. Of a round it is the median of the differences of what ran next to each other and did the same work;
-    /// where the two are the same it is as often above 0 as below, whatever comes in between.
-    fn apart(kernel: &[Option<Logs>], others: &[&Vec<Option<Logs>>], quiet: &[Quiet]) -> Vec<f64> {
+    /// The log-ratios of a kernel to the others, one per round with an uncontended half; each round has new placements
+    /// and new work. A round's log-ratio is the median over pairs of runs that are neighbours and do the same work. For
+    /// equal kernels its sign is symmetric, whatever disturbs the runs.
+    fn round_log_ratios(
+        kernel: &[Option<LogTimes>],
+        others: &[&Vec<Option<LogTimes>>],
+        uncontended: &[Uncontended],
+    ) -> Vec<f64> {
         let round = |round: usize| {
             let own = kernel[round].as_ref()?;
             let differences = others.iter().filter_map(|other| other[round].as_ref()).flat_map(|other| {
-                let halves = own.iter().zip(other).zip(quiet[round]).filter(|(_, quiet)| *quiet);
+                let halves = own.iter().zip(other).zip(uncontended[round]).filter(|(_, uncontended)| *uncontended);
                 halves.flat_map(|((own, other), _)| own.iter().zip(other).map(|(own, other)| own - other))
             });
             median(&differences.collect::<Vec<_>>())
@@ -70,13 +73,14 @@ impl<'a> Runs<'a> {
         (0..kernel.len()).filter_map(round).collect()
     }
 
-    /// What a kernel differs by from another in each half of the rounds that were quiet.
-    fn halves_apart<'k>(
-        kernel: &'k [Option<Logs>],
-        other: &'k [Option<Logs>],
-        quiet: &'k [Quiet],
+    /// The log-ratio of a kernel to another in both halves of each uncontended round.
+    fn half_log_ratios<'k>(
+        kernel: &'k [Option<LogTimes>],
+        other: &'k [Option<LogTimes>],
+        uncontended: &'k [Uncontended],
     ) -> impl Iterator<Item = [f64; HALVES]> {
-        let rounds = kernel.iter().zip(other).zip(quiet).filter(|(_, quiet)| **quiet == [true; HALVES]);
+        let rounds =
+            kernel.iter().zip(other).zip(uncontended).filter(|(_, uncontended)| **uncontended == [true; HALVES]);
         rounds.filter_map(|((own, other), _)| {
             let (own, other) = (own.as_ref()?, other.as_ref()?);
             let half = |half: usize| median(&std::array::from_fn::<f64, PARTS, _>(|i| own[half][i] - other[half][i]));
@@ -84,42 +88,54 @@ impl<'a> Runs<'a> {
         })
     }
 
-    /// This worker's result from the halves that were quiet.
-    fn reduced(&self, quiet: &[Quiet]) -> Option<WorkerRounds> {
+    /// Reduces this worker's uncontended halves; `None` without an uncontended half.
+    fn reduce(&self, uncontended: &[Uncontended]) -> Option<WorkerRounds> {
         let samples = self.samples;
-        // Of each part what it took in the median over quiet halves and places.
+        // The time of each part: the median over uncontended halves and placements.
         let part = |part: usize| {
-            let rounds = self.reference().flat_map(|kernel| kernel.iter().zip(quiet));
-            let logs = rounds.flat_map(|(logs, quiet)| {
-                logs.iter().flatten().zip(quiet).filter(|(_, quiet)| **quiet).map(|(half, _)| half[part])
+            let rounds = self.reference().flat_map(|kernel| kernel.iter().zip(uncontended));
+            let logs = rounds.flat_map(|(logs, uncontended)| {
+                logs.iter()
+                    .flatten()
+                    .zip(uncontended)
+                    .filter(|(_, uncontended)| **uncontended)
+                    .map(|(half, _)| half[part])
             });
             median(&logs.collect::<Vec<_>>()).map(f64::exp)
         };
         let ticks = (0..PARTS).map(part).sum::<Option<f64>>()? / (samples.units * PARTS as u64) as f64;
         let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
         let last = samples.columns.iter().max().map_or(0, |last| last + 1);
-        let mut logs = vec![Vec::new(); FIRST_COLUMN - AGAIN + last];
+        let mut log_ratios = vec![Vec::new(); FIRST_COLUMN - AGAIN + last];
         for (index, kernel) in self.kernels.iter().enumerate().skip(AGAIN) {
             let place = match index.checked_sub(FIRST_COLUMN) {
                 None => index,
                 Some(column) => FIRST_COLUMN + *samples.columns.get(column)?,
             };
             let others: Vec<_> = self.reference().filter(|other| !std::ptr::eq(*other, kernel)).collect();
-            // A kernel that is there several times has so many places in a round.
-            logs[place - AGAIN].extend(Self::apart(kernel, &others, quiet));
+            // A kernel that is listed several times has as many placements in a round.
+            log_ratios[place - AGAIN].extend(Self::round_log_ratios(kernel, &others, uncontended));
         }
         let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
         let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
-        let places = pairs.flat_map(|(one, other)| Self::halves_apart(one, other, quiet)).collect();
-        let level = |round: usize| {
-            let quiet = |half: &usize| quiet[round][*half];
+        let inline_pairs = pairs.flat_map(|(one, other)| Self::half_log_ratios(one, other, uncontended)).collect();
+        let log_time = |round: usize| {
+            let uncontended = |half: &usize| uncontended[round][*half];
             let runs = self.reference().filter_map(|kernel| kernel[round].as_ref());
-            let halves = runs.flat_map(|logs| (0..HALVES).filter(quiet).map(|half| logs[half].iter().sum::<f64>()));
+            let halves =
+                runs.flat_map(|logs| (0..HALVES).filter(uncontended).map(|half| logs[half].iter().sum::<f64>()));
             median(&halves.collect::<Vec<_>>()).map(|sum| sum / PARTS as f64)
         };
-        let levels: Vec<f64> = (0..quiet.len()).filter_map(level).collect();
-        let rounds = quiet.iter().filter(|halves| halves.contains(&true)).count();
-        Some(WorkerRounds { inline_ticks: ticks, inline_cycles: ticks / median(&rates)?, rounds, logs, places, levels })
+        let log_times: Vec<f64> = (0..uncontended.len()).filter_map(log_time).collect();
+        let rounds = uncontended.iter().filter(|halves| halves.contains(&true)).count();
+        Some(WorkerRounds {
+            inline_ticks: ticks,
+            inline_cycles: ticks / median(&rates)?,
+            rounds,
+            log_ratios,
+            inline_pairs,
+            log_times,
+        })
     }
 }
 
@@ -127,25 +143,28 @@ fn logarithms(ticks: Parts) -> [f64; PARTS] {
     ticks.map(|ticks| f64::from(ticks.max(1.0)).ln())
 }
 
-/// What is looked at takes undisturbed: so much of it takes no longer.
-const CLEAR: f64 = 0.1;
-/// A half before or after which the pace, or adds, took longer than this times what they take undisturbed had less than
-/// the whole core: another guest ran on its sibling, say, which takes a third of it. There an indirection costs
-/// something else. What caches hold when a run begins moves the pace, too, by some percent.
-const DISTURBED: f64 = 1.1;
-/// A worker with fewer quiet halves says nothing.
-const ENOUGH_HALVES: usize = HALVES;
-/// Undisturbed workers, without which all are taken with all that they measured.
-const ENOUGH: usize = 6;
+/// Quantile of the core probes that is taken as uncontended.
+const UNCONTENDED_QUANTILE: f64 = 0.1;
+/// Largest slowdown of the core probes before and after an uncontended half, as a ratio to their uncontended time.
+/// Beyond it the half had only a part of the core, and there an indirection has another cost. A guest on the sibling,
+/// for example, takes a third of the core. The contents of caches at the start of a run also move the reference run by
+/// some percent.
+const MAX_SLOWDOWN: f64 = 1.1;
+/// Least number of uncontended halves of a worker that counts.
+const MIN_UNCONTENDED_HALVES: usize = HALVES;
+/// Least number of uncontended workers. With fewer, all workers count with all their halves.
+const MIN_WORKERS: usize = 6;
 
-/// Logarithms of what was looked at before, between and after the halves of a round.
-type Looks = [f64; HALVES + 1];
+/// Log times of a core probe before, between and after the halves of a round. The probes are the reference run and a
+/// timing of independent adds.
+type Probes = [f64; HALVES + 1];
 
-/// What the pace took longer than it usually does.
-fn paces(samples: &[&WorkSamples]) -> Vec<Vec<Looks>> {
-    let paces: Vec<[f64; PARTS]> =
+/// The log slowdown of the reference runs: the median over parts of their log time minus the median log time of the
+/// part.
+fn reference_run_slowdowns(samples: &[&WorkSamples]) -> Vec<Vec<Probes>> {
+    let runs: Vec<[f64; PARTS]> =
         samples.iter().flat_map(|samples| samples.pace.iter().flatten().copied().map(logarithms)).collect();
-    let part = |part: usize| median(&paces.iter().map(|pace| pace[part]).collect::<Vec<_>>()).unwrap_or(0.0);
+    let part = |part: usize| median(&runs.iter().map(|run| run[part]).collect::<Vec<_>>()).unwrap_or(0.0);
     let typical: [f64; PARTS] = std::array::from_fn(part);
     let above = |pace: &Parts| {
         let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
@@ -154,38 +173,44 @@ fn paces(samples: &[&WorkSamples]) -> Vec<Vec<Looks>> {
     samples.iter().map(|samples| samples.pace.iter().map(|paces| paces.each_ref().map(above)).collect()).collect()
 }
 
-/// What adds took.
-fn adds(samples: &[&WorkSamples]) -> Vec<Vec<Looks>> {
+/// The log times of the independent adds.
+fn add_log_times(samples: &[&WorkSamples]) -> Vec<Vec<Probes>> {
     samples.iter().map(|samples| samples.adds.iter().map(|adds| adds.map(f64::ln)).collect()).collect()
 }
 
-/// Which halves of each worker's rounds had neither before nor after them what is seldom seen.
-fn calm(looks: &[Vec<Looks>]) -> Vec<Vec<Quiet>> {
-    let round = |looks: &Looks| -> [f64; HALVES] { std::array::from_fn(|half| looks[half].max(looks[half + 1])) };
-    let halves: Vec<f64> = looks.iter().flatten().flat_map(round).collect();
-    let most = quantile(&halves, CLEAR).map_or(f64::INFINITY, |clear| clear + DISTURBED.ln());
-    looks
+/// The halves of each worker's rounds whose probes before and after are not slower than [`MAX_SLOWDOWN`] allows.
+fn find_uncontended(probes: &[Vec<Probes>]) -> Vec<Vec<Uncontended>> {
+    let slower = |probes: &Probes| -> [f64; HALVES] { std::array::from_fn(|half| probes[half].max(probes[half + 1])) };
+    let halves: Vec<f64> = probes.iter().flatten().flat_map(slower).collect();
+    let max_log_time = quantile(&halves, UNCONTENDED_QUANTILE).map_or(f64::INFINITY, |clear| clear + MAX_SLOWDOWN.ln());
+    probes
         .iter()
-        .map(|worker| worker.iter().map(|looks| round(looks).map(|most_of| most_of <= most)).collect())
+        .map(|worker| worker.iter().map(|probes| slower(probes).map(|log_time| log_time <= max_log_time)).collect())
         .collect()
 }
 
-/// The workers that had the core to themselves, and what they measured while they had; all of it where that is too
-/// little.
-pub(super) fn uncontended(samples: &[(usize, WorkSamples)]) -> Vec<WorkerRounds> {
+/// The estimates of the uncontended workers, from their uncontended halves; those of all workers from all halves where
+/// fewer than [`MIN_WORKERS`] are uncontended.
+pub(super) fn reduce_uncontended(samples: &[(usize, WorkSamples)]) -> Vec<WorkerRounds> {
     let samples: Vec<&WorkSamples> = samples.iter().map(|(_, samples)| samples).collect();
-    let both = |(pace, adds): (&Quiet, &Quiet)| -> Quiet { std::array::from_fn(|half| pace[half] && adds[half]) };
-    let (paces, adds) = (calm(&paces(&samples)), calm(&adds(&samples)));
-    let quiet: Vec<Vec<Quiet>> =
-        paces.iter().zip(&adds).map(|(paces, adds)| paces.iter().zip(adds).map(both).collect()).collect();
-    let enough = |quiet: &[Quiet]| {
-        quiet.as_flattened().iter().filter(|quiet| **quiet).count() >= ENOUGH_HALVES.min(quiet.len() * HALVES)
+    let both = |(runs, adds): (&Uncontended, &Uncontended)| -> Uncontended {
+        std::array::from_fn(|half| runs[half] && adds[half])
     };
-    let workers = samples.iter().zip(&quiet);
-    if quiet.iter().filter(|quiet| enough(quiet)).count() < ENOUGH {
-        let all = |quiet: &[Quiet]| vec![[true; HALVES]; quiet.len()];
-        return workers.filter_map(|(samples, quiet)| Runs::of(samples).reduced(&all(quiet))).collect();
+    let by_runs = find_uncontended(&reference_run_slowdowns(&samples));
+    let by_adds = find_uncontended(&add_log_times(&samples));
+    let uncontended: Vec<Vec<Uncontended>> =
+        by_runs.iter().zip(&by_adds).map(|(runs, adds)| runs.iter().zip(adds).map(both).collect()).collect();
+    let counts = |uncontended: &[Uncontended]| {
+        uncontended.as_flattened().iter().filter(|uncontended| **uncontended).count()
+            >= MIN_UNCONTENDED_HALVES.min(uncontended.len() * HALVES)
+    };
+    let workers = samples.iter().zip(&uncontended);
+    if uncontended.iter().filter(|uncontended| counts(uncontended)).count() < MIN_WORKERS {
+        let all = |uncontended: &[Uncontended]| vec![[true; HALVES]; uncontended.len()];
+        return workers
+            .filter_map(|(samples, uncontended)| Runs::from_samples(samples).reduce(&all(uncontended)))
+            .collect();
     }
-    let kept = workers.filter(|(_, quiet)| enough(quiet));
-    kept.filter_map(|(samples, quiet)| Runs::of(samples).reduced(quiet)).collect()
+    let kept = workers.filter(|(_, uncontended)| counts(uncontended));
+    kept.filter_map(|(samples, uncontended)| Runs::from_samples(samples).reduce(uncontended)).collect()
 }

@@ -1,10 +1,10 @@
-//! How often a thing of known probability may happen.
+//! An upper bound on a binomial count.
 
-/// The least `k` for which more than `k` of `n` independent events of probability `p` have a probability of at most
-/// `alpha`: so many may happen before it is called too often.
+/// The critical value of a one-sided binomial test: the least `k` with `P(X > k) <= alpha` for `X ~ Binomial(n, p)`.
+/// More than `k` events of probability `p` in `n` independent trials are too many at level `alpha`.
 #[must_use]
 pub fn allowed(n: u32, p: f64, alpha: f64) -> u32 {
-    // P(X = 0), then P(X = k + 1) from P(X = k) by their ratio.
+    // P(X = 0) first; then P(X = k + 1) = P(X = k) * (n - k) / (k + 1) * p / (1 - p).
     let mut exactly = (1.0 - p).powf(f64::from(n));
     let mut at_most = exactly;
     for k in 0..n {

@@ -1,59 +1,62 @@
-//! From the rounds of one worker to its overhead.
+//! The overhead that one worker's rounds show: paired differences within rounds, and their median over rounds.
 
 use super::location::{median, quantile};
 
-/// The two windows of a loop in a round agree within this factor where nothing came in between: drift and the scatter
-/// of a window are a percent, a timer interrupt in 100,000 cycles is more than a twentieth.
+/// Largest ratio between the two windows of an undisturbed loop in a round. Drift and the scatter of a window are about
+/// 1%; a timer interrupt in a window of 100,000 cycles adds more than a twentieth.
 pub const CLOSE: f64 = 1.05;
 
-/// And within this one where the loop itself scatters, as it does when caches or predictors were emptied before. A
-/// window in which the process was stopped, or lost its CPU for a slice, is longer than that.
+/// The same ratio for a loop that itself scatters, as it does after caches or predictors were emptied. A window in
+/// which the process was stopped, or lost its CPU for a time slice, exceeds it.
 pub const LOOSE: f64 = 1.5;
 
-/// So many times as far apart as the closest quarter of them are at most, two windows are no longer twins: of normal
-/// scatter one pair in seven thousand is (the quarter ends at 0.32 deviations).
-const UNUSUAL: f64 = 12.0;
+/// Reject a pair of windows that differs by more than this many times the lower-quartile pair difference of its loop.
+/// The lower quartile of normal scatter is 0.32 standard deviations, so the bound rejects one normal pair in seven
+/// thousand; half the bound rejects one in 18.
+const MAX_LOWER_QUARTILES: f64 = 12.0;
 
-/// Pairs that show what nothing came in between of: in a burst of interruptions a quarter still are.
-const CLOSEST: f64 = 0.25;
+/// Quantile of the pair differences that is taken as undisturbed. In a burst of interruptions a quarter of the pairs is
+/// still undisturbed.
+const UNDISTURBED_QUANTILE: f64 = 0.25;
 
-/// Windows that are closer than this part are twins, however much closer most are: one interruption by the hypervisor
-/// adds a part in fifty of a window.
-const ALIKE: f64 = 0.002;
+/// Relative difference within which a pair always agrees, however small the lower quartile is. One interruption by the
+/// hypervisor adds one part in fifty of a window, ten times this value.
+const MIN_TOLERANCE: f64 = 0.002;
 
-/// Two readings of a clock can each be a step off at both of their ends.
-const STEPS: f64 = 4.0;
+/// Clock steps by which the windows of a pair may differ: both ends of both windows can be one step off.
+const CLOCK_STEPS_PER_PAIR: f64 = 4.0;
 
-/// The factor within which the windows of a loop agree where nothing came in between, by how the closest of them agree:
-/// a loop that takes the same in every window is known to have been interrupted where two differ by a hundredth, while
-/// one that scatters from window to window is no less real. [`LOOSE`] at most, which is also what no windows give.
+/// The factor within which the undisturbed windows of a loop agree: `1 + 12 * q`, where q is the lower quartile of the
+/// relative pair differences. A steady loop was interrupted where two windows differ by a hundredth; a loop that
+/// scatters from window to window keeps its wider pairs. The factor is at most [`LOOSE`], also without pairs.
 ///
-/// It looks at what two windows of the same loop differ by and not at what they took, so that it favours none of two
-/// loops. `step` is the part of a window that a step of the clock is.
-pub fn pair_tolerance(twins: impl IntoIterator<Item = [f64; 2]>, step: f64) -> f64 {
-    let apart = twins.into_iter().filter(|twins| twins.iter().all(|ticks| *ticks > 0.0 && ticks.is_finite()));
-    let apart: Vec<f64> = apart.map(|[first, second]| first.max(second) / first.min(second) - 1.0).collect();
-    let alike = ALIKE.max(STEPS * step);
-    quantile(&apart, CLOSEST).map_or(LOOSE, |closest| 1.0 + (UNUSUAL * closest).max(alike).min(LOOSE - 1.0))
+/// The rule uses only differences between two windows of the same loop, never their lengths, so it favours neither of
+/// two loops. `step` is one step of the clock as a share of a window.
+pub fn pair_tolerance(pairs: impl IntoIterator<Item = [f64; 2]>, step: f64) -> f64 {
+    let usable = pairs.into_iter().filter(|pair| pair.iter().all(|ticks| *ticks > 0.0 && ticks.is_finite()));
+    let differences: Vec<f64> = usable.map(|[first, second]| first.max(second) / first.min(second) - 1.0).collect();
+    let least = MIN_TOLERANCE.max(CLOCK_STEPS_PER_PAIR * step);
+    quantile(&differences, UNDISTURBED_QUANTILE)
+        .map_or(LOOSE, |quartile| 1.0 + (MAX_LOWER_QUARTILES * quartile).max(least).min(LOOSE - 1.0))
 }
 
-/// The two calibrations of a round agree within this factor, or the frequency jumped in between, or one was
-/// interrupted: then the middle of the two is the rate of none of its windows.
-const RATES_AGREE: f64 = 1.1;
+/// Largest ratio between the two calibrations of a round. Beyond it the frequency jumped in between, or a calibration
+/// was interrupted, and the mean of both is the rate of neither window.
+const MAX_CALIBRATION_RATIO: f64 = 1.1;
 
-/// What a loop took in a round: the mean of its two windows, in which a drift that is linear over the round cancels.
-/// `None` where the two differ by more than the factor: one of them was interrupted, and the mean would be neither's.
-pub fn pair_mean(twins: [f64; 2], within: f64) -> Option<f64> {
-    agree(twins, within).then(|| f64::midpoint(twins[0], twins[1]))
+/// The value of a loop in a round: the mean of its two windows, in which a linear drift over the round cancels. `None`
+/// where the two differ by more than the factor `within`: one was interrupted, and their mean is the value of neither.
+pub fn pair_mean(pair: [f64; 2], within: f64) -> Option<f64> {
+    agree(pair, within).then(|| f64::midpoint(pair[0], pair[1]))
 }
 
-/// Whether the machine kept its pace through a round, by the calibrations and the `inline` windows at its two ends.
+/// Whether the machine kept its frequency through a round: the calibrations and the `inline` windows at its two ends
+/// agree.
 pub fn steady(ticks_per_cycle: [f64; 2], inline: [f64; 2]) -> bool {
-    agree(ticks_per_cycle, RATES_AGREE) && agree(inline, LOOSE)
+    agree(ticks_per_cycle, MAX_CALIBRATION_RATIO) && agree(inline, LOOSE)
 }
 
-/// Of two windows of a loop that were to agree and a third, the two that are closest to each other, in the order of
-/// time.
+/// The two closest of three windows of a loop, in the order of time: `third` repeats a pair that did not agree.
 pub fn closest([first, second]: [f64; 2], third: f64) -> [f64; 2] {
     if (first - third).abs() < (second - third).abs() { [first, third] } else { [second, third] }
 }
@@ -63,39 +66,39 @@ pub fn agree([first, second]: [f64; 2], within: f64) -> bool {
     first > 0.0 && second > 0.0 && first.max(second) <= within * first.min(second)
 }
 
-/// One palindromic round of a group: every mechanism, `inline` and the calibration, measured within the same
-/// milliseconds.
+/// One palindromic round of a comparison: every variant, `inline` and the calibration, timed within milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Round {
-    /// Ticks per op of each mechanism, in the order of the plan, averaged over its two windows in the round; not a
-    /// number where they disagreed.
+    /// Ticks per op of each variant, in the order of the plan: the mean of its two windows, or NaN where they
+    /// disagreed.
     pub ticks: Vec<f64>,
-    /// Ticks per op of `inline`, averaged over its two windows.
+    /// Ticks per op of `inline`: the mean of its two windows.
     pub inline: f64,
-    /// Ticks per core cycle, from the calibration chains of this round. The frequency moves within minutes, so a
-    /// calibration from elsewhere does not serve.
+    /// Ticks per core cycle, from the calibration chains of this round. The frequency changes within minutes, so each
+    /// round needs a calibration of its own.
     pub ticks_per_cycle: f64,
 }
 
-/// What one worker found for one mechanism at one layout.
+/// The overhead of one variant at one layout, from one worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effect {
     /// Core cycles per op above `inline`: the median over rounds of the difference within the round.
     pub cycles: f64,
-    /// The natural logarithm of the time per op over that of `inline`: the median over rounds. It needs no calibration.
+    /// Natural logarithm of the ratio to `inline` in time per op: the median over rounds. It needs no calibration.
     pub log_ratio: f64,
     /// Core cycles per op of `inline` itself: the median over the same rounds.
     pub inline_cycles: f64,
 }
 
-/// The overhead of the mechanism at index `mechanism` over `inline`, from the rounds of one worker.
+/// The median over rounds of the paired differences between the variant at index `variant` and `inline`, for one
+/// worker.
 ///
-/// A round in which the mechanism, `inline` or the calibration is missing, zero, negative or not finite is passed over.
-/// `None` if no round is left.
-pub fn differences(rounds: &[Round], mechanism: usize) -> Option<Effect> {
+/// A round is left out where the variant, `inline` or the calibration is missing, zero, negative or not finite. `None`
+/// if no round is left.
+pub fn estimate_effect(rounds: &[Round], variant: usize) -> Option<Effect> {
     let (mut cycles, mut log_ratios, mut inline_cycles) = (Vec::new(), Vec::new(), Vec::new());
     for round in rounds {
-        let Some(one) = of_round(round, mechanism) else {
+        let Some(one) = round_effect(round, variant) else {
             continue;
         };
         cycles.push(one.cycles);
@@ -105,8 +108,9 @@ pub fn differences(rounds: &[Round], mechanism: usize) -> Option<Effect> {
     Some(Effect { cycles: median(&cycles)?, log_ratio: median(&log_ratios)?, inline_cycles: median(&inline_cycles)? })
 }
 
-fn of_round(round: &Round, mechanism: usize) -> Option<Effect> {
-    let ticks = *round.ticks.get(mechanism)?;
+/// The paired difference within one round.
+fn round_effect(round: &Round, variant: usize) -> Option<Effect> {
+    let ticks = *round.ticks.get(variant)?;
     let usable = |x: f64| x.is_finite() && x > 0.0;
     if !(usable(ticks) && usable(round.inline) && usable(round.ticks_per_cycle)) {
         return None;
@@ -116,7 +120,7 @@ fn of_round(round: &Round, mechanism: usize) -> Option<Effect> {
         log_ratio: ticks.ln() - round.inline.ln(),
         inline_cycles: round.inline / round.ticks_per_cycle,
     };
-    // The quotient of two usable numbers may still overflow, or vanish.
+    // The quotient of two usable numbers may still overflow or underflow.
     (effect.cycles.is_finite() && usable(effect.inline_cycles)).then_some(effect)
 }
 
@@ -129,24 +133,24 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_frequency_between_rounds_leaves_the_overhead_alone() {
+    fn a_change_of_frequency_between_rounds_does_not_change_the_overhead() {
         // 2 and 6 cycles, at three frequencies.
         let rounds: Vec<Round> = [0.5, 0.75, 0.9].map(|tpc| round(&[6.0 * tpc], 2.0 * tpc, tpc)).to_vec();
-        let effect = differences(&rounds, 0).unwrap();
+        let effect = estimate_effect(&rounds, 0).unwrap();
         assert!((effect.cycles - 4.0).abs() < 1e-12);
         assert!((effect.inline_cycles - 2.0).abs() < 1e-12);
         assert!((effect.log_ratio - 3.0f64.ln()).abs() < 1e-12);
     }
 
     #[test]
-    fn a_round_with_an_interrupt_in_it_does_not_count_for_more() {
+    fn a_round_with_an_interrupt_does_not_move_the_median() {
         let mut rounds = vec![round(&[3.0], 1.0, 1.0); 4];
         rounds.push(round(&[3000.0], 1.0, 1.0));
-        assert_eq!(differences(&rounds, 0).unwrap().cycles, 2.0);
+        assert_eq!(estimate_effect(&rounds, 0).unwrap().cycles, 2.0);
     }
 
     #[test]
-    fn twins_that_differ_by_more_than_they_may_are_no_value() {
+    fn a_replicate_pair_outside_its_tolerance_has_no_mean() {
         assert_eq!(pair_mean([1.0, 1.4], LOOSE), Some(1.2));
         assert_eq!(pair_mean([1.4, 1.0], LOOSE), Some(1.2));
         assert_eq!(pair_mean([1.4, 1.0], CLOSE), None);
@@ -156,27 +160,27 @@ mod tests {
     }
 
     #[test]
-    fn what_twins_may_differ_by_follows_from_what_the_closest_differ_by() {
-        let apart = |part: f64, times: usize| vec![[1000.0, 1000.0 * (1.0 + part)]; times];
+    fn the_pair_tolerance_follows_from_the_lower_quartile_of_the_pair_differences() {
+        let pairs = |difference: f64, times: usize| vec![[1000.0, 1000.0 * (1.0 + difference)]; times];
         let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
-        near(pair_tolerance(apart(0.0, 9), 0.0), 1.002);
-        near(pair_tolerance(apart(0.0, 9), 0.01), 1.04);
-        near(pair_tolerance([apart(0.0005, 6), apart(0.04, 14)].concat(), 0.0), 1.006);
-        near(pair_tolerance(apart(0.01, 9), 0.0), 1.12);
-        near(pair_tolerance(apart(0.2, 9), 0.0), LOOSE);
-        near(pair_tolerance(apart(0.0, 9), 1.0), LOOSE);
+        near(pair_tolerance(pairs(0.0, 9), 0.0), 1.002);
+        near(pair_tolerance(pairs(0.0, 9), 0.01), 1.04);
+        near(pair_tolerance([pairs(0.0005, 6), pairs(0.04, 14)].concat(), 0.0), 1.006);
+        near(pair_tolerance(pairs(0.01, 9), 0.0), 1.12);
+        near(pair_tolerance(pairs(0.2, 9), 0.0), LOOSE);
+        near(pair_tolerance(pairs(0.0, 9), 1.0), LOOSE);
         near(pair_tolerance([], 0.0), LOOSE);
         near(
-            pair_tolerance([vec![[0.0, 0.0], [f64::NAN, 1.0], [1.0, f64::INFINITY]], apart(0.001, 1)].concat(), 0.0),
+            pair_tolerance([vec![[0.0, 0.0], [f64::NAN, 1.0], [1.0, f64::INFINITY]], pairs(0.001, 1)].concat(), 0.0),
             1.012,
         );
     }
 
     #[test]
-    fn of_three_windows_the_two_closest_are_kept() {
+    fn the_two_closest_of_three_windows_are_kept() {
         assert_eq!(closest([1.0, 1.2], 1.01), [1.0, 1.01]);
         assert_eq!(closest([1.2, 1.0], 1.01), [1.0, 1.01]);
-        assert_eq!(closest([1.0, 1.01], 9.0), [1.01, 9.0], "the third may be the interrupted one: then they disagree");
+        assert_eq!(closest([1.0, 1.01], 9.0), [1.01, 9.0], "an interrupted third window disagrees with the second");
     }
 
     #[test]
@@ -184,13 +188,13 @@ mod tests {
         assert!(steady([0.6, 0.62], [2.0, 2.05]));
         assert!(!steady([0.6, 0.9], [2.0, 3.0]));
         assert!(!steady([0.9, 0.6], [3.0, 2.0]));
-        // Stopped in the middle of `inline`'s window.
+        // The process was stopped in a window of `inline`.
         assert!(!steady([0.6, 0.6], [2.0, 70_000.0]));
         assert!(!steady([0.6, f64::NAN], [2.0, 2.0]));
     }
 
     #[test]
-    fn unusable_windows_are_passed_over() {
+    fn unusable_windows_are_left_out() {
         let good = round(&[2.0, 5.0], 1.0, 1.0);
         for bad in [
             round(&[2.0, f64::NAN], 1.0, 1.0),
@@ -203,15 +207,15 @@ mod tests {
             round(&[2.0, 1e-200], 1e-200, 1e200),
             round(&[2.0], 1.0, 1.0),
         ] {
-            assert_eq!(differences(std::slice::from_ref(&bad), 1), None, "{bad:?}");
-            assert_eq!(differences(&[bad, good.clone()], 1).unwrap().cycles, 4.0);
+            assert_eq!(estimate_effect(std::slice::from_ref(&bad), 1), None, "{bad:?}");
+            assert_eq!(estimate_effect(&[bad, good.clone()], 1).unwrap().cycles, 4.0);
         }
-        assert_eq!(differences(&[], 0), None);
+        assert_eq!(estimate_effect(&[], 0), None);
     }
 
     #[test]
-    fn the_same_thing_twice_has_no_overhead() {
-        let effect = differences(&[round(&[7.5], 7.5, 0.6)], 0).unwrap();
+    fn inline_against_equal_windows_has_no_overhead() {
+        let effect = estimate_effect(&[round(&[7.5], 7.5, 0.6)], 0).unwrap();
         assert_eq!((effect.cycles, effect.log_ratio), (0.0, 0.0));
     }
 }

@@ -1,9 +1,9 @@
-//! An estimate with its interval.
+//! An estimate with its confidence interval.
 
-/// An estimate and the ends of its interval, all in the same unit, with `low <= estimate <= high`.
+/// An estimate with the ends of its confidence interval, all in the same unit, with `low <= estimate <= high`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
-    /// The estimate itself; not necessarily the middle of the interval.
+    /// The estimate; not necessarily the midpoint of the interval.
     pub estimate: f64,
     /// Lower end.
     pub low: f64,
@@ -12,7 +12,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// From the lower to the upper end.
+    /// The distance between the ends.
     pub fn width(&self) -> f64 {
         self.high - self.low
     }
@@ -27,18 +27,18 @@ impl Interval {
         self.low <= x && x <= self.high
     }
 
-    /// Whether the whole interval lies above `x`, not touching it.
+    /// Whether the whole interval lies above `x`, without touching it.
     pub fn is_above(&self, x: f64) -> bool {
         self.low > x
     }
 
-    /// Whether the whole interval lies below `x`, not touching it.
+    /// Whether the whole interval lies below `x`, without touching it.
     pub fn is_below(&self, x: f64) -> bool {
         self.high < x
     }
 
-    /// The interval of `f` of the quantity, for an `f` that only ever rises (`exp` makes a log-ratio a ratio). Medians
-    /// and percentiles keep their rank under such an `f`, so estimate and ends can be mapped one by one.
+    /// The interval of the transformed quantity, for a strictly increasing `f`; `exp` turns a log-ratio into a ratio.
+    /// Such an `f` preserves ranks, so it maps the estimate and both ends one by one.
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Self {
         Self { estimate: f(self.estimate), low: f(self.low), high: f(self.high) }
     }
@@ -51,7 +51,7 @@ mod tests {
     const SOME: Interval = Interval { estimate: 1.0, low: 0.5, high: 2.5 };
 
     #[test]
-    fn widths_come_from_the_ends_and_not_from_the_estimate() {
+    fn the_width_depends_on_the_ends_alone() {
         assert_eq!(SOME.width(), 2.0);
         assert_eq!(SOME.half_width(), 1.0);
     }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_inside_above_or_below_not_a_number() {
+    fn no_comparison_with_nan_holds() {
         assert!(!SOME.contains(f64::NAN) && !SOME.is_above(f64::NAN) && !SOME.is_below(f64::NAN));
     }
 

@@ -1,49 +1,50 @@
-//! Whether a cell shows a difference at all, and what keeps it from that.
+//! The rule that decides whether an overhead is resolved, and the limit that it names if not.
 
 use super::Interval;
 
-/// All that decides about a cell, in one unit.
+/// The evidence about a cell, all in one unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Deciders<'a> {
     /// The estimate.
     pub estimate: f64,
-    /// The interval around it; `None` where too few workers measured it for one.
+    /// Its interval; `None` where too few workers measured the cell.
     pub interval: Option<Interval>,
-    /// The estimate with the loop at each offset.
+    /// The estimate at each layout.
     pub layouts: &'a [f64],
-    /// Whether layouts scatter the estimate more than rounds and workers do.
+    /// Whether layouts contribute more to the estimate's variance than rounds or workers do.
     pub layouts_dominate: bool,
     /// The values that workers gather at; empty where they agree.
     pub modes: &'a [f64],
-    /// Nothing below it is a difference.
+    /// The floor; a smaller overhead is not a difference.
     pub floor: f64,
 }
 
-/// What keeps a cell from being resolved.
+/// The reason why a cell is not resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// The estimate lies within the floor.
     Floor,
-    /// The estimate lies beyond the floor, and the interval reaches into it.
+    /// The estimate lies beyond the floor, but its interval reaches into the floor.
     Interval,
-    /// A mode is not beyond the floor on the estimate's side of zero.
+    /// A mode does not lie beyond the floor on the estimate's side of zero.
     Modes,
-    /// A layout is not beyond the floor on the estimate's side of zero, or layouts differ by the estimate's size or
-    /// more.
+    /// A layout does not lie beyond the floor on the estimate's side of zero, or the layout range is at least the
+    /// estimate's absolute value.
     Layouts,
 }
 
 impl Deciders<'_> {
-    /// The obstacle to name, if there is any: a cell without one is resolved. Whatever is not finite is not resolved.
+    /// The obstacle to name; `None` for a resolved cell. A cell with a value that is not finite is not resolved.
     ///
-    /// The interval is named before modes and layouts, for with few rounds these scatter by chance as well, and more
-    /// time shows what is left of them. Where layouts scatter more than all else they are named first: more time will
-    /// not help.
+    /// The interval comes before modes and layouts: with few rounds these scatter by chance as well, and more time
+    /// shows whether they persist. Where layouts contribute most of the variance they come first, because more time
+    /// does not reduce their part.
     pub fn obstacle(&self) -> Option<Obstacle> {
         if !self.is_beyond(self.estimate) {
             return Some(Obstacle::Floor);
         }
-        let layouts = self.range() >= self.estimate.abs() || !self.layouts.iter().all(|value| self.is_beyond(*value));
+        let layouts =
+            self.layout_range() >= self.estimate.abs() || !self.layouts.iter().all(|value| self.is_beyond(*value));
         if layouts && self.layouts_dominate {
             Some(Obstacle::Layouts)
         } else if !self.interval.is_some_and(|i| self.is_beyond(i.low) && self.is_beyond(i.high)) {
@@ -55,14 +56,14 @@ impl Deciders<'_> {
         }
     }
 
-    /// Greatest less least over the layouts; infinite where that is no number.
-    fn range(&self) -> f64 {
+    /// The layout range: largest minus smallest estimate; 0 without layouts.
+    fn layout_range(&self) -> f64 {
         let most = self.layouts.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let least = self.layouts.iter().copied().fold(f64::INFINITY, f64::min);
         if self.layouts.is_empty() { 0.0 } else { most - least }
     }
 
-    /// Whether a value lies beyond the floor on the estimate's side of zero, not touching it.
+    /// Whether a value lies beyond the floor on the estimate's side of zero, without touching it.
     fn is_beyond(&self, value: f64) -> bool {
         let floor = self.floor.abs();
         value.is_finite() && if self.estimate > 0.0 { value > floor } else { value < -floor }
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overhead_clear_of_everything_is_resolved_on_either_side() {
+    fn an_overhead_clear_of_every_obstacle_is_resolved_on_either_side_of_zero() {
         assert_eq!(CLEAR.obstacle(), None);
         let gain = Deciders { estimate: -3.6, interval: around(-3.6, 0.2), layouts: &[-3.5, -3.75], ..CLEAR };
         assert_eq!(gain.obstacle(), None);
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_within_the_floor_is_no_difference_however_wide_the_interval() {
+    fn an_estimate_within_the_floor_is_not_resolved_however_narrow_its_interval() {
         for half in [0.001, 5.0] {
             let within = Deciders { estimate: 0.05, interval: around(0.05, half), floor: 0.06, ..CLEAR };
             assert_eq!(within.obstacle(), Some(Obstacle::Floor));
@@ -108,24 +109,24 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_beyond_the_floor_waits_for_an_interval_that_does_not_reach_into_it() {
+    fn an_estimate_beyond_the_floor_is_not_resolved_while_its_interval_reaches_into_the_floor() {
         let wide = Deciders { interval: around(3.6, 3.595), ..CLEAR };
         assert_eq!(wide.obstacle(), Some(Obstacle::Interval));
         assert_eq!(Deciders { interval: around(3.6, 3.58), ..CLEAR }.obstacle(), None);
         assert_eq!(Deciders { interval: None, ..CLEAR }.obstacle(), Some(Obstacle::Interval));
         let modes_too = Deciders { modes: &[0.0], layouts: &[0.0, 3.6], ..wide };
-        assert_eq!(modes_too.obstacle(), Some(Obstacle::Interval), "with so little time these may be noise");
+        assert_eq!(modes_too.obstacle(), Some(Obstacle::Interval), "with so few rounds modes and layouts may be noise");
     }
 
     #[test]
-    fn every_mode_has_to_stand_clear_on_the_same_side() {
+    fn every_mode_must_lie_beyond_the_floor_on_the_same_side() {
         for mode in [0.0, 0.01, -3.6] {
             assert_eq!(Deciders { modes: &[3.6, mode], ..CLEAR }.obstacle(), Some(Obstacle::Modes), "{mode}");
         }
     }
 
     #[test]
-    fn every_layout_has_to_stand_clear_and_they_differ_by_less_than_the_estimate() {
+    fn every_layout_must_lie_beyond_the_floor_and_the_layout_range_below_the_estimate() {
         let layouts = |layouts: &'static [f64]| Deciders { layouts, ..CLEAR };
         assert_eq!(layouts(&[0.01, 3.6]).obstacle(), Some(Obstacle::Layouts), "one touches the floor");
         assert_eq!(layouts(&[1.0, 4.625]).obstacle(), Some(Obstacle::Layouts), "they differ by more than the estimate");
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn layouts_that_scatter_more_than_all_else_are_named_before_the_interval() {
+    fn layouts_with_most_of_the_variance_are_named_before_the_interval() {
         let both = Deciders { interval: around(3.6, 5.0), layouts: &[0.0, 3.6], ..CLEAR };
         assert_eq!(both.obstacle(), Some(Obstacle::Interval));
         assert_eq!(Deciders { layouts_dominate: true, ..both }.obstacle(), Some(Obstacle::Layouts));
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_not_resolved() {
+    fn a_cell_with_a_value_that_is_not_finite_is_not_resolved() {
         assert_eq!(Deciders { estimate: f64::NAN, ..CLEAR }.obstacle(), Some(Obstacle::Floor));
         assert_eq!(Deciders { floor: f64::NAN, ..CLEAR }.obstacle(), Some(Obstacle::Floor));
         assert_eq!(Deciders { modes: &[f64::NAN], ..CLEAR }.obstacle(), Some(Obstacle::Modes));

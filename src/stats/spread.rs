@@ -1,33 +1,32 @@
-//! Where the uncertainty of a cell comes from.
+//! Variance components of a cell: the scatter within rounds, and between rounds, workers and layouts.
 //!
-//! A cell's value is a middle over layouts of middles over workers of middles over rounds, each of two windows per
-//! loop. What scatters at each of these levels is told apart here, so that a reader sees which one limits the result:
-//! more rounds and workers narrow what windows, rounds and workers scatter, and nothing but a changed question narrows
-//! what the layout does.
+//! A cell's value is a median over layouts of medians over workers of medians over rounds, with two windows per loop
+//! and round. The components show which level limits the result. More rounds and workers narrow the first three; the
+//! scatter between layouts belongs to the question and stays.
 //!
-//! All spreads are standard deviations of single values, estimated from medians of absolute differences, so that a few
-//! disturbed ones do not set them.
+//! All spreads are standard deviations of single values. They are estimated from medians of absolute differences, so a
+//! few disturbed values do not determine them.
 
 use super::location::{mad, median};
 
-/// What a worker found for a cell at one layout.
+/// One worker's value for a cell at one layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// Which worker.
+    /// Number of the worker.
     pub worker: usize,
-    /// Its value: the middle over its rounds.
+    /// The median over its rounds.
     pub value: f64,
-    /// Half of what the value from the first windows of a round differs from that of the second, the middle over rounds
-    /// of its absolute value.
-    pub halves: f64,
-    /// Absolute difference between two rounds in a row, the middle over them; `None` with a single round.
-    pub rounds: Option<f64>,
+    /// Half the absolute difference between the values from the first and from the second windows of a round: the
+    /// median over rounds.
+    pub half_difference: f64,
+    /// Absolute difference between two successive rounds: the median over them; `None` with a single round.
+    pub successive_difference: Option<f64>,
 }
 
-/// The level whose scatter is the greatest part of the estimate's uncertainty.
+/// The level with the largest part of the estimate's variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Windows and rounds: what one process sees from one moment to the next.
+    /// Windows and rounds: the scatter over time within one process.
     Rounds,
     /// Processes at the same layout.
     Workers,
@@ -35,10 +34,10 @@ pub enum Source {
     Layouts,
 }
 
-/// The scatter at each level, as standard deviations in the unit of the values.
+/// The scatter at each level: standard deviations in the unit of the values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// Of a round's value, as far as its windows differ.
+    /// Within a round: the scatter of its value that the difference between its windows shows.
     pub within_round: f64,
     /// Between the rounds of a worker at one layout, beyond what the windows explain; `None` where no worker made two.
     pub between_rounds: Option<f64>,
@@ -46,113 +45,117 @@ pub struct Spread {
     pub between_workers: f64,
     /// Between layouts, beyond what workers explain; `None` with fewer than two.
     pub between_layouts: Option<f64>,
-    /// Which one limits.
+    /// The level that contributes most to the estimate's variance.
     pub largest: Source,
 }
 
-/// What two values in a row of a normal scatter differ by in the middle, in standard deviations: 0.6745 * sqrt(2).
-const MIDDLE_DIFFERENCE: f64 = 0.953_873;
-/// And what the absolute value of one is in the middle.
-const MIDDLE_SIZE: f64 = 0.674_490;
-/// The variance of a median of many is this much of that of a mean.
-const OF_MEDIAN: f64 = std::f64::consts::FRAC_PI_2;
+/// Median absolute difference of two independent normal values, in standard deviations: `0.6745 * sqrt(2)`.
+const NORMAL_MEDIAN_DIFFERENCE: f64 = 0.953_873;
+/// Median absolute value of a centred normal variable, in standard deviations: its quantile at 3/4.
+const NORMAL_MEDIAN_ABS: f64 = 0.674_490;
+/// Variance of the median of many normal values per variance of their mean: `pi / 2`.
+const MEDIAN_TO_MEAN_VARIANCE: f64 = std::f64::consts::FRAC_PI_2;
 
-/// Modes are six deviations apart at least: half of what two windows differ by is within a quarter of that for nine in
-/// ten.
-const AGREED: f64 = 4.0;
+/// Least distance of a mode from the median, in half differences between the windows of a round. Modes are at least six
+/// standard deviations apart; in nine of ten rounds the half difference is within a quarter of that.
+const MIN_MODE_HALF_DIFFERENCES: f64 = 4.0;
 
-/// Workers without which those with few layouts count, too.
-const ENOUGH_WORKERS: usize = 6;
+/// Least number of workers that measured half of the layouts or more. With fewer, workers with few layouts count too.
+const MIN_WORKERS_WITH_HALF_OF_LAYOUTS: usize = 6;
 
-/// The values in which modes are to be looked for: those no further than `near` from the `middle`, and those which the
-/// windows of a round agree on. A worker that is in another mode is in it in both windows; where the two differ by a
-/// part of what the value does from the middle, an interruption made it stand apart, and the next one may be as long.
-pub fn steady(samples: &[Sample], middle: f64, near: f64) -> Vec<f64> {
-    let away = |sample: &Sample| (sample.value - middle).abs();
-    let agreed = |sample: &&Sample| away(sample) <= near || sample.halves <= away(sample) / AGREED;
-    samples.iter().filter(agreed).map(|sample| sample.value).collect()
+/// The values to search for modes: those within `near` of the `median`, and those on which both windows of a round
+/// agree. A worker in another mode is in it in both windows. Where the windows differ by a quarter of the value's
+/// distance from the median or more, an interruption may have caused that distance.
+pub fn mode_candidates(samples: &[Sample], median: f64, near: f64) -> Vec<f64> {
+    let distance = |sample: &Sample| (sample.value - median).abs();
+    let agrees = |sample: &&Sample| {
+        distance(sample) <= near || sample.half_difference <= distance(sample) / MIN_MODE_HALF_DIFFERENCES
+    };
+    samples.iter().filter(agrees).map(|sample| sample.value).collect()
 }
 
-/// Every worker's own deviation from the cell: the median over layouts of what it differs from the layout's median over
-/// workers. Workers with fewer than half of the layouts are left out, where enough have more.
-pub fn by_worker(layouts: &[Vec<Sample>]) -> Vec<f64> {
-    let centred = centred(layouts);
+/// The deviation of each worker from the cell: the median over layouts of its difference from the layout's median over
+/// workers. Workers with fewer than half of the layouts are left out where six or more have at least half.
+pub fn worker_deviations(layouts: &[Vec<Sample>]) -> Vec<f64> {
+    let centred = subtract_layout_medians(layouts);
     let mut workers: Vec<usize> = centred.iter().map(|(worker, _)| *worker).collect();
     workers.sort_unstable();
     workers.dedup();
-    let of = |worker: &usize, least: usize| {
+    let deviation = |worker: &usize, min_layouts: usize| {
         let values: Vec<f64> = centred.iter().filter(|(w, _)| w == worker).map(|(_, value)| *value).collect();
-        if values.len() < least { None } else { median(&values) }
+        if values.len() < min_layouts { None } else { median(&values) }
     };
-    let with = |least: usize| workers.iter().filter_map(|worker| of(worker, least)).collect::<Vec<f64>>();
-    let found = with(layouts.len().div_ceil(2));
-    if found.len() < ENOUGH_WORKERS { with(1) } else { found }
+    let deviations =
+        |min_layouts: usize| workers.iter().filter_map(|worker| deviation(worker, min_layouts)).collect::<Vec<f64>>();
+    let found = deviations(layouts.len().div_ceil(2));
+    if found.len() < MIN_WORKERS_WITH_HALF_OF_LAYOUTS { deviations(1) } else { found }
 }
 
-/// The spreads of a cell, from its samples at each layout. `None` where no layout has two workers.
+/// The variance components of a cell from its samples at each layout. `None` where no layout has two workers.
 pub fn spread(layouts: &[Vec<Sample>]) -> Option<Spread> {
     let samples = || layouts.iter().flatten();
-    let halves: Vec<f64> = samples().map(|sample| sample.halves.abs()).collect();
-    let within_round = median(&halves)? / MIDDLE_SIZE;
-    let differences: Vec<f64> = samples().filter_map(|sample| sample.rounds).collect();
-    let of_rounds = median(&differences).map(|middle| middle / MIDDLE_DIFFERENCE);
-    // What a worker's value scatters though nothing but time passed.
-    let of_time = of_rounds.unwrap_or(0.0).max(within_round);
+    let half_differences: Vec<f64> = samples().map(|sample| sample.half_difference.abs()).collect();
+    let within_round = median(&half_differences)? / NORMAL_MEDIAN_ABS;
+    let differences: Vec<f64> = samples().filter_map(|sample| sample.successive_difference).collect();
+    let rounds_deviation = median(&differences).map(|difference| difference / NORMAL_MEDIAN_DIFFERENCE);
+    // The scatter over time of one worker's value.
+    let time_deviation = rounds_deviation.unwrap_or(0.0).max(within_round);
 
-    let same_layout: Vec<f64> = centred(layouts).into_iter().map(|(_, value)| value).collect();
-    // The median that was taken off took a part of the scatter along.
+    let same_layout: Vec<f64> = subtract_layout_medians(layouts).into_iter().map(|(_, value)| value).collect();
+    // The subtracted median reduces the variance by the factor (n - 1) / n.
     let workers = layouts.iter().map(Vec::len).max()? as f64;
     if workers < 2.0 {
         return None;
     }
-    let of_values = median(&same_layout.iter().map(|value| value.abs()).collect::<Vec<_>>())? / MIDDLE_SIZE
+    let value_deviation = median(&same_layout.iter().map(|value| value.abs()).collect::<Vec<_>>())? / NORMAL_MEDIAN_ABS
         * (workers / (workers - 1.0)).sqrt();
-    let between_workers = beyond(of_values, of_time);
+    let between_workers = remaining_deviation(value_deviation, time_deviation);
 
-    let of_one_worker = mad(&by_worker(layouts)).unwrap_or(0.0);
-    let count = layouts.len() as f64;
-    let share_of = |n: f64| if n > 2.0 { OF_MEDIAN / n } else { 1.0 / n };
-    // A worker moves as a whole by this much; the rest of what workers differ by is another at every layout.
-    let as_a_whole = beyond(of_one_worker, of_values * share_of(count).sqrt()).min(between_workers);
-    let apart = beyond(between_workers, as_a_whole);
+    let worker_deviation = mad(&worker_deviations(layouts)).unwrap_or(0.0);
+    let layout_count = layouts.len() as f64;
+    let median_variance = |n: f64| if n > 2.0 { MEDIAN_TO_MEAN_VARIANCE / n } else { 1.0 / n };
+    // The effect that a worker has at all layouts in common; the remaining part differs from layout to layout.
+    let common = remaining_deviation(worker_deviation, value_deviation * median_variance(layout_count).sqrt())
+        .min(between_workers);
+    let own = remaining_deviation(between_workers, common);
 
-    let middles: Vec<f64> =
+    let medians: Vec<f64> =
         layouts.iter().filter_map(|l| median(&l.iter().map(|sample| sample.value).collect::<Vec<_>>())).collect();
-    let between_layouts =
-        (middles.len() > 1).then(|| beyond(deviation(&middles), of_values * share_of(workers).sqrt()));
+    let between_layouts = (medians.len() > 1)
+        .then(|| remaining_deviation(standard_deviation(&medians), value_deviation * median_variance(workers).sqrt()));
 
     let parts = [
-        (Source::Rounds, of_time.powi(2) / (workers * count)),
-        (Source::Workers, as_a_whole.powi(2) / workers + apart.powi(2) / (workers * count)),
-        (Source::Layouts, between_layouts.unwrap_or(0.0).powi(2) / count),
+        (Source::Rounds, time_deviation.powi(2) / (workers * layout_count)),
+        (Source::Workers, common.powi(2) / workers + own.powi(2) / (workers * layout_count)),
+        (Source::Layouts, between_layouts.unwrap_or(0.0).powi(2) / layout_count),
     ];
     let largest = parts.into_iter().fold(parts[0], |largest, part| if part.1 > largest.1 { part } else { largest }).0;
     Some(Spread {
         within_round,
-        between_rounds: of_rounds.map(|of_rounds| beyond(of_rounds, within_round)),
+        between_rounds: rounds_deviation.map(|rounds_deviation| remaining_deviation(rounds_deviation, within_round)),
         between_workers,
         between_layouts,
         largest,
     })
 }
 
-/// Worker, and its value less the median of its layout.
-fn centred(layouts: &[Vec<Sample>]) -> Vec<(usize, f64)> {
-    let of_layout = |samples: &Vec<Sample>| {
-        let middle = median(&samples.iter().map(|sample| sample.value).collect::<Vec<_>>());
-        let centre = move |sample: &Sample| middle.map(|middle| (sample.worker, sample.value - middle));
+/// The number of the worker and its value minus the median of the layout, for every sample.
+fn subtract_layout_medians(layouts: &[Vec<Sample>]) -> Vec<(usize, f64)> {
+    let centre_layout = |samples: &Vec<Sample>| {
+        let median = median(&samples.iter().map(|sample| sample.value).collect::<Vec<_>>());
+        let centre = move |sample: &Sample| median.map(|median| (sample.worker, sample.value - median));
         samples.iter().filter_map(centre).collect::<Vec<_>>()
     };
-    layouts.iter().flat_map(of_layout).collect()
+    layouts.iter().flat_map(centre_layout).collect()
 }
 
-/// The part of a scatter that another one does not explain.
-fn beyond(all: f64, explained: f64) -> f64 {
+/// The standard deviation that remains when an explained one is removed: `sqrt(max(0, all^2 - explained^2))`.
+fn remaining_deviation(all: f64, explained: f64) -> f64 {
     (all.powi(2) - explained.powi(2)).max(0.0).sqrt()
 }
 
-/// The standard deviation of at least two values.
-fn deviation(values: &[f64]) -> f64 {
+/// The sample standard deviation of at least two values.
+fn standard_deviation(values: &[f64]) -> f64 {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
@@ -162,19 +165,24 @@ fn deviation(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Samples in which worker w at layout l finds `value(w, l)`, and time adds nothing.
+    /// Samples in which worker w at layout l has `value(w, l)`, without scatter over time.
     fn samples(workers: usize, layouts: usize, value: impl Fn(usize, usize) -> f64) -> Vec<Vec<Sample>> {
-        let sample = |worker, layout| Sample { worker, value: value(worker, layout), halves: 0.0, rounds: Some(0.0) };
+        let sample = |worker, layout| Sample {
+            worker,
+            value: value(worker, layout),
+            half_difference: 0.0,
+            successive_difference: Some(0.0),
+        };
         (0..layouts).map(|layout| (0..workers).map(|worker| sample(worker, layout)).collect()).collect()
     }
 
-    /// Evenly from -1 to 1 over `n`.
+    /// The value at `i` of `n` equally spaced values from -1 to 1.
     fn even(i: usize, n: usize) -> f64 {
         2.0 * i as f64 / (n - 1) as f64 - 1.0
     }
 
     #[test]
-    fn what_only_layouts_move_is_between_layouts() {
+    fn an_effect_of_layouts_is_scatter_between_layouts() {
         let found = spread(&samples(12, 8, |_, layout| even(layout, 8))).unwrap();
         assert_eq!(found.largest, Source::Layouts);
         assert_eq!((found.within_round, found.between_rounds, found.between_workers), (0.0, Some(0.0), 0.0));
@@ -182,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_workers_move_is_between_workers() {
+    fn an_effect_of_workers_is_scatter_between_workers() {
         let found = spread(&samples(13, 8, |worker, _| even(worker, 13))).unwrap();
         assert_eq!(found.largest, Source::Workers);
         assert_eq!(found.between_layouts, Some(0.0));
@@ -190,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn what_windows_and_rounds_explain_is_no_difference_between_workers() {
+    fn scatter_over_time_is_not_counted_as_scatter_between_workers() {
         let mut noisy = samples(12, 8, |worker, layout| 0.1 * even((worker * 5 + layout * 3) % 12, 12));
         for sample in noisy.iter_mut().flatten() {
-            (sample.halves, sample.rounds) = (0.05, Some(0.12));
+            (sample.half_difference, sample.successive_difference) = (0.05, Some(0.12));
         }
         let found = spread(&noisy).unwrap();
         assert_eq!((found.largest, found.between_workers), (Source::Rounds, 0.0));
@@ -202,18 +210,18 @@ mod tests {
     }
 
     #[test]
-    fn values_that_an_interruption_set_apart_are_no_mode_and_those_of_a_mode_stay() {
-        let sample = |value, halves| Sample { worker: 0, value, halves, rounds: None };
-        // In the middle, whatever its windows; interrupted in one window; in another mode.
+    fn a_value_that_an_interruption_moved_is_no_mode_candidate_and_one_in_a_mode_is() {
+        let sample = |value, half_difference| Sample { worker: 0, value, half_difference, successive_difference: None };
+        // At the median, whatever its windows; interrupted in one window; in another mode.
         let samples = [sample(1.0, 0.3), sample(1.5, 0.5), sample(0.5, 0.01)];
-        assert_eq!(steady(&samples, 1.0, 0.1), [1.0, 0.5]);
+        assert_eq!(mode_candidates(&samples, 1.0, 0.1), [1.0, 0.5]);
     }
 
     #[test]
-    fn levels_that_were_not_repeated_say_nothing() {
+    fn a_level_that_was_not_repeated_has_no_spread() {
         let mut single = samples(4, 1, |worker, _| even(worker, 4));
         for sample in single.iter_mut().flatten() {
-            sample.rounds = None;
+            sample.successive_difference = None;
         }
         let found = spread(&single).unwrap();
         assert_eq!((found.between_rounds, found.between_layouts), (None, None));
@@ -222,20 +230,20 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_that_one_worker_lacks_does_not_count_as_that_workers_own() {
-        // Layouts are far apart; worker 0 was at the first four alone.
+    fn a_worker_with_half_of_the_layouts_counts_without_an_effect_of_the_missing_ones() {
+        // The layouts differ widely; worker 0 measured only the first four.
         let mut uneven = samples(7, 8, |_, layout| 10.0 * layout as f64);
         uneven[4..].iter_mut().for_each(|layout| layout.retain(|sample| sample.worker != 0));
-        assert_eq!(by_worker(&uneven), [0.0; 7]);
+        assert_eq!(worker_deviations(&uneven), [0.0; 7]);
         uneven[3].retain(|sample| sample.worker != 0);
-        assert_eq!(by_worker(&uneven).len(), 6);
+        assert_eq!(worker_deviations(&uneven).len(), 6);
     }
 
     #[test]
-    fn workers_with_few_layouts_count_where_there_are_too_few_others() {
+    fn workers_with_few_layouts_count_where_fewer_than_six_have_half_of_them() {
         let mut sparse = samples(8, 8, |_, layout| 10.0 * layout as f64);
         let first = |sample: &Sample| sample.worker < 3;
         sparse[1..].iter_mut().for_each(|layout| layout.retain(first));
-        assert_eq!(by_worker(&sparse), [0.0; 8]);
+        assert_eq!(worker_deviations(&sparse), [0.0; 8]);
     }
 }

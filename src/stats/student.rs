@@ -1,52 +1,53 @@
-//! Quantiles of Student's t distribution, and the intervals they make.
+//! Quantiles of Student's t distribution, and intervals from them.
 //!
-//! Ten pairs judged by the normal quantile 2.58 as "99%" are judged at less than 97.1%: with 9 degrees of freedom the
-//! quantile is 3.25.
+//! The normal quantile 2.58 for 99% gives ten pairs a confidence below 97.1%: with 9 degrees of freedom the quantile is
+//! 3.25.
 
 use super::Interval;
 use super::location::sorted;
 
-/// Intervals of one confidence around estimates that workers scatter about: for confidences that resampling so few
-/// workers cannot give.
+/// Student's intervals of one confidence, from the winsorised variance over workers. They serve strict confidences,
+/// which a bootstrap over few workers cannot give.
 ///
-/// They are those of the trimmed mean (Tukey and McLaughlin 1963; Yuen 1974): of ten workers the least and the greatest
-/// count as their neighbours do, and the degrees of freedom are fewer by two. A worker that was disturbed from its
-/// first window to its last does not make the interval of all the others useless.
+/// The interval is that of the trimmed mean (Tukey and McLaughlin 1963; Yuen 1974), scaled for a median. With g of n
+/// workers clamped at each end and the winsorised standard deviation s, its half-width is
+/// `t * sqrt(pi / 2) * s * sqrt(n) / (n - 2g)`, where t has `n - 2g - 1` degrees of freedom. So one worker that was
+/// disturbed in all of its windows does not widen the interval of all others.
 #[derive(Clone, Debug)]
 pub struct Student {
-    /// By the number of workers, from two.
+    /// Quantiles of Student's t by the number of workers, from two.
     quantiles: Vec<Option<f64>>,
 }
 
-/// How many of `n` workers are brought in at each end: of few one in ten, for every one costs two degrees of freedom;
-/// of many one in five, for then a burst may have met several.
-fn trimmed(n: usize) -> usize {
+/// The number of workers that are clamped at each end: a tenth of fewer than 12, because each clamped pair costs two
+/// degrees of freedom; a fifth of more, because a burst may have disturbed several of them.
+fn trim_count(n: usize) -> usize {
     if n < 12 { n / 10 } else { n / 5 }
 }
 
 impl Student {
-    /// For up to `most` workers.
-    pub fn new(confidence: f64, most: usize) -> Self {
+    /// Intervals at `confidence` for up to `max_workers` workers.
+    pub fn new(confidence: f64, max_workers: usize) -> Self {
         let quantile = |workers: usize| {
-            let kept = workers - 2 * trimmed(workers);
+            let kept = workers - 2 * trim_count(workers);
             t_quantile(f64::midpoint(1.0, confidence), kept as f64 - 1.0)
         };
-        Student { quantiles: (2..=most).map(quantile).collect() }
+        Student { quantiles: (2..=max_workers).map(quantile).collect() }
     }
 
-    /// The interval around `estimate`, a median, where the workers deviate from it by `deviations`. `None` for fewer
-    /// than two workers, more than were said, or what is not finite.
+    /// The interval around `estimate`, a median, from each worker's deviation. `None` for fewer than two workers, more
+    /// than `max_workers`, or a value that is not finite.
     pub fn around(&self, estimate: f64, deviations: &[f64]) -> Option<Interval> {
         let quantile = self.quantiles.get(deviations.len().checked_sub(2)?).copied().flatten()?;
-        let mut brought_in = sorted(deviations)?;
-        let n = brought_in.len();
-        let trimmed = trimmed(n);
-        let (least, greatest) = (brought_in[trimmed], brought_in[n - 1 - trimmed]);
-        brought_in.iter_mut().for_each(|value| *value = value.clamp(least, greatest));
-        let mean = brought_in.iter().sum::<f64>() / n as f64;
-        let variance = brought_in.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1) as f64;
+        let mut winsorised = sorted(deviations)?;
+        let n = winsorised.len();
+        let trimmed = trim_count(n);
+        let (least, greatest) = (winsorised[trimmed], winsorised[n - 1 - trimmed]);
+        winsorised.iter_mut().for_each(|value| *value = value.clamp(least, greatest));
+        let mean = winsorised.iter().sum::<f64>() / n as f64;
+        let variance = winsorised.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1) as f64;
         let kept = (n - 2 * trimmed) as f64 / n as f64;
-        let half = quantile * OF_MEDIAN * (variance / n as f64).sqrt() / kept;
+        let half = quantile * MEDIAN_TO_MEAN_ERROR * (variance / n as f64).sqrt() / kept;
         (half.is_finite() && estimate.is_finite()).then_some(Interval {
             estimate,
             low: estimate - half,
@@ -55,22 +56,22 @@ impl Student {
     }
 }
 
-/// The standard error of a median of normal values over that of their mean: the root of pi / 2. With heavier tails,
-/// where a median is the better of the two, the interval is too wide rather than too narrow.
-const OF_MEDIAN: f64 = 1.253_314;
+/// Standard error of the median of normal values per standard error of their mean: `sqrt(pi / 2)`. With heavier tails
+/// the median has the smaller error, so the interval is too wide rather than too narrow.
+const MEDIAN_TO_MEAN_ERROR: f64 = 1.253_314;
 
-/// Beyond this many degrees of freedom the quantile is that of this many: the two differ by less than 1e-6 (the
-/// difference is about z^3 / 4 dof), while the logarithms of the gamma function lose their digits.
-const DOF_LIMIT: f64 = 1e7;
+/// Upper bound on the degrees of freedom; more count as this many. The quantiles differ by about `z^3 / (4 dof)`, less
+/// than 1e-6. Beyond the bound the logarithms of the gamma function lose their digits.
+const MAX_DOF: f64 = 1e7;
 
-/// The value which a t-distributed variable with `dof` degrees of freedom stays below with probability `p`. Two-sided
-/// at 99% is `p` = 0.995. `None` unless `p` lies strictly between 0 and 1 and `dof` is at least 1.
+/// The quantile of Student's t distribution at `p` with `dof` degrees of freedom. A two-sided interval of 99% takes `p`
+/// = 0.995. `None` unless `p` lies strictly between 0 and 1 and `dof` is at least 1.
 pub fn t_quantile(p: f64, dof: f64) -> Option<f64> {
     if !(p > 0.0 && p < 1.0 && dof >= 1.0) {
         return None;
     }
-    let dof = dof.min(DOF_LIMIT);
-    // Always in the upper half, where the tail comes without cancellation.
+    let dof = dof.min(MAX_DOF);
+    // The search stays in the upper half, where the tail has no cancellation.
     let tail = p.min(1.0 - p);
     let mut high = 1.0;
     while upper_tail(high, dof) > tail {
@@ -90,15 +91,16 @@ pub fn t_quantile(p: f64, dof: f64) -> Option<f64> {
     }
 }
 
-/// The probability that a t-distributed variable exceeds `t`, for `t` from 0 up: half the regularised incomplete beta
-/// function at dof / (dof + t^2) (Abramowitz and Stegun 26.5.27).
+/// The upper tail probability of Student's t for `t >= 0`: half the regularised incomplete beta function at
+/// `dof / (dof + t^2)` (Abramowitz and Stegun 26.5.27).
 fn upper_tail(t: f64, dof: f64) -> f64 {
     let square = t * t;
     let x = dof / (dof + square);
     let rest = square / (dof + square);
     let (a, b) = (dof / 2.0, 0.5);
     let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * rest.ln()).exp();
-    // The fraction converges fast on this side of the mean of the beta distribution only; the other is its complement.
+    // The fraction converges fast only on this side of the mean of the beta distribution; the other side is the
+    // complement.
     let whole = if x < (a + 1.0) / (a + b + 2.0) {
         front * beta_fraction(x, a, b) / a
     } else {
@@ -114,7 +116,7 @@ fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
     let mut c = 1.0;
     let mut d = 1.0 / away_from_zero(1.0 - (a + b) * x / (a + 1.0));
     let mut value = d;
-    // The number of steps grows with the root of the greater parameter: some thousands at the limit above.
+    // The number of steps grows with the square root of the greater parameter: some thousands at `MAX_DOF`.
     for step in 1..20_000 {
         let m = f64::from(step);
         let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
@@ -132,8 +134,8 @@ fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
     value
 }
 
-/// The logarithm of the gamma function for `x` from 0.5 up: Stirling's series (Abramowitz and Stegun 6.1.41) after
-/// shifting the argument to where six terms of it reach full precision.
+/// The logarithm of the gamma function for `x >= 0.5`: Stirling's series (Abramowitz and Stegun 6.1.41) after
+/// shifting the argument up to 12, where six terms reach full precision.
 fn ln_gamma(x: f64) -> f64 {
     let mut shift = 1.0;
     let mut x = x;
@@ -154,11 +156,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interval_of_few_is_wider_and_one_has_none() {
+    fn fewer_workers_have_a_wider_interval_and_one_worker_has_none() {
         let ten: Vec<f64> = (0..10).map(|i| f64::from(i) / 4.5 - 1.0).collect();
         let student = Student::new(0.99, 10);
         let found = student.around(5.0, &ten).unwrap();
-        // t7 at 99% is 3.499; with the ends at +-0.778 the deviation is 0.604.
+        // The t quantile at 99% with 7 degrees of freedom is 3.499; winsorised at +-0.778 the deviation is 0.604.
         assert!((found.half_width() - 1.2533 * 3.499 * 0.604 / 0.8 / 10f64.sqrt()).abs() < 2e-3, "{found:?}");
         let mut disturbed = ten.clone();
         disturbed[9] = 1e6;
@@ -185,7 +187,7 @@ mod tests {
 
     #[test]
     fn quantiles_agree_with_the_tables() {
-        // To the seven digits of the usual tables.
+        // The usual tables have seven digits.
         close(0.995, 9.0, 3.249_835_5);
         close(0.975, 9.0, 2.262_157_2);
         close(0.975, 19.0, 2.093_024_1);
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn many_degrees_of_freedom_are_the_normal_distribution() {
+    fn many_degrees_of_freedom_give_the_normal_quantile() {
         close(0.975, 1e12, 1.959_964_0);
         close(0.995, 1e9, 2.575_829_3);
         close(0.975, f64::INFINITY, 1.959_964_0);
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_quantile_outside_of_the_range() {
+    fn a_probability_or_degrees_of_freedom_out_of_range_have_no_quantile() {
         for (p, dof) in [(0.0, 9.0), (1.0, 9.0), (f64::NAN, 9.0), (0.9, 0.5), (0.9, f64::NAN)] {
             assert_eq!(t_quantile(p, dof), None);
         }

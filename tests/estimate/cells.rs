@@ -1,4 +1,4 @@
-//! From samples to cells, on made-up samples whose truth is known.
+//! From samples to cells and workloads, on synthetic samples with a known truth.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use rand_pcg::Pcg64Mcg;
 
 const WORKERS: usize = 20;
 const ROUNDS: usize = 5;
-/// What inline takes, in cycles.
+/// Core cycles per op of `inline`.
 const INLINE: f64 = 2.0;
 
 fn group(offset: u32) -> Comparison {
@@ -39,7 +39,7 @@ fn plan() -> Plan {
     }
 }
 
-/// Estimates of samples in which `overhead(worker, offset)` cycles are the truth, with noise, drift of the frequency
+/// Estimates from samples with a true overhead of `overhead(worker, offset)` cycles, with noise, drift of the frequency
 /// and an interrupt in one round in ten.
 fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
     let metas: [OpMeta; 1] = [PteVal::META];
@@ -85,14 +85,14 @@ fn table(estimates: &Estimates) -> &Cell {
 }
 
 #[test]
-fn a_known_overhead_is_found_in_cycles_nanoseconds_and_ratio_whatever_the_frequency_does() {
+fn a_known_overhead_is_estimated_in_cycles_nanoseconds_and_ratio_while_the_frequency_drifts() {
     let estimates = estimates(|_, _| 3.5);
     let cell = table(&estimates);
     let overhead = cell.overhead.unwrap();
     assert!((overhead.cycles.estimate - 3.5).abs() < 0.002, "{overhead:?}");
     assert!(overhead.cycles.low <= 3.5 && 3.5 <= overhead.cycles.high, "{overhead:?}");
     assert!((overhead.ratio.estimate - 5.5 / 2.0).abs() < 0.002, "{overhead:?}");
-    // The middle of the frequencies that were made up is 0.7 * 1.23 ticks per cycle.
+    // The median of the synthetic frequencies is 0.7 * 1.23 ticks per cycle.
     assert!((overhead.ns.estimate - 3.5 * 0.7 * 1.23 / 2.6).abs() < 0.02, "{overhead:?}");
     assert!((cell.native_cycles.unwrap() - INLINE).abs() < 0.001);
     assert!(cell.resolved && cell.limit.is_none() && cell.modes.is_empty(), "{cell:?}");
@@ -100,7 +100,7 @@ fn a_known_overhead_is_found_in_cycles_nanoseconds_and_ratio_whatever_the_freque
 }
 
 #[test]
-fn inline_against_itself_is_zero_within_a_floor_of_its_own_noise() {
+fn inline_against_its_repeat_lies_within_the_floor() {
     let estimates = estimates(|_, _| 3.5);
     let inline = estimates.cells.iter().find(|cell| cell.mechanism == "inline").unwrap();
     assert!(!inline.resolved);
@@ -111,7 +111,7 @@ fn inline_against_itself_is_zero_within_a_floor_of_its_own_noise() {
 }
 
 #[test]
-fn workers_that_gather_at_two_values_are_shown_with_their_shares() {
+fn two_values_that_workers_gather_at_are_two_modes_with_their_shares() {
     let estimates = estimates(|worker, _| if worker % 4 == 0 { 0.68 } else { 0.13 });
     let cell = table(&estimates);
     let at_0: Vec<_> = cell.modes.iter().filter(|mode| mode.offset == 0).collect();
@@ -129,7 +129,7 @@ fn a_mode_within_the_floor_keeps_a_cell_from_being_resolved() {
 }
 
 #[test]
-fn an_overhead_smaller_than_what_the_layout_moves_is_not_resolved() {
+fn an_overhead_smaller_than_the_layout_range_is_not_resolved() {
     let estimates = estimates(|_, offset| if offset == 0 { 0.1 } else { 0.5 });
     let cell = table(&estimates);
     assert!((cell.layout_range.unwrap() - 0.4).abs() < 0.005);
@@ -139,7 +139,7 @@ fn an_overhead_smaller_than_what_the_layout_moves_is_not_resolved() {
 }
 
 #[test]
-fn a_group_that_no_worker_finished_is_absent_with_a_reason() {
+fn a_comparison_that_no_worker_finished_is_unavailable_with_a_reason() {
     let estimates = Estimator::default().finish(&plan(), &[PteVal::META], 2.6e9);
     assert!(estimates.floor.is_none());
     for cell in &estimates.cells {
@@ -147,7 +147,7 @@ fn a_group_that_no_worker_finished_is_absent_with_a_reason() {
     }
 }
 
-/// Samples of a group from one worker whose rounds had so many adds per cycle.
+/// One worker's samples of a comparison, with these adds per cycle in its rounds.
 fn with_adds(adds: [f64; 3]) -> GroupSamples {
     let round = |adds_per_cycle| RoundSamples {
         ticks_per_cycle: [0.7; 2],
@@ -171,24 +171,24 @@ fn with_adds(adds: [f64; 3]) -> GroupSamples {
 }
 
 #[test]
-fn groups_with_too_few_quiet_workers_are_wanting_and_those_that_lack_least_come_first() {
+fn comparisons_with_too_few_uncontended_workers_are_next_and_those_that_need_the_fewest_come_first() {
     let mut estimator = Estimator::default();
     for worker in 0..6 {
-        let quiet = with_adds([2.0, 4.0, 2.0]);
-        let disturbed = with_adds([2.0, 2.1, 2.0]);
-        estimator.add(worker, &group(0), if worker < 3 { quiet.clone() } else { disturbed.clone() });
-        estimator.add(worker, &group(29), if worker < 5 { quiet.clone() } else { disturbed });
+        let uncontended = with_adds([2.0, 4.0, 2.0]);
+        let contended = with_adds([2.0, 2.1, 2.0]);
+        estimator.add(worker, &group(0), if worker < 3 { uncontended.clone() } else { contended.clone() });
+        estimator.add(worker, &group(29), if worker < 5 { uncontended.clone() } else { contended });
     }
-    let wanting = |estimator: &Estimator| -> Vec<Comparison> {
+    let next = |estimator: &Estimator| -> Vec<Comparison> {
         estimator.next_tasks(&plan()).into_iter().filter(|task| task.only.is_none()).map(|task| task.group).collect()
     };
-    assert_eq!(wanting(&estimator), [group(29), group(0)]);
+    assert_eq!(next(&estimator), [group(29), group(0)]);
     estimator.add(6, &group(29), with_adds([4.0, 2.0, 2.0]));
-    assert_eq!(wanting(&estimator), [group(0)]);
+    assert_eq!(next(&estimator), [group(0)]);
 }
 
-/// What is wanted after samples in which the truth is `overhead(worker, offset)`, but for disturbed groups.
-fn open_columns(overhead: impl Fn(usize, u32) -> f64) -> Vec<Task> {
+/// The next tasks for undecided variants, after samples with a true overhead of `overhead(worker, offset)`.
+fn undecided_tasks(overhead: impl Fn(usize, u32) -> f64) -> Vec<Task> {
     let mut within = plan();
     within.workers = Workers::Within(std::time::Duration::from_secs(1));
     let tasks = estimator(overhead).next_tasks(&within);
@@ -196,23 +196,23 @@ fn open_columns(overhead: impl Fn(usize, u32) -> f64) -> Vec<Task> {
 }
 
 #[test]
-fn what_more_workers_would_decide_is_wanted_at_all_layouts_and_in_that_column_alone() {
-    // Scattered about 0.3 so widely that the interval reaches into the floor.
-    let open = open_columns(|worker, _| 0.3 + 0.8 * ((worker * 7 % 20) as f64 / 9.5 - 1.0));
-    let found: Vec<_> = open.iter().map(|task| (task.group.clone(), task.only.clone())).collect();
+fn an_undecided_variant_is_measured_again_at_all_layouts_without_the_other_variants() {
+    // The workers scatter so widely around 0.3 that the interval reaches into the floor.
+    let tasks = undecided_tasks(|worker, _| 0.3 + 0.8 * ((worker * 7 % 20) as f64 / 9.5 - 1.0));
+    let found: Vec<_> = tasks.iter().map(|task| (task.group.clone(), task.only.clone())).collect();
     assert_eq!(found, [(group(0), Some(vec![0])), (group(29), Some(vec![0]))]);
 }
 
 #[test]
-fn what_is_decided_or_hopeless_is_not_measured_again() {
-    assert_eq!(open_columns(|_, _| 3.5), [], "resolved");
-    assert_eq!(open_columns(|_, _| 0.0), [], "no difference");
-    assert_eq!(open_columns(|_, offset| if offset == 0 { 0.1 } else { 0.5 }), [], "held back by the layout");
-    assert_eq!(open_columns(|worker, _| if worker % 4 == 0 { 0.0 } else { 0.5 }), [], "held back by modes");
+fn a_decided_variant_or_one_that_more_workers_cannot_decide_is_not_measured_again() {
+    assert_eq!(undecided_tasks(|_, _| 3.5), [], "resolved");
+    assert_eq!(undecided_tasks(|_, _| 0.0), [], "no difference");
+    assert_eq!(undecided_tasks(|_, offset| if offset == 0 { 0.1 } else { 0.5 }), [], "limited by the layouts");
+    assert_eq!(undecided_tasks(|worker, _| if worker % 4 == 0 { 0.0 } else { 0.5 }), [], "limited by modes");
 }
 
 #[test]
-fn a_loop_whose_windows_disagree_has_no_value_in_that_round_and_the_others_have() {
+fn a_pair_that_disagrees_loses_the_value_of_its_own_round_only() {
     let mut samples = with_adds([4.0; 3]);
     samples.dropped = 2;
     samples.rounds[1].ticks[0] = [2.0, 7e6];
@@ -225,9 +225,8 @@ fn a_loop_whose_windows_disagree_has_no_value_in_that_round_and_the_others_have(
     assert!((cycles.estimate - 1.0 / 0.7).abs() < 1e-9 && cycles.high - cycles.low < 0.01, "{cycles:?}");
 }
 
-/// Samples of eight layouts and fifteen workers with a single round each, in which `table` takes `overhead` cycles
-/// beside a hundred. Into the windows of seven workers came interruptions of up to a twentieth of a window, and into no
-/// others.
+/// Samples of eight layouts and fifteen workers with a single round each. `inline` takes a hundred cycles and `table`
+/// `overhead` more. Interruptions of up to a twentieth of a window hit windows of seven workers and no others.
 fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
     let mut estimator = Estimator::default();
     for worker in 0..15 {
@@ -250,7 +249,7 @@ fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
 }
 
 #[test]
-fn a_burst_of_small_interruptions_in_half_of_the_workers_hides_no_difference_and_makes_none() {
+fn a_burst_of_small_interruptions_in_half_of_the_workers_neither_hides_nor_causes_a_resolved_overhead() {
     let mut rng = Pcg64Mcg::seed_from_u64(11);
     let plan = Plan { groups: (0..8).map(group).collect(), ..plan() };
     let mut resolved = |overhead: f64| {
@@ -259,11 +258,11 @@ fn a_burst_of_small_interruptions_in_half_of_the_workers_hides_no_difference_and
     };
     assert_eq!(resolved(0.0), 0);
     let found = resolved(1.0);
-    assert!(found >= 198, "a hundredth was found in {found} of 200");
+    assert!(found >= 198, "an overhead of 1% was resolved in {found} of 200");
 }
 
 #[test]
-fn where_few_workers_measured_all_that_is_not_absurd_is_taken() {
+fn with_two_workers_the_loose_pair_tolerance_applies() {
     let mut estimator = Estimator::default();
     estimator.add(0, &group(0), with_adds([4.0; 3]));
     let mut interrupted = with_adds([4.0; 3]);
@@ -276,42 +275,42 @@ fn where_few_workers_measured_all_that_is_not_absurd_is_taken() {
 }
 
 #[test]
-fn what_scatters_a_cell_is_told_level_by_level() {
-    let of = |estimates: &Estimates| table(estimates).spread.unwrap();
-    let layouts = of(&estimates(|_, offset| f64::from(offset) / 29.0));
+fn the_spread_names_the_level_with_the_largest_scatter() {
+    let spread = |estimates: &Estimates| table(estimates).spread.unwrap();
+    let layouts = spread(&estimates(|_, offset| f64::from(offset) / 29.0));
     assert_eq!(layouts.largest, SpreadSource::Layouts);
     assert!((layouts.between_layouts.unwrap() - 0.7).abs() < 0.05, "{layouts:?}");
-    let workers = of(&estimates(|worker, _| worker as f64 / 20.0));
+    let workers = spread(&estimates(|worker, _| worker as f64 / 20.0));
     assert_eq!(workers.largest, SpreadSource::Workers);
     assert!((workers.between_workers - 0.3).abs() < 0.1, "{workers:?}");
-    let neither = of(&estimates(|_, _| 1.0));
+    let neither = spread(&estimates(|_, _| 1.0));
     assert_eq!(neither.largest, SpreadSource::Rounds);
     assert!(neither.within_round > 0.0 && neither.between_rounds.is_some(), "{neither:?}");
 }
 
 #[test]
-fn cells_without_a_difference_are_hardly_ever_resolved_however_many_there_are() {
-    // Each with a process lottery of its own, greater than what the floor knows of.
+fn cells_without_an_overhead_are_resolved_at_most_as_often_as_the_error_per_cell_allows() {
+    // The workers of each cell have random effects that exceed the floor.
     let mut rng = Pcg64Mcg::seed_from_u64(11);
     let mut alarms = 0;
     for _ in 0..400 {
-        let lottery: Vec<f64> = (0..WORKERS).map(|_| 0.01 * rng.random_range(-1.0..1.0)).collect();
-        alarms += usize::from(table(&estimates(|worker, _| lottery[worker])).resolved);
+        let effects: Vec<f64> = (0..WORKERS).map(|_| 0.01 * rng.random_range(-1.0..1.0)).collect();
+        alarms += usize::from(table(&estimates(|worker, _| effects[worker])).resolved);
     }
     assert!(alarms <= allowed(400, 1e-3, 1e-3) as usize, "{alarms} of 400");
 }
 
 #[test]
-fn the_same_samples_and_seed_give_the_same_numbers() {
+fn the_same_samples_and_seed_give_the_same_estimates() {
     let once = table(&estimates(|_, _| 1.0)).overhead;
     assert_eq!(once, table(&estimates(|_, _| 1.0)).overhead);
 }
 
-/// What two kernels take with `inline`, as `table` and with an option: samples of workers whose rounds all have kernels
-/// at random places and work of their own, some of it heavier than other, with the core's other half busy in a third of
-/// the rounds, where everything takes half as long again and the table costs four times as much.
-fn worked(table: f64, option: f64, workers: usize, seed: u64) -> WorkloadResult {
-    let estimator = collected([table, option], workers, seed, &[0, 1]);
+/// The result of a workload with the true overheads `table` and `option` in percent. Every round has random placements
+/// and work of its own. In a third of the rounds the sibling is busy: all work takes half as long again, and the table
+/// costs four times as much.
+fn estimate_workload(table: f64, option: f64, workers: usize, seed: u64) -> WorkloadResult {
+    let estimator = collect_samples([table, option], workers, seed, &[0, 1]);
     estimator.finish(&[MmapPerf::META], &kernels(), &[], 1, 1e9).remove(0)
 }
 
@@ -320,8 +319,8 @@ fn kernels() -> [KernelVariant; 2] {
     [KernelVariant::Mechanism(table), KernelVariant::Option("audit".to_owned())]
 }
 
-/// The samples that make it; the second half of the workers had these columns, as often as they are there.
-fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) -> WorkEstimator {
+/// The samples of that workload. The second half of the workers measured the kernels `later`, each as often as listed.
+fn collect_samples(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) -> WorkEstimator {
     const ROUNDS: usize = 4;
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let mut noise = |size: f64| size * (0..12).map(|_| rng.random_range(-0.5..0.5)).sum::<f64>();
@@ -331,12 +330,12 @@ fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) ->
         let costs = columns.iter().map(|column| overheads[*column]);
         let costs: Vec<f64> = std::iter::repeat_n(0.0, FIRST_COLUMN).chain(costs).collect();
         let disturbed: Vec<bool> = (0..ROUNDS).map(|_| noise(1.0).abs() < 0.43).collect();
-        // A neighbour is seen by the pace alone, or, where that waits most of the time, by adds alone.
+        // A busy sibling shows in the reference run alone, or, where that mostly waits, in the adds alone.
         let slower: Vec<f64> = disturbed.iter().map(|busy| if *busy { 1.5 + noise(0.1) } else { 1.0 }).collect();
-        let of_core = |busy: &bool| [if *busy && worker % 2 == 1 { 0.4 } else { 0.25 }; HALVES + 1];
-        let adds = disturbed.iter().map(of_core).collect();
+        let add_times = |busy: &bool| [if *busy && worker % 2 == 1 { 0.4 } else { 0.25 }; HALVES + 1];
+        let adds = disturbed.iter().map(add_times).collect();
         let slower = if worker % 2 == 1 { vec![1.0; ROUNDS] } else { slower };
-        // What a round's work takes, beside the pace's.
+        // The work of each round, relative to that of the reference run.
         let work: Vec<f64> = (0..ROUNDS).map(|_| 1.0 + noise(0.05)).collect();
         let mut part = |cycles: f64| (100_000.0 * cycles * (1.0 + noise(0.005))) as f32;
         let pace =
@@ -369,27 +368,27 @@ fn collected(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) ->
 }
 
 #[test]
-fn the_rest_of_a_run_is_for_mechanisms_that_are_known_worse_than_wanted() {
-    let allocate = |workers, left| collected([3.0, 1.0], workers, 1, &[0, 1]).allocate(&kernels(), left);
+fn extra_rounds_go_to_mechanisms_with_too_wide_intervals() {
+    let allocate = |workers, left| collect_samples([3.0, 1.0], workers, 1, &[0, 1]).allocate(&kernels(), left);
     let (shares, part) = allocate(20, 4.0);
     let [share] = &shares[..] else { panic!("one workload: {shares:?}") };
-    // Half of an interval is a third of a point: at one place each it would be more than twice the rounds that there
-    // were.
+    // The half-width is a third of a point. With one placement in a round the need would exceed twice the rounds so
+    // far.
     assert_eq!(share.workload, MmapPerf::META.name);
     assert!(share.only.len() > 1 && share.only.iter().all(|kernel| *kernel == 0), "not the option: {share:?}");
-    // There is time for four times what is lacked.
-    let lacked = share.rounds / 4.0;
-    assert!((7.5..50.0).contains(&lacked) && (0.1..1.0).contains(&part), "{share:?} {part}");
-    assert_eq!(allocate(20, 0.01).1, 1.0, "where there is hardly time, all of it");
-    assert_eq!(allocate(300, 4.0), (Vec::new(), 0.0), "a tenth of a point");
+    // The time suffices for four times the need.
+    let need = share.rounds / 4.0;
+    assert!((7.5..50.0).contains(&need) && (0.1..1.0).contains(&part), "{share:?} {part}");
+    assert_eq!(allocate(20, 0.01).1, 1.0, "a short time is used up");
+    assert_eq!(allocate(300, 4.0), (Vec::new(), 0.0), "the half-width is a tenth of a point");
 }
 
 #[test]
-fn a_kernel_at_several_places_of_a_round_is_known_better_and_as_truly() {
+fn several_placements_in_a_round_narrow_the_interval_and_keep_its_coverage() {
     let (mut missed, mut widths) = (0, [0.0; 2]);
     for seed in 0..40 {
         for (width, later) in widths.iter_mut().zip([&[0, 1][..], &[0, 0, 0, 0]]) {
-            let estimator = collected([3.0, 1.0], 40, seed, later);
+            let estimator = collect_samples([3.0, 1.0], 40, seed, later);
             let found = estimator.finish(&[MmapPerf::META], &kernels(), &[], 1, 1e9).remove(0);
             let table = found.kernels[0].overhead_percent.unwrap();
             *width += table.high - table.low;
@@ -397,21 +396,21 @@ fn a_kernel_at_several_places_of_a_round_is_known_better_and_as_truly() {
         }
     }
     assert!(missed <= allowed(40, 0.05, 0.001), "{missed}");
-    // With places alone half of the workers would have a half of the deviation: 0.79 of the width.
+    // With independent placements half of the workers would have half of the deviation, which gives 0.79 of the width.
     assert!(widths[1] < 0.9 * widths[0], "{widths:?}");
 }
 
 #[test]
-fn a_workloads_overhead_is_that_of_an_undisturbed_core_and_its_interval_holds_over_places() {
+fn a_workloads_overhead_is_that_of_an_uncontended_core_and_its_interval_covers_the_truth() {
     let (mut table_missed, mut option_missed) = (0, 0);
     for seed in 0..40 {
-        let found = worked(3.0, 1.0, 40, seed);
+        let found = estimate_workload(3.0, 1.0, 40, seed);
         let [table, option] = [0, 1].map(|kernel: usize| found.kernels[kernel].overhead_percent.unwrap());
         assert!((table.estimate - 3.0).abs() < 1.0 && (option.estimate - 1.0).abs() < 1.5, "{table:?} {option:?}");
         table_missed += u32::from(table.low > 3.0 || table.high < 3.0);
         option_missed += u32::from(option.low > 1.0 || option.high < 1.0);
         assert!((950.0..1050.0).contains(&found.inline_cycles.unwrap().estimate), "{:?}", found.inline_cycles);
-        // Two places differ by 1% times the root of two, and 1.96 of that is the most in 95 of 100.
+        // The standard deviation between two placements is 1% times the square root of 2; the range is 1.96 times that.
         assert!((2.3..3.4).contains(&found.placement_percent.unwrap()), "{:?}", found.placement_percent);
     }
     let most = allowed(40, 0.05, 0.001);
@@ -419,25 +418,26 @@ fn a_workloads_overhead_is_that_of_an_undisturbed_core_and_its_interval_holds_ov
 }
 
 #[test]
-fn kernels_that_differ_in_nothing_but_their_places_are_not_resolved() {
-    let resolved =
-        (0..40).filter(|seed| worked(0.0, 0.0, 40, *seed).kernels.iter().any(|kernel| kernel.resolved)).count();
+fn kernels_that_differ_only_in_their_placements_are_not_resolved() {
+    let resolved = (0..40)
+        .filter(|seed| estimate_workload(0.0, 0.0, 40, *seed).kernels.iter().any(|kernel| kernel.resolved))
+        .count();
     assert!(resolved <= 1, "{resolved} of 40");
 }
 
 #[test]
-fn where_too_few_workers_had_the_core_to_themselves_all_are_taken() {
-    let found = worked(3.0, 1.0, 5, 1);
+fn all_workers_count_where_too_few_are_uncontended() {
+    let found = estimate_workload(3.0, 1.0, 5, 1);
     assert_eq!((found.workers, found.disturbed_workers), (5, 0));
     assert!(found.kernels[0].overhead_percent.is_some(), "{:?}", found.kernels[0]);
 }
 
 #[test]
-fn a_kernels_verdict_is_that_of_the_deciding_interval_against_the_workloads_floor() {
+fn a_kernel_is_resolved_if_its_deciding_interval_lies_beyond_the_workloads_floor() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..10 {
         for overheads in [[3.0, 1.0], [0.3, 0.1], [-2.5, 0.6]] {
-            let found = worked(overheads[0], overheads[1], 20, seed);
+            let found = estimate_workload(overheads[0], overheads[1], 20, seed);
             for kernel in &found.kernels {
                 let (shown, deciding) = (kernel.overhead_percent.unwrap(), kernel.deciding_percent.unwrap());
                 assert!(deciding.low <= shown.low && shown.high <= deciding.high, "{kernel:?}");

@@ -1,4 +1,4 @@
-//! A floor per regime, and ops that leave the guest.
+//! The floor of each regime, and ops that trap.
 
 use pvbench::clock::Clock;
 use pvbench::estimate::{Estimates, Estimator, traps};
@@ -10,11 +10,11 @@ use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit, RegimeFloor};
 
 const WORKERS: usize = 12;
-/// What `table` takes above inline, in cycles.
+/// The overhead of `table`, in core cycles.
 const OVERHEAD: f64 = 0.05;
 
-/// Estimates of so many ops in throughput, where a copy of inline differs by ten-thousandths of a cycle, and so many in
-/// `flushed`, where it differs by up to a cycle; the first has the greatest difference.
+/// Estimates of `throughput` ops in throughput, where a copy of inline differs by ten-thousandths of a cycle, and of
+/// `flushed` ops in `flushed`, where it differs by up to a cycle. The first op has the greatest difference.
 fn estimates(throughput: usize, flushed: usize) -> Estimates {
     let ops = throughput.max(flushed);
     let metas: Vec<OpMeta> = (0..ops).map(|op| OpMeta { name: format!("op_{op}").leak(), ..PteVal::META }).collect();
@@ -70,45 +70,46 @@ fn floor(estimates: &Estimates, regime: Regime) -> RegimeFloor {
     *estimates.floors.iter().find(|floor| floor.regime == regime).unwrap()
 }
 
-/// How many cells of `table` are resolved in a regime.
+/// The number of resolved cells of `table` in a regime.
 fn resolved(estimates: &Estimates, regime: Regime) -> usize {
-    let of = |cell: &&Cell| cell.mechanism == "table" && cell.regime == regime && cell.resolved;
-    estimates.cells.iter().filter(of).count()
+    let is_counted = |cell: &&Cell| cell.mechanism == "table" && cell.regime == regime && cell.resolved;
+    estimates.cells.iter().filter(is_counted).count()
 }
 
 #[test]
-fn a_noisy_regime_does_not_hide_what_a_quiet_one_shows_and_borrows_nothing_of_its_quiet() {
+fn a_regime_with_much_noise_and_one_with_little_have_floors_of_their_own() {
     let estimates = estimates(30, 30);
-    let (quiet, noisy) = (floor(&estimates, Regime::Throughput), floor(&estimates, Regime::Flushed));
-    assert!(quiet.cycles <= 1e-4 && quiet.groups == 30, "{quiet:?}");
-    assert!((0.9..=1.0).contains(&noisy.cycles), "{noisy:?}");
-    assert!(estimates.floor.as_ref().unwrap().cycles > OVERHEAD, "one floor for both hides it");
+    let (low, high) = (floor(&estimates, Regime::Throughput), floor(&estimates, Regime::Flushed));
+    assert!(low.cycles <= 1e-4 && low.groups == 30, "{low:?}");
+    assert!((0.9..=1.0).contains(&high.cycles), "{high:?}");
+    assert!(estimates.floor.as_ref().unwrap().cycles > OVERHEAD, "one floor for both regimes would hide the overhead");
     assert_eq!((resolved(&estimates, Regime::Throughput), resolved(&estimates, Regime::Flushed)), (30, 0));
-    let of = |regime| estimates.cells.iter().filter(move |cell| cell.regime == regime && cell.mechanism == "table");
-    assert!(of(Regime::Flushed).all(|cell| cell.limit == Some(Limit::Floor)));
+    let table_cells =
+        |regime| estimates.cells.iter().filter(move |cell| cell.regime == regime && cell.mechanism == "table");
+    assert!(table_cells(Regime::Flushed).all(|cell| cell.limit == Some(Limit::Floor)));
     assert!(
-        of(Regime::Throughput).all(|cell| cell.floor_cycles.unwrap() < 2e-4),
+        table_cells(Regime::Throughput).all(|cell| cell.floor_cycles.unwrap() < 2e-4),
         "cells have the floor of their regime"
     );
 }
 
 #[test]
-fn a_regime_of_few_groups_has_at_least_the_floor_of_the_run_and_its_own_greatest() {
+fn a_regime_with_few_comparisons_has_at_least_the_floor_of_the_run_and_its_own_greatest_difference() {
     let few_noisy = estimates(30, 4);
     let noisy = floor(&few_noisy, Regime::Flushed);
-    assert!((noisy.cycles - 1.0).abs() < 1e-9 && noisy.groups == 4, "its own greatest: {noisy:?}");
+    assert!((noisy.cycles - 1.0).abs() < 1e-9 && noisy.groups == 4, "its own greatest difference: {noisy:?}");
     assert_eq!(resolved(&few_noisy, Regime::Throughput), 30);
-    let few_quiet = estimates(9, 30);
-    let (quiet, run) = (floor(&few_quiet, Regime::Throughput), few_quiet.floor.as_ref().unwrap().cycles);
-    assert_eq!((quiet.cycles, quiet.groups), (run, 9));
-    assert_eq!(resolved(&few_quiet, Regime::Throughput), 0);
-    let enough_quiet = estimates(10, 30);
-    assert!(floor(&enough_quiet, Regime::Throughput).cycles <= 1e-4);
-    assert_eq!(resolved(&enough_quiet, Regime::Throughput), 10);
+    let nine = estimates(9, 30);
+    let (low, run) = (floor(&nine, Regime::Throughput), nine.floor.as_ref().unwrap().cycles);
+    assert_eq!((low.cycles, low.groups), (run, 9));
+    assert_eq!(resolved(&nine, Regime::Throughput), 0);
+    let ten = estimates(10, 30);
+    assert!(floor(&ten, Regime::Throughput).cycles <= 1e-4);
+    assert_eq!(resolved(&ten, Regime::Throughput), 10);
 }
 
 #[test]
-fn the_floor_of_a_run_of_one_regime_is_that_of_the_regime() {
+fn a_run_of_one_regime_has_the_floor_of_that_regime() {
     for ops in [3, 12, 40] {
         let estimates = estimates(ops, 0);
         let (run, own) = (estimates.floor.as_ref().unwrap(), floor(&estimates, Regime::Throughput));
@@ -118,7 +119,7 @@ fn the_floor_of_a_run_of_one_regime_is_that_of_the_regime() {
 }
 
 #[test]
-fn an_op_that_takes_a_trap_in_every_regime_is_marked_where_its_code_may_trap() {
+fn an_op_as_slow_as_a_trap_in_every_regime_is_marked_where_its_code_may_trap() {
     let mut cells = estimates(4, 4).cells;
     for (op, throughput, flushed) in [("op_0", 25_000.0, 25_400.0), ("op_1", 40.0, 700.0), ("op_2", 900.0, 1_300.0)] {
         for cell in cells.iter_mut().filter(|cell| cell.op == op) {
@@ -127,17 +128,21 @@ fn an_op_that_takes_a_trap_in_every_regime_is_marked_where_its_code_may_trap() {
     }
     cells.iter_mut().filter(|cell| cell.op == "op_3").for_each(|cell| cell.native_cycles = None);
     let before = cells.clone();
-    // op_2 is a long body of its own.
-    let said = traps::mark(&mut cells, |op| op != "op_2");
+    // op_2 has a long body that cannot trap.
+    let marked = traps::mark(&mut cells, |op| op != "op_2");
     for (cell, before) in cells.iter().zip(&before) {
         if cell.op == "op_0" {
             assert_eq!((cell.resolved, cell.limit), (false, Some(Limit::Traps)));
         } else {
             assert_eq!((cell.resolved, cell.limit), (before.resolved, before.limit), "{}", cell.op);
         }
-        assert_eq!((cell.overhead, cell.native_cycles), (before.overhead, before.native_cycles), "no figure changes");
+        assert_eq!(
+            (cell.overhead, cell.native_cycles),
+            (before.overhead, before.native_cycles),
+            "the figures do not change"
+        );
     }
-    let [said] = &said[..] else { panic!("{said:?}") };
-    assert_eq!(said.what, "overhead of op_0");
-    assert!(said.reason.starts_with("op_0 traps: the hypervisor answers it in 25000 cycles"), "{}", said.reason);
+    let [marked] = &marked[..] else { panic!("{marked:?}") };
+    assert_eq!(marked.what, "overhead of op_0");
+    assert!(marked.reason.starts_with("op_0 traps: the hypervisor answers it in 25000 cycles"), "{}", marked.reason);
 }

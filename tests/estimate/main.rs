@@ -1,4 +1,4 @@
-//! From samples to cells.
+//! Tests of the estimation: from samples to cells, floors and workloads.
 
 mod cells;
 mod floors;

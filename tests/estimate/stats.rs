@@ -1,10 +1,10 @@
-//! What the estimation holds to, on data whose truth is known.
+//! Coverage, error rates and invariants of the estimators, on synthetic data with a known truth.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use pvbench::stats::binomial::allowed;
 use pvbench::stats::bootstrap::Bootstrap;
-use pvbench::stats::effect::{Round, differences};
+use pvbench::stats::effect::{Round, estimate_effect};
 use pvbench::stats::floor::floor;
 use pvbench::stats::location::{mad, median, quantile};
 use pvbench::stats::modes::modes;
@@ -16,7 +16,7 @@ use rand_pcg::Pcg64Mcg;
 
 const BOOTSTRAP: Bootstrap = Bootstrap { confidence: 0.95, resamples: 400, resolution: 0.0 };
 
-/// Values of known distributions around 0, from a seed.
+/// Random values of known distributions around 0, from a seed.
 struct Synthetic(Pcg64Mcg);
 
 impl Synthetic {
@@ -24,30 +24,30 @@ impl Synthetic {
         Self(Pcg64Mcg::seed_from_u64(seed))
     }
 
-    /// Even between 0 and 1, neither included.
-    fn even(&mut self) -> f64 {
+    /// Uniform between 0 and 1, without the ends.
+    fn uniform(&mut self) -> f64 {
         ((self.0.next_u64() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
     }
 
     /// Standard normal (Box and Muller).
     fn normal(&mut self) -> f64 {
-        (-2.0 * self.even().ln()).sqrt() * (std::f64::consts::TAU * self.even()).cos()
+        (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// Student's t: heavy tails; with 2 degrees of freedom the variance is infinite.
+    /// Student's t, which has heavy tails: with 2 degrees of freedom the variance is infinite.
     fn t(&mut self, dof: u32) -> f64 {
         let square: f64 = (0..dof).map(|_| self.normal().powi(2)).sum();
         self.normal() / (square / f64::from(dof)).sqrt()
     }
 
-    /// Normal, but for one in twenty with twenty times the spread.
+    /// Contaminated normal: one value in twenty has twenty times the standard deviation.
     fn contaminated(&mut self) -> f64 {
-        let spread = if self.even() < 0.05 { 20.0 } else { 1.0 };
+        let spread = if self.uniform() < 0.05 { 20.0 } else { 1.0 };
         spread * self.normal()
     }
 }
 
-/// The worker at `i` of `n`, as a value whose median over the workers is 0 in truth.
+/// The value of worker `i` of `n`; the true median over workers is 0.
 type Worker = fn(&mut Synthetic, usize, usize) -> f64;
 
 const WORKERS: [(&str, Worker); 4] = [
@@ -57,14 +57,14 @@ const WORKERS: [(&str, Worker); 4] = [
     ("drift", |s, i, n| s.normal() + 3.0 * (i as f64 / (n - 1) as f64 - 0.5)),
 ];
 
-/// The least count of hits, out of `trials` at 95%, that is within three standard errors.
-fn least_hits(trials: usize) -> usize {
+/// The least number of hits in `trials` at a coverage of 95%, three standard errors below the mean.
+fn min_hits(trials: usize) -> usize {
     let trials = trials as f64;
     (0.95 * trials - 3.0 * (0.95 * 0.05 * trials).sqrt()).floor() as usize
 }
 
 #[test]
-fn intervals_over_workers_hold_as_often_as_they_say() {
+fn intervals_over_workers_cover_the_truth_at_their_confidence() {
     let trials = 800;
     for (name, worker) in WORKERS {
         for n in [8, 11, 20, 40] {
@@ -77,8 +77,9 @@ fn intervals_over_workers_hold_as_often_as_they_say() {
                 hits += usize::from(interval.contains(0.0));
                 width += interval.width() / trials as f64;
             }
-            assert!(hits >= least_hits(trials), "{name}, {n} workers: {hits} of {trials}");
-            // And not by being wide: the median of n normal values has a standard error of 1.25 / sqrt(n).
+            assert!(hits >= min_hits(trials), "{name}, {n} workers: {hits} of {trials}");
+            // The intervals are not needlessly wide: the median of n normal values has a standard error of
+            // 1.25 / sqrt(n).
             if name == "normal" {
                 let expected = 2.0 * 1.96 * 1.2533 / (n as f64).sqrt();
                 assert!(width < 1.3 * expected, "{n} workers: width {width}, not about {expected}");
@@ -88,7 +89,7 @@ fn intervals_over_workers_hold_as_often_as_they_say() {
 }
 
 #[test]
-fn intervals_over_layouts_hold_whether_workers_share_their_effects_or_not() {
+fn intervals_over_layouts_cover_the_truth_whether_or_not_layouts_share_effects_of_workers() {
     let (trials, workers, layouts) = (200, 12, 8);
     for (name, shared, own) in [("shared", 1.0, 0.05), ("own", 0.05, 1.0), ("neither", 0.05, 0.05)] {
         let mut synthetic = Synthetic::from(3);
@@ -104,13 +105,13 @@ fn intervals_over_layouts_hold_whether_workers_share_their_effects_or_not() {
             let interval = BOOTSTRAP.layouts(&values, &mut synthetic.0).unwrap();
             hits += usize::from(interval.contains(0.0));
         }
-        assert!(hits >= least_hits(trials), "{name}: {hits} of {trials}");
+        assert!(hits >= min_hits(trials), "{name}: {hits} of {trials}");
     }
 }
 
 #[test]
-fn an_interval_over_rounds_of_one_process_would_not_hold() {
-    // Why only workers and layouts are resampled: each process has an offset of its own that its rounds share.
+fn an_interval_over_rounds_of_one_process_does_not_cover_the_truth() {
+    // The reason to resample only workers and layouts: the rounds of a process share its offset.
     let mut synthetic = Synthetic::from(5);
     let trials = 100;
     let (mut over_workers, mut over_rounds) = (0, 0);
@@ -127,33 +128,33 @@ fn an_interval_over_rounds_of_one_process_would_not_hold() {
         over_workers += usize::from(workers.contains(0.0));
         over_rounds += usize::from(rounds.contains(0.0));
     }
-    assert!(over_workers >= least_hits(trials), "{over_workers}");
+    assert!(over_workers >= min_hits(trials), "{over_workers}");
     assert!(over_rounds < trials / 4, "{over_rounds}");
 }
 
 #[test]
-fn two_planted_modes_are_recognised_with_their_shares() {
+fn two_true_modes_are_found_with_their_shares() {
     for lower in [10, 5, 15] {
         let mut synthetic = Synthetic::from(7);
-        let recognised = (0..200)
+        let found_both = (0..200)
             .filter(|_| {
                 let values: Vec<f64> =
                     (0..20).map(|i| 0.01 * synthetic.normal() + if i < lower { 0.13 } else { 0.68 }).collect();
                 let found = modes(&values, 0.001);
                 let share_near = |value: f64, share: f64| {
-                    // One worker may be a straggler.
+                    // One worker may be an outlier.
                     found.iter().any(|m| (m.value - value).abs() < 0.02 && (m.share - share).abs() < 0.051)
                 };
                 let share = f64::from(lower) / 20.0;
                 found.len() == 2 && share_near(0.13, share) && share_near(0.68, 1.0 - share)
             })
             .count();
-        assert!(recognised >= 190, "{lower} of 20 in the lower mode: {recognised} of 200");
+        assert!(found_both >= 190, "{lower} of 20 in the lower mode: {found_both} of 200");
     }
 }
 
 #[test]
-fn one_mode_is_seldom_taken_for_two() {
+fn one_mode_is_split_in_two_in_fewer_than_one_of_a_hundred_samples() {
     let one: [(&str, Worker); 2] = [("normal", |s, _, _| s.normal()), ("t3", |s, _, _| s.t(3))];
     for (name, worker) in one {
         for n in [8, 12, 20, 40] {
@@ -164,7 +165,7 @@ fn one_mode_is_seldom_taken_for_two() {
                     modes(&values, 0.0).len() > 1
                 })
                 .count();
-            // Less than 1 in 100 in truth (0.7 for 8 workers), three standard errors of a count of ten allowed for.
+            // The true rate is below 1 in 100 (0.7 for 8 workers). The bound is three standard errors above ten.
             assert!(wrong <= 19, "{name}, {n} workers: {wrong} of 1000");
             assert!(n < 20 || wrong <= 5, "{name}, {n} workers: {wrong} of 1000");
         }
@@ -172,8 +173,9 @@ fn one_mode_is_seldom_taken_for_two() {
 }
 
 #[test]
-fn a_whole_cell_goes_from_rounds_to_a_verdict() {
-    // 2 cycles inline; 2 a copy of it, 5 and 2.004 the mechanisms; a frequency that wanders; interrupts in some rounds.
+fn a_cell_is_estimated_and_resolved_from_its_rounds() {
+    // `inline` takes 2 cycles, its copy 2, the mechanisms 5 and 2.004. The frequency drifts, and interrupts hit some
+    // rounds.
     let mut synthetic = Synthetic::from(11);
     let cycles = [2.0, 5.0, 2.004];
     let mut layouts: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); 3]; 3];
@@ -182,16 +184,16 @@ fn a_whole_cell_goes_from_rounds_to_a_verdict() {
         for _worker in 0..20 {
             let rounds: Vec<Round> = (0..15)
                 .map(|_| {
-                    let ticks_per_cycle = 0.6 + 0.3 * synthetic.even();
+                    let ticks_per_cycle = 0.6 + 0.3 * synthetic.uniform();
                     let mut window = |cycles: f64| {
-                        let interrupt = if synthetic.even() < 0.02 { 3.0 } else { 1.0 };
+                        let interrupt = if synthetic.uniform() < 0.02 { 3.0 } else { 1.0 };
                         cycles * ticks_per_cycle * interrupt * (1.0 + 0.002 * synthetic.normal())
                     };
                     Round { inline: window(2.0), ticks: cycles.iter().map(|&c| window(c)).collect(), ticks_per_cycle }
                 })
                 .collect();
             for (mechanism, values) in at_layout.iter_mut().enumerate() {
-                let effect = differences(&rounds, mechanism).unwrap();
+                let effect = estimate_effect(&rounds, mechanism).unwrap();
                 values.push(effect.cycles);
                 if mechanism == 0 {
                     aa_cycles.push(effect.cycles);
@@ -202,7 +204,7 @@ fn a_whole_cell_goes_from_rounds_to_a_verdict() {
     }
     let floor = floor(&aa_cycles, &aa_log_ratios).unwrap();
     assert!(floor.cycles < 0.01, "{floor:?}");
-    let verdict = |mechanism: usize, rng: &mut Pcg64Mcg| {
+    let is_resolved = |mechanism: usize, rng: &mut Pcg64Mcg| {
         let values: Vec<Vec<f64>> = layouts.iter().map(|layout| layout[mechanism].clone()).collect();
         let per_layout: Vec<_> = values.iter().map(|v| BOOTSTRAP.workers(v, rng).unwrap()).collect();
         let cell = BOOTSTRAP.layouts(&values, rng).unwrap();
@@ -219,16 +221,16 @@ fn a_whole_cell_goes_from_rounds_to_a_verdict() {
         };
         deciders.obstacle().is_none()
     };
-    assert!(!verdict(0, &mut synthetic.0), "a thing against itself");
-    assert!(verdict(1, &mut synthetic.0), "three cycles");
-    assert!(!verdict(2, &mut synthetic.0), "less than the floor");
+    assert!(!is_resolved(0, &mut synthetic.0), "the copy of inline");
+    assert!(is_resolved(1, &mut synthetic.0), "three cycles");
+    assert!(!is_resolved(2, &mut synthetic.0), "within the floor");
 }
 
 fn values() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(-1e6..1e6f64, 2..30)
 }
 
-fn anything() -> impl Strategy<Value = Vec<f64>> {
+fn any_values() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(prop::num::f64::ANY, 0..20)
 }
 
@@ -241,7 +243,7 @@ proptest! {
     })]
 
     #[test]
-    fn an_interval_holds_its_estimate_and_stays_within_the_values(values in values(), seed: u64) {
+    fn an_interval_contains_its_estimate_and_lies_within_the_values(values in values(), seed: u64) {
         let rng = &mut Pcg64Mcg::seed_from_u64(seed);
         let interval = BOOTSTRAP.workers(&values, rng).unwrap();
         prop_assert_eq!(Some(interval.estimate), median(&values));
@@ -254,18 +256,18 @@ proptest! {
     fn the_order_of_workers_does_not_matter(values in values(), seed: u64) {
         let mut reversed = values.clone();
         reversed.reverse();
-        let of = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed));
-        prop_assert_eq!(of(&values), of(&reversed));
+        let interval = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed));
+        prop_assert_eq!(interval(&values), interval(&reversed));
         prop_assert_eq!(modes(&values, 0.0), modes(&reversed, 0.0));
     }
 
     #[test]
-    fn another_unit_changes_the_unit_alone(values in values(), power in -20i32..20, seed: u64) {
-        // By powers of two, which round nothing.
+    fn a_change_of_unit_scales_the_results(values in values(), power in -20i32..20, seed: u64) {
+        // Powers of two cause no rounding.
         let unit = 2f64.powi(power);
         let scaled: Vec<f64> = values.iter().map(|v| v * unit).collect();
-        let of = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
-        prop_assert_eq!(of(&values).map(|x| x * unit), of(&scaled));
+        let interval = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
+        prop_assert_eq!(interval(&values).map(|x| x * unit), interval(&scaled));
         prop_assert_eq!(modes(&values, 0.0).len(), modes(&scaled, 0.0).len());
         prop_assert_eq!(mad(&values).map(|m| m * unit), mad(&scaled));
     }
@@ -279,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn few_layouts_are_spanned(
+    fn the_interval_of_few_layouts_spans_their_medians(
         layouts in prop::collection::vec(prop::collection::vec(-1.0..1.0f64, 2..12), 1..6),
         seed: u64,
     ) {
@@ -296,7 +298,7 @@ proptest! {
     }
 
     #[test]
-    fn modes_lie_within_the_values_and_share_out_the_workers(values in values()) {
+    fn modes_lie_within_the_values_and_their_shares_add_up_to_at_most_one(values in values()) {
         let found = modes(&values, 0.0);
         prop_assert!(!found.is_empty());
         prop_assert!(found.iter().map(|m| m.share).sum::<f64>() <= 1.0 + 1e-9);
@@ -309,7 +311,7 @@ proptest! {
     }
 
     #[test]
-    fn at_least_95_in_100_comparisons_are_within_the_floor(
+    fn at_least_95_percent_of_the_comparisons_lie_within_the_floor(
         aa in prop::collection::vec((-1.0..1.0f64, -0.5..0.5f64), 1..120),
     ) {
         let (cycles, log_ratios): (Vec<f64>, Vec<f64>) = aa.into_iter().unzip();
@@ -321,7 +323,7 @@ proptest! {
     }
 
     #[test]
-    fn holm_rejects_no_less_than_bonferroni_and_never_the_greater_of_two(
+    fn holm_rejects_all_that_bonferroni_does_and_never_the_greater_p_value_alone(
         p in prop::collection::vec(0.0..0.2f64, 0..12),
     ) {
         let rejected = holm(&p, 0.05);
@@ -334,20 +336,20 @@ proptest! {
     }
 
     #[test]
-    fn more_cells_ask_for_more_confidence(cells in 1usize..10_000) {
+    fn more_cells_need_a_higher_confidence(cells in 1usize..10_000) {
         let (one, more) = (confidence_for(cells, 0.05), confidence_for(cells + 1, 0.05));
         prop_assert!(0.95 - 1e-12 <= one && one < more && more < 1.0);
     }
 
     #[test]
-    fn t_quantiles_rise_with_p_and_fall_with_the_degrees_of_freedom(p in 0.6..0.999f64, dof in 1.0..200.0f64) {
+    fn t_quantiles_increase_with_p_and_decrease_with_the_degrees_of_freedom(p in 0.6..0.999f64, dof in 1.0..200.0f64) {
         let t = t_quantile(p, dof).unwrap();
         prop_assert!(t_quantile(p + 0.0005, dof).unwrap() > t);
         prop_assert!(t_quantile(p, dof + 1.0).unwrap() < t);
     }
 
     #[test]
-    fn no_input_stops_the_estimation(values in anything(), others in anything(), x: f64, seed: u64) {
+    fn no_input_makes_an_estimator_panic(values in any_values(), others in any_values(), x: f64, seed: u64) {
         let rng = &mut Pcg64Mcg::seed_from_u64(seed);
         let finite = |v: Option<f64>| v.is_none_or(|v| !v.is_nan());
         prop_assert!(finite(median(&values)) && finite(mad(&values)) && finite(quantile(&values, x)));
@@ -361,8 +363,14 @@ proptest! {
             prop_assert!(!found.is_empty());
             let found: Vec<f64> = found.iter().map(|mode| mode.value).collect();
             let interval = Some(interval);
-            let deciders =
-                Deciders { estimate: x, interval, layouts: &others, layouts_dominate: x > 0.0, modes: &found, floor: x };
+            let deciders = Deciders {
+                estimate: x,
+                interval,
+                layouts: &others,
+                layouts_dominate: x > 0.0,
+                modes: &found,
+                floor: x,
+            };
             deciders.obstacle();
         }
         if let Some(floor) = floor(&values, &others) {
@@ -373,7 +381,7 @@ proptest! {
             .zip(&others)
             .map(|(&inline, &ticks)| Round { ticks: vec![ticks], inline, ticks_per_cycle: x })
             .collect();
-        if let Some(effect) = differences(&rounds, 0) {
+        if let Some(effect) = estimate_effect(&rounds, 0) {
             prop_assert!(effect.cycles.is_finite() && effect.log_ratio.is_finite() && effect.inline_cycles > 0.0);
         }
         prop_assert_eq!(holm(&values, x).len(), values.len());
@@ -381,7 +389,7 @@ proptest! {
 }
 
 #[test]
-fn students_intervals_hold_at_the_confidence_of_a_family_whatever_the_tails() {
+fn students_intervals_cover_the_truth_at_the_confidence_of_a_family_with_heavy_tails() {
     let (trials, error) = (20_000u32, 1e-3);
     let allowed = allowed(trials, error, 1e-3) as usize;
     for (name, worker) in WORKERS {
@@ -395,7 +403,7 @@ fn students_intervals_hold_at_the_confidence_of_a_family_whatever_the_tails() {
                     !student.around(middle, &values).unwrap().contains(0.0)
                 })
                 .count();
-            assert!(misses <= allowed, "{name}, {n} workers: {misses} of {trials}, {allowed} may");
+            assert!(misses <= allowed, "{name}, {n} workers: {misses} of {trials}, at most {allowed} allowed");
         }
     }
 }
