@@ -1,6 +1,6 @@
 //! Both ends of a context switch.
 
-use super::{CPU_OP, Task, unbatched};
+use super::{CPU_OP, Task, end_batching};
 use crate::native;
 use crate::op::xen::LazyMode;
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
@@ -9,7 +9,7 @@ use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 pub const TIF_LAZY_MMU_UPDATES: u64 = 1 << 27;
 
 /// The flags of a task.
-fn flags(task: u64) -> *mut u64 {
+fn flags_address(task: u64) -> *mut u64 {
     (task as *mut u8).wrapping_add(std::mem::offset_of!(Task, flags)).cast()
 }
 
@@ -46,7 +46,7 @@ unsafe impl Op for StartContextSwitch {
         }
         cpu.xen.lazy = LazyMode::Cpu;
         if was == LazyMode::Mmu {
-            let flags = flags(prev);
+            let flags = flags_address(prev);
             // SAFETY: the caller's task.
             unsafe { flags.write_volatile(flags.read_volatile() | TIF_LAZY_MMU_UPDATES) };
         }
@@ -54,7 +54,7 @@ unsafe impl Op for StartContextSwitch {
 
     /// A task that batches nothing.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        unbatched(cpu);
+        end_batching(cpu);
         cpu.cpu.task.flags &= !TIF_LAZY_MMU_UPDATES;
         (&raw mut cpu.cpu.task as u64,)
     }
@@ -87,7 +87,7 @@ unsafe impl Op for EndContextSwitch {
         let cpu = unsafe { CpuModel::current() };
         cpu.xen.flush();
         cpu.xen.lazy = LazyMode::None;
-        let flags = flags(next);
+        let flags = flags_address(next);
         // SAFETY: the caller's task.
         let before = unsafe { flags.read_volatile() };
         if before & TIF_LAZY_MMU_UPDATES != 0 {

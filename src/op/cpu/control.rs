@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
 use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
@@ -123,7 +123,7 @@ unsafe impl Op for WriteCr0 {
 
     /// What is in it.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        unbatched(cpu);
+        end_batching(cpu);
         (ControlRegisters::new().cr0,)
     }
 }

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use super::control::{CR0, CR0_TS, CR4};
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
@@ -40,7 +40,7 @@ unsafe impl Op for Clts {
     }
 
     fn arguments(cpu: &mut CpuModel) {
-        unbatched(cpu);
+        end_batching(cpu);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::table::DescPtr;
 use super::trap::{self, TrapInfo};
-use super::{CPU_OP, ldt, unbatched};
+use super::{CPU_OP, ldt, end_batching};
 use crate::native;
 use crate::op::xen::{Call, guest};
 use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
@@ -26,13 +26,13 @@ unsafe fn update_descriptor(table: u64, entry: u64, desc: u64) {
     let desc = unsafe { (desc as *const u64).read_unaligned() };
     // SAFETY: the only reference to the model in use.
     let xen = &mut unsafe { CpuModel::current() }.xen;
-    let ma = xen.virt_to_machine(slot(table, entry, 8));
+    let ma = xen.virt_to_machine(entry_address(table, entry, 8));
     xen.flush();
     xen.hypercall(Call::UpdateDescriptor { ma, desc });
 }
 
 /// `&table[entry]`, for an `int` in the register and entries of that many bytes.
-fn slot(table: u64, entry: u64, bytes: i64) -> u64 {
+fn entry_address(table: u64, entry: u64, bytes: i64) -> u64 {
     table.wrapping_add_signed(i64::from(entry as i32) * bytes)
 }
 
@@ -68,7 +68,7 @@ unsafe impl Op for WriteLdtEntry {
 
     /// A table that is in use: read-only, as `alloc_ldt` made it.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         ldt::protect(&mut cpu.xen, false);
         let tables = &mut cpu.cpu.tables;
         tables.entry = [FLAT_DATA, 0];
@@ -118,7 +118,7 @@ unsafe impl Op for WriteGdtEntry {
 
     /// The entry that holds the CPU's number.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         let tables = &mut cpu.cpu.tables;
         tables.entry = [0x0040_f500_0000_0000, 0];
         (cpu.xen.memory.pfn_to_virt(guest::GDT), 15, &raw const tables.entry as u64, DESCTYPE_S)
@@ -165,7 +165,7 @@ unsafe impl Op for WriteIdtEntry {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
         let DescPtr { size, address } = cpu.cpu.tables.idt_desc;
-        let place = slot(idt, entry, 16);
+        let place = entry_address(idt, entry, 16);
         let end = address.wrapping_add(u64::from(size) + 1);
         if place >= address
             && place.wrapping_add(8) <= end
@@ -178,7 +178,7 @@ unsafe impl Op for WriteIdtEntry {
 
     /// An interrupt of the table in use.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         let idt = &raw mut cpu.irq.idt as u64;
         let tables = &mut cpu.cpu.tables;
         tables.idt_desc = DescPtr { size: (size_of_val(&cpu.irq.idt) - 1) as u16, address: idt };

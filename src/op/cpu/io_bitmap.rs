@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use super::table::{GDT, GDT_ENTRY_TSS, TR};
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
 use crate::op::{CpuModel, Op, OpMeta, catalogue::Slot};
@@ -114,7 +114,7 @@ unsafe impl Op for LoadSp0 {
 
     /// The top of a task's stack.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        unbatched(cpu);
+        end_batching(cpu);
         (0xffff_c900_0000_4000,)
     }
 }

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use super::table::{GDT, GDT_ENTRY_LDT};
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, XenVcpu, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
@@ -74,7 +74,7 @@ unsafe impl Op for SetLdt {
 
     /// None: what nearly every process has.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         (0, 0)
     }
 }
@@ -122,7 +122,7 @@ unsafe impl Op for AllocLdt {
 
     /// A table that was just filled: writable in every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         protect(&mut cpu.xen, true);
         cpu.xen.recycle_frames(&[guest::LDT]);
         (cpu.xen.memory.pfn_to_virt(guest::LDT), ENTRIES)
@@ -159,7 +159,7 @@ unsafe impl Op for FreeLdt {
 
     /// A table that `alloc_ldt` was told of: read-only in every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         protect(&mut cpu.xen, false);
         cpu.xen.recycle_frames(&[guest::LDT]);
         (cpu.xen.memory.pfn_to_virt(guest::LDT), ENTRIES)

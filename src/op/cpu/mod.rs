@@ -124,7 +124,7 @@ impl Default for CpuState {
 }
 
 /// Batching off and nothing collected, which is what an op finds outside of a context switch; no frame is recycled.
-fn unbatched(cpu: &mut CpuModel) {
+fn end_batching(cpu: &mut CpuModel) {
     cpu.xen.lazy = super::xen::LazyMode::None;
     cpu.xen.flush();
     cpu.xen.recycle_frames(&[]);

@@ -40,13 +40,13 @@ const IGNORED: [u64; 7] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0
 const EIO: i32 = -5;
 
 /// A register's number: an `unsigned int` in the argument register.
-fn number(msr: u64) -> u64 {
+fn truncate_to_u32(msr: u64) -> u64 {
     msr & 0xffff_ffff
 }
 
 /// What `xen_do_read_msr` makes of a value: a guest has no x2APIC.
-fn as_guest_sees(msr: u64, value: u64) -> u64 {
-    if number(msr) == MSR_IA32_APICBASE { value & !X2APIC_ENABLE } else { value }
+fn hide_x2apic(msr: u64, value: u64) -> u64 {
+    if truncate_to_u32(msr) == MSR_IA32_APICBASE { value & !X2APIC_ENABLE } else { value }
 }
 
 /// `xen_do_write_msr` for a guest without virtual performance counters: segment bases by hypercall, entry points of
@@ -55,12 +55,12 @@ fn as_guest_sees(msr: u64, value: u64) -> u64 {
 /// # Safety
 /// As for [`CpuModel::current`].
 unsafe fn xen_write(msr: u64, low: u64, high: u64) -> i32 {
-    if let Some(&(_, which)) = SEGBASE.iter().find(|&&(base, _)| base == number(msr)) {
-        let base = number(high) << 32 | number(low);
+    if let Some(&(_, which)) = SEGBASE.iter().find(|&&(base, _)| base == truncate_to_u32(msr)) {
+        let base = truncate_to_u32(high) << 32 | truncate_to_u32(low);
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
         if cpu.xen.hypercall(Call::SetSegmentBase { which, base }) == 0 { 0 } else { EIO }
-    } else if IGNORED.contains(&number(msr)) {
+    } else if IGNORED.contains(&truncate_to_u32(msr)) {
         0
     } else {
         // SAFETY: this function's contract.
@@ -97,7 +97,7 @@ unsafe impl Op for ReadMsr {
     /// `xen_read_msr`: on bare metal's way, for Xen emulates the instruction.
     unsafe fn xen((msr,): (u64,)) -> u64 {
         // SAFETY: this function's contract.
-        as_guest_sees(msr, unsafe { Self::inline((msr,)) })
+        hide_x2apic(msr, unsafe { Self::inline((msr,)) })
     }
 
     fn arguments(_: &mut CpuModel) -> (u64,) {
@@ -172,7 +172,7 @@ unsafe impl Op for ReadMsrSafe {
     /// `xen_read_msr_safe`
     unsafe fn xen((msr, err): (u64, u64)) -> u64 {
         // SAFETY: this function's contract.
-        as_guest_sees(msr, unsafe { Self::inline((msr, err)) })
+        hide_x2apic(msr, unsafe { Self::inline((msr, err)) })
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
@@ -250,7 +250,7 @@ unsafe impl Op for ReadPmc {
         const GENERAL: u64 = 0xc1;
         /// `MSR_CORE_PERF_FIXED_CTR0`
         const FIXED: u64 = 0x309;
-        let msr = if counter >> 30 & 1 != 0 { FIXED + (counter & 0xffff) } else { GENERAL + number(counter) };
+        let msr = if counter >> 30 & 1 != 0 { FIXED + (counter & 0xffff) } else { GENERAL + truncate_to_u32(counter) };
         // SAFETY: the only reference to the model in use; it ends here.
         let err = &raw mut unsafe { CpuModel::current() }.cpu.words.err;
         // SAFETY: this function's contract; the error goes into the model.

@@ -3,7 +3,7 @@
 use std::mem::{offset_of, replace};
 
 use super::table::{GDT, GDT_ENTRY_TLS_MIN};
-use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, msr, unbatched};
+use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, msr, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
@@ -84,7 +84,7 @@ unsafe impl Op for LoadTls {
 
     /// A task with the segments that are in the table already: all tasks of a 64-bit system have none.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         cpu.cpu.task.tls_array = [0; 3];
         cpu.cpu.segments.shadow_tls = [0; 3];
         for number in GDT_ENTRY_TLS_MIN..GDT_ENTRY_TLS_MIN + 3 {

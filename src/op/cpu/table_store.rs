@@ -9,7 +9,7 @@ use crate::op::{CpuModel, Op, OpMeta, Since, catalogue::Slot};
 const STORE_OP: OpMeta = OpMeta { since: Since::Linux2630Only, ..CPU_OP };
 
 /// Where the result goes.
-fn operand(cpu: &mut CpuModel) -> (u64,) {
+fn reset_operand(cpu: &mut CpuModel) -> (u64,) {
     cpu.cpu.tables.operand = DescPtr::default();
     (&raw mut cpu.cpu.tables.operand as u64,)
 }
@@ -47,7 +47,7 @@ unsafe impl Op for StoreGdt {
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        operand(cpu)
+        reset_operand(cpu)
     }
 }
 
@@ -84,6 +84,6 @@ unsafe impl Op for StoreIdt {
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        operand(cpu)
+        reset_operand(cpu)
     }
 }

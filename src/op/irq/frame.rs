@@ -34,7 +34,7 @@ const DROPPED: usize = 16;
 /// Makes the stack look as the hardware leaves it.
 pub struct AdjustExceptionFrame;
 
-// SAFETY: nothing; in Xen two loads from the installed model into caller-saved registers and a store to it.
+// SAFETY: the native body does nothing; in Xen two loads from the installed model into caller-saved registers and a store to it.
 unsafe impl Op for AdjustExceptionFrame {
     const META: OpMeta = OpMeta {
         name: "adjust_exception_frame",

@@ -39,7 +39,7 @@ pub enum FrameType {
 
 impl FrameType {
     /// What the entries of a page table must map; `None` where this is no page table.
-    fn below(self) -> Option<FrameType> {
+    fn entry_type(self) -> Option<FrameType> {
         match self {
             FrameType::L1 => Some(FrameType::Writable),
             FrameType::L2 => Some(FrameType::L1),
@@ -121,7 +121,7 @@ pub struct Tables<'a> {
 pub type Checked = Result<(), i64>;
 
 impl Tables<'_> {
-    fn owned(&mut self, mfn: u64, missing: i64) -> Result<&mut Frame, i64> {
+    fn find_owned(&mut self, mfn: u64, missing: i64) -> Result<&mut Frame, i64> {
         match self.frames.all.get_mut(mfn as usize) {
             None => Err(missing),
             Some(frame) if frame.owner != Owner::Domain => Err(EINVAL),
@@ -129,13 +129,13 @@ impl Tables<'_> {
         }
     }
 
-    fn word(&self, mfn: u64, index: usize) -> Result<u64, i64> {
+    fn read_word(&self, mfn: u64, index: usize) -> Result<u64, i64> {
         self.memory.read(self.p2m.machine_to_phys(mfn), index).ok_or(EINVAL)
     }
 
     /// `get_page_type`: one more use of a frame as `kind`. The first use as a page table looks at every entry.
     pub fn get_type(&mut self, mfn: u64, kind: FrameType) -> Checked {
-        let frame = self.owned(mfn, EINVAL)?;
+        let frame = self.find_owned(mfn, EINVAL)?;
         if frame.uses > 0 {
             if frame.kind != kind {
                 return Err(EINVAL);
@@ -143,27 +143,27 @@ impl Tables<'_> {
             frame.uses = frame.uses.saturating_add(1);
             return Ok(());
         }
-        if kind.below().is_some() {
+        if kind.entry_type().is_some() {
             for index in 0..ENTRIES {
-                let checked = self.word(mfn, index).and_then(|entry| self.get_entry(kind, entry));
+                let checked = self.read_word(mfn, index).and_then(|entry| self.get_entry(kind, entry));
                 if let Err(errno) = checked {
                     self.put_entries(mfn, kind, index);
                     return Err(errno);
                 }
             }
         }
-        let frame = self.owned(mfn, EINVAL)?;
+        let frame = self.find_owned(mfn, EINVAL)?;
         (frame.kind, frame.uses) = (kind, 1);
         Ok(())
     }
 
     /// `put_page_type`: one use less. The last one of a page table releases what it maps.
     pub fn put_type(&mut self, mfn: u64) {
-        let Ok(frame) = self.owned(mfn, EINVAL) else { return };
+        let Ok(frame) = self.find_owned(mfn, EINVAL) else { return };
         frame.uses = frame.uses.saturating_sub(1);
         if frame.uses == 0 {
             let kind = std::mem::replace(&mut frame.kind, FrameType::None);
-            if kind.below().is_some() {
+            if kind.entry_type().is_some() {
                 self.put_entries(mfn, kind, ENTRIES);
             }
         }
@@ -171,7 +171,7 @@ impl Tables<'_> {
 
     fn put_entries(&mut self, mfn: u64, kind: FrameType, count: usize) {
         for index in 0..count {
-            if let Ok(entry) = self.word(mfn, index) {
+            if let Ok(entry) = self.read_word(mfn, index) {
                 self.put_entry(kind, entry);
             }
         }
@@ -183,14 +183,14 @@ impl Tables<'_> {
             return Ok(());
         }
         let mfn = (entry & FRAME_MASK) >> PAGE_SHIFT;
-        match table.below() {
+        match table.entry_type() {
             None => Err(EINVAL),
-            Some(FrameType::Writable) if entry & WRITABLE == 0 => self.owned(mfn, EPERM).map(drop),
+            Some(FrameType::Writable) if entry & WRITABLE == 0 => self.find_owned(mfn, EPERM).map(drop),
             Some(FrameType::Writable) => {
-                self.owned(mfn, EPERM)?;
+                self.find_owned(mfn, EPERM)?;
                 self.get_type(mfn, FrameType::Writable)
             }
-            Some(below) => self.get_type(mfn, below),
+            Some(kind) => self.get_type(mfn, kind),
         }
     }
 
@@ -215,8 +215,8 @@ impl Tables<'_> {
     /// a page table it is checked as an entry of that level; in a frame that is no page table it is a plain write.
     pub fn update(&mut self, maddr: u64, value: u64, preserve: u64) -> Checked {
         let (mfn, index) = (maddr >> PAGE_SHIFT, (maddr as usize & 0xfff) / 8);
-        let kind = self.owned(mfn, EINVAL)?.kind;
-        let old = self.word(mfn, index)?;
+        let kind = self.find_owned(mfn, EINVAL)?.kind;
+        let old = self.read_word(mfn, index)?;
         let value = value | old & preserve;
         match kind {
             FrameType::None | FrameType::Writable => {}
@@ -240,7 +240,7 @@ impl Tables<'_> {
     /// `MMUEXT_PIN_L*_TABLE`: keeps a frame a page table of that level. Pinning twice is refused.
     pub fn pin(&mut self, mfn: u64, kind: FrameType) -> Checked {
         self.get_type(mfn, kind)?;
-        let frame = self.owned(mfn, EINVAL)?;
+        let frame = self.find_owned(mfn, EINVAL)?;
         if std::mem::replace(&mut frame.pinned, true) {
             self.put_type(mfn);
             return Err(EINVAL);
@@ -250,7 +250,7 @@ impl Tables<'_> {
 
     /// `MMUEXT_UNPIN_TABLE`: refused where not pinned.
     pub fn unpin(&mut self, mfn: u64) -> Checked {
-        let frame = self.owned(mfn, EINVAL)?;
+        let frame = self.find_owned(mfn, EINVAL)?;
         if !std::mem::replace(&mut frame.pinned, false) {
             return Err(EINVAL);
         }
@@ -262,7 +262,7 @@ impl Tables<'_> {
     pub fn walk(&self, root: u64, va: u64) -> Result<u64, i64> {
         let mut mfn = root;
         for level in (2..=4).rev() {
-            let entry = self.word(mfn, (va >> (PAGE_SHIFT + 9 * (level - 1))) as usize % ENTRIES)?;
+            let entry = self.read_word(mfn, (va >> (PAGE_SHIFT + 9 * (level - 1))) as usize % ENTRIES)?;
             if entry & PRESENT == 0 {
                 return Err(EINVAL);
             }

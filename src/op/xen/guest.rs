@@ -72,7 +72,7 @@ pub const FIXADDR_TOP: u64 = 0xffff_ffff_ff7f_f000;
 pub const TABLE_FLAGS: u64 = 0x67;
 
 /// How many frames can be recycled.
-const RECYCLED: usize = 8;
+const MAX_RECYCLED: usize = 8;
 
 /// What a frame is, on both sides.
 #[derive(Clone, Copy)]
@@ -86,14 +86,14 @@ struct Saved {
 
 /// Frames to put back after each call; see [`XenVcpu::recycle`].
 pub struct Recycled {
-    saved: [Option<Saved>; RECYCLED],
+    saved: [Option<Saved>; MAX_RECYCLED],
 }
 
 impl Recycled {
     /// None.
     #[must_use]
     pub fn new() -> Self {
-        Recycled { saved: [None; RECYCLED] }
+        Recycled { saved: [None; MAX_RECYCLED] }
     }
 }
 

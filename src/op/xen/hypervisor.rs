@@ -16,9 +16,9 @@ const ENODEV: i64 = -19;
 /// `NR_EVENT_CHANNELS` of a 64-bit guest.
 const PORTS: u64 = 64 * 64;
 /// `FIRST_RESERVED_GDT_ENTRY`: the guest's part of the descriptor table ends here.
-const GDT_ENTRIES: u64 = 14 * 512;
+const MAX_GDT_ENTRIES: u64 = 14 * 512;
 /// Entries of a local descriptor table, at most.
-const LDT_ENTRIES: u64 = 8192;
+const MAX_LDT_ENTRIES: u64 = 8192;
 /// The version this model answers with: 4.17.
 const VERSION: i64 = 4 << 16 | 17;
 /// `MMU_MACHPHYS_UPDATE`: a kind of update, in the low bits of the address.
@@ -162,12 +162,12 @@ impl Hypervisor {
 }
 
 /// Bits 63 to 47 are the same.
-fn canonical(address: u64) -> bool {
+fn is_canonical(address: u64) -> bool {
     (address as i64) << 16 >> 16 == address as i64
 }
 
 /// `check_descriptor`: empty, or a code or data segment of user privilege, or a call gate. System segments are Xen's.
-fn descriptor_is_sane(descriptor: u64) -> bool {
+fn is_valid_descriptor(descriptor: u64) -> bool {
     let (present, segment) = (descriptor >> 47 & 1 != 0, descriptor >> 44 & 1 != 0);
     let kind = descriptor >> 40 & 0xf;
     !present || segment || kind == 0xc
@@ -201,7 +201,7 @@ impl XenVcpu {
             Call::MmuExt { cmd, arg1, arg2 } => self.mmuext(cmd, arg1, arg2),
             Call::UpdateDescriptor { ma, desc } => self.update_descriptor(ma, desc),
             Call::SetGdt { frame, entries } => {
-                require(entries <= GDT_ENTRIES, EINVAL)?;
+                require(entries <= MAX_GDT_ENTRIES, EINVAL)?;
                 self.tables().get_type(frame, FrameType::SegmentDescriptors)?;
                 let old = std::mem::replace(&mut self.hypervisor.gdt, (frame, entries));
                 if old.0 != 0 {
@@ -218,7 +218,7 @@ impl XenVcpu {
                 self.deliver();
                 Ok(VERSION)
             }
-            other => self.hypervisor.set(other),
+            other => self.hypervisor.set_cpu_state(other),
         }
     }
 
@@ -267,15 +267,15 @@ impl XenVcpu {
             MmuExtCmd::PinL3Table => self.tables().pin(arg1, FrameType::L3)?,
             MmuExtCmd::PinL4Table => self.tables().pin(arg1, FrameType::L4)?,
             MmuExtCmd::UnpinTable => self.tables().unpin(arg1)?,
-            MmuExtCmd::NewBaseptr => self.new_base(arg1)?,
-            MmuExtCmd::NewUserBaseptr => self.new_user_base(arg1)?,
+            MmuExtCmd::NewBaseptr => self.set_base(arg1)?,
+            MmuExtCmd::NewUserBaseptr => self.set_user_base(arg1)?,
             MmuExtCmd::TlbFlushLocal => self.hypervisor.tlb_flushes += 1,
             MmuExtCmd::TlbFlushMulti => {
                 self.hypervisor.tlb_flushes += 1;
                 self.hypervisor.flushed_cpus = arg2;
             }
             MmuExtCmd::InvlpgLocal | MmuExtCmd::InvlpgMulti => {
-                require(canonical(arg1), EINVAL)?;
+                require(is_canonical(arg1), EINVAL)?;
                 self.hypervisor.invalidated = arg1;
                 if cmd == MmuExtCmd::InvlpgMulti {
                     self.hypervisor.flushed_cpus = arg2;
@@ -283,7 +283,7 @@ impl XenVcpu {
             }
             MmuExtCmd::FlushCache => {}
             MmuExtCmd::SetLdt => {
-                require(arg1.is_multiple_of(1 << PAGE_SHIFT) && canonical(arg1) && arg2 <= LDT_ENTRIES, EINVAL)?;
+                require(arg1.is_multiple_of(1 << PAGE_SHIFT) && is_canonical(arg1) && arg2 <= MAX_LDT_ENTRIES, EINVAL)?;
                 self.hypervisor.ldt = (arg1, arg2);
             }
         }
@@ -291,7 +291,7 @@ impl XenVcpu {
     }
 
     /// `new_guest_cr3`: the root in use keeps its type; the one before is released.
-    fn new_base(&mut self, mfn: u64) -> Result<(), i64> {
+    fn set_base(&mut self, mfn: u64) -> Result<(), i64> {
         let old = self.hypervisor.base;
         if mfn != old {
             self.tables().get_type(mfn, FrameType::L4)?;
@@ -304,7 +304,7 @@ impl XenVcpu {
         Ok(())
     }
 
-    fn new_user_base(&mut self, mfn: u64) -> Result<(), i64> {
+    fn set_user_base(&mut self, mfn: u64) -> Result<(), i64> {
         let old = self.hypervisor.user_base;
         if mfn != old {
             if mfn != 0 {
@@ -320,7 +320,7 @@ impl XenVcpu {
 
     /// `do_update_descriptor`: the frame must be the domain's, and one that holds descriptors or may be written.
     fn update_descriptor(&mut self, ma: u64, desc: u64) -> Result<i64, i64> {
-        require(ma.is_multiple_of(8) && descriptor_is_sane(desc), EINVAL)?;
+        require(ma.is_multiple_of(8) && is_valid_descriptor(desc), EINVAL)?;
         let (mfn, index) = (ma >> PAGE_SHIFT, (ma as usize & 0xfff) / 8);
         let tables = self.tables();
         match tables.frames.get(mfn) {
@@ -338,7 +338,7 @@ impl XenVcpu {
 
 impl Hypervisor {
     /// The calls that set or read one thing of the virtual CPU's own.
-    fn set(&mut self, call: Call) -> Result<i64, i64> {
+    fn set_cpu_state(&mut self, call: Call) -> Result<i64, i64> {
         match call {
             Call::SetTrapTable { table, entries } => {
                 require(entries <= 256, EINVAL)?;
@@ -350,7 +350,7 @@ impl Hypervisor {
             Call::GetDebugreg { reg } => return self.debugreg.get(reg as usize).map(|&v| v as i64).ok_or(EINVAL),
             Call::SetSegmentBase { which, base } => {
                 let slot = self.segment_base.get_mut(which as usize).ok_or(EINVAL)?;
-                require(which == 3 || canonical(base), EINVAL)?;
+                require(which == 3 || is_canonical(base), EINVAL)?;
                 *slot = base;
             }
             Call::SetIopl { iopl } => {

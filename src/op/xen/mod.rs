@@ -74,7 +74,7 @@ impl XenVcpu {
     /// The same, of a guest with this memory.
     #[must_use]
     pub fn of(memory: Memory, size: Size) -> Self {
-        let p2m = P2m::sized(size);
+        let p2m = P2m::with_size(size);
         let mut vcpu = XenVcpu {
             info: VcpuInfo::default(),
             lazy: LazyMode::None,

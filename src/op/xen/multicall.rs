@@ -8,14 +8,14 @@ pub const BATCH: usize = 32;
 pub const ARGUMENT_BYTES: usize = BATCH * 16;
 /// How many calls can be collected at most: every entry holds one, and one that shares an entry with the call before it
 /// takes 16 of the bytes above or more.
-const CALLS: usize = 2 * BATCH;
+const MAX_CALLS: usize = 2 * BATCH;
 
 /// `struct mc_buffer`, a per-CPU variable.
 ///
 /// An entry is one hypercall. An `mmu_update` or `mmuext_op` takes an array of updates or operations, so several of
 /// them can share an entry.
 pub struct Multicall {
-    calls: [Call; CALLS],
+    calls: [Call; MAX_CALLS],
     /// A bit per call: it shares the entry of the call before it.
     shared: u64,
     /// How many calls.
@@ -35,7 +35,7 @@ impl Multicall {
     #[must_use]
     pub fn new() -> Self {
         Multicall {
-            calls: [Call::XenVersion; CALLS],
+            calls: [Call::XenVersion; MAX_CALLS],
             shared: 0,
             len: 0,
             entries: 0,
@@ -135,7 +135,7 @@ impl XenVcpu {
         self.multicall.flushes += 1;
         self.hypervisor.multicalls += u64::from(entries > 1);
         let mut refused = false;
-        for index in 0..len.min(CALLS) {
+        for index in 0..len.min(MAX_CALLS) {
             if refused && shared >> index & 1 != 0 {
                 continue;
             }

@@ -19,11 +19,11 @@ pub const PRESENT: u64 = 1;
 pub const FRAME_MASK: u64 = ((1 << 52) - 1) & !((1 << PAGE_SHIFT) - 1);
 
 /// Entries of a leaf (`P2M_ENTRIES_PER_PAGE`).
-const LEAF: usize = 512;
+const ENTRIES_PER_LEAF: usize = 512;
 /// Entries of the top level.
-const TOP: usize = 128;
+const TOP_ENTRIES: usize = 128;
 /// `MAX_DOMAIN_PAGES`: from here on, frames are identity frames.
-pub const MAX_FRAMES: u64 = (TOP * LEAF) as u64;
+pub const MAX_FRAMES: u64 = (TOP_ENTRIES * ENTRIES_PER_LEAF) as u64;
 /// Machine frames of the machine that ops are measured on (`machine_to_phys_nr`).
 pub const MACHINE_FRAMES: usize = 4096;
 /// The leaf of which every entry is [`INVALID`] (`p2m_missing`).
@@ -31,8 +31,8 @@ const MISSING: u16 = 0;
 
 /// Both tables.
 pub struct P2m {
-    top: Box<[u16; TOP]>,
-    leaves: Box<[[u64; LEAF]]>,
+    top: Box<[u16; TOP_ENTRIES]>,
+    leaves: Box<[[u64; ENTRIES_PER_LEAF]]>,
     m2p: Box<[u64]>,
     size: Size,
 }
@@ -41,7 +41,7 @@ pub struct P2m {
 /// machine; the others are Xen's and other domains'. An odd factor makes it one-to-one modulo a power of two. That both
 /// kinds of number have the same range where ops are measured lets a translation's result be translated again, in a
 /// latency chain.
-const fn place(pfn: u64, size: Size) -> u64 {
+const fn scatter_frame(pfn: u64, size: Size) -> u64 {
     size.first as u64 + (pfn * 389 + 77) % size.guest as u64
 }
 
@@ -49,24 +49,24 @@ impl P2m {
     /// That of a guest of [`Size::SMALL`].
     #[must_use]
     pub fn new() -> Self {
-        Self::sized(Size::SMALL)
+        Self::with_size(Size::SMALL)
     }
 
     /// The guest's frames of memory, then one leaf of identity frames (a hole for devices), then nothing.
     #[must_use]
-    pub fn sized(size: Size) -> Self {
-        let memory = size.guest / LEAF;
-        let mut leaves = vec![[INVALID; LEAF]; memory + 2].into_boxed_slice();
-        let mut top = Box::new([MISSING; TOP]);
+    pub fn with_size(size: Size) -> Self {
+        let memory = size.guest / ENTRIES_PER_LEAF;
+        let mut leaves = vec![[INVALID; ENTRIES_PER_LEAF]; memory + 2].into_boxed_slice();
+        let mut top = Box::new([MISSING; TOP_ENTRIES]);
         let mut m2p = vec![INVALID; size.machine].into_boxed_slice();
         for (number, (leaf, slot)) in leaves.iter_mut().skip(1).zip(top.iter_mut()).enumerate() {
             *slot = number as u16 + 1;
             for (index, entry) in leaf.iter_mut().enumerate() {
-                let pfn = (number * LEAF + index) as u64;
+                let pfn = (number * ENTRIES_PER_LEAF + index) as u64;
                 if number == memory {
                     *entry = pfn | IDENTITY;
                 } else {
-                    *entry = place(pfn, size);
+                    *entry = scatter_frame(pfn, size);
                     m2p[*entry as usize] = pfn;
                 }
             }
@@ -88,9 +88,9 @@ impl P2m {
             return pfn | IDENTITY;
         }
         let pfn = pfn as usize;
-        let leaf = self.top[pfn / LEAF] as usize;
+        let leaf = self.top[pfn / ENTRIES_PER_LEAF] as usize;
         match self.leaves.get(leaf) {
-            Some(leaf) => leaf[pfn % LEAF],
+            Some(leaf) => leaf[pfn % ENTRIES_PER_LEAF],
             None => INVALID,
         }
     }
@@ -157,9 +157,9 @@ impl P2m {
             return false;
         }
         let pfn = pfn as usize;
-        let leaf = self.top[pfn / LEAF] as usize;
+        let leaf = self.top[pfn / ENTRIES_PER_LEAF] as usize;
         match self.leaves.get_mut(leaf) {
-            Some(leaf) => leaf[pfn % LEAF] = mfn | FOREIGN,
+            Some(leaf) => leaf[pfn % ENTRIES_PER_LEAF] = mfn | FOREIGN,
             None => return false,
         }
         true
