@@ -1,4 +1,4 @@
-//! Callees that save all registers but `rax`: what `PV_CALLEE_SAVE` sites may call (`struct paravirt_callee_save`,
+//! Callees that save all registers but `rax`, for `PV_CALLEE_SAVE` sites (`struct paravirt_callee_save`,
 //! `arch/x86/include/asm/paravirt_types.h`, since 2.6.30).
 
 use std::arch::naked_asm;

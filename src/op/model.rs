@@ -35,7 +35,7 @@ pub struct CpuModel {
     pub irq: IrqState,
     /// Page-table roots, faults, TLB generations, a piece of modelled physical memory.
     pub mmu: MmuState,
-    /// Locks to measure on.
+    /// Locks, and the state of waiting for them.
     pub lock: LockState,
     /// Clocks.
     pub time: TimeState,

@@ -87,7 +87,7 @@ unsafe impl Op for ReadCr0 {
 /// Writes `cr0`.
 pub struct WriteCr0;
 
-// SAFETY: stores to the installed model, at most two, for the second has the bit that ends the loop.
+// SAFETY: stores to the installed model, at most two, because the second has the bit that ends the loop.
 unsafe impl Op for WriteCr0 {
     const META: OpMeta = OpMeta {
         name: "write_cr0",

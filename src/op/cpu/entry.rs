@@ -2,7 +2,7 @@
 
 use super::table::DescPtr;
 use super::trap::{self, TrapInfo};
-use super::{CPU_OP, ldt, end_batching};
+use super::{CPU_OP, end_batching, ldt};
 use crate::native;
 use crate::op::xen::{Call, guest};
 use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};

@@ -3,7 +3,7 @@
 use std::mem::{offset_of, replace};
 
 use super::table::{GDT, GDT_ENTRY_TLS_MIN};
-use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, msr, end_batching};
+use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, end_batching, msr};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
