@@ -1,4 +1,4 @@
-//! Callees that save all registers but `rax`: what `PV_CALLEE_SAVE` sites may call (`struct paravirt_callee_save`,
+//! Callees that save all registers but `rax`, for `PV_CALLEE_SAVE` sites (`struct paravirt_callee_save`,
 //! `arch/x86/include/asm/paravirt_types.h`, since 2.6.30).
 
 use std::arch::naked_asm;
@@ -11,13 +11,13 @@ pub fn spoils<O: Op>() -> bool {
     O::SCRATCH.iter().any(|register| *register != "rax")
 }
 
-/// The native body itself where it spoils nothing, as assembly does that was written for it
-/// (`__PV_IS_CALLEE_SAVE`); a thunk around it otherwise.
+/// The native body itself if it spoils nothing, as assembly written for such sites does (`__PV_IS_CALLEE_SAVE`);
+/// otherwise a thunk around it.
 pub fn native<O: Op>() -> Body {
     if spoils::<O>() { thunk::<O>() } else { O::native }
 }
 
-/// A thunk around the native body, whatever that spoils.
+/// A thunk around the native body, whichever registers the body spoils.
 pub fn thunk<O: Op>() -> Body {
     if O::ASSEMBLY { native_thunk::<O> } else { compiled_thunk::<O> }
 }
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn native_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> 
         "ret", ".balign 16, 0xcc", body = sym O::native)
 }
 
-/// The same around the Xen body, which is compiled code of this program and wants the stack aligned to 16.
+/// The same around the Xen body, which is compiled code of this program and needs the stack aligned to 16 bytes.
 ///
 /// # Safety
 /// As for [`Op::native`].
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn xen_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg
         "ret", ".balign 16, 0xcc", body = sym xen_entry::<O>)
 }
 
-/// The same around a native body that is compiled.
+/// The same around a compiled native body.
 ///
 /// # Safety
 /// As for [`Op::native`].

@@ -1,9 +1,9 @@
-//! The built-in ops, in the order of Linux's structures: slots and a way to visit all of them.
+//! The built-in ops, in the order of Linux's structures: their slots, and a function that visits all of them.
 
 pub use super::OpVisitor;
 use super::{Ops, cpu, irq, lock, mmu, time};
 
-/// All of them, as a list of types.
+/// All built-in ops, as a list of types.
 pub struct All;
 
 impl Ops for All {
@@ -16,7 +16,7 @@ impl Ops for All {
 /// `catalogue! { irq::SaveFl, .. }` makes `Slot::SaveFl` and visits `irq::SaveFl`.
 macro_rules! catalogue {
     ($($group:ident :: $op:ident),* $(,)?) => {
-        /// The place of each built-in op in the pv_ops table.
+        /// The slot of each built-in op in the pv_ops table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub enum Slot { $($op),* }
@@ -26,7 +26,7 @@ macro_rules! catalogue {
             $(visitor.visit::<$group::$op>();)*
         }
 
-        /// How many ops are built in.
+        /// The number of built-in ops.
         pub const COUNT: usize = [$(Slot::$op),*].len();
     };
 }
@@ -63,7 +63,7 @@ catalogue! {
     cpu::ReadPmc,
     cpu::StartContextSwitch,
     cpu::EndContextSwitch,
-    // 2.6.30: struct pv_cpu_ops, what 6.1 no longer has
+    // 2.6.30 only: struct pv_cpu_ops
     cpu::Clts,
     cpu::ReadCr4Safe,
     cpu::ReadCr4,
@@ -87,7 +87,7 @@ catalogue! {
     irq::IrqEnable,
     irq::SafeHalt,
     irq::Halt,
-    // 2.6.30: struct pv_irq_ops and pv_apic_ops, what 6.1 no longer has
+    // 2.6.30 only: struct pv_irq_ops and pv_apic_ops
     irq::InitIrq,
     irq::RestoreFl,
     irq::AdjustExceptionFrame,
@@ -140,7 +140,7 @@ catalogue! {
     mmu::LazyLeave,
     mmu::LazyFlush,
     mmu::SetFixmap,
-    // 2.6.30: struct pv_mmu_ops, what 6.1 no longer has
+    // 2.6.30 only: struct pv_mmu_ops
     mmu::PagetableSetupStart,
     mmu::PagetableSetupDone,
     mmu::FlushTlbSingle,
@@ -160,7 +160,7 @@ catalogue! {
     lock::Wait,
     lock::Kick,
     lock::VcpuIsPreempted,
-    // 2.6.30: struct pv_lock_ops, what 6.1 no longer has
+    // 2.6.30 only: struct pv_lock_ops
     lock::SpinIsLocked,
     lock::SpinIsContended,
     lock::SpinLock,
@@ -171,7 +171,7 @@ catalogue! {
     // Linux 6.1: the static calls pv_sched_clock and pv_steal_clock
     time::SchedClock,
     time::StealClock,
-    // 2.6.30: struct pv_time_ops, what 6.1 no longer has
+    // 2.6.30 only: struct pv_time_ops
     time::TimeInit,
     time::GetWallclock,
     time::SetWallclock,
@@ -181,7 +181,7 @@ catalogue! {
 
 /// Slots from here on belong to ops outside the catalogue.
 pub const FIRST_USER_SLOT: usize = 192;
-/// The size of the table.
+/// The size of the table, in slots.
 pub const SLOTS: usize = 512;
 
 const _: () = assert!(COUNT <= FIRST_USER_SLOT);

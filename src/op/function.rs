@@ -1,15 +1,14 @@
-//! Rust functions as ops: what a table of function pointers holds.
+//! Rust functions as ops: the entries of a table of function pointers.
 
 use std::arch::asm;
 
 use super::{Args, CpuModel, Op, OpMeta, Ret};
 
-/// A safe Rust function as an [`Op`]: a member of a table of function pointers, of a trait's methods, of a struct of
-/// hooks.
+/// A safe Rust function as an [`Op`]: an entry of a table of function pointers, a method of a trait, or a field of a
+/// struct of hooks.
 ///
-/// Inline, the function is compiled into the call site, and the compiler keeps nothing in registers across it that it
-/// reads from or writes to memory: every call does its loads and stores, as it does behind a pointer. Elsewhere it is
-/// called by the C convention.
+/// The inline form is compiled into the call site. The compiler keeps no memory contents in registers across it: every
+/// call does its loads and stores, as behind a pointer. The other mechanisms call it by the C convention.
 ///
 /// ```
 /// use pvbench::op::{FIRST_USER_SLOT, Function};
@@ -33,7 +32,7 @@ use super::{Args, CpuModel, Op, OpMeta, Ret};
 ///
 /// [`functions!`](crate::functions) writes this for a whole table.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no op",
+    message = "`{Self}` is not an op",
     label = "implement `Function` for it (a Rust function) or `Op` (assembly, instruction bytes)"
 )]
 pub trait Function: Sized + 'static {
@@ -41,7 +40,7 @@ pub trait Function: Sized + 'static {
     const NAME: &'static str;
     /// See [`Op::SLOT`].
     const SLOT: usize;
-    /// What it is for, in a line.
+    /// The purpose, in one line.
     const PURPOSE: &'static str = "";
     /// Whether a result is a valid first argument, so that calls can be chained through it.
     const CHAINS: bool = false;
@@ -50,15 +49,15 @@ pub trait Function: Sized + 'static {
     /// The result.
     type Ret: Ret;
 
-    /// What the table holds where all is as usual: the body that is measured inline and behind every mechanism.
+    /// The body that the table usually holds: it is measured inline and behind every mechanism.
     fn native(args: Self::Args) -> Self::Ret;
 
-    /// What it may hold instead, for which it is a table at all: measured by `run --body alternative`.
+    /// The body that the table may hold instead, measured by `run --body alternative`.
     fn alternative(args: Self::Args) -> Self::Ret {
         Self::native(args)
     }
 
-    /// Arguments to measure with. Both bodies take them, any number of times in a row.
+    /// Returns the arguments that are measured. Both bodies take them any number of times in a row.
     fn arguments() -> Self::Args;
 }
 
@@ -73,7 +72,7 @@ unsafe impl<F: Function> Op for F {
     #[inline(always)]
     unsafe fn inline(args: F::Args) -> F::Ret {
         let result = F::native(args);
-        // Not `nomem`: what the body stores is stored before the next call, and loaded again after it. Otherwise eight
+        // Not `nomem`: the body's stores happen before the next call, which loads the values again. Otherwise eight
         // calls of `count += 1` would be inlined as one of `count += 8`.
         // SAFETY: an empty template.
         unsafe { asm!("", options(nostack, preserves_flags)) };
@@ -89,7 +88,7 @@ unsafe impl<F: Function> Op for F {
     }
 }
 
-/// Makes an op of every function of a table: a type that implements [`Function`], with its slot.
+/// Defines an op for every function of a table: a type that implements [`Function`], with its slot.
 ///
 /// ```
 /// mod chip {
@@ -114,13 +113,13 @@ unsafe impl<F: Function> Op for F {
 /// assert_eq!(suite.ops().len(), 2);
 /// ```
 ///
-/// A line is: the type, the name in reports, the arguments with the values to measure with, the result, the body; after
-/// `or`, the other body. Slots are given in order from [`FIRST_USER_SLOT`](crate::op::FIRST_USER_SLOT) on. A second
-/// list in the same suite begins behind the first, with `from 2;` as its first line.
+/// A line has the type, the name in reports, the arguments with their measured values, the result and the body; after
+/// `or` follows the other body. Slots are assigned in order from [`FIRST_USER_SLOT`](crate::op::FIRST_USER_SLOT) on. A
+/// second list in the same suite begins behind the first: its first line is `from 2;` if the first list has two ops.
 ///
-/// Arguments and results travel in registers: integers, `bool`, raw pointers. A function that takes or returns
-/// something else (a reference, a slice, `&mut self`, a `Result`) is called by a body that has it, and makes a word of
-/// its result:
+/// Arguments and results travel in registers: integers, `bool`, raw pointers. For a function that takes or returns
+/// something else (a reference, a slice, `&mut self`, a `Result`), write a body that supplies the value and turns the
+/// result into a word:
 ///
 /// ```
 /// static PAGE: [u8; 64] = [0x55; 64];
@@ -134,7 +133,7 @@ unsafe impl<F: Function> Op for F {
 /// }
 /// ```
 ///
-/// What is no such line is an error that says so:
+/// A malformed line is a compile error that shows the expected form:
 ///
 /// ```compile_fail
 /// pvbench::functions! {
@@ -155,7 +154,7 @@ macro_rules! functions {
         $crate::functions! { @ ($crate::op::FIRST_USER_SLOT + $from) $($rest)* }
     };
     (@ ($slot:expr)) => {};
-    // References first: behind the macro they are an error about a lifetime that nobody wrote.
+    // References first: expanded, they would give an error about a lifetime that the user did not write.
     (@ ($slot:expr)
         $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: & $($rest:tt)*) $($more:tt)*
     ) => { $crate::functions! { @reference $name } };
@@ -173,7 +172,7 @@ macro_rules! functions {
     ) => { $crate::functions! { @reference $name } };
     (@reference $name:literal) => {
         ::core::compile_error!(::core::concat!(
-            $name, ": references: take a `*const T`, or reach a static in the body"
+            $name, ": arguments and results cannot be references; take a `*const T`, or access a static in the body"
         ));
     };
     (@ ($slot:expr)
@@ -201,12 +200,12 @@ macro_rules! functions {
 
         $crate::functions! { @ ($slot + 1) $($rest)* }
     };
-    // Whatever else is in a line: without this the last arm would take it up again and again.
+    // Any other line: without this arm, the last arm would match it again and again.
     (@ ($slot:expr) $($rest:tt)+) => {
         ::core::compile_error!(::core::concat!(
-            "a line of functions! is `pub struct Type: \"name\" = fn(argument: type = value, ..) -> result { body };`, \
-             with the semicolon, and `or { other body }` before it where there is one; this is none: ",
-            ::core::stringify!($($rest)+)
+            "this line of functions! is malformed: `", ::core::stringify!($($rest)+), "`; write \
+             `pub struct Type: \"name\" = fn(argument: type = value, ..) -> result { body };`, with the semicolon, \
+             and `or { other body }` before it if there is another body"
         ));
     };
     (@alternative ($($arg:ident),*)) => {};

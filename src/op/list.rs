@@ -1,8 +1,8 @@
-//! Lists of ops as types: what a suite is made from, and what a workload says it calls.
+//! Lists of ops as types. A suite is built from such lists, and a workload declares the ops that it calls as one.
 
 use super::Op;
 
-/// Something done once per op, with the op as a type.
+/// An action that runs once per op, with the op as a type.
 pub trait OpVisitor {
     /// Called for each op of a list, in its order.
     fn visit<O: Op>(&mut self);
@@ -25,7 +25,7 @@ pub trait OpVisitor {
 /// assert_eq!(names.0, ["save_fl", "pte_val"]);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no list of ops",
+    message = "`{Self}` is not a list of ops",
     label = "a list is a tuple of up to twelve types that implement `Op` or `Function`: `(Read,)`, `(Read, Write)`"
 )]
 pub trait Ops: 'static {
@@ -33,7 +33,7 @@ pub trait Ops: 'static {
     fn visit(visitor: &mut impl OpVisitor);
 }
 
-/// Implements [`Ops`] for tuples: `tuples!(A B)` for one of two and all shorter ones.
+/// Implements [`Ops`] for tuples: `tuples!(A B)` for pairs and all shorter tuples.
 macro_rules! tuples {
     () => {
         impl Ops for () {

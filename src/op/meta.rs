@@ -1,4 +1,4 @@
-//! What the catalogue says of an op beside its bodies.
+//! The catalogue entry of an op: name, origin, kind, and how its call sites are patched.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ pub enum Kind {
     Modelled,
 }
 
-/// What Linux's patching puts in place of a native call site (`paravirt_patch()`, `arch/x86/kernel/paravirt.c` and
+/// The code that Linux's patching writes over a native call site (`paravirt_patch()`, `arch/x86/kernel/paravirt.c` and
 /// `paravirt_patch_64.c`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -61,7 +61,7 @@ pub enum Bytes {
     Call,
 }
 
-/// How Linux's call sites of this op treat registers.
+/// The register convention of Linux's call sites of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -92,17 +92,17 @@ pub struct OpMeta {
     pub native_kind: Kind,
     /// Whether the Xen body is the real instructions (on modelled hypervisor state) or stands in for a hypercall.
     pub xen_kind: Kind,
-    /// What patching writes over a native site.
+    /// The code that patching writes over a native site.
     pub bytes: Bytes,
-    /// The size of a patchable call site in bytes: 6, for `call *pv_ops+off(%rip)`, or what the native instructions
-    /// need where patching writes them and they are longer (Linux pads alternatives alike). Instructions that do not
-    /// fit are refused.
+    /// The size of a patchable call site in bytes: 6 for `call *pv_ops+off(%rip)`. It is larger where patching writes
+    /// native instructions that are longer (Linux pads alternatives in the same way). Instructions that do not fit are
+    /// refused.
     pub site: u8,
     /// The register convention of its call sites.
     pub conventions: Conventions,
     /// The hook's C prototype, as in the kernel's header.
     pub prototype: &'static str,
-    /// What it is for, in a line.
+    /// The purpose, in one line.
     pub purpose: &'static str,
     /// Where Linux defines the native body.
     pub source: &'static str,
@@ -111,7 +111,7 @@ pub struct OpMeta {
 }
 
 impl OpMeta {
-    /// What most entries share; an entry names what differs: `OpMeta { name: .., ..OpMeta::BASE }`.
+    /// Defaults that most entries share; an entry names only the differences: `OpMeta { name: .., ..OpMeta::BASE }`.
     pub const BASE: OpMeta = OpMeta {
         name: "",
         group: Group::User,
@@ -126,11 +126,11 @@ impl OpMeta {
         source: "",
         chains: false,
     };
-    /// What most ops outside the catalogue share: the very instructions, and no Linux that has them.
+    /// Defaults of ops outside the catalogue: real instructions, and no Linux that has the hook.
     pub const OWN: OpMeta =
         OpMeta { since: Since::NotLinux, native_kind: Kind::Real, xen_kind: Kind::Real, ..OpMeta::BASE };
 
-    /// What a site's record has of the name.
+    /// The hash of the name, by which a site's record refers to the op.
     #[must_use]
     pub const fn hash(&self) -> u32 {
         hash(self.name)
@@ -141,10 +141,10 @@ impl OpMeta {
 #[must_use]
 pub const fn hash(name: &str) -> u32 {
     let mut hash = 0x811c_9dc5_u32;
-    let mut at = 0;
-    while at < name.len() {
-        hash = (hash ^ name.as_bytes()[at] as u32).wrapping_mul(0x0100_0193);
-        at += 1;
+    let mut index = 0;
+    while index < name.len() {
+        hash = (hash ^ name.as_bytes()[index] as u32).wrapping_mul(0x0100_0193);
+        index += 1;
     }
     hash
 }

@@ -1,15 +1,15 @@
-//! Operations: what a mechanism is asked to reach.
+//! Operations: the functions that a mechanism reaches.
 //!
 //! An op is a type that implements [`Op`]. There are two ways to write one:
 //!
-//! * **As assembly**, by [`native!`](crate::native): the native body is written once, and is the inline form, the
+//! * **As assembly**, by [`native!`](crate::native). The native body is written once. It is the inline form, the
 //!   callee of every call, and the bytes that patching writes: every mechanism runs the same instructions, and only the
-//!   way to them differs. The operands are therefore pinned to the registers of Linux's own call sites (`rdi`, `rsi`,
-//!   `rdx`, `rcx`, result in `rax`; `PVOP_CALL0..4` in `arch/x86/include/asm/paravirt_types.h`) in the inline form,
-//!   too. So is the [catalogue] written.
-//! * **As a Rust function**, by [`Function`] (or several at once by [`functions!`](crate::functions)): what a table of
-//!   function pointers holds. The mechanisms that need assembly, for they put a preamble in front of the body, copy it
-//!   or call it by another convention, are absent with that reason.
+//!   path to them differs. The inline form, too, has its operands in the registers of Linux's own call sites (`rdi`,
+//!   `rsi`, `rdx`, `rcx`, result in `rax`; `PVOP_CALL0..4` in `arch/x86/include/asm/paravirt_types.h`). The [catalogue]
+//!   is written this way.
+//! * **As a Rust function**, by [`Function`] (or several at once by [`functions!`](crate::functions)): an entry of a
+//!   table of function pointers. Mechanisms that need assembly are unavailable for it, with that reason: they put a
+//!   preamble in front of the body, copy it, or call it by another convention.
 
 pub mod callee_save;
 pub mod catalogue;
@@ -45,18 +45,18 @@ pub const FIRST_USER_SLOT: usize = catalogue::FIRST_USER_SLOT;
 /// The first slot that no table has.
 pub const SLOTS: usize = catalogue::SLOTS;
 
-/// Every register that a C function may spoil beside its result.
+/// The registers that a C function may spoil, apart from its result.
 const CALLER_SAVED: &[&str] = &["rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"];
 
 /// One machine operation.
 ///
-/// What has a default here is right for a body that is compiled; [`native!`](crate::native) writes all of it for one
-/// that is assembly. For functions that are safe to call [`Function`] is the shorter way, without `unsafe`.
+/// The defaults here fit a compiled body; [`native!`](crate::native) writes all of these items for an assembly body.
+/// For functions that are safe to call, [`Function`] is shorter and needs no `unsafe`.
 ///
 /// ```
 /// use pvbench::op::{Bytes, CpuModel, FIRST_USER_SLOT, OpMeta, Op};
 ///
-/// /// Turns the interrupts of a coprocessor off; what its driver has in their place does nothing.
+/// /// Turns the interrupts of a coprocessor off; the other body does nothing.
 /// struct Mask;
 ///
 /// // SAFETY: `native!` writes the bodies; both store to a word of this program.
@@ -77,27 +77,27 @@ const CALLER_SAVED: &[&str] = &["rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "
 /// # Safety
 /// The bodies are machine code that callers reach through raw calls: [`Op::native`] follows the System V ABI with
 /// [`Op::Args`] in its argument registers, changes no register that ABI preserves, and does what [`Op::inline`] does.
-/// [`Op::ASSEMBLY`] and [`Op::SCRATCH`] say how it is written and what it spoils, [`Op::INSTRUCTIONS`] does what it does,
-/// within what a C function may spoil. [`Op::arguments`] gives arguments that are valid for both bodies, any number of
-/// times in a row.
+/// [`Op::ASSEMBLY`] and [`Op::SCRATCH`] describe it correctly. [`Op::INSTRUCTIONS`] has the same effect and spoils only
+/// registers that a C function may spoil. [`Op::arguments`] gives arguments that are valid for both bodies, any number
+/// of times in a row.
 pub unsafe trait Op: Sized + 'static {
-    /// What it is called, where it comes from, how it is patched.
+    /// The catalogue entry: the name, the origin, and how call sites are patched.
     const META: OpMeta;
-    /// Its place in the tables of function pointers. Slots from [`FIRST_USER_SLOT`] to below [`SLOTS`] are free for ops
-    /// outside the catalogue; a [suite](crate::Suite) in which two ops have the same slot is refused.
+    /// The index in the tables of function pointers. Slots from [`FIRST_USER_SLOT`] to below [`SLOTS`] are free for ops
+    /// outside the catalogue. A [suite](crate::Suite) in which two ops have the same slot is refused.
     const SLOT: usize;
     /// The arguments, each in a register.
     type Args: Args;
     /// The result.
     type Ret: Ret;
 
-    /// Whether the body is assembly of its own ([`native!`](crate::native)), which ends in its only return, keeps to
-    /// [`Op::SCRATCH`] and can run at any address.
+    /// Whether the body is assembly ([`native!`](crate::native)): it ends in its only return, spoils only
+    /// [`Op::SCRATCH`], and can run at any address.
     const ASSEMBLY: bool = false;
-    /// The registers that the native body spoils beside its result and the flags.
+    /// The registers that the native body spoils, apart from its result and the flags.
     const SCRATCH: &'static [&'static str] = CALLER_SAVED;
-    /// What patching writes in place of a call, where it is not the body itself: for compiled bodies with
-    /// [`Bytes::Instruction`]. Position-independent, and no longer than `META.site`.
+    /// The bytes that patching writes in place of a call, for compiled bodies with [`Bytes::Instruction`]. `None` means
+    /// the body itself. The bytes are position-independent and at most `META.site` bytes long.
     const INSTRUCTIONS: Option<&'static [u8]> = None;
 
     /// The native body, inline.
@@ -107,8 +107,8 @@ pub unsafe trait Op: Sized + 'static {
     /// has a [`CpuModel`] installed.
     unsafe fn inline(args: Self::Args) -> Self::Ret;
 
-    /// The native body, inline, with the clobber list of a C call: what a call site costs that could be patched into
-    /// a call.
+    /// The native body, inline, with the clobber list of a C call: a call site that can be patched into a call has this
+    /// cost.
     ///
     /// # Safety
     /// As for [`Op::inline`].
@@ -163,14 +163,14 @@ pub unsafe trait Op: Sized + 'static {
         naked_asm!("endbr64", "jmp {body}", ".balign 16, 0xcc", body = sym Self::native)
     }
 
-    /// The other body: that of a Xen PV guest in the catalogue; elsewhere whatever else the table may hold.
+    /// The other body: in the catalogue that of a Xen PV guest, elsewhere the alternative that the table may hold.
     ///
     /// # Safety
     /// As for [`Op::inline`].
     unsafe fn xen(args: Self::Args) -> Self::Ret;
 
-    /// Arguments to measure with, and whatever state they need, set up in this thread's CPU model. Both bodies take
-    /// them, any number of times in a row.
+    /// Returns the arguments that are measured, and sets up the state that they need in this thread's CPU model. Both
+    /// bodies take them any number of times in a row.
     fn arguments(cpu: &mut CpuModel) -> Self::Args;
 }
 

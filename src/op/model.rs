@@ -1,8 +1,9 @@
-//! The CPU model: what a privileged instruction would read or change, as memory.
+//! The CPU model: the state that privileged instructions read or change, held in memory.
 //!
-//! One model per thread, found through the `gs` segment as Linux finds its per-CPU data, so that a modelled
-//! instruction is one load or store at a fixed offset, needs no register, and can be copied anywhere. `gs` is free in
-//! user space on x86-64 (psABI: only `fs` is taken, for thread-local storage) and set by `arch_prctl(ARCH_SET_GS)`.
+//! Each thread has one model and finds it through the `gs` segment, as Linux finds its per-CPU data. A modelled
+//! instruction is therefore one load or store at a fixed offset, needs no register, and can be copied anywhere. `gs` is
+//! free in user space on x86-64 (psABI: only `fs` is taken, for thread-local storage); `arch_prctl(ARCH_SET_GS)` sets
+//! it.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -22,61 +23,64 @@ const ARCH_GET_GS: libc::c_int = 0x1004;
 
 /// One CPU's privileged state. Fields are grouped by the pv_ops structure whose ops use them.
 ///
-/// Offsets into this structure (`core::mem::offset_of!`) are the displacements of the modelled instructions; the whole
-/// stays far below 2 GiB, so each is a 32-bit displacement off `gs`.
+/// Offsets into this structure (`core::mem::offset_of!`) are the displacements of the modelled instructions. The
+/// structure stays far below 2 GiB, so each is a 32-bit displacement off `gs`.
 #[repr(C, align(64))]
 pub struct CpuModel {
     /// Points to the model itself, as `%gs:0` of a thread library does.
     this: *mut CpuModel,
     /// Control registers, descriptor tables, MSRs.
     pub cpu: CpuState,
-    /// The interrupt flag and what halting does.
+    /// The interrupt flag, the halted state, and interrupt hardware.
     pub irq: IrqState,
     /// Page-table roots, faults, TLB generations, a piece of modelled physical memory.
     pub mmu: MmuState,
-    /// Locks to measure on.
+    /// Locks, and the state of waiting for them.
     pub lock: LockState,
     /// Clocks.
     pub time: TimeState,
-    /// What a Xen PV guest shares with its hypervisor.
+    /// The state that a Xen PV guest shares with its hypervisor.
     pub xen: XenVcpu,
 }
 
-/// Why no CPU model could be installed.
+/// The reason why no CPU model could be installed or moved.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The kernel refused to set the segment base.
-    #[error("arch_prctl(ARCH_SET_GS) was refused: {0}; the modelled CPU needs the gs segment")]
+    #[error("the kernel refused arch_prctl(ARCH_SET_GS): {0}; the CPU model needs the gs segment, so allow this call")]
     SegmentBase(#[source] std::io::Error),
 }
 
-/// A CPU model that this thread's `gs` points to, until another is installed; gone when dropped.
+/// An installed CPU model: this thread's `gs` points to it until another one is installed. Dropping it frees the model.
 ///
 /// Not `Send`: the segment base belongs to the thread.
 pub struct Installed {
     model: NonNull<CpuModel>,
-    room: NonNull<Room>,
+    memory: NonNull<ModelMemory>,
 }
 
-/// Room for a model, and a page more, so that it can lie elsewhere.
-type Room = [MaybeUninit<CacheLine>; LINES + SPARE];
+/// Memory for a model plus one page, so that the model can move within it.
+type ModelMemory = [MaybeUninit<CacheLine>; MODEL_LINES + SPARE_LINES];
 
-/// A line of the cache, on which a model begins.
+/// A cache line, 64 bytes: a model begins at the start of one.
 #[repr(C, align(64))]
 struct CacheLine([u8; 64]);
 
-const LINES: usize = size_of::<CpuModel>() / size_of::<CacheLine>();
-const SPARE: usize = 64;
+/// Cache lines that a model takes.
+const MODEL_LINES: usize = size_of::<CpuModel>() / size_of::<CacheLine>();
+/// Cache lines beyond the model, one page in all: the model can begin at 65 addresses.
+const SPARE_LINES: usize = 64;
 
 impl CpuModel {
-    /// Makes a CPU in its state after boot and installs it for this thread.
+    /// Creates a CPU model in its state after boot and installs it for this thread.
     ///
     /// # Errors
-    /// [`ModelError::SegmentBase`] where the kernel refuses, as under a strict system-call filter.
+    /// [`ModelError::SegmentBase`] if the kernel refuses the call, as a strict system-call filter does.
     pub fn install() -> Result<Installed, ModelError> {
-        // A raw pointer from here on: the bodies reach the model past any reference to it.
-        let room = NonNull::from(Box::leak(Box::<Room>::new([const { MaybeUninit::uninit() }; LINES + SPARE])));
-        let model = room.cast::<CpuModel>();
+        // A raw pointer from here on: the bodies access the model without a Rust reference to it.
+        let lines = [const { MaybeUninit::uninit() }; MODEL_LINES + SPARE_LINES];
+        let memory = NonNull::from(Box::leak(Box::<ModelMemory>::new(lines)));
+        let model = memory.cast::<CpuModel>();
         let after_boot = CpuModel {
             this: std::ptr::null_mut(),
             cpu: CpuState::new(),
@@ -86,9 +90,9 @@ impl CpuModel {
             time: TimeState::new(),
             xen: XenVcpu::new(),
         };
-        // SAFETY: aligned as a line, within the room, and nobody else's.
+        // SAFETY: aligned to a cache line, within the memory, and used by nobody else.
         unsafe { model.write(CpuModel { this: model.as_ptr(), ..after_boot }) };
-        let installed = Installed { model, room };
+        let installed = Installed { model, memory };
         set_gs(model.as_ptr() as usize).map_err(ModelError::SegmentBase)?;
         Ok(installed)
     }
@@ -111,20 +115,21 @@ impl CpuModel {
 }
 
 impl Installed {
-    /// Moves the model to another place, drawn from `rng`.
+    /// Moves the model to another address, drawn from `rng`.
     ///
     /// # Errors
-    /// As for [`CpuModel::install`]; it is where it was then.
+    /// As for [`CpuModel::install`]; the model then stays at its address.
     pub fn rebuild_at_new_address(&mut self, rng: &mut impl Rng) -> Result<(), ModelError> {
-        // SAFETY: within the room, where a model is left behind it.
-        let place = unsafe { self.room.cast::<CacheLine>().add(rng.random_range(0..=SPARE)) }.cast::<CpuModel>();
-        set_gs(place.as_ptr() as usize).map_err(ModelError::SegmentBase)?;
-        // SAFETY: both within the room; no body runs meanwhile, and nobody refers to the model (`&mut self`).
+        let line = rng.random_range(0..=SPARE_LINES);
+        // SAFETY: within the memory, with enough lines behind it for a model.
+        let target = unsafe { self.memory.cast::<CacheLine>().add(line) }.cast::<CpuModel>();
+        set_gs(target.as_ptr() as usize).map_err(ModelError::SegmentBase)?;
+        // SAFETY: both within the memory; no body runs meanwhile, and nobody refers to the model (`&mut self`).
         unsafe {
-            place.copy_from(self.model, 1);
-            (*place.as_ptr()).this = place.as_ptr();
+            target.copy_from(self.model, 1);
+            (*target.as_ptr()).this = target.as_ptr();
         }
-        self.model = place;
+        self.model = target;
         Ok(())
     }
 }
@@ -146,15 +151,15 @@ impl std::ops::DerefMut for Installed {
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        // A segment base of 0 makes a forgotten use fault instead of reading freed memory. Refusal cannot be handled
-        // here, and a kernel that took the first call takes this one.
+        // With a segment base of 0, a later use faults instead of reading freed memory. A refusal cannot be handled
+        // here, and a kernel that accepted the first call accepts this one.
         if gs() == self.model.as_ptr() as usize {
             let _ = set_gs(0);
         }
         // SAFETY: written by `install`, leaked by it, and `gs` no longer points there.
         unsafe {
             self.model.drop_in_place();
-            drop(Box::from_raw(self.room.as_ptr()));
+            drop(Box::from_raw(self.memory.as_ptr()));
         }
     }
 }
@@ -166,7 +171,7 @@ fn set_gs(base: usize) -> std::io::Result<()> {
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// This thread's segment base; 0 where the kernel does not say.
+/// This thread's segment base; 0 if the kernel does not tell it.
 fn gs() -> usize {
     let mut base = 0_usize;
     // SAFETY: the kernel writes one word, to a variable of that size.

@@ -1,18 +1,19 @@
-//! The one macro of the catalogue: assembly cannot be passed through a generic parameter.
+//! The macro that writes native bodies. It is a macro because assembly cannot be a generic parameter.
 
-/// Writes the three forms of a native body of an [`Op`](crate::op::Op) from one piece of assembly: `inline`,
-/// `inline_clobber`, the callee `native`, and the callee behind the preambles of control-flow integrity.
+/// Writes all forms of a native body of an [`Op`](crate::op::Op) from one piece of assembly: `inline`,
+/// `inline_clobber`, the callee `native`, and that callee behind each preamble of control-flow integrity.
 ///
 /// ```text
 /// native! { (ptr: "rdi", val: "rsi"); "mov [rdi], rsi" }              two arguments, no result
 /// native! { () -> "rax"; "pushfq", "pop rax" }                        a result
 /// native! { (msr: "rdi") -> "rax"; scratch("rcx"); "mov ecx, edi", .. }   registers the body spoils
 /// native! { (); "mov byte ptr gs:[{flag}], 0"; flag = const IF_OFFSET }   operands of the template
-/// native! { (mm: "rdi"); }                                            nothing at all: a nop hook
+/// native! { (mm: "rdi"); }                                            no instruction: a nop hook
 /// ```
 ///
-/// The assembly is in Intel syntax, takes its arguments where the psABI has them, leaves the result in `rax`, spoils
-/// only flags and what `scratch` names (caller-saved registers), and is position-independent, for it is also copied.
+/// The assembly is in Intel syntax, takes its arguments in the registers of the psABI, and leaves the result in `rax`.
+/// It spoils only the flags and the registers that `scratch` names (caller-saved ones). It is position-independent,
+/// because it is also copied.
 #[macro_export]
 macro_rules! native {
     (
@@ -34,7 +35,7 @@ macro_rules! native {
         const SCRATCH: &'static [&'static str] = &[$($($scratch),+)?];
         $crate::native!(@callee native, ($($line),*), ($($($operand)*)?), (), ());
         $crate::native!(@callee native_kcfi, ($($line),*), ($($($operand)*)?),
-            // What clang emits: `movl $hash, %eax` in front of the entry, padded to 16 bytes.
+            // As clang emits it: `movl $hash, %eax` in front of the entry, padded to 16 bytes.
             (".nops 11", "mov eax, {cfi_hash}"), (cfi_hash = const $crate::op::cfi_hash::<Self>(),));
         $crate::native!(@callee native_fineibt, ($($line),*), ($($($operand)*)?),
             // `fineibt_preamble_start`, `arch/x86/kernel/alternative.c`: endbr64; sub r10d, hash; je .+4; ud2; nop.
@@ -50,8 +51,8 @@ macro_rules! native {
             _: $crate::op::Reg,
             _: $crate::op::Reg,
         ) -> $crate::op::Reg {
-            // Aligning the end aligns the section, and with it the start: 16 bytes, as Linux aligns its functions
-            // (`__ALIGN`, `include/linux/linkage.h`); by itself a naked function starts at any multiple of 4.
+            // Aligning the end aligns the section, and with it the start, to 16 bytes, as Linux aligns its functions
+            // (`__ALIGN`, `include/linux/linkage.h`). Without it, a naked function starts at any multiple of 4.
             ::core::arch::naked_asm!($($before,)* $($line,)* "ret", ".balign 16, 0xcc", $($more)* $($operand)*)
         }
     };

@@ -1,8 +1,8 @@
-//! What the bodies of ops are bound to.
+//! The body that a mechanism is bound to: native or Xen.
 
 use super::{Body, Op, callee_save, xen_entry};
 
-/// Which body a call ends in.
+/// The body in which a call ends.
 ///
 /// ```
 /// use pvbench::dispatch::{Dispatch, Table};
@@ -10,7 +10,7 @@ use super::{Body, Op, callee_save, xen_entry};
 ///
 /// let cpu = CpuModel::install()?;
 /// Table::bind::<SaveFl>(BodyKind::Native);
-/// // SAFETY: bound, and this thread has its model of a CPU. Bit 1 of the flags is always set (SDM 1, 3.4.3).
+/// // SAFETY: the op is bound, and this thread has a CPU model. Bit 1 of the flags is always set (SDM 1, 3.4.3).
 /// assert_eq!(unsafe { Table::call::<SaveFl>(()) } & 2, 2);
 /// # drop(cpu);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -26,7 +26,7 @@ pub enum BodyKind {
 }
 
 impl BodyKind {
-    /// The callee of `O` on this platform.
+    /// The callee of `O` with this body.
     #[must_use]
     pub fn body<O: Op>(self) -> Body {
         match self {
@@ -35,7 +35,7 @@ impl BodyKind {
         }
     }
 
-    /// The callee of `O` on this platform that saves all registers but `rax`.
+    /// The callee of `O` with this body that saves all registers but `rax`.
     #[must_use]
     pub fn saving_body<O: Op>(self) -> Body {
         match self {

@@ -1,20 +1,20 @@
-//! How an op's arguments and result travel: up to four registers in, at most one out, as in the System V x86-64
-//! psABI and in Linux's `PVOP_CALL0..4` (`arch/x86/include/asm/paravirt_types.h`).
+//! Arguments and result of an op: up to four registers in, at most one out, as in the System V x86-64 psABI and in
+//! Linux's `PVOP_CALL0..4` (`arch/x86/include/asm/paravirt_types.h`).
 //!
 //! Every body has one machine-level type, [`Body`]: four registers in, one out, each a [`Reg`]. A register that an op
-//! does not use is an uninitialised [`MaybeUninit`], for which the compiler emits nothing, so one type serves all
-//! arities without a cast between function types.
+//! does not use is an uninitialised [`MaybeUninit`], for which the compiler emits nothing. One type therefore serves
+//! all arities without a cast between function types.
 
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
-/// One general-purpose register's worth of argument or result; uninitialised where an op does not use it.
+/// The contents of one general-purpose register, 64 bits; uninitialised if an op does not use the register.
 pub type Reg = MaybeUninit<u64>;
 
 /// The machine-level type of a callee: arguments in `rdi`, `rsi`, `rdx`, `rcx`, result in `rax`.
 pub type Body = unsafe extern "C" fn(Reg, Reg, Reg, Reg) -> Reg;
 
-/// Keeps a value in a register and hides from the compiler what it is, without an instruction of its own.
+/// Keeps a value in a register and hides it from the compiler, without an instruction of its own.
 ///
 /// `std::hint::black_box` would send the value through memory.
 #[inline(always)]
@@ -36,10 +36,10 @@ mod sealed {
     note = "pass a larger value by a pointer to it, a float by its bits (`to_bits`)"
 )]
 pub trait Register: sealed::Sealed + Copy + 'static {
-    /// As the word that the register holds.
+    /// Converts the value to the word that the register holds.
     fn into_word(self) -> u64;
-    /// From the word that the register holds; what is above the width of the type is ignored, and of a `bool` all but
-    /// the lowest bit.
+    /// Converts the word that the register holds to a value. Bits above the width of the type are ignored, for `bool`
+    /// all but the lowest.
     fn from_word(word: u64) -> Self;
 }
 
@@ -98,10 +98,10 @@ impl<T: 'static> Register for *const T {
     }
 }
 
-/// The arguments of an op: a tuple of none to four values that each travel in a register ([`Register`]). Sealed:
-/// registers are what a call site can pass.
+/// The arguments of an op: a tuple of none to four values, each in a register ([`Register`]). Sealed: a call site
+/// passes only registers.
 ///
-/// Anything else is a compile error that says so. Five arguments are too many:
+/// Anything else is a compile error. Five arguments are too many:
 ///
 /// ```compile_fail,E0277
 /// fn takes<A: pvbench::op::Args>() {}
@@ -115,7 +115,7 @@ impl<T: 'static> Register for *const T {
 /// takes::<(f64,)>();
 /// ```
 ///
-/// while these do:
+/// These tuples are accepted:
 ///
 /// ```
 /// fn takes<A: pvbench::op::Args>() -> usize {
@@ -127,29 +127,29 @@ impl<T: 'static> Register for *const T {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the arguments of an op",
     label = "an op takes a tuple of 0 to 4 register-sized values: `()`, `(u64,)`, .. `(u64, u32, *mut T, bool)`",
-    note = "a call site passes what fits into rdi, rsi, rdx and rcx; pass more by a pointer to a structure"
+    note = "a call site passes arguments in rdi, rsi, rdx and rcx; pass more by a pointer to a structure"
 )]
 pub trait Args: sealed::Sealed + Copy + 'static {
-    /// How many registers are used.
+    /// The number of registers that are used, 0 to 4.
     const ARITY: usize;
-    /// Into the argument registers, in the order of the psABI.
+    /// Puts the values into the argument registers, in the order of the psABI.
     fn into_regs(self) -> [Reg; 4];
-    /// Out of the argument registers.
+    /// Takes the values out of the argument registers.
     ///
     /// # Safety
     /// The first [`Args::ARITY`] registers are initialised.
     unsafe fn from_regs(regs: [Reg; 4]) -> Self;
-    /// From plain words; those beyond [`Args::ARITY`] are ignored.
+    /// Converts plain words to arguments; words beyond [`Args::ARITY`] are ignored.
     fn from_words(words: [u64; 4]) -> Self;
-    /// To plain words; those beyond [`Args::ARITY`] are zero.
+    /// Converts the arguments to plain words; words beyond [`Args::ARITY`] are zero.
     fn to_words(self) -> [u64; 4];
-    /// [`launder`] on every argument.
+    /// Applies [`launder`] to every argument.
     #[must_use]
     fn launder(self) -> Self;
-    /// The arguments with the first replaced: how a latency chain feeds a result back. Unchanged without arguments.
+    /// The arguments with the first one replaced, as a latency chain feeds a result back. Unchanged if there are none.
     #[must_use]
     fn with_first(self, first: u64) -> Self;
-    /// The first argument, 0 without arguments.
+    /// The first argument; 0 if there are none.
     fn first(self) -> u64;
 }
 
@@ -195,7 +195,7 @@ macro_rules! args {
             }
             #[inline(always)]
             unsafe fn from_regs([$first, $($rest,)* ..]: [Reg; 4]) -> Self {
-                // SAFETY: the caller vouches for as many registers as there are arguments.
+                // SAFETY: the caller guarantees that the registers of all arguments are initialised.
                 unsafe { ($First::from_word($first.assume_init()), $($Rest::from_word($rest.assume_init()),)*) }
             }
             #[inline(always)]
@@ -214,7 +214,7 @@ macro_rules! args {
             #[inline(always)]
             fn launder(self) -> Self {
                 let ($first, $($rest,)*) = self;
-                (same($first), $(same($rest),)*)
+                (launder_value($first), $(launder_value($rest),)*)
             }
             #[inline(always)]
             fn with_first(self, first: u64) -> Self {
@@ -229,9 +229,9 @@ macro_rules! args {
     };
 }
 
-/// [`launder`] of a value of any type.
+/// Applies [`launder`] to a value of any type.
 #[inline(always)]
-fn same<R: Register>(value: R) -> R {
+fn launder_value<R: Register>(value: R) -> R {
     R::from_word(launder(value.into_word()))
 }
 
@@ -249,21 +249,21 @@ args!(4: A a, B b, C c, D d);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the result of an op",
     label = "an op returns `()`, an integer of up to 64 bits, `bool` or a raw pointer",
-    note = "what is returned travels in rax"
+    note = "the result travels in rax"
 )]
 pub trait Ret: sealed::Sealed + Copy + 'static {
     /// Whether there is a value.
     const HAS_VALUE: bool;
-    /// From `rax`.
+    /// Takes the value out of `rax`.
     ///
     /// # Safety
-    /// Where [`Ret::HAS_VALUE`], the register is initialised.
+    /// If [`Ret::HAS_VALUE`], the register is initialised.
     unsafe fn from_reg(reg: Reg) -> Self;
-    /// Into `rax`.
+    /// Puts the value into `rax`.
     fn into_reg(self) -> Reg;
-    /// Uses the value up in a register, so that no compiler drops what made it.
+    /// Uses the value in a register, so that the compiler does not drop the code that computes it.
     fn sink(self);
-    /// The value, 0 where there is none.
+    /// The value; 0 if there is none.
     fn value(self) -> u64;
 }
 
@@ -271,7 +271,7 @@ impl<R: Register> Ret for R {
     const HAS_VALUE: bool = true;
     #[inline(always)]
     unsafe fn from_reg(reg: Reg) -> Self {
-        // SAFETY: vouched for by the caller.
+        // SAFETY: the caller guarantees that the register is initialised.
         R::from_word(unsafe { reg.assume_init() })
     }
     #[inline(always)]
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_survive_the_way_through_registers() {
+    fn words_pass_through_registers_unchanged() {
         let words = [1, 2, 3, 4];
         // SAFETY: all three were just written.
         let back = |regs: [Reg; 4]| unsafe { <(u64, u64, u64)>::from_regs(regs) };
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn laundering_changes_no_value() {
+    fn launder_changes_no_value() {
         assert_eq!((7u64, 8u64).launder(), (7, 8));
         assert_eq!(launder(u64::MAX), u64::MAX);
     }

@@ -1,11 +1,11 @@
-//! Running an op's bodies in every form they have, for the tests of what they do.
+//! Helpers that run an op's bodies in all their forms, for the tests of their effects.
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use pvbench::op::xen::CallKind;
 use pvbench::op::{Args, CpuModel, Op, Ret, xen_entry};
 
-/// Runs a native body in all three forms, each on a CPU of its own: `prepare` sets it up and gives the arguments,
-/// `check` sees it afterwards, with the result (0 where there is none).
+/// Runs a native body in all three forms, each on its own CPU model. `prepare` sets up the model and returns the
+/// arguments; `check` gets the model afterwards, with the result (0 if there is none).
 pub fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
     // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let inline = |args| unsafe { O::inline(args) };
@@ -19,7 +19,7 @@ pub fn native<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(
     run::<O>(&forms, prepare, check);
 }
 
-/// The same for the Xen body, inline and as a callee. The hypervisor refuses nothing that it asks for.
+/// The same for the Xen body, inline and as a callee. Asserts that the hypervisor refuses no call.
 pub fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mut CpuModel, u64)) {
     // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let inline = |args| unsafe { O::xen(args) };
@@ -35,22 +35,22 @@ pub fn xen<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args, check: impl Fn(&mu
     });
 }
 
-/// Both bodies, where Xen has the native one or one that does the same.
+/// Runs both bodies, for ops whose Xen body has the same effect as the native one.
 pub fn both<O: Op>(prepare: impl Fn(&mut CpuModel) -> O::Args + Copy, check: impl Fn(&mut CpuModel, u64) + Copy) {
     native::<O>(prepare, check);
     xen::<O>(prepare, check);
 }
 
-/// The hypercalls that came, with how often each; those that preparing made are not among them.
-pub fn calls<const N: usize>(cpu: &CpuModel, expected: [(CallKind, u64); N]) {
+/// Asserts the number of hypercalls of each kind, and that there were no others. Those of `prepare` do not count.
+pub fn assert_calls<const N: usize>(cpu: &CpuModel, expected: [(CallKind, u64); N]) {
     for (kind, count) in expected {
         assert_eq!(cpu.xen.hypervisor.count(kind), count, "{kind:?}");
     }
     let all: u64 = expected.iter().map(|(_, count)| count).sum();
-    assert_eq!(cpu.xen.hypervisor.calls(), all, "other hypercalls came, too");
+    assert_eq!(cpu.xen.hypervisor.calls(), all, "there were hypercalls of other kinds");
 }
 
-/// What the hypervisor counts starts from zero behind `prepare`.
+/// Runs all forms of a body. The hypervisor's counts start from 0 after `prepare`.
 fn run<O: Op>(
     forms: &[&dyn Fn(O::Args) -> O::Ret],
     prepare: impl Fn(&mut CpuModel) -> O::Args,

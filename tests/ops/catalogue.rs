@@ -1,16 +1,16 @@
-//! What holds for every op of the catalogue.
+//! Rules that hold for every op of the catalogue.
 
 use std::collections::HashSet;
 
 use pvbench::op::catalogue::{self, OpVisitor};
 use pvbench::op::{Args, CpuModel, Op, Ret, xen_entry};
 
-/// Both bodies of every op run with the arguments that measuring uses, many times in a row, and the inline form, the
-/// inline form with clobbers and the callee agree.
+/// Both bodies of every op run many times in a row with the measured arguments: the inline form, the inline form with
+/// clobbers, and the callee.
 #[test]
-fn every_form_of_a_body_takes_the_arguments_of_measuring_many_times() {
-    struct Run(usize);
-    impl OpVisitor for Run {
+fn every_form_of_a_body_runs_many_times_with_the_measured_arguments() {
+    struct Runner(usize);
+    impl OpVisitor for Runner {
         fn visit<O: Op>(&mut self) {
             let mut cpu = CpuModel::install().unwrap();
             let args = O::arguments(&mut cpu);
@@ -35,20 +35,20 @@ fn every_form_of_a_body_takes_the_arguments_of_measuring_many_times() {
             self.0 += 1;
         }
     }
-    let mut run = Run(0);
-    catalogue::for_each(&mut run);
-    assert_eq!(run.0, catalogue::COUNT);
+    let mut runner = Runner(0);
+    catalogue::for_each(&mut runner);
+    assert_eq!(runner.0, catalogue::COUNT);
 }
 
 #[test]
-fn names_and_slots_are_unique_and_every_entry_says_what_it_is() {
+fn names_and_slots_are_unique_and_every_entry_is_complete() {
     let ops = pvbench::pv_ops::op_entries();
     let names: HashSet<_> = ops.iter().map(|op| op.meta.name).collect();
     assert_eq!(names.len(), ops.len());
     for (position, op) in ops.iter().enumerate() {
-        assert_eq!(op.slot, position, "{} is not where the catalogue lists it", op.meta.name);
+        assert_eq!(op.slot, position, "the slot of {} is not its position in the catalogue", op.meta.name);
         for text in [op.meta.prototype, op.meta.purpose, op.meta.source] {
-            assert!(!text.is_empty(), "{} has an empty entry", op.meta.name);
+            assert!(!text.is_empty(), "an entry of {} is empty", op.meta.name);
         }
         assert!(op.meta.prototype.contains(op.meta.name), "{}: {}", op.meta.name, op.meta.prototype);
     }

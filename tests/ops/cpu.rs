@@ -1,47 +1,47 @@
-//! The ops on the processor itself: what each body does to the CPU.
+//! The ops on the processor itself: the effects of each body on the CPU model.
 
-use crate::bodies::{both, calls, native, xen};
+use crate::bodies::{assert_calls, both, native, xen};
 use pvbench::op::cpu::*;
 use pvbench::op::xen::{Call, CallKind, FrameType, LazyMode, MmuExtCmd, guest};
 use pvbench::op::{Bytes, CpuModel, Kind, Op};
 
-/// Arguments without the recycling of measuring, so that what a call did stays to be seen.
-fn once<O: Op>(cpu: &mut CpuModel) -> O::Args {
+/// Sets up an op's arguments without recycling frames, so that the effect of a call stays visible.
+fn prepare_once<O: Op>(cpu: &mut CpuModel) -> O::Args {
     let args = O::arguments(cpu);
     cpu.xen.recycled = guest::Recycled::new();
     args
 }
 
-/// Words of a page of the guest.
-fn words_of<const N: usize>(cpu: &CpuModel, pfn: u64, first: usize) -> [u64; N] {
+/// Reads words of a page of the guest.
+fn read_words<const N: usize>(cpu: &CpuModel, pfn: u64, first: usize) -> [u64; N] {
     std::array::from_fn(|index| cpu.xen.memory.read(pfn, first + index).unwrap())
 }
 
-/// What the hypervisor has a page of the guest for.
-fn frame(cpu: &CpuModel, pfn: u64) -> FrameType {
+/// The hypervisor's type of a frame of the guest.
+fn frame_type(cpu: &CpuModel, pfn: u64) -> FrameType {
     cpu.xen.hypervisor.frames.get(cpu.xen.p2m.pfn_to_mfn(pfn)).unwrap().kind
 }
 
-/// Whether the guest can write to a page of its own.
-fn writable(cpu: &CpuModel, pfn: u64) -> bool {
+/// Whether a page is writable in the guest's direct map.
+fn is_writable(cpu: &CpuModel, pfn: u64) -> bool {
     cpu.xen.hypervisor.frames.direct(pfn).unwrap() & 2 != 0
 }
 
-/// Machine address of a page's word.
-fn machine(cpu: &CpuModel, pfn: u64, index: usize) -> u64 {
+/// The machine address of a word of a page.
+fn machine_address(cpu: &CpuModel, pfn: u64, index: usize) -> u64 {
     cpu.xen.virt_to_machine(cpu.xen.memory.entry(pfn, index))
 }
 
-/// Collects a call, as a batch that was begun before the op would have.
+/// Adds a call to the batch, as if the batch had begun before the op.
 fn collect(cpu: &mut CpuModel) {
     cpu.xen.append(Call::SetIopl { iopl: 2 });
 }
 
-/// Flat data of user privilege, and another.
+/// Two descriptors of flat data segments with user privilege.
 const DATA: u64 = 0x00cf_f300_0000_ffff;
 const OTHER_DATA: u64 = 0x00cf_f300_1000_ffff;
 
-/// Garbage in the half of an argument register that a 32-bit argument does not fill.
+/// Garbage in the upper half of an argument register, which a 32-bit argument does not use.
 const GARBAGE: u64 = 0xdead_beef << 32;
 
 const CR0: u64 = 0x8005_0033;
@@ -59,7 +59,7 @@ fn read_cr0_reads_the_register() {
 }
 
 #[test]
-fn read_cr0_in_xen_reads_the_register_once_and_its_copy_from_then_on() {
+fn read_cr0_in_xen_reads_the_register_once_and_later_its_copy() {
     let unread = |cpu: &mut CpuModel| cpu.cpu.control.cr0 = CR0;
     xen::<ReadCr0>(unread, |cpu, cr0| assert_eq!((cr0, cpu.cpu.control.xen_cr0_value), (CR0, CR0)));
     let read = |cpu: &mut CpuModel| cpu.cpu.control.xen_cr0_value = CR0 | CR0_TS;
@@ -67,13 +67,13 @@ fn read_cr0_in_xen_reads_the_register_once_and_its_copy_from_then_on() {
 }
 
 #[test]
-fn write_cr0_writes_but_never_without_write_protection() {
+fn write_cr0_writes_the_register_but_keeps_write_protection_on() {
     native::<WriteCr0>(|_| (CR0 | CR0_TS,), |cpu, _| assert_eq!(cpu.cpu.control.cr0, CR0 | CR0_TS));
     native::<WriteCr0>(|_| (CR0 & !CR0_WP,), |cpu, _| assert_eq!(cpu.cpu.control.cr0, CR0));
 }
 
 #[test]
-fn write_cr0_in_xen_keeps_a_copy_and_leaves_the_register() {
+fn write_cr0_in_xen_keeps_a_copy_and_leaves_the_register_unchanged() {
     let prepare = |cpu: &mut CpuModel| {
         WriteCr0::arguments(cpu);
         cpu.cpu.control.cr0 = CR0;
@@ -85,7 +85,7 @@ fn write_cr0_in_xen_keeps_a_copy_and_leaves_the_register() {
 }
 
 #[test]
-fn write_cr4_puts_pinned_bits_back() {
+fn write_cr4_restores_pinned_bits() {
     let pinned = |val| {
         move |cpu: &mut CpuModel| {
             cpu.cpu.control.cr4_pinned_bits = SMEP | SMAP;
@@ -95,12 +95,12 @@ fn write_cr4_puts_pinned_bits_back() {
     native::<WriteCr4>(pinned(SMEP | SMAP | PGE), |cpu, _| assert_eq!(cpu.cpu.control.cr4, SMEP | SMAP | PGE));
     native::<WriteCr4>(pinned(SMAP | PGE), |cpu, _| assert_eq!(cpu.cpu.control.cr4, SMEP | SMAP | PGE));
     native::<WriteCr4>(pinned(SMEP | SMAP | 1 << 11 | PGE), |cpu, _| {
-        assert_eq!(cpu.cpu.control.cr4, SMEP | SMAP | PGE, "a bit that is pinned to 0");
+        assert_eq!(cpu.cpu.control.cr4, SMEP | SMAP | PGE, "a bit is pinned to 0");
     });
 }
 
 #[test]
-fn write_cr4_in_xen_leaves_out_what_is_xens() {
+fn write_cr4_in_xen_clears_the_bits_that_xen_owns() {
     let prepare = |cpu: &mut CpuModel| {
         cpu.cpu.control.cr4_pinned_bits = SMEP | SMAP;
         (SMEP | SMAP | PSE | PGE | PCE | 1 << 5,)
@@ -109,7 +109,7 @@ fn write_cr4_in_xen_leaves_out_what_is_xens() {
 }
 
 #[test]
-fn clts_clears_the_task_switched_flag_alone_and_in_xen_leaves_the_register() {
+fn clts_clears_only_the_task_switched_flag_and_in_xen_leaves_the_register_unchanged() {
     let prepare = |cpu: &mut CpuModel| {
         Clts::arguments(cpu);
         cpu.cpu.control.cr0 = 0xffff_ffff_ffff_ffff;
@@ -119,36 +119,36 @@ fn clts_clears_the_task_switched_flag_alone_and_in_xen_leaves_the_register() {
 }
 
 #[test]
-fn read_cr4_reads_the_register_everywhere() {
+fn read_cr4_reads_the_register_natively_and_in_xen() {
     both::<ReadCr4>(|cpu| cpu.cpu.control.cr4 = SMEP | PGE, |_, cr4| assert_eq!(cr4, SMEP | PGE));
     both::<ReadCr4Safe>(|cpu| cpu.cpu.control.cr4 = SMAP | PGE, |_, cr4| assert_eq!(cr4, SMAP | PGE));
 }
 
 #[test]
-fn the_task_priority_is_the_registers_and_in_xen_there_is_none() {
+fn the_task_priority_is_in_cr8_and_in_xen_it_is_always_0() {
     native::<ReadCr8>(|cpu| cpu.cpu.control.cr8 = 7, |_, cr8| assert_eq!(cr8, 7));
     xen::<ReadCr8>(|cpu| cpu.cpu.control.cr8 = 7, |_, cr8| assert_eq!(cr8, 0));
     native::<WriteCr8>(|_| (9,), |cpu, _| assert_eq!(cpu.cpu.control.cr8, 9));
     xen::<WriteCr8>(|_| (9,), |cpu, _| assert_eq!(cpu.cpu.control.cr8, 0));
 }
 
-/// The debug registers with a value of its own in each.
-fn debug(cpu: &mut CpuModel) {
+/// Writes a different value to each debug register.
+fn fill_debug_registers(cpu: &mut CpuModel) {
     cpu.cpu.debug = std::array::from_fn(|number| 0xd0_0000_0000 + number as u64);
 }
 
 #[test]
-fn get_debugreg_reads_the_register_of_that_number_and_no_other() {
+fn get_debugreg_reads_only_the_register_with_that_number() {
     for number in [0, 1, 2, 3, 6, 7] {
         let prepare = |cpu: &mut CpuModel| {
-            debug(cpu);
+            fill_debug_registers(cpu);
             (GARBAGE | number,)
         };
         native::<GetDebugreg>(prepare, |_, value| assert_eq!(value, 0xd0_0000_0000 + number));
     }
     for number in [4, 5, 8, 0xffff_ffff] {
         let prepare = |cpu: &mut CpuModel| {
-            debug(cpu);
+            fill_debug_registers(cpu);
             (number,)
         };
         native::<GetDebugreg>(prepare, |_, value| assert_eq!(value, 0));
@@ -156,17 +156,17 @@ fn get_debugreg_reads_the_register_of_that_number_and_no_other() {
 }
 
 #[test]
-fn get_debugreg_in_xen_returns_what_the_hypervisor_does() {
+fn get_debugreg_in_xen_returns_the_result_of_the_hypercall() {
     xen::<GetDebugreg>(GetDebugreg::arguments, |cpu, value| {
         assert_eq!(value, cpu.xen.hypercall(Call::GetDebugreg { reg: 7 }) as u64);
     });
 }
 
 #[test]
-fn set_debugreg_writes_the_register_of_that_number_and_no_other() {
+fn set_debugreg_writes_only_the_register_with_that_number() {
     for number in [0, 1, 2, 3, 4, 5, 6, 7, 8, 0xffff_ffff] {
         let prepare = |cpu: &mut CpuModel| {
-            debug(cpu);
+            fill_debug_registers(cpu);
             (GARBAGE | number, 0x55)
         };
         native::<SetDebugreg>(prepare, |cpu, _| {
@@ -179,21 +179,21 @@ fn set_debugreg_writes_the_register_of_that_number_and_no_other() {
 }
 
 #[test]
-fn set_debugreg_in_xen_leaves_the_hardware_alone() {
+fn set_debugreg_in_xen_leaves_the_hardware_register_unchanged() {
     let prepare = |cpu: &mut CpuModel| {
-        debug(cpu);
+        fill_debug_registers(cpu);
         (7, 0x55)
     };
     xen::<SetDebugreg>(prepare, |cpu, _| assert_eq!(cpu.cpu.debug[7], 0xd0_0000_0007));
 }
 
-/// The byte of the descriptor that says whether a task-state segment is in use: type 9 is free, 11 is busy.
+/// The type of the task-state segment's descriptor: 9 is free, 11 is busy.
 fn tss_type(cpu: &CpuModel) -> u64 {
     cpu.cpu.tables.gdt[8] >> 40 & 0xf
 }
 
 #[test]
-fn load_tr_desc_loads_the_task_register_and_leaves_the_table_where_it_was() {
+fn load_tr_desc_loads_the_task_register_and_leaves_the_tables_address_unchanged() {
     for base in [None, Some(0x1000)] {
         let prepare = |cpu: &mut CpuModel| {
             let tables = &mut cpu.cpu.tables;
@@ -209,7 +209,7 @@ fn load_tr_desc_loads_the_task_register_and_leaves_the_table_where_it_was() {
 }
 
 #[test]
-fn load_gdt_and_load_idt_load_limit_and_base_of_their_register_and_in_xen_neither() {
+fn load_gdt_and_load_idt_load_their_register_and_in_xen_leave_it_unchanged() {
     let operand = |cpu: &mut CpuModel| {
         let operand = DescPtr { size: 0x0fff, address: 0xffff_8123_4567_8000 };
         (cpu.cpu.tables.gdtr, cpu.cpu.tables.idtr) = Default::default();
@@ -233,23 +233,26 @@ fn load_gdt_and_load_idt_load_limit_and_base_of_their_register_and_in_xen_neithe
 }
 
 #[test]
-fn load_gdt_in_xen_makes_the_table_read_only_in_both_mappings_and_hands_its_frame_over() {
+fn load_gdt_in_xen_makes_the_table_read_only_in_both_mappings_and_passes_its_frame_to_xen() {
     let another = |cpu: &mut CpuModel| {
         let address = cpu.xen.memory.pfn_to_virt(guest::DATA);
         cpu.cpu.tables.operand = DescPtr { size: 8 * 8 - 1, address };
-        assert!(writable(cpu, guest::DATA));
+        assert!(is_writable(cpu, guest::DATA));
         (&raw const cpu.cpu.tables.operand as u64,)
     };
     xen::<LoadGdt>(another, |cpu, _| {
-        calls(cpu, [(CallKind::UpdateVaMapping, 2), (CallKind::SetGdt, 1)]);
+        assert_calls(cpu, [(CallKind::UpdateVaMapping, 2), (CallKind::SetGdt, 1)]);
         assert_eq!(cpu.xen.hypervisor.gdt, (cpu.xen.p2m.pfn_to_mfn(guest::DATA), 8));
-        assert_eq!((frame(cpu, guest::DATA), writable(cpu, guest::DATA)), (FrameType::SegmentDescriptors, false));
-        assert_eq!(frame(cpu, guest::GDT), FrameType::None, "the table before is released");
+        assert_eq!(
+            (frame_type(cpu, guest::DATA), is_writable(cpu, guest::DATA)),
+            (FrameType::SegmentDescriptors, false)
+        );
+        assert_eq!(frame_type(cpu, guest::GDT), FrameType::None, "the former table is released");
     });
     xen::<LoadGdt>(LoadGdt::arguments, |cpu, _| {
-        calls(cpu, [(CallKind::UpdateVaMapping, 2), (CallKind::SetGdt, 1)]);
+        assert_calls(cpu, [(CallKind::UpdateVaMapping, 2), (CallKind::SetGdt, 1)]);
         assert_eq!(cpu.xen.hypervisor.gdt, (cpu.xen.p2m.pfn_to_mfn(guest::GDT), 16));
-        assert_eq!(frame(cpu, guest::GDT), FrameType::SegmentDescriptors);
+        assert_eq!(frame_type(cpu, guest::GDT), FrameType::SegmentDescriptors);
     });
 }
 
@@ -272,13 +275,13 @@ fn a_table_outside_the_guests_memory_is_refused() {
     }
 }
 
-/// A gate of that type and ring, to a handler.
+/// A gate of a type and ring, to a handler.
 fn gate(kind: u64, dpl: u64, handler: u64) -> [u64; 2] {
     [handler & 0xffff | 0x10 << 16 | (0x80 | dpl << 5 | kind) << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32]
 }
 
 #[test]
-fn load_idt_in_xen_makes_a_trap_of_every_interrupt_and_trap_gate() {
+fn load_idt_in_xen_converts_every_interrupt_and_trap_gate_to_a_trap() {
     let handler = 0xffff_ffff_8123_4567;
     let prepare = |cpu: &mut CpuModel| {
         LoadIdt::arguments(cpu);
@@ -298,14 +301,14 @@ fn load_idt_in_xen_makes_a_trap_of_every_interrupt_and_trap_gate() {
         ];
         assert_eq!(cpu.cpu.tables.traps[..3], traps);
         assert_eq!(cpu.cpu.tables.idt_desc, cpu.cpu.tables.operand);
-        assert_eq!(*cpu.cpu.tables.traps_lock.get_mut(), 0, "unlocked again");
-        calls(cpu, [(CallKind::SetTrapTable, 1)]);
+        assert_eq!(*cpu.cpu.tables.traps_lock.get_mut(), 0, "the lock is released");
+        assert_calls(cpu, [(CallKind::SetTrapTable, 1)]);
         assert_eq!(cpu.xen.hypervisor.trap_table, (cpu.cpu.tables.traps.as_ptr() as u64, 2));
     });
 }
 
 #[test]
-fn load_idt_in_xen_reads_no_further_than_the_table_goes() {
+fn load_idt_in_xen_reads_only_up_to_the_end_of_the_table() {
     let prepare = |cpu: &mut CpuModel| {
         let args = LoadIdt::arguments(cpu);
         cpu.cpu.tables.operand.size = 2 * 16 - 1;
@@ -323,7 +326,7 @@ fn load_idt_in_xen_reads_no_further_than_the_table_goes() {
 }
 
 #[test]
-fn store_gdt_and_store_idt_read_their_register_everywhere() {
+fn store_gdt_and_store_idt_read_their_register_natively_and_in_xen() {
     let registers = |cpu: &mut CpuModel| {
         cpu.cpu.tables.gdtr = TableRegister { base: 0x1111_2222_3333_4444, limit: 0x7f };
         cpu.cpu.tables.idtr = TableRegister { base: 0x5555_6666_7777_8888, limit: 0xfff };
@@ -349,13 +352,13 @@ fn store_gdt_and_store_idt_read_their_register_everywhere() {
 }
 
 #[test]
-fn store_tr_reads_the_selector_and_in_xen_there_is_none() {
+fn store_tr_reads_the_selector_and_in_xen_returns_0() {
     native::<StoreTr>(|cpu| cpu.cpu.tables.tr = 0x40, |_, tr| assert_eq!(tr, 0x40));
     xen::<StoreTr>(|cpu| cpu.cpu.tables.tr = 0x40, |_, tr| assert_eq!(tr, 0));
 }
 
 #[test]
-fn set_ldt_without_entries_loads_none() {
+fn set_ldt_without_entries_loads_no_table() {
     let loaded = |cpu: &mut CpuModel| {
         SetLdt::arguments(cpu);
         cpu.cpu.tables.ldtr = 0x50;
@@ -363,22 +366,22 @@ fn set_ldt_without_entries_loads_none() {
     };
     native::<SetLdt>(loaded, |cpu, _| assert_eq!((cpu.cpu.tables.ldtr, cpu.cpu.tables.gdt[10]), (0, 0)));
     xen::<SetLdt>(loaded, |cpu, _| {
-        assert_eq!(cpu.cpu.tables.ldtr, 0x50, "Xen loads it");
-        calls(cpu, [(CallKind::MmuExt, 1)]);
+        assert_eq!(cpu.cpu.tables.ldtr, 0x50, "Xen loads the register");
+        assert_calls(cpu, [(CallKind::MmuExt, 1)]);
         assert_eq!(cpu.xen.hypervisor.ldt, (0x1000, 0));
     });
 }
 
 #[test]
-fn set_ldt_in_xen_names_the_table_at_once_or_with_the_context_switch() {
+fn set_ldt_in_xen_passes_the_table_at_once_or_with_the_context_switch() {
     let prepare = |cpu: &mut CpuModel| {
-        let (ldt, entries) = once::<FreeLdt>(cpu);
-        assert!(!writable(cpu, guest::LDT));
+        let (ldt, entries) = prepare_once::<FreeLdt>(cpu);
+        assert!(!is_writable(cpu, guest::LDT));
         (ldt, GARBAGE | entries)
     };
     let table = |cpu: &CpuModel| (cpu.xen.memory.pfn_to_virt(guest::LDT), 32);
     xen::<SetLdt>(prepare, |cpu, _| {
-        calls(cpu, [(CallKind::MmuExt, 1)]);
+        assert_calls(cpu, [(CallKind::MmuExt, 1)]);
         assert_eq!((cpu.xen.hypervisor.mmuext_count(MmuExtCmd::SetLdt), cpu.xen.hypervisor.ldt), (1, table(cpu)));
     });
     let switching = |cpu: &mut CpuModel| {
@@ -387,7 +390,7 @@ fn set_ldt_in_xen_names_the_table_at_once_or_with_the_context_switch() {
         args
     };
     xen::<SetLdt>(switching, |cpu, _| {
-        calls(cpu, []);
+        assert_calls(cpu, []);
         assert_eq!((cpu.xen.multicall.pending().len(), cpu.xen.hypervisor.ldt), (1, (0, 0)));
         cpu.xen.flush();
         assert_eq!(cpu.xen.hypervisor.ldt, table(cpu));
@@ -395,7 +398,7 @@ fn set_ldt_in_xen_names_the_table_at_once_or_with_the_context_switch() {
 }
 
 #[test]
-fn set_ldt_makes_a_descriptor_of_base_and_limit() {
+fn set_ldt_builds_a_descriptor_from_base_and_limit() {
     for (base, entries) in [(0xfedc_ba98_7654_3210_u64, 8192_u64), (0x1000, 1), (0xffff_8880_ffff_f000, 32)] {
         native::<SetLdt>(
             |_| (base, entries),
@@ -412,55 +415,55 @@ fn set_ldt_makes_a_descriptor_of_base_and_limit() {
 }
 
 #[test]
-fn alloc_ldt_and_free_ldt_are_nothing_on_bare_metal_and_leave_the_table_everywhere() {
+fn alloc_ldt_and_free_ldt_are_nops_on_bare_metal_and_never_change_the_tables_contents() {
     assert_eq!((AllocLdt::META.bytes, FreeLdt::META.bytes), (Bytes::Nop, Bytes::Nop));
-    fn leaves_the_table<O: Op>() {
+    fn assert_table_unchanged<O: Op>() {
         let prepare = |cpu: &mut CpuModel| {
             (0..32).for_each(|index| cpu.xen.memory.write(guest::LDT, index, DATA).unwrap());
-            once::<O>(cpu)
+            prepare_once::<O>(cpu)
         };
-        both::<O>(prepare, |cpu, _| assert_eq!(words_of::<33>(cpu, guest::LDT, 0)[31..], [DATA, 0]));
+        both::<O>(prepare, |cpu, _| assert_eq!(read_words::<33>(cpu, guest::LDT, 0)[31..], [DATA, 0]));
     }
-    leaves_the_table::<AllocLdt>();
-    leaves_the_table::<FreeLdt>();
+    assert_table_unchanged::<AllocLdt>();
+    assert_table_unchanged::<FreeLdt>();
 }
 
 #[test]
-fn alloc_ldt_in_xen_takes_the_table_from_the_guest_and_free_ldt_gives_it_back() {
+fn alloc_ldt_in_xen_makes_the_table_read_only_and_free_ldt_makes_it_writable_again() {
     let read_only =
-        |cpu: &mut CpuModel| (frame(cpu, guest::LDT), writable(cpu, guest::LDT)) == (FrameType::None, false);
-    xen::<AllocLdt>(once::<AllocLdt>, |cpu, _| {
-        calls(cpu, [(CallKind::UpdateVaMapping, 1)]);
+        |cpu: &mut CpuModel| (frame_type(cpu, guest::LDT), is_writable(cpu, guest::LDT)) == (FrameType::None, false);
+    xen::<AllocLdt>(prepare_once::<AllocLdt>, |cpu, _| {
+        assert_calls(cpu, [(CallKind::UpdateVaMapping, 1)]);
         assert!(read_only(cpu));
     });
-    xen::<FreeLdt>(once::<FreeLdt>, |cpu, _| {
-        calls(cpu, [(CallKind::UpdateVaMapping, 1)]);
-        assert_eq!((frame(cpu, guest::LDT), writable(cpu, guest::LDT)), (FrameType::Writable, true));
+    xen::<FreeLdt>(prepare_once::<FreeLdt>, |cpu, _| {
+        assert_calls(cpu, [(CallKind::UpdateVaMapping, 1)]);
+        assert_eq!((frame_type(cpu, guest::LDT), is_writable(cpu, guest::LDT)), (FrameType::Writable, true));
     });
-    native::<AllocLdt>(once::<AllocLdt>, |cpu, _| assert!(writable(cpu, guest::LDT)));
-    native::<FreeLdt>(once::<FreeLdt>, |cpu, _| assert!(read_only(cpu)));
+    native::<AllocLdt>(prepare_once::<AllocLdt>, |cpu, _| assert!(is_writable(cpu, guest::LDT)));
+    native::<FreeLdt>(prepare_once::<FreeLdt>, |cpu, _| assert!(read_only(cpu)));
 }
 
 #[test]
-fn a_local_table_of_several_pages_takes_a_hypercall_for_each() {
+fn a_local_table_of_several_pages_takes_one_hypercall_per_page() {
     for (entries, pages) in [(0, 0), (1, 1), (512, 1), (513, 2), (GARBAGE | 1024, 2)] {
         let table = |cpu: &mut CpuModel| (cpu.xen.memory.pfn_to_virt(guest::DATA), entries);
         xen::<AllocLdt>(table, |cpu, _| {
-            calls(cpu, [(CallKind::UpdateVaMapping, pages)]);
+            assert_calls(cpu, [(CallKind::UpdateVaMapping, pages)]);
             for page in 0..3 {
-                assert_eq!(writable(cpu, guest::DATA + page), page >= pages, "{entries:#x} entries, page {page}");
+                assert_eq!(is_writable(cpu, guest::DATA + page), page >= pages, "{entries:#x} entries, page {page}");
             }
         });
     }
 }
 
 #[test]
-fn every_measured_call_of_alloc_ldt_and_free_ldt_meets_the_table_as_the_first_did() {
-    fn stays<O: Op>(state: bool) {
-        xen::<O>(O::arguments, |cpu, _| assert_eq!(writable(cpu, guest::LDT), state, "{}", O::META.name));
+fn every_measured_call_of_alloc_ldt_and_free_ldt_finds_the_table_in_the_same_state() {
+    fn assert_state<O: Op>(state: bool) {
+        xen::<O>(O::arguments, |cpu, _| assert_eq!(is_writable(cpu, guest::LDT), state, "{}", O::META.name));
     }
-    stays::<AllocLdt>(true);
-    stays::<FreeLdt>(false);
+    assert_state::<AllocLdt>(true);
+    assert_state::<FreeLdt>(false);
 }
 
 #[test]
@@ -477,20 +480,20 @@ fn load_tls_copies_three_descriptors_into_the_table() {
     });
     xen::<LoadTls>(prepare, |cpu, _| {
         assert_eq!(cpu.cpu.segments.shadow_tls, [11, 12, 13]);
-        assert_eq!(cpu.xen.lazy, LazyMode::None, "as it was");
-        calls(cpu, [(CallKind::UpdateDescriptor, 2)]);
+        assert_eq!(cpu.xen.lazy, LazyMode::None, "the mode is unchanged");
+        assert_calls(cpu, [(CallKind::UpdateDescriptor, 2)]);
         assert_eq!(cpu.xen.hypervisor.multicalls, 1, "in one batch");
-        assert_eq!(words_of(cpu, guest::GDT, 11), [0, 11, 0, 13, 0], "Xen had the second already");
+        assert_eq!(read_words(cpu, guest::GDT, 11), [0, 11, 0, 13, 0], "Xen had the second already");
     });
 }
 
 #[test]
-fn load_tls_in_xen_asks_for_nothing_where_the_segments_are_the_same() {
-    xen::<LoadTls>(LoadTls::arguments, |cpu, _| calls(cpu, []));
+fn load_tls_in_xen_makes_no_hypercall_if_the_segments_are_the_same() {
+    xen::<LoadTls>(LoadTls::arguments, |cpu, _| assert_calls(cpu, []));
 }
 
 #[test]
-fn a_context_switch_in_xen_sends_its_updates_out_together_at_its_end() {
+fn a_context_switch_in_xen_sends_its_updates_in_one_batch_at_its_end() {
     let mut cpu = CpuModel::install().unwrap();
     let task = StartContextSwitch::arguments(&mut cpu);
     let tls = LoadTls::arguments(&mut cpu);
@@ -501,20 +504,20 @@ fn a_context_switch_in_xen_sends_its_updates_out_together_at_its_end() {
         LoadTls::xen(tls);
         LoadSp0::xen((0xffff_c900_0000_8000,));
     }
-    calls(&cpu, []);
+    assert_calls(&cpu, []);
     assert_eq!(cpu.xen.multicall.pending().len(), 3);
-    assert_eq!(words_of(&cpu, guest::GDT, 12), [0, 0, 0]);
+    assert_eq!(read_words(&cpu, guest::GDT, 12), [0, 0, 0]);
     // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     unsafe { EndContextSwitch::xen(task) };
-    calls(&cpu, [(CallKind::UpdateDescriptor, 2), (CallKind::StackSwitch, 1)]);
+    assert_calls(&cpu, [(CallKind::UpdateDescriptor, 2), (CallKind::StackSwitch, 1)]);
     let hypervisor = &cpu.xen.hypervisor;
     assert_eq!((hypervisor.multicalls, hypervisor.refused, cpu.xen.multicall.pending().len()), (1, 0, 0));
-    assert_eq!(words_of(&cpu, guest::GDT, 12), [DATA, 0, OTHER_DATA]);
+    assert_eq!(read_words(&cpu, guest::GDT, 12), [DATA, 0, OTHER_DATA]);
     assert_eq!(hypervisor.stack, (0x1b, 0xffff_c900_0000_8000));
 }
 
 #[test]
-fn both_ends_of_a_context_switch_send_out_what_was_collected_and_ask_for_nothing_themselves() {
+fn start_and_end_of_a_context_switch_send_the_batch_and_make_no_other_hypercall() {
     let batching = |lazy| {
         move |cpu: &mut CpuModel| {
             let args = StartContextSwitch::arguments(cpu);
@@ -523,14 +526,14 @@ fn both_ends_of_a_context_switch_send_out_what_was_collected_and_ask_for_nothing
             args
         }
     };
-    xen::<StartContextSwitch>(batching(LazyMode::Mmu), |cpu, _| calls(cpu, [(CallKind::SetIopl, 1)]));
-    xen::<EndContextSwitch>(batching(LazyMode::Cpu), |cpu, _| calls(cpu, [(CallKind::SetIopl, 1)]));
-    xen::<StartContextSwitch>(StartContextSwitch::arguments, |cpu, _| calls(cpu, []));
-    xen::<EndContextSwitch>(EndContextSwitch::arguments, |cpu, _| calls(cpu, []));
+    xen::<StartContextSwitch>(batching(LazyMode::Mmu), |cpu, _| assert_calls(cpu, [(CallKind::SetIopl, 1)]));
+    xen::<EndContextSwitch>(batching(LazyMode::Cpu), |cpu, _| assert_calls(cpu, [(CallKind::SetIopl, 1)]));
+    xen::<StartContextSwitch>(StartContextSwitch::arguments, |cpu, _| assert_calls(cpu, []));
+    xen::<EndContextSwitch>(EndContextSwitch::arguments, |cpu, _| assert_calls(cpu, []));
 }
 
 #[test]
-fn load_tls_in_xen_clears_fs_within_a_context_switch_alone() {
+fn load_tls_in_xen_clears_fs_only_within_a_context_switch() {
     for (lazy, fs) in [(LazyMode::None, 0x2b), (LazyMode::Mmu, 0x2b), (LazyMode::Cpu, 0)] {
         let prepare = |cpu: &mut CpuModel| {
             let args = LoadTls::arguments(cpu);
@@ -545,17 +548,17 @@ fn load_tls_in_xen_clears_fs_within_a_context_switch_alone() {
 const GS_BASE: usize = 1;
 const KERNEL_GS_BASE: usize = 2;
 
-/// A kernel's base and a user's.
-fn bases(cpu: &mut CpuModel) {
+/// Sets the kernel's and the user's base.
+fn set_bases(cpu: &mut CpuModel) {
     cpu.cpu.msr[GS_BASE] = 0x1111;
     cpu.cpu.msr[KERNEL_GS_BASE] = 0x2222;
 }
 
 #[test]
-fn load_gs_index_changes_the_users_gs_and_neither_the_kernels_nor_the_interrupt_flag() {
+fn load_gs_index_changes_the_users_gs_but_not_the_kernels_or_the_interrupt_flag() {
     for enabled in [0, 1] {
         let prepare = |cpu: &mut CpuModel| {
-            bases(cpu);
+            set_bases(cpu);
             cpu.irq.enabled = enabled;
             (0x2b,)
         };
@@ -565,40 +568,44 @@ fn load_gs_index_changes_the_users_gs_and_neither_the_kernels_nor_the_interrupt_
             assert_eq!(cpu.irq.enabled, enabled);
         });
         xen::<LoadGsIndex>(prepare, |cpu, _| {
-            assert_eq!(cpu.cpu.segments.gs, 0, "Xen loads it");
+            assert_eq!(cpu.cpu.segments.gs, 0, "Xen loads the selector");
             assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x1111, 0x2222));
         });
     }
 }
 
 #[test]
-fn swapgs_exchanges_the_bases_and_in_xen_nothing() {
-    native::<Swapgs>(bases, |cpu, _| assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x2222, 0x1111)));
-    xen::<Swapgs>(bases, |cpu, _| assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x1111, 0x2222)));
+fn swapgs_exchanges_the_bases_and_in_xen_does_nothing() {
+    native::<Swapgs>(set_bases, |cpu, _| {
+        assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x2222, 0x1111))
+    });
+    xen::<Swapgs>(set_bases, |cpu, _| {
+        assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x1111, 0x2222))
+    });
 }
 
 #[test]
-fn write_ldt_entry_writes_eight_bytes_and_in_xen_has_the_hypervisor_write_them() {
+fn write_ldt_entry_writes_eight_bytes_and_in_xen_the_hypervisor_writes_them() {
     let prepare = |cpu: &mut CpuModel| {
         let (ldt, _, desc) = WriteLdtEntry::arguments(cpu);
         cpu.cpu.tables.entry = [DATA, OTHER_DATA];
-        assert!(!writable(cpu, guest::LDT));
+        assert!(!is_writable(cpu, guest::LDT));
         (ldt, GARBAGE | 5, desc)
     };
     native::<WriteLdtEntry>(prepare, |cpu, _| {
-        calls(cpu, []);
-        assert_eq!(words_of(cpu, guest::LDT, 4), [0, DATA, 0]);
+        assert_calls(cpu, []);
+        assert_eq!(read_words(cpu, guest::LDT, 4), [0, DATA, 0]);
     });
     xen::<WriteLdtEntry>(prepare, |cpu, _| {
-        calls(cpu, [(CallKind::UpdateDescriptor, 1)]);
-        assert_eq!(cpu.xen.hypervisor.descriptor, (machine(cpu, guest::LDT, 5), DATA));
-        assert_eq!(words_of(cpu, guest::LDT, 4), [0, DATA, 0]);
+        assert_calls(cpu, [(CallKind::UpdateDescriptor, 1)]);
+        assert_eq!(cpu.xen.hypervisor.descriptor, (machine_address(cpu, guest::LDT, 5), DATA));
+        assert_eq!(read_words(cpu, guest::LDT, 4), [0, DATA, 0]);
     });
 }
 
 #[test]
-fn what_was_collected_goes_out_before_a_table_is_changed() {
-    fn flushes<O: Op>(kind: CallKind, count: u64) {
+fn the_batch_is_sent_before_a_table_changes() {
+    fn assert_flush<O: Op>(kind: CallKind, count: u64) {
         let prepare = |cpu: &mut CpuModel| {
             let args = O::arguments(cpu);
             cpu.xen.lazy = LazyMode::Cpu;
@@ -606,18 +613,18 @@ fn what_was_collected_goes_out_before_a_table_is_changed() {
             args
         };
         xen::<O>(prepare, |cpu, _| {
-            calls(cpu, [(CallKind::SetIopl, 1), (kind, count)]);
+            assert_calls(cpu, [(CallKind::SetIopl, 1), (kind, count)]);
             assert_eq!((cpu.xen.hypervisor.multicalls, cpu.xen.lazy), (0, LazyMode::Cpu), "{}", O::META.name);
         });
     }
-    flushes::<WriteLdtEntry>(CallKind::UpdateDescriptor, 1);
-    flushes::<WriteGdtEntry>(CallKind::UpdateDescriptor, 1);
-    flushes::<WriteIdtEntry>(CallKind::SetTrapTable, 1);
-    flushes::<LoadIdt>(CallKind::SetTrapTable, 1);
+    assert_flush::<WriteLdtEntry>(CallKind::UpdateDescriptor, 1);
+    assert_flush::<WriteGdtEntry>(CallKind::UpdateDescriptor, 1);
+    assert_flush::<WriteIdtEntry>(CallKind::SetTrapTable, 1);
+    assert_flush::<LoadIdt>(CallKind::SetTrapTable, 1);
 }
 
 #[test]
-fn write_gdt_entry_writes_two_entries_for_system_segments_and_one_else() {
+fn write_gdt_entry_writes_two_entries_for_system_segments_and_otherwise_one() {
     let kinds = [(DESCTYPE_S, 0), (DESC_TSS, OTHER_DATA), (DESC_LDT, OTHER_DATA), (GARBAGE | DESC_LDT, OTHER_DATA)];
     for (kind, second) in kinds {
         let prepare = |cpu: &mut CpuModel| {
@@ -626,17 +633,17 @@ fn write_gdt_entry_writes_two_entries_for_system_segments_and_one_else() {
             (gdt, GARBAGE | 12, desc, kind)
         };
         native::<WriteGdtEntry>(prepare, |cpu, _| {
-            calls(cpu, []);
-            assert_eq!(words_of(cpu, guest::GDT, 11), [0, DATA, second, 0]);
+            assert_calls(cpu, []);
+            assert_eq!(read_words(cpu, guest::GDT, 11), [0, DATA, second, 0]);
         });
         xen::<WriteGdtEntry>(prepare, |cpu, _| {
             if kind == DESCTYPE_S {
-                calls(cpu, [(CallKind::UpdateDescriptor, 1)]);
-                assert_eq!(cpu.xen.hypervisor.descriptor, (machine(cpu, guest::GDT, 12), DATA));
-                assert_eq!(words_of(cpu, guest::GDT, 11), [0, DATA, 0, 0]);
+                assert_calls(cpu, [(CallKind::UpdateDescriptor, 1)]);
+                assert_eq!(cpu.xen.hypervisor.descriptor, (machine_address(cpu, guest::GDT, 12), DATA));
+                assert_eq!(read_words(cpu, guest::GDT, 11), [0, DATA, 0, 0]);
             } else {
-                calls(cpu, []);
-                assert_eq!(words_of(cpu, guest::GDT, 11), [0; 4], "Xen has a segment of its own");
+                assert_calls(cpu, []);
+                assert_eq!(read_words(cpu, guest::GDT, 11), [0; 4], "Xen has its own task-state segment");
             }
         });
     }
@@ -646,14 +653,17 @@ fn write_gdt_entry_writes_two_entries_for_system_segments_and_one_else() {
 fn write_gdt_entry_in_xen_writes_to_the_table_in_use() {
     xen::<WriteGdtEntry>(WriteGdtEntry::arguments, |cpu, _| {
         let (mfn, entries) = cpu.xen.hypervisor.gdt;
-        assert_eq!((mfn, frame(cpu, guest::GDT)), (cpu.xen.p2m.pfn_to_mfn(guest::GDT), FrameType::SegmentDescriptors));
+        assert_eq!(
+            (mfn, frame_type(cpu, guest::GDT)),
+            (cpu.xen.p2m.pfn_to_mfn(guest::GDT), FrameType::SegmentDescriptors)
+        );
         assert_eq!((cpu.xen.hypervisor.descriptor.0, entries), (mfn << 12 | 0x78, 16));
-        assert_eq!(words_of(cpu, guest::GDT, 15), [cpu.cpu.tables.entry[0]]);
+        assert_eq!(read_words(cpu, guest::GDT, 15), [cpu.cpu.tables.entry[0]]);
     });
 }
 
 #[test]
-fn write_idt_entry_writes_the_gate_everywhere() {
+fn write_idt_entry_writes_the_gate_natively_and_in_xen() {
     let prepare = |cpu: &mut CpuModel| {
         let (idt, _, new) = WriteIdtEntry::arguments(cpu);
         cpu.irq.idt = [[0; 2]; 256];
@@ -667,7 +677,7 @@ fn write_idt_entry_writes_the_gate_everywhere() {
 }
 
 #[test]
-fn write_idt_entry_in_xen_tells_of_a_handler_in_the_table_in_use_alone() {
+fn write_idt_entry_in_xen_passes_only_handlers_in_the_table_in_use() {
     let own = WriteIdtEntry::arguments;
     let another = |cpu: &mut CpuModel| {
         let args = own(cpu);
@@ -680,15 +690,15 @@ fn write_idt_entry_in_xen_tells_of_a_handler_in_the_table_in_use_alone() {
         args
     };
     xen::<WriteIdtEntry>(own, |cpu, _| {
-        calls(cpu, [(CallKind::SetTrapTable, 1)]);
+        assert_calls(cpu, [(CallKind::SetTrapTable, 1)]);
         assert_eq!(cpu.xen.hypervisor.trap_table.1, 1);
     });
-    xen::<WriteIdtEntry>(another, |cpu, _| calls(cpu, []));
-    xen::<WriteIdtEntry>(task_gate, |cpu, _| calls(cpu, []));
+    xen::<WriteIdtEntry>(another, |cpu, _| assert_calls(cpu, []));
+    xen::<WriteIdtEntry>(task_gate, |cpu, _| assert_calls(cpu, []));
 }
 
 #[test]
-fn load_sp0_stores_the_stack_everywhere() {
+fn load_sp0_stores_the_stack_natively_and_in_xen() {
     let prepare = |cpu: &mut CpuModel| {
         LoadSp0::arguments(cpu);
         (0xffff_c900_1234_5000,)
@@ -697,18 +707,18 @@ fn load_sp0_stores_the_stack_everywhere() {
 }
 
 #[test]
-fn the_segment_limit_of_linux_is_just_below_the_invalid_bitmap() {
+fn linuxs_segment_limit_is_one_below_the_offset_of_the_invalid_bitmap() {
     assert_eq!(IO_BITMAP_OFFSET_INVALID, 0x4087 + 1);
 }
 
 #[test]
-fn invalidate_io_bitmap_forbids_all_ports_everywhere() {
+fn invalidate_io_bitmap_forbids_all_ports_natively_and_in_xen() {
     let prepare = |cpu: &mut CpuModel| cpu.cpu.tss.io_bitmap_base = IO_BITMAP_OFFSET_VALID_MAP;
     both::<InvalidateIoBitmap>(prepare, |cpu, _| assert_eq!(cpu.cpu.tss.io_bitmap_base, IO_BITMAP_OFFSET_INVALID));
 }
 
 #[test]
-fn update_io_bitmap_chooses_the_bitmap_by_what_the_task_may_do() {
+fn update_io_bitmap_selects_the_bitmap_by_the_permissions_of_the_task() {
     for (flags, iopl, base) in [
         (0, 0, IO_BITMAP_OFFSET_INVALID),
         (0, 3, IO_BITMAP_OFFSET_INVALID),
@@ -726,7 +736,7 @@ fn update_io_bitmap_chooses_the_bitmap_by_what_the_task_may_do() {
 }
 
 #[test]
-fn update_io_bitmap_copies_another_tasks_ports_as_far_as_either_reaches() {
+fn update_io_bitmap_copies_another_tasks_ports_up_to_the_longer_of_both_bitmaps() {
     for (prev_max, max, copied) in [(8, 24, 3), (24, 8, 3), (0, 8192, 1024), (0, u32::MAX, 1024)] {
         let prepare = |cpu: &mut CpuModel| {
             UpdateIoBitmap::arguments(cpu);
@@ -746,7 +756,7 @@ fn update_io_bitmap_copies_another_tasks_ports_as_far_as_either_reaches() {
 }
 
 #[test]
-fn update_io_bitmap_copies_nothing_where_the_tasks_ports_are_there_already() {
+fn update_io_bitmap_copies_nothing_if_the_tasks_bitmap_is_in_the_segment_already() {
     let prepare = |cpu: &mut CpuModel| {
         UpdateIoBitmap::arguments(cpu);
         cpu.cpu.task.io_bitmap.max = 8;
@@ -756,7 +766,7 @@ fn update_io_bitmap_copies_nothing_where_the_tasks_ports_are_there_already() {
 }
 
 #[test]
-fn update_io_bitmap_loads_the_task_register_where_the_limit_was_shortened() {
+fn update_io_bitmap_loads_the_task_register_if_the_limit_was_shortened() {
     for (invalid, tr) in [(0, 0), (1, 0x40)] {
         let prepare = |cpu: &mut CpuModel| {
             UpdateIoBitmap::arguments(cpu);
@@ -769,7 +779,7 @@ fn update_io_bitmap_loads_the_task_register_where_the_limit_was_shortened() {
 }
 
 #[test]
-fn io_delay_writes_to_the_port_of_its_kind_and_in_xen_to_none() {
+fn io_delay_writes_to_the_port_of_its_kind_and_in_xen_to_no_port() {
     for (kind, ports) in [(0, (1, 0)), (1, (0, 1)), (2, (0, 0)), (3, (0, 0))] {
         let prepare = |cpu: &mut CpuModel| {
             IoDelay::arguments(cpu);
@@ -785,7 +795,7 @@ fn io_delay_writes_to_the_port_of_its_kind_and_in_xen_to_none() {
 }
 
 #[test]
-fn set_iopl_mask_is_an_empty_function_on_bare_metal_but_a_call() {
+fn set_iopl_mask_is_an_empty_function_on_bare_metal_that_is_called() {
     assert_eq!(SetIoplMask::META.bytes, Bytes::Call);
     both::<SetIoplMask>(SetIoplMask::arguments, |cpu, _| {
         assert_eq!((cpu.irq.enabled, cpu.cpu.tss.io_bitmap_base), (1, IO_BITMAP_OFFSET_INVALID));
@@ -793,25 +803,25 @@ fn set_iopl_mask_is_an_empty_function_on_bare_metal_but_a_call() {
 }
 
 #[test]
-fn wbinvd_is_noted_everywhere() {
+fn wbinvd_sets_its_flag_natively_and_in_xen() {
     both::<Wbinvd>(Wbinvd::arguments, |cpu, _| assert_eq!(cpu.cpu.caches_empty, 1));
 }
 
-/// The four words after a call.
+/// The four words of `cpuid` after a call.
 fn words(cpu: &CpuModel) -> [u32; 4] {
     let words = &cpu.cpu.words;
     [words.eax, words.ebx, words.ecx, words.edx]
 }
 
 #[test]
-fn cpuid_answers_as_the_instruction_does() {
+fn cpuid_returns_the_result_of_the_instruction() {
     let vendor = std::arch::x86_64::__cpuid_count(0, 0);
     let vendor = [vendor.eax, vendor.ebx, vendor.ecx, vendor.edx];
     both::<Cpuid>(Cpuid::arguments, |cpu, _| assert_eq!(words(cpu), vendor));
 }
 
 #[test]
-fn cpuid_asks_for_the_sub_leaf() {
+fn cpuid_passes_the_sub_leaf() {
     if std::arch::x86_64::__cpuid_count(0, 0).eax < 4 {
         return;
     }
@@ -840,7 +850,7 @@ fn cpuid_in_xen_hides_mwait_and_topology() {
 }
 
 #[test]
-fn read_tsc_is_the_time_stamp_counter_everywhere() {
+fn read_tsc_reads_the_time_stamp_counter_natively_and_in_xen() {
     let before = std::cell::Cell::new(0);
     both::<ReadTsc>(
         // SAFETY: every x86-64 CPU has the instruction.
@@ -854,7 +864,7 @@ fn read_tsc_is_the_time_stamp_counter_everywhere() {
 }
 
 #[test]
-fn read_tscp_stores_the_cpus_number_beside_the_time_everywhere() {
+fn read_tscp_returns_the_time_and_stores_the_cpus_number_natively_and_in_xen() {
     let before = std::cell::Cell::new(0);
     both::<ReadTscp>(
         |cpu| {
@@ -872,7 +882,7 @@ fn read_tscp_stores_the_cpus_number_beside_the_time_everywhere() {
     );
 }
 
-/// STAR of the registers that Xen sets up on its own, and one that is like any other.
+/// STAR, which Xen sets up itself, an ordinary register, and the APIC's base.
 const STAR: u64 = 0xc000_0081;
 const SPEC_CTRL: u64 = 0x48;
 const APICBASE: u64 = 0x1b;
@@ -908,7 +918,8 @@ fn read_msr_amd_reads_all_64_bits_clears_the_error_and_keeps_its_arguments() {
     let mut cpu = CpuModel::install().unwrap();
     let (msr, err) = ReadMsrAmd::arguments(&mut cpu);
     let (mut rdi, mut rsi) = (msr, err);
-    // SAFETY: the entry of a native body, called with its convention; what it may change is named.
+    // SAFETY: the entry of a native body, called by its convention; the block declares the registers that it may
+    // change.
     unsafe {
         std::arch::asm!("call {read}", read = sym ReadMsrAmd::native, inout("rdi") rdi, inout("rsi") rsi,
             clobber_abi("C"));
@@ -917,7 +928,7 @@ fn read_msr_amd_reads_all_64_bits_clears_the_error_and_keeps_its_arguments() {
 }
 
 #[test]
-fn reading_in_xen_shows_no_x2apic() {
+fn reading_a_register_in_xen_hides_the_x2apic() {
     let prepare = |cpu: &mut CpuModel| cpu.cpu.msr[0x1b] = 0xfee0_0d00;
     let plain = |cpu: &mut CpuModel| {
         prepare(cpu);
@@ -934,14 +945,14 @@ fn reading_in_xen_shows_no_x2apic() {
 }
 
 #[test]
-fn writing_joins_both_halves() {
+fn writing_a_register_joins_both_halves_of_the_value() {
     let args = (GARBAGE | SPEC_CTRL, GARBAGE | 0x7654_3210, GARBAGE | 0xfedc_ba98);
     both::<WriteMsr>(|_| args, |cpu, _| assert_eq!(cpu.cpu.msr[0x48], 0xfedc_ba98_7654_3210));
     both::<WriteMsrSafe>(|_| args, |cpu, err| assert_eq!((cpu.cpu.msr[0x48], err), (0xfedc_ba98_7654_3210, 0)));
 }
 
 #[test]
-fn writing_in_xen_leaves_what_is_xens_to_it() {
+fn writing_in_xen_ignores_registers_that_xen_sets_up() {
     for msr in [STAR, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0x174, 0x175, 0x176] {
         let index = msr as usize % MSRS;
         native::<WriteMsrSafe>(|_| (msr, 1, 2), |cpu, err| assert_eq!((cpu.cpu.msr[index], err), (2 << 32 | 1, 0)));
@@ -951,7 +962,7 @@ fn writing_in_xen_leaves_what_is_xens_to_it() {
 }
 
 #[test]
-fn segment_bases_are_registers_on_bare_metal_and_a_hypercall_in_xen() {
+fn segment_bases_are_written_to_registers_on_bare_metal_and_by_hypercall_in_xen() {
     for (msr, which) in [(MSR_FS_BASE, 0), (MSR_KERNEL_GS_BASE, 1), (MSR_GS_BASE, 2)] {
         let index = msr as usize % MSRS;
         native::<WriteMsr>(|_| (msr, 1, 2), |cpu, _| assert_eq!(cpu.cpu.msr[index], 2 << 32 | 1));
@@ -959,7 +970,7 @@ fn segment_bases_are_registers_on_bare_metal_and_a_hypercall_in_xen() {
         xen::<WriteMsrSafe>(
             |_| (msr, 1, 2),
             |cpu, err| {
-                calls(cpu, [(CallKind::SetSegmentBase, 1)]);
+                assert_calls(cpu, [(CallKind::SetSegmentBase, 1)]);
                 assert_eq!((err, cpu.xen.hypervisor.segment_base[which]), (0, 2 << 32 | 1));
                 assert_eq!(cpu.cpu.msr[index], 0);
             },
@@ -968,17 +979,17 @@ fn segment_bases_are_registers_on_bare_metal_and_a_hypercall_in_xen() {
 }
 
 #[test]
-fn a_segment_base_that_xen_refuses_is_an_error() {
+fn a_refused_segment_base_is_an_error() {
     let mut cpu = CpuModel::install().unwrap();
     // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let err = unsafe { WriteMsrSafe::xen((MSR_FS_BASE, 0, 1 << 30)) };
-    assert_eq!((err as i32, cpu.xen.hypervisor.refused), (-5, 1), "no canonical address");
+    assert_eq!((err as i32, cpu.xen.hypervisor.refused), (-5, 1), "the address is not canonical");
     let base = &mut cpu.xen.hypervisor.segment_base[0];
     assert_eq!(*base, 0);
 }
 
 #[test]
-fn read_pmc_reads_the_counter_and_in_xen_the_register_behind_it() {
+fn read_pmc_reads_the_counter_and_in_xen_the_counters_register() {
     for (counter, register) in [(3, 0xc1 + 3), (1 << 30 | 1, 0x30a)] {
         let prepare = |cpu: &mut CpuModel| {
             cpu.cpu.pmc[counter as usize % PMCS] = 0x1_0000_0002;
@@ -991,24 +1002,24 @@ fn read_pmc_reads_the_counter_and_in_xen_the_register_behind_it() {
 }
 
 #[test]
-fn ways_out_of_the_kernel_exchange_the_bases_and_load_the_users_segments() {
-    fn leaves<O: Op<Args = ()>>(cs: u16) {
-        native::<O>(bases, |cpu, _| {
+fn exits_from_the_kernel_exchange_the_bases_and_load_the_users_segments() {
+    fn assert_exit<O: Op<Args = ()>>(cs: u16) {
+        native::<O>(set_bases, |cpu, _| {
             assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x2222, 0x1111));
             assert_eq!((cpu.cpu.exit.cs, cpu.cpu.exit.ss), (cs, 0x2b));
         });
-        xen::<O>(bases, |cpu, _| {
+        xen::<O>(set_bases, |cpu, _| {
             assert_eq!((cpu.cpu.msr[GS_BASE], cpu.cpu.msr[KERNEL_GS_BASE]), (0x1111, 0x2222));
-            assert_eq!((cpu.cpu.exit.cs, cpu.cpu.exit.ss), (0, 0), "Xen loads them");
+            assert_eq!((cpu.cpu.exit.cs, cpu.cpu.exit.ss), (0, 0), "Xen loads the segments");
         });
     }
-    leaves::<UsergsSysret64>(0x33);
-    leaves::<UsergsSysret32>(0x23);
-    leaves::<IrqEnableSysexit>(0x23);
+    assert_exit::<UsergsSysret64>(0x33);
+    assert_exit::<UsergsSysret32>(0x23);
+    assert_exit::<IrqEnableSysexit>(0x23);
 }
 
 #[test]
-fn ways_out_of_the_kernel_are_instructions_to_the_patcher() {
+fn patching_writes_exits_from_the_kernel_as_instructions() {
     let bytes = [IrqEnableSysexit::META, UsergsSysret64::META, UsergsSysret32::META, Iret::META].map(|meta| meta.bytes);
     assert_eq!(bytes, [Bytes::Instruction; 4]);
 }
@@ -1020,28 +1031,29 @@ fn sysexit_turns_interrupts_on_and_sysret_does_not() {
 }
 
 #[test]
-fn sysret_in_xen_pushes_a_frame_for_its_iret() {
-    fn pushes<O: Op<Args = ()>>(cs: u64) {
+fn sysret_in_xen_writes_a_frame_for_xens_iret() {
+    fn assert_frame<O: Op<Args = ()>>(cs: u64) {
         let prepare = |cpu: &mut CpuModel| (cpu.cpu.exit.rcx, cpu.cpu.exit.r11, cpu.cpu.exit.old_rsp) = (1, 2, 3);
         xen::<O>(prepare, |cpu, _| assert_eq!(cpu.cpu.exit.frame, [0x100, 1, cs, 2, 3, 0x2b]));
     }
-    pushes::<UsergsSysret64>(0x33);
-    pushes::<UsergsSysret32>(0x23);
+    assert_frame::<UsergsSysret64>(0x33);
+    assert_frame::<UsergsSysret32>(0x23);
 }
 
 #[test]
-fn iret_in_xen_leaves_the_frame_and_asks_for_every_register() {
+fn iret_in_xen_keeps_the_frame_and_restores_every_register() {
     let prepare = |cpu: &mut CpuModel| cpu.cpu.exit.frame = [9; 6];
     xen::<Iret>(prepare, |cpu, _| assert_eq!(cpu.cpu.exit.frame, [0, 9, 9, 9, 9, 9]));
     xen::<IrqEnableSysexit>(prepare, |cpu, _| assert_eq!(cpu.cpu.exit.frame, [0, 9, 9, 9, 9, 9]));
 }
 
-/// The flags show that it was an `iretq`: those of the frame are loaded, of which carry is clear.
+/// The carry flag shows that an `iretq` ran: it loads the frame's flags, where carry is clear.
 #[test]
-fn iret_returns_to_the_next_instruction_with_stack_and_segments_as_before() {
+fn iret_returns_to_the_next_instruction_with_stack_and_segments_unchanged() {
     native::<Iret>(|_| (), |_, _| ());
     let (carry, below, above): (u64, u64, u64);
-    // SAFETY: the entry of a native body, called with its convention; what it may change is named.
+    // SAFETY: the entry of a native body, called by its convention; the block declares the registers that it may
+    // change.
     unsafe {
         std::arch::asm!(
             "mov r12, rsp", "stc", "call {iret}", "setc al", "movzx eax, al", "mov rdx, rsp",
@@ -1051,9 +1063,9 @@ fn iret_returns_to_the_next_instruction_with_stack_and_segments_as_before() {
     assert_eq!((carry, above), (0, below));
 }
 
-/// The flags of a task that was switched from while it batched.
+/// The flag marks a task that the kernel switched away from while it was batching.
 #[test]
-fn start_context_switch_begins_a_batch_and_remembers_another() {
+fn start_context_switch_begins_a_batch_and_marks_a_task_that_was_batching() {
     assert_eq!(StartContextSwitch::META.bytes, Bytes::Nop);
     for (lazy, flags) in [(LazyMode::None, 0), (LazyMode::Cpu, 0), (LazyMode::Mmu, TIF_LAZY_MMU_UPDATES)] {
         let prepare = |cpu: &mut CpuModel| {
@@ -1069,7 +1081,7 @@ fn start_context_switch_begins_a_batch_and_remembers_another() {
 }
 
 #[test]
-fn end_context_switch_ends_the_batch_and_takes_another_up_again() {
+fn end_context_switch_ends_the_batch_and_begins_another_for_a_marked_task() {
     assert_eq!(EndContextSwitch::META.bytes, Bytes::Nop);
     for (flags, lazy) in [(0, LazyMode::None), (TIF_LAZY_MMU_UPDATES, LazyMode::Mmu)] {
         let prepare = |cpu: &mut CpuModel| {

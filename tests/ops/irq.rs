@@ -1,24 +1,24 @@
-//! The ops on interrupts: what each body does to the CPU.
+//! The ops on interrupts: the effects of each body on the CPU model.
 
-use crate::bodies::{calls, native, xen};
+use crate::bodies::{assert_calls, native, xen};
 use pvbench::op::irq::*;
 use pvbench::op::xen::CallKind;
 use pvbench::op::{Bytes, CpuModel, Op};
 
 const IF: u64 = 1 << 9;
 
-/// The mask byte and the pending byte that Xen shares.
+/// The mask byte and the pending byte of the page that Xen shares with the guest.
 fn events(cpu: &CpuModel) -> (u8, u8) {
     (cpu.xen.info.evtchn_upcall_mask, cpu.xen.info.evtchn_upcall_pending)
 }
 
 #[test]
-fn save_fl_has_the_interrupt_flag_on_in_user_space() {
+fn save_fl_in_user_space_returns_the_interrupt_flag_set() {
     native::<SaveFl>(|_| (), |_, flags| assert_eq!(flags & IF, IF));
 }
 
 #[test]
-fn save_fl_in_xen_is_the_inverse_of_the_mask() {
+fn save_fl_in_xen_returns_the_inverse_of_the_mask() {
     for (mask, flags) in [(0, IF), (1, 0)] {
         xen::<SaveFl>(|cpu| cpu.xen.info.evtchn_upcall_mask = mask, |_, result| assert_eq!(result, flags));
     }
@@ -29,7 +29,7 @@ fn irq_disable_clears_the_flag_and_in_xen_sets_the_mask() {
     native::<IrqDisable>(IrqDisable::arguments, |cpu, _| assert_eq!(cpu.irq.enabled, 0));
     xen::<IrqDisable>(IrqDisable::arguments, |cpu, _| {
         assert_eq!(cpu.xen.info.evtchn_upcall_mask, 1);
-        assert_eq!(cpu.irq.enabled, 1, "the hardware's flag is not the guest's");
+        assert_eq!(cpu.irq.enabled, 1, "the Xen body leaves the hardware's flag unchanged");
     });
 }
 
@@ -43,23 +43,23 @@ fn irq_enable_sets_the_flag_and_in_xen_clears_the_mask() {
             cpu.irq.enabled = 0;
         };
         xen::<IrqEnable>(prepare, |cpu, _| {
-            assert_eq!(events(cpu), (0, 0), "what was pending is let in");
-            assert_eq!(cpu.irq.enabled, 0, "the hardware's flag is not the guest's");
-            calls(cpu, [(CallKind::XenVersion, u64::from(pending))]);
+            assert_eq!(events(cpu), (0, 0), "the pending event is delivered");
+            assert_eq!(cpu.irq.enabled, 0, "the Xen body leaves the hardware's flag unchanged");
+            assert_calls(cpu, [(CallKind::XenVersion, u64::from(pending))]);
             assert_eq!(cpu.xen.hypervisor.upcalls, u64::from(pending));
         });
     }
 }
 
 #[test]
-fn reading_the_flag_and_masking_events_take_no_hypercall_even_with_one_pending() {
+fn reading_the_flag_and_masking_events_make_no_hypercall_even_with_an_event_pending() {
     let pending = |cpu: &mut CpuModel| cpu.xen.info.evtchn_upcall_pending = 1;
     xen::<SaveFl>(pending, |cpu, _| {
-        calls(cpu, []);
+        assert_calls(cpu, []);
         assert_eq!(events(cpu), (0, 1));
     });
     xen::<IrqDisable>(pending, |cpu, _| {
-        calls(cpu, []);
+        assert_calls(cpu, []);
         assert_eq!(events(cpu), (1, 1));
     });
 }
@@ -72,13 +72,13 @@ fn safe_halt_halts_with_interrupts_on() {
     };
     native::<SafeHalt>(prepare, |cpu, _| assert_eq!((cpu.irq.enabled, cpu.irq.halted), (1, 1)));
     xen::<SafeHalt>(prepare, |cpu, _| {
-        assert_eq!((cpu.irq.enabled, cpu.irq.halted), (0, 0), "Xen halts, not the guest");
-        calls(cpu, [(CallKind::SchedBlock, 1)]);
+        assert_eq!((cpu.irq.enabled, cpu.irq.halted), (0, 0), "Xen halts the CPU, not the guest");
+        assert_calls(cpu, [(CallKind::SchedBlock, 1)]);
     });
 }
 
 #[test]
-fn safe_halt_in_xen_blocks_with_events_on_and_what_is_pending_is_let_in() {
+fn safe_halt_in_xen_blocks_with_events_on_and_delivers_pending_events() {
     for pending in [0, 1] {
         let prepare = |cpu: &mut CpuModel| {
             SafeHalt::arguments(cpu);
@@ -86,14 +86,14 @@ fn safe_halt_in_xen_blocks_with_events_on_and_what_is_pending_is_let_in() {
             cpu.xen.info.evtchn_upcall_pending = pending;
         };
         xen::<SafeHalt>(prepare, |cpu, _| {
-            calls(cpu, [(CallKind::SchedBlock, 1)]);
+            assert_calls(cpu, [(CallKind::SchedBlock, 1)]);
             assert_eq!((events(cpu), cpu.xen.hypervisor.upcalls), ((0, 0), u64::from(pending)));
         });
     }
 }
 
 #[test]
-fn halt_leaves_the_interrupt_flag_as_it_is() {
+fn halt_leaves_the_interrupt_flag_unchanged() {
     for enabled in [0, 1] {
         let prepare = |cpu: &mut CpuModel| {
             Halt::arguments(cpu);
@@ -104,12 +104,12 @@ fn halt_leaves_the_interrupt_flag_as_it_is() {
 }
 
 #[test]
-fn halt_in_xen_leaves_the_cpu_down_with_events_masked_and_touches_no_hardware() {
+fn halt_in_xen_takes_the_cpu_down_if_events_are_masked_and_touches_no_hardware() {
     let masked = |cpu: &mut CpuModel| Halt::arguments(cpu);
     xen::<Halt>(masked, |cpu, _| {
         assert_eq!(events(cpu), (1, 0));
         assert_eq!(cpu.irq.halted, 0);
-        calls(cpu, [(CallKind::VcpuDown, 1)]);
+        assert_calls(cpu, [(CallKind::VcpuDown, 1)]);
         assert_eq!(cpu.xen.hypervisor.down, 1 << cpu.irq.cpu);
     });
     let another = |cpu: &mut CpuModel| {
@@ -124,13 +124,13 @@ fn halt_in_xen_leaves_the_cpu_down_with_events_masked_and_touches_no_hardware() 
     xen::<Halt>(unmasked, |cpu, _| {
         assert_eq!(events(cpu), (0, 0));
         assert_eq!(cpu.irq.halted, 0);
-        calls(cpu, [(CallKind::SchedBlock, 1)]);
+        assert_calls(cpu, [(CallKind::SchedBlock, 1)]);
         assert_eq!(cpu.xen.hypervisor.down, 0);
     });
 }
 
 #[test]
-fn restore_fl_takes_flags_and_leaves_interrupts_on_in_user_space() {
+fn restore_fl_in_user_space_leaves_interrupts_on() {
     // SAFETY: the arguments are what the op takes, for the CPU model installed on this thread.
     let flags_now = || unsafe { SaveFl::inline(()) };
     for flags in [0x2, 0x202] {
@@ -138,12 +138,12 @@ fn restore_fl_takes_flags_and_leaves_interrupts_on_in_user_space() {
     }
 }
 
-/// Carry is the lowest flag: what is restored shows in it at once.
+/// Carry is the lowest flag, so `setc` shows the restored value at once.
 #[test]
-fn restore_fl_restores() {
+fn restore_fl_restores_the_carry_flag() {
     for carry in [0_u64, 1] {
         let after: u64;
-        // SAFETY: the entry of a native body, called with its convention; what it may change is named.
+        // SAFETY: the entry of a native body, called by its convention; the block declares what it may change.
         unsafe {
             std::arch::asm!("call {restore}", "setc al", "movzx eax, al", restore = sym RestoreFl::native,
                 in("rdi") 0x202 | carry, out("rax") after, clobber_abi("C"));
@@ -164,7 +164,7 @@ fn restore_fl_in_xen_sets_the_mask_to_the_inverse_of_the_flag() {
             xen::<RestoreFl>(prepare, |cpu, _| {
                 let due = mask == 0 && pending == 1;
                 assert_eq!(events(cpu), (mask, if due { 0 } else { pending }));
-                calls(cpu, [(CallKind::XenVersion, u64::from(due))]);
+                assert_calls(cpu, [(CallKind::XenVersion, u64::from(due))]);
                 assert_eq!(cpu.xen.hypervisor.upcalls, u64::from(due));
             });
         }
@@ -172,17 +172,17 @@ fn restore_fl_in_xen_sets_the_mask_to_the_inverse_of_the_flag() {
 }
 
 #[test]
-fn the_flags_to_measure_with_hold_no_trap_flag_and_have_interrupts_on() {
+fn the_measured_flags_have_interrupts_on_and_the_trap_flag_off() {
     let mut cpu = CpuModel::install().unwrap();
     assert_eq!(RestoreFl::arguments(&mut cpu), (0x202,));
 }
 
 #[test]
-fn init_irq_gives_every_external_vector_but_the_system_call_a_gate_to_its_stub() {
+fn init_irq_sets_a_gate_for_every_external_vector_except_the_system_call() {
     native::<InitIrq>(InitIrq::arguments, |cpu, _| {
         for (vector, &[low, high]) in cpu.irq.idt.iter().enumerate() {
             if vector < 0x20 || vector == 0x80 {
-                assert_eq!([low, high], [0, 0], "vector {vector:#x} is not an interrupt's");
+                assert_eq!([low, high], [0, 0], "vector {vector:#x} has no gate of an interrupt");
                 continue;
             }
             let target = low & 0xffff | (low >> 48) << 16 | high << 32;
@@ -198,12 +198,12 @@ fn init_irq_in_xen_masks_and_binds_every_event_channel() {
     xen::<InitIrq>(InitIrq::arguments, |cpu, _| {
         assert!(cpu.irq.evtchn_mask.iter().all(|&word| word == !0));
         assert!(cpu.irq.evtchn_bound.iter().all(|&word| word == !0));
-        assert!(cpu.irq.idt.iter().all(|&gate| gate == [0, 0]), "Xen has the table");
+        assert!(cpu.irq.idt.iter().all(|&gate| gate == [0, 0]), "the guest has no interrupt descriptor table");
     });
 }
 
 #[test]
-fn adjust_exception_frame_is_nothing_on_bare_metal_and_drops_two_words_in_xen() {
+fn adjust_exception_frame_is_a_nop_on_bare_metal_and_drops_two_words_in_xen() {
     assert_eq!(AdjustExceptionFrame::META.bytes, Bytes::Nop);
     native::<AdjustExceptionFrame>(AdjustExceptionFrame::arguments, |cpu, _| assert_eq!(cpu.irq.exception.sp, 0));
     xen::<AdjustExceptionFrame>(AdjustExceptionFrame::arguments, |cpu, _| assert_eq!(cpu.irq.exception.sp, 16));
@@ -231,7 +231,7 @@ fn setup_boot_clock_calibrates_and_starts_the_apic_timer() {
 }
 
 #[test]
-fn setup_secondary_clock_starts_the_apic_timer_with_what_was_calibrated() {
+fn setup_secondary_clock_starts_the_apic_timer_with_the_calibrated_count() {
     let prepare = |cpu: &mut CpuModel| {
         SetupSecondaryClock::arguments(cpu);
         cpu.irq.apic.clocks_per_tick = 64_000;
@@ -245,7 +245,7 @@ fn setup_secondary_clock_starts_the_apic_timer_with_what_was_calibrated() {
 }
 
 #[test]
-fn startup_ipi_hook_does_nothing_anywhere() {
+fn startup_ipi_hook_does_nothing_natively_and_in_xen() {
     let nothing = |cpu: &mut CpuModel, _| {
         assert_eq!((cpu.irq.enabled, cpu.irq.halted, cpu.irq.apic.lvtt), (1, 0, 0));
         assert_eq!(events(cpu), (0, 0));

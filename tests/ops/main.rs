@@ -1,4 +1,4 @@
-//! The ops: what holds for all of them, and what each body does.
+//! Tests of the ops: rules for all of them, and the effects of each body.
 
 mod bodies;
 mod callee_save;

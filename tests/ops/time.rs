@@ -1,18 +1,18 @@
-//! The ops on clocks: what each body reads and sets.
+//! The ops on clocks: the values that each body reads and sets.
 
 use crate::bodies::{native, xen};
 use pvbench::op::time::*;
 use pvbench::op::{CpuModel, Op};
 
-/// 10 June 2009, 0:00 UTC.
+/// 10 June 2009, 0:00 UTC, in seconds since 1970.
 const RELEASE: u64 = 1_244_592_000;
 
 #[test]
-fn sched_clock_scales_the_counter_by_the_copy_that_the_sequence_names() {
+fn sched_clock_scales_the_counter_by_the_copy_that_the_sequence_selects() {
     for half in [0_u32, 1] {
         let prepare = |cpu: &mut CpuModel| {
             cpu.time.cyc2ns.sequence = 4 + half;
-            // The counter times 0 is the offset alone: which copy was read.
+            // With a multiplier of 0 the result is the offset, which shows the copy that was read.
             for (index, data) in cpu.time.cyc2ns.data.iter_mut().enumerate() {
                 *data = Cyc2NsData { mul: 0, shift: 10, offset: 1000 + index as u64 };
             }
@@ -29,7 +29,7 @@ fn sched_clock_lies_between_two_readings_of_the_counter() {
         let scale = |tsc: u64| ((u128::from(tsc) * u128::from(mul)) >> shift) as u64 + 7;
         let mut cpu = CpuModel::install().unwrap();
         cpu.time.cyc2ns.data = [Cyc2NsData { mul, shift, offset: 7 }; 2];
-        // The fences keep the readings in order; rdtsc by itself may be read early.
+        // The fences keep the readings in order; rdtsc alone may execute early.
         // SAFETY: every x86-64 CPU has the instruction.
         let fence = || unsafe { std::arch::x86_64::_mm_lfence() };
         let before = tsc();
@@ -43,7 +43,7 @@ fn sched_clock_lies_between_two_readings_of_the_counter() {
 }
 
 #[test]
-fn sched_clock_in_xen_is_the_shared_clock_less_the_offset_at_boot() {
+fn sched_clock_in_xen_is_the_shared_clock_minus_the_offset_at_boot() {
     for flags in [0, 1] {
         let prepare = |cpu: &mut CpuModel| {
             cpu.time.vcpu_time.tsc_to_system_mul = 0;
@@ -68,14 +68,14 @@ fn the_shared_clock_shifts_before_it_multiplies() {
         // SAFETY: every x86-64 CPU has the instruction.
         unsafe { std::arch::x86_64::_mm_lfence() };
         let after = unsafe { std::arch::x86_64::_rdtsc() };
-        // Half a nanosecond per cycle, or a quarter.
+        // A cycle is half a nanosecond, or a quarter for the negative shift.
         let part = if shift < 0 { 4 } else { 2 };
         assert!(before / part <= ns && ns <= after / part, "{ns} for {before}..{after}, shift {shift}");
     }
 }
 
 #[test]
-fn the_shared_clock_never_runs_backwards_where_counters_disagree() {
+fn the_shared_clock_never_runs_backwards_if_counters_disagree() {
     let ahead = |flags| {
         move |cpu: &mut CpuModel| {
             cpu.time.vcpu_time.tsc_to_system_mul = 0;
@@ -85,7 +85,7 @@ fn the_shared_clock_never_runs_backwards_where_counters_disagree() {
         }
     };
     xen::<SchedClock>(ahead(0), |_, ns| assert_eq!(ns, 9_000));
-    xen::<SchedClock>(ahead(1), |_, ns| assert_eq!(ns, 5_000, "stable counters need no such care"));
+    xen::<SchedClock>(ahead(1), |_, ns| assert_eq!(ns, 5_000, "with stable counters the last value does not matter"));
     let behind = |cpu: &mut CpuModel| {
         ahead(0)(cpu);
         *cpu.time.pvclock_last.get_mut() = 1;
@@ -103,7 +103,7 @@ fn no_time_is_stolen_on_bare_metal() {
 }
 
 #[test]
-fn stolen_time_in_xen_is_runnable_and_offline_also_from_before_a_suspend() {
+fn stolen_time_in_xen_is_runnable_plus_offline_time_including_that_before_a_suspend() {
     let prepare = |number| {
         move |cpu: &mut CpuModel| {
             cpu.time.runstate[1].time = [1, 20, 300, 4_000];
@@ -113,7 +113,7 @@ fn stolen_time_in_xen_is_runnable_and_offline_also_from_before_a_suspend() {
     };
     xen::<StealClock>(prepare(1), |_, ns| assert_eq!(ns, 80_604_020));
     xen::<StealClock>(prepare(0), |_, ns| assert_eq!(ns, 0));
-    xen::<StealClock>(prepare(u64::MAX), |_, ns| assert_eq!(ns, 0, "there is no such CPU"));
+    xen::<StealClock>(prepare(u64::MAX), |_, ns| assert_eq!(ns, 0, "the CPU does not exist"));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn time_init_programs_the_interval_timer_unless_there_is_an_hpet() {
     native::<TimeInit>(TimeInit::arguments, |cpu, _| {
         let pit = &cpu.time.pit;
         assert_eq!((pit.mode, pit.irq0), (0x34, 1));
-        assert_eq!(u16::from_le_bytes(pit.reload), 1193, "a thousand interrupts a second");
+        assert_eq!(u16::from_le_bytes(pit.reload), 1193, "1000 interrupts per second");
     });
     let hpet = |cpu: &mut CpuModel| {
         TimeInit::arguments(cpu);
@@ -132,8 +132,8 @@ fn time_init_programs_the_interval_timer_unless_there_is_an_hpet() {
     });
 }
 
-/// A shared clock that stands at `ns` after boot.
-fn stopped(cpu: &mut CpuModel, ns: u64) {
+/// Stops the shared clock at `ns` nanoseconds after boot.
+fn stop_clock(cpu: &mut CpuModel, ns: u64) {
     cpu.time.vcpu_time.tsc_to_system_mul = 0;
     cpu.time.vcpu_time.system_time = ns;
     (cpu.time.wall_clock.sec, cpu.time.wall_clock.nsec) = (100, 750_000_000);
@@ -142,7 +142,7 @@ fn stopped(cpu: &mut CpuModel, ns: u64) {
 #[test]
 fn time_init_in_xen_sets_the_time_of_day_from_the_shared_page() {
     xen::<TimeInit>(
-        |cpu| stopped(cpu, 2_500_000_000),
+        |cpu| stop_clock(cpu, 2_500_000_000),
         |cpu, _| {
             assert_eq!(cpu.time.xtime, Timespec { sec: 103, nsec: 250_000_000 });
             assert_eq!((cpu.time.pit.mode, cpu.time.pit.irq0), (0, 0));
@@ -156,7 +156,7 @@ fn get_wallclock_reads_the_day_from_the_battery_backed_clock() {
         assert_eq!(seconds, RELEASE);
         assert_eq!(cpu.time.cmos.port, 11);
     });
-    // Seconds, minutes, hours, day, month, year in BCD; by `date -u +%s -d ..`.
+    // Seconds, minutes, hours, day, month, year in BCD; the expected values come from `date -u +%s -d ..`.
     for (fields, expected) in [
         ([0x59, 0x59, 0x23, 0x31, 0x12, 0x99], 4_102_444_799),
         ([0x00, 0x00, 0x00, 0x29, 0x02, 0x00], 951_782_400),
@@ -173,9 +173,9 @@ fn get_wallclock_reads_the_day_from_the_battery_backed_clock() {
 }
 
 #[test]
-fn get_wallclock_in_xen_adds_what_has_passed_since_boot() {
-    xen::<GetWallclock>(|cpu| stopped(cpu, 2_249_999_999), |_, seconds| assert_eq!(seconds, 102));
-    xen::<GetWallclock>(|cpu| stopped(cpu, 2_250_000_000), |_, seconds| assert_eq!(seconds, 103));
+fn get_wallclock_in_xen_adds_the_time_since_boot() {
+    xen::<GetWallclock>(|cpu| stop_clock(cpu, 2_249_999_999), |_, seconds| assert_eq!(seconds, 102));
+    xen::<GetWallclock>(|cpu| stop_clock(cpu, 2_250_000_000), |_, seconds| assert_eq!(seconds, 103));
 }
 
 #[test]
@@ -184,9 +184,9 @@ fn set_wallclock_corrects_minutes_and_seconds_and_starts_the_clock_again() {
         let regs = &cpu.time.cmos.regs;
         assert_eq!(result, 0);
         assert_eq!((regs[0], regs[2], regs[4]), (0x05, 0x02, 0x00));
-        assert_eq!((regs[10], regs[11]), (0x26, 0x02), "control registers are as before");
+        assert_eq!((regs[10], regs[11]), (0x26, 0x02), "the control registers are unchanged");
     });
-    // Minute shown (BCD), time set, minute and second then (BCD): over the hour, and off by half an hour.
+    // Minute shown (BCD), time to set, minute and second afterwards (BCD): across the hour, and off by half an hour.
     for (shown, now, minute, second) in [(0x10, 3600 + 39 * 60 + 59, 0x09, 0x59), (0x59, 55 * 60, 0x55, 0)] {
         let prepare = |cpu: &mut CpuModel| {
             cpu.time.cmos.regs[2] = shown;
@@ -199,8 +199,9 @@ fn set_wallclock_corrects_minutes_and_seconds_and_starts_the_clock_again() {
 }
 
 #[test]
-fn set_wallclock_refuses_what_is_half_an_hour_off_after_correction() {
-    // 59 shown and 0 to be set: nearly two half hours, so not taken for a time zone's half hour, and 59 minutes off.
+fn set_wallclock_refuses_a_time_more_than_half_an_hour_off_after_correction() {
+    // Minute 59 is shown, and 0 is to be set: 59 minutes off, which the correction for half-hour time zones does not
+    // reduce.
     let prepare = |cpu: &mut CpuModel| {
         cpu.time.cmos.regs[2] = 0x59;
         (0,)
@@ -221,7 +222,7 @@ fn set_wallclock_in_xen_sets_nothing() {
 }
 
 #[test]
-fn get_tsc_khz_is_the_counter_against_the_interval_timer() {
+fn get_tsc_khz_calibrates_the_counter_against_the_interval_timer() {
     // 25 * 256 ticks of 1193182 Hz.
     for (cycles, khz) in [(10_727_618_u64, 2_000_000), (16_091_427, 3_000_000)] {
         let prepare = |cpu: &mut CpuModel| cpu.time.pit.tsc = [1_000, 1_000 + cycles];
@@ -234,7 +235,7 @@ fn get_tsc_khz_is_the_counter_against_the_interval_timer() {
 }
 
 #[test]
-fn get_tsc_khz_in_xen_undoes_multiplier_and_shift() {
+fn get_tsc_khz_in_xen_inverts_multiplier_and_shift() {
     for (shift, mul, khz) in [(0, 1 << 31, 2_000_000), (1, 1 << 31, 1_000_000), (-1, 1 << 31, 4_000_000), (0, 0, 0)] {
         let prepare = |cpu: &mut CpuModel| {
             cpu.time.vcpu_time.tsc_shift = shift;

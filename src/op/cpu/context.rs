@@ -1,22 +1,22 @@
-//! Both ends of a context switch.
+//! The start and the end of a context switch.
 
-use super::{CPU_OP, Task, unbatched};
+use super::{CPU_OP, Task, end_batching};
 use crate::native;
 use crate::op::xen::LazyMode;
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
-/// `_TIF_LAZY_MMU_UPDATES`: the task was switched away from while it was batching page-table updates.
+/// `_TIF_LAZY_MMU_UPDATES`: the kernel switched away from the task while it was batching page-table updates.
 pub const TIF_LAZY_MMU_UPDATES: u64 = 1 << 27;
 
-/// The flags of a task.
-fn flags(task: u64) -> *mut u64 {
+/// The address of a task's flags.
+fn flags_address(task: u64) -> *mut u64 {
     (task as *mut u8).wrapping_add(std::mem::offset_of!(Task, flags)).cast()
 }
 
-/// Begins a context switch: from here on its updates are collected.
+/// Begins a context switch: its updates are batched from here on.
 pub struct StartContextSwitch;
 
-// SAFETY: does nothing; in Xen it changes the installed model and the flags of the caller's task.
+// SAFETY: the native body does nothing; in Xen it changes the installed model and the flags of the caller's task.
 unsafe impl Op for StartContextSwitch {
     const META: OpMeta = OpMeta {
         name: "start_context_switch",
@@ -33,20 +33,20 @@ unsafe impl Op for StartContextSwitch {
 
     native! { (prev: "rdi"); }
 
-    /// `arch/x86/kernel/paravirt.c`, `paravirt_start_context_switch`: a batch of page-table updates is sent out and the
-    /// task marked to begin another when it is back. Linux stops where something is being batched still; the model,
-    /// whose ops may come in any order, goes on.
+    /// `arch/x86/kernel/paravirt.c`, `paravirt_start_context_switch`: sends a batch of page-table updates, and marks
+    /// the task, so that it begins another batch when it runs again. Linux stops if a context switch is being batched
+    /// already. The model continues, because its ops may run in any order.
     unsafe fn xen((prev,): (u64,)) {
         // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is
         // changed.
         let cpu = unsafe { CpuModel::current() };
-        let was = cpu.xen.lazy;
-        if was == LazyMode::Mmu {
+        let before = cpu.xen.lazy;
+        if before == LazyMode::Mmu {
             cpu.xen.flush();
         }
         cpu.xen.lazy = LazyMode::Cpu;
-        if was == LazyMode::Mmu {
-            let flags = flags(prev);
+        if before == LazyMode::Mmu {
+            let flags = flags_address(prev);
             // SAFETY: the caller's task.
             unsafe { flags.write_volatile(flags.read_volatile() | TIF_LAZY_MMU_UPDATES) };
         }
@@ -54,13 +54,13 @@ unsafe impl Op for StartContextSwitch {
 
     /// A task that batches nothing.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        unbatched(cpu);
+        end_batching(cpu);
         cpu.cpu.task.flags &= !TIF_LAZY_MMU_UPDATES;
         (&raw mut cpu.cpu.task as u64,)
     }
 }
 
-/// Ends a context switch: what was collected takes effect.
+/// Ends a context switch: the batched updates take effect.
 pub struct EndContextSwitch;
 
 // SAFETY: as for `StartContextSwitch`.
@@ -80,14 +80,14 @@ unsafe impl Op for EndContextSwitch {
 
     native! { (next: "rdi"); }
 
-    /// `xen_end_context_switch`: the batch goes out; a task that was batching page-table updates does so again.
+    /// `xen_end_context_switch`: sends the batch. A task that was batching page-table updates begins a new batch.
     unsafe fn xen((next,): (u64,)) {
         // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is
         // changed.
         let cpu = unsafe { CpuModel::current() };
         cpu.xen.flush();
         cpu.xen.lazy = LazyMode::None;
-        let flags = flags(next);
+        let flags = flags_address(next);
         // SAFETY: the caller's task.
         let before = unsafe { flags.read_volatile() };
         if before & TIF_LAZY_MMU_UPDATES != 0 {

@@ -1,13 +1,13 @@
-//! Control registers: what 6.1 hooks of them.
+//! Control registers: the hooks of 6.1.
 
 use std::mem::offset_of;
 
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
 use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
-/// `cr0`, `cr4` and `cr8`, and what the kernel keeps beside them.
+/// `cr0`, `cr4` and `cr8`, and the copies that the kernel keeps.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ControlRegisters {
@@ -17,14 +17,14 @@ pub struct ControlRegisters {
     pub cr4: u64,
     /// The task priority.
     pub cr8: u64,
-    /// `cr4_pinned_bits`: what stays set in `cr4`.
+    /// `cr4_pinned_bits`: the bits that stay set in `cr4`.
     pub cr4_pinned_bits: u64,
     /// `xen_cr0_value`: the guest's copy of `cr0`, 0 until it is first read.
     pub xen_cr0_value: u64,
 }
 
 impl ControlRegisters {
-    /// As Linux leaves them on a CPU with SMEP, SMAP, UMIP and FSGSBASE (`CR0_STATE`, `setup_cr_pinning`).
+    /// The values that Linux sets on a CPU with SMEP, SMAP, UMIP and FSGSBASE (`CR0_STATE`, `setup_cr_pinning`).
     pub(super) fn new() -> Self {
         ControlRegisters {
             cr0: 0x8005_0033,
@@ -40,13 +40,13 @@ pub(super) const CR0: usize = offset_of!(CpuModel, cpu.control.cr0);
 pub(super) const CR4: usize = offset_of!(CpuModel, cpu.control.cr4);
 const PINNED_BITS: usize = offset_of!(CpuModel, cpu.control.cr4_pinned_bits);
 
-/// `X86_CR0_TS`: the floating-point unit is another task's.
+/// `X86_CR0_TS`: the floating-point unit holds another task's state.
 pub(super) const CR0_TS: u64 = 1 << 3;
 /// `X86_CR0_WP`, pinned since 5.3.
 const CR0_WP: u64 = 1 << 16;
 /// `cr4_pinned_mask` (`arch/x86/kernel/cpu/common.c`): SMEP, SMAP, UMIP, FSGSBASE.
 const CR4_PINNED_MASK: u64 = 1 << 20 | 1 << 21 | 1 << 11 | 1 << 16;
-/// What Xen has for itself: PSE, PGE, PCE.
+/// The bits of `cr4` that Xen owns: PSE, PGE, PCE.
 const CR4_XEN: u64 = 1 << 4 | 1 << 7 | 1 << 8;
 
 /// Reads `cr0`.
@@ -68,7 +68,7 @@ unsafe impl Op for ReadCr0 {
 
     native! { () -> "rax"; "mov rax, gs:[{cr0}]"; cr0 = const CR0 }
 
-    /// `xen_read_cr0`: the guest's copy, made at the first read.
+    /// `xen_read_cr0`: reads the guest's copy, which the first read makes.
     unsafe fn xen((): ()) -> u64 {
         // SAFETY: the only reference to the model in use; it ends before the call below.
         let mut cr0 = unsafe { CpuModel::current() }.cpu.control.xen_cr0_value;
@@ -87,7 +87,7 @@ unsafe impl Op for ReadCr0 {
 /// Writes `cr0`.
 pub struct WriteCr0;
 
-// SAFETY: stores to the installed model, at most two, for the second has the bit that ends the loop.
+// SAFETY: stores to the installed model, at most two, because the second has the bit that ends the loop.
 unsafe impl Op for WriteCr0 {
     const META: OpMeta = OpMeta {
         name: "write_cr0",
@@ -100,7 +100,7 @@ unsafe impl Op for WriteCr0 {
     type Args = (u64,);
     type Ret = ();
 
-    // Looks at what it wrote, not at what it was given, so that jumping past the check does not help an attacker.
+    // Checks the value that it wrote, not its argument, so that jumping past the check does not help an attacker.
     native! {
         (val: "rdi"); scratch("rax");
         "mov rax, rdi",
@@ -113,7 +113,7 @@ unsafe impl Op for WriteCr0 {
         cr0 = const CR0, wp = const CR0_WP
     }
 
-    /// `xen_write_cr0`: of all bits, Xen wants only TS to be known.
+    /// `xen_write_cr0`: keeps a copy, and passes only the TS bit to Xen.
     unsafe fn xen((cr0,): (u64,)) {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
@@ -121,9 +121,9 @@ unsafe impl Op for WriteCr0 {
         cpu.xen.batched(Call::FpuTaskswitch { set: cr0 & CR0_TS != 0 }, LazyMode::Cpu);
     }
 
-    /// What is in it.
+    /// The value after boot.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        unbatched(cpu);
+        end_batching(cpu);
         (ControlRegisters::new().cr0,)
     }
 }
@@ -131,7 +131,7 @@ unsafe impl Op for WriteCr0 {
 /// Writes `cr4`.
 pub struct WriteCr4;
 
-// SAFETY: stores to the installed model, at most two where the pinned bits are within the pinned mask.
+// SAFETY: stores to the installed model, at most two.
 unsafe impl Op for WriteCr4 {
     const META: OpMeta = OpMeta {
         name: "write_cr4",
@@ -160,13 +160,13 @@ unsafe impl Op for WriteCr4 {
         others = const !(CR4_PINNED_MASK as i64)
     }
 
-    /// `xen_write_cr4`: without the bits that are Xen's own, as on bare metal otherwise (Xen emulates the write).
+    /// `xen_write_cr4`: clears the bits that Xen owns, then writes as on bare metal (Xen emulates the write).
     unsafe fn xen((cr4,): (u64,)) {
         // SAFETY: this function's contract.
         unsafe { Self::inline((cr4 & !CR4_XEN,)) };
     }
 
-    /// What is in it.
+    /// The register's value.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
         let control = ControlRegisters::new();
         cpu.cpu.control.cr4_pinned_bits = control.cr4_pinned_bits;

@@ -1,19 +1,19 @@
-//! Control registers: what 2.6.30 hooked and 6.1 no longer does.
+//! Control registers: the hooks that only 2.6.30 has.
 
 use std::mem::offset_of;
 
 use super::control::{CR0, CR0_TS, CR4};
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 const CR8: usize = offset_of!(CpuModel, cpu.control.cr8);
 
-/// One instruction each; 2.6.30 only.
+/// Defaults of these ops: 2.6.30 only, one instruction each.
 const LEGACY_OP: OpMeta = OpMeta { since: Since::Linux2630Only, ..CPU_OP };
 
-/// Takes the floating-point unit over.
+/// Clears the task-switched flag, so that the current task can use the floating-point unit.
 pub struct Clts;
 
 // SAFETY: changes one bit of the installed model; a hypercall in Xen.
@@ -40,7 +40,7 @@ unsafe impl Op for Clts {
     }
 
     fn arguments(cpu: &mut CpuModel) {
-        unbatched(cpu);
+        end_batching(cpu);
     }
 }
 
@@ -72,7 +72,7 @@ unsafe impl Op for ReadCr4 {
     fn arguments(_: &mut CpuModel) {}
 }
 
-/// Reads `cr4` on a CPU that may not have one: every 64-bit CPU has.
+/// Reads `cr4` on a CPU that may not have it; every 64-bit CPU has it.
 pub struct ReadCr4Safe;
 
 // SAFETY: a load from the installed model.
@@ -80,7 +80,7 @@ unsafe impl Op for ReadCr4Safe {
     const META: OpMeta = OpMeta {
         name: "read_cr4_safe",
         prototype: "unsigned long (*read_cr4_safe)(void)",
-        purpose: "read control register 4, 0 where there is none",
+        purpose: "read control register 4, or 0 if the CPU has none",
         source: "arch/x86/include/asm/system.h, native_read_cr4_safe",
         ..LEGACY_OP
     };
@@ -100,7 +100,7 @@ unsafe impl Op for ReadCr4Safe {
     fn arguments(_: &mut CpuModel) {}
 }
 
-/// Reads `cr8`: which interrupts are held back. Only suspending used it.
+/// Reads `cr8`, the priority below which interrupts are held back. Only suspend used it.
 pub struct ReadCr8;
 
 // SAFETY: a load from the installed model.
@@ -119,7 +119,7 @@ unsafe impl Op for ReadCr8 {
 
     native! { () -> "rax"; "mov rax, gs:[{cr8}]"; cr8 = const CR8 }
 
-    /// 2.6.30 left the hook empty for Xen; this is what came later, `xen_read_cr8`: a guest has no task priority.
+    /// Later kernels' `xen_read_cr8`, since 2.6.30 left the hook empty for Xen: a guest has no task priority.
     #[inline(always)]
     unsafe fn xen((): ()) -> u64 {
         0
@@ -147,7 +147,7 @@ unsafe impl Op for WriteCr8 {
 
     native! { (val: "rdi"); "mov gs:[{cr8}], rdi"; cr8 = const CR8 }
 
-    /// As for [`ReadCr8`]: `xen_write_cr8` only insists on 0.
+    /// Later kernels' `xen_write_cr8`, as for [`ReadCr8`]: it only asserts that the value is 0.
     #[inline(always)]
     unsafe fn xen(_: (u64,)) {}
 

@@ -7,17 +7,17 @@ use crate::native;
 use crate::op::xen::Call;
 use crate::op::{CpuModel, Op, OpMeta, catalogue::Slot};
 
-/// What `dr6` holds where nothing happened (`arch/x86/include/uapi/asm/debugreg.h`).
+/// The value of `dr6` without a debug event (`arch/x86/include/uapi/asm/debugreg.h`).
 pub(super) const DR6_RESERVED: u64 = 0xffff_0ff0;
-/// What `dr7` holds where nothing is watched.
+/// The value of `dr7` without a breakpoint.
 pub(super) const DR7_RESERVED: u64 = 0x400;
 
 const DR: usize = offset_of!(CpuModel, cpu.debug);
 
 /// Reads a debug register.
 ///
-/// The number is no operand of the instruction but part of it, so the kernel has six of them behind comparisons. Other
-/// numbers are a `BUG` there; here they read 0.
+/// The register's number is part of the instruction, not an operand, so the kernel has six instructions behind
+/// comparisons. Other numbers are a `BUG` in Linux; here they read 0.
 pub struct GetDebugreg;
 
 // SAFETY: a load from the installed model.
@@ -63,13 +63,13 @@ unsafe impl Op for GetDebugreg {
         dr = const DR
     }
 
-    /// `xen_get_debugreg`: what the hypervisor returns, whatever it is.
+    /// `xen_get_debugreg`: returns the result of the hypercall, even if it is an error.
     unsafe fn xen((regno,): (u64,)) -> u64 {
         // SAFETY: the only reference to the model in use.
         unsafe { CpuModel::current() }.xen.hypercall(Call::GetDebugreg { reg: regno }).cast_unsigned()
     }
 
-    /// `dr7`, as every exception from the kernel that may be one of debugging reads it (`local_db_save`).
+    /// `dr7`, which every exception in the kernel reads that may be a debug exception (`local_db_save`).
     fn arguments(_: &mut CpuModel) -> (u64,) {
         (7,)
     }
@@ -77,7 +77,7 @@ unsafe impl Op for GetDebugreg {
 
 /// Writes a debug register.
 ///
-/// As for [`GetDebugreg`], six instructions behind comparisons. Other numbers are a `BUG` there; here they write
+/// As for [`GetDebugreg`], six instructions behind comparisons. Other numbers are a `BUG` in Linux; here they write
 /// nothing.
 pub struct SetDebugreg;
 
@@ -129,7 +129,7 @@ unsafe impl Op for SetDebugreg {
         unsafe { CpuModel::current() }.xen.hypercall(Call::SetDebugreg { reg: regno, val: value });
     }
 
-    /// Nothing to be watched, as at the end of such an exception.
+    /// No breakpoint, as at the end of such an exception.
     fn arguments(_: &mut CpuModel) -> (u64, u64) {
         (7, DR7_RESERVED)
     }

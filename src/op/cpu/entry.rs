@@ -2,7 +2,7 @@
 
 use super::table::DescPtr;
 use super::trap::{self, TrapInfo};
-use super::{CPU_OP, ldt, unbatched};
+use super::{CPU_OP, end_batching, ldt};
 use crate::native;
 use crate::op::xen::{Call, guest};
 use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
@@ -17,7 +17,7 @@ pub const DESCTYPE_S: u64 = 0x10;
 /// The first slot of thread-local storage in a local table: flat, writable data.
 const FLAT_DATA: u64 = 0x00cf_f300_0000_ffff;
 
-/// `HYPERVISOR_update_descriptor` behind a flush: the entry at `table[entry]` becomes what `desc` points to.
+/// Sends the batch, then makes the hypercall `HYPERVISOR_update_descriptor`, which copies `*desc` to `table[entry]`.
 ///
 /// # Safety
 /// `desc` points to eight bytes; the rest as for [`CpuModel::current`].
@@ -26,20 +26,20 @@ unsafe fn update_descriptor(table: u64, entry: u64, desc: u64) {
     let desc = unsafe { (desc as *const u64).read_unaligned() };
     // SAFETY: the only reference to the model in use.
     let xen = &mut unsafe { CpuModel::current() }.xen;
-    let ma = xen.virt_to_machine(slot(table, entry, 8));
+    let ma = xen.virt_to_machine(entry_address(table, entry, 8));
     xen.flush();
     xen.hypercall(Call::UpdateDescriptor { ma, desc });
 }
 
-/// `&table[entry]`, for an `int` in the register and entries of that many bytes.
-fn slot(table: u64, entry: u64, bytes: i64) -> u64 {
+/// The address `&table[entry]`, for an `int` in the register and entries of `bytes` bytes.
+fn entry_address(table: u64, entry: u64, bytes: i64) -> u64 {
     table.wrapping_add_signed(i64::from(entry as i32) * bytes)
 }
 
 /// Writes an entry of a local descriptor table: `modify_ldt`.
 pub struct WriteLdtEntry;
 
-// SAFETY: reads and writes eight bytes each where the caller points to.
+// SAFETY: reads eight bytes and writes eight, at the addresses that the caller gives.
 unsafe impl Op for WriteLdtEntry {
     const META: OpMeta = OpMeta {
         name: "write_ldt_entry",
@@ -60,15 +60,15 @@ unsafe impl Op for WriteLdtEntry {
         "mov [rdi + rcx*8], rax"
     }
 
-    /// `xen_write_ldt_entry`: the table is read-only to the guest.
+    /// `xen_write_ldt_entry`: a hypercall, because the table is read-only to the guest.
     unsafe fn xen((ldt, entrynum, desc): (u64, u64, u64)) {
         // SAFETY: this function's contract.
         unsafe { update_descriptor(ldt, entrynum, desc) };
     }
 
-    /// A table that is in use: read-only, as `alloc_ldt` made it.
+    /// A table in use, which is read-only since `alloc_ldt`.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         ldt::protect(&mut cpu.xen, false);
         let tables = &mut cpu.cpu.tables;
         tables.entry = [FLAT_DATA, 0];
@@ -79,7 +79,7 @@ unsafe impl Op for WriteLdtEntry {
 /// Writes an entry of the global descriptor table.
 pub struct WriteGdtEntry;
 
-// SAFETY: reads and writes where the caller points to, sixteen bytes for the two system types and eight else.
+// SAFETY: reads and writes at the addresses that the caller gives: 16 bytes for the two system types, otherwise 8.
 unsafe impl Op for WriteGdtEntry {
     const META: OpMeta = OpMeta {
         name: "write_gdt_entry",
@@ -108,7 +108,8 @@ unsafe impl Op for WriteGdtEntry {
         tss = const DESC_TSS, ldt = const DESC_LDT
     }
 
-    /// `xen_write_gdt_entry`: Xen has its own task-state segment, and local tables by a hypercall.
+    /// `xen_write_gdt_entry`: nothing for the two system types, because Xen has its own task-state segment and a
+    /// hypercall for local tables.
     unsafe fn xen((gdt, entrynum, desc, kind): (u64, u64, u64, u64)) {
         if !matches!(kind as u32 as u64, DESC_TSS | DESC_LDT) {
             // SAFETY: this function's contract.
@@ -118,7 +119,7 @@ unsafe impl Op for WriteGdtEntry {
 
     /// The entry that holds the CPU's number.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         let tables = &mut cpu.cpu.tables;
         tables.entry = [0x0040_f500_0000_0000, 0];
         (cpu.xen.memory.pfn_to_virt(guest::GDT), 15, &raw const tables.entry as u64, DESCTYPE_S)
@@ -128,7 +129,7 @@ unsafe impl Op for WriteGdtEntry {
 /// Writes an entry of the interrupt descriptor table.
 pub struct WriteIdtEntry;
 
-// SAFETY: reads and writes sixteen bytes each where the caller points to; in Xen also the installed model.
+// SAFETY: reads 16 bytes and writes 16, at the addresses that the caller gives; in Xen also the installed model.
 unsafe impl Op for WriteIdtEntry {
     const META: OpMeta = OpMeta {
         name: "write_idt_entry",
@@ -152,8 +153,8 @@ unsafe impl Op for WriteIdtEntry {
         "mov [rdi + rcx + 8], rax"
     }
 
-    /// `xen_write_idt_entry`: behind a flush, the gate is written as on bare metal; where the table is the one in use,
-    /// Xen is told, too.
+    /// `xen_write_idt_entry`: sends the batch, then writes the gate as on bare metal. If the table is in use, it also
+    /// passes the gate to Xen.
     unsafe fn xen((idt, entry, gate): (u64, u64, u64)) {
         // SAFETY: the only reference to the model in use; it ends before the table, which may be the model's, is
         // written.
@@ -165,20 +166,20 @@ unsafe impl Op for WriteIdtEntry {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
         let DescPtr { size, address } = cpu.cpu.tables.idt_desc;
-        let place = slot(idt, entry, 16);
+        let target = entry_address(idt, entry, 16);
         let end = address.wrapping_add(u64::from(size) + 1);
-        if place >= address
-            && place.wrapping_add(8) <= end
-            && let Some(info) = trap::from_gate(entry, gate, &cpu.irq.stubs)
+        if target >= address
+            && target.wrapping_add(8) <= end
+            && let Some(info) = trap::convert_gate(entry, gate, &cpu.irq.stubs)
         {
             let table = [info, TrapInfo::default()];
             cpu.xen.hypercall(Call::SetTrapTable { table: table.as_ptr() as u64, entries: 1 });
         }
     }
 
-    /// An interrupt of the table in use.
+    /// An interrupt's gate in the table in use.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         let idt = &raw mut cpu.irq.idt as u64;
         let tables = &mut cpu.cpu.tables;
         tables.idt_desc = DescPtr { size: (size_of_val(&cpu.irq.idt) - 1) as u16, address: idt };

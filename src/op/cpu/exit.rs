@@ -1,9 +1,9 @@
-//! Ways back to user space: 2.6.30 only.
+//! Returns to user space: 2.6.30 only.
 //!
 //! Linux jumps to these hooks, and they do not return. Here they are called and return to the instruction after the
-//! call, so that they can be measured like all others. Linux's patcher knows the instructions of all four
-//! (`arch/x86/kernel/paravirt_patch_64.c`); where a platform has a function of its own, it writes a direct jump
-//! (`paravirt_patch_jmp`), in place of which there is a direct call here.
+//! call, so that they can be measured like all others. Linux's patcher has the instructions of all four
+//! (`arch/x86/kernel/paravirt_patch_64.c`). For another body it writes a direct jump (`paravirt_patch_jmp`); here it is
+//! a direct call.
 
 use std::mem::offset_of;
 
@@ -13,7 +13,7 @@ use crate::native;
 use crate::op::xen::Call;
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// What a return to user space loads, and what a Xen guest pushes for it.
+/// The state that a return to user space loads, and the frame that a Xen guest pushes for it.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct ExitState {
@@ -21,9 +21,9 @@ pub struct ExitState {
     pub cs: u16,
     /// The stack segment.
     pub ss: u16,
-    /// `old_rsp`: the user's stack, kept while the kernel is on its own.
+    /// `old_rsp`: the user's stack pointer, saved while the kernel uses its own stack.
     pub old_rsp: u64,
-    /// `rcx`: where the user goes on after `syscall`.
+    /// `rcx`: the user's address after `syscall`.
     pub rcx: u64,
     /// `r11`: the user's flags after `syscall`.
     pub r11: u64,
@@ -44,10 +44,10 @@ const USER_CS: u16 = 6 * 8 + 3;
 /// `VGCF_in_syscall`: the registers that `syscall` spoils need not be restored.
 const VGCF_IN_SYSCALL: u64 = 1 << 8;
 
-/// 2.6.30's ways out of the kernel.
+/// Defaults of 2.6.30's exits from the kernel.
 const EXIT_OP: OpMeta = OpMeta { since: Since::Linux2630Only, bytes: Bytes::Instruction, ..CPU_OP };
 
-/// `xen_sysret64`, `xen_sysret32` (`arch/x86/xen/xen-asm_64.S`): a frame for Xen's `iret`.
+/// `xen_sysret64`, `xen_sysret32` (`arch/x86/xen/xen-asm_64.S`): writes a frame and makes the hypercall `iret`.
 ///
 /// # Safety
 /// As for [`CpuModel::current`].
@@ -59,7 +59,7 @@ unsafe fn xen_sysret(cs: u16) {
     cpu.xen.hypercall(Call::Iret);
 }
 
-/// `xen_iret`, `xen_sysexit`: the frame is there already, but for the flags of the call.
+/// `xen_iret`, `xen_sysexit`: the frame exists already; adds the flags of the call and makes the hypercall `iret`.
 ///
 /// # Safety
 /// As for [`CpuModel::current`].
@@ -70,9 +70,9 @@ unsafe fn xen_iret() {
     cpu.xen.hypercall(Call::Iret);
 }
 
-/// Back to a 32-bit process that came by `sysenter`: `swapgs; sti; sysexit`.
+/// Returns to a 32-bit process that entered by `sysenter`: `swapgs; sti; sysexit`.
 ///
-/// Modelled as a function that returns: of `sysexit` the model has the segments that it loads.
+/// The body is a function that returns: of `sysexit` it models only the segments that it loads.
 pub struct IrqEnableSysexit;
 
 // SAFETY: loads and stores on the installed model; a hypercall in Xen.
@@ -81,7 +81,7 @@ unsafe impl Op for IrqEnableSysexit {
         name: "irq_enable_sysexit",
         site: 67,
         prototype: "void (*irq_enable_sysexit)(void)",
-        purpose: "turn interrupts on and go back to a 32-bit process (sysexit)",
+        purpose: "turn interrupts on and return to a 32-bit process (sysexit)",
         source: "arch/x86/kernel/entry_64.S, native_irq_enable_sysexit",
         ..EXIT_OP
     };
@@ -111,9 +111,9 @@ unsafe impl Op for IrqEnableSysexit {
     fn arguments(_: &mut CpuModel) {}
 }
 
-/// Back to a 64-bit process that came by `syscall`: `swapgs; sysretq`.
+/// Returns to a 64-bit process that entered by `syscall`: `swapgs; sysretq`.
 ///
-/// Modelled as a function that returns: of `sysret` the model has the segments that it loads.
+/// The body is a function that returns: of `sysret` it models only the segments that it loads.
 pub struct UsergsSysret64;
 
 // SAFETY: loads and stores on the installed model; a hypercall in Xen.
@@ -122,7 +122,7 @@ unsafe impl Op for UsergsSysret64 {
         name: "usergs_sysret64",
         site: 58,
         prototype: "void (*usergs_sysret64)(void)",
-        purpose: "go back to a 64-bit process (sysretq)",
+        purpose: "return to a 64-bit process (sysretq)",
         source: "arch/x86/kernel/entry_64.S, native_usergs_sysret64",
         ..EXIT_OP
     };
@@ -151,9 +151,9 @@ unsafe impl Op for UsergsSysret64 {
     fn arguments(_: &mut CpuModel) {}
 }
 
-/// Back to a 32-bit process that came by `syscall`: `swapgs; sysretl`.
+/// Returns to a 32-bit process that entered by `syscall`: `swapgs; sysretl`.
 ///
-/// Modelled as a function that returns, as [`UsergsSysret64`] is.
+/// The body is a function that returns, as for [`UsergsSysret64`].
 pub struct UsergsSysret32;
 
 // SAFETY: loads and stores on the installed model; a hypercall in Xen.
@@ -162,7 +162,7 @@ unsafe impl Op for UsergsSysret32 {
         name: "usergs_sysret32",
         site: 58,
         prototype: "void (*usergs_sysret32)(void)",
-        purpose: "go back to a 32-bit process (sysretl)",
+        purpose: "return to a 32-bit process (sysretl)",
         source: "arch/x86/kernel/entry_64.S, native_usergs_sysret32",
         ..EXIT_OP
     };
@@ -191,22 +191,22 @@ unsafe impl Op for UsergsSysret32 {
     fn arguments(_: &mut CpuModel) {}
 }
 
-/// Back to whatever was interrupted: the real `iretq`, legal in ring 3 to ring 3.
+/// Returns to the interrupted code, by the real `iretq`, which is legal from ring 3 to ring 3.
 ///
-/// Linux has the frame on its stack already. Here the body pushes one for the instruction after its own `iretq`, so
-/// that it returns as a function does; building it is part of what is measured. The flags that it loads are those
-/// of ordinary code: interrupts on, nothing else.
+/// In Linux the frame is on the stack already. Here the body pushes a frame for the instruction after its own `iretq`,
+/// so that it returns as a function does; pushing the frame is part of the measurement. The flags in the frame are
+/// those of ordinary code: interrupts on, nothing else.
 pub struct Iret;
 
 // SAFETY: `iretq` pops the five words pushed before it: this thread's own segments, its own stack pointer from before
-// the pushes and the address of the next instruction; all but rax, rcx and the flags is as before.
+// the pushes, and the address of the next instruction. Everything but rax, rcx and the flags stays unchanged.
 unsafe impl Op for Iret {
     const META: OpMeta = OpMeta {
         name: "iret",
         site: 25,
         native_kind: Kind::Real,
         prototype: "void (*iret)(void)",
-        purpose: "go back to what an exception or interrupt interrupted",
+        purpose: "return to the code that an exception or interrupt interrupted",
         source: "arch/x86/kernel/entry_64.S, native_iret",
         ..EXIT_OP
     };

@@ -1,4 +1,4 @@
-//! Identifying the CPU, its time stamp, and emptying its caches.
+//! Identifying the CPU, reading its time-stamp counter, and emptying its caches.
 
 use std::mem::offset_of;
 
@@ -6,7 +6,7 @@ use super::CPU_OP;
 use crate::native;
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// Where `cpuid` and its relatives find and leave their words.
+/// The operands and results of `cpuid`, `rdtscp` and `read_msr_safe`.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct CpuidWords {
@@ -18,9 +18,9 @@ pub struct CpuidWords {
     pub ecx: u32,
     /// Out.
     pub edx: u32,
-    /// Out of `rdtscp`: which CPU it ran on.
+    /// Out of `rdtscp`: the number of the CPU that it ran on.
     pub aux: u32,
-    /// Out of `read_msr_safe`: whether there was such a register.
+    /// Out of `read_msr_safe`: the error, 0 if the register exists.
     pub err: u32,
 }
 
@@ -33,7 +33,7 @@ const TOPOLOGY: u32 = 0xb;
 
 /// Writes all caches back and empties them.
 ///
-/// The model notes that it was done: no cache is emptied.
+/// The model only sets a flag; it empties no cache.
 pub struct Wbinvd;
 
 // SAFETY: a byte store to the installed model.
@@ -63,17 +63,17 @@ unsafe impl Op for Wbinvd {
     fn arguments(_: &mut CpuModel) {}
 }
 
-/// Asks the CPU what it is: the real instruction, serialising, and in a virtual machine a trap.
+/// Identifies the CPU: the real instruction, which serialises, and traps in a virtual machine.
 pub struct Cpuid;
 
-// SAFETY: cpuid is legal in every ring; four words are written, two of them read, where the caller points to. rbx is
-// restored.
+// SAFETY: cpuid is legal in every ring. Four words are written, two of them also read, at the addresses that the caller
+// gives. rbx is restored.
 unsafe impl Op for Cpuid {
     const META: OpMeta = OpMeta {
         name: "cpuid",
         native_kind: Kind::Real,
         prototype: "void (*cpuid)(unsigned int *eax, unsigned int *ebx, unsigned int *ecx, unsigned int *edx)",
-        purpose: "ask the CPU what it is",
+        purpose: "identify the CPU and its features (cpuid)",
         source: "arch/x86/include/asm/processor.h, native_cpuid",
         ..CPU_OP
     };
@@ -81,7 +81,7 @@ unsafe impl Op for Cpuid {
     type Args = (u64, u64, u64, u64);
     type Ret = ();
 
-    // Two of the pointers are in registers that the instruction writes to.
+    // The instruction overwrites the registers of two pointers.
     native! {
         (eax: "rdi", ebx: "rsi", ecx: "rdx", edx: "rcx"); scratch("rax", "r8", "r9");
         "mov r8, rdx",
@@ -99,14 +99,14 @@ unsafe impl Op for Cpuid {
         "mov rcx, r9"
     }
 
-    /// `xen_cpuid`: nothing is said of extended topology, and what `mwait` can do is made up. The prefix that makes Xen
-    /// emulate the instruction (`XEN_EMULATE_PREFIX`) is left out, being an undefined instruction elsewhere.
+    /// `xen_cpuid`: hides the extended topology, and gives fixed values for `mwait`. The model leaves out the prefix
+    /// that makes Xen emulate the instruction (`XEN_EMULATE_PREFIX`), which is an undefined instruction elsewhere.
     unsafe fn xen((eax, ebx, ecx, edx): (u64, u64, u64, u64)) {
         // SAFETY: the caller's leaf.
         let leaf = unsafe { (eax as *const u32).read_volatile() };
         if leaf == MWAIT {
             for word in [eax, ebx, ecx, edx] {
-                // SAFETY: the caller's words. Linux, too, has zeros for ecx and edx where the hypervisor has no mwait.
+                // SAFETY: the caller's words. Linux also gives zeros for ecx and edx if the hypervisor has no mwait.
                 unsafe { (word as *mut u32).write_volatile(0) };
             }
             return;
@@ -119,8 +119,8 @@ unsafe impl Op for Cpuid {
         }
     }
 
-    /// Leaf 0. Each call leaves an answer where the next finds its leaf, as the hook's in-out words have it: any value
-    /// is one that the instruction answers.
+    /// Leaf 0. Each call overwrites the leaf of the next one with its result, because the hook's words are in-out; the
+    /// instruction answers any value.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
         let words = &mut cpu.cpu.words;
         *words = CpuidWords::default();
@@ -159,10 +159,10 @@ unsafe impl Op for ReadTsc {
     fn arguments(_: &mut CpuModel) {}
 }
 
-/// Reads the time stamp counter and which CPU it is: the real instruction, which every 64-bit CPU since 2008 has.
+/// Reads the time stamp counter and the CPU's number: the real instruction, which every 64-bit CPU since 2008 has.
 pub struct ReadTscp;
 
-// SAFETY: rdtscp is legal in ring 3 as rdtsc is; stores the four bytes the caller points to.
+// SAFETY: rdtscp is legal in ring 3 as rdtsc is; it stores four bytes at the address that the caller gives.
 unsafe impl Op for ReadTscp {
     const META: OpMeta = OpMeta {
         name: "read_tscp",
@@ -186,7 +186,7 @@ unsafe impl Op for ReadTscp {
         "or rax, rdx"
     }
 
-    /// 2.6.30 left the hook empty for Xen; later it had the native function.
+    /// 2.6.30 left the hook empty for Xen; later kernels use the native function.
     #[inline(always)]
     unsafe fn xen(args: (u64,)) -> u64 {
         // SAFETY: this function's contract.

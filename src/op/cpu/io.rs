@@ -7,13 +7,13 @@ use crate::native;
 use crate::op::xen::Call;
 use crate::op::{CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// How `io_delay` waits.
+/// The way in which `io_delay` waits, and counts of its writes to ports.
 #[repr(C)]
 #[derive(Debug)]
 pub struct IoDelayState {
     /// `io_delay_type`: 0 port 0x80, 1 port 0xed, 2 a counted loop, 3 not at all.
     pub kind: u32,
-    /// Rounds of the counted loop, at least one.
+    /// Iterations of the counted loop, at least one.
     pub loops: u32,
     /// How often port 0x80 was written.
     pub port_80: u8,
@@ -22,7 +22,7 @@ pub struct IoDelayState {
 }
 
 impl Default for IoDelayState {
-    /// The default of `CONFIG_IO_DELAY_0X80`; two microseconds at 3 GHz and a cycle per round.
+    /// The default of `CONFIG_IO_DELAY_0X80`. The counted loop takes 2 µs at 3 GHz and one cycle per iteration.
     fn default() -> Self {
         IoDelayState { kind: 0, loops: 6000, port_80: 0, port_ed: 0 }
     }
@@ -33,7 +33,7 @@ const LOOPS: usize = offset_of!(CpuModel, cpu.io_delay.loops);
 const PORT_80: usize = offset_of!(CpuModel, cpu.io_delay.port_80);
 const PORT_ED: usize = offset_of!(CpuModel, cpu.io_delay.port_ed);
 
-/// Waits for a slow device: by a write to a port that nobody has.
+/// Waits for a slow device, by a write to an unused port.
 pub struct IoDelay;
 
 // SAFETY: accesses to the installed model and a loop that ends.
@@ -70,7 +70,7 @@ unsafe impl Op for IoDelay {
         kind = const KIND, port_80 = const PORT_80, port_ed = const PORT_ED, loops = const LOOPS
     }
 
-    /// `xen_io_delay`: empty; a guest has no slow devices.
+    /// `xen_io_delay`: empty, because a guest has no slow devices.
     #[inline(always)]
     unsafe fn xen((): ()) {}
 
@@ -79,11 +79,11 @@ unsafe impl Op for IoDelay {
     }
 }
 
-/// Gives a task the ports: `iopl` until 5.5. On 64 bits the flags of the task's frame suffice, so the native function
-/// is empty, but not `paravirt_nop`: it is called.
+/// Gives a task access to the ports: `iopl` until 5.5. On 64 bits the flags in the task's frame suffice, so the native
+/// function is empty. It is not `paravirt_nop`, so it is called.
 pub struct SetIoplMask;
 
-// SAFETY: does nothing; a hypercall in Xen.
+// SAFETY: the native body does nothing; a hypercall in Xen.
 unsafe impl Op for SetIoplMask {
     const META: OpMeta = OpMeta {
         name: "set_iopl_mask",
@@ -100,14 +100,14 @@ unsafe impl Op for SetIoplMask {
 
     native! { (mask: "rdi"); }
 
-    /// `xen_set_iopl_mask`: level 0 is Xen's, so the kernel's own is 1.
+    /// `xen_set_iopl_mask`: level 0 belongs to Xen, so the kernel's level is 1.
     unsafe fn xen((mask,): (u64,)) {
         let iopl = if mask as u32 == 0 { 1 } else { mask >> 12 & 3 };
         // SAFETY: the only reference to the model in use.
         unsafe { CpuModel::current() }.xen.hypercall(Call::SetIopl { iopl });
     }
 
-    /// All ports to the user.
+    /// Access to all ports for the user.
     fn arguments(_: &mut CpuModel) -> (u64,) {
         (3 << 12,)
     }

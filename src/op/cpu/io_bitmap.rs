@@ -1,55 +1,55 @@
-//! The task-state segment: the kernel's stack and which ports a task may use.
+//! The task-state segment: the kernel's stack, and the ports that a task may use.
 
 use std::mem::offset_of;
 
 use super::table::{GDT, GDT_ENTRY_TSS, TR};
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode};
 use crate::op::{CpuModel, Op, OpMeta, catalogue::Slot};
 
-/// Words of a bitmap with a bit per port, set where the port is forbidden.
+/// 64-bit words of a bitmap with one bit per port, which is set if the port is forbidden.
 const WORDS: usize = 65536 / 64;
 
 /// `struct io_bitmap`: a task's ports.
 #[repr(C)]
 #[derive(Debug)]
 pub struct IoBitmap {
-    /// Changes with the content.
+    /// A number that changes whenever the bitmap changes.
     pub sequence: u64,
     /// Bytes up to the last permitted port, a multiple of 8, at most 8192.
     pub max: u32,
-    /// The bits.
+    /// One bit per port, set if the port is forbidden.
     pub bitmap: [u64; WORDS],
 }
 
 impl Default for IoBitmap {
-    /// No port permitted.
+    /// A bitmap that permits no port.
     fn default() -> Self {
         IoBitmap { sequence: 1, max: 0, bitmap: [!0; WORDS] }
     }
 }
 
-/// `struct tss_struct`: what the hooks use of it.
+/// `struct tss_struct`, with the fields that the hooks use.
 #[repr(C)]
 #[derive(Debug)]
 pub struct TaskState {
-    /// `x86_tss.sp0`: the stack that the CPU takes on the way into the kernel.
+    /// `x86_tss.sp0`: the stack pointer that the CPU loads on entry into the kernel.
     pub sp0: u64,
-    /// `io_bitmap.prev_sequence`: which task's ports are in the bitmap.
+    /// `io_bitmap.prev_sequence`: the sequence number of the task bitmap that was copied last.
     pub prev_sequence: u64,
     /// `io_bitmap.prev_max`
     pub prev_max: u32,
-    /// `x86_tss.io_bitmap_base`: which bitmap counts.
+    /// `x86_tss.io_bitmap_base`: the offset of the bitmap in use.
     pub io_bitmap_base: u16,
-    /// `__tss_limit_invalid`: the task register is to be loaded again.
+    /// `__tss_limit_invalid`: 1 if the task register must be loaded again.
     pub limit_invalid: u8,
     /// `io_bitmap.bitmap`
     pub bitmap: [u64; WORDS],
 }
 
 impl TaskState {
-    /// No port permitted to anybody.
+    /// A segment that permits no port.
     pub(super) fn new() -> Self {
         TaskState {
             sp0: 0,
@@ -62,13 +62,13 @@ impl TaskState {
     }
 }
 
-/// `IO_BITMAP_OFFSET_VALID_MAP`: behind 104 bytes of hardware's and 16 of Linux's.
+/// `IO_BITMAP_OFFSET_VALID_MAP`: the bitmap lies behind 104 bytes of the hardware and 16 bytes of Linux.
 pub const IO_BITMAP_OFFSET_VALID_MAP: u16 = 104 + 16;
-/// `IO_BITMAP_OFFSET_VALID_ALL`: a second bitmap that permits everything.
+/// `IO_BITMAP_OFFSET_VALID_ALL`: a second bitmap, which permits every port.
 pub const IO_BITMAP_OFFSET_VALID_ALL: u16 = IO_BITMAP_OFFSET_VALID_MAP + 8192 + 8;
 /// `IO_BITMAP_OFFSET_INVALID`: beyond the segment's limit.
 pub const IO_BITMAP_OFFSET_INVALID: u16 = IO_BITMAP_OFFSET_VALID_ALL + 8192 + 8;
-/// `_TIF_IO_BITMAP`: the task has ports.
+/// `_TIF_IO_BITMAP`: the task may use some ports.
 pub const TIF_IO_BITMAP: u64 = 1 << 22;
 
 const SP0: usize = offset_of!(CpuModel, cpu.tss.sp0);
@@ -86,7 +86,7 @@ const TASK_BITMAP: usize = offset_of!(CpuModel, cpu.task.io_bitmap.bitmap);
 /// `__KERNEL_DS`
 const KERNEL_DS: u64 = 0x18;
 
-/// Says which stack the CPU takes on the way into the kernel.
+/// Sets the stack that the CPU switches to on entry into the kernel.
 pub struct LoadSp0;
 
 // SAFETY: a store to the installed model; a hypercall in Xen.
@@ -104,7 +104,7 @@ unsafe impl Op for LoadSp0 {
 
     native! { (sp0: "rdi"); "mov gs:[{sp0_field}], rdi"; sp0_field = const SP0 }
 
-    /// `xen_load_sp0`: Xen is told, and the segment kept as on bare metal.
+    /// `xen_load_sp0`: passes the stack to Xen, and stores it in the segment as on bare metal.
     unsafe fn xen((sp0,): (u64,)) {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
@@ -114,12 +114,12 @@ unsafe impl Op for LoadSp0 {
 
     /// The top of a task's stack.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        unbatched(cpu);
+        end_batching(cpu);
         (0xffff_c900_0000_4000,)
     }
 }
 
-/// Takes all ports from the CPU: the next task has none.
+/// Forbids all ports, because the next task may use none.
 pub struct InvalidateIoBitmap;
 
 // SAFETY: a store to the installed model; a hypercall in Xen.
@@ -148,10 +148,10 @@ unsafe impl Op for InvalidateIoBitmap {
     fn arguments(_: &mut CpuModel) {}
 }
 
-/// Gives the CPU the current task's ports, on the way to user space.
+/// Permits the current task's ports, before a return to user space.
 pub struct UpdateIoBitmap;
 
-// SAFETY: accesses to the installed model; what is copied is bounded by the bitmap's size.
+// SAFETY: accesses to the installed model; the copy is bounded by the bitmap's size.
 unsafe impl Op for UpdateIoBitmap {
     const META: OpMeta = OpMeta {
         name: "update_io_bitmap",
@@ -164,8 +164,8 @@ unsafe impl Op for UpdateIoBitmap {
     type Args = ();
     type Ret = ();
 
-    // 22: the task's own bitmap; 23: copied, where it is not there already, as far as either reaches; 26: the limit of
-    // the segment, which leaving a virtual machine shortens, is restored by loading the task register
+    // 22: the task has its own bitmap. 23: if it is not in the segment already, it is copied, up to the longer of both
+    // bitmaps. 26: an exit from a virtual machine shortens the segment's limit; loading the task register restores it
     // (`refresh_tss_limit`).
     native! {
         (); scratch("rax", "rcx", "rdx");
@@ -213,8 +213,8 @@ unsafe impl Op for UpdateIoBitmap {
         tss = const GDT + GDT_ENTRY_TSS * 8
     }
 
-    /// `xen_update_io_bitmap`: as on bare metal, then Xen is told where the bitmap is. The model has one bitmap, so the
-    /// one that permits everything is named by its offset alone.
+    /// `xen_update_io_bitmap`: as on bare metal, then passes the bitmap's address to Xen. The model stores one bitmap;
+    /// for the bitmap that permits every port it passes only the address at that offset.
     unsafe fn xen((): ()) {
         // SAFETY: this function's contract.
         unsafe { Self::inline(()) };
@@ -229,7 +229,7 @@ unsafe impl Op for UpdateIoBitmap {
         cpu.xen.hypercall(Call::SetIobitmap { bitmap, ports });
     }
 
-    /// A task with ports, the last that had any.
+    /// A task that may use ports, and whose bitmap was copied last.
     fn arguments(cpu: &mut CpuModel) {
         let task = &mut cpu.cpu.task;
         task.flags |= TIF_IO_BITMAP;

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use super::table::{GDT, GDT_ENTRY_LDT};
-use super::{CPU_OP, unbatched};
+use super::{CPU_OP, end_batching};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, XenVcpu, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
@@ -12,15 +12,15 @@ const LDTR: usize = offset_of!(CpuModel, cpu.tables.ldtr);
 
 /// Entries of a local table per page.
 const ENTRIES_PER_PAGE: usize = 4096 / 8;
-/// Entries of the table to measure with.
+/// Entries of the table that is measured.
 const ENTRIES: u64 = 32;
-/// Present, `DESC_LDT`: the fixed part of the descriptor's first word.
+/// The constant bits of the descriptor's first word: present, `DESC_LDT`.
 const KIND: u64 = 0x82 << 40;
 
 /// Loads a process's local descriptor table, or none.
 pub struct SetLdt;
 
-// SAFETY: stores to the installed model; the table is only named.
+// SAFETY: stores to the installed model; the body does not access the table.
 unsafe impl Op for SetLdt {
     const META: OpMeta = OpMeta {
         name: "set_ldt",
@@ -33,7 +33,7 @@ unsafe impl Op for SetLdt {
     type Args = (u64, u64);
     type Ret = ();
 
-    // The descriptor as of `set_tssldt_descriptor`: limit and base in pieces.
+    // The descriptor of `set_tssldt_descriptor`: limit and base in parts.
     native! {
         (desc: "rdi", entries: "rsi"); scratch("rax", "rcx", "rdx");
         "test esi, esi",
@@ -72,14 +72,14 @@ unsafe impl Op for SetLdt {
         xen.batched(Call::MmuExt { cmd: MmuExtCmd::SetLdt, arg1: desc, arg2: entries & 0xffff_ffff }, LazyMode::Cpu);
     }
 
-    /// None: what nearly every process has.
+    /// No table, as in nearly every process.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         (0, 0)
     }
 }
 
-/// `set_aliased_prot` for every page of a table: one hypercall each, for the direct map has no alias.
+/// `set_aliased_prot` for every page of a table: one hypercall each, because the direct map has no alias.
 fn set_aliased_prot(xen: &mut XenVcpu, ldt: u64, entries: u64, writable: bool) {
     for first in (0..entries & 0xffff_ffff).step_by(ENTRIES_PER_PAGE) {
         let pfn = xen.memory.virt_to_pfn(ldt.wrapping_add(first * 8));
@@ -87,22 +87,22 @@ fn set_aliased_prot(xen: &mut XenVcpu, ldt: u64, entries: u64, writable: bool) {
     }
 }
 
-/// Makes the table to measure with writable, or read-only as one is that the hypervisor may be given.
+/// Makes the measured table writable, or read-only, which the hypervisor requires.
 pub(super) fn protect(xen: &mut XenVcpu, writable: bool) {
     xen.hypercall(xen.direct_mapping(guest::LDT, writable));
 }
 
-/// Told of a local table before it is loaded for the first time.
+/// Notifies the hypervisor of a local table before it is loaded for the first time.
 pub struct AllocLdt;
 
-// SAFETY: does nothing; in Xen hypercalls, one per page of the table.
+// SAFETY: the native body does nothing; in Xen hypercalls, one per page of the table.
 unsafe impl Op for AllocLdt {
     const META: OpMeta = OpMeta {
         name: "alloc_ldt",
         native_kind: Kind::Real,
         bytes: Bytes::Nop,
         prototype: "void (*alloc_ldt)(struct desc_struct *ldt, unsigned entries)",
-        purpose: "tell the hypervisor of a new local descriptor table",
+        purpose: "notify the hypervisor of a new local descriptor table",
         source: "arch/x86/kernel/paravirt.c, paravirt_nop",
         ..CPU_OP
     };
@@ -112,7 +112,7 @@ unsafe impl Op for AllocLdt {
 
     native! { (ldt: "rdi", entries: "rsi"); }
 
-    /// `xen_alloc_ldt`: Xen takes no table that the guest can write to.
+    /// `xen_alloc_ldt`: makes the table read-only, because Xen refuses a table that the guest can write to.
     unsafe fn xen((ldt, entries): (u64, u64)) {
         // SAFETY: the only reference to the model in use.
         let xen = &mut unsafe { CpuModel::current() }.xen;
@@ -120,16 +120,16 @@ unsafe impl Op for AllocLdt {
         xen.recycle();
     }
 
-    /// A table that was just filled: writable in every call.
+    /// A newly filled table, writable in every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         protect(&mut cpu.xen, true);
         cpu.xen.recycle_frames(&[guest::LDT]);
         (cpu.xen.memory.pfn_to_virt(guest::LDT), ENTRIES)
     }
 }
 
-/// Told of a local table that is about to be freed.
+/// Notifies the hypervisor of a local table that is about to be freed.
 pub struct FreeLdt;
 
 // SAFETY: as for `AllocLdt`.
@@ -139,7 +139,7 @@ unsafe impl Op for FreeLdt {
         native_kind: Kind::Real,
         bytes: Bytes::Nop,
         prototype: "void (*free_ldt)(struct desc_struct *ldt, unsigned entries)",
-        purpose: "tell the hypervisor that a local descriptor table is no more",
+        purpose: "notify the hypervisor that a local descriptor table is about to be freed",
         source: "arch/x86/kernel/paravirt.c, paravirt_nop",
         ..CPU_OP
     };
@@ -149,7 +149,7 @@ unsafe impl Op for FreeLdt {
 
     native! { (ldt: "rdi", entries: "rsi"); }
 
-    /// `xen_free_ldt`: writable again.
+    /// `xen_free_ldt`: makes the table writable again.
     unsafe fn xen((ldt, entries): (u64, u64)) {
         // SAFETY: the only reference to the model in use.
         let xen = &mut unsafe { CpuModel::current() }.xen;
@@ -157,9 +157,9 @@ unsafe impl Op for FreeLdt {
         xen.recycle();
     }
 
-    /// A table that `alloc_ldt` was told of: read-only in every call.
+    /// A table after `alloc_ldt`, read-only in every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         protect(&mut cpu.xen, false);
         cpu.xen.recycle_frames(&[guest::LDT]);
         (cpu.xen.memory.pfn_to_virt(guest::LDT), ENTRIES)

@@ -1,10 +1,10 @@
 //! `struct pv_cpu_ops`: control and debug registers, descriptor tables, model-specific registers, I/O permissions,
 //! kernel exits, context switches.
 //!
-//! Xen bodies follow `arch/x86/xen/enlighten_pv.c`. Where Linux stops with `BUG` because a hypercall was refused, the
-//! model goes on: it has no such end. The descriptor tables that hooks are given an address of are pages of the guest
-//! ([`guest::GDT`](crate::op::xen::guest::GDT), [`guest::LDT`](crate::op::xen::guest::LDT)), which the hypervisor knows
-//! and writes to. They are in the direct map, so that `arbitrary_virt_to_machine()` (`arch/x86/xen/mmu.c`) needs no
+//! Xen bodies follow `arch/x86/xen/enlighten_pv.c`. If a hypercall is refused, Linux stops with `BUG`, but the model
+//! continues. Descriptor tables whose address is an argument are pages of the guest
+//! ([`guest::GDT`](crate::op::xen::guest::GDT), [`guest::LDT`](crate::op::xen::guest::LDT)), which the hypervisor
+//! checks and writes to. They are in the direct map, so `arbitrary_virt_to_machine()` (`arch/x86/xen/mmu.c`) needs no
 //! page walk and `lookup_address()` finds no alias.
 
 mod context;
@@ -48,10 +48,10 @@ pub use trap::{TrapInfo, XEN_ENTRIES};
 
 use super::{CpuModel, Group, OpMeta};
 
-/// What most entries of this group share.
+/// Defaults of the group's catalogue entries.
 const CPU_OP: OpMeta = OpMeta { group: Group::Cpu, ..OpMeta::BASE };
 
-/// What the ops of this group need of a task: `task_struct` with its `thread_info` and `thread_struct`.
+/// A task: the fields of `task_struct`, with its `thread_info` and `thread_struct`, that the ops of this group use.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Task {
@@ -59,13 +59,13 @@ pub struct Task {
     pub flags: u64,
     /// `thread_struct.tls_array`: descriptors of thread-local storage.
     pub tls_array: [u64; 3],
-    /// `thread_struct.iopl_emul`: 3 where the task may use every port.
+    /// `thread_struct.iopl_emul`: 3 if the task may use every port.
     pub iopl_emul: u32,
-    /// `*thread_struct.io_bitmap`: the ports it may use otherwise.
+    /// `*thread_struct.io_bitmap`: the ports that it may use otherwise.
     pub io_bitmap: IoBitmap,
 }
 
-/// State of the model.
+/// The processor state of the model.
 #[repr(C)]
 #[derive(Debug)]
 pub struct CpuState {
@@ -75,29 +75,30 @@ pub struct CpuState {
     pub debug: [u64; 8],
     /// Table registers and tables.
     pub tables: Tables,
-    /// Segment registers and what Xen remembers of thread-local storage.
+    /// Segment registers, and the copy of thread-local storage that Xen was given.
     pub segments: Segments,
     /// The task-state segment (`cpu_tss_rw`).
     pub tss: TaskState,
-    /// The current task, or one that is switched from or to.
+    /// The current task, or the one that a context switch leaves or enters.
     pub task: Task,
-    /// Model-specific registers, each at the low eight bits of its number, where those that Linux's hooks see do not
-    /// meet: the segment bases end in 00 to 02, the `syscall` registers in 80 to 84, the `sysenter` ones in 74 to 76.
+    /// Model-specific registers, each at the index given by the low eight bits of its number. Registers that Linux's
+    /// hooks use do not collide there: the segment bases end in 00 to 02, the `syscall` registers in 80 to 84, the
+    /// `sysenter` registers in 74 to 76.
     pub msr: [u64; MSRS],
-    /// Performance counters, each at the low three bits of its number.
+    /// Performance counters, each at the index given by the low three bits of its number.
     pub pmc: [u64; PMCS],
-    /// 1 after `wbinvd`: nothing is in the caches.
+    /// 1 after `wbinvd`: the caches count as empty.
     pub caches_empty: u8,
-    /// Operands of `cpuid` and `rdtscp` to measure with.
+    /// Operands of `cpuid` and `rdtscp` in measurements.
     pub words: CpuidWords,
-    /// How to wait after slow I/O, and the ports it writes to.
+    /// The way to wait after slow I/O, and the ports that this writes to.
     pub io_delay: IoDelayState,
-    /// What a return to user space loads.
+    /// The state that a return to user space loads.
     pub exit: ExitState,
 }
 
 impl CpuState {
-    /// After boot: flat kernel segments, empty tables otherwise, protection and paging on.
+    /// The state after boot: flat kernel segments, otherwise empty tables, protection and paging on.
     #[must_use]
     pub fn new() -> Self {
         CpuState {
@@ -123,8 +124,8 @@ impl Default for CpuState {
     }
 }
 
-/// Batching off and nothing collected, which is what an op finds outside of a context switch; no frame is recycled.
-fn unbatched(cpu: &mut CpuModel) {
+/// Sends the batch, turns batching off, and recycles no frame: the state outside of a context switch.
+fn end_batching(cpu: &mut CpuModel) {
     cpu.xen.lazy = super::xen::LazyMode::None;
     cpu.xen.flush();
     cpu.xen.recycle_frames(&[]);

@@ -11,19 +11,19 @@ use crate::op::{CpuModel, Op, OpMeta, catalogue::Slot};
 pub const MSR_FS_BASE: u64 = 0xc000_0100;
 /// The base of `gs`.
 pub const MSR_GS_BASE: u64 = 0xc000_0101;
-/// The base that `swapgs` exchanges it with.
+/// The base that `swapgs` exchanges with that of `gs`.
 pub const MSR_KERNEL_GS_BASE: u64 = 0xc000_0102;
 
-/// Registers of the model.
+/// Model-specific registers of the model.
 pub const MSRS: usize = 256;
 /// Performance counters of the model.
 pub const PMCS: usize = 8;
 
-/// Where the register file is.
+/// The offset of the model-specific registers in the model.
 pub(super) const FILE: usize = offset_of!(CpuModel, cpu.msr);
 const PMC: usize = offset_of!(CpuModel, cpu.pmc);
 
-/// The place of a register in the file.
+/// The index of a register in the model.
 pub(super) const fn index(msr: u64) -> usize {
     msr as usize % MSRS
 }
@@ -34,33 +34,35 @@ const MSR_IA32_APICBASE: u64 = 0x1b;
 const X2APIC_ENABLE: u64 = 1 << 10;
 /// `SEGBASE_FS`, `SEGBASE_GS_USER`, `SEGBASE_GS_KERNEL` (`include/xen/interface/xen.h`)
 const SEGBASE: [(u64, u64); 3] = [(MSR_FS_BASE, 0), (MSR_KERNEL_GS_BASE, 1), (MSR_GS_BASE, 2)];
-/// What Xen sets up on its own: STAR, LSTAR, CSTAR, SYSCALL_MASK; SYSENTER_CS, _ESP, _EIP.
+/// Registers that Xen sets up itself, so that guest writes are ignored: STAR, LSTAR, CSTAR, SYSCALL_MASK; SYSENTER_CS,
+/// _ESP, _EIP.
 const IGNORED: [u64; 7] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0x174, 0x175, 0x176];
 /// `-EIO`
 const EIO: i32 = -5;
 
-/// A register's number: an `unsigned int` in the argument register.
-fn number(msr: u64) -> u64 {
+/// The value of an `unsigned int` in an argument register.
+fn truncate_to_u32(msr: u64) -> u64 {
     msr & 0xffff_ffff
 }
 
-/// What `xen_do_read_msr` makes of a value: a guest has no x2APIC.
-fn as_guest_sees(msr: u64, value: u64) -> u64 {
-    if number(msr) == MSR_IA32_APICBASE { value & !X2APIC_ENABLE } else { value }
+/// Hides the x2APIC from a guest, as `xen_do_read_msr` does.
+fn hide_x2apic(msr: u64, value: u64) -> u64 {
+    if truncate_to_u32(msr) == MSR_IA32_APICBASE { value & !X2APIC_ENABLE } else { value }
 }
 
-/// `xen_do_write_msr` for a guest without virtual performance counters: segment bases by hypercall, entry points of
-/// system calls not at all, all else as on bare metal, where Xen emulates it. Returns 0 or `-EIO`.
+/// `xen_do_write_msr` for a guest without virtual performance counters. It writes segment bases by hypercall, ignores
+/// entry points of system calls, and writes all others as on bare metal, since Xen emulates the instruction. Returns 0
+/// or `-EIO`.
 ///
 /// # Safety
 /// As for [`CpuModel::current`].
 unsafe fn xen_write(msr: u64, low: u64, high: u64) -> i32 {
-    if let Some(&(_, which)) = SEGBASE.iter().find(|&&(base, _)| base == number(msr)) {
-        let base = number(high) << 32 | number(low);
+    if let Some(&(_, which)) = SEGBASE.iter().find(|&&(base, _)| base == truncate_to_u32(msr)) {
+        let base = truncate_to_u32(high) << 32 | truncate_to_u32(low);
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
         if cpu.xen.hypercall(Call::SetSegmentBase { which, base }) == 0 { 0 } else { EIO }
-    } else if IGNORED.contains(&number(msr)) {
+    } else if IGNORED.contains(&truncate_to_u32(msr)) {
         0
     } else {
         // SAFETY: this function's contract.
@@ -94,10 +96,10 @@ unsafe impl Op for ReadMsr {
         file = const FILE
     }
 
-    /// `xen_read_msr`: on bare metal's way, for Xen emulates the instruction.
+    /// `xen_read_msr`: reads as on bare metal, because Xen emulates the instruction.
     unsafe fn xen((msr,): (u64,)) -> u64 {
         // SAFETY: this function's contract.
-        as_guest_sees(msr, unsafe { Self::inline((msr,)) })
+        hide_x2apic(msr, unsafe { Self::inline((msr,)) })
     }
 
     fn arguments(_: &mut CpuModel) -> (u64,) {
@@ -135,13 +137,13 @@ unsafe impl Op for WriteMsr {
         unsafe { xen_write(msr, low, high) };
     }
 
-    /// A thread's storage: what a context switch wrote before the FSGSBASE instructions.
+    /// The base of thread-local storage, which a context switch wrote before the FSGSBASE instructions existed.
     fn arguments(_: &mut CpuModel) -> (u64, u64, u64) {
         (MSR_FS_BASE, 0xf7d8_a740, 0x7fff)
     }
 }
 
-/// Reads a model-specific register that may not exist. The model has them all, so the error is always 0.
+/// Reads a model-specific register that may not exist. The model has all of them, so the error is always 0.
 pub struct ReadMsrSafe;
 
 // SAFETY: a load from the installed model; stores the four bytes the caller points to.
@@ -149,7 +151,7 @@ unsafe impl Op for ReadMsrSafe {
     const META: OpMeta = OpMeta {
         name: "read_msr_safe",
         prototype: "u64 (*read_msr_safe)(unsigned int msr, int *err)",
-        purpose: "read a model-specific register, with an error where there is none",
+        purpose: "read a model-specific register, with an error if it does not exist",
         source: "arch/x86/include/asm/msr.h, native_read_msr_safe",
         ..CPU_OP
     };
@@ -172,7 +174,7 @@ unsafe impl Op for ReadMsrSafe {
     /// `xen_read_msr_safe`
     unsafe fn xen((msr, err): (u64, u64)) -> u64 {
         // SAFETY: this function's contract.
-        as_guest_sees(msr, unsafe { Self::inline((msr, err)) })
+        hide_x2apic(msr, unsafe { Self::inline((msr, err)) })
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
@@ -180,7 +182,7 @@ unsafe impl Op for ReadMsrSafe {
     }
 }
 
-/// Writes a model-specific register that may not exist. The model has them all, so the result is always 0.
+/// Writes a model-specific register that may not exist. The model has all of them, so the result is always 0.
 pub struct WriteMsrSafe;
 
 // SAFETY: as for `WriteMsr`.
@@ -188,7 +190,7 @@ unsafe impl Op for WriteMsrSafe {
     const META: OpMeta = OpMeta {
         name: "write_msr_safe",
         prototype: "int (*write_msr_safe)(unsigned int msr, unsigned low, unsigned high)",
-        purpose: "write a model-specific register, with an error where there is none",
+        purpose: "write a model-specific register, with an error if it does not exist",
         source: "arch/x86/include/asm/msr.h, native_write_msr_safe",
         ..CPU_OP
     };
@@ -243,14 +245,14 @@ unsafe impl Op for ReadPmc {
         last = const PMCS - 1, pmc = const PMC
     }
 
-    /// `arch/x86/xen/pmu.c`, `xen_intel_read_pmc` outside of a counter interrupt: the register behind the counter is
-    /// read instead, since `rdpmc` would read the host's.
+    /// `arch/x86/xen/pmu.c`, `xen_intel_read_pmc` outside of a counter interrupt: reads the model-specific register of
+    /// the counter instead, since `rdpmc` would read the host's counter.
     unsafe fn xen((counter,): (u64,)) -> u64 {
         /// `MSR_IA32_PERFCTR0`
         const GENERAL: u64 = 0xc1;
         /// `MSR_CORE_PERF_FIXED_CTR0`
         const FIXED: u64 = 0x309;
-        let msr = if counter >> 30 & 1 != 0 { FIXED + (counter & 0xffff) } else { GENERAL + number(counter) };
+        let msr = if counter >> 30 & 1 != 0 { FIXED + (counter & 0xffff) } else { GENERAL + truncate_to_u32(counter) };
         // SAFETY: the only reference to the model in use; it ends here.
         let err = &raw mut unsafe { CpuModel::current() }.cpu.words.err;
         // SAFETY: this function's contract; the error goes into the model.

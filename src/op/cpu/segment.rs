@@ -3,12 +3,12 @@
 use std::mem::{offset_of, replace};
 
 use super::table::{GDT, GDT_ENTRY_TLS_MIN};
-use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, msr, unbatched};
+use super::{CPU_OP, MSR_GS_BASE, MSR_KERNEL_GS_BASE, Task, end_batching, msr};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// Segment registers, and what Xen remembers of the table.
+/// Segment registers, and the guest's copy of the descriptors that Xen has.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Segments {
@@ -22,17 +22,18 @@ pub struct Segments {
 
 const GS: usize = offset_of!(CpuModel, cpu.segments.gs);
 const ENABLED: usize = offset_of!(CpuModel, irq.enabled);
-/// The base that `gs` has.
+/// The offset of the active base of `gs` in the model.
 pub(super) const GS_BASE: usize = msr::FILE + 8 * msr::index(MSR_GS_BASE);
-/// The base that `swapgs` gives it.
+/// The offset of the base that `swapgs` makes active.
 pub(super) const KERNEL_GS_BASE: usize = msr::FILE + 8 * msr::index(MSR_KERNEL_GS_BASE);
-/// Where the descriptors are in a task. Linux's hook is given the `thread_struct`, which begins with them.
+/// The offset of the descriptors in a task. The argument of Linux's hook is the `thread_struct`, which begins with
+/// them.
 const TLS_ARRAY: usize = offset_of!(Task, tls_array);
 
 /// `SEGBASE_GS_USER_SEL`
 const SEGBASE_GS_USER_SEL: u64 = 3;
 
-/// Puts a task's thread-local storage into the global table. Its first argument is the [`Task`]'s `tls_array`.
+/// Writes a task's thread-local storage segments to the global table. The first argument is the [`Task`]'s `tls_array`.
 pub struct LoadTls;
 
 // SAFETY: reads the three descriptors the caller points to; stores to the installed model.
@@ -40,7 +41,7 @@ unsafe impl Op for LoadTls {
     const META: OpMeta = OpMeta {
         name: "load_tls",
         prototype: "void (*load_tls)(struct thread_struct *t, unsigned int cpu)",
-        purpose: "put a task's thread-local storage segments into the global descriptor table",
+        purpose: "write a task's thread-local storage segments to the global descriptor table",
         source: "arch/x86/include/asm/desc.h, native_load_tls",
         ..CPU_OP
     };
@@ -48,7 +49,7 @@ unsafe impl Op for LoadTls {
     type Args = (u64, u64);
     type Ret = ();
 
-    // The table of the CPU that runs this: Linux calls it for no other.
+    // The table of this CPU, since Linux calls the hook for no other.
     native! {
         (t: "rdi", cpu: "rsi"); scratch("rax", "rcx", "rdx");
         "mov rax, [rdi]",
@@ -60,8 +61,8 @@ unsafe impl Op for LoadTls {
         tls = const GDT + 8 * GDT_ENTRY_TLS_MIN
     }
 
-    /// `xen_load_tls`: within a context switch `fs` is cleared first; then a call for every descriptor that is not what
-    /// Xen has already, all in one batch.
+    /// `xen_load_tls`: within a context switch it clears `fs` first. Then it makes one call for every descriptor that
+    /// differs from Xen's, all in one batch.
     unsafe fn xen((thread, _): (u64, u64)) {
         // SAFETY: the caller's thread.
         let tls = unsafe { (thread as *const [u64; 3]).read_volatile() };
@@ -82,9 +83,9 @@ unsafe impl Op for LoadTls {
         xen.restore_events(mask);
     }
 
-    /// A task with the segments that are in the table already: all tasks of a 64-bit system have none.
+    /// A task whose segments are in the table already: in a 64-bit system no task has such segments.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        unbatched(cpu);
+        end_batching(cpu);
         cpu.cpu.task.tls_array = [0; 3];
         cpu.cpu.segments.shadow_tls = [0; 3];
         for number in GDT_ENTRY_TLS_MIN..GDT_ENTRY_TLS_MIN + 3 {
@@ -94,9 +95,9 @@ unsafe impl Op for LoadTls {
     }
 }
 
-/// Loads the selector of the user's `gs`, whose base is the inactive one while the kernel runs.
+/// Loads the selector of the user's `gs`, whose base is inactive while the kernel runs.
 ///
-/// The model has only flat segments, so that the base becomes 0.
+/// The model has only flat segments, so the base becomes 0.
 pub struct LoadGsIndex;
 
 // SAFETY: loads and stores on the installed model; mfence is legal everywhere.
@@ -112,8 +113,8 @@ unsafe impl Op for LoadGsIndex {
     type Args = (u64,);
     type Ret = ();
 
-    // Interrupts off around two `swapgs`; the fence is the second one's (`X86_BUG_SWAPGS_FENCE`). The interrupt flag is
-    // read from the model, since the one in the flags register never goes off in ring 3.
+    // Interrupts are off around two `swapgs`; the fence belongs to the second one (`X86_BUG_SWAPGS_FENCE`). The
+    // interrupt flag comes from the model, since the one in the flags register is always on in ring 3.
     native! {
         (idx: "rdi"); scratch("rax", "rcx", "r8");
         "movzx r8d, byte ptr gs:[{enabled}]",
@@ -143,13 +144,13 @@ unsafe impl Op for LoadGsIndex {
         xen.hypercall(Call::SetSegmentBase { which: SEGBASE_GS_USER_SEL, base: idx & 0xffff_ffff });
     }
 
-    /// None, as in nearly every 64-bit process.
+    /// The null selector, as in nearly every 64-bit process.
     fn arguments(_: &mut CpuModel) -> (u64,) {
         (0,)
     }
 }
 
-/// Exchanges the two bases of `gs`: the first and last thing in the kernel.
+/// Exchanges the two bases of `gs`, on entry into and exit from the kernel.
 ///
 /// Modelled on the two registers that hold the bases (`MSR_GS_BASE` and `MSR_KERNEL_GS_BASE`).
 pub struct Swapgs;
@@ -180,7 +181,7 @@ unsafe impl Op for Swapgs {
         base = const GS_BASE, kernel = const KERNEL_GS_BASE
     }
 
-    /// `xen_cpu_ops` of 2.6.30: `paravirt_nop`, for Xen does it on the way in and out.
+    /// `xen_cpu_ops` of 2.6.30: `paravirt_nop`, because Xen exchanges the bases on entry and exit.
     #[inline(always)]
     unsafe fn xen((): ()) {}
 

@@ -38,30 +38,30 @@ pub(super) const GDT_ENTRY_LDT: usize = 10;
 /// `GDT_ENTRY_TLS_MIN`: the first of three entries.
 pub(super) const GDT_ENTRY_TLS_MIN: usize = 12;
 
-/// Table registers, and the tables that are not in the interrupt model.
+/// Table registers, and the tables except the interrupt descriptor table, which is in the interrupt state.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Tables {
-    /// The global descriptor table that native bodies find by themselves (`gdt_page`): per-CPU data, at a fixed
-    /// distance from `gs`. A Xen guest's is the page [`guest::GDT`].
+    /// The global descriptor table of native bodies that take no address of one (`gdt_page`): per-CPU data, at a fixed
+    /// distance from `gs`. A Xen guest's table is the page [`guest::GDT`].
     pub gdt: [u64; GDT_ENTRIES],
-    /// Where it is.
+    /// The register of the global descriptor table.
     pub gdtr: TableRegister,
-    /// Where the interrupt descriptor table is.
+    /// The register of the interrupt descriptor table.
     pub idtr: TableRegister,
     /// Selector of the local descriptor table.
     pub ldtr: u16,
     /// Selector of the task-state segment.
     pub tr: u16,
-    /// Where the table is mapped writable (`get_cpu_gdt_rw`); the model's own address for it.
+    /// The address at which the table is mapped writable (`get_cpu_gdt_rw`), as the model defines it.
     pub gdt_rw: u64,
-    /// Where it is mapped read-only (`get_cpu_gdt_ro`); the same.
+    /// The address at which it is mapped read-only (`get_cpu_gdt_ro`), as the model defines it.
     pub gdt_ro: u64,
-    /// What a table instruction has as its operand.
+    /// The operand of a table instruction.
     pub operand: DescPtr,
-    /// What is to be written into a table.
+    /// An entry to be written to a table.
     pub entry: [u64; 2],
-    /// `idt_desc`: what a Xen guest last gave to `load_idt`.
+    /// `idt_desc`: the last argument of `load_idt` in a Xen guest.
     pub idt_desc: DescPtr,
     /// The static array of `xen_load_idt`, and its lock. The last entry ends the list.
     pub traps: [TrapInfo; VECTORS + 1],
@@ -70,7 +70,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Flat kernel and user segments and a task-state segment, the table where Linux maps it read-only.
+    /// Flat kernel and user segments and a task-state segment; the register has the table's read-only address.
     pub(super) fn new() -> Self {
         let mut gdt = [0; GDT_ENTRIES];
         gdt[..guest::SEGMENTS.len()].copy_from_slice(&guest::SEGMENTS);
@@ -122,8 +122,8 @@ unsafe impl Op for LoadTrDesc {
     type Args = ();
     type Ret = ();
 
-    // `ltr` marks the descriptor busy, so the table must be the writable mapping meanwhile. One mapping of the two is
-    // enough for the model: it writes to the table itself.
+    // `ltr` marks the descriptor busy, so the register must hold the writable mapping meanwhile. The model needs
+    // neither mapping: it writes to the table itself.
     native! {
         (); scratch("rax", "rcx");
         "mov rax, gs:[{gdt_ro}]",
@@ -156,12 +156,12 @@ unsafe impl Op for LoadTrDesc {
 /// Loads the global descriptor table's register.
 pub struct LoadGdt;
 
-// SAFETY: reads ten bytes where the caller points to; stores to the installed model.
+// SAFETY: reads ten bytes at the address that the caller gives; stores to the installed model.
 unsafe impl Op for LoadGdt {
     const META: OpMeta = OpMeta {
         name: "load_gdt",
         prototype: "void (*load_gdt)(const struct desc_ptr *)",
-        purpose: "say where the global descriptor table is (lgdt)",
+        purpose: "load the register of the global descriptor table (lgdt)",
         source: "arch/x86/include/asm/desc.h, native_load_gdt",
         ..CPU_OP
     };
@@ -178,8 +178,8 @@ unsafe impl Op for LoadGdt {
         limit = const GDTR_LIMIT, base = const GDTR_BASE
     }
 
-    /// `xen_load_gdt`: the page is made read-only where it is mapped and in the linear mapping, which are one address
-    /// in the model but two hypercalls, and its machine frame handed over.
+    /// `xen_load_gdt`: makes the page read-only in its mapping and in the linear mapping, by two hypercalls, although
+    /// both are one address in the model. Then it passes the machine frame to Xen.
     unsafe fn xen((dtr,): (u64,)) {
         // SAFETY: the caller's operand.
         let DescPtr { size, address } = unsafe { (dtr as *const DescPtr).read_unaligned() };
@@ -203,12 +203,13 @@ unsafe impl Op for LoadGdt {
 /// Loads the interrupt descriptor table's register.
 pub struct LoadIdt;
 
-// SAFETY: reads ten bytes where the caller points to, in Xen also the table named there; stores to the installed model.
+// SAFETY: reads ten bytes at the address that the caller gives, in Xen also the table that they name; stores to the
+// installed model.
 unsafe impl Op for LoadIdt {
     const META: OpMeta = OpMeta {
         name: "load_idt",
         prototype: "void (*load_idt)(const struct desc_ptr *)",
-        purpose: "say where the interrupt descriptor table is (lidt)",
+        purpose: "load the register of the interrupt descriptor table (lidt)",
         source: "arch/x86/include/asm/desc.h, native_load_idt",
         ..CPU_OP
     };
@@ -225,8 +226,8 @@ unsafe impl Op for LoadIdt {
         limit = const IDTR_LIMIT, base = const IDTR_BASE
     }
 
-    /// `xen_load_idt`: every gate is translated into an entry of a trap table, which ends with an empty one. The lock
-    /// of that table is this CPU's alone here, so nobody waits for it.
+    /// `xen_load_idt`: converts every gate to an entry of a trap table, which ends with an empty entry. Only this CPU
+    /// takes the table's lock in the model, so it never waits.
     unsafe fn xen((dtr,): (u64,)) {
         // SAFETY: the caller's operand.
         let desc = unsafe { (dtr as *const DescPtr).read_unaligned() };
@@ -241,7 +242,7 @@ unsafe impl Op for LoadIdt {
             let gate = unsafe { gates.add(vector).read_volatile() };
             // SAFETY: the only reference to the model in use.
             let cpu = unsafe { CpuModel::current() };
-            if let Some(info) = trap::from_gate(vector as u64, gate, &cpu.irq.stubs)
+            if let Some(info) = trap::convert_gate(vector as u64, gate, &cpu.irq.stubs)
                 && let Some(entry) = cpu.cpu.tables.traps.get_mut(out)
             {
                 *entry = info;
@@ -260,7 +261,7 @@ unsafe impl Op for LoadIdt {
         cpu.cpu.tables.traps_lock.store(0, Ordering::Release);
     }
 
-    /// The interrupt model's table, with a gate in every vector.
+    /// The interrupt descriptor table of the model, with a gate for every vector.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
         for (gate, &stub) in cpu.irq.idt.iter_mut().zip(&cpu.irq.stubs) {
             *gate = trap::interrupt_gate(stub);
@@ -290,7 +291,7 @@ unsafe impl Op for StoreTr {
 
     native! { () -> "rax"; "movzx eax, word ptr gs:[{tr}]"; tr = const TR }
 
-    /// `xen_store_tr`: a guest has none.
+    /// `xen_store_tr`: returns 0, because a guest has no task register.
     #[inline(always)]
     unsafe fn xen((): ()) -> u64 {
         0

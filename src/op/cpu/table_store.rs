@@ -1,15 +1,15 @@
-//! Reading back where the descriptor tables are: 2.6.30 only.
+//! Reading the registers of the descriptor tables: 2.6.30 only.
 
 use super::CPU_OP;
 use super::table::{DescPtr, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT};
 use crate::native;
 use crate::op::{CpuModel, Op, OpMeta, Since, catalogue::Slot};
 
-/// One instruction each; 2.6.30 only.
+/// Defaults of these ops: 2.6.30 only, one instruction each.
 const STORE_OP: OpMeta = OpMeta { since: Since::Linux2630Only, ..CPU_OP };
 
-/// Where the result goes.
-fn operand(cpu: &mut CpuModel) -> (u64,) {
+/// Clears the operand that receives the result, and returns its address.
+fn reset_operand(cpu: &mut CpuModel) -> (u64,) {
     cpu.cpu.tables.operand = DescPtr::default();
     (&raw mut cpu.cpu.tables.operand as u64,)
 }
@@ -17,12 +17,12 @@ fn operand(cpu: &mut CpuModel) -> (u64,) {
 /// Reads the global descriptor table's register.
 pub struct StoreGdt;
 
-// SAFETY: loads from the installed model; stores the ten bytes the caller points to.
+// SAFETY: loads from the installed model; stores ten bytes at the address that the caller gives.
 unsafe impl Op for StoreGdt {
     const META: OpMeta = OpMeta {
         name: "store_gdt",
         prototype: "void (*store_gdt)(struct desc_ptr *)",
-        purpose: "read where the global descriptor table is (sgdt)",
+        purpose: "read the register of the global descriptor table (sgdt)",
         source: "arch/x86/include/asm/desc.h, native_store_gdt",
         ..STORE_OP
     };
@@ -47,7 +47,7 @@ unsafe impl Op for StoreGdt {
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        operand(cpu)
+        reset_operand(cpu)
     }
 }
 
@@ -59,7 +59,7 @@ unsafe impl Op for StoreIdt {
     const META: OpMeta = OpMeta {
         name: "store_idt",
         prototype: "void (*store_idt)(struct desc_ptr *)",
-        purpose: "read where the interrupt descriptor table is (sidt)",
+        purpose: "read the register of the interrupt descriptor table (sidt)",
         source: "arch/x86/include/asm/desc.h, native_store_idt",
         ..STORE_OP
     };
@@ -84,6 +84,6 @@ unsafe impl Op for StoreIdt {
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        operand(cpu)
+        reset_operand(cpu)
     }
 }

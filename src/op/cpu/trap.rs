@@ -1,4 +1,4 @@
-//! What a Xen guest has for gates: `struct trap_info` (`include/xen/interface/xen.h`).
+//! The trap table, which replaces gates in a Xen guest: `struct trap_info` (`include/xen/interface/xen.h`).
 
 use crate::op::irq::VECTORS;
 
@@ -16,7 +16,8 @@ pub struct TrapInfo {
     pub address: u64,
 }
 
-/// How far the model's `xen_asm_exc_*`, which first drop what Xen left on the stack, are from the `asm_exc_*`.
+/// The distance of the model's `xen_asm_exc_*` from the `asm_exc_*`, in bytes. The former first drop the words that Xen
+/// leaves on the stack.
 pub const XEN_ENTRIES: u64 = 0x1_0000;
 
 /// Exceptions with an entry in `trap_array`.
@@ -26,9 +27,9 @@ const INTERRUPT: u64 = 0xe;
 /// `GATE_TRAP`
 const TRAP: u64 = 0xf;
 
-/// `cvt_gate_to_trap`: nothing for what is no interrupt or trap gate. The handlers of exceptions are searched for one
-/// by one, as in `get_trap_addr`; the interrupt model's stubs stand for them.
-pub(super) fn from_gate(vector: u64, [low, high]: [u64; 2], stubs: &[u64; VECTORS]) -> Option<TrapInfo> {
+/// `cvt_gate_to_trap`: converts a gate to a trap entry; `None` if it is not an interrupt or trap gate. It searches the
+/// handlers of exceptions one by one, as `get_trap_addr` does; the model's interrupt stubs stand for them.
+pub(super) fn convert_gate(vector: u64, [low, high]: [u64; 2], stubs: &[u64; VECTORS]) -> Option<TrapInfo> {
     let kind = low >> 40 & 0x1f;
     if kind != INTERRUPT && kind != TRAP {
         return None;
@@ -46,7 +47,7 @@ pub(super) fn from_gate(vector: u64, [low, high]: [u64; 2], stubs: &[u64; VECTOR
     })
 }
 
-/// `pack_gate`: a present interrupt gate of ring 0 to a handler in `__KERNEL_CS`.
+/// `pack_gate`: builds a present interrupt gate of ring 0 to a handler in `__KERNEL_CS`.
 pub(super) fn interrupt_gate(address: u64) -> [u64; 2] {
     [address & 0xffff | 0x10 << 16 | 0x8e00 << 32 | (address >> 16 & 0xffff) << 48, address >> 32]
 }

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use crate::native;
 use crate::op::{Bytes, CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// Registers of the local APIC and what calibrating its timer knows.
+/// Registers of the local APIC, and the results of calibrating its timer.
 #[repr(C)]
 #[derive(Debug)]
 pub struct LocalApic {
@@ -17,14 +17,14 @@ pub struct LocalApic {
     pub clocks_per_tick: u32,
     /// `APIC_LVTT`: vector and mode of the timer.
     pub lvtt: u32,
-    /// `APIC_TDCR`: what the timer divides the bus clock by.
+    /// `APIC_TDCR`: the divider of the bus clock.
     pub tdcr: u32,
-    /// `APIC_TMICT`: where the timer starts to count down.
+    /// `APIC_TMICT`: the count from which the timer counts down.
     pub tmict: u32,
 }
 
 impl LocalApic {
-    /// Never programmed; a bus clock of 200 MHz was counted, divided by 16, over a tenth of a second.
+    /// A timer that was never programmed, with the counts of a 200 MHz bus clock, divided by 16, over 0.1 s.
     pub(super) fn new() -> Self {
         LocalApic { timer_disabled: 0, counts: [!0, !0 - 1_250_000], clocks_per_tick: 0, lvtt: 0, tdcr: 0xb, tmict: 0 }
     }
@@ -37,21 +37,21 @@ const LVTT: usize = offset_of!(CpuModel, irq.apic.lvtt);
 const TDCR: usize = offset_of!(CpuModel, irq.apic.tdcr);
 const TMICT: usize = offset_of!(CpuModel, irq.apic.tmict);
 
-/// `LAPIC_CAL_LOOPS`, HZ/10 at HZ = 1000: ticks that calibrating takes.
-const LOOPS: u32 = 100;
+/// `LAPIC_CAL_LOOPS`: timer ticks of the calibration, HZ/10 at HZ = 1000.
+const CALIBRATION_TICKS: u32 = 100;
 /// `LOCAL_TIMER_VECTOR` with `APIC_LVT_TIMER_PERIODIC`.
 const PERIODIC: u32 = 0xef | 1 << 17;
-/// `APIC_TDR_DIV_1 | APIC_TDR_DIV_TMBASE`, which are taken out of the divider, complemented.
-const KEEP: i32 = !(0xb | 1 << 2);
+/// The complement of `APIC_TDR_DIV_1 | APIC_TDR_DIV_TMBASE`: the bits of the divider register that stay.
+const KEPT_BITS: i32 = !(0xb | 1 << 2);
 /// `APIC_TDR_DIV_16`
 const DIVIDE_BY_16: u32 = 3;
 
-/// Functions called once per CPU; 2.6.30 only.
+/// Defaults of these ops: functions of 2.6.30 only, called once per CPU.
 const APIC_OP: OpMeta = OpMeta { group: Group::Irq, since: Since::Linux2630Only, ..OpMeta::BASE };
 
 /// Calibrates and starts the APIC timer of the boot CPU.
 ///
-/// The hundred ticks of waiting are left out: the counts before and after are found in the model. So is registering
+/// The body does not wait for 100 ticks: the model holds the counts before and after. It also leaves out registering
 /// the clock event device, which is generic code and the same on all machines.
 pub struct SetupBootClock;
 
@@ -88,12 +88,12 @@ unsafe impl Op for SetupBootClock {
         "shr eax, 4",
         "mov gs:[{tmict}], eax",
         "22:";
-        disabled = const DISABLED, counts = const COUNTS, loops = const LOOPS, clocks = const CLOCKS,
-        lvtt = const LVTT, periodic = const PERIODIC, tdcr = const TDCR, keep = const KEEP,
+        disabled = const DISABLED, counts = const COUNTS, loops = const CALIBRATION_TICKS, clocks = const CLOCKS,
+        lvtt = const LVTT, periodic = const PERIODIC, tdcr = const TDCR, keep = const KEPT_BITS,
         divide = const DIVIDE_BY_16, tmict = const TMICT
     }
 
-    /// `arch/x86/xen/enlighten.c` of 2.6.30, `xen_apic_ops`: `paravirt_nop`, for a guest's timer is Xen's.
+    /// `arch/x86/xen/enlighten.c` of 2.6.30, `xen_apic_ops`: `paravirt_nop`, because Xen provides a guest's timer.
     #[inline(always)]
     unsafe fn xen((): ()) {}
 
@@ -102,7 +102,7 @@ unsafe impl Op for SetupBootClock {
     }
 }
 
-/// Starts the APIC timer of another CPU with what the boot CPU found.
+/// Starts the APIC timer of another CPU with the boot CPU's calibration.
 pub struct SetupSecondaryClock;
 
 // SAFETY: loads and stores on the installed model.
@@ -129,7 +129,7 @@ unsafe impl Op for SetupSecondaryClock {
         "mov gs:[{tdcr}], ecx",
         "shr eax, 4",
         "mov gs:[{tmict}], eax";
-        clocks = const CLOCKS, lvtt = const LVTT, periodic = const PERIODIC, tdcr = const TDCR, keep = const KEEP,
+        clocks = const CLOCKS, lvtt = const LVTT, periodic = const PERIODIC, tdcr = const TDCR, keep = const KEPT_BITS,
         divide = const DIVIDE_BY_16, tmict = const TMICT
     }
 
@@ -137,18 +137,18 @@ unsafe impl Op for SetupSecondaryClock {
     #[inline(always)]
     unsafe fn xen((): ()) {}
 
-    /// A CPU that the boot CPU's calibration has reached.
+    /// A CPU that has the boot CPU's calibration.
     fn arguments(cpu: &mut CpuModel) {
         let counted = LocalApic::new();
-        let clocks_per_tick = (counted.counts[0] - counted.counts[1]) * 16 / LOOPS;
+        let clocks_per_tick = (counted.counts[0] - counted.counts[1]) * 16 / CALIBRATION_TICKS;
         cpu.irq.apic = LocalApic { clocks_per_tick, ..counted };
     }
 }
 
-/// Told before a CPU is started, for hypervisors that must know (VMI).
+/// Notifies the hypervisor (VMI) before a CPU is started.
 pub struct StartupIpiHook;
 
-// SAFETY: does nothing.
+// SAFETY: neither body does anything.
 unsafe impl Op for StartupIpiHook {
     const META: OpMeta = OpMeta {
         name: "startup_ipi_hook",
@@ -156,7 +156,7 @@ unsafe impl Op for StartupIpiHook {
         xen_kind: Kind::Real,
         bytes: Bytes::Nop,
         prototype: "void (*startup_ipi_hook)(int phys_apicid, unsigned long start_eip, unsigned long start_esp)",
-        purpose: "tell the hypervisor where a CPU is about to start",
+        purpose: "notify the hypervisor of the address at which a CPU is about to start",
         source: "arch/x86/kernel/paravirt.c, paravirt_nop",
         ..APIC_OP
     };

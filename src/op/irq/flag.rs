@@ -1,4 +1,4 @@
-//! The interrupt flag: read, restore, off, on.
+//! The interrupt flag: reading, restoring, clearing and setting it.
 
 use std::arch::asm;
 use std::mem::offset_of;
@@ -8,11 +8,11 @@ use crate::op::xen::Call;
 use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 /// `X86_EFLAGS_IF`
-const IF: u64 = 1 << 9;
+const IF_BIT: u64 = 1 << 9;
 /// Bit 1 of the flags register always reads as 1 (Intel SDM volume 1, 3.4.3).
 const RESERVED: u64 = 1 << 1;
 
-/// Where `cli` and `sti` of the model store.
+/// The byte to which the model's `cli` and `sti` store.
 const ENABLED: usize = offset_of!(CpuModel, irq.enabled);
 /// The event mask byte in the shared page.
 const UPCALL_MASK: usize = offset_of!(CpuModel, xen.info.evtchn_upcall_mask);
@@ -22,8 +22,8 @@ const UPCALL_PENDING: usize = offset_of!(CpuModel, xen.info.evtchn_upcall_pendin
 // `xen_restore_fl_direct` compares both bytes as one 16-bit word.
 const _: () = assert!(UPCALL_MASK == UPCALL_PENDING + 1);
 
-/// The ops on the interrupt flag: short instructions, callee-save sites; in Xen the same instructions as Linux's own
-/// guest code, on the shared page.
+/// Defaults of the ops on the interrupt flag: short instructions, callee-save sites. In Xen the bodies are the
+/// instructions of Linux's own guest code, on the shared page.
 const FLAG_OP: OpMeta = OpMeta {
     group: Group::Irq,
     xen_kind: Kind::Real,
@@ -32,8 +32,8 @@ const FLAG_OP: OpMeta = OpMeta {
     ..OpMeta::BASE
 };
 
-/// `check_events` (`arch/x86/xen/xen-asm.S`): any hypercall lets pending events in on its way out, and this one does
-/// nothing else. Nobody looks at the version it returns.
+/// `check_events` (`arch/x86/xen/xen-asm.S`): every hypercall delivers pending events when it returns, and this one
+/// does nothing else. The version that it returns is not used.
 ///
 /// # Safety
 /// As for [`CpuModel::current`].
@@ -52,7 +52,7 @@ unsafe impl Op for SaveFl {
         name: "save_fl",
         native_kind: Kind::Real,
         prototype: "unsigned long (*save_fl)(void)",
-        purpose: "read the flags register, of which callers use the interrupt flag",
+        purpose: "read the flags register; callers use only its interrupt flag",
         source: "arch/x86/include/asm/irqflags.h, native_save_fl",
         ..FLAG_OP
     };
@@ -62,7 +62,7 @@ unsafe impl Op for SaveFl {
 
     native! { () -> "rax"; "pushfq", "pop rax" }
 
-    /// `arch/x86/xen/xen-asm.S`, `xen_save_fl_direct`: the mask byte, inverted, moved to the place of IF (bit 9).
+    /// `arch/x86/xen/xen-asm.S`, `xen_save_fl_direct`: the mask byte, inverted and shifted to bit 9 (IF).
     #[inline(always)]
     unsafe fn xen((): ()) -> u64 {
         let flags: u64;
@@ -126,7 +126,7 @@ unsafe impl Op for IrqEnable {
 
     native! { (); "mov byte ptr gs:[{enabled}], 1"; enabled = const ENABLED }
 
-    /// `arch/x86/xen/xen-asm.S`, `xen_irq_enable_direct`: unmask first, look for what came in meanwhile second, so that
+    /// `arch/x86/xen/xen-asm.S`, `xen_irq_enable_direct`: unmasks events first, then checks for pending ones, so that
     /// no event is lost in between.
     #[inline(always)]
     unsafe fn xen((): ()) {
@@ -142,22 +142,22 @@ unsafe impl Op for IrqEnable {
         }
     }
 
-    /// No event pending: what nearly every call finds.
+    /// No event pending, as in nearly every call.
     fn arguments(cpu: &mut CpuModel) {
         cpu.xen.info.evtchn_upcall_pending = 0;
     }
 }
 
-/// Puts back what `save_fl` returned: the hook behind `local_irq_restore`, until 5.12 made that a test of IF and a
-/// conditional `irq_enable`.
+/// Restores the flags that `save_fl` returned. This is the hook of `local_irq_restore` before 5.12, which replaced it
+/// by a test of IF and a conditional `irq_enable`.
 ///
 /// The native body is the real `popfq`. In ring 3 with IOPL 0 it leaves IF as it is and does not fault (Intel SDM
-/// volume 2, POPF), but it does write the trap, direction and alignment-check flags, so the argument must be one that
-/// `pushfq` gave, without those.
+/// volume 2, POPF). It does write the trap, direction and alignment-check flags, so the argument must come from
+/// `pushfq`, without those flags.
 pub struct RestoreFl;
 
-// SAFETY: push and popfq, legal everywhere; the argument is a flags word as the hook's caller has it. The Xen body
-// accesses the two bytes of the installed model.
+// SAFETY: push and popfq, legal everywhere; the argument is a flags word from `save_fl`. The Xen body accesses the two
+// bytes of the installed model.
 unsafe impl Op for RestoreFl {
     const META: OpMeta = OpMeta {
         name: "restore_fl",
@@ -165,7 +165,7 @@ unsafe impl Op for RestoreFl {
         native_kind: Kind::Real,
         xen_kind: Kind::Modelled,
         prototype: "void (*restore_fl)(unsigned long)",
-        purpose: "put the interrupt flag back to what save_fl read",
+        purpose: "restore the interrupt flag that save_fl read",
         source: "arch/x86/include/asm/irqflags.h, native_restore_fl",
         ..FLAG_OP
     };
@@ -175,14 +175,14 @@ unsafe impl Op for RestoreFl {
 
     native! { (flags: "rdi"); "push rdi", "popfq" }
 
-    /// `arch/x86/xen/xen-asm.S`, `xen_restore_fl_direct`: the mask becomes the inverse of IF; the hypercall is due
-    /// where that unmasked and an event is pending, which is one comparison of both bytes with 0x0001.
+    /// `arch/x86/xen/xen-asm.S`, `xen_restore_fl_direct`: the mask becomes the inverse of IF. If events are unmasked
+    /// now and one is pending, it makes the hypercall; this check is one comparison of both bytes with 0x0001.
     #[inline(always)]
     unsafe fn xen((flags,): (u64,)) {
         // SAFETY: accesses the two bytes of the installed model; no reference to the model is alive here.
         unsafe {
             asm!("test edi, {if_bit}", "setz byte ptr gs:[{mask}]", "cmp word ptr gs:[{pending}], 1", "je {deliver}",
-                in("rdi") flags, if_bit = const IF, mask = const UPCALL_MASK, pending = const UPCALL_PENDING,
+                in("rdi") flags, if_bit = const IF_BIT, mask = const UPCALL_MASK, pending = const UPCALL_PENDING,
                 deliver = label {
                     // SAFETY: a model is installed.
                     unsafe { check_events() }
@@ -191,12 +191,12 @@ unsafe impl Op for RestoreFl {
         }
     }
 
-    /// This thread's flags, of which only IF and the reserved bit are kept: another bit (a debugger's trap flag, say)
-    /// must not be set again by every measured call.
+    /// This thread's flags, reduced to IF and the reserved bit: a measured call must not set another bit, for example a
+    /// debugger's trap flag.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
         cpu.xen.info.evtchn_upcall_pending = 0;
         // SAFETY: pushfq and pop take no arguments and use no model.
         let flags = unsafe { SaveFl::inline(()) };
-        (flags & IF | RESERVED,)
+        (flags & IF_BIT | RESERVED,)
     }
 }

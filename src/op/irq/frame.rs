@@ -1,4 +1,4 @@
-//! The first thing an exception entry does.
+//! The hook at the start of an exception entry.
 
 use std::arch::asm;
 use std::mem::offset_of;
@@ -6,16 +6,16 @@ use std::mem::offset_of;
 use crate::native;
 use crate::op::{Bytes, CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// The stack of the guest as Xen leaves it at an exception: `rcx` and `r11`, which its `syscall`-like way into the
-/// guest spoils, below the frame that the hardware would have pushed.
+/// The guest's stack at an exception in Xen. `rcx` and `r11` lie below the frame that the hardware would have pushed,
+/// because Xen's `syscall`-like entry into the guest spoils them.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ExceptionFrame {
-    /// How many bytes the stack pointer is above the two registers.
+    /// The distance of the stack pointer above the two registers, in bytes.
     pub sp: u64,
-    /// `rcx` of what was interrupted.
+    /// `rcx` of the interrupted code.
     pub rcx: u64,
-    /// `r11` of what was interrupted.
+    /// `r11` of the interrupted code.
     pub r11: u64,
 }
 
@@ -28,13 +28,14 @@ impl ExceptionFrame {
 const SP: usize = offset_of!(CpuModel, irq.exception.sp);
 const RCX: usize = offset_of!(CpuModel, irq.exception.rcx);
 const R11: usize = offset_of!(CpuModel, irq.exception.r11);
-/// What `ret $16` drops: the two registers.
+/// The bytes that `ret $16` drops: the two registers.
 const DROPPED: usize = 16;
 
-/// Makes the stack look as the hardware leaves it.
+/// Adjusts the stack to the frame that the hardware pushes.
 pub struct AdjustExceptionFrame;
 
-// SAFETY: nothing; in Xen two loads from the installed model into caller-saved registers and a store to it.
+// SAFETY: the native body does nothing; in Xen two loads from the installed model into caller-saved registers and a
+// store to it.
 unsafe impl Op for AdjustExceptionFrame {
     const META: OpMeta = OpMeta {
         name: "adjust_exception_frame",
@@ -43,7 +44,7 @@ unsafe impl Op for AdjustExceptionFrame {
         native_kind: Kind::Real,
         bytes: Bytes::Nop,
         prototype: "void (*adjust_exception_frame)(void)",
-        purpose: "make the stack at an exception entry what the hardware would have left",
+        purpose: "adjust the stack at an exception entry to the frame that the hardware pushes",
         source: "arch/x86/kernel/paravirt.c, paravirt_nop",
         ..OpMeta::BASE
     };
@@ -53,8 +54,8 @@ unsafe impl Op for AdjustExceptionFrame {
 
     native! { (); }
 
-    /// `arch/x86/xen/xen-asm_64.S`, `xen_adjust_exception_frame`: both registers back, and `ret $16` past them. The
-    /// frame is in the model instead of on this thread's stack.
+    /// `arch/x86/xen/xen-asm_64.S`, `xen_adjust_exception_frame`: restores both registers, and drops them with
+    /// `ret $16`. The frame is in the model, not on this thread's stack.
     #[inline(always)]
     unsafe fn xen((): ()) {
         // SAFETY: accesses the installed model; both registers are declared.

@@ -9,10 +9,10 @@ use crate::op::{CpuModel, Group, Op, OpMeta, catalogue::Slot};
 const ENABLED: usize = offset_of!(CpuModel, irq.enabled);
 const HALTED: usize = offset_of!(CpuModel, irq.halted);
 
-/// C functions on both sides: no patching but a direct call.
+/// Defaults of these ops: both bodies are C functions, so patching writes only a direct call.
 const HALT_OP: OpMeta = OpMeta { group: Group::Irq, ..OpMeta::BASE };
 
-/// Turns interrupts on and waits for one: the idle loop.
+/// Turns interrupts on and waits for one, as the idle loop does.
 pub struct SafeHalt;
 
 // SAFETY: two byte stores to the installed model; a hypercall in Xen.
@@ -33,8 +33,8 @@ unsafe impl Op for SafeHalt {
         enabled = const ENABLED, halted = const HALTED
     }
 
-    /// `arch/x86/xen/irq.c`, `xen_safe_halt`: the hypervisor unmasks events and blocks in one step. Linux `BUG`s where
-    /// that is refused, which ends the kernel; the model has no such end and goes on.
+    /// `arch/x86/xen/irq.c`, `xen_safe_halt`: the hypervisor unmasks events and blocks in one step. If that is refused,
+    /// Linux stops (`BUG`); the model continues.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use.
         unsafe { CpuModel::current() }.xen.hypercall(Call::SchedBlock);
@@ -45,7 +45,7 @@ unsafe impl Op for SafeHalt {
     }
 }
 
-/// Waits with the interrupt flag as it is: a CPU that is being stopped.
+/// Waits with the interrupt flag unchanged, as a CPU does that is being stopped.
 pub struct Halt;
 
 // SAFETY: a byte store to the installed model; a hypercall in Xen.
@@ -53,7 +53,7 @@ unsafe impl Op for Halt {
     const META: OpMeta = OpMeta {
         name: "halt",
         prototype: "void (*halt)(void)",
-        purpose: "wait for an interrupt, if those are on (hlt)",
+        purpose: "wait for an interrupt, if interrupts are on (hlt)",
         source: "arch/x86/include/asm/irqflags.h, native_halt",
         ..HALT_OP
     };
@@ -63,7 +63,7 @@ unsafe impl Op for Halt {
 
     native! { (); "mov byte ptr gs:[{halted}], 1"; halted = const HALTED }
 
-    /// `arch/x86/xen/irq.c`, `xen_halt`: with events masked nothing could wake this CPU, so it is taken down instead.
+    /// `arch/x86/xen/irq.c`, `xen_halt`: with events masked nothing could wake this CPU, so it goes down instead.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use; it ends before the call below.
         let cpu = unsafe { CpuModel::current() };
@@ -75,7 +75,7 @@ unsafe impl Op for Halt {
         }
     }
 
-    /// Interrupts off, as where the kernel calls it (`arch/x86/kernel/process.c`, `stop_this_cpu`).
+    /// Interrupts off, as at the kernel's call (`arch/x86/kernel/process.c`, `stop_this_cpu`).
     fn arguments(cpu: &mut CpuModel) {
         cpu.irq.halted = 0;
         cpu.irq.enabled = 0;

@@ -9,16 +9,16 @@ use crate::op::{CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 const IDT: usize = offset_of!(CpuModel, irq.idt);
 const STUBS: usize = offset_of!(CpuModel, irq.stubs);
-/// `FIRST_EXTERNAL_VECTOR` (`arch/x86/include/asm/irq_vectors.h`): those below are exceptions.
-const FIRST: usize = 0x20;
-/// `IA32_SYSCALL_VECTOR`: has a gate of its own.
-const SYSCALL: usize = 0x80;
-/// What all gates have in common, in the first word: `__KERNEL_CS` in bits 16 to 31; present, interrupt gate from bit
+/// `FIRST_EXTERNAL_VECTOR` (`arch/x86/include/asm/irq_vectors.h`): the vectors below are exceptions.
+const FIRST_EXTERNAL: usize = 0x20;
+/// `IA32_SYSCALL_VECTOR`: this vector has a special gate.
+const SYSCALL_VECTOR: usize = 0x80;
+/// The constant bits in the first word of every gate: `__KERNEL_CS` in bits 16 to 31; present, interrupt gate from bit
 /// 32 on (Intel SDM volume 3, 6.14.1).
-const KIND: u64 = 0x8e00 << 32 | 0x10 << 16;
+const GATE_FLAGS: u64 = 0x8e00 << 32 | 0x10 << 16;
 
-/// Where the model puts the entry stub of a vector: in the upper half, as a kernel's text is.
-pub(super) fn stub(vector: usize) -> u64 {
+/// The address of a vector's entry stub in the model: in the upper half, as a kernel's text is.
+pub(super) fn stub_address(vector: usize) -> u64 {
     0xffff_ffff_8160_0000 + 16 * vector as u64
 }
 
@@ -41,7 +41,7 @@ unsafe impl Op for InitIrq {
     type Args = ();
     type Ret = ();
 
-    // A gate per external vector: the stub's address in three pieces (`pack_gate`, `arch/x86/include/asm/desc.h`).
+    // One gate per external vector: the stub's address in three parts (`pack_gate`, `arch/x86/include/asm/desc.h`).
     native! {
         (); scratch("rax", "rcx", "rdx", "r8");
         "mov eax, {first}",
@@ -63,17 +63,18 @@ unsafe impl Op for InitIrq {
         "23: inc eax",
         "cmp eax, 256",
         "jne 22b";
-        first = const FIRST, syscall = const SYSCALL, stubs = const STUBS, kind = const KIND, idt = const IDT
+        first = const FIRST_EXTERNAL, syscall = const SYSCALL_VECTOR, stubs = const STUBS, kind = const GATE_FLAGS,
+        idt = const IDT
     }
 
-    /// `drivers/xen/events.c`, `xen_init_IRQ`: every event channel is bound to this CPU and masked, the latter bit by
-    /// bit with a locked instruction (`sync_set_bit`), for the hypervisor may look at the words meanwhile.
+    /// `drivers/xen/events.c`, `xen_init_IRQ`: binds every event channel to this CPU and masks it. It sets each mask
+    /// bit with a locked instruction (`sync_set_bit`), because the hypervisor may read the words meanwhile.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
         cpu.irq.evtchn_bound.fill(!0);
         for port in 0..EVENT_CHANNELS {
-            // SAFETY: an aligned word of the model, which lives on; no other access to it is under way.
+            // SAFETY: an aligned word of the model, which stays alive; nothing else accesses it meanwhile.
             let word = unsafe { AtomicU64::from_ptr(&raw mut cpu.irq.evtchn_mask[port / 64]) };
             word.fetch_or(1 << (port % 64), Ordering::SeqCst);
         }

@@ -16,17 +16,17 @@ pub use init::InitIrq;
 /// Vectors of an interrupt descriptor table.
 pub const VECTORS: usize = 256;
 
-/// `NR_EVENT_CHANNELS` of a 64-bit guest (`include/xen/interface/xen.h`): a word of bits per bit of a word.
+/// `NR_EVENT_CHANNELS` of a 64-bit guest (`include/xen/interface/xen.h`): 64 words of 64 bits.
 pub const EVENT_CHANNELS: usize = 64 * 64;
 
-/// What holds a bit per event channel.
+/// One bit per event channel.
 pub type EventBits = [u64; EVENT_CHANNELS / 64];
 
-/// The interrupt hardware of the model, and the event channels that a Xen guest has instead.
+/// The interrupt hardware of the model, and the event channels that replace it in a Xen guest.
 #[repr(C)]
 #[derive(Debug)]
 pub struct IrqState {
-    /// `EFLAGS.IF`: 1 where interrupts are delivered.
+    /// `EFLAGS.IF`: 1 if interrupts are delivered.
     pub enabled: u8,
     /// 1 after `hlt`.
     pub halted: u8,
@@ -34,11 +34,11 @@ pub struct IrqState {
     pub cpu: u64,
     /// The interrupt descriptor table: two words per gate.
     pub idt: [[u64; 2]; VECTORS],
-    /// `interrupt[]`: where the entry stub of each vector is.
+    /// `interrupt[]`: the address of each vector's entry stub.
     pub stubs: [u64; VECTORS],
     /// Registers of the local APIC.
     pub apic: LocalApic,
-    /// What Xen leaves on the stack at an exception.
+    /// The stack that Xen leaves at an exception.
     pub exception: ExceptionFrame,
     /// `shared_info.evtchn_pending`
     pub evtchn_pending: EventBits,
@@ -49,7 +49,8 @@ pub struct IrqState {
 }
 
 impl IrqState {
-    /// Interrupts on, an empty descriptor table, an APIC timer that was never programmed, no event channel in use.
+    /// The state after boot: interrupts on, an empty descriptor table, an APIC timer that was never programmed, no
+    /// event channel in use.
     #[must_use]
     pub fn new() -> Self {
         IrqState {
@@ -57,7 +58,7 @@ impl IrqState {
             halted: 0,
             cpu: 0,
             idt: [[0; 2]; VECTORS],
-            stubs: std::array::from_fn(init::stub),
+            stubs: std::array::from_fn(init::stub_address),
             apic: LocalApic::new(),
             exception: ExceptionFrame::new(),
             evtchn_pending: [0; EVENT_CHANNELS / 64],

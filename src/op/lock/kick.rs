@@ -1,4 +1,4 @@
-//! Halting a CPU that waits for a lock, and waking it. Nothing on bare metal, event channels in Xen.
+//! Halting a CPU that waits for a lock, and waking it: a nop on bare metal, event channels in Xen.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use crate::op::{Bytes, CpuModel, Group, Kind, Op, OpMeta, catalogue::Slot};
 
 const HOOK: OpMeta = OpMeta { group: Group::Lock, native_kind: Kind::Real, bytes: Bytes::Nop, ..OpMeta::BASE };
 
-/// The event channel of a CPU's kicker interrupt; none before that is set up, or for a CPU there is not.
+/// The event channel of a CPU's kicker interrupt; `None` before the interrupt is set up, or if the CPU does not exist.
 pub(super) fn kicker_port(cpu: &CpuModel, number: u64) -> Option<u64> {
     let irq = *cpu.lock.kicker_irq.get(usize::try_from(number).ok()?)?;
     let port = *cpu.lock.port_of_irq.get(usize::try_from(irq).ok()?)?;
@@ -44,7 +44,7 @@ pub(super) fn clear_pending(cpu: &mut CpuModel, port: u64) {
 /// Halts this CPU while a byte has a value.
 pub struct Wait;
 
-// SAFETY: nothing; in Xen reads the byte that the caller names.
+// SAFETY: the native body does nothing; the Xen body reads the byte that the caller names.
 unsafe impl Op for Wait {
     const META: OpMeta = OpMeta {
         name: "wait",
@@ -59,19 +59,19 @@ unsafe impl Op for Wait {
 
     native! { (ptr: "rdi", val: "rsi"); }
 
-    /// `arch/x86/xen/spinlock.c`, `xen_qlock_wait`: a kick that is already there is used up; else, if the byte still
-    /// has the value, the hypervisor is asked to poll for one. A wait inside a wait (from an interrupt) leaves the kick
-    /// to the outer one.
+    /// `arch/x86/xen/spinlock.c`, `xen_qlock_wait`: clears a kick that is already pending. Otherwise, if the byte still
+    /// has the value, a hypercall polls for a kick. A wait inside a wait (from an interrupt) leaves the kick to the
+    /// outer one.
     unsafe fn xen((ptr, val): (u64, u64)) {
-        // SAFETY: the only reference to the model in use; the byte may lie in the model, so none is kept while it is
-        // read.
+        // SAFETY: the only reference to the model in use. The byte may lie in the model, so no reference is kept while
+        // it is read.
         let cpu = unsafe { CpuModel::current() };
         let Some(port) = kicker_port(cpu, cpu.irq.cpu) else { return };
         let nested = cpu.lock.wait_nest.fetch_add(1, Ordering::SeqCst);
         if nested == 0 && is_pending(cpu, port) {
             clear_pending(cpu, port);
         } else {
-            // SAFETY: the caller's byte, which others may write meanwhile.
+            // SAFETY: the caller's byte; others may write to it meanwhile.
             let byte = unsafe { AtomicU8::from_ptr(ptr as *mut u8) };
             if byte.load(Ordering::Relaxed) == val as u8 {
                 // SAFETY: as above.
@@ -82,7 +82,7 @@ unsafe impl Op for Wait {
         unsafe { CpuModel::current() }.lock.wait_nest.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// The byte has the value and no kick is there: the poll takes place.
+    /// The byte has the value and no kick is pending, so the body polls.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
         *cpu.lock.wait_nest.get_mut() = 0;
         cpu.irq.evtchn_pending.fill(0);
@@ -94,7 +94,7 @@ unsafe impl Op for Wait {
 /// Wakes a CPU that halted in `wait`.
 pub struct Kick;
 
-// SAFETY: nothing; in Xen a hypercall.
+// SAFETY: the native body does nothing; in Xen a hypercall.
 unsafe impl Op for Kick {
     const META: OpMeta = OpMeta {
         name: "kick",

@@ -1,12 +1,12 @@
-//! `struct pv_lock_ops`: spinlocks. Queued ones in 6.1, ticket locks in 2.6.30.
+//! `struct pv_lock_ops`: spinlocks. Linux 6.1 has queued locks, 2.6.30 ticket locks.
 //!
-//! **What is measured of a lock.** A loop that takes a lock again and again without releasing it stops at the second
-//! round, and one that releases it in between measures two ops. So what a lock writes when it is taken is a field of
-//! the lock itself instead of an immediate: a normal lock ([`RawSpinlock::new`]) is locked and unlocked as in Linux,
-//! across threads too, and the lock to measure on ([`RawSpinlock::repeatable`]) has in that field what it holds when free.
-//! Both run the same instructions, the same locked read-modify-write among them, on the same cache line; the
-//! repeatable lock is just found free every time. Against Linux's own sequence that is a load from the lock's line
-//! where Linux has an immediate, so bodies that do this are [`Kind::Modelled`](crate::op::Kind::Modelled).
+//! **How taking a lock is measured.** A loop that takes a lock repeatedly without releasing it hangs in its second
+//! pass. A loop that releases the lock in between measures two ops. Therefore the value that taking a lock writes is a
+//! field of the lock, not an immediate. A normal lock ([`RawSpinlock::new`]) is locked and unlocked as in Linux, also
+//! across threads. In the lock that is measured ([`RawSpinlock::repeatable`]) the field holds the value of a free lock.
+//! Both run the same instructions, with the same locked read-modify-write, on the same cache line, but the repeatable
+//! lock is free every time. Compared with Linux's own sequence, a load from the lock's line replaces an immediate, so
+//! such bodies are [`Kind::Modelled`](crate::op::Kind::Modelled).
 
 mod kick;
 mod preempted;
@@ -22,10 +22,10 @@ pub use queued::{QueuedSpinLockSlowpath, QueuedSpinUnlock};
 pub use ticket::{SpinLock, SpinLockFlags, SpinUnlock};
 pub use trial::{SpinIsContended, SpinIsLocked, SpinTrylock};
 
-/// CPUs that a model knows of, itself among them: a lock's waiters are found in per-CPU data of all of them.
+/// CPUs of the lock model, its own CPU included: waiters of a lock are found in the per-CPU data of all of them.
 pub const CPUS: usize = 4;
 
-/// A spinlock: the kernel's 32 bits, and what is written there when it is taken.
+/// A spinlock: the kernel's 32 bits, and the values that taking it writes there.
 ///
 /// The bits, by owner of the format:
 ///
@@ -39,9 +39,9 @@ pub const CPUS: usize = 4;
 pub struct RawSpinlock {
     /// The kernel's lock word.
     pub word: AtomicU32,
-    /// What drawing a ticket adds.
+    /// The value that drawing a ticket adds.
     ticket: u16,
-    /// What a taken lock has in its locked byte.
+    /// The locked byte of a taken lock.
     locked: u16,
 }
 
@@ -52,26 +52,26 @@ impl RawSpinlock {
         RawSpinlock { word: AtomicU32::new(0), ticket: 0x0100, locked: 1 }
     }
 
-    /// An unlocked lock that taking leaves unlocked, to measure on; see the module.
+    /// An unlocked lock that stays unlocked when it is taken, for measurements; see the module.
     #[must_use]
     pub const fn repeatable() -> Self {
         RawSpinlock { word: AtomicU32::new(0), ticket: 0, locked: 0 }
     }
 }
 
-/// Where [`RawSpinlock`] keeps what is written: displacements of the native bodies.
+/// Offsets of the written values in [`RawSpinlock`]: displacements in the native bodies.
 const TICKET: usize = std::mem::offset_of!(RawSpinlock, ticket);
 const LOCKED: usize = std::mem::offset_of!(RawSpinlock, locked);
 
-/// `struct mcs_spinlock` and `struct pv_node` (`kernel/locking/qspinlock_paravirt.h`): a CPU's place in a queue.
+/// `struct mcs_spinlock` and `struct pv_node` (`kernel/locking/qspinlock_paravirt.h`): a CPU's node in a queue.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct QueueNode {
     /// The node behind this one.
     pub next: u64,
-    /// Set by the CPU before this one when it is this one's turn.
+    /// Set by the CPU ahead in the queue when it hands the lock over.
     pub locked: u32,
-    /// How many nodes of this CPU are in use; counted in its first one.
+    /// The number of this CPU's nodes in use, counted in its first node.
     pub count: u32,
     /// The CPU that waits with this node.
     pub cpu: u32,
@@ -79,11 +79,11 @@ pub struct QueueNode {
     pub state: u8,
 }
 
-/// `struct pv_hash_entry`: which lock a halted CPU waits for.
+/// `struct pv_hash_entry`: the lock that a halted CPU waits for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HashEntry {
-    /// The lock's address; 0 where the entry is free.
+    /// The lock's address; 0 if the entry is free.
     pub lock: u64,
     /// The CPU to kick.
     pub cpu: u64,
@@ -92,17 +92,17 @@ pub struct HashEntry {
 /// Entries of the hash of locks: four per possible CPU.
 pub const HASH_ENTRIES: usize = 4 * CPUS;
 
-/// Locks, and what waiting for them needs.
+/// The locks of the model, and the state that waiting for them needs.
 #[repr(C)]
 #[derive(Debug)]
 pub struct LockState {
-    /// A lock to measure on.
+    /// The lock that ops are measured on.
     pub lock: RawSpinlock,
     /// The byte that `wait` watches.
     pub watched: u8,
     /// `lock_kicker_irq` of every CPU: the interrupt that wakes it; -1 before it is set up.
     pub kicker_irq: [i32; CPUS],
-    /// `evtchn_from_irq`: the event channel of an interrupt; 0 where it has none.
+    /// `evtchn_from_irq`: the event channel of an interrupt; 0 if it has none.
     pub port_of_irq: [u64; 2 * CPUS],
     /// `xen_qlock_wait_nest`: waits under way on this CPU.
     pub wait_nest: AtomicU32,
@@ -110,12 +110,12 @@ pub struct LockState {
     pub nodes: [QueueNode; 4],
     /// `pv_lock_hash`
     pub hash: [HashEntry; HASH_ENTRIES],
-    /// `lock_spinners` of every CPU, 2.6.30: the lock it is in the slow path for.
+    /// `lock_spinners` of every CPU (2.6.30): the lock whose slow path the CPU is in.
     pub spinners: [u64; CPUS],
 }
 
 impl LockState {
-    /// After boot: every CPU's kicker interrupt is bound (`xen_init_lock_cpu`), nobody waits.
+    /// The state after boot: every CPU's kicker interrupt is bound (`xen_init_lock_cpu`), and no CPU waits.
     #[must_use]
     pub fn new() -> Self {
         let first_irq = 1;

@@ -1,10 +1,10 @@
-//! Whether spinning on another CPU's account is worth it.
+//! Whether the hypervisor has preempted another CPU, so that spinning for its lock is useless.
 
 use crate::native;
 use crate::op::time::RUNSTATE_RUNNABLE;
 use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Op, OpMeta, catalogue::Slot};
 
-/// Whether another CPU is there but not running.
+/// Tells whether another CPU can run but does not.
 pub struct VcpuIsPreempted;
 
 // SAFETY: zeroes rax; the Xen body reads the model.
@@ -17,7 +17,7 @@ unsafe impl Op for VcpuIsPreempted {
         bytes: Bytes::Instruction,
         conventions: Conventions::CalleeSave,
         prototype: "bool (*vcpu_is_preempted)(long cpu)",
-        purpose: "ask whether a CPU's owner of a lock is not running, so that spinning for it is in vain",
+        purpose: "ask whether the CPU that holds a lock is preempted, so that spinning for it is useless",
         source: "arch/x86/kernel/paravirt-spinlocks.c, __native_vcpu_is_preempted",
         ..OpMeta::BASE
     };
@@ -27,16 +27,16 @@ unsafe impl Op for VcpuIsPreempted {
 
     native! { (cpu: "rdi") -> "rax"; "xor eax, eax" }
 
-    /// `drivers/xen/time.c`, `xen_vcpu_stolen`: the run state that Xen keeps up to date in the guest's memory.
+    /// `drivers/xen/time.c`, `xen_vcpu_stolen`: reads the run state that Xen writes to the guest's memory.
     unsafe fn xen((number,): (u64,)) -> u64 {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
         let area = usize::try_from(number).ok().and_then(|number| cpu.time.runstate.get(number));
-        // SAFETY: a reference to an initialised field; volatile, for the hypervisor writes it.
+        // SAFETY: a reference to an initialised field; volatile, because the hypervisor writes it.
         area.is_some_and(|area| unsafe { (&raw const area.state).read_volatile() } == RUNSTATE_RUNNABLE) as u64
     }
 
-    /// Another CPU, which runs.
+    /// Another CPU that is running.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
         cpu.time.runstate = Default::default();
         (1,)

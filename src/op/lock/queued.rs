@@ -1,4 +1,4 @@
-//! Queued spinlocks of 6.1 (`kernel/locking/qspinlock.c`): what is left to the hooks after the inlined fast path.
+//! Queued spinlocks of 6.1 (`kernel/locking/qspinlock.c`): the slow path and the release. The fast path is inlined.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
@@ -8,22 +8,22 @@ use crate::native;
 use crate::op::xen::Call;
 use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Op, OpMeta, catalogue::Slot};
 
-/// `_Q_PENDING_VAL`: somebody waits for the owner.
+/// `_Q_PENDING_VAL`: one CPU waits for the owner, without a queue.
 const PENDING: u32 = 1 << 8;
 /// `_Q_LOCKED_MASK | _Q_PENDING_MASK`
 const LOCKED_PENDING: u32 = 0xffff;
-/// `_Q_PENDING_LOOPS` of x86: looks at a hand-over in progress.
+/// `_Q_PENDING_LOOPS` of x86: reads of the word while a hand-over is in progress.
 const PENDING_LOOPS: u32 = 1 << 9;
-/// `_Q_SLOW_VAL`: locked, and the one who waits has halted.
+/// `_Q_SLOW_VAL`: locked, and the waiting CPU has halted.
 const SLOW: u8 = 3;
-/// `SPIN_THRESHOLD` (`arch/x86/include/asm/spinlock.h`)
+/// `SPIN_THRESHOLD` (`arch/x86/include/asm/spinlock.h`): attempts before a waiting CPU halts.
 const SPIN_THRESHOLD: u32 = 1 << 15;
 
-/// The locked byte, and the two bytes with the pending one, as atomics of their own.
+/// The lock, its locked byte, and the 16 bits of the locked and pending bytes, each as an atomic.
 ///
 /// # Safety
 /// `lock` points to a [`RawSpinlock`] that outlives the result.
-unsafe fn parts<'a>(lock: u64) -> (&'a RawSpinlock, &'a AtomicU8, &'a AtomicU16) {
+unsafe fn lock_words<'a>(lock: u64) -> (&'a RawSpinlock, &'a AtomicU8, &'a AtomicU16) {
     // SAFETY: the caller's lock. The word is the first field and little-endian, so both begin where it does; the kernel
     // mixes the sizes the same way.
     unsafe {
@@ -35,10 +35,10 @@ unsafe fn parts<'a>(lock: u64) -> (&'a RawSpinlock, &'a AtomicU8, &'a AtomicU16)
 
 /// Takes a lock that the fast path did not get.
 ///
-/// Measured is the short way through: the fast path saw the lock held, and by now it is free. That is one locked
-/// `bts`, a look at the rest of the word, and the store that takes it. A CPU that finds the lock held waits as in
-/// Linux as the one pending; where one is pending already, Linux queues (MCS), and this body waits for the word to
-/// become free instead, first come or not. See the module on how the lock is found free every time.
+/// The shortest path is measured: the fast path saw the lock held, and it has become free since. The path is one locked
+/// `bts`, a check of the rest of the word, and the store that takes the lock. A CPU that finds the lock held waits with
+/// the pending bit, as in Linux. If another CPU is pending already, Linux queues (MCS); this body waits until the word
+/// is free instead, in no fixed order. The module [`lock`](super) explains why the lock is free every time.
 pub struct QueuedSpinLockSlowpath;
 
 // SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
@@ -57,7 +57,7 @@ unsafe impl Op for QueuedSpinLockSlowpath {
 
     native! {
         (lock: "rdi", val: "rsi"); scratch("rax", "rcx");
-        // A hand-over in progress is given some time.
+        // Wait for a hand-over in progress, for a bounded time.
         "mov eax, esi",
         "cmp eax, {pending}",
         "jne 23f",
@@ -71,7 +71,7 @@ unsafe impl Op for QueuedSpinLockSlowpath {
         // Contention: queue.
         "23: test eax, 0xffffff00",
         "jnz 26f",
-        // Pending; was it so before?
+        // Set the pending bit, and keep its former value in ecx.
         "xor ecx, ecx",
         "lock bts dword ptr [rdi], 8",
         "setc cl",
@@ -86,7 +86,7 @@ unsafe impl Op for QueuedSpinLockSlowpath {
         "28: pause",
         "cmp byte ptr [rdi], 0",
         "jne 28b",
-        // The owner has gone: pending becomes locked.
+        // The owner has released the lock: pending becomes locked.
         "24: movzx eax, word ptr [rdi + {locked}]",
         "mov [rdi], ax",
         "jmp 27f",
@@ -104,12 +104,13 @@ unsafe impl Op for QueuedSpinLockSlowpath {
         pending = const PENDING, loops = const PENDING_LOOPS, locked = const LOCKED
     }
 
-    /// `__pv_queued_spin_lock_slowpath`: takes a queue node, then tries to steal the lock (`pv_queued_spin_steal_lock`),
-    /// which is the way measured. One that fails spins with the pending bit set, then halts; the queue and the hash of
-    /// who is to be kicked are left out there, for an unlocker on another thread has a model of its own.
+    /// `__pv_queued_spin_lock_slowpath`: takes a queue node, then tries to steal the lock
+    /// (`pv_queued_spin_steal_lock`). The successful steal is measured. If it fails, the CPU spins with the pending bit
+    /// set, then halts. That path leaves out the queue and the hash of CPUs to kick, because an unlocker on another
+    /// thread has its own model.
     unsafe fn xen((lock, _): (u64, u64)) {
-        // SAFETY: the only reference to the model in use. The lock may lie in the model, so none is kept while it is
-        // used; the same below.
+        // SAFETY: the only reference to the model in use. The lock may lie in the model, so no reference is kept while
+        // it is used; the same holds below.
         let cpu = unsafe { CpuModel::current() };
         let index = cpu.lock.nodes[0].count;
         cpu.lock.nodes[0].count = index.wrapping_add(1);
@@ -120,7 +121,7 @@ unsafe impl Op for QueuedSpinLockSlowpath {
             node.state = 0;
         }
         // SAFETY: the caller's lock.
-        let (lock, byte, both) = unsafe { parts(lock) };
+        let (lock, byte, both) = unsafe { lock_words(lock) };
         let stolen = lock.word.load(Ordering::Relaxed) & LOCKED_PENDING == 0
             && byte.compare_exchange(0, lock.locked as u8, Ordering::SeqCst, Ordering::Relaxed).is_ok();
         if !stolen {
@@ -132,7 +133,7 @@ unsafe impl Op for QueuedSpinLockSlowpath {
         *count = count.wrapping_sub(1);
     }
 
-    /// A lock that was seen held and is found free.
+    /// A lock that the fast path saw held and that is free.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
         cpu.lock.lock = RawSpinlock::repeatable();
         cpu.lock.nodes = Default::default();
@@ -140,7 +141,8 @@ unsafe impl Op for QueuedSpinLockSlowpath {
     }
 }
 
-/// `pv_wait_head_or_lock`: spins with the pending bit set, which keeps others from stealing; then halts, and again.
+/// `pv_wait_head_or_lock`: spins with the pending bit set, which keeps others from stealing the lock, then halts, and
+/// repeats both until it has the lock.
 ///
 /// # Safety
 /// As for [`CpuModel::current`].
@@ -158,7 +160,7 @@ unsafe fn wait_head_or_lock(lock: &RawSpinlock, byte: &AtomicU8, both: &AtomicU1
             std::hint::spin_loop();
         }
         lock.word.fetch_and(!PENDING, Ordering::SeqCst);
-        // SAFETY: the caller's contract; gone before the lock is used again.
+        // SAFETY: the caller's contract; the reference ends before the lock is used again.
         let cpu = unsafe { CpuModel::current() };
         if let Some(port) = kicker_port(cpu, cpu.irq.cpu) {
             cpu.xen.hypercall(Call::SchedPoll { port });
@@ -188,11 +190,11 @@ unsafe impl Op for QueuedSpinUnlock {
 
     native! { (lock: "rdi"); "mov byte ptr [rdi], 0" }
 
-    /// `arch/x86/include/asm/qspinlock_paravirt.h`, `__pv_queued_spin_unlock`: from locked to free in one locked
-    /// instruction; where it finds something else, somebody has halted for this lock.
+    /// `arch/x86/include/asm/qspinlock_paravirt.h`, `__pv_queued_spin_unlock`: one locked instruction changes the byte
+    /// from locked to free. If it finds another value, a CPU has halted for this lock.
     unsafe fn xen((address,): (u64,)) {
         // SAFETY: the caller's lock.
-        let (lock, byte, _) = unsafe { parts(address) };
+        let (lock, byte, _) = unsafe { lock_words(address) };
         if let Err(found) = byte.compare_exchange(lock.locked as u8, 0, Ordering::SeqCst, Ordering::Relaxed) {
             // SAFETY: this function's contract.
             unsafe { unlock_slowpath(address, byte, found) };
@@ -205,8 +207,8 @@ unsafe impl Op for QueuedSpinUnlock {
     }
 }
 
-/// `__pv_queued_spin_unlock_slowpath`: finds out who waits, releases, kicks. A byte that is neither locked nor slow is
-/// left alone, as in Linux, which warns.
+/// `__pv_queued_spin_unlock_slowpath`: finds the waiting CPU, releases the lock and kicks that CPU. A byte that is
+/// neither locked nor [`SLOW`] stays unchanged, as in Linux, which warns.
 ///
 /// # Safety
 /// As for [`CpuModel::current`].
@@ -215,7 +217,7 @@ unsafe fn unlock_slowpath(address: u64, byte: &AtomicU8, found: u8) {
     if found != SLOW {
         return;
     }
-    // SAFETY: the caller's contract; gone before the lock is used.
+    // SAFETY: the caller's contract; the reference ends before the lock is used.
     let waiter = unhash(unsafe { CpuModel::current() }, address);
     byte.store(0, Ordering::Release);
     if let Some(waiter) = waiter {
@@ -224,18 +226,18 @@ unsafe fn unlock_slowpath(address: u64, byte: &AtomicU8, found: u8) {
     }
 }
 
-/// Entries of a cache line of the hash (`PV_HE_PER_LINE`).
-const PER_LINE: usize = 64 / size_of::<super::HashEntry>();
+/// Hash entries per cache line of 64 bytes (`PV_HE_PER_LINE`).
+const ENTRIES_PER_LINE: usize = 64 / size_of::<super::HashEntry>();
 
-/// `hash_ptr` (`include/linux/hash.h`, the golden ratio), rounded down to a cache line of entries.
-pub(super) fn first_of_line(address: u64) -> usize {
+/// `hash_ptr` (`include/linux/hash.h`, the golden ratio), rounded down to the first entry of a cache line.
+pub(super) fn hash_lock(address: u64) -> usize {
     let hash = address.wrapping_mul(0x61c8_8646_80b5_83eb) >> (64 - HASH_ENTRIES.ilog2());
-    hash as usize & !(PER_LINE - 1)
+    hash as usize & !(ENTRIES_PER_LINE - 1)
 }
 
-/// `pv_unhash`: who waits for a lock; its entry is free again.
+/// `pv_unhash`: finds the CPU that waits for a lock, and frees its entry.
 fn unhash(cpu: &mut CpuModel, address: u64) -> Option<u64> {
-    let first = first_of_line(address);
+    let first = hash_lock(address);
     for step in 0..HASH_ENTRIES {
         let entry = &mut cpu.lock.hash[(first + step) % HASH_ENTRIES];
         if entry.lock == address {

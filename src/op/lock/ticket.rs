@@ -9,13 +9,13 @@ use crate::native;
 use crate::op::xen::Call;
 use crate::op::{CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// C functions, gone when 3.12 made the ticket lock's slow path the hook.
+/// Defaults of these ops: C functions of 2.6.30. Since 3.12 the hook is the ticket lock's slow path instead.
 pub(super) const TICKET_OP: OpMeta = OpMeta { group: Group::Lock, since: Since::Linux2630Only, ..OpMeta::BASE };
 
-/// Looks at a held lock before a Xen guest halts for it: `TIMEOUT`.
+/// Linux's `TIMEOUT`: reads of a held lock before a Xen guest halts for it.
 const TIMEOUT: u32 = 1 << 10;
 
-/// `struct xen_spinlock`: the byte, how many CPUs are in the slow path, and what the byte is when taken.
+/// `struct xen_spinlock`: the locked byte, the number of CPUs in the slow path, and the byte's value when taken.
 pub(super) struct XenSpinlock<'a> {
     pub(super) byte: &'a AtomicU8,
     pub(super) spinners: &'a AtomicU16,
@@ -23,10 +23,12 @@ pub(super) struct XenSpinlock<'a> {
 }
 
 impl XenSpinlock<'_> {
+    /// The lock at an address.
+    ///
     /// # Safety
     /// `lock` points to a [`RawSpinlock`] that outlives the result.
     #[inline(always)]
-    pub(super) unsafe fn at(lock: u64) -> Self {
+    pub(super) unsafe fn from_address(lock: u64) -> Self {
         // SAFETY: the caller's lock. The word is its first field and little-endian: the byte is the lowest, the count
         // the upper half, aligned to 2.
         unsafe {
@@ -46,8 +48,8 @@ impl XenSpinlock<'_> {
         self.byte.swap(self.taken, Ordering::SeqCst) == 0
     }
 
-    /// `__xen_spin_lock`: exchange until the byte was free; while it is not, look without writing; after a while, the
-    /// slow path.
+    /// `__xen_spin_lock`: exchanges the byte until it was free. While the byte is taken, it only reads. After
+    /// [`TIMEOUT`] reads it enters the slow path.
     #[inline(always)]
     unsafe fn lock(&self, address: u64) {
         let mut left = TIMEOUT;
@@ -56,7 +58,7 @@ impl XenSpinlock<'_> {
                 std::hint::spin_loop();
                 left -= 1;
                 if left == 0 {
-                    // SAFETY: passed on.
+                    // SAFETY: the caller's contract.
                     if unsafe { self.lock_slow(address) } {
                         return;
                     }
@@ -66,18 +68,18 @@ impl XenSpinlock<'_> {
         }
     }
 
-    /// `xen_spin_lock_slow`: announces itself, throws away an old kick, looks once more, then asks the hypervisor to
-    /// wake it. Returns whether it has the lock.
+    /// `xen_spin_lock_slow`: registers this CPU as a waiter, clears an old kick, tries the lock once more, then polls
+    /// for a kick by a hypercall. Returns whether it has the lock.
     ///
     /// # Safety
     /// As for [`CpuModel::current`].
     #[cold]
     unsafe fn lock_slow(&self, address: u64) -> bool {
         // SAFETY: the caller's contract. The lock may lie in the model, so no reference is kept while it is used; the
-        // same below.
+        // same holds below.
         let cpu = unsafe { CpuModel::current() };
         let Some(port) = kicker_port(cpu, cpu.irq.cpu) else { return false };
-        // A port was found, so the number is one of the array's.
+        // A port was found, so the number is within the array.
         let own = cpu.irq.cpu as usize % CPUS;
         let before = std::mem::replace(&mut cpu.lock.spinners[own], address);
         self.spinners.fetch_add(1, Ordering::SeqCst);
@@ -97,8 +99,8 @@ impl XenSpinlock<'_> {
 
 /// Takes a spinlock. ([`RawSpinlock`] is the lock itself.)
 ///
-/// Measured is the uncontended way: one `lock xadd` that draws a ticket, and the compare that finds it being served.
-/// The ticket's step is loaded from the lock; see the module.
+/// The uncontended path is measured: one `lock xadd` that draws a ticket, and the compare that finds it being served.
+/// The ticket's step is loaded from the lock; see the module [`lock`](super).
 pub struct SpinLock;
 
 // SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
@@ -130,7 +132,7 @@ unsafe impl Op for SpinLock {
     /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_lock`.
     unsafe fn xen((lock,): (u64,)) {
         // SAFETY: the caller's lock and this thread's model.
-        unsafe { XenSpinlock::at(lock).lock(lock) };
+        unsafe { XenSpinlock::from_address(lock).lock(lock) };
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
@@ -139,11 +141,11 @@ unsafe impl Op for SpinLock {
     }
 }
 
-/// Takes a spinlock where the caller knows the flags from before interrupts were turned off, so that they could be
-/// on again while it waits. Ticket locks make no use of that.
+/// Takes a spinlock. The caller passes the flags from before interrupts were turned off, so that the wait may turn
+/// interrupts on again. Ticket locks do not use them.
 ///
-/// The native hook (`default_spin_lock_flags`) does no more than go through the `spin_lock` hook in its turn. A body
-/// here calls nothing, so this is what that call ends in, without its call and return.
+/// The native hook (`default_spin_lock_flags`) only calls the `spin_lock` hook. A body here calls nothing, so this one
+/// is the body of `spin_lock`, without that call and return.
 pub struct SpinLockFlags;
 
 // SAFETY: as for `SpinLock`.
@@ -151,7 +153,7 @@ unsafe impl Op for SpinLockFlags {
     const META: OpMeta = OpMeta {
         name: "spin_lock_flags",
         prototype: "void (*spin_lock_flags)(struct raw_spinlock *lock, unsigned long flags)",
-        purpose: "take a spinlock, interrupts allowed meanwhile if they were on",
+        purpose: "take a spinlock; interrupts may be on while it waits, if they were on before",
         source: "arch/x86/kernel/paravirt-spinlocks.c, default_spin_lock_flags",
         ..TICKET_OP
     };
@@ -172,11 +174,11 @@ unsafe impl Op for SpinLockFlags {
         ticket = const TICKET
     }
 
-    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_lock_flags`. It turns events on while it polls in the slow path if
-    /// `flags` had them on; the poll of the model takes no time, so nothing could come in.
+    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_lock_flags`. Linux turns events on during the poll of the slow
+    /// path if `flags` had them on. The model's poll takes no time, so no event could arrive, and it leaves them off.
     unsafe fn xen((lock, _): (u64, u64)) {
         // SAFETY: the caller's lock and this thread's model.
-        unsafe { XenSpinlock::at(lock).lock(lock) };
+        unsafe { XenSpinlock::from_address(lock).lock(lock) };
     }
 
     /// Flags with interrupts on.
@@ -205,11 +207,11 @@ unsafe impl Op for SpinUnlock {
 
     native! { (lock: "rdi"); "inc byte ptr [rdi]" }
 
-    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_unlock`: release first, then see whether somebody is in the slow
-    /// path, and kick one who is there for this lock. (2.6.32 put a full barrier in between.)
+    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_unlock`: releases the lock, then checks whether a CPU is in the
+    /// slow path, and kicks one that is there for this lock. (2.6.32 put a full barrier in between.)
     unsafe fn xen((address,): (u64,)) {
         // SAFETY: the caller's lock.
-        let lock = unsafe { XenSpinlock::at(address) };
+        let lock = unsafe { XenSpinlock::from_address(address) };
         lock.byte.store(0, Ordering::Release);
         compiler_fence(Ordering::SeqCst);
         if lock.spinners.load(Ordering::Relaxed) != 0 {
@@ -223,7 +225,7 @@ unsafe impl Op for SpinUnlock {
     }
 }
 
-/// `xen_spin_unlock_slow`: an event to the first CPU found that is in the slow path for this lock.
+/// `xen_spin_unlock_slow`: sends an event to the first CPU that is in the slow path for this lock.
 ///
 /// # Safety
 /// As for [`CpuModel::current`].

@@ -1,4 +1,4 @@
-//! Ticket locks of 2.6.30: asking, and taking without waiting.
+//! Ticket locks of 2.6.30: querying a lock, and taking it without waiting.
 
 use std::sync::atomic::Ordering;
 
@@ -7,7 +7,7 @@ use super::{RawSpinlock, TICKET};
 use crate::native;
 use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
-/// Whether somebody has the lock.
+/// Tells whether a lock is held.
 pub struct SpinIsLocked;
 
 // SAFETY: reads the lock that the caller names.
@@ -25,7 +25,7 @@ unsafe impl Op for SpinIsLocked {
     type Args = (u64,);
     type Ret = u64;
 
-    // Head and tail differ.
+    // Locked: head and tail differ.
     native! {
         (lock: "rdi") -> "rax"; scratch("rcx");
         "mov ecx, [rdi]",
@@ -40,7 +40,7 @@ unsafe impl Op for SpinIsLocked {
     /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_is_locked`.
     unsafe fn xen((lock,): (u64,)) -> u64 {
         // SAFETY: the caller's lock.
-        (unsafe { XenSpinlock::at(lock) }.byte.load(Ordering::Relaxed) != 0) as u64
+        (unsafe { XenSpinlock::from_address(lock) }.byte.load(Ordering::Relaxed) != 0) as u64
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
@@ -48,7 +48,7 @@ unsafe impl Op for SpinIsLocked {
     }
 }
 
-/// Whether somebody waits for the lock.
+/// Tells whether another CPU waits for a lock.
 pub struct SpinIsContended;
 
 // SAFETY: reads the lock that the caller names.
@@ -58,7 +58,7 @@ unsafe impl Op for SpinIsContended {
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
         prototype: "int (*spin_is_contended)(struct raw_spinlock *lock)",
-        purpose: "ask whether somebody waits for a spinlock",
+        purpose: "ask whether another CPU waits for a spinlock",
         source: "arch/x86/include/asm/spinlock.h, __ticket_spin_is_contended",
         ..TICKET_OP
     };
@@ -66,7 +66,7 @@ unsafe impl Op for SpinIsContended {
     type Args = (u64,);
     type Ret = u64;
 
-    // The tail is more than one ahead of the head.
+    // Contended: the tail is more than one ahead of the head.
     native! {
         (lock: "rdi") -> "rax"; scratch("rcx");
         "mov eax, [rdi]",
@@ -78,10 +78,10 @@ unsafe impl Op for SpinIsContended {
         "seta al"
     }
 
-    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_is_contended`: those in the slow path only.
+    /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_is_contended`: counts only CPUs in the slow path.
     unsafe fn xen((lock,): (u64,)) -> u64 {
         // SAFETY: the caller's lock.
-        (unsafe { XenSpinlock::at(lock) }.spinners.load(Ordering::Relaxed) != 0) as u64
+        (unsafe { XenSpinlock::from_address(lock) }.spinners.load(Ordering::Relaxed) != 0) as u64
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
@@ -91,8 +91,8 @@ unsafe impl Op for SpinIsContended {
 
 /// Takes the lock if it is free.
 ///
-/// Measured is success: the compare, and one `lock cmpxchg`. The ticket's step is loaded from the lock; see the module
-/// [`lock`](super).
+/// The successful path is measured: the compare, and one `lock cmpxchg`. The ticket's step is loaded from the lock; see
+/// the module [`lock`](super).
 pub struct SpinTrylock;
 
 // SAFETY: reads and writes the lock that the caller names.
@@ -124,7 +124,7 @@ unsafe impl Op for SpinTrylock {
     /// `arch/x86/xen/spinlock.c` of 2.6.30, `xen_spin_trylock`.
     unsafe fn xen((lock,): (u64,)) -> u64 {
         // SAFETY: the caller's lock.
-        unsafe { XenSpinlock::at(lock) }.try_lock() as u64
+        unsafe { XenSpinlock::from_address(lock) }.try_lock() as u64
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {

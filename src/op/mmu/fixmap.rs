@@ -1,8 +1,8 @@
-//! Mappings at fixed addresses, and a hook that only encrypting hypervisors use.
+//! Mappings at fixed addresses, and a hook that only hypervisors with encrypted guests use.
 
 use std::mem::offset_of;
 
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::p2m::FRAME_MASK;
 use crate::op::xen::{Call, UVMF_INVLPG, guest};
@@ -11,9 +11,10 @@ use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 const WALK: usize = offset_of!(CpuModel, mmu.fix_walk);
 const MASK: usize = offset_of!(CpuModel, mmu.pte_mask);
 const INVLPG: usize = offset_of!(CpuModel, mmu.invlpg);
-/// `__end_of_fixed_addresses` of the model: what one table holds.
+/// `__end_of_fixed_addresses` of the model: the entries of one table.
 const END: usize = 512;
-/// `VSYSCALL_PAGE` (`arch/x86/include/asm/fixmap.h`): a page of the guest's own. The others here are for hardware.
+/// `VSYSCALL_PAGE` (`arch/x86/include/asm/fixmap.h`): a page of the guest. The other fixed mappings here are for
+/// hardware.
 const VSYSCALL_PAGE: u64 = 511;
 
 /// Maps a page at a fixed address.
@@ -33,8 +34,8 @@ unsafe impl Op for SetFixmap {
     type Args = (u64, u64, u64);
     type Ret = ();
 
-    // The entry is made of address and allowed flags, found by a walk over three levels (each a pointer here) and
-    // written, and the translation dropped. An index beyond the last does nothing, where Linux stops (`BUG`).
+    // The body combines the address and the allowed flags, walks three levels (each a pointer here), writes the entry,
+    // and drops the translation. For an index beyond the last it does nothing; Linux stops there (`BUG`).
     native! {
         (idx: "rdi", phys: "rsi", flags: "rdx"); scratch("rax", "rcx", "r8", "r9");
         "cmp rdi, {end}",
@@ -66,8 +67,8 @@ unsafe impl Op for SetFixmap {
         top = const guest::FIXADDR_TOP as i64
     }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_set_fixmap`: an address of the guest's own is translated, one of hardware is the
-    /// machine's already; one hypercall that names the virtual address.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_set_fixmap`: one hypercall that names the virtual address. An address of the
+    /// guest's memory is translated first; an address of hardware is a machine address already.
     unsafe fn xen((idx, phys, flags): (u64, u64, u64)) {
         // SAFETY: the only reference to the model in use.
         let xen = &mut unsafe { CpuModel::current() }.xen;
@@ -79,18 +80,18 @@ unsafe impl Op for SetFixmap {
         xen.hypercall(Call::UpdateVaMapping { va: guest::FIXADDR_TOP - (idx << 12), val, flags: UVMF_INVLPG });
     }
 
-    /// A page by its machine address, uncached: as hardware is mapped.
+    /// A page by its machine address, uncached, as hardware is mapped.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         let flags = 0x7b;
         (VSYSCALL_PAGE - 1, cpu.xen.machine_entry(guest::DATA, 0), flags)
     }
 }
 
-/// Tells a hypervisor that pages become encrypted or plain.
+/// Notifies the hypervisor that pages become encrypted or plain.
 pub struct NotifyPageEncStatusChanged;
 
-// SAFETY: nothing.
+// SAFETY: neither body does anything.
 unsafe impl Op for NotifyPageEncStatusChanged {
     const META: OpMeta = OpMeta {
         name: "notify_page_enc_status_changed",
@@ -98,7 +99,7 @@ unsafe impl Op for NotifyPageEncStatusChanged {
         xen_kind: Kind::Real,
         bytes: Bytes::Nop,
         prototype: "void (*notify_page_enc_status_changed)(unsigned long pfn, int npages, bool enc)",
-        purpose: "pages become encrypted or plain (only KVM has a hook here)",
+        purpose: "notify the hypervisor that pages become encrypted or plain (only KVM has a hook here)",
         source: "arch/x86/kernel/paravirt.c, paravirt_nop",
         ..MMU_OP
     };
@@ -108,11 +109,11 @@ unsafe impl Op for NotifyPageEncStatusChanged {
 
     native! { (pfn: "rdi", npages: "rsi", enc: "rdx"); }
 
-    /// Xen leaves the native hook.
+    /// Xen keeps the native hook.
     unsafe fn xen(_: (u64, u64, u64)) {}
 
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         (guest::DATA, 1, 1)
     }
 }

@@ -1,11 +1,11 @@
-//! Lazy MMU mode: between enter and leave, updates of page tables may be collected.
+//! Lazy MMU mode: between enter and leave, page-table updates may be batched.
 
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::LazyMode;
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
-/// Nothing on bare metal.
+/// Defaults of these ops: a nop on bare metal.
 const LAZY_OP: OpMeta = OpMeta {
     native_kind: Kind::Real,
     bytes: Bytes::Nop,
@@ -13,10 +13,10 @@ const LAZY_OP: OpMeta = OpMeta {
     ..MMU_OP
 };
 
-/// Begins to collect.
+/// Begins to batch page-table updates.
 pub struct LazyEnter;
 
-// SAFETY: nothing; in Xen a store to the installed model.
+// SAFETY: the native body does nothing; in Xen a store to the installed model.
 unsafe impl Op for LazyEnter {
     const META: OpMeta = OpMeta {
         name: "lazy_enter",
@@ -38,14 +38,14 @@ unsafe impl Op for LazyEnter {
     }
 
     fn arguments(cpu: &mut CpuModel) {
-        settle(cpu);
+        reset_mmu(cpu);
     }
 }
 
-/// Sends out what was collected and ends.
+/// Sends out the batched updates and stops batching.
 pub struct LazyLeave;
 
-// SAFETY: nothing; in Xen hypercalls and a store to the installed model.
+// SAFETY: the native body does nothing; in Xen hypercalls and a store to the installed model.
 unsafe impl Op for LazyLeave {
     const META: OpMeta = OpMeta {
         name: "lazy_leave",
@@ -67,16 +67,16 @@ unsafe impl Op for LazyLeave {
         xen.lazy = LazyMode::None;
     }
 
-    /// Nothing collected: what a repeated call meets.
+    /// An empty batch, as every repeated call finds it.
     fn arguments(cpu: &mut CpuModel) {
-        settle(cpu);
+        reset_mmu(cpu);
     }
 }
 
-/// Sends out what was collected and goes on collecting.
+/// Sends out the batched updates and continues to batch.
 pub struct LazyFlush;
 
-// SAFETY: nothing; in Xen hypercalls and stores to the installed model.
+// SAFETY: the native body does nothing; in Xen hypercalls and stores to the installed model.
 unsafe impl Op for LazyFlush {
     const META: OpMeta = OpMeta {
         name: "lazy_flush",
@@ -90,8 +90,8 @@ unsafe impl Op for LazyFlush {
 
     native! { (); }
 
-    /// `arch/x86/kernel/paravirt.c`, `paravirt_flush_lazy_mmu`: leave and enter, if in that mode; what
-    /// remains of both is the flush.
+    /// `arch/x86/kernel/paravirt.c`, `paravirt_flush_lazy_mmu`: leave and enter if the mode is on, which amounts to the
+    /// flush.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use.
         let xen = &mut unsafe { CpuModel::current() }.xen;
@@ -100,8 +100,8 @@ unsafe impl Op for LazyFlush {
         }
     }
 
-    /// Not in lazy mode, as nearly every call finds it.
+    /// The mode is off, as in nearly every call.
     fn arguments(cpu: &mut CpuModel) {
-        settle(cpu);
+        reset_mmu(cpu);
     }
 }

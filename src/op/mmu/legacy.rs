@@ -1,22 +1,22 @@
-//! Hooks of 2.6.30 on entries and tables that 6.1 no longer has.
+//! Hooks on entries and tables that only 2.6.30 has, not 6.1.
 //!
-//! Several exist there only for 32-bit kernels, with PAE (entries of two halves) or page tables in high memory. They
-//! are modelled with 64-bit entries and addresses, and say so.
+//! Several of them exist only in 32-bit kernels, with PAE (entries of two halves) or page tables in high memory. They
+//! are modelled with 64-bit entries and addresses; their purpose says so.
 
 use std::mem::offset_of;
 
 use super::entry::xen_set_pte;
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
 
 const KMAP_PTE: usize = offset_of!(CpuModel, mmu.kmap_pte);
 
-/// The entry to change in measuring.
+/// The index of the entry that is measured.
 const INDEX: usize = 11;
 
-/// Nothing on bare metal.
+/// Defaults of hooks that do nothing on bare metal.
 const NOP_OP: OpMeta = OpMeta {
     since: Since::Linux2630Only,
     native_kind: Kind::Real,
@@ -26,19 +26,19 @@ const NOP_OP: OpMeta = OpMeta {
     ..MMU_OP
 };
 
-/// Stores to an entry, on both sides.
+/// Defaults of hooks that store to an entry, natively and in Xen.
 const STORE_OP: OpMeta =
     OpMeta { since: Since::Linux2630Only, native_kind: Kind::Real, xen_kind: Kind::Real, ..MMU_OP };
 
-/// Boot begins to set up page tables.
+/// Notifies that boot begins to set up page tables.
 pub struct PagetableSetupStart;
 
-// SAFETY: nothing.
+// SAFETY: neither body does anything.
 unsafe impl Op for PagetableSetupStart {
     const META: OpMeta = OpMeta {
         name: "pagetable_setup_start",
         prototype: "void (*pagetable_setup_start)(pgd_t *pgd_base)",
-        purpose: "boot begins to set up page tables",
+        purpose: "notify that boot begins to set up page tables",
         ..NOP_OP
     };
     const SLOT: usize = Slot::PagetableSetupStart as usize;
@@ -47,25 +47,25 @@ unsafe impl Op for PagetableSetupStart {
 
     native! { (base: "rdi"); }
 
-    /// `arch/x86/xen/mmu.c`, `xen_pagetable_setup_start`: empty, too.
+    /// `arch/x86/xen/mmu.c`, `xen_pagetable_setup_start`: also empty.
     unsafe fn xen(_: (u64,)) {}
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         (cpu.mmu.init_mm.pgd,)
     }
 }
 
-/// Boot has set up page tables.
+/// Notifies that boot has set up page tables.
 pub struct PagetableSetupDone;
 
-// SAFETY: nothing; in Xen a checked hypercall.
+// SAFETY: the native body does nothing; in Xen a checked hypercall.
 unsafe impl Op for PagetableSetupDone {
     const META: OpMeta = OpMeta {
         name: "pagetable_setup_done",
         xen_kind: Kind::Modelled,
         prototype: "void (*pagetable_setup_done)(pgd_t *pgd_base)",
-        purpose: "boot has set up page tables",
+        purpose: "notify that boot has set up page tables",
         ..NOP_OP
     };
     const SLOT: usize = Slot::PagetableSetupDone as usize;
@@ -74,7 +74,7 @@ unsafe impl Op for PagetableSetupDone {
 
     native! { (base: "rdi"); }
 
-    /// `arch/x86/xen/mmu.c`, `xen_pagetable_setup_done`: the shared page is mapped at its fixed address
+    /// `arch/x86/xen/mmu.c`, `xen_pagetable_setup_done`: maps the shared page at its fixed address
     /// (`xen_setup_shared_info`).
     unsafe fn xen(_: (u64,)) {
         // SAFETY: the only reference to the model in use.
@@ -88,16 +88,16 @@ unsafe impl Op for PagetableSetupDone {
     }
 }
 
-/// A second-level table was copied from another, in part.
+/// Notifies the hypervisor that part of a second-level table was copied to another one.
 pub struct AllocPmdClone;
 
-// SAFETY: nothing.
+// SAFETY: neither body does anything.
 unsafe impl Op for AllocPmdClone {
     const META: OpMeta = OpMeta {
         name: "alloc_pmd_clone",
         prototype: "void (*alloc_pmd_clone)(unsigned long pfn, unsigned long clonepfn, unsigned long start, \
                     unsigned long count)",
-        purpose: "a second-level table was copied from another, in part (only VMI had a hook here)",
+        purpose: "notify that part of a second-level table was copied to another (only VMI had a hook here)",
         ..NOP_OP
     };
     const SLOT: usize = Slot::AllocPmdClone as usize;
@@ -111,20 +111,20 @@ unsafe impl Op for AllocPmdClone {
 
     /// The kernel's half of a table.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         (guest::NEW_PMD, guest::PMD, 256, 256)
     }
 }
 
-/// Tells a shadowing hypervisor of a changed entry.
+/// Notifies a hypervisor with shadow page tables of a changed entry.
 pub struct PteUpdate;
 
-// SAFETY: nothing.
+// SAFETY: neither body does anything.
 unsafe impl Op for PteUpdate {
     const META: OpMeta = OpMeta {
         name: "pte_update",
         prototype: "void (*pte_update)(struct mm_struct *mm, unsigned long addr, pte_t *ptep)",
-        purpose: "an entry was changed in place (only lguest and VMI had a hook here)",
+        purpose: "notify that an entry was changed in place (only lguest and VMI had a hook here)",
         ..NOP_OP
     };
     const SLOT: usize = Slot::PteUpdate as usize;
@@ -137,20 +137,20 @@ unsafe impl Op for PteUpdate {
     unsafe fn xen(_: (u64, u64, u64)) {}
 
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         (&raw const cpu.mmu.mm as u64, guest::USER_VA + (INDEX << 12) as u64, cpu.xen.memory.entry(guest::PTE, INDEX))
     }
 }
 
-/// The same, for a change that may wait for the next flush.
+/// The same as [`PteUpdate`], for a change that may wait for the next flush.
 pub struct PteUpdateDefer;
 
-// SAFETY: nothing.
+// SAFETY: neither body does anything.
 unsafe impl Op for PteUpdateDefer {
     const META: OpMeta = OpMeta {
         name: "pte_update_defer",
         prototype: "void (*pte_update_defer)(struct mm_struct *mm, unsigned long addr, pte_t *ptep)",
-        purpose: "an entry was changed in place and a flush follows (only lguest and VMI had a hook here)",
+        purpose: "notify that an entry was changed in place and a flush follows (only lguest and VMI had a hook here)",
         ..NOP_OP
     };
     const SLOT: usize = Slot::PteUpdateDefer as usize;
@@ -167,7 +167,7 @@ unsafe impl Op for PteUpdateDefer {
     }
 }
 
-/// Writes an entry of which the virtual address is known.
+/// Writes an entry, given the virtual address that it maps.
 pub struct SetPteAt;
 
 // SAFETY: a store to the entry the caller names; in Xen checked hypercalls.
@@ -186,8 +186,8 @@ unsafe impl Op for SetPteAt {
 
     native! { (mm: "rdi", addr: "rsi", ptep: "rdx", pte: "rcx"); "mov [rdx], rcx" }
 
-    /// `arch/x86/xen/mmu.c`, `xen_set_pte_at`: in the address space in use by virtual address, batched or at once;
-    /// else, or where that is refused, as `set_pte`.
+    /// `arch/x86/xen/mmu.c`, `xen_set_pte_at`: in the address space in use, an update by virtual address, batched or at
+    /// once. In another address space, or if Xen refuses that update, it does what `set_pte` does.
     unsafe fn xen((mm, addr, ptep, pte): (u64, u64, u64, u64)) {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
@@ -202,14 +202,14 @@ unsafe impl Op for SetPteAt {
         }
     }
 
-    /// A page of the address space in use, mapped writable.
+    /// A page of the address space in use, to be mapped writable.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64, u64) {
         let (mm, addr, ptep) = PteUpdate::arguments(cpu);
         (mm, addr, ptep, cpu.xen.machine_entry(guest::DATA, guest::TABLE_FLAGS))
     }
 }
 
-/// Writes an entry whose two halves another CPU must never see apart: PAE, modelled with a 64-bit entry.
+/// Writes both halves of an entry at once, so that another CPU never sees a mix: PAE, modelled with a 64-bit entry.
 pub struct SetPteAtomic;
 
 // SAFETY: a store to the entry the caller names.
@@ -217,7 +217,7 @@ unsafe impl Op for SetPteAtomic {
     const META: OpMeta = OpMeta {
         name: "set_pte_atomic",
         prototype: "void (*set_pte_atomic)(pte_t *ptep, pte_t pteval)",
-        purpose: "write an entry at once (PAE kernels; here a 64-bit store)",
+        purpose: "write both halves of an entry at once (PAE kernels; here a 64-bit store)",
         source: "arch/x86/include/asm/pgtable_64.h of 2.6.30, native_set_pte_atomic",
         ..STORE_OP
     };
@@ -227,7 +227,7 @@ unsafe impl Op for SetPteAtomic {
 
     native! { (ptep: "rdi", pte: "rsi"); "mov [rdi], rsi" }
 
-    /// `arch/x86/xen/mmu.c`, `xen_set_pte_atomic`: the same; in a pinned table Xen would trap and emulate it.
+    /// `arch/x86/xen/mmu.c`, `xen_set_pte_atomic`: the same store. In a pinned table Xen would trap and emulate it.
     unsafe fn xen(args: (u64, u64)) {
         // SAFETY: this function's contract.
         unsafe { Self::inline(args) };
@@ -235,12 +235,12 @@ unsafe impl Op for SetPteAtomic {
 
     /// An entry of a table that is not pinned.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         (cpu.xen.memory.entry(guest::LOOSE_PTE, INDEX), cpu.xen.machine_entry(guest::DATA, guest::TABLE_FLAGS))
     }
 }
 
-/// Clears an entry half by half, the one with the present bit first: PAE.
+/// Clears an entry half by half, the half with the present bit first: PAE.
 pub struct PteClear;
 
 // SAFETY: two stores to the entry the caller names.
@@ -260,7 +260,7 @@ unsafe impl Op for PteClear {
         (mm: "rdi", addr: "rsi", ptep: "rdx"); "mov dword ptr [rdx], 0", "mov dword ptr [rdx + 4], 0"
     }
 
-    /// `arch/x86/xen/mmu.c`, `xen_pte_clear`: the same.
+    /// `arch/x86/xen/mmu.c`, `xen_pte_clear`: the same stores.
     unsafe fn xen(args: (u64, u64, u64)) {
         // SAFETY: this function's contract.
         unsafe { Self::inline(args) };
@@ -268,7 +268,7 @@ unsafe impl Op for PteClear {
 
     /// An entry of a table that is not pinned.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         (&raw const cpu.mmu.new_mm as u64, guest::USER_VA, cpu.xen.memory.entry(guest::LOOSE_PTE, INDEX))
     }
 }
@@ -276,7 +276,7 @@ unsafe impl Op for PteClear {
 /// Clears an entry of the second level, half by half: PAE.
 pub struct PmdClear;
 
-// SAFETY: two stores to the entry the caller names; in Xen what `set_pmd` does.
+// SAFETY: two stores to the entry the caller names; the Xen body is that of `set_pmd`.
 unsafe impl Op for PmdClear {
     const META: OpMeta = OpMeta {
         name: "pmd_clear",
@@ -300,12 +300,12 @@ unsafe impl Op for PmdClear {
 
     /// An entry of a pinned table.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         (cpu.xen.memory.entry(guest::PMD, INDEX),)
     }
 }
 
-/// Maps a page table in high memory for a moment: 32-bit, modelled with 64-bit addresses.
+/// Maps a page table in high memory for a short time: 32-bit kernels, modelled with 64-bit addresses.
 pub struct KmapAtomicPte;
 
 // SAFETY: stores to an entry of the table of fixed mappings that the installed model points to; in Xen checked
@@ -315,7 +315,7 @@ unsafe impl Op for KmapAtomicPte {
         name: "kmap_atomic_pte",
         xen_kind: Kind::Modelled,
         prototype: "void *(*kmap_atomic_pte)(struct page *page, enum km_type type)",
-        purpose: "map a page table for a moment (kernels with page tables in high memory; here 64-bit addresses)",
+        purpose: "map a page table for a short time (kernels with page tables in high memory; here 64-bit addresses)",
         source: "arch/x86/mm/highmem_32.c of 2.6.30, kmap_atomic",
         ..STORE_OP
     };
@@ -323,8 +323,8 @@ unsafe impl Op for KmapAtomicPte {
     type Args = (u64, u64);
     type Ret = u64;
 
-    // `struct page` is the frame's number here. The fixed mappings of types count down from `kmap_pte`; a type is below
-    // 512.
+    // The number of a frame stands for `struct page` here. The fixed mappings of the types count down from `kmap_pte`;
+    // a type is below 512.
     native! {
         (page: "rdi", kind: "rsi") -> "rax"; scratch("rcx", "r8");
         "mov rcx, rsi",
@@ -342,8 +342,7 @@ unsafe impl Op for KmapAtomicPte {
         kmap = const KMAP_PTE, flags = const 0x63, top = const guest::FIXADDR_TOP as i64
     }
 
-    /// `arch/x86/xen/mmu.c`, `xen_kmap_atomic_pte`: a pinned table is mapped read-only; the entry is set as `set_pte`
-    /// does.
+    /// `arch/x86/xen/mmu.c`, `xen_kmap_atomic_pte`: maps a pinned table read-only, by the body of `set_pte`.
     unsafe fn xen((page, kind): (u64, u64)) -> u64 {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
@@ -356,7 +355,7 @@ unsafe impl Op for KmapAtomicPte {
 
     /// A pinned table, as a fault handler maps it.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         (guest::PTE, 20)
     }
 }

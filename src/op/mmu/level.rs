@@ -1,9 +1,9 @@
-//! The levels of a page table, of which each has the same ops.
+//! The levels of a page table; each has the same ops.
 
 use crate::op::catalogue::Slot;
 use crate::op::xen::guest;
 
-/// What differs in an op's catalogue entry from level to level.
+/// The fields of an op's catalogue entry that differ between levels.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
     /// Linux's name.
@@ -12,11 +12,11 @@ pub struct Hook {
     pub prototype: &'static str,
     /// Where Linux defines the native body.
     pub source: &'static str,
-    /// The place in the table.
+    /// The slot in the table of function pointers.
     pub slot: Slot,
 }
 
-/// A level: its entries have a value.
+/// A level: its entries can be converted to a value and back.
 pub trait Level: 'static {
     /// `pte_val` and its siblings.
     const VAL: Hook;
@@ -28,25 +28,25 @@ pub trait Level: 'static {
 pub trait Upper: Level {
     /// `set_pmd` and its siblings.
     const SET: Hook;
-    /// The table to set an entry of, and the frame to map.
+    /// The frame of the table whose entry is set, and the frame that the entry maps.
     const EXAMPLE: (u64, u64);
-    /// Whether the table is the root, which in Xen has a twin for user mode.
+    /// Whether the table is the root. In Xen, user mode has a second root.
     const ROOT: bool;
 }
 
-/// A level whose tables come and go by themselves (the root has `pgd_alloc`).
+/// A level whose tables have allocation hooks for each table (the root has `pgd_alloc`).
 pub trait Table: Level {
     /// `alloc_pte` and its siblings.
     const ALLOC: Hook;
     /// `release_pte` and its siblings.
     const RELEASE: Hook;
-    /// Whether Xen has hooks of its own: in a guest of four levels, fourth-level tables are the root
+    /// Whether Xen sets these hooks. It does not for the fourth level, which is the root in a guest of four levels
     /// (`arch/x86/xen/mmu_pv.c`, `xen_post_allocator_init`).
     const IN_XEN: bool;
-    /// Whether the table is pinned by itself and not by the root alone: the last level, whose locks are split
+    /// Whether each table is pinned, not only the root: true for the last level, whose locks are split
     /// (`USE_SPLIT_PTE_PTLOCKS`).
     const PINNED_ITSELF: bool;
-    /// The frame of a table that is just being made.
+    /// The frame of a newly allocated table.
     const FRESH: u64;
 }
 
@@ -56,12 +56,12 @@ pub struct Pte;
 pub struct Pmd;
 /// The third level.
 pub struct Pud;
-/// The fourth level: of a machine with four levels the root, seen as one level below a root of one entry.
+/// The fourth level. On a machine with four levels this is the root, seen as one level below a root of one entry.
 pub struct P4d;
 /// The root.
 pub struct Pgd;
 
-/// The four strings of a hook that carry the level's name, since constants cannot be joined generically:
+/// Builds the four strings of a hook that contain the level's name, since constants cannot be joined generically:
 /// `hook!("pte_val", PteVal, "pteval_t (*", ")(pte_t)", "pgtable_types.h, native_pte_val")`.
 macro_rules! hook {
     ($name:literal, $slot:ident, $before:literal, $after:literal, $source:literal) => {

@@ -1,15 +1,15 @@
-//! Page tables come and go: nothing on bare metal; in Xen, each is made known to the hypervisor or given back.
+//! Allocation and release of page tables: a nop on bare metal; in Xen the hypervisor is notified of each table.
 
 use std::marker::PhantomData;
 
 use super::level::{P4d, Pmd, Pte, Pud, Table};
 use super::mm::Mm;
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta};
 
-/// A frame becomes a page table.
+/// Notifies the hypervisor that a frame becomes a page table.
 pub struct AllocTable<L>(PhantomData<L>);
 
 /// `alloc_pte`
@@ -21,7 +21,7 @@ pub type AllocPud = AllocTable<Pud>;
 /// `alloc_p4d`
 pub type AllocP4d = AllocTable<P4d>;
 
-// SAFETY: nothing on bare metal; in Xen a batch that checks the frame, after a read of the caller's mm.
+// SAFETY: the native body does nothing; in Xen a batch that checks the frame, after a read of the caller's mm.
 unsafe impl<L: Table> Op for AllocTable<L> {
     const META: OpMeta = OpMeta {
         name: L::ALLOC.name,
@@ -29,7 +29,7 @@ unsafe impl<L: Table> Op for AllocTable<L> {
         xen_kind: if L::IN_XEN { Kind::Modelled } else { Kind::Real },
         bytes: Bytes::Nop,
         prototype: L::ALLOC.prototype,
-        purpose: "a frame becomes a page table",
+        purpose: "notify that a frame becomes a page table",
         source: L::ALLOC.source,
         ..MMU_OP
     };
@@ -39,9 +39,9 @@ unsafe impl<L: Table> Op for AllocTable<L> {
 
     native! { (mm: "rdi", pfn: "rsi"); }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_alloc_ptpage`: in an address space that is pinned, the frame becomes read-only in
-    /// the direct map and, on the last level, is pinned itself, in one batch. In one that is not, all of it is done
-    /// when that is pinned as a whole.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_alloc_ptpage`: in a pinned address space, one batch makes the frame read-only in
+    /// the direct map and, on the last level, pins it. In an unpinned address space nothing happens until the whole
+    /// space is pinned.
     unsafe fn xen((mm, pfn): (u64, u64)) {
         if !L::IN_XEN {
             return;
@@ -65,15 +65,15 @@ unsafe impl<L: Table> Op for AllocTable<L> {
         xen.recycle();
     }
 
-    /// A zeroed frame in the pinned address space, fresh in every call.
+    /// A zeroed frame in the pinned address space, put back after every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         cpu.xen.recycle_frames(&[L::FRESH]);
         (&raw const cpu.mmu.mm as u64, L::FRESH)
     }
 }
 
-/// A page table becomes a plain frame.
+/// Notifies the hypervisor that a page table becomes a plain frame.
 pub struct ReleaseTable<L>(PhantomData<L>);
 
 /// `release_pte`
@@ -85,7 +85,7 @@ pub type ReleasePud = ReleaseTable<Pud>;
 /// `release_p4d`
 pub type ReleaseP4d = ReleaseTable<P4d>;
 
-// SAFETY: nothing on bare metal; in Xen a batch that checks the frame.
+// SAFETY: the native body does nothing; in Xen a batch that checks the frame.
 unsafe impl<L: Table> Op for ReleaseTable<L> {
     const META: OpMeta = OpMeta {
         name: L::RELEASE.name,
@@ -93,7 +93,7 @@ unsafe impl<L: Table> Op for ReleaseTable<L> {
         xen_kind: if L::IN_XEN { Kind::Modelled } else { Kind::Real },
         bytes: Bytes::Nop,
         prototype: L::RELEASE.prototype,
-        purpose: "a page table becomes a plain frame again",
+        purpose: "notify that a page table becomes a plain frame again",
         source: L::RELEASE.source,
         ..MMU_OP
     };
@@ -103,8 +103,8 @@ unsafe impl<L: Table> Op for ReleaseTable<L> {
 
     native! { (pfn: "rdi"); }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_release_ptpage`: a pinned one is unpinned (on the last level) and becomes writable
-    /// in the direct map, in one batch.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_release_ptpage`: one batch unpins a pinned table (on the last level) and makes it
+    /// writable in the direct map.
     unsafe fn xen((pfn,): (u64,)) {
         if !L::IN_XEN {
             return;
@@ -127,9 +127,9 @@ unsafe impl<L: Table> Op for ReleaseTable<L> {
         xen.recycle();
     }
 
-    /// A table that was allocated in the pinned address space, in every call again.
+    /// A table that was allocated in the pinned address space, put back after every call.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         let xen = &mut cpu.xen;
         if xen.memory.map.get(L::FRESH as usize).is_some_and(|page| !page.pinned) {
             xen.hypercall(xen.direct_mapping(L::FRESH, false));
@@ -146,7 +146,7 @@ unsafe impl<L: Table> Op for ReleaseTable<L> {
     }
 }
 
-/// Makes a fresh table plain again, where measuring the release left it a page table.
+/// Makes the frames of new tables plain again, if a measurement of the release left them page tables.
 pub(super) fn reclaim_fresh(cpu: &mut CpuModel) {
     let xen = &mut cpu.xen;
     for pfn in guest::FRESH..guest::FRESH + 4 {

@@ -1,17 +1,17 @@
-//! An address space comes into use, is copied, goes: nothing on bare metal; in Xen, all its page tables are pinned or
+//! First use, copy and teardown of an address space: a nop on bare metal; in Xen all its page tables are pinned or
 //! unpinned.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::root::xen_write_cr3;
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::memory::ENTRIES;
 use crate::op::xen::p2m::{FRAME_MASK, PRESENT};
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, UVMF_TLB_FLUSH, XenVcpu, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
-/// `struct mm_struct`, as far as the hooks look at it.
+/// `struct mm_struct`, with the fields that the hooks use.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Mm {
@@ -21,17 +21,17 @@ pub struct Mm {
     pub lock: AtomicU32,
 }
 
-/// All frames of the second address space, and user mode's root.
+/// All frames of the second address space, with user mode's root.
 const NEW_FRAMES: [u64; 5] = [guest::NEW_ROOT, guest::NEW_USER_ROOT, guest::NEW_PUD, guest::NEW_PMD, guest::NEW_PTE];
 
-/// `__xen_pgd_walk`: visits every table below a root, each before what is below it, and the root last. Entries of the
-/// kernel's half belong to all address spaces and are left out.
+/// `__xen_pgd_walk`: visits every table below a root, each before the tables below it, and the root last. It skips
+/// entries of the kernel's half, which belong to all address spaces.
 fn walk(xen: &mut XenVcpu, root: u64, visit: fn(&mut XenVcpu, u64, u32)) {
-    below(xen, root, 4, visit);
+    walk_below(xen, root, 4, visit);
     visit(xen, root, 4);
 }
 
-fn below(xen: &mut XenVcpu, table: u64, level: u32, visit: fn(&mut XenVcpu, u64, u32)) {
+fn walk_below(xen: &mut XenVcpu, table: u64, level: u32, visit: fn(&mut XenVcpu, u64, u32)) {
     let entries = if level == 4 { ENTRIES / 2 } else { ENTRIES };
     for index in 0..entries {
         let Some(entry) = xen.memory.read(table, index) else { return };
@@ -39,7 +39,7 @@ fn below(xen: &mut XenVcpu, table: u64, level: u32, visit: fn(&mut XenVcpu, u64,
             let child = xen.p2m.mfn_to_pfn((entry & FRAME_MASK) >> 12);
             visit(xen, child, level - 1);
             if level > 2 {
-                below(xen, child, level - 1, visit);
+                walk_below(xen, child, level - 1, visit);
             }
         }
     }
@@ -50,13 +50,13 @@ fn pin(xen: &mut XenVcpu, cmd: MmuExtCmd, pfn: u64) {
     xen.extend(Call::MmuExt { cmd, arg1: xen.p2m.pfn_to_mfn(pfn), arg2: 0 });
 }
 
-/// What to drop of the TLB where a table of this level changes its protection: the root's change comes last and makes
-/// up for all.
+/// The TLB flush that a change of protection of a table of this level asks for. Only the root's change flushes: it
+/// comes last and covers all others.
 fn flush_flags(level: u32) -> u64 {
     if level == 4 { UVMF_TLB_FLUSH } else { 0 }
 }
 
-/// `xen_pin_page`: read-only in the direct map; the last level is pinned by itself.
+/// `xen_pin_page`: makes a table read-only in the direct map, and pins it if it is of the last level.
 fn pin_page(xen: &mut XenVcpu, pfn: u64, level: u32) {
     let Some(page) = xen.memory.map.get_mut(pfn as usize) else { return };
     if !std::mem::replace(&mut page.pinned, true) {
@@ -84,7 +84,7 @@ fn user_root(xen: &XenVcpu, root: u64) -> Option<u64> {
     (user != 0).then(|| xen.memory.virt_to_pfn(user))
 }
 
-/// `__xen_pgd_pin`: everything below first, both roots last, in as few multicalls as the buffer allows.
+/// `__xen_pgd_pin`: pins the tables below first and both roots last, in as few multicalls as the buffer allows.
 fn pgd_pin(xen: &mut XenVcpu, root: u64) {
     let mask = xen.mask_events();
     walk(xen, root, pin_page);
@@ -97,7 +97,7 @@ fn pgd_pin(xen: &mut XenVcpu, root: u64) {
     xen.restore_events(mask);
 }
 
-/// `__xen_pgd_unpin`: both roots first.
+/// `__xen_pgd_unpin`: unpins both roots first, then the tables below.
 fn pgd_unpin(xen: &mut XenVcpu, root: u64) {
     let mask = xen.mask_events();
     pin(xen, MmuExtCmd::UnpinTable, root);
@@ -110,35 +110,35 @@ fn pgd_unpin(xen: &mut XenVcpu, root: u64) {
     xen.restore_events(mask);
 }
 
-/// Puts the second address space back to not pinned, as boot left it.
+/// Unpins the second address space again, as it is after boot.
 pub(super) fn unpin_new(cpu: &mut CpuModel) {
     if cpu.xen.memory.pinned(cpu.xen.memory.pfn_to_virt(guest::NEW_ROOT)) {
         pgd_unpin(&mut cpu.xen, guest::NEW_ROOT);
     }
 }
 
-/// Takes the lock of an address space, does `work` with its root, and lets go.
+/// Takes the lock of an address space, runs `action` with its root, and releases the lock.
 ///
 /// # Safety
 /// `mm` points to an [`Mm`], a model is installed, and no reference to it is in use.
-unsafe fn locked(mm: u64, work: impl FnOnce(&mut CpuModel, u64)) {
+unsafe fn with_lock(mm: u64, action: impl FnOnce(&mut CpuModel, u64)) {
     let mm = mm as *const Mm;
-    // SAFETY: the caller's mm, read by its fields so that no reference to the whole stays.
+    // SAFETY: the caller's mm, read field by field so that no reference to the whole structure stays.
     let (pgd, lock) = unsafe { ((&raw const (*mm).pgd).read(), &raw const (*mm).lock) };
     // SAFETY: as above; the reference ends with the statement.
     while unsafe { &*lock }.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
         std::hint::spin_loop();
     }
     // SAFETY: the only reference to the model in use.
-    work(unsafe { CpuModel::current() }, pgd);
-    // SAFETY: as for taking it.
+    action(unsafe { CpuModel::current() }, pgd);
+    // SAFETY: as for taking the lock.
     unsafe { &*lock }.store(0, Ordering::Release);
 }
 
-/// `xen_activate_mm` and `xen_dup_mmap` of 6.1, since 6.4 `xen_enter_mmap`: pins what is not pinned.
+/// `xen_activate_mm` and `xen_dup_mmap` of 6.1, since 6.4 `xen_enter_mmap`: pins an address space that is not pinned.
 ///
 /// # Safety
-/// As for [`locked`].
+/// As for [`with_lock`].
 unsafe fn enter_mmap(mm: u64) {
     let pin = |cpu: &mut CpuModel, pgd: u64| {
         let root = cpu.xen.memory.virt_to_pfn(pgd);
@@ -148,22 +148,22 @@ unsafe fn enter_mmap(mm: u64) {
         cpu.xen.recycle();
     };
     // SAFETY: the caller's contract.
-    unsafe { locked(mm, pin) };
+    unsafe { with_lock(mm, pin) };
 }
 
-/// Nothing on bare metal.
+/// Defaults of these ops: a nop on bare metal.
 const MM_OP: OpMeta =
     OpMeta { native_kind: Kind::Real, bytes: Bytes::Nop, source: "arch/x86/kernel/paravirt.c, paravirt_nop", ..MMU_OP };
 
-/// An address space comes into use: exec.
+/// Notifies the hypervisor that an address space comes into use, as by exec.
 pub struct ActivateMm;
 
-// SAFETY: nothing; in Xen a walk within the modelled memory and checked hypercalls.
+// SAFETY: the native body does nothing; in Xen a walk within the modelled memory and checked hypercalls.
 unsafe impl Op for ActivateMm {
     const META: OpMeta = OpMeta {
         name: "activate_mm",
         prototype: "void (*activate_mm)(struct mm_struct *prev, struct mm_struct *next)",
-        purpose: "an address space comes into use",
+        purpose: "notify that an address space comes into use",
         ..MM_OP
     };
     const SLOT: usize = Slot::ActivateMm as usize;
@@ -172,22 +172,22 @@ unsafe impl Op for ActivateMm {
 
     native! { (prev: "rdi", next: "rsi"); }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_activate_mm` (since 6.4 `xen_enter_mmap`): the new one is pinned as a whole.
-    /// Tables that are being pinned have their own locks in Linux; nobody competes here.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_activate_mm` (since 6.4 `xen_enter_mmap`): pins the whole new address space. Linux
+    /// takes a lock for each table that it pins; the model has no other CPU and leaves these locks out.
     unsafe fn xen((_, next): (u64, u64)) {
         // SAFETY: the caller's mm.
         unsafe { enter_mmap(next) };
     }
 
-    /// A small address space (a table of each level), not yet pinned in every call.
+    /// A small address space (one table of each level), unpinned again before every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         cpu.xen.recycle_frames(&NEW_FRAMES);
         (&raw const cpu.mmu.mm as u64, &raw const cpu.mmu.new_mm as u64)
     }
 }
 
-/// An address space was copied: fork.
+/// Notifies the hypervisor that an address space was copied, as by fork.
 pub struct DupMmap;
 
 // SAFETY: as for `ActivateMm`.
@@ -195,7 +195,7 @@ unsafe impl Op for DupMmap {
     const META: OpMeta = OpMeta {
         name: "dup_mmap",
         prototype: "void (*dup_mmap)(struct mm_struct *oldmm, struct mm_struct *mm)",
-        purpose: "an address space was copied, as by fork",
+        purpose: "notify that an address space was copied, as by fork",
         ..MM_OP
     };
     const SLOT: usize = Slot::DupMmap as usize;
@@ -215,7 +215,7 @@ unsafe impl Op for DupMmap {
     }
 }
 
-/// An address space is about to be torn down.
+/// Notifies the hypervisor that an address space is about to be torn down.
 pub struct ExitMmap;
 
 // SAFETY: as for `ActivateMm`.
@@ -223,7 +223,7 @@ unsafe impl Op for ExitMmap {
     const META: OpMeta = OpMeta {
         name: "exit_mmap",
         prototype: "void (*exit_mmap)(struct mm_struct *mm)",
-        purpose: "an address space is about to be torn down",
+        purpose: "notify that an address space is about to be torn down",
         ..MM_OP
     };
     const SLOT: usize = Slot::ExitMmap as usize;
@@ -232,8 +232,8 @@ unsafe impl Op for ExitMmap {
 
     native! { (mm: "rdi"); }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_exit_mmap`: unpinned as a whole, so that tearing down writes plain memory. A CPU
-    /// that has it as its root is given that of the kernel first (`xen_drop_mm_ref`); the model has one.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_exit_mmap`: unpins the whole address space, so that teardown writes plain memory.
+    /// A CPU that has it as its root first switches to the kernel's root (`xen_drop_mm_ref`); the model has one CPU.
     unsafe fn xen((mm,): (u64,)) {
         let unpin = |cpu: &mut CpuModel, pgd: u64| {
             let root = cpu.xen.memory.virt_to_pfn(pgd);
@@ -246,12 +246,12 @@ unsafe impl Op for ExitMmap {
             cpu.xen.recycle();
         };
         // SAFETY: the caller's mm.
-        unsafe { locked(mm, unpin) };
+        unsafe { with_lock(mm, unpin) };
     }
 
-    /// A small address space, pinned in every call again.
+    /// A small address space, pinned again before every call.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         pgd_pin(&mut cpu.xen, guest::NEW_ROOT);
         cpu.xen.recycle_frames(&NEW_FRAMES);
         (&raw const cpu.mmu.new_mm as u64,)

@@ -1,7 +1,7 @@
 //! `struct pv_mmu_ops`: page tables, TLB, page-table roots.
 //!
-//! Page tables are real memory on both sides ([`Memory`](super::xen::Memory)), so that a native store to an entry is
-//! the very store; control registers, `invlpg` and interrupts to other CPUs are fields of [`MmuState`].
+//! Page tables are real memory for both bodies ([`Memory`](super::xen::Memory)), so a native store to an entry is the
+//! real store. Control registers, `invlpg` and interrupts to other CPUs are fields of [`MmuState`].
 
 mod entry;
 mod fixmap;
@@ -39,16 +39,16 @@ pub use value::{Make, MakeP4d, MakePgd, MakePmd, MakePte, MakePud, P4dVal, PgdVa
 use super::xen::{LazyMode, guest};
 use super::{CpuModel, Group, OpMeta};
 
-/// CPUs of the modelled machine: what one word of a CPU mask holds.
+/// CPUs of the modelled machine: the bits of one word of a CPU mask.
 pub const CPUS: usize = 64;
 
-/// What most entries of the group share.
+/// Defaults of the group's catalogue entries.
 const MMU_OP: OpMeta = OpMeta { group: Group::Mmu, ..OpMeta::BASE };
 
-/// `X86_CR4_PGE`: entries marked global survive a new root.
+/// `X86_CR4_PGE`: translations of entries marked global survive a new root.
 pub const CR4_PGE: u64 = 1 << 7;
 
-/// Registers of the memory-management unit, and what Linux's native functions keep beside them.
+/// Registers of the memory-management unit, and the state that Linux's native functions keep with them.
 #[repr(C)]
 pub struct MmuState {
     /// The address of the last page fault.
@@ -57,9 +57,9 @@ pub struct MmuState {
     pub cr3: u64,
     /// Control register 4.
     pub cr4: u64,
-    /// `cpu_tlbstate.cr4`: what the register holds, so that nobody must read it.
+    /// `cpu_tlbstate.cr4`: a copy of the register, which saves reading it.
     pub cr4_shadow: u64,
-    /// The address `invlpg` was last used on.
+    /// The last operand of `invlpg`.
     pub invlpg: u64,
     /// `xen_cr3`: the root this CPU has or is about to have, as a pseudo-physical address.
     pub xen_cr3: u64,
@@ -67,15 +67,15 @@ pub struct MmuState {
     pub online: u64,
     /// `cpu_tlbstate_shared.is_lazy` of each CPU.
     pub lazy_tlb: [u8; CPUS],
-    /// `call_single_queue` of each CPU: what the interrupt is about.
+    /// `call_single_queue` of each CPU: the request that the interrupt announces.
     pub call_queue: [u64; CPUS],
-    /// The CPUs the last inter-processor interrupt went to.
+    /// The CPUs that received the last inter-processor interrupt, a bit each.
     pub ipi: u64,
     /// 2.6.30's mailbox of a remote flush.
     pub sender: FlushSender,
     /// A CPU mask to flush.
     pub cpus: u64,
-    /// A flush to ask other CPUs for.
+    /// A flush request for other CPUs.
     pub flush_info: FlushInfo,
     /// Page tables to be freed.
     pub gather: Gather,
@@ -83,21 +83,21 @@ pub struct MmuState {
     pub init_mm: Mm,
     /// The address space in use (`current->mm`).
     pub mm: Mm,
-    /// One that is being made or destroyed.
+    /// An address space that is being created or destroyed.
     pub new_mm: Mm,
-    /// The way to the table of fixed mappings: what the entries of the three levels above point to. The table itself
-    /// is the last word's.
+    /// The page walk to the table of fixed mappings: one pointer for each of the three levels above it. Each word holds
+    /// the address of the next; the last one holds the address of the table.
     pub fix_walk: [u64; 3],
     /// `__default_kernel_pte_mask`
     pub pte_mask: u64,
     /// `kmap_pte`: the entry of the first fixed mapping.
     pub kmap_pte: u64,
-    /// The page that the page allocator hands out next; 0 for none.
+    /// The page that the page allocator hands out next; 0 if there is none.
     pub free_page: u64,
 }
 
 impl MmuState {
-    /// After boot: the root of [`guest`], global pages on, two CPUs.
+    /// The state after boot: the root of [`guest`], global pages on, two CPUs.
     #[must_use]
     pub fn new() -> Self {
         let root = guest::ROOT << 12;
@@ -133,9 +133,9 @@ impl Default for MmuState {
     }
 }
 
-/// What all arguments of the group begin with: nothing is being batched, no frame is recycled, and the pointers of the
-/// state point into this model's memory.
-fn settle(cpu: &mut CpuModel) {
+/// Resets the MMU state before an op's arguments are set up: the batch is sent out, no frame is recycled, and the
+/// pointers of the state point into this model's memory.
+fn reset_mmu(cpu: &mut CpuModel) {
     let xen = &mut cpu.xen;
     xen.lazy = LazyMode::None;
     xen.flush();

@@ -1,14 +1,14 @@
 //! Changing an entry's protection in two steps, between which the hardware may set its accessed and dirty bits.
 
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, PRESERVE_AD, guest};
 use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 
-/// The entry to change in measuring.
+/// The index of the entry that is measured.
 const INDEX: usize = 9;
 
-/// Reads an entry and keeps the hardware away from it.
+/// Reads an entry and clears it, so that the hardware does not change it meanwhile.
 pub struct PtepModifyProtStart;
 
 // SAFETY: an exchange with the entry the caller names; in Xen a read of it.
@@ -18,7 +18,7 @@ unsafe impl Op for PtepModifyProtStart {
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
         prototype: "pte_t (*ptep_modify_prot_start)(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep)",
-        purpose: "begin to change an entry's protection: read it, losing no bit the hardware sets",
+        purpose: "begin to change an entry's protection: read it without losing a bit that the hardware sets",
         source: "include/linux/pgtable.h, __ptep_modify_prot_start; arch/x86/include/asm/pgtable_64.h, \
                  native_ptep_get_and_clear",
         ..MMU_OP
@@ -27,17 +27,18 @@ unsafe impl Op for PtepModifyProtStart {
     type Args = (u64, u64, u64);
     type Ret = u64;
 
-    // xchg with memory locks by itself.
+    // xchg with a memory operand is locked without a prefix.
     native! { (vma: "rdi", addr: "rsi", ptep: "rdx") -> "rax"; "xor eax, eax", "xchg rax, [rdx]" }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_ptep_modify_prot_start`: the entry stays, for the commit preserves those bits.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_ptep_modify_prot_start`: the entry stays, because the commit preserves the
+    /// accessed and dirty bits.
     unsafe fn xen((_, _, ptep): (u64, u64, u64)) -> u64 {
         // SAFETY: the caller's entry.
         unsafe { (ptep as *const u64).read_volatile() }
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         (&raw const cpu.mmu.mm as u64, guest::USER_VA + (INDEX << 12) as u64, cpu.xen.memory.entry(guest::PTE, INDEX))
     }
 }
@@ -62,7 +63,7 @@ unsafe impl Op for PtepModifyProtCommit {
 
     native! { (vma: "rdi", addr: "rsi", ptep: "rdx", pte: "rcx"); "mov [rdx], rcx" }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_ptep_modify_prot_commit`: a batched update that keeps accessed and dirty.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_ptep_modify_prot_commit`: a batched update that keeps the accessed and dirty bits.
     unsafe fn xen((_, _, ptep, pte): (u64, u64, u64, u64)) {
         // SAFETY: the only reference to the model in use.
         let xen = &mut unsafe { CpuModel::current() }.xen;

@@ -1,8 +1,8 @@
-//! What else a page-table root needs: nothing on bare metal; in Xen a second root, for user mode, since both run in
-//! ring 3 there.
+//! Allocation of a page-table root: a nop on bare metal. In Xen a root needs a second root for user mode, since kernel
+//! and user mode both run in ring 3 there.
 
 use super::mm::Mm;
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::guest;
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
@@ -14,7 +14,7 @@ const VSYSCALL_INDEX: usize = 511;
 /// `_PAGE_TABLE`
 const PAGE_TABLE: u64 = 0x67;
 
-/// A root was allocated.
+/// Notifies the hypervisor that a root was allocated.
 pub struct PgdAlloc;
 
 // SAFETY: a constant in rax; the Xen body writes within the modelled memory, after a read of the caller's mm.
@@ -24,7 +24,7 @@ unsafe impl Op for PgdAlloc {
         native_kind: Kind::Real,
         xen_kind: Kind::Real,
         prototype: "int (*pgd_alloc)(struct mm_struct *mm)",
-        purpose: "a page-table root was allocated",
+        purpose: "notify that a page-table root was allocated",
         source: "arch/x86/include/asm/pgalloc.h, __paravirt_pgd_alloc",
         ..MMU_OP
     };
@@ -35,8 +35,8 @@ unsafe impl Op for PgdAlloc {
     native! { (mm: "rdi") -> "rax"; "xor eax, eax" }
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_pgd_alloc`: a zeroed page becomes user mode's root and maps the vsyscall page. It
-    /// comes from a list of free pages; the one that ops are measured with is its own next, so that it is handed out
-    /// each time.
+    /// comes from a list of free pages. In measurements the page's successor on the list is the page itself, so that
+    /// every call gets it.
     unsafe fn xen((mm,): (u64,)) -> u64 {
         // SAFETY: the caller's mm; no reference to the model is alive yet.
         let pgd = unsafe { (&raw const (*(mm as *const Mm)).pgd).read() };
@@ -57,19 +57,19 @@ unsafe impl Op for PgdAlloc {
         0
     }
 
-    /// A root that has no user root yet, in every call.
+    /// A root that has no user root yet, put back after every call.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         cpu.mmu.new_mm.pgd = cpu.xen.memory.pfn_to_virt(guest::BARE_ROOT);
         cpu.xen.recycle_frames(&[guest::BARE_ROOT]);
         (&raw const cpu.mmu.new_mm as u64,)
     }
 }
 
-/// A root is about to be freed.
+/// Notifies the hypervisor that a root is about to be freed.
 pub struct PgdFree;
 
-// SAFETY: nothing; the Xen body writes within the model.
+// SAFETY: the native body does nothing; the Xen body writes within the model.
 unsafe impl Op for PgdFree {
     const META: OpMeta = OpMeta {
         name: "pgd_free",
@@ -77,7 +77,7 @@ unsafe impl Op for PgdFree {
         xen_kind: Kind::Real,
         bytes: Bytes::Nop,
         prototype: "void (*pgd_free)(struct mm_struct *mm, pgd_t *pgd)",
-        purpose: "a page-table root is about to be freed",
+        purpose: "notify that a page-table root is about to be freed",
         source: "arch/x86/kernel/paravirt.c, paravirt_nop",
         ..MMU_OP
     };
@@ -87,7 +87,7 @@ unsafe impl Op for PgdFree {
 
     native! { (mm: "rdi", pgd: "rsi"); }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_pgd_free`: gives user mode's root back to the page allocator.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_pgd_free`: returns user mode's root to the page allocator.
     unsafe fn xen((_, pgd): (u64, u64)) {
         // SAFETY: the only reference to the model in use.
         let cpu = unsafe { CpuModel::current() };
@@ -103,7 +103,7 @@ unsafe impl Op for PgdFree {
         cpu.xen.recycle();
     }
 
-    /// A root with its user root, in every call.
+    /// A root with its user root, put back after every call.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
         let (mm,) = PgdAlloc::arguments(cpu);
         cpu.xen.recycle_frames(&[]);
@@ -117,7 +117,7 @@ unsafe impl Op for PgdFree {
     }
 }
 
-/// Takes the user root from the root that measuring gave one.
+/// Removes the user root that a measurement gave to a root.
 pub(super) fn reclaim(cpu: &mut CpuModel) {
     if let Some(page) = cpu.xen.memory.map.get_mut(guest::BARE_ROOT as usize) {
         page.private = 0;

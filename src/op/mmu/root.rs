@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::mem::offset_of;
 
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, guest};
 use crate::op::{Bytes, Conventions, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
@@ -25,7 +25,7 @@ unsafe impl Op for ReadCr2 {
         bytes: Bytes::Instruction,
         conventions: Conventions::CalleeSave,
         prototype: "unsigned long (*read_cr2)(void)",
-        purpose: "the address of the last page fault",
+        purpose: "read the address of the last page fault",
         source: "arch/x86/include/asm/special_insns.h, native_read_cr2",
         ..MMU_OP
     };
@@ -48,7 +48,7 @@ unsafe impl Op for ReadCr2 {
     }
 
     fn arguments(cpu: &mut CpuModel) {
-        settle(cpu);
+        reset_mmu(cpu);
     }
 }
 
@@ -78,7 +78,7 @@ unsafe impl Op for WriteCr2 {
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         (guest::USER_VA,)
     }
 }
@@ -94,7 +94,7 @@ unsafe impl Op for ReadCr3 {
         xen_kind: Kind::Real,
         bytes: Bytes::Instruction,
         prototype: "unsigned long (*read_cr3)(void)",
-        purpose: "the physical address of the page-table root",
+        purpose: "read the physical address of the page-table root",
         source: "arch/x86/include/asm/special_insns.h, __native_read_cr3",
         ..MMU_OP
     };
@@ -104,7 +104,7 @@ unsafe impl Op for ReadCr3 {
 
     native! { () -> "rax"; "mov rax, gs:[{cr3}]"; cr3 = const CR3 }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_read_cr3`: what this CPU last set, from a per-CPU variable.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_read_cr3`: reads the root that this CPU last set from a per-CPU variable.
     #[inline(always)]
     unsafe fn xen((): ()) -> u64 {
         let root: u64;
@@ -116,7 +116,7 @@ unsafe impl Op for ReadCr3 {
     }
 
     fn arguments(cpu: &mut CpuModel) {
-        settle(cpu);
+        reset_mmu(cpu);
     }
 }
 
@@ -158,16 +158,16 @@ unsafe impl Op for WriteCr3 {
 
     native! { (cr3: "rdi"); "mov gs:[{cr3_}], rdi"; cr3_ = const CR3 }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_write_cr3`: the kernel's root and user mode's in one hypercall, which waits for
-    /// the end of a context switch.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_write_cr3`: sets the kernel's and user mode's root in one hypercall, which is
+    /// batched until the end of a context switch.
     unsafe fn xen((cr3,): (u64,)) {
         // SAFETY: the only reference to the model in use.
         xen_write_cr3(unsafe { CpuModel::current() }, cr3);
     }
 
-    /// The root in use: as between threads of a process, and the same work in every call.
+    /// The root in use, as in a switch between threads of a process: every call does the same work.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         (guest::ROOT << 12,)
     }
 }

@@ -1,8 +1,8 @@
-//! Dropping translations of this CPU, and page tables that may still be in use by a walk.
+//! Dropping translations of this CPU, and freeing page tables that a page walk may still use.
 
 use std::mem::offset_of;
 
-use super::{CR4_PGE, MMU_OP, settle};
+use super::{CR4_PGE, MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, guest};
 use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, Since, catalogue::Slot};
@@ -13,12 +13,12 @@ const CR4_SHADOW: usize = offset_of!(CpuModel, mmu.cr4_shadow);
 const INVLPG: usize = offset_of!(CpuModel, mmu.invlpg);
 const IF: usize = offset_of!(CpuModel, irq.enabled);
 
-/// A batched `mmuext_op`, as all of `arch/x86/xen/mmu_pv.c`'s flushes are.
+/// Batches an `mmuext_op`, as all flushes in `arch/x86/xen/mmu_pv.c` do.
 fn xen_flush(cpu: &mut CpuModel, cmd: MmuExtCmd, address: u64) {
     cpu.xen.batched(Call::MmuExt { cmd, arg1: address, arg2: 0 }, LazyMode::Mmu);
 }
 
-/// Drops this CPU's translations but the global ones.
+/// Drops this CPU's translations except the global ones.
 pub struct FlushTlbUser;
 
 // SAFETY: a load and a store on the installed model; a hypercall in Xen.
@@ -34,8 +34,8 @@ unsafe impl Op for FlushTlbUser {
     type Args = ();
     type Ret = ();
 
-    // Rereads and rewrites the root. With page-table isolation Linux also marks the user half's context; modelled
-    // without (a patched-out branch).
+    // Reads and rewrites the root. With page-table isolation Linux also marks the user half's context; the model leaves
+    // this out (a patched-out branch).
     native! { (); scratch("rax"); "mov rax, gs:[{cr3}]", "mov gs:[{cr3}], rax"; cr3 = const CR3 }
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`
@@ -45,7 +45,7 @@ unsafe impl Op for FlushTlbUser {
     }
 
     fn arguments(cpu: &mut CpuModel) {
-        settle(cpu);
+        reset_mmu(cpu);
     }
 }
 
@@ -65,7 +65,7 @@ unsafe impl Op for FlushTlbKernel {
     type Args = ();
     type Ret = ();
 
-    // The way of a CPU without `invpcid`: with interrupts off, the global-page bit off and on again.
+    // As on a CPU without `invpcid`: with interrupts off, it clears and sets the global-page bit.
     native! {
         (); scratch("rax", "rcx", "rdx");
         "movzx edx, byte ptr gs:[{flag}]",
@@ -79,14 +79,14 @@ unsafe impl Op for FlushTlbKernel {
         flag = const IF, shadow = const CR4_SHADOW, cr4 = const CR4, pge = const CR4_PGE
     }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`: Xen's guests know no global pages.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`: Xen's guests have no global pages.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use.
         xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
     }
 
     fn arguments(cpu: &mut CpuModel) {
-        settle(cpu);
+        reset_mmu(cpu);
     }
 }
 
@@ -115,12 +115,12 @@ unsafe impl Op for FlushTlbOneUser {
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         (guest::USER_VA,)
     }
 }
 
-/// The same under its older name, when patching knew it as an instruction.
+/// The same op under its name in 2.6.30, where patching writes it as an instruction.
 pub struct FlushTlbSingle;
 
 // SAFETY: as for `FlushTlbOneUser`.
@@ -152,28 +152,28 @@ unsafe impl Op for FlushTlbSingle {
     }
 }
 
-/// `MAX_GATHER_BATCH`, kept small.
-const GATHERED: usize = 64;
+/// Pages per batch: `MAX_GATHER_BATCH`, smaller than Linux's.
+const MAX_GATHERED: usize = 64;
 
 /// `struct mmu_gather` with one batch: pages to be freed once no CPU can reach them any more.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Gather {
-    /// How many are gathered.
+    /// The number of pages gathered.
     pub len: u64,
-    /// How many fit.
+    /// The number of pages that fit.
     pub max: u64,
-    /// How many times it was full, flushed and emptied.
+    /// How often the batch was full, flushed and emptied.
     pub flushes: u64,
     /// Their addresses.
-    pub pages: [u64; GATHERED],
+    pub pages: [u64; MAX_GATHERED],
 }
 
 impl Gather {
-    /// Nothing gathered.
+    /// An empty batch.
     #[must_use]
     pub fn new() -> Self {
-        Gather { len: 0, max: GATHERED as u64, flushes: 0, pages: [0; GATHERED] }
+        Gather { len: 0, max: MAX_GATHERED as u64, flushes: 0, pages: [0; MAX_GATHERED] }
     }
 }
 
@@ -201,7 +201,7 @@ unsafe impl Op for TlbRemoveTable {
     type Args = (u64, u64);
     type Ret = ();
 
-    // A full batch is flushed: here counted and emptied.
+    // Linux flushes a full batch; the model counts and empties it.
     native! {
         (tlb: "rdi", table: "rsi"); scratch("rax");
         "mov rax, [rdi + {len}]",
@@ -216,15 +216,16 @@ unsafe impl Op for TlbRemoveTable {
         flushes = const offset_of!(Gather, flushes), pages = const offset_of!(Gather, pages)
     }
 
-    /// `arch/x86/xen/mmu_pv.c` points to `tlb_remove_table` (`mm/mmu_gather.c`), which gathers in a batch of its own,
-    /// to be freed after a grace period, since Xen's remote flushes interrupt nobody: the same stores.
+    /// `arch/x86/xen/mmu_pv.c` points to `tlb_remove_table` (`mm/mmu_gather.c`). That function gathers in a separate
+    /// batch, which is freed after a grace period, since Xen's remote flushes interrupt no CPU. The stores are the
+    /// same.
     unsafe fn xen(args: (u64, u64)) {
         // SAFETY: this function's contract.
         unsafe { Self::inline(args) };
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         cpu.mmu.gather = Gather::new();
         (&raw mut cpu.mmu.gather as u64, cpu.xen.memory.pfn_to_virt(guest::NEW_PTE))
     }

@@ -1,11 +1,11 @@
 //! Dropping translations of other CPUs.
 //!
-//! There are no other CPUs in the model: what an interrupt would be about is left in their queues, and they count as
-//! having answered at once.
+//! The model has no other CPUs. The request of an interrupt stays in their queues, and each of them counts as having
+//! answered at once.
 
 use std::mem::offset_of;
 
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::{Call, LazyMode, MmuExtCmd, XenVcpu, guest};
 use crate::op::{CpuModel, Op, OpMeta, Since, catalogue::Slot};
@@ -19,24 +19,24 @@ const SENDER_MM: usize = offset_of!(CpuModel, mmu.sender.mm);
 const SENDER_VA: usize = offset_of!(CpuModel, mmu.sender.va);
 const SENDER_CPUS: usize = offset_of!(CpuModel, mmu.sender.cpus);
 
-/// `TLB_FLUSH_ALL`: as the end of a range or as an address, everything.
+/// `TLB_FLUSH_ALL`: as the end of a range or as an address, this value means all translations.
 pub const FLUSH_ALL: u64 = !0;
 
-/// `struct flush_tlb_info`: what to drop.
+/// `struct flush_tlb_info`: the translations to drop.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct FlushInfo {
-    /// Whose.
+    /// The address space: a pointer to its [`Mm`](super::Mm).
     pub mm: u64,
-    /// From here.
+    /// The first address.
     pub start: u64,
-    /// Up to here.
+    /// The end of the range, or [`FLUSH_ALL`].
     pub end: u64,
-    /// 1 where page tables were freed, which lazy CPUs must hear of, too.
+    /// 1 if page tables were freed: then lazy CPUs are interrupted, too.
     pub freed_tables: u8,
 }
 
-/// 2.6.30's `union smp_flush_state`: the mailbox that receivers look into.
+/// 2.6.30's `union smp_flush_state`: the mailbox that receivers read.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct FlushSender {
@@ -46,11 +46,11 @@ pub struct FlushSender {
     pub mm: u64,
     /// `flush_va`
     pub va: u64,
-    /// `flush_cpumask`: who has not answered yet.
+    /// `flush_cpumask`: the CPUs that have not answered yet, a bit each.
     pub cpus: u64,
 }
 
-/// One batched `mmuext_op` for some CPUs: a page where it is one, else everything.
+/// Batches one `mmuext_op` for some CPUs: it drops one page's translation, or all if no page is given.
 fn xen_flush(xen: &mut XenVcpu, one_page: Option<u64>, cpus: u64) {
     let call = match one_page {
         Some(address) => Call::MmuExt { cmd: MmuExtCmd::InvlpgMulti, arg1: address, arg2: cpus },
@@ -76,7 +76,7 @@ unsafe impl Op for FlushTlbMulti {
     type Args = (u64, u64);
     type Ret = ();
 
-    // Each CPU of the mask gets the request queued, but lazy ones only where tables were freed; then one interrupt.
+    // Queues the request for each CPU of the mask, for lazy ones only if tables were freed, and sends one interrupt.
     native! {
         (cpus: "rdi", info: "rsi"); scratch("rax", "rcx", "rdx", "r8");
         "mov rax, [rdi]",
@@ -97,7 +97,7 @@ unsafe impl Op for FlushTlbMulti {
         freed = const offset_of!(FlushInfo, freed_tables), lazy = const LAZY, queue = const QUEUE, ipi = const IPI
     }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb_multi`: the hypervisor interrupts the CPUs, those that are online.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb_multi`: the hypervisor interrupts those CPUs that are online.
     unsafe fn xen((cpus, info): (u64, u64)) {
         let info = info as *const FlushInfo;
         // SAFETY: the caller's mask and info, copied before any reference to the model.
@@ -113,9 +113,9 @@ unsafe impl Op for FlushTlbMulti {
         xen_flush(&mut cpu.xen, one_page, cpus & cpu.mmu.online);
     }
 
-    /// One page of one other CPU.
+    /// One page on one other CPU.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64) {
-        settle(cpu);
+        reset_mmu(cpu);
         let mmu = &mut cpu.mmu;
         mmu.cpus = 0b10;
         mmu.lazy_tlb = [0; super::CPUS];
@@ -129,7 +129,7 @@ unsafe impl Op for FlushTlbMulti {
     }
 }
 
-/// The same in 2.6.30: one address, or everything.
+/// Drops translations of other CPUs in 2.6.30: one address, or all.
 pub struct FlushTlbOthers;
 
 // SAFETY: reads the mask the caller names; stores to the mailbox of the installed model, whose lock nobody else takes;
@@ -147,8 +147,8 @@ unsafe impl Op for FlushTlbOthers {
     type Args = (u64, u64, u64);
     type Ret = ();
 
-    // Under the mailbox's lock: what to drop, who has to (all but this CPU), the interrupt, waiting until all have
-    // answered (the store of 0 stands for that), and the mailbox emptied.
+    // Under the mailbox's lock, the body writes the address and the CPUs (all but this one) and sends the interrupt. A
+    // store of 0 stands for the wait until all have answered. Then it empties the mailbox.
     native! {
         (cpus: "rdi", mm: "rsi", va: "rdx"); scratch("rax", "rcx");
         "22: mov eax, 1",
@@ -182,7 +182,7 @@ unsafe impl Op for FlushTlbOthers {
         xen_flush(&mut cpu.xen, (va != FLUSH_ALL).then_some(va), others);
     }
 
-    /// One page of one other CPU.
+    /// One page on one other CPU.
     fn arguments(cpu: &mut CpuModel) -> (u64, u64, u64) {
         let (cpus, _) = FlushTlbMulti::arguments(cpu);
         cpu.mmu.sender = FlushSender::default();

@@ -1,14 +1,15 @@
-//! What an entry holds, and making one: the guest's frame numbers on one side, the machine's on the other.
+//! Conversion between page-table entries and their values: values hold the guest's frame numbers, entries the
+//! machine's.
 
 use std::marker::PhantomData;
 
 use super::level::{Hook, Level, P4d, Pgd, Pmd, Pte, Pud};
-use super::{MMU_OP, settle};
+use super::{MMU_OP, reset_mmu};
 use crate::native;
 use crate::op::xen::guest;
 use crate::op::{Bytes, Conventions, CpuModel, Kind, Op, OpMeta};
 
-/// An identity on bare metal, and a call site that keeps all registers; in Xen two table look-ups.
+/// The catalogue entry: an identity on bare metal, with call sites that keep all registers; two table lookups in Xen.
 const fn identity(hook: Hook, purpose: &'static str) -> OpMeta {
     OpMeta {
         name: hook.name,
@@ -24,7 +25,7 @@ const fn identity(hook: Hook, purpose: &'static str) -> OpMeta {
     }
 }
 
-/// The value of an entry: what frame and flags it holds.
+/// Reads the value of an entry: its frame and flags.
 pub struct Val<L>(PhantomData<L>);
 
 /// `pte_val`
@@ -47,8 +48,8 @@ unsafe impl<L: Level> Op for Val<L> {
 
     native! { (entry: "rdi") -> "rax"; "mov rax, rdi" }
 
-    /// `arch/x86/xen/mmu_pv.c`, `xen_pte_val` and its siblings: `pte_mfn_to_pfn`. A present entry's machine frame is
-    /// looked up in the hypervisor's table and, to see that it is no foreign frame, back in the guest's own.
+    /// `arch/x86/xen/mmu_pv.c`, `xen_pte_val` and its siblings: `pte_mfn_to_pfn`. It looks up a present entry's machine
+    /// frame in the hypervisor's table, and the result in the guest's table, to exclude foreign frames.
     unsafe fn xen((entry,): (u64,)) -> u64 {
         // SAFETY: the only reference to the model in use.
         unsafe { CpuModel::current() }.xen.p2m.value(entry)
@@ -56,12 +57,12 @@ unsafe impl<L: Level> Op for Val<L> {
 
     /// A present entry that maps a page of the guest, as the hardware has it.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         (cpu.xen.machine_entry(guest::DATA, guest::TABLE_FLAGS),)
     }
 }
 
-/// An entry from its value.
+/// Makes an entry from its value.
 pub struct Make<L>(PhantomData<L>);
 
 /// `make_pte`
@@ -92,7 +93,7 @@ unsafe impl<L: Level> Op for Make<L> {
 
     /// The value of a present entry of a page of the guest.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
-        settle(cpu);
+        reset_mmu(cpu);
         (guest::DATA << 12 | guest::TABLE_FLAGS,)
     }
 }

@@ -1,4 +1,4 @@
-//! The scheduler's clock, and the time that a hypervisor takes away.
+//! The scheduler's clock, and the time that a hypervisor gives to other guests (stolen time).
 
 use std::mem::offset_of;
 use std::sync::atomic::{Ordering, fence};
@@ -15,22 +15,22 @@ pub struct Cyc2NsData {
     pub mul: u32,
     /// Shift, below 64.
     pub shift: u32,
-    /// In ns.
+    /// Offset, in ns.
     pub offset: u64,
 }
 
-/// `struct cyc2ns`: two copies, of which the one being written is not the one being read.
+/// `struct cyc2ns`: two copies, so that the copy being written is not the one being read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Cyc2Ns {
-    /// The copies; the lowest bit of `sequence` says which to read.
+    /// The copies; the lowest bit of `sequence` selects the one to read.
     pub data: [Cyc2NsData; 2],
     /// `seqcount_latch_t`
     pub sequence: u32,
 }
 
 impl Cyc2Ns {
-    /// A counter at 2 GHz, and boot at counter 0.
+    /// The conversion for a counter at 2 GHz, with boot at counter 0.
     pub(super) const fn new() -> Self {
         let half = Cyc2NsData { mul: 1 << 30, shift: 31, offset: 0 };
         Cyc2Ns { data: [half; 2], sequence: 0 }
@@ -45,18 +45,19 @@ const SEQUENCE: usize = offset_of!(CpuModel, time.cyc2ns.sequence);
 // The body finds the second copy by shifting.
 const _: () = assert!(size_of::<Cyc2NsData>() == 1 << 4 && offset_of!(Cyc2Ns, data) == 0);
 
-/// Both are the real work: clocks need no privilege. C functions, since 5.13 behind a static call.
+/// Defaults of these ops. Both bodies are real, since clocks need no privilege; they are C functions, since 5.13 behind
+/// a static call.
 const CLOCK: OpMeta = OpMeta { group: Group::Time, native_kind: Kind::Real, xen_kind: Kind::Real, ..OpMeta::BASE };
 
-/// Nanoseconds since boot, for the scheduler.
+/// Reads the nanoseconds since boot, for the scheduler.
 pub struct SchedClock;
 
-// SAFETY: reads the counter and the installed model; the sequence loop ends, for nobody writes meanwhile.
+// SAFETY: reads the counter and the installed model; the sequence loop ends, because nobody writes meanwhile.
 unsafe impl Op for SchedClock {
     const META: OpMeta = OpMeta {
         name: "sched_clock",
         prototype: "u64 pv_sched_clock(void)",
-        purpose: "nanoseconds since boot, for the scheduler",
+        purpose: "read the nanoseconds since boot, for the scheduler",
         source: "arch/x86/kernel/tsc.c, native_sched_clock",
         ..CLOCK
     };
@@ -64,7 +65,7 @@ unsafe impl Op for SchedClock {
     type Args = ();
     type Ret = u64;
 
-    // rdtsc, then cycles_2_ns: the sequence before, the copy it names, the sequence after.
+    // rdtsc, then cycles_2_ns: reads the sequence, the copy that it selects, and the sequence again.
     native! {
         () -> "rax"; scratch("rcx", "rdx", "r8", "r9", "r10");
         "rdtsc",
@@ -98,7 +99,7 @@ unsafe impl Op for SchedClock {
     }
 }
 
-/// Nanoseconds that a CPU could have run but was not let.
+/// Reads the nanoseconds in which a CPU could have run but did not.
 pub struct StealClock;
 
 // SAFETY: zeroes rax; the Xen body reads the model.
@@ -106,7 +107,7 @@ unsafe impl Op for StealClock {
     const META: OpMeta = OpMeta {
         name: "steal_clock",
         prototype: "u64 pv_steal_clock(int cpu)",
-        purpose: "nanoseconds that the hypervisor gave to others",
+        purpose: "read the nanoseconds that the hypervisor gave to other guests",
         source: "arch/x86/kernel/paravirt.c, native_steal_clock",
         ..CLOCK
     };
@@ -116,8 +117,8 @@ unsafe impl Op for StealClock {
 
     native! { (cpu: "rdi") -> "rax"; "xor eax, eax" }
 
-    /// `drivers/xen/time.c`, `xen_steal_clock`: a copy of the run-state area, taken until the entry time was the same
-    /// before and after; plus what was counted before the guest was last suspended; runnable and offline.
+    /// `drivers/xen/time.c`, `xen_steal_clock`: copies the run-state area until the entry time is the same before and
+    /// after. It adds the times from before the guest's last suspend, and returns runnable plus offline time.
     unsafe fn xen((number,): (u64,)) -> u64 {
         // SAFETY: the only reference to the model in use.
         let time = &unsafe { CpuModel::current() }.time;
@@ -127,11 +128,11 @@ unsafe impl Op for StealClock {
         else {
             return 0;
         };
-        /// `XEN_RUNSTATE_UPDATE`: Xen is writing.
+        /// `XEN_RUNSTATE_UPDATE`: set while Xen writes.
         const UPDATE: u64 = 1 << 63;
         let entry_time = &raw const area.entry_time;
         let mut snapshot = loop {
-            // SAFETY: a field of the borrowed area; volatile, for the hypervisor writes it.
+            // SAFETY: a field of the borrowed area; volatile, because the hypervisor writes it.
             let before = unsafe { entry_time.read_volatile() };
             fence(Ordering::Acquire);
             // SAFETY: as above.

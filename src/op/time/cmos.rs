@@ -6,19 +6,19 @@ use super::pvclock;
 use crate::native;
 use crate::op::{CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// The MC146818 clock behind its two ports (`include/linux/mc146818rtc.h`): an access is a write of the register's
-/// number to the one and a read or write of the other.
+/// The MC146818 clock behind its two ports (`include/linux/mc146818rtc.h`): an access writes the register's number to
+/// port 0x70, then reads or writes port 0x71.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Cmos {
-    /// What was last written to port 0x70.
+    /// The last value written to port 0x70: a register's number.
     pub port: u8,
     /// The registers: seconds 0, minutes 2, hours 4, day 7, month 8, year 9, in BCD; control A 10 and B 11.
     pub regs: [u8; 64],
 }
 
 impl Cmos {
-    /// The day that 2.6.30 came out, 10 June 2009, 0:00 UTC, in BCD, 24 hours.
+    /// The clock on the release day of 2.6.30, 10 June 2009, at 0:00 UTC, in BCD with 24 hours.
     pub(super) fn new() -> Self {
         let mut regs = [0; 64];
         regs[7..12].copy_from_slice(&[0x10, 0x06, 0x09, 0x26, 0x02]);
@@ -29,13 +29,13 @@ impl Cmos {
 const PORT: usize = offset_of!(CpuModel, time.cmos.port);
 const REGS: usize = offset_of!(CpuModel, time.cmos.regs);
 
-/// C functions of 2.6.30; 2.6.32 moved them to `x86_platform`.
+/// Defaults of these ops: C functions of 2.6.30, which 2.6.32 moved to `x86_platform`.
 const WALLCLOCK: OpMeta = OpMeta { group: Group::Time, since: Since::Linux2630Only, ..OpMeta::BASE };
 
-/// Seconds since 1970.
+/// Reads the time of day, in seconds since 1970.
 pub struct GetWallclock;
 
-// SAFETY: accesses the installed model; divisors are constants. The wait loops end where nobody writes the state.
+// SAFETY: accesses the installed model; divisors are constants. The wait loops end, because nobody writes the state.
 unsafe impl Op for GetWallclock {
     const META: OpMeta = OpMeta {
         name: "get_wallclock",
@@ -49,7 +49,8 @@ unsafe impl Op for GetWallclock {
     type Args = ();
     type Ret = u64;
 
-    // mach_get_cmos_time: wait for the end of an update, six registers and the status, BCD to binary, then mktime.
+    // mach_get_cmos_time: waits for the end of an update, reads six registers and the status, converts BCD to binary,
+    // then mktime.
     native! {
         () -> "rax"; scratch("rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11");
         "22: mov byte ptr gs:[{port}], 10",
@@ -97,7 +98,7 @@ unsafe impl Op for GetWallclock {
         "imul eax, eax, 6",
         "sub edi, eax",
         "add edi, 2000",
-        // Gauss: the year begins in March, so that the leap day is its last.
+        // Gauss's method: the year begins in March, so that the leap day is its last day.
         "sub esi, 2",
         "jg 24f",
         "add esi, 12",
@@ -142,7 +143,7 @@ unsafe impl Op for GetWallclock {
     }
 }
 
-/// Sets the battery-backed clock.
+/// Sets minutes and seconds of the battery-backed clock.
 pub struct SetWallclock;
 
 // SAFETY: accesses the installed model; divisors are constants.
@@ -159,8 +160,9 @@ unsafe impl Op for SetWallclock {
     type Args = (u64,);
     type Ret = u64;
 
-    // mach_set_rtc_mmss: stop the clock, compare the minutes, of which up to half an hour either way is corrected (so
-    // that time zones of half hours do not matter), write, start it again; -1 where it is further off.
+    // mach_set_rtc_mmss: stops the clock, compares the minutes, writes them, and starts the clock again. It corrects a
+    // difference of up to half an hour either way, so that time zones of half hours do not matter. It returns -1 if the
+    // difference is larger.
     native! {
         (now: "rdi") -> "rax"; scratch("rcx", "rdx", "rsi", "r8", "r9", "r10", "r11");
         "mov byte ptr gs:[{port}], 11",
@@ -235,13 +237,14 @@ unsafe impl Op for SetWallclock {
         port = const PORT, regs = const REGS
     }
 
-    /// `arch/x86/xen/time.c` of 2.6.30, `xen_set_wallclock`: an unprivileged guest sets nothing; -1, an `int`.
+    /// `arch/x86/xen/time.c` of 2.6.30, `xen_set_wallclock`: an unprivileged guest sets nothing. Returns -1 as an
+    /// `int`.
     #[inline(always)]
     unsafe fn xen(_: (u64,)) -> u64 {
         u64::from(!0_u32)
     }
 
-    /// Two minutes and five seconds after what the clock shows.
+    /// Two minutes and five seconds later than the clock shows.
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
         cpu.time.cmos = Cmos::new();
         (1_244_592_000 + 125,)

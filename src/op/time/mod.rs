@@ -14,22 +14,22 @@ pub use timer::{GetTscKhz, Pit, TimeInit};
 
 use super::lock::CPUS;
 
-/// `RUNSTATE_*` (`include/xen/interface/vcpu.h`): running.
+/// `RUNSTATE_*` (`include/xen/interface/vcpu.h`): the virtual CPU is running.
 pub const RUNSTATE_RUNNING: u32 = 0;
-/// Could run, but has no CPU to run on: stolen.
+/// It could run, but has no CPU to run on: this time is stolen.
 pub const RUNSTATE_RUNNABLE: u32 = 1;
-/// Waits for an event.
+/// It waits for an event.
 pub const RUNSTATE_BLOCKED: u32 = 2;
-/// Neither running nor able to.
+/// It is neither running nor able to run.
 pub const RUNSTATE_OFFLINE: u32 = 3;
 
-/// `struct vcpu_runstate_info`: what a virtual CPU does and for how long it did what, written by Xen.
+/// `struct vcpu_runstate_info`: the state of a virtual CPU and the time spent in each state, written by Xen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runstate {
     /// `RUNSTATE_*`
     pub state: u32,
-    /// When it came into that state, in ns; bit 63 is set while Xen writes.
+    /// The time at which it entered that state, in ns; bit 63 is set while Xen writes.
     pub entry_time: u64,
     /// Nanoseconds in each state so far.
     pub time: [u64; 4],
@@ -41,7 +41,7 @@ pub struct Runstate {
 pub struct Timespec {
     /// Seconds.
     pub sec: u64,
-    /// Nanoseconds, below a thousand million.
+    /// Nanoseconds, below 1,000,000,000.
     pub nsec: u64,
 }
 
@@ -49,7 +49,7 @@ pub struct Timespec {
 #[repr(C)]
 #[derive(Debug)]
 pub struct TimeState {
-    /// `cyc2ns`: how this CPU's time-stamp counter translates to nanoseconds.
+    /// `cyc2ns`: the conversion of this CPU's time-stamp counter to nanoseconds.
     pub cyc2ns: Cyc2Ns,
     /// The battery-backed clock.
     pub cmos: Cmos,
@@ -57,22 +57,22 @@ pub struct TimeState {
     pub pit: Pit,
     /// `vcpu_info.time`: the clock that Xen keeps for this CPU.
     pub vcpu_time: VcpuTimeInfo,
-    /// `shared_info.wc`: when the machine was booted.
+    /// `shared_info.wc`: the time of day at which the machine was booted.
     pub wall_clock: WallClock,
-    /// `last_value` of `pvclock.c`: no CPU's clock may run backwards against another's.
+    /// `last_value` of `pvclock.c`, in ns: the latest time that any CPU has read. No CPU returns an earlier one.
     pub pvclock_last: AtomicU64,
     /// `xen_sched_clock_offset`, in ns.
     pub sched_clock_offset: u64,
     /// `xen_runstate` of every CPU.
     pub runstate: [Runstate; CPUS],
-    /// `old_runstate_time` of every CPU: from before the guest was last suspended.
+    /// `old_runstate_time` of every CPU, in ns: the times from before the guest's last suspend.
     pub old_runstate_time: [[u64; 4]; CPUS],
-    /// `xtime`: the time of day as the kernel keeps it.
+    /// `xtime`: the time of day that the kernel keeps.
     pub xtime: Timespec,
 }
 
 impl TimeState {
-    /// After boot: clocks set up, no time stolen, the time of day not yet read.
+    /// The state after boot: clocks set up, no time stolen, the time of day not yet read.
     #[must_use]
     pub fn new() -> Self {
         TimeState {

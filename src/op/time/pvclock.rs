@@ -19,7 +19,7 @@ pub struct VcpuTimeInfo {
     pub system_time: u64,
     /// Multiplier to nanoseconds, as a fraction of 2^32.
     pub tsc_to_system_mul: u32,
-    /// Shift before the multiplication, to the right where negative.
+    /// Shift before the multiplication, to the left; to the right if negative.
     pub tsc_shift: i8,
     /// `PVCLOCK_*`
     pub flags: u8,
@@ -30,7 +30,7 @@ pub struct VcpuTimeInfo {
 pub(super) const TSC_STABLE: u8 = 1;
 
 impl VcpuTimeInfo {
-    /// Booted at counter 0, the counter at 2 GHz and stable.
+    /// The clock of a machine that booted at counter 0, with a stable counter at 2 GHz.
     pub(super) const fn new() -> Self {
         VcpuTimeInfo {
             version: 2,
@@ -44,7 +44,7 @@ impl VcpuTimeInfo {
         }
     }
 
-    /// `pvclock_tsc_khz`: the frequency that multiplier and shift stand for; 0 where the multiplier is 0.
+    /// `pvclock_tsc_khz`: the frequency that follows from multiplier and shift, in kHz; 0 if the multiplier is 0.
     pub(super) fn tsc_khz(&self) -> u64 {
         let khz = (1_000_000_u64 << 32).checked_div(u64::from(self.tsc_to_system_mul)).unwrap_or(0);
         let shift = u32::from(self.tsc_shift.unsigned_abs());
@@ -52,7 +52,7 @@ impl VcpuTimeInfo {
         shifted.unwrap_or(0)
     }
 
-    /// `__pvclock_read_cycles`
+    /// `__pvclock_read_cycles`: nanoseconds since boot at a value of the time-stamp counter.
     fn nanoseconds(&self, tsc: u64) -> u64 {
         let delta = tsc.wrapping_sub(self.tsc_timestamp);
         let shift = u32::from(self.tsc_shift.unsigned_abs());
@@ -70,18 +70,18 @@ pub struct WallClock {
     pub version: u32,
     /// Seconds since 1970.
     pub sec: u32,
-    /// And nanoseconds.
+    /// Nanoseconds, in addition to the seconds.
     pub nsec: u32,
 }
 
 impl WallClock {
-    /// Booted when 2.6.30 came out, 10 June 2009.
+    /// A machine that booted on the release day of 2.6.30, 10 June 2009.
     pub(super) const fn new() -> Self {
         WallClock { version: 2, sec: 1_244_592_000, nsec: 250_000_000 }
     }
 }
 
-/// `rdtsc_ordered`: not before earlier loads have their values.
+/// `rdtsc_ordered`: reads the time-stamp counter after all earlier loads are complete.
 #[inline(always)]
 fn rdtsc_ordered() -> u64 {
     let (low, high): (u64, u64);
@@ -90,13 +90,13 @@ fn rdtsc_ordered() -> u64 {
     high << 32 | low
 }
 
-/// `pvclock_clocksource_read`: nanoseconds since boot. Read until the version was the same and even before and after;
-/// then, unless the counters of all CPUs agree, never less than any CPU has seen.
+/// `pvclock_clocksource_read`: nanoseconds since boot. It reads until the version is even and the same before and
+/// after. Unless the counters of all CPUs agree, the result is never less than a value that any CPU has read.
 #[inline(always)]
 pub(super) fn read(time: &TimeState) -> u64 {
     let source = &raw const time.vcpu_time;
     let (now, flags) = loop {
-        // SAFETY: a field of the borrowed state; volatile, for the hypervisor writes it.
+        // SAFETY: a field of the borrowed state; volatile, because the hypervisor writes it.
         let version = unsafe { (&raw const (*source).version).read_volatile() } & !1;
         fence(Ordering::Acquire);
         // SAFETY: as above.
@@ -121,12 +121,12 @@ pub(super) fn read(time: &TimeState) -> u64 {
     last
 }
 
-/// `pvclock_read_wallclock`: the time of day, from that at boot and what has passed since.
+/// `pvclock_read_wallclock`: the time of day, as the time of boot plus the time since boot.
 pub(super) fn read_wallclock(time: &TimeState) -> Timespec {
     const NSEC_PER_SEC: u64 = 1_000_000_000;
     let shared = &raw const time.wall_clock;
     let boot = loop {
-        // SAFETY: a field of the borrowed state; volatile, for the hypervisor writes it.
+        // SAFETY: a field of the borrowed state; volatile, because the hypervisor writes it.
         let version = unsafe { (&raw const (*shared).version).read_volatile() };
         fence(Ordering::Acquire);
         // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! 2.6.30: starting the timer, and finding out how fast the time-stamp counter is.
+//! 2.6.30: starting the timer, and calibrating the time-stamp counter.
 
 use std::mem::offset_of;
 
@@ -6,28 +6,28 @@ use super::pvclock;
 use crate::native;
 use crate::op::{CpuModel, Group, Kind, Op, OpMeta, Since, catalogue::Slot};
 
-/// The 8254 interval timer, what a calibration against it found, and whether there is a better one.
+/// The 8254 interval timer, the counter values of a calibration against it, and whether the machine has an HPET.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Pit {
-    /// Whether there is an HPET, which is then used instead.
+    /// Whether the machine has an HPET, which is then used instead.
     pub hpet: u8,
     /// Port 0x43: the mode last set.
     pub mode: u8,
-    /// Port 0x40: what channel 0 starts from, low byte and high byte.
+    /// Port 0x40: the initial count of channel 0, low byte and high byte.
     pub reload: [u8; 2],
-    /// Whether interrupt 0 has its handler.
+    /// Whether the handler of interrupt 0 is installed.
     pub irq0: u8,
-    /// Port 0x61: gate of channel 2, and the speaker.
+    /// Port 0x61: the gate of channel 2, and the speaker.
     pub gate: u8,
     /// Port 0x42: channel 2.
     pub channel2: u8,
-    /// The time-stamp counter when calibrating began and when it had seen enough of channel 2.
+    /// The time-stamp counter at the start and at the end of the calibration against channel 2.
     pub tsc: [u64; 2],
 }
 
 impl Pit {
-    /// After the firmware: a counter at 2 GHz was watched.
+    /// The state after the firmware, with the calibration of a counter at 2 GHz.
     pub(super) const fn new() -> Self {
         Pit { hpet: 0, mode: 0, reload: [0; 2], irq0: 0, gate: 0x02, channel2: 0, tsc: [0, 10_727_618] }
     }
@@ -37,7 +37,7 @@ impl Pit {
 const TICK_RATE: u32 = 1_193_182;
 /// `LATCH` at HZ = 1000: ticks of the 8254 per timer interrupt.
 const LATCH: u32 = (TICK_RATE + 500) / 1000;
-/// How often channel 2's high byte was seen to change, times 256 ticks, times 1000 for kHz.
+/// Ticks of the calibration, times 1000 for kHz: channel 2's high byte changes 25 times, every 256 ticks.
 const TICKS_1000: u32 = 25 * 256 * 1000;
 
 const HPET: usize = offset_of!(CpuModel, time.pit.hpet);
@@ -48,7 +48,7 @@ const GATE: usize = offset_of!(CpuModel, time.pit.gate);
 const CHANNEL2: usize = offset_of!(CpuModel, time.pit.channel2);
 const TSC: usize = offset_of!(CpuModel, time.pit.tsc);
 
-/// C functions called at boot; 2.6.30.
+/// Defaults of these ops: C functions of 2.6.30, called at boot.
 const TIMER: OpMeta = OpMeta { group: Group::Time, since: Since::Linux2630Only, ..OpMeta::BASE };
 
 /// Starts the timer at boot.
@@ -67,7 +67,8 @@ unsafe impl Op for TimeInit {
     type Args = ();
     type Ret = ();
 
-    // No HPET: channel 0 periodic, its reload value low byte first (init_pit_timer); then the handler.
+    // Without an HPET, sets channel 0 to periodic and writes its reload value, low byte first (init_pit_timer). Then
+    // installs the handler.
     native! {
         ();
         "cmp byte ptr gs:[{hpet}], 0",
@@ -80,8 +81,8 @@ unsafe impl Op for TimeInit {
         low = const LATCH & 0xff, high = const LATCH >> 8
     }
 
-    /// `arch/x86/xen/time.c` of 2.6.30, `xen_time_init`: the time of day from the shared page. Its other part, asking
-    /// Xen to stop the 100 Hz tick and setting up a one-shot timer, is left out.
+    /// `arch/x86/xen/time.c` of 2.6.30, `xen_time_init`: reads the time of day from the shared page. The model leaves
+    /// out the other part, which asks Xen to stop the 100 Hz tick and sets up a one-shot timer.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use.
         let time = &mut unsafe { CpuModel::current() }.time;
@@ -95,13 +96,13 @@ unsafe impl Op for TimeInit {
     }
 }
 
-/// How fast the time-stamp counter is.
+/// Finds the frequency of the time-stamp counter, in kHz.
 ///
-/// The milliseconds of waiting are left out of the native body: the counter's values before and after are found in the
-/// model. What remains is setting up channel 2 of the interval timer and the arithmetic.
+/// The native body does not wait for milliseconds: the model holds the counter's values before and after the wait. The
+/// body sets up channel 2 of the interval timer and does the arithmetic.
 pub struct GetTscKhz;
 
-// SAFETY: accesses the installed model. The quotient fits: the factor above is smaller than the divisor.
+// SAFETY: accesses the installed model. The quotient fits, because `TICK_RATE` is smaller than `TICKS_1000`.
 unsafe impl Op for GetTscKhz {
     const META: OpMeta = OpMeta {
         name: "get_tsc_khz",
@@ -115,7 +116,7 @@ unsafe impl Op for GetTscKhz {
     type Args = ();
     type Ret = u64;
 
-    // Gate on and speaker off, mode 0, count from 0xffff, two reads to let it start; kHz from counter and ticks.
+    // Gate on, speaker off, mode 0, count from 0xffff, two reads until it starts; then kHz from counter and ticks.
     native! {
         () -> "rax"; scratch("rcx", "rdx");
         "mov al, gs:[{gate}]",
@@ -137,7 +138,7 @@ unsafe impl Op for GetTscKhz {
         ticks = const TICKS_1000
     }
 
-    /// `arch/x86/xen/time.c` of 2.6.30, `xen_tsc_khz`: what Xen's multiplier and shift stand for.
+    /// `arch/x86/xen/time.c` of 2.6.30, `xen_tsc_khz`: the frequency that follows from Xen's multiplier and shift.
     unsafe fn xen((): ()) -> u64 {
         // SAFETY: the only reference to the model in use.
         unsafe { CpuModel::current() }.time.vcpu_time.tsc_khz()

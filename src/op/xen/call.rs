@@ -32,17 +32,17 @@ pub enum Call {
     SetIopl { iopl: u64 },
     /// `physdev_op(PHYSDEVOP_set_iobitmap)`
     SetIobitmap { bitmap: u64, ports: u64 },
-    /// `sched_op(SCHEDOP_block)`: enable events and wait.
+    /// `sched_op(SCHEDOP_block)`: enables events and waits.
     SchedBlock,
-    /// `sched_op(SCHEDOP_poll)`: wait for one event channel.
+    /// `sched_op(SCHEDOP_poll)`: waits for one event channel.
     SchedPoll { port: u64 },
     /// `event_channel_op(EVTCHNOP_send)`
     EvtchnSend { port: u64 },
-    /// `vcpu_op(VCPUOP_down)`: this CPU is not to be scheduled.
+    /// `vcpu_op(VCPUOP_down)`: stops scheduling this CPU.
     VcpuDown { vcpu: u64 },
-    /// `xen_version(0)`: does nothing but let pending events in (`xen_force_evtchn_callback`).
+    /// `xen_version(0)`: only delivers pending events (`xen_force_evtchn_callback`).
     XenVersion,
-    /// `iret`: back to the interrupted frame.
+    /// `iret`: returns to the interrupted frame.
     Iret,
 }
 
@@ -70,7 +70,7 @@ pub const UVMF_TLB_FLUSH: u64 = 1;
 /// `update_va_mapping` also drops the translation of the address.
 pub const UVMF_INVLPG: u64 = 2;
 
-/// What a call is, without its arguments: an index for counting.
+/// The kind of a call, without its arguments: an index for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum CallKind {
@@ -96,17 +96,17 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    /// How many kinds there are.
+    /// The number of kinds.
     pub const COUNT: usize = CallKind::Iret as usize + 1;
 }
 
 impl MmuExtCmd {
-    /// How many commands there are.
+    /// The number of commands.
     pub const COUNT: usize = MmuExtCmd::SetLdt as usize + 1;
 }
 
 impl Call {
-    /// Which hypercall this is.
+    /// The kind of this hypercall.
     #[must_use]
     pub fn kind(&self) -> CallKind {
         match self {

@@ -1,8 +1,9 @@
-//! What the hypervisor knows of each machine frame, and the rule it enforces: a frame is a page table or writable,
-//! never both, and a page table maps only what its domain may map.
+//! The hypervisor's state of each machine frame, and the rule that it enforces: a frame is a page table or writable,
+//! never both, and a page table maps only frames that its domain may map.
 //!
-//! Source: Xen's `xen/arch/x86/mm.c` (`get_page_type`, `get_page_from_l1e`, `mod_l1_entry` and its siblings). Modelled
-//! without what a single virtual CPU has no need of: locks, preemption, general reference counts, linear page tables.
+//! Source: Xen's `xen/arch/x86/mm.c` (`get_page_type`, `get_page_from_l1e`, `mod_l1_entry` and its siblings). The model
+//! leaves out parts that a single virtual CPU does not need: locks, preemption, general reference counts, linear page
+//! tables.
 
 use super::memory::{ENTRIES, Memory, PAGE_SHIFT};
 use super::p2m::{FRAME_MASK, INVALID, P2m, PRESENT};
@@ -10,21 +11,21 @@ use super::p2m::{FRAME_MASK, INVALID, P2m, PRESENT};
 /// `_PAGE_RW`
 pub const WRITABLE: u64 = 1 << 1;
 
-/// `-EPERM`: no such frame, or not this domain's to map.
+/// `-EPERM`: there is no such frame, or this domain may not map it.
 pub const EPERM: i64 = -1;
 /// `-EINVAL`: an argument the hypervisor refuses.
 pub const EINVAL: i64 = -22;
 
-/// Whose frame it is.
+/// The owner of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// The guest's.
+    /// The guest.
     Domain,
-    /// The hypervisor's or another domain's.
+    /// The hypervisor or another domain.
     Other,
 }
 
-/// `PGT_*`: what a frame is in use as.
+/// `PGT_*`: the type in which a frame is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum FrameType {
@@ -38,8 +39,8 @@ pub enum FrameType {
 }
 
 impl FrameType {
-    /// What the entries of a page table must map; `None` where this is no page table.
-    fn below(self) -> Option<FrameType> {
+    /// The type of frame that the entries of a page table must map; `None` if this type is not a page table.
+    fn entry_type(self) -> Option<FrameType> {
         match self {
             FrameType::L1 => Some(FrameType::Writable),
             FrameType::L2 => Some(FrameType::L1),
@@ -53,25 +54,25 @@ impl FrameType {
 /// `struct page_info`
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
-    /// Whose it is.
+    /// The owner.
     pub owner: Owner,
-    /// What it is in use as; [`FrameType::None`] where `uses` is 0.
+    /// The type in which the frame is used; [`FrameType::None`] if `uses` is 0.
     pub kind: FrameType,
-    /// Kept in its type by the guest's request (`_PGT_pinned`).
+    /// Whether the guest has pinned the frame in its type (`_PGT_pinned`).
     pub pinned: bool,
-    /// How many uses hold it in its type: entries that map it, roots, the pin.
+    /// The number of uses that keep the frame in its type: entries that map it, roots, the pin.
     pub uses: u32,
 }
 
-/// All machine frames, and the entries by which the guest's direct map reaches its own pages.
+/// All machine frames, and the entries of the guest's direct map.
 pub struct Frames {
     all: Box<[Frame]>,
-    /// Per stored frame, the entry of the guest's direct map.
+    /// The entry of the guest's direct map for each frame with contents.
     direct: Box<[u64]>,
 }
 
 impl Frames {
-    /// The guest's frames belong to it, and those with contents are mapped writable in its direct map.
+    /// The state at boot: the guest's frames belong to it, and those with contents are writable in its direct map.
     #[must_use]
     pub fn new(p2m: &P2m) -> Self {
         let stored = p2m.size().stored as u64;
@@ -84,7 +85,7 @@ impl Frames {
         Frames { all: all.collect(), direct: direct.collect() }
     }
 
-    /// What is known of a machine frame; `None` beyond the machine's memory.
+    /// The state of a machine frame; `None` beyond the machine's memory.
     #[must_use]
     pub fn get(&self, mfn: u64) -> Option<Frame> {
         self.all.get(usize::try_from(mfn).ok()?).copied()
@@ -96,7 +97,7 @@ impl Frames {
         self.direct.get(usize::try_from(pfn).ok()?).copied()
     }
 
-    /// Puts a frame back as it was; see [`XenVcpu::recycle`](super::XenVcpu::recycle).
+    /// Restores the saved state of a frame; see [`XenVcpu::recycle`](super::XenVcpu::recycle).
     pub(super) fn put_back(&mut self, pfn: u64, mfn: u64, frame: Frame, direct: u64) {
         if let Some(known) = self.all.get_mut(mfn as usize) {
             *known = frame;
@@ -107,21 +108,21 @@ impl Frames {
     }
 }
 
-/// The frames with the memory they stand for: what a page-table call works on.
+/// The frames with their memory and translation, on which page-table calls operate.
 pub struct Tables<'a> {
-    /// What is known of each frame.
+    /// The state of each frame.
     pub frames: &'a mut Frames,
-    /// Contents.
+    /// The contents of the frames.
     pub memory: &'a Memory,
-    /// Translation.
+    /// The translation of frame numbers.
     pub p2m: &'a P2m,
 }
 
-/// 0, or the negative errno.
+/// `Ok`, or the negative errno.
 pub type Checked = Result<(), i64>;
 
 impl Tables<'_> {
-    fn owned(&mut self, mfn: u64, missing: i64) -> Result<&mut Frame, i64> {
+    fn find_owned(&mut self, mfn: u64, missing: i64) -> Result<&mut Frame, i64> {
         match self.frames.all.get_mut(mfn as usize) {
             None => Err(missing),
             Some(frame) if frame.owner != Owner::Domain => Err(EINVAL),
@@ -129,13 +130,13 @@ impl Tables<'_> {
         }
     }
 
-    fn word(&self, mfn: u64, index: usize) -> Result<u64, i64> {
+    fn read_word(&self, mfn: u64, index: usize) -> Result<u64, i64> {
         self.memory.read(self.p2m.machine_to_phys(mfn), index).ok_or(EINVAL)
     }
 
-    /// `get_page_type`: one more use of a frame as `kind`. The first use as a page table looks at every entry.
+    /// `get_page_type`: adds one use of a frame as `kind`. The first use as a page table checks every entry.
     pub fn get_type(&mut self, mfn: u64, kind: FrameType) -> Checked {
-        let frame = self.owned(mfn, EINVAL)?;
+        let frame = self.find_owned(mfn, EINVAL)?;
         if frame.uses > 0 {
             if frame.kind != kind {
                 return Err(EINVAL);
@@ -143,27 +144,27 @@ impl Tables<'_> {
             frame.uses = frame.uses.saturating_add(1);
             return Ok(());
         }
-        if kind.below().is_some() {
+        if kind.entry_type().is_some() {
             for index in 0..ENTRIES {
-                let checked = self.word(mfn, index).and_then(|entry| self.get_entry(kind, entry));
+                let checked = self.read_word(mfn, index).and_then(|entry| self.get_entry(kind, entry));
                 if let Err(errno) = checked {
                     self.put_entries(mfn, kind, index);
                     return Err(errno);
                 }
             }
         }
-        let frame = self.owned(mfn, EINVAL)?;
+        let frame = self.find_owned(mfn, EINVAL)?;
         (frame.kind, frame.uses) = (kind, 1);
         Ok(())
     }
 
-    /// `put_page_type`: one use less. The last one of a page table releases what it maps.
+    /// `put_page_type`: removes one use. Removing the last use of a page table releases the frames that it maps.
     pub fn put_type(&mut self, mfn: u64) {
-        let Ok(frame) = self.owned(mfn, EINVAL) else { return };
+        let Ok(frame) = self.find_owned(mfn, EINVAL) else { return };
         frame.uses = frame.uses.saturating_sub(1);
         if frame.uses == 0 {
             let kind = std::mem::replace(&mut frame.kind, FrameType::None);
-            if kind.below().is_some() {
+            if kind.entry_type().is_some() {
                 self.put_entries(mfn, kind, ENTRIES);
             }
         }
@@ -171,26 +172,27 @@ impl Tables<'_> {
 
     fn put_entries(&mut self, mfn: u64, kind: FrameType, count: usize) {
         for index in 0..count {
-            if let Ok(entry) = self.word(mfn, index) {
+            if let Ok(entry) = self.read_word(mfn, index) {
                 self.put_entry(kind, entry);
             }
         }
     }
 
-    /// `get_page_from_l1e` to `l4e`: may a table of type `table` hold this entry? If so, what it maps is in use.
+    /// `get_page_from_l1e` to `l4e`: checks whether a table of type `table` may hold this entry. If so, it adds a use
+    /// of the frame that the entry maps.
     fn get_entry(&mut self, table: FrameType, entry: u64) -> Checked {
         if entry & PRESENT == 0 {
             return Ok(());
         }
         let mfn = (entry & FRAME_MASK) >> PAGE_SHIFT;
-        match table.below() {
+        match table.entry_type() {
             None => Err(EINVAL),
-            Some(FrameType::Writable) if entry & WRITABLE == 0 => self.owned(mfn, EPERM).map(drop),
+            Some(FrameType::Writable) if entry & WRITABLE == 0 => self.find_owned(mfn, EPERM).map(drop),
             Some(FrameType::Writable) => {
-                self.owned(mfn, EPERM)?;
+                self.find_owned(mfn, EPERM)?;
                 self.get_type(mfn, FrameType::Writable)
             }
-            Some(below) => self.get_type(mfn, below),
+            Some(kind) => self.get_type(mfn, kind),
         }
     }
 
@@ -201,8 +203,8 @@ impl Tables<'_> {
         self.put_type((entry & FRAME_MASK) >> PAGE_SHIFT);
     }
 
-    /// Replaces one entry by another in a table of type `table`: the uses change hands. An entry that maps the same
-    /// frame in the same way takes the short way, as in `mod_l1_entry`.
+    /// Replaces one entry by another in a table of type `table`, and moves the use to the new frame. A new entry that
+    /// maps the same frame in the same way needs no check, as in `mod_l1_entry`.
     fn exchange(&mut self, table: FrameType, old: u64, new: u64) -> Checked {
         if (old ^ new) & (FRAME_MASK | PRESENT | WRITABLE) != 0 {
             self.get_entry(table, new)?;
@@ -212,11 +214,11 @@ impl Tables<'_> {
     }
 
     /// `do_mmu_update`, `MMU_NORMAL_PT_UPDATE` and `MMU_PT_UPDATE_PRESERVE_AD`: writes a word of the guest's memory. In
-    /// a page table it is checked as an entry of that level; in a frame that is no page table it is a plain write.
+    /// a page table the word is checked as an entry of that level; in another frame it is written unchecked.
     pub fn update(&mut self, maddr: u64, value: u64, preserve: u64) -> Checked {
         let (mfn, index) = (maddr >> PAGE_SHIFT, (maddr as usize & 0xfff) / 8);
-        let kind = self.owned(mfn, EINVAL)?.kind;
-        let old = self.word(mfn, index)?;
+        let kind = self.find_owned(mfn, EINVAL)?.kind;
+        let old = self.read_word(mfn, index)?;
         let value = value | old & preserve;
         match kind {
             FrameType::None | FrameType::Writable => {}
@@ -226,7 +228,7 @@ impl Tables<'_> {
         self.memory.write(self.p2m.machine_to_phys(mfn), index, value).ok_or(EINVAL)
     }
 
-    /// `do_update_va_mapping` for an address of the direct map.
+    /// `do_update_va_mapping` for an address of the direct map: replaces the entry of a frame.
     pub fn update_direct(&mut self, pfn: u64, value: u64) -> Checked {
         let old = self.frames.direct(pfn).ok_or(EINVAL)?;
         self.exchange(FrameType::L1, old, value)?;
@@ -237,10 +239,10 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// `MMUEXT_PIN_L*_TABLE`: keeps a frame a page table of that level. Pinning twice is refused.
+    /// `MMUEXT_PIN_L*_TABLE`: pins a frame as a page table of that level. Pinning twice is refused.
     pub fn pin(&mut self, mfn: u64, kind: FrameType) -> Checked {
         self.get_type(mfn, kind)?;
-        let frame = self.owned(mfn, EINVAL)?;
+        let frame = self.find_owned(mfn, EINVAL)?;
         if std::mem::replace(&mut frame.pinned, true) {
             self.put_type(mfn);
             return Err(EINVAL);
@@ -248,9 +250,9 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// `MMUEXT_UNPIN_TABLE`: refused where not pinned.
+    /// `MMUEXT_UNPIN_TABLE`: unpins a frame; refused if it is not pinned.
     pub fn unpin(&mut self, mfn: u64) -> Checked {
-        let frame = self.owned(mfn, EINVAL)?;
+        let frame = self.find_owned(mfn, EINVAL)?;
         if !std::mem::replace(&mut frame.pinned, false) {
             return Err(EINVAL);
         }
@@ -258,11 +260,11 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Finds the entry that maps an address under a root, as the hardware does: its machine address.
+    /// Walks the tables below a root, as the hardware does. Returns the machine address of the entry that maps `va`.
     pub fn walk(&self, root: u64, va: u64) -> Result<u64, i64> {
         let mut mfn = root;
         for level in (2..=4).rev() {
-            let entry = self.word(mfn, (va >> (PAGE_SHIFT + 9 * (level - 1))) as usize % ENTRIES)?;
+            let entry = self.read_word(mfn, (va >> (PAGE_SHIFT + 9 * (level - 1))) as usize % ENTRIES)?;
             if entry & PRESENT == 0 {
                 return Err(EINVAL);
             }

@@ -1,12 +1,12 @@
-//! The guest at boot: which frame is what, and the page tables its first root has.
+//! The guest at boot: the use of each frame, and the page tables of its first root.
 
 use super::frames::WRITABLE;
 use super::memory::{PAGE_SHIFT, STORED_FRAMES};
 use super::p2m::PRESENT;
 use super::{Call, Frame, MmuExtCmd, StructPage, XenVcpu};
 
-/// The frames of the address space in use, all pinned: root, user mode's root, and a table of each level below. An
-/// address from 0 up to 1 GiB goes through them; the last level is there from [`USER_VA`] on.
+/// The frames of the address space in use, all pinned: root, user mode's root, and one table of each level below. They
+/// translate addresses from 0 to below 1 GiB; the last level exists from [`USER_VA`] on.
 pub const ROOT: u64 = 1;
 /// See [`ROOT`].
 pub const USER_ROOT: u64 = 2;
@@ -22,7 +22,7 @@ pub const FIX_PUD: u64 = 6;
 pub const FIX_PMD: u64 = 7;
 /// See [`FIX_PUD`].
 pub const FIX_PTE: u64 = 8;
-/// A second address space, made and not yet in use: not pinned. The same order as from [`ROOT`] on.
+/// A second address space, built but not yet in use, so not pinned. Its frames have the same order as from [`ROOT`] on.
 pub const NEW_ROOT: u64 = 16;
 /// See [`NEW_ROOT`].
 pub const NEW_USER_ROOT: u64 = 17;
@@ -32,7 +32,7 @@ pub const NEW_PUD: u64 = 18;
 pub const NEW_PMD: u64 = 19;
 /// See [`NEW_ROOT`].
 pub const NEW_PTE: u64 = 20;
-/// Zeroed pages, for page tables that are just being made: a frame per level from the lowest.
+/// Zeroed pages for new page tables: one frame per level, from the lowest level up.
 pub const FRESH: u64 = 24;
 /// A root that has no user root yet.
 pub const BARE_ROOT: u64 = 28;
@@ -42,7 +42,7 @@ pub const FREE: u64 = 29;
 pub const GDT: u64 = 30;
 /// A page for the local descriptor table.
 pub const LDT: u64 = 31;
-/// A page table that nothing maps: plain memory.
+/// A page table that no other table points to: plain memory.
 pub const LOOSE_PTE: u64 = 32;
 /// The shared page.
 pub const SHARED_INFO: u64 = 33;
@@ -51,8 +51,8 @@ pub const DATA: u64 = 40;
 
 /// Entries of the global descriptor table (`GDT_ENTRIES`).
 pub const GDT_ENTRIES: usize = 16;
-/// What the global descriptor table begins with (`gdt_page`, `arch/x86/kernel/cpu/common.c`): nothing, then flat
-/// segments from `GDT_ENTRY_KERNEL32_CS` to `GDT_ENTRY_DEFAULT_USER_CS`.
+/// The first entries of the global descriptor table (`gdt_page`, `arch/x86/kernel/cpu/common.c`): an empty one, then
+/// flat segments from `GDT_ENTRY_KERNEL32_CS` to `GDT_ENTRY_DEFAULT_USER_CS`.
 pub const SEGMENTS: [u64; 7] = [
     0,
     0x00cf_9b00_0000_ffff,
@@ -63,18 +63,18 @@ pub const SEGMENTS: [u64; 7] = [
     0x00af_fb00_0000_ffff,
 ];
 
-/// An address that [`PTE`] maps (entry 0).
+/// The address that entry 0 of [`PTE`] maps.
 pub const USER_VA: u64 = 0x40_0000;
-/// `FIXADDR_TOP`: fixed mapping 0 is here, the others below.
+/// `FIXADDR_TOP`: the address of fixed mapping 0; the others are below.
 pub const FIXADDR_TOP: u64 = 0xffff_ffff_ff7f_f000;
 
 /// `_KERNPG_TABLE | _PAGE_USER`: flags of an entry above the last level, and of a writable data page.
 pub const TABLE_FLAGS: u64 = 0x67;
 
-/// How many frames can be recycled.
-const RECYCLED: usize = 8;
+/// The maximum number of frames that can be recycled.
+const MAX_RECYCLED: usize = 8;
 
-/// What a frame is, on both sides.
+/// The saved state of a frame, in the guest and in the hypervisor.
 #[derive(Clone, Copy)]
 struct Saved {
     pfn: u64,
@@ -84,16 +84,16 @@ struct Saved {
     page: StructPage,
 }
 
-/// Frames to put back after each call; see [`XenVcpu::recycle`].
+/// The frames whose state is restored after each call; see [`XenVcpu::recycle`].
 pub struct Recycled {
-    saved: [Option<Saved>; RECYCLED],
+    saved: [Option<Saved>; MAX_RECYCLED],
 }
 
 impl Recycled {
-    /// None.
+    /// No frames.
     #[must_use]
     pub fn new() -> Self {
-        Recycled { saved: [None; RECYCLED] }
+        Recycled { saved: [None; MAX_RECYCLED] }
     }
 }
 
@@ -104,7 +104,7 @@ impl Default for Recycled {
 }
 
 impl XenVcpu {
-    /// An entry that maps a guest frame, as the hardware wants it: with the machine's frame number.
+    /// A page-table entry that maps a guest frame, in the hardware's form: with the machine's frame number.
     #[must_use]
     pub fn machine_entry(&self, pfn: u64, flags: u64) -> u64 {
         self.p2m.pfn_to_mfn(pfn) << PAGE_SHIFT | flags
@@ -117,15 +117,15 @@ impl XenVcpu {
         self.p2m.pfn_to_mfn(self.memory.virt_to_pfn(va)) << PAGE_SHIFT | va & ((1 << PAGE_SHIFT) - 1)
     }
 
-    /// The entry of the direct map for a page: `pfn_pte(pfn, PAGE_KERNEL)` or `PAGE_KERNEL_RO`.
+    /// The call that sets the direct map's entry for a page: `pfn_pte(pfn, PAGE_KERNEL)` or `PAGE_KERNEL_RO`.
     #[inline]
     #[must_use]
     pub fn direct_mapping(&self, pfn: u64, writable: bool) -> Call {
         self.direct_mapping_flushing(pfn, writable, 0)
     }
 
-    /// The same, with what to drop of the TLB: [`UVMF_TLB_FLUSH`](super::UVMF_TLB_FLUSH) or
-    /// [`UVMF_INVLPG`](super::UVMF_INVLPG), 0 for nothing.
+    /// The same with a TLB flush: [`UVMF_TLB_FLUSH`](super::UVMF_TLB_FLUSH), [`UVMF_INVLPG`](super::UVMF_INVLPG), or 0
+    /// for none.
     #[inline]
     #[must_use]
     pub fn direct_mapping_flushing(&self, pfn: u64, writable: bool, flags: u64) -> Call {
@@ -182,10 +182,10 @@ impl XenVcpu {
         self.hypercall(Call::SetGdt { frame: self.p2m.pfn_to_mfn(GDT), entries: GDT_ENTRIES as u64 });
     }
 
-    /// From now on these frames (at most eight) are after every call what they are now; none ends it.
+    /// Saves the state of these frames, at most eight; every call of an op restores it. An empty list ends this.
     ///
-    /// A kernel makes a page table of another frame each time; a measurement has one set of arguments. Where a hook
-    /// changes what a frame is, the frame is put back, so that each call meets a fresh one. It costs a few stores.
+    /// A kernel turns another frame into a page table each time, but a measurement has one set of arguments. If a hook
+    /// changes the type of a frame, the frame is restored, so that each call finds it fresh. This costs a few stores.
     pub fn recycle_frames(&mut self, pfns: &[u64]) {
         self.recycle();
         self.recycled = Recycled::new();
@@ -199,7 +199,7 @@ impl XenVcpu {
         }
     }
 
-    /// Puts back the frames that were named; see [`XenVcpu::recycle_frames`].
+    /// Restores the frames that were named; see [`XenVcpu::recycle_frames`].
     #[inline]
     pub fn recycle(&mut self) {
         for &Saved { pfn, mfn, frame, direct, page } in self.recycled.saved.iter().map_while(Option::as_ref) {

@@ -1,7 +1,8 @@
-//! The other side of a hypercall: checks the arguments as Xen does, keeps what they set, counts.
+//! The hypervisor's side of a hypercall: it checks the arguments as Xen does, keeps the state that they set, and counts
+//! calls.
 //!
-//! What a trap into the hypervisor costs is not modelled: on a real machine it is the hardware's and Xen's, and the
-//! same for every mechanism. Sources: Xen's `xen/arch/x86/mm.c`, `traps.c`, `pv/descriptor-tables.c`,
+//! The cost of a trap into the hypervisor is not modelled: on a real machine it belongs to the hardware and Xen, and is
+//! the same for every mechanism. Sources: Xen's `xen/arch/x86/mm.c`, `traps.c`, `pv/descriptor-tables.c`,
 //! `pv/misc-hypercalls.c`, `physdev.c`, `xen/common/sched/core.c`, `xen/common/event_channel.c`.
 
 use super::frames::{EINVAL, EPERM, FrameType, Frames, Tables};
@@ -9,45 +10,45 @@ use super::memory::PAGE_SHIFT;
 use super::p2m::P2m;
 use super::{Call, CallKind, MmuExtCmd, UVMF_INVLPG, UVMF_TLB_FLUSH, XenVcpu};
 
-/// `-ENOENT`: no such virtual CPU.
+/// `-ENOENT`: the virtual CPU does not exist.
 const ENOENT: i64 = -2;
-/// `-ENODEV`: no such debug register.
+/// `-ENODEV`: the debug register does not exist.
 const ENODEV: i64 = -19;
 /// `NR_EVENT_CHANNELS` of a 64-bit guest.
 const PORTS: u64 = 64 * 64;
-/// `FIRST_RESERVED_GDT_ENTRY`: the guest's part of the descriptor table ends here.
-const GDT_ENTRIES: u64 = 14 * 512;
-/// Entries of a local descriptor table, at most.
-const LDT_ENTRIES: u64 = 8192;
-/// The version this model answers with: 4.17.
+/// `FIRST_RESERVED_GDT_ENTRY`: the maximum number of the guest's entries in the global descriptor table.
+const MAX_GDT_ENTRIES: u64 = 14 * 512;
+/// The maximum number of entries of a local descriptor table.
+const MAX_LDT_ENTRIES: u64 = 8192;
+/// The Xen version that this model reports: 4.17.
 const VERSION: i64 = 4 << 16 | 17;
 /// `MMU_MACHPHYS_UPDATE`: a kind of update, in the low bits of the address.
 const MACHPHYS: u64 = 1;
-/// `MMU_PT_UPDATE_PRESERVE_AD`: a kind of update, in the low bits of the address: the entry keeps its accessed and
+/// `MMU_PT_UPDATE_PRESERVE_AD`: a kind of update, in the low bits of the address. The entry keeps its accessed and
 /// dirty bits.
 pub const PRESERVE_AD: u64 = 2;
 /// `_PAGE_ACCESSED | _PAGE_DIRTY`
 const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
 
-/// The hypervisor's state of one domain with one virtual CPU: what arrived.
+/// The hypervisor's state of one domain with one virtual CPU: counts of calls, and the values that calls have set.
 pub struct Hypervisor {
     counts: [u64; CallKind::COUNT],
     mmuext: [u64; MmuExtCmd::COUNT],
-    /// How many calls were refused.
+    /// The number of refused calls.
     pub refused: u64,
-    /// How many multicalls of several entries came; what is in them counts as calls, too.
+    /// The number of multicalls of several entries; the calls in them are counted, too.
     pub multicalls: u64,
-    /// How many stores of the guest trapped and were done for it.
+    /// The number of stores of the guest that trapped and were emulated.
     pub emulated: u64,
-    /// How many times pending events were let in.
+    /// How often pending events were delivered.
     pub upcalls: u64,
-    /// What is known of the machine's frames.
+    /// The state of the machine's frames.
     pub frames: Frames,
     /// Machine frame of the page-table root.
     pub base: u64,
-    /// Machine frame of user mode's root, 0 for none.
+    /// Machine frame of user mode's root; 0 if there is none.
     pub user_base: u64,
-    /// How many flushes of the whole TLB were asked for, the remote ones included.
+    /// The number of requested flushes of the whole TLB, remote ones included.
     pub tlb_flushes: u64,
     /// The address whose translation was dropped last.
     pub invalidated: u64,
@@ -75,14 +76,14 @@ pub struct Hypervisor {
     pub iobitmap: (u64, u64),
     /// A bit per event channel that was notified.
     pub notified: [u64; PORTS as usize / 64],
-    /// The event channel that was polled last; 0, which Xen gives nobody, before the first.
+    /// The event channel that was polled last; 0 before the first poll, since Xen never assigns channel 0.
     pub polled: u64,
     /// A bit per virtual CPU that is down.
     pub down: u64,
 }
 
 impl Hypervisor {
-    /// A domain that was just built: nothing set, DR6 and DR7 as after reset.
+    /// The state of a new domain: all values 0, except DR6 and DR7, which are as after reset.
     #[must_use]
     pub fn new(p2m: &P2m) -> Self {
         Hypervisor {
@@ -114,19 +115,19 @@ impl Hypervisor {
         }
     }
 
-    /// How many calls of a kind came, refused ones included.
+    /// The number of calls of a kind, refused ones included.
     #[must_use]
     pub fn count(&self, kind: CallKind) -> u64 {
         self.counts[kind as usize]
     }
 
-    /// How many `mmuext_op`s of a command came.
+    /// The number of `mmuext_op`s of a command.
     #[must_use]
     pub fn mmuext_count(&self, cmd: MmuExtCmd) -> u64 {
         self.mmuext[cmd as usize]
     }
 
-    /// How many calls came altogether.
+    /// The number of all calls.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.counts.iter().sum()
@@ -138,14 +139,14 @@ impl Hypervisor {
         self.notified.get(port as usize / 64).is_some_and(|word| word >> (port % 64) & 1 != 0)
     }
 
-    /// Counts from zero again.
+    /// Sets the counts to 0.
     pub fn reset_counts(&mut self) {
         (self.counts, self.mmuext) = ([0; CallKind::COUNT], [0; MmuExtCmd::COUNT]);
         (self.refused, self.multicalls, self.emulated, self.upcalls) = (0, 0, 0, 0);
     }
 
-    /// `do_set_debugreg`: breakpoints only in user addresses; DR4 and DR5 are not there; the fixed bits of DR6 and DR7
-    /// stay.
+    /// `do_set_debugreg`: allows breakpoints only at user addresses. DR4 and DR5 do not exist; the fixed bits of DR6
+    /// and DR7 stay.
     fn set_debugreg(&mut self, reg: u64, value: u64) -> Result<i64, i64> {
         let value = match reg {
             0..=3 if value < 1 << 47 => value,
@@ -161,13 +162,14 @@ impl Hypervisor {
     }
 }
 
-/// Bits 63 to 47 are the same.
-fn canonical(address: u64) -> bool {
+/// Whether bits 63 to 47 of an address are equal.
+fn is_canonical(address: u64) -> bool {
     (address as i64) << 16 >> 16 == address as i64
 }
 
-/// `check_descriptor`: empty, or a code or data segment of user privilege, or a call gate. System segments are Xen's.
-fn descriptor_is_sane(descriptor: u64) -> bool {
+/// `check_descriptor`: whether a descriptor is absent, or a code or data segment, or a call gate. System segments
+/// belong to Xen.
+fn is_valid_descriptor(descriptor: u64) -> bool {
     let (present, segment) = (descriptor >> 47 & 1 != 0, descriptor >> 44 & 1 != 0);
     let kind = descriptor >> 40 & 0xf;
     !present || segment || kind == 0xc
@@ -178,7 +180,7 @@ fn require(holds: bool, errno: i64) -> Result<i64, i64> {
 }
 
 impl XenVcpu {
-    /// Traps into the hypervisor at once. Returns what Xen returns: 0 or a value, or a negative errno.
+    /// Makes a hypercall at once. Returns Xen's result: 0 or a value, or a negative errno.
     pub fn hypercall(&mut self, call: Call) -> i64 {
         self.hypervisor.counts[call.kind() as usize] += 1;
         match self.serve(call) {
@@ -201,7 +203,7 @@ impl XenVcpu {
             Call::MmuExt { cmd, arg1, arg2 } => self.mmuext(cmd, arg1, arg2),
             Call::UpdateDescriptor { ma, desc } => self.update_descriptor(ma, desc),
             Call::SetGdt { frame, entries } => {
-                require(entries <= GDT_ENTRIES, EINVAL)?;
+                require(entries <= MAX_GDT_ENTRIES, EINVAL)?;
                 self.tables().get_type(frame, FrameType::SegmentDescriptors)?;
                 let old = std::mem::replace(&mut self.hypervisor.gdt, (frame, entries));
                 if old.0 != 0 {
@@ -218,11 +220,11 @@ impl XenVcpu {
                 self.deliver();
                 Ok(VERSION)
             }
-            other => self.hypervisor.set(other),
+            other => self.hypervisor.set_cpu_state(other),
         }
     }
 
-    /// Lets pending events in, where they are not masked: the upcall takes note of them.
+    /// Delivers pending events unless they are masked: an upcall clears and counts them.
     fn deliver(&mut self) {
         if self.info.evtchn_upcall_mask == 0 && self.info.evtchn_upcall_pending != 0 {
             self.info.evtchn_upcall_pending = 0;
@@ -234,7 +236,7 @@ impl XenVcpu {
         let preserve = match ptr & 7 {
             0 => 0,
             PRESERVE_AD => ACCESSED_DIRTY,
-            // The guest's tables of the model never move, so nobody updates the hypervisor's translation.
+            // The model's guest never moves its tables, so nothing updates the hypervisor's translation.
             MACHPHYS => return Err(EPERM),
             _ => return Err(EINVAL),
         };
@@ -267,15 +269,15 @@ impl XenVcpu {
             MmuExtCmd::PinL3Table => self.tables().pin(arg1, FrameType::L3)?,
             MmuExtCmd::PinL4Table => self.tables().pin(arg1, FrameType::L4)?,
             MmuExtCmd::UnpinTable => self.tables().unpin(arg1)?,
-            MmuExtCmd::NewBaseptr => self.new_base(arg1)?,
-            MmuExtCmd::NewUserBaseptr => self.new_user_base(arg1)?,
+            MmuExtCmd::NewBaseptr => self.set_base(arg1)?,
+            MmuExtCmd::NewUserBaseptr => self.set_user_base(arg1)?,
             MmuExtCmd::TlbFlushLocal => self.hypervisor.tlb_flushes += 1,
             MmuExtCmd::TlbFlushMulti => {
                 self.hypervisor.tlb_flushes += 1;
                 self.hypervisor.flushed_cpus = arg2;
             }
             MmuExtCmd::InvlpgLocal | MmuExtCmd::InvlpgMulti => {
-                require(canonical(arg1), EINVAL)?;
+                require(is_canonical(arg1), EINVAL)?;
                 self.hypervisor.invalidated = arg1;
                 if cmd == MmuExtCmd::InvlpgMulti {
                     self.hypervisor.flushed_cpus = arg2;
@@ -283,15 +285,15 @@ impl XenVcpu {
             }
             MmuExtCmd::FlushCache => {}
             MmuExtCmd::SetLdt => {
-                require(arg1.is_multiple_of(1 << PAGE_SHIFT) && canonical(arg1) && arg2 <= LDT_ENTRIES, EINVAL)?;
+                require(arg1.is_multiple_of(1 << PAGE_SHIFT) && is_canonical(arg1) && arg2 <= MAX_LDT_ENTRIES, EINVAL)?;
                 self.hypervisor.ldt = (arg1, arg2);
             }
         }
         Ok(0)
     }
 
-    /// `new_guest_cr3`: the root in use keeps its type; the one before is released.
-    fn new_base(&mut self, mfn: u64) -> Result<(), i64> {
+    /// `new_guest_cr3`: adds a use of the new root, and releases the former one.
+    fn set_base(&mut self, mfn: u64) -> Result<(), i64> {
         let old = self.hypervisor.base;
         if mfn != old {
             self.tables().get_type(mfn, FrameType::L4)?;
@@ -304,7 +306,7 @@ impl XenVcpu {
         Ok(())
     }
 
-    fn new_user_base(&mut self, mfn: u64) -> Result<(), i64> {
+    fn set_user_base(&mut self, mfn: u64) -> Result<(), i64> {
         let old = self.hypervisor.user_base;
         if mfn != old {
             if mfn != 0 {
@@ -318,9 +320,10 @@ impl XenVcpu {
         Ok(())
     }
 
-    /// `do_update_descriptor`: the frame must be the domain's, and one that holds descriptors or may be written.
+    /// `do_update_descriptor`: the frame must belong to the domain, and must hold descriptors, be writable, or be
+    /// unused.
     fn update_descriptor(&mut self, ma: u64, desc: u64) -> Result<i64, i64> {
-        require(ma.is_multiple_of(8) && descriptor_is_sane(desc), EINVAL)?;
+        require(ma.is_multiple_of(8) && is_valid_descriptor(desc), EINVAL)?;
         let (mfn, index) = (ma >> PAGE_SHIFT, (ma as usize & 0xfff) / 8);
         let tables = self.tables();
         match tables.frames.get(mfn) {
@@ -337,8 +340,8 @@ impl XenVcpu {
 }
 
 impl Hypervisor {
-    /// The calls that set or read one thing of the virtual CPU's own.
-    fn set(&mut self, call: Call) -> Result<i64, i64> {
+    /// Serves the calls that set or read one value of the virtual CPU.
+    fn set_cpu_state(&mut self, call: Call) -> Result<i64, i64> {
         match call {
             Call::SetTrapTable { table, entries } => {
                 require(entries <= 256, EINVAL)?;
@@ -350,7 +353,7 @@ impl Hypervisor {
             Call::GetDebugreg { reg } => return self.debugreg.get(reg as usize).map(|&v| v as i64).ok_or(EINVAL),
             Call::SetSegmentBase { which, base } => {
                 let slot = self.segment_base.get_mut(which as usize).ok_or(EINVAL)?;
-                require(which == 3 || canonical(base), EINVAL)?;
+                require(which == 3 || is_canonical(base), EINVAL)?;
                 *slot = base;
             }
             Call::SetIopl { iopl } => {
@@ -372,8 +375,8 @@ impl Hypervisor {
                 require(vcpu < 64, ENOENT)?;
                 self.down |= 1 << vcpu;
             }
-            // `iret` goes back to where the guest was interrupted: nothing of the CPU's is kept here. The others are
-            // served where memory and events are.
+            // `iret` returns to the interrupted code and changes no state here. `serve` handles the other calls, which
+            // concern memory and events.
             _ => {}
         }
         Ok(0)

@@ -1,5 +1,5 @@
-//! The guest's memory, as far as it is modelled: pages that hold page tables and descriptors, and Linux's `struct page`
-//! of each. On bare metal it is the machine's memory; in Xen the hypervisor writes to it, too.
+//! The modelled part of the guest's memory: pages that hold page tables and descriptors, and Linux's `struct page` of
+//! each. On bare metal it is the machine's memory; in Xen the hypervisor also writes to it.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,43 +8,43 @@ use super::p2m::MACHINE_FRAMES;
 
 /// `PAGE_SHIFT`
 pub const PAGE_SHIFT: u32 = 12;
-/// How many frames of the guest have contents here: pseudo-physical frames 0 up to this.
+/// Frames of the guest that have contents here: pseudo-physical frames from 0 to below this.
 pub const STORED_FRAMES: usize = 64;
-/// How many frames the guest has; those from [`STORED_FRAMES`] on can be mapped but not looked into.
+/// Frames of the guest. Those from [`STORED_FRAMES`] on can be mapped, but have no contents.
 pub const GUEST_FRAMES: usize = 1024;
 
-/// Words of a page: the entries of a page table.
+/// 64-bit words of a page: the entries of a page table.
 pub const ENTRIES: usize = 512;
 
-/// How much memory a guest has, and the machine under it.
+/// The memory sizes of a guest and its machine, in frames of 4 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Frames of the guest with contents: pseudo-physical frames 0 up to this.
+    /// Frames of the guest with contents: pseudo-physical frames from 0 to below this.
     pub stored: usize,
     /// Frames of the guest: a power of two, and at least one leaf of the translation.
     pub guest: usize,
     /// Frames of the machine.
     pub machine: usize,
-    /// The machine frame from which on the guest's are: those below are the hypervisor's.
+    /// The first machine frame of the guest; the frames below are the hypervisor's.
     pub first: usize,
 }
 
 impl Size {
-    /// What ops are measured on: little, so that it stays in the caches.
+    /// The size that ops are measured with: small, so that it stays in the caches.
     pub const SMALL: Size = Size { stored: STORED_FRAMES, guest: GUEST_FRAMES, machine: MACHINE_FRAMES, first: 0 };
 }
 
-/// One page. Atomics, because ops write to it through the addresses they are given.
+/// One page of 4 KiB. Its words are atomic, because ops write to them through the addresses in their arguments.
 #[repr(C, align(4096))]
 pub struct Page([AtomicU64; ENTRIES]);
 
-/// What Linux keeps per frame.
+/// `struct page`: Linux's state of a frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StructPage {
-    /// `PagePinned`: the hypervisor knows it as a page table.
+    /// `PagePinned`: the hypervisor has the frame pinned as a page table.
     pub pinned: bool,
-    /// `private`: of a root, the address of the root that user mode has (`xen_get_user_pgd`); 0 for none. Of a free
-    /// page, the address of the next one.
+    /// `private`: of a root, the address of user mode's root (`xen_get_user_pgd`), or 0 if there is none. Of a free
+    /// page, the address of the next free page.
     pub private: u64,
 }
 
@@ -52,7 +52,7 @@ pub struct StructPage {
 pub struct Memory {
     pages: NonNull<Page>,
     count: usize,
-    /// Whether the pages are this structure's own, to be freed with it.
+    /// Whether this structure owns the pages and frees them.
     own: bool,
     /// `mem_map`
     pub map: Box<[StructPage]>,
@@ -67,10 +67,10 @@ impl Memory {
         Memory { pages: NonNull::from(Box::leak(pages)).cast(), count, own: true, map: unpinned(count) }
     }
 
-    /// Pages that somebody else keeps, with what they hold; none pinned.
+    /// Pages that the caller keeps, with their contents; none pinned.
     ///
     /// # Safety
-    /// `count` pages stand there for as long as this is used, and are accessed through raw pointers alone.
+    /// `count` pages exist at `pages` for as long as this is used, and are accessed only through raw pointers.
     #[must_use]
     pub unsafe fn over(pages: NonNull<Page>, count: usize) -> Self {
         Memory { pages, count, own: false, map: unpinned(count) }
@@ -78,20 +78,20 @@ impl Memory {
 
     fn page(&self, pfn: u64) -> Option<&Page> {
         let pfn = usize::try_from(pfn).ok().filter(|pfn| *pfn < self.count)?;
-        // SAFETY: one of the pages, which are there as long as this (`new`, or the contract of `over`).
+        // SAFETY: one of the pages, which exist as long as this structure (`new`, or the contract of `over`).
         Some(unsafe { self.pages.add(pfn).as_ref() })
     }
 
-    /// `__va(pfn << PAGE_SHIFT)`: where the model keeps the page of a frame. Meaningful for frames
-    /// that are stored.
+    /// `__va(pfn << PAGE_SHIFT)`: the address of a frame's page in the model. Only frames with contents have such a
+    /// page.
     #[inline]
     #[must_use]
     pub fn pfn_to_virt(&self, pfn: u64) -> u64 {
         (self.pages.as_ptr() as u64).wrapping_add(pfn << PAGE_SHIFT)
     }
 
-    /// `PFN_DOWN(__pa(va))`: pointer arithmetic, as in Linux's direct map. An address outside gives a frame number the
-    /// guest does not have.
+    /// `PFN_DOWN(__pa(va))`: the frame at an address, by pointer arithmetic as in Linux's direct map. An address
+    /// outside gives a frame number that the guest does not have.
     #[inline]
     #[must_use]
     pub fn virt_to_pfn(&self, va: u64) -> u64 {
@@ -111,7 +111,7 @@ impl Memory {
         self.map.get(self.virt_to_pfn(va) as usize)
     }
 
-    /// As [`Memory::page_of`], to change it.
+    /// As [`Memory::page_of`], but mutable.
     #[inline]
     pub fn page_of_mut(&mut self, va: u64) -> Option<&mut StructPage> {
         let pfn = self.virt_to_pfn(va) as usize;
@@ -125,7 +125,7 @@ impl Memory {
         self.page_of(va).is_some_and(|page| page.pinned)
     }
 
-    /// A word of a page; `None` outside.
+    /// Reads a word of a page; `None` outside.
     #[inline]
     #[must_use]
     pub fn read(&self, pfn: u64, index: usize) -> Option<u64> {
@@ -154,7 +154,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         if self.own {
             let pages = NonNull::slice_from_raw_parts(self.pages, self.count);
-            // SAFETY: leaked by `new`, and of that length.
+            // SAFETY: `new` leaked a slice of this length.
             drop(unsafe { Box::from_raw(pages.as_ptr()) });
         }
     }

@@ -1,5 +1,5 @@
-//! What a Xen PV guest has instead of the privileged instructions: a page shared with the hypervisor, a translation
-//! between its own and the machine's frame numbers, and hypercalls, batched where Linux batches them.
+//! A Xen PV guest's replacements for privileged instructions: a page shared with the hypervisor, a translation between
+//! the guest's and the machine's frame numbers, and hypercalls, batched where Linux batches them.
 //!
 //! Sources: `include/xen/interface/xen.h` (`struct vcpu_info`, the hypercalls), `arch/x86/xen/multicalls.c`,
 //! `arch/x86/xen/p2m.c`.
@@ -20,15 +20,15 @@ pub use memory::{Memory, Size, StructPage};
 pub use multicall::{ARGUMENT_BYTES, BATCH, Multicall};
 pub use p2m::P2m;
 
-/// `enum xen_lazy_mode`: what is being batched.
+/// `enum xen_lazy_mode`: the kind of updates that are batched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum LazyMode {
-    /// Every update goes out at once.
+    /// No batch: every update is sent at once.
     None = 0,
-    /// Page-table updates are collected.
+    /// Page-table updates are batched.
     Mmu = 1,
-    /// Context-switch state is collected.
+    /// The updates of a context switch are batched.
     Cpu = 2,
 }
 
@@ -36,45 +36,44 @@ pub enum LazyMode {
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct VcpuInfo {
-    /// An event is waiting.
+    /// 1 if an event is pending.
     pub evtchn_upcall_pending: u8,
-    /// Events are not to be delivered: the guest's interrupt flag, inverted.
+    /// 1 if events are masked: the guest's interrupt flag, inverted.
     pub evtchn_upcall_mask: u8,
     /// `arch.cr2`: the address of the last page fault.
     pub cr2: u64,
 }
 
-/// Everything of one virtual CPU that belongs to Xen.
+/// The Xen state of one virtual CPU, of the guest and of the hypervisor.
 #[repr(C)]
 pub struct XenVcpu {
-    /// Shared with the hypervisor.
+    /// The part that is shared with the hypervisor.
     pub info: VcpuInfo,
-    /// What is being batched (`xen_lazy_mode`, a per-CPU variable).
+    /// The kind of updates that are batched (`xen_lazy_mode`, a per-CPU variable).
     pub lazy: LazyMode,
-    /// Collected calls.
+    /// The batched calls.
     pub multicall: Multicall,
     /// Frame translation.
     pub p2m: P2m,
     /// The guest's pages.
     pub memory: Memory,
-    /// The other side.
+    /// The hypervisor's state.
     pub hypervisor: Hypervisor,
-    /// Frames that are put back after each call.
+    /// The frames whose state is restored after each call.
     pub recycled: guest::Recycled,
 }
 
 impl XenVcpu {
-    /// A virtual CPU after boot: events enabled, nothing pending, nothing batched, the tables of [`guest`] in use, all
-    /// counts 0.
+    /// A virtual CPU after boot: events enabled, none pending, no batch, the tables of [`guest`] in use, all counts 0.
     #[must_use]
     pub fn new() -> Self {
         Self::of(Memory::new(), Size::SMALL)
     }
 
-    /// The same, of a guest with this memory.
+    /// A virtual CPU after boot, of a guest with this memory.
     #[must_use]
     pub fn of(memory: Memory, size: Size) -> Self {
-        let p2m = P2m::sized(size);
+        let p2m = P2m::with_size(size);
         let mut vcpu = XenVcpu {
             info: VcpuInfo::default(),
             lazy: LazyMode::None,

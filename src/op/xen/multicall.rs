@@ -2,40 +2,41 @@
 
 use super::{Call, LazyMode, MmuExtCmd, XenVcpu};
 
-/// `MC_BATCH`: how many entries are collected at most.
+/// `MC_BATCH`: the maximum number of entries in a batch.
 pub const BATCH: usize = 32;
-/// `MC_ARGS`: bytes for what the entries point to. As in Linux, what would fill them to the last sends the batch out.
+/// `MC_ARGS`: bytes for the arguments that entries point to. As in Linux, a call that would fill the last byte first
+/// sends the batch out.
 pub const ARGUMENT_BYTES: usize = BATCH * 16;
-/// How many calls can be collected at most: every entry holds one, and one that shares an entry with the call before it
-/// takes 16 of the bytes above or more.
-const CALLS: usize = 2 * BATCH;
+/// The maximum number of calls in a batch. Every entry holds one call; each further call that shares an entry takes at
+/// least 16 of [`ARGUMENT_BYTES`].
+const MAX_CALLS: usize = 2 * BATCH;
 
 /// `struct mc_buffer`, a per-CPU variable.
 ///
 /// An entry is one hypercall. An `mmu_update` or `mmuext_op` takes an array of updates or operations, so several of
 /// them can share an entry.
 pub struct Multicall {
-    calls: [Call; CALLS],
-    /// A bit per call: it shares the entry of the call before it.
+    calls: [Call; MAX_CALLS],
+    /// A bit per call: set if it shares the entry of the call before it.
     shared: u64,
-    /// How many calls.
+    /// The number of calls.
     len: usize,
-    /// How many entries (`mcidx`).
+    /// The number of entries (`mcidx`).
     entries: usize,
-    /// Bytes that the entries point to (`argidx`).
+    /// Bytes of arguments that the entries point to (`argidx`).
     argument_bytes: usize,
-    /// How many entries of a batch the hypervisor refused: Linux warns of each.
+    /// The number of batched calls that the hypervisor refused: Linux warns of each.
     pub failed: u64,
-    /// How many batches went out.
+    /// The number of batches sent.
     pub flushes: u64,
 }
 
 impl Multicall {
-    /// Nothing collected.
+    /// An empty batch.
     #[must_use]
     pub fn new() -> Self {
         Multicall {
-            calls: [Call::XenVersion; CALLS],
+            calls: [Call::XenVersion; MAX_CALLS],
             shared: 0,
             len: 0,
             entries: 0,
@@ -45,21 +46,21 @@ impl Multicall {
         }
     }
 
-    /// What is collected and not yet out.
+    /// The batched calls that are not yet sent.
     #[must_use]
     pub fn pending(&self) -> &[Call] {
         self.calls.get(..self.len).unwrap_or(&[])
     }
 
-    /// How many entries that makes.
+    /// The number of entries of the batch.
     #[must_use]
     pub fn entries(&self) -> usize {
         self.entries
     }
 
     fn push(&mut self, call: Call, shared: bool) {
-        if let Some(place) = self.calls.get_mut(self.len) {
-            *place = call;
+        if let Some(slot) = self.calls.get_mut(self.len) {
+            *slot = call;
             self.shared |= u64::from(shared) << self.len;
             self.len += 1;
             self.entries += usize::from(!shared);
@@ -74,8 +75,8 @@ impl Default for Multicall {
     }
 }
 
-/// The size of what an entry points to: `struct mmu_update`, `struct mmuext_op` (a remote flush has the CPU mask behind
-/// it), a list of one frame. The other calls that Linux batches have their arguments in the entry itself.
+/// The bytes that a call needs outside its entry: `struct mmu_update`, `struct mmuext_op` (a remote flush has the CPU
+/// mask behind it), or a list of one frame. The other calls that Linux batches have their arguments in the entry.
 #[inline]
 fn argument_bytes(call: &Call) -> usize {
     match call {
@@ -88,8 +89,8 @@ fn argument_bytes(call: &Call) -> usize {
 }
 
 impl XenVcpu {
-    /// `xen_mc_entry`: collects a call in an entry of its own, after sending out those before it where either the
-    /// entries or the bytes they point to are used up.
+    /// `xen_mc_entry`: adds a call to the batch in its own entry. If the entries or the argument bytes are used up, it
+    /// first sends the batch.
     #[inline]
     pub fn append(&mut self, call: Call) {
         let collected = &self.multicall;
@@ -99,8 +100,8 @@ impl XenVcpu {
         self.multicall.push(call, false);
     }
 
-    /// `xen_extend_mmu_update` and `xen_extend_mmuext_op` (`arch/x86/xen/mmu_pv.c`): as [`XenVcpu::append`], but shares
-    /// the last entry where that is the same hypercall and there is room.
+    /// `xen_extend_mmu_update` and `xen_extend_mmuext_op` (`arch/x86/xen/mmu_pv.c`): as [`XenVcpu::append`], but the
+    /// call shares the last entry if that is the same hypercall and the argument bytes suffice.
     #[inline]
     pub fn extend(&mut self, call: Call) {
         let collected = &self.multicall;
@@ -113,7 +114,7 @@ impl XenVcpu {
         }
     }
 
-    /// `xen_mc_issue`: sends out what is collected unless `mode` is being batched.
+    /// `xen_mc_issue`: sends the batch, unless updates of `mode` are batched.
     #[inline]
     pub fn issue(&mut self, mode: LazyMode) {
         if self.lazy as u64 & mode as u64 == 0 {
@@ -121,9 +122,9 @@ impl XenVcpu {
         }
     }
 
-    /// `xen_mc_flush`: sends out what is collected, with events masked meanwhile. A single entry goes out by itself,
-    /// several in one `multicall`. Where the hypervisor refuses one of several updates that share an entry, it leaves
-    /// out those behind it (Xen's `do_mmu_update`, `do_mmuext_op`); the other entries are served.
+    /// `xen_mc_flush`: sends the batch, with events masked meanwhile. A single entry is sent as its own hypercall,
+    /// several in one `multicall`. If the hypervisor refuses one of several updates that share an entry, it skips those
+    /// behind it (Xen's `do_mmu_update`, `do_mmuext_op`) and serves the other entries.
     pub fn flush(&mut self) {
         let Multicall { len, shared, entries, .. } = self.multicall;
         if len == 0 {
@@ -135,7 +136,7 @@ impl XenVcpu {
         self.multicall.flushes += 1;
         self.hypervisor.multicalls += u64::from(entries > 1);
         let mut refused = false;
-        for index in 0..len.min(CALLS) {
+        for index in 0..len.min(MAX_CALLS) {
             if refused && shared >> index & 1 != 0 {
                 continue;
             }
@@ -146,13 +147,15 @@ impl XenVcpu {
         self.restore_events(mask);
     }
 
-    /// `xen_mc_batch`: no event may come between the calls of a batch. Returns what [`XenVcpu::restore_events`] takes.
+    /// `xen_mc_batch`: masks events, so that none is delivered between the calls of a batch. Returns the former mask,
+    /// for [`XenVcpu::restore_events`].
     #[inline]
     pub fn mask_events(&mut self) -> u8 {
         std::mem::replace(&mut self.info.evtchn_upcall_mask, 1)
     }
 
-    /// `local_irq_restore` at the end of a batch: what came in meanwhile is let in by a hypercall.
+    /// `local_irq_restore` at the end of a batch: restores the mask. A hypercall delivers events that arrived
+    /// meanwhile.
     #[inline]
     pub fn restore_events(&mut self, mask: u8) {
         self.info.evtchn_upcall_mask = mask;
@@ -161,8 +164,8 @@ impl XenVcpu {
         }
     }
 
-    /// `xen_mc_batch`, `xen_mc_entry` (of page-table updates, `xen_extend_mmu_update`) and `xen_mc_issue`: appended to
-    /// the multicall where `mode` is being batched, else out at once with all that was collected before it.
+    /// `xen_mc_batch`, `xen_mc_entry` (for page-table updates `xen_extend_mmu_update`) and `xen_mc_issue`: adds a call
+    /// to the batch. Unless updates of `mode` are batched, it sends the whole batch at once.
     #[inline]
     pub fn batched(&mut self, call: Call, mode: LazyMode) {
         let mask = self.mask_events();
