@@ -65,7 +65,8 @@ impl fmt::Display for PageFlags {
         let PageFlags { of, sections, nodes, zones, last_cpu, free, node_moved_out } = self;
         write!(
             f,
-            "{} bits, {} nodes: {} flags, {sections} section, {nodes} node, {zones} zone, {last_cpu} last CPU, {free} free",
+            "{} bits, {} nodes: {} flags, {sections} section, {nodes} node, {zones} zone, {last_cpu} last CPU, \
+             {free} free",
             of.word, of.nodes, of.flags
         )?;
         if *node_moved_out {

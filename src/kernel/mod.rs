@@ -144,7 +144,7 @@ const HEAP_PADDING_PIECES: usize = 24;
 /// first, so each machine would get the addresses of the machine before it.
 struct SmallAllocations {
     _mms: Vec<Option<Box<Mm>>>,
-    #[allow(clippy::vec_box, reason = "an clear `spare`")]
+    #[allow(clippy::vec_box, reason = "a cleared `spare`")]
     _spare: Vec<Box<Mm>>,
     _run_queue: sched::RunQueue,
     _lru_batch: Vec<u64>,
@@ -194,7 +194,8 @@ impl Machine {
     /// Fails when the system refuses the segment base.
     pub fn rebuild_at_new_address(self: Box<Self>, rng: &mut impl Rng) -> Result<Box<Self>, MachineError> {
         // The padding is allocated before the old pieces are freed, so that it does not take their addresses.
-        let _heap_padding = (0..HEAP_PADDING_PIECES).map(|_| Vec::with_capacity(rng.random_range(1..memory::PAGE))).collect();
+        let _heap_padding =
+            (0..HEAP_PADDING_PIECES).map(|_| Vec::with_capacity(rng.random_range(1..memory::PAGE))).collect();
         let Machine { mut memory, mut cpu, mut retained, mms, spare, run_queue, lru_batch, .. } = *self;
         memory.pages.rebuild_at_new_address(rng);
         cpu.rebuild_at_new_address(rng)?;

@@ -50,7 +50,7 @@ macro_rules! options {
 
 options! {
     Security "security" "CONFIG_SECURITY with two modules"
-        "mmap, mprotect, fork and exec make two indirect calls each; the second one looks up a policy"
+        "mmap, mprotect, fork and exec call two security modules indirectly; the second one looks up a policy"
         { const SECURITY: bool = true; }
     Audit "audit" "CONFIG_AUDITSYSCALL, audit=1"
         "every system call fills in a context, and checks rules when it ends"

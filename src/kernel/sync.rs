@@ -17,9 +17,11 @@ pub(super) fn xadd<C: Config>(count: &mut u32, by: i32) -> u32 {
     // SAFETY: the caller's own count.
     unsafe {
         if C::SMP {
-            std::arch::asm!("lock xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value, options(nostack));
+            std::arch::asm!("lock xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value,
+                options(nostack));
         } else {
-            std::arch::asm!("xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value, options(nostack));
+            std::arch::asm!("xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value,
+                options(nostack));
         }
     }
     value
@@ -87,9 +89,11 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         // SAFETY: locks are fields of the machine or of its pages; the word is the first field.
         unsafe {
             if C::SMP {
-                std::arch::asm!("lock cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32, inout("eax") seen, options(nostack));
+                std::arch::asm!("lock cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32,
+                    inout("eax") seen, options(nostack));
             } else {
-                std::arch::asm!("cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32, inout("eax") seen, options(nostack));
+                std::arch::asm!("cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32, inout("eax") seen,
+                    options(nostack));
             }
         }
         if seen != 0 {

@@ -10,14 +10,14 @@ use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 use crate::op::mmu::Gather;
 
-/// UnmappedPages per batch. In Linux on x86-64, `MAX_GATHER_BATCH` is 506, and the batch on the stack (`MMU_GATHER_BUNDLE`) has
+/// Pages per batch. In Linux on x86-64, `MAX_GATHER_BATCH` is 506, and the batch on the stack (`MMU_GATHER_BUNDLE`) has
 /// 8.
 const BATCH_PAGES: usize = 64;
 
 /// `TASK_SIZE`
 const TASK_SIZE: u64 = 1 << 47;
 
-/// UnmappedPages that are unmapped but not yet freed.
+/// Pages that are unmapped but not yet freed.
 struct UnmappedPages {
     frames: [u64; BATCH_PAGES],
     len: usize,
