@@ -208,7 +208,7 @@ fn a_first_touch_calls_the_hooks_of_a_walk_a_page_and_an_entry() {
     for op in ["read_cr2", "make_pte", "set_pte"] {
         assert_eq!(per_unit(op), 1.0, "{op}");
     }
-    // The begin and the end of a range of 256 pages add calls.
+    // The start and the end of a range of 256 pages add calls.
     for (op, least) in [("p4d_val", 1.0), ("pud_val", 1.0), ("pmd_val", 3.0), ("flush_tlb_user", 0.0)] {
         assert!((least..least + 4.0 / 128.0).contains(&per_unit(op)), "{op} {}", per_unit(op));
     }

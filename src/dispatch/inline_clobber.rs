@@ -15,7 +15,7 @@ impl Dispatch for InlineClobber {
         name: "inline_clobber",
         way: CallSequence::Straight,
         switches: false,
-        known_from: "Linux 2.6.20, what a patched C-convention site amounts to",
+        known_from: "Linux 2.6.20, a patched site with the C calling convention",
         summary: "the native instructions in place, with all caller-saved registers clobbered",
         ..Mechanism::BASE
     };

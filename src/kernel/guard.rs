@@ -8,7 +8,7 @@ use super::Config;
 /// `fixed_percpu_data.stack_canary`
 static CANARY: AtomicU64 = AtomicU64::new(0x5bd1_e995_9e37_7900);
 
-/// A canary on the stack: written at the begin of a function, compared at its end.
+/// A canary on the stack: written at the start of a function, compared at its end.
 pub(super) struct Guard<C> {
     slot: u64,
     _config: PhantomData<fn(C)>,
