@@ -199,7 +199,7 @@ impl Machine {
         let Machine { mut memory, mut cpu, mut retained, mms, spare, run_queue, lru_batch, .. } = *self;
         memory.pages.rebuild_at_new_address(rng);
         cpu.rebuild_at_new_address(rng)?;
-        // Address spaces are larger and are freed; only the clear vectors are retained.
+        // Address spaces are larger and are freed; only the emptied vectors are retained.
         let (mms, spare) = (clear(mms), clear(spare));
         retained.push(SmallAllocations { _mms: mms, _spare: spare, _run_queue: run_queue, _lru_batch: lru_batch });
         if retained.len() == MAX_RETAINED_MACHINES {
