@@ -1,4 +1,4 @@
-//! `dlsym`: bodies in shared objects that are made and opened at run time.
+//! `dlsym`: bodies in shared objects, made and opened at run time.
 
 mod alone;
 mod own_ops;
@@ -16,17 +16,17 @@ fn word<O: Op>() -> u64 {
     &raw const DLSYM as u64 + 8 * O::SLOT as u64
 }
 
-/// What is in it after `O` was bound.
-fn callee<O: Op>() -> usize {
+/// Binds `O` and returns the address in its word.
+fn bind_and_read<O: Op>() -> usize {
     assert_eq!(Dlsym::unavailable(), None);
     Dlsym::bind::<O>(BodyKind::Native);
     // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
     unsafe { (word::<O>() as *const usize).read() }
 }
 
-/// What a chain of calls adds per call.
-fn adds<O: Op>(words: [u64; 4]) -> u64 {
-    callee::<O>();
+/// Runs a chain of calls and returns the sum that each call adds.
+fn sum_per_call<O: Op>(words: [u64; 4]) -> u64 {
+    bind_and_read::<O>();
     // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
     let sum = unsafe { latency::<Dlsym, O>(&raw const words, 3) };
     assert_eq!(sum % (3 * SITES), 0, "{sum} after {} calls", 3 * SITES);
@@ -34,7 +34,7 @@ fn adds<O: Op>(words: [u64; 4]) -> u64 {
 }
 
 /// The line of /proc/self/maps that an address lies in.
-fn mapping(address: usize) -> String {
+fn find_mapping(address: usize) -> String {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let holds = |line: &&str| {
         let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
@@ -44,33 +44,34 @@ fn mapping(address: usize) -> String {
 }
 
 #[test]
-fn several_ops_each_reach_their_own_native_body() {
-    alone("several_ops_each_reach_their_own_native_body", || {
+fn each_op_reaches_its_own_native_body() {
+    alone("each_op_reaches_its_own_native_body", || {
         // All are bound before the first is called.
-        let callees = [callee::<Add>(), callee::<Same>(), callee::<Long>(), callee::<Called>()];
+        let callees =
+            [bind_and_read::<Add>(), bind_and_read::<Same>(), bind_and_read::<Long>(), bind_and_read::<Called>()];
         for (index, one) in callees.iter().enumerate() {
             assert!(!callees[..index].contains(one), "{callees:x?}");
         }
-        assert_eq!(adds::<Add>([0; 4]), 1);
-        assert_eq!(adds::<Same>([0; 4]), 0);
-        assert_eq!(adds::<Long>([0, 1, 2, 3]), 4);
-        assert_eq!(adds::<Called>([0, 7, 0, 0]), 7);
+        assert_eq!(sum_per_call::<Add>([0; 4]), 1);
+        assert_eq!(sum_per_call::<Same>([0; 4]), 0);
+        assert_eq!(sum_per_call::<Long>([0, 1, 2, 3]), 4);
+        assert_eq!(sum_per_call::<Called>([0, 7, 0, 0]), 7);
     });
 }
 
 #[test]
-fn a_body_that_is_bound_again_stays_where_it_is() {
-    assert_eq!(callee::<Add>(), callee::<Add>());
-    let before = callee::<Add>();
-    // There is no Xen body to be looked up.
+fn a_body_that_is_bound_again_keeps_its_address() {
+    assert_eq!(bind_and_read::<Add>(), bind_and_read::<Add>());
+    let before = bind_and_read::<Add>();
+    // No object has a Xen body.
     Dlsym::bind::<Add>(BodyKind::Xen);
     // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
     assert_eq!(unsafe { (word::<Add>() as *const usize).read() }, before);
-    assert_eq!(adds::<Add>([0; 4]), 1);
+    assert_eq!(sum_per_call::<Add>([0; 4]), 1);
 }
 
 #[test]
-fn sites_call_through_the_word_and_nothing_else() {
+fn sites_call_only_through_the_word() {
     let entry = latency::<Dlsym, Add> as *const () as usize;
     // SAFETY: the address of a loop of this program.
     let function = unsafe { Function::with_loop(entry) }.unwrap();
@@ -84,12 +85,12 @@ fn sites_call_through_the_word_and_nothing_else() {
     }
 }
 
-fn is_a_copy_of_the_native_body<O: Op>() {
+fn assert_copy_of_native_body<O: Op>() {
     let native = O::native as *const () as usize;
     // SAFETY: the address of a function of this program that ends in a return.
     let mut wanted = unsafe { code_before_return(native) };
     wanted.push(0xc3);
-    let found = callee::<O>();
+    let found = bind_and_read::<O>();
     assert_ne!(found, native);
     // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     assert_eq!(unsafe { std::slice::from_raw_parts(found as *const u8, wanted.len()) }, wanted, "{}", O::META.name);
@@ -97,24 +98,24 @@ fn is_a_copy_of_the_native_body<O: Op>() {
 
 #[test]
 fn the_callee_is_the_native_body_in_executable_memory_of_a_shared_object() {
-    is_a_copy_of_the_native_body::<Add>();
-    is_a_copy_of_the_native_body::<Long>();
-    is_a_copy_of_the_native_body::<pvbench::op::irq::SaveFl>();
-    // A hook that does nothing: a return alone.
-    is_a_copy_of_the_native_body::<pvbench::op::cpu::StartContextSwitch>();
-    for address in [callee::<Add>(), callee::<pvbench::op::irq::SaveFl>()] {
-        let line = mapping(address);
+    assert_copy_of_native_body::<Add>();
+    assert_copy_of_native_body::<Long>();
+    assert_copy_of_native_body::<pvbench::op::irq::SaveFl>();
+    // A hook that does nothing: its code is a return.
+    assert_copy_of_native_body::<pvbench::op::cpu::StartContextSwitch>();
+    for address in [bind_and_read::<Add>(), bind_and_read::<pvbench::op::irq::SaveFl>()] {
+        let line = find_mapping(address);
         assert_eq!(line.split_whitespace().nth(1), Some("r-xp"), "{line}");
         assert!(line.contains("/memfd:"), "{line}");
     }
 }
 
 #[test]
-fn nothing_becomes_writable_and_executable() {
-    alone("nothing_becomes_writable_and_executable", || {
+fn no_mapping_becomes_writable_and_executable() {
+    alone("no_mapping_becomes_writable_and_executable", || {
         let before = writable_and_executable();
-        callee::<Add>();
-        callee::<Same>();
+        bind_and_read::<Add>();
+        bind_and_read::<Same>();
         assert_eq!(writable_and_executable(), before);
         assert_eq!(before, Vec::<String>::new());
     });

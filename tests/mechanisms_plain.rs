@@ -1,5 +1,5 @@
-//! Boxed closures, lazily made tables, the linker's stubs and compare trees: that a call ends where it is bound to, and
-//! that every site is, instruction by instruction, what its mechanism stands for.
+//! Boxed closures, lazily made tables, the linker's stubs and compare trees: a call reaches the body it is bound to,
+//! and every site has the call sequence of its mechanism, instruction by instruction.
 
 mod own_ops;
 
@@ -16,14 +16,14 @@ use pvbench::patch::Function;
 use pvbench::patch::function::through_memory;
 use pvbench::regime::{SITES, latency, throughput};
 
-/// Bindings are the process's; tests that bind take turns.
-fn turn() -> MutexGuard<'static, ()> {
+/// Locks the bindings, which all tests of the process share.
+fn lock_bindings() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a chain through `D` adds per call.
-fn adds<D: Dispatch, O: Op>() -> u64 {
+/// Runs a chain of calls through `D` and returns the sum that each call adds.
+fn sum_per_call<D: Dispatch, O: Op>() -> u64 {
     let mut cpu = CpuModel::install().unwrap();
     let words = O::arguments(&mut cpu).to_words();
     // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
@@ -59,86 +59,86 @@ fn at(address: u64) -> Instruction {
     Decoder::with_ip(64, code, address, DecoderOptions::NONE).decode()
 }
 
-/// What native adds and what Xen adds, for each of the user's ops, after every order of binding.
-fn switches<D: Dispatch>() {
-    fn one<D: Dispatch, O: Op>(native: u64, xen: u64) {
+/// Checks the sums of the native and Xen bodies of each test op, after every order of binding.
+fn assert_switches<D: Dispatch>() {
+    fn assert_sums<D: Dispatch, O: Op>(native: u64, xen: u64) {
         for platform in [BodyKind::Native, BodyKind::Xen, BodyKind::Native, BodyKind::Xen, BodyKind::Xen] {
             D::bind::<O>(platform);
             let wanted = if platform == BodyKind::Native { native } else { xen };
-            assert_eq!(adds::<D, O>(), wanted, "{} {} {platform:?}", D::META.name, O::META.name);
+            assert_eq!(sum_per_call::<D, O>(), wanted, "{} {} {platform:?}", D::META.name, O::META.name);
         }
     }
-    let _turn = turn();
+    let _lock = lock_bindings();
     assert!(D::META.switches && D::META.states.is_empty());
     assert_eq!(D::unavailable(), None);
-    one::<D, Add>(1, 2);
-    one::<D, Same>(0, 2);
-    one::<D, Long>(1, 2);
-    one::<D, Called>(1, 2);
-    // The other order, and one op's binding is not another's.
+    assert_sums::<D, Add>(1, 2);
+    assert_sums::<D, Same>(0, 2);
+    assert_sums::<D, Long>(1, 2);
+    assert_sums::<D, Called>(1, 2);
+    // The other order; the bindings of two ops are independent.
     for platform in [BodyKind::Xen, BodyKind::Native] {
         D::bind::<Add>(platform);
         D::bind::<Called>(if platform == BodyKind::Xen { BodyKind::Native } else { BodyKind::Xen });
-        assert_eq!(adds::<D, Add>() + adds::<D, Called>(), 3, "{} {platform:?}", D::META.name);
-        assert_eq!(adds::<D, Add>(), if platform == BodyKind::Xen { 2 } else { 1 }, "{}", D::META.name);
+        assert_eq!(sum_per_call::<D, Add>() + sum_per_call::<D, Called>(), 3, "{} {platform:?}", D::META.name);
+        assert_eq!(sum_per_call::<D, Add>(), if platform == BodyKind::Xen { 2 } else { 1 }, "{}", D::META.name);
     }
 }
 
 #[test]
-fn a_boxed_closure_ends_in_the_body_it_is_bound_to() {
-    switches::<BoxDyn>();
+fn a_boxed_closure_reaches_the_body_it_is_bound_to() {
+    assert_switches::<BoxDyn>();
 }
 
 #[test]
-fn a_table_in_a_lazy_lock_ends_in_the_body_it_is_bound_to() {
-    switches::<LazyLockTable>();
+fn a_table_in_a_lazy_lock_reaches_the_body_it_is_bound_to() {
+    assert_switches::<LazyLockTable>();
 }
 
 #[test]
-fn a_plt_stub_ends_in_the_body_it_is_bound_to() {
-    switches::<Plt>();
+fn a_plt_stub_reaches_the_body_it_is_bound_to() {
+    assert_switches::<Plt>();
 }
 
 #[test]
-fn a_word_of_the_got_ends_in_the_body_it_is_bound_to() {
-    switches::<Got>();
+fn a_word_of_the_got_reaches_the_body_it_is_bound_to() {
+    assert_switches::<Got>();
 }
 
 #[test]
-fn compare_trees_end_in_the_body_they_are_bound_to() {
-    switches::<CompareTree1>();
-    switches::<CompareTree4>();
-    switches::<CompareTree16>();
+fn compare_trees_reach_the_body_they_are_bound_to() {
+    assert_switches::<CompareTree1>();
+    assert_switches::<CompareTree4>();
+    assert_switches::<CompareTree16>();
 }
 
 #[test]
-fn an_indirect_function_ends_in_the_native_body_whatever_is_bound() {
+fn an_indirect_function_reaches_the_native_body_whatever_is_bound() {
     const { assert!(!Ifunc::META.switches) };
     assert_eq!(Ifunc::unavailable(), None);
     for platform in [BodyKind::Native, BodyKind::Xen] {
         Ifunc::bind::<Add>(platform);
-        assert_eq!(adds::<Ifunc, Add>(), 1);
-        assert_eq!(adds::<Ifunc, Same>(), 0);
-        assert_eq!(adds::<Ifunc, Long>(), 1);
-        assert_eq!(adds::<Ifunc, Called>(), 1);
+        assert_eq!(sum_per_call::<Ifunc, Add>(), 1);
+        assert_eq!(sum_per_call::<Ifunc, Same>(), 0);
+        assert_eq!(sum_per_call::<Ifunc, Long>(), 1);
+        assert_eq!(sum_per_call::<Ifunc, Called>(), 1);
     }
 }
 
 #[test]
-fn the_words_of_plt_and_got_are_bound_apart() {
-    let _turn = turn();
+fn the_words_of_plt_and_got_are_bound_independently() {
+    let _lock = lock_bindings();
     Plt::bind::<Add>(BodyKind::Xen);
     Got::bind::<Add>(BodyKind::Native);
-    assert_eq!((adds::<Plt, Add>(), adds::<Got, Add>()), (2, 1));
+    assert_eq!((sum_per_call::<Plt, Add>(), sum_per_call::<Got, Add>()), (2, 1));
     Plt::bind::<Add>(BodyKind::Native);
     Got::bind::<Add>(BodyKind::Xen);
-    assert_eq!((adds::<Plt, Add>(), adds::<Got, Add>()), (1, 2));
+    assert_eq!((sum_per_call::<Plt, Add>(), sum_per_call::<Got, Add>()), (1, 2));
 }
 
-/// Every test of machine code below, on one op.
-fn decodes<O: Op>() {
+/// Checks the machine code of every mechanism below, for one op.
+fn assert_call_sequences<O: Op>() {
     a_box_is_called_through_its_vtable::<O>();
-    a_lazy_lock_is_asked_at_every_site::<O>();
+    a_lazy_lock_is_tested_at_every_site::<O>();
     a_plt_site_calls_a_stub_that_jumps_through_its_word::<O>();
     a_got_site_calls_through_its_word::<O>();
     an_ifunc_site_calls_an_entry_of_the_linker::<O>();
@@ -148,15 +148,15 @@ fn decodes<O: Op>() {
 }
 
 #[test]
-fn every_site_is_the_sequence_its_mechanism_stands_for() {
-    decodes::<Add>();
-    decodes::<Same>();
-    decodes::<Long>();
-    decodes::<Called>();
+fn every_site_has_the_call_sequence_of_its_mechanism() {
+    assert_call_sequences::<Add>();
+    assert_call_sequences::<Same>();
+    assert_call_sequences::<Long>();
+    assert_call_sequences::<Called>();
 }
 
-/// That there is one call per site, and each is the right one.
-fn calls_are(name: &str, code: &[Instruction], right: impl Fn(&Instruction) -> bool) {
+/// Checks that there is one call per site, and that each is the right one.
+fn assert_calls(name: &str, code: &[Instruction], right: impl Fn(&Instruction) -> bool) {
     let calls: Vec<&Instruction> = code.iter().filter(|i| any_call(i)).collect();
     assert_eq!(calls.len() as u64, SITES, "{name}\n{}", listing(code));
     assert!(calls.into_iter().all(right), "{name}\n{}", listing(code));
@@ -169,28 +169,28 @@ fn a_box_is_called_through_its_vtable<O: Op>() {
     let method = |i: &Instruction| {
         i.is_call_near_indirect() && i.memory_base() != Register::RIP && i.memory_displacement64() == 5 * 8
     };
-    calls_are("box_dyn", &code, method);
+    assert_calls("box_dyn", &code, method);
 }
 
-fn a_lazy_lock_is_asked_at_every_site<O: Op>() {
+fn a_lazy_lock_is_tested_at_every_site<O: Op>() {
     assert_eq!(LazyLockTable::META.way, CallSequence::Indirect);
     let code = sites::<LazyLockTable, O>();
-    // What runs once the table is made: from the head of the loop to the first branch back to it. What makes the table
-    // stands behind.
+    // The code from the head of the loop to the first branch back to it runs once the table exists. The code after it
+    // makes the table.
     let back = |i: &Instruction| i.is_jcc_short_or_near() && i.near_branch_target() == code[0].ip();
     let (straight, making) = code.split_at(code.iter().position(back).unwrap() + 1);
-    calls_are("lazy_lock", straight, Instruction::is_call_near_indirect);
+    assert_calls("lazy_lock", straight, Instruction::is_call_near_indirect);
     let behind = making.first().map_or(u64::MAX, Instruction::ip);
-    let asks = |two: &[Instruction]| {
+    let tests_state = |two: &[Instruction]| {
         matches!(two[0].mnemonic(), Mnemonic::Cmp | Mnemonic::Test)
             && two[1].is_jcc_short_or_near()
             && two[1].near_branch_target() >= behind
     };
-    // One question before every call, none without a call.
+    // One test before every call, none without a call.
     let parts = straight.split_inclusive(Instruction::is_call_near_indirect);
-    let asked: Vec<usize> = parts.map(|part| part.windows(2).filter(|two| asks(two)).count()).collect();
+    let tests_per_part: Vec<usize> = parts.map(|part| part.windows(2).filter(|two| tests_state(two)).count()).collect();
     let once_each: Vec<usize> = (0..=SITES).map(|part| usize::from(part < SITES)).collect();
-    assert_eq!(asked, once_each, "{}", listing(&code));
+    assert_eq!(tests_per_part, once_each, "{}", listing(&code));
     assert!(!code.iter().any(|i| i.is_call_near() && i.near_branch_target() == native::<O>()), "{}", listing(&code));
 }
 
@@ -204,13 +204,13 @@ fn a_plt_site_calls_a_stub_that_jumps_through_its_word<O: Op>() {
             && jump.len() == 6
             && through_memory(&jump) == Some(word)
     };
-    calls_are("plt", &sites::<Plt, O>(), through_stub);
+    assert_calls("plt", &sites::<Plt, O>(), through_stub);
 }
 
 fn a_got_site_calls_through_its_word<O: Op>() {
     assert_eq!(Got::META.way, CallSequence::Got);
     let word = &raw const GOT as u64 + 8 * O::SLOT as u64;
-    calls_are("got", &sites::<Got, O>(), |i| {
+    assert_calls("got", &sites::<Got, O>(), |i| {
         i.len() == 6 && i.is_call_near_indirect() && through_memory(i) == Some(word)
     });
 }
@@ -223,11 +223,11 @@ fn an_ifunc_site_calls_an_entry_of_the_linker<O: Op>() {
             jump = at(jump.next_ip());
         }
         let word = through_memory(&jump).filter(|_| jump.code() == Code::Jmp_rm64);
-        // The loader stored what the resolver said.
+        // The loader stored the address that the resolver returned.
         // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
         i.code() == Code::Call_rel32_64 && word.is_some_and(|at| unsafe { *(at as *const u64) } == native::<O>())
     };
-    calls_are("ifunc", &sites::<Ifunc, O>(), to_native);
+    assert_calls("ifunc", &sites::<Ifunc, O>(), to_native);
 }
 
 fn a_tree_compares_in_order<D: Dispatch, O: Op>(comparisons: usize) {
@@ -260,7 +260,7 @@ fn a_tree_compares_in_order<D: Dispatch, O: Op>(comparisons: usize) {
         }
         assert!(last.code() == Code::Call_rm64 && last.op0_register() == Register::RAX, "{}", listing(site));
         assert_eq!(known.last(), Some(&native::<O>()));
-        // Functions of their own, which no linker folded.
+        // The functions are different; no linker folded them.
         known.sort_unstable();
         known.dedup();
         assert_eq!(known.len(), comparisons, "{}", listing(site));
@@ -269,8 +269,8 @@ fn a_tree_compares_in_order<D: Dispatch, O: Op>(comparisons: usize) {
 }
 
 #[test]
-fn copies_elsewhere_are_the_same_code_and_add_the_same() {
-    fn copied<D: Dispatch>() {
+fn copies_at_other_addresses_compute_the_same_sums() {
+    fn assert_copy_adds<D: Dispatch>() {
         D::bind::<Add>(BodyKind::Native);
         let entry = latency::<D, Add> as *const () as usize;
         // SAFETY: the address of a loop of this program.
@@ -283,13 +283,13 @@ fn copies_elsewhere_are_the_same_code_and_add_the_same() {
         let _cpu = CpuModel::install().unwrap();
         assert_eq!(unsafe { copy(&[0; 4], 5) }, 5 * SITES, "{}", D::META.name);
     }
-    let _turn = turn();
-    copied::<BoxDyn>();
-    copied::<LazyLockTable>();
-    copied::<Plt>();
-    copied::<Got>();
-    copied::<Ifunc>();
-    copied::<CompareTree1>();
-    copied::<CompareTree4>();
-    copied::<CompareTree16>();
+    let _lock = lock_bindings();
+    assert_copy_adds::<BoxDyn>();
+    assert_copy_adds::<LazyLockTable>();
+    assert_copy_adds::<Plt>();
+    assert_copy_adds::<Got>();
+    assert_copy_adds::<Ifunc>();
+    assert_copy_adds::<CompareTree1>();
+    assert_copy_adds::<CompareTree4>();
+    assert_copy_adds::<CompareTree16>();
 }

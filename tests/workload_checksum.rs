@@ -1,4 +1,4 @@
-//! A workload that does not come to the same end with every mechanism.
+//! A workload whose checksum differs between mechanisms.
 
 mod alone;
 
@@ -10,7 +10,7 @@ use pvbench::op::irq::SaveFl;
 use pvbench::suite::OpEntry;
 use pvbench::workload::{Failure, Random, Workload, WorkloadEntry, WorkloadMeta};
 
-/// Returns something else with the table.
+/// A workload that returns another value with `table`.
 struct Lying;
 
 impl Workload for Lying {
@@ -30,7 +30,7 @@ impl Workload for Lying {
     }
 }
 
-fn measured(mechanism: &str) -> Result<(), WorkError> {
+fn measure(mechanism: &str) -> Result<(), WorkError> {
     let ops = [OpEntry::with::<SaveFl, All>()];
     let mut worker = Worker::new(&ops, vec![WorkloadEntry::own::<Lying, All>()], 1, Clock::Tsc)?;
     let task = WorkTask {
@@ -42,16 +42,16 @@ fn measured(mechanism: &str) -> Result<(), WorkError> {
         in_place: false,
         only: None,
     };
-    let column = KernelVariant::Mechanism(Variant { mechanism: mechanism.to_owned(), state: None });
-    worker.measure(&task, &[column]).map(drop)
+    let variant = KernelVariant::Mechanism(Variant { mechanism: mechanism.to_owned(), state: None });
+    worker.measure(&task, &[variant]).map(drop)
 }
 
 #[test]
-fn a_checksum_that_differs_fails_with_the_names_of_both_kernels() {
-    alone::alone("a_checksum_that_differs_fails_with_the_names_of_both_kernels", || {
-        let message = measured("table").unwrap_err().to_string();
+fn a_differing_checksum_fails_and_names_both_kernels() {
+    alone::alone("a_differing_checksum_fails_and_names_both_kernels", || {
+        let message = measure("table").unwrap_err().to_string();
         assert!(message.starts_with("lying: the checksum with "), "{message}");
         assert!(message.contains("table") && message.contains("inline"), "{message}");
-        measured("direct").unwrap();
+        measure("direct").unwrap();
     });
 }

@@ -1,5 +1,5 @@
-//! Workloads on a kernel that booted as a Xen PV guest: the same end as on bare metal, whichever way the hooks are
-//! reached, and a hypervisor that had nothing to refuse.
+//! Workloads on a kernel that booted as a Xen PV guest. With every mechanism they reach the checksum of bare metal, and
+//! the hypervisor refuses nothing.
 
 mod alone;
 
@@ -34,15 +34,15 @@ fn units(entry: &WorkloadEntry) -> u64 {
     }
 }
 
-/// A workload as a guest of Xen, with a mechanism.
+/// A workload with a mechanism on a Xen guest.
 struct Guest {
     mechanism: Mechanism,
     unavailable: fn() -> Option<String>,
     run: Run,
 }
 
-/// A workload's name, and the workload with every mechanism whose hooks can be bound to Xen's bodies.
-fn of<W: KernelWorkload>() -> (&'static str, Vec<Guest>) {
+/// Returns a workload's name, and the workload with every mechanism that can bind its hooks to Xen's bodies.
+fn list_guests<W: KernelWorkload>() -> (&'static str, Vec<Guest>) {
     struct Guests<W>(Vec<Guest>, PhantomData<fn(W)>);
     impl<W: KernelWorkload> dispatch::MechanismVisitor for Guests<W> {
         fn visit<D: Dispatch>(&mut self) {
@@ -57,24 +57,24 @@ fn of<W: KernelWorkload>() -> (&'static str, Vec<Guest>) {
     (W::META.name, guests.0)
 }
 
-fn on_xen() -> BTreeMap<&'static str, Vec<Guest>> {
+fn list_all_guests() -> BTreeMap<&'static str, Vec<Guest>> {
     BTreeMap::from([
-        of::<MmapPerf>(),
-        of::<LatMmap>(),
-        of::<PageFault>(),
-        of::<ProtFault>(),
-        of::<ForkExit>(),
-        of::<Exec>(),
-        of::<ContextSwitch>(),
-        of::<NullSyscall>(),
-        of::<Spinlock>(),
-        of::<SpinlockContended>(),
-        of::<PageLife>(),
-        of::<KernelBuild>(),
+        list_guests::<MmapPerf>(),
+        list_guests::<LatMmap>(),
+        list_guests::<PageFault>(),
+        list_guests::<ProtFault>(),
+        list_guests::<ForkExit>(),
+        list_guests::<Exec>(),
+        list_guests::<ContextSwitch>(),
+        list_guests::<NullSyscall>(),
+        list_guests::<Spinlock>(),
+        list_guests::<SpinlockContended>(),
+        list_guests::<PageLife>(),
+        list_guests::<KernelBuild>(),
     ])
 }
 
-/// The text of this program, and what platform its sites are bound to.
+/// The text of this program, and the targets of its sites by platform.
 struct Sites {
     text: Text,
     targets: [BTreeMap<usize, Target>; 2],
@@ -82,22 +82,22 @@ struct Sites {
 
 impl Sites {
     fn new() -> Self {
-        // SAFETY: the test has the process to itself, and makes one of these.
+        // SAFETY: only this test runs in the process, and it makes one of these.
         Sites { text: unsafe { Text::own() }.unwrap(), targets: [BodyKind::Native, BodyKind::Xen].map(targets) }
     }
 
     fn set_state(&mut self, platform: BodyKind, kind: SiteKind, states: &[State]) {
         let targets = &self.targets[usize::from(platform == BodyKind::Xen)];
-        // SAFETY: no other thread, and no site is being run; the targets are those of the ops.
+        // SAFETY: no other thread runs, and no site is executing; the targets are those of the ops.
         unsafe { self.text.set_first_supported(targets, kind, states) }.unwrap();
     }
 
-    /// Has a mechanism's calls end in a platform's bodies.
+    /// Binds a mechanism's calls to a platform's bodies.
     fn bind(&mut self, mechanism: &Mechanism, platform: BodyKind, state: Option<State>) {
         match (mechanism.sites, state) {
             (Some(kind), Some(state)) => {
                 self.set_state(platform, kind, whole_kernel(state));
-                // What a jump label jumps to follows the platform.
+                // The target of a jump label follows the platform.
                 self.set_state(platform, SiteKind::Call, &[State::Direct]);
             }
             _ if mechanism.way == CallSequence::Trampoline => {
@@ -108,8 +108,8 @@ impl Sites {
     }
 }
 
-/// The states in which all sites of a mechanism lead to Xen's bodies. Native instructions lead nowhere else than they
-/// did, and unpatched alternatives are those of bare metal.
+/// The states in which all sites of a mechanism reach Xen's bodies. Inline native instructions and unpatched
+/// alternatives stay those of bare metal.
 fn states(mechanism: &Mechanism) -> Vec<Option<State>> {
     match mechanism.sites {
         None => vec![None],
@@ -119,24 +119,25 @@ fn states(mechanism: &Mechanism) -> Vec<Option<State>> {
     }
 }
 
-/// What each guest frame must be: the tables of live address spaces and of boot, and how often each frame is mapped.
+/// The expected state of the guest's frames: the tables of live address spaces and of boot, and the number of mappings
+/// of each frame.
 #[derive(Default)]
-struct Account {
+struct ExpectedFrames {
     tables: BTreeMap<u64, FrameType>,
     writable: BTreeMap<u64, u32>,
 }
 
-impl Account {
-    fn of(xen: &XenVcpu, roots: impl Iterator<Item = u64>) -> Self {
-        let mut account = Account::default();
+impl ExpectedFrames {
+    fn walk(xen: &XenVcpu, roots: impl Iterator<Item = u64>) -> Self {
+        let mut expected = ExpectedFrames::default();
         for root in roots.chain([guest::ROOT]) {
-            account.table(xen, root, FrameType::L4);
-            account.table(xen, xen.memory.virt_to_pfn(xen.memory.map[root as usize].private), FrameType::L4);
+            expected.add_table(xen, root, FrameType::L4);
+            expected.add_table(xen, xen.memory.virt_to_pfn(xen.memory.map[root as usize].private), FrameType::L4);
         }
-        account
+        expected
     }
 
-    fn table(&mut self, xen: &XenVcpu, pfn: u64, kind: FrameType) {
+    fn add_table(&mut self, xen: &XenVcpu, pfn: u64, kind: FrameType) {
         let below = match kind {
             FrameType::L4 => Some(FrameType::L3),
             FrameType::L3 => Some(FrameType::L2),
@@ -155,13 +156,13 @@ impl Account {
             let child = xen.p2m.mfn_to_pfn((entry & FRAME_MASK) >> 12);
             assert!((child as usize) < xen.memory.map.len(), "entry {index} of frame {pfn} leads to {entry:#x}");
             match below {
-                Some(below) => self.table(xen, child, below),
+                Some(below) => self.add_table(xen, child, below),
                 None => *self.writable.entry(child).or_default() += u32::from(entry & WRITABLE != 0),
             }
         }
     }
 
-    /// Every frame is a table that somebody has, or plain memory that is mapped as often as its type is counted.
+    /// Checks that every frame is an expected table, or plain memory with as many mappings as its type count says.
     fn check(&self, xen: &XenVcpu, what: &str) {
         for pfn in 0..xen.memory.map.len() as u64 {
             let frame = xen.hypervisor.frames.get(xen.p2m.pfn_to_mfn(pfn)).unwrap();
@@ -189,15 +190,15 @@ fn run_on_xen(machine: &mut Machine, entry: &WorkloadEntry, run: Run, expected: 
     if ["mmap_perf", "fork_exit"].contains(&entry.meta.name) {
         assert!(xen.hypervisor.count(CallKind::MmuUpdate) > 0 && xen.hypervisor.emulated > 0, "{what}");
     }
-    Account::of(xen, machine.roots()).check(xen, what);
+    ExpectedFrames::walk(xen, machine.roots()).check(xen, what);
 }
 
 #[test]
-fn every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen() {
-    let name = "every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen";
+fn every_mechanism_reaches_the_checksum_of_bare_metal_as_a_xen_guest() {
+    let name = "every_mechanism_reaches_the_checksum_of_bare_metal_as_a_xen_guest";
     alone::alone(name, || {
         let mut sites = Sites::new();
-        let (mut machine, on_xen) = (Machine::new().unwrap(), on_xen());
+        let (mut machine, on_xen) = (Machine::new().unwrap(), list_all_guests());
         let mut seen = BTreeSet::new();
         for entry in workload_entries().into_iter().filter(|entry| (entry.unavailable)().is_none()) {
             let expected = (entry.variants[0].run)(&mut machine, SEED, units(&entry), Clock::Tsc).unwrap().checksum;
@@ -209,7 +210,7 @@ fn every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen() {
                     run_on_xen(&mut machine, &entry, *run, expected, &what);
                     sites.bind(mechanism, BodyKind::Native, state);
                     seen.insert(mechanism.name);
-                    // The same machine runs a kernel on bare metal again.
+                    // The machine then runs a kernel on bare metal again.
                     let again = entry.variants.iter().find(|variant| variant.mechanism.name == mechanism.name);
                     let again = again.unwrap_or(&entry.variants[0]);
                     let native = (again.run)(&mut machine, SEED, units(&entry), Clock::Tsc).unwrap().checksum;
@@ -221,14 +222,14 @@ fn every_mechanism_comes_to_the_checksum_of_bare_metal_as_a_guest_of_xen() {
     });
 }
 
-fn nothing_refused(machine: &Machine) {
+fn assert_nothing_refused(machine: &Machine) {
     let xen = machine.vcpu();
     assert_eq!((xen.hypervisor.refused, xen.multicall.failed), (0, 0));
-    Account::of(xen, machine.roots()).check(xen, "at the end");
+    ExpectedFrames::walk(xen, machine.roots()).check(xen, "at the end");
 }
 
 #[test]
-fn memory_that_runs_out_is_an_error_of_the_workload_and_everything_goes_back() {
+fn a_guest_fails_with_an_error_when_memory_runs_out_and_frees_everything() {
     let mut machine = Machine::new().unwrap();
     let mut kernel = Kernel::<Table, Xen>::new(&mut machine);
     let before = kernel.machine().free_frames();
@@ -236,15 +237,15 @@ fn memory_that_runs_out_is_an_error_of_the_workload_and_everything_goes_back() {
     let at = kernel.mmap(1 << 30, Prot::Write).unwrap();
     let ended = (0..1 << 18).find_map(|page| kernel.store(at + page * 4096, page).err());
     assert!(matches!(ended, Some(KernelError::Memory(_))), "{ended:?}");
-    nothing_refused(kernel.machine());
+    assert_nothing_refused(kernel.machine());
     kernel.finish().unwrap();
-    // All but the slabs, which keep their pages.
+    // Everything is free but the slabs, which keep their pages.
     assert!(before - machine.free_frames() < 8, "{before} frames, then {}", machine.free_frames());
-    nothing_refused(&machine);
+    assert_nothing_refused(&machine);
 }
 
 #[test]
-fn forks_end_where_user_mode_can_have_no_more_roots() {
+fn forks_fail_when_no_root_for_user_mode_is_left() {
     let mut machine = Machine::new().unwrap();
     let mut kernel = Kernel::<Table, Xen>::new(&mut machine);
     kernel.start().unwrap();
@@ -254,14 +255,14 @@ fn forks_end_where_user_mode_can_have_no_more_roots() {
     let ended = loop {
         match kernel.fork() {
             Ok(child) => children.push(child),
-            Err(trouble) => break trouble,
+            Err(error) => break error,
         }
     };
     assert!(matches!(ended, KernelError::Memory(_)) && children.len() > 16, "{ended:?} after {}", children.len());
-    nothing_refused(kernel.machine());
+    assert_nothing_refused(kernel.machine());
     for child in children {
         assert_eq!(kernel.run_child(child, |kernel| kernel.load(at)), Ok(7));
     }
-    assert!(kernel.fork().is_ok(), "their roots were given back");
-    nothing_refused(&machine);
+    assert!(kernel.fork().is_ok(), "the children's roots are free again");
+    assert_nothing_refused(&machine);
 }

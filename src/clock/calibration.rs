@@ -6,13 +6,13 @@ use std::arch::asm;
 /// Adds per pass of [`chain`].
 pub const ADDS: u64 = 64;
 
-/// `repeat passes { 64 x: x += 1 register, dependent }`: [`ADDS`] core cycles per pass, for the loop's own decrement and
-/// branch run beside the chain.
+/// `repeat passes { 64 x: x += 1 register, dependent }`: [`ADDS`] core cycles per pass, because the loop's own
+/// decrement and branch execute in parallel with the chain.
 ///
-/// Has the type of a measured [`Loop`](crate::regime::Loop), so that it is timed in the same way.
+/// It has the type of a measured [`Loop`](crate::regime::Loop), so that it is timed in the same way.
 ///
 /// # Safety
-/// None beyond the type's: `args` is not read.
+/// No requirement; `args` is not read.
 pub unsafe extern "C" fn chain(_args: *const [u64; 4], passes: u64) -> u64 {
     let mut x: u64 = 0;
     // SAFETY: register arithmetic in a loop that ends; passes is at least 1.
@@ -35,11 +35,11 @@ pub unsafe extern "C" fn chain(_args: *const [u64; 4], passes: u64) -> u64 {
     x
 }
 
-/// `repeat passes { 16 x: 4 independent adds }`: how many adds per core cycle the core has for this thread now.
+/// `repeat passes { 16 x: 4 independent adds }`: measures the core throughput of this thread, in adds per core cycle.
 ///
-/// The chain of [`chain`] takes its cycle per add whatever else the core does; this does not. Where another hyperthread
-/// of the same core is at work, perhaps one of another guest that no system call tells of, it slows down, and so does
-/// everything that is measured.
+/// The chain of [`chain`] takes a cycle per add whatever else the core does. The independent adds slow down, like
+/// everything that is measured, while another hyperthread of the core works. That hyperthread may belong to another
+/// guest, which no system call reports.
 ///
 /// # Safety
 /// As for [`chain`].

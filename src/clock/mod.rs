@@ -1,4 +1,4 @@
-//! The clock of the windows: the time-stamp counter where it runs at a constant rate, else the operating system's.
+//! The clock of the windows: the time-stamp counter if it runs at a constant rate, otherwise the operating system's.
 
 use std::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The clock that fits this machine, and why it is not the TSC where it is not. `asked` can decline the TSC, but not
-    /// ask for one that does not run at a constant rate.
+    /// Chooses the clock for this machine. Returns it with the reason if it is not the TSC. `asked` can decline the
+    /// TSC, but cannot force one that does not run at a constant rate.
     #[must_use]
     pub fn choose(asked: Option<Clock>) -> (Clock, Option<String>) {
         if asked == Some(Clock::Os) {
@@ -44,13 +44,13 @@ impl Clock {
         }
     }
 
-    /// Ticks before a window: nothing of the window has begun.
+    /// Reads the clock before a window: no instruction of the window has started.
     #[inline(always)]
     #[must_use]
     pub fn start(self) -> u64 {
         match self {
-            // lfence waits for everything before it, and nothing after it starts early (Intel SDM volume 2, LFENCE;
-            // AMD documents the same with the dispatch-serialising LFENCE that Linux turns on).
+            // lfence waits for all earlier instructions, and no later one starts early (Intel SDM volume 2, LFENCE; AMD
+            // documents the same for the dispatch-serialising LFENCE that Linux turns on).
             // SAFETY: both instructions exist on every x86-64; CR4.TSD was tested by `choose`.
             Clock::Tsc => unsafe {
                 _mm_lfence();
@@ -62,7 +62,7 @@ impl Clock {
         }
     }
 
-    /// Ticks after a window: all of the window has retired.
+    /// Reads the clock after a window: all instructions of the window have retired.
     #[inline(always)]
     #[must_use]
     pub fn stop(self) -> u64 {
@@ -79,8 +79,7 @@ impl Clock {
         }
     }
 
-    /// The smallest step this clock was seen to take, in ticks: it may be more than 1 (26 ticks, 10 ns, on some
-    /// machines).
+    /// Measures the smallest step of this clock, in ticks. It can exceed 1 (26 ticks, 10 ns, on some machines).
     #[must_use]
     pub fn step(self) -> u64 {
         let mut last = self.start();
@@ -92,28 +91,28 @@ impl Clock {
             }
             last = now;
         }
-        // What two reads in a row cost is part of that; the step is at most it.
+        // The difference includes the cost of two reads in a row, so it is an upper bound of the step.
         if step == u64::MAX { 1 } else { step }
     }
 
-    /// Ticks per second, timed against `CLOCK_MONOTONIC_RAW` for the given time. Exact for the OS clock.
+    /// Measures ticks per second against `CLOCK_MONOTONIC_RAW` over the given time. Exact for the OS clock.
     #[must_use]
     pub fn ticks_per_second(self, during: Duration) -> f64 {
         if self == Clock::Os {
             return 1e9;
         }
-        let (ticks, nanoseconds) = self.pair();
+        let (ticks, nanoseconds) = self.read_both();
         let until = nanoseconds + during.as_nanos() as u64;
         loop {
-            let (ticks_now, nanoseconds_now) = self.pair();
+            let (ticks_now, nanoseconds_now) = self.read_both();
             if nanoseconds_now >= until {
                 return (ticks_now - ticks) as f64 * 1e9 / (nanoseconds_now - nanoseconds) as f64;
             }
         }
     }
 
-    /// Both clocks at the same moment: of several tries, the one in which reading took least.
-    fn pair(self) -> (u64, u64) {
+    /// Reads both clocks at the same moment. Of eight tries, the one with the shortest read counts.
+    fn read_both(self) -> (u64, u64) {
         (0..8)
             .map(|_| {
                 let before = self.start();

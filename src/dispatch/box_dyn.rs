@@ -1,7 +1,7 @@
 //! `box_dyn`: a boxed closure per op, Rust's usual form of a hook that is set at run time.
 //!
-//! Machine code: load the box's two words, data and vtable, then an indirect call through the vtable. It differs from
-//! `dyn` in that the box owns the closure, whose data pointer is the extra first argument.
+//! Machine code: a load of the box's two words, data and vtable, then an indirect call through the vtable. In contrast
+//! to `dyn`, the box owns the closure, whose data pointer is the extra first argument.
 
 use std::cell::UnsafeCell;
 
@@ -33,7 +33,7 @@ impl Dispatch for BoxDyn {
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
-        // SAFETY: nobody writes the slots during a call, and the caller vouches that `bind` filled this one; the
+        // SAFETY: no thread writes the slots during a call, and the caller vouches that `bind` filled this one. The
         // body's contract is the caller's.
         unsafe {
             let hook = (*HOOKS.0.get())[O::SLOT].as_ref().unwrap_unchecked();
@@ -41,7 +41,7 @@ impl Dispatch for BoxDyn {
         }
     }
 
-    /// Drop, size, alignment, and the methods of `FnOnce`, `FnMut` and `Fn`.
+    /// The six words of the vtable: drop, size, alignment, and the methods of `FnOnce`, `FnMut` and `Fn`.
     #[inline(always)]
     fn vtable<O: Op>() -> Option<(*mut usize, usize)> {
         let slot = HOOKS.0.get().cast::<[usize; 2]>().wrapping_add(O::SLOT);
@@ -51,7 +51,7 @@ impl Dispatch for BoxDyn {
     fn bind<O: Op>(platform: BodyKind) {
         let hook: Hook = match platform {
             BodyKind::Native => Box::new(|a, b, c, d| {
-                // SAFETY: called by `call` alone, whose contract is that of the body.
+                // SAFETY: only `call` calls it, whose contract is that of the body.
                 unsafe { O::inline(O::Args::from_regs([a, b, c, d])).into_reg() }
             }),
             BodyKind::Xen => Box::new(|a, b, c, d| {

@@ -1,20 +1,21 @@
-//! Tables of callees that save all registers but `rax` (see [`crate::op::callee_save`]), and the call through one.
+//! Tables of callees that save all registers but `rax` (see [`crate::op::callee_save`]), and calls through them.
 
 use std::arch::asm;
 
 use super::slots::Slots;
 use crate::op::{Args, Op, Reg, Ret};
 
-/// The tables of callee-save hooks: [`SAVING`] has callees that save by themselves, [`THUNK`] C functions in thunks.
+/// The tables of callee-save hooks, at the indices [`SAVING`] and [`THUNK`].
 pub static CALLEE_SAVE: [Slots; 2] = [Slots::new(), Slots::new()];
-/// See [`CALLEE_SAVE`].
+/// Index in [`CALLEE_SAVE`] of the table of callees that save registers themselves.
 pub const SAVING: usize = 0;
-/// See [`CALLEE_SAVE`].
+/// Index in [`CALLEE_SAVE`] of the table of thunks around C functions.
 pub const THUNK: usize = 1;
 
 /// An indirect call through a slot of a table of [`CALLEE_SAVE`].
 ///
-/// Vector registers are given up, which a kernel does not have: what the Xen bodies call may use them.
+/// The call clobbers the vector registers, which a kernel does not use, because functions that the Xen bodies call may
+/// use them.
 ///
 /// # Safety
 /// As for [`Op::inline`]; the slot holds a body of `O` that keeps the general registers but `rax`.

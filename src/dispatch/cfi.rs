@@ -1,20 +1,20 @@
-//! `kcfi`, `fineibt`, `endbr`: indirect calls that are checked.
+//! `kcfi`, `fineibt`, `endbr`: checked indirect calls.
 //!
-//! * `kcfi` (clang `-fsanitize=kcfi`, Linux 6.1): the caller compares the hash of the callee's type, which stands in
-//!   the four bytes before its entry, with the one it expects.
+//! * `kcfi` (clang `-fsanitize=kcfi`, Linux 6.1): the caller compares the hash of the callee's type, in the four bytes
+//!   before its entry, with the expected one.
 //! * `fineibt` (Linux 6.2, `arch/x86/kernel/alternative.c`): the caller loads its hash and calls 16 bytes before the
 //!   entry, where the callee compares.
 //! * `endbr` (Indirect Branch Tracking, Linux 5.18): an indirect call may only land on `endbr64`.
 //!
-//! What is measured is the instructions. Whether the CPU enforces IBT is a matter of ring 0 and of its age; `endbr64`
-//! is a NOP where it does not.
+//! The measurement covers the instructions alone. Enforcement of IBT needs ring 0 and a recent CPU; without it
+//! `endbr64` is a NOP.
 
 use std::arch::{asm, naked_asm};
 
 use super::{CallSequence, Dispatch, Mechanism, Slots};
 use crate::op::{Args, BodyKind, Op, Reg, Ret, cfi_hash, xen_entry};
 
-/// Bytes of a preamble.
+/// Size of a preamble in bytes.
 const PREAMBLE: usize = 16;
 
 static KCFI: Slots = Slots::new();
@@ -41,7 +41,7 @@ unsafe extern "C" fn xen_endbr<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
     naked_asm!("endbr64", "jmp {body}", ".balign 16, 0xcc", body = sym xen_entry::<O>)
 }
 
-/// A call whose caller checks.
+/// A call whose caller checks the hash.
 pub struct Kcfi;
 
 impl Dispatch for Kcfi {
@@ -90,7 +90,7 @@ impl Dispatch for Kcfi {
     }
 }
 
-/// A call whose callee checks.
+/// A call whose callee checks the hash.
 pub struct FineIbt;
 
 impl Dispatch for FineIbt {
@@ -138,7 +138,7 @@ impl Dispatch for FineIbt {
     }
 }
 
-/// A call to a landing pad.
+/// A call to an `endbr64` landing pad.
 pub struct Endbr;
 
 impl Dispatch for Endbr {

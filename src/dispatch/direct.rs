@@ -1,6 +1,6 @@
-//! `direct`: `call rel32` to the native body; what Linux's patching makes of a site whose op is a C function.
+//! `direct`: `call rel32` to the native body. Linux's patching makes this of a site whose op is a C function.
 //!
-//! Machine code: `e8 rel32`, the C clobber list around it.
+//! Machine code: `e8 rel32`, with the C clobber list.
 
 use std::arch::asm;
 
@@ -24,7 +24,7 @@ impl Dispatch for Direct {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: the callee follows the C ABI (contract of `Op`), whose clobbers are declared; the block may push, so
+        // SAFETY: the callee follows the C ABI (contract of `Op`), whose clobbers are declared. The block may push, so
         // it does not claim `nostack`.
         unsafe {
             asm!("call {body}", body = sym O::native, in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d,

@@ -1,7 +1,7 @@
 //! `dyn`: a trait object, Rust's own table of function pointers.
 //!
-//! Machine code: load the object and its vtable, then an indirect call through the vtable; the object travels as an
-//! extra first argument.
+//! Machine code: a load of the object and its vtable, then an indirect call through the vtable. The object is an extra
+//! first argument.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use super::{CallSequence, Dispatch, Mechanism, VTABLE};
 use crate::op::catalogue::SLOTS;
 use crate::op::{Args, BodyKind, Op, Reg, Ret, xen_entry};
 
-/// What a HAL's trait looks like, for an op of any shape.
+/// A trait like a HAL's, for an op of any signature.
 trait Hook: Sync {
     /// # Safety
     /// As for [`Op::inline`].
@@ -36,7 +36,7 @@ impl<O: Op> Hook for Xen<O> {
     }
 }
 
-/// In every slot before it is bound.
+/// The object in a slot that is not bound yet.
 struct Unbound;
 
 impl Hook for Unbound {
@@ -67,14 +67,14 @@ impl Dispatch for Dyn {
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
-        // SAFETY: nobody writes the slots during a call; the body's contract is the caller's.
+        // SAFETY: no thread writes the slots during a call; the body's contract is the caller's.
         unsafe {
             let object = (*OBJECTS.0.get())[O::SLOT];
             O::Ret::from_reg(object.call(a, b, c, d))
         }
     }
 
-    /// Drop, size, alignment and the method.
+    /// The four words of the vtable: drop, size, alignment and the method.
     #[inline(always)]
     fn vtable<O: Op>() -> Option<(*mut usize, usize)> {
         let slot = OBJECTS.0.get().cast::<[usize; 2]>().wrapping_add(O::SLOT);

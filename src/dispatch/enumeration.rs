@@ -1,14 +1,14 @@
-//! `enum`: a match on an enum of implementations, as the `enum_dispatch` crate generates it: the set of targets is
+//! `enum`: a match on an enum of implementations, as the `enum_dispatch` crate generates it. The set of targets is
 //! closed, so that each arm can be inlined.
 //!
-//! Machine code: a load of the discriminant, a compare and a branch per call; the native instructions in line.
+//! Machine code: a load of the discriminant, a compare and a branch per call; the native instructions inline.
 
 use std::cell::UnsafeCell;
 
 use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, BodyKind, Op, Ret, xen_entry};
 
-/// The implementations there are.
+/// All implementations.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Implementation {
@@ -37,8 +37,8 @@ impl Dispatch for Enum {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // Volatile: read for every call, whatever the compiler knows of the bodies.
-        // SAFETY: nobody writes the static during a call. The bodies' contract is the caller's.
+        // The load is volatile, so that every call reads the discriminant.
+        // SAFETY: no thread writes the static during a call. The bodies' contract is the caller's.
         unsafe {
             match CHOSEN.0.get().read_volatile() {
                 Implementation::Native => O::inline(args),

@@ -1,8 +1,8 @@
-//! `flag`: `if (xen) xen_op(); else native_op();`, what a kernel without pv_ops would write.
+//! `flag`: `if (xen) xen_op(); else native_op();`, the code of a kernel without pv_ops.
 //!
-//! Machine code: `cmp byte ptr [rip+xen], 0` and a conditional branch per call, as a C compiler makes of it; the native
-//! instructions in line, the Xen body called out of line. It is written as assembly, for a compiler that sees the whole
-//! program may merge the tests of a loop.
+//! Machine code: `cmp byte ptr [rip+xen], 0` and a conditional branch per call, as a C compiler makes it. The native
+//! instructions are inline, and the Xen body is called out of line. The test is assembly, because a compiler that sees
+//! the whole program may merge the tests of a loop.
 
 use std::arch::asm;
 use std::cell::UnsafeCell;
@@ -26,15 +26,15 @@ impl Dispatch for Flag {
         way: CallSequence::Branch,
         switches: true,
         known_from: "every `if (feature)`",
-        summary: "if (xen) call the Xen body, else the native instructions in place",
+        summary: "if (xen) call the Xen body, else the native instructions inline",
         ..Mechanism::BASE
     };
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: reads the flag, which nobody writes during a call; the caller's contract is that of either body.
+        // SAFETY: reads the flag, which no thread writes during a call; the caller's contract is that of either body.
         unsafe {
-            asm!("cmp byte ptr [rip + {xen}], 0", "jne {elsewhere}", xen = sym XEN, elsewhere = label {
+            asm!("cmp byte ptr [rip + {xen}], 0", "jne {on_xen}", xen = sym XEN, on_xen = label {
                 let [a, b, c, d] = args.into_regs();
                 // SAFETY: the caller's contract is that of this body.
                 return unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) };

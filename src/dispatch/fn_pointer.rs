@@ -1,6 +1,6 @@
-//! `fn_pointer`: what plain Rust makes of a static function pointer, as a HAL keeps it.
+//! `fn_pointer`: a call through a static function pointer in plain Rust, as in a HAL.
 //!
-//! Machine code: an indirect call, through memory or through a register, as the compiler sees fit; it knows the
+//! Machine code: an indirect call through memory or through a register. The compiler decides which; it knows the
 //! signature and chooses the registers.
 
 use std::mem::transmute;
@@ -21,14 +21,14 @@ impl Dispatch for FnPointer {
         way: CallSequence::Indirect,
         switches: true,
         known_from: "any HAL: a static function pointer",
-        summary: "what plain Rust makes of a static function pointer",
+        summary: "a call through a static function pointer in plain Rust",
         ..Mechanism::BASE
     };
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
-        // A relaxed load is a plain `mov`; it may not be moved out of a loop, as a plain static's could.
+        // A relaxed load is a plain `mov`. Unlike the load of a plain static, it must stay in the loop.
         let pointer = POINTERS[O::SLOT].load(Ordering::Relaxed);
         // SAFETY: `bind` stored a `Body` there, and the caller vouches that it ran.
         unsafe {

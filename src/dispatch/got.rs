@@ -1,8 +1,9 @@
-//! `got`: a call into a shared library as `-fno-plt` makes it (GCC 6, 2016), which is also how Rust calls one.
+//! `got`: a call into a shared library as `-fno-plt` makes it (GCC 6, 2016). Rust calls shared libraries in the same
+//! way.
 //!
-//! Machine code: exactly `call qword ptr [rip + got + 8*slot]` (`ff 15 disp32`), the C clobber list around it. That is
-//! the machine code of `table`, through other memory: whatever lies between the two is what the place of the word does.
-//! The words are this mechanism's own, for a linker that finds the callee in the same file rewrites a call through its
+//! Machine code: exactly `call qword ptr [rip + got + 8*slot]` (`ff 15 disp32`), with the C clobber list. `table` has
+//! the same machine code with other memory, so a difference between the two comes from the address of the word. The
+//! words belong to this mechanism, because a linker that finds the callee in the same file turns a call through its
 //! real GOT (`R_X86_64_GOTPCRELX`) into a direct one.
 
 use std::arch::asm;
@@ -11,7 +12,7 @@ use super::slots::Slots;
 use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, BodyKind, Op, Reg, Ret};
 
-/// `.got`: a word per function.
+/// The words of `.got`, one per op.
 pub static GOT: Slots = Slots::new();
 
 /// An indirect call through a word of the GOT.
@@ -23,7 +24,7 @@ impl Dispatch for Got {
         way: CallSequence::Got,
         switches: true,
         known_from: "GCC 6 (2016), -fno-plt",
-        summary: "an indirect call through a word of the GOT, the code of table through other memory",
+        summary: "an indirect call through a word of the GOT: the code of table, with other memory",
         ..Mechanism::BASE
     };
 
@@ -31,7 +32,7 @@ impl Dispatch for Got {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: the word holds a body of `O`, which follows the C ABI; its clobbers are declared, and the block does
+        // SAFETY: the word holds a body of `O`, which follows the C ABI. Its clobbers are declared, and the block does
         // not claim `nostack`.
         unsafe {
             asm!("call qword ptr [rip + {got} + {offset}]", got = sym GOT, offset = const O::SLOT * 8,

@@ -1,21 +1,21 @@
-//! `ifunc`: GNU indirect functions (`STT_GNU_IFUNC`), how glibc picks its `memcpy`: a resolver runs once at program
-//! start and says where the body is; the linker sends every call through a PLT entry of its own making.
+//! `ifunc`: GNU indirect functions (`STT_GNU_IFUNC`), by which glibc picks its `memcpy`. A resolver runs once at
+//! program start and returns the body's address. The linker makes a PLT entry that every call goes through.
 //!
-//! Machine code: `call rel32` to an entry in `.iplt` that is `jmp qword ptr [rip + word]`, after an `endbr64` where the
-//! linker protects against forged jumps. The word belongs to the dynamic loader (`R_X86_64_IRELATIVE`) and is read-only
-//! from then on where the program is linked `-z relro -z now`, so this mechanism does not switch.
+//! Machine code: `call rel32` to an entry in `.iplt` that is `jmp qword ptr [rip + word]`, after an `endbr64` if the
+//! linker protects against forged jumps. The dynamic loader writes the word (`R_X86_64_IRELATIVE`). It is read-only
+//! afterwards in a program linked with `-z relro -z now`, so this mechanism does not switch.
 
 use std::arch::{asm, naked_asm};
 
 use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, Op, Reg, Ret};
 
-/// Whether the C library resolves indirect functions. Musl's loader refuses a program that holds one.
+/// Whether the C library resolves indirect functions. Musl's loader refuses a program that has one.
 const GNU: bool = cfg!(target_env = "gnu");
 
-/// The symbol that calls name. Its code is the resolver, which takes nothing and returns the body's address; it is
-/// marked as an indirect function, so that no call reaches it but the loader's. It runs while relocations are still
-/// being processed and therefore refers to nothing that needs one.
+/// The symbol that calls name. Its code is the resolver, which takes no argument and returns the body's address. It is
+/// marked as an indirect function, so that only the loader calls it. It runs before all relocations are processed, so
+/// it must not need one.
 ///
 /// # Safety
 /// As for [`Op::native`].
@@ -42,7 +42,7 @@ impl Dispatch for Ifunc {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: the linker's entry ends in the native body of `O`, which follows the C ABI, whose clobbers are
+        // SAFETY: the linker's entry jumps to the native body of `O`, which follows the C ABI. Its clobbers are
         // declared.
         unsafe {
             asm!("call {indirect}", indirect = sym indirect::<O>,
@@ -52,7 +52,6 @@ impl Dispatch for Ifunc {
     }
 
     fn unavailable() -> Option<String> {
-        (!GNU)
-            .then(|| "needs glibc: no other C library resolves indirect functions; build for a -gnu target".to_owned())
+        (!GNU).then(|| "only glibc resolves indirect functions; build for a -gnu target".to_owned())
     }
 }

@@ -1,4 +1,4 @@
-//! `inline`: the body in place, as a kernel built without `CONFIG_PARAVIRT` has it. The baseline of every overhead.
+//! `inline`: the body in place, as in a kernel without `CONFIG_PARAVIRT`. It is the reference of every overhead.
 //!
 //! Machine code: the native instructions and nothing else.
 
@@ -14,7 +14,7 @@ impl Dispatch for Inline {
         way: CallSequence::Straight,
         switches: false,
         known_from: "a kernel without CONFIG_PARAVIRT; a monomorphised Rust generic",
-        summary: "the native instructions in place: the baseline",
+        summary: "the native instructions in place: the reference of every overhead",
         ..Mechanism::BASE
     };
 

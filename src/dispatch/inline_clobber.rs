@@ -1,8 +1,8 @@
-//! `inline_clobber`: the native instructions in place, but the compiler must assume a C call: every caller-saved
-//! register is lost. What remains of pv_ops' cost when a site is patched with the native instruction, for the register
-//! allocation was done when the call was still there (`PVOP_CALL_CLOBBERS`, `arch/x86/include/asm/paravirt_types.h`).
+//! `inline_clobber`: the native instructions in place, with the clobbers of a C call: the compiler assumes that every
+//! caller-saved register is lost. This cost of pv_ops remains when a site is patched with the native instruction,
+//! because registers were allocated for the call (`PVOP_CALL_CLOBBERS`, `arch/x86/include/asm/paravirt_types.h`).
 //!
-//! Machine code: the native instructions, no call, and whatever spills the clobbers force.
+//! Machine code: the native instructions, no call, and the spills that the clobbers force.
 
 use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::Op;
@@ -15,8 +15,8 @@ impl Dispatch for InlineClobber {
         name: "inline_clobber",
         way: CallSequence::Straight,
         switches: false,
-        known_from: "Linux 2.6.20, what a patched C-convention site amounts to",
-        summary: "the native instructions in place, all caller-saved registers given up",
+        known_from: "Linux 2.6.20, a patched site with the C calling convention",
+        summary: "the native instructions in place, with all caller-saved registers clobbered",
         ..Mechanism::BASE
     };
 

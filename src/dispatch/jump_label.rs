@@ -1,7 +1,7 @@
 //! `jump_label`: `if (static_branch_unlikely(&xen))`, a branch without a test (`arch_static_branch()`,
 //! `arch/x86/include/asm/jump_label.h`).
 //!
-//! Machine code: a 5-byte NOP and the native instructions behind it; with the key on, `jmp rel32` to a block out of
+//! Machine code: a 5-byte NOP and the native instructions after it. With the key on, `jmp rel32` goes to a block out of
 //! line that calls the body and jumps back.
 
 use std::arch::asm;
@@ -30,14 +30,14 @@ impl Dispatch for JumpLabel {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the first block is a NOP or a jump to the second. What that calls is a body of `O`, by the C ABI,
-        // whose clobbers are declared; it may push and does not claim `nostack`.
+        // SAFETY: the first block is a NOP or a jump to the second. The second calls a body of `O` by the C ABI, whose
+        // clobbers are declared; it may push and does not claim `nostack`.
         unsafe {
             asm!("771: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "772:", record!("{on}"),
                 op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::JumpLabel as u8, on = label {
                 let [a, b, c, d] = args.into_regs();
                 let result: Reg;
-                // SAFETY: as said above.
+                // SAFETY: as above.
                 unsafe {
                     asm!("771: call {body}", "772:", record!(), body = sym O::native,
                         op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::Call as u8,

@@ -1,9 +1,9 @@
-//! `lazy_lock`: a table behind `std::sync::LazyLock`, which makes it at the first access. Every access asks whether
-//! that has happened.
+//! `lazy_lock`: a table in a `std::sync::LazyLock`, which makes it at the first access. Every access tests whether the
+//! table exists.
 //!
-//! Machine code: load and compare of the lock's state, a branch, then an indirect call. Unlike `once_lock`'s, the way
-//! that makes the table is inlined into every site, behind the loop: a call of `Once::call` with its closure, and the
-//! stack frame for it.
+//! Machine code: a load and compare of the lock's state, a branch, then an indirect call. Unlike in `once_lock`, the
+//! code that makes the table is inlined for every site, after the loop: a call of `Once::call` with its closure, and
+//! the stack frame for it.
 
 use std::mem::transmute;
 use std::sync::LazyLock;
@@ -26,7 +26,7 @@ impl Dispatch for LazyLockTable {
         way: CallSequence::Indirect,
         switches: true,
         known_from: "Rust 1.80 (2024), std::sync::LazyLock; before it lazy_static and once_cell",
-        summary: "a table in a LazyLock: is it made? then an indirect call",
+        summary: "a table in a LazyLock: a test whether it exists, then an indirect call",
         ..Mechanism::BASE
     };
 

@@ -1,4 +1,4 @@
-//! Lists of mechanisms as types: what a suite is made from.
+//! Lists of mechanisms as types. A suite is made from them.
 
 use super::{
     Alternative, BoxDyn, CompareTree1, CompareTree4, CompareTree16, Direct, Dispatch, Dlsym, Dyn, Endbr, Enum, FineIbt,
@@ -6,23 +6,23 @@ use super::{
     RetpolineLfence, Site, SiteCalleeSave, StaticCall, StaticCallInline, Table, TableCalleeSave, TableThunk,
 };
 
-/// Something done once per mechanism, with the mechanism as a type.
+/// A visitor of the mechanisms of a list, with each mechanism as a type.
 pub trait MechanismVisitor {
-    /// Called for each mechanism in the order of the tables.
+    /// Visits one mechanism; mechanisms come in the order of the list.
     fn visit<D: Dispatch>(&mut self);
 }
 
-/// A list of mechanisms: a tuple of them, or a type that stands for more, such as [`All`].
+/// A list of mechanisms: a tuple of them, or a type that stands for several, such as [`All`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no list of mechanisms",
-    label = "a list is a tuple of up to twelve types that implement `Dispatch`, `Inline` the first: `(Inline, Table)`"
+    message = "`{Self}` is not a list of mechanisms",
+    label = "a list is a tuple of up to twelve types that implement `Dispatch`, with `Inline` first: `(Inline, Table)`"
 )]
 pub trait Mechanisms: 'static {
-    /// Visits each mechanism in order.
+    /// Visits all mechanisms in order.
     fn visit(visitor: &mut impl MechanismVisitor);
 }
 
-/// Implements [`Mechanisms`] for tuples: `tuples!(A B)` for one of two and all shorter ones.
+/// Implements [`Mechanisms`] for tuples: `tuples!(A B)` for pairs and all shorter tuples.
 macro_rules! tuples {
     () => {
         impl Mechanisms for () {

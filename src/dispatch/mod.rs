@@ -1,6 +1,7 @@
-//! Mechanisms: the ways from a call site to a body.
+//! Mechanisms: the call sequences by which a site reaches a body.
 //!
-//! A mechanism is a type that implements [`Dispatch`], once for all ops; the compiler makes one call sequence per pair.
+//! A mechanism is a type that implements [`Dispatch`] once for all ops. The compiler makes one call sequence per
+//! mechanism and op.
 
 use crate::op::{BodyKind, Op};
 use crate::patch::State;
@@ -66,7 +67,7 @@ pub use table::{PV_OPS, Table};
 pub use table_callee_save::TableCalleeSave;
 pub use table_thunk::TableThunk;
 
-/// What machine code a mechanism stands for: what a test finds when it decodes the loop.
+/// The machine code that a mechanism stands for. Tests decode the loops and check it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallSequence {
     /// No transfer of control.
@@ -77,31 +78,31 @@ pub enum CallSequence {
     IndirectMemory,
     /// An indirect call through a register or memory, whichever the compiler chose.
     Indirect,
-    /// A compare and a conditional branch around a call that native does not take.
+    /// A compare and a conditional branch to a call; native does not take the branch.
     Branch,
     /// A 5-byte NOP in front of the native instructions.
     Nop,
     /// `call rel32` to a `jmp rel32` to the body.
     Trampoline,
-    /// A load of the slot into `r11` and a direct call of a thunk that goes there.
+    /// A load of the slot into `r11` and a direct call of a thunk that jumps there.
     Thunk,
-    /// A check of the hash before the callee, then an indirect call.
+    /// A check of the hash in front of the callee, then an indirect call.
     CallerCheck,
     /// An indirect call of a preamble that checks the hash.
     CalleeCheck,
-    /// `call rel32` to a stub that is `jmp [rip+word]` to the body, with nothing or an `endbr64` in front.
+    /// `call rel32` to a stub, which is `jmp [rip+word]` to the body, with or without an `endbr64` in front.
     Plt,
-    /// `call [rip+word]`, the word in a global offset table.
+    /// `call [rip+word]` through a word of a global offset table.
     Got,
-    /// The pointer is loaded, compared with known functions of which the native body is the last, and called directly
-    /// where it is one of them, indirectly where not.
+    /// A load of the pointer and comparisons with known functions, the native body last. A match is called directly,
+    /// otherwise the call is indirect.
     CompareTree,
-    /// As its author says: a mechanism of a user's own.
+    /// Any code: a mechanism of a user's own.
     Own,
 }
 
 impl CallSequence {
-    /// In words.
+    /// Describes the sequence in words.
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
@@ -123,7 +124,7 @@ impl CallSequence {
     }
 }
 
-/// What is said of a mechanism beside its code.
+/// The name and description of a mechanism.
 ///
 /// ```
 /// use pvbench::dispatch::{Mechanism, CallSequence};
@@ -131,7 +132,7 @@ impl CallSequence {
 /// const TRACED: Mechanism = Mechanism {
 ///     name: "traced",
 ///     way: CallSequence::Own,
-///     summary: "the body in place, after a test whether calls are traced",
+///     summary: "the body inline, after a test whether calls are traced",
 ///     known_from: "our driver",
 ///     ..Mechanism::BASE
 /// };
@@ -141,29 +142,30 @@ impl CallSequence {
 pub struct Mechanism {
     /// Its name in commands and reports.
     pub name: &'static str,
-    /// The machine code it must produce.
+    /// The machine code that it must produce.
     pub way: CallSequence,
-    /// Whether it can be switched to the Xen body at run time.
+    /// Whether it can switch to the Xen body at run time.
     pub switches: bool,
-    /// The states its sites can be brought into at run time; empty where there is nothing to patch. Which of them an op
-    /// has, [`crate::patch::rules`] say.
+    /// The states that its sites can have at run time; empty for a mechanism without patchable sites.
+    /// [`crate::patch::rules`] decide which of them an op has.
     pub states: &'static [State],
-    /// How its sites are recorded; absent where there are none.
+    /// The kind of its patchable sites; `None` if it has none.
     pub sites: Option<SiteKind>,
-    /// Why it takes bodies that are assembly ([`Op::ASSEMBLY`]), in a line; absent where it takes any.
+    /// The reason why it takes only bodies in assembly ([`Op::ASSEMBLY`]), in one line; `None` if it takes any body.
     pub needs_assembly: Option<&'static str>,
-    /// Since when and where it is used.
+    /// Its first use: program, version and year.
     pub known_from: &'static str,
-    /// What it is, in a line.
+    /// What it does, in one line.
     pub summary: &'static str,
-    /// The year in which it became Linux's way; absent where it is no step of Linux's history.
+    /// The year in which Linux adopted it; `None` if it is not a step of Linux's history.
     pub year: Option<u16>,
-    /// What changed with it, in a line; absent where it is no step of Linux's history.
+    /// The change that it brought to Linux, in one line; `None` if it is not a step of Linux's history.
     pub step: Option<&'static str>,
 }
 
 impl Mechanism {
-    /// What most mechanisms share; one names what differs: `Mechanism { name: .., ..Mechanism::BASE }`.
+    /// The values that most mechanisms share. A mechanism names the others: `Mechanism { name: .., ..Mechanism::BASE
+    /// }`.
     pub const BASE: Mechanism = Mechanism {
         name: "",
         way: CallSequence::Straight,
@@ -178,7 +180,7 @@ impl Mechanism {
     };
 }
 
-/// Why `D` cannot be had for `O` here; `None` where it can.
+/// The reason why `D` is unavailable for `O` here; `None` if it is available.
 ///
 /// ```
 /// use pvbench::dispatch::{Table, unavailable};
@@ -192,19 +194,20 @@ pub fn unavailable<D: Dispatch, O: Op>() -> Option<String> {
         .or_else(|| D::META.needs_assembly.filter(|_| !O::ASSEMBLY).map(|why| no_assembly(why, O::META.name)))
 }
 
-/// Says why a mechanism does without an op whose body is no assembly.
+/// Explains why a mechanism does not take an op whose body is not assembly.
 pub(crate) fn no_assembly(why: &str, op: &str) -> String {
-    format!("the body of {op} is a Rust function: {why}; write it by native!")
+    format!("the body of {op} is a Rust function, but {why}; write the body with native!")
 }
 
-/// Which word of a reference to a trait object is its vtable's address, the other being the object's. The language does
-/// not promise it; `tests/code/patch.rs` sees to it that methods are found there.
+/// Index of the vtable's address in a reference to a trait object; the other word is the object's address. The language
+/// does not promise this order; `tests/code/patch.rs` checks that methods are found there.
 pub(crate) const VTABLE: usize = 1;
 
 /// A way to reach the body of an op.
 ///
-/// Whoever implements it gets a column in every table of a [suite](crate::Suite::builder) that names it, beside the
-/// built-in ones, for all ops. A mechanism that asks a flag whether tracing is on, and then calls:
+/// A type that implements it gets a column, next to the built-in mechanisms, in every table of a
+/// [suite](crate::Suite::builder) that names it. An example is a mechanism that tests a flag and makes a call if
+/// tracing is on:
 ///
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};
@@ -220,7 +223,7 @@ pub(crate) const VTABLE: usize = 1;
 ///     const META: Mechanism = Mechanism {
 ///         name: "traced",
 ///         way: CallSequence::Own,
-///         summary: "the body in place, after a test whether calls are traced",
+///         summary: "the body inline, after a test whether calls are traced",
 ///         known_from: "our driver",
 ///         ..Mechanism::BASE
 ///     };
@@ -235,51 +238,51 @@ pub(crate) const VTABLE: usize = 1;
 ///     }
 /// }
 /// ```
-#[diagnostic::on_unimplemented(message = "`{Self}` is no mechanism", label = "implement `Dispatch` for it")]
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a mechanism", label = "implement `Dispatch` for it")]
 pub trait Dispatch: 'static {
     /// Name and description.
     const META: Mechanism;
 
-    /// Reaches the body of `O` that is bound now and returns its result. To be inlined into the call site: what is
-    /// measured is the sequence that this leaves there.
+    /// Calls the body that `O` is bound to and returns its result. It must be inlined into the call site, because the
+    /// sequence that it leaves there is measured.
     ///
     /// # Safety
-    /// As for [`Op::inline`]. For mechanisms that switch, [`Dispatch::bind`] was called for `O` in this process.
+    /// As for [`Op::inline`]. If the mechanism switches, [`Dispatch::bind`] was called for `O` in this process.
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret;
 
-    /// Why this mechanism cannot be had here, where a CPU or a system lacks what it needs; `None` where it can.
+    /// The reason why this mechanism is unavailable on this CPU or system; `None` if it is available.
     #[must_use]
     fn unavailable() -> Option<String> {
         None
     }
 
-    /// The word that a call of `O` goes through, where there is one and it holds the address that is called: what a
-    /// regime with changing targets writes, and what is written so that calls reach the body at its place in a layout.
-    /// Nobody else may write or call through it meanwhile.
+    /// The word that holds the address that a call of `O` goes to; `None` if there is none. Regimes with changing
+    /// targets write it, and each layout writes it so that calls reach the body's copy. No other thread may write it or
+    /// call through it meanwhile.
     #[must_use]
     #[inline(always)]
     fn pointer<O: Op>() -> Option<*mut usize> {
         None
     }
 
-    /// The word that holds the address of a table of functions, and how many words of that a call of `O` may need,
-    /// where it goes through one: the vtable of a trait object. It is written so that calls reach the body at its place
-    /// in a layout. Nobody else may write or call through it meanwhile.
+    /// For a call of `O` through a vtable: the word that holds the vtable's address, and the number of words of the
+    /// vtable that the call may need. Each layout writes the word so that calls reach the body's copy. No other thread
+    /// may write it or call through it meanwhile.
     #[must_use]
     #[inline(always)]
     fn vtable<O: Op>() -> Option<(*mut usize, usize)> {
         None
     }
 
-    /// Where the data is that a call reads, and how many bytes: what a copy of a whole caller has a copy of, at a place
-    /// that is drawn, for where a linker puts a flag or a table moves a workload by percents. `None` where there is
-    /// none, where it may not be copied byte for byte, or where somebody else reads it, too, who is not copied.
+    /// The address and size in bytes of the data that a call reads. A copy of a whole caller gets a copy of this data
+    /// at a random address, because the address of a flag or table changes a workload by percents. `None` if there is
+    /// no such data, if it must not be copied byte for byte, or if code that is not copied reads it too.
     #[must_use]
     fn data() -> Option<(usize, usize)> {
         None
     }
 
-    /// Binds `O` to a platform's body for all later calls. Not to be called while another thread is in
-    /// [`Dispatch::call`] of this mechanism. Mechanisms that do not switch ignore it.
+    /// Binds `O` to a platform's body for all later calls. No other thread may be in [`Dispatch::call`] of this
+    /// mechanism meanwhile. Mechanisms that do not switch ignore it.
     fn bind<O: Op>(_platform: BodyKind) {}
 }

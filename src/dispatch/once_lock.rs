@@ -1,7 +1,7 @@
-//! `once_lock`: a table behind `std::sync::OnceLock`, as Rust programs keep what is chosen at start. Every call first
-//! asks whether the lock was ever set.
+//! `once_lock`: a table in a `std::sync::OnceLock`, as in Rust programs that choose functions at start. Every call
+//! first tests whether the lock is set.
 //!
-//! Machine code: load and compare of the lock's state, a branch, then an indirect call.
+//! Machine code: a load and compare of the lock's state, a branch, then an indirect call.
 
 use std::mem::transmute;
 use std::sync::OnceLock;
@@ -15,7 +15,7 @@ type Pointers = [AtomicPtr<()>; SLOTS];
 
 static POINTERS: OnceLock<Pointers> = OnceLock::new();
 
-fn unset() -> Pointers {
+fn make_unset_table() -> Pointers {
     [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS]
 }
 
@@ -28,14 +28,14 @@ impl Dispatch for OnceLockTable {
         way: CallSequence::Indirect,
         switches: true,
         known_from: "Rust 1.70 (2023), std::sync::OnceLock",
-        summary: "a table in a OnceLock: is it set? then an indirect call",
+        summary: "a table in a OnceLock: a test whether it is set, then an indirect call",
         ..Mechanism::BASE
     };
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
-        let pointer = POINTERS.get_or_init(unset)[O::SLOT].load(Ordering::Relaxed);
+        let pointer = POINTERS.get_or_init(make_unset_table)[O::SLOT].load(Ordering::Relaxed);
         // SAFETY: `bind` stored a `Body` there, and the caller vouches that it ran.
         unsafe {
             let body: Body = transmute(pointer);
@@ -45,10 +45,10 @@ impl Dispatch for OnceLockTable {
 
     #[inline(always)]
     fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(POINTERS.get_or_init(unset)[O::SLOT].as_ptr().cast())
+        Some(POINTERS.get_or_init(make_unset_table)[O::SLOT].as_ptr().cast())
     }
 
     fn bind<O: Op>(platform: BodyKind) {
-        POINTERS.get_or_init(unset)[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+        POINTERS.get_or_init(make_unset_table)[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
     }
 }

@@ -2,8 +2,8 @@
 //! (System V psABI for AMD64, 5.2 "Procedure Linkage Table").
 //!
 //! Machine code: `call rel32` to a stub, one per op, that is `jmp qword ptr [rip + got_plt + 8*slot]` (`ff 25 disp32`)
-//! to the body. The word is bound before the first call, as under `LD_BIND_NOW` or `-z now`; the lazy half of an entry
-//! (`push`, `jmp` to the resolver) runs once per process and is not there.
+//! to the body. The word is bound before the first call, as with `LD_BIND_NOW` or `-z now`. The lazy half of an entry
+//! (`push`, `jmp` to the resolver) would run once per process and is left out.
 
 use std::arch::{asm, naked_asm};
 
@@ -14,7 +14,7 @@ use crate::op::{Args, BodyKind, Op, Reg, Ret};
 /// `.got.plt`: the words that the stubs jump through.
 pub static GOT_PLT: Slots = Slots::new();
 
-/// An entry of `.plt`, 16 bytes as the linker's.
+/// An entry of `.plt`, 16 bytes long like the linker's.
 ///
 /// # Safety
 /// As for [`Op::native`].
@@ -41,7 +41,7 @@ impl Dispatch for Plt {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: the stub ends in a body of `O`, which follows the C ABI, whose clobbers are declared.
+        // SAFETY: the stub jumps to a body of `O`, which follows the C ABI, whose clobbers are declared.
         unsafe {
             asm!("call {stub}", stub = sym stub::<O>,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));

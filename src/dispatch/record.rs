@@ -1,7 +1,7 @@
-//! The record that a patchable site leaves in the section `pvsites` (see [`crate::patch::site`]).
+//! The record of a patchable site in the section `pvsites` (see [`crate::patch::site`]).
 
 /// Assembly for the record of the site between the labels 771 and 772. The block that uses it has the operands `op`
-/// (the hash of its name), `slot` and `kind`; with an argument, the record's target is that label.
+/// (the hash of the op's name), `slot` and `kind`. With an argument, the record's target is that label.
 ///
 /// ```text
 /// asm!("771: call qword ptr [rip + ..]", "772:", pvbench::record!(),
@@ -24,8 +24,8 @@ macro_rules! record {
     };
 }
 
-/// Assembly that fills a site of `length` bytes up with NOPs after its first instruction of `used` bytes; both are
-/// constant operands of the block.
+/// Assembly that pads a site to `length` bytes with NOPs after its first instruction of `used` bytes. Both are constant
+/// operands of the block.
 #[macro_export]
 macro_rules! fill {
     () => {

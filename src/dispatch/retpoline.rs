@@ -1,9 +1,9 @@
-//! `retpoline` and `retpoline_lfence`: indirect calls that the predictor of indirect branches has no part in (Paul
-//! Turner, "Retpoline: a software construct for preventing branch-target-injection", 2018; `arch/x86/lib/retpoline.S`).
+//! `retpoline` and `retpoline_lfence`: indirect calls that do not use the predictor of indirect branches (Paul Turner,
+//! "Retpoline: a software construct for preventing branch-target-injection", 2018; `arch/x86/lib/retpoline.S`).
 //!
-//! Machine code: the slot is loaded into `r11` and a thunk called. The classic thunk overwrites its own return address
-//! with the target and returns there; speculation is caught in a loop of `pause; lfence`. AMD's thunk is `lfence; jmp
-//! *%r11`; it was withdrawn in 2022 (CVE-2021-26401) and is here for its price.
+//! Machine code: a load of the slot into `r11` and a call of a thunk. The classic thunk overwrites its own return
+//! address with the target and returns there; a loop of `pause; lfence` catches speculation. AMD's thunk is `lfence;
+//! jmp *%r11`. Linux withdrew it in 2022 (CVE-2021-26401); it is measured for its cost.
 
 use std::arch::{asm, naked_asm};
 
@@ -31,13 +31,13 @@ extern "C" fn lfence_thunk() {
     naked_asm!("lfence", "jmp r11", ".balign 16, 0xcc")
 }
 
-/// The addresses of the two thunks, the classic one first, for checks of what is called.
+/// The addresses of the two thunks, the classic one first, for checks of call targets.
 #[must_use]
 pub fn thunks() -> [usize; 2] {
     [thunk as *const () as usize, lfence_thunk as *const () as usize]
 }
 
-/// An indirect call by way of a return.
+/// An indirect call through a thunk that returns to its target.
 pub struct Retpoline;
 
 impl Dispatch for Retpoline {
@@ -50,7 +50,7 @@ impl Dispatch for Retpoline {
         known_from: "Linux 4.15 (2018), CONFIG_RETPOLINE",
         summary: "the table, by a thunk that returns to its target",
         year: Some(2018),
-        step: Some("indirect calls without their predictor, against Spectre v2"),
+        step: Some("indirect calls without the branch predictor, against Spectre v2"),
         ..Mechanism::BASE
     };
 
@@ -58,7 +58,7 @@ impl Dispatch for Retpoline {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: the thunk goes to the body in `r11`, which follows the C ABI, whose clobbers are declared.
+        // SAFETY: the thunk jumps to the body in `r11`, which follows the C ABI, whose clobbers are declared.
         unsafe {
             asm!("mov r11, qword ptr [rip + {pv_ops} + {offset}]", "call {thunk}", pv_ops = sym PV_OPS,
                 offset = const O::SLOT * 8, thunk = sym thunk,
@@ -81,7 +81,7 @@ impl Dispatch for Retpoline {
     }
 }
 
-/// An indirect call behind a fence.
+/// An indirect call through a thunk with a fence and a jump.
 pub struct RetpolineLfence;
 
 impl Dispatch for RetpolineLfence {

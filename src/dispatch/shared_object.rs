@@ -1,30 +1,30 @@
-//! A shared object with one function in it, as bytes: what `ld -shared` would make of it, without a linker.
+//! A shared object with one function, as bytes: the output of `ld -shared`, without a linker.
 //!
-//! Three pages, each a segment with rights of its own: the headers and the symbol table (R), the code (R, X), the
-//! dynamic section (R, W, for loaders that relocate it in place: glibc before 2.35); see the System V gABI, "Program
-//! Loading and Dynamic Linking". Section headers, which debuggers and disassemblers read, follow at the end.
+//! It has three pages, each a segment with its own permissions: the headers and the symbol table (R), the code (R, X),
+//! and the dynamic section (R, W, for loaders that relocate it in place: glibc before 2.35). See the System V gABI,
+//! "Program Loading and Dynamic Linking". Section headers, for debuggers and disassemblers, follow at the end.
 
 use object::Endianness;
 use object::elf;
 use object::write::Error;
 use object::write::elf::{FileHeader, ProgramHeader, SectionHeader, Sym, Writer};
 
-/// The page size that segments are aligned to.
+/// Alignment of segments in bytes: the page size.
 const PAGE: u64 = 4096;
 
-/// An ELF64 image of type `ET_DYN` that exports `code` as a function `symbol`, `place` bytes into its page of text.
-/// The code is position-independent, returns by itself and is shorter than what is left of 2 GiB.
+/// Makes an ELF64 image of type `ET_DYN` that exports `code` as the function `symbol`, at byte `offset` of the text
+/// page. The code must be position-independent, end with a return, and fit into 2 GiB.
 ///
 /// # Errors
-/// Where the format does not hold what is given.
-pub(super) fn image(soname: &str, symbol: &str, code: &[u8], place: usize) -> Result<Vec<u8>, Error> {
+/// Fails when the format cannot hold the input.
+pub(super) fn image(soname: &str, symbol: &str, code: &[u8], offset: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let mut elf = Writer::new(Endianness::Little, true, &mut bytes);
     let soname = elf.add_dynamic_string(soname.as_bytes());
     let name = elf.add_dynamic_string(symbol.as_bytes());
     elf.reserve_null_dynamic_symbol_index();
     elf.reserve_dynamic_symbol_index();
-    // In the order in which their headers are written.
+    // Sections are reserved in the order in which their headers are written.
     elf.reserve_hash_section_index();
     elf.reserve_dynsym_section_index();
     elf.reserve_dynstr_section_index();
@@ -40,14 +40,14 @@ pub(super) fn image(soname: &str, symbol: &str, code: &[u8], place: usize) -> Re
     let strings = elf.reserve_dynstr()?;
     let strings_size = elf.reserved_len() - strings;
     let headers = Extent { offset: 0, size: elf.reserved_len() };
-    let text_size = (place + code.len()) as u64;
+    let text_size = (offset + code.len()) as u64;
     let text = Extent { offset: elf.reserve(text_size, PAGE), size: text_size };
     elf.reserve_until(elf.reserved_len().next_multiple_of(PAGE));
     let start = elf.reserve_dynamic(7);
     let dynamic = Extent { offset: start, size: elf.reserved_len() - start };
     elf.reserve_shstrtab()?;
     elf.reserve_section_headers();
-    let entry = text.offset + place as u64;
+    let entry = text.offset + offset as u64;
 
     elf.write_file_header(&FileHeader {
         os_abi: elf::ELFOSABI_NONE,
@@ -62,7 +62,7 @@ pub(super) fn image(soname: &str, symbol: &str, code: &[u8], place: usize) -> Re
     elf.write_program_header(&text.segment(elf::PT_LOAD, elf::PF_R | elf::PF_X, PAGE));
     elf.write_program_header(&dynamic.segment(elf::PT_LOAD, elf::PF_R | elf::PF_W, PAGE));
     elf.write_program_header(&dynamic.segment(elf::PT_DYNAMIC, elf::PF_R | elf::PF_W, 8));
-    // Without it, loaders take it that the object wants an executable stack.
+    // Without this header, loaders give the program an executable stack.
     let stack = Extent { offset: 0, size: 0 };
     elf.write_program_header(&stack.segment(elf::PT_GNU_STACK, elf::PF_R | elf::PF_W, 16));
 
@@ -112,7 +112,7 @@ pub(super) fn image(soname: &str, symbol: &str, code: &[u8], place: usize) -> Re
     Ok(bytes)
 }
 
-/// A stretch of the file, which lies at the same offset in memory.
+/// A range of the file; it has the same offset in memory.
 struct Extent {
     offset: u64,
     size: u64,

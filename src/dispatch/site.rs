@@ -2,8 +2,8 @@
 //! `arch/x86/kernel/alternative.c`).
 //!
 //! Machine code: unpatched `call qword ptr [rip + pv_ops + 8*slot]`, as in `table`, with NOPs up to the length of the
-//! native instructions; then, by Linux's rules, those instructions, NOPs, or `call rel32`. In every state the registers
-//! of a C call are given up, for the compiler knows of no patching.
+//! native instructions; patched, by Linux's rules, those instructions, NOPs, or `call rel32`. In every state the
+//! registers of a C call are clobbered, because the compiler does not know of patching.
 
 use std::arch::asm;
 
@@ -33,8 +33,8 @@ impl Dispatch for Site {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: in every state the site ends in a body of `O`, as a call by the C ABI, whose clobbers are declared,
-        // or as its instructions, which spoil less. The block does not claim `nostack`, for both may push.
+        // SAFETY: in every state the site executes a body of `O`: as a call by the C ABI, whose clobbers are declared,
+        // or as its instructions, which clobber less. The block does not claim `nostack`, because both may push.
         unsafe {
             asm!("771: call qword ptr [rip + {pv_ops} + {offset}]", fill!(), "772:", record!(),
                 pv_ops = sym PV_OPS, offset = const O::SLOT * 8, length = const O::META.site, used = const 6,
@@ -53,7 +53,7 @@ impl Dispatch for Site {
         Table::data()
     }
 
-    /// The slot that unpatched sites go through; `table`'s, too.
+    /// Writes the slot that unpatched sites call through; `table` shares it.
     fn bind<O: Op>(platform: BodyKind) {
         Table::bind::<O>(platform);
     }

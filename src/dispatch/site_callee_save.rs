@@ -1,8 +1,8 @@
 //! `site_callee_save`: a callee-save pv_ops call site, rewritten at run time (`PVOP_CALLEE0..2` with
-//! `apply_paravirt()`): what Linux has made of its hot hooks since 2.6.30.
+//! `apply_paravirt()`). Linux's hot hooks have been of this kind since 2.6.30.
 //!
 //! Machine code: unpatched as `table_callee_save`, with NOPs up to the length of the native instructions; patched,
-//! those instructions, NOPs, or `call rel32`. In every state only `rax` and the flags are given up.
+//! those instructions, NOPs, or `call rel32`. In every state only `rax` and the flags are clobbered.
 
 use std::arch::asm;
 
@@ -25,7 +25,7 @@ impl Dispatch for SiteCalleeSave {
         states: &[State::Unpatched, State::Direct, State::Inline, State::Nop],
         sites: Some(SiteKind::PvCalleeSave),
         known_from: "Linux 2.6.30 (2009), PVOP_CALLEE and apply_paravirt()",
-        summary: "a pv_ops call site that is rewritten at run time and gives up rax alone",
+        summary: "a pv_ops call site that is rewritten at run time and clobbers only rax",
         year: Some(2009),
         step: Some("callee-save sites rewritten at boot"),
     };
@@ -34,12 +34,13 @@ impl Dispatch for SiteCalleeSave {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: in every state the site ends in a body of `O` that changes nothing but `rax` and the flags: patching
-        // refuses instructions that do. The block does not claim `nostack`, for it may push.
+        // SAFETY: in every state the site executes a body of `O` that changes only `rax` and the flags; patching
+        // refuses other instructions. The block does not claim `nostack`, because it may push.
         unsafe {
             asm!("771: call qword ptr [rip + {pv_ops} + {offset}]", fill!(), "772:", record!(),
-                pv_ops = sym CALLEE_SAVE, offset = const SAVING * size_of::<Slots>() + O::SLOT * 8, length = const O::META.site,
-                used = const 6, op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::PvCalleeSave as u8,
+                pv_ops = sym CALLEE_SAVE, offset = const SAVING * size_of::<Slots>() + O::SLOT * 8,
+                length = const O::META.site, used = const 6, op = const O::META.hash(), slot = const O::SLOT,
+                kind = const SiteKind::PvCalleeSave as u8,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result,
                 // As in `callee_save::call`.
                 out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
@@ -62,7 +63,7 @@ impl Dispatch for SiteCalleeSave {
         TableCalleeSave::data()
     }
 
-    /// The slot that unpatched sites go through; `table_callee_save`'s, too.
+    /// Writes the slot that unpatched sites call through; `table_callee_save` shares it.
     fn bind<O: Op>(platform: BodyKind) {
         TableCalleeSave::bind::<O>(platform);
     }

@@ -1,9 +1,9 @@
-//! `static_call` and `static_call_inline`: calls whose target is kept in the code (`include/linux/static_call.h`,
+//! `static_call` and `static_call_inline`: calls with their target in the code (`include/linux/static_call.h`,
 //! `arch/x86/kernel/static_call.c`).
 //!
 //! Machine code: `call rel32` to a trampoline, one per op, that is `jmp rel32` to the body. With inline static calls
-//! (`CONFIG_HAVE_STATIC_CALL_INLINE`) every site is rewritten to call the body itself; to a NOP where that does
-//! nothing; to `xor eax, eax` where it returns zero.
+//! (`CONFIG_HAVE_STATIC_CALL_INLINE`) every site is rewritten to call the body itself. A site becomes a NOP if the body
+//! does nothing, and `xor eax, eax` if it returns zero.
 
 use std::arch::{asm, naked_asm};
 
@@ -18,10 +18,11 @@ use crate::patch::{SiteKind, State};
 /// As for [`Op::native`].
 #[unsafe(naked)]
 unsafe extern "C" fn trampoline<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
-    // `jmp rel32` by its bytes: the assembler would choose a short jump. The `ud1` behind it is how Linux tells a
-    // trampoline (`ARCH_DEFINE_STATIC_CALL_TRAMP`).
+    // `jmp rel32` as bytes, because the assembler would choose a short jump. Linux recognises a trampoline by the `ud1`
+    // after it (`ARCH_DEFINE_STATIC_CALL_TRAMP`).
     naked_asm!("771: .byte 0xe9", ".long {body} - . - 4", "772:", ".byte 0x0f, 0xb9, 0xcc", record!(),
-        ".balign 16, 0xcc", body = sym O::native, op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::Trampoline as u8)
+        ".balign 16, 0xcc", body = sym O::native, op = const O::META.hash(), slot = const O::SLOT,
+        kind = const SiteKind::Trampoline as u8)
 }
 
 /// The address of an op's trampoline.
@@ -43,7 +44,7 @@ impl Dispatch for StaticCall {
         known_from: "Linux 5.10 (2020), static calls out of line",
         summary: "a direct call of a trampoline that jumps to the body",
         year: Some(2020),
-        step: Some("the target kept in the code of a trampoline"),
+        step: Some("the target in the code of a trampoline"),
         ..Mechanism::BASE
     };
 
@@ -51,7 +52,7 @@ impl Dispatch for StaticCall {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: the trampoline ends in a body of `O`, which follows the C ABI, whose clobbers are declared.
+        // SAFETY: the trampoline jumps to a body of `O`, which follows the C ABI, whose clobbers are declared.
         unsafe {
             asm!("call {trampoline}", trampoline = sym trampoline::<O>,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
@@ -73,7 +74,7 @@ impl Dispatch for StaticCallInline {
         known_from: "Linux 5.10 (2020), CONFIG_HAVE_STATIC_CALL_INLINE",
         summary: "a call whose site is rewritten to call the body itself",
         year: Some(2020),
-        step: Some("the target kept in the code of every site"),
+        step: Some("the target in the code of every site"),
         ..Mechanism::BASE
     };
 
@@ -81,8 +82,8 @@ impl Dispatch for StaticCallInline {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: through the trampoline or directly, the call ends in a body of `O`, which follows the C ABI, whose
-        // clobbers are declared; what else is written there does what the native body does.
+        // SAFETY: through the trampoline or directly, the call reaches a body of `O`, which follows the C ABI, whose
+        // clobbers are declared. Other code at the site does the same as the native body.
         unsafe {
             asm!("771: call {trampoline}", "772:", record!(), trampoline = sym trampoline::<O>,
                 op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::StaticCall as u8,

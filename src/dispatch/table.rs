@@ -1,7 +1,7 @@
 //! `table`: Linux's own call site before patching, an indirect call through a slot of the pv_ops table
 //! (`PARAVIRT_CALL`, `arch/x86/include/asm/paravirt_types.h`).
 //!
-//! Machine code: exactly `call qword ptr [rip + pv_ops + 8*slot]` (`ff 15 disp32`), the C clobber list around it.
+//! Machine code: exactly `call qword ptr [rip + pv_ops + 8*slot]` (`ff 15 disp32`), with the C clobber list.
 
 #[cfg(not(feature = "inject-load"))]
 use std::arch::asm;
@@ -44,7 +44,7 @@ impl Dispatch for Table {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: the slot holds a body of `O`, which follows the C ABI; its clobbers are declared, and the block does
+        // SAFETY: the slot holds a body of `O`, which follows the C ABI. Its clobbers are declared, and the block does
         // not claim `nostack`.
         unsafe {
             asm!("call qword ptr [rip + {pv_ops} + {offset}]", pv_ops = sym PV_OPS, offset = const O::SLOT * 8,

@@ -1,9 +1,9 @@
 //! `table_callee_save`: an unpatched pv_ops call site whose callee saves all registers but `rax` (`PVOP_CALLEE0..2`,
-//! `arch/x86/include/asm/paravirt_types.h`). Linux 2.6.30 made the hot ones of its hooks so: the compiler keeps values
-//! in registers across the call.
+//! `arch/x86/include/asm/paravirt_types.h`). Linux 2.6.30 changed its hot hooks to this kind, so that the compiler
+//! keeps values in registers across the call.
 //!
-//! Machine code: `call qword ptr [rip + pv_ops + 8*slot]` with `rax` and the flags given up; the callee is the native
-//! instructions and a return, or a thunk where these spoil more.
+//! Machine code: `call qword ptr [rip + pv_ops + 8*slot]`, which clobbers `rax` and the flags. The callee is the native
+//! instructions and a return, or a thunk if these clobber more.
 
 use super::callee_save::{self, CALLEE_SAVE, SAVING};
 use super::{CallSequence, Dispatch, Mechanism};
@@ -28,7 +28,7 @@ impl Dispatch for TableCalleeSave {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract; `bind` puts nothing else there.
+        // SAFETY: the caller's contract; `bind` stores only such bodies in the table.
         unsafe { callee_save::call::<O, SAVING>(args) }
     }
 

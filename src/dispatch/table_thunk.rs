@@ -1,5 +1,5 @@
 //! `table_thunk`: a callee-save call site whose callee is a C function in a thunk (`PV_CALLEE_SAVE_REGS_THUNK`,
-//! `arch/x86/include/asm/paravirt.h`): what a hypervisor gets that writes its hook in C.
+//! `arch/x86/include/asm/paravirt.h`). A hypervisor that writes its hook in C has this call.
 //!
 //! Machine code: as `table_callee_save`; the callee is eight pushes, a call of the body, eight pops and a return.
 
@@ -27,7 +27,7 @@ impl Dispatch for TableThunk {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract; `bind` puts nothing else there.
+        // SAFETY: the caller's contract; `bind` stores only such bodies in the table.
         unsafe { callee_save::call::<O, THUNK>(args) }
     }
 

@@ -1,4 +1,4 @@
-//! The LRU list of pages (`mm/swap.c`): pages come to it and leave it in batches, under a lock.
+//! The LRU list of pages (`mm/swap.c`). Pages are added and removed in batches, under a lock.
 
 use super::memory::LRU;
 use super::{Config, Kernel};
@@ -12,7 +12,7 @@ pub(super) const LRU_BATCH: usize = 15;
 #[derive(Debug)]
 pub(super) struct Lru {
     lock: RawSpinlock,
-    /// Pages on it.
+    /// Number of pages in the list.
     pub len: u64,
 }
 
@@ -45,8 +45,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.spin_unlock_irqrestore(lock, flags);
     }
 
-    /// `free_pages_and_swap_cache` over `release_pages`: leaves the list under its lock, once for all, and is freed
-    /// where nobody else refers to it.
+    /// `free_pages_and_swap_cache` over `release_pages`: takes pages off the list under one hold of its lock, and frees
+    /// those that have no other reference.
     #[inline(never)]
     pub(super) fn release_pages(&mut self, frames: &[u64]) {
         if !self.machine.lru_batch.is_empty() {
@@ -77,7 +77,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
     }
 
-    /// A page moves from one of two lists to the other, under the lock of one. Returns how long that list is.
+    /// Moves a page from one of two lists to the other, under the lock of one. Returns that list's sum of page numbers.
     #[inline(never)]
     pub fn move_page(&mut self, number: u64) -> u64 {
         let list = number as usize & 1;

@@ -1,93 +1,94 @@
-//! The areas of an address space, by where they begin.
+//! The areas of an address space, ordered by their start addresses.
 //!
-//! Linux 6.1 keeps them in a maple tree: nodes of sixteen keys, which stand apart from what they lead to, are searched
-//! and shifted in place. This is one such node of any size. It is made once and kept: where the system's allocator puts
-//! the nodes of a tree moved `mmap_perf` by two percent from run to run.
+//! Linux 6.1 keeps areas in a maple tree. Its nodes have sixteen keys, stored apart from the areas, and are searched
+//! and shifted in place. This map is one such node of any size. It is allocated once and kept, because the addresses of
+//! tree nodes changed `mmap_perf` by two percent from run to run.
 
 use std::ops::{Bound, RangeBounds};
 
 use super::Area;
 
-/// Room for as many areas as workloads have.
-const ROOM: usize = 192;
+/// Areas that a map has room for without a new allocation; workloads have no more.
+const CAPACITY_AREAS: usize = 192;
 
 /// An ordered map from addresses to areas.
 #[derive(Debug)]
 pub struct AreaMap {
-    /// Where areas begin, in order.
+    /// Start addresses, ascending.
     starts: Vec<u64>,
-    /// Where in `areas` each of them is, in the same order.
+    /// Indices into `areas`, in the order of `starts`.
     slots: Vec<usize>,
-    /// The areas, and what they were in slots that are free.
+    /// Areas by slot; a free slot holds a stale area.
     areas: Vec<Area>,
+    /// Free slots.
     free: Vec<usize>,
 }
 
 impl Default for AreaMap {
     fn default() -> Self {
         AreaMap {
-            starts: Vec::with_capacity(ROOM),
-            slots: Vec::with_capacity(ROOM),
-            areas: Vec::with_capacity(ROOM),
-            free: Vec::with_capacity(ROOM),
+            starts: Vec::with_capacity(CAPACITY_AREAS),
+            slots: Vec::with_capacity(CAPACITY_AREAS),
+            areas: Vec::with_capacity(CAPACITY_AREAS),
+            free: Vec::with_capacity(CAPACITY_AREAS),
         }
     }
 }
 
 impl AreaMap {
-    /// How many begin below `at`: the place of the first that does not.
+    /// Counts the areas that start below `at`, which is the index of the first one at or above it.
     #[inline(always)]
-    fn below(&self, at: u64) -> usize {
+    fn count_below(&self, at: u64) -> usize {
         self.starts.partition_point(|start| *start < at)
     }
 
-    /// The place of the area that begins there.
+    /// Finds the index of the area that starts at `start`, or the index where it would be inserted.
     #[inline(always)]
-    fn place(&self, start: u64) -> Result<usize, usize> {
-        let place = self.below(start);
-        if self.starts.get(place) == Some(&start) { Ok(place) } else { Err(place) }
+    fn find_index(&self, start: u64) -> Result<usize, usize> {
+        let index = self.count_below(start);
+        if self.starts.get(index) == Some(&start) { Ok(index) } else { Err(index) }
     }
 
-    /// Places from the first area inside of the bounds to after the last.
+    /// Finds the indices of the areas that start within the bounds.
     #[inline(always)]
-    fn places(&self, range: &impl RangeBounds<u64>) -> std::ops::Range<usize> {
-        let up_to = |at: u64| at.checked_add(1).map_or(self.starts.len(), |after| self.below(after));
+    fn find_indices(&self, range: &impl RangeBounds<u64>) -> std::ops::Range<usize> {
+        let up_to = |at: u64| at.checked_add(1).map_or(self.starts.len(), |after| self.count_below(after));
         let first = match range.start_bound() {
-            Bound::Included(at) => self.below(*at),
+            Bound::Included(at) => self.count_below(*at),
             Bound::Excluded(at) => up_to(*at),
             Bound::Unbounded => 0,
         };
         let last = match range.end_bound() {
             Bound::Included(at) => up_to(*at),
-            Bound::Excluded(at) => self.below(*at),
+            Bound::Excluded(at) => self.count_below(*at),
             Bound::Unbounded => self.starts.len(),
         };
         first..last.max(first)
     }
 
-    /// The area that begins there.
+    /// The area that starts at `start`.
     #[inline(always)]
     #[must_use]
     pub fn get(&self, start: u64) -> Option<&Area> {
-        let place = self.place(start).ok()?;
-        self.areas.get(*self.slots.get(place)?)
+        let index = self.find_index(start).ok()?;
+        self.areas.get(*self.slots.get(index)?)
     }
 
-    /// The same, to change.
+    /// The area that starts at `start`, mutable.
     #[inline(always)]
     pub fn get_mut(&mut self, start: u64) -> Option<&mut Area> {
-        let place = self.place(start).ok()?;
-        self.areas.get_mut(*self.slots.get(place)?)
+        let index = self.find_index(start).ok()?;
+        self.areas.get_mut(*self.slots.get(index)?)
     }
 
-    /// Puts an area there, in place of the one that began there.
+    /// Inserts an area at `start` and replaces the one that started there.
     pub fn insert(&mut self, start: u64, area: Area) {
-        let place = match self.place(start) {
-            Ok(place) => {
-                self.areas[self.slots[place]] = area;
+        let index = match self.find_index(start) {
+            Ok(index) => {
+                self.areas[self.slots[index]] = area;
                 return;
             }
-            Err(place) => place,
+            Err(index) => index,
         };
         let slot = if let Some(slot) = self.free.pop() {
             self.areas[slot] = area;
@@ -96,47 +97,47 @@ impl AreaMap {
             self.areas.push(area);
             self.areas.len() - 1
         };
-        self.starts.insert(place, start);
-        self.slots.insert(place, slot);
+        self.starts.insert(index, start);
+        self.slots.insert(index, slot);
     }
 
-    /// Takes the area that begins there.
+    /// Removes the area that starts at `start`.
     pub fn remove(&mut self, start: u64) -> Option<Area> {
-        let place = self.place(start).ok()?;
-        self.starts.remove(place);
-        let slot = self.slots.remove(place);
+        let index = self.find_index(start).ok()?;
+        self.starts.remove(index);
+        let slot = self.slots.remove(index);
         self.free.push(slot);
         self.areas.get(slot).copied()
     }
 
-    /// Those that begin within the bounds.
+    /// The areas that start within the bounds, with their start addresses.
     #[inline(always)]
     pub fn range(&self, range: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, Area)> + '_ {
-        let places = self.places(&range);
-        let slots = &self.slots[places.clone()];
-        self.starts[places].iter().zip(slots).map(|(start, slot)| (*start, self.areas[*slot]))
+        let indices = self.find_indices(&range);
+        let slots = &self.slots[indices.clone()];
+        self.starts[indices].iter().zip(slots).map(|(start, slot)| (*start, self.areas[*slot]))
     }
 
-    /// Changes each of those that begin within the bounds.
+    /// Changes each area that starts within the bounds.
     #[inline(always)]
     pub fn change(&mut self, range: impl RangeBounds<u64>, mut change: impl FnMut(&mut Area)) {
-        for place in self.places(&range) {
-            change(&mut self.areas[self.slots[place]]);
+        for index in self.find_indices(&range) {
+            change(&mut self.areas[self.slots[index]]);
         }
     }
 
-    /// The area at a place in the order.
+    /// The area at an index in the order of start addresses.
     #[must_use]
-    pub fn nth(&self, place: usize) -> Option<(u64, Area)> {
-        Some((*self.starts.get(place)?, self.areas[self.slots[place]]))
+    pub fn nth(&self, index: usize) -> Option<(u64, Area)> {
+        Some((*self.starts.get(index)?, self.areas[self.slots[index]]))
     }
 
-    /// All.
+    /// All areas, with their start addresses.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Area)> + '_ {
         self.range(..)
     }
 
-    /// None any more.
+    /// Removes all areas.
     pub fn clear(&mut self) {
         self.starts.clear();
         self.slots.clear();
@@ -162,7 +163,7 @@ mod tests {
         assert_eq!(ends(&mut map.range(..20).rev()), [15]);
         assert_eq!(ends(&mut map.range(..=20).rev()), [25, 15]);
         assert_eq!(ends(&mut map.range(11..)), [25, 35]);
-        // One that ends before it begins, as of an address that wrapped.
+        // A range whose end lies before its start, as after an address wraps.
         #[allow(clippy::reversed_empty_ranges)]
         let wrapped = 25..12;
         assert!(ends(&mut map.range(wrapped)).is_empty());

@@ -1,15 +1,15 @@
-//! How a model kernel is configured: what else than pv_ops a kernel can be built with, each a constant, so that what is
+//! The configuration of a model kernel: kernel options besides pv_ops. Each is a constant, so that an option that is
 //! off leaves no instruction behind.
 
-/// What `CONFIG_..` and boot options decide. The defaults are the kernel that pv_ops are measured on.
+/// The choices that `CONFIG_..` and boot options make. The defaults are the kernel that pv_ops are measured on.
 pub trait Config: 'static {
-    /// Whether the kernel has booted as a Xen PV guest: hooks are bound to their Xen bodies.
+    /// Whether the kernel booted as a Xen PV guest, with hooks bound to their Xen bodies.
     const XEN: bool = false;
-    /// `CONFIG_SMP`: locked read-modify-writes carry their prefix.
+    /// `CONFIG_SMP`: atomic read-modify-writes carry the lock prefix.
     const SMP: bool = true;
     /// `CONFIG_SECURITY`: lists of indirect calls at mmap, mprotect, fork, exec, open and memory accounting.
     const SECURITY: bool = false;
-    /// `CONFIG_AUDITSYSCALL`: a context is filled in at every entry and looked at when it is left.
+    /// `CONFIG_AUDITSYSCALL`: a context is filled in at every entry and checked at the exit.
     const AUDIT: bool = false;
     /// `CONFIG_PREEMPT_COUNT`: a per-CPU count around every spinlock.
     const PREEMPT_COUNT: bool = false;
@@ -25,9 +25,9 @@ pub trait Config: 'static {
     const POISON: bool = false;
     /// The patch of 2009 that zeroes pages when they are freed.
     const SANITIZE: Sanitize = Sanitize::Absent;
-    /// How a page of the allocator is told that must not be used again (HWPOISON).
+    /// How the allocator recognises a page that must not be used again (HWPOISON).
     const BAD_PAGE: BadPage = BadPage::Unchecked;
-    /// Whether a page's node is looked up in a table of sections, out of line, as it is where page flags have no room.
+    /// Whether a page's node comes from a table of sections, out of line, because page flags have no room for it.
     const NODE_TABLE: bool = false;
     /// How an object with secrets in it is freed.
     const SECRETS: Secrets = Secrets::Kept;
@@ -38,39 +38,39 @@ pub trait Config: 'static {
 pub enum Sanitize {
     /// Not built in.
     Absent,
-    /// Built in and switched off: a test of a flag in memory at every free and every allocation.
+    /// Built in and switched off: every free and every allocation tests a flag in memory.
     Off,
-    /// On: freed pages are zeroed, and allocations that ask for zeroes (`__GFP_ZERO`) need not be.
+    /// On: freed pages are zeroed, so that allocations that ask for zeroes (`__GFP_ZERO`) skip it.
     On,
 }
 
-/// How pages are checked for a fault of the memory, when they are allocated and freed.
+/// How allocation and free check a page for a memory fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPage {
-    /// Not at all.
+    /// No check.
     Unchecked,
-    /// One flag of their own.
+    /// A flag of its own marks the page.
     OwnFlag,
-    /// Two other flags that are never set together.
+    /// Two other flags, which are never set together on a good page, mark it.
     TwoFlags,
 }
 
-/// What becomes of an object's bytes before it is freed.
+/// How an object's bytes are cleared before it is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
-    /// They stay.
+    /// The bytes stay.
     Kept,
     /// `memset` of as many bytes as the caller used.
     Memset,
-    /// `kzfree` (`kfree_sensitive`): looks up the size of the object and zeroes all of it.
+    /// `kzfree` (`kfree_sensitive`): finds the size of the object and zeroes all of it.
     Kzfree,
 }
 
-/// The kernel that pv_ops are measured on: Linux 6.1 with SMP, and none of the yardsticks.
+/// The kernel that pv_ops are measured on: Linux 6.1 with SMP and without kernel options.
 pub struct Plain;
 impl Config for Plain {}
 
-/// The same as a guest of Xen.
+/// The plain kernel as a Xen PV guest.
 pub struct Xen;
 impl Config for Xen {
     const XEN: bool = true;

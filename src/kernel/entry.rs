@@ -1,9 +1,9 @@
-//! The way into the kernel and back (`arch/x86/entry/common.c`, `kernel/entry/common.c`).
+//! Kernel entry and exit (`arch/x86/entry/common.c`, `kernel/entry/common.c`).
 
 use super::{Config, Kernel};
 use crate::dispatch::Dispatch;
 
-/// `struct audit_context`, what is filled in at every system call.
+/// `struct audit_context`: the fields that every system call fills in.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AuditContext {
     in_syscall: bool,
@@ -11,14 +11,14 @@ pub(super) struct AuditContext {
     arguments: [u64; 4],
     serial: u64,
     result: u64,
-    /// Rules that might ask for a record; one that matches nothing here, as a distribution has by default.
+    /// Number of matches of the one rule. It matches no call here, like the default rule of a distribution.
     rules: u64,
 }
 
-/// Words of `struct pt_regs`.
+/// Number of words in `struct pt_regs`.
 pub(super) const REGISTERS: usize = 21;
 
-/// The numbers of system calls, as in `asm/unistd_64.h`.
+/// System call numbers, from `asm/unistd_64.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// `mmap`
@@ -44,7 +44,7 @@ pub enum Call {
 }
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
-    /// `syscall_enter_from_user_mode`: interrupts go on; auditing takes note.
+    /// `syscall_enter_from_user_mode`: enables interrupts and records the call for auditing.
     #[inline(always)]
     pub(super) fn enter(&mut self, call: Call, arguments: [u64; 4]) {
         self.save_registers(call, arguments);
@@ -70,7 +70,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let registers = &raw mut self.machine.registers;
         let [a, b, c, d] = arguments;
         let n = call as u64;
-        // SAFETY: the machine's own field; volatile, for nobody reads what user mode had in its registers.
+        // SAFETY: the machine's own field; the store is volatile, because the kernel reads none of these registers.
         unsafe { registers.write_volatile([a, b, c, d, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 0, n, 0, 0x33, 0x246, 0, 0x2b]) };
     }
 
@@ -90,7 +90,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         (audit.in_syscall, audit.major, audit.arguments) = (true, major, arguments);
     }
 
-    /// `__audit_syscall_exit`: the rules are gone through, and the context is reset.
+    /// `__audit_syscall_exit`: checks the rules and resets the context.
     #[inline(never)]
     fn audit_exit(&mut self, result: u64) {
         let audit = &mut self.machine.audit;
@@ -100,7 +100,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         audit.in_syscall = false;
     }
 
-    /// `getppid`: the shortest of system calls.
+    /// `getppid`: the shortest system call.
     #[inline(never)]
     pub fn getppid(&mut self) -> u64 {
         self.enter(Call::Getppid, [0; 4]);

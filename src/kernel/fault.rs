@@ -4,26 +4,26 @@ use super::guard::guard;
 use super::memory::{PAGE, PageTableEntry};
 use super::mm::Prot;
 use super::slab::Slab;
-use super::sync::{take, xadd};
+use super::sync::{get_and_clear, xadd};
 use super::table::{ACCESSED, DIRTY, FRAME, PRESENT, USER, WRITE};
 use super::{Config, Kernel, KernelError, OutOfMemory};
 use crate::dispatch::Dispatch;
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
-    /// A process reads the word at an address.
+    /// Reads the word at an address of the process.
     ///
     /// # Errors
-    /// `SIGSEGV`, or no memory for its page.
+    /// `SIGSEGV`, or `-ENOMEM` for the page.
     #[inline(always)]
     pub fn load(&mut self, address: u64) -> Result<u64, KernelError> {
         let frame = self.access(address, false)?;
         Ok(self.machine.memory.word(frame, address % PAGE as u64))
     }
 
-    /// A process writes the word at an address.
+    /// Writes the word at an address of the process.
     ///
     /// # Errors
-    /// `SIGSEGV`, or no memory for its page.
+    /// `SIGSEGV`, or `-ENOMEM` for the page.
     #[inline(always)]
     pub fn store(&mut self, address: u64, value: u64) -> Result<(), KernelError> {
         let frame = self.access(address, true)?;
@@ -31,7 +31,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// The hardware's walk, with faults until it succeeds.
+    /// Repeats the hardware's walk, with a page fault after each failure, until it succeeds.
     #[inline(never)]
     fn access(&mut self, address: u64, write: bool) -> Result<u64, KernelError> {
         loop {
@@ -42,7 +42,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
     }
 
-    /// What the memory-management unit does: four loads, and the accessed and dirty bits. No hook sees it.
+    /// The walk of the memory-management unit: four loads, and the accessed and dirty bits. It calls no hook.
     #[inline(always)]
     fn hardware_walk(&mut self, address: u64, write: bool) -> Option<u64> {
         let mut table = self.machine.user_root::<C>();
@@ -126,7 +126,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             self.new_pte(pmd)?;
         }
         if !write {
-            // The page of zeroes, for as long as nothing is written.
+            // The zero page serves until the first write.
             let pte = self.make_pte(PRESENT | USER | ACCESSED);
             let (at, lock) = self.pte_offset_map_lock(pmd, address);
             self.set_pte(at, pte);
@@ -146,7 +146,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// `do_wp_page`: a page of one's own is made writable, a shared one copied.
+    /// `do_wp_page`: makes a private page writable and copies a shared one.
     #[inline(never)]
     fn write_protected_page(&mut self, pmd: PageTableEntry, address: u64) -> Result<(), OutOfMemory> {
         let (at, lock) = self.pte_offset_map_lock(pmd, address);
@@ -186,7 +186,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let (at, lock) = self.pte_offset_map_lock(pmd, address);
         let pte = self.make_pte((new << 12) | PRESENT | USER | ACCESSED) | WRITE | DIRTY;
         // `ptep_clear_flush`
-        take::<C>(self.machine, at);
+        get_and_clear::<C>(self.machine, at);
         let page = address & !(PAGE as u64 - 1);
         self.flush_tlb_range(page, page + PAGE as u64);
         self.machine.memory.page(new).mapped = 1;
@@ -201,7 +201,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
         self.pte_unmap_unlock(lock);
         if old != 0 {
-            // The reference taken above, and that of the mapping.
+            // Drops the reference taken above and that of the mapping.
             self.put_page(old);
             self.release_pages(&[old]);
         }

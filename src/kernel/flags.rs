@@ -1,15 +1,15 @@
-//! How page flags are laid out: which bits of `struct page.flags` say zone, node and section, and what is left
+//! The layout of page flags: the bits of `struct page.flags` that hold zone, node and section, and the bits that remain
 //! (`include/linux/page-flags-layout.h`).
 //!
-//! From the top: section, node, zone, last CPU; from the bottom the flags. Where the word is too short, first the last
-//! CPU moves out, into a field of its own; then the node, which is then looked up by section or zone.
+//! Section, node, zone and last CPU fill the word from the top, the flags from the bottom. If the word is too short,
+//! the last CPU moves out first, into a field of its own. Then the node moves out and is found by section or zone.
 
 use std::fmt;
 
-/// A kernel's configuration, as far as page flags depend on it.
+/// The part of a kernel's configuration that decides the layout of page flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags {
-    /// Bits of the word: 32 or 64.
+    /// Width of the word in bits: 32 or 64.
     pub word: u32,
     /// `NR_PAGEFLAGS`
     pub flags: u32,
@@ -17,37 +17,37 @@ pub struct Flags {
     pub zones: u32,
     /// `MAX_NUMNODES`
     pub nodes: u32,
-    /// Sections of `SPARSEMEM` without a virtual memory map; 0 where flags need not say.
+    /// Sections of `SPARSEMEM` without a virtual memory map; 0 if flags do not hold the section.
     pub sections: u32,
-    /// Bits of `_last_cpupid` (`NUMA_BALANCING`), 0 without.
+    /// Bits of `_last_cpupid` (`NUMA_BALANCING`), or 0.
     pub last_cpu: u32,
 }
 
-/// What came of it.
+/// The layout of page flags; widths in bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageFlags {
-    /// Of which kernel.
+    /// The kernel's configuration.
     pub of: Flags,
     /// `SECTIONS_WIDTH`
     pub sections: u32,
-    /// `NODES_WIDTH`; 0 where the node moved out, or there is one.
+    /// `NODES_WIDTH`; 0 if the node moved out, or if the machine has one node.
     pub nodes: u32,
     /// `ZONES_WIDTH`
     pub zones: u32,
-    /// `LAST_CPUPID_WIDTH`; 0 where it moved out.
+    /// `LAST_CPUPID_WIDTH`; 0 if the last CPU moved out.
     pub last_cpu: u32,
-    /// Bits for more flags.
+    /// Bits that remain for more flags.
     pub free: u32,
     /// `NODE_NOT_IN_PAGE_FLAGS`
     pub node_moved_out: bool,
 }
 
-/// `order_base_2`: bits that tell so many things apart.
+/// `order_base_2`: the number of bits that distinguish `count` values.
 fn bits(count: u32) -> u32 {
     count.max(1).next_power_of_two().trailing_zeros()
 }
 
-/// Lays the flags of a kernel out.
+/// Computes the layout of page flags for a kernel's configuration.
 #[must_use]
 pub fn page_flags(of: Flags) -> PageFlags {
     let (sections, zones, nodes) = (bits(of.sections), bits(of.zones), bits(of.nodes));
@@ -65,7 +65,8 @@ impl fmt::Display for PageFlags {
         let PageFlags { of, sections, nodes, zones, last_cpu, free, node_moved_out } = self;
         write!(
             f,
-            "{} bits, {} nodes: {} flags, {sections} section, {nodes} node, {zones} zone, {last_cpu} last CPU, {free} free",
+            "{} bits, {} nodes: {} flags, {sections} section, {nodes} node, {zones} zone, {last_cpu} last CPU, \
+             {free} free",
             of.word, of.nodes, of.flags
         )?;
         if *node_moved_out {
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_node_moves_out_when_the_word_is_full_and_one_flag_can_be_what_fills_it() {
+    fn the_node_moves_out_when_one_more_flag_fills_the_word() {
         let kernel = Flags { word: 32, flags: 21, zones: 4, nodes: 16, sections: 32, last_cpu: 0 };
         let tight = page_flags(kernel);
         assert_eq!((tight.nodes, tight.zones, tight.sections, tight.free), (4, 2, 5, 0));

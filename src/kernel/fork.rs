@@ -1,17 +1,17 @@
-//! `fork`, `exit`, `execve` (`kernel/fork.c`, `kernel/exit.c`, `fs/exec.c`), as far as memory goes.
+//! `fork`, `exit`, `execve` (`kernel/fork.c`, `kernel/exit.c`, `fs/exec.c`): the parts that concern memory.
 
 use super::entry::Call;
 use super::guard::guard;
 use super::memory::PAGE;
 use super::mm::{Area, Prot};
-use super::security::Ask;
+use super::security::SecurityRequest;
 use super::slab::Slab;
 use super::sync::{write_protect, xadd};
 use super::table::{DIRTY, FRAME, PMD_SIZE, PRESENT, WRITE};
 use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 
-/// A child that was made and does not run yet.
+/// A child process that does not run yet.
 #[derive(Debug)]
 pub struct Child {
     mm: usize,
@@ -22,7 +22,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `fork`
     ///
     /// # Errors
-    /// `-ENOMEM`; what the child had by then is given back.
+    /// `-ENOMEM`; the memory of the unfinished child is freed.
     #[inline(never)]
     pub fn fork(&mut self) -> Result<Child, KernelError> {
         self.enter(Call::Fork, [0; 4]);
@@ -35,20 +35,21 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     fn copy_process(&mut self) -> Result<Child, KernelError> {
         let guard = guard::<C>();
-        self.security(Ask::TaskAlloc, 0)?;
-        // `dup_task_struct`: the parent's, word for word, and pages for a stack.
+        self.security(SecurityRequest::TaskAlloc, 0)?;
+        // `dup_task_struct`, which in Linux copies the parent's structure word for word and allocates pages for a
+        // stack.
         let task = self.kmem_cache_alloc(Slab::Task, false)?;
         self.clear_object(task, 64);
         let mm = match self.mm_alloc() {
             Ok(mm) => mm,
-            Err(trouble) => {
+            Err(error) => {
                 self.kmem_cache_free(Slab::Task, task);
-                return Err(trouble);
+                return Err(error);
             }
         };
-        if let Err(trouble) = self.dup_mmap(mm) {
-            self.exit_of(&Child { mm, task });
-            return Err(trouble);
+        if let Err(error) = self.dup_mmap(mm) {
+            self.exit_child(&Child { mm, task });
+            return Err(error);
         }
         guard.end();
         Ok(Child { mm, task })
@@ -60,19 +61,19 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.rwsem(1);
         let parent = self.machine.current;
         let mut done = Ok(());
-        let mut place = 0;
-        while let Some((start, area)) = self.machine.mm().areas.nth(place) {
+        let mut index = 0;
+        while let Some((start, area)) = self.machine.mm().areas.nth(index) {
             done = self.dup_area(parent, child, start, area);
             if done.is_err() {
                 break;
             }
-            place += 1;
+            index += 1;
         }
         // `arch_dup_mmap`
         let to = self.machine.mms[child].as_deref_mut().map_or(0, |mm| (&raw mut mm.hook) as u64);
         let hook = &raw mut self.machine.mm_mut().hook;
         self.dup_mmap_hook(hook, to);
-        // `flush_tlb_mm`: the parent may not write to its pages any more.
+        // `flush_tlb_mm`: the parent's pages are read-only from here on.
         self.flush_tlb_range(0, u64::MAX);
         self.rwsem(-1);
         done
@@ -95,13 +96,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// `copy_pte_range`: the child's table is made, and every page shared, read-only where it could be written.
+    /// `copy_pte_range`: makes the child's table and shares every page; writable pages become read-only.
     #[inline(never)]
     fn copy_table(&mut self, [parent, child]: [usize; 2], start: u64, end: u64) -> Result<(), KernelError> {
-        let Some(source) = self.pmd_of(start).filter(|pmd| self.machine.memory.read(*pmd) != 0) else {
+        let Some(source) = self.find_pmd(start).filter(|pmd| self.machine.memory.read(*pmd) != 0) else {
             return Ok(());
         };
-        // Linux walks both roots with the same functions; here the running one is the one that is walked.
+        // Linux passes the root to the same functions; here they walk the root of the running process.
         self.machine.current = child;
         let target = self.pmd_alloc(start).and_then(|target| {
             if self.machine.memory.read(target) == 0 {
@@ -146,10 +147,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// The child runs, does `work` and exits; the parent waits for it (`wait4`) and runs on.
+    /// Runs a child: it does `work` and exits. The parent waits for it (`wait4`) and continues.
     ///
     /// # Errors
-    /// What `work` comes to, after the child is gone.
+    /// The error of `work`, returned after the child's memory is freed.
     pub fn run_child<T>(
         &mut self,
         child: Child,
@@ -158,17 +159,17 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let parent = self.machine.current;
         self.switch_mm(child.mm);
         let done = work(self);
-        // `exec` may have given it another address space.
+        // `execve` may have replaced the address space.
         let last = Child { mm: self.machine.current, task: child.task };
         self.enter(Call::Exit, [0; 4]);
         self.switch_mm(parent);
-        self.exit_of(&last);
+        self.exit_child(&last);
         self.leave(0);
         done
     }
 
     /// `exit_mm`, `release_task`
-    fn exit_of(&mut self, child: &Child) {
+    fn exit_child(&mut self, child: &Child) {
         let parent = std::mem::replace(&mut self.machine.current, child.mm);
         let hook = &raw mut self.machine.mm_mut().hook;
         self.exit_mmap(hook);
@@ -178,11 +179,11 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.kmem_cache_free(Slab::Task, child.task);
     }
 
-    /// `execve` of a program with `pages` of code and as many of data: a new address space, arguments on its stack,
-    /// five segments; the old one goes.
+    /// `execve` of a program with `pages` of code and as many of data: a new address space with five segments and
+    /// arguments on its stack. The old address space is freed.
     ///
     /// # Errors
-    /// `-ENOMEM`; the old program is gone by then in no case.
+    /// `-ENOMEM`. If it occurs before the switch, the old program is still there.
     #[inline(never)]
     pub fn execve(&mut self, pages: u64) -> Result<(), KernelError> {
         self.enter(Call::Execve, [pages, 0, 0, 0]);
@@ -195,7 +196,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     fn begin_new_exec(&mut self, pages: u64) -> Result<(), KernelError> {
         let guard = guard::<C>();
-        self.security(Ask::BprmCheck, pages)?;
+        self.security(SecurityRequest::BprmCheck, pages)?;
         let file = self.kmem_cache_alloc(Slab::File, true)?;
         let new = self.mm_alloc();
         self.kmem_cache_free(Slab::File, file);
@@ -216,7 +217,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.machine.current = new;
         self.mm_drop(old);
         let size = pages * PAGE as u64;
-        // Stack, code, data, heap, the program interpreter.
+        // Stack, code, data, heap, program interpreter.
         for (prot, len) in [
             (Prot::Write, 32 * PAGE as u64),
             (Prot::Read, size),

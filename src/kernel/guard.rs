@@ -1,4 +1,4 @@
-//! What the compiler puts into a function for `CONFIG_STACKPROTECTOR_STRONG`.
+//! The stack canary that a compiler adds to functions for `CONFIG_STACKPROTECTOR_STRONG`.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use super::Config;
 /// `fixed_percpu_data.stack_canary`
 static CANARY: AtomicU64 = AtomicU64::new(0x5bd1_e995_9e37_7900);
 
-/// A canary on the stack: written when a function begins, compared when it ends.
+/// A canary on the stack: written at the start of a function, compared at its end.
 pub(super) struct Guard<C> {
     slot: u64,
     _config: PhantomData<fn(C)>,
@@ -19,7 +19,7 @@ pub(super) struct Guard<C> {
 pub(super) fn guard<C: Config>() -> Guard<C> {
     let mut guard = Guard { slot: 0, _config: PhantomData };
     if C::STACK_PROTECTOR {
-        // SAFETY: the guard's own field; volatile, or nothing of it would be left.
+        // SAFETY: the guard's own field; the store is volatile, because the compiler would remove a plain one.
         unsafe { (&raw mut guard.slot).write_volatile(CANARY.load(Ordering::Relaxed)) };
     }
     guard
@@ -33,7 +33,7 @@ impl<C> Guard<C> {
 }
 
 impl<C: Config> Guard<C> {
-    /// Ends it. `__stack_chk_fail` ends the kernel.
+    /// Ends a guarded function. A changed canary ends the process, as `__stack_chk_fail` ends the kernel.
     #[inline(always)]
     pub(super) fn end(self) {
         if C::STACK_PROTECTOR && !self.holds() {

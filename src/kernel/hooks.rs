@@ -1,4 +1,5 @@
-//! The pv_ops hooks as the kernel calls them, with its types: one place where a hook is reached, so one contract.
+//! The pv_ops hooks as methods of the kernel, with the kernel's types. All hooks go through [`Kernel::call`], so one
+//! safety contract covers them.
 
 use super::memory::{Page, PageTableEntry};
 use super::{Config, Kernel};
@@ -15,7 +16,7 @@ use crate::op::mmu::{
 };
 use crate::op::time::SchedClock;
 
-/// Declares methods that call a hook of integers alone: `hooks! { fn irq_disable() = IrqDisable; }`.
+/// Declares methods for hooks that take only integers: `hooks! { fn irq_disable() = IrqDisable; }`.
 macro_rules! hooks {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident),*) $(-> $ret:ty)? = $op:ty;)*) => {
         impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
@@ -53,8 +54,8 @@ hooks! {
     fn sched_clock() -> u64 = SchedClock;
 }
 
-/// Declares methods for hooks of an address space that do nothing natively but look at it.
-macro_rules! of_mm {
+/// Declares methods for hooks that take an address space; their native bodies at most read it.
+macro_rules! mm_hooks {
     ($(fn $name:ident = $op:ty, ($($arg:ident),*);)*) => {
         impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             $(#[inline(always)] pub(super) fn $name(&mut self, mm: *mut Mm, $($arg: u64),*) {
@@ -65,7 +66,7 @@ macro_rules! of_mm {
     };
 }
 
-of_mm! {
+mm_hooks! {
     fn alloc_pte = AllocPte, (frame);
     fn alloc_pmd = AllocPmd, (frame);
     fn alloc_pud = AllocPud, (frame);
@@ -76,18 +77,18 @@ of_mm! {
 }
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
-    /// Reaches a hook.
+    /// Calls a hook.
     ///
     /// # Safety
-    /// Pointers among the arguments point to what the native body expects. The rest of the contract of
-    /// [`Dispatch::call`] is kept by [`Kernel::new`]: a model is installed, and every hook is bound.
+    /// Pointers among the arguments point to the data that the native body expects. [`Kernel::new`] keeps the rest of
+    /// the contract of [`Dispatch::call`]: it installs a model and binds every hook.
     #[inline(always)]
     unsafe fn call<O: Op>(&mut self, args: O::Args) -> O::Ret {
         // SAFETY: the caller's contract, and that of `Kernel::new`.
         unsafe { D::call::<O>(args) }
     }
 
-    /// Returns an errno, 0 for none.
+    /// Calls the hook; returns an errno, or 0.
     #[inline(always)]
     pub(super) fn pgd_alloc(&mut self, mm: *mut Mm) -> u64 {
         // SAFETY: an address space of this kernel; see `call`.
@@ -120,25 +121,25 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     #[inline(always)]
     pub(super) fn ptep_modify_prot_start(&mut self, address: u64, at: PageTableEntry) -> u64 {
-        // SAFETY: as for `set_pte`; no body looks at the area.
+        // SAFETY: as for `set_pte`; no body reads the area.
         unsafe { self.call::<PtepModifyProtStart>((0, address, at.0 as u64)) }
     }
 
     #[inline(always)]
     pub(super) fn ptep_modify_prot_commit(&mut self, address: u64, at: PageTableEntry, pte: u64) {
-        // SAFETY: as for `set_pte`; no body looks at the area.
+        // SAFETY: as for `set_pte`; no body reads the area.
         unsafe { self.call::<PtepModifyProtCommit>((0, address, at.0 as u64, pte)) }
     }
 
     #[inline(always)]
     pub(super) fn tlb_remove_table(&mut self, gather: &mut Gather, page: u64) {
-        // SAFETY: the caller's own gather; the page is written down and not looked at.
+        // SAFETY: the caller's own gather; the body stores the page number and does not access the page.
         unsafe { self.call::<TlbRemoveTable>(((&raw mut *gather) as u64, page)) }
     }
 
     #[inline(always)]
     pub(super) fn queued_spin_unlock(&mut self, lock: *mut RawSpinlock) {
-        // SAFETY: locks are fields of the machine or of its pages, which live as long as it.
+        // SAFETY: locks are fields of the machine or of its pages, which live as long as the machine.
         unsafe { self.call::<QueuedSpinUnlock>((lock as u64,)) }
     }
 
@@ -157,6 +158,6 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
 /// The address of a page's lock.
 #[inline(always)]
-pub(super) fn lock_of(page: &mut Page) -> *mut RawSpinlock {
+pub(super) fn page_lock(page: &mut Page) -> *mut RawSpinlock {
     &raw mut page.lock
 }

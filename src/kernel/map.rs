@@ -4,17 +4,17 @@ use super::entry::Call;
 use super::guard::guard;
 use super::memory::PAGE;
 use super::mm::{Area, LOWEST, MMAP_BASE, Prot, pages_up};
-use super::security::Ask;
-use super::sync::take;
+use super::security::SecurityRequest;
+use super::sync::get_and_clear;
 use super::table::PMD_SIZE;
 use super::{Config, Kernel, KernelError, OutOfMemory};
 use crate::dispatch::Dispatch;
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
-    /// `mmap` of anonymous memory, wherever there is room. Returns where.
+    /// `mmap` of anonymous memory at any free address. Returns the address.
     ///
     /// # Errors
-    /// `-EINVAL` for no length, `-ENOMEM` where memory or addresses are short.
+    /// `-EINVAL` for length 0; `-ENOMEM` if memory or addresses run out.
     #[inline(never)]
     pub fn mmap(&mut self, len: u64, prot: Prot) -> Result<u64, KernelError> {
         self.enter(Call::Mmap, [0, len, prot as u64, 0]);
@@ -34,13 +34,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             return Err(KernelError::Invalid(len));
         }
         let start = self.get_unmapped_area(len)?;
-        self.security(Ask::MmapAddr, start)?;
-        self.security(Ask::EnoughMemory, len)?;
+        self.security(SecurityRequest::MmapAddr, start)?;
+        self.security(SecurityRequest::EnoughMemory, len)?;
         let end = start + len;
-        let (before, after) = self.neighbours(start, end, prot);
+        let (before, after) = self.find_neighbours(start, end, prot);
         match (before, after) {
             (Some(before), _) => {
-                // `vma_merge`: the area before grows; where it meets the one after, that is taken in.
+                // `vma_merge`: the area before grows; if it reaches the area after, it absorbs that one.
                 let end = match after {
                     Some(area) => {
                         self.machine.mm_mut().areas.remove(end);
@@ -65,16 +65,16 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(start)
     }
 
-    /// What can be merged with `start..end`: where the area before begins, and the area after.
+    /// Finds the areas that can merge with `start..end`: the start of the area before, and the area after.
     #[inline(always)]
-    fn neighbours(&self, start: u64, end: u64, prot: Prot) -> (Option<u64>, Option<Area>) {
+    fn find_neighbours(&self, start: u64, end: u64, prot: Prot) -> (Option<u64>, Option<Area>) {
         let areas = &self.machine.mm().areas;
         let before = areas.range(..start).next_back().filter(|(_, area)| area.end == start && area.prot == prot);
         let after = areas.get(end).filter(|area| area.prot == prot);
         (before.map(|(start, _)| start), after.copied())
     }
 
-    /// `get_unmapped_area`: from the last place downwards, then from the top.
+    /// `get_unmapped_area`: searches downwards from the last address found, then from the top.
     #[inline(never)]
     fn get_unmapped_area(&mut self, len: u64) -> Result<u64, KernelError> {
         let mm = self.machine.mm_mut();
@@ -95,7 +95,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Err(OutOfMemory.into())
     }
 
-    /// The area at `start` ends elsewhere.
+    /// Moves the end of the area at `start`.
     #[inline(always)]
     fn resize(&mut self, start: u64, end: u64) {
         let Some(area) = self.machine.mm_mut().areas.get_mut(start) else { return };
@@ -104,10 +104,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.set_object_word(object, 16, end);
     }
 
-    /// `mremap` with `MREMAP_MAYMOVE`. Returns where the memory is now.
+    /// `mremap` with `MREMAP_MAYMOVE`. Returns the new address.
     ///
     /// # Errors
-    /// `-EINVAL` where no single area holds the old range; `-ENOMEM`.
+    /// `-EINVAL` if no single area holds the old range; `-ENOMEM`.
     #[inline(never)]
     pub fn mremap(&mut self, start: u64, old: u64, new: u64) -> Result<u64, KernelError> {
         self.enter(Call::Mremap, [start, old, new, 1]);
@@ -133,7 +133,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         // `vma_to_resize`
         let found = self.machine.mm().areas.range(..=start).next_back();
         let (at, area) = found.filter(|(_, area)| area.end >= start + old).ok_or(KernelError::Invalid(start))?;
-        self.security(Ask::EnoughMemory, new - old)?;
+        self.security(SecurityRequest::EnoughMemory, new - old)?;
         let next = self.machine.mm().areas.range(start + old..).next().map_or(MMAP_BASE, |(next, _)| next);
         if area.end == start + old && start + new <= next {
             self.resize(at, start + new);
@@ -142,7 +142,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         // `move_vma`
         let to = self.do_mmap(new, area.prot)?;
         if let Err(short) = self.move_page_tables(start, to, old) {
-            // What was moved is where it was asked to be; the rest stays mapped twice nowhere: both ends go.
+            // Unmaps the new range with the pages that were moved; no page is mapped twice.
             self.do_munmap(to, new)?;
             return Err(short.into());
         }
@@ -151,7 +151,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(to)
     }
 
-    /// `move_page_tables` with `move_ptes`: an entry at a time, in lazy mode, both tables locked.
+    /// `move_page_tables` with `move_ptes`: moves entry by entry, in lazy mode, with both tables locked.
     #[inline(never)]
     fn move_page_tables(&mut self, from: u64, to: u64, len: u64) -> Result<(), OutOfMemory> {
         let mut done = 0;
@@ -159,7 +159,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             let (source, target) = (from + done, to + done);
             let step = (PMD_SIZE - source % PMD_SIZE).min(PMD_SIZE - target % PMD_SIZE).min(len - done);
             done += step;
-            let Some(old) = self.pmd_of(source) else { continue };
+            let Some(old) = self.find_pmd(source) else { continue };
             if self.machine.memory.read(old) == 0 {
                 continue;
             }
@@ -186,7 +186,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             if self.machine.memory.read(from) == 0 {
                 continue;
             }
-            let pte = take::<C>(self.machine, from);
+            let pte = get_and_clear::<C>(self.machine, from);
             let to = self.table_entry(new, target + offset);
             self.set_pte(to, pte);
         }
@@ -197,7 +197,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.pte_unmap_unlock(lock);
     }
 
-    /// The entry of an address in the table that was mapped before: `pte++` in Linux's loops.
+    /// The entry of an address in a table that is already mapped: `pte++` in Linux's loops.
     #[inline(always)]
     pub(super) fn table_entry(
         &self,

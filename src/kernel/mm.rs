@@ -8,12 +8,12 @@ use crate::dispatch::Dispatch;
 use crate::op;
 use crate::op::lock::RawSpinlock;
 
-/// Below this and downwards areas are placed: `mm->mmap_base`.
+/// The address below which areas are mapped, downwards: `mm->mmap_base`.
 pub(super) const MMAP_BASE: u64 = 0x7fff_f7ff_f000;
 /// `mmap_min_addr`
 pub(super) const LOWEST: u64 = 0x1_0000;
 
-/// What an area allows.
+/// The permissions of an area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prot {
     /// `PROT_READ`
@@ -22,40 +22,40 @@ pub enum Prot {
     Write,
 }
 
-/// An area of anonymous memory, from its place in the map to `end`.
+/// An area of anonymous memory, from its key in the map to `end`.
 #[derive(Clone, Copy, Debug)]
 pub struct Area {
-    /// Where it ends.
+    /// The address after its last byte.
     pub end: u64,
-    /// What it allows.
+    /// Its permissions.
     pub prot: Prot,
-    /// Its `vm_area_struct`, in the direct map.
+    /// The address of its `vm_area_struct` in the direct map.
     pub(super) object: u64,
-    /// Its `anon_vma`; 0 before the first fault.
+    /// The address of its `anon_vma`; 0 before the first fault.
     pub(super) anon_vma: u64,
 }
 
 /// An address space.
 pub struct Mm {
-    /// By where they begin.
+    /// Areas by start address.
     pub areas: AreaMap,
-    /// The frame of the root.
+    /// The frame of the root table.
     pub(super) root: u64,
-    /// What hooks are given.
+    /// The structure that hooks get a pointer to.
     pub(super) hook: op::mmu::Mm,
     pub(super) mmap_lock: u32,
     pub(super) page_table_lock: RawSpinlock,
-    /// Pages mapped: `mm_counter(MM_ANONPAGES)`.
+    /// Number of mapped pages: `mm_counter(MM_ANONPAGES)`.
     pub rss: u64,
     /// `context.tlb_gen`
     pub(super) tlb_gen: u32,
-    /// Below this the next area is looked for (`free_area_cache`).
+    /// The address below which the search for a free area starts (`free_area_cache`).
     pub(super) hint: u64,
     object: u64,
 }
 
 impl Mm {
-    /// Empty, with room for areas.
+    /// Makes an empty address space with room for areas.
     fn new() -> Box<Self> {
         Box::new(Mm {
             areas: AreaMap::default(),
@@ -70,7 +70,7 @@ impl Mm {
         })
     }
 
-    /// As before anything happened in it; its room for areas stays where it is.
+    /// Resets the address space; the memory of its area map stays allocated.
     fn begin(&mut self, root: u64, object: u64) {
         (self.root, self.object) = (root, object);
         self.hook = op::mmu::Mm::default();
@@ -80,37 +80,37 @@ impl Mm {
 }
 
 impl Machine {
-    /// The running process's address space. A machine runs one whenever a kernel works on it.
+    /// The running process's address space. A machine always has one while a kernel works on it.
     #[inline(always)]
     pub(super) fn mm(&self) -> &Mm {
-        self.mms[self.current].as_deref().unwrap_or_else(|| gone())
+        self.mms[self.current].as_deref().unwrap_or_else(|| fail_without_mm())
     }
 
-    /// The same, to change.
+    /// The running process's address space, mutable.
     #[inline(always)]
     pub(super) fn mm_mut(&mut self) -> &mut Mm {
-        self.mms[self.current].as_deref_mut().unwrap_or_else(|| gone())
+        self.mms[self.current].as_deref_mut().unwrap_or_else(|| fail_without_mm())
     }
 }
 
-/// A defect of the model: nothing that a workload asks for leads here.
+/// Reports a defect of the model; no request of a workload leads here.
 #[cold]
 #[inline(never)]
-fn gone() -> ! {
+fn fail_without_mm() -> ! {
     unreachable!("the running process has an address space")
 }
 
-/// Rounded up to whole pages.
+/// Rounds a length up to whole pages.
 #[inline(always)]
 pub(super) fn pages_up(len: u64) -> u64 {
     len.div_ceil(PAGE as u64) * PAGE as u64
 }
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
-    /// `mm_alloc`: an empty address space. Returns its number.
+    /// `mm_alloc`: makes an empty address space. Returns its number.
     ///
     /// # Errors
-    /// Where memory is short.
+    /// `-ENOMEM`
     #[inline(never)]
     pub(super) fn mm_alloc(&mut self) -> Result<usize, KernelError> {
         let object = self.kmem_cache_alloc(Slab::Mm, true)?;
@@ -146,7 +146,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(number)
     }
 
-    /// `switch_mm_irqs_off`: `mm` is the running one from here on.
+    /// `switch_mm_irqs_off`: makes `mm` the running address space.
     #[inline(never)]
     pub(super) fn switch_mm(&mut self, mm: usize) {
         self.machine.current = mm;
@@ -154,7 +154,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.write_cr3(root << 12);
     }
 
-    /// `mmdrop`: the root and the structure of an address space that has no areas.
+    /// `mmdrop`: frees the root and the structure of an address space without areas.
     #[inline(never)]
     pub(super) fn mm_drop(&mut self, number: usize) {
         let Some(mut mm) = self.machine.mms[number].take() else { return };
@@ -165,10 +165,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.machine.spare.push(mm);
     }
 
-    /// A process that runs, with nothing in it: the first of a workload.
+    /// Starts the first process of a workload, with an empty address space.
     ///
     /// # Errors
-    /// Where memory is short.
+    /// `-ENOMEM`
     pub fn start(&mut self) -> Result<(), KernelError> {
         let mm = self.mm_alloc()?;
         if C::XEN {
@@ -178,17 +178,17 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// What fork and exec do with a new address space before anything runs in it (`dup_mmap`, `activate_mm`).
+    /// Pins a new address space before a process runs in it, as fork and exec do (`dup_mmap`, `activate_mm`).
     pub(super) fn pin(&mut self, mm: usize) {
         let Some(mm) = self.machine.mms[mm].as_deref_mut() else { return };
         let hook = &raw mut mm.hook;
         self.activate_mm(hook, hook as u64);
     }
 
-    /// `exit_mmap` and `mmdrop` of the running process: everything it had goes back.
+    /// `exit_mmap` and `mmdrop` of the running process: frees everything it had.
     ///
     /// # Errors
-    /// None that a process could cause.
+    /// Never fails.
     #[inline(never)]
     pub fn finish(&mut self) -> Result<(), KernelError> {
         let hook = &raw mut self.machine.mm_mut().hook;
@@ -199,7 +199,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// A new `vm_area_struct`, filled in.
+    /// Allocates a `vm_area_struct` and fills it in.
     pub(super) fn vm_area_alloc(&mut self, start: u64, end: u64) -> Result<u64, KernelError> {
         let object = self.kmem_cache_alloc(Slab::VmArea, true)?;
         self.set_object_word(object, 8, start);
@@ -207,7 +207,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(object)
     }
 
-    /// The area's structures go back.
+    /// Frees the structures of an area.
     pub(super) fn vm_area_free(&mut self, area: Area) {
         if area.anon_vma != 0 {
             self.kmem_cache_free(Slab::AnonVma, area.anon_vma);
@@ -215,7 +215,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.kmem_cache_free(Slab::VmArea, area.object);
     }
 
-    /// `__split_vma`: the area that holds `at` inside becomes two.
+    /// `__split_vma`: splits the area that has `at` in its interior.
     #[inline(never)]
     pub(super) fn split(&mut self, at: u64) -> Result<(), KernelError> {
         let found = self.machine.mm().areas.range(..at).next_back();
@@ -224,7 +224,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.copy_object(area.object, object, 200);
         self.set_object_word(object, 8, at);
         self.set_object_word(area.object, 16, at);
-        // `anon_vma_clone`: both halves keep what their pages belong to.
+        // `anon_vma_clone`: each half has an `anon_vma` of its own.
         let anon_vma = if area.anon_vma == 0 {
             0
         } else {
@@ -245,7 +245,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 }
 
 impl Machine {
-    /// The areas of the running process, by where they begin.
+    /// The areas of the running process, by start address.
     pub fn areas(&self) -> &AreaMap {
         &self.mm().areas
     }

@@ -1,18 +1,20 @@
-//! The model kernel of the workloads: in user space, with real data structures and real memory traffic, the work that a
-//! kernel does around its pv_ops hooks.
+//! The model kernel that workloads run on. In user space it does the work that a kernel does around its pv_ops hooks,
+//! with real data structures and real memory traffic.
 //!
-//! [`Kernel`] is generic over the mechanism that reaches the hooks and over its [`Config`], so that every mechanism and
-//! every option compiles to a kernel of its own from the same source; what a [`Machine`] holds is the same for all.
-//! Hooks are called where Linux 6.1 (x86-64, four levels of page tables, `CONFIG_PARAVIRT_XXL`, paravirt spinlocks)
-//! calls them, in that order, and nowhere else: `pte_none`, `ptep_get_and_clear` and `ptep_set_wrprotect`, for example,
-//! are none. `docs` of each workload say which hooks it calls and why.
+//! [`Kernel`] is generic over the mechanism that reaches the hooks and over its [`Config`]. Every mechanism and every
+//! option therefore compiles to its own kernel from the same source. The contents of a [`Machine`] are the same for all
+//! kernels.
 //!
-//! A kernel that booted as a Xen PV guest ([`Xen`]) does the same work on the same data with the hooks bound to their
-//! Xen bodies, against the hypervisor of the [model](crate::op::xen), which checks every page table: to bare metal it
-//! adds what the hardware and the hypervisor do there, and changes nothing of it.
+//! The kernel calls its hooks where Linux 6.1 (x86-64, four levels of page tables, `CONFIG_PARAVIRT_XXL`, paravirt
+//! spinlocks) calls them, in that order, and nowhere else. `pte_none`, `ptep_get_and_clear` and `ptep_set_wrprotect`,
+//! for example, are not hooks. The documentation of each workload lists the hooks that it calls, with the reason.
 //!
-//! What is out of line in Linux is out of line here (`#[inline(never)]`), so that one mechanism's kernel does not
-//! differ from another's by what the optimiser made of a larger function.
+//! A kernel that booted as a Xen PV guest ([`Xen`]) does the same work on the same data. Its hooks are bound to their
+//! Xen bodies and call the hypervisor of the [model](crate::op::xen), which checks every page table. The guest adds the
+//! work of hardware and hypervisor to that of bare metal and changes nothing else.
+//!
+//! A function that is out of line in Linux is out of line here (`#[inline(never)]`). Otherwise the optimiser could
+//! merge functions differently in the kernels of two mechanisms.
 
 mod account;
 pub mod areas;
@@ -56,12 +58,12 @@ use crate::op::lock::RawSpinlock;
 use crate::op::model::{Installed, ModelError};
 use crate::op::{BodyKind, CpuModel, Op, catalogue};
 
-/// No frame is left: `-ENOMEM`.
+/// `-ENOMEM`: the machine has no free frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("out of memory: the model machine has 32 MiB")]
+#[error("out of memory: the model machine has 32 MiB; the workload must free memory or use less")]
 pub struct OutOfMemory;
 
-/// What a system call or an access of a process comes to, if not to its end.
+/// The error of a system call, or of a process's access to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
     /// `-ENOMEM`
@@ -73,23 +75,26 @@ pub enum KernelError {
     /// `SIGSEGV`
     #[error("segmentation fault at {0:#x}")]
     Fault(u64),
-    /// A second CPU was to take part, and did not come up.
-    #[error("the second CPU did not come up: no thread, or no memory for its machine")]
+    /// The second CPU of a workload did not start.
+    #[error(
+        "the second CPU did not start: the system refused its thread or its memory; raise the limits of this process"
+    )]
     NoSecondCpu,
 }
 
-/// Why there is no machine.
+/// The reason why a machine cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// The modelled CPU.
+    /// The system refuses the CPU model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Its memory.
-    #[error("cannot map 48 MiB for the model kernel: {0}")]
+    /// The system refuses the memory.
+    #[error("cannot map 48 MiB for the model kernel: {0}; raise the memory limit of this process")]
     Memory(#[from] std::io::Error),
 }
 
-/// What a kernel works on: memory, processes, lists. One at a time per thread, for it holds the thread's CPU model.
+/// The data that a kernel works on: memory, processes, lists. A thread has one machine at a time, because the machine
+/// holds the thread's CPU model.
 pub struct Machine {
     /// Physical memory.
     pub memory: Memory,
@@ -97,17 +102,16 @@ pub struct Machine {
     zone: FreeList,
     pcp: FreeList,
     caches: [Cache; 5],
-    /// Address spaces; `None` for those that are gone.
+    /// Address spaces by number; `None` for a freed one.
     mms: Vec<Option<Box<Mm>>>,
-    /// Structures of address spaces that are gone, to be used again.
-    // They come from `mms` and go back there, and stay where they are meanwhile.
+    /// Structures of freed address spaces, for reuse.
+    // They move between `mms` and this list and keep their addresses.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Mm>>,
     /// Areas that exit unmaps.
     detached: Vec<Option<(u64, Area)>>,
-    /// That of the running process.
+    /// The number of the running process's address space.
     current: usize,
-    /// The run queue.
     run_queue: sched::RunQueue,
     /// Pages on their way to the LRU list: `lru_add` of `struct cpu_fbatches`.
     lru_batch: Vec<u64>,
@@ -120,111 +124,113 @@ pub struct Machine {
     sanitize: bool,
     audit: entry::AuditContext,
     kmap: memory::PageTableEntry,
-    /// `struct pt_regs` of the system call at hand.
+    /// `struct pt_regs` of the current system call.
     registers: [u64; entry::REGISTERS],
     sighand: RawSpinlock,
-    /// A signal's frame: 104 words of registers and FPU state.
+    /// The frame of a signal: 104 words of registers and FPU state.
     frame: [u64; 104],
     /// Two lists that pages move between.
     lists: [(RawSpinlock, u64); 2],
-    /// What else the allocator gave, so that it gives other places.
-    _ballast: Vec<Vec<u8>>,
-    /// Small pieces that machines before this one consisted of.
-    kept: Vec<Small>,
+    /// Heap padding: allocations that move later ones to new addresses.
+    _heap_padding: Vec<Vec<u8>>,
+    /// SmallAllocations allocations of earlier machines.
+    retained: Vec<SmallAllocations>,
 }
 
-/// So many pieces of up to a page lie about among what a machine is made of.
-const BALLAST: usize = 24;
+/// Number of allocations of up to a page each that pad the heap between the pieces of a machine.
+const HEAP_PADDING_PIECES: usize = 24;
 
-/// What a machine has in pieces so small that the allocator keeps them by their size and gives back the last one: every
-/// machine would have those of the one before it.
-struct Small {
+/// The small allocations of a machine. The allocator keeps freed pieces of this size in lists and reuses the last one
+/// first, so each machine would get the addresses of the machine before it.
+struct SmallAllocations {
     _mms: Vec<Option<Box<Mm>>>,
-    #[allow(clippy::vec_box, reason = "an emptied `spare`")]
+    #[allow(clippy::vec_box, reason = "a cleared `spare`")]
     _spare: Vec<Box<Mm>>,
     _run_queue: sched::RunQueue,
     _lru_batch: Vec<u64>,
 }
 
-/// Small pieces of so many machines are kept, so that each has others; then all go, and what they leave is divided
-/// anew.
-const KEPT: usize = 64;
+/// Number of machines whose small allocations are retained, so that each machine gets new addresses. At this number all
+/// are freed, and the allocator divides their memory anew.
+const MAX_RETAINED_MACHINES: usize = 64;
 
-/// The frame that fixed mappings are kept in.
+/// The frame of the table of fixed mappings.
 const FIXMAP_FRAME: u64 = 1;
-/// Frames that the allocator does not give away.
+/// Number of frames, from frame 0 on, that the page allocator does not own.
 const RESERVED_FRAMES: usize = 2;
 
-fn emptied<T>(mut vec: Vec<T>) -> Vec<T> {
+fn clear<T>(mut vec: Vec<T>) -> Vec<T> {
     vec.clear();
     vec
 }
 
 impl Machine {
-    /// A machine after boot.
+    /// Makes a machine in its state after boot.
     ///
     /// # Errors
-    /// Where the system refuses the segment base or the memory.
+    /// Fails when the system refuses the segment base or the memory.
     pub fn new() -> Result<Self, MachineError> {
-        Self::with(Memory::new(MapFlags::POPULATE)?)
+        Self::boot(Memory::new(MapFlags::POPULATE)?)
     }
 
-    /// That of another CPU, which starts quickly and hardly uses memory of its own.
+    /// Makes the machine of a second CPU. It starts quickly, because its pages are not populated; it hardly uses
+    /// memory.
     ///
     /// # Errors
     /// As for [`new`](Machine::new).
     pub fn second() -> Result<Self, MachineError> {
-        let mut machine = Self::with(Memory::new(MapFlags::empty())?)?;
+        let mut machine = Self::boot(Memory::new(MapFlags::empty())?)?;
         machine.cpu.irq.cpu = 1;
         Ok(machine)
     }
 
-    /// The same machine with everything that it consists of elsewhere, but for its frames: `struct page`, CPU,
-    /// processes, and itself. It is to be [`reset`](Machine::reset) before it does anything.
+    /// Moves the pieces of the machine to new addresses: `struct page`, CPU, processes and the machine itself. The
+    /// frames stay. The machine must be [`reset`](Machine::reset) before its next use.
     ///
-    /// Where data lies moves a program as much as where its code does, and every process has it elsewhere: which lines
-    /// share a set of a cache, which stores and loads seem to be of one address.
+    /// Addresses of data change the speed of a program as much as addresses of code, and they differ between processes.
+    /// They decide which lines share a cache set, and which stores and loads appear to alias.
     ///
     /// # Errors
-    /// Where the system refuses the segment base.
+    /// Fails when the system refuses the segment base.
     pub fn rebuild_at_new_address(self: Box<Self>, rng: &mut impl Rng) -> Result<Box<Self>, MachineError> {
-        // Before the others are given back, which these then cannot take the places of.
-        let _ballast = (0..BALLAST).map(|_| Vec::with_capacity(rng.random_range(1..memory::PAGE))).collect();
-        let Machine { mut memory, mut cpu, mut kept, mms, spare, run_queue, lru_batch, .. } = *self;
+        // The padding is allocated before the old pieces are freed, so that it does not take their addresses.
+        let _heap_padding =
+            (0..HEAP_PADDING_PIECES).map(|_| Vec::with_capacity(rng.random_range(1..memory::PAGE))).collect();
+        let Machine { mut memory, mut cpu, mut retained, mms, spare, run_queue, lru_batch, .. } = *self;
         memory.pages.rebuild_at_new_address(rng);
         cpu.rebuild_at_new_address(rng)?;
-        // Processes are larger, and none is kept.
-        let (mms, spare) = (emptied(mms), emptied(spare));
-        kept.push(Small { _mms: mms, _spare: spare, _run_queue: run_queue, _lru_batch: lru_batch });
-        if kept.len() == KEPT {
-            kept.clear();
+        // Address spaces are larger and are freed; only the emptied vectors are retained.
+        let (mms, spare) = (clear(mms), clear(spare));
+        retained.push(SmallAllocations { _mms: mms, _spare: spare, _run_queue: run_queue, _lru_batch: lru_batch });
+        if retained.len() == MAX_RETAINED_MACHINES {
+            retained.clear();
         }
-        Ok(Box::new(Machine { _ballast, kept, ..Self::of(memory, cpu) }))
+        Ok(Box::new(Machine { _heap_padding, retained, ..Self::assemble(memory, cpu) }))
     }
 
-    /// Draws other pages of the system's for the frames, between two runs: what frames hold is nothing that counts
-    /// after
+    /// Moves the frames to other pages of the system, between two runs. The contents of frames have no meaning after
     /// [`reset`](Machine::reset).
     pub fn draw_frames(&mut self, rng: &mut impl Rng) {
         self.memory.draw_frames(rng);
         self.clear_reserved();
     }
 
-    /// Clears the zero page, and the table of fixed mappings.
+    /// Clears the zero page and the table of fixed mappings.
     fn clear_reserved(&mut self) {
         (0..RESERVED_FRAMES).for_each(|frame| self.memory.fill(frame as u64, 0));
         self.kmap = self.memory.entry(FIXMAP_FRAME, 0);
     }
 
-    /// One after boot.
-    fn with(memory: Memory) -> Result<Self, MachineError> {
-        let mut machine = Self::of(memory, CpuModel::install()?);
+    /// Boots a machine on the given memory.
+    fn boot(memory: Memory) -> Result<Self, MachineError> {
+        let mut machine = Self::assemble(memory, CpuModel::install()?);
         machine.clear_reserved();
         machine.reset();
         Ok(machine)
     }
 
-    fn of(memory: Memory, cpu: Installed) -> Self {
+    /// Puts a machine together; the caller must reset it.
+    fn assemble(memory: Memory, cpu: Installed) -> Self {
         let kmap = memory.entry(FIXMAP_FRAME, 0);
         Machine {
             memory,
@@ -251,12 +257,13 @@ impl Machine {
             sighand: RawSpinlock::new(),
             frame: [0; 104],
             lists: std::array::from_fn(|_| (RawSpinlock::new(), 0)),
-            _ballast: Vec::new(),
-            kept: Vec::with_capacity(KEPT),
+            _heap_padding: Vec::new(),
+            retained: Vec::with_capacity(MAX_RETAINED_MACHINES),
         }
     }
 
-    /// Everything as after boot, but for what memory holds: every run begins with the same frames in the same order.
+    /// Returns everything but the contents of memory to the state after boot. Every run begins with the same frames in
+    /// the same order.
     pub fn reset(&mut self) {
         self.free_all(RESERVED_FRAMES);
         self.caches = slab::caches();
@@ -264,7 +271,7 @@ impl Machine {
             mm.areas.clear();
             self.spare.push(mm);
         }
-        // The same structures in the same order every time.
+        // Every run takes the same structures in the same order.
         self.spare.sort_by_key(|mm| std::ptr::from_ref::<Mm>(mm).addr());
         self.current = 0;
         self.run_queue = sched::RunQueue::default();
@@ -281,21 +288,22 @@ impl Machine {
         security::register();
     }
 
-    /// Whether freed memory is to be zeroed, for kernels that ask ([`config::Sanitize`]).
+    /// Whether the kernel zeroes freed memory, for kernels that test it ([`config::Sanitize`]).
     #[inline(always)]
     fn sanitize(&self) -> bool {
-        // SAFETY: the machine's own field; volatile, since a boot option sets it.
+        // SAFETY: the machine's own field; the load is volatile, because a boot option sets it.
         unsafe { (&raw const self.sanitize).read_volatile() }
     }
 
-    /// Pages that are allocated and not free.
+    /// The number of allocated pages.
     #[must_use]
     pub fn pages_in_use(&self) -> i64 {
         self.in_use.iter().sum()
     }
 }
 
-/// Binds every hook. Once per mechanism and not in each kernel: it is as long as the catalogue.
+/// Binds every hook. The function exists once per mechanism, not once per kernel, because it is as long as the
+/// catalogue.
 #[inline(never)]
 pub(crate) fn bind_hooks<D: Dispatch>(platform: BodyKind) {
     struct Bind<D>(BodyKind, PhantomData<fn(D)>);
@@ -314,8 +322,8 @@ pub struct Kernel<'m, D, C> {
 }
 
 impl<'m, D: Dispatch, C: Config> Kernel<'m, D, C> {
-    /// Boots: binds the hooks to native bodies, or to Xen's where the configuration says so. A mechanism whose calls
-    /// are rewritten is bound by [`patch`](crate::patch), and is to be so before.
+    /// Boots a kernel: binds the hooks to native bodies, or to Xen's where the configuration says so.
+    /// [`patch`](crate::patch) must have bound a mechanism whose calls are rewritten before this call.
     pub fn new(machine: &'m mut Machine) -> Self {
         bind_hooks::<D>(if C::XEN { BodyKind::Xen } else { BodyKind::Native });
         if C::XEN {
@@ -325,7 +333,7 @@ impl<'m, D: Dispatch, C: Config> Kernel<'m, D, C> {
         Kernel { machine, _kind: PhantomData }
     }
 
-    /// The machine.
+    /// The machine that this kernel runs on.
     #[must_use]
     pub fn machine(&self) -> &Machine {
         self.machine

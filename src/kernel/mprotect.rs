@@ -4,7 +4,7 @@ use super::entry::Call;
 use super::guard::guard;
 use super::memory::PAGE;
 use super::mm::{Prot, pages_up};
-use super::security::Ask;
+use super::security::SecurityRequest;
 use super::table::{PMD_SIZE, PRESENT, WRITE};
 use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
@@ -13,7 +13,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `mprotect`
     ///
     /// # Errors
-    /// `-EINVAL` where nothing is mapped at the start, `-ENOMEM` where an area cannot be split.
+    /// `-EINVAL` if no area is mapped at the start; `-ENOMEM` if an area cannot be split.
     #[inline(never)]
     pub fn mprotect(&mut self, start: u64, len: u64, prot: Prot) -> Result<(), KernelError> {
         self.enter(Call::Mprotect, [start, len, prot as u64, 0]);
@@ -33,7 +33,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         if !start.is_multiple_of(PAGE as u64) || len == 0 || first.is_none_or(|(_, area)| area.end < end) {
             return Err(KernelError::Invalid(start));
         }
-        self.security(Ask::Mprotect, start)?;
+        self.security(SecurityRequest::Mprotect, start)?;
         self.split(start)?;
         self.split(end)?;
         let mut changed = false;
@@ -59,7 +59,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             if before.end == at && before.prot == after.prot {
                 let areas = &mut self.machine.mm_mut().areas;
                 areas.remove(at);
-                // Either half's `anon_vma` serves; one of them goes.
+                // The merged area needs one `anon_vma`; the other is freed.
                 let keep = if before.anon_vma == 0 { after.anon_vma } else { before.anon_vma };
                 let drop = if before.anon_vma == 0 { 0 } else { after.anon_vma };
                 areas.insert(first, super::Area { end: after.end, anon_vma: keep, ..before });
@@ -76,7 +76,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let mut at = start;
         while at < end {
             let next = ((at & !(PMD_SIZE - 1)) + PMD_SIZE).min(end);
-            let pmd = self.pmd_of(at);
+            let pmd = self.find_pmd(at);
             if let Some(pmd) = pmd.filter(|pmd| self.machine.memory.read(*pmd) != 0) {
                 let (_, lock) = self.pte_offset_map_lock(pmd, at);
                 self.lazy_enter();
@@ -86,7 +86,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
                         continue;
                     }
                     let old = self.ptep_modify_prot_start(address, entry);
-                    // `pte_modify`; permission to write comes with the next fault (`can_change_pte_writable` aside).
+                    // `pte_modify`; the next fault restores write permission. `can_change_pte_writable` is left out.
                     let value = self.pte_val(old);
                     let new = self.make_pte(if prot == Prot::Read { value & !WRITE } else { value });
                     self.ptep_modify_prot_commit(address, entry, new);

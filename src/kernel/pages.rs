@@ -1,4 +1,4 @@
-//! The page allocator: a list per CPU that is refilled from the zone in batches (`mm/page_alloc.c`).
+//! The page allocator: a free list per CPU, refilled from the zone in batches (`mm/page_alloc.c`).
 
 use super::config::{BadPage, Sanitize};
 use super::guard::guard;
@@ -8,13 +8,14 @@ use super::{Config, Kernel, Machine, OutOfMemory};
 use crate::dispatch::Dispatch;
 use crate::op::lock::RawSpinlock;
 
-/// `pcp->batch`
-const BATCH: usize = 31;
-/// `pcp->high`
-const HIGH: usize = 6 * BATCH;
+/// `pcp->batch`, in pages.
+const BATCH_PAGES: usize = 31;
+/// `pcp->high`: the length in pages at which the list of the CPU returns a batch to the zone.
+const MAX_CPU_LIST_PAGES: usize = 6 * BATCH_PAGES;
 /// `PAGE_POISON`, `include/linux/poison.h`
 const PAGE_POISON: u64 = 0xaaaa_aaaa_aaaa_aaaa;
-/// `SECTION_SIZE_BITS` is 27 on x86-64; this machine is smaller than one.
+/// Shift from a frame number to its section. Linux's sections (`SECTION_SIZE_BITS` is 27 on x86-64) are larger than
+/// this machine.
 const SECTION_SHIFT: u32 = 7;
 
 /// A list of free pages, linked through [`Page::next`](super::memory::Page::next).
@@ -23,7 +24,7 @@ pub struct FreeList {
     /// Its lock.
     pub lock: RawSpinlock,
     first: u32,
-    /// How many are in it.
+    /// Number of pages in the list.
     pub len: usize,
 }
 
@@ -39,19 +40,19 @@ impl FreeList {
     fn pop(&mut self, pages: &[Page; FRAMES]) -> Option<u32> {
         let frame = self.first;
         self.first = pages[frame as usize & (FRAMES - 1)].next;
-        // Frame 0 ends the list and is its own next.
+        // Frame 0 ends the list; its `next` is 0.
         self.len -= usize::from(frame != 0);
         (frame != 0).then_some(frame)
     }
 }
 
 impl Machine {
-    /// All frames but the first `reserved` are free, in the order of their numbers.
+    /// Frees all frames but the first `reserved`, in the order of their numbers.
     pub(super) fn free_all(&mut self, reserved: usize) {
         (self.zone, self.pcp) = (FreeList::default(), FreeList::default());
         (self.zone.lock, self.pcp.lock) = (RawSpinlock::new(), RawSpinlock::new());
         let first = reserved.max(1);
-        // The lowest frames last, for these are given away first.
+        // The lowest frames are written last, because they are allocated first.
         for (frame, page) in self.memory.pages.iter_mut().enumerate().rev() {
             let listed = frame >= first && frame + 1 < FRAMES;
             *page = Page {
@@ -65,7 +66,7 @@ impl Machine {
         self.sections = std::array::from_fn(|section| (section >= 32).into());
     }
 
-    /// Frames that are not in use.
+    /// The number of free frames.
     #[must_use]
     pub fn free_frames(&self) -> usize {
         self.zone.len + self.pcp.len
@@ -76,7 +77,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `__alloc_pages` of one page; `zero` is `__GFP_ZERO`.
     ///
     /// # Errors
-    /// Where no frame is left.
+    /// Fails when no frame is free.
     #[inline(never)]
     pub(super) fn alloc_page(&mut self, zero: bool) -> Result<u64, OutOfMemory> {
         let lock = &raw mut self.machine.pcp.lock;
@@ -92,13 +93,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(frame)
     }
 
-    /// `rmqueue_bulk`: moves a batch from the zone to this CPU's list.
+    /// `rmqueue_bulk`: moves a batch from the zone to the CPU's list.
     #[inline(never)]
     fn rmqueue_bulk(&mut self) {
         let lock = &raw mut self.machine.zone.lock;
         self.spin_lock(lock);
         let machine = &mut *self.machine;
-        for _ in 0..BATCH {
+        for _ in 0..BATCH_PAGES {
             let Some(frame) = machine.zone.pop(&machine.memory.pages) else { break };
             machine.pcp.push(&mut machine.memory.pages, frame);
         }
@@ -114,17 +115,17 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         page.count = 1;
         page.mapped = 0;
         page.flags &= !(CLEAN | ((1 << 22) - 1));
-        self.account(frame, 1);
+        self.count_by_node(frame, 1);
         if C::POISON {
             self.check_poison(frame);
         }
         let clean = match C::SANITIZE {
             Sanitize::Absent => false,
-            // Freed pages hold zeroes already.
+            // The free has zeroed the page.
             Sanitize::Off | Sanitize::On => self.machine.sanitize() && was_clean,
         };
         if (zero || C::INIT_ON_ALLOC) && !clean {
-            // A page that is zeroed when it is freed is not zeroed again (`want_init_on_alloc` still asks for it).
+            // `sanitize_mem` alone skips a second zeroing; with `init_on_free`, `want_init_on_alloc` still asks for it.
             self.machine.memory.fill(frame, 0);
         }
     }
@@ -132,12 +133,12 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `get_zeroed_page`
     ///
     /// # Errors
-    /// Where no frame is left.
+    /// Fails when no frame is free.
     pub fn get_zeroed_page(&mut self) -> Result<u64, OutOfMemory> {
         self.alloc_page(true)
     }
 
-    /// The first use of a page: every cache line is read and written. Returns what was read.
+    /// Reads and writes every cache line of a page, as its first use. Returns the sum of the words read.
     #[inline(never)]
     pub fn use_page(&mut self, frame: u64, value: u64) -> u64 {
         let mut sum = 0;
@@ -148,7 +149,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         sum
     }
 
-    /// `put_page`: the last reference frees it.
+    /// `put_page`: drops a reference; the last one frees the page.
     #[inline(always)]
     pub(super) fn put_page(&mut self, frame: u64) {
         if xadd::<C>(&mut self.machine.memory.page(frame).count, -1) == 1 {
@@ -160,7 +161,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     pub fn free_page(&mut self, frame: u64) {
         self.check_page(frame);
-        self.account(frame, -1);
+        self.count_by_node(frame, -1);
         if C::INIT_ON_FREE {
             self.machine.memory.fill(frame, 0);
         }
@@ -175,26 +176,26 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let flags = self.spin_lock_irqsave(lock);
         let machine = &mut *self.machine;
         machine.pcp.push(&mut machine.memory.pages, frame as u32);
-        if machine.pcp.len >= HIGH {
+        if machine.pcp.len >= MAX_CPU_LIST_PAGES {
             self.free_pcppages_bulk();
         }
         self.spin_unlock_irqrestore(lock, flags);
     }
 
-    /// `free_pcppages_bulk`: a batch goes back to the zone.
+    /// `free_pcppages_bulk`: moves a batch from the CPU's list to the zone.
     #[inline(never)]
     fn free_pcppages_bulk(&mut self) {
         let lock = &raw mut self.machine.zone.lock;
         self.spin_lock(lock);
         let machine = &mut *self.machine;
-        for _ in 0..BATCH {
+        for _ in 0..BATCH_PAGES {
             let Some(frame) = machine.pcp.pop(&machine.memory.pages) else { break };
             machine.zone.push(&mut machine.memory.pages, frame);
         }
         self.spin_unlock(lock);
     }
 
-    /// `check_new_page`, `free_page_is_bad`: as far as a yardstick asks for it.
+    /// `check_new_page`, `free_page_is_bad`: checks a page if a kernel option asks for it.
     #[inline(always)]
     fn check_page(&mut self, frame: u64) {
         let flags = self.machine.memory.page(frame).flags;
@@ -208,10 +209,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
     }
 
-    /// Counts pages by node, as `mod_zone_page_state` and `page_zone` do: where page flags have no room for the node,
-    /// it is in a table of sections (`page_to_nid` in `mm/sparse.c`, out of line).
+    /// Counts allocated pages by node, as `mod_zone_page_state` and `page_zone` do. If page flags have no room for the
+    /// node, it comes from a table of sections (`page_to_nid` in `mm/sparse.c`, out of line).
     #[inline(always)]
-    fn account(&mut self, frame: u64, by: i64) {
+    fn count_by_node(&mut self, frame: u64, by: i64) {
         let node = if C::NODE_TABLE {
             section_to_node(&self.machine.sections, frame)
         } else {
@@ -224,7 +225,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     fn check_poison(&mut self, frame: u64) {
         let guard = guard::<C>();
-        // A page that was never freed holds what it held at boot.
+        // A page that was never freed still has its contents from boot and no pattern.
         let first = self.machine.memory.word(frame, 0);
         if first == PAGE_POISON {
             let intact = (0..512).all(|index| self.machine.memory.word(frame, index * 8) == PAGE_POISON);

@@ -7,7 +7,7 @@ use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 use crate::op::lock::RawSpinlock;
 
-/// A thread that can run.
+/// A runnable thread.
 #[derive(Clone, Debug)]
 pub struct Thread {
     /// Its address space.
@@ -16,20 +16,20 @@ pub struct Thread {
     tls: [u64; 3],
     /// `fsbase`, `gsbase`
     bases: [u64; 2],
-    /// The registers that a function keeps, on its stack.
-    kept: [u64; 6],
+    /// The callee-saved registers, on the thread's stack.
+    callee_saved: [u64; 6],
     /// `se.vruntime`
     vruntime: u64,
-    /// `se.exec_start`
-    since: u64,
+    /// `se.exec_start`, in nanoseconds.
+    exec_start: u64,
 }
 
-/// `struct rq` with its tree of who runs next.
+/// `struct rq` with its tree of waiting threads.
 #[derive(Debug)]
 pub(super) struct RunQueue {
     lock: RawSpinlock,
     threads: Vec<Thread>,
-    /// By virtual run time and number: `cfs_rq.tasks_timeline`.
+    /// Waiting threads by virtual run time and number: `cfs_rq.tasks_timeline`.
     waiting: BTreeMap<(u64, usize), ()>,
     running: usize,
     clock: u64,
@@ -52,10 +52,10 @@ impl Default for RunQueue {
 }
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
-    /// The running process becomes thread 0, and `others` more processes wait, each with an address space of its own.
+    /// Makes the running process thread 0 and adds `others` waiting processes, each with an address space of its own.
     ///
     /// # Errors
-    /// Where memory is short.
+    /// `-ENOMEM`
     pub fn start_threads(&mut self, others: usize) -> Result<(), KernelError> {
         for number in 0..=others {
             let mm = if number == 0 { self.machine.current } else { self.mm_alloc()? };
@@ -67,10 +67,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
                 mm,
                 tls: [word, word << 8, 0],
                 bases: [word << 12, 0],
-                kept: [word; 6],
-                // Each a little behind the other: they take turns.
+                callee_saved: [word; 6],
+                // Different virtual run times, so that the threads take turns.
                 vruntime: word,
-                since: 0,
+                exec_start: 0,
             };
             self.machine.run_queue.threads.push(thread);
             if number > 0 {
@@ -80,7 +80,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// `sched_yield`: whoever waited longest runs. Returns its number.
+    /// `sched_yield`: switches to the thread that waited longest. Returns its number.
     #[inline(never)]
     pub fn sched_yield(&mut self) -> usize {
         self.enter(Call::SchedYield, [0; 4]);
@@ -113,10 +113,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let queue = &mut self.machine.run_queue;
         queue.clock = now;
         let last = queue.running;
-        // `put_prev_task_fair`, `pick_next_task_fair`. Time that passed is not counted as run time, or who runs next
-        // would hang on how fast this machine is.
+        // `put_prev_task_fair`, `pick_next_task_fair`. Elapsed time is not counted as run time, because the order of
+        // threads would then depend on the speed of this machine.
         if let Some(thread) = queue.threads.get_mut(last) {
-            thread.since = now;
+            thread.exec_start = now;
             thread.vruntime += 1_000;
             let key = (thread.vruntime, last);
             queue.waiting.insert(key, ());
@@ -145,11 +145,11 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
         // `__switch_to_asm`
         let queue = &mut self.machine.run_queue;
-        queue.threads[last].kept.copy_from_slice(&queue.registers[..6]);
-        let Thread { tls, bases, kept, .. } = queue.threads[next].clone();
-        queue.registers[..6].copy_from_slice(&kept);
-        // `save_fsgs`, `load_TLS`, `x86_fsgsbase_load`; `load_sp0` is for Xen alone since 4.15, and so no hook of a
-        // native context switch.
+        queue.threads[last].callee_saved.copy_from_slice(&queue.registers[..6]);
+        let Thread { tls, bases, callee_saved, .. } = queue.threads[next].clone();
+        queue.registers[..6].copy_from_slice(&callee_saved);
+        // `save_fsgs`, `load_TLS`, `x86_fsgsbase_load`. Since 4.15 only Xen has `load_sp0`, so a native context switch
+        // does not call it.
         queue.threads[last].bases = [queue.registers[6], queue.registers[7]];
         self.load_tls(&tls);
         let task = self.task(next);
@@ -158,7 +158,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         queue.registers[6..].copy_from_slice(&bases);
     }
 
-    /// What the scheduler did, as a number.
+    /// The number of context switches.
     #[must_use]
     pub fn switches(&self) -> u64 {
         self.machine.run_queue.switches

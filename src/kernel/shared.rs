@@ -1,4 +1,4 @@
-//! A lock that two CPUs take, each with a kernel of its own, and what it guards.
+//! A lock that two CPUs take, each with a kernel of its own, and the data that it guards.
 
 use std::cell::UnsafeCell;
 
@@ -6,12 +6,12 @@ use super::{Config, Kernel};
 use crate::dispatch::Dispatch;
 use crate::op::lock::RawSpinlock;
 
-/// Entries of the lists, altogether.
+/// Number of entries of both lists together.
 const ENTRIES: u32 = 64;
-/// Ends a list.
-const NONE: u32 = ENTRIES;
+/// The index that ends a list.
+const END_OF_LIST: u32 = ENTRIES;
 
-/// Two lists that entries move between, and what was done to them.
+/// Two lists that entries move between, with a count and a sum of the moves.
 #[derive(Debug)]
 struct Lists {
     first: [u32; 2],
@@ -22,7 +22,7 @@ struct Lists {
     sum: u64,
 }
 
-/// A spinlock and two lists under it, apart from everything else.
+/// A spinlock and the two lists that it guards, in cache lines of their own.
 #[repr(align(128))]
 #[derive(Debug)]
 pub struct Shared {
@@ -30,22 +30,22 @@ pub struct Shared {
     lists: UnsafeCell<Lists>,
 }
 
-// SAFETY: the lists are reached by whoever has the lock, which is made for several CPUs.
+// SAFETY: only the holder of the lock accesses the lists, and the lock works between CPUs.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// All entries in the first list, the lock free.
+    /// Makes the lists with all entries in the first, and a free lock.
     #[must_use]
     pub fn new() -> Self {
         let next = std::array::from_fn(|entry| entry as u32 + 1);
-        let lists = Lists { first: [0, NONE], next, from: 0, moved: 0, sum: 0 };
+        let lists = Lists { first: [0, END_OF_LIST], next, from: 0, moved: 0, sum: 0 };
         Shared { lock: UnsafeCell::new(RawSpinlock::new()), lists: UnsafeCell::new(lists) }
     }
 
-    /// What was done so far, as one number. It is the same in whatever order, as long as nothing was lost.
+    /// The checksum of all moves so far. It does not depend on their order; a lost move changes it.
     ///
     /// # Safety
-    /// No CPU is in a section, and all that were are known to have left it.
+    /// No CPU is in a section, and this CPU has synchronised with all CPUs that left one.
     #[must_use]
     pub unsafe fn outcome(&self) -> u64 {
         // SAFETY: the caller's contract.
@@ -53,10 +53,10 @@ impl Shared {
         let mut sum = lists.moved.rotate_left(32) ^ lists.sum;
         for (list, first) in lists.first.into_iter().enumerate() {
             let mut entry = first;
-            // Bounded, for lists that two CPUs have worked on at once may have no end.
-            for place in 0..u64::from(ENTRIES) {
+            // Bounded, because a list that two CPUs changed at once may be circular.
+            for position in 0..u64::from(ENTRIES) {
                 let Some(next) = lists.next.get(entry as usize) else { break };
-                sum = sum.rotate_left(7) ^ u64::from(entry) ^ place << (8 + list);
+                sum = sum.rotate_left(7) ^ u64::from(entry) ^ position << (8 + list);
                 entry = *next;
             }
         }
@@ -71,10 +71,10 @@ impl Default for Shared {
 }
 
 impl Lists {
-    /// The first entry of a list goes to the front of the other; once there is none left, the other way.
+    /// Moves the first entry of one list to the front of the other. An empty list reverses the direction.
     #[inline(always)]
-    fn turn(&mut self, number: u64) {
-        if self.first[self.from & 1] == NONE {
+    fn move_entry(&mut self, number: u64) {
+        if self.first[self.from & 1] == END_OF_LIST {
             self.from ^= 1;
         }
         let [from, to] = [self.from & 1, !self.from & 1];
@@ -89,12 +89,12 @@ impl Lists {
 }
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
-    /// A section under a lock that another CPU may want: an entry moves from one list to the other.
+    /// Moves an entry from one list to the other, under a lock that another CPU may contend for.
     #[inline(never)]
     pub fn shared_section(&mut self, shared: &Shared, number: u64) {
         let flags = self.spin_lock_irqsave(shared.lock.get());
         // SAFETY: the lock is held.
-        unsafe { &mut *shared.lists.get() }.turn(number);
+        unsafe { &mut *shared.lists.get() }.move_entry(number);
         self.spin_unlock_irqrestore(shared.lock.get(), flags);
     }
 }

@@ -1,14 +1,14 @@
-//! Signals (`kernel/signal.c`, `arch/x86/kernel/signal.c`), as far as the one that a bad access brings.
+//! The signal of a bad access (`kernel/signal.c`, `arch/x86/kernel/signal.c`).
 
 use super::entry::Call;
 use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
-    /// `SIGSEGV` for an access to `address`: sent, delivered to a handler, returned from.
+    /// Sends `SIGSEGV` for an access to `address`, delivers it to a handler and returns from the handler.
     ///
     /// # Errors
-    /// None today; a frame that cannot be written would be one.
+    /// Never fails; in a kernel, writing the signal's frame could.
     #[inline(never)]
     pub fn signal(&mut self, address: u64) -> Result<(), KernelError> {
         // `force_sig_info_to_task`
@@ -23,8 +23,8 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.spin_unlock(lock);
         self.irq_enable();
         // `setup_rt_frame`: registers and the state of the FPU.
-        for (place, word) in self.machine.frame.iter_mut().enumerate().skip(2) {
-            *word = address ^ place as u64;
+        for (index, word) in self.machine.frame.iter_mut().enumerate().skip(2) {
+            *word = address ^ index as u64;
         }
         // `rt_sigreturn` reads them back.
         self.enter(Call::Sigreturn, [0; 4]);

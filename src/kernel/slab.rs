@@ -1,5 +1,5 @@
-//! Object caches in the manner of SLUB (`mm/slub.c`): a list of free objects per CPU and cache that runs through the
-//! objects, refilled page by page.
+//! Object caches after SLUB (`mm/slub.c`): a list of free objects per CPU and cache, linked through the objects and
+//! refilled page by page.
 
 use super::config::Secrets;
 use super::memory::{PAGE, SLAB};
@@ -9,11 +9,11 @@ use crate::dispatch::Dispatch;
 /// A cache of objects of one size.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
-    /// Bytes of an object, a multiple of 8.
+    /// Size of an object in bytes, a multiple of 8.
     pub size: u64,
-    /// Address in the direct map of the first free object; 0 where there is none.
+    /// Address of the first free object in the direct map; 0 if there is none.
     free: u64,
-    /// Objects in use.
+    /// Number of objects in use.
     pub live: u64,
 }
 
@@ -22,9 +22,9 @@ pub struct Cache {
 pub enum Slab {
     /// `vm_area_struct`: 200 bytes.
     VmArea,
-    /// `mm_struct`: 1,024 bytes or so.
+    /// `mm_struct`: about 1,024 bytes.
     Mm,
-    /// `task_struct`, its first two KiB: the part that fork copies here.
+    /// `task_struct`: its first 2 KiB, the part that fork copies here.
     Task,
     /// `anon_vma` with `anon_vma_chain`.
     AnonVma,
@@ -32,10 +32,10 @@ pub enum Slab {
     File,
 }
 
-/// Bytes of each, in the order of [`Slab`] (`/proc/slabinfo` of 6.1, rounded to words).
+/// Object sizes in bytes, in the order of [`Slab`] (`/proc/slabinfo` of 6.1, rounded to words).
 const SIZES: [u64; 5] = [200, 1024, 2048, 168, 232];
 
-/// All caches, empty.
+/// Makes all caches, empty.
 pub(super) fn caches() -> [Cache; 5] {
     SIZES.map(|size| Cache { size, ..Cache::default() })
 }
@@ -44,7 +44,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `kmem_cache_alloc`; `zero` is `__GFP_ZERO`.
     ///
     /// # Errors
-    /// Where no page is left for more objects.
+    /// Fails when no page is free for more objects.
     #[inline(never)]
     pub(super) fn kmem_cache_alloc(&mut self, slab: Slab, zero: bool) -> Result<u64, OutOfMemory> {
         if self.machine.caches[slab as usize].free == 0 {
@@ -80,7 +80,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         cache.live -= 1;
     }
 
-    /// `kfree_sensitive`: `ksize` finds the slab's page, and from there the size.
+    /// `kfree_sensitive`: `ksize` finds the slab's page, which leads to the size.
     #[inline(never)]
     fn kzfree(&mut self, object: u64) {
         let frame = self.machine.memory.frame(object);
@@ -89,10 +89,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.clear_object(object, size);
     }
 
-    /// `new_slab`: a page becomes objects, each linked to the next.
+    /// `new_slab`: divides a page into objects, each linked to the next.
     #[inline(never)]
     fn new_slab(&mut self, slab: Slab) -> Result<(), OutOfMemory> {
-        // `___slab_alloc` is entered with interrupts off (`local_lock_irqsave`).
+        // `___slab_alloc` runs with interrupts off (`local_lock_irqsave`).
         let flags = self.local_irq_save();
         let page = self.alloc_page(false);
         self.local_irq_restore(flags);
@@ -111,7 +111,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// A word of an object.
+    /// Reads a word of an object.
     #[inline(always)]
     pub(super) fn object_word(&self, object: u64, offset: u64) -> u64 {
         let at = object + offset;
@@ -130,16 +130,16 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     pub(super) fn clear_object(&mut self, object: u64, size: u64) {
         let offset = object % PAGE as u64;
         let len = size.min(PAGE as u64 - offset) as usize;
-        // SAFETY: from an offset inside a frame to its end at most.
+        // SAFETY: the bytes start inside a frame and end at its end or before.
         unsafe { self.object_at(object).write_bytes(0, len) };
     }
 
     /// Copies an object.
     #[inline(never)]
     pub(super) fn copy_object(&mut self, from: u64, to: u64, size: u64) {
-        let room = |object: u64| PAGE as u64 - object % PAGE as u64;
-        let len = size.min(room(from)).min(room(to)) as usize;
-        // SAFETY: both lie inside a frame from their offset on; they may be the same.
+        let bytes_left = |object: u64| PAGE as u64 - object % PAGE as u64;
+        let len = size.min(bytes_left(from)).min(bytes_left(to)) as usize;
+        // SAFETY: both ranges lie inside a frame; `copy` allows them to overlap.
         unsafe { std::ptr::copy(self.object_at(from), self.object_at(to), len) };
     }
 

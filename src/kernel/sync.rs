@@ -1,6 +1,6 @@
-//! Locks and counts: what Linux inlines of them, with the hooks where they have some.
+//! The inline parts of Linux's locks and counts, with their hooks.
 
-use super::hooks::lock_of;
+use super::hooks::page_lock;
 use super::memory::PageTableEntry;
 use super::{Config, Kernel, Machine};
 use crate::dispatch::Dispatch;
@@ -9,28 +9,30 @@ use crate::op::lock::RawSpinlock;
 /// The interrupt flag in `save_fl`'s result.
 const X86_EFLAGS_IF: u64 = 1 << 9;
 
-/// A locked read-modify-write of a count in memory, and the count before it: `lock xadd`, without its prefix in a
-/// kernel for one CPU (`LOCK_PREFIX` in `arch/x86/include/asm/alternative.h`).
+/// Adds to a count in memory by `lock xadd` and returns the old count. A kernel for one CPU has no lock prefix
+/// (`LOCK_PREFIX` in `arch/x86/include/asm/alternative.h`).
 #[inline(always)]
 pub(super) fn xadd<C: Config>(count: &mut u32, by: i32) -> u32 {
     let mut value = by as u32;
     // SAFETY: the caller's own count.
     unsafe {
         if C::SMP {
-            std::arch::asm!("lock xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value, options(nostack));
+            std::arch::asm!("lock xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value,
+                options(nostack));
         } else {
-            std::arch::asm!("xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value, options(nostack));
+            std::arch::asm!("xadd [{at}], {value:e}", at = in(reg) &raw mut *count, value = inout(reg) value,
+                options(nostack));
         }
     }
     value
 }
 
-/// `xchg` of a page-table entry with 0: `native_ptep_get_and_clear`, which is no hook. `xchg` with memory locks always;
-/// a kernel for one CPU loads and stores.
+/// `native_ptep_get_and_clear`: exchanges a page-table entry with 0; not a hook. `xchg` with memory always locks, so a
+/// kernel for one CPU loads and stores instead.
 #[inline(always)]
-pub(super) fn take<C: Config>(machine: &mut Machine, at: PageTableEntry) -> u64 {
+pub(super) fn get_and_clear<C: Config>(machine: &mut Machine, at: PageTableEntry) -> u64 {
     if C::XEN {
-        return machine.take_trapped(at);
+        return machine.get_and_clear_trapped(at);
     }
     if !C::SMP {
         let old = machine.memory.read(at);
@@ -43,14 +45,14 @@ pub(super) fn take<C: Config>(machine: &mut Machine, at: PageTableEntry) -> u64 
     old
 }
 
-/// `clear_bit` of the write permission: `ptep_set_wrprotect`, which is no hook either.
+/// `ptep_set_wrprotect`: clears the write permission of an entry by `clear_bit`; not a hook.
 #[inline(always)]
 pub(super) fn write_protect<C: Config>(machine: &mut Machine, at: PageTableEntry) {
     if C::XEN {
         machine.write_protect_trapped(at);
         return;
     }
-    // SAFETY: as for `take`; bit 1 lies in the first byte.
+    // SAFETY: as for `get_and_clear`; bit 1 lies in the first byte.
     unsafe {
         if C::SMP {
             std::arch::asm!("lock and byte ptr [{at}], 0xfd", at = in(reg) at.0, options(nostack));
@@ -69,7 +71,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         flags
     }
 
-    /// `local_irq_restore`: switches on what was on (`arch/x86/include/asm/irqflags.h`).
+    /// `local_irq_restore`: enables interrupts if they were enabled before (`arch/x86/include/asm/irqflags.h`).
     #[inline(always)]
     pub(super) fn local_irq_restore(&mut self, flags: u64) {
         if flags & X86_EFLAGS_IF != 0 {
@@ -77,7 +79,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
     }
 
-    /// `queued_spin_lock`: one locked `cmpxchg` in place; the hook is for a lock that is held.
+    /// `queued_spin_lock`: an inline locked `cmpxchg`; a held lock goes to the hook.
     #[inline(always)]
     pub(super) fn spin_lock(&mut self, lock: *mut RawSpinlock) {
         if C::PREEMPT_COUNT {
@@ -87,9 +89,11 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         // SAFETY: locks are fields of the machine or of its pages; the word is the first field.
         unsafe {
             if C::SMP {
-                std::arch::asm!("lock cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32, inout("eax") seen, options(nostack));
+                std::arch::asm!("lock cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32,
+                    inout("eax") seen, options(nostack));
             } else {
-                std::arch::asm!("cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32, inout("eax") seen, options(nostack));
+                std::arch::asm!("cmpxchg [{at}], {one:e}", at = in(reg) lock, one = in(reg) 1u32, inout("eax") seen,
+                    options(nostack));
             }
         }
         if seen != 0 {
@@ -124,13 +128,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.local_irq_restore(flags);
     }
 
-    /// The lock of the table in a frame: `ptlock_ptr`.
+    /// The lock of the page table in a frame: `ptlock_ptr`.
     #[inline(always)]
     pub(super) fn table_lock(&mut self, frame: u64) -> *mut RawSpinlock {
-        lock_of(self.machine.memory.page(frame))
+        page_lock(self.machine.memory.page(frame))
     }
 
-    /// `mmap_write_lock` and its like: `rwsem`'s fast path, a locked add to its count.
+    /// The fast path of an `rwsem`, as in `mmap_write_lock`: a locked add to its count.
     #[inline(always)]
     pub(super) fn rwsem(&mut self, by: i32) {
         xadd::<C>(&mut self.machine.mm_mut().mmap_lock, by);

@@ -1,6 +1,6 @@
-//! Four levels of page tables: walks, and how tables come and go (`mm/memory.c`, `arch/x86/mm/pgtable.c`).
+//! Four levels of page tables: walks, allocation and free (`mm/memory.c`, `arch/x86/mm/pgtable.c`).
 //!
-//! The fifth level is folded: an entry of the root is a `p4d`, and its hooks are those of `p4d_t`.
+//! The fifth level is folded: an entry of the root is a `p4d`, with the hooks of `p4d_t`.
 
 use super::memory::{PAGE, PageTableEntry};
 use super::{Config, Kernel, OutOfMemory};
@@ -19,17 +19,17 @@ pub(super) const ACCESSED: u64 = 1 << 5;
 pub(super) const DIRTY: u64 = 1 << 6;
 /// `_PAGE_TABLE`
 pub(super) const TABLE: u64 = PRESENT | WRITE | USER | ACCESSED | DIRTY;
-/// Where the frame stands.
+/// The bits of an entry that hold the frame.
 pub(super) const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
-/// What an entry of the third level covers.
+/// Bytes that an entry of the third level covers.
 pub(super) const PMD_SIZE: u64 = 1 << 21;
-/// Of the second.
+/// Bytes that an entry of the second level covers.
 pub(super) const PUD_SIZE: u64 = 1 << 30;
-/// Of the first.
+/// Bytes that an entry of the first level covers.
 pub(super) const PGDIR_SIZE: u64 = 1 << 39;
 
-/// The index of an address in a table, counted from the last level.
+/// The index of an address in the table of a level; level 0 is the last.
 #[inline(always)]
 fn index(address: u64, level: u32) -> u64 {
     (address >> (12 + 9 * level)) & 511
@@ -42,7 +42,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.machine.memory.entry(self.machine.mm().root, index(address, 3))
     }
 
-    /// `pud_offset`: `p4d_pgtable` asks for the value by a hook.
+    /// `pud_offset`: `p4d_pgtable` reads the value through a hook.
     #[inline(always)]
     fn pud_offset(&mut self, p4d: PageTableEntry, address: u64) -> PageTableEntry {
         let value = self.machine.memory.read(p4d);
@@ -77,7 +77,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         }
     }
 
-    /// `kmap_atomic` (`arch/x86/mm/highmem_32.c` of 2.6.30): an entry of the fixed mappings is set.
+    /// `kmap_atomic` (`arch/x86/mm/highmem_32.c` of 2.6.30): sets an entry of the fixed mappings.
     #[inline(never)]
     fn kmap_atomic(&mut self, frame: u64) {
         self.machine.preempt_count += 1;
@@ -86,7 +86,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.set_pte(at, pte);
     }
 
-    /// `kunmap_atomic`: it is cleared, and its address flushed.
+    /// `kunmap_atomic`: clears the entry and flushes its address.
     #[inline(never)]
     fn kunmap_atomic(&mut self) {
         let at = self.machine.kmap;
@@ -95,7 +95,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.machine.preempt_count -= 1;
     }
 
-    /// `pte_lockptr`: the lock of the page that holds the table; `pmd_page` asks for the value by a hook.
+    /// `pte_lockptr`: the lock of the page that holds the table; `pmd_page` reads the value through a hook.
     #[inline(always)]
     pub(super) fn pte_lockptr(&mut self, pmd: PageTableEntry) -> *mut crate::op::lock::RawSpinlock {
         let value = self.machine.memory.read(pmd);
@@ -103,7 +103,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.table_lock(table)
     }
 
-    /// `pte_offset_map_lock`. Returns the entry and the lock that is held.
+    /// `pte_offset_map_lock`. Returns the entry and its lock, which is held.
     #[inline(always)]
     pub(super) fn pte_offset_map_lock(
         &mut self,
@@ -123,9 +123,9 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.pte_unmap();
     }
 
-    /// The entry of the third level for an address, where there are tables down to it; it may be empty.
+    /// Finds the third-level entry of an address, which may be empty. Returns `None` if an upper table is missing.
     #[inline(always)]
-    pub(super) fn pmd_of(&mut self, address: u64) -> Option<PageTableEntry> {
+    pub(super) fn find_pmd(&mut self, address: u64) -> Option<PageTableEntry> {
         let p4d = self.p4d_offset(address);
         if self.machine.memory.read(p4d) == 0 {
             return None;
@@ -137,10 +137,10 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Some(self.pmd_offset(pud, address))
     }
 
-    /// The same, with tables made where there are none: `p4d_alloc`, `pud_alloc`, `pmd_alloc`.
+    /// Finds the third-level entry of an address and makes missing upper tables: `p4d_alloc`, `pud_alloc`, `pmd_alloc`.
     ///
     /// # Errors
-    /// Where no frame is left for one.
+    /// Fails when no frame is free for a table.
     #[inline(always)]
     pub(super) fn pmd_alloc(&mut self, address: u64) -> Result<PageTableEntry, OutOfMemory> {
         let p4d = self.p4d_offset(address);
@@ -187,7 +187,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     #[inline(never)]
     pub(super) fn new_pte(&mut self, pmd: PageTableEntry) -> Result<(), OutOfMemory> {
         let frame = self.alloc_page(true)?;
-        // `pmd_lock`: the lock of the page that holds the third level.
+        // `pmd_lock`: the lock of the page that holds the third-level table.
         let table = self.machine.memory.frame(pmd.0 as u64);
         let lock = self.table_lock(table);
         self.spin_lock(lock);
@@ -199,8 +199,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// `free_pgd_range`: the tables for what lies in `start..end`, where nothing else from `floor` to `ceiling` needs
-    /// them.
+    /// `free_pgd_range`: frees the tables of `start..end` that cover only addresses from `floor` to `ceiling`.
     #[inline(never)]
     pub(super) fn free_tables(&mut self, gather: &mut Gather, [start, end]: [u64; 2], [floor, ceiling]: [u64; 2]) {
         let whole = |at: u64, size: u64| {
@@ -210,7 +209,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         let mut at = start & !(PMD_SIZE - 1);
         while at < end {
             let next = at + PMD_SIZE;
-            if let Some(pmd) = self.pmd_of(at).filter(|_| whole(at, PMD_SIZE)) {
+            if let Some(pmd) = self.find_pmd(at).filter(|_| whole(at, PMD_SIZE)) {
                 self.free_pte_table(gather, pmd);
             }
             let last = |size: u64| next & (size - 1) == 0 || next >= end;
@@ -270,7 +269,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.gather_table(gather, table);
     }
 
-    /// `paravirt_tlb_remove_table`; a full batch is freed.
+    /// `paravirt_tlb_remove_table`; frees a full batch first.
     #[inline(always)]
     fn gather_table(&mut self, gather: &mut Gather, table: u64) {
         if gather.len == gather.max {
@@ -279,7 +278,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.tlb_remove_table(gather, table * PAGE as u64);
     }
 
-    /// `tlb_table_flush`: tables that no CPU walks any more.
+    /// `tlb_table_flush`: frees tables that no CPU walks any more.
     #[inline(never)]
     pub(super) fn free_gathered_tables(&mut self, gather: &mut Gather) {
         let gathered = gather.pages;
@@ -289,7 +288,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         gather.len = 0;
     }
 
-    /// `flush_tlb_mm_range` on the CPU that runs the address space: up to 33 pages one by one.
+    /// `flush_tlb_mm_range` on the CPU that runs the address space: flushes up to 33 pages one by one, more at once.
     #[inline(never)]
     pub(super) fn flush_tlb_range(&mut self, start: u64, end: u64) {
         super::sync::xadd::<C>(&mut self.machine.mm_mut().tlb_gen, 1);

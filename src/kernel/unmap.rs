@@ -1,26 +1,27 @@
-//! `munmap` and what exit does of it (`mm/mmap.c`, `mm/memory.c`, `mm/mmu_gather.c`).
+//! `munmap` and the unmapping at exit (`mm/mmap.c`, `mm/memory.c`, `mm/mmu_gather.c`).
 
 use super::entry::Call;
 use super::guard::guard;
 use super::memory::PAGE;
 use super::mm::{Area, pages_up};
-use super::sync::take;
+use super::sync::get_and_clear;
 use super::table::{FRAME, PMD_SIZE, PRESENT};
 use super::{Config, Kernel, KernelError};
 use crate::dispatch::Dispatch;
 use crate::op::mmu::Gather;
 
-/// Pages of a batch: `MAX_GATHER_BATCH` is 506 on x86-64; what is on the stack (`MMU_GATHER_BUNDLE`) is 8.
-const BATCH: usize = 64;
+/// Pages per batch. In Linux on x86-64, `MAX_GATHER_BATCH` is 506, and the batch on the stack (`MMU_GATHER_BUNDLE`) has
+/// 8.
+const BATCH_PAGES: usize = 64;
 
 /// `TASK_SIZE`
 const TASK_SIZE: u64 = 1 << 47;
 
-/// Pages that are unmapped and not free yet.
-struct Pages {
-    frames: [u64; BATCH],
+/// Pages that are unmapped but not yet freed.
+struct UnmappedPages {
+    frames: [u64; BATCH_PAGES],
     len: usize,
-    /// What is to be flushed.
+    /// The range of addresses to flush.
     range: [u64; 2],
 }
 
@@ -28,7 +29,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// `munmap`
     ///
     /// # Errors
-    /// `-EINVAL`, and `-ENOMEM` where an area cannot be split.
+    /// `-EINVAL`; `-ENOMEM` if an area cannot be split.
     #[inline(never)]
     pub fn munmap(&mut self, start: u64, len: u64) -> Result<(), KernelError> {
         self.enter(Call::Munmap, [start, len, 0, 0]);
@@ -70,7 +71,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         Ok(())
     }
 
-    /// `exit_mmap`'s part: all areas.
+    /// Unmaps all areas, as `exit_mmap` does.
     pub(super) fn unmap_all(&mut self) {
         let mut detached = std::mem::take(&mut self.machine.detached);
         detached.extend(self.machine.mm().areas.iter().map(Some));
@@ -82,7 +83,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         self.machine.detached = detached;
     }
 
-    /// `unmap_region`: pages, then tables, then the areas' structures.
+    /// `unmap_region`: frees pages, then tables, then the areas' structures.
     #[inline(never)]
     fn unmap_region(&mut self, detached: &[Option<(u64, Area)>]) {
         let guard = guard::<C>();
@@ -90,7 +91,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             // `lru_add_drain`
             self.lru_drain_if_any();
         }
-        let mut pages = Pages { frames: [0; BATCH], len: 0, range: [u64::MAX, 0] };
+        let mut pages = UnmappedPages { frames: [0; BATCH_PAGES], len: 0, range: [u64::MAX, 0] };
         for (start, area) in detached.iter().flatten() {
             self.zap(&mut pages, *start, area.end);
         }
@@ -99,7 +100,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
         for (index, (start, area)) in detached.iter().flatten().enumerate() {
             let areas = &self.machine.mm().areas;
             let floor = areas.range(..*start).next_back().map_or(0, |(_, area)| area.end);
-            // Up to the next of those that go, too: its tables are still needed.
+            // The ceiling is the next area, even a detached one, because its tables are still needed.
             let next = detached.get(index + 1).and_then(Option::as_ref).map(|(next, _)| *next);
             let next = next.or_else(|| areas.range(area.end..).next().map(|(next, _)| next));
             let ceiling = next.unwrap_or(TASK_SIZE);
@@ -124,11 +125,11 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `unmap_page_range` with `zap_pte_range`
     #[inline(never)]
-    fn zap(&mut self, pages: &mut Pages, start: u64, end: u64) {
+    fn zap(&mut self, pages: &mut UnmappedPages, start: u64, end: u64) {
         let mut at = start;
         while at < end {
             let next = ((at & !(PMD_SIZE - 1)) + PMD_SIZE).min(end);
-            let pmd = self.pmd_of(at);
+            let pmd = self.find_pmd(at);
             if let Some(pmd) = pmd.filter(|pmd| self.machine.memory.read(*pmd) != 0) {
                 let (_, lock) = self.pte_offset_map_lock(pmd, at);
                 self.lazy_enter();
@@ -137,7 +138,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
                 }
                 self.lazy_leave();
                 self.pte_unmap_unlock(lock);
-                if pages.len > BATCH / 2 {
+                if pages.len > BATCH_PAGES / 2 {
                     self.tlb_finish(pages);
                 }
             }
@@ -146,33 +147,33 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     }
 
     #[inline(always)]
-    fn zap_one(&mut self, pages: &mut Pages, pmd: super::memory::PageTableEntry, address: u64) {
+    fn zap_one(&mut self, pages: &mut UnmappedPages, pmd: super::memory::PageTableEntry, address: u64) {
         let entry = self.table_entry(pmd, address);
         let seen = self.machine.memory.read(entry);
         if seen & PRESENT == 0 {
             return;
         }
-        // `vm_normal_page` wants the frame: `pte_pfn`.
+        // `vm_normal_page` needs the frame: `pte_pfn`.
         let frame = (self.pte_val(seen) & FRAME) >> 12;
-        take::<C>(self.machine, entry);
+        get_and_clear::<C>(self.machine, entry);
         pages.range = [pages.range[0].min(address), pages.range[1].max(address + PAGE as u64)];
         if frame == 0 {
-            // The page of zeroes belongs to nobody.
+            // The zero page is not counted.
             return;
         }
         self.machine.mm_mut().rss -= 1;
         let page = self.machine.memory.page(frame);
         page.mapped = page.mapped.wrapping_sub(1);
-        if pages.len == BATCH {
+        if pages.len == BATCH_PAGES {
             self.tlb_finish(pages);
         }
         pages.frames[pages.len] = frame;
         pages.len += 1;
     }
 
-    /// `tlb_flush_mmu`: the TLB forgets them, then they are freed.
+    /// `tlb_flush_mmu`: flushes the pages from the TLB, then frees them.
     #[inline(never)]
-    fn tlb_finish(&mut self, pages: &mut Pages) {
+    fn tlb_finish(&mut self, pages: &mut UnmappedPages) {
         let [start, end] = pages.range;
         if start < end {
             self.flush_tlb_range(start, end);

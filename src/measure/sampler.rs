@@ -27,7 +27,7 @@ use crate::op::xen::LazyMode;
 use crate::op::{BodyKind, CpuModel};
 use crate::patch::site::RecordError;
 use crate::patch::{CodeError, FunctionError};
-use crate::regime::random::{TargetSequence, set_course};
+use crate::regime::random::{TargetSequence, set_sequence};
 use crate::regime::{Regime, SITES};
 use crate::stats::effect::{agree, closest, pair_mean, steady};
 use crate::suite::OpEntry;
@@ -169,7 +169,7 @@ impl Sampler {
         if let Some(count) = group.regime.targets() {
             let order = Box::new(std::array::from_fn(|_| self.rng.random_range(0..count) as u8));
             // SAFETY: this thread measures, and no loop runs.
-            unsafe { set_course(|sequence| *sequence = Some(TargetSequence { targets: [0; 8], order, at: 0 })) };
+            unsafe { set_sequence(|sequence| *sequence = Some(TargetSequence { targets: [0; 8], order, at: 0 })) };
         }
         let ([inline, copy], offers) = self.loops.prepare(entry, group, &columns)?;
         let (mut loops, mut present, mut absent) = (vec![inline.clone(), copy], Vec::new(), Vec::new());
@@ -283,7 +283,7 @@ impl Sampler {
     fn activate(&mut self, window: &Window) -> Result<(), SampleError> {
         if let Some(targets) = window.copied.as_ref().and_then(|copied| copied.targets) {
             // SAFETY: this thread measures, and no loop runs.
-            unsafe { set_course(|sequence| sequence.iter_mut().for_each(|sequence| sequence.targets = targets)) };
+            unsafe { set_sequence(|sequence| sequence.iter_mut().for_each(|sequence| sequence.targets = targets)) };
         }
         if let Some(copied) = &window.copied
             && self.loops.activate(copied)?

@@ -7,9 +7,9 @@ use crate::op::{Args, Op, Ret};
 
 /// `x = first argument; repeat passes { 8 x: x = feed(x, call(x, ..)) }`
 ///
-/// For ops whose result is a valid argument (`META.chains`) the result itself is fed back. For the others that return a
-/// value, `feed` is `x ^ r ^ r`: the argument stays what it was, but must wait for the result; these two instructions
-/// are the same in every mechanism.
+/// If the result of an op is a valid argument (`META.chains`), `feed` is the result itself. For other ops that return a
+/// value, `feed` is `x ^ r ^ r`: the argument keeps its value but waits for the result. These two instructions are the
+/// same in every mechanism.
 ///
 /// # Safety
 /// As for [`throughput`](fn@super::throughput). The op takes an argument and returns a value.
@@ -31,7 +31,7 @@ pub unsafe extern "C" fn latency<D: Dispatch, O: Op>(args: *const [u64; 4], pass
             x = link::<D, O>(args, x);
             x = link::<D, O>(args, x);
         }
-        // Wrapping: a check for overflow would be measured, too.
+        // Wrapping, because a check for overflow would be part of the measurement.
         left = left.wrapping_sub(1);
         if left == 0 {
             return x;
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn latency<D: Dispatch, O: Op>(args: *const [u64; 4], pass
 
 #[inline(always)]
 unsafe fn link<D: Dispatch, O: Op>(args: O::Args, x: u64) -> u64 {
-    // SAFETY: passed on; the first argument keeps a valid value, as said above.
+    // SAFETY: the caller's contract; the first argument keeps a valid value, as described above.
     let result = unsafe { D::call::<O>(args.with_first(x).launder()) }.value();
     if O::META.chains {
         return crate::op::regs::launder(result);

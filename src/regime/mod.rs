@@ -1,8 +1,8 @@
-//! Regimes: the loops that are measured.
+//! Regimes: the measured loops.
 //!
-//! Each is one function per (mechanism, op), with [`SITES`] call sites per pass so that the loop's own decrement and
-//! branch are not what is measured, and with values kept alive in registers ([`launder`](crate::op::regs::launder))
-//! instead of memory. All are called as [`Loop`]: pointer to the argument words, number of passes.
+//! A loop is one function per mechanism and op. It has [`SITES`] call sites per pass, so that its own decrement and
+//! branch weigh little. Values stay alive in registers ([`launder`](crate::op::regs::launder)) instead of memory. All
+//! loops are called as a [`Loop`]: pointer to the argument words, number of passes.
 
 mod latency;
 mod pressure;
@@ -21,10 +21,11 @@ use crate::stats::effect::{CLOSE, LOOSE};
 /// Call sites per pass of every loop.
 pub const SITES: u64 = 8;
 
-/// Call sites that a cold traversal visits: so many passes, each in a copy of the loop.
+/// Call sites in an unrolled chain, which has [`SITES`] of them in each copy of the loop.
 pub const COLD_SITES: u64 = 4096;
 
-/// A measured loop: the four argument words, passes (at least 1). The result only keeps the loop alive.
+/// A measured loop, called with the four argument words and the number of passes (at least 1). The result only keeps
+/// the loop alive.
 pub type Loop = unsafe extern "C" fn(args: *const [u64; 4], passes: u64) -> u64;
 
 /// The circumstances of a measurement.
@@ -38,20 +39,20 @@ pub enum Regime {
     Latency,
     /// Eight values live in registers across every call.
     Pressure,
-    /// Calls from sites that the predictors have forgotten, each executed once.
+    /// Calls from sites that were evicted from the predictors, each executed once.
     Cold,
-    /// The same, with the code flushed from the caches, too.
+    /// Like `Cold`, with the code also flushed from the caches.
     Flushed,
-    /// The target is drawn from two before every call.
+    /// The target of every call is drawn from two.
     Random2,
-    /// From four.
+    /// The target of every call is drawn from four.
     Random4,
-    /// From eight.
+    /// The target of every call is drawn from eight.
     Random8,
 }
 
 impl Regime {
-    /// All of them, in the order of the tables.
+    /// All regimes, in the order of the tables.
     pub const ALL: [Regime; 8] = [
         Regime::Throughput,
         Regime::Latency,
@@ -63,7 +64,7 @@ impl Regime {
         Regime::Random8,
     ];
 
-    /// How many targets a call's is drawn from; `None` where it does not change.
+    /// The number of targets that a call's target is drawn from; `None` if the target does not change.
     #[must_use]
     pub fn targets(self) -> Option<usize> {
         match self {
@@ -74,13 +75,13 @@ impl Regime {
         }
     }
 
-    /// Whether every site is executed once, after the machine was made to forget it.
+    /// Whether every site is executed once, after it was evicted.
     #[must_use]
     pub fn is_cold(self) -> bool {
         matches!(self, Regime::Cold | Regime::Flushed)
     }
 
-    /// Within which factor the two windows of a loop in a round agree.
+    /// The pair tolerance: the factor within which the two windows of a loop in a round must agree.
     #[must_use]
     pub fn tolerance(self) -> f64 {
         if self.is_cold() { LOOSE } else { CLOSE }
@@ -101,7 +102,7 @@ impl Regime {
         }
     }
 
-    /// What it is, in a line.
+    /// Its description, in one line.
     #[must_use]
     pub fn summary(self) -> &'static str {
         match self {
@@ -109,10 +110,10 @@ impl Regime {
             Regime::Latency => "each call's first argument depends on the result of the one before",
             Regime::Pressure => "eight values live in registers across every call",
             Regime::Cold => "4,096 sites, each called once after the branch predictors were overrun",
-            Regime::Flushed => "the same, the code flushed from the caches, too",
+            Regime::Flushed => "as cold, with the code also flushed from the caches",
             Regime::Random2 => "the target drawn from two before every call, in no order that can be learnt",
-            Regime::Random4 => "the target drawn from four",
-            Regime::Random8 => "the target drawn from eight",
+            Regime::Random4 => "the target drawn from four before every call",
+            Regime::Random8 => "the target drawn from eight before every call",
         }
     }
 }

@@ -7,9 +7,9 @@ use crate::op::{Args, Op, Ret};
 
 /// `v0..v7 live; repeat passes { 8 x: { touch(v0..v7); sink(call(launder(args))) } }`
 ///
-/// `touch` is empty, but has all eight values in registers and may have changed them: a mechanism that gives up the
-/// caller-saved registers must store and reload those that do not fit into the callee-saved ones, as in a kernel
-/// function with work of its own around the hook.
+/// `touch` is empty, but needs all eight values in registers and counts as a change of them. A mechanism that clobbers
+/// the caller-saved registers must store and reload the values that do not fit into the callee-saved ones. A kernel
+/// function with work of its own around the hook is in the same situation.
 ///
 /// # Safety
 /// As for [`throughput`](fn@super::throughput).
@@ -21,16 +21,16 @@ pub unsafe extern "C" fn pressure<D: Dispatch, O: Op>(args: *const [u64; 4], pas
     loop {
         // SAFETY: `Op::arguments` vouches for any number of calls.
         unsafe {
-            once::<D, O>(args, &mut live);
-            once::<D, O>(args, &mut live);
-            once::<D, O>(args, &mut live);
-            once::<D, O>(args, &mut live);
-            once::<D, O>(args, &mut live);
-            once::<D, O>(args, &mut live);
-            once::<D, O>(args, &mut live);
-            once::<D, O>(args, &mut live);
+            call_once::<D, O>(args, &mut live);
+            call_once::<D, O>(args, &mut live);
+            call_once::<D, O>(args, &mut live);
+            call_once::<D, O>(args, &mut live);
+            call_once::<D, O>(args, &mut live);
+            call_once::<D, O>(args, &mut live);
+            call_once::<D, O>(args, &mut live);
+            call_once::<D, O>(args, &mut live);
         }
-        // Wrapping: a check for overflow would be measured, too.
+        // Wrapping, because a check for overflow would be part of the measurement.
         left = left.wrapping_sub(1);
         if left == 0 {
             return live.iter().fold(0, |sum, value| sum ^ value);
@@ -39,9 +39,9 @@ pub unsafe extern "C" fn pressure<D: Dispatch, O: Op>(args: *const [u64; 4], pas
 }
 
 #[inline(always)]
-unsafe fn once<D: Dispatch, O: Op>(args: O::Args, live: &mut [u64; 8]) {
+unsafe fn call_once<D: Dispatch, O: Op>(args: O::Args, live: &mut [u64; 8]) {
     let [a, b, c, d, e, f, g, h] = live;
-    // SAFETY: an empty template; every operand is in and out of one register, unchanged.
+    // SAFETY: the template is empty; every operand stays unchanged in one register.
     unsafe {
         asm!(
             "/* {0} {1} {2} {3} {4} {5} {6} {7} */",
@@ -56,6 +56,6 @@ unsafe fn once<D: Dispatch, O: Op>(args: O::Args, live: &mut [u64; 8]) {
             options(nomem, nostack, preserves_flags)
         );
     }
-    // SAFETY: passed on.
+    // SAFETY: the caller's contract.
     unsafe { D::call::<O>(args.launder()) }.sink();
 }

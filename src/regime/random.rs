@@ -1,21 +1,22 @@
-//! Targets that change.
+//! Calls whose target changes before every call.
 
 use std::cell::UnsafeCell;
 
 use crate::dispatch::Dispatch;
 use crate::op::{Args, Op, Ret};
 
-/// How many draws there are before the order begins again: more than a predictor can remember.
+/// Number of draws before the order repeats: more than a predictor can remember. `TargetSequence::at` has as many
+/// values.
 pub const DRAWS: usize = 1 << 16;
 
-/// Where the calls of [`random`](fn@random) go.
+/// The order of the targets of [`random`](fn@random).
 #[repr(C)]
 pub struct TargetSequence {
-    /// The callees to draw from.
+    /// The addresses of the callees to draw from.
     pub targets: [usize; 8],
-    /// What was drawn, as places in `targets`.
+    /// The draws, as indices into `targets`.
     pub order: Box<[u8; DRAWS]>,
-    /// How far the order has been gone through; wraps.
+    /// The index of the next draw; wraps.
     pub at: u16,
 }
 
@@ -25,49 +26,51 @@ unsafe impl Sync for Current {}
 
 static CURRENT: Current = Current(UnsafeCell::new(None));
 
-/// Sets the course, or changes it.
+/// Sets or changes the target sequence of this process.
 ///
 /// # Safety
 /// Called by the one thread that runs [`random`](fn@random), and not from within it.
-pub unsafe fn set_course(change: impl FnOnce(&mut Option<TargetSequence>)) {
+pub unsafe fn set_sequence(change: impl FnOnce(&mut Option<TargetSequence>)) {
     // SAFETY: the caller's contract.
     change(unsafe { &mut *CURRENT.0.get() });
 }
 
-/// Where mechanisms without a pointer write theirs, so that all loops do the same work.
-struct Elsewhere(UnsafeCell<usize>);
+/// The word that mechanisms without a pointer write the target to, so that all loops do the same work.
+struct UnreadSlot(UnsafeCell<usize>);
 // SAFETY: written by the one thread that measures, never read.
-unsafe impl Sync for Elsewhere {}
-static ELSEWHERE: Elsewhere = Elsewhere(UnsafeCell::new(0));
+unsafe impl Sync for UnreadSlot {}
+static UNREAD_SLOT: UnreadSlot = UnreadSlot(UnsafeCell::new(0));
 
 /// `repeat passes { 8 x: { slot = targets[order[at++]]; sink(call(launder(args))) } }`
 ///
-/// Each call's target was stored to the mechanism's slot just before. `inline` stores to a word that nobody reads.
+/// Each call's target is stored to the mechanism's slot just before the call. `inline` stores to a word that no code
+/// reads.
 ///
 /// # Safety
-/// As for [`throughput`](fn@super::throughput); a course is set whose targets are callees of `O` by this mechanism.
+/// As for [`throughput`](fn@super::throughput). A target sequence is set, and its targets are callees of `O` for this
+/// mechanism.
 #[inline(never)]
 pub unsafe extern "C" fn random<D: Dispatch, O: Op>(args: *const [u64; 4], passes: u64) -> u64 {
     // SAFETY: the caller's pointer.
     let args = O::Args::from_words(unsafe { *args });
-    // SAFETY: this thread alone uses the course, and nothing called here changes it.
+    // SAFETY: only this thread uses the sequence, and nothing called here changes it.
     let Some(sequence) = (unsafe { &mut *CURRENT.0.get() }) else { return 0 };
-    let slot = D::pointer::<O>().unwrap_or(ELSEWHERE.0.get());
+    let slot = D::pointer::<O>().unwrap_or(UNREAD_SLOT.0.get());
     let mut left = passes;
     let mut at = sequence.at;
     loop {
         // SAFETY: `Op::arguments` vouches for any number of calls; the slot takes callees of `O`.
         unsafe {
-            once::<D, O>(args, sequence, slot, &mut at);
-            once::<D, O>(args, sequence, slot, &mut at);
-            once::<D, O>(args, sequence, slot, &mut at);
-            once::<D, O>(args, sequence, slot, &mut at);
-            once::<D, O>(args, sequence, slot, &mut at);
-            once::<D, O>(args, sequence, slot, &mut at);
-            once::<D, O>(args, sequence, slot, &mut at);
-            once::<D, O>(args, sequence, slot, &mut at);
+            call_once::<D, O>(args, sequence, slot, &mut at);
+            call_once::<D, O>(args, sequence, slot, &mut at);
+            call_once::<D, O>(args, sequence, slot, &mut at);
+            call_once::<D, O>(args, sequence, slot, &mut at);
+            call_once::<D, O>(args, sequence, slot, &mut at);
+            call_once::<D, O>(args, sequence, slot, &mut at);
+            call_once::<D, O>(args, sequence, slot, &mut at);
+            call_once::<D, O>(args, sequence, slot, &mut at);
         }
-        // Wrapping: a check for overflow would be measured, too.
+        // Wrapping, because a check for overflow would be part of the measurement.
         left = left.wrapping_sub(1);
         if left == 0 {
             sequence.at = at;
@@ -77,7 +80,7 @@ pub unsafe extern "C" fn random<D: Dispatch, O: Op>(args: *const [u64; 4], passe
 }
 
 #[inline(always)]
-unsafe fn once<D: Dispatch, O: Op>(args: O::Args, sequence: &TargetSequence, slot: *mut usize, at: &mut u16) {
+unsafe fn call_once<D: Dispatch, O: Op>(args: O::Args, sequence: &TargetSequence, slot: *mut usize, at: &mut u16) {
     let drawn = sequence.order[usize::from(*at)] & 7;
     *at = at.wrapping_add(1);
     // SAFETY: the caller's slot and contract.

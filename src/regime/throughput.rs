@@ -15,16 +15,16 @@ pub unsafe extern "C" fn throughput<D: Dispatch, O: Op>(args: *const [u64; 4], p
     loop {
         // SAFETY: `Op::arguments` vouches for any number of calls.
         unsafe {
-            once::<D, O>(args);
-            once::<D, O>(args);
-            once::<D, O>(args);
-            once::<D, O>(args);
-            once::<D, O>(args);
-            once::<D, O>(args);
-            once::<D, O>(args);
-            once::<D, O>(args);
+            call_once::<D, O>(args);
+            call_once::<D, O>(args);
+            call_once::<D, O>(args);
+            call_once::<D, O>(args);
+            call_once::<D, O>(args);
+            call_once::<D, O>(args);
+            call_once::<D, O>(args);
+            call_once::<D, O>(args);
         }
-        // Wrapping: a check for overflow would be measured, too.
+        // Wrapping, because a check for overflow would be part of the measurement.
         left = left.wrapping_sub(1);
         if left == 0 {
             return passes;
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn throughput<D: Dispatch, O: Op>(args: *const [u64; 4], p
 }
 
 #[inline(always)]
-unsafe fn once<D: Dispatch, O: Op>(args: O::Args) {
-    // SAFETY: passed on.
+unsafe fn call_once<D: Dispatch, O: Op>(args: O::Args) {
+    // SAFETY: the caller's contract.
     unsafe { D::call::<O>(args.launder()) }.sink();
 }

@@ -1,34 +1,35 @@
-//! `kernel_build`: the others, mixed as the processes of a kernel build have them.
+//! `kernel_build`: the other workloads, mixed as in the processes of a kernel build.
 //!
-//! The proportions are those of a published profile of two builds (M. Vermeulen, mvermeulen.org/perf,
-//! `phoronix/build-linux-kernel`): Linux 4.13 by 29,135 processes with 31,486,712 minor faults, which is 1,081 for
-//! each; a later build with all modules has a context switch per 80 faults. A process of `make` is forked, becomes
-//! another program, faults its memory in, and exits; the jobs of a parallel `make` take turns on the CPU. How often a
-//! process calls `mmap` and short system calls the profile does not say: 8 and 64 of them are small change beside a
-//! thousand faults.
+//! The proportions come from a published profile of two builds (M. Vermeulen, mvermeulen.org/perf,
+//! `phoronix/build-linux-kernel`). Linux 4.13 took 29,135 processes with 31,486,712 minor faults, which is 1,081 per
+//! process. A later build with all modules has a context switch per 80 faults.
 //!
-//! This is the build's *system time*. User time was 96.3% of all in the first of these builds, 26 times as much: an
-//! overhead in percent of elapsed time is a twenty-seventh of the one shown.
+//! `make` forks a process, which becomes another program, faults its memory in, and exits. The jobs of a parallel
+//! `make` take turns on the CPU. The profile does not tell how often a process calls `mmap` and short system calls; 8
+//! and 64 of them matter little beside a thousand faults.
 //!
-//! Hooks are those of `fork_exit`, `exec`, `page_fault`, `mmap_perf`, `context_switch` and `null_syscall`.
+//! This is the *system time* of the build. User time was 96.3% of the total in the first of these builds, 26 times as
+//! much. An overhead in percent of elapsed time is therefore a twenty-seventh of the one shown.
+//!
+//! Hooks: those of `fork_exit`, `exec`, `page_fault`, `mmap_perf`, `context_switch` and `null_syscall`.
 
-use super::fork::{child_writes, process};
+use super::fork::{build_process, write_as_child};
 use super::mmap_perf::Areas;
 use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
-/// First touches of a process.
+/// First touches per process.
 const FAULTS: u64 = 1_081;
-/// Of them, those of each of its segments; the others are of its heap.
+/// First touches in each segment; the rest of [`FAULTS`] are in the heap.
 const SEGMENT_FAULTS: u64 = 16;
-/// `mmap`, `munmap` and `mremap` calls.
+/// `mmap`, `munmap` and `mremap` calls per process.
 const MAPS: usize = 8;
-/// Short system calls.
+/// Short system calls per process.
 const CALLS: usize = 64;
-/// Jobs beside the one that is looked at.
+/// Number of waiting jobs.
 const OTHERS: usize = 3;
-/// Context switches: a multiple of the jobs, so that each has its turn.
+/// Context switches per process: a multiple of the number of jobs, so that each job has its turn.
 const SWITCHES: usize = 12;
 
 /// A process of a kernel build.
@@ -44,13 +45,13 @@ impl KernelWorkload for KernelBuild {
     const META: WorkloadMeta = WorkloadMeta {
         name: "kernel_build",
         unit: "process",
-        summary: "fork, execve, 1,081 faults, context switches, mmaps and system calls, as a process of a kernel build has them",
+        summary: "fork, execve, 1,081 faults, context switches, mmaps and system calls of a process in a kernel build",
         source: "mvermeulen.org/perf, phoronix/build-linux-kernel: faults per process, context switches per fault",
     };
     type State = Make;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, random: Random) -> Result<Make, KernelError> {
-        let areas = process(kernel)?;
+        let areas = build_process(kernel)?;
         kernel.start_threads(OTHERS)?;
         Ok(Make { areas, mapped: Areas::new(random) })
     }
@@ -65,14 +66,14 @@ impl KernelWorkload for KernelBuild {
         }
         let child = kernel.fork()?;
         sum += kernel.run_child(child, |kernel| {
-            let sum = child_writes(kernel, &state.areas[..2])?;
+            let sum = write_as_child(kernel, &state.areas[..2])?;
             Ok(sum + compile(kernel)?)
         })?;
         Ok(sum)
     }
 }
 
-/// A compiler, as far as the kernel sees it.
+/// Makes the requests of a compiler to the kernel.
 fn compile<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>) -> Result<u64, KernelError> {
     kernel.execve(64)?;
     let segments: Vec<(u64, Prot)> = kernel.machine().areas().iter().map(|(start, area)| (start, area.prot)).collect();

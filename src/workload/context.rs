@@ -18,7 +18,8 @@ impl KernelWorkload for ContextSwitch {
         summary: "sched_yield among four processes, each with an address space of its own",
         source: "lmbench, lat_ctx",
     };
-    // Warm at once, as `spinlock` is; and where the code is makes two costs of an indirect call.
+    // Warms up at once, like `spinlock`. The placement of the code decides between two costs of an indirect call, so
+    // many short runs at different placements are better.
     const RUN_CYCLES: u64 = RUN_CYCLES / 12;
     type State = ();
 

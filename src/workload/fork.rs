@@ -1,27 +1,34 @@
 //! `fork_exit` and `exec`, after lmbench's `lat_proc fork` and `lat_proc exec`.
 //!
-//! Hooks of a fork: `pgd_alloc`; `alloc_pud`, `alloc_pmd`, `alloc_pte` with `make_` and `set_` of the entry above for
-//! the child's tables; in lazy mode, table by table, `pte_val` and `set_pte` for every page that is there
-//! (`copy_pte_range`); `dup_mmap`; `flush_tlb_user`, for the parent's pages are read-only from now on. Of a copy on
-//! write: those of a fault, with `pte_val` of the old page, `flush_tlb_one_user` and `set_pte` of the new one. Of an
-//! exit: `exit_mmap`; `lazy_enter` and `lazy_leave` per table, `pte_val` per page; the tables' `set_`, `release_` and
-//! `tlb_remove_table`; `pgd_free`. `write_cr3` on the way to the child and back. Of `execve`: all of that once more for
-//! the new address space and the old one, and `activate_mm`.
+//! Hooks of a fork:
+//! * `pgd_alloc`;
+//! * for the child's tables `alloc_pud`, `alloc_pmd`, `alloc_pte`, each with `make_` and `set_` of the entry above;
+//! * in lazy mode, table by table, `pte_val` and `set_pte` for every present page (`copy_pte_range`);
+//! * `dup_mmap`;
+//! * `flush_tlb_user`, because the parent's pages become read-only.
+//!
+//! Hooks of a copy on write: those of a fault, with `pte_val` of the old page, `flush_tlb_one_user` and `set_pte` of
+//! the new one.
+//!
+//! Hooks of an exit: `exit_mmap`; `lazy_enter` and `lazy_leave` per table, `pte_val` per page; the tables' `set_`,
+//! `release_` and `tlb_remove_table`; `pgd_free`. The switches to the child and back call `write_cr3`.
+//!
+//! Hooks of `execve`: all of these again for the new address space and the old one, and `activate_mm`.
 
 use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
-/// Areas of the process that forks.
+/// Number of areas of the process that forks.
 const AREAS: u64 = 12;
-/// Pages of each that are there.
+/// Present pages per area.
 const PAGES: u64 = 16;
-/// Pages that the child writes, and so copies.
+/// Number of writes of the child; each copies a page.
 const WRITTEN: u64 = 24;
 
-/// A process of a shell's size: code that is only read, data that is written, between them something that cannot be
-/// merged.
-pub(super) fn process<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>) -> Result<Vec<u64>, KernelError> {
+/// Builds a process of a shell's size. Every third area is read-only code, the others are written data; areas with
+/// different permissions do not merge.
+pub(super) fn build_process<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>) -> Result<Vec<u64>, KernelError> {
     let mut areas = Vec::new();
     for number in 0..AREAS {
         let prot = if number % 3 == 2 { Prot::Read } else { Prot::Write };
@@ -40,8 +47,8 @@ pub(super) fn process<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>) -> 
     Ok(areas)
 }
 
-/// What a child writes before it exits: its stack and some data.
-pub(super) fn child_writes<D: Dispatch, C: Config>(
+/// Writes the pages that a child writes before it exits: its stack and some data.
+pub(super) fn write_as_child<D: Dispatch, C: Config>(
     kernel: &mut Kernel<'_, D, C>,
     areas: &[u64],
 ) -> Result<u64, KernelError> {
@@ -54,29 +61,29 @@ pub(super) fn child_writes<D: Dispatch, C: Config>(
     Ok(sum)
 }
 
-/// Fork; the child writes to some pages and exits.
+/// A fork whose child writes to some pages and exits.
 pub struct ForkExit;
 
 impl KernelWorkload for ForkExit {
     const META: WorkloadMeta = WorkloadMeta {
         name: "fork_exit",
         unit: "fork",
-        summary: "fork of a process with 192 pages; the child copies 24 by writing to them, and exits",
+        summary: "fork of a process with 192 pages; the child copies 24 of them by writing, and exits",
         source: "lmbench, lat_proc fork",
     };
     type State = Vec<u64>;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, KernelError> {
-        process(kernel)
+        build_process(kernel)
     }
 
     fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, areas: &mut Vec<u64>) -> Result<u64, KernelError> {
         let child = kernel.fork()?;
-        kernel.run_child(child, |kernel| child_writes(kernel, areas))
+        kernel.run_child(child, |kernel| write_as_child(kernel, areas))
     }
 }
 
-/// Fork; the child becomes another program, which touches what it has and exits.
+/// A fork whose child becomes another program, which touches its pages and exits.
 pub struct Exec;
 
 impl KernelWorkload for Exec {
@@ -89,7 +96,7 @@ impl KernelWorkload for Exec {
     type State = Vec<u64>;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, KernelError> {
-        process(kernel)
+        build_process(kernel)
     }
 
     fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: &mut Vec<u64>) -> Result<u64, KernelError> {

@@ -1,14 +1,16 @@
-//! `lat_mmap`: a range is mapped, touched, unmapped, as lmbench's benchmark of that name does with a file (McVoy and
-//! Staelin, "lmbench: Portable tools for performance analysis", USENIX 1996). The memory here is anonymous.
+//! `lat_mmap`: maps a range, touches it and unmaps it, like lmbench's benchmark of that name (McVoy and Staelin,
+//! "lmbench: Portable tools for performance analysis", USENIX 1996). lmbench maps a file; the memory here is anonymous.
 //!
-//! 64 pages, every fourth of which is written. Hooks are those of [`mmap_perf`](super::MmapPerf), with all tables but
-//! the root made and freed in every unit.
+//! The range has 64 pages, every fourth of which is written. The hooks are those of [`mmap_perf`](super::MmapPerf).
+//! Every unit makes and frees all tables but the root.
 
 use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
+/// Pages of the range.
 const PAGES: u64 = 64;
+/// Distance between written pages, in pages.
 const STRIDE: u64 = 4;
 
 /// Map, fault in, unmap.
@@ -18,7 +20,7 @@ impl KernelWorkload for LatMmap {
     const META: WorkloadMeta = WorkloadMeta {
         name: "lat_mmap",
         unit: "map of 64 pages",
-        summary: "a range is mapped, every fourth of its pages written, unmapped",
+        summary: "a range is mapped, every fourth of its pages is written, and the range is unmapped",
         source: "lmbench, lat_mmap",
     };
     type State = ();

@@ -1,4 +1,4 @@
-//! Lists of workloads as types: what a suite is made from.
+//! Lists of workloads as types. A suite is made from them.
 
 use std::marker::PhantomData;
 
@@ -8,12 +8,12 @@ use super::{
 };
 use crate::dispatch::Mechanisms;
 
-/// What a suite can have as a workload: a [`Workload`], or a [`KernelWorkload`] as [`OnKernel`].
+/// A workload of a suite: a [`Workload`], or a [`KernelWorkload`] wrapped in [`OnKernel`].
 pub trait Measured: 'static {
     /// Its name in commands and reports.
     const NAME: &'static str;
 
-    /// With each of these mechanisms, as data.
+    /// The workload with each mechanism of a list, as data.
     fn entry<M: Mechanisms>() -> WorkloadEntry;
 }
 
@@ -30,7 +30,7 @@ impl<W: Workload> Measured for W {
 /// ```
 /// use pvbench::workload::{Measured, NullSyscall, OnKernel};
 ///
-/// // `.workload::<OnKernel<NullSyscall>>()` gives it to a suite.
+/// // `.workload::<OnKernel<NullSyscall>>()` adds it to a suite.
 /// assert_eq!(OnKernel::<NullSyscall>::NAME, "null_syscall");
 /// ```
 pub struct OnKernel<W>(PhantomData<fn(W)>);
@@ -43,23 +43,23 @@ impl<W: KernelWorkload> Measured for OnKernel<W> {
     }
 }
 
-/// Something done once per workload, with the workload as a type.
+/// A visitor of the workloads of a list, with each workload as a type.
 pub trait WorkloadVisitor {
-    /// Called for each workload of a list, in its order.
+    /// Visits one workload; workloads come in the order of the list.
     fn visit<W: Measured>(&mut self);
 }
 
-/// A list of workloads: a tuple of them, or a type that stands for more, such as [`All`].
+/// A list of workloads: a tuple of them, or a type that stands for several, such as [`All`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no list of workloads",
+    message = "`{Self}` is not a list of workloads",
     label = "a list is a tuple of up to twelve types that implement `Workload`"
 )]
 pub trait Workloads: 'static {
-    /// Visits each workload in order.
+    /// Visits all workloads in order.
     fn visit(visitor: &mut impl WorkloadVisitor);
 }
 
-/// Implements [`Workloads`] for tuples: `tuples!(A B)` for one of two and all shorter ones.
+/// Implements [`Workloads`] for tuples: `tuples!(A B)` for pairs and all shorter tuples.
 macro_rules! tuples {
     () => {
         impl Workloads for () {
@@ -99,7 +99,7 @@ impl Workloads for All {
     }
 }
 
-/// The workloads of a list, each with all of these mechanisms.
+/// The workloads of a list, each with all mechanisms of another list.
 #[must_use]
 pub fn entries<W: Workloads, M: Mechanisms>() -> Vec<WorkloadEntry> {
     struct Entries<M>(Vec<WorkloadEntry>, PhantomData<fn(M)>);

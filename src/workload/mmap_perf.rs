@@ -1,19 +1,25 @@
-//! `mmap_perf`: pseudo-random `mmap`, `munmap` and `mremap` calls with touches, after the benchmark with which the cost
-//! of paravirt_ops was measured in 2009 (LKML 2009-01-20, `mmap-perf.c`).
+//! `mmap_perf`: pseudo-random `mmap`, `munmap` and `mremap` calls with touches. It follows the benchmark that measured
+//! the cost of paravirt_ops in 2009 (LKML 2009-01-20, `mmap-perf.c`).
 //!
-//! 64 areas of up to 16 pages. A call maps an area that is not there, or, half and half, unmaps one or changes its
-//! length; then up to eight of its pages are written, or, one time in four, read. The original touched less (about one
-//! fault in 18 calls, from its published counts); here the share of faults is what a process has that uses what it
-//! maps.
+//! There are 64 areas of up to 16 pages. A call maps an unmapped area; for a mapped one, it unmaps it or changes its
+//! length, with equal probability. Then up to eight pages of the area are written, or, one time in four, read. The
+//! original touched fewer pages: about one fault in 18 calls, by its published counts. The share of faults here is that
+//! of a process that uses the memory it maps.
 //!
-//! Hooks of a `mmap`: `irq_enable` and `irq_disable` (the way in and out). Of a fault: `read_cr2`, `irq_enable`,
-//! `irq_disable`; `p4d_val` and `pud_val` in the walk, `pmd_val` for the entry and twice for its lock and table;
-//! `make_pte`, `set_pte`; `queued_spin_unlock` for the table's lock; for its page `save_fl`, `irq_disable`,
-//! `queued_spin_unlock`, `irq_enable`; where a table is missing, the same for its frame, `alloc_pte`, `make_pmd`,
-//! `set_pmd`, `queued_spin_unlock`. Of a `munmap`: per table `p4d_val`, `pud_val`, `pmd_val` twice, `lazy_enter`,
-//! `lazy_leave`, `queued_spin_unlock`; per page `pte_val`, and the allocator's four; a flush is `irq_disable`,
-//! `flush_tlb_one_user` per page, `irq_enable`; per table that goes `pmd_val`, `set_pmd`, `release_pte`,
-//! `tlb_remove_table`.
+//! Hooks of a `mmap`: `irq_enable` and `irq_disable` (entry and exit).
+//!
+//! Hooks of a fault:
+//! * `read_cr2`, `irq_enable`, `irq_disable`;
+//! * `p4d_val` and `pud_val` in the walk, `pmd_val` for the entry and twice for its lock and table;
+//! * `make_pte`, `set_pte`; `queued_spin_unlock` for the table's lock;
+//! * for its page `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`;
+//! * if a table is missing, the same four for its frame, and `alloc_pte`, `make_pmd`, `set_pmd`, `queued_spin_unlock`.
+//!
+//! Hooks of a `munmap`:
+//! * per table `p4d_val`, `pud_val`, `pmd_val` twice, `lazy_enter`, `lazy_leave`, `queued_spin_unlock`;
+//! * per page `pte_val`, and the four of the page allocator;
+//! * per flush `irq_disable`, `flush_tlb_one_user` for each page, `irq_enable`;
+//! * per freed table `pmd_val`, `set_pmd`, `release_pte`, `tlb_remove_table`.
 
 use super::sequence::{AREAS, Do, Sequence};
 use super::{KernelWorkload, Random, WorkloadMeta};
@@ -25,23 +31,23 @@ const PAGE: u64 = 4096;
 /// Pseudo-random mmap, munmap and mremap.
 pub struct MmapPerf;
 
-/// The areas: where they are.
+/// The sequence of calls, with the addresses of its areas.
 pub struct Areas {
     sequence: Sequence,
     at: [u64; AREAS],
 }
 
 impl Areas {
-    /// None mapped.
+    /// Starts with no area mapped.
     pub(super) fn new(random: Random) -> Self {
         Areas { sequence: Sequence::new(random), at: [0; AREAS] }
     }
 
-    /// One call and its touches.
+    /// Makes one call with its touches.
     #[inline(never)]
     pub(super) fn step<D: Dispatch, C: Config>(&mut self, kernel: &mut Kernel<'_, D, C>) -> Result<u64, KernelError> {
         let step = self.sequence.next();
-        let at = self.at[step.place];
+        let at = self.at[step.area];
         let at = match step.what {
             Do::Map => kernel.mmap(step.pages * PAGE, Prot::Write)?,
             Do::Unmap => {
@@ -50,7 +56,7 @@ impl Areas {
             }
             Do::Remap => kernel.mremap(at, step.before * PAGE, step.pages * PAGE)?,
         };
-        self.at[step.place] = at;
+        self.at[step.area] = at;
         let mut found = at;
         for page in step.touched..step.touched + step.touches {
             if step.writes {

@@ -1,9 +1,9 @@
-//! Macro benchmarks: a [`Workload`] of your own, or what processes ask of a kernel, on the
-//! [model kernel](crate::kernel): a [`KernelWorkload`], as all built-in ones are.
+//! Macro benchmarks. A [`KernelWorkload`] makes the requests of processes to the [model kernel](crate::kernel); all
+//! built-in workloads are of this kind. A [`Workload`] is one of your own.
 //!
-//! A workload is deterministic from its seed: every mechanism, every configuration and every repetition does the same
-//! work on the same frames in the same order, and must come to the same checksum. What is timed is the work alone; the
-//! machine is put back to what it was after boot, and processes are set up, outside of it.
+//! A workload is deterministic from its seed. Every mechanism, configuration and repetition does the same work on the
+//! same frames in the same order, and must reach the same checksum. Only this work is timed. The reset of the machine
+//! to its state after boot and the setup of processes are not.
 
 mod build;
 mod contended;
@@ -40,7 +40,7 @@ pub use random::Random;
 pub use registry::{MechanismRun, OptionVariant, WorkloadEntry, count_hooks};
 pub use spinlock::Spinlock;
 
-/// What is said of a workload.
+/// The name and description of a workload.
 ///
 /// ```
 /// use pvbench::workload::WorkloadMeta;
@@ -56,15 +56,15 @@ pub use spinlock::Spinlock;
 pub struct WorkloadMeta {
     /// Its name in commands and reports.
     pub name: &'static str,
-    /// What one unit of its work is.
+    /// The name of one unit of its work.
     pub unit: &'static str,
-    /// What it does, in a line.
+    /// The work, in one line.
     pub summary: &'static str,
-    /// What it is modelled on.
+    /// The benchmark or text that it is modelled on.
     pub source: &'static str,
 }
 
-/// Why a workload came to no end. One of your own says it in its words:
+/// The reason why a workload failed. A workload of your own gives it as text:
 ///
 /// ```
 /// use pvbench::workload::Failure;
@@ -74,10 +74,10 @@ pub struct WorkloadMeta {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// What the model kernel said.
+    /// An error of the model kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// What the workload said.
+    /// An error of the workload itself.
     #[error("{0}")]
     Own(String),
 }
@@ -87,73 +87,74 @@ pub trait KernelWorkload: 'static {
     /// Name and description.
     const META: WorkloadMeta;
 
-    /// Whether it is measured where nobody has named workloads.
+    /// Whether it is measured when the command names no workloads.
     const BY_DEFAULT: bool = true;
 
-    /// After how many units it starts over: a part of a run has a whole number of such rounds, or it would depend on
-    /// its length what is in it.
+    /// Units after which the work repeats. A part of a run has a whole number of periods, because its mix of work would
+    /// otherwise depend on its length.
     const PERIOD_UNITS: u64 = 1;
 
-    /// On how many CPUs it runs at once. Where that is more than one, no other worker has one meanwhile.
+    /// Number of CPUs that it runs on at once. If it is greater than 1, no other worker uses a CPU meanwhile.
     const CPUS: usize = 1;
 
-    /// So many cycles of `inline` fill a run. Shorter runs at more places say more of a workload that is soon as warm
-    /// as it gets.
+    /// Length of a run, in core cycles of `inline`. A workload that warms up quickly has shorter runs, at more
+    /// placements in the same time.
     const RUN_CYCLES: u64 = RUN_CYCLES;
 
-    /// What beginning and ending a part takes is told by so many units and twice as many: where runs are short, so that
-    /// it matters, and units, too. Where there are none, it is what timing nothing takes.
+    /// Units of the probe that measures the start-up and tear-down of a timed part: this number is compared with twice
+    /// as many. It matters for workloads with short runs and short units. At 0, the probe times an empty part.
     const OVERHEAD_PROBE_UNITS: u64 = 0;
 
-    /// What is kept between units.
+    /// The state that is kept between units.
     type State;
 
-    /// Why it cannot run here; `None` where it can.
+    /// The reason why it cannot run here; `None` if it can.
     fn unavailable() -> Option<String> {
         None
     }
 
-    /// Processes and memory as they are before the first unit. Not timed.
+    /// Sets up processes and memory before the first unit. Not timed.
     ///
     /// # Errors
-    /// What the kernel comes to.
+    /// Returns the error of the kernel.
     fn prepare<D: Dispatch, C: Config>(
         kernel: &mut Kernel<'_, D, C>,
         random: Random,
     ) -> Result<Self::State, KernelError>;
 
-    /// One unit. Returns what goes into the checksum.
+    /// Does one unit of work. Returns its contribution to the checksum.
     ///
     /// # Errors
-    /// What the kernel comes to.
+    /// Returns the error of the kernel.
     fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Self::State)
     -> Result<u64, KernelError>;
 }
 
-/// `inline` takes so many cycles in a run: a quarter of a millisecond at 3 GHz. What caches and predictors hold when a
-/// run begins moves all of it by a percent, and so does what a machine does meanwhile: many short runs say more than
-/// few long ones. In runs of half the length data that `mmap_perf` keeps is colder than it stays.
+/// Length of a run, in core cycles of `inline`: a quarter of a millisecond at 3 GHz. The contents of caches and
+/// predictors at the start shift a whole run by a percent, and so does other work of the machine. Many short runs
+/// therefore tell more than few long ones. At half this length, the data of `mmap_perf` is still colder than in a
+/// steady state.
 pub const RUN_CYCLES: u64 = 750_000;
 
-/// A run is timed in so many parts. An interrupt falls into one of them, and the others show what it did.
+/// Number of parts that a run is timed in. An interrupt falls into one part, and the others show its effect.
 pub const PARTS: usize = 4;
 
-/// A run of a workload.
+/// The result of a run of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What its units took, in parts of equal length one after another.
+    /// Ticks of the units, by part; all parts have the same number of units.
     pub ticks: [u64; PARTS],
-    /// Of all that the units returned and of the machine's state at the end.
+    /// Checksum of the values that units returned and of the machine's final state.
     pub checksum: u64,
 }
 
-/// A workload with one mechanism, or on one kernel: machine, seed, units, clock.
+/// A workload with one mechanism or kernel option, as a function of machine, seed, units and clock.
 pub type Run = fn(&mut Machine, u64, u64, Clock) -> Result<Outcome, Failure>;
 
-/// Runs [`PARTS`] times `units` of `W` on a machine that is as after boot.
+/// Runs `units` of `W` [`PARTS`] times on a machine in its state after boot.
 ///
 /// # Errors
-/// What the kernel comes to.
+/// Returns the error of the kernel.
 pub fn run<W: KernelWorkload, D: Dispatch, C: Config>(
     machine: &mut Machine,
     seed: u64,
@@ -164,23 +165,24 @@ pub fn run<W: KernelWorkload, D: Dispatch, C: Config>(
     let mut kernel = Kernel::<D, C>::new(machine);
     kernel.start()?;
     let mut state = W::prepare(&mut kernel, Random::new(seed))?;
-    // What the first units meet: a free list per CPU, a slab of each kind, predictors and caches that know the code.
-    let first = units_of::<W, D, C>(&mut kernel, &mut state, units)?;
-    let (ticks, sum) = timed(clock, first, [W::OVERHEAD_PROBE_UNITS, units], |units| {
-        units_of::<W, D, C>(&mut kernel, &mut state, units)
+    // The first units are not timed. They fill the CPU's free list, the slabs, predictors and caches.
+    let first = run_units::<W, D, C>(&mut kernel, &mut state, units)?;
+    let (ticks, sum) = time_parts(clock, first, [W::OVERHEAD_PROBE_UNITS, units], |units| {
+        run_units::<W, D, C>(&mut kernel, &mut state, units)
     })?;
-    Ok(Outcome { ticks, checksum: mixed(sum, kernel.machine().pages_in_use() as u64) })
+    Ok(Outcome { ticks, checksum: mix(sum, kernel.machine().pages_in_use() as u64) })
 }
 
-/// Times the parts of a run, each of so many `units`: what each took without what it takes to begin and to end, and the
-/// checksum of all that they returned after `first`.
+/// Times the parts of a run, each of `units`. Returns the ticks of each part without start-up and tear-down, and the
+/// checksum of all returned values, which continues `first`.
 ///
-/// That is the clock, the call, filling a pipeline and leaving a loop: a hundred cycles and more, which would make less
-/// of what an indirection costs. It is what `telling` units take more than half of twice as many.
-fn timed<E>(
+/// Start-up and tear-down are the clock, the call, filling the pipeline and leaving the loop. They take a hundred
+/// cycles and more, which would make the cost of an indirection look smaller. They are twice the time of `probe_units`
+/// minus the time of twice as many units.
+fn time_parts<E>(
     clock: Clock,
     first: u64,
-    [telling, units]: [u64; 2],
+    [probe_units, units]: [u64; 2],
     mut work: impl FnMut(u64) -> Result<u64, E>,
 ) -> Result<([u64; PARTS], u64), E> {
     let mut sum = first;
@@ -188,15 +190,15 @@ fn timed<E>(
         let start = clock.start();
         let done = work(units);
         let took = clock.stop().saturating_sub(start);
-        sum = mixed(sum, done?);
+        sum = mix(sum, done?);
         Ok(took)
     };
     let (mut once, mut twice) = (u64::MAX, u64::MAX);
     for _ in 0..PARTS {
-        once = once.min(time(telling)?);
-        twice = twice.min(time(2 * telling)?);
+        once = once.min(time(probe_units)?);
+        twice = twice.min(time(2 * probe_units)?);
     }
-    // Less than nothing, where the first units are cheaper than later ones.
+    // Negative if the first units are cheaper than later ones.
     let edges = (2 * once).cast_signed() - twice.cast_signed();
     let mut ticks = [0; PARTS];
     for part in &mut ticks {
@@ -206,24 +208,24 @@ fn timed<E>(
 }
 
 #[inline(never)]
-fn units_of<W: KernelWorkload, D: Dispatch, C: Config>(
+fn run_units<W: KernelWorkload, D: Dispatch, C: Config>(
     kernel: &mut Kernel<'_, D, C>,
     state: &mut W::State,
     units: u64,
 ) -> Result<u64, KernelError> {
-    // Not 0: a workload may return nothing but zeroes, and their number counts.
+    // The sum does not start at 0, because a workload may return only zeroes, and their number counts.
     let mut sum = 1;
     for _ in 0..units {
-        sum = mixed(sum, W::unit(kernel, state)?);
+        sum = mix(sum, W::unit(kernel, state)?);
         #[cfg(feature = "inject")]
         crate::inject::more(W::META.name, D::META.name);
     }
     Ok(sum)
 }
 
-/// A step of the checksum: Knuth's multiplier (The Art of Computer Programming 3, 6.4), and what came before turned by
-/// 5.
+/// Adds a value to the checksum: rotates the sum by 5, adds the value by xor, and multiplies by Knuth's constant (The
+/// Art of Computer Programming 3, 6.4).
 #[inline(always)]
-fn mixed(sum: u64, value: u64) -> u64 {
+fn mix(sum: u64, value: u64) -> u64 {
     (sum.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -1,4 +1,4 @@
-//! `null_syscall`: the way into the kernel and back, after lmbench's `lat_syscall null` (`getppid`).
+//! `null_syscall`: kernel entry and exit, after lmbench's `lat_syscall null` (`getppid`).
 //!
 //! Hooks: `irq_enable`, `irq_disable`.
 
@@ -13,10 +13,10 @@ impl KernelWorkload for NullSyscall {
     const META: WorkloadMeta = WorkloadMeta {
         name: "null_syscall",
         unit: "call",
-        summary: "getppid: the way into the kernel and back, without the instruction that changes rings",
+        summary: "getppid: kernel entry and exit, without the instruction that changes rings",
         source: "lmbench, lat_syscall null",
     };
-    // A few lines are as warm after some microseconds as they get, and what differs between runs is where the code is.
+    // The few cache lines are warm after some microseconds, and runs differ by the placement of the code.
     const RUN_CYCLES: u64 = RUN_CYCLES / 4;
     const OVERHEAD_PROBE_UNITS: u64 = 64;
     type State = ();

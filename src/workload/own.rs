@@ -1,9 +1,9 @@
-//! Workloads of a user's own: any code that reaches its ops through a mechanism.
+//! Workloads of a user's own: any code that calls its ops through a mechanism.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use super::{Failure, Outcome, Random, WorkloadMeta, mixed, timed};
+use super::{Failure, Outcome, Random, WorkloadMeta, mix, time_parts};
 use crate::clock::Clock;
 use crate::dispatch::{self, Dispatch};
 use crate::kernel::Machine;
@@ -11,9 +11,9 @@ use crate::op::{BodyKind, Op, OpVisitor, Ops};
 
 /// A macro benchmark: work of your own, generic over the mechanism that reaches its ops.
 ///
-/// It is deterministic from its seed: with every mechanism and in every repetition it does the same work in the same
-/// order, and must come to the same checksum, which is made of what [`unit`](Workload::unit) returns. A driver that
-/// sends a line:
+/// It must be deterministic from its seed: with every mechanism and in every repetition it does the same work in the
+/// same order and reaches the same checksum. The checksum is made of the values that [`unit`](Workload::unit) returns.
+/// An example is a driver that sends a line:
 ///
 /// ```
 /// use pvbench::Suite;
@@ -24,7 +24,9 @@ use crate::op::{BodyKind, Op, OpVisitor, Ops};
 ///     /// Reads a register.
 ///     pub struct Read: "uart_read" = fn(register: u64 = 5) -> u64 { 0x60 | register };
 ///     /// Writes one.
-///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) { std::hint::black_box((register, byte)); };
+///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) {
+///         std::hint::black_box((register, byte));
+///     };
 /// }
 ///
 /// struct Line;
@@ -60,53 +62,53 @@ use crate::op::{BodyKind, Op, OpVisitor, Ops};
 /// assert_eq!(suite.workloads().len(), 1);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no workload",
-    label = "implement `Workload` for it, or name one on the model kernel as `OnKernel<..>`"
+    message = "`{Self}` is not a workload",
+    label = "implement `Workload` for it, or wrap a `KernelWorkload` in `OnKernel<..>`"
 )]
 pub trait Workload: 'static {
     /// Name and description.
     const META: WorkloadMeta;
 
-    /// The ops that it calls, all of them of the suite. They are bound to their native bodies before each run.
+    /// The ops that it calls; all must be in the suite. They are bound to their native bodies before each run.
     type Ops: Ops;
 
-    /// After how many units it starts over, where it does something once in so many: a part of a run has a whole number
-    /// of such rounds, or what is in it would depend on its length.
+    /// Units after which the work repeats, for work that is done once in several units. A part of a run has a whole
+    /// number of periods, because its mix of work would otherwise depend on its length.
     const PERIOD_UNITS: u64 = 1;
 
-    /// On how many CPUs it runs at once, where it starts threads of its own. Where that is more than one, no other
-    /// worker has one meanwhile.
+    /// Number of CPUs that it runs on at once, for a workload that starts threads. If it is greater than 1, no other
+    /// worker uses a CPU meanwhile.
     const CPUS: usize = 1;
 
-    /// What is kept between units.
+    /// The state that is kept between units.
     type State;
 
-    /// What there is before the first unit. Not timed.
+    /// Makes the state before the first unit. Not timed.
     ///
     /// # Errors
-    /// What ends the measurement of the workload, in words.
+    /// A failure ends the measurement of the workload; its text is the reason.
     fn prepare<D: Dispatch>(random: Random) -> Result<Self::State, Failure>;
 
-    /// One unit. Returns what goes into the checksum.
+    /// Does one unit of work. Returns its contribution to the checksum.
     ///
     /// # Errors
     /// As for [`prepare`](Workload::prepare).
     fn unit<D: Dispatch>(state: &mut Self::State) -> Result<u64, Failure>;
 }
 
-/// Runs [`PARTS`](super::PARTS) times `units` of `W`, after as many that are not timed.
+/// Runs `units` of `W` [`PARTS`](super::PARTS) times, after as many units that are not timed.
 pub(super) fn run<W: Workload, D: Dispatch>(
     machine: &mut Machine,
     seed: u64,
     units: u64,
     clock: Clock,
 ) -> Result<Outcome, Failure> {
-    // Ops of the catalogue find the CPU model as after boot.
+    // Ops of the catalogue expect the CPU model in its state after boot.
     machine.reset();
     bind::<W, D>(BodyKind::Native);
     let mut state = W::prepare::<D>(Random::new(seed))?;
-    let first = units_of::<W, D>(&mut state, units)?;
-    let (ticks, checksum) = timed(clock, first, [0, units], |units| units_of::<W, D>(&mut state, units))?;
+    let first = run_units::<W, D>(&mut state, units)?;
+    let (ticks, checksum) = time_parts(clock, first, [0, units], |units| run_units::<W, D>(&mut state, units))?;
     Ok(Outcome { ticks, checksum })
 }
 
@@ -123,16 +125,16 @@ pub(super) fn bind<W: Workload, D: Dispatch>(platform: BodyKind) {
 }
 
 #[inline(never)]
-fn units_of<W: Workload, D: Dispatch>(state: &mut W::State, units: u64) -> Result<u64, Failure> {
-    // Not 0: a workload may return nothing but zeroes, and their number counts.
+fn run_units<W: Workload, D: Dispatch>(state: &mut W::State, units: u64) -> Result<u64, Failure> {
+    // The sum does not start at 0, because a workload may return only zeroes, and their number counts.
     let mut sum = 1;
     for _ in 0..units {
-        sum = mixed(sum, W::unit::<D>(state)?);
+        sum = mix(sum, W::unit::<D>(state)?);
     }
     Ok(sum)
 }
 
-/// Why a mechanism cannot be had for a workload: for one of its ops.
+/// The reason why a mechanism is unavailable for a workload: the first one of an op that it calls.
 pub(super) fn unavailable<W: Workload, D: Dispatch>() -> Option<String> {
     struct First<D>(Option<String>, PhantomData<fn(D)>);
     impl<D: Dispatch> OpVisitor for First<D> {
@@ -145,7 +147,7 @@ pub(super) fn unavailable<W: Workload, D: Dispatch>() -> Option<String> {
     first.0
 }
 
-/// The ops of a workload.
+/// The types and names of a workload's ops.
 pub(super) fn ops<W: Workload>() -> Vec<(TypeId, &'static str)> {
     struct Types(Vec<(TypeId, &'static str)>);
     impl OpVisitor for Types {

@@ -4,20 +4,24 @@ use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
-/// Pages of the range: all in one or two tables.
+/// Pages of the range; they are in one or two tables.
 const PAGES: u64 = 256;
 
-/// A page that is mapped and not there is written for the first time.
+/// The first write to a mapped page that is not present.
 ///
-/// Hooks of a fault: `read_cr2`; `irq_enable` and `irq_disable` of the exception; `p4d_val`, `pud_val`, `pmd_val` three
-/// times (the walk, the table's lock, the table); for the page `save_fl`, `irq_disable`, `queued_spin_unlock`,
-/// `irq_enable`; `make_pte`, `set_pte`; `queued_spin_unlock` of the table. When the range goes, `pte_val` and the
-/// allocator's four for each page, and once what [`LatMmap`](super::LatMmap) has for tables.
+/// Hooks of a fault:
+/// * `read_cr2`; `irq_enable` and `irq_disable` of the exception;
+/// * `p4d_val`, `pud_val`, `pmd_val` three times (the walk, the table's lock, the table);
+/// * for the page `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`;
+/// * `make_pte`, `set_pte`; `queued_spin_unlock` of the table.
 ///
-/// Once in 256 units the range is unmapped and mapped again, so that there is something to fault on.
+/// The unmapping of the range calls `pte_val` and the four of the page allocator for each page, and once the hooks of
+/// [`LatMmap`](super::LatMmap) for tables.
+///
+/// Once in 256 units the range is unmapped and mapped again, so that its pages fault again.
 pub struct PageFault;
 
-/// Where the range is, and which page is next.
+/// The address of the range, and the index of the next page.
 pub struct Range {
     at: u64,
     next: u64,
@@ -30,7 +34,7 @@ impl KernelWorkload for PageFault {
         summary: "first writes to the pages of a range of 256, which is then unmapped and mapped again",
         source: "lmbench, lat_pagefault",
     };
-    // Pages are zeroed where they come or where they go: as many must go as come.
+    // Kernel options zero pages at allocation or at free, so a part must free as many pages as it allocates.
     const PERIOD_UNITS: u64 = PAGES;
     type State = Range;
 
@@ -50,18 +54,18 @@ impl KernelWorkload for PageFault {
     }
 }
 
-/// A page is made read-only; the process writes to it, gets a signal, makes it writable in the handler, and writes
-/// again.
+/// A write to a page that was made read-only. The process gets a signal, makes the page writable in the handler, and
+/// writes again.
 ///
-/// Hooks beside those of the two `mprotect` calls (`ptep_modify_prot_start`, `pte_val`, `make_pte`,
-/// `ptep_modify_prot_commit`, in lazy mode): a fault that ends in `SIGSEGV`, and the signal's locks.
+/// Hooks: those of the two `mprotect` calls (`ptep_modify_prot_start`, `pte_val`, `make_pte`,
+/// `ptep_modify_prot_commit`, in lazy mode), of a fault that ends in `SIGSEGV`, and of the signal's locks.
 pub struct ProtFault;
 
 impl KernelWorkload for ProtFault {
     const META: WorkloadMeta = WorkloadMeta {
         name: "prot_fault",
         unit: "signal",
-        summary: "a write to a protected page, the signal, and what its handler does to let it through",
+        summary: "a write to a protected page, the signal, and the handler's change of the protection",
         source: "lmbench, lat_sig prot",
     };
     type State = Range;

@@ -1,21 +1,21 @@
 //! `page_life`: pages are allocated, used for the first time, and freed, as one unit of work.
 //!
-//! Whether zeroing pages when they are freed costs more than zeroing them when they are allocated was argued in 2009
-//! with cache hotness: a page that is zeroed for its first user is in the cache when that user comes. Here
-//! `sanitize_mem` zeroes as many pages as the plain kernel does, only earlier, so what it costs above the plain kernel
-//! is that hotness, with the test of its flag; `init_on_free` zeroes twice.
+//! In 2009, cache hotness was an argument against zeroing pages when they are freed instead of when they are allocated.
+//! A page that is zeroed at allocation is in the cache when its first user comes. Here `sanitize_mem` zeroes as many
+//! pages as the plain kernel, only earlier. Its cost above the plain kernel is therefore the lost hotness and the test
+//! of its flag. `init_on_free` zeroes twice.
 //!
-//! A unit frees all of its pages before the next one allocates them again, the last freed first: a page was zeroed up
-//! to 256 KiB of other zeroing ago, more than a first-level cache holds.
+//! A unit frees all of its pages before the next one allocates them again, the last freed first. Up to 256 KiB of other
+//! zeroing lie between the zeroing of a page and its use, more than a first-level cache holds.
 //!
-//! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable` per page that is allocated or freed. 64 pages
-//! fit into the list of the CPU, so that none goes back to the zone.
+//! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable` per allocated and per freed page. 64 pages fit
+//! into the list of the CPU, so that none returns to the zone.
 
 use super::{KernelWorkload, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError};
 
-/// Pages of a unit.
+/// Pages per unit.
 const PAGES: usize = 64;
 
 /// Allocation, first use and free.
@@ -39,9 +39,9 @@ impl KernelWorkload for PageLife {
         pages: &mut Self::State,
     ) -> Result<u64, KernelError> {
         let mut sum = 0;
-        for (place, frame) in pages.iter_mut().enumerate() {
+        for (index, frame) in pages.iter_mut().enumerate() {
             *frame = kernel.get_zeroed_page()?;
-            sum += kernel.use_page(*frame, place as u64);
+            sum += kernel.use_page(*frame, index as u64);
         }
         for frame in *pages {
             kernel.free_page(frame);

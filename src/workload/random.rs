@@ -1,5 +1,5 @@
-//! The order of things in a workload: the same for the same seed on every machine and in every version of this crate's
-//! dependencies, and cheap beside what it chooses.
+//! The random numbers that order the work of a workload. They are the same for a seed on every machine and with every
+//! version of this crate's dependencies, and cheap compared with the work.
 
 /// Marsaglia's xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2014).
 ///
@@ -15,14 +15,14 @@
 pub struct Random(u64);
 
 impl Random {
-    /// From a seed, any.
+    /// Makes a generator from any seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        // Zero is the one state that it never leaves.
+        // The generator never leaves the state 0, so that state must not occur.
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// The next number below `below`, which is not 0.
+    /// Draws the next number below `below`, which must not be 0.
     #[inline(always)]
     pub fn below(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 >> 12;

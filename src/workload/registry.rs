@@ -1,4 +1,4 @@
-//! Every workload on every kernel, as plain data.
+//! Every workload with every mechanism and kernel option, as plain data.
 
 use std::any::TypeId;
 use std::cell::RefCell;
@@ -12,38 +12,39 @@ use crate::kernel::options::{self, Optional};
 use crate::kernel::{Machine, Plain, bind_hooks};
 use crate::op::{BodyKind, Op};
 
-/// A workload with all kernels it runs on.
+/// A workload with all kernels that it runs on.
 #[derive(Clone)]
 pub struct WorkloadEntry {
-    /// What is said of it.
+    /// Its name and description.
     pub meta: WorkloadMeta,
-    /// Whether it is measured where nobody has named workloads.
+    /// Whether it is measured when the command names no workloads.
     pub by_default: bool,
-    /// Why it cannot run here; `None` where it can.
+    /// The reason why it cannot run here; `None` if it can.
     pub unavailable: fn() -> Option<String>,
-    /// The type.
+    /// The name of its Rust type.
     pub type_name: &'static str,
-    /// The ops it calls, where it is a user's own: their types and names. The model kernel's are the catalogue's.
+    /// The types and names of the ops that a user's own workload calls. Empty on the model kernel, which calls those of
+    /// the catalogue.
     pub ops: Vec<(TypeId, &'static str)>,
-    /// With each mechanism, in the order of the tables, `inline` first.
+    /// The workload with each mechanism, in the order of the tables, `inline` first.
     pub variants: Vec<MechanismRun>,
-    /// With `inline` and each kernel option.
+    /// The workload with `inline` and each kernel option.
     pub options: Vec<OptionVariant>,
-    /// After how many units it starts over.
+    /// Units after which the work repeats.
     pub period: u64,
-    /// On how many CPUs it runs at once.
+    /// Number of CPUs that it runs on at once.
     pub cpus: usize,
-    /// So many cycles of `inline` fill a run.
+    /// Length of a run, in core cycles of `inline`.
     pub run_cycles: u64,
     counted: Run,
 }
 
-/// A workload on a kernel with an option.
+/// A workload on a kernel with one option.
 #[derive(Clone, Copy)]
 pub struct OptionVariant {
-    /// The option's name.
+    /// The name of the option.
     pub name: &'static str,
-    /// The workload.
+    /// The function that runs the workload.
     pub run: Run,
 }
 
@@ -52,13 +53,13 @@ pub struct OptionVariant {
 pub struct MechanismRun {
     /// The mechanism.
     pub mechanism: Mechanism,
-    /// Why it cannot be had here.
+    /// The reason why it is unavailable here; `None` if it is available.
     pub unavailable: fn() -> Option<String>,
     /// See [`Dispatch::data`].
     pub data: Option<(usize, usize)>,
-    /// What the workload binds its ops with.
+    /// The function that binds the workload's ops.
     pub bind: fn(BodyKind),
-    /// The workload.
+    /// The function that runs the workload.
     pub run: Run,
 }
 
@@ -76,14 +77,14 @@ impl WorkloadEntry {
         }
         let mut variants = MechanismRuns::<W>(Vec::new(), PhantomData);
         M::visit(&mut variants);
-        struct Yardsticks<W>(Vec<OptionVariant>, PhantomData<fn(W)>);
-        impl<W: KernelWorkload> options::OptionVisitor for Yardsticks<W> {
+        struct OptionVariants<W>(Vec<OptionVariant>, PhantomData<fn(W)>);
+        impl<W: KernelWorkload> options::OptionVisitor for OptionVariants<W> {
             fn visit<C: Optional>(&mut self) {
                 self.0.push(OptionVariant { name: C::META.name, run: run::<W, Inline, C> });
             }
         }
-        let mut yardsticks = Yardsticks::<W>(Vec::new(), PhantomData);
-        options::for_each(&mut yardsticks);
+        let mut option_variants = OptionVariants::<W>(Vec::new(), PhantomData);
+        options::for_each(&mut option_variants);
         WorkloadEntry {
             meta: W::META,
             type_name: std::any::type_name::<W>(),
@@ -91,11 +92,11 @@ impl WorkloadEntry {
             by_default: W::BY_DEFAULT,
             unavailable: W::unavailable,
             variants: variants.0,
-            options: yardsticks.0,
+            options: option_variants.0,
             period: W::PERIOD_UNITS,
             cpus: W::CPUS,
             run_cycles: W::RUN_CYCLES,
-            counted: run::<W, Counted, Plain>,
+            counted: run::<W, CountedInline, Plain>,
         }
     }
 
@@ -127,7 +128,7 @@ impl WorkloadEntry {
             period: W::PERIOD_UNITS,
             cpus: W::CPUS,
             run_cycles: RUN_CYCLES,
-            counted: own::run::<W, Counted>,
+            counted: own::run::<W, CountedInline>,
         }
     }
 }
@@ -136,10 +137,10 @@ thread_local! {
     static CALLS: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// `inline`, with every call counted by op.
-struct Counted;
+/// The mechanism `inline`, with a count of calls per op.
+struct CountedInline;
 
-impl Dispatch for Counted {
+impl Dispatch for CountedInline {
     const META: Mechanism = Mechanism { name: "counted", ..Mechanism::BASE };
 
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -151,23 +152,23 @@ impl Dispatch for Counted {
     fn bind<O: Op>(_: BodyKind) {}
 }
 
-/// How often `units` of a workload, times the parts of a run and one before them, call each hook: what twice as many
-/// call above that, so that setting up is not in it.
+/// Counts the calls of each hook in a run of `units`: in the parts of the run and the equal stretch before them. The
+/// counts of a run with twice as many units minus those of this run leave out the setup.
 ///
 /// # Errors
-/// What the kernel comes to.
+/// Returns the error of the workload.
 pub fn count_hooks(
     entry: &WorkloadEntry,
     machine: &mut Machine,
     seed: u64,
     units: u64,
 ) -> Result<BTreeMap<&'static str, u64>, Failure> {
-    let mut of = |units| -> Result<BTreeMap<&'static str, u64>, Failure> {
+    let mut count = |units| -> Result<BTreeMap<&'static str, u64>, Failure> {
         CALLS.with_borrow_mut(BTreeMap::clear);
         (entry.counted)(machine, seed, units, Clock::Tsc)?;
         Ok(CALLS.with_borrow_mut(std::mem::take))
     };
-    let (once, twice) = (of(units)?, of(units * 2)?);
+    let (once, twice) = (count(units)?, count(units * 2)?);
     let above = |(op, calls): (&'static str, u64)| (op, calls.saturating_sub(once.get(op).copied().unwrap_or(0)));
     Ok(twice.into_iter().map(above).filter(|(_, calls)| *calls > 0).collect())
 }

@@ -1,23 +1,23 @@
-//! The calls of `mmap_perf` in their order: the same on the model kernel and, as part of the init process, on Linux.
-//! Stands alone, without the standard library.
+//! The sequence of calls of `mmap_perf`. It is the same on the model kernel and, in the init process, on Linux. This
+//! file needs no standard library.
 
 use super::random::Random;
 
-/// Areas, each mapped or not.
+/// Number of areas, each mapped or not.
 pub const AREAS: usize = 64;
-/// The longest area.
+/// Maximum length of an area in pages.
 const MAX_PAGES: u64 = 16;
-/// The most pages that are touched after a call.
+/// Maximum number of pages touched after a call.
 const MAX_TOUCHED: u64 = 8;
 
-/// What a step does to its area.
+/// The call of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Do {
-    /// `mmap`, and touches.
+    /// `mmap`, followed by touches.
     Map,
     /// `munmap`.
     Unmap,
-    /// `mremap`, and touches.
+    /// `mremap`, followed by touches.
     Remap,
 }
 
@@ -26,51 +26,51 @@ pub enum Do {
 pub struct Step {
     /// The call.
     pub what: Do,
-    /// Which area.
-    pub place: usize,
-    /// Its pages before the call; 0 where it is not mapped.
+    /// The index of the area.
+    pub area: usize,
+    /// Pages of the area before the call; 0 if it is not mapped.
     pub before: u64,
-    /// Its pages after the call.
+    /// Pages of the area after the call.
     pub pages: u64,
-    /// The first page that is touched.
+    /// The first page to touch.
     pub touched: u64,
-    /// How many are, one after another.
+    /// Number of consecutive pages to touch.
     pub touches: u64,
-    /// Whether they are written, else read.
+    /// Whether touches write; otherwise they read.
     pub writes: bool,
 }
 
-/// Pseudo-random calls.
+/// A generator of pseudo-random calls.
 pub struct Sequence {
     random: Random,
     pages: [u64; AREAS],
 }
 
 impl Sequence {
-    /// From the start: nothing is mapped.
+    /// Starts with no area mapped.
     #[must_use]
     pub fn new(random: Random) -> Self {
         Sequence { random, pages: [0; AREAS] }
     }
 
-    /// The next call.
+    /// Draws the next call.
     #[inline(always)]
-    #[allow(clippy::should_implement_trait)] // It has no end, and who asks never matches on one.
+    #[allow(clippy::should_implement_trait)] // The sequence has no end, so an `Option` would serve no caller.
     pub fn next(&mut self) -> Step {
-        let place = self.random.below(AREAS as u64) as usize;
+        let area = self.random.below(AREAS as u64) as usize;
         let pages = 1 + self.random.below(MAX_PAGES);
-        let before = self.pages[place];
+        let before = self.pages[area];
         let what = if before == 0 {
             Do::Map
         } else if self.random.below(2) == 0 {
-            self.pages[place] = 0;
-            return Step { what: Do::Unmap, place, before, pages: 0, touched: 0, touches: 0, writes: false };
+            self.pages[area] = 0;
+            return Step { what: Do::Unmap, area, before, pages: 0, touched: 0, touches: 0, writes: false };
         } else {
             Do::Remap
         };
-        self.pages[place] = pages;
+        self.pages[area] = pages;
         let touches = 1 + self.random.below(pages.min(MAX_TOUCHED));
         let touched = self.random.below(pages - touches + 1);
-        Step { what, place, before, pages, touched, touches, writes: self.random.below(4) != 0 }
+        Step { what, area, before, pages, touched, touches, writes: self.random.below(4) != 0 }
     }
 }

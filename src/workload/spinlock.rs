@@ -1,4 +1,4 @@
-//! `spinlock`: a lock that nobody else wants is taken and released with interrupts off, and what it guards is changed.
+//! `spinlock`: takes an uncontended lock with interrupts off, changes the data that it guards, and releases it.
 //!
 //! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`.
 
@@ -6,7 +6,7 @@ use super::{KernelWorkload, RUN_CYCLES, Random, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError};
 
-/// `spin_lock_irqsave`, a list is worked on, `spin_unlock_irqrestore`.
+/// `spin_lock_irqsave`, a change of a list, `spin_unlock_irqrestore`.
 pub struct Spinlock;
 
 impl KernelWorkload for Spinlock {
@@ -16,7 +16,7 @@ impl KernelWorkload for Spinlock {
         summary: "spin_lock_irqsave, a page moves from one list to another, spin_unlock_irqrestore",
         source: "mmperf with paravirt spinlocks, LKML 2009-05-13",
     };
-    // A few lines are as warm after some microseconds as they get, and what differs between runs is where the code is.
+    // The few cache lines are warm after some microseconds, and runs differ by the placement of the code.
     const RUN_CYCLES: u64 = RUN_CYCLES / 4;
     const OVERHEAD_PROBE_UNITS: u64 = 64;
     type State = u64;

@@ -87,7 +87,7 @@ fn mmap_perf(run: &mut Run) {
         let mut areas = [(0usize, 0usize); AREAS];
         run.records.take("mmap_perf", rep, run.units(15_000, rep), || {
             let step = sequence.next();
-            let (place, pages) = (step.place, step.pages as usize);
+            let (place, pages) = (step.area, step.pages as usize);
             let (at, before) = areas[place];
             let result = match step.what {
                 Do::Map => map(pages, PRIVATE_ANONYMOUS),
