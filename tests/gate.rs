@@ -287,7 +287,7 @@ fn what_is_no_budget_ends_with_2_and_names_line_and_column() {
         ("[[budget]]\nmechanism = \"table\"\noverhead = 1\n", "3:12", "has no unit"),
         ("[[budget]]\nmechanism = \"tabel\"\noverhead = \"1 ns\"\n", "2:13", "did you mean 'table'?"),
         ("[[budget]]\nworkload = \"mmap_perf\"\noverhead = \"1 %\"\n", "2:12", "no workload matches"),
-        ("[[budget]]\nop = \"[a\"\noverhead = \"1 ns\"\n", "2:6", "is no pattern"),
+        ("[[budget]]\nop = \"[a\"\noverhead = \"1 ns\"\n", "2:6", "malformed glob"),
         ("[[budget]]\nmechanism = \"inline\"\nstate = \"nop\"\noverhead = \"1 ns\"\n", "3:9", "no state matches"),
         ("[[budget]]\noverhead = \"1 ns\"\n", "1:1", "selects nothing"),
         ("[budget\n", "1:8", ""),

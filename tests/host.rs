@@ -156,7 +156,7 @@ impl Made {
         let check = self.check(id);
         assert_eq!(check.status, status, "{check:?}");
         assert!(check.detail.contains(word), "{word:?} in {check:?}");
-        assert!(status == Status::Known || check.advice.is_some(), "{check:?}");
+        assert!(status == Status::Ok || check.advice.is_some(), "{check:?}");
     }
 }
 
@@ -228,7 +228,7 @@ fn a_fit_machine_is_known_in_every_check() {
     let ids: Vec<&str> = found.iter().map(|check| check.id.as_str()).collect();
     assert_eq!(ids, IDS);
     for check in found {
-        assert_eq!(check.status, Status::Known, "{check:?}");
+        assert_eq!(check.status, Status::Ok, "{check:?}");
         assert_eq!(check.advice, None, "{check:?}");
     }
 }
@@ -253,17 +253,17 @@ fn every_check_of_this_machine_has_an_id_and_a_detail_in_one_line() {
     for check in &found {
         assert!(!check.detail.is_empty(), "{check:?}");
         assert!(!check.detail.contains('\n'), "{check:?}");
-        assert!(check.status == Status::Known || check.advice.is_some(), "{check:?}");
+        assert!(check.status == Status::Ok || check.advice.is_some(), "{check:?}");
     }
     let pmu = found.iter().find(|check| check.id == "pmu").expect("pmu");
-    assert_eq!(pmu_unavailable().is_none(), pmu.status == Status::Known);
+    assert_eq!(pmu_unavailable().is_none(), pmu.status == Status::Ok);
 }
 
 #[test]
 fn a_check_is_written_with_its_status_in_lower_case_and_no_empty_advice() {
     let check = Made::fit().check("governor");
     let text = serde_json::to_string(&check).expect("JSON");
-    assert_eq!(text, r#"{"id":"governor","status":"known","detail":"CPU 1 has governor performance"}"#);
+    assert_eq!(text, r#"{"id":"governor","status":"ok","detail":"CPU 1 has governor performance"}"#);
     assert_eq!(serde_json::from_str::<Check>(&text).expect("a check"), check);
 }
 
@@ -276,24 +276,24 @@ fn a_counter_without_promises_is_bad_on_bare_metal_and_unknown_in_a_guest() {
         })
     };
     for id in ["tsc_constant", "tsc_invariant"] {
-        unpromised().says(id, Status::Bad, "not promised");
+        unpromised().says(id, Status::Warning, "not promised");
         unpromised().guest().says(id, Status::Unknown, "hypervisor");
     }
-    unpromised().says("clock", Status::Bad, "clock of the operating system");
+    unpromised().says("clock", Status::Warning, "clock of the operating system");
     unpromised().guest().says("clock", Status::Unknown, "clock of the operating system");
 }
 
 #[test]
 fn a_counter_seen_to_misbehave_is_bad_in_a_guest_too() {
     let backwards = Made::fit().guest().probed(|it| it.cpu.tsc_monotonic = Some(false));
-    backwards.says("clock", Status::Bad, "backwards");
+    backwards.says("clock", Status::Warning, "backwards");
     let given_up = Made::fit().guest().probed(|it| it.cpu.tsc_kept_by_kernel = Some(false));
-    given_up.says("clock", Status::Bad, "kernel");
+    given_up.says("clock", Status::Warning, "kernel");
     let forbidden = Made::fit().probed(|it| {
         it.cpu.tsc_readable = false;
         it.cpu.tsc_monotonic = None;
     });
-    forbidden.says("clock", Status::Bad, "cannot be read");
+    forbidden.says("clock", Status::Warning, "cannot be read");
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn old_intel_cpus_are_constant_by_model_and_amd_ones_are_not() {
 #[test]
 fn a_governor_that_moves_the_frequency_is_bad_and_a_hidden_one_unknown() {
     let file = format!("{CPU}/cpu1/cpufreq/scaling_governor");
-    Made::fit().with(&file, "schedutil\n").says("governor", Status::Bad, "schedutil");
+    Made::fit().with(&file, "schedutil\n").says("governor", Status::Warning, "schedutil");
     let hidden = Made::fit().without(&file);
     hidden.says("governor", Status::Unknown, "not there");
     let guest = Made::fit().without(&file).guest().check("governor");
@@ -420,10 +420,10 @@ fn turbo_is_read_from_whichever_switch_the_driver_has() {
     let intel = format!("{CPU}/intel_pstate/no_turbo");
     let boost = format!("{CPU}/cpufreq/boost");
     let own = format!("{CPU}/cpu1/cpufreq/boost");
-    Made::fit().with(&intel, "1\n").says("turbo", Status::Known, "no_turbo is 1");
-    Made::fit().with(&intel, "0\n").says("turbo", Status::Bad, "no_turbo is 0");
-    Made::fit().with(&boost, "1\n").says("turbo", Status::Bad, "boost is 1");
-    Made::fit().with(&own, "1\n").says("turbo", Status::Bad, "cpu1/cpufreq/boost is 1");
+    Made::fit().with(&intel, "1\n").says("turbo", Status::Ok, "no_turbo is 1");
+    Made::fit().with(&intel, "0\n").says("turbo", Status::Warning, "no_turbo is 0");
+    Made::fit().with(&boost, "1\n").says("turbo", Status::Warning, "boost is 1");
+    Made::fit().with(&own, "1\n").says("turbo", Status::Warning, "cpu1/cpufreq/boost is 1");
     Made::fit().with(&boost, "maybe\n").says("turbo", Status::Unknown, "maybe");
     Made::fit().without(&boost).says("turbo", Status::Unknown, "no file");
 }
@@ -432,9 +432,9 @@ fn turbo_is_read_from_whichever_switch_the_driver_has() {
 fn an_online_sibling_is_bad_and_a_guest_cannot_know() {
     let file = format!("{CPU}/cpu1/topology/thread_siblings_list");
     let shared = Made::fit().with(&file, "1,65\n");
-    shared.says("smt_sibling", Status::Bad, "CPU 65");
+    shared.says("smt_sibling", Status::Warning, "CPU 65");
     assert!(shared.check("smt_sibling").advice.is_some_and(|it| it.contains("cpu65/online")));
-    Made::fit().guest().with(&file, "0-1\n").says("smt_sibling", Status::Bad, "CPU 0");
+    Made::fit().guest().with(&file, "0-1\n").says("smt_sibling", Status::Warning, "CPU 0");
     Made::fit().guest().says("smt_sibling", Status::Unknown, "hypervisor");
     Made::fit().with(&file, "what\n").says("smt_sibling", Status::Unknown, "no list");
 }
@@ -442,7 +442,7 @@ fn an_online_sibling_is_bad_and_a_guest_cannot_know() {
 #[test]
 fn a_single_allowed_cpu_is_bad_for_pinning() {
     let made = |cpus| Made::fit().probed(|probes| probes.cpus_allowed = cpus);
-    made(Ok(vec![3])).says("cpu_affinity", Status::Bad, "only CPU 3");
+    made(Ok(vec![3])).says("cpu_affinity", Status::Warning, "only CPU 3");
     made(Ok(vec![])).says("cpu_affinity", Status::Unknown, "no CPU");
     made(Err(refused("sched_getaffinity"))).says("cpu_affinity", Status::Unknown, "sched_getaffinity");
 }
@@ -456,16 +456,16 @@ fn the_last_allowed_cpu_is_measured() {
 #[test]
 fn load_is_what_other_processes_take_now_and_not_what_this_one_took() {
     // Of 105 ticks in a second, this process had 50 and its children 40.
-    Made::fit().says("load", Status::Known, "0.15 of 2 CPUs, over 1.0 s");
+    Made::fit().says("load", Status::Ok, "0.15 of 2 CPUs, over 1.0 s");
     let took = |own_ticks, children| Made::fit().with("proc/self/stat", &own(own_ticks, children));
-    took(100, 50).says("load", Status::Bad, "1.05 of 2 CPUs");
-    took(100, 106).says("load", Status::Known, "0.49 of 2 CPUs");
-    took(200, 90).says("load", Status::Known, "0.00 of 2 CPUs");
+    took(100, 50).says("load", Status::Warning, "1.05 of 2 CPUs");
+    took(100, 106).says("load", Status::Ok, "0.49 of 2 CPUs");
+    took(200, 90).says("load", Status::Ok, "0.00 of 2 CPUs");
     // Whatever the last minutes were like.
-    Made::fit().with("proc/loadavg", "9.50 9.50 9.50 1/1 1").says("load", Status::Known, "0.15 of 2 CPUs");
+    Made::fit().with("proc/loadavg", "9.50 9.50 9.50 1/1 1").says("load", Status::Ok, "0.15 of 2 CPUs");
     // Other CPUs are others' to use.
     let more = format!("{AFTER}cpu2 9000 0 0 0 0 0 0 0 0 0\n");
-    Made::fit().with("proc/stat", &more).says("load", Status::Known, "of 2 CPUs");
+    Made::fit().with("proc/stat", &more).says("load", Status::Ok, "of 2 CPUs");
 }
 
 #[test]
@@ -488,8 +488,8 @@ fn load_is_unknown_where_the_kernel_does_not_tell_it() {
 fn stolen_time_is_bad_and_none_in_a_guest_says_nothing() {
     let stat = |text| Made::fit().guest().with("proc/stat", text);
     // The guest times after steal are in user already and count once.
-    stat("cpu 10 0 10 60 0 0 0 20 900 900").says("steal", Status::Bad, "20.00%");
-    stat("cpu 1000 0 0 9000 0 0 0 1 0 0").says("steal", Status::Known, "0.01%");
+    stat("cpu 10 0 10 60 0 0 0 20 900 900").says("steal", Status::Warning, "20.00%");
+    stat("cpu 1000 0 0 9000 0 0 0 1 0 0").says("steal", Status::Ok, "0.01%");
     stat("cpu 10 0 10 60 0 0 0 0 0 0").says("steal", Status::Unknown, "no stolen time");
     for text in ["cpu 1 2 3", "cpu a b c d e f g h", "cpu 0 0 0 0 0 0 0 0", "intr 1"] {
         stat(text).says("steal", Status::Unknown, "begins with");
@@ -499,11 +499,11 @@ fn stolen_time_is_bad_and_none_in_a_guest_says_nothing() {
 #[test]
 fn a_guest_is_usable_and_an_emulator_is_not() {
     let under = |signature: &str| Made::fit().probed(|it| it.cpu.hypervisor = Some(signature.into()));
-    under("KVMKVMKVM").says("virtualised", Status::Known, "KVMKVMKVM");
+    under("KVMKVMKVM").says("virtualised", Status::Ok, "KVMKVMKVM");
     assert!(under("KVMKVMKVM").check("virtualised").advice.is_some());
-    under("TCGTCGTCGTCG").says("virtualised", Status::Bad, "translated");
+    under("TCGTCGTCGTCG").says("virtualised", Status::Warning, "translated");
     under("").says("virtualised", Status::Unknown, "does not name itself");
-    Made::fit().with("sys/hypervisor/type", "xen\n").says("virtualised", Status::Known, "under xen");
+    Made::fit().with("sys/hypervisor/type", "xen\n").says("virtualised", Status::Ok, "under xen");
 }
 
 #[test]
@@ -515,40 +515,40 @@ fn a_missing_counter_says_why() {
     };
     failing(libc::ENOENT).says("pmu", Status::Unknown, "no PMU");
     failing(libc::EOPNOTSUPP).says("pmu", Status::Unknown, "EOPNOTSUPP");
-    failing(libc::ENOSYS).says("pmu", Status::Bad, "seccomp");
+    failing(libc::ENOSYS).says("pmu", Status::Warning, "seccomp");
     failing(libc::EMFILE).says("pmu", Status::Unknown, "perf_event_open failed");
     let paranoid = "proc/sys/kernel/perf_event_paranoid";
-    failing(libc::EACCES).with(paranoid, "3\n").says("pmu", Status::Bad, "is 3, which refuses");
-    failing(libc::EPERM).says("pmu", Status::Bad, "security module");
-    failing(libc::EPERM).without(paranoid).says("pmu", Status::Bad, "cannot be read");
+    failing(libc::EACCES).with(paranoid, "3\n").says("pmu", Status::Warning, "is 3, which refuses");
+    failing(libc::EPERM).says("pmu", Status::Warning, "security module");
+    failing(libc::EPERM).without(paranoid).says("pmu", Status::Warning, "cannot be read");
     let opened = |error| Made::fit().probed(|probes| probes.cycles_counter = Err(error));
     opened(CounterError::Silent).says("pmu", Status::Unknown, "stayed at 0");
-    opened(CounterError::Unscheduled).says("pmu", Status::Bad, "never scheduled");
+    opened(CounterError::Unscheduled).says("pmu", Status::Warning, "never scheduled");
 }
 
 #[test]
 fn a_paranoid_level_above_two_is_bad() {
     let level = |text| Made::fit().with("proc/sys/kernel/perf_event_paranoid", text);
-    level("-1\n").says("perf_event_paranoid", Status::Known, "-1");
-    level("3\n").says("perf_event_paranoid", Status::Bad, "CAP_PERFMON");
+    level("-1\n").says("perf_event_paranoid", Status::Ok, "-1");
+    level("3\n").says("perf_event_paranoid", Status::Warning, "CAP_PERFMON");
     level("high\n").says("perf_event_paranoid", Status::Unknown, "no level");
 }
 
 #[test]
 fn fixed_addresses_are_bad_whoever_fixed_them() {
     let level = |text| Made::fit().with("proc/sys/kernel/randomize_va_space", text);
-    level("0\n").says("aslr", Status::Bad, "off (0)");
-    level("1\n").says("aslr", Status::Known, "heap");
+    level("0\n").says("aslr", Status::Warning, "off (0)");
+    level("1\n").says("aslr", Status::Ok, "heap");
     assert!(level("1\n").check("aslr").advice.is_some());
     level("7\n").says("aslr", Status::Unknown, "7");
-    Made::fit().probed(|probes| probes.personality = Ok(0x0004_0000)).says("aslr", Status::Bad, "personality 0x40000");
+    Made::fit().probed(|probes| probes.personality = Ok(0x0004_0000)).says("aslr", Status::Warning, "personality 0x40000");
 }
 
 #[test]
 fn huge_pages_for_all_are_bad() {
     let choice = |text| Made::fit().with("sys/kernel/mm/transparent_hugepage/enabled", text);
-    choice("[always] madvise never\n").says("thp", Status::Bad, "always");
-    choice("always madvise [never]\n").says("thp", Status::Known, "never");
+    choice("[always] madvise never\n").says("thp", Status::Warning, "always");
+    choice("always madvise [never]\n").says("thp", Status::Ok, "never");
     choice("always madvise never\n").says("thp", Status::Unknown, "holds");
 }
 
@@ -586,7 +586,7 @@ fn a_process_whose_speculation_is_switched_off_is_bad_to_measure() {
         "Speculation_Store_Bypass:\tthread force mitigated\n",
         "Speculation_Store_Bypass:\tglobally mitigated\n",
     ] {
-        status(line).says("mitigations", Status::Bad, "speculation switched off");
+        status(line).says("mitigations", Status::Warning, "speculation switched off");
     }
     Made::fit().without(&format!("{CPU}/vulnerabilities")).says("mitigations", Status::Unknown, "tells nothing");
 }
@@ -594,11 +594,11 @@ fn a_process_whose_speculation_is_switched_off_is_bad_to_measure() {
 #[test]
 fn outdated_microcode_is_bad_on_bare_metal_and_unknown_in_a_guest() {
     let old = || Made::fit().with(&format!("{CPU}/vulnerabilities/old_microcode"), "Vulnerable\n");
-    old().says("microcode", Status::Bad, "0xa101148");
+    old().says("microcode", Status::Warning, "0xa101148");
     old().guest().says("microcode", Status::Unknown, "hypervisor");
     Made::fit()
         .with(&format!("{CPU}/vulnerabilities/mds"), "Vulnerable: Clear CPU buffers attempted, no microcode\n")
-        .says("microcode", Status::Bad, "against mds");
+        .says("microcode", Status::Warning, "against mds");
     Made::fit().with("proc/cpuinfo", "processor : 0\n").says("microcode", Status::Unknown, "no revision");
 }
 
@@ -609,16 +609,16 @@ fn a_valgrind_that_fails_is_bad_and_a_missing_one_unknown() {
             probes.valgrind = Some(FoundTool { path: "/opt/valgrind".into(), version });
         })
     };
-    version(Err(ToolError::Hung)).says("valgrind", Status::Bad, "did not end");
-    version(Err(ToolError::NoVersion("hello".into()))).says("valgrind", Status::Bad, "hello");
+    version(Err(ToolError::Hung)).says("valgrind", Status::Warning, "did not end");
+    version(Err(ToolError::NoVersion("hello".into()))).says("valgrind", Status::Warning, "hello");
     Made::fit().probed(|probes| probes.valgrind = None).says("valgrind", Status::Unknown, "not on the PATH");
 }
 
 #[test]
 fn a_runner_of_another_series_is_bad_and_one_of_no_known_version_unknown() {
     let runner = |found| Made::fit().probed(|probes| probes.iai_callgrind_runner = found);
-    runner(tool("/bin/r", "0.15.2")).says("iai_callgrind_runner", Status::Bad, "0.15.2");
-    runner(tool("/bin/r", "0.160.0")).says("iai_callgrind_runner", Status::Bad, "0.160.0");
+    runner(tool("/bin/r", "0.15.2")).says("iai_callgrind_runner", Status::Warning, "0.15.2");
+    runner(tool("/bin/r", "0.160.0")).says("iai_callgrind_runner", Status::Warning, "0.160.0");
     runner(None).says("iai_callgrind_runner", Status::Unknown, "not on the PATH");
     runner(Some(FoundTool { path: "/bin/r".into(), version: Err(ToolError::NoRecord) })).says(
         "iai_callgrind_runner",
@@ -640,7 +640,7 @@ fn the_series_of_the_runner_is_that_of_the_benches() {
 fn a_refused_executable_mapping_is_bad() {
     Made::fit().probed(|probes| probes.executable_memfd = Err(refused("memfd_create"))).says(
         "memfd",
-        Status::Bad,
+        Status::Warning,
         "memfd_create failed",
     );
 }
@@ -649,16 +649,16 @@ fn a_refused_executable_mapping_is_bad() {
 fn tracing_is_judged_by_yama_capabilities_and_filters() {
     let yama = "proc/sys/kernel/yama/ptrace_scope";
     let scope = |text| Made::fit().with(yama, text);
-    scope("0\n").says("ptrace", Status::Known, "0");
-    scope("2\n").says("ptrace", Status::Bad, "CAP_SYS_PTRACE");
-    scope("2\n").with("proc/self/status", "CapEff:\t0000000000080000\n").says("ptrace", Status::Known, "2");
-    scope("3\n").says("ptrace", Status::Bad, "until a reboot");
+    scope("0\n").says("ptrace", Status::Ok, "0");
+    scope("2\n").says("ptrace", Status::Warning, "CAP_SYS_PTRACE");
+    scope("2\n").with("proc/self/status", "CapEff:\t0000000000080000\n").says("ptrace", Status::Ok, "2");
+    scope("3\n").says("ptrace", Status::Warning, "until a reboot");
     scope("9\n").says("ptrace", Status::Unknown, "9");
-    Made::fit().without(yama).says("ptrace", Status::Known, "no Yama");
-    Made::fit().with(".dockerenv", "").says("ptrace", Status::Known, "in a container (/.dockerenv)");
+    Made::fit().without(yama).says("ptrace", Status::Ok, "no Yama");
+    Made::fit().with(".dockerenv", "").says("ptrace", Status::Ok, "in a container (/.dockerenv)");
     let status = |text| Made::fit().with("proc/self/status", text);
     status("CapEff:\t0\nSeccomp:\t2\n").says("ptrace", Status::Unknown, "seccomp");
-    status("TracerPid:\t77\nCapEff:\t0\n").says("ptrace", Status::Bad, "77");
+    status("TracerPid:\t77\nCapEff:\t0\n").says("ptrace", Status::Warning, "77");
 }
 
 #[test]
@@ -762,7 +762,7 @@ fn the_kernel_and_memory_of_this_machine_are_read() {
 fn the_schema_of_machine_and_check_names_every_status() {
     let schema = serde_json::to_value(schemars::schema_for!(Check)).expect("JSON");
     let text = schema.to_string();
-    for status in ["known", "unknown", "bad"] {
+    for status in ["ok", "unknown", "warning"] {
         assert!(text.contains(&format!("\"{status}\"")), "{status} in {text}");
     }
     let machine = serde_json::to_value(schemars::schema_for!(Machine)).expect("JSON");

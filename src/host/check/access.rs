@@ -12,8 +12,8 @@ const CAP_SYS_PTRACE: u32 = 19;
 pub(super) fn memfd(probes: &Probes) -> Check {
     const ID: &str = "memfd";
     match &probes.executable_memfd {
-        Ok(()) => Check::known(ID, "memory of a memfd can be mapped executable"),
-        Err(error) => Check::bad(
+        Ok(()) => Check::ok(ID, "memory of a memfd can be mapped executable"),
+        Err(error) => Check::warning(
             ID,
             format!("{error}: call sites cannot be patched"),
             "sysctl vm.memfd_noexec=0, and see whether seccomp or SELinux (execmem, execmod) refuses it",
@@ -25,7 +25,7 @@ pub(super) fn ptrace(root: &Root) -> Check {
     const ID: &str = "ptrace";
     let field = |key| root.field(STATUS, ':', key);
     if let Some(tracer) = field("TracerPid").filter(|tracer| tracer != "0") {
-        return Check::bad(
+        return Check::warning(
             ID,
             format!("process {tracer} traces this one already, and a process has one tracer"),
             "run outside of strace and debuggers",
@@ -43,14 +43,14 @@ pub(super) fn ptrace(root: &Root) -> Check {
     let scope = root.line(YAMA).ok();
     let seen = match scope.as_deref() {
         Some("3") => {
-            return Check::bad(
+            return Check::warning(
                 ID,
                 "Yama's ptrace_scope is 3: nothing can be traced until a reboot",
                 "remove kernel.yama.ptrace_scope=3 from the sysctl configuration and reboot",
             );
         }
         Some("2") if !capable => {
-            return Check::bad(
+            return Check::warning(
                 ID,
                 "Yama's ptrace_scope is 2: tracing is for processes with CAP_SYS_PTRACE only",
                 "sysctl kernel.yama.ptrace_scope=1",
@@ -73,7 +73,7 @@ pub(super) fn ptrace(root: &Root) -> Check {
             "see whether strace true works; allow ptrace in the seccomp profile (docker: --cap-add SYS_PTRACE)",
         );
     }
-    Check::known(ID, format!("{seen}{inside}"))
+    Check::ok(ID, format!("{seen}{inside}"))
 }
 
 /// The file that a container engine leaves in its containers, where there is one.

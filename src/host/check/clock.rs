@@ -15,7 +15,7 @@ pub(super) fn tsc_invariant(cpu: &CpuFacts) -> Check {
 /// in a guest its absence says nothing about the hardware.
 fn promised(id: &str, cpu: &CpuFacts, holds: bool, what: &str) -> Check {
     if holds {
-        Check::known(id, format!("the time stamp counter is promised to {what}"))
+        Check::ok(id, format!("the time stamp counter is promised to {what}"))
     } else if cpu.hypervisor.is_some() {
         Check::unknown(
             id,
@@ -23,7 +23,7 @@ fn promised(id: &str, cpu: &CpuFacts, holds: bool, what: &str) -> Check {
             "have the hypervisor pass the bit on (QEMU: -cpu host,migratable=off,+invtsc)",
         )
     } else {
-        Check::bad(
+        Check::warning(
             id,
             format!("the time stamp counter is not promised to {what}"),
             "measure on a newer CPU; here the clock of the operating system is used",
@@ -36,9 +36,9 @@ pub(super) fn clock(cpu: &CpuFacts) -> Check {
     match clock_choice(cpu) {
         ClockChoice::Tsc => match cpu.tsc_hz {
             Some(hz) => {
-                Check::known(ID, format!("the time stamp counter, {hz} Hz by CPUID, never backwards in a row of reads"))
+                Check::ok(ID, format!("the time stamp counter, {hz} Hz by CPUID, never backwards in a row of reads"))
             }
-            None => Check::known(
+            None => Check::ok(
                 ID,
                 "the time stamp counter, never backwards in a row of reads; CPUID does not tell its frequency",
             ),
@@ -50,7 +50,7 @@ pub(super) fn clock(cpu: &CpuFacts) -> Check {
                 !cpu.tsc_readable || cpu.tsc_monotonic == Some(false) || cpu.tsc_kept_by_kernel == Some(false);
             let unpromised = !(cpu.tsc_constant && cpu.tsc_invariant);
             if misbehaves || (unpromised && cpu.hypervisor.is_none()) {
-                Check::bad(
+                Check::warning(
                     ID,
                     detail,
                     "look for the reason in the kernel's log (dmesg | grep -i tsc), and keep windows long meanwhile",

@@ -17,7 +17,7 @@ pub(super) fn aslr(root: &Root, probes: &Probes) -> Check {
         }
     };
     if persona & libc::ADDR_NO_RANDOMIZE as u32 != 0 {
-        return Check::bad(
+        return Check::warning(
             ID,
             format!("off for this process (personality {persona:#x}): {fixed}"),
             "start without setarch -R, and outside of a debugger",
@@ -31,13 +31,13 @@ pub(super) fn aslr(root: &Root, probes: &Probes) -> Check {
     };
     // Documentation/admin-guide/sysctl/kernel.rst, randomize_va_space.
     match level.as_str() {
-        "2" => Check::known(ID, "full (2): workers see different pages, and medians over workers cover them"),
-        "1" => Check::improvable(
+        "2" => Check::ok(ID, "full (2): workers see different pages, and medians over workers cover them"),
+        "1" => Check::ok_with_advice(
             ID,
             "stack, mappings and vDSO (1): the heap of every worker is at the same place",
             "sysctl kernel.randomize_va_space=2",
         ),
-        "0" => Check::bad(ID, format!("off (0): {fixed}"), "sysctl kernel.randomize_va_space=2"),
+        "0" => Check::warning(ID, format!("off (0): {fixed}"), "sysctl kernel.randomize_va_space=2"),
         other => Check::unknown(
             ID,
             format!("/proc/sys/kernel/randomize_va_space holds {other:?}"),
@@ -57,9 +57,9 @@ pub(super) fn thp(root: &Root) -> Check {
     let chosen = line.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(chosen, _)| chosen);
     match chosen {
         Some(chosen @ ("madvise" | "never")) => {
-            Check::known(ID, format!("{chosen}: no huge pages that were not asked for"))
+            Check::ok(ID, format!("{chosen}: no huge pages that were not asked for"))
         }
-        Some("always") => Check::bad(
+        Some("always") => Check::warning(
             ID,
             "always: whether a worker's memory lies in huge pages depends on what is free when it starts",
             advice,

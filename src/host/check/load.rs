@@ -34,7 +34,7 @@ pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
     };
     let others: Vec<String> = all.iter().filter(|&&other| other != cpu).map(u32::to_string).collect();
     if let Some(first) = others.first() {
-        return Check::bad(
+        return Check::warning(
             ID,
             format!("CPU {cpu} shares its core with CPU {}, which is online", others.join(", ")),
             format!("echo 0 > /sys/devices/system/cpu/cpu{first}/online, or keep it idle"),
@@ -47,20 +47,20 @@ pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
             "have the host pin virtual CPUs to whole cores; repeat at quiet times meanwhile",
         );
     }
-    Check::known(ID, format!("CPU {cpu} has its core to itself"))
+    Check::ok(ID, format!("CPU {cpu} has its core to itself"))
 }
 
 pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     const ID: &str = "cpu_affinity";
     match probes.cpus_allowed.as_deref() {
         Ok([]) => Check::unknown(ID, "sched_getaffinity names no CPU", "see Cpus_allowed_list in /proc/self/status"),
-        Ok([only]) => Check::bad(
+        Ok([only]) => Check::warning(
             ID,
             format!("only CPU {only} is allowed: the worker shares it with the parent process"),
             "allow a second CPU (taskset, the cpuset of the container, another virtual CPU)",
         ),
         Ok(many) => {
-            Check::known(ID, format!("{} CPUs are allowed, so that the worker can have one to itself", many.len()))
+            Check::ok(ID, format!("{} CPUs are allowed, so that the worker can have one to itself", many.len()))
         }
         Err(error) => Check::unknown(
             ID,
@@ -85,9 +85,9 @@ pub(super) fn load(root: &Root, probes: &Probes) -> Check {
     };
     let detail = format!("other processes took {busy_cpus:.2} of {cpus} CPUs, over {seconds:.1} s");
     if busy_cpus > BUSY * cpus as f64 {
-        Check::bad(ID, detail, "stop what else runs, or wait for it to end")
+        Check::warning(ID, detail, "stop what else runs, or wait for it to end")
     } else {
-        Check::known(ID, detail)
+        Check::ok(ID, detail)
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) fn steal(root: &Root, probes: &Probes) -> Check {
     };
     let detail = format!("{:.2}% of the time since boot was stolen", share * 100.0);
     if share > STOLEN {
-        Check::bad(ID, detail, "move to a host that is not overcommitted, or repeat at quiet times")
+        Check::warning(ID, detail, "move to a host that is not overcommitted, or repeat at quiet times")
     } else if share == 0.0 && probes.cpu.hypervisor.is_some() {
         Check::unknown(
             ID,
@@ -111,7 +111,7 @@ pub(super) fn steal(root: &Root, probes: &Probes) -> Check {
             "judge by the floor of the report: it rises where time is stolen",
         )
     } else {
-        Check::known(ID, detail)
+        Check::ok(ID, detail)
     }
 }
 
@@ -136,15 +136,15 @@ pub(super) fn virtualised(root: &Root, cpu: &CpuFacts) -> Check {
     match cpu.hypervisor.as_deref() {
         // A Xen PV guest may see the CPUID of the bare machine; the kernel knows better.
         None => match root.line("sys/hypervisor/type") {
-            Ok(kind) => Check::improvable(ID, format!("under {kind}, by /sys/hypervisor/type"), stay),
-            Err(_) => Check::known(ID, "no hypervisor shows itself"),
+            Ok(kind) => Check::ok_with_advice(ID, format!("under {kind}, by /sys/hypervisor/type"), stay),
+            Err(_) => Check::ok(ID, "no hypervisor shows itself"),
         },
-        Some("TCGTCGTCGTCG") => Check::bad(
+        Some("TCGTCGTCGTCG") => Check::warning(
             ID,
             "QEMU without KVM: every instruction is translated, and cycles mean nothing",
             "use KVM (-accel kvm) or bare metal",
         ),
         Some("") => Check::unknown(ID, "a hypervisor that does not name itself", stay),
-        Some(signature) => Check::improvable(ID, format!("under a hypervisor ({signature})"), stay),
+        Some(signature) => Check::ok_with_advice(ID, format!("under a hypervisor ({signature})"), stay),
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn mitigations(root: &Root) -> Check {
         .map(|(key, state)| format!("{key} {state}"))
         .collect();
     if !own.is_empty() {
-        return Check::bad(
+        return Check::warning(
             ID,
             format!("this process runs with speculation switched off: {}", own.join(", ")),
             "run outside of the seccomp sandbox or container that asked for it, or boot with \
@@ -45,7 +45,7 @@ pub(super) fn mitigations(root: &Root) -> Check {
             "mount /sys, or see dmesg | grep -i mitigation",
         );
     }
-    Check::known(
+    Check::ok(
         ID,
         format!(
             "user code: {}; calls and returns in the kernel: {}; kernel entry and exit: {}",
@@ -127,7 +127,7 @@ pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
     let all = read_all(root);
     // old_microcode: Documentation/admin-guide/hw-vuln/old_microcode.rst.
     if all.get("old_microcode").is_some_and(|state| state.starts_with("Vulnerable")) {
-        return Check::bad(
+        return Check::warning(
             ID,
             format!("revision {revision}, which the kernel knows to be outdated"),
             "install the distribution's microcode package (amd64-microcode, intel-microcode) and reboot",
@@ -139,9 +139,9 @@ pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
         .map(|(name, _)| name.as_str())
         .collect();
     if wanting.is_empty() {
-        Check::known(ID, format!("revision {revision}"))
+        Check::ok(ID, format!("revision {revision}"))
     } else {
-        Check::bad(
+        Check::warning(
             ID,
             format!("revision {revision} lacks what the kernel needs against {}", wanting.join(", ")),
             "install the distribution's microcode package (amd64-microcode, intel-microcode) and reboot",

@@ -9,11 +9,11 @@ const PARANOID: &str = "proc/sys/kernel/perf_event_paranoid";
 pub(super) fn pmu(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "pmu";
     match &probes.cycles_counter {
-        Ok(()) => Check::known(ID, "a counter of core cycles opens and counts"),
+        Ok(()) => Check::ok(ID, "a counter of core cycles opens and counts"),
         Err(error) => {
             let missing = explain(error, root);
             if missing.withheld {
-                Check::bad(ID, missing.reason, missing.advice)
+                Check::warning(ID, missing.reason, missing.advice)
             } else {
                 Check::unknown(ID, missing.reason, missing.advice)
             }
@@ -30,8 +30,8 @@ pub(super) fn perf_event_paranoid(root: &Root) -> Check {
     const ID: &str = "perf_event_paranoid";
     match paranoid_level(root) {
         // Up to 2 a process may count its own user-space events (Documentation/admin-guide/perf-security.rst).
-        Some(level @ ..=2) => Check::known(ID, format!("{level}: a process may count its own user-space events")),
-        Some(level) => Check::bad(
+        Some(level @ ..=2) => Check::ok(ID, format!("{level}: a process may count its own user-space events")),
+        Some(level) => Check::warning(
             ID,
             format!("{level}: counters are for processes with CAP_PERFMON only"),
             "sysctl kernel.perf_event_paranoid=2",

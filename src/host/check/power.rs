@@ -23,8 +23,8 @@ pub(super) fn governor(root: &Root, probes: &Probes) -> Check {
     let file = format!("sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor");
     match root.line(&file).as_deref() {
         // userspace holds whatever frequency was set.
-        Ok(steady @ ("performance" | "userspace")) => Check::known(ID, format!("CPU {cpu} has governor {steady}")),
-        Ok(other) => Check::bad(
+        Ok(steady @ ("performance" | "userspace")) => Check::ok(ID, format!("CPU {cpu} has governor {steady}")),
+        Ok(other) => Check::warning(
             ID,
             format!("CPU {cpu} has governor {other}, which moves the frequency with the load"),
             "cpupower frequency-set -g performance",
@@ -47,10 +47,10 @@ pub(super) fn turbo(root: &Root, probes: &Probes) -> Check {
     for (file, off, on) in switches {
         let Ok(value) = root.line(file) else { continue };
         if value == off {
-            return Check::known(ID, format!("off (/{file} is {value})"));
+            return Check::ok(ID, format!("off (/{file} is {value})"));
         }
         if value == on {
-            return Check::bad(
+            return Check::warning(
                 ID,
                 format!("on (/{file} is {value}): the frequency depends on the other cores and on the heat"),
                 format!("echo {off} > /{file}"),

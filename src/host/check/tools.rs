@@ -16,8 +16,8 @@ pub(super) fn valgrind(probes: &Probes) -> Check {
     };
     let place = short(&found.path);
     match &found.version {
-        Ok(version) => Check::known(ID, format!("version {version} at {place}")),
-        Err(error) => Check::bad(
+        Ok(version) => Check::ok(ID, format!("version {version} at {place}")),
+        Err(error) => Check::warning(
             ID,
             format!("at {place}, and {error}"),
             "reinstall valgrind, and see what valgrind --version prints",
@@ -40,8 +40,8 @@ pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
     };
     let place = short(&found.path);
     match &found.version {
-        Ok(version) if in_series(version) => Check::known(ID, format!("version {version} at {place}")),
-        Ok(version) => Check::bad(
+        Ok(version) if in_series(version) => Check::ok(ID, format!("version {version} at {place}")),
+        Ok(version) => Check::warning(
             ID,
             format!("version {version} at {place}, and the benches need {IAI_CALLGRIND_SERIES}.x"),
             install,
