@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cli::conditions::Conditions;
 use crate::cli::error::CliError;
 use crate::cli::measured::Here;
-use crate::cli::run::WORK_ROUNDS;
+use crate::cli::run::ROUNDS_PER_WORKLOAD;
 use crate::dispatch::Mechanism;
 use crate::gate::budget::Field;
 use crate::gate::rules::{Names, Resolved};
@@ -125,7 +125,7 @@ impl<'a> Measurable<'a> {
         plan.workers = Workers::Within(of_cells);
         // Without bounds on times one worker is enough: it counts instructions, and counts are exact.
         let workers = if timed { Workers::Within(of_work) } else { Workers::Exactly(1) };
-        let work = WorkPlan { workloads, kernels, workers, rounds: WORK_ROUNDS, second_cpu: None };
+        let work = WorkPlan { workloads, kernels, workers, rounds: ROUNDS_PER_WORKLOAD, second_cpu: None };
         Ok((plan, work))
     }
 
