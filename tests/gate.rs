@@ -613,7 +613,7 @@ fn what_the_baseline_measured_and_the_report_lacks_is_told_and_a_change_of_which
     let output = case.gate_with(rule, &with);
     assert_eq!(code(&output), 0, "{}", said(&output));
     let reason =
-        "skipped: 1 (set_pte/native/table/throughput): the baseline measured it, and the report does not have it";
+        "skipped: 1 (set_pte/native/table/throughput): the baseline has it, but the report does not";
     assert!(said(&output).contains(reason) && said(&output).contains("1 pass, 1 skipped"), "{}", said(&output));
     let (_, judged) = case.verdicts(rule, &with);
     let verdicts = judged["verdicts"].as_array().unwrap();
@@ -623,13 +623,13 @@ fn what_the_baseline_measured_and_the_report_lacks_is_told_and_a_change_of_which
     case.report.cells = cells;
     let output = case.gate_with(rule, &["--baseline", fewer.to_str().unwrap()]);
     assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(said(&output).contains("skipped: 1 (set_pte/native/table/throughput): the baseline has no such cell"));
+    assert!(said(&output).contains("skipped: 1 (set_pte/native/table/throughput): the baseline lacks this cell"));
     // Of a rule that compares nothing at all, other rules that are kept say nothing.
     let one = |op: &str, bound: &str| format!("[[budget]]\nop = \"{op}\"\nmechanism = \"table\"\n{bound}\n");
     let two = one("pte_val", "overhead = \"4 cycles\"") + &one("set_pte", "change = \"1 cycles\"");
     let output = case.gate_with(&two, &["--baseline", fewer.to_str().unwrap()]);
     assert_eq!(code(&output), 3, "{}", said(&output));
-    assert!(said(&output).contains("the baseline has no such cell"), "{}", said(&output));
+    assert!(said(&output).contains("the baseline lacks this cell"), "{}", said(&output));
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl<'a> Measurable<'a> {
             cpu: here.cpu(conditions),
             clock: here.clock,
         };
-        let bounds = rules.iter().filter(|rule| rule.rule.of_workloads()).flat_map(|rule| &rule.rule.bounds);
+        let bounds = rules.iter().filter(|rule| rule.rule.selects_workloads()).flat_map(|rule| &rule.rule.bounds);
         let timed = bounds.into_iter().any(|bound| bound.quantity.is_time());
         let share = match (plan.groups.is_empty(), workloads.is_empty() || !timed) {
             (true, _) => 1.0,
@@ -229,7 +229,7 @@ impl Measurable<'_> {
         state: Option<&str>,
         regime: Regime,
     ) -> bool {
-        !rule.rule.of_workloads()
+        !rule.rule.selects_workloads()
             && takes(rule, Field::Op, Some(op), is_chosen(self.suite.choices().quick_ops, op))
             && takes(rule, Field::Body, Some(body.name()), body == BodyKind::Native)
             && takes(rule, Field::Mechanism, Some(mechanism), true)
@@ -247,7 +247,7 @@ impl Measurable<'_> {
     ) -> bool {
         let choices = self.suite.choices();
         let decisive = mechanism.is_none_or(|mechanism| is_chosen(choices.workload_mechanisms, mechanism));
-        rule.rule.of_workloads()
+        rule.rule.selects_workloads()
             && takes(rule, Field::Workload, Some(workload), is_chosen(choices.quick_workloads, workload))
             && takes(rule, Field::Mechanism, mechanism, decisive)
             && takes(rule, Field::State, state, true)

@@ -57,7 +57,7 @@ fn compare(args: &RunArgs, stop: &AtomicBool) -> Done {
     }
     let mut seen = HashSet::new();
     if let Some(twice) = subjects.iter().find(|subject| !seen.insert(&subject.name)) {
-        return Err(CliError::Usage(format!("kernel and parameters of {} are given twice; name each once", twice.name)));
+        return Err(CliError::Usage(format!("{} is given twice; name each kernel and each --append once", twice.name)));
     }
     if let Some(folder) = &args.out {
         write::prepare(folder)?;

@@ -88,7 +88,7 @@ pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliEr
             if it.unknown.is_empty() { String::new() } else { format!("; no cells of {}", it.unknown.join(", ")) };
         writeln!(
             out,
-            "  {} {}{state}: {:.1}, mostly {}{unknown}",
+            "  {} {}{state}: {:.1}, from {}{unknown}",
             it.workload,
             it.mechanism,
             it.cycles,
