@@ -410,7 +410,7 @@ fn a_governor_that_moves_the_frequency_is_bad_and_a_hidden_one_unknown() {
     let file = format!("{CPU}/cpu1/cpufreq/scaling_governor");
     Made::fit().with(&file, "schedutil\n").says("governor", Status::Warning, "schedutil");
     let hidden = Made::fit().without(&file);
-    hidden.says("governor", Status::Unknown, "not there");
+    hidden.says("governor", Status::Unknown, "does not exist");
     let guest = Made::fit().without(&file).guest().check("governor");
     assert!(guest.advice.is_some_and(|advice| advice.contains("host")));
 }

@@ -337,7 +337,7 @@ fn replace_verdicts(judged: &mut Judged, later: Judged, again: &HashSet<String>)
 fn warn_of_idle(budgets: &Budgets, decisions: &Decisions) {
     for idle in &decisions.idle {
         let rule = &budgets.rules[*idle];
-        let (path, line) = (budgets.path.display(), rule.place.line);
+        let (path, line) = (budgets.path.display(), rule.position.line);
         error::warn(&format!(
             "{path}:{line}: earlier rules decide all that this one matches ({}); move it before them",
             rule.selects()

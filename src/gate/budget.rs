@@ -86,14 +86,14 @@ pub struct Pattern {
     /// The globs as written.
     pub text: String,
     /// The position in the budget file.
-    pub place: Position,
+    pub position: Position,
 }
 
 /// A rule of a budget file.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// The position of its first character.
-    pub place: Position,
+    pub position: Position,
     /// The fields it selects by; a field without a pattern matches everything.
     pub selector: BTreeMap<Field, Pattern>,
     /// Its bounds, in the order of [`Quantity::ALL`].
@@ -212,13 +212,13 @@ impl Budgets {
         for (index, rule) in self.rules.iter().enumerate() {
             let alike = self.rules[..index].iter().filter(|earlier| earlier.selects() == rule.selects());
             for earlier in alike {
-                let line = earlier.place.line;
+                let line = earlier.position.line;
                 if earlier.level == rule.level {
                     let message = format!(
                         "the rule of line {line} selects the same ({}) and decides; merge the two rules",
                         rule.selects()
                     );
-                    return Err(self.at(rule.place, message));
+                    return Err(self.at(rule.position, message));
                 }
                 let (soft, hard) = if rule.level == Level::Soft { (rule, earlier) } else { (earlier, rule) };
                 let passes = soft.bounds.iter().find_map(|soft| {
@@ -230,7 +230,7 @@ impl Budgets {
                         "the soft bound {soft} is never reached, because the hard bound of the same selector is {hard} \
                          (see line {line}); make the soft bound smaller"
                     );
-                    return Err(self.at(rule.place, message));
+                    return Err(self.at(rule.position, message));
                 }
             }
         }
@@ -239,8 +239,8 @@ impl Budgets {
 
     /// Makes an error with a position in this file.
     #[must_use]
-    pub fn at(&self, place: Position, message: String) -> BudgetError {
-        make_error(&self.path, place, message)
+    pub fn at(&self, position: Position, message: String) -> BudgetError {
+        make_error(&self.path, position, message)
     }
 }
 
@@ -282,11 +282,11 @@ struct RawRule {
     why: Option<String>,
 }
 
-/// Checks a rule as read. `place` returns the position of a byte.
+/// Checks a rule as read. `position` returns the position of the byte with an index.
 ///
 /// # Errors
 /// The index of the byte where the rule is wrong, and the fault.
-fn make_rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Position) -> Result<Rule, (usize, String)> {
+fn make_rule(raw: Spanned<RawRule>, position: &dyn Fn(usize) -> Position) -> Result<Rule, (usize, String)> {
     let begins = raw.span().start;
     let raw = raw.into_inner();
     let mut selector = BTreeMap::new();
@@ -301,8 +301,8 @@ fn make_rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Position) -> Result
     ];
     for (field, text) in fields {
         if let Some(text) = text {
-            let place = place(text.span().start);
-            selector.insert(field, Pattern { text: text.into_inner(), place });
+            let position = position(text.span().start);
+            selector.insert(field, Pattern { text: text.into_inner(), position });
         }
     }
     let (mut bounds, mut first) = (Vec::new(), Vec::new());
@@ -319,7 +319,7 @@ fn make_rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Position) -> Result
         bounds.push(bound.map_err(|message| (at, message))?);
         first.push((quantity, at));
     }
-    let rule = Rule { place: place(begins), selector, bounds, level: raw.level, why: raw.why };
+    let rule = Rule { position: position(begins), selector, bounds, level: raw.level, why: raw.why };
     if rule.selector.is_empty() {
         let message = "the rule selects nothing; name op, mechanism, state, regime or body, or a workload";
         return Err((begins, message.to_owned()));
@@ -373,9 +373,9 @@ mod tests {
         let [cells, workloads] = &budgets.rules[..] else { panic!("two rules") };
         assert_eq!((cells.selects().as_str(), cells.level), ("op=pte_* mechanism=table", Level::Hard));
         assert_eq!(cells.bounds.len(), 2);
-        assert_eq!(cells.place, Position { line: 1, column: 1 });
+        assert_eq!(cells.position, Position { line: 1, column: 1 });
         assert!(workloads.selects_workloads() && workloads.level == Level::Soft);
-        assert_eq!((workloads.place.line, workloads.why.as_deref()), (7, Some("a promise")));
+        assert_eq!((workloads.position.line, workloads.why.as_deref()), (7, Some("a promise")));
     }
 
     #[test]

@@ -361,7 +361,7 @@ fn make_verdict(rule: &Rule, bound: &Bound, subject: String, of: &[(&str, Option
     Verdict {
         subject,
         of: of.iter().filter_map(|(part, name)| Some(((*part).to_owned(), subject::plain((*name)?)))).collect(),
-        rule: RuleInfo { line: rule.place.line, selects: rule.selects(), level: rule.level, why: rule.why.clone() },
+        rule: RuleInfo { line: rule.position.line, selects: rule.selects(), level: rule.level, why: rule.why.clone() },
         quantity: bound.quantity,
         unit: bound.unit,
         bound: bound.value,

@@ -114,7 +114,7 @@ pub fn resolve<'a>(budgets: &'a Budgets, names: &Names) -> Result<Vec<Resolved<'
         for (field, pattern) in &rule.selector {
             let available: Vec<&str> = of.get(field).into_iter().flatten().map(String::as_str).collect();
             let chosen = select(field.name(), std::slice::from_ref(&pattern.text), &available)
-                .map_err(|error| budgets.at(pattern.place, error.to_string()))?;
+                .map_err(|error| budgets.at(pattern.position, error.to_string()))?;
             matched.insert(*field, chosen.into_iter().map(|index| available[index].to_owned()).collect());
         }
         Ok(Resolved { rule, names: matched })
@@ -201,6 +201,6 @@ impl Decisions {
         let rule = &budgets.rules[unmatched];
         let what = if rule.selects_workloads() { "workload on such a kernel" } else { "cell" };
         let message = format!("the rule matches nothing: no {what} of the report has all of {}; correct or remove the rule", rule.selects());
-        Err(budgets.at(rule.place, message))
+        Err(budgets.at(rule.position, message))
     }
 }
