@@ -81,7 +81,7 @@ fn ask_version(binary: &Path) -> std::io::Result<Option<String>> {
         // If no thread can be started, nothing is sent, and the error is returned below.
         reader = thread::Builder::new().spawn(read).map(drop);
     }
-    let said = receiver.recv_timeout(Duration::from_secs(ANSWER_SECONDS));
+    let said = receiver.recv_timeout(Duration::from_secs(MAX_ANSWER_SECONDS));
     // The answer is complete, so the group is killed; this fails harmlessly if the program has ended by itself. The
     // program is not waited for before, so its process id is still its own.
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

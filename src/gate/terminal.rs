@@ -132,7 +132,7 @@ pub fn comparison(comparison: &ReportComparison, all: bool) -> String {
         0 => String::new(),
         left_out => format!(", {left_out} not compared"),
     };
-    line(
+    add_line(
         &mut text,
         &format!(
             "{} regressed, {} improved, {} inconclusive, {} unchanged{not_compared}",

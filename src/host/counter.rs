@@ -98,7 +98,7 @@ pub(super) fn explain(error: &CounterError, root: &Root) -> MissingCounter {
 
 /// Explains a missing permission: by the paranoid level, or by something else if that level allows counters.
 fn explain_refusal(errno: Errno, root: &Root) -> MissingCounter {
-    let level = super::check::paranoid_level(root);
+    let level = super::check::read_paranoid_level(root);
     match level {
         // Level 3 and above, of Debian, Ubuntu and Android kernels, refuses all counters to unprivileged processes.
         Some(level) if level > 2 => MissingCounter {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{Probes, Root};
 
 pub use build::optimised;
-pub(super) use pmu::paranoid_level;
+pub(super) use pmu::read_paranoid_level;
 
 /// The id of the check that the measured code is optimised and not instrumented.
 pub const OPTIMISED: &str = "optimised";
