@@ -20,7 +20,7 @@ pub enum FilterError {
     },
     /// The pattern is not a valid glob.
     #[error(
-        "malformed glob '{pattern}' for {kind}: {reason}; * matches any characters, ? one character, {{a,b}} either word"
+        "malformed glob '{pattern}' for {kind}: {reason}; * matches any characters, ? one character, {{a,b}} a or b"
     )]
     Malformed {
         /// `op`, `mechanism`, ..
@@ -42,8 +42,8 @@ pub enum FilterError {
     },
 }
 
-/// Returns the indices of all names that match any of the patterns, in the order of the names. An empty list of patterns
-/// selects all names.
+/// Returns the indices of all names that match any of the patterns, in the order of the names. An empty list of
+/// patterns selects all names.
 ///
 /// # Errors
 /// A pattern is malformed or matches nothing.
@@ -125,8 +125,8 @@ fn split_at_commas(patterns: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Smallest Jaro-Winkler similarity (0 to 1) at which a name is suggested: the slip "tabel" has 0.95 with `table`, names
-/// that share a few letters have 0.6.
+/// Smallest Jaro-Winkler similarity (0 to 1) at which a name is suggested: the slip "tabel" has 0.95 with `table`,
+/// names that share a few letters have 0.6.
 const MIN_SIMILARITY: f64 = 0.8;
 
 /// Returns the name that is most similar to the pattern, if any is similar enough to be suggested.

@@ -1,5 +1,5 @@
-//! A suite called as cargo and its test runners call a bench target, and compared with another build. The suites are the
-//! programs of the examples.
+//! A suite called as cargo and its test runners call a bench target, and compared with another build. The suites are
+//! the programs of the examples.
 
 #[allow(dead_code)]
 mod sandbox;
@@ -174,7 +174,8 @@ fn a_baseline_that_is_not_a_build_of_the_suite_ends_with_2_and_names_the_suite()
         said(&output)
     };
     assert!(
-        ab(&program("allocator_hooks")).contains("is a build of suite allocator_hooks, but this program is a build of uart_hal")
+        ab(&program("allocator_hooks"))
+            .contains("is a build of suite allocator_hooks, but this program is a build of uart_hal")
     );
     assert!(ab(Path::new(env!("CARGO_BIN_EXE_pvbench"))).contains("is a build of suite pvbench"));
     assert!(ab(Path::new("/bin/true")).contains("is not a build of uart_hal: its --version names no suite"));

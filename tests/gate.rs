@@ -12,8 +12,8 @@ use pvbench::report::Report;
 use pvbench::report::schema::{Cell, Estimate, Instructions, LayoutEstimate, ModeShare, Overhead};
 use serde_json::Value;
 
-/// A folder with a report of this machine: `pte_val` and `set_pte` in throughput. `inline` takes 1 cycle; `table` takes 3
-/// cycles and 2 instructions more.
+/// A folder with a report of this machine: `pte_val` and `set_pte` in throughput. `inline` takes 1 cycle; `table` takes
+/// 3 cycles and 2 instructions more.
 struct GateInput {
     folder: tempfile::TempDir,
     report: Report,
@@ -612,8 +612,7 @@ fn cells_missing_in_report_or_baseline_are_listed_and_a_rule_that_compares_nothi
     case.report.cells.retain(|cell| cell.op != "set_pte");
     let output = case.gate_with(rule, &with);
     assert_eq!(code(&output), 0, "{}", said(&output));
-    let reason =
-        "skipped: 1 (set_pte/native/table/throughput): the baseline has it, but the report does not";
+    let reason = "skipped: 1 (set_pte/native/table/throughput): the baseline has it, but the report does not";
     assert!(said(&output).contains(reason) && said(&output).contains("1 pass, 1 skipped"), "{}", said(&output));
     let (_, judged) = case.verdicts(rule, &with);
     let verdicts = judged["verdicts"].as_array().unwrap();

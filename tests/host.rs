@@ -541,7 +541,11 @@ fn fixed_addresses_are_a_warning_whatever_fixed_them() {
     level("1\n").says("aslr", Status::Ok, "heap");
     assert!(level("1\n").check("aslr").advice.is_some());
     level("7\n").says("aslr", Status::Unknown, "7");
-    Made::fit().probed(|probes| probes.personality = Ok(0x0004_0000)).says("aslr", Status::Warning, "personality 0x40000");
+    Made::fit().probed(|probes| probes.personality = Ok(0x0004_0000)).says(
+        "aslr",
+        Status::Warning,
+        "personality 0x40000",
+    );
 }
 
 #[test]
@@ -588,7 +592,11 @@ fn switched_off_speculation_of_the_process_is_a_warning() {
     ] {
         status(line).says("mitigations", Status::Warning, "speculation switched off");
     }
-    Made::fit().without(&format!("{CPU}/vulnerabilities")).says("mitigations", Status::Unknown, "no files that can be read");
+    Made::fit().without(&format!("{CPU}/vulnerabilities")).says(
+        "mitigations",
+        Status::Unknown,
+        "no files that can be read",
+    );
 }
 
 #[test]

@@ -52,12 +52,12 @@ fn a_latency_is_expected_only_on_cpus_with_a_document_for_it() {
 }
 
 #[test]
-fn a_chain_through_memory_is_a_truth_only_on_cpus_without_memory_renaming() {
+fn a_chain_through_memory_is_a_truth_only_on_cpus_whose_predictors_do_not_shorten_it() {
     let waits = |vendor, serialize| {
         let core = Core { vendor, family: Some(6), avx512vl: true, serialize };
         truths(core).iter().any(|truth| truth.name == "2 links")
     };
-    // Zen and Intel before Ice Lake; then Ice Lake, Sapphire Rapids, and an unknown CPU.
+    // Zen and Ice Lake; then Sapphire Rapids and an unknown CPU.
     assert!(waits(Some("AuthenticAMD"), false) && waits(Some("GenuineIntel"), false));
     assert!(!waits(Some("GenuineIntel"), true) && !waits(None, false));
 }

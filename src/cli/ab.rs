@@ -15,8 +15,8 @@ use super::exit::Exit;
 use super::gate::warn_of_build;
 use super::handshake;
 use super::inherited::stop_on_signals;
-use super::measured::{Here, Measured, Refusal};
-use super::output::{self, Unwritten};
+use super::measured::{HostContext, Refusal, RunState};
+use super::output::{self, FailedWrites};
 use super::progress::Progress;
 use super::run::{Selection, plan, work_plan};
 use crate::gate::compare::compare;
@@ -56,7 +56,7 @@ pub struct AbArgs {
 /// Measures two builds of a suite in turn, and prints the differences and everything that was not compared.
 pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let here = Here::ask(&args.selection.conditions);
+    let here = HostContext::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let work = work_plan(&args.selection, suite, plan.preset)?;
     handshake::check(&args.baseline, suite)?;
@@ -78,13 +78,13 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
         Workers::Exactly(workers) => Progress::of_steps(steps * workers),
         Workers::Within(time) => Progress::of_time(time),
     };
-    let begin = |progress| Measured::begin(&plan, &here, progress, None);
+    let begin = |progress| RunState::begin(&plan, &here, progress, None);
     let mut sides = [begin(Progress::hidden())?, begin(progress)?];
     let whole = measure_in_turn(args, (&plan, &work.plan, workers), &stop, &mut sides)?;
     let [before, after] = sides.map(|side| side.document(&work, suite, &here, whole));
     let (before, after) = (before?, after?);
     let reports: [Report; 2] = [serde_json::from_slice(&before)?, serde_json::from_slice(&after)?];
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     if let Some(out) = &args.out {
         unwritten
             .note(write::files(out, &[("before/report.json".into(), before), ("after/report.json".into(), after)]));
@@ -107,7 +107,7 @@ fn measure_in_turn(
     args: &AbArgs,
     (plan, work, workers): (&Plan, &WorkPlan, Workers),
     stop: &AtomicBool,
-    sides: &mut [Measured<'_>; 2],
+    sides: &mut [RunState<'_>; 2],
 ) -> Result<bool, CliError> {
     let baseline = || {
         let mut command = Command::new(&args.baseline);

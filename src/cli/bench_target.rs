@@ -144,9 +144,9 @@ pub fn parse(args: Vec<OsString>, command: &Command) -> Call {
         let asked = texts.into_iter().filter(|arg| GLOBAL_OPTIONS.contains(&arg.as_str())).take(1).map(OsString::from);
         return Call::CommandLine(program.chain(asked).collect());
     }
-    let mut found = Sorted::default();
+    let mut found = SortedArguments::default();
     found.read(&args[1.min(args.len())..], command);
-    let Sorted { filter, flags, format, run_options } = found;
+    let SortedArguments { filter, flags, format, run_options } = found;
     let has = |flag: &str| flags.contains_key(flag);
     let quick = || has("--quick").then(|| OsString::from("--quick"));
     if has("--bench") && !has("--test") && !has("--list") {
@@ -159,14 +159,15 @@ pub fn parse(args: Vec<OsString>, command: &Command) -> Call {
     if has("--list") { Call::List(filter, format) } else { Call::Test(filter) }
 }
 
-/// Adjusts the arguments of the built-in suite's program. `cargo bench` appends `--bench` to those of a bench target that
-/// measures the built-in suite; the subcommand is then `run` unless another one is named.
+/// Adjusts the arguments of the built-in suite's program. `cargo bench` appends `--bench` to those of a bench target
+/// that measures the built-in suite; the subcommand is then `run` unless another one is named.
 #[must_use]
 pub fn insert_run(args: Vec<OsString>, command: &Command) -> Vec<OsString> {
     let appended = args.len() > 1 && args.last().is_some_and(|last| last == "--bench");
     let mut args = without_bench(args);
     let first = args.get(1).map(|first| first.to_string_lossy().into_owned());
-    let names_one = |first: &str| !first.starts_with('-') || GLOBAL_OPTIONS.contains(&first) || is_subcommand(command, first);
+    let names_one =
+        |first: &str| !first.starts_with('-') || GLOBAL_OPTIONS.contains(&first) || is_subcommand(command, first);
     if appended && !first.is_some_and(|first| names_one(&first)) {
         args.insert(1, "run".into());
     }
@@ -186,14 +187,14 @@ fn is_subcommand(command: &Command, name: &str) -> bool {
 
 /// The arguments by kind.
 #[derive(Default)]
-struct Sorted {
+struct SortedArguments {
     filter: Filter,
     flags: BTreeMap<&'static str, ()>,
     format: Format,
     run_options: Vec<OsString>,
 }
 
-impl Sorted {
+impl SortedArguments {
     fn read(&mut self, args: &[OsString], command: &Command) {
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {

@@ -9,7 +9,7 @@ use super::Done;
 use super::error;
 use super::exit::Exit;
 use super::gate::warn_of_build;
-use super::output::{self, Unwritten, stdout};
+use super::output::{self, FailedWrites, stdout};
 use crate::gate::compare::Conclusion;
 use crate::gate::{comparable, compare, terminal};
 use crate::report::read;
@@ -57,7 +57,7 @@ pub fn compare(args: &CompareArgs) -> Done {
 
 /// Prints a comparison, and returns the exit code that follows from it.
 pub(super) fn show(comparison: &compare::ReportComparison, json: Option<&std::path::Path>, all: bool) -> Done {
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     if let Some(path) = json
         && let Some(mut text) = unwritten.note(serde_json::to_vec_pretty(comparison))
     {

@@ -49,7 +49,9 @@ pub fn keep_off(cpu: usize, probes: &Probes) -> Result<(), CliError> {
         others.set(other as usize);
     }
     if others.count() > 0 && rustix::thread::sched_setaffinity(None, &others).is_err() {
-        error::warn("the parent process stays on the workers' CPU, as it could not be moved; it hardly runs while they measure");
+        error::warn(
+            "the parent process stays on the workers' CPU, as it could not be moved; it hardly runs while they measure",
+        );
     }
     Ok(())
 }

@@ -77,7 +77,10 @@ pub fn read(path: &Path) -> Result<Option<WorkloadCalls>, CountsError> {
         return Err(wrong(1, format!("{op} = {calls} is out of range; calls are 0 to 1e15")));
     }
     if named.is_empty() {
-        return Err(wrong(1, "no workload of this file has counts of calls; name linux.json, sites.json or a report".to_owned()));
+        return Err(wrong(
+            1,
+            "no workload of this file has counts of calls; name linux.json, sites.json or a report".to_owned(),
+        ));
     }
     Ok(Some(named))
 }

@@ -50,7 +50,8 @@ pub fn explain(args: &ExplainArgs, suite: &Suite) -> Done {
         Some(state) => {
             let names: Vec<&str> = mechanism.states.iter().map(|state| state.name()).collect();
             if names.is_empty() {
-                let message = format!("{} has no states, as it has no patchable site; leave --state out", mechanism.name);
+                let message =
+                    format!("{} has no states, as it has no patchable site; leave --state out", mechanism.name);
                 return Err(CliError::Usage(message));
             }
             Some(mechanism.states[single("state", state, &names)?])

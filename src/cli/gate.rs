@@ -14,12 +14,12 @@ use super::conditions::Conditions;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::{Here, measure};
-use super::output::{self, Unwritten, stdout};
-use super::run::Chosen;
+use super::measured::{HostContext, measure};
+use super::output::{self, FailedWrites, stdout};
+use super::run::WorkloadSelection;
 use crate::gate::budget::{BudgetError, Budgets};
 use crate::gate::judge::{GateInput, judge, settle, timed};
-use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
+use crate::gate::rules::{Decisions, Names, ResolvedRule, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
 use crate::report::{Report, read, write};
@@ -115,13 +115,16 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
     if baseline.is_none() && changes {
-        let message = format!("{}: every rule bounds a change and no baseline is given: name one with --baseline", args.budget.display());
+        let message = format!(
+            "{}: every rule bounds a change and no baseline is given: name one with --baseline",
+            args.budget.display()
+        );
         return Err(CliError::Usage(message));
     }
     let files: Vec<&Path> =
         [&args.json, &args.markdown, &args.junit].into_iter().flatten().map(PathBuf::as_path).collect();
     files.iter().try_for_each(|file| output::prepare(file))?;
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     let judged = match &args.report {
         Some(path) => judge_report(args, &budgets, &read::report(path)?, baseline.as_ref())?,
         None => measure_and_judge(args, suite, &budgets, baseline.as_ref(), &mut unwritten)?,
@@ -161,7 +164,11 @@ fn print_first_budgets(path: &Path, mechanisms: &[String]) -> Done {
     }
     let kept: Vec<&str> = select("mechanism", mechanisms, &names)?.into_iter().map(|index| names[index]).collect();
     let Some(text) = init::budgets(&report, |mechanism| kept.contains(&mechanism)) else {
-        let message = format!("{}: the report has no instruction counts to make budgets of; measure where `pvbench doctor` finds ptrace ok", path.display());
+        let message = format!(
+            "{}: the report has no instruction counts to make budgets of; measure where `pvbench doctor` says that \
+             ptrace is ok",
+            path.display()
+        );
         return Err(CliError::Usage(message));
     };
     stdout().write_all(text.as_bytes())?;
@@ -207,13 +214,13 @@ fn measure_and_judge(
     suite: &Suite,
     budgets: &Budgets,
     baseline: Option<&Report>,
-    unwritten: &mut Unwritten,
+    unwritten: &mut FailedWrites,
 ) -> Result<Judged, CliError> {
     let stop = stop_on_signals()?;
     let measurable = Measurable::new(suite);
     let names = measurable.names();
     let rules = resolve(budgets, &names)?;
-    let here = Here::ask(&args.conditions);
+    let here = HostContext::ask(&args.conditions);
     let seed = args.conditions.seed();
     let time = args.time.map(|seconds| Duration::from_secs(seconds.into()));
     let run = |again: Option<&HashSet<String>>, seed: u64| {
@@ -244,7 +251,7 @@ fn measure_and_judge(
     // Every repeated measurement adds verdicts that may be wrong by chance.
     let judgements = timed(&found, &decisions, baseline.is_some()) * (1 + confirm);
     let differences: Vec<String> = baseline.map(|baseline| comparable::between(&report, baseline)).unwrap_or_default();
-    let verdicts = |rules: &[Resolved], decisions: &Decisions, report: &Report| {
+    let verdicts = |rules: &[ResolvedRule], decisions: &Decisions, report: &Report| {
         judge(&GateInput {
             budgets,
             rules,
@@ -291,14 +298,14 @@ fn describe_end(report: &Report, stop: &AtomicBool) -> String {
 fn measure_once(
     args: &GateArgs,
     (suite, measurable): (&Suite, &Measurable),
-    rules: &[Resolved],
+    rules: &[ResolvedRule],
     again: Option<&HashSet<String>>,
-    (here, seed, time): (&Here, u64, Option<Duration>),
+    (here, seed, time): (&HostContext, u64, Option<Duration>),
     stop: &AtomicBool,
 ) -> Result<(Vec<u8>, Report), CliError> {
     let (plan, mut work) = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
     work.second_cpu = here.second_cpu(&args.conditions, suite, &work.workloads);
-    let work = Chosen { plan: work, absent: Vec::new() };
+    let work = WorkloadSelection { plan: work, absent: Vec::new() };
     let document = measure(&plan, &work, suite, here, None, stop)?;
     let report = serde_json::from_slice(&document)?;
     Ok((document, report))
@@ -312,8 +319,8 @@ fn collect_unsettled(judged: &Judged) -> HashSet<String> {
     judged.verdicts.iter().filter(open).map(|verdict| verdict.subject.clone()).collect()
 }
 
-/// Replaces verdicts on the subjects of `again` by later ones with the same rule and quantity. Other subjects of the later
-/// run keep their first verdict: they were measured again only because they share a comparison.
+/// Replaces verdicts on the subjects of `again` by later ones with the same rule and quantity. Other subjects of the
+/// later run keep their first verdict: they were measured again only because they share a comparison.
 fn replace_verdicts(judged: &mut Judged, later: Judged, again: &HashSet<String>) {
     let key = |verdict: &Verdict| (verdict.rule.line, verdict.subject.clone(), verdict.quantity);
     let Judged { verdicts, trouble, .. } = later;

@@ -16,8 +16,8 @@ use crate::suite::Suite;
 /// The text after the name of a suite in its `--version`: the tool and its version.
 pub const VERSION: &str = concat!("(pvbench ", env!("CARGO_PKG_VERSION"), ")");
 
-/// Seconds that a program may take to print its version. It takes milliseconds; a tenth of this is still enough on a busy
-/// machine, ten times as much would look like a hang.
+/// Seconds that a program may take to print its version. It takes milliseconds; a tenth of this is still enough on a
+/// busy machine, ten times as much would look like a hang.
 const MAX_ANSWER_SECONDS: u64 = 10;
 /// Bytes that are read of the answer; a version line is shorter than 100.
 const MAX_ANSWER_BYTES: u64 = 4096;
@@ -32,8 +32,8 @@ pub fn check(binary: &Path, suite: &Suite) -> Result<(), CliError> {
     let usage = |message: String| Err(CliError::Usage(message));
     let Some(said) = said else {
         return usage(format!(
-            "{name} is not a build of {}: it did not end within {MAX_ANSWER_SECONDS} s of --version; name the program of \
-             a suite",
+            "{name} is not a build of {}: it did not end within {MAX_ANSWER_SECONDS} s of --version; name the \
+             program of a suite",
             suite.name()
         ));
     };
@@ -44,8 +44,8 @@ pub fn check(binary: &Path, suite: &Suite) -> Result<(), CliError> {
             suite.name()
         )),
         None => usage(format!(
-            "{name} is not a build of {}: its --version names no suite; name the program of a suite, built with this or \
-             a later version of pvbench",
+            "{name} is not a build of {}: its --version names no suite; name the program of a suite, built with this \
+             or a later version of pvbench",
             suite.name()
         )),
     }

@@ -12,12 +12,12 @@ use super::error::CliError;
 /// Signals that end a run: Ctrl-C, a supervisor, a lost connection.
 const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Signals that must not be blocked: those that end a run, SIGCHLD, and those that instructions raise. The kernel kills a
-/// process that is stepped while it blocks SIGTRAP.
+/// Signals that must not be blocked: those that end a run, SIGCHLD, and those that instructions raise. The kernel kills
+/// a process that is stepped while it blocks SIGTRAP.
 const UNBLOCKED_SIGNALS: [i32; 9] = [SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE];
 
-/// Smallest soft limit on the stack of this process and its workers, in bytes: the default of Linux. 1/4 MiB is enough for
-/// both; with 1/8 MiB workers die, with 1/16 MiB the parent.
+/// Smallest soft limit on the stack of this process and its workers, in bytes: the default of Linux. 1/4 MiB is enough
+/// for both; with 1/8 MiB workers die, with 1/16 MiB the parent.
 const MIN_STACK_BYTES: u64 = 8 << 20;
 
 /// Resets inherited state that a measurement depends on. Must be called before anything is started.

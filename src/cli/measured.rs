@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::conditions::{Conditions, keep_off, worker_command};
 use super::error::{self, CliError};
 use super::progress::Progress;
-use super::run::Chosen;
+use super::run::WorkloadSelection;
 use crate::clock::Clock;
 use crate::host::{Check, Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::explain::examples;
@@ -29,12 +29,12 @@ use crate::workload;
 
 /// Number of other CPUs that are tested as second CPU: a core has two hyperthreads, or four.
 const MAX_TESTED_CPUS: usize = 4;
-/// Number of tests of each CPU. Another guest that comes and goes can make two CPUs seem to share a core, but nothing makes
-/// hyperthreads of one core seem to have separate cores.
+/// Number of tests of each CPU. Another guest that comes and goes can make two CPUs seem to share a core, but nothing
+/// makes hyperthreads of one core seem to have separate cores.
 const MAX_TESTS_PER_CPU: usize = 3;
 
 /// Facts about machine and clock before anything is measured.
-pub struct Here {
+pub struct HostContext {
     /// The answers of the running system.
     probes: Probes,
     /// The clock that times windows.
@@ -44,7 +44,7 @@ pub struct Here {
     immovable: Option<CodeError>,
 }
 
-impl Here {
+impl HostContext {
     /// Asks the running system, and chooses CPU and clock by the options.
     pub fn ask(conditions: &Conditions) -> Self {
         let mut probes = Probes::ask(&Root::default());
@@ -52,7 +52,7 @@ impl Here {
         if let Some(cpu) = conditions.cpu {
             probes.measuring_cpu = u32::try_from(cpu).ok();
         }
-        Here { probes, clock, clock_reason, immovable: code_memory().err() }
+        HostContext { probes, clock, clock_reason, immovable: code_memory().err() }
     }
 
     /// Whether loops can be copied to chosen addresses.
@@ -67,8 +67,8 @@ impl Here {
 
     /// Returns a second CPU that has a separate core, to measure these workloads on at the same time.
     ///
-    /// `None` if `--cpu` was given, which reserves one CPU only, if a workload runs on several CPUs itself, or if no CPU
-    /// with a separate core is found.
+    /// It is `None` in three cases: `--cpu` was given, which reserves one CPU only; a workload runs on several CPUs
+    /// itself; no CPU with a separate core is found.
     pub fn second_cpu(&self, conditions: &Conditions, suite: &Suite, workloads: &[String]) -> Option<usize> {
         let chosen = |entry: &&workload::WorkloadEntry| workloads.iter().any(|name| *name == entry.meta.name);
         let alone = suite.workloads().iter().filter(chosen).all(|entry| entry.cpus == 1);
@@ -81,8 +81,7 @@ impl Here {
         others.retain(|other| *other != cpu);
         // Most interrupts go to the first CPUs, so the last ones are tested first.
         others.sort_unstable_by(|a, b| b.cmp(a));
-        let is_separate =
-            |other: &usize| (0..MAX_TESTS_PER_CPU).any(|_| have_separate_cores(cpu, *other, self.clock));
+        let is_separate = |other: &usize| (0..MAX_TESTS_PER_CPU).any(|_| have_separate_cores(cpu, *other, self.clock));
         others.into_iter().take(MAX_TESTED_CPUS).find(is_separate)
     }
 }
@@ -90,9 +89,9 @@ impl Here {
 /// Measures a plan and returns its document. `writer` also keeps the samples in a file.
 pub fn measure(
     plan: &Plan,
-    work: &Chosen,
+    work: &WorkloadSelection,
     suite: &Suite,
-    here: &Here,
+    here: &HostContext,
     writer: Option<SamplesWriter>,
     stop: &AtomicBool,
 ) -> Result<Vec<u8>, CliError> {
@@ -100,15 +99,15 @@ pub fn measure(
         Workers::Exactly(workers) => Progress::of_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
         Workers::Within(time) => Progress::of_time(time + work.plan.workers.left(Duration::ZERO)),
     };
-    let mut measured = Measured::begin(plan, here, progress, writer)?;
-    let Measured { collector, no_counters, .. } = &mut measured;
+    let mut measured = RunState::begin(plan, here, progress, writer)?;
+    let RunState { collector, no_counters, .. } = &mut measured;
     let count = no_counters.is_none();
     let whole = run_all(plan, &work.plan, &worker_command, count, stop, collector)?;
     measured.document(work, suite, here, whole)
 }
 
 /// A run in progress: the samples so far, and the conditions of the run.
-pub struct Measured<'a> {
+pub struct RunState<'a> {
     /// Collects samples.
     pub collector: Collector<'a>,
     ticks_per_second: f64,
@@ -118,11 +117,11 @@ pub struct Measured<'a> {
     began: Instant,
 }
 
-impl<'a> Measured<'a> {
+impl<'a> RunState<'a> {
     /// Moves this process off the workers' CPU and begins the run.
     pub fn begin(
         plan: &'a Plan,
-        here: &Here,
+        here: &HostContext,
         progress: Progress,
         writer: Option<SamplesWriter>,
     ) -> Result<Self, CliError> {
@@ -141,7 +140,7 @@ impl<'a> Measured<'a> {
             workers_again: 0,
             plan,
         };
-        Ok(Measured {
+        Ok(RunState {
             collector,
             ticks_per_second,
             no_counters: pmu_unavailable(),
@@ -152,8 +151,14 @@ impl<'a> Measured<'a> {
     }
 
     /// Makes the document of the run; `whole` if nothing was cut short.
-    pub fn document(self, work: &Chosen, suite: &Suite, here: &Here, whole: bool) -> Result<Vec<u8>, CliError> {
-        let Measured { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
+    pub fn document(
+        self,
+        work: &WorkloadSelection,
+        suite: &Suite,
+        here: &HostContext,
+        whole: bool,
+    ) -> Result<Vec<u8>, CliError> {
+        let RunState { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
         let plan = collector.plan;
         collector.progress.finish();
         let ops = suite.ops();
@@ -194,12 +199,13 @@ fn list_absences(
     no_counters: Option<String>,
     immovable: Option<&CodeError>,
     uncounted: Option<String>,
-    (work, suite): (&Chosen, &Suite),
+    (work, suite): (&WorkloadSelection, &Suite),
 ) -> Vec<Unavailable> {
     let mut absent = work.absent.clone();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
-        absent.push(Unavailable { what, reason: format!("loops ran at the addresses that the linker chose: {reason}") });
+        absent
+            .push(Unavailable { what, reason: format!("loops ran at the addresses that the linker chose: {reason}") });
     }
     if let Some(reason) = no_counters {
         absent.push(Unavailable { what: "hardware counters".to_owned(), reason });
@@ -220,7 +226,7 @@ fn list_absences(
 
 /// Makes the checks of the machine, and the check of the planned ops' code. Without planned ops the code of all ops is
 /// checked, since workloads call any of them.
-fn check_environment(suite: &Suite, planned: &[&OpEntry], here: &Here) -> Vec<Check> {
+fn check_environment(suite: &Suite, planned: &[&OpEntry], here: &HostContext) -> Vec<Check> {
     let mut checks = checks_with(&Root::default(), &here.probes);
     checks.push(match planned {
         [] => optimisation(suite.ops().iter()),
@@ -233,10 +239,9 @@ fn check_environment(suite: &Suite, planned: &[&OpEntry], here: &Here) -> Vec<Ch
 fn list_called_bodies(planned: &[&OpEntry]) -> Vec<Unavailable> {
     let absence = |op: &&OpEntry| Unavailable {
         what: format!("body of {} in place", op.meta.name),
-        reason:
-            "even inline it calls another function: mark that function #[inline] or build with lto, and name the \
+        reason: "even inline it calls another function: mark that function #[inline] or build with lto, and name the \
                  function itself if it is called through a pointer"
-                .to_owned(),
+            .to_owned(),
     };
     // Unoptimised code never has bodies in place, and has a warning of its own.
     planned.iter().filter(|op| op.code() != Code::Unoptimised && op.calls_out()).map(absence).collect()

@@ -41,8 +41,8 @@ use exit::Exit;
 #[derive(Parser)]
 #[command(name = "pvbench", version, about, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 fine; 1 a budget is exceeded or something regressed; 2 bad usage or input; \
-                        3 inconclusive; 4 the measurement failed, or its output could not be written. If several apply, \
-                        the first of 1, 2, 4, 3 is the exit code.")]
+                        3 inconclusive; 4 the measurement failed, or its output could not be written. If several \
+                        apply, the first of 1, 2, 4, 3 is the exit code.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -99,9 +99,9 @@ enum Command {
 /// program, started again. Reports go to `reports/NAME/latest`, with the suite's name.
 ///
 /// A suite behaves as criterion's bench targets do. Under `cargo bench` the subcommand is `run` unless another one is
-/// named: `cargo bench` measures, and `cargo bench -- --quick` takes a few seconds. A name is a filter:
-/// `cargo bench -- read` measures the ops and workloads whose names contain it. `cargo test --benches` runs each of them
-/// once, and `--list` lists them for test runners.
+/// named: `cargo bench` measures, and `cargo bench -- --quick` takes a few seconds. A name is a filter: `cargo bench --
+/// read` measures the ops and workloads whose names contain it. `cargo test --benches` runs each of them once, and
+/// `--list` lists them for test runners.
 ///
 /// ```no_run
 /// # struct Read;
@@ -129,8 +129,8 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
     };
     words::set_name(suite.name());
     let called = match parse_call(&suite) {
-        Ok(Called::Parsed(cli)) => cli,
-        Ok(Called::Done(done)) => return finish(done),
+        Ok(Invocation::Parsed(cli)) => cli,
+        Ok(Invocation::Done(done)) => return finish(done),
         // Help and version are output of a command.
         Err(error) if !error.use_stderr() => {
             let done = write!(output::stdout(), "{}", error.render().ansi());
@@ -167,7 +167,7 @@ fn finish(done: Done) -> ExitCode {
 }
 
 /// The arguments of this process, parsed.
-enum Called {
+enum Invocation {
     /// A subcommand to run.
     Parsed(Cli),
     /// The result of a request of a test runner.
@@ -175,22 +175,22 @@ enum Called {
 }
 
 /// Parses the arguments of a bench target, or of the program `pvbench`.
-fn parse_call(suite: &Suite) -> Result<Called, clap::Error> {
+fn parse_call(suite: &Suite) -> Result<Invocation, clap::Error> {
     let command = words::command(Cli::command(), suite.name());
     let args: Vec<OsString> = std::env::args_os().collect();
     if suite.name() == words::BUILT_IN {
         let args = bench_target::insert_run(args, &command);
-        return parse(command, args).map(Called::Parsed);
+        return parse(command, args).map(Invocation::Parsed);
     }
     match bench_target::parse(args, &command) {
-        Call::CommandLine(args) => parse(command, args).map(Called::Parsed),
-        Call::List(filter, format) => Ok(Called::Done(tried::list(suite, &filter, format))),
-        Call::Test(filter) => Ok(Called::Done(tried::test(suite, &filter))),
+        Call::CommandLine(args) => parse(command, args).map(Invocation::Parsed),
+        Call::List(filter, format) => Ok(Invocation::Done(tried::list(suite, &filter, format))),
+        Call::Test(filter) => Ok(Invocation::Done(tried::test(suite, &filter))),
         Call::Bench(filter, options) => match build_run(suite, &filter, options) {
-            Some(args) => parse(command, args).map(Called::Parsed),
+            Some(args) => parse(command, args).map(Invocation::Parsed),
             None => {
                 error::note(&format!("{}: no op or workload matches the filter, so nothing is measured", suite.name()));
-                Ok(Called::Done(Ok(Exit::Fine)))
+                Ok(Invocation::Done(Ok(Exit::Fine)))
             }
         },
     }

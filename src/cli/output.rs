@@ -1,8 +1,8 @@
 //! Output of a command except warnings: standard output, and the files that its options name.
 //!
-//! A failed write never changes a verdict. If the reader of standard output has closed it, the rest is dropped without an
-//! error. Other failures are printed on standard error after the command has ended, and the exit code is the worse of the
-//! two ([`Exit::worse`]).
+//! A failed write never changes a verdict. If the reader of standard output has closed it, the rest is dropped without
+//! an error. Other failures are printed on standard error after the command has ended, and the exit code is the worse
+//! of the two ([`Exit::worse`]).
 
 use std::fs::OpenOptions;
 use std::io::{self, LineWriter, Write};
@@ -114,9 +114,9 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// Failed writes of a command that goes on to its verdict. They are printed when this is dropped.
 #[derive(Default)]
 #[must_use = "the exit code depends on it"]
-pub struct Unwritten(Vec<CliError>);
+pub struct FailedWrites(Vec<CliError>);
 
-impl Unwritten {
+impl FailedWrites {
     /// Records a failure; returns the value of a success.
     pub fn note<T, E: Into<CliError>>(&mut self, done: Result<T, E>) -> Option<T> {
         done.map_err(|error| self.0.push(error.into())).ok()
@@ -142,7 +142,7 @@ impl Unwritten {
 }
 
 /// Failures are printed also if the command reaches no verdict.
-impl Drop for Unwritten {
+impl Drop for FailedWrites {
     fn drop(&mut self) {
         self.0.iter().for_each(error::print);
     }

@@ -156,7 +156,8 @@ fn print_costs(
 
 /// Prints the cycles of each op, in descending order of their cost with the first mechanism that is shown.
 fn print_by_op(report: &Report, calls: &BTreeMap<String, f64>, costs: &Costs) -> Result<(), super::error::CliError> {
-    let kernels: Vec<_> = list_kernels(report).into_iter().filter(|(name, _)| MECHANISMS_BY_OP.contains(&name.as_str())).collect();
+    let kernels: Vec<_> =
+        list_kernels(report).into_iter().filter(|(name, _)| MECHANISMS_BY_OP.contains(&name.as_str())).collect();
     let Some((first, state)) = kernels.first() else { return Ok(()) };
     let of = |op: &str, calls: f64, mechanism: &str, state| Some(costs.of_call(op, mechanism, state)? * calls);
     let mut ops: Vec<(&String, f64)> = calls.iter().map(|(op, calls)| (op, *calls)).collect();
@@ -207,7 +208,9 @@ fn read_counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, O
     let unreadable = |source| CountsError::Read { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_BYTES {
-        return Err(unreadable(std::io::Error::other(format!("the file has {size} bytes, and a file of counts has at most {MAX_BYTES}"))));
+        return Err(unreadable(std::io::Error::other(format!(
+            "the file has {size} bytes, and a file of counts has at most {MAX_BYTES}"
+        ))));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let wrong = |at: usize, message: String| {
@@ -227,13 +230,19 @@ fn read_counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, O
         }
         let value = *count.get_ref();
         if !(0.0..=MAX_CALLS).contains(&value) {
-            return Err(wrong(count.span().start, format!("{name} = {value} is out of range; calls are 0 to {MAX_CALLS:e}")));
+            return Err(wrong(
+                count.span().start,
+                format!("{name} = {value} is out of range; calls are 0 to {MAX_CALLS:e}"),
+            ));
         }
         calls.insert(name.clone(), value);
     }
     let time = match counts.time_ns {
         Some(time) if !(time.get_ref().is_finite() && *time.get_ref() > 0.0) => {
-            return Err(wrong(time.span().start, format!("time_ns = {} is out of range; a time is above 0", time.get_ref())));
+            return Err(wrong(
+                time.span().start,
+                format!("time_ns = {} is out of range; a time is above 0", time.get_ref()),
+            ));
         }
         time => time.map(Spanned::into_inner),
     };

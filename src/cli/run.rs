@@ -11,8 +11,8 @@ use super::conditions::Conditions;
 use super::error::CliError;
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::{Here, measure};
-use super::output::{Unwritten, stdout};
+use super::measured::{HostContext, measure};
+use super::output::{FailedWrites, stdout};
 use super::{Done, error};
 use crate::measure::plan::{Comparison, MAX_LAYOUTS, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelVariant;
@@ -99,7 +99,7 @@ pub fn worker(suite: Suite) -> Done {
 /// Plans, measures, and writes the report with its page.
 pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let here = Here::ask(&args.selection.conditions);
+    let here = HostContext::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let mut work = work_plan(&args.selection, suite, plan.preset)?;
     work.plan.second_cpu = here.second_cpu(&args.selection.conditions, suite, &work.plan.workloads);
@@ -116,7 +116,7 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let document = measure(&plan, &work, suite, &here, writer, &stop)?;
     // Page and summary are made from the numbers as written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     unwritten.report(&args.out, &report, document);
     let mut out = stdout();
     write!(out, "{}", terminal::summary(&report))?;
@@ -135,7 +135,7 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
 ///
 /// # Errors
 /// A name matches nothing, nothing is left to measure, or `--time` is too short for two workers.
-pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliError> {
+pub fn plan(args: &Selection, suite: &Suite, here: &HostContext) -> Result<Plan, CliError> {
     let movable = here.movable();
     let preset = match (args.quick, args.full) {
         (true, _) => Preset::Quick,
@@ -171,7 +171,7 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
     }
     if mechanisms.is_empty() && args.mechanism.iter().all(|m| m != "inline") {
         return Err(CliError::Usage(
-            "none of these mechanisms can reach that body; the column bodies of `pvbench list mechanisms` shows which can".into(),
+            "none of these mechanisms can reach that body; see the column bodies of `pvbench list mechanisms`".into(),
         ));
     }
     // Cold regimes measure only the suite's cold ops, unless ops or regimes are named.
@@ -198,7 +198,7 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
     if only_workloads(args) {
         groups.clear();
     } else if groups.is_empty() {
-        let message = "these ops have no loop in these regimes: latency needs an argument and a result; name other ops or regimes";
+        let message = "these ops have no loop in these regimes; name others (latency needs an argument and a result)";
         return Err(CliError::Usage(message.into()));
     }
     let with_workloads = args.op.is_empty() && args.regime.is_empty() || !args.workload.is_empty();
@@ -244,7 +244,7 @@ fn to_owned_names(names: Option<&[&str]>) -> Vec<String> {
 pub const ROUNDS_PER_WORKLOAD: usize = 8;
 
 /// The selected workloads.
-pub struct Chosen {
+pub struct WorkloadSelection {
     /// The plan of those that are available on this machine.
     pub plan: WorkPlan,
     /// The unavailable ones, with the reasons.
@@ -255,7 +255,7 @@ pub struct Chosen {
 ///
 /// # Errors
 /// A name matches nothing, or none of the selected workloads is available.
-pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chosen, CliError> {
+pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<WorkloadSelection, CliError> {
     let entries = suite.workloads();
     let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();
     let quick = to_owned_names(suite.choices().quick_workloads);
@@ -312,5 +312,5 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
         rounds: ROUNDS_PER_WORKLOAD,
         second_cpu: None,
     };
-    Ok(Chosen { plan, absent })
+    Ok(WorkloadSelection { plan, absent })
 }

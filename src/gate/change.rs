@@ -8,10 +8,10 @@ use crate::stats::location::median;
 
 /// Computes the change of a cell's overhead from `before` to `after`, in `unit`.
 ///
-/// Each layout is compared with the same layout of the other report, so that effects of the code offset cancel. The change
-/// is the median of the layouts' changes. Its interval is as wide as that of a typical layout: a worker measures all
-/// layouts, so an error of a worker may affect all of them. The two runs are independent, so their half widths add up in
-/// quadrature. The layout range is that of the changes.
+/// Each layout is compared with the same layout of the other report, so that effects of the code offset cancel. The
+/// change is the median of the layouts' changes. Its interval is as wide as that of a typical layout: a worker measures
+/// all layouts, so an error of a worker may affect all of them. The two runs are independent, so their half widths add
+/// up in quadrature. The layout range is that of the changes.
 ///
 /// # Errors
 /// The reason why there is no change, such as a cell that was not measured.
@@ -86,7 +86,8 @@ pub fn compare_kernels(
         Unit::Cycles => after.0.inline_cycles.map(|cycles| cycles.estimate / 100.0),
         _ => Some(1.0),
     };
-    let per_percent = per_percent.ok_or_else(|| format!("the report has no values to convert percent to {}", unit.name()))?;
+    let per_percent =
+        per_percent.ok_or_else(|| format!("the report has no values to convert percent to {}", unit.name()))?;
     let percent = |log: f64| log.exp_m1() * 100.0 * per_percent;
     let floor = after.0.floor_percent.max(before.0.floor_percent) * per_percent;
     let Estimate { estimate, low, high } = change;

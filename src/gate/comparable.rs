@@ -6,8 +6,8 @@ use crate::report::Report;
 /// Lists the differences of two machines or tools as text: `CPU model: A, not B`. The list is empty if times can be
 /// compared.
 ///
-/// Cycles depend on the CPU model, its microcode, the kernel's mitigations, and the version of the tool, whose loops are
-/// part of the measured code.
+/// Cycles depend on the CPU model, its microcode, the kernel's mitigations, and the version of the tool, whose loops
+/// are part of the measured code.
 #[must_use]
 pub fn differences(found: (&Machine, &str), expected: (&Machine, &str)) -> Vec<String> {
     let mut differences = Vec::new();

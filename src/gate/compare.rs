@@ -6,7 +6,7 @@ use super::bound::Unit;
 use super::change;
 use super::evidence::{ERROR, Evidence, Widening};
 use super::judge::{ReportIndex, list_faults};
-use super::left_out::{self, Measured, NotCompared};
+use super::left_out::{self, MeasuredIn, NotCompared};
 use super::verdict::Outcome;
 use crate::report::Report;
 use crate::report::schema::{Estimate, WorkloadResult};
@@ -15,7 +15,7 @@ use crate::report::subject::{self, kernels};
 /// The change of a cell, or of a workload on a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Changed {
+pub struct Change {
     /// The cell or kernel.
     pub subject: String,
     /// The unit of all numbers here: cycles for cells, percent for workloads.
@@ -50,7 +50,7 @@ pub struct ReportComparison {
     #[serde(default)]
     pub trouble: Vec<String>,
     /// Everything that both reports measured.
-    pub changed: Vec<Changed>,
+    pub changed: Vec<Change>,
     /// Everything of either report that is not in `changed`, with the reason.
     #[serde(default)]
     pub not_compared: Vec<NotCompared>,
@@ -68,8 +68,8 @@ pub enum Conclusion {
 }
 
 impl ReportComparison {
-    /// Returns the conclusion. It is inconclusive if nothing was compared, if a report is incomplete or has failures, or
-    /// if the second report lists something without a value that the first one measured.
+    /// Returns the conclusion. It is inconclusive if nothing was compared, if a report is incomplete or has failures,
+    /// or if the second report lists something without a value that the first one measured.
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {
         if self.regressed() {
@@ -91,7 +91,7 @@ impl ReportComparison {
     /// Counts the cells and kernels that at least one report measured but that were not compared.
     #[must_use]
     pub fn left_out(&self) -> usize {
-        let measured = |left: &&NotCompared| left.measured_in != Measured::Neither;
+        let measured = |left: &&NotCompared| left.measured_in != MeasuredIn::Neither;
         self.count(Outcome::Skipped) + self.not_compared.iter().filter(measured).count()
     }
 
@@ -118,7 +118,7 @@ impl ReportComparison {
                     let measured = ends.map(|end| end.is_some_and(|end| end.inline_cycles.is_some()));
                     self.not_compared.push(NotCompared {
                         subject: name_inline(workload),
-                        measured_in: Measured::of(measured),
+                        measured_in: MeasuredIn::of(measured),
                         is_listed_in_both: ends.iter().all(Option::is_some),
                         reason,
                     });
@@ -140,19 +140,20 @@ impl ReportComparison {
 }
 
 /// Compares the time of a workload with `inline` before and after.
-fn compare_inline(ends: [Option<&WorkloadResult>; 2], wider: &mut Widening) -> Result<Changed, String> {
+fn compare_inline(ends: [Option<&WorkloadResult>; 2], wider: &mut Widening) -> Result<Change, String> {
     let [Some(earlier), Some(workload)] = ends else {
         return Err(left_out::describe_missing(ends[0].is_none(), "workload"));
     };
     let (Some(a), Some(b)) = (earlier.inline_cycles, workload.inline_cycles) else {
         return Err(left_out::describe_unmeasured_inline([earlier, workload]));
     };
-    let [new, old] = [(b, workload.workers), (a, earlier.workers)].map(|(cycles, workers)| wider.widen(cycles, workers));
+    let [new, old] =
+        [(b, workload.workers), (a, earlier.workers)].map(|(cycles, workers)| wider.widen(cycles, workers));
     let change = change::subtract(new, old).ok_or(change::TOO_FEW_WORKERS)?;
     let floor = workload.floor_percent.max(earlier.floor_percent) / 100.0 * a.estimate;
     let evidence = change::check_finite(Evidence { interval: change, floor, ..Evidence::counted(0.0) })?;
     let (outcome, reason) = decide(&evidence);
-    Ok(Changed {
+    Ok(Change {
         subject: name_inline(workload),
         unit: Unit::Cycles,
         before: a.estimate,
@@ -215,7 +216,7 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
             outcome = if change > 0.0 { Outcome::Fail } else { Outcome::Improved };
             reason = Some(format!("{change:+} instructions"));
         }
-        comparison.changed.push(Changed {
+        comparison.changed.push(Change {
             subject: subject::of_cell(cell),
             unit: Unit::Cycles,
             before: a.cycles.estimate,
@@ -243,7 +244,7 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
             }
         };
         let (outcome, reason) = if without_times { (Outcome::Skipped, None) } else { decide(&evidence) };
-        comparison.changed.push(Changed {
+        comparison.changed.push(Change {
             subject: subject::of_kernel(workload, kernel),
             unit: Unit::Percent,
             before: a.estimate,
@@ -282,6 +283,6 @@ fn decide(evidence: &Evidence) -> (Outcome, Option<String>) {
     }
 }
 
-fn size(changed: &Changed) -> f64 {
+fn size(changed: &Change) -> f64 {
     changed.change.estimate.abs()
 }

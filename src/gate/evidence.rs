@@ -11,12 +11,12 @@ pub const ERROR: f64 = 0.001;
 
 /// Widens intervals of a report so that all verdicts hold together.
 ///
-/// An interval of a report is a 95% interval of one cell: of a thousand of them fifty miss, and a gate on them would raise
-/// false alarms. Therefore the distance of each end from the estimate is multiplied by a ratio of two quantiles of
-/// Student's t distribution. One is at the confidence at which all verdicts hold together with probability 1 - [`ERROR`]
-/// (Sidak), the other at the report's confidence; both have workers - 1 degrees of freedom. An asymmetric interval stays
-/// asymmetric. With few workers the tails of Student's t are long: intervals of twenty workers are half as wide as those
-/// of six.
+/// An interval of a report is a 95% interval of one cell: of a thousand of them fifty miss, and a gate on them would
+/// raise false alarms. Therefore the distance of each end from the estimate is multiplied by a ratio of two quantiles
+/// of Student's t distribution. One is at the confidence at which all verdicts hold together with probability 1 -
+/// [`ERROR`] (Sidak), the other at the report's confidence; both have workers - 1 degrees of freedom. An asymmetric
+/// interval stays asymmetric. With few workers the tails of Student's t are long: intervals of twenty workers are half
+/// as wide as those of six.
 #[derive(Clone, Debug)]
 pub struct Widening {
     from: f64,
@@ -37,8 +37,8 @@ impl Widening {
         self.to
     }
 
-    /// Widens an interval over a number of workers; `None` with fewer than two workers, or if the report's confidence is
-    /// not 0.5 to 1.
+    /// Widens an interval over a number of workers; `None` with fewer than two workers, or if the report's confidence
+    /// is not 0.5 to 1.
     pub fn widen(&mut self, estimate: Estimate, workers: usize) -> Option<Estimate> {
         let (from, to) = (self.from, self.to);
         // A report is untrusted input.

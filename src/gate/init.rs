@@ -12,8 +12,8 @@ const ROUNDING_EXCESS: f64 = 1e-3;
 
 /// Makes the text of a budget file that the report keeps; `None` if no instructions were counted.
 ///
-/// A rule has the mechanisms of an op with the same number of extra instructions. All rules are of one regime: throughput,
-/// if the report has it. `keeps` selects mechanisms.
+/// A rule has the mechanisms of an op with the same number of extra instructions. All rules are of one regime:
+/// throughput, if the report has it. `keeps` selects mechanisms.
 ///
 /// Bounds come from counts because they depend on the body: inline, a compiler keeps addresses and constants out of the
 /// loop that a callee loads at each call.
@@ -29,7 +29,7 @@ pub fn budgets(report: &Report, keeps: impl Fn(&str) -> bool) -> Option<String> 
     let regime = Regime::ALL.into_iter().find(|regime| native(*regime).any(|cell| cell.instructions.is_some()))?;
     let mut text = format!(
         "# Instructions of each op above inline in {}, as counted on {}, rounded up to whole numbers.\n\
-         # Keep the rules of the mechanisms you use, and add a `why` to each; `overhead = \"8 cycles\"` bounds the time.\n",
+         # Keep the rules of the mechanisms you use, and add a `why` to each; `overhead = \"8 cycles\"` bounds time.\n",
         regime.name(),
         report.run.started.get(..10).unwrap_or("an unknown day"),
     );

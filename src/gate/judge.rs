@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::bound::{Bound, Quantity, Unit};
 use super::budget::{Budgets, Level, Rule};
-use super::change::{self, ns_per_cycle, value_range, scale, count_workers};
+use super::change::{self, count_workers, ns_per_cycle, scale, value_range};
 use super::evidence::{ERROR, Evidence, Widening};
-use super::rules::{Decision, Decisions, Names, Resolved, decide, resolve_leniently};
+use super::rules::{Decision, Decisions, Names, ResolvedRule, decide, resolve_leniently};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
 use crate::op::BodyKind;
 use crate::regime::Regime;
@@ -19,7 +19,7 @@ pub struct GateInput<'a> {
     /// The budget file.
     pub budgets: &'a Budgets,
     /// Its rules, with names in place of globs.
-    pub rules: &'a [Resolved<'a>],
+    pub rules: &'a [ResolvedRule<'a>],
     /// The rules that decide each cell and kernel.
     pub decisions: &'a Decisions,
     /// The report to judge.
@@ -42,7 +42,8 @@ const EXCEEDED: u8 = 1;
 const INCONCLUSIVE: u8 = 3;
 const FAILED: u8 = 4;
 
-/// Judges a report: each bound of each rule, for every cell and kernel that the rule decides. The worst verdict is first.
+/// Judges a report: each bound of each rule, for every cell and kernel that the rule decides. The worst verdict is
+/// first.
 #[must_use]
 pub fn judge(input: &GateInput) -> Judged {
     let without_times = !input.differences.is_empty() && !input.across_machines;
@@ -118,8 +119,8 @@ fn judge_baseline_only(input: &GateInput, baseline: &Report, without_times: bool
     }
 }
 
-/// Makes skipped verdicts inconclusive if all verdicts of their rule and quantity are skipped because the report shows no
-/// machine code, or because report and baseline have nothing in common.
+/// Makes skipped verdicts inconclusive if all verdicts of their rule and quantity are skipped because the report shows
+/// no machine code, or because report and baseline have nothing in common.
 fn mark_rules_without_evidence(verdicts: &mut [Verdict]) {
     let of = |verdict: &Verdict| (verdict.rule.line, verdict.quantity);
     let judged: HashSet<_> = verdicts.iter().filter(|v| v.outcome != Outcome::Skipped).map(of).collect();
@@ -176,7 +177,7 @@ pub(super) fn list_faults(name: &str, report: &Report) -> Vec<String> {
 
 /// Counts the verdicts on times; at least 1.
 #[must_use]
-pub fn timed(rules: &[Resolved], decisions: &Decisions, with_baseline: bool) -> usize {
+pub fn timed(rules: &[ResolvedRule], decisions: &Decisions, with_baseline: bool) -> usize {
     let times = |rule: usize| {
         let bounds = rules[rule].rule.bounds.iter();
         bounds.filter(|b| b.quantity.is_time() && (!b.quantity.is_change() || with_baseline)).count()
@@ -291,9 +292,9 @@ fn judge_cell(rule: &Rule, cell: &Cell, with: &mut JudgeContext, verdicts: &mut 
                 Some(Some(before)) if bound.quantity == Quantity::Change => {
                     change::compare_cells(cell, before, bound.unit, &mut with.wider).map_err(inconclusive)
                 }
-                Some(Some(before)) => {
-                    extra_instructions(cell).and_then(|new| Ok(new - extra_instructions(before)?)).map(Evidence::counted)
-                }
+                Some(Some(before)) => extra_instructions(cell)
+                    .and_then(|new| Ok(new - extra_instructions(before)?))
+                    .map(Evidence::counted),
             },
         };
         verdicts.push(make_verdict(rule, bound, subject::of_cell(cell), &cell_parts(cell), found));
@@ -337,7 +338,8 @@ fn judge_kernel(
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped(NO_KERNEL)),
                 Some(Some(before)) => {
-                    change::compare_kernels([(workload, kernel), before], bound.unit, &mut with.wider).map_err(inconclusive)
+                    change::compare_kernels([(workload, kernel), before], bound.unit, &mut with.wider)
+                        .map_err(inconclusive)
                 }
             }
         } else {
@@ -349,7 +351,13 @@ fn judge_kernel(
 }
 
 /// Makes the verdict of a bound from its evidence.
-fn make_verdict(rule: &Rule, bound: &Bound, subject: String, of: &[(&str, Option<&str>)], found: EvidenceResult) -> Verdict {
+fn make_verdict(
+    rule: &Rule,
+    bound: &Bound,
+    subject: String,
+    of: &[(&str, Option<&str>)],
+    found: EvidenceResult,
+) -> Verdict {
     let (evidence, (outcome, reason)) = match found {
         Ok(evidence) => {
             let outcome = evidence.against(bound.value, bound.quantity.is_change());
@@ -380,7 +388,10 @@ fn make_verdict(rule: &Rule, bound: &Bound, subject: String, of: &[(&str, Option
 /// Makes the evidence of a cell's overhead in a unit.
 fn overhead_evidence(cell: &Cell, unit: Unit, wider: &mut Widening) -> EvidenceResult {
     let Some(overhead) = &cell.overhead else {
-        return Err(inconclusive(format!("not measured: {}", subject::plain(cell.absent.as_deref().unwrap_or_default()))));
+        return Err(inconclusive(format!(
+            "not measured: {}",
+            subject::plain(cell.absent.as_deref().unwrap_or_default())
+        )));
     };
     let nothing = || inconclusive(format!("the report has no values to convert cycles to {}", unit.name()));
     // The report has the interval in each unit; modes, layouts and floor are in cycles and are converted.
@@ -394,8 +405,9 @@ fn overhead_evidence(cell: &Cell, unit: Unit, wider: &mut Widening) -> EvidenceR
         }
         _ => (overhead.cycles, 1.0),
     };
-    let interval =
-        wider.widen(estimate, count_workers(cell)).ok_or_else(|| inconclusive("too few workers measured it for an interval"))?;
+    let interval = wider
+        .widen(estimate, count_workers(cell))
+        .ok_or_else(|| inconclusive("too few workers measured it for an interval"))?;
     let layouts: Vec<f64> = cell.layouts.iter().map(|layout| layout.cycles.estimate * per_cycle).collect();
     Ok(Evidence {
         interval,
@@ -407,9 +419,17 @@ fn overhead_evidence(cell: &Cell, unit: Unit, wider: &mut Widening) -> EvidenceR
 }
 
 /// Makes the evidence of a workload's overhead in a unit.
-fn workload_evidence(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: Unit, wider: &mut Widening) -> EvidenceResult {
+fn workload_evidence(
+    workload: &WorkloadResult,
+    kernel: &WorkloadKernel,
+    unit: Unit,
+    wider: &mut Widening,
+) -> EvidenceResult {
     let Some(percent) = kernel.overhead_percent else {
-        return Err(inconclusive(format!("not measured: {}", subject::plain(kernel.absent.as_deref().unwrap_or_default()))));
+        return Err(inconclusive(format!(
+            "not measured: {}",
+            subject::plain(kernel.absent.as_deref().unwrap_or_default())
+        )));
     };
     let per_percent = match unit {
         Unit::Ns => workload.inline_ns.map(|ns| ns / 100.0),
@@ -418,8 +438,9 @@ fn workload_evidence(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: U
     };
     let per_percent = per_percent
         .ok_or_else(|| inconclusive(format!("the report has no values to convert percent to {}", unit.name())))?;
-    let interval =
-        wider.widen(percent, workload.workers).ok_or_else(|| inconclusive("too few workers measured it for an interval"))?;
+    let interval = wider
+        .widen(percent, workload.workers)
+        .ok_or_else(|| inconclusive("too few workers measured it for an interval"))?;
     let floor = workload.floor_percent * per_percent;
     Ok(Evidence { interval: scale(interval, per_percent), floor, ..Evidence::counted(0.0) })
 }
@@ -433,7 +454,8 @@ fn extra_instructions(cell: &Cell) -> Result<f64, (Outcome, String)> {
 /// Returns the instructions of a unit above those with `inline`, as a number or in percent.
 fn unit_instructions(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: Unit) -> Result<f64, (Outcome, String)> {
     let reason = kernel.instructions_absent.as_deref().or(kernel.absent.as_deref());
-    let absent = || inconclusive(subject::plain(reason.unwrap_or("the report has no instruction counts of this kernel")));
+    let absent =
+        || inconclusive(subject::plain(reason.unwrap_or("the report has no instruction counts of this kernel")));
     let counted = kernel.instructions.ok_or_else(absent)?;
     match unit {
         Unit::Percent => Ok(counted.extra_percent),

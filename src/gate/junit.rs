@@ -1,7 +1,7 @@
 //! Verdicts as JUnit XML: a suite per rule, a case per verdict.
 //!
-//! An exceeded hard bound is a failure. An inconclusive verdict is an error, which CI systems count separately. The format
-//! has no warnings: an exceeded soft bound is a skipped case with a message.
+//! An exceeded hard bound is a failure. An inconclusive verdict is an error, which CI systems count separately. The
+//! format has no warnings: an exceeded soft bound is a skipped case with a message.
 
 use std::fmt::Write;
 

@@ -10,7 +10,7 @@ use crate::report::subject;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Measured {
+pub enum MeasuredIn {
     /// Only the first report.
     Before,
     /// Only the second report.
@@ -21,15 +21,15 @@ pub enum Measured {
     Neither,
 }
 
-impl Measured {
+impl MeasuredIn {
     /// Makes it from whether the first and the second report measured something.
     #[must_use]
     pub fn of([before, after]: [bool; 2]) -> Self {
         match (before, after) {
-            (true, false) => Measured::Before,
-            (false, true) => Measured::After,
-            (true, true) => Measured::Both,
-            (false, false) => Measured::Neither,
+            (true, false) => MeasuredIn::Before,
+            (false, true) => MeasuredIn::After,
+            (true, true) => MeasuredIn::Both,
+            (false, false) => MeasuredIn::Neither,
         }
     }
 }
@@ -41,7 +41,7 @@ pub struct NotCompared {
     /// The cell or kernel.
     pub subject: String,
     /// The reports that measured it.
-    pub measured_in: Measured,
+    pub measured_in: MeasuredIn,
     /// Whether both reports list it, measured or not. The plan of a report that does not list it did not include it.
     pub is_listed_in_both: bool,
     /// Why it was not compared.
@@ -51,13 +51,13 @@ pub struct NotCompared {
 impl NotCompared {
     /// Makes the entry of something that both reports measured.
     pub(super) fn in_both(subject: String, reason: String) -> Self {
-        NotCompared { subject, measured_in: Measured::Both, is_listed_in_both: true, reason }
+        NotCompared { subject, measured_in: MeasuredIn::Both, is_listed_in_both: true, reason }
     }
 
     /// Whether the second report lists it without a value, although the first one measured it.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.measured_in == Measured::Before && self.is_listed_in_both
+        self.measured_in == MeasuredIn::Before && self.is_listed_in_both
     }
 }
 
@@ -73,13 +73,17 @@ pub(super) fn cell(ends: [Option<&Cell>; 2], reports: [&Report; 2]) -> NotCompar
         _ => {
             let absent_in = usize::from(ends[0].is_some());
             // The report that lists it may give a reason why it was not measured.
-            let own = ends[1 - absent_in].filter(|cell| cell.overhead.is_none()).and_then(|cell| cell.absent.as_deref());
-            add_own_reason(of.map_or_else(String::new, |cell| describe_missing_cell(absent_in, reports[absent_in], cell)), own)
+            let own =
+                ends[1 - absent_in].filter(|cell| cell.overhead.is_none()).and_then(|cell| cell.absent.as_deref());
+            add_own_reason(
+                of.map_or_else(String::new, |cell| describe_missing_cell(absent_in, reports[absent_in], cell)),
+                own,
+            )
         }
     };
     NotCompared {
         subject: of.map_or_else(String::new, subject::of_cell),
-        measured_in: Measured::of(measured),
+        measured_in: MeasuredIn::of(measured),
         is_listed_in_both: ends.iter().all(Option::is_some),
         reason,
     }
@@ -95,12 +99,17 @@ pub(super) fn kernel(ends: [Option<(&WorkloadResult, &WorkloadKernel)>; 2], repo
             let absent_in = usize::from(ends[0].is_some());
             let own = ends[1 - absent_in].filter(|(_, kernel)| kernel.overhead_percent.is_none());
             let own = own.and_then(|(_, kernel)| kernel.absent.as_deref());
-            add_own_reason(of.map_or_else(String::new, |(workload, _)| describe_missing_kernel(absent_in, reports[absent_in], workload)), own)
+            add_own_reason(
+                of.map_or_else(String::new, |(workload, _)| {
+                    describe_missing_kernel(absent_in, reports[absent_in], workload)
+                }),
+                own,
+            )
         }
     };
     NotCompared {
         subject: of.map_or_else(String::new, |(workload, kernel)| subject::of_kernel(workload, kernel)),
-        measured_in: Measured::of(measured),
+        measured_in: MeasuredIn::of(measured),
         is_listed_in_both: ends.iter().all(Option::is_some),
         reason,
     }
@@ -115,7 +124,7 @@ pub(super) fn workloads(reports: [&Report; 2]) -> Vec<NotCompared> {
         let subject = subject::plain(name);
         if !is_there && !found.iter().any(|other| other.subject == subject) {
             let reason = format!("not measured: {}", subject::reason(&absence.reason));
-            found.push(NotCompared { subject, measured_in: Measured::Neither, is_listed_in_both: false, reason });
+            found.push(NotCompared { subject, measured_in: MeasuredIn::Neither, is_listed_in_both: false, reason });
         }
     }
     found

@@ -19,8 +19,15 @@ pub fn summary(judged: &Judged) -> String {
         );
         for verdict in shown.iter().take(MAX_VERDICTS) {
             let [measured, interval, bound, floor] = format_numbers(verdict);
-            let cells =
-                [format_outcome(verdict), verdict.subject.clone(), measured, interval, bound, floor, format_rule(judged, verdict)];
+            let cells = [
+                format_outcome(verdict),
+                verdict.subject.clone(),
+                measured,
+                interval,
+                bound,
+                floor,
+                format_rule(judged, verdict),
+            ];
             text.push_str(&format!("| {} |\n", cells.map(|cell| escaped(&cell)).join(" | ")));
         }
         if shown.len() > MAX_VERDICTS {
@@ -29,7 +36,9 @@ pub fn summary(judged: &Judged) -> String {
         let said: Vec<String> = shown
             .iter()
             .take(MAX_VERDICTS)
-            .filter_map(|verdict| Some(format!("* {}: {}\n", escaped(&verdict.subject), escaped(&format_remarks(verdict)?))))
+            .filter_map(|verdict| {
+                Some(format!("* {}: {}\n", escaped(&verdict.subject), escaped(&format_remarks(verdict)?)))
+            })
             .collect();
         if !said.is_empty() {
             text.push_str(&format!("\n{}", said.concat()));

@@ -1,4 +1,5 @@
-//! The deciding rule of each cell and kernel: globs become names, and the first rule of each level that matches decides.
+//! The deciding rule of each cell and kernel: globs become names, and the first rule of each level that matches
+//! decides.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -55,7 +56,11 @@ fn visit_cell_fields<'a>(cell: &'a Cell, mut with: impl FnMut(Field, &'a str)) {
 }
 
 /// Calls `with` for each field of a kernel and its name.
-fn visit_kernel_fields<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel, mut with: impl FnMut(Field, &'a str)) {
+fn visit_kernel_fields<'a>(
+    workload: &'a WorkloadResult,
+    kernel: &'a WorkloadKernel,
+    mut with: impl FnMut(Field, &'a str),
+) {
     with(Field::Workload, &workload.name);
     let own = [(Field::Mechanism, &kernel.mechanism), (Field::State, &kernel.state), (Field::Option, &kernel.option)];
     for (field, name) in own {
@@ -67,18 +72,19 @@ fn visit_kernel_fields<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKer
 
 /// A rule with names in place of its globs.
 #[derive(Clone, Debug)]
-pub struct Resolved<'a> {
+pub struct ResolvedRule<'a> {
     /// The rule.
     pub rule: &'a Rule,
     /// The names that its globs match, by field.
     pub names: BTreeMap<Field, HashSet<String>>,
 }
 
-impl Resolved<'_> {
+impl ResolvedRule<'_> {
     /// Whether the rule selects a cell.
     ///
-    /// A field that the rule does not name matches everything, with two exceptions. A rule without a body selects native
-    /// bodies. A cell in the state `refused`, which has no measured value, is selected only by a rule that names a state.
+    /// A field that the rule does not name matches everything, with two exceptions. A rule without a body selects
+    /// native bodies. A cell in the state `refused`, which has no measured value, is selected only by a rule that names
+    /// a state.
     #[must_use]
     pub fn has_cell(&self, cell: &Cell) -> bool {
         let refused = cell.state.as_deref() == Some("refused") && !self.names.contains_key(&Field::State);
@@ -107,7 +113,7 @@ impl Resolved<'_> {
 ///
 /// # Errors
 /// A glob matches nothing; the error has its position and the nearest name.
-pub fn resolve<'a>(budgets: &'a Budgets, names: &Names) -> Result<Vec<Resolved<'a>>, BudgetError> {
+pub fn resolve<'a>(budgets: &'a Budgets, names: &Names) -> Result<Vec<ResolvedRule<'a>>, BudgetError> {
     let resolved = |rule: &'a Rule| {
         let of = if rule.selects_workloads() { &names.kernels } else { &names.cells };
         let mut matched = BTreeMap::new();
@@ -117,14 +123,14 @@ pub fn resolve<'a>(budgets: &'a Budgets, names: &Names) -> Result<Vec<Resolved<'
                 .map_err(|error| budgets.at(pattern.position, error.to_string()))?;
             matched.insert(*field, chosen.into_iter().map(|index| available[index].to_owned()).collect());
         }
-        Ok(Resolved { rule, names: matched })
+        Ok(ResolvedRule { rule, names: matched })
     };
     budgets.rules.iter().map(resolved).collect()
 }
 
 /// Replaces the globs of all rules by the names that they match; a glob may match nothing.
 #[must_use]
-pub fn resolve_leniently<'a>(budgets: &'a Budgets, names: &Names) -> Vec<Resolved<'a>> {
+pub fn resolve_leniently<'a>(budgets: &'a Budgets, names: &Names) -> Vec<ResolvedRule<'a>> {
     let resolved = |rule: &'a Rule| {
         let of = if rule.selects_workloads() { &names.kernels } else { &names.cells };
         let matching = |(field, pattern): (&Field, &Pattern)| {
@@ -132,7 +138,7 @@ pub fn resolve_leniently<'a>(budgets: &'a Budgets, names: &Names) -> Vec<Resolve
             let chosen = select(field.name(), std::slice::from_ref(&pattern.text), &available).unwrap_or_default();
             (*field, chosen.into_iter().map(|index| available[index].to_owned()).collect())
         };
-        Resolved { rule, names: rule.selector.iter().map(matching).collect() }
+        ResolvedRule { rule, names: rule.selector.iter().map(matching).collect() }
     };
     budgets.rules.iter().map(resolved).collect()
 }
@@ -161,10 +167,10 @@ pub struct Decisions {
 
 /// Finds the first rule of each level that selects a cell or kernel, for all of them.
 #[must_use]
-pub fn decide(rules: &[Resolved], report: &Report) -> Decisions {
+pub fn decide(rules: &[ResolvedRule], report: &Report) -> Decisions {
     let mut decisions = Decisions::default();
     let (mut matched, mut decides) = (vec![false; rules.len()], vec![false; rules.len()]);
-    let mut first = |has: &dyn Fn(&Resolved) -> bool, with: &mut dyn FnMut(usize)| {
+    let mut first = |has: &dyn Fn(&ResolvedRule) -> bool, with: &mut dyn FnMut(usize)| {
         let mut taken: Vec<Level> = Vec::with_capacity(2);
         for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| has(rule)) {
             matched[index] = true;
@@ -200,7 +206,10 @@ impl Decisions {
         let Some(unmatched) = self.unmatched else { return Ok(()) };
         let rule = &budgets.rules[unmatched];
         let what = if rule.selects_workloads() { "workload on such a kernel" } else { "cell" };
-        let message = format!("the rule matches nothing: no {what} of the report has all of {}; correct or remove the rule", rule.selects());
+        let message = format!(
+            "the rule matches nothing: no {what} of the report has all of {}; correct or remove the rule",
+            rule.selects()
+        );
         Err(budgets.at(rule.position, message))
     }
 }

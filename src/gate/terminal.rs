@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::compare::{Changed, ReportComparison};
-use super::left_out::Measured;
+use super::compare::{Change, ReportComparison};
+use super::left_out::MeasuredIn;
 use super::verdict::{Judged, Outcome, Verdict};
 use crate::report::schema::Estimate;
 
@@ -88,8 +88,8 @@ pub fn result(judged: &Judged) -> &'static str {
 #[must_use]
 pub fn comparison(comparison: &ReportComparison, all: bool) -> String {
     let mut text = String::new();
-    let differs = |changed: &&Changed| all || matches!(changed.outcome, Outcome::Fail | Outcome::Improved);
-    let shown: Vec<&Changed> = comparison.changed.iter().filter(differs).collect();
+    let differs = |changed: &&Change| all || matches!(changed.outcome, Outcome::Fail | Outcome::Improved);
+    let shown: Vec<&Change> = comparison.changed.iter().filter(differs).collect();
     if !shown.is_empty() {
         let mut table = make_table(&["", "of", "before", "after", "change", "interval", "floor"], &[2, 3, 4, 5, 6]);
         let most = if all { usize::MAX } else { MAX_LINES };
@@ -157,17 +157,17 @@ fn explain_nothing_compared(comparison: &ReportComparison) -> String {
 
 /// Adds a line per reason for cells and kernels that were not compared; with `all` the line names all of them.
 fn add_left_out(comparison: &ReportComparison, all: bool, text: &mut String) {
-    let mut by_reason: BTreeMap<(Measured, &str), Vec<&str>> = BTreeMap::new();
+    let mut by_reason: BTreeMap<(MeasuredIn, &str), Vec<&str>> = BTreeMap::new();
     for left in &comparison.not_compared {
         by_reason.entry((left.measured_in, &left.reason)).or_default().push(&left.subject);
     }
     let most = if all { usize::MAX } else { MAX_LINES };
     for ((measured, reason), subjects) in by_reason.iter().take(most) {
         let measured = match measured {
-            Measured::Before => "measured before only",
-            Measured::After => "measured after only",
-            Measured::Both => "measured in both",
-            Measured::Neither => "measured in neither",
+            MeasuredIn::Before => "measured before only",
+            MeasuredIn::After => "measured after only",
+            MeasuredIn::Both => "measured in both",
+            MeasuredIn::Neither => "measured in neither",
         };
         let named = if all { subjects.len() } else { MAX_NAMED };
         let more = if subjects.len() > named { ", .." } else { "" };
@@ -179,7 +179,7 @@ fn add_left_out(comparison: &ReportComparison, all: bool, text: &mut String) {
     }
 }
 
-fn format_outcome_of_change(changed: &Changed) -> &'static str {
+fn format_outcome_of_change(changed: &Change) -> &'static str {
     match changed.outcome {
         Outcome::Fail => "regressed",
         Outcome::Improved => "improved",
@@ -194,7 +194,13 @@ pub(super) fn format_numbers(verdict: &Verdict) -> [String; 4] {
     let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), format_number);
     let interval = verdict.measured.map_or_else(
         || "-".to_owned(),
-        |m| if m.low == m.high { "counted".to_owned() } else { format!("{} .. {}", format_number(m.low), format_number(m.high)) },
+        |m| {
+            if m.low == m.high {
+                "counted".to_owned()
+            } else {
+                format!("{} .. {}", format_number(m.low), format_number(m.high))
+            }
+        },
     );
     [
         shown(verdict.measured.map(|measured| measured.estimate)),

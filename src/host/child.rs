@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group, set_pare
 /// Interval at which the status of a child is polled.
 pub const GLANCE: Duration = Duration::from_millis(20);
 
-/// Makes the kernel kill the child when this thread ends, for whatever reason. The child gets its own process group: this
-/// process handles Ctrl-C of the terminal, and [`end`] also ends children of the child.
+/// Makes the kernel kill the child when this thread ends, for whatever reason. The child gets its own process group:
+/// this process handles Ctrl-C of the terminal, and [`end`] also ends children of the child.
 pub fn bind(command: &mut Command) -> &mut Command {
     let parent = getpid();
     let bound = move || {

@@ -14,8 +14,8 @@ pub enum ClockChoice {
     },
 }
 
-/// Chooses the clock: the time stamp counter if it is readable, constant, invariant, monotonic and offered by the kernel,
-/// else the clock of the operating system. An observed fault precedes a missing guarantee as the reason.
+/// Chooses the clock: the time stamp counter if it is readable, constant, invariant, monotonic and offered by the
+/// kernel, else the clock of the operating system. An observed fault precedes a missing guarantee as the reason.
 pub fn clock_choice(facts: &CpuFacts) -> ClockChoice {
     let wrong = if !facts.tsc_readable {
         Some("the time stamp counter cannot be read by this process")

@@ -65,8 +65,8 @@ pub(super) fn explain(error: &CounterError, root: &Root) -> MissingCounter {
     let CounterError::Open(source) = error else {
         return MissingCounter {
             reason: error.to_string(),
-            advice: "stop other users of the counters (perf, the NMI watchdog: sysctl kernel.nmi_watchdog=0), or make the \
-                     hypervisor virtualise the PMU; until then cycles come from the calibration chain",
+            advice: "stop other users of the counters (perf, the NMI watchdog: sysctl kernel.nmi_watchdog=0), or make \
+                     the hypervisor virtualise the PMU; until then cycles come from the calibration chain",
             withheld: matches!(error, CounterError::Unscheduled),
         };
     };
@@ -76,8 +76,8 @@ pub(super) fn explain(error: &CounterError, root: &Root) -> MissingCounter {
                 "no PMU: the kernel has no cycles event ({}), as in a guest without a virtual PMU",
                 errno_name(errno)
             ),
-            advice: "run on bare metal or give the guest a PMU (QEMU: -cpu host,pmu=on); until then cycles come from the \
-                     calibration chain",
+            advice: "run on bare metal or give the guest a PMU (QEMU: -cpu host,pmu=on); until then cycles come from \
+                     the calibration chain",
             withheld: false,
         },
         Some(errno @ (Errno::ACCESS | Errno::PERM)) => explain_refusal(errno, root),
@@ -102,7 +102,10 @@ fn explain_refusal(errno: Errno, root: &Root) -> MissingCounter {
     match level {
         // Level 3 and above, of Debian, Ubuntu and Android kernels, refuses all counters to unprivileged processes.
         Some(level) if level > 2 => MissingCounter {
-            reason: format!("perf_event_paranoid is {level}, which refuses counters to this process ({})", errno_name(errno)),
+            reason: format!(
+                "perf_event_paranoid is {level}, which refuses counters to this process ({})",
+                errno_name(errno)
+            ),
             advice: "sysctl kernel.perf_event_paranoid=2, or give the process CAP_PERFMON",
             withheld: true,
         },

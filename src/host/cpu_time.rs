@@ -8,7 +8,8 @@ const OWN: &str = "proc/self/stat";
 /// Ticks per second in both files: USER_HZ, which is 100 on x86 whatever the kernel's own tick rate.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Shortest observation, in seconds. A tick is a tenth of it; at half of it an error of one tick would be a fifth of a CPU.
+/// Shortest observation, in seconds. A tick is a tenth of it; at half of it an error of one tick would be a fifth of a
+/// CPU.
 const MIN_SECONDS: f64 = 0.1;
 
 /// CPU time since boot of the CPUs that this process may use, and CPU time of this process; in ticks.
@@ -68,7 +69,9 @@ impl CpuTime {
         }
         let seconds = (self.all - before.all) as f64 / self.cpus as f64 / TICKS_PER_SECOND;
         if seconds < MIN_SECONDS {
-            return Err(format!("an observation of {seconds:.2} s is too short to measure the load of other processes"));
+            return Err(format!(
+                "an observation of {seconds:.2} s is too short to measure the load of other processes"
+            ));
         }
         let busy = self.busy.saturating_sub(before.busy);
         let others = busy.saturating_sub(self.own.saturating_sub(before.own));
@@ -86,7 +89,8 @@ fn sum_busy_and_all(times: &str) -> Option<(u64, u64)> {
     Some((busy, sum(&[busy, idle, iowait, steal])?))
 }
 
-/// Sums utime, stime, cutime and cstime: fields 14 to 17. Field 2, in parentheses, may hold anything (proc_pid_stat(5)).
+/// Sums utime, stime, cutime and cstime: fields 14 to 17. Field 2, in parentheses, may hold anything
+/// (proc_pid_stat(5)).
 fn sum_own_ticks(text: &str) -> Option<u64> {
     let (_, fields) = text.rsplit_once(") ")?;
     let times: Vec<u64> = fields.split(' ').skip(11).take(4).map(|it| it.parse().ok()).collect::<Option<_>>()?;

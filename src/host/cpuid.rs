@@ -29,8 +29,8 @@ pub struct Registers {
 
 /// A source of CPUID answers: this CPU, or recorded answers in tests.
 pub trait Cpuid {
-    /// Returns the registers at `leaf`, subleaf 0. Above its highest leaf a CPU may answer anything, so callers check the
-    /// highest leaf first.
+    /// Returns the registers at `leaf`, subleaf 0. Above its highest leaf a CPU may answer anything, so callers check
+    /// the highest leaf first.
     fn leaf(&self, leaf: u32) -> Registers;
 }
 
@@ -58,8 +58,8 @@ pub struct CpuFacts {
     pub hypervisor: Option<String>,
     /// RDTSC exists and this process may execute it (`prctl(PR_GET_TSC)`).
     pub tsc_readable: bool,
-    /// The counter ticks at a constant rate whatever the frequency of the core. Leaf 0x80000007 EDX bit 8 guarantees it,
-    /// on Intel also family and model.
+    /// The counter ticks at a constant rate whatever the frequency of the core. Leaf 0x80000007 EDX bit 8 guarantees
+    /// it, on Intel also family and model.
     pub tsc_constant: bool,
     /// The counter is constant and runs in deep sleep states: leaf 0x80000007 EDX bit 8 ("invariant TSC").
     pub tsc_invariant: bool,
@@ -67,8 +67,8 @@ pub struct CpuFacts {
     pub tsc_monotonic: Option<bool>,
     /// Ticks per second, if CPUID has them (leaf 0x15, or a hypervisor's leaf 0x40000010).
     pub tsc_hz: Option<u64>,
-    /// Whether the kernel offers `tsc` as a clock source; its watchdog removes it if sockets disagree. `None` if the list
-    /// cannot be read.
+    /// Whether the kernel offers `tsc` as a clock source; its watchdog removes it if sockets disagree. `None` if the
+    /// list cannot be read.
     pub tsc_kept_by_kernel: Option<bool>,
 }
 
@@ -164,8 +164,9 @@ fn signature_text(words: [u32; 3]) -> String {
 
 /// Reads the time stamp counter, with a fence so that consecutive reads execute in order.
 fn read_ticks() -> u64 {
-    // SAFETY: neither instruction accesses memory. LFENCE belongs to SSE2, which every x86-64 CPU has. RDTSC is executed only where
-    // CPUID says it exists and prctl(PR_GET_TSC) says that it does not raise SIGSEGV: see `CpuFacts::read`.
+    // SAFETY: neither instruction accesses memory. LFENCE belongs to SSE2, which every x86-64 CPU has. RDTSC is
+    // executed only where CPUID says it exists and prctl(PR_GET_TSC) says that it does not raise SIGSEGV: see
+    // `CpuFacts::read`.
     unsafe {
         _mm_lfence();
         _rdtsc()

@@ -87,8 +87,8 @@ impl Machine {
         Self::read_on(root, cpu, read_allowed_cpus(root), None)
     }
 
-    /// Reads the machine under `root`, with allowed CPUs and measured CPU as probed at the start of the run. During a run
-    /// the parent process may not use the CPU of its workers, so the present affinity would be wrong.
+    /// Reads the machine under `root`, with allowed CPUs and measured CPU as probed at the start of the run. During a
+    /// run the parent process may not use the CPU of its workers, so the present affinity would be wrong.
     pub fn read_probed(root: &Root, probes: &Probes) -> Self {
         let allowed = probes.cpus_allowed.as_ref().ok().cloned().or_else(|| read_allowed_cpus(root));
         Self::read_on(root, &probes.cpu, allowed, probes.measuring_cpu)

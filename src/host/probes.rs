@@ -44,8 +44,8 @@ pub struct Probes {
     pub valgrind: Option<FoundTool>,
     /// The runner of iai-callgrind, if it is on the PATH.
     pub iai_callgrind_runner: Option<FoundTool>,
-    /// The CPU time of the allowed CPUs when the other answers were given, or why it is unknown. The load is the CPU time
-    /// of other processes since then.
+    /// The CPU time of the allowed CPUs when the other answers were given, or why it is unknown. The load is the CPU
+    /// time of other processes since then.
     pub cpu_time: Result<CpuTime, String>,
 }
 

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Largest part of a file that is read, in bytes. /proc/cpuinfo of a very large machine is longer, but its first blocks are
-/// enough.
+/// Largest part of a file that is read, in bytes. /proc/cpuinfo of a very large machine is longer, but its first blocks
+/// are enough.
 const MAX_READ_BYTES: u64 = 1 << 20;
 
 /// The root under which `/proc`, `/sys` and `/etc` are read: `/`, or a folder with a made-up tree in tests.

@@ -11,8 +11,8 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::{OwnTime, Root};
 
-/// The series of iai-callgrind-runner that matches iai-callgrind in the benches. The runner refuses any version other than
-/// the library's own.
+/// The series of iai-callgrind-runner that matches iai-callgrind in the benches. The runner refuses any version other
+/// than the library's own.
 pub const IAI_CALLGRIND_SERIES: &str = "0.16";
 
 /// Longest time of `valgrind --version`, which prints a line and ends; a program that takes longer is broken.
@@ -77,7 +77,8 @@ fn parse_valgrind_version(line: String) -> Result<String, ToolError> {
     }
 }
 
-/// Finds the runner of iai-callgrind on `path`. It has no `--version`; its version comes from the record of `cargo install`.
+/// Finds the runner of iai-callgrind on `path`. It has no `--version`; its version comes from the record of `cargo
+/// install`.
 pub(super) fn find_iai_callgrind_runner(root: &Root, path: &OsStr) -> Option<FoundTool> {
     let found = find(root, path, "iai-callgrind-runner")?;
     let version = read_recorded_version(root, &found).ok_or(ToolError::NoRecord);
@@ -95,7 +96,8 @@ fn read_recorded_version(root: &Root, program: &Path) -> Option<String> {
     })
 }
 
-/// Runs a command and returns the first line that it prints. The size of the pipe bounds its output, `max_time` its time.
+/// Runs a command and returns the first line that it prints. The size of the pipe bounds its output, `max_time` its
+/// time.
 fn read_first_line(mut command: Command, max_time: Duration) -> Result<String, ToolError> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let status = match wait(&mut child, max_time) {

@@ -1,18 +1,18 @@
 //! Plan of a gate run, made from the rules: it measures what they bind and nothing else.
 //!
-//! A field that a rule leaves open takes the values of `run --quick`: in the built-in suite twelve ops of different shape,
-//! throughput, native bodies, and the workload `mmap_perf`.
+//! A field that a rule leaves open takes the values of `run --quick`: in the built-in suite twelve ops of different
+//! shape, throughput, native bodies, and the workload `mmap_perf`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::cli::conditions::Conditions;
 use crate::cli::error::CliError;
-use crate::cli::measured::Here;
+use crate::cli::measured::HostContext;
 use crate::cli::run::ROUNDS_PER_WORKLOAD;
 use crate::dispatch::Mechanism;
 use crate::gate::budget::Field;
-use crate::gate::rules::{Names, Resolved};
+use crate::gate::rules::{Names, ResolvedRule};
 use crate::measure::plan::{Comparison, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelVariant;
 use crate::measure::work_parent::WorkPlan;
@@ -88,9 +88,9 @@ impl<'a> Measurable<'a> {
     /// The rules bind nothing that can be measured.
     pub fn plan(
         &self,
-        rules: &[Resolved],
+        rules: &[ResolvedRule],
         again: Option<&HashSet<String>>,
-        how: (&Conditions, &Here, u64, Option<Duration>),
+        how: (&Conditions, &HostContext, u64, Option<Duration>),
     ) -> Result<(Plan, WorkPlan), CliError> {
         let (conditions, here, seed, time) = how;
         let (groups, columns, only) = self.plan_cells(rules, again, here.movable());
@@ -132,7 +132,7 @@ impl<'a> Measurable<'a> {
     /// Returns the comparisons, the variants of all of them, and for each comparison the indices of its variants.
     fn plan_cells(
         &self,
-        rules: &[Resolved],
+        rules: &[ResolvedRule],
         again: Option<&HashSet<String>>,
         movable: bool,
     ) -> (Vec<Comparison>, Vec<Variant>, Vec<Vec<usize>>) {
@@ -175,7 +175,11 @@ impl<'a> Measurable<'a> {
     }
 
     /// Returns the workloads that rules bind, and the kernels of all of them.
-    fn plan_workloads(&self, rules: &[Resolved], again: Option<&HashSet<String>>) -> (Vec<String>, Vec<KernelVariant>) {
+    fn plan_workloads(
+        &self,
+        rules: &[ResolvedRule],
+        again: Option<&HashSet<String>>,
+    ) -> (Vec<String>, Vec<KernelVariant>) {
         let columns = self.mechanisms.iter().filter(|m| m.name != "inline").flat_map(Variant::of);
         // A whole kernel cannot replace ops that do something by NOPs.
         let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelVariant::Mechanism);
@@ -210,7 +214,7 @@ fn split_kernel(kernel: &KernelVariant) -> (Option<&str>, Option<&str>, Option<&
 }
 
 /// Whether a rule selects a name in a field; `quick` if the rule leaves the field open.
-fn takes(rule: &Resolved, field: Field, name: Option<&str>, quick: bool) -> bool {
+fn takes(rule: &ResolvedRule, field: Field, name: Option<&str>, quick: bool) -> bool {
     if rule.names.contains_key(&field) { name.is_some_and(|name| rule.matches(field, name)) } else { quick }
 }
 
@@ -222,7 +226,7 @@ fn is_chosen(choice: Option<&[&str]>, name: &str) -> bool {
 impl Measurable<'_> {
     fn wants_cell(
         &self,
-        rule: &Resolved,
+        rule: &ResolvedRule,
         op: &str,
         body: BodyKind,
         mechanism: &str,
@@ -239,7 +243,7 @@ impl Measurable<'_> {
 
     fn wants_kernel(
         &self,
-        rule: &Resolved,
+        rule: &ResolvedRule,
         workload: &str,
         mechanism: Option<&str>,
         state: Option<&str>,

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{BootArgs, make_temporary_folder, run_until_stopped, show};
 use crate::cli::Done;
 use crate::cli::exit::Exit;
-use crate::cli::output::Unwritten;
+use crate::cli::output::FailedWrites;
 use crate::estimate::linux::predictions;
 use crate::linux::compare::Subject;
 use crate::linux::error::LinuxError;
@@ -60,7 +60,7 @@ fn compare(args: &AbArgs, stop: &AtomicBool) -> Done {
         counted: variant == Unpatching::Noalt && !args.boot.no_calls,
     });
     let mut linux = args.boot.compare(&subjects, stop)?;
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     let mut files = Vec::new();
     if let Some(text) = unwritten.note(show::json(&linux)) {
         files.push((PathBuf::from("linux.json"), text));

@@ -10,7 +10,7 @@ use super::{BootArgs, name_kernels, run_until_stopped, show};
 use crate::cli::Done;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
-use crate::cli::output::Unwritten;
+use crate::cli::output::FailedWrites;
 use crate::linux::compare::Subject;
 use crate::linux::unpatch::Unpatching;
 use crate::report::write;
@@ -63,7 +63,7 @@ fn compare(args: &RunArgs, stop: &AtomicBool) -> Done {
         write::prepare(folder)?;
     }
     let linux = args.boot.compare(&subjects, stop)?;
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     if let Some(folder) = &args.out
         && let Some(text) = unwritten.note(show::json(&linux))
     {

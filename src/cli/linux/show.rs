@@ -74,7 +74,8 @@ pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliEr
     for workload in linux.workloads.iter().filter(|workload| !workload.calls.is_empty()) {
         let mut calls: Vec<_> = workload.calls.iter().filter(|(_, calls)| **calls >= MIN_CALLS_SHOWN).collect();
         calls.sort_by(|a, b| b.1.total_cmp(a.1));
-        let most: Vec<String> = calls.iter().take(MAX_HOOKS_SHOWN).map(|(op, calls)| format!("{op} {calls:.1}")).collect();
+        let most: Vec<String> =
+            calls.iter().take(MAX_HOOKS_SHOWN).map(|(op, calls)| format!("{op} {calls:.1}")).collect();
         writeln!(out, "  {}: {:.1}: {}", workload.name, workload.calls.values().sum::<f64>(), most.join(", "))?;
     }
     if !predictions.is_empty() {
@@ -131,7 +132,10 @@ pub fn print_paths(folder: &Path, report: bool) -> Result<(), CliError> {
     if report {
         writeln!(out, "{}", folder.join("index.html").display())?;
     } else {
-        writeln!(out, "there is no report to add the counts to: for the page and for cycles, use `pvbench run`, then this command again")?;
+        writeln!(
+            out,
+            "there is no report to add the counts to; for page and cycles use `pvbench run`, then this command again"
+        )?;
     }
     Ok(())
 }

@@ -60,7 +60,11 @@ pub(super) fn ptrace(root: &Root) -> Check {
             format!("Yama's ptrace_scope is {scope}, which lets this process trace its children")
         }
         Some(other) => {
-            return Check::unknown(ID, format!("/{YAMA} holds the unknown value {other:?}"), "check whether `strace true` works");
+            return Check::unknown(
+                ID,
+                format!("/{YAMA} holds the unknown value {other:?}"),
+                "check whether `strace true` works",
+            );
         }
         None => "no Yama: a process can trace its children".to_owned(),
     };

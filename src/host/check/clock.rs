@@ -11,8 +11,8 @@ pub(super) fn tsc_invariant(cpu: &CpuFacts) -> Check {
     check_guarantee("tsc_invariant", cpu, cpu.tsc_invariant, "run in deep sleep states (CPUID 0x80000007 EDX bit 8)")
 }
 
-/// Checks a guarantee of CPUID about the counter. Hypervisors hide the bit so that a guest can migrate to another host; in
-/// a guest its absence says nothing about the hardware.
+/// Checks a guarantee of CPUID about the counter. Hypervisors hide the bit so that a guest can migrate to another host;
+/// in a guest its absence says nothing about the hardware.
 fn check_guarantee(id: &str, cpu: &CpuFacts, holds: bool, what: &str) -> Check {
     if holds {
         Check::ok(id, format!("the time stamp counter is guaranteed to {what}"))

@@ -56,14 +56,10 @@ pub(super) fn thp(root: &Root) -> Check {
     // The active choice is in brackets: `always [madvise] never`.
     let chosen = line.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(chosen, _)| chosen);
     match chosen {
-        Some(chosen @ ("madvise" | "never")) => {
-            Check::ok(ID, format!("{chosen}: huge pages are used only on request"))
+        Some(chosen @ ("madvise" | "never")) => Check::ok(ID, format!("{chosen}: huge pages are used only on request")),
+        Some("always") => {
+            Check::warning(ID, "always: whether a worker gets huge pages depends on free memory at its start", advice)
         }
-        Some("always") => Check::warning(
-            ID,
-            "always: whether a worker gets huge pages depends on free memory at its start",
-            advice,
-        ),
         _ => Check::unknown(ID, format!("/sys/kernel/mm/transparent_hugepage/enabled holds {line:?}"), advice),
     }
 }

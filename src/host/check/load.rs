@@ -3,8 +3,9 @@
 use super::Check;
 use crate::host::{CpuFacts, CpuTime, Others, Probes, Root, cpu_list};
 
-/// Share of the allowed CPUs (0 to 1) above which other processes disturb the workers; with two CPUs it is half of a CPU.
-/// Other processes can hardly take twice this share while two workers are busy; a desktop at rest takes half of it.
+/// Share of the allowed CPUs (0 to 1) above which other processes disturb the workers; with two CPUs it is half of a
+/// CPU. Other processes can hardly take twice this share while two workers are busy; a desktop at rest takes half of
+/// it.
 const MAX_LOAD_SHARE: f64 = 0.25;
 
 /// Share of stolen time (0 to 1) above which so many windows are disturbed that medians over rounds begin to shift.
@@ -52,15 +53,15 @@ pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
 pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     const ID: &str = "cpu_affinity";
     match probes.cpus_allowed.as_deref() {
-        Ok([]) => Check::unknown(ID, "sched_getaffinity returned no CPU", "check Cpus_allowed_list in /proc/self/status"),
+        Ok([]) => {
+            Check::unknown(ID, "sched_getaffinity returned no CPU", "check Cpus_allowed_list in /proc/self/status")
+        }
         Ok([only]) => Check::warning(
             ID,
             format!("only CPU {only} is allowed, so the worker shares it with the parent process"),
             "allow a second CPU (taskset, the cpuset of the container, another virtual CPU)",
         ),
-        Ok(many) => {
-            Check::ok(ID, format!("{} CPUs are allowed, so the worker can have one to itself", many.len()))
-        }
+        Ok(many) => Check::ok(ID, format!("{} CPUs are allowed, so the worker can have one to itself", many.len())),
         Err(error) => Check::unknown(
             ID,
             error.to_string(),
@@ -69,8 +70,8 @@ pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     }
 }
 
-/// Checks the CPU time of other processes since [`Probes::ask`], which in a run covers the measurement. The load average
-/// would include this process, and a compiler that ran before it.
+/// Checks the CPU time of other processes since [`Probes::ask`], which in a run covers the measurement. The load
+/// average would include this process, and a compiler that ran before it.
 pub(super) fn load(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "load";
     let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();

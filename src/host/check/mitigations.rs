@@ -6,13 +6,13 @@ use super::Check;
 use crate::host::machine::{VULNERABILITIES, read_mitigations};
 use crate::host::{Probes, Root};
 
-/// Vulnerabilities whose mitigation changes indirect calls or returns inside the kernel: retpolines, return thunks, SRSO's safe
-/// return (Documentation/admin-guide/hw-vuln/: spectre, srso, indirect-target-selection; retbleed in
+/// Vulnerabilities whose mitigation changes indirect calls or returns inside the kernel: retpolines, return thunks,
+/// SRSO's safe return (Documentation/admin-guide/hw-vuln/: spectre, srso, indirect-target-selection; retbleed in
 /// kernel-parameters).
 const CALLS_AND_RETURNS: [&str; 4] = ["spectre_v2", "retbleed", "spec_rstack_overflow", "indirect_target_selection"];
 
-/// Vulnerabilities whose mitigation works at every entry to or exit from the kernel: page table switch, buffer clearing,
-/// barriers (the same folder: mds, tsx_async_abort, processor_mmio_stale_data, reg-file-data-sampling; and
+/// Vulnerabilities whose mitigation works at every entry to or exit from the kernel: page table switch, buffer
+/// clearing, barriers (the same folder: mds, tsx_async_abort, processor_mmio_stale_data, reg-file-data-sampling; and
 /// Documentation/arch/x86/pti.rst).
 const ENTRY_AND_EXIT: [&str; 7] =
     ["meltdown", "mds", "tsx_async_abort", "mmio_stale_data", "reg_file_data_sampling", "tsa", "spectre_v1"];

@@ -4,8 +4,8 @@ use super::Check;
 use crate::host::{Probes, Root};
 
 /// Advice in a guest, where the host sets the frequency and hides it.
-const ASK_THE_HOST: &str = "set the frequency on the host, which controls it (governor performance, no turbo), or rely on \
-                            the calibration of every sample";
+const ASK_THE_HOST: &str = "set the frequency on the host, which controls it (governor performance, no turbo), or rely \
+                            on the calibration of every sample";
 
 /// Advice on bare metal without a cpufreq driver.
 const ASK_THE_FIRMWARE: &str = "load the cpufreq driver or fix the frequency in the firmware setup, or rely on the \
@@ -37,8 +37,8 @@ pub(super) fn governor(root: &Root, probes: &Probes) -> Check {
 pub(super) fn turbo(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "turbo";
     let cpu = probes.measuring_cpu.unwrap_or(0);
-    // intel_pstate has a file with the opposite meaning (Documentation/admin-guide/pm/intel_pstate.rst). Other drivers have
-    // a boost file for all CPUs or for each policy (Documentation/admin-guide/pm/cpufreq.rst).
+    // intel_pstate has a file with the opposite meaning (Documentation/admin-guide/pm/intel_pstate.rst). Other drivers
+    // have a boost file for all CPUs or for each policy (Documentation/admin-guide/pm/cpufreq.rst).
     let own = format!("sys/devices/system/cpu/cpu{cpu}/cpufreq/boost");
     let switches = [
         ("sys/devices/system/cpu/intel_pstate/no_turbo", "1", "0"),
