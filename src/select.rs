@@ -9,9 +9,9 @@ pub enum FilterError {
     #[error("no {kind} matches '{pattern}'{}; available: {}",
         nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default(), join_or_none(names))]
     NoMatch {
-        /// `op`, `mechanism`, ..
+        /// The kind of the names: `op`, `mechanism`, ..
         kind: &'static str,
-        /// What was asked for.
+        /// The pattern as given.
         pattern: String,
         /// The most similar name.
         nearest: Option<String>,
@@ -23,9 +23,9 @@ pub enum FilterError {
         "malformed glob '{pattern}' for {kind}: {reason}; * matches any characters, ? one character, {{a,b}} a or b"
     )]
     Malformed {
-        /// `op`, `mechanism`, ..
+        /// The kind of the names: `op`, `mechanism`, ..
         kind: &'static str,
-        /// What was asked for.
+        /// The pattern as given.
         pattern: String,
         /// The fault in the pattern.
         reason: String,
@@ -33,9 +33,9 @@ pub enum FilterError {
     /// The pattern matches several names where one is needed.
     #[error("'{pattern}' matches {several}; name one {kind}")]
     Several {
-        /// `op`, `mechanism`, ..
+        /// The kind of the names: `op`, `mechanism`, ..
         kind: &'static str,
-        /// What was asked for.
+        /// The pattern as given.
         pattern: String,
         /// The matching names.
         several: String,

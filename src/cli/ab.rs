@@ -75,13 +75,13 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     };
     let steps = plan.groups.len() + work.plan.workloads.len();
     let progress = match workers {
-        Workers::Exactly(workers) => Progress::of_steps(steps * workers),
-        Workers::Within(time) => Progress::of_time(time),
+        Workers::Exactly(workers) => Progress::with_steps(steps * workers),
+        Workers::Within(time) => Progress::with_time(time),
     };
     let begin = |progress| RunState::begin(&plan, &here, progress, None);
     let mut sides = [begin(Progress::hidden())?, begin(progress)?];
     let whole = measure_in_turn(args, (&plan, &work.plan, workers), &stop, &mut sides)?;
-    let [before, after] = sides.map(|side| side.document(&work, suite, &here, whole));
+    let [before, after] = sides.map(|side| side.make_document(&work, suite, &here, whole));
     let (before, after) = (before?, after?);
     let reports: [Report; 2] = [serde_json::from_slice(&before)?, serde_json::from_slice(&after)?];
     let mut unwritten = FailedWrites::default();

@@ -25,7 +25,7 @@ pub fn reset() {
     let mut stack = getrlimit(Resource::Stack);
     if stack.current.is_some_and(|bytes| bytes < MIN_STACK_BYTES) {
         stack.current = Some(stack.maximum.map_or(MIN_STACK_BYTES, |most| most.min(MIN_STACK_BYTES)));
-        // Raising up to the hard limit is allowed. If it fails all the same, the smaller stack may be enough.
+        // Raising up to the hard limit is allowed. If it fails nevertheless, the smaller stack may be enough.
         let _ = setrlimit(Resource::Stack, stack);
     }
     // Some supervisors and init programs leave SIGCHLD ignored. The kernel then reaps children as they end, and waiting

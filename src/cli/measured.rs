@@ -96,14 +96,14 @@ pub fn measure(
     stop: &AtomicBool,
 ) -> Result<Vec<u8>, CliError> {
     let progress = match plan.workers {
-        Workers::Exactly(workers) => Progress::of_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
-        Workers::Within(time) => Progress::of_time(time + work.plan.workers.left(Duration::ZERO)),
+        Workers::Exactly(workers) => Progress::with_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
+        Workers::Within(time) => Progress::with_time(time + work.plan.workers.left(Duration::ZERO)),
     };
     let mut measured = RunState::begin(plan, here, progress, writer)?;
     let RunState { collector, no_counters, .. } = &mut measured;
     let count = no_counters.is_none();
     let whole = run_all(plan, &work.plan, &worker_command, count, stop, collector)?;
-    measured.document(work, suite, here, whole)
+    measured.make_document(work, suite, here, whole)
 }
 
 /// A run in progress: the samples so far, and the conditions of the run.
@@ -151,7 +151,7 @@ impl<'a> RunState<'a> {
     }
 
     /// Makes the document of the run; `whole` if nothing was cut short.
-    pub fn document(
+    pub fn make_document(
         self,
         work: &WorkloadSelection,
         suite: &Suite,
@@ -306,8 +306,8 @@ impl Sink for Collector<'_> {
     }
 
     fn failed(&mut self, failure: WorkerFailure) {
-        let place = failure.group.as_deref().unwrap_or("between groups");
-        self.progress.note(&format!("worker {} at {place}: {}", failure.worker, failure.message));
+        let place = failure.group.as_ref().map_or("between comparisons".to_owned(), |group| format!("at {group}"));
+        self.progress.note(&format!("worker {} {place}: {}", failure.worker, failure.message));
         let refusal = || Refusal { message: failure.message.clone(), is_death: failure.is_death };
         self.refusal.get_or_insert_with(refusal);
         self.failures.push(Failure { worker: failure.worker, group: failure.group, message: failure.message });

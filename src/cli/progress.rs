@@ -29,13 +29,13 @@ enum Total {
 impl Progress {
     /// Begins the progress of a known number of steps.
     #[must_use]
-    pub fn of_steps(steps: usize) -> Self {
+    pub fn with_steps(steps: usize) -> Self {
         Self::new(Total::Steps(steps))
     }
 
     /// Begins the progress of a known time; the run may end earlier.
     #[must_use]
-    pub fn of_time(time: Duration) -> Self {
+    pub fn with_time(time: Duration) -> Self {
         Self::new(Total::Time(time))
     }
 

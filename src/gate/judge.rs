@@ -168,9 +168,10 @@ pub(super) fn list_faults(name: &str, report: &Report) -> Vec<String> {
         trouble.push(format!("{name} is incomplete: part of its plan was not measured"));
     }
     if let Some(failure) = report.failures.first() {
-        let (count, place) = (report.failures.len(), failure.group.as_deref().unwrap_or("between groups"));
-        let (place, message) = (subject::plain(place), subject::plain(&failure.message));
-        trouble.push(format!("{count} failures in {name}, the first at {place}: {message}"));
+        let at = |group: &String| format!("at {}", subject::plain(group));
+        let place = failure.group.as_ref().map_or("between comparisons".to_owned(), at);
+        let (count, message) = (report.failures.len(), subject::plain(&failure.message));
+        trouble.push(format!("{count} failures in {name}, the first {place}: {message}"));
     }
     trouble
 }

@@ -227,7 +227,7 @@ fn a_comparison_with_an_incomplete_report_cannot_be_told() {
     for (before, after, sentence) in [
         (&whole, &cut, "the second report is incomplete"),
         (&cut, &whole, "the first report is incomplete"),
-        (&whole, &failed, "1 failures in the second report, the first at between groups: the worker was killed"),
+        (&whole, &failed, "1 failures in the second report, the first between comparisons: the worker was killed"),
     ] {
         let (code, said) = compare(before, after, &[]);
         assert_eq!(code, 3, "{said}");

@@ -139,7 +139,7 @@ fn boot_kernels(
     let archive = folder.join("init.cpio");
     std::fs::write(&archive, &guest.archive).map_err(|source| LinuxError::File { path: archive.clone(), source })?;
     let comparison = KernelComparison::prepare(subjects, folder)?;
-    let progress = Mutex::new(Progress::of_steps(comparison.boots(plan)));
+    let progress = Mutex::new(Progress::with_steps(comparison.boots(plan)));
     let step = |_, _| {
         if let Ok(mut progress) = progress.lock() {
             progress.step();
