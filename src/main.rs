@@ -1,4 +1,4 @@
-//! Starts the command line for the built-in suite.
+//! The program `pvbench`: the command line of the built-in suite.
 
 fn main() -> std::process::ExitCode {
     pvbench::main(pvbench::pv_ops())

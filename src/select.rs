@@ -1,58 +1,59 @@
-//! Choosing by name: globs, several to an option, commas between them.
+//! Selection of names by globs: an option holds several globs, separated by commas.
 
 use fast_glob::glob_match;
 
-/// Why a choice was refused.
+/// Why a selection is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// Nothing of that name.
-    #[error("no {kind} matches '{pattern}'{}; there are: {}",
-        nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default(), or_none(names))]
+    /// No name matches the pattern.
+    #[error("no {kind} matches '{pattern}'{}; available: {}",
+        nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default(), join_or_none(names))]
     NoMatch {
-        /// `op`, `mechanism`, ..
+        /// The kind of the names: `op`, `mechanism`, ..
         kind: &'static str,
-        /// What was asked for.
+        /// The pattern as given.
         pattern: String,
-        /// The name most like it.
+        /// The most similar name.
         nearest: Option<String>,
-        /// All names.
+        /// All names of this kind.
         names: Vec<String>,
     },
-    /// Not a glob.
+    /// The pattern is not a valid glob.
     #[error(
-        "'{pattern}' is no pattern for an {kind}: {reason}; * stands for any letters, ? for one, {{a,b}} for either"
+        "malformed glob '{pattern}' for {kind}: {reason}; * matches any characters, ? one character, {{a,b}} a or b"
     )]
     Malformed {
-        /// `op`, `mechanism`, ..
+        /// The kind of the names: `op`, `mechanism`, ..
         kind: &'static str,
-        /// What was asked for.
+        /// The pattern as given.
         pattern: String,
-        /// What is wrong with it.
+        /// The fault in the pattern.
         reason: String,
     },
-    /// More than the one that is asked for.
+    /// The pattern matches several names where one is needed.
     #[error("'{pattern}' matches {several}; name one {kind}")]
     Several {
-        /// `op`, `mechanism`, ..
+        /// The kind of the names: `op`, `mechanism`, ..
         kind: &'static str,
-        /// What was asked for.
+        /// The pattern as given.
         pattern: String,
-        /// The names that match.
+        /// The matching names.
         several: String,
     },
 }
 
-/// The indices of the names that any of the patterns matches, in the order of the names; all without patterns.
+/// Returns the indices of all names that match any of the patterns, in the order of the names. An empty list of
+/// patterns selects all names.
 ///
 /// # Errors
-/// Where a pattern is malformed or matches nothing.
+/// A pattern is malformed or matches nothing.
 pub fn select(kind: &'static str, patterns: &[String], names: &[&str]) -> Result<Vec<usize>, FilterError> {
     if patterns.is_empty() {
         return Ok((0..names.len()).collect());
     }
     let mut chosen = vec![false; names.len()];
-    for pattern in patterns.iter().flat_map(|p| split(p)) {
-        if let Some(reason) = malformed(pattern) {
+    for pattern in patterns.iter().flat_map(|p| split_at_commas(p)) {
+        if let Some(reason) = find_fault(pattern) {
             let (pattern, reason) = (pattern.to_owned(), reason.to_owned());
             return Err(FilterError::Malformed { kind, pattern, reason });
         }
@@ -64,7 +65,7 @@ pub fn select(kind: &'static str, patterns: &[String], names: &[&str]) -> Result
             any |= matches;
         }
         if !any {
-            let (pattern, nearest) = (pattern.to_owned(), nearest(pattern, names));
+            let (pattern, nearest) = (pattern.to_owned(), find_nearest(pattern, names));
             let names = names.iter().map(|name| (*name).to_owned()).collect();
             return Err(FilterError::NoMatch { kind, pattern, nearest, names });
         }
@@ -72,10 +73,10 @@ pub fn select(kind: &'static str, patterns: &[String], names: &[&str]) -> Result
     Ok((0..names.len()).filter(|&i| chosen[i]).collect())
 }
 
-/// The place of the only name that matches.
+/// Returns the index of the only name that matches.
 ///
 /// # Errors
-/// As for [`select`], and where several match.
+/// As for [`select`]; also if several names match.
 pub fn single(kind: &'static str, name: &str, names: &[&str]) -> Result<usize, FilterError> {
     match select(kind, &[name.to_owned()], names)?.as_slice() {
         [one] => Ok(*one),
@@ -86,12 +87,12 @@ pub fn single(kind: &'static str, name: &str, names: &[&str]) -> Result<usize, F
     }
 }
 
-fn or_none(names: &[String]) -> String {
+fn join_or_none(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What is wrong with a glob, which would else be one that nothing matches.
-fn malformed(pattern: &str) -> Option<&'static str> {
+/// Returns the fault of a malformed glob. `fast_glob` itself reports no faults: a malformed glob would match nothing.
+fn find_fault(pattern: &str) -> Option<&'static str> {
     let (mut braces, mut class) = (0u32, false);
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
@@ -101,19 +102,19 @@ fn malformed(pattern: &str) -> Option<&'static str> {
             _ if class => {}
             '[' => class = true,
             '{' => braces += 1,
-            '}' if braces == 0 => return Some("a } without its {"),
+            '}' if braces == 0 => return Some("a } without a {"),
             '}' => braces -= 1,
             _ => {}
         }
     }
     if class {
-        return Some("a [ without its ]");
+        return Some("a [ without a ]");
     }
-    (braces > 0).then_some("a { without its }")
+    (braces > 0).then_some("a { without a }")
 }
 
-/// At commas, but not at those within braces; no name has blanks around it.
-fn split(patterns: &str) -> Vec<&str> {
+/// Splits at commas outside of braces, and trims blanks.
+fn split_at_commas(patterns: &str) -> Vec<&str> {
     let mut depth = 0i32;
     patterns
         .split(|c| {
@@ -124,16 +125,17 @@ fn split(patterns: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Jaro-Winkler likeness of what may be a slip: "tabel" is 0.95 like `table`, names that share a few letters 0.6.
-const ALIKE: f64 = 0.8;
+/// Smallest Jaro-Winkler similarity (0 to 1) at which a name is suggested: the slip "tabel" has 0.95 with `table`,
+/// names that share a few letters have 0.6.
+const MIN_SIMILARITY: f64 = 0.8;
 
-/// The name with the least edit distance, if it is anything like the pattern.
-fn nearest(pattern: &str, names: &[&str]) -> Option<String> {
+/// Returns the name that is most similar to the pattern, if any is similar enough to be suggested.
+fn find_nearest(pattern: &str, names: &[&str]) -> Option<String> {
     let plain: String = pattern.chars().filter(|c| !"*?[]{}".contains(*c)).take(64).collect();
     names
         .iter()
         .map(|name| (strsim::jaro_winkler(&plain.to_lowercase(), name), name))
-        .filter(|(likeness, _)| *likeness > ALIKE)
+        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| (*name).to_owned())
 }
@@ -149,19 +151,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_pattern_all_are_chosen() {
+    fn no_pattern_selects_all_names() {
         assert_eq!(chosen(&[]), Ok(vec![0, 1, 2, 3]));
     }
 
     #[test]
-    fn patterns_add_up_and_keep_the_order_of_the_names() {
+    fn several_patterns_add_up_and_keep_the_order_of_the_names() {
         assert_eq!(chosen(&["set_pte", "*_val"]), Ok(vec![1, 2, 3]));
         assert_eq!(chosen(&["save_fl,p{te,md}_val"]), Ok(vec![0, 1, 2]));
         assert_eq!(chosen(&[" save_fl , set_pte"]), Ok(vec![0, 3]));
     }
 
     #[test]
-    fn a_pattern_that_matches_nothing_names_the_nearest() {
+    fn a_pattern_that_matches_nothing_suggests_the_nearest_name() {
         let Err(FilterError::NoMatch { nearest, .. }) = chosen(&["pte_vla"]) else { panic!("it matched") };
         assert_eq!(nearest.as_deref(), Some("pte_val"));
         for far in ["zzzz", "spin_lock", "read"] {
@@ -171,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_matched_in_either_case_and_classes_and_single_letters_too() {
+    fn globs_ignore_case_and_may_hold_classes_and_question_marks() {
         assert_eq!(chosen(&["PTE_*"]), Ok(vec![1]));
         assert_eq!(chosen(&["p[tm]?_val"]), Ok(vec![1, 2]));
     }
 
     #[test]
-    fn where_one_is_asked_for_several_are_an_error() {
+    fn single_refuses_a_pattern_that_matches_several_names() {
         assert_eq!(single("op", "save_*", &NAMES), Ok(0));
         assert!(matches!(single("op", "p*", &NAMES), Err(FilterError::Several { .. })));
     }

@@ -1,5 +1,5 @@
-//! A user's suite, called as cargo and its test runners call a bench target, and compared with another build of it. The
-//! suites are the examples' programs.
+//! A suite called as cargo and its test runners call a bench target, and compared with another build. The suites are
+//! the programs of the examples.
 
 #[allow(dead_code)]
 mod sandbox;
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// An example's program, which cargo builds with the tests.
+/// Returns the program of an example, which cargo builds with the tests.
 fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     this.parent().and_then(Path::parent).unwrap().join("examples").join(name)
 }
 
-/// The suite `uart_hal` (ops `read` and `write`, workload `send_line`) in a folder, with arguments.
+/// Runs the suite `uart_hal` (ops `read` and `write`, workload `send_line`) in a folder, with arguments.
 fn uart(folder: &Path, args: &[&str]) -> Output {
     Command::new(program("uart_hal")).args(args).current_dir(folder).output().unwrap()
 }
@@ -28,18 +28,18 @@ fn said(output: &Output) -> String {
     stdout(output) + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Arguments that end with 0, and what is printed.
+/// Runs `uart_hal`, asserts exit code 0, and returns its output.
 fn fine(folder: &Path, args: &[&str]) -> String {
     let output = uart(folder, args);
     assert_eq!(output.status.code(), Some(0), "{args:?}: {}", said(&output));
     stdout(&output)
 }
 
-/// What makes a `cargo bench` of an example short enough for a test.
+/// Options that make a run of an example short enough for a test.
 const SHORT: [&str; 6] = ["--workers", "2", "--layouts", "1", "--seed", "7"];
 
 #[test]
-fn nextest_gets_a_list_that_it_can_read_and_none_of_it_is_ignored() {
+fn the_list_has_the_format_of_nextest_and_no_ignored_benchmarks() {
     let folder = tempfile::tempdir().unwrap();
     let names = "read: benchmark\nwrite: benchmark\nsend_line: benchmark\n";
     assert_eq!(fine(folder.path(), &["--list", "--format", "terse"]), names);
@@ -50,7 +50,7 @@ fn nextest_gets_a_list_that_it_can_read_and_none_of_it_is_ignored() {
 }
 
 #[test]
-fn cargo_test_tries_each_benchmark_and_writes_nothing() {
+fn cargo_test_runs_each_benchmark_once_and_writes_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let all = "Testing read\nSuccess\nTesting write\nSuccess\nTesting send_line\nSuccess\n3 of uart_hal tried";
     for args in [
@@ -73,11 +73,11 @@ fn cargo_test_tries_each_benchmark_and_writes_nothing() {
 }
 
 #[test]
-fn a_benchmark_that_does_not_work_fails_the_test_run() {
+fn a_failing_benchmark_fails_the_test_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(program("uart_hal"));
     command.args(["write", "--exact"]).current_dir(folder.path());
-    // What a worker asks for first, and its parent never.
+    // A worker calls prctl first, its parent never does.
     sandbox::refuse(&mut command, &[sandbox::Refused(libc::SYS_prctl, None)]);
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
@@ -86,7 +86,7 @@ fn a_benchmark_that_does_not_work_fails_the_test_run() {
 }
 
 #[test]
-fn cargo_bench_measures_what_a_filter_matches_into_the_suites_own_folder() {
+fn cargo_bench_writes_a_report_of_the_matching_benchmarks_to_the_folder_of_the_suite() {
     let folder = tempfile::tempdir().unwrap();
     let measured = |args: &[&str]| {
         fine(folder.path(), &[args, &SHORT, &["--bench"]].concat());
@@ -98,17 +98,17 @@ fn cargo_bench_measures_what_a_filter_matches_into_the_suites_own_folder() {
     let quick = ["--mechanism", "table", "--regime", "throughput"];
     let both = measured(&[&["r"][..], &quick].concat());
     assert_eq!(both, (vec!["read".to_owned(), "write".to_owned()], vec![]));
-    // Options of other targets change nothing.
+    // Options of other targets have no effect.
     let args = [&["write", "--exact", "--save-baseline", "x", "--noplot", "--sample-size", "10"][..], &quick].concat();
     assert_eq!(measured(&args).0, ["write"]);
     assert_eq!(measured(&["send", "--mechanism", "table"]), (vec![], vec!["send_line".to_owned()]));
     let output = uart(folder.path(), &["nothing_like_it", "--bench"]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
-    assert!(said(&output).contains("nothing is measured"), "{}", said(&output));
+    assert!(said(&output).contains("so nothing is measured"), "{}", said(&output));
 }
 
 #[test]
-fn a_subcommand_is_a_subcommand_under_cargo_bench_too() {
+fn cargo_bench_accepts_subcommands() {
     let folder = tempfile::tempdir().unwrap();
     assert!(fine(folder.path(), &["list", "ops", "--bench"]).contains("write"));
     assert!(fine(folder.path(), &["--help", "--bench"]).contains("Usage: uart_hal <COMMAND>"));
@@ -128,7 +128,7 @@ fn messages_of_a_suite_name_its_own_commands() {
 }
 
 #[test]
-fn suites_of_one_package_have_a_folder_each_and_a_page_has_no_plots_of_an_older_one() {
+fn each_suite_of_a_package_has_its_own_folder_and_plots_of_older_reports_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let run = |suite: &str, args: &[&str]| {
         let mut command = Command::new(program(suite));
@@ -160,13 +160,13 @@ fn two_builds_of_a_suite_are_compared() {
     std::fs::copy(program("uart_hal"), &before).unwrap();
     let args = ["ab", "--op", "write", "--mechanism", "table", "--regime", "throughput", "--all", "--baseline"];
     let output = uart(folder.path(), &[&args[..], &[before.to_str().unwrap()], &SHORT].concat());
-    // Of two workers the interval is wide: nothing regressed.
+    // With two workers the interval is wide, so nothing regressed.
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("write/native/table/throughput"), "{}", said(&output));
 }
 
 #[test]
-fn a_baseline_of_another_suite_or_of_none_ends_with_2_and_the_suite_is_named() {
+fn a_baseline_that_is_not_a_build_of_the_suite_ends_with_2_and_names_the_suite() {
     let folder = tempfile::tempdir().unwrap();
     let ab = |baseline: &Path| {
         let output = uart(folder.path(), &["ab", "--quick", "--baseline", baseline.to_str().unwrap()]);
@@ -174,12 +174,13 @@ fn a_baseline_of_another_suite_or_of_none_ends_with_2_and_the_suite_is_named() {
         said(&output)
     };
     assert!(
-        ab(&program("allocator_hooks")).contains("is a build of suite allocator_hooks, and this is one of uart_hal")
+        ab(&program("allocator_hooks"))
+            .contains("is a build of suite allocator_hooks, but this program is a build of uart_hal")
     );
     assert!(ab(Path::new(env!("CARGO_BIN_EXE_pvbench"))).contains("is a build of suite pvbench"));
-    assert!(ab(Path::new("/bin/true")).contains("is no build of uart_hal: it does not say so by --version"));
+    assert!(ab(Path::new("/bin/true")).contains("is not a build of uart_hal: its --version names no suite"));
     assert!(ab(Path::new("/no/such/program")).contains("cannot run /no/such/program"));
-    // One that never ends is not waited for, nor is what it started.
+    // A program that never ends is killed with its children.
     let endless = folder.path().join("endless");
     std::fs::write(&endless, "#!/bin/sh\nsleep 3600 & echo $! > \"$0.pid\"\nwait\n").unwrap();
     std::fs::set_permissions(&endless, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,4 +1,4 @@
-//! The command line as its users meet it: output, exit codes, files.
+//! The command line: output, exit codes, files.
 
 use std::path::Path;
 use std::process::{Command as Plain, Stdio};
@@ -24,7 +24,7 @@ fn small_run(out: &Path) -> Command {
 }
 
 #[test]
-fn a_run_writes_a_report_that_reads_back_and_prints_where() {
+fn a_run_writes_a_report_that_reads_back_and_prints_the_path_of_its_page() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("made/on/the/way");
     let output = small_run(&out).assert().code(0).get_output().clone();
@@ -35,7 +35,7 @@ fn a_run_writes_a_report_that_reads_back_and_prints_where() {
     let mechanisms: Vec<&str> = report.cells.iter().map(|cell| cell.mechanism.as_str()).collect();
     assert_eq!(mechanisms, ["inline", "direct", "table"]);
     assert!(report.cells.iter().all(|cell| cell.overhead.is_some() && !cell.layouts.is_empty()));
-    // A busy machine's rounds are given up, and of two workers' layouts then some are nobody's.
+    // A busy machine drops rounds, and then some layouts may have no worker of the two.
     let given_up =
         report.calibration.as_ref().is_some_and(|found| found.dropped_rounds > 0 || found.dropped_values > 0);
     assert!(given_up || report.cells.iter().all(|cell| cell.layouts.len() == 8));
@@ -44,14 +44,14 @@ fn a_run_writes_a_report_that_reads_back_and_prints_where() {
 }
 
 #[test]
-fn a_time_too_short_for_two_workers_ends_with_2_and_says_what_would_do() {
+fn a_time_too_short_for_two_workers_ends_with_2_and_suggests_fewer_layouts() {
     let output = pvbench().args(["run", "--full", "--time", "1"]).assert().code(2).get_output().clone();
     let message = stderr(&output);
     assert!(message.contains("--time 1") && message.contains("--layouts 32"), "{message}");
 }
 
 #[test]
-fn a_run_spends_the_time_it_is_given_on_more_workers_and_layouts_are_as_many_as_asked_for() {
+fn more_time_gives_more_workers_and_the_layouts_are_those_of_the_option() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = pvbench();
     command.args(["run", "--op", "pte_val", "--mechanism", "table", "--regime", "throughput", "--layouts", "3"]);
@@ -65,7 +65,7 @@ fn a_run_spends_the_time_it_is_given_on_more_workers_and_layouts_are_as_many_as_
 }
 
 #[test]
-fn the_xen_body_can_be_measured_against_inline_native() {
+fn the_xen_body_is_measured_against_native_inline() {
     let folder = tempfile::tempdir().unwrap();
     small_run(folder.path()).args(["--body", "xen"]).assert().code(0);
     let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();
@@ -74,7 +74,7 @@ fn the_xen_body_can_be_measured_against_inline_native() {
 }
 
 #[test]
-fn the_os_clock_gives_the_same_answer_and_the_report_says_that_it_was_used() {
+fn the_os_clock_gives_similar_overheads_and_the_report_names_it() {
     let folder = tempfile::tempdir().unwrap();
     small_run(folder.path()).args(["--clock", "os"]).assert().code(0);
     let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();
@@ -104,7 +104,7 @@ fn a_written_report_validates_against_the_published_schema_and_a_broken_one_does
 }
 
 #[test]
-fn unknown_names_end_with_2_and_name_the_nearest() {
+fn unknown_names_end_with_2_and_suggest_the_nearest_name() {
     for (option, name, nearest) in [
         ("--op", "pte_vla", "pte_val"),
         ("--mechanism", "tabel", "table"),
@@ -136,7 +136,7 @@ fn unknown_names_end_with_2_and_name_the_nearest() {
 }
 
 #[test]
-fn a_cpu_that_is_not_there_ends_with_2_and_names_it() {
+fn a_cpu_that_does_not_exist_ends_with_2_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let output = small_run(folder.path()).args(["--cpu", "1000000"]).assert().code(2).get_output().clone();
     assert!(stderr(&output).contains("1000000"), "{}", stderr(&output));
@@ -157,7 +157,7 @@ fn a_disk_that_fills_up_ends_with_4_and_leaves_the_old_report_untouched() {
     let folder = tempfile::tempdir().unwrap();
     small_run(folder.path()).assert().code(0);
     let before = std::fs::read(folder.path().join("report.json")).unwrap();
-    // A limit on file sizes stands in for a full disk: writes beyond it fail in the same place.
+    // A limit on file sizes replaces a full disk: writes beyond it fail in the same way.
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -f 4; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pvbench")]);
     limited.args(["run", "--op", "pte_val", "--workers", "2", "--out"]).arg(folder.path());
@@ -172,7 +172,7 @@ fn a_disk_that_fills_up_ends_with_4_and_leaves_the_old_report_untouched() {
 }
 
 #[test]
-fn a_killed_worker_costs_its_group_and_the_run_goes_on() {
+fn a_killed_worker_loses_its_comparison_and_the_run_continues() {
     let folder = tempfile::tempdir().unwrap();
     let child = Plain::new(env!("CARGO_BIN_EXE_pvbench"))
         .args([
@@ -236,7 +236,7 @@ fn first_worker(parent: u32) -> u32 {
 }
 
 #[test]
-fn list_shows_every_op_and_mechanism_and_its_json_parses() {
+fn list_has_every_op_and_mechanism_as_table_and_as_json() {
     let output = pvbench().args(["list", "ops", "--json"]).assert().code(0).get_output().clone();
     let ops: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(ops.as_array().unwrap().len(), pvbench::op::catalogue::COUNT);
@@ -259,7 +259,7 @@ fn list_shows_every_op_and_mechanism_and_its_json_parses() {
 }
 
 #[test]
-fn workloads_and_options_are_listed_with_the_layout_of_page_flags() {
+fn list_has_workloads_options_and_layouts_of_page_flags() {
     let list = |what: &str| {
         let output = pvbench().args(["list", what]).assert().code(0).get_output().clone();
         String::from_utf8(output.stdout).unwrap()
@@ -276,13 +276,13 @@ fn workloads_and_options_are_listed_with_the_layout_of_page_flags() {
 }
 
 #[test]
-fn doctor_gives_each_check_a_status_and_what_is_not_known_an_advice() {
+fn doctor_gives_each_check_a_status_and_advice_unless_it_is_ok() {
     let output = pvbench().args(["doctor", "--json"]).assert().code(0).get_output().clone();
     let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
     for check in checks.as_array().unwrap() {
         let status = check["status"].as_str().unwrap();
-        assert!(["known", "unknown", "bad"].contains(&status), "{check}");
-        assert!(status == "known" || check["advice"].is_string(), "{check}");
+        assert!(["ok", "unknown", "warning"].contains(&status), "{check}");
+        assert!(status == "ok" || check["advice"].is_string(), "{check}");
     }
     assert_eq!(checks.as_array().unwrap().iter().filter(|check| check["id"] == "optimised").count(), 1);
     let plain = pvbench().arg("doctor").env("NO_COLOR", "1").assert().code(0).get_output().clone();
@@ -290,7 +290,7 @@ fn doctor_gives_each_check_a_status_and_what_is_not_known_an_advice() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_error() {
+fn a_reader_that_leaves_early_is_not_an_error() {
     let status = Plain::new("sh")
         .args([
             "-c",
@@ -303,7 +303,7 @@ fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
-fn help_shows_an_example_for_every_command() {
+fn the_help_of_every_command_has_an_example() {
     for command in ["run", "list", "report", "doctor", "gate", "compare", "ab", "export"] {
         let output = pvbench().args([command, "--help"]).assert().code(0).get_output().clone();
         assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("pvbench {command}")), "{command}");
@@ -311,7 +311,7 @@ fn help_shows_an_example_for_every_command() {
 }
 
 #[test]
-fn a_report_is_made_into_a_page_again_and_a_broken_one_is_refused_with_its_place() {
+fn a_report_is_rendered_again_and_a_malformed_one_is_refused_with_the_position() {
     let folder = tempfile::tempdir().unwrap();
     small_run(folder.path()).assert().code(0);
     let path = folder.path().join("report.json");
@@ -349,7 +349,7 @@ fn a_report_is_made_into_a_page_again_and_a_broken_one_is_refused_with_its_place
 }
 
 #[test]
-fn a_worker_without_an_assignment_says_who_starts_it() {
+fn a_worker_without_an_assignment_names_the_command_that_starts_workers() {
     let output = pvbench().arg("worker").write_stdin("nonsense\n").assert().failure().get_output().clone();
     assert!(stderr(&output).contains("pvbench run"), "{}", stderr(&output));
 }

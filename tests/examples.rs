@@ -1,11 +1,11 @@
-//! The examples do what their pages say.
+//! The examples run as their pages describe.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use pvbench::report::Report;
 
-/// An example's program, which cargo builds with the tests.
+/// Runs the program of an example, which cargo builds with the tests.
 fn example(name: &str, args: &[&str]) -> Output {
     let this = std::env::current_exe().unwrap();
     let program: PathBuf = this.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
@@ -23,20 +23,20 @@ fn report(name: &str, args: &[&str]) -> Report {
 }
 
 #[test]
-fn their_tables_are_measured() {
+fn the_tables_of_the_examples_are_measured() {
     for (name, ops) in [("uart_hal", 2), ("allocator_hooks", 3), ("trace_hook", 2)] {
         let report = report(name, &["--op", "*", "--mechanism", "table,dyn", "--regime", "throughput"]);
         assert_eq!(report.catalogue.ops.len(), ops, "{name}");
         let without = report.cells.iter().filter(|cell| cell.overhead.is_none()).count();
         assert_eq!(without, 0, "{name}");
-        // No body is a call even inline: the report would say so.
+        // No body is a call even inline; the report would list it.
         let called = report.absent.iter().any(|absence| absence.what.contains("in place"));
         assert!(!called, "{name}: {:?}", report.absent);
     }
 }
 
 #[test]
-fn their_workloads_come_to_the_same_by_every_mechanism() {
+fn the_workloads_of_the_examples_have_the_same_result_with_every_mechanism() {
     for (name, workload) in [("uart_hal", "send_line"), ("allocator_hooks", "churn")] {
         let report = report(name, &["--workload", workload, "--mechanism", "table,flag,site"]);
         assert!(report.workloads[0].kernels.iter().all(|kernel| kernel.overhead_percent.is_some()), "{name}");
@@ -44,7 +44,7 @@ fn their_workloads_come_to_the_same_by_every_mechanism() {
 }
 
 #[test]
-fn a_mechanism_of_ones_own_stands_beside_the_built_in_ones() {
+fn a_mechanism_of_the_example_is_measured_with_the_built_in_ones() {
     let report = report("trace_hook", &["--op", "event", "--mechanism", "flag,listener", "--regime", "throughput"]);
     let mechanisms: Vec<&str> = report.catalogue.mechanisms.iter().map(|mechanism| mechanism.name.as_str()).collect();
     assert_eq!(mechanisms, ["inline", "flag", "listener"]);

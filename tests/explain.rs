@@ -1,25 +1,25 @@
-//! `pvbench explain`: what it shows is what ran.
+//! `pvbench explain` lists the instructions that ran.
 
 use assert_cmd::Command;
 
-/// What it prints, and its exit code and message.
+/// Runs the command; returns its output, exit code and message.
 fn explain(args: &[&str]) -> (String, i32, String) {
     let output = Command::cargo_bin("pvbench").unwrap().arg("explain").args(args).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (text(&output.stdout), output.status.code().unwrap(), text(&output.stderr))
 }
 
-/// The lines of a listing that hold all these words.
+/// Returns the lines of a listing that contain all words.
 fn lines_with<'a>(listing: &'a str, words: &[&str]) -> Vec<&'a str> {
     listing.lines().filter(|line| words.iter().all(|word| line.contains(word))).collect()
 }
 
 #[test]
-fn a_table_is_shown_beside_inline_through_the_callee_to_its_return() {
+fn the_call_through_a_table_is_listed_with_its_callee_beside_inline() {
     let (listing, code, _) = explain(&["pte_val", "table"]);
     assert_eq!(code, 0, "{listing}");
     assert_eq!(lines_with(&listing, &["inline", "table"]).len(), 1, "{listing}");
-    // `ff 15` is `call [rip+disp32]`; the body is `mov rax, rdi; ret`, in place and called.
+    // `ff 15` is `call [rip+disp32]`; the body is `mov rax, rdi; ret`, once inline and once called.
     assert_eq!(lines_with(&listing, &["ff 15", "call qword ptr"]).len(), 1, "{listing}");
     assert_eq!(listing.matches("48 89 f8").count(), 2, "{listing}");
     assert_eq!(lines_with(&listing, &["c3", "ret"]).len(), 1, "{listing}");
@@ -27,12 +27,12 @@ fn a_table_is_shown_beside_inline_through_the_callee_to_its_return() {
 }
 
 #[test]
-fn a_patched_site_is_shown_before_and_after_and_changed_bytes_are_marked() {
+fn a_patched_site_is_listed_before_and_after_and_changed_bytes_are_marked() {
     let (listing, code, _) = explain(&["save_fl", "site_callee_save", "--state", "inline"]);
     assert_eq!(code, 0, "{listing}");
     let header = lines_with(&listing, &["site_callee_save (unpatched)", "site_callee_save (inline)"]);
     assert_eq!(header.len(), 1, "{listing}");
-    // `pushf; pop rax`, written over the call; no star before patching.
+    // Patching writes `pushf; pop rax` over the call; there is no star before patching.
     let after = header[0].find("site_callee_save (inline)").unwrap();
     for line in lines_with(&listing, &["*"]) {
         assert!(line.find('*').unwrap() >= after, "{listing}");
@@ -42,7 +42,7 @@ fn a_patched_site_is_shown_before_and_after_and_changed_bytes_are_marked() {
 }
 
 #[test]
-fn without_a_state_all_that_the_op_has_are_shown() {
+fn without_a_state_all_states_of_the_op_are_listed() {
     let (listing, code, _) = explain(&["irq_disable", "site"]);
     assert_eq!(code, 0, "{listing}");
     for state in ["site (unpatched)", "site (direct)"] {
@@ -52,7 +52,7 @@ fn without_a_state_all_that_the_op_has_are_shown() {
 }
 
 #[test]
-fn a_retpoline_is_followed_through_its_thunk() {
+fn a_retpoline_is_listed_with_its_thunk() {
     let (listing, code, _) = explain(&["set_pte", "retpoline"]);
     assert_eq!(code, 0, "{listing}");
     assert_eq!(lines_with(&listing, &["on the way", "call"]).len(), 1, "{listing}");
@@ -60,7 +60,7 @@ fn a_retpoline_is_followed_through_its_thunk() {
 }
 
 #[test]
-fn what_is_not_there_ends_with_2_and_says_what_is() {
+fn unknown_names_end_with_2_and_suggest_valid_ones() {
     for (args, said) in [
         (&["pte_vaal", "table"][..], "pte_val"),
         (&["pte_val", "tabel"], "table"),

@@ -1,4 +1,4 @@
-//! `pvbench gate`: what passes, what fails, what cannot be told, and what is no budget.
+//! `pvbench gate`: verdicts that pass, fail or are inconclusive, and malformed budget files.
 
 mod support;
 
@@ -12,8 +12,8 @@ use pvbench::report::Report;
 use pvbench::report::schema::{Cell, Estimate, Instructions, LayoutEstimate, ModeShare, Overhead};
 use serde_json::Value;
 
-/// A folder with a report of this machine: `pte_val` and `set_pte` in throughput, `table` 3 cycles above `inline` of
-/// one cycle, and two instructions.
+/// A folder with a report of this machine: `pte_val` and `set_pte` in throughput. `inline` takes 1 cycle; `table` takes
+/// 3 cycles and 2 instructions more.
 struct GateInput {
     folder: tempfile::TempDir,
     report: Report,
@@ -56,7 +56,7 @@ impl GateInput {
         GateInput { folder: tempfile::tempdir().unwrap(), report }
     }
 
-    /// `pte_val` behind `table`.
+    /// The cell of `pte_val` with `table`.
     fn cell(&mut self) -> &mut Cell {
         self.report.cells.iter_mut().find(|cell| cell.op == "pte_val" && cell.mechanism == "table").unwrap()
     }
@@ -83,7 +83,7 @@ impl GateInput {
         self.gate_with(budgets, &[])
     }
 
-    /// The verdicts as JSON.
+    /// The exit code and the verdicts as JSON.
     fn verdicts(&self, budgets: &str, options: &[&str]) -> (i32, Value) {
         let output = self.gate_with(budgets, &[options, &["--json", "-"]].concat());
         let code = output.status.code().unwrap();
@@ -103,13 +103,13 @@ fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-/// A rule on `table`.
+/// A rule on the overhead of `table`.
 fn table(bound: &str) -> String {
     format!("[[budget]]\nmechanism = \"table\"\noverhead = \"{bound}\"\n")
 }
 
 #[test]
-fn times_of_unoptimised_code_are_inconclusive_unless_told_otherwise_and_counts_are_not() {
+fn times_of_unoptimised_code_are_inconclusive_without_the_option_and_counts_are_judged() {
     let mut case = GateInput::new();
     let optimised = pvbench::host::optimised(0, 0, 2);
     case.report.environment.push(optimised);
@@ -131,13 +131,13 @@ fn times_of_unoptimised_code_are_inconclusive_unless_told_otherwise_and_counts_a
     assert_eq!([counted(2), counted(1)], [0, 1]);
     let both = table("3.2 cycles") + "extra_instructions = \"1 instructions\"\n";
     assert_eq!(code(&case.gate(&both)), 1, "what is counted decides");
-    // Coverage counters are part of the time, too.
+    // Coverage counters add to the time.
     *case.report.environment.last_mut().unwrap() = pvbench::host::optimised(0, 1, 2);
     assert_eq!(code(&case.gate(&table("3.2 cycles"))), 3);
 }
 
 #[test]
-fn a_change_from_an_unoptimised_baseline_is_inconclusive_and_an_overhead_is_not() {
+fn a_change_from_an_unoptimised_baseline_is_inconclusive_and_an_overhead_is_judged() {
     let mut case = GateInput::new();
     case.report.environment.push(pvbench::host::optimised(2, 0, 2));
     let baseline = case.write("baseline.json");
@@ -152,7 +152,7 @@ fn a_change_from_an_unoptimised_baseline_is_inconclusive_and_an_overhead_is_not(
 }
 
 #[test]
-fn below_the_bound_is_0_above_it_1_and_across_it_3() {
+fn an_interval_below_the_bound_ends_with_0_above_it_with_1_and_across_it_with_3() {
     let case = GateInput::new();
     for (bound, exit, word) in [
         ("3.2 cycles", 0, "2 pass"),
@@ -170,7 +170,7 @@ fn below_the_bound_is_0_above_it_1_and_across_it_3() {
 }
 
 #[test]
-fn a_verdict_says_rule_cell_interval_bound_and_floor() {
+fn a_verdict_has_rule_cell_interval_bound_and_floor() {
     let case = GateInput::new();
     let output = case.gate(&format!("# budgets\n{}", table("2.5 cycles")));
     let text = said(&output);
@@ -189,7 +189,7 @@ fn a_verdict_says_rule_cell_interval_bound_and_floor() {
 }
 
 #[test]
-fn the_first_rule_of_a_level_that_matches_decides() {
+fn the_first_matching_rule_of_a_level_decides() {
     let case = GateInput::new();
     let first = "[[budget]]\nop = \"pte_val\"\nmechanism = \"table\"\noverhead = \"4 cycles\"\n";
     let (exit, value) = case.verdicts(&format!("{first}{}", table("2 cycles")), &[]);
@@ -207,7 +207,7 @@ fn the_first_rule_of_a_level_that_matches_decides() {
 }
 
 #[test]
-fn a_soft_bound_warns_and_a_hard_one_beside_it_fails() {
+fn an_exceeded_soft_bound_warns_and_a_hard_one_fails() {
     let case = GateInput::new();
     let soft = |bound: &str| format!("{}level = \"soft\"\n", table(bound));
     let output = case.gate(&soft("2 cycles"));
@@ -218,7 +218,7 @@ fn a_soft_bound_warns_and_a_hard_one_beside_it_fails() {
 }
 
 #[test]
-fn a_mean_of_modes_is_no_verdict() {
+fn modes_on_both_sides_of_the_bound_are_inconclusive() {
     let mut case = GateInput::new();
     let mode = |cycles| ModeShare { offset: 0, cycles, share: 0.5 };
     case.cell().modes = vec![mode(2.5), mode(3.5)];
@@ -231,7 +231,7 @@ fn a_mean_of_modes_is_no_verdict() {
 }
 
 #[test]
-fn nothing_below_the_floor_or_the_layout_range_fails() {
+fn an_excess_within_floor_or_layout_range_does_not_fail() {
     let mut case = GateInput::new();
     case.report.cells.retain(|cell| cell.op == "pte_val");
     case.cell().floor_cycles = Some(0.3);
@@ -248,7 +248,7 @@ fn nothing_below_the_floor_or_the_layout_range_fails() {
 }
 
 #[test]
-fn instructions_are_counted_and_their_bound_may_be_reached() {
+fn a_count_of_instructions_may_equal_its_bound() {
     let case = GateInput::new();
     let rule = |bound: &str| format!("[[budget]]\nmechanism = \"table\"\nextra_instructions = \"{bound}\"\n");
     assert_eq!(code(&case.gate(&rule("2 instructions"))), 0);
@@ -264,7 +264,7 @@ fn instructions_are_counted_and_their_bound_may_be_reached() {
 }
 
 #[test]
-fn a_call_site_may_be_so_many_bytes_long() {
+fn the_bytes_of_a_call_site_are_bounded() {
     let mut report = support::everything();
     report.machine = Machine::read(&Root::default());
     report.cells.retain(|cell| cell.op == "save_fl" && cell.mechanism == "table");
@@ -279,7 +279,7 @@ fn a_call_site_may_be_so_many_bytes_long() {
 }
 
 #[test]
-fn what_is_no_budget_ends_with_2_and_names_line_and_column() {
+fn a_malformed_budget_file_ends_with_2_and_names_line_and_column() {
     let case = GateInput::new();
     for (budgets, place, word) in [
         ("[[budget]]\nmechanism = \"table\"\noverhaed = \"1 ns\"\n", "3:1", "overhaed"),
@@ -287,7 +287,7 @@ fn what_is_no_budget_ends_with_2_and_names_line_and_column() {
         ("[[budget]]\nmechanism = \"table\"\noverhead = 1\n", "3:12", "has no unit"),
         ("[[budget]]\nmechanism = \"tabel\"\noverhead = \"1 ns\"\n", "2:13", "did you mean 'table'?"),
         ("[[budget]]\nworkload = \"mmap_perf\"\noverhead = \"1 %\"\n", "2:12", "no workload matches"),
-        ("[[budget]]\nop = \"[a\"\noverhead = \"1 ns\"\n", "2:6", "is no pattern"),
+        ("[[budget]]\nop = \"[a\"\noverhead = \"1 ns\"\n", "2:6", "malformed glob"),
         ("[[budget]]\nmechanism = \"inline\"\nstate = \"nop\"\noverhead = \"1 ns\"\n", "3:9", "no state matches"),
         ("[[budget]]\noverhead = \"1 ns\"\n", "1:1", "selects nothing"),
         ("[budget\n", "1:8", ""),
@@ -306,7 +306,7 @@ fn what_is_no_budget_ends_with_2_and_names_line_and_column() {
 }
 
 #[test]
-fn the_budgets_of_this_project_and_of_its_examples_are_in_order() {
+fn the_budget_files_of_this_project_and_of_its_examples_are_valid() {
     for folder in ["reports", "examples/uart_hal", "examples/allocator_hooks", "examples/trace_hook"] {
         let budgets = pvbench::gate::Budgets::read(&Path::new(folder).join("budgets.toml")).unwrap();
         assert!(budgets.rules.len() > 1 && budgets.rules.iter().all(|rule| rule.why.is_some()), "{folder}");
@@ -314,7 +314,7 @@ fn the_budgets_of_this_project_and_of_its_examples_are_in_order() {
 }
 
 #[test]
-fn a_rule_of_which_no_cell_has_all_ends_with_2() {
+fn a_rule_that_matches_no_cell_ends_with_2() {
     let mut case = GateInput::new();
     case.report.cells.retain(|cell| cell.op == "pte_val" || cell.mechanism == "inline");
     let output = case.gate("[[budget]]\nop = \"set_pte\"\nmechanism = \"table\"\noverhead = \"1 ns\"\n");
@@ -323,7 +323,7 @@ fn a_rule_of_which_no_cell_has_all_ends_with_2() {
 }
 
 #[test]
-fn a_report_that_is_incomplete_or_has_failures_never_ends_with_0() {
+fn a_report_that_is_incomplete_or_has_failures_does_not_end_with_0() {
     let mut case = GateInput::new();
     case.report.run.complete = false;
     assert_eq!(code(&case.gate(&table("4 cycles"))), 4);
@@ -335,7 +335,7 @@ fn a_report_that_is_incomplete_or_has_failures_never_ends_with_0() {
 }
 
 #[test]
-fn what_was_not_measured_cannot_be_told() {
+fn a_cell_that_was_not_measured_is_inconclusive() {
     let mut case = GateInput::new();
     (case.cell().overhead, case.cell().absent) = (None, Some("fewer than two workers finished this group".to_owned()));
     let output = case.gate(&table("4 cycles"));
@@ -343,9 +343,9 @@ fn what_was_not_measured_cannot_be_told() {
     assert!(said(&output).contains("fewer than two workers"), "{}", said(&output));
 }
 
-/// Changes against a baseline in which `pte_val` was 0.5 cycles less.
+/// The overhead of `pte_val` is 0.5 cycles greater than in the baseline.
 #[test]
-fn changes_are_held_against_a_baseline_and_improvements_are_told_like_regressions() {
+fn changes_are_judged_against_a_baseline_and_improvements_like_regressions() {
     let mut case = GateInput::new();
     let old = case.write("old.json");
     measured(case.cell(), 3.5, 0.02);
@@ -373,7 +373,7 @@ fn changes_are_held_against_a_baseline_and_improvements_are_told_like_regression
 }
 
 #[test]
-fn a_baseline_of_another_machine_never_fails_a_build_on_cycles_but_on_instructions() {
+fn with_a_baseline_of_another_machine_only_instructions_fail_the_gate() {
     let mut case = GateInput::new();
     let old = case.write("old.json");
     measured(case.cell(), 9.0, 0.02);
@@ -393,7 +393,7 @@ fn a_baseline_of_another_machine_never_fails_a_build_on_cycles_but_on_instructio
 }
 
 #[test]
-fn a_report_of_another_machine_never_fails_a_build_on_cycles() {
+fn a_report_of_another_machine_does_not_fail_the_gate_on_cycles() {
     for change in [
         |report: &mut Report| report.machine.cpu_model = Some("another".to_owned()),
         |report: &mut Report| drop(report.machine.mitigations.insert("new_flaw".to_owned(), "Vulnerable".to_owned())),
@@ -423,7 +423,7 @@ fn a_baseline_of_another_schema_ends_with_2() {
 }
 
 #[test]
-fn workloads_are_bound_by_workload_mechanism_and_option() {
+fn rules_on_workloads_select_by_workload_mechanism_and_option() {
     let mut case = GateInput::new();
     case.report.workloads.push(support::workload());
     let rule =
@@ -434,19 +434,19 @@ fn workloads_are_bound_by_workload_mechanism_and_option() {
         ("mechanism = \"site\"\n", "7.3 %", 3),
         ("option = \"audit\"\n", "2 %", 0),
         ("option = \"audit\"\n", "1 %", 1),
-        // The one that cannot be had is none that keeps its bound.
+        // An unavailable kernel does not keep its bound.
         ("", "90 %", 3),
     ] {
         let output = case.gate(&rule(fields, bound));
         assert_eq!(code(&output), exit, "{fields}{bound}: {}", said(&output));
     }
-    // What the same kernel at other places differs by.
+    // The floor of workloads is what kernel placements of the same kernel differ by.
     case.report.workloads[0].floor_percent = 0.6;
     assert_eq!(code(&case.gate(&rule("option = \"audit\"\n", "1 %"))), 3);
 }
 
 #[test]
-fn names_from_a_report_are_no_markup_and_steer_no_terminal() {
+fn names_of_a_report_are_escaped_in_markup_and_on_the_terminal() {
     let mut case = GateInput::new();
     let name = "<b>\u{1b}[31m|`x`|";
     for op in &mut case.report.catalogue.ops {
@@ -468,7 +468,7 @@ fn names_from_a_report_are_no_markup_and_steer_no_terminal() {
 }
 
 #[test]
-fn junit_has_a_suite_per_rule_a_failure_per_hard_one_and_an_error_for_what_cannot_be_told() {
+fn junit_has_a_suite_per_rule_a_failure_per_exceeded_hard_bound_and_an_error_per_inconclusive_one() {
     let mut case = GateInput::new();
     case.report.cells.iter_mut().filter(|cell| cell.mechanism == "inline").for_each(|cell| measured(cell, 0.0, 0.2));
     let budgets = table("2 cycles") + "[[budget]]\nmechanism = \"inline\"\noverhead = \"0.1 cycles\"\n";
@@ -481,7 +481,7 @@ fn junit_has_a_suite_per_rule_a_failure_per_hard_one_and_an_error_for_what_canno
 }
 
 #[test]
-fn files_are_written_beside_the_table_and_folders_that_cannot_be_made_end_with_2() {
+fn files_are_written_in_addition_to_the_table_and_folders_that_cannot_be_made_end_with_2() {
     let case = GateInput::new();
     let deep = case.path("a/b/verdict.json");
     let output = case.gate_with(&table("4 cycles"), &["--json", deep.to_str().unwrap()]);
@@ -495,7 +495,7 @@ fn files_are_written_beside_the_table_and_folders_that_cannot_be_made_end_with_2
 }
 
 #[test]
-fn the_gate_measures_what_its_rules_bind_and_nothing_else() {
+fn the_gate_measures_only_what_its_rules_bind() {
     let folder = tempfile::tempdir().unwrap();
     let (budgets, out) = (folder.path().join("budgets.toml"), folder.path().join("out"));
     let rules = "[[budget]]\nop = \"pte_val\"\nmechanism = \"table\"\nregime = \"latency\"\noverhead = \"500 cycles\"\n\
@@ -522,7 +522,7 @@ fn the_gate_measures_what_its_rules_bind_and_nothing_else() {
 }
 
 #[test]
-fn what_fails_is_measured_again_before_the_verdict() {
+fn a_failed_verdict_is_measured_again() {
     let folder = tempfile::tempdir().unwrap();
     let (budgets, json) = (folder.path().join("budgets.toml"), folder.path().join("verdict.json"));
     std::fs::write(&budgets, "[[budget]]\nop = \"pte_val\"\nmechanism = \"table\"\noverhead = \"0 cycles\"\n").unwrap();
@@ -542,7 +542,7 @@ fn what_fails_is_measured_again_before_the_verdict() {
 }
 
 #[test]
-fn without_a_report_and_without_run_there_is_nothing_to_judge() {
+fn the_gate_needs_a_report_or_run() {
     let neither = pvbench().arg("gate").output().unwrap();
     assert_eq!(code(&neither), 2);
     assert!(said(&neither).contains("--run"), "{}", said(&neither));
@@ -572,7 +572,7 @@ fn the_summary_of_a_job_is_appended_to_and_another_file_is_replaced() {
 }
 
 #[test]
-fn a_first_budget_file_is_what_was_counted_and_the_report_keeps_it() {
+fn a_first_budget_file_has_the_counts_of_the_report_and_the_report_keeps_it() {
     let mut case = GateInput::new();
     case.cell().instructions = Some(Instructions { per_op: 5.5, extra: 3.5 });
     let output = pvbench().arg("gate").arg(case.write("report.json")).arg("--init").output().unwrap();
@@ -602,38 +602,37 @@ fn a_first_budget_file_is_what_was_counted_and_the_report_keeps_it() {
 }
 
 #[test]
-fn what_the_baseline_measured_and_the_report_lacks_is_told_and_a_change_of_which_nothing_is_compared_cannot_be() {
+fn cells_missing_in_report_or_baseline_are_listed_and_a_rule_that_compares_nothing_is_inconclusive() {
     let mut case = GateInput::new();
     let old = case.write("old.json");
     let with = ["--baseline", old.to_str().unwrap()];
     let rule = "[[budget]]\nmechanism = \"table\"\nchange = \"1 cycles\"\n";
     let cells = case.report.cells.clone();
-    // One of two is gone: the other decides.
+    // One of two cells is missing in the report: the other one decides.
     case.report.cells.retain(|cell| cell.op != "set_pte");
     let output = case.gate_with(rule, &with);
     assert_eq!(code(&output), 0, "{}", said(&output));
-    let reason =
-        "skipped: 1 (set_pte/native/table/throughput): the baseline measured it, and the report does not have it";
+    let reason = "skipped: 1 (set_pte/native/table/throughput): the baseline has it, but the report does not";
     assert!(said(&output).contains(reason) && said(&output).contains("1 pass, 1 skipped"), "{}", said(&output));
     let (_, judged) = case.verdicts(rule, &with);
     let verdicts = judged["verdicts"].as_array().unwrap();
     assert!(verdicts.iter().any(|v| v["outcome"] == "skipped" && v["of"]["op"] == "set_pte"), "{verdicts:?}");
-    // The other way round: new in the report.
+    // One of two cells is missing in the baseline.
     let fewer = case.write("fewer.json");
     case.report.cells = cells;
     let output = case.gate_with(rule, &["--baseline", fewer.to_str().unwrap()]);
     assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(said(&output).contains("skipped: 1 (set_pte/native/table/throughput): the baseline has no such cell"));
-    // Of a rule that compares nothing at all, other rules that are kept say nothing.
+    assert!(said(&output).contains("skipped: 1 (set_pte/native/table/throughput): the baseline lacks this cell"));
+    // A rule that compares nothing is inconclusive even if other rules are kept.
     let one = |op: &str, bound: &str| format!("[[budget]]\nop = \"{op}\"\nmechanism = \"table\"\n{bound}\n");
     let two = one("pte_val", "overhead = \"4 cycles\"") + &one("set_pte", "change = \"1 cycles\"");
     let output = case.gate_with(&two, &["--baseline", fewer.to_str().unwrap()]);
     assert_eq!(code(&output), 3, "{}", said(&output));
-    assert!(said(&output).contains("the baseline has no such cell"), "{}", said(&output));
+    assert!(said(&output).contains("the baseline lacks this cell"), "{}", said(&output));
 }
 
 #[test]
-fn a_cell_that_the_baseline_lacks_for_a_reason_is_told_with_it() {
+fn the_reason_why_the_baseline_lacks_a_cell_is_printed() {
     let mut case = GateInput::new();
     (case.cell().overhead, case.cell().absent) = (None, Some("the worker was killed by SIGSEGV".to_owned()));
     let old = case.write("old.json");

@@ -1,4 +1,4 @@
-//! What `pvbench doctor` says of machines good, bad and unknown, given as made-up trees and answers.
+//! Checks of `pvbench doctor` on made-up machines: files of a temporary root, and answers of system calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,16 +37,16 @@ const IDS: [&str; 20] = [
 
 const CPU: &str = "sys/devices/system/cpu";
 
-/// Two CPUs, of which the second is busy for the second that follows.
+/// `/proc/stat` of two CPUs, one second apart; the second CPU is busy for that second.
 const BEFORE: &str = "cpu  100 0 50 1000 5 0 2 0 0 0\ncpu0 50 0 20 500 5 0 2 0 0 0\ncpu1 50 0 30 500 0 0 0 0 0 0\n";
 const AFTER: &str = "cpu  195 0 60 1095 5 0 2 0 0 0\ncpu0 51 0 20 599 5 0 2 0 0 0\ncpu1 144 0 40 496 0 0 0 0 0 0\n";
 
-/// `/proc/self/stat` of a process with a name like that, its own ticks and those of its children.
-fn own(ticks: u64, of_children: u64) -> String {
-    format!("7 (a) b) S 1 7 7 0 -1 4194304 1 0 0 0 {ticks} 0 0 {of_children} 20 0 1 0 100 1 1 1\n")
+/// Makes `/proc/self/stat` of a process with an odd name, from its own ticks and those of its children.
+fn own(ticks: u64, child_ticks: u64) -> String {
+    format!("7 (a) b) S 1 7 7 0 -1 4194304 1 0 0 0 {ticks} 0 0 {child_ticks} 20 0 1 0 100 1 1 1\n")
 }
 
-/// What was read before of the machine that [`Made::fit`] makes.
+/// The CPU time of the machine of [`Made::fit`] before the observed second.
 fn cpu_time() -> Result<CpuTime, String> {
     let before = Made::bare().with("proc/stat", BEFORE).with("proc/self/stat", &own(100, 50));
     CpuTime::read(&before.root(), &[0, 1])
@@ -59,7 +59,7 @@ struct Made {
 }
 
 impl Made {
-    /// No files, and no answers that matter.
+    /// A machine without files, with answers that do not matter.
     fn bare() -> Self {
         Self::empty(Probes { cpu_time: Err(String::new()), ..blind_probes() })
     }
@@ -69,7 +69,7 @@ impl Made {
         Self { folder, probes }
     }
 
-    /// Bare metal on which nothing is wrong. CPU 1 is measured.
+    /// Bare metal without any warning. CPU 1 is measured.
     fn fit() -> Self {
         let mut made = Self::empty(fit_probes());
         for (file, text) in [
@@ -150,13 +150,13 @@ impl Made {
         checks_with(&self.root(), &self.probes).into_iter().find(|check| check.id == id).expect("a check of that id")
     }
 
-    /// The check `id` has this status, speaks of `word`, and has advice unless it is known.
+    /// Asserts that the check `id` has a status, mentions `word`, and has advice unless it is ok.
     #[track_caller]
     fn says(&self, id: &str, status: Status, word: &str) {
         let check = self.check(id);
         assert_eq!(check.status, status, "{check:?}");
         assert!(check.detail.contains(word), "{word:?} in {check:?}");
-        assert!(status == Status::Known || check.advice.is_some(), "{check:?}");
+        assert!(status == Status::Ok || check.advice.is_some(), "{check:?}");
     }
 }
 
@@ -194,7 +194,7 @@ fn refused(call: &'static str) -> ProbeError {
     ProbeError { call, source: io::Error::from_raw_os_error(libc::EPERM) }
 }
 
-/// A machine that tells nothing at all.
+/// A machine on which no fact can be read.
 fn blind() -> Made {
     Made::empty(blind_probes())
 }
@@ -217,27 +217,27 @@ fn blind_probes() -> Probes {
         executable_memfd: Ok(()),
         valgrind: None,
         iai_callgrind_runner: None,
-        cpu_time: Err("/proc/stat is not there".to_owned()),
+        cpu_time: Err("/proc/stat does not exist".to_owned()),
     }
 }
 
 #[test]
-fn a_fit_machine_is_known_in_every_check() {
+fn every_check_of_a_fit_machine_is_ok() {
     let made = Made::fit();
     let found = checks_with(&made.root(), &made.probes);
     let ids: Vec<&str> = found.iter().map(|check| check.id.as_str()).collect();
     assert_eq!(ids, IDS);
     for check in found {
-        assert_eq!(check.status, Status::Known, "{check:?}");
+        assert_eq!(check.status, Status::Ok, "{check:?}");
         assert_eq!(check.advice, None, "{check:?}");
     }
 }
 
 #[test]
-fn a_machine_that_tells_nothing_is_unknown_in_every_check_that_could_not_look() {
+fn every_check_without_facts_is_unknown() {
     let made = blind();
     for check in checks_with(&made.root(), &made.probes) {
-        // A mapping can always be tried.
+        // The check memfd can always try a mapping.
         if check.id != "memfd" {
             assert_eq!(check.status, Status::Unknown, "{check:?}");
             assert!(check.advice.is_some(), "{check:?}");
@@ -246,58 +246,58 @@ fn a_machine_that_tells_nothing_is_unknown_in_every_check_that_could_not_look() 
 }
 
 #[test]
-fn every_check_of_this_machine_has_an_id_and_a_detail_in_one_line() {
+fn every_check_of_this_machine_has_an_id_and_a_detail_of_one_line() {
     let found = checks(&Root::default());
     let ids: Vec<&str> = found.iter().map(|check| check.id.as_str()).collect();
     assert_eq!(ids, IDS);
     for check in &found {
         assert!(!check.detail.is_empty(), "{check:?}");
         assert!(!check.detail.contains('\n'), "{check:?}");
-        assert!(check.status == Status::Known || check.advice.is_some(), "{check:?}");
+        assert!(check.status == Status::Ok || check.advice.is_some(), "{check:?}");
     }
     let pmu = found.iter().find(|check| check.id == "pmu").expect("pmu");
-    assert_eq!(pmu_unavailable().is_none(), pmu.status == Status::Known);
+    assert_eq!(pmu_unavailable().is_none(), pmu.status == Status::Ok);
 }
 
 #[test]
-fn a_check_is_written_with_its_status_in_lower_case_and_no_empty_advice() {
+fn a_check_is_serialised_with_a_lower_case_status_and_without_empty_advice() {
     let check = Made::fit().check("governor");
     let text = serde_json::to_string(&check).expect("JSON");
-    assert_eq!(text, r#"{"id":"governor","status":"known","detail":"CPU 1 has governor performance"}"#);
+    assert_eq!(text, r#"{"id":"governor","status":"ok","detail":"CPU 1 has governor performance"}"#);
     assert_eq!(serde_json::from_str::<Check>(&text).expect("a check"), check);
 }
 
 #[test]
-fn a_counter_without_promises_is_bad_on_bare_metal_and_unknown_in_a_guest() {
-    let unpromised = || {
+fn a_counter_without_guarantees_is_a_warning_on_bare_metal_and_unknown_in_a_guest() {
+    let unguaranteed = || {
         Made::fit().probed(|probes| {
             probes.cpu.tsc_constant = false;
             probes.cpu.tsc_invariant = false;
         })
     };
     for id in ["tsc_constant", "tsc_invariant"] {
-        unpromised().says(id, Status::Bad, "not promised");
-        unpromised().guest().says(id, Status::Unknown, "hypervisor");
+        unguaranteed().says(id, Status::Warning, "not guaranteed");
+        unguaranteed().guest().says(id, Status::Unknown, "hypervisor");
     }
-    unpromised().says("clock", Status::Bad, "clock of the operating system");
-    unpromised().guest().says("clock", Status::Unknown, "clock of the operating system");
+    unguaranteed().says("clock", Status::Warning, "clock of the operating system");
+    unguaranteed().guest().says("clock", Status::Unknown, "clock of the operating system");
 }
 
 #[test]
-fn a_counter_seen_to_misbehave_is_bad_in_a_guest_too() {
+fn an_observed_fault_of_the_counter_is_a_warning_in_a_guest_too() {
     let backwards = Made::fit().guest().probed(|it| it.cpu.tsc_monotonic = Some(false));
-    backwards.says("clock", Status::Bad, "backwards");
+    backwards.says("clock", Status::Warning, "backwards");
     let given_up = Made::fit().guest().probed(|it| it.cpu.tsc_kept_by_kernel = Some(false));
-    given_up.says("clock", Status::Bad, "kernel");
+    given_up.says("clock", Status::Warning, "kernel");
     let forbidden = Made::fit().probed(|it| {
         it.cpu.tsc_readable = false;
         it.cpu.tsc_monotonic = None;
     });
-    forbidden.says("clock", Status::Bad, "cannot be read");
+    forbidden.says("clock", Status::Warning, "cannot be read");
 }
 
 #[test]
-fn the_time_stamp_counter_is_the_clock_only_where_all_its_facts_hold() {
+fn the_time_stamp_counter_is_the_clock_only_if_all_conditions_hold() {
     assert_eq!(clock_choice(&good_clock()), ClockChoice::Tsc);
     let unlisted = CpuFacts { tsc_kept_by_kernel: None, ..good_clock() };
     assert_eq!(clock_choice(&unlisted), ClockChoice::Tsc);
@@ -316,7 +316,7 @@ fn the_time_stamp_counter_is_the_clock_only_where_all_its_facts_hold() {
     }
 }
 
-/// CPUID answers written down; zeros elsewhere.
+/// Recorded answers of CPUID; other leaves are zero.
 struct Recorded(BTreeMap<u32, [u32; 4]>);
 
 impl Cpuid for Recorded {
@@ -330,7 +330,7 @@ fn decode(leaves: &[(u32, [u32; 4])]) -> CpuFacts {
     CpuFacts::decode(&Recorded(leaves.iter().copied().collect()))
 }
 
-/// A leaf that names: `eax`, then twelve letters in the registers in that order.
+/// The registers of a leaf with a signature: `eax`, then twelve letters in the other registers in this order.
 fn named(eax: u32, name: &[u8; 12]) -> [u32; 4] {
     let word = |at: usize| u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]);
     [eax, word(0), word(4), word(8)]
@@ -342,7 +342,7 @@ const TSC: u32 = 1 << 4;
 const HYPERVISOR: u32 = 1 << 31;
 
 #[test]
-fn serialize_is_looked_for_only_where_the_leaf_exists() {
+fn serialize_is_read_only_if_its_leaf_exists() {
     let has = |leaves: &[(u32, [u32; 4])]| has_serialize(&Recorded(leaves.iter().copied().collect()));
     let features = (7, [0, 0, 0, 1 << 14]);
     assert!(has(&[(0, INTEL), features]));
@@ -367,31 +367,31 @@ fn cpuid_of_an_amd_guest_under_kvm_is_decoded() {
 }
 
 #[test]
-fn the_frequency_is_absent_where_a_leaf_is_missing_zero_or_means_something_else() {
+fn the_frequency_is_absent_if_its_leaf_is_missing_zero_or_of_another_hypervisor() {
     let guest = |highest, name| {
         decode(&[(1, [0, 0, HYPERVISOR, TSC]), (0x4000_0000, named(highest, name)), (0x4000_0010, [1000, 0, 0, 0])])
     };
     assert_eq!(guest(0x4000_0010, b"VMwareVMware").tsc_hz, Some(1_000_000));
     assert_eq!(guest(0x4000_0001, b"VMwareVMware").tsc_hz, None);
     assert_eq!(guest(0x4000_0010, b"Microsoft Hv").tsc_hz, None);
-    // No hypervisor bit: the leaves of hypervisors mean nothing.
+    // Without the hypervisor bit the leaves of hypervisors have no meaning.
     let bare = decode(&[(0x4000_0000, named(0x4000_0010, b"VMwareVMware")), (0x4000_0010, [1000, 0, 0, 0])]);
     assert_eq!((bare.tsc_hz, bare.hypervisor), (None, None));
-    // The crystal: 24 MHz times 176 over 2; not told where its frequency is 0.
+    // The crystal: 24 MHz times 176 / 2; the frequency is unknown if that of the crystal is 0.
     assert_eq!(decode(&[(0, INTEL), (0x15, [2, 176, 24_000_000, 0])]).tsc_hz, Some(2_112_000_000));
     assert_eq!(decode(&[(0, INTEL), (0x15, [2, 176, 0, 0])]).tsc_hz, None);
     assert_eq!(decode(&[(0, AMD), (0x15, [2, 176, 24_000_000, 0])]).tsc_hz, None);
 }
 
 #[test]
-fn the_invariant_bit_counts_only_where_its_leaf_exists() {
+fn the_invariant_bit_counts_only_if_its_leaf_exists() {
     let extended = |highest| decode(&[(0, AMD), (0x8000_0000, [highest, 0, 0, 0]), (0x8000_0007, [0, 0, 0, 1 << 8])]);
     assert!(extended(0x8000_0007).tsc_invariant);
     assert!(!extended(0x8000_0006).tsc_invariant);
 }
 
 #[test]
-fn old_intel_cpus_are_constant_by_model_and_amd_ones_are_not() {
+fn the_model_decides_for_old_intel_cpus_but_not_for_amd_cpus() {
     let constant = |vendor, signature| {
         let facts = decode(&[(0, vendor), (1, [signature, 0, 0, TSC])]);
         assert!(!facts.tsc_invariant);
@@ -406,43 +406,43 @@ fn old_intel_cpus_are_constant_by_model_and_amd_ones_are_not() {
 }
 
 #[test]
-fn a_governor_that_moves_the_frequency_is_bad_and_a_hidden_one_unknown() {
+fn a_governor_that_changes_the_frequency_is_a_warning_and_a_hidden_one_is_unknown() {
     let file = format!("{CPU}/cpu1/cpufreq/scaling_governor");
-    Made::fit().with(&file, "schedutil\n").says("governor", Status::Bad, "schedutil");
+    Made::fit().with(&file, "schedutil\n").says("governor", Status::Warning, "schedutil");
     let hidden = Made::fit().without(&file);
-    hidden.says("governor", Status::Unknown, "not there");
+    hidden.says("governor", Status::Unknown, "does not exist");
     let guest = Made::fit().without(&file).guest().check("governor");
     assert!(guest.advice.is_some_and(|advice| advice.contains("host")));
 }
 
 #[test]
-fn turbo_is_read_from_whichever_switch_the_driver_has() {
+fn turbo_is_read_from_the_file_of_each_driver() {
     let intel = format!("{CPU}/intel_pstate/no_turbo");
     let boost = format!("{CPU}/cpufreq/boost");
     let own = format!("{CPU}/cpu1/cpufreq/boost");
-    Made::fit().with(&intel, "1\n").says("turbo", Status::Known, "no_turbo is 1");
-    Made::fit().with(&intel, "0\n").says("turbo", Status::Bad, "no_turbo is 0");
-    Made::fit().with(&boost, "1\n").says("turbo", Status::Bad, "boost is 1");
-    Made::fit().with(&own, "1\n").says("turbo", Status::Bad, "cpu1/cpufreq/boost is 1");
+    Made::fit().with(&intel, "1\n").says("turbo", Status::Ok, "no_turbo is 1");
+    Made::fit().with(&intel, "0\n").says("turbo", Status::Warning, "no_turbo is 0");
+    Made::fit().with(&boost, "1\n").says("turbo", Status::Warning, "boost is 1");
+    Made::fit().with(&own, "1\n").says("turbo", Status::Warning, "cpu1/cpufreq/boost is 1");
     Made::fit().with(&boost, "maybe\n").says("turbo", Status::Unknown, "maybe");
     Made::fit().without(&boost).says("turbo", Status::Unknown, "no file");
 }
 
 #[test]
-fn an_online_sibling_is_bad_and_a_guest_cannot_know() {
+fn an_online_sibling_is_a_warning_and_its_absence_in_a_guest_is_unknown() {
     let file = format!("{CPU}/cpu1/topology/thread_siblings_list");
     let shared = Made::fit().with(&file, "1,65\n");
-    shared.says("smt_sibling", Status::Bad, "CPU 65");
+    shared.says("smt_sibling", Status::Warning, "CPU 65");
     assert!(shared.check("smt_sibling").advice.is_some_and(|it| it.contains("cpu65/online")));
-    Made::fit().guest().with(&file, "0-1\n").says("smt_sibling", Status::Bad, "CPU 0");
+    Made::fit().guest().with(&file, "0-1\n").says("smt_sibling", Status::Warning, "CPU 0");
     Made::fit().guest().says("smt_sibling", Status::Unknown, "hypervisor");
-    Made::fit().with(&file, "what\n").says("smt_sibling", Status::Unknown, "no list");
+    Made::fit().with(&file, "what\n").says("smt_sibling", Status::Unknown, "not a list");
 }
 
 #[test]
-fn a_single_allowed_cpu_is_bad_for_pinning() {
+fn a_single_allowed_cpu_is_a_warning() {
     let made = |cpus| Made::fit().probed(|probes| probes.cpus_allowed = cpus);
-    made(Ok(vec![3])).says("cpu_affinity", Status::Bad, "only CPU 3");
+    made(Ok(vec![3])).says("cpu_affinity", Status::Warning, "only CPU 3");
     made(Ok(vec![])).says("cpu_affinity", Status::Unknown, "no CPU");
     made(Err(refused("sched_getaffinity"))).says("cpu_affinity", Status::Unknown, "sched_getaffinity");
 }
@@ -454,28 +454,28 @@ fn the_last_allowed_cpu_is_measured() {
 }
 
 #[test]
-fn load_is_what_other_processes_take_now_and_not_what_this_one_took() {
-    // Of 105 ticks in a second, this process had 50 and its children 40.
-    Made::fit().says("load", Status::Known, "0.15 of 2 CPUs, over 1.0 s");
+fn load_counts_other_processes_during_the_observation_only() {
+    // Of 105 ticks in a second this process had 50 and its children had 40.
+    Made::fit().says("load", Status::Ok, "0.15 of 2 CPUs, over 1.0 s");
     let took = |own_ticks, children| Made::fit().with("proc/self/stat", &own(own_ticks, children));
-    took(100, 50).says("load", Status::Bad, "1.05 of 2 CPUs");
-    took(100, 106).says("load", Status::Known, "0.49 of 2 CPUs");
-    took(200, 90).says("load", Status::Known, "0.00 of 2 CPUs");
-    // Whatever the last minutes were like.
-    Made::fit().with("proc/loadavg", "9.50 9.50 9.50 1/1 1").says("load", Status::Known, "0.15 of 2 CPUs");
-    // Other CPUs are others' to use.
+    took(100, 50).says("load", Status::Warning, "1.05 of 2 CPUs");
+    took(100, 106).says("load", Status::Ok, "0.49 of 2 CPUs");
+    took(200, 90).says("load", Status::Ok, "0.00 of 2 CPUs");
+    // The load average has no effect.
+    Made::fit().with("proc/loadavg", "9.50 9.50 9.50 1/1 1").says("load", Status::Ok, "0.15 of 2 CPUs");
+    // CPUs that this process may not use do not count.
     let more = format!("{AFTER}cpu2 9000 0 0 0 0 0 0 0 0 0\n");
-    Made::fit().with("proc/stat", &more).says("load", Status::Known, "of 2 CPUs");
+    Made::fit().with("proc/stat", &more).says("load", Status::Ok, "of 2 CPUs");
 }
 
 #[test]
-fn load_is_unknown_where_the_kernel_does_not_tell_it() {
+fn load_is_unknown_if_proc_stat_is_missing_or_malformed() {
     for (stat, word) in [
         (BEFORE, "too short"),
-        ("cpu 1 2 3\n", "names none"),
-        ("cpu0 50 0 20 9500 5 0 2 0\n", "came or went"),
-        ("cpu0 1 0 1 1 1 0 1 0\ncpu1 1 0 1 1 1 0 1 0\n", "came or went"),
-        ("cpu0 18446744073709551615 1 1 1 1 1 1 1\n", "names none"),
+        ("cpu 1 2 3\n", "has none"),
+        ("cpu0 50 0 20 9500 5 0 2 0\n", "number of CPUs changed"),
+        ("cpu0 1 0 1 1 1 0 1 0\ncpu1 1 0 1 1 1 0 1 0\n", "number of CPUs changed"),
+        ("cpu0 18446744073709551615 1 1 1 1 1 1 1\n", "has none"),
     ] {
         Made::fit().with("proc/stat", stat).says("load", Status::Unknown, word);
     }
@@ -485,11 +485,11 @@ fn load_is_unknown_where_the_kernel_does_not_tell_it() {
 }
 
 #[test]
-fn stolen_time_is_bad_and_none_in_a_guest_says_nothing() {
+fn stolen_time_is_a_warning_and_its_absence_in_a_guest_is_unknown() {
     let stat = |text| Made::fit().guest().with("proc/stat", text);
-    // The guest times after steal are in user already and count once.
-    stat("cpu 10 0 10 60 0 0 0 20 900 900").says("steal", Status::Bad, "20.00%");
-    stat("cpu 1000 0 0 9000 0 0 0 1 0 0").says("steal", Status::Known, "0.01%");
+    // User time includes the guest times after steal, so these are not added again.
+    stat("cpu 10 0 10 60 0 0 0 20 900 900").says("steal", Status::Warning, "20.00%");
+    stat("cpu 1000 0 0 9000 0 0 0 1 0 0").says("steal", Status::Ok, "0.01%");
     stat("cpu 10 0 10 60 0 0 0 0 0 0").says("steal", Status::Unknown, "no stolen time");
     for text in ["cpu 1 2 3", "cpu a b c d e f g h", "cpu 0 0 0 0 0 0 0 0", "intr 1"] {
         stat(text).says("steal", Status::Unknown, "begins with");
@@ -497,17 +497,17 @@ fn stolen_time_is_bad_and_none_in_a_guest_says_nothing() {
 }
 
 #[test]
-fn a_guest_is_usable_and_an_emulator_is_not() {
+fn a_guest_is_ok_and_an_emulator_is_a_warning() {
     let under = |signature: &str| Made::fit().probed(|it| it.cpu.hypervisor = Some(signature.into()));
-    under("KVMKVMKVM").says("virtualised", Status::Known, "KVMKVMKVM");
+    under("KVMKVMKVM").says("virtualised", Status::Ok, "KVMKVMKVM");
     assert!(under("KVMKVMKVM").check("virtualised").advice.is_some());
-    under("TCGTCGTCGTCG").says("virtualised", Status::Bad, "translated");
+    under("TCGTCGTCGTCG").says("virtualised", Status::Warning, "translated");
     under("").says("virtualised", Status::Unknown, "does not name itself");
-    Made::fit().with("sys/hypervisor/type", "xen\n").says("virtualised", Status::Known, "under xen");
+    Made::fit().with("sys/hypervisor/type", "xen\n").says("virtualised", Status::Ok, "under xen");
 }
 
 #[test]
-fn a_missing_counter_says_why() {
+fn an_unavailable_counter_has_a_reason() {
     let failing = |errno| {
         Made::fit().probed(|probes| {
             probes.cycles_counter = Err(CounterError::Open(io::Error::from_raw_os_error(errno)));
@@ -515,45 +515,49 @@ fn a_missing_counter_says_why() {
     };
     failing(libc::ENOENT).says("pmu", Status::Unknown, "no PMU");
     failing(libc::EOPNOTSUPP).says("pmu", Status::Unknown, "EOPNOTSUPP");
-    failing(libc::ENOSYS).says("pmu", Status::Bad, "seccomp");
+    failing(libc::ENOSYS).says("pmu", Status::Warning, "seccomp");
     failing(libc::EMFILE).says("pmu", Status::Unknown, "perf_event_open failed");
     let paranoid = "proc/sys/kernel/perf_event_paranoid";
-    failing(libc::EACCES).with(paranoid, "3\n").says("pmu", Status::Bad, "is 3, which refuses");
-    failing(libc::EPERM).says("pmu", Status::Bad, "security module");
-    failing(libc::EPERM).without(paranoid).says("pmu", Status::Bad, "cannot be read");
+    failing(libc::EACCES).with(paranoid, "3\n").says("pmu", Status::Warning, "is 3, which refuses");
+    failing(libc::EPERM).says("pmu", Status::Warning, "security module");
+    failing(libc::EPERM).without(paranoid).says("pmu", Status::Warning, "cannot be read");
     let opened = |error| Made::fit().probed(|probes| probes.cycles_counter = Err(error));
     opened(CounterError::Silent).says("pmu", Status::Unknown, "stayed at 0");
-    opened(CounterError::Unscheduled).says("pmu", Status::Bad, "never scheduled");
+    opened(CounterError::Unscheduled).says("pmu", Status::Warning, "never scheduled");
 }
 
 #[test]
-fn a_paranoid_level_above_two_is_bad() {
+fn a_paranoid_level_above_two_is_a_warning() {
     let level = |text| Made::fit().with("proc/sys/kernel/perf_event_paranoid", text);
-    level("-1\n").says("perf_event_paranoid", Status::Known, "-1");
-    level("3\n").says("perf_event_paranoid", Status::Bad, "CAP_PERFMON");
-    level("high\n").says("perf_event_paranoid", Status::Unknown, "no level");
+    level("-1\n").says("perf_event_paranoid", Status::Ok, "-1");
+    level("3\n").says("perf_event_paranoid", Status::Warning, "CAP_PERFMON");
+    level("high\n").says("perf_event_paranoid", Status::Unknown, "no valid level");
 }
 
 #[test]
-fn fixed_addresses_are_bad_whoever_fixed_them() {
+fn fixed_addresses_are_a_warning_whatever_fixed_them() {
     let level = |text| Made::fit().with("proc/sys/kernel/randomize_va_space", text);
-    level("0\n").says("aslr", Status::Bad, "off (0)");
-    level("1\n").says("aslr", Status::Known, "heap");
+    level("0\n").says("aslr", Status::Warning, "off (0)");
+    level("1\n").says("aslr", Status::Ok, "heap");
     assert!(level("1\n").check("aslr").advice.is_some());
     level("7\n").says("aslr", Status::Unknown, "7");
-    Made::fit().probed(|probes| probes.personality = Ok(0x0004_0000)).says("aslr", Status::Bad, "personality 0x40000");
+    Made::fit().probed(|probes| probes.personality = Ok(0x0004_0000)).says(
+        "aslr",
+        Status::Warning,
+        "personality 0x40000",
+    );
 }
 
 #[test]
-fn huge_pages_for_all_are_bad() {
+fn huge_pages_for_all_memory_are_a_warning() {
     let choice = |text| Made::fit().with("sys/kernel/mm/transparent_hugepage/enabled", text);
-    choice("[always] madvise never\n").says("thp", Status::Bad, "always");
-    choice("always madvise [never]\n").says("thp", Status::Known, "never");
+    choice("[always] madvise never\n").says("thp", Status::Warning, "always");
+    choice("always madvise [never]\n").says("thp", Status::Ok, "never");
     choice("always madvise never\n").says("thp", Status::Unknown, "holds");
 }
 
 #[test]
-fn mitigations_are_summarised_by_what_they_slow_down() {
+fn mitigations_are_grouped_by_the_code_that_they_slow_down() {
     let made = Made::fit()
         .with(&format!("{CPU}/vulnerabilities/meltdown"), "Mitigation: PTI\n")
         .with(&format!("{CPU}/vulnerabilities/spec_rstack_overflow"), "Vulnerable: Safe RET, no microcode\n")
@@ -578,7 +582,7 @@ fn mitigations_are_summarised_by_what_they_slow_down() {
 }
 
 #[test]
-fn a_process_whose_speculation_is_switched_off_is_bad_to_measure() {
+fn switched_off_speculation_of_the_process_is_a_warning() {
     let status = |line| Made::fit().with("proc/self/status", line);
     for line in [
         "SpeculationIndirectBranch:\tconditional force disabled\n",
@@ -586,39 +590,43 @@ fn a_process_whose_speculation_is_switched_off_is_bad_to_measure() {
         "Speculation_Store_Bypass:\tthread force mitigated\n",
         "Speculation_Store_Bypass:\tglobally mitigated\n",
     ] {
-        status(line).says("mitigations", Status::Bad, "speculation switched off");
+        status(line).says("mitigations", Status::Warning, "speculation switched off");
     }
-    Made::fit().without(&format!("{CPU}/vulnerabilities")).says("mitigations", Status::Unknown, "tells nothing");
+    Made::fit().without(&format!("{CPU}/vulnerabilities")).says(
+        "mitigations",
+        Status::Unknown,
+        "no files that can be read",
+    );
 }
 
 #[test]
-fn outdated_microcode_is_bad_on_bare_metal_and_unknown_in_a_guest() {
+fn outdated_microcode_is_a_warning_on_bare_metal_and_unknown_in_a_guest() {
     let old = || Made::fit().with(&format!("{CPU}/vulnerabilities/old_microcode"), "Vulnerable\n");
-    old().says("microcode", Status::Bad, "0xa101148");
+    old().says("microcode", Status::Warning, "0xa101148");
     old().guest().says("microcode", Status::Unknown, "hypervisor");
     Made::fit()
         .with(&format!("{CPU}/vulnerabilities/mds"), "Vulnerable: Clear CPU buffers attempted, no microcode\n")
-        .says("microcode", Status::Bad, "against mds");
-    Made::fit().with("proc/cpuinfo", "processor : 0\n").says("microcode", Status::Unknown, "no revision");
+        .says("microcode", Status::Warning, "against mds");
+    Made::fit().with("proc/cpuinfo", "processor : 0\n").says("microcode", Status::Unknown, "no microcode revision");
 }
 
 #[test]
-fn a_valgrind_that_fails_is_bad_and_a_missing_one_unknown() {
+fn a_failing_valgrind_is_a_warning_and_a_missing_one_is_unknown() {
     let version = |version| {
         Made::fit().probed(|probes| {
             probes.valgrind = Some(FoundTool { path: "/opt/valgrind".into(), version });
         })
     };
-    version(Err(ToolError::Hung)).says("valgrind", Status::Bad, "did not end");
-    version(Err(ToolError::NoVersion("hello".into()))).says("valgrind", Status::Bad, "hello");
+    version(Err(ToolError::Hung)).says("valgrind", Status::Warning, "did not end");
+    version(Err(ToolError::NoVersion("hello".into()))).says("valgrind", Status::Warning, "hello");
     Made::fit().probed(|probes| probes.valgrind = None).says("valgrind", Status::Unknown, "not on the PATH");
 }
 
 #[test]
-fn a_runner_of_another_series_is_bad_and_one_of_no_known_version_unknown() {
+fn a_runner_of_another_series_is_a_warning_and_one_of_unknown_version_is_unknown() {
     let runner = |found| Made::fit().probed(|probes| probes.iai_callgrind_runner = found);
-    runner(tool("/bin/r", "0.15.2")).says("iai_callgrind_runner", Status::Bad, "0.15.2");
-    runner(tool("/bin/r", "0.160.0")).says("iai_callgrind_runner", Status::Bad, "0.160.0");
+    runner(tool("/bin/r", "0.15.2")).says("iai_callgrind_runner", Status::Warning, "0.15.2");
+    runner(tool("/bin/r", "0.160.0")).says("iai_callgrind_runner", Status::Warning, "0.160.0");
     runner(None).says("iai_callgrind_runner", Status::Unknown, "not on the PATH");
     runner(Some(FoundTool { path: "/bin/r".into(), version: Err(ToolError::NoRecord) })).says(
         "iai_callgrind_runner",
@@ -637,28 +645,28 @@ fn the_series_of_the_runner_is_that_of_the_benches() {
 }
 
 #[test]
-fn a_refused_executable_mapping_is_bad() {
+fn a_refused_executable_mapping_is_a_warning() {
     Made::fit().probed(|probes| probes.executable_memfd = Err(refused("memfd_create"))).says(
         "memfd",
-        Status::Bad,
+        Status::Warning,
         "memfd_create failed",
     );
 }
 
 #[test]
-fn tracing_is_judged_by_yama_capabilities_and_filters() {
+fn the_check_of_tracing_reads_yama_capabilities_and_seccomp() {
     let yama = "proc/sys/kernel/yama/ptrace_scope";
     let scope = |text| Made::fit().with(yama, text);
-    scope("0\n").says("ptrace", Status::Known, "0");
-    scope("2\n").says("ptrace", Status::Bad, "CAP_SYS_PTRACE");
-    scope("2\n").with("proc/self/status", "CapEff:\t0000000000080000\n").says("ptrace", Status::Known, "2");
-    scope("3\n").says("ptrace", Status::Bad, "until a reboot");
+    scope("0\n").says("ptrace", Status::Ok, "0");
+    scope("2\n").says("ptrace", Status::Warning, "CAP_SYS_PTRACE");
+    scope("2\n").with("proc/self/status", "CapEff:\t0000000000080000\n").says("ptrace", Status::Ok, "2");
+    scope("3\n").says("ptrace", Status::Warning, "until a reboot");
     scope("9\n").says("ptrace", Status::Unknown, "9");
-    Made::fit().without(yama).says("ptrace", Status::Known, "no Yama");
-    Made::fit().with(".dockerenv", "").says("ptrace", Status::Known, "in a container (/.dockerenv)");
+    Made::fit().without(yama).says("ptrace", Status::Ok, "no Yama");
+    Made::fit().with(".dockerenv", "").says("ptrace", Status::Ok, "in a container (/.dockerenv)");
     let status = |text| Made::fit().with("proc/self/status", text);
     status("CapEff:\t0\nSeccomp:\t2\n").says("ptrace", Status::Unknown, "seccomp");
-    status("TracerPid:\t77\nCapEff:\t0\n").says("ptrace", Status::Bad, "77");
+    status("TracerPid:\t77\nCapEff:\t0\n").says("ptrace", Status::Warning, "77");
 }
 
 #[test]
@@ -669,7 +677,7 @@ fn control_characters_of_files_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn a_machine_is_read_from_its_tree() {
+fn a_machine_is_read_from_the_files_of_its_root() {
     let made = Made::fit().guest().probed(|probes| probes.cpu.tsc_hz = Some(1_000));
     let machine = Machine::read_with(&made.root(), &made.probes.cpu);
     let json = serde_json::to_string_pretty(&machine).expect("JSON");
@@ -715,8 +723,8 @@ fn a_machine_is_read_from_its_tree() {
 }
 
 #[test]
-fn the_cpus_that_are_allowed_are_those_at_the_start_whatever_the_run_leaves_to_its_workers() {
-    // As after the parent of a run has moved off CPU 1: the status file names CPU 0 alone.
+fn the_allowed_cpus_of_a_report_are_those_before_the_run_moved_its_parent() {
+    // The parent of a run has moved off CPU 1, so the status file has CPU 0 only.
     let caches = "cache/index3/size";
     let made = Made::fit()
         .with("proc/self/status", "Cpus_allowed_list:\t0\n")
@@ -730,14 +738,14 @@ fn the_cpus_that_are_allowed_are_those_at_the_start_whatever_the_run_leaves_to_i
 }
 
 #[test]
-fn a_machine_that_tells_nothing_has_absent_facts_and_never_zeros() {
+fn facts_that_cannot_be_read_are_absent_and_not_zero() {
     let made = Made::empty(fit_probes());
     let machine = Machine::read_with(&made.root(), &good_clock());
     assert_eq!(serde_json::to_string(&machine).expect("JSON"), r#"{"caches":[],"mitigations":{}}"#);
 }
 
 #[test]
-fn garbage_in_the_tree_makes_facts_absent() {
+fn malformed_files_make_facts_absent() {
     let made = Made::fit()
         .with("proc/meminfo", "MemTotal: 99999999999999999999 kB\n")
         .with(&format!("{CPU}/online"), "9-1\n")
@@ -759,10 +767,10 @@ fn the_kernel_and_memory_of_this_machine_are_read() {
 }
 
 #[test]
-fn the_schema_of_machine_and_check_names_every_status() {
+fn the_schema_of_a_check_has_every_status() {
     let schema = serde_json::to_value(schemars::schema_for!(Check)).expect("JSON");
     let text = schema.to_string();
-    for status in ["known", "unknown", "bad"] {
+    for status in ["ok", "unknown", "warning"] {
         assert!(text.contains(&format!("\"{status}\"")), "{status} in {text}");
     }
     let machine = serde_json::to_value(schemars::schema_for!(Machine)).expect("JSON");

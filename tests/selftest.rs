@@ -1,4 +1,4 @@
-//! Known truths: that the loops are what they are said to be, and that the command tells what it found.
+//! Known truths of `pvbench selftest`: the instructions of their loops, and the output of the command.
 
 use assert_cmd::Command;
 use iced_x86::{Instruction, Mnemonic};
@@ -8,13 +8,13 @@ use pvbench::selftest::{Core, Expected, entries, truths};
 use pvbench::stats::binomial::allowed;
 use serde_json::Value;
 
-/// How many of these one op's loop has per op.
+/// Counts the instructions with a mnemonic per op in the loop of an op.
 fn per_op(op: &str, name: &str, mnemonic: Mnemonic) -> u64 {
     let ops = entries();
     let op = ops.iter().find(|entry| entry.meta.name == op).unwrap();
     let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name).unwrap();
     let entry = pair.loop_of(Regime::Throughput).unwrap() as *const () as usize;
-    // SAFETY: the address of a loop of this program.
+    // SAFETY: the address is that of a loop of this program.
     let function = unsafe { Function::with_loop(entry) }.unwrap();
     let found = function.loop_instructions().filter(|i: &&Instruction| i.mnemonic() == mnemonic).count() as u64;
     assert_eq!(found % SITES, 0, "{name}");
@@ -22,7 +22,7 @@ fn per_op(op: &str, name: &str, mnemonic: Mnemonic) -> u64 {
 }
 
 #[test]
-fn every_loop_has_the_instructions_that_make_it_true() {
+fn every_loop_has_the_instructions_of_its_truth() {
     for truth in truths(Core { vendor: Some("AuthenticAMD"), family: Some(0x19), ..Core::default() }) {
         let of = |name, mnemonic| per_op(truth.op, name, mnemonic);
         let (adds, base) = (of(truth.name, Mnemonic::Add), of("inline", Mnemonic::Add));
@@ -41,29 +41,29 @@ fn every_loop_has_the_instructions_that_make_it_true() {
 }
 
 #[test]
-fn a_latency_that_no_document_gives_for_this_cpu_is_not_expected() {
+fn a_latency_is_expected_only_on_cpus_with_a_document_for_it() {
     let known = |vendor, family, avx512vl| {
         truths(Core { vendor, family, avx512vl, serialize: false }).iter().any(|truth| truth.name == "imul")
     };
     assert!(known(Some("AuthenticAMD"), Some(0x17), false) && known(Some("GenuineIntel"), Some(6), true));
-    // Bulldozer, Atom, another maker, nothing known.
+    // Bulldozer, Atom, another vendor, an unknown CPU.
     assert!(!known(Some("AuthenticAMD"), Some(0x15), false) && !known(Some("GenuineIntel"), Some(6), false));
     assert!(!known(Some("CentaurHauls"), Some(7), true) && !known(None, None, true));
 }
 
 #[test]
-fn a_chain_through_memory_is_expected_to_wait_only_where_no_predictor_shortens_it() {
+fn a_chain_through_memory_is_a_truth_only_on_cpus_whose_predictors_do_not_shorten_it() {
     let waits = |vendor, serialize| {
         let core = Core { vendor, family: Some(6), avx512vl: true, serialize };
         truths(core).iter().any(|truth| truth.name == "2 links")
     };
-    // Zen; Ice Lake, Sapphire Rapids; nothing known.
+    // Zen and Ice Lake; then Sapphire Rapids and an unknown CPU.
     assert!(waits(Some("AuthenticAMD"), false) && waits(Some("GenuineIntel"), false));
     assert!(!waits(Some("GenuineIntel"), true) && !waits(None, false));
 }
 
 #[test]
-fn misses_are_allowed_as_the_binomial_distribution_has_them() {
+fn the_allowed_misses_follow_the_binomial_distribution() {
     // P(X > 4) of 17 at 0.05 is 0.0012, P(X > 5) is 0.00010.
     assert_eq!(allowed(17, 0.05, 0.001), 5);
     assert_eq!(allowed(17, 0.05, 0.01), 3);
@@ -71,7 +71,7 @@ fn misses_are_allowed_as_the_binomial_distribution_has_them() {
 }
 
 #[test]
-fn the_command_prints_truth_estimate_and_interval_and_its_exit_code_agrees() {
+fn the_command_prints_truth_estimate_and_interval_and_a_matching_exit_code() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvbench"));
     let output = command.args(["selftest", "--workers", "6", "--rounds", "1", "--json"]).output().unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -91,7 +91,7 @@ fn the_command_prints_truth_estimate_and_interval_and_its_exit_code_agrees() {
 }
 
 #[test]
-fn a_truth_that_is_not_known_ends_with_2_and_tries_are_of_one_truth() {
+fn unknown_truths_end_with_2_and_tries_measure_one_truth() {
     for args in [&["--truth", "102 adds", "--tries", "3"][..], &["--tries", "3"], &["--rounds", "0"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_pvbench")).arg("selftest").args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");

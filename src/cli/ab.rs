@@ -1,4 +1,4 @@
-//! `pvbench ab`
+//! `pvbench ab`: measures two builds in turn and compares them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,8 +15,8 @@ use super::exit::Exit;
 use super::gate::warn_of_build;
 use super::handshake;
 use super::inherited::stop_on_signals;
-use super::measured::{Here, Measured, Refusal};
-use super::output::{self, Unwritten};
+use super::measured::{HostContext, Refusal, RunState};
+use super::output::{self, FailedWrites};
 use super::progress::Progress;
 use super::run::{Selection, plan, work_plan};
 use crate::gate::compare::compare;
@@ -30,33 +30,33 @@ pub const EXAMPLES: &str = "Examples:
   pvbench ab --baseline ./pvbench-before --op 'pte_*' --mechanism table --time 20
   scripts/ab.sh HEAD~1 --quick                   builds the baseline from a revision
 
-Workers of the two builds take turns, so that what drifts meets both. Overheads of the two are compared, and of
-workloads what `inline` takes, too. What could not be compared is listed with the reason. Exit code 1: something
-regressed; 3: it cannot be told; 4: one of the builds did not measure all of it.";
+Workers of the two builds take turns, so that drift of the machine affects both alike. The table compares overheads,
+and for workloads also the time with `inline`. Everything that was not compared is listed with the reason.
+Exit code 1: something regressed; 3: inconclusive; 4: one of the builds did not measure everything.";
 
 /// Options of `ab`.
 #[derive(Args)]
 pub struct AbArgs {
-    /// The other build: of pvbench, or of the suite whose program this is
+    /// The program of the other build: of pvbench, or of the same suite
     #[arg(long, value_name = "BINARY")]
     baseline: PathBuf,
     #[command(flatten)]
     selection: Selection,
-    /// As JSON, into a file; - for standard output, instead of the table
+    /// Write the comparison as JSON to FILE; - writes it to standard output instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the two reports into DIR/before and DIR/after
+    /// Write the two reports to DIR/before and DIR/after
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Show what did not change, too
+    /// Also show unchanged cells and workloads
     #[arg(long)]
     all: bool,
 }
 
-/// Measures two builds of a suite in turn, and says what differs and what could not be compared.
+/// Measures two builds of a suite in turn, and prints the differences and everything that was not compared.
 pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let here = Here::ask(&args.selection.conditions);
+    let here = HostContext::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let work = work_plan(&args.selection, suite, plan.preset)?;
     handshake::check(&args.baseline, suite)?;
@@ -75,16 +75,16 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     };
     let steps = plan.groups.len() + work.plan.workloads.len();
     let progress = match workers {
-        Workers::Exactly(workers) => Progress::of_steps(steps * workers),
-        Workers::Within(time) => Progress::of_time(time),
+        Workers::Exactly(workers) => Progress::with_steps(steps * workers),
+        Workers::Within(time) => Progress::with_time(time),
     };
-    let begin = |progress| Measured::begin(&plan, &here, progress, None);
+    let begin = |progress| RunState::begin(&plan, &here, progress, None);
     let mut sides = [begin(Progress::hidden())?, begin(progress)?];
-    let whole = in_turn(args, (&plan, &work.plan, workers), &stop, &mut sides)?;
-    let [before, after] = sides.map(|side| side.document(&work, suite, &here, whole));
+    let whole = measure_in_turn(args, (&plan, &work.plan, workers), &stop, &mut sides)?;
+    let [before, after] = sides.map(|side| side.make_document(&work, suite, &here, whole));
     let (before, after) = (before?, after?);
     let reports: [Report; 2] = [serde_json::from_slice(&before)?, serde_json::from_slice(&after)?];
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     if let Some(out) = &args.out {
         unwritten
             .note(write::files(out, &[("before/report.json".into(), before), ("after/report.json".into(), after)]));
@@ -95,17 +95,19 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     comparison.name_reports([("the baseline's report", before), ("the report of this build", after)]);
     comparison.add_inline(before, after);
     let exit = show(&comparison, args.json.as_deref(), args.all)?;
-    // Of a measurement that failed the comparison is shown, and decides nothing.
+    // The comparison of a failed measurement is printed, but does not decide the exit code.
     let complete = before.run.complete && after.run.complete;
     Ok(unwritten.ended(if complete { exit } else { Exit::Failed }))
 }
 
-/// Workers of the two builds, a pair at a time; which of a pair goes first alternates.
-fn in_turn(
+/// Runs the workers of the two builds in pairs; the order within a pair alternates.
+///
+/// Returns whether nothing was cut short.
+fn measure_in_turn(
     args: &AbArgs,
     (plan, work, workers): (&Plan, &WorkPlan, Workers),
     stop: &AtomicBool,
-    sides: &mut [Measured<'_>; 2],
+    sides: &mut [RunState<'_>; 2],
 ) -> Result<bool, CliError> {
     let baseline = || {
         let mut command = Command::new(&args.baseline);
@@ -125,7 +127,7 @@ fn in_turn(
                 Some(Refusal { message, is_death: false }) => {
                     return Err(CliError::Usage(format!("{build} cannot measure this: {message}")));
                 }
-                // Whatever it is to measure, its workers die of it: more of them say no more.
+                // Every worker dies in the same way, so further workers would add nothing.
                 Some(Refusal { message, is_death: true }) => {
                     error::warn(&format!("{build} measured nothing: {message}"));
                     return Ok(false);

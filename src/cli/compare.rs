@@ -1,4 +1,4 @@
-//! `pvbench compare`
+//! `pvbench compare`: compares two reports.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::Done;
 use super::error;
 use super::exit::Exit;
 use super::gate::warn_of_build;
-use super::output::{self, Unwritten, stdout};
+use super::output::{self, FailedWrites, stdout};
 use crate::gate::compare::Conclusion;
 use crate::gate::{comparable, compare, terminal};
 use crate::report::read;
@@ -17,31 +17,31 @@ use crate::report::read;
 pub const EXAMPLES: &str = "Example:
   pvbench compare old/report.json new/report.json
 
-Overheads are compared, which were measured against inline within each run. What cannot be compared is listed with the
-reason. Exit code 1: something regressed; 3: it cannot be told, for nothing was compared, B lacks what A measured, or a
-report is incomplete.";
+Overheads are compared: each was measured against inline within its own run. Everything that was not compared is listed
+with the reason. Exit code 1: something regressed; 3: inconclusive, because nothing was compared, B lacks cells of A for
+a stated reason, or a report is incomplete.";
 
 /// Options of `compare`.
 #[derive(Args)]
 pub struct CompareArgs {
-    /// The report to compare with
+    /// The older report
     #[arg(value_name = "A.json")]
     before: PathBuf,
-    /// The report that is compared
+    /// The newer report
     #[arg(value_name = "B.json")]
     after: PathBuf,
-    /// Compare times although CPU model, microcode, mitigations or version of pvbench differ
+    /// Compare times even if CPU model, microcode, mitigations or version of pvbench differ
     #[arg(long)]
     across_machines: bool,
-    /// As JSON, into a file; - for standard output, instead of the table
+    /// Write the comparison as JSON to FILE; - writes it to standard output instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Show what did not change, too
+    /// Also show unchanged cells and workloads
     #[arg(long)]
     all: bool,
 }
 
-/// Says what changed.
+/// Prints the changes between two reports.
 pub fn compare(args: &CompareArgs) -> Done {
     args.json.as_deref().map(output::prepare).transpose()?;
     let (before, after) = (read::report(&args.before)?, read::report(&args.after)?);
@@ -55,9 +55,9 @@ pub fn compare(args: &CompareArgs) -> Done {
     show(&comparison, args.json.as_deref(), args.all)
 }
 
-/// Prints a comparison, and says how to end.
+/// Prints a comparison, and returns the exit code that follows from it.
 pub(super) fn show(comparison: &compare::ReportComparison, json: Option<&std::path::Path>, all: bool) -> Done {
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     if let Some(path) = json
         && let Some(mut text) = unwritten.note(serde_json::to_vec_pretty(comparison))
     {

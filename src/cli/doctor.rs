@@ -12,17 +12,17 @@ use crate::host::{Root, Status, checks};
 use crate::suite::{Suite, optimisation};
 
 pub const EXAMPLES: &str =
-    "Examples:\n  pvbench doctor\n  pvbench doctor --json | jq '.[] | select(.status == \"bad\")'";
+    "Examples:\n  pvbench doctor\n  pvbench doctor --json | jq '.[] | select(.status == \"warning\")'";
 
 /// Options of `doctor`.
 #[derive(Args)]
 pub struct DoctorArgs {
-    /// As JSON
+    /// Print the checks as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Prints the checks. A bad machine is a finding, not an error.
+/// Prints the checks. The exit code is 0 also with warnings: an unfit machine is a finding, not an error.
 pub fn doctor(args: &DoctorArgs, suite: &Suite) -> Done {
     let mut checks = checks(&Root::default());
     checks.push(optimisation(suite.ops().iter()));
@@ -35,9 +35,9 @@ pub fn doctor(args: &DoctorArgs, suite: &Suite) -> Done {
     let widest = checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
     for check in &checks {
         let (word, color) = match check.status {
-            Status::Known => ("known", AnsiColor::Green),
+            Status::Ok => ("ok", AnsiColor::Green),
             Status::Unknown => ("unknown", AnsiColor::Yellow),
-            Status::Bad => ("bad", AnsiColor::Red),
+            Status::Warning => ("warning", AnsiColor::Red),
         };
         let style = Style::new().fg_color(Some(color.into()));
         writeln!(out, "{style}{word:7}{style:#}  {:widest$}  {}", check.id, check.detail)?;
@@ -46,7 +46,7 @@ pub fn doctor(args: &DoctorArgs, suite: &Suite) -> Done {
         }
     }
     let count = |status| checks.iter().filter(|check| check.status == status).count();
-    let (known, unknown, bad) = (count(Status::Known), count(Status::Unknown), count(Status::Bad));
-    writeln!(out, "\n{known} known, {unknown} unknown, {bad} bad")?;
+    let (ok, unknown, warnings) = (count(Status::Ok), count(Status::Unknown), count(Status::Warning));
+    writeln!(out, "\n{ok} ok, {unknown} unknown, {warnings} warning{}", if warnings == 1 { "" } else { "s" })?;
     Ok(Exit::Fine)
 }

@@ -1,4 +1,4 @@
-//! Errors of the command line: what to print, and which exit code they are.
+//! Errors of the command line: their messages and exit codes.
 
 use std::io::{self, Write};
 
@@ -22,77 +22,77 @@ use crate::run::samples::SamplesError;
 use crate::select::FilterError;
 use crate::suite::SuiteError;
 
-/// Anything that ends a command.
+/// An error that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// A suite that cannot be measured.
+    /// The suite cannot be measured.
     #[error(transparent)]
     Suite(#[from] SuiteError),
-    /// A name that is not there.
+    /// A name or glob matches nothing.
     #[error(transparent)]
     Filter(#[from] FilterError),
-    /// Options that do not go together or are out of range.
+    /// Options contradict each other or are out of range.
     #[error("{0}")]
     Usage(String),
-    /// Benchmarks that do not work.
+    /// Benchmarks of a test run failed.
     #[error("{0}")]
     Benchmarks(String),
-    /// A report that cannot be read.
+    /// A report cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Counts that cannot be used.
+    /// A file of counts cannot be used.
     #[error(transparent)]
     Counts(#[from] CountsError),
-    /// Budgets that cannot be used.
+    /// A budget file cannot be used.
     #[error(transparent)]
     Budget(#[from] BudgetError),
-    /// An export that cannot be made.
+    /// An export failed.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// A file that cannot be written.
+    /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A page that cannot be made.
+    /// The page or a plot cannot be rendered.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// Instructions that cannot be shown.
+    /// The instructions of an op cannot be shown.
     #[error(transparent)]
     Explain(#[from] ExplainError),
-    /// Kernels that cannot be counted.
+    /// Instructions of a kernel cannot be counted.
     #[error(transparent)]
     #[cfg(feature = "linux")]
     Linux(#[from] LinuxError),
-    /// Samples that cannot be kept or read.
+    /// A samples file cannot be written or read.
     #[error(transparent)]
     Samples(#[from] SamplesError),
-    /// Workers that cannot be run.
+    /// Workers cannot be started.
     #[error(transparent)]
     Parent(#[from] ParentError),
-    /// A CPU that cannot be had.
+    /// A CPU cannot be pinned to.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// A worker's own end.
+    /// This process is a worker, and failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
-    /// Stopped by a signal before anything was measured.
+    /// A signal arrived before anything was measured.
     #[error("interrupted; nothing was written")]
     Interrupted,
-    /// A run that ended before anything could be judged.
-    #[error("nothing was judged, as the run is incomplete: {reason}; run the gate again")]
+    /// A run ended before anything could be judged.
+    #[error("nothing was judged because the run is incomplete: {reason}; run the gate again")]
     Unjudged {
-        /// Why it ended.
+        /// Why the run ended.
         reason: String,
     },
-    /// Standard output.
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
-    /// JSON for standard output.
+    /// JSON cannot be written.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 impl CliError {
-    /// The exit code.
+    /// Returns the exit code of the error.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -113,25 +113,25 @@ impl CliError {
     }
 }
 
-/// Prints an error to standard error; in colour on a terminal unless NO_COLOR says otherwise.
+/// Prints an error to standard error; in colour on a terminal unless `NO_COLOR` is set.
 pub fn print(error: &CliError) {
-    say("error", AnsiColor::Red, &error.to_string());
+    print_line("error", AnsiColor::Red, &error.to_string());
 }
 
 /// Prints a warning to standard error.
 pub fn warn(message: &str) {
-    say("warning", AnsiColor::Yellow, message);
+    print_line("warning", AnsiColor::Yellow, message);
 }
 
-/// Prints a line to standard error that is neither.
+/// Prints a plain line to standard error.
 pub fn note(message: &str) {
-    // As below.
+    // A closed standard error has no reader to tell.
     let _ = writeln!(anstream::stderr(), "{}", words::message(message));
 }
 
-fn say(word: &str, color: AnsiColor, message: &str) {
+fn print_line(word: &str, color: AnsiColor, message: &str) {
     let message = words::message(message);
     let style = Style::new().bold().fg_color(Some(color.into()));
-    // If standard error is closed there is nobody left to tell.
+    // A closed standard error has no reader to tell.
     let _ = writeln!(anstream::stderr(), "{style}{word}:{style:#} {message}");
 }

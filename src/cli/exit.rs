@@ -2,28 +2,27 @@
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Fine.
+    /// Everything is fine.
     Fine = 0,
     /// A budget is exceeded or something regressed.
     Exceeded = 1,
-    /// Bad usage or input.
+    /// The usage or the input is bad.
     Usage = 2,
-    /// Inconclusive.
+    /// The result is inconclusive.
     Inconclusive = 3,
     /// The measurement failed.
     Failed = 4,
 }
 
 impl Exit {
-    /// The code of two things that happened to one command: the one that its caller must know of first.
+    /// Returns the worse of two exit codes of one command.
     ///
-    /// From the least to the worst: fine, inconclusive, failed, bad usage, exceeded. A file that could not be written
-    /// (failed) outweighs a verdict that could not be told, and never hides that a budget is exceeded; and there is no
-    /// verdict before the usage is right.
+    /// From least to worst: fine, inconclusive, failed, bad usage, exceeded. A file that could not be written (failed)
+    /// outweighs an inconclusive verdict, but never hides an exceeded budget. Bad usage comes before any verdict.
     #[must_use]
     pub fn worse(self, other: Exit) -> Exit {
         let rank = |exit| match exit {
@@ -48,7 +47,7 @@ mod tests {
     use super::Exit;
 
     #[test]
-    fn a_failure_to_write_hides_no_verdict_that_is_worse() {
+    fn a_failed_write_does_not_hide_a_worse_verdict() {
         for (verdict, code) in [
             (Exit::Fine, Exit::Failed),
             (Exit::Inconclusive, Exit::Failed),

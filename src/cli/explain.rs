@@ -1,4 +1,4 @@
-//! `pvbench explain`
+//! `pvbench explain`: prints the instructions of an op, decoded.
 
 use std::io::{IsTerminal, Write};
 
@@ -21,16 +21,16 @@ pub const EXAMPLES: &str = "Examples:
   pvbench explain irq_disable site_callee_save --state inline
   pvbench explain set_pte retpoline
 
-Each column is the sequence that ran; `*` marks bytes that patching changed.";
+Each column lists the instructions in the order in which they ran; `*` marks bytes that patching changed.";
 
 /// Options of `explain`.
 #[derive(Args)]
 pub struct ExplainArgs {
-    /// The op, as in `pvbench list ops`
+    /// The op; `pvbench list ops` has all names
     op: String,
-    /// The mechanism, as in `pvbench list mechanisms`
+    /// The mechanism; `pvbench list mechanisms` has all names
     mechanism: String,
-    /// The state of its sites: unpatched, direct, inline, nop, off, on; without it, all that the op has
+    /// State of its sites: unpatched, direct, inline, nop, off, on (default: all states of the op)
     #[arg(long, value_name = "S")]
     state: Option<String>,
 }
@@ -50,14 +50,15 @@ pub fn explain(args: &ExplainArgs, suite: &Suite) -> Done {
         Some(state) => {
             let names: Vec<&str> = mechanism.states.iter().map(|state| state.name()).collect();
             if names.is_empty() {
-                let message = format!("{} has no states: nothing of it is patched", mechanism.name);
+                let message =
+                    format!("{} has no states, as it has no patchable site; leave --state out", mechanism.name);
                 return Err(CliError::Usage(message));
             }
             Some(mechanism.states[single("state", state, &names)?])
         }
     };
     if let Some(asked) = asked {
-        // Beside the state, what was there before.
+        // The unpatched state is shown for comparison.
         columns.retain(|column| column.state == Some(asked) || column.state == Some(State::Unpatched));
     }
     let mut explainer = Explainer::new()?;
@@ -65,7 +66,7 @@ pub fn explain(args: &ExplainArgs, suite: &Suite) -> Done {
     for column in columns.iter().filter(|column| column.mechanism != "inline") {
         match explainer.explain(op, column) {
             Ok(explanation) => shown.push((column.to_string(), explanation)),
-            // Not every op has every state; the one that was asked for, it must have.
+            // Not every op has every state; only a state that was named must exist.
             Err(_) if asked.is_none() && column.state.is_some() => {}
             Err(error) => return Err(error.into()),
         }
@@ -78,12 +79,12 @@ fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {
     writeln!(out, "{}: {}\n", op.meta.name, op.meta.purpose.trim())?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(shown.iter().map(|(name, _)| name));
-    table.add_row(shown.iter().map(|(_, explanation)| listing(explanation)));
+    table.add_row(shown.iter().map(|(_, explanation)| format_listing(explanation)));
     table.add_row(shown.iter().map(|(_, explanation)| {
-        let whole = if explanation.ops == 1 { "" } else { "\n(the sites differ: a whole pass is shown)" };
+        let whole = if explanation.ops == 1 { "" } else { "\n(the sites differ, so a whole pass is shown)" };
         format!("{} instructions per op{whole}", explanation.per_op)
     }));
-    // Side by side where there is room, one below the other elsewhere.
+    // Side by side if the terminal is wide enough, else one below the other.
     let width = table.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
     let room = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(200, |size| usize::from(size.ws_col));
     if width <= room || !std::io::stdout().is_terminal() {
@@ -95,13 +96,13 @@ fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {
     let heading = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
     for (name, explanation) in shown {
         writeln!(out, "{heading}{name}{heading:#}: {} instructions per op", explanation.per_op)?;
-        writeln!(out, "{}\n", listing(explanation))?;
+        writeln!(out, "{}\n", format_listing(explanation))?;
     }
     Ok(Exit::Fine)
 }
 
-/// The lines of an explanation: place, bytes, text.
-fn listing(explanation: &Explanation) -> String {
+/// Formats the lines of an explanation: region of the code, bytes, instruction.
+fn format_listing(explanation: &Explanation) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     let width = explanation.lines.iter().map(|line| line.bytes.len() * 3).max().unwrap_or(0).min(30);
     let mut last = None;

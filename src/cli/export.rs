@@ -1,4 +1,4 @@
-//! `pvbench export`
+//! `pvbench export`: writes a report in the format of another tool.
 
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,13 @@ pub const EXAMPLES: &str = "Examples:
 /// Options of `export`.
 #[derive(Args)]
 pub struct ExportArgs {
-    /// The report
+    /// The report to export
     #[arg(value_name = "REPORT.json")]
     report: PathBuf,
-    /// The format
+    /// The format of the output
     #[arg(long, value_enum)]
     format: Format,
-    /// Where to write it (default: standard output)
+    /// Output file (default: standard output)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -36,8 +36,8 @@ pub fn export(args: &ExportArgs) -> Done {
     let left_out = export::left_out(&report, args.format);
     if left_out > 0 {
         error::warn(&format!(
-            "{left_out} cells and workloads have no number and are left out: this format has no word for it; \
-             `pvbench export --format csv` has the reasons"
+            "{left_out} cells and workloads without a measured value are left out: this format cannot express them; \
+             `pvbench export --format csv` lists the reasons"
         ));
     }
     output::file(args.out.as_deref().unwrap_or(Path::new("-")), &export::export(&report, args.format)?)?;

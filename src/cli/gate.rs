@@ -1,4 +1,4 @@
-//! `pvbench gate`
+//! `pvbench gate`: judges a report, or a run of its own, by a budget file.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -14,12 +14,12 @@ use super::conditions::Conditions;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::{Here, measure};
-use super::output::{self, Unwritten, stdout};
-use super::run::Chosen;
+use super::measured::{HostContext, measure};
+use super::output::{self, FailedWrites, stdout};
+use super::run::WorkloadSelection;
 use crate::gate::budget::{BudgetError, Budgets};
 use crate::gate::judge::{GateInput, judge, settle, timed};
-use crate::gate::rules::{Decisions, Names, Resolved, decide, resolve};
+use crate::gate::rules::{Decisions, Names, ResolvedRule, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
 use crate::report::{Report, read, write};
@@ -30,7 +30,7 @@ mod plan;
 
 use plan::Measurable;
 
-pub const EXAMPLES: &str = "A budget file, the first rule of each level that matches a cell decides:
+pub const EXAMPLES: &str = "A budget file. The first rule of each level that matches a cell decides:
   [[budget]]
   mechanism = \"site_callee_save\"       # op, mechanism, state, regime, body: globs
   state = \"inline\"
@@ -42,7 +42,7 @@ pub const EXAMPLES: &str = "A budget file, the first rule of each level that mat
   mechanism = \"site\"
   overhead = \"3 %\"
   change = \"1 %\"                       # against --baseline
-  level = \"soft\"                       # warns; hard, which fails, without it
+  level = \"soft\"                       # soft warns; hard (default) fails
 
 Examples:
   pvbench gate --run
@@ -56,49 +56,48 @@ pub struct GateArgs {
     /// The report to judge
     #[arg(value_name = "REPORT.json", conflicts_with = "run")]
     report: Option<PathBuf>,
-    /// Measure what the rules bind, now, and nothing else
+    /// Measure now, and only what the rules bind
     #[arg(long)]
     run: bool,
-    /// Print a first budget file: the extra instructions of every op in the report, as counted
+    /// Print a first budget file with the extra instructions of every op as counted in the report
     #[arg(long, requires = "report", conflicts_with = "run")]
     init: bool,
-    /// With --init: of these mechanisms alone, globs
+    /// With --init: only these mechanisms (globs)
     #[arg(long, value_name = "GLOB", requires = "init")]
     mechanism: Vec<String>,
-    /// The rules
+    /// The budget file
     #[arg(long, value_name = "FILE", default_value = "reports/budgets.toml")]
     budget: PathBuf,
-    /// A report of the same machine, for bounds on changes
+    /// The report that changes are measured against; of the same machine
     #[arg(long, value_name = "REPORT.json")]
     baseline: Option<PathBuf>,
-    /// Judge times although CPU model, microcode, mitigations or version of pvbench differ
+    /// Judge times even if CPU model, microcode, mitigations or version of pvbench differ
     #[arg(long)]
     across_machines: bool,
-    /// Judge times although the code is not optimised (opt-level 0), or instrumented
+    /// Judge times even if the code is not optimised (opt-level 0) or instrumented
     #[arg(long)]
     unoptimised: bool,
-    /// With --run: measure what fails or cannot be told up to N times again, in fresh processes, before the verdict
-    /// (default: once)
+    /// With --run: measure failed and inconclusive verdicts again, up to N times and in fresh processes (default: 1)
     #[arg(long, value_name = "N", requires = "run", value_parser = clap::value_parser!(u8).range(0..=9))]
     confirm: Option<u8>,
-    /// With --run: seconds to measure, and as many for each time again (default: 4 for cells, 8 for workloads)
+    /// With --run: seconds of each measurement, repeated ones too (default: 4 for cells, 8 for workloads)
     #[arg(long, value_name = "SECONDS", requires = "run", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     time: Option<u32>,
-    /// With --run: write the report here, too
+    /// With --run: also write the report to DIR
     #[arg(long, value_name = "DIR", requires = "run")]
     out: Option<PathBuf>,
     #[command(flatten)]
     conditions: Conditions,
-    /// The verdicts as JSON; - for standard output, instead of the table
+    /// Write the verdicts as JSON to FILE; - writes them to standard output instead of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// A summary in Markdown; appended where FILE is what GITHUB_STEP_SUMMARY names
+    /// Write a summary in Markdown; it is appended if GITHUB_STEP_SUMMARY names FILE
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// The verdicts as JUnit XML
+    /// Write the verdicts as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Show what passes, too
+    /// Also show verdicts that pass
     #[arg(long)]
     all: bool,
 }
@@ -106,26 +105,29 @@ pub struct GateArgs {
 /// Judges a report, or measures and judges.
 pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
     if args.report.is_none() && !args.run {
-        let message = "there is nothing to judge: name a report.json, or measure what the rules bind with --run";
+        let message = "there is nothing to judge: name a report.json, or measure with --run what the rules bind";
         return Err(CliError::Usage(message.to_owned()));
     }
     if let (true, Some(path)) = (args.init, &args.report) {
-        return first_budgets(path, &args.mechanism);
+        return print_first_budgets(path, &args.mechanism);
     }
     let budgets = Budgets::read(&args.budget)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
     if baseline.is_none() && changes {
-        let message = format!("{}: every rule bounds a change: name a baseline with --baseline", args.budget.display());
+        let message = format!(
+            "{}: every rule bounds a change and no baseline is given: name one with --baseline",
+            args.budget.display()
+        );
         return Err(CliError::Usage(message));
     }
     let files: Vec<&Path> =
         [&args.json, &args.markdown, &args.junit].into_iter().flatten().map(PathBuf::as_path).collect();
     files.iter().try_for_each(|file| output::prepare(file))?;
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     let judged = match &args.report {
-        Some(path) => finished(args, &budgets, &read::report(path)?, baseline.as_ref())?,
-        None => measured(args, suite, &budgets, baseline.as_ref(), &mut unwritten)?,
+        Some(path) => judge_report(args, &budgets, &read::report(path)?, baseline.as_ref())?,
+        None => measure_and_judge(args, suite, &budgets, baseline.as_ref(), &mut unwritten)?,
     };
     if let Some(path) = &args.markdown {
         let text = markdown::summary(&judged).into_bytes();
@@ -141,7 +143,7 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         unwritten.note(output::file(path, &text));
     }
     if !files.iter().any(|file| output::is_stdout(file)) {
-        show(&judged, args.all)?;
+        print_verdicts(&judged, args.all)?;
     }
     Ok(unwritten.ended(match judged.exit_code {
         0 => Exit::Fine,
@@ -151,8 +153,8 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
     }))
 }
 
-/// Prints budgets that a report keeps.
-fn first_budgets(path: &Path, mechanisms: &[String]) -> Done {
+/// Prints a budget file whose budgets the report keeps.
+fn print_first_budgets(path: &Path, mechanisms: &[String]) -> Done {
     let report = read::report(path)?;
     let mut names: Vec<&str> = Vec::new();
     for cell in &report.cells {
@@ -162,15 +164,19 @@ fn first_budgets(path: &Path, mechanisms: &[String]) -> Done {
     }
     let kept: Vec<&str> = select("mechanism", mechanisms, &names)?.into_iter().map(|index| names[index]).collect();
     let Some(text) = init::budgets(&report, |mechanism| kept.contains(&mechanism)) else {
-        let message = format!("{}: no instructions were counted, so there is nothing to bound them by", path.display());
+        let message = format!(
+            "{}: the report has no instruction counts to make budgets of; measure where `pvbench doctor` says that \
+             ptrace is ok",
+            path.display()
+        );
         return Err(CliError::Usage(message));
     };
     stdout().write_all(text.as_bytes())?;
     Ok(Exit::Fine)
 }
 
-/// The verdicts on a report that is there.
-fn finished(
+/// Judges an existing report.
+fn judge_report(
     args: &GateArgs,
     budgets: &Budgets,
     report: &Report,
@@ -188,7 +194,7 @@ fn finished(
         differences.extend(between.into_iter().map(|difference| format!("baseline: {difference}")));
     }
     let judgements = timed(&rules, &decisions, baseline.is_some());
-    let case = GateInput {
+    let input = GateInput {
         budgets,
         rules: &rules,
         decisions: &decisions,
@@ -199,26 +205,26 @@ fn finished(
         unoptimised: args.unoptimised,
         judgements,
     };
-    Ok(judge(&case))
+    Ok(judge(&input))
 }
 
-/// Measures what the rules bind, and again what fails or cannot be told.
-fn measured(
+/// Measures what the rules bind and judges it; failed and inconclusive verdicts are measured again.
+fn measure_and_judge(
     args: &GateArgs,
     suite: &Suite,
     budgets: &Budgets,
     baseline: Option<&Report>,
-    unwritten: &mut Unwritten,
+    unwritten: &mut FailedWrites,
 ) -> Result<Judged, CliError> {
     let stop = stop_on_signals()?;
     let measurable = Measurable::new(suite);
     let names = measurable.names();
     let rules = resolve(budgets, &names)?;
-    let here = Here::ask(&args.conditions);
+    let here = HostContext::ask(&args.conditions);
     let seed = args.conditions.seed();
     let time = args.time.map(|seconds| Duration::from_secs(seconds.into()));
     let run = |again: Option<&HashSet<String>>, seed: u64| {
-        measured_once(args, (suite, &measurable), &rules, again, (&here, seed, time), &stop)
+        measure_once(args, (suite, &measurable), &rules, again, (&here, seed, time), &stop)
     };
     if let Some(out) = &args.out {
         write::prepare(out)?;
@@ -231,20 +237,21 @@ fn measured(
     if let Some(out) = &args.out {
         unwritten.report(out, &report, document);
     }
-    // The rules matched what can be measured: a rule that matches nothing now misses what the run did not get to.
+    // All rules matched what the suite can measure. A rule that matches nothing in the report is a rule on cells that
+    // an incomplete run did not reach.
     let unjudged = |error: BudgetError| match report.run.complete {
         true => CliError::from(error),
-        false => CliError::Unjudged { reason: reason_of_end(&report, &stop) },
+        false => CliError::Unjudged { reason: describe_end(&report, &stop) },
     };
     let found = resolve(budgets, &Names::of(&report)).map_err(unjudged)?;
     let decisions = decide(&found, &report);
     decisions.check(budgets).map_err(unjudged)?;
     warn_of_idle(budgets, &decisions);
     let confirm = usize::from(args.confirm.unwrap_or(1));
-    // Every time that it is looked, chance has another chance.
+    // Every repeated measurement adds verdicts that may be wrong by chance.
     let judgements = timed(&found, &decisions, baseline.is_some()) * (1 + confirm);
     let differences: Vec<String> = baseline.map(|baseline| comparable::between(&report, baseline)).unwrap_or_default();
-    let verdicts = |rules: &[Resolved], decisions: &Decisions, report: &Report| {
+    let verdicts = |rules: &[ResolvedRule], decisions: &Decisions, report: &Report| {
         judge(&GateInput {
             budgets,
             rules,
@@ -259,16 +266,16 @@ fn measured(
     };
     let mut judged = verdicts(&found, &decisions, &report);
     for round in 1..=confirm {
-        let again = to_confirm(&judged);
-        // More time does not settle verdicts on unoptimised code.
+        let again = collect_unsettled(&judged);
+        // Verdicts on unoptimised code stay inconclusive, however often it is measured.
         let in_vain = report.unoptimised().is_some() && !args.unoptimised;
         if again.is_empty() || in_vain || !report.run.complete {
             break;
         }
         let (_, second) = run(Some(&again), seed.wrapping_add(round as u64))?;
-        // All rules were found to match; of this report they need not all.
+        // All rules matched the first report; this one has only the cells that were measured again.
         let later = verdicts(&found, &decide(&found, &second), &second);
-        replace(&mut judged, later, &again);
+        replace_verdicts(&mut judged, later, &again);
         let complete = second.run.complete;
         settle(&mut judged, complete);
         if !complete {
@@ -278,8 +285,8 @@ fn measured(
     Ok(judged)
 }
 
-/// Why a run ended before it was complete.
-fn reason_of_end(report: &Report, stop: &AtomicBool) -> String {
+/// Describes why a run ended before it was complete.
+fn describe_end(report: &Report, stop: &AtomicBool) -> String {
     match report.failures.first() {
         _ if stop.load(Ordering::Relaxed) => "it was interrupted".to_owned(),
         Some(failure) => failure.message.clone(),
@@ -287,38 +294,38 @@ fn reason_of_end(report: &Report, stop: &AtomicBool) -> String {
     }
 }
 
-/// One run for the rules: the document, and what it says.
-fn measured_once(
+/// Measures what the rules bind, or only the subjects of `again`. Returns the document as written, and parsed.
+fn measure_once(
     args: &GateArgs,
     (suite, measurable): (&Suite, &Measurable),
-    rules: &[Resolved],
+    rules: &[ResolvedRule],
     again: Option<&HashSet<String>>,
-    (here, seed, time): (&Here, u64, Option<Duration>),
+    (here, seed, time): (&HostContext, u64, Option<Duration>),
     stop: &AtomicBool,
 ) -> Result<(Vec<u8>, Report), CliError> {
     let (plan, mut work) = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
     work.second_cpu = here.second_cpu(&args.conditions, suite, &work.workloads);
-    let work = Chosen { plan: work, absent: Vec::new() };
+    let work = WorkloadSelection { plan: work, absent: Vec::new() };
     let document = measure(&plan, &work, suite, here, None, stop)?;
     let report = serde_json::from_slice(&document)?;
     Ok((document, report))
 }
 
-/// What was measured, and fails or cannot be told.
-fn to_confirm(judged: &Judged) -> HashSet<String> {
+/// Returns the subjects of failed and inconclusive verdicts on times.
+fn collect_unsettled(judged: &Judged) -> HashSet<String> {
     let open = |verdict: &&Verdict| {
         verdict.quantity.is_time() && matches!(verdict.outcome, Outcome::Fail | Outcome::Inconclusive)
     };
     judged.verdicts.iter().filter(open).map(|verdict| verdict.subject.clone()).collect()
 }
 
-/// Puts later verdicts in the place of earlier ones on the same. What was measured again only for its neighbour's sake
-/// keeps its own.
-fn replace(judged: &mut Judged, later: Judged, again: &HashSet<String>) {
+/// Replaces verdicts on the subjects of `again` by later ones with the same rule and quantity. Other subjects of the
+/// later run keep their first verdict: they were measured again only because they share a comparison.
+fn replace_verdicts(judged: &mut Judged, later: Judged, again: &HashSet<String>) {
     let key = |verdict: &Verdict| (verdict.rule.line, verdict.subject.clone(), verdict.quantity);
     let Judged { verdicts, trouble, .. } = later;
-    let of_again = verdicts.into_iter().filter(|verdict| again.contains(&verdict.subject));
-    let mut later: HashMap<_, Verdict> = of_again.map(|verdict| (key(&verdict), verdict)).collect();
+    let repeated = verdicts.into_iter().filter(|verdict| again.contains(&verdict.subject));
+    let mut later: HashMap<_, Verdict> = repeated.map(|verdict| (key(&verdict), verdict)).collect();
     for verdict in judged.verdicts.iter_mut().filter(|verdict| verdict.quantity.is_time()) {
         if let Some(mut new) = later.remove(&key(verdict)) {
             new.before = std::mem::take(&mut verdict.before);
@@ -333,25 +340,26 @@ fn replace(judged: &mut Judged, later: Judged, again: &HashSet<String>) {
     }
 }
 
+/// Warns of rules that decide nothing because earlier ones decide all that they match.
 fn warn_of_idle(budgets: &Budgets, decisions: &Decisions) {
     for idle in &decisions.idle {
         let rule = &budgets.rules[*idle];
-        let (path, line) = (budgets.path.display(), rule.place.line);
+        let (path, line) = (budgets.path.display(), rule.position.line);
         error::warn(&format!(
-            "{path}:{line}: earlier rules decide all that this one matches ({}); put it before them",
+            "{path}:{line}: earlier rules decide all that this one matches ({}); move it before them",
             rule.selects()
         ));
     }
 }
 
-/// Warns if a report holds measurements of unoptimised or instrumented code.
+/// Warns if the code that a report measured is unoptimised or instrumented.
 pub(super) fn warn_of_build(report: &Report) {
     if let Some(check) = report.unoptimised() {
         error::warn(&format!("{}; {}", check.detail, check.advice.as_deref().unwrap_or_default()));
     }
 }
 
-fn show(judged: &Judged, all: bool) -> Result<(), CliError> {
+fn print_verdicts(judged: &Judged, all: bool) -> Result<(), CliError> {
     let text = terminal::verdicts(judged, all);
     let color = match judged.exit_code {
         0 => AnsiColor::Green,
@@ -369,7 +377,7 @@ fn show(judged: &Judged, all: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The summary of a job on GitHub, which other commands of its step write to, too.
+/// Whether a path is the summary of a job on GitHub, to which other commands of the step write too.
 fn is_job_summary(path: &Path) -> bool {
     std::env::var_os("GITHUB_STEP_SUMMARY").is_some_and(|summary| !summary.is_empty() && path == Path::new(&summary))
 }

@@ -1,4 +1,4 @@
-//! Is a program a build of a suite, and of which? What it prints for `--version` says so.
+//! Check that a program is a build of a suite, by the line that it prints for `--version`.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt as _;
@@ -13,46 +13,46 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::error::CliError;
 use crate::suite::Suite;
 
-/// What a suite prints for `--version` after its name: the tool, and its version.
+/// The text after the name of a suite in its `--version`: the tool and its version.
 pub const VERSION: &str = concat!("(pvbench ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Seconds that a program may take to print its version. It takes milliseconds; a tenth of this is still enough on a
-/// busy machine, and ten times as much is a wait that nobody expects.
-const ANSWER_SECONDS: u64 = 10;
-/// Bytes that are read of an answer: a line is shorter than 100.
+/// busy machine, ten times as much would look like a hang.
+const MAX_ANSWER_SECONDS: u64 = 10;
+/// Bytes that are read of the answer; a version line is shorter than 100.
 const MAX_ANSWER_BYTES: u64 = 4096;
 
 /// Checks that a program is a build of this suite.
 ///
 /// # Errors
-/// What it is instead, and which program to name.
+/// The program cannot be run, or is not a build of this suite; the message says which program to name.
 pub fn check(binary: &Path, suite: &Suite) -> Result<(), CliError> {
     let name = binary.display();
-    let said = answer(binary).map_err(|error| CliError::Usage(format!("cannot run {name}: {error}")))?;
+    let said = ask_version(binary).map_err(|error| CliError::Usage(format!("cannot run {name}: {error}")))?;
     let usage = |message: String| Err(CliError::Usage(message));
     let Some(said) = said else {
         return usage(format!(
-            "{name} is no build of {}: it did not end within {ANSWER_SECONDS} s of --version; name the program of a \
-             suite",
+            "{name} is not a build of {}: it did not end within {MAX_ANSWER_SECONDS} s of --version; name the \
+             program of a suite",
             suite.name()
         ));
     };
-    match suite_of(&said) {
+    match parse_suite(&said) {
         Some(other) if other == suite.name() => Ok(()),
         Some(other) => usage(format!(
-            "{name} is a build of suite {other}, and this is one of {}; name two builds of the same suite",
+            "{name} is a build of suite {other}, but this program is a build of {}; name two builds of the same suite",
             suite.name()
         )),
         None => usage(format!(
-            "{name} is no build of {}: it does not say so by --version; name the program of a suite, built with this \
+            "{name} is not a build of {}: its --version names no suite; name the program of a suite, built with this \
              or a later version of pvbench",
             suite.name()
         )),
     }
 }
 
-/// The suite that a program is of, by what it printed: `uart (pvbench 0.1.0)`, or `pvbench 0.1.0` of the built-in one.
-fn suite_of(said: &str) -> Option<&str> {
+/// Parses the name of a suite from a version line: `uart (pvbench 0.1.0)`, or `pvbench 0.1.0` of the built-in suite.
+fn parse_suite(said: &str) -> Option<&str> {
     let words: Vec<&str> = said.lines().next()?.split(' ').collect();
     let is_version = |word: &str| word.split('.').count() == 3 && word.starts_with(|c: char| c.is_ascii_digit());
     match words[..] {
@@ -62,28 +62,28 @@ fn suite_of(said: &str) -> Option<&str> {
     }
 }
 
-/// What a program prints for `--version`; none where it does not end.
-fn answer(binary: &Path) -> std::io::Result<Option<String>> {
+/// Returns what a program prints for `--version`; `None` if it does not end in time.
+fn ask_version(binary: &Path) -> std::io::Result<Option<String>> {
     let mut command = Command::new(binary);
-    // A group of its own, so that what it starts ends with it.
+    // With a process group of its own, its children are killed with it.
     command.arg("--version").process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn()?;
     let (sender, receiver) = channel();
     let mut reader = Ok(());
     if let Some(stdout) = child.stdout.take() {
-        // Descendants of it that left its group may hold the pipe open; then the thread is left behind.
+        // Descendants that left the process group may hold the pipe open; then this thread stays behind.
         let read = move || {
             let mut said = Vec::new();
             let read = stdout.take(MAX_ANSWER_BYTES).read_to_end(&mut said);
-            // Nobody waits any longer where the time is up.
+            // After the timeout nobody receives.
             let _ = sender.send(read.map(|_| String::from_utf8_lossy(&said).into_owned()));
         };
-        // Without a thread for it, nobody sends: the answer is an error below.
+        // If no thread can be started, nothing is sent, and the error is returned below.
         reader = thread::Builder::new().spawn(read).map(drop);
     }
-    let said = receiver.recv_timeout(Duration::from_secs(ANSWER_SECONDS));
-    // It has said all that is asked of it; where it has ended by itself, this fails and nothing is wrong. It is not
-    // waited for until then, so that the number is still its own.
+    let said = receiver.recv_timeout(Duration::from_secs(MAX_ANSWER_SECONDS));
+    // The answer is complete, so the group is killed; this fails harmlessly if the program has ended by itself. The
+    // program is not waited for before, so its process id is still its own.
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let _ = group.map(|group| kill_process_group(group, Signal::KILL));
     let _ = child.wait();
@@ -97,11 +97,11 @@ mod tests {
 
     #[test]
     fn a_version_line_names_its_suite() {
-        assert_eq!(suite_of(&format!("uart {VERSION}\n")), Some("uart"));
-        assert_eq!(suite_of("uart_hal (pvbench 1.20.3)\n"), Some("uart_hal"));
-        assert_eq!(suite_of("pvbench 0.1.0\n"), Some("pvbench"));
+        assert_eq!(parse_suite(&format!("uart {VERSION}\n")), Some("uart"));
+        assert_eq!(parse_suite("uart_hal (pvbench 1.20.3)\n"), Some("uart_hal"));
+        assert_eq!(parse_suite("pvbench 0.1.0\n"), Some("pvbench"));
         for other in ["", "\n", "ls (GNU coreutils) 9.1\n", "uart 0.1.0\n", "uart (pvbench )\n", "pvbench is here\n"] {
-            assert_eq!(suite_of(other), None, "{other:?}");
+            assert_eq!(parse_suite(other), None, "{other:?}");
         }
     }
 }

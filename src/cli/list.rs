@@ -1,4 +1,4 @@
-//! `pvbench list`
+//! `pvbench list`: ops, mechanisms, regimes, workloads and kernel options.
 
 use std::io::{IsTerminal, Write};
 
@@ -24,31 +24,31 @@ pub const EXAMPLES: &str = "Examples:\n  pvbench list\n  pvbench list ops\n  pvb
 /// Options of `list`.
 #[derive(Args, Default)]
 pub struct ListArgs {
-    /// What to list; without it, what lists there are
+    /// The list to print (default: the names and sizes of all lists)
     #[arg(value_enum)]
     what: Option<What>,
-    /// As JSON
+    /// Print the list as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
-    /// The operations
+    /// Ops of the suite
     Ops,
-    /// The ways to reach them
+    /// Mechanisms that reach an op
     Mechanisms,
-    /// The circumstances
+    /// Regimes: the circumstances of a call
     Regimes,
-    /// The macro benchmarks
+    /// Workloads: the macro benchmarks
     Workloads,
-    /// The kernel options that serve as yardsticks
+    /// Kernel options, measured for comparison
     Options,
 }
 
-/// Prints a list.
+/// Prints a list, or the names and sizes of all lists.
 pub fn list(args: &ListArgs, suite: &Suite) -> Done {
-    let Some(what) = args.what else { return lists(args.json, suite) };
+    let Some(what) = args.what else { return print_lists(args.json, suite) };
     let (header, rows, values) = match what {
         What::Ops => ops(suite),
         What::Mechanisms => mechanisms(suite),
@@ -71,7 +71,7 @@ pub fn list(args: &ListArgs, suite: &Suite) -> Done {
             writeln!(out, "{}", line.trim_end())?;
         }
         if matches!(what, What::Options) {
-            writeln!(out, "\nPage flags, as include/linux/page-flags-layout.h lays them out:")?;
+            writeln!(out, "\nPage flags, laid out as in include/linux/page-flags-layout.h:")?;
             for layout in page_flags() {
                 writeln!(out, "  {layout}")?;
             }
@@ -80,7 +80,8 @@ pub fn list(args: &ListArgs, suite: &Suite) -> Done {
     Ok(Exit::Fine)
 }
 
-fn lists(as_json: bool, suite: &Suite) -> Done {
+/// Prints the names and sizes of all lists.
+fn print_lists(as_json: bool, suite: &Suite) -> Done {
     let counts = [
         ("ops", suite.ops().len()),
         ("mechanisms", suite.mechanisms().len()),
@@ -102,6 +103,7 @@ fn lists(as_json: bool, suite: &Suite) -> Done {
     Ok(Exit::Fine)
 }
 
+/// Header and rows of a table, and the same as JSON values.
 type Listing = (Vec<&'static str>, Vec<Vec<String>>, Vec<Value>);
 
 fn ops(suite: &Suite) -> Listing {
@@ -129,7 +131,7 @@ fn ops(suite: &Suite) -> Listing {
     if infos.iter().any(|op| op.since != Since::NotLinux) {
         return (header, rows, values);
     }
-    // Structure of pv_ops, body for Xen, kernels: nothing of that is said of ops of which none is Linux's.
+    // Group, Xen body and kernels apply to Linux's ops only.
     let keep = |column: &str| !["group", "xen", "kernels"].contains(&column);
     let kept =
         |row: Vec<String>| header.iter().zip(row).filter(|(column, _)| keep(column)).map(|(_, cell)| cell).collect();
@@ -137,7 +139,7 @@ fn ops(suite: &Suite) -> Listing {
     (header.iter().copied().filter(|column| keep(column)).collect(), rows, values)
 }
 
-/// A serialised unit variant is its word in the document.
+/// Returns the word of a unit variant in the document.
 fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,
@@ -153,11 +155,11 @@ fn mechanisms(suite: &Suite) -> Listing {
     let mut rows = Vec::with_capacity(all.len());
     let mut values = Vec::with_capacity(all.len());
     for Listed { mechanism: m, unavailable } in all {
-        // Of the suite's own ops, where none is assembly.
+        // A suite whose ops are all Rust functions cannot use a mechanism that needs assembly.
         let refused = m.needs_assembly.filter(|_| !suite.ops().is_empty() && suite.ops().iter().all(|op| !op.assembly));
         let unavailable =
             unavailable().or_else(|| refused.map(|why| format!("{why}, and the ops here are Rust functions")));
-        // States are brought about in copies of the loops; without memory for them the rest is measured all the same.
+        // States are set in copies of the loops. Without executable memory for copies the other variants are measured.
         let stateless = if m.states.is_empty() { None } else { no_patching.as_ref() };
         let here = match (&unavailable, stateless) {
             (Some(reason), _) => format!("no: {reason}"),
@@ -180,20 +182,20 @@ fn mechanisms(suite: &Suite) -> Listing {
             "known_from": m.known_from, "summary": m.summary
         }));
     }
-    (vec!["mechanism", "machine code", "states", "here", "bodies", "known from", "what it is"], rows, values)
+    (vec!["mechanism", "machine code", "states", "here", "bodies", "known from", "description"], rows, values)
 }
 
 fn regimes() -> Listing {
     let rows = Regime::ALL.iter().map(|r| vec![r.name().to_owned(), r.summary().to_owned()]).collect();
     let values = Regime::ALL.iter().map(|r| json!({ "name": r.name(), "summary": r.summary() })).collect();
-    (vec!["regime", "what it is"], rows, values)
+    (vec!["regime", "description"], rows, values)
 }
 
 fn workloads(suite: &Suite) -> Listing {
     let metas: Vec<workload::WorkloadMeta> = suite.workloads().iter().map(|entry| entry.meta).collect();
     let row = |m: &workload::WorkloadMeta| [m.name, m.unit, m.summary, m.source].map(str::to_owned).to_vec();
     let value = |m: &workload::WorkloadMeta| json!({ "name": m.name, "unit": m.unit, "summary": m.summary, "source": m.source });
-    let header = vec!["workload", "unit", "what it does", "after"];
+    let header = vec!["workload", "unit", "description", "modelled after"];
     (header, metas.iter().map(row).collect(), metas.iter().map(value).collect())
 }
 
@@ -201,13 +203,13 @@ fn options() -> Listing {
     let infos = option_infos();
     let row = |o: &OptionInfo| vec![o.name.clone(), o.switch.clone(), o.summary.clone()];
     (
-        vec!["option", "switched on by", "what it does"],
+        vec!["option", "switched on by", "description"],
         infos.iter().map(row).collect(),
         infos.iter().map(|o| json!(o)).collect(),
     )
 }
 
-/// Layouts of page flags that were argued about: who has bits left, and whose node moves out.
+/// Layouts of page flags that were discussed for Linux: free bits of the word, and nodes that move to a table.
 fn page_flags() -> Vec<PageFlags> {
     use crate::kernel::flags::{Flags, page_flags};
     let i386 = Flags { word: 32, flags: 22, zones: 3, nodes: 1, sections: 0, last_cpu: 0 };

@@ -1,4 +1,4 @@
-//! A run at work: what is known before, what workers send, and the document of it.
+//! Course of a run: facts before it, samples from its workers, and the document it ends with.
 
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::conditions::{Conditions, keep_off, worker_command};
 use super::error::{self, CliError};
 use super::progress::Progress;
-use super::run::Chosen;
+use super::run::WorkloadSelection;
 use crate::clock::Clock;
 use crate::host::{Check, Machine, Probes, Root, checks_with, pmu_unavailable};
 use crate::measure::explain::examples;
@@ -27,46 +27,48 @@ use crate::run::samples::SamplesWriter;
 use crate::suite::{Code, OpEntry, Suite, optimisation};
 use crate::workload;
 
-/// So many other CPUs are tried: a core has two hyperthreads, or four.
-const NEIGHBOURS: usize = 4;
-/// So often each is tried: another guest that comes and goes can make two CPUs seem to share a core, and nothing makes
-/// two that do seem to have one each.
-const TRIES: usize = 3;
+/// Number of other CPUs that are tested as second CPU: a core has two hyperthreads, or four.
+const MAX_TESTED_CPUS: usize = 4;
+/// Number of tests of each CPU. Another guest that comes and goes can make two CPUs seem to share a core, but nothing
+/// makes hyperthreads of one core seem to have separate cores.
+const MAX_TESTS_PER_CPU: usize = 3;
 
-/// What is known of machine and clock before anything is measured.
-pub struct Here {
-    /// The machine's answers.
+/// Facts about machine and clock before anything is measured.
+pub struct HostContext {
+    /// The answers of the running system.
     probes: Probes,
-    /// What windows are timed with.
+    /// The clock that times windows.
     pub clock: Clock,
     clock_reason: Option<String>,
-    /// Why loops cannot be copied.
+    /// Why loops cannot be copied, if they cannot.
     immovable: Option<CodeError>,
 }
 
-impl Here {
-    /// Asks, and chooses CPU and clock as the options say.
+impl HostContext {
+    /// Asks the running system, and chooses CPU and clock by the options.
     pub fn ask(conditions: &Conditions) -> Self {
         let mut probes = Probes::ask(&Root::default());
         let (clock, clock_reason) = Clock::choose(conditions.clock);
         if let Some(cpu) = conditions.cpu {
             probes.measuring_cpu = u32::try_from(cpu).ok();
         }
-        Here { probes, clock, clock_reason, immovable: code_memory().err() }
+        HostContext { probes, clock, clock_reason, immovable: code_memory().err() }
     }
 
-    /// Whether loops can be copied to where they are wanted.
+    /// Whether loops can be copied to chosen addresses.
     pub fn movable(&self) -> bool {
         self.immovable.is_none()
     }
 
-    /// The CPU to measure on.
+    /// Returns the CPU to measure on.
     pub fn cpu(&self, conditions: &Conditions) -> Option<usize> {
         conditions.cpu.or(self.probes.measuring_cpu.map(|cpu| cpu as usize))
     }
 
-    /// Another CPU to measure these workloads on at the same time: one that takes nothing from the first. None where
-    /// the first was named, which leaves all others to whoever did so, or where a workload wants several for itself.
+    /// Returns a second CPU that has a separate core, to measure these workloads on at the same time.
+    ///
+    /// It is `None` in three cases: `--cpu` was given, which reserves one CPU only; a workload runs on several CPUs
+    /// itself; no CPU with a separate core is found.
     pub fn second_cpu(&self, conditions: &Conditions, suite: &Suite, workloads: &[String]) -> Option<usize> {
         let chosen = |entry: &&workload::WorkloadEntry| workloads.iter().any(|name| *name == entry.meta.name);
         let alone = suite.workloads().iter().filter(chosen).all(|entry| entry.cpus == 1);
@@ -77,37 +79,36 @@ impl Here {
         let mut others: Vec<usize> =
             self.probes.cpus_allowed.as_deref().unwrap_or_default().iter().map(|cpu| *cpu as usize).collect();
         others.retain(|other| *other != cpu);
-        // Interrupts go to the first ones.
+        // Most interrupts go to the first CPUs, so the last ones are tested first.
         others.sort_unstable_by(|a, b| b.cmp(a));
-        let apart = |other: &usize| (0..TRIES).any(|_| have_separate_cores(cpu, *other, self.clock));
-        others.into_iter().take(NEIGHBOURS).find(apart)
+        let is_separate = |other: &usize| (0..MAX_TESTS_PER_CPU).any(|_| have_separate_cores(cpu, *other, self.clock));
+        others.into_iter().take(MAX_TESTED_CPUS).find(is_separate)
     }
 }
 
-/// Measures a plan and makes the document of what it found.
-/// `writer` keeps the samples, too.
+/// Measures a plan and returns its document. `writer` also keeps the samples in a file.
 pub fn measure(
     plan: &Plan,
-    work: &Chosen,
+    work: &WorkloadSelection,
     suite: &Suite,
-    here: &Here,
+    here: &HostContext,
     writer: Option<SamplesWriter>,
     stop: &AtomicBool,
 ) -> Result<Vec<u8>, CliError> {
     let progress = match plan.workers {
-        Workers::Exactly(workers) => Progress::of_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
-        Workers::Within(time) => Progress::of_time(time + work.plan.workers.left(Duration::ZERO)),
+        Workers::Exactly(workers) => Progress::with_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
+        Workers::Within(time) => Progress::with_time(time + work.plan.workers.left(Duration::ZERO)),
     };
-    let mut measured = Measured::begin(plan, here, progress, writer)?;
-    let Measured { collector, no_counters, .. } = &mut measured;
+    let mut measured = RunState::begin(plan, here, progress, writer)?;
+    let RunState { collector, no_counters, .. } = &mut measured;
     let count = no_counters.is_none();
     let whole = run_all(plan, &work.plan, &worker_command, count, stop, collector)?;
-    measured.document(work, suite, here, whole)
+    measured.make_document(work, suite, here, whole)
 }
 
-/// A run at work: what came in, and what it was measured with.
-pub struct Measured<'a> {
-    /// Takes samples.
+/// A run in progress: the samples so far, and the conditions of the run.
+pub struct RunState<'a> {
+    /// Collects samples.
     pub collector: Collector<'a>,
     ticks_per_second: f64,
     no_counters: Option<String>,
@@ -116,11 +117,11 @@ pub struct Measured<'a> {
     began: Instant,
 }
 
-impl<'a> Measured<'a> {
-    /// Moves this process off the workers' CPU, and begins.
+impl<'a> RunState<'a> {
+    /// Moves this process off the workers' CPU and begins the run.
     pub fn begin(
         plan: &'a Plan,
-        here: &Here,
+        here: &HostContext,
         progress: Progress,
         writer: Option<SamplesWriter>,
     ) -> Result<Self, CliError> {
@@ -139,7 +140,7 @@ impl<'a> Measured<'a> {
             workers_again: 0,
             plan,
         };
-        Ok(Measured {
+        Ok(RunState {
             collector,
             ticks_per_second,
             no_counters: pmu_unavailable(),
@@ -149,9 +150,15 @@ impl<'a> Measured<'a> {
         })
     }
 
-    /// The document of what came in; `whole` where nothing was cut short.
-    pub fn document(self, work: &Chosen, suite: &Suite, here: &Here, whole: bool) -> Result<Vec<u8>, CliError> {
-        let Measured { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
+    /// Makes the document of the run; `whole` if nothing was cut short.
+    pub fn make_document(
+        self,
+        work: &WorkloadSelection,
+        suite: &Suite,
+        here: &HostContext,
+        whole: bool,
+    ) -> Result<Vec<u8>, CliError> {
+        let RunState { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
         let plan = collector.plan;
         collector.progress.finish();
         let ops = suite.ops();
@@ -161,42 +168,44 @@ impl<'a> Measured<'a> {
             clock: here.clock.name().to_owned(),
             clock_reason: here.clock_reason.clone(),
             ticks_per_second,
-            // Whole seconds: nobody compares runs by less.
+            // Whole seconds are enough to tell runs apart.
             started: humantime::format_rfc3339_seconds(started.max(UNIX_EPOCH)).to_string(),
             duration_seconds: began.elapsed().as_secs_f64(),
             complete: whole
                 && collector.measured.iter().all(|measured| *measured)
                 && collector.samples.workloads.has_all(&work.plan.workloads),
             machine: Machine::read_probed(&Root::default(), &here.probes),
-            environment: environment(suite, &planned, here),
+            environment: check_environment(suite, &planned, here),
             listings: listings(&examples(&planned, &plan.columns).unwrap_or_default()),
             workers: collector.workers,
             workers_again: collector.workers_again,
             second_cpu: work.plan.second_cpu,
             failures: collector.failures,
-            absent: absences(no_counters, here.immovable.as_ref(), uncounted, (work, suite))
+            absent: list_absences(no_counters, here.immovable.as_ref(), uncounted, (work, suite))
                 .into_iter()
-                .chain(out_of_place(&planned))
+                .chain(list_called_bodies(&planned))
                 .collect(),
         };
         if let Some(writer) = collector.writer {
-            // The report is worth more than the file it could be made from again.
+            // A samples file that cannot be finished must not cost the report.
             writer.end(&facts).unwrap_or_else(|error| error::warn(&error.to_string()));
         }
         Ok(write::json(&collector.samples.report(plan, &work.plan.kernels, suite, facts))?)
     }
 }
 
-fn absences(
+/// Lists what the report lacks, with the reasons.
+fn list_absences(
     no_counters: Option<String>,
     immovable: Option<&CodeError>,
     uncounted: Option<String>,
-    (work, suite): (&Chosen, &Suite),
+    (work, suite): (&WorkloadSelection, &Suite),
 ) -> Vec<Unavailable> {
     let mut absent = work.absent.clone();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
-        absent.push(Unavailable { what, reason: format!("loops ran where the linker put them: {reason}") });
+        absent
+            .push(Unavailable { what, reason: format!("loops ran at the addresses that the linker chose: {reason}") });
     }
     if let Some(reason) = no_counters {
         absent.push(Unavailable { what: "hardware counters".to_owned(), reason });
@@ -206,18 +215,18 @@ fn absences(
     }
     if work.plan.workloads.is_empty() {
         let reason = if suite.workloads().is_empty() {
-            format!("suite {} has none; .workload::<..>() adds one", suite.name())
+            format!("suite {} has no workloads; .workload::<..>() adds one", suite.name())
         } else {
-            "ops, regimes or another body than native were named, and no workload".to_owned()
+            "--op, --regime or --body was given without --workload".to_owned()
         };
         absent.push(Unavailable { what: "workloads".to_owned(), reason });
     }
     absent
 }
 
-/// The conditions of measuring: the machine's checks, and that of the planned ops' code. Without planned ops it is the
-/// code of all ops, since workloads call any of them.
-fn environment(suite: &Suite, planned: &[&OpEntry], here: &Here) -> Vec<Check> {
+/// Makes the checks of the machine, and the check of the planned ops' code. Without planned ops the code of all ops is
+/// checked, since workloads call any of them.
+fn check_environment(suite: &Suite, planned: &[&OpEntry], here: &HostContext) -> Vec<Check> {
     let mut checks = checks_with(&Root::default(), &here.probes);
     checks.push(match planned {
         [] => optimisation(suite.ops().iter()),
@@ -226,23 +235,22 @@ fn environment(suite: &Suite, planned: &[&OpEntry], here: &Here) -> Vec<Check> {
     checks
 }
 
-/// Ops whose body is not in place even with `inline`, which all else is held against.
-fn out_of_place(planned: &[&OpEntry]) -> Vec<Unavailable> {
+/// Lists ops whose body is a call even with `inline`, the reference of all overheads.
+fn list_called_bodies(planned: &[&OpEntry]) -> Vec<Unavailable> {
     let absence = |op: &&OpEntry| Unavailable {
         what: format!("body of {} in place", op.meta.name),
-        reason:
-            "with inline, too, it calls another function: mark that #[inline] or build with lto, and name the function \
-                 itself where it is called through a pointer"
-                .to_owned(),
+        reason: "even inline it calls another function: mark that function #[inline] or build with lto, and name the \
+                 function itself if it is called through a pointer"
+            .to_owned(),
     };
-    // Unoptimised code has no body in place, and a warning of its own.
+    // Unoptimised code never has bodies in place, and has a warning of its own.
     planned.iter().filter(|op| op.code() != Code::Unoptimised && op.calls_out()).map(absence).collect()
 }
 
-/// Takes what workers send.
+/// Collects the samples that workers send.
 pub struct Collector<'a> {
     samples: Samples,
-    /// Keeps them in a file, where one was named.
+    /// Keeps the samples in a file, if `--samples` named one.
     writer: Option<SamplesWriter>,
     progress: Progress,
     failures: Vec<Failure>,
@@ -254,18 +262,18 @@ pub struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// What went wrong first, where no worker has measured anything.
+    /// Returns the first failure, if no worker has measured anything.
     pub fn refusal(&self) -> Option<&Refusal> {
         let nothing = !self.measured.contains(&true) && !self.samples.workloads.has_any();
         self.refusal.as_ref().filter(|_| nothing)
     }
 }
 
-/// Why a build measures nothing.
+/// The reason why a build measures nothing.
 pub struct Refusal {
-    /// What a worker said, or how it died.
+    /// The message of the worker, or how it died.
     pub message: String,
-    /// Whether it died; else it said that it cannot do what it was asked for.
+    /// Whether the worker died; else it refused its assignment.
     pub is_death: bool,
 }
 
@@ -297,12 +305,12 @@ impl Sink for Collector<'_> {
         self.samples.workloads.allocate(kernels, left)
     }
 
-    fn failed(&mut self, mishap: WorkerFailure) {
-        let place = mishap.group.as_deref().unwrap_or("between groups");
-        self.progress.note(&format!("worker {} at {place}: {}", mishap.worker, mishap.message));
-        let refusal = || Refusal { message: mishap.message.clone(), is_death: mishap.is_death };
+    fn failed(&mut self, failure: WorkerFailure) {
+        let place = failure.group.as_ref().map_or("between comparisons".to_owned(), |group| format!("at {group}"));
+        self.progress.note(&format!("worker {} {place}: {}", failure.worker, failure.message));
+        let refusal = || Refusal { message: failure.message.clone(), is_death: failure.is_death };
         self.refusal.get_or_insert_with(refusal);
-        self.failures.push(Failure { worker: mishap.worker, group: mishap.group, message: mishap.message });
+        self.failures.push(Failure { worker: failure.worker, group: failure.group, message: failure.message });
         self.progress.step();
     }
 

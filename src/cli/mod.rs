@@ -37,12 +37,12 @@ use bench_target::{Call, Filter};
 use error::CliError;
 use exit::Exit;
 
-/// What it costs to reach a low-level machine operation through an indirection instead of inline.
+/// Measures the cost of reaching a low-level machine operation through an indirection instead of inline.
 #[derive(Parser)]
 #[command(name = "pvbench", version, about, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 fine; 1 a budget is exceeded or something regressed; 2 bad usage or input; \
-                        3 inconclusive; 4 the measurement failed, or its output could not be written. Of several, the \
-                        first of 1, 2, 4, 3 counts.")]
+                        3 inconclusive; 4 the measurement failed, or its output could not be written. If several \
+                        apply, the first of 1, 2, 4, 3 is the exit code.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,54 +53,55 @@ enum Command {
     /// Measure, and write report.json, index.html and plots
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
-    /// Show what can be measured
+    /// List ops, mechanisms, regimes, workloads and kernel options
     #[command(after_help = list::EXAMPLES)]
     List(list::ListArgs),
-    /// Make the HTML page and the plots again from a report
+    /// Render the HTML page and the plots of a report again
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
-    /// Hold overheads against budgets: of a report, or measured now
+    /// Judge overheads by budgets, in a report or in a new run
     #[command(after_help = gate::EXAMPLES)]
     Gate(gate::GateArgs),
-    /// What changed from one report to another
+    /// Compare two reports
     #[command(after_help = compare::EXAMPLES)]
     Compare(compare::CompareArgs),
-    /// Measure two builds in turn, and say what differs
+    /// Measure two builds in turn, and compare them
     #[command(after_help = ab::EXAMPLES)]
     Ab(ab::AbArgs),
-    /// A report in the format of another tool
+    /// Write a report in the format of another tool
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
-    /// The instructions that one op executes by a mechanism, decoded
+    /// Print the instructions of one op with a mechanism, decoded
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
-    /// What hooks cost a workload of yours, from how often it calls them
+    /// Predict the cost of hooks in a workload, from its counts of calls
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
-    /// Real Linux kernels, counted to the instruction
+    /// Count instructions and hook calls of real Linux kernels
     #[cfg(feature = "linux")]
     #[command(after_help = linux::EXAMPLES)]
     Linux(linux::LinuxArgs),
-    /// Measure what is known beforehand: does the instrument find it?
+    /// Measure known differences, and check that the intervals hold them
     #[command(after_help = selftest::EXAMPLES)]
     Selftest(selftest::SelftestArgs),
-    /// Is this machine fit to measure on?
+    /// Check whether this machine is fit to measure on
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
-    /// What `run` starts; reads an assignment from standard input
+    /// Worker process of `run`; reads its assignment from standard input
     #[command(hide = true)]
     Worker,
 }
 
-/// Runs the command line of this process for a suite: what `main` of a program or of a bench target with
-/// `harness = false` consists of.
+/// Runs the command line of this process for a suite. It is the whole `main` of a program, or of a bench target with
+/// `harness = false`.
 ///
-/// All subcommands of `pvbench` are there, for the suite's ops, mechanisms and workloads. Workers are this program,
-/// started again. Under `cargo bench` the command is `run` where none is named, so that `cargo bench` measures and
-/// `cargo bench -- --quick` does it in a few seconds. A name there is a filter: `cargo bench -- read` measures the ops
-/// and workloads whose names contain it. `cargo test --benches` tries each of them once, and test runners get their
-/// list with `--list`: a suite behaves as criterion's bench targets do. Reports go to `reports/NAME/latest`, with the
-/// suite's name.
+/// The command line has all subcommands of `pvbench`, for the suite's ops, mechanisms and workloads. Workers are this
+/// program, started again. Reports go to `reports/NAME/latest`, with the suite's name.
+///
+/// A suite behaves as criterion's bench targets do. Under `cargo bench` the subcommand is `run` unless another one is
+/// named: `cargo bench` measures, and `cargo bench -- --quick` takes a few seconds. A name is a filter: `cargo bench --
+/// read` measures the ops and workloads whose names contain it. `cargo test --benches` runs each of them once, and
+/// `--list` lists them for test runners.
 ///
 /// ```no_run
 /// # struct Read;
@@ -118,7 +119,7 @@ enum Command {
 /// ```
 #[must_use]
 pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
-    inherited::settle();
+    inherited::reset();
     let suite = match suite {
         Ok(suite) => suite,
         Err(error) => {
@@ -127,13 +128,13 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         }
     };
     words::set_name(suite.name());
-    let called = match called(&suite) {
-        Ok(Called::Parsed(cli)) => cli,
-        Ok(Called::Done(done)) => return ended(done),
-        // Help and version are output, too.
+    let called = match parse_call(&suite) {
+        Ok(Invocation::Parsed(cli)) => cli,
+        Ok(Invocation::Done(done)) => return finish(done),
+        // Help and version are output of a command.
         Err(error) if !error.use_stderr() => {
             let done = write!(output::stdout(), "{}", error.render().ansi());
-            return ended(done.map(|()| Exit::Fine).map_err(CliError::Output));
+            return finish(done.map(|()| Exit::Fine).map_err(CliError::Output));
         }
         Err(error) => error.exit(),
     };
@@ -153,11 +154,11 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Doctor(args) => doctor::doctor(&args, &suite),
         Command::Worker => run::worker(suite),
     };
-    ended(done)
+    finish(done)
 }
 
-/// The exit code of a subcommand, with its error printed, whatever became of its output.
-fn ended(done: Done) -> ExitCode {
+/// Prints the error of a subcommand, if any, and returns the exit code with regard to lost output.
+fn finish(done: Done) -> ExitCode {
     let exit = done.unwrap_or_else(|error| {
         error::print(&error);
         error.exit()
@@ -165,38 +166,38 @@ fn ended(done: Done) -> ExitCode {
     output::ended(exit).into()
 }
 
-/// What the arguments of this process come to.
-enum Called {
+/// The arguments of this process, parsed.
+enum Invocation {
     /// A subcommand to run.
     Parsed(Cli),
-    /// What a test runner wanted.
+    /// The result of a request of a test runner.
     Done(Done),
 }
 
-/// Reads the arguments: those of a bench target, or of the program `pvbench`.
-fn called(suite: &Suite) -> Result<Called, clap::Error> {
+/// Parses the arguments of a bench target, or of the program `pvbench`.
+fn parse_call(suite: &Suite) -> Result<Invocation, clap::Error> {
     let command = words::command(Cli::command(), suite.name());
     let args: Vec<OsString> = std::env::args_os().collect();
     if suite.name() == words::BUILT_IN {
-        let args = bench_target::arguments(args, &command);
-        return parse(command, args).map(Called::Parsed);
+        let args = bench_target::insert_run(args, &command);
+        return parse(command, args).map(Invocation::Parsed);
     }
-    match bench_target::call(args, &command) {
-        Call::CommandLine(args) => parse(command, args).map(Called::Parsed),
-        Call::List(filter, format) => Ok(Called::Done(tried::list(suite, &filter, format))),
-        Call::Test(filter) => Ok(Called::Done(tried::test(suite, &filter))),
-        Call::Bench(filter, options) => match run_of(suite, &filter, options) {
-            Some(args) => parse(command, args).map(Called::Parsed),
+    match bench_target::parse(args, &command) {
+        Call::CommandLine(args) => parse(command, args).map(Invocation::Parsed),
+        Call::List(filter, format) => Ok(Invocation::Done(tried::list(suite, &filter, format))),
+        Call::Test(filter) => Ok(Invocation::Done(tried::test(suite, &filter))),
+        Call::Bench(filter, options) => match build_run(suite, &filter, options) {
+            Some(args) => parse(command, args).map(Invocation::Parsed),
             None => {
-                error::note(&format!("{}: no op and no workload matches, and nothing is measured", suite.name()));
-                Ok(Called::Done(Ok(Exit::Fine)))
+                error::note(&format!("{}: no op or workload matches the filter, so nothing is measured", suite.name()));
+                Ok(Invocation::Done(Ok(Exit::Fine)))
             }
         },
     }
 }
 
-/// The arguments of a `run` of what a filter matches; none where it matches nothing.
-fn run_of(suite: &Suite, filter: &Filter, options: Vec<OsString>) -> Option<Vec<OsString>> {
+/// Builds the arguments of a `run` of the benchmarks that a filter selects; `None` if it selects none.
+fn build_run(suite: &Suite, filter: &Filter, options: Vec<OsString>) -> Option<Vec<OsString>> {
     let mut args: Vec<OsString> = vec![suite.name().into(), "run".into()];
     args.extend(options);
     if !filter.is_all() {
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_has_the_suites_name() {
+    fn the_command_line_has_the_name_of_its_suite() {
         let command = words::command(Cli::command(), "uart");
         let help = parse(command, vec!["uart".into(), "--help".into()]).err().map(|error| error.to_string());
         assert!(help.is_some_and(|help| help.contains("Usage: uart <COMMAND>")));

@@ -1,8 +1,8 @@
-//! All that a command puts out but warnings: standard output, and the files that its options name.
+//! Output of a command except warnings: standard output, and the files that its options name.
 //!
-//! A verdict survives whatever happens here. A reader that has gone is no error: the rest is dropped. Everything else
-//! is said on standard error after the command has come to its end, and the exit code is the worse of the two
-//! ([`Exit::worse`]).
+//! A failed write never changes a verdict. If the reader of standard output has closed it, the rest is dropped without
+//! an error. Other failures are printed on standard error after the command has ended, and the exit code is the worse
+//! of the two ([`Exit::worse`]).
 
 use std::fs::OpenOptions;
 use std::io::{self, LineWriter, Write};
@@ -21,16 +21,16 @@ use crate::report::stale;
 use crate::report::write::{self, WriteError, target};
 use crate::report::{Report, render};
 
-/// Why standard output took no more. The process has one, and so there is one of these.
+/// The first failed write to standard output of this process.
 static FAILURE: OnceLock<Errno> = OnceLock::new();
 
-/// Standard output, in colour where that is wanted. Writing to it does not fail; [`ended`] says what became of it.
+/// Returns standard output, in colour if that is wanted. Writes to it do not fail; [`ended`] reports lost output.
 pub fn stdout() -> impl Write {
     let lines: Box<dyn Write> = Box::new(LineWriter::new(Raw));
     AutoStream::new(lines, AutoStream::choice(&io::stdout()))
 }
 
-/// Prints what became of standard output, and gives the exit code of a command that would have ended with `exit`.
+/// Reports lost standard output, and returns the exit code of a command that would have ended with `exit`.
 pub fn ended(exit: Exit) -> Exit {
     match FAILURE.get() {
         Some(&failure) if !has_reader_left(failure) => {
@@ -41,14 +41,14 @@ pub fn ended(exit: Exit) -> Exit {
     }
 }
 
-/// Whether nobody reads any more: a pipe or socket was closed, or a terminal hung up (EIO).
+/// Whether the reader of standard output has left: a pipe or socket was closed, or a terminal hung up (EIO).
 fn has_reader_left(failure: Errno) -> bool {
     let is_terminal =
         || fstat(io::stdout()).is_ok_and(|there| FileType::from_raw_mode(there.st_mode) == FileType::CharacterDevice);
     matches!(failure, Errno::PIPE | Errno::CONNRESET) || failure == Errno::IO && is_terminal()
 }
 
-/// Descriptor 1 without a buffer: a buffer that could not be emptied would be written twice, or cut off.
+/// Descriptor 1 without a buffer: a buffer that cannot be flushed would be written twice, or cut off.
 struct Raw;
 
 impl Write for Raw {
@@ -60,8 +60,8 @@ impl Write for Raw {
             match rustix::io::write(io::stdout(), bytes) {
                 Ok(written) => return Ok(written),
                 Err(Errno::INTR) => {}
-                // Whoever started this made the pipe so that it does not block.
-                Err(Errno::AGAIN) if wait().is_ok() => {}
+                // The pipe was made non-blocking by the process that started this one.
+                Err(Errno::AGAIN) if wait_until_writable().is_ok() => {}
                 Err(failure) => {
                     let _ = FAILURE.set(failure);
                     return Ok(bytes.len());
@@ -75,8 +75,8 @@ impl Write for Raw {
     }
 }
 
-/// Waits until standard output takes something, or its reader has gone.
-fn wait() -> Result<(), Errno> {
+/// Waits until standard output accepts bytes or its reader has left.
+fn wait_until_writable() -> Result<(), Errno> {
     let stdout = io::stdout();
     match poll(&mut [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::OUT)], None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -84,12 +84,12 @@ fn wait() -> Result<(), Errno> {
     }
 }
 
-/// Whether an option names standard output.
+/// Whether the path of an option is standard output.
 pub fn is_stdout(path: &Path) -> bool {
     path == Path::new("-") || matches!(target::of(path), Ok(target::Target::Descriptor(1)))
 }
 
-/// Tries a path that is written to at the end, before a command begins: the folder is made where it is missing.
+/// Checks before a command begins that its output file can be written; a missing folder is made.
 pub fn prepare(path: &Path) -> Result<(), WriteError> {
     if is_stdout(path) { Ok(()) } else { write::prepare_file(path) }
 }
@@ -97,52 +97,52 @@ pub fn prepare(path: &Path) -> Result<(), WriteError> {
 /// Writes a file whole, or to standard output.
 pub fn file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     if is_stdout(path) {
-        // It does not fail here.
+        // Writes to standard output do not fail; lost output is reported at the end.
         let _ = stdout().write_all(bytes);
         return Ok(());
     }
     write::file(path, bytes)
 }
 
-/// Adds to a file that others write to, too.
+/// Appends to a file that other processes append to, too.
 pub fn append(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let opened = OpenOptions::new().create(true).append(true).open(path);
     let written = opened.and_then(|mut file| file.write_all(bytes));
     written.map_err(|source| WriteError::Stream { path: path.to_owned(), source })
 }
 
-/// What could not be written while a command went on to its verdict.
+/// Failed writes of a command that goes on to its verdict. They are printed when this is dropped.
 #[derive(Default)]
 #[must_use = "the exit code depends on it"]
-pub struct Unwritten(Vec<CliError>);
+pub struct FailedWrites(Vec<CliError>);
 
-impl Unwritten {
-    /// Takes note of a failure.
+impl FailedWrites {
+    /// Records a failure; returns the value of a success.
     pub fn note<T, E: Into<CliError>>(&mut self, done: Result<T, E>) -> Option<T> {
         done.map_err(|error| self.0.push(error.into())).ok()
     }
 
-    /// Writes the document of a run, with its page and plots; without them where they cannot be made.
+    /// Writes the document of a run with its page and plots; without those if they cannot be rendered.
     pub fn report(&mut self, folder: &Path, report: &Report, document: Vec<u8>) {
         let mut files = self.note(render::files(report)).unwrap_or_default();
-        // Last, so that whoever finds a new report finds its page, too.
+        // The report is written last, so that a new report always has its page beside it.
         files.push(("report.json".into(), document));
         self.note(stale::replace(folder, files));
     }
 
-    /// Whether all was written.
+    /// Whether everything was written.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Prints the failures, and gives the exit code of a command with this verdict.
+    /// Prints the failures, and returns the exit code of a command with this verdict.
     pub fn ended(self, verdict: Exit) -> Exit {
         if self.is_empty() { verdict } else { verdict.worse(Exit::Failed) }
     }
 }
 
-/// Also where the command comes to no verdict.
-impl Drop for Unwritten {
+/// Failures are printed also if the command reaches no verdict.
+impl Drop for FailedWrites {
     fn drop(&mut self) {
         self.0.iter().for_each(error::print);
     }

@@ -1,4 +1,4 @@
-//! `pvbench predict`
+//! `pvbench predict`: predicts the cost of hooks from counts of calls.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,62 +18,62 @@ use crate::report::read;
 use crate::report::schema::Report;
 
 pub const EXAMPLES: &str = "A file of counts:
-  time_ns = 2500000        # what it took, for percent; may be left out
+  time_ns = 2500000        # time of the workload, for percent; optional
   [calls]
   set_pte = 12000
   irq_disable = 55000
 
-Or what `pvbench linux ab`, `run` and `sites --json` wrote, or a report; their workloads one after another.
+Files with counts are also those of `pvbench linux ab`, `run` and `sites --json`, and reports.
 
 Examples:
   pvbench run && pvbench predict counts.toml
   pvbench predict reports/latest/linux.json --workload mmap_perf
   pvbench linux sites vmlinuz --json > sites.json && pvbench predict sites.json";
 
-/// More calls than a machine makes in a day are a slip of the pen.
+/// Largest count of calls: more than a machine makes in a day, so a larger count is a typing error.
 const MAX_CALLS: f64 = 1e15;
 
-/// A file of counts is short.
+/// Largest size of a file of counts, in bytes; such files are short.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Ops whose part is shown.
-const NAMED: usize = 10;
-/// The kernels that the parts of ops are shown for.
-const SHOWN: [&str; 2] = ["table", "site"];
+/// Number of ops that are listed with their cycles; the others are counted.
+const MAX_OPS_SHOWN: usize = 10;
+/// Mechanisms for which the cycles of each op are listed.
+const MECHANISMS_BY_OP: [&str; 2] = ["table", "site"];
 
 /// Options of `predict`.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// How often each hook was called: counts of yours, linux.json, sites.json or report.json
+    /// Counts of calls by hook: a file of your own, linux.json, sites.json or report.json
     #[arg(value_name = "COUNTS")]
     counts: PathBuf,
-    /// Which of its workloads, where the file has several
+    /// Workloads of the file to predict (default: all)
     #[arg(long, value_name = "GLOB")]
     workload: Vec<String>,
-    /// Whose cells say what a call costs
+    /// Report whose cells give the cost of a call
     #[arg(long, value_name = "REPORT.json", default_value = "reports/latest/report.json")]
     report: PathBuf,
 }
 
-/// Why counts cannot be used.
+/// Why a file of counts cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CountsError {
-    /// No such file, or none that can be read.
+    /// The file does not exist or cannot be read.
     #[error("{path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Not TOML, or not counts.
+    /// The file is not TOML, or has no valid counts.
     #[error("{path}:{line}: {message}")]
     Line {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// The line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
 }
@@ -85,7 +85,7 @@ struct Counts {
     calls: BTreeMap<Spanned<String>, Spanned<f64>>,
 }
 
-/// Reads counts and prints what they cost with each mechanism.
+/// Reads counts and prints their cost with each mechanism.
 pub fn predict(args: &PredictArgs) -> Done {
     let report = read::report(&args.report)?;
     if let Some(named) = super::counted::read(&args.counts)? {
@@ -95,22 +95,22 @@ pub fn predict(args: &PredictArgs) -> Done {
             writeln!(stdout(), "{name}")?;
             let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 calls.clone().into_iter().partition(|(op, _)| report.catalogue.ops.iter().any(|it| it.name == *op));
-            show(args, &report, &known, None)?;
+            print_costs(args, &report, &known, None)?;
             if !unknown.is_empty() {
                 let unknown: Vec<&str> = unknown.keys().map(String::as_str).collect();
-                writeln!(stdout(), "left out, not in the report: {}", unknown.join(", "))?;
+                writeln!(stdout(), "left out, as the report lacks these ops: {}", unknown.join(", "))?;
             }
             writeln!(stdout())?;
         }
         return Ok(Exit::Fine);
     }
-    let (calls, time_ns) = counts(&args.counts, &report)?;
-    show(args, &report, &calls, time_ns)?;
+    let (calls, time_ns) = read_counts(&args.counts, &report)?;
+    print_costs(args, &report, &calls, time_ns)?;
     Ok(Exit::Fine)
 }
 
-/// Prints what calls cost with each mechanism, and which ops it comes from.
-fn show(
+/// Prints the cost of calls with each mechanism, and the ops that the cycles come from.
+fn print_costs(
     args: &PredictArgs,
     report: &Report,
     calls: &BTreeMap<String, f64>,
@@ -121,7 +121,7 @@ fn show(
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["mechanism", "cycles", "us", "percent"]);
     let mut missing = BTreeMap::new();
-    for (mechanism, state) in kernels(report) {
+    for (mechanism, state) in list_kernels(report) {
         let name = state.map_or_else(|| mechanism.clone(), |state| format!("{mechanism} ({state})"));
         match costs.of_calls(calls, &mechanism, state) {
             Ok(cycles) => {
@@ -143,7 +143,7 @@ fn show(
     let mut out = stdout();
     writeln!(
         out,
-        "above inline, from {} calls and the throughput cells of {}",
+        "cost above inline of {} calls, by the throughput cells of {}",
         (calls.values().sum::<f64>() * 100.0).round() / 100.0,
         args.report.display()
     )?;
@@ -151,12 +151,13 @@ fn show(
     for (kernel, ops) in missing {
         writeln!(out, "{kernel}: the report has no throughput cell of {}", ops.join(", "))?;
     }
-    by_op(report, calls, &costs)
+    print_by_op(report, calls, &costs)
 }
 
-/// Which ops the cycles come from: those that cost most first, by the first kernel that is shown.
-fn by_op(report: &Report, calls: &BTreeMap<String, f64>, costs: &Costs) -> Result<(), super::error::CliError> {
-    let kernels: Vec<_> = kernels(report).into_iter().filter(|(name, _)| SHOWN.contains(&name.as_str())).collect();
+/// Prints the cycles of each op, in descending order of their cost with the first mechanism that is shown.
+fn print_by_op(report: &Report, calls: &BTreeMap<String, f64>, costs: &Costs) -> Result<(), super::error::CliError> {
+    let kernels: Vec<_> =
+        list_kernels(report).into_iter().filter(|(name, _)| MECHANISMS_BY_OP.contains(&name.as_str())).collect();
     let Some((first, state)) = kernels.first() else { return Ok(()) };
     let of = |op: &str, calls: f64, mechanism: &str, state| Some(costs.of_call(op, mechanism, state)? * calls);
     let mut ops: Vec<(&String, f64)> = calls.iter().map(|(op, calls)| (op, *calls)).collect();
@@ -170,7 +171,7 @@ fn by_op(report: &Report, calls: &BTreeMap<String, f64>, costs: &Costs) -> Resul
     };
     table.load_style(presets::NOTHING);
     table.set_header(["op".to_owned(), "calls".to_owned()].into_iter().chain(kernels.iter().map(name)));
-    for (op, calls) in ops.iter().take(NAMED) {
+    for (op, calls) in ops.iter().take(MAX_OPS_SHOWN) {
         let cycles = kernels.iter().map(|(mechanism, state)| {
             of(op, *calls, mechanism, *state).map_or_else(|| "-".to_owned(), |cycles| format!("{cycles:.1}"))
         });
@@ -180,16 +181,16 @@ fn by_op(report: &Report, calls: &BTreeMap<String, f64>, costs: &Costs) -> Resul
         column.set_cell_alignment(CellAlignment::Right);
     }
     let mut out = stdout();
-    writeln!(out, "\nwhere the cycles come from")?;
+    writeln!(out, "\ncycles by op")?;
     writeln!(out, "{table}")?;
-    if ops.len() > NAMED {
-        writeln!(out, "and {} more", ops.len() - NAMED)?;
+    if ops.len() > MAX_OPS_SHOWN {
+        writeln!(out, "and {} more", ops.len() - MAX_OPS_SHOWN)?;
     }
     Ok(())
 }
 
-/// The mechanisms of a report, in the states that a whole kernel can be in.
-fn kernels(report: &Report) -> Vec<(String, Option<State>)> {
+/// Lists the mechanisms of a report, each in the states that a whole kernel can be in.
+fn list_kernels(report: &Report) -> Vec<(String, Option<State>)> {
     let states = [State::Unpatched, State::Direct, State::Inline, State::Off, State::On];
     let of = |mechanism: &crate::report::schema::MechanismInfo| {
         let name = mechanism.name.clone();
@@ -202,11 +203,14 @@ fn kernels(report: &Report) -> Vec<(String, Option<State>)> {
     report.catalogue.mechanisms.iter().filter(|m| m.name != "inline").flat_map(of).collect()
 }
 
-fn counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, Option<f64>), CountsError> {
+/// Reads a file of counts: the calls by op, and the time of the workload in ns if the file has it.
+fn read_counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, Option<f64>), CountsError> {
     let unreadable = |source| CountsError::Read { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_BYTES {
-        return Err(unreadable(std::io::Error::other(format!("{size} bytes are no file of counts"))));
+        return Err(unreadable(std::io::Error::other(format!(
+            "the file has {size} bytes, and a file of counts has at most {MAX_BYTES}"
+        ))));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let wrong = |at: usize, message: String| {
@@ -226,13 +230,19 @@ fn counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, Option
         }
         let value = *count.get_ref();
         if !(0.0..=MAX_CALLS).contains(&value) {
-            return Err(wrong(count.span().start, format!("{name} = {value}: calls are 0 to {MAX_CALLS:e}")));
+            return Err(wrong(
+                count.span().start,
+                format!("{name} = {value} is out of range; calls are 0 to {MAX_CALLS:e}"),
+            ));
         }
         calls.insert(name.clone(), value);
     }
     let time = match counts.time_ns {
         Some(time) if !(time.get_ref().is_finite() && *time.get_ref() > 0.0) => {
-            return Err(wrong(time.span().start, format!("time_ns = {}: a time is above 0", time.get_ref())));
+            return Err(wrong(
+                time.span().start,
+                format!("time_ns = {} is out of range; a time is above 0", time.get_ref()),
+            ));
         }
         time => time.map(Spanned::into_inner),
     };

@@ -1,12 +1,12 @@
-//! How far a run is: a bar with the remaining time on a terminal, plain lines elsewhere.
+//! Progress of a run: a bar with the remaining time on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Plain lines come after each such share of the work.
-const LINES: usize = 5;
+/// Number of plain lines over the whole run.
+const MAX_LINES: usize = 5;
 
 /// Progress through a known number of steps or a known time, on standard error.
 pub struct Progress {
@@ -22,30 +22,30 @@ pub struct Progress {
 enum Total {
     Steps(usize),
     Time(Duration),
-    /// Somebody else shows it.
+    /// Another instance shows the progress.
     Hidden,
 }
 
 impl Progress {
-    /// Begins, with so many steps to go.
+    /// Begins the progress of a known number of steps.
     #[must_use]
-    pub fn of_steps(steps: usize) -> Self {
+    pub fn with_steps(steps: usize) -> Self {
         Self::new(Total::Steps(steps))
     }
 
-    /// Begins, with so much time to spend; it may end earlier.
+    /// Begins the progress of a known time; the run may end earlier.
     #[must_use]
-    pub fn of_time(time: Duration) -> Self {
+    pub fn with_time(time: Duration) -> Self {
         Self::new(Total::Time(time))
     }
 
-    /// Begins, and shows nothing but notes.
+    /// Begins without display; only notes are shown.
     #[must_use]
     pub fn hidden() -> Self {
         Progress { bar: None, total: Total::Hidden, done: 0, lines: 0, began: Instant::now() }
     }
 
-    /// `NO_COLOR` and dumb terminals are indicatif's to respect.
+    /// indicatif itself respects `NO_COLOR` and dumb terminals.
     fn new(total: Total) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:30} {percent:>3}% measured, {msg}");
@@ -54,24 +54,24 @@ impl Progress {
         Progress { bar, total, done: 0, lines: 0, began: Instant::now() }
     }
 
-    /// One step is done.
+    /// Counts a finished step.
     pub fn step(&mut self) {
         self.done += 1;
-        let (share, left) = self.state();
+        let (share, left) = self.estimate();
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{} s left", left.as_secs()));
             bar.set_position((share * 100.0) as u64);
             return;
         }
-        let lines = (share * LINES as f64) as usize;
+        let lines = (share * MAX_LINES as f64) as usize;
         if lines > self.lines {
             self.lines = lines;
-            // Progress that nobody can see is no reason to stop measuring.
+            // A closed standard error must not stop the measurement.
             let _ = writeln!(std::io::stderr(), "{:3.0}% measured, {} s left", share * 100.0, left.as_secs());
         }
     }
 
-    /// A line beside the progress.
+    /// Prints a warning without disturbing the bar.
     pub fn note(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| super::error::warn(line)),
@@ -79,18 +79,18 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 
-    /// The share that is done, and what is left.
-    fn state(&self) -> (f64, Duration) {
+    /// Estimates the finished share (0 to 1) and the remaining time.
+    fn estimate(&self) -> (f64, Duration) {
         let elapsed = self.began.elapsed();
         match self.total {
-            // Steps are drawn in random order, so that those done are a fair sample.
+            // Steps run in random order, so finished ones are a fair sample of all.
             Total::Steps(steps) => {
                 let share = self.done.min(steps) as f64 / steps.max(1) as f64;
                 (share, elapsed.mul_f64((1.0 / share.max(1e-9) - 1.0).min(1e6)))

@@ -1,4 +1,4 @@
-//! `pvbench report`
+//! `pvbench report`: renders a report again.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,23 +14,23 @@ use crate::suite::Suite;
 
 pub const EXAMPLES: &str = "Examples:
   pvbench report reports/latest/report.json --out public/
-  pvbench report --samples run.samples --out again/     from what `pvbench run --samples run.samples` kept";
+  pvbench report --samples run.samples --out again/     from the samples of `pvbench run --samples run.samples`";
 
 /// Options of `report`.
 #[derive(Args)]
 pub struct ReportArgs {
-    /// The report
+    /// The report to render
     #[arg(value_name = "REPORT.json", required_unless_present = "samples")]
     report: Option<PathBuf>,
-    /// Make the report itself again, from the samples that `run --samples FILE` kept
+    /// Make the report itself again, from the samples of `run --samples FILE`
     #[arg(long, value_name = "FILE", conflicts_with = "report", requires = "out")]
     samples: Option<PathBuf>,
-    /// Where to write index.html and plots/ (default: the report's own folder)
+    /// Folder for index.html and plots/ (default: the folder of the report)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// Reads a report and makes everything else from it again.
+/// Reads a report, or makes it from samples, and writes its page and plots.
 pub fn report(args: &ReportArgs, suite: &Suite) -> Done {
     let path = args.report.as_deref().unwrap_or(Path::new(""));
     let report = match &args.samples {

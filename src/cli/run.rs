@@ -1,4 +1,4 @@
-//! `pvbench run`
+//! `pvbench run`: measures and writes a report.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use super::conditions::Conditions;
 use super::error::CliError;
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::{Here, measure};
-use super::output::{Unwritten, stdout};
+use super::measured::{HostContext, measure};
+use super::output::{FailedWrites, stdout};
 use super::{Done, error};
 use crate::measure::plan::{Comparison, MAX_LAYOUTS, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelVariant;
@@ -31,7 +31,7 @@ use crate::suite::Suite;
 
 pub const EXAMPLES: &str = "Examples:
   pvbench run                                    all ops, in three minutes
-  pvbench run --quick                            a few ops, throughput alone, in under 20 s
+  pvbench run --quick                            a few ops, throughput only, in under 20 s
   pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput --time 20
   pvbench run --seed 7 --cpu 1 --out /tmp/report";
 
@@ -40,56 +40,55 @@ pub const EXAMPLES: &str = "Examples:
 pub struct RunArgs {
     #[command(flatten)]
     selection: Selection,
-    /// Keep the samples in FILE, too: `pvbench report --samples FILE` makes the report from them again
+    /// Also keep the samples in FILE; `pvbench report --samples FILE` makes the report from them again
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
-    /// Where report.json, index.html and plots/ go
+    /// Folder for report.json, index.html and plots/
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
     out: PathBuf,
 }
 
-/// What is measured, and how hard.
+/// The ops, mechanisms and workloads to measure, and the effort for them.
 #[derive(Args)]
 pub struct Selection {
-    /// A few ops of different shape, as the suite chose them, throughput alone: under 20 s
+    /// A few ops of different shape, chosen by the suite; throughput only; under 20 s
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// All ops and regimes at 64 layouts, in 20 minutes
     #[arg(long)]
     full: bool,
-    /// Ops to measure: a glob, several with commas or by repeating
+    /// Ops to measure: globs, separated by commas or in repeated options
     #[arg(long, value_name = "GLOB")]
     op: Vec<String>,
-    /// Mechanisms to measure beside inline
+    /// Mechanisms to compare with inline
     #[arg(long, value_name = "GLOB")]
     mechanism: Vec<String>,
     /// Regimes: throughput, latency, pressure, cold, flushed, random2, random4, random8
     #[arg(long, value_name = "GLOB")]
     regime: Vec<String>,
-    /// Bodies the mechanisms are bound to: native, xen (of a function of yours: alternative); the baseline is inline
-    /// native always
+    /// Bodies of the ops: native, xen (alternative for functions of your own); the reference is always native inline
     #[arg(long, value_name = "GLOB", default_value = "native")]
     body: Vec<String>,
-    /// Macro benchmarks, which `list workloads` names; with neither --op nor --regime, they alone
+    /// Workloads to run (`list workloads` has all); cells are skipped unless --op or --regime is given
     #[arg(long, value_name = "GLOB")]
     workload: Vec<String>,
     #[command(flatten)]
     pub conditions: Conditions,
-    /// Seconds the workers may take altogether; twice the time for widths smaller by a third
+    /// Seconds for all workers together; twice the time narrows intervals by a third
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
     time: Option<u32>,
-    /// Exactly so many worker processes, each through everything, however long that takes
+    /// Number of worker processes, each of which measures everything; ignores the preset's time
     #[arg(long, value_name = "N", conflicts_with = "time", value_parser = clap::value_parser!(u16).range(2..=1000))]
     workers: Option<u16>,
-    /// At how many offsets within 128 bytes to have every loop, up to 64
+    /// Code offsets of each loop within 128 bytes, 1 to 64
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_LAYOUTS as i64))]
     layouts: Option<u8>,
 }
 
-/// The part of `--time` that workloads get where there are cells, too.
-const WORK_SHARE: f64 = 0.45;
+/// Share of `--time` that workloads get if cells are measured, too.
+const WORKLOAD_SHARE: f64 = 0.45;
 
-/// The worker process's side.
+/// Runs this process as a worker.
 pub fn worker(suite: Suite) -> Done {
     let (mut ops, workloads) = suite.into_parts();
     ops.extend(selftest::entries());
@@ -97,14 +96,14 @@ pub fn worker(suite: Suite) -> Done {
     Ok(Exit::Fine)
 }
 
-/// Plans, measures, estimates, reports.
+/// Plans, measures, and writes the report with its page.
 pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let here = Here::ask(&args.selection.conditions);
+    let here = HostContext::ask(&args.selection.conditions);
     let plan = plan(&args.selection, suite, &here)?;
     let mut work = work_plan(&args.selection, suite, plan.preset)?;
     work.plan.second_cpu = here.second_cpu(&args.selection.conditions, suite, &work.plan.workloads);
-    // Before a minute of measuring: can it be written, and may the workers be pinned?
+    // A folder that cannot be written ends the command before it measures.
     write::prepare(&args.out)?;
     let writer = match &args.samples {
         Some(path) => {
@@ -115,9 +114,9 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
         None => None,
     };
     let document = measure(&plan, &work, suite, &here, writer, &stop)?;
-    // Page and summary are made from the numbers as they were written, so that `pvbench report` makes the same page.
+    // Page and summary are made from the numbers as written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     unwritten.report(&args.out, &report, document);
     let mut out = stdout();
     write!(out, "{}", terminal::summary(&report))?;
@@ -125,15 +124,18 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
         writeln!(out, "\n{}", args.out.join("index.html").display())?;
     }
     if stop.load(Ordering::Relaxed) && unwritten.is_empty() {
-        error::warn("interrupted: the report holds what was measured until then and says so");
+        error::warn("interrupted: the report is incomplete and has only what was measured before");
     }
     let measured = report.cells.iter().any(|cell| cell.overhead.is_some())
         || report.workloads.iter().any(|workload| workload.inline_cycles.is_some());
     Ok(unwritten.ended(if report.run.complete && measured { Exit::Fine } else { Exit::Failed }))
 }
 
-/// The plan of a selection.
-pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliError> {
+/// Makes the plan of a selection of cells.
+///
+/// # Errors
+/// A name matches nothing, nothing is left to measure, or `--time` is too short for two workers.
+pub fn plan(args: &Selection, suite: &Suite, here: &HostContext) -> Result<Plan, CliError> {
     let movable = here.movable();
     let preset = match (args.quick, args.full) {
         (true, _) => Preset::Quick,
@@ -142,7 +144,7 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
     };
     let ops = suite.ops();
     let names: Vec<&str> = ops.iter().map(|op| op.meta.name).collect();
-    let quick = owned(suite.choices().quick_ops);
+    let quick = to_owned_names(suite.choices().quick_ops);
     let wanted = if args.op.is_empty() && preset == Preset::Quick { &quick } else { &args.op };
     let chosen = select("op", wanted, &names)?;
     let regimes: Vec<Regime> = if args.regime.is_empty() && preset == Preset::Quick {
@@ -152,7 +154,7 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
         select("regime", &args.regime, &names)?.into_iter().map(|i| Regime::ALL[i]).collect()
     };
     let bodies = [BodyKind::Native, BodyKind::Xen];
-    // Outside the catalogue the other body is no Xen's.
+    // In suites of one's own the second body is named `alternative`.
     let asked: Vec<String> = args.body.iter().map(|body| body.replace("alternative", "xen")).collect();
     let chosen_bodies = select("body", &asked, &bodies.map(BodyKind::name))?;
     let all = suite.mechanism_metas();
@@ -164,23 +166,23 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
         .collect();
     let xen = chosen_bodies.iter().any(|&i| bodies[i] == BodyKind::Xen);
     if xen {
-        // Those that cannot reach it would measure the native body under the name of Xen's.
+        // Mechanisms that cannot reach Xen's body would measure the native one under its name.
         mechanisms.retain(|m| m.switches);
     }
     if mechanisms.is_empty() && args.mechanism.iter().all(|m| m != "inline") {
         return Err(CliError::Usage(
-            "none of these mechanisms can reach that body; see `pvbench list mechanisms`".into(),
+            "none of these mechanisms can reach that body; see the column bodies of `pvbench list mechanisms`".into(),
         ));
     }
-    // A choice of ops or regimes is meant for the cold ones, too.
+    // Cold regimes measure only the suite's cold ops, unless ops or regimes are named.
     let narrow = args.op.is_empty() && args.regime.is_empty() && preset != Preset::Full;
-    // Loops that cannot be copied are at one place, whichever it is.
+    // Loops that cannot be copied have a single address, which the linker chose.
     let layouts = if movable { offsets(args.layouts.map_or(preset.layouts(), usize::from)) } else { vec![0] };
     let cold = |name| suite.choices().cold_ops.is_none_or(|ops| ops.contains(&name));
     let mut groups = Vec::new();
     for op in chosen.iter().map(|&i| &ops[i]) {
         for &regime in regimes.iter().filter(|&&regime| op.pairs.iter().all(|p| p.loop_of(regime).is_some())) {
-            // Every copy of a train lies at an offset of its own: one layout has them all.
+            // The copies of an unrolled chain lie at all offsets, so one layout covers them.
             let layouts = if regime.is_cold() || regime.targets().is_some() { &layouts[..1] } else { &layouts[..] };
             let apart = regime.is_cold() || regime.targets().is_some();
             if apart && (!movable || (narrow && !cold(op.meta.name))) {
@@ -196,11 +198,11 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
     if only_workloads(args) {
         groups.clear();
     } else if groups.is_empty() {
-        let message = "these ops have no loop in these regimes: latency needs an argument and a result";
+        let message = "these ops have no loop in these regimes; name others (latency needs an argument and a result)";
         return Err(CliError::Usage(message.into()));
     }
     let with_workloads = args.op.is_empty() && args.regime.is_empty() || !args.workload.is_empty();
-    let share = if with_workloads { 1.0 - WORK_SHARE } else { 1.0 };
+    let share = if with_workloads { 1.0 - WORKLOAD_SHARE } else { 1.0 };
     let time = args.time.map_or(preset.time(), |seconds| Duration::from_secs(seconds.into()).mul_f64(share));
     let plan = Plan {
         preset,
@@ -214,13 +216,13 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
         cpu: here.cpu(&args.conditions),
         clock: here.clock,
     };
-    let least = 2.0 * plan.worker_seconds();
+    let min_seconds = 2.0 * plan.worker_seconds();
     if let Some(seconds) = args.time
-        && least > time.as_secs_f64()
+        && min_seconds > time.as_secs_f64()
     {
         return Err(CliError::Usage(format!(
-            "--time {seconds}: two workers over {} groups take about {least:.0} s; name fewer ops, mechanisms or regimes, \
-             or --layouts {}",
+            "--time {seconds} is too short: two workers over {} comparisons take about {min_seconds:.0} s; name fewer \
+             ops, mechanisms or regimes, or --layouts {}",
             plan.groups.len(),
             (plan.layouts() / 2).max(1)
         )));
@@ -228,33 +230,35 @@ pub fn plan(args: &Selection, suite: &Suite, here: &Here) -> Result<Plan, CliErr
     Ok(plan)
 }
 
-/// Whether cells are left out: workloads were named, and neither ops nor regimes.
+/// Whether cells are skipped: workloads are named, and neither ops nor regimes.
 fn only_workloads(args: &Selection) -> bool {
     !args.workload.is_empty() && args.op.is_empty() && args.regime.is_empty()
 }
 
-/// The names of a choice; none where there is no choice, which stands for all.
-fn owned(names: Option<&[&str]>) -> Vec<String> {
+/// Copies the names of a choice; no choice gives no names, which stands for all.
+fn to_owned_names(names: Option<&[&str]>) -> Vec<String> {
     names.unwrap_or_default().iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Rounds of a workload per worker, each with kernels at other places: so many take as long as getting ready for them.
-pub const WORK_ROUNDS: usize = 8;
+/// Rounds of a workload per worker, each with its own kernel placement. They take about as long as their preparation.
+pub const ROUNDS_PER_WORKLOAD: usize = 8;
 
-/// Workloads that were chosen.
-pub struct Chosen {
-    /// Those that can be had here.
+/// The selected workloads.
+pub struct WorkloadSelection {
+    /// The plan of those that are available on this machine.
     pub plan: WorkPlan,
-    /// The others, and why.
+    /// The unavailable ones, with the reasons.
     pub absent: Vec<Unavailable>,
 }
 
-/// Which workloads to measure, on which kernels, and which cannot be had here. None where ops or regimes were named and
-/// no workload.
-pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chosen, CliError> {
+/// Makes the plan of the selected workloads. It is empty if ops or regimes are named and no workload.
+///
+/// # Errors
+/// A name matches nothing, or none of the selected workloads is available.
+pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<WorkloadSelection, CliError> {
     let entries = suite.workloads();
     let names: Vec<&str> = entries.iter().map(|entry| entry.meta.name).collect();
-    let quick = owned(suite.choices().quick_workloads);
+    let quick = to_owned_names(suite.choices().quick_workloads);
     let wanted = if args.workload.is_empty() && preset == Preset::Quick { &quick[..] } else { &args.workload };
     let mut chosen = select("workload", wanted, &names)?;
     if args.workload.is_empty() && !(args.op.is_empty() && args.regime.is_empty()) {
@@ -266,32 +270,32 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
     let native = select("body", &args.body, &[BodyKind::Native, BodyKind::Xen].map(BodyKind::name))
         .is_ok_and(|bodies| bodies.contains(&0));
     if !native && !args.workload.is_empty() {
-        let message = "workloads are measured on bare metal; leave --body out, or name native, too";
+        let message = "workloads have native bodies only; leave --body out, or name native, too";
         return Err(CliError::Usage(message.to_owned()));
     }
     if !native {
         chosen.clear();
     }
-    let lacking = |&i: &usize| {
+    let find_absence = |&i: &usize| {
         let reason = (entries[i].unavailable)()?;
         Some(Unavailable { what: format!("workload {}", names[i]), reason })
     };
-    let absent: Vec<Unavailable> = chosen.iter().filter_map(lacking).collect();
-    chosen.retain(|i| lacking(i).is_none());
+    let absent: Vec<Unavailable> = chosen.iter().filter_map(find_absence).collect();
+    chosen.retain(|i| find_absence(i).is_none());
     if let (true, Some(Unavailable { what, reason })) = (chosen.is_empty(), absent.first()) {
         return Err(CliError::Usage(format!("{what}: {reason}")));
     }
     let all = suite.mechanism_metas();
     let mechanism_names: Vec<&str> = all.iter().map(|m| m.name).collect();
-    let decisive = owned(suite.choices().workload_mechanisms);
+    let decisive = to_owned_names(suite.choices().workload_mechanisms);
     let wanted = if args.mechanism.is_empty() && preset != Preset::Full { &decisive[..] } else { &args.mechanism };
     let mechanisms = select("mechanism", wanted, &mechanism_names)?;
     let columns = mechanisms.into_iter().map(|i| all[i]).filter(|m| m.name != "inline");
     let columns = columns.flat_map(|mechanism| Variant::of(&mechanism));
-    // A whole kernel has no NOP where an op does something; where it does nothing, `inline` is that NOP.
+    // A whole kernel cannot replace ops that do something by NOPs; where ops do nothing, `inline` has NOPs already.
     let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelVariant::Mechanism);
     let mut options = Vec::new();
-    // Those are the model kernel's.
+    // Only the model kernel has options.
     if entries.iter().any(|entry| !entry.options.is_empty()) {
         options = option_infos();
     }
@@ -299,14 +303,14 @@ pub fn work_plan(args: &Selection, suite: &Suite, preset: Preset) -> Result<Chos
     let time = match (args.time, only_workloads(args)) {
         (None, _) => preset.work_time(),
         (Some(seconds), true) => Duration::from_secs(seconds.into()),
-        (Some(seconds), false) => Duration::from_secs(seconds.into()).mul_f64(WORK_SHARE),
+        (Some(seconds), false) => Duration::from_secs(seconds.into()).mul_f64(WORKLOAD_SHARE),
     };
     let plan = WorkPlan {
         workloads: chosen.into_iter().map(|i| names[i].to_owned()).collect(),
         kernels: columns.chain(options).collect(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
-        rounds: WORK_ROUNDS,
+        rounds: ROUNDS_PER_WORKLOAD,
         second_cpu: None,
     };
-    Ok(Chosen { plan, absent })
+    Ok(WorkloadSelection { plan, absent })
 }

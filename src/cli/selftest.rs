@@ -1,4 +1,4 @@
-//! `pvbench selftest`
+//! `pvbench selftest`: measures known truths and checks the intervals.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -34,11 +34,11 @@ pub const EXAMPLES: &str = "Examples:
   pvbench selftest --seed 7 --json
   pvbench selftest --truth '101 adds' --tries 100 --workers 6
 
-Exit code 1: the intervals miss the truth more often than intervals of 95% may.";
+Exit code 1: the intervals miss the truth more often than 95% intervals may.";
 
-/// How often a 95% interval may miss.
-const MISSES: f64 = 0.05;
-/// How improbable that many misses are before the instrument is called wrong.
+/// Probability that a 95% interval misses the truth.
+const MISS_RATE: f64 = 0.05;
+/// Probability at which a sound instrument is called wrong because of its number of misses.
 const ALPHA: f64 = 0.001;
 
 /// Options of `selftest`.
@@ -46,24 +46,24 @@ const ALPHA: f64 = 0.001;
 pub struct SelftestArgs {
     #[command(flatten)]
     conditions: Conditions,
-    /// Worker processes, one after another
+    /// Number of worker processes, one after another
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(6..=1000))]
     workers: u16,
     /// Rounds per worker
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// One truth, looked for in this many experiments of its own; JSON says in how many a difference was found
+    /// Number of separate experiments on the truth of --truth; the JSON has the number that found a difference
     #[arg(long, value_name = "N", requires = "truth", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tries: Option<u32>,
-    /// The truth to try, as the table names it: '101 adds'
+    /// Name of the truth for --tries, as in the table: '101 adds'
     #[arg(long, value_name = "NAME", requires = "tries")]
     truth: Option<String>,
-    /// As JSON
+    /// Print the results as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Measures what is known and says how far off that was.
+/// Measures known truths and prints how far off the estimates are.
 pub fn selftest(args: &SelftestArgs) -> Done {
     let stop = stop_on_signals()?;
     let machine = Machine::read(&Root::default());
@@ -84,7 +84,7 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     let seed = args.conditions.seed();
     let effort = Effort { workers: usize::from(args.workers), rounds: usize::from(args.rounds) };
     if let (Some(tries), Some(truth)) = (args.tries, tried) {
-        return experiments(truth, tries, &Experiment { seed, cpu, clock, effort }, &stop);
+        return run_experiments(truth, tries, &Experiment { seed, cpu, clock, effort }, &stop);
     }
     let metas: Vec<OpMeta> = selftest::entries().iter().map(|op| op.meta).collect();
     let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
@@ -94,7 +94,7 @@ pub fn selftest(args: &SelftestArgs) -> Done {
         let plan = selftest::plan(meta.name, &truths, seed, cpu, clock, effort);
         let mut collector = Collector::default();
         if !parent::run(&plan, &worker_command, false, &stop, &mut collector)? {
-            error::warn("interrupted: nothing is said");
+            error::warn("interrupted: the selftest has no result");
             return Ok(Exit::Failed);
         }
         cells.extend(collector.estimator.finish(&plan, &metas, ticks_per_second).cells);
@@ -102,7 +102,7 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     let found: Vec<(Truth, Estimate)> =
         truths.iter().filter_map(|truth| Some((*truth, find(truth, &cells)?))).collect();
     let missed = found.iter().filter(|(truth, measured)| !inside(truth, measured)).count();
-    let allowed = binomial::allowed(u32::try_from(found.len()).unwrap_or(u32::MAX), MISSES, ALPHA) as usize;
+    let allowed = binomial::allowed(u32::try_from(found.len()).unwrap_or(u32::MAX), MISS_RATE, ALPHA) as usize;
     let exit = match (found.len() == truths.len(), missed <= allowed) {
         (false, _) => Exit::Failed,
         (true, true) => Exit::Fine,
@@ -124,14 +124,14 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     }
     writeln!(
         out,
-        "{missed} of {} intervals miss the truth; intervals of 95% may miss {allowed} of them (seed {seed}, {:.1} s)",
+        "{missed} of {} intervals miss the truth; 95% intervals may miss {allowed} of them (seed {seed}, {:.1} s)",
         found.len(),
         began.elapsed().as_secs_f64()
     )?;
     Ok(exit)
 }
 
-/// How each experiment is made.
+/// The conditions of each experiment.
 struct Experiment {
     seed: u64,
     cpu: Option<usize>,
@@ -139,30 +139,30 @@ struct Experiment {
     effort: Effort,
 }
 
-/// Looks for one truth again and again, each time from nothing, and says how often there was a difference to be seen.
-fn experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -> Done {
+/// Measures one truth in separate experiments and prints in how many of them the difference was resolved.
+fn run_experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBool) -> Done {
     let metas: Vec<OpMeta> =
         selftest::entries().iter().map(|op| op.meta).filter(|meta| meta.name == truth.op).collect();
     let ticks_per_second = how.clock.ticks_per_second(Duration::from_millis(100));
     let (mut found, mut wrong_side, mut inside_interval, mut estimates) = (0, 0, 0, Vec::new());
     let mut limits = BTreeMap::new();
-    let mut quiet = Vec::new();
+    let mut throughputs = Vec::new();
     let (mut kept, mut dropped) = (0, 0);
     let mut measured_seconds = 0.0;
     let began = Instant::now();
     for number in 0..tries {
         let seed = how.seed.wrapping_add(u64::from(number));
         let plan = selftest::plan(truth.op, &[*truth], seed, how.cpu, how.clock, how.effort);
-        // What the core gives is known from the tries before, as it is in a run from its first workers; the middle, for
-        // a single try may have been in a burst.
-        let min_adds_per_cycle = median(&quiet).unwrap_or(0.0);
+        // The core throughput is known from earlier tries, as in a run from its first workers. It is their median, as a
+        // single try may have run in a burst.
+        let min_adds_per_cycle = median(&throughputs).unwrap_or(0.0);
         let windows_per_round = selftest::windows_per_round(&plan);
         let mut collector = Collector { min_adds_per_cycle, windows_per_round, ..Collector::default() };
         if !parent::run(&plan, &worker_command, false, stop, &mut collector)? {
-            error::warn("interrupted: nothing is said");
+            error::warn("interrupted: the selftest has no result");
             return Ok(Exit::Failed);
         }
-        quiet.push(collector.estimator.min_adds_per_cycle());
+        throughputs.push(collector.estimator.min_adds_per_cycle());
         (kept, dropped) = (kept + collector.kept, dropped + collector.dropped);
         let window_cycles = plan.window_cycles as f64 * SPARE * (1.0 + 2.0 / SHORT as f64);
         measured_seconds += collector.windows * window_cycles / ticks_per_second;
@@ -218,7 +218,7 @@ fn as_json((truth, measured): &(Truth, Estimate)) -> Value {
 fn table(found: &[(Truth, Estimate)]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(vec!["truth", "", "expected", "estimate", "95% interval", "off by", "inside", "what it is"]);
+    table.set_header(vec!["truth", "", "expected", "estimate", "95% interval", "off by", "inside", "description"]);
     for (truth, measured) in found {
         let unit = match truth.expected {
             Expected::Cycles(_) => "cycles",
@@ -244,19 +244,19 @@ fn table(found: &[(Truth, Estimate)]) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Takes the samples of one plan.
+/// Collects the samples of one plan.
 #[derive(Default)]
 struct Collector {
     estimator: Estimator,
-    /// Windows of whole length in a round.
+    /// Windows of full length in a round.
     windows_per_round: f64,
-    /// Windows that were timed, whatever became of them, each times the ticks that a cycle took.
+    /// Sum over all timed windows, kept or dropped, of the ticks per cycle.
     windows: f64,
-    /// Rounds that count.
+    /// Number of rounds that were kept.
     kept: usize,
-    /// Rounds that were made again.
+    /// Number of rounds that were repeated.
     dropped: usize,
-    /// What the core gave before; see [`Sink::min_adds_per_cycle`].
+    /// Core throughput of earlier tries; see [`Sink::min_adds_per_cycle`].
     min_adds_per_cycle: f64,
 }
 
@@ -272,8 +272,8 @@ impl Sink for Collector {
         self.estimator.add(worker, group, samples);
     }
 
-    fn failed(&mut self, mishap: WorkerFailure) {
-        error::warn(&format!("worker {}: {}", mishap.worker, mishap.message));
+    fn failed(&mut self, failure: WorkerFailure) {
+        error::warn(&format!("worker {}: {}", failure.worker, failure.message));
     }
 
     fn min_adds_per_cycle(&self) -> f64 {

@@ -1,4 +1,4 @@
-//! What a test runner wants of a bench target: the names of the benchmarks, and that each works.
+//! Requests of test runners to a bench target: list the benchmarks, and check that each works.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -20,12 +20,12 @@ use crate::op::BodyKind;
 use crate::regime::Regime;
 use crate::suite::Suite;
 
-/// Core cycles that a window takes: enough for each loop to run. Nothing is concluded from it.
+/// Length of a window in core cycles: enough for each loop to run. The times are not used.
 const WINDOW_CYCLES: u64 = 10_000;
-/// The number of the worker: only the first one of a run counts instructions, which takes longer than all else.
+/// The number of the worker. Only the first worker of a run counts instructions, which takes longer than all the rest.
 const WORKER: usize = 1;
 
-/// The benchmarks of a suite that a filter means: ops, then workloads.
+/// Returns the benchmarks of a suite that a filter selects: ops, then workloads.
 pub fn names(suite: &Suite, filter: &Filter) -> (Vec<&'static str>, Vec<&'static str>) {
     let meant = |name: &&str| filter.matches(name);
     let ops = suite.ops().iter().map(|op| op.meta.name).filter(meant).collect();
@@ -33,18 +33,18 @@ pub fn names(suite: &Suite, filter: &Filter) -> (Vec<&'static str>, Vec<&'static
     (ops, workloads)
 }
 
-/// The same without a name that is there twice, as an op and as a workload.
-fn benchmarks(suite: &Suite, filter: &Filter) -> Vec<&'static str> {
+/// Returns the selected benchmarks; an op and a workload of the same name are one.
+fn select_benchmarks(suite: &Suite, filter: &Filter) -> Vec<&'static str> {
     let (mut all, workloads) = names(suite, filter);
     let only_workloads: Vec<&str> = workloads.into_iter().filter(|name| !all.contains(name)).collect();
     all.extend(only_workloads);
     all
 }
 
-/// Prints the names, as nextest and libtest's users read them.
+/// Prints the names in the format of libtest, which nextest reads.
 pub fn list(suite: &Suite, filter: &Filter, format: Format) -> Done {
     let mut out = stdout();
-    let benchmarks = benchmarks(suite, filter);
+    let benchmarks = select_benchmarks(suite, filter);
     for name in &benchmarks {
         writeln!(out, "{name}: benchmark")?;
     }
@@ -54,31 +54,31 @@ pub fn list(suite: &Suite, filter: &Filter, format: Format) -> Done {
     Ok(Exit::Fine)
 }
 
-/// Has every op reached once by every mechanism, and every workload run once on every kernel, in worker processes.
+/// Runs every op once with every mechanism, and every workload once on every kernel, in worker processes.
 pub fn test(suite: &Suite, filter: &Filter) -> Done {
     let mut failed = 0;
-    let benchmarks = benchmarks(suite, filter);
+    let benchmarks = select_benchmarks(suite, filter);
     for name in &benchmarks {
         writeln!(stdout(), "Testing {name}")?;
-        let failures = tried(suite, name)?;
+        let failures = run_once(suite, name)?;
         failures.iter().for_each(|failure| error::warn(&format!("{name}: {failure}")));
         failed += usize::from(!failures.is_empty());
         writeln!(stdout(), "{}", if failures.is_empty() { "Success" } else { "Failed" })?;
     }
     if failed > 0 {
-        let message = format!("{failed} of {} benchmarks failed; `run --op NAME` says more", benchmarks.len());
+        let message = format!("{failed} of {} benchmarks failed; `run --op NAME` shows the reasons", benchmarks.len());
         return Err(CliError::Benchmarks(message));
     }
     let (count, name) = (benchmarks.len(), suite.name());
     writeln!(
         stdout(),
-        "{count} of {name} tried, none measured: `cargo bench` measures, `{name} --help` says more"
+        "{count} of {name} tried, none measured: `cargo bench` measures, `{name} --help` lists all commands"
     )?;
     Ok(Exit::Fine)
 }
 
-/// What went wrong with a benchmark.
-fn tried(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
+/// Runs a benchmark once and returns its failures.
+fn run_once(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
     let mechanisms = suite.mechanism_metas();
     let columns: Vec<Variant> =
         mechanisms.iter().filter(|mechanism| mechanism.name != "inline").flat_map(Variant::of).collect();
@@ -97,7 +97,7 @@ fn tried(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
         clock: Clock::choose(None).0,
     };
     let available = suite.workloads().iter().filter(|entry| entry.meta.name == name && (entry.unavailable)().is_none());
-    // A whole kernel has no NOP where an op does something.
+    // A whole kernel cannot replace ops that do something by NOPs.
     let kernels = columns.into_iter().filter(|column| column.state != Some(crate::patch::State::Nop));
     let work = WorkPlan {
         workloads: available.map(|entry| entry.meta.name.to_owned()).collect(),
@@ -107,23 +107,23 @@ fn tried(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
         second_cpu: None,
     };
     let mut units = BTreeMap::from([(name.to_owned(), 1)]);
-    let mut heard = Heard::default();
+    let mut sink = FailureSink::default();
     let stop = AtomicBool::new(false);
-    work_parent::one(&plan, &work, WORKER, &mut units, &worker_command, &stop, &mut heard)?;
-    Ok(heard.failures)
+    work_parent::one(&plan, &work, WORKER, &mut units, &worker_command, &stop, &mut sink)?;
+    Ok(sink.failures)
 }
 
-/// Keeps what went wrong.
+/// Collects the failures of a worker.
 #[derive(Default)]
-struct Heard {
+struct FailureSink {
     failures: Vec<String>,
 }
 
-impl Sink for Heard {
+impl Sink for FailureSink {
     fn samples(&mut self, _: usize, _: &Comparison, _: GroupSamples, _: &[u8]) {}
 
-    fn failed(&mut self, mishap: WorkerFailure) {
-        self.failures.push(mishap.message);
+    fn failed(&mut self, failure: WorkerFailure) {
+        self.failures.push(failure.message);
     }
 
     fn through(&mut self) {}

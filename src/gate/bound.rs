@@ -1,26 +1,26 @@
-//! What a rule allows: a quantity, a number and its unit.
+//! A bound of a rule: a quantity, a number and its unit.
 
 use serde::{Deserialize, Serialize};
 
-/// What is bound.
+/// A quantity that a rule bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// Time above `inline` in the same run.
     Overhead,
-    /// Executed instructions above `inline`; of workloads in percent, too.
+    /// Executed instructions above `inline`; for workloads also in percent.
     ExtraInstructions,
     /// Bytes of machine code that an op executes at its call site.
     SiteBytes,
-    /// By how much an overhead is above that of a baseline.
+    /// Increase of an overhead over that of the baseline.
     Change,
-    /// By how many instructions it is.
+    /// Increase of the executed instructions over those of the baseline.
     InstructionsChange,
 }
 
 impl Quantity {
-    /// All, in the order in which a rule's bounds are judged.
+    /// All quantities, in the order in which a rule's bounds are judged.
     pub const ALL: [Quantity; 5] = [
         Quantity::Overhead,
         Quantity::ExtraInstructions,
@@ -29,7 +29,7 @@ impl Quantity {
         Quantity::InstructionsChange,
     ];
 
-    /// The key in a budget file.
+    /// Returns the key in a budget file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Quantity {
         }
     }
 
-    /// The units in which it may be bound.
+    /// Returns the units of its bounds.
     #[must_use]
     pub fn units(self) -> &'static [Unit] {
         match self {
@@ -52,29 +52,29 @@ impl Quantity {
         }
     }
 
-    /// Whether it is a time: another machine has others. Instructions and bytes are the same everywhere.
+    /// Whether it is a time, which differs between machines. Instructions and bytes are the same on all machines.
     #[must_use]
     pub fn is_time(self) -> bool {
         matches!(self, Quantity::Overhead | Quantity::Change)
     }
 
-    /// Whether it takes a baseline.
+    /// Whether it needs a baseline.
     #[must_use]
     pub fn is_change(self) -> bool {
         matches!(self, Quantity::Change | Quantity::InstructionsChange)
     }
 }
 
-/// A unit.
+/// The unit of a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
-    /// Core cycles per op, or per unit of a workload's work.
+    /// Core cycles per op, or per unit of a workload.
     Cycles,
-    /// Nanoseconds per the same.
+    /// Nanoseconds per op, or per unit of a workload.
     Ns,
-    /// Percent of what `inline` takes; of a change, percent of what the baseline took.
+    /// Percent of the time with `inline`; for a change, percent of the time in the baseline.
     Percent,
     /// Executed instructions per op.
     Instructions,
@@ -83,7 +83,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// As budget files and tables have it.
+    /// Returns the name in budget files and tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -95,7 +95,7 @@ impl Unit {
         }
     }
 
-    fn of(name: &str) -> Option<Self> {
+    fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "cycles" | "cycle" => Unit::Cycles,
             "ns" => Unit::Ns,
@@ -107,22 +107,22 @@ impl Unit {
     }
 }
 
-/// The most that may be.
+/// The largest allowed value of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bound {
-    /// Of what.
+    /// The bounded quantity.
     pub quantity: Quantity,
-    /// How much.
+    /// The largest allowed value, in `unit`.
     pub value: f64,
-    /// In which unit.
+    /// The unit of `value`.
     pub unit: Unit,
 }
 
-/// No bound is greater: 10^9 cycles are a third of a second.
-const GREATEST: f64 = 1e9;
+/// Largest value of a bound, in its unit: 10^9 cycles are a third of a second.
+const MAX_BOUND: f64 = 1e9;
 
 impl Bound {
-    /// Reads `"0.25 cycles"`.
+    /// Parses a bound such as `"0.25 cycles"`.
     ///
     /// ```
     /// use pvbench::gate::bound::{Bound, Quantity, Unit};
@@ -134,22 +134,22 @@ impl Bound {
     /// ```
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// The text is not a bound of this quantity; the message says why and how to write one.
     pub fn parse(quantity: Quantity, text: &str) -> Result<Self, String> {
         let text = text.trim();
         let digits = text.find(|c: char| !(c.is_ascii_digit() || ".+-".contains(c))).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
-        let value: f64 = number.parse().map_err(|_| format!("'{text}' is no bound: {}", example(quantity)))?;
-        if !(0.0..=GREATEST).contains(&value) {
-            return Err(format!("{value} is no bound: bounds are 0 to {GREATEST:e}"));
+        let value: f64 = number.parse().map_err(|_| format!("'{text}' is not a bound; {}", example(quantity)))?;
+        if !(0.0..=MAX_BOUND).contains(&value) {
+            return Err(format!("{value} is out of range; bounds are 0 to {MAX_BOUND:e}"));
         }
         let unit = unit.trim();
         if unit.is_empty() {
-            return Err(format!("{value} has no unit: {}", example(quantity)));
+            return Err(format!("{value} has no unit; {}", example(quantity)));
         }
-        match Unit::of(unit) {
+        match Unit::parse(unit) {
             Some(unit) if quantity.units().contains(&unit) => Ok(Bound { quantity, value, unit }),
-            _ => Err(format!("'{unit}' is no unit of {}: {}", quantity.name(), example(quantity))),
+            _ => Err(format!("'{unit}' is not a unit of {}; {}", quantity.name(), example(quantity))),
         }
     }
 }
@@ -160,14 +160,14 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// How it is written.
+/// Returns advice how to write a bound of a quantity.
 pub(super) fn example(quantity: Quantity) -> String {
     let example = |unit: &Unit| {
-        let of_what = match (quantity, unit) {
+        let subject = match (quantity, unit) {
             (Quantity::ExtraInstructions, Unit::Percent) => " for a workload",
             _ => "",
         };
-        format!("\"1 {}\"{of_what}", unit.name())
+        format!("\"1 {}\"{subject}", unit.name())
     };
     let examples: Vec<String> = quantity.units().iter().map(example).collect();
     format!("write {} = {}", quantity.name(), examples.join(" or "))
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told_with_how_it_is_written() {
+    fn an_error_on_a_malformed_bound_shows_how_to_write_one() {
         for text in ["", "0.25", "cycles", "-1 cycles", "1e3 cycles", "1..2 cycles", "3 bytes", "1 furlong", "1 2 ns"] {
             let error = Bound::parse(Quantity::Overhead, text).unwrap_err();
             assert!(error.contains("bound") || error.contains("unit"), "{text}: {error}");

@@ -1,4 +1,4 @@
-//! A budget file: TOML, a `[[budget]]` per rule, every fault named with its line and column.
+//! A budget file: TOML with a `[[budget]]` per rule. Errors name line and column.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,23 +10,23 @@ use toml::{Spanned, Value};
 
 use super::bound::{Bound, Quantity, Unit, example};
 
-/// A budget file is short.
+/// Largest size of a budget file, in bytes; such files are short.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What happens to a build that exceeds a bound.
+/// The consequence of an exceeded bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// It is warned of.
+    /// The gate warns.
     Soft,
-    /// It fails.
+    /// The gate fails.
     #[default]
     Hard,
 }
 
 impl Level {
-    /// `soft` or `hard`.
+    /// Returns `soft` or `hard`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -36,16 +36,16 @@ impl Level {
     }
 }
 
-/// A place in the file, both from 1.
+/// A position in a budget file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// Line.
+    /// The line, from 1.
     pub line: usize,
-    /// Column, in characters.
+    /// The column in characters, from 1.
     pub column: usize,
 }
 
-/// By what a rule selects.
+/// A field of cells or kernels by which a rule selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// Cells, by op.
@@ -65,7 +65,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// The key in a budget file.
+    /// Returns the key in a budget file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -80,38 +80,38 @@ impl Field {
     }
 }
 
-/// A glob, or several with commas between them, and where it stands.
+/// One or several globs, separated by commas, with their position.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// As it is written.
+    /// The globs as written.
     pub text: String,
-    /// Where.
-    pub place: Position,
+    /// The position in the budget file.
+    pub position: Position,
 }
 
-/// A rule.
+/// A rule of a budget file.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Where it begins.
-    pub place: Position,
-    /// What it selects; what is not named is not looked at.
+    /// The position of its first character.
+    pub position: Position,
+    /// The fields it selects by; a field without a pattern matches everything.
     pub selector: BTreeMap<Field, Pattern>,
-    /// What it allows, in the order of [`Quantity::ALL`].
+    /// Its bounds, in the order of [`Quantity::ALL`].
     pub bounds: Vec<Bound>,
-    /// Warn or fail.
+    /// Whether an exceeded bound warns or fails.
     pub level: Level,
-    /// Why it is there, in the words of who wrote it.
+    /// The reason for the rule, as given by its author.
     pub why: Option<String>,
 }
 
 impl Rule {
-    /// Whether it speaks of workloads, and not of cells.
+    /// Whether it selects kernels of workloads instead of cells.
     #[must_use]
-    pub fn of_workloads(&self) -> bool {
+    pub fn selects_workloads(&self) -> bool {
         self.selector.contains_key(&Field::Workload) || self.selector.contains_key(&Field::Option)
     }
 
-    /// What it selects, as `mechanism=table regime=latency`.
+    /// Returns its selector as `mechanism=table regime=latency`.
     #[must_use]
     pub fn selects(&self) -> String {
         let field = |(field, pattern): (&Field, &Pattern)| format!("{}={}", field.name(), pattern.text);
@@ -119,7 +119,7 @@ impl Rule {
     }
 }
 
-/// The rules of a file, in its order.
+/// The rules of a budget file, in their order.
 ///
 /// ```
 /// use pvbench::gate::Budgets;
@@ -139,39 +139,39 @@ impl Rule {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Budgets {
-    /// Where they come from.
+    /// The path of the file.
     pub path: PathBuf,
-    /// At least one.
+    /// The rules; at least one.
     pub rules: Vec<Rule>,
 }
 
-/// Why budgets cannot be used.
+/// Why a budget file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BudgetError {
-    /// No such file, or none that can be read.
+    /// The file does not exist or cannot be read.
     #[error("{}: {source}; name a budget file with --budget", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Not TOML, not budgets, or budgets that cannot be kept.
+    /// The file is not TOML, or a rule is malformed, contradicts another one or matches nothing.
     #[error("{}:{line}:{column}: {message}", path.display())]
     At {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// The line, from 1.
         line: usize,
-        /// From 1, in characters.
+        /// The column in characters, from 1.
         column: usize,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
 }
 
 impl Budgets {
-    /// Reads a file.
+    /// Reads a budget file.
     ///
     /// # Errors
     /// See [`BudgetError`].
@@ -181,44 +181,44 @@ impl Budgets {
         let file = File::open(path).map_err(unreadable)?;
         file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
         if text.len() as u64 > MAX_BYTES {
-            return Err(unreadable(std::io::Error::other(format!("more than {MAX_BYTES} bytes are no budget file"))));
+            return Err(unreadable(std::io::Error::other(format!("the file is larger than {MAX_BYTES} bytes"))));
         }
         Self::parse(path, &text)
     }
 
-    /// Reads the text of a file.
+    /// Parses the text of a budget file. `path` is for messages.
     ///
     /// # Errors
     /// See [`BudgetError`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, BudgetError> {
-        let wrong = |at: usize, message: String| error(path, place(text, at), message);
-        let file: Raw = toml::from_str(text)
+        let wrong = |at: usize, message: String| make_error(path, find_position(text, at), message);
+        let file: RawFile = toml::from_str(text)
             .map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
         if file.budget.is_empty() {
-            return Err(wrong(0, "there is no [[budget]] in it".to_owned()));
+            return Err(wrong(0, "the file has no [[budget]]; write at least one rule".to_owned()));
         }
         let mut rules = Vec::with_capacity(file.budget.len());
         for raw in file.budget {
-            rules.push(rule(raw, &|at| place(text, at)).map_err(|(at, message)| wrong(at, message))?);
+            rules.push(make_rule(raw, &|at| find_position(text, at)).map_err(|(at, message)| wrong(at, message))?);
         }
         let budgets = Budgets { path: path.to_owned(), rules };
-        budgets.agree()?;
+        budgets.check_contradictions()?;
         Ok(budgets)
     }
 
-    /// That no two rules contradict each other: of what one selects, another with the same selector says something
-    /// else, or warns only after the build has failed.
-    fn agree(&self) -> Result<(), BudgetError> {
+    /// Checks that no two rules with the same selector contradict each other: rules of the same level, or a soft bound
+    /// that is not smaller than the hard one.
+    fn check_contradictions(&self) -> Result<(), BudgetError> {
         for (index, rule) in self.rules.iter().enumerate() {
             let alike = self.rules[..index].iter().filter(|earlier| earlier.selects() == rule.selects());
             for earlier in alike {
-                let line = earlier.place.line;
+                let line = earlier.position.line;
                 if earlier.level == rule.level {
                     let message = format!(
-                        "the rule of line {line} selects the same ({}) and decides: make one of the two",
+                        "the rule of line {line} selects the same ({}) and decides; merge the two rules",
                         rule.selects()
                     );
-                    return Err(self.at(rule.place, message));
+                    return Err(self.at(rule.position, message));
                 }
                 let (soft, hard) = if rule.level == Level::Soft { (rule, earlier) } else { (earlier, rule) };
                 let passes = soft.bounds.iter().find_map(|soft| {
@@ -227,29 +227,29 @@ impl Budgets {
                 });
                 if let Some((soft, hard)) = passes {
                     let message = format!(
-                        "the soft bound of {soft} is never reached, for {hard} is the hard one of the same selector \
-                         (line {line}): a warning comes before a failure"
+                        "the soft bound {soft} is never reached, because the hard bound of the same selector is {hard} \
+                         (see line {line}); make the soft bound smaller"
                     );
-                    return Err(self.at(rule.place, message));
+                    return Err(self.at(rule.position, message));
                 }
             }
         }
         Ok(())
     }
 
-    /// A fault at a place of this file.
+    /// Makes an error with a position in this file.
     #[must_use]
-    pub fn at(&self, place: Position, message: String) -> BudgetError {
-        error(&self.path, place, message)
+    pub fn at(&self, position: Position, message: String) -> BudgetError {
+        make_error(&self.path, position, message)
     }
 }
 
-fn error(path: &Path, Position { line, column }: Position, message: String) -> BudgetError {
+fn make_error(path: &Path, Position { line, column }: Position, message: String) -> BudgetError {
     BudgetError::At { path: path.to_owned(), line, column, message }
 }
 
-/// The place of a byte.
-fn place(text: &str, at: usize) -> Position {
+/// Returns the position of the byte with index `at`.
+fn find_position(text: &str, at: usize) -> Position {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
     Position { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
@@ -257,7 +257,7 @@ fn place(text: &str, at: usize) -> Position {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawFile {
     #[serde(default)]
     budget: Vec<Spanned<RawRule>>,
 }
@@ -282,7 +282,11 @@ struct RawRule {
     why: Option<String>,
 }
 
-fn rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Position) -> Result<Rule, (usize, String)> {
+/// Checks a rule as read. `position` returns the position of the byte with an index.
+///
+/// # Errors
+/// The index of the byte where the rule is wrong, and the fault.
+fn make_rule(raw: Spanned<RawRule>, position: &dyn Fn(usize) -> Position) -> Result<Rule, (usize, String)> {
     let begins = raw.span().start;
     let raw = raw.into_inner();
     let mut selector = BTreeMap::new();
@@ -297,8 +301,8 @@ fn rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Position) -> Result<Rule
     ];
     for (field, text) in fields {
         if let Some(text) = text {
-            let place = place(text.span().start);
-            selector.insert(field, Pattern { text: text.into_inner(), place });
+            let position = position(text.span().start);
+            selector.insert(field, Pattern { text: text.into_inner(), position });
         }
     }
     let (mut bounds, mut first) = (Vec::new(), Vec::new());
@@ -308,34 +312,34 @@ fn rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Position) -> Result<Rule
         let at = value.span().start;
         let bound = match value.get_ref() {
             Value::String(text) => Bound::parse(quantity, text),
-            Value::Integer(number) => Err(format!("{number} has no unit: {}", example(quantity))),
-            Value::Float(number) => Err(format!("{number} has no unit: {}", example(quantity))),
-            other => Err(format!("{} is no bound: {}", other.type_str(), example(quantity))),
+            Value::Integer(number) => Err(format!("{number} has no unit; {}", example(quantity))),
+            Value::Float(number) => Err(format!("{number} has no unit; {}", example(quantity))),
+            other => Err(format!("{} is not a bound; {}", other.type_str(), example(quantity))),
         };
         bounds.push(bound.map_err(|message| (at, message))?);
         first.push((quantity, at));
     }
-    let rule = Rule { place: place(begins), selector, bounds, level: raw.level, why: raw.why };
+    let rule = Rule { position: position(begins), selector, bounds, level: raw.level, why: raw.why };
     if rule.selector.is_empty() {
-        let message = "the rule selects nothing: name op, mechanism, state, regime or body, or a workload";
+        let message = "the rule selects nothing; name op, mechanism, state, regime or body, or a workload";
         return Err((begins, message.to_owned()));
     }
     if rule.bounds.is_empty() {
         let names = Quantity::ALL.map(Quantity::name).join(", ");
-        return Err((begins, format!("the rule bounds nothing: name one of {names}")));
+        return Err((begins, format!("the rule bounds nothing; name one of {names}")));
     }
-    if rule.of_workloads() {
+    if rule.selects_workloads() {
         if let Some(field) = [Field::Op, Field::Body, Field::Regime].iter().find(|f| rule.selector.contains_key(f)) {
-            return Err((begins, format!("a workload has no {}: make two rules", field.name())));
+            return Err((begins, format!("a workload has no {}; split the rule in two", field.name())));
         }
         let none = |quantity: &Quantity| matches!(quantity, Quantity::SiteBytes | Quantity::InstructionsChange);
         if let Some((quantity, at)) = first.iter().find(|(quantity, _)| none(quantity)) {
             let message =
-                format!("workloads have no {}: bound overhead, extra_instructions or change", quantity.name());
+                format!("workloads have no {}; bound overhead, extra_instructions or change", quantity.name());
             return Err((*at, message));
         }
         if rule.selector.contains_key(&Field::Option) && rule.selector.contains_key(&Field::Mechanism) {
-            let message = "a kernel has either a mechanism or an option: make two rules";
+            let message = "a kernel has either a mechanism or an option; split the rule in two";
             return Err((begins, message.to_owned()));
         }
     } else if let Some((bound, (_, at))) = rule
@@ -344,7 +348,7 @@ fn rule(raw: Spanned<RawRule>, place: &dyn Fn(usize) -> Position) -> Result<Rule
         .zip(&first)
         .find(|(bound, _)| (bound.quantity, bound.unit) == (Quantity::ExtraInstructions, Unit::Percent))
     {
-        return Err((*at, format!("{bound} is no bound of a cell: write extra_instructions = \"1 instructions\"")));
+        return Err((*at, format!("{bound} is not a bound of a cell; write extra_instructions = \"1 instructions\"")));
     }
     Ok(rule)
 }
@@ -361,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_has_a_selector_bounds_and_a_level_which_is_hard_by_default() {
+    fn a_rule_has_a_selector_bounds_and_a_level_that_is_hard_by_default() {
         let text = "[[budget]]\nop = \"pte_*\"\nmechanism = \"table\"\noverhead = \"5 cycles\"\n\
                     extra_instructions = \"3 instructions\"\n\n[[budget]]\nworkload = \"*\"\nchange = \"1 %\"\n\
                     level = \"soft\"\nwhy = \"a promise\"\n";
@@ -369,26 +373,26 @@ mod tests {
         let [cells, workloads] = &budgets.rules[..] else { panic!("two rules") };
         assert_eq!((cells.selects().as_str(), cells.level), ("op=pte_* mechanism=table", Level::Hard));
         assert_eq!(cells.bounds.len(), 2);
-        assert_eq!(cells.place, Position { line: 1, column: 1 });
-        assert!(workloads.of_workloads() && workloads.level == Level::Soft);
-        assert_eq!((workloads.place.line, workloads.why.as_deref()), (7, Some("a promise")));
+        assert_eq!(cells.position, Position { line: 1, column: 1 });
+        assert!(workloads.selects_workloads() && workloads.level == Level::Soft);
+        assert_eq!((workloads.position.line, workloads.why.as_deref()), (7, Some("a promise")));
     }
 
     #[test]
-    fn faults_are_named_with_line_and_column() {
+    fn an_error_names_line_and_column() {
         let cases = [
             ("[[budget]]\nop = \"x\"\noverhaed = \"1 ns\"\n", 3, 1, "unknown field `overhaed`"),
             ("[[budgets]]\n", 1, 3, "unknown field `budgets`"),
             ("[[budget]]\nop = \"x\"\noverhead = 0.25\n", 3, 12, "0.25 has no unit"),
             ("[[budget]]\nop = \"x\"\noverhead = \"0.25\"\n", 3, 12, "has no unit"),
-            ("[[budget]]\nop = \"x\"\noverhead = [1]\n", 3, 12, "array is no bound"),
-            ("[[budget]]\nop = \"x\"\nsite_bytes = \"1 ns\"\n", 3, 14, "'ns' is no unit of site_bytes"),
+            ("[[budget]]\nop = \"x\"\noverhead = [1]\n", 3, 12, "array is not a bound"),
+            ("[[budget]]\nop = \"x\"\nsite_bytes = \"1 ns\"\n", 3, 14, "'ns' is not a unit of site_bytes"),
             ("[[budget]]\nop = \"x\"\nlevel = \"harsh\"\noverhead = \"1 ns\"\n", 3, 9, "unknown variant `harsh`"),
             ("[[budget]]\nop = \"x\"\n", 1, 1, "bounds nothing"),
             ("[[budget]]\noverhead = \"1 ns\"\n", 1, 1, "selects nothing"),
             ("[[budget]]\nworkload = \"x\"\nop = \"y\"\noverhead = \"1 ns\"\n", 1, 1, "no op"),
             ("[[budget]]\nworkload = \"x\"\nsite_bytes = \"1 bytes\"\n", 3, 14, "no site_bytes"),
-            ("[[budget]]\nop = \"x\"\nextra_instructions = \"1 %\"\n", 3, 22, "no bound of a cell"),
+            ("[[budget]]\nop = \"x\"\nextra_instructions = \"1 %\"\n", 3, 22, "not a bound of a cell"),
             ("[[budget]\n", 1, 10, ""),
             ("", 1, 1, "no [[budget]]"),
         ];
@@ -400,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_selector_twice_is_a_contradiction_unless_one_warns_first() {
+    fn two_rules_with_the_same_selector_contradict_each_other_unless_one_warns_first() {
         let rule =
             |bound: &str, level: &str| format!("[[budget]]\nop = \"x\"\noverhead = \"{bound}\"\nlevel = \"{level}\"\n");
         let both =

@@ -1,23 +1,23 @@
-//! Changes: what a cell or a workload takes in one report against another.
+//! Changes of cells and workloads from one report to another.
 
 use super::bound::Unit;
-use super::evidence::{Evidence, Wider};
+use super::evidence::{Evidence, Widening};
 use super::left_out;
 use crate::report::schema::{Cell, Estimate, LayoutEstimate, WorkloadKernel, WorkloadResult};
 use crate::stats::location::median;
 
-/// How a cell's overhead changed from `before` to `after`.
+/// Computes the change of a cell's overhead from `before` to `after`, in `unit`.
 ///
-/// Layouts are compared one by one: what the offset of the loop does to both is no change. The change is the median of
-/// the layouts' changes, and its interval is as wide as that of a typical layout, for a worker goes through all
-/// layouts, and what is off with it may be off at all of them. Two runs know nothing of each other, so their widths add
-/// up as squares do. The layout range is that of the changes.
+/// Each layout is compared with the same layout of the other report, so that effects of the code offset cancel. The
+/// change is the median of the layouts' changes. Its interval is as wide as that of a typical layout: a worker measures
+/// all layouts, so an error of a worker may affect all of them. The two runs are independent, so their half widths add
+/// up in quadrature. The layout range is that of the changes.
 ///
 /// # Errors
-/// Why there is none: something was not measured.
-pub fn of_cell(after: &Cell, before: &Cell, unit: Unit, wider: &mut Wider) -> Result<Evidence, String> {
+/// The reason why there is no change, such as a cell that was not measured.
+pub fn compare_cells(after: &Cell, before: &Cell, unit: Unit, wider: &mut Widening) -> Result<Evidence, String> {
     let (Some(new), Some(old)) = (&after.overhead, &before.overhead) else {
-        return Err(left_out::unmeasured_cell([before, after]));
+        return Err(left_out::describe_unmeasured_cell([before, after]));
     };
     let factor = match unit {
         Unit::Ns => ns_per_cycle(after),
@@ -25,114 +25,116 @@ pub fn of_cell(after: &Cell, before: &Cell, unit: Unit, wider: &mut Wider) -> Re
         _ => Some(1.0),
     };
     let factor = factor.filter(|factor| factor.is_finite() && *factor > 0.0);
-    let factor = factor.ok_or_else(|| format!("there is nothing to make {} of", unit.name()))?;
+    let factor = factor.ok_or_else(|| format!("the report has no values to convert cycles to {}", unit.name()))?;
     let whole =
-        |estimate: Estimate, cell: &Cell| LayoutEstimate { offset: 0, cycles: estimate, workers: workers(cell) };
+        |estimate: Estimate, cell: &Cell| LayoutEstimate { offset: 0, cycles: estimate, workers: count_workers(cell) };
     let at = |offset: u32| before.layouts.iter().find(|layout| layout.offset == offset);
     let mut pairs: Vec<(LayoutEstimate, LayoutEstimate)> =
         after.layouts.iter().filter_map(|layout| Some((*layout, *at(layout.offset)?))).collect();
     if pairs.is_empty() && !before.layouts.is_empty() && !after.layouts.is_empty() {
-        // What moving the loop does would be taken for a change.
-        return Err("no offset of the loop is in both reports; measure both with the same --layouts".to_owned());
+        // Effects of the code offset would be taken for a change.
+        return Err("the reports have no code offset in common; measure both with the same --layouts".to_owned());
     }
     if pairs.is_empty() {
         pairs.push((whole(new.cycles, after), whole(old.cycles, before)));
     }
     let mut changes = Vec::with_capacity(pairs.len());
     for (new, old) in &pairs {
-        let [new, old] = [new, old].map(|layout| wider.of(layout.cycles, layout.workers));
-        changes.push(difference(new, old).ok_or(TOO_FEW_WORKERS)?);
+        let [new, old] = [new, old].map(|layout| wider.widen(layout.cycles, layout.workers));
+        changes.push(subtract(new, old).ok_or(TOO_FEW_WORKERS)?);
     }
     let middle = |of: fn(&Estimate) -> f64| median(&changes.iter().map(of).collect::<Vec<_>>()).unwrap_or(f64::NAN);
     let (estimate, below, above) =
         (middle(|c| c.estimate), middle(|c| c.estimate - c.low), middle(|c| c.high - c.estimate));
     let layouts: Vec<f64> = changes.iter().map(|change| change.estimate * factor).collect();
     let interval = Estimate { estimate, low: estimate - below, high: estimate + above };
-    finite(Evidence {
-        interval: scaled(interval, factor),
-        modes: modes(after, before).into_iter().map(|mode| mode * factor).collect(),
-        layout_range: range(&layouts),
+    check_finite(Evidence {
+        interval: scale(interval, factor),
+        modes: compare_modes(after, before).into_iter().map(|mode| mode * factor).collect(),
+        layout_range: value_range(&layouts),
         layouts,
         floor: factor * after.floor_cycles.unwrap_or(0.0).max(before.floor_cycles.unwrap_or(0.0)),
     })
 }
 
-/// How the time that a workload takes with a kernel, above `inline` in the same run, changed.
+/// Computes the change of a workload's overhead on a kernel from `before` to `after`, in `unit`.
 ///
 /// # Errors
-/// Why there is none: something was not measured.
-pub fn of_kernel(
+/// The reason why there is no change, such as a workload that was not measured.
+pub fn compare_kernels(
     [after, before]: [(&WorkloadResult, &WorkloadKernel); 2],
     unit: Unit,
-    wider: &mut Wider,
+    wider: &mut Widening,
 ) -> Result<Evidence, String> {
     let (Some(new), Some(old)) = (after.1.overhead_percent, before.1.overhead_percent) else {
-        return Err(left_out::unmeasured_kernel([before.1, after.1]));
+        return Err(left_out::describe_unmeasured_kernel([before.1, after.1]));
     };
-    // Ratios to `inline`: their logarithms are what scatters alike in both.
+    // Overheads are ratios to `inline`; the logarithms of ratios scatter alike in both runs.
     let log = |percent: f64| (1.0 + percent / 100.0).ln();
     let logs = |Estimate { estimate, low, high }: Estimate| Estimate {
         estimate: log(estimate),
         low: log(low),
         high: log(high),
     };
-    let [new, old] = [(logs(new), after.0), (logs(old), before.0)].map(|(log, of)| wider.of(log, of.workers));
-    let change = difference(new, old).ok_or(TOO_FEW_WORKERS)?;
+    let [new, old] = [(logs(new), after.0), (logs(old), before.0)].map(|(log, of)| wider.widen(log, of.workers));
+    let change = subtract(new, old).ok_or(TOO_FEW_WORKERS)?;
     if !(change.low.is_finite() && change.high.is_finite()) {
-        return Err("an overhead of -100% or less is none".to_owned());
+        return Err("an overhead of -100% or less is impossible".to_owned());
     }
     let per_percent = match unit {
         Unit::Ns => after.0.inline_ns.map(|ns| ns / 100.0),
         Unit::Cycles => after.0.inline_cycles.map(|cycles| cycles.estimate / 100.0),
         _ => Some(1.0),
     };
-    let per_percent = per_percent.ok_or_else(|| format!("there is nothing to make {} of", unit.name()))?;
+    let per_percent =
+        per_percent.ok_or_else(|| format!("the report has no values to convert percent to {}", unit.name()))?;
     let percent = |log: f64| log.exp_m1() * 100.0 * per_percent;
     let floor = after.0.floor_percent.max(before.0.floor_percent) * per_percent;
     let Estimate { estimate, low, high } = change;
     let interval = Estimate { estimate: percent(estimate), low: percent(low), high: percent(high) };
-    finite(Evidence { interval, floor, ..Evidence::counted(0.0) })
+    check_finite(Evidence { interval, floor, ..Evidence::counted(0.0) })
 }
 
-/// Why two estimates have no difference.
+/// The reason why two estimates have no difference with an interval.
 pub(super) const TOO_FEW_WORKERS: &str = "too few workers measured it for an interval";
 
-/// Evidence whose numbers can be shown: a report may have numbers so great that what is made of them overflows.
-pub(super) fn finite(evidence: Evidence) -> Result<Evidence, String> {
+/// Checks that all numbers of the evidence are finite: a report may have numbers so large that their changes overflow.
+pub(super) fn check_finite(evidence: Evidence) -> Result<Evidence, String> {
     let Estimate { estimate, low, high } = evidence.interval;
     let numbers = [estimate, low, high, evidence.floor, evidence.layout_range];
     if numbers.iter().chain(&evidence.modes).chain(&evidence.layouts).all(|number| number.is_finite()) {
         return Ok(evidence);
     }
-    Err("its numbers are too great to be compared".to_owned())
+    Err("its numbers are too large to be compared".to_owned())
 }
 
-/// The fewest workers that a cell's layouts come from.
-pub(super) fn workers(cell: &Cell) -> usize {
+/// Returns the smallest number of workers over the layouts of a cell.
+pub(super) fn count_workers(cell: &Cell) -> usize {
     cell.layouts.iter().map(|layout| layout.workers).min().unwrap_or(0)
 }
 
-/// Nanoseconds per core cycle in the run of a cell.
+/// Returns the nanoseconds per core cycle in the run of a cell.
 pub(super) fn ns_per_cycle(cell: &Cell) -> Option<f64> {
     let overhead = cell.overhead.as_ref()?;
-    // The end that is furthest from 0 tells the ratio with the most digits.
+    // The end of the interval that is further from 0 has more significant digits.
     let [ns, cycles] = [overhead.ns, overhead.cycles].map(|e| if e.high.abs() > e.low.abs() { e.high } else { e.low });
     Some(ns / cycles).filter(|ratio| ratio.is_finite())
 }
 
-pub(super) fn scaled(Estimate { estimate, low, high }: Estimate, factor: f64) -> Estimate {
+/// Multiplies an estimate and its interval by a factor.
+pub(super) fn scale(Estimate { estimate, low, high }: Estimate, factor: f64) -> Estimate {
     Estimate { estimate: estimate * factor, low: low * factor, high: high * factor }
 }
 
-/// Greatest less least.
-pub(super) fn range(values: &[f64]) -> f64 {
+/// Returns the largest value minus the smallest one; 0 without values.
+pub(super) fn value_range(values: &[f64]) -> f64 {
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     if values.is_empty() { 0.0 } else { most - least }
 }
 
-/// The difference of two estimates that know nothing of each other.
-pub fn difference(new: Option<Estimate>, old: Option<Estimate>) -> Option<Estimate> {
+/// Subtracts two independent estimates; their half widths add up in quadrature.
+pub fn subtract(new: Option<Estimate>, old: Option<Estimate>) -> Option<Estimate> {
     let (new, old) = (new?, old?);
     let estimate = new.estimate - old.estimate;
     let below = (new.estimate - new.low).hypot(old.high - old.estimate);
@@ -140,8 +142,8 @@ pub fn difference(new: Option<Estimate>, old: Option<Estimate>) -> Option<Estima
     Some(Estimate { estimate, low: estimate - below, high: estimate + above })
 }
 
-/// All changes from one mode to another, where either report has modes.
-fn modes(after: &Cell, before: &Cell) -> Vec<f64> {
+/// Lists the changes from every mode before to every mode after; empty if neither cell has modes.
+fn compare_modes(after: &Cell, before: &Cell) -> Vec<f64> {
     if after.modes.is_empty() && before.modes.is_empty() {
         return Vec::new();
     }

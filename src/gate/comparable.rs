@@ -1,12 +1,13 @@
-//! Whether two reports are of one machine and one instrument, so that their times can be compared.
+//! Check that two reports come from the same machine and tool, so that their times can be compared.
 
 use crate::host::Machine;
 use crate::report::Report;
 
-/// What two machines or tools differ in, in words: `CPU model: A, not B`. Empty where times can be compared.
+/// Lists the differences of two machines or tools as text: `CPU model: A, not B`. The list is empty if times can be
+/// compared.
 ///
-/// These are what moves cycles from one machine to the next: the CPU, its microcode, what the kernel does about its
-/// flaws, and the version of the tool, whose loops are part of what is measured.
+/// Cycles depend on the CPU model, its microcode, the kernel's mitigations, and the version of the tool, whose loops
+/// are part of the measured code.
 #[must_use]
 pub fn differences(found: (&Machine, &str), expected: (&Machine, &str)) -> Vec<String> {
     let mut differences = Vec::new();
@@ -29,13 +30,13 @@ pub fn differences(found: (&Machine, &str), expected: (&Machine, &str)) -> Vec<S
     differences
 }
 
-/// What a report's machine and tool differ in from this one.
+/// Lists the differences of a report's machine and tool from this machine and tool.
 #[must_use]
 pub fn from_here(report: &Report, here: &Machine) -> Vec<String> {
     differences((&report.machine, &report.tool.version), (here, env!("CARGO_PKG_VERSION")))
 }
 
-/// What two reports' machines, tools and builds differ in.
+/// Lists the differences of the machines, tools and builds of two reports.
 #[must_use]
 pub fn between(report: &Report, baseline: &Report) -> Vec<String> {
     let of = |report: &Report| (report.machine.clone(), report.tool.version.clone());

@@ -1,75 +1,75 @@
-//! Two reports side by side: everything that both have, what changed, and what could not be compared, with the reason.
+//! Comparison of two reports: the changes, and everything that was not compared, with the reason.
 
 use serde::{Deserialize, Serialize};
 
 use super::bound::Unit;
 use super::change;
-use super::evidence::{ERROR, Evidence, Wider};
-use super::judge::{Before, trouble};
-use super::left_out::{self, Measured, NotCompared};
+use super::evidence::{ERROR, Evidence, Widening};
+use super::judge::{ReportIndex, list_faults};
+use super::left_out::{self, MeasuredIn, NotCompared};
 use super::verdict::Outcome;
 use crate::report::Report;
 use crate::report::schema::{Estimate, WorkloadResult};
 use crate::report::subject::{self, kernels};
 
-/// What became of a cell, or of a workload on a kernel.
+/// The change of a cell, or of a workload on a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Changed {
-    /// Which.
+pub struct Change {
+    /// The cell or kernel.
     pub subject: String,
-    /// In which unit the numbers are: cycles of cells, percent of workloads.
+    /// The unit of all numbers here: cycles for cells, percent for workloads.
     pub unit: Unit,
-    /// Overhead in the first report.
+    /// The overhead in the first report.
     pub before: f64,
-    /// Overhead in the second.
+    /// The overhead in the second report.
     pub after: f64,
-    /// The change, with an interval so wide that all changes hold together.
+    /// The change; its interval is so wide that all changes hold together.
     pub change: Estimate,
-    /// Nothing below it is a change.
+    /// The floor: nothing below it is a change.
     pub floor: f64,
-    /// What it is: `fail` for a regression, `improved`, `inconclusive` for one that cannot be told, `pass` for none.
+    /// The outcome: `fail` for a regression, `improved`, `inconclusive`, or `pass` if nothing changed.
     pub outcome: Outcome,
-    /// What keeps it from being told.
+    /// The reason for the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// By how many executed instructions per op it changed; absent where they were not counted in both.
+    /// The change in executed instructions per op; absent unless both reports counted them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<f64>,
 }
 
-/// What changed from one report to another.
+/// The comparison of two reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReportComparison {
-    /// Chance alone makes any of the changes with this probability at most.
+    /// Largest probability that any of the changes is due to chance.
     pub error: f64,
-    /// Whether machine or tool differ, and in what: then cycles say nothing, and instructions alone are compared.
+    /// Differences of machine and tool. If there are any, only instructions are compared.
     pub differences: Vec<String>,
-    /// What is wrong with one of the reports as a whole: it is incomplete, or something failed while it was measured.
+    /// Faults of a whole report: it is incomplete, or has failures.
     #[serde(default)]
     pub trouble: Vec<String>,
-    /// What both reports measured.
-    pub changed: Vec<Changed>,
-    /// What was not compared, and why: everything of either report that is not in `changed`.
+    /// Everything that both reports measured.
+    pub changed: Vec<Change>,
+    /// Everything of either report that is not in `changed`, with the reason.
     #[serde(default)]
     pub not_compared: Vec<NotCompared>,
 }
 
-/// What a comparison comes to.
+/// The conclusion of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conclusion {
     /// Something regressed.
     Regressed,
-    /// It cannot be told whether anything did.
+    /// Whether anything regressed is unknown.
     Inconclusive,
     /// Nothing that was compared regressed.
     Fine,
 }
 
 impl ReportComparison {
-    /// What it comes to. It is inconclusive where nothing was compared, where a report is incomplete or has failures,
-    /// and where the second report names a reason why it lacks what the first one measured.
+    /// Returns the conclusion. It is inconclusive if nothing was compared, if a report is incomplete or has failures,
+    /// or if the second report lists something without a value that the first one measured.
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {
         if self.regressed() {
@@ -82,43 +82,43 @@ impl ReportComparison {
         }
     }
 
-    /// How many cells and kernels were compared, in time or in instructions.
+    /// Counts the cells and kernels that were compared, in time or in instructions.
     #[must_use]
     pub fn compared(&self) -> usize {
         self.changed.len() - self.count(Outcome::Skipped)
     }
 
-    /// How many of those that at least one of the reports measured were not compared.
+    /// Counts the cells and kernels that at least one report measured but that were not compared.
     #[must_use]
     pub fn left_out(&self) -> usize {
-        let measured = |left: &&NotCompared| left.measured_in != Measured::Neither;
+        let measured = |left: &&NotCompared| left.measured_in != MeasuredIn::Neither;
         self.count(Outcome::Skipped) + self.not_compared.iter().filter(measured).count()
     }
 
-    /// How many came out like this.
+    /// Counts the changes with an outcome.
     #[must_use]
     pub fn count(&self, outcome: Outcome) -> usize {
         self.changed.iter().filter(|changed| changed.outcome == outcome).count()
     }
 
-    /// Names the reports, for a reader who knows them by other names than the first and the second.
+    /// Names the two reports in the texts about their faults.
     pub fn name_reports(&mut self, reports: [(&str, &Report); 2]) {
-        self.trouble = reports.into_iter().flat_map(|(name, report)| trouble(name, report)).collect();
+        self.trouble = reports.into_iter().flat_map(|(name, report)| list_faults(name, report)).collect();
     }
 
-    /// Adds what workloads take with `inline`, which two runs can be compared in only where they were measured in turn.
+    /// Adds the changes of workloads with `inline`. They are comparable only if the two runs were measured in turn.
     pub fn add_inline(&mut self, before: &Report, after: &Report) {
-        let mut wider = Wider::new(after.run.plan.confidence, self.changed.len() + after.workloads.len());
-        let only_before = before.workloads.iter().filter(|workload| named(after, &workload.name).is_none());
+        let mut wider = Widening::new(after.run.plan.confidence, self.changed.len() + after.workloads.len());
+        let only_before = before.workloads.iter().filter(|workload| find_workload(after, &workload.name).is_none());
         for workload in after.workloads.iter().chain(only_before) {
-            let ends = [named(before, &workload.name), named(after, &workload.name)];
-            match inline(ends, &mut wider) {
+            let ends = [find_workload(before, &workload.name), find_workload(after, &workload.name)];
+            match compare_inline(ends, &mut wider) {
                 Ok(changed) => self.changed.push(changed),
                 Err(reason) => {
                     let measured = ends.map(|end| end.is_some_and(|end| end.inline_cycles.is_some()));
                     self.not_compared.push(NotCompared {
-                        subject: of_inline(workload),
-                        measured_in: Measured::of(measured),
+                        subject: name_inline(workload),
+                        measured_in: MeasuredIn::of(measured),
                         is_listed_in_both: ends.iter().all(Option::is_some),
                         reason,
                     });
@@ -139,21 +139,22 @@ impl ReportComparison {
     }
 }
 
-/// What a workload took with `inline` before and after.
-fn inline(ends: [Option<&WorkloadResult>; 2], wider: &mut Wider) -> Result<Changed, String> {
+/// Compares the time of a workload with `inline` before and after.
+fn compare_inline(ends: [Option<&WorkloadResult>; 2], wider: &mut Widening) -> Result<Change, String> {
     let [Some(earlier), Some(workload)] = ends else {
-        return Err(left_out::no_such(ends[0].is_none(), "workload"));
+        return Err(left_out::describe_missing(ends[0].is_none(), "workload"));
     };
     let (Some(a), Some(b)) = (earlier.inline_cycles, workload.inline_cycles) else {
-        return Err(left_out::no_inline([earlier, workload]));
+        return Err(left_out::describe_unmeasured_inline([earlier, workload]));
     };
-    let [new, old] = [(b, workload.workers), (a, earlier.workers)].map(|(cycles, workers)| wider.of(cycles, workers));
-    let change = change::difference(new, old).ok_or(change::TOO_FEW_WORKERS)?;
+    let [new, old] =
+        [(b, workload.workers), (a, earlier.workers)].map(|(cycles, workers)| wider.widen(cycles, workers));
+    let change = change::subtract(new, old).ok_or(change::TOO_FEW_WORKERS)?;
     let floor = workload.floor_percent.max(earlier.floor_percent) / 100.0 * a.estimate;
-    let evidence = change::finite(Evidence { interval: change, floor, ..Evidence::counted(0.0) })?;
-    let (outcome, reason) = outcome(&evidence);
-    Ok(Changed {
-        subject: of_inline(workload),
+    let evidence = change::check_finite(Evidence { interval: change, floor, ..Evidence::counted(0.0) })?;
+    let (outcome, reason) = decide(&evidence);
+    Ok(Change {
+        subject: name_inline(workload),
         unit: Unit::Cycles,
         before: a.estimate,
         after: b.estimate,
@@ -165,20 +166,21 @@ fn inline(ends: [Option<&WorkloadResult>; 2], wider: &mut Wider) -> Result<Chang
     })
 }
 
-fn named<'a>(report: &'a Report, name: &str) -> Option<&'a WorkloadResult> {
+fn find_workload<'a>(report: &'a Report, name: &str) -> Option<&'a WorkloadResult> {
     report.workloads.iter().find(|workload| workload.name == name)
 }
 
-fn of_inline(workload: &WorkloadResult) -> String {
+/// Names the subject of a change of `inline` itself.
+fn name_inline(workload: &WorkloadResult) -> String {
     format!("{}/inline, cycles per {}", subject::plain(&workload.name), subject::plain(&workload.unit))
 }
 
-/// Compares two reports. With `differences` between their machines, only instruction counts are looked at.
+/// Compares two reports. With `differences` between their machines, only instruction counts are compared.
 #[must_use]
 pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> ReportComparison {
     let judgements = after.cells.len() + kernels(after).count();
-    let mut wider = Wider::new(after.run.plan.confidence, judgements.max(1));
-    let (old, new) = (Before::of(before), Before::of(after));
+    let mut wider = Widening::new(after.run.plan.confidence, judgements.max(1));
+    let (old, new) = (ReportIndex::new(before), ReportIndex::new(after));
     let mut comparison = ReportComparison {
         error: ERROR,
         differences,
@@ -195,7 +197,7 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
             comparison.not_compared.push(left_out::cell([earlier, Some(cell)], [before, after]));
             continue;
         };
-        let evidence = match change::of_cell(cell, earlier, Unit::Cycles, &mut wider) {
+        let evidence = match change::compare_cells(cell, earlier, Unit::Cycles, &mut wider) {
             Ok(evidence) => evidence,
             Err(reason) => {
                 comparison.not_compared.push(NotCompared::in_both(subject::of_cell(cell), reason));
@@ -204,17 +206,17 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
         };
         let instructions = cell.instructions.zip(earlier.instructions).map(|(new, old)| new.extra - old.extra);
         let (mut outcome, mut reason) = match (without_times, instructions) {
-            (false, _) => outcome(&evidence),
-            // By what was counted, it is the same.
+            (false, _) => decide(&evidence),
+            // The instructions are equal, unless the check below finds otherwise.
             (true, Some(_)) => (Outcome::Pass, None),
             (true, None) => (Outcome::Skipped, None),
         };
-        if let Some(change) = instructions.filter(|change| change.abs() > COUNTS_DIFFER) {
-            // Counts are exact: whatever the clock says, something changed.
+        if let Some(change) = instructions.filter(|change| change.abs() > MIN_COUNT_DIFFERENCE) {
+            // Counts are exact, so a difference is a change whatever the times are.
             outcome = if change > 0.0 { Outcome::Fail } else { Outcome::Improved };
             reason = Some(format!("{change:+} instructions"));
         }
-        comparison.changed.push(Changed {
+        comparison.changed.push(Change {
             subject: subject::of_cell(cell),
             unit: Unit::Cycles,
             before: a.cycles.estimate,
@@ -234,15 +236,15 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
             comparison.not_compared.push(left_out::kernel([earlier, Some((workload, kernel))], [before, after]));
             continue;
         };
-        let evidence = match change::of_kernel([(workload, kernel), earlier], Unit::Percent, &mut wider) {
+        let evidence = match change::compare_kernels([(workload, kernel), earlier], Unit::Percent, &mut wider) {
             Ok(evidence) => evidence,
             Err(reason) => {
                 comparison.not_compared.push(NotCompared::in_both(subject::of_kernel(workload, kernel), reason));
                 continue;
             }
         };
-        let (outcome, reason) = if without_times { (Outcome::Skipped, None) } else { outcome(&evidence) };
-        comparison.changed.push(Changed {
+        let (outcome, reason) = if without_times { (Outcome::Skipped, None) } else { decide(&evidence) };
+        comparison.changed.push(Change {
             subject: subject::of_kernel(workload, kernel),
             unit: Unit::Percent,
             before: a.estimate,
@@ -263,24 +265,24 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
     comparison
 }
 
-/// Counts are rounded to six digits in a report; less than this is no instruction.
-const COUNTS_DIFFER: f64 = 0.01;
+/// Smallest difference of instruction counts that is a change. A report rounds counts to six digits.
+const MIN_COUNT_DIFFERENCE: f64 = 0.01;
 
-/// Without any bound but what is no difference: the floor.
-fn outcome(evidence: &Evidence) -> (Outcome, Option<String>) {
+/// Decides the outcome of a change without a bound: only floor, modes and layouts limit it.
+fn decide(evidence: &Evidence) -> (Outcome, Option<String>) {
     let Estimate { low, high, .. } = evidence.interval;
     if low <= 0.0 && high >= 0.0 {
         return (Outcome::Pass, None);
     }
     match evidence.against(0.0, true) {
-        // All of it is below 0, and yet it does not stand clear.
+        // The interval is below 0, but the change does not exceed floor, modes and layout range.
         (Outcome::Pass, _) => {
-            (Outcome::Inconclusive, Some("a change no greater than floor, modes or layout".to_owned()))
+            (Outcome::Inconclusive, Some("the change does not exceed floor, modes and layout range".to_owned()))
         }
         found => found,
     }
 }
 
-fn size(changed: &Changed) -> f64 {
+fn size(changed: &Change) -> f64 {
     changed.change.estimate.abs()
 }

@@ -1,4 +1,4 @@
-//! From what was measured to an outcome.
+//! Evidence for a verdict, and the outcome that follows from it.
 
 use std::collections::BTreeMap;
 
@@ -6,42 +6,42 @@ use super::verdict::Outcome;
 use crate::report::schema::Estimate;
 use crate::stats::multiplicity::{confidence_for, t_quantile};
 
-/// Chance alone makes a gate fail with this probability at most, whatever the number of verdicts.
+/// Largest probability that chance alone makes any verdict of a gate fail, whatever the number of verdicts.
 pub const ERROR: f64 = 0.001;
 
-/// Makes intervals of a report as wide as it takes for all verdicts to hold together.
+/// Widens intervals of a report so that all verdicts hold together.
 ///
-/// A report's intervals are of one cell each, 95%. Of a thousand of them fifty do not hold, and a gate that reads them
-/// cries wolf. So each end is moved away from the estimate by the ratio of two quantiles of Student's t distribution:
-/// that of the confidence at which all verdicts of the gate hold together with probability 1 - [`ERROR`] (Sidak), over
-/// that of the report's confidence, both with as many degrees of freedom as there were workers less one. Ends on
-/// different sides keep their different distances. With few workers the tails of Student's t are long, and the interval
-/// becomes wide: a gate of six workers needs a wide berth, and twenty workers need half of it.
+/// An interval of a report is a 95% interval of one cell: of a thousand of them fifty miss, and a gate on them would
+/// raise false alarms. Therefore the distance of each end from the estimate is multiplied by a ratio of two quantiles
+/// of Student's t distribution. One is at the confidence at which all verdicts hold together with probability 1 -
+/// [`ERROR`] (Sidak), the other at the report's confidence; both have workers - 1 degrees of freedom. An asymmetric
+/// interval stays asymmetric. With few workers the tails of Student's t are long: intervals of twenty workers are half
+/// as wide as those of six.
 #[derive(Clone, Debug)]
-pub struct Wider {
+pub struct Widening {
     from: f64,
     to: f64,
     by_workers: BTreeMap<usize, Option<f64>>,
 }
 
-impl Wider {
-    /// From intervals of confidence `from` to those at which `judgements` hold together.
+impl Widening {
+    /// Widens intervals of confidence `from` (0 to 1) to those at which all `judgements` hold together.
     #[must_use]
     pub fn new(from: f64, judgements: usize) -> Self {
-        Wider { from, to: confidence_for(judgements, ERROR).max(from), by_workers: BTreeMap::new() }
+        Widening { from, to: confidence_for(judgements, ERROR).max(from), by_workers: BTreeMap::new() }
     }
 
-    /// The confidence of a single interval.
+    /// Returns the confidence of a single widened interval.
     #[must_use]
     pub fn confidence(&self) -> f64 {
         self.to
     }
 
-    /// An interval over so many workers, made wider; `None` where fewer than two made it, or where the confidence is
-    /// none.
-    pub fn of(&mut self, estimate: Estimate, workers: usize) -> Option<Estimate> {
+    /// Widens an interval over a number of workers; `None` with fewer than two workers, or if the report's confidence
+    /// is not 0.5 to 1.
+    pub fn widen(&mut self, estimate: Estimate, workers: usize) -> Option<Estimate> {
         let (from, to) = (self.from, self.to);
-        // A report may say anything.
+        // A report is untrusted input.
         if !(0.5..1.0).contains(&from) {
             return None;
         }
@@ -56,34 +56,34 @@ impl Wider {
     }
 }
 
-/// All that a verdict looks at, in one unit.
+/// Everything that a verdict depends on, in the unit of its bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
-    /// The estimate with its interval, already as wide as it takes.
+    /// The estimate with its widened interval.
     pub interval: Estimate,
-    /// Where workers disagree, the values they gather at.
+    /// The modes, if workers disagree.
     pub modes: Vec<f64>,
-    /// The value with the loop at each offset.
+    /// The value at each layout.
     pub layouts: Vec<f64>,
-    /// Greatest less least of these.
+    /// The largest minus the smallest of these values.
     pub layout_range: f64,
-    /// Nothing below it is a difference.
+    /// The floor: nothing below it is a difference.
     pub floor: f64,
 }
 
 impl Evidence {
-    /// Of something that is counted, and not measured: there is nothing uncertain about it.
+    /// Makes evidence of an exact count.
     #[must_use]
     pub fn counted(value: f64) -> Self {
         let interval = Estimate { estimate: value, low: value, high: value };
         Evidence { interval, modes: Vec::new(), layouts: Vec::new(), layout_range: 0.0, floor: 0.0 }
     }
 
-    /// Holds it against a bound. With `both_ways` what is below the negative of the bound is improved.
+    /// Decides the outcome for a bound. With `both_ways` a value below the negative bound is an improvement.
     ///
-    /// It passes where the interval and every mode are at or below the bound. It fails where the interval, every mode
-    /// and every layout are above it, by more than the floor, and where moving the loop moves the value by less than
-    /// its size. Anything else cannot be told.
+    /// The outcome is a pass if the interval and every mode are at or below the bound. It is a failure if the interval,
+    /// every mode and every layout are above the bound, the estimate by more than the floor, and if the layout range is
+    /// smaller than the value. Anything else is inconclusive.
     #[must_use]
     pub fn against(&self, bound: f64, both_ways: bool) -> (Outcome, Option<String>) {
         let Estimate { estimate, low, high } = self.interval;
@@ -109,10 +109,10 @@ impl Evidence {
             return open(format!("above the bound by no more than the floor of {:.4}", self.floor));
         }
         if estimate.abs() <= self.layout_range {
-            return open(format!("moving the loop moves it by {:.4}, which is more than its size", self.layout_range));
+            return open(format!("the layout range of {:.4} is not smaller than the value", self.layout_range));
         }
         if let Some(layout) = self.layouts.iter().find(|layout| **layout <= bound) {
-            return open(format!("with the loop elsewhere it is {layout:.4}, which the bound allows"));
+            return open(format!("at one layout it is {layout:.4}, within the bound"));
         }
         (Outcome::Fail, None)
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_below_passes_one_above_fails_and_one_across_cannot_be_told() {
+    fn an_interval_below_the_bound_passes_one_above_fails_and_one_across_is_inconclusive() {
         assert_eq!(outcome(&around(0.2, 0.04), 0.25), Outcome::Pass);
         assert_eq!(outcome(&around(0.3, 0.04), 0.25), Outcome::Fail);
         for straddling in [around(0.24, 0.04), around(0.26, 0.04), around(0.25, 0.0001)] {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_of_modes_is_no_verdict() {
+    fn modes_on_both_sides_of_the_bound_are_inconclusive() {
         let fast = Evidence { modes: vec![0.1, 0.68], ..around(0.15, 0.05) };
         assert_eq!(outcome(&fast, 0.25), Outcome::Inconclusive);
         let slow = Evidence { modes: vec![0.1, 0.68], ..around(0.6, 0.05) };
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_below_the_floor_or_the_layout_range_fails() {
+    fn an_excess_within_floor_or_layout_range_does_not_fail() {
         assert_eq!(outcome(&Evidence { floor: 0.06, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
         assert_eq!(outcome(&Evidence { floor: 0.04, ..around(0.3, 0.01) }, 0.25), Outcome::Fail);
         assert_eq!(outcome(&Evidence { layout_range: 0.31, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_improvement_is_held_to_what_a_regression_is() {
+    fn an_improvement_meets_the_same_conditions_as_a_regression() {
         let better = around(-0.3, 0.04);
         assert_eq!(better.against(0.25, true).0, Outcome::Improved);
         assert_eq!(better.against(0.25, false).0, Outcome::Pass);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_may_be_as_much_as_its_bound() {
+    fn a_count_may_equal_its_bound() {
         assert_eq!(outcome(&Evidence::counted(1.0), 1.0), Outcome::Pass);
         assert_eq!(outcome(&Evidence::counted(2.0), 1.0), Outcome::Fail);
         assert_eq!(Evidence::counted(-1.0).against(0.0, true).0, Outcome::Improved);
@@ -187,27 +187,27 @@ mod tests {
     }
 
     #[test]
-    fn many_verdicts_need_wider_intervals_and_few_workers_wider_ones_still() {
+    fn more_verdicts_and_fewer_workers_widen_the_intervals() {
         let one = Estimate { estimate: 1.0, low: 0.9, high: 1.2 };
         let width = |judgements, workers| {
-            let wide = Wider::new(0.95, judgements).of(one, workers).unwrap();
+            let wide = Widening::new(0.95, judgements).widen(one, workers).unwrap();
             assert!(wide.high - 1.0 > 1.99 * (1.0 - wide.low), "each end keeps its distance: {wide:?}");
             wide.high - wide.low
         };
         assert!(width(1, 20) > 0.3 && width(1000, 20) > width(1, 20) && width(1000, 6) > width(1000, 20));
         // t19 at 1 - 0.0005 is 3.883, at 97.5% 2.093.
         assert!((width(1, 20) - 0.3 * 3.8834 / 2.0930).abs() < 1e-3);
-        assert_eq!(Wider::new(0.95, 1).of(one, 1), None);
-        assert_eq!(Wider::new(0.95, 1).of(one, 0), None);
+        assert_eq!(Widening::new(0.95, 1).widen(one, 1), None);
+        assert_eq!(Widening::new(0.95, 1).widen(one, 0), None);
     }
 
     #[test]
-    fn of_families_of_intervals_no_more_than_a_few_in_a_thousand_have_one_that_misses() {
-        // Forty cells of eight workers each, whose values scatter normally (twelve uniform ones added up) about 0.
+    fn at_most_a_few_in_a_thousand_families_of_intervals_have_one_that_misses() {
+        // Forty cells of eight workers each; values are normal around 0 (sums of twelve uniform numbers).
         let mut rng = Pcg64Mcg::seed_from_u64(17);
         let (cells, families) = (40, 1500);
         let bootstrap = Bootstrap { confidence: 0.95, resamples: 1000, resolution: 0.0 };
-        let (draws, mut wider) = (Draws::new(1), Wider::new(0.95, cells));
+        let (draws, mut wider) = (Draws::new(1), Widening::new(0.95, cells));
         let mut wrong = 0;
         for _ in 0..families {
             let misses = (0..cells).any(|_| {
@@ -215,7 +215,7 @@ mod tests {
                 let values: Vec<f64> = (0..8).map(|_| normal()).collect();
                 let found = draws.workers(&bootstrap, &values).unwrap();
                 let interval = Estimate { estimate: found.estimate, low: found.low, high: found.high };
-                let wide = wider.of(interval, values.len()).unwrap();
+                let wide = wider.widen(interval, values.len()).unwrap();
                 wide.low > 0.0 || wide.high < 0.0
             });
             wrong += usize::from(misses);

@@ -1,4 +1,4 @@
-//! A first budget file, from a report: what each op executed more by every mechanism, as it was counted.
+//! A first budget file from a report: the extra instructions of each op with every mechanism, as counted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,15 +7,16 @@ use crate::op::BodyKind;
 use crate::regime::Regime;
 use crate::report::Report;
 
-/// Counts are written with six digits: this much above a whole number is one.
-const WHOLE: f64 = 1e-3;
+/// Largest excess over a whole number of instructions that is rounded down. Reports have counts with six digits.
+const ROUNDING_EXCESS: f64 = 1e-3;
 
-/// The text of a budget file that the report keeps: for each op the mechanisms with the same number of extra
-/// instructions in a rule, of one regime (throughput, if it is there); of those mechanisms that `keeps` is for. None
-/// where nothing of them was counted.
+/// Makes the text of a budget file that the report keeps; `None` if no instructions were counted.
 ///
-/// A bound that somebody else wrote down is a guess: with the body in place a compiler keeps addresses and constants
-/// out of the loop that a callee fetches at each call, and how many depends on the body.
+/// A rule has the mechanisms of an op with the same number of extra instructions. All rules are of one regime:
+/// throughput, if the report has it. `keeps` selects mechanisms.
+///
+/// Bounds come from counts because they depend on the body: inline, a compiler keeps addresses and constants out of the
+/// loop that a callee loads at each call.
 #[must_use]
 pub fn budgets(report: &Report, keeps: impl Fn(&str) -> bool) -> Option<String> {
     let native = |regime: Regime| {
@@ -27,12 +28,12 @@ pub fn budgets(report: &Report, keeps: impl Fn(&str) -> bool) -> Option<String> 
     };
     let regime = Regime::ALL.into_iter().find(|regime| native(*regime).any(|cell| cell.instructions.is_some()))?;
     let mut text = format!(
-        "# What each op executes more than inline in {}, as counted on {}, rounded up to whole instructions.\n\
-         # Keep the rules of the mechanisms you use, and add a `why` to each; `overhead = \"8 cycles\"` bounds time, too.\n",
+        "# Instructions of each op above inline in {}, as counted on {}, rounded up to whole numbers.\n\
+         # Keep the rules of the mechanisms you use, and add a `why` to each; `overhead = \"8 cycles\"` bounds time.\n",
         regime.name(),
         report.run.started.get(..10).unwrap_or("an unknown day"),
     );
-    // In the order of the report, and within an op by state and number.
+    // Ops are in the order of the report; rules of an op are sorted by state and number.
     let mut ops: Vec<&str> = Vec::new();
     for cell in native(regime) {
         if !ops.contains(&cell.op.as_str()) {
@@ -43,7 +44,7 @@ pub fn budgets(report: &Report, keeps: impl Fn(&str) -> bool) -> Option<String> 
         let mut rules: BTreeMap<(Option<&str>, u64), Vec<&str>> = BTreeMap::new();
         for cell in native(regime).filter(|cell| cell.op == op) {
             let Some(counted) = cell.instructions else { continue };
-            let most = (counted.extra - WHOLE).ceil().max(0.0) as u64;
+            let most = (counted.extra - ROUNDING_EXCESS).ceil().max(0.0) as u64;
             rules.entry((cell.state.as_deref(), most)).or_default().push(&cell.mechanism);
         }
         for ((state, most), mechanisms) in rules {

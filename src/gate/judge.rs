@@ -1,12 +1,12 @@
-//! Verdicts on a report.
+//! Verdicts of budgets on a report.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::bound::{Bound, Quantity, Unit};
 use super::budget::{Budgets, Level, Rule};
-use super::change::{self, ns_per_cycle, range, scaled, workers};
-use super::evidence::{ERROR, Evidence, Wider};
-use super::rules::{Decision, Decisions, Names, Resolved, decide, resolve_what_is_there};
+use super::change::{self, count_workers, ns_per_cycle, scale, value_range};
+use super::evidence::{ERROR, Evidence, Widening};
+use super::rules::{Decision, Decisions, Names, ResolvedRule, decide, resolve_leniently};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
 use crate::op::BodyKind;
 use crate::regime::Regime;
@@ -14,130 +14,131 @@ use crate::report::Report;
 use crate::report::schema::{Cell, Estimate, Listing, WorkloadKernel, WorkloadResult};
 use crate::report::subject;
 
-/// What is judged, and how.
+/// The input of the gate.
 pub struct GateInput<'a> {
-    /// The rules.
+    /// The budget file.
     pub budgets: &'a Budgets,
-    /// The same with names for globs.
-    pub rules: &'a [Resolved<'a>],
-    /// Which of them decides what.
+    /// Its rules, with names in place of globs.
+    pub rules: &'a [ResolvedRule<'a>],
+    /// The rules that decide each cell and kernel.
     pub decisions: &'a Decisions,
-    /// The report.
+    /// The report to judge.
     pub report: &'a Report,
-    /// What changes are held against.
+    /// The report that changes are measured against.
     pub baseline: Option<&'a Report>,
-    /// Whether another machine or tool was involved, and in what it differs.
+    /// Differences of machine and tool; see [`super::comparable`].
     pub differences: Vec<String>,
-    /// Whether times are judged all the same.
+    /// Whether times are judged despite differences.
     pub across_machines: bool,
-    /// Whether times of code that is not optimised are judged all the same.
+    /// Whether times of unoptimised code are judged.
     pub unoptimised: bool,
-    /// How many verdicts on times are to hold together: see [`timed`].
+    /// Number of verdicts on times that hold together; see [`timed`].
     pub judgements: usize,
 }
 
-/// How the process is to end that judged a report.
+/// Exit codes of the gate.
 const FINE: u8 = 0;
 const EXCEEDED: u8 = 1;
 const INCONCLUSIVE: u8 = 3;
 const FAILED: u8 = 4;
 
-/// Judges a report: every bound of every rule on all that it decides, the worst first.
+/// Judges a report: each bound of each rule, for every cell and kernel that the rule decides. The worst verdict is
+/// first.
 #[must_use]
-pub fn judge(case: &GateInput) -> Judged {
-    let without_times = !case.differences.is_empty() && !case.across_machines;
+pub fn judge(input: &GateInput) -> Judged {
+    let without_times = !input.differences.is_empty() && !input.across_machines;
     let unoptimised = |report: &Report| {
-        let check = report.unoptimised().filter(|_| !case.unoptimised)?;
-        Some(format!("{}; --unoptimised judges times all the same", subject::plain(&check.detail)))
+        let check = report.unoptimised().filter(|_| !input.unoptimised)?;
+        Some(format!("{}; --unoptimised judges times of such code", subject::plain(&check.detail)))
     };
     let mut with = JudgeContext {
-        unoptimised: unoptimised(case.report),
-        unoptimised_baseline: case.baseline.and_then(unoptimised),
-        wider: Wider::new(case.report.run.plan.confidence, case.judgements),
+        unoptimised: unoptimised(input.report),
+        unoptimised_baseline: input.baseline.and_then(unoptimised),
+        wider: Widening::new(input.report.run.plan.confidence, input.judgements),
         without_times,
-        listings: listings(case.report),
-        before: case.baseline.map(Before::of),
+        listings: index_listings(input.report),
+        before: input.baseline.map(ReportIndex::new),
     };
     let mut verdicts = Vec::new();
-    for Decision { rule, of } in &case.decisions.cells {
-        of_cell(case.rules[*rule].rule, &case.report.cells[*of], &mut with, &mut verdicts);
+    for Decision { rule, of } in &input.decisions.cells {
+        judge_cell(input.rules[*rule].rule, &input.report.cells[*of], &mut with, &mut verdicts);
     }
-    for Decision { rule, of: (workload, kernel) } in &case.decisions.kernels {
-        let workload = &case.report.workloads[*workload];
-        of_kernel(case.rules[*rule].rule, workload, &workload.kernels[*kernel], &mut with, &mut verdicts);
+    for Decision { rule, of: (workload, kernel) } in &input.decisions.kernels {
+        let workload = &input.report.workloads[*workload];
+        judge_kernel(input.rules[*rule].rule, workload, &workload.kernels[*kernel], &mut with, &mut verdicts);
     }
-    if let Some(baseline) = case.baseline {
-        of_baseline_alone(case, baseline, without_times, &mut verdicts);
+    if let Some(baseline) = input.baseline {
+        judge_baseline_only(input, baseline, without_times, &mut verdicts);
     }
-    never_judged(&mut verdicts);
+    mark_rules_without_evidence(&mut verdicts);
     let mut judged = Judged {
         schema: SCHEMA.to_owned(),
-        budget: case.budgets.path.display().to_string(),
-        seed: case.report.run.seed,
-        started: subject::plain(&case.report.run.started),
-        cpu_model: case.report.machine.cpu_model.as_deref().map(subject::plain),
+        budget: input.budgets.path.display().to_string(),
+        seed: input.report.run.seed,
+        started: subject::plain(&input.report.run.started),
+        cpu_model: input.report.machine.cpu_model.as_deref().map(subject::plain),
         error: ERROR,
         confidence: with.wider.confidence(),
-        differences: case.differences.clone(),
-        trouble: std::iter::once(("the report", case.report))
-            .chain(case.baseline.map(|baseline| ("the baseline", baseline)))
-            .flat_map(|(name, report)| trouble(name, report))
+        differences: input.differences.clone(),
+        trouble: std::iter::once(("the report", input.report))
+            .chain(input.baseline.map(|baseline| ("the baseline", baseline)))
+            .flat_map(|(name, report)| list_faults(name, report))
             .collect(),
         counts: BTreeMap::new(),
         exit_code: FINE,
         verdicts,
     };
-    settle(&mut judged, case.report.run.complete);
+    settle(&mut judged, input.report.run.complete);
     judged
 }
 
-/// What rules on changes select in the baseline and the report does not have: it is told, and not left out.
-fn of_baseline_alone(case: &GateInput, baseline: &Report, without_times: bool, verdicts: &mut Vec<Verdict>) {
-    let rules = resolve_what_is_there(case.budgets, &Names::of(baseline));
+/// Adds skipped verdicts of rules on changes for cells and kernels that only the baseline has.
+fn judge_baseline_only(input: &GateInput, baseline: &Report, without_times: bool, verdicts: &mut Vec<Verdict>) {
+    let rules = resolve_leniently(input.budgets, &Names::of(baseline));
     let decisions = decide(&rules, baseline);
-    let here = Before::of(case.report);
-    let mut told = |rule: usize, subject: &str, of: &[(&str, Option<&str>)]| {
+    let here = ReportIndex::new(input.report);
+    let mut skip = |rule: usize, subject: &str, of: &[(&str, Option<&str>)]| {
         let rule = rules[rule].rule;
         for bound in rule.bounds.iter().filter(|bound| bound.quantity.is_change()) {
             let reason = if without_times && bound.quantity.is_time() { OTHER_MACHINE } else { NO_LONGER };
-            verdicts.push(verdict(rule, bound, subject.to_owned(), of, Err(skipped(reason))));
+            verdicts.push(make_verdict(rule, bound, subject.to_owned(), of, Err(skipped(reason))));
         }
     };
     for Decision { rule, of } in &decisions.cells {
         let cell = &baseline.cells[*of];
         if cell.overhead.is_some() && here.cell(cell).is_none() {
-            told(*rule, &subject::of_cell(cell), &parts_of_cell(cell));
+            skip(*rule, &subject::of_cell(cell), &cell_parts(cell));
         }
     }
     for Decision { rule, of: (workload, kernel) } in &decisions.kernels {
         let workload = &baseline.workloads[*workload];
         let kernel = &workload.kernels[*kernel];
         if kernel.overhead_percent.is_some() && here.kernel(workload, kernel).is_none() {
-            told(*rule, &subject::of_kernel(workload, kernel), &parts_of_kernel(workload, kernel));
+            skip(*rule, &subject::of_kernel(workload, kernel), &kernel_parts(workload, kernel));
         }
     }
 }
 
-/// A rule on machine code of which the report shows none is not kept by that; nor is one on changes of which the
-/// baseline has nothing.
-fn never_judged(verdicts: &mut [Verdict]) {
+/// Makes skipped verdicts inconclusive if all verdicts of their rule and quantity are skipped because the report shows
+/// no machine code, or because report and baseline have nothing in common.
+fn mark_rules_without_evidence(verdicts: &mut [Verdict]) {
     let of = |verdict: &Verdict| (verdict.rule.line, verdict.quantity);
     let judged: HashSet<_> = verdicts.iter().filter(|v| v.outcome != Outcome::Skipped).map(of).collect();
-    let lacks = |verdict: &Verdict| {
+    let lacks_evidence = |verdict: &Verdict| {
         let reason = verdict.reason.as_deref();
         verdict.quantity == Quantity::SiteBytes
-            || [NO_CELL, NO_KERNEL, NO_LONGER].iter().any(|lacking| reason == Some(*lacking))
+            || [NO_CELL, NO_KERNEL, NO_LONGER].iter().any(|missing| reason == Some(*missing))
     };
-    for verdict in verdicts.iter_mut().filter(|verdict| lacks(verdict)) {
+    for verdict in verdicts.iter_mut().filter(|verdict| lacks_evidence(verdict)) {
         if !judged.contains(&of(verdict)) {
             verdict.outcome = Outcome::Inconclusive;
         }
     }
 }
 
-/// Sorts and counts the verdicts, and says how the process is to end.
+/// Sorts and counts the verdicts, and sets the exit code.
 pub fn settle(judged: &mut Judged, complete: bool) {
-    // The worst first, then in the order of the file and of the report.
+    // The worst is first; equal ones are in the order of the file and of the report.
     judged.verdicts.sort_by_key(|verdict| (verdict.outcome, verdict.rule.level == Level::Soft, verdict.rule.line));
     judged.counts = Outcome::ALL
         .iter()
@@ -160,23 +161,24 @@ pub fn settle(judged: &mut Judged, complete: bool) {
     };
 }
 
-/// What is wrong with a report as a whole, by the name that it has for the reader.
-pub(super) fn trouble(name: &str, report: &Report) -> Vec<String> {
+/// Lists the faults of a whole report. `name` is the name of the report for the reader.
+pub(super) fn list_faults(name: &str, report: &Report) -> Vec<String> {
     let mut trouble = Vec::new();
     if !report.run.complete {
-        trouble.push(format!("{name} is incomplete: not all that was planned was measured"));
+        trouble.push(format!("{name} is incomplete: part of its plan was not measured"));
     }
     if let Some(failure) = report.failures.first() {
-        let (count, place) = (report.failures.len(), failure.group.as_deref().unwrap_or("between groups"));
-        let (place, message) = (subject::plain(place), subject::plain(&failure.message));
-        trouble.push(format!("{count} failures in {name}, the first at {place}: {message}"));
+        let at = |group: &String| format!("at {}", subject::plain(group));
+        let place = failure.group.as_ref().map_or("between comparisons".to_owned(), at);
+        let (count, message) = (report.failures.len(), subject::plain(&failure.message));
+        trouble.push(format!("{count} failures in {name}, the first {place}: {message}"));
     }
     trouble
 }
 
-/// How many verdicts there are on what is measured, and not counted.
+/// Counts the verdicts on times; at least 1.
 #[must_use]
-pub fn timed(rules: &[Resolved], decisions: &Decisions, with_baseline: bool) -> usize {
+pub fn timed(rules: &[ResolvedRule], decisions: &Decisions, with_baseline: bool) -> usize {
     let times = |rule: usize| {
         let bounds = rules[rule].rule.bounds.iter();
         bounds.filter(|b| b.quantity.is_time() && (!b.quantity.is_change() || with_baseline)).count()
@@ -188,7 +190,7 @@ pub fn timed(rules: &[Resolved], decisions: &Decisions, with_baseline: bool) -> 
 
 type CellKey<'a> = (&'a str, BodyKind, &'a str, Option<&'a str>, Regime);
 
-fn key(cell: &Cell) -> CellKey<'_> {
+fn cell_key(cell: &Cell) -> CellKey<'_> {
     (&cell.op, cell.body, &cell.mechanism, cell.state.as_deref(), cell.regime)
 }
 
@@ -198,22 +200,22 @@ fn kernel_key<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel) -> K
     (&workload.name, kernel.mechanism.as_deref(), kernel.state.as_deref(), kernel.option.as_deref())
 }
 
-/// A baseline by names.
-pub(super) struct Before<'a> {
+/// The cells and kernels of a report by name.
+pub(super) struct ReportIndex<'a> {
     cells: HashMap<CellKey<'a>, &'a Cell>,
     kernels: HashMap<KernelKey<'a>, (&'a WorkloadResult, &'a WorkloadKernel)>,
 }
 
-impl<'a> Before<'a> {
-    pub(super) fn of(report: &'a Report) -> Self {
-        Before {
-            cells: report.cells.iter().map(|cell| (key(cell), cell)).collect(),
+impl<'a> ReportIndex<'a> {
+    pub(super) fn new(report: &'a Report) -> Self {
+        ReportIndex {
+            cells: report.cells.iter().map(|cell| (cell_key(cell), cell)).collect(),
             kernels: subject::kernels(report).map(|(w, kernel)| (kernel_key(w, kernel), (w, kernel))).collect(),
         }
     }
 
     pub(super) fn cell(&self, cell: &Cell) -> Option<&'a Cell> {
-        self.cells.get(&key(cell)).copied()
+        self.cells.get(&cell_key(cell)).copied()
     }
 
     pub(super) fn kernel(
@@ -228,41 +230,41 @@ impl<'a> Before<'a> {
 /// Machine code by op, mechanism and state.
 type Listings<'a> = HashMap<(&'a str, &'a str, Option<&'a str>), &'a Listing>;
 
-fn listings(report: &Report) -> Listings<'_> {
+fn index_listings(report: &Report) -> Listings<'_> {
     let mechanisms = report.catalogue.mechanisms.iter();
     mechanisms
         .flat_map(|m| m.listings.iter().map(|l| ((l.op.as_str(), m.name.as_str(), l.state.as_deref()), l)))
         .collect()
 }
 
-/// What all verdicts are made with.
+/// State that all verdicts of a report share.
 struct JudgeContext<'a> {
-    wider: Wider,
+    wider: Widening,
     without_times: bool,
-    /// Why times of the report are not judged.
+    /// Why times of the report are not judged: its code is unoptimised.
     unoptimised: Option<String>,
-    /// Why changes from the baseline's times are not judged.
+    /// Why changes of times are not judged: the code of the baseline is unoptimised.
     unoptimised_baseline: Option<String>,
     listings: Listings<'a>,
-    before: Option<Before<'a>>,
+    before: Option<ReportIndex<'a>>,
 }
 
 impl JudgeContext<'_> {
-    /// Why a quantity is not judged, whatever its value. Counts are exact in any build.
-    fn refusal(&self, quantity: Quantity) -> Option<(Outcome, String)> {
+    /// Returns why a quantity is not judged, if it is not. Counts are exact in any build and always judged.
+    fn refuse(&self, quantity: Quantity) -> Option<(Outcome, String)> {
         let of_baseline = self.unoptimised_baseline.as_ref().filter(|_| quantity.is_change());
         match self.unoptimised.as_ref().or(of_baseline) {
             _ if !quantity.is_time() => None,
-            Some(reason) => Some(unknown(reason)),
+            Some(reason) => Some(inconclusive(reason)),
             None => self.without_times.then(|| skipped(OTHER_MACHINE)),
         }
     }
 }
 
-/// Evidence, or an outcome that needs none, and why.
-type Found = Result<Evidence, (Outcome, String)>;
+/// Evidence, or an outcome without evidence and its reason.
+type EvidenceResult = Result<Evidence, (Outcome, String)>;
 
-fn unknown(reason: impl Into<String>) -> (Outcome, String) {
+fn inconclusive(reason: impl Into<String>) -> (Outcome, String) {
     (Outcome::Inconclusive, reason.into())
 }
 
@@ -270,36 +272,37 @@ fn skipped(reason: impl Into<String>) -> (Outcome, String) {
     (Outcome::Skipped, reason.into())
 }
 
-const NO_BASELINE: &str = "a change needs a baseline: name one with --baseline";
-const NO_CELL: &str = "the baseline has no such cell";
-const NO_KERNEL: &str = "the baseline has no such workload on such a kernel";
-const NO_LONGER: &str = "the baseline measured it, and the report does not have it";
+const NO_BASELINE: &str = "a change needs a baseline; name one with --baseline";
+const NO_CELL: &str = "the baseline lacks this cell";
+const NO_KERNEL: &str = "the baseline lacks this workload on this kernel";
+const NO_LONGER: &str = "the baseline has it, but the report does not";
 const OTHER_MACHINE: &str = "times of another machine or tool are not judged";
 
-fn of_cell(rule: &Rule, cell: &Cell, with: &mut JudgeContext, verdicts: &mut Vec<Verdict>) {
+/// Adds the verdicts of a rule on a cell.
+fn judge_cell(rule: &Rule, cell: &Cell, with: &mut JudgeContext, verdicts: &mut Vec<Verdict>) {
     for bound in &rule.bounds {
-        let found = match (with.refusal(bound.quantity), bound.quantity) {
+        let found = match (with.refuse(bound.quantity), bound.quantity) {
             (Some(refusal), _) => Err(refusal),
-            (None, Quantity::Overhead) => overhead(cell, bound.unit, &mut with.wider),
-            (None, Quantity::ExtraInstructions) => instructions(cell).map(Evidence::counted),
+            (None, Quantity::Overhead) => overhead_evidence(cell, bound.unit, &mut with.wider),
+            (None, Quantity::ExtraInstructions) => extra_instructions(cell).map(Evidence::counted),
             (None, Quantity::SiteBytes) => site_bytes(cell, &with.listings).map(Evidence::counted),
             (None, Quantity::Change | Quantity::InstructionsChange) => match with.before.as_ref().map(|b| b.cell(cell))
             {
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped(NO_CELL)),
                 Some(Some(before)) if bound.quantity == Quantity::Change => {
-                    change::of_cell(cell, before, bound.unit, &mut with.wider).map_err(unknown)
+                    change::compare_cells(cell, before, bound.unit, &mut with.wider).map_err(inconclusive)
                 }
-                Some(Some(before)) => {
-                    instructions(cell).and_then(|new| Ok(new - instructions(before)?)).map(Evidence::counted)
-                }
+                Some(Some(before)) => extra_instructions(cell)
+                    .and_then(|new| Ok(new - extra_instructions(before)?))
+                    .map(Evidence::counted),
             },
         };
-        verdicts.push(verdict(rule, bound, subject::of_cell(cell), &parts_of_cell(cell), found));
+        verdicts.push(make_verdict(rule, bound, subject::of_cell(cell), &cell_parts(cell), found));
     }
 }
 
-fn parts_of_cell(cell: &Cell) -> [(&str, Option<&str>); 5] {
+fn cell_parts(cell: &Cell) -> [(&str, Option<&str>); 5] {
     [
         ("op", Some(cell.op.as_str())),
         ("body", Some(cell.body.name())),
@@ -309,7 +312,7 @@ fn parts_of_cell(cell: &Cell) -> [(&str, Option<&str>); 5] {
     ]
 }
 
-fn parts_of_kernel<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel) -> [(&'a str, Option<&'a str>); 4] {
+fn kernel_parts<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel) -> [(&'a str, Option<&'a str>); 4] {
     [
         ("workload", Some(workload.name.as_str())),
         ("mechanism", kernel.mechanism.as_deref()),
@@ -318,7 +321,8 @@ fn parts_of_kernel<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel)
     ]
 }
 
-fn of_kernel(
+/// Adds the verdicts of a rule on a workload with a kernel.
+fn judge_kernel(
     rule: &Rule,
     workload: &WorkloadResult,
     kernel: &WorkloadKernel,
@@ -328,25 +332,33 @@ fn of_kernel(
     for bound in &rule.bounds {
         let found = if bound.quantity == Quantity::ExtraInstructions {
             unit_instructions(workload, kernel, bound.unit).map(Evidence::counted)
-        } else if let Some(refusal) = with.refusal(bound.quantity) {
+        } else if let Some(refusal) = with.refuse(bound.quantity) {
             Err(refusal)
         } else if bound.quantity.is_change() {
             match with.before.as_ref().map(|before| before.kernel(workload, kernel)) {
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped(NO_KERNEL)),
                 Some(Some(before)) => {
-                    change::of_kernel([(workload, kernel), before], bound.unit, &mut with.wider).map_err(unknown)
+                    change::compare_kernels([(workload, kernel), before], bound.unit, &mut with.wider)
+                        .map_err(inconclusive)
                 }
             }
         } else {
-            workload_overhead(workload, kernel, bound.unit, &mut with.wider)
+            workload_evidence(workload, kernel, bound.unit, &mut with.wider)
         };
-        let of = parts_of_kernel(workload, kernel);
-        verdicts.push(verdict(rule, bound, subject::of_kernel(workload, kernel), &of, found));
+        let of = kernel_parts(workload, kernel);
+        verdicts.push(make_verdict(rule, bound, subject::of_kernel(workload, kernel), &of, found));
     }
 }
 
-fn verdict(rule: &Rule, bound: &Bound, subject: String, of: &[(&str, Option<&str>)], found: Found) -> Verdict {
+/// Makes the verdict of a bound from its evidence.
+fn make_verdict(
+    rule: &Rule,
+    bound: &Bound,
+    subject: String,
+    of: &[(&str, Option<&str>)],
+    found: EvidenceResult,
+) -> Verdict {
     let (evidence, (outcome, reason)) = match found {
         Ok(evidence) => {
             let outcome = evidence.against(bound.value, bound.quantity.is_change());
@@ -358,7 +370,7 @@ fn verdict(rule: &Rule, bound: &Bound, subject: String, of: &[(&str, Option<&str
     Verdict {
         subject,
         of: of.iter().filter_map(|(part, name)| Some(((*part).to_owned(), subject::plain((*name)?)))).collect(),
-        rule: RuleInfo { line: rule.place.line, selects: rule.selects(), level: rule.level, why: rule.why.clone() },
+        rule: RuleInfo { line: rule.position.line, selects: rule.selects(), level: rule.level, why: rule.why.clone() },
         quantity: bound.quantity,
         unit: bound.unit,
         bound: bound.value,
@@ -374,12 +386,16 @@ fn verdict(rule: &Rule, bound: &Bound, subject: String, of: &[(&str, Option<&str
     }
 }
 
-fn overhead(cell: &Cell, unit: Unit, wider: &mut Wider) -> Found {
+/// Makes the evidence of a cell's overhead in a unit.
+fn overhead_evidence(cell: &Cell, unit: Unit, wider: &mut Widening) -> EvidenceResult {
     let Some(overhead) = &cell.overhead else {
-        return Err(unknown(format!("not measured: {}", subject::plain(cell.absent.as_deref().unwrap_or_default()))));
+        return Err(inconclusive(format!(
+            "not measured: {}",
+            subject::plain(cell.absent.as_deref().unwrap_or_default())
+        )));
     };
-    let nothing = || unknown(format!("there is nothing to make {} of", unit.name()));
-    // The interval is that of the unit; what the report has in cycles alone follows it.
+    let nothing = || inconclusive(format!("the report has no values to convert cycles to {}", unit.name()));
+    // The report has the interval in each unit; modes, layouts and floor are in cycles and are converted.
     let (estimate, per_cycle) = match unit {
         Unit::Ns => (overhead.ns, ns_per_cycle(cell).ok_or_else(nothing)?),
         Unit::Percent => {
@@ -390,44 +406,57 @@ fn overhead(cell: &Cell, unit: Unit, wider: &mut Wider) -> Found {
         }
         _ => (overhead.cycles, 1.0),
     };
-    let interval =
-        wider.of(estimate, workers(cell)).ok_or_else(|| unknown("too few workers measured it for an interval"))?;
+    let interval = wider
+        .widen(estimate, count_workers(cell))
+        .ok_or_else(|| inconclusive("too few workers measured it for an interval"))?;
     let layouts: Vec<f64> = cell.layouts.iter().map(|layout| layout.cycles.estimate * per_cycle).collect();
     Ok(Evidence {
         interval,
         modes: cell.modes.iter().map(|mode| mode.cycles * per_cycle).collect(),
-        layout_range: range(&layouts),
+        layout_range: value_range(&layouts),
         layouts,
         floor: cell.floor_cycles.unwrap_or(0.0) * per_cycle,
     })
 }
 
-fn workload_overhead(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: Unit, wider: &mut Wider) -> Found {
+/// Makes the evidence of a workload's overhead in a unit.
+fn workload_evidence(
+    workload: &WorkloadResult,
+    kernel: &WorkloadKernel,
+    unit: Unit,
+    wider: &mut Widening,
+) -> EvidenceResult {
     let Some(percent) = kernel.overhead_percent else {
-        return Err(unknown(format!("not measured: {}", subject::plain(kernel.absent.as_deref().unwrap_or_default()))));
+        return Err(inconclusive(format!(
+            "not measured: {}",
+            subject::plain(kernel.absent.as_deref().unwrap_or_default())
+        )));
     };
     let per_percent = match unit {
         Unit::Ns => workload.inline_ns.map(|ns| ns / 100.0),
         Unit::Cycles => workload.inline_cycles.map(|cycles| cycles.estimate / 100.0),
         _ => Some(1.0),
     };
-    let per_percent = per_percent.ok_or_else(|| unknown(format!("there is nothing to make {} of", unit.name())))?;
-    let interval =
-        wider.of(percent, workload.workers).ok_or_else(|| unknown("too few workers measured it for an interval"))?;
+    let per_percent = per_percent
+        .ok_or_else(|| inconclusive(format!("the report has no values to convert percent to {}", unit.name())))?;
+    let interval = wider
+        .widen(percent, workload.workers)
+        .ok_or_else(|| inconclusive("too few workers measured it for an interval"))?;
     let floor = workload.floor_percent * per_percent;
-    Ok(Evidence { interval: scaled(interval, per_percent), floor, ..Evidence::counted(0.0) })
+    Ok(Evidence { interval: scale(interval, per_percent), floor, ..Evidence::counted(0.0) })
 }
 
-/// Instructions above `inline`.
-fn instructions(cell: &Cell) -> Result<f64, (Outcome, String)> {
+/// Returns the instructions of a cell above `inline`.
+fn extra_instructions(cell: &Cell) -> Result<f64, (Outcome, String)> {
     let reason = || cell.instructions_absent.as_deref().unwrap_or("the report has no instruction counts");
-    cell.instructions.map(|counted| counted.extra).ok_or_else(|| unknown(subject::plain(reason())))
+    cell.instructions.map(|counted| counted.extra).ok_or_else(|| inconclusive(subject::plain(reason())))
 }
 
-/// Instructions of a unit above those with `inline`.
+/// Returns the instructions of a unit above those with `inline`, as a number or in percent.
 fn unit_instructions(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: Unit) -> Result<f64, (Outcome, String)> {
     let reason = kernel.instructions_absent.as_deref().or(kernel.absent.as_deref());
-    let absent = || unknown(subject::plain(reason.unwrap_or("the report has no instruction counts of it")));
+    let absent =
+        || inconclusive(subject::plain(reason.unwrap_or("the report has no instruction counts of this kernel")));
     let counted = kernel.instructions.ok_or_else(absent)?;
     match unit {
         Unit::Percent => Ok(counted.extra_percent),
@@ -435,16 +464,16 @@ fn unit_instructions(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: U
     }
 }
 
-/// Bytes that an op executes at its call site in throughput, the loop's own share among them.
+/// Returns the bytes that an op executes at its call site in throughput, including its share of the loop.
 fn site_bytes(cell: &Cell, listings: &Listings) -> Result<f64, (Outcome, String)> {
     if cell.regime != Regime::Throughput || cell.body != BodyKind::Native {
-        return Err(skipped("machine code is shown of native bodies in throughput"));
+        return Err(skipped("reports show machine code of native bodies in throughput only"));
     }
     let listing = listings.get(&(cell.op.as_str(), cell.mechanism.as_str(), cell.state.as_deref()));
-    let listing = listing.ok_or_else(|| skipped("the report shows no machine code of it"))?;
+    let listing = listing.ok_or_else(|| skipped("the report shows no machine code of this op and mechanism"))?;
     let at_site = |line: &&crate::report::schema::ListingLine| line.place == "site";
     let bytes: usize = listing.lines.iter().filter(at_site).map(|line| line.bytes.len() / 2).sum();
-    // Where the sites of a pass differ, the listing has all of them.
+    // If the sites of a pass differ, the listing has all of them.
     let ops = cell.instructions.map_or(1.0, |counted| (listing.lines.len() as f64 / counted.per_op).round().max(1.0));
-    if ops.is_finite() { Ok(bytes as f64 / ops) } else { Err(unknown("no instructions were executed")) }
+    if ops.is_finite() { Ok(bytes as f64 / ops) } else { Err(inconclusive("no instructions were executed")) }
 }

@@ -1,15 +1,15 @@
 //! Verdicts as JUnit XML: a suite per rule, a case per verdict.
 //!
-//! A hard bound that is exceeded is a failure. What cannot be told is an error, which CI systems count apart. What only
-//! warns has no word in the format: it is a skipped case that says what it is.
+//! An exceeded hard bound is a failure. An inconclusive verdict is an error, which CI systems count separately. The
+//! format has no warnings: an exceeded soft bound is a skipped case with a message.
 
 use std::fmt::Write;
 
 use super::budget::Level;
-use super::terminal::{numbers, remarks};
+use super::terminal::{format_numbers, format_remarks};
 use super::verdict::{Judged, Outcome, Verdict};
 
-/// What a case came to, by the format's names.
+/// The result of a case, by the names of the format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Status {
     Passed,
@@ -26,7 +26,7 @@ struct JunitCase {
     message: Option<String>,
 }
 
-/// The document.
+/// Formats the verdicts as a JUnit document.
 #[must_use]
 pub fn xml(judged: &Judged) -> String {
     let mut lines: Vec<usize> = judged.verdicts.iter().map(|verdict| verdict.rule.line).collect();
@@ -34,12 +34,12 @@ pub fn xml(judged: &Judged) -> String {
     lines.dedup();
     let mut suites: Vec<(String, Vec<JunitCase>)> = Vec::with_capacity(lines.len() + 1);
     for line in lines {
-        let of_rule: Vec<&Verdict> = judged.verdicts.iter().filter(|verdict| verdict.rule.line == line).collect();
-        let Some(first) = of_rule.first() else { continue };
+        let verdicts: Vec<&Verdict> = judged.verdicts.iter().filter(|verdict| verdict.rule.line == line).collect();
+        let Some(first) = verdicts.first() else { continue };
         let name = format!("{}:{line} {}", judged.budget, first.rule.selects);
-        suites.push((name, of_rule.into_iter().map(case).collect()));
+        suites.push((name, verdicts.into_iter().map(make_case).collect()));
     }
-    // What is wrong with the report is wrong with no rule.
+    // Faults of the report belong to no rule.
     if !judged.trouble.is_empty() {
         let case = |trouble: &String| JunitCase {
             name: "complete and without failures".to_owned(),
@@ -52,11 +52,11 @@ pub fn xml(judged: &Judged) -> String {
     }
     let all = suites.iter().flat_map(|(_, cases)| cases);
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    push(&mut text, format_args!("<testsuites name=\"pvbench gate\" {}>\n", counts(all, false)));
+    push(&mut text, format_args!("<testsuites name=\"pvbench gate\" {}>\n", format_counts(all, false)));
     for (name, cases) in &suites {
-        push(&mut text, format_args!("  <testsuite name=\"{}\" {}>\n", escaped(name), counts(cases, true)));
+        push(&mut text, format_args!("  <testsuite name=\"{}\" {}>\n", escape(name), format_counts(cases, true)));
         for case in cases {
-            written(&mut text, case);
+            write_case(&mut text, case);
         }
         text.push_str("  </testsuite>\n");
     }
@@ -64,10 +64,10 @@ pub fn xml(judged: &Judged) -> String {
     text
 }
 
-fn case(verdict: &Verdict) -> JunitCase {
-    let [measured, interval, bound, floor] = numbers(verdict);
+fn make_case(verdict: &Verdict) -> JunitCase {
+    let [measured, interval, bound, floor] = format_numbers(verdict);
     let mut message = format!("{measured} [{interval}], bound {bound}, floor {floor}");
-    if let Some(remarks) = remarks(verdict) {
+    if let Some(remarks) = format_remarks(verdict) {
         message = format!("{message}: {remarks}");
     }
     let status = match (verdict.outcome, verdict.rule.level) {
@@ -85,18 +85,18 @@ fn case(verdict: &Verdict) -> JunitCase {
     }
 }
 
-/// The attributes that count.
-fn counts<'a>(cases: impl IntoIterator<Item = &'a JunitCase> + Clone, of_suite: bool) -> String {
+/// Formats the attributes with the numbers of cases.
+fn format_counts<'a>(cases: impl IntoIterator<Item = &'a JunitCase> + Clone, of_suite: bool) -> String {
     let count = |status| cases.clone().into_iter().filter(|case| case.status == status).count();
     let all = cases.clone().into_iter().count();
     let (failures, errors) = (count(Status::Failure), count(Status::Error));
-    // The whole has no attribute for what was skipped.
+    // The root element has no attribute for skipped cases.
     let skipped = if of_suite { format!(" disabled=\"{}\"", count(Status::Skipped)) } else { String::new() };
     format!("tests=\"{all}\"{skipped} failures=\"{failures}\" errors=\"{errors}\"")
 }
 
-fn written(text: &mut String, case: &JunitCase) {
-    push(text, format_args!("    <testcase name=\"{}\"", escaped(&case.name)));
+fn write_case(text: &mut String, case: &JunitCase) {
+    push(text, format_args!("    <testcase name=\"{}\"", escape(&case.name)));
     if let Some(class) = case.class {
         push(text, format_args!(" classname=\"{class}\""));
     }
@@ -108,21 +108,21 @@ fn written(text: &mut String, case: &JunitCase) {
     };
     push(text, format_args!(">\n      <{element}"));
     if let Some(kind) = case.kind {
-        push(text, format_args!(" type=\"{}\"", escaped(kind)));
+        push(text, format_args!(" type=\"{}\"", escape(kind)));
     }
     if let Some(message) = &case.message {
-        push(text, format_args!(" message=\"{}\"", escaped(message)));
+        push(text, format_args!(" message=\"{}\"", escape(message)));
     }
     text.push_str("/>\n    </testcase>\n");
 }
 
 fn push(text: &mut String, words: std::fmt::Arguments) {
-    // A string takes all that is written to it.
+    // Writes to a string do not fail.
     let _ = text.write_fmt(words);
 }
 
-/// As the value of an attribute; what XML 1.0 cannot hold is left out.
-fn escaped(text: &str) -> String {
+/// Escapes text for the value of an attribute; characters that XML 1.0 does not allow are left out.
+fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -140,10 +140,10 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::escaped;
+    use super::escape;
 
     #[test]
-    fn no_text_is_markup_and_what_xml_cannot_hold_is_left_out() {
-        assert_eq!(escaped("<a b=\"c\">&\u{1b}[1m\n\u{ffff}é"), "&lt;a b=&quot;c&quot;&gt;&amp;[1m&#10;é");
+    fn markup_is_escaped_and_characters_that_xml_does_not_allow_are_left_out() {
+        assert_eq!(escape("<a b=\"c\">&\u{1b}[1m\n\u{ffff}é"), "&lt;a b=&quot;c&quot;&gt;&amp;[1m&#10;é");
     }
 }

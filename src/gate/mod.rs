@@ -1,18 +1,20 @@
-//! Budgets and verdicts: what overheads may be, and whether they are.
+//! Budgets and verdicts: bounds on overheads, and whether a report keeps them.
 //!
 //! ```text
-//! budget file -> rules (budget, bound) -> names for globs, and which rule decides what (rules)
+//! budget file -> rules (budget, bound) -> names for globs, the deciding rule of each cell (rules)
 //! report      -> evidence per bound: interval, modes, layouts, floor (judge, change, evidence)
 //!             -> verdicts: pass, fail, inconclusive, improved (verdict) -> terminal, Markdown, JUnit
 //! ```
 //!
-//! Gates fail by false alarms. This one judges overheads, which are measured against `inline` within one run, and not
-//! times, which differ from one runner to the next. It reads intervals, made so wide that all verdicts hold together
-//! ([`evidence::Wider`]); it fails only what is above its bound in every mode and at every layout, by more than the
-//! floor; and it says so when it cannot tell. Executed instructions and bytes of machine code are its second axis: they
-//! are counted, and the same on every machine.
+//! The gate avoids false alarms in four ways:
+//! - It judges overheads, measured against `inline` within one run; times differ from runner to runner.
+//! - It widens intervals so that all verdicts hold together ([`evidence::Widening`]).
+//! - It fails only a value above its bound in every mode and at every layout, by more than the floor.
+//! - It reports a verdict as inconclusive if the evidence decides neither way.
 //!
-//! Nothing in here measures. A program that gates for itself:
+//! Executed instructions and bytes of machine code are judged, too: they are counted, and the same on all machines.
+//!
+//! Nothing in this module measures. A program that judges its own report:
 //!
 //! ```no_run
 //! use pvbench::gate::judge::{GateInput, judge, settle, timed};

@@ -1,4 +1,5 @@
-//! Which rule decides what: globs resolved against the names there are, and the first rule of each level that matches.
+//! The deciding rule of each cell and kernel: globs become names, and the first rule of each level that matches
+//! decides.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,23 +10,23 @@ use crate::report::schema::{Cell, WorkloadKernel, WorkloadResult};
 use crate::report::subject::kernels;
 use crate::select::select;
 
-/// The names that globs choose from, of cells and of kernels of workloads.
+/// The names that globs select from, for cells and for kernels of workloads.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// What cells are named by.
+    /// The names in the fields of cells.
     pub cells: BTreeMap<Field, Vec<String>>,
-    /// What kernels of workloads are named by.
+    /// The names in the fields of kernels of workloads.
     pub kernels: BTreeMap<Field, Vec<String>>,
 }
 
 impl Names {
-    /// Those of what a report has.
+    /// Collects the names of a report.
     #[must_use]
     pub fn of(report: &Report) -> Self {
         let mut names = Names::default();
         let mut seen = HashSet::new();
         for cell in &report.cells {
-            cell_fields(cell, |field, name| {
+            visit_cell_fields(cell, |field, name| {
                 if seen.insert((field, name)) {
                     names.cells.entry(field).or_default().push(name.to_owned());
                 }
@@ -33,7 +34,7 @@ impl Names {
         }
         seen.clear();
         for (workload, kernel) in kernels(report) {
-            kernel_fields(workload, kernel, |field, name| {
+            visit_kernel_fields(workload, kernel, |field, name| {
                 if seen.insert((field, name)) {
                     names.kernels.entry(field).or_default().push(name.to_owned());
                 }
@@ -43,7 +44,8 @@ impl Names {
     }
 }
 
-fn cell_fields<'a>(cell: &'a Cell, mut with: impl FnMut(Field, &'a str)) {
+/// Calls `with` for each field of a cell and its name.
+fn visit_cell_fields<'a>(cell: &'a Cell, mut with: impl FnMut(Field, &'a str)) {
     with(Field::Op, &cell.op);
     with(Field::Body, cell.body.name());
     with(Field::Mechanism, &cell.mechanism);
@@ -53,7 +55,12 @@ fn cell_fields<'a>(cell: &'a Cell, mut with: impl FnMut(Field, &'a str)) {
     }
 }
 
-fn kernel_fields<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel, mut with: impl FnMut(Field, &'a str)) {
+/// Calls `with` for each field of a kernel and its name.
+fn visit_kernel_fields<'a>(
+    workload: &'a WorkloadResult,
+    kernel: &'a WorkloadKernel,
+    mut with: impl FnMut(Field, &'a str),
+) {
     with(Field::Workload, &workload.name);
     let own = [(Field::Mechanism, &kernel.mechanism), (Field::State, &kernel.state), (Field::Option, &kernel.option)];
     for (field, name) in own {
@@ -63,105 +70,107 @@ fn kernel_fields<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel, m
     }
 }
 
-/// A rule whose globs have become names.
+/// A rule with names in place of its globs.
 #[derive(Clone, Debug)]
-pub struct Resolved<'a> {
+pub struct ResolvedRule<'a> {
     /// The rule.
     pub rule: &'a Rule,
-    /// What each of its globs matches.
+    /// The names that its globs match, by field.
     pub names: BTreeMap<Field, HashSet<String>>,
 }
 
-impl Resolved<'_> {
-    /// Whether it selects a cell. What a rule does not name it does not look at, but for two things: where it says
-    /// nothing of the body it speaks of native ones, and a cell that patching refuses, which has nothing to measure by
-    /// its nature, only a rule selects that names the state.
+impl ResolvedRule<'_> {
+    /// Whether the rule selects a cell.
+    ///
+    /// A field that the rule does not name matches everything, with two exceptions. A rule without a body selects
+    /// native bodies. A cell in the state `refused`, which has no measured value, is selected only by a rule that names
+    /// a state.
     #[must_use]
     pub fn has_cell(&self, cell: &Cell) -> bool {
         let refused = cell.state.as_deref() == Some("refused") && !self.names.contains_key(&Field::State);
         let other_body = cell.body != BodyKind::Native && !self.names.contains_key(&Field::Body);
         let mut matching = 0;
-        cell_fields(cell, |field, name| matching += usize::from(self.matches(field, name)));
-        !self.rule.of_workloads() && !refused && !other_body && matching == self.names.len()
+        visit_cell_fields(cell, |field, name| matching += usize::from(self.matches(field, name)));
+        !self.rule.selects_workloads() && !refused && !other_body && matching == self.names.len()
     }
 
-    /// Whether it selects a kernel of a workload.
+    /// Whether the rule selects a kernel of a workload.
     #[must_use]
     pub fn has_kernel(&self, workload: &WorkloadResult, kernel: &WorkloadKernel) -> bool {
         let mut matching = 0;
-        kernel_fields(workload, kernel, |field, name| matching += usize::from(self.matches(field, name)));
-        self.rule.of_workloads() && matching == self.names.len()
+        visit_kernel_fields(workload, kernel, |field, name| matching += usize::from(self.matches(field, name)));
+        self.rule.selects_workloads() && matching == self.names.len()
     }
 
-    /// Whether one of its globs is of this field and matches the name.
+    /// Whether a glob of the rule is on this field and matches the name.
     #[must_use]
     pub fn matches(&self, field: Field, name: &str) -> bool {
         self.names.get(&field).is_some_and(|names| names.contains(name))
     }
 }
 
-/// Resolves all rules against the names there are.
+/// Replaces the globs of all rules by the names that they match.
 ///
 /// # Errors
-/// Where a glob matches nothing, with its place and the nearest name.
-pub fn resolve<'a>(budgets: &'a Budgets, names: &Names) -> Result<Vec<Resolved<'a>>, BudgetError> {
+/// A glob matches nothing; the error has its position and the nearest name.
+pub fn resolve<'a>(budgets: &'a Budgets, names: &Names) -> Result<Vec<ResolvedRule<'a>>, BudgetError> {
     let resolved = |rule: &'a Rule| {
-        let of = if rule.of_workloads() { &names.kernels } else { &names.cells };
+        let of = if rule.selects_workloads() { &names.kernels } else { &names.cells };
         let mut matched = BTreeMap::new();
         for (field, pattern) in &rule.selector {
-            let there: Vec<&str> = of.get(field).into_iter().flatten().map(String::as_str).collect();
-            let chosen = select(field.name(), std::slice::from_ref(&pattern.text), &there)
-                .map_err(|error| budgets.at(pattern.place, error.to_string()))?;
-            matched.insert(*field, chosen.into_iter().map(|index| there[index].to_owned()).collect());
+            let available: Vec<&str> = of.get(field).into_iter().flatten().map(String::as_str).collect();
+            let chosen = select(field.name(), std::slice::from_ref(&pattern.text), &available)
+                .map_err(|error| budgets.at(pattern.position, error.to_string()))?;
+            matched.insert(*field, chosen.into_iter().map(|index| available[index].to_owned()).collect());
         }
-        Ok(Resolved { rule, names: matched })
+        Ok(ResolvedRule { rule, names: matched })
     };
     budgets.rules.iter().map(resolved).collect()
 }
 
-/// Resolves all rules against the names there are; a glob that matches nothing selects nothing.
+/// Replaces the globs of all rules by the names that they match; a glob may match nothing.
 #[must_use]
-pub fn resolve_what_is_there<'a>(budgets: &'a Budgets, names: &Names) -> Vec<Resolved<'a>> {
+pub fn resolve_leniently<'a>(budgets: &'a Budgets, names: &Names) -> Vec<ResolvedRule<'a>> {
     let resolved = |rule: &'a Rule| {
-        let of = if rule.of_workloads() { &names.kernels } else { &names.cells };
+        let of = if rule.selects_workloads() { &names.kernels } else { &names.cells };
         let matching = |(field, pattern): (&Field, &Pattern)| {
-            let there: Vec<&str> = of.get(field).into_iter().flatten().map(String::as_str).collect();
-            let chosen = select(field.name(), std::slice::from_ref(&pattern.text), &there).unwrap_or_default();
-            (*field, chosen.into_iter().map(|index| there[index].to_owned()).collect())
+            let available: Vec<&str> = of.get(field).into_iter().flatten().map(String::as_str).collect();
+            let chosen = select(field.name(), std::slice::from_ref(&pattern.text), &available).unwrap_or_default();
+            (*field, chosen.into_iter().map(|index| available[index].to_owned()).collect())
         };
-        Resolved { rule, names: rule.selector.iter().map(matching).collect() }
+        ResolvedRule { rule, names: rule.selector.iter().map(matching).collect() }
     };
     budgets.rules.iter().map(resolved).collect()
 }
 
-/// What a rule decides: its place among the rules, and the cell, or the kernel, by its place in the report.
+/// A rule, and the cell or kernel that it decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision<T> {
-    /// The rule.
+    /// The index of the rule.
     pub rule: usize,
-    /// What it decides.
+    /// The index of the cell, or the indices of workload and kernel, in the report.
     pub of: T,
 }
 
-/// Who decides what in a report.
+/// The deciding rules of a report.
 #[derive(Clone, Debug, Default)]
 pub struct Decisions {
-    /// Of cells, by their place in the report.
+    /// The decisions on cells.
     pub cells: Vec<Decision<usize>>,
-    /// Of kernels: workload and kernel.
+    /// The decisions on kernels of workloads.
     pub kernels: Vec<Decision<(usize, usize)>>,
-    /// The first rule that matches nothing.
+    /// The index of the first rule that matches nothing.
     pub unmatched: Option<usize>,
-    /// Rules that match, but only what earlier ones decide.
+    /// The indices of rules that decide nothing, because earlier rules decide all that they match.
     pub idle: Vec<usize>,
 }
 
-/// Finds the first rule of each level for every cell and kernel.
+/// Finds the first rule of each level that selects a cell or kernel, for all of them.
 #[must_use]
-pub fn decide(rules: &[Resolved], report: &Report) -> Decisions {
+pub fn decide(rules: &[ResolvedRule], report: &Report) -> Decisions {
     let mut decisions = Decisions::default();
     let (mut matched, mut decides) = (vec![false; rules.len()], vec![false; rules.len()]);
-    let mut first = |has: &dyn Fn(&Resolved) -> bool, with: &mut dyn FnMut(usize)| {
+    let mut first = |has: &dyn Fn(&ResolvedRule) -> bool, with: &mut dyn FnMut(usize)| {
         let mut taken: Vec<Level> = Vec::with_capacity(2);
         for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| has(rule)) {
             matched[index] = true;
@@ -175,9 +184,9 @@ pub fn decide(rules: &[Resolved], report: &Report) -> Decisions {
     for (of, cell) in report.cells.iter().enumerate() {
         first(&|rule| rule.has_cell(cell), &mut |rule| decisions.cells.push(Decision { rule, of }));
     }
-    for (place, workload) in report.workloads.iter().enumerate() {
+    for (workload_index, workload) in report.workloads.iter().enumerate() {
         for (index, kernel) in workload.kernels.iter().enumerate() {
-            let of = (place, index);
+            let of = (workload_index, index);
             first(&|rule| rule.has_kernel(workload, kernel), &mut |rule| {
                 decisions.kernels.push(Decision { rule, of });
             });
@@ -189,15 +198,18 @@ pub fn decide(rules: &[Resolved], report: &Report) -> Decisions {
 }
 
 impl Decisions {
-    /// That no rule matches nothing.
+    /// Checks that every rule matches something.
     ///
     /// # Errors
-    /// The first rule that does, with its place: its globs match, each by itself, but no cell has all of it.
+    /// The position of the first rule that matches nothing. Each of its globs matches, but no cell matches all of them.
     pub fn check(&self, budgets: &Budgets) -> Result<(), BudgetError> {
-        let Some(nothing) = self.unmatched else { return Ok(()) };
-        let rule = &budgets.rules[nothing];
-        let what = if rule.of_workloads() { "workload on such a kernel" } else { "cell" };
-        let message = format!("the rule matches nothing: no {what} of the report has all of {}", rule.selects());
-        Err(budgets.at(rule.place, message))
+        let Some(unmatched) = self.unmatched else { return Ok(()) };
+        let rule = &budgets.rules[unmatched];
+        let what = if rule.selects_workloads() { "workload on such a kernel" } else { "cell" };
+        let message = format!(
+            "the rule matches nothing: no {what} of the report has all of {}; correct or remove the rule",
+            rule.selects()
+        );
+        Err(budgets.at(rule.position, message))
     }
 }

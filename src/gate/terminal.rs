@@ -4,76 +4,76 @@ use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::compare::{Changed, ReportComparison};
-use super::left_out::Measured;
+use super::compare::{Change, ReportComparison};
+use super::left_out::MeasuredIn;
 use super::verdict::{Judged, Outcome, Verdict};
 use crate::report::schema::Estimate;
 
-/// More lines than this of one outcome are counted, not shown.
-const MOST: usize = 40;
-/// Of what shares a reason so many are named.
-const NAMED: usize = 2;
+/// Number of lines in a table without `--all`; further ones are counted.
+const MAX_LINES: usize = 40;
+/// Number of subjects that a line with a shared reason names.
+const MAX_NAMED: usize = 2;
 
-/// The gate's verdicts: what does not pass, each with rule, interval, bound and floor; with `all` what passes, too.
+/// Formats the verdicts that do not pass, each with rule, interval, bound and floor; with `all` also those that pass.
 #[must_use]
 pub fn verdicts(judged: &Judged, all: bool) -> String {
     let mut text = String::new();
-    let quiet = |verdict: &&Verdict| all || !matches!(verdict.outcome, Outcome::Pass | Outcome::Skipped);
-    let shown: Vec<&Verdict> = judged.verdicts.iter().filter(quiet).collect();
+    let is_shown = |verdict: &&Verdict| all || !matches!(verdict.outcome, Outcome::Pass | Outcome::Skipped);
+    let shown: Vec<&Verdict> = judged.verdicts.iter().filter(is_shown).collect();
     if !shown.is_empty() {
-        let most = if all { usize::MAX } else { MOST };
-        let mut table = table(&["verdict", "of", "measured", "interval", "bound", "floor", "rule"], &[2, 3, 4, 5]);
+        let most = if all { usize::MAX } else { MAX_LINES };
+        let mut table = make_table(&["verdict", "of", "measured", "interval", "bound", "floor", "rule"], &[2, 3, 4, 5]);
         for verdict in shown.iter().take(most) {
-            let [measured, interval, bound, floor] = numbers(verdict);
+            let [measured, interval, bound, floor] = format_numbers(verdict);
             table.add_row([
-                outcome(verdict),
+                format_outcome(verdict),
                 verdict.subject.clone(),
                 measured,
                 interval,
                 bound,
                 floor,
-                rule(judged, verdict),
+                format_rule(judged, verdict),
             ]);
         }
-        line(&mut text, &lines(&table));
+        add_line(&mut text, &format_table(&table));
         if shown.len() > most {
-            line(&mut text, &format!(".. and {} more; --all or --json shows them", shown.len() - most));
+            add_line(&mut text, &format!(".. and {} more; --all or --json shows them", shown.len() - most));
         }
         for verdict in shown.iter().take(most) {
-            if let Some(said) = remarks(verdict) {
-                line(&mut text, &format!("{}: {said}", verdict.subject));
+            if let Some(said) = format_remarks(verdict) {
+                add_line(&mut text, &format!("{}: {said}", verdict.subject));
             }
         }
-        line(&mut text, "");
+        add_line(&mut text, "");
     }
     for difference in &judged.differences {
-        line(&mut text, &format!("another machine or tool: {difference}"));
+        add_line(&mut text, &format!("another machine or tool: {difference}"));
     }
     if !all {
-        skipped(judged, &mut text);
+        add_skipped(judged, &mut text);
     }
     for trouble in &judged.trouble {
-        line(&mut text, trouble);
+        add_line(&mut text, trouble);
     }
-    line(&mut text, &format!("{}: {}", result(judged), judged.summary()));
+    add_line(&mut text, &format!("{}: {}", result(judged), judged.summary()));
     text
 }
 
-/// What was not judged against the baseline: a line for each reason.
-fn skipped(judged: &Judged, text: &mut String) {
+/// Adds a line per reason for skipped verdicts on changes.
+fn add_skipped(judged: &Judged, text: &mut String) {
     let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let of_changes = judged.verdicts.iter().filter(|v| v.outcome == Outcome::Skipped && v.quantity.is_change());
-    for verdict in of_changes {
+    let changes = judged.verdicts.iter().filter(|v| v.outcome == Outcome::Skipped && v.quantity.is_change());
+    for verdict in changes {
         by_reason.entry(verdict.reason.as_deref().unwrap_or_default()).or_default().push(&verdict.subject);
     }
     for (reason, subjects) in by_reason {
-        let more = if subjects.len() > NAMED { ", .." } else { "" };
-        let names = subjects.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-        line(text, &format!("skipped: {} ({names}{more}): {reason}", subjects.len()));
+        let more = if subjects.len() > MAX_NAMED { ", .." } else { "" };
+        let names = subjects.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
+        add_line(text, &format!("skipped: {} ({names}{more}): {reason}", subjects.len()));
     }
 }
 
-/// What the exit code means, in a word.
+/// Returns the meaning of the exit code.
 #[must_use]
 pub fn result(judged: &Judged) -> &'static str {
     match judged.exit_code {
@@ -84,58 +84,58 @@ pub fn result(judged: &Judged) -> &'static str {
     }
 }
 
-/// A comparison: what changed, the greatest first.
+/// Formats a comparison: the changes in descending order, and everything that was not compared.
 #[must_use]
 pub fn comparison(comparison: &ReportComparison, all: bool) -> String {
     let mut text = String::new();
-    let differs = |changed: &&Changed| all || matches!(changed.outcome, Outcome::Fail | Outcome::Improved);
-    let shown: Vec<&Changed> = comparison.changed.iter().filter(differs).collect();
+    let differs = |changed: &&Change| all || matches!(changed.outcome, Outcome::Fail | Outcome::Improved);
+    let shown: Vec<&Change> = comparison.changed.iter().filter(differs).collect();
     if !shown.is_empty() {
-        let mut table = table(&["", "of", "before", "after", "change", "interval", "floor"], &[2, 3, 4, 5, 6]);
-        let most = if all { usize::MAX } else { MOST };
+        let mut table = make_table(&["", "of", "before", "after", "change", "interval", "floor"], &[2, 3, 4, 5, 6]);
+        let most = if all { usize::MAX } else { MAX_LINES };
         for changed in shown.iter().take(most) {
             let Estimate { estimate, low, high } = changed.change;
             let unit = changed.unit.name();
             table.add_row([
-                word(changed).to_owned(),
+                format_outcome_of_change(changed).to_owned(),
                 changed.subject.clone(),
-                format!("{} {unit}", number(changed.before)),
-                number(changed.after),
-                format!("{}{}", if estimate > 0.0 { "+" } else { "" }, number(estimate)),
-                format!("{} .. {}", number(low), number(high)),
-                number(changed.floor),
+                format!("{} {unit}", format_number(changed.before)),
+                format_number(changed.after),
+                format!("{}{}", if estimate > 0.0 { "+" } else { "" }, format_number(estimate)),
+                format!("{} .. {}", format_number(low), format_number(high)),
+                format_number(changed.floor),
             ]);
         }
-        line(&mut text, &lines(&table));
+        add_line(&mut text, &format_table(&table));
         if shown.len() > most {
-            line(&mut text, &format!(".. and {} more; --all or --json shows them", shown.len() - most));
+            add_line(&mut text, &format!(".. and {} more; --all or --json shows them", shown.len() - most));
         }
         for changed in shown.iter().take(most) {
             if let Some(reason) = &changed.reason {
-                line(&mut text, &format!("{}: {reason}", changed.subject));
+                add_line(&mut text, &format!("{}: {reason}", changed.subject));
             }
         }
-        line(&mut text, "");
+        add_line(&mut text, "");
     }
     for difference in &comparison.differences {
-        line(&mut text, &format!("another machine or tool: {difference}; instructions alone are compared"));
+        add_line(&mut text, &format!("another machine or tool: {difference}; only instructions are compared"));
     }
     for trouble in &comparison.trouble {
-        line(&mut text, trouble);
+        add_line(&mut text, trouble);
     }
-    left_out(comparison, all, &mut text);
+    add_left_out(comparison, all, &mut text);
     if comparison.compared() == 0 {
-        line(&mut text, &nothing_compared(comparison));
+        add_line(&mut text, &explain_nothing_compared(comparison));
     }
     let count = |outcome| comparison.count(outcome);
     let not_compared = match comparison.left_out() {
         0 => String::new(),
         left_out => format!(", {left_out} not compared"),
     };
-    line(
+    add_line(
         &mut text,
         &format!(
-            "{} regressed, {} improved, {} cannot be told, {} unchanged{not_compared}",
+            "{} regressed, {} improved, {} inconclusive, {} unchanged{not_compared}",
             count(Outcome::Fail),
             count(Outcome::Improved),
             count(Outcome::Inconclusive),
@@ -145,8 +145,8 @@ pub fn comparison(comparison: &ReportComparison, all: bool) -> String {
     text
 }
 
-/// Why there is no comparison at all.
-fn nothing_compared(comparison: &ReportComparison) -> String {
+/// Explains why nothing was compared.
+fn explain_nothing_compared(comparison: &ReportComparison) -> String {
     let why = match (comparison.count(Outcome::Skipped), comparison.not_compared.is_empty()) {
         (0, true) => "neither report has a cell or a workload",
         (0, false) => "nothing was measured in both reports that can be compared",
@@ -155,46 +155,52 @@ fn nothing_compared(comparison: &ReportComparison) -> String {
     format!("nothing was compared: {why}")
 }
 
-/// What was not compared: a line for each reason; with `all` a line for each cell and kernel.
-fn left_out(comparison: &ReportComparison, all: bool, text: &mut String) {
-    let mut by_reason: BTreeMap<(Measured, &str), Vec<&str>> = BTreeMap::new();
+/// Adds a line per reason for cells and kernels that were not compared; with `all` the line names all of them.
+fn add_left_out(comparison: &ReportComparison, all: bool, text: &mut String) {
+    let mut by_reason: BTreeMap<(MeasuredIn, &str), Vec<&str>> = BTreeMap::new();
     for left in &comparison.not_compared {
         by_reason.entry((left.measured_in, &left.reason)).or_default().push(&left.subject);
     }
-    let most = if all { usize::MAX } else { MOST };
+    let most = if all { usize::MAX } else { MAX_LINES };
     for ((measured, reason), subjects) in by_reason.iter().take(most) {
         let measured = match measured {
-            Measured::Before => "measured before alone",
-            Measured::After => "measured after alone",
-            Measured::Both => "measured in both",
-            Measured::Neither => "measured in neither",
+            MeasuredIn::Before => "measured before only",
+            MeasuredIn::After => "measured after only",
+            MeasuredIn::Both => "measured in both",
+            MeasuredIn::Neither => "measured in neither",
         };
-        let named = if all { subjects.len() } else { NAMED };
+        let named = if all { subjects.len() } else { MAX_NAMED };
         let more = if subjects.len() > named { ", .." } else { "" };
         let names = subjects.iter().take(named).copied().collect::<Vec<_>>().join(", ");
-        line(text, &format!("not compared, {measured}: {} ({names}{more}): {reason}", subjects.len()));
+        add_line(text, &format!("not compared, {measured}: {} ({names}{more}): {reason}", subjects.len()));
     }
     if by_reason.len() > most {
-        line(text, &format!(".. for {} more reasons; --all or --json shows them", by_reason.len() - most));
+        add_line(text, &format!(".. for {} more reasons; --all or --json shows them", by_reason.len() - most));
     }
 }
 
-fn word(changed: &Changed) -> &'static str {
+fn format_outcome_of_change(changed: &Change) -> &'static str {
     match changed.outcome {
         Outcome::Fail => "regressed",
         Outcome::Improved => "improved",
-        Outcome::Inconclusive => "cannot be told",
+        Outcome::Inconclusive => "inconclusive",
         Outcome::Pass => "unchanged",
         Outcome::Skipped => "not compared",
     }
 }
 
-/// Measured, interval, bound and floor of a verdict, with the unit at the bound.
-pub(super) fn numbers(verdict: &Verdict) -> [String; 4] {
-    let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
+/// Formats value, interval, bound and floor of a verdict; the bound has the unit.
+pub(super) fn format_numbers(verdict: &Verdict) -> [String; 4] {
+    let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), format_number);
     let interval = verdict.measured.map_or_else(
         || "-".to_owned(),
-        |m| if m.low == m.high { "counted".to_owned() } else { format!("{} .. {}", number(m.low), number(m.high)) },
+        |m| {
+            if m.low == m.high {
+                "counted".to_owned()
+            } else {
+                format!("{} .. {}", format_number(m.low), format_number(m.high))
+            }
+        },
     );
     [
         shown(verdict.measured.map(|measured| measured.estimate)),
@@ -204,15 +210,15 @@ pub(super) fn numbers(verdict: &Verdict) -> [String; 4] {
     ]
 }
 
-/// The outcome, with what was said before and whether it only warns.
-pub(super) fn outcome(verdict: &Verdict) -> String {
+/// Formats the outcome, marked `(soft)` if it only warns.
+pub(super) fn format_outcome(verdict: &Verdict) -> String {
     use super::budget::Level;
     let warns = verdict.rule.level == Level::Soft && verdict.outcome <= Outcome::Inconclusive;
     format!("{}{}", verdict.outcome.name(), if warns { " (soft)" } else { "" })
 }
 
-/// Why it cannot be told, what was said before, why the rule is there.
-pub(super) fn remarks(verdict: &Verdict) -> Option<String> {
+/// Formats the reason of the outcome, earlier outcomes, and the reason of the rule.
+pub(super) fn format_remarks(verdict: &Verdict) -> Option<String> {
     let mut parts: Vec<String> = verdict.reason.iter().cloned().collect();
     if !verdict.before.is_empty() {
         let before: Vec<&str> = verdict.before.iter().map(|outcome| outcome.name()).collect();
@@ -222,13 +228,14 @@ pub(super) fn remarks(verdict: &Verdict) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-pub(super) fn rule(judged: &Judged, verdict: &Verdict) -> String {
+/// Formats the quantity of a verdict and the position of its rule.
+pub(super) fn format_rule(judged: &Judged, verdict: &Verdict) -> String {
     let file = std::path::Path::new(&judged.budget).file_name().unwrap_or_default().to_string_lossy().into_owned();
     format!("{} {file}:{}", verdict.quantity.name(), verdict.rule.line)
 }
 
-/// With as many digits as a measurement here has.
-pub(super) fn number(value: f64) -> String {
+/// Formats a value with the significant digits of a measurement.
+pub(super) fn format_number(value: f64) -> String {
     if value == value.trunc() && value.abs() < 1e6 {
         return format!("{value:.0}");
     }
@@ -240,7 +247,7 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-fn table(header: &[&str], right: &[usize]) -> Table {
+fn make_table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     for index in right {
@@ -251,11 +258,11 @@ fn table(header: &[&str], right: &[usize]) -> Table {
     table
 }
 
-fn lines(table: &Table) -> String {
+fn format_table(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-fn line(text: &mut String, content: &str) {
+fn add_line(text: &mut String, content: &str) {
     text.push_str(content);
     text.push('\n');
 }

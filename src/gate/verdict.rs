@@ -1,4 +1,4 @@
-//! What the gate says: verdicts, and the document they are in.
+//! Verdicts of the gate, and the document that holds them.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +8,32 @@ use super::bound::{Quantity, Unit};
 use super::budget::Level;
 use crate::report::schema::Estimate;
 
-/// The version of the document.
+/// Name and version of the document.
 pub const SCHEMA: &str = "pvbench.gate/1";
 
-/// How a bound was met.
+/// The outcome of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It is exceeded: the whole interval, in every mode and at every layout.
+    /// The bound is exceeded by the whole interval, in every mode and at every layout.
     Fail,
-    /// It cannot be told.
+    /// The evidence decides neither way.
     Inconclusive,
-    /// A change is below the bound's negative: as much of an improvement as the bound allows of a regression.
+    /// A change is below the negative bound: an improvement of more than the regression that the bound allows.
     Improved,
-    /// It is kept: the whole interval, in every mode.
+    /// The bound is kept by the whole interval, in every mode.
     Pass,
-    /// There is nothing to judge by: no baseline, one of another machine, no machine code in the report.
+    /// The evidence is missing: no baseline, a baseline of another machine, no machine code in the report.
     Skipped,
 }
 
 impl Outcome {
-    /// All, the worst first.
+    /// All outcomes, the worst first.
     pub const ALL: [Outcome; 5] =
         [Outcome::Fail, Outcome::Inconclusive, Outcome::Improved, Outcome::Pass, Outcome::Skipped];
 
-    /// In a word.
+    /// Returns the word in tables and documents.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,58 +46,57 @@ impl Outcome {
     }
 }
 
-/// The rule that a verdict goes back to.
+/// The rule of a verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleInfo {
     /// Its line in the budget file.
     pub line: usize,
-    /// What it selects.
+    /// Its selector, as `mechanism=table`.
     pub selects: String,
-    /// Warn or fail.
+    /// Whether an exceeded bound warns or fails.
     pub level: Level,
-    /// Why it is there.
+    /// The reason for the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// One bound of one rule on one cell, or on a workload on one kernel.
+/// The verdict of one bound of a rule on one cell or kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
-    /// Which cell or kernel: `pte_val/native/site (inline)/throughput`.
+    /// The cell or kernel: `pte_val/native/site (inline)/throughput`.
     pub subject: String,
-    /// The same by its parts: `op`, `body`, `mechanism`, `state`, `regime`; `workload`, `option`.
+    /// The parts of the subject: `op`, `body`, `mechanism`, `state`, `regime`; `workload`, `option`.
     pub of: BTreeMap<String, String>,
     /// The rule.
     pub rule: RuleInfo,
-    /// What is bound.
+    /// The bounded quantity.
     pub quantity: Quantity,
-    /// In which unit all numbers here are.
+    /// The unit of all numbers here.
     pub unit: Unit,
-    /// The most that may be.
+    /// The largest allowed value.
     pub bound: f64,
-    /// What was measured; the interval is as wide as it takes for all verdicts to hold together. Of what is counted,
-    /// both ends are the count.
+    /// The value, with an interval so wide that all verdicts hold together. Both ends of a count are the count itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Estimate>,
-    /// Nothing below it is a difference.
+    /// The floor: nothing below it is a difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
-    /// By how much it moves with the offset of the loop.
+    /// The largest minus the smallest value over the layouts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout_range: Option<f64>,
-    /// How it was met.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What keeps it from being told.
+    /// The reason for the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What was said of it before it was measured again, the first measurement first.
+    /// Earlier outcomes, if it was measured again; the first measurement is first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub before: Vec<Outcome>,
 }
 
-/// What the gate says of a report.
+/// The verdicts on a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Judged {
@@ -105,49 +104,49 @@ pub struct Judged {
     pub schema: String,
     /// The budget file.
     pub budget: String,
-    /// The seed of the run that was judged.
+    /// The seed of the judged run.
     pub seed: u64,
-    /// When it began.
+    /// The start of the run.
     pub started: String,
-    /// The CPU it ran on.
+    /// The CPU of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,
-    /// The probability with which chance alone makes any of the verdicts fail is at most this.
+    /// Largest probability that chance alone makes any of the verdicts fail.
     pub error: f64,
-    /// The confidence of a single interval that follows from it.
+    /// The confidence of a single interval, which follows from `error`.
     pub confidence: f64,
-    /// Whether another machine or tool was involved, and in what it differs: then times are not judged.
+    /// Differences of machine and tool. If there are any, times are not judged.
     pub differences: Vec<String>,
-    /// What is wrong with the report: it is incomplete, or something failed while it was measured.
+    /// Faults of the whole report: it is incomplete, or has failures.
     pub trouble: Vec<String>,
-    /// How many verdicts of each kind: of hard rules, then of soft ones.
+    /// Number of verdicts by outcome: of hard rules, then of soft ones.
     pub counts: BTreeMap<String, [usize; 2]>,
-    /// What the process ends with.
+    /// The exit code of the process.
     pub exit_code: u8,
-    /// The worst first.
+    /// The verdicts, the worst first.
     pub verdicts: Vec<Verdict>,
 }
 
 impl Judged {
-    /// How many verdicts of hard rules, or of soft ones, came out like this.
+    /// Counts the verdicts of a level with an outcome.
     #[must_use]
     pub fn count(&self, level: Level, outcome: Outcome) -> usize {
         self.verdicts.iter().filter(|v| v.outcome == outcome && v.rule.level == level).count()
     }
 
-    /// In a line: `1 fail, 2 inconclusive, 37 pass`.
+    /// Formats the counts: `1 fail, 2 inconclusive, 37 pass`.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut parts = Vec::new();
         for outcome in Outcome::ALL {
             let [hard, soft] = [Level::Hard, Level::Soft].map(|level| self.count(level, outcome));
             if hard + soft > 0 {
-                let of_soft = if soft > 0 && outcome <= Outcome::Inconclusive {
+                let soft_part = if soft > 0 && outcome <= Outcome::Inconclusive {
                     format!(" ({soft} soft)")
                 } else {
                     String::new()
                 };
-                parts.push(format!("{} {}{of_soft}", hard + soft, outcome.name()));
+                parts.push(format!("{} {}{soft_part}", hard + soft, outcome.name()));
             }
         }
         parts.join(", ")

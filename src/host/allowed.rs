@@ -1,4 +1,4 @@
-//! Which CPUs this process may run on, also after its threads were pinned.
+//! CPUs that this process may run on, also after its threads are pinned.
 
 use std::sync::OnceLock;
 
@@ -6,14 +6,14 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu};
 
 static BEFORE_PINNING: OnceLock<CpuSet> = OnceLock::new();
 
-/// To be called before a thread is pinned: what the first one is allowed then counts.
+/// Remembers the allowed CPUs; must be called before a thread is pinned. Only the first call has an effect.
 pub fn remember_allowed_cpus() {
     if let Ok(allowed) = sched_getaffinity(None) {
         BEFORE_PINNING.get_or_init(|| allowed);
     }
 }
 
-/// A CPU that this process may use, other than the one that this thread is on; `None` where there is none.
+/// Returns an allowed CPU other than that of this thread; `None` if no other one is allowed.
 #[must_use]
 pub fn another_cpu() -> Option<usize> {
     let now = sched_getaffinity(None).ok()?;

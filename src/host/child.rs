@@ -1,4 +1,4 @@
-//! Programs that this one starts: they end with it, and where it is to stop.
+//! Child processes that end with this process, or when a stop flag is set.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -10,40 +10,40 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal};
 
-/// How often a program that runs is looked at.
+/// Interval at which the status of a child is polled.
 pub const GLANCE: Duration = Duration::from_millis(20);
 
-/// Has the program end when this thread does, however that comes. It gets a process group of its own: Ctrl-C on the
-/// terminal is this process's to handle, and [`end`] reaches what the program starts, too.
+/// Makes the kernel kill the child when this thread ends, for whatever reason. The child gets its own process group:
+/// this process handles Ctrl-C of the terminal, and [`end`] also ends children of the child.
 pub fn bind(command: &mut Command) -> &mut Command {
     let parent = getpid();
     let bound = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // A parent that was killed before that call sends no signal any more.
+        // If the parent was killed before that call, no signal will come.
         if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH.into()) }
     };
     // SAFETY: between fork and exec only these system calls are made, and nothing is allocated.
     unsafe { command.process_group(0).pre_exec(bound) }
 }
 
-/// Ends a program that was started by way of [`bind`], with all that it started.
+/// Kills a child that was started with [`bind`], with its process group.
 ///
 /// # Errors
-/// Where it cannot be waited for.
+/// The child cannot be waited for.
 pub fn end(child: &mut Child) -> io::Result<()> {
-    // Fails only where all have ended by themselves; waiting tells.
+    // This fails only if all processes of the group have ended by themselves.
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(group, Signal::KILL);
     }
     child.wait().map(|_| ())
 }
 
-/// Runs a program to its end and keeps what it prints, or ends it once `stop` is set.
+/// Runs a program and returns its output and status; kills it once `stop` is set.
 ///
 /// # Errors
-/// Where it cannot be started, or was stopped: `ErrorKind::Interrupted`.
+/// The program cannot be started, or was stopped (`ErrorKind::Interrupted`).
 pub fn output(command: &mut Command, stop: &AtomicBool) -> io::Result<Output> {
-    // Files and no pipes: whatever the program leaves behind may hold a pipe open.
+    // Output goes to files: processes that the program leaves behind could hold a pipe open.
     let [mut stdout, mut stderr] = [tempfile::tempfile()?, tempfile::tempfile()?];
     command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     let mut child = bind(command).spawn()?;
@@ -57,10 +57,11 @@ pub fn output(command: &mut Command, stop: &AtomicBool) -> io::Result<Output> {
         }
         std::thread::sleep(GLANCE);
     };
-    Ok(Output { status, stdout: whole(&mut stdout)?, stderr: whole(&mut stderr)? })
+    Ok(Output { status, stdout: read_all(&mut stdout)?, stderr: read_all(&mut stderr)? })
 }
 
-fn whole(file: &mut File) -> io::Result<Vec<u8>> {
+/// Reads a file from its beginning.
+fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
@@ -78,18 +79,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_prints_is_kept_with_its_status() {
+    fn output_returns_both_streams_and_the_status() {
         let output = output(&mut shell("echo out; echo err >&2; exit 3"), &AtomicBool::new(false)).unwrap();
         let Output { status, stdout, stderr } = output;
         assert_eq!((status.code(), &stdout[..], &stderr[..]), (Some(3), &b"out\n"[..], &b"err\n"[..]));
     }
 
     #[test]
-    fn a_program_that_is_stopped_ends_with_all_that_it_started() {
+    fn a_stopped_program_ends_with_all_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-        // Both have the pipe open for writing: reading ends when both have.
+        // Both processes have the pipe open for writing, so reading ends when both have ended.
         let script = format!("exec > {}; echo up; sleep infinity & sleep infinity", fifo.display());
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {

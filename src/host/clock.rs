@@ -1,4 +1,4 @@
-//! Which clock the samples are timed with.
+//! Choice of the clock that times the windows.
 
 use super::CpuFacts;
 
@@ -14,9 +14,8 @@ pub enum ClockChoice {
     },
 }
 
-/// The clock to measure with: the time stamp counter where it is readable, constant, invariant, monotonic and not given
-/// up by the kernel, else the operating system's clock. What was seen to be wrong comes before a missing promise as the
-/// reason.
+/// Chooses the clock: the time stamp counter if it is readable, constant, invariant, monotonic and offered by the
+/// kernel, else the clock of the operating system. An observed fault precedes a missing guarantee as the reason.
 pub fn clock_choice(facts: &CpuFacts) -> ClockChoice {
     let wrong = if !facts.tsc_readable {
         Some("the time stamp counter cannot be read by this process")
@@ -25,11 +24,11 @@ pub fn clock_choice(facts: &CpuFacts) -> ClockChoice {
     } else if facts.tsc_kept_by_kernel == Some(false) {
         Some("the kernel does not offer the time stamp counter as a clock source")
     } else if !facts.tsc_constant {
-        Some("the time stamp counter is not promised to tick at a constant rate")
+        Some("the CPU does not guarantee that the time stamp counter ticks at a constant rate")
     } else if !facts.tsc_invariant {
-        Some("the time stamp counter is not promised to go on in deep sleep states")
+        Some("the CPU does not guarantee that the time stamp counter runs in deep sleep states")
     } else if facts.tsc_monotonic.is_none() {
-        Some("the time stamp counter was not tried")
+        Some("the time stamp counter was not tested")
     } else {
         None
     };

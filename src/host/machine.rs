@@ -1,4 +1,4 @@
-//! What the machine is.
+//! Facts about the machine: CPU, kernel, caches, memory, mitigations.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use super::{CpuFacts, Probes, Root, cpu_list, measuring_cpu};
 
 const CPUINFO: &str = "proc/cpuinfo";
-/// Where the kernel tells what it does about each flaw of the CPU.
+/// Folder with the mitigation of each CPU vulnerability.
 pub(super) const VULNERABILITIES: &str = "sys/devices/system/cpu/vulnerabilities";
 
-/// The machine a report was made on. What could not be read is absent.
+/// The machine of a report. Facts that could not be read are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Machine {
-    /// The CPU's name, as `AMD EPYC 9554 64-Core Processor`.
+    /// The name of the CPU, such as `AMD EPYC 9554 64-Core Processor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,
-    /// The CPU's vendor, as `AuthenticAMD`.
+    /// The vendor of the CPU, such as `AuthenticAMD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_vendor: Option<String>,
-    /// The CPU's family, with the extended family added.
+    /// The family of the CPU, with the extended family added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_family: Option<u32>,
     /// The model within the family, with the extended model.
@@ -29,72 +29,72 @@ pub struct Machine {
     /// The stepping of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_stepping: Option<u32>,
-    /// The revision of the microcode as the kernel prints it, as `0xa101148`. In a guest the hypervisor chooses it.
+    /// The microcode revision as the kernel prints it, such as `0xa101148`. In a guest the hypervisor chooses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub microcode: Option<String>,
-    /// How many CPUs are online.
+    /// Number of CPUs online.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus_online: Option<u32>,
-    /// The numbers of the CPUs this process may run on.
+    /// The numbers of the CPUs that this process may run on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus_allowed: Option<Vec<u32>>,
-    /// The signature of the hypervisor (CPUID leaf 0x40000000), as `KVMKVMKVM`; empty where it gives none, absent where
-    /// no hypervisor shows itself.
+    /// The signature of the hypervisor (CPUID leaf 0x40000000), such as `KVMKVMKVM`. It may be empty, and is absent if
+    /// CPUID shows no hypervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtualised: Option<String>,
-    /// The release of the kernel, as `uname -r`.
+    /// The release of the kernel, as in `uname -r`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
     /// The distribution: `PRETTY_NAME` of os-release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
-    /// Ticks of the time stamp counter per second, where CPUID tells it.
+    /// Ticks of the time stamp counter per second, if CPUID has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tsc_hz: Option<u64>,
-    /// The caches of the CPU measured on, innermost first; empty where the kernel does not show them.
+    /// The caches of the measured CPU, innermost first; empty if the kernel does not show them.
     #[serde(default)]
     pub caches: Vec<Cache>,
-    /// The memory of the machine in bytes, less what the kernel took at boot (`MemTotal`).
+    /// The memory of the machine in bytes, without the part that the kernel reserved at boot (`MemTotal`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// What the kernel does about each flaw of the CPU, by the names of the files in
+    /// The mitigation of each CPU vulnerability, by the names of the files in
     /// `/sys/devices/system/cpu/vulnerabilities`.
     #[serde(default)]
     pub mitigations: BTreeMap<String, String>,
 }
 
-/// One cache.
+/// A cache of the CPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cache {
-    /// 1 is nearest to the core.
+    /// The level; 1 is nearest to the core.
     pub level: u32,
     /// `Data`, `Instruction` or `Unified`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size_bytes: u64,
 }
 
 impl Machine {
-    /// The machine under `root`, with the running CPU's answers to CPUID.
+    /// Reads the machine under `root`, with CPUID of the running CPU.
     pub fn read(root: &Root) -> Self {
         Self::read_with(root, &CpuFacts::read(root))
     }
 
-    /// The machine under `root`, with what CPUID tells given.
+    /// Reads the machine under `root`, with given facts from CPUID.
     pub fn read_with(root: &Root, cpu: &CpuFacts) -> Self {
-        Self::read_on(root, cpu, allowed_now(root), None)
+        Self::read_on(root, cpu, read_allowed_cpus(root), None)
     }
 
-    /// The machine under `root` as the probes found it at the start. A run leaves one CPU to its workers: afterwards
-    /// this process is allowed fewer CPUs than it was given, and not the one that is measured.
+    /// Reads the machine under `root`, with allowed CPUs and measured CPU as probed at the start of the run. During a
+    /// run the parent process may not use the CPU of its workers, so the present affinity would be wrong.
     pub fn read_probed(root: &Root, probes: &Probes) -> Self {
-        let allowed = probes.cpus_allowed.as_ref().ok().cloned().or_else(|| allowed_now(root));
+        let allowed = probes.cpus_allowed.as_ref().ok().cloned().or_else(|| read_allowed_cpus(root));
         Self::read_on(root, &probes.cpu, allowed, probes.measuring_cpu)
     }
 
-    /// The machine with the CPUs that are allowed, and the caches of the CPU that is measured.
+    /// Reads the machine, with given allowed CPUs and the CPU whose caches are listed.
     fn read_on(root: &Root, cpu: &CpuFacts, cpus_allowed: Option<Vec<u32>>, measured: Option<u32>) -> Self {
         let cpuinfo = |key| root.field(CPUINFO, ':', key).filter(|it| !it.is_empty());
         let number = |key| cpuinfo(key).and_then(|it| it.parse().ok());
@@ -106,35 +106,35 @@ impl Machine {
             cpu_model_number: number("model"),
             cpu_stepping: number("stepping"),
             microcode: cpuinfo("microcode"),
-            cpus_online: cpus_online(root),
+            cpus_online: count_cpus_online(root),
             cpus_allowed,
             virtualised: cpu.hypervisor.clone(),
             kernel: root.line("proc/sys/kernel/osrelease").ok(),
-            os: os(root),
+            os: read_os_name(root),
             tsc_hz: cpu.tsc_hz,
-            caches: caches(root, measured),
+            caches: read_caches(root, measured),
             memory_bytes: root
                 .field("proc/meminfo", ':', "MemTotal")
                 .and_then(|it| it.strip_suffix("kB")?.trim().parse::<u64>().ok())
                 .and_then(|kib| kib.checked_mul(1024)),
-            mitigations: mitigations(root),
+            mitigations: read_mitigations(root),
         }
     }
 }
 
-/// The CPUs that this process is allowed at this moment.
-fn allowed_now(root: &Root) -> Option<Vec<u32>> {
+/// Reads the CPUs that this process may use at this moment.
+fn read_allowed_cpus(root: &Root) -> Option<Vec<u32>> {
     root.field("proc/self/status", ':', "Cpus_allowed_list").and_then(|list| cpu_list::parse(&list))
 }
 
-/// How many CPUs are online.
-pub(super) fn cpus_online(root: &Root) -> Option<u32> {
+/// Counts the CPUs online.
+pub(super) fn count_cpus_online(root: &Root) -> Option<u32> {
     let list = root.line("sys/devices/system/cpu/online").ok()?;
     u32::try_from(cpu_list::parse(&list)?.len()).ok()
 }
 
-/// Every file of the vulnerabilities folder that can be read.
-pub(super) fn mitigations(root: &Root) -> BTreeMap<String, String> {
+/// Reads all files of the vulnerabilities folder that can be read.
+pub(super) fn read_mitigations(root: &Root) -> BTreeMap<String, String> {
     root.names(VULNERABILITIES)
         .into_iter()
         .filter_map(|name| {
@@ -144,8 +144,8 @@ pub(super) fn mitigations(root: &Root) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// os-release(5) has it in /etc, else in /usr/lib.
-fn os(root: &Root) -> Option<String> {
+/// Reads the name of the distribution; os-release(5) is in /etc, else in /usr/lib.
+fn read_os_name(root: &Root) -> Option<String> {
     ["etc/os-release", "usr/lib/os-release"]
         .into_iter()
         .find_map(|file| root.field(file, '=', "PRETTY_NAME"))
@@ -153,7 +153,7 @@ fn os(root: &Root) -> Option<String> {
         .filter(|name| !name.is_empty())
 }
 
-fn caches(root: &Root, cpu: u32) -> Vec<Cache> {
+fn read_caches(root: &Root, cpu: u32) -> Vec<Cache> {
     let folder = format!("sys/devices/system/cpu/cpu{cpu}/cache");
     let mut caches: Vec<Cache> = root
         .names(&folder)
@@ -164,7 +164,7 @@ fn caches(root: &Root, cpu: u32) -> Vec<Cache> {
             Some(Cache {
                 level: read("level")?.parse().ok()?,
                 kind: read("type")?,
-                size_bytes: size_bytes(&read("size")?)?,
+                size_bytes: parse_size_bytes(&read("size")?)?,
             })
         })
         .collect();
@@ -172,8 +172,8 @@ fn caches(root: &Root, cpu: u32) -> Vec<Cache> {
     caches
 }
 
-/// The kernel writes sizes of caches as `32K`.
-fn size_bytes(text: &str) -> Option<u64> {
+/// Parses the size of a cache, which the kernel writes as `32K`.
+fn parse_size_bytes(text: &str) -> Option<u64> {
     let (digits, unit) = match text.strip_suffix('K') {
         Some(digits) => (digits, 1024),
         None => (text, 1),

@@ -1,12 +1,11 @@
 //! Facts about this machine, and whether it is fit to measure on.
 //!
-//! Two things are made here. [`Machine`] says what the machine is and stands beside every result. [`checks`] says what
-//! about it helps or harms a measurement, and what to do about it: `pvbench doctor` prints them, the report keeps them
-//! as its environment.
+//! [`Machine`] describes the machine and is part of every report. [`checks`] lists the conditions that help or harm a
+//! measurement, with advice: `pvbench doctor` prints them, and a report has them as its environment.
 //!
-//! Facts come from three places, each of which a test can give instead: files under a [`Root`], the CPUID instruction
-//! behind [`Cpuid`], and system calls whose answers [`Probes`] holds. Nothing here fails: what cannot be read is absent
-//! in [`Machine`] and `unknown` with a reason in a [`Check`].
+//! Facts come from three sources, and a test can replace each: files under a [`Root`], the CPUID instruction behind
+//! [`Cpuid`], and system calls, whose answers [`Probes`] holds. No function here fails for want of a fact: a fact that
+//! cannot be read is absent in [`Machine`], and `unknown` with a reason in a [`Check`].
 
 mod allowed;
 mod check;

@@ -1,13 +1,13 @@
-//! Time in which this process ran: what a limit on somebody else's silence may count.
+//! Time in which this process ran. A timeout on another process counts only this time.
 
 use std::time::{Duration, Instant};
 
-/// A longer time between two looks counts as this one: this process was stopped, suspended or frozen meanwhile, and
-/// what it waits for may have been, too. Looks come every 50 ms; half of this would not count all of a busy machine's
-/// delays, twice of it would count more of each stop.
+/// Longest time between two polls that is counted. A longer one counts as this: this process was stopped, suspended or
+/// frozen, and the process that it waits for may have been, too. Polls come every 50 ms. Half of this value would not
+/// count all delays of a busy machine; twice this value would count more of each stop.
 const MAX_STEP: Duration = Duration::from_millis(200);
 
-/// How long this process ran since it began to wait, as far as it looked.
+/// The time for which this process has run since it began to wait, up to the last poll.
 #[derive(Debug)]
 pub struct OwnTime {
     last: Instant,
@@ -15,13 +15,13 @@ pub struct OwnTime {
 }
 
 impl OwnTime {
-    /// Begins to count.
+    /// Begins to count at 0.
     #[must_use]
     pub fn start() -> Self {
         OwnTime { last: Instant::now(), passed: Duration::ZERO }
     }
 
-    /// As if nobody had looked for so long.
+    /// Begins to count as if the last poll were `time` ago.
     #[cfg(test)]
     pub(crate) fn from_before(time: Duration) -> Self {
         let mut own = OwnTime::start();
@@ -29,17 +29,17 @@ impl OwnTime {
         own
     }
 
-    /// Counts from now on.
+    /// Begins to count at 0 again.
     pub fn restart(&mut self) {
         *self = OwnTime::start();
     }
 
-    /// Looks at the clock; to be called every 50 ms or so. Returns the time in which this process ran.
+    /// Polls the clock, which must happen about every 50 ms. Returns the time in which this process ran.
     pub fn look(&mut self) -> Duration {
-        self.look_at(Instant::now())
+        self.count_until(Instant::now())
     }
 
-    fn look_at(&mut self, now: Instant) -> Duration {
+    fn count_until(&mut self, now: Instant) -> Duration {
         self.passed += now.saturating_duration_since(self.last).min(MAX_STEP);
         self.last = now;
         self.passed
@@ -51,15 +51,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_without_looks_is_no_time_in_which_the_process_ran() {
+    fn a_long_time_between_two_polls_counts_as_one_step() {
         let mut time = OwnTime::start();
         let mut now = time.last;
         for _ in 0..20 {
             now += Duration::from_millis(50);
-            time.look_at(now);
+            time.count_until(now);
         }
-        assert_eq!(time.look_at(now), Duration::from_secs(1));
+        assert_eq!(time.count_until(now), Duration::from_secs(1));
         now += Duration::from_secs(3600);
-        assert_eq!(time.look_at(now), Duration::from_secs(1) + MAX_STEP);
+        assert_eq!(time.count_until(now), Duration::from_secs(1) + MAX_STEP);
     }
 }

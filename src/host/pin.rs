@@ -1,23 +1,23 @@
-//! Pinning a thread to a CPU.
+//! Pinning of a thread to a CPU.
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::remember_allowed_cpus;
 
-/// A CPU that this thread cannot be pinned to: it does not exist, or it is not allowed.
+/// Why this thread cannot be pinned to a CPU: the CPU does not exist or is not allowed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot pin to CPU {cpu}: {source}; `pvbench doctor` says which CPUs are allowed")]
+#[error("cannot pin to CPU {cpu}: {source}; `pvbench doctor` shows the allowed CPUs")]
 pub struct PinError {
-    /// Which.
+    /// The CPU.
     pub cpu: usize,
-    /// What the kernel said.
+    /// The error of the kernel.
     pub source: rustix::io::Errno,
 }
 
-/// Pins this thread.
+/// Pins this thread to a CPU.
 ///
 /// # Errors
-/// [`PinError`] where the CPU does not exist or is not allowed.
+/// [`PinError`] if the CPU does not exist or is not allowed.
 pub fn pin(cpu: usize) -> Result<(), PinError> {
     remember_allowed_cpus();
     let mut set = CpuSet::new();

@@ -1,34 +1,35 @@
-//! The filesystem root that machine facts are read under.
+//! Root folder for the files with facts about the machine.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// No file read here needs more. /proc/cpuinfo of a very large machine is longer, but its first blocks suffice.
-const LONGEST_READ: u64 = 1 << 20;
+/// Largest part of a file that is read, in bytes. /proc/cpuinfo of a very large machine is longer, but its first blocks
+/// are enough.
+const MAX_READ_BYTES: u64 = 1 << 20;
 
-/// The root under which `/proc`, `/sys` and `/etc` are looked up: `/`, or a folder with a made-up tree in tests.
+/// The root under which `/proc`, `/sys` and `/etc` are read: `/`, or a folder with a made-up tree in tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root(PathBuf);
 
 /// A file under a [`Root`] that could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is no such file, as is usual for parts of `/sys` in a guest or a container.
-    #[error("/{path} is not there")]
+    /// The file does not exist, as is usual for parts of `/sys` in a guest or a container.
+    #[error("/{path} does not exist")]
     Absent {
         /// The path below the root.
         path: String,
     },
-    /// It is there, and reading it failed.
+    /// The file exists, but reading it failed.
     #[error("/{path} cannot be read: {source}")]
     Failed {
         /// The path below the root.
         path: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It was read and holds nothing.
+    /// The file is empty.
     #[error("/{path} is empty")]
     Empty {
         /// The path below the root.
@@ -37,38 +38,38 @@ pub enum ReadError {
 }
 
 impl Default for Root {
-    /// The running system's `/`.
+    /// The root of the running system, `/`.
     fn default() -> Self {
         Self(PathBuf::from("/"))
     }
 }
 
 impl Root {
-    /// A root at `folder`.
+    /// Makes a root at `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self(folder.into())
     }
 
-    /// Where `path` lies on the running system. `path` is taken below the root, with or without a leading slash.
+    /// Returns the path of a file on the running system. `path` is below the root, with or without a leading slash.
     pub fn locate(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Whether something is at `path`.
+    /// Whether `path` exists.
     pub fn has(&self, path: &str) -> bool {
         self.locate(path).exists()
     }
 
-    /// The text of a file without blanks at its ends; bytes that are not UTF-8 are replaced.
+    /// Reads the text of a file without blanks at its ends; bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
-    /// [`ReadError`] where it is absent, unreadable or empty.
+    /// [`ReadError`] if the file is absent, unreadable or empty.
     pub fn text(&self, path: impl AsRef<Path>) -> Result<String, ReadError> {
         let path = path.as_ref();
         let below = path.strip_prefix("/").unwrap_or(path).display().to_string();
         let mut bytes = Vec::new();
-        let read = File::open(self.locate(path)).and_then(|file| file.take(LONGEST_READ).read_to_end(&mut bytes));
+        let read = File::open(self.locate(path)).and_then(|file| file.take(MAX_READ_BYTES).read_to_end(&mut bytes));
         if let Err(source) = read {
             return Err(match source.kind() {
                 io::ErrorKind::NotFound => ReadError::Absent { path: below },
@@ -81,16 +82,16 @@ impl Root {
         }
     }
 
-    /// The first line of a file: most of `/sys` is one value in one line.
+    /// Reads the first line of a file: most files in `/sys` have one value in one line.
     ///
     /// # Errors
-    /// As [`Root::text`].
+    /// As for [`Root::text`].
     pub fn line(&self, path: &str) -> Result<String, ReadError> {
         let text = self.text(path)?;
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
     }
 
-    /// The value of `key` in a file of `key<separator>value` lines, such as `/proc/self/status`. The first one counts.
+    /// Reads the value of the first `key` in a file of `key<separator>value` lines, such as `/proc/self/status`.
     pub fn field(&self, path: &str, separator: char, key: &str) -> Option<String> {
         let text = self.text(path).ok()?;
         text.lines().find_map(|line| {
@@ -99,7 +100,7 @@ impl Root {
         })
     }
 
-    /// The names in a folder, sorted; empty where it cannot be listed.
+    /// Lists the names in a folder, sorted; empty if it cannot be listed.
     pub fn names(&self, folder: &str) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.locate(folder))
             .into_iter()

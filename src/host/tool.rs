@@ -1,4 +1,4 @@
-//! Programs that the instruction counts need: where they are and which version.
+//! Programs that instruction counts of the benches need: their paths and versions.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -11,46 +11,46 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::{OwnTime, Root};
 
-/// The series of iai-callgrind-runner that goes with the iai-callgrind of the benches; the runner refuses any other
-/// version than the library's own.
+/// The series of iai-callgrind-runner that matches iai-callgrind in the benches. The runner refuses any version other
+/// than the library's own.
 pub const IAI_CALLGRIND_SERIES: &str = "0.16";
 
-/// `valgrind --version` prints a line and ends; one that takes longer than this is broken.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest time of `valgrind --version`, which prints a line and ends; a program that takes longer is broken.
+const MAX_RUN_TIME: Duration = Duration::from_secs(5);
 
-/// How often a program that was started is looked at.
-const GLANCE: Duration = Duration::from_millis(2);
+/// Interval at which the status of a started program is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A program found on the PATH.
 #[derive(Debug)]
 pub struct FoundTool {
-    /// Where, seen from the root.
+    /// The path, as seen from the root.
     pub path: PathBuf,
-    /// Its version, as `3.19.0`.
+    /// The version, such as `3.19.0`.
     pub version: Result<String, ToolError>,
 }
 
-/// Why the version of a program is not known.
+/// Why the version of a program is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// It could not be started or watched.
+    /// The program cannot be started or waited for.
     #[error("it cannot be run: {0}")]
     Run(#[from] io::Error),
-    /// It did not end.
-    #[error("it did not end within {} s", PATIENCE.as_secs())]
+    /// The program did not end in time.
+    #[error("it did not end within {} s", MAX_RUN_TIME.as_secs())]
     Hung,
-    /// It ended with a failure.
+    /// The program ended with a failure.
     #[error("it failed: {0}")]
     Failed(ExitStatus),
-    /// It printed something else.
-    #[error("it printed no version but {0:?}")]
+    /// The program did not print a version.
+    #[error("it printed {0:?} instead of a version")]
     NoVersion(String),
-    /// There is no record by cargo of what it installed.
-    #[error("no record of cargo install beside it")]
+    /// The record of `cargo install` is missing.
+    #[error("there is no record of cargo install beside it")]
     NoRecord,
 }
 
-/// The first executable file called `name` in the absolute folders of `path`, the PATH variable.
+/// Finds the first executable file `name` in the absolute folders of `path`, the PATH variable.
 pub(super) fn find(root: &Root, path: &OsStr, name: &str) -> Option<PathBuf> {
     std::env::split_paths(path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(
         |candidate| {
@@ -60,33 +60,34 @@ pub(super) fn find(root: &Root, path: &OsStr, name: &str) -> Option<PathBuf> {
     )
 }
 
-/// Valgrind on `path`, asked for its version.
-pub(super) fn valgrind(root: &Root, path: &OsStr) -> Option<FoundTool> {
+/// Finds Valgrind on `path` and asks it for its version.
+pub(super) fn find_valgrind(root: &Root, path: &OsStr) -> Option<FoundTool> {
     let found = find(root, path, "valgrind")?;
     let mut command = Command::new(root.locate(&found));
     command.arg("--version");
-    let version = first_line(command, PATIENCE).and_then(valgrind_version);
+    let version = read_first_line(command, MAX_RUN_TIME).and_then(parse_valgrind_version);
     Some(FoundTool { path: found, version })
 }
 
-/// Valgrind prints `valgrind-3.19.0`.
-fn valgrind_version(line: String) -> Result<String, ToolError> {
+/// Parses the version line of Valgrind: `valgrind-3.19.0`.
+fn parse_valgrind_version(line: String) -> Result<String, ToolError> {
     match line.strip_prefix("valgrind-") {
         Some(version) => Ok(version.to_owned()),
         None => Err(ToolError::NoVersion(line)),
     }
 }
 
-/// The runner of iai-callgrind on `path`. It has no `--version`; cargo's record of what it installed is read instead.
-pub(super) fn iai_callgrind_runner(root: &Root, path: &OsStr) -> Option<FoundTool> {
+/// Finds the runner of iai-callgrind on `path`. It has no `--version`; its version comes from the record of `cargo
+/// install`.
+pub(super) fn find_iai_callgrind_runner(root: &Root, path: &OsStr) -> Option<FoundTool> {
     let found = find(root, path, "iai-callgrind-runner")?;
-    let version = recorded_version(root, &found).ok_or(ToolError::NoRecord);
+    let version = read_recorded_version(root, &found).ok_or(ToolError::NoRecord);
     Some(FoundTool { path: found, version })
 }
 
-/// The version in `.crates.toml`, which `cargo install` keeps in the folder above `bin`; its keys read
+/// Reads the version in `.crates.toml`, the record of `cargo install` in the folder above `bin`. Its keys are
 /// `"name version (source)"`.
-fn recorded_version(root: &Root, program: &Path) -> Option<String> {
+fn read_recorded_version(root: &Root, program: &Path) -> Option<String> {
     let record = program.parent()?.parent()?.join(".crates.toml");
     let text = root.text(record).ok()?;
     text.lines().find_map(|line| {
@@ -95,13 +96,14 @@ fn recorded_version(root: &Root, program: &Path) -> Option<String> {
     })
 }
 
-/// The first line that a command prints. The pipe bounds what it can print, `patience` how long it can take.
-fn first_line(mut command: Command, patience: Duration) -> Result<String, ToolError> {
+/// Runs a command and returns the first line that it prints. The size of the pipe bounds its output, `max_time` its
+/// time.
+fn read_first_line(mut command: Command, max_time: Duration) -> Result<String, ToolError> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let status = match wait(&mut child, patience) {
+    let status = match wait(&mut child, max_time) {
         Ok(Some(status)) => status,
         ended => {
-            // It may have ended by itself meanwhile, so that a failure to kill it says nothing; waiting tells.
+            // The kill fails if the child has ended by itself, so the result of waiting is checked first.
             let killed = child.kill();
             child.wait()?;
             killed?;
@@ -115,7 +117,7 @@ fn first_line(mut command: Command, patience: Duration) -> Result<String, ToolEr
     let mut bytes = [0; 256];
     let mut filled = 0;
     if let Some(mut stdout) = child.stdout.take() {
-        // A grandchild may hold the pipe open for ever; what is there after the end of the child is all that counts.
+        // A grandchild may hold the pipe open for ever, so only output before the end of the child is read.
         fcntl_setfl(&stdout, OFlags::NONBLOCK).map_err(io::Error::from)?;
         filled = match stdout.read(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -126,17 +128,17 @@ fn first_line(mut command: Command, patience: Duration) -> Result<String, ToolEr
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
-/// The status of a child that ends in time, `None` of one that does not.
-fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+/// Waits for a child; `None` if it does not end within `max_time`.
+fn wait(child: &mut Child, max_time: Duration) -> io::Result<Option<ExitStatus>> {
     let mut waited = OwnTime::start();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if waited.look() > patience {
+        if waited.look() > max_time {
             return Ok(None);
         }
-        std::thread::sleep(GLANCE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn only_executable_files_of_absolute_folders_are_found() {
+    fn find_returns_executable_files_in_absolute_folders_only() {
         let path = OsStr::new("relative:/nowhere:/opt/bin");
         let found = |at, mode| {
             let (_folder, root) = rooted(at, mode);
@@ -171,20 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_in_a_folder_whose_name_is_no_utf_8() {
+    fn a_record_is_read_in_a_folder_whose_name_is_not_utf_8() {
         use std::os::unix::ffi::OsStrExt;
         let home = Path::new(OsStr::from_bytes(b"/home,\xff"));
         let (_folder, root) = rooted(home.join("bin/iai-callgrind-runner"), 0o755);
         fs::write(root.locate(home.join(".crates.toml")), "\"iai-callgrind-runner 0.16.1 (x)\" = []\n").unwrap();
-        let found = iai_callgrind_runner(&root, home.join("bin").as_os_str()).unwrap();
+        let found = find_iai_callgrind_runner(&root, home.join("bin").as_os_str()).unwrap();
         assert_eq!(found.version.unwrap(), "0.16.1");
     }
 
     #[test]
-    fn the_version_of_the_runner_is_that_of_cargos_record() {
+    fn the_version_of_the_runner_comes_from_the_record_of_cargo_install() {
         let (_folder, root) = rooted("home/.cargo/bin/iai-callgrind-runner", 0o755);
         let path = OsStr::new("/home/.cargo/bin");
-        let unrecorded = iai_callgrind_runner(&root, path).unwrap();
+        let unrecorded = find_iai_callgrind_runner(&root, path).unwrap();
         assert!(matches!(unrecorded.version, Err(ToolError::NoRecord)));
         fs::write(
             root.locate("home/.cargo/.crates.toml"),
@@ -192,16 +194,16 @@ mod tests {
              \"iai-callgrind-runner 0.16.1 (registry+x)\" = [\"iai-callgrind-runner\"]\n",
         )
         .unwrap();
-        let recorded = iai_callgrind_runner(&root, path).unwrap();
+        let recorded = find_iai_callgrind_runner(&root, path).unwrap();
         assert_eq!(recorded.version.unwrap(), "0.16.1");
     }
 
     #[test]
-    fn a_program_that_fails_or_is_none_is_an_error() {
-        let failing = first_line(Command::new("/bin/false"), PATIENCE);
+    fn a_program_that_fails_or_cannot_be_run_is_an_error() {
+        let failing = read_first_line(Command::new("/bin/false"), MAX_RUN_TIME);
         assert!(matches!(failing, Err(ToolError::Failed(_))));
         let (_folder, root) = rooted("bin/valgrind", 0o755);
-        let empty = valgrind(&root, OsStr::new("/bin")).unwrap();
+        let empty = find_valgrind(&root, OsStr::new("/bin")).unwrap();
         assert!(matches!(empty.version, Err(ToolError::Run(_))));
     }
 
@@ -209,16 +211,16 @@ mod tests {
     fn a_program_that_does_not_end_is_killed() {
         let mut sleeper = Command::new("/bin/sleep");
         sleeper.arg("infinity");
-        let hung = first_line(sleeper, Duration::ZERO);
+        let hung = read_first_line(sleeper, Duration::ZERO);
         assert!(matches!(hung, Err(ToolError::Hung)));
     }
 
     #[test]
-    fn the_first_line_is_the_version_and_anything_but_valgrinds_is_none() {
+    fn a_version_line_of_valgrind_is_parsed_and_any_other_line_is_refused() {
         let printed = |text| {
             let mut echo = Command::new("/bin/echo");
             echo.arg(text);
-            valgrind_version(first_line(echo, PATIENCE).unwrap())
+            parse_valgrind_version(read_first_line(echo, MAX_RUN_TIME).unwrap())
         };
         assert_eq!(printed("valgrind-3.19.0\nmore").unwrap(), "3.19.0");
         assert!(matches!(printed("3.19.0"), Err(ToolError::NoVersion(it)) if it == "3.19.0"));

@@ -32,7 +32,7 @@ pub enum ExplainError {
         state: String,
     },
     /// It is refused, or not to be had here.
-    #[error("{column} is not to be had for {op}: {reason}")]
+    #[error("{column} is unavailable for {op}: {reason}")]
     Absent {
         /// The op.
         op: String,

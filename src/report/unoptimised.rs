@@ -7,6 +7,6 @@ impl Report {
     /// The check that found unoptimised or instrumented code in what was measured.
     #[must_use]
     pub fn unoptimised(&self) -> Option<&Check> {
-        self.environment.iter().find(|check| check.id == OPTIMISED && check.status == Status::Bad)
+        self.environment.iter().find(|check| check.id == OPTIMISED && check.status == Status::Warning)
     }
 }

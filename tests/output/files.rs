@@ -1,4 +1,4 @@
-//! Files that options name: links, mount points, pipes, file systems without fsync.
+//! Output files of options: links, mount points, pipes, file systems without fsync.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,7 +16,7 @@ use crate::{Case, VERDICTS, code, pvbench, stderr, verdict};
 const FSYNC: Refused = Refused(libc::SYS_fsync, None);
 
 #[test]
-fn a_file_system_without_fsync_costs_no_verdict() {
+fn a_verdict_survives_a_file_system_without_fsync() {
     let case = Case::new();
     for (expected, bound) in VERDICTS {
         for error in [libc::EINVAL, libc::ENOTSUP, libc::ENOSYS, libc::EPERM] {
@@ -31,7 +31,7 @@ fn a_file_system_without_fsync_costs_no_verdict() {
 }
 
 #[test]
-fn a_disk_that_loses_what_was_written_is_said_to_and_hides_no_exceeded_budget() {
+fn a_disk_that_loses_data_is_reported_and_does_not_hide_an_exceeded_budget() {
     let case = Case::new();
     for (expected, bound) in VERDICTS {
         let mut command = case.gate(bound);
@@ -46,7 +46,7 @@ fn a_disk_that_loses_what_was_written_is_said_to_and_hides_no_exceeded_budget() 
 }
 
 #[test]
-fn a_run_on_a_file_system_without_fsync_ends_with_0_and_its_summary() {
+fn a_run_on_a_file_system_without_fsync_prints_its_summary_and_ends_with_0() {
     let case = Case::new();
     let mut command = pvbench();
     command.args([
@@ -70,7 +70,7 @@ fn a_run_on_a_file_system_without_fsync_ends_with_0_and_its_summary() {
 }
 
 #[test]
-fn a_verdict_that_does_not_fit_is_said_to_be_missing_and_hides_no_exceeded_budget() {
+fn a_verdict_file_that_does_not_fit_is_reported_and_does_not_hide_an_exceeded_budget() {
     let case = Case::new();
     for option in ["--json", "--junit", "--markdown"] {
         for (expected, bound) in VERDICTS {
@@ -88,7 +88,7 @@ fn a_verdict_that_does_not_fit_is_said_to_be_missing_and_hides_no_exceeded_budge
 }
 
 #[test]
-fn a_link_stays_and_what_it_leads_to_is_replaced() {
+fn a_link_stays_and_its_target_is_replaced() {
     let case = Case::new();
     let elsewhere = case.path("elsewhere");
     fs::create_dir_all(case.path("a/b")).unwrap();
@@ -101,7 +101,7 @@ fn a_link_stays_and_what_it_leads_to_is_replaced() {
         ("a/b/chain", "relative".into(), "elsewhere/old.json"),
         ("a/dangling", "b/new.json".into(), "a/b/new.json"),
         ("a/deep", "../made/on/the/way.json".into(), "made/on/the/way.json"),
-        // The folder is a link: `..` is above where it leads to.
+        // The folder is a link, so `..` is above its target.
         ("elsewhere/up", "../a/b/up.json".into(), "a/b/up.json"),
     ];
     for (link, leads_to, file) in &links {
@@ -117,7 +117,7 @@ fn a_link_stays_and_what_it_leads_to_is_replaced() {
 }
 
 #[test]
-fn a_folder_that_a_link_leads_to_is_made_and_the_link_stays() {
+fn the_missing_target_folder_of_a_link_is_made_and_the_link_stays() {
     let case = Case::new();
     fs::create_dir(case.path("a")).unwrap();
     symlink("../latest/of", case.path("a/out")).unwrap();
@@ -133,7 +133,7 @@ fn a_folder_that_a_link_leads_to_is_made_and_the_link_stays() {
 }
 
 #[test]
-fn what_no_file_can_be_written_to_ends_with_2_before_anything_is_judged() {
+fn a_path_that_cannot_be_written_ends_with_2_before_anything_is_judged() {
     let case = Case::new();
     symlink("b", case.path("a")).unwrap();
     symlink("a", case.path("b")).unwrap();
@@ -145,7 +145,7 @@ fn what_no_file_can_be_written_to_ends_with_2_before_anything_is_judged() {
     }
 }
 
-/// Anybody can make a link in /tmp that leads to a file of ours; the kernel does not follow it, and we do not for it.
+/// Any user can make a link in /tmp to a file of this user. The kernel does not follow it, and neither does pvbench.
 #[test]
 fn another_users_link_in_a_shared_folder_is_not_followed() {
     let case = Case::new();
@@ -165,7 +165,7 @@ fn another_users_link_in_a_shared_folder_is_not_followed() {
 }
 
 #[test]
-fn pipes_and_devices_are_written_to_and_a_reader_that_left_is_no_error() {
+fn pipes_and_devices_are_written_to_and_a_reader_that_left_is_not_an_error() {
     let case = Case::new();
     for (expected, bound) in VERDICTS {
         let fifo = case.path(&format!("fifo-{expected}"));
@@ -177,16 +177,16 @@ fn pipes_and_devices_are_written_to_and_a_reader_that_left_is_no_error() {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["exit_code"], expected);
 
-        // As bash makes of `--json >(true)`.
+        // The path that bash makes of `--json >(true)`.
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let number = writer.as_raw_fd();
-        // SAFETY: a plain call of the system on a descriptor that is open.
+        // SAFETY: a plain system call on an open descriptor.
         assert_eq!(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }, 0);
         let output = case.gate(bound).arg("--json").arg(format!("/dev/fd/{number}")).output().unwrap();
         assert_eq!((code(&output), stderr(&output).as_str()), (expected, ""));
 
-        // A service's standard error is a socket.
+        // The standard error of a service is a socket.
         let (mut journal, socket) = UnixStream::pair().unwrap();
         let mut command = case.gate(bound);
         command.args(["--json", "/dev/fd/2"]).stdout(Stdio::null()).stderr(OwnedFd::from(socket));
@@ -205,7 +205,7 @@ fn pipes_and_devices_are_written_to_and_a_reader_that_left_is_no_error() {
 }
 
 #[test]
-fn standard_output_by_another_name_is_written_to_and_not_replaced() {
+fn other_paths_of_standard_output_are_written_to_and_not_replaced() {
     let case = Case::new();
     for name in ["/dev/fd/1", "/proc/self/fd/1"] {
         let mut file = File::options().read(true).append(true).create(true).open(case.path("out.json")).unwrap();
@@ -220,20 +220,20 @@ fn standard_output_by_another_name_is_written_to_and_not_replaced() {
     }
 }
 
-/// Has the child of `command` see `source` at `place`, in a mount namespace of its own; and the folder of `place`
-/// read-only, if that is asked for. Fails to start where that is not permitted.
+/// Mounts `source` at `place` for the child of `command`, in its own mount namespace; with `read_only` the folder of
+/// `place` is read-only. The child does not start if mounting is not permitted.
 fn mount_over(command: &mut Command, source: &Path, place: &Path, read_only: bool) {
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let (source, place, folder) = (text(source), text(place), text(place.parent().unwrap()));
     let mount = |from: Option<&CString>, to: &CString, flags: libc::c_ulong| {
         let from = from.map_or(std::ptr::null(), |from| from.as_ptr());
-        // SAFETY: paths that end with a zero and outlive the call.
+        // SAFETY: the paths end with a zero and outlive the call.
         let done = unsafe { libc::mount(from, to.as_ptr(), std::ptr::null(), flags, std::ptr::null()) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
     let root = CString::new("/").unwrap();
     let enter = move || {
-        // SAFETY: plain calls of the system; a child between fork and exec has one thread.
+        // SAFETY: plain system calls; a child between fork and exec has one thread.
         let entered = unsafe {
             libc::unshare(libc::CLONE_NEWNS) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) == 0
         };
@@ -258,7 +258,7 @@ fn a_file_that_is_a_mount_point_is_written_in_place() {
     let (outside, inside) = (case.path("outside.json"), case.path("container/verdict.json"));
     for (read_only, (expected, bound)) in [false, true].into_iter().flat_map(|it| VERDICTS.map(|verdict| (it, verdict)))
     {
-        // Longer than a verdict, and shorter than one.
+        // One old file is longer than a verdict, one is shorter.
         for old in ["old ".repeat(100_000), "old".to_owned()] {
             fs::write(&outside, old).unwrap();
             fs::write(&inside, "below the mount").unwrap();
@@ -282,7 +282,7 @@ fn a_file_that_is_a_mount_point_is_written_in_place() {
 }
 
 #[test]
-fn a_mount_point_that_takes_no_more_keeps_what_was_there() {
+fn a_full_mount_point_keeps_its_old_content() {
     let case = Case::new();
     fs::create_dir(case.path("container")).unwrap();
     let (outside, inside) = (case.path("outside.json"), case.path("container/verdict.json"));

@@ -1,4 +1,4 @@
-//! What becomes of a verdict when something happens to the output: exit codes, files, standard output.
+//! Verdicts survive failures of the output: exit codes, files, standard output.
 
 mod files;
 #[path = "../sandbox/mod.rs"]
@@ -17,7 +17,7 @@ use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Estimate, Instructions, LayoutEstimate, Overhead};
 use pvbench::report::{Report, write};
 
-/// The verdicts of the gate, with the bound that makes each: `table` is 2.98 to 3.02 cycles above `inline`.
+/// Exit codes of the gate, each with a bound that leads to it: `table` is 2.98 to 3.02 cycles above `inline`.
 const VERDICTS: [(i32, &str); 3] = [(0, "4 cycles"), (1, "2 cycles"), (3, "3 cycles")];
 
 fn pvbench() -> Command {
@@ -50,7 +50,7 @@ fn measured(cell: &mut Cell, cycles: f64, half: f64) {
     (cell.layout_range, cell.floor_cycles, cell.modes) = (Some(0.0), Some(0.01), Vec::new());
 }
 
-/// A folder with a report of this machine: every op in throughput, `table` `cycles` above `inline`.
+/// A folder with a report of this machine: every op in throughput, `table` at `cycles` above `inline`.
 struct Case {
     folder: tempfile::TempDir,
 }
@@ -82,7 +82,7 @@ impl Case {
         path
     }
 
-    /// The gate on the report, with all that it can print.
+    /// The gate on the report, with all its output.
     fn gate(&self, bound: &str) -> Command {
         let budgets = self.path("budgets.toml");
         fs::write(&budgets, format!("[[budget]]\nmechanism = \"table\"\noverhead = \"{bound}\"\n")).unwrap();
@@ -93,7 +93,7 @@ impl Case {
     }
 }
 
-/// A verdict that is whole, and its exit code.
+/// Reads a whole verdict file and returns its exit code.
 fn verdict(path: &Path) -> u64 {
     let text = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let value: serde_json::Value = serde_json::from_slice(&text).unwrap();

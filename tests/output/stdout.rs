@@ -1,4 +1,4 @@
-//! Standard output: readers that leave, disks that are full, pipes that do not block.
+//! Standard output: readers that leave, full disks, non-blocking pipes.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -11,16 +11,16 @@ use std::process::{Command, Output, Stdio};
 
 use crate::{Case, VERDICTS, code, pvbench, stderr};
 
-/// A pipe: its reading and its writing end.
+/// Makes a pipe; returns its reading and its writing end.
 fn pipe() -> (File, OwnedFd) {
     let (reader, writer) = std::io::pipe().unwrap();
     (File::from(OwnedFd::from(reader)), OwnedFd::from(writer))
 }
 
-/// A pipe of one page, and with these flags at its writing end.
+/// Makes a pipe of one page, with flags at its writing end.
 fn small_pipe(flags: libc::c_int) -> (File, OwnedFd) {
     let (reader, writer) = pipe();
-    // SAFETY: plain calls of the system on a descriptor that is open.
+    // SAFETY: plain system calls on an open descriptor.
     unsafe {
         assert!(libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) > 0);
         assert_eq!(libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, flags), 0);
@@ -28,14 +28,14 @@ fn small_pipe(flags: libc::c_int) -> (File, OwnedFd) {
     (reader, writer)
 }
 
-/// Runs a command whose reader left before it began.
+/// Runs a command whose reader has left before the start.
 fn unread(command: &mut Command) -> Output {
     let (reader, writer) = pipe();
     drop(reader);
     command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
 }
 
-/// Runs a command into /dev/full.
+/// Runs a command with /dev/full as standard output.
 fn full(command: &mut Command) -> Output {
     let full = File::options().write(true).open("/dev/full").unwrap();
     command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
@@ -45,7 +45,7 @@ const OUTPUTS: [&[&str]; 5] =
     [&[], &["--json", "-"], &["--markdown", "-"], &["--junit", "-"], &["--json", "/dev/fd/1"]];
 
 #[test]
-fn a_verdict_survives_a_reader_that_left_a_hundred_times_in_a_row() {
+fn a_hundred_verdicts_survive_a_reader_that_left() {
     let case = Case::new();
     let tries = OUTPUTS.iter().flat_map(|options| VERDICTS.map(|verdict| (verdict, options)));
     for ((expected, bound), options) in tries.cycle().take(100) {
@@ -59,7 +59,7 @@ fn a_verdict_survives_a_reader_that_leaves_after_the_first_line() {
     let case = Case::new();
     for options in OUTPUTS {
         for (expected, bound) in VERDICTS {
-            // Less than is written: the writer meets the end of its reader.
+            // The pipe holds less than the output, so the command still writes when its reader leaves.
             let (mut reader, writer) = small_pipe(0);
             let mut command = case.gate(bound);
             let child = command.args(options).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
@@ -83,7 +83,7 @@ fn a_verdict_survives_a_terminal_that_hung_up_and_a_socket_that_was_closed() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(code(&output), expected, "{}", stderr(&output));
         let (other, mut own) = UnixStream::pair().unwrap();
-        // Closed with something that was not read.
+        // The socket is closed with unread bytes.
         own.write_all(b"unread").unwrap();
         drop(other);
         let child = case.gate(bound).stdout(OwnedFd::from(own)).stderr(Stdio::piped()).spawn().unwrap();
@@ -92,9 +92,9 @@ fn a_verdict_survives_a_terminal_that_hung_up_and_a_socket_that_was_closed() {
     }
 }
 
-/// A terminal whose other side was closed.
+/// Opens a terminal whose other side is closed.
 fn hung_up() -> OwnedFd {
-    // SAFETY: plain calls of the system; the descriptor that is taken over was opened here and is nobody else's.
+    // SAFETY: plain system calls; this function opened the descriptor and alone owns it.
     let (master, name) = unsafe {
         let master = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY);
         assert!(master >= 0 && libc::grantpt(master) == 0 && libc::unlockpt(master) == 0);
@@ -109,7 +109,7 @@ fn hung_up() -> OwnedFd {
 }
 
 #[test]
-fn the_result_of_an_incomplete_report_and_of_a_comparison_survives_a_reader_that_left() {
+fn the_results_of_an_incomplete_report_and_of_a_comparison_survive_a_reader_that_left() {
     let case = Case::new();
     let (before, after) = (case.report("before.json", 3.0, true), case.report("after.json", 5.0, true));
     for (a, b, expected) in [(&before, &before, 0), (&before, &after, 1), (&after, &before, 0)] {
@@ -125,7 +125,7 @@ fn the_result_of_an_incomplete_report_and_of_a_comparison_survives_a_reader_that
 }
 
 #[test]
-fn commands_without_a_verdict_end_with_0_where_their_reader_left() {
+fn commands_without_a_verdict_end_with_0_if_their_reader_left() {
     let case = Case::new();
     let report = case.path("report.json");
     let counts = case.path("counts.toml");
@@ -160,11 +160,11 @@ fn an_interrupted_run_whose_reader_left_ends_with_4_and_writes_its_report() {
     command.args(["run", "--op", "*_val,save_fl,set_pte", "--mechanism", "table,flag", "--workers", "900", "--out"]);
     let child = command.arg(case.path("out")).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     let workers = format!("/proc/{0}/task/{0}/children", child.id());
-    // With a worker the handlers are there, too.
+    // Once there is a worker, the signal handlers are installed.
     while fs::read_to_string(&workers).unwrap().is_empty() {
         std::thread::yield_now();
     }
-    // SAFETY: a signal to a child that has not been waited for.
+    // SAFETY: the child has not been waited for, so its process id is valid.
     assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 4, "{}", stderr(&output));
@@ -193,7 +193,7 @@ fn a_run_whose_reader_left_ends_with_0_and_writes_its_report() {
 }
 
 #[test]
-fn output_on_a_full_disk_is_said_to_be_lost_and_hides_no_exceeded_budget() {
+fn lost_output_on_a_full_disk_is_reported_and_does_not_hide_an_exceeded_budget() {
     let case = Case::new();
     for (verdict, bound) in VERDICTS {
         for options in OUTPUTS {
@@ -207,12 +207,12 @@ fn output_on_a_full_disk_is_said_to_be_lost_and_hides_no_exceeded_budget() {
         assert_eq!(code(&output), 4, "{arguments:?}");
         assert!(stderr(&output).contains("cannot write to standard output"), "{}", stderr(&output));
     }
-    // There is no verdict before the usage is right.
+    // Bad usage comes before any verdict.
     assert_eq!(code(&full(pvbench().args(["gate", "no/such/report.json"]))), 2);
 }
 
 #[test]
-fn output_into_a_pipe_that_does_not_block_arrives_whole() {
+fn output_into_a_non_blocking_pipe_arrives_whole() {
     let case = Case::new();
     let expected = case.gate("4 cycles").args(["--json", "-"]).output().unwrap();
     let (mut reader, writer) = small_pipe(libc::O_NONBLOCK);
@@ -226,7 +226,7 @@ fn output_into_a_pipe_that_does_not_block_arrives_whole() {
     assert!(read == expected.stdout);
 }
 
-/// Each further place would have to be told what to do when its reader leaves.
+/// A second place would also have to handle a reader that leaves.
 #[test]
 fn the_command_line_writes_to_standard_output_in_one_place() {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli")];

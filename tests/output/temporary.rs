@@ -11,7 +11,7 @@ use temporary::{FILE_PREFIX, FOLDER_PREFIX, MARK, STALE_AFTER, TemporaryFolder};
 
 use crate::{Case, pvbench};
 
-/// Sets the time of the last change back by more than what makes a file stale.
+/// Sets the time of the last change back by more than `STALE_AFTER`.
 fn age(path: &Path) {
     let back = SystemTime::now() - STALE_AFTER - Duration::from_secs(60);
     File::open(path).unwrap().set_modified(back).unwrap();
@@ -29,7 +29,7 @@ fn temporaries(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_a_killed_command_leaves_is_removed_by_the_next_one_that_writes_there() {
+fn the_next_command_removes_temporary_files_of_a_killed_one() {
     let case = Case::new();
     let out = case.path("out");
     fs::create_dir(&out).unwrap();
@@ -40,7 +40,7 @@ fn what_a_killed_command_leaves_is_removed_by_the_next_one_that_writes_there() {
         command
     };
     let mut killed = report(&out).spawn().unwrap();
-    // The page does not fit into the pipe: the command waits here, with report.json beside its place.
+    // The page does not fit into the pipe, so the command waits with report.json in a temporary file.
     let fifo = File::open(out.join("index.html")).unwrap();
     killed.kill().unwrap();
     killed.wait().unwrap();
@@ -57,7 +57,7 @@ fn what_a_killed_command_leaves_is_removed_by_the_next_one_that_writes_there() {
 }
 
 #[test]
-fn the_gate_removes_leftovers_beside_its_files_and_nothing_else() {
+fn the_gate_removes_stale_temporary_files_in_the_folder_of_its_output_and_nothing_else() {
     let case = Case::new();
     let stale = leftover(case.folder.path(), "stale1");
     let (locked, young) = (leftover(case.folder.path(), "locked"), leftover(case.folder.path(), "young1"));
@@ -73,7 +73,7 @@ fn the_gate_removes_leftovers_beside_its_files_and_nothing_else() {
 }
 
 #[test]
-fn another_users_leftovers_stay() {
+fn temporary_files_of_another_user_stay() {
     let folder = tempfile::tempdir().unwrap();
     let theirs = leftover(folder.path(), "theirs");
     age(&theirs);
@@ -86,7 +86,7 @@ fn another_users_leftovers_stay() {
 }
 
 #[test]
-fn a_temporary_folder_is_removed_unless_it_is_in_use_kept_or_of_somebody_else() {
+fn a_temporary_folder_is_removed_unless_it_is_in_use_kept_or_unmarked() {
     let parent = tempfile::tempdir().unwrap();
     let left = abandoned(parent.path(), "linux");
     let unmarked = parent.path().join(format!("{FOLDER_PREFIX}results"));
@@ -103,7 +103,7 @@ fn a_temporary_folder_is_removed_unless_it_is_in_use_kept_or_of_somebody_else() 
     assert!(paths.iter().all(|path| !path.exists()));
 }
 
-/// A folder as a killed command leaves it, an hour later.
+/// Makes a stale folder of a killed command.
 fn abandoned(parent: &Path, name: &str) -> PathBuf {
     let left = parent.join(format!("{FOLDER_PREFIX}{name}-killed"));
     fs::create_dir_all(left.join("boot")).unwrap();
@@ -114,12 +114,12 @@ fn abandoned(parent: &Path, name: &str) -> PathBuf {
 }
 
 #[test]
-fn folders_of_killed_boots_and_of_killed_builds_are_removed_by_the_next() {
+fn the_next_boot_or_build_removes_folders_of_killed_ones() {
     let folder = tempfile::tempdir().unwrap();
     let left = abandoned(folder.path(), "linux");
     let mut boot = pvbench();
     boot.args(["linux", "ab", "/dev/null", "--out"]).arg(folder.path().join("out")).env("TMPDIR", folder.path());
-    // There is no QEMU: it ends before anything is built or booted.
+    // Without QEMU the command ends before it builds or boots anything.
     boot.env("PATH", "");
     assert!(!boot.output().unwrap().status.success());
     assert!(!left.exists());

@@ -77,7 +77,7 @@ fn a_comparison_tells_what_regressed_and_what_improved_and_ends_with_1_for_the_f
     let compare = |before: &Path, after: &Path| pvbench().arg("compare").args([before, after]).output().unwrap();
     let output = compare(&same, &same);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("\n0 regressed, 0 improved, 0 cannot be told"), "{}", said(&output));
+    assert!(said(&output).contains("\n0 regressed, 0 improved, 0 inconclusive"), "{}", said(&output));
     let output = compare(&same, &slower);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("3 regressed, 0 improved"), "{}", said(&output));
@@ -131,7 +131,7 @@ fn what_was_measured_before_and_is_absent_after_is_listed_with_its_reason_and_ca
     let (code, said) = compare(&whole, &lost, &[]);
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("0 regressed"), "{said}");
-    assert!(said.contains("measured before alone") && said.contains("killed by SIGSEGV"), "{said}");
+    assert!(said.contains("measured before only") && said.contains("killed by SIGSEGV"), "{said}");
     assert!(said.contains("set_pte/native/"), "{said}");
     let listed = left_out(&whole, &lost);
     let of = |which: &str| listed.iter().filter(|(_, measured, _)| measured == which).count();
@@ -140,7 +140,7 @@ fn what_was_measured_before_and_is_absent_after_is_listed_with_its_reason_and_ca
     // The other way round nothing that was there is missing: it is listed, and the rest decides.
     let (code, said) = compare(&lost, &whole, &[]);
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("measured after alone") && said.contains("killed by SIGSEGV"), "{said}");
+    assert!(said.contains("measured after only") && said.contains("killed by SIGSEGV"), "{said}");
     // And what neither measured is no news, but is not hidden either.
     let (code, said) = compare(&lost, &lost, &["--all"]);
     assert_eq!(code, 0, "{said}");
@@ -227,7 +227,7 @@ fn a_comparison_with_an_incomplete_report_cannot_be_told() {
     for (before, after, sentence) in [
         (&whole, &cut, "the second report is incomplete"),
         (&cut, &whole, "the first report is incomplete"),
-        (&whole, &failed, "1 failures in the second report, the first at between groups: the worker was killed"),
+        (&whole, &failed, "1 failures in the second report, the first between comparisons: the worker was killed"),
     ] {
         let (code, said) = compare(before, after, &[]);
         assert_eq!(code, 3, "{said}");
@@ -247,13 +247,13 @@ fn too_few_workers_other_layouts_and_numbers_without_end_are_listed_and_not_left
     type Change = fn(&mut Cell);
     let cases: [(Change, &str); 3] = [
         (|cell| cell.layouts.iter_mut().for_each(|layout| layout.workers = 1), "too few workers measured it"),
-        (|cell| cell.layouts.iter_mut().for_each(|layout| layout.offset += 3), "no offset of the loop is in both"),
+        (|cell| cell.layouts.iter_mut().for_each(|layout| layout.offset += 3), "no code offset in common"),
         (
             |cell| {
                 let vast = Estimate { estimate: 1.7e308, low: 1e307, high: 1.7e308 };
                 cell.layouts.iter_mut().for_each(|layout| layout.cycles = vast);
             },
-            "too great to be compared",
+            "too large to be compared",
         ),
     ];
     for (of, reason) in cases {

@@ -140,7 +140,7 @@ fn predict_takes_counts_of_kernels_and_says_which_ops_cost_what() {
     let output = predict(&serde_json::to_string(&linux()).unwrap(), &["--workload", "mmap*"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("where the cycles come from") && text.contains("left out, not in the report: of_no_report"));
+    assert!(text.contains("cycles by op") && text.contains("left out, as the report lacks these ops: of_no_report"));
     let line = text.lines().find(|line| line.trim_start().starts_with("set_pte")).unwrap();
     assert!(line.contains("2.5") && line.contains("7.5"), "{text}");
     let sites = r#"{"release":null,"sites":91,"bytes":546,"ops":[{"op":"set_pte","slot":58,"rule":"call","sites":91,"bytes":546}]}"#;

@@ -1,18 +1,18 @@
-//! From rules to a plan: what they bind is measured, and nothing else.
+//! Plan of a gate run, made from the rules: it measures what they bind and nothing else.
 //!
-//! Where a rule leaves something open, it is what `run --quick` would measure: of the built-in suite twelve ops of
-//! different shape, throughput, native bodies, and of workloads `mmap_perf`.
+//! A field that a rule leaves open takes the values of `run --quick`: in the built-in suite twelve ops of different
+//! shape, throughput, native bodies, and the workload `mmap_perf`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::cli::conditions::Conditions;
 use crate::cli::error::CliError;
-use crate::cli::measured::Here;
-use crate::cli::run::WORK_ROUNDS;
+use crate::cli::measured::HostContext;
+use crate::cli::run::ROUNDS_PER_WORKLOAD;
 use crate::dispatch::Mechanism;
 use crate::gate::budget::Field;
-use crate::gate::rules::{Names, Resolved};
+use crate::gate::rules::{Names, ResolvedRule};
 use crate::measure::plan::{Comparison, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
 use crate::measure::work::KernelVariant;
 use crate::measure::work_parent::WorkPlan;
@@ -23,16 +23,17 @@ use crate::report::subject;
 use crate::run::catalogue::option_infos;
 use crate::suite::Suite;
 
-/// Cells may take so long, and longer only where eight workers do.
-const CELLS: Duration = Duration::from_secs(4);
-/// Workloads may.
-const WORKLOADS: Duration = Duration::from_secs(8);
-/// Of a time that was asked for, workloads get this share where there are cells, too.
-const WORK_SHARE: f64 = 0.65;
-/// With fewer workers the intervals at which all verdicts hold together are wide.
-const ENOUGH_WORKERS: f64 = 8.0;
+/// Time for cells without `--time`; more only if eight workers need longer.
+const CELL_TIME: Duration = Duration::from_secs(4);
+/// Time for workloads without `--time`.
+const WORKLOAD_TIME: Duration = Duration::from_secs(8);
+/// Share of `--time` that workloads get if the rules bind cells, too.
+const WORKLOAD_SHARE: f64 = 0.65;
+/// Smallest number of workers for cells without `--time`. With fewer workers the intervals at which all verdicts hold
+/// together are wide.
+const MIN_WORKERS: f64 = 8.0;
 
-/// What a suite can measure.
+/// The ops, mechanisms, workloads and kernel options that a suite can measure on this machine.
 pub struct Measurable<'a> {
     suite: &'a Suite,
     mechanisms: Vec<Mechanism>,
@@ -41,11 +42,11 @@ pub struct Measurable<'a> {
 }
 
 impl<'a> Measurable<'a> {
-    /// Of a suite.
+    /// Collects them from a suite.
     pub fn new(suite: &'a Suite) -> Self {
         let entries = suite.workloads();
         let mut found = Vec::new();
-        // Those are the model kernel's.
+        // Only the model kernel has options.
         if entries.iter().any(|entry| !entry.options.is_empty()) {
             found = option_infos();
         }
@@ -58,7 +59,7 @@ impl<'a> Measurable<'a> {
         }
     }
 
-    /// What globs choose from.
+    /// Returns the names that globs of rules select from.
     pub fn names(&self) -> Names {
         let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect::<Vec<_>>();
         let mechanisms = owned(&mut self.mechanisms.iter().map(|m| m.name));
@@ -81,21 +82,21 @@ impl<'a> Measurable<'a> {
         Names { cells: BTreeMap::from(cells), kernels: BTreeMap::from(kernels) }
     }
 
-    /// The plan for rules. With `again`, only for what is among these subjects.
+    /// Makes the plan for rules; with `again`, only for these subjects.
     ///
     /// # Errors
-    /// Where there is nothing to measure.
+    /// The rules bind nothing that can be measured.
     pub fn plan(
         &self,
-        rules: &[Resolved],
+        rules: &[ResolvedRule],
         again: Option<&HashSet<String>>,
-        how: (&Conditions, &Here, u64, Option<Duration>),
+        how: (&Conditions, &HostContext, u64, Option<Duration>),
     ) -> Result<(Plan, WorkPlan), CliError> {
         let (conditions, here, seed, time) = how;
-        let (groups, columns, only) = self.groups(rules, again, here.movable());
-        let (workloads, kernels) = self.workloads(rules, again);
+        let (groups, columns, only) = self.plan_cells(rules, again, here.movable());
+        let (workloads, kernels) = self.plan_workloads(rules, again);
         if groups.is_empty() && workloads.is_empty() {
-            let message = "the rules bind nothing that this build can measure: see `pvbench list`";
+            let message = "the rules bind nothing that this build can measure; `pvbench list` shows what it can";
             return Err(CliError::Usage(message.to_owned()));
         }
         let mut plan = Plan {
@@ -104,33 +105,34 @@ impl<'a> Measurable<'a> {
             groups,
             columns,
             only,
-            workers: Workers::Within(CELLS),
+            workers: Workers::Within(CELL_TIME),
             rounds: 1,
             window_cycles: WINDOW_CYCLES,
             cpu: here.cpu(conditions),
             clock: here.clock,
         };
-        let of_workloads = rules.iter().filter(|rule| rule.rule.of_workloads()).flat_map(|rule| &rule.rule.bounds);
-        let timed = of_workloads.into_iter().any(|bound| bound.quantity.is_time());
+        let bounds = rules.iter().filter(|rule| rule.rule.selects_workloads()).flat_map(|rule| &rule.rule.bounds);
+        let timed = bounds.into_iter().any(|bound| bound.quantity.is_time());
         let share = match (plan.groups.is_empty(), workloads.is_empty() || !timed) {
             (true, _) => 1.0,
             (false, true) => 0.0,
-            (false, false) => WORK_SHARE,
+            (false, false) => WORKLOAD_SHARE,
         };
         let (of_cells, of_work) = match time {
             Some(time) => (time.mul_f64(1.0 - share), time.mul_f64(share)),
-            None => (CELLS.max(Duration::from_secs_f64(plan.worker_seconds() * ENOUGH_WORKERS)), WORKLOADS),
+            None => (CELL_TIME.max(Duration::from_secs_f64(plan.worker_seconds() * MIN_WORKERS)), WORKLOAD_TIME),
         };
         plan.workers = Workers::Within(of_cells);
-        // The first worker counts, and that is exact.
+        // Without bounds on times one worker is enough: it counts instructions, and counts are exact.
         let workers = if timed { Workers::Within(of_work) } else { Workers::Exactly(1) };
-        let work = WorkPlan { workloads, kernels, workers, rounds: WORK_ROUNDS, second_cpu: None };
+        let work = WorkPlan { workloads, kernels, workers, rounds: ROUNDS_PER_WORKLOAD, second_cpu: None };
         Ok((plan, work))
     }
 
-    fn groups(
+    /// Returns the comparisons, the variants of all of them, and for each comparison the indices of its variants.
+    fn plan_cells(
         &self,
-        rules: &[Resolved],
+        rules: &[ResolvedRule],
         again: Option<&HashSet<String>>,
         movable: bool,
     ) -> (Vec<Comparison>, Vec<Variant>, Vec<Vec<usize>>) {
@@ -153,7 +155,7 @@ impl<'a> Measurable<'a> {
                         rules.iter().any(|rule| self.wants_cell(rule, op.meta.name, body, mechanism, state, regime))
                             && again.is_none_or(|again| again.contains(&cell))
                     };
-                    // What cannot reach Xen's body would measure the native one under its name.
+                    // A mechanism that cannot reach Xen's body would measure the native one under its name.
                     let reaches = |switches: bool| switches || body == BodyKind::Native;
                     let wanted: Vec<usize> = (0..columns.len())
                         .filter(|&i| reaches(columns[i].1) && wants(&columns[i].0.mechanism, columns[i].0.state))
@@ -161,7 +163,7 @@ impl<'a> Measurable<'a> {
                     if wanted.is_empty() && !wants("inline", None) {
                         continue;
                     }
-                    // Every copy of a train lies at an offset of its own: one layout has them all.
+                    // The copies of an unrolled chain lie at all offsets, so one layout covers them.
                     for &offset in if apart { &all[..1] } else { &all[..] } {
                         groups.push(Comparison { op: op.meta.name.to_owned(), body, regime, offset });
                         only.push(wanted.clone());
@@ -172,15 +174,20 @@ impl<'a> Measurable<'a> {
         (groups, columns.into_iter().map(|(column, _)| column).collect(), only)
     }
 
-    fn workloads(&self, rules: &[Resolved], again: Option<&HashSet<String>>) -> (Vec<String>, Vec<KernelVariant>) {
+    /// Returns the workloads that rules bind, and the kernels of all of them.
+    fn plan_workloads(
+        &self,
+        rules: &[ResolvedRule],
+        again: Option<&HashSet<String>>,
+    ) -> (Vec<String>, Vec<KernelVariant>) {
         let columns = self.mechanisms.iter().filter(|m| m.name != "inline").flat_map(Variant::of);
-        // A whole kernel has no NOP where an op does something.
+        // A whole kernel cannot replace ops that do something by NOPs.
         let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelVariant::Mechanism);
         let options = self.options.iter().cloned().map(KernelVariant::Option);
         let (mut workloads, mut kernels) = (Vec::new(), Vec::new());
         for kernel in columns.chain(options) {
             let wants = |workload: &str| {
-                let (mechanism, state, option) = parts(&kernel);
+                let (mechanism, state, option) = split_kernel(&kernel);
                 rules.iter().any(|rule| self.wants_kernel(rule, workload, mechanism, state, option))
                     && again.is_none_or(|again| again.contains(&subject::kernel_of(workload, mechanism, state, option)))
             };
@@ -198,35 +205,36 @@ impl<'a> Measurable<'a> {
     }
 }
 
-fn parts(kernel: &KernelVariant) -> (Option<&str>, Option<&str>, Option<&str>) {
+/// Returns mechanism, state and option of a kernel.
+fn split_kernel(kernel: &KernelVariant) -> (Option<&str>, Option<&str>, Option<&str>) {
     match kernel {
         KernelVariant::Mechanism(column) => (Some(&column.mechanism), column.state.map(State::name), None),
         KernelVariant::Option(option) => (None, None, Some(option)),
     }
 }
 
-/// Whether a rule names it, or leaves open what this is the quick choice of.
-fn takes(rule: &Resolved, field: Field, name: Option<&str>, otherwise: bool) -> bool {
-    if rule.names.contains_key(&field) { name.is_some_and(|name| rule.matches(field, name)) } else { otherwise }
+/// Whether a rule selects a name in a field; `quick` if the rule leaves the field open.
+fn takes(rule: &ResolvedRule, field: Field, name: Option<&str>, quick: bool) -> bool {
+    if rule.names.contains_key(&field) { name.is_some_and(|name| rule.matches(field, name)) } else { quick }
 }
 
-/// Whether a name is in a choice of the suite, or there is no choice, which stands for all.
-fn chosen(choice: Option<&[&str]>, name: &str) -> bool {
+/// Whether a name is in a choice of the suite; no choice stands for all names.
+fn is_chosen(choice: Option<&[&str]>, name: &str) -> bool {
     choice.is_none_or(|names| names.contains(&name))
 }
 
 impl Measurable<'_> {
     fn wants_cell(
         &self,
-        rule: &Resolved,
+        rule: &ResolvedRule,
         op: &str,
         body: BodyKind,
         mechanism: &str,
         state: Option<&str>,
         regime: Regime,
     ) -> bool {
-        !rule.rule.of_workloads()
-            && takes(rule, Field::Op, Some(op), chosen(self.suite.choices().quick_ops, op))
+        !rule.rule.selects_workloads()
+            && takes(rule, Field::Op, Some(op), is_chosen(self.suite.choices().quick_ops, op))
             && takes(rule, Field::Body, Some(body.name()), body == BodyKind::Native)
             && takes(rule, Field::Mechanism, Some(mechanism), true)
             && takes(rule, Field::State, state, true)
@@ -235,16 +243,16 @@ impl Measurable<'_> {
 
     fn wants_kernel(
         &self,
-        rule: &Resolved,
+        rule: &ResolvedRule,
         workload: &str,
         mechanism: Option<&str>,
         state: Option<&str>,
         option: Option<&str>,
     ) -> bool {
         let choices = self.suite.choices();
-        let decisive = mechanism.is_none_or(|mechanism| chosen(choices.workload_mechanisms, mechanism));
-        rule.rule.of_workloads()
-            && takes(rule, Field::Workload, Some(workload), chosen(choices.quick_workloads, workload))
+        let decisive = mechanism.is_none_or(|mechanism| is_chosen(choices.workload_mechanisms, mechanism));
+        rule.rule.selects_workloads()
+            && takes(rule, Field::Workload, Some(workload), is_chosen(choices.quick_workloads, workload))
             && takes(rule, Field::Mechanism, mechanism, decisive)
             && takes(rule, Field::State, state, true)
             && takes(rule, Field::Option, option, true)

@@ -1,14 +1,14 @@
-//! `pvbench linux ab`
+//! `pvbench linux ab`: compares a kernel with itself, patched and never patched.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use super::{BootArgs, show, temporary, until_stopped};
+use super::{BootArgs, make_temporary_folder, run_until_stopped, show};
 use crate::cli::Done;
 use crate::cli::exit::Exit;
-use crate::cli::output::Unwritten;
+use crate::cli::output::FailedWrites;
 use crate::estimate::linux::predictions;
 use crate::linux::compare::Subject;
 use crate::linux::error::LinuxError;
@@ -19,7 +19,7 @@ use crate::report::{read, render, stale, write};
 /// Options of `linux ab`.
 #[derive(Args)]
 pub struct AbArgs {
-    /// bzImage (vmlinuz) or vmlinux (default: this machine's, in /boot or /usr/lib/modules)
+    /// bzImage (vmlinuz) or vmlinux (default: the kernel of this machine, from /boot or /usr/lib/modules)
     #[arg(value_name = "KERNEL", conflicts_with = "download")]
     kernel: Option<PathBuf>,
     /// Download a Debian kernel package with apt-get, and unpack it into a temporary folder
@@ -28,39 +28,39 @@ pub struct AbArgs {
     /// Boot parameters
     #[arg(long, value_name = "PARAMETERS", default_value = "mitigations=off")]
     append: String,
-    /// A report to add the section to (default: the one in --out, if there is one)
+    /// Report to add the counts to (default: the report in --out, if any)
     #[arg(long, value_name = "REPORT.json")]
     report: Option<PathBuf>,
-    /// Where linux.json goes, and the report where there is one
+    /// Folder for linux.json and for the report, if any
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
     out: PathBuf,
     #[command(flatten)]
     boot: BootArgs,
 }
 
-/// Compares a kernel with itself.
+/// Compares a kernel with variants of itself that never patch pv_ops.
 pub fn ab(args: &AbArgs) -> Done {
-    until_stopped(|stop| compare(args, stop))
+    run_until_stopped(|stop| compare(args, stop))
 }
 
 fn compare(args: &AbArgs, stop: &AtomicBool) -> Done {
     let own = args.out.join("report.json");
     let report = args.report.as_deref().or_else(|| own.is_file().then_some(own.as_path()));
-    // Before minutes are spent.
+    // A report that cannot be read ends the command before it boots kernels.
     let report = report.map(read::report).transpose()?;
     write::prepare(&args.out)?;
-    let folder = temporary()?;
-    let path = kernel(args, folder.path(), stop)?;
+    let folder = make_temporary_folder()?;
+    let path = find_kernel(args, folder.path(), stop)?;
     let subjects = Unpatching::ALL.map(|variant| Subject {
         name: variant.name().to_owned(),
         path: path.clone(),
         variant,
         append: args.append.clone(),
-        // All three execute the same hooks.
+        // All three variants execute the same hooks, so one of them is counted.
         counted: variant == Unpatching::Noalt && !args.boot.no_calls,
     });
     let mut linux = args.boot.compare(&subjects, stop)?;
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     let mut files = Vec::new();
     if let Some(text) = unwritten.note(show::json(&linux)) {
         files.push((PathBuf::from("linux.json"), text));
@@ -73,15 +73,15 @@ fn compare(args: &AbArgs, stop: &AtomicBool) -> Done {
         files.extend(unwritten.note(write::json(&report)).map(|text| ("report.json".into(), text)));
     }
     show::print(&linux, &linux.predictions)?;
-    // Without a report, what is in the folder is of the one before.
+    // Without a report, the page and plots in the folder belong to another report and stay.
     unwritten.note(if has_report { stale::replace(&args.out, files) } else { write::files(&args.out, &files) });
     if unwritten.is_empty() {
-        show::written(&args.out, has_report)?;
+        show::print_paths(&args.out, has_report)?;
     }
     Ok(unwritten.ended(Exit::Fine))
 }
 
-fn kernel(args: &AbArgs, folder: &Path, stop: &AtomicBool) -> Result<PathBuf, LinuxError> {
+fn find_kernel(args: &AbArgs, folder: &Path, stop: &AtomicBool) -> Result<PathBuf, LinuxError> {
     Ok(match (&args.kernel, &args.download) {
         (Some(path), _) => path.clone(),
         (None, Some(package)) => find::download(package, folder, stop)?,

@@ -1,4 +1,4 @@
-//! `pvbench linux`: a file per subcommand.
+//! `pvbench linux`: counts instructions and hook calls of real kernels. Each subcommand has a file.
 
 mod ab;
 mod run;
@@ -46,11 +46,11 @@ pub struct LinuxArgs {
 
 #[derive(Subcommand)]
 enum Command {
-    /// What pv_ops costs in one kernel: as it is, and never patched
+    /// Count the cost of pv_ops in one kernel: as it boots, and never patched
     Ab(ab::AbArgs),
     /// Boot kernels and count the instructions of each workload
     Run(run::RunArgs),
-    /// The call sites of pv_ops in a kernel, by op and by what patching makes of them
+    /// List the call sites of pv_ops in a kernel, by op and by patched form
     Sites(sites::SitesArgs),
     /// Write variants of a kernel that never patch pv_ops
     Unpatch(unpatch::UnpatchArgs),
@@ -66,35 +66,35 @@ pub fn linux(args: &LinuxArgs) -> Done {
     }
 }
 
-/// Does work that a signal stops. An error after the signal is reported as the interruption.
-fn until_stopped(work: impl FnOnce(&AtomicBool) -> Done) -> Done {
+/// Runs work that a signal stops. An error after the signal is reported as the interruption.
+fn run_until_stopped(work: impl FnOnce(&AtomicBool) -> Done) -> Done {
     let stop = stop_on_signals()?;
     let done = work(&stop);
     if done.is_err() && stop.load(Ordering::Relaxed) { Err(LinuxError::Interrupted.into()) } else { done }
 }
 
-/// How kernels are booted.
+/// Options of commands that boot kernels.
 #[derive(Args)]
 struct BootArgs {
-    /// Workloads: getppid, mmap_perf, fault, .. (a glob, several with commas)
+    /// Workloads: getppid, mmap_perf, fault, .. (globs, separated by commas)
     #[arg(long, value_name = "GLOB")]
     workload: Vec<String>,
     /// Repetitions of each workload; the first, a quarter as long, is dropped
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=8))]
     reps: u64,
-    /// Units of work, in percent of the usual number
+    /// Units of each workload, in percent of the default number
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     scale: u64,
-    /// Boots of each kernel, each at another phase of the timer's tick
+    /// Boots of each kernel, each with another phase of the timer's tick
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=64))]
     phases: u64,
-    /// Boots at a time (default: one per CPU)
+    /// Number of boots at the same time (default: one per CPU)
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// Seconds that a boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
-    /// Without the boot that counts calls of hooks and rounds of `rep`
+    /// Skip the boot that counts calls of hooks and iterations of `rep` instructions
     #[arg(long)]
     no_calls: bool,
 }
@@ -114,22 +114,22 @@ impl BootArgs {
         })
     }
 
-    /// Prepares, boots, and says what came of it. What a boot that failed left behind is kept.
+    /// Prepares and boots the kernels, and returns the counts. The console logs of a failed boot are kept.
     fn compare(&self, subjects: &[Subject], stop: &AtomicBool) -> Result<Linux, CliError> {
         let plan = self.plan()?;
         let qemu = Qemu::find().map_err(LinuxError::from)?;
         let guest = Guest::build(stop).map_err(LinuxError::from)?;
-        let folder = temporary()?;
-        let result = boot(subjects, &plan, (&qemu, &guest), folder.path(), stop);
+        let folder = make_temporary_folder()?;
+        let result = boot_kernels(subjects, &plan, (&qemu, &guest), folder.path(), stop);
         if matches!(result, Err(LinuxError::Qemu(_))) && !stop.load(Ordering::Relaxed) {
-            // Its message names files in there.
+            // The message of the error names files in this folder.
             remove_kernels(&folder.keep());
         }
         Ok(result?)
     }
 }
 
-fn boot(
+fn boot_kernels(
     subjects: &[Subject],
     plan: &Plan,
     (qemu, guest): (&Qemu, &Guest),
@@ -139,43 +139,43 @@ fn boot(
     let archive = folder.join("init.cpio");
     std::fs::write(&archive, &guest.archive).map_err(|source| LinuxError::File { path: archive.clone(), source })?;
     let comparison = KernelComparison::prepare(subjects, folder)?;
-    let progress = Mutex::new(Progress::of_steps(comparison.boots(plan)));
+    let progress = Mutex::new(Progress::with_steps(comparison.boots(plan)));
     let step = |_, _| {
         if let Ok(mut progress) = progress.lock() {
             progress.step();
         }
     };
-    let means = BootContext { qemu, archive: &archive, folder, progress: &step, stop };
-    comparison.run(plan, guest, qemu, &means)
+    let context = BootContext { qemu, archive: &archive, folder, progress: &step, stop };
+    comparison.run(plan, guest, qemu, &context)
 }
 
-fn temporary() -> Result<TemporaryFolder, LinuxError> {
+fn make_temporary_folder() -> Result<TemporaryFolder, LinuxError> {
     let parent = std::env::temp_dir();
     TemporaryFolder::new(&parent, "linux").map_err(|source| LinuxError::File { path: parent, source })
 }
 
-/// Consoles are kept, the kernels beside them are not: they are large, and made again at any time.
+/// Removes the kernels from a kept folder: they are large, and can be made again. The console logs stay.
 fn remove_kernels(folder: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"kernel-")) {
-        // What cannot be removed is only in the way.
+        // A kernel that cannot be removed does no harm.
         let _ = std::fs::remove_file(entry.path());
     }
 }
 
-/// A short name for a file: its own, and as much of its folder as tells it from others.
-fn names(paths: &[std::path::PathBuf]) -> Vec<String> {
-    let own = |path: &Path| path.file_name().map_or_else(String::new, shown);
+/// Returns a name for each kernel: its file name, or its path if several have that file name.
+fn name_kernels(paths: &[std::path::PathBuf]) -> Vec<String> {
+    let own = |path: &Path| path.file_name().map_or_else(String::new, to_text);
     let all: Vec<String> = paths.iter().map(|path| own(path)).collect();
     let is_one = |name: &String| all.iter().filter(|other| *other == name).count() == 1;
     let name = |(path, own): (&std::path::PathBuf, &String)| {
-        if is_one(own) { own.clone() } else { shown(path.as_os_str()) }
+        if is_one(own) { own.clone() } else { to_text(path.as_os_str()) }
     };
     paths.iter().zip(&all).map(name).collect()
 }
 
-/// As it is, or with its bytes where it is no UTF-8: two files never have one name.
-fn shown(text: &OsStr) -> String {
+/// Converts a name to text, with escapes for bytes that are not UTF-8, so that two files never have the same name.
+fn to_text(text: &OsStr) -> String {
     text.to_str().map_or_else(|| text.as_encoded_bytes().escape_ascii().to_string(), str::to_owned)
 }
 
@@ -187,9 +187,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_files_never_have_one_name() {
+    fn two_files_never_have_the_same_name() {
         let paths: Vec<PathBuf> =
             [&b"a/vmlinuz"[..], b"b/vmlinuz", b"x\xff", b"x\xfe", b"y"].map(|it| OsStr::from_bytes(it).into()).to_vec();
-        assert_eq!(names(&paths), ["a/vmlinuz", "b/vmlinuz", "x\\xff", "x\\xfe", "y"]);
+        assert_eq!(name_kernels(&paths), ["a/vmlinuz", "b/vmlinuz", "x\\xff", "x\\xfe", "y"]);
     }
 }

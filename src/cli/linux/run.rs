@@ -1,4 +1,4 @@
-//! `pvbench linux run`
+//! `pvbench linux run`: boots kernels and compares their counts.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use super::{BootArgs, names, show, until_stopped};
+use super::{BootArgs, name_kernels, run_until_stopped, show};
 use crate::cli::Done;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
-use crate::cli::output::Unwritten;
+use crate::cli::output::FailedWrites;
 use crate::linux::compare::Subject;
 use crate::linux::unpatch::Unpatching;
 use crate::report::write;
@@ -18,13 +18,13 @@ use crate::report::write;
 /// Options of `linux run`.
 #[derive(Args)]
 pub struct RunArgs {
-    /// bzImage (vmlinuz) or vmlinux; the first is what the others are held against
+    /// bzImage (vmlinuz) or vmlinux; the others are compared with the first
     #[arg(value_name = "KERNEL", required = true)]
     kernels: Vec<PathBuf>,
-    /// Boot parameters; given again, each kernel is booted with each
+    /// Boot parameters; if repeated, each kernel boots with each of them
     #[arg(long, value_name = "PARAMETERS")]
     append: Vec<String>,
-    /// Also write linux.json there
+    /// Also write linux.json to DIR
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print linux.json instead of tables
@@ -34,15 +34,15 @@ pub struct RunArgs {
     boot: BootArgs,
 }
 
-/// Boots kernels.
+/// Boots kernels and compares their counts.
 pub fn run(args: &RunArgs) -> Done {
-    until_stopped(|stop| compare(args, stop))
+    run_until_stopped(|stop| compare(args, stop))
 }
 
 fn compare(args: &RunArgs, stop: &AtomicBool) -> Done {
     let appends = if args.append.is_empty() { vec![String::new()] } else { args.append.clone() };
     let mut subjects = Vec::new();
-    for (path, name) in args.kernels.iter().zip(names(&args.kernels)) {
+    for (path, name) in args.kernels.iter().zip(name_kernels(&args.kernels)) {
         for append in &appends {
             let name = match (appends.len(), args.kernels.len()) {
                 (1, _) => name.clone(),
@@ -57,13 +57,13 @@ fn compare(args: &RunArgs, stop: &AtomicBool) -> Done {
     }
     let mut seen = HashSet::new();
     if let Some(twice) = subjects.iter().find(|subject| !seen.insert(&subject.name)) {
-        return Err(CliError::Usage(format!("{} is there twice", twice.name)));
+        return Err(CliError::Usage(format!("{} is given twice; name each kernel and each --append once", twice.name)));
     }
     if let Some(folder) = &args.out {
         write::prepare(folder)?;
     }
     let linux = args.boot.compare(&subjects, stop)?;
-    let mut unwritten = Unwritten::default();
+    let mut unwritten = FailedWrites::default();
     if let Some(folder) = &args.out
         && let Some(text) = unwritten.note(show::json(&linux))
     {

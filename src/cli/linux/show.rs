@@ -1,4 +1,4 @@
-//! Counts of kernels, as tables and as a file.
+//! Counts of kernels as tables and as JSON.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,24 +9,24 @@ use crate::cli::error::CliError;
 use crate::cli::output::stdout;
 use crate::report::linux::{Linux, LinuxCount, LinuxPrediction};
 
-/// Hooks that are named in a line.
-const NAMED: usize = 6;
-/// Calls per unit that are not rounded to none.
-const SHOWN: f64 = 0.05;
+/// Number of hooks that a line names.
+const MAX_HOOKS_SHOWN: usize = 6;
+/// Smallest number of calls per unit that is shown: a smaller one would be rounded to 0.0.
+const MIN_CALLS_SHOWN: f64 = 0.05;
 
-/// `linux.json`
+/// Formats the content of `linux.json`.
 pub fn json(linux: &Linux) -> Result<Vec<u8>, CliError> {
     let mut text = serde_json::to_vec_pretty(linux)?;
     text.push(b'\n');
     Ok(text)
 }
 
-/// The same on standard output.
+/// Prints the content of `linux.json`.
 pub fn print_json(linux: &Linux) -> Result<(), CliError> {
     Ok(stdout().write_all(&json(linux)?)?)
 }
 
-/// Instructions per unit, and in percent of the first kernel.
+/// Prints instructions per unit of the first kernel, and the other kernels in percent above it.
 pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliError> {
     let mut out = stdout();
     for kernel in &linux.kernels {
@@ -44,13 +44,13 @@ pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliEr
     let Some(first) = linux.kernels.first() else { return Ok(()) };
     writeln!(
         out,
-        "\ninstructions per unit of {}; the others in percent above it, over {} phases",
+        "\ninstructions per unit of {}; other kernels in percent above it; {} phases",
         first.name, linux.phases
     )?;
     writeln!(
         out,
         "{}",
-        table(
+        make_table(
             linux,
             |count| count.percent.map(|percent| {
                 let spread = (percent.high - percent.low) / 2.0;
@@ -64,31 +64,32 @@ pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliEr
         )
     )?;
     if linux.workloads.iter().any(|workload| workload.counts.iter().any(|count| count.as_one.is_some())) {
-        writeln!(out, "\nthe same with every rep instruction as one")?;
+        writeln!(out, "\nthe same, with each rep instruction counted once")?;
         let percent = |count: &LinuxCount| count.percent_as_one.map(|percent| format!("{percent:+.2}"));
-        writeln!(out, "{}", table(linux, percent, |count| count.as_one))?;
+        writeln!(out, "{}", make_table(linux, percent, |count| count.as_one))?;
     }
     if linux.workloads.iter().any(|workload| !workload.calls.is_empty()) {
         writeln!(out, "\ncalls of hooks per unit")?;
     }
     for workload in linux.workloads.iter().filter(|workload| !workload.calls.is_empty()) {
-        let mut calls: Vec<_> = workload.calls.iter().filter(|(_, calls)| **calls >= SHOWN).collect();
+        let mut calls: Vec<_> = workload.calls.iter().filter(|(_, calls)| **calls >= MIN_CALLS_SHOWN).collect();
         calls.sort_by(|a, b| b.1.total_cmp(a.1));
-        let most: Vec<String> = calls.iter().take(NAMED).map(|(op, calls)| format!("{op} {calls:.1}")).collect();
+        let most: Vec<String> =
+            calls.iter().take(MAX_HOOKS_SHOWN).map(|(op, calls)| format!("{op} {calls:.1}")).collect();
         writeln!(out, "  {}: {:.1}: {}", workload.name, workload.calls.values().sum::<f64>(), most.join(", "))?;
     }
     if !predictions.is_empty() {
-        writeln!(out, "\ncycles per unit above inline that these calls cost, by the cells of the report")?;
+        writeln!(out, "\ncost of these calls in cycles per unit above inline, by the cells of the report")?;
     }
     for it in predictions {
         let state = it.state.as_ref().map_or_else(String::new, |state| format!(" ({state})"));
         let from: Vec<String> =
             it.from.iter().take(3).map(|share| format!("{} {:.1}", share.op, share.cycles)).collect();
         let unknown =
-            if it.unknown.is_empty() { String::new() } else { format!("; no cell: {}", it.unknown.join(", ")) };
+            if it.unknown.is_empty() { String::new() } else { format!("; no cells of {}", it.unknown.join(", ")) };
         writeln!(
             out,
-            "  {} {}{state}: {:.1}, of it {}{unknown}",
+            "  {} {}{state}: {:.1}, from {}{unknown}",
             it.workload,
             it.mechanism,
             it.cycles,
@@ -98,7 +99,7 @@ pub fn print(linux: &Linux, predictions: &[LinuxPrediction]) -> Result<(), CliEr
     Ok(())
 }
 
-fn table(
+fn make_table(
     linux: &Linux,
     percent: impl Fn(&LinuxCount) -> Option<String>,
     value: impl Fn(&LinuxCount) -> Option<f64>,
@@ -124,14 +125,17 @@ fn table(
     table
 }
 
-/// Says what was written.
-pub fn written(folder: &Path, report: bool) -> Result<(), CliError> {
+/// Prints the paths of the written files.
+pub fn print_paths(folder: &Path, report: bool) -> Result<(), CliError> {
     let mut out = stdout();
     writeln!(out, "\n{}", folder.join("linux.json").display())?;
     if report {
         writeln!(out, "{}", folder.join("index.html").display())?;
     } else {
-        writeln!(out, "no report to add it to: `pvbench run`, then this again, for the page and for cycles")?;
+        writeln!(
+            out,
+            "there is no report to add the counts to; for page and cycles use `pvbench run`, then this command again"
+        )?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `pvbench linux sites`
+//! `pvbench linux sites`: lists the call sites of pv_ops in a kernel.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -22,12 +22,12 @@ pub struct SitesArgs {
     /// bzImage (vmlinuz) or vmlinux
     #[arg(value_name = "KERNEL")]
     kernel: PathBuf,
-    /// As JSON
+    /// Print the sites as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// The sites of an op that are treated alike.
+/// The sites of an op that patching replaces in the same way.
 #[derive(Serialize)]
 struct SiteLine {
     op: String,
@@ -96,7 +96,7 @@ pub fn sites(args: &SitesArgs) -> Done {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    writeln!(out, "{}", all.release.as_deref().unwrap_or("a kernel that names no version"))?;
+    writeln!(out, "{}", all.release.as_deref().unwrap_or("unknown kernel version"))?;
     writeln!(out, "pv_ops: {}", all.layout)?;
     writeln!(out, "{table}")?;
     writeln!(out, "{} sites, {} bytes", all.sites, all.bytes)?;

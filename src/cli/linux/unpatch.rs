@@ -1,4 +1,4 @@
-//! `pvbench linux unpatch`
+//! `pvbench linux unpatch`: writes variants of a kernel that never patch pv_ops.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,12 +21,12 @@ pub struct UnpatchArgs {
     /// bzImage (vmlinuz) or vmlinux
     #[arg(value_name = "KERNEL")]
     kernel: PathBuf,
-    /// Where vmlinux.stock, vmlinux.nopatch and vmlinux.noalt go
+    /// Folder for vmlinux.stock, vmlinux.nopatch and vmlinux.noalt
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }
 
-/// Writes all variants.
+/// Writes all variants of a kernel.
 pub fn unpatch(args: &UnpatchArgs) -> Done {
     let image = Image::read(&args.kernel).map_err(LinuxError::from)?;
     let elf = Elf::of(&image.path, image.vmlinux().map_err(LinuxError::from)?).map_err(LinuxError::from)?;

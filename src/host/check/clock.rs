@@ -1,32 +1,32 @@
-//! The time stamp counter, and whether it can be the clock.
+//! Checks of the time stamp counter and of the clock.
 
 use super::Check;
 use crate::host::{ClockChoice, CpuFacts, clock_choice};
 
 pub(super) fn tsc_constant(cpu: &CpuFacts) -> Check {
-    promised("tsc_constant", cpu, cpu.tsc_constant, "tick at one rate whatever the frequency of the core")
+    check_guarantee("tsc_constant", cpu, cpu.tsc_constant, "tick at a constant rate whatever the frequency of the core")
 }
 
 pub(super) fn tsc_invariant(cpu: &CpuFacts) -> Check {
-    promised("tsc_invariant", cpu, cpu.tsc_invariant, "go on in deep sleep states (CPUID 0x80000007 EDX bit 8)")
+    check_guarantee("tsc_invariant", cpu, cpu.tsc_invariant, "run in deep sleep states (CPUID 0x80000007 EDX bit 8)")
 }
 
-/// A promise of CPUID about the counter. Hypervisors take the bit away to keep a guest movable to another host, so that
+/// Checks a guarantee of CPUID about the counter. Hypervisors hide the bit so that a guest can migrate to another host;
 /// in a guest its absence says nothing about the hardware.
-fn promised(id: &str, cpu: &CpuFacts, holds: bool, what: &str) -> Check {
+fn check_guarantee(id: &str, cpu: &CpuFacts, holds: bool, what: &str) -> Check {
     if holds {
-        Check::known(id, format!("the time stamp counter is promised to {what}"))
+        Check::ok(id, format!("the time stamp counter is guaranteed to {what}"))
     } else if cpu.hypervisor.is_some() {
         Check::unknown(
             id,
-            format!("the hypervisor does not promise the time stamp counter to {what}"),
-            "have the hypervisor pass the bit on (QEMU: -cpu host,migratable=off,+invtsc)",
+            format!("the hypervisor does not guarantee the time stamp counter to {what}"),
+            "make the hypervisor pass the bit on (QEMU: -cpu host,migratable=off,+invtsc)",
         )
     } else {
-        Check::bad(
+        Check::warning(
             id,
-            format!("the time stamp counter is not promised to {what}"),
-            "measure on a newer CPU; here the clock of the operating system is used",
+            format!("the time stamp counter is not guaranteed to {what}"),
+            "measure on a newer CPU; this one is measured with the clock of the operating system",
         )
     }
 }
@@ -36,30 +36,30 @@ pub(super) fn clock(cpu: &CpuFacts) -> Check {
     match clock_choice(cpu) {
         ClockChoice::Tsc => match cpu.tsc_hz {
             Some(hz) => {
-                Check::known(ID, format!("the time stamp counter, {hz} Hz by CPUID, never backwards in a row of reads"))
+                Check::ok(ID, format!("the time stamp counter, {hz} Hz by CPUID, monotonic in a series of reads"))
             }
-            None => Check::known(
+            None => Check::ok(
                 ID,
-                "the time stamp counter, never backwards in a row of reads; CPUID does not tell its frequency",
+                "the time stamp counter, monotonic in a series of reads; CPUID does not have its frequency",
             ),
         },
         ClockChoice::Os { reason } => {
             let detail = format!("the clock of the operating system: {reason}");
-            // A promise that a hypervisor withholds is no fault seen; a counter seen to misbehave is.
-            let misbehaves =
+            // A guarantee that a hypervisor hides is not a fault; an observed fault of the counter is.
+            let is_faulty =
                 !cpu.tsc_readable || cpu.tsc_monotonic == Some(false) || cpu.tsc_kept_by_kernel == Some(false);
-            let unpromised = !(cpu.tsc_constant && cpu.tsc_invariant);
-            if misbehaves || (unpromised && cpu.hypervisor.is_none()) {
-                Check::bad(
+            let lacks_guarantee = !(cpu.tsc_constant && cpu.tsc_invariant);
+            if is_faulty || (lacks_guarantee && cpu.hypervisor.is_none()) {
+                Check::warning(
                     ID,
                     detail,
-                    "look for the reason in the kernel's log (dmesg | grep -i tsc), and keep windows long meanwhile",
+                    "look for the reason in the kernel log (dmesg | grep -i tsc), and keep windows long until then",
                 )
             } else {
                 Check::unknown(
                     ID,
                     detail,
-                    "give the guest an invariant time stamp counter, and keep windows long meanwhile",
+                    "give the guest an invariant time stamp counter, and keep windows long until then",
                 )
             }
         }

@@ -1,26 +1,26 @@
-//! Where the kernel puts memory: address randomisation and huge pages.
+//! Checks of memory placement: address randomisation and huge pages.
 
 use super::Check;
 use crate::host::{Probes, Root};
 
 pub(super) fn aslr(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "aslr";
-    let fixed = "every worker gets the same addresses, so that one accident of placement looks like a fact";
+    let fixed = "every worker has the same addresses, so an effect of one placement looks like a property of the code";
     let persona = match &probes.personality {
         Ok(persona) => *persona,
         Err(error) => {
             return Check::unknown(
                 ID,
                 error.to_string(),
-                "see /proc/self/personality: bit 0x40000 switches randomisation off",
+                "check /proc/self/personality: bit 0x40000 switches randomisation off",
             );
         }
     };
     if persona & libc::ADDR_NO_RANDOMIZE as u32 != 0 {
-        return Check::bad(
+        return Check::warning(
             ID,
             format!("off for this process (personality {persona:#x}): {fixed}"),
-            "start without setarch -R, and outside of a debugger",
+            "start without setarch -R and outside of a debugger",
         );
     }
     let level = match root.line("proc/sys/kernel/randomize_va_space") {
@@ -31,13 +31,13 @@ pub(super) fn aslr(root: &Root, probes: &Probes) -> Check {
     };
     // Documentation/admin-guide/sysctl/kernel.rst, randomize_va_space.
     match level.as_str() {
-        "2" => Check::known(ID, "full (2): workers see different pages, and medians over workers cover them"),
-        "1" => Check::improvable(
+        "2" => Check::ok(ID, "full (2): workers have different addresses, and medians over workers cover them"),
+        "1" => Check::ok_with_advice(
             ID,
-            "stack, mappings and vDSO (1): the heap of every worker is at the same place",
+            "stack, mappings and vDSO (1): the heap of every worker has the same address",
             "sysctl kernel.randomize_va_space=2",
         ),
-        "0" => Check::bad(ID, format!("off (0): {fixed}"), "sysctl kernel.randomize_va_space=2"),
+        "0" => Check::warning(ID, format!("off (0): {fixed}"), "sysctl kernel.randomize_va_space=2"),
         other => Check::unknown(
             ID,
             format!("/proc/sys/kernel/randomize_va_space holds {other:?}"),
@@ -53,17 +53,13 @@ pub(super) fn thp(root: &Root) -> Check {
         Ok(line) => line,
         Err(error) => return Check::unknown(ID, error.to_string(), advice),
     };
-    // The choice in force stands in brackets: `always [madvise] never`.
+    // The active choice is in brackets: `always [madvise] never`.
     let chosen = line.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(chosen, _)| chosen);
     match chosen {
-        Some(chosen @ ("madvise" | "never")) => {
-            Check::known(ID, format!("{chosen}: no huge pages that were not asked for"))
+        Some(chosen @ ("madvise" | "never")) => Check::ok(ID, format!("{chosen}: huge pages are used only on request")),
+        Some("always") => {
+            Check::warning(ID, "always: whether a worker gets huge pages depends on free memory at its start", advice)
         }
-        Some("always") => Check::bad(
-            ID,
-            "always: whether a worker's memory lies in huge pages depends on what is free when it starts",
-            advice,
-        ),
         _ => Check::unknown(ID, format!("/sys/kernel/mm/transparent_hugepage/enabled holds {line:?}"), advice),
     }
 }

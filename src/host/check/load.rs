@@ -1,15 +1,15 @@
-//! Who else uses the CPU: its sibling, other processes, the hypervisor.
+//! Checks of other users of the CPU: its sibling, other processes, the hypervisor.
 
 use super::Check;
 use crate::host::{CpuFacts, CpuTime, Others, Probes, Root, cpu_list};
 
-/// Above this share of the allowed CPUs, other processes get into the workers' way: of two CPUs that is half of one.
-/// Twice as much can hardly be taken from two workers that are busy all the time; half of it is what a desktop takes at
-/// rest.
-const BUSY: f64 = 0.25;
+/// Share of the allowed CPUs (0 to 1) above which other processes disturb the workers; with two CPUs it is half of a
+/// CPU. Other processes can hardly take twice this share while two workers are busy; a desktop at rest takes half of
+/// it.
+const MAX_LOAD_SHARE: f64 = 0.25;
 
-/// Above this share of stolen time (1 in 100), so many windows are hit that medians over rounds begin to move.
-const STOLEN: f64 = 0.01;
+/// Share of stolen time (0 to 1) above which so many windows are disturbed that medians over rounds begin to shift.
+const MAX_STOLEN_SHARE: f64 = 0.01;
 
 pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "smt_sibling";
@@ -21,20 +21,20 @@ pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
             return Check::unknown(
                 ID,
                 error.to_string(),
-                "see in lscpu -e whether CPUs share a core, and keep the other one idle",
+                "check with lscpu -e whether CPUs share a core, and keep the other one idle",
             );
         }
     };
     let Some(all) = cpu_list::parse(&siblings) else {
         return Check::unknown(
             ID,
-            format!("/{file} holds {siblings:?}, which is no list of CPUs"),
-            "see in lscpu -e whether CPUs share a core, and keep the other one idle",
+            format!("/{file} holds {siblings:?}, which is not a list of CPUs"),
+            "check with lscpu -e whether CPUs share a core, and keep the other one idle",
         );
     };
     let others: Vec<String> = all.iter().filter(|&&other| other != cpu).map(u32::to_string).collect();
     if let Some(first) = others.first() {
-        return Check::bad(
+        return Check::warning(
             ID,
             format!("CPU {cpu} shares its core with CPU {}, which is online", others.join(", ")),
             format!("echo 0 > /sys/devices/system/cpu/cpu{first}/online, or keep it idle"),
@@ -43,25 +43,25 @@ pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
     if probes.cpu.hypervisor.is_some() {
         return Check::unknown(
             ID,
-            format!("CPU {cpu} is shown alone on its core, as the hypervisor would have it"),
-            "have the host pin virtual CPUs to whole cores; repeat at quiet times meanwhile",
+            format!("CPU {cpu} has its core to itself, according to the hypervisor"),
+            "make the host pin virtual CPUs to whole cores; until then repeat runs at times of low load",
         );
     }
-    Check::known(ID, format!("CPU {cpu} has its core to itself"))
+    Check::ok(ID, format!("CPU {cpu} has its core to itself"))
 }
 
 pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     const ID: &str = "cpu_affinity";
     match probes.cpus_allowed.as_deref() {
-        Ok([]) => Check::unknown(ID, "sched_getaffinity names no CPU", "see Cpus_allowed_list in /proc/self/status"),
-        Ok([only]) => Check::bad(
+        Ok([]) => {
+            Check::unknown(ID, "sched_getaffinity returned no CPU", "check Cpus_allowed_list in /proc/self/status")
+        }
+        Ok([only]) => Check::warning(
             ID,
-            format!("only CPU {only} is allowed: the worker shares it with the parent process"),
+            format!("only CPU {only} is allowed, so the worker shares it with the parent process"),
             "allow a second CPU (taskset, the cpuset of the container, another virtual CPU)",
         ),
-        Ok(many) => {
-            Check::known(ID, format!("{} CPUs are allowed, so that the worker can have one to itself", many.len()))
-        }
+        Ok(many) => Check::ok(ID, format!("{} CPUs are allowed, so the worker can have one to itself", many.len())),
         Err(error) => Check::unknown(
             ID,
             error.to_string(),
@@ -70,8 +70,8 @@ pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     }
 }
 
-/// What other processes took since [`Probes::ask`]: for a run that is while it measured. The load average also holds
-/// the work of this process, and of the compiler before it.
+/// Checks the CPU time of other processes since [`Probes::ask`], which in a run covers the measurement. The load
+/// average would include this process, and a compiler that ran before it.
 pub(super) fn load(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "load";
     let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();
@@ -81,19 +81,19 @@ pub(super) fn load(root: &Root, probes: &Probes) -> Check {
     };
     let Others { seconds, cpus, busy_cpus } = match others {
         Ok(others) => others,
-        Err(reason) => return Check::unknown(ID, reason, "see in uptime and top what else runs"),
+        Err(reason) => return Check::unknown(ID, reason, "find other processes with uptime and top"),
     };
     let detail = format!("other processes took {busy_cpus:.2} of {cpus} CPUs, over {seconds:.1} s");
-    if busy_cpus > BUSY * cpus as f64 {
-        Check::bad(ID, detail, "stop what else runs, or wait for it to end")
+    if busy_cpus > MAX_LOAD_SHARE * cpus as f64 {
+        Check::warning(ID, detail, "stop other processes, or wait until they end")
     } else {
-        Check::known(ID, detail)
+        Check::ok(ID, detail)
     }
 }
 
 pub(super) fn steal(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "steal";
-    let advice = "see the st column of vmstat 1 while measuring";
+    let advice = "watch the column st of vmstat 1 during a run";
     let line = match root.line("proc/stat") {
         Ok(line) => line,
         Err(error) => return Check::unknown(ID, error.to_string(), advice),
@@ -102,16 +102,16 @@ pub(super) fn steal(root: &Root, probes: &Probes) -> Check {
         return Check::unknown(ID, format!("/proc/stat begins with {line:?}"), advice);
     };
     let detail = format!("{:.2}% of the time since boot was stolen", share * 100.0);
-    if share > STOLEN {
-        Check::bad(ID, detail, "move to a host that is not overcommitted, or repeat at quiet times")
+    if share > MAX_STOLEN_SHARE {
+        Check::warning(ID, detail, "move to a host that is not overcommitted, or repeat runs at times of low load")
     } else if share == 0.0 && probes.cpu.hypervisor.is_some() {
         Check::unknown(
             ID,
-            "no stolen time since boot, or none that the hypervisor reports",
-            "judge by the floor of the report: it rises where time is stolen",
+            "no stolen time since boot, unless the hypervisor hides it",
+            "check the floor of the report: it rises if time is stolen",
         )
     } else {
-        Check::known(ID, detail)
+        Check::ok(ID, detail)
     }
 }
 
@@ -131,20 +131,20 @@ fn stolen_share(line: &str) -> Option<f64> {
 
 pub(super) fn virtualised(root: &Root, cpu: &CpuFacts) -> Check {
     const ID: &str = "virtualised";
-    let stay = "figures hold for code that does not leave the guest; take those of privileged instructions and of page \
-                faults on bare metal";
+    let stay = "results hold for code that stays in the guest; measure privileged instructions and page faults on bare \
+                metal";
     match cpu.hypervisor.as_deref() {
-        // A Xen PV guest may see the CPUID of the bare machine; the kernel knows better.
+        // A Xen PV guest may see the CPUID of the bare machine; /sys/hypervisor shows that it is a guest.
         None => match root.line("sys/hypervisor/type") {
-            Ok(kind) => Check::improvable(ID, format!("under {kind}, by /sys/hypervisor/type"), stay),
-            Err(_) => Check::known(ID, "no hypervisor shows itself"),
+            Ok(kind) => Check::ok_with_advice(ID, format!("under {kind}, by /sys/hypervisor/type"), stay),
+            Err(_) => Check::ok(ID, "CPUID and /sys show no hypervisor"),
         },
-        Some("TCGTCGTCGTCG") => Check::bad(
+        Some("TCGTCGTCGTCG") => Check::warning(
             ID,
-            "QEMU without KVM: every instruction is translated, and cycles mean nothing",
+            "QEMU without KVM: every instruction is translated, so cycles mean nothing",
             "use KVM (-accel kvm) or bare metal",
         ),
-        Some("") => Check::unknown(ID, "a hypervisor that does not name itself", stay),
-        Some(signature) => Check::improvable(ID, format!("under a hypervisor ({signature})"), stay),
+        Some("") => Check::unknown(ID, "under a hypervisor that does not name itself", stay),
+        Some(signature) => Check::ok_with_advice(ID, format!("under a hypervisor ({signature})"), stay),
     }
 }

@@ -1,18 +1,18 @@
-//! What the kernel and the microcode do about flaws of the CPU, as far as calls, returns and system calls feel it.
+//! Checks of mitigations in kernel and microcode that slow down calls, returns or system calls.
 
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::host::machine::{VULNERABILITIES, mitigations as read_all};
+use crate::host::machine::{VULNERABILITIES, read_mitigations};
 use crate::host::{Probes, Root};
 
-/// Flaws whose mitigation changes indirect calls or returns inside the kernel: retpolines, return thunks, SRSO's safe
-/// return (Documentation/admin-guide/hw-vuln/: spectre, srso, indirect-target-selection; retbleed in
+/// Vulnerabilities whose mitigation changes indirect calls or returns inside the kernel: retpolines, return thunks,
+/// SRSO's safe return (Documentation/admin-guide/hw-vuln/: spectre, srso, indirect-target-selection; retbleed in
 /// kernel-parameters).
 const CALLS_AND_RETURNS: [&str; 4] = ["spectre_v2", "retbleed", "spec_rstack_overflow", "indirect_target_selection"];
 
-/// Flaws whose mitigation is work at every entry to or exit from the kernel: page table switch, buffer clearing,
-/// barriers (the same folder: mds, tsx_async_abort, processor_mmio_stale_data, reg-file-data-sampling; and
+/// Vulnerabilities whose mitigation works at every entry to or exit from the kernel: page table switch, buffer
+/// clearing, barriers (the same folder: mds, tsx_async_abort, processor_mmio_stale_data, reg-file-data-sampling; and
 /// Documentation/arch/x86/pti.rst).
 const ENTRY_AND_EXIT: [&str; 7] =
     ["meltdown", "mds", "tsx_async_abort", "mmio_stale_data", "reg_file_data_sampling", "tsa", "spectre_v1"];
@@ -21,8 +21,8 @@ const STATUS: &str = "proc/self/status";
 
 pub(super) fn mitigations(root: &Root) -> Check {
     const ID: &str = "mitigations";
-    // In force for this process: its own calls, returns and loads run without speculation, which no other program sees
-    // (the words are those of fs/proc/array.c; PR_SET_SPECULATION_CTRL(2const)).
+    // A mitigation of this process alone: its calls, returns and loads run without speculation (the words are those of
+    // fs/proc/array.c; PR_SET_SPECULATION_CTRL(2const)).
     let own: Vec<String> = ["SpeculationIndirectBranch", "Speculation_Store_Bypass"]
         .into_iter()
         .filter_map(|key| Some((key, root.field(STATUS, ':', key)?)))
@@ -30,36 +30,36 @@ pub(super) fn mitigations(root: &Root) -> Check {
         .map(|(key, state)| format!("{key} {state}"))
         .collect();
     if !own.is_empty() {
-        return Check::bad(
+        return Check::warning(
             ID,
             format!("this process runs with speculation switched off: {}", own.join(", ")),
             "run outside of the seccomp sandbox or container that asked for it, or boot with \
              spectre_v2_user=prctl spec_store_bypass_disable=prctl",
         );
     }
-    let all = read_all(root);
+    let all = read_mitigations(root);
     if all.is_empty() {
         return Check::unknown(
             ID,
-            format!("/{VULNERABILITIES} tells nothing"),
-            "mount /sys, or see dmesg | grep -i mitigation",
+            format!("/{VULNERABILITIES} has no files that can be read"),
+            "mount /sys, or check dmesg | grep -i mitigation",
         );
     }
-    Check::known(
+    Check::ok(
         ID,
         format!(
             "user code: {}; calls and returns in the kernel: {}; kernel entry and exit: {}",
-            list(user_code(&all)),
-            list(active(&all, &CALLS_AND_RETURNS)),
-            list(entry_and_exit(&all)),
+            join_or_none(list_user_code(&all)),
+            join_or_none(list_active(&all, &CALLS_AND_RETURNS)),
+            join_or_none(list_entry_and_exit(&all)),
         ),
     )
 }
 
-/// Mitigations that slow down user code itself: predictors kept from the sibling thread at all times, and store bypass
-/// off for all.
-fn user_code(all: &BTreeMap<String, String>) -> Vec<String> {
-    let stibp = match part(all, "spectre_v2", "STIBP: ") {
+/// Lists mitigations that slow down user code itself: predictors always separated from the sibling thread (STIBP), and
+/// store bypass disabled for all processes.
+fn list_user_code(all: &BTreeMap<String, String>) -> Vec<String> {
+    let stibp = match find_part(all, "spectre_v2", "STIBP: ") {
         Some(state @ ("forced" | "always-on")) => Some(format!("STIBP {state}")),
         _ => None,
     };
@@ -70,25 +70,25 @@ fn user_code(all: &BTreeMap<String, String>) -> Vec<String> {
     stibp.into_iter().chain(bypass).collect()
 }
 
-/// Mitigations that work at every entry to the kernel; the loop that clears the branch history is told under
+/// Lists mitigations that work at every entry to the kernel. The loop that clears the branch history is listed under
 /// spectre_v2, as `BHI: SW loop, KVM: SW loop`.
-fn entry_and_exit(all: &BTreeMap<String, String>) -> Vec<String> {
-    let history = part(all, "spectre_v2", "BHI: ")
+fn list_entry_and_exit(all: &BTreeMap<String, String>) -> Vec<String> {
+    let history = find_part(all, "spectre_v2", "BHI: ")
         .filter(|state| state.starts_with("SW loop"))
         .map(|_| "spectre_v2 (BHI loop)".to_owned());
-    let mut found = active(all, &ENTRY_AND_EXIT);
+    let mut found = list_active(all, &ENTRY_AND_EXIT);
     found.extend(history);
     found
 }
 
-/// What stands after `label` in the list of what is done about a flaw; older kernels have commas for semicolons.
-fn part<'a>(all: &'a BTreeMap<String, String>, name: &str, label: &str) -> Option<&'a str> {
+/// Returns the text after `label` in the list of mitigations of a vulnerability. Older kernels separate them by commas.
+fn find_part<'a>(all: &'a BTreeMap<String, String>, name: &str, label: &str) -> Option<&'a str> {
     all.get(name)?.split([';', ',']).find_map(|part| part.trim().strip_prefix(label))
 }
 
-/// Of `names`, those that are mitigated, each with the first thing it does. `Vulnerable: Safe RET, no microcode` is a
-/// mitigation at work too.
-fn active(all: &BTreeMap<String, String>, names: &[&str]) -> Vec<String> {
+/// Lists the vulnerabilities among `names` that are mitigated, each with its first mitigation.
+/// `Vulnerable: Safe RET, no microcode` counts as mitigated.
+fn list_active(all: &BTreeMap<String, String>, names: &[&str]) -> Vec<String> {
     names
         .iter()
         .filter_map(|name| {
@@ -104,7 +104,7 @@ fn active(all: &BTreeMap<String, String>, names: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn list(items: Vec<String>) -> String {
+fn join_or_none(items: Vec<String>) -> String {
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }
 
@@ -113,37 +113,37 @@ pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
     let Some(revision) = root.field("proc/cpuinfo", ':', "microcode").filter(|it| !it.is_empty()) else {
         return Check::unknown(
             ID,
-            "/proc/cpuinfo gives no revision",
-            "note the revision of the machine's microcode beside the results",
+            "/proc/cpuinfo has no microcode revision",
+            "note the microcode revision of the machine with the results",
         );
     };
     if probes.cpu.hypervisor.is_some() {
         return Check::unknown(
             ID,
-            format!("revision {revision}, as the hypervisor would have it"),
-            "note the revision of the host beside the results",
+            format!("revision {revision}, according to the hypervisor"),
+            "note the microcode revision of the host with the results",
         );
     }
-    let all = read_all(root);
+    let all = read_mitigations(root);
     // old_microcode: Documentation/admin-guide/hw-vuln/old_microcode.rst.
     if all.get("old_microcode").is_some_and(|state| state.starts_with("Vulnerable")) {
-        return Check::bad(
+        return Check::warning(
             ID,
-            format!("revision {revision}, which the kernel knows to be outdated"),
+            format!("revision {revision}, which is outdated according to the kernel"),
             "install the distribution's microcode package (amd64-microcode, intel-microcode) and reboot",
         );
     }
-    let wanting: Vec<&str> = all
+    let unprotected: Vec<&str> = all
         .iter()
         .filter(|(_, state)| state.to_lowercase().contains("no microcode"))
         .map(|(name, _)| name.as_str())
         .collect();
-    if wanting.is_empty() {
-        Check::known(ID, format!("revision {revision}"))
+    if unprotected.is_empty() {
+        Check::ok(ID, format!("revision {revision}"))
     } else {
-        Check::bad(
+        Check::warning(
             ID,
-            format!("revision {revision} lacks what the kernel needs against {}", wanting.join(", ")),
+            format!("revision {revision} lacks the support that the kernel needs against {}", unprotected.join(", ")),
             "install the distribution's microcode package (amd64-microcode, intel-microcode) and reboot",
         )
     }

@@ -1,4 +1,4 @@
-//! Is this machine fit to measure on? One answer per question, in an order that does not change.
+//! The checks of `pvbench doctor`: whether this machine is fit to measure on. Their order does not change.
 
 mod access;
 mod build;
@@ -17,55 +17,57 @@ use serde::{Deserialize, Serialize};
 use super::{Probes, Root};
 
 pub use build::optimised;
-pub(super) use pmu::paranoid_level;
+pub(super) use pmu::read_paranoid_level;
 
-/// The check of what the compiler made of what is measured.
+/// The id of the check that the measured code is optimised and not instrumented.
 pub const OPTIMISED: &str = "optimised";
 
-/// What is known of a condition of measuring.
+/// The status of one condition of measuring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It is known, and fit for measuring.
-    Known,
-    /// It cannot be determined here.
+    /// The condition is fit for measuring. Older reports say `known`.
+    #[serde(alias = "known")]
+    Ok,
+    /// The condition cannot be determined on this machine.
     Unknown,
-    /// It is known, and harmful.
-    Bad,
+    /// The condition harms measurements. Older reports say `bad`.
+    #[serde(alias = "bad")]
+    Warning,
 }
 
-/// One condition of measuring: what was seen, and what to do about it.
+/// One condition of measuring: its state on this machine, and advice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
-    /// A name that does not change, as `governor`.
+    /// A stable name, such as `governor`.
     pub id: String,
-    /// Whether it helps or harms.
+    /// Whether the condition is fit for measuring.
     pub status: Status,
-    /// What was seen, in one line.
+    /// The observation, in one line.
     pub detail: String,
-    /// What to do: always there unless the status is `known`, and there too where a fit machine could be fitter.
+    /// Advice: present unless the status is `ok`, and also present where a fit machine can be improved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
 
 impl Check {
-    fn known(id: &str, detail: impl AsRef<str>) -> Self {
-        Self::new(id, Status::Known, detail.as_ref(), None)
+    fn ok(id: &str, detail: impl AsRef<str>) -> Self {
+        Self::new(id, Status::Ok, detail.as_ref(), None)
     }
 
-    /// Fit, and could be fitter.
-    fn improvable(id: &str, detail: impl AsRef<str>, advice: impl AsRef<str>) -> Self {
-        Self::new(id, Status::Known, detail.as_ref(), Some(advice.as_ref()))
+    /// A fit condition that can be improved.
+    fn ok_with_advice(id: &str, detail: impl AsRef<str>, advice: impl AsRef<str>) -> Self {
+        Self::new(id, Status::Ok, detail.as_ref(), Some(advice.as_ref()))
     }
 
     fn unknown(id: &str, detail: impl AsRef<str>, advice: impl AsRef<str>) -> Self {
         Self::new(id, Status::Unknown, detail.as_ref(), Some(advice.as_ref()))
     }
 
-    fn bad(id: &str, detail: impl AsRef<str>, advice: impl AsRef<str>) -> Self {
-        Self::new(id, Status::Bad, detail.as_ref(), Some(advice.as_ref()))
+    fn warning(id: &str, detail: impl AsRef<str>, advice: impl AsRef<str>) -> Self {
+        Self::new(id, Status::Warning, detail.as_ref(), Some(advice.as_ref()))
     }
 
     fn new(id: &str, status: Status, detail: &str, advice: Option<&str>) -> Self {
@@ -73,21 +75,23 @@ impl Check {
     }
 }
 
-/// Text of files and of the environment goes into the lines of a terminal: no breaks, no escapes.
+/// Replaces control characters by blanks: text of files and of the environment is printed in terminal lines.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// How long `doctor` watches other processes. /proc/stat counts hundredths of it; half would double the error of a
-/// tick.
-const WATCHED: Duration = Duration::from_secs(1);
+/// Seconds for which `doctor` observes the load of other processes. /proc/stat counts in ticks of 1/100 s; half of this
+/// time would double the error of a tick.
+const LOAD_OBSERVATION: Duration = Duration::from_secs(1);
 
-/// All checks of the machine under `root`, asking the running system what no file tells. Runs `valgrind --version`
-/// where there is one, and no other program. Takes a second, in which it is seen what other processes take.
+/// All checks of the machine under `root`, with the answers of the running system to system calls.
+///
+/// Runs `valgrind --version` if Valgrind is installed, and no other program. Takes a second, in which the load of other
+/// processes is measured.
 pub fn checks(root: &Root) -> Vec<Check> {
     let probes = Probes::ask(root);
     if probes.cpu_time.is_ok() {
-        std::thread::sleep(WATCHED);
+        std::thread::sleep(LOAD_OBSERVATION);
     }
     checks_with(root, &probes)
 }

@@ -1,4 +1,4 @@
-//! Hardware counters.
+//! Checks of hardware counters.
 
 use super::Check;
 use crate::host::counter::explain;
@@ -9,11 +9,11 @@ const PARANOID: &str = "proc/sys/kernel/perf_event_paranoid";
 pub(super) fn pmu(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "pmu";
     match &probes.cycles_counter {
-        Ok(()) => Check::known(ID, "a counter of core cycles opens and counts"),
+        Ok(()) => Check::ok(ID, "a counter of core cycles opens and counts"),
         Err(error) => {
             let missing = explain(error, root);
             if missing.withheld {
-                Check::bad(ID, missing.reason, missing.advice)
+                Check::warning(ID, missing.reason, missing.advice)
             } else {
                 Check::unknown(ID, missing.reason, missing.advice)
             }
@@ -21,24 +21,24 @@ pub(super) fn pmu(root: &Root, probes: &Probes) -> Check {
     }
 }
 
-/// The level, where it can be read.
-pub(in crate::host) fn paranoid_level(root: &Root) -> Option<i32> {
+/// Reads the level of perf_event_paranoid; `None` if it cannot be read.
+pub(in crate::host) fn read_paranoid_level(root: &Root) -> Option<i32> {
     root.line(PARANOID).ok()?.parse().ok()
 }
 
 pub(super) fn perf_event_paranoid(root: &Root) -> Check {
     const ID: &str = "perf_event_paranoid";
-    match paranoid_level(root) {
+    match read_paranoid_level(root) {
         // Up to 2 a process may count its own user-space events (Documentation/admin-guide/perf-security.rst).
-        Some(level @ ..=2) => Check::known(ID, format!("{level}: a process may count its own user-space events")),
-        Some(level) => Check::bad(
+        Some(level @ ..=2) => Check::ok(ID, format!("{level}: a process may count its own user-space events")),
+        Some(level) => Check::warning(
             ID,
-            format!("{level}: counters are for processes with CAP_PERFMON only"),
+            format!("{level}: only processes with CAP_PERFMON have counters"),
             "sysctl kernel.perf_event_paranoid=2",
         ),
         None => Check::unknown(
             ID,
-            format!("/{PARANOID} holds no level that can be read"),
+            format!("/{PARANOID} has no valid level"),
             "use a kernel with CONFIG_PERF_EVENTS, or mount /proc",
         ),
     }

@@ -1,4 +1,4 @@
-//! The programs that count instructions for the benches.
+//! Checks of the programs that count instructions for the benches.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ pub(super) fn valgrind(probes: &Probes) -> Check {
     let Some(found) = &probes.valgrind else {
         return Check::unknown(
             ID,
-            "not on the PATH: instruction counts by callgrind cannot be had",
+            "not on the PATH, so callgrind cannot count instructions",
             "install valgrind (apt install valgrind)",
         );
     };
-    let place = short(&found.path);
+    let place = shorten(&found.path);
     match &found.version {
-        Ok(version) => Check::known(ID, format!("version {version} at {place}")),
-        Err(error) => Check::bad(
+        Ok(version) => Check::ok(ID, format!("version {version} at {place}")),
+        Err(error) => Check::warning(
             ID,
-            format!("at {place}, and {error}"),
-            "reinstall valgrind, and see what valgrind --version prints",
+            format!("at {place}, but {error}"),
+            "reinstall valgrind, and check that valgrind --version prints its version",
         ),
     }
 }
@@ -28,38 +28,38 @@ pub(super) fn valgrind(probes: &Probes) -> Check {
 pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
     const ID: &str = "iai_callgrind_runner";
     let install = format!(
-        "cargo install iai-callgrind-runner --version '{IAI_CALLGRIND_SERIES}.*'; it has to be the version of \
+        "cargo install iai-callgrind-runner --version '{IAI_CALLGRIND_SERIES}.*'; it must be the version of \
          iai-callgrind in Cargo.lock"
     );
     let Some(found) = &probes.iai_callgrind_runner else {
         return Check::unknown(
             ID,
-            format!("not on the PATH: the benches under callgrind need {IAI_CALLGRIND_SERIES}.x"),
+            format!("not on the PATH, and the benches under callgrind need {IAI_CALLGRIND_SERIES}.x"),
             install,
         );
     };
-    let place = short(&found.path);
+    let place = shorten(&found.path);
     match &found.version {
-        Ok(version) if in_series(version) => Check::known(ID, format!("version {version} at {place}")),
-        Ok(version) => Check::bad(
+        Ok(version) if is_in_series(version) => Check::ok(ID, format!("version {version} at {place}")),
+        Ok(version) => Check::warning(
             ID,
-            format!("version {version} at {place}, and the benches need {IAI_CALLGRIND_SERIES}.x"),
+            format!("version {version} at {place}, but the benches need {IAI_CALLGRIND_SERIES}.x"),
             install,
         ),
         Err(error) => Check::unknown(
             ID,
-            format!("at {place}, of a version unknown ({error}); the benches need {IAI_CALLGRIND_SERIES}.x"),
+            format!("at {place}, of unknown version ({error}); the benches need {IAI_CALLGRIND_SERIES}.x"),
             install,
         ),
     }
 }
 
-fn in_series(version: &str) -> bool {
+fn is_in_series(version: &str) -> bool {
     version.strip_prefix(IAI_CALLGRIND_SERIES).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// A path as a published report may show it: the home folder, which names its user, as `~`.
-fn short(path: &Path) -> String {
+/// Shortens a path for a published report: the home folder, which names its user, becomes `~`.
+fn shorten(path: &Path) -> String {
     let home = std::env::var_os("HOME").filter(|home| home.len() > 1);
     match home.as_ref().and_then(|home| path.strip_prefix(home).ok()) {
         Some(rest) => format!("~/{}", rest.display()),

@@ -216,9 +216,9 @@ pub struct Checked {
 /// The checks of a status.
 pub fn checks(report: &Report, status: Status) -> Vec<Checked> {
     let (class, mark, word) = match status {
-        Status::Bad => ("bad", "\u{2715}", "bad"),
+        Status::Warning => ("bad", "\u{2715}", "warning"),
         Status::Unknown => ("unk", "?", "unknown"),
-        Status::Known => ("ok", "\u{2713}", "fine"),
+        Status::Ok => ("ok", "\u{2713}", "ok"),
     };
     let checked = |check: &Check| Checked {
         id: shown(&check.id),

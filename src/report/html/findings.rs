@@ -194,9 +194,9 @@ fn trust(report: &Report) -> String {
         n => format!("{n} {} and an incomplete run", plural(n, "failure", "failures")),
     });
     let bad: Vec<String> =
-        report.environment.iter().filter(|c| c.status == Status::Bad).map(|c| clipped(&c.id, 40)).collect();
+        report.environment.iter().filter(|c| c.status == Status::Warning).map(|c| clipped(&c.id, 40)).collect();
     if !bad.is_empty() {
-        parts.push(format!("bad environment {}: {}", plural(bad.len(), "check", "checks"), bad.join(", ")));
+        parts.push(format!("environment {}: {}", plural(bad.len(), "warning", "warnings"), bad.join(", ")));
     }
     format!("{}.", parts.join("; "))
 }
