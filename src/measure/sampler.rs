@@ -54,7 +54,7 @@ pub enum SampleError {
     #[error(transparent)]
     Records(#[from] RecordError),
     /// A mechanism with states has no record of its sites.
-    #[error("{op}: {mechanism} left no record of its sites in this build; they cannot be patched")]
+    #[error("{op}: this build has no record of the {mechanism} sites, so they cannot be patched; build it again")]
     NoSites {
         /// The op.
         op: &'static str,
@@ -238,7 +238,7 @@ impl Sampler {
             self.activate(window)?;
             // A loop that runs again and again is not cold.
             if let Some(counters) = self.counters.as_mut().filter(|_| task.count && !comparison.regime.is_cold()) {
-                counted.push(counters.per_op(|| window.call(window.passes), window.passes * window.ops_per_pass));
+                counted.push(counters.count_per_op(|| window.call(window.passes), window.passes * window.ops_per_pass));
             }
         }
         let mut instructions = Vec::new();
@@ -265,7 +265,7 @@ impl Sampler {
         self.activate(&window)?;
         match unrolled {
             None => {
-                if !known.is_some_and(|passes| window.suits(self.clock, self.window_ticks, passes)) {
+                if !known.is_some_and(|passes| window.adopt_passes(self.clock, self.window_ticks, passes)) {
                     window.size(self.clock, self.window_ticks);
                 }
                 *known = Some(window.passes);
