@@ -49,7 +49,7 @@ impl Unit<'_> {
     ///
     /// # Errors
     /// [`CountError`] where the workload fails, or cannot be traced.
-    pub fn count_instructions(&mut self, tracer: &mut Tracer) -> Result<f64, CountError> {
+    pub fn instructions(&mut self, tracer: &mut Tracer) -> Result<f64, CountError> {
         // The first run does what a process does only once: it builds lasting structures and binds symbols.
         (self.run)(self.machine, self.seed, 2 * self.units, Clock::Tsc)?;
         let (fewer, more) = if self.units == 1 { (0, 1) } else { (self.units, 2 * self.units) };
@@ -71,7 +71,7 @@ impl Unit<'_> {
     ///
     /// # Errors
     /// [`Failure`] where the workload fails.
-    pub fn count_events(&mut self, counters: &mut Counters) -> Result<Vec<(String, f64)>, Failure> {
+    pub fn events(&mut self, counters: &mut Counters) -> Result<Vec<(String, f64)>, Failure> {
         let mut count = |units| {
             let mut outcome = Ok(());
             let events =

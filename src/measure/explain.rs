@@ -22,7 +22,7 @@ pub enum ExplainError {
     #[error(transparent)]
     Trace(#[from] TraceError),
     /// The rules of patching have no such state for the op.
-    #[error("{op} never has the state '{state}' at a {mechanism} site; omit --state to see all its states")]
+    #[error("{op} is never in the state '{state}' at a {mechanism} site; omit --state to see all its states")]
     NoSuchState {
         /// The op.
         op: String,

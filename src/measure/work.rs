@@ -256,15 +256,15 @@ impl Worker {
             let machine = Self::rebuild_machine(&mut self.machine, &mut self.rng)?;
             let mut unit = Unit { run: kernel.run, machine, seed: TRACED_SEED, units: 1 };
             if let Some(tracer) = &mut tracer {
-                let counted = unit.count_instructions(tracer).and_then(|once| {
+                let counted = unit.instructions(tracer).and_then(|once| {
                     unit.units = *traced.get_or_insert(((TRACED_INSTRUCTIONS / once) as u64).max(1));
-                    if unit.units == 1 { Ok(once) } else { unit.count_instructions(tracer) }
+                    if unit.units == 1 { Ok(once) } else { unit.instructions(tracer) }
                 });
                 instructions.push(counted.map_err(|error| error.to_string()));
             }
             if let Some(counters) = &mut counters {
                 (unit.seed, unit.units) = (task.seed, units);
-                let counted = unit.count_events(counters);
+                let counted = unit.events(counters);
                 events.push(counted.map_err(|failure| kernel_error(&task.workload, &kernel.name, failure))?);
             }
         }
