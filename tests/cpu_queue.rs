@@ -56,9 +56,9 @@ fn run(
     let plan = Plan {
         preset: Preset::Quick,
         seed: 7,
-        groups,
-        columns: vec![table.clone()],
-        only: Vec::new(),
+        comparisons: groups,
+        variants: vec![table.clone()],
+        variants_by_comparison: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: 1,
         window_cycles: 100_000,

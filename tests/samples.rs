@@ -42,8 +42,8 @@ fn a_file_without_samples_is_refused_with_its_line() {
     assert!(refused(b"").contains("line 1 of kept is malformed: the file ends"));
     assert!(refused(b"{}\n").contains("line 1 of kept is malformed: missing field `format`"));
     assert!(refused(&[b'['; 4096]).contains("line 1 of kept is malformed"));
-    let header = r#"{"format":"pvbench.samples/2","suite":"pvbench","plan":{"preset":"quick","seed":1,"groups":[],
-        "columns":[],"only":[],"workers":{"exactly":2},"rounds":1,"window_cycles":100000,"cpu":null,"clock":"tsc"},
+    let header = r#"{"format":"pvbench.samples/2","suite":"pvbench","plan":{"preset":"quick","seed":1,"comparisons":[],
+        "variants":[],"variants_by_comparison":[],"workers":{"exactly":2},"rounds":1,"window_cycles":100000,"cpu":null,"clock":"tsc"},
         "kernels":[]}"#;
     let header = header.replace('\n', "");
     assert!(refused(format!("{header}\n").as_bytes()).contains("this build reads 'pvbench.samples/1'"));

@@ -154,15 +154,15 @@ fn bursts_in_which_another_process_takes_the_cpu_cost_rounds_and_no_accuracy() {
 /// What a worker finds that takes rounds with fewer adds per cycle than `min_adds_per_cycle` for disturbed.
 fn worked(min_adds_per_cycle: f64) -> Vec<GroupSamples> {
     let task = |offset| Task {
-        group: Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset },
+        comparison: Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset },
         rounds: 2,
-        only: None,
+        variants: None,
         count: false,
     };
     let assignment = Assignment {
         seed: 1,
         tasks: vec![task(0), task(29)],
-        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
+        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
         work: Vec::new(),
         kernels: Vec::new(),
         window_cycles: 10_000,

@@ -40,7 +40,7 @@ fn measured(mechanism: &str) -> Result<(), WorkError> {
         units: Some(100),
         count: false,
         in_place: false,
-        only: None,
+        variants: None,
     };
     let column = KernelVariant::Mechanism(Variant { mechanism: mechanism.to_owned(), state: None });
     worker.measure(&task, &[column]).map(drop)

@@ -95,7 +95,7 @@ pub fn measure(
     stop: &AtomicBool,
 ) -> Result<Vec<u8>, CliError> {
     let progress = match plan.workers {
-        Workers::Exactly(workers) => Progress::of_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
+        Workers::Exactly(workers) => Progress::of_steps((plan.comparisons.len() + work.plan.workloads.len()) * workers),
         Workers::Within(time) => Progress::of_time(time + work.plan.workers.left(Duration::ZERO)),
     };
     let mut measured = Measured::begin(plan, here, progress, writer)?;
@@ -132,7 +132,7 @@ impl<'a> Measured<'a> {
             progress,
             failures: Vec::new(),
             refusal: None,
-            measured: vec![false; plan.groups.len()],
+            measured: vec![false; plan.comparisons.len()],
             samples: Samples::default(),
             writer,
             workers: 0,
@@ -156,7 +156,7 @@ impl<'a> Measured<'a> {
         collector.progress.finish();
         let ops = suite.ops();
         let planned: Vec<&OpEntry> =
-            ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
+            ops.iter().filter(|op| plan.comparisons.iter().any(|group| group.op == op.meta.name)).collect();
         let facts = Facts {
             clock: here.clock.name().to_owned(),
             clock_reason: here.clock_reason.clone(),
@@ -169,7 +169,7 @@ impl<'a> Measured<'a> {
                 && collector.samples.workloads.has_all(&work.plan.workloads),
             machine: Machine::read_probed(&Root::default(), &here.probes),
             environment: environment(suite, &planned, here),
-            listings: listings(&examples(&planned, &plan.columns).unwrap_or_default()),
+            listings: listings(&examples(&planned, &plan.variants).unwrap_or_default()),
             workers: collector.workers,
             workers_again: collector.workers_again,
             second_cpu: work.plan.second_cpu,
@@ -181,7 +181,7 @@ impl<'a> Measured<'a> {
         };
         if let Some(writer) = collector.writer {
             // The report is worth more than the file it could be made from again.
-            writer.end(&facts).unwrap_or_else(|error| error::warn(&error.to_string()));
+            writer.finish(&facts).unwrap_or_else(|error| error::warn(&error.to_string()));
         }
         Ok(write::json(&collector.samples.report(plan, &work.plan.kernels, suite, facts))?)
     }
@@ -272,10 +272,10 @@ pub struct Refusal {
 impl Sink for Collector<'_> {
     fn samples(&mut self, worker: usize, group: &Comparison, samples: GroupSamples, raw: &[u8]) {
         if let Some(writer) = &mut self.writer {
-            writer.group(worker, group, raw);
+            writer.write_comparison(worker, group, raw);
         }
         self.samples.cells.add(worker, group, samples);
-        if let Some(index) = self.plan.groups.iter().position(|planned| planned == group) {
+        if let Some(index) = self.plan.comparisons.iter().position(|planned| planned == group) {
             self.measured[index] = true;
         }
         self.progress.step();
@@ -287,7 +287,7 @@ impl Sink for Collector<'_> {
 
     fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples, raw: &[u8]) {
         if let Some(writer) = &mut self.writer {
-            writer.workload(worker, workload, raw);
+            writer.write_workload(worker, workload, raw);
         }
         self.samples.workloads.add(worker, workload, samples);
         self.progress.step();

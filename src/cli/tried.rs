@@ -86,9 +86,9 @@ fn tried(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
     let plan = Plan {
         preset: Preset::Quick,
         seed: 0,
-        groups: is_op.then_some(group).into_iter().collect(),
-        columns: columns.clone(),
-        only: Vec::new(),
+        comparisons: is_op.then_some(group).into_iter().collect(),
+        variants: columns.clone(),
+        variants_by_comparison: Vec::new(),
         workers: Workers::Exactly(1),
         rounds: 1,
         window_cycles: WINDOW_CYCLES,

@@ -27,13 +27,13 @@ impl Estimator {
     /// another judgement of all cells, see [`Plan::judgements`].
     #[must_use]
     pub fn next_tasks(&self, plan: &Plan) -> Vec<Task> {
-        let task = |group: &Comparison, only| Task { group: group.clone(), rounds: plan.rounds, only, count: false };
+        let task = |group: &Comparison, only| Task { comparison: group.clone(), rounds: plan.rounds, variants: only, count: false };
         let disturbed = self.disturbed(plan);
-        let only = |group: &Comparison| plan.only(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
+        let only = |group: &Comparison| plan.planned_variants(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
         let mut wanting: Vec<Task> = disturbed.iter().map(|group| task(group, only(group))).collect();
         let whole: BTreeSet<&Comparison> = disturbed.into_iter().collect();
         let mut groups: BTreeMap<Key, Vec<&Comparison>> = BTreeMap::new();
-        for group in plan.groups.iter().filter(|group| !whole.contains(group)) {
+        for group in plan.comparisons.iter().filter(|group| !whole.contains(group)) {
             groups.entry(key_of(group)).or_default().push(group);
         }
         for (key, columns) in self.undecided(plan) {
@@ -53,7 +53,7 @@ impl Estimator {
             workers.filter(|(_, samples)| rounds(samples) >= QUIET_ROUNDS).count()
         };
         let mut wanting: Vec<(usize, &Comparison)> =
-            plan.groups.iter().map(|group| (quiet(group), group)).filter(|(quiet, _)| *quiet < QUIET_WORKERS).collect();
+            plan.comparisons.iter().map(|group| (quiet(group), group)).filter(|(quiet, _)| *quiet < QUIET_WORKERS).collect();
         wanting.sort_by_key(|(quiet, _)| std::cmp::Reverse(*quiet));
         wanting.into_iter().map(|(_, group)| group).collect()
     }
@@ -72,7 +72,7 @@ impl Estimator {
             let judge = Judge { floor, aa: largest_aa(&layouts) };
             let inline: Vec<f64> = layouts.iter().flat_map(|(_, w)| w.iter().map(|w| w.inline_cycles)).collect();
             let Some(inline) = median(&inline) else { continue };
-            let open: BTreeMap<usize, f64> = (0..plan.columns.len())
+            let open: BTreeMap<usize, f64> = (0..plan.variants.len())
                 .filter_map(|column| {
                     let found = samples(&layouts, column + 2);
                     let estimate = middle(&found)?;

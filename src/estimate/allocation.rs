@@ -81,7 +81,7 @@ impl ExtraRounds {
         }
         let (takes, places) = best;
         let only = self.kernels.iter().zip(&places).flat_map(|(kernel, places)| vec![kernel.index; *places]);
-        (Allocation { workload: self.workload.clone(), only: only.collect(), rounds: rounds(&places) }, takes)
+        (Allocation { workload: self.workload.clone(), variants: only.collect(), rounds: rounds(&places) }, takes)
     }
 
     fn takes(&self) -> f64 {
@@ -136,7 +136,7 @@ mod tests {
     fn a_kernel_that_lacks_more_is_at_more_places_of_a_round() {
         let (shares, part) = allocate_rounds(vec![lacking("exec", &[100.0, 400.0])], 1e6, 1.0);
         assert!(part < 0.01, "{part}");
-        let [Allocation { workload, only, rounds }] = &shares[..] else { panic!("{shares:?}") };
+        let [Allocation { workload, variants: only, rounds }] = &shares[..] else { panic!("{shares:?}") };
         let times = |kernel| only.iter().filter(|other| **other == kernel).count();
         assert_eq!(workload, "exec");
         assert!(times(1) > 2 * times(0) && times(0) >= 1, "{only:?}");
@@ -149,7 +149,7 @@ mod tests {
         let places = |common| {
             let mut extra = lacking("null_syscall", &[1000.0]);
             extra.kernels[0].common = common;
-            allocate_rounds(vec![extra], 1e6, 1.0).0[0].only.len()
+            allocate_rounds(vec![extra], 1e6, 1.0).0[0].variants.len()
         };
         assert!(places(0.05) > 2 * places(0.5), "{} {}", places(0.05), places(0.5));
         assert_eq!(places(1.0), 1);
@@ -159,10 +159,10 @@ mod tests {
     fn what_would_take_more_than_the_time_goes_without_and_all_others_have_what_they_lack() {
         let three = || vec![lacking("exec", &[100.0]), lacking("fork_exit", &[50.0, 1e6]), lacking("none", &[])];
         let (shares, part) = allocate_rounds(three(), 1e4, 1.0);
-        let names: Vec<_> = shares.iter().map(|share| (share.workload.as_str(), share.only.contains(&1))).collect();
+        let names: Vec<_> = shares.iter().map(|share| (share.workload.as_str(), share.variants.contains(&1))).collect();
         assert_eq!(names, [("exec", false), ("fork_exit", false)]);
         assert!(part < 1.0);
-        assert!(allocate_rounds(three(), 1e9, 1.0).0[1].only.contains(&1), "there is time for it");
+        assert!(allocate_rounds(three(), 1e9, 1.0).0[1].variants.contains(&1), "there is time for it");
     }
 
     #[test]

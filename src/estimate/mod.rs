@@ -92,7 +92,7 @@ impl Estimator {
     pub fn add(&mut self, worker: usize, group: &Comparison, samples: GroupSamples) {
         let key = key_of(group);
         if !samples.counters.is_empty() {
-            let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
+            let places = std::iter::once(0).chain(samples.variants.iter().map(|column| column + 2));
             let counted = samples.counters.iter().map(|c| c.iter().cloned().collect());
             self.counters.insert(key.clone(), places.zip(counted).collect());
         }
@@ -104,13 +104,13 @@ impl Estimator {
                 let inline = inline.clone().map_err(|reason| format!("inline was not counted: {reason}"))?;
                 Ok(Instructions { per_op, extra: per_op - inline })
             };
-            let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
+            let places = std::iter::once(0).chain(samples.variants.iter().map(|column| column + 2));
             let counted = samples.instructions.iter().map(|counted| counted.clone().and_then(extra));
             self.instructions.insert(key.clone(), places.zip(counted).collect());
         }
         self.missing.entry(key).or_insert_with(|| {
             let absent = samples.absent.iter().map(|column| (*column, None));
-            absent.chain(samples.missing.iter().map(|missing| (missing.column, Some(missing.clone())))).collect()
+            absent.chain(samples.missing.iter().map(|missing| (missing.variant, Some(missing.clone())))).collect()
         });
         self.samples.entry(group.clone()).or_default().push((worker, samples));
     }
@@ -233,7 +233,7 @@ impl Estimator {
         with: &EstimateContext,
     ) -> Vec<Cell> {
         let mut keys: Vec<(BodyKind, Regime)> =
-            plan.groups.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
+            plan.comparisons.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut cells = Vec::new();
@@ -259,9 +259,9 @@ impl Estimator {
             };
             // The second of the A/A comparisons, the copy, is no cell of its own.
             cells.push(cell("inline", None, 0));
-            let only = plan.only(meta.name, body, regime);
+            let only = plan.planned_variants(meta.name, body, regime);
             let planned = |index: &usize| only.is_none_or(|only| only.contains(index));
-            for (index, column) in plan.columns.iter().enumerate().filter(|(index, _)| planned(index)) {
+            for (index, column) in plan.variants.iter().enumerate().filter(|(index, _)| planned(index)) {
                 match self.missing.get(&key).and_then(|missing| missing.get(&index)) {
                     // A state that the op never is in.
                     Some(None) => {}

@@ -100,7 +100,7 @@ impl PairTolerance {
 
 /// The places of what a worker compared: the two A/A comparisons, then every column of the plan in its own.
 fn places(samples: &GroupSamples) -> impl Iterator<Item = usize> {
-    [0, 1].into_iter().chain(samples.columns.iter().map(|column| column + 2))
+    [0, 1].into_iter().chain(samples.variants.iter().map(|column| column + 2))
 }
 
 /// One worker's rounds with at least `from` adds per cycle, reduced; `None` with fewer than `at_least` of them.
@@ -119,7 +119,7 @@ pub(super) fn reduce(
     }
     let [close, loose] = [within.inline, LOOSE]
         .map(|inline| kept.iter().map(|round| of_round(round, samples, inline, within)).collect::<Vec<Round>>());
-    let mut effects = vec![None; samples.columns.iter().max().map_or(0, |last| last + 1) + 2];
+    let mut effects = vec![None; samples.variants.iter().max().map_or(0, |last| last + 1) + 2];
     let mut inline_cycles = None;
     for (column, place) in places(samples).enumerate() {
         let rounds = if within.is_loose(place) { &loose } else { &close };

@@ -1,6 +1,6 @@
 //! A worker's rounds of a workload: what its kernels differ by while the core was its own.
 
-use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, Parts, Turn, WorkSamples};
+use crate::measure::work::{REPEAT, FIRST_VARIANT, HALVES, Parts, Turn, WorkSamples};
 use crate::stats::location::{median, quantile};
 use crate::workload::PARTS;
 
@@ -12,7 +12,7 @@ pub(super) struct WorkerRounds {
     pub inline_cycles: f64,
     /// Rounds that were quiet at all.
     pub rounds: usize,
-    /// Logarithms of the ratios to `inline` round by round, of the kernels from [`AGAIN`] on in their places; none for
+    /// Logarithms of the ratios to `inline` round by round, of the kernels from [`REPEAT`] on in their places; none for
     /// those that were not measured.
     pub logs: Vec<Vec<f64>>,
     /// Logarithms of the ratios between all places of `inline`, two by two, in each round that was quiet: there, and
@@ -37,7 +37,7 @@ type Quiet = [bool; HALVES];
 
 impl<'a> Runs<'a> {
     fn of(samples: &'a WorkSamples) -> Self {
-        let rounds = samples.pace.len();
+        let rounds = samples.reference_run.len();
         let kernel = |turns: &Vec<Turn>| {
             // Options are in one of several rounds, the first of them.
             let step = rounds.div_ceil(turns.len().max(1)).max(1);
@@ -52,7 +52,7 @@ impl<'a> Runs<'a> {
 
     /// The places of `inline` that all else is held against.
     fn reference(&self) -> impl Iterator<Item = &Vec<Option<Logs>>> {
-        self.kernels.iter().take(FIRST_COLUMN).enumerate().filter(|(place, _)| *place != AGAIN).map(|(_, logs)| logs)
+        self.kernels.iter().take(FIRST_VARIANT).enumerate().filter(|(place, _)| *place != REPEAT).map(|(_, logs)| logs)
     }
 
     /// What a kernel differs by from the others, over the rounds that were quiet at all: each has other places and
@@ -97,19 +97,19 @@ impl<'a> Runs<'a> {
         };
         let ticks = (0..PARTS).map(part).sum::<Option<f64>>()? / (samples.units * PARTS as u64) as f64;
         let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
-        let last = samples.columns.iter().max().map_or(0, |last| last + 1);
-        let mut logs = vec![Vec::new(); FIRST_COLUMN - AGAIN + last];
-        for (index, kernel) in self.kernels.iter().enumerate().skip(AGAIN) {
-            let place = match index.checked_sub(FIRST_COLUMN) {
+        let last = samples.variants.iter().max().map_or(0, |last| last + 1);
+        let mut logs = vec![Vec::new(); FIRST_VARIANT - REPEAT + last];
+        for (index, kernel) in self.kernels.iter().enumerate().skip(REPEAT) {
+            let place = match index.checked_sub(FIRST_VARIANT) {
                 None => index,
-                Some(column) => FIRST_COLUMN + *samples.columns.get(column)?,
+                Some(column) => FIRST_VARIANT + *samples.variants.get(column)?,
             };
             let others: Vec<_> = self.reference().filter(|other| !std::ptr::eq(*other, kernel)).collect();
             // A kernel that is there several times has so many places in a round.
-            logs[place - AGAIN].extend(Self::apart(kernel, &others, quiet));
+            logs[place - REPEAT].extend(Self::apart(kernel, &others, quiet));
         }
-        let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
-        let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
+        let inline = self.kernels.get(..FIRST_VARIANT)?.iter().enumerate();
+        let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_VARIANT].iter().map(move |other| (one, other)));
         let places = pairs.flat_map(|(one, other)| Self::halves_apart(one, other, quiet)).collect();
         let level = |round: usize| {
             let quiet = |half: &usize| quiet[round][*half];
@@ -144,14 +144,14 @@ type Looks = [f64; HALVES + 1];
 /// What the pace took longer than it usually does.
 fn paces(samples: &[&WorkSamples]) -> Vec<Vec<Looks>> {
     let paces: Vec<[f64; PARTS]> =
-        samples.iter().flat_map(|samples| samples.pace.iter().flatten().copied().map(logarithms)).collect();
+        samples.iter().flat_map(|samples| samples.reference_run.iter().flatten().copied().map(logarithms)).collect();
     let part = |part: usize| median(&paces.iter().map(|pace| pace[part]).collect::<Vec<_>>()).unwrap_or(0.0);
     let typical: [f64; PARTS] = std::array::from_fn(part);
     let above = |pace: &Parts| {
         let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
         median(&parts.collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
     };
-    samples.iter().map(|samples| samples.pace.iter().map(|paces| paces.each_ref().map(above)).collect()).collect()
+    samples.iter().map(|samples| samples.reference_run.iter().map(|paces| paces.each_ref().map(above)).collect()).collect()
 }
 
 /// What adds took.

@@ -9,7 +9,7 @@ use super::predict::Costs;
 use super::uncontended::{WorkerRounds, uncontended};
 use super::{CONFIDENCE, MAX_ERROR};
 use crate::measure::wire::UnavailableVariant;
-use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelVariant, Parts, WorkSamples};
+use crate::measure::work::{REPEAT, FIRST_VARIANT, HALVES, KernelVariant, Parts, WorkSamples};
 use crate::measure::work_parent::Allocation;
 use crate::report::schema::{Bounds, Cell, Estimate, Limit, UnitInstructions, WorkloadKernel, WorkloadResult};
 use crate::stats::Interval;
@@ -88,7 +88,7 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
     let all = || samples.iter().map(|(_, samples)| samples);
     // A part more than is timed comes before the others.
     let whole = |parts: &Parts| parts.iter().copied().map(f64::from).sum::<f64>() * (PARTS + 1) as f64 / PARTS as f64;
-    let runs = || all().flat_map(|s| s.pace.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
+    let runs = || all().flat_map(|s| s.reference_run.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
     // Beside its parts a run takes the putting back of the machine, and of the placing what falls to it.
     let beside = (all().map(|s| s.ticks as f64).sum::<f64>() - runs().sum::<f64>()).max(0.0) / runs().count() as f64;
     let run = |of: &dyn Fn(&WorkSamples) -> Vec<usize>| {
@@ -97,8 +97,8 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
         median(&turns.map(whole).collect::<Vec<_>>()).map(|run| run + beside)
     };
     let columns = |s: &WorkSamples, index| {
-        let places = s.columns.iter().enumerate().filter(|(_, column)| **column == index);
-        places.map(|(place, _)| FIRST_COLUMN + place).collect::<Vec<_>>()
+        let places = s.variants.iter().enumerate().filter(|(_, column)| **column == index);
+        places.map(|(place, _)| FIRST_VARIANT + place).collect::<Vec<_>>()
     };
     let variance = |values: Vec<f64>| mad(&values).map_or(0.0, |deviation| deviation.powi(2));
     let level = variance(workers.iter().flat_map(|worker| worker.levels.iter().copied()).collect());
@@ -106,10 +106,10 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
     // two places.
     let pairs =
         variance(workers.iter().flat_map(|w| w.places.iter().map(|[there, back]| (there + back) / 2.0)).collect());
-    let reference = PI / 2.0 / (FIRST_COLUMN - 1) as f64 * pairs / 2.0;
+    let reference = PI / 2.0 / (FIRST_VARIANT - 1) as f64 * pairs / 2.0;
     let kernel = |(index, kernel): (usize, &KernelVariant)| {
         let KernelVariant::Mechanism(_) = kernel else { return None };
-        let found = logs(&workers, index + FIRST_COLUMN - AGAIN);
+        let found = logs(&workers, index + FIRST_VARIANT - REPEAT);
         let logarithm = found.interval(CONFIDENCE)?;
         let overhead = percent(logarithm);
         let half = (overhead.high - overhead.low) / 2.0;
@@ -126,10 +126,10 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
             common: (common / found.unit_variance()).clamp(0.05, 0.6),
         })
     };
-    let inline = run(&|_| (0..FIRST_COLUMN).collect()).unwrap_or(0.0);
+    let inline = run(&|_| (0..FIRST_VARIANT).collect()).unwrap_or(0.0);
     ExtraRounds {
         workload: name.to_owned(),
-        round: inline * (FIRST_COLUMN * HALVES + HALVES + 1) as f64,
+        round: inline * (FIRST_VARIANT * HALVES + HALVES + 1) as f64,
         kernels: kernels.iter().enumerate().filter_map(kernel).collect(),
     }
 }
@@ -157,12 +157,12 @@ fn of_workload(
     // The same kernel at other places shows what is left of them in the mean over workers: the largest such difference
     // seen with this workload is what mechanisms and options must exceed.
     let differs = |place| logs(workers, place).interval(CONFIDENCE).map_or(0.0, |found| found.estimate.abs());
-    let floor = (0..FIRST_COLUMN - AGAIN).map(differs).fold(0.0, f64::max).exp_m1() * 100.0;
+    let floor = (0..FIRST_VARIANT - REPEAT).map(differs).fold(0.0, f64::max).exp_m1() * 100.0;
     let in_place = samples.iter().find_map(|(_, s)| s.in_place.clone());
     let counted = Counted::of(samples);
     let kernel = |(index, column): (usize, &KernelVariant)| {
-        let missing = samples.iter().flat_map(|(_, s)| &s.missing).find(|missing| missing.column == index);
-        let found = logs(workers, index + FIRST_COLUMN - AGAIN);
+        let missing = samples.iter().flat_map(|(_, s)| &s.missing).find(|missing| missing.variant == index);
+        let found = logs(workers, index + FIRST_VARIANT - REPEAT);
         let kernel = of_kernel(column, missing, &found, inline_cycles.as_ref(), &calls, floor, with);
         counted.with(kernel, index)
     };
@@ -178,7 +178,7 @@ fn of_workload(
         inline_cycles: inline_cycles.as_ref().map(estimate),
         inline_ns: median(&ticks).map(|ticks| ticks / with.ticks_per_second * 1e9),
         again_percent: logs(workers, 0).interval(CONFIDENCE).map(|found| estimate(&percent(found))),
-        copies_percent: (1..FIRST_COLUMN - AGAIN)
+        copies_percent: (1..FIRST_VARIANT - REPEAT)
             .filter_map(|place| logs(workers, place).interval(CONFIDENCE))
             .map(|found| estimate(&percent(found)))
             .collect(),
@@ -218,7 +218,7 @@ impl<'a> Counted<'a> {
     fn of(samples: &'a [(usize, WorkSamples)]) -> Self {
         let with = samples.iter().map(|(_, s)| s).find(|s| !s.instructions.is_empty() || !s.counters.is_empty());
         with.map_or_else(Counted::default, |samples| Counted {
-            columns: &samples.columns,
+            columns: &samples.variants,
             instructions: &samples.instructions,
             events: &samples.counters,
         })
