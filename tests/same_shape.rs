@@ -20,7 +20,8 @@ use twins::{Flags, Nothing, Same, Store, StoreAt};
 /// Instructions per op by column, or why there are none.
 fn counted(sampler: &mut Sampler, op: &str, regime: Regime, columns: &[Variant]) -> BTreeMap<String, String> {
     let group = Comparison { op: op.to_owned(), body: BodyKind::Native, regime, offset: 0 };
-    let samples = sampler.measure(&Task { comparison: group, rounds: 1, variants: None, count: true }, columns).unwrap();
+    let samples =
+        sampler.measure(&Task { comparison: group, rounds: 1, variants: None, count: true }, columns).unwrap();
     let present = samples.variants.iter().map(|&column| columns[column].to_string());
     let names = std::iter::once("inline".to_owned()).chain(present);
     let counts = samples.instructions.iter().map(|count| format!("{count:?}"));

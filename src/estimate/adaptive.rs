@@ -27,9 +27,15 @@ impl Estimator {
     /// another judgement of all cells, see [`Plan::judgements`].
     #[must_use]
     pub fn next_tasks(&self, plan: &Plan) -> Vec<Task> {
-        let task = |group: &Comparison, only| Task { comparison: group.clone(), rounds: plan.rounds, variants: only, count: false };
+        let task = |group: &Comparison, only| Task {
+            comparison: group.clone(),
+            rounds: plan.rounds,
+            variants: only,
+            count: false,
+        };
         let disturbed = self.disturbed(plan);
-        let only = |group: &Comparison| plan.planned_variants(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
+        let only =
+            |group: &Comparison| plan.planned_variants(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
         let mut wanting: Vec<Task> = disturbed.iter().map(|group| task(group, only(group))).collect();
         let whole: BTreeSet<&Comparison> = disturbed.into_iter().collect();
         let mut groups: BTreeMap<Key, Vec<&Comparison>> = BTreeMap::new();
@@ -52,8 +58,12 @@ impl Estimator {
             let workers = self.samples.get(group).into_iter().flatten();
             workers.filter(|(_, samples)| rounds(samples) >= QUIET_ROUNDS).count()
         };
-        let mut wanting: Vec<(usize, &Comparison)> =
-            plan.comparisons.iter().map(|group| (quiet(group), group)).filter(|(quiet, _)| *quiet < QUIET_WORKERS).collect();
+        let mut wanting: Vec<(usize, &Comparison)> = plan
+            .comparisons
+            .iter()
+            .map(|group| (quiet(group), group))
+            .filter(|(quiet, _)| *quiet < QUIET_WORKERS)
+            .collect();
         wanting.sort_by_key(|(quiet, _)| std::cmp::Reverse(*quiet));
         wanting.into_iter().map(|(_, group)| group).collect()
     }

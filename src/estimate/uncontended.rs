@@ -1,6 +1,6 @@
 //! A worker's rounds of a workload: what its kernels differ by while the core was its own.
 
-use crate::measure::work::{REPEAT, FIRST_VARIANT, HALVES, Parts, Turn, WorkSamples};
+use crate::measure::work::{FIRST_VARIANT, HALVES, Parts, REPEAT, Turn, WorkSamples};
 use crate::stats::location::{median, quantile};
 use crate::workload::PARTS;
 
@@ -109,7 +109,8 @@ impl<'a> Runs<'a> {
             logs[place - REPEAT].extend(Self::apart(kernel, &others, quiet));
         }
         let inline = self.kernels.get(..FIRST_VARIANT)?.iter().enumerate();
-        let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_VARIANT].iter().map(move |other| (one, other)));
+        let pairs =
+            inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_VARIANT].iter().map(move |other| (one, other)));
         let places = pairs.flat_map(|(one, other)| Self::halves_apart(one, other, quiet)).collect();
         let level = |round: usize| {
             let quiet = |half: &usize| quiet[round][*half];
@@ -151,7 +152,10 @@ fn paces(samples: &[&WorkSamples]) -> Vec<Vec<Looks>> {
         let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
         median(&parts.collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
     };
-    samples.iter().map(|samples| samples.reference_run.iter().map(|paces| paces.each_ref().map(above)).collect()).collect()
+    samples
+        .iter()
+        .map(|samples| samples.reference_run.iter().map(|paces| paces.each_ref().map(above)).collect())
+        .collect()
 }
 
 /// What adds took.

@@ -9,7 +9,7 @@ use super::predict::Costs;
 use super::uncontended::{WorkerRounds, uncontended};
 use super::{CONFIDENCE, MAX_ERROR};
 use crate::measure::wire::UnavailableVariant;
-use crate::measure::work::{REPEAT, FIRST_VARIANT, HALVES, KernelVariant, Parts, WorkSamples};
+use crate::measure::work::{FIRST_VARIANT, HALVES, KernelVariant, Parts, REPEAT, WorkSamples};
 use crate::measure::work_parent::Allocation;
 use crate::report::schema::{Bounds, Cell, Estimate, Limit, UnitInstructions, WorkloadKernel, WorkloadResult};
 use crate::stats::Interval;
@@ -88,7 +88,8 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
     let all = || samples.iter().map(|(_, samples)| samples);
     // A part more than is timed comes before the others.
     let whole = |parts: &Parts| parts.iter().copied().map(f64::from).sum::<f64>() * (PARTS + 1) as f64 / PARTS as f64;
-    let runs = || all().flat_map(|s| s.reference_run.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
+    let runs =
+        || all().flat_map(|s| s.reference_run.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
     // Beside its parts a run takes the putting back of the machine, and of the placing what falls to it.
     let beside = (all().map(|s| s.ticks as f64).sum::<f64>() - runs().sum::<f64>()).max(0.0) / runs().count() as f64;
     let run = |of: &dyn Fn(&WorkSamples) -> Vec<usize>| {

@@ -23,7 +23,9 @@ pub enum CountError {
     #[error(transparent)]
     Trace(#[from] TraceError),
     /// Twice the units executed no more instructions.
-    #[error("a run executed {once} instructions, and one with twice the units {twice}: the workload does not grow with its units")]
+    #[error(
+        "a run executed {once} instructions, and one with twice the units {twice}: the workload does not grow with its units"
+    )]
     Shrinks {
         /// Instructions of a run.
         once: u64,

@@ -146,7 +146,8 @@ impl Explainer {
                 at if body.contains(&at) || self.loops.callee_at(at) == Some(body.start) => CodeRegion::Callee,
                 _ => CodeRegion::CallSequence,
             };
-            let old = address.checked_sub(copied.span.start).and_then(|from| before.get(from..from + step.bytes().len()));
+            let old =
+                address.checked_sub(copied.span.start).and_then(|from| before.get(from..from + step.bytes().len()));
             let changed = old.is_some_and(|old| old != step.bytes());
             ExplainedLine {
                 bytes: step.bytes().to_vec(),

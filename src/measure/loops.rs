@@ -81,7 +81,14 @@ impl Loops {
     pub fn new() -> Result<Self, SampleError> {
         let memory = code_memory();
         let sites = site::recorded()?;
-        Ok(Loops { memory, sites, callees: Callees::default(), text: None, to_xen: BTreeSet::new(), states: Vec::new() })
+        Ok(Loops {
+            memory,
+            sites,
+            callees: Callees::default(),
+            text: None,
+            to_xen: BTreeSet::new(),
+            states: Vec::new(),
+        })
     }
 
     /// Copies `inline` baseline, and the loop of every variant.
@@ -104,7 +111,8 @@ impl Loops {
         }
         self.states.clear();
         let pairs = variants.iter().map(|variant| find(&variant.mechanism)).collect::<Result<Vec<_>, _>>()?;
-        let missing: Vec<Option<String>> = pairs.iter().map(|pair| self.check_availability(pair, op, comparison.body)).collect();
+        let missing: Vec<Option<String>> =
+            pairs.iter().map(|pair| self.check_availability(pair, op, comparison.body)).collect();
         let bound = pairs.iter().zip(&missing).filter(|(_, missing)| missing.is_none()).map(|(pair, _)| *pair);
         bound.clone().for_each(|pair| (pair.bind)(comparison.body));
         // In regimes with changing targets, the callees get separate copies.

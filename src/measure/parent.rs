@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::lines::{WorkerEvent, Lines};
+use super::lines::{Lines, WorkerEvent};
 use super::plan::{Comparison, MAX_CHECKPOINTS, Plan, Workers};
 use super::wire::{Assignment, GroupSamples, Task, WorkerLine};
 use super::work::{KernelVariant, WorkSamples};
@@ -193,7 +193,10 @@ impl Processes<'_> {
                     // This worker omits the task in which it died, and continues after it.
                     assignment.skip(at.map_or(0, |at| at + 1));
                     if life == MAX_STARTS {
-                        let message = format!("the worker was given up after {MAX_STARTS} deaths; {} tasks were not measured", assignment.len());
+                        let message = format!(
+                            "the worker was given up after {MAX_STARTS} deaths; {} tasks were not measured",
+                            assignment.len()
+                        );
                         sink.failed(WorkerFailure { worker: number, group: None, message, is_death: true });
                     }
                 }
@@ -244,9 +247,7 @@ fn serve(
         match (serde_json::from_slice(&line), task, work) {
             (Ok(WorkerLine::Begin(index)), ..) => at = Some(index),
             (Ok(WorkerLine::Done(samples)), Some(task), _) => sink.samples(number, &task.comparison, *samples, &line),
-            (Ok(WorkerLine::Worked(samples)), _, Some(work)) => {
-                sink.worked(number, &work.workload, *samples, &line)
-            }
+            (Ok(WorkerLine::Worked(samples)), _, Some(work)) => sink.worked(number, &work.workload, *samples, &line),
             (Ok(WorkerLine::Failed(message)), ..) => {
                 let group = at.and_then(|at| assignment.name(at));
                 sink.failed(WorkerFailure { worker: number, group, message, is_death: false });

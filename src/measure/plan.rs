@@ -313,7 +313,10 @@ mod tests {
         let plan = Plan {
             preset: Preset::Quick,
             seed: 1,
-            comparisons: ["pte_val", "save_fl"].iter().flat_map(|op| [0, 29].map(|offset| comparison(op, offset))).collect(),
+            comparisons: ["pte_val", "save_fl"]
+                .iter()
+                .flat_map(|op| [0, 29].map(|offset| comparison(op, offset)))
+                .collect(),
             variants: Vec::new(),
             variants_by_comparison: Vec::new(),
             workers: Workers::Exactly(2),

@@ -189,7 +189,9 @@ impl Sampler {
         let mut passes = self.passes.remove(&key).unwrap_or_default();
         let inline = self.size_window(inline, args, passes_entry(&mut passes, 0))?;
         let mut others = Vec::with_capacity(loops.len());
-        for (copied, index) in loops.into_iter().zip([0, 0].into_iter().chain(present.iter().map(|variant| variant + 1))) {
+        for (copied, index) in
+            loops.into_iter().zip([0, 0].into_iter().chain(present.iter().map(|variant| variant + 1)))
+        {
             others.push(self.size_window(copied, args, passes_entry(&mut passes, index))?);
         }
         self.passes.insert(key, passes);
@@ -212,7 +214,8 @@ impl Sampler {
             }
             let began = Instant::now();
             // Rounds are judged by the core throughput alone, never by the values that they measure.
-            let is_uncontended = |adds_per_cycle: f64| adds_per_cycle >= self.min_adds_per_cycle || self.wait_left.is_zero();
+            let is_uncontended =
+                |adds_per_cycle: f64| adds_per_cycle >= self.min_adds_per_cycle || self.wait_left.is_zero();
             let sample = self.sample_core();
             let round = if is_uncontended(sample.adds_per_cycle()) {
                 Some(self.measure_round(sample, &inline, &others, &order, comparison.regime)?)

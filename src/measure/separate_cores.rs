@@ -32,7 +32,9 @@ pub fn have_separate_cores(cpu: usize, other: usize, clock: Clock) -> bool {
     let (begin, begun) = sync_channel(0);
     thread::scope(|scope| {
         let thread = thread::Builder::new;
-        let Ok(neighbour) = thread().spawn_scoped(scope, move || keep_busy(other, sample, &begun)) else { return false };
+        let Ok(neighbour) = thread().spawn_scoped(scope, move || keep_busy(other, sample, &begun)) else {
+            return false;
+        };
         let Ok(measuring) = thread().spawn_scoped(scope, move || compare(cpu, clock, sample, &begin)) else {
             return false;
         };

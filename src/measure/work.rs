@@ -29,7 +29,7 @@ use super::trace::Tracer;
 use super::window::Window;
 use super::wire::UnavailableVariant;
 pub use super::work_wire::{
-    REPEAT, COPIES, Events, FIRST_VARIANT, FIRST_COPY, HALVES, Instructions, KernelVariant, Parts, Turn, WorkSamples,
+    COPIES, Events, FIRST_COPY, FIRST_VARIANT, HALVES, Instructions, KernelVariant, Parts, REPEAT, Turn, WorkSamples,
     WorkTask,
 };
 use crate::clock::Clock;
@@ -188,7 +188,8 @@ impl Worker {
                 self.run_kernel(&task.workload, kernel, task.seed, 0)?;
             }
         }
-        let mut placement = if task.in_place { Err(PlacementError::Unwanted) } else { self.decode_kernels(&kernels, &data) };
+        let mut placement =
+            if task.in_place { Err(PlacementError::Unwanted) } else { self.decode_kernels(&kernels, &data) };
         let mut seeds = Pcg64Mcg::seed_from_u64(self.seed ^ task.seed);
         let mut results = RoundResults { turns: vec![Vec::new(); kernels.len()], ..RoundResults::default() };
         let began = self.clock.start();
@@ -204,9 +205,11 @@ impl Worker {
                 kernels.iter_mut().for_each(|kernel| kernel.relocated = None);
             }
             // Options are only for comparison with the mechanisms, so fewer of their rounds are enough.
-            let takes_part = |kernel: &PreparedWorkload| !kernel.is_option || number.is_multiple_of(ROUNDS_PER_OPTION_ROUND);
+            let takes_part =
+                |kernel: &PreparedWorkload| !kernel.is_option || number.is_multiple_of(ROUNDS_PER_OPTION_ROUND);
             let order = (0..kernels.len()).filter(|i| takes_part(&kernels[*i])).collect();
-            let round = RoundSetup { workload: &task.workload, kernels: &kernels, reference: (&reference, task.seed), units };
+            let round =
+                RoundSetup { workload: &task.workload, kernels: &kernels, reference: (&reference, task.seed), units };
             self.run_round(&round, seeds.random(), order, &mut results)?;
         }
         let ticks = self.clock.stop().saturating_sub(began);
@@ -339,7 +342,13 @@ impl Worker {
     }
 
     /// Finds the units per part with which a run of `inline` takes `cycles` core cycles, in whole periods.
-    fn find_units(&mut self, task: &WorkTask, inline: &PreparedWorkload, period: u64, cycles: u64) -> Result<u64, WorkError> {
+    fn find_units(
+        &mut self,
+        task: &WorkTask,
+        inline: &PreparedWorkload,
+        period: u64,
+        cycles: u64,
+    ) -> Result<u64, WorkError> {
         let wanted = cycles as f64 * self.median_ticks(&self.calibration, SIZING_RUNS);
         let mut units = 1;
         loop {
@@ -371,7 +380,10 @@ impl Worker {
     }
 
     /// Rebuilds the machine at new addresses for the next run; only its frames stay.
-    fn rebuild_machine<'m>(machine: &'m mut Option<Box<Machine>>, rng: &mut Pcg64Mcg) -> Result<&'m mut Machine, MachineError> {
+    fn rebuild_machine<'m>(
+        machine: &'m mut Option<Box<Machine>>,
+        rng: &mut Pcg64Mcg,
+    ) -> Result<&'m mut Machine, MachineError> {
         let next = match machine.take() {
             Some(machine) => machine.rebuild_at_new_address(rng)?,
             None => Box::new(Machine::new()?),
@@ -454,7 +466,7 @@ struct RoundSetup<'r> {
     workload: &'r str,
     kernels: &'r [PreparedWorkload],
     /// The kernel of the reference run, and the seed of its work.
-\    reference: (&'r PreparedWorkload, u64),
+    reference: (&'r PreparedWorkload, u64),
     units: u64,
 }
 
@@ -462,7 +474,7 @@ struct RoundSetup<'r> {
 #[derive(Default)]
 struct RoundResults {
     ticks_per_cycle: Vec<[f64; 2]>,
-\    reference_run: Vec<[Parts; HALVES + 1]>,
+    reference_run: Vec<[Parts; HALVES + 1]>,
     adds: Vec<[f64; HALVES + 1]>,
     turns: Vec<Vec<Turn>>,
 }

@@ -57,7 +57,9 @@ pub fn run_all(
     let processes = || Processes { plan, command: worker, stop };
     let Some(other) = work.second_cpu else {
         let starts = vec![Duration::ZERO];
-        return Ok(cells()? && CpuQueue::new(plan, work, work.workers, starts, &shared).run_workers(&processes(), plan.cpu)?);
+        return Ok(
+            cells()? && CpuQueue::new(plan, work, work.workers, starts, &shared).run_workers(&processes(), plan.cpu)?
+        );
     };
     let (workers, first) = match (plan.workers, work.workers) {
         (Workers::Within(cells), Workers::Within(work)) if !plan.comparisons.is_empty() => {

@@ -61,7 +61,14 @@ fn estimator(overhead: impl Fn(usize, u32) -> f64) -> Estimator {
                 let (again, copy) = (twice(INLINE), twice(INLINE));
                 let ticks = vec![twice(INLINE + overhead(worker, offset))];
                 let inline = [INLINE * ticks_per_cycle; 2];
-                RoundSamples { ticks_per_cycle: [ticks_per_cycle; 2], adds_per_cycle: 4.0, inline, repeat: again, copy, ticks }
+                RoundSamples {
+                    ticks_per_cycle: [ticks_per_cycle; 2],
+                    adds_per_cycle: 4.0,
+                    inline,
+                    repeat: again,
+                    copy,
+                    ticks,
+                }
             });
             let samples = GroupSamples {
                 rounds: rounds.collect(),
@@ -180,7 +187,12 @@ fn groups_with_too_few_quiet_workers_are_wanting_and_those_that_lack_least_come_
         estimator.add(worker, &group(29), if worker < 5 { quiet.clone() } else { disturbed });
     }
     let wanting = |estimator: &Estimator| -> Vec<Comparison> {
-        estimator.next_tasks(&plan()).into_iter().filter(|task| task.variants.is_none()).map(|task| task.comparison).collect()
+        estimator
+            .next_tasks(&plan())
+            .into_iter()
+            .filter(|task| task.variants.is_none())
+            .map(|task| task.comparison)
+            .collect()
     };
     assert_eq!(wanting(&estimator), [group(29), group(0)]);
     estimator.add(6, &group(29), with_adds([4.0, 2.0, 2.0]));
