@@ -95,7 +95,8 @@ fn every_worker_measures_the_units_of_the_first_on_either_cpu() {
 
 #[test]
 fn ops_and_workloads_at_the_same_time_are_measured_by_all_of_their_workers() {
-    let comparison = Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
+    let comparison =
+        Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
     let (whole, seen) = run(vec![comparison], &worker, false);
     assert!(whole.unwrap() && seen.failures.is_empty(), "{:?}", seen.failures);
     assert_eq!((seen.comparisons, seen.worked.len()), (WORKERS, WORKERS));

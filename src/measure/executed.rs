@@ -24,7 +24,8 @@ pub enum CountError {
     Trace(#[from] TraceError),
     /// Twice the units executed no more instructions.
     #[error(
-        "a run executed {once} instructions, and one with twice the units {twice}: the workload does not grow with its units"
+        "a run executed {once} instructions, and one with twice the units {twice}: the workload does not grow with its \
+         units"
     )]
     Shrinks {
         /// Instructions of a run.

@@ -32,12 +32,12 @@ pub enum ExplainError {
         state: String,
     },
     /// The rules refuse it, or it is unavailable here.
-    #[error("{column} is unavailable for {op}: {reason}")]
+    #[error("{variant} is unavailable for {op}: {reason}")]
     Absent {
         /// The op.
         op: String,
         /// The mechanism and state.
-        column: String,
+        variant: String,
         /// The reason.
         reason: String,
     },
@@ -111,20 +111,20 @@ impl Explainer {
     ///
     /// # Errors
     /// [`ExplainError`] where the mechanism or its state is unavailable for that op, or the loop cannot be traced.
-    pub fn explain(&mut self, op: &OpEntry, column: &Variant) -> Result<Explanation, ExplainError> {
+    pub fn explain(&mut self, op: &OpEntry, variant: &Variant) -> Result<Explanation, ExplainError> {
         let name = op.meta.name.to_owned();
         let comparison = Comparison { op: name.clone(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
         let args = (op.arguments)(&mut self.cpu);
-        let ([inline, _], mut prepared) = self.loops.prepare(op, &comparison, std::slice::from_ref(column))?;
+        let ([inline, _], mut prepared) = self.loops.prepare(op, &comparison, std::slice::from_ref(variant))?;
         let copied = match prepared.pop() {
-            _ if column.mechanism == "inline" => inline,
+            _ if variant.mechanism == "inline" => inline,
             Some(Prepared::Loop(copied)) => copied,
             Some(Prepared::Refused(reason) | Prepared::Unavailable(reason)) => {
-                return Err(ExplainError::Absent { op: name, column: column.to_string(), reason });
+                return Err(ExplainError::Absent { op: name, variant: variant.to_string(), reason });
             }
             Some(Prepared::None) | None => {
-                let state = column.state.map_or("none", |state| state.name()).to_owned();
-                return Err(ExplainError::NoSuchState { op: name, mechanism: column.mechanism.clone(), state });
+                let state = variant.state.map_or("none", |state| state.name()).to_owned();
+                return Err(ExplainError::NoSuchState { op: name, mechanism: variant.mechanism.clone(), state });
             }
         };
         let before = read_code(&copied);
@@ -181,7 +181,7 @@ pub struct Example {
     /// The op.
     pub op: &'static str,
     /// The mechanism and its state.
-    pub column: Variant,
+    pub variant: Variant,
     /// Its instructions.
     pub explanation: Explanation,
 }
@@ -194,21 +194,21 @@ const SHOWN: [&str; 3] = ["pte_val", "alloc_pte", "vcpu_is_preempted"];
 ///
 /// # Errors
 /// [`ExplainError`] where this process cannot trace at all.
-pub fn examples(ops: &[&OpEntry], columns: &[Variant]) -> Result<Vec<Example>, ExplainError> {
+pub fn examples(ops: &[&OpEntry], variants: &[Variant]) -> Result<Vec<Example>, ExplainError> {
     let mut explainer = Explainer::new()?;
     let first = SHOWN.iter().filter_map(|name| ops.iter().find(|op| op.meta.name == *name));
     let rest = ops.iter().filter(|op| !SHOWN.contains(&op.meta.name));
     let ops: Vec<&OpEntry> = first.chain(rest).copied().collect();
     let mut examples: Vec<Example> = Vec::new();
-    for column in columns {
-        let found = ops.iter().find_map(|op| Some((*op, explainer.explain(op, column).ok()?)));
+    for variant in variants {
+        let found = ops.iter().find_map(|op| Some((*op, explainer.explain(op, variant).ok()?)));
         let Some((op, explanation)) = found else { continue };
         let inline = Variant { mechanism: "inline".to_owned(), state: None };
-        if !examples.iter().any(|e| e.op == op.meta.name && e.column == inline) {
+        if !examples.iter().any(|e| e.op == op.meta.name && e.variant == inline) {
             let explanation = explainer.explain(op, &inline)?;
-            examples.push(Example { op: op.meta.name, column: inline, explanation });
+            examples.push(Example { op: op.meta.name, variant: inline, explanation });
         }
-        examples.push(Example { op: op.meta.name, column: column.clone(), explanation });
+        examples.push(Example { op: op.meta.name, variant: variant.clone(), explanation });
     }
     Ok(examples)
 }

@@ -153,14 +153,14 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
 #[must_use]
 pub fn listings(examples: &[Example]) -> Vec<(String, Listing)> {
     let short = examples.iter().filter(|example| example.explanation.lines.len() <= MAX_LINES);
-    short.map(|example| (example.column.mechanism.clone(), to_listing(example))).collect()
+    short.map(|example| (example.variant.mechanism.clone(), to_listing(example))).collect()
 }
 
 fn to_listing(example: &Example) -> Listing {
     let lines = &example.explanation.lines;
     Listing {
         op: example.op.to_owned(),
-        state: example.column.state.map(|state| state.name().to_owned()),
+        state: example.variant.state.map(|state| state.name().to_owned()),
         lines: lines
             .iter()
             .map(|line| ListingLine {
