@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use pvbench::clock::Clock;
 use pvbench::measure::parent::{ParentError, Sink, WorkerFailure};
 use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{GroupSamples, Task};
+use pvbench::measure::wire::{ComparisonSamples, Task};
 use pvbench::measure::work::{KernelVariant, WorkSamples};
 use pvbench::measure::work_parent::{WorkPlan, run_all};
 use pvbench::op::BodyKind;
@@ -25,7 +25,7 @@ struct Seen {
 }
 
 impl Sink for Seen {
-    fn samples(&mut self, _: usize, _: &Comparison, _: GroupSamples, _: &[u8]) {
+    fn samples(&mut self, _: usize, _: &Comparison, _: ComparisonSamples, _: &[u8]) {
         self.comparisons += 1;
     }
 

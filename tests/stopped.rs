@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pvbench::clock::Clock;
 use pvbench::host::pin;
 use pvbench::measure::plan::{Comparison, Variant};
-use pvbench::measure::wire::{Assignment, GroupSamples, Task, WorkerLine};
+use pvbench::measure::wire::{Assignment, ComparisonSamples, Task, WorkerLine};
 use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
 use pvbench::report::Report;
@@ -152,7 +152,7 @@ fn bursts_of_another_process_on_the_cpu_cost_rounds_but_no_accuracy() {
 }
 
 /// Returns the samples of a worker that drops rounds with fewer adds per cycle than `min_adds_per_cycle`.
-fn measure(min_adds_per_cycle: f64) -> Vec<GroupSamples> {
+fn measure(min_adds_per_cycle: f64) -> Vec<ComparisonSamples> {
     let task = |offset| Task {
         comparison: Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset },
         rounds: 2,

@@ -15,7 +15,7 @@ use crate::measure::parent::{Sink, WorkerFailure};
 use crate::measure::plan::{Comparison, Plan, Workers};
 use crate::measure::separate_cores::have_separate_cores;
 use crate::measure::trace::Tracer;
-use crate::measure::wire::{GroupSamples, Task};
+use crate::measure::wire::{ComparisonSamples, Task};
 use crate::measure::work::{KernelVariant, WorkSamples};
 use crate::measure::work_parent::{Allocation, run_all};
 use crate::patch::CodeError;
@@ -270,7 +270,7 @@ pub struct Refusal {
 }
 
 impl Sink for Collector<'_> {
-    fn samples(&mut self, worker: usize, group: &Comparison, samples: GroupSamples, raw: &[u8]) {
+    fn samples(&mut self, worker: usize, group: &Comparison, samples: ComparisonSamples, raw: &[u8]) {
         if let Some(writer) = &mut self.writer {
             writer.write_comparison(worker, group, raw);
         }

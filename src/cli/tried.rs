@@ -12,7 +12,7 @@ use super::exit::Exit;
 use crate::clock::Clock;
 use crate::measure::parent::{Sink, WorkerFailure};
 use crate::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use crate::measure::wire::{GroupSamples, Task};
+use crate::measure::wire::{ComparisonSamples, Task};
 use crate::measure::work::KernelVariant;
 use crate::measure::work_parent::{self, WorkPlan};
 use crate::op::BodyKind;
@@ -119,7 +119,7 @@ struct Heard {
 }
 
 impl Sink for Heard {
-    fn samples(&mut self, _: usize, _: &Comparison, _: GroupSamples, _: &[u8]) {}
+    fn samples(&mut self, _: usize, _: &Comparison, _: ComparisonSamples, _: &[u8]) {}
 
     fn failed(&mut self, mishap: WorkerFailure) {
         self.failures.push(mishap.message);

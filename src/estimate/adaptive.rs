@@ -7,7 +7,7 @@ use super::floors::Floors;
 use super::reduce::WorkerEstimate;
 use super::{CONFIDENCE, Estimator, Key, QUIET_ROUNDS, QUIET_WORKERS, family_confidence, key_of};
 use crate::measure::plan::{Comparison, Plan};
-use crate::measure::wire::{GroupSamples, Task};
+use crate::measure::wire::{ComparisonSamples, Task};
 use crate::report::schema::Limit;
 use crate::stats::location::median;
 use crate::stats::resolve::Deciders;
@@ -53,8 +53,9 @@ impl Estimator {
     fn disturbed<'a>(&self, plan: &'a Plan) -> Vec<&'a Comparison> {
         let from = self.min_adds_per_cycle();
         let quiet = |group: &Comparison| {
-            let rounds =
-                |samples: &GroupSamples| samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count();
+            let rounds = |samples: &ComparisonSamples| {
+                samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count()
+            };
             let workers = self.samples.get(group).into_iter().flatten();
             workers.filter(|(_, samples)| rounds(samples) >= QUIET_ROUNDS).count()
         };

@@ -18,7 +18,7 @@ use self::cell::{EstimateContext, Judge, empty_cell, fill, largest_aa};
 use self::floors::Floors;
 use self::reduce::{PairTolerance, WorkerEstimate, reduce};
 use crate::measure::plan::{Comparison, MIN_WORKERS, Plan};
-use crate::measure::wire::{GroupSamples, RoundSamples, UnavailableVariant};
+use crate::measure::wire::{ComparisonSamples, RoundSamples, UnavailableVariant};
 use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
@@ -45,7 +45,7 @@ const MAX_ERROR: f64 = 0.001;
 type Key = (String, BodyKind, Regime);
 
 /// A group's workers by its offset.
-type Layouts<'a> = Vec<(u32, &'a Vec<(usize, GroupSamples)>)>;
+type Layouts<'a> = Vec<(u32, &'a Vec<(usize, ComparisonSamples)>)>;
 
 /// Every group's workers, reduced, by its offset.
 type ByKey = BTreeMap<Key, Vec<(u32, Vec<WorkerEstimate>)>>;
@@ -54,7 +54,7 @@ type ByKey = BTreeMap<Key, Vec<(u32, Vec<WorkerEstimate>)>>;
 #[derive(Default)]
 pub struct Estimator {
     /// With the number of the worker.
-    samples: BTreeMap<Comparison, Vec<(usize, GroupSamples)>>,
+    samples: BTreeMap<Comparison, Vec<(usize, ComparisonSamples)>>,
     /// Events per op by the column of a worker's effects.
     counters: BTreeMap<Key, BTreeMap<usize, BTreeMap<String, f64>>>,
     /// Executed instructions by the same, or why there is no count.
@@ -89,7 +89,7 @@ pub struct Estimates {
 
 impl Estimator {
     /// Takes one group's samples from one worker.
-    pub fn add(&mut self, worker: usize, group: &Comparison, samples: GroupSamples) {
+    pub fn add(&mut self, worker: usize, group: &Comparison, samples: ComparisonSamples) {
         let key = key_of(group);
         if !samples.counters.is_empty() {
             let places = std::iter::once(0).chain(samples.variants.iter().map(|column| column + 2));
@@ -126,7 +126,7 @@ impl Estimator {
         self.rounds().map(|round| round.adds_per_cycle).filter(|adds| adds.is_finite()).collect()
     }
 
-    fn groups(&self) -> impl Iterator<Item = &GroupSamples> {
+    fn groups(&self) -> impl Iterator<Item = &ComparisonSamples> {
         self.samples.values().flatten().map(|(_, samples)| samples)
     }
 
@@ -161,7 +161,7 @@ impl Estimator {
     fn disagreed(&self, window_cycles: u64) -> usize {
         let of_key = |layouts: Layouts| {
             let within = PairTolerance::of(all(&layouts), window_cycles);
-            let at_a_layout = |(_, workers): &(u32, &Vec<(usize, GroupSamples)>)| {
+            let at_a_layout = |(_, workers): &(u32, &Vec<(usize, ComparisonSamples)>)| {
                 let within = within.at_a_layout(workers);
                 workers.iter().map(|(_, samples)| within.disagreed(samples)).sum::<usize>()
             };
@@ -296,7 +296,7 @@ fn min_adds_per_cycle(adds_per_cycle: &[f64]) -> f64 {
 
 /// A group's workers, reduced over their quiet rounds where enough of them have some, over all rounds else.
 fn quiet_or_all(
-    samples: &[(usize, GroupSamples)],
+    samples: &[(usize, ComparisonSamples)],
     from: f64,
     window_cycles: u64,
     within: &PairTolerance,
@@ -309,7 +309,7 @@ fn quiet_or_all(
 }
 
 /// What was measured at some layout.
-fn all<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a GroupSamples> + Clone {
+fn all<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a ComparisonSamples> + Clone {
     let workers: Vec<_> = layouts.iter().map(|(_, workers)| *workers).collect();
     workers.into_iter().flatten().map(|(_, samples)| samples)
 }

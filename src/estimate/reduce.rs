@@ -1,6 +1,6 @@
 //! One worker's rounds of a group, reduced to one value per column.
 
-use crate::measure::wire::{GroupSamples, ReplicatePair, RoundSamples};
+use crate::measure::wire::{ComparisonSamples, ReplicatePair, RoundSamples};
 use crate::stats::effect::{self, LOOSE, Round, differences, pair_mean, pair_tolerance};
 use crate::stats::location::median;
 
@@ -44,7 +44,7 @@ const MIN_AT_A_LAYOUT: usize = 2;
 
 impl PairTolerance {
     /// Of what workers measured at all layouts.
-    pub fn of<'a>(workers: impl Iterator<Item = &'a GroupSamples> + Clone, window_cycles: u64) -> Self {
+    pub fn of<'a>(workers: impl Iterator<Item = &'a ComparisonSamples> + Clone, window_cycles: u64) -> Self {
         let mut compared: Vec<Vec<ReplicatePair>> = Vec::new();
         for samples in workers.clone() {
             for round in &samples.rounds {
@@ -65,7 +65,7 @@ impl PairTolerance {
     }
 
     /// The same for one layout, by what workers measured there.
-    pub fn at_a_layout(&self, workers: &[(usize, GroupSamples)]) -> Self {
+    pub fn at_a_layout(&self, workers: &[(usize, ComparisonSamples)]) -> Self {
         let mut agreed = vec![0; self.compared.len()];
         for (_, samples) in workers {
             for (index, place) in places(samples).enumerate() {
@@ -90,7 +90,7 @@ impl PairTolerance {
     }
 
     /// How many values of a worker's rounds are passed over, because the two windows of a loop disagreed.
-    pub fn disagreed(&self, samples: &GroupSamples) -> usize {
+    pub fn disagreed(&self, samples: &ComparisonSamples) -> usize {
         let lost = |(place, twins): &(usize, &ReplicatePair)| {
             **twins != [0.0; 2] && pair_mean(**twins, self.at(*place)).is_none()
         };
@@ -99,14 +99,14 @@ impl PairTolerance {
 }
 
 /// The places of what a worker compared: the two A/A comparisons, then every column of the plan in its own.
-fn places(samples: &GroupSamples) -> impl Iterator<Item = usize> {
+fn places(samples: &ComparisonSamples) -> impl Iterator<Item = usize> {
     [0, 1].into_iter().chain(samples.variants.iter().map(|column| column + 2))
 }
 
 /// One worker's rounds with at least `from` adds per cycle, reduced; `None` with fewer than `at_least` of them.
 pub(super) fn reduce(
     worker: usize,
-    samples: &GroupSamples,
+    samples: &ComparisonSamples,
     from: f64,
     at_least: usize,
     window_cycles: u64,
@@ -156,7 +156,7 @@ fn effect(
 }
 
 /// A round with the windows of `inline` that agree within a factor, and those of the others that do within theirs.
-fn of_round(round: &RoundSamples, samples: &GroupSamples, inline: f64, within: &PairTolerance) -> Round {
+fn of_round(round: &RoundSamples, samples: &ComparisonSamples, inline: f64, within: &PairTolerance) -> Round {
     let ticks = places(samples).zip(round.compared());
     Round {
         ticks: ticks.map(|(place, twins)| pair_mean(*twins, within.at(place)).unwrap_or(f64::NAN)).collect(),

@@ -12,7 +12,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::lines::{Lines, WorkerEvent};
 use super::plan::{Comparison, MAX_CHECKPOINTS, Plan, Workers};
-use super::wire::{Assignment, GroupSamples, Task, WorkerLine};
+use super::wire::{Assignment, ComparisonSamples, Task, WorkerLine};
 use super::work::{KernelVariant, WorkSamples};
 use super::work_parent::Allocation;
 
@@ -58,7 +58,7 @@ pub struct WorkerFailure {
 /// A receiver of a run's results.
 pub trait Sink {
     /// Receives a comparison's samples from one worker; `raw` is the worker's own line.
-    fn samples(&mut self, worker: usize, comparison: &Comparison, samples: GroupSamples, raw: &[u8]);
+    fn samples(&mut self, worker: usize, comparison: &Comparison, samples: ComparisonSamples, raw: &[u8]);
     /// Receives a workload's samples from one worker. It is never called in runs without workloads.
     fn worked(&mut self, _worker: usize, _workload: &str, _samples: WorkSamples, _raw: &[u8]) {}
     /// Allocates the rest of the time for workloads, which is `left` times the time spent so far. Returns extra rounds

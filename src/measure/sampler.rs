@@ -19,7 +19,7 @@ use super::loops::{Copied, Loops, Prepared};
 use super::plan::{Comparison, Variant};
 use super::trace::{Trace, Tracer};
 use super::window::{SPARE, Window};
-use super::wire::{GroupSamples, RoundSamples, Task, UnavailableVariant};
+use super::wire::{ComparisonSamples, RoundSamples, Task, UnavailableVariant};
 use crate::clock::Clock;
 use crate::clock::calibration::{ADDS, chain, independent};
 use crate::op::model::{Installed, ModelError};
@@ -69,7 +69,7 @@ pub enum SampleError {
 /// Passes of a loop between the patching of its sites and its window: caches and predictors must learn the new code.
 const WARM_PASSES: u64 = 100;
 
-/// Dropped rounds per comparison, from the interrupted or unsteady ones; this worker then omits the rest of its rounds.
+/// Unsteady rounds per comparison; beyond them, this worker omits the remaining rounds.
 const MAX_DROPPED: usize = 8;
 
 /// Time that a worker waits in all for an uncontended core. Bursts of a tenth of a second are common, and waiting does
@@ -152,7 +152,7 @@ impl Sampler {
     ///
     /// # Errors
     /// [`SampleError`] where the op or a mechanism does not exist, or a loop cannot be copied.
-    pub fn measure(&mut self, task: &Task, variants: &[Variant]) -> Result<GroupSamples, SampleError> {
+    pub fn measure(&mut self, task: &Task, variants: &[Variant]) -> Result<ComparisonSamples, SampleError> {
         let comparison = &task.comparison;
         // Indices into the assignment's variants.
         let indices: Vec<usize> = match &task.variants {
@@ -213,7 +213,7 @@ impl Sampler {
                 order.swap(i, self.rng.random_range(0..=i));
             }
             let began = Instant::now();
-            // Rounds are judged by the core throughput alone, never by the values that they measure.
+            // Both checks look at the core throughput, never at the values that the round measures.
             let is_uncontended =
                 |adds_per_cycle: f64| adds_per_cycle >= self.min_adds_per_cycle || self.wait_left.is_zero();
             let sample = self.sample_core();
@@ -258,7 +258,17 @@ impl Sampler {
         let clock_step = self.step;
         dropped += contended + given_up;
         let (rounds, variants, counters) = (measured, present, counted);
-        Ok(GroupSamples { rounds, dropped, given_up, variants, absent, missing, counters, instructions, clock_step })
+        Ok(ComparisonSamples {
+            rounds,
+            dropped,
+            given_up,
+            variants,
+            absent,
+            missing,
+            counters,
+            instructions,
+            clock_step,
+        })
     }
 
     /// Sizes a window; see [`Window::size`].

@@ -96,7 +96,7 @@ pub enum WorkerLine {
     /// The worker begins the task with this index in the assignment; workloads follow the comparisons.
     Begin(usize),
     /// The comparison is measured.
-    Done(Box<GroupSamples>),
+    Done(Box<ComparisonSamples>),
     /// The workload is measured.
     Worked(Box<WorkSamples>),
     /// The task failed, with the reason; the worker continues with the next.
@@ -106,7 +106,7 @@ pub enum WorkerLine {
 /// The samples of a comparison from one worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GroupSamples {
+pub struct ComparisonSamples {
     /// The rounds, in order. Empty where none was steady.
     pub rounds: Vec<RoundSamples>,
     /// Rounds that were dropped and repeated: the machine changed during them, see
@@ -158,7 +158,7 @@ pub struct RoundSamples {
     pub repeat: ReplicatePair,
     /// The copy of `inline` at another address.
     pub copy: ReplicatePair,
-    /// The variants, in the order of [`GroupSamples::variants`].
+    /// The variants, in the order of [`ComparisonSamples::variants`].
     pub ticks: Vec<ReplicatePair>,
 }
 

@@ -18,7 +18,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::parent::{ParentError, Processes, Sink, WorkerFailure, run};
 use super::plan::{Comparison, MIN_WORKERS, Plan, Workers};
-use super::wire::{Assignment, GroupSamples, Task};
+use super::wire::{Assignment, ComparisonSamples, Task};
 use super::work::{KernelVariant, WorkSamples, WorkTask};
 
 /// The plan of the workloads.
@@ -299,7 +299,7 @@ impl<'a> SharedSink<'a> {
 }
 
 impl Sink for &SharedSink<'_> {
-    fn samples(&mut self, worker: usize, comparison: &Comparison, samples: GroupSamples, raw: &[u8]) {
+    fn samples(&mut self, worker: usize, comparison: &Comparison, samples: ComparisonSamples, raw: &[u8]) {
         self.lock().sink.samples(worker, comparison, samples, raw);
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pvbench::estimate::{Estimates, Estimator, WorkEstimator};
 use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{GroupSamples, RoundSamples, Task};
+use pvbench::measure::wire::{ComparisonSamples, RoundSamples, Task};
 use pvbench::measure::work::{FIRST_VARIANT, HALVES, KernelVariant, Turn, WorkSamples};
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
@@ -70,7 +70,7 @@ fn estimator(overhead: impl Fn(usize, u32) -> f64) -> Estimator {
                     ticks,
                 }
             });
-            let samples = GroupSamples {
+            let samples = ComparisonSamples {
                 rounds: rounds.collect(),
                 dropped: 0,
                 given_up: 0,
@@ -155,7 +155,7 @@ fn a_group_that_no_worker_finished_is_absent_with_a_reason() {
 }
 
 /// Samples of a group from one worker whose rounds had so many adds per cycle.
-fn with_adds(adds: [f64; 3]) -> GroupSamples {
+fn with_adds(adds: [f64; 3]) -> ComparisonSamples {
     let round = |adds_per_cycle| RoundSamples {
         ticks_per_cycle: [0.7; 2],
         adds_per_cycle,
@@ -164,7 +164,7 @@ fn with_adds(adds: [f64; 3]) -> GroupSamples {
         copy: [1.0; 2],
         ticks: vec![[2.0; 2]],
     };
-    GroupSamples {
+    ComparisonSamples {
         rounds: adds.map(round).to_vec(),
         dropped: 0,
         given_up: 0,

@@ -3,7 +3,7 @@
 use pvbench::clock::Clock;
 use pvbench::estimate::{Estimates, Estimator, traps};
 use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::measure::wire::{ComparisonSamples, RoundSamples};
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -43,7 +43,7 @@ fn estimates(throughput: usize, flushed: usize) -> Estimates {
     estimator.finish(&plan, &metas, 2.6e9)
 }
 
-fn samples(copy: f64, worker: usize) -> GroupSamples {
+fn samples(copy: f64, worker: usize) -> ComparisonSamples {
     let own = 1e-6 * worker as f64;
     let round = RoundSamples {
         ticks_per_cycle: [1.0; 2],
@@ -53,7 +53,7 @@ fn samples(copy: f64, worker: usize) -> GroupSamples {
         copy: [1.0 + copy; 2],
         ticks: vec![[1.0 + OVERHEAD + own; 2]],
     };
-    GroupSamples {
+    ComparisonSamples {
         rounds: vec![round; 3],
         dropped: 0,
         given_up: 0,

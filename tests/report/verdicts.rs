@@ -6,7 +6,7 @@ use crate::support;
 use pvbench::clock::Clock;
 use pvbench::estimate::Estimator;
 use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::measure::wire::{ComparisonSamples, RoundSamples};
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -126,7 +126,7 @@ fn sampled() -> Report {
     report
 }
 
-fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> GroupSamples {
+fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> ComparisonSamples {
     let own = truth.workers * rng.random_range(-1.0..1.0);
     let overhead = if rng.random_bool(truth.without) { 0.0 } else { truth.overhead + own + moved };
     let mut twice = |cycles: f64| [(); 2].map(|()| 0.7 * cycles * (1.0 + truth.rounds * rng.random_range(-1.0..1.0)));
@@ -138,7 +138,7 @@ fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> GroupSamples {
         copy: twice(8.0),
         ticks: vec![twice(8.0 + overhead)],
     };
-    GroupSamples {
+    ComparisonSamples {
         rounds: (0..3).map(|_| round()).collect(),
         dropped: 0,
         given_up: 0,
