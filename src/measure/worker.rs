@@ -17,8 +17,8 @@ pub enum WorkerError {
     /// The pipe to or from the parent failed.
     #[error("the pipe of a worker failed: {0}; `pvbench run` starts workers by itself")]
     Pipe(#[from] io::Error),
-    /// The assignment could not be parsed.
-    #[error("a worker is started by `pvbench run`, with an assignment on its standard input: {0}")]
+    /// The assignment could not be parsed, or a line could not be written.
+    #[error("a worker cannot read its assignment or write its samples: {0}; `pvbench run` starts workers by itself")]
     Assignment(#[from] serde_json::Error),
     /// The process could not be made ready.
     #[error(transparent)]
