@@ -165,7 +165,7 @@ struct NextTasks {
     workers: f64,
 }
 
-/// Checkpoints, as allocations of the time budget.
+/// Checkpoints, as shares of the time budget.
 const CHECKPOINTS: [f64; 3] = [1.0 / 3.0, 2.0 / 3.0, 5.0 / 6.0];
 
 impl<'a> CpuQueue<'a> {
