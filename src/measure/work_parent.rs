@@ -2,7 +2,7 @@
 //! has them all the time.
 //!
 //! Two CPUs with [separate cores](super::separate_cores::have_separate_cores) fit several times as many workers into
-//! the time of a run. The placement range narrows with their number, since each round draws a new kernel placement. The
+//! the time of a run. Each round draws a new kernel placement, so more workers give a more precise placement range. The
 //! first worker sizes the runs for all others and counts; the others wait for it. At checkpoints the rest of the time
 //! is allocated ([`Sink::allocate`]).
 
@@ -102,7 +102,7 @@ pub fn one(
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed.wrapping_add(number as u64));
     let mut assignment = processes.assign(plan.tasks(number), &mut rng);
     assignment.instructions = number == 0;
-    let workloads = processes.assign_work(work, &on_all_kernels(work), number, units, &mut rng);
+    let workloads = processes.assign_work(work, &list_on_all_kernels(work), number, units, &mut rng);
     (assignment.work, assignment.kernels) = (workloads.work, workloads.kernels);
     let shared = SharedSink::new(sink, std::mem::take(units));
     let whole = processes.run_worker(number, assignment, &mut &shared);
@@ -214,7 +214,7 @@ impl<'a> CpuQueue<'a> {
         // The seed depends on the number alone, so the speed of the CPUs changes nothing.
         let mut rng = Pcg64Mcg::seed_from_u64((self.plan.seed ^ WORK_SEED).wrapping_add(number as u64));
         let units = &self.sink.lock().units;
-        let tasks = state.next_tasks.tasks(number).unwrap_or_else(|| on_all_kernels(self.work));
+        let tasks = state.next_tasks.tasks(number).unwrap_or_else(|| list_on_all_kernels(self.work));
         Some((number, processes.assign_work(self.work, &tasks, number, units, &mut rng)))
     }
 
@@ -270,7 +270,7 @@ impl NextTasks {
 /// A workload with kernels as in [`WorkTask::variants`] and a number of rounds, or with all kernels.
 type OnKernels = (String, Option<(Vec<usize>, usize)>);
 
-fn on_all_kernels(work: &WorkPlan) -> Vec<OnKernels> {
+fn list_on_all_kernels(work: &WorkPlan) -> Vec<OnKernels> {
     work.workloads.iter().map(|name| (name.clone(), None)).collect()
 }
 
