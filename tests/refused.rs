@@ -1,4 +1,4 @@
-//! What is measured, and what is said, where the system refuses what patching needs.
+//! Runs on systems that refuse the calls that patching needs.
 
 mod sandbox;
 
@@ -8,10 +8,10 @@ use pvbench::report::Report;
 use sandbox::{MPROTECT_EXEC, Refused, refuse};
 
 const MEMFD: Refused = Refused(libc::SYS_memfd_create, None);
-/// How `/proc/self/mem` is written.
+/// The call that writes `/proc/self/mem`.
 const PWRITE: Refused = Refused(libc::SYS_pwrite64, None);
 
-/// A short run of two mechanisms, one of them patchable.
+/// Makes a short run of `table`, `site` and `static_call`.
 fn run_without(refused: &[Refused], body: &str) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvbench"));
@@ -23,8 +23,8 @@ fn run_without(refused: &[Refused], body: &str) -> Report {
     pvbench::report::read::report(&folder.path().join("report.json")).unwrap()
 }
 
-/// The cells by mechanism and state, and whether they were measured.
-fn measured(report: &Report) -> Vec<(String, bool)> {
+/// Lists the cells by mechanism and state, and whether they were measured.
+fn list_measured(report: &Report) -> Vec<(String, bool)> {
     let name = |mechanism: &str, state: Option<&str>| match state {
         Some(state) => format!("{mechanism} {state}"),
         None => mechanism.to_owned(),
@@ -34,18 +34,18 @@ fn measured(report: &Report) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn without_a_memfd_the_next_writer_serves_and_all_is_measured() {
+fn without_a_memfd_the_next_writer_patches_and_all_cells_are_measured() {
     for refused in [&[MEMFD][..], &[MEMFD, PWRITE], &[MEMFD, MPROTECT_EXEC]] {
         let report = run_without(refused, "native");
-        assert!(measured(&report).iter().all(|(_, measured)| *measured), "{:?}", measured(&report));
+        assert!(list_measured(&report).iter().all(|(_, measured)| *measured), "{:?}", list_measured(&report));
         assert_eq!(report.run.plan.layouts.len(), 8);
     }
 }
 
 #[test]
-fn where_no_code_can_be_written_patched_states_are_absent_with_the_reason_and_all_else_is_measured() {
+fn without_a_writer_patched_states_are_absent_with_the_reason_and_all_other_cells_are_measured() {
     let report = run_without(&[MEMFD, PWRITE, MPROTECT_EXEC], "native");
-    for (name, measured) in measured(&report) {
+    for (name, measured) in list_measured(&report) {
         assert_eq!(measured, !name.starts_with("site"), "{name}");
     }
     let site = report.cells.iter().find(|cell| cell.mechanism == "site").unwrap();

@@ -20,14 +20,15 @@ use twins::{Flags, Nothing, Same, Store, StoreAt};
 /// Instructions per op by column, or why there are none.
 fn counted(sampler: &mut Sampler, op: &str, regime: Regime, columns: &[Variant]) -> BTreeMap<String, String> {
     let group = Comparison { op: op.to_owned(), body: BodyKind::Native, regime, offset: 0 };
-    let samples = sampler.group(&Task { group, rounds: 1, only: None, count: true }, columns).unwrap();
-    let present = samples.columns.iter().map(|&column| columns[column].to_string());
+    let samples =
+        sampler.measure(&Task { comparison: group, rounds: 1, variants: None, count: true }, columns).unwrap();
+    let present = samples.variants.iter().map(|&column| columns[column].to_string());
     let names = std::iter::once("inline".to_owned()).chain(present);
     let counts = samples.instructions.iter().map(|count| format!("{count:?}"));
     let absent = samples.absent.iter().map(|&column| (columns[column].to_string(), "no such state".to_owned()));
     let missing = samples.missing.iter().map(|missing| {
         // The reason names the op.
-        (columns[missing.column].to_string(), format!("missing, refused: {}", missing.refused))
+        (columns[missing.variant].to_string(), format!("missing, refused: {}", missing.refused))
     });
     names.zip(counts).chain(absent).chain(missing).collect()
 }

@@ -1,4 +1,4 @@
-//! The samples of a run, kept in a file, give its report again.
+//! Samples files: a report can be made again from the kept samples of its run.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn ended(output: &Output) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_report_made_from_kept_samples_is_the_runs_own_to_the_byte() {
+fn a_report_made_from_kept_samples_equals_that_of_the_run_to_the_byte() {
     let folder = tempfile::tempdir().unwrap();
     let select = ["--op", "pte_val", "--regime", "throughput", "--mechanism", "table", "--workload", "mmap_perf"];
     let mut args = vec!["run", "--workers", "2", "--layouts", "2", "--seed", "7", "--samples", "kept", "--out", "own"];
@@ -42,9 +42,9 @@ fn a_file_without_samples_is_refused_with_its_line() {
     assert!(refused(b"").contains("line 1 of kept is malformed: the file ends"));
     assert!(refused(b"{}\n").contains("line 1 of kept is malformed: missing field `format`"));
     assert!(refused(&[b'['; 4096]).contains("line 1 of kept is malformed"));
-    let header = r#"{"format":"pvbench.samples/2","suite":"pvbench","plan":{"preset":"quick","seed":1,"groups":[],
-        "columns":[],"only":[],"workers":{"exactly":2},"rounds":1,"window_cycles":100000,"cpu":null,"clock":"tsc"},
-        "kernels":[]}"#;
+    let header = r#"{"format":"pvbench.samples/2","suite":"pvbench","plan":{"preset":"quick","seed":1,"comparisons":[],
+        "variants":[],"variants_by_comparison":[],"workers":{"exactly":2},"rounds":1,"window_cycles":100000,"cpu":null,
+        "clock":"tsc"},"kernels":[]}"#;
     let header = header.replace('\n', "");
     assert!(refused(format!("{header}\n").as_bytes()).contains("this build reads 'pvbench.samples/1'"));
     let header = header.replace("samples/2", "samples/1");

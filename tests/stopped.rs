@@ -1,4 +1,4 @@
-//! What becomes of a run whose workers are stopped, or lose their CPU, in the middle.
+//! Runs whose workers are stopped, or lose their CPU, in the middle.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 use pvbench::clock::Clock;
 use pvbench::host::pin;
 use pvbench::measure::plan::{Comparison, Variant};
-use pvbench::measure::wire::{Assignment, GroupSamples, Task, WorkerLine};
+use pvbench::measure::wire::{Assignment, ComparisonSamples, Task, WorkerLine};
 use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 
-/// They share a CPU: one after the other.
-static TURN: Mutex<()> = Mutex::new(());
+/// A lock, since the tests measure on the same CPU.
+static CPU_LOCK: Mutex<()> = Mutex::new(());
 
-/// How often a quiet and a troubled run are made until both had as much of the core.
-const TRIES: usize = 4;
+/// Largest number of pairs of an uncontended and a disturbed run, until both had the same core throughput.
+const MAX_TRIES: usize = 4;
 
-/// As much of the core: the medians of what it gave differ by no more than this share.
-const AS_MUCH: f64 = 0.02;
+/// Largest difference between the median core throughputs of two runs that counts as the same, as a share.
+const MAX_THROUGHPUT_DIFFERENCE: f64 = 0.02;
 
 /// A run of all mechanisms for one op, by twelve workers.
 fn run(out: &Path) -> Command {
@@ -32,21 +32,21 @@ fn run(out: &Path) -> Command {
     command
 }
 
-/// The worker that a run has now, if it has one.
-fn worker_of(run: &Child) -> Option<libc::pid_t> {
+/// Returns the current worker of a run, if there is one.
+fn find_worker(run: &Child) -> Option<libc::pid_t> {
     let id = run.id();
     std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?.split_whitespace().next()?.parse().ok()
 }
 
 fn send(process: libc::pid_t, signal: libc::c_int) {
-    // SAFETY: a signal to a process of this test; one that has ended meanwhile is an error without consequence, since
-    // its parent, which runs as long as this, has not let its number go before.
+    // SAFETY: a signal to a process of this test. An ended one is an error without consequence: its parent lives as
+    // long as this test and has not released its number.
     unsafe { libc::kill(process, signal) };
 }
 
-/// Lets time pass without taking part of the core that is measured on, whose other hyperthread this may be: how long a
-/// process is stopped is what is tested.
-fn pass(time: Duration) {
+/// Lets time pass without taking part of the measured core, of which this may be the other hyperthread. The length of
+/// the stop is what the test is about.
+fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
@@ -55,82 +55,82 @@ fn dropped(report: &Report) -> usize {
     calibration.dropped_rounds + calibration.dropped_values
 }
 
-/// Independent adds per cycle: the median over a run.
-fn capacity(report: &Report) -> f64 {
+/// Median of the independent adds per cycle over a run.
+fn median_throughput(report: &Report) -> f64 {
     report.calibration.as_ref().unwrap().adds_per_cycle.unwrap().estimate
 }
 
-/// Makes a quiet run and one with trouble, until both had as much of the core; `told` looks at every troubled report
-/// and at what the trouble returned.
+/// Makes an uncontended run and a disturbed one, until both had the same core throughput. `check` examines every
+/// disturbed report, with the result of `disturb`.
 ///
-/// Another hyperthread of the core, perhaps of another guest of the host, moves whole runs by a tenth: only two runs
-/// that had as much of the core say what the trouble did to the numbers. Where no two did, standard error says so.
-fn compared<T>(trouble: impl Fn(&Report, Command) -> T, told: impl Fn(&Report, T)) {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    for _ in 0..TRIES {
+/// Another hyperthread of the core, perhaps of another guest, moves whole runs by a tenth. So only two runs with the
+/// same core throughput show the effect of the disturbance. Standard error says where no two had it.
+fn compare_with_uncontended<T>(disturb: impl Fn(&Report, Command) -> T, check: impl Fn(&Report, T)) {
+    let _lock = CPU_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..MAX_TRIES {
         let folder = tempfile::tempdir().unwrap();
-        let [quiet, troubled] = ["quiet", "troubled"].map(|name| folder.path().join(name));
+        let [uncontended, disturbed] = ["uncontended", "disturbed"].map(|name| folder.path().join(name));
         let report = |out: &Path| pvbench::report::read::report(&out.join("report.json")).unwrap();
-        assert!(run(&quiet).status().unwrap().success());
-        let quiet = report(&quiet);
-        let found = trouble(&quiet, run(&troubled));
-        let troubled = report(&troubled);
-        assert!(troubled.run.complete && troubled.failures.is_empty(), "{:?}", troubled.failures);
-        assert_eq!(quiet.cells.len(), troubled.cells.len());
-        told(&troubled, found);
-        let [a, b] = [&quiet, &troubled].map(capacity);
-        if (a / b - 1.0).abs() <= AS_MUCH {
-            return agree(&quiet, &troubled);
+        assert!(run(&uncontended).status().unwrap().success());
+        let uncontended = report(&uncontended);
+        let found = disturb(&uncontended, run(&disturbed));
+        let disturbed = report(&disturbed);
+        assert!(disturbed.run.complete && disturbed.failures.is_empty(), "{:?}", disturbed.failures);
+        assert_eq!(uncontended.cells.len(), disturbed.cells.len());
+        check(&disturbed, found);
+        let [a, b] = [&uncontended, &disturbed].map(median_throughput);
+        if (a / b - 1.0).abs() <= MAX_THROUGHPUT_DIFFERENCE {
+            return assert_agreement(&uncontended, &disturbed);
         }
-        eprintln!("the core gave {a:.2} and {b:.2} adds per cycle to the two runs");
+        eprintln!("the core throughput of the two runs was {a:.2} and {b:.2} adds per cycle");
     }
-    eprintln!("skipped: something else had part of the core in all of {TRIES} tries");
+    eprintln!("skipped: the core was contended in all {MAX_TRIES} tries");
 }
 
-/// That no cell moved by more than its intervals and a hundredth of what the op takes.
-fn agree(quiet: &Report, troubled: &Report) {
-    let mut apart = Vec::new();
-    for (a, b) in quiet.cells.iter().zip(&troubled.cells) {
+/// Asserts that no cell moved by more than its intervals and a hundredth of the op's cycles.
+fn assert_agreement(uncontended: &Report, disturbed: &Report) {
+    let mut moved = Vec::new();
+    for (a, b) in uncontended.cells.iter().zip(&disturbed.cells) {
         let (Some(x), Some(y)) = (a.overhead, b.overhead) else { continue };
         let widths = (x.cycles.high - x.cycles.low + y.cycles.high - y.cycles.low) / 2.0;
         let allowed = widths.max((1.0 + x.cycles.estimate.abs()) / 100.0);
         if (x.cycles.estimate - y.cycles.estimate).abs() > allowed && a.modes.is_empty() && b.modes.is_empty() {
-            apart.push(format!("{} {:?}: {:?} and {:?}", a.mechanism, a.state, x.cycles, y.cycles));
+            moved.push(format!("{} {:?}: {:?} and {:?}", a.mechanism, a.state, x.cycles, y.cycles));
         }
     }
-    // What one process's placement does to one cell in 18.
-    assert!(apart.len() * 10 <= quiet.cells.len(), "{}", apart.join("\n"));
+    // One process's placement moves one cell in 18.
+    assert!(moved.len() * 10 <= uncontended.cells.len(), "{}", moved.join("\n"));
 }
 
 #[test]
-fn workers_that_are_stopped_for_seconds_lose_rounds_and_no_accuracy() {
-    let trouble = |_: &Report, mut command: Command| {
+fn workers_that_are_stopped_for_seconds_lose_rounds_but_no_accuracy() {
+    let disturb = |_: &Report, mut command: Command| {
         let mut child = command.spawn().unwrap();
         let mut stops = 0;
         while child.try_wait().unwrap().is_none() {
-            let Some(worker) = worker_of(&child) else {
-                pass(Duration::from_millis(1));
+            let Some(worker) = find_worker(&child) else {
+                wait(Duration::from_millis(1));
                 continue;
             };
             send(worker, libc::SIGSTOP);
             stops += 1;
-            pass(Duration::from_millis(if stops == 5 { 2000 } else { 20 }));
+            wait(Duration::from_millis(if stops == 5 { 2000 } else { 20 }));
             send(worker, libc::SIGCONT);
-            pass(Duration::from_millis(10));
+            wait(Duration::from_millis(10));
         }
         stops
     };
-    compared(trouble, |troubled, stops| {
-        assert!(stops > 10, "stopped {stops} times only");
+    compare_with_uncontended(disturb, |disturbed, stops| {
+        assert!(stops > 10, "stopped only {stops} times");
         // Not every stop falls into a window.
-        assert!(4 * dropped(troubled) >= stops, "{} of {stops}", dropped(troubled));
+        assert!(4 * dropped(disturbed) >= stops, "{} of {stops}", dropped(disturbed));
     });
 }
 
 #[test]
-fn bursts_in_which_another_process_takes_the_cpu_cost_rounds_and_no_accuracy() {
-    let trouble = |quiet: &Report, mut command: Command| {
-        let cpu = quiet.run.plan.cpu.unwrap();
+fn bursts_of_another_process_on_the_cpu_cost_rounds_but_no_accuracy() {
+    let disturb = |uncontended: &Report, mut command: Command| {
+        let cpu = uncontended.run.plan.cpu.unwrap();
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -140,7 +140,7 @@ fn bursts_in_which_another_process_takes_the_cpu_cost_rounds_and_no_accuracy() {
                     while burst.elapsed() < Duration::from_millis(30) {
                         std::hint::spin_loop();
                     }
-                    pass(Duration::from_millis(60));
+                    wait(Duration::from_millis(60));
                 }
             });
             let ran = command.args(["--cpu", &cpu.to_string()]).status();
@@ -148,21 +148,21 @@ fn bursts_in_which_another_process_takes_the_cpu_cost_rounds_and_no_accuracy() {
             assert!(ran.unwrap().success());
         });
     };
-    compared(trouble, |troubled, ()| assert!(dropped(troubled) > 0));
+    compare_with_uncontended(disturb, |disturbed, ()| assert!(dropped(disturbed) > 0));
 }
 
-/// What a worker finds that takes rounds with fewer adds per cycle than `min_adds_per_cycle` for disturbed.
-fn worked(min_adds_per_cycle: f64) -> Vec<GroupSamples> {
+/// Returns the samples of a worker that drops rounds with fewer adds per cycle than `min_adds_per_cycle`.
+fn measure(min_adds_per_cycle: f64) -> Vec<ComparisonSamples> {
     let task = |offset| Task {
-        group: Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset },
+        comparison: Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset },
         rounds: 2,
-        only: None,
+        variants: None,
         count: false,
     };
     let assignment = Assignment {
         seed: 1,
         tasks: vec![task(0), task(29)],
-        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
+        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
         work: Vec::new(),
         kernels: Vec::new(),
         window_cycles: 10_000,
@@ -186,15 +186,15 @@ fn worked(min_adds_per_cycle: f64) -> Vec<GroupSamples> {
 }
 
 #[test]
-fn a_worker_waits_for_a_core_of_its_own_and_measures_in_the_end_what_it_is_asked_for() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // No core gives so many adds.
-    let found = worked(1e9);
-    // Short ones may have been made of what was interrupted.
+fn a_worker_waits_for_an_uncontended_core_and_then_measures_all_its_rounds() {
+    let _lock = CPU_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    // No core reaches this throughput.
+    let found = measure(1e9);
+    // Interrupted loops may have added short rounds.
     assert!(found.len() == 2 && found.iter().all(|samples| samples.rounds.len() >= 2), "{found:?}");
     let dropped: Vec<usize> = found.iter().map(|samples| samples.dropped).collect();
-    assert!(dropped[0] > 8 && dropped[1] <= 8, "its patience ends: {dropped:?} dropped");
-    // Any core does.
-    let found = worked(0.0);
-    assert!(found.len() == 2 && found.iter().all(|samples| samples.dropped <= 8), "no reason to wait");
+    assert!(dropped[0] > 8 && dropped[1] <= 8, "its time to wait ends: {dropped:?} dropped");
+    // Every core reaches this one.
+    let found = measure(0.0);
+    assert!(found.len() == 2 && found.iter().all(|samples| samples.dropped <= 8), "the worker has no reason to wait");
 }

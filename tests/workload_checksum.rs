@@ -40,7 +40,7 @@ fn measure(mechanism: &str) -> Result<(), WorkError> {
         units: Some(100),
         count: false,
         in_place: false,
-        only: None,
+        variants: None,
     };
     let variant = KernelVariant::Mechanism(Variant { mechanism: mechanism.to_owned(), state: None });
     worker.measure(&task, &[variant]).map(drop)

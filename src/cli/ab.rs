@@ -68,12 +68,12 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
         (Workers::Within(cells), Workers::Within(work)) => Workers::Within(cells + work),
         (workers, _) => workers,
     };
-    let workers = match (plan.groups.is_empty(), work.plan.workloads.is_empty()) {
+    let workers = match (plan.comparisons.is_empty(), work.plan.workloads.is_empty()) {
         (true, _) => work.plan.workers,
         (_, true) => plan.workers,
         _ => workers,
     };
-    let steps = plan.groups.len() + work.plan.workloads.len();
+    let steps = plan.comparisons.len() + work.plan.workloads.len();
     let progress = match workers {
         Workers::Exactly(workers) => Progress::with_steps(steps * workers),
         Workers::Within(time) => Progress::with_time(time),

@@ -15,7 +15,7 @@ use crate::measure::parent::{Sink, WorkerFailure};
 use crate::measure::plan::{Comparison, Plan, Workers};
 use crate::measure::separate_cores::have_separate_cores;
 use crate::measure::trace::Tracer;
-use crate::measure::wire::{GroupSamples, Task};
+use crate::measure::wire::{ComparisonSamples, Task};
 use crate::measure::work::{KernelVariant, WorkSamples};
 use crate::measure::work_parent::{Allocation, run_all};
 use crate::patch::CodeError;
@@ -96,7 +96,9 @@ pub fn measure(
     stop: &AtomicBool,
 ) -> Result<Vec<u8>, CliError> {
     let progress = match plan.workers {
-        Workers::Exactly(workers) => Progress::with_steps((plan.groups.len() + work.plan.workloads.len()) * workers),
+        Workers::Exactly(workers) => {
+            Progress::with_steps((plan.comparisons.len() + work.plan.workloads.len()) * workers)
+        }
         Workers::Within(time) => Progress::with_time(time + work.plan.workers.left(Duration::ZERO)),
     };
     let mut measured = RunState::begin(plan, here, progress, writer)?;
@@ -133,7 +135,7 @@ impl<'a> RunState<'a> {
             progress,
             failures: Vec::new(),
             refusal: None,
-            measured: vec![false; plan.groups.len()],
+            measured: vec![false; plan.comparisons.len()],
             samples: Samples::default(),
             writer,
             workers: 0,
@@ -163,7 +165,7 @@ impl<'a> RunState<'a> {
         collector.progress.finish();
         let ops = suite.ops();
         let planned: Vec<&OpEntry> =
-            ops.iter().filter(|op| plan.groups.iter().any(|group| group.op == op.meta.name)).collect();
+            ops.iter().filter(|op| plan.comparisons.iter().any(|group| group.op == op.meta.name)).collect();
         let facts = Facts {
             clock: here.clock.name().to_owned(),
             clock_reason: here.clock_reason.clone(),
@@ -176,7 +178,7 @@ impl<'a> RunState<'a> {
                 && collector.samples.workloads.has_all(&work.plan.workloads),
             machine: Machine::read_probed(&Root::default(), &here.probes),
             environment: check_environment(suite, &planned, here),
-            listings: listings(&examples(&planned, &plan.columns).unwrap_or_default()),
+            listings: listings(&examples(&planned, &plan.variants).unwrap_or_default()),
             workers: collector.workers,
             workers_again: collector.workers_again,
             second_cpu: work.plan.second_cpu,
@@ -188,7 +190,7 @@ impl<'a> RunState<'a> {
         };
         if let Some(writer) = collector.writer {
             // A samples file that cannot be finished must not cost the report.
-            writer.end(&facts).unwrap_or_else(|error| error::warn(&error.to_string()));
+            writer.finish(&facts).unwrap_or_else(|error| error::warn(&error.to_string()));
         }
         Ok(write::json(&collector.samples.report(plan, &work.plan.kernels, suite, facts))?)
     }
@@ -278,12 +280,12 @@ pub struct Refusal {
 }
 
 impl Sink for Collector<'_> {
-    fn samples(&mut self, worker: usize, group: &Comparison, samples: GroupSamples, raw: &[u8]) {
+    fn samples(&mut self, worker: usize, group: &Comparison, samples: ComparisonSamples, raw: &[u8]) {
         if let Some(writer) = &mut self.writer {
-            writer.group(worker, group, raw);
+            writer.write_comparison(worker, group, raw);
         }
         self.samples.cells.add(worker, group, samples);
-        if let Some(index) = self.plan.groups.iter().position(|planned| planned == group) {
+        if let Some(index) = self.plan.comparisons.iter().position(|planned| planned == group) {
             self.measured[index] = true;
         }
         self.progress.step();
@@ -295,7 +297,7 @@ impl Sink for Collector<'_> {
 
     fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples, raw: &[u8]) {
         if let Some(writer) = &mut self.writer {
-            writer.workload(worker, workload, raw);
+            writer.write_workload(worker, workload, raw);
         }
         self.samples.workloads.add(worker, workload, samples);
         self.progress.step();

@@ -207,9 +207,9 @@ pub fn plan(args: &Selection, suite: &Suite, here: &HostContext) -> Result<Plan,
     let plan = Plan {
         preset,
         seed: args.conditions.seed(),
-        groups,
-        columns: mechanisms.iter().flat_map(Variant::of).collect(),
-        only: Vec::new(),
+        comparisons: groups,
+        variants: mechanisms.iter().flat_map(Variant::of).collect(),
+        variants_by_comparison: Vec::new(),
         workers: args.workers.map_or(Workers::Within(time), |workers| Workers::Exactly(workers.into())),
         rounds: 1,
         window_cycles: WINDOW_CYCLES,
@@ -223,7 +223,7 @@ pub fn plan(args: &Selection, suite: &Suite, here: &HostContext) -> Result<Plan,
         return Err(CliError::Usage(format!(
             "--time {seconds} is too short: two workers over {} comparisons take about {min_seconds:.0} s; name fewer \
              ops, mechanisms or regimes, or --layouts {}",
-            plan.groups.len(),
+            plan.comparisons.len(),
             (plan.layouts() / 2).max(1)
         )));
     }

@@ -21,7 +21,7 @@ use crate::host::{Machine, NativeCpuid, Probes, Root, has_serialize};
 use crate::measure::parent::{self, Sink, WorkerFailure};
 use crate::measure::plan::Comparison;
 use crate::measure::window::{SHORT, SPARE};
-use crate::measure::wire::{GroupSamples, RoundSamples, Task};
+use crate::measure::wire::{ComparisonSamples, RoundSamples, Task};
 use crate::op::OpMeta;
 use crate::report::schema::{Cell, Estimate};
 use crate::select::single;
@@ -261,7 +261,7 @@ struct Collector {
 }
 
 impl Sink for Collector {
-    fn samples(&mut self, worker: usize, group: &Comparison, samples: GroupSamples, _: &[u8]) {
+    fn samples(&mut self, worker: usize, group: &Comparison, samples: ComparisonSamples, _: &[u8]) {
         let rate = |round: &RoundSamples| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]);
         let rates: Vec<f64> = samples.rounds.iter().map(rate).collect();
         self.kept += samples.rounds.len();

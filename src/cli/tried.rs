@@ -13,7 +13,7 @@ use super::output::stdout;
 use crate::clock::Clock;
 use crate::measure::parent::{Sink, WorkerFailure};
 use crate::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use crate::measure::wire::{GroupSamples, Task};
+use crate::measure::wire::{ComparisonSamples, Task};
 use crate::measure::work::KernelVariant;
 use crate::measure::work_parent::{self, WorkPlan};
 use crate::op::BodyKind;
@@ -87,9 +87,9 @@ fn run_once(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
     let plan = Plan {
         preset: Preset::Quick,
         seed: 0,
-        groups: is_op.then_some(group).into_iter().collect(),
-        columns: columns.clone(),
-        only: Vec::new(),
+        comparisons: is_op.then_some(group).into_iter().collect(),
+        variants: columns.clone(),
+        variants_by_comparison: Vec::new(),
         workers: Workers::Exactly(1),
         rounds: 1,
         window_cycles: WINDOW_CYCLES,
@@ -120,7 +120,7 @@ struct FailureSink {
 }
 
 impl Sink for FailureSink {
-    fn samples(&mut self, _: usize, _: &Comparison, _: GroupSamples, _: &[u8]) {}
+    fn samples(&mut self, _: usize, _: &Comparison, _: ComparisonSamples, _: &[u8]) {}
 
     fn failed(&mut self, failure: WorkerFailure) {
         self.failures.push(failure.message);

@@ -9,7 +9,7 @@ use super::{
     CONFIDENCE, Estimator, Key, MIN_UNCONTENDED_ROUNDS, MIN_UNCONTENDED_WORKERS, comparison_key, family_confidence,
 };
 use crate::measure::plan::{Comparison, Plan};
-use crate::measure::wire::{GroupSamples, Task};
+use crate::measure::wire::{ComparisonSamples, Task};
 use crate::report::schema::Limit;
 use crate::stats::location::median;
 use crate::stats::resolve::Deciders;
@@ -35,13 +35,19 @@ impl Estimator {
     /// counts as another judgement of all cells, see [`Plan::judgements`].
     #[must_use]
     pub fn next_tasks(&self, plan: &Plan) -> Vec<Task> {
-        let task = |group: &Comparison, only| Task { group: group.clone(), rounds: plan.rounds, only, count: false };
+        let task = |group: &Comparison, only| Task {
+            comparison: group.clone(),
+            rounds: plan.rounds,
+            variants: only,
+            count: false,
+        };
         let contended = self.contended_comparisons(plan);
-        let only = |group: &Comparison| plan.only(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
+        let only =
+            |group: &Comparison| plan.planned_variants(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
         let mut next: Vec<Task> = contended.iter().map(|group| task(group, only(group))).collect();
         let whole: BTreeSet<&Comparison> = contended.into_iter().collect();
         let mut groups: BTreeMap<Key, Vec<&Comparison>> = BTreeMap::new();
-        for group in plan.groups.iter().filter(|group| !whole.contains(group)) {
+        for group in plan.comparisons.iter().filter(|group| !whole.contains(group)) {
             groups.entry(comparison_key(group)).or_default().push(group);
         }
         for (key, columns) in self.undecided_variants(plan) {
@@ -55,12 +61,13 @@ impl Estimator {
     fn contended_comparisons<'a>(&self, plan: &'a Plan) -> Vec<&'a Comparison> {
         let from = self.min_adds_per_cycle();
         let uncontended = |group: &Comparison| {
-            let rounds =
-                |samples: &GroupSamples| samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count();
+            let rounds = |samples: &ComparisonSamples| {
+                samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count()
+            };
             let workers = self.samples.get(group).into_iter().flatten();
             workers.filter(|(_, samples)| rounds(samples) >= MIN_UNCONTENDED_ROUNDS).count()
         };
-        let counted = plan.groups.iter().map(|group| (uncontended(group), group));
+        let counted = plan.comparisons.iter().map(|group| (uncontended(group), group));
         let mut contended: Vec<(usize, &Comparison)> =
             counted.filter(|(workers, _)| *workers < MIN_UNCONTENDED_WORKERS).collect();
         contended.sort_by_key(|(workers, _)| std::cmp::Reverse(*workers));
@@ -81,7 +88,7 @@ impl Estimator {
             let cell_floor = CellFloor { per_cycle, largest_aa: largest_aa(&layouts) };
             let inline: Vec<f64> = layouts.iter().flat_map(|(_, w)| w.iter().map(|w| w.inline_cycles)).collect();
             let Some(inline) = median(&inline) else { continue };
-            let undecided: BTreeMap<usize, f64> = (0..plan.columns.len())
+            let undecided: BTreeMap<usize, f64> = (0..plan.variants.len())
                 .filter_map(|column| {
                     let found = variant_samples(&layouts, column + 2);
                     let estimate = median_of_medians(&found)?;

@@ -85,7 +85,7 @@ impl ExtraRounds {
         }
         let (time, placements) = best;
         let only = self.kernels.iter().zip(&placements).flat_map(|(kernel, count)| vec![kernel.index; *count]);
-        (Allocation { workload: self.workload.clone(), only: only.collect(), rounds: rounds(&placements) }, time)
+        (Allocation { workload: self.workload.clone(), variants: only.collect(), rounds: rounds(&placements) }, time)
     }
 
     /// The time of the extra rounds.
@@ -142,7 +142,7 @@ mod tests {
     fn a_kernel_with_a_greater_need_has_more_placements_in_a_round() {
         let (shares, part) = allocate_rounds(vec![extra_rounds("exec", &[100.0, 400.0])], 1e6, 1.0);
         assert!(part < 0.01, "{part}");
-        let [Allocation { workload, only, rounds }] = &shares[..] else { panic!("{shares:?}") };
+        let [Allocation { workload, variants: only, rounds }] = &shares[..] else { panic!("{shares:?}") };
         let times = |kernel| only.iter().filter(|other| **other == kernel).count();
         assert_eq!(workload, "exec");
         assert!(times(1) > 2 * times(0) && times(0) >= 1, "{only:?}");
@@ -155,7 +155,7 @@ mod tests {
         let placements = |common| {
             let mut extra = extra_rounds("null_syscall", &[1000.0]);
             extra.kernels[0].common = common;
-            allocate_rounds(vec![extra], 1e6, 1.0).0[0].only.len()
+            allocate_rounds(vec![extra], 1e6, 1.0).0[0].variants.len()
         };
         assert!(placements(0.05) > 2 * placements(0.5), "{} {}", placements(0.05), placements(0.5));
         assert_eq!(placements(1.0), 1);
@@ -166,10 +166,10 @@ mod tests {
         let three =
             || vec![extra_rounds("exec", &[100.0]), extra_rounds("fork_exit", &[50.0, 1e6]), extra_rounds("none", &[])];
         let (shares, part) = allocate_rounds(three(), 1e4, 1.0);
-        let names: Vec<_> = shares.iter().map(|share| (share.workload.as_str(), share.only.contains(&1))).collect();
+        let names: Vec<_> = shares.iter().map(|share| (share.workload.as_str(), share.variants.contains(&1))).collect();
         assert_eq!(names, [("exec", false), ("fork_exit", false)]);
         assert!(part < 1.0);
-        assert!(allocate_rounds(three(), 1e9, 1.0).0[1].only.contains(&1), "the time suffices for it");
+        assert!(allocate_rounds(three(), 1e9, 1.0).0[1].variants.contains(&1), "the time suffices for it");
     }
 
     #[test]

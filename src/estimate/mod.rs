@@ -18,7 +18,7 @@ use self::cell::{CellFloor, EstimateContext, empty_cell, fill_cell, largest_aa};
 use self::floors::Floors;
 use self::reduce::{PairTolerance, WorkerEstimate, reduce};
 use crate::measure::plan::{Comparison, MIN_WORKERS, Plan};
-use crate::measure::wire::{GroupSamples, RoundSamples, UnavailableVariant};
+use crate::measure::wire::{ComparisonSamples, RoundSamples, UnavailableVariant};
 use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
@@ -46,7 +46,7 @@ const MAX_ERROR_PER_CELL: f64 = 0.001;
 type Key = (String, BodyKind, Regime);
 
 /// The workers' samples of a comparison by offset, with the numbers of the workers.
-type Layouts<'a> = Vec<(u32, &'a Vec<(usize, GroupSamples)>)>;
+type Layouts<'a> = Vec<(u32, &'a Vec<(usize, ComparisonSamples)>)>;
 
 /// The workers' estimates of every comparison by offset.
 type ByKey = BTreeMap<Key, Vec<(u32, Vec<WorkerEstimate>)>>;
@@ -55,7 +55,7 @@ type ByKey = BTreeMap<Key, Vec<(u32, Vec<WorkerEstimate>)>>;
 #[derive(Default)]
 pub struct Estimator {
     /// Samples by comparison, with the number of the worker.
-    samples: BTreeMap<Comparison, Vec<(usize, GroupSamples)>>,
+    samples: BTreeMap<Comparison, Vec<(usize, ComparisonSamples)>>,
     /// Events per op, by the variant's index in [`WorkerEstimate::effects`].
     counters: BTreeMap<Key, BTreeMap<usize, BTreeMap<String, f64>>>,
     /// Executed instructions by the same index, or the reason why they were not counted.
@@ -90,10 +90,10 @@ pub struct Estimates {
 
 impl Estimator {
     /// Adds one worker's samples of a comparison.
-    pub fn add(&mut self, worker: usize, group: &Comparison, samples: GroupSamples) {
+    pub fn add(&mut self, worker: usize, group: &Comparison, samples: ComparisonSamples) {
         let key = comparison_key(group);
         if !samples.counters.is_empty() {
-            let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
+            let places = std::iter::once(0).chain(samples.variants.iter().map(|column| column + 2));
             let counted = samples.counters.iter().map(|c| c.iter().cloned().collect());
             self.counters.insert(key.clone(), places.zip(counted).collect());
         }
@@ -107,13 +107,13 @@ impl Estimator {
                     .map_err(|reason| format!("the instructions of inline were not counted: {reason}"))?;
                 Ok(Instructions { per_op, extra: per_op - inline })
             };
-            let places = std::iter::once(0).chain(samples.columns.iter().map(|column| column + 2));
+            let places = std::iter::once(0).chain(samples.variants.iter().map(|column| column + 2));
             let counted = samples.instructions.iter().map(|counted| counted.clone().and_then(extra));
             self.instructions.insert(key.clone(), places.zip(counted).collect());
         }
         self.missing.entry(key).or_insert_with(|| {
             let absent = samples.absent.iter().map(|column| (*column, None));
-            absent.chain(samples.missing.iter().map(|missing| (missing.column, Some(missing.clone())))).collect()
+            absent.chain(samples.missing.iter().map(|missing| (missing.variant, Some(missing.clone())))).collect()
         });
         self.samples.entry(group.clone()).or_default().push((worker, samples));
     }
@@ -129,7 +129,7 @@ impl Estimator {
         self.rounds().map(|round| round.adds_per_cycle).filter(|adds| adds.is_finite()).collect()
     }
 
-    fn group_samples(&self) -> impl Iterator<Item = &GroupSamples> {
+    fn group_samples(&self) -> impl Iterator<Item = &ComparisonSamples> {
         self.samples.values().flatten().map(|(_, samples)| samples)
     }
 
@@ -164,7 +164,7 @@ impl Estimator {
     fn count_rejected_pairs(&self, window_cycles: u64) -> usize {
         let in_comparison = |layouts: Layouts| {
             let tolerance = PairTolerance::from_samples(all_samples(&layouts), window_cycles);
-            let at_layout = |(_, workers): &(u32, &Vec<(usize, GroupSamples)>)| {
+            let at_layout = |(_, workers): &(u32, &Vec<(usize, ComparisonSamples)>)| {
                 let tolerance = tolerance.at_layout(workers);
                 workers.iter().map(|(_, samples)| tolerance.count_rejected_pairs(samples)).sum::<usize>()
             };
@@ -236,7 +236,7 @@ impl Estimator {
         context: &EstimateContext,
     ) -> Vec<Cell> {
         let mut keys: Vec<(BodyKind, Regime)> =
-            plan.groups.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
+            plan.comparisons.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut cells = Vec::new();
@@ -263,9 +263,9 @@ impl Estimator {
             };
             // The A/A comparison with the copy has no cell of its own.
             cells.push(cell("inline", None, 0));
-            let only = plan.only(meta.name, body, regime);
+            let only = plan.planned_variants(meta.name, body, regime);
             let planned = |index: &usize| only.is_none_or(|only| only.contains(index));
-            for (index, column) in plan.columns.iter().enumerate().filter(|(index, _)| planned(index)) {
+            for (index, column) in plan.variants.iter().enumerate().filter(|(index, _)| planned(index)) {
                 match self.missing.get(&key).and_then(|missing| missing.get(&index)) {
                     // The op is never in this state.
                     Some(None) => {}
@@ -301,7 +301,7 @@ fn min_adds_per_cycle(adds_per_cycle: &[f64]) -> f64 {
 /// The workers' estimates at one layout, over their uncontended rounds where enough workers have some, otherwise over
 /// all rounds.
 fn reduce_uncontended_or_all(
-    samples: &[(usize, GroupSamples)],
+    samples: &[(usize, ComparisonSamples)],
     from: f64,
     window_cycles: u64,
     tolerance: &PairTolerance,
@@ -314,7 +314,7 @@ fn reduce_uncontended_or_all(
 }
 
 /// The samples of all workers at all layouts.
-fn all_samples<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a GroupSamples> + Clone {
+fn all_samples<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a ComparisonSamples> + Clone {
     let workers: Vec<_> = layouts.iter().map(|(_, workers)| *workers).collect();
     workers.into_iter().flatten().map(|(_, samples)| samples)
 }

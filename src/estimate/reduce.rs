@@ -1,6 +1,6 @@
 //! The reduction of one worker's rounds of a comparison to one value per variant.
 
-use crate::measure::wire::{GroupSamples, ReplicatePair, RoundSamples};
+use crate::measure::wire::{ComparisonSamples, ReplicatePair, RoundSamples};
 use crate::stats::effect::{self, LOOSE, Round, estimate_effect, pair_mean, pair_tolerance};
 use crate::stats::location::median;
 
@@ -45,7 +45,7 @@ const MIN_WORKERS_AT_LAYOUT: usize = 2;
 
 impl PairTolerance {
     /// The factors from the samples of all workers at all layouts.
-    pub fn from_samples<'a>(workers: impl Iterator<Item = &'a GroupSamples> + Clone, window_cycles: u64) -> Self {
+    pub fn from_samples<'a>(workers: impl Iterator<Item = &'a ComparisonSamples> + Clone, window_cycles: u64) -> Self {
         let mut compared: Vec<Vec<ReplicatePair>> = Vec::new();
         for samples in workers.clone() {
             for round in &samples.rounds {
@@ -66,7 +66,7 @@ impl PairTolerance {
     }
 
     /// The same factors for one layout, with [`LOOSE`] where fewer than two workers have agreeing pairs there.
-    pub fn at_layout(&self, workers: &[(usize, GroupSamples)]) -> Self {
+    pub fn at_layout(&self, workers: &[(usize, ComparisonSamples)]) -> Self {
         let mut agreed = vec![0; self.compared.len()];
         for (_, samples) in workers {
             for (nth, index) in effect_indices(samples).enumerate() {
@@ -91,7 +91,7 @@ impl PairTolerance {
     }
 
     /// The number of a worker's values that are left out because the two windows of a pair disagreed.
-    pub fn count_rejected_pairs(&self, samples: &GroupSamples) -> usize {
+    pub fn count_rejected_pairs(&self, samples: &ComparisonSamples) -> usize {
         let is_rejected = |(index, pair): &(usize, &ReplicatePair)| {
             **pair != [0.0; 2] && pair_mean(**pair, self.factor(*index)).is_none()
         };
@@ -101,14 +101,14 @@ impl PairTolerance {
 }
 
 /// The indices in [`WorkerEstimate::effects`] of a worker's pairs: the two A/A comparisons, then its variants.
-fn effect_indices(samples: &GroupSamples) -> impl Iterator<Item = usize> {
-    [0, 1].into_iter().chain(samples.columns.iter().map(|column| column + 2))
+fn effect_indices(samples: &ComparisonSamples) -> impl Iterator<Item = usize> {
+    [0, 1].into_iter().chain(samples.variants.iter().map(|column| column + 2))
 }
 
 /// Reduces one worker's rounds with at least `from` adds per cycle; `None` with fewer than `at_least` of them.
 pub(super) fn reduce(
     worker: usize,
-    samples: &GroupSamples,
+    samples: &ComparisonSamples,
     from: f64,
     at_least: usize,
     window_cycles: u64,
@@ -122,7 +122,7 @@ pub(super) fn reduce(
     let [close, loose] = [tolerance.inline, LOOSE].map(|inline| {
         kept.iter().map(|round| average_pairs(round, samples, inline, tolerance)).collect::<Vec<Round>>()
     });
-    let mut effects = vec![None; samples.columns.iter().max().map_or(0, |last| last + 1) + 2];
+    let mut effects = vec![None; samples.variants.iter().max().map_or(0, |last| last + 1) + 2];
     let mut inline_cycles = None;
     for (column, index) in effect_indices(samples).enumerate() {
         let rounds = if tolerance.is_loose(index) { &loose } else { &close };
@@ -159,7 +159,7 @@ fn add_scatter(
 }
 
 /// The means of a round's replicate pairs; NaN where a pair disagrees. `inline` is the factor of `inline`'s own pair.
-fn average_pairs(round: &RoundSamples, samples: &GroupSamples, inline: f64, tolerance: &PairTolerance) -> Round {
+fn average_pairs(round: &RoundSamples, samples: &ComparisonSamples, inline: f64, tolerance: &PairTolerance) -> Round {
     let pairs = effect_indices(samples).zip(round.compared());
     Round {
         ticks: pairs.map(|(index, pair)| pair_mean(*pair, tolerance.factor(index)).unwrap_or(f64::NAN)).collect(),

@@ -1,6 +1,6 @@
 //! The reduction of a worker's rounds of a workload: log-ratios between its kernels while the core was uncontended.
 
-use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, Parts, Turn, WorkSamples};
+use crate::measure::work::{FIRST_VARIANT, HALVES, Parts, REPEAT, Turn, WorkSamples};
 use crate::stats::location::{median, quantile};
 use crate::workload::PARTS;
 
@@ -12,7 +12,7 @@ pub(super) struct WorkerRounds {
     pub inline_cycles: f64,
     /// Rounds with an uncontended half.
     pub rounds: usize,
-    /// Log-ratios to `inline`, one per round, of the kernels from [`AGAIN`] on by their index; empty for kernels that
+    /// Log-ratios to `inline`, one per round, of the kernels from [`REPEAT`] on by their index; empty for kernels that
     /// were not measured.
     pub log_ratios: Vec<Vec<f64>>,
     /// Log-ratios between all pairs of placements of `inline`, in both halves of each uncontended round.
@@ -36,7 +36,7 @@ type Uncontended = [bool; HALVES];
 
 impl<'a> Runs<'a> {
     fn from_samples(samples: &'a WorkSamples) -> Self {
-        let rounds = samples.pace.len();
+        let rounds = samples.reference_run.len();
         let kernel = |turns: &Vec<Turn>| {
             // An option is measured in every `step`-th round, from the first.
             let step = rounds.div_ceil(turns.len().max(1)).max(1);
@@ -51,7 +51,7 @@ impl<'a> Runs<'a> {
 
     /// The placements of `inline` that all other kernels are compared with.
     fn reference(&self) -> impl Iterator<Item = &Vec<Option<LogTimes>>> {
-        self.kernels.iter().take(FIRST_COLUMN).enumerate().filter(|(place, _)| *place != AGAIN).map(|(_, logs)| logs)
+        self.kernels.iter().take(FIRST_VARIANT).enumerate().filter(|(place, _)| *place != REPEAT).map(|(_, logs)| logs)
     }
 
     /// The log-ratios of a kernel to the others, one per round with an uncontended half; each round has new placements
@@ -105,19 +105,20 @@ impl<'a> Runs<'a> {
         };
         let ticks = (0..PARTS).map(part).sum::<Option<f64>>()? / (samples.units * PARTS as u64) as f64;
         let rates: Vec<f64> = samples.ticks_per_cycle.iter().flatten().copied().collect();
-        let last = samples.columns.iter().max().map_or(0, |last| last + 1);
-        let mut log_ratios = vec![Vec::new(); FIRST_COLUMN - AGAIN + last];
-        for (index, kernel) in self.kernels.iter().enumerate().skip(AGAIN) {
-            let place = match index.checked_sub(FIRST_COLUMN) {
+        let last = samples.variants.iter().max().map_or(0, |last| last + 1);
+        let mut log_ratios = vec![Vec::new(); FIRST_VARIANT - REPEAT + last];
+        for (index, kernel) in self.kernels.iter().enumerate().skip(REPEAT) {
+            let place = match index.checked_sub(FIRST_VARIANT) {
                 None => index,
-                Some(column) => FIRST_COLUMN + *samples.columns.get(column)?,
+                Some(column) => FIRST_VARIANT + *samples.variants.get(column)?,
             };
             let others: Vec<_> = self.reference().filter(|other| !std::ptr::eq(*other, kernel)).collect();
             // A kernel that is listed several times has as many placements in a round.
-            log_ratios[place - AGAIN].extend(Self::round_log_ratios(kernel, &others, uncontended));
+            log_ratios[place - REPEAT].extend(Self::round_log_ratios(kernel, &others, uncontended));
         }
-        let inline = self.kernels.get(..FIRST_COLUMN)?.iter().enumerate();
-        let pairs = inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_COLUMN].iter().map(move |other| (one, other)));
+        let inline = self.kernels.get(..FIRST_VARIANT)?.iter().enumerate();
+        let pairs =
+            inline.flat_map(|(i, one)| self.kernels[i + 1..FIRST_VARIANT].iter().map(move |other| (one, other)));
         let inline_pairs = pairs.flat_map(|(one, other)| Self::half_log_ratios(one, other, uncontended)).collect();
         let log_time = |round: usize| {
             let uncontended = |half: &usize| uncontended[round][*half];
@@ -163,14 +164,17 @@ type Probes = [f64; HALVES + 1];
 /// part.
 fn reference_run_slowdowns(samples: &[&WorkSamples]) -> Vec<Vec<Probes>> {
     let runs: Vec<[f64; PARTS]> =
-        samples.iter().flat_map(|samples| samples.pace.iter().flatten().copied().map(logarithms)).collect();
+        samples.iter().flat_map(|samples| samples.reference_run.iter().flatten().copied().map(logarithms)).collect();
     let part = |part: usize| median(&runs.iter().map(|run| run[part]).collect::<Vec<_>>()).unwrap_or(0.0);
     let typical: [f64; PARTS] = std::array::from_fn(part);
     let above = |pace: &Parts| {
         let parts = logarithms(*pace).into_iter().zip(typical).map(|(log, typical)| log - typical);
         median(&parts.collect::<Vec<_>>()).unwrap_or(f64::INFINITY)
     };
-    samples.iter().map(|samples| samples.pace.iter().map(|paces| paces.each_ref().map(above)).collect()).collect()
+    samples
+        .iter()
+        .map(|samples| samples.reference_run.iter().map(|paces| paces.each_ref().map(above)).collect())
+        .collect()
 }
 
 /// The log times of the independent adds.

@@ -9,7 +9,7 @@ use super::predict::Costs;
 use super::uncontended::{WorkerRounds, reduce_uncontended};
 use super::{CONFIDENCE, MAX_ERROR_PER_CELL};
 use crate::measure::wire::UnavailableVariant;
-use crate::measure::work::{AGAIN, FIRST_COLUMN, HALVES, KernelVariant, Parts, WorkSamples};
+use crate::measure::work::{FIRST_VARIANT, HALVES, KernelVariant, Parts, REPEAT, WorkSamples};
 use crate::measure::work_parent::Allocation;
 use crate::report::schema::{Bounds, Cell, Estimate, Limit, UnitInstructions, WorkloadKernel, WorkloadResult};
 use crate::stats::Interval;
@@ -93,7 +93,8 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
     let all = || samples.iter().map(|(_, samples)| samples);
     // An untimed part comes before the timed ones.
     let whole = |parts: &Parts| parts.iter().copied().map(f64::from).sum::<f64>() * (PARTS + 1) as f64 / PARTS as f64;
-    let runs = || all().flat_map(|s| s.pace.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
+    let runs =
+        || all().flat_map(|s| s.reference_run.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
     // A run also takes time to restore the machine, and its share of the time to place kernels.
     let untimed = (all().map(|s| s.ticks as f64).sum::<f64>() - runs().sum::<f64>()).max(0.0) / runs().count() as f64;
     let run = |of: &dyn Fn(&WorkSamples) -> Vec<usize>| {
@@ -102,8 +103,8 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
         median(&turns.map(whole).collect::<Vec<_>>()).map(|run| run + untimed)
     };
     let columns = |s: &WorkSamples, index| {
-        let places = s.columns.iter().enumerate().filter(|(_, column)| **column == index);
-        places.map(|(place, _)| FIRST_COLUMN + place).collect::<Vec<_>>()
+        let places = s.variants.iter().enumerate().filter(|(_, column)| **column == index);
+        places.map(|(place, _)| FIRST_VARIANT + place).collect::<Vec<_>>()
     };
     let variance = |values: Vec<f64>| mad(&values).map_or(0.0, |deviation| deviation.powi(2));
     let time_variance = variance(workers.iter().flat_map(|worker| worker.log_times.iter().copied()).collect());
@@ -112,10 +113,10 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
     let pairs = variance(
         workers.iter().flat_map(|w| w.inline_pairs.iter().map(|[there, back]| (there + back) / 2.0)).collect(),
     );
-    let reference = PI / 2.0 / (FIRST_COLUMN - 1) as f64 * pairs / 2.0;
+    let reference = PI / 2.0 / (FIRST_VARIANT - 1) as f64 * pairs / 2.0;
     let kernel = |(index, kernel): (usize, &KernelVariant)| {
         let KernelVariant::Mechanism(_) = kernel else { return None };
-        let found = kernel_mean(&workers, index + FIRST_COLUMN - AGAIN);
+        let found = kernel_mean(&workers, index + FIRST_VARIANT - REPEAT);
         let log_ratio = found.interval(CONFIDENCE)?;
         let overhead = to_percent(log_ratio);
         let half_width = (overhead.high - overhead.low) / 2.0;
@@ -133,10 +134,10 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
             common: (common / found.unit_variance()).clamp(0.05, 0.6),
         })
     };
-    let inline = run(&|_| (0..FIRST_COLUMN).collect()).unwrap_or(0.0);
+    let inline = run(&|_| (0..FIRST_VARIANT).collect()).unwrap_or(0.0);
     ExtraRounds {
         workload: name.to_owned(),
-        round: inline * (FIRST_COLUMN * HALVES + HALVES + 1) as f64,
+        round: inline * (FIRST_VARIANT * HALVES + HALVES + 1) as f64,
         kernels: kernels.iter().enumerate().filter_map(kernel).collect(),
     }
 }
@@ -166,12 +167,12 @@ fn estimate_workload(
     // over workers. Mechanisms and options must exceed it.
     let aa_difference =
         |index| kernel_mean(workers, index).interval(CONFIDENCE).map_or(0.0, |found| found.estimate.abs());
-    let floor = (0..FIRST_COLUMN - AGAIN).map(aa_difference).fold(0.0, f64::max).exp_m1() * 100.0;
+    let floor = (0..FIRST_VARIANT - REPEAT).map(aa_difference).fold(0.0, f64::max).exp_m1() * 100.0;
     let in_place = samples.iter().find_map(|(_, s)| s.in_place.clone());
     let counted = Counted::from_samples(samples);
     let kernel = |(index, column): (usize, &KernelVariant)| {
-        let missing = samples.iter().flat_map(|(_, s)| &s.missing).find(|missing| missing.column == index);
-        let found = kernel_mean(workers, index + FIRST_COLUMN - AGAIN);
+        let missing = samples.iter().flat_map(|(_, s)| &s.missing).find(|missing| missing.variant == index);
+        let found = kernel_mean(workers, index + FIRST_VARIANT - REPEAT);
         let kernel = estimate_kernel(column, missing, &found, inline_cycles.as_ref(), &calls, floor, context);
         counted.add_to(kernel, index)
     };
@@ -187,7 +188,7 @@ fn estimate_workload(
         inline_cycles: inline_cycles.as_ref().map(estimate),
         inline_ns: median(&ticks).map(|ticks| ticks / context.ticks_per_second * 1e9),
         again_percent: kernel_mean(workers, 0).interval(CONFIDENCE).map(|found| estimate(&to_percent(found))),
-        copies_percent: (1..FIRST_COLUMN - AGAIN)
+        copies_percent: (1..FIRST_VARIANT - REPEAT)
             .filter_map(|index| kernel_mean(workers, index).interval(CONFIDENCE))
             .map(|found| estimate(&to_percent(found)))
             .collect(),
@@ -229,7 +230,7 @@ impl<'a> Counted<'a> {
     fn from_samples(samples: &'a [(usize, WorkSamples)]) -> Self {
         let with = samples.iter().map(|(_, s)| s).find(|s| !s.instructions.is_empty() || !s.counters.is_empty());
         with.map_or_else(Counted::default, |samples| Counted {
-            columns: &samples.columns,
+            columns: &samples.variants,
             instructions: &samples.instructions,
             events: &samples.counters,
         })

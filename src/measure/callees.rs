@@ -1,12 +1,12 @@
-//! What the loops of a group call, copied to a place that goes with the loops' own.
+//! The callees of a comparison's loops, copied to addresses that depend on the layout of the loops.
 //!
-//! A body stands where the linker put it, at one place for all layouts of its callers; the next build puts it
-//! elsewhere, and predictors and caches that are indexed by addresses tell the two apart. So at every layout it stands
-//! at another place, the same in all workers and all builds: what that does is in the range over layouts.
+//! The linker gives a body one address for all layouts of its callers, and the next build gives it another. Predictors
+//! and caches that are indexed by addresses see a difference. So every layout has its own address for a body, the same
+//! in all workers and all builds, and the effect is included in the layout range.
 //!
-//! Copied are the bodies, what tables and vtables lead to, and the trampoline of a static call, with the compiled
-//! functions that they call. At their places stay the thunks of retpolines, one for all ops as in Linux, and what a
-//! shared object or the linker's own stubs lead to. No unwind table knows a copy: a panic in one ends the process.
+//! Copied are the bodies, the targets of tables and vtables, and the trampoline of a static call, with the compiled
+//! functions that they call. Not copied are the thunks of retpolines, one for all ops as in Linux, and the targets of
+//! shared objects and of the linker's own stubs. No unwind table knows a copy: a panic in one ends the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,74 +15,74 @@ use crate::op::BodyKind;
 use crate::patch::{CodeImage, CodeMemory, FunctionError, elf_image};
 use crate::suite::{OpEntry, Pair};
 
-/// Where bodies may stand: compilers align functions to that.
-const ALIGNMENT: usize = 16;
-/// A page's offsets are visited in steps of a pair of cache lines.
-const PAIR: usize = 128;
+/// Alignment of bodies in bytes: compilers align functions to this.
+const ALIGNMENT_BYTES: usize = 16;
+/// Step between start offsets within a page in bytes: a pair of cache lines.
+const LINE_PAIR_BYTES: usize = 128;
 
-/// So far lies each from the one before it, and the loops from the last: as far as in programs, where a call and its
-/// body are rarely in one page. It matters: on a Zen 4 a trampoline costs a cycle more where its body is in another
-/// page, and the jump behind a kCFI preamble another cycle where that is a megabyte away. No power of two, so that they
+/// Distance in bytes between copies, and from the last copy to the loops, as in programs, where a call and its body
+/// rarely share a page. On a Zen 4 a trampoline costs a cycle more where its body is in another page. The jump behind a
+/// kCFI preamble costs another cycle where its body is a megabyte away. The distance is no power of two, so that copies
 /// share no sets of caches.
-const APART: usize = (1 << 20) + 3 * 4096 + 5 * PAIR;
-/// All of them take no more address space than that.
-const MAX_ROOM: usize = 32 << 20;
+const MAX_DISTANCE_BYTES: usize = (1 << 20) + 3 * 4096 + 5 * LINE_PAIR_BYTES;
+/// Largest address space of all copies in bytes; the distance shrinks to fit.
+const MAX_ROOM_BYTES: usize = 32 << 20;
 
-/// The callees of a group.
+/// The callees of a comparison.
 #[derive(Default)]
 pub struct Callees {
-    /// By op and platform: the addresses of the callees, and these decoded.
-    trees: BTreeMap<(&'static str, BodyKind), (BTreeSet<usize>, CodeImage)>,
-    /// Those of the group whose loops are there.
+    /// By op and body: the addresses of the callees, and their image.
+    images: BTreeMap<(&'static str, BodyKind), (BTreeSet<usize>, CodeImage)>,
+    /// The op and body that the copies belong to.
     now: Option<(&'static str, BodyKind)>,
-    /// Words of this program that lead to copies, and what they held.
+    /// Words of this program that lead to copies, with their original values.
     words: Vec<(*mut usize, usize)>,
 }
 
 impl Callees {
-    /// Copies the bodies of an op, what the mechanisms of `bound` lead to and `trampolines`, and has these mechanisms
-    /// lead to the copies.
+    /// Copies the bodies of an op, the targets of the mechanisms in `bound`, and `trampolines`. Then it points these
+    /// mechanisms at the copies.
     ///
     /// # Errors
-    /// Where a callee cannot be decoded, or there is no room.
+    /// [`FunctionError`] where a callee cannot be decoded, or memory is short.
     pub fn place<'p>(
         &mut self,
         op: &OpEntry,
-        group: &Comparison,
+        comparison: &Comparison,
         bound: impl Iterator<Item = &'p Pair> + Clone,
         trampolines: impl Iterator<Item = usize>,
         memory: &mut CodeMemory,
     ) -> Result<(), FunctionError> {
-        // Mechanisms share them.
+        // Mechanisms may share words.
         let words: BTreeSet<*mut usize> = bound.clone().filter_map(|pair| pair.pointer).collect();
         let vtables: BTreeMap<*mut usize, usize> = bound.filter_map(|pair| pair.vtable).collect();
-        let held = |word: *mut usize| {
-            // SAFETY: mechanisms gave them for words that nobody writes meanwhile.
+        let read = |word: *mut usize| {
+            // SAFETY: mechanisms named these words, and nothing else writes them meanwhile.
             (word, unsafe { word.read() })
         };
-        let words: Vec<(*mut usize, usize)> = words.into_iter().map(held).collect();
+        let words: Vec<(*mut usize, usize)> = words.into_iter().map(read).collect();
         let vtables: Vec<(*mut usize, usize, &[usize])> = vtables
             .into_iter()
-            .map(|(word, length)| (held(word), length))
+            .map(|(word, length)| (read(word), length))
             .filter_map(|((word, table), length)| Some((word, table, elf_image::constants(table, length)?)))
             .collect();
-        let target = op.target(group.body);
+        let target = op.target(comparison.body);
         let mut roots: BTreeSet<usize> = [target.body, target.saving].into_iter().chain(trampolines).collect();
         roots.extend(words.iter().map(|(_, callee)| callee).chain(vtables.iter().flat_map(|(.., table)| *table)));
-        // Sizes in a vtable, and what a plug-in has.
+        // A vtable also has sizes, and a plug-in has functions outside the text.
         roots.retain(|callee| elf_image::is_text(*callee));
-        let key = (op.meta.name, group.body);
-        if !self.trees.get(&key).is_some_and(|(decoded, _)| roots.is_subset(decoded)) {
-            // SAFETY: bodies, what bound tables lead to, and trampolines are functions of this program.
-            let tree = unsafe { CodeImage::of_callees(&roots) }?;
-            self.trees.insert(key, (roots, tree));
+        let key = (op.meta.name, comparison.body);
+        if !self.images.get(&key).is_some_and(|(decoded, _)| roots.is_subset(decoded)) {
+            // SAFETY: bodies, the targets of bound tables, and trampolines are functions of this program.
+            let image = unsafe { CodeImage::of_callees(&roots) }?;
+            self.images.insert(key, (roots, image));
         }
-        let Some((_, tree)) = self.trees.get_mut(&key) else { return Ok(()) };
-        let layout = group.offset as usize;
-        memory.reserve(layout * 7 % (4096 / PAIR) * PAIR, 0, 0)?;
-        let apart = APART.min(MAX_ROOM / (tree.len() + 1) / PAIR * PAIR);
-        tree.place_at(memory, (layout / ALIGNMENT * 3 + 1) * ALIGNMENT % PAIR, apart)?;
-        let relocated = |callee: usize| tree.relocated(callee as u64).map_or(callee, |copy| copy as usize);
+        let Some((_, image)) = self.images.get_mut(&key) else { return Ok(()) };
+        let layout = comparison.offset as usize;
+        memory.reserve(layout * 7 % (4096 / LINE_PAIR_BYTES) * LINE_PAIR_BYTES, 0, 0)?;
+        let distance = MAX_DISTANCE_BYTES.min(MAX_ROOM_BYTES / (image.len() + 1) / LINE_PAIR_BYTES * LINE_PAIR_BYTES);
+        image.place_at(memory, (layout / ALIGNMENT_BYTES * 3 + 1) * ALIGNMENT_BYTES % LINE_PAIR_BYTES, distance)?;
+        let relocated = |callee: usize| image.relocated(callee as u64).map_or(callee, |copy| copy as usize);
         for (word, callee) in words {
             self.words.push((word, callee));
             // SAFETY: as above.
@@ -96,31 +96,31 @@ impl Callees {
             // SAFETY: as above.
             unsafe { word.write(copy) };
         }
-        // The loops follow.
-        memory.reserve(apart, 0, 0)?;
+        // The loops follow at the same distance.
+        memory.reserve(distance, 0, 0)?;
         self.now = Some(key);
         Ok(())
     }
 
-    /// Where a callee of the group stands.
+    /// The address of a callee's copy.
     pub fn relocated(&self, callee: u64) -> Option<u64> {
-        self.tree()?.relocated(callee)
+        self.image()?.relocated(callee)
     }
 
-    /// The original of what runs at an address.
-    pub fn at(&self, address: u64) -> Option<usize> {
-        Some(self.tree()?.at(address)?.entry() as usize)
+    /// The original of the function that runs at an address.
+    pub fn function_at(&self, address: u64) -> Option<usize> {
+        Some(self.image()?.at(address)?.entry() as usize)
     }
 
-    fn tree(&self) -> Option<&CodeImage> {
-        Some(&self.trees.get(self.now.as_ref()?)?.1)
+    fn image(&self) -> Option<&CodeImage> {
+        Some(&self.images.get(self.now.as_ref()?)?.1)
     }
 
-    /// Has the program's words lead to what they led to before: the copies will be gone.
+    /// Restores the program's words: the copies will be freed.
     pub fn restore(&mut self) {
-        for (word, held) in self.words.drain(..) {
+        for (word, original) in self.words.drain(..) {
             // SAFETY: as in `place`; a mechanism's words last as long as the program.
-            unsafe { word.write(held) };
+            unsafe { word.write(original) };
         }
         self.now = None;
     }

@@ -1,21 +1,21 @@
-//! Hardware counters beside the clock, where the machine has them.
+//! Hardware counters, on machines that have them.
 
 use perf_event::events::{Cache, CacheOp, CacheResult, Hardware, WhichCache};
 use perf_event::{Builder, Counter, Group};
 
-/// A group of counters that count together.
+/// A group of counters that count at the same time.
 pub struct Counters {
     group: Group,
     counters: Vec<(&'static str, Counter)>,
 }
 
 impl Counters {
-    /// Opens cycles, instructions, branches, branch misses, L1i misses and iTLB misses, user space alone.
+    /// Opens cycles, instructions, branches, branch misses, L1i misses and iTLB misses, in user space only.
     ///
-    /// Those that this CPU does not have are left out; the first two are needed.
+    /// The first two are required; the others are omitted where the CPU lacks them.
     ///
     /// # Errors
-    /// What the kernel says: no PMU (as in most guests), `perf_event_paranoid`, no permission, no such system call.
+    /// The kernel's error: no PMU (as in most guests), `perf_event_paranoid`, no permission, no such system call.
     pub fn open() -> std::io::Result<Self> {
         let mut group = Group::new()?;
         let miss = |which| Cache { which, operation: CacheOp::READ, result: CacheResult::MISS };
@@ -36,8 +36,8 @@ impl Counters {
         Ok(Counters { group, counters })
     }
 
-    /// Events per op of one call. Empty where the counters did not run for all of it.
-    pub fn per_op(&mut self, call: impl FnOnce(), ops: u64) -> Vec<(String, f64)> {
+    /// Counts events per op of one call. Empty where the counters did not run for all of it.
+    pub fn count_per_op(&mut self, call: impl FnOnce(), ops: u64) -> Vec<(String, f64)> {
         let started = self.group.reset().and_then(|()| self.group.enable());
         call();
         let counts = started.and_then(|()| self.group.disable()).and_then(|()| self.group.read());

@@ -1,16 +1,16 @@
-//! Making the machine forget: branch predictors by running many other branches, caches by flushing lines.
+//! Eviction: many other branches fill the branch predictors, and flushes empty the caches.
 
 use std::arch::x86_64::{_mm_clflush, _mm_mfence};
 
 use crate::patch::text::serialise;
 use crate::patch::{CodeError, CodeMemory};
 
-/// Blocks of branches. Zen 4 remembers 8,192 targets, Golden Cove 12,288 (their optimisation guides).
+/// Number of blocks with branches. Zen 4 remembers 8,192 targets, Golden Cove 12,288 (their optimisation guides).
 const BLOCKS: usize = 16_384;
 /// Bytes from block to block.
-const STRIDE: usize = 32;
+const STRIDE_BYTES: usize = 32;
 
-/// Code of many branches.
+/// Code with many branches, which evicts predictors.
 pub struct Evictor {
     _memory: CodeMemory,
     start: usize,
@@ -20,9 +20,9 @@ impl Evictor {
     /// Writes the code within reach of `near`.
     ///
     /// # Errors
-    /// Where there is no executable memory.
+    /// [`CodeError`] where the system refuses executable memory.
     pub fn new(near: usize) -> Result<Self, CodeError> {
-        let code = code();
+        let code = assemble();
         let mut memory = CodeMemory::new(near, code.len() + 4096)?;
         let start = memory.reserve(code.len(), 0, 0)?;
         memory.write(start, &code)?;
@@ -30,16 +30,16 @@ impl Evictor {
         Ok(Evictor { _memory: memory, start })
     }
 
-    /// Runs it once: each block has a conditional branch on a bit of a word that rotates, and leaves by a direct or an
+    /// Runs the code once. Each block has a conditional branch on a bit of a rotating word, and ends with a direct or
     /// indirect jump.
     pub fn run(&self, word: u64) {
-        // SAFETY: the code takes a word in `rdi`, spoils `rax` and `rdx`, and returns.
+        // SAFETY: the code takes a word in `rdi`, clobbers `rax` and `rdx`, and returns.
         let code: extern "C" fn(u64) = unsafe { std::mem::transmute(self.start) };
         code(word);
     }
 }
 
-/// Reads every line of a stretch of code, so that all of it is in a cache that holds data and code.
+/// Reads every line of a stretch of code, so that a cache for data and code holds all of it.
 pub fn touch(start: usize, length: usize) {
     for line in (start..start + length).step_by(64) {
         // SAFETY: mapped memory.
@@ -57,15 +57,15 @@ pub fn flush(start: usize, length: usize) {
     unsafe { _mm_mfence() };
 }
 
-fn code() -> Vec<u8> {
-    let mut code = Vec::with_capacity((BLOCKS + 1) * STRIDE);
+fn assemble() -> Vec<u8> {
+    let mut code = Vec::with_capacity((BLOCKS + 1) * STRIDE_BYTES);
     // mov rax, rdi
     code.extend_from_slice(&[0x48, 0x89, 0xf8]);
     for block in 0..BLOCKS {
-        let end = (block + 1) * STRIDE;
+        let end = (block + 1) * STRIDE_BYTES;
         // rol rax, 7; test al, 1; jz over the next
         code.extend_from_slice(&[0x48, 0xc1, 0xc0, 0x07, 0xa8, 0x01, 0x74, 0x02]);
-        // jmp to where the branch goes on
+        // jmp to the next instruction, the target of the branch
         code.extend_from_slice(&[0xeb, 0x00]);
         if block % 8 == 0 {
             // lea rdx, [rip + next]; jmp rdx
@@ -90,8 +90,8 @@ mod tests {
     use iced_x86::{Decoder, DecoderOptions, FlowControl};
 
     #[test]
-    fn every_block_leads_to_the_next_and_the_last_to_the_return() {
-        let code = super::code();
+    fn every_block_jumps_to_the_next_and_the_last_returns() {
+        let code = super::assemble();
         let mut at = 0u64;
         let mut branches = 0;
         loop {
@@ -101,8 +101,8 @@ mod tests {
             at = match instruction.flow_control() {
                 FlowControl::Return => break,
                 FlowControl::UnconditionalBranch => instruction.near_branch_target(),
-                // lea rdx, [rip + next] stands in front of it.
-                FlowControl::IndirectBranch => at.next_multiple_of(super::STRIDE as u64),
+                // lea rdx, [rip + next] precedes it.
+                FlowControl::IndirectBranch => at.next_multiple_of(super::STRIDE_BYTES as u64),
                 FlowControl::ConditionalBranch => {
                     branches += 1;
                     instruction.near_branch_target()
@@ -111,6 +111,6 @@ mod tests {
             };
         }
         assert_eq!(branches, super::BLOCKS);
-        super::Evictor::new(super::code as *const () as usize).unwrap().run(0x1234_5678_9abc_def0);
+        super::Evictor::new(super::assemble as *const () as usize).unwrap().run(0x1234_5678_9abc_def0);
     }
 }

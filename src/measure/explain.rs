@@ -1,4 +1,4 @@
-//! What one op executes by a mechanism: the instructions in the order in which they ran, from the bytes that ran.
+//! The instructions that one op executes through a mechanism, in the order of execution, from the executed bytes.
 
 use iced_x86::{Formatter, Instruction, IntelFormatter};
 
@@ -12,17 +12,17 @@ use crate::patch::function::code_before_return;
 use crate::regime::Regime;
 use crate::suite::OpEntry;
 
-/// Why there is no listing.
+/// The reason why there is no listing.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// The loop could not be made.
     #[error(transparent)]
     Sample(#[from] SampleError),
-    /// It could not be traced.
+    /// The loop could not be traced.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// The rules of patching know no such state for the op.
-    #[error("{op} is never in the state '{state}' at a {mechanism} site; without --state, all it has are shown")]
+    /// The rules of patching have no such state for the op.
+    #[error("{op} is never in the state '{state}' at a {mechanism} site; omit --state to see all its states")]
     NoSuchState {
         /// The op.
         op: String,
@@ -31,19 +31,19 @@ pub enum ExplainError {
         /// The state.
         state: String,
     },
-    /// It is refused, or not to be had here.
-    #[error("{column} is unavailable for {op}: {reason}")]
+    /// The rules refuse it, or it is unavailable here.
+    #[error("{variant} is unavailable for {op}: {reason}")]
     Absent {
         /// The op.
         op: String,
         /// The mechanism and state.
-        column: String,
-        /// Why.
+        variant: String,
+        /// The reason.
         reason: String,
     },
 }
 
-/// Where an instruction stands.
+/// The place of an instruction between call site and body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeRegion {
     /// At the call site, or in the loop around it.
@@ -55,7 +55,7 @@ pub enum CodeRegion {
 }
 
 impl CodeRegion {
-    /// In a word.
+    /// The name in listings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -69,28 +69,28 @@ impl CodeRegion {
 /// An executed instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedLine {
-    /// Its machine code, as it ran.
+    /// Its machine code, as executed.
     pub bytes: Vec<u8>,
-    /// Disassembled, Intel syntax. Distances are shown as the addresses they lead to.
+    /// Its disassembly, in Intel syntax. Distances appear as target addresses.
     pub text: String,
-    /// Where it stands.
+    /// Where the instruction is.
     pub place: CodeRegion,
     /// Whether patching changed a byte of it.
     pub changed: bool,
 }
 
-/// What one op executes.
+/// The instructions of one op.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The instructions.
     pub lines: Vec<ExplainedLine>,
-    /// How many ops these are: 1, or all sites of a pass, where the compiler made them different.
+    /// Number of ops in `lines`: 1, or all sites of a pass where the compiler made them different.
     pub ops: u64,
     /// Instructions per op, with the loop's own share.
     pub per_op: f64,
 }
 
-/// Traces loops of this process.
+/// A tracer of loops in this process.
 pub struct Explainer {
     loops: Loops,
     tracer: Tracer,
@@ -98,38 +98,38 @@ pub struct Explainer {
 }
 
 impl Explainer {
-    /// Gets this process ready.
+    /// Makes this process ready.
     ///
     /// # Errors
-    /// Where the kernel refuses executable memory or the segment base.
+    /// [`ExplainError`] where the kernel refuses executable memory or the segment base.
     pub fn new() -> Result<Self, ExplainError> {
         let cpu = CpuModel::install().map_err(SampleError::Model)?;
         Ok(Explainer { loops: Loops::new()?, tracer: Tracer::install()?, cpu })
     }
 
-    /// What `op` executes in throughput by a mechanism, bound to the native body.
+    /// Traces `op` in throughput through a mechanism that is bound to the native body.
     ///
     /// # Errors
-    /// Where the mechanism or its state is not to be had for that op, or the loop cannot be traced.
-    pub fn explain(&mut self, op: &OpEntry, column: &Variant) -> Result<Explanation, ExplainError> {
+    /// [`ExplainError`] where the mechanism or its state is unavailable for that op, or the loop cannot be traced.
+    pub fn explain(&mut self, op: &OpEntry, variant: &Variant) -> Result<Explanation, ExplainError> {
         let name = op.meta.name.to_owned();
-        let group = Comparison { op: name.clone(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
+        let comparison = Comparison { op: name.clone(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
         let args = (op.arguments)(&mut self.cpu);
-        let ([inline, _], mut offers) = self.loops.prepare(op, &group, std::slice::from_ref(column))?;
-        let copied = match offers.pop() {
-            _ if column.mechanism == "inline" => inline,
+        let ([inline, _], mut prepared) = self.loops.prepare(op, &comparison, std::slice::from_ref(variant))?;
+        let copied = match prepared.pop() {
+            _ if variant.mechanism == "inline" => inline,
             Some(Prepared::Loop(copied)) => copied,
             Some(Prepared::Refused(reason) | Prepared::Unavailable(reason)) => {
-                return Err(ExplainError::Absent { op: name, column: column.to_string(), reason });
+                return Err(ExplainError::Absent { op: name, variant: variant.to_string(), reason });
             }
             Some(Prepared::None) | None => {
-                let state = column.state.map_or("none", |state| state.name()).to_owned();
-                return Err(ExplainError::NoSuchState { op: name, mechanism: column.mechanism.clone(), state });
+                let state = variant.state.map_or("none", |state| state.name()).to_owned();
+                return Err(ExplainError::NoSuchState { op: name, mechanism: variant.mechanism.clone(), state });
             }
         };
-        let before = original(&copied);
+        let before = read_code(&copied);
         self.loops.activate(&copied).map_err(SampleError::Code)?;
-        // SAFETY: the arguments were made for the model that is installed, by the op whose loop this is.
+        // SAFETY: the arguments were made for the installed model, by the op whose loop this is.
         let passes = unsafe { self.tracer.passes(copied.run, &args) }?;
         let (steps, ops) = match passes.one_op() {
             OneOp::Repeated { steps, .. } => (steps, 1),
@@ -140,17 +140,18 @@ impl Explainer {
         let body = body..body + unsafe { code_before_return(body) }.len() + 1;
         let mut formatter = IntelFormatter::new();
         let lines = steps.iter().map(|step| {
-            let at = step.address() as usize;
-            let place = match at {
+            let address = step.address() as usize;
+            let place = match address {
                 at if copied.span.contains(&at) => CodeRegion::Site,
                 at if body.contains(&at) || self.loops.callee_at(at) == Some(body.start) => CodeRegion::Callee,
                 _ => CodeRegion::CallSequence,
             };
-            let old = at.checked_sub(copied.span.start).and_then(|from| before.get(from..from + step.bytes().len()));
+            let old =
+                address.checked_sub(copied.span.start).and_then(|from| before.get(from..from + step.bytes().len()));
             let changed = old.is_some_and(|old| old != step.bytes());
             ExplainedLine {
                 bytes: step.bytes().to_vec(),
-                text: text(&mut formatter, &step.instruction),
+                text: disassemble(&mut formatter, &step.instruction),
                 place,
                 changed,
             }
@@ -159,8 +160,8 @@ impl Explainer {
     }
 }
 
-/// The machine code of a loop before its sites are written; nothing of one that stays where the linker put it.
-fn original(copied: &Copied) -> Vec<u8> {
+/// Reads the machine code of a loop before its sites are patched. Empty for a loop at its linked address.
+fn read_code(copied: &Copied) -> Vec<u8> {
     if copied.span.is_empty() {
         return Vec::new();
     }
@@ -168,46 +169,46 @@ fn original(copied: &Copied) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(copied.span.start as *const u8, copied.span.len()) }.to_vec()
 }
 
-fn text(formatter: &mut IntelFormatter, instruction: &Instruction) -> String {
+fn disassemble(formatter: &mut IntelFormatter, instruction: &Instruction) -> String {
     let mut text = String::new();
     formatter.format(instruction, &mut text);
     text
 }
 
-/// An explanation of one of the columns of a run.
+/// The explanation of one variant of a run.
 #[derive(Clone, Debug)]
 pub struct Example {
     /// The op.
     pub op: &'static str,
     /// The mechanism and its state.
-    pub column: Variant,
-    /// What it executes.
+    pub variant: Variant,
+    /// Its instructions.
     pub explanation: Explanation,
 }
 
-/// Ops that show the states there are: an identity, a NOP, a value that is known.
+/// Ops that show the states best: an identity, a NOP, a known value.
 const SHOWN: [&str; 3] = ["pte_val", "alloc_pte", "vcpu_is_preempted"];
 
-/// For every column the first of `ops` that has it, those that show a state best before the others, and `inline` for
-/// each op that came up.
+/// Explains every variant with the first op that has it, preferring the ops that show states best, and `inline` for
+/// each of these ops.
 ///
 /// # Errors
-/// Where this process cannot trace at all.
-pub fn examples(ops: &[&OpEntry], columns: &[Variant]) -> Result<Vec<Example>, ExplainError> {
+/// [`ExplainError`] where this process cannot trace at all.
+pub fn examples(ops: &[&OpEntry], variants: &[Variant]) -> Result<Vec<Example>, ExplainError> {
     let mut explainer = Explainer::new()?;
     let first = SHOWN.iter().filter_map(|name| ops.iter().find(|op| op.meta.name == *name));
     let rest = ops.iter().filter(|op| !SHOWN.contains(&op.meta.name));
     let ops: Vec<&OpEntry> = first.chain(rest).copied().collect();
     let mut examples: Vec<Example> = Vec::new();
-    for column in columns {
-        let found = ops.iter().find_map(|op| Some((*op, explainer.explain(op, column).ok()?)));
+    for variant in variants {
+        let found = ops.iter().find_map(|op| Some((*op, explainer.explain(op, variant).ok()?)));
         let Some((op, explanation)) = found else { continue };
         let inline = Variant { mechanism: "inline".to_owned(), state: None };
-        if !examples.iter().any(|e| e.op == op.meta.name && e.column == inline) {
+        if !examples.iter().any(|e| e.op == op.meta.name && e.variant == inline) {
             let explanation = explainer.explain(op, &inline)?;
-            examples.push(Example { op: op.meta.name, column: inline, explanation });
+            examples.push(Example { op: op.meta.name, variant: inline, explanation });
         }
-        examples.push(Example { op: op.meta.name, column: column.clone(), explanation });
+        examples.push(Example { op: op.meta.name, variant: variant.clone(), explanation });
     }
     Ok(examples)
 }

@@ -1,9 +1,9 @@
-//! The loops of a group: copied to their offset, bound to the body, and brought into the state that a column asks for.
+//! The loops of a comparison: copied to their offset, bound to the body, and patched to the state of their variant.
 //!
-//! What they call is copied, too (`callees.rs`): where a linker puts a body decides as much as where it puts a loop.
+//! Their callees are copied, too (`callees.rs`): the address of a body matters as much as that of a loop.
 //!
-//! The states of a mechanism share one copy: its sites are rewritten between windows, so that comparing states carries
-//! no bias of layout.
+//! The states of a mechanism share one copy, whose sites are rewritten between windows. So a comparison of states has
+//! no bias from layouts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -20,80 +20,86 @@ use crate::patch::{CodeError, CodeMemory, Function, PatchError, Site, SiteKind, 
 use crate::regime::{COLD_SITES, Loop, SITES};
 use crate::suite::{OpEntry, Pair};
 
-/// Room for the copies of one group's loops.
-/// Pages that are not written take no memory.
+/// Address space for the copies of one comparison's loops, in bytes. Unwritten pages take no memory.
 const CODE_BYTES: usize = 64 << 20;
 
-/// Where loops are copied to, and the sites they hold.
+/// The memory for copies of loops, and their sites.
 pub struct Loops {
-    /// Without it, loops run where the linker put them, and nothing is patched.
+    /// On error, loops run at their linked addresses and nothing is patched.
     memory: Result<CodeMemory, CodeError>,
     sites: Vec<Site>,
     callees: Callees,
-    /// The text that the trampolines of static calls stand in; opened when one is first rewritten.
+    /// The text with the trampolines of static calls; opened at the first rewrite.
     text: Option<Text>,
-    /// The slots whose trampolines go to Xen's body now.
+    /// The slots whose trampolines lead to Xen's body.
     to_xen: BTreeSet<usize>,
-    /// What each copied loop holds at its sites now.
-    now: Vec<Option<State>>,
+    /// The current state of each copied loop's sites.
+    states: Vec<Option<State>>,
 }
 
 /// A copied loop, in one of its states.
 #[derive(Clone)]
 pub struct Copied {
-    /// Its entry.
+    /// Entry of the loop.
     pub run: Loop,
-    /// Where its machine code stands; empty for a loop that is no copy.
+    /// Addresses of its machine code; empty for a loop that is not a copy.
     pub span: Range<usize>,
-    /// The callees that its calls are drawn from, where they change.
+    /// The callees that its calls choose from, in regimes with changing targets.
     pub targets: Option<[usize; 8]>,
-    /// Its copies, where every site is executed once.
+    /// Its unrolled chain, in regimes that execute every site once.
     pub unrolled: Option<UnrolledChain>,
     number: usize,
     state: Option<State>,
     code: Vec<(usize, Vec<u8>)>,
 }
 
-/// What a group has for a column.
+/// The loop of a variant, or the reason for its absence.
 pub enum Prepared {
-    /// A loop.
+    /// The loop.
     Loop(Copied),
-    /// Nothing: Linux's rules have no such state for that op.
+    /// The op never has this state, by Linux's rules.
     None,
-    /// Nothing, for the site does not take it, and why.
+    /// The site refuses the state, for this reason.
     Refused(String),
-    /// Nothing, for this machine cannot do it, and why.
+    /// This machine does not support the variant, for this reason.
     Unavailable(String),
 }
 
-/// Memory for copies of loops, within reach of this program's text.
+/// Maps memory for copies of loops, within reach of this program's text.
 ///
 /// # Errors
-/// Where the system refuses every way to have it.
+/// [`CodeError`] where the system refuses every way to get such memory.
 pub fn code_memory() -> Result<CodeMemory, CodeError> {
     CodeMemory::new(code_memory as *const () as usize, CODE_BYTES)
 }
 
 impl Loops {
-    /// Gets memory near the text, if it can be had.
+    /// Maps memory near the text, where the system allows it, and reads the records of the sites.
     ///
     /// # Errors
-    /// Where the records of the sites are damaged.
+    /// [`SampleError::Records`] where the records of the sites are damaged.
     pub fn new() -> Result<Self, SampleError> {
         let memory = code_memory();
         let sites = site::recorded()?;
-        Ok(Loops { memory, sites, callees: Callees::default(), text: None, to_xen: BTreeSet::new(), now: Vec::new() })
+        Ok(Loops {
+            memory,
+            sites,
+            callees: Callees::default(),
+            text: None,
+            to_xen: BTreeSet::new(),
+            states: Vec::new(),
+        })
     }
 
-    /// Copies `inline` twice, and the loop of every column.
+    /// Copies `inline` baseline, and the loop of every variant.
     ///
     /// # Errors
-    /// Where a mechanism does not exist, or a loop cannot be copied.
+    /// [`SampleError`] where a mechanism does not exist, or a loop cannot be copied.
     pub fn prepare(
         &mut self,
         op: &OpEntry,
-        group: &Comparison,
-        columns: &[Variant],
+        comparison: &Comparison,
+        variants: &[Variant],
     ) -> Result<([Copied; 2], Vec<Prepared>), SampleError> {
         let find = |name: &str| {
             let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name);
@@ -103,89 +109,89 @@ impl Loops {
         if let Ok(memory) = &mut self.memory {
             memory.clear();
         }
-        self.now.clear();
-        let pairs = columns.iter().map(|column| find(&column.mechanism)).collect::<Result<Vec<_>, _>>()?;
-        let missing: Vec<Option<String>> = pairs.iter().map(|pair| self.unavailable(pair, op, group.body)).collect();
+        self.states.clear();
+        let pairs = variants.iter().map(|variant| find(&variant.mechanism)).collect::<Result<Vec<_>, _>>()?;
+        let missing: Vec<Option<String>> =
+            pairs.iter().map(|pair| self.check_availability(pair, op, comparison.body)).collect();
         let bound = pairs.iter().zip(&missing).filter(|(_, missing)| missing.is_none()).map(|(pair, _)| *pair);
-        bound.clone().for_each(|pair| (pair.bind)(group.body));
-        // Where targets change, they are copies of their own.
-        if let (Ok(memory), None) = (&mut self.memory, group.regime.targets()) {
-            // Where no call goes through it, a trampoline may lead to the other platform's body, and what is decoded is
-            // kept.
+        bound.clone().for_each(|pair| (pair.bind)(comparison.body));
+        // In regimes with changing targets, the callees get separate copies.
+        if let (Ok(memory), None) = (&mut self.memory, comparison.regime.targets()) {
+            // A trampoline that no call uses here may lead to the other body, and would change the decoded callees.
             let jumps = bound.clone().any(|pair| pair.mechanism.way == CallSequence::Trampoline);
-            let is_its = |site: &&Site| {
+            let belongs_to_op = |site: &&Site| {
                 jumps && site.kind == SiteKind::Trampoline && (site.slot, site.op) == (op.slot, op.meta.hash())
             };
-            let trampolines = self.sites.iter().filter(is_its);
-            self.callees.place(op, group, bound, trampolines.map(|site| site.address), memory)?;
+            let trampolines = self.sites.iter().filter(belongs_to_op);
+            self.callees.place(op, comparison, bound, trampolines.map(|site| site.address), memory)?;
         }
         let inline = find("inline")?;
-        let twice = [self.copy(inline, group)?.0, self.copy(inline, group)?.0];
-        let mut target = op.target(group.body);
+        let baseline = [self.copy(inline, comparison)?.0, self.copy(inline, comparison)?.0];
+        let mut target = op.target(comparison.body);
         for body in [&mut target.body, &mut target.saving] {
             *body = self.callees.relocated(*body as u64).map_or(*body, |copy| copy as usize);
         }
-        let mut offers = Vec::with_capacity(columns.len());
+        let mut prepared = Vec::with_capacity(variants.len());
         let mut last: Option<(&str, Copied, Vec<Site>)> = None;
-        for ((column, pair), missing) in columns.iter().zip(pairs).zip(missing) {
+        for ((variant, pair), missing) in variants.iter().zip(pairs).zip(missing) {
             if let Some(reason) = missing {
-                offers.push(Prepared::Unavailable(reason));
+                prepared.push(Prepared::Unavailable(reason));
                 continue;
             }
-            if group.regime.targets().is_some() && (pair.pointer.is_none() || column.state.is_some()) {
-                // No target to change.
-                offers.push(Prepared::None);
+            if comparison.regime.targets().is_some() && (pair.pointer.is_none() || variant.state.is_some()) {
+                // The variant has no target to change.
+                prepared.push(Prepared::None);
                 continue;
             }
             let (mut copied, sites) = match &last {
-                Some((mechanism, copied, sites)) if *mechanism == column.mechanism => (copied.clone(), sites.clone()),
+                Some((mechanism, copied, sites)) if *mechanism == variant.mechanism => (copied.clone(), sites.clone()),
                 _ => {
-                    match self.copy(pair, group) {
+                    match self.copy(pair, comparison) {
                         Ok(copied) => copied,
-                        // A loop that cannot be made a train of; the others can.
-                        Err(SampleError::Function(error)) if group.regime.is_cold() => {
-                            offers.push(Prepared::Unavailable(error.to_string()));
+                        // This loop cannot become an unrolled chain; others can.
+                        Err(SampleError::Function(error)) if comparison.regime.is_cold() => {
+                            prepared.push(Prepared::Unavailable(error.to_string()));
                             continue;
                         }
                         Err(error) => return Err(error),
                     }
                 }
             };
-            if let (Some(count), Some(pointer)) = (group.regime.targets(), pair.pointer) {
-                match self.callees(pointer, count)? {
+            if let (Some(count), Some(pointer)) = (comparison.regime.targets(), pair.pointer) {
+                match self.copy_callees(pointer, count)? {
                     Ok(targets) => copied.targets = Some(targets),
                     Err(reason) => {
-                        offers.push(Prepared::Unavailable(reason));
+                        prepared.push(Prepared::Unavailable(reason));
                         continue;
                     }
                 }
             }
-            last = Some((&column.mechanism, copied.clone(), sites.clone()));
-            offers.push(match column.state {
+            last = Some((&variant.mechanism, copied.clone(), sites.clone()));
+            prepared.push(match variant.state {
                 None => Prepared::Loop(copied),
                 Some(state) => match &self.memory {
-                    Ok(_) => in_state(copied, &sites, &target, state, pair)?,
+                    Ok(_) => prepare_state(copied, &sites, &target, state, pair)?,
                     Err(reason) => Prepared::Unavailable(reason.to_string()),
                 },
             });
         }
         serialise();
-        Ok((twice, offers))
+        Ok((baseline, prepared))
     }
 
-    /// The original of a callee's copy that runs at an address.
+    /// Returns the original of the copied callee at an address.
     #[must_use]
     pub fn callee_at(&self, address: usize) -> Option<usize> {
-        self.callees.at(address as u64)
+        self.callees.function_at(address as u64)
     }
 
-    /// Brings a loop's sites into its state. Returns whether they were in another: then what was learnt about the loop
-    /// by caches and predictors is lost, and it is to be run before it is timed.
+    /// Sets a loop's sites to its state. Returns whether that changed them: then caches and predictors no longer know
+    /// the loop, and it must run before it is timed.
     ///
     /// # Errors
-    /// Where the code cannot be written.
+    /// [`CodeError`] where the code cannot be written.
     pub fn activate(&mut self, copied: &Copied) -> Result<bool, CodeError> {
-        if copied.state.is_none() || self.now[copied.number] == copied.state {
+        if copied.state.is_none() || self.states[copied.number] == copied.state {
             return Ok(false);
         }
         if let Ok(memory) = &mut self.memory {
@@ -194,14 +200,14 @@ impl Loops {
             }
         }
         serialise();
-        self.now[copied.number] = copied.state;
+        self.states[copied.number] = copied.state;
         Ok(true)
     }
 
-    fn copy(&mut self, pair: &Pair, group: &Comparison) -> Result<(Copied, Vec<Site>), SampleError> {
-        let source = pair.loop_of(group.regime).ok_or_else(|| SampleError::NoLoop(group.clone()))?;
-        self.now.push(None);
-        let number = self.now.len() - 1;
+    fn copy(&mut self, pair: &Pair, comparison: &Comparison) -> Result<(Copied, Vec<Site>), SampleError> {
+        let source = pair.loop_of(comparison.regime).ok_or_else(|| SampleError::NoLoop(comparison.clone()))?;
+        self.states.push(None);
+        let number = self.states.len() - 1;
         let Ok(memory) = &mut self.memory else {
             return Ok((
                 Copied {
@@ -220,24 +226,24 @@ impl Loops {
         let function = unsafe { Function::with_loop(source as *const () as usize) }?;
         let function = function.calling(|callee| self.callees.relocated(callee));
         let original = function.entry() as usize..function.entry() as usize + function.len();
-        let (start, sites, unrolled) = if group.regime.is_cold() {
+        let (start, sites, unrolled) = if comparison.regime.is_cold() {
             let unrolled = function.unrolled(memory, (COLD_SITES / SITES) as usize)?;
             let sites =
                 unrolled.starts().flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect();
             (unrolled.start, sites, Some(unrolled))
         } else {
-            let start = function.copy_to(memory, group.offset as usize)?;
+            let start = function.copy_to(memory, comparison.offset as usize)?;
             (start, Site::copied(&self.sites, original, start), None)
         };
-        // SAFETY: the copy decodes to the same function, and everything it refers to is where it was, or a copy.
+        // SAFETY: the copy decodes to the same function, and all its references lead to originals or copies.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
         let span = start..start + function.len();
         Ok((Copied { run, span, targets: None, unrolled, number, state: None, code: Vec::new() }, sites))
     }
 
-    /// Copies of the callee that `pointer` leads to, `count` of them, again and again. `Ok(Err(reason))` without memory
-    /// for copies.
-    fn callees(&mut self, pointer: *mut usize, count: usize) -> Result<Result<[usize; 8], String>, SampleError> {
+    /// Copies the callee that `pointer` leads to `count` times, and repeats the copies up to eight. `Ok(Err(reason))`
+    /// without memory for copies.
+    fn copy_callees(&mut self, pointer: *mut usize, count: usize) -> Result<Result<[usize; 8], String>, SampleError> {
         let memory = match &mut self.memory {
             Ok(memory) => memory,
             Err(reason) => return Ok(Err(reason.to_string())),
@@ -255,8 +261,8 @@ impl Loops {
         Ok(Ok(targets))
     }
 
-    /// Why a mechanism is not to be had for that body.
-    fn unavailable(&mut self, pair: &Pair, op: &OpEntry, body: BodyKind) -> Option<String> {
+    /// Returns the reason why a mechanism is unavailable for a body.
+    fn check_availability(&mut self, pair: &Pair, op: &OpEntry, body: BodyKind) -> Option<String> {
         if let Some(reason) = pair.unavailable() {
             return Some(reason);
         }
@@ -266,11 +272,11 @@ impl Loops {
         None
     }
 
-    /// Has an op's trampoline jump to the body of a platform.
+    /// Points an op's trampoline at a body.
     fn retarget(&mut self, op: &OpEntry, body: BodyKind) -> Result<(), PatchError> {
         let targets = BTreeMap::from([(op.slot, op.target(body))]);
-        // SAFETY: a worker has no other thread, and no trampoline is being run by this one; nobody else holds a `Text`.
-        // The target is that of the op.
+        // SAFETY: a worker has no other thread, this thread runs no trampoline, and no other `Text` exists. The target
+        // belongs to the op.
         unsafe {
             let text = match &mut self.text {
                 Some(text) => text,
@@ -286,8 +292,8 @@ impl Loops {
     }
 }
 
-/// The code that a loop's sites hold in a state.
-fn in_state(
+/// Prepares the code of a loop's sites for a state.
+fn prepare_state(
     mut copied: Copied,
     sites: &[Site],
     target: &Target,
@@ -301,7 +307,7 @@ fn in_state(
     for site in sites {
         // SAFETY: a site of the copy that was just written.
         let original = unsafe { site.bytes() };
-        // The call that a jump label jumps to follows the platform in every state.
+        // The call that a jump label jumps to leads to the body in every state.
         let state = if site.kind == SiteKind::Call { State::Direct } else { state };
         match rules::code(site, target, state, &original) {
             Ok(Some(code)) => copied.code.push((site.address, code)),

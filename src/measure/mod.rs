@@ -1,9 +1,9 @@
 //! Measuring: from a plan to samples.
 //!
-//! The parent ([`parent::run`]) starts worker processes one after another, those of workloads beside the others where
-//! there is a CPU for them ([`work_parent::run_all`]); a worker ([`worker::serve`]) takes groups (op, body, regime,
-//! layout) in an order of its own and measures each in palindromic rounds ([`sampler`]); it streams one JSON line per
-//! group back. A program that has no other use for it calls the sampler directly:
+//! The parent ([`parent::run`]) starts worker processes one after another. Workers of workloads run at the same time
+//! where a second CPU is free ([`work_parent::run_all`]). A worker ([`worker::serve`]) takes comparisons (op, body,
+//! regime, layout) in its own order and measures each in palindromic rounds ([`sampler`]). It sends one JSON line back
+//! per comparison. A program may also call the sampler directly:
 //!
 //! ```
 //! use pvbench::Suite;
@@ -17,9 +17,9 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (ops, _) = Suite::builder("one").op::<SaveFl>().build()?.into_parts();
 //! let mut sampler = Sampler::new(ops, 1, Clock::choose(None).0, 100_000, false, false)?;
-//! let group = Comparison { op: "save_fl".into(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
+//! let comparison = Comparison { op: "save_fl".into(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
 //! let table = Variant { mechanism: "table".into(), state: None };
-//! let samples = sampler.group(&Task { group, rounds: 3, only: None, count: false }, &[table])?;
+//! let samples = sampler.measure(&Task { comparison, rounds: 3, variants: None, count: false }, &[table])?;
 //! for round in &samples.rounds {
 //!     println!("inline {:?}, table {:?} ticks per op, in the two windows", round.inline, round.ticks[0]);
 //! }

@@ -1,4 +1,4 @@
-//! What is to be measured, and how hard.
+//! The plan of a run: the comparisons to measure, and the effort.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::op::BodyKind;
 use crate::patch::State;
 use crate::regime::Regime;
 
-/// How much effort a run makes.
+/// The effort of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// Twelve ops of different shape, throughput alone: under 20 s.
+    /// Twelve ops of different shape, throughput only: under 20 s.
     Quick,
     /// All ops and regimes at eight layouts: under 110 s, and workloads under 65 s.
     Default,
@@ -25,7 +25,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// Its name in reports.
+    /// The name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Preset {
         }
     }
 
-    /// What the workers may take altogether.
+    /// Time for all workers together.
     #[must_use]
     pub fn time(self) -> Duration {
         Duration::from_secs(match self {
@@ -45,7 +45,7 @@ impl Preset {
         })
     }
 
-    /// What the workers may take for workloads.
+    /// Time for workers of workloads.
     #[must_use]
     pub fn work_time(self) -> Duration {
         Duration::from_secs(match self {
@@ -55,7 +55,7 @@ impl Preset {
         })
     }
 
-    /// At how many offsets every loop is measured.
+    /// Number of offsets at which every loop is measured.
     #[must_use]
     pub fn layouts(self) -> usize {
         match self {
@@ -65,26 +65,26 @@ impl Preset {
     }
 }
 
-/// The most layouts that a plan may have: one at every second byte of a pair of cache lines.
+/// Largest number of layouts in a plan: one at every second byte of a pair of cache lines.
 pub const MAX_LAYOUTS: usize = 64;
 
 /// `count` offsets of the loop head within 128 bytes (1 to [`MAX_LAYOUTS`]), spread evenly, odd ones among them.
 #[must_use]
 pub fn offsets(count: usize) -> Vec<u32> {
     let count = count.clamp(1, MAX_LAYOUTS) as u32;
-    // Every second pair is moved by one byte: instruction fetch and loop buffers do not see odd addresses as even ones.
+    // Every second pair moves by one byte: instruction fetch and loop buffers treat odd addresses unlike even ones.
     (0..count).map(|i| (i * 128 / count) | (i >> 1 & 1)).collect()
 }
 
-/// One op in one regime at one layout: what is measured in the same rounds.
+/// One op with one body in one regime at one layout; its variants share their rounds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
-    /// The op's name.
+    /// Name of the op.
     pub op: String,
-    /// The body that the mechanisms are bound to. The baseline is native always.
+    /// The body that the mechanisms are bound to. The baseline is always native.
     pub body: BodyKind,
-    /// The loop.
+    /// The regime, which decides the loop.
     pub regime: Regime,
     /// Offset of every loop head within 128 bytes.
     pub offset: u32,
@@ -97,24 +97,24 @@ impl std::fmt::Display for Comparison {
     }
 }
 
-/// A mechanism, in one state where it is patchable: a column of the tables.
+/// A mechanism, in one state where it is patchable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
-    /// The mechanism's name.
+    /// Name of the mechanism.
     pub mechanism: String,
     /// The state of its sites.
     pub state: Option<State>,
 }
 
 impl Variant {
-    /// The columns of a mechanism.
+    /// Lists the variants of a mechanism.
     #[must_use]
     pub fn of(mechanism: &Mechanism) -> Vec<Variant> {
-        let column = |state| Variant { mechanism: mechanism.name.to_owned(), state };
+        let variant = |state| Variant { mechanism: mechanism.name.to_owned(), state };
         match mechanism.states {
-            [] => vec![column(None)],
-            states => states.iter().map(|state| column(Some(*state))).collect(),
+            [] => vec![variant(None)],
+            states => states.iter().map(|state| variant(Some(*state))).collect(),
         }
     }
 }
@@ -128,45 +128,45 @@ impl std::fmt::Display for Variant {
     }
 }
 
-/// How long workers are started that go through all groups, one after another.
+/// The number of workers that take all comparisons, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Workers {
-    /// So many, however long they take, and none for single groups afterwards.
+    /// Exactly this many, however long they take, and none for single comparisons afterwards.
     Exactly(usize),
-    /// As many as there is time for.
+    /// As many as fit into this time.
     Within(Duration),
 }
 
-/// Of the time of a run, this share goes to workers that take all groups, and the rest to groups that are worth more.
-/// An interval of a median over fewer than nine workers reaches to the first and last of them, and one that was
-/// disturbed decides its width: so most of it goes to the number of workers.
-const ALL_GROUPS: f64 = 0.9;
+/// Share of the time for workers that take all comparisons; the rest is for contended or undecided comparisons. The
+/// interval of a median over fewer than nine workers reaches to the first and last of them, so one contended worker
+/// decides its width. Most of the time therefore goes to the number of workers.
+const ALL_COMPARISONS_SHARE: f64 = 0.9;
 
-/// An interval of 95% takes six workers.
+/// Workers that an interval of 95% needs.
 pub const MIN_WORKERS: usize = 6;
 
 impl Workers {
-    /// Whether another worker is to take all groups, `done` of them being through after `elapsed`.
+    /// Whether another worker should take all comparisons, after `done` workers in `elapsed`.
     #[must_use]
     pub fn go_on(self, done: usize, elapsed: Duration) -> bool {
         match self {
             Workers::Exactly(count) => done < count,
             Workers::Within(_) if done < 2 => true,
             Workers::Within(time) => {
-                let share = if done < MIN_WORKERS { 1.0 } else { ALL_GROUPS };
+                let share = if done < MIN_WORKERS { 1.0 } else { ALL_COMPARISONS_SHARE };
                 elapsed.mul_f64(1.0 + 1.0 / done as f64) <= time.mul_f64(share)
             }
         }
     }
 
-    /// Whether another worker is to take all workloads: there is nothing to be done after them.
+    /// Whether another worker should take all workloads, when nothing follows them.
     #[must_use]
     pub fn go_on_to_the_end(self, done: usize, elapsed: Duration) -> bool {
         self.room(done, elapsed, elapsed.div_f64(done.max(1) as f64))
     }
 
-    /// The same, where one more takes as long as the `last`.
+    /// Whether there is room for another worker that takes as long as the `last`.
     #[must_use]
     pub fn room(self, done: usize, elapsed: Duration, last: Duration) -> bool {
         match self {
@@ -175,7 +175,7 @@ impl Workers {
         }
     }
 
-    /// What is left after `elapsed` for single groups.
+    /// Time that remains after `elapsed` for single comparisons.
     #[must_use]
     pub fn left(self, elapsed: Duration) -> Duration {
         match self {
@@ -189,87 +189,87 @@ impl Workers {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// How it came about.
+    /// The preset that the plan was made from.
     pub preset: Preset,
-    /// Where everything random comes from.
+    /// Seed of everything random.
     pub seed: u64,
-    /// Every group, to be measured by every worker.
-    pub groups: Vec<Comparison>,
-    /// What is measured beside `inline`.
-    pub columns: Vec<Variant>,
-    /// Group by group, which of the columns are measured in it, by their places, rising; empty where all are in all.
-    pub only: Vec<Vec<usize>>,
-    /// How many worker processes.
+    /// All comparisons; every worker measures all of them.
+    pub comparisons: Vec<Comparison>,
+    /// The variants that are compared with `inline`.
+    pub variants: Vec<Variant>,
+    /// By comparison, the variants that are measured in it, as rising indices; empty where every comparison has all.
+    pub variants_by_comparison: Vec<Vec<usize>>,
+    /// Number of worker processes, or their time.
     pub workers: Workers,
-    /// Palindromic rounds per group and worker. At one layout, each worker's own, there is one more: what differs
-    /// between rounds is told from what differs between layouts by it.
+    /// Palindromic rounds per comparison and worker. Each worker makes one more at one layout of its own, which
+    /// separates the spread between rounds from that between layouts.
     pub rounds: usize,
-    /// The least length of a window in core cycles.
+    /// Shortest length of a window, in core cycles.
     pub window_cycles: u64,
     /// The CPU to pin workers to.
     pub cpu: Option<usize>,
-    /// What windows are timed with.
+    /// The clock that times windows.
     pub clock: Clock,
 }
 
-/// Every so often at most it is looked at what the run has found, to choose what is worth more workers.
+/// Largest number of checkpoints, at which the samples so far decide the next tasks.
 pub const MAX_CHECKPOINTS: usize = 20;
 
-/// A window takes about this long: [`WINDOW_CYCLES`] at 3 GHz.
-const WINDOW_SECONDS: f64 = 35e-6;
+/// Typical length of a window in seconds: [`WINDOW_CYCLES`] at 3 GHz.
+const SECONDS_PER_WINDOW: f64 = 35e-6;
 
 impl Plan {
-    /// The tasks of the worker with this number: every group.
+    /// Lists the tasks of the worker with this number: every comparison.
     #[must_use]
     pub fn tasks(&self, worker: usize) -> Vec<Task> {
-        // By how many layouts of the same op, body and regime stand before it.
+        // Counts the layouts of each op, body and regime so far.
         let mut nth: BTreeMap<(&str, BodyKind, Regime), usize> = BTreeMap::new();
         let layouts = self.layouts();
-        let task = |index: usize, group: &'_ Comparison, layout: usize| {
+        let task = |index: usize, comparison: &'_ Comparison, layout: usize| {
             let rounds = self.rounds + usize::from(layout == worker % layouts);
-            let only = self.only.get(index).cloned();
-            Task { group: group.clone(), rounds, only, count: worker == 0 && layout == 0 }
+            let variants = self.variants_by_comparison.get(index).cloned();
+            Task { comparison: comparison.clone(), rounds, variants, count: worker == 0 && layout == 0 }
         };
-        let mut tasks = Vec::with_capacity(self.groups.len());
-        for (index, group) in self.groups.iter().enumerate() {
-            let layout = nth.entry((&group.op, group.body, group.regime)).or_default();
-            tasks.push(task(index, group, *layout));
+        let mut tasks = Vec::with_capacity(self.comparisons.len());
+        for (index, comparison) in self.comparisons.iter().enumerate() {
+            let layout = nth.entry((&comparison.op, comparison.body, comparison.regime)).or_default();
+            tasks.push(task(index, comparison, *layout));
             *layout += 1;
         }
         tasks
     }
 
-    /// The columns that are measured of an op, body and regime, by their places; `None` where all are.
+    /// Returns the variants that are measured for an op, body and regime, as indices; `None` for all.
     #[must_use]
-    pub fn only(&self, op: &str, body: BodyKind, regime: Regime) -> Option<&[usize]> {
-        let of = |group: &Comparison| group.op == op && group.body == body && group.regime == regime;
-        self.only.get(self.groups.iter().position(of)?).map(Vec::as_slice)
+    pub fn planned_variants(&self, op: &str, body: BodyKind, regime: Regime) -> Option<&[usize]> {
+        let matches = |it: &Comparison| it.op == op && it.body == body && it.regime == regime;
+        self.variants_by_comparison.get(self.comparisons.iter().position(matches)?).map(Vec::as_slice)
     }
 
-    /// At how many layouts loops are measured.
+    /// Number of layouts at which loops are measured.
     #[must_use]
     pub fn layouts(&self) -> usize {
-        self.groups.iter().map(|group| group.offset).collect::<BTreeSet<_>>().len().max(1)
+        self.comparisons.iter().map(|comparison| comparison.offset).collect::<BTreeSet<_>>().len().max(1)
     }
 
-    /// About how long one worker takes, before any has been seen.
+    /// Estimates the seconds of one worker, before any has run.
     #[must_use]
     pub fn worker_seconds(&self) -> f64 {
-        self.tasks(1).iter().map(|task| task.windows(self.columns.len())).sum::<f64>() * WINDOW_SECONDS
+        self.tasks(1).iter().map(|task| task.windows(self.variants.len())).sum::<f64>() * SECONDS_PER_WINDOW
     }
 
-    /// How often `resolved` may be decided: once for every cell, and again for every look.
+    /// Number of times that `resolved` may be decided: once per cell, and again at every checkpoint.
     #[must_use]
     pub fn judgements(&self) -> usize {
         let checkpoints = match self.workers {
             Workers::Exactly(_) => 1,
             Workers::Within(_) => 1 + MAX_CHECKPOINTS,
         };
-        self.groups.len() / self.layouts() * (self.columns.len() + 1) * checkpoints
+        self.comparisons.len() / self.layouts() * (self.variants.len() + 1) * checkpoints
     }
 }
 
-/// The least length of a window: the clock may step by 26 ticks, and 100,000 cycles make that 0.03%.
+/// Shortest length of a window in core cycles: the clock may step by 26 ticks, which is 0.03% of 100,000 cycles.
 pub const WINDOW_CYCLES: u64 = 100_000;
 
 #[cfg(test)]
@@ -289,22 +289,22 @@ mod tests {
     }
 
     #[test]
-    fn workers_go_on_while_there_is_time_for_another_and_single_groups_get_the_rest() {
+    fn workers_follow_each_other_while_one_more_fits_and_single_comparisons_get_the_rest() {
         let seconds = Duration::from_secs;
         let within = Workers::Within(seconds(100));
-        assert!(within.go_on(0, seconds(0)) && within.go_on(1, seconds(500)), "one says nothing about another");
-        // At eleven seconds each the ninth would end after more than 90.
+        assert!(within.go_on(0, seconds(0)) && within.go_on(1, seconds(500)), "one worker says nothing about the next");
+        // At eleven seconds each, the ninth would end after more than 90.
         assert!(within.go_on(7, seconds(77)) && !within.go_on(8, seconds(88)));
         assert_eq!(within.left(seconds(80)), seconds(20));
-        // At 17 seconds each six do not fit into 90, but they do into 100, and no interval of 95% takes fewer.
+        // At 17 seconds each, six do not fit into 90 but into 100, and an interval of 95% needs six.
         assert!(within.go_on(5, seconds(83)) && !within.go_on(5, seconds(84)));
         assert!(Workers::Exactly(3).go_on(2, seconds(1000)) && !Workers::Exactly(3).go_on(3, seconds(0)));
         assert_eq!(Workers::Exactly(3).left(seconds(0)), seconds(0));
     }
 
     #[test]
-    fn every_worker_makes_one_round_more_at_a_layout_of_its_own() {
-        let group = |op: &str, offset| Comparison {
+    fn every_worker_makes_one_more_round_at_one_layout_of_its_own() {
+        let comparison = |op: &str, offset| Comparison {
             op: op.to_owned(),
             body: BodyKind::Native,
             regime: Regime::Throughput,
@@ -313,9 +313,12 @@ mod tests {
         let plan = Plan {
             preset: Preset::Quick,
             seed: 1,
-            groups: ["pte_val", "save_fl"].iter().flat_map(|op| [0, 29].map(|offset| group(op, offset))).collect(),
-            columns: Vec::new(),
-            only: Vec::new(),
+            comparisons: ["pte_val", "save_fl"]
+                .iter()
+                .flat_map(|op| [0, 29].map(|offset| comparison(op, offset)))
+                .collect(),
+            variants: Vec::new(),
+            variants_by_comparison: Vec::new(),
             workers: Workers::Exactly(2),
             rounds: 3,
             window_cycles: WINDOW_CYCLES,

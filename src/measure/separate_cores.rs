@@ -1,5 +1,5 @@
-//! Whether two CPUs have a core each. A hypervisor shows hyperthreads of one core as cores of their own, so it is
-//! measured: how many independent adds a cycle one CPU has while the other is idle, and while it is busy.
+//! A measurement of whether two CPUs have separate cores. A hypervisor shows hyperthreads of one core as separate
+//! cores, so the core throughput of one CPU is measured while the other is idle, and while it is busy.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,69 +11,72 @@ use crate::clock::calibration::{ADDS, chain, independent};
 use crate::host::pin;
 use crate::regime::Loop;
 
-/// Looks with the other CPU idle, and as many with it busy, in turn. The best count: another guest may be there for a
-/// while.
-const LOOKS: usize = 24;
-/// A third of the adds is lost to a hyperthread of the same core; nothing to another core.
-const MAX_LOST: f64 = 0.05;
-/// A look takes so many cycles of the chain.
-const CYCLES: u64 = 300_000;
+/// Samples with the other CPU idle, and as many with it busy, in turn. The best one counts, since another guest may
+/// take part of the core for a while.
+const SAMPLES: usize = 24;
+/// Largest loss of core throughput between separate cores, as a share. A hyperthread of the same core takes a third of
+/// the adds; another core takes none.
+const MAX_LOST_SHARE: f64 = 0.05;
+/// Cycles of the chain per sample.
+const CYCLES_PER_SAMPLE: u64 = 300_000;
 
-/// Whether work on CPU `other` leaves CPU `cpu` all of its core. Not, where one of them may not be used. Takes about
-/// ten milliseconds, on two threads that end with it.
+/// Whether work on CPU `other` leaves CPU `cpu` all of its core. False where the process may not use one of them. It
+/// takes about ten milliseconds, on two threads that end with it.
 #[must_use]
 pub fn have_separate_cores(cpu: usize, other: usize, clock: Clock) -> bool {
     if cpu == other {
         return false;
     }
-    // Which look is at work with the neighbour busy, from 1.
-    let look = &AtomicUsize::new(0);
+    // Number of the sample that runs beside the busy neighbour, from 1; 0 for none.
+    let sample = &AtomicUsize::new(0);
     let (begin, begun) = sync_channel(0);
     thread::scope(|scope| {
         let thread = thread::Builder::new;
-        let Ok(neighbour) = thread().spawn_scoped(scope, move || keep_busy(other, look, &begun)) else { return false };
-        let Ok(compared) = thread().spawn_scoped(scope, move || compare(cpu, clock, look, &begin)) else {
+        let Ok(neighbour) = thread().spawn_scoped(scope, move || keep_busy(other, sample, &begun)) else {
             return false;
         };
-        let apart = compared.join().unwrap_or(false);
-        // Whoever looked is gone, and with it the other end of the channel.
-        neighbour.join().unwrap_or(false) && apart
+        let Ok(measuring) = thread().spawn_scoped(scope, move || compare(cpu, clock, sample, &begin)) else {
+            return false;
+        };
+        let separate = measuring.join().unwrap_or(false);
+        // The measuring thread has ended, which closes its end of the channel.
+        neighbour.join().unwrap_or(false) && separate
     })
 }
 
-/// Is busy on a CPU during the looks that it is told of, until nobody tells any more. Returns whether it could.
-fn keep_busy(cpu: usize, look: &AtomicUsize, begun: &Receiver<usize>) -> bool {
+/// Keeps a CPU busy during the samples that arrive, until the channel closes. Returns whether the CPU could be used.
+fn keep_busy(cpu: usize, sample: &AtomicUsize, begun: &Receiver<usize>) -> bool {
     let pinned = pin(cpu).is_ok();
     while let Ok(mine) = begun.recv() {
-        // Another one may have begun before this thread had its CPU again.
-        while look.load(Ordering::Acquire) == mine {
+        // Another sample may have begun before this thread had its CPU again.
+        while sample.load(Ordering::Acquire) == mine {
             window(independent).call(1000);
         }
     }
     pinned
 }
 
-/// What the CPU has with the neighbour busy against what it has with it idle.
-fn compare(cpu: usize, clock: Clock, look: &AtomicUsize, begin: &SyncSender<usize>) -> bool {
+/// Compares the core throughput beside a busy neighbour with that beside an idle one.
+fn compare(cpu: usize, clock: Clock, sample: &AtomicUsize, begin: &SyncSender<usize>) -> bool {
     if pin(cpu).is_err() {
         return false;
     }
-    let (mut alone, mut beside) = (Best::default(), Best::default());
-    for number in 1..=LOOKS {
-        alone.look(clock);
-        look.store(number, Ordering::Release);
-        // Received by the neighbour once it is back, so this waits for it.
+    let (mut idle, mut busy) = (Best::default(), Best::default());
+    for number in 1..=SAMPLES {
+        idle.add_sample(clock);
+        sample.store(number, Ordering::Release);
+        // The send waits until the neighbour is back and receives it.
         let neighbour = begin.send(number);
-        beside.look(clock);
-        look.store(0, Ordering::Release);
+        busy.add_sample(clock);
+        sample.store(0, Ordering::Release);
         if neighbour.is_err() {
             return false;
         }
     }
-    beside.adds_per_cycle() > alone.adds_per_cycle() * (1.0 - MAX_LOST)
+    busy.adds_per_cycle() > idle.adds_per_cycle() * (1.0 - MAX_LOST_SHARE)
 }
 
-/// The quickest looks at either loop, in ticks per add: nothing came in between.
+/// The shortest samples of both loops, in ticks per add; nothing interrupted them.
 #[derive(Clone, Copy)]
 struct Best {
     chain: f64,
@@ -87,7 +90,7 @@ impl Default for Best {
 }
 
 impl Best {
-    fn look(&mut self, clock: Clock) {
+    fn add_sample(&mut self, clock: Clock) {
         self.chain = self.chain.min(window(chain).ticks_per_op(clock));
         self.independent = self.independent.min(window(independent).ticks_per_op(clock));
     }
@@ -98,7 +101,7 @@ impl Best {
 }
 
 fn window(run: Loop) -> Window {
-    Window { run, copied: None, args: [0; 4], passes: CYCLES / ADDS, ops_per_pass: ADDS }
+    Window { run, copied: None, args: [0; 4], passes: CYCLES_PER_SAMPLE / ADDS, ops_per_pass: ADDS }
 }
 
 #[cfg(test)]
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cpu_shares_its_core_with_itself_and_with_none_that_is_not_there() {
+    fn a_cpu_has_no_separate_core_from_itself_or_from_a_missing_cpu() {
         let there = crate::host::another_cpu().unwrap_or(0);
         assert!(!have_separate_cores(there, there, Clock::Tsc));
         assert!(

@@ -1,29 +1,28 @@
-//! Runs at other depths of the stack.
+//! Runs at random stack depths.
 //!
-//! Where its stack lies within a page decides which of a program's stores a load seems to depend on (Intel Optimization
-//! Reference Manual, "Memory Disambiguation": addresses are compared by their low twelve bits first). An environment
-//! longer by a few bytes once moved a benchmark by percents for it (Mytkowicz et al., ASPLOS 2009). It is drawn for
-//! each run, then.
+//! The address of a stack within a page decides which stores a load seems to depend on (Intel Optimization Reference
+//! Manual, "Memory Disambiguation": the CPU compares the low twelve bits of addresses first). An environment longer by
+//! a few bytes moved a benchmark by percents (Mytkowicz et al., ASPLOS 2009). So each run draws its depth.
 
 use std::hint::black_box;
 
 use rand::{Rng, RngExt};
 
-/// So many frames of [`at`] fill a page and more.
-const FRAMES: usize = 128;
+/// Range of depths, in frames of [`run_at`]; it spans more than a page.
+const MAX_FRAMES: usize = 128;
 
-/// Calls `run` at a depth drawn from `rng`, up to some pages below the caller's.
-pub(super) fn drawn<T>(rng: &mut impl Rng, run: &mut dyn FnMut() -> T) -> T {
-    at(rng.random_range(0..FRAMES), run)
+/// Calls `run` at a depth drawn from `rng`, up to some pages below the caller.
+pub(super) fn run_at_random_depth<T>(rng: &mut impl Rng, run: &mut dyn FnMut() -> T) -> T {
+    run_at(rng.random_range(0..MAX_FRAMES), run)
 }
 
-/// Calls `run` so many frames below.
+/// Calls `run` below `depth` further frames.
 #[inline(never)]
-fn at<T>(depth: usize, run: &mut dyn FnMut() -> T) -> T {
+fn run_at<T>(depth: usize, run: &mut dyn FnMut() -> T) -> T {
     let frame = [depth; 2];
-    // Looked at before and after: a frame that is needed, and no call that is a jump.
+    // The frame is read before and after: it must exist, and the call must not become a jump.
     black_box(&frame);
-    let result = if depth == 0 { run() } else { at(depth - 1, run) };
+    let result = if depth == 0 { run() } else { run_at(depth - 1, run) };
     black_box(&frame);
     result
 }
@@ -38,13 +37,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stacks_lie_at_many_places_within_a_page() {
+    fn random_depths_cover_all_offsets_within_a_page() {
         let mut rng = Pcg64Mcg::seed_from_u64(1);
-        let place = || {
+        let slot = || {
             let local = 0u64;
             black_box(&raw const local) as usize % 4096 / 128
         };
-        let places: BTreeSet<usize> = (0..2000).map(|_| drawn(&mut rng, &mut || place())).collect();
-        assert_eq!(places.len(), 32, "of 32 stretches of 128 bytes: {places:?}");
+        let slots: BTreeSet<usize> = (0..2000).map(|_| run_at_random_depth(&mut rng, &mut || slot())).collect();
+        assert_eq!(slots.len(), 32, "each of the 32 stretches of 128 bytes: {slots:?}");
     }
 }

@@ -4,29 +4,29 @@
 //! start = clock; loop(args, passes); stop = clock           ticks per op = (long - short) / ((passes - passes / 32) * 8)
 //! ```
 //!
-//! where `short` is the same with a thirty-second of the passes, at once afterwards: what it costs to read the clock
-//! and to get in and out of the loop is in both and cancels. A single pass would not do: its last branch is foreseen,
-//! that of many passes is not, and the ten cycles in 100,000 were seen as 0.001 cycles in an add. Before both the short
-//! one runs untimed, so that neither has to fetch the loop.
+//! where `short` is the same loop with 1/32 of the passes, directly afterwards. Both include the cost of reading the
+//! clock and of entering and leaving the loop, so it cancels. A single pass would not do: predictors foresee its last
+//! branch, but not that of many passes. The ten cycles in 100,000 appeared as 0.001 cycles in an add. Before both, an
+//! untimed short run fetches the loop.
 
 use super::loops::Copied;
 use crate::clock::Clock;
 use crate::regime::Loop;
 
-/// What windows are made longer by, so that the least length is kept where the rate was known to a percent or two.
+/// Factor by which windows exceed their shortest length, so that they keep it with a rate known to a percent or two.
 pub const SPARE: f64 = 1.03;
 
-/// A loop is run with one in so many of its passes before a window, and again after it.
+/// Ratio of the passes of a window to those of the short runs before and after it.
 pub const SHORT: u64 = 32;
 
-/// A window of another layout serves where it is not longer than it need be by more than this.
+/// Longest window, as a multiple of the needed length, that is accepted with the passes of another layout.
 const MAX_SURPLUS: f64 = 1.3;
 
 /// A loop, ready to be timed.
 #[derive(Clone)]
 pub(super) struct Window {
     pub run: Loop,
-    /// The state it is to be in; nothing for loops that are not copies.
+    /// The copy with its state; `None` for loops that are not copies.
     pub copied: Option<Copied>,
     pub args: [u64; 4],
     pub passes: u64,
@@ -34,15 +34,15 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Makes the window `window_ticks` long at least, by doubling. That also warms caches and predictors up.
+    /// Doubles the passes until the window is at least `window_ticks` long. That also warms caches and predictors.
     pub fn size(&mut self, clock: Clock, window_ticks: u64) {
         loop {
             let mut ticks = self.ticks(clock, self.passes);
             if ticks >= window_ticks / 8 {
-                // An interruption must not pass for a long loop: the window would be too short.
+                // An interruption must not look like a long loop: the window would be too short.
                 ticks = ticks.min(self.ticks(clock, self.passes));
             }
-            // By less, and reading the clock would be a part of it.
+            // With fewer ticks, reading the clock would be part of the estimate.
             if ticks >= window_ticks / 16 || self.passes >= 1 << 40 {
                 let scaled = (self.passes as f64 * window_ticks as f64 / ticks.max(1) as f64).ceil();
                 self.passes = (scaled as u64).max(2);
@@ -52,19 +52,19 @@ impl Window {
         }
     }
 
-    /// Takes over the passes that filled a window elsewhere, if an eighth of them takes about an eighth of it here.
-    pub fn suits(&mut self, clock: Clock, window_ticks: u64, passes: u64) -> bool {
+    /// Takes over the passes of another layout, if an eighth of them takes about an eighth of the window here.
+    pub fn adopt_passes(&mut self, clock: Clock, window_ticks: u64, passes: u64) -> bool {
         let part = (passes / 8).max(1);
         self.call((passes / SHORT).max(1));
-        let share = self.ticks(clock, part) as f64 / part as f64 * passes as f64 / window_ticks as f64;
-        let suits = (1.0 / SPARE..MAX_SURPLUS).contains(&share);
+        let length = self.ticks(clock, part) as f64 / part as f64 * passes as f64 / window_ticks as f64;
+        let suits = (1.0 / SPARE..MAX_SURPLUS).contains(&length);
         if suits {
             self.passes = passes;
         }
         suits
     }
 
-    /// What one call takes.
+    /// Times one call.
     #[inline(never)]
     pub fn ticks(&self, clock: Clock, passes: u64) -> u64 {
         let start = clock.start();
@@ -78,11 +78,11 @@ impl Window {
         std::hint::black_box(unsafe { (self.run)(&raw const self.args, passes) });
     }
 
-    /// What an op takes, without what it costs to get in and out; see the head of this file.
+    /// Times an op, without the cost of entering and leaving the loop; see the head of this file.
     pub fn ticks_per_op(&self, clock: Clock) -> f64 {
         let short = (self.passes / SHORT).max(1);
         self.call(short);
-        let (long, ends) = (self.ticks(clock, self.passes) as f64, self.ticks(clock, short) as f64);
-        (long - ends) / ((self.passes - short).max(1) * self.ops_per_pass) as f64
+        let (long, short_ticks) = (self.ticks(clock, self.passes) as f64, self.ticks(clock, short) as f64);
+        (long - short_ticks) / ((self.passes - short).max(1) * self.ops_per_pass) as f64
     }
 }

@@ -1,4 +1,4 @@
-//! What passes between parent and worker: one assignment in, JSON lines out.
+//! The messages between parent and worker: one assignment in, JSON lines out.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,73 +6,73 @@ use super::plan::{Comparison, Variant};
 use super::work::{KernelVariant, WorkSamples, WorkTask};
 use crate::clock::Clock;
 
-/// What a worker is asked to do, as one line on its standard input.
+/// The assignment of a worker, one line on its standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Assignment {
     /// Seed of the order within rounds.
     pub seed: u64,
-    /// What to measure, in the order to take it.
+    /// The comparisons to measure, in this order.
     pub tasks: Vec<Task>,
-    /// What there is to measure beside `inline`.
-    pub columns: Vec<Variant>,
-    /// Workloads to measure after them, in the order to take them.
+    /// The variants to measure against `inline`.
+    pub variants: Vec<Variant>,
+    /// The workloads to measure after the comparisons, in this order.
     pub work: Vec<WorkTask>,
-    /// The kernels to measure them on, beside that with `inline`.
+    /// The kernels to run workloads on, other than the baseline.
     pub kernels: Vec<KernelVariant>,
-    /// The least length of a window in core cycles.
+    /// Shortest length of a window, in core cycles.
     pub window_cycles: u64,
-    /// The CPU to pin to.
+    /// The CPU to pin the worker to.
     pub cpu: Option<usize>,
-    /// What to time windows with.
+    /// The clock that times windows.
     pub clock: Clock,
-    /// Below so many independent adds per cycle something else has part of the core; 0 where that is not known.
+    /// Independent adds per cycle below which a round is contended; 0 where this is unknown.
     pub min_adds_per_cycle: f64,
-    /// Whether to count events with the hardware counters, too.
+    /// Whether to count events with the hardware counters.
     pub counters: bool,
-    /// Whether to count executed instructions, too.
+    /// Whether to count executed instructions.
     pub instructions: bool,
 }
 
-/// A group, and how much of it.
+/// A comparison to measure, and how often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
-    /// The group.
-    pub group: Comparison,
-    /// Rounds to make.
+    /// The comparison.
+    pub comparison: Comparison,
+    /// Number of rounds.
     pub rounds: usize,
-    /// The columns to measure, by their place in the assignment, rising; all where it is absent.
-    pub only: Option<Vec<usize>>,
-    /// Whether this is the task to count events and instructions in, if they are to be counted: one of the layouts is
-    /// enough, all have the same code.
+    /// The variants to measure, as rising indices into the assignment's variants. Absent: all.
+    pub variants: Option<Vec<usize>>,
+    /// Whether to count events and instructions in this task. One layout is enough, since all layouts have the same
+    /// code.
     pub count: bool,
 }
 
 impl Assignment {
-    /// What the task with this index is of: a group, or a workload.
+    /// Names the task with this index: a comparison or a workload.
     #[must_use]
-    pub fn place(&self, index: usize) -> Option<String> {
+    pub fn name(&self, index: usize) -> Option<String> {
         match self.tasks.get(index) {
-            Some(task) => Some(task.group.to_string()),
+            Some(task) => Some(task.comparison.to_string()),
             None => self.work.get(index - self.tasks.len()).map(|work| work.workload.clone()),
         }
     }
 
-    /// Leaves out the first `count` tasks.
+    /// Removes the first `count` tasks.
     pub fn skip(&mut self, count: usize) {
-        let groups = count.min(self.tasks.len());
-        self.tasks.drain(..groups);
-        self.work.drain(..(count - groups).min(self.work.len()));
+        let comparisons = count.min(self.tasks.len());
+        self.tasks.drain(..comparisons);
+        self.work.drain(..(count - comparisons).min(self.work.len()));
     }
 
-    /// Groups and workloads.
+    /// Number of comparisons and workloads.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tasks.len() + self.work.len()
     }
 
-    /// Whether there is nothing to do.
+    /// Whether the assignment has no task.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -80,12 +80,12 @@ impl Assignment {
 }
 
 impl Task {
-    /// What it takes, in windows, with `columns` of them in the plan: those of its rounds, and about half a round for
-    /// copying, binding and sizing the loops.
+    /// Estimates the cost of the task in windows, for a plan of `variants` variants. Copying, binding and sizing the
+    /// loops costs about half a round.
     #[must_use]
-    pub fn windows(&self, columns: usize) -> f64 {
-        let columns = self.only.as_ref().map_or(columns, Vec::len);
-        (self.rounds as f64 + 0.5) * (2 * columns + 9) as f64
+    pub fn windows(&self, variants: usize) -> f64 {
+        let variants = self.variants.as_ref().map_or(variants, Vec::len);
+        (self.rounds as f64 + 0.5) * (2 * variants + 9) as f64
     }
 }
 
@@ -93,79 +93,78 @@ impl Task {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum WorkerLine {
-    /// Now at the task with this index in the assignment, workloads counted on from the groups.
+    /// The worker begins the task with this index in the assignment; workloads follow the comparisons.
     Begin(usize),
-    /// Its group is measured.
-    Done(Box<GroupSamples>),
-    /// Its workload is measured.
+    /// The comparison is measured.
+    Done(Box<ComparisonSamples>),
+    /// The workload is measured.
     Worked(Box<WorkSamples>),
-    /// Its group could not be measured, and why; the worker goes on with the next.
+    /// The task failed, with the reason; the worker continues with the next.
     Failed(String),
 }
 
-/// The samples of a group from one worker.
+/// The samples of a comparison from one worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GroupSamples {
-    /// The rounds, in order. None where not one was steady.
+pub struct ComparisonSamples {
+    /// The rounds, in order. Empty where none was steady.
     pub rounds: Vec<RoundSamples>,
-    /// Rounds that were dropped because the machine changed in the middle, see
-    /// [`steady`](crate::stats::effect::steady), or because the core was shared; others were made in their place.
+    /// Rounds that were dropped and repeated: the machine changed during them, see
+    /// [`steady`](crate::stats::effect::steady), or the core was contended.
     pub dropped: usize,
-    /// Those among them that were given up at their first look at the core, before anything was measured.
+    /// The dropped rounds that ended after their first core throughput sample, before any variant was timed.
     pub given_up: usize,
-    /// The columns that were measured, by their place in the assignment.
-    pub columns: Vec<usize>,
-    /// Columns for states that this op is never in, by their place in the assignment.
+    /// The variants that were measured, as indices into the assignment's variants.
+    pub variants: Vec<usize>,
+    /// The variants whose state this op never has, as indices into the assignment's variants.
     pub absent: Vec<usize>,
-    /// Columns that this op should have but has not.
+    /// The variants that this op should have, but which are unavailable.
     pub missing: Vec<UnavailableVariant>,
-    /// Events per op by counter name of `inline`, then of each of `columns`; empty without counters.
+    /// Events per op by counter name of `inline`, then of each of `variants`. Empty without counters.
     pub counters: Vec<Vec<(String, f64)>>,
-    /// Executed instructions per op of `inline`, then of each of `columns`, or why they could not be counted; empty
-    /// where none were to be counted.
+    /// Executed instructions per op of `inline`, then of each of `variants`, or why they could not be counted. Empty
+    /// where the task asks for no counts.
     pub instructions: Vec<Result<f64, String>>,
-    /// The smallest step of the clock in ticks.
+    /// Smallest step of the clock, in ticks.
     pub clock_step: u64,
 }
 
-/// A column without a loop.
+/// A variant without a loop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnavailableVariant {
-    /// Its place in the assignment.
-    pub column: usize,
-    /// Why.
+    /// Its index in the assignment.
+    pub variant: usize,
+    /// The reason.
     pub reason: String,
-    /// Whether the rules of patching refuse it; otherwise this machine cannot do it.
+    /// Whether the rules of patching refuse it; otherwise this machine does not support it.
     pub refused: bool,
 }
 
-/// The two windows of a loop in a palindromic round, in clock ticks per op, in the order of time. Both are 0 in a round
-/// that the loop had no part in.
+/// The two windows of a loop in a round, in ticks per op, in order of time. Both are 0 in a round that omits the loop.
 pub type ReplicatePair = [f64; 2];
 
-/// One palindromic round.
+/// The samples of one palindromic round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundSamples {
-    /// Ticks per core cycle, from the dependent adds before and after all else.
+    /// Ticks per core cycle, from the dependent adds at both ends of the round.
     pub ticks_per_cycle: ReplicatePair,
-    /// Independent adds per core cycle: how much of the core this thread had, in the worse of two windows.
+    /// Independent adds per core cycle, the smaller of two windows: how much of the core this thread had.
     pub adds_per_cycle: f64,
-    /// `inline`.
+    /// The `inline` loop.
     pub inline: ReplicatePair,
-    /// `inline` again: the same loop at the same address, among the mechanisms.
-    pub again: ReplicatePair,
-    /// A copy of `inline` at another address.
+    /// The repeat of `inline`: the same loop at the same address, shuffled among the mechanisms.
+    pub repeat: ReplicatePair,
+    /// The copy of `inline` at another address.
     pub copy: ReplicatePair,
-    /// The columns, in the order of [`GroupSamples::columns`].
+    /// The variants, in the order of [`ComparisonSamples::variants`].
     pub ticks: Vec<ReplicatePair>,
 }
 
 impl RoundSamples {
-    /// What is compared with `inline`: itself, its copy, the columns.
+    /// The variants that are compared with `inline`: its repeat, its copy, the mechanisms.
     pub fn compared(&self) -> impl Iterator<Item = &ReplicatePair> {
-        [&self.again, &self.copy].into_iter().chain(&self.ticks)
+        [&self.repeat, &self.copy].into_iter().chain(&self.ticks)
     }
 }

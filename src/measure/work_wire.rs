@@ -1,4 +1,4 @@
-//! What passes between parent and worker about workloads.
+//! The messages between parent and worker about workloads.
 
 use std::collections::BTreeMap;
 
@@ -8,91 +8,94 @@ use super::plan::Variant;
 use super::wire::UnavailableVariant;
 use crate::workload::PARTS;
 
-/// A kernel that workloads run on, beside that with `inline` and no options.
+/// A kernel that workloads run on, other than the baseline: `inline` without options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum KernelVariant {
-    /// The hooks behind a mechanism.
+    /// A kernel whose hooks go through a mechanism.
     Mechanism(Variant),
-    /// `inline`, with a kernel option.
+    /// `inline` with a kernel option.
     Option(String),
 }
 
-/// A workload, and how much of it.
+/// A workload to measure, and how often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkTask {
-    /// Its name.
+    /// Name of the workload.
     pub workload: String,
-    /// What the pace draws its work from, and what hooks are counted with: the same in all workers. Rounds draw theirs
-    /// from this and the worker's seed.
+    /// Seed of the reference run's work and of counted hooks, the same in all workers. The work of rounds is drawn from
+    /// this and the worker's own seed.
     pub seed: u64,
-    /// Rounds to make.
+    /// Number of rounds.
     pub rounds: usize,
-    /// Units of a part of a run: the same for all workers, so that all do as much. Sized where it is absent.
+    /// Units per part of a run, the same for all workers, so that all do the same work. The worker sizes the run where
+    /// this is absent.
     pub units: Option<u64>,
-    /// Whether to count the calls of hooks, too.
+    /// Whether to count the calls of hooks, instructions and events.
     pub count: bool,
-    /// Whether to leave kernels where the linker put them, for a profiler that knows functions by their place.
+    /// Whether to leave kernels at their linked addresses, for a profiler that knows functions by address.
     #[serde(default)]
     pub in_place: bool,
-    /// The kernels to measure, by their place in the assignment, each as often as it is there; all once where it is
-    /// absent.
-    pub only: Option<Vec<usize>>,
+    /// The kernels to measure, as indices into the assignment's kernels; an index that is repeated gets as many copies.
+    /// Absent: all kernels, once each.
+    pub variants: Option<Vec<usize>>,
 }
 
-/// A workload's samples from one worker.
+/// The samples of a workload from one worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkSamples {
-    /// Units of a part of a run.
+    /// Units per part of a run.
     pub units: u64,
-    /// What all rounds took, with placing kernels and putting the machine back, in ticks.
+    /// Time of all rounds in ticks, including copying kernels and rebuilding the machine.
     pub ticks: u64,
-    /// Ticks per core cycle before and after each round.
+    /// Ticks per core cycle, before and after each round.
     pub ticks_per_cycle: Vec<[f64; 2]>,
-    /// The pace of each round: before, between and after its halves, in ticks, part by part.
-    pub pace: Vec<[Parts; HALVES + 1]>,
-    /// What one of several adds that wait for nothing took at the same times, in ticks: how much of the core there was.
+    /// The reference runs of each round: before, between and after its halves, in ticks per part.
+    pub reference_run: Vec<[Parts; HALVES + 1]>,
+    /// Ticks per independent add at the times of the reference runs; they show the core throughput.
     pub adds: Vec<[f64; HALVES + 1]>,
-    /// `inline` twice, then again, then some times more, then those of `columns`; each at places of its own.
+    /// The runs of each kernel: `inline` twice, its repeat, its copies, then those of `variants`, each at its own
+    /// address.
     pub kernels: Vec<Vec<Turn>>,
-    /// Why kernels were measured where the linker had put them, and not at random places; absent where they were not.
+    /// Why the kernels stayed at their linked addresses; absent where they were copied to random addresses.
     pub in_place: Option<String>,
-    /// The columns that were measured, by their place in the assignment; one may be there several times, at as many
-    /// places in memory.
-    pub columns: Vec<usize>,
-    /// Columns that could not be.
+    /// The kernels that were measured, as indices into the assignment's kernels. A repeated index has copies at
+    /// different addresses.
+    pub variants: Vec<usize>,
+    /// The kernels that are unavailable here.
     pub missing: Vec<UnavailableVariant>,
-    /// Calls per unit by op, where they were to be counted.
+    /// Calls per unit by op, where the task asks for counts.
     pub calls: BTreeMap<String, f64>,
-    /// Instructions per unit of `inline` and each of `columns`, or why they could not be counted; empty where none were
-    /// to be.
+    /// Instructions per unit of `inline` and of each of `variants`, or why they could not be counted. Empty where the
+    /// task asks for no counts.
     pub instructions: Vec<Instructions>,
-    /// Events per unit by counter name, of the same; empty without counters.
+    /// Events per unit by counter name, in the same order. Empty without counters.
     pub counters: Vec<Events>,
 }
 
-/// A round goes through all kernels so often: there, and back.
+/// Halves per round: a palindrome visits all kernels forwards and then backwards.
 pub const HALVES: usize = 2;
 
-/// What the parts of a run took, in ticks, to seven digits: a run of all workloads has a million of them.
+/// Ticks of each part of a run. Seven digits keep the samples short: a run of all workloads has a million of
+/// them.
 pub type Parts = [f32; PARTS];
 
-/// A kernel's runs in a round.
+/// The runs of one kernel in a round.
 pub type Turn = [Parts; HALVES];
 
-/// In [`WorkSamples::kernels`]: `inline` again.
-pub const AGAIN: usize = 2;
-/// In [`WorkSamples::kernels`]: `inline` at more places.
+/// Index of the repeat of `inline` in [`WorkSamples::kernels`].
+pub const REPEAT: usize = 2;
+/// Index of the first further copy of `inline` in [`WorkSamples::kernels`].
 pub const FIRST_COPY: usize = 3;
-/// How many of those.
+/// Number of further copies of `inline`.
 pub const COPIES: usize = 3;
-/// In [`WorkSamples::kernels`]: the first of the columns.
-pub const FIRST_COLUMN: usize = FIRST_COPY + COPIES;
+/// Index of the first variant in [`WorkSamples::kernels`].
+pub const FIRST_VARIANT: usize = FIRST_COPY + COPIES;
 
-/// Executed instructions of a unit, or why they could not be counted.
+/// Executed instructions per unit, or why they could not be counted.
 pub type Instructions = Result<f64, String>;
 
-/// Events of a kernel by counter name.
+/// Events per unit by counter name.
 pub type Events = Vec<(String, f64)>;

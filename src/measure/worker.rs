@@ -11,38 +11,38 @@ use crate::host::{PinError, pin};
 use crate::suite::OpEntry;
 use crate::workload::WorkloadEntry;
 
-/// Why a worker ended early.
+/// The reason why a worker ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// Its pipe to or from the parent.
-    #[error("a worker's pipe: {0}")]
+    /// The pipe to or from the parent failed.
+    #[error("the pipe of a worker failed: {0}; `pvbench run` starts workers by itself")]
     Pipe(#[from] io::Error),
-    /// The assignment.
-    #[error("a worker is started by `pvbench run`, with an assignment on its standard input: {0}")]
+    /// The assignment could not be parsed, or a line could not be written.
+    #[error("a worker cannot read its assignment or write its samples: {0}; `pvbench run` starts workers by itself")]
     Assignment(#[from] serde_json::Error),
     /// The process could not be made ready.
     #[error(transparent)]
     Sample(#[from] SampleError),
-    /// The model machine.
+    /// The model machine could not be made.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// Pinning.
+    /// The worker could not be pinned.
     #[error(transparent)]
     Pin(#[from] PinError),
 }
 
-/// Reads an assignment, measures its groups in order, and writes a line before and after each.
+/// Reads an assignment, measures its tasks in order, and writes a line before and after each.
 ///
 /// # Errors
-/// Where the assignment does not parse, the process cannot be made ready, or the parent is gone.
+/// [`WorkerError`] where the assignment cannot be parsed, the process cannot be made ready, or the parent is gone.
 pub fn serve(
     ops: Vec<OpEntry>,
     entries: Vec<WorkloadEntry>,
     input: &mut impl BufRead,
     output: &mut impl Write,
 ) -> Result<(), WorkerError> {
-    // A parent that was killed leaves no worker behind. It may have been killed before this line: then the pipe is
-    // closed, and the first write fails.
+    // A killed parent must leave no worker behind. If the parent died before this call, the pipe is closed and the
+    // first write fails.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
     let mut line = String::new();
     input.read_line(&mut line)?;
@@ -51,15 +51,15 @@ pub fn serve(
         pin(cpu)?;
     }
     if !assignment.tasks.is_empty() {
-        groups(ops.clone(), &assignment, output)?;
+        measure_comparisons(ops.clone(), &assignment, output)?;
     }
     if !assignment.work.is_empty() {
-        workloads(&ops, entries, &assignment, output)?;
+        measure_workloads(&ops, entries, &assignment, output)?;
     }
     Ok(())
 }
 
-fn groups(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -> Result<(), WorkerError> {
+fn measure_comparisons(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -> Result<(), WorkerError> {
     let mut sampler = Sampler::new(
         ops,
         assignment.seed,
@@ -71,7 +71,7 @@ fn groups(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -
     sampler.min_adds_per_cycle = assignment.min_adds_per_cycle;
     for (index, task) in assignment.tasks.iter().enumerate() {
         send(output, &WorkerLine::Begin(index))?;
-        let answer = match sampler.group(task, &assignment.columns) {
+        let answer = match sampler.measure(task, &assignment.variants) {
             Ok(samples) => WorkerLine::Done(Box::new(samples)),
             Err(error) => WorkerLine::Failed(error.to_string()),
         };
@@ -80,8 +80,8 @@ fn groups(ops: Vec<OpEntry>, assignment: &Assignment, output: &mut impl Write) -
     Ok(())
 }
 
-/// After the groups: the sampler is gone, and with it its CPU model and its hold on the text.
-fn workloads(
+/// Workloads come after the comparisons: the sampler is gone by then, with its CPU model and its `Text`.
+fn measure_workloads(
     ops: &[OpEntry],
     entries: Vec<WorkloadEntry>,
     assignment: &Assignment,

@@ -9,17 +9,17 @@ use crate::report::Report;
 use crate::suite::Suite;
 use crate::workload;
 
-/// The samples of a run, cells and workloads.
+/// The samples of a run, of cells and of workloads.
 #[derive(Default)]
 pub struct Samples {
-    /// Those of the cells.
+    /// The samples of the cells.
     pub cells: Estimator,
-    /// Those of the workloads.
+    /// The samples of the workloads.
     pub workloads: WorkEstimator,
 }
 
 impl Samples {
-    /// The report: estimates of all samples, beside the facts. The same samples and facts give the same report.
+    /// Makes the report from all samples and the facts. The same samples and facts give the same report.
     #[must_use]
     pub fn report(&self, plan: &Plan, kernels: &[KernelVariant], suite: &Suite, facts: Facts) -> Report {
         let ops: Vec<OpMeta> = suite.ops().iter().map(|op| op.meta).collect();

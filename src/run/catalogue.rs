@@ -1,4 +1,4 @@
-//! What a report says of the ops, mechanisms and kernel options that were measured.
+//! The catalogue of a report: the ops, mechanisms and kernel options that were measured.
 
 use crate::dispatch::Mechanism;
 use crate::kernel::options::{self, KernelOption, Optional};

@@ -1,4 +1,4 @@
-//! Putting the document together from what a run found.
+//! The document of a run, made from its findings.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,51 +15,51 @@ use crate::report::schema::{
 };
 use crate::suite::OpEntry;
 
-/// All that a report says beside its plan: what was estimated from samples, and what was found out otherwise.
+/// The content of a report besides its plan: estimates from samples, and facts.
 pub struct Findings {
     /// The estimates of the cells.
     pub estimates: Estimates,
     /// The estimates of the workloads.
     pub workloads: Vec<WorkloadResult>,
-    /// The rest.
+    /// The facts.
     pub facts: Facts,
 }
 
-/// What a report says that is not estimated from samples.
+/// The content of a report that is not estimated from samples.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// The clock's name.
+    /// Name of the clock.
     pub clock: String,
-    /// Why it is not the TSC, if it is not.
+    /// The reason why it is not the TSC.
     pub clock_reason: Option<String>,
-    /// Its rate.
+    /// Rate of the clock.
     pub ticks_per_second: f64,
-    /// RFC 3339.
+    /// Start of the run, as in RFC 3339.
     pub started: String,
-    /// Seconds.
+    /// Duration of the run.
     pub duration_seconds: f64,
-    /// Whether every planned group was measured by some worker and nothing was cut short.
+    /// Whether some worker measured every planned comparison, and the run was not stopped.
     pub complete: bool,
     /// The machine.
     pub machine: Machine,
-    /// Its fitness.
+    /// The checks of the machine's fitness.
     pub environment: Vec<Check>,
-    /// What variants execute, with the mechanism of each.
+    /// The listings of variants, each with its mechanism.
     pub listings: Vec<(String, Listing)>,
-    /// Workers that took all groups.
+    /// Number of workers that took all comparisons.
     pub workers: usize,
-    /// Workers for single groups after them.
+    /// Number of workers for single comparisons after them.
     pub workers_again: usize,
-    /// The CPU that workers of workloads had beside the plan's.
+    /// The second CPU, on which workers of workloads ran.
     pub second_cpu: Option<usize>,
-    /// What went wrong.
+    /// The failures.
     pub failures: Vec<Failure>,
-    /// What is missing.
+    /// The unavailable parts, with reasons.
     pub absent: Vec<Unavailable>,
 }
 
-/// Makes the document. `ops` and `mechanisms` are those of the build; only what the plan names is described.
+/// Makes the document. `ops` and `mechanisms` are those of the build; the document describes only what the plan names.
 #[must_use]
 pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
     let Findings { mut estimates, workloads, facts } = findings;
@@ -68,19 +68,19 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         let may_trap = |name: &str| ops.iter().any(|op| op.meta.name == name && op.may_trap());
         absent.extend(traps::mark(&mut estimates.cells, may_trap));
     }
-    let planned = |name: &str| plan.groups.iter().any(|group| group.op == name);
+    let planned = |name: &str| plan.comparisons.iter().any(|comparison| comparison.op == name);
     let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(op_info).collect();
     let named = |mechanism: &str| {
         let kernels = workloads.iter().flat_map(|workload| &workload.kernels);
-        plan.columns.iter().any(|column| column.mechanism == mechanism)
+        plan.variants.iter().any(|variant| variant.mechanism == mechanism)
             || kernels.filter_map(|kernel| kernel.mechanism.as_deref()).any(|name| name == mechanism)
     };
     let mechanisms: Vec<MechanismInfo> = mechanisms
         .iter()
         .filter(|m| m.name == "inline" || named(m.name))
         .map(|mechanism| {
-            let of_it = facts.listings.iter().filter(|(name, _)| name == mechanism.name);
-            let listings = of_it.map(|(_, listing)| listing.clone()).collect();
+            let own = facts.listings.iter().filter(|(name, _)| name == mechanism.name);
+            let listings = own.map(|(_, listing)| listing.clone()).collect();
             MechanismInfo { listings, ..mechanism_info(mechanism) }
         })
         .collect();
@@ -103,9 +103,9 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 preset: plan.preset.name().to_owned(),
                 ops: ops.len(),
                 mechanisms: mechanisms.iter().map(|m| m.name.clone()).collect(),
-                regimes: distinct(plan.groups.iter().map(|g| g.regime)),
-                bodies: distinct(plan.groups.iter().map(|g| g.body)),
-                layouts: distinct(plan.groups.iter().map(|g| g.offset)),
+                regimes: sort_distinct(plan.comparisons.iter().map(|comparison| comparison.regime)),
+                bodies: sort_distinct(plan.comparisons.iter().map(|comparison| comparison.body)),
+                layouts: sort_distinct(plan.comparisons.iter().map(|comparison| comparison.offset)),
                 workers: facts.workers,
                 workers_again: facts.workers_again,
                 rounds: plan.rounds,
@@ -126,7 +126,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
             clock_reason: facts.clock_reason,
             ticks_per_second,
             ticks_per_cycle: ticks,
-            // Few ticks per cycle are many cycles per second: the ends change places.
+            // Few ticks per cycle mean many cycles per second, so low and high change places.
             core_ghz: Estimate {
                 estimate: ticks_per_second / ticks.estimate / 1e9,
                 low: ticks_per_second / ticks.high / 1e9,
@@ -149,18 +149,18 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
     }
 }
 
-/// Examples as the document has them, each with its mechanism, without those that are longer than a document may hold.
+/// Converts examples to listings, each with its mechanism. Listings longer than [`MAX_LINES`] are omitted.
 #[must_use]
 pub fn listings(examples: &[Example]) -> Vec<(String, Listing)> {
     let short = examples.iter().filter(|example| example.explanation.lines.len() <= MAX_LINES);
-    short.map(|example| (example.column.mechanism.clone(), listing(example))).collect()
+    short.map(|example| (example.variant.mechanism.clone(), to_listing(example))).collect()
 }
 
-fn listing(example: &Example) -> Listing {
+fn to_listing(example: &Example) -> Listing {
     let lines = &example.explanation.lines;
     Listing {
         op: example.op.to_owned(),
-        state: example.column.state.map(|state| state.name().to_owned()),
+        state: example.variant.state.map(|state| state.name().to_owned()),
         lines: lines
             .iter()
             .map(|line| ListingLine {
@@ -173,6 +173,6 @@ fn listing(example: &Example) -> Listing {
     }
 }
 
-fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+fn sort_distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
     values.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }

@@ -1,8 +1,8 @@
-//! The samples of a run in a file, from which its report can be made again: by the same build to the byte, by a later
-//! one with what that build estimates better.
+//! The samples file of a run, from which its report can be made again. The same build makes the same report to the
+//! byte; a later build uses its own estimates.
 //!
-//! The file holds JSON lines. The first is a [`Header`], the last the run's [`Facts`]. Between them stands a line for
-//! every group and workload that a worker measured, in the order of arrival, with the worker's own line unchanged.
+//! The file holds JSON lines. The first is a [`Header`], the last the run's [`Facts`]. Between them is a line for every
+//! comparison and workload that a worker measured, in order of arrival, with the worker's own line unchanged.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -19,53 +19,53 @@ use crate::measure::work::KernelVariant;
 use crate::report::Report;
 use crate::suite::Suite;
 
-/// The version of the file that this build writes and reads.
+/// Version of the file that this build writes and reads.
 pub const FORMAT: &str = "pvbench.samples/1";
 
-/// The longest line that is read, in bytes. A worker's line for a group of 64 columns has 10 KB, one for a workload at
-/// most 10 MB; at half of this value a long run's workloads would be refused.
+/// Longest line that is read, in bytes. A worker's line for a comparison of 64 variants has 10 KB, one for a workload
+/// at most 10 MB. At half of this value a long run's workloads would be refused.
 const MAX_LINE_BYTES: u64 = 32 << 20;
 
-/// Why a file of samples could not be written or read.
+/// The reason why a samples file could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SamplesError {
-    /// The file could not be written. What was there before is untouched.
+    /// The file could not be written. The previous file is unchanged.
     #[error("cannot write samples to {}: {source}; free some space or name another file", path.display())]
     Write {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
     /// The file could not be read.
     #[error("cannot read samples from {}: {source}; `pvbench run --samples FILE` writes such a file", path.display())]
     Read {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// A line is no line of samples.
+    /// A line is malformed.
     #[error("line {line} of {} is malformed: {what}; record the run again", path.display())]
     Malformed {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong there.
+        /// The fault in the line.
         what: String,
     },
-    /// Another version of the format, or samples of another suite.
+    /// The file has another format version, or samples of another suite.
     #[error("{}: {what}", path.display())]
     Foreign {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What differs.
+        /// The difference.
         what: String,
     },
 }
 
-/// What a file of samples begins with.
+/// The first line of a samples file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
@@ -83,12 +83,12 @@ pub struct Header {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum SamplesLine {
-    Comparison { worker: usize, group: Comparison, line: wire::WorkerLine },
+    Comparison { worker: usize, comparison: Comparison, line: wire::WorkerLine },
     Workload { worker: usize, workload: String, line: wire::WorkerLine },
     Facts(Box<Facts>),
 }
 
-/// Writes a run's samples as they arrive. The file takes its place when it is complete.
+/// A writer of a run's samples, as they arrive. The file gets its name when it is complete.
 pub struct SamplesWriter {
     file: BufWriter<NamedTempFile>,
     path: PathBuf,
@@ -106,27 +106,27 @@ impl SamplesWriter {
         let failed = |source| SamplesError::Write { path: path.to_owned(), source };
         let file = BufWriter::new(NamedTempFile::new_in(folder).map_err(failed)?);
         let mut writer = SamplesWriter { file, path: path.to_owned(), failed: None };
-        writer.line(|file| Ok(serde_json::to_writer(file, header)?));
+        writer.write_line(|file| Ok(serde_json::to_writer(file, header)?));
         match writer.failed.take() {
             Some(source) => Err(failed(source)),
             None => Ok(writer),
         }
     }
 
-    /// A worker's line for a group.
-    pub fn group(&mut self, worker: usize, group: &Comparison, raw: &[u8]) {
-        self.line(|file| {
-            write!(file, r#"{{"group":{{"worker":{worker},"group":"#)?;
-            serde_json::to_writer(&mut *file, group)?;
+    /// Writes a worker's line for a comparison.
+    pub fn write_comparison(&mut self, worker: usize, comparison: &Comparison, raw: &[u8]) {
+        self.write_line(|file| {
+            write!(file, r#"{{"comparison":{{"worker":{worker},"comparison":"#)?;
+            serde_json::to_writer(&mut *file, comparison)?;
             file.write_all(br#","line":"#)?;
             file.write_all(raw)?;
             file.write_all(b"}}")
         });
     }
 
-    /// A worker's line for a workload.
-    pub fn workload(&mut self, worker: usize, workload: &str, raw: &[u8]) {
-        self.line(|file| {
+    /// Writes a worker's line for a workload.
+    pub fn write_workload(&mut self, worker: usize, workload: &str, raw: &[u8]) {
+        self.write_line(|file| {
             write!(file, r#"{{"workload":{{"worker":{worker},"workload":"#)?;
             serde_json::to_writer(&mut *file, workload)?;
             file.write_all(br#","line":"#)?;
@@ -135,12 +135,12 @@ impl SamplesWriter {
         });
     }
 
-    /// Ends the file with the run's facts, and puts it in its place.
+    /// Ends the file with the run's facts, and gives it its name.
     ///
     /// # Errors
     /// [`SamplesError::Write`] where any line could not be written.
-    pub fn end(mut self, facts: &Facts) -> Result<(), SamplesError> {
-        self.line(|file| {
+    pub fn finish(mut self, facts: &Facts) -> Result<(), SamplesError> {
+        self.write_line(|file| {
             file.write_all(br#"{"facts":"#)?;
             serde_json::to_writer(&mut *file, facts)?;
             file.write_all(b"}")
@@ -156,17 +156,17 @@ impl SamplesWriter {
         persisted.map_err(|source| SamplesError::Write { path, source })
     }
 
-    fn line(&mut self, write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> io::Result<()>) {
+    fn write_line(&mut self, write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> io::Result<()>) {
         if self.failed.is_none() {
             self.failed = write(&mut self.file).and_then(|()| self.file.write_all(b"\n")).err();
         }
     }
 }
 
-/// Makes the report of a file of samples.
+/// Makes the report of a samples file.
 ///
 /// # Errors
-/// See [`SamplesError`]; each names the file and the line.
+/// [`SamplesError`], with the file and the line.
 pub fn report(path: &Path, suite: &Suite) -> Result<Report, SamplesError> {
     let failed = |source| SamplesError::Read { path: path.to_owned(), source };
     let malformed = |line, what: String| SamplesError::Malformed { path: path.to_owned(), line, what };
@@ -178,7 +178,7 @@ pub fn report(path: &Path, suite: &Suite) -> Result<Report, SamplesError> {
         text.clear();
         let read = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
         if read == 0 {
-            return Err(malformed(number, "the file ends before the run's facts".to_owned()));
+            return Err(malformed(number, "the file ends before the facts of the run".to_owned()));
         }
         if text.pop() != Some(b'\n') {
             return Err(malformed(number, "the line is cut short or too long".to_owned()));
@@ -190,8 +190,8 @@ pub fn report(path: &Path, suite: &Suite) -> Result<Report, SamplesError> {
             continue;
         };
         match serde_json::from_slice(&text).map_err(|error| malformed(number, error.to_string()))? {
-            SamplesLine::Comparison { worker, group, line: wire::WorkerLine::Done(found) } => {
-                samples.cells.add(worker, &group, *found)
+            SamplesLine::Comparison { worker, comparison, line: wire::WorkerLine::Done(found) } => {
+                samples.cells.add(worker, &comparison, *found)
             }
             SamplesLine::Workload { worker, workload, line: wire::WorkerLine::Worked(found) } => {
                 samples.workloads.add(worker, &workload, *found);

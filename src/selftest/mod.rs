@@ -45,7 +45,7 @@ pub struct Truth {
 /// the length, and twice each of `inline`, its copy and the columns. Getting ready is not counted.
 #[must_use]
 pub fn windows_per_round(plan: &Plan) -> f64 {
-    (2 + 2 + 1 + 2 * (2 + plan.columns.len())) as f64
+    (2 + 2 + 1 + 2 * (2 + plan.variants.len())) as f64
 }
 
 /// And in one that was given up at its first look: the chain, and the wide adds at half the length.
@@ -90,9 +90,9 @@ pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Cl
     Plan {
         preset: Preset::Quick,
         seed,
-        groups: offsets(Preset::Quick.layouts()).into_iter().map(group).collect(),
-        columns: truths.iter().filter(|truth| truth.op == op).map(column).collect(),
-        only: Vec::new(),
+        comparisons: offsets(Preset::Quick.layouts()).into_iter().map(group).collect(),
+        variants: truths.iter().filter(|truth| truth.op == op).map(column).collect(),
+        variants_by_comparison: Vec::new(),
         workers: Workers::Exactly(effort.workers),
         rounds: effort.rounds,
         window_cycles: WINDOW_CYCLES,

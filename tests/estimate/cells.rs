@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use pvbench::estimate::{Estimates, Estimator, WorkEstimator};
 use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{GroupSamples, RoundSamples, Task};
-use pvbench::measure::work::{FIRST_COLUMN, HALVES, KernelVariant, Turn, WorkSamples};
+use pvbench::measure::wire::{ComparisonSamples, RoundSamples, Task};
+use pvbench::measure::work::{FIRST_VARIANT, HALVES, KernelVariant, Turn, WorkSamples};
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -28,9 +28,9 @@ fn plan() -> Plan {
     Plan {
         preset: Preset::Default,
         seed: 1,
-        groups: vec![group(0), group(29)],
-        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
-        only: Vec::new(),
+        comparisons: vec![group(0), group(29)],
+        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
+        variants_by_comparison: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: ROUNDS,
         window_cycles: 100_000,
@@ -61,13 +61,20 @@ fn estimator(overhead: impl Fn(usize, u32) -> f64) -> Estimator {
                 let (again, copy) = (twice(INLINE), twice(INLINE));
                 let ticks = vec![twice(INLINE + overhead(worker, offset))];
                 let inline = [INLINE * ticks_per_cycle; 2];
-                RoundSamples { ticks_per_cycle: [ticks_per_cycle; 2], adds_per_cycle: 4.0, inline, again, copy, ticks }
+                RoundSamples {
+                    ticks_per_cycle: [ticks_per_cycle; 2],
+                    adds_per_cycle: 4.0,
+                    inline,
+                    repeat: again,
+                    copy,
+                    ticks,
+                }
             });
-            let samples = GroupSamples {
+            let samples = ComparisonSamples {
                 rounds: rounds.collect(),
                 dropped: 0,
                 given_up: 0,
-                columns: vec![0],
+                variants: vec![0],
                 absent: Vec::new(),
                 missing: Vec::new(),
                 counters: Vec::new(),
@@ -148,20 +155,20 @@ fn a_comparison_that_no_worker_finished_is_unavailable_with_a_reason() {
 }
 
 /// One worker's samples of a comparison, with these adds per cycle in its rounds.
-fn with_adds(adds: [f64; 3]) -> GroupSamples {
+fn with_adds(adds: [f64; 3]) -> ComparisonSamples {
     let round = |adds_per_cycle| RoundSamples {
         ticks_per_cycle: [0.7; 2],
         adds_per_cycle,
         inline: [1.0; 2],
-        again: [1.0; 2],
+        repeat: [1.0; 2],
         copy: [1.0; 2],
         ticks: vec![[2.0; 2]],
     };
-    GroupSamples {
+    ComparisonSamples {
         rounds: adds.map(round).to_vec(),
         dropped: 0,
         given_up: 0,
-        columns: vec![0],
+        variants: vec![0],
         absent: Vec::new(),
         missing: Vec::new(),
         counters: Vec::new(),
@@ -180,7 +187,12 @@ fn comparisons_with_too_few_uncontended_workers_are_next_and_those_that_need_the
         estimator.add(worker, &group(29), if worker < 5 { uncontended.clone() } else { contended });
     }
     let next = |estimator: &Estimator| -> Vec<Comparison> {
-        estimator.next_tasks(&plan()).into_iter().filter(|task| task.only.is_none()).map(|task| task.group).collect()
+        estimator
+            .next_tasks(&plan())
+            .into_iter()
+            .filter(|task| task.variants.is_none())
+            .map(|task| task.comparison)
+            .collect()
     };
     assert_eq!(next(&estimator), [group(29), group(0)]);
     estimator.add(6, &group(29), with_adds([4.0, 2.0, 2.0]));
@@ -192,14 +204,14 @@ fn undecided_tasks(overhead: impl Fn(usize, u32) -> f64) -> Vec<Task> {
     let mut within = plan();
     within.workers = Workers::Within(std::time::Duration::from_secs(1));
     let tasks = estimator(overhead).next_tasks(&within);
-    tasks.into_iter().filter(|task| task.only.is_some()).collect()
+    tasks.into_iter().filter(|task| task.variants.is_some()).collect()
 }
 
 #[test]
 fn an_undecided_variant_is_measured_again_at_all_layouts_without_the_other_variants() {
     // The workers scatter so widely around 0.3 that the interval reaches into the floor.
     let tasks = undecided_tasks(|worker, _| 0.3 + 0.8 * ((worker * 7 % 20) as f64 / 9.5 - 1.0));
-    let found: Vec<_> = tasks.iter().map(|task| (task.group.clone(), task.only.clone())).collect();
+    let found: Vec<_> = tasks.iter().map(|task| (task.comparison.clone(), task.variants.clone())).collect();
     assert_eq!(found, [(group(0), Some(vec![0])), (group(29), Some(vec![0]))]);
 }
 
@@ -240,7 +252,7 @@ fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
             let mut samples = with_adds([4.0; 3]);
             samples.rounds.truncate(1);
             let round = &mut samples.rounds[0];
-            (round.inline, round.again, round.copy) = (twice(100.0), twice(100.0), twice(100.0));
+            (round.inline, round.repeat, round.copy) = (twice(100.0), twice(100.0), twice(100.0));
             round.ticks = vec![twice(100.0 + overhead)];
             estimator.add(worker, &group(offset), samples);
         }
@@ -251,7 +263,7 @@ fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
 #[test]
 fn a_burst_of_small_interruptions_in_half_of_the_workers_neither_hides_nor_causes_a_resolved_overhead() {
     let mut rng = Pcg64Mcg::seed_from_u64(11);
-    let plan = Plan { groups: (0..8).map(group).collect(), ..plan() };
+    let plan = Plan { comparisons: (0..8).map(group).collect(), ..plan() };
     let mut resolved = |overhead: f64| {
         let tries = (0..200).map(|_| with_a_burst(overhead, &mut rng).finish(&plan, &[PteVal::META], 2.6e9));
         tries.filter(|found| table(found).resolved).count()
@@ -328,7 +340,7 @@ fn collect_samples(overheads: [f64; 2], workers: usize, seed: u64, later: &[usiz
     for worker in 0..workers {
         let columns = if worker < workers / 2 { &[0, 1] } else { later };
         let costs = columns.iter().map(|column| overheads[*column]);
-        let costs: Vec<f64> = std::iter::repeat_n(0.0, FIRST_COLUMN).chain(costs).collect();
+        let costs: Vec<f64> = std::iter::repeat_n(0.0, FIRST_VARIANT).chain(costs).collect();
         let disturbed: Vec<bool> = (0..ROUNDS).map(|_| noise(1.0).abs() < 0.43).collect();
         // A busy sibling shows in the reference run alone, or, where that mostly waits, in the adds alone.
         let slower: Vec<f64> = disturbed.iter().map(|busy| if *busy { 1.5 + noise(0.1) } else { 1.0 }).collect();
@@ -346,17 +358,17 @@ fn collect_samples(overheads: [f64; 2], workers: usize, seed: u64, later: &[usiz
             std::array::from_fn(|_| std::array::from_fn(|_| (100_000.0 * cost * (1.0 + noise(0.005))) as f32))
         };
         let rounds =
-            |kernel: usize| if kernel >= FIRST_COLUMN && columns[kernel - FIRST_COLUMN] == 1 { 1 } else { ROUNDS };
+            |kernel: usize| if kernel >= FIRST_VARIANT && columns[kernel - FIRST_VARIANT] == 1 { 1 } else { ROUNDS };
         let turns = (0..costs.len()).map(|kernel| (0..rounds(kernel)).map(|round| turn(kernel, round)).collect());
         let samples = WorkSamples {
             units: 100,
-            ticks: (ROUNDS * (FIRST_COLUMN + columns.len()) * 2) as u64 * 600_000,
+            ticks: (ROUNDS * (FIRST_VARIANT + columns.len()) * 2) as u64 * 600_000,
             ticks_per_cycle: vec![[1.0, 1.0]; ROUNDS],
-            pace,
+            reference_run: pace,
             adds,
             kernels: turns.collect(),
             in_place: None,
-            columns: columns.to_vec(),
+            variants: columns.to_vec(),
             missing: Vec::new(),
             calls: BTreeMap::new(),
             instructions: Vec::new(),
@@ -375,7 +387,7 @@ fn extra_rounds_go_to_mechanisms_with_too_wide_intervals() {
     // The half-width is a third of a point. With one placement in a round the need would exceed twice the rounds so
     // far.
     assert_eq!(share.workload, MmapPerf::META.name);
-    assert!(share.only.len() > 1 && share.only.iter().all(|kernel| *kernel == 0), "not the option: {share:?}");
+    assert!(share.variants.len() > 1 && share.variants.iter().all(|kernel| *kernel == 0), "not the option: {share:?}");
     // The time suffices for four times the need.
     let need = share.rounds / 4.0;
     assert!((7.5..50.0).contains(&need) && (0.1..1.0).contains(&part), "{share:?} {part}");

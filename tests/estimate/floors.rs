@@ -3,7 +3,7 @@
 use pvbench::clock::Clock;
 use pvbench::estimate::{Estimates, Estimator, traps};
 use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::measure::wire::{ComparisonSamples, RoundSamples};
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -31,9 +31,9 @@ fn estimates(throughput: usize, flushed: usize) -> Estimates {
     let plan = Plan {
         preset: Preset::Default,
         seed: 1,
-        groups,
-        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
-        only: Vec::new(),
+        comparisons: groups,
+        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
+        variants_by_comparison: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: 3,
         window_cycles: 100_000,
@@ -43,21 +43,21 @@ fn estimates(throughput: usize, flushed: usize) -> Estimates {
     estimator.finish(&plan, &metas, 2.6e9)
 }
 
-fn samples(copy: f64, worker: usize) -> GroupSamples {
+fn samples(copy: f64, worker: usize) -> ComparisonSamples {
     let own = 1e-6 * worker as f64;
     let round = RoundSamples {
         ticks_per_cycle: [1.0; 2],
         adds_per_cycle: 4.0,
         inline: [1.0; 2],
-        again: [1.0; 2],
+        repeat: [1.0; 2],
         copy: [1.0 + copy; 2],
         ticks: vec![[1.0 + OVERHEAD + own; 2]],
     };
-    GroupSamples {
+    ComparisonSamples {
         rounds: vec![round; 3],
         dropped: 0,
         given_up: 0,
-        columns: vec![0],
+        variants: vec![0],
         absent: Vec::new(),
         missing: Vec::new(),
         counters: Vec::new(),

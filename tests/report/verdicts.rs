@@ -6,7 +6,7 @@ use crate::support;
 use pvbench::clock::Clock;
 use pvbench::estimate::Estimator;
 use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{GroupSamples, RoundSamples};
+use pvbench::measure::wire::{ComparisonSamples, RoundSamples};
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -112,9 +112,9 @@ fn sampled() -> Report {
     let plan = Plan {
         preset: Preset::Default,
         seed: 1,
-        groups,
-        columns: vec![Variant { mechanism: "table".to_owned(), state: None }],
-        only: Vec::new(),
+        comparisons: groups,
+        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
+        variants_by_comparison: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: 3,
         window_cycles: 100_000,
@@ -126,7 +126,7 @@ fn sampled() -> Report {
     report
 }
 
-fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> GroupSamples {
+fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> ComparisonSamples {
     let own = truth.workers * rng.random_range(-1.0..1.0);
     let overhead = if rng.random_bool(truth.without) { 0.0 } else { truth.overhead + own + moved };
     let mut twice = |cycles: f64| [(); 2].map(|()| 0.7 * cycles * (1.0 + truth.rounds * rng.random_range(-1.0..1.0)));
@@ -134,15 +134,15 @@ fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> GroupSamples {
         ticks_per_cycle: [0.7; 2],
         adds_per_cycle: 4.0,
         inline: twice(8.0),
-        again: twice(8.0),
+        repeat: twice(8.0),
         copy: twice(8.0),
         ticks: vec![twice(8.0 + overhead)],
     };
-    GroupSamples {
+    ComparisonSamples {
         rounds: (0..3).map(|_| round()).collect(),
         dropped: 0,
         given_up: 0,
-        columns: vec![0],
+        variants: vec![0],
         absent: Vec::new(),
         missing: Vec::new(),
         counters: Vec::new(),

@@ -1,5 +1,5 @@
-//! Children that the kernel refuses some system calls, as a strict container does (seccomp(2)).
-#![allow(dead_code, reason = "not every test file needs all of it")]
+//! Child processes for which the kernel refuses some system calls, as in a strict container (seccomp(2)).
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -7,19 +7,19 @@ use std::process::Command;
 
 use libc::{c_long, sock_filter};
 
-/// A system call to refuse with EPERM; with a bit, only where that bit is set in its third argument.
+/// A system call to refuse with EPERM. With a bit, it is refused only where its third argument has that bit.
 #[derive(Clone, Copy)]
 pub struct Refused(pub c_long, pub Option<u32>);
 
-/// Making memory executable after the fact.
+/// `mprotect` that makes memory executable.
 pub const MPROTECT_EXEC: Refused = Refused(libc::SYS_mprotect, Some(libc::PROT_EXEC as u32));
 
-/// Has the child of `command` be refused these calls from its first instruction on.
+/// Makes the kernel refuse these calls to the child of `command`, from its first instruction.
 pub fn refuse(command: &mut Command, refused: &[Refused]) {
     refuse_with(command, refused, libc::EPERM);
 }
 
-/// As [`refuse`], with another error than EPERM.
+/// Like [`refuse`], with an error other than EPERM.
 pub fn refuse_with(command: &mut Command, refused: &[Refused], error: libc::c_int) {
     let load = |offset: u32| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
     let mut filter = Vec::new();
@@ -41,14 +41,14 @@ pub fn refuse_with(command: &mut Command, refused: &[Refused], error: libc::c_in
     filter.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
     let install = move || {
         let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-        // SAFETY: a plain call of the system, with arguments of this process.
+        // SAFETY: plain system calls, with arguments of this process.
         let done = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
                 && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
         };
         if done { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
-    // SAFETY: a plain call of the system, with arguments of this process.
+    // SAFETY: `install` only makes system calls, which is allowed between fork and exec.
     unsafe { command.pre_exec(install) };
 }
 

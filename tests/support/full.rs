@@ -1,5 +1,5 @@
-//! A report that has everything a default run has, with the longest names and a few ops of each kind: its page has all
-//! columns, plots and sections. Every number in it is made up.
+//! A report with every part of a default run, the longest names and a few ops of each kind. Its page has all columns,
+//! plots and sections. Every number is made up.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use pvbench::report::schema::{
     RegimeFloor, Spread, SpreadSource, WorkloadKernel, WorkloadResult,
 };
 
-/// Op, what it takes natively, whether it is patched with its own instructions.
+/// Op, native cycles, whether it is patched with its own instructions.
 const OPS: [(&str, f64, bool); 6] = [
     ("save_fl", 4.0, true),
     ("set_pte", 0.25, false),
@@ -21,7 +21,7 @@ const OPS: [(&str, f64, bool); 6] = [
     ("adjust_exception_frame", 1.0, true),
 ];
 
-/// Mechanism, its states, its price, its year in Linux.
+/// Mechanism, its states, its overhead in cycles, its year in Linux.
 const MECHANISMS: [(&str, &[&str], f64, Option<u16>); 14] = [
     ("inline", &[], 0.0, None),
     ("inline_clobber", &[], 0.01, None),
@@ -53,7 +53,7 @@ const WORKLOADS: [&str; 11] = [
     "kernel_build",
 ];
 
-/// The report.
+/// Makes the report.
 pub fn full() -> Report {
     let mut report = super::everything();
     report.catalogue.ops = OPS
@@ -70,7 +70,7 @@ pub fn full() -> Report {
     report.run.plan.regimes = Regime::ALL.to_vec();
     let template = report.cells.iter().find(|cell| cell.op == "save_fl").expect("it has that op").clone();
     report.cells = cells(&template);
-    let of = |regime| RegimeFloor {
+    let regime_floor = |regime| RegimeFloor {
         regime,
         cycles: floor(regime),
         ratio: floor(regime) / 40.0,
@@ -78,7 +78,7 @@ pub fn full() -> Report {
         same_loop_cycles: floor(regime) / 9.0,
         copied_loop_cycles: floor(regime) / 5.0,
     };
-    report.floors = Regime::ALL.map(of).to_vec();
+    report.floors = Regime::ALL.map(regime_floor).to_vec();
     report.workloads = WORKLOADS.iter().enumerate().map(workload).collect();
     let option = |name: &str| OptionInfo {
         name: name.to_owned(),
@@ -113,7 +113,7 @@ fn floor(regime: Regime) -> f64 {
 
 fn cells(template: &Cell) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for (place, (op, native, patched)) in OPS.iter().enumerate() {
+    for (index, (op, native, patched)) in OPS.iter().enumerate() {
         for regime in Regime::ALL {
             for (mechanism, states, price, _) in MECHANISMS {
                 for state in states.iter().map(|state| Some(*state)).chain(states.is_empty().then_some(None)) {
@@ -121,8 +121,8 @@ fn cells(template: &Cell) -> Vec<Cell> {
                         continue;
                     }
                     let cheap = matches!(state, Some("inline" | "nop" | "off"));
-                    // Ops differ in what they hide of a call; all of it is the same in every run.
-                    let hidden = [1.0, 0.9, 1.1, 0.4, 0.02, 0.97][place];
+                    // Ops hide different shares of a call; the shares are fixed, so every test run is the same.
+                    let hidden = [1.0, 0.9, 1.1, 0.4, 0.02, 0.97][index];
                     let factor = if regime == Regime::Flushed { 6.0 } else { 1.0 };
                     let price = if cheap { 0.13 } else { price } * hidden * factor;
                     cells.push(cell(template, (op, *native), (mechanism, state), regime, price));

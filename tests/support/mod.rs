@@ -1,4 +1,4 @@
-//! Synthetic reports: every number in them is made up, from a seed, to look like a run. None was measured.
+//! Synthetic reports. Every number is made up from a seed, to look like a run; none was measured.
 #![allow(dead_code)]
 
 pub mod full;
@@ -87,7 +87,7 @@ const MMU: &[&str] = &[
 const LOCK: &[&str] = &["queued_spin_lock_slowpath", "queued_spin_unlock", "wait", "kick", "vcpu_is_preempted"];
 const TIME: &[&str] = &["sched_clock", "steal_clock", "get_wallclock"];
 
-/// Name, cycles above inline in throughput for a short op, what it is, since when.
+/// Name, cycles above `inline` in throughput for a short op, summary, origin.
 const MECHANISMS: &[(&str, f64, &str, &str)] = &[
     ("inline", 0.0, "the native instructions in place: the baseline", "a kernel without CONFIG_PARAVIRT"),
     ("inline_clobber", 0.1, "the native instructions in place, all caller-saved registers given up", "Linux 2.6.20"),
@@ -187,7 +187,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
     }
 }
 
-/// The synthetic report with all that is optional: steps of a history, machine code, counters, states.
+/// The synthetic report with all optional parts: steps of a history, machine code, counters, states.
 pub fn everything() -> Report {
     let mut report = synthetic();
     for cell in report.cells.iter_mut().filter(|cell| cell.mechanism == "table") {
@@ -222,7 +222,7 @@ pub fn everything() -> Report {
     report
 }
 
-/// Machine code of `save_fl`. A text that begins with an asterisk is a line that patching changed.
+/// A listing of `save_fl`. An asterisk before a text marks a line that patching changed.
 fn listing(state: Option<&str>, lines: &[(&str, &str, &str)]) -> Listing {
     let line = |(bytes, text, place): &(&str, &str, &str)| ListingLine {
         bytes: (*bytes).to_owned(),
@@ -233,7 +233,7 @@ fn listing(state: Option<&str>, lines: &[(&str, &str, &str)]) -> Listing {
     Listing { op: "save_fl".to_owned(), state: state.map(str::to_owned), lines: lines.iter().map(line).collect() }
 }
 
-/// A report of a run that ended before its first group.
+/// The report of a run that ended before its first comparison.
 pub fn empty() -> Report {
     let mut report = synthetic();
     report.cells.clear();
@@ -246,7 +246,7 @@ pub fn empty() -> Report {
     report
 }
 
-/// A failure as a worker that died leaves it.
+/// The failure of a worker that died.
 pub fn failure() -> Failure {
     Failure {
         worker: 7,
@@ -447,7 +447,7 @@ fn environment() -> Vec<Check> {
     ]
 }
 
-/// A workload on a kernel behind a mechanism, on one that cannot be had, and on one with an option.
+/// A workload on three kernels: one with a mechanism, an unavailable one, and one with an option.
 pub fn workload() -> WorkloadResult {
     let percent = |estimate: f64| Some(Estimate { estimate, low: estimate - 0.1, high: estimate + 0.1 });
     let kernel = |mechanism: Option<&str>, option: Option<&str>, overhead: Option<Estimate>| WorkloadKernel {

@@ -102,9 +102,9 @@ impl<'a> Measurable<'a> {
         let mut plan = Plan {
             preset: Preset::Quick,
             seed,
-            groups,
-            columns,
-            only,
+            comparisons: groups,
+            variants: columns,
+            variants_by_comparison: only,
             workers: Workers::Within(CELL_TIME),
             rounds: 1,
             window_cycles: WINDOW_CYCLES,
@@ -113,7 +113,7 @@ impl<'a> Measurable<'a> {
         };
         let bounds = rules.iter().filter(|rule| rule.rule.selects_workloads()).flat_map(|rule| &rule.rule.bounds);
         let timed = bounds.into_iter().any(|bound| bound.quantity.is_time());
-        let share = match (plan.groups.is_empty(), workloads.is_empty() || !timed) {
+        let share = match (plan.comparisons.is_empty(), workloads.is_empty() || !timed) {
             (true, _) => 1.0,
             (false, true) => 0.0,
             (false, false) => WORKLOAD_SHARE,

@@ -1,4 +1,4 @@
-//! Workers of workloads on two CPUs at a time, one of them beside workers of ops.
+//! Workers of workloads on two CPUs at a time; one CPU also has workers of ops.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use pvbench::clock::Clock;
 use pvbench::measure::parent::{ParentError, Sink, WorkerFailure};
 use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{GroupSamples, Task};
+use pvbench::measure::wire::{ComparisonSamples, Task};
 use pvbench::measure::work::{KernelVariant, WorkSamples};
 use pvbench::measure::work_parent::{WorkPlan, run_all};
 use pvbench::op::BodyKind;
@@ -14,27 +14,27 @@ use pvbench::regime::Regime;
 
 const WORKERS: usize = 5;
 
-/// What came in.
+/// The results that arrived.
 #[derive(Default)]
 struct Seen {
-    /// Numbers of the workers, and the units they made a part of.
+    /// Numbers of the workers, with their units per part of a run.
     worked: Vec<(usize, u64)>,
-    mishaps: Vec<WorkerFailure>,
-    /// Workers that measured the group.
-    groups: usize,
+    failures: Vec<WorkerFailure>,
+    /// Number of workers that measured the comparison.
+    comparisons: usize,
 }
 
 impl Sink for Seen {
-    fn samples(&mut self, _: usize, _: &Comparison, _: GroupSamples, _: &[u8]) {
-        self.groups += 1;
+    fn samples(&mut self, _: usize, _: &Comparison, _: ComparisonSamples, _: &[u8]) {
+        self.comparisons += 1;
     }
 
     fn worked(&mut self, worker: usize, _: &str, samples: WorkSamples, _: &[u8]) {
         self.worked.push((worker, samples.units));
     }
 
-    fn failed(&mut self, mishap: WorkerFailure) {
-        self.mishaps.push(mishap);
+    fn failed(&mut self, failure: WorkerFailure) {
+        self.failures.push(failure);
     }
 
     fn through(&mut self) {}
@@ -46,9 +46,9 @@ impl Sink for Seen {
     fn again(&mut self, _: usize) {}
 }
 
-/// Five workers for `groups`, and five for a workload in two lanes, on whichever CPUs there are, started by `command`.
+/// Runs five workers for `comparisons`, and five for a workload on up to two CPUs, started by `command`.
 fn run(
-    groups: Vec<Comparison>,
+    comparisons: Vec<Comparison>,
     command: &(dyn Fn() -> Command + Sync),
     stop: bool,
 ) -> (Result<bool, ParentError>, Seen) {
@@ -56,9 +56,9 @@ fn run(
     let plan = Plan {
         preset: Preset::Quick,
         seed: 7,
-        groups,
-        columns: vec![table.clone()],
-        only: Vec::new(),
+        comparisons,
+        variants: vec![table.clone()],
+        variants_by_comparison: Vec::new(),
         workers: Workers::Exactly(WORKERS),
         rounds: 1,
         window_cycles: 100_000,
@@ -84,9 +84,9 @@ fn worker() -> Command {
 }
 
 #[test]
-fn every_worker_does_as_much_as_the_first_whichever_lane_it_is_in() {
+fn every_worker_measures_the_units_of_the_first_on_either_cpu() {
     let (whole, mut seen) = run(Vec::new(), &worker, false);
-    assert!(whole.unwrap() && seen.mishaps.is_empty(), "{:?}", seen.mishaps);
+    assert!(whole.unwrap() && seen.failures.is_empty(), "{:?}", seen.failures);
     seen.worked.sort_unstable();
     let numbers: Vec<usize> = seen.worked.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, (0..WORKERS).collect::<Vec<_>>());
@@ -94,15 +94,16 @@ fn every_worker_does_as_much_as_the_first_whichever_lane_it_is_in() {
 }
 
 #[test]
-fn ops_and_workloads_at_the_same_time_are_both_measured_by_all_of_their_workers() {
-    let group = Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
-    let (whole, seen) = run(vec![group], &worker, false);
-    assert!(whole.unwrap() && seen.mishaps.is_empty(), "{:?}", seen.mishaps);
-    assert_eq!((seen.groups, seen.worked.len()), (WORKERS, WORKERS));
+fn ops_and_workloads_at_the_same_time_are_measured_by_all_of_their_workers() {
+    let comparison =
+        Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
+    let (whole, seen) = run(vec![comparison], &worker, false);
+    assert!(whole.unwrap() && seen.failures.is_empty(), "{:?}", seen.failures);
+    assert_eq!((seen.comparisons, seen.worked.len()), (WORKERS, WORKERS));
 }
 
 #[test]
-fn a_worker_that_dies_in_one_lane_is_noted_and_the_others_go_on() {
+fn a_worker_that_dies_on_one_cpu_is_reported_and_the_others_continue() {
     let started = AtomicUsize::new(0);
     let (whole, mut seen) = run(
         Vec::new(),
@@ -113,15 +114,15 @@ fn a_worker_that_dies_in_one_lane_is_noted_and_the_others_go_on() {
         false,
     );
     assert!(whole.unwrap());
-    let [mishap] = &seen.mishaps[..] else { panic!("{:?}", seen.mishaps) };
-    assert!(mishap.message.contains("exit code 1"), "{mishap:?}");
+    let [failure] = &seen.failures[..] else { panic!("{:?}", seen.failures) };
+    assert!(failure.message.contains("exit code 1"), "{failure:?}");
     seen.worked.sort_unstable();
     let numbers: Vec<usize> = seen.worked.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (0..WORKERS).collect::<Vec<_>>(), "it had another life");
+    assert_eq!(numbers, (0..WORKERS).collect::<Vec<_>>(), "the worker was restarted");
 }
 
 #[test]
-fn a_run_that_is_stopped_or_cannot_start_workers_ends_in_both_lanes() {
+fn a_run_that_is_stopped_or_cannot_start_workers_ends_on_both_cpus() {
     let (whole, seen) = run(Vec::new(), &worker, true);
     assert!(!whole.unwrap() && seen.worked.is_empty());
     let started = AtomicUsize::new(0);
