@@ -215,8 +215,6 @@ fn units_of<W: KernelWorkload, D: Dispatch, C: Config>(
     let mut sum = 1;
     for _ in 0..units {
         sum = mixed(sum, W::unit(kernel, state)?);
-        #[cfg(feature = "inject")]
-        crate::inject::more(W::META.name, D::META.name);
     }
     Ok(sum)
 }
