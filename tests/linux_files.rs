@@ -110,7 +110,7 @@ fn an_unknown_or_damaged_payload_is_said_to_be() {
     let mut packed = vec![0x02, 0x21, 0x4c, 0x18];
     packed.extend((text.len() as u32).to_le_bytes());
     packed.extend(text);
-    assert!(of(&packed).to_string().contains("no ELF file"));
+    assert!(of(&packed).to_string().contains("not an ELF file"));
 }
 
 #[test]
