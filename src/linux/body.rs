@@ -250,7 +250,7 @@ pub fn decode_body(elf: &Elf, function: u64) -> Body {
         if instruction.is_invalid() || instruction.mnemonic() == Mnemonic::Int3 {
             break;
         }
-        acts.extend(act(&instruction));
+        acts.extend(find_act(&instruction));
         let flow = instruction.flow_control();
         // A short jump stays in the function: for example, a static branch that is not taken.
         let is_short = flow == FlowControl::UnconditionalBranch && instruction.len() == 2;
@@ -265,7 +265,8 @@ pub fn decode_body(elf: &Elf, function: u64) -> Body {
     Body::Other(acts)
 }
 
-fn act(instruction: &Instruction) -> Option<Act> {
+/// The instruction as one of [`Act`], if it is one.
+fn find_act(instruction: &Instruction) -> Option<Act> {
     let number = |register: Register| u8::try_from(register as usize - Register::CR0 as usize).ok();
     match instruction.mnemonic() {
         Mnemonic::Out => Some(Act::Out),

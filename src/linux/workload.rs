@@ -13,7 +13,7 @@ pub struct GuestWorkload {
     pub model: Option<(&'static str, f64)>,
 }
 
-/// All workloads, in the order of `run_all` in `src/linux/guest/workloads.rs`.
+/// All workloads, in the order of `all` in `src/linux/guest/workloads.rs`.
 pub const WORKLOADS: [GuestWorkload; 11] = [
     GuestWorkload {
         name: "getppid",
