@@ -1,5 +1,5 @@
-//! Exact instructions per op and per unit of a workload, counted by callgrind through iai-callgrind: the difference of two
-//! lengths of every loop.
+//! Exact instructions per op and per unit of a workload, counted by callgrind through iai-callgrind: the difference of
+//! two lengths of every loop.
 //!
 //! Needs valgrind and iai-callgrind-runner (`scripts/setup.sh` installs both). If one is missing, this bench prints a
 //! line and succeeds, so that `cargo bench` continues.
@@ -40,7 +40,7 @@ fn prepare_loop(op: &str, mechanism: &str, passes: u64) -> PreparedLoop {
     let pair = pair.unwrap_or_else(|| panic!("unknown mechanism {mechanism}"));
     (pair.bind)(BodyKind::Native);
     let args = (op.arguments)(&mut cpu);
-    let measured = pair.loop_of(Regime::Throughput).unwrap_or_else(|| panic!("{} has no loop in throughput", op.meta.name));
+    let measured = pair.loop_of(Regime::Throughput).unwrap_or_else(|| panic!("no loop in throughput"));
     PreparedLoop { measured, args, passes, _cpu: cpu }
 }
 
@@ -94,7 +94,8 @@ struct PreparedWorkload {
 fn prepare_workload(workload: &str, mechanism: &str, units: u64) -> PreparedWorkload {
     let mut machine = Machine::new().unwrap_or_else(|error| panic!("{error}"));
     let entries = workload_entries();
-    let entry = entries.iter().find(|e| e.meta.name == workload).unwrap_or_else(|| panic!("unknown workload {workload}"));
+    let entry =
+        entries.iter().find(|e| e.meta.name == workload).unwrap_or_else(|| panic!("unknown workload {workload}"));
     let variant = entry.variants.iter().find(|v| v.mechanism.name == mechanism);
     let run = variant.unwrap_or_else(|| panic!("unknown mechanism {mechanism}")).run;
     // A first run, for work that happens once per process.

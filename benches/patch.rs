@@ -19,7 +19,7 @@ fn switch(c: &mut Criterion) {
     let targets =
         |platform| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(platform))).collect() };
     let (native, xen) = (targets(BodyKind::Native), targets(BodyKind::Xen));
-    let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("patch: this program has no sites") };
+    let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("patch: no sites") };
     let span = first.address..last.address + last.length;
     let mut group = c.benchmark_group(format!("switch {} sites", sites.len()));
     group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));

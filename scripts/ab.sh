@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] || { echo "usage: scripts/ab.sh REVISION [OPTIONS OF pvbench ab]" >&2; exit 2; }
-commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "scripts/ab.sh: '$1' is not a revision of this repository; see git log" >&2; exit 2; }
+commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "ab.sh: '$1' is not a revision here; see git log" >&2; exit 2; }
 shift
 read -ra features <<<"${PVBENCH_FEATURES:-}"
 read -ra program <<<"${PVBENCH_TARGET:---bin pvbench}"
@@ -25,7 +25,10 @@ git worktree add --quiet --detach "$worktree" "$commit"
 prefix=$(git rev-parse --show-prefix)
 before=$(CARGO_TARGET_DIR=$PWD/target/ab build --manifest-path "$worktree/${prefix}Cargo.toml") || exit 4
 after=$(build) || exit 4
-[ -n "$before" ] && [ -n "$after" ] || { echo "scripts/ab.sh: cargo built no program for ${program[*]}; set PVBENCH_TARGET to a target of this crate" >&2; exit 4; }
+[ -n "$before" ] && [ -n "$after" ] || {
+    echo "ab.sh: cargo built no program for ${program[*]}; set PVBENCH_TARGET to a target of this crate" >&2
+    exit 4
+}
 
 status=0
 "$after" ab --baseline "$before" "$@" || status=$?

@@ -58,9 +58,15 @@ all=(base xxl-spinlocks xxl paravirt paravirt-spinlocks up preempt retpoline sta
 [ $# -gt 0 ] || set -- "${all[@]}"
 for variant in "$@"; do options "$variant"; done
 
-[ -f "$package" ] || { echo "build-kernels.sh: $package does not exist; run apt-get install linux-source-6.1" >&2; exit 2; }
+[ -f "$package" ] || {
+    echo "build-kernels.sh: $package does not exist; run apt-get install linux-source-6.1" >&2
+    exit 2
+}
 for tool in gcc make flex bison bc cpio xz strip; do
-    command -v $tool >/dev/null || { echo "build-kernels.sh: $tool is missing; install the packages at the top of this file" >&2; exit 2; }
+    command -v $tool >/dev/null || {
+        echo "build-kernels.sh: $tool is missing; install the packages at the top of this file" >&2
+        exit 2
+    }
 done
 
 source=$out/source

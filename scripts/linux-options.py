@@ -3,8 +3,8 @@
 
     scripts/build-kernels.sh FOLDER && cargo build --release && scripts/linux-options.py FOLDER
 
-Boots the kernels of scripts/build-kernels.sh in FOLDER, writes reports/linux/options.json and prints it as a table. Further
-arguments go to `pvbench linux run`. Needs only Python's standard library.
+Boots the kernels of scripts/build-kernels.sh in FOLDER, writes reports/linux/options.json and prints it as a table.
+Further arguments go to `pvbench linux run`. Needs only Python's standard library.
 """
 
 import datetime

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Profiles a workload on the plain model kernel (`inline`, no options) by function, with perf's software clock.
 #
-#     cargo build --release && scripts/profile.sh [WORKLOAD] > reports/profile-WORKLOAD.txt      WORKLOAD: mmap_perf by default
+#     cargo build --release && scripts/profile.sh [WORKLOAD] > reports/profile-WORKLOAD.txt
+#
+# WORKLOAD is mmap_perf by default.
 #
 # Needs perf (Debian: linux-perf). It needs no hardware counters, and up to kernel.perf_event_paranoid = 2 no root.
 set -euo pipefail

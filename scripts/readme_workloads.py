@@ -56,7 +56,8 @@ def main():
     text, found = re.subn(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{table}\n\n{end}", text,
                           flags=re.S)
     if found != 1:
-        print("README.md lacks the marks for the table: add <!-- workloads --> and <!-- /workloads -->", file=sys.stderr)
+        print("README.md lacks the marks of the table, <!-- workloads --> and <!-- /workloads -->; add them",
+              file=sys.stderr)
         return 2
     readme.write_text(text, encoding="utf-8")
     return 0

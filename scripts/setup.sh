@@ -58,7 +58,10 @@ if [ $kernel = yes ] && command -v apt-get >/dev/null; then
         (cd "$kernels" && apt-get download -qq "$name" && dpkg-deb -x "$name"_*.deb . && rm "$name"_*.deb)
         if has_kernel "$kernels"; then break; fi
     done
-    has_kernel "$kernels" || { echo "setup.sh: the packages of linux-image-cloud-amd64 hold no kernel; set PVBENCH_KERNEL to a vmlinuz" >&2; exit 1; }
+    has_kernel "$kernels" || {
+        echo "setup.sh: the packages of linux-image-cloud-amd64 hold no kernel; set PVBENCH_KERNEL to a vmlinuz" >&2
+        exit 1
+    }
 fi
 if [ $runner = yes ]; then
     cargo install iai-callgrind-runner --version "$version" --locked

@@ -1,4 +1,5 @@
-//! Compares traced instruction counts with callgrind's: every loop that valgrind can run, in every state, at two lengths.
+//! Compares traced instruction counts with callgrind's: every loop that valgrind can run, in every state, at two
+//! lengths.
 //!
 //! The children run this binary under valgrind; each writes the names of its loops, in order.
 
@@ -94,7 +95,9 @@ fn traced_counts_equal_those_of_callgrind_for_every_loop_and_state() {
         return std::fs::write(list, names).unwrap();
     }
     let ops = op_entries().len();
-    let shares = Mutex::new((0..ops).step_by(OPS_PER_CHILD).map(|from| from..(from + OPS_PER_CHILD).min(ops)).collect::<Vec<_>>());
+    let shares = Mutex::new(
+        (0..ops).step_by(OPS_PER_CHILD).map(|from| from..(from + OPS_PER_CHILD).min(ops)).collect::<Vec<_>>(),
+    );
     let take = || -> Option<BTreeMap<String, i64>> {
         let mut theirs = BTreeMap::new();
         while let Some(share) = { shares.lock().unwrap().pop() } {

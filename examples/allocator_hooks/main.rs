@@ -5,8 +5,9 @@
 //! registers?
 //!
 //! ```sh
-//! cargo run --release --example allocator_hooks -- run --mechanism 'table,dyn,once_lock,static_call_inline' --time 20 --out target/allocator_hooks
-//! cargo run --release --example allocator_hooks -- gate target/allocator_hooks/report.json --budget examples/allocator_hooks/budgets.toml
+//! cargo run --release --example allocator_hooks -- run --mechanism 'table,dyn,once_lock,static_call_inline' --time 20
+//! --out target/allocator_hooks cargo run --release --example allocator_hooks -- gate
+//! target/allocator_hooks/report.json --budget examples/allocator_hooks/budgets.toml
 //! ```
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -33,8 +34,9 @@ struct List {
 
 impl Arena {
     const fn new() -> Self {
-        let mut free = [const { List { count: AtomicUsize::new(OBJECTS), objects: [const { AtomicUsize::new(0) }; OBJECTS] } };
-            CLASSES];
+        let mut free =
+            [const { List { count: AtomicUsize::new(OBJECTS), objects: [const { AtomicUsize::new(0) }; OBJECTS] } };
+                CLASSES];
         let mut at = 0;
         while at < CLASSES * OBJECTS {
             let (class, object) = (at % CLASSES, at / CLASSES);

@@ -6,8 +6,9 @@
 //! may be null (`listener`)?
 //!
 //! ```sh
-//! cargo run --release --example trace_hook -- run --mechanism 'flag,table,jump_label,listener' --time 20 --out target/trace_hook
-//! cargo run --release --example trace_hook -- gate target/trace_hook/report.json --budget examples/trace_hook/budgets.toml
+//! cargo run --release --example trace_hook -- run --mechanism 'flag,table,jump_label,listener' --time 20 --out
+//! target/trace_hook cargo run --release --example trace_hook -- gate target/trace_hook/report.json --budget
+//! examples/trace_hook/budgets.toml
 //! ```
 
 use std::sync::atomic::{AtomicU64, Ordering};

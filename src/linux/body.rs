@@ -121,7 +121,8 @@ const IDENTITIES: &[&str] = &[
     "pte_val", "make_pte", "pgd_val", "make_pgd", "pmd_val", "make_pmd", "pud_val", "make_pud", "p4d_val", "make_p4d",
 ];
 
-/// Hooks with native instructions, as Linux's header defines them. Boot writes them over the sites; other hooks have none.
+/// Hooks with native instructions, as Linux's header defines them. Boot writes them over the sites; other hooks have
+/// none.
 const NATIVE: &[(&str, &[&[u8]])] = &[
     ("wbinvd", &[b"\x0f\x09"]),
     ("save_fl", &[b"\x9c\x58"]),

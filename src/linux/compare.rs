@@ -234,7 +234,11 @@ fn prepare_kernel(
 }
 
 /// Prepares a variant with counters, always of the unpatched kernel.
-fn prepare_counting(ready: &PreparedBoots, file: &File, about: &mut LinuxKernel) -> Result<Option<Counting>, LinuxError> {
+fn prepare_counting(
+    ready: &PreparedBoots,
+    file: &File,
+    about: &mut LinuxKernel,
+) -> Result<Option<Counting>, LinuxError> {
     let mut elf = file.elf.clone();
     let hooks = file.hooks.as_ref().ok();
     let made = match hooks.map_or(Ok(()), |hooks| unpatch(&mut elf, hooks, Unpatching::Noalt).map(drop)) {

@@ -5,9 +5,9 @@
 //! the unused half of the page that the kernel shares with every process for its clock (`.vvar`). The guest's init
 //! reads them as plain memory before and after each workload, and the counts are exact.
 //!
-//! The emulator's own tools are unsuitable. Its log of executed blocks has gigabytes, and breakpoints of a debugger stop
-//! it millions of times. Its plugins count a faulting instruction twice, and need headers that distributions do not
-//! ship.
+//! The emulator's own tools are unsuitable. Its log of executed blocks has gigabytes, and breakpoints of a debugger
+//! stop it millions of times. Its plugins count a faulting instruction twice, and need headers that distributions do
+//! not ship.
 //!
 //! TCG counts every round of a `rep` as an instruction. The stub of a `rep` adds its rounds (`rcx`) to a counter, so
 //! that they can be subtracted.
@@ -75,7 +75,8 @@ impl Counters {
 /// # Errors
 /// If the kernel has no room for them.
 pub fn count(elf: &mut Elf, hooks: Option<&Hooks>) -> Result<Counters, CountError> {
-    let vvar = elf.need(".vvar", "it is the page for the counters, and kernels since 6.15 have it elsewhere; name an older kernel")?.address;
+    let meaning = "it is the page for the counters, and kernels since 6.15 have it elsewhere; name an older kernel";
+    let vvar = elf.need(".vvar", meaning)?.address;
     let mut counters = Counters { slots: hooks.map(Hooks::slots).unwrap_or_default(), ..Counters::default() };
     counters.slots.truncate(MAX_COUNTERS - 1);
     let first = vvar + MAGIC_OFFSET + MAGIC.len() as u64;
@@ -264,8 +265,8 @@ impl Text {
         Some(at)
     }
 
-    /// Moves a `rep` into a stub, `add %rcx, counter(%rip); rep ..; jmp back`. A short jump replaces the `rep`; if the stub
-    /// is far, it leads to a long jump to the stub.
+    /// Moves a `rep` into a stub, `add %rcx, counter(%rip); rep ..; jmp back`. A short jump replaces the `rep`; if the
+    /// stub is far, it leads to a long jump to the stub.
     fn detour(&mut self, rep: &Rep, counter: u64) -> Option<Detour> {
         const JMP: u64 = 5;
         let length = 7 + rep.bytes.len() as u64 + JMP;

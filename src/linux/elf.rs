@@ -29,8 +29,8 @@ pub enum ElfError {
     },
     /// The emulator cannot start the file.
     #[error(
-        "{}: the PVH entry (CONFIG_PVH, Xen note 18) is missing, and the emulator needs it to start an unpacked kernel; \
-         name the vmlinuz, or a kernel with CONFIG_PVH or CONFIG_XEN_PVH",
+        "{}: the PVH entry (CONFIG_PVH, Xen note 18) is missing, and the emulator needs it to start an unpacked \
+         kernel; name the vmlinuz, or a kernel with CONFIG_PVH or CONFIG_XEN_PVH",
         path.display()
     )]
     NoPvh {

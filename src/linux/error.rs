@@ -45,8 +45,8 @@ pub enum LinuxError {
     },
     /// Kernels that cannot all be started in the same way.
     #[error(
-        "{bz} has no PVH entry and starts only as a bzImage; {elf} is a vmlinux. The two ways of starting differ by 0.1%, \
-         so these kernels are not compared; name the bzImage of both"
+        "{bz} has no PVH entry and starts only as a bzImage; {elf} is a vmlinux. The two ways of starting differ by \
+         0.1%, so these kernels are not compared; name the bzImage of both"
     )]
     Mixed {
         /// A bzImage without PVH.

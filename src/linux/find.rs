@@ -37,7 +37,10 @@ pub enum FindError {
         root: PathBuf,
     },
     /// The kernel cannot be read.
-    #[error("no kernel was named, and {} cannot be read: {source}; copy it as root, or name another vmlinuz", path.display())]
+    #[error(
+        "no kernel was named, and {} cannot be read: {source}; copy it as root, or name another vmlinuz",
+        path.display()
+    )]
     Unreadable {
         /// The newest kernel.
         path: PathBuf,
@@ -181,7 +184,8 @@ fn list_packages(package: &str, folder: &Path, stop: &AtomicBool) -> Result<Vec<
     let mut packages = vec![package.to_owned()];
     let mut next = 0;
     while let Some(name) = packages.get(next).filter(|_| packages.len() < MAX_PACKAGES).cloned() {
-        let text = run_program("apt-cache", &["depends".as_ref(), "--important".as_ref(), name.as_ref()], folder, stop)?;
+        let text =
+            run_program("apt-cache", &["depends".as_ref(), "--important".as_ref(), name.as_ref()], folder, stop)?;
         for line in text.lines() {
             // `  Depends: a`, ` |Depends: a` for alternatives, `  PreDepends: a`.
             let depends = line.trim_start_matches([' ', '|']).split_once("Depends: ").map(|(_, name)| name.trim());

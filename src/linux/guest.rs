@@ -49,8 +49,8 @@ const LINKERS: [(&str, [&str; 2]); 3] = [
 pub enum GuestError {
     /// The compiler cannot be run.
     #[error(
-        "rustc, which builds the init process of the guest, cannot be run ({program}): {source}; install Rust with the target \
-         x86_64-unknown-linux-gnu (https://rustup.rs), or name a rustc in RUSTC"
+        "rustc, which builds the init process of the guest, cannot be run ({program}): {source}; install Rust with the \
+         target x86_64-unknown-linux-gnu (https://rustup.rs), or name a rustc in RUSTC"
     )]
     NoCompiler {
         /// The program.
@@ -61,8 +61,8 @@ pub enum GuestError {
     /// The compiler failed.
     #[error(
         "rustc could not build the init process of the guest: {message}; install the core library of \
-         x86_64-unknown-linux-gnu: `rustup target add x86_64-unknown-linux-gnu`, or your distribution's package (Debian: \
-         libstd-rust-dev, Fedora: rust-std-static)"
+         x86_64-unknown-linux-gnu: `rustup target add x86_64-unknown-linux-gnu`, or your distribution's package \
+         (Debian: libstd-rust-dev, Fedora: rust-std-static)"
     )]
     Compiler {
         /// Its first error.
@@ -141,7 +141,10 @@ impl Guest {
             Ok(bytes) => bytes,
             Err(_) => compile(&rustc, workspace?.path(), &program, stop)?,
         };
-        Ok(Guest { archive: pack_archive(&bytes).map_err(|source| file_error(&program, source))?, sha256: sha256(&bytes) })
+        Ok(Guest {
+            archive: pack_archive(&bytes).map_err(|source| file_error(&program, source))?,
+            sha256: sha256(&bytes),
+        })
     }
 }
 
@@ -189,7 +192,8 @@ fn compile(rustc: &OsStr, folder: &Path, program: &Path, stop: &AtomicBool) -> R
         }
         let said = String::from_utf8_lossy(&done.stderr);
         let line = said.lines().find(|line| line.starts_with("error")).unwrap_or("it printed no error");
-        // "linker `ld` not found", "linking with `ld` failed", "could not exec the linker `ld`": another linker may work.
+        // "linker `ld` not found", "linking with `ld` failed", "could not exec the linker `ld`": another linker may
+        // work.
         if !line.contains("link") {
             return Err(GuestError::Compiler { message: line.to_owned() });
         }

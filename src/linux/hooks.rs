@@ -26,8 +26,8 @@ pub enum HooksError {
     Elf(#[from] ElfError),
     /// The kernel has no sites.
     #[error(
-        "{}: no call sites of pv_ops: the file has neither .parainstructions nor flagged alternatives, so CONFIG_PARAVIRT is \
-         off; compare such a kernel with `pvbench linux run`",
+        "{}: no call sites of pv_ops: the file has neither .parainstructions nor flagged alternatives, so \
+         CONFIG_PARAVIRT is off; compare such a kernel with `pvbench linux run`",
         path.display()
     )]
     NoPvOps {
@@ -36,7 +36,8 @@ pub enum HooksError {
     },
     /// The tables have an unknown form.
     #[error(
-        "{}: {what}; the forms of Linux {KNOWN} are known, and this is {}; compare such a kernel with `pvbench linux run`",
+        "{}: {what}; the forms of Linux {KNOWN} are known, and this is {}; compare such a kernel with `pvbench linux \
+         run`",
         path.display(), release.as_deref().unwrap_or("a kernel without a version")
     )]
     Unknown {
@@ -305,11 +306,13 @@ impl Table {
         }
         let called: BTreeSet<u64> = slots.keys().copied().collect();
         if called.len() > MAX_SLOTS {
-            return Err(unknown_form(elf, format!("its sites call {} slots, more than any known pv_ops has", called.len())));
+            let what = format!("its sites call {} slots, more than any known pv_ops has", called.len());
+            return Err(unknown_form(elf, what));
         }
         // Neighbours of called slots: they are part of a layout, too.
         for pointer in &called {
-            for near in (pointer.saturating_sub(8 * MAX_NEIGHBOURS)..pointer.saturating_add(8 * MAX_NEIGHBOURS)).step_by(8) {
+            let reach = 8 * MAX_NEIGHBOURS;
+            for near in (pointer.saturating_sub(reach)..pointer.saturating_add(reach)).step_by(8) {
                 slots.entry(near).or_insert_with(|| describe_slot(elf, near, false));
             }
         }
@@ -347,7 +350,8 @@ impl Table {
 
     fn no_slot(&self, elf: &Elf, site: u64, pointer: u64) -> HooksError {
         let base = self.base;
-        unknown_form(elf, format!("the site at {site:#x} calls {pointer:#x}, which is not a slot of pv_ops at {base:#x}"))
+        let what = format!("the site at {site:#x} calls {pointer:#x}, which is not a slot of pv_ops at {base:#x}");
+        unknown_form(elf, what)
     }
 }
 

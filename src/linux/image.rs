@@ -34,7 +34,10 @@ impl ImageKind {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The file cannot be read.
-    #[error("{} cannot be read: {source}; distributions keep kernels as /boot/vmlinuz-* or /usr/lib/modules/*/vmlinuz", path.display())]
+    #[error(
+        "{} cannot be read: {source}; distributions keep kernels as /boot/vmlinuz-* or /usr/lib/modules/*/vmlinuz",
+        path.display()
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -58,7 +61,10 @@ pub enum ImageError {
         seen: String,
     },
     /// The kernel is for another machine.
-    #[error("{}: a kernel for {machine}; pv_ops and this emulation are for x86-64; name an x86-64 kernel", path.display())]
+    #[error(
+        "{}: a kernel for {machine}; pv_ops and this emulation are for x86-64; name an x86-64 kernel",
+        path.display()
+    )]
     OtherMachine {
         /// The file.
         path: PathBuf,
@@ -66,7 +72,10 @@ pub enum ImageError {
         machine: String,
     },
     /// The file is shorter than its header says.
-    #[error("{}: cut short: {what} needs {needed} bytes, the file has {has}; copy or download it again", path.display())]
+    #[error(
+        "{}: cut short: {what} needs {needed} bytes, the file has {has}; copy or download it again",
+        path.display()
+    )]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -79,8 +88,8 @@ pub enum ImageError {
     },
     /// The boot protocol is older than Linux 2.6.26.
     #[error(
-        "{}: boot protocol {}.{:02} does not name the offset of the payload; name a kernel with protocol 2.08 or later (Linux \
-         2.6.26)",
+        "{}: boot protocol {}.{:02} does not name the offset of the payload; name a kernel with protocol 2.08 or later \
+         (Linux 2.6.26)",
         path.display(), version >> 8, version & 0xff
     )]
     OldProtocol {
@@ -187,7 +196,9 @@ impl Image {
         match read_machine(&vmlinux) {
             Some(EM_X86_64) => Ok(vmlinux),
             Some(other) => Err(ImageError::OtherMachine { path: path(), machine: machine_name(other) }),
-            None => Err(ImageError::Payload { path: path(), source: PayloadError::NotElf { seen: first_bytes(&vmlinux) } }),
+            None => {
+                Err(ImageError::Payload { path: path(), source: PayloadError::NotElf { seen: first_bytes(&vmlinux) } })
+            }
         }
     }
 }

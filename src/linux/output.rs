@@ -57,15 +57,17 @@ pub enum OutputError {
     },
     /// The clock of the guest does not count instructions.
     #[error(
-        "a loop of 2,000,000 instructions was counted as {found}: the clock of this emulator does not count instructions \
-         (-icount shift=0,sleep=off); use another version of QEMU"
+        "a loop of 2,000,000 instructions was counted as {found}: the clock of this emulator does not count \
+         instructions (-icount shift=0,sleep=off); use another version of QEMU"
     )]
     NotCounting {
         /// The count.
         found: u64,
     },
     /// A system call of a workload failed.
-    #[error("{workload}: a system call of the guest failed with error {number}; check that the kernel is built with it")]
+    #[error(
+        "{workload}: a system call of the guest failed with error {number}; check that the kernel is built with it"
+    )]
     Failed {
         /// Name of the workload.
         workload: String,
@@ -98,7 +100,9 @@ pub fn read(text: &str, counters: usize) -> Result<Vec<Record>, OutputError> {
     let Ok(end) = serde_json::from_str::<End>(last) else {
         // The output broke off, or one of its lines is malformed.
         return match rest.iter().position(|line| serde_json::from_str::<Record>(line).is_err()) {
-            Some(at) if at + 1 < rest.len() => Err(garbage(at + 1, "it is neither a result nor the last line".to_owned())),
+            Some(at) if at + 1 < rest.len() => {
+                Err(garbage(at + 1, "it is neither a result nor the last line".to_owned()))
+            }
             _ => Err(OutputError::NoEnd { lines: lines.len() }),
         };
     };
@@ -117,7 +121,8 @@ pub fn read(text: &str, counters: usize) -> Result<Vec<Record>, OutputError> {
         read.push(record);
     }
     if end.end != read.len() {
-        return Err(garbage(lines.len() - 1, format!("it announces {} results, but {} precede it", end.end, read.len())));
+        let what = format!("it announces {} results, but {} precede it", end.end, read.len());
+        return Err(garbage(lines.len() - 1, what));
     }
     Ok(read)
 }

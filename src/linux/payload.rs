@@ -12,8 +12,8 @@ const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 pub enum PayloadError {
     /// The compression is unsupported.
     #[error(
-        "the packed kernel begins with {seen}: the compression{} is unsupported (gzip, xz, zstd and lz4 are supported); \
-         unpack it with Linux's scripts/extract-vmlinux and name the vmlinux",
+        "the packed kernel begins with {seen}: the compression{} is unsupported (gzip, xz, zstd and lz4 are \
+         supported); unpack it with Linux's scripts/extract-vmlinux and name the vmlinux",
         known.map_or_else(String::new, |known| format!(" {known}"))
     )]
     Unknown {
@@ -31,7 +31,9 @@ pub enum PayloadError {
         source: io::Error,
     },
     /// The unpacked size is above the bound.
-    #[error("the packed kernel ({format}) unpacks to more than {MAX_UNPACKED_BYTES} bytes; copy or download the file again")]
+    #[error(
+        "the packed kernel ({format}) unpacks to more than {MAX_UNPACKED_BYTES} bytes; copy or download the file again"
+    )]
     TooLarge {
         /// Name of the compression.
         format: &'static str,

@@ -34,7 +34,10 @@ const MAX_OUTPUT_BYTES: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
     /// The emulator is missing.
-    #[error("{PROGRAM} is not on the PATH; run `apt-get install qemu-system-x86`, or install your distribution's package of QEMU")]
+    #[error(
+        "{PROGRAM} is not on the PATH; run `apt-get install qemu-system-x86`, or install your distribution's package \
+         of QEMU"
+    )]
     Missing,
     /// The emulator cannot be run.
     #[error("{} cannot be run: {source}; reinstall QEMU (package qemu-system-x86)", path.display())]
@@ -45,7 +48,10 @@ pub enum QemuError {
         source: io::Error,
     },
     /// The program is not QEMU.
-    #[error("{} is not QEMU: `--version` printed '{said}' ({status}); put QEMU's {PROGRAM} first on the PATH", path.display())]
+    #[error(
+        "{} is not QEMU: `--version` printed '{said}' ({status}); put QEMU's {PROGRAM} first on the PATH",
+        path.display()
+    )]
     NotQemu {
         /// The file.
         path: PathBuf,
@@ -56,8 +62,8 @@ pub enum QemuError {
     },
     /// The version is too old.
     #[error(
-        "{} is QEMU {}.{}, which is too old; install {}.{} or later, which counts instructions without sleeping (-icount \
-         sleep=off with -accel tcg,thread=single) and starts unpacked kernels (PVH, 4.0)",
+        "{} is QEMU {}.{}, which is too old; install {}.{} or later, which counts instructions without sleeping \
+         (-icount sleep=off with -accel tcg,thread=single) and starts unpacked kernels (PVH, 4.0)",
         path.display(), version.0, version.1, MIN_VERSION.0, MIN_VERSION.1
     )]
     TooOld {
@@ -86,8 +92,8 @@ pub enum QemuError {
     },
     /// The guest did not end in time.
     #[error(
-        "{kernel}: the guest did not end within {} s; the last line of its console is '{last}', and the console is kept in \
-         {}; raise --timeout if it was still at work",
+        "{kernel}: the guest did not end within {} s; the last line of its console is '{last}', and the console is \
+         kept in {}; raise --timeout if it was still at work",
         after.as_secs(), console.display()
     )]
     Hung {
@@ -112,8 +118,8 @@ pub enum QemuError {
     },
     /// The guest has too little memory.
     #[error(
-        "{kernel}: the guest ran out of its {MEMORY_MB} MB of memory: {message}; the console is kept in {}; name a kernel \
-         without debugging options, which need more memory",
+        "{kernel}: the guest ran out of its {MEMORY_MB} MB of memory: {message}; the console is kept in {}; name a \
+         kernel without debugging options, which need more memory",
         console.display()
     )]
     Memory {
@@ -125,7 +131,11 @@ pub enum QemuError {
         console: PathBuf,
     },
     /// The guest ended before its results were complete.
-    #[error("{kernel}: the guest ended early ({status}); the last line of its console is '{last}', and the console is kept in {}", console.display())]
+    #[error(
+        "{kernel}: the guest ended early ({status}); the last line of its console is '{last}', and the console is kept \
+         in {}",
+        console.display()
+    )]
     Ended {
         /// Name of the kernel.
         kernel: String,
@@ -143,7 +153,10 @@ pub enum QemuError {
         kernel: String,
     },
     /// The output is above the bound.
-    #[error("{kernel}: the guest wrote more than {MAX_OUTPUT_BYTES} bytes and was stopped; its output is kept in {}", file.display())]
+    #[error(
+        "{kernel}: the guest wrote more than {MAX_OUTPUT_BYTES} bytes and was stopped; its output is kept in {}",
+        file.display()
+    )]
     Flood {
         /// Name of the kernel.
         kernel: String,

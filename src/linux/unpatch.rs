@@ -44,7 +44,10 @@ pub enum UnpatchError {
     #[error(transparent)]
     Hooks(#[from] HooksError),
     /// The tables differ from those that this edit knows.
-    #[error("{}: {what}; the edit does not know this kernel, and nothing was written; name a kernel of Linux {KNOWN}", path.display())]
+    #[error(
+        "{}: {what}; the edit does not know this kernel, and nothing was written; name a kernel of Linux {KNOWN}",
+        path.display()
+    )]
     Unrecognised {
         /// The file.
         path: PathBuf,
@@ -125,10 +128,13 @@ fn empty_patch_loop(elf: &mut Elf) -> Result<(), UnpatchError> {
             table.start
         )));
     };
-    let ends = find_loads(MOV_RSI, start.saturating_sub(MAX_ARGUMENT_DISTANCE), (start + MAX_ARGUMENT_DISTANCE).min(code.len()), table.end);
+    let (from, to) = (start.saturating_sub(MAX_ARGUMENT_DISTANCE), start + MAX_ARGUMENT_DISTANCE);
+    let ends = find_loads(MOV_RSI, from, to.min(code.len()), table.end);
     if ends.len() != 1 {
         let end = table.end;
-        return Err(unrecognised(format!("no instruction within {MAX_ARGUMENT_DISTANCE} bytes loads the end of .parainstructions, {end:#x}")));
+        return Err(unrecognised(format!(
+            "no instruction within {MAX_ARGUMENT_DISTANCE} bytes loads the end of .parainstructions, {end:#x}"
+        )));
     }
     let address = text.address + (start + MOV_RDI.len()) as u64;
     let written = elf.write(address, &(table.end as u32).to_le_bytes());

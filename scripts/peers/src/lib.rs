@@ -1,4 +1,5 @@
-//! The loops that all tools measure: those of pvbench, with a fixed number of passes, so that no tool has a slower loop.
+//! The loops that all tools measure: those of pvbench, with a fixed number of passes, so that no tool has a slower
+//! loop.
 //!
 //! Two pairs: `pte_val` inline and through the table, `save_fl` direct and through the table. Neither body touches the
 //! CPU model; the table holds the native bodies from the start.
