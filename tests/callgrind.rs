@@ -46,8 +46,8 @@ fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4
             }
             let group = Comparison { op: op.meta.name.to_owned(), body: BodyKind::Native, regime, offset: 0 };
             let (_, prepared) = loops.prepare(op, &group, &columns).unwrap();
-            for (column, one) in columns.iter().zip(prepared) {
-                let Prepared::Loop(copied) = one else { continue };
+            for (column, item) in columns.iter().zip(prepared) {
+                let Prepared::Loop(copied) = item else { continue };
                 loops.activate(&copied).unwrap();
                 each(&format!("{} {column} {}", op.meta.name, regime.name()), &copied, &(op.arguments)(&mut cpu));
             }

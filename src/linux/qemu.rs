@@ -19,7 +19,7 @@ pub const PROGRAM: &str = "qemu-system-x86_64";
 const MIN_VERSION: (u32, u32) = (5, 0);
 /// Memory of the guest, in MB.
 pub const MEMORY_MB: u32 = 256;
-/// The CPU model of the guest. It lacks `erms`, so the kernel executes few `rep` instructions; see `rep` in the report.
+/// The CPU model of the guest. It lacks `erms`, so the kernel's own loops are few instructions; see `rep` in reports.
 pub const CPU: &str = "qemu64";
 /// Boot parameters of every kernel: no calibration, no randomness, and no local timer, whose calibration takes seconds.
 pub const APPEND: &str = "console=ttyS0 nokaslr norandmaps randomize_kstack_offset=off panic=-1 noapictimer \

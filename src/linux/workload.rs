@@ -61,9 +61,14 @@ pub const WORKLOADS: [GuestWorkload; 11] = [
     GuestWorkload {
         name: "sched_yield",
         unit: "call",
-        summary: "sched_yield beside another process that does the same",
+        summary: "sched_yield, with another process that does the same",
         model: Some(("context_switch", 1.0)),
     },
-    GuestWorkload { name: "futex", unit: "call", summary: "a wait for a value that is not there", model: None },
+    GuestWorkload {
+        name: "futex",
+        unit: "call",
+        summary: "a wait for a value that the word does not have",
+        model: None,
+    },
     GuestWorkload { name: "signal", unit: "signal", summary: "a signal to itself, and its handler", model: None },
 ];
