@@ -1,5 +1,5 @@
-//! How long the gate takes to judge a finished report of 10,000 cells, from the start of the process to its end: under
-//! 200 ms, or nobody calls it at every commit.
+//! The time of the gate for a finished report of 10,000 cells, from the start of the process to its end. The target is
+//! below 200 ms, so that it can run at every commit.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -12,7 +12,7 @@ use pvbench::host::{Machine, Root};
 use pvbench::report::schema::LayoutEstimate;
 use pvbench::report::write;
 
-/// Rules of all kinds; the last takes what the others leave.
+/// Rules of all kinds; the last one matches all other cells.
 const BUDGETS: &str = r#"
 [[budget]]
 op = "pte_*,set_*"
@@ -31,7 +31,7 @@ mechanism = "*"
 overhead = "2000 %"
 "#;
 
-/// A made-up report with as many cells and layouts as a default run has.
+/// Writes a synthetic report with the number of cells and layouts of a default run. Returns the number of cells.
 fn write_report(path: &Path) -> usize {
     let mut report = support::synthetic_with(9, 6);
     report.machine = Machine::read(&Root::default());
@@ -42,7 +42,7 @@ fn write_report(path: &Path) -> usize {
         cell.layouts = (0..8).map(|at| LayoutEstimate { offset: at * 16, ..first }).collect();
     }
     let cells = report.cells.len();
-    let document = write::json(&report).expect("a report that can be true");
+    let document = write::json(&report).expect("a valid report");
     std::fs::write(path, document).expect("a temporary file");
     cells
 }
@@ -58,7 +58,7 @@ fn gate(criterion: &mut Criterion) {
         if baseline {
             command.arg("--baseline").arg(&report);
         }
-        let status = command.status().expect("the program that this is a benchmark of");
+        let status = command.status().expect("the program pvbench");
         assert!(matches!(status.code(), Some(0 | 1 | 3)), "{status}");
     };
     criterion.bench_function(&format!("gate/{cells} cells"), |bencher| bencher.iter(|| run(false)));

@@ -1,8 +1,8 @@
-//! Exact instructions per op and per unit of a workload, counted by callgrind through iai-callgrind: every loop at two
-//! lengths, and the difference.
+//! Exact instructions per op and per unit of a workload, counted by callgrind through iai-callgrind: the difference of
+//! two lengths of every loop.
 //!
-//! Needs valgrind and iai-callgrind-runner (`scripts/setup.sh` installs both). Where one is missing this says so in one
-//! line and ends well, so that `cargo bench` goes on.
+//! Needs valgrind and iai-callgrind-runner (`scripts/setup.sh` installs both). If one is missing, this bench prints a
+//! line and succeeds, so that `cargo bench` continues.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -22,34 +22,34 @@ const LENGTHS: [u64; 2] = [10, 110];
 /// Ops of four shapes: a real instruction, a modelled one, an identity, a store.
 const OPS: [&str; 4] = ["save_fl", "irq_disable", "pte_val", "set_pte"];
 
-/// A loop made ready outside of what is counted.
-struct Ready {
+/// A loop, prepared outside of the counted part.
+struct PreparedLoop {
     measured: Loop,
     args: [u64; 4],
     passes: u64,
-    // Dropped after the loop ran.
+    // Dropped after the run of the loop.
     _cpu: pvbench::op::model::Installed,
 }
 
-/// Finds and binds the loop of an (op, mechanism) in throughput. A wrong name ends the benchmark, loudly.
-fn ready(op: &str, mechanism: &str, passes: u64) -> Ready {
+/// Finds and binds the loop of an (op, mechanism) in throughput. Panics on a wrong name.
+fn prepare_loop(op: &str, mechanism: &str, passes: u64) -> PreparedLoop {
     let mut cpu = CpuModel::install().unwrap_or_else(|error| panic!("{error}"));
     let ops = pvbench::pv_ops::op_entries();
-    let op = ops.iter().find(|o| o.meta.name == op).unwrap_or_else(|| panic!("no op {op}"));
+    let op = ops.iter().find(|o| o.meta.name == op).unwrap_or_else(|| panic!("unknown op {op}"));
     let pair = op.pairs.iter().find(|p| p.mechanism.name == mechanism);
-    let pair = pair.unwrap_or_else(|| panic!("no mechanism {mechanism}"));
+    let pair = pair.unwrap_or_else(|| panic!("unknown mechanism {mechanism}"));
     (pair.bind)(BodyKind::Native);
     let args = (op.arguments)(&mut cpu);
-    let measured = pair.loop_of(Regime::Throughput).unwrap_or_else(|| panic!("no such loop"));
-    Ready { measured, args, passes, _cpu: cpu }
+    let measured = pair.loop_of(Regime::Throughput).unwrap_or_else(|| panic!("no loop in throughput"));
+    PreparedLoop { measured, args, passes, _cpu: cpu }
 }
 
-/// Declares one benchmark function per op, for iai-callgrind names benchmarks by functions:
+/// Declares one benchmark function per op, since iai-callgrind names benchmarks by functions:
 /// `benchmarks! { save_fl, pte_val }` makes the functions and their group.
 macro_rules! benchmarks {
     ($($op:ident),*) => {
         $(
-            #[library_benchmark(setup = ready)]
+            #[library_benchmark(setup = prepare_loop)]
             #[bench::inline_short(stringify!($op), "inline", LENGTHS[0])]
             #[bench::inline_long(stringify!($op), "inline", LENGTHS[1])]
             #[bench::inline_clobber_short(stringify!($op), "inline_clobber", LENGTHS[0])]
@@ -68,10 +68,10 @@ macro_rules! benchmarks {
             #[bench::dyn_long(stringify!($op), "dyn", LENGTHS[1])]
             #[bench::once_lock_short(stringify!($op), "once_lock", LENGTHS[0])]
             #[bench::once_lock_long(stringify!($op), "once_lock", LENGTHS[1])]
-            fn $op(ready: Ready) -> Ready {
+            fn $op(prepared: PreparedLoop) -> PreparedLoop {
                 // SAFETY: the op's own arguments, for the CPU model installed on this thread; passes >= 1.
-                black_box(unsafe { (ready.measured)(&raw const ready.args, ready.passes) });
-                ready
+                black_box(unsafe { (prepared.measured)(&raw const prepared.args, prepared.passes) });
+                prepared
             }
         )*
         library_benchmark_group!(name = throughput; benchmarks = $($op),*);
@@ -80,26 +80,27 @@ macro_rules! benchmarks {
 
 benchmarks! { save_fl, irq_disable, pte_val, set_pte }
 
-/// Units of the parts of a short run and of a long one.
+/// Units per part of a short and of a long run.
 const UNITS: [u64; 2] = [8, 16];
 
-/// A workload on a machine that is as after boot.
-struct Work {
+/// A workload, prepared on a machine as after boot.
+struct PreparedWorkload {
     run: Run,
     machine: Machine,
     units: u64,
 }
 
-/// Finds a workload with a mechanism. A wrong name ends the benchmark, loudly.
-fn work(workload: &str, mechanism: &str, units: u64) -> Work {
+/// Finds a workload with a mechanism. Panics on a wrong name.
+fn prepare_workload(workload: &str, mechanism: &str, units: u64) -> PreparedWorkload {
     let mut machine = Machine::new().unwrap_or_else(|error| panic!("{error}"));
     let entries = workload_entries();
-    let entry = entries.iter().find(|e| e.meta.name == workload).unwrap_or_else(|| panic!("no workload {workload}"));
+    let entry =
+        entries.iter().find(|e| e.meta.name == workload).unwrap_or_else(|| panic!("unknown workload {workload}"));
     let variant = entry.variants.iter().find(|v| v.mechanism.name == mechanism);
-    let run = variant.unwrap_or_else(|| panic!("no mechanism {mechanism}")).run;
-    // What is only done once in a process.
+    let run = variant.unwrap_or_else(|| panic!("unknown mechanism {mechanism}")).run;
+    // A first run, for work that happens once per process.
     run(&mut machine, SEED, units, Clock::Tsc).unwrap_or_else(|trouble| panic!("{workload}: {trouble}"));
-    Work { run, machine, units }
+    PreparedWorkload { run, machine, units }
 }
 
 /// Declares one benchmark function per workload: `workloads! { mmap_perf, fork_exit }` makes the functions and their
@@ -107,7 +108,7 @@ fn work(workload: &str, mechanism: &str, units: u64) -> Work {
 macro_rules! workloads {
     ($($workload:ident),*) => {
         $(
-            #[library_benchmark(setup = work)]
+            #[library_benchmark(setup = prepare_workload)]
             #[bench::inline_short(stringify!($workload), "inline", UNITS[0])]
             #[bench::inline_long(stringify!($workload), "inline", UNITS[1])]
             #[bench::flag_short(stringify!($workload), "flag", UNITS[0])]
@@ -116,8 +117,8 @@ macro_rules! workloads {
             #[bench::table_long(stringify!($workload), "table", UNITS[1])]
             #[bench::dyn_short(stringify!($workload), "dyn", UNITS[0])]
             #[bench::dyn_long(stringify!($workload), "dyn", UNITS[1])]
-            fn $workload(mut work: Work) -> Work {
-                // Setting up came to its end, and so does this: the same units on the same machine.
+            fn $workload(mut work: PreparedWorkload) -> PreparedWorkload {
+                // Ignored: the set-up ran the same units on the same machine without an error.
                 let _ = black_box((work.run)(&mut work.machine, SEED, work.units, Clock::Tsc));
                 work
             }
@@ -128,13 +129,13 @@ macro_rules! workloads {
 
 workloads! { mmap_perf, fork_exit, context_switch, null_syscall }
 
-/// The same as names.
+/// The names of these workloads.
 const WORKLOADS: [&str; 4] = ["mmap_perf", "fork_exit", "context_switch", "null_syscall"];
 
-/// What workloads draw from.
+/// Seed of the workloads.
 const SEED: u64 = 1;
 
-/// iai-callgrind's own `main`, in a module so that this file can have another around it.
+/// iai-callgrind's own `main`, in a module of its own, since this file has another one.
 mod runner {
     use super::{throughput, units};
     iai_callgrind::main!(
@@ -147,13 +148,13 @@ mod runner {
 }
 
 fn main() {
-    // Cargo also starts benches in `cargo test --benches`; there is nothing to test here then.
+    // `cargo test --benches` starts benches, too; this one has nothing to test.
     if std::env::args().any(|arg| arg == "--test") {
         return;
     }
     let inside = std::env::args().any(|arg| arg.starts_with("--iai-run"));
     if !inside && let Some(missing) = ["valgrind", "iai-callgrind-runner"].into_iter().find(|tool| !on_path(tool)) {
-        eprintln!("instructions: skipped, {missing} is not on the PATH: run scripts/setup.sh");
+        eprintln!("instructions: skipped, since {missing} is not on the PATH; run scripts/setup.sh");
         return;
     }
     runner::run();
@@ -167,7 +168,7 @@ fn on_path(tool: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }
 
-/// Prints instructions per op and per unit: the difference of two lengths over what lies between them.
+/// Prints instructions per op and per unit: the difference of the counts at two lengths, by that of the lengths.
 fn print_differences() {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new("target").to_owned(), Into::into);
     let folder = target.join("iai").join(env!("CARGO_PKG_NAME")).join("instructions").join("runner");
@@ -181,20 +182,20 @@ fn print_group(folder: &Path, names: &[&str], between: u64) {
     for name in names {
         let mut inline = None;
         for mechanism in suite::mechanisms() {
-            let counted = |length: &str| instructions(folder, name, &format!("{}_{length}", mechanism.name));
+            let counted = |length: &str| read_instructions(folder, name, &format!("{}_{length}", mechanism.name));
             let (Some(short), Some(long)) = (counted("short"), counted("long")) else { continue };
             let each = (long as f64 - short as f64) / between as f64;
             let inline = *inline.get_or_insert(each);
             println!("{name:16} {:14} {each:10.3} {:+10.3}", mechanism.name, each - inline);
         }
         if inline.is_none() {
-            println!("{name:16} not counted: no callgrind output below {}", folder.display());
+            println!("{name:16} not counted: there is no callgrind output in {}", folder.display());
         }
     }
 }
 
 /// Total instructions of one benchmark, from the `summary:` or `totals:` line of its callgrind output.
-fn instructions(folder: &Path, op: &str, bench: &str) -> Option<u64> {
+fn read_instructions(folder: &Path, op: &str, bench: &str) -> Option<u64> {
     let path = folder.join(format!("{op}.{bench}")).join(format!("callgrind.{op}.{bench}.out"));
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")))?;

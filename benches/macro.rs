@@ -1,8 +1,7 @@
-//! The workloads as criterion benchmarks: a group per workload, a line per mechanism, native bodies, patchable sites as
-//! they are linked (unpatched).
+//! The workloads as criterion benchmarks: a group per workload, a line per mechanism, native bodies, unpatched sites.
 //!
-//! Criterion measures one kernel after the other; `pvbench run --workload '*'` interleaves them, and has the states of
-//! patched sites and the other kernel options. Use this beside your own criterion benchmarks:
+//! Criterion measures one kernel after the other. `pvbench run --workload '*'` interleaves them, and has the states of
+//! patched sites and the kernel options. Use this bench with your own criterion benchmarks:
 //! `cargo bench --bench macro -- mmap_perf/table`.
 
 use std::time::Duration;
@@ -13,9 +12,9 @@ use pvbench::kernel::Machine;
 use pvbench::pv_ops::workload_entries;
 use pvbench::workload::PARTS;
 
-/// What decides the argument; others by `pvbench run`.
+/// The most informative mechanisms; `pvbench run` measures all.
 const MECHANISMS: [&str; 7] = ["inline", "flag", "direct", "table", "site", "retpoline", "dyn"];
-/// What workloads draw from.
+/// Seed of the workloads.
 const SEED: u64 = 1;
 
 fn main() {
@@ -39,7 +38,7 @@ fn main() {
         group.throughput(Throughput::Elements(1));
         for variant in entry.variants.iter().filter(|variant| MECHANISMS.contains(&variant.mechanism.name)) {
             group.bench_function(variant.mechanism.name, |bencher| {
-                // An iteration is a unit; a run times as many of them in each of its parts.
+                // An iteration is a unit; every part of a run times the same number of units.
                 bencher.iter_custom(|iterations| {
                     let units = iterations.div_ceil(PARTS as u64);
                     match (variant.run)(&mut machine, SEED, units, clock) {

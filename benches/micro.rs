@@ -1,8 +1,8 @@
-//! The cells as criterion benchmarks: a group per op, a line per mechanism, regime throughput, native bodies.
+//! The cells as criterion benchmarks: a group per op, a line per mechanism, in throughput, with native bodies.
 //!
-//! Criterion measures one mechanism after the other and reports time per call; `pvbench run` interleaves them, counts
-//! in core cycles and judges differences. Use this to compare with your own criterion benchmarks, and criterion's own
-//! `--save-baseline` and filters as ever: `cargo bench --bench micro -- pte_val/table`.
+//! Criterion measures one mechanism after the other and reports time per call. `pvbench run` interleaves mechanisms,
+//! measures in core cycles and judges differences. Use this bench with your own criterion benchmarks;
+//! `--save-baseline` and filters work as usual: `cargo bench --bench micro -- pte_val/table`.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use pvbench::regime::{Regime, SITES};
 
 fn main() {
     let mut criterion = Criterion::default()
-        // Some four hundred lines are to end in minutes.
+        // About four hundred benchmarks should end within minutes.
         .warm_up_time(Duration::from_millis(50))
         .measurement_time(Duration::from_millis(200))
         .sample_size(20)

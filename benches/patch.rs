@@ -1,6 +1,6 @@
-//! How long it takes to switch every site of this program from one platform to the other, through each writer.
+//! The time to switch every site of this program from one platform to the other, through each writer.
 //!
-//! The number of sites stands in the name: records are kept for unused functions, too, and vary with the build.
+//! The name has the number of sites, since it varies with the build: unused functions keep their records.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,23 +13,23 @@ use pvbench::pv_ops::op_entries;
 fn switch(c: &mut Criterion) {
     let sites = match site::recorded() {
         Ok(sites) => sites,
-        Err(error) => return eprintln!("nothing to switch: {error}"),
+        Err(error) => return eprintln!("patch: the sites cannot be read: {error}"),
     };
     let ops = op_entries();
     let targets =
         |platform| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(platform))).collect() };
     let (native, xen) = (targets(BodyKind::Native), targets(BodyKind::Xen));
-    let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("this program has no sites") };
+    let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("patch: no sites") };
     let span = first.address..last.address + last.length;
     let mut group = c.benchmark_group(format!("switch {} sites", sites.len()));
     group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_secs(1));
     for name in writer::NAMES {
-        // SAFETY: this thread alone runs, and it runs no site.
+        // SAFETY: this is the only running thread, and it runs no site.
         let mut text = match unsafe { writer::named(name, span.clone()) } {
             // SAFETY: recorded sites of this program.
             Ok(writer) => unsafe { Text::new(sites.clone(), writer) },
             Err(error) => {
-                eprintln!("{name}: not here: {error}");
+                eprintln!("{name}: unavailable: {error}");
                 continue;
             }
         };

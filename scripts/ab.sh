@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
-# Builds pvbench of a revision and measures it in turn with the sources as they are here: scripts/ab.sh HEAD~1 --quick
-# All further options go to `pvbench ab`. The baseline is built in a worktree of its own, which is removed again; what
-# was compiled stays in target/ab for the next time. PVBENCH_FEATURES are the options for cargo, as
-# '--no-default-features'. PVBENCH_TARGET is another program than pvbench: '--bench uart' is a suite of yours, from a
-# copy of this script in its crate.
+# Builds a revision and the current sources, and measures both in turn: scripts/ab.sh HEAD~1 --quick
+# Further options go to `pvbench ab`. The baseline is built in a temporary worktree; its target folder is target/ab.
+# PVBENCH_FEATURES has options for cargo, for example '--no-default-features'. PVBENCH_TARGET selects another program
+# than pvbench: '--bench uart' is a suite of yours, with a copy of this script in its crate.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] || { echo "usage: scripts/ab.sh REVISION [OPTIONS OF pvbench ab]" >&2; exit 2; }
-commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "scripts/ab.sh: '$1' is no revision here" >&2; exit 2; }
+commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "ab.sh: '$1' is not a revision here; see git log" >&2; exit 2; }
 shift
 read -ra features <<<"${PVBENCH_FEATURES:-}"
 read -ra program <<<"${PVBENCH_TARGET:---bin pvbench}"
 
-# The path of the program that cargo builds; bench targets have a hash in their names.
+# Builds the program and prints its path; bench targets have a hash in their names.
 build() {
     local how=(build --release)
     [ "${program[0]}" != --bench ] || how=(bench --no-run)
@@ -26,7 +25,10 @@ git worktree add --quiet --detach "$worktree" "$commit"
 prefix=$(git rev-parse --show-prefix)
 before=$(CARGO_TARGET_DIR=$PWD/target/ab build --manifest-path "$worktree/${prefix}Cargo.toml") || exit 4
 after=$(build) || exit 4
-[ -n "$before" ] && [ -n "$after" ] || { echo "scripts/ab.sh: cargo built no program of ${program[*]}" >&2; exit 4; }
+[ -n "$before" ] && [ -n "$after" ] || {
+    echo "ab.sh: cargo built no program for ${program[*]}; set PVBENCH_TARGET to a target of this crate" >&2
+    exit 4
+}
 
 status=0
 "$after" ab --baseline "$before" "$@" || status=$?

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What pvbench promises of its speed, size and precision, measured on this machine.
+"""Checks the promises on speed, size and precision of pvbench on this machine.
 
     cargo build --release && scripts/acceptance.py [--out reports/acceptance.json]
 
 Takes about seven minutes: a quick run, then two default runs one after the other. Needs only Python's standard library.
-Prints each promise with what was measured, writes all of it as JSON, and exits 1 if one is not kept.
+Prints each promise with the measured value, writes all of them as JSON, and exits with 1 if one is missed.
 """
 
 import argparse
@@ -23,12 +23,12 @@ BINARY = ROOT / "target" / "release" / "pvbench"
 
 
 def run(folder, *options):
-    """One run; returns its report, its seconds and the peak memory of its largest process so far, in MB."""
+    """Runs pvbench once. Returns the report, the seconds, and the peak memory of the largest process so far, in MB."""
     begun = time.monotonic()
     subprocess.run([BINARY, "run", *options, "--out", folder], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
     seconds = time.monotonic() - begun
-    # The children waited for are pvbench and, through it, its workers: the largest of them.
+    # The maximum over all waited-for children: pvbench and its workers.
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     with open(pathlib.Path(folder) / "report.json", encoding="utf-8") as file:
         return json.load(file), seconds, memory
@@ -39,7 +39,7 @@ def key(cell):
 
 
 def agreement(first, second):
-    """Cells of two runs whose estimates differ by no more than the sum of their half-widths."""
+    """Counts the cells of two runs whose estimates differ by at most the sum of their half-widths."""
     others = {key(cell): cell for cell in second["cells"]}
     agreeing, compared, bimodal, apart = 0, 0, 0, []
     for cell in first["cells"]:
@@ -59,14 +59,14 @@ def agreement(first, second):
 
 
 def inside_floor(report):
-    """Cells of `inline` against itself that lie within their floor."""
+    """Counts the cells of `inline` against itself that lie within their floor."""
     cells = [cell for cell in report["cells"] if cell["mechanism"] == "inline" and "overhead" in cell]
     inside = sum(abs(cell["overhead"]["cycles"]["estimate"]) <= cell["floor_cycles"] for cell in cells)
     return inside, len(cells)
 
 
 def workload_kernels(report):
-    """(workload, kernel): overhead in percent, and whether it is resolved."""
+    """Maps (workload, kernel) to the overhead in percent, whether it is resolved, and whether it is of an option."""
     found = {}
     for workload in report["workloads"]:
         for kernel in workload["kernels"]:
@@ -77,7 +77,7 @@ def workload_kernels(report):
 
 
 def workload_promises(promise, first, second, quick):
-    """What is promised of the workloads of two default runs with different seeds, and of a quick run."""
+    """Checks the promises on workloads, in two default runs with different seeds and a quick run."""
     one, two = workload_kernels(first), workload_kernels(second)
     halves = sorted((percent["high"] - percent["low"]) / 2
                     for found in (one, two) for percent, _, option in found.values() if not option)
@@ -92,8 +92,8 @@ def workload_promises(promise, first, second, quick):
     apart = [" ".join(name) for name, a, b in shared if abs(a["estimate"] - b["estimate"]) > half(a) + half(b)]
     both = [(name, a, b) for name, a, b in shared if one[name][1] and two[name][1]]
     opposite = [" ".join(name) for name, a, b in both if a["estimate"] * b["estimate"] < 0]
-    promise("two seeds come to the same conclusions: 95% of kernels agree within the sum of their half-widths, and what is "
-            "resolved in both has the same sign",
+    promise("two seeds give the same conclusions: 95% of kernels agree within the sum of their half-widths, and overheads "
+            "that are resolved in both have the same sign",
             f"{len(shared) - len(apart)} of {len(shared)} agree, apart {apart}; {len(both)} resolved in both, {len(opposite)} "
             f"with another sign {opposite}", both and not opposite and len(apart) <= 0.05 * len(shared))
     per_call = [workload["inline_ns"] for report in (first, second, quick)
@@ -105,7 +105,7 @@ def workload_promises(promise, first, second, quick):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default=ROOT / "reports" / "acceptance.json", type=pathlib.Path)
-    parser.add_argument("--keep", metavar="DIR", help="leave the three reports in DIR")
+    parser.add_argument("--keep", metavar="DIR", help="keep the three reports in DIR")
     args = parser.parse_args()
     out = args.out
     promises = []
@@ -127,11 +127,11 @@ def main():
 
     cells = [cell for report in (first, second) for cell in report["cells"]
              if key(cell) == ("pte_val", "native", "table", "", "throughput")]
-    # Where workers fall into modes there is no one value to be near to: the modes are shown instead.
+    # Workers in several modes have no common value; the report shows the modes instead.
     split = [{mode["offset"] for mode in cell["modes"]} for cell in cells]
     widths = [round(layout["cycles"]["high"] - layout["cycles"]["low"], 5)
               for cell, bimodal in zip(cells, split) for layout in cell["layouts"] if layout["offset"] not in bimodal]
-    promise("95% interval of pte_val table per layout at most 0.02 cycles wide, but where it is shown as bimodal",
+    promise("95% interval of pte_val table per layout at most 0.02 cycles wide, except in bimodal layouts",
             [*widths, f"{sum(map(len, split))} bimodal"], max(widths) <= 0.02 and 2 * sum(map(len, split)) <= len(widths))
     patched = [(cell["overhead"]["cycles"]["estimate"], cell["op"], cell["instructions"]["extra"])
                for cell in first["cells"] if "overhead" in cell

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds kernels that differ in one option each, from Debian's source package, for `pvbench linux run`: what pv_ops
-# costs among the other things a kernel can switch on. Needs no root; about 90 s and 400 MB while it lasts for each.
+# Builds kernels that differ in one option each, from Debian's source package. `pvbench linux run` compares the cost of
+# pv_ops on them with that of other options. Needs no root. Each build takes about 90 s and temporarily 400 MB.
 #
 #     apt-get install linux-source-6.1 gcc make flex bison bc libelf-dev libssl-dev cpio kmod xz-utils
 #     scripts/build-kernels.sh FOLDER                 all of them
 #     scripts/build-kernels.sh FOLDER base xxl        these
 #
-# Leaves VARIANT.vmlinux (stripped), VARIANT.bzImage and VARIANT.config in FOLDER and passes over what is there already.
-# SOURCE names another source package than /usr/src/linux-source-6.1.tar.xz, JOBS how many compilers run at once.
+# Writes VARIANT.vmlinux (stripped), VARIANT.bzImage and VARIANT.config to FOLDER, and skips existing variants.
+# SOURCE names another source package than /usr/src/linux-source-6.1.tar.xz; JOBS is the number of parallel compilers.
 set -euo pipefail
 
 [ $# -ge 1 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -17,17 +17,18 @@ shift
 package=${SOURCE:-/usr/src/linux-source-6.1.tar.xz}
 jobs=${JOBS:-$(nproc)}
 
-# What all have: 64 bits, several CPUs, a serial console, an initramfs, System V futexes, and nothing else. SLOB, which
-# a tiny configuration takes, walks lists that would drown everything. PVH is how an unpacked kernel is started.
+# Options of all variants: 64 bits, several CPUs, a serial console, an initramfs, System V futexes, and nothing else.
+# SLUB replaces SLOB, the default of a tiny configuration, whose list walks would dominate the counts. The emulator
+# starts an unpacked kernel through PVH.
 common=(-e 64BIT -e BLK_DEV_INITRD -e RD_GZIP -e BINFMT_ELF -e PRINTK -e TTY -e SERIAL_8250 -e SERIAL_8250_CONSOLE
     -e X86_IOPL_IOPERM -e FUTEX -e SMP -e SHMEM -e AIO -e MULTIUSER -e POSIX_TIMERS -e HYPERVISOR_GUEST -e PVH
     -e CC_OPTIMIZE_FOR_PERFORMANCE -d CC_OPTIMIZE_FOR_SIZE -e KERNEL_GZIP -d KERNEL_XZ -e SLUB -d SLOB
     -e HZ_100 -d HZ_250 -e PREEMPT_NONE -d PREEMPT_VOLUNTARY
     -d VT -d INPUT -d SERIO -d HID -d UNIX98_PTYS -d LEGACY_PTYS -d COMPACTION -d KVM_GUEST -d PARAVIRT -d CPU_MITIGATIONS)
-# What SELinux and audit stand on; they are compared with it.
+# SELinux and audit depend on these options, and are compared with a kernel that has only these.
 net=(-e NET -e INET -e SYSFS -e PROC_FS)
 
-# In pairs for the kernel's scripts/config: -e enables, -d disables.
+# Sets `own` to the options of a variant, as pairs for the kernel's scripts/config: -e enables, -d disables.
 options() {
     case $1 in
     base) own=() ;;
@@ -48,7 +49,7 @@ options() {
             -e SECURITY_SELINUX_DEVELOP -e DEFAULT_SECURITY_SELINUX)
         ;;
     *)
-        echo "build-kernels.sh: no variant '$1'; there are: ${all[*]}" >&2
+        echo "build-kernels.sh: unknown variant '$1'; the variants are: ${all[*]}" >&2
         return 2
         ;;
     esac
@@ -57,9 +58,15 @@ all=(base xxl-spinlocks xxl paravirt paravirt-spinlocks up preempt retpoline sta
 [ $# -gt 0 ] || set -- "${all[@]}"
 for variant in "$@"; do options "$variant"; done
 
-[ -f "$package" ] || { echo "build-kernels.sh: no $package; apt-get install linux-source-6.1" >&2; exit 2; }
+[ -f "$package" ] || {
+    echo "build-kernels.sh: $package does not exist; run apt-get install linux-source-6.1" >&2
+    exit 2
+}
 for tool in gcc make flex bison bc cpio xz strip; do
-    command -v $tool >/dev/null || { echo "build-kernels.sh: $tool is missing; see the list at the top of this file" >&2; exit 2; }
+    command -v $tool >/dev/null || {
+        echo "build-kernels.sh: $tool is missing; install the packages at the top of this file" >&2
+        exit 2
+    }
 done
 
 source=$out/source
@@ -67,20 +74,20 @@ if [ ! -f "$source/.ready" ]; then
     rm -rf "$source"
     mkdir -p "$source"
     tar xf "$package" -C "$source" --strip-components=1
-    # In Debian's tree only Xen selects PARAVIRT_XXL, and brings much else along. Here it stands alone.
+    # In Debian's tree, only Xen selects PARAVIRT_XXL, with many other options. This makes it an option of its own.
     sed -i '/^config PARAVIRT_XXL$/,/^$/s/^\tbool$/\tbool "All hooks of Xen PV guests"\n\tdepends on PARAVIRT/' "$source/arch/x86/Kconfig"
     touch "$source/.ready"
 fi
 
-# `-e A -d B` against what the configuration came to: an option whose dependencies are missing is dropped silently.
+# Checks a configuration against `-e A -d B`: the kernel silently drops options with missing dependencies.
 check() {
     local config=$1
     shift
     while [ $# -gt 0 ]; do
         if [ "$1" = -e ] && ! grep -q "^CONFIG_$2=y" "$config"; then
-            echo "build-kernels.sh: CONFIG_$2 did not come out set" >&2; return 1
+            echo "build-kernels.sh: CONFIG_$2 is not set; check its dependencies" >&2; return 1
         elif [ "$1" = -d ] && grep -q "^CONFIG_$2=" "$config"; then
-            echo "build-kernels.sh: CONFIG_$2 did not come out unset" >&2; return 1
+            echo "build-kernels.sh: CONFIG_$2 is still set; another option selects it" >&2; return 1
         fi
         shift 2
     done
@@ -88,13 +95,13 @@ check() {
 
 for variant in "$@"; do
     if [ -f "$out/$variant.vmlinux" ]; then
-        echo "$variant: there already"
+        echo "$variant: exists"
         continue
     fi
     objects=$out/objects-$variant
     begun=$SECONDS
     options "$variant"
-    # What the variant sets anew is taken out of what all have.
+    # Options of the variant replace those of all variants.
     wanted=()
     for ((i = 0; i < ${#common[@]}; i += 2)); do
         case " ${own[*]} " in *" ${common[i + 1]} "*) ;; *) wanted+=("${common[i]}" "${common[i + 1]}") ;; esac

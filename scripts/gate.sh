@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Measures what the budgets bind and judges it; what a CI job calls. All options go to `pvbench gate --run`:
+# Runs the gate in a CI job: measures the cells and workloads of the budgets, and judges them. All options go to
+# `pvbench gate --run`:
 #   scripts/gate.sh --budget my-budgets.toml --out public --junit gate.xml
-# On GitHub the summary of the job shows the verdicts, whatever they are.
-# Exit codes: 0 kept; 1 exceeded; 2 bad usage or budgets; 3 cannot be told; 4 the measurement failed.
+# On GitHub, the summary of the job shows all verdicts.
+# Exit codes: 0 kept; 1 exceeded; 2 bad usage or budgets; 3 inconclusive; 4 the measurement failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-# PVBENCH names a binary that is there already.
+# PVBENCH is the path of an existing binary.
 if [ -z "${PVBENCH:-}" ]; then
     cargo build --locked --release --bin pvbench || exit 4
     PVBENCH=target/release/pvbench

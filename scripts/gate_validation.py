@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Does the gate cry wolf, and does it bite? Many runs of it on unchanged source, half of them beside a busy core, and many
-with each of three real regressions.
+"""How often does the gate fail unchanged code, and how often does it find a regression?
 
     scripts/gate_validation.py                builds, runs, writes reports/gate-validation.json
-    scripts/gate_validation.py --for 280      the same for so many seconds; called again, it goes on where it was
+    scripts/gate_validation.py --for 280      runs for 280 seconds; the next call continues
 
-Needs only Python's standard library and cargo. What was measured is kept in target/gate-validation/runs.jsonl until all is
-done; another build begins anew.
+Runs `gate --run` on the programs of tests/fixtures/regressions: unchanged code, half of the runs beside a busy core,
+and three regressions. Needs only Python's standard library and cargo. target/gate-validation/runs.jsonl keeps all runs
+of one build; a new build starts from zero.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -27,10 +26,11 @@ from operating_characteristics import ROOT, SPIN, clopper_pearson
 
 FOLDER = ROOT / "target" / "gate-validation"
 RUNS = FOLDER / "runs.jsonl"
+FIXTURE = ROOT / "tests" / "fixtures" / "regressions"
 RESULT = ROOT / "reports" / "gate-validation.json"
 BUDGETS = ROOT / "reports" / "budgets.toml"
 
-# Source, what it is, and the subject that the gate has to name.
+# Program, its difference, and a pattern of the subject that the gate has to name.
 SOURCES = {
     "unchanged": ("the source as it is", None),
     "load": ("one more load in the way of `table`, which the call depends on", r"/table[/ ]"),
@@ -39,41 +39,32 @@ SOURCES = {
 }
 
 
-# Source, and the cargo feature that makes its binary. Two of the regressions are switched on by the environment.
-FEATURES = {"unchanged": None, "load": "inject-load", "fallback": "inject", "work": "inject"}
-
-
 def binary(name):
-    return FOLDER / f"pvbench-{FEATURES[name] or 'unchanged'}"
+    return FOLDER / "build" / "release" / name
 
 
 def build(options):
-    """The binaries, built where they are missing or stale."""
+    """Builds the programs that are missing or stale."""
     environment = dict(os.environ, CARGO_TARGET_DIR=str(FOLDER / "build"))
-    for name in ("unchanged", "load", "work"):
-        command = ["cargo", "build", "--locked", "--release", "--bin", "pvbench", *options]
-        if FEATURES[name]:
-            command += ["--features", FEATURES[name]]
-        subprocess.run(command, check=True, cwd=ROOT, env=environment)
-        shutil.copy2(FOLDER / "build" / "release" / "pvbench", binary(name))
+    subprocess.run(["cargo", "build", "--release", "--bins", *options], check=True, cwd=FIXTURE, env=environment)
 
 
-def conditions(runs, injected):
-    """Every run that is wanted: source, neighbour, number."""
-    wanted = [("unchanged", number % 2 == 1, number) for number in range(runs)]
+def list_runs(runs, regressed):
+    """All runs: program, busy neighbour, number."""
+    planned = [("unchanged", number % 2 == 1, number) for number in range(runs)]
     for name in SOURCES:
         if name != "unchanged":
-            wanted += [(name, False, number) for number in range(injected)]
-    # In an order in which what changes with the hours meets all alike.
-    random.Random(1).shuffle(wanted)
-    return wanted
+            planned += [(name, False, number) for number in range(regressed)]
+    # Shuffled, so that changes of the machine over hours affect all programs alike.
+    random.Random(1).shuffle(planned)
+    return planned
 
 
 @contextlib.contextmanager
-def neighbour(wanted, cpu):
-    """Another CPU kept busy, if that is wanted and there is one."""
+def neighbour(is_busy, cpu):
+    """Keeps another CPU busy, if asked for and if there is one."""
     others = sorted(os.sched_getaffinity(0) - {cpu})
-    if not wanted or not others:
+    if not is_busy or not others:
         yield
         return
     process = subprocess.Popen([sys.executable, "-c", SPIN], preexec_fn=lambda: os.sched_setaffinity(0, {others[0]}))
@@ -87,20 +78,21 @@ def neighbour(wanted, cpu):
 
 def gate(source, seed, cpu):
     began = time.monotonic()
-    command = [binary(source), "gate", "--run", "--budget", BUDGETS, "--json", "-", "--seed", str(seed), "--cpu", str(cpu)]
-    environment = dict(os.environ, PVBENCH_INJECT=source)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    options = ["--budget", BUDGETS, "--json", "-", "--seed", str(seed), "--cpu", str(cpu)]
+    command = [binary(source), "gate", "--run", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
     seconds = time.monotonic() - began
     if done.returncode not in (0, 1, 3, 4):
-        sys.exit(f"{source}: exit code {done.returncode}: {done.stderr}")
+        sys.exit(f"the gate of program {source} ended with exit code {done.returncode}: {done.stderr}")
     verdicts = json.loads(done.stdout)["verdicts"]
     named = {outcome: sorted({f"{v['subject']} {v['quantity']}" for v in verdicts if v["outcome"] == outcome})
              for outcome in ("fail", "inconclusive")}
     again = sum(1 for v in verdicts if v.get("before"))
-    return {"exit": done.returncode, "seconds": round(seconds, 2), "load": os.getloadavg()[0], "verdicts": len(verdicts), "again": again, **named}
+    return {"exit": done.returncode, "seconds": round(seconds, 2), "load": os.getloadavg()[0],
+            "verdicts": len(verdicts), "again": again, **named}
 
 
-def counted(count, of):
+def share(count, of):
     return {"count": count, "of": of, "interval": clopper_pearson(count, of)}
 
 
@@ -114,19 +106,19 @@ def summarise(records):
         exits = {code: sum(run["exit"] == code for run in runs) for code in (0, 1, 3, 4)}
         entry = {
             "source": source, "what": what, "busy_neighbour": busy, "runs": len(runs),
-            "kept": counted(exits[0], len(runs)), "failed": counted(exits[1], len(runs)),
-            "inconclusive": counted(exits[3], len(runs)), "measurement_failed": exits[4],
+            "kept": share(exits[0], len(runs)), "failed": share(exits[1], len(runs)),
+            "inconclusive": share(exits[3], len(runs)), "measurement_failed": exits[4],
             "measured_again": sum(run["again"] > 0 for run in runs),
             "seconds_median": sorted(run["seconds"] for run in runs)[len(runs) // 2],
             "seconds_most": max(run["seconds"] for run in runs),
-            # Of the whole machine: above 1 or 2, others ran beside the gate, wanted or not.
+            # Load of the whole machine: above 1 (2 with a busy neighbour), other processes ran beside the gate.
             "load_median": sorted(run["load"] for run in runs)[len(runs) // 2],
         }
         if pattern:
             right = [run for run in runs if run["exit"] == 1 and any(re.search(pattern, s) for s in run["fail"])]
             wrong = [run for run in runs if any(not re.search(pattern, s) for s in run["fail"])]
-            entry["failed_and_named_it"] = counted(len(right), len(runs))
-            entry["named_another"] = counted(len(wrong), len(runs))
+            entry["failed_and_named_it"] = share(len(right), len(runs))
+            entry["named_another"] = share(len(wrong), len(runs))
         else:
             entry["failing_subjects"] = sorted({subject for run in runs for subject in run["fail"]})
         inconclusive = {}
@@ -140,13 +132,13 @@ def summarise(records):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200, help="on unchanged source")
-    parser.add_argument("--injected", type=int, default=100, help="with each regression")
-    parser.add_argument("--for", dest="seconds", type=float, default=float("inf"), help="stop after so many seconds")
-    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
-    parser.add_argument("--cargo", default="", help="options for cargo, as '--no-default-features'")
-    parser.add_argument("--build", action="store_true", help="build, and do no more")
-    parser.add_argument("--built", action="store_true", help="take the binaries that are there")
+    parser.add_argument("--runs", type=int, default=200, help="runs of unchanged code")
+    parser.add_argument("--injected", type=int, default=100, help="runs of each regression")
+    parser.add_argument("--for", dest="seconds", type=float, default=float("inf"), help="seconds after which to stop")
+    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="CPU to measure on")
+    parser.add_argument("--cargo", default="", help="further options for cargo build")
+    parser.add_argument("--build", action="store_true", help="build only")
+    parser.add_argument("--built", action="store_true", help="do not build; use the existing programs")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not arguments.built:
@@ -159,9 +151,9 @@ def main():
     records = [record for record in records if record["build"] == build_hash]
     done = {(record["source"], record["busy"], record["number"]) for record in records}
     until = time.monotonic() + arguments.seconds
-    wanted = conditions(arguments.runs, arguments.injected)
+    planned = list_runs(arguments.runs, arguments.injected)
     with RUNS.open("a") as lines:
-        for source, busy, number in wanted:
+        for source, busy, number in planned:
             if (source, busy, number) in done:
                 continue
             if time.monotonic() > until:
@@ -172,12 +164,13 @@ def main():
             records.append(record)
             lines.write(json.dumps(record) + "\n")
             lines.flush()
-            print(f"{len(records)} of {len(wanted)}: {source}{' busy' if busy else ''}: exit {found['exit']}, "
+            print(f"{len(records)} of {len(planned)}: {source}{' busy' if busy else ''}: exit {found['exit']}, "
                   f"{found['seconds']} s, {', '.join(found['fail'] + found['inconclusive'])}", flush=True)
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), None)
+    models = (line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    model = next(models, None)
     result = {
         "script": "scripts/gate_validation.py", "cpu": model, "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "cargo": arguments.cargo, "complete": len(records) >= len(wanted), "results": summarise(records),
+        "cargo": arguments.cargo, "complete": len(records) >= len(planned), "results": summarise(records),
     }
     temporary = RESULT.with_suffix(".tmp")
     temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Do the counts agree with those of another set-up?
+"""Compares the counts with those of another set-up.
 
     scripts/linux-agreement.py
 
-Holds reports/linux/debian-cloud.json and reports/linux/options.json against figures that were counted before, with Linux
-6.1.192 under QEMU 7.2 and `-cpu qemu64`, too, but by another init process and with another order of the calls of mmap_perf.
-Debian's kernel is the same file; the small kernels are other builds, which differ without pv_ops already (the last table).
-Writes reports/linux/agreement.md. Kernels that are not in the reports are left out. Needs only Python's standard library.
+Compares reports/linux/debian-cloud.json and reports/linux/options.json with earlier figures. Both have Linux 6.1.192,
+QEMU 7.2 and `-cpu qemu64`; the earlier figures have another init process and another order of the calls of mmap_perf.
+Debian's kernel is the same file. The small kernels are other builds, which differ even without pv_ops (the last table).
+Writes reports/linux/agreement.md, without kernels that the reports lack. Needs only Python's standard library.
 """
 
 import json
 import pathlib
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "reports" / "linux"
-# Percentage points. Both spread over the phases of the tick by less.
+# Percentage points. Over the phases of the tick, both vary by less.
 NEAR = 0.2
 
 # Percent above the first kernel of the same comparison, by kernel and workload.
@@ -44,7 +44,7 @@ OPTIONS = {
         "selinux": [0.87, 15.6, 29.9],
     }.items()
 }
-# Instructions per unit of the kernel without.
+# Instructions per unit of the kernel without pv_ops.
 BASE = dict(zip(WORKLOADS, [196.0, 12742, 150265, 16267, 69603, 143926, 6878, 2759, 2341, 492, 2320]))
 
 

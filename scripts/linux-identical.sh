@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Is a count the same on every run? Runs `pvbench linux ab` on a kernel twice alone, one boot at a time, and once with
-# every CPU kept busy and twice as many boots at once as there are CPUs, and compares the files byte by byte.
+# Checks that counts are equal in every run. Runs `pvbench linux ab` on a kernel three times: alone, with one boot at a
+# time, and with all CPUs busy and two boots per CPU. Compares the three files byte by byte.
 #
 #     cargo build --release && scripts/linux-identical.sh KERNEL [OPTIONS]    about ten minutes
 #
-# Writes reports/linux/identical.json. OPTIONS are those of `pvbench linux ab`; `--phases 1 --scale 20` is a minute.
+# Writes reports/linux/identical.json. OPTIONS are those of `pvbench linux ab`; `--phases 1 --scale 20` takes a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -16,7 +16,7 @@ folder=$(mktemp -d)
 busy=()
 trap '[ ${#busy[@]} -eq 0 ] || kill "${busy[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
 
-# One after another, with its time.
+# Runs a comparison and adds its time and checksum to `rows`.
 run() {
     local name=$1
     shift

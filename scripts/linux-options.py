@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What pv_ops costs among the other options of a kernel, in instructions.
+"""Compares the cost of pv_ops with that of other options of a kernel, in instructions.
 
     scripts/build-kernels.sh FOLDER && cargo build --release && scripts/linux-options.py FOLDER
 
-Boots what scripts/build-kernels.sh left in FOLDER, writes reports/linux/options.json and prints it as a table. Further
-arguments go to `pvbench linux run`. Needs only Python's standard library.
+Boots the kernels of scripts/build-kernels.sh in FOLDER, writes reports/linux/options.json and prints it as a table.
+Further arguments go to `pvbench linux run`. Needs only Python's standard library.
 """
 
 import datetime
@@ -17,7 +17,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = pathlib.Path(os.environ.get("PVBENCH", ROOT / "target" / "release" / "pvbench"))
-# What is compared with what: the first of each is the kernel without. SELinux and audit stand on the network.
+# The groups of a comparison: the first kernel of each lacks the options. SELinux and audit depend on the network.
 GROUPS = [
     ["base", "paravirt", "paravirt-spinlocks", "xxl", "xxl-spinlocks", "noalt", "up", "preempt", "retpoline",
      "stackprotector", "memcg", "security"],
@@ -26,9 +26,9 @@ GROUPS = [
 
 
 def run(kernels, options):
-    """One comparison, as `linux.json`; names are those of the variants."""
+    """Runs one comparison and returns `linux.json`; kernels have the names of their variants."""
     with tempfile.TemporaryDirectory() as folder:
-        # Files are named for what they are, so that the tables are.
+        # Tables name kernels by their files, so each link has the name of its variant.
         named = []
         for name, path in kernels:
             link = pathlib.Path(folder) / name
@@ -61,10 +61,10 @@ def main():
         if full.exists():
             command = [BINARY, "linux", "unpatch", full, "--out", unpatched]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        place = {"noalt": pathlib.Path(unpatched) / "vmlinux.noalt"}
+        variants = {"noalt": pathlib.Path(unpatched) / "vmlinux.noalt"}
         results = []
         for group in GROUPS:
-            kernels = [(name, place.get(name, folder / f"{name}.vmlinux")) for name in group]
+            kernels = [(name, variants.get(name, folder / f"{name}.vmlinux")) for name in group]
             kernels = [(name, path) for name, path in kernels if path.exists()]
             if len(kernels) > 1 and kernels[0][0] == group[0]:
                 results.append(run(kernels, options))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# How often the instrument is wrong: many short experiments on loops whose difference is known, alone, beside a busy
-# neighbour and beside one that fills the memory bus. Writes reports/operating-characteristics.json and .svg.
+# Measures how often the instrument is wrong: many short experiments on loops with known differences, on an idle
+# machine, beside a busy core, and beside a core that fills the memory bus. Writes
+# reports/operating-characteristics.json and .svg.
 #
 #     scripts/operating-characteristics.sh            about twelve minutes
 #     scripts/operating-characteristics.sh --part 10  a tenth of the experiments

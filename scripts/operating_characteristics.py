@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Experiments with known differences: how often is one found that is there, and how often one that is not?
+"""Experiments with known differences: shares of found differences and of false ones.
 
 Called by operating-characteristics.sh. Needs only Python's standard library.
 """
@@ -16,8 +16,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = ROOT / "target" / "release" / "pvbench"
 
-# Truth, its difference in percent, tries alone and tries beside a neighbour, workers, rounds. The time of an experiment
-# follows from the last two: 50 ms of measuring, and half a second for 0.1%.
+# Truth, difference in percent, tries alone, tries beside a neighbour, workers, rounds. The last two set the time of an
+# experiment: 50 ms of measuring, and half a second for 0.1%.
 PLAN = [
     ("100 adds", 0.0, 2000, 500, 11, 1),
     ("1001 adds", 0.1, 100, 50, 17, 8),
@@ -28,12 +28,12 @@ PLAN = [
 ]
 
 SPIN = "while True: pass"
-# Copies that no cache holds.
+# Copies of 256 MiB, larger than any cache.
 STREAM = "a = bytearray(1 << 28); b = memoryview(bytearray(1 << 28))\nwhile True: a[:] = b"
 CONDITIONS = [("alone", None), ("busy neighbour", SPIN), ("memory bus in use", STREAM)]
 
 
-# Of the plots: ink, grid and three colours in light and dark mode.
+# Style of the plots: ink, grid and three colours, in light and dark mode.
 STYLE = (
     "<style>.ink{fill:#222}.grid{stroke:#ccc}.c0{stroke:#1f77b4;fill:#1f77b4}.c1{stroke:#c2570c;fill:#c2570c}"
     ".c2{stroke:#2a7f3b;fill:#2a7f3b}text.c0,text.c1,text.c2{stroke:none}"
@@ -43,7 +43,7 @@ STYLE = (
 
 
 def binomial_tail(k, n, p):
-    """P(X >= k)"""
+    """P(X >= k) of a binomial distribution."""
     if p <= 0:
         return 1.0 if k == 0 else 0.0
     if p >= 1:
@@ -74,10 +74,10 @@ def experiments(truth, tries, workers, rounds, cpu):
 
 
 def plot(results, conditions):
-    """Power against the difference, a line per condition, with intervals. Follows light and dark mode."""
+    """Plots power against the difference, a line per condition, with intervals, in light and dark mode."""
     width, height, left, top, right, bottom = 720, 360, 60, 40, 20, 60
-    places = sorted({entry[1] for entry in PLAN})
-    x = lambda d: left + places.index(d) * (width - left - right) / (len(places) - 1)
+    positions = sorted({entry[1] for entry in PLAN})
+    x = lambda d: left + positions.index(d) * (width - left - right) / (len(positions) - 1)
     y = lambda share: top + (1 - share) * (height - top - bottom)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
              'font-family="system-ui, sans-serif" font-size="13">',
@@ -86,7 +86,7 @@ def plot(results, conditions):
     for share in (0, 0.25, 0.5, 0.75, 1):
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(share)}" y2="{y(share)}"/>'
                      f'<text class="ink" x="{left - 8}" y="{y(share) + 4}" text-anchor="end">{share:.0%}</text>')
-    for d in places:
+    for d in positions:
         label = "none" if d == 0 else f"{d:g}%"
         parts.append(f'<text class="ink" x="{x(d)}" y="{height - bottom + 20}" text-anchor="middle">{label}</text>')
     parts.append(f'<text class="ink" x="{(left + width) / 2}" y="{height - 12}" text-anchor="middle">'
@@ -111,7 +111,7 @@ def plot(results, conditions):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default=ROOT / "reports", type=pathlib.Path)
-    parser.add_argument("--part", default=1, type=int, help="make only one in PART of the experiments")
+    parser.add_argument("--part", default=1, type=int, help="divide the number of experiments by PART")
     args = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))
     measuring, other = cpus[-1], cpus[0]

@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
-# Where a workload on the model kernel spends its time: perf's software clock over the plain kernel (inline, no
-# options), by function.
+# Profiles a workload on the plain model kernel (`inline`, no options) by function, with perf's software clock.
 #
-#     cargo build --release && scripts/profile.sh [WORKLOAD] > reports/profile-WORKLOAD.txt      mmap_perf without a name
+#     cargo build --release && scripts/profile.sh [WORKLOAD] > reports/profile-WORKLOAD.txt
 #
-# Needs perf (Debian: linux-perf); no hardware counters and, with kernel.perf_event_paranoid up to 2, no root.
+# WORKLOAD is mmap_perf by default.
+#
+# Needs perf (Debian: linux-perf). It needs no hardware counters, and up to kernel.perf_event_paranoid = 2 no root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 workload=${1:-mmap_perf}
 pvbench=${PVBENCH:-target/release/pvbench}
 
-command -v perf >/dev/null || { echo "profile.sh: perf is not installed; Debian has it in linux-perf" >&2; exit 2; }
-[ -x "$pvbench" ] || { echo "profile.sh: $pvbench is not there: cargo build --release" >&2; exit 2; }
+command -v perf >/dev/null || { echo "profile.sh: perf is not installed; install it (Debian: package linux-perf)" >&2; exit 2; }
+[ -x "$pvbench" ] || { echo "profile.sh: $pvbench does not exist; run cargo build --release" >&2; exit 2; }
 data=$(mktemp)
 trap 'rm -f "$data"' EXIT
 
-# One worker with no kernel beside the plain one and its copies, as a run asks for it (src/measure/wire.rs).
+# An assignment for one worker (src/measure/wire.rs): the plain kernel and its copies.
 assignment='{"seed":1,"tasks":[],"columns":[],"work":[{"workload":"'$workload'","seed":1,"rounds":400,"units":null,"count":false,"in_place":true}],
-"kernels":[],"window_cycles":100000,"cpu":null,"clock":"tsc","quiet_from":0,"counters":false,"instructions":false}'
+"kernels":[],"window_cycles":100000,"cpu":null,"clock":"tsc","min_adds_per_cycle":0,"counters":false,"instructions":false}'
 echo "$assignment" | tr -d '\n' | { cat; echo; } |
     perf record --quiet --event cpu-clock --freq 4000 --output "$data" -- "$pvbench" worker >/dev/null
 echo "$workload, inline: share of samples by function; $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)," \

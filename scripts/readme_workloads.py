@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The README's table of workloads, from a report.
+"""Makes the table of workloads in the README from a report.
 
     scripts/readme_workloads.py reports/latest/report.json
 
-Prints the table, and puts it into README.md between its two marks. Needs only Python's standard library.
+Prints the table, and writes it into README.md between its two marks. Needs only Python's standard library.
 """
 
 import json
@@ -17,7 +17,7 @@ OPTIONS = 3
 
 
 def shown(kernel):
-    """An overhead, in brackets where it is not resolved."""
+    """Formats an overhead, in brackets if it is not resolved."""
     percent = kernel["overhead_percent"]["estimate"]
     text = f"{percent:.1f}" if abs(percent) >= 9.95 else f"{percent:.2f}"
     return text if kernel["resolved"] else f"({text})"
@@ -56,7 +56,8 @@ def main():
     text, found = re.subn(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{table}\n\n{end}", text,
                           flags=re.S)
     if found != 1:
-        print("README.md has no marks for the table", file=sys.stderr)
+        print("README.md lacks the marks of the table, <!-- workloads --> and <!-- /workloads -->; add them",
+              file=sys.stderr)
         return 2
     readme.write_text(text, encoding="utf-8")
     return 0

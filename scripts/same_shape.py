@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Do ops that are written outside of the library cost what built-in ops of the same shape cost?
+"""Compares ops of another crate with built-in ops of the same shape: their costs should be equal.
 
-Runs the bench target same_shape of tests/fixtures/own_suite and writes reports/same-shape.json: for each pair of ops, in how
-many cells instructions are equal, and how far the overheads are apart. Exit code 1 where one count differs.
+Runs the bench target same_shape of tests/fixtures/own_suite and writes reports/same-shape.json: for each pair of ops,
+the number of cells with equal instructions, and the differences of the overheads. Exits with 1 if a count differs.
 
     scripts/same_shape.py [--time SECONDS] [--report REPORT.json]
 """
@@ -20,8 +20,8 @@ TWIN = "twin_of_"
 REGIMES = "throughput,latency,pressure"
 
 
-def measured(seconds: int) -> Path:
-    """Measures with the fixture's own program; where its report is."""
+def measure(seconds: int) -> Path:
+    """Measures with the fixture's program and returns the path of the report."""
     out = ROOT / "target/same_shape"
     command = ["cargo", "bench", "--manifest-path", str(FIXTURE / "Cargo.toml"), "--target-dir", str(ROOT / "target/own_suite")]
     command += ["--bench", "same_shape", "--", "run", "--op", "*", "--regime", REGIMES, "--time", str(seconds), "--out", str(out)]
@@ -30,13 +30,13 @@ def measured(seconds: int) -> Path:
 
 
 def cells(report: dict, op: str) -> dict:
-    """An op's cells, by what is measured."""
+    """The cells of an op, by regime, mechanism and state."""
     own = (cell for cell in report["cells"] if cell["op"] == op)
     return {(cell["regime"], cell["mechanism"], cell.get("state")): cell for cell in own}
 
 
 def pair(report: dict, built_in: str) -> dict:
-    """A built-in op and its twin."""
+    """Compares a built-in op with its counterpart."""
     ours, theirs = cells(report, built_in), cells(report, TWIN + built_in)
     counts = {key: (ours[key].get("instructions"), theirs.get(key, {}).get("instructions")) for key in ours}
     counted = {key: both for key, both in counts.items() if both[0] is not None}
@@ -64,13 +64,13 @@ def pair(report: dict, built_in: str) -> dict:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--time", type=int, default=60)
-    options.add_argument("--report", type=Path, help="a report that is there already")
+    options.add_argument("--report", type=Path, help="an existing report, instead of a run")
     options = options.parse_args()
-    report = json.loads((options.report or measured(options.time)).read_text())
+    report = json.loads((options.report or measure(options.time)).read_text())
     names = [op["name"] for op in report["catalogue"]["ops"]]
     pairs = [pair(report, name) for name in names if TWIN + name in names]
     if not pairs:
-        print("the report has no op with a twin", file=sys.stderr)
+        print("the report has no op with a counterpart; make it with the bench target same_shape", file=sys.stderr)
         return 2
     result = {"machine": report["machine"].get("cpu_model"), "started": report["run"]["started"], "pairs": pairs}
     (ROOT / "reports/same-shape.json").write_text(json.dumps(result, indent=1) + "\n")

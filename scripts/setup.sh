@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Installs what pvbench can use beyond Rust: valgrind and iai-callgrind-runner for `cargo bench --bench instructions`,
-# Chromium for the browser test of the report, QEMU and a kernel for `pvbench linux`. For Debian and its kin; elsewhere
-# it names what to install. Safe to run again. `scripts/setup.sh --check` only says what is missing.
+# Installs optional tools: valgrind and iai-callgrind-runner for `cargo bench --bench instructions`, Chromium for the
+# browser test of the report, QEMU and a kernel for `pvbench linux`. Works on Debian and its derivatives; elsewhere it
+# lists the packages. It can run repeatedly. `scripts/setup.sh --check` only lists missing tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The runner has to be of the library's own version, which Cargo.lock names.
+# The runner must have the version of the library, which Cargo.lock names.
 version=$(sed -n '/^name = "iai-callgrind"$/{n;s/^version = "\(.*\)"$/\1/p}' Cargo.lock)
 
 missing=()
 command -v valgrind >/dev/null || missing+=(valgrind)
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
-# Only where none is installed that can be read. It is unpacked, not installed; PVBENCH_KERNEL names another one to the
-# tests. PVBENCH_ROOT names another root folder to look for installed ones in.
+# A kernel is downloaded and unpacked, not installed, and only if no installed kernel is readable. PVBENCH_KERNEL names
+# another kernel for the tests. PVBENCH_ROOT is the root folder of installed kernels.
 kernels=target/kernels
 has_kernel() {
     local it
@@ -22,8 +22,8 @@ has_kernel() {
     done
     return 1
 }
-# The packages that may hold a kernel, on the way from one that only depends on the newest. Since Debian 14 that is
-# linux-binary-*, on which an empty linux-image-* depends.
+# Lists the packages that may hold a kernel, the most likely first: a package and its dependencies. Since Debian 14, an
+# empty linux-image-* depends on linux-binary-*, which holds the kernel.
 kernel_packages() {
     local names=("$1") next
     for ((next = 0; next < ${#names[@]} && next < 8; next++)); do
@@ -38,13 +38,13 @@ runner=no
 [ "$(cargo install --list | sed -n 's/^iai-callgrind-runner v\([^ :]*\).*/\1/p')" = "$version" ] || runner=yes
 
 if [ "${1:-}" = --check ]; then
-    echo "missing packages: ${missing[*]:-none}; iai-callgrind-runner $version: $([ $runner = yes ] && echo missing || echo there); \
-kernel: $([ $kernel = yes ] && echo missing || echo there)"
+    echo "missing packages: ${missing[*]:-none}; iai-callgrind-runner $version: $([ $runner = yes ] && echo missing || echo installed); \
+kernel: $([ $kernel = yes ] && echo missing || echo installed)"
     exit 0
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     if ! command -v apt-get >/dev/null; then
-        echo "setup.sh: no apt-get here; install by your own means: ${missing[*]}" >&2
+        echo "setup.sh: apt-get is missing; install these packages yourself: ${missing[*]}" >&2
         exit 1
     fi
     as_root=()
@@ -58,9 +58,12 @@ if [ $kernel = yes ] && command -v apt-get >/dev/null; then
         (cd "$kernels" && apt-get download -qq "$name" && dpkg-deb -x "$name"_*.deb . && rm "$name"_*.deb)
         if has_kernel "$kernels"; then break; fi
     done
-    has_kernel "$kernels" || { echo "setup.sh: no kernel in the packages of linux-image-cloud-amd64; name one in PVBENCH_KERNEL" >&2; exit 1; }
+    has_kernel "$kernels" || {
+        echo "setup.sh: the packages of linux-image-cloud-amd64 hold no kernel; set PVBENCH_KERNEL to a vmlinuz" >&2
+        exit 1
+    }
 fi
 if [ $runner = yes ]; then
     cargo install iai-callgrind-runner --version "$version" --locked
 fi
-echo "setup.sh: all there"
+echo "setup.sh: all tools are installed"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How long a user's crate takes to build from nothing.
+"""Measures the time of a first build of a user's crate.
 
-The crate is tests/fixtures/own_suite, copied out of the repository: ops in Rust and in assembly, a workload, a mechanism,
-four bench targets, `default-features = false, features = ["cli"]` as the front page of the documentation has it. Dependencies
-are downloaded before; the target folder is empty. What counts is CPU time (user and system), for wall time is also that of
-whoever else uses the machine: on two CPUs a build takes half of it at least.
+The crate is a copy of tests/fixtures/own_suite: ops in Rust and in assembly, a workload, a mechanism, and four bench
+targets, with `default-features = false, features = ["cli"]` as on the front page of the documentation. Dependencies are
+downloaded before; the target folder is empty. The result is CPU time (user and system), since wall time depends on the load of the
+machine. On two CPUs, a build takes at least half of it.
 
     scripts/user_crate.py [--json reports/user-crate.json]
 """
@@ -23,20 +23,20 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Issue: under 90 s on two CPUs.
-MOST_CPU_SECONDS = 180
+# 90 s on two CPUs.
+MAX_CPU_SECONDS = 180
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="where the result goes, beside the terminal")
+    parser.add_argument("--json", type=Path, help="file for the result, in addition to the terminal")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         crate = Path(folder) / "crate"
         shutil.copytree(ROOT / "tests/fixtures/own_suite", crate, ignore=shutil.ignore_patterns("target"))
         manifest = crate / "Cargo.toml"
         manifest.write_text(manifest.read_text().replace('path = "../../.."', f"path = {json.dumps(str(ROOT))}"))
-        # The versions that are tested here, as tests/own_suite.rs has it.
+        # The tested versions of dependencies, as in tests/own_suite.rs.
         shutil.copy(ROOT / "Cargo.lock", crate / "Cargo.lock")
         environment = {**os.environ, "CARGO_TARGET_DIR": str(Path(folder) / "target")}
         subprocess.run(["cargo", "fetch"], cwd=crate, env=environment, check=True)
@@ -48,7 +48,7 @@ def main():
     result = {
         "cpu_seconds": round(cpu, 1),
         "wall_seconds": round(wall, 1),
-        "most_cpu_seconds": MOST_CPU_SECONDS,
+        "most_cpu_seconds": MAX_CPU_SECONDS,
         "cpus": len(os.sched_getaffinity(0)),
         "load_at_the_end": round(os.getloadavg()[0], 1),
         "cpu_model": model.group(1) if model else platform.processor(),
@@ -58,7 +58,7 @@ def main():
     print(text)
     if args.json:
         args.json.write_text(text + "\n")
-    sys.exit(0 if cpu <= MOST_CPU_SECONDS else 1)
+    sys.exit(0 if cpu <= MAX_CPU_SECONDS else 1)
 
 
 if __name__ == "__main__":

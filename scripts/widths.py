@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Do intervals shrink as they should with the time of a run?
+"""Measures how the widths of intervals depend on the time of a run.
 
     cargo build --release && scripts/widths.py [--times 12,24,48,96]
 
-Runs four ops with all mechanisms in throughput for each of the times and writes reports/widths.json and .svg: the median
-width of the intervals, apart for cells that rounds and workers limit and for those that layouts limit (as the longest run
-has it). The former should halve with four times the time; the latter stay. Needs only Python's standard library.
+Runs four ops with all mechanisms in throughput for each time, and writes reports/widths.json and .svg. They have the
+median width of the intervals of two kinds of cells: limited by rounds and workers, or by layouts (in the longest run).
+The former should halve with four times the time; the latter should stay. Needs only Python's standard library.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def widths(report):
 
 
 def plot(points):
-    """Width against time, both logarithmic, a line per kind, and a thin one with the slope of a square root."""
+    """Plots width against time, both logarithmic: a line per kind, and a thin line with the slope of a square root."""
     width, height, left, top, right, bottom = 720, 360, 80, 40, 20, 60
     times = [point["time_seconds"] for point in points]
     values = [point["median_width_cycles"][kind] for point in points for kind in KINDS]
@@ -84,11 +84,11 @@ def main():
     kinds = {key: KINDS[1] if largest == "layouts" else KINDS[0] for key, (_, largest) in runs[-1][2].items()}
     points = []
     for seconds, report, found in runs:
-        of = lambda kind: [width for key, (width, _) in found.items() if kinds.get(key) == kind]
+        widths_of_kind = lambda kind: [width for key, (width, _) in found.items() if kinds.get(key) == kind]
         points.append({
             "time_seconds": seconds, "took_seconds": report["run"]["duration_seconds"],
             "workers": report["run"]["plan"]["workers"], "workers_again": report["run"]["plan"]["workers_again"],
-            "median_width_cycles": {kind: round(statistics.median(of(kind)), 6) for kind in KINDS},
+            "median_width_cycles": {kind: round(statistics.median(widths_of_kind(kind)), 6) for kind in KINDS},
         })
         print(points[-1])
     document = {"date": time.strftime("%Y-%m-%d"), "cpu": runs[-1][1]["machine"]["cpu_model"], "ops": OPS,

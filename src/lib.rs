@@ -213,8 +213,6 @@ pub mod estimate;
 pub mod gate;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;
-#[cfg(all(feature = "inject", target_arch = "x86_64", target_os = "linux"))]
-mod inject;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kernel;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "linux"))]

@@ -1,6 +1,7 @@
-//! The traced counts against callgrind's: every loop that valgrind can run, in every state, at two lengths.
+//! Compares traced instruction counts with callgrind's: every loop that valgrind can run, in every state, at two
+//! lengths.
 //!
-//! The children are this binary again, under valgrind; each says which loops it ran, in their order.
+//! The children run this binary under valgrind; each writes the names of its loops, in order.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,13 +18,14 @@ use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Loop, Regime};
 use pvbench::suite::mechanisms;
 
-/// Says to the test that it is the child: which ops are its share, by their numbers, and where to write what it ran.
+/// Environment variable of a child: the range of its ops, and the file for the names of its loops.
 const CHILD: &str = "PVBENCH_CALLGRIND_CHILD";
 
-/// Ops for one child. Callgrind walks all it has seen at every dump, so the cost grows with the square of it.
-const SHARE: usize = 6;
+/// Number of ops per child. At every dump, callgrind walks all code it has seen, so the cost grows with the square of
+/// this number.
+const OPS_PER_CHILD: usize = 6;
 
-/// Runs a loop where callgrind can be told to count: from here to the return.
+/// Runs a loop within a function that callgrind can count: it toggles its counting at the entry and the return.
 #[inline(never)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pvbench_counted(run: Loop, args: *const [u64; 4], passes: u64) -> u64 {
@@ -31,8 +33,8 @@ unsafe extern "C" fn pvbench_counted(run: Loop, args: *const [u64; 4], passes: u
     std::hint::black_box(unsafe { run(args, passes) })
 }
 
-/// Every loop of these ops in every state, with native bodies, entered. Cold loops are those of throughput, and random
-/// ones have no two passes that are alike.
+/// Visits every loop of these ops in every state, with native bodies. Cold loops are those of throughput, and random
+/// loops have no two equal passes.
 fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4])) {
     let mut cpu = CpuModel::install().unwrap();
     let mut loops = Loops::new().unwrap();
@@ -43,9 +45,9 @@ fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4
                 continue;
             }
             let group = Comparison { op: op.meta.name.to_owned(), body: BodyKind::Native, regime, offset: 0 };
-            let (_, offers) = loops.prepare(op, &group, &columns).unwrap();
-            for (column, offer) in columns.iter().zip(offers) {
-                let Prepared::Loop(copied) = offer else { continue };
+            let (_, prepared) = loops.prepare(op, &group, &columns).unwrap();
+            for (column, item) in columns.iter().zip(prepared) {
+                let Prepared::Loop(copied) = item else { continue };
                 loops.activate(&copied).unwrap();
                 each(&format!("{} {column} {}", op.meta.name, regime.name()), &copied, &(op.arguments)(&mut cpu));
             }
@@ -53,8 +55,8 @@ fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4
     }
 }
 
-/// What callgrind counts in one more pass of each loop of these ops; nothing without valgrind.
-fn callgrind_counts(ops: Range<usize>) -> Option<BTreeMap<String, i64>> {
+/// Counts one pass of each loop of these ops with callgrind; `None` without valgrind.
+fn count_with_callgrind(ops: Range<usize>) -> Option<BTreeMap<String, i64>> {
     let folder = tempfile::tempdir().unwrap();
     let (out, list) = (folder.path().join("counts"), folder.path().join("names"));
     let ran = Command::new("valgrind")
@@ -62,7 +64,7 @@ fn callgrind_counts(ops: Range<usize>) -> Option<BTreeMap<String, i64>> {
         .args(["--dump-after=pvbench_counted", "--combine-dumps=yes"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "every_loop_in_every_state_is_counted_as_callgrind_counts_it", "--test-threads=1"])
+        .args(["--exact", "traced_counts_equal_those_of_callgrind_for_every_loop_and_state", "--test-threads=1"])
         .env(CHILD, format!("{} {} {}", ops.start, ops.end, list.display()))
         .output();
     let ran = match ran {
@@ -79,7 +81,7 @@ fn callgrind_counts(ops: Range<usize>) -> Option<BTreeMap<String, i64>> {
 }
 
 #[test]
-fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
+fn traced_counts_equal_those_of_callgrind_for_every_loop_and_state() {
     if let Ok(share) = std::env::var(CHILD) {
         let [from, to, list] = *share.splitn(3, ' ').collect::<Vec<_>>() else { panic!("{share}") };
         let mut names = String::new();
@@ -93,11 +95,13 @@ fn every_loop_in_every_state_is_counted_as_callgrind_counts_it() {
         return std::fs::write(list, names).unwrap();
     }
     let ops = op_entries().len();
-    let shares = Mutex::new((0..ops).step_by(SHARE).map(|from| from..(from + SHARE).min(ops)).collect::<Vec<_>>());
+    let shares = Mutex::new(
+        (0..ops).step_by(OPS_PER_CHILD).map(|from| from..(from + OPS_PER_CHILD).min(ops)).collect::<Vec<_>>(),
+    );
     let take = || -> Option<BTreeMap<String, i64>> {
         let mut theirs = BTreeMap::new();
         while let Some(share) = { shares.lock().unwrap().pop() } {
-            theirs.extend(callgrind_counts(share)?);
+            theirs.extend(count_with_callgrind(share)?);
         }
         Some(theirs)
     };

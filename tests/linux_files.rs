@@ -1,4 +1,4 @@
-//! Kernel files: what is recognised, unpacked and refused. All fixtures are made here.
+//! Kernel files: formats that are recognised, unpacked or refused. The tests make all fixtures.
 
 use std::path::Path;
 use std::process::Output;
@@ -38,7 +38,7 @@ fn refused(arguments: &[&str], file: &[u8], words: &[&str]) {
 }
 
 #[test]
-fn what_is_no_kernel_is_named_with_what_it_begins_with() {
+fn a_file_that_is_not_a_kernel_is_refused_with_its_first_bytes() {
     refused(&["sites"], b"#!/bin/sh\n", &["neither a bzImage nor an ELF file", "23 21 2f 62"]);
     refused(&["sites"], b"", &["it is empty"]);
     let missing = Image::read(Path::new("/nowhere/vmlinuz")).unwrap_err();
@@ -46,7 +46,7 @@ fn what_is_no_kernel_is_named_with_what_it_begins_with() {
 }
 
 #[test]
-fn a_kernel_for_arm64_is_named_as_one() {
+fn a_kernel_for_arm64_is_refused_by_name() {
     let mut image = vec![0; 4096];
     image[0x38..0x3c].copy_from_slice(b"ARM\x64");
     refused(&["sites"], &image, &["arm64"]);
@@ -57,7 +57,7 @@ fn a_kernel_for_arm64_is_named_as_one() {
 }
 
 #[test]
-fn a_header_that_is_too_old_or_cut_short_is_said_to_be() {
+fn an_old_or_truncated_header_is_refused_with_its_fault() {
     let mut old = bz_image(&kernel());
     old[0x206..0x208].copy_from_slice(&0x0207u16.to_le_bytes());
     refused(&["sites"], &old, &["boot protocol 2.07", "2.08"]);
@@ -67,7 +67,7 @@ fn a_header_that_is_too_old_or_cut_short_is_said_to_be() {
 }
 
 #[test]
-fn every_compression_of_kernels_is_unpacked() {
+fn every_supported_compression_is_unpacked() {
     use std::io::Write;
     let kernel = kernel();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -89,32 +89,32 @@ fn every_compression_of_kernels_is_unpacked() {
 }
 
 #[test]
-fn an_unknown_or_damaged_payload_is_said_to_be() {
-    let of = |payload: &[u8]| {
+fn an_unsupported_or_damaged_payload_is_refused_with_its_fault() {
+    let refuse = |payload: &[u8]| {
         let mut image = bz_image(&[]);
         image.extend(payload);
         let length = (payload.len() as u32).to_le_bytes();
         image[0x24c..0x250].copy_from_slice(&length);
         Image::of(Path::new("k"), image).unwrap().vmlinux().unwrap_err()
     };
-    assert!(of(b"BZh91AY&SY").to_string().contains("bzip2"));
-    assert!(of(b"garbage!").to_string().contains("67 61 72 62"));
+    assert!(refuse(b"BZh91AY&SY").to_string().contains("bzip2"));
+    assert!(refuse(b"garbage!").to_string().contains("67 61 72 62"));
     assert!(matches!(
-        of(b"\x1f\x8b\x08\0\0\0\0\0\0\0"),
+        refuse(b"\x1f\x8b\x08\0\0\0\0\0\0\0"),
         ImageError::Payload { source: PayloadError::Damaged { .. }, .. }
     ));
-    assert!(of(b"\x02\x21\x4c\x18\xff\xff\0\0abcdef").to_string().contains("lz4 legacy"));
-    assert!(matches!(of(b"\x28\xb5\x2f\xfd"), ImageError::Payload { .. }));
-    assert!(matches!(of(b"\xfd7zXZ\0\0\0"), ImageError::Payload { .. }));
+    assert!(refuse(b"\x02\x21\x4c\x18\xff\xff\0\0abcdef").to_string().contains("lz4 legacy"));
+    assert!(matches!(refuse(b"\x28\xb5\x2f\xfd"), ImageError::Payload { .. }));
+    assert!(matches!(refuse(b"\xfd7zXZ\0\0\0"), ImageError::Payload { .. }));
     let text = lz4_flex::block::compress(b"no kernel at all");
     let mut packed = vec![0x02, 0x21, 0x4c, 0x18];
     packed.extend((text.len() as u32).to_le_bytes());
     packed.extend(text);
-    assert!(of(&packed).to_string().contains("no ELF file"));
+    assert!(refuse(&packed).to_string().contains("not an ELF file"));
 }
 
 #[test]
-fn a_kernel_without_pv_ops_or_without_pvh_is_said_to_be() {
+fn a_kernel_without_pv_ops_or_pvh_is_refused_with_the_missing_part() {
     refused(&["sites"], &kernel_without(".parainstructions"), &["no call sites of pv_ops", "CONFIG_PARAVIRT"]);
     refused(&["unpatch"], &kernel_without(".parainstructions"), &["no call sites of pv_ops"]);
     refused(&["sites"], &kernel_without(".altinstructions"), &[".altinstructions"]);
@@ -133,7 +133,7 @@ fn made() -> (Elf, Hooks) {
 }
 
 #[test]
-fn sites_are_known_by_slot_and_by_what_bare_metal_makes_of_them() {
+fn sites_have_a_slot_and_a_rule() {
     let (elf, hooks) = made();
     assert_eq!(elf.release(), Some((6, 1)));
     assert_eq!(hooks.base, PV_OPS);
@@ -144,7 +144,7 @@ fn sites_are_known_by_slot_and_by_what_bare_metal_makes_of_them() {
 }
 
 #[test]
-fn nopatch_changes_one_address_and_noalt_one_bit_for_each_alternative() {
+fn nopatch_changes_one_address_and_noalt_one_bit_per_alternative() {
     let (elf, hooks) = made();
     let differ = |variant| {
         let mut edited = elf.clone();
@@ -163,22 +163,22 @@ fn nopatch_changes_one_address_and_noalt_one_bit_for_each_alternative() {
 }
 
 #[test]
-fn what_is_not_recognised_is_not_edited() {
+fn an_unrecognised_kernel_is_not_edited() {
     let (mut elf, hooks) = made();
-    // Another instruction that loads the same address.
+    // A second instruction loads the same address.
     let text = elf.section(".init.text").unwrap().address;
     let load = elf.at(text, 7).unwrap().to_vec();
     assert!(elf.write(text + 32, &load));
     let error = unpatch(&mut elf, &hooks, Unpatching::Nopatch).unwrap_err();
     assert!(error.to_string().contains("2 instructions"), "{error}");
     let (mut elf, _) = made();
-    // A site that is no call of a slot.
+    // A site is not a call of a slot.
     assert!(elf.write(SITES[0], &[0x90; 6]));
     assert!(matches!(Hooks::of(&elf), Err(HooksError::Unknown { .. })));
 }
 
 #[test]
-fn a_kernel_that_counts_reaches_every_body_through_a_counter() {
+fn a_kernel_with_counters_reaches_every_body_through_a_counter() {
     let (mut elf, hooks) = made();
     let before = elf.quad(PV_OPS + 8 * hooks.sites[0].slot as u64).unwrap();
     let counters = count::count(&mut elf, Some(&hooks)).unwrap();
@@ -189,7 +189,7 @@ fn a_kernel_that_counts_reaches_every_body_through_a_counter() {
     assert_eq!((&code[..3], code[7]), (&[0x48, 0xff, 0x05][..], 0xe9));
     let jump = i64::from(i32::from_le_bytes(code[8..12].try_into().unwrap()));
     assert_eq!((stub + 12).wrapping_add_signed(jump), before);
-    // The `rep` moved, with its entry in the table of exceptions.
+    // The `rep` has a new address, and so has its entry in the table of exceptions.
     assert_eq!((counters.reps, counters.reps_left), (1, 0));
     let table = elf.section("__ex_table").unwrap();
     let first = i32::from_le_bytes(elf.data(table)[..4].try_into().unwrap());

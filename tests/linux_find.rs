@@ -1,4 +1,4 @@
-//! Where kernels are looked for, and what is downloaded: made-up folders, and programs that play apt's part.
+//! The search for kernels, and downloads: with folders made by the tests, and scripts in the place of apt.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,8 @@ fn touch(root: &Path, file: &str) -> PathBuf {
     path
 }
 
-/// Another process writes it: what this one has open for writing, a child that another test forks has open, too.
+/// Installs a script by another process. A file that this process has open for writing is also open in every child that
+/// another test forks.
 fn program(folder: &Path, name: &str, text: &str) {
     let source = folder.join(format!("{name}.text"));
     fs::write(&source, text).unwrap();
@@ -23,7 +24,7 @@ fn program(folder: &Path, name: &str, text: &str) {
 }
 
 #[test]
-fn kernels_are_found_in_boot_and_beside_their_modules() {
+fn kernels_are_found_in_boot_and_in_the_folders_of_modules() {
     for file in ["boot/vmlinuz-6.1.0-57-amd64", "lib/modules/6.12.9-arch1-1/vmlinuz", "usr/lib/modules/7.2.13/vmlinuz"]
     {
         let root = tempfile::tempdir().unwrap();
@@ -36,7 +37,7 @@ fn kernels_are_found_in_boot_and_beside_their_modules() {
 }
 
 #[test]
-fn the_newest_kernel_is_taken_by_the_numbers_of_its_version() {
+fn the_newest_kernel_is_chosen_by_the_numbers_of_its_version() {
     let root = tempfile::tempdir().unwrap();
     for file in ["boot/vmlinuz-0-rescue-0a1b", "boot/vmlinuz-6.9.1", "boot/vmlinuz-linux", "boot/vmlinuz"] {
         touch(root.path(), file);
@@ -57,17 +58,17 @@ fn the_running_kernel_is_preferred_to_newer_ones() {
 }
 
 #[test]
-fn a_pipe_and_a_folder_that_are_named_as_kernels_are_passed_over() {
+fn a_pipe_or_folder_with_the_name_of_a_kernel_is_skipped() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("boot/vmlinuz-folder")).unwrap();
     assert!(Command::new("mkfifo").arg(root.path().join("boot/vmlinuz-9")).status().unwrap().success());
     assert!(matches!(installed(root.path()), Err(FindError::None { .. })));
 }
 
-/// A package by name: what it depends on, and the files that it holds.
+/// A package: its name, its lines of dependencies, and its files.
 type Package = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-/// Debian 12's way to a kernel, 13's is the same; 14's; and packages without any.
+/// The packages from a name to a kernel in Debian 12; those of 13 are alike.
 const DEBIAN_12: &[Package] = &[
     ("linux-image-cloud-amd64", &["  Depends: linux-image-6.1.0-57-cloud-amd64"], &["usr/share/doc/meta"]),
     (
@@ -76,6 +77,7 @@ const DEBIAN_12: &[Package] = &[
         &["boot/vmlinuz-6.1.0-57-cloud-amd64"],
     ),
 ];
+/// The same in Debian 14.
 const DEBIAN_14: &[Package] = &[
     (
         "linux-image-cloud-amd64",
@@ -99,9 +101,10 @@ const DEBIAN_14: &[Package] = &[
         &["usr/lib/modules/7.2.13+deb14-cloud-amd64/vmlinuz"],
     ),
 ];
+/// A package without a kernel.
 const WITHOUT: &[Package] = &[("linux-image-cloud-amd64", &[], &["usr/share/doc/nothing"])];
 
-/// apt-cache, apt-get and dpkg-deb, which know these packages and note what is downloaded.
+/// Installs scripts for apt-cache, apt-get and dpkg-deb that have these packages and log downloads.
 fn apt(folder: &Path, packages: &[Package]) {
     let (mut depends, mut unpack) = (String::new(), String::new());
     for (name, lines, files) in packages {
@@ -124,7 +127,7 @@ fn apt(folder: &Path, packages: &[Package]) {
     program(folder, "dpkg-deb", &format!("#!/bin/sh\ncase $2 in\n{unpack}*) exit 1;;\nesac\n"));
 }
 
-/// A PATH with a shell's usual programs, and none else of those that matter.
+/// A PATH with the scripts in `stubs` and a few usual programs of a shell.
 fn path(stubs: &Path) -> std::ffi::OsString {
     for tool in ["sh", "mkdir", "dirname", "rm", "sed", "tac", "awk"] {
         let from = ["/usr/bin", "/bin"].iter().map(|folder| Path::new(folder).join(tool)).find(|it| it.exists());
@@ -144,11 +147,11 @@ fn download(packages: &[Package]) -> (Output, String) {
 }
 
 #[test]
-fn a_download_follows_what_packages_depend_on_to_the_one_that_holds_a_kernel() {
+fn a_download_follows_dependencies_to_the_package_with_a_kernel() {
     for packages in [DEBIAN_12, DEBIAN_14] {
         let (output, downloaded) = download(packages);
         let said = String::from_utf8(output.stderr).unwrap();
-        // It has its kernel, and goes on to what this PATH has not.
+        // The kernel is found; the next step fails, since this PATH has no QEMU.
         assert!(said.contains("qemu-system-x86_64 is not on the PATH"), "{said}");
         assert_eq!(output.status.code(), Some(4), "{said}");
         assert_eq!(downloaded.trim(), packages.last().unwrap().0);
@@ -156,7 +159,7 @@ fn a_download_follows_what_packages_depend_on_to_the_one_that_holds_a_kernel() {
 }
 
 #[test]
-fn packages_without_a_kernel_are_named_and_an_unknown_one_is_quoted() {
+fn packages_without_a_kernel_are_named_and_an_unknown_package_is_quoted() {
     let (output, downloaded) = download(WITHOUT);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -168,7 +171,7 @@ fn packages_without_a_kernel_are_named_and_an_unknown_one_is_quoted() {
     assert_eq!((output.status.code(), downloaded.as_str()), (Some(4), ""), "{said}");
 }
 
-/// `scripts/setup.sh` in a folder of its own, on a machine that has all else.
+/// Runs `scripts/setup.sh` in a folder of its own, on a machine that lacks only a kernel.
 fn set_up(packages: &[Package], root: &Path) -> (Output, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (scripts, stubs) = (folder.path().join("scripts"), folder.path().join("stubs"));
@@ -188,7 +191,7 @@ fn set_up(packages: &[Package], root: &Path) -> (Output, tempfile::TempDir) {
 }
 
 #[test]
-fn the_set_up_script_downloads_the_package_that_holds_a_kernel_where_none_is_installed() {
+fn the_set_up_script_downloads_a_package_with_a_kernel_if_none_is_installed() {
     let empty = tempfile::tempdir().unwrap();
     for packages in [DEBIAN_12, DEBIAN_14] {
         let (output, folder) = set_up(packages, empty.path());
@@ -207,7 +210,7 @@ fn the_set_up_script_downloads_the_package_that_holds_a_kernel_where_none_is_ins
 }
 
 #[test]
-fn the_set_up_script_downloads_nothing_where_a_kernel_is_installed() {
+fn the_set_up_script_downloads_nothing_if_a_kernel_is_installed() {
     for file in ["boot/vmlinuz-6.1", "lib/modules/6.1/vmlinuz", "usr/lib/modules/6.1/vmlinuz"] {
         let root = tempfile::tempdir().unwrap();
         touch(root.path(), file);
@@ -218,7 +221,7 @@ fn the_set_up_script_downloads_nothing_where_a_kernel_is_installed() {
 }
 
 #[test]
-fn a_kernel_that_cannot_be_read_is_named() {
+fn an_unreadable_kernel_is_named() {
     let root = tempfile::tempdir().unwrap();
     let path = touch(root.path(), "boot/vmlinuz-6.8.0-generic");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();

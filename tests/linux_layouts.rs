@@ -1,5 +1,5 @@
-//! Which layout of pv_ops a kernel has is told by what its hooks do, whatever version it names. All fixtures are made
-//! here.
+//! The layout of pv_ops in a kernel is recognised by the behaviour of its hooks, whatever version the kernel names. The
+//! tests make all fixtures.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ mod made_kernel;
 
 use made_kernel::tables::{LINUX_7_2, LOCK, kernel};
 
-fn hooks(hooks: &str, apart: (&str, u64)) -> (Elf, Hooks) {
-    let elf = Elf::of(Path::new("k"), kernel("9.9.9-made", hooks, apart)).unwrap();
+fn hooks(hooks: &str, extra: (&str, u64)) -> (Elf, Hooks) {
+    let elf = Elf::of(Path::new("k"), kernel("9.9.9-made", hooks, extra)).unwrap();
     let hooks = Hooks::of(&elf).unwrap();
     (elf, hooks)
 }
@@ -22,7 +22,7 @@ fn names(hooks: &Hooks) -> String {
     hooks.sites.iter().map(|site| hooks.name(site.slot)).collect::<Vec<_>>().join(" ")
 }
 
-/// Each with what changed since the one before, newest first.
+/// Descriptions, hooks of pv_ops and hooks of pv_ops_lock of all generations, newest first.
 fn structures() -> [(&'static str, String, &'static str); 8] {
     let linux_7_2 = LINUX_7_2.to_owned();
     let linux_7_1 = linux_7_2.replace("lazy_flush", "lazy_enter lazy_leave lazy_flush");
@@ -44,9 +44,9 @@ fn structures() -> [(&'static str, String, &'static str); 8] {
 }
 
 #[test]
-fn every_layout_is_recognised_by_what_the_hooks_do_and_names_all_of_them() {
+fn every_layout_is_recognised_by_its_hooks_and_names_all_of_them() {
     for (linux, structure, lock) in structures() {
-        // pv_ops_lock is where the linker puts it: a little behind, or far away.
+        // The linker chooses the address of pv_ops_lock: close after pv_ops, or far away.
         for gap in [24, 0x4000] {
             let (_, hooks) = hooks(&structure, (lock, gap));
             assert!(hooks.recognised().starts_with(linux), "{linux} {}", hooks.recognised());
@@ -57,7 +57,7 @@ fn every_layout_is_recognised_by_what_the_hooks_do_and_names_all_of_them() {
 }
 
 #[test]
-fn a_kernel_with_few_options_is_recognised_too() {
+fn kernels_with_fewer_options_are_recognised() {
     let four_levels = LINUX_7_2.replace("p4d_val make_p4d set_pgd ", "");
     let neither = four_levels.replace("invalidate_io_bitmap update_io_bitmap ", "");
     let small = "safe_halt halt flush_tlb_user flush_tlb_kernel flush_tlb_one_user flush_tlb_multi exit_mmap \
@@ -79,14 +79,14 @@ fn a_kernel_with_few_options_is_recognised_too() {
 }
 
 #[test]
-fn in_a_layout_that_is_not_known_only_hooks_that_what_they_do_names_have_names() {
+fn an_unknown_layout_names_only_hooks_with_a_unique_body() {
     let structure = LINUX_7_2.replace("set_pte", "hook_of_tomorrow set_pte");
     let (elf, hooks) = hooks(&structure, (LOCK, 24));
     assert!(hooks.layout.is_none());
     assert!(hooks.recognised().starts_with("no known layout; "), "{}", hooks.recognised());
     let (wanted, found) = (format!("{structure} {LOCK}"), names(&hooks));
     let pairs: Vec<(&str, &str)> = wanted.split_whitespace().zip(found.split_whitespace()).collect();
-    // None has a wrong name.
+    // No hook has a wrong name.
     assert!(pairs.iter().all(|(wanted, found)| wanted == found || found.starts_with("pv_ops[")), "{pairs:?}");
     for named in ["save_fl", "irq_disable", "read_cr0", "write_cr3", "load_idt", "read_pmc", "queued_spin_unlock"] {
         assert!(pairs.contains(&(named, named)), "{named}: {pairs:?}");
@@ -94,14 +94,14 @@ fn in_a_layout_that_is_not_known_only_hooks_that_what_they_do_names_have_names()
     for other in ["read_msr", "pte_val", "set_pte", "wait"] {
         assert!(!pairs.contains(&(other, other)), "{other}: {pairs:?}");
     }
-    // Its tables are in a known form all the same, and so it is edited.
+    // Its tables still have a known form, so it can be edited.
     let mut edited = elf.clone();
     let edits = unpatch(&mut edited, &hooks, Unpatching::Nopatch).unwrap();
     assert_eq!(edits.sites, pairs.len());
 }
 
 #[test]
-fn the_layout_is_said_in_tables_and_in_json() {
+fn tables_and_json_name_the_layout() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vmlinux");
     std::fs::write(&path, kernel("7.2.13-made", LINUX_7_2, (LOCK, 24))).unwrap();

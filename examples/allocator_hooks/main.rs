@@ -1,12 +1,13 @@
-//! A table of allocator hooks: what plug-in systems, kernels and game engines have so that memory can be accounted for.
+//! A table of allocator hooks, with which plug-in systems, kernels and game engines account for memory.
 //!
-//! A bump allocator with free lists is as cheap as allocators get, so it shows the table at its worst. Which way to
-//! keep the hooks (function pointers, a trait object, a `OnceLock`) adds least to an allocation, hot and with other
-//! work's values in registers?
+//! An allocator with free lists is among the cheapest, so the overhead of a table is largest on it. Which mechanism for
+//! hooks (function pointers, a trait object, a `OnceLock`) adds least to an allocation, in throughput and with live
+//! registers?
 //!
 //! ```sh
-//! cargo run --release --example allocator_hooks -- run --mechanism 'table,dyn,once_lock,static_call_inline' --time 20 --out target/allocator_hooks
-//! cargo run --release --example allocator_hooks -- gate target/allocator_hooks/report.json --budget examples/allocator_hooks/budgets.toml
+//! cargo run --release --example allocator_hooks -- run --mechanism 'table,dyn,once_lock,static_call_inline' --time 20
+//! --out target/allocator_hooks cargo run --release --example allocator_hooks -- gate
+//! target/allocator_hooks/report.json --budget examples/allocator_hooks/budgets.toml
 //! ```
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,125 +16,126 @@ use pvbench::Suite;
 use pvbench::dispatch::Dispatch;
 use pvbench::workload::{Failure, Random, Workload, WorkloadMeta};
 
-/// Sizes are rounded up to a power of two from 16 to 2,048: a free list for each.
+/// Number of size classes, each with a free list: powers of two from 16 to 2,048 bytes.
 const CLASSES: usize = 8;
-/// Objects of a class.
+/// Number of objects per class.
 const OBJECTS: usize = 256;
 
-/// Places in an arena; what is there does not matter.
+/// The free lists of all classes. Objects are numbers: their memory does not matter here.
 struct Arena {
     free: [List; CLASSES],
 }
 
-/// The places of a class that nobody has: the first `count`.
+/// The free objects of a class: the first `count`.
 struct List {
     count: AtomicUsize,
-    places: [AtomicUsize; OBJECTS],
+    objects: [AtomicUsize; OBJECTS],
 }
 
 impl Arena {
     const fn new() -> Self {
-        let mut free = [const { List { count: AtomicUsize::new(OBJECTS), places: [const { AtomicUsize::new(0) }; OBJECTS] } };
-            CLASSES];
+        let mut free =
+            [const { List { count: AtomicUsize::new(OBJECTS), objects: [const { AtomicUsize::new(0) }; OBJECTS] } };
+                CLASSES];
         let mut at = 0;
         while at < CLASSES * OBJECTS {
             let (class, object) = (at % CLASSES, at / CLASSES);
-            free[class].places[object] = AtomicUsize::new((object << 4 | class) + 1);
+            free[class].objects[object] = AtomicUsize::new((object << 4 | class) + 1);
             at += 1;
         }
         Arena { free }
     }
 }
 
-// One for all, and only one thread uses it: a thread's own would be reached by a call wherever the standard library's
-// accessor is not inlined, and not even `inline` would be in place. Relaxed loads and stores are plain ones on x86-64.
+// A static that only one thread uses. If the accessor of a thread-local is not inlined, it is a call, even with
+// `inline`. Relaxed loads and stores are plain instructions on x86-64.
 static ARENA: Arena = Arena::new();
 
-/// The size class of so many bytes.
+/// The size class for a number of bytes.
 #[inline]
-fn class(bytes: usize) -> usize {
+fn class_of_size(bytes: usize) -> usize {
     (bytes.max(16).next_power_of_two().trailing_zeros() as usize - 4).min(CLASSES - 1)
 }
 
-/// A place for so many bytes; 0 where there is none.
+/// Allocates an object for a number of bytes; 0 if none is free.
 #[inline]
 fn alloc(bytes: usize) -> usize {
-    let Some(list) = ARENA.free.get(class(bytes)) else { return 0 };
+    let Some(list) = ARENA.free.get(class_of_size(bytes)) else { return 0 };
     let last = list.count.load(Relaxed).wrapping_sub(1);
-    let Some(place) = list.places.get(last) else { return 0 };
+    let Some(object) = list.objects.get(last) else { return 0 };
     list.count.store(last, Relaxed);
-    place.load(Relaxed)
+    object.load(Relaxed)
 }
 
-/// Gives a place back.
+/// Frees an object; 0 is ignored.
 #[inline]
-fn free(place: usize) {
-    let Some(at) = place.checked_sub(1) else { return };
+fn free(object: usize) {
+    let Some(at) = object.checked_sub(1) else { return };
     let Some(list) = ARENA.free.get(at % CLASSES) else { return };
     let count = list.count.load(Relaxed);
-    if let Some(next) = list.places.get(count) {
-        next.store(place, Relaxed);
+    if let Some(next) = list.objects.get(count) {
+        next.store(object, Relaxed);
         list.count.store(count + 1, Relaxed);
     }
 }
 
 pvbench::functions! {
-    /// Allocates, and frees at once: an op is measured any number of times in a row.
+    /// Allocates and frees at once, so that it can be repeated any number of times.
     pub struct Pair: "alloc_free" = fn(bytes: usize = 48) -> usize {
-        let place = alloc(bytes);
-        free(place);
-        place
+        let object = alloc(bytes);
+        free(object);
+        object
     };
     /// Allocates.
     pub struct Alloc: "alloc" = fn(bytes: usize = 48) -> usize { alloc(bytes) };
     /// Frees.
-    pub struct Free: "free" = fn(place: usize = 0) { free(place); };
+    pub struct Free: "free" = fn(object: usize = 0) { free(object); };
 }
 
-/// Objects of all sizes that come and go.
+/// Allocates and frees objects of all sizes.
 struct Churn;
 
-/// What is allocated now.
+/// The allocated objects.
 struct Live {
     random: Random,
-    places: [usize; 64],
+    objects: [usize; 64],
 }
 
 impl Workload for Churn {
     const META: WorkloadMeta = WorkloadMeta {
         name: "churn",
         unit: "64 objects",
-        summary: "64 times: an object goes, one of 1 to 1,024 bytes comes",
-        source: "allocator benchmarks of the kind of larson",
+        summary: "64 times: frees an object and allocates one of 1 to 1,024 bytes",
+        source: "allocator benchmarks such as larson",
     };
     type Ops = (Alloc, Free);
     type State = Live;
 
     fn prepare<D: Dispatch>(random: Random) -> Result<Live, Failure> {
-        Ok(Live { random, places: [0; 64] })
+        Ok(Live { random, objects: [0; 64] })
     }
 
     fn unit<D: Dispatch>(live: &mut Live) -> Result<u64, Failure> {
         for _ in 0..64 {
             let at = live.random.below(64) as usize;
             let bytes = 1 + live.random.below(1024) as usize;
-            // SAFETY: both ops are safe functions, and are bound before a unit runs.
+            // SAFETY: both ops are safe functions, and they are bound before a unit runs.
             unsafe {
-                D::call::<Free>((live.places[at],));
-                live.places[at] = D::call::<Alloc>((bytes,));
+                D::call::<Free>((live.objects[at],));
+                live.objects[at] = D::call::<Alloc>((bytes,));
             }
-            if live.places[at] == 0 {
-                return Err(Failure::Own(format!("no place is left for {bytes} bytes")));
+            if live.objects[at] == 0 {
+                return Err(Failure::Own(format!("no object is free for {bytes} bytes")));
             }
         }
-        // Where objects lie depends on what earlier runs freed; how many there are does not.
-        Ok(live.places.iter().filter(|place| **place != 0).count() as u64)
+        // The numbers of objects depend on earlier runs; their count does not.
+        Ok(live.objects.iter().filter(|object| **object != 0).count() as u64)
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.places.into_iter().for_each(free);
+        self.objects.into_iter().for_each(free);
     }
 }
 

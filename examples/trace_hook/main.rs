@@ -1,13 +1,14 @@
 //! A tracing hook that is almost always off.
 //!
-//! Each place in a program that could be traced asks first: is anybody listening? The usual answer is no. What does the
-//! question cost: a flag that is tested (`flag`), a call through a table of functions that do nothing (`table`), a NOP
-//! that becomes a jump when tracing starts (`jump_label`), and a way of one's own that keeps the flag in the word that
-//! holds the listener (`listener`)?
+//! Each trace point of a program first asks whether there is a listener, and usually there is none. How much does the
+//! question cost: as a test of a flag (`flag`), as a call through a table of empty functions (`table`), as a NOP that
+//! becomes a jump when tracing starts (`jump_label`), or as a mechanism of this example, a pointer to the listener that
+//! may be null (`listener`)?
 //!
 //! ```sh
-//! cargo run --release --example trace_hook -- run --mechanism 'flag,table,jump_label,listener' --time 20 --out target/trace_hook
-//! cargo run --release --example trace_hook -- gate target/trace_hook/report.json --budget examples/trace_hook/budgets.toml
+//! cargo run --release --example trace_hook -- run --mechanism 'flag,table,jump_label,listener' --time 20 --out
+//! target/trace_hook cargo run --release --example trace_hook -- gate target/trace_hook/report.json --budget
+//! examples/trace_hook/budgets.toml
 //! ```
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,24 +17,24 @@ use pvbench::Suite;
 use pvbench::dispatch::{CallSequence, Dispatch, Inline, Mechanism, Slots};
 use pvbench::op::{Args, Body, BodyKind, Op, Ret};
 
-/// Events that were recorded.
+/// Recorded events.
 static RECORDED: AtomicU64 = AtomicU64::new(0);
 
 pvbench::functions! {
-    /// An event without data: nothing while nobody listens; after `or`, it is counted.
+    /// An event without data. Without a listener nothing happens; the body after `or` counts it.
     pub struct Event: "event" = fn() {} or {
         RECORDED.fetch_add(1, Ordering::Relaxed);
     };
-    /// An event with its place and two values.
-    pub struct Values: "event_values" = fn(place: u64 = 7, first: u64 = 1, second: u64 = 2) {} or {
-        RECORDED.fetch_add(place ^ first ^ second, Ordering::Relaxed);
+    /// An event with the number of its trace point and two values.
+    pub struct Values: "event_values" = fn(point: u64 = 7, first: u64 = 1, second: u64 = 2) {} or {
+        RECORDED.fetch_add(point ^ first ^ second, Ordering::Relaxed);
     };
 }
 
-/// The listeners, one per event; null while nobody listens.
+/// The listeners, one per event; null if there is none.
 static LISTENERS: Slots = Slots::new();
 
-/// A pointer that is called unless it is null: flag and target in one word.
+/// A call of a pointer unless it is null: flag and target in one word.
 struct Listener;
 
 impl Dispatch for Listener {
@@ -41,14 +42,14 @@ impl Dispatch for Listener {
         name: "listener",
         way: CallSequence::Own,
         switches: true,
-        known_from: "callbacks that may be null: C programs ever since",
-        summary: "a pointer that is called unless it is null; else the native body in place",
+        known_from: "callbacks that may be null, in C programs",
+        summary: "a call of a pointer unless it is null; else the native body in place",
         ..Mechanism::BASE
     };
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: `bind` wrote the word, a body of `O` or null; the rest is the caller's contract.
+        // SAFETY: `bind` wrote a body of `O` or null into the word. The caller keeps the contract of the body.
         unsafe {
             let listener = LISTENERS.word(O::SLOT).read_volatile();
             if listener == 0 {

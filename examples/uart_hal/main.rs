@@ -1,8 +1,8 @@
 //! A HAL: the registers of a UART behind a table of functions.
 //!
-//! A board chooses at start how its UART is reached: memory-mapped, by ports, or not at all. What does the table cost a
-//! driver that asks the line-status register before every byte, and what would be left if the choice were made at
-//! compile time (`inline`), by an enum, by a trait object?
+//! A board chooses at start how it reaches its UART: memory-mapped, through ports, or not at all. The driver reads the
+//! line-status register before every byte. How much does the table cost it, compared with a choice at compile time
+//! (`inline`), an enum, or a trait object?
 //!
 //! ```sh
 //! cargo run --release --example uart_hal -- run --quick --out target/uart_hal
@@ -15,17 +15,18 @@ use pvbench::Suite;
 use pvbench::dispatch::Dispatch;
 use pvbench::workload::{Failure, Random, Workload, WorkloadMeta};
 
-/// The register that bytes are sent by.
+/// The register for sent bytes.
 const TRANSMIT: usize = 0;
-/// The line-status register, and its bit for "can take a byte" (16550, "LSR", THRE).
+/// The line-status register (16550, "LSR").
 const STATUS: usize = 5;
+/// Its bit for "can take a byte" (THRE).
 const EMPTY: u8 = 0x20;
 
-/// A 16550 whose registers are in memory, and which is always ready.
+/// A 16550 with its registers in memory, always ready.
 static REGISTERS: [AtomicU8; 8] = [const { AtomicU8::new(EMPTY) }; 8];
 
-// The table: `struct Uart { read: fn(usize) -> u8, write: fn(usize, u8) }`. After `or`, what a board without a UART
-// has.
+// The table: `struct Uart { read: fn(usize) -> u8, write: fn(usize, u8) }`. The bodies after
+// `or` are those of a board without a UART.
 pvbench::functions! {
     /// Reads a register.
     pub struct Read: "read" = fn(register: usize = STATUS) -> u8 {
@@ -44,7 +45,7 @@ impl Workload for SendLine {
     const META: WorkloadMeta = WorkloadMeta {
         name: "send_line",
         unit: "line",
-        summary: "1 to 80 bytes, each written once the status register says so",
+        summary: "1 to 80 bytes, each written when the status register shows ready",
         source: "a polling driver of a 16550",
     };
     type Ops = (Read, Write);
@@ -59,7 +60,7 @@ impl Workload for SendLine {
         let mut sum = length;
         for at in 0..length {
             let byte = b' ' + (at % 64) as u8;
-            // SAFETY: both ops are safe functions, and are bound before a unit runs.
+            // SAFETY: both ops are safe functions, and they are bound before a unit runs.
             unsafe {
                 while D::call::<Read>((STATUS,)) & EMPTY == 0 {}
                 D::call::<Write>((TRANSMIT, byte));

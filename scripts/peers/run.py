@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""The same two pairs measured by criterion, divan, tango-bench and pvbench, in turn, again and again.
+"""Measures the same two pairs with criterion, divan, tango-bench and pvbench, in turn and repeatedly.
 
     scripts/peers/run.py                       20 repetitions, two seconds per pair and tool: about six minutes
     scripts/peers/run.py --repetitions 3 --seconds 1 --out /tmp/peers.json
 
-Each repetition runs every tool once per pair, in an order drawn from the seed, pinned to one CPU (tango excepted, which runs
-two processes), each as its own documentation has it and with the same time to spend. What is compared is the ratio of the times of the two ways to the op:
-how far its repetitions lie apart. Builds what it needs; needs Python's standard library alone.
+Each repetition runs every tool once per pair, in an order drawn from the seed and with the same time. Tools run as in
+their documentation, pinned to one CPU, except for tango, which runs two processes. The result of a run is the ratio of
+the times of the two mechanisms; the comparison is of its spread over repetitions. Builds all programs. Needs only
+Python's standard library.
 """
 
 import argparse
@@ -30,7 +31,7 @@ UNITS = {"ps": 1e-12, "ns": 1e-9, "µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def build():
-    """The benches' executables by name, and pvbench itself."""
+    """Builds the benches and pvbench. Returns the executables of the benches by name, and the path of pvbench."""
     subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, check=True)
     command = ["cargo", "bench", "--no-run", "--locked", "--message-format=json"]
     lines = subprocess.run(command, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
@@ -41,7 +42,7 @@ def build():
 
 
 def output(command, cpu, folder, fine=(0,)):
-    """Standard output of a command, pinned where a CPU is given; ends with its complaint where it fails."""
+    """Runs a command, pinned to `cpu` if given, and returns its standard output. Exits with its errors if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True,
                           env=os.environ | {"CRITERION_HOME": str(folder / "criterion")},
                           preexec_fn=None if cpu is None else lambda: os.sched_setaffinity(0, {cpu}))
@@ -52,7 +53,7 @@ def output(command, cpu, folder, fine=(0,)):
 
 def criterion(benches, pair, seconds, cpu, folder):
     op, first, second = pair
-    # Two functions share the time; a fifth of it is for warming up.
+    # Two functions share the time; a fifth of it is warm-up.
     half = seconds / 2
     command = [benches["criterion"], "--bench", "--warm-up-time", f"{half / 5:.3f}",
                "--measurement-time", f"{half * 4 / 5:.3f}", "--noplot", f"^{op}/"]
@@ -60,7 +61,7 @@ def criterion(benches, pair, seconds, cpu, folder):
 
     def estimate(mechanism):
         found = json.loads((folder / "criterion" / op / mechanism / "new" / "estimates.json").read_text())
-        # The slope of the regression where it made one, else the mean: what it prints in the middle of its brackets.
+        # The middle of criterion's printed brackets: the slope of the regression, or the mean if it has none.
         return (found["slope"] or found["mean"])["point_estimate"]
     return estimate(second) / estimate(first)
 
@@ -81,12 +82,11 @@ def divan(column, benches, pair, seconds, cpu, folder):
 def tango(benches, pair, seconds, cpu, folder):
     op = pair[0]
     command = [benches["tango_to"], "--color", "never", "compare", benches["tango_from"], "-t", f"{seconds:.3f}", "-f", op]
-    # Its two processes wait for each other in loops: on one CPU they would be in each other's way. It ends with 1 where
-    # the second is slower.
+    # Its two processes busy-wait for each other, so they need two CPUs. Exit code 1: the second is slower.
     text = output(command, None, folder, (0, 1))
     percent = re.search(rf"{op}\s.*\]\s*([-+][0-9.]+)%", text)
     if not percent:
-        sys.exit(f"tango said nothing of {op}:\n{text}")
+        sys.exit(f"the output of tango has no line for {op}:\n{text}")
     return 1 + float(percent.group(1)) / 100
 
 
@@ -95,7 +95,7 @@ def pvbench(binary, pair, seconds, cpu, folder):
     mechanisms = ",".join(name for name in (first, second) if name != "inline")
     command = [binary, "run", "--op", op, "--mechanism", mechanisms, "--regime", "throughput", "--time",
                str(max(1, round(seconds))), "--cpu", str(cpu), "--out", str(folder / "pvbench")]
-    # Its parent keeps off the workers' CPU by itself.
+    # Not pinned: pvbench itself keeps its parent process off the CPU of the workers.
     output(command, None, folder)
     cells = json.loads((folder / "pvbench" / "report.json").read_text())["cells"]
     ratios = {cell["mechanism"]: cell["overhead"]["ratio"]["estimate"] for cell in cells}
@@ -120,7 +120,7 @@ def summary(runs):
     return {
         "seconds_median": round(statistics.median(run["seconds"] for run in runs), 3),
         "ratio_median": round(statistics.median(ratios), 6),
-        # Of the natural logarithm: relative to the ratio itself.
+        # Of the natural logarithm, so relative to the ratio.
         "spread_sd": round(statistics.stdev(logs), 8) if len(logs) > 1 else None,
         "spread_range": round(max(logs) - min(logs), 8),
         "middle_half": [round(quarters[0], 6), round(quarters[2], 6)],
@@ -131,14 +131,14 @@ def summary(runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=2.0, help="per tool and pair")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds per tool and pair")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "reports" / "peers.json")
     args = parser.parse_args()
     benches, binary = build()
     tools = {"criterion": lambda *rest: criterion(benches, *rest),
-             # fastest, slowest, median, mean: medians are steps of its clock, with four digits.
+             # Columns: fastest, slowest, median, mean. Medians are steps of its clock, with four digits.
              "divan, median": lambda *rest: divan(2, benches, *rest), "divan, mean": lambda *rest: divan(3, benches, *rest),
              "tango-bench": lambda *rest: tango(benches, *rest), "pvbench": lambda *rest: pvbench(binary, *rest)}
     order = random.Random(args.seed)

@@ -3,14 +3,11 @@
 //!
 //! Machine code: exactly `call qword ptr [rip + pv_ops + 8*slot]` (`ff 15 disp32`), with the C clobber list.
 
-#[cfg(not(feature = "inject-load"))]
 use std::arch::asm;
 
 use super::slots::Slots;
 use super::{CallSequence, Dispatch, Mechanism};
-use crate::op::Op;
-#[cfg(not(feature = "inject-load"))]
-use crate::op::{Args, BodyKind, Reg, Ret};
+use crate::op::{Args, BodyKind, Op, Reg, Ret};
 
 /// `struct paravirt_patch_template pv_ops`
 pub static PV_OPS: Slots = Slots::new();
@@ -32,14 +29,6 @@ impl Dispatch for Table {
         ..Mechanism::BASE
     };
 
-    #[cfg(feature = "inject-load")]
-    #[inline(always)]
-    unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract.
-        unsafe { crate::inject::call_through_pointer::<O>(args) }
-    }
-
-    #[cfg(not(feature = "inject-load"))]
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();

@@ -1,4 +1,4 @@
-//! What a hook's native body does, and what boot writes over its sites: by that a slot of pv_ops is recognised.
+//! Recognises slots of pv_ops by the native body of a hook and by the code that boot writes over its sites.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Regi
 
 use super::elf::Elf;
 
-/// What is required of the body of a hook.
+/// A requirement on the body of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// This instruction is in it.
+    /// The body has this instruction.
     Does(Act),
-    /// It returns at once.
+    /// The body returns at once.
     Nothing,
-    /// It does more than that.
+    /// The body does more than return.
     Something,
-    /// It returns its argument.
+    /// The body returns its argument.
     Identity,
-    /// Nothing is known.
+    /// No requirement.
     Any,
 }
 
@@ -34,11 +34,11 @@ pub enum Act {
     FromCr(u8),
     /// `mov %reg,%crN`
     ToCr(u8),
-    /// One that nothing more need be known of.
+    /// Another instruction, by its mnemonic.
     Is(Mnemonic),
 }
 
-/// Hooks and an instruction that their bodies have.
+/// Hooks, each with an instruction of its body.
 const ACTS: &[(&str, Act)] = &[
     ("io_delay", Act::Out),
     ("get_debugreg", Act::FromDebug),
@@ -95,7 +95,7 @@ const NOTHING: &[&str] = &[
     "kick",
 ];
 
-/// Hooks that do something, whatever it is.
+/// Hooks whose bodies do more than return.
 const SOMETHING: &[&str] = &[
     "load_tls",
     "load_sp0",
@@ -116,11 +116,13 @@ const SOMETHING: &[&str] = &[
 
 /// `_paravirt_ident_64`: `mov %rdi,%rax`.
 const IDENTITY: &[u8] = b"\x48\x89\xf8";
+/// Hooks that return their argument.
 const IDENTITIES: &[&str] = &[
     "pte_val", "make_pte", "pgd_val", "make_pgd", "pmd_val", "make_pmd", "pud_val", "make_pud", "p4d_val", "make_p4d",
 ];
 
-/// What the header has boot write over the sites of a hook; no other hooks have such instructions.
+/// Hooks with native instructions, as Linux's header defines them. Boot writes them over the sites; other hooks have
+/// none.
 const NATIVE: &[(&str, &[&[u8]])] = &[
     ("wbinvd", &[b"\x0f\x09"]),
     ("save_fl", &[b"\x9c\x58"]),
@@ -133,7 +135,7 @@ const NATIVE: &[(&str, &[&[u8]])] = &[
     ("vcpu_is_preempted", &[b"\x31\xc0", b"\x48\x31\xc0"]),
 ];
 
-/// What is required of a hook's body.
+/// The requirement on the body of a hook.
 #[must_use]
 pub fn need(hook: &str) -> Need {
     if let Some((_, act)) = ACTS.iter().find(|(name, _)| *name == hook) {
@@ -149,45 +151,45 @@ pub fn need(hook: &str) -> Need {
     }
 }
 
-/// The bytes that boot writes over the sites of a hook, if it is one of those.
-fn native(hook: &str) -> Option<&'static [&'static [u8]]> {
+/// The native instructions of a hook, in all their forms.
+fn native_forms(hook: &str) -> Option<&'static [&'static [u8]]> {
     let own = NATIVE.iter().find(|(name, _)| *name == hook).map(|(_, bytes)| *bytes);
     own.or_else(|| IDENTITIES.contains(&hook).then_some(&[IDENTITY]))
 }
 
-/// What a function does.
+/// The behaviour of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// There is none: the slot is empty.
+    /// The slot is empty.
     Null,
-    /// What the slot holds is no address of code.
+    /// The slot does not hold the address of a function.
     NoCode,
-    /// It returns at once.
+    /// The body returns at once.
     Nothing,
-    /// It returns its argument.
+    /// The body returns its argument.
     Identity,
-    /// It executes these, among others.
+    /// The function has these instructions, among others.
     Other(Vec<Act>),
 }
 
-/// What is known of a slot.
+/// The facts about a slot.
 #[derive(Clone, Debug)]
 pub struct Slot {
-    /// Whether there is a site that calls it.
+    /// Whether a site calls it.
     pub is_called: bool,
-    /// What boot writes over its sites, where that is no call.
+    /// The native instructions that boot writes over its sites, if any.
     pub native: Option<Vec<u8>>,
-    /// What it points to.
+    /// The body that it points to.
     pub body: Body,
 }
 
 impl Slot {
-    /// Whether it does what the hook of this name does; `None` where that cannot be told.
+    /// Whether the slot behaves like the hook of this name; `None` if that is undecided.
     #[must_use]
     pub fn is(&self, hook: &str) -> Option<bool> {
         if let Some(own) = &self.native {
-            // No other hook has any; one of those may have got new ones.
-            let Some(known) = native(hook) else { return Some(false) };
+            // Other hooks have no native instructions. A hook that has some may have got a new form.
+            let Some(known) = native_forms(hook) else { return Some(false) };
             return known.contains(&own.as_slice()).then_some(true);
         }
         match (need(hook), &self.body) {
@@ -203,7 +205,7 @@ impl Slot {
     }
 }
 
-/// Names of called slots that a single one can have, by what it does: all that is known where no layout fits.
+/// Names of called slots that are unique by behaviour. They are the only names if no layout fits.
 #[must_use]
 pub fn names(slots: &BTreeMap<u64, Slot>) -> BTreeMap<u64, &'static str> {
     let called = || slots.iter().filter(|(_, slot)| slot.is_called);
@@ -219,17 +221,17 @@ pub fn names(slots: &BTreeMap<u64, Slot>) -> BTreeMap<u64, &'static str> {
         let does = |slot: &Slot| matches!(&slot.body, Body::Other(acts) if acts.contains(act));
         Some((only(&does)?, *name))
     });
-    // What the sites say of a slot counts more than what its body has among others.
+    // Evidence from sites outweighs single instructions of a body, so it comes last and replaces them.
     by_bodies.chain(by_sites).collect()
 }
 
-/// A function is looked into so far; native bodies are shorter.
+/// Bound on the decoded part of a function, in instructions and in bytes; native bodies are shorter.
 const MAX_INSTRUCTIONS: usize = 64;
 const MAX_BYTES: usize = 512;
 
-/// What the function does that a slot points to.
+/// Decodes the function that a slot points to.
 #[must_use]
-pub fn of(elf: &Elf, function: u64) -> Body {
+pub fn decode_body(elf: &Elf, function: u64) -> Body {
     let is_code = |at: u64| elf.section(".text").is_some_and(|text| text.addresses().contains(&at));
     if function == 0 {
         return Body::Null;
@@ -249,9 +251,9 @@ pub fn of(elf: &Elf, function: u64) -> Body {
         if instruction.is_invalid() || instruction.mnemonic() == Mnemonic::Int3 {
             break;
         }
-        acts.extend(act(&instruction));
+        acts.extend(find_act(&instruction));
         let flow = instruction.flow_control();
-        // A short jump stays in the function: a static branch that is not taken, say.
+        // A short jump stays in the function: for example, a static branch that is not taken.
         let is_short = flow == FlowControl::UnconditionalBranch && instruction.len() == 2;
         if flow == FlowControl::ConditionalBranch || is_short {
             furthest = furthest.max(instruction.near_branch_target());
@@ -264,7 +266,8 @@ pub fn of(elf: &Elf, function: u64) -> Body {
     Body::Other(acts)
 }
 
-fn act(instruction: &Instruction) -> Option<Act> {
+/// The instruction as one of [`Act`], if it is one.
+fn find_act(instruction: &Instruction) -> Option<Act> {
     let number = |register: Register| u8::try_from(register as usize - Register::CR0 as usize).ok();
     match instruction.mnemonic() {
         Mnemonic::Out => Some(Act::Out),
@@ -281,20 +284,20 @@ fn act(instruction: &Instruction) -> Option<Act> {
 
 const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
 
-/// Whether the function at an address begins so.
+/// Whether the function at an address starts with these bytes.
 pub(super) fn starts_with(elf: &Elf, address: u64, body: &[u8]) -> bool {
-    elf.at(behind_endbr(elf, address), body.len()) == Some(body)
+    elf.at(skip_endbr(elf, address), body.len()) == Some(body)
 }
 
-fn behind_endbr(elf: &Elf, address: u64) -> u64 {
+fn skip_endbr(elf: &Elf, address: u64) -> u64 {
     let is_endbr = elf.at(address, ENDBR64.len()) == Some(ENDBR64);
     if is_endbr { address + ENDBR64.len() as u64 } else { address }
 }
 
-/// `_paravirt_nop`: a return at once, `c3`, or with return thunks a jump to one. That it is the thunk, `.return_sites`
-/// says.
+/// Whether a function is `_paravirt_nop`: a return, `c3`, or with return thunks a jump to one. `.return_sites` tells
+/// such a jump from others.
 pub(super) fn returns_at_once(elf: &Elf, function: u64) -> bool {
-    let at = behind_endbr(elf, function);
+    let at = skip_endbr(elf, function);
     if elf.at(at, 1) == Some(&[0xc3]) {
         return true;
     }

@@ -1,4 +1,4 @@
-//! Kernels, made ready, booted and set against the first of them.
+//! Comparison of kernels: each is prepared, booted, and compared with the first.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,45 +18,45 @@ use super::workload::{GuestWorkload, WORKLOADS};
 use crate::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxWorkload};
 use crate::report::schema::Estimate;
 
-/// A kernel as the user wants it.
+/// A kernel of the comparison, as the user names it.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// Its name in tables.
+    /// Name in tables.
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// What is made of it.
+    /// The variant to make of it.
     pub variant: Unpatching,
-    /// Its own boot parameters.
+    /// Further boot parameters.
     pub append: String,
-    /// Whether its hooks and `rep` rounds are counted, in a boot of their own.
+    /// Whether a boot of its own counts its hooks and the rounds of its `rep` instructions.
     pub counted: bool,
 }
 
-/// A subject, on the disk and described.
+/// A kernel that is written to disk and described.
 struct Prepared {
     about: LinuxKernel,
     ready: PreparedBoots,
     counting: Option<Counting>,
 }
 
-/// A variant that counts.
+/// A variant with counters.
 struct Counting {
     ready: PreparedBoots,
     counters: Counters,
     hooks: Option<Hooks>,
 }
 
-/// Kernels of one comparison, ready to be booted.
+/// The kernels of a comparison, ready to boot.
 pub struct KernelComparison {
     prepared: Vec<Prepared>,
 }
 
 impl KernelComparison {
-    /// Unpacks the kernels into `folder`, makes the variants, and those that count.
+    /// Unpacks the kernels into `folder` and makes their variants, with and without counters.
     ///
     /// # Errors
-    /// Where one is no kernel, cannot be started or unpatched, or not written.
+    /// If a file is not a kernel, cannot be started or unpatched, or a variant cannot be written.
     pub fn prepare(subjects: &[Subject], folder: &Path) -> Result<KernelComparison, LinuxError> {
         let mut files: BTreeMap<PathBuf, File> = BTreeMap::new();
         for subject in subjects {
@@ -64,7 +64,7 @@ impl KernelComparison {
                 files.insert(subject.path.clone(), File::read(&subject.path)?);
             }
         }
-        // All are started in the same way: unpacked where all can be.
+        // All kernels are started in the same way: unpacked if all can be.
         let unpacked = files.values().all(|file| file.elf.can_start().is_ok());
         if !unpacked {
             let named = |kind| {
@@ -83,27 +83,27 @@ impl KernelComparison {
         let acpi = files.values().all(|file| file.elf.has_acpi());
         let prepare = |(index, subject): (usize, &Subject)| {
             let Some(file) = files.get(&subject.path) else { return Err(LinuxError::Interrupted) };
-            prepared(subject, file, unpacked, acpi, &folder.join(format!("kernel-{index}")))
+            prepare_kernel(subject, file, unpacked, acpi, &folder.join(format!("kernel-{index}")))
         };
         Ok(KernelComparison { prepared: subjects.iter().enumerate().map(prepare).collect::<Result<_, _>>()? })
     }
 
-    /// How many boots it takes.
+    /// Number of boots.
     #[must_use]
     pub fn boots(&self, plan: &Plan) -> usize {
         self.prepared.iter().map(|it| plan.phases + usize::from(it.counting.is_some())).sum()
     }
 
-    /// Boots all and says what came of it.
+    /// Boots all kernels and returns the counts.
     ///
     /// # Errors
-    /// Where a boot fails.
-    pub fn run(&self, plan: &Plan, guest: &Guest, qemu: &Qemu, means: &BootContext) -> Result<Linux, LinuxError> {
+    /// If a boot fails or the run is interrupted.
+    pub fn run(&self, plan: &Plan, guest: &Guest, qemu: &Qemu, context: &BootContext) -> Result<Linux, LinuxError> {
         let counting =
             self.prepared.iter().filter_map(|it| it.counting.as_ref().map(|counting| counting.ready.clone()));
         let all: Vec<PreparedBoots> = self.prepared.iter().map(|it| it.ready.clone()).chain(counting).collect();
-        let mut phases = boots::all(&all, plan, means)?;
-        if means.stop.load(std::sync::atomic::Ordering::Relaxed) {
+        let mut phases = boots::boot_all(&all, plan, context)?;
+        if context.stop.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(LinuxError::Interrupted);
         }
         let counted = phases.split_off(self.prepared.len());
@@ -127,16 +127,16 @@ impl KernelComparison {
     }
 
     fn workload(&self, workload: &GuestWorkload, phases: &[Phases], counted: &[Option<Phases>]) -> LinuxWorkload {
-        let sums: Vec<Vec<Sum>> = phases.iter().map(|phases| sums(phases, workload.name)).collect();
-        // A variant executes the same `rep` instructions as the kernel it was made of, so that one that was not counted
-        // takes the rounds of one that was, of the same file and with the same parameters.
+        let sums: Vec<Vec<Sum>> = phases.iter().map(|phases| sum_phases(phases, workload.name)).collect();
+        // All variants of a kernel execute the same `rep` instructions. A variant without counters therefore takes the
+        // rounds of a variant with counters, of the same file and with the same parameters.
         let counters = |index: usize| -> Option<(&Prepared, Sum)> {
             let own = &self.prepared.get(index)?.about;
             let like = |(_, other): &(usize, &Prepared)| {
                 own.sha256 == other.about.sha256 && own.append == other.about.append && other.counting.is_some()
             };
             let (other, prepared) = self.prepared.iter().enumerate().find(like)?;
-            let sum = sums_first(counted.get(other)?.as_ref()?, workload.name)?;
+            let sum = sum_first_phase(counted.get(other)?.as_ref()?, workload.name)?;
             Some((prepared, sum))
         };
         let rounds =
@@ -144,14 +144,14 @@ impl KernelComparison {
         let first = sums.first().cloned().unwrap_or_default();
         let mut counts = Vec::new();
         for (index, (prepared, own)) in self.prepared.iter().zip(&sums).enumerate() {
-            let Some(per_unit) = mean(own.iter().map(Sum::per_unit)) else { continue };
-            let base = mean(first.iter().map(Sum::per_unit));
+            let Some(per_unit) = average(own.iter().map(Sum::per_unit)) else { continue };
+            let base = average(first.iter().map(Sum::per_unit));
             let as_one = rounds(index).map(|rounds| per_unit.estimate - rounds);
             let base_as_one = rounds(0).zip(base).map(|(rounds, base)| base.estimate - rounds);
             let percent = (index > 0).then(|| {
                 let base = base?.estimate;
-                let of = |(own, first): (&Sum, &Sum)| (own.per_unit() / first.per_unit() - 1.0) * 100.0;
-                let phases = mean(own.iter().zip(&first).map(of))?;
+                let change = |(own, first): (&Sum, &Sum)| (own.per_unit() / first.per_unit() - 1.0) * 100.0;
+                let phases = average(own.iter().zip(&first).map(change))?;
                 let estimate = (per_unit.estimate / base - 1.0) * 100.0;
                 Some(Estimate { estimate, low: phases.low.min(estimate), high: phases.high.max(estimate) })
             });
@@ -166,7 +166,7 @@ impl KernelComparison {
                 percent_as_one: percent_as_one.map(|(own, base)| (own / base - 1.0) * 100.0),
             });
         }
-        let calls = (0..self.prepared.len()).find_map(&counters).map(|(prepared, sum)| calls(prepared, &sum));
+        let calls = (0..self.prepared.len()).find_map(&counters).map(|(prepared, sum)| calls_per_unit(prepared, &sum));
         LinuxWorkload {
             name: workload.name.to_owned(),
             unit: workload.unit.to_owned(),
@@ -178,7 +178,7 @@ impl KernelComparison {
     }
 }
 
-/// A kernel's file, read and taken apart.
+/// A kernel file with its ELF file and its hooks.
 struct File {
     image: Image,
     elf: Elf,
@@ -194,12 +194,18 @@ impl File {
     }
 }
 
-fn prepared(subject: &Subject, file: &File, unpacked: bool, acpi: bool, path: &Path) -> Result<Prepared, LinuxError> {
+fn prepare_kernel(
+    subject: &Subject,
+    file: &File,
+    unpacked: bool,
+    acpi: bool,
+    path: &Path,
+) -> Result<Prepared, LinuxError> {
     let mut elf = file.elf.clone();
     if subject.variant != Unpatching::Stock {
         match &file.hooks {
             Ok(hooks) => unpatch(&mut elf, hooks, subject.variant)?,
-            // Said by whoever asks for the hooks again.
+            // Errors cannot be cloned: reading the hooks again gives the same one.
             Err(_) => return Err(Hooks::of(&elf).err().map_or(LinuxError::Interrupted, LinuxError::from)),
         };
     }
@@ -223,17 +229,21 @@ fn prepared(subject: &Subject, file: &File, unpacked: bool, acpi: bool, path: &P
         reps_left: None,
         uncounted: None,
     };
-    let counting = if subject.counted { counting(&ready, file, &mut about)? } else { None };
+    let counting = if subject.counted { prepare_counting(&ready, file, &mut about)? } else { None };
     Ok(Prepared { about, ready, counting })
 }
 
-/// A variant that counts: whatever it is made of, unpatched first.
-fn counting(ready: &PreparedBoots, file: &File, about: &mut LinuxKernel) -> Result<Option<Counting>, LinuxError> {
+/// Prepares a variant with counters, always of the unpatched kernel.
+fn prepare_counting(
+    ready: &PreparedBoots,
+    file: &File,
+    about: &mut LinuxKernel,
+) -> Result<Option<Counting>, LinuxError> {
     let mut elf = file.elf.clone();
     let hooks = file.hooks.as_ref().ok();
     let made = match hooks.map_or(Ok(()), |hooks| unpatch(&mut elf, hooks, Unpatching::Noalt).map(drop)) {
         Err(error) => Err(error.to_string()),
-        Ok(()) if elf.can_start().is_err() => Err("it has no PVH entry".to_owned()),
+        Ok(()) if elf.can_start().is_err() => Err("the kernel has no PVH entry".to_owned()),
         Ok(()) => count::count(&mut elf, hooks).map_err(|error| error.to_string()),
     };
     let counters = match made {
@@ -256,7 +266,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), LinuxError> {
     fs::write(path, bytes).map_err(|source| LinuxError::File { path: path.to_owned(), source })
 }
 
-/// All repetitions of a workload in a boot, but the first.
+/// The sum of all repetitions of a workload in a boot except the first.
 #[derive(Clone, Debug, Default)]
 struct Sum {
     units: u64,
@@ -270,15 +280,15 @@ impl Sum {
     }
 }
 
-fn sums(phases: &Phases, workload: &str) -> Vec<Sum> {
-    phases.iter().filter_map(|records| sum(records, workload)).collect()
+fn sum_phases(phases: &Phases, workload: &str) -> Vec<Sum> {
+    phases.iter().filter_map(|records| sum_repetitions(records, workload)).collect()
 }
 
-fn sums_first(phases: &Phases, workload: &str) -> Option<Sum> {
-    sum(phases.first()?, workload)
+fn sum_first_phase(phases: &Phases, workload: &str) -> Option<Sum> {
+    sum_repetitions(phases.first()?, workload)
 }
 
-fn sum(records: &[Record], workload: &str) -> Option<Sum> {
+fn sum_repetitions(records: &[Record], workload: &str) -> Option<Sum> {
     let mut sum = Sum::default();
     for record in records.iter().filter(|record| record.workload == workload && record.rep > 0) {
         sum.units += record.units;
@@ -292,13 +302,14 @@ fn sum(records: &[Record], workload: &str) -> Option<Sum> {
 }
 
 /// Calls of hooks per unit, by op.
-fn calls(prepared: &Prepared, sum: &Sum) -> BTreeMap<String, f64> {
+fn calls_per_unit(prepared: &Prepared, sum: &Sum) -> BTreeMap<String, f64> {
     let Some(Counting { counters, hooks: Some(hooks), .. }) = &prepared.counting else { return BTreeMap::new() };
-    let of = |(slot, calls): (&usize, &u64)| (hooks.name(*slot), *calls as f64 / sum.units as f64);
-    counters.slots.iter().zip(sum.counters.iter().skip(1)).map(of).filter(|(_, calls)| *calls > 0.0).collect()
+    let per_unit = |(slot, calls): (&usize, &u64)| (hooks.name(*slot), *calls as f64 / sum.units as f64);
+    counters.slots.iter().zip(sum.counters.iter().skip(1)).map(per_unit).filter(|(_, calls)| *calls > 0.0).collect()
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> Option<Estimate> {
+/// The mean of some values, with their smallest and largest as its bounds.
+fn average(values: impl Iterator<Item = f64>) -> Option<Estimate> {
     let values: Vec<f64> = values.collect();
     let (low, high) = (values.iter().copied().reduce(f64::min)?, values.iter().copied().reduce(f64::max)?);
     let estimate = (values.iter().sum::<f64>() / values.len() as f64).clamp(low, high);

@@ -1,4 +1,4 @@
-//! An unpacked kernel: its sections, and bytes by address.
+//! The ELF file of an unpacked kernel: sections, and bytes by address.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -6,35 +6,35 @@ use std::path::{Path, PathBuf};
 use object::read::elf::{ElfFile64, SectionHeader};
 use object::{LittleEndian, Object, ObjectSection};
 
-/// Why an ELF file does not do.
+/// Why an ELF file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ElfError {
-    /// Not to be read as one.
-    #[error("{}: damaged ELF file: {source}", path.display())]
+    /// The file is damaged.
+    #[error("{}: the ELF file is damaged: {source}; copy or download it again", path.display())]
     Damaged {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: object::Error,
     },
-    /// A part that is needed is not there.
-    #[error("{}: no section {section}: {meaning}", path.display())]
+    /// A section is missing.
+    #[error("{}: section {section} is missing: {meaning}", path.display())]
     NoSection {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which section.
+        /// The name of the section.
         section: &'static str,
-        /// What that says of the kernel, and what to do.
+        /// The reason, and what to do.
         meaning: &'static str,
     },
-    /// It cannot be started as it is.
+    /// The emulator cannot start the file.
     #[error(
-        "{}: no PVH entry (CONFIG_PVH, Xen note 18), without which the emulator starts no unpacked kernel; name the \
-         vmlinuz, or a kernel with CONFIG_PVH or CONFIG_XEN_PVH",
+        "{}: the PVH entry (CONFIG_PVH, Xen note 18) is missing, and the emulator needs it to start an unpacked \
+         kernel; name the vmlinuz, or a kernel with CONFIG_PVH or CONFIG_XEN_PVH",
         path.display()
     )]
     NoPvh {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
 }
@@ -42,16 +42,16 @@ pub enum ElfError {
 /// A section that has bytes in the file.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its address.
+    /// Address of the first byte.
     pub address: u64,
-    /// Its bytes, as places in the file.
+    /// Offsets of its bytes in the file.
     pub file: Range<usize>,
 }
 
 impl Section {
-    /// The addresses.
+    /// Its range of addresses.
     #[must_use]
     pub fn addresses(&self) -> Range<u64> {
         self.address..self.address + self.file.len() as u64
@@ -63,7 +63,7 @@ impl Section {
 pub struct Elf {
     /// The file it came from, for messages.
     pub path: PathBuf,
-    /// All of it.
+    /// All bytes of the ELF file.
     pub bytes: Vec<u8>,
     sections: Vec<Section>,
     has_pvh: bool,
@@ -73,10 +73,10 @@ pub struct Elf {
 const PHYS32_ENTRY: u32 = 18;
 
 impl Elf {
-    /// Reads the sections.
+    /// Parses the ELF file `bytes`; `path` is for messages.
     ///
     /// # Errors
-    /// Where it is damaged.
+    /// If it is damaged.
     pub fn of(path: &Path, bytes: Vec<u8>) -> Result<Elf, ElfError> {
         let damaged = |source| ElfError::Damaged { path: path.to_owned(), source };
         let file = ElfFile64::<LittleEndian>::parse(&*bytes).map_err(damaged)?;
@@ -87,7 +87,7 @@ impl Elf {
             let Some((offset, size)) = section.file_range() else { continue };
             let (start, end) = (offset as usize, offset.saturating_add(size) as usize);
             if bytes.get(start..end).is_none() {
-                // Said by object itself, with its own words, when the data is asked for.
+                // `data` fails with the error of the crate object.
                 section.data().map_err(damaged)?;
                 continue;
             }
@@ -102,63 +102,63 @@ impl Elf {
         Ok(Elf { path: path.to_owned(), sections, has_pvh, bytes })
     }
 
-    /// A section, if it is there.
+    /// A section by name.
     #[must_use]
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    /// A section that is needed.
+    /// A required section by name.
     ///
     /// # Errors
-    /// [`ElfError::NoSection`] with what its absence means.
+    /// [`ElfError::NoSection`] with `meaning`, the reason and what to do.
     pub fn need(&self, section: &'static str, meaning: &'static str) -> Result<&Section, ElfError> {
         self.section(section).ok_or_else(|| ElfError::NoSection { path: self.path.clone(), section, meaning })
     }
 
-    /// Its bytes.
+    /// The bytes of a section.
     #[must_use]
     pub fn data(&self, section: &Section) -> &[u8] {
         self.bytes.get(section.file.clone()).unwrap_or_default()
     }
 
-    /// Where in the file these bytes of memory are.
+    /// Offsets in the file of `length` bytes at `address`.
     #[must_use]
-    pub fn place(&self, address: u64, length: usize) -> Option<Range<usize>> {
+    pub fn file_range(&self, address: u64, length: usize) -> Option<Range<usize>> {
         let within = |section: &&Section| section.address != 0 && section.addresses().contains(&address);
         let section = self.sections.iter().find(within)?;
         let start = section.file.start + (address - section.address) as usize;
         (start + length <= section.file.end).then_some(start..start + length)
     }
 
-    /// Bytes of memory.
+    /// `length` bytes at `address`.
     #[must_use]
     pub fn at(&self, address: u64, length: usize) -> Option<&[u8]> {
-        self.bytes.get(self.place(address, length)?)
+        self.bytes.get(self.file_range(address, length)?)
     }
 
-    /// Bytes of memory, as many as its section has, up to a number of them.
+    /// The bytes from `address` to the end of its section, `max` bytes at most.
     #[must_use]
-    pub fn up_to(&self, address: u64, most: usize) -> &[u8] {
-        let section = self.place(address, 0).and_then(|place| {
+    pub fn up_to(&self, address: u64, max: usize) -> &[u8] {
+        let section = self.file_range(address, 0).and_then(|range| {
             let sections = self.sections.iter().map(|section| section.file.clone());
-            let own = sections.into_iter().find(|file| file.contains(&place.start))?;
-            self.bytes.get(place.start..own.end.min(place.start + most))
+            let own = sections.into_iter().find(|file| file.contains(&range.start))?;
+            self.bytes.get(range.start..own.end.min(range.start + max))
         });
         section.unwrap_or_default()
     }
 
-    /// A number in memory.
+    /// The 64-bit word at `address`.
     #[must_use]
     pub fn quad(&self, address: u64) -> Option<u64> {
         Some(u64::from_le_bytes(self.at(address, 8)?.try_into().ok()?))
     }
 
-    /// Changes bytes of memory. Whether they are in the file.
+    /// Writes bytes at `address`. Returns whether the file has these bytes.
     #[must_use]
     pub fn write(&mut self, address: u64, new: &[u8]) -> bool {
-        let place = self.place(address, new.len());
-        match place.and_then(|place| self.bytes.get_mut(place)) {
+        let range = self.file_range(address, new.len());
+        match range.and_then(|range| self.bytes.get_mut(range)) {
             Some(bytes) => {
                 bytes.copy_from_slice(new);
                 true
@@ -167,7 +167,7 @@ impl Elf {
         }
     }
 
-    /// Whether the emulator can start it.
+    /// Checks that the emulator can start the unpacked kernel.
     ///
     /// # Errors
     /// [`ElfError::NoPvh`]
@@ -175,13 +175,13 @@ impl Elf {
         if self.has_pvh { Ok(()) } else { Err(ElfError::NoPvh { path: self.path.clone() }) }
     }
 
-    /// What the kernel says it is, from `Linux version` to the end of its line; `None` where it says nothing.
+    /// The version line of the kernel, from `Linux version` to its end; `None` if it has none.
     #[must_use]
     pub fn banner(&self) -> Option<String> {
-        banner(self.data(self.section(".rodata")?))
+        find_banner(self.data(self.section(".rodata")?))
     }
 
-    /// Its release as two numbers: 6.1.192 is (6, 1).
+    /// The release as two numbers: 6.1.192 is (6, 1).
     #[must_use]
     pub fn release(&self) -> Option<(u32, u32)> {
         let banner = self.banner()?;
@@ -189,26 +189,26 @@ impl Elf {
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     }
 
-    /// Whether it knows ACPI, which decides what machine it is given.
+    /// Whether the kernel supports ACPI, which decides the emulated machine.
     #[must_use]
     pub fn has_acpi(&self) -> bool {
         self.section(".apicdrivers").is_some() && self.contains(b"acpi=") || self.contains(b"ACPI: ")
     }
 
     fn contains(&self, wanted: &[u8]) -> bool {
-        let of = |section: &Section| self.data(section).windows(wanted.len()).any(|window| window == wanted);
-        [".rodata", ".init.data"].iter().filter_map(|name| self.section(name)).any(of)
+        let has = |section: &Section| self.data(section).windows(wanted.len()).any(|window| window == wanted);
+        [".rodata", ".init.data"].iter().filter_map(|name| self.section(name)).any(has)
     }
 }
 
-fn banner(rodata: &[u8]) -> Option<String> {
+fn find_banner(rodata: &[u8]) -> Option<String> {
     const START: &[u8] = b"Linux version ";
-    const LONGEST: usize = 512;
-    let of = |at: usize| {
-        let text = rodata[at..].iter().take(LONGEST).take_while(|byte| !matches!(byte, 0 | b'\n'));
+    const MAX_BYTES: usize = 512;
+    let read = |at: usize| {
+        let text = rodata[at..].iter().take(MAX_BYTES).take_while(|byte| !matches!(byte, 0 | b'\n'));
         let text: Vec<u8> = text.copied().collect();
         String::from_utf8(text).ok().filter(|text| text.as_bytes().get(START.len()).is_some_and(u8::is_ascii_digit))
     };
     let starts = rodata.windows(START.len()).enumerate().filter(|(_, window)| *window == START);
-    starts.map(|(at, _)| at).find_map(of)
+    starts.map(|(at, _)| at).find_map(read)
 }

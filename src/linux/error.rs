@@ -1,4 +1,4 @@
-//! Everything that can go wrong with kernels.
+//! Errors of the subcommand `linux`.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,39 +14,39 @@ use super::unpatch::UnpatchError;
 /// Why kernels could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum LinuxError {
-    /// None is to be had.
+    /// No kernel was found.
     #[error(transparent)]
     Find(#[from] FindError),
-    /// A file is no kernel.
+    /// A file is not a usable kernel.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// An ELF file does not do.
+    /// An ELF file is damaged or incomplete.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// Its call sites are not known.
+    /// Call sites of pv_ops are missing or in an unknown form.
     #[error(transparent)]
     Hooks(#[from] HooksError),
-    /// It cannot be unpatched.
+    /// The variant cannot be made.
     #[error(transparent)]
     Unpatch(#[from] UnpatchError),
-    /// The init process.
+    /// The init process cannot be built.
     #[error(transparent)]
     Guest(#[from] GuestError),
-    /// The emulator, or what ran in it.
+    /// The emulator, or the guest in it, failed.
     #[error(transparent)]
     Qemu(#[from] QemuError),
-    /// A file that is needed meanwhile.
-    #[error("{}: {source}; TMPDIR names another folder", path.display())]
+    /// A temporary file cannot be written.
+    #[error("{} cannot be written: {source}; set TMPDIR to another folder", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Kernels that cannot all be started in one way.
+    /// Kernels that cannot all be started in the same way.
     #[error(
-        "{bz} has no PVH entry and starts as a bzImage only, {elf} is a vmlinux: the two ways differ by 0.1% themselves, so \
-         that they are not compared; name the bzImage of both"
+        "{bz} has no PVH entry and starts only as a bzImage; {elf} is a vmlinux. The two ways of starting differ by \
+         0.1%, so these kernels are not compared; name the bzImage of both"
     )]
     Mixed {
         /// A bzImage without PVH.
@@ -54,13 +54,13 @@ pub enum LinuxError {
         /// A vmlinux.
         elf: String,
     },
-    /// Interrupted.
+    /// The run was interrupted.
     #[error("interrupted; nothing was written")]
     Interrupted,
 }
 
 impl LinuxError {
-    /// Whether what was named is at fault, and not what happened with it.
+    /// Whether the input is at fault (exit code 2), not the measurement (exit code 4).
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! A kernel where none was named: that of this machine, or Debian's, where the user says so.
+//! The default kernel: that of this machine, or with `--download` that of Debian.
 
 use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
@@ -12,89 +12,93 @@ use crate::host::child;
 
 /// Debian's name for its kernel without drivers for real hardware.
 pub const PACKAGE: &str = "linux-image-cloud-amd64";
-/// Where kernels lie under a root: Debian to 13 and Ubuntu have them in `/boot`, Debian since 14, Fedora, Arch and
-/// openSUSE beside their modules.
+/// Folders with a kernel and its modules, under the root: Debian since 14, Fedora, Arch and openSUSE. Debian to 13 and
+/// Ubuntu have kernels in `/boot`.
 const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
-/// The same, for messages.
-const PLACES: &str = "/boot/vmlinuz*, /lib/modules/*/vmlinuz, /usr/lib/modules/*/vmlinuz";
-/// What packages begin with that hold a kernel, or depend on one that does. Since Debian 14 linux-image-* is empty and
+/// All searched paths, for messages.
+const SEARCHED: &str = "/boot/vmlinuz*, /lib/modules/*/vmlinuz, /usr/lib/modules/*/vmlinuz";
+/// Prefixes of packages that hold a kernel or depend on one that does. Since Debian 14, linux-image-* is empty and
 /// linux-binary-* has the file.
 const KERNEL_PACKAGES: [&str; 2] = ["linux-image-", "linux-binary-"];
-/// So many packages are looked at, at most; Debian has three on the way to a kernel.
+/// Bound on the number of packages. In Debian, a kernel is the third of its chain of dependencies at most.
 const MAX_PACKAGES: usize = 8;
 
-/// Why there is none.
+/// Why no kernel was found.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
-    /// None in the folders.
+    /// The folders have no kernel.
     #[error(
-        "no kernel was named and {} has none ({PLACES}); name a vmlinuz, or --download {PACKAGE} (Debian, through apt-get)",
+        "no kernel was named, and none was found under {} ({SEARCHED}); name a vmlinuz, or pass --download {PACKAGE} \
+         (Debian, through apt-get)",
         root.display()
     )]
     None {
-        /// The root of what was searched.
+        /// The root of the search.
         root: PathBuf,
     },
-    /// There are some, for others.
-    #[error("no kernel was named and {} cannot be read: {source}; copy it as root, or name another vmlinuz", path.display())]
+    /// The kernel cannot be read.
+    #[error(
+        "no kernel was named, and {} cannot be read: {source}; copy it as root, or name another vmlinuz",
+        path.display()
+    )]
     Unreadable {
-        /// The newest.
+        /// The newest kernel.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A program that downloads could not be run.
-    #[error("{program} cannot be run: {source}; --download needs apt-get and dpkg-deb, so Debian or its kin")]
+    /// A program for the download cannot be run.
+    #[error("{program} cannot be run: {source}; --download needs apt-get and dpkg-deb (Debian and its derivatives)")]
     Run {
-        /// Which.
+        /// The program.
         program: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A folder for what is downloaded.
-    #[error("{}: {source}; TMPDIR names another folder", path.display())]
+    /// The folder for downloads cannot be used.
+    #[error("{} cannot be used: {source}; set TMPDIR to another folder", path.display())]
     Folder {
-        /// Which.
+        /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It failed.
-    #[error("{command} failed: {said}; `apt-get update` refreshes what there is")]
+    /// A program for the download failed.
+    #[error("{command} failed: {said}; refresh the list of packages with `apt-get update`")]
     Failed {
-        /// What was run.
+        /// The command.
         command: String,
-        /// What it said last.
+        /// Its last line of output.
         said: String,
     },
-    /// No package holds a kernel.
-    #[error("no kernel ({PLACES}) in {}; name the package that holds the file", packages.join(", "))]
+    /// The downloaded packages have no kernel.
+    #[error("no kernel ({SEARCHED}) was found in {}; name the package that holds the file", packages.join(", "))]
     NoKernel {
-        /// Those that were downloaded.
+        /// The downloaded packages.
         packages: Vec<String>,
     },
 }
 
 impl FindError {
-    /// Whether what was named is at fault.
+    /// Whether the input is at fault (exit code 2), not the download (exit code 4).
     #[must_use]
     pub fn is_usage(&self) -> bool {
         matches!(self, FindError::None { .. } | FindError::Unreadable { .. } | FindError::NoKernel { .. })
     }
 }
 
-/// The running kernel's file under a root (`/`), else that of the newest version that can be read.
+/// The file of the running kernel under a root (`/`), else that of the newest readable version.
 ///
 /// # Errors
 /// [`FindError::None`], [`FindError::Unreadable`]
 pub fn installed(root: &Path) -> Result<PathBuf, FindError> {
     let running = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut kernels = kernels(root);
+    let mut kernels = list_kernels(root);
     kernels.sort_by(|a, b| {
         let is_running = |kernel: &Kernel| kernel.version.as_os_str() == running.trim();
         is_running(a)
             .cmp(&is_running(b))
-            .then_with(|| compare(&a.version, &b.version))
+            .then_with(|| compare_versions(&a.version, &b.version))
             .then_with(|| a.path.cmp(&b.path))
     });
     let mut unreadable = None;
@@ -107,13 +111,13 @@ pub fn installed(root: &Path) -> Result<PathBuf, FindError> {
     Err(unreadable.unwrap_or_else(|| FindError::None { root: root.to_owned() }))
 }
 
-/// A file that is named as kernels are.
+/// A file with the name of a kernel.
 struct Kernel {
     version: OsString,
     path: PathBuf,
 }
 
-fn kernels(root: &Path) -> Vec<Kernel> {
+fn list_kernels(root: &Path) -> Vec<Kernel> {
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let mut kernels = Vec::new();
     for entry in entries(&root.join("boot")) {
@@ -125,13 +129,13 @@ fn kernels(root: &Path) -> Vec<Kernel> {
     for entry in MODULES.iter().flat_map(|folder| entries(&root.join(folder))) {
         kernels.push(Kernel { version: entry.file_name(), path: entry.path().join("vmlinuz") });
     }
-    // Files only: what opening a pipe waits for may never come.
+    // Regular files only: opening a pipe could wait forever.
     kernels.retain(|kernel| kernel.path.metadata().is_ok_and(|file| file.is_file()));
     kernels
 }
 
-/// Versions in their order: 6.9 before 6.12.
-fn compare(a: &OsStr, b: &OsStr) -> Ordering {
+/// Orders versions by their numbers: 6.9 before 6.12.
+fn compare_versions(a: &OsStr, b: &OsStr) -> Ordering {
     let parts = |text: &OsStr| -> Vec<(u64, Vec<u8>)> {
         let mut parts: Vec<(u64, Vec<u8>)> = vec![(0, Vec::new())];
         for byte in text.as_bytes() {
@@ -149,25 +153,24 @@ fn compare(a: &OsStr, b: &OsStr) -> Ordering {
     parts(a).cmp(&parts(b))
 }
 
-/// Downloads Debian packages, that of this name and those that hold kernels among what it depends on, into `folder`,
-/// and unpacks them until there is a kernel. Nothing is installed, no root is needed. What is at work ends as soon as
-/// `stop` is set.
+/// Downloads a Debian package and those of its dependencies that may hold a kernel into `folder`, and unpacks them
+/// until it finds a kernel. It installs nothing and needs no root. Running programs end as soon as `stop` is set.
 ///
 /// # Errors
-/// Where apt-get or dpkg-deb fail or are stopped, or there is no kernel in them.
+/// If apt-get or dpkg-deb fails or is stopped, or no package has a kernel.
 pub fn download(package: &str, folder: &Path, stop: &AtomicBool) -> Result<PathBuf, FindError> {
-    let packages = packages(package, folder, stop)?;
-    // What others depend on is more likely to hold the file.
+    let packages = list_packages(package, folder, stop)?;
+    // The last dependency of the chain is the most likely to hold the file.
     for (index, name) in packages.iter().enumerate().rev() {
-        // A folder of its own: apt-get chooses the name of the file.
+        // One folder per package: apt-get chooses the name of the file.
         let own = folder.join(format!("package-{index}"));
         let failed = |source| FindError::Folder { path: own.clone(), source };
         std::fs::create_dir(&own).map_err(failed)?;
-        output("apt-get", &["download".as_ref(), "-qq".as_ref(), name.as_ref()], &own, stop)?;
+        run_program("apt-get", &["download".as_ref(), "-qq".as_ref(), name.as_ref()], &own, stop)?;
         let mut files = std::fs::read_dir(&own).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.path());
         let Some(file) = files.find(|path| path.extension().is_some_and(|it| it == "deb")) else { continue };
         let root = own.join("root");
-        output("dpkg-deb", &["-x".as_ref(), file.as_os_str(), root.as_os_str()], &own, stop)?;
+        run_program("dpkg-deb", &["-x".as_ref(), file.as_os_str(), root.as_os_str()], &own, stop)?;
         match installed(&root) {
             Err(FindError::None { .. }) => {}
             found => return found,
@@ -176,14 +179,15 @@ pub fn download(package: &str, folder: &Path, stop: &AtomicBool) -> Result<PathB
     Err(FindError::NoKernel { packages })
 }
 
-/// A package, and those among what it depends on that may hold a kernel, as near as they are.
-fn packages(package: &str, folder: &Path, stop: &AtomicBool) -> Result<Vec<String>, FindError> {
+/// A package and those of its dependencies that may hold a kernel, in breadth-first order.
+fn list_packages(package: &str, folder: &Path, stop: &AtomicBool) -> Result<Vec<String>, FindError> {
     let mut packages = vec![package.to_owned()];
     let mut next = 0;
     while let Some(name) = packages.get(next).filter(|_| packages.len() < MAX_PACKAGES).cloned() {
-        let text = output("apt-cache", &["depends".as_ref(), "--important".as_ref(), name.as_ref()], folder, stop)?;
+        let text =
+            run_program("apt-cache", &["depends".as_ref(), "--important".as_ref(), name.as_ref()], folder, stop)?;
         for line in text.lines() {
-            // `  Depends: a`, ` |Depends: a` where another would do, `  PreDepends: a`.
+            // `  Depends: a`, ` |Depends: a` for alternatives, `  PreDepends: a`.
             let depends = line.trim_start_matches([' ', '|']).split_once("Depends: ").map(|(_, name)| name.trim());
             let kernel = depends.filter(|it| KERNEL_PACKAGES.iter().any(|prefix| it.starts_with(prefix)));
             if let Some(kernel) = kernel.filter(|it| !packages.iter().any(|known| known == it)) {
@@ -195,12 +199,18 @@ fn packages(package: &str, folder: &Path, stop: &AtomicBool) -> Result<Vec<Strin
     Ok(packages)
 }
 
-fn output(program: &'static str, arguments: &[&OsStr], folder: &Path, stop: &AtomicBool) -> Result<String, FindError> {
+/// Runs a program in `folder` and returns its output.
+fn run_program(
+    program: &'static str,
+    arguments: &[&OsStr],
+    folder: &Path,
+    stop: &AtomicBool,
+) -> Result<String, FindError> {
     let mut command = Command::new(program);
     let done = child::output(command.args(arguments).current_dir(folder).env("LC_ALL", "C"), stop);
     let done = done.map_err(|source| FindError::Run { program, source })?;
     if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr).lines().last().unwrap_or("it said nothing").to_owned();
+        let said = String::from_utf8_lossy(&done.stderr).lines().last().unwrap_or("it printed nothing").to_owned();
         let words: Vec<String> = arguments.iter().map(|it| it.to_string_lossy().into_owned()).collect();
         return Err(FindError::Failed { command: format!("{program} {}", words.join(" ")), said });
     }
@@ -217,7 +227,7 @@ mod tests {
             ["", "0-rescue-7c", "linux", "6.1.0-9-amd64", "6.1.0-57-amd64", "6.9.1", "6.12.117+deb13", "7.2.13"];
         let mut sorted = order;
         sorted.reverse();
-        sorted.sort_by(|a, b| compare(a.as_ref(), b.as_ref()));
+        sorted.sort_by(|a, b| compare_versions(a.as_ref(), b.as_ref()));
         assert_eq!(sorted, order);
     }
 }

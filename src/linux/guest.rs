@@ -1,5 +1,4 @@
-//! The guest's init process: built from the sources that this program carries, and packed into an archive for the
-//! kernel.
+//! The guest's init process: its build from embedded sources, and the archive with it for the kernel.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::host::child;
 use crate::report::write::temporary::TemporaryFolder;
 
-/// The sources: its own, and what it shares with the model kernel's workload.
+/// The sources: those of the init process, and two that it shares with the model kernel's workload.
 const SOURCES: [(&str, &str); 6] = [
     ("main.rs", include_str!("guest/main.rs")),
     ("linux.rs", include_str!("guest/linux.rs")),
@@ -23,7 +22,7 @@ const SOURCES: [(&str, &str); 6] = [
     ("random.rs", include_str!("../workload/random.rs")),
 ];
 
-/// A freestanding program at a fixed address, linked without a C compiler.
+/// Options for a freestanding program at a fixed address, linked without a C compiler.
 const OPTIONS: [&str; 10] = [
     "--edition=2024",
     "--crate-name=init",
@@ -37,54 +36,54 @@ const OPTIONS: [&str; 10] = [
     "-o",
 ];
 
-/// Linkers and how rustc is to call them, the first that works: rustc's own, which distributions leave out, then LLVM's
-/// and GNU's, which their packages have.
+/// Linkers with rustc's options for them, in order of preference. The first is rustc's own, which distributions leave
+/// out. LLVM's and GNU's are in packages of distributions.
 const LINKERS: [(&str, [&str; 2]); 3] = [
     ("rust-lld", ["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"]),
     ("ld.lld", ["-Clinker=ld.lld", "-Clinker-flavor=ld"]),
     ("ld", ["-Clinker=ld", "-Clinker-flavor=ld"]),
 ];
 
-/// Why there is no init process.
+/// Why the init process cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
-    /// No compiler.
+    /// The compiler cannot be run.
     #[error(
-        "rustc, which builds what runs in the guest, cannot be run ({program}): {source}; install Rust with the target \
-         x86_64-unknown-linux-gnu (https://rustup.rs), or name a rustc in RUSTC"
+        "rustc, which builds the init process of the guest, cannot be run ({program}): {source}; install Rust with the \
+         target x86_64-unknown-linux-gnu (https://rustup.rs), or name a rustc in RUSTC"
     )]
     NoCompiler {
-        /// What was to be run.
+        /// The program.
         program: String,
-        /// Why it was not.
+        /// The cause.
         source: io::Error,
     },
-    /// The compiler refused.
+    /// The compiler failed.
     #[error(
-        "rustc could not build what runs in the guest: {message}; it needs the core library of x86_64-unknown-linux-gnu: \
-         `rustup target add x86_64-unknown-linux-gnu`, or your distribution's package (Debian: libstd-rust-dev, Fedora: \
-         rust-std-static)"
+        "rustc could not build the init process of the guest: {message}; install the core library of \
+         x86_64-unknown-linux-gnu: `rustup target add x86_64-unknown-linux-gnu`, or your distribution's package \
+         (Debian: libstd-rust-dev, Fedora: rust-std-static)"
     )]
     Compiler {
-        /// What it said last.
+        /// Its first error.
         message: String,
     },
-    /// No linker links it.
+    /// All linkers failed.
     #[error(
-        "rustc could not link what runs in the guest: {}; install LLVM's linker (package lld) or GNU's (package binutils); \
-         rustup's Rust brings its own, rust-lld",
+        "rustc could not link the init process of the guest: {}; install LLVM's linker (package lld) or GNU's (package \
+         binutils); Rust from rustup includes its own, rust-lld",
         tried.join("; ")
     )]
     NoLinker {
-        /// Which were tried, and what rustc said of each.
+        /// The linkers, each with the error of rustc.
         tried: Vec<String>,
     },
-    /// A file.
-    #[error("{}: {source}; XDG_CACHE_HOME names another folder", path.display())]
+    /// A file cannot be read or written.
+    #[error("{} cannot be read or written: {source}; set XDG_CACHE_HOME to another folder", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -92,41 +91,41 @@ pub enum GuestError {
 /// The init process.
 #[derive(Clone, Debug)]
 pub struct Guest {
-    /// The archive that the kernel unpacks.
+    /// The archive for the kernel.
     pub archive: Vec<u8>,
-    /// SHA-256 of the program, in hexadecimal: other compilers make other programs, whose own instructions differ.
+    /// SHA-256 of the program, in hexadecimal. Programs of different compilers execute different instructions.
     pub sha256: String,
 }
 
 impl Guest {
-    /// Builds it, or takes what was built before from the same sources by the same compiler. A compiler at work ends as
-    /// soon as `stop` is set.
+    /// Builds the init process, or takes a cached one of the same sources and compiler. A running compiler ends as soon
+    /// as `stop` is set.
     ///
     /// # Errors
-    /// Where there is no compiler, or it refuses, or is stopped.
+    /// If the compiler is missing, fails or is stopped.
     pub fn build(stop: &AtomicBool) -> Result<Guest, GuestError> {
         let rustc = std::env::var_os("RUSTC").filter(|it| !it.is_empty()).unwrap_or_else(|| "rustc".into());
         Guest::build_until(&rustc, &cache_folder(), stop)
     }
 
-    /// As [`Guest::build`], with this compiler and in this folder.
+    /// Builds the init process as [`Guest::build`] does, with this compiler and in this cache folder.
     ///
     /// # Errors
-    /// As [`Guest::build`].
+    /// As for [`Guest::build`].
     pub fn build_with(rustc: &OsStr, cache: &Path) -> Result<Guest, GuestError> {
         Guest::build_until(rustc, cache, &AtomicBool::new(false))
     }
 
     fn build_until(rustc: &OsStr, cache: &Path, stop: &AtomicBool) -> Result<Guest, GuestError> {
-        let rustc = with_folder(rustc);
-        // What a folder's rust-toolchain.toml makes of `rustc` is asked where it compiles. A cache that is full and
-        // cannot be written to is of use, too.
-        let workspace = workspace(cache);
+        let rustc = make_absolute(rustc);
+        // A rust-toolchain.toml may select another `rustc` per folder, so its version is asked in the folder of the
+        // compilation. Without a writable folder, a cached program can still be used.
+        let workspace = create_workspace(cache);
         let asked = workspace.as_ref().map_or(cache, |folder| folder.path());
         let mut command = Command::new(&rustc);
         let version = match child::output(command.arg("-vV").current_dir(asked), stop) {
             Ok(version) => version,
-            // A folder that is not there is told from a program that is not.
+            // The error names the folder if that is missing, and otherwise the program.
             Err(source) => return Err(workspace.err().unwrap_or_else(|| no_compiler(&rustc, source))),
         };
         let mut key = Sha256::new();
@@ -142,25 +141,28 @@ impl Guest {
             Ok(bytes) => bytes,
             Err(_) => compile(&rustc, workspace?.path(), &program, stop)?,
         };
-        Ok(Guest { archive: archive(&bytes).map_err(|source| file(&program, source))?, sha256: sha256(&bytes) })
+        Ok(Guest {
+            archive: pack_archive(&bytes).map_err(|source| file_error(&program, source))?,
+            sha256: sha256(&bytes),
+        })
     }
 }
 
-/// A path that is relative to this folder would be to that of the compilation.
-fn with_folder(rustc: &OsStr) -> OsString {
+/// Makes a relative path absolute: the compilation runs in another folder.
+fn make_absolute(rustc: &OsStr) -> OsString {
     let path = Path::new(rustc);
     let is_relative = path.is_relative() && path.components().count() > 1;
     let absolute = is_relative.then(|| std::path::absolute(path).ok()).flatten();
     absolute.map_or_else(|| rustc.to_owned(), PathBuf::into_os_string)
 }
 
-/// A folder with the sources.
-fn workspace(cache: &Path) -> Result<TemporaryFolder, GuestError> {
-    fs::create_dir_all(cache).map_err(|source| file(cache, source))?;
-    let folder = TemporaryFolder::new(cache, "init").map_err(|source| file(cache, source))?;
+/// Creates a folder with the sources.
+fn create_workspace(cache: &Path) -> Result<TemporaryFolder, GuestError> {
+    fs::create_dir_all(cache).map_err(|source| file_error(cache, source))?;
+    let folder = TemporaryFolder::new(cache, "init").map_err(|source| file_error(cache, source))?;
     for (name, text) in SOURCES {
         let path = folder.path().join(name);
-        fs::write(&path, text).map_err(|source| file(&path, source))?;
+        fs::write(&path, text).map_err(|source| file_error(&path, source))?;
     }
     Ok(folder)
 }
@@ -169,7 +171,7 @@ fn no_compiler(rustc: &OsStr, source: io::Error) -> GuestError {
     GuestError::NoCompiler { program: rustc.to_string_lossy().into_owned(), source }
 }
 
-fn file(path: &Path, source: io::Error) -> GuestError {
+fn file_error(path: &Path, source: io::Error) -> GuestError {
     GuestError::File { path: path.to_owned(), source }
 }
 
@@ -179,18 +181,19 @@ fn compile(rustc: &OsStr, folder: &Path, program: &Path, stop: &AtomicBool) -> R
     for (linker, options) in LINKERS {
         let mut command = Command::new(rustc);
         command.args(options).args(OPTIONS).arg(&built).arg("main.rs").current_dir(folder);
-        // What a build of the caller's own asks for is not for this one.
+        // Options of the caller's own build do not apply here.
         command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         let done = child::output(&mut command, stop).map_err(|source| no_compiler(rustc, source))?;
         if done.status.success() {
-            let bytes = fs::read(&built).map_err(|source| file(&built, source))?;
-            // Another process may build the same at the same time; each puts its own whole.
-            fs::rename(&built, program).map_err(|source| file(program, source))?;
+            let bytes = fs::read(&built).map_err(|source| file_error(&built, source))?;
+            // Another process may build the same program; each renames its own complete file.
+            fs::rename(&built, program).map_err(|source| file_error(program, source))?;
             return Ok(bytes);
         }
         let said = String::from_utf8_lossy(&done.stderr);
-        let line = said.lines().find(|line| line.starts_with("error")).unwrap_or("it said nothing");
-        // "linker `ld` not found", "linking with `ld` failed", "could not exec the linker `ld`": others may do.
+        let line = said.lines().find(|line| line.starts_with("error")).unwrap_or("it printed no error");
+        // "linker `ld` not found", "linking with `ld` failed", "could not exec the linker `ld`": another linker may
+        // work.
         if !line.contains("link") {
             return Err(GuestError::Compiler { message: line.to_owned() });
         }
@@ -208,8 +211,8 @@ fn cache_folder() -> PathBuf {
         .join("pvbench")
 }
 
-/// A cpio archive of one file, `/init`, always of the same bytes.
-fn archive(program: &[u8]) -> io::Result<Vec<u8>> {
+/// Packs a cpio archive of one file, `/init`. Equal programs give equal bytes.
+fn pack_archive(program: &[u8]) -> io::Result<Vec<u8>> {
     let size = u32::try_from(program.len()).map_err(io::Error::other)?;
     let mut writer = cpio::newc::Builder::new("init").mode(0o100_755).nlink(1).write(Vec::new(), size);
     writer.write_all(program)?;

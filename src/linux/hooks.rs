@@ -1,9 +1,8 @@
-//! The call sites of pv_ops in a kernel, and what it writes over each when it boots on bare metal.
+//! The call sites of pv_ops in a kernel, and the code that boot writes over each on bare metal.
 //!
-//! Up to 6.7, `.parainstructions` has an entry for each site: address, slot, length. Since 6.8 a site is an entry of
-//! `.altinstructions` with a flag. Either way further entries of `.altinstructions` for the same address hold the
-//! native instructions, if there are any. Since 7.0 a few sites call slots of `pv_ops_lock`; they are numbered behind
-//! those of pv_ops.
+//! Up to 6.7, `.parainstructions` has an entry for each site: address, slot, length. Since 6.8, a site is an entry of
+//! `.altinstructions` with a flag. In both forms, native instructions are further entries of `.altinstructions` for the
+//! same address. Since 7.0, a few sites call slots of `pv_ops_lock`; their numbers follow those of pv_ops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,40 +11,41 @@ use super::body::{self, Body, Slot};
 use super::elf::{Elf, ElfError};
 use super::layout::{KNOWN, Layout};
 
-/// `X86_FEATURE_XENPV` (`arch/x86/include/asm/cpufeatures.h`): runs as a Xen PV guest.
+/// `X86_FEATURE_XENPV` (`arch/x86/include/asm/cpufeatures.h`): the kernel runs as a Xen PV guest.
 pub(super) const XENPV: u16 = 8 * 32 + 16;
-/// `X86_FEATURE_PVUNLOCK` and `X86_FEATURE_VCPUPREEMPT`: the lock's hooks are not the native ones.
+/// `X86_FEATURE_PVUNLOCK`: the hook of the unlock is not native.
 const PVUNLOCK: u16 = 8 * 32 + 20;
+/// `X86_FEATURE_VCPUPREEMPT`: the hook `vcpu_is_preempted` is not native.
 const VCPUPREEMPT: u16 = 8 * 32 + 21;
 
-/// Why the sites of a kernel are not known.
+/// Why the sites of a kernel cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HooksError {
-    /// Of the ELF file.
+    /// The ELF file is damaged or incomplete.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// It has none.
+    /// The kernel has no sites.
     #[error(
-        "{}: no call sites of pv_ops: neither .parainstructions nor flagged alternatives, so CONFIG_PARAVIRT is off; \
-         `pvbench linux run` takes such a kernel, for comparison",
+        "{}: no call sites of pv_ops: the file has neither .parainstructions nor flagged alternatives, so \
+         CONFIG_PARAVIRT is off; compare such a kernel with `pvbench linux run`",
         path.display()
     )]
     NoPvOps {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// The tables are of a form that is not known here.
+    /// The tables have an unknown form.
     #[error(
-        "{}: {what}; the forms of Linux {KNOWN} are known, this is {}; `pvbench linux run` takes such a kernel, for \
-         comparison",
-        path.display(), release.as_deref().unwrap_or("a kernel that names no version")
+        "{}: {what}; the forms of Linux {KNOWN} are known, and this is {}; compare such a kernel with `pvbench linux \
+         run`",
+        path.display(), release.as_deref().unwrap_or("a kernel without a version")
     )]
     Unknown {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What was seen.
+        /// The finding.
         what: String,
-        /// `Linux version ..`
+        /// Version of the kernel: `Linux version ..`.
         release: Option<String>,
     },
 }
@@ -71,25 +71,25 @@ impl Form {
 /// An entry of `.altinstructions`.
 #[derive(Clone, Copy, Debug)]
 pub struct Alternative {
-    /// Where the entry itself stands.
+    /// Address of the entry itself.
     pub entry: u64,
-    /// What it replaces.
+    /// Address of the original code.
     pub at: u64,
-    /// By what.
+    /// Address of the replacement.
     pub by: u64,
     /// The CPU feature it depends on.
     pub feature: u16,
-    /// Whether it is written where the feature is missing.
+    /// Whether boot writes the replacement if the feature is missing.
     pub negated: bool,
-    /// Whether the replacement is a call of what the original's pointer points to.
+    /// Whether the replacement is a direct call of the function that the pointer of the original holds.
     pub direct_call: bool,
-    /// How long the original is.
+    /// Length of the original, in bytes.
     pub length: u8,
-    /// How long the replacement is.
+    /// Length of the replacement, in bytes.
     pub by_length: u8,
 }
 
-/// What bare metal makes of a site.
+/// The code that boot writes over a site on bare metal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     /// The native instructions.
@@ -103,7 +103,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// As shown.
+    /// Name in output.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -118,42 +118,42 @@ impl Rule {
 /// A call site.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// Its address.
+    /// Address.
     pub address: u64,
     /// The slot of pv_ops that it calls.
     pub slot: usize,
-    /// Its bytes: the call and, where the native instructions are longer, NOPs.
+    /// Length in bytes: the call, and NOPs if the native instructions are longer.
     pub length: usize,
-    /// What bare metal makes of it.
+    /// The code that boot writes over it.
     pub rule: Rule,
 }
 
-/// All of a kernel.
+/// All sites and alternatives of a kernel.
 #[derive(Clone, Debug)]
 pub struct Hooks {
-    /// Where pv_ops is.
+    /// Address of pv_ops.
     pub base: u64,
-    /// The names of its slots, where they are known.
+    /// The names of its slots, if a layout fits.
     pub layout: Option<Layout>,
-    /// Names that slots have without a layout, by address.
+    /// Names of slots without a layout, by address.
     named: BTreeMap<u64, &'static str>,
-    /// Where the called slots are that are none of pv_ops: those numbered behind them.
-    apart: Vec<u64>,
-    /// In the order of the kernel's table.
+    /// Addresses of called slots outside pv_ops, whose numbers follow those of pv_ops.
+    extra: Vec<u64>,
+    /// The sites, in the order of the kernel's table.
     pub sites: Vec<Site>,
-    /// All alternatives, also those that have to do with other things.
+    /// All alternatives, including those without a hook.
     pub alternatives: Vec<Alternative>,
-    /// Their form.
+    /// The form of the alternatives.
     pub form: Form,
 }
 
 impl Hooks {
-    /// Finds them.
+    /// Reads the tables of a kernel.
     ///
     /// # Errors
-    /// Where there are none, or in a form that is not known.
+    /// If they are missing or in an unknown form.
     pub fn of(elf: &Elf) -> Result<Hooks, HooksError> {
-        let (form, alternatives) = alternatives(elf)?;
+        let (form, alternatives) = read_alternatives(elf)?;
         let calls: Vec<(u64, Option<usize>, usize)> = match elf.section(".parainstructions") {
             Some(section) => {
                 let entry = |entry: &[u8]| {
@@ -178,29 +178,29 @@ impl Hooks {
             let it = by_address.get(&address).into_iter().flatten().find(|it| it.is_native())?;
             Some(elf.at(it.by, usize::from(it.by_length)).unwrap_or_default().to_vec())
         };
-        let table = Table::of(elf, &calls, native)?;
+        let table = Table::find(elf, &calls, native)?;
         let site = |(&(address, _, length), &pointer): (&(u64, Option<usize>, usize), &u64)| {
             let rule = match native(address) {
                 Some(instructions) => Rule::Instructions(instructions),
-                None => function_rule(elf, pointer),
+                None => decide_rule(elf, pointer),
             };
             let slot = table.slot(pointer).ok_or_else(|| table.no_slot(elf, address, pointer))?;
             Ok(Site { address, slot, length, rule })
         };
         let sites = calls.iter().zip(&table.pointers).map(site).collect::<Result<_, HooksError>>()?;
-        let Table { base, layout, named, apart, .. } = table;
-        Ok(Hooks { base, layout, named, apart, sites, alternatives, form })
+        let Table { base, layout, named, extra, .. } = table;
+        Ok(Hooks { base, layout, named, extra, sites, alternatives, form })
     }
 
-    /// Where a slot is.
+    /// The address of a slot.
     #[must_use]
     pub fn address(&self, slot: usize) -> u64 {
         let own = self.base.wrapping_add(8 * slot as u64);
-        let apart = slot.checked_sub(main(self.layout.as_ref())).and_then(|index| self.apart.get(index));
-        apart.copied().unwrap_or(own)
+        let extra = slot.checked_sub(count_main_slots(self.layout.as_ref())).and_then(|index| self.extra.get(index));
+        extra.copied().unwrap_or(own)
     }
 
-    /// The name of a slot; its number where it has none.
+    /// The name of a slot, or its number if it has no name.
     #[must_use]
     pub fn name(&self, slot: usize) -> String {
         let address = self.address(slot);
@@ -209,19 +209,19 @@ impl Hooks {
         name.map_or_else(|| format!("pv_ops[{slot}]"), str::to_owned)
     }
 
-    /// Which layout was recognised, in words.
+    /// A description of the recognised layout.
     #[must_use]
     pub fn recognised(&self) -> String {
         match &self.layout {
             Some(layout) => layout.description.clone(),
             None => {
                 let (named, all) = (self.named.len(), self.slots().len());
-                format!("no known layout; {named} of {all} hooks are named by what they do")
+                format!("no known layout; {named} of {all} hooks are named by their bodies")
             }
         }
     }
 
-    /// Slots that have sites, in order.
+    /// Slots with sites, in order.
     #[must_use]
     pub fn slots(&self) -> Vec<usize> {
         let mut slots: Vec<usize> = self.sites.iter().map(|site| site.slot).collect();
@@ -232,14 +232,14 @@ impl Hooks {
 }
 
 impl Alternative {
-    /// Whether it is what bare metal writes in place of a hook.
+    /// Whether the replacement is the native instructions of a hook.
     fn is_native(&self) -> bool {
         self.negated && matches!(self.feature, XENPV | PVUNLOCK | VCPUPREEMPT)
     }
 }
 
-/// What `paravirt_patch()` makes of the function in a slot.
-fn function_rule(elf: &Elf, slot: u64) -> Rule {
+/// The rule of `paravirt_patch()` for the function in a slot.
+fn decide_rule(elf: &Elf, slot: u64) -> Rule {
     match elf.quad(slot) {
         None | Some(0) => Rule::Empty,
         Some(function) if body::returns_at_once(elf, function) => Rule::Nop,
@@ -247,13 +247,13 @@ fn function_rule(elf: &Elf, slot: u64) -> Rule {
     }
 }
 
-fn unknown(elf: &Elf, what: String) -> HooksError {
+fn unknown_form(elf: &Elf, what: String) -> HooksError {
     let release = elf.banner().map(|banner| banner.split(' ').take(3).collect::<Vec<_>>().join(" "));
     HooksError::Unknown { path: elf.path.clone(), what, release }
 }
 
-/// The pointer that a site calls: `call *disp(%rip)` or `call *disp`.
-fn pointer(elf: &Elf, address: u64) -> Option<u64> {
+/// The address of the pointer that a site calls through: `call *disp(%rip)` or `call *disp`.
+fn read_pointer(elf: &Elf, address: u64) -> Option<u64> {
     let long = |at| Some(i64::from(i32::from_le_bytes(elf.at(at, 4)?.try_into().ok()?)));
     match elf.at(address, 3)? {
         [0xff, 0x15, _] => Some((address + 6).wrapping_add_signed(long(address + 2)?)),
@@ -262,55 +262,58 @@ fn pointer(elf: &Elf, address: u64) -> Option<u64> {
     }
 }
 
-/// Slots that pv_ops has at most, where its layout is not known: three times as many as any had.
+/// Bound on the number of slots in an unknown layout: three times that of any known one.
 const MAX_SLOTS: usize = 256;
-/// Slots that are looked at before and behind each that is called.
-const MAX_BEFORE: u64 = 64;
-/// In bytes: called slots that are farther apart begin another table. In pv_ops, one or two are not called in a row.
-const MAX_GAP: u64 = 8 * 16;
+/// Number of slots read before and after each called slot.
+const MAX_NEIGHBOURS: u64 = 64;
+/// In bytes: a larger gap between called slots separates two tables. In pv_ops, at most two slots in a row are not
+/// called.
+const MAX_GAP_BYTES: u64 = 8 * 16;
 
-/// How many slots are those of pv_ops itself.
-fn main(layout: Option<&Layout>) -> usize {
+/// Number of slots of pv_ops itself.
+fn count_main_slots(layout: Option<&Layout>) -> usize {
     layout.map_or(MAX_SLOTS, Layout::len)
 }
 
-/// The tables that sites call through.
+/// The tables of slots that sites call through.
 struct Table {
-    /// The slot of each site, by address.
+    /// The address of the slot of each site.
     pointers: Vec<u64>,
     base: u64,
     layout: Option<Layout>,
     named: BTreeMap<u64, &'static str>,
-    apart: Vec<u64>,
+    extra: Vec<u64>,
 }
 
 impl Table {
-    /// pv_ops is where all sites agree that it is; where they have no numbers, where a layout fits.
-    fn of(
+    /// Finds pv_ops: at the address on which all numbered sites agree, or without numbers, where a layout fits.
+    fn find(
         elf: &Elf,
         calls: &[(u64, Option<usize>, usize)],
         native: impl Fn(u64) -> Option<Vec<u8>>,
     ) -> Result<Table, HooksError> {
         let mut pointers = Vec::new();
         for (address, ..) in calls {
-            match pointer(elf, *address) {
+            match read_pointer(elf, *address) {
                 Some(pointer) => pointers.push(pointer),
-                None => return Err(unknown(elf, format!("the site at {address:#x} is no indirect call"))),
+                None => return Err(unknown_form(elf, format!("the site at {address:#x} is not an indirect call"))),
             }
         }
         let mut slots = BTreeMap::new();
         for ((address, ..), pointer) in calls.iter().zip(&pointers) {
-            let slot = slots.entry(*pointer).or_insert_with(|| known(elf, *pointer, true));
+            let slot = slots.entry(*pointer).or_insert_with(|| describe_slot(elf, *pointer, true));
             slot.native = slot.native.take().or_else(|| native(*address));
         }
         let called: BTreeSet<u64> = slots.keys().copied().collect();
         if called.len() > MAX_SLOTS {
-            return Err(unknown(elf, format!("its sites call {} slots, more than any pv_ops has", called.len())));
+            let what = format!("its sites call {} slots, more than any known pv_ops has", called.len());
+            return Err(unknown_form(elf, what));
         }
-        // Those around them, which a layout has, too.
+        // Neighbours of called slots: they are part of a layout, too.
         for pointer in &called {
-            for near in (pointer.saturating_sub(8 * MAX_BEFORE)..pointer.saturating_add(8 * MAX_BEFORE)).step_by(8) {
-                slots.entry(near).or_insert_with(|| known(elf, near, false));
+            let reach = 8 * MAX_NEIGHBOURS;
+            for near in (pointer.saturating_sub(reach)..pointer.saturating_add(reach)).step_by(8) {
+                slots.entry(near).or_insert_with(|| describe_slot(elf, near, false));
             }
         }
         let numbered = calls
@@ -319,13 +322,13 @@ impl Table {
             .and_then(|((_, slot, _), pointer)| Some(pointer.wrapping_sub(8 * (*slot)? as u64)));
         let (base, layout) = match numbered {
             Some(base) => (base, Layout::of(&slots, base)),
-            None => found(&slots, &called),
+            None => find_layout(&slots, &called),
         };
-        let end = base.saturating_add(8 * main(layout.as_ref()) as u64);
-        let apart: Vec<u64> =
+        let end = base.saturating_add(8 * count_main_slots(layout.as_ref()) as u64);
+        let extra: Vec<u64> =
             called.iter().copied().filter(|at| layout.is_some() && !(base..end).contains(at)).collect();
         let named = if layout.is_some() { BTreeMap::new() } else { body::names(&slots) };
-        let table = Table { pointers, base, layout, named, apart };
+        let table = Table { pointers, base, layout, named, extra };
         for ((address, slot, _), pointer) in calls.iter().zip(&table.pointers) {
             let found = table.slot(*pointer);
             if found.is_none() || slot.is_some_and(|slot| Some(slot) != found) {
@@ -337,8 +340,8 @@ impl Table {
 
     /// The number of the slot at an address.
     fn slot(&self, pointer: u64) -> Option<usize> {
-        let main = main(self.layout.as_ref());
-        if let Some(index) = self.apart.iter().position(|at| *at == pointer) {
+        let main = count_main_slots(self.layout.as_ref());
+        if let Some(index) = self.extra.iter().position(|at| *at == pointer) {
             return Some(main + index);
         }
         let offset = pointer.checked_sub(self.base).filter(|offset| offset.is_multiple_of(8))?;
@@ -347,33 +350,34 @@ impl Table {
 
     fn no_slot(&self, elf: &Elf, site: u64, pointer: u64) -> HooksError {
         let base = self.base;
-        unknown(elf, format!("the site at {site:#x} calls {pointer:#x}, which is no slot of pv_ops at {base:#x}"))
+        let what = format!("the site at {site:#x} calls {pointer:#x}, which is not a slot of pv_ops at {base:#x}");
+        unknown_form(elf, what)
     }
 }
 
-fn known(elf: &Elf, slot: u64, is_called: bool) -> Slot {
-    let body = elf.quad(slot).map_or(Body::NoCode, |function| body::of(elf, function));
+fn describe_slot(elf: &Elf, slot: u64, is_called: bool) -> Slot {
+    let body = elf.quad(slot).map_or(Body::NoCode, |function| body::decode_body(elf, function));
     Slot { is_called, native: None, body }
 }
 
-/// Where a layout fits, and which. The first slot that is called need not be the first there is.
-fn found(slots: &BTreeMap<u64, Slot>, called: &BTreeSet<u64>) -> (u64, Option<Layout>) {
+/// The address at which a layout fits, and the layout. The first called slot may not be the first slot.
+fn find_layout(slots: &BTreeMap<u64, Slot>, called: &BTreeSet<u64>) -> (u64, Option<Layout>) {
     let mut firsts = Vec::new();
     let mut last: Option<u64> = None;
     for at in called {
-        if last.is_none_or(|last| at - last > MAX_GAP) {
+        if last.is_none_or(|last| at - last > MAX_GAP_BYTES) {
             firsts.push(*at);
         }
         last = Some(*at);
     }
-    let bases = firsts.iter().flat_map(|first| (0..MAX_BEFORE).map(move |before| first.saturating_sub(8 * before)));
+    let bases = firsts.iter().flat_map(|first| (0..MAX_NEIGHBOURS).map(move |before| first.saturating_sub(8 * before)));
     let fits = bases.into_iter().find_map(|base| Some((base, Some(Layout::of(slots, base)?))));
     fits.unwrap_or((firsts.first().copied().unwrap_or_default(), None))
 }
 
-/// All alternatives, in the one form in which every entry makes sense.
-fn alternatives(elf: &Elf) -> Result<(Form, Vec<Alternative>), HooksError> {
-    let section = elf.need(".altinstructions", "no x86 kernel is without; this is not Linux, or a part of it")?;
+/// Reads all alternatives in the form in which every entry is plausible.
+fn read_alternatives(elf: &Elf) -> Result<(Form, Vec<Alternative>), HooksError> {
+    let section = elf.need(".altinstructions", "every x86 kernel has it; name the vmlinuz or vmlinux of Linux")?;
     let data = elf.data(section);
     for form in [Form::Twelve, Form::Fourteen] {
         if !data.len().is_multiple_of(form.size()) {
@@ -383,17 +387,17 @@ fn alternatives(elf: &Elf) -> Result<(Form, Vec<Alternative>), HooksError> {
         let found: Option<Vec<Alternative>> = entries
             .map(|(index, bytes)| {
                 let entry = section.address + (index * form.size()) as u64;
-                alternative(form, entry, bytes).filter(|it| it.makes_sense(elf))
+                read_alternative(form, entry, bytes).filter(|it| it.is_plausible(elf))
             })
             .collect();
         if let Some(found) = found {
             return Ok((form, found));
         }
     }
-    Err(unknown(elf, format!("the {} bytes of .altinstructions are in no known form", data.len())))
+    Err(unknown_form(elf, format!("the {} bytes of .altinstructions have an unknown form", data.len())))
 }
 
-fn alternative(form: Form, entry: u64, bytes: &[u8]) -> Option<Alternative> {
+fn read_alternative(form: Form, entry: u64, bytes: &[u8]) -> Option<Alternative> {
     const NEGATED_12: u16 = 1 << 15;
     const NEGATED_14: u16 = 1;
     const DIRECT_CALL: u16 = 2;
@@ -417,7 +421,7 @@ fn alternative(form: Form, entry: u64, bytes: &[u8]) -> Option<Alternative> {
 }
 
 impl Alternative {
-    fn makes_sense(&self, elf: &Elf) -> bool {
+    fn is_plausible(&self, elf: &Elf) -> bool {
         let replacement = || elf.section(".altinstr_replacement").is_some_and(|it| it.addresses().contains(&self.by));
         elf.at(self.at, usize::from(self.length)).is_some()
             && self.by_length <= self.length

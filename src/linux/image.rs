@@ -1,4 +1,4 @@
-//! Kernel files: which kind one is, and the ELF file inside.
+//! Kernel files: their kind, and the ELF file inside.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::payload::{self, PayloadError};
 
-/// The largest kernel file that is read; distributions' have 10 to 20 MB, an unstripped vmlinux some hundreds.
-pub const LARGEST: u64 = 1 << 30;
+/// Bound on the size of a kernel file, in bytes. Kernels of distributions have 10 to 20 MB, an unstripped vmlinux some
+/// hundreds.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// What kind of file a kernel came as.
+/// The kind of a kernel file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageKind {
     /// `vmlinuz`: real-mode header, loader and compressed payload.
@@ -19,7 +20,7 @@ pub enum ImageKind {
 }
 
 impl ImageKind {
-    /// As shown.
+    /// Name in output.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -29,70 +30,80 @@ impl ImageKind {
     }
 }
 
-/// Why a file is no kernel that can be used.
+/// Why a file is not a usable kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// It cannot be read.
-    #[error("{}: {source}; distributions keep kernels as /boot/vmlinuz-* or /usr/lib/modules/*/vmlinuz", path.display())]
+    /// The file cannot be read.
+    #[error(
+        "{} cannot be read: {source}; distributions keep kernels as /boot/vmlinuz-* or /usr/lib/modules/*/vmlinuz",
+        path.display()
+    )]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It is larger than any kernel.
-    #[error("{}: {bytes} bytes are more than the {LARGEST} a kernel may have", path.display())]
+    /// The file is larger than any kernel.
+    #[error("{}: {bytes} bytes are more than the bound of {MAX_FILE_BYTES}; name a vmlinuz or vmlinux", path.display())]
     TooLarge {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
     },
-    /// Something else.
-    #[error("{}: neither a bzImage nor an ELF file, it begins with {seen}; name a vmlinuz or vmlinux", path.display())]
+    /// The file has no known format.
+    #[error("{}: neither a bzImage nor an ELF file: it begins with {seen}; name a vmlinuz or vmlinux", path.display())]
     NotAKernel {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Its first bytes.
+        /// The first bytes, in hexadecimal.
         seen: String,
     },
-    /// Another machine's.
-    #[error("{}: a kernel for {machine}; pv_ops and this emulation are x86-64's, name an x86-64 kernel", path.display())]
+    /// The kernel is for another machine.
+    #[error(
+        "{}: a kernel for {machine}; pv_ops and this emulation are for x86-64; name an x86-64 kernel",
+        path.display()
+    )]
     OtherMachine {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// The machine.
         machine: String,
     },
-    /// It ends before its header says.
-    #[error("{}: cut short: {what} needs {needed} bytes, the file has {has}; copy or download it again", path.display())]
+    /// The file is shorter than its header says.
+    #[error(
+        "{}: cut short: {what} needs {needed} bytes, the file has {has}; copy or download it again",
+        path.display()
+    )]
     Truncated {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is missing.
+        /// The missing part.
         what: &'static str,
-        /// Bytes up to its end.
+        /// Size up to the end of that part, in bytes.
         needed: u64,
-        /// Bytes there are.
+        /// Size of the file, in bytes.
         has: u64,
     },
-    /// A boot protocol from before 2.6.26, or no protected-mode kernel.
+    /// The boot protocol is older than Linux 2.6.26.
     #[error(
-        "{}: boot protocol {}.{:02}, which does not say where the payload is (2.08 does, since Linux 2.6.26)",
+        "{}: boot protocol {}.{:02} does not name the offset of the payload; name a kernel with protocol 2.08 or later \
+         (Linux 2.6.26)",
         path.display(), version >> 8, version & 0xff
     )]
     OldProtocol {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// The version, as the header has it.
+        /// The version field of the header.
         version: u16,
     },
-    /// What is packed in it cannot be unpacked.
+    /// The payload cannot be unpacked.
     #[error("{}: {source}", path.display())]
     Payload {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: PayloadError,
     },
 }
@@ -100,78 +111,79 @@ pub enum ImageError {
 /// A kernel file.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What it is.
+    /// Its kind.
     pub kind: ImageKind,
-    /// All of it.
+    /// All bytes of the file.
     pub bytes: Vec<u8>,
 }
 
-/// `HdrS` of the setup header (Documentation/arch/x86/boot.rst).
+/// Magic of the setup header (Documentation/arch/x86/boot.rst).
 const HEADER: &[u8] = b"HdrS";
+/// Offsets of its fields.
 const HEADER_AT: usize = 0x202;
 const VERSION_AT: usize = 0x206;
 const SETUP_SECTORS_AT: usize = 0x1f1;
 const PAYLOAD_OFFSET_AT: usize = 0x248;
 const PAYLOAD_LENGTH_AT: usize = 0x24c;
-/// Where the header ends that has these fields.
+/// End of a header with these fields.
 const HEADER_END: usize = 0x250;
-/// The version that brought `payload_offset`.
+/// The first version with `payload_offset`.
 const FIRST_WITH_PAYLOAD: u16 = 0x0208;
 const ELF: &[u8] = b"\x7fELF";
 const EM_X86_64: u16 = 62;
 const EM_AARCH64: u16 = 183;
 
 impl Image {
-    /// Reads a file and tells what it is.
+    /// Reads a file and detects its kind.
     ///
     /// # Errors
-    /// Where it cannot be read or is no x86-64 kernel.
+    /// If it cannot be read or is not an x86-64 kernel.
     pub fn read(path: &Path) -> Result<Image, ImageError> {
         let failed = |source| ImageError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
-        if size > LARGEST {
+        if size > MAX_FILE_BYTES {
             return Err(ImageError::TooLarge { path: path.to_owned(), bytes: size });
         }
         let mut bytes = Vec::new();
-        file.by_ref().take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 > LARGEST {
+        file.by_ref().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(ImageError::TooLarge { path: path.to_owned(), bytes: bytes.len() as u64 });
         }
         Image::of(path, bytes)
     }
 
-    /// Tells what these bytes are.
+    /// Detects the kind of these bytes.
     ///
     /// # Errors
-    /// Where they are no x86-64 kernel.
+    /// If they are not an x86-64 kernel.
     pub fn of(path: &Path, bytes: Vec<u8>) -> Result<Image, ImageError> {
-        let kind = kind(path, &bytes)?;
+        let kind = detect_kind(path, &bytes)?;
         Ok(Image { path: path.to_owned(), kind, bytes })
     }
 
-    /// The ELF file: this one, or what is packed in it.
+    /// The ELF file: the file itself, or its unpacked payload.
     ///
     /// # Errors
-    /// Where the payload is unknown, damaged or cut short.
+    /// If the payload has an unsupported compression, is damaged or cut short.
     pub fn vmlinux(&self) -> Result<Vec<u8>, ImageError> {
         if self.kind == ImageKind::Vmlinux {
             return Ok(self.bytes.clone());
         }
         let path = || self.path.clone();
-        let version = word(&self.bytes, VERSION_AT).unwrap_or(0);
+        let version = read_u16(&self.bytes, VERSION_AT).unwrap_or(0);
         if version < FIRST_WITH_PAYLOAD {
             return Err(ImageError::OldProtocol { path: path(), version });
         }
         let setup = match self.bytes.get(SETUP_SECTORS_AT) {
-            // As the protocol has it: 0 means 4.
+            // In the boot protocol, 0 stands for 4.
             None | Some(0) => 4,
             Some(sectors) => u64::from(*sectors),
         };
-        let offset = u64::from(long(&self.bytes, PAYLOAD_OFFSET_AT).unwrap_or(0));
-        let length = u64::from(long(&self.bytes, PAYLOAD_LENGTH_AT).unwrap_or(0));
+        let offset = u64::from(read_u32(&self.bytes, PAYLOAD_OFFSET_AT).unwrap_or(0));
+        let length = u64::from(read_u32(&self.bytes, PAYLOAD_LENGTH_AT).unwrap_or(0));
         let start = (setup + 1) * 512 + offset;
         let (needed, has) = (start + length, self.bytes.len() as u64);
         let payload = self.bytes.get(start as usize..needed as usize).ok_or_else(|| ImageError::Truncated {
@@ -181,18 +193,20 @@ impl Image {
             has,
         })?;
         let vmlinux = payload::unpack(payload).map_err(|source| ImageError::Payload { path: path(), source })?;
-        match machine(&vmlinux) {
+        match read_machine(&vmlinux) {
             Some(EM_X86_64) => Ok(vmlinux),
             Some(other) => Err(ImageError::OtherMachine { path: path(), machine: machine_name(other) }),
-            None => Err(ImageError::Payload { path: path(), source: PayloadError::NotElf { seen: first(&vmlinux) } }),
+            None => {
+                Err(ImageError::Payload { path: path(), source: PayloadError::NotElf { seen: first_bytes(&vmlinux) } })
+            }
         }
     }
 }
 
-fn kind(path: &Path, bytes: &[u8]) -> Result<ImageKind, ImageError> {
+fn detect_kind(path: &Path, bytes: &[u8]) -> Result<ImageKind, ImageError> {
     let other = |machine: String| ImageError::OtherMachine { path: path.to_owned(), machine };
     if bytes.starts_with(ELF) {
-        return match machine(bytes) {
+        return match read_machine(bytes) {
             Some(EM_X86_64) => Ok(ImageKind::Vmlinux),
             Some(machine) => Err(other(machine_name(machine))),
             None => Err(ImageError::Truncated {
@@ -203,7 +217,7 @@ fn kind(path: &Path, bytes: &[u8]) -> Result<ImageKind, ImageError> {
             }),
         };
     }
-    // The header of arm64 images (Documentation/arch/arm64/booting.rst); their EFI wrapper says `zimg`.
+    // The header of arm64 images (Documentation/arch/arm64/booting.rst); their EFI wrapper has `zimg`.
     if bytes.get(0x38..0x3c) == Some(b"ARM\x64") || bytes.get(4..8) == Some(b"zimg") {
         return Err(other("arm64".to_owned()));
     }
@@ -214,12 +228,12 @@ fn kind(path: &Path, bytes: &[u8]) -> Result<ImageKind, ImageError> {
         }
         return Ok(ImageKind::BzImage);
     }
-    Err(ImageError::NotAKernel { path: path.to_owned(), seen: first(bytes) })
+    Err(ImageError::NotAKernel { path: path.to_owned(), seen: first_bytes(bytes) })
 }
 
-/// The machine of an ELF file; `None` where it is none.
-fn machine(bytes: &[u8]) -> Option<u16> {
-    (bytes.starts_with(ELF) && bytes.len() >= 64).then(|| word(bytes, 18)).flatten()
+/// The machine field of an ELF file; `None` for other files.
+fn read_machine(bytes: &[u8]) -> Option<u16> {
+    (bytes.starts_with(ELF) && bytes.len() >= 64).then(|| read_u16(bytes, 18)).flatten()
 }
 
 fn machine_name(machine: u16) -> String {
@@ -227,17 +241,17 @@ fn machine_name(machine: u16) -> String {
 }
 
 /// The first bytes, in hexadecimal.
-pub(super) fn first(bytes: &[u8]) -> String {
+pub(super) fn first_bytes(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "nothing: it is empty".to_owned();
     }
     bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
+fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn long(bytes: &[u8], at: usize) -> Option<u32> {
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }

@@ -1,19 +1,19 @@
-//! What is where in `struct paravirt_patch_template`: names for the numbers that a stripped kernel has.
+//! Layouts of `struct paravirt_patch_template`: names for the slots of a stripped kernel.
 //!
-//! The structure is that of Linux 5.16 to 7.3 (`arch/x86/include/asm/paravirt_types.h`). Hooks came and went in eight
-//! generations, and three options of the configuration decide which a kernel has. The version that a kernel names
-//! decides nothing: what the native bodies do and what boot writes over the sites tells the generation. Since 7.0 the
-//! hooks of the spinlock are a structure of their own, `pv_ops_lock`. A kernel that no layout fits keeps numbers
-//! instead of names, but for hooks that their bodies name.
+//! The structure is that of Linux 5.16 to 7.3 (`arch/x86/include/asm/paravirt_types.h`). It had eight generations, and
+//! three options of the configuration decide which hooks a kernel has. The version of a kernel decides nothing: its
+//! native bodies and the code that boot writes over its sites identify the generation. Since 7.0, the hooks of the
+//! spinlock are a structure of their own, `pv_ops_lock`. In an unknown layout, slots have numbers instead of names,
+//! except for hooks that their bodies identify.
 
 use std::collections::BTreeMap;
 
 use super::body::{Body, Slot};
 
-/// The first and the last Linux whose structure is known.
+/// The first and the last Linux with a known structure.
 pub const KNOWN: &str = "5.16 to 7.3";
 
-/// `struct pv_cpu_ops` behind `io_delay`, up to what X86_IOPL_IOPERM adds.
+/// `struct pv_cpu_ops` after `io_delay`, up to the hooks of X86_IOPL_IOPERM.
 const CPU: [&str; 18] = [
     "get_debugreg",
     "set_debugreg",
@@ -34,9 +34,9 @@ const CPU: [&str; 18] = [
     "free_ldt",
     "load_sp0",
 ];
-/// With X86_IOPL_IOPERM.
+/// Hooks of X86_IOPL_IOPERM.
 const IOPL: [&str; 2] = ["invalidate_io_bitmap", "update_io_bitmap"];
-/// The rest of `struct pv_cpu_ops` behind `wbinvd`, and the first of `struct pv_irq_ops`.
+/// The rest of `struct pv_cpu_ops` after `wbinvd`, and the first hooks of `struct pv_irq_ops`.
 const CPU_IRQ: [&str; 11] = [
     "cpuid",
     "read_msr",
@@ -50,17 +50,20 @@ const CPU_IRQ: [&str; 11] = [
     "irq_disable",
     "irq_enable",
 ];
-/// The rest of `struct pv_irq_ops`. Since 6.15, and in some longterm kernels before, they do not depend on
+/// The rest of `struct pv_irq_ops`. Since 6.15, and in some earlier longterm kernels, these hooks are independent of
 /// PARAVIRT_XXL.
 const HALT: [&str; 2] = ["safe_halt", "halt"];
-/// `struct pv_mmu_ops` with and without PARAVIRT_XXL, before and behind `tlb_remove_table`.
+/// `struct pv_mmu_ops` before `tlb_remove_table`, with and without PARAVIRT_XXL.
 const FLUSH: [&str; 4] = ["flush_tlb_user", "flush_tlb_kernel", "flush_tlb_one_user", "flush_tlb_multi"];
+/// `struct pv_mmu_ops` after `tlb_remove_table`, with and without PARAVIRT_XXL.
 const MMU: [&str; 2] = ["exit_mmap", "notify_page_enc_status_changed"];
-/// With PARAVIRT_XXL.
+/// Hooks of PARAVIRT_XXL.
 const MMU_XXL: [&str; 4] = ["read_cr2", "write_cr2", "read_cr3", "write_cr3"];
-/// To 6.2; since then one hook stands for both.
-const TWO_HOOKS: [&str; 2] = ["activate_mm", "dup_mmap"];
-const ONE_HOOK: [&str; 1] = ["enter_mmap"];
+/// Hooks for a new address space, up to 6.2.
+const ENTER_HOOKS_TO_6_2: [&str; 2] = ["activate_mm", "dup_mmap"];
+/// The one hook that replaces both, since 6.3.
+const ENTER_HOOK_SINCE_6_3: [&str; 1] = ["enter_mmap"];
+/// The other hooks of PARAVIRT_XXL.
 const MMU_XXL_REST: [&str; 24] = [
     "pgd_alloc",
     "pgd_free",
@@ -87,16 +90,18 @@ const MMU_XXL_REST: [&str; 24] = [
     "make_pud",
     "set_p4d",
 ];
-/// What five levels of page tables add.
+/// Hooks of five levels of page tables.
 const FIVE_LEVELS: [&str; 3] = ["p4d_val", "make_p4d", "set_pgd"];
-/// `struct pv_lazy_ops`; of it one is left since 7.2.
+/// `struct pv_lazy_ops`, up to 7.1.
 const LAZY: [&str; 3] = ["lazy_enter", "lazy_leave", "lazy_flush"];
+/// Its only hook since 7.2.
 const LAZY_FLUSH: [&str; 1] = ["lazy_flush"];
-/// `struct pv_lock_ops`; since 7.3 the first two are static calls.
+/// `struct pv_lock_ops`, up to 7.2.
 const LOCK: [&str; 5] = ["queued_spin_lock_slowpath", "queued_spin_unlock", "wait", "kick", "vcpu_is_preempted"];
+/// `struct pv_lock_ops` since 7.3, where the first two hooks are static calls.
 const LOCK_WITHOUT_SPIN: [&str; 3] = ["wait", "kick", "vcpu_is_preempted"];
 
-/// The structure as it was for some versions.
+/// The structure in a range of versions.
 struct Generation {
     first: &'static str,
     last: &'static str,
@@ -106,8 +111,8 @@ struct Generation {
     enter: &'static [&'static str],
     lazy: &'static [&'static str],
     lock: &'static [&'static str],
-    /// Whether the lock's hooks are `pv_ops_lock`.
-    lock_apart: bool,
+    /// Whether the hooks of the lock are in `pv_ops_lock`.
+    has_lock_table: bool,
 }
 
 const LINUX_5_16: Generation = Generation {
@@ -116,23 +121,23 @@ const LINUX_5_16: Generation = Generation {
     io_delay: true,
     wbinvd: true,
     tlb_remove_table: true,
-    enter: &TWO_HOOKS,
+    enter: &ENTER_HOOKS_TO_6_2,
     lazy: &LAZY,
     lock: &LOCK,
-    lock_apart: false,
+    has_lock_table: false,
 };
-const LINUX_6_3: Generation = Generation { first: "6.3", last: "6.14", enter: &ONE_HOOK, ..LINUX_5_16 };
+const LINUX_6_3: Generation = Generation { first: "6.3", last: "6.14", enter: &ENTER_HOOK_SINCE_6_3, ..LINUX_5_16 };
 const LINUX_6_15: Generation = Generation { first: "6.15", last: "6.15", tlb_remove_table: false, ..LINUX_6_3 };
 const LINUX_6_16: Generation = Generation { first: "6.16", last: "6.19", wbinvd: false, ..LINUX_6_15 };
-const LINUX_7_0: Generation = Generation { first: "7.0", last: "7.0", lock_apart: true, ..LINUX_6_16 };
+const LINUX_7_0: Generation = Generation { first: "7.0", last: "7.0", has_lock_table: true, ..LINUX_6_16 };
 const LINUX_7_1: Generation = Generation { first: "7.1", last: "7.1", io_delay: false, ..LINUX_7_0 };
 const LINUX_7_2: Generation = Generation { first: "7.2", last: "7.2", lazy: &LAZY_FLUSH, ..LINUX_7_1 };
 const LINUX_7_3: Generation = Generation { first: "7.3", last: "7.3", lock: &LOCK_WITHOUT_SPIN, ..LINUX_7_2 };
-/// In order: those that fit are named from the first to the last of them.
+/// All generations, in order: a description names the first and the last that fit.
 const GENERATIONS: [Generation; 8] =
     [LINUX_5_16, LINUX_6_3, LINUX_6_15, LINUX_6_16, LINUX_7_0, LINUX_7_1, LINUX_7_2, LINUX_7_3];
 
-/// What the configuration adds. Without PARAVIRT_XXL, `halts` is what it depends on otherwise.
+/// Options of the configuration. Without PARAVIRT_XXL, `halts` says whether the kernel has the hooks [`HALT`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Options {
     Full { iopl: bool, five_levels: bool },
@@ -149,7 +154,7 @@ impl Options {
         Options::Small { halts: false },
     ];
 
-    fn shown(self) -> &'static str {
+    fn describe(self) -> &'static str {
         match self {
             Options::Full { iopl: true, five_levels: true } => {
                 "PARAVIRT_XXL, X86_IOPL_IOPERM, five levels of page tables"
@@ -164,8 +169,8 @@ impl Options {
     }
 }
 
-/// The hooks of `pv_ops`, in order; those of the lock only where they belong to it.
-fn names(linux: &Generation, options: Options) -> Vec<&'static str> {
+/// The hooks of `pv_ops`, in order. Hooks of `pv_ops_lock` are not among them.
+fn list_hooks(linux: &Generation, options: Options) -> Vec<&'static str> {
     let mut names = Vec::new();
     let mut add = |wanted: bool, hooks: &[&'static str]| names.extend(hooks.iter().filter(|_| wanted));
     let full = matches!(options, Options::Full { .. });
@@ -184,14 +189,14 @@ fn names(linux: &Generation, options: Options) -> Vec<&'static str> {
     add(matches!(options, Options::Full { five_levels: true, .. }), &FIVE_LEVELS);
     add(full, linux.lazy);
     add(full, &["set_fixmap"]);
-    add(!linux.lock_apart, linux.lock);
+    add(!linux.has_lock_table, linux.lock);
     names
 }
 
-/// The names of a kernel's slots.
+/// The names of the slots of a kernel.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Of which Linux, and with which options.
+    /// Range of versions, and options.
     pub description: String,
     base: u64,
     names: Vec<&'static str>,
@@ -199,13 +204,15 @@ pub struct Layout {
     lock: BTreeMap<u64, &'static str>,
 }
 
-/// So many hooks have to do what their names say, at least; a layout in which one does something else is none.
-const MIN_TELLING_FULL: usize = 8;
-const MIN_TELLING_SMALL: usize = 3;
+/// With PARAVIRT_XXL, the number of hooks that must behave as named for a layout to fit. A single hook that behaves
+/// differently rejects the layout.
+const MIN_CONFIRMED_FULL: usize = 8;
+/// The same, without PARAVIRT_XXL.
+const MIN_CONFIRMED_SMALL: usize = 3;
 
 impl Layout {
-    /// That of a kernel whose `pv_ops` stands at `base`, by what is known of slots, called ones and those around them,
-    /// by address. `None` where none fits, or some that name hooks differently.
+    /// The layout of a kernel with `pv_ops` at `base`. `slots` are the called slots and their neighbours, by address.
+    /// `None` if no layout fits, or if several fit and name called hooks differently.
     #[must_use]
     pub fn of(slots: &BTreeMap<u64, Slot>, base: u64) -> Option<Layout> {
         let mut found: Option<(Layout, Options, usize, usize)> = None;
@@ -222,11 +229,11 @@ impl Layout {
         let (mut layout, options, first, last) = found?;
         let (first, last) = (GENERATIONS.get(first)?.first, GENERATIONS.get(last)?.last);
         let versions = if first == last { first.to_owned() } else { format!("{first} to {last}") };
-        layout.description = format!("Linux {versions}, {}", options.shown());
+        layout.description = format!("Linux {versions}, {}", options.describe());
         Some(layout)
     }
 
-    /// The name of what stands at an address.
+    /// The name of the hook at an address.
     #[must_use]
     pub fn name(&self, address: u64) -> Option<&'static str> {
         let slot = address.checked_sub(self.base).filter(|offset| offset.is_multiple_of(8)).map(|offset| offset / 8);
@@ -234,73 +241,73 @@ impl Layout {
         own.or_else(|| self.lock.get(&address)).copied()
     }
 
-    /// How many slots `pv_ops` has.
+    /// Number of slots of `pv_ops`.
     #[must_use]
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether there are none, which no layout has.
+    /// Always false: every layout has slots.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// Whether two layouts name what is called alike.
+    /// Whether two layouts give all called slots the same names.
     fn agrees(&self, other: &Layout, slots: &BTreeMap<u64, Slot>) -> bool {
         slots.iter().filter(|(_, slot)| slot.is_called).all(|(address, _)| self.name(*address) == other.name(*address))
     }
 }
 
-/// One layout, if all that is called is in it and does what it says.
+/// A layout, if it has all called slots and their hooks behave as named.
 fn fit(slots: &BTreeMap<u64, Slot>, base: u64, linux: &Generation, options: Options) -> Option<Layout> {
-    let names = names(linux, options);
+    let names = list_hooks(linux, options);
     let end = base.checked_add(8 * names.len() as u64)?;
-    let telling = telling((base..end).step_by(8).zip(names.iter().copied()), slots)?;
-    let least = if matches!(options, Options::Full { .. }) { MIN_TELLING_FULL } else { MIN_TELLING_SMALL };
+    let confirmed = count_confirmed((base..end).step_by(8).zip(names.iter().copied()), slots)?;
+    let min = if matches!(options, Options::Full { .. }) { MIN_CONFIRMED_FULL } else { MIN_CONFIRMED_SMALL };
     let rest: Vec<u64> = slots
         .iter()
         .filter(|(address, slot)| slot.is_called && !(base..end).contains(*address))
         .map(|(address, _)| *address)
         .collect();
-    let lock = match (rest.first(), linux.lock_apart) {
+    let lock = match (rest.first(), linux.has_lock_table) {
         (None, _) => BTreeMap::new(),
-        (Some(first), true) => lock(slots, *first, &rest, linux.lock)?,
+        (Some(first), true) => find_lock_table(slots, *first, &rest, linux.lock)?,
         (Some(_), false) => return None,
     };
-    (telling >= least).then(|| Layout { description: String::new(), base, names, lock })
+    (confirmed >= min).then(|| Layout { description: String::new(), base, names, lock })
 }
 
-/// Where `pv_ops_lock` is: where the hooks that are called do what they should.
-fn lock(
+/// Finds `pv_ops_lock`: the address at which all called hooks behave as named.
+fn find_lock_table(
     slots: &BTreeMap<u64, Slot>,
     first: u64,
     called: &[u64],
     names: &[&'static str],
 ) -> Option<BTreeMap<u64, &'static str>> {
-    let at = |before: u64| -> Option<BTreeMap<u64, &'static str>> {
+    let table_at = |before: u64| -> Option<BTreeMap<u64, &'static str>> {
         let base = first.checked_sub(8 * before)?;
         let end = base.checked_add(8 * names.len() as u64)?;
         let table: BTreeMap<u64, &'static str> = (base..end).step_by(8).zip(names.iter().copied()).collect();
-        // None of them is ever empty, unlike hooks that a hypervisor alone needs, and the space before the structure.
+        // Its slots are never empty, unlike the bytes before it and hooks that only a hypervisor needs.
         let is_set = |address: &u64| slots.get(address).is_some_and(|slot| slot.body != Body::Null);
         let all = called.iter().all(|address| table.contains_key(address)) && table.keys().all(is_set);
-        let telling = telling(table.iter().map(|(address, name)| (*address, *name)), slots)?;
-        (all && telling > 0).then_some(table)
+        let confirmed = count_confirmed(table.iter().map(|(address, name)| (*address, *name)), slots)?;
+        (all && confirmed > 0).then_some(table)
     };
-    (0..names.len() as u64).find_map(at)
+    (0..names.len() as u64).find_map(table_at)
 }
 
-/// How many of these hooks do what their names say; `None` where one does something else.
-fn telling(hooks: impl Iterator<Item = (u64, &'static str)>, slots: &BTreeMap<u64, Slot>) -> Option<usize> {
-    let mut telling = 0;
+/// Number of hooks that behave as named; `None` if one behaves differently.
+fn count_confirmed(hooks: impl Iterator<Item = (u64, &'static str)>, slots: &BTreeMap<u64, Slot>) -> Option<usize> {
+    let mut confirmed = 0;
     for (address, name) in hooks {
         let Some(slot) = slots.get(&address) else { continue };
         match slot.is(name) {
             Some(false) => return None,
-            Some(true) => telling += 1,
+            Some(true) => confirmed += 1,
             None => {}
         }
     }
-    Some(telling)
+    Some(confirmed)
 }

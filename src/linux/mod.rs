@@ -1,15 +1,15 @@
 //! Real kernels under an instruction-counting emulator.
 //!
-//! QEMU's TCG with `-icount shift=0` advances the guest's clock by the instruction, so that a kernel's work is counted
-//! to the digit, on any machine, without a counter, root or a reboot. A stock kernel is compared with itself, patched
-//! and unpatched; kernels built with one option each show what else costs how much.
+//! QEMU's TCG with `-icount shift=0` advances the guest's clock by one step per instruction. Counts of a kernel's work
+//! are exact on any machine, without hardware counters, root or a reboot. A stock kernel is compared with itself,
+//! patched and unpatched; kernels built with one option each show the cost of that option.
 //!
 //! ```text
-//! image -> payload -> elf            a kernel file, and the ELF file in it
-//! elf -> hooks (layout, body)            its call sites of pv_ops, by op and by what patching makes of them
-//! hooks -> unpatch, count            variants: never patched; with counters behind every hook
-//! guest -> qemu -> output            the init process, a boot, what it sent
-//! boots -> compare                   kernels times phases, several at a time; each against the first
+//! image -> payload -> elf            a kernel file, and the ELF file inside
+//! elf -> hooks (layout, body)            its call sites of pv_ops, by op and by the code that boot writes
+//! hooks -> unpatch, count            variants: never patched; with a counter for every hook
+//! guest -> qemu -> output            the init process, a boot, its output
+//! boots -> compare                   kernels x phases, several at a time; each against the first
 //! ```
 
 pub mod body;

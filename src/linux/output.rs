@@ -1,10 +1,10 @@
-//! What the guest sends through the debug console: lines of JSON, of which none is believed before it is checked.
+//! The output of the guest: lines of JSON from the debug console, each checked before it is used.
 
 use serde::Deserialize;
 
 use super::workload::WORKLOADS;
 
-/// The first line: what loops of known length came to.
+/// The first line: instruction counts of loops of known length.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
@@ -17,17 +17,17 @@ struct Known {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Which.
+    /// Name of the workload.
     pub workload: String,
-    /// From 0.
+    /// Index of the repetition, from 0.
     pub rep: u64,
-    /// How often its unit was done.
+    /// Number of units.
     pub units: u64,
-    /// What that took.
+    /// Instructions of all units.
     pub instructions: u64,
-    /// The error number of a system call that failed; 0 where none did.
+    /// Error number of a failed system call; 0 if none failed.
     pub failed: u64,
-    /// How much the kernel's own counters grew.
+    /// Growth of each of the kernel's own counters.
     pub counters: Vec<u64>,
 }
 
@@ -38,66 +38,71 @@ struct End {
     end: usize,
 }
 
-/// What is wrong with it.
+/// Why the output cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutputError {
-    /// It stopped before its end.
-    #[error("the guest's results have no last line: {lines} lines came")]
+    /// The last line is missing.
+    #[error("the guest output ends after {lines} lines, without its last line; the guest stopped early")]
     NoEnd {
-        /// How many there are.
+        /// Number of lines.
         lines: usize,
     },
-    /// Something else than results.
-    #[error("line {line} of the guest's results is none: {what}")]
+    /// A line is malformed.
+    #[error("line {line} of the guest output is malformed: {what}")]
     Garbage {
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
-    /// Time does not pass by the instruction.
+    /// The clock of the guest does not count instructions.
     #[error(
-        "a loop of 2,000,000 instructions came to {found}: this emulator's clock does not count instructions \
-         (-icount shift=0,sleep=off)"
+        "a loop of 2,000,000 instructions was counted as {found}: the clock of this emulator does not count \
+         instructions (-icount shift=0,sleep=off); use another version of QEMU"
     )]
     NotCounting {
-        /// What it came to.
+        /// The count.
         found: u64,
     },
-    /// A system call failed.
-    #[error("{workload}: a system call of the guest failed with error {number}; was the kernel built without it?")]
+    /// A system call of a workload failed.
+    #[error(
+        "{workload}: a system call of the guest failed with error {number}; check that the kernel is built with it"
+    )]
     Failed {
-        /// Where.
+        /// Name of the workload.
         workload: String,
         /// `errno`
         number: u64,
     },
 }
 
-/// A loop of so many instructions; a tick may fall into it.
-const LOOP: u64 = 2_000_000;
-const LOOP_MOST: u64 = 2_100_000;
+/// Length of the known loop, in instructions.
+const MIN_LOOP: u64 = 2_000_000;
+/// Upper bound of its count, in instructions: a timer tick may fall into the loop.
+const MAX_LOOP: u64 = 2_100_000;
 
-/// Reads and checks it all. `counters` is how many the kernel has.
+/// Parses and checks the whole output. `counters` is the number of counters of the kernel.
 ///
 /// # Errors
-/// Where it is anything but what the guest's init sends.
+/// If the text is not the complete output of the guest's init process.
 pub fn read(text: &str, counters: usize) -> Result<Vec<Record>, OutputError> {
     let garbage = |line: usize, what: String| OutputError::Garbage { line: line + 1, what };
     let lines: Vec<&str> = text.lines().collect();
     let Some((first, rest)) = lines.split_first() else { return Err(OutputError::NoEnd { lines: 0 }) };
     let known: Known = serde_json::from_str(first).map_err(|error| garbage(0, error.to_string()))?;
-    if !(LOOP..LOOP_MOST).contains(&known.r#loop) || known.rep[1].saturating_sub(known.rep[0]) < 1000 {
+    if !(MIN_LOOP..MAX_LOOP).contains(&known.r#loop) || known.rep[1].saturating_sub(known.rep[0]) < 1000 {
         return Err(OutputError::NotCounting { found: known.r#loop });
     }
     if known.counters != counters {
-        return Err(garbage(0, format!("{} counters, the kernel has {counters}", known.counters)));
+        return Err(garbage(0, format!("it names {} counters, but the kernel has {counters}", known.counters)));
     }
     let Some((last, records)) = rest.split_last() else { return Err(OutputError::NoEnd { lines: 1 }) };
     let Ok(end) = serde_json::from_str::<End>(last) else {
-        // Either it broke off, or this line is none of its.
+        // The output broke off, or one of its lines is malformed.
         return match rest.iter().position(|line| serde_json::from_str::<Record>(line).is_err()) {
-            Some(at) if at + 1 < rest.len() => Err(garbage(at + 1, "neither a result nor the end".to_owned())),
+            Some(at) if at + 1 < rest.len() => {
+                Err(garbage(at + 1, "it is neither a result nor the last line".to_owned()))
+            }
             _ => Err(OutputError::NoEnd { lines: lines.len() }),
         };
     };
@@ -105,10 +110,10 @@ pub fn read(text: &str, counters: usize) -> Result<Vec<Record>, OutputError> {
     for (index, line) in records.iter().enumerate() {
         let record: Record = serde_json::from_str(line).map_err(|error| garbage(index + 1, error.to_string()))?;
         if !WORKLOADS.iter().any(|workload| workload.name == record.workload) {
-            return Err(garbage(index + 1, "an unknown workload".to_owned()));
+            return Err(garbage(index + 1, "the workload is unknown".to_owned()));
         }
         if record.units == 0 || record.counters.len() != counters {
-            return Err(garbage(index + 1, "no units, or another number of counters".to_owned()));
+            return Err(garbage(index + 1, "it has no units, or a wrong number of counters".to_owned()));
         }
         if record.failed != 0 {
             return Err(OutputError::Failed { workload: record.workload, number: record.failed });
@@ -116,7 +121,8 @@ pub fn read(text: &str, counters: usize) -> Result<Vec<Record>, OutputError> {
         read.push(record);
     }
     if end.end != read.len() {
-        return Err(garbage(lines.len() - 1, format!("{} results came, it says {}", read.len(), end.end)));
+        let what = format!("it announces {} results, but {} precede it", end.end, read.len());
+        return Err(garbage(lines.len() - 1, what));
     }
     Ok(read)
 }

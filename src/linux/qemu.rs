@@ -1,4 +1,4 @@
-//! The emulator: which one, how it is called, and how a boot can end.
+//! The emulator: its version, its command line, and the endings of a boot.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -13,187 +13,202 @@ use std::time::Duration;
 use super::output::{self, OutputError, Record};
 use crate::host::{OwnTime, child};
 
-/// The program.
+/// Name of the program.
 pub const PROGRAM: &str = "qemu-system-x86_64";
-/// The first version with all that is used: `-accel tcg,thread=` beside `-icount ..,sleep=off`, and PVH (4.0).
-const OLDEST: (u32, u32) = (5, 0);
-/// What the guest has.
+/// The first version that combines `-accel tcg,thread=` with `-icount ..,sleep=off`; PVH came with 4.0.
+const MIN_VERSION: (u32, u32) = (5, 0);
+/// Memory of the guest, in MB.
 pub const MEMORY_MB: u32 = 256;
-/// The model of CPU: one without `erms`, so that the kernel's own loops are few instructions; see the report's `rep`.
+/// The CPU model of the guest. It lacks `erms`, so the kernel's own loops are few instructions; see `rep` in reports.
 pub const CPU: &str = "qemu64";
-/// What every kernel is told. No calibration, no randomness, no local timer whose calibration takes seconds.
+/// Boot parameters of every kernel: no calibration, no randomness, and no local timer, whose calibration takes seconds.
 pub const APPEND: &str = "console=ttyS0 nokaslr norandmaps randomize_kstack_offset=off panic=-1 noapictimer \
                           no_timer_check tsc_early_khz=1000000 lpj=5000000 quiet rdinit=/init";
-/// `isa-debug-exit` makes (v << 1) | 1 of the guest's 0x10. 0 is also a restart, 1 also a bad file.
-const ENDED: i32 = 33;
-/// A console or results longer than this are a kernel out of its mind.
-const MAX_OUTPUT: u64 = 16 << 20;
+/// Exit status of a complete run: `isa-debug-exit` turns the guest's v = 0x10 into (v << 1) | 1. Status 0 also stands
+/// for a restart, and 1 for a bad file.
+const COMPLETE_STATUS: i32 = 33;
+/// Bound on the size of the console and of the results, in bytes. Only a kernel in an endless loop writes more.
+const MAX_OUTPUT_BYTES: u64 = 16 << 20;
 
-/// Why a boot came to nothing.
+/// Why a boot has no results.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// It is not there.
-    #[error("{PROGRAM} is not on the PATH; apt-get install qemu-system-x86 (or your distribution's package of QEMU)")]
+    /// The emulator is missing.
+    #[error(
+        "{PROGRAM} is not on the PATH; run `apt-get install qemu-system-x86`, or install your distribution's package \
+         of QEMU"
+    )]
     Missing,
-    /// It cannot be run.
-    #[error("{} cannot be run: {source}", path.display())]
+    /// The emulator cannot be run.
+    #[error("{} cannot be run: {source}; reinstall QEMU (package qemu-system-x86)", path.display())]
     Run {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Something else answers.
-    #[error("{} is no QEMU: asked for its version, it said '{said}' ({status})", path.display())]
+    /// The program is not QEMU.
+    #[error(
+        "{} is not QEMU: `--version` printed '{said}' ({status}); put QEMU's {PROGRAM} first on the PATH",
+        path.display()
+    )]
     NotQemu {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What it said.
+        /// Its output.
         said: String,
-        /// How it ended.
+        /// Its ending.
         status: String,
     },
-    /// From before what is needed.
+    /// The version is too old.
     #[error(
-        "{} is QEMU {}.{}; {}.{} is the first that counts instructions without sleeping (-icount sleep=off with -accel \
-         tcg,thread=single) and starts unpacked kernels (PVH, 4.0)",
-        path.display(), version.0, version.1, OLDEST.0, OLDEST.1
+        "{} is QEMU {}.{}, which is too old; install {}.{} or later, which counts instructions without sleeping \
+         (-icount sleep=off with -accel tcg,thread=single) and starts unpacked kernels (PVH, 4.0)",
+        path.display(), version.0, version.1, MIN_VERSION.0, MIN_VERSION.1
     )]
     TooOld {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Its version.
         version: (u32, u32),
     },
-    /// A file for or of the boot.
-    #[error("{}: {source}", path.display())]
+    /// A file of the boot cannot be read or written.
+    #[error("{} cannot be read or written: {source}; set TMPDIR to another folder", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// QEMU itself refused.
+    /// QEMU refused the kernel.
     #[error("{kernel}: QEMU did not start it ({status}): {said}")]
     Refused {
-        /// Which kernel.
+        /// Name of the kernel.
         kernel: String,
-        /// How it ended.
+        /// Its ending.
         status: String,
-        /// What it said.
+        /// Its output.
         said: String,
     },
-    /// The guest did not end.
+    /// The guest did not end in time.
     #[error(
-        "{kernel}: no end after {} s (--timeout); its console ended with '{last}', all of it is in {}",
+        "{kernel}: the guest did not end within {} s; the last line of its console is '{last}', and the console is \
+         kept in {}; raise --timeout if it was still at work",
         after.as_secs(), console.display()
     )]
     Hung {
-        /// Which kernel.
+        /// Name of the kernel.
         kernel: String,
-        /// How long it had.
+        /// The time limit.
         after: Duration,
-        /// The last line.
+        /// The last line of the console.
         last: String,
-        /// Its console.
+        /// The console.
         console: PathBuf,
     },
-    /// The kernel gave up.
-    #[error("{kernel}: the kernel panicked: {message}; its console is in {}", console.display())]
+    /// The kernel panicked.
+    #[error("{kernel}: the kernel panicked: {message}; the console is kept in {}", console.display())]
     Panic {
-        /// Which kernel.
+        /// Name of the kernel.
         kernel: String,
-        /// What it said.
+        /// The message on the console.
         message: String,
-        /// Its console.
+        /// The console.
         console: PathBuf,
     },
     /// The guest has too little memory.
     #[error(
-        "{kernel}: out of memory with {MEMORY_MB} MB: {message}; its console is in {}. Kernels for debugging need more \
-         than this set-up gives",
+        "{kernel}: the guest ran out of its {MEMORY_MB} MB of memory: {message}; the console is kept in {}; name a \
+         kernel without debugging options, which need more memory",
         console.display()
     )]
     Memory {
-        /// Which kernel.
+        /// Name of the kernel.
         kernel: String,
-        /// What it said.
+        /// The message on the console.
         message: String,
-        /// Its console.
+        /// The console.
         console: PathBuf,
     },
-    /// It ended some other way.
-    #[error("{kernel}: ended early ({status}); its console ended with '{last}', all of it is in {}", console.display())]
+    /// The guest ended before its results were complete.
+    #[error(
+        "{kernel}: the guest ended early ({status}); the last line of its console is '{last}', and the console is kept \
+         in {}",
+        console.display()
+    )]
     Ended {
-        /// Which kernel.
+        /// Name of the kernel.
         kernel: String,
-        /// How.
+        /// Its ending.
         status: String,
-        /// The last line.
+        /// The last line of the console.
         last: String,
-        /// Its console.
+        /// The console.
         console: PathBuf,
     },
-    /// The run is to stop, and with it the boot.
+    /// The run was interrupted, and with it the boot.
     #[error("{kernel}: interrupted")]
     Interrupted {
-        /// Which kernel.
+        /// Name of the kernel.
         kernel: String,
     },
-    /// More output than there can be.
-    #[error("{kernel}: more than {MAX_OUTPUT} bytes of output; what there was is in {}", file.display())]
+    /// The output is above the bound.
+    #[error(
+        "{kernel}: the guest wrote more than {MAX_OUTPUT_BYTES} bytes and was stopped; its output is kept in {}",
+        file.display()
+    )]
     Flood {
-        /// Which kernel.
+        /// Name of the kernel.
         kernel: String,
-        /// Where it is.
+        /// The file with the output.
         file: PathBuf,
     },
-    /// Results that are none.
-    #[error("{kernel}: {source}; the results are in {}, its console is beside it", file.display())]
+    /// The results are malformed.
+    #[error("{kernel}: {source}; the results are kept in {}, with the console in the same folder", file.display())]
     Output {
-        /// Which kernel.
+        /// Name of the kernel.
         kernel: String,
-        /// What is wrong.
+        /// The fault.
         source: OutputError,
-        /// Where they are.
+        /// The file with the results.
         file: PathBuf,
     },
 }
 
-/// The emulator of this machine.
+/// An emulator.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     path: PathBuf,
-    /// Its version, as it says it: `7.2.22`.
+    /// Version, for example `7.2.22`.
     pub version: String,
 }
 
-/// What is started.
+/// The input of a boot.
 #[derive(Clone, Debug)]
 pub struct Boot<'a> {
-    /// What messages call it.
+    /// Name of the kernel in messages.
     pub name: &'a str,
-    /// bzImage or vmlinux.
+    /// The file: a bzImage or vmlinux.
     pub kernel: &'a Path,
     /// The archive with the init process.
     pub archive: &'a Path,
-    /// Whether the kernel knows ACPI, and so a newer machine.
+    /// Whether the kernel supports ACPI: it then gets a newer machine, q35.
     pub acpi: bool,
     /// Further boot parameters.
     pub append: &'a str,
     /// Arguments of the init process.
     pub arguments: &'a str,
-    /// How many counters the kernel has.
+    /// Number of counters of the kernel.
     pub counters: usize,
-    /// How long it may take.
+    /// Time limit.
     pub timeout: Duration,
 }
 
 impl Qemu {
-    /// The one on the PATH, asked for its version.
+    /// Finds the emulator on the PATH and checks its version.
     ///
     /// # Errors
-    /// Where there is none, or none that will do.
+    /// If it is missing, is not QEMU, or is too old.
     pub fn find() -> Result<Qemu, QemuError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let candidates = std::env::split_paths(&path).map(|folder| folder.join(PROGRAM));
@@ -201,10 +216,10 @@ impl Qemu {
         Qemu::at(&found.ok_or(QemuError::Missing)?)
     }
 
-    /// This one.
+    /// Checks the emulator at this path.
     ///
     /// # Errors
-    /// As [`Qemu::find`].
+    /// As for [`Qemu::find`].
     pub fn at(path: &Path) -> Result<Qemu, QemuError> {
         let path = path.to_owned();
         let failed = |source| QemuError::Run { path: path.clone(), source };
@@ -212,36 +227,38 @@ impl Qemu {
         let mut command = Command::new(&path);
         command.arg("--version").stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(Stdio::null());
         let mut child = child::bind(&mut command).spawn().map_err(failed)?;
-        const PATIENCE: Duration = Duration::from_secs(10);
-        let status = wait(&mut child, PATIENCE, || None).map_err(failed)?;
-        let said = text_of(file).map_err(failed)?;
+        /// Time limit of `--version`.
+        const MAX_WAIT: Duration = Duration::from_secs(10);
+        let status = wait(&mut child, MAX_WAIT, || None).map_err(failed)?;
+        let said = read_text(file).map_err(failed)?;
         let first = said.lines().next().unwrap_or_default().chars().take(80).collect::<String>();
-        let not = || QemuError::NotQemu { path: path.clone(), said: first.clone(), status: how(&status) };
+        let not_qemu = || QemuError::NotQemu { path: path.clone(), said: first.clone(), status: describe(&status) };
         if !matches!(status, Ending::Exited(status) if status.success()) {
-            return Err(not());
+            return Err(not_qemu());
         }
         let version = first.strip_prefix("QEMU emulator version ").and_then(|rest| rest.split(' ').next());
-        let version = version.ok_or_else(not)?.to_owned();
+        let version = version.ok_or_else(not_qemu)?.to_owned();
         let mut numbers = version.split('.').map(str::parse);
         match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= OLDEST => Ok(Qemu { path, version }),
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= MIN_VERSION => Ok(Qemu { path, version }),
             (Some(Ok(major)), Some(Ok(minor))) => Err(QemuError::TooOld { path, version: (major, minor) }),
-            _ => Err(not()),
+            _ => Err(not_qemu()),
         }
     }
 
-    /// Starts a kernel and waits for its results. Console and results are left in `folder`, named after the boot.
+    /// Boots a kernel and waits for its results. Console and results stay in `folder`, as `file_name` with endings of
+    /// their own.
     ///
     /// # Errors
-    /// However it can go wrong.
+    /// If the emulator or the guest fails; see [`QemuError`].
     pub fn run(&self, boot: &Boot, folder: &Path, file_name: &str) -> Result<Vec<Record>, QemuError> {
         self.run_until(boot, folder, file_name, &AtomicBool::new(false))
     }
 
-    /// As [`Qemu::run`]; ends the boot as soon as `stop` is set.
+    /// Boots a kernel as [`Qemu::run`] does, and ends the boot as soon as `stop` is set.
     ///
     /// # Errors
-    /// However it can go wrong.
+    /// As for [`Qemu::run`].
     pub fn run_until(
         &self,
         boot: &Boot,
@@ -256,15 +273,15 @@ impl Qemu {
         created(&console)?;
         created(&results)?;
         let mut command = Command::new(&self.path);
-        command.args(arguments(boot));
-        // `-serial file:PATH` knows no doubled commas.
-        command.arg("-chardev").arg(joined("file,id=console,path=", &console)).args(["-serial", "chardev:console"]);
-        command.arg("-chardev").arg(joined("file,id=results,path=", &results)).arg("-device");
+        command.args(list_arguments(boot));
+        // `-serial file:PATH` does not accept doubled commas; `-chardev` does.
+        command.arg("-chardev").arg(join_path("file,id=console,path=", &console)).args(["-serial", "chardev:console"]);
+        command.arg("-chardev").arg(join_path("file,id=results,path=", &results)).arg("-device");
         command.arg("isa-debugcon,iobase=0xe9,chardev=results");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(created(&errors)?);
         let run_failed = |source| QemuError::Run { path: self.path.clone(), source };
         let mut child = child::bind(&mut command).spawn().map_err(run_failed)?;
-        let too_long = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > MAX_OUTPUT);
+        let too_long = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > MAX_OUTPUT_BYTES);
         let cut_short = || match stop.load(Ordering::Relaxed) {
             true => Some(Ending::Interrupted),
             false => (too_long(&console) || too_long(&results)).then_some(Ending::Flooded),
@@ -287,7 +304,7 @@ impl Qemu {
             }
             Ending::Exited(status) => status,
         };
-        if status.code() == Some(ENDED) {
+        if status.code() == Some(COMPLETE_STATUS) {
             return output::read(&read(&results)?, boot.counters).map_err(|source| QemuError::Output {
                 kernel: kernel(),
                 source,
@@ -296,18 +313,18 @@ impl Qemu {
         }
         let said = read(&console)?;
         let refused = status.code().is_some_and(|code| code != 0);
-        let status = how(&Ending::Exited(status));
-        if let Some(message) = find(&said, &["Out of memory", "deadlocked on memory", "not enough memory"]) {
+        let status = describe(&Ending::Exited(status));
+        if let Some(message) = find_line(&said, &["Out of memory", "deadlocked on memory", "not enough memory"]) {
             return Err(QemuError::Memory { kernel: kernel(), message, console });
         }
-        if let Some(message) = find(&said, &["Kernel panic - not syncing", "BUG:", "Oops:"]) {
+        if let Some(message) = find_line(&said, &["Kernel panic - not syncing", "BUG:", "Oops:"]) {
             return Err(QemuError::Panic { kernel: kernel(), message, console });
         }
         let complaint = last_line(&read(&errors)?);
         if refused && !complaint.is_empty() {
             return Err(QemuError::Refused { kernel: kernel(), status, said: complaint });
         }
-        // One that is asked to end, by SIGTERM say, complains of the signal and leaves with 0.
+        // After SIGTERM, QEMU names the signal and exits with status 0.
         let status = if complaint.is_empty() { status } else { format!("{status}: {complaint}") };
         Err(QemuError::Ended { kernel: kernel(), status, last: last_line(&said), console })
     }
@@ -317,8 +334,8 @@ fn file_error(path: &Path, source: io::Error) -> QemuError {
     QemuError::File { path: path.to_owned(), source }
 }
 
-/// All but where the output goes.
-fn arguments(boot: &Boot) -> Vec<OsString> {
+/// The arguments of QEMU, except for its output.
+fn list_arguments(boot: &Boot) -> Vec<OsString> {
     let fixed = "-nodefaults -no-user-config -display none -smp 1 -accel tcg,thread=single -icount shift=0,sleep=off \
                  -seed 1 -rtc base=2020-01-01T00:00:00,clock=vm -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4";
     let mut arguments: Vec<OsString> = fixed.split_whitespace().map(Into::into).collect();
@@ -332,9 +349,8 @@ fn arguments(boot: &Boot) -> Vec<OsString> {
     arguments
 }
 
-/// An option with a path. QEMU takes a comma in it for the end of it, unless there are two; all other bytes are its
-/// own.
-fn joined(prefix: &str, path: &Path) -> OsString {
+/// An option with a path. For QEMU, a single comma ends the path, so commas are doubled; other bytes are literal.
+fn join_path(prefix: &str, path: &Path) -> OsString {
     let mut text = prefix.as_bytes().to_vec();
     for byte in path.as_os_str().as_bytes() {
         text.push(*byte);
@@ -350,14 +366,14 @@ enum Ending {
     Flooded,
 }
 
-/// Waits; kills what takes longer than `patience` of this process's own time, or is to be cut short.
-fn wait(child: &mut Child, patience: Duration, cut_short: impl Fn() -> Option<Ending>) -> io::Result<Ending> {
+/// Waits for a child. Kills it after `max_wait` of this process's own time, or when `cut_short` returns an ending.
+fn wait(child: &mut Child, max_wait: Duration, cut_short: impl Fn() -> Option<Ending>) -> io::Result<Ending> {
     let mut waited = OwnTime::start();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Ending::Exited(status));
         }
-        let too_long = waited.look() > patience;
+        let too_long = waited.look() > max_wait;
         if let Some(ending) = cut_short().or_else(|| too_long.then_some(Ending::TimedOut)) {
             child::end(child)?;
             return Ok(ending);
@@ -366,7 +382,7 @@ fn wait(child: &mut Child, patience: Duration, cut_short: impl Fn() -> Option<En
     }
 }
 
-fn how(ending: &Ending) -> String {
+fn describe(ending: &Ending) -> String {
     match ending {
         Ending::Exited(status) => match (status.code(), status.signal()) {
             (Some(0), _) => "status 0, as after a restart or SIGTERM".to_owned(),
@@ -384,7 +400,8 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o111 != 0)
 }
 
-fn text_of(mut file: File) -> io::Result<String> {
+/// The first 4,096 bytes of a file, as text.
+fn read_text(mut file: File) -> io::Result<String> {
     use std::io::{Read, Seek};
     file.rewind()?;
     let mut bytes = Vec::new();
@@ -392,21 +409,23 @@ fn text_of(mut file: File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The last line that says something, without what a terminal would not show.
+/// The last line with printable characters.
 fn last_line(text: &str) -> String {
-    text.lines().map(shown).rfind(|line| !line.is_empty()).unwrap_or_default()
+    text.lines().map(printable).rfind(|line| !line.is_empty()).unwrap_or_default()
 }
 
-fn shown(line: &str) -> String {
-    const WIDEST: usize = 200;
-    line.trim().chars().filter(|c| !c.is_control()).take(WIDEST).collect()
+/// A line without control characters, shortened.
+fn printable(line: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    line.trim().chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect()
 }
 
-fn find(text: &str, wanted: &[&str]) -> Option<String> {
-    text.lines().find(|line| wanted.iter().any(|it| line.contains(it))).map(shown)
+/// The first line that contains one of the texts.
+fn find_line(text: &str, wanted: &[&str]) -> Option<String> {
+    text.lines().find(|line| wanted.iter().any(|it| line.contains(it))).map(printable)
 }
 
-/// Whether there is such a program, for what can do without.
+/// Whether a PATH has the emulator, for callers that can do without it.
 #[must_use]
 pub fn is_there(path: &OsStr) -> bool {
     std::env::split_paths(path).any(|folder| is_executable(&folder.join(PROGRAM)))

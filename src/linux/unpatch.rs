@@ -1,31 +1,32 @@
 //! Variants of a kernel in which pv_ops stays unpatched.
 //!
-//! `nopatch` leaves every hook an indirect call, unless there are native instructions for it; `noalt` has none of these
-//! either, so that hooks are called through the table as before the first patch. Two of the spinlock's, the unlock and
-//! `vcpu_is_preempted`, hang on CPU features of their own and keep their instructions. The difference is in the tables
-//! that the kernel reads when it boots: no instruction of it is another, none moves.
+//! `nopatch` leaves every hook without native instructions an indirect call. `noalt` drops the native instructions,
+//! too, so all hooks are called through the table as before the first patch. Two hooks of the spinlock, the unlock and
+//! `vcpu_is_preempted`, depend on CPU features of their own and keep their instructions. Only the tables that the
+//! kernel reads at boot are edited: no instruction changes or moves.
 
 use std::path::PathBuf;
 
 use super::elf::{Elf, ElfError};
 use super::hooks::{Form, Hooks, HooksError, XENPV};
+use super::layout::KNOWN;
 
-/// Which.
+/// A variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unpatching {
-    /// As it came.
+    /// The unchanged kernel.
     Stock,
     /// No site becomes a direct call.
     Nopatch,
-    /// And none becomes native instructions.
+    /// No site becomes a direct call or native instructions.
     Noalt,
 }
 
 impl Unpatching {
-    /// All, in the order of tables.
+    /// All variants, in the order of tables.
     pub const ALL: [Unpatching; 3] = [Unpatching::Stock, Unpatching::Nopatch, Unpatching::Noalt];
 
-    /// As shown.
+    /// Name in output.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -36,18 +37,21 @@ impl Unpatching {
     }
 }
 
-/// Why there is no such variant.
+/// Why a variant cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpatchError {
-    /// The sites are not known.
+    /// The sites are missing or in an unknown form.
     #[error(transparent)]
     Hooks(#[from] HooksError),
-    /// What is to be changed is not where it should be.
-    #[error("{}: {what}; nothing was written, since this kernel is none of those the edit is known for", path.display())]
+    /// The tables differ from those that this edit knows.
+    #[error(
+        "{}: {what}; the edit does not know this kernel, and nothing was written; name a kernel of Linux {KNOWN}",
+        path.display()
+    )]
     Unrecognised {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What was looked for and seen.
+        /// The expectation and the finding.
         what: String,
     },
 }
@@ -58,21 +62,21 @@ impl From<ElfError> for UnpatchError {
     }
 }
 
-/// What was changed.
+/// Counts of edits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Sites that stay indirect calls.
     pub sites: usize,
-    /// Alternatives with native instructions that are never applied.
+    /// Alternatives with native instructions that boot no longer applies.
     pub alternatives: usize,
-    /// Alternatives there are.
+    /// All alternatives.
     pub of_alternatives: usize,
 }
 
-/// Makes a variant in place.
+/// Turns the kernel into a variant, in place.
 ///
 /// # Errors
-/// Where the kernel is not recognised.
+/// If the tables of the kernel are not recognised.
 pub fn unpatch(elf: &mut Elf, hooks: &Hooks, variant: Unpatching) -> Result<Edits, UnpatchError> {
     let mut edits = Edits { of_alternatives: hooks.alternatives.len(), ..Edits::default() };
     if variant == Unpatching::Stock {
@@ -80,9 +84,9 @@ pub fn unpatch(elf: &mut Elf, hooks: &Hooks, variant: Unpatching) -> Result<Edit
     }
     edits.sites = hooks.sites.len();
     if elf.section(".parainstructions").is_some() {
-        empty_loop(elf)?;
+        empty_patch_loop(elf)?;
     } else {
-        // A direct call is made where its feature, which all CPUs have, is there: negated, it never is.
+        // Boot writes a direct call if its feature is present, which all CPUs have. Negated, it is never written.
         for it in hooks.alternatives.iter().filter(|it| it.direct_call) {
             set_negated(elf, hooks.form, it.entry, true)?;
         }
@@ -96,26 +100,27 @@ pub fn unpatch(elf: &mut Elf, hooks: &Hooks, variant: Unpatching) -> Result<Edit
     Ok(edits)
 }
 
-/// An instruction that begins so, `mov $imm32,%rdi` and `mov $imm32,%rsi`, holds a 32-bit address.
+/// First bytes of `mov $imm32,%rdi`; a 32-bit address follows.
 const MOV_RDI: &[u8] = b"\x48\xc7\xc7";
+/// First bytes of `mov $imm32,%rsi`; a 32-bit address follows.
 const MOV_RSI: &[u8] = b"\x48\xc7\xc6";
-/// How far apart the two arguments of a call are set.
-const NEAR: usize = 32;
+/// Bound on the distance between the loads of the two arguments of a call, in bytes.
+const MAX_ARGUMENT_DISTANCE: usize = 32;
 
-/// `apply_paravirt(__parainstructions, __parainstructions_end)` gets the end for both.
-fn empty_loop(elf: &mut Elf) -> Result<(), UnpatchError> {
+/// Makes `apply_paravirt(__parainstructions, __parainstructions_end)` get the end for both arguments.
+fn empty_patch_loop(elf: &mut Elf) -> Result<(), UnpatchError> {
     let path = elf.path.clone();
     let unrecognised = |what: String| UnpatchError::Unrecognised { path: path.clone(), what };
-    let table = elf.need(".parainstructions", "no pv_ops")?.addresses();
-    let text = elf.need(".init.text", "an x86 kernel sets itself up there")?.clone();
+    let table = elf.need(".parainstructions", "the kernel has no pv_ops")?.addresses();
+    let text = elf.need(".init.text", "the file is not a complete x86 kernel; name its vmlinuz or vmlinux")?.clone();
     let code = elf.data(&text);
-    let loads = |what: &[u8], from: usize, to: usize, address: u64| -> Vec<usize> {
-        // 32 bits, sign-extended: the kernel's own addresses.
+    let find_loads = |what: &[u8], from: usize, to: usize, address: u64| -> Vec<usize> {
+        // Addresses of the kernel are 32 bits, sign-extended.
         let bytes = [what, &(address as u32).to_le_bytes()].concat();
         let window = code.get(from..to).unwrap_or_default();
         window.windows(bytes.len()).enumerate().filter(|(_, it)| *it == bytes).map(|(at, _)| at + from).collect()
     };
-    let starts = loads(MOV_RDI, 0, code.len(), table.start);
+    let starts = find_loads(MOV_RDI, 0, code.len(), table.start);
     let [start] = starts[..] else {
         return Err(unrecognised(format!(
             "{} instructions in .init.text load the start of .parainstructions, {:#x}, where one was expected",
@@ -123,14 +128,17 @@ fn empty_loop(elf: &mut Elf) -> Result<(), UnpatchError> {
             table.start
         )));
     };
-    let ends = loads(MOV_RSI, start.saturating_sub(NEAR), (start + NEAR).min(code.len()), table.end);
+    let (from, to) = (start.saturating_sub(MAX_ARGUMENT_DISTANCE), start + MAX_ARGUMENT_DISTANCE);
+    let ends = find_loads(MOV_RSI, from, to.min(code.len()), table.end);
     if ends.len() != 1 {
         let end = table.end;
-        return Err(unrecognised(format!("no instruction beside it loads the end of .parainstructions, {end:#x}")));
+        return Err(unrecognised(format!(
+            "no instruction within {MAX_ARGUMENT_DISTANCE} bytes loads the end of .parainstructions, {end:#x}"
+        )));
     }
     let address = text.address + (start + MOV_RDI.len()) as u64;
     let written = elf.write(address, &(table.end as u32).to_le_bytes());
-    if written { Ok(()) } else { Err(unrecognised(format!("{address:#x} is not in the file"))) }
+    if written { Ok(()) } else { Err(unrecognised(format!("address {address:#x} is outside the file"))) }
 }
 
 fn set_negated(elf: &mut Elf, form: Form, entry: u64, negated: bool) -> Result<(), UnpatchError> {
@@ -145,6 +153,6 @@ fn set_negated(elf: &mut Elf, form: Form, entry: u64, negated: bool) -> Result<(
     if written {
         return Ok(());
     }
-    let what = format!("the alternative at {entry:#x} is not in the file");
+    let what = format!("the alternative at {entry:#x} is outside the file");
     Err(UnpatchError::Unrecognised { path: elf.path.clone(), what })
 }

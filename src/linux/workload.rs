@@ -1,19 +1,19 @@
-//! What the guest's init process does.
+//! The workloads of the guest's init process.
 
-/// A workload.
+/// A workload of the guest.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestWorkload {
     /// Its name.
     pub name: &'static str,
-    /// What one unit of it is.
+    /// The name of one unit.
     pub unit: &'static str,
-    /// What it does.
+    /// A summary in one line.
     pub summary: &'static str,
-    /// The workload of the model kernel that does the same, and how many of its units one of these is.
+    /// The corresponding workload of the model kernel, and the number of its units per unit of this one.
     pub model: Option<(&'static str, f64)>,
 }
 
-/// All, in the order of `all` in `src/linux/guest/workloads.rs`.
+/// All workloads, in the order of `all` in `src/linux/guest/workloads.rs`.
 pub const WORKLOADS: [GuestWorkload; 11] = [
     GuestWorkload {
         name: "getppid",
@@ -61,9 +61,14 @@ pub const WORKLOADS: [GuestWorkload; 11] = [
     GuestWorkload {
         name: "sched_yield",
         unit: "call",
-        summary: "sched_yield beside another process that does the same",
+        summary: "sched_yield, with another process that does the same",
         model: Some(("context_switch", 1.0)),
     },
-    GuestWorkload { name: "futex", unit: "call", summary: "a wait for a value that is not there", model: None },
+    GuestWorkload {
+        name: "futex",
+        unit: "call",
+        summary: "a wait for a value that the word does not have",
+        model: None,
+    },
     GuestWorkload { name: "signal", unit: "signal", summary: "a signal to itself, and its handler", model: None },
 ];

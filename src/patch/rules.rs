@@ -136,10 +136,6 @@ pub fn code(site: &Site, target: &Target, state: State, original: &[u8]) -> Resu
         return Err(Refusal::TooShort { op: target.op, needed: code.len(), site: site.length });
     }
     pad(&mut code, site.length);
-    #[cfg(feature = "inject")]
-    if site.kind == SiteKind::PvCalleeSave && state == State::Inline && crate::inject::fallback() {
-        code = original.to_vec();
-    }
     Ok(Some(code))
 }
 

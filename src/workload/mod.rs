@@ -217,8 +217,6 @@ fn run_units<W: KernelWorkload, D: Dispatch, C: Config>(
     let mut sum = 1;
     for _ in 0..units {
         sum = mix(sum, W::unit(kernel, state)?);
-        #[cfg(feature = "inject")]
-        crate::inject::more(W::META.name, D::META.name);
     }
     Ok(sum)
 }

@@ -1,10 +1,10 @@
-//! A kernel of a few hundred bytes: what `pvbench linux` looks at in a real one, at a real one's addresses.
-// Each test has a use for some of it.
+//! A small kernel file with the parts that `pvbench linux` reads, at the addresses of a real kernel.
+// Each test uses a part of this module.
 #![allow(dead_code)]
 
 pub mod tables;
 
-/// xz with the filters of Linux's `xz_wrap.sh`, of four bytes: the crate that unpacks it does not pack.
+/// Four bytes packed by xz with the filters of Linux's `xz_wrap.sh`. A constant, since the crate for xz only unpacks.
 pub const XZ_OF_ELF: &[u8] = &[
     0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x01, 0x69, 0x22, 0xde, 0x36, 0x02, 0x01, 0x04, 0x00, 0x21, 0x01, 0x10,
     0x00, 0x8b, 0x21, 0x6f, 0x49, 0x01, 0x00, 0x03, 0x7f, 0x45, 0x4c, 0x46, 0x00, 0x51, 0xc4, 0x3a, 0xa7, 0x00, 0x01,
@@ -21,14 +21,14 @@ const ALT: u64 = 0xffff_ffff_8302_0000;
 const REPLACEMENT: u64 = 0xffff_ffff_8303_0000;
 const VVAR: u64 = 0xffff_ffff_8304_0000;
 
-/// Where pv_ops is.
+/// Address of pv_ops.
 pub const PV_OPS: u64 = DATA + 0x100;
-/// The sites: `irq_disable`, `set_pte`, `lazy_enter`, and a hook that nobody set.
+/// The sites of `irq_disable`, `set_pte`, `lazy_enter`, and a hook with an empty slot.
 pub const SITES: [u64; 4] = [TEXT + 0x200, TEXT + 0x210, TEXT + 0x220, TEXT + 0x230];
 const SLOTS: [u8; 4] = [31, 58, 75, 77];
-/// Alternatives: one for a site, one for something else.
+/// Number of alternatives: one for a site, one for other code.
 pub const ALTERNATIVES: usize = 2;
-/// Slots of Linux 6.1 with X86_IOPL_IOPERM and five levels of page tables.
+/// Number of slots of Linux 6.1 with X86_IOPL_IOPERM and five levels of page tables.
 const ALL_SLOTS: usize = 84;
 /// Bodies, each at the next multiple of 16, with the slots that point to them.
 const BODIES: [(&[u8], &[usize]); 8] = [
@@ -63,7 +63,7 @@ fn text() -> Vec<u8> {
     for (index, (body, _)) in BODIES.iter().enumerate() {
         put(16 * index, body);
     }
-    // Functions of one byte leave much padding.
+    // Functions of one byte leave room for stubs.
     (8..24).for_each(|index| put(16 * index, b"\xc3"));
     put(0x180, b"\xf3\x48\xab\xc3");
     for (site, slot) in SITES.iter().zip(SLOTS) {
@@ -94,7 +94,7 @@ fn sections() -> Vec<Section> {
     }
     init.resize(0x80, 0xcc);
     let mut alternatives = Vec::new();
-    // ALT_NOT(X86_FEATURE_XENPV) for the first site; a feature of no concern for something else.
+    // ALT_NOT(X86_FEATURE_XENPV) for the first site; an unrelated feature for other code.
     for (index, (at, feature, length, by)) in
         [(SITES[0], 0x8000u16 | (8 * 32 + 16), 6, 0), (TEXT + 0x2f0, 5, 2, 1)].into_iter().enumerate()
     {
@@ -126,12 +126,12 @@ fn sections() -> Vec<Section> {
     ]
 }
 
-/// The ELF file.
+/// The ELF file of the kernel.
 pub fn kernel() -> Vec<u8> {
     elf(sections())
 }
 
-/// The same without a section.
+/// The kernel without one section.
 pub fn kernel_without(name: &str) -> Vec<u8> {
     elf(sections().into_iter().filter(|section| section.name != name).collect())
 }
@@ -171,7 +171,7 @@ fn elf(sections: Vec<Section>) -> Vec<u8> {
     file
 }
 
-/// A bzImage with this in it, packed by lz4 as Debian does; with nothing in it where that is empty.
+/// A bzImage with a kernel, packed by lz4 as in Debian; without payload if `kernel` is empty.
 pub fn bz_image(kernel: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 512 * 3];
     image[0x1f1] = 2;

@@ -1,4 +1,4 @@
-//! Kernels whose sites are flagged alternatives, as since Linux 6.8, with a table of hooks in any order.
+//! Kernels with flagged alternatives as sites, as since Linux 6.8, and with a table of hooks in any order.
 
 use super::{DATA, Section, TEXT, distance, elf, section};
 
@@ -43,7 +43,7 @@ fn body(hook: &str) -> &'static [u8] {
         "save_fl" => b"\x9c\x58\xc3",
         "irq_disable" => b"\xfa\xc3",
         "irq_enable" => b"\xfb\xc3",
-        // With a static branch around `verw`, as mitigations have it.
+        // With a static branch around `verw`, for mitigations.
         "safe_halt" => b"\xeb\x03\x0f\x00\xed\xfb\xf4\xc3",
         "halt" => b"\xf4\xc3",
         "read_cr2" => b"\x0f\x20\xd0\xc3",
@@ -59,7 +59,7 @@ fn body(hook: &str) -> &'static [u8] {
     }
 }
 
-/// What boot writes over the sites of a hook, and the feature without which it does.
+/// The native instructions of a hook. Boot writes them over its sites if this CPU feature is missing.
 fn native(hook: &str) -> Option<(&'static [u8], u16)> {
     match hook {
         "wbinvd" => Some((b"\x0f\x09", XENPV)),
@@ -76,15 +76,15 @@ fn native(hook: &str) -> Option<(&'static [u8], u16)> {
     }
 }
 
-/// A vmlinux with these hooks, separated by blanks, and a site for each; those of `apart` are so many bytes behind
-/// pv_ops.
-pub fn kernel(version: &str, hooks: &str, apart: (&str, u64)) -> Vec<u8> {
+/// A vmlinux with these hooks, separated by blanks, and a site for each. `extra` has the hooks of a second table, and
+/// its distance in bytes from the end of pv_ops.
+pub fn kernel(version: &str, hooks: &str, extra: (&str, u64)) -> Vec<u8> {
     let hooks: Vec<&str> = hooks.split_whitespace().collect();
-    let apart_hooks: Vec<&str> = apart.0.split_whitespace().collect();
+    let extra_hooks: Vec<&str> = extra.0.split_whitespace().collect();
     let base = DATA + 0x100;
-    let apart_base = base + 8 * hooks.len() as u64 + apart.1;
-    let addresses = (base..).step_by(8).zip(&hooks).chain((apart_base..).step_by(8).zip(&apart_hooks));
-    let mut data = vec![0; (apart_base - DATA) as usize + 8 * apart_hooks.len() + 0x800];
+    let extra_base = base + 8 * hooks.len() as u64 + extra.1;
+    let addresses = (base..).step_by(8).zip(&hooks).chain((extra_base..).step_by(8).zip(&extra_hooks));
+    let mut data = vec![0; (extra_base - DATA) as usize + 8 * extra_hooks.len() + 0x800];
     let mut text = vec![0xcc; 0x8000];
     let (mut entries, mut replacements) = (Vec::new(), Vec::new());
     for (index, (slot, hook)) in addresses.enumerate() {

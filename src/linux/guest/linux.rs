@@ -2,9 +2,9 @@
 
 use core::arch::asm;
 
-/// What the counting kernel writes at the start of its counters in the shared page (`src/linux/count.rs`).
+/// The mark of a kernel with counters, before its counters in the shared page (`src/linux/count.rs`).
 const MAGIC: u64 = u64::from_le_bytes(*b"pvbench1");
-/// Where that is in the page.
+/// Offset of the mark in the page, in bytes.
 const MAGIC_OFFSET: usize = 0x800;
 const PAGE: usize = 4096;
 
@@ -37,11 +37,11 @@ pub enum Call {
 }
 
 /// # Safety
-/// As the call.
+/// As for the system call.
 #[inline(always)]
 pub unsafe fn call(call: Call, a: [usize; 6]) -> isize {
     let result: isize;
-    // SAFETY: the caller's contract; the kernel changes rcx and r11 and what the call says.
+    // SAFETY: the caller's contract; the kernel changes rcx, r11 and what the call documents.
     unsafe {
         asm!("syscall", inlateout("rax") call as usize => result, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
             in("r10") a[3], in("r8") a[4], in("r9") a[5], lateout("rcx") _, lateout("r11") _, options(nostack));
@@ -49,10 +49,10 @@ pub unsafe fn call(call: Call, a: [usize; 6]) -> isize {
     result
 }
 
-/// A call of up to three arguments that needs no contract: it touches no memory of ours, or only what is named.
+/// A call of up to three arguments without a contract: it touches no memory of ours, or only the named buffer.
 #[inline(always)]
 pub fn simple(which: Call, a: usize, b: usize, c: usize) -> isize {
-    // SAFETY: all callers in this program pass numbers, or addresses of buffers that live on.
+    // SAFETY: all callers in this program pass numbers, or addresses of buffers that outlive the call.
     unsafe { call(which, [a, b, c, 0, 0, 0]) }
 }
 
@@ -62,19 +62,19 @@ pub fn exit(code: usize) -> ! {
     }
 }
 
-/// Instructions executed so far.
+/// Number of instructions executed since boot.
 #[inline(always)]
 pub fn instructions() -> u64 {
-    // SAFETY: reads a counter.
+    // SAFETY: this reads a counter.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// First letter and number of `name=number`; `spin` is told from `scale` by its second letter.
+/// First letter and number of `name=number`. For `spin`, the letter is p, since `scale` has the same first letter.
 ///
 /// # Safety
-/// `text` ends with 0.
+/// `text` is a string that ends with 0.
 pub unsafe fn parse(mut text: *const u8) -> Option<(u8, u64)> {
-    // SAFETY: no read is past the 0.
+    // SAFETY: no read is beyond the 0.
     unsafe {
         let name = if *text == b's' && *text.add(1) == b'p' { b'p' } else { *text };
         while *text != b'=' {
@@ -95,8 +95,7 @@ pub unsafe fn parse(mut text: *const u8) -> Option<(u8, u64)> {
     }
 }
 
-/// The counters that the kernel keeps in the page of its clock, which every process sees below the vDSO; null where
-/// there are none.
+/// The kernel's counters in the page of its clock, which every process has below the vDSO; null if there are none.
 ///
 /// # Safety
 /// `environment` is followed by a 0 and the auxiliary vector.
@@ -118,11 +117,11 @@ pub unsafe fn shared_page(mut environment: *const usize) -> *const u64 {
     let mut found = core::ptr::null();
     for page in 1..=16 {
         let at = vdso.wrapping_sub(page * PAGE) + MAGIC_OFFSET;
-        // The kernel reads it for us: what is not mapped is an error instead of a signal.
+        // The kernel reads the word for us: an unmapped page gives an error instead of a signal.
         if simple(Call::Write, pipe[1] as usize, at, 8) == 8 {
             let mut word = 0u64;
             simple(Call::Read, pipe[0] as usize, (&raw mut word) as usize, 8);
-            // SAFETY: volatile, since the kernel wrote it.
+            // SAFETY: a word of this function; the read is volatile, since the kernel wrote it.
             if unsafe { (&raw const word).read_volatile() } == MAGIC {
                 found = (at + 8) as *const u64;
                 break;
@@ -134,18 +133,18 @@ pub unsafe fn shared_page(mut environment: *const usize) -> *const u64 {
     found
 }
 
-/// Allows this process to use ports. Whether it may.
+/// Allows this process to use ports. Returns whether the kernel agreed.
 pub fn ports() -> bool {
     simple(Call::Iopl, 3, 0, 0) == 0
 }
 
-/// A byte to a port; ports are allowed.
+/// Writes a byte to a port, after `ports`.
 pub fn out(port: u16, byte: u8) {
     // SAFETY: `ports` was called; the devices at these ports print and power off.
     unsafe { asm!("out dx, al", in("dx") port, in("al") byte, options(nomem, nostack)) }
 }
 
-/// Ends the emulator with status 33, which nothing else does; where ports are denied, by a restart.
+/// Ends the emulator with status 33, which has no other cause; if ports are denied, by a restart.
 pub fn power_off() -> ! {
     if ports() {
         out(0xf4, 0x10);
@@ -156,7 +155,7 @@ pub fn power_off() -> ! {
 }
 
 /// # Safety
-/// As C's.
+/// As for the function of C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     // SAFETY: the caller's contract.
@@ -167,7 +166,7 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut 
 }
 
 /// # Safety
-/// As C's.
+/// As for the function of C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
     // SAFETY: the caller's contract.

@@ -1,17 +1,17 @@
-//! The init process of a guest kernel: makes the kernel do one kind of work at a time and reads the instruction count
-//! before and after.
+//! The init process of a guest kernel: runs one workload after another, and reads the instruction count before and
+//! after each.
 //!
-//! Under `-icount shift=0` the time stamp counter is the number of executed instructions. Results are collected in
-//! memory and leave through ports at the very end: a process with I/O privileges costs more at every switch.
+//! Under `-icount shift=0` the time stamp counter is the number of executed instructions. Results stay in memory
+//! and leave through ports at the very end: a process with I/O privileges costs more at every switch.
 //!
-//! Arguments, all numbers: `reps=`, `scale=` (percent of the usual units), `spin=` (instructions spent first, which
-//! moves the phase of the timer's tick), `only=` (bits, which workloads), `counters=` (how many counters there are in
-//! the page that the kernel shares with all processes, 0 for a kernel that keeps none).
+//! Arguments, all numbers: `reps=`, `scale=` (percent of the usual units), `spin=` (instructions spent first, to
+//! move the phase of the timer's tick), `only=` (bit mask of workloads), `counters=` (number of counters in the page
+//! that the kernel shares with all processes; 0 for a kernel without counters).
 #![no_std]
 #![no_main]
 
 mod linux;
-// These two are those of the model kernel's workload: whoever builds this puts them beside it.
+// The model kernel's workload has `random` and `sequence`, too; the build copies them here.
 mod random;
 mod records;
 mod sequence;
@@ -19,10 +19,10 @@ mod workloads;
 
 use records::Records;
 
-/// Of the guest's time.
+/// Time before the first workload, in seconds of guest time.
 const SETTLE_SECONDS: usize = 2;
 
-/// What the kernel was told to pass on.
+/// The arguments, which the kernel passes on.
 pub struct Options {
     reps: u64,
     scale: u64,
@@ -44,13 +44,13 @@ core::arch::global_asm!(
 );
 
 /// # Safety
-/// `stack` is what the kernel left on the stack of a new process: argc, argv, 0, environment, 0, auxiliary vector.
+/// `stack` is the initial stack of a new process: argc, argv, 0, environment, 0, auxiliary vector.
 unsafe extern "C" fn main(stack: *const usize) -> ! {
     // SAFETY: the caller's contract.
     let (count, arguments) = unsafe { (*stack, stack.add(1)) };
     let mut options = Options { reps: 3, scale: 100, spin: 0, only: u64::MAX, counters: 0 };
     for index in 1..count {
-        // SAFETY: index < argc; each is a string that ends with 0.
+        // SAFETY: index < argc; each argument is a string that ends with 0.
         let parsed = unsafe { linux::parse(*arguments.add(index) as *const u8) };
         if let Some((name, value)) = parsed {
             match name {
@@ -59,13 +59,13 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
                 b'p' => options.spin = value,
                 b'o' => options.only = value,
                 b'c' => options.counters = value as usize,
-                // What `exec` starts: another program that ends at once.
+                // `fork_exec` starts this program with `x=1`, which ends at once.
                 b'x' => linux::exit(0),
                 _ => {}
             }
         }
     }
-    // SAFETY: the environment stands behind the arguments.
+    // SAFETY: the environment follows the arguments.
     let page = unsafe { linux::shared_page(arguments.add(count + 1)) };
     let mut records = Records::new(page, options.counters);
     settle();
@@ -76,15 +76,15 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     linux::power_off()
 }
 
-/// What a kernel still has to do when it starts its first process, it does meanwhile. An idle guest's time costs
-/// nothing.
+/// Waits while the kernel finishes its start-up work, which continues after the start of its first process. The time
+/// of an idle guest costs nothing.
 fn settle() {
     let time = [SETTLE_SECONDS, 0];
     linux::simple(linux::Call::Nanosleep, time.as_ptr() as usize, 0, 0);
 }
 
 fn spin(instructions: u64) {
-    // SAFETY: changes a register alone.
+    // SAFETY: the block changes one register.
     unsafe {
         core::arch::asm!("2:", "sub $2, {0}", "jg 2b", inout(reg) instructions => _, options(att_syntax, nomem, nostack))
     }
@@ -95,11 +95,11 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
     linux::exit(101)
 }
 
-/// Named by the tables of `core`, which was compiled to unwind; this program aborts instead.
+/// The tables of `core`, which is compiled to unwind, refer to it; this program aborts instead.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// As above.
+/// As `rust_eh_personality`.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
     linux::exit(102)

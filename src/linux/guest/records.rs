@@ -1,24 +1,24 @@
-//! What was counted, kept until the end.
+//! The counts, kept in memory until the end.
 
 use crate::linux;
 
-/// Repetitions of all workloads.
+/// Bound on the repetitions of all workloads.
 const MAX_RECORDS: usize = 128;
-/// Counters of the kernel.
+/// Bound on the counters of the kernel.
 const MAX_COUNTERS: usize = 160;
 
 struct Record {
-    /// `None` is all zeroes, so that the kept records take no room in the file.
+    /// `None` is all zeroes, so the static records take no room in the file.
     workload: Option<&'static str>,
     rep: u64,
     units: u64,
     instructions: u64,
-    /// The first error that a system call returned in it.
+    /// The most negative result of a unit; below 0, a system call failed.
     failed: isize,
     counters: [u64; MAX_COUNTERS],
 }
 
-/// Pages of it are touched when a record is made, so that what is not used costs nothing.
+/// A page is first touched by the records in it, so unused records cost nothing.
 static mut KEPT: [Record; MAX_RECORDS] =
     [const { Record { workload: None, rep: 0, units: 0, instructions: 0, failed: 0, counters: [0; MAX_COUNTERS] } };
         MAX_RECORDS];
@@ -36,12 +36,12 @@ impl Records {
         Records { page, counters: if page.is_null() { 0 } else { counters.min(MAX_COUNTERS) }, kept: 0, known: [0; 3] }
     }
 
-    /// What loops of known length came to.
+    /// Keeps the counts of loops of known length.
     pub fn known(&mut self, known: [u64; 3]) {
         self.known = known;
     }
 
-    /// Runs and counts some units. `unit` returns what its system calls did; below 0 is an error.
+    /// Runs and counts `units` units. `unit` returns the result of its system calls; below 0 is an error.
     #[inline(always)]
     pub fn take(&mut self, workload: &'static str, rep: u64, units: u64, mut unit: impl FnMut() -> isize) {
         if self.kept == MAX_RECORDS {
@@ -53,7 +53,7 @@ impl Records {
         (record.workload, record.rep, record.units) = (Some(workload), rep, units);
         let mut failed = 0;
         for index in 0..self.counters {
-            // SAFETY: the kernel's page has so many counters; it changes them meanwhile.
+            // SAFETY: the kernel's page has this many counters; reads are volatile, since it changes them.
             record.counters[index] = unsafe { self.page.add(index).read_volatile() };
         }
         let start = linux::instructions();
@@ -68,7 +68,7 @@ impl Records {
         record.failed = failed;
     }
 
-    /// Sends all, a line of JSON each, and a last one with their number.
+    /// Sends all records, one line of JSON each, and a last line with their number.
     pub fn send(&self) {
         if !linux::ports() {
             return;
@@ -110,7 +110,7 @@ impl Records {
     }
 }
 
-/// To the debug console.
+/// Writes a text to the debug console.
 fn text(text: &str) {
     for byte in text.bytes() {
         linux::out(0xe9, byte);

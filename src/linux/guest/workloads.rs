@@ -1,4 +1,4 @@
-//! The work.
+//! The workloads.
 
 use core::arch::asm;
 
@@ -13,13 +13,13 @@ const WRITE: usize = 2;
 const PRIVATE_ANONYMOUS: usize = 0x22;
 const SIGUSR1: usize = 10;
 const SIGKILL: usize = 9;
-/// That of every run, so that kernels do the same work.
+/// The seed of every run, so that all kernels do the same work.
 const SEED: u64 = 42;
 
-/// Loops whose length is known: a million decrements and branches; `rep stosb` of nothing and of a thousand bytes.
+/// Counts loops of known length: a million decrements and branches; `rep stosb` of nothing and of a thousand bytes.
 pub fn known() -> [u64; 3] {
     let start = instructions();
-    // SAFETY: changes a register.
+    // SAFETY: the block changes one register.
     unsafe { asm!("2:", "dec {0}", "jnz 2b", inout(reg) 1_000_000u64 => _, options(att_syntax, nomem, nostack)) }
     let looped = instructions() - start;
     let mut bytes = [0u8; 1000];
@@ -31,12 +31,12 @@ pub fn known() -> [u64; 3] {
         }
         instructions() - start
     };
-    // The first fault of the buffer's page is not in it.
+    // Not counted: it takes the first fault of the buffer's page.
     stored(1000);
     [looped, stored(0), stored(1000)]
 }
 
-/// All that `only` has a bit for, in this order, which is that of `src/linux/workload.rs`.
+/// Runs the workloads with a bit in `only`, in this order, which is that of `src/linux/workload.rs`.
 pub fn all(options: &Options, records: &mut Records) {
     let work: [fn(&mut Run); 11] =
         [getppid, mmap_perf, fault, mprotect, fork_exit, fork_exec, ping_pong, open_close, sched_yield, futex, signal];
@@ -53,7 +53,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// So many units, of those at scale 100; in every repetition.
+    /// Runs all repetitions of a workload; `units` is their number of units at scale 100.
     #[inline(always)]
     fn take(&mut self, name: &'static str, units: u64, mut unit: impl FnMut() -> isize) {
         for rep in 0..self.options.reps {
@@ -61,7 +61,7 @@ impl Run<'_> {
         }
     }
 
-    /// The first repetition, which is dropped, fills the kernel's caches; a quarter of the work does.
+    /// Units of a repetition. The first one is dropped: it fills the kernel's caches, for which a quarter suffices.
     fn units(&self, units: u64, rep: u64) -> u64 {
         (units * self.options.scale / if rep == 0 { 400 } else { 100 }).max(1)
     }
@@ -72,12 +72,12 @@ fn getppid(run: &mut Run) {
 }
 
 fn map(pages: usize, flags: usize) -> isize {
-    // SAFETY: at an address that the kernel chooses.
+    // SAFETY: the kernel chooses an unused address.
     unsafe { call(Call::Mmap, [0, pages * PAGE, READ | WRITE, flags, usize::MAX, 0]) }
 }
 
 fn store(address: usize) {
-    // SAFETY: all callers pass addresses in mappings of theirs.
+    // SAFETY: all callers pass addresses in their own mappings.
     unsafe { (address as *mut u64).write_volatile(1) };
 }
 
@@ -87,21 +87,21 @@ fn mmap_perf(run: &mut Run) {
         let mut areas = [(0usize, 0usize); AREAS];
         run.records.take("mmap_perf", rep, run.units(15_000, rep), || {
             let step = sequence.next();
-            let (place, pages) = (step.area, step.pages as usize);
-            let (at, before) = areas[place];
+            let (slot, pages) = (step.area, step.pages as usize);
+            let (at, before) = areas[slot];
             let result = match step.what {
                 Do::Map => map(pages, PRIVATE_ANONYMOUS),
                 Do::Unmap => {
-                    areas[place] = (0, 0);
+                    areas[slot] = (0, 0);
                     return simple(Call::Munmap, at, before * PAGE, 0);
                 }
-                // SAFETY: what is at `place` is ours; MREMAP_MAYMOVE.
+                // SAFETY: the area in this slot is ours; 1 is MREMAP_MAYMOVE.
                 Do::Remap => unsafe { call(Call::Mremap, [at, before * PAGE, pages * PAGE, 1, 0, 0]) },
             };
             if result < 0 {
                 return result;
             }
-            areas[place] = (result as usize, pages);
+            areas[slot] = (result as usize, pages);
             for page in step.touched..step.touched + step.touches {
                 let touched = (result as usize + page as usize * PAGE) as *mut u64;
                 // SAFETY: within the mapping.
@@ -123,7 +123,7 @@ fn mmap_perf(run: &mut Run) {
 
 const RANGE: usize = 64;
 
-/// Pages that are mapped and there.
+/// Maps pages and writes to each.
 fn written(pages: usize) -> isize {
     let at = map(pages, PRIVATE_ANONYMOUS);
     if at >= 0 {
@@ -153,7 +153,7 @@ fn mprotect(run: &mut Run) {
     simple(Call::Munmap, at as usize, RANGE * PAGE, 0);
 }
 
-/// `child` runs in another process.
+/// Forks, and runs `child` in the new process.
 #[inline(always)]
 fn fork(child: impl FnOnce()) -> isize {
     match simple(Call::Fork, 0, 0, 0) {
@@ -166,11 +166,11 @@ fn fork(child: impl FnOnce()) -> isize {
 }
 
 fn wait(pid: isize) -> isize {
-    // SAFETY: no status is asked for.
+    // SAFETY: the call stores no status.
     unsafe { call(Call::Wait4, [pid as usize, 0, 0, 0, 0, 0]) }
 }
 
-/// What a process that forks has written: this program's own pages are fewer than any other's.
+/// Pages that a forking process has written, since this program has fewer pages than usual programs.
 const FORKED: usize = 40;
 
 fn fork_exit(run: &mut Run) {
@@ -222,9 +222,9 @@ fn open_close(run: &mut Run) {
         let file = simple(Call::Openat, -100isize as usize, program, 0);
         file | simple(Call::Close, file as usize, 0, 0)
     };
-    // Closed files wait for RCU, and until so many wait that all are freed at once (`qhimark`, 10,000), each new one
-    // needs new memory: a tenth more instructions, for tens of thousands of files. What is counted is a multiple of
-    // that number.
+    // Closed files wait for RCU, which frees all at once when 10,000 wait (`qhimark`). Until then each file needs new
+    // memory: a tenth more instructions, for tens of thousands of files. The number of counted files is a multiple of
+    // 10,000.
     for _ in 0..run.units(60_000, 1) {
         unit();
     }
@@ -237,7 +237,7 @@ fn sched_yield(run: &mut Run) {
             simple(Call::SchedYield, 0, 0, 0);
         }
     });
-    // Until a tick or two have passed, the child has too little time to its name to be let in.
+    // During the first tick or two, the scheduler does not switch to the child yet.
     for _ in 0..20_000 {
         simple(Call::SchedYield, 0, 0, 0);
     }
@@ -246,13 +246,13 @@ fn sched_yield(run: &mut Run) {
     wait(child);
 }
 
-/// FUTEX_WAIT for a value that is not there: EAGAIN, every time.
+/// FUTEX_WAIT for a value that the word does not have: the result is always EAGAIN.
 fn futex(run: &mut Run) {
     let word = 1u32;
     run.take("futex", 30_000, || {
         const PRIVATE_WAIT: usize = 128;
         const EAGAIN: isize = -11;
-        // SAFETY: the word lives on; no time-out.
+        // SAFETY: the word outlives the call, which has no time-out.
         let result = unsafe { call(Call::Futex, [(&raw const word) as usize, PRIVATE_WAIT, 0, 0, 0, 0]) };
         if result == EAGAIN { 0 } else { result }
     });
