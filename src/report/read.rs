@@ -46,7 +46,7 @@ pub enum ReadError {
     },
     /// The document has another version.
     #[error(
-        "{}: the document has schema '{found}', but this build reads '{SCHEMA}'; use the pvbench that wrote it, or measure again",
+        "{}: the document is '{found}', this build reads '{SCHEMA}'; use the pvbench that wrote it, or measure again",
         path.display()
     )]
     Version {

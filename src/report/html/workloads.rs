@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::published::{Said, said};
+use super::published::{PublishedFigure, list_figures};
 use super::{HtmlError, NOTHING, clipped};
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use crate::report::plots::number::{exact, fixed, plural};
@@ -20,7 +20,7 @@ pub(super) struct Workloads {
     pub options: Matrix,
     /// Instructions above `inline`; none where they were not counted.
     pub instructions: Option<Matrix>,
-    pub published: Vec<Said>,
+    pub published: Vec<PublishedFigure>,
     /// What the floor and the placement range are.
     pub floor: &'static str,
     pub placement_range: &'static str,
@@ -101,7 +101,7 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
             percent,
         ),
         instructions: counted.then(|| matrix(report, |_| true, |_| String::new(), instructions)),
-        published: said(report)?,
+        published: list_figures(report)?,
         floor: definition(WORKLOAD_FLOOR),
         placement_range: definition(PLACEMENT_RANGE),
         in_place: report
