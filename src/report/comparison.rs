@@ -29,7 +29,7 @@ pub struct ComparedFigure {
     pub origin: Origin,
     /// Label of the figure.
     pub what: String,
-    /// Cost of pv_ops in percent of the same kernel without it.
+    /// Percent above the reference kernel: the first real kernel, the model kernel with `inline`, or the published one.
     pub percent: f64,
     /// Source of the figure, with the numbers behind it.
     pub source: String,

@@ -64,6 +64,6 @@ pub fn kernels(report: &Report) -> impl Iterator<Item = (&WorkloadResult, &Workl
 
 /// Whether any op of a report is a hook of Linux. For other suites the history of Linux's mechanisms means nothing.
 #[must_use]
-pub fn is_of_linux(report: &Report) -> bool {
+pub fn has_linux_ops(report: &Report) -> bool {
     report.catalogue.ops.iter().any(|op| op.since != Since::NotLinux)
 }

@@ -2,8 +2,8 @@
 //! (<https://github.com/benchmark-action/github-action-benchmark>): a list of `name`, `unit`, `value`, and optionally
 //! `range` and `extra`.
 //!
-//! The action alerts when the ratio to the value of the commit before exceeds a threshold. Overheads lie near 0, where a
-//! ratio means nothing. So the value is the time of an op with the mechanism; `extra` holds the overhead.
+//! The action alerts when the ratio to the value of the commit before exceeds a threshold. Overheads lie near 0, where
+//! a ratio means nothing. So the value is the time of an op with the mechanism; `extra` holds the overhead.
 
 use serde::Serialize;
 

@@ -25,7 +25,8 @@ fn write_cells(report: &Report, text: &mut String) {
         return;
     }
     text.push_str(&format!(
-        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); \\~ means not resolved.\n\n| mechanism |"
+        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); \\~ means not resolved.\n\n\
+         | mechanism |"
     ));
     regimes.iter().for_each(|regime| text.push_str(&format!(" {} |", regime.name())));
     text.push_str(&format!("\n|---|{}\n", "---:|".repeat(regimes.len())));

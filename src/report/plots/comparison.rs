@@ -28,7 +28,7 @@ pub(super) fn plot(report: &Report, place: Place) -> Result<Option<Plot>, PlotEr
     let most = most.clamp(1.0, MAX_PERCENT);
     let title = "Cost of pv_ops in a real kernel, in the model kernel, and as published".to_owned();
     let words = groups.iter().map(describe).collect::<Vec<_>>().join("; ");
-    let description = format!("Percent above the same kernel without pv_ops, by workload. {words}.");
+    let description = format!("Percent above the reference kernel, by workload. {words}.");
     let rows: usize = groups.iter().map(|group| group.figures.len()).sum();
     let height = TOP + BAR * rows as i32 + (BAR + GAP) * groups.len() as i32 + 10;
     let labels = groups.iter().flat_map(|group| &group.figures).map(|figure| &figure.what);
