@@ -90,7 +90,9 @@
     // A second main column needs the width of a desktop screen.
     if (width < 1280 && head.classList.contains("wide")) continue;
     const right = width < 600 ? own.left + 24 : own.right;
-    if (right > Math.min(view.right, width) + 1) say("hidden main column", head, `${own.left} to ${own.right} of ${view.right}`);
+    if (right > Math.min(view.right, width) + 1) {
+      say("hidden main column", head, `${own.left} to ${own.right} of ${view.right}`);
+    }
   }
   for (const table of document.querySelectorAll(".scroll > table")) {
     if (shown(table) && table.scrollWidth > table.parentElement.clientWidth + 1 && !table.querySelector("th.main")) {
