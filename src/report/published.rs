@@ -255,18 +255,18 @@ mod tests {
         for figure in &figures {
             assert_eq!(figures.iter().filter(|other| other.id == figure.id).count(), 1, "{}", figure.id);
             for row in &figure.rows {
-                let place = format!("{}, {}", figure.id, row.metric);
+                let row_name = format!("{}, {}", figure.id, row.metric);
                 let given = [row.value.is_some(), row.range.is_some(), row.without.is_some() && row.with.is_some()];
-                assert_eq!(given.into_iter().filter(|given| *given).count(), 1, "{place}");
-                assert_eq!(row.here.is_some(), row.why.is_none(), "{place}");
+                assert_eq!(given.into_iter().filter(|given| *given).count(), 1, "{row_name}");
+                assert_eq!(row.here.is_some(), row.why.is_none(), "{row_name}");
                 let one_percentage = row.unit == Unit::Percent && row.published().is_some_and(|it| it[0] == it[1]);
-                assert!(row.beside.is_none() || (row.workload().is_some() && one_percentage), "{place}");
+                assert!(row.beside.is_none() || (row.workload().is_some() && one_percentage), "{row_name}");
                 let Some(here) = &row.here else { continue };
-                assert!(here.workload.is_some() != here.op.is_some(), "{place}");
-                assert!(here.workload.as_deref().is_none_or(|name| workloads.contains(&name)), "{place}");
-                assert!(here.mechanism.as_deref().is_none_or(|name| mechanisms.contains(&name)), "{place}");
-                assert!(here.option.as_deref().is_none_or(|name| known.contains(&name)), "{place}");
-                assert_eq!(here.workload.is_some(), row.unit == Unit::Percent, "{place}");
+                assert!(here.workload.is_some() != here.op.is_some(), "{row_name}");
+                assert!(here.workload.as_deref().is_none_or(|name| workloads.contains(&name)), "{row_name}");
+                assert!(here.mechanism.as_deref().is_none_or(|name| mechanisms.contains(&name)), "{row_name}");
+                assert!(here.option.as_deref().is_none_or(|name| known.contains(&name)), "{row_name}");
+                assert_eq!(here.workload.is_some(), row.unit == Unit::Percent, "{row_name}");
             }
         }
     }

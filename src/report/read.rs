@@ -67,10 +67,10 @@ pub enum ReadError {
 
 /// An impossible value in a report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {what}")]
+#[error("{field}: {what}")]
 pub struct Invalid {
     /// Path of the field; for a cell its index and name.
-    pub place: String,
+    pub field: String,
     /// The fault.
     pub what: String,
 }
@@ -142,9 +142,9 @@ pub const MAX_TEXT: usize = 200;
 /// # Errors
 /// The first impossible value, with its path.
 pub fn check(report: &Report) -> Result<(), Invalid> {
-    let finite = |place: &str, value: f64| {
+    let finite = |field: &str, value: f64| {
         let what = || format!("{value} is not a finite number");
-        if value.is_finite() { Ok(()) } else { Err(Invalid { place: place.to_owned(), what: what() }) }
+        if value.is_finite() { Ok(()) } else { Err(Invalid { field: field.to_owned(), what: what() }) }
     };
     finite("run.duration_seconds", report.run.duration_seconds)?;
     finite("run.plan.confidence", report.run.plan.confidence)?;
@@ -165,12 +165,12 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
     }
     let mut regimes = HashSet::new();
     for (index, floor) in report.floors.iter().enumerate() {
-        let place = format!("floors[{index}] ({})", floor.regime.name());
+        let field = format!("floors[{index}] ({})", floor.regime.name());
         if !regimes.insert(floor.regime) {
-            return Err(Invalid { place, what: "the report has another floor for this regime".to_owned() });
+            return Err(Invalid { field, what: "the report has another floor for this regime".to_owned() });
         }
         let parts = [floor.cycles, floor.ratio, floor.same_loop_cycles, floor.copied_loop_cycles];
-        parts.into_iter().try_for_each(|value| finite(&place, value))?;
+        parts.into_iter().try_for_each(|value| finite(&field, value))?;
     }
     let ops: HashSet<&str> = report.catalogue.ops.iter().map(|op| op.name.as_str()).collect();
     let mechanisms: HashSet<&str> = report.catalogue.mechanisms.iter().map(|m| m.name.as_str()).collect();
@@ -179,9 +179,9 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
     }
     let mut seen = HashSet::new();
     for (index, cell) in report.cells.iter().enumerate() {
-        let place =
+        let field =
             format!("cells[{index}] ({}, {}, {}, {})", cell.op, cell.body.name(), cell.mechanism, cell.regime.name());
-        let wrong = |what: String| Err(Invalid { place: place.clone(), what });
+        let wrong = |what: String| Err(Invalid { field: field.clone(), what });
         if !ops.contains(cell.op.as_str()) {
             return wrong("the op is not in catalogue.ops".to_owned());
         }
@@ -191,33 +191,33 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
         if !seen.insert((&cell.op, cell.body, &cell.mechanism, &cell.state, cell.regime)) {
             return wrong("the report has another cell of this name".to_owned());
         }
-        check_cell(&place, cell)?;
+        check_cell(&field, cell)?;
     }
     let mut names = HashSet::new();
     for (index, workload) in report.workloads.iter().enumerate() {
-        let place = format!("workloads[{index}]");
+        let field = format!("workloads[{index}]");
         if !names.insert(workload.name.as_str()) {
-            return Err(Invalid { place, what: "the report has another workload of this name".to_owned() });
+            return Err(Invalid { field, what: "the report has another workload of this name".to_owned() });
         }
-        check_workload(&place, workload)?;
+        check_workload(&field, workload)?;
     }
     report.linux.as_ref().map_or(Ok(()), check_linux)?;
     Ok(())
 }
 
 fn check_linux(linux: &Linux) -> Result<(), Invalid> {
-    let finite = |place: &str, value: f64| match value.is_finite() {
+    let finite = |field: &str, value: f64| match value.is_finite() {
         true => Ok(()),
-        false => Err(Invalid { place: place.to_owned(), what: format!("{value} is not a finite number") }),
+        false => Err(Invalid { field: field.to_owned(), what: format!("{value} is not a finite number") }),
     };
     for (index, workload) in linux.workloads.iter().enumerate() {
-        let place = format!("linux.workloads[{index}]");
-        workload.calls.values().try_for_each(|calls| finite(&format!("{place}.calls"), *calls))?;
+        let field = format!("linux.workloads[{index}]");
+        workload.calls.values().try_for_each(|calls| finite(&format!("{field}.calls"), *calls))?;
         for count in &workload.counts {
-            interval(&format!("{place}.per_unit"), &count.per_unit)?;
-            count.percent.as_ref().map_or(Ok(()), |percent| interval(&format!("{place}.percent"), percent))?;
+            interval(&format!("{field}.per_unit"), &count.per_unit)?;
+            count.percent.as_ref().map_or(Ok(()), |percent| interval(&format!("{field}.percent"), percent))?;
             let others = [count.as_one, count.percent_as_one];
-            others.into_iter().flatten().try_for_each(|value| finite(&place, value))?;
+            others.into_iter().flatten().try_for_each(|value| finite(&field, value))?;
         }
     }
     for prediction in &linux.predictions {
@@ -228,129 +228,129 @@ fn check_linux(linux: &Linux) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn check_workload(place: &str, workload: &WorkloadResult) -> Result<(), Invalid> {
-    let finite = |place: String, value: f64| match value.is_finite() {
+fn check_workload(field: &str, workload: &WorkloadResult) -> Result<(), Invalid> {
+    let finite = |field: String, value: f64| match value.is_finite() {
         true => Ok(()),
-        false => Err(Invalid { place, what: format!("{value} is not a finite number") }),
+        false => Err(Invalid { field, what: format!("{value} is not a finite number") }),
     };
     for (op, calls) in &workload.calls {
-        finite(format!("{place}.calls.{op}"), *calls)?;
+        finite(format!("{field}.calls.{op}"), *calls)?;
     }
-    finite(format!("{place}.inline_ns"), workload.inline_ns.unwrap_or(0.0))?;
-    finite(format!("{place}.inline_instructions"), workload.inline_instructions.unwrap_or(0.0))?;
+    finite(format!("{field}.inline_ns"), workload.inline_ns.unwrap_or(0.0))?;
+    finite(format!("{field}.inline_instructions"), workload.inline_instructions.unwrap_or(0.0))?;
     let own = [("inline_cycles", &workload.inline_cycles), ("again_percent", &workload.again_percent)];
     for (index, estimate) in workload.copies_percent.iter().enumerate() {
-        interval(&format!("{place}.copies_percent[{index}]"), estimate)?;
+        interval(&format!("{field}.copies_percent[{index}]"), estimate)?;
     }
-    finite(format!("{place}.floor_percent"), workload.floor_percent)?;
+    finite(format!("{field}.floor_percent"), workload.floor_percent)?;
     if let Some(percent) = workload.placement_percent {
-        finite(format!("{place}.placement_percent"), percent)?;
+        finite(format!("{field}.placement_percent"), percent)?;
     }
     for (name, estimate) in own {
-        estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
+        estimate.iter().try_for_each(|estimate| interval(&format!("{field}.{name}"), estimate))?;
     }
     for (index, kernel) in workload.kernels.iter().enumerate() {
-        let place = format!("{place}.kernels[{index}]");
+        let field = format!("{field}.kernels[{index}]");
         if kernel.mechanism.is_some() == kernel.option.is_some() {
-            return Err(Invalid { place, what: "a kernel must have a mechanism or an option, not both".to_owned() });
+            return Err(Invalid { field, what: "a kernel must have a mechanism or an option, not both".to_owned() });
         }
-        finite(format!("{place}.predicted_percent"), kernel.predicted_percent.unwrap_or(0.0))?;
+        finite(format!("{field}.predicted_percent"), kernel.predicted_percent.unwrap_or(0.0))?;
         if let Some(counted) = kernel.instructions {
-            finite(format!("{place}.instructions.per_unit"), counted.per_unit)?;
-            finite(format!("{place}.instructions.extra_percent"), counted.extra_percent)?;
+            finite(format!("{field}.instructions.per_unit"), counted.per_unit)?;
+            finite(format!("{field}.instructions.extra_percent"), counted.extra_percent)?;
         }
         for (name, estimate) in
             [("overhead_percent", &kernel.overhead_percent), ("overhead_cycles", &kernel.overhead_cycles)]
         {
-            estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
+            estimate.iter().try_for_each(|estimate| interval(&format!("{field}.{name}"), estimate))?;
         }
         if let Some(deciding) = &kernel.deciding_percent {
-            bounds(&format!("{place}.deciding_percent"), deciding)?;
+            bounds(&format!("{field}.deciding_percent"), deciding)?;
         }
         if kernel.resolved && kernel.limit.is_some() {
-            return Err(Invalid { place, what: "a resolved kernel must not have a limit".to_owned() });
+            return Err(Invalid { field, what: "a resolved kernel must not have a limit".to_owned() });
         }
     }
     Ok(())
 }
 
-fn check_mechanism(place: &str, mechanism: &MechanismInfo, ops: &HashSet<&str>) -> Result<(), Invalid> {
-    check_length(&format!("{place}.step"), mechanism.step.as_deref().unwrap_or_default())?;
+fn check_mechanism(field: &str, mechanism: &MechanismInfo, ops: &HashSet<&str>) -> Result<(), Invalid> {
+    check_length(&format!("{field}.step"), mechanism.step.as_deref().unwrap_or_default())?;
     let listings = &mechanism.listings;
     if listings.len() > MAX_LISTINGS {
         let what = format!("{} listings exceed the maximum of {MAX_LISTINGS} for a mechanism", listings.len());
-        return Err(Invalid { place: format!("{place}.listings"), what });
+        return Err(Invalid { field: format!("{field}.listings"), what });
     }
     let mut seen = HashSet::new();
     for (index, listing) in listings.iter().enumerate() {
-        let place = format!("{place}.listings[{index}]");
-        let wrong = |what: &str| Err(Invalid { place: place.clone(), what: what.to_owned() });
+        let field = format!("{field}.listings[{index}]");
+        let wrong = |what: &str| Err(Invalid { field: field.clone(), what: what.to_owned() });
         if !ops.contains(listing.op.as_str()) {
             return wrong("the op is not in catalogue.ops");
         }
         if !seen.insert((&listing.op, &listing.state)) {
             return wrong("the mechanism has another listing of this op and state");
         }
-        check_listing(&place, listing)?;
+        check_listing(&field, listing)?;
     }
     Ok(())
 }
 
-fn check_listing(place: &str, listing: &Listing) -> Result<(), Invalid> {
-    check_length(&format!("{place}.state"), listing.state.as_deref().unwrap_or_default())?;
+fn check_listing(field: &str, listing: &Listing) -> Result<(), Invalid> {
+    check_length(&format!("{field}.state"), listing.state.as_deref().unwrap_or_default())?;
     let lines = listing.lines.len();
     if lines > MAX_LINES {
         let what = format!("{lines} lines exceed the maximum of {MAX_LINES} for a listing");
-        return Err(Invalid { place: format!("{place}.lines"), what });
+        return Err(Invalid { field: format!("{field}.lines"), what });
     }
     for (index, line) in listing.lines.iter().enumerate() {
-        let place = format!("{place}.lines[{index}]");
+        let field = format!("{field}.lines[{index}]");
         let digits = line.bytes.len();
         if digits == 0 || digits % 2 == 1 || !line.bytes.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(Invalid { place: format!("{place}.bytes"), what: "the text is not hexadecimal".to_owned() });
+            return Err(Invalid { field: format!("{field}.bytes"), what: "the text is not hexadecimal".to_owned() });
         }
         if digits / 2 > MAX_LINE_BYTES {
             let what = format!("{} bytes exceed the maximum of {MAX_LINE_BYTES} for a line", digits / 2);
-            return Err(Invalid { place: format!("{place}.bytes"), what });
+            return Err(Invalid { field: format!("{field}.bytes"), what });
         }
-        check_length(&format!("{place}.text"), &line.text)?;
-        check_length(&format!("{place}.place"), &line.place)?;
+        check_length(&format!("{field}.text"), &line.text)?;
+        check_length(&format!("{field}.place"), &line.place)?;
     }
     Ok(())
 }
 
-fn check_length(place: &str, text: &str) -> Result<(), Invalid> {
+fn check_length(field: &str, text: &str) -> Result<(), Invalid> {
     let length = text.chars().count();
     if length <= MAX_TEXT {
         return Ok(());
     }
     let what = format!("{length} characters exceed the maximum of {MAX_TEXT}");
-    Err(Invalid { place: place.to_owned(), what })
+    Err(Invalid { field: field.to_owned(), what })
 }
 
-fn check_cell(place: &str, cell: &Cell) -> Result<(), Invalid> {
-    let wrong = |what: String| Err(Invalid { place: place.to_owned(), what });
+fn check_cell(field: &str, cell: &Cell) -> Result<(), Invalid> {
+    let wrong = |what: String| Err(Invalid { field: field.to_owned(), what });
     match (&cell.overhead, &cell.absent) {
         (Some(_), Some(_)) => return wrong("a cell with an overhead must not have a reason for none".to_owned()),
         (None, None) => return wrong("a cell without an overhead must have a reason".to_owned()),
         (None, Some(_)) => {}
         (Some(overhead), None) => {
-            interval(&format!("{place}.overhead.cycles"), &overhead.cycles)?;
-            interval(&format!("{place}.overhead.ns"), &overhead.ns)?;
-            interval(&format!("{place}.overhead.ratio"), &overhead.ratio)?;
+            interval(&format!("{field}.overhead.cycles"), &overhead.cycles)?;
+            interval(&format!("{field}.overhead.ns"), &overhead.ns)?;
+            interval(&format!("{field}.overhead.ratio"), &overhead.ratio)?;
             if overhead.ratio.low <= 0.0 {
                 return wrong(format!("a ratio of times must be positive, not {}", overhead.ratio.low));
             }
         }
     }
     if let Some(deciding) = &cell.deciding_cycles {
-        bounds(&format!("{place}.deciding_cycles"), deciding)?;
+        bounds(&format!("{field}.deciding_cycles"), deciding)?;
     }
     if cell.resolved && cell.limit.is_some() {
         return wrong("a resolved cell must not have a limit".to_owned());
     }
     for layout in &cell.layouts {
-        interval(&format!("{place}.layouts@{}", layout.offset), &layout.cycles)?;
+        interval(&format!("{field}.layouts@{}", layout.offset), &layout.cycles)?;
     }
     for mode in &cell.modes {
         if !(0.0..=1.0).contains(&mode.share) {
@@ -373,17 +373,17 @@ fn check_cell(place: &str, cell: &Cell) -> Result<(), Invalid> {
     }
 }
 
-fn interval(place: &str, Estimate { estimate, low, high }: &Estimate) -> Result<(), Invalid> {
+fn interval(field: &str, Estimate { estimate, low, high }: &Estimate) -> Result<(), Invalid> {
     // Written values are rounded, which keeps their order. A NaN fails every comparison.
     if low <= estimate && estimate <= high && low.is_finite() && high.is_finite() {
         return Ok(());
     }
-    Err(Invalid { place: place.to_owned(), what: format!("{estimate} with [{low}, {high}] is not an interval") })
+    Err(Invalid { field: field.to_owned(), what: format!("{estimate} with [{low}, {high}] is not an interval") })
 }
 
-fn bounds(place: &str, Bounds { low, high }: &Bounds) -> Result<(), Invalid> {
+fn bounds(field: &str, Bounds { low, high }: &Bounds) -> Result<(), Invalid> {
     if low <= high && low.is_finite() && high.is_finite() {
         return Ok(());
     }
-    Err(Invalid { place: place.to_owned(), what: format!("[{low}, {high}] is not an interval") })
+    Err(Invalid { field: field.to_owned(), what: format!("[{low}, {high}] is not an interval") })
 }

@@ -29,7 +29,7 @@ use crate::report::over_ops::MEDIAN_OVER_OPS;
 use crate::report::plots::grid::Grid;
 use crate::report::plots::history::History;
 use crate::report::plots::number::{NOTHING, clipped};
-use crate::report::plots::{self, Place, Plot, PlotError};
+use crate::report::plots::{self, Medium, Plot, PlotError};
 use crate::report::subject::has_linux_ops;
 use anchor::Anchors;
 use facts::Fact;
@@ -148,8 +148,8 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         unknown: facts::checks(report, Status::Unknown),
         fine: facts::checks(report, Status::Known),
         median_over_ops: MEDIAN_OVER_OPS,
-        ladder: plots::ladder(&grid, Place::Page)?,
-        heatmaps: plots::heatmaps(&grid, Place::Page)?,
+        ladder: plots::ladder(&grid, Medium::Page)?,
+        heatmaps: plots::heatmaps(&grid, Medium::Page)?,
         linux_ops: has_linux_ops(report),
         numbers_in_cells: plots::numbers_in_cells(grid.columns.len()),
         steps: plots::heatmap::legend_labels()
@@ -157,7 +157,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .enumerate()
             .map(|(index, label)| Step { index, label })
             .collect(),
-        regimes: plots::regimes(&grid, Place::Page)?,
+        regimes: plots::regimes(&grid, Medium::Page)?,
         body: grid.body.name(),
         workers: plan.workers,
         rounds: plan.rounds,
@@ -169,7 +169,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         machine: facts::machine(&report.machine),
         mitigations: facts::mitigations(&report.machine),
         history: match &history {
-            Some(history) => plots::over_time(history, &grid, Place::Page)?,
+            Some(history) => plots::over_time(history, &grid, Medium::Page)?,
             None => Vec::new(),
         },
         timeline: history.as_ref().map(|history| timeline::timeline(history, &way_anchors)),
@@ -195,7 +195,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .collect(),
         workloads: workloads::workloads(report)?,
         linux: linux::section(report),
-        beside: plots::compare_kernels(report, Place::Page)?,
+        beside: plots::compare_kernels(report, Medium::Page)?,
         lines,
     };
     Ok(page.render()?)

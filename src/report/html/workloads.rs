@@ -7,7 +7,7 @@ use super::published::{PublishedFigure, list_figures};
 use super::{HtmlError, NOTHING, clipped};
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use crate::report::plots::number::{exact, fixed, plural};
-use crate::report::plots::{self, Place, Plot};
+use crate::report::plots::{self, Medium, Plot};
 use crate::report::schema::{Estimate, Report, WorkloadKernel, WorkloadResult};
 
 /// The section.
@@ -86,7 +86,7 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
     let about: BTreeMap<&str, &str> =
         report.catalogue.options.iter().map(|option| (option.name.as_str(), option.summary.as_str())).collect();
     let whole = find_headline(report).map_or("", |workload| &workload.name);
-    let mut plots = plots::workloads(report, Place::Page, whole)?;
+    let mut plots = plots::workloads(report, Medium::Page, whole)?;
     let first = plots.iter().position(|plot| plot.title.starts_with(&format!("{}:", clipped(whole, 40)))).unwrap_or(0);
     let counted = report.workloads.iter().flat_map(|workload| &workload.kernels).any(|k| k.instructions.is_some());
     Ok(Some(Workloads {

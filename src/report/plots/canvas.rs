@@ -310,7 +310,7 @@ fn write_themed(drawn: &str, syntax: Syntax, titles: &[String], out: &mut String
 }
 
 /// The hover text and the style of a rectangle that a marker follows.
-fn titled<'a, 't>(tag: &'a str, next: Option<&&str>, titles: &'t [String]) -> Option<(&'t str, &'a str)> {
+fn parse_titled<'a, 't>(tag: &'a str, next: Option<&&str>, titles: &'t [String]) -> Option<(&'t str, &'a str)> {
     let title = titles.get(parse_marker(next?.strip_prefix('<')?)?)?;
     let (_, style) = tag.strip_prefix("rect ")?.split_once(" opacity=")?;
     Some((title, style.split_once(' ')?.1))

@@ -3,7 +3,7 @@
 use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::number::{clipped, fixed};
 use super::text_width::{label_text, text_width, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::report::Report;
 use crate::report::comparison::{ComparedFigure, ComparedWorkload, Origin, compare_workloads};
 
@@ -19,7 +19,7 @@ const GAP: i32 = 12;
 /// never cut.
 const MAX_PERCENT: f64 = 100.0;
 
-pub(super) fn plot(report: &Report, place: Place) -> Result<Option<Plot>, PlotError> {
+pub(super) fn plot(report: &Report, medium: Medium) -> Result<Option<Plot>, PlotError> {
     let groups = compare_workloads(report)?;
     let figures = groups.iter().flat_map(|group| &group.figures);
     let Some(most) = figures.map(|figure| figure.percent).filter(|it| it.is_finite()).reduce(f64::max) else {
@@ -35,7 +35,7 @@ pub(super) fn plot(report: &Report, place: Place) -> Result<Option<Plot>, PlotEr
     let left = widest(labels, LABEL_SIZE) + 14;
     let names = groups.iter().map(|group| text_width(&label_text(&group.workload), NAME_SIZE)).max().unwrap_or(0);
     let width = (left + AXIS + NUMBER).max(names + 12);
-    let svg = draw("beside", (width as u32, height as u32), &title, &description, place == Place::File, |canvas| {
+    let svg = draw("beside", (width as u32, height as u32), &title, &description, medium == Medium::File, |canvas| {
         let mut y = TOP;
         for group in &groups {
             canvas.text(&label_text(&group.workload), (6, y), Anchor::Start, NAME_SIZE, Ink::Text)?;

@@ -4,7 +4,7 @@ use super::canvas::{Anchor, Canvas, HEAT_STEPS, Ink, draw};
 use super::grid::{Grid, Reading, Row, group_name};
 use super::number::{clipped, interval, plain};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::op::{Group, Kind};
 use crate::regime::Regime;
 
@@ -26,13 +26,13 @@ fn step(cycles: f64) -> usize {
     STEPS.iter().rposition(|low| cycles >= *low).unwrap_or(0)
 }
 
-pub(super) fn plots(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+pub(super) fn plots(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
     if !grid.has(Regime::Throughput) {
         return Ok(Vec::new());
     }
     let mut groups: Vec<Group> = grid.rows.iter().map(|r| r.group).collect();
     groups.dedup();
-    groups.into_iter().map(|group| plot(grid, group, place)).collect()
+    groups.into_iter().map(|group| plot(grid, group, medium)).collect()
 }
 
 struct Shape {
@@ -41,7 +41,7 @@ struct Shape {
     cell: i32,
 }
 
-fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
+fn plot(grid: &Grid, group: Group, medium: Medium) -> Result<Plot, PlotError> {
     let id = format!("heatmap-{}", group_name(group));
     let rows: Vec<&Row> = grid.rows.iter().filter(|r| r.group == group).collect();
     let shape = Shape {
@@ -52,12 +52,12 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
     let left = shape.label + KIND;
     let right = left + shape.cell * grid.columns.len() as i32;
     let bottom = shape.top + ROW * rows.len() as i32;
-    let legend = if place == Place::File { 34 } else { 2 };
-    let size = (right.max(if place == Place::File { 540 } else { 0 }) as u32 + 2, (bottom + legend) as u32);
+    let legend = if medium == Medium::File { 34 } else { 2 };
+    let size = (right.max(if medium == Medium::File { 540 } else { 0 }) as u32 + 2, (bottom + legend) as u32);
 
     let title = format!("Overhead of {} ops by mechanism in throughput", group_name(group));
     let description = describe(grid, &rows);
-    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         for (index, column) in grid.columns.iter().enumerate() {
             let x = left + shape.cell * index as i32 + shape.cell / 2;
             canvas.upwards(&label_text(&column.label()), (x, shape.top - 6), LABEL_SIZE, Ink::Text)?;
@@ -77,7 +77,7 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
                 canvas.text(&number, at, Anchor::Middle, 11, on)?;
             }
         }
-        if place == Place::File { draw_legend(canvas, bottom + 18) } else { Ok(()) }
+        if medium == Medium::File { draw_legend(canvas, bottom + 18) } else { Ok(()) }
     })?;
     Ok(Plot::new(&id, title, description, svg))
 }
@@ -101,7 +101,7 @@ fn describe(grid: &Grid, rows: &[&Row]) -> String {
         }
     }
     let largest = largest
-        .map_or_else(String::new, |(most, place)| format!(" The largest overhead is {} cycles: {place}.", plain(most)));
+        .map_or_else(String::new, |(most, name)| format!(" The largest overhead is {} cycles: {name}.", plain(most)));
     format!(
         "{} ops by {} mechanisms: {resolved} cells resolved, {unresolved} not resolved, {trapping} trapping, \
          {absent} not measured.{largest}",

@@ -6,7 +6,7 @@ use super::number::{plural, signed};
 use super::scale::{Scale, mark};
 use super::spread::{BEYOND, Spread, axis_end};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::over_ops::{MEDIAN_OVER_OPS, Paired, paired};
@@ -114,7 +114,7 @@ fn measured<'a>(grid: &Grid<'a>, steps: &[Step<'a>], regime: Regime) -> Vec<Opti
         .collect()
 }
 
-pub(super) fn plots(history: &History, grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+pub(super) fn plots(history: &History, grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
     // All regimes share one scale, so that they can be compared by eye.
     let spreads =
         || history.regimes.iter().flat_map(|(_, measured)| measured.iter().flatten()).map(|measured| &measured.spread);
@@ -125,7 +125,7 @@ pub(super) fn plots(history: &History, grid: &Grid, place: Place) -> Result<Vec<
     let shape = Shape { left, scale: Scale::new(least_floor, axis_end(spreads()), left, left + AXIS) };
     let of = |(regime, measured): &(Regime, Vec<_>)| {
         let shape = Shape { scale: shape.scale.with_floor(grid.floor_of(*regime)), ..shape };
-        plot(history, &shape, *regime, measured, place)
+        plot(history, &shape, *regime, measured, medium)
     };
     history.regimes.iter().map(of).collect()
 }
@@ -153,7 +153,7 @@ fn plot(
     shape: &Shape,
     regime: Regime,
     measured: &[Option<Measured>],
-    place: Place,
+    medium: Medium,
 ) -> Result<Plot, PlotError> {
     let rungs: Vec<(&Step, &Measured)> =
         history.steps.iter().zip(measured).filter_map(|(step, it)| Some((step, it.as_ref()?))).collect();
@@ -167,7 +167,7 @@ fn plot(
     );
     let bottom = TOP + ROW * rungs.len() as i32;
     let size = (shape.width() as u32, (bottom + FOOT) as u32);
-    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, shape, regime, bottom)?;
         let middle = |index: usize| TOP + ROW * index as i32 + ROW / 2;
         for (index, (_, it)) in rungs.iter().enumerate().skip(1) {

@@ -6,7 +6,7 @@ use super::number::plain;
 use super::scale::{Scale, mark};
 use super::spread::{BEYOND, Spread, axis_end, estimate, notes};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::over_ops::MEDIAN_OVER_OPS;
 
@@ -21,7 +21,7 @@ const ROW: i32 = 38;
 const FOOT: i32 = 46;
 const NOTE: i32 = 16;
 
-pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
+pub(super) fn plot(grid: &Grid, medium: Medium) -> Result<Option<Plot>, PlotError> {
     let spreads = Spread::all(grid, Regime::Throughput);
     if spreads.is_empty() {
         return Ok(None);
@@ -51,7 +51,7 @@ pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError>
     );
     let bottom = TOP + ROW * spreads.len() as i32;
     let size = (shape.width as u32, (bottom + FOOT + NOTE * notes.len() as i32) as u32);
-    let svg = draw("ladder", size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw("ladder", size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, &shape, bottom)?;
         for (index, note) in notes.iter().enumerate() {
             let y = bottom + FOOT + 4 + NOTE * index as i32;

@@ -50,7 +50,7 @@ pub enum PlotError {
 
 /// Destination of a plot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Medium {
     /// A file, which needs a style and a legend of its own.
     File,
     /// The page, which has both.
@@ -63,50 +63,50 @@ pub(crate) enum Place {
 /// When a plot cannot be drawn.
 pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
     let grid = Grid::new(report);
-    let mut plots: Vec<Plot> = ladder(&grid, Place::File)?.into_iter().collect();
-    plots.extend(heatmaps(&grid, Place::File)?);
-    plots.extend(regimes(&grid, Place::File)?);
+    let mut plots: Vec<Plot> = ladder(&grid, Medium::File)?.into_iter().collect();
+    plots.extend(heatmaps(&grid, Medium::File)?);
+    plots.extend(regimes(&grid, Medium::File)?);
     if let Some(history) = History::of(report, &grid) {
-        plots.extend(over_time(&history, &grid, Place::File)?);
+        plots.extend(over_time(&history, &grid, Medium::File)?);
     }
-    plots.extend(workloads(report, Place::File, "")?);
-    plots.extend(compare_kernels(report, Place::File)?);
+    plots.extend(workloads(report, Medium::File, "")?);
+    plots.extend(compare_kernels(report, Medium::File)?);
     Ok(plots)
 }
 
 /// Bars for each workload: mechanisms and kernel options, ranked. The page shows kernel options only for the workload
 /// called `whole`, for lack of room; files show them for every workload.
-pub(crate) fn workloads(report: &Report, place: Place, whole: &str) -> Result<Vec<Plot>, PlotError> {
+pub(crate) fn workloads(report: &Report, medium: Medium, whole: &str) -> Result<Vec<Plot>, PlotError> {
     let plot = |(index, result): (usize, &crate::report::schema::WorkloadResult)| {
-        let options = place == Place::File || result.name == whole;
-        workload::plot(index, result, place, options).transpose()
+        let options = medium == Medium::File || result.name == whole;
+        workload::plot(index, result, medium, options).transpose()
     };
     report.workloads.iter().enumerate().filter_map(plot).collect()
 }
 
 /// Bars of real kernels, the model kernel and publications; `None` without real kernels.
-pub(crate) fn compare_kernels(report: &Report, place: Place) -> Result<Option<Plot>, PlotError> {
-    comparison::plot(report, place)
+pub(crate) fn compare_kernels(report: &Report, medium: Medium) -> Result<Option<Plot>, PlotError> {
+    comparison::plot(report, medium)
 }
 
 /// The ladder of mechanisms; `None` if nothing was measured in throughput.
-pub(crate) fn ladder(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
-    ladder::plot(grid, place)
+pub(crate) fn ladder(grid: &Grid, medium: Medium) -> Result<Option<Plot>, PlotError> {
+    ladder::plot(grid, medium)
 }
 
 /// A heat map per group of ops.
-pub(crate) fn heatmaps(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
-    heatmap::plots(grid, place)
+pub(crate) fn heatmaps(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
+    heatmap::plots(grid, medium)
 }
 
 /// For each measured regime, the distribution of overheads per mechanism.
-pub(crate) fn regimes(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
-    regimes::plots(grid, place)
+pub(crate) fn regimes(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
+    regimes::plots(grid, medium)
 }
 
 /// For each regime of a history, the steps of Linux's history.
-pub(crate) fn over_time(history: &History, grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
-    history::plots(history, grid, place)
+pub(crate) fn over_time(history: &History, grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
+    history::plots(history, grid, medium)
 }
 
 /// Whether a heat map of this many mechanisms has room for numbers in its cells.

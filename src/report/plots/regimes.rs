@@ -5,7 +5,7 @@ use super::grid::Grid;
 use super::scale::{Scale, mark};
 use super::spread::{BEYOND, Spread, axis_end, notes};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::over_ops::MEDIAN_OVER_OPS;
 
@@ -20,7 +20,7 @@ const ROW: i32 = 24;
 const FOOT: i32 = 42;
 const NOTE: i32 = 15;
 
-pub(super) fn plots(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+pub(super) fn plots(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
     let all: Vec<(Regime, Vec<Spread>)> =
         Regime::ALL.into_iter().map(|r| (r, Spread::all(grid, r))).filter(|(_, s)| !s.is_empty()).collect();
     // All regimes share one scale and one order, so that they can be compared by eye.
@@ -33,7 +33,7 @@ pub(super) fn plots(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
         .map(|(regime, spreads)| {
             let mut spreads: Vec<&Spread> = spreads.iter().collect();
             spreads.sort_by_key(|s| order.iter().position(|l| *l == s.label).unwrap_or(usize::MAX));
-            plot(grid, &scale, left, *regime, &spreads, place)
+            plot(grid, &scale, left, *regime, &spreads, medium)
         })
         .collect()
 }
@@ -44,7 +44,7 @@ fn plot(
     left: i32,
     regime: Regime,
     spreads: &[&Spread],
-    place: Place,
+    medium: Medium,
 ) -> Result<Plot, PlotError> {
     let id = format!("regime-{}", regime.name());
     let title = format!("{}: {}", regime.name(), regime.summary());
@@ -57,7 +57,7 @@ fn plot(
     );
     let bottom = TOP + ROW * spreads.len() as i32;
     let size = ((left + AXIS + NUMBERS) as u32, (bottom + FOOT + NOTE * notes.len() as i32) as u32);
-    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, scale, grid.floor_of(regime), left, regime, bottom)?;
         for (index, note) in notes.iter().enumerate() {
             canvas.text(note, (2, bottom + FOOT + 3 + NOTE * index as i32), Anchor::Start, 11, Ink::Muted)?;

@@ -3,7 +3,7 @@
 use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::number::{clipped, fixed};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::report::floors::WORKLOAD_FLOOR;
 use crate::report::html::kernel_name;
 use crate::report::schema::{Estimate, WorkloadKernel, WorkloadResult};
@@ -68,7 +68,7 @@ fn compress(percent: f64) -> f64 {
 pub(super) fn plot(
     index: usize,
     workload: &WorkloadResult,
-    place: Place,
+    medium: Medium,
     options: bool,
 ) -> Result<Option<Plot>, PlotError> {
     let measured = |kernel| Some(Bar { kernel, percent: kernel.overhead_percent? });
@@ -93,7 +93,7 @@ pub(super) fn plot(
     let size = (scale.width() as u32, (bottom + 42) as u32);
     // The id has an index, because the name comes from an untrusted report.
     let id = format!("workload-{index}");
-    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, floor, &scale, bottom)?;
         bars.iter()
             .enumerate()
