@@ -1,12 +1,12 @@
-//! The floors of a report and the placement range of a workload: one definition each.
+//! The floors of a report and the placement range of a workload, each defined once.
 
 use super::Report;
 use super::schema::WorkloadResult;
 use crate::regime::Regime;
 
 impl Report {
-    /// The floor of a regime in core cycles (per cycle of the op, at least one), or that of the whole run where the
-    /// document has no other. `None` without a floor, or where it is no usable number.
+    /// The floor of a regime in core cycles per cycle of the op (an op counts as at least one cycle). If the report has
+    /// no floor for the regime, the floor of the whole run. `None` without a floor, or if the number is not usable.
     #[must_use]
     pub fn floor_of(&self, regime: Regime) -> Option<f64> {
         let own = self.floors.iter().find(|floor| floor.regime == regime).map(|floor| floor.cycles);
@@ -14,23 +14,23 @@ impl Report {
     }
 }
 
-/// The definition of a workload's floor in a few words.
+/// Definition of a workload's floor for captions.
 pub const WORKLOAD_FLOOR: &str =
-    "floor: the largest difference that inline shows against its own copies, as a mean over all placements";
+    "floor: the largest difference between inline and its own copies, each a mean over all placements";
 
-/// The definition of a workload's placement range in a few words.
+/// Definition of a workload's placement range for captions.
 pub const PLACEMENT_RANGE: &str =
     "placement range: 95% of two single placements of the same kernel differ by no more, run-to-run noise removed";
 
 impl WorkloadResult {
-    /// The floor in percent: nothing below it is called a difference. `None` where it is no usable number.
+    /// The floor in percent; nothing below it is a difference. `None` if the number is not usable.
     #[must_use]
     pub fn floor(&self) -> Option<f64> {
         Some(self.floor_percent).filter(|floor| floor.is_finite() && *floor >= 0.0)
     }
 
-    /// The placement range in percent. It is about single placements, and so is wider than the floor, which is about
-    /// means over all placements of the run. `None` where kernels were not placed.
+    /// The placement range in percent. It concerns single placements and is therefore wider than the floor, which
+    /// concerns means over all placements of the run. `None` if kernels were not placed.
     #[must_use]
     pub fn placement_range(&self) -> Option<f64> {
         self.placement_percent.filter(|percent| percent.is_finite() && *percent >= 0.0)

@@ -1,14 +1,15 @@
-//! The JSON Schema of the report, generated from its types. `reports/schema/report-1.json` is a copy that a test keeps
-//! equal to it.
+//! The JSON Schema of the report, generated from the types of [`super::schema`].
+//!
+//! `reports/schema/report-1.json` is a copy; a test compares the two.
 
 use schemars::generate::SchemaSettings;
 
 use super::schema::{Report, SCHEMA};
 
-/// The schema of [`SCHEMA`], JSON Schema draft 2020-12, indented.
+/// The JSON Schema (draft 2020-12, indented) of documents with version [`SCHEMA`].
 ///
 /// # Errors
-/// Where serde_json cannot write it down, which no input can bring about.
+/// When serde_json cannot write the schema. No input causes that.
 pub fn generate() -> Result<String, serde_json::Error> {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Report>();
     schema.insert("$id".to_owned(), format!("urn:{}", SCHEMA.replace('/', ":")).into());

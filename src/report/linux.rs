@@ -1,7 +1,7 @@
-//! `linux` in the document, and `linux.json` by itself: real kernels, counted.
+//! The types of `linux` in the report and of the file `linux.json`: instruction counts of real kernels.
 //!
-//! Nothing in it depends on when or on what machine it was counted: two runs with the same kernel, emulator and
-//! compiler write the same bytes.
+//! The counts depend neither on the time nor on the machine: two runs with the same kernel, emulator and compiler write
+//! the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -9,131 +9,133 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::Estimate;
 
-/// Real kernels under an instruction-counting emulator.
+/// Instruction counts of real kernels under an emulator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Linux {
-    /// QEMU's version.
+    /// Version of QEMU.
     pub qemu: String,
-    /// Its model of a CPU.
+    /// CPU model that QEMU emulates.
     pub cpu: String,
-    /// The boot parameters of all kernels.
+    /// Boot parameters of all kernels.
     pub parameters: String,
     /// SHA-256 of the guest's init process, in hexadecimal.
     pub init_sha256: String,
-    /// Repetitions of each workload in a boot; the first is dropped.
+    /// Repetitions of each workload per boot. The first repetition is dropped.
     pub reps: u64,
-    /// Percent of the usual number of units.
+    /// Number of units in percent of the default.
     pub scale_percent: u64,
     /// Boots of each kernel, each at another phase of the timer's tick.
     pub phases: usize,
-    /// The kernels; the first is what the others are held against.
+    /// The kernels. The others are compared with the first.
     pub kernels: Vec<LinuxKernel>,
-    /// What they were made to do.
+    /// The workloads that the kernels executed.
     pub workloads: Vec<LinuxWorkload>,
-    /// What the cells of the report make of the calls; empty in `linux.json`.
+    /// Predicted costs of the counted calls, from the cells of the report; empty in `linux.json`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub predictions: Vec<LinuxPrediction>,
 }
 
-/// A kernel.
+/// A counted kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxKernel {
-    /// Its name in this document.
+    /// Name of the kernel in this document.
     pub name: String,
-    /// What it says it is.
+    /// Release string of the kernel.
     pub release: Option<String>,
-    /// SHA-256 of the file that was named, in hexadecimal.
+    /// SHA-256 of the kernel file, in hexadecimal.
     pub sha256: String,
     /// `stock`, `nopatch` or `noalt`.
     pub variant: String,
-    /// Its own boot parameters.
+    /// Boot parameters of this kernel alone.
     pub append: String,
-    /// Call sites of pv_ops; absent in a kernel without.
+    /// Number of call sites of `pv_ops`; absent if the kernel has no `pv_ops`.
     pub sites: Option<usize>,
-    /// Which layout of pv_ops was recognised; absent in a kernel without.
+    /// The recognised layout of `pv_ops`; absent if the kernel has no `pv_ops`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<String>,
-    /// `rep` instructions whose rounds are counted; the rounds of the others stay in the counts of `as_one`.
+    /// Number of `rep` instructions whose iterations are counted. The iterations of the others stay in the counts of
+    /// `as_one`.
     pub reps_counted: Option<usize>,
-    /// Those whose rounds are not.
+    /// Number of `rep` instructions whose iterations are not counted.
     pub reps_left: Option<usize>,
-    /// Why hooks and rounds were not counted, where they were not.
+    /// Reason why hooks and iterations were not counted; absent if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncounted: Option<String>,
 }
 
-/// What a kernel was made to do.
+/// A workload that the kernels executed, with its counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxWorkload {
-    /// Its name.
+    /// Name of the workload.
     pub name: String,
-    /// What one unit of it is.
+    /// The unit that the workload repeats.
     pub unit: String,
-    /// What it does.
+    /// What a unit does.
     pub summary: String,
     /// The workload of the model kernel that does the same.
     pub model: Option<String>,
-    /// Calls of hooks per unit, by op, counted exactly; empty where they were not.
+    /// Calls of hooks per unit, by op, counted exactly; empty if they were not counted.
     pub calls: BTreeMap<String, f64>,
-    /// The counts, a kernel each, in the order of the kernels.
+    /// One count per kernel, in the order of the kernels.
     pub counts: Vec<LinuxCount>,
 }
 
-/// A workload on a kernel.
+/// The instruction count of a workload on a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxCount {
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: String,
-    /// Units in a phase, those of the dropped repetition not among them.
+    /// Units per phase, without those of the dropped repetition.
     pub units: u64,
-    /// Instructions of all of them, phase by phase.
+    /// Instructions of all units, one number per phase.
     pub instructions: Vec<u64>,
-    /// Instructions per unit: mean, least and most over the phases.
+    /// Instructions per unit: mean, minimum and maximum over the phases.
     pub per_unit: Estimate,
-    /// The same with each `rep` instruction as one, however many rounds it makes.
+    /// Instructions per unit, with each `rep` instruction counted once, whatever its number of iterations.
     pub as_one: Option<f64>,
-    /// Above the first kernel, in percent: of the means, least and most over the phases. Absent for the first.
+    /// Instructions above the first kernel, in percent: of the means, minimum and maximum over the phases. Absent for
+    /// the first kernel.
     pub percent: Option<Estimate>,
-    /// The same with each `rep` instruction as one.
+    /// Instructions above the first kernel, in percent, with each `rep` instruction counted once.
     pub percent_as_one: Option<f64>,
 }
 
-/// What a workload's calls of hooks cost in cycles, by the cells of the report.
+/// Predicted cost of a workload's calls of hooks, from the cells of the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxPrediction {
-    /// The workload.
+    /// Name of the workload.
     pub workload: String,
-    /// The mechanism.
+    /// Name of the mechanism.
     pub mechanism: String,
-    /// Its state.
+    /// State of a patchable mechanism.
     pub state: Option<String>,
-    /// Cycles per unit above `inline`.
+    /// Core cycles per unit above `inline`.
     pub cycles: f64,
-    /// Ops of which the report has no cell, and which are therefore left out.
+    /// Ops without a cell in the report. The prediction leaves them out.
     pub unknown: Vec<String>,
-    /// Where they come from: the ops that cost most, most first.
+    /// The ops that cost most, in falling order of cycles.
     pub from: Vec<LinuxShare>,
 }
 
-/// The part of an op.
+/// The part of one op in a prediction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxShare {
-    /// The op.
+    /// Name of the op.
     pub op: String,
     /// Calls per unit.
     pub calls: f64,
-    /// Cycles per unit.
+    /// Core cycles per unit.
     pub cycles: f64,
 }

@@ -1,6 +1,6 @@
-//! The document that everything else is made from, and what is made from it.
+//! The report of a run, and all output that is made from it: page, plots, terminal summary and exports.
 //!
-//! Nothing in here measures.
+//! Nothing in this module measures.
 
 #[cfg(feature = "html")]
 pub mod comparison;

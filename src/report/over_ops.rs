@@ -1,31 +1,32 @@
-//! What a mechanism costs over the ops of a regime: the one definition that page, plots, terminal and exports share.
+//! The cost of a mechanism over the ops of a regime: the definition that page, plots, terminal and exports share.
 //!
-//! The **median over ops** is the median of the estimates of all ops that were measured, resolved or not. Ops that trap
-//! are left out: their time is the hypervisor's. A median over resolved ops alone would lie too high, for it leaves out
-//! what is small. The median itself is **resolved** where more than half of the ops are resolved on its side of zero:
-//! then the true median lies beyond their floors, whatever the others are.
+//! The **median over ops** is the median of the estimates of all measured ops, resolved or not. Ops that trap are left
+//! out, because their time is the hypervisor's. A median over resolved ops alone would be too high, because it leaves
+//! out the small overheads. The median is **resolved** if more than half of the ops are resolved on its side of zero:
+//! then the true median lies beyond their floors, whatever the other ops are.
 
 use super::schema::{Cell, Estimate, Limit};
 use crate::stats::location::quantile;
 
-/// The definition in a few words, for captions.
-pub const MEDIAN_OVER_OPS: &str = "median over all measured ops, resolved or not, without those that trap";
+/// Definition of the median over ops for captions.
+pub const MEDIAN_OVER_OPS: &str = "median over all measured ops, resolved or not, without ops that trap";
 
 /// The overheads of one mechanism and state in one regime, over the ops.
 #[derive(Clone, Debug)]
 pub struct OverOps<'a> {
-    /// The cells that count, in the order given: measured, and not trapping.
+    /// The measured cells that do not trap, in the given order.
     pub cells: Vec<&'a Cell>,
-    /// Smallest, first quartile, median, third quartile, largest of their estimates, in core cycles.
+    /// Minimum, first quartile, median, third quartile and maximum of their estimates, in core cycles.
     pub five: [f64; 5],
-    /// How many of them are resolved.
+    /// Number of resolved cells among them.
     pub resolved: usize,
-    /// The measured cells that are left out, because they trap.
+    /// The measured cells that trap, which are left out of all figures.
     pub trapping: Vec<&'a Cell>,
 }
 
 impl<'a> OverOps<'a> {
-    /// Of cells of one mechanism, state, regime and body. `None` where none of them counts.
+    /// The overheads of some cells of one mechanism, state, regime and body. `None` if no cell was measured without a
+    /// trap.
     pub fn of(cells: impl IntoIterator<Item = &'a Cell>) -> Option<Self> {
         let measured = cells.into_iter().filter(|cell| cycles(cell).is_some());
         let (trapping, cells): (Vec<&Cell>, Vec<&Cell>) = measured.partition(|cell| cell.traps());
@@ -36,13 +37,13 @@ impl<'a> OverOps<'a> {
         Some(Self { cells, five, resolved, trapping })
     }
 
-    /// The median over the ops, in core cycles.
+    /// The median over the ops in core cycles.
     #[must_use]
     pub fn median(&self) -> f64 {
         self.five[2]
     }
 
-    /// Whether the median over the ops is a finding: more than half of the ops are resolved on its side of zero.
+    /// Whether the median is resolved: more than half of the ops are resolved on its side of zero.
     #[must_use]
     pub fn median_is_resolved(&self) -> bool {
         let side = |cell: &&&Cell| cycles(cell).is_some_and(|value| value * self.median() > 0.0);
@@ -56,7 +57,7 @@ impl<'a> OverOps<'a> {
         quantile(&values, 0.5)
     }
 
-    /// The cells with the smallest and the largest overhead among the resolved ones.
+    /// The resolved cells with the smallest and with the largest overhead.
     #[must_use]
     pub fn resolved_ends(&self) -> Option<[&'a Cell; 2]> {
         let resolved = || self.cells.iter().copied().filter(|cell| cell.resolved);
@@ -66,27 +67,27 @@ impl<'a> OverOps<'a> {
 }
 
 impl Cell {
-    /// Whether the op leaves the guest here, so that its time is the hypervisor's and not the mechanism's.
+    /// Whether the op traps to the hypervisor, so that its time says nothing about the mechanism.
     #[must_use]
     pub fn traps(&self) -> bool {
         self.limit == Some(Limit::Traps)
     }
 }
 
-/// Two mechanisms over the ops that count with both.
+/// Two mechanisms, compared over the ops that were measured with both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Paired {
-    /// How many ops that are.
+    /// Number of ops that were measured with both.
     pub ops: usize,
-    /// The median over them of the first mechanism, in core cycles.
+    /// Median of the first mechanism over these ops, in core cycles.
     pub first: f64,
-    /// The median over them of the second.
+    /// Median of the second mechanism over these ops, in core cycles.
     pub second: f64,
-    /// The median over them of second minus first: what an op changes by, and not how medians differ.
+    /// Median over these ops of second minus first, in core cycles. It is not the difference of the two medians.
     pub difference: f64,
 }
 
-/// Compares two mechanisms over the ops that count with both. `None` without such an op.
+/// Compares two mechanisms over the ops that were measured with both. `None` without such an op.
 #[must_use]
 pub fn paired(first: &OverOps, second: &OverOps) -> Option<Paired> {
     let before: std::collections::HashMap<&str, f64> =
@@ -102,7 +103,7 @@ pub fn paired(first: &OverOps, second: &OverOps) -> Option<Paired> {
     })
 }
 
-/// The estimate of a cell whose interval is one.
+/// The estimate of a cell in core cycles; `None` if its interval is not finite and ordered.
 fn cycles(cell: &Cell) -> Option<f64> {
     let Estimate { estimate, low, high } = cell.overhead?.cycles;
     (estimate.is_finite() && low.is_finite() && high.is_finite() && low <= high).then_some(estimate)

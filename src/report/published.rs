@@ -1,4 +1,4 @@
-//! Published figures, and what a report has beside each.
+//! Published figures, and the values of a report to compare them with.
 
 use serde::Deserialize;
 
@@ -6,46 +6,46 @@ use super::schema::{Cell, Estimate, Report, WorkloadKernel, WorkloadResult};
 use crate::op::BodyKind;
 use crate::regime::Regime;
 
-/// The figures, in the order of the page.
+/// The published figures in TOML, in the order of the page.
 const FIGURES: &str = include_str!("published.toml");
 
 /// A published figure.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
-    /// Names it for good.
+    /// Permanent identifier.
     pub id: String,
-    /// What it says.
+    /// The claim that the figure supports.
     pub claim: String,
-    /// Where it was read.
+    /// The mail, paper or commit that holds the figure.
     pub source: String,
-    /// Its numbers.
+    /// The numbers of the figure.
     pub rows: Vec<Row>,
 }
 
-/// A number of a figure.
+/// One number of a published figure.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// Of what.
+    /// The quantity that the number measures.
     pub metric: String,
     value: Option<f64>,
     range: Option<[f64; 2]>,
     without: Option<f64>,
     with: Option<f64>,
-    /// What it is in.
+    /// Unit of the number.
     pub unit: Unit,
-    here: Option<Here>,
-    /// What it is called beside a real kernel.
+    here: Option<StandIn>,
+    /// Label in the plot that compares the number with a real kernel; `None` if it is not in that plot.
     pub beside: Option<String>,
     why: Option<String>,
 }
 
-/// What a number is in.
+/// Unit of a published number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
-    /// Percent of what it takes without.
+    /// Percent above the time or count without the feature.
     Percent,
     /// Core cycles.
     Cycles,
@@ -54,7 +54,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// As it is written behind a number.
+    /// The symbol of the unit behind a number.
     #[must_use]
     pub fn symbol(self) -> &'static str {
         match self {
@@ -65,10 +65,10 @@ impl Unit {
     }
 }
 
-/// What of a report stands beside a published number.
+/// The part of a report that is compared with a published number: a workload on a kernel, or a cell.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Here {
+pub struct StandIn {
     workload: Option<String>,
     option: Option<String>,
     op: Option<String>,
@@ -78,36 +78,36 @@ pub struct Here {
     measure: Measure,
 }
 
-/// What of it.
+/// The value that is taken from a workload or cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Measure {
-    /// A workload's time above `inline`.
+    /// Time of a workload above `inline`.
     #[default]
     Time,
-    /// A workload's instructions above `inline`.
+    /// Instructions of a workload above `inline`.
     Instructions,
-    /// A workload's placement range.
+    /// Placement range of a workload.
     Placement,
-    /// A cell, with what the op itself takes.
+    /// Overhead of a cell plus the time of the op itself.
     Call,
 }
 
-/// What a report says to a published number.
+/// The value of a report to compare with a published number.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Today {
-    /// A measured number.
+pub enum OwnValue {
+    /// A measured number with its interval.
     Measured(Estimate),
-    /// A number that has no interval: counted, or the largest of several.
+    /// A number without an interval: a count or a placement range.
     Counted(f64),
-    /// None, and why.
+    /// No value, with the reason.
     Absent(String),
 }
 
 /// The published figures.
 ///
 /// # Errors
-/// Never with the file that is built in, which a test reads.
+/// When the built-in file does not parse. A test checks that it does.
 pub fn figures() -> Result<Vec<Figure>, toml::de::Error> {
     #[derive(Deserialize)]
     struct File {
@@ -117,15 +117,15 @@ pub fn figures() -> Result<Vec<Figure>, toml::de::Error> {
 }
 
 impl Row {
-    /// The published number, lowest and highest; percent where it was published as two numbers. `None` where the file
-    /// names none.
+    /// Lowest and highest published number. If two numbers were published, without and with the feature, their
+    /// difference in percent. `None` if the file holds no number.
     #[must_use]
     pub fn published(&self) -> Option<[f64; 2]> {
         let percent = self.without.zip(self.with).map(|(without, with)| (with / without - 1.0) * 100.0);
         self.range.or(self.value.or(percent).map(|value| [value; 2]))
     }
 
-    /// What is measured beside it, in words: `mmap_perf, site (inline)`.
+    /// The measured part of a report that stands for the number, in words: `mmap_perf, site (inline)`.
     #[must_use]
     pub fn stand_in(&self) -> String {
         let Some(here) = &self.here else { return String::new() };
@@ -142,50 +142,51 @@ impl Row {
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    /// The model kernel's workload beside which it stands.
+    /// The workload of the model kernel that stands for the number.
     #[must_use]
     pub fn workload(&self) -> Option<&str> {
         self.here.as_ref()?.workload.as_deref()
     }
 
-    /// What a report has beside it.
+    /// The value of a report to compare with the number.
     #[must_use]
-    pub fn today(&self, report: &Report) -> Today {
+    pub fn own_value(&self, report: &Report) -> OwnValue {
+        let nothing = || "pvbench measures nothing like it".to_owned();
         let Some(here) = &self.here else {
-            return Today::Absent(self.why.clone().unwrap_or_else(|| "nothing stands for it".to_owned()));
+            return OwnValue::Absent(self.why.clone().unwrap_or_else(nothing));
         };
         match (&here.workload, &here.op) {
             (Some(name), _) => match report.workloads.iter().find(|workload| workload.name == *name) {
-                Some(workload) => here.of_workload(workload),
-                None => Today::Absent(format!("{name} was not measured")),
+                Some(workload) => here.read_workload(workload),
+                None => OwnValue::Absent(format!("{name} was not measured")),
             },
-            (None, Some(op)) => here.of_cell(op, self.unit, report),
-            (None, None) => Today::Absent("nothing stands for it".to_owned()),
+            (None, Some(op)) => here.read_cell(op, self.unit, report),
+            (None, None) => OwnValue::Absent(nothing()),
         }
     }
 }
 
-impl Here {
-    fn of_workload(&self, workload: &WorkloadResult) -> Today {
+impl StandIn {
+    fn read_workload(&self, workload: &WorkloadResult) -> OwnValue {
         if self.measure == Measure::Placement {
-            let unplaced = || "kernels were not placed anew".to_owned();
-            return workload.placement_range().map_or_else(|| Today::Absent(unplaced()), Today::Counted);
+            let unplaced = || "kernels stayed at the addresses that the linker chose".to_owned();
+            return workload.placement_range().map_or_else(|| OwnValue::Absent(unplaced()), OwnValue::Counted);
         }
         let wanted = |kernel: &&WorkloadKernel| {
             kernel.mechanism == self.mechanism && kernel.state == self.state && kernel.option == self.option
         };
         let Some(kernel) = workload.kernels.iter().find(wanted) else {
-            return Today::Absent("not measured on that kernel".to_owned());
+            return OwnValue::Absent("not measured on that kernel".to_owned());
         };
         let found = match self.measure {
-            Measure::Instructions => kernel.instructions.map(|counted| Today::Counted(counted.extra_percent)),
-            _ => kernel.overhead_percent.map(Today::Measured),
+            Measure::Instructions => kernel.instructions.map(|counted| OwnValue::Counted(counted.extra_percent)),
+            _ => kernel.overhead_percent.map(OwnValue::Measured),
         };
         let reason = || kernel.absent.clone().or(kernel.instructions_absent.clone());
-        found.unwrap_or_else(|| Today::Absent(reason().unwrap_or_else(|| "not counted".to_owned())))
+        found.unwrap_or_else(|| OwnValue::Absent(reason().unwrap_or_else(|| "not counted".to_owned())))
     }
 
-    fn of_cell(&self, op: &str, unit: Unit, report: &Report) -> Today {
+    fn read_cell(&self, op: &str, unit: Unit, report: &Report) -> OwnValue {
         let wanted = |cell: &&Cell| {
             cell.op == op
                 && Some(&cell.mechanism) == self.mechanism.as_ref()
@@ -194,25 +195,25 @@ impl Here {
                 && cell.body == BodyKind::Native
         };
         let Some(cell) = report.cells.iter().find(wanted) else {
-            return Today::Absent(format!("the cell of {op} was not measured"));
+            return OwnValue::Absent(format!("the cell of {op} was not measured"));
         };
         let Some(overhead) = cell.overhead else {
-            return Today::Absent(cell.absent.clone().unwrap_or_else(|| "not measured".to_owned()));
+            return OwnValue::Absent(cell.absent.clone().unwrap_or_else(|| "not measured".to_owned()));
         };
         let ghz = report.calibration.as_ref().map(|calibration| calibration.core_ghz.estimate);
         let Some(native) = cell.native_cycles else {
-            return Today::Absent("what the op itself takes was not measured".to_owned());
+            return OwnValue::Absent("the time of the op with inline was not measured".to_owned());
         };
-        let of = |e: Estimate, native: f64| Estimate {
+        let add = |e: Estimate, native: f64| Estimate {
             estimate: e.estimate + native,
             low: e.low + native,
             high: e.high + native,
         };
         match (unit, ghz) {
-            (Unit::Cycles, _) => Today::Measured(of(overhead.cycles, native)),
-            (Unit::Ns, Some(ghz)) => Today::Measured(of(overhead.ns, native / ghz)),
-            (Unit::Ns, None) => Today::Absent("the clock was not calibrated".to_owned()),
-            (Unit::Percent, _) => Today::Absent("a cell has no percent".to_owned()),
+            (Unit::Cycles, _) => OwnValue::Measured(add(overhead.cycles, native)),
+            (Unit::Ns, Some(ghz)) => OwnValue::Measured(add(overhead.ns, native / ghz)),
+            (Unit::Ns, None) => OwnValue::Absent("the clock was not calibrated".to_owned()),
+            (Unit::Percent, _) => OwnValue::Absent("a cell has no value in percent".to_owned()),
         }
     }
 }
@@ -224,7 +225,8 @@ mod tests {
     use crate::suite;
     use crate::workload::{self, Measured, Workloads as _};
 
-    /// The names alone: to compile the workloads with every mechanism would take longer than all other tests here.
+    /// Collects the names of the workloads only, because compiling the workloads with every mechanism takes longer than
+    /// all other tests here.
     struct Names(Vec<&'static str>);
 
     impl workload::WorkloadVisitor for Names {
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn every_published_number_has_one_value_and_one_stand_in_that_exists_or_a_reason() {
+    fn every_published_number_has_one_value_and_either_an_existing_stand_in_or_a_reason() {
         let figures = figures().unwrap();
         let mut workloads = Names(Vec::new());
         workload::All::visit(&mut workloads);
@@ -253,24 +255,24 @@ mod tests {
         for figure in &figures {
             assert_eq!(figures.iter().filter(|other| other.id == figure.id).count(), 1, "{}", figure.id);
             for row in &figure.rows {
-                let place = format!("{}, {}", figure.id, row.metric);
+                let row_name = format!("{}, {}", figure.id, row.metric);
                 let given = [row.value.is_some(), row.range.is_some(), row.without.is_some() && row.with.is_some()];
-                assert_eq!(given.into_iter().filter(|given| *given).count(), 1, "{place}");
-                assert_eq!(row.here.is_some(), row.why.is_none(), "{place}");
+                assert_eq!(given.into_iter().filter(|given| *given).count(), 1, "{row_name}");
+                assert_eq!(row.here.is_some(), row.why.is_none(), "{row_name}");
                 let one_percentage = row.unit == Unit::Percent && row.published().is_some_and(|it| it[0] == it[1]);
-                assert!(row.beside.is_none() || (row.workload().is_some() && one_percentage), "{place}");
+                assert!(row.beside.is_none() || (row.workload().is_some() && one_percentage), "{row_name}");
                 let Some(here) = &row.here else { continue };
-                assert!(here.workload.is_some() != here.op.is_some(), "{place}");
-                assert!(here.workload.as_deref().is_none_or(|name| workloads.contains(&name)), "{place}");
-                assert!(here.mechanism.as_deref().is_none_or(|name| mechanisms.contains(&name)), "{place}");
-                assert!(here.option.as_deref().is_none_or(|name| known.contains(&name)), "{place}");
-                assert_eq!(here.workload.is_some(), row.unit == Unit::Percent, "{place}");
+                assert!(here.workload.is_some() != here.op.is_some(), "{row_name}");
+                assert!(here.workload.as_deref().is_none_or(|name| workloads.contains(&name)), "{row_name}");
+                assert!(here.mechanism.as_deref().is_none_or(|name| mechanisms.contains(&name)), "{row_name}");
+                assert!(here.option.as_deref().is_none_or(|name| known.contains(&name)), "{row_name}");
+                assert_eq!(here.workload.is_some(), row.unit == Unit::Percent, "{row_name}");
             }
         }
     }
 
     #[test]
-    fn two_published_numbers_make_a_percentage() {
+    fn two_published_numbers_give_their_difference_in_percent() {
         let figures = figures().unwrap();
         let first =
             figures.iter().find(|figure| figure.id == "mmap-perf-2009-01").unwrap().rows[0].published().unwrap();

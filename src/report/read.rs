@@ -1,4 +1,4 @@
-//! Reading a report back. It may come from anywhere: nothing in it is believed before it is checked.
+//! Reading of reports. A report may come from anywhere, so every field is checked before it is used.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,72 +10,72 @@ use serde::Deserialize;
 use super::linux::Linux;
 use super::schema::{Bounds, Cell, Estimate, Limit, Listing, MechanismInfo, Report, SCHEMA, WorkloadResult};
 
-/// The largest report that is read. A full run of 30 mechanisms writes about a third of it.
+/// Maximum size of a report in bytes. A full run of 30 mechanisms writes about a third of it.
 pub const LARGEST: u64 = 64 << 20;
 
-/// Why a report was refused.
+/// Failure to read a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file could not be read.
-    #[error("{}: {source}; a run says at its end in which folder its report.json is", path.display())]
+    #[error("{}: {source}; name a report.json, whose folder a run prints at its end", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The file is larger than any report.
-    #[error("{}: {bytes} bytes are more than the {LARGEST} a report may have", path.display())]
+    #[error("{}: {bytes} bytes exceed the maximum of {LARGEST} for a report; name a report.json", path.display())]
     TooLarge {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Its size.
+        /// Size of the file in bytes.
         bytes: u64,
     },
-    /// Not a report: cut short, no JSON, unknown or missing fields, wrong types, numbers out of range.
+    /// The file is not a report: truncated, not JSON, unknown or missing fields, wrong types, numbers out of range.
     #[error("{}:{line}:{column}: {what}; measure again with `pvbench run`", path.display())]
     Malformed {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
         column: usize,
-        /// What is wrong there.
+        /// The fault at that position.
         what: String,
     },
-    /// Another version of the document.
+    /// The document has another version.
     #[error(
         "{}: the document is '{found}', this build reads '{SCHEMA}'; use the pvbench that wrote it, or measure again",
         path.display()
     )]
     Version {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// The version it names.
+        /// Version of the document.
         found: String,
     },
-    /// Well-formed, but it cannot be true.
+    /// The document is well-formed, but a value in it is impossible.
     #[error("{}: {invalid}", path.display())]
     Invalid {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What.
+        /// The impossible value.
         invalid: Invalid,
     },
 }
 
-/// Something in a report that cannot be true.
+/// An impossible value in a report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {what}")]
+#[error("{field}: {what}")]
 pub struct Invalid {
-    /// Where: a field's path, a cell's index and name.
-    pub place: String,
-    /// What is wrong.
+    /// Path of the field; for a cell its index and name.
+    pub field: String,
+    /// The fault.
     pub what: String,
 }
 
-/// Only the version, whatever else there is.
+/// The version of a document, without its other fields.
 #[derive(Deserialize)]
 struct Version {
     schema: String,
@@ -84,7 +84,7 @@ struct Version {
 /// Reads and checks a report.
 ///
 /// # Errors
-/// See [`ReadError`]; each names the place.
+/// A [`ReadError`], which names the file and the position.
 pub fn report(path: &Path) -> Result<Report, ReadError> {
     let failed = |source| ReadError::File { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
@@ -93,7 +93,7 @@ pub fn report(path: &Path) -> Result<Report, ReadError> {
         return Err(ReadError::TooLarge { path: path.to_owned(), bytes });
     }
     let mut text = Vec::new();
-    // A file that grows meanwhile, or a device, is cut off by the limit, too.
+    // The limit also cuts off a device, or a file that grows meanwhile.
     file.by_ref().take(LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > LARGEST {
         return Err(ReadError::TooLarge { path: path.to_owned(), bytes: text.len() as u64 });
@@ -102,7 +102,7 @@ pub fn report(path: &Path) -> Result<Report, ReadError> {
         path: path.to_owned(),
         line: error.line(),
         column: error.column(),
-        // serde_json ends its message with the place, which is said before it.
+        // serde_json ends its message with the position, which this error names first.
         what: error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
     };
     let version: Version = serde_json::from_slice(&text).map_err(malformed)?;
@@ -110,14 +110,14 @@ pub fn report(path: &Path) -> Result<Report, ReadError> {
         return Err(ReadError::Version { path: path.to_owned(), found: version.schema.chars().take(60).collect() });
     }
     let mut report: Report = serde_json::from_slice(&text).map_err(malformed)?;
-    name_intervals(&mut report);
+    correct_limits(&mut report);
     check(&report).map_err(|invalid| ReadError::Invalid { path: path.to_owned(), invalid })?;
     Ok(report)
 }
 
-/// Documents without deciding intervals say `floor` of cells whose estimate lies beyond it, too: there it is the
-/// interval that reaches into the floor.
-fn name_intervals(report: &mut Report) {
+/// Corrects the limit in documents without deciding intervals: they say `floor` even if the estimate lies beyond the
+/// floor and only its interval reaches into it.
+fn correct_limits(report: &mut Report) {
     for cell in report.cells.iter_mut().filter(|cell| cell.limit == Some(Limit::Floor)) {
         let beyond = |floor: f64| cell.overhead.is_some_and(|overhead| overhead.cycles.estimate.abs() > floor);
         if cell.deciding_cycles.is_none() && cell.floor_cycles.is_some_and(beyond) {
@@ -126,25 +126,25 @@ fn name_intervals(report: &mut Report) {
     }
 }
 
-/// The most listings of one mechanism: all states of all ops, and room.
+/// Maximum number of listings per mechanism: all states of all ops, with room to spare.
 pub const MAX_LISTINGS: usize = 4096;
-/// The most instructions of one listing: a call site, its callee and all thunks between them.
+/// Maximum number of instructions per listing: a call site, its callee and all thunks between them.
 pub const MAX_LINES: usize = 512;
-/// The most bytes of a listing's line. An instruction has 15 at most (Intel SDM volume 2, 2.3.11); a line of padding or
-/// data may have more.
+/// Maximum number of bytes per line of a listing. An instruction has at most 15 (Intel SDM volume 2, 2.3.11); a line of
+/// padding or data may have more.
 pub const MAX_LINE_BYTES: usize = 64;
-/// The most characters of a listing's line, place or state and of what a step changed.
+/// Maximum length in characters of a listing's texts and states, and of the change that a mechanism made.
 pub const MAX_TEXT: usize = 200;
 
-/// Checks what the shapes cannot say: every number finite, intervals around their estimates, shares between 0 and 1,
-/// cells of known ops and mechanisms, none twice, listings of a size that a mechanism can have.
+/// Checks what types cannot express: numbers are finite, intervals contain their estimates, shares lie between 0 and 1,
+/// cells name known ops and mechanisms and are unique, listings are no larger than a mechanism's can be.
 ///
 /// # Errors
-/// The first thing that cannot be true, with its place.
+/// The first impossible value, with its path.
 pub fn check(report: &Report) -> Result<(), Invalid> {
-    let finite = |place: &str, value: f64| {
-        let what = || format!("{value} is no measured number");
-        if value.is_finite() { Ok(()) } else { Err(Invalid { place: place.to_owned(), what: what() }) }
+    let finite = |field: &str, value: f64| {
+        let what = || format!("{value} is not a finite number");
+        if value.is_finite() { Ok(()) } else { Err(Invalid { field: field.to_owned(), what: what() }) }
     };
     finite("run.duration_seconds", report.run.duration_seconds)?;
     finite("run.plan.confidence", report.run.plan.confidence)?;
@@ -165,12 +165,12 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
     }
     let mut regimes = HashSet::new();
     for (index, floor) in report.floors.iter().enumerate() {
-        let place = format!("floors[{index}] ({})", floor.regime.name());
+        let field = format!("floors[{index}] ({})", floor.regime.name());
         if !regimes.insert(floor.regime) {
-            return Err(Invalid { place, what: "there is another floor of this regime".to_owned() });
+            return Err(Invalid { field, what: "the report has another floor for this regime".to_owned() });
         }
         let parts = [floor.cycles, floor.ratio, floor.same_loop_cycles, floor.copied_loop_cycles];
-        parts.into_iter().try_for_each(|value| finite(&place, value))?;
+        parts.into_iter().try_for_each(|value| finite(&field, value))?;
     }
     let ops: HashSet<&str> = report.catalogue.ops.iter().map(|op| op.name.as_str()).collect();
     let mechanisms: HashSet<&str> = report.catalogue.mechanisms.iter().map(|m| m.name.as_str()).collect();
@@ -179,9 +179,9 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
     }
     let mut seen = HashSet::new();
     for (index, cell) in report.cells.iter().enumerate() {
-        let place =
+        let field =
             format!("cells[{index}] ({}, {}, {}, {})", cell.op, cell.body.name(), cell.mechanism, cell.regime.name());
-        let wrong = |what: String| Err(Invalid { place: place.clone(), what });
+        let wrong = |what: String| Err(Invalid { field: field.clone(), what });
         if !ops.contains(cell.op.as_str()) {
             return wrong("the op is not in catalogue.ops".to_owned());
         }
@@ -189,35 +189,35 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
             return wrong("the mechanism is not in catalogue.mechanisms".to_owned());
         }
         if !seen.insert((&cell.op, cell.body, &cell.mechanism, &cell.state, cell.regime)) {
-            return wrong("there is another cell of this name".to_owned());
+            return wrong("the report has another cell of this name".to_owned());
         }
-        check_cell(&place, cell)?;
+        check_cell(&field, cell)?;
     }
     let mut names = HashSet::new();
     for (index, workload) in report.workloads.iter().enumerate() {
-        let place = format!("workloads[{index}]");
+        let field = format!("workloads[{index}]");
         if !names.insert(workload.name.as_str()) {
-            return Err(Invalid { place, what: "there is another workload of this name".to_owned() });
+            return Err(Invalid { field, what: "the report has another workload of this name".to_owned() });
         }
-        check_workload(&place, workload)?;
+        check_workload(&field, workload)?;
     }
     report.linux.as_ref().map_or(Ok(()), check_linux)?;
     Ok(())
 }
 
 fn check_linux(linux: &Linux) -> Result<(), Invalid> {
-    let finite = |place: &str, value: f64| match value.is_finite() {
+    let finite = |field: &str, value: f64| match value.is_finite() {
         true => Ok(()),
-        false => Err(Invalid { place: place.to_owned(), what: format!("{value} is no counted number") }),
+        false => Err(Invalid { field: field.to_owned(), what: format!("{value} is not a finite number") }),
     };
     for (index, workload) in linux.workloads.iter().enumerate() {
-        let place = format!("linux.workloads[{index}]");
-        workload.calls.values().try_for_each(|calls| finite(&format!("{place}.calls"), *calls))?;
+        let field = format!("linux.workloads[{index}]");
+        workload.calls.values().try_for_each(|calls| finite(&format!("{field}.calls"), *calls))?;
         for count in &workload.counts {
-            interval(&format!("{place}.per_unit"), &count.per_unit)?;
-            count.percent.as_ref().map_or(Ok(()), |percent| interval(&format!("{place}.percent"), percent))?;
+            interval(&format!("{field}.per_unit"), &count.per_unit)?;
+            count.percent.as_ref().map_or(Ok(()), |percent| interval(&format!("{field}.percent"), percent))?;
             let others = [count.as_one, count.percent_as_one];
-            others.into_iter().flatten().try_for_each(|value| finite(&place, value))?;
+            others.into_iter().flatten().try_for_each(|value| finite(&field, value))?;
         }
     }
     for prediction in &linux.predictions {
@@ -228,136 +228,133 @@ fn check_linux(linux: &Linux) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn check_workload(place: &str, workload: &WorkloadResult) -> Result<(), Invalid> {
-    let finite = |place: String, value: f64| match value.is_finite() {
+fn check_workload(field: &str, workload: &WorkloadResult) -> Result<(), Invalid> {
+    let finite = |field: String, value: f64| match value.is_finite() {
         true => Ok(()),
-        false => Err(Invalid { place, what: format!("{value} is no measured number") }),
+        false => Err(Invalid { field, what: format!("{value} is not a finite number") }),
     };
     for (op, calls) in &workload.calls {
-        finite(format!("{place}.calls.{op}"), *calls)?;
+        finite(format!("{field}.calls.{op}"), *calls)?;
     }
-    finite(format!("{place}.inline_ns"), workload.inline_ns.unwrap_or(0.0))?;
-    finite(format!("{place}.inline_instructions"), workload.inline_instructions.unwrap_or(0.0))?;
+    finite(format!("{field}.inline_ns"), workload.inline_ns.unwrap_or(0.0))?;
+    finite(format!("{field}.inline_instructions"), workload.inline_instructions.unwrap_or(0.0))?;
     let own = [("inline_cycles", &workload.inline_cycles), ("again_percent", &workload.again_percent)];
     for (index, estimate) in workload.copies_percent.iter().enumerate() {
-        interval(&format!("{place}.copies_percent[{index}]"), estimate)?;
+        interval(&format!("{field}.copies_percent[{index}]"), estimate)?;
     }
-    finite(format!("{place}.floor_percent"), workload.floor_percent)?;
+    finite(format!("{field}.floor_percent"), workload.floor_percent)?;
     if let Some(percent) = workload.placement_percent {
-        finite(format!("{place}.placement_percent"), percent)?;
+        finite(format!("{field}.placement_percent"), percent)?;
     }
     for (name, estimate) in own {
-        estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
+        estimate.iter().try_for_each(|estimate| interval(&format!("{field}.{name}"), estimate))?;
     }
     for (index, kernel) in workload.kernels.iter().enumerate() {
-        let place = format!("{place}.kernels[{index}]");
+        let field = format!("{field}.kernels[{index}]");
         if kernel.mechanism.is_some() == kernel.option.is_some() {
-            return Err(Invalid { place, what: "a kernel has either a mechanism or an option".to_owned() });
+            return Err(Invalid { field, what: "a kernel must have a mechanism or an option, not both".to_owned() });
         }
-        finite(format!("{place}.predicted_percent"), kernel.predicted_percent.unwrap_or(0.0))?;
+        finite(format!("{field}.predicted_percent"), kernel.predicted_percent.unwrap_or(0.0))?;
         if let Some(counted) = kernel.instructions {
-            finite(format!("{place}.instructions.per_unit"), counted.per_unit)?;
-            finite(format!("{place}.instructions.extra_percent"), counted.extra_percent)?;
+            finite(format!("{field}.instructions.per_unit"), counted.per_unit)?;
+            finite(format!("{field}.instructions.extra_percent"), counted.extra_percent)?;
         }
         for (name, estimate) in
             [("overhead_percent", &kernel.overhead_percent), ("overhead_cycles", &kernel.overhead_cycles)]
         {
-            estimate.iter().try_for_each(|estimate| interval(&format!("{place}.{name}"), estimate))?;
+            estimate.iter().try_for_each(|estimate| interval(&format!("{field}.{name}"), estimate))?;
         }
         if let Some(deciding) = &kernel.deciding_percent {
-            bounds(&format!("{place}.deciding_percent"), deciding)?;
+            bounds(&format!("{field}.deciding_percent"), deciding)?;
         }
         if kernel.resolved && kernel.limit.is_some() {
-            return Err(Invalid {
-                place,
-                what: "it is resolved, and something keeps it from being resolved".to_owned(),
-            });
+            return Err(Invalid { field, what: "a resolved kernel must not have a limit".to_owned() });
         }
     }
     Ok(())
 }
 
-fn check_mechanism(place: &str, mechanism: &MechanismInfo, ops: &HashSet<&str>) -> Result<(), Invalid> {
-    short(&format!("{place}.step"), mechanism.step.as_deref().unwrap_or_default())?;
+fn check_mechanism(field: &str, mechanism: &MechanismInfo, ops: &HashSet<&str>) -> Result<(), Invalid> {
+    check_length(&format!("{field}.step"), mechanism.step.as_deref().unwrap_or_default())?;
     let listings = &mechanism.listings;
     if listings.len() > MAX_LISTINGS {
-        let what = format!("{} listings are more than the {MAX_LISTINGS} a mechanism may have", listings.len());
-        return Err(Invalid { place: format!("{place}.listings"), what });
+        let what = format!("{} listings exceed the maximum of {MAX_LISTINGS} for a mechanism", listings.len());
+        return Err(Invalid { field: format!("{field}.listings"), what });
     }
     let mut seen = HashSet::new();
     for (index, listing) in listings.iter().enumerate() {
-        let place = format!("{place}.listings[{index}]");
-        let wrong = |what: &str| Err(Invalid { place: place.clone(), what: what.to_owned() });
+        let field = format!("{field}.listings[{index}]");
+        let wrong = |what: &str| Err(Invalid { field: field.clone(), what: what.to_owned() });
         if !ops.contains(listing.op.as_str()) {
             return wrong("the op is not in catalogue.ops");
         }
         if !seen.insert((&listing.op, &listing.state)) {
-            return wrong("there is another listing of this op and state");
+            return wrong("the mechanism has another listing of this op and state");
         }
-        check_listing(&place, listing)?;
+        check_listing(&field, listing)?;
     }
     Ok(())
 }
 
-fn check_listing(place: &str, listing: &Listing) -> Result<(), Invalid> {
-    short(&format!("{place}.state"), listing.state.as_deref().unwrap_or_default())?;
+fn check_listing(field: &str, listing: &Listing) -> Result<(), Invalid> {
+    check_length(&format!("{field}.state"), listing.state.as_deref().unwrap_or_default())?;
     let lines = listing.lines.len();
     if lines > MAX_LINES {
-        let what = format!("{lines} lines are more than the {MAX_LINES} a listing may have");
-        return Err(Invalid { place: format!("{place}.lines"), what });
+        let what = format!("{lines} lines exceed the maximum of {MAX_LINES} for a listing");
+        return Err(Invalid { field: format!("{field}.lines"), what });
     }
     for (index, line) in listing.lines.iter().enumerate() {
-        let place = format!("{place}.lines[{index}]");
+        let field = format!("{field}.lines[{index}]");
         let digits = line.bytes.len();
         if digits == 0 || digits % 2 == 1 || !line.bytes.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(Invalid { place: format!("{place}.bytes"), what: "these are no hexadecimal bytes".to_owned() });
+            return Err(Invalid { field: format!("{field}.bytes"), what: "the text is not hexadecimal".to_owned() });
         }
         if digits / 2 > MAX_LINE_BYTES {
-            let what = format!("{} bytes are more than the {MAX_LINE_BYTES} a line may have", digits / 2);
-            return Err(Invalid { place: format!("{place}.bytes"), what });
+            let what = format!("{} bytes exceed the maximum of {MAX_LINE_BYTES} for a line", digits / 2);
+            return Err(Invalid { field: format!("{field}.bytes"), what });
         }
-        short(&format!("{place}.text"), &line.text)?;
-        short(&format!("{place}.place"), &line.place)?;
+        check_length(&format!("{field}.text"), &line.text)?;
+        check_length(&format!("{field}.place"), &line.place)?;
     }
     Ok(())
 }
 
-fn short(place: &str, text: &str) -> Result<(), Invalid> {
+fn check_length(field: &str, text: &str) -> Result<(), Invalid> {
     let length = text.chars().count();
     if length <= MAX_TEXT {
         return Ok(());
     }
-    let what = format!("{length} characters are more than the {MAX_TEXT} it may have");
-    Err(Invalid { place: place.to_owned(), what })
+    let what = format!("{length} characters exceed the maximum of {MAX_TEXT}");
+    Err(Invalid { field: field.to_owned(), what })
 }
 
-fn check_cell(place: &str, cell: &Cell) -> Result<(), Invalid> {
-    let wrong = |what: String| Err(Invalid { place: place.to_owned(), what });
+fn check_cell(field: &str, cell: &Cell) -> Result<(), Invalid> {
+    let wrong = |what: String| Err(Invalid { field: field.to_owned(), what });
     match (&cell.overhead, &cell.absent) {
-        (Some(_), Some(_)) => return wrong("it has an overhead and a reason why it has none".to_owned()),
-        (None, None) => return wrong("it has neither an overhead nor a reason why not".to_owned()),
+        (Some(_), Some(_)) => return wrong("a cell with an overhead must not have a reason for none".to_owned()),
+        (None, None) => return wrong("a cell without an overhead must have a reason".to_owned()),
         (None, Some(_)) => {}
         (Some(overhead), None) => {
-            interval(&format!("{place}.overhead.cycles"), &overhead.cycles)?;
-            interval(&format!("{place}.overhead.ns"), &overhead.ns)?;
-            interval(&format!("{place}.overhead.ratio"), &overhead.ratio)?;
+            interval(&format!("{field}.overhead.cycles"), &overhead.cycles)?;
+            interval(&format!("{field}.overhead.ns"), &overhead.ns)?;
+            interval(&format!("{field}.overhead.ratio"), &overhead.ratio)?;
             if overhead.ratio.low <= 0.0 {
-                return wrong(format!("a ratio of times cannot be {}", overhead.ratio.low));
+                return wrong(format!("a ratio of times must be positive, not {}", overhead.ratio.low));
             }
         }
     }
     if let Some(deciding) = &cell.deciding_cycles {
-        bounds(&format!("{place}.deciding_cycles"), deciding)?;
+        bounds(&format!("{field}.deciding_cycles"), deciding)?;
     }
     if cell.resolved && cell.limit.is_some() {
-        return wrong("it is resolved, and something keeps it from being resolved".to_owned());
+        return wrong("a resolved cell must not have a limit".to_owned());
     }
     for layout in &cell.layouts {
-        interval(&format!("{place}.layouts@{}", layout.offset), &layout.cycles)?;
+        interval(&format!("{field}.layouts@{}", layout.offset), &layout.cycles)?;
     }
     for mode in &cell.modes {
         if !(0.0..=1.0).contains(&mode.share) {
-            return wrong(format!("a mode's share of {} is not between 0 and 1", mode.share));
+            return wrong(format!("the share of a mode must lie between 0 and 1, not {}", mode.share));
         }
     }
     let instructions = cell.instructions.iter().flat_map(|i| [i.per_op, i.extra]);
@@ -371,22 +368,22 @@ fn check_cell(place: &str, cell: &Cell) -> Result<(), Invalid> {
         .chain(instructions)
         .chain(counters);
     match numbers.chain(modes).find(|number| !number.is_finite()) {
-        Some(number) => wrong(format!("{number} is no measured number")),
+        Some(number) => wrong(format!("{number} is not a finite number")),
         None => Ok(()),
     }
 }
 
-fn interval(place: &str, Estimate { estimate, low, high }: &Estimate) -> Result<(), Invalid> {
-    // Written values are rounded; the order of rounded values still holds. A NaN fails every comparison.
+fn interval(field: &str, Estimate { estimate, low, high }: &Estimate) -> Result<(), Invalid> {
+    // Written values are rounded, which keeps their order. A NaN fails every comparison.
     if low <= estimate && estimate <= high && low.is_finite() && high.is_finite() {
         return Ok(());
     }
-    Err(Invalid { place: place.to_owned(), what: format!("{estimate} with [{low}, {high}] is no interval") })
+    Err(Invalid { field: field.to_owned(), what: format!("{estimate} with [{low}, {high}] is not an interval") })
 }
 
-fn bounds(place: &str, Bounds { low, high }: &Bounds) -> Result<(), Invalid> {
+fn bounds(field: &str, Bounds { low, high }: &Bounds) -> Result<(), Invalid> {
     if low <= high && low.is_finite() && high.is_finite() {
         return Ok(());
     }
-    Err(Invalid { place: place.to_owned(), what: format!("[{low}, {high}] is no interval") })
+    Err(Invalid { field: field.to_owned(), what: format!("[{low}, {high}] is not an interval") })
 }

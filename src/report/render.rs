@@ -1,4 +1,4 @@
-//! The files of a report: page and plots.
+//! The files that are made from a report: page and plots.
 
 use std::path::PathBuf;
 
@@ -6,21 +6,21 @@ use super::html::{self, HtmlError};
 use super::plots::{self, PlotError};
 use super::schema::Report;
 
-/// Why a page or plot could not be made.
+/// Failure to make a page or plot.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// The page.
+    /// The page failed.
     #[error(transparent)]
     Page(#[from] HtmlError),
-    /// A plot.
+    /// A plot failed.
     #[error(transparent)]
     Plot(#[from] PlotError),
 }
 
-/// Everything made from a report but itself, with paths relative to its folder.
+/// The page and the plots of a report, with paths relative to the report's folder.
 ///
 /// # Errors
-/// Where a template or plot fails.
+/// When a template or plot fails.
 pub fn files(report: &Report) -> Result<Vec<(PathBuf, Vec<u8>)>, RenderError> {
     let mut files = Vec::new();
     for plot in plots::all(report)? {

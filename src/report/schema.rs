@@ -1,7 +1,7 @@
-//! `report.json`: the shapes of the document, version [`SCHEMA`].
+//! The types of `report.json`, version [`SCHEMA`].
 //!
-//! Units are in the field names. A number that was not measured is absent, and [`Report::absent`] or the cell's own
-//! `absent` says why; it is never 0 and never NaN. Field order is the order of declaration.
+//! Field names hold the units. A number that was not measured is absent, never 0 and never NaN; [`Report::absent`] or
+//! the cell's own `absent` holds the reason. Fields are written in the order of declaration.
 
 use std::collections::BTreeMap;
 
@@ -12,44 +12,43 @@ use crate::host::{Check, Machine};
 use crate::op::{BodyKind, Bytes, Conventions, Group, Kind, Since};
 use crate::regime::Regime;
 
-/// The version of the document that this build writes and reads.
+/// Version of the document that this build writes and reads.
 pub const SCHEMA: &str = "pvbench.report/1";
 
-/// The whole document.
+/// The report of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Always [`SCHEMA`].
     pub schema: String,
-    /// What wrote it.
+    /// The program that wrote the report.
     pub tool: Tool,
-    /// What was asked for and how it went.
+    /// The plan of the run, its start and its duration.
     pub run: Run,
-    /// Where it ran.
+    /// The machine that the run measured.
     pub machine: Machine,
-    /// Whether that was fit to measure on.
+    /// Checks of whether the machine and the build are fit for measuring.
     pub environment: Vec<Check>,
-    /// How clock ticks became core cycles.
+    /// Conversion of clock ticks to core cycles; absent if no round was finished.
     pub calibration: Option<Calibration>,
-    /// What an A/A comparison showed; absent where no group was finished.
+    /// The floor over all regimes, from A/A comparisons; absent if no comparison was finished.
     pub floor: Option<Floor>,
-    /// The floor of each regime, in the order of the plan's regimes. Empty in a document that has `floor` alone: that
-    /// floor holds for every regime.
+    /// The floor of each regime, in the order of the plan's regimes. If empty, `floor` holds for every regime.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub floors: Vec<RegimeFloor>,
-    /// What the ops and mechanisms of the cells are.
+    /// Descriptions of the ops, mechanisms and kernel options.
     pub catalogue: Catalogue,
-    /// The results.
+    /// The measured cells.
     pub cells: Vec<Cell>,
-    /// Macro benchmarks.
+    /// The macro benchmarks.
     pub workloads: Vec<WorkloadResult>,
-    /// Real kernels, where they were counted.
+    /// Instruction counts of real kernels; absent if none were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linux: Option<Linux>,
-    /// What is missing from the whole report, and why: said once, not per cell.
+    /// What the whole report lacks, with the reasons. They are not repeated in the cells.
     pub absent: Vec<Unavailable>,
-    /// What went wrong.
+    /// Failures of workers during the run.
     pub failures: Vec<Failure>,
 }
 
@@ -58,145 +57,147 @@ pub struct Report {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
-    /// `pvbench`
+    /// Name of the program: `pvbench`.
     pub name: String,
-    /// Its version.
+    /// Version of the program.
     pub version: String,
-    /// `release` or `debug`: a debug build measures the compiler's laziness, not the mechanism.
+    /// `release` or `debug`. A debug build measures unoptimised code, not the mechanism.
     pub build: String,
 }
 
-/// The run.
+/// The run that the report describes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// Where everything random comes from.
+    /// Seed of everything random in the run.
     pub seed: u64,
-    /// What was planned.
+    /// Summary of the plan.
     pub plan: PlanSummary,
-    /// When it began, RFC 3339 in UTC.
+    /// Start of the run, RFC 3339 in UTC.
     pub started: String,
-    /// How long it took.
+    /// Duration of the run in seconds.
     pub duration_seconds: f64,
-    /// Whether all that was planned was done. Failed groups and an interruption make it false.
+    /// Whether the whole plan was measured. A failed comparison or an interruption makes it false.
     pub complete: bool,
 }
 
-/// The plan, as far as a reader needs it.
+/// Summary of the plan of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlanSummary {
     /// `quick`, `default` or `full`.
     pub preset: String,
-    /// How many ops.
+    /// Number of ops.
     pub ops: usize,
-    /// Mechanism names in the order of the tables.
+    /// Names of the mechanisms, in the order of the tables.
     pub mechanisms: Vec<String>,
-    /// Regimes.
+    /// The measured regimes.
     pub regimes: Vec<Regime>,
-    /// Bodies.
+    /// The measured bodies.
     pub bodies: Vec<BodyKind>,
-    /// Offsets of the loop head within 128 bytes.
+    /// Offsets of the loop head within 128 bytes, in bytes.
     pub layouts: Vec<u32>,
-    /// Worker processes that took all groups.
+    /// Number of worker processes that measured all comparisons.
     pub workers: usize,
-    /// Further worker processes, which measured again what was disturbed or undecided while there was time.
+    /// Number of further worker processes, which measured contended or undecided comparisons again while time was left.
     pub workers_again: usize,
-    /// Palindromic rounds per group and worker, with one more at one layout.
+    /// Palindromic rounds per comparison and worker; one layout has one round more.
     pub rounds: usize,
-    /// The least length of a window in core cycles.
+    /// Minimum length of a window in core cycles.
     pub window_cycles: u64,
-    /// The CPU the workers were pinned to; absent where pinning was not allowed.
+    /// The CPU that workers were pinned to; absent if pinning was not allowed.
     pub cpu: Option<usize>,
-    /// The CPU that workers of workloads had at the same time, each one of the two; absent where they came one after
-    /// another.
+    /// The second CPU that ran workload workers at the same time, each worker on one of the two CPUs; absent if
+    /// workload workers ran one after another.
     pub beside: Option<usize>,
-    /// Confidence of all intervals, as a share.
+    /// Confidence of all intervals, as a share from 0 to 1.
     pub confidence: f64,
-    /// With this probability at most a single cell is resolved by chance: so little that all cells, and all looks at
-    /// them during the run, are right together with the confidence above.
+    /// Maximum probability that a single cell is resolved by chance. It is so small that all cells, at every
+    /// checkpoint of the run, are right together with the confidence above.
     pub error_per_cell: f64,
 }
 
-/// How ticks became cycles.
+/// Conversion of clock ticks to core cycles, and the state of the core during the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// `tsc` or `os`.
+    /// The clock that windows were timed with: `tsc` or `os`.
     pub clock: String,
-    /// Why not the TSC; absent where it is.
+    /// Why the clock is not the TSC; absent if it is.
     pub clock_reason: Option<String>,
     /// Clock ticks per second.
     pub ticks_per_second: f64,
-    /// Ticks per core cycle over the rounds of the run, by a chain of dependent adds: median and the middle 90%.
+    /// Ticks per core cycle, from a chain of dependent adds: the median and the middle 90% over the rounds of the run.
     pub ticks_per_cycle: Estimate,
-    /// Core frequency that follows from it, in GHz, over the same rounds.
+    /// Core frequency in GHz, computed from `ticks_per_cycle` over the same rounds.
     pub core_ghz: Estimate,
-    /// Independent adds per core cycle over the same rounds: how much of the core the run had. Two runs compare where
-    /// these do.
+    /// Core throughput: independent adds per core cycle over the same rounds. It shows how much of the core the run
+    /// had. Two runs are comparable if their core throughput agrees.
     pub adds_per_cycle: Option<Estimate>,
-    /// Share of the rounds, 0 to 1, in which independent adds ran slower than this core can: another hyperthread had
-    /// part of it. Where enough workers had quiet rounds, these are left out; a layout's `workers` counts those used.
+    /// Share of contended rounds, 0 to 1: independent adds ran slower than the core can, because another hyperthread
+    /// had part of it. Contended rounds are left out if enough workers had uncontended ones; `workers` of a layout
+    /// counts the workers used.
     pub disturbed_share: f64,
-    /// Rounds that the numbers come from.
+    /// Number of rounds that the numbers come from.
     pub rounds: usize,
-    /// Rounds that were dropped because the machine changed its pace in the middle (a process was stopped or lost its
-    /// CPU, or the frequency jumped), or because another hyperthread had part of the core. Others were made in their
-    /// place.
+    /// Number of dropped rounds. A round is dropped if the core changed its frequency, the process was stopped or lost
+    /// its CPU during it, or if another hyperthread had part of the core. Each dropped round was measured again.
     pub dropped_rounds: usize,
-    /// Values of columns within the other rounds that were passed over because their two windows disagreed.
+    /// Number of values of variants that were rejected in the other rounds, because their two windows disagreed.
     pub dropped_values: usize,
 }
 
-/// What A/A comparisons showed in this run: `inline` against a copy of itself, in the same rounds as everything else.
+/// The floor of the run over all regimes, from A/A comparisons: `inline` against a copy of itself, in the same rounds
+/// as everything else.
 ///
-/// Noise grows with what is timed: differences are counted in core cycles for ops of up to one cycle, and per cycle for
-/// those that take longer. This is the floor over all regimes; cells are held against that of their regime.
+/// Noise grows with the time of the op. For ops of up to one cycle a difference is in core cycles; for longer ops it is
+/// in core cycles per cycle of the op. A cell is compared with the floor of its own regime.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Floor {
-    /// At least 95% of the groups' A/A comparisons lie within this many core cycles (per cycle of the op, at least
-    /// one).
+    /// At least 95% of the A/A differences are at most this large, in core cycles per cycle of the op (an op counts as
+    /// at least one cycle).
     pub cycles: f64,
-    /// The same as a relative difference.
+    /// The same bound as a relative difference.
     pub ratio: f64,
-    /// How many groups (op, regime, layout) it comes from.
+    /// Number of comparisons (op, regime, layout) that the floor comes from.
     pub groups: usize,
-    /// Median absolute A/A difference of the same loop at the same address.
+    /// Median absolute A/A difference of the same loop at the same address, in core cycles.
     pub same_loop_cycles: f64,
-    /// Median absolute A/A difference of a copy of the loop at another address.
+    /// Median absolute A/A difference of a copy of the loop at another address, in core cycles.
     pub copied_loop_cycles: f64,
 }
 
-/// The floor of one regime: a flushed loop differs from its copy by cycles, a loop in throughput by ten-thousandths.
+/// The floor of one regime. A flushed loop differs from its copy by cycles, a loop in throughput by ten-thousandths of
+/// a cycle.
 ///
-/// At least 95% of the A/A comparisons of a regime lie within its floor; with fewer than 20 groups all of them do.
-/// Fewer than 10 say too little: there the floor is the greater of their greatest and of the floor over all regimes. A
-/// cell's own floor is `cycles` times what the mechanism takes there, at least one cycle, and never below the A/A
-/// differences of its own group.
+/// At least 95% of the A/A differences of a regime lie within its floor; with fewer than 20 comparisons all of them do.
+/// With fewer than 10 comparisons the floor is the larger of their largest difference and the floor over all regimes.
+/// The floor of a cell is `cycles` times the cycles that the mechanism takes there (at least one cycle), and never
+/// below the A/A differences of its own comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RegimeFloor {
-    /// Which regime.
+    /// The regime.
     pub regime: Regime,
-    /// In core cycles (per cycle of the op, at least one).
+    /// The floor in core cycles per cycle of the op (an op counts as at least one cycle).
     pub cycles: f64,
-    /// The same as a relative difference.
+    /// The same bound as a relative difference.
     pub ratio: f64,
-    /// How many groups (op and body) of this regime were compared.
+    /// Number of comparisons (op and body) of this regime that the floor comes from.
     pub groups: usize,
-    /// Median absolute A/A difference of the same loop at the same address.
+    /// Median absolute A/A difference of the same loop at the same address, in core cycles.
     pub same_loop_cycles: f64,
-    /// Median absolute A/A difference of a copy of the loop at another address.
+    /// Median absolute A/A difference of a copy of the loop at another address, in core cycles.
     pub copied_loop_cycles: f64,
 }
 
-/// The ends of an interval whose estimate stands elsewhere.
+/// The ends of an interval. Another field holds its estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -207,7 +208,7 @@ pub struct Bounds {
     pub high: f64,
 }
 
-/// A value with its interval. The confidence is that of the run.
+/// A value with its interval, at the confidence of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -220,7 +221,7 @@ pub struct Estimate {
     pub high: f64,
 }
 
-/// What the report speaks of.
+/// Descriptions of the ops, mechanisms and kernel options in the report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -234,63 +235,63 @@ pub struct Catalogue {
     pub options: Vec<OptionInfo>,
 }
 
-/// An op.
+/// Description of an op.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OpInfo {
-    /// Linux's name of the hook.
+    /// Name of the op, as in Linux.
     pub name: String,
-    /// Its structure in pv_ops.
+    /// The structure within `pv_ops` that the op belongs to.
     pub group: Group,
-    /// Which kernels have it.
+    /// The kernels that have the op.
     pub since: Since,
     /// Number of arguments.
     pub arguments: usize,
-    /// Whether it returns a value.
+    /// Whether the op returns a value.
     pub returns: bool,
-    /// Real or modelled, of the native body.
+    /// Whether the native body is real or modelled.
     pub native_kind: Kind,
-    /// Real or modelled, of the Xen body.
+    /// Whether the Xen body is real or modelled.
     pub xen_kind: Kind,
-    /// What patching would put in place of a native call.
+    /// What patching writes in place of a call of the native body.
     pub bytes: Bytes,
-    /// The native instructions' machine code without the return, in hexadecimal.
+    /// Machine code of the native body without the return, in hexadecimal.
     pub native_code: String,
-    /// Register convention of its call sites.
+    /// Register convention of the call sites.
     pub conventions: Conventions,
-    /// The C prototype.
+    /// Prototype in C.
     pub prototype: String,
-    /// What it is for.
+    /// Purpose of the op.
     pub purpose: String,
-    /// Where Linux defines it.
+    /// Where Linux defines the op.
     pub source: String,
 }
 
-/// A mechanism.
+/// Description of a mechanism.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MechanismInfo {
-    /// Its name.
+    /// Name of the mechanism.
     pub name: String,
-    /// What it is.
+    /// Description of the mechanism in a sentence.
     pub summary: String,
-    /// Since when and where it is used.
+    /// Where and since when the mechanism is used.
     pub known_from: String,
-    /// The states its sites are brought into; empty where nothing is patched. They are measured in one loop at one
-    /// address, so that comparing them carries no bias of layout; all other comparisons are of loops at the same offset
-    /// within 128 bytes.
+    /// The states that the sites are set to; empty if nothing is patched. All states of a mechanism are measured in one
+    /// loop at one address, so layout does not bias a comparison of states. Loops of different mechanisms share only
+    /// the offset within 128 bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<String>,
-    /// The year in which it became Linux's way; absent where it is no step of Linux's history. Steps of one year are in
-    /// the order of the catalogue.
+    /// Year in which Linux adopted the mechanism; absent if Linux never used it for these hooks. Steps of one year are
+    /// in the order of the catalogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub year: Option<u16>,
-    /// What changed with it, in a line; absent where it is no step of Linux's history.
+    /// The change that Linux made in that year, in one line; absent if Linux never used the mechanism for these hooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// The machine code of some of its call sites.
+    /// Machine code of some call sites.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listings: Vec<Listing>,
 }
@@ -300,141 +301,142 @@ pub struct MechanismInfo {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Listing {
-    /// The op, one of the catalogue.
+    /// Name of the op, which the catalogue holds.
     pub op: String,
-    /// State of a patchable mechanism; absent for others.
+    /// State of a patchable mechanism; absent for other mechanisms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// The instructions in the order in which they are executed.
+    /// The instructions in the order of execution.
     pub lines: Vec<ListingLine>,
 }
 
-/// An instruction.
+/// One instruction of a listing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListingLine {
-    /// Its bytes in hexadecimal.
+    /// Bytes of the instruction in hexadecimal.
     pub bytes: String,
-    /// The same, disassembled.
+    /// Disassembly of the instruction.
     pub text: String,
-    /// Where it stands: `site`, `callee`, `thunk`, ..
+    /// The part of the code that holds the instruction: `site`, `callee`, `thunk`, ..
     pub place: String,
-    /// Whether patching changed its bytes.
+    /// Whether patching changed the bytes.
     pub changed: bool,
 }
 
-/// One (op, body, mechanism, state, regime).
+/// The result for one op with one body, mechanism, state and regime.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
-    /// The op.
+    /// Name of the op.
     pub op: String,
-    /// The body it ends in.
+    /// The body that the call reaches.
     pub body: BodyKind,
-    /// Whether that body is real or modelled.
+    /// Whether the body is real or modelled.
     pub kind: Kind,
-    /// The way there.
+    /// Name of the mechanism.
     pub mechanism: String,
-    /// State of a patchable mechanism; absent for others.
+    /// State of a patchable mechanism; absent for other mechanisms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// The circumstances.
+    /// The regime.
     pub regime: Regime,
-    /// Above `inline` in the same op and regime. For `inline` itself: a second `inline` against the first. Absent where
-    /// it was not measured; `absent` says why.
+    /// Overhead above `inline` in the same op, body and regime. For `inline` itself, a second `inline` against the
+    /// first. Absent if it was not measured; `absent` holds the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overhead: Option<Overhead>,
-    /// Why there is no overhead.
+    /// Reason why there is no overhead; absent if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<String>,
-    /// What `inline` takes per op here, in core cycles.
+    /// Time of `inline` per op in this regime, in core cycles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native_cycles: Option<f64>,
-    /// The overhead with the loop at each offset.
+    /// The overhead at each layout.
     pub layouts: Vec<LayoutEstimate>,
-    /// Largest minus smallest overhead over the layouts, in core cycles; absent with fewer than two.
+    /// Largest minus smallest overhead over the layouts, in core cycles; absent with fewer than two layouts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout_range: Option<f64>,
-    /// What scatters the overhead, level by level; absent where too little was measured to tell.
+    /// Scatter of the overhead within and between rounds, workers and layouts; absent if too little was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
-    /// Where workers disagree: the values they gather at. Empty where they agree.
+    /// The values that workers gather at if they disagree; empty if they agree.
     pub modes: Vec<ModeShare>,
-    /// Executed instructions; absent where the whole report has none.
+    /// Executed instructions; absent if they were not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<Instructions>,
-    /// Why this cell has no count, where others have.
+    /// Reason why this cell has no instruction count although others have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions_absent: Option<String>,
-    /// Hardware counters per op by name; absent where the machine has none.
+    /// Hardware counters per op, by name; absent if the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,
-    /// What the overhead was held against: nothing below this many core cycles is a difference here.
+    /// The floor of this cell in core cycles: nothing below it is a difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor_cycles: Option<f64>,
-    /// The interval that decides, in core cycles around the same estimate: Student's over the workers, at the
-    /// confidence 1 - `error_per_cell` of the plan. It is wider than that of `overhead`, for all cells hold together
-    /// with it.
+    /// The deciding interval in core cycles, around the same estimate: Student's t over the workers, at confidence
+    /// 1 - `error_per_cell` of the plan. It is wider than the interval of `overhead`, so that all cells of the run hold
+    /// together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deciding_cycles: Option<Bounds>,
-    /// Whether the overhead stands clear: the deciding interval, every mode and the overhead at every layout lie beyond
+    /// Whether the overhead is resolved: the deciding interval, every mode and the overhead at every layout lie beyond
     /// the floor on one side of zero, and the overhead is greater than the layout range.
     pub resolved: bool,
-    /// What keeps it from being resolved; absent where it is, or was not measured.
+    /// Why the overhead is not resolved; absent if it is resolved or was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
 }
 
-/// What scatters an overhead, as standard deviations of single values in core cycles, each without what the levels
-/// before it explain.
+/// Scatter of an overhead at four levels: standard deviations of single values in core cycles. Each level excludes
+/// what the levels before it explain.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Spread {
-    /// Within a round: how far its value is off by what its windows differ.
+    /// Within a round, from the difference of its windows.
     pub within_round: f64,
-    /// Between rounds of one worker at one layout; absent where no worker made two.
+    /// Between rounds of one worker at one layout; absent if no worker measured two rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between_rounds: Option<f64>,
     /// Between workers at the same layout.
     pub between_workers: f64,
-    /// Between layouts; absent with fewer than two.
+    /// Between layouts; absent with fewer than two layouts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between_layouts: Option<f64>,
-    /// Which is the greatest part of the estimate's uncertainty, with as many rounds, workers and layouts as there
-    /// were.
+    /// The level that adds most to the uncertainty of the estimate, with the run's number of rounds, workers and
+    /// layouts.
     pub largest: SpreadSource,
 }
 
-/// A level that scatters.
+/// A level at which values scatter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SpreadSource {
-    /// Windows and rounds. More time narrows it: four times as much for half the width.
+    /// Windows and rounds. Four times the rounds halve the width of the interval.
     Rounds,
-    /// Worker processes. More of them narrow it in the same way.
+    /// Worker processes. Four times the workers halve the width of the interval.
     Workers,
-    /// Offsets of the loop. More time does not narrow it: the overhead depends on where the code lies.
+    /// Layouts. More time does not narrow the interval: the overhead depends on the address of the code.
     Layouts,
 }
 
-/// What keeps a cell, or a workload on a kernel, from being resolved.
+/// Why the overhead of a cell, or of a workload on a kernel, is not resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Limit {
-    /// The estimate itself lies within the floor: there is no difference to be seen.
+    /// The estimate lies within the floor: no difference is visible.
     Floor,
     /// The estimate lies beyond the floor, but the deciding interval reaches into it. More time narrows the interval.
     Interval,
-    /// Workers gather at several values, and one of them is not clear of the floor. More time does not help.
+    /// Workers gather at several values, and one of them lies within the floor. More time does not help.
     Modes,
-    /// Moving the loop moves the overhead by its size or more, or into the floor. More time does not help.
+    /// The layout range is as large as the overhead, or the overhead at one layout lies within the floor. More time
+    /// does not help.
     Layout,
-    /// The op leaves the guest: what is timed is the hypervisor's work, and says nothing of the mechanism.
+    /// The op traps to the hypervisor. Its time is the hypervisor's and says nothing about the mechanism.
     Traps,
 }
 
@@ -451,199 +453,198 @@ pub struct Overhead {
     pub ratio: Estimate,
 }
 
-/// The overhead with the loop at one offset.
+/// The overhead at one layout.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LayoutEstimate {
-    /// Offset of the loop head within 128 bytes.
+    /// Offset of the loop head within 128 bytes, in bytes.
     pub offset: u32,
-    /// Core cycles per op.
+    /// Overhead in core cycles per op.
     pub cycles: Estimate,
-    /// Workers it comes from.
+    /// Number of workers that the overhead comes from.
     pub workers: usize,
 }
 
-/// A value that workers gather at.
+/// A value that workers gather at, with their share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ModeShare {
-    /// Offset of the layout the mode was seen at.
+    /// Offset of the layout at which the mode appeared, in bytes.
     pub offset: u32,
-    /// Core cycles per op.
+    /// Overhead in core cycles per op.
     pub cycles: f64,
-    /// Share of that layout's workers, 0 to 1.
+    /// Share of the workers of that layout, 0 to 1.
     pub share: f64,
 }
 
-/// Executed instructions.
+/// Executed instructions per op.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Instructions {
-    /// Per op, the loop's own share included.
+    /// Instructions per op, including those of the loop.
     pub per_op: f64,
-    /// Above `inline`.
+    /// Instructions per op above `inline`.
     pub extra: f64,
 }
 
-/// A macro benchmark.
+/// The result of a macro benchmark.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadResult {
-    /// Its name.
+    /// Name of the workload.
     pub name: String,
-    /// What one unit of its work is.
+    /// The unit that the workload repeats: one `mmap` call, one fork, ..
     pub unit: String,
-    /// What it does.
+    /// What a unit does.
     pub summary: String,
-    /// What it is modelled on.
+    /// The benchmark or paper that the workload is modelled on.
     pub source: String,
-    /// Units of a timed part of a run.
+    /// Units per timed part of a run.
     pub units: u64,
-    /// Workers that the numbers come from.
+    /// Number of workers that the numbers come from.
     pub workers: usize,
-    /// Workers that were left out: another thread had part of their core all the time.
+    /// Number of workers that were left out, because another thread had part of their core all the time.
     #[serde(default)]
     pub disturbed_workers: usize,
-    /// Rounds of those workers that the numbers come from, each with kernels at other places and with work of its own;
-    /// for kernel options fewer.
+    /// Number of rounds that the numbers come from, over those workers. Each round has its own kernel placements and
+    /// its own work. Kernel options have fewer rounds.
     #[serde(default)]
     pub placements: usize,
-    /// Core cycles that a unit takes with `inline`; absent where nothing was measured.
+    /// Core cycles per unit with `inline`; absent if nothing was measured.
     pub inline_cycles: Option<Estimate>,
-    /// The same in nanoseconds.
+    /// Nanoseconds per unit with `inline`.
     pub inline_ns: Option<f64>,
-    /// Executed instructions of a unit with `inline`; absent where they could not be counted.
+    /// Executed instructions per unit with `inline`; absent if they could not be counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline_instructions: Option<f64>,
-    /// Hardware counters of a unit with `inline`, by name; absent where the machine has none.
+    /// Hardware counters per unit with `inline`, by name; absent if the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline_counters: Option<BTreeMap<String, f64>>,
     /// Calls of hooks per unit, by op.
     pub calls: BTreeMap<String, f64>,
-    /// What `inline` differs from itself by, in percent.
+    /// Difference between `inline` and its repeat, in percent.
     pub again_percent: Option<Estimate>,
-    /// What `inline` at other places in memory differs by.
+    /// Differences between `inline` and its copies at other addresses, in percent.
     pub copies_percent: Vec<Estimate>,
-    /// The floor: the largest of these differences, each the mean over all placements of the run. Nothing below it is
-    /// called a difference.
+    /// The floor in percent: the largest of these differences, each a mean over all placements of the run. Nothing
+    /// below it is a difference.
     pub floor_percent: f64,
-    /// The placement range: 95% of two single placements of `inline` differ by no more than this, in percent,
-    /// run-to-run noise removed. A comparison of two builds that differ in nothing finds that much. Absent where
-    /// kernels were not placed.
+    /// The placement range in percent: 95% of two single placements of `inline` differ by no more, run-to-run noise
+    /// removed. A comparison of two builds of the same source finds that much. Absent if kernels were not placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_percent: Option<f64>,
-    /// Kernels stand at places in memory that each round draws anew; here is why they did not, and what differs between
-    /// them is in part where the linker put them.
+    /// Reason why kernels stayed at the addresses that the linker chose; absent if every round placed them anew.
+    /// Differences between kernels that stayed come partly from their addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<String>,
-    /// The kernels, each against `inline`.
+    /// The results of the kernels, each against `inline`.
     pub kernels: Vec<WorkloadKernel>,
 }
 
-/// A macro benchmark on one kernel.
+/// The result of a macro benchmark on one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadKernel {
-    /// The mechanism that its hooks are behind; absent for a kernel option.
+    /// The mechanism of the hooks; absent for a kernel option.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mechanism: Option<String>,
-    /// State of a patchable mechanism. `inline` is what a kernel has that booted on bare metal: native instructions
-    /// where they fit, NOPs where there are none, direct calls else.
+    /// State of a patchable mechanism. `inline` is the state of a kernel that booted on bare metal: native instructions
+    /// if they fit, NOPs if there are none, direct calls otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// The kernel option; absent for a mechanism.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub option: Option<String>,
-    /// Time above `inline`, in percent of its mean at several places in memory.
+    /// Time above `inline`, in percent of the mean of `inline` over its placements.
     pub overhead_percent: Option<Estimate>,
-    /// The same in core cycles per unit.
+    /// Time above `inline`, in core cycles per unit.
     pub overhead_cycles: Option<Estimate>,
-    /// Executed instructions of a unit; absent where they could not be counted.
+    /// Executed instructions per unit; absent if they could not be counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<UnitInstructions>,
-    /// Why this kernel has no count, where others have.
+    /// Reason why this kernel has no instruction count although others have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions_absent: Option<String>,
-    /// Hardware counters of a unit, by name; absent where the machine has none.
+    /// Hardware counters per unit, by name; absent if the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,
-    /// The interval that decides, in percent around the same estimate, at a confidence with which all kernels of the
+    /// The deciding interval in percent, around the same estimate. Its confidence is so high that all kernels of the
     /// run hold together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deciding_percent: Option<Bounds>,
-    /// Whether it stands clear: the deciding interval lies beyond the workload's floor.
+    /// Whether the overhead is resolved: the deciding interval lies beyond the floor of the workload.
     pub resolved: bool,
-    /// What keeps it from being resolved, `floor` or `interval`; absent where it is, or was not measured.
+    /// Why the overhead is not resolved, `floor` or `interval`; absent if it is resolved or was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-    /// What the cells say it should be: calls times overheads in throughput, in percent.
+    /// The prediction in percent: calls of hooks times the overheads of their cells in throughput.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted_percent: Option<f64>,
-    /// Why they say nothing.
+    /// Reason why there is no prediction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted_absent: Option<String>,
-    /// Why nothing was measured.
+    /// Reason why nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<String>,
 }
 
-/// Executed instructions of a workload's unit. A repeated string instruction counts once.
+/// Executed instructions per unit of a workload. A repeated string instruction counts once.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnitInstructions {
-    /// Of a unit.
+    /// Instructions per unit.
     pub per_unit: f64,
-    /// Above `inline`, in percent of it.
+    /// Instructions above `inline`, in percent.
     pub extra_percent: f64,
 }
 
-/// A kernel option.
+/// Description of a kernel option.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OptionInfo {
-    /// Its name.
+    /// Name of the option.
     pub name: String,
-    /// What switches it on in Linux.
+    /// The configuration or boot parameter that switches the option on in Linux.
     pub switch: String,
-    /// What it does in the model.
+    /// What the option does in the model kernel.
     pub summary: String,
 }
 
-/// Something that is missing from the whole report.
+/// Something that the whole report lacks, with the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Unavailable {
-    /// What: `counters`, `instructions`, `workloads`, ..
+    /// The missing thing: `counters`, `instructions`, `workloads`, ..
     pub what: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 impl Unavailable {
-    /// Whether it says that `inline` of an op is no baseline.
+    /// Whether the missing thing is an inlined body, so that `inline` of an op is not a valid baseline.
     #[must_use]
     pub fn is_of_baseline(&self) -> bool {
         self.what.starts_with("body of ")
     }
 }
 
-/// Something that went wrong during the run.
+/// Failure of a worker during the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
-    /// Which worker, counted from 0.
+    /// Index of the worker, from 0.
     pub worker: usize,
-    /// The group being measured: `op/body/regime@offset`; absent where none was.
+    /// The comparison that the worker was measuring: `op/body/regime@offset`; absent if there was none.
     pub group: Option<String>,
-    /// What happened, with the signal or exit code.
+    /// The cause, with the signal or exit code.
     pub message: String,
 }

@@ -1,8 +1,8 @@
-//! A report in a folder that may hold an older one: what that one left and the new one does not replace is removed.
+//! Removal of plots that an older report left in the same folder.
 //!
-//! Each report has other plots: of other ops, regimes and workloads. A list beside them says which of the files are
-//! pvbench's and what was in them, in the format of `sha256sum`. Only what is on the list and unchanged is ever
-//! removed.
+//! Each report has its own set of plots, by its ops, regimes and workloads. The list `SHA256SUMS`, in the format of
+//! `sha256sum`, names the plots that pvbench wrote, with their contents. Only plots on the list with unchanged contents
+//! are removed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,20 +13,20 @@ use sha2::{Digest, Sha256};
 
 use super::write::{self, WriteError};
 
-/// Where plots are.
+/// Folder of the plots, within the folder of the report.
 const PLOTS: &str = "plots";
-/// The list of them, beside them.
+/// Name of the list, in the folder of the plots.
 const LIST: &str = "SHA256SUMS";
-/// Bytes of a list that are read; a report with 10,000 plots has no longer one.
+/// Maximum size of a list in bytes. The list of 10,000 plots is no longer.
 const MAX_LIST_BYTES: u64 = 1 << 20;
-/// Bytes of a file that is compared with the list; the largest plot has a tenth of it.
+/// Maximum size in bytes of a file that is compared with the list. The largest plot has a tenth of it.
 const MAX_PLOT_BYTES: u64 = 64 << 20;
 
-/// Writes the page, the plots and what else there is of a report into a folder as [`write::files`] does, and removes
-/// the plots of an older report that are not among them.
+/// Writes the files of a report into a folder as [`write::files`] does, and removes those plots of an older report that
+/// are not among them.
 ///
 /// # Errors
-/// As [`write::files`]. Nothing is removed then.
+/// As [`write::files`]. After an error no plot is removed.
 pub fn replace(folder: &Path, mut files: Vec<(PathBuf, Vec<u8>)>) -> Result<(), WriteError> {
     let plots = folder.join(PLOTS);
     let is_plot = |path: &Path| path.parent() == Some(Path::new(PLOTS));
@@ -36,18 +36,18 @@ pub fn replace(folder: &Path, mut files: Vec<(PathBuf, Vec<u8>)>) -> Result<(), 
         .filter(|(path, _)| is_plot(path))
         .filter_map(|(path, bytes)| Some((name(path)?, sum(bytes))))
         .collect();
-    let stale: BTreeMap<String, String> = listed(&plots)
+    let stale: BTreeMap<String, String> = read_list(&plots)
         .into_iter()
         .filter(|(name, sum)| !new.contains_key(name) && is_unchanged(&plots.join(name), sum))
         .collect();
     if !new.is_empty() || !stale.is_empty() {
-        // With the stale ones: should this process end before they are gone, the next report finds them.
+        // The list includes the stale plots: if this process ends before it removes them, the next report does.
         let list = new.iter().chain(&stale).map(|(name, sum)| format!("{sum}  {name}\n")).collect::<String>();
         files.insert(0, (Path::new(PLOTS).join(LIST), list.into_bytes()));
     }
     write::files(folder, &files)?;
     for name in stale.keys() {
-        // One that cannot be removed is still on the list, and is tried again with the next report.
+        // A plot that cannot be removed stays on the list, and the next report tries again.
         let _ = fs::remove_file(plots.join(name));
     }
     Ok(())
@@ -57,27 +57,27 @@ fn sum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The plots that a folder has by its list, with their sums; none where there is no list, or none that can be read.
-fn listed(plots: &Path) -> BTreeMap<String, String> {
-    let text = contents(&plots.join(LIST), MAX_LIST_BYTES).and_then(|text| String::from_utf8(text).ok());
+/// The plots on the list of a folder, with their sums; empty without a readable list.
+fn read_list(plots: &Path) -> BTreeMap<String, String> {
+    let text = read_file(&plots.join(LIST), MAX_LIST_BYTES).and_then(|text| String::from_utf8(text).ok());
     let text = text.unwrap_or_default();
     let entry = |line: &str| {
         let (sum, name) = line.split_once("  ")?;
-        // The list is a file like others: a name in it leads nowhere else.
+        // Anybody may have edited the list: a name in it must not lead out of the folder.
         let is_plain = name.ends_with(".svg") && !name.contains('/') && name.len() > ".svg".len();
         is_plain.then(|| (name.to_owned(), sum.to_owned()))
     };
     text.lines().filter_map(entry).collect()
 }
 
-/// Whether it is a file, and no link to one, that holds what the list says.
+/// Whether a path is a regular file, not a link, with the sum that the list names.
 fn is_unchanged(path: &Path, expected: &str) -> bool {
-    let is_file = fs::symlink_metadata(path).is_ok_and(|there| there.is_file());
-    is_file && contents(path, MAX_PLOT_BYTES).is_some_and(|bytes| sum(&bytes) == expected)
+    let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    is_file && read_file(path, MAX_PLOT_BYTES).is_some_and(|bytes| sum(&bytes) == expected)
 }
 
-/// What is in a file; none where it cannot be read or is longer than it can be.
-fn contents(path: &Path, most: u64) -> Option<Vec<u8>> {
+/// The contents of a file; `None` if it cannot be read or is longer than `most` bytes.
+fn read_file(path: &Path, most: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(most + 1).read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 <= most).then_some(bytes)
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn plots_of_an_older_report_go_and_files_of_others_stay() {
+    fn plots_of_an_older_report_are_removed_and_other_files_stay() {
         let folder = tempfile::tempdir().unwrap();
         replace(folder.path(), report(&["ladder.svg", "regime-cold.svg", "edited.svg", "linked.svg"])).unwrap();
         let plots = folder.path().join(PLOTS);
@@ -116,30 +116,30 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_plots_leaves_none_of_an_older_one() {
+    fn a_report_without_plots_removes_all_plots_of_an_older_one() {
         let folder = tempfile::tempdir().unwrap();
         replace(folder.path(), report(&["ladder.svg"])).unwrap();
         replace(folder.path(), report(&[])).unwrap();
         assert_eq!(names(folder.path()), [LIST]);
         let fresh = tempfile::tempdir().unwrap();
         replace(fresh.path(), report(&[])).unwrap();
-        assert!(!fresh.path().join(PLOTS).exists(), "a folder for nothing");
+        assert!(!fresh.path().join(PLOTS).exists(), "there is no empty folder");
     }
 
     #[test]
-    fn what_a_report_could_not_replace_is_found_by_the_next() {
+    fn a_plot_that_a_stopped_process_left_is_removed_by_the_next_report() {
         let folder = tempfile::tempdir().unwrap();
         replace(folder.path(), report(&["a.svg", "b.svg"])).unwrap();
         let before = fs::read(folder.path().join(PLOTS).join("b.svg")).unwrap();
         replace(folder.path(), report(&["a.svg"])).unwrap();
-        // As if the process had ended before it removed this.
+        // This stands for a process that ended before it removed the plot.
         fs::write(folder.path().join(PLOTS).join("b.svg"), before).unwrap();
         replace(folder.path(), report(&["a.svg"])).unwrap();
         assert_eq!(names(folder.path()), [LIST, "a.svg"]);
     }
 
     #[test]
-    fn a_list_that_was_tampered_with_removes_nothing_elsewhere() {
+    fn a_forged_list_removes_nothing_outside_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join(PLOTS)).unwrap();
         let outside = folder.path().join("outside.svg");

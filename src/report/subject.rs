@@ -1,4 +1,4 @@
-//! What a number of a report is of, in one line: `pte_val/native/site (inline)/throughput`, `mmap_perf/audit`.
+//! Names of cells and kernels in one line: `pte_val/native/site (inline)/throughput`, `mmap_perf/audit`.
 
 use super::Report;
 use super::plots::number::clipped;
@@ -6,37 +6,37 @@ use super::schema::{Cell, WorkloadKernel, WorkloadResult};
 use crate::op::{BodyKind, Since};
 use crate::regime::Regime;
 
-/// Longer names than this are cut.
-const LONGEST: usize = 60;
-/// Longer reasons than this are cut: three lines of a terminal.
-const LONGEST_REASON: usize = 300;
+/// Maximum length of a name in characters. Longer names are cut.
+const MAX_NAME_CHARS: usize = 60;
+/// Maximum length of a reason in characters, which is three lines of a terminal. Longer reasons are cut.
+const MAX_REASON_CHARS: usize = 300;
 
-/// A cell.
+/// The name of a cell.
 #[must_use]
 pub fn of_cell(cell: &Cell) -> String {
     cell_of(&cell.op, cell.body, &cell.mechanism, cell.state.as_deref(), cell.regime)
 }
 
-/// A cell by its parts.
+/// The name of a cell with these parts.
 #[must_use]
 pub fn cell_of(op: &str, body: BodyKind, name: &str, state: Option<&str>, regime: Regime) -> String {
     format!("{}/{}/{}/{}", plain(op), body.name(), mechanism(name, state), regime.name())
 }
 
-/// A workload on a kernel.
+/// The name of a workload on a kernel.
 #[must_use]
 pub fn of_kernel(workload: &WorkloadResult, kernel: &WorkloadKernel) -> String {
     kernel_of(&workload.name, kernel.mechanism.as_deref(), kernel.state.as_deref(), kernel.option.as_deref())
 }
 
-/// A workload on a kernel by its parts.
+/// The name of a workload on a kernel with these parts.
 #[must_use]
 pub fn kernel_of(workload: &str, name: Option<&str>, state: Option<&str>, option: Option<&str>) -> String {
-    let of = name.map_or_else(|| plain(option.unwrap_or_default()), |name| mechanism(name, state));
-    format!("{}/{of}", plain(workload))
+    let kernel = name.map_or_else(|| plain(option.unwrap_or_default()), |name| mechanism(name, state));
+    format!("{}/{kernel}", plain(workload))
 }
 
-/// A mechanism in its state.
+/// The name of a mechanism, with its state if it has one.
 #[must_use]
 pub fn mechanism(mechanism: &str, state: Option<&str>) -> String {
     match state {
@@ -45,16 +45,16 @@ pub fn mechanism(mechanism: &str, state: Option<&str>) -> String {
     }
 }
 
-/// A name or text from a report as it may be shown: without what would steer a terminal, and not endless.
+/// A name from a report, safe to show: without control characters, at most 60 characters long.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    clipped(text, LONGEST)
+    clipped(text, MAX_NAME_CHARS)
 }
 
-/// A reason from a report as it may be shown: a sentence or two of it, without what would steer a terminal.
+/// A reason from a report, safe to show: without control characters, at most 300 characters long.
 #[must_use]
 pub fn reason(text: &str) -> String {
-    clipped(text, LONGEST_REASON)
+    clipped(text, MAX_REASON_CHARS)
 }
 
 /// Every kernel of every workload of a report.
@@ -62,8 +62,8 @@ pub fn kernels(report: &Report) -> impl Iterator<Item = (&WorkloadResult, &Workl
     report.workloads.iter().flat_map(|workload| workload.kernels.iter().map(move |kernel| (workload, kernel)))
 }
 
-/// Whether any of its ops is a hook of some Linux: the history of Linux's ways says nothing of others.
+/// Whether any op of a report is a hook of Linux. For other suites the history of Linux's mechanisms means nothing.
 #[must_use]
-pub fn is_of_linux(report: &Report) -> bool {
+pub fn has_linux_ops(report: &Report) -> bool {
     report.catalogue.ops.iter().any(|op| op.since != Since::NotLinux)
 }

@@ -1,4 +1,5 @@
-//! What a run prints at its end: the ladder of mechanisms per regime, and how far to trust it.
+//! The summary that a run prints at its end: the ladder of mechanisms per regime, the workloads, the floors and the
+//! failures.
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -12,7 +13,7 @@ use super::verdict::unresolved;
 use crate::host::Check;
 use crate::regime::Regime;
 
-/// The summary as plain text, lines at most about 100 columns wide.
+/// The summary as plain text, with lines of up to about 100 columns.
 #[must_use]
 pub fn summary(report: &Report) -> String {
     let mut text = String::new();
@@ -21,18 +22,18 @@ pub fn summary(report: &Report) -> String {
         text.push('\n');
     };
     if !report.run.complete {
-        line("INCOMPLETE: not everything that was planned was measured".to_owned());
+        line("INCOMPLETE: part of the plan was not measured".to_owned());
     }
     if report.tool.build == "debug" {
-        line("DEBUG BUILD: debug assertions and overflow checks are part of what was measured".to_owned());
+        line("DEBUG BUILD: all times include debug assertions and overflow checks".to_owned());
     }
     if let Some(Check { detail, advice, .. }) = report.unoptimised() {
         line(format!("UNOPTIMISED: {detail}; {}", advice.as_deref().unwrap_or_default()));
     }
-    // Above the tables: what they are held against is no baseline there.
-    let (out_of_place, absent): (Vec<&Unavailable>, Vec<&Unavailable>) =
+    // These come above the tables, because `inline` is not a valid baseline for the ops in question.
+    let (bad_baselines, absent): (Vec<&Unavailable>, Vec<&Unavailable>) =
         report.absent.iter().partition(|absence| absence.is_of_baseline());
-    for absence in out_of_place {
+    for absence in bad_baselines {
         line(format!("WARNING: no {}: {}", absence.what, absence.reason));
     }
     let grid = Grid::new(report);
@@ -41,25 +42,25 @@ pub fn summary(report: &Report) -> String {
             continue;
         }
         line(format!("\n{}: {}", regime.name(), regime.summary()));
-        line(format!("overhead over inline, core cycles per op: {MEDIAN_OVER_OPS}; ~ where it is not resolved"));
-        line(ladder(&grid, regime).to_string());
+        line(format!("overhead over inline, core cycles per op: {MEDIAN_OVER_OPS}; ~ means not resolved"));
+        line(ladder_table(&grid, regime).to_string());
         for (limit, cells) in unresolved(report, regime) {
             line(format!("not resolved: {cells} by {}: {}", limit.word(), limit.meaning()));
         }
     }
     if !report.workloads.is_empty() {
-        line("\nworkloads: time above the same kernel with inline, in percent; ~ where it is not resolved".to_owned());
-        line(workloads(report).to_string());
+        line("\nworkloads: time above the same kernel with inline, in percent; ~ means not resolved".to_owned());
+        line(workload_table(report).to_string());
         line(WORKLOAD_FLOOR.to_owned());
         line(PLACEMENT_RANGE.to_owned());
     }
     if let Some(floor) = &report.floor {
-        line("\nfloor, in cycles per cycle of the op, at least one: inline compared with its own copy".to_owned());
+        line("\nfloor: inline compared with its own copy, in cycles per cycle of the op (at least one)".to_owned());
         for floor in &report.floors {
-            line(format!("  {}: {:.5}, from {} groups", floor.regime.name(), floor.cycles, floor.groups));
+            line(format!("  {}: {:.5}, from {} comparisons", floor.regime.name(), floor.cycles, floor.groups));
         }
         if report.floors.is_empty() {
-            line(format!("  {:.5}, from {} groups", floor.cycles, floor.groups));
+            line(format!("  {:.5}, from {} comparisons", floor.cycles, floor.groups));
         }
     }
     if let Some(calibration) = &report.calibration {
@@ -78,13 +79,14 @@ pub fn summary(report: &Report) -> String {
         line(format!("no {}: {}", absence.what, absence.reason));
     }
     for failure in &report.failures {
-        let group = failure.group.as_deref().unwrap_or("between groups");
+        let group = failure.group.as_deref().unwrap_or("between comparisons");
         line(format!("failed: worker {} at {group}: {}", failure.worker, failure.message));
     }
     text
 }
 
-fn workloads(report: &Report) -> Table {
+/// Kernels by workloads.
+fn workload_table(report: &Report) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let mut kernels: Vec<String> = Vec::new();
@@ -119,8 +121,8 @@ fn workloads(report: &Report) -> Table {
     table
 }
 
-/// The mechanisms over the ops of a regime, each in each of its states, as the page has them.
-fn ladder(grid: &Grid, regime: Regime) -> Table {
+/// The mechanisms and states of a regime over the ops, in the order of the page.
+fn ladder_table(grid: &Grid, regime: Regime) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["mechanism", "median", "middle half", "range", "resolved", "bimodal"]);

@@ -1,14 +1,14 @@
-//! What keeps a cell from being resolved, in words, with what helps against it.
+//! The reasons why overheads are not resolved, in words, with the remedies.
 
 use super::Report;
 use super::schema::{Cell, Limit};
 use crate::regime::Regime;
 
 impl Limit {
-    /// All, in the order of tables.
+    /// All limits, in the order of tables.
     pub const ALL: [Limit; 5] = [Limit::Floor, Limit::Interval, Limit::Layout, Limit::Modes, Limit::Traps];
 
-    /// In a word.
+    /// The limit in one word.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -20,7 +20,7 @@ impl Limit {
         }
     }
 
-    /// What helps, in as few words as a table has room for.
+    /// The remedy, short enough for a table.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
@@ -32,27 +32,30 @@ impl Limit {
         }
     }
 
-    /// What it means and what helps, in a sentence.
+    /// Meaning and remedy in a sentence.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Limit::Floor => "the estimate lies within the floor: there is no difference to be seen",
+            Limit::Floor => "the estimate lies within the floor: no difference is visible",
             Limit::Interval => {
-                "the estimate lies beyond the floor, but the deciding interval reaches into it: more time narrows the interval"
+                "the estimate lies beyond the floor, but the deciding interval reaches into it: \
+                 more time narrows the interval"
             }
             Limit::Modes => {
-                "workers gather at several values, one of them within the floor: more time does not help, read the modes"
+                "workers gather at several values, one of them within the floor: \
+                 more time does not help, read the modes"
             }
             Limit::Layout => {
-                "moving the code moves the overhead by its size or into the floor: more time does not help, read the layouts"
+                "the layout range is as large as the overhead, or one layout lies within the floor: \
+                 more time does not help, read the layouts"
             }
-            Limit::Traps => "the op leaves the guest, and its time is the hypervisor's: measure it on bare metal",
+            Limit::Traps => "the op traps to the hypervisor, whose time this is: measure it on bare metal",
         }
     }
 }
 
-/// How many compared cells of a regime are not resolved, by what keeps them from it. `inline` against itself is no
-/// comparison.
+/// Numbers of measured cells of a regime that are not resolved, by limit. Cells of `inline` do not count, because
+/// `inline` is compared with itself there.
 #[must_use]
 pub fn unresolved(report: &Report, regime: Regime) -> Vec<(Limit, usize)> {
     let compared = |cell: &&Cell| cell.regime == regime && cell.mechanism != "inline" && cell.overhead.is_some();

@@ -1,7 +1,7 @@
-//! Writing files whole or not at all.
+//! Writing of files, whole or not at all.
 //!
-//! A file takes its place by a rename, so that whoever opens it finds the old one or the new one. Links, pipes and
-//! devices stay what they are ([`target`]). A file that cannot be replaced, as a mount point, is written in place.
+//! A new file replaces the old one by a rename, so a reader finds the old contents or the new. Links, pipes and devices
+//! are not replaced ([`target`]). A file that cannot be replaced, such as a mount point, is written in place.
 
 pub mod target;
 pub mod temporary;
@@ -18,81 +18,81 @@ use super::read::{Invalid, check};
 use super::schema::Report;
 use target::Target;
 
-/// Why something could not be written.
+/// Failure to write a file.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The folder could not be made or written to.
     #[error("cannot write to {}: {source}; name another folder", path.display())]
     Folder {
-        /// Which.
+        /// Path of the folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A path that no file can be written to: a folder, a loop of links, a link of another user in a shared folder.
+    /// The path cannot be written to: a folder, a loop of links, or another user's link in a shared folder.
     #[error("cannot write to {}: {source}; name another file", path.display())]
     Target {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file could not be written whole. What was there before is untouched.
-    #[error("cannot write {}: {source}; what was there before is untouched", path.display())]
+    /// A file could not be written whole. Its old contents are untouched.
+    #[error("cannot write {}: {source}; its old contents are untouched", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why: no space, a limit on file sizes, ..
+        /// The cause: no space, a limit on file sizes, ..
         source: io::Error,
     },
-    /// A file that cannot be replaced, a mount point, was written in place, and that broke off.
+    /// A file that cannot be replaced, such as a mount point, was written in place, and the write broke off.
     #[error(
-        "{} is not whole: {source}; it cannot be replaced (is it a mount point?) and was written in place; write it again",
+        "{} is incomplete: {source}; it cannot be replaced (a mount point?) and was written in place; write it again",
         path.display()
     )]
     Torn {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why: no space, a limit on file sizes, ..
+        /// The cause: no space, a limit on file sizes, ..
         source: io::Error,
     },
-    /// A pipe or device took no more.
-    #[error("cannot write to {}: {source}; what was written before it stays", path.display())]
+    /// A pipe or device failed during a write.
+    #[error("cannot write to {}: {source}; earlier output stays", path.display())]
     Stream {
-        /// Which.
+        /// Path of the pipe or device.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Files are in their places, and the disk refused to keep them.
-    #[error("the files in {} were written, but the disk may not keep them: {source}; check it", path.display())]
+    /// The files were written, but the disk failed to store them.
+    #[error("the files in {} were written, but the disk may lose them: {source}; check the disk", path.display())]
     Unsynced {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The report holds something that cannot be true.
+    /// The report holds an impossible value.
     #[error("the report was not written: {0}")]
     Invalid(#[from] Invalid),
-    /// The report could not be put into JSON.
+    /// The report could not be written as JSON.
     #[error("the report was not written: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 impl WriteError {
-    /// Whether the place is at fault, that is the user's choice of it, and not what happened while writing.
+    /// Whether the user's choice of path is at fault, not the writing itself.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         matches!(self, WriteError::Folder { .. } | WriteError::Target { .. })
     }
 }
 
-/// The report as JSON: indented, fields in the order of their declaration, numbers with six significant digits (no
-/// measurement here has more), and with two after the point in any case (counts have more).
+/// The report as indented JSON, with fields in the order of declaration. Numbers have six significant digits, more than
+/// any measurement; from 10,000 on they have two digits after the point, for exact counts.
 ///
 /// # Errors
-/// Where a number is not finite or an interval is none: such a report is not written.
+/// When a number is not finite or an interval is not in order. Such a report is not written.
 pub fn json(report: &Report) -> Result<Vec<u8>, WriteError> {
     check(report)?;
     let mut text = Vec::new();
@@ -104,26 +104,26 @@ pub fn json(report: &Report) -> Result<Vec<u8>, WriteError> {
     Ok(text)
 }
 
-/// JSON with numbers as [`json`] says, and a line per cell: pretty down to the elements of the document's lists,
-/// compact within them. A tenth of a million layouts would else be mostly spaces.
+/// Formatter of JSON with the numbers of [`json`] and one line per cell: indented down to the elements of the
+/// document's lists, compact within them. If all levels were indented, 100,000 layouts would be mostly spaces.
 struct Rounded<'a> {
     pretty: PrettyFormatter<'a>,
     depth: usize,
 }
 
-/// The document, its members, their elements: what is within those is compact.
-const PRETTY_DEPTH: usize = 2;
+/// Depth down to which JSON is indented: the document, its members, and their elements. Deeper levels are compact.
+const MAX_PRETTY_DEPTH: usize = 2;
 
 impl Rounded<'_> {
     fn is_pretty(&self) -> bool {
-        self.depth <= PRETTY_DEPTH
+        self.depth <= MAX_PRETTY_DEPTH
     }
 }
 
 impl Formatter for Rounded<'_> {
     fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        // From 10,000 on six significant digits are less than two after the point: a count would lose its last digits.
-        // Through the decimal form, so that the shortest representation of the rounded value is written.
+        // From 10,000 on, six significant digits leave fewer than two after the point: a count would lose its last
+        // digits. The value goes through its decimal form, so that the shortest text of the rounded value is written.
         let long = (1e4..1e15).contains(&value.abs());
         let digits = if long { format!("{value:.2}") } else { format!("{value:.5e}") };
         let rounded: f64 = digits.parse().unwrap_or(value);
@@ -176,8 +176,8 @@ impl Formatter for Rounded<'_> {
     }
 }
 
-/// A folder that files can be written to: made where it is missing, tried before a long run depends on it. What killed
-/// commands left in it is removed.
+/// Makes a folder if it is missing and tries to write to it, before a long run depends on it. Temporary files that
+/// killed commands left in the folder are removed.
 ///
 /// # Errors
 /// [`WriteError::Folder`].
@@ -188,7 +188,7 @@ pub fn prepare(folder: &Path) -> Result<(), WriteError> {
     temporary::file(folder).map(drop).map_err(failed)
 }
 
-/// A path that a file can be written to, as [`prepare`] for a folder.
+/// Tries to write to the path of a file, as [`prepare`] does for a folder.
 ///
 /// # Errors
 /// [`WriteError::Folder`] or [`WriteError::Target`].
@@ -202,17 +202,18 @@ pub fn prepare_file(path: &Path) -> Result<(), WriteError> {
     }
 }
 
-/// Writes files, in the given order, into a folder (made where it is missing). Each is whole or not at all, and none
-/// takes its place before all are on the disk: temporary files, fsync, then renames, then fsync of the folders.
+/// Writes files, in the given order, into a folder, which is made if it is missing. Each file is written whole or not
+/// at all, and no file is replaced before all are on the disk: temporary files, fsync, then renames, then fsync of the
+/// folders.
 ///
 /// # Errors
-/// With the path. Where a temporary file could not be written, everything that was there before is untouched.
+/// A [`WriteError`] with the path. If a temporary file cannot be written, all old files are untouched.
 pub fn files(folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteError> {
     let files: Vec<(PathBuf, &[u8])> = files.iter().map(|(name, bytes)| (folder.join(name), &bytes[..])).collect();
     if files.is_empty() {
         return prepare(folder);
     }
-    all(&files)
+    write_all(&files)
 }
 
 /// Writes one file, as [`files`] does.
@@ -220,10 +221,10 @@ pub fn files(folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<(), WriteErr
 /// # Errors
 /// As [`files`].
 pub fn file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    all(&[(path.to_owned(), bytes)])
+    write_all(&[(path.to_owned(), bytes)])
 }
 
-fn all(files: &[(PathBuf, &[u8])]) -> Result<(), WriteError> {
+fn write_all(files: &[(PathBuf, &[u8])]) -> Result<(), WriteError> {
     let mut folders: Vec<PathBuf> = Vec::new();
     let mut staged = Vec::new();
     for (path, bytes) in files {
@@ -240,7 +241,7 @@ fn all(files: &[(PathBuf, &[u8])]) -> Result<(), WriteError> {
         staged.push(place::Staged::new(path, target, bytes)?);
     }
     for file in staged {
-        file.place()?;
+        file.commit()?;
     }
     folders.iter().try_for_each(|folder| place::sync_folder(folder))
 }

@@ -1,6 +1,10 @@
-// What is wrong with the layout of the page, a line each: an element that is wider than the window, outside of a
-// container that scrolls; a text that leaves its cell, its drawing or its caption; texts that lie on each other; the
-// main column of a table, where the reader must scroll to see it; a label that is cut; an empty tile.
+// Finds faults in the layout of the page and returns one line for each:
+// - an element that is wider than the window and not within a container that scrolls;
+// - a text that leaves its cell, its drawing or its window;
+// - two texts that overlap;
+// - a caption or the main column of a table that is hidden until the reader scrolls;
+// - an empty tile;
+// - a label that is cut.
 (() => {
   const wrong = [], width = document.documentElement.clientWidth;
   const shown = (e) => e.checkVisibility({ visibilityProperty: true });
@@ -49,14 +53,14 @@
     const own = within.getBoundingClientRect();
     const high = drawing && (box.top < own.top - 1 || box.bottom > own.bottom + 1);
     if (box.left < own.left - 1 || box.right > own.right + 1 || high) {
-      say("a text leaves its place", e, `'${text}' ${box.left} to ${box.right} of ${own.left} to ${own.right}`);
+      say("text leaves its container", e, `'${text}' ${box.left} to ${box.right} of ${own.left} to ${own.right}`);
     }
   }
 
   for (const { e, box, text } of texts) {
     const caption = e.closest("caption");
     const view = caption && scrolling(caption)?.getBoundingClientRect();
-    if (view && box.right > view.right + 1) say("a caption is not to be seen", e, `'${text}' to ${box.right} of ${view.right}`);
+    if (view && box.right > view.right + 1) say("hidden caption", e, `'${text}' to ${box.right} of ${view.right}`);
   }
 
   texts.sort((a, b) => a.box.top - b.box.top);
@@ -70,7 +74,7 @@
       const upright = [a, b].every((box) => box.width > box.height * 0.4);
       if (upright && one.e !== other.e && scrolling(one.e) === scrolling(other.e) && across > 1.5 &&
         down > 0.45 * Math.min(a.height, b.height)) {
-        say("texts on each other", one.e, `'${other.text}' and '${one.text}', ${across} by ${down}`);
+        say("texts overlap", one.e, `'${other.text}' and '${one.text}', ${across} by ${down}`);
       }
     }
     open.push(one);
@@ -80,17 +84,19 @@
     const table = head.closest(".scroll");
     if (!table || !shown(head)) continue;
     const [own, view] = [head.getBoundingClientRect(), table.getBoundingClientRect()];
-    // On a phone the beginning of the column, beside the names. The table of all cells has four columns of names there:
-    // the op stays in view when the others are scrolled away.
+    // On a phone only the beginning of the column must be visible beside the names. The table of all cells has four
+    // columns of names there; the op stays in view when the reader scrolls the others away.
     if (width < 600 && head.closest("#cells")) continue;
-    // A second main column has room from a desktop's screen on.
+    // A second main column needs the width of a desktop screen.
     if (width < 1280 && head.classList.contains("wide")) continue;
     const right = width < 600 ? own.left + 24 : own.right;
-    if (right > Math.min(view.right, width) + 1) say("a main column is not to be seen", head, `${own.left} to ${own.right} of ${view.right}`);
+    if (right > Math.min(view.right, width) + 1) {
+      say("hidden main column", head, `${own.left} to ${own.right} of ${view.right}`);
+    }
   }
   for (const table of document.querySelectorAll(".scroll > table")) {
     if (shown(table) && table.scrollWidth > table.parentElement.clientWidth + 1 && !table.querySelector("th.main")) {
-      say("a table that scrolls names no main column", table, table.parentElement.getAttribute("aria-label"));
+      say("scrolling table without a main column", table, table.parentElement.getAttribute("aria-label"));
     }
   }
 
@@ -98,8 +104,8 @@
   if (tiles) {
     const own = tiles.getBoundingClientRect(), boxes = [...tiles.children].map((tile) => tile.getBoundingClientRect());
     const area = boxes.reduce((sum, box) => sum + (box.width + 1) * (box.height + 1), 0);
-    if (area < (own.width - 2) * (own.height - 2) * 0.99) say("an empty tile", tiles, `${area} of ${own.width * own.height}`);
+    if (area < (own.width - 2) * (own.height - 2) * 0.99) say("empty tile", tiles, `${area} of ${own.width * own.height}`);
   }
-  for (const { e, text } of texts) if (text.includes("\u2026") && e.closest("svg")) say("a label is cut", e, text);
+  for (const { e, text } of texts) if (text.includes("\u2026") && e.closest("svg")) say("cut label", e, text);
   return { texts: texts.length, wrong };
 })()

@@ -1,8 +1,8 @@
-//! Chromium over its debugging pipe, as far as the page's test drives it.
+//! A small client for Chromium's debugging pipe, for the tests of the page.
 //!
-//! The protocol's messages are JSON that ends in a zero byte, in at descriptor 3 and out at 4
-//! (`--remote-debugging-pipe`, <https://chromedevtools.github.io/devtools-protocol/>). The crates that speak it compile
-//! all of its thousand types, which took longer than all of this crate's other dependencies together.
+//! Messages are JSON and end in a zero byte, in at descriptor 3 and out at 4 (`--remote-debugging-pipe`,
+//! <https://chromedevtools.github.io/devtools-protocol/>). The crates that speak the protocol compile all of its
+//! thousand types, which takes longer than all other dependencies of this crate together.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// How long anything may take: machines that test are busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum wait for any answer, in seconds. Machines that run tests are busy.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The browser's executable, where one is installed.
+/// The executable of the browser; `None` if none is installed.
 pub fn installed() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -29,14 +29,14 @@ pub struct Tab {
     from: Receiver<Value>,
     session: Option<String>,
     last: u64,
-    /// What the tab told of its own accord, in order.
+    /// Events of the tab, in order.
     events: Vec<Value>,
 }
 
 impl Tab {
-    /// A browser that keeps its profile in a folder, with an empty tab of that size.
+    /// Starts a browser with its profile in a folder, and opens an empty tab of this size.
     pub fn open(browser: &Path, profile: &Path, (width, height): (u32, u32)) -> Self {
-        // The shell has the ends of the pipes where the browser looks for them.
+        // The shell moves the pipes to the descriptors that the browser expects.
         let mut process = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>&2 2>/dev/null"#])
             .arg(browser)
@@ -83,9 +83,9 @@ impl Tab {
             message["sessionId"] = json!(session);
         }
         self.to.write_all(format!("{message}\0").as_bytes()).expect("the browser listens");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + MAX_WAIT;
         loop {
-            let mut answer = self.next(deadline).unwrap_or_else(|| panic!("{method}: no answer in {PATIENCE:?}"));
+            let mut answer = self.next(deadline).unwrap_or_else(|| panic!("{method}: no answer in {MAX_WAIT:?}"));
             if answer["id"] == self.last {
                 return if answer["error"].is_null() {
                     Ok(answer["result"].take())
@@ -101,20 +101,20 @@ impl Tab {
         self.from.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
     }
 
-    /// What the tab told so far of its own accord: methods and their parameters.
+    /// The events of the tab so far: methods with their parameters.
     pub fn events(&mut self) -> impl Iterator<Item = (&str, &Value)> {
-        // Events that were sent before this answer are there when it is.
+        // This call returns after all events that the tab sent before its answer.
         self.call("Runtime.evaluate", json!({ "expression": "0" }));
         self.events.iter().filter_map(|event| Some((event["method"].as_str()?, &event["params"])))
     }
 
-    /// Calls a method that loads a page, and waits until it is loaded.
+    /// Calls a method that loads a page, and waits until the page is loaded.
     pub fn load(&mut self, method: &str, params: Value) {
         let before = self.events.len();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + MAX_WAIT;
         self.call(method, params);
         while !self.events[before..].iter().any(|event| event["method"] == "Page.loadEventFired") {
-            let event = self.next(deadline).unwrap_or_else(|| panic!("{method}: not loaded in {PATIENCE:?}"));
+            let event = self.next(deadline).unwrap_or_else(|| panic!("{method}: not loaded in {MAX_WAIT:?}"));
             self.events.push(event);
         }
     }
@@ -126,24 +126,24 @@ impl Tab {
         answer["result"]["value"].take()
     }
 
-    /// The first element of a selector, without the help of scripts.
+    /// The first element that matches a selector, found without scripts.
     pub fn find(&mut self, selector: &str) -> Option<Value> {
         let root = self.call("DOM.getDocument", json!({ "depth": 0 }))["root"]["nodeId"].take();
         let found = self.attempt("DOM.querySelector", json!({ "nodeId": root, "selector": selector }));
-        // An error is that of a document that was replaced between the two calls.
+        // An error means that the document was replaced between the two calls.
         Some(found.ok()?["nodeId"].take()).filter(|node| *node != 0)
     }
 
-    /// Waits for an element.
+    /// Waits until an element exists.
     pub fn wait_for(&mut self, selector: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + MAX_WAIT;
         while self.find(selector).is_none() {
-            assert!(Instant::now() < deadline, "no {selector} in {PATIENCE:?}");
+            assert!(Instant::now() < deadline, "no {selector} in {MAX_WAIT:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Clicks into the middle of an element, wherever it is on the page.
+    /// Scrolls to an element and clicks its middle.
     pub fn click(&mut self, selector: &str) {
         let node = self.find(selector).unwrap_or_else(|| panic!("no {selector}"));
         self.call("DOM.scrollIntoViewIfNeeded", json!({ "nodeId": node }));
@@ -175,7 +175,7 @@ impl Tab {
 
 impl Drop for Tab {
     fn drop(&mut self) {
-        // Gone already where it failed.
+        // Errors mean that the browser has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

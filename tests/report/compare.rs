@@ -1,4 +1,4 @@
-//! `pvbench compare` and `pvbench ab`: what changed, and that nothing is compared by leaving it out.
+//! Tests of `pvbench compare` and `pvbench ab`: changes are reported, and nothing is left out without a reason.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// A report of a run that went to its end.
+/// A report of a complete run.
 fn report(folder: &Path, name: &str, change: impl FnOnce(&mut Report)) -> PathBuf {
     let mut report = support::everything();
     report.workloads.push(support::workload());
@@ -35,7 +35,7 @@ fn compare(before: &Path, after: &Path, options: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), said(&output))
 }
 
-/// What was not compared, as JSON has it: subject, where it was measured, and why.
+/// The subjects that were not compared, from the JSON output: subject, report that measured it, and reason.
 fn left_out(before: &Path, after: &Path) -> Vec<(String, String, String)> {
     let output = pvbench().arg("compare").args([before, after]).args(["--json", "-"]).output().unwrap();
     let comparison: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -44,8 +44,8 @@ fn left_out(before: &Path, after: &Path) -> Vec<(String, String, String)> {
     left.map(|left| (text(left, "subject"), text(left, "measured_in"), text(left, "reason"))).collect()
 }
 
-/// Cells of an op lose what was measured.
-fn lose(report: &mut Report, op: &str, reason: &str) {
+/// Removes the overheads of an op.
+fn remove_overheads(report: &mut Report, op: &str, reason: &str) {
     let of = |cell: &&mut Cell| cell.op == op && cell.overhead.is_some();
     for cell in report.cells.iter_mut().filter(of) {
         (cell.overhead, cell.absent) = (None, Some(reason.to_owned()));
@@ -54,7 +54,7 @@ fn lose(report: &mut Report, op: &str, reason: &str) {
 }
 
 #[test]
-fn a_comparison_tells_what_regressed_and_what_improved_and_ends_with_1_for_the_former() {
+fn a_comparison_lists_regressions_and_improvements_and_exits_with_1_on_a_regression() {
     let folder = tempfile::tempdir().unwrap();
     let moved = |by: f64| {
         move |report: &mut pvbench::report::Report| {
@@ -85,7 +85,7 @@ fn a_comparison_tells_what_regressed_and_what_improved_and_ends_with_1_for_the_f
     let output = compare(&slower, &same);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("0 regressed, 3 improved"), "{}", said(&output));
-    // Another machine: cycles say nothing there.
+    // Cycles of another machine are not comparable.
     let elsewhere = report(folder.path(), "elsewhere.json", |report| {
         moved(2.0)(report);
         report.machine.cpu_model = Some("another".to_owned());
@@ -96,7 +96,7 @@ fn a_comparison_tells_what_regressed_and_what_improved_and_ends_with_1_for_the_f
 }
 
 #[test]
-fn two_builds_are_measured_in_turn_and_the_same_build_differs_in_nothing() {
+fn ab_measures_two_builds_in_turn_and_finds_no_difference_between_equal_builds() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = pvbench();
     command.args(["ab", "--baseline", env!("CARGO_BIN_EXE_pvbench"), "--op", "pte_val", "--mechanism", "table"]);
@@ -111,7 +111,7 @@ fn two_builds_are_measured_in_turn_and_the_same_build_differs_in_nothing() {
 }
 
 #[test]
-fn a_baseline_that_is_no_pvbench_ends_with_2() {
+fn ab_exits_with_2_if_the_baseline_is_not_a_pvbench() {
     for baseline in ["/bin/true", "/no/such/program"] {
         let output = pvbench().args(["ab", "--quick", "--baseline", baseline]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
@@ -120,11 +120,11 @@ fn a_baseline_that_is_no_pvbench_ends_with_2() {
 }
 
 #[test]
-fn what_was_measured_before_and_is_absent_after_is_listed_with_its_reason_and_cannot_be_told() {
+fn a_cell_that_is_missing_after_is_listed_with_its_reason_and_makes_the_result_inconclusive() {
     let folder = tempfile::tempdir().unwrap();
     let whole = report(folder.path(), "whole.json", |_| {});
     let lost = report(folder.path(), "lost.json", |report| {
-        lose(report, "set_pte", "the worker was killed by SIGSEGV");
+        remove_overheads(report, "set_pte", "the worker was killed by SIGSEGV");
         let (what, reason) = ("workload contended".to_owned(), "two CPUs contend".to_owned());
         report.absent.push(Unavailable { what, reason });
     });
@@ -137,11 +137,11 @@ fn what_was_measured_before_and_is_absent_after_is_listed_with_its_reason_and_ca
     let of = |which: &str| listed.iter().filter(|(_, measured, _)| measured == which).count();
     assert!(of("before") > 1 && of("after") == 0, "{listed:?}");
     assert!(said.trim_end().ends_with(&format!("{} not compared", of("before"))), "{said}");
-    // The other way round nothing that was there is missing: it is listed, and the rest decides.
+    // In the other order nothing is missing after: the cell is listed, and the others decide.
     let (code, said) = compare(&lost, &whole, &[]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("measured after only") && said.contains("killed by SIGSEGV"), "{said}");
-    // And what neither measured is no news, but is not hidden either.
+    // A cell that neither report measured does not decide, but is listed.
     let (code, said) = compare(&lost, &lost, &["--all"]);
     assert_eq!(code, 0, "{said}");
     let line = said.lines().find(|line| line.contains("measured in neither") && line.contains("SIGSEGV"));
@@ -150,7 +150,7 @@ fn what_was_measured_before_and_is_absent_after_is_listed_with_its_reason_and_ca
 }
 
 #[test]
-fn what_only_one_report_has_is_listed_with_what_the_other_lacks() {
+fn a_cell_of_one_report_only_is_listed_with_the_part_that_the_other_report_lacks() {
     let folder = tempfile::tempdir().unwrap();
     let whole = report(folder.path(), "whole.json", |_| {});
     let fewer = report(folder.path(), "fewer.json", |report| {
@@ -161,7 +161,7 @@ fn what_only_one_report_has_is_listed_with_what_the_other_lacks() {
         report.absent.push(Unavailable { what: "workloads".to_owned(), reason });
     });
     let (code, said) = compare(&whole, &fewer, &[]);
-    assert_eq!(code, 0, "the second was asked for less: {said}");
+    assert_eq!(code, 0, "the second plan was smaller: {said}");
     for reason in ["no such op after", "no such regime after", "no such workload after: this suite has none"] {
         assert!(said.contains(reason), "{reason}: {said}");
     }
@@ -170,7 +170,7 @@ fn what_only_one_report_has_is_listed_with_what_the_other_lacks() {
 }
 
 #[test]
-fn reports_with_nothing_in_common_end_with_3_and_a_sentence_that_says_so() {
+fn reports_with_nothing_in_common_exit_with_3_and_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let only = |name: &str, op: &str| {
         report(folder.path(), name, |report| {
@@ -189,7 +189,7 @@ fn reports_with_nothing_in_common_end_with_3_and_a_sentence_that_says_so() {
     let (code, said) = compare(&empty, &empty, &[]);
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("neither report has a cell or a workload"), "{said}");
-    // Bodies and regimes are parts of a cell.
+    // Cells with different bodies or regimes are different cells.
     for change in [
         |cell: &mut Cell| cell.body = pvbench::op::BodyKind::Xen,
         |cell: &mut Cell| cell.regime = pvbench::regime::Regime::Cold,
@@ -205,7 +205,7 @@ fn reports_with_nothing_in_common_end_with_3_and_a_sentence_that_says_so() {
         });
         assert_eq!(compare(&one, &other, &[]).0, 3);
     }
-    // Of another machine instructions alone are compared, and here are none.
+    // Only instructions are compared with another machine, and this report has none.
     let elsewhere = report(folder.path(), "elsewhere.json", |report| {
         report.machine.cpu_model = Some("another".to_owned());
         report.cells.iter_mut().for_each(|cell| cell.instructions = None);
@@ -216,7 +216,7 @@ fn reports_with_nothing_in_common_end_with_3_and_a_sentence_that_says_so() {
 }
 
 #[test]
-fn a_comparison_with_an_incomplete_report_cannot_be_told() {
+fn a_comparison_with_an_incomplete_report_is_inconclusive() {
     let folder = tempfile::tempdir().unwrap();
     let whole = report(folder.path(), "whole.json", |_| {});
     let cut = report(folder.path(), "cut.json", |report| report.run.complete = false);
@@ -236,7 +236,7 @@ fn a_comparison_with_an_incomplete_report_cannot_be_told() {
 }
 
 #[test]
-fn too_few_workers_other_layouts_and_numbers_without_end_are_listed_and_not_left_out() {
+fn cells_with_too_few_workers_other_layouts_or_vast_numbers_are_listed_as_not_compared() {
     let folder = tempfile::tempdir().unwrap();
     let whole = report(folder.path(), "whole.json", |_| {});
     let change = |of: fn(&mut Cell)| {
@@ -265,7 +265,7 @@ fn too_few_workers_other_layouts_and_numbers_without_end_are_listed_and_not_left
 }
 
 #[test]
-fn a_report_of_another_schema_is_not_compared_and_ends_with_2() {
+fn a_report_with_another_schema_is_refused_with_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let whole = report(folder.path(), "whole.json", |_| {});
     let other = folder.path().join("other.json");
@@ -276,7 +276,7 @@ fn a_report_of_another_schema_is_not_compared_and_ends_with_2() {
     assert!(said.contains("pvbench.report/2"), "{said}");
 }
 
-/// A program that says it is this build, and whose workers do something else.
+/// A program that pretends to be this build but runs `worker` in place of a worker.
 fn impostor(folder: &Path, worker: &str) -> PathBuf {
     let path = folder.join("before");
     let this = env!("CARGO_BIN_EXE_pvbench");
@@ -296,7 +296,7 @@ fn ab(baseline: &Path) -> Output {
 }
 
 #[test]
-fn a_baseline_whose_workers_all_die_ends_with_4_and_what_could_not_be_compared_is_listed() {
+fn ab_exits_with_4_if_all_workers_of_the_baseline_die_and_lists_the_cells() {
     let folder = tempfile::tempdir().unwrap();
     let output = ab(&impostor(folder.path(), "kill -SEGV $$"));
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
@@ -307,9 +307,9 @@ fn a_baseline_whose_workers_all_die_ends_with_4_and_what_could_not_be_compared_i
 }
 
 #[test]
-fn a_baseline_of_which_one_worker_dies_cannot_be_told() {
+fn ab_is_inconclusive_if_a_worker_of_the_baseline_dies() {
     let folder = tempfile::tempdir().unwrap();
-    // The first one does what it should.
+    // The first worker does its work; the others die.
     let output =
         ab(&impostor(folder.path(), "mkdir \"$folder/first\" 2>/dev/null && exec \"$this\" worker\nkill -SEGV $$"));
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
@@ -319,7 +319,7 @@ fn a_baseline_of_which_one_worker_dies_cannot_be_told() {
 }
 
 #[test]
-fn a_baseline_that_lacks_what_is_to_be_measured_ends_with_2() {
+fn ab_exits_with_2_if_the_baseline_lacks_an_op() {
     let folder = tempfile::tempdir().unwrap();
     let output = ab(&impostor(folder.path(), "sed 's/\"pte_val\"/\"no_such_op\"/g' | \"$this\" worker"));
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));

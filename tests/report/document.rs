@@ -1,4 +1,4 @@
-//! The document: its schema, and what is refused in it.
+//! Tests of the document: its schema, its files and its summary in the terminal.
 
 use std::path::PathBuf;
 
@@ -8,18 +8,18 @@ use pvbench::report::{json_schema, terminal, write};
 use crate::support;
 
 #[test]
-fn the_published_schema_is_the_one_of_this_build() {
+fn the_published_schema_equals_the_generated_one() {
     let path = PathBuf::from("reports/schema/report-1.json");
     let generated = json_schema::generate().unwrap();
     if std::env::var_os("PVBENCH_BLESS").is_some() {
         std::fs::write(&path, &generated).unwrap();
     }
     let published = std::fs::read_to_string(&path).unwrap();
-    assert!(published == generated, "{} is stale: run the tests once with PVBENCH_BLESS=1", path.display());
+    assert!(published == generated, "{} is stale; run this test once with PVBENCH_BLESS=1", path.display());
 }
 
 #[test]
-fn files_replace_older_ones_whole_and_need_no_folder() {
+fn files_replace_older_ones_and_their_folder_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let files = [(PathBuf::from("plots/a.svg"), b"<svg/>".to_vec()), (PathBuf::from("report.json"), b"{}".to_vec())];
     let place = folder.path().join("new");
@@ -31,7 +31,7 @@ fn files_replace_older_ones_whole_and_need_no_folder() {
 }
 
 #[test]
-fn where_one_file_cannot_be_written_none_is_replaced() {
+fn no_file_is_replaced_if_one_of_them_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("report.json"), "old").unwrap();
     std::fs::write(folder.path().join("plots"), "a file where a folder should be").unwrap();
@@ -41,9 +41,9 @@ fn where_one_file_cannot_be_written_none_is_replaced() {
     assert_eq!(std::fs::read_to_string(folder.path().join("report.json")).unwrap(), "old");
 }
 
-/// `PVBENCH_REPORT` names a report that some run wrote; without it there is nothing to check.
+/// `PVBENCH_REPORT` names a report that a run wrote. Without it the test is skipped.
 #[test]
-fn a_report_named_by_the_environment_validates_and_reads_back() {
+fn a_report_named_by_the_environment_is_valid_and_reads_back() {
     let Some(path) = std::env::var_os("PVBENCH_REPORT") else {
         eprintln!("skipped: PVBENCH_REPORT names no report");
         return;
@@ -58,7 +58,7 @@ fn a_report_named_by_the_environment_validates_and_reads_back() {
 }
 
 #[test]
-fn a_body_that_is_not_in_place_is_warned_of_above_the_tables() {
+fn a_warning_of_a_body_that_is_not_inlined_stands_above_the_tables() {
     let mut report = support::synthetic();
     let absence = |what: &str| Unavailable { what: what.to_owned(), reason: "a reason".to_owned() };
     report.absent = vec![absence("hardware counters"), absence("body of uart_read in place")];
@@ -70,11 +70,11 @@ fn a_body_that_is_not_in_place_is_warned_of_above_the_tables() {
 }
 
 #[test]
-fn unoptimised_code_is_warned_of_above_the_tables() {
+fn a_warning_of_unoptimised_code_stands_above_the_tables() {
     let mut report = support::synthetic();
     assert!(report.unoptimised().is_none() && !terminal::summary(&report).contains("UNOPTIMISED"));
     report.environment.push(pvbench::host::optimised(0, 0, 3));
-    assert!(report.unoptimised().is_none(), "a build that is as it should be");
+    assert!(report.unoptimised().is_none(), "all code is optimised");
     for (unoptimised, instrumented, words) in [(3, 0, "3 of 3 ops is not optimised"), (0, 2, "instrument-coverage")] {
         report.environment.push(pvbench::host::optimised(unoptimised, instrumented, 3));
         let text = terminal::summary(&report);
@@ -85,7 +85,7 @@ fn unoptimised_code_is_warned_of_above_the_tables() {
 }
 
 #[test]
-fn counts_are_written_with_all_of_their_digits_and_measurements_with_six() {
+fn counts_are_written_with_all_digits_and_measurements_with_six() {
     let mut report = support::synthetic();
     let mut workload = support::workload();
     workload.inline_instructions = Some(1_234_567.25);

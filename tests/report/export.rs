@@ -1,4 +1,4 @@
-//! `pvbench export`, held against what the formats' documentation shows.
+//! Tests of `pvbench export` against the documentation of the formats.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -32,8 +32,9 @@ fn export(format: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// Of <https://bencher.dev/docs/reference/bencher-metric-format/>: benchmarks with measures with a value, and a lower
-/// and an upper one that may be left out. Stricter here: nothing else is in it, for nobody would read it.
+/// The schema of <https://bencher.dev/docs/reference/bencher-metric-format/>: benchmarks have measures, and measures
+/// have a value with optional lower and upper values. This schema is stricter: it allows nothing else, because nobody
+/// would read it.
 fn bmf() -> jsonschema::Validator {
     let number = json!({"type": "number"});
     let metric = json!({
@@ -47,9 +48,9 @@ fn bmf() -> jsonschema::Validator {
 }
 
 #[test]
-fn bmf_is_what_bencher_documents() {
+fn bmf_is_valid_by_the_documentation_of_bencher() {
     let schema = bmf();
-    // The documentation's own example, in its numbers; one of them looks like pi.
+    // This is the documentation's own example; one of its numbers looks like pi.
     #[allow(clippy::approx_constant)]
     let example = json!({
         "benchmark_name": {
@@ -71,8 +72,8 @@ fn bmf_is_what_bencher_documents() {
     assert!(exported.get("swapgs/native/table (unpatched)/throughput").is_none_or(|c| c.get("overhead-ns").is_none()));
 }
 
-/// Of the README of benchmark-action/github-action-benchmark: a list of name, unit and value, with range and extra,
-/// both text, where there are such.
+/// The schema of the README of benchmark-action/github-action-benchmark: a list of objects with name, unit and value,
+/// and optionally range and extra, both text.
 fn gab() -> jsonschema::Validator {
     let text = json!({"type": "string"});
     let properties = json!({"name": text, "unit": text, "value": {"type": "number"}, "range": text, "extra": text});
@@ -82,7 +83,7 @@ fn gab() -> jsonschema::Validator {
 }
 
 #[test]
-fn gab_is_what_github_action_benchmark_documents_for_smaller_is_better() {
+fn gab_is_valid_by_the_documentation_of_github_action_benchmark() {
     let schema = gab();
     let example = json!([
         {"name": "My Custom Smaller Is Better Benchmark - CPU Load", "unit": "Percent", "value": 50},
@@ -96,8 +97,11 @@ fn gab_is_what_github_action_benchmark_documents_for_smaller_is_better() {
     assert!(errors.is_empty(), "{errors:?}");
     let items = exported.as_array().unwrap();
     let names: std::collections::HashSet<&str> = items.iter().map(|item| item["name"].as_str().unwrap()).collect();
-    assert_eq!(names.len(), items.len(), "a name is one line of a chart");
-    assert!(items.iter().all(|item| item["value"].as_f64().unwrap() > 0.0), "alerts are on ratios of values");
+    assert_eq!(names.len(), items.len(), "names are unique, because each is one line of a chart");
+    assert!(
+        items.iter().all(|item| item["value"].as_f64().unwrap() > 0.0),
+        "values are positive, because alerts compare ratios"
+    );
 }
 
 #[test]
@@ -114,7 +118,7 @@ fn csv_has_a_line_per_cell_and_kernel_with_as_many_fields_as_the_header() {
     let cycles: f64 = rows[first][column("overhead_cycles")].parse().unwrap();
     assert!((cycles - report.cells[first].overhead.unwrap().cycles.estimate).abs() < 1e-4);
     let absent = rows.iter().find(|row| &row[column("op")] == "swapgs").unwrap();
-    assert_eq!(&absent[column("overhead_cycles")], "", "what was not measured is no number");
+    assert_eq!(&absent[column("overhead_cycles")], "", "a missing value is an empty field");
     assert!(!absent[column("absent")].is_empty());
 }
 
@@ -127,7 +131,7 @@ fn markdown_has_a_table_of_mechanisms_and_one_of_workloads() {
 }
 
 #[test]
-fn an_export_goes_where_it_is_told() {
+fn an_export_is_written_to_the_named_file() {
     let folder = tempfile::tempdir().unwrap();
     let (path, out) = (report(folder.path(), "report.json", |_| {}), folder.path().join("new/out.csv"));
     pvbench().arg("export").arg(&path).args(["--format", "csv", "--out"]).arg(&out).assert().code(0);
@@ -137,7 +141,7 @@ fn an_export_goes_where_it_is_told() {
 }
 
 #[test]
-fn an_export_says_what_it_leaves_out() {
+fn an_export_warns_of_cells_that_it_leaves_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = report(folder.path(), "report.json", |report| {
         for cell in report.cells.iter_mut().filter(|cell| cell.op == "set_pte") {

@@ -1,4 +1,4 @@
-//! Figures that name the same quantity are equal wherever a page shows them, and captions say what plots show.
+//! Tests that a quantity has the same value everywhere, and that captions agree with their plots.
 
 use std::collections::BTreeMap;
 
@@ -18,19 +18,19 @@ fn plot(report: &Report, id: &str) -> Plot {
     all(report).expect("plots").into_iter().find(|plot| plot.id == id).unwrap_or_else(|| panic!("no {id}"))
 }
 
-/// The text between two words.
+/// The part of a text between `from` and `to`.
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     let after = text.split_once(from).unwrap_or_else(|| panic!("no {from}")).1;
     after.split_once(to).unwrap_or_else(|| panic!("no {to} behind {from}")).0
 }
 
-/// The texts of a drawing.
+/// The texts in a plot.
 fn texts(svg: &str) -> Vec<&str> {
     let texts = svg.split("<text").skip(1).map(|rest| between(rest, ">", "</text>").trim());
     texts.collect()
 }
 
-/// What stands for a mechanism in the description of a plot: `3.75` of `table: 3.75 cycles (middle half ..`.
+/// The median of each mechanism in the description of a plot: `3.75` in `table: 3.75 cycles (middle half ..`.
 fn medians(description: &str) -> BTreeMap<String, String> {
     let of = |words: &str| {
         let (name, rest) = words.split_once(": ")?;
@@ -44,11 +44,11 @@ fn name(cell: &Cell) -> String {
     cell.state.as_ref().map_or_else(|| cell.mechanism.clone(), |state| format!("{} ({state})", cell.mechanism))
 }
 
-fn over<'a>(report: &'a Report, of: &str, regime: Regime) -> OverOps<'a> {
+fn over_ops<'a>(report: &'a Report, of: &str, regime: Regime) -> OverOps<'a> {
     OverOps::of(report.cells.iter().filter(|cell| cell.regime == regime && name(cell) == of)).expect("measured")
 }
 
-/// Changes the overhead of some cells.
+/// Sets the overhead and the limit of some cells.
 fn set(report: &mut Report, of: impl Fn(&Cell) -> bool, value: f64, limit: Option<Limit>) {
     for cell in report.cells.iter_mut().filter(|cell| of(cell)) {
         let Some(overhead) = &mut cell.overhead else { continue };
@@ -80,7 +80,7 @@ fn a_mechanism_has_the_same_median_in_every_plot_and_table_of_the_page() {
             );
         }
     }
-    // What was found speaks of the pv_ops table.
+    // The findings are about the pv_ops table.
     let median = &ladder["table"];
     assert!(page.contains(&format!("through the pv_ops table costs {median} core cycles")), "{median}");
     let tile = between(&page, "<span class=\"name\">table, throughput</span>", "</li>");
@@ -89,7 +89,7 @@ fn a_mechanism_has_the_same_median_in_every_plot_and_table_of_the_page() {
 }
 
 #[test]
-fn terminal_and_markdown_have_the_medians_of_the_page() {
+fn the_terminal_summary_has_the_medians_of_the_page() {
     let report = full();
     let ladder = medians(&plot(&report, "ladder").description);
     let summary = terminal::summary(&report);
@@ -97,13 +97,13 @@ fn terminal_and_markdown_have_the_medians_of_the_page() {
     for (mechanism, median) in &ladder {
         let line = throughput.lines().find(|line| line.trim_start().starts_with(&format!("{mechanism} ")));
         let line = line.unwrap_or_else(|| panic!("no {mechanism} in {throughput}"));
-        let shown = over(&report, mechanism, Regime::Throughput).median();
+        let shown = over_ops(&report, mechanism, Regime::Throughput).median();
         assert!(line.contains(&format!("{shown:.2}")), "{mechanism}: {median}, {shown:.2} in {line}");
     }
 }
 
 #[test]
-fn ladder_table_and_heat_map_count_the_same_resolved_cells() {
+fn ladder_table_and_heat_maps_count_the_same_resolved_cells() {
     let report = full();
     let cells = report.cells.iter().filter(|cell| cell.regime == Regime::Throughput);
     let resolved = cells.filter(|cell| cell.resolved).count();
@@ -124,7 +124,7 @@ fn ladder_table_and_heat_map_count_the_same_resolved_cells() {
 }
 
 #[test]
-fn a_median_is_hollow_where_it_is_not_resolved_and_has_a_number_where_it_is() {
+fn a_resolved_median_has_a_number_and_an_unresolved_one_is_hollow() {
     let report = full();
     for plot in all(&report).expect("plots") {
         let median = match plot.id.as_str() {
@@ -135,7 +135,7 @@ fn a_median_is_hollow_where_it_is_not_resolved_and_has_a_number_where_it_is() {
         let open = medians(&plot.description).values().filter(|median| *median == "not resolved").count();
         let said = texts(&plot.svg).iter().filter(|text| **text == "not resolved").count();
         assert_eq!(said, open, "{}", plot.id);
-        // A hollow dot is one of the page's colour within the dot of the median.
+        // A hollow dot has a dot of the page's colour inside.
         let circle = |radius: u32, ink: &str| {
             let circles = plot.svg.split("<circle").skip(1).filter_map(|rest| rest.split_once('>'));
             circles.filter(|(tag, _)| tag.contains(&format!("r=\"{radius}\"")) && tag.contains(ink)).count()
@@ -144,14 +144,14 @@ fn a_median_is_hollow_where_it_is_not_resolved_and_has_a_number_where_it_is() {
         assert_eq!(circle(median, "--accent"), dots, "{}", plot.id);
         assert_eq!(circle(median - 2, "--paper"), open, "{}", plot.id);
     }
-    // Far above the floor, and not resolved all the same.
+    // A median far above the floor can still be unresolved.
     let mut report = full();
     set(&mut report, |cell| cell.mechanism == "table", 3.75, Some(Limit::Interval));
     assert_eq!(medians(&plot(&report, "ladder").description)["table"], "not resolved");
 }
 
 #[test]
-fn an_outlier_that_is_not_resolved_does_not_stretch_the_axis_and_is_named_beyond_it() {
+fn an_unresolved_outlier_does_not_stretch_the_axis_and_is_named_below_it() {
     let mut report = support::synthetic();
     let largest = |report: &Report| {
         let svg = plot(report, "ladder").svg;
@@ -165,19 +165,19 @@ fn an_outlier_that_is_not_resolved_does_not_stretch_the_axis_and_is_named_beyond
     assert!(texts.contains(&"\u{25b8} beyond the axis, not resolved: cpuid 512"), "{texts:?}");
     assert_eq!(texts.iter().filter(|text| **text == "\u{25b8}").count(), 1);
     assert!(ladder.description.contains("beyond the axis"));
-    // A resolved one is a finding: the axis has it.
+    // A resolved outlier is a finding, so the axis includes it.
     set(&mut report, |cell| cell.op == "cpuid" && cell.mechanism == "table", 512.0, None);
     assert!(largest(&report) >= 500.0);
 }
 
 #[test]
-fn an_op_that_traps_is_in_no_median_on_no_axis_and_named_as_trapping() {
+fn a_trapping_op_is_in_no_median_and_on_no_axis_and_is_named_as_trapping() {
     let mut report = support::synthetic();
     set(&mut report, |cell| cell.op == "cpuid", 70_000.0, Some(Limit::Traps));
     let ladder = plot(&report, "ladder");
     assert!(texts(&ladder.svg).contains(&"not drawn: cpuid traps"), "{:?}", texts(&ladder.svg));
     assert!(!ladder.svg.contains("\u{25b8}"));
-    // Of 74 ops one traps, and one was not measured.
+    // One of the 74 ops traps, and one was not measured.
     assert!(ladder.description.contains("of 72 ops resolved; 1 more traps)"), "{}", ladder.description);
     let map = plot(&report, "heatmap-cpu");
     assert!(map.svg.contains("cpuid by table: traps") && map.description.contains("9 trapping"), "{}", map.description);
@@ -188,17 +188,17 @@ fn an_op_that_traps_is_in_no_median_on_no_axis_and_named_as_trapping() {
 #[test]
 fn steps_of_history_are_compared_over_the_ops_that_both_have() {
     let mut report = support::everything();
-    // Direct: 3 cycles, of two ops alone; the table: 5 there and 1 elsewhere.
+    // `direct` costs 3 cycles and has only two ops; the table costs 5 cycles for these ops and 1 for all others.
     let both = ["save_fl", "set_pte"];
     set(&mut report, |cell| cell.mechanism == "table", 1.0, None);
     set(&mut report, |cell| cell.mechanism == "table" && both.contains(&cell.op.as_str()), 5.0, None);
     set(&mut report, |cell| cell.mechanism == "direct", 3.0, None);
     report.cells.retain(|cell| cell.mechanism != "direct" || both.contains(&cell.op.as_str()));
-    // And nothing in common with the next.
+    // The next step has no op in common.
     report.cells.retain(|cell| cell.mechanism != "enum" || !both.contains(&cell.op.as_str()));
     let history = plot(&report, "history-throughput");
     let texts = texts(&history.svg);
-    // The medians are 1 and 3: an op that has both became cheaper, not dearer.
+    // The medians are 1 and 3, although the ops that both steps have became cheaper.
     assert!(texts.contains(&"1.00") && texts.contains(&"3.00"), "{texts:?}");
     assert!(texts.contains(&"\u{2212}2.00 over 2 ops"), "{texts:?}");
     assert!(texts.contains(&"no op in common"), "{texts:?}");
@@ -207,7 +207,7 @@ fn steps_of_history_are_compared_over_the_ops_that_both_have() {
     assert!(
         table.contains("<small>\u{2212}2.00 over 2 ops</small>") && table.contains("<small>no op in common</small>")
     );
-    // One line for the pair that compares, and none for the other; all others are marks of the axis.
+    // The pair with common ops has one line, the other pair has none; all other lines are marks of the axis.
     let slanted = history.svg.split("<path d=\"").skip(1).filter(|path| between(path, "M", "\"").contains('L')).count();
     assert_eq!(slanted, 1, "{}", history.svg);
 }
@@ -232,10 +232,10 @@ fn the_floor_and_the_placement_range_of_a_workload_have_one_name_and_one_value_e
 }
 
 #[test]
-fn counts_that_are_exact_are_printed_with_all_digits() {
+fn exact_counts_are_printed_with_all_digits() {
     let page = page(&full());
     let counters = between(&page, "id=\"counters\"", "</section>");
-    assert!(counters.contains("<td>18,380<td>18,380"), "of a trace");
+    assert!(counters.contains("<td>18,380<td>18,380"), "counted by single steps");
     let linux = between(&page, "id=\"linux\"", "</section>");
     for exact in ["18,380</td>", "3,679", "set_pte 12.25", "ptep_modify_prot_commit 300", "312.25"] {
         assert!(linux.contains(exact), "{exact}");
@@ -246,7 +246,7 @@ fn counts_that_are_exact_are_printed_with_all_digits() {
 }
 
 #[test]
-fn the_cpus_that_are_allowed_are_counted_and_listed() {
+fn allowed_cpus_are_counted_and_listed() {
     let page = page(&support::synthetic());
     assert!(page.contains("<th scope=\"row\">CPUs allowed</th><td>2 (CPU 0, 1)</td>"));
 }
@@ -262,7 +262,7 @@ fn every_regime_has_its_own_floor_in_plot_and_panel() {
     let ladder = plot(&report, "ladder");
     assert!(ladder.description.contains("The floor is 0.00031 cycles"));
     assert!(texts(&ladder.svg).contains(&"floor 0.00031; up to 0.010"), "{:?}", texts(&ladder.svg));
-    // The band of a regime with a greater floor reaches further.
+    // A regime with a larger floor has a wider band.
     let band = |id: &str| -> i32 {
         let svg = plot(&report, id).svg;
         let tag = svg.split("<rect").skip(1).find(|tag| tag.contains("--band")).expect("a band").to_owned();
@@ -272,12 +272,12 @@ fn every_regime_has_its_own_floor_in_plot_and_panel() {
 }
 
 #[test]
-fn the_full_report_is_a_document() {
+fn the_full_report_is_valid() {
     assert_eq!(check(&full()), Ok(()));
 }
 
 #[test]
-fn no_label_of_a_built_in_name_is_cut() {
+fn labels_of_built_in_names_are_not_cut() {
     for plot in all(&full()).expect("plots") {
         let cut: Vec<&str> = texts(&plot.svg).into_iter().filter(|text| text.contains('\u{2026}')).collect();
         assert_eq!(cut, Vec::<&str>::new(), "{}", plot.id);

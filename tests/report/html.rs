@@ -1,4 +1,4 @@
-//! What the page holds, made from synthetic reports.
+//! Tests of the page, made from synthetic reports.
 
 use crate::support;
 use pvbench::report::plots::{Plot, all};
@@ -15,7 +15,7 @@ fn plots(report: &Report) -> Vec<Plot> {
     all(report).expect("plots")
 }
 
-/// Everything between tags, script and style left out.
+/// The text of a page without tags, scripts and styles.
 fn text(page: &str) -> String {
     let mut text = String::new();
     let mut rest = page;
@@ -33,9 +33,9 @@ fn text(page: &str) -> String {
     text
 }
 
-/// The report with `change` done to every string that is free text.
-fn with_every_string(report: &Report, change: &dyn Fn(&str) -> String) -> Report {
-    // Enumerations must keep their words; all else takes any text.
+/// Applies `change` to every free text of a report.
+fn change_strings(report: &Report, change: &dyn Fn(&str) -> String) -> Report {
+    // Enumerations must keep their words; every other field takes any text.
     const FIXED: [&str; 14] = [
         "group",
         "since",
@@ -75,10 +75,10 @@ fn with_every_string(report: &Report, change: &dyn Fn(&str) -> String) -> Report
 
 const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)></title></style>{{ 1 }}&";
 
-/// A report that has something of everything, each string with `prefix` before it.
+/// A report with every kind of content and with `prefix` before each string.
 fn prefixed(prefix: &str) -> Report {
     let mut report = support::everything();
-    // Two ops, and the one with machine code.
+    // Three ops remain, one of them with machine code.
     report.cells.retain(|cell| ["cpuid", "get_debugreg", "save_fl"].contains(&cell.op.as_str()));
     for cell in &mut report.cells {
         cell.state = Some("unpatched".to_owned());
@@ -89,7 +89,7 @@ fn prefixed(prefix: &str) -> Report {
     report.failures.push(support::failure());
     report.calibration.as_mut().expect("there").clock_reason = Some("because".to_owned());
     report.workloads.push(support::workload());
-    let mut report = with_every_string(&report, &|text| format!("{prefix}{text}"));
+    let mut report = change_strings(&report, &|text| format!("{prefix}{text}"));
     for line in report.catalogue.mechanisms.iter_mut().flat_map(|m| &mut m.listings).flat_map(|l| &mut l.lines) {
         line.bytes = format!("{prefix}{}", line.bytes);
     }
@@ -97,7 +97,7 @@ fn prefixed(prefix: &str) -> Report {
 }
 
 #[test]
-fn workloads_are_shown_as_ranked_bars_beside_what_was_published() {
+fn workloads_are_shown_as_ranked_bars_with_published_figures() {
     let mut report = support::synthetic();
     let mut workload = support::workload();
     workload.name = "mmap_perf".to_owned();
@@ -105,21 +105,22 @@ fn workloads_are_shown_as_ranked_bars_beside_what_was_published() {
     report.workloads.push(workload);
     let page = page(&report);
     for words in [
-        // What was found, with the dearest of the other options.
-        "with mmap_perf, by 7.25% [7.15, 7.35] with patched sites; of the other kernel options 0 cost more",
-        // The published figure, and this report's.
+        // The finding, with the most expensive one of the other options.
+        "On the workload mmap_perf, a model kernel that calls the hooks where Linux does takes 7.25% [7.15, 7.35]",
+        "longer with patched sites; 0 of the other kernel options cost more",
+        // The published figure, and the value of this report.
         "mmap-perf, hooks of spinlocks off",
         "<td>instructions</td><td class=\"n\">1.62 %</td>",
         "7.25 [7.15, 7.35] %",
         "mmap_perf, site (inline)",
-        "no workload here handles that interrupt",
+        "no workload handles that interrupt",
     ] {
         assert!(page.contains(words), "{words}");
     }
     let plot = plots(&report).into_iter().find(|plot| plot.file_name == "workload-mmap-perf.svg").unwrap();
     let place = |name: &str| plot.svg.find(&format!(">{name}")).unwrap_or_else(|| panic!("{name}: {}", plot.svg));
-    assert!(place("site (inline)") < place("audit"), "the dearest is first");
-    assert!(!plot.svg.contains("retpoline"), "what was not measured has no bar");
+    assert!(place("site (inline)") < place("audit"), "the most expensive kernel is first");
+    assert!(!plot.svg.contains("retpoline"), "a kernel that was not measured has no bar");
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn hostile_strings_do_not_become_markup_in_plots() {
 }
 
 #[test]
-fn numbers_that_are_none_do_not_show() {
+fn numbers_that_are_not_finite_are_not_shown() {
     let mut report = support::synthetic();
     for (index, cell) in report.cells.iter_mut().enumerate() {
         let wrong = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308, -1e308][index % 5];
@@ -176,17 +177,17 @@ fn numbers_that_are_none_do_not_show() {
 }
 
 #[test]
-fn a_report_without_cells_is_a_page_that_says_so() {
+fn the_page_of_a_report_without_cells_says_so() {
     let report = support::empty();
     let page = page(&report);
     assert!(page.contains("Nothing was measured"));
     assert!(page.contains("The report holds no cells"));
-    assert!(page.contains("none: no group was finished"));
+    assert!(page.contains("none: no comparison was finished"));
     assert!(plots(&report).is_empty());
 }
 
 #[test]
-fn an_incomplete_run_and_a_debug_or_unoptimised_build_come_before_all_else() {
+fn warnings_of_an_incomplete_run_and_of_a_debug_or_unoptimised_build_come_first() {
     let mut report = support::synthetic();
     let clean = page(&report);
     assert!(!clean.contains("class=\"warning\""));
@@ -201,7 +202,7 @@ fn an_incomplete_run_and_a_debug_or_unoptimised_build_come_before_all_else() {
 }
 
 #[test]
-fn failures_and_absences_stand_with_their_reasons() {
+fn failures_and_absences_are_shown_with_their_reasons() {
     let mut report = support::synthetic();
     report.failures.push(support::failure());
     let page = page(&report);
@@ -217,17 +218,17 @@ fn failures_and_absences_stand_with_their_reasons() {
 }
 
 #[test]
-fn every_cell_is_a_row_and_the_reason_of_an_absence_is_said_once() {
+fn every_cell_is_a_row_and_each_reason_of_an_absence_appears_once() {
     let report = support::synthetic();
     let page = page(&report);
     let rows = page.split("<tbody>").last().map_or(0, |body| body.matches("<tr").count());
     assert_eq!(rows, report.cells.len());
-    assert!(page.contains("<a href=\"#why1\">why 1</a>"));
+    assert!(page.contains("<a href=\"#why1\">reason 1</a>"));
     let list = page.matches("(27 cells): fewer than two workers finished this group").count();
     assert_eq!(list, 1);
 }
 
-/// All of Linux's hooks by 27 mechanisms in three regimes.
+/// The report holds all of Linux's hooks with 27 mechanisms in three regimes.
 #[test]
 fn a_page_of_ten_thousand_cells_is_under_two_megabytes_and_its_rows_under_150_bytes() {
     let mut report = support::synthetic_with(27, 2);
@@ -240,14 +241,14 @@ fn a_page_of_ten_thousand_cells_is_under_two_megabytes_and_its_rows_under_150_by
     assert!(rows < 150 * report.cells.len(), "{} bytes", rows / report.cells.len());
 }
 
-/// The text between an element's opening, named by a part of its tag, and the next closing of a kind.
+/// The text of a page between `opening`, a part of a tag, and the next `closing`.
 fn part<'a>(page: &'a str, opening: &str, closing: &str) -> &'a str {
     let after = page.split_once(opening).expect(opening).1;
     after.split_once(closing).expect(closing).0
 }
 
 #[test]
-fn every_op_is_described_once_and_its_rows_lead_there() {
+fn every_op_is_described_once_and_its_rows_link_to_the_description() {
     let report = support::everything();
     let page = page(&report);
     for op in &report.catalogue.ops {
@@ -268,7 +269,7 @@ fn every_op_is_described_once_and_its_rows_lead_there() {
 }
 
 #[test]
-fn an_op_whose_name_is_no_word_has_a_place_in_the_page_all_the_same() {
+fn an_op_with_special_characters_in_its_name_has_an_identifier() {
     let mut report = support::synthetic();
     report.catalogue.ops[0].name = "\" onclick=alert(1)".to_owned();
     report.cells.iter_mut().filter(|c| c.op == "cpuid").for_each(|c| c.op.clone_from(&report.catalogue.ops[0].name));
@@ -277,7 +278,7 @@ fn an_op_whose_name_is_no_word_has_a_place_in_the_page_all_the_same() {
 }
 
 #[test]
-fn machine_code_stands_beside_that_of_inline_and_changed_bytes_have_a_mark() {
+fn machine_code_is_shown_beside_that_of_inline_and_changed_bytes_have_a_mark() {
     let page = page(&support::everything());
     let table = part(&page, "id=\"way-table\"", "</details>");
     assert_eq!(table.matches("<h3>save_fl, ").count(), 2, "a listing per state");
@@ -287,13 +288,13 @@ fn machine_code_stands_beside_that_of_inline_and_changed_bytes_have_a_mark() {
         "{table}"
     );
     assert!(table.contains("<b>* 9c 58      </b>  pushfq; pop rax"), "{table}");
-    assert_eq!(table.matches("* patching changed these bytes").count(), 1, "only where some were");
+    assert_eq!(table.matches("* patching changed these bytes").count(), 1, "the note is shown only if bytes changed");
     let inline = part(&page, "id=\"way-inline\"", "</details>");
     assert_eq!(inline.matches("<pre").count(), 1, "inline is not compared with itself");
 }
 
 #[test]
-fn of_many_and_long_listings_some_are_shown_and_the_rest_is_counted() {
+fn many_or_long_listings_are_cut_and_the_rest_is_counted() {
     let mut report = support::everything();
     let table = report.catalogue.mechanisms.iter_mut().find(|m| m.name == "table").expect("there");
     let line = table.listings[0].lines[0].clone();
@@ -302,18 +303,18 @@ fn of_many_and_long_listings_some_are_shown_and_the_rest_is_counted() {
     table.listings.extend((0..5).map(|_| first.clone()));
     let page = page(&report);
     let table = part(&page, "id=\"way-table\"", "</details>");
-    assert!(table.contains("2 more in report.json") && table.contains("3 more listings in"), "{table}");
+    assert!(table.contains("2 more lines in report.json") && table.contains("3 more listings in"), "{table}");
 }
 
 #[test]
-fn listings_that_no_mechanism_has_are_refused_with_their_place() {
+fn impossible_listings_are_refused_with_their_position() {
     type Break = fn(&mut ListingLine);
     let lines: [(Break, &str); 5] = [
-        (|line| line.bytes = "9".to_owned(), "lines[1].bytes: these are no hexadecimal bytes"),
-        (|line| line.bytes = "zz".to_owned(), "lines[1].bytes: these are no hexadecimal bytes"),
-        (|line| line.bytes = "90".repeat(65), "lines[1].bytes: 65 bytes are more than the 64"),
-        (|line| line.text = "x".repeat(201), "lines[1].text: 201 characters are more than the 200"),
-        (|line| line.place = "x".repeat(201), "lines[1].place: 201 characters are more than the 200"),
+        (|line| line.bytes = "9".to_owned(), "lines[1].bytes: the text is not hexadecimal"),
+        (|line| line.bytes = "zz".to_owned(), "lines[1].bytes: the text is not hexadecimal"),
+        (|line| line.bytes = "90".repeat(65), "lines[1].bytes: 65 bytes exceed the maximum of 64"),
+        (|line| line.text = "x".repeat(201), "lines[1].text: 201 characters exceed the maximum of 200"),
+        (|line| line.place = "x".repeat(201), "lines[1].place: 201 characters exceed the maximum of 200"),
     ];
     for (change, said) in lines {
         let mut report = support::everything();
@@ -326,20 +327,20 @@ fn listings_that_no_mechanism_has_are_refused_with_their_place() {
     let again = report.catalogue.mechanisms[0].listings[0].clone();
     report.catalogue.mechanisms[0].listings.push(again);
     let error = check(&report).expect_err("twice").to_string();
-    assert!(error.contains("listings[1]: there is another listing of this op and state"), "{error}");
+    assert!(error.contains("listings[1]: the mechanism has another listing of this op and state"), "{error}");
     report.catalogue.mechanisms[0].listings[1].op = "unheard_of".to_owned();
     let error = check(&report).expect_err("unknown").to_string();
     assert!(error.contains("the op is not in catalogue.ops"), "{error}");
     let first = report.catalogue.mechanisms[0].listings[0].lines[0].clone();
     report.catalogue.mechanisms[0].listings[0].lines = vec![first; 513];
     let error = check(&report).expect_err("long").to_string();
-    assert!(error.contains("513 lines are more than the 512"), "{error}");
+    assert!(error.contains("513 lines exceed the maximum of 512"), "{error}");
 }
 
 #[test]
-fn the_ladder_over_time_is_in_the_order_of_years_with_what_each_step_bought() {
+fn the_ladder_over_time_is_in_the_order_of_years_with_the_change_of_each_step() {
     let mut report = support::everything();
-    // What is bought is known only where the numbers are: 4, 3 and 1 cycles, each op the same.
+    // Every op has the same overhead, so that the changes are known: 4, 3 and 1 cycles.
     for (mechanism, cycles) in [("table", 4.0), ("direct", 3.0), ("enum", 1.0)] {
         for cell in report.cells.iter_mut().filter(|cell| cell.mechanism == mechanism) {
             if let Some(overhead) = &mut cell.overhead {
@@ -363,7 +364,7 @@ fn the_ladder_over_time_is_in_the_order_of_years_with_what_each_step_bought() {
 }
 
 #[test]
-fn with_fewer_than_two_steps_there_is_no_ladder_over_time() {
+fn a_report_with_fewer_than_two_steps_has_no_ladder_over_time() {
     let mut report = support::everything();
     for mechanism in report.catalogue.mechanisms.iter_mut().filter(|m| m.name != "table") {
         mechanism.step = None;
@@ -373,7 +374,7 @@ fn with_fewer_than_two_steps_there_is_no_ladder_over_time() {
 }
 
 #[test]
-fn counters_are_tables_of_ops_by_mechanisms_and_their_absence_is_said_once() {
+fn counters_are_shown_as_tables_and_the_reason_of_their_absence_appears_once() {
     let with = page(&support::everything());
     let counters = part(&with, "id=\"counters\"", "</section>");
     for name in ["instructions, traced", "branch_misses", "l1i_misses"] {
@@ -386,7 +387,7 @@ fn counters_are_tables_of_ops_by_mechanisms_and_their_absence_is_said_once() {
 }
 
 #[test]
-fn counters_beyond_what_a_page_holds_are_named() {
+fn counters_that_do_not_fit_into_the_page_are_named() {
     let mut report = support::everything();
     for cell in &mut report.cells {
         cell.counters = Some((0..100).map(|index| (format!("counter_{index:03}"), 1.0)).collect());
@@ -394,16 +395,16 @@ fn counters_beyond_what_a_page_holds_are_named() {
     let page = page(&report);
     let counters = part(&page, "id=\"counters\"", "</section>");
     assert!(counters.contains("\">counter_000</summary>") && !counters.contains("\">counter_099</summary>"));
-    assert!(counters.contains("for want of room") && counters.contains(" more."), "the rest is spoken of");
+    assert!(counters.contains("for lack of room") && counters.contains(" more."), "the other counters are named");
 }
 
 #[test]
-fn where_the_layout_holds_a_cell_back_its_range_unfolds_to_the_layouts() {
+fn the_layout_range_of_a_cell_that_the_layout_limits_unfolds_to_the_layouts() {
     let mut report = support::synthetic();
     report.cells.iter_mut().for_each(|cell| cell.limit = None);
     let cell: &mut Cell = &mut report.cells[12];
     (cell.resolved, cell.limit, cell.layout_range) = (false, Some(Limit::Layout), Some(1.5));
-    // Two digits of its width are all that the figures of a row have.
+    // The figures of a row have two significant digits of the width of its interval.
     let cycles = &mut cell.overhead.as_mut().expect("measured").cycles;
     (cycles.low, cycles.high) = (cycles.estimate - 0.1, cycles.estimate + 0.1);
     cell.deciding_cycles = None;
@@ -416,7 +417,7 @@ fn where_the_layout_holds_a_cell_back_its_range_unfolds_to_the_layouts() {
 }
 
 #[test]
-fn every_drawing_has_a_role_a_title_and_a_description() {
+fn every_plot_has_a_role_a_title_and_a_description() {
     let report = support::everything();
     let plots = plots(&report);
     let page = page(&report);
@@ -426,7 +427,7 @@ fn every_drawing_has_a_role_a_title_and_a_description() {
         assert!(tag.contains("role=\"img\"") && tag.contains("aria-labelledby="), "{tag}");
         assert!(rest.starts_with("<title id="), "{tag}");
         let description = rest.split_once("<desc id=").and_then(|it| it.1.split_once("</desc>")).expect("one").0;
-        assert!(description.chars().any(|c| c.is_ascii_digit()), "key numbers: {description}");
+        assert!(description.chars().any(|c| c.is_ascii_digit()), "no key numbers: {description}");
     }
     let ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let unique: std::collections::BTreeSet<_> = ids.iter().collect();
@@ -434,7 +435,7 @@ fn every_drawing_has_a_role_a_title_and_a_description() {
 }
 
 #[test]
-fn plots_follow_light_and_dark_and_keep_no_fixed_colour() {
+fn plots_follow_light_and_dark_mode_and_have_no_fixed_colour() {
     for plot in plots(&support::everything()) {
         assert!(plot.svg.contains("prefers-color-scheme:dark"), "{}", plot.id);
         let drawn = plot.svg.split_once("</style>").expect("a style").1;
@@ -444,7 +445,7 @@ fn plots_follow_light_and_dark_and_keep_no_fixed_colour() {
 }
 
 #[test]
-fn nothing_is_loaded_from_anywhere() {
+fn the_page_loads_nothing() {
     let page = page(&support::everything());
     for word in ["http://", "https://", "src=", "@import", "url(h", "url(/", "\"//"] {
         assert!(!page.contains(word), "{word}");
@@ -456,7 +457,7 @@ fn nothing_is_loaded_from_anywhere() {
 }
 
 #[test]
-fn thirty_mechanisms_and_a_hundred_ops_fit() {
+fn the_page_has_room_for_thirty_mechanisms_and_a_hundred_ops() {
     let report = support::synthetic_with(30, 2);
     let page = page(&report);
     assert!(page.contains("synthetic_29"));
@@ -464,30 +465,30 @@ fn thirty_mechanisms_and_a_hundred_ops_fit() {
 }
 
 #[test]
-fn as_many_ops_as_mechanisms_do_not_make_a_page_of_their_product() {
+fn the_page_does_not_grow_with_the_product_of_ops_and_mechanisms() {
     let mut report = support::synthetic();
     for (index, cell) in report.cells.iter_mut().enumerate() {
         cell.op = format!("op_{index}");
         cell.mechanism = format!("mechanism_{index}");
     }
     let page = page(&report);
-    assert!(page.contains("There is no room for 1934 mechanisms and 1598 ops in sentences and plots"));
+    assert!(page.contains("The sentences and plots leave out 1934 mechanisms and 1598 ops for lack of room"));
     assert!(page.contains("mechanism_1997"), "the table has it");
     assert!(page.len() < 12_000_000, "{} bytes", page.len());
 }
 
 #[test]
-fn a_mechanism_below_the_floor_is_not_given_a_price() {
+fn a_mechanism_without_resolved_cells_has_no_cost_in_the_headline() {
     let mut report = support::synthetic();
     for cell in report.cells.iter_mut().filter(|c| c.mechanism == "table") {
         cell.resolved = false;
     }
     let page = page(&report);
-    assert!(page.contains("no overhead of the pv_ops table over inline is resolved, of 73 ops measured"));
+    assert!(page.contains("no overhead of the pv_ops table over inline is resolved (73 ops measured)"));
 }
 
 #[test]
-fn where_no_op_is_linuxs_the_page_says_nothing_of_its_history_and_its_table() {
+fn the_page_of_a_suite_without_linux_ops_does_not_mention_linux() {
     let mut report = support::synthetic();
     assert!(text(&page(&report)).contains("body through the pv_ops table"));
     for op in &mut report.catalogue.ops {

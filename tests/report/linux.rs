@@ -1,4 +1,4 @@
-//! Real kernels in a report: the page, the schema, what is refused, and what their counts cost.
+//! Tests of real kernels in a report: the page, the schema, refused values and predictions.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ fn linux() -> Linux {
     }
 }
 
-/// A report in which `table` takes 3 cycles more than `inline` for every op.
+/// A report in which every overhead is 3 cycles.
 fn report() -> Report {
     let mut report = support::synthetic();
     for cell in &mut report.cells {
@@ -74,7 +74,7 @@ fn report() -> Report {
 }
 
 #[test]
-fn the_page_shows_real_kernels_beside_what_was_published() {
+fn the_page_shows_real_kernels_with_published_figures() {
     let report = report();
     let page = html::page(&report).unwrap();
     for shown in ["Real kernels", "13,428", "0.40", "6.1.192", "2009: instructions", "1.62%", "set_pte 2.5"] {
@@ -86,7 +86,7 @@ fn the_page_shows_real_kernels_beside_what_was_published() {
 }
 
 #[test]
-fn calls_of_a_real_kernel_times_cells_are_cycles_with_the_ops_they_come_from() {
+fn a_prediction_is_calls_times_overheads_and_names_the_ops() {
     let report = report();
     let linux = report.linux.unwrap();
     let table = linux.predictions.iter().find(|it| it.mechanism == "table").unwrap();
@@ -96,7 +96,7 @@ fn calls_of_a_real_kernel_times_cells_are_cycles_with_the_ops_they_come_from() {
 }
 
 #[test]
-fn a_report_with_kernels_is_as_the_schema_says_and_reads_back() {
+fn a_report_with_kernels_is_valid_by_the_schema_and_reads_back() {
     let report = report();
     let text = write::json(&report).unwrap();
     let schema = serde_json::from_str(&json_schema::generate().unwrap()).unwrap();
@@ -111,7 +111,7 @@ fn a_report_with_kernels_is_as_the_schema_says_and_reads_back() {
 }
 
 #[test]
-fn hostile_text_is_escaped_and_numbers_that_are_none_are_refused() {
+fn hostile_text_is_escaped_and_numbers_that_are_not_finite_are_refused() {
     let mut report = report();
     let it = report.linux.as_mut().unwrap();
     it.qemu = "<script>a()</script>".to_owned();
@@ -136,7 +136,7 @@ fn predict(file: &str, options: &[&str]) -> std::process::Output {
 }
 
 #[test]
-fn predict_takes_counts_of_kernels_and_says_which_ops_cost_what() {
+fn predict_reads_counts_of_kernels_and_names_the_ops_that_cost_most() {
     let output = predict(&serde_json::to_string(&linux()).unwrap(), &["--workload", "mmap*"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

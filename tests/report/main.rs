@@ -1,4 +1,4 @@
-//! The report: the document, and everything that is made from it.
+//! Tests of the report and of everything that is made from it.
 
 mod compare;
 mod document;

@@ -1,4 +1,4 @@
-//! Medians over ops: what counts, and when a median is a finding.
+//! Tests of medians over ops: which cells count, and when a median is resolved.
 
 use crate::support;
 use pvbench::regime::Regime;
@@ -6,7 +6,7 @@ use pvbench::report::Report;
 use pvbench::report::over_ops::{OverOps, paired};
 use pvbench::report::schema::{Cell, Limit};
 
-/// The cells of a mechanism in throughput, one op for each of `overheads`: cycles, and whether it is resolved.
+/// Cells of a mechanism in throughput, one op for each of `overheads`: core cycles, and whether the cell is resolved.
 fn cells(mechanism: &str, overheads: &[(f64, bool)]) -> Vec<Cell> {
     let report: Report = support::synthetic();
     let of = |cell: &&Cell| cell.mechanism == mechanism && cell.regime == Regime::Throughput && cell.overhead.is_some();
@@ -22,7 +22,7 @@ fn cells(mechanism: &str, overheads: &[(f64, bool)]) -> Vec<Cell> {
 }
 
 #[test]
-fn the_median_is_over_all_measured_ops_resolved_or_not() {
+fn the_median_includes_all_measured_ops_resolved_or_not() {
     let cells = cells("table", &[(4.0, true), (1.0, false), (3.0, true), (2.0, false), (5.0, true)]);
     let over = OverOps::of(&cells).unwrap();
     assert_eq!((over.five, over.resolved, over.median_ns()), ([1.0, 2.0, 3.0, 4.0, 5.0], 3, Some(0.75)));
@@ -31,22 +31,22 @@ fn the_median_is_over_all_measured_ops_resolved_or_not() {
 }
 
 #[test]
-fn an_op_that_traps_is_in_no_median_and_no_range() {
+fn a_trapping_op_is_in_no_median_and_no_range() {
     let mut cells = cells("table", &[(4.0, true), (-900.0, true), (3.0, true)]);
     (cells[1].resolved, cells[1].limit) = (false, Some(Limit::Traps));
     let over = OverOps::of(&cells).unwrap();
     assert_eq!((over.five[0], over.median(), over.five[4]), (3.0, 3.5, 4.0));
     assert_eq!(over.trapping.iter().map(|cell| &cell.op).collect::<Vec<_>>(), [&cells[1].op]);
-    assert!(OverOps::of(&cells[1..2]).is_none(), "nothing is left");
+    assert!(OverOps::of(&cells[1..2]).is_none(), "all ops trap");
 }
 
 #[test]
-fn a_median_is_resolved_where_more_than_half_of_the_ops_are_on_its_side_of_zero() {
+fn a_median_is_resolved_if_more_than_half_of_the_ops_are_resolved_on_its_side_of_zero() {
     let resolved = |overheads: &[(f64, bool)]| OverOps::of(&cells("table", overheads)).unwrap().median_is_resolved();
     assert!(resolved(&[(4.0, true), (3.0, true), (0.0, false)]));
-    assert!(!resolved(&[(4.0, true), (3.0, true), (0.0, false), (0.1, false)]), "half of them are not more than half");
-    assert!(!resolved(&[(-4.0, true), (3.0, true), (4.0, true), (0.1, false)]), "one is on the other side");
-    assert!(resolved(&[(-4.0, true), (-3.0, true), (0.1, false)]), "a gain is a finding, too");
+    assert!(!resolved(&[(4.0, true), (3.0, true), (0.0, false), (0.1, false)]), "half of the ops are not enough");
+    assert!(!resolved(&[(-4.0, true), (3.0, true), (4.0, true), (0.1, false)]), "one op is on the other side");
+    assert!(resolved(&[(-4.0, true), (-3.0, true), (0.1, false)]), "negative overheads count, too");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `pvbench predict`: what counts cost, and what is no count.
+//! Tests of `pvbench predict`: predicted costs, and refused counts.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use assert_cmd::Command;
 
 use crate::support;
 
-/// A report in which `table` takes 3 cycles more than `inline` for every op.
+/// A report in which every overhead is 3 cycles.
 fn report(folder: &Path) -> std::path::PathBuf {
     let mut report = support::synthetic();
     for cell in &mut report.cells {
@@ -27,7 +27,7 @@ fn predict(counts: &str) -> std::process::Output {
 }
 
 #[test]
-fn calls_times_cells_is_what_a_mechanism_costs() {
+fn the_predicted_cost_is_calls_times_overheads() {
     let output = predict("time_ns = 1000000\n[calls]\nset_pte = 1000\n");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -36,7 +36,7 @@ fn calls_times_cells_is_what_a_mechanism_costs() {
 }
 
 #[test]
-fn what_is_no_count_is_named_with_its_line() {
+fn an_invalid_count_is_refused_with_its_line() {
     for (counts, line, word) in [
         ("[calls]\nset_pte = 1\nset_ptf = 2\n", 3, "did you mean set_pte"),
         ("[calls]\n\nset_pte = -1\n", 3, "set_pte = -1"),

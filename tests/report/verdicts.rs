@@ -1,4 +1,4 @@
-//! Verdicts and the figures beside them: in the document, on the page and in a terminal.
+//! Tests that verdicts agree with the figures beside them: in the document, on the page and in the terminal.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use rand_pcg::Pcg64Mcg;
 const WORKERS: usize = 8;
 const OFFSETS: [u32; 4] = [0, 29, 64, 93];
 
-/// What is printed of a cell.
+/// The figures of a cell, as printed.
 #[derive(Debug, Default)]
 struct Figures {
     estimate: f64,
@@ -32,8 +32,8 @@ struct Figures {
 }
 
 impl Figures {
-    /// Checks the verdict by the definition. Rounding keeps the order of figures and may make two of them equal: what
-    /// touches the floor may be on either side of it.
+    /// Checks the verdict by its definition. Rounding keeps the order of figures, but may make two of them equal. So a
+    /// figure that equals the floor counts as being on either side of it.
     fn check(&self) -> Result<(), String> {
         let side = if self.estimate == 0.0 { self.deciding[0] + self.deciding[1] } else { self.estimate };
         let outside = |value: f64| if side > 0.0 { value >= self.floor } else { value <= -self.floor };
@@ -48,7 +48,7 @@ impl Figures {
             "interval" => size >= self.floor && self.deciding.into_iter().any(inside),
             "modes" => size >= self.floor && self.modes.iter().copied().any(inside),
             "layout" => size >= self.floor && (self.range >= size || self.layouts.iter().copied().any(inside)),
-            other => return Err(format!("{other} is no verdict")),
+            other => return Err(format!("{other} is not a verdict")),
         };
         let around = |[low, high]: [f64; 2]| low <= self.estimate && self.estimate <= high;
         if holds && around(self.shown) && around(self.deciding) { Ok(()) } else { Err(format!("{self:?}")) }
@@ -69,18 +69,18 @@ impl Figures {
     }
 }
 
-/// What is different about an op: the overhead, and what scatters it.
+/// The true overhead of an op in core cycles, with its scatter at each level.
 #[derive(Clone, Copy)]
 struct Truth {
     overhead: f64,
     rounds: f64,
     workers: f64,
     layouts: f64,
-    /// The share of workers without any overhead.
+    /// Share of the workers without any overhead.
     without: f64,
 }
 
-/// The document of samples whose truths are drawn: differences from none to cycles, each scattered by something else.
+/// A report of samples with random truths: overheads from zero to cycles, each with its own scatter.
 fn sampled() -> Report {
     let mut rng = Pcg64Mcg::seed_from_u64(22);
     let mut report = support::synthetic();
@@ -151,7 +151,7 @@ fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> ComparisonSamples {
     }
 }
 
-/// The rows of the page's table of cells: what stands in each column, by the heading.
+/// The rows of the page's table of cells: the text of each column, by heading.
 fn rows(page: &str) -> Vec<BTreeMap<String, String>> {
     let table = page.split_once("<table class=\"data\" id=\"cells\">").unwrap().1.split_once("</table>").unwrap().0;
     let text = |html: &str| {
@@ -189,14 +189,14 @@ fn rows(page: &str) -> Vec<BTreeMap<String, String>> {
     rows
 }
 
-/// The numbers in a text, without those that a word stands before.
+/// The numbers in a text.
 fn numbers(text: &str) -> Vec<f64> {
     let text = text.replace('\u{2212}', "-");
     let words = text.split(|c: char| !(c.is_ascii_digit() || ".-e".contains(c))).filter(|word| !word.is_empty());
     words.filter_map(|word| word.parse().ok()).collect()
 }
 
-/// What the page prints of a cell; `None` where it prints no overhead.
+/// The figures of a row of the page; `None` if the row has no overhead.
 fn printed(row: &BTreeMap<String, String>) -> Option<Figures> {
     let verdict = match row["resolved"].split_once(", ") {
         Some((_, limit)) => limit.split_once(':').unwrap().0.to_owned(),
@@ -223,7 +223,7 @@ fn printed(row: &BTreeMap<String, String>) -> Option<Figures> {
     })
 }
 
-/// Reads the report back as `pvbench report` does.
+/// Writes a report and reads it back, as `pvbench report` does.
 fn written(report: &Report) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
@@ -232,7 +232,7 @@ fn written(report: &Report) -> Report {
 }
 
 #[test]
-fn every_verdict_agrees_with_the_figures_beside_it_in_the_document_and_on_the_page() {
+fn every_verdict_agrees_with_its_figures_in_the_document_and_on_the_page() {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for report in [written(&sampled()), written(&support::synthetic())] {
         let measured = report.cells.iter().filter(|cell| cell.overhead.is_some());
@@ -259,11 +259,11 @@ fn every_verdict_agrees_with_the_figures_beside_it_in_the_document_and_on_the_pa
 }
 
 #[test]
-fn what_helps_stands_at_the_cell_and_in_the_terminal() {
+fn the_remedy_of_a_limit_is_shown_at_the_cell_and_in_the_terminal() {
     let mut report = support::synthetic();
     let table = report.cells.iter().position(|cell| cell.mechanism == "table" && cell.overhead.is_some()).unwrap();
     for (limit, at_the_cell, meaning) in [
-        (Limit::Floor, "no, floor: no difference", "there is no difference to be seen"),
+        (Limit::Floor, "no, floor: no difference", "no difference is visible"),
         (Limit::Interval, "no, interval: more time", "more time narrows the interval"),
         (Limit::Layout, "no, layout: layouts differ", "more time does not help, read the layouts"),
         (Limit::Modes, "no, modes: workers differ", "more time does not help, read the modes"),
@@ -280,7 +280,7 @@ fn what_helps_stands_at_the_cell_and_in_the_terminal() {
 }
 
 #[test]
-fn a_document_without_deciding_intervals_says_interval_where_the_estimate_lies_beyond_the_floor() {
+fn a_document_without_deciding_intervals_gets_the_limit_interval_if_the_estimate_lies_beyond_the_floor() {
     let mut report = support::synthetic();
     let compared = |cell: &&mut Cell| cell.mechanism == "table" && cell.overhead.is_some();
     for cell in report.cells.iter_mut().filter(compared) {
@@ -293,15 +293,18 @@ fn a_document_without_deciding_intervals_says_interval_where_the_estimate_lies_b
 }
 
 #[test]
-fn a_document_that_contradicts_itself_is_refused_with_its_place() {
+fn a_document_with_contradictions_is_refused_with_their_position() {
     type Break = fn(&mut Report);
     let breaks: [(Break, &str); 4] = [
         (|r| r.cells[5].deciding_cycles.as_mut().unwrap().low = 1e9, "deciding_cycles: "),
         (
             |r| (r.cells[5].resolved, r.cells[5].limit) = (true, Some(Limit::Floor)),
-            "it is resolved, and something keeps",
+            "a resolved cell must not have a limit",
         ),
-        (|r| r.floors[1].regime = r.floors[0].regime, "floors[1] (throughput): there is another floor of this regime"),
+        (
+            |r| r.floors[1].regime = r.floors[0].regime,
+            "floors[1] (throughput): the report has another floor for this regime",
+        ),
         (|r| r.floors[0].cycles = f64::NAN, "floors[0] (throughput): NaN"),
     ];
     for (change, said) in breaks {
@@ -314,9 +317,9 @@ fn a_document_that_contradicts_itself_is_refused_with_its_place() {
 }
 
 #[test]
-fn headline_tile_terminal_and_markdown_say_the_same_median_and_leave_out_what_traps() {
+fn headline_tile_terminal_and_markdown_show_the_same_median_without_trapping_ops() {
     let mut report = support::synthetic();
-    // Of 73 ops 52 are resolved, 20 are not, and one traps.
+    // Of 73 ops, 52 are resolved, 20 are not, and one traps.
     let ops: Vec<String> = report.catalogue.ops.iter().map(|op| op.name.clone()).collect();
     let of_table = |cell: &&mut Cell| cell.mechanism == "table" && cell.regime == Regime::Throughput;
     for cell in report.cells.iter_mut().filter(of_table).filter(|cell| cell.overhead.is_some()) {
@@ -331,7 +334,7 @@ fn headline_tile_terminal_and_markdown_say_the_same_median_and_leave_out_what_tr
         (it.estimate, it.low, it.high) = (cycles, cycles - 0.01, cycles + 0.01);
         cell.deciding_cycles = None;
     }
-    // The median of 72 is that of places 37 and 38: 20 are below, and swapgs, in place 26, was not measured.
+    // The median of 72 ops lies between indices 37 and 38: 20 ops are below, and swapgs, at index 26, was not measured.
     let page = html::page(&report).unwrap();
     let headline = "through the pv_ops table costs 3.75 core cycles";
     assert!(page.contains(headline), "{}", &page[page.find("Reaching the").unwrap()..][..300]);

@@ -1,9 +1,9 @@
-//! Bencher Metric Format, as `bencher run --adapter json` reads it
+//! Export to Bencher Metric Format, which `bencher run --adapter json` reads
 //! (<https://bencher.dev/docs/reference/bencher-metric-format/>): an object of benchmarks, each an object of measures,
 //! each with a `value` and the ends of its interval.
 //!
-//! A benchmark is a cell, or a workload on a kernel. Its measures are named for quantity and unit, as Bencher's slugs
-//! are written. A benchmark without a number is left out: the format has no word for it.
+//! A benchmark is a cell, or a workload on a kernel. Names of measures hold the quantity and the unit, in the form of
+//! Bencher's slugs. A benchmark without a number is left out, because the format cannot express it.
 
 use std::collections::BTreeMap;
 
@@ -33,10 +33,10 @@ impl Metric {
     }
 }
 
-/// The document.
+/// The exported document.
 ///
 /// # Errors
-/// Where it cannot be written as JSON.
+/// When serde_json cannot write it.
 pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     let mut benchmarks: BTreeMap<String, BTreeMap<&str, Metric>> = BTreeMap::new();
     for cell in &report.cells {

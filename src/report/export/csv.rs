@@ -1,5 +1,5 @@
-//! Comma-separated values (RFC 4180): a line per cell, then a line per workload on a kernel. What was not measured is
-//! an empty field.
+//! Export to comma-separated values (RFC 4180): one line per cell, then one line per workload on a kernel. A value that
+//! was not measured is an empty field.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::report::schema::Limit;
 use crate::report::subject::{kernels, plain};
 
-/// A line. Fields are columns, in this order.
+/// One line. The fields are the columns, in this order.
 #[derive(Default, Serialize)]
 struct CsvRow {
     op: Option<String>,
@@ -44,10 +44,10 @@ struct CsvRow {
     limit: Option<&'static str>,
 }
 
-/// The document.
+/// The exported document.
 ///
 /// # Errors
-/// Where a line cannot be written.
+/// When a line cannot be written.
 pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     let mut writer = ::csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     writer.write_record(HEADER)?;
@@ -109,7 +109,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     writer.into_inner().map_err(|error| ::csv::Error::from(error.into_error()).into())
 }
 
-/// The names of the columns; a file without lines has them, too.
+/// Names of the columns. A file without lines has this header, too.
 const HEADER: [&str; 30] = [
     "op",
     "body",

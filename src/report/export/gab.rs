@@ -1,9 +1,9 @@
-//! The JSON that github-action-benchmark reads with `tool: customSmallerIsBetter`
-//! (<https://github.com/benchmark-action/github-action-benchmark>): a list of `name`, `unit`, `value`, and, where there
-//! is more to say, `range` and `extra`.
+//! Export to the JSON that github-action-benchmark reads with `tool: customSmallerIsBetter`
+//! (<https://github.com/benchmark-action/github-action-benchmark>): a list of `name`, `unit`, `value`, and optionally
+//! `range` and `extra`.
 //!
-//! The action alerts where a value is some times that of the commit before. Overheads lie about 0, where a ratio means
-//! nothing: so the value is what an op takes with the mechanism, and its overhead is told beside it.
+//! The action alerts when the ratio to the value of the commit before exceeds a threshold. Overheads lie near 0, where
+//! a ratio means nothing. So the value is the time of an op with the mechanism; `extra` holds the overhead.
 
 use serde::Serialize;
 
@@ -23,10 +23,10 @@ struct Benchmark {
     extra: Option<String>,
 }
 
-/// The document.
+/// The exported document.
 ///
 /// # Errors
-/// Where it cannot be written as JSON.
+/// When serde_json cannot write it.
 pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     let benchmark = |name, unit, native: f64, overhead: Estimate, of: &str| {
         let half = (overhead.high - overhead.low) / 2.0;
@@ -34,7 +34,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
         Benchmark {
             name,
             unit,
-            value: rounded(native + estimate),
+            value: round(native + estimate),
             range: Some(format!("± {half:.4}")),
             extra: Some(format!("overhead over inline: {estimate:.4} [{low:.4}, {high:.4}] {of}")),
         }
@@ -53,7 +53,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     Ok(text)
 }
 
-/// To the digits of a report: sums of rounded numbers have more.
-fn rounded(value: f64) -> f64 {
+/// Rounds a value to the six digits of a report, because sums of rounded numbers have more.
+fn round(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }

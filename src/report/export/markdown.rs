@@ -1,4 +1,4 @@
-//! Tables in Markdown: mechanisms by regime, workloads by kernel.
+//! Export to tables in Markdown: mechanisms by regime, workloads by kernel.
 
 use crate::regime::Regime;
 use crate::report::Report;
@@ -6,26 +6,27 @@ use crate::report::over_ops::{MEDIAN_OVER_OPS, OverOps};
 use crate::report::plots::grid::Grid;
 use crate::report::subject::{self, kernels};
 
-/// The document.
+/// The exported document.
 #[must_use]
 pub fn export(report: &Report) -> String {
     let cpu = report.machine.cpu_model.as_deref().map_or_else(|| "unknown CPU".to_owned(), subject::plain);
     let mut text = format!("## pvbench\n\n{}, {}", escaped(&cpu), escaped(&subject::plain(&report.run.started)));
     text.push_str(if report.run.complete { ".\n" } else { ": **incomplete**.\n" });
-    cells(report, &mut text);
-    workloads(report, &mut text);
+    write_cells(report, &mut text);
+    write_workloads(report, &mut text);
     text
 }
 
-/// Per mechanism the median and the range over the ops, a column per regime.
-fn cells(report: &Report, text: &mut String) {
+/// Writes median and range over the ops, with a row per mechanism and a column per regime.
+fn write_cells(report: &Report, text: &mut String) {
     let regimes: Vec<Regime> =
         Regime::ALL.into_iter().filter(|regime| report.cells.iter().any(|cell| cell.regime == *regime)).collect();
     if regimes.is_empty() {
         return;
     }
     text.push_str(&format!(
-        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); \\~ where it is not resolved.\n\n| mechanism |"
+        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); \\~ means not resolved.\n\n\
+         | mechanism |"
     ));
     regimes.iter().for_each(|regime| text.push_str(&format!(" {} |", regime.name())));
     text.push_str(&format!("\n|---|{}\n", "---:|".repeat(regimes.len())));
@@ -45,12 +46,12 @@ fn cells(report: &Report, text: &mut String) {
     let unmeasured = report.cells.iter().filter(|cell| cell.overhead.is_none()).count();
     if unmeasured > 0 {
         let all = report.cells.len();
-        text.push_str(&format!("\n{unmeasured} of {all} cells were not measured; `--format csv` has the reasons.\n"));
+        text.push_str(&format!("\n{unmeasured} of {all} cells were not measured; `--format csv` lists the reasons.\n"));
     }
 }
 
-/// Per workload and kernel the overhead with its interval.
-fn workloads(report: &Report, text: &mut String) {
+/// Writes the overhead of each workload and kernel with its interval.
+fn write_workloads(report: &Report, text: &mut String) {
     if report.workloads.is_empty() {
         return;
     }
@@ -74,7 +75,7 @@ fn workloads(report: &Report, text: &mut String) {
     }
 }
 
-/// Text in which nothing is markup, on one line.
+/// A text on one line, with all Markdown and HTML escaped.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! A report in the formats of other tools: a file per format.
+//! Export of a report to the formats of other tools. Each format has a file of its own.
 
 pub mod bmf;
 pub mod csv;
@@ -10,26 +10,26 @@ use clap::ValueEnum;
 use super::Report;
 use super::subject::kernels;
 
-/// A format.
+/// An export format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Bencher Metric Format: JSON for `bencher run --adapter json`
     Bmf,
     /// github-action-benchmark: JSON for `tool: customSmallerIsBetter`
     Gab,
-    /// A line per cell and per workload on a kernel
+    /// CSV: one line per cell and per workload on a kernel
     Csv,
-    /// Tables for a summary or a page
+    /// Markdown: tables for a summary or a page
     Markdown,
 }
 
-/// Why a report could not be exported.
+/// Failure to export a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// JSON.
+    /// The export could not be written as JSON.
     #[error("cannot write the export as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// CSV.
+    /// The export could not be written as CSV.
     #[error("cannot write the export as CSV: {0}")]
     Csv(#[from] ::csv::Error),
 }
@@ -37,7 +37,7 @@ pub enum ExportError {
 /// The text of a report in a format.
 ///
 /// # Errors
-/// Where it cannot be written down.
+/// An [`ExportError`] from the writer of the format.
 pub fn export(report: &Report, format: Format) -> Result<Vec<u8>, ExportError> {
     match format {
         Format::Bmf => bmf::export(report),
@@ -47,7 +47,7 @@ pub fn export(report: &Report, format: Format) -> Result<Vec<u8>, ExportError> {
     }
 }
 
-/// How many cells and kernels of workloads a format leaves out, because they have no number.
+/// The number of cells and kernels of workloads that a format leaves out, because they have no number.
 #[must_use]
 pub fn left_out(report: &Report, format: Format) -> usize {
     let cells = report.cells.iter();

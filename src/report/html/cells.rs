@@ -1,7 +1,7 @@
 //! The rows of the table of all cells.
 //!
-//! What rows next to each other share (the op, the regime) is one cell over all of them: a page of thousands of rows
-//! stays small, and reads as a table of ops even where no script takes the shared cells apart to sort.
+//! Adjacent rows share one table cell for a common op or regime. So a page of thousands of rows stays small, and
+//! without a script it still reads as a table of ops. The page's script splits the shared cells before it sorts.
 
 use std::collections::HashMap;
 
@@ -12,42 +12,42 @@ use crate::report::plots::grid::{finite, group_name};
 use crate::report::plots::number::{NOTHING, clipped, fixed, plain, plural};
 use crate::report::schema::{Bounds, Cell, Estimate, LayoutEstimate, Limit, ModeShare};
 
-/// The longest name of an op or a mechanism that is shown whole.
-const NAME: usize = 60;
-/// The most rows that share a cell; browsers take no more than 65,534 (HTML, 4.9.11).
-const MAX_SHARED: usize = 1000;
-/// The most modes of a cell that are shown.
+/// Maximum length in characters of the name of an op or mechanism. Longer names are cut.
+const MAX_NAME_CHARS: usize = 60;
+/// Maximum number of rows that share a table cell. Browsers allow at most 65,534 (HTML, 4.9.11).
+const MAX_SHARED_ROWS: usize = 1000;
+/// Maximum number of modes that are shown per cell.
 const MAX_MODES: usize = 3;
-/// The most digits after the point: a floor in throughput is some ten-thousandths of a cycle.
+/// Maximum number of digits after the point. A floor in throughput is some ten-thousandths of a cycle.
 const MAX_DIGITS: f64 = 4.0;
 
 /// One row: the text of each column.
 pub struct Line {
-    /// In the first row of an op.
+    /// Heading of the op, in its first row.
     pub op: Option<OpHead>,
-    /// In the first row of a regime of an op.
+    /// Heading of the regime, in its first row within an op.
     pub regime: Option<RegimeHead>,
     pub mechanism: String,
     pub state: String,
     pub cycles: String,
-    /// The number of the reason in [`Lines::reasons`], from 1.
+    /// Number of the reason in [`Lines::reasons`], from 1; `None` if the cell has an overhead.
     pub reason: Option<usize>,
     pub ns: String,
     pub ratio: String,
     pub range: String,
-    /// The estimate at each layout, where moving the loop is what keeps the cell from being resolved.
+    /// The smallest and largest estimate over the layouts, if the layout is the limit of the cell.
     pub layouts: Vec<String>,
-    /// The interval that decides, and the floor that it is held against: `[3.71, 4.05] ±0.06`.
+    /// The deciding interval with the floor: `[3.71, 4.05] ±0.06`.
     pub decides: String,
-    /// Whether it is resolved, and if not, what keeps it from that and what helps: `no, interval: more time`.
+    /// Whether the cell is resolved, and if not, the limit with its remedy: `no, interval: more time`.
     pub verdict: String,
     pub modes: String,
 }
 
-/// What the rows of an op share.
+/// Heading that the rows of an op share.
 pub struct OpHead {
     pub rows: usize,
-    /// Where it is described.
+    /// Identifier of the op's description in the page.
     pub id: Option<String>,
     pub name: String,
     pub group: &'static str,
@@ -55,56 +55,56 @@ pub struct OpHead {
     pub body: &'static str,
 }
 
-/// What the rows of a regime of an op share.
+/// Heading that the rows of one regime of an op share.
 pub struct RegimeHead {
     pub rows: usize,
     pub name: &'static str,
     pub native: String,
 }
 
-/// All rows, and what they share.
+/// All rows, with the reasons and limits that they refer to.
 pub struct Lines {
     pub lines: Vec<Line>,
-    /// Why cells have no overhead, each reason once.
+    /// Reasons why cells have no overhead, each once.
     pub reasons: Vec<Reason>,
-    /// What keeps cells from being resolved, each once, with what it means.
+    /// Limits of cells that are not resolved, each once, with their meaning.
     pub limits: Vec<Reason>,
-    /// Whether bodies differ, so that they need a column.
+    /// Whether the table needs a column for bodies, because some are not native.
     pub bodies: bool,
-    /// Whether mechanisms have states, so that they need a column.
+    /// Whether the table needs a column for states.
     pub states: bool,
 }
 
-/// Why cells have no overhead.
+/// A text that applies to a number of cells.
 pub struct Reason {
     pub text: String,
     pub cells: usize,
 }
 
-/// The rows of a report in its own order.
+/// The rows of a report, in the order of its cells.
 pub fn lines(report: &Report, ops: &Anchors) -> Lines {
     let groups: HashMap<&str, Group> = report.catalogue.ops.iter().map(|op| (op.name.as_str(), op.group)).collect();
     let mut reasons: Vec<Reason> = Vec::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut number = |text: &str| {
         let text = clipped(text, 400);
-        let place = *numbers.entry(text.clone()).or_insert_with(|| {
+        let number = *numbers.entry(text.clone()).or_insert_with(|| {
             reasons.push(Reason { text, cells: 0 });
             reasons.len()
         });
-        if let Some(reason) = reasons.get_mut(place - 1) {
+        if let Some(reason) = reasons.get_mut(number - 1) {
             reason.cells += 1;
         }
-        place
+        number
     };
-    let of_op = |a: &Cell, b: &Cell| a.op == b.op && a.body == b.body && a.kind == b.kind;
-    let of_regime = |a: &Cell, b: &Cell| a.regime == b.regime && a.native_cycles == b.native_cycles;
+    let same_op = |a: &Cell, b: &Cell| a.op == b.op && a.body == b.body && a.kind == b.kind;
+    let same_regime = |a: &Cell, b: &Cell| a.regime == b.regime && a.native_cycles == b.native_cycles;
     let mut lines = Vec::with_capacity(report.cells.len());
-    for cells in report.cells.chunk_by(of_op).flat_map(|cells| cells.chunks(MAX_SHARED)) {
+    for cells in report.cells.chunk_by(same_op).flat_map(|cells| cells.chunks(MAX_SHARED_ROWS)) {
         let mut op = cells.first().map(|cell| OpHead {
             rows: cells.len(),
-            id: ops.to(&cell.op),
-            name: clipped(&cell.op, NAME),
+            id: ops.find(&cell.op),
+            name: clipped(&cell.op, MAX_NAME_CHARS),
             group: groups.get(cell.op.as_str()).map_or(NOTHING, |g| group_name(*g)),
             kind: match cell.kind {
                 Kind::Real => "real",
@@ -112,7 +112,7 @@ pub fn lines(report: &Report, ops: &Anchors) -> Lines {
             },
             body: cell.body.name(),
         });
-        for cells in cells.chunk_by(of_regime) {
+        for cells in cells.chunk_by(same_regime) {
             let mut regime = cells.first().map(|cell| RegimeHead {
                 rows: cells.len(),
                 name: cell.regime.name(),
@@ -126,7 +126,7 @@ pub fn lines(report: &Report, ops: &Anchors) -> Lines {
     Lines { lines, reasons, limits: limits(report), bodies, states }
 }
 
-/// The limits that cells have, in the order of [`Limit::ALL`].
+/// The limits of all cells, in the order of [`Limit::ALL`].
 fn limits(report: &Report) -> Vec<Reason> {
     let count = |limit| report.cells.iter().filter(|cell| cell.overhead.is_some() && cell.limit == Some(limit)).count();
     let reason = |limit: Limit| Reason { text: format!("{}: {}", limit.word(), limit.meaning()), cells: count(limit) };
@@ -142,22 +142,22 @@ fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mu
     let reason = match cycles {
         Some(_) => None,
         None => Some(number(cell.absent.as_deref().unwrap_or(match cell.overhead {
-            Some(_) => "the report's value is no usable number",
-            None => "the report does not say why",
+            Some(_) => "the value in the report is not usable",
+            None => "the report gives no reason",
         }))),
     };
-    // All that the verdict is made of has the same digits: what is no greater in the report is no greater on the page.
+    // All numbers behind the verdict have the same number of digits, so their order on the page is that of the report.
     let digits = digits(cell);
     Line {
         op,
         regime,
-        mechanism: clipped(&cell.mechanism, NAME),
-        state: cell.state.as_deref().map_or_else(|| NOTHING.to_owned(), |s| clipped(s, NAME)),
+        mechanism: clipped(&cell.mechanism, MAX_NAME_CHARS),
+        state: cell.state.as_deref().map_or_else(|| NOTHING.to_owned(), |s| clipped(s, MAX_NAME_CHARS)),
         cycles: cycles.map_or_else(|| NOTHING.to_owned(), |it| with_interval(it, digits)),
         reason,
-        // Cycles by the one core frequency of the run: its interval tells nothing more.
+        // Without an interval: all nanoseconds are cycles divided by the one core frequency of the run.
         ns: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ns)).map(|it| it.estimate)),
-        // The same comparison in other units; the report has its interval.
+        // Without an interval: the ratio is the same difference in another unit, and the report holds its interval.
         ratio: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ratio)).map(|it| it.estimate)),
         range: cell.layout_range.map_or_else(|| NOTHING.to_owned(), |range| fixed(range, digits)),
         layouts: if cell.limit == Some(Limit::Layout) { layouts(cell, digits) } else { Vec::new() },
@@ -172,7 +172,8 @@ fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mu
     }
 }
 
-/// Digits after the point that show two significant digits of the narrower of a cell's intervals, four at most.
+/// Number of digits after the point that shows two significant digits of the width of the narrower interval of a cell,
+/// at most four.
 fn digits(cell: &Cell) -> usize {
     let shown = cell.overhead.and_then(|overhead| finite(overhead.cycles)).map(|it| it.high - it.low);
     let deciding = cell.deciding_cycles.map(|it| it.high - it.low);
@@ -195,7 +196,7 @@ fn decides(cell: &Cell, digits: usize) -> String {
     format!("{}{}", interval.unwrap_or_default(), floor.unwrap_or_default()).trim_end().to_owned()
 }
 
-/// The least and the greatest: `at 29: 3.88 [3.80, 3.95], 20 workers`
+/// The smallest and the largest estimate over the layouts: `at 29: 3.88 [3.80, 3.95], 20 workers`
 fn layouts(cell: &Cell, digits: usize) -> Vec<String> {
     let at = |layout: &LayoutEstimate| {
         let value = finite(layout.cycles).map_or_else(|| NOTHING.to_owned(), |it| with_interval(it, digits));
@@ -206,10 +207,10 @@ fn layouts(cell: &Cell, digits: usize) -> Vec<String> {
     ends.into_iter().flatten().map(at).collect()
 }
 
-/// `3.88 (60%) at 29, 4.91 (40%) at 29`; empty where workers agree.
+/// `3.88 (60%) at 29, 4.91 (40%) at 29`; empty if workers agree.
 fn modes(cell: &Cell, digits: usize) -> String {
     let mut text = String::new();
-    // The one next to zero is shown in any case: it is the one that decides.
+    // The mode closest to zero is always shown, because it decides.
     let size = |mode: &&ModeShare| mode.cycles * cell.overhead.map_or(1.0, |it| it.cycles.estimate.signum());
     let least = cell.modes.iter().min_by(|a, b| size(a).total_cmp(&size(b)));
     let first = cell.modes.iter().take(MAX_MODES);

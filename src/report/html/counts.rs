@@ -1,4 +1,4 @@
-//! What hardware counters and instruction traces counted: ops by mechanisms in throughput.
+//! The section on hardware counters and counted instructions: tables of ops by mechanisms in throughput.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,24 +8,24 @@ use crate::report::plots::grid::Grid;
 use crate::report::plots::number::{NOTHING, clipped, exact, plain};
 use crate::report::schema::Cell;
 
-/// The most numbers that are shown: a page has room for some, `report.json` has all.
-const MAX_NUMBERS: usize = 8000;
+/// Maximum number of values in all tables, to bound the size of the page. `report.json` holds all values.
+const MAX_VALUES: usize = 8000;
 
-/// What is shown first, where there is not room for all.
+/// Names of the counters that come first, so that they are shown if there is no room for all.
 const FIRST: [&str; 3] = [TRACED, "instructions", "branch_misses"];
 
-/// What an instruction trace counted, beside the counters' own names.
+/// Name of the instruction count by single steps, beside the names of hardware counters.
 const TRACED: &str = "instructions, traced";
 
-/// All counters, and what there was no room for.
+/// The tables of the section.
 pub struct Counts {
     pub mechanisms: Vec<String>,
     pub tables: Vec<Table>,
-    /// Names of what was counted and is not shown.
+    /// Names of the counters that are left out for lack of room.
     pub left_out: Vec<String>,
 }
 
-/// One counter.
+/// The table of one counter.
 pub struct Table {
     pub name: String,
     pub rows: Vec<Row>,
@@ -34,11 +34,11 @@ pub struct Table {
 /// An op.
 pub struct Row {
     pub op: String,
-    /// Per op, by mechanism.
+    /// One value per mechanism.
     pub values: Vec<String>,
 }
 
-/// The tables of a report; none where nothing was counted in throughput.
+/// The tables of a report; `None` if nothing was counted in throughput.
 pub fn counts(report: &Report, grid: &Grid) -> Option<Counts> {
     let cells = report.cells.iter().filter(|c| c.body == grid.body && c.regime == Regime::Throughput);
     let mut counted: BTreeMap<(&str, &str, Option<&str>), &Cell> = BTreeMap::new();
@@ -53,7 +53,7 @@ pub fn counts(report: &Report, grid: &Grid) -> Option<Counts> {
     }
     let mut names: Vec<&str> = names.into_iter().collect();
     names.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
-    let (mut tables, mut left_out, mut room) = (Vec::new(), Vec::new(), MAX_NUMBERS);
+    let (mut tables, mut left_out, mut room) = (Vec::new(), Vec::new(), MAX_VALUES);
     for name in names {
         let rows: Vec<Row> = grid
             .rows
@@ -64,7 +64,7 @@ pub fn counts(report: &Report, grid: &Grid) -> Option<Counts> {
                     .iter()
                     .map(|column| value(counted.get(&(row.op, column.mechanism, column.state))?, name))
                     .collect();
-                // A trace counts instruction by instruction; a hardware counter counts what else the CPU did, too.
+                // Single steps count exactly; a hardware counter includes other work of the CPU.
                 let digits = if name == TRACED { exact } else { plain };
                 let shown = |value: &Option<f64>| value.map_or_else(|| NOTHING.to_owned(), digits);
                 values
@@ -81,7 +81,7 @@ pub fn counts(report: &Report, grid: &Grid) -> Option<Counts> {
         room -= size;
         tables.push(Table { name: clipped(name, 60), rows });
     }
-    // A report may name more counters than a CPU has.
+    // A report is untrusted and may name more counters than a CPU has.
     let unnamed = left_out.len().saturating_sub(20);
     left_out.truncate(20);
     if unnamed > 0 {

@@ -1,4 +1,4 @@
-//! What stands beside the results: plan, machine, calibration, checks.
+//! Facts beside the results: plan, machine, calibration and environment checks.
 
 use crate::host::{Check, Machine, Status};
 use crate::op::BodyKind;
@@ -7,18 +7,18 @@ use crate::report::plots::grid::finite;
 use crate::report::plots::number::{NOTHING, clipped, fixed, grouped, interval, plain, plural};
 use crate::report::schema::{Calibration, PlanSummary, RegimeFloor};
 
-/// A name and what is known of it.
+/// A name with its value.
 pub struct Fact {
     pub name: String,
     pub value: String,
 }
 
-/// A fact of a name of this page and a value that is safe to show.
+/// Makes a fact from a name of this page and a value that is safe to show.
 pub fn fact(name: &str, value: impl Into<String>) -> Fact {
     Fact { name: name.to_owned(), value: value.into() }
 }
 
-/// Untrusted text, shown whole up to a length that no honest report needs.
+/// Untrusted text, cut at 400 characters, more than an honest report needs.
 fn shown(text: &str) -> String {
     clipped(text, 400)
 }
@@ -39,21 +39,21 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("mechanisms", list(plan.mechanisms.iter().map(|m| shown(m)))),
         fact("regimes", list(plan.regimes.iter().map(|r| r.name()))),
         fact("bodies", list(plan.bodies.iter().map(|b| BodyKind::name(*b)))),
-        fact("layouts", format!("loop heads at {} within 128 bytes", list(plan.layouts.iter()))),
+        fact("layouts", format!("loop heads at offsets {} within 128 bytes", list(plan.layouts.iter()))),
         fact("workers", workers(plan)),
-        fact("rounds", format!("{} per group and worker, and one more at one layout", plan.rounds)),
+        fact("rounds", format!("{} per comparison and worker; one layout has one more", plan.rounds)),
         fact("window", format!("at least {} core cycles", grouped(&plan.window_cycles.to_string()))),
         fact(
             "pinned to",
             match (plan.cpu, plan.beside) {
                 (None, _) => "no CPU: pinning was not allowed".to_owned(),
                 (Some(cpu), None) => format!("CPU {cpu}"),
-                (Some(cpu), Some(beside)) => format!("CPU {cpu}; workloads to CPU {beside}, too"),
+                (Some(cpu), Some(beside)) => format!("CPU {cpu}; workload workers also to CPU {beside}"),
             },
         ),
         fact("confidence", format!("{}%", fixed(plan.confidence * 100.0, 0))),
         fact("started", shown(&run.started)),
-        fact("took", format!("{} s", plain(run.duration_seconds))),
+        fact("duration", format!("{} s", plain(run.duration_seconds))),
         fact(
             "made by",
             format!(
@@ -76,7 +76,7 @@ fn bytes(number: u64) -> String {
     format!("{} {name}", fixed(value, usize::from(value.fract() != 0.0)))
 }
 
-/// The machine, without what it does about flaws. What could not be read is said to be unknown.
+/// The facts of the machine, without mitigations. Values that could not be read are shown as unknown.
 pub fn machine(machine: &Machine) -> Vec<Fact> {
     let text = |it: &Option<String>| it.as_deref().map_or_else(|| "unknown".to_owned(), shown);
     let number = |it: Option<u32>| it.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
@@ -94,12 +94,15 @@ pub fn machine(machine: &Machine) -> Vec<Fact> {
         ),
         fact("microcode", text(&machine.microcode)),
         fact("CPUs online", number(machine.cpus_online)),
-        fact("CPUs allowed", machine.cpus_allowed.as_ref().map_or_else(|| "unknown".to_owned(), |cpus| allowed(cpus))),
+        fact(
+            "CPUs allowed",
+            machine.cpus_allowed.as_ref().map_or_else(|| "unknown".to_owned(), |cpus| count_cpus(cpus)),
+        ),
         fact(
             "hypervisor",
             match machine.virtualised.as_deref() {
-                None => "none shows itself".to_owned(),
-                Some("") => "one without a name".to_owned(),
+                None => "none detected".to_owned(),
+                Some("") => "detected, without a name".to_owned(),
                 Some(name) => shown(name),
             },
         ),
@@ -108,7 +111,7 @@ pub fn machine(machine: &Machine) -> Vec<Fact> {
         fact(
             "time stamp counter",
             machine.tsc_hz.map_or_else(
-                || "CPUID does not tell its rate".to_owned(),
+                || "CPUID does not give its rate".to_owned(),
                 |hz| format!("{} MHz", fixed(hz as f64 / 1e6, 1)),
             ),
         ),
@@ -124,36 +127,39 @@ pub fn machine(machine: &Machine) -> Vec<Fact> {
     facts
 }
 
-/// Count and list, so that neither is taken for the other: `2 (CPU 0, 1)`.
-fn allowed(cpus: &[u32]) -> String {
+/// Number and list of CPUs, in a form that keeps them apart: `2 (CPU 0, 1)`.
+fn count_cpus(cpus: &[u32]) -> String {
     if cpus.is_empty() { NOTHING.to_owned() } else { format!("{} (CPU {})", cpus.len(), list(cpus)) }
 }
 
-/// What the kernel does about the CPU's flaws.
+/// The kernel's mitigations of CPU flaws.
 pub fn mitigations(machine: &Machine) -> Vec<Fact> {
     machine.mitigations.iter().map(|(name, state)| fact(&shown(name), shown(state))).collect()
 }
 
-/// Floor and calibration, as short as the side panel needs.
+/// Floor and calibration, short enough for the side panel.
 pub fn panel(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     match &report.floor {
         Some(floor) => {
             let what = if report.floors.is_empty() { "floor" } else { "floor over all regimes" };
             facts.push(fact(what, format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
-            facts.push(fact("from", format!("{} {}", floor.groups, plural(floor.groups, "group", "groups"))));
+            facts.push(fact(
+                "from",
+                format!("{} {}", floor.groups, plural(floor.groups, "A/A comparison", "A/A comparisons")),
+            ));
             facts.push(fact(
                 "typical A/A",
                 format!(
-                    "same loop {}, a copy of it {} cycles",
+                    "{} cycles for the same loop, {} for its copy",
                     plain(floor.same_loop_cycles),
                     plain(floor.copied_loop_cycles)
                 ),
             ));
         }
-        None => facts.push(fact("floor", "none: no group was finished")),
+        None => facts.push(fact("floor", "none: no comparison was finished")),
     }
-    facts.extend(report.floors.iter().map(floor_of));
+    facts.extend(report.floors.iter().map(describe_floor));
     match &report.calibration {
         Some(it) => facts.extend(calibration(it)),
         None => facts.push(fact("calibration", "none: no round was finished")),
@@ -161,9 +167,9 @@ pub fn panel(report: &Report) -> Vec<Fact> {
     facts
 }
 
-fn floor_of(floor: &RegimeFloor) -> Fact {
+fn describe_floor(floor: &RegimeFloor) -> Fact {
     let RegimeFloor { regime, cycles, ratio, groups, .. } = floor;
-    let groups = format!("{groups} {}", plural(*groups, "group", "groups"));
+    let groups = format!("{groups} {}", plural(*groups, "comparison", "comparisons"));
     fact(
         &format!("floor, {}", regime.name()),
         format!("{} cycles, or {}%; {groups}", plain(*cycles), plain(ratio * 100.0)),
@@ -173,26 +179,26 @@ fn floor_of(floor: &RegimeFloor) -> Fact {
 fn calibration(it: &Calibration) -> Vec<Fact> {
     let range = |e| finite(e).map_or_else(|| NOTHING.to_owned(), interval);
     let clock = match &it.clock_reason {
-        Some(reason) => format!("{}, since {}", shown(&it.clock), shown(reason)),
+        Some(reason) => format!("{}, because {}", shown(&it.clock), shown(reason)),
         None => shown(&it.clock),
     };
     vec![
         fact("core", format!("{} GHz", range(it.core_ghz))),
         fact(
-            "adds per cycle",
+            "core throughput",
             format!(
-                "{}: what the core gave to this thread",
+                "{} independent adds per cycle: the part of the core that this thread had",
                 it.adds_per_cycle.map_or_else(|| NOTHING.to_owned(), range)
             ),
         ),
         fact(
-            "disturbed",
+            "contended",
             format!("{}% of the rounds: another thread had part of the core", fixed(it.disturbed_share * 100.0, 0)),
         ),
         fact(
             "dropped",
             format!(
-                "{} of {} rounds, and {} values in the others: the machine changed its pace, or another thread came in between",
+                "{} of {} rounds, and {} values in the others: the core frequency changed or another thread interfered",
                 it.dropped_rounds,
                 it.rounds + it.dropped_rounds,
                 it.dropped_values
@@ -213,7 +219,7 @@ pub struct Checked {
     pub word: &'static str,
 }
 
-/// The checks of a status.
+/// The environment checks with a status.
 pub fn checks(report: &Report, status: Status) -> Vec<Checked> {
     let (class, mark, word) = match status {
         Status::Warning => ("bad", "\u{2715}", "warning"),
@@ -233,10 +239,10 @@ pub fn checks(report: &Report, status: Status) -> Vec<Checked> {
 
 fn workers(plan: &PlanSummary) -> String {
     match plan.workers_again {
-        0 => format!("{} processes, one after the other", plan.workers),
+        0 => format!("{} processes, one after another", plan.workers),
         again => {
             format!(
-                "{} processes, one after the other, and {again} more for what was disturbed or undecided",
+                "{} processes, one after another, and {again} more for contended or undecided comparisons",
                 plan.workers
             )
         }

@@ -1,4 +1,4 @@
-//! What was found, in sentences made from the data and nothing else.
+//! The findings of a run, in sentences that are made from the report alone.
 
 use crate::host::Status;
 use crate::op::Kind;
@@ -8,34 +8,34 @@ use crate::report::over_ops::{OverOps, paired};
 use crate::report::plots::grid::{Column, Grid, Reading};
 use crate::report::plots::number::{clipped, plain, plural};
 use crate::report::schema::{Cell, SCHEMA};
-use crate::report::subject::is_of_linux;
+use crate::report::subject::has_linux_ops;
 
-/// A figure beside the sentences.
+/// A key figure below the sentences.
 pub struct Tile {
-    /// What it is of.
+    /// Name of the figure.
     pub name: String,
-    /// The number, or that there is none.
+    /// The number, or `not resolved`.
     pub value: String,
-    /// Its unit; empty where there is no number.
+    /// Unit of the number; empty without a number.
     pub unit: &'static str,
-    /// How it came about.
+    /// The number of ops or comparisons behind the figure.
     pub note: String,
 }
 
-/// What must be known before anything else is read.
+/// Warnings that the page shows above everything else.
 pub fn warnings(report: &Report, grid: &Grid) -> Vec<String> {
     let mut warnings = Vec::new();
     if !report.run.complete {
         let failed = report.failures.len();
         let why = match failed {
-            0 => "not all that was planned was done".to_owned(),
+            0 => "part of the plan was not measured".to_owned(),
             n => format!("{n} {} below", plural(n, "failure is listed", "failures are listed")),
         };
-        warnings.push(format!("This run is incomplete: {why}. What is missing is not zero, it is unknown."));
+        warnings.push(format!("This run is incomplete: {why}. Missing values are unknown, not zero."));
     }
     if report.tool.build != "release" {
         warnings.push(format!(
-            "This is a {} build: debug assertions and overflow checks are part of what it measures. Build with --release.",
+            "This is a {} build: all times include debug assertions and overflow checks. Build with --release.",
             clipped(&report.tool.build, 40)
         ));
     }
@@ -45,21 +45,21 @@ pub fn warnings(report: &Report, grid: &Grid) -> Vec<String> {
     if grid.left_out != (0, 0) {
         let (mechanisms, ops) = grid.left_out;
         warnings.push(format!(
-            "There is no room for {mechanisms} mechanisms and {ops} ops in sentences and plots; the table has them all."
+            "The sentences and plots leave out {mechanisms} mechanisms and {ops} ops for lack of room; \
+             the table of all cells holds them."
         ));
     }
     if report.schema != SCHEMA {
         warnings.push(format!(
-            "The document calls itself {}; this page is made for {SCHEMA} and may misread it.",
+            "The report has schema {}, but this page is made for {SCHEMA}: numbers may be missing or wrong.",
             clipped(&report.schema, 60)
         ));
     }
     warnings
 }
 
-/// The mechanism that the page speaks of: the pv_ops table as it is before patching, else the one with the most
-/// resolved cells.
-fn subject<'a>(grid: &Grid<'a>) -> Option<Column<'a>> {
+/// The mechanism of the headline: the pv_ops table before patching, or else the mechanism with the most resolved cells.
+fn choose_mechanism<'a>(grid: &Grid<'a>) -> Option<Column<'a>> {
     let table = |c: &&Column| c.mechanism == "table" && c.state.is_none_or(|s| s == "unpatched");
     grid.columns
         .iter()
@@ -76,27 +76,27 @@ fn subject<'a>(grid: &Grid<'a>) -> Option<Column<'a>> {
 
 fn name(report: &Report, column: &Column) -> String {
     match column.mechanism {
-        "table" if is_of_linux(report) => "the pv_ops table".to_owned(),
+        "table" if has_linux_ops(report) => "the pv_ops table".to_owned(),
         "table" => "the table".to_owned(),
         _ => clipped(&column.label(), 40),
     }
 }
 
-/// Three sentences: the price, where it comes from, and how far to trust it.
+/// Three sentences: the cost of the headline's mechanism, the parts of that cost, and the reliability of the run.
 pub fn sentences(report: &Report, grid: &Grid) -> Vec<String> {
-    let subject = subject(grid);
+    let subject = choose_mechanism(grid);
     let price = match &subject {
-        Some(column) => price(report, grid, column),
+        Some(column) => state_cost(report, grid, column),
         None if report.cells.is_empty() => "Nothing was measured: the report holds no cells.".to_owned(),
         None => "Only inline was measured: there is no mechanism to compare it with.".to_owned(),
     };
     let mut sentences = vec![price];
-    sentences.extend(subject.as_ref().and_then(|column| origin(report, grid, column)));
-    sentences.push(trust(report));
+    sentences.extend(subject.as_ref().and_then(|column| state_parts(report, grid, column)));
+    sentences.push(state_reliability(report));
     sentences
 }
 
-fn price(report: &Report, grid: &Grid, column: &Column) -> String {
+fn state_cost(report: &Report, grid: &Grid, column: &Column) -> String {
     let name = name(report, column);
     let Some(over) = OverOps::of(grid.cells_of(column, Regime::Throughput)) else {
         return format!("In throughput, {name} was not measured.");
@@ -104,7 +104,7 @@ fn price(report: &Report, grid: &Grid, column: &Column) -> String {
     let (count, resolved) = (over.cells.len(), over.resolved);
     let Some([least, most]) = over.resolved_ends() else {
         return format!(
-            "In throughput, no overhead of {name} over inline is resolved, of {count} {} measured.",
+            "In throughput, no overhead of {name} over inline is resolved ({count} {} measured).",
             plural(count, "op", "ops")
         );
     };
@@ -121,13 +121,15 @@ fn price(report: &Report, grid: &Grid, column: &Column) -> String {
     };
     if !over.median_is_resolved() {
         return format!(
-            "In throughput, the overhead of {name} over inline is resolved for {resolved} of {count} {}, {ends}: too few for a median.",
+            "In throughput, the overhead of {name} over inline is resolved for {resolved} of {count} {}, {ends}: \
+             too few for a resolved median.",
             plural(count, "op", "ops")
         );
     }
     let ns = over.median_ns().map_or_else(String::new, |ns| format!(" ({} ns)", plain(ns)));
     format!(
-        "Reaching the {} body through {name} costs {} core cycles{ns} per call over inline in throughput, the median of {count} {}; {resolved} of them {} resolved, {ends}.",
+        "Reaching the {} body through {name} costs {} core cycles{ns} per call over inline in throughput, \
+         the median of {count} {}; {resolved} of them {} resolved, {ends}.",
         grid.body.name(),
         plain(over.median()),
         plural(count, "op", "ops"),
@@ -135,19 +137,19 @@ fn price(report: &Report, grid: &Grid, column: &Column) -> String {
     )
 }
 
-/// A mechanism without states over the ops, in throughput.
+/// The overheads of a mechanism without states over the ops, in throughput.
 fn over_ops<'a>(grid: &Grid<'a>, mechanism: &str) -> Option<OverOps<'a>> {
     let column = grid.columns.iter().find(|c| c.mechanism == mechanism && c.state.is_none())?;
     OverOps::of(grid.cells_of(column, Regime::Throughput))
 }
 
-/// Where the price comes from. Only what is resolved has an amount.
-fn origin(report: &Report, grid: &Grid, column: &Column) -> Option<String> {
+/// The parts of the cost: call, indirection and lost registers. Only resolved parts get a number.
+fn state_parts(report: &Report, grid: &Grid, column: &Column) -> Option<String> {
     let floor = report.floor_of(Regime::Throughput).unwrap_or(0.0);
     let name = name(report, column);
     let own = OverOps::of(grid.cells_of(column, Regime::Throughput))?;
     let amount = |over: &OverOps, value: f64, what: &str| match over.median_is_resolved() && value.abs() > floor {
-        false => format!("{what} costs nothing that is resolved"),
+        false => format!("{what} has no resolved cost"),
         true => format!("{what} costs {} cycles", plain(value)),
     };
     let clobber = over_ops(grid, "inline_clobber").and_then(|clobber| {
@@ -157,25 +159,26 @@ fn origin(report: &Report, grid: &Grid, column: &Column) -> Option<String> {
     let direct = over_ops(grid, "direct").filter(|_| column.mechanism != "direct");
     let call = direct.and_then(|direct| {
         let pair = paired(&direct, &own)?;
-        // A difference of two overheads is one where either of them is.
+        // The difference of two overheads counts as resolved if one of them is resolved.
         let resolved = (direct.median_is_resolved() || own.median_is_resolved()) && pair.difference.abs() > floor;
         let indirection = match pair.difference {
-            _ if !resolved => format!("{name} adds nothing to that beyond the floor"),
+            _ if !resolved => format!("{name} adds no resolved difference"),
             more if more > 0.0 => format!("{name} adds {} more", plain(more)),
             less => format!("{name} takes {} less", plain(-less)),
         };
-        let count = format!("{} {} measured both ways", pair.ops, plural(pair.ops, "op", "ops"));
+        let count = format!("{} {} measured with both", pair.ops, plural(pair.ops, "op", "ops"));
         let call = amount(&direct, pair.first, "a direct call");
         Some(format!("{call} and {indirection} (medians over {count})"))
     });
     let parts: Vec<String> = call.into_iter().chain(clobber).collect();
-    (!parts.is_empty()).then(|| format!("Where that comes from: {}.", parts.join("; ")))
+    (!parts.is_empty()).then(|| format!("Parts of that cost: {}.", parts.join("; ")))
 }
 
-fn trust(report: &Report) -> String {
+fn state_reliability(report: &Report) -> String {
     let mut parts = Vec::new();
     parts.push(
-        floors(report).unwrap_or_else(|| "The run has no floor, so nothing in it can be told from noise".to_owned()),
+        state_floors(report)
+            .unwrap_or_else(|| "The run has no floor, so no difference can be distinguished from noise".to_owned()),
     );
     let compared: Vec<_> = report.cells.iter().filter(|c| c.mechanism != "inline" && c.overhead.is_some()).collect();
     if !compared.is_empty() {
@@ -185,7 +188,7 @@ fn trust(report: &Report) -> String {
     let modelled = report.catalogue.ops.iter().filter(|op| op.native_kind == Kind::Modelled).count();
     if modelled > 0 {
         let ops = report.catalogue.ops.len();
-        parts.push(format!("{modelled} of {ops} ops stand in for privileged instructions (modelled)"));
+        parts.push(format!("{modelled} of {ops} ops are modelled stand-ins for privileged instructions"));
     }
     parts.push(match report.failures.len() {
         0 if report.run.complete => "nothing failed".to_owned(),
@@ -201,11 +204,12 @@ fn trust(report: &Report) -> String {
     format!("{}.", parts.join("; "))
 }
 
-/// `A/A comparisons put the floor at 0.00012 cycles (throughput, 128 groups) to 0.25 cycles (flushed, 4 groups)`
-fn floors(report: &Report) -> Option<String> {
+/// `The floor is 0.00012 cycles (throughput, 128 A/A comparisons) to 0.25 cycles (flushed, 4 A/A comparisons)`
+fn state_floors(report: &Report) -> Option<String> {
     let run = report.floor.as_ref().filter(|floor| floor.cycles.is_finite() && floor.cycles >= 0.0)?;
     let of = |cycles: f64, groups: usize, regime: &str| {
-        format!("{} cycles ({regime}{groups} {})", plain(cycles), plural(groups, "group", "groups"))
+        let comparisons = plural(groups, "A/A comparison", "A/A comparisons");
+        format!("{} cycles ({regime}{groups} {comparisons})", plain(cycles))
     };
     let mut own: Vec<_> = report.floors.iter().filter(|own| report.floor_of(own.regime) == Some(own.cycles)).collect();
     own.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
@@ -216,13 +220,13 @@ fn floors(report: &Report) -> Option<String> {
         [only] => only.clone(),
         [least, .., greatest] => format!("{least} to {greatest}"),
     };
-    Some(format!("A/A comparisons put the floor at {words}"))
+    Some(format!("The floor is {words}"))
 }
 
-/// The subject in each regime, and the floor.
+/// The medians of the headline's mechanism in each regime, and the floor.
 pub fn tiles(report: &Report, grid: &Grid) -> Vec<Tile> {
     let mut tiles = Vec::new();
-    if let Some(column) = subject(grid) {
+    if let Some(column) = choose_mechanism(grid) {
         for regime in Regime::ALL {
             let Some(over) = OverOps::of(grid.cells_of(&column, regime)) else { continue };
             let (resolved, all) = (over.resolved, over.cells.len());
@@ -245,7 +249,7 @@ pub fn tiles(report: &Report, grid: &Grid) -> Vec<Tile> {
             name: format!("floor{of}"),
             value: plain(cycles),
             unit: "cycles",
-            note: format!("A/A over {groups} {}", plural(groups, "group", "groups")),
+            note: format!("{groups} {}", plural(groups, "A/A comparison", "A/A comparisons")),
         });
     }
     tiles

@@ -5,10 +5,10 @@ use crate::report::Report;
 use crate::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxPrediction, LinuxWorkload};
 use crate::report::plots::number::{exact, fixed, grouped};
 
-/// Hooks that are named.
-const NAMED: usize = 5;
-/// Calls per unit that are not rounded to none.
-const SHOWN: f64 = 0.05;
+/// Maximum number of hooks that are named in a list.
+const MAX_NAMED_HOOKS: usize = 5;
+/// Minimum number of calls per unit for a hook to be named. Fewer calls would round to 0.0.
+const MIN_CALLS_PER_UNIT: f64 = 0.05;
 
 /// The section.
 pub(super) struct Section {
@@ -21,7 +21,7 @@ pub(super) struct Section {
     pub predictions: Vec<Prediction>,
 }
 
-/// A kernel, as it is described.
+/// Description of a kernel.
 pub(super) struct Kernel {
     pub name: String,
     pub release: String,
@@ -30,7 +30,7 @@ pub(super) struct Kernel {
     pub uncounted: String,
 }
 
-/// A workload.
+/// A workload with its counts.
 pub(super) struct Row {
     pub workload: String,
     pub summary: String,
@@ -39,21 +39,21 @@ pub(super) struct Row {
     pub others: Vec<Percent>,
 }
 
-/// A kernel above the first.
+/// Instructions of a kernel above the first kernel, in percent.
 pub(super) struct Percent {
     pub shown: String,
     pub spread: String,
     pub as_one: String,
 }
 
-/// How often a unit calls hooks.
+/// Calls of hooks per unit of a workload.
 pub(super) struct Calls {
     pub workload: String,
     pub all: String,
     pub most: String,
 }
 
-/// What that costs in cycles.
+/// Predicted cost of the calls in core cycles.
 pub(super) struct Prediction {
     pub workload: String,
     pub mechanism: String,
@@ -62,7 +62,7 @@ pub(super) struct Prediction {
     pub unknown: String,
 }
 
-/// `None` for a report without kernels.
+/// The section; `None` for a report without real kernels.
 pub(super) fn section(report: &Report) -> Option<Section> {
     let linux = report.linux.as_ref()?;
     let names = linux.kernels.iter().map(|kernel| clipped(&kernel.name, 60));
@@ -79,8 +79,8 @@ pub(super) fn section(report: &Report) -> Option<Section> {
 
 fn method(linux: &Linux) -> String {
     format!(
-        "QEMU {}, {}, {} boots of each kernel at other phases of the tick, {} repetitions of which the first, a quarter as long, is dropped, {}% \
-         of the usual units",
+        "QEMU {}, CPU model {}, {} boots of each kernel at different phases of the timer tick, {} repetitions of each \
+         workload (the first, a quarter as long, is dropped), {}% of the default number of units",
         clipped(&linux.qemu, 40),
         clipped(&linux.cpu, 40),
         linux.phases,
@@ -121,10 +121,13 @@ fn percent(count: Option<&LinuxCount>) -> Percent {
 }
 
 fn calls(workload: &LinuxWorkload) -> Calls {
-    let mut calls: Vec<_> = workload.calls.iter().filter(|(_, calls)| **calls >= SHOWN).collect();
+    let mut calls: Vec<_> = workload.calls.iter().filter(|(_, calls)| **calls >= MIN_CALLS_PER_UNIT).collect();
     calls.sort_by(|a, b| b.1.total_cmp(a.1));
-    let most: Vec<String> =
-        calls.iter().take(NAMED).map(|(op, calls)| format!("{} {}", clipped(op, 40), exact(**calls))).collect();
+    let most: Vec<String> = calls
+        .iter()
+        .take(MAX_NAMED_HOOKS)
+        .map(|(op, calls)| format!("{} {}", clipped(op, 40), exact(**calls)))
+        .collect();
     Calls { workload: clipped(&workload.name, 60), all: exact(workload.calls.values().sum()), most: most.join(", ") }
 }
 
@@ -133,7 +136,7 @@ fn prediction(it: &LinuxPrediction) -> Prediction {
     let from: Vec<String> = it
         .from
         .iter()
-        .take(NAMED)
+        .take(MAX_NAMED_HOOKS)
         .map(|share| format!("{} {} ({} calls)", clipped(&share.op, 40), fixed(share.cycles, 1), exact(share.calls)))
         .collect();
     Prediction {
@@ -141,6 +144,6 @@ fn prediction(it: &LinuxPrediction) -> Prediction {
         mechanism: format!("{}{state}", clipped(&it.mechanism, 60)),
         cycles: fixed(it.cycles, 1),
         from: from.join(", "),
-        unknown: it.unknown.iter().take(NAMED).map(|op| clipped(op, 40)).collect::<Vec<_>>().join(", "),
+        unknown: it.unknown.iter().take(MAX_NAMED_HOOKS).map(|op| clipped(op, 40)).collect::<Vec<_>>().join(", "),
     }
 }

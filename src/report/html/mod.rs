@@ -1,8 +1,7 @@
-//! The page: one HTML file made from a report alone, complete without network and without a script.
+//! The page: one HTML file, made from a report alone. It needs neither the network nor scripts.
 //!
-//! Everything in a report is untrusted. The template engine escapes every string; the one place that takes text as it
-//! is holds the plots, which escape on their own. A content security policy stands behind both: nothing is loaded, and
-//! only the page's own script runs.
+//! Everything in a report is untrusted. The template engine escapes every string except the plots, which escape their
+//! texts themselves. A content security policy backs both: the page loads nothing, and only its own script runs.
 
 mod anchor;
 mod cells;
@@ -30,18 +29,18 @@ use crate::report::over_ops::MEDIAN_OVER_OPS;
 use crate::report::plots::grid::Grid;
 use crate::report::plots::history::History;
 use crate::report::plots::number::{NOTHING, clipped};
-use crate::report::plots::{self, Place, Plot, PlotError};
-use crate::report::subject::is_of_linux;
+use crate::report::plots::{self, Medium, Plot, PlotError};
+use crate::report::subject::has_linux_ops;
 use anchor::Anchors;
 use facts::Fact;
 
-/// Why the page could not be made.
+/// Failure to make the page.
 #[derive(Debug, Error)]
 pub enum HtmlError {
     /// A plot failed.
     #[error(transparent)]
     Plot(#[from] PlotError),
-    /// The figures that are built in do not parse.
+    /// The built-in published figures do not parse.
     #[error("the published figures of this build cannot be read: {0}; build it again from an untouched source")]
     Published(#[from] toml::de::Error),
     /// The template failed.
@@ -85,7 +84,7 @@ struct Page {
     ladder: Option<Plot>,
     heatmaps: Vec<Plot>,
     numbers_in_cells: bool,
-    of_linux: bool,
+    linux_ops: bool,
     steps: Vec<Step>,
     regimes: Vec<Plot>,
     body: &'static str,
@@ -104,7 +103,7 @@ struct Page {
     scatter: Option<scatter::Scatter>,
     ops: Vec<ops::OpGroup>,
     op_count: usize,
-    ways: Vec<ways::CallSequence>,
+    sequences: Vec<ways::CallSequence>,
     counts: Option<counts::Counts>,
     mechanisms: Vec<String>,
     regime_names: Vec<&'static str>,
@@ -118,7 +117,7 @@ struct Page {
 /// The page of a report.
 ///
 /// # Errors
-/// When a plot or the template fails; no content of a report makes them.
+/// When a plot or the template fails. No content of a report causes that.
 pub fn page(report: &Report) -> Result<String, HtmlError> {
     let grid = Grid::new(report);
     let op_anchors = Anchors::new("op", report.catalogue.ops.iter().map(|op| op.name.as_str()));
@@ -142,23 +141,23 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         tool: clipped(&format!("{} {}", report.tool.name, report.tool.version), 80),
         preset: clipped(&plan.preset, 40),
         scatter: scatter::scatter(report),
-        sentences: sentences(report, &grid),
+        sentences: list_findings(report, &grid),
         tiles: findings::tiles(report, &grid),
         panel: facts::panel(report),
         bad: facts::checks(report, Status::Warning),
         unknown: facts::checks(report, Status::Unknown),
         fine: facts::checks(report, Status::Ok),
         median_over_ops: MEDIAN_OVER_OPS,
-        ladder: plots::ladder(&grid, Place::Page)?,
-        heatmaps: plots::heatmaps(&grid, Place::Page)?,
-        of_linux: is_of_linux(report),
+        ladder: plots::ladder(&grid, Medium::Page)?,
+        heatmaps: plots::heatmaps(&grid, Medium::Page)?,
+        linux_ops: has_linux_ops(report),
         numbers_in_cells: plots::numbers_in_cells(grid.columns.len()),
         steps: plots::heatmap::legend_labels()
             .into_iter()
             .enumerate()
             .map(|(index, label)| Step { index, label })
             .collect(),
-        regimes: plots::regimes(&grid, Place::Page)?,
+        regimes: plots::regimes(&grid, Medium::Page)?,
         body: grid.body.name(),
         workers: plan.workers,
         rounds: plan.rounds,
@@ -170,13 +169,13 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         machine: facts::machine(&report.machine),
         mitigations: facts::mitigations(&report.machine),
         history: match &history {
-            Some(history) => plots::over_time(history, &grid, Place::Page)?,
+            Some(history) => plots::over_time(history, &grid, Medium::Page)?,
             None => Vec::new(),
         },
         timeline: history.as_ref().map(|history| timeline::timeline(history, &way_anchors)),
         ops: ops::groups(report, &op_anchors),
         op_count: report.catalogue.ops.len(),
-        ways: ways::ways(report, &way_anchors),
+        sequences: ways::list_sequences(report, &way_anchors),
         counts: counts::counts(report, &grid),
         mechanisms,
         regime_names: Regime::ALL.map(Regime::name).to_vec(),
@@ -185,7 +184,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .iter()
             .map(|f| FailureLine {
                 worker: f.worker,
-                group: f.group.as_deref().map_or_else(|| "no group".to_owned(), |g| clipped(g, 200)),
+                group: f.group.as_deref().map_or_else(|| "between comparisons".to_owned(), |g| clipped(g, 200)),
                 message: clipped(&f.message, 600),
             })
             .collect(),
@@ -196,14 +195,14 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .collect(),
         workloads: workloads::workloads(report)?,
         linux: linux::section(report),
-        beside: plots::beside(report, Place::Page)?,
+        beside: plots::compare_kernels(report, Medium::Page)?,
         lines,
     };
     Ok(page.render()?)
 }
 
-/// What was found: of cells, and of workloads where there are some, before how far to trust it.
-fn sentences(report: &Report, grid: &Grid) -> Vec<String> {
+/// The findings in sentences: on cells, then on workloads if there are any, then on the reliability of the run.
+fn list_findings(report: &Report, grid: &Grid) -> Vec<String> {
     let mut sentences = findings::sentences(report, grid);
     if let Some(sentence) = workloads::sentence(report) {
         sentences.insert(sentences.len().saturating_sub(1), sentence);
@@ -212,18 +211,18 @@ fn sentences(report: &Report, grid: &Grid) -> Vec<String> {
 }
 
 mod filters {
-    //! What templates call beside the built-in filters.
+    //! Filters of the templates, in addition to the built-in ones.
 
     use askama::Values;
 
-    /// The group a heat map is of: `heatmap-mmu` is of `pv_ops.mmu`.
+    /// The caption of a heat map by its id: `heatmap-mmu` shows `pv_ops.mmu`.
     #[askama::filter_fn]
     pub fn group(id: &str, _: &dyn Values) -> askama::Result<String> {
         let group = id.strip_prefix("heatmap-").unwrap_or(id);
-        Ok(if group == "user" { "ops of its own".to_owned() } else { format!("pv_ops.{group}") })
+        Ok(if group == "user" { "the suite's own ops".to_owned() } else { format!("pv_ops.{group}") })
     }
 
-    /// The attribute of a cell that stands for so many rows; nothing for one.
+    /// The attribute of a table cell that spans `rows` rows; empty for one row.
     #[askama::filter_fn]
     pub fn over(rows: &usize, _: &dyn Values) -> askama::Result<String> {
         Ok(if *rows > 1 { format!(" rowspan={rows}") } else { String::new() })

@@ -1,4 +1,4 @@
-//! The ops of a report, each once.
+//! The section on ops, which describes each op of the report once.
 
 use super::anchor::Anchors;
 use super::facts::{Fact, fact};
@@ -8,10 +8,10 @@ use crate::report::plots::grid::{GROUPS, group_name};
 use crate::report::plots::number::{NOTHING, clipped, plural};
 use crate::report::schema::OpInfo;
 
-/// The most bytes of machine code that are shown.
-const MAX_CODE: usize = 120;
+/// Maximum number of bytes of machine code that are shown per op.
+const MAX_CODE_BYTES: usize = 120;
 
-/// A structure of pv_ops and its ops.
+/// A structure of `pv_ops` with its ops.
 pub struct OpGroup {
     pub name: &'static str,
     pub ops: Vec<OpEntry>,
@@ -24,7 +24,7 @@ pub struct OpEntry {
     pub purpose: String,
     pub prototype: String,
     pub facts: Vec<Fact>,
-    /// Machine code of the native body, bytes apart.
+    /// Machine code of the native body in hexadecimal, with spaces between bytes.
     pub code: String,
 }
 
@@ -36,7 +36,7 @@ pub fn groups(report: &Report, anchors: &Anchors) -> Vec<OpGroup> {
         .into_iter()
         .map(|group| OpGroup {
             name: group_name(group),
-            ops: members(group).map(|(index, op)| entry(anchors.at(index, &op.name), op)).collect(),
+            ops: members(group).map(|(index, op)| entry(anchors.id(index, &op.name), op)).collect(),
         })
         .filter(|group| !group.ops.is_empty())
         .collect()
@@ -50,11 +50,11 @@ fn entry(id: String, op: &OpInfo) -> OpEntry {
     let result = if op.returns { "a result" } else { "no result" };
     let convention = match op.conventions {
         Conventions::C => "C convention: the caller-saved registers are lost",
-        Conventions::CalleeSave => "PV_CALLEE_SAVE: all registers but rax are kept",
+        Conventions::CalleeSave => "PV_CALLEE_SAVE: all registers except rax are kept",
     };
     let patched = match op.bytes {
         Bytes::Instruction => "the op's own instructions",
-        Bytes::Nop => "NOPs alone",
+        Bytes::Nop => "only NOPs",
         Bytes::Identity => "mov %rdi,%rax",
         Bytes::Call => "a direct call of the native body",
     };
@@ -64,7 +64,7 @@ fn entry(id: String, op: &OpInfo) -> OpEntry {
     };
     let since = match op.since {
         Since::Linux61 => Some("Linux 6.1"),
-        Since::Linux2630Only => Some("Linux 2.6.30, no longer 6.1"),
+        Since::Linux2630Only => Some("Linux 2.6.30, not 6.1"),
         Since::NotLinux => None,
     };
     let native = kind(op.native_kind);
@@ -83,11 +83,11 @@ fn entry(id: String, op: &OpInfo) -> OpEntry {
         purpose: clipped(&op.purpose, 400),
         prototype: clipped(&op.prototype, 400),
         facts,
-        code: if op.native_code.is_empty() { NOTHING.to_owned() } else { hex(&op.native_code, MAX_CODE) },
+        code: if op.native_code.is_empty() { NOTHING.to_owned() } else { hex(&op.native_code, MAX_CODE_BYTES) },
     }
 }
 
-/// Hexadecimal digits with the bytes apart, `most` bytes at most.
+/// Hexadecimal digits with spaces between bytes, at most `most` bytes.
 pub fn hex(digits: &str, most: usize) -> String {
     let digits: Vec<char> = clipped(digits, 2 * most).chars().collect();
     digits.chunks(2).map(String::from_iter).collect::<Vec<_>>().join(" ")

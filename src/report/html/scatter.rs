@@ -1,31 +1,30 @@
-//! What limits the intervals: how much each level scatters, regime by regime, and in the cells that are the least
-//! certain.
+//! The section on the limits of intervals: the scatter at each level, by regime and for the least certain cells.
 
 use crate::report::Report;
 use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain};
 use crate::report::schema::{Cell, Spread, SpreadSource};
 use crate::stats::location::median;
 
-/// The least certain cells that are shown.
-const WIDEST: usize = 8;
+/// Maximum number of least certain cells that are shown.
+const MAX_WIDEST: usize = 8;
 
-/// The two tables.
+/// The two tables of the section.
 pub struct Scatter {
     pub regimes: Vec<Row>,
     pub widest: Vec<Widest>,
 }
 
-/// The medians over the cells of a regime, in cycles; and what limits them.
+/// Medians over the cells of a regime in core cycles, and shares of the cells by the level that limits them.
 pub struct Row {
     pub regime: &'static str,
     pub cells: usize,
     pub width: String,
     pub levels: [String; 4],
-    /// Shares of the cells that rounds, workers and layouts limit.
+    /// Shares of the cells that are limited by rounds, by workers and by layouts.
     pub limited: [String; 3],
 }
 
-/// A cell.
+/// One of the least certain cells.
 pub struct Widest {
     pub name: String,
     pub cycles: String,
@@ -34,9 +33,9 @@ pub struct Widest {
     pub more_time: &'static str,
 }
 
-/// The tables of a report; none where no cell tells what scatters it.
+/// The tables of a report; `None` if no cell has a usable spread.
 pub fn scatter(report: &Report) -> Option<Scatter> {
-    let known: Vec<(&Cell, &Spread, f64)> = report.cells.iter().filter_map(known).collect();
+    let known: Vec<(&Cell, &Spread, f64)> = report.cells.iter().filter_map(read_spread).collect();
     let regimes: Vec<Row> = report
         .run
         .plan
@@ -68,15 +67,16 @@ pub fn scatter(report: &Report) -> Option<Scatter> {
         })
         .collect();
     let mut by_width: Vec<_> = known.iter().filter(|(cell, ..)| !cell.resolved && cell.mechanism != "inline").collect();
-    // Of what is not resolved: how far the interval reaches, against what the op takes.
+    // Among cells that are not resolved, the least certain have the widest interval relative to the time of the op.
     let relative = |cell: &Cell, width: f64| width / cell.native_cycles.unwrap_or(1.0).max(1.0);
     by_width.sort_by(|a, b| relative(b.0, b.2).total_cmp(&relative(a.0, a.2)));
-    let widest = by_width.into_iter().take(WIDEST).map(|(cell, spread, _)| widest(cell, spread)).collect();
+    let widest = by_width.into_iter().take(MAX_WIDEST).map(|(cell, spread, _)| describe(cell, spread)).collect();
     (!regimes.is_empty()).then_some(Scatter { regimes, widest })
 }
 
-fn known(cell: &Cell) -> Option<(&Cell, &Spread, f64)> {
-    // What a trap scatters is the hypervisor's.
+/// A cell with its spread and the width of its interval, if all are usable.
+fn read_spread(cell: &Cell) -> Option<(&Cell, &Spread, f64)> {
+    // The scatter of a trapping op is the hypervisor's.
     let spread = cell.spread.as_ref().filter(|_| !cell.traps())?;
     let cycles = cell.overhead?.cycles;
     let width = cycles.high - cycles.low;
@@ -84,14 +84,14 @@ fn known(cell: &Cell) -> Option<(&Cell, &Spread, f64)> {
     finite.then_some((cell, spread, width))
 }
 
-fn widest(cell: &Cell, spread: &Spread) -> Widest {
+fn describe(cell: &Cell, spread: &Spread) -> Widest {
     let state = cell.state.as_deref().map_or_else(String::new, |state| format!(" ({state})"));
     let optional =
         |value: Option<f64>| value.filter(|value| value.is_finite()).map_or_else(|| NOTHING.to_owned(), plain);
     let (largest, more_time) = match spread.largest {
         SpreadSource::Rounds => ("rounds", "half the width for four times the time"),
         SpreadSource::Workers => ("workers", "half the width for four times the workers"),
-        SpreadSource::Layouts => ("layouts", "nothing: it depends on where the code lies"),
+        SpreadSource::Layouts => ("layouts", "none: it depends on the address of the code"),
     };
     Widest {
         name: clipped(&format!("{} {}{state}, {}", cell.op, cell.mechanism, cell.regime.name()), 120),

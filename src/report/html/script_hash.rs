@@ -1,10 +1,10 @@
-//! The hash that lets the page's own script run, and no other (Content Security Policy Level 3, section 6.7.2.3).
+//! The hash that allows the page's own script and no other (Content Security Policy Level 3, section 6.7.2.3).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-/// `sha256-` and the hash of `script` in base64, as a source expression.
+/// The source expression of `script`: `sha256-` and its hash in base64.
 pub fn source(script: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(script.as_bytes())))
 }

@@ -1,7 +1,7 @@
-//! The table beside the ladder over time: what each step of Linux's history bought.
+//! The table beside the ladder over time: the cost of each step of Linux's history, and the change by that step.
 
 use super::anchor::Anchors;
-use crate::report::plots::history::{Bought, History};
+use crate::report::plots::history::{History, StepChange};
 use crate::report::plots::number::{NOTHING, clipped};
 
 /// The table.
@@ -16,15 +16,15 @@ pub struct Row {
     pub id: Option<String>,
     pub name: String,
     pub change: String,
-    /// By regime.
+    /// One price per regime.
     pub prices: Vec<Price>,
 }
 
-/// What a step costs above inline, and the difference to the step before.
+/// The cost of a step above `inline`, and its change from the step before.
 pub struct Price {
     pub median: String,
-    pub bought: String,
-    /// How many of its ops are resolved.
+    pub change: String,
+    /// Number of resolved ops, in words.
     pub resolved: String,
 }
 
@@ -32,17 +32,17 @@ pub struct Price {
 pub fn timeline(history: &History, anchors: &Anchors) -> Timeline {
     let rows = history.steps.iter().enumerate().map(|(index, step)| Row {
         year: step.year,
-        id: anchors.to(step.column.mechanism),
+        id: anchors.find(step.column.mechanism),
         name: clipped(&step.column.label(), 80),
         change: clipped(step.change, 200),
         prices: history
             .regimes
             .iter()
             .map(|(_, measured)| match measured.get(index).and_then(Option::as_ref) {
-                None => Price { median: NOTHING.to_owned(), bought: String::new(), resolved: String::new() },
+                None => Price { median: NOTHING.to_owned(), change: String::new(), resolved: String::new() },
                 Some(it) => Price {
                     median: it.spread.median_text(),
-                    bought: it.bought.as_ref().map_or_else(String::new, Bought::text),
+                    change: it.change.as_ref().map_or_else(String::new, StepChange::text),
                     resolved: it.spread.resolved_text(),
                 },
             })

@@ -1,4 +1,4 @@
-//! The mechanisms of a report, with the machine code of some of their call sites beside that of `inline`.
+//! The section on mechanisms, with the machine code of some call sites beside that of `inline`.
 
 use super::anchor::Anchors;
 use super::ops::hex;
@@ -6,31 +6,31 @@ use crate::report::Report;
 use crate::report::plots::number::clipped;
 use crate::report::schema::{Listing, MechanismInfo};
 
-/// The most listings of a mechanism that are shown.
+/// Maximum number of listings that are shown per mechanism.
 const MAX_LISTINGS: usize = 4;
-/// The most lines of a listing that are shown.
+/// Maximum number of lines that are shown per listing.
 const MAX_LINES: usize = 48;
-/// The widest column of bytes in characters: nine bytes, as most instructions have.
-const MAX_WIDTH: usize = 26;
+/// Maximum width of the column of bytes in characters. It holds nine bytes, enough for most instructions.
+const MAX_BYTES_WIDTH: usize = 26;
 
-/// A mechanism to unfold.
+/// A mechanism with its call sequences.
 pub struct CallSequence {
     pub id: String,
     pub name: String,
     pub summary: String,
     pub known_from: String,
-    /// Year and change, where it is a step of Linux's history.
+    /// Year and change, if the mechanism is a step of Linux's history.
     pub step: Option<String>,
     pub pairs: Vec<Pair>,
-    /// How many listings are in the report alone.
+    /// Number of further listings, which only the report holds.
     pub more: usize,
 }
 
-/// A listing, and that of `inline` for the same op.
+/// A listing, with that of `inline` for the same op.
 pub struct Pair {
     pub title: String,
     pub codes: Vec<Code>,
-    /// Whether patching changed a byte of it.
+    /// Whether patching changed a byte of the listing.
     pub changed: bool,
 }
 
@@ -38,28 +38,28 @@ pub struct Pair {
 pub struct Code {
     pub name: String,
     pub lines: Vec<CodeLine>,
-    /// How many lines are in the report alone.
+    /// Number of further lines, which only the report holds.
     pub more: usize,
 }
 
 /// An instruction.
 pub struct CodeLine {
-    /// The place, where it is another than that of the line before.
+    /// The part of the code (`site`, `callee`, ..), if it differs from that of the line before.
     pub place: Option<String>,
-    /// The bytes, filled up to the width of the column.
+    /// The bytes in hexadecimal, padded to the width of the column.
     pub bytes: String,
     pub text: String,
     pub changed: bool,
 }
 
 /// The mechanisms of the catalogue.
-pub fn ways(report: &Report, anchors: &Anchors) -> Vec<CallSequence> {
+pub fn list_sequences(report: &Report, anchors: &Anchors) -> Vec<CallSequence> {
     let mechanisms = &report.catalogue.mechanisms;
     let inline = mechanisms.iter().find(|m| m.name == "inline");
-    mechanisms.iter().enumerate().map(|(index, m)| way(anchors.at(index, &m.name), m, inline)).collect()
+    mechanisms.iter().enumerate().map(|(index, m)| describe(anchors.id(index, &m.name), m, inline)).collect()
 }
 
-fn way(id: String, mechanism: &MechanismInfo, inline: Option<&MechanismInfo>) -> CallSequence {
+fn describe(id: String, mechanism: &MechanismInfo, inline: Option<&MechanismInfo>) -> CallSequence {
     let shown = mechanism.listings.iter().take(MAX_LISTINGS);
     let step = mechanism.step.as_deref().map(|step| clipped(step, 200));
     CallSequence {
@@ -93,12 +93,12 @@ fn pair(mechanism: &str, listing: &Listing, inline: Option<&MechanismInfo>) -> P
 fn code(name: &str, listing: &Listing) -> Code {
     let shown = listing.lines.get(..MAX_LINES).unwrap_or(&listing.lines);
     let bytes: Vec<String> = shown.iter().map(|line| hex(&line.bytes, 64)).collect();
-    let width = bytes.iter().map(String::len).max().unwrap_or(0).min(MAX_WIDTH);
+    let width = bytes.iter().map(String::len).max().unwrap_or(0).min(MAX_BYTES_WIDTH);
     let mut before = None;
     let lines = shown.iter().zip(bytes).map(|(line, bytes)| {
-        let moved = before.replace(line.place.as_str()) != Some(line.place.as_str());
+        let is_new_place = before.replace(line.place.as_str()) != Some(line.place.as_str());
         CodeLine {
-            place: moved.then(|| clipped(&line.place, 60)),
+            place: is_new_place.then(|| clipped(&line.place, 60)),
             bytes: format!("{bytes:width$}"),
             text: clipped(&line.text, 200),
             changed: line.changed,

@@ -1,41 +1,41 @@
-//! The section on workloads: bars and a table of kernels per workload, how each figure stands to the cost model, and
-//! what was published.
+//! The section on workloads: bars and a table of kernels per workload, predictions of the cost model, and published
+//! figures.
 
 use std::collections::BTreeMap;
 
-use super::published::{Said, said};
+use super::published::{PublishedFigure, list_figures};
 use super::{HtmlError, NOTHING, clipped};
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use crate::report::plots::number::{exact, fixed, plural};
-use crate::report::plots::{self, Place, Plot};
+use crate::report::plots::{self, Medium, Plot};
 use crate::report::schema::{Estimate, Report, WorkloadKernel, WorkloadResult};
 
 /// The section.
 pub(super) struct Workloads {
-    /// The one that the argument was about, or the first.
+    /// Plot of the headline workload.
     pub first: Option<Plot>,
     pub plots: Vec<Plot>,
     pub lines: Vec<Line>,
     pub mechanisms: Matrix,
     pub options: Matrix,
-    /// Instructions above `inline`; none where they were not counted.
+    /// Instructions above `inline`; `None` if they were not counted.
     pub instructions: Option<Matrix>,
-    pub published: Vec<Said>,
-    /// What the floor and the placement range are.
+    pub published: Vec<PublishedFigure>,
+    /// Definitions of the floor and of the placement range.
     pub floor: &'static str,
     pub placement_range: &'static str,
-    /// Why kernels were not placed anew, where they were not.
+    /// Reason why kernels stayed at the addresses that the linker chose; `None` if every round placed them anew.
     pub in_place: Option<String>,
 }
 
-/// A workload, as it is described.
+/// Description of a workload.
 pub(super) struct Line {
     pub name: String,
     pub unit: String,
     pub summary: String,
     pub source: String,
     pub inline: String,
-    /// Instructions of a unit, and per cycle where the machine counts those.
+    /// Instructions per unit, and per cycle if the machine has hardware counters.
     pub instructions: String,
     /// The floor in percent.
     pub floor: String,
@@ -45,54 +45,54 @@ pub(super) struct Line {
     pub most_called: String,
 }
 
-/// Kernels against workloads.
+/// Table of kernels by workloads.
 pub(super) struct Matrix {
     pub workloads: Vec<String>,
     pub rows: Vec<Row>,
 }
 
-/// A kernel on every workload.
+/// A kernel with its figure on every workload.
 pub(super) struct Row {
     pub kernel: String,
     pub about: String,
     pub cells: Vec<Percent>,
 }
 
-/// A figure.
+/// A figure in percent.
 pub(super) struct Percent {
     pub shown: String,
     pub interval: String,
-    /// What is predicted, or why there is no figure.
+    /// The prediction, or the reason why there is no figure.
     pub below: String,
     pub resolved: bool,
 }
 
-/// The workload that the cost of paravirt_ops was argued with.
-const ARGUED: &str = "mmap_perf";
+/// Name of the headline workload. The cost of paravirt_ops was argued about with it in 2009.
+const HEADLINE: &str = "mmap_perf";
 
-/// That one, or the first there is.
-fn argued(report: &Report) -> Option<&WorkloadResult> {
-    report.workloads.iter().find(|workload| workload.name == ARGUED).or(report.workloads.first())
+/// The headline workload, or the first workload if the report does not have it.
+fn find_headline(report: &Report) -> Option<&WorkloadResult> {
+    report.workloads.iter().find(|workload| workload.name == HEADLINE).or(report.workloads.first())
 }
 
-/// `None` for a report without workloads.
+/// The section; `None` for a report without workloads.
 ///
 /// # Errors
-/// Where a plot cannot be drawn, or the published figures do not parse.
+/// When a plot cannot be drawn, or when the published figures do not parse.
 pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError> {
     if report.workloads.is_empty() {
         return Ok(None);
     }
     let about: BTreeMap<&str, &str> =
         report.catalogue.options.iter().map(|option| (option.name.as_str(), option.summary.as_str())).collect();
-    let whole = argued(report).map_or("", |workload| &workload.name);
-    let mut plots = plots::workloads(report, Place::Page, whole)?;
+    let whole = find_headline(report).map_or("", |workload| &workload.name);
+    let mut plots = plots::workloads(report, Medium::Page, whole)?;
     let first = plots.iter().position(|plot| plot.title.starts_with(&format!("{}:", clipped(whole, 40)))).unwrap_or(0);
     let counted = report.workloads.iter().flat_map(|workload| &workload.kernels).any(|k| k.instructions.is_some());
     Ok(Some(Workloads {
         first: if plots.is_empty() { None } else { Some(plots.remove(first)) },
         plots,
-        lines: report.workloads.iter().map(line).collect(),
+        lines: report.workloads.iter().map(describe).collect(),
         mechanisms: matrix(report, |kernel| kernel.option.is_none(), |_| String::new(), percent),
         options: matrix(
             report,
@@ -101,7 +101,7 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
             percent,
         ),
         instructions: counted.then(|| matrix(report, |_| true, |_| String::new(), instructions)),
-        published: said(report)?,
+        published: list_figures(report)?,
         floor: definition(WORKLOAD_FLOOR),
         placement_range: definition(PLACEMENT_RANGE),
         in_place: report
@@ -112,25 +112,25 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
     }))
 }
 
-/// What stands behind the name in `name: what it is`.
+/// The definition in a text of the form `name: definition`.
 fn definition(words: &'static str) -> &'static str {
     words.split_once(": ").map_or(words, |(_, definition)| definition)
 }
 
-/// What pv_ops cost a workload, and what other options do, in a sentence; none where neither the table nor patched
-/// sites were measured.
+/// The cost of pv_ops and of other kernel options on the headline workload, in a sentence; `None` if neither the table
+/// nor patched sites have a resolved overhead.
 pub(super) fn sentence(report: &Report) -> Option<String> {
-    let workload = argued(report)?;
-    let costs = [("behind the table", "table", None), ("with patched sites", "site", Some("inline"))];
-    let of = |workload: &WorkloadResult, mechanism: &str, state: Option<&str>| {
+    let workload = find_headline(report)?;
+    let costs = [("with the table", "table", None), ("with patched sites", "site", Some("inline"))];
+    let find = |workload: &WorkloadResult, mechanism: &str, state: Option<&str>| {
         let wanted = |k: &&WorkloadKernel| k.mechanism.as_deref() == Some(mechanism) && k.state.as_deref() == state;
-        // What is not resolved is no finding.
+        // An overhead that is not resolved is not a finding.
         workload.kernels.iter().find(wanted).filter(|kernel| kernel.resolved)?.overhead_percent
     };
     let words = costs.into_iter().filter_map(|(words, mechanism, state)| {
-        let Estimate { estimate, low, high } = of(workload, mechanism, state)?;
+        let Estimate { estimate, low, high } = find(workload, mechanism, state)?;
         let others: Vec<Estimate> =
-            report.workloads.iter().filter_map(|workload| of(workload, mechanism, state)).collect();
+            report.workloads.iter().filter_map(|workload| find(workload, mechanism, state)).collect();
         let count = others.len();
         let [least, most] = others.into_iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[least, most], other| {
             [least.min(other.estimate), most.max(other.estimate)]
@@ -146,7 +146,7 @@ pub(super) fn sentence(report: &Report) -> Option<String> {
                 fixed(most, 2)
             ),
         };
-        Some(format!("{}% [{}, {}] {words}{range}", fixed(estimate, 2), fixed(low, 2), fixed(high, 2)))
+        Some(format!("{}% [{}, {}] longer {words}{range}", fixed(estimate, 2), fixed(low, 2), fixed(high, 2)))
     });
     let words: Vec<String> = words.collect();
     if words.is_empty() {
@@ -160,24 +160,24 @@ pub(super) fn sentence(report: &Report) -> Option<String> {
         .collect();
     options.sort_by(|a, b| b.1.total_cmp(&a.1));
     let patched =
-        of(workload, "site", Some("inline")).or(of(workload, "table", None)).map_or(0.0, |cost| cost.estimate);
+        find(workload, "site", Some("inline")).or(find(workload, "table", None)).map_or(0.0, |cost| cost.estimate);
     let above = options.iter().filter(|option| option.1 > patched).count();
     let other = options.first().map_or_else(String::new, |(name, percent)| {
         format!(
-            "; of the other kernel options {above} {} more, the dearest, {}, {}%",
+            "; {above} of the other kernel options {} more, and the most expensive one, {}, costs {}%",
             plural(above, "costs", "cost"),
             clipped(name, 40),
             fixed(*percent, 2)
         )
     });
     Some(format!(
-        "A model kernel that calls the hooks where Linux does takes longer, with {}, by {}{other}.",
+        "On the workload {}, a model kernel that calls the hooks where Linux does takes {}{other}.",
         clipped(&workload.name, 40),
-        words.join("; by ")
+        words.join("; ")
     ))
 }
 
-fn line(workload: &WorkloadResult) -> Line {
+fn describe(workload: &WorkloadResult) -> Line {
     let mut called: Vec<(&String, &f64)> = workload.calls.iter().collect();
     called.sort_by(|a, b| b.1.total_cmp(a.1));
     let most = called.iter().take(4).map(|(op, calls)| format!("{} {}", clipped(op, 40), exact(**calls)));
@@ -268,7 +268,8 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
         };
     };
     let predicted = kernel.predicted_percent.map_or_else(String::new, |predicted| {
-        format!("; predicted {}: {} points apart", fixed(predicted, 2), fixed(predicted - estimate, 2))
+        let difference = fixed(predicted - estimate, 2);
+        format!("; predicted {}, {difference} points from the measurement", fixed(predicted, 2))
     });
     let decides = kernel
         .deciding_percent

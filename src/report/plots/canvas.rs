@@ -1,8 +1,7 @@
-//! A drawing area of plotters in theme colours instead of fixed ones.
+//! A drawing area of plotters with theme colours instead of fixed ones.
 //!
-//! plotters knows RGB alone. Everything is therefore drawn in sentinel colours, one per [`Ink`], and the finished text
-//! is gone through once: sentinels become CSS custom properties, so that a plot follows the reader's light or dark
-//! mode.
+//! plotters supports only RGB colours. So everything is drawn in sentinel colours, one per [`Ink`], and a pass over the
+//! finished SVG replaces them with CSS custom properties. A plot therefore follows the reader's light or dark mode.
 
 use std::fmt::Write as _;
 
@@ -16,12 +15,12 @@ use plotters::style::{Color, FontTransform, IntoFont, RGBColor, ShapeStyle, Text
 use super::PlotError;
 use super::number::clipped;
 
-/// What something is drawn in.
+/// A colour by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ink {
     /// Text.
     Text,
-    /// Text of lesser weight.
+    /// Less important text.
     Muted,
     /// Lines of a scale.
     Rule,
@@ -33,7 +32,7 @@ pub enum Ink {
     Band,
     /// Text on the floor.
     BandText,
-    /// The page.
+    /// Background of the page.
     Paper,
     /// A step of the heat scale.
     Heat(usize),
@@ -41,17 +40,17 @@ pub enum Ink {
     OnHeat(usize),
     /// A resolved cell that is faster than inline.
     Faster,
-    /// The hatching of what is not resolved.
+    /// Hatching of cells that are not resolved.
     Hatch,
 }
 
-/// Steps of the heat scale.
+/// Number of steps of the heat scale.
 pub const HEAT_STEPS: usize = 8;
-/// From this step on, text stands on the far end of the scale.
-const FAR_STEP: usize = 5;
+/// First step of the heat scale that is so dark (in light mode) that its text takes the opposite colour.
+const FIRST_FAR_STEP: usize = 5;
 
 impl Ink {
-    /// The sentinel. Its first two bytes are a mark that no other colour has.
+    /// The sentinel colour. Its first two bytes are a mark that no other colour has.
     fn rgb(self) -> RGBColor {
         let code = match self {
             Ink::Text => 0,
@@ -64,14 +63,15 @@ impl Ink {
             Ink::Paper => 7,
             Ink::Faster => 8,
             Ink::Hatch => 9,
-            Ink::OnHeat(step) if step < FAR_STEP => 10,
+            Ink::OnHeat(step) if step < FIRST_FAR_STEP => 10,
             Ink::OnHeat(_) => 11,
             Ink::Heat(step) => 16 + step.min(HEAT_STEPS - 1) as u8,
         };
         RGBColor(1, 2, code)
     }
 
-    fn of_code(code: u8, id: &str) -> Option<String> {
+    /// The CSS value for the last byte of a sentinel colour.
+    fn css_value(code: u8, id: &str) -> Option<String> {
         let name = match code {
             0 => "text",
             1 => "muted",
@@ -92,7 +92,7 @@ impl Ink {
     }
 }
 
-/// Where a text lies from its point.
+/// Horizontal position of a text relative to its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
     /// The point is at the left.
@@ -103,15 +103,15 @@ pub enum Anchor {
     End,
 }
 
-/// A surface in pixels. Coordinates are whole: at 100% they are pixels of the page.
+/// A drawing surface. Coordinates are whole pixels of the page.
 pub struct Canvas<'a> {
     area: DrawingArea<SVGBackend<'a>, Shift>,
-    /// Texts that show on hover, by the number of the marker.
+    /// Texts that show on hover, by the number of their marker.
     titles: Vec<String>,
 }
 
-/// The mark of an element with a hover text: a circle of this radius plus the number of the text.
-const TITLED: u32 = 1_000_000;
+/// Minimum radius of a marker circle. The radius minus this is the number of a hover text. No drawn circle is as large.
+const MIN_MARKER_RADIUS: u32 = 1_000_000;
 
 impl Canvas<'_> {
     /// A filled rectangle.
@@ -123,37 +123,37 @@ impl Canvas<'_> {
     pub fn titled(&mut self, from: (i32, i32), to: (i32, i32), ink: Ink, title: String) -> Result<(), PlotError> {
         let number = u32::try_from(self.titles.len()).map_err(|_| PlotError::Draw("too many cells".to_owned()))?;
         self.titles.push(title);
-        // A circle of no use follows the rectangle and carries the number of the text in its radius: plotters gives
-        // elements no names.
+        // A marker circle with the number of the text in its radius follows the rectangle, because plotters cannot name
+        // elements. The pass over the SVG removes the circle.
         self.rect(from, to, ink)?;
-        self.done(self.area.draw(&Circle::new(from, TITLED + number, Ink::Paper.rgb().filled())))
+        self.done(self.area.draw(&Circle::new(from, MIN_MARKER_RADIUS + number, Ink::Paper.rgb().filled())))
     }
 
-    /// A line of a width in pixels.
+    /// A straight line. `width` is in pixels.
     pub fn line(&self, from: (i32, i32), to: (i32, i32), ink: Ink, width: u32) -> Result<(), PlotError> {
         let style = ShapeStyle { color: ink.rgb().to_rgba(), filled: false, stroke_width: width };
         self.done(self.area.draw(&PathElement::new([from, to], style)))
     }
 
-    /// A dot, filled.
+    /// A filled dot.
     pub fn dot(&self, at: (i32, i32), radius: u32, ink: Ink) -> Result<(), PlotError> {
         self.done(self.area.draw(&Circle::new(at, radius, ink.rgb().filled())))
     }
 
-    /// A dot, hollow.
+    /// A hollow dot.
     pub fn ring(&self, at: (i32, i32), radius: u32, ink: Ink) -> Result<(), PlotError> {
         let style = ShapeStyle { color: ink.rgb().to_rgba(), filled: false, stroke_width: 1 };
         self.done(self.area.draw(&Circle::new(at, radius, style)))
     }
 
-    /// The dot of a median: filled where it is resolved, hollow where it is not.
+    /// The dot of a median: filled if the median is resolved, hollow otherwise.
     pub fn median(&self, at: (i32, i32), radius: u32, resolved: bool) -> Result<(), PlotError> {
         self.dot(at, radius + 1, Ink::Paper)?;
         self.dot(at, radius, Ink::Accent)?;
         if resolved { Ok(()) } else { self.dot(at, radius.saturating_sub(2), Ink::Paper) }
     }
 
-    /// A line of text, its middle at the height of the point.
+    /// A line of text, vertically centred on the point.
     pub fn text(&self, text: &str, at: (i32, i32), anchor: Anchor, size: u32, ink: Ink) -> Result<(), PlotError> {
         self.turned(text, at, anchor, size, ink, FontTransform::None)
     }
@@ -177,7 +177,7 @@ impl Canvas<'_> {
             Anchor::Middle => HPos::Center,
             Anchor::End => HPos::Right,
         };
-        // plotters takes the height of a line, SVG the size of the font, and plotters-svg divides by 1.24 between them.
+        // plotters takes the height of a line, but SVG takes the size of the font; plotters-svg divides by 1.24.
         let font = ("system-ui", f64::from(size) * 1.24).into_font().transform(turn);
         let style = TextStyle { pos: Pos::new(h_pos, VPos::Center), ..font.color(&ink.rgb()) };
         self.done(self.area.draw_text(text, &style, at))
@@ -189,7 +189,10 @@ impl Canvas<'_> {
 }
 
 /// Draws on a surface of `size` pixels and returns the SVG text in theme colours, with title and description. `id`
-/// makes the names in it unique in a page. `standalone` gives it a namespace and the theme's own style.
+/// makes its identifiers unique in a page. `standalone` adds a namespace and the style of the theme.
+///
+/// # Errors
+/// When plotters fails, or when `with` does.
 pub fn draw(
     id: &str,
     size: (u32, u32),
@@ -214,7 +217,8 @@ pub fn draw(
     let _ = write!(
         out,
         "<svg{namespace} class=\"plot\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         role=\"img\" aria-labelledby=\"{id}-t {id}-d\" font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"var(--text)\">\
+         role=\"img\" aria-labelledby=\"{id}-t {id}-d\" font-family=\"system-ui, sans-serif\" font-size=\"12\" \
+         fill=\"var(--text)\">\
          <title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">{description}</desc>"
     );
     if standalone {
@@ -226,22 +230,22 @@ pub fn draw(
          patternTransform=\"rotate(45)\"><rect width=\"5\" height=\"5\" fill=\"var(--paper)\"/>\
          <path d=\"M0 0V5\" stroke=\"var(--hatch)\"/></pattern></defs>"
     );
-    theme(&drawn, Short { id, standalone }, &titles, &mut out);
+    write_themed(&drawn, Syntax { id, standalone }, &titles, &mut out);
     out.push_str("</svg>\n");
     Ok(out)
 }
 
-/// How elements are written.
+/// Syntax of the written elements.
 #[derive(Clone, Copy)]
-struct Short<'a> {
-    /// The plot's name, in that of its hatching.
+struct Syntax<'a> {
+    /// Identifier of the plot, which prefixes that of its hatching.
     id: &'a str,
-    /// XML, whose values all have quotes; in a page they go without where they may (HTML, 13.1.2.3).
+    /// Whether the plot is XML, in which all values need quotes. HTML needs none for simple values (HTML, 13.1.2.3).
     standalone: bool,
 }
 
-/// Goes through plotters' elements, one per line, and writes them short and in theme colours.
-fn theme(drawn: &str, short: Short, titles: &[String], out: &mut String) {
+/// Rewrites the elements of plotters, which writes one per line, in a syntax form and in theme colours.
+fn write_themed(drawn: &str, syntax: Syntax, titles: &[String], out: &mut String) {
     let mut lines = drawn.lines().peekable();
     while let Some(line) = lines.next() {
         let Some(tag) = line.strip_prefix('<') else {
@@ -255,94 +259,95 @@ fn theme(drawn: &str, short: Short, titles: &[String], out: &mut String) {
             out.push_str(line);
             continue;
         }
-        if let Some((_, look)) = titled(tag, lines.peek(), titles) {
-            // Rectangles of one look, one after the other, are a group.
+        if let Some((_, style)) = parse_titled(tag, lines.peek(), titles) {
+            // Consecutive rectangles of the same style become one group.
             let mut run = vec![line];
             while let Some(marker) = lines.next() {
                 run.push(marker);
                 let mut ahead = lines.clone();
-                let next = ahead.next().and_then(|line| titled(line.strip_prefix('<')?, ahead.peek(), titles));
-                if next.is_none_or(|(_, it)| it != look) {
+                let next = ahead.next().and_then(|line| parse_titled(line.strip_prefix('<')?, ahead.peek(), titles));
+                if next.is_none_or(|(_, it)| it != style) {
                     break;
                 }
                 run.extend(lines.next());
             }
-            rectangles(&run, look, short, titles, out);
+            write_rectangles(&run, style, syntax, titles, out);
             continue;
         }
-        if let Some((first, look)) = stroke(tag) {
-            // So are lines, each once.
+        if let Some((first, style)) = parse_stroke(tag) {
+            // Consecutive lines of the same style become one path, without duplicates.
             let mut strokes = vec![first];
             while let Some((next, _)) =
-                lines.peek().and_then(|line| stroke(line.strip_prefix('<')?)).filter(|it| it.1 == look)
+                lines.peek().and_then(|line| parse_stroke(line.strip_prefix('<')?)).filter(|it| it.1 == style)
             {
                 if !strokes.contains(&next) {
                     strokes.push(next);
                 }
                 lines.next();
             }
-            let path: String = strokes.into_iter().map(segment).collect();
-            element(&format!("path d=\"{path}\" {look}/>"), short, out);
+            let path: String = strokes.into_iter().map(format_segment).collect();
+            write_element(&format!("path d=\"{path}\" {style}/>"), syntax, out);
             continue;
         }
-        let Some((first, look)) = dot(tag) else {
-            element(tag, short, out);
+        let Some((first, style)) = parse_dot(tag) else {
+            write_element(tag, syntax, out);
             continue;
         };
-        // Dots of one look, one after the other, are one path.
+        // Consecutive dots of the same style become one path.
         let mut dots = vec![first];
-        while let Some((next, _)) = lines.peek().and_then(|line| dot(line.strip_prefix('<')?)).filter(|it| it.1 == look)
+        while let Some((next, _)) =
+            lines.peek().and_then(|line| parse_dot(line.strip_prefix('<')?)).filter(|it| it.1 == style)
         {
             dots.push(next);
             lines.next();
         }
         if dots.len() < 3 {
-            dots.iter().for_each(|[x, y]| element(&format!("circle cx=\"{x}\" cy=\"{y}\" {look}"), short, out));
+            dots.iter().for_each(|[x, y]| write_element(&format!("circle cx=\"{x}\" cy=\"{y}\" {style}"), syntax, out));
         } else {
-            path(&dots, look, short, out);
+            write_dots(&dots, style, syntax, out);
         }
     }
 }
 
-/// The text of a rectangle that a marker follows, and how the rectangle looks.
-fn titled<'a, 't>(tag: &'a str, next: Option<&&str>, titles: &'t [String]) -> Option<(&'t str, &'a str)> {
-    let title = titles.get(hover(next?.strip_prefix('<')?)?)?;
-    let (_, look) = tag.strip_prefix("rect ")?.split_once(" opacity=")?;
-    Some((title, look.split_once(' ')?.1))
+/// The hover text and the style of a rectangle that a marker follows.
+fn parse_titled<'a, 't>(tag: &'a str, next: Option<&&str>, titles: &'t [String]) -> Option<(&'t str, &'a str)> {
+    let title = titles.get(parse_marker(next?.strip_prefix('<')?)?)?;
+    let (_, style) = tag.strip_prefix("rect ")?.split_once(" opacity=")?;
+    Some((title, style.split_once(' ')?.1))
 }
 
-/// Rectangles of one look, each followed by its marker, and each with a text that shows on hover.
-fn rectangles(run: &[&str], look: &str, short: Short, titles: &[String], out: &mut String) {
-    if let Some(look) = look.strip_suffix("/>") {
-        element(&format!("g {look}>"), short, out);
+/// Writes rectangles of the same style with their hover texts. A marker follows each rectangle in `run`.
+fn write_rectangles(run: &[&str], style: &str, syntax: Syntax, titles: &[String], out: &mut String) {
+    if let Some(style) = style.strip_suffix("/>") {
+        write_element(&format!("g {style}>"), syntax, out);
     }
     for pair in run.chunks(2) {
         let &[rectangle, marker] = pair else { continue };
-        let Some([x, y, width, height]) = sides(rectangle) else { continue };
-        element(&format!("path d=\"M{x} {y}h{width}v{height}H{x}z\">"), short, out);
-        let title = marker.strip_prefix('<').and_then(hover).and_then(|number| titles.get(number));
+        let Some([x, y, width, height]) = parse_sides(rectangle) else { continue };
+        write_element(&format!("path d=\"M{x} {y}h{width}v{height}H{x}z\">"), syntax, out);
+        let title = marker.strip_prefix('<').and_then(parse_marker).and_then(|number| titles.get(number));
         let _ = write!(out, "<title>{}</title></path>", escaped(&clipped(title.map_or("", String::as_str), 300)));
     }
     out.push_str("</g>");
 }
 
 /// Left, top, width and height of a rectangle.
-fn sides(rectangle: &str) -> Option<[i32; 4]> {
+fn parse_sides(rectangle: &str) -> Option<[i32; 4]> {
     let mut values = rectangle.split('"').skip(1).step_by(2).map(str::parse);
     let mut next = || values.next()?.ok();
     Some([next()?, next()?, next()?, next()?])
 }
 
-/// The ends of a straight line, and how it looks.
-fn stroke(tag: &str) -> Option<([[i32; 2]; 2], &str)> {
-    let (look, points) = tag.strip_prefix("polyline ")?.split_once(" points=\"")?;
+/// The ends and the style of a straight line.
+fn parse_stroke(tag: &str) -> Option<([[i32; 2]; 2], &str)> {
+    let (style, points) = tag.strip_prefix("polyline ")?.split_once(" points=\"")?;
     let point = |it: &str| it.split_once(',').and_then(|(x, y)| Some([x.parse().ok()?, y.parse().ok()?]));
     let points: Vec<[i32; 2]> = points.split_once('"')?.0.split_whitespace().map(point).collect::<Option<_>>()?;
-    Some((<[_; 2]>::try_from(points).ok()?, look))
+    Some((<[_; 2]>::try_from(points).ok()?, style))
 }
 
-/// A straight line, as a part of a path.
-fn segment([[x, y], [to_x, to_y]]: [[i32; 2]; 2]) -> String {
+/// A straight line as a part of a path.
+fn format_segment([[x, y], [to_x, to_y]]: [[i32; 2]; 2]) -> String {
     match (x == to_x, y == to_y) {
         (_, true) => format!("M{x} {y}H{to_x}"),
         (true, false) => format!("M{x} {y}V{to_y}"),
@@ -350,33 +355,35 @@ fn segment([[x, y], [to_x, to_y]]: [[i32; 2]; 2]) -> String {
     }
 }
 
-/// The middle of a circle without a hover text, and the rest of its tag.
-fn dot(tag: &str) -> Option<([i32; 2], &str)> {
-    let rest = tag.strip_prefix("circle cx=\"").filter(|_| hover(tag).is_none())?;
+/// The centre and the style of a circle that is not a marker.
+fn parse_dot(tag: &str) -> Option<([i32; 2], &str)> {
+    let rest = tag.strip_prefix("circle cx=\"").filter(|_| parse_marker(tag).is_none())?;
     let (x, rest) = rest.split_once("\" cy=\"")?;
-    let (y, look) = rest.split_once("\" ")?;
-    Some(([x.parse().ok()?, y.parse().ok()?], look))
+    let (y, style) = rest.split_once("\" ")?;
+    Some(([x.parse().ok()?, y.parse().ok()?], style))
 }
 
-/// Circles of one look as one path: each a line of no length with a round end.
-fn path(dots: &[[i32; 2]], look: &str, short: Short, out: &mut String) {
-    let (radius, look) = look.strip_prefix("r=\"").and_then(|it| it.split_once("\" ")).unwrap_or(("2", look));
+/// Writes circles of the same style as one path. Each is a line of length zero with a round end.
+fn write_dots(dots: &[[i32; 2]], style: &str, syntax: Syntax, out: &mut String) {
+    let (radius, style) = style.strip_prefix("r=\"").and_then(|it| it.split_once("\" ")).unwrap_or(("2", style));
     let radius: i32 = radius.parse().unwrap_or(2);
     let mut at = String::new();
     for [x, y] in dots {
         let _ = write!(at, "M{x} {y}h0");
     }
-    let (look, width) = (look.replace("fill=", "stroke="), 2 * radius);
-    element(&format!("path d=\"{at}\" stroke-linecap=\"round\" stroke-width=\"{width}\" {look}"), short, out);
+    let (style, width) = (style.replace("fill=", "stroke="), 2 * radius);
+    write_element(&format!("path d=\"{at}\" stroke-linecap=\"round\" stroke-width=\"{width}\" {style}"), syntax, out);
 }
 
-fn hover(tag: &str) -> Option<usize> {
+/// The number of the hover text, if the element is a marker circle.
+fn parse_marker(tag: &str) -> Option<usize> {
     let rest = tag.strip_prefix("circle ")?;
     let radius: u32 = rest.split_once(" r=\"")?.1.split_once('"')?.0.parse().ok()?;
-    radius.checked_sub(TITLED).map(|number| number as usize)
+    radius.checked_sub(MIN_MARKER_RADIUS).map(|number| number as usize)
 }
 
-fn element(tag: &str, Short { id, standalone }: Short, out: &mut String) {
+/// Writes an element in theme colours and without attributes at their default.
+fn write_element(tag: &str, Syntax { id, standalone }: Syntax, out: &mut String) {
     let mut bare = false;
     let (name, mut rest) = tag.split_once(' ').unwrap_or((tag, ""));
     out.push('<');
@@ -391,7 +398,7 @@ fn element(tag: &str, Short { id, standalone }: Short, out: &mut String) {
             "stroke-width" => value == "1",
             "text-anchor" => value == "start",
             "font-family" => true,
-            // The plot's own.
+            // The size of the whole plot.
             "font-size" => value.parse().is_ok_and(|size: f64| (11.5..12.5).contains(&size)),
             "fill" => name == "text" && value == "#010200",
             _ => false,
@@ -400,7 +407,7 @@ fn element(tag: &str, Short { id, standalone }: Short, out: &mut String) {
             continue;
         }
         let value = match value.strip_prefix("#0102").and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(code) => Ink::of_code(code, id).unwrap_or_else(|| value.to_owned()),
+            Some(code) => Ink::css_value(code, id).unwrap_or_else(|| value.to_owned()),
             None if key == "font-size" => value.parse().map_or_else(|_| value.to_owned(), |v: f64| format!("{:.0}", v)),
             None => value.trim().to_owned(),
         };
@@ -409,14 +416,14 @@ fn element(tag: &str, Short { id, standalone }: Short, out: &mut String) {
             && value.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.#()".contains(&c));
         let _ = if bare { write!(out, " {key}={value}") } else { write!(out, " {key}=\"{value}\"") };
     }
-    // A slash behind a bare value would be a part of it.
+    // A slash right behind an unquoted value would be a part of it.
     if bare && rest.starts_with('/') {
         out.push(' ');
     }
     out.push_str(rest);
 }
 
-/// Text for XML.
+/// A text, escaped for XML.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

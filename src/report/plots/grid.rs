@@ -1,4 +1,4 @@
-//! The cells of a report as a grid of ops by mechanisms, for one body.
+//! The cells of a report as a grid of ops by mechanisms by regimes, for one body.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,17 +8,17 @@ use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::schema::{Cell, Estimate};
 
-/// A mechanism, in one state where it is patchable.
+/// A column of the grid: a mechanism, in one state if it is patchable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Column<'a> {
-    /// Its mechanism.
+    /// Name of the mechanism.
     pub mechanism: &'a str,
-    /// The state of a patchable mechanism.
+    /// State of a patchable mechanism.
     pub state: Option<&'a str>,
 }
 
 impl Column<'_> {
-    /// `patched (direct)`, or the name alone.
+    /// `site (direct)`, or the name alone.
     #[must_use]
     pub fn label(&self) -> String {
         match self.state {
@@ -28,25 +28,25 @@ impl Column<'_> {
     }
 }
 
-/// An op of the grid.
+/// A row of the grid: an op.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
-    /// Its name.
+    /// Name of the op.
     pub op: &'a str,
-    /// Its structure in pv_ops; [`Group::User`] where the catalogue does not have it.
+    /// The structure within `pv_ops`; [`Group::User`] if the catalogue does not have the op.
     pub group: Group,
-    /// Whether the body is real; absent where no cell tells.
+    /// Whether the body is real or modelled; `None` if no cell says so.
     pub kind: Option<Kind>,
 }
 
-/// What a cell tells.
+/// The overhead that a cell holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reading<'a> {
-    /// Nothing, and why if that is known.
+    /// No overhead, with the reason if it is known.
     Absent(Option<&'a str>),
-    /// A difference that does not stand clear of the floor, of the layout range or of a mode.
+    /// An overhead in core cycles that is not resolved.
     Unresolved(Estimate),
-    /// A difference, in core cycles.
+    /// A resolved overhead in core cycles.
     Resolved(Estimate),
 }
 
@@ -61,10 +61,10 @@ impl Reading<'_> {
     }
 }
 
-/// The order of groups in everything that is drawn or listed.
+/// The order of groups in all plots and lists.
 pub const GROUPS: [Group; 6] = [Group::Cpu, Group::Irq, Group::Mmu, Group::Lock, Group::Time, Group::User];
 
-/// The name of a group as in pv_ops.
+/// The name of a group, as in `pv_ops`.
 #[must_use]
 pub fn group_name(group: Group) -> &'static str {
     match group {
@@ -77,38 +77,39 @@ pub fn group_name(group: Group) -> &'static str {
     }
 }
 
-/// The most mechanisms and ops that are drawn. A report is untrusted, and a grid has room for every pair.
+/// Maximum number of mechanisms in a grid. A report is untrusted, and plots and tables have room for every pair of op
+/// and mechanism.
 pub const MAX_COLUMNS: usize = 64;
-/// See [`MAX_COLUMNS`].
+/// Maximum number of ops in a grid, for the same reason as [`MAX_COLUMNS`].
 pub const MAX_ROWS: usize = 400;
 
-/// Ops by mechanisms by regimes.
+/// Cells by op, mechanism and regime.
 pub struct Grid<'a> {
-    /// The body that is shown: native where the report has it.
+    /// The body of the cells: native if the report has it.
     pub body: BodyKind,
     /// Mechanisms in the order of the catalogue.
     pub columns: Vec<Column<'a>>,
     /// Ops in the order of the catalogue, group by group.
     pub rows: Vec<Row<'a>>,
-    /// How many mechanisms and ops the grid has no room for.
+    /// Numbers of mechanisms and of ops that the grid has no room for.
     pub left_out: (usize, usize),
     report: &'a Report,
     cells: HashMap<(&'a str, &'a str, Option<&'a str>, Regime), &'a Cell>,
 }
 
 impl<'a> Grid<'a> {
-    /// The grid of a report's native cells, or of its Xen cells where it has no native ones.
+    /// The grid of a report's native cells, or of its Xen cells if it has no native ones.
     #[must_use]
     pub fn new(report: &'a Report) -> Self {
         let native = report.cells.is_empty() || report.cells.iter().any(|c| c.body == BodyKind::Native);
         let body = if native { BodyKind::Native } else { BodyKind::Xen };
-        let of_body = || report.cells.iter().filter(move |c| c.body == body);
+        let body_cells = || report.cells.iter().filter(move |c| c.body == body);
 
         let mut columns: Vec<Column<'a>> = Vec::new();
         let mut rows: Vec<Row<'a>> = Vec::new();
         let groups: HashMap<&str, Group> = report.catalogue.ops.iter().map(|op| (op.name.as_str(), op.group)).collect();
         let (mut seen_columns, mut seen_rows) = (HashSet::new(), HashSet::new());
-        for cell in of_body() {
+        for cell in body_cells() {
             let column = Column { mechanism: &cell.mechanism, state: cell.state.as_deref() };
             if seen_columns.insert(column.clone()) {
                 columns.push(column);
@@ -118,9 +119,9 @@ impl<'a> Grid<'a> {
                 rows.push(Row { op: &cell.op, group, kind: Some(cell.kind) });
             }
         }
-        let place: HashMap<&str, usize> =
+        let index: HashMap<&str, usize> =
             report.catalogue.mechanisms.iter().enumerate().map(|(i, m)| (m.name.as_str(), i)).collect();
-        columns.sort_by_key(|c| place.get(c.mechanism).copied().unwrap_or(usize::MAX));
+        columns.sort_by_key(|c| index.get(c.mechanism).copied().unwrap_or(usize::MAX));
         let order: HashMap<&str, usize> =
             report.catalogue.ops.iter().enumerate().map(|(i, op)| (op.name.as_str(), i)).collect();
         rows.sort_by_key(|r| {
@@ -128,14 +129,14 @@ impl<'a> Grid<'a> {
             (group, order.get(r.op).copied().unwrap_or(usize::MAX))
         });
         let cells =
-            of_body().map(|c| ((c.op.as_str(), c.mechanism.as_str(), c.state.as_deref(), c.regime), c)).collect();
+            body_cells().map(|c| ((c.op.as_str(), c.mechanism.as_str(), c.state.as_deref(), c.regime), c)).collect();
         let left_out = (columns.len().saturating_sub(MAX_COLUMNS), rows.len().saturating_sub(MAX_ROWS));
         columns.truncate(MAX_COLUMNS);
         rows.truncate(MAX_ROWS);
         Self { body, columns, rows, left_out, report, cells }
     }
 
-    /// What is known of an op by a mechanism in a regime.
+    /// The overhead of an op with a mechanism in a regime.
     #[must_use]
     pub fn reading(&self, op: &'a str, column: &Column<'a>, regime: Regime) -> Reading<'a> {
         let Some(cell) = self.cells.get(&(op, column.mechanism, column.state, regime)) else {
@@ -148,7 +149,7 @@ impl<'a> Grid<'a> {
         }
     }
 
-    /// The estimates of all ops by a mechanism in a regime, in core cycles, with the op and whether it is resolved.
+    /// All ops with a measured overhead with a mechanism in a regime, in the order of the rows.
     pub fn readings(&self, column: &Column<'a>, regime: Regime) -> Vec<(&'a str, Reading<'a>)> {
         self.rows
             .iter()
@@ -157,26 +158,26 @@ impl<'a> Grid<'a> {
             .collect()
     }
 
-    /// The cells of all ops by a mechanism in a regime, in the order of the rows.
+    /// The cells of all ops with a mechanism in a regime, in the order of the rows.
     #[must_use]
     pub fn cells_of(&self, column: &Column<'a>, regime: Regime) -> Vec<&'a Cell> {
         let of = |row: &Row<'a>| self.cells.get(&(row.op, column.mechanism, column.state, regime)).copied();
         self.rows.iter().filter_map(of).collect()
     }
 
-    /// The floor of a regime in core cycles; absent where the report has none.
+    /// The floor of a regime in core cycles; `None` if the report has none.
     #[must_use]
     pub fn floor_of(&self, regime: Regime) -> Option<f64> {
         self.report.floor_of(regime)
     }
 
-    /// Whether an op traps here: then its time says nothing of the mechanism.
+    /// Whether an op traps with a mechanism in a regime, so that its time says nothing about the mechanism.
     #[must_use]
     pub fn traps(&self, op: &'a str, column: &Column<'a>, regime: Regime) -> bool {
         self.cells.get(&(op, column.mechanism, column.state, regime)).is_some_and(|cell| cell.traps())
     }
 
-    /// The ops that trap in a regime, by some mechanism.
+    /// The ops that trap in a regime with any mechanism.
     #[must_use]
     pub fn trapping_ops(&self, regime: Regime) -> Vec<&'a str> {
         let traps = |op| self.columns.iter().any(|column| self.traps(op, column, regime));
@@ -190,7 +191,7 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// An estimate whose three numbers are numbers, ends in order.
+/// The estimate, if its three numbers are finite and the ends of its interval are in order.
 #[must_use]
 pub fn finite(estimate: Estimate) -> Option<Estimate> {
     let Estimate { estimate: value, low, high } = estimate;

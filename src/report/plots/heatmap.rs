@@ -1,23 +1,23 @@
-//! Ops by mechanisms in throughput, one map per group of pv_ops.
+//! Heat maps of ops by mechanisms in throughput, one map per group of pv_ops.
 
 use super::canvas::{Anchor, Canvas, HEAT_STEPS, Ink, draw};
 use super::grid::{Grid, Reading, Row, group_name};
 use super::number::{clipped, interval, plain};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::op::{Group, Kind};
 use crate::regime::Regime;
 
-/// With more mechanisms than this, the numbers show on hover alone.
+/// Maximum number of mechanisms in a map with numbers in its cells. With more, the numbers show only on hover.
 pub(super) const MAX_WITH_NUMBERS: usize = 12;
 
 const ROW: i32 = 19;
 const KIND: i32 = 20;
 const LABEL_SIZE: u32 = 12;
-/// What stands in the cell of an op that traps.
+/// Text in the cell of an op that traps.
 const TRAPS: &str = "\u{d7}";
 
-/// Lower ends of the steps of the scale in core cycles. The first begins at the floor.
+/// Lower ends of the steps of the heat scale, in core cycles.
 pub const STEPS: [f64; HEAT_STEPS] = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
 
 /// The step of an overhead.
@@ -26,13 +26,13 @@ fn step(cycles: f64) -> usize {
     STEPS.iter().rposition(|low| cycles >= *low).unwrap_or(0)
 }
 
-pub(super) fn plots(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+pub(super) fn plots(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
     if !grid.has(Regime::Throughput) {
         return Ok(Vec::new());
     }
     let mut groups: Vec<Group> = grid.rows.iter().map(|r| r.group).collect();
     groups.dedup();
-    groups.into_iter().map(|group| plot(grid, group, place)).collect()
+    groups.into_iter().map(|group| plot(grid, group, medium)).collect()
 }
 
 struct Shape {
@@ -41,7 +41,7 @@ struct Shape {
     cell: i32,
 }
 
-fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
+fn plot(grid: &Grid, group: Group, medium: Medium) -> Result<Plot, PlotError> {
     let id = format!("heatmap-{}", group_name(group));
     let rows: Vec<&Row> = grid.rows.iter().filter(|r| r.group == group).collect();
     let shape = Shape {
@@ -52,12 +52,12 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
     let left = shape.label + KIND;
     let right = left + shape.cell * grid.columns.len() as i32;
     let bottom = shape.top + ROW * rows.len() as i32;
-    let legend = if place == Place::File { 34 } else { 2 };
-    let size = (right.max(if place == Place::File { 540 } else { 0 }) as u32 + 2, (bottom + legend) as u32);
+    let legend = if medium == Medium::File { 34 } else { 2 };
+    let size = (right.max(if medium == Medium::File { 540 } else { 0 }) as u32 + 2, (bottom + legend) as u32);
 
     let title = format!("Overhead of {} ops by mechanism in throughput", group_name(group));
-    let description = words(grid, &rows);
-    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+    let description = describe(grid, &rows);
+    let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         for (index, column) in grid.columns.iter().enumerate() {
             let x = left + shape.cell * index as i32 + shape.cell / 2;
             canvas.upwards(&label_text(&column.label()), (x, shape.top - 6), LABEL_SIZE, Ink::Text)?;
@@ -65,10 +65,10 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
         let mut cells = Vec::new();
         for (index, row) in rows.iter().enumerate() {
             let y = shape.top + ROW * index as i32;
-            head(canvas, row, &shape, y)?;
-            cells.extend(line(grid, row, &shape, y));
+            draw_head(canvas, row, &shape, y)?;
+            cells.extend(list_cells(grid, row, &shape, y));
         }
-        // One colour after the other: what looks alike is written as one group, and there are thousands.
+        // Cells are sorted by colour, because equal cells become one group, and there are thousands of cells.
         cells.sort_by_key(|cell| cell.ink);
         for Cell { from, to, ink, title, number } in cells {
             canvas.titled(from, to, ink, title)?;
@@ -77,12 +77,12 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
                 canvas.text(&number, at, Anchor::Middle, 11, on)?;
             }
         }
-        if place == Place::File { self::legend(canvas, bottom + 18) } else { Ok(()) }
+        if medium == Medium::File { draw_legend(canvas, bottom + 18) } else { Ok(()) }
     })?;
     Ok(Plot::new(&id, title, description, svg))
 }
 
-fn words(grid: &Grid, rows: &[&Row]) -> String {
+fn describe(grid: &Grid, rows: &[&Row]) -> String {
     let (mut resolved, mut unresolved, mut trapping, mut absent) = (0, 0, 0, 0);
     let mut largest: Option<(f64, String)> = None;
     for row in rows {
@@ -101,7 +101,7 @@ fn words(grid: &Grid, rows: &[&Row]) -> String {
         }
     }
     let largest = largest
-        .map_or_else(String::new, |(most, place)| format!(" The largest overhead is {} cycles: {place}.", plain(most)));
+        .map_or_else(String::new, |(most, name)| format!(" The largest overhead is {} cycles: {name}.", plain(most)));
     format!(
         "{} ops by {} mechanisms: {resolved} cells resolved, {unresolved} not resolved, {trapping} trapping, \
          {absent} not measured.{largest}",
@@ -115,14 +115,14 @@ struct Cell {
     from: (i32, i32),
     to: (i32, i32),
     ink: Ink,
-    /// What shows on hover.
+    /// Text that shows on hover.
     title: String,
-    /// What shows always, where there is room, and in what.
+    /// Text in the cell with its ink; `None` if there is no room for it.
     number: Option<(String, Ink)>,
 }
 
-/// What stands in front of a line.
-fn head(canvas: &Canvas, row: &Row, shape: &Shape, y: i32) -> Result<(), PlotError> {
+/// Draws the name and the kind of an op in front of its row.
+fn draw_head(canvas: &Canvas, row: &Row, shape: &Shape, y: i32) -> Result<(), PlotError> {
     let middle = y + ROW / 2;
     canvas.text(&label_text(row.op), (shape.label - 4, middle), Anchor::End, LABEL_SIZE, Ink::Text)?;
     let kind = match row.kind {
@@ -133,7 +133,7 @@ fn head(canvas: &Canvas, row: &Row, shape: &Shape, y: i32) -> Result<(), PlotErr
     canvas.text(kind, (shape.label + KIND / 2, middle), Anchor::Middle, 10, Ink::Muted)
 }
 
-fn line(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
+fn list_cells(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
     let numbers = grid.columns.len() <= MAX_WITH_NUMBERS;
     let mut cells = Vec::with_capacity(grid.columns.len());
     for (index, column) in grid.columns.iter().enumerate() {
@@ -141,7 +141,7 @@ fn line(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
         let (from, to) = ((x + 1, y + 1), (x + shape.cell, y + ROW));
         let name = || format!("{} by {}", row.op, column.label());
         let (ink, on, it) = match grid.reading(row.op, column, Regime::Throughput) {
-            // A state that the op is never in.
+            // The op does not have this state.
             Reading::Absent(None) => continue,
             Reading::Absent(Some(reason)) => {
                 let title = format!("{}: not measured: {}", name(), clipped(reason, 160));
@@ -157,16 +157,16 @@ fn line(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
             Reading::Resolved(it) if it.estimate < 0.0 => (Ink::Faster, Ink::OnHeat(0), it),
             Reading::Resolved(it) => (Ink::Heat(step(it.estimate)), Ink::OnHeat(step(it.estimate)), it),
         };
-        // Row and column say which it is; there are thousands.
+        // Without numbers in the cells the title is short, because there are thousands of them: row and column name it.
         let title = if numbers { format!("{}: {}", name(), interval(it)) } else { interval(it) };
-        // That it is not resolved is said by the hatching.
+        // A hatched cell is not resolved and shows no number.
         let number = (numbers && ink != Ink::Hatch).then(|| (plain(it.estimate), on));
         cells.push(Cell { from, to, ink, title, number });
     }
     cells
 }
 
-fn legend(canvas: &mut Canvas, y: i32) -> Result<(), PlotError> {
+fn draw_legend(canvas: &mut Canvas, y: i32) -> Result<(), PlotError> {
     canvas.text("cycles", (2, y), Anchor::Start, 11, Ink::Muted)?;
     for (index, label) in legend_labels().iter().enumerate() {
         let x = 44 + 39 * index as i32;
@@ -178,7 +178,7 @@ fn legend(canvas: &mut Canvas, y: i32) -> Result<(), PlotError> {
     canvas.text(&format!("not resolved   {TRAPS} traps"), (x + 20, y), Anchor::Start, 11, Ink::Muted)
 }
 
-/// What each step of the scale holds, in core cycles.
+/// The labels of the steps of the scale, in core cycles.
 #[must_use]
 pub fn legend_labels() -> Vec<String> {
     STEPS

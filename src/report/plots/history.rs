@@ -1,4 +1,4 @@
-//! The ladder over time: what each step of Linux's history left of the overhead, oldest first.
+//! The ladder over time: the overhead at each step of Linux's history, oldest first.
 
 use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::grid::{Column, Grid};
@@ -6,13 +6,13 @@ use super::number::{plural, signed};
 use super::scale::{Scale, mark};
 use super::spread::{BEYOND, Spread, axis_end};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::over_ops::{MEDIAN_OVER_OPS, Paired, paired};
-use crate::report::subject::is_of_linux;
+use crate::report::subject::has_linux_ops;
 
-/// Pixels of the axis, and of the numbers beside it.
+/// Widths in pixels: of the axis, and of the numbers beside it.
 const AXIS: i32 = 106;
 const NUMBERS: i32 = 134;
 const LABEL_SIZE: u32 = 12;
@@ -21,35 +21,35 @@ const TOP: i32 = 26;
 const ROW: i32 = 34;
 const FOOT: i32 = 42;
 
-/// A mechanism, in one state where it is patchable, that was Linux's way from some year on.
+/// A mechanism, in one state if it is patchable, that Linux used from some year on.
 pub struct Step<'a> {
-    /// From when on.
+    /// First year.
     pub year: u16,
-    /// The mechanism and state.
+    /// Mechanism and state.
     pub column: Column<'a>,
-    /// What changed, in a line.
+    /// The change in Linux, in one line.
     pub change: &'a str,
 }
 
-/// A step as it was measured in a regime.
+/// The result of a step in one regime.
 pub struct Measured<'a> {
-    /// Its overheads over the ops.
+    /// The overheads over the ops.
     pub spread: Spread<'a>,
-    /// Against the step before that was measured; absent for the first.
-    pub bought: Option<Bought>,
+    /// The change from the previous measured step; `None` for the first step.
+    pub change: Option<StepChange>,
 }
 
-/// What a step bought: two steps compare over the ops that both have, and over no others.
-pub struct Bought {
-    /// The medians over these ops; absent where there is no such op.
+/// The change in overhead from one step to the next, over the ops that both steps have.
+pub struct StepChange {
+    /// The medians over these ops; `None` if there is no such op.
     pub over: Option<Paired>,
     /// Whether these are all ops of both steps.
     all: bool,
-    /// Whether the difference is beyond the floor of the regime.
+    /// Whether the difference lies beyond the floor of the regime.
     differs: bool,
 }
 
-impl Bought {
+impl StepChange {
     fn of(before: &Spread, after: &Spread, floor: Option<f64>) -> Self {
         let over = paired(&before.over, &after.over);
         let all = |ops| ops == before.over.cells.len() && ops == after.over.cells.len();
@@ -60,7 +60,7 @@ impl Bought {
         }
     }
 
-    /// `\u{2212}3.86 over 22 ops`, and without the ops where they are all of both steps: in plot and table the same.
+    /// The text of plot and table: `\u{2212}3.86 over 22 ops`, without the number if these are all ops of both steps.
     #[must_use]
     pub fn text(&self) -> String {
         let Some(over) = self.over else { return "no op in common".to_owned() };
@@ -71,17 +71,17 @@ impl Bought {
 
 /// The steps of Linux's history that a report has.
 pub struct History<'a> {
-    /// In the order of their years, then of the catalogue.
+    /// The steps by year, then in the order of the catalogue.
     pub steps: Vec<Step<'a>>,
-    /// For each regime with at least two of the steps: what was measured of each, in the order of the steps.
+    /// For each regime with at least two measured steps, the result of each step in the order of `steps`.
     pub regimes: Vec<(Regime, Vec<Option<Measured<'a>>>)>,
 }
 
 impl<'a> History<'a> {
-    /// None where no op is a hook of Linux, or no regime has two steps.
+    /// The history of a report; `None` if no op is a hook of Linux, or if no regime has two steps.
     #[must_use]
     pub fn of(report: &'a Report, grid: &Grid<'a>) -> Option<Self> {
-        if !is_of_linux(report) {
+        if !has_linux_ops(report) {
             return None;
         }
         let mut steps: Vec<Step> = Vec::new();
@@ -108,14 +108,14 @@ fn measured<'a>(grid: &Grid<'a>, steps: &[Step<'a>], regime: Regime) -> Vec<Opti
         .map(|step| {
             let spread = Spread::of(grid, &step.column, regime)?;
             let before = before.replace(spread.clone());
-            let bought = before.map(|before| Bought::of(&before, &spread, grid.floor_of(regime)));
-            Some(Measured { spread, bought })
+            let change = before.map(|before| StepChange::of(&before, &spread, grid.floor_of(regime)));
+            Some(Measured { spread, change })
         })
         .collect()
 }
 
-pub(super) fn plots(history: &History, grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
-    // One scale for all, so that regimes can be compared by eye.
+pub(super) fn plots(history: &History, grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
+    // All regimes share one scale, so that they can be compared by eye.
     let spreads =
         || history.regimes.iter().flat_map(|(_, measured)| measured.iter().flatten()).map(|measured| &measured.spread);
     let labels = widest(history.steps.iter().map(label), LABEL_SIZE);
@@ -125,12 +125,12 @@ pub(super) fn plots(history: &History, grid: &Grid, place: Place) -> Result<Vec<
     let shape = Shape { left, scale: Scale::new(least_floor, axis_end(spreads()), left, left + AXIS) };
     let of = |(regime, measured): &(Regime, Vec<_>)| {
         let shape = Shape { scale: shape.scale.with_floor(grid.floor_of(*regime)), ..shape };
-        plot(history, &shape, *regime, measured, place)
+        plot(history, &shape, *regime, measured, medium)
     };
     history.regimes.iter().map(of).collect()
 }
 
-/// Where the axis is, and what lies at the floor of a regime.
+/// Position and scale of the axis. The scale holds the floor of the regime.
 #[derive(Clone, Copy)]
 struct Shape {
     left: i32,
@@ -143,7 +143,7 @@ impl Shape {
     }
 }
 
-/// `2007 table`; the state stands below.
+/// `2007 table`. The state is drawn below it.
 fn label(step: &Step) -> String {
     format!("{} {}", step.year, step.column.mechanism)
 }
@@ -153,7 +153,7 @@ fn plot(
     shape: &Shape,
     regime: Regime,
     measured: &[Option<Measured>],
-    place: Place,
+    medium: Medium,
 ) -> Result<Plot, PlotError> {
     let rungs: Vec<(&Step, &Measured)> =
         history.steps.iter().zip(measured).filter_map(|(step, it)| Some((step, it.as_ref()?))).collect();
@@ -161,18 +161,18 @@ fn plot(
     let title = format!("The ladder over time, {}", regime.name());
     let words: Vec<String> = rungs.iter().map(|(step, it)| words(step, it)).collect();
     let description = format!(
-        "Overhead over inline in core cycles per call, {MEDIAN_OVER_OPS}, oldest first; against the step before, \
-         the median of the difference over the ops that both have. {}.",
+        "Overhead over inline in core cycles per call, {MEDIAN_OVER_OPS}, oldest first; then the median difference \
+         from the step before, over the ops that both steps have. {}.",
         words.join("; ")
     );
     let bottom = TOP + ROW * rungs.len() as i32;
     let size = (shape.width() as u32, (bottom + FOOT) as u32);
-    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, shape, regime, bottom)?;
         let middle = |index: usize| TOP + ROW * index as i32 + ROW / 2;
         for (index, (_, it)) in rungs.iter().enumerate().skip(1) {
-            // Both ends are medians over the ops that both steps have: no line where there is none.
-            if let Some(over) = it.bought.as_ref().and_then(|bought| bought.over) {
+            // Both ends are medians over the ops that both steps have. Without such an op there is no line.
+            if let Some(over) = it.change.as_ref().and_then(|change| change.over) {
                 let from = (shape.scale.x(over.first), middle(index - 1));
                 canvas.line(from, (shape.scale.x(over.second), middle(index)), Ink::Accent, 1)?;
             }
@@ -186,13 +186,13 @@ fn plot(
 }
 
 fn words(step: &Step, it: &Measured) -> String {
-    let bought = it.bought.as_ref().map_or_else(String::new, |bought| format!(", {}", bought.text()));
-    format!("{} {}{bought}", step.year, it.spread.words())
+    let change = it.change.as_ref().map_or_else(String::new, |change| format!(", {}", change.text()));
+    format!("{} {}{change}", step.year, it.spread.words())
 }
 
 fn axis(canvas: &mut Canvas, shape: &Shape, regime: Regime, bottom: i32) -> Result<(), PlotError> {
     canvas.text(regime.name(), (shape.left, TOP - 13), Anchor::Start, 13, Ink::Text)?;
-    canvas.text("median, bought", (shape.width() - 2, TOP - 13), Anchor::End, 11, Ink::Muted)?;
+    canvas.text("median, change", (shape.width() - 2, TOP - 13), Anchor::End, 11, Ink::Muted)?;
     canvas.rect((shape.left, TOP), (shape.scale.x(0.0), bottom), Ink::Band)?;
     for (value, x) in shape.scale.marks(26) {
         canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;
@@ -218,6 +218,6 @@ fn rung(canvas: &mut Canvas, shape: &Shape, step: &Step, it: &Measured, y: i32) 
     canvas.median((scale.x(median), y), 5, resolved)?;
     let ink = if resolved { Ink::Text } else { Ink::Muted };
     canvas.text(&it.spread.median_text(), (shape.width() - 2, y - 7), Anchor::End, 12, ink)?;
-    let Some(bought) = &it.bought else { return Ok(()) };
-    canvas.text(&bought.text(), (shape.width() - 2, y + 8), Anchor::End, 11, Ink::Muted)
+    let Some(change) = &it.change else { return Ok(()) };
+    canvas.text(&change.text(), (shape.width() - 2, y + 8), Anchor::End, 11, Ink::Muted)
 }

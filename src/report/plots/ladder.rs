@@ -4,24 +4,24 @@ use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::grid::Grid;
 use super::number::plain;
 use super::scale::{Scale, mark};
-use super::spread::{BEYOND, Spread, axis_end, estimate, outside};
+use super::spread::{BEYOND, Spread, axis_end, estimate, notes};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::over_ops::MEDIAN_OVER_OPS;
 
-/// Pixels of the axis, and of the numbers beside it.
+/// Widths in pixels: of the axis, of the numbers beside it, and the minimum of the labels.
 const AXIS: i32 = 352;
 const NUMBERS: i32 = 172;
 const MIN_LEFT: i32 = 70;
 const LABEL_SIZE: u32 = 13;
 const TOP: i32 = 30;
 const ROW: i32 = 38;
-/// Below the axis: its marks and its name, then a line for each thing that is not on it.
+/// Heights in pixels below the axis: of its marks and title, and of each note on ops that are not drawn.
 const FOOT: i32 = 46;
 const NOTE: i32 = 16;
 
-pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
+pub(super) fn plot(grid: &Grid, medium: Medium) -> Result<Option<Plot>, PlotError> {
     let spreads = Spread::all(grid, Regime::Throughput);
     if spreads.is_empty() {
         return Ok(None);
@@ -36,7 +36,7 @@ pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError>
         .map(|cell| (cell.op.as_str(), estimate(cell)))
         .filter(|(_, cycles)| scale.is_beyond(*cycles))
         .collect();
-    let notes = outside(grid, Regime::Throughput, &beyond);
+    let notes = notes(grid, Regime::Throughput, &beyond);
 
     let title = "Ladder of mechanisms: overhead over inline in throughput".to_owned();
     let floor_words = match floor {
@@ -51,7 +51,7 @@ pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError>
     );
     let bottom = TOP + ROW * spreads.len() as i32;
     let size = (shape.width as u32, (bottom + FOOT + NOTE * notes.len() as i32) as u32);
-    let svg = draw("ladder", size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw("ladder", size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, &shape, bottom)?;
         for (index, note) in notes.iter().enumerate() {
             let y = bottom + FOOT + 4 + NOTE * index as i32;
@@ -65,7 +65,7 @@ pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError>
     Ok(Some(Plot::new("ladder", title, description, svg)))
 }
 
-/// What all rungs share.
+/// Dimensions that all rungs share.
 struct Shape {
     floor: Option<f64>,
     left: i32,
@@ -82,7 +82,7 @@ fn axis(canvas: &mut Canvas, shape: &Shape, bottom: i32) -> Result<(), PlotError
         canvas.text(&mark(value), (x, bottom + 13), Anchor::Middle, 12, Ink::Muted)?;
     }
     let band = match floor {
-        // A floor that would leave no room for what is above it is not where the axis begins.
+        // A floor below the minimum of the scale: the axis begins at that minimum.
         Some(floor) if *floor < scale.floor => format!("floor {}; up to {}", plain(*floor), plain(scale.floor)),
         Some(floor) => format!("floor {}", plain(*floor)),
         None => "no floor known".to_owned(),
@@ -104,12 +104,12 @@ fn rung(canvas: &mut Canvas, shape: &Shape, spread: &Spread, y: i32) -> Result<(
         .enumerate()
         .filter(|(_, cell)| !scale.is_beyond(estimate(cell)))
         .map(|(index, cell)| {
-            // Dots that would cover each other are spread over the height of the rung by the golden ratio.
+            // The golden ratio spreads the dots over the height of the rung, so that they do not cover each other.
             let share = (index as f64 * 0.618_033_988_749_895).fract() - 0.5;
             ((scale.x(estimate(cell)), y + (share * 24.0).round() as i32), cell.resolved)
         })
         .collect();
-    // Those of one look in a row: they become one path.
+    // Dots of the same style are drawn one after another, so that they become one path.
     for (at, _) in dots.iter().filter(|dot| !dot.1) {
         canvas.ring(*at, 2, Ink::Dot)?;
     }

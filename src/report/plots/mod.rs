@@ -1,7 +1,7 @@
 //! Plots as SVG, drawn from a report alone.
 //!
-//! The page shows the same drawings that [`all`] gives as files. A file carries its own style, so that it follows light
-//! and dark mode wherever it is opened; in the page the style is the page's.
+//! The page shows the same drawings that [`all`] returns as files. A file has a style of its own, so that it follows
+//! light and dark mode wherever it is opened. A drawing in the page uses the style of the page.
 
 mod canvas;
 mod comparison;
@@ -25,88 +25,91 @@ use history::History;
 /// A finished plot.
 #[derive(Clone, Debug)]
 pub struct Plot {
-    /// Its name in the page: `ladder`, `heatmap-mmu`, `regime-latency`.
+    /// Identifier in the page: `ladder`, `heatmap-mmu`, `regime-latency`.
     pub id: String,
-    /// The name of its file: the id and `.svg`.
+    /// Name of the file, which ends in `.svg`.
     pub file_name: String,
-    /// What it shows, in a few words.
+    /// Title of the plot.
     pub title: String,
-    /// What it shows in words, with the key numbers.
+    /// Description of the plot in words, with the key numbers.
     pub description: String,
     /// The SVG document.
     pub svg: String,
 }
 
-/// Why a plot could not be drawn.
+/// Failure to draw a plot.
 #[derive(Debug, Error)]
 pub enum PlotError {
-    /// plotters refused.
+    /// plotters failed.
     #[error("a plot could not be drawn: {0}; report.json holds the same numbers")]
     Draw(String),
-    /// The list of published figures is broken.
+    /// The built-in published figures do not parse.
     #[error("the published figures of this build cannot be read: {0}; build it again from an untouched source")]
     Published(#[from] toml::de::Error),
 }
 
-/// What a plot is drawn for.
+/// Destination of a plot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// A file of its own: with style and legend.
+pub(crate) enum Medium {
+    /// A file, which needs a style and a legend of its own.
     File,
-    /// A page that has both.
+    /// The page, which has both.
     Page,
 }
 
-/// All plots of a report as files. A report without a measured cell has none.
+/// All plots of a report as files; empty for a report without a measured cell.
+///
+/// # Errors
+/// When a plot cannot be drawn.
 pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
     let grid = Grid::new(report);
-    let mut plots: Vec<Plot> = ladder(&grid, Place::File)?.into_iter().collect();
-    plots.extend(heatmaps(&grid, Place::File)?);
-    plots.extend(regimes(&grid, Place::File)?);
+    let mut plots: Vec<Plot> = ladder(&grid, Medium::File)?.into_iter().collect();
+    plots.extend(heatmaps(&grid, Medium::File)?);
+    plots.extend(regimes(&grid, Medium::File)?);
     if let Some(history) = History::of(report, &grid) {
-        plots.extend(over_time(&history, &grid, Place::File)?);
+        plots.extend(over_time(&history, &grid, Medium::File)?);
     }
-    plots.extend(workloads(report, Place::File, "")?);
-    plots.extend(beside(report, Place::File)?);
+    plots.extend(workloads(report, Medium::File, "")?);
+    plots.extend(compare_kernels(report, Medium::File)?);
     Ok(plots)
 }
 
-/// Bars for each workload: mechanisms and kernel options, ranked. A page has room for all of them once, for the
-/// workload called `whole`, and for those of pv_ops with the others.
-pub(crate) fn workloads(report: &Report, place: Place, whole: &str) -> Result<Vec<Plot>, PlotError> {
-    let plot = |(index, of): (usize, &crate::report::schema::WorkloadResult)| {
-        let options = place == Place::File || of.name == whole;
-        workload::plot(index, of, place, options).transpose()
+/// Bars for each workload: mechanisms and kernel options, ranked. The page shows kernel options only for the workload
+/// called `whole`, for lack of room; files show them for every workload.
+pub(crate) fn workloads(report: &Report, medium: Medium, whole: &str) -> Result<Vec<Plot>, PlotError> {
+    let plot = |(index, result): (usize, &crate::report::schema::WorkloadResult)| {
+        let options = medium == Medium::File || result.name == whole;
+        workload::plot(index, result, medium, options).transpose()
     };
     report.workloads.iter().enumerate().filter_map(plot).collect()
 }
 
-/// Real kernel, model kernel and publications side by side; absent without real kernels.
-pub(crate) fn beside(report: &Report, place: Place) -> Result<Option<Plot>, PlotError> {
-    comparison::plot(report, place)
+/// Bars of real kernels, the model kernel and publications; `None` without real kernels.
+pub(crate) fn compare_kernels(report: &Report, medium: Medium) -> Result<Option<Plot>, PlotError> {
+    comparison::plot(report, medium)
 }
 
-/// The ladder of mechanisms; absent where no throughput was measured.
-pub(crate) fn ladder(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
-    ladder::plot(grid, place)
+/// The ladder of mechanisms; `None` if nothing was measured in throughput.
+pub(crate) fn ladder(grid: &Grid, medium: Medium) -> Result<Option<Plot>, PlotError> {
+    ladder::plot(grid, medium)
 }
 
 /// A heat map per group of ops.
-pub(crate) fn heatmaps(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
-    heatmap::plots(grid, place)
+pub(crate) fn heatmaps(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
+    heatmap::plots(grid, medium)
 }
 
-/// A distribution per mechanism for each regime that was measured.
-pub(crate) fn regimes(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
-    regimes::plots(grid, place)
+/// For each measured regime, the distribution of overheads per mechanism.
+pub(crate) fn regimes(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
+    regimes::plots(grid, medium)
 }
 
-/// The steps of Linux's history for each regime that has them.
-pub(crate) fn over_time(history: &History, grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
-    history::plots(history, grid, place)
+/// For each regime of a history, the steps of Linux's history.
+pub(crate) fn over_time(history: &History, grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
+    history::plots(history, grid, medium)
 }
 
-/// Whether cells of a grid of this many mechanisms have room for their numbers.
+/// Whether a heat map of this many mechanisms has room for numbers in its cells.
 #[must_use]
 pub(crate) fn numbers_in_cells(mechanisms: usize) -> bool {
     mechanisms <= heatmap::MAX_WITH_NUMBERS

@@ -1,16 +1,16 @@
-//! Numbers for readers: as many digits as the interval bears, a true minus sign, and never NaN or an infinity.
+//! Numbers for readers: as many digits as the interval justifies, a true minus sign, and never NaN or an infinity.
 
 use crate::report::schema::Estimate;
 
-/// What stands where there is no number.
+/// Text in place of a missing number.
 pub const NOTHING: &str = "\u{2013}";
 
-/// Digits after the point that show two significant digits of `width`, three at most.
+/// Number of digits after the point that shows two significant digits of `width`, at most three.
 fn digits(width: f64) -> usize {
     if width.is_nan() || width <= 0.0 {
         return 3;
     }
-    // 0.02 wide: 3 digits; 0.5 wide: 2; 3 wide: 1; 30 wide: none.
+    // A width of 0.02 gives 3 digits, 0.5 gives 2, 3 gives 1, and 30 gives none.
     let digits = 1.0 - width.log10().floor();
     digits.clamp(0.0, 3.0) as usize
 }
@@ -29,8 +29,8 @@ pub fn fixed(value: f64, digits: usize) -> String {
     }
 }
 
-/// A number by its own size: three significant digits, two after the point at most; below 0.1 three after the
-/// point, and five below what three would show.
+/// A number with digits by its size: three significant digits, at most two after the point. Numbers below 0.095 have
+/// three digits after the point, and numbers below 0.0005 have five.
 #[must_use]
 pub fn plain(value: f64) -> String {
     let size = value.abs();
@@ -48,11 +48,10 @@ pub fn plain(value: f64) -> String {
     fixed(value, digits)
 }
 
-/// What was counted, not estimated, with all of its digits: `18,380`, `12.25`. A mean that does not end has six
-/// after the point.
+/// An exact count with all of its digits: `18,380`, `12.25`. At most six digits follow the point.
 #[must_use]
 pub fn exact(count: f64) -> String {
-    // From here on neighbouring values are more than a tenth apart.
+    // From this value on, adjacent floating-point values are more than a tenth apart.
     const MAX_EXACT: f64 = 1e15;
     if !count.is_finite() || count.abs() >= MAX_EXACT {
         return fixed(count, 0);
@@ -65,7 +64,7 @@ pub fn exact(count: f64) -> String {
     format!("{sign}{whole}{point}{rest}")
 }
 
-/// Digits with a comma before every three: `100000` as `100,000`.
+/// Digits in groups of three: `100000` becomes `100,000`.
 #[must_use]
 pub fn grouped(digits: &str) -> String {
     let mut text = String::new();
@@ -97,7 +96,7 @@ pub fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
 }
 
-/// Untrusted text for a label: control characters out, cut to `most` characters.
+/// Untrusted text for a label: control characters become spaces, and the text is cut to `most` characters.
 #[must_use]
 pub fn clipped(text: &str, most: usize) -> String {
     let visible = |c: char| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c };
@@ -115,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_shows_two_digits_of_its_width() {
+    fn an_interval_shows_two_significant_digits_of_its_width() {
         let it = |estimate, low, high| interval(Estimate { estimate, low, high });
         assert_eq!(it(3.881_2, 3.872, 3.891), "3.881 [3.872, 3.891]");
         assert_eq!(it(3.88, 3.5, 4.0), "3.88 [3.50, 4.00]");
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_a_dash() {
+    fn a_number_that_is_not_finite_is_shown_as_a_dash() {
         assert_eq!(plain(f64::NAN), NOTHING);
         assert_eq!(fixed(f64::INFINITY, 2), NOTHING);
         assert_eq!(fixed(-0.001, 1), "0.0");
@@ -141,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn a_small_number_is_not_shown_as_none() {
+    fn a_small_number_is_not_shown_as_zero() {
         assert_eq!([0.000_31, 0.003_1, 0.031, 0.31, 3.1].map(plain), ["0.00031", "0.003", "0.031", "0.31", "3.10"]);
         assert_eq!([signed(3.86), signed(-3.86), signed(0.0)], ["+3.86", "\u{2212}3.86", "0.00"]);
     }
 
     #[test]
-    fn long_labels_are_cut_and_control_characters_go() {
+    fn long_labels_are_cut_and_control_characters_are_removed() {
         assert_eq!(clipped("ab\u{1b}c", 9), "ab c");
         assert_eq!(clipped("abcdef", 4), "abc\u{2026}");
     }

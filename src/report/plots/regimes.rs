@@ -1,29 +1,29 @@
-//! A small plot per regime: how each mechanism's overhead lies over the ops.
+//! A small plot per regime: the distribution of each mechanism's overhead over the ops.
 
 use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::grid::Grid;
 use super::scale::{Scale, mark};
-use super::spread::{BEYOND, Spread, axis_end, outside};
+use super::spread::{BEYOND, Spread, axis_end, notes};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::over_ops::MEDIAN_OVER_OPS;
 
-/// Pixels of the axis, and of the numbers beside it.
+/// Widths in pixels: of the axis, of the numbers beside it, and the minimum of the labels.
 const AXIS: i32 = 118;
 const NUMBERS: i32 = 74;
 const MIN_LEFT: i32 = 70;
 const LABEL_SIZE: u32 = 12;
 const TOP: i32 = 24;
 const ROW: i32 = 24;
-/// Below the axis: its marks and its name, then a line for each thing that is not on it.
+/// Heights in pixels below the axis: of its marks and title, and of each note on ops that are not drawn.
 const FOOT: i32 = 42;
 const NOTE: i32 = 15;
 
-pub(super) fn plots(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
+pub(super) fn plots(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
     let all: Vec<(Regime, Vec<Spread>)> =
         Regime::ALL.into_iter().map(|r| (r, Spread::all(grid, r))).filter(|(_, s)| !s.is_empty()).collect();
-    // One scale and one order for all, so that they can be compared by eye.
+    // All regimes share one scale and one order, so that they can be compared by eye.
     let spreads = || all.iter().flat_map(|(_, spreads)| spreads);
     let left = (widest(spreads().map(|s| &s.label), LABEL_SIZE) + 12).max(MIN_LEFT);
     let least_floor = all.iter().filter_map(|(regime, _)| grid.floor_of(*regime)).reduce(f64::min);
@@ -33,7 +33,7 @@ pub(super) fn plots(grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
         .map(|(regime, spreads)| {
             let mut spreads: Vec<&Spread> = spreads.iter().collect();
             spreads.sort_by_key(|s| order.iter().position(|l| *l == s.label).unwrap_or(usize::MAX));
-            plot(grid, &scale, left, *regime, &spreads, place)
+            plot(grid, &scale, left, *regime, &spreads, medium)
         })
         .collect()
 }
@@ -44,12 +44,12 @@ fn plot(
     left: i32,
     regime: Regime,
     spreads: &[&Spread],
-    place: Place,
+    medium: Medium,
 ) -> Result<Plot, PlotError> {
     let id = format!("regime-{}", regime.name());
     let title = format!("{}: {}", regime.name(), regime.summary());
     let words: Vec<String> = spreads.iter().map(|s| s.words()).collect();
-    let notes = outside(grid, regime, &[]);
+    let notes = notes(grid, regime, &[]);
     let description = format!(
         "Overhead over inline in core cycles per call, {MEDIAN_OVER_OPS}, and middle half. {}.{}",
         words.join("; "),
@@ -57,14 +57,14 @@ fn plot(
     );
     let bottom = TOP + ROW * spreads.len() as i32;
     let size = ((left + AXIS + NUMBERS) as u32, (bottom + FOOT + NOTE * notes.len() as i32) as u32);
-    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, scale, grid.floor_of(regime), left, regime, bottom)?;
         for (index, note) in notes.iter().enumerate() {
             canvas.text(note, (2, bottom + FOOT + 3 + NOTE * index as i32), Anchor::Start, 11, Ink::Muted)?;
         }
         for (index, spread) in spreads.iter().enumerate() {
-            let of_regime = scale.with_floor(grid.floor_of(regime));
-            row(canvas, &of_regime, spread, left, TOP + ROW * index as i32 + ROW / 2)?;
+            let own_scale = scale.with_floor(grid.floor_of(regime));
+            row(canvas, &own_scale, spread, left, TOP + ROW * index as i32 + ROW / 2)?;
         }
         Ok(())
     })?;

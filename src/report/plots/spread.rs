@@ -1,4 +1,4 @@
-//! How a mechanism's overheads lie over the ops of a regime.
+//! The distribution of a mechanism's overheads over the ops of a regime.
 
 use super::grid::{Column, Grid};
 use super::number::{clipped, plain, plural};
@@ -6,10 +6,10 @@ use crate::regime::Regime;
 use crate::report::over_ops::OverOps;
 use crate::report::schema::Cell;
 
-/// What stands where a median is no finding.
+/// Text in place of a median that is not resolved.
 pub const NOT_RESOLVED: &str = "not resolved";
 
-/// The mark of what goes on beyond the end of an axis.
+/// Mark for values beyond the end of an axis.
 pub const BEYOND: &str = "\u{25b8}";
 
 /// The overheads of one mechanism over the ops of a regime.
@@ -22,23 +22,23 @@ pub struct Spread<'a> {
 }
 
 impl<'a> Spread<'a> {
-    /// None where nothing was measured, or all ops trap.
+    /// The distribution for a mechanism in a regime; `None` if nothing was measured, or if all ops trap.
     #[must_use]
     pub fn of(grid: &Grid<'a>, column: &Column<'a>, regime: Regime) -> Option<Self> {
         Some(Self { label: column.label(), over: OverOps::of(grid.cells_of(column, regime))? })
     }
 
-    /// The spreads of all mechanisms that were measured, smallest median first; ties keep the order of the catalogue.
+    /// The distributions of all measured mechanisms, smallest median first. Equal medians keep the catalogue's order.
     #[must_use]
     pub fn all(grid: &Grid<'a>, regime: Regime) -> Vec<Self> {
         let mut spreads: Vec<Self> = grid.columns.iter().filter_map(|c| Self::of(grid, c, regime)).collect();
-        // What lies at the floor is equal: its order there would be noise.
+        // Medians below the floor count as equal, because their order is noise.
         let floor = grid.floor_of(regime).unwrap_or(0.0);
         spreads.sort_by(|a, b| a.over.median().max(floor).total_cmp(&b.over.median().max(floor)));
         spreads
     }
 
-    /// The median over the ops as it is printed: in every plot and table the same.
+    /// The median over the ops as text, the same in every plot and table.
     #[must_use]
     pub fn median_text(&self) -> String {
         if self.over.median_is_resolved() { plain(self.over.median()) } else { NOT_RESOLVED.to_owned() }
@@ -51,7 +51,7 @@ impl<'a> Spread<'a> {
         format!("{} of {all} {} resolved", self.over.resolved, plural(all, "op", "ops"))
     }
 
-    /// Median and middle half in words.
+    /// Label, median, middle half and number of resolved ops in words.
     #[must_use]
     pub fn words(&self) -> String {
         let [_, low, _, high, _] = self.over.five;
@@ -65,8 +65,8 @@ impl<'a> Spread<'a> {
     }
 }
 
-/// Where the axis of some spreads ends: at the largest resolved overhead. What is larger and not resolved may be
-/// anything, and would take the room of all else. Without a resolved one it ends at the largest third quartile.
+/// The end of the axis in core cycles: the largest resolved overhead. Larger overheads that are not resolved would only
+/// compress the rest of the plot. Without a resolved overhead the axis ends at the largest third quartile.
 #[must_use]
 pub fn axis_end<'a>(spreads: impl Iterator<Item = &'a Spread<'a>> + Clone) -> f64 {
     let resolved = spreads.clone().flat_map(|spread| &spread.over.cells).filter(|cell| cell.resolved);
@@ -75,21 +75,21 @@ pub fn axis_end<'a>(spreads: impl Iterator<Item = &'a Spread<'a>> + Clone) -> f6
     end.max(1.0)
 }
 
-/// The estimate of a cell of a spread in core cycles: each has one.
+/// The estimate of a cell of a [`Spread`] in core cycles. All cells of a spread have one.
 #[must_use]
 pub fn estimate(cell: &Cell) -> f64 {
     cell.overhead.map_or(0.0, |overhead| overhead.cycles.estimate)
 }
 
-/// What is not drawn in its place, in lines below the axis: ops that trap, and what lies beyond its end.
+/// Notes below the axis: ops that trap and are not drawn, and ops beyond the end of the axis.
 #[must_use]
-pub fn outside(grid: &Grid, regime: Regime, beyond: &[(&str, f64)]) -> Vec<String> {
-    const NAMED: usize = 3;
-    let rest = |all: usize| if all > NAMED { format!(" and {} more", all - NAMED) } else { String::new() };
+pub fn notes(grid: &Grid, regime: Regime, beyond: &[(&str, f64)]) -> Vec<String> {
+    const MAX_NAMED: usize = 3;
+    let rest = |all: usize| if all > MAX_NAMED { format!(" and {} more", all - MAX_NAMED) } else { String::new() };
     let mut lines = Vec::new();
     let trapping = grid.trapping_ops(regime);
     if !trapping.is_empty() {
-        let named: Vec<String> = trapping.iter().take(NAMED).map(|op| clipped(op, 30)).collect();
+        let named: Vec<String> = trapping.iter().take(MAX_NAMED).map(|op| clipped(op, 30)).collect();
         let verb = plural(trapping.len(), "traps", "trap");
         lines.push(format!("not drawn: {}{} {verb}", named.join(", "), rest(trapping.len())));
     }
@@ -97,8 +97,11 @@ pub fn outside(grid: &Grid, regime: Regime, beyond: &[(&str, f64)]) -> Vec<Strin
         let mut furthest = beyond.to_vec();
         furthest.sort_by(|a, b| b.1.total_cmp(&a.1));
         furthest.dedup_by(|a, b| a.0 == b.0);
-        let named: Vec<String> =
-            furthest.iter().take(NAMED).map(|(op, cycles)| format!("{} {}", clipped(op, 30), plain(*cycles))).collect();
+        let named: Vec<String> = furthest
+            .iter()
+            .take(MAX_NAMED)
+            .map(|(op, cycles)| format!("{} {}", clipped(op, 30), plain(*cycles)))
+            .collect();
         let more = rest(furthest.len());
         lines.push(format!("{BEYOND} beyond the axis, not resolved: {}{more}", named.join(", ")));
     }

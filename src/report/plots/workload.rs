@@ -1,43 +1,43 @@
-//! A workload's kernels as bars, dearest first: what pv_ops cost beside what other options do.
+//! Bars of a workload's kernels, most expensive first: mechanisms of pv_ops among other kernel options.
 
 use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::number::{clipped, fixed};
 use super::text_width::{label_text, widest};
-use super::{Place, Plot, PlotError};
+use super::{Medium, Plot, PlotError};
 use crate::report::floors::WORKLOAD_FLOOR;
 use crate::report::html::kernel_name;
 use crate::report::schema::{Estimate, WorkloadKernel, WorkloadResult};
 
-/// Pixels of the axis, and of the numbers beside it.
+/// Widths in pixels: of the axis, and of the numbers beside it.
 const AXIS: i32 = 404;
 const NUMBERS: i32 = 164;
 const LABEL_SIZE: u32 = 13;
 const TOP: i32 = 30;
 const ROW: i32 = 22;
 
-/// A kernel with a number.
+/// A kernel with its overhead in percent.
 struct Bar<'a> {
     kernel: &'a WorkloadKernel,
     percent: Estimate,
 }
 
-/// Percent in pixels: about linear up to one percent, logarithmic beyond, on both sides of zero.
-struct Percents {
+/// A scale from percent to pixels: nearly linear up to one percent, logarithmic beyond, on both sides of zero.
+struct PercentScale {
     low: f64,
     high: f64,
     left: i32,
 }
 
-impl Percents {
+impl PercentScale {
     fn of(bars: &[Bar], left: i32) -> Self {
         let finite = |value: f64| if value.is_finite() { value.clamp(-1e4, 1e4) } else { 0.0 };
         let low = bars.iter().map(|bar| finite(bar.percent.low)).fold(-0.5, f64::min);
         let high = bars.iter().map(|bar| finite(bar.percent.high)).fold(1.0, f64::max);
-        Percents { low: shrunk(low * 1.1), high: shrunk(high * 1.1), left }
+        PercentScale { low: compress(low * 1.1), high: compress(high * 1.1), left }
     }
 
     fn x(&self, percent: f64) -> i32 {
-        let at = if percent.is_finite() { shrunk(percent).clamp(self.low, self.high) } else { 0.0 };
+        let at = if percent.is_finite() { compress(percent).clamp(self.low, self.high) } else { 0.0 };
         self.left + ((at - self.low) / (self.high - self.low) * f64::from(AXIS)).round() as i32
     }
 
@@ -45,12 +45,12 @@ impl Percents {
         self.left + AXIS + NUMBERS
     }
 
-    /// What to mark, with its place: no two closer than `gap`.
+    /// The marked values with their pixels. No two marks are closer than `gap` pixels.
     fn marks(&self, gap: i32) -> Vec<(f64, i32)> {
         let steps = [0.0, 1.0, 10.0, 100.0, 1000.0, 5.0, 50.0, 500.0, 0.5, 2.0, 20.0, 200.0];
         let mut marks: Vec<(f64, i32)> = Vec::new();
         for value in steps.into_iter().flat_map(|value| [value, -value]) {
-            let inside = (self.low..=self.high).contains(&shrunk(value));
+            let inside = (self.low..=self.high).contains(&compress(value));
             let x = self.x(value);
             if inside && marks.iter().all(|(_, other)| (x - other).abs() >= gap) {
                 marks.push((value, x));
@@ -60,15 +60,15 @@ impl Percents {
     }
 }
 
-fn shrunk(percent: f64) -> f64 {
+fn compress(percent: f64) -> f64 {
     (percent / 0.5).asinh()
 }
 
-/// The plot of the workload with this number, with kernel options or without; `None` where nothing of it was measured.
+/// The plot of the workload with this index, with or without kernel options; `None` if nothing was measured.
 pub(super) fn plot(
     index: usize,
     workload: &WorkloadResult,
-    place: Place,
+    medium: Medium,
     options: bool,
 ) -> Result<Option<Plot>, PlotError> {
     let measured = |kernel| Some(Bar { kernel, percent: kernel.overhead_percent? });
@@ -83,18 +83,21 @@ pub(super) fn plot(
     let words: Vec<String> = bars.iter().map(|bar| format!("{} {}", label(bar), shown(bar.percent))).collect();
     let floor = workload.floor();
     let description = format!(
-        "Mechanisms of pv_ops among other kernel options, dearest first. The band is the {WORKLOAD_FLOOR}: {}. {}.",
+        "Mechanisms of pv_ops among other kernel options, most expensive first. \
+         The band is the {WORKLOAD_FLOOR}: {}. {}.",
         floor.map_or_else(|| "not known".to_owned(), |floor| format!("\u{b1}{}%", fixed(floor, 2))),
         words.join("; ")
     );
     let bottom = TOP + ROW * bars.len() as i32;
-    let scale = Percents::of(&bars, widest(bars.iter().map(label), LABEL_SIZE) + 14);
+    let scale = PercentScale::of(&bars, widest(bars.iter().map(label), LABEL_SIZE) + 14);
     let size = (scale.width() as u32, (bottom + 42) as u32);
-    // Names are a report's, ids the page's.
+    // The id has an index, because the name comes from an untrusted report.
     let id = format!("workload-{index}");
-    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
+    let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, floor, &scale, bottom)?;
-        bars.iter().enumerate().try_for_each(|(row, bar)| line(canvas, bar, &scale, TOP + ROW * row as i32 + ROW / 2))
+        bars.iter()
+            .enumerate()
+            .try_for_each(|(row, bar)| draw_bar(canvas, bar, &scale, TOP + ROW * row as i32 + ROW / 2))
     })?;
     let dashed = |c: char| if c == '_' { '-' } else { c };
     let plain: String =
@@ -111,7 +114,7 @@ fn shown(Estimate { estimate, low, high }: Estimate) -> String {
     format!("{} [{}, {}]", fixed(estimate, 2), fixed(low, 2), fixed(high, 2))
 }
 
-fn axis(canvas: &mut Canvas, floor: Option<f64>, scale: &Percents, bottom: i32) -> Result<(), PlotError> {
+fn axis(canvas: &mut Canvas, floor: Option<f64>, scale: &PercentScale, bottom: i32) -> Result<(), PlotError> {
     if let Some(floor) = floor {
         canvas.rect((scale.x(-floor), TOP), (scale.x(floor).max(scale.x(-floor) + 1), bottom), Ink::Band)?;
         let words = format!("floor \u{b1}{}%", fixed(floor, 2));
@@ -133,7 +136,7 @@ fn axis(canvas: &mut Canvas, floor: Option<f64>, scale: &Percents, bottom: i32) 
     canvas.text(words, (middle, bottom + 31), Anchor::Middle, 12, Ink::Muted)
 }
 
-fn line(canvas: &mut Canvas, bar: &Bar, scale: &Percents, y: i32) -> Result<(), PlotError> {
+fn draw_bar(canvas: &mut Canvas, bar: &Bar, scale: &PercentScale, y: i32) -> Result<(), PlotError> {
     let Bar { kernel, percent } = bar;
     let pv = kernel.mechanism.is_some();
     let (ink, words) = if pv { (Ink::Accent, Ink::Text) } else { (Ink::Dot, Ink::Muted) };
@@ -143,7 +146,7 @@ fn line(canvas: &mut Canvas, bar: &Bar, scale: &Percents, y: i32) -> Result<(), 
     if kernel.resolved {
         canvas.rect((from, y - 5), (to, y + 5), ink)?;
     } else {
-        // Hollow: no difference that stands clear.
+        // A hollow bar is not resolved.
         canvas.rect((from, y - 5), (to, y + 5), ink)?;
         if to - from > 2 {
             canvas.rect((from + 1, y - 4), (to - 1, y + 4), Ink::Paper)?;

@@ -6,12 +6,12 @@
   const heads = [...table.tHead.rows[0].cells];
   const column = (key) => heads.findIndex((head) => head.dataset.key === key);
 
-  // Rows share the cells of their op and regime until they are first sorted or filtered: then each gets its own.
-  let taken = null;
-  const all = () => {
-    if (taken) return taken;
+  // Rows share the table cells of their op and regime. Before the first sort or filter each row gets its own cells.
+  let split = null;
+  const splitRows = () => {
+    if (split) return split;
     const shared = [];
-    taken = [...body.rows].map((row, place) => {
+    split = [...body.rows].map((row, place) => {
       for (let index = 0; index < heads.length; index++) {
         const above = shared[index];
         if (above && above.left > 0) {
@@ -27,7 +27,7 @@
       }
       return { row, place, text: [...row.cells].map((cell) => cell.textContent.trim()) };
     });
-    return taken;
+    return split;
   };
 
   const number = (text) => {
@@ -35,10 +35,10 @@
     return found ? parseFloat(found[0].replace("\u2212", "-")) : null;
   };
 
-  // Rows without a value go last in both directions; equal rows keep the order of the report.
+  // Rows without a value come last in both directions. Equal rows keep the order of the report.
   const sort = (index, numeric, sign) => {
     const key = (it) => (numeric ? number(it.text[index]) : it.text[index]);
-    const keyed = all().map((it) => [key(it), it]);
+    const keyed = splitRows().map((it) => [key(it), it]);
     keyed.sort(([a, x], [b, y]) => {
       if (a === null || b === null) return (a === null) - (b === null) || x.place - y.place;
       return sign * (a < b ? -1 : a > b ? 1 : 0) || x.place - y.place;
@@ -65,7 +65,7 @@
   const exact = ["mechanism", "regime", "resolved"].map((name) => [field(name), column(name)]);
   const filter = () => {
     const words = field("text").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
-    const rows = all();
+    const rows = splitRows();
     let shown = 0;
     for (const { row, text } of rows) {
       const named = [text[column("op")], text[column("group")], text[column("kind")], text[column("mechanism")]];

@@ -1,4 +1,4 @@
-//! Putting the bytes of one file where they belong: by a rename, or in place where nothing can be renamed.
+//! Writing of one file to its path: by a rename, or in place if a rename is impossible.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -11,49 +11,51 @@ use super::WriteError;
 use super::target::{MAX_LINKS, Target, folder_of, linked};
 use super::temporary;
 
-/// A file whose bytes are ready to take their place.
+/// A file whose bytes are ready to be written to its path.
 pub(super) struct Staged<'a> {
-    /// As it was named, for messages.
+    /// The path as the user named it, for messages.
     path: PathBuf,
-    how: How,
+    method: Method,
     bytes: &'a [u8],
 }
 
-enum How {
-    /// The file beside its place, on the disk already, is renamed.
+enum Method {
+    /// Rename a temporary file in the same folder, which is already on the disk.
     Rename(NamedTempFile, PathBuf),
-    /// The folder takes no other file.
-    InPlace(PathBuf),
-    /// A pipe, a device, an open file.
+    /// Overwrite the file, because its folder accepts no new file.
+    Overwrite(PathBuf),
+    /// Write to a pipe, a device or an open file.
     Stream(Target),
 }
 
 impl<'a> Staged<'a> {
-    /// Writes the bytes beside their place, where that can be.
+    /// Writes the bytes to a temporary file in the same folder, if that is possible.
     pub(super) fn new(path: &Path, target: Target, bytes: &'a [u8]) -> Result<Self, WriteError> {
-        let how = match target {
-            Target::File(file) => match beside(&file, bytes) {
-                Ok(temporary) => How::Rename(temporary, file),
-                Err(error) if is_refused(&error) && is_writable(&file) => How::InPlace(file),
+        let method = match target {
+            Target::File(file) => match write_temporary(&file, bytes) {
+                Ok(temporary) => Method::Rename(temporary, file),
+                Err(error) if is_refused(&error) && is_writable(&file) => Method::Overwrite(file),
                 Err(source) => return Err(WriteError::File { path: path.to_owned(), source }),
             },
-            stream => How::Stream(stream),
+            stream => Method::Stream(stream),
         };
-        Ok(Staged { path: path.to_owned(), how, bytes })
+        Ok(Staged { path: path.to_owned(), method, bytes })
     }
 
-    /// Has the bytes take their place.
-    pub(super) fn place(self) -> Result<(), WriteError> {
-        let Staged { path, how, bytes } = self;
-        match how {
-            How::Rename(file, target) => match file.persist(&target) {
+    /// Writes the bytes to their path.
+    pub(super) fn commit(self) -> Result<(), WriteError> {
+        let Staged { path, method, bytes } = self;
+        match method {
+            Method::Rename(file, target) => match file.persist(&target) {
                 Ok(_) => Ok(()),
-                Err(refused) if is_refused(&refused.error) && is_writable(&target) => in_place(&path, &target, bytes),
+                Err(refused) if is_refused(&refused.error) && is_writable(&target) => {
+                    write_in_place(&path, &target, bytes)
+                }
                 Err(failed) => Err(WriteError::File { path, source: failed.error }),
             },
-            How::InPlace(target) => in_place(&path, &target, bytes),
-            How::Stream(target) => match open(&target).and_then(|mut to| to.write_all(bytes)) {
-                // Its reader has gone: nothing is wrong.
+            Method::Overwrite(target) => write_in_place(&path, &target, bytes),
+            Method::Stream(target) => match open(&target).and_then(|mut to| to.write_all(bytes)) {
+                // A reader that has left is not an error.
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                     Ok(())
                 }
@@ -63,7 +65,7 @@ impl<'a> Staged<'a> {
     }
 }
 
-/// Opens what cannot be replaced, at its end: an open file that others write to, too, is not cut off.
+/// Opens a target that cannot be replaced, for appending: an open file that others also write to is not truncated.
 fn open(target: &Target) -> io::Result<File> {
     let append = |path: &Path| OpenOptions::new().append(true).open(path);
     match target {
@@ -75,15 +77,15 @@ fn open(target: &Target) -> io::Result<File> {
     }
 }
 
-/// A folder, made where it is missing; also where a link leads to it.
+/// Makes a folder if it is missing, also if a link leads to it.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     make_folder_within(folder, MAX_LINKS)
 }
 
-/// With so many links at most on the way.
+/// Makes a folder and follows at most `links` links.
 fn make_folder_within(folder: &Path, links: usize) -> io::Result<()> {
     match fs::create_dir_all(folder) {
-        // A link whose target is missing is in its own way.
+        // A link with a missing target blocks its own path: its target is made first.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && links > 0 => {
             let dangling = folder.ancestors().find(|it| it.is_symlink() && !it.exists()).ok_or(error)?;
             make_folder_within(&linked(dangling)?, links - 1)?;
@@ -93,16 +95,16 @@ fn make_folder_within(folder: &Path, links: usize) -> io::Result<()> {
     }
 }
 
-fn beside(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut file = temporary::file(folder_of(path))?;
     file.write_all(bytes)?;
     sync(file.as_file())?;
     Ok(file)
 }
 
-/// Overwrites a file that cannot be replaced. Whoever reads it at that moment finds a part of each; where the new bytes
-/// do not fit, the old ones, which need no further space, are put back.
-fn in_place(path: &Path, target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+/// Overwrites a file that cannot be replaced. A concurrent reader may find a mixture of old and new bytes. If the new
+/// bytes do not fit, the old ones are restored, which need no further space.
+fn write_in_place(path: &Path, target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let failed = |source| WriteError::File { path: path.to_owned(), source };
     let before = fs::read(target);
     let mut file = OpenOptions::new().write(true).open(target).map_err(failed)?;
@@ -120,10 +122,10 @@ fn overwrite(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     sync(file)
 }
 
-/// Whether a folder takes no new file, or a file cannot be replaced, that may well be written to: a mount point
-/// (EBUSY), a file of a container whose folder is read-only.
+/// Whether an error means that a folder accepts no new file or that a file cannot be replaced. The file itself may be
+/// writable: a mount point (EBUSY), or a file of a container with a read-only folder.
 pub(super) fn is_refused(error: &io::Error) -> bool {
-    // By kind: errors of the temporary file have lost their number.
+    // Errors are compared by kind, because those of the temporary file have lost their number.
     let refusals = [
         io::ErrorKind::ResourceBusy,
         io::ErrorKind::ReadOnlyFilesystem,
@@ -133,13 +135,13 @@ pub(super) fn is_refused(error: &io::Error) -> bool {
     refusals.contains(&error.kind())
 }
 
-/// Whether there is a file that may be written to.
+/// Whether a path is an existing file that can be written to.
 pub(super) fn is_writable(path: &Path) -> bool {
     OpenOptions::new().write(true).open(path).is_ok()
 }
 
-/// Sees to it that a rename survives a power loss, where the file system can do that for folders. A folder that may be
-/// written to and not read cannot be opened; what is in it is whole all the same.
+/// Syncs a folder so that renames in it survive a power loss, if the file system supports that. A folder that is
+/// writable but not readable cannot be opened; its files are whole nevertheless.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), WriteError> {
     let Ok(opened) = File::open(folder) else { return Ok(()) };
     sync(&opened).map_err(|source| WriteError::Unsynced { path: folder.to_owned(), source })
@@ -152,8 +154,8 @@ fn sync(file: &File) -> io::Result<()> {
     }
 }
 
-/// Whether a file system (network, shared, FUSE) or a sandbox offers no fsync, as opposed to a disk that lost what was
-/// written: EIO, ENOSPC, EDQUOT.
+/// Whether an error means that a file system (network, shared, FUSE) or a sandbox has no fsync. EIO, ENOSPC and EDQUOT
+/// mean that the disk lost data.
 fn is_unsupported(error: &io::Error) -> bool {
     let unsupported = [libc::EINVAL, libc::EOPNOTSUPP, libc::ENOTSUP, libc::ENOSYS, libc::EROFS, libc::EBADF];
     let refused = [libc::EPERM, libc::EACCES, libc::EISDIR];
@@ -165,14 +167,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_system_without_fsync_is_told_from_a_disk_that_lost_data() {
+    fn a_missing_fsync_is_ignored_and_a_disk_that_loses_data_is_an_error() {
         let is = |code| is_unsupported(&io::Error::from_raw_os_error(code));
         assert!([libc::EINVAL, libc::ENOTSUP, libc::ENOSYS, libc::EROFS].into_iter().all(is));
         assert!(![libc::EIO, libc::ENOSPC, libc::EDQUOT].into_iter().any(is));
     }
 
     #[test]
-    fn a_folder_that_cannot_be_opened_is_no_failure() {
+    fn a_folder_that_cannot_be_opened_is_not_an_error() {
         assert!(sync_folder(Path::new("/nowhere")).is_ok());
     }
 }

@@ -1,7 +1,8 @@
-//! Temporary files and folders, named and locked so that those of killed commands are recognised and removed.
+//! Temporary files and folders, with names and locks by which those of killed commands are recognised and removed.
 //!
-//! A command holds a lock (flock) on each of its own for as long as it runs; the kernel lets it go when the command is
-//! killed. What bears our name, belongs to this user, has not changed for an hour and is locked by nobody is removed.
+//! A command holds a lock (flock) on each of its temporary files; the kernel releases it when the command ends. A
+//! temporary file is removed if it has a name of pvbench, belongs to this user, has not changed for an hour and is not
+//! locked.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,31 +13,31 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::{NamedTempFile, TempDir};
 
-/// What the names of temporary files begin with.
+/// Prefix of the names of temporary files.
 pub const FILE_PREFIX: &str = ".pvbench-tmp-";
 
-/// What the names of temporary folders begin with.
+/// Prefix of the names of temporary folders.
 pub const FOLDER_PREFIX: &str = "pvbench-";
 
-/// The file that a temporary folder has until it is kept. A folder without it is not ours to remove.
+/// Name of the file that marks a temporary folder until the folder is kept. A folder without the mark is not removed.
 pub const MARK: &str = ".pvbench-temporary";
 
-/// Seconds after the last change. A file is locked a moment after it is made and takes its place within a second or a
-/// minute; much less would race with a slow disk, and more would let leftovers pile up.
+/// Age after the last change at which a temporary file counts as stale. A file is locked a moment after it is made, and
+/// renamed within a minute. A much smaller age would race with a slow disk; a larger one would let leftovers pile up.
 pub const STALE_AFTER: Duration = Duration::from_secs(3600);
 
-/// A new file, to be written and renamed.
+/// Makes a locked temporary file, to be written and renamed.
 pub(super) fn file(folder: &Path) -> io::Result<NamedTempFile> {
     let file = tempfile::Builder::new()
         .prefix(FILE_PREFIX)
-        // A temporary file is private; a report is to be read.
+        // Temporary files are private by default, but others should be able to read a report.
         .permissions(fs::Permissions::from_mode(0o644))
         .tempfile_in(folder)?;
     lock(file.as_file());
     Ok(file)
 }
 
-/// A folder for the time of a command, which is removed with all that is in it.
+/// A folder that is removed with its contents when the command ends.
 #[derive(Debug)]
 pub struct TemporaryFolder {
     folder: TempDir,
@@ -45,11 +46,11 @@ pub struct TemporaryFolder {
 }
 
 impl TemporaryFolder {
-    /// Makes a folder in `parent`, after those that killed commands left there were removed. Its name begins with
+    /// Removes the folders that killed commands left in `parent`, and makes a new one there. Its name begins with
     /// [`FOLDER_PREFIX`] and `name`.
     ///
     /// # Errors
-    /// Where the folder, or a file in it, cannot be made.
+    /// If the folder or a file in it cannot be made.
     pub fn new(parent: &Path, name: &str) -> io::Result<Self> {
         remove_stale(parent);
         let folder = tempfile::Builder::new().prefix(&format!("{FOLDER_PREFIX}{name}-")).tempdir_in(parent)?;
@@ -58,13 +59,13 @@ impl TemporaryFolder {
         Ok(TemporaryFolder { folder, _mark: mark })
     }
 
-    /// Where it is.
+    /// Path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Leaves the folder to the user: nobody removes it any more.
+    /// Leaves the folder to the user, so that no command removes it.
     #[must_use]
     pub fn keep(self) -> PathBuf {
         let path = self.folder.keep();
@@ -74,7 +75,7 @@ impl TemporaryFolder {
     }
 }
 
-/// Removes what killed commands left in a folder. What cannot be removed is only in the way.
+/// Removes the temporary files and folders that killed commands left in a folder. Those that cannot be removed stay.
 pub fn remove_stale(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name();
@@ -96,22 +97,22 @@ pub fn remove_stale(folder: &Path) {
 }
 
 fn is_old_and_own(path: &Path) -> bool {
-    let Ok(there) = fs::symlink_metadata(path) else { return false };
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
     // A time in the future says nothing about the age.
-    let age = there.modified().ok().and_then(|changed| SystemTime::now().duration_since(changed).ok());
-    there.uid() == rustix::process::geteuid().as_raw() && age.is_some_and(|age| age > STALE_AFTER)
+    let age = metadata.modified().ok().and_then(|changed| SystemTime::now().duration_since(changed).ok());
+    metadata.uid() == rustix::process::geteuid().as_raw() && age.is_some_and(|age| age > STALE_AFTER)
 }
 
-/// Whether a command has this file. On a file system without locks the age alone tells: files are made and renamed at
-/// once.
+/// Whether a running command holds a lock on a file. On a file system without locks no file counts as locked and its
+/// age decides, because files are renamed soon after they are made.
 fn is_locked(path: &Path) -> bool {
     let locked =
         |file: File| flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK);
     opened(path).is_ok_and(locked)
 }
 
-/// Whether a folder has this mark, and no command the lock on it. Some commands run for hours: without locks nobody
-/// knows.
+/// Whether a folder has its mark and no running command holds the lock on it. On a file system without locks no folder
+/// counts as left, because some commands run for hours.
 fn is_left(mark: &Path) -> bool {
     opened(mark).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
 }
@@ -120,7 +121,7 @@ fn opened(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
-/// Where a file system has no locks, there is none.
+/// Locks a file. On a file system without locks the file stays unlocked.
 fn lock(file: &File) {
     let _ = flock(file, FlockOperation::NonBlockingLockExclusive);
 }
