@@ -268,8 +268,7 @@ impl CodeImage {
     pub fn function_at(&self, address: u64) -> Option<&DecodedFunction> {
         let mut placed = self.functions.iter().zip(&self.addresses);
         placed
-            
-.find(|(function, start)| (**start..*start + function.code.bytes().len() as u64).contains(&address))
+            .find(|(function, start)| (**start..*start + function.code.bytes().len() as u64).contains(&address))
             .map(|(function, _)| &function.code)
     }
 
@@ -369,7 +368,10 @@ mod tests {
         assert!(before.iter().any(|target| originals.contains(target)));
         // A function of another codegen unit is called through a GOT word.
         let mut targets = before.iter().chain(image.got_words.values());
-        assert!(targets.any(|target| !originals.contains(target)), "a bounds check calls a function that never returns");
+        assert!(
+            targets.any(|target| !originals.contains(target)),
+            "a bounds check calls a function that never returns"
+        );
     }
 
     #[test]
@@ -379,7 +381,9 @@ mod tests {
         let mut offsets = BTreeSet::new();
         for offset in (0..PERIOD_BYTES).step_by(ALIGNMENT) {
             image.place_at(&mut memory, offset, 0).unwrap();
-            offsets.extend(image.addresses.iter().enumerate().map(|(index, address)| (index, *address % PERIOD_BYTES as u64)));
+            offsets.extend(
+                image.addresses.iter().enumerate().map(|(index, address)| (index, *address % PERIOD_BYTES as u64)),
+            );
         }
         assert_eq!(offsets.len(), image.len() * PERIOD_BYTES / ALIGNMENT);
     }
@@ -412,8 +416,11 @@ mod tests {
         let call = unsafe { std::mem::transmute::<usize, unsafe extern "C" fn(u64) -> u64>(at as usize) };
         // SAFETY: both functions take any number and touch no memory.
         assert_eq!(unsafe { (call(0), call(41)) }, (7, 42));
-        let code =
-            DecodedFunction::decode(at, memory.read(at as usize, image.function_at(at).unwrap().bytes().len()).to_vec()).unwrap();
+        let code = DecodedFunction::decode(
+            at,
+            memory.read(at as usize, image.function_at(at).unwrap().bytes().len()).to_vec(),
+        )
+        .unwrap();
         assert_eq!(find_branch_targets(&code).collect::<Vec<_>>(), [to]);
     }
 

@@ -200,7 +200,10 @@ impl CodeMemory {
     /// Offset of `address` in the memory; panics unless all `length` bytes are reserved.
     fn within(&self, address: usize, length: usize) -> usize {
         let start = address.wrapping_sub(self.executable.as_ptr() as usize);
-        assert!(start.checked_add(length).is_some_and(|end| end <= self.used), "the range ends after the reserved bytes");
+        assert!(
+            start.checked_add(length).is_some_and(|end| end <= self.used),
+            "the range ends after the reserved bytes"
+        );
         start
     }
 

@@ -45,7 +45,8 @@ const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
 /// Registers that keep their contents across a call.
-const CALLEE_SAVED: [Register; 6] = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
+const CALLEE_SAVED: [Register; 6] =
+    [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Whether the address that the instruction at `load` loads is called, and used for nothing else.
 fn is_only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFactory) -> bool {
@@ -157,11 +158,16 @@ mod tests {
         // push r15
         assert!(!is_got_call(&[&R15[..], &CALL_R15, &[0x41, 0x57], &RET].concat()), "spilled");
         // test edi, edi; jz over the store: one path that stores is enough.
-        assert!(!is_got_call(&[&R15[..], &CALL_R15, &[0x85, 0xff, 0x74, 3, 0x4c, 0x89, 0x3b], &POP_R15, &RET].concat()));
+        assert!(!is_got_call(
+            &[&R15[..], &CALL_R15, &[0x85, 0xff, 0x74, 3, 0x4c, 0x89, 0x3b], &POP_R15, &RET].concat()
+        ));
         assert!(!is_got_call(&[&RAX[..], &[0x85, 0xff, 0x74, 2], &CALL_RAX, &RET].concat()), "returned");
         assert!(!is_got_call(&[&RDI[..], &CALL_RAX, &CALL_RDI, &RET].concat()), "an argument");
         // test eax, eax; jnz to another function, which receives it as an argument; call rdi
-        assert!(!is_got_call(&[&RDI[..], &[0x85, 0xc0, 0x75, 0x40], &CALL_RDI, &RET].concat()), "an argument of a tail call");
+        assert!(
+            !is_got_call(&[&RDI[..], &[0x85, 0xc0, 0x75, 0x40], &CALL_RDI, &RET].concat()),
+            "an argument of a tail call"
+        );
         // jmp rcx: a jump table.
         assert!(!is_got_call(&[&R15[..], &CALL_R15, &[0xff, 0xe1]].concat()));
     }

@@ -6,9 +6,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// The op has no instruction bytes.
-    #[error(
-        "its body is a Rust function, so patching has no instructions to write; give INSTRUCTIONS, or Bytes::Call"
-    )]
+    #[error("its body is a Rust function, so patching has no instructions to write; give INSTRUCTIONS, or Bytes::Call")]
     Missing,
     /// The bytes are longer than the site.
     #[error("its {needed} bytes of instructions do not fit into a site of {site} bytes; raise META.site")]

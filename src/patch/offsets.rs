@@ -162,8 +162,9 @@ mod tests {
         const FUNCTIONS: usize = 130;
         let copies = draw_copies(FUNCTIONS, 64);
         let all = (0..FUNCTIONS).flat_map(|one| (0..one).map(move |other| (one, other)));
-        let even =
-            all.filter(|(one, other)| count_pairs(&copies, *one, *other).values().filter(|often| **often == 4).count() == 16);
+        let even = all.filter(|(one, other)| {
+            count_pairs(&copies, *one, *other).values().filter(|often| **often == 4).count() == 16
+        });
         // All but one pair in sixteen: these pairs have the same weights for two digits.
         let share = even.count() as f64 / (FUNCTIONS * (FUNCTIONS - 1) / 2) as f64;
         assert!((0.91..0.97).contains(&share), "{share}");
@@ -173,7 +174,8 @@ mod tests {
     fn offsets_are_drawn_for_more_functions_than_there_are_weights() {
         let copies = draw_copies(WEIGHT_SETS + 10, COPIES_PER_ARRAY + 1);
         assert!(copies.iter().all(|copy| copy.len() == WEIGHT_SETS + 10));
-        let moved = (0..WEIGHT_SETS).filter(|function| copies[0][*function] != copies[COPIES_PER_ARRAY][*function]).count();
+        let moved =
+            (0..WEIGHT_SETS).filter(|function| copies[0][*function] != copies[COPIES_PER_ARRAY][*function]).count();
         assert!(moved > WEIGHT_SETS / 2, "new offsets are drawn after a whole array: {moved}");
     }
 }

@@ -51,7 +51,8 @@ impl Relocations {
             let index = data.iter().position(within)?;
             Some(Relocation { base: FIRST_DATA_BASE + index, offset: address - data[index].0 as u64 })
         };
-        let function = |target: u64| Some(Relocation { base: FIRST_DATA_BASE + data.len() + index_of(target)?, offset: 0 });
+        let function =
+            |target: u64| Some(Relocation { base: FIRST_DATA_BASE + data.len() + index_of(target)?, offset: 0 });
         let callees: BTreeSet<u64> = pointer_slots.iter().map(|(.., target)| *target).collect();
         let stay = |target: u64| Relocation { base: FIXED_BASE, offset: target };
         let words: Vec<(u64, u64)> = words.iter().map(|(slot, target)| (*slot, *target)).collect();
@@ -108,8 +109,8 @@ impl Relocations {
 
     /// Pointer slots in a copy with these bases: address and content.
     pub fn pointer_slots(&self, bases: &[u64]) -> impl Iterator<Item = (u64, u64)> {
-        self.pointer_slots
-            .iter()
-            .map(|(datum, at, Relocation { base, offset })| (bases[FIRST_DATA_BASE + datum] + *at as u64, bases[*base] + offset))
+        self.pointer_slots.iter().map(|(datum, at, Relocation { base, offset })| {
+            (bases[FIRST_DATA_BASE + datum] + *at as u64, bases[*base] + offset)
+        })
     }
 }

@@ -42,11 +42,11 @@ pub enum PatchError {
     Unexpected {
         /// The op.
         op: &'static str,
-        /// The site.
+        /// Address of the site.
         address: usize,
         /// The bytes that the last write left there.
         expected: String,
-        /// What is there.
+        /// The bytes that are there.
         found: String,
     },
     /// The kernel refused the write.
@@ -56,7 +56,7 @@ pub enum PatchError {
     Write {
         /// The op.
         op: &'static str,
-        /// The site.
+        /// Address of the site.
         address: usize,
         /// Name of the writer.
         writer: &'static str,
@@ -68,15 +68,17 @@ pub enum PatchError {
     Differs {
         /// The op.
         op: &'static str,
-        /// The site.
+        /// Address of the site.
         address: usize,
         /// The bytes that were written.
         expected: String,
-        /// What is there.
+        /// The bytes that are there.
         found: String,
     },
     /// A write failed, and so did the restoration of the sites.
-    #[error("the site at {address:#x} could not be restored after a failed patch ({source}); end this process, its code is half patched")]
+    #[error(
+        "the site at {address:#x} could not be restored after a failed patch ({source}); end this process, its code is half patched"
+    )]
     HalfPatched {
         /// The first site that could not be restored.
         address: usize,

@@ -115,7 +115,8 @@ impl Function {
                 return Err(FunctionError::Occupied { entry: self.entry(), at: instruction.ip() });
             }
             let at = (instruction.ip() - self.entry()) as usize;
-            let distance = i32::try_from(distance + instruction.len() as i64 - LINK_BYTES as i64).map_err(unreachable)?;
+            let distance =
+                i32::try_from(distance + instruction.len() as i64 - LINK_BYTES as i64).map_err(unreachable)?;
             code[at] = 0xe9;
             code[at + 1..at + LINK_BYTES].copy_from_slice(&distance.to_le_bytes());
         }

@@ -69,7 +69,10 @@ impl Writer for MemfdAlias {
 
     unsafe fn write(&mut self, address: usize, code: &[u8]) -> io::Result<()> {
         if address < self.text.start || address + code.len() > self.text.end {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the address is outside the text that is mapped twice"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the address is outside the text that is mapped twice",
+            ));
         }
         // SAFETY: the lines above check that the bytes lie in the text, so they lie in the writable view of the same
         // length.
