@@ -109,7 +109,7 @@ impl Callees {
 
     /// The original of what runs at an address.
     pub fn at(&self, address: u64) -> Option<usize> {
-        Some(self.tree()?.at(address)?.entry() as usize)
+        Some(self.tree()?.function_at(address)?.entry() as usize)
     }
 
     fn tree(&self) -> Option<&CodeImage> {

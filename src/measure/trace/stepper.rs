@@ -82,7 +82,7 @@ impl Stepper {
     fn unblock(&mut self) -> Result<(), TraceError> {
         let mut former = MaybeUninit::uninit();
         let set = make_signal_set(|set| {
-            // SAFETY: `sigaddset` needs an initialised set, and `signals` passes one.
+            // SAFETY: `sigaddset` needs an initialised set, and `make_signal_set` passes one.
             unsafe { libc::sigaddset(set, libc::SIGTRAP) };
         });
         // SAFETY: `pthread_sigmask` reads one set and writes the other; both are valid for the call.
