@@ -97,7 +97,7 @@
 //! | a trait object, a boxed closure | `dyn`, `box_dyn` |
 //! | a table that is set once at run time | `once_lock`, `lazy_lock` |
 //! | an `if`, a `match` over the existing implementations | `flag`, `enum` |
-//! | a struct of function pointers that is passed by reference | a mechanism of your own (step 4); until then `fn_pointer` |
+//! | a struct of function pointers that is passed by reference | your own mechanism (4.); until then `fn_pointer` |
 //!
 //! ## 3. Add a workload
 //!
@@ -174,7 +174,7 @@
 //! | `cli` | [`main`](fn@main) and everything that it runs; includes `html` | yes |
 //! | `html` | the page and the plots of a report | yes |
 //! | `linux` | the subcommand `linux`, which takes kernels apart and runs them | yes |
-//! | `catalogue` | all ops of Linux in [`pv_ops`](fn@pv_ops) instead of twelve; no effect on a suite of your own | yes |
+//! | `catalogue` | all ops of Linux in [`pv_ops`](fn@pv_ops) instead of twelve; no effect on other suites | yes |
 //! | `workloads` | all workloads of the model kernel in [`pv_ops`](fn@pv_ops) instead of `mmap_perf` alone | yes |
 //! | `schema` | the JSON Schema of the report, generated from its types | no |
 //!
@@ -193,7 +193,7 @@
 //! # What is measured
 //!
 //! * An **op** ([`op::Op`]) is a machine operation: `save_fl`, `pte_val`, `set_pte`, `write_cr3`, .. Its native body is
-//!   written once, as assembly; most have a second body, that of a Xen PV guest. A privileged instruction is *modelled*
+//!   written once, as assembly; its second body is that of a Xen PV guest. A privileged instruction is *modelled*
 //!   by loads and stores on a CPU model ([`op::CpuModel`]); an instruction that is legal in ring 3 is *real*.
 //! * A **mechanism** ([`dispatch::Dispatch`]) is a way from a call site to a body: inline, direct call, flag, enum,
 //!   trait object, the `pv_ops` table, .. It is written once for all ops.

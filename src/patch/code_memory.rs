@@ -22,7 +22,8 @@ const PAGE: usize = 4096;
 pub enum CodeError {
     /// The kernel refused a system call.
     #[error(
-        "cannot map executable memory: {step} was refused ({source}); check /proc/sys/vm/memfd_noexec and the container's limits"
+        "cannot map executable memory: {step} was refused ({source}); check /proc/sys/vm/memfd_noexec and the \
+         container's limits"
     )]
     Refused {
         /// The system call.

@@ -52,7 +52,8 @@ pub enum FunctionError {
     },
     /// A branch of an unrolled chain is too short for the next copy, and no room is left for a longer one.
     #[error(
-        "the branch at {at:#x} of the function at {entry:#x} does not reach the next copy of an unrolled chain, and the code after it is executed"
+        "the branch at {at:#x} of the function at {entry:#x} does not reach the next copy of an unrolled chain, and \
+         the code after it is executed"
     )]
     Occupied {
         /// Its start address.

@@ -77,7 +77,8 @@ pub enum PatchError {
     },
     /// A write failed, and so did the restoration of the sites.
     #[error(
-        "the site at {address:#x} could not be restored after a failed patch ({source}); end this process, its code is half patched"
+        "the site at {address:#x} could not be restored after a failed patch ({source}); end this process, its \
+         code is half patched"
     )]
     HalfPatched {
         /// The first site that could not be restored.

@@ -40,7 +40,8 @@ pub unsafe extern "C" fn imul(_args: *const [u64; 4], passes: u64) -> u64 {
     // SAFETY: the code changes only the declared registers, and the loop ends because `left` starts at 1 or more.
     unsafe {
         asm!(
-            "2:", ".rept {sites}", ".rept {base}", "add {x}, {y}", ".endr", "imul {x}, {x}", ".endr", "dec {left}", "jnz 2b",
+            "2:", ".rept {sites}", ".rept {base}", "add {x}, {y}", ".endr", "imul {x}, {x}", ".endr",
+            "dec {left}", "jnz 2b",
             x = inout(reg) x,
             y = in(reg) 1u64,
             left = inout(reg) passes.max(1) => _,
@@ -64,7 +65,8 @@ pub unsafe extern "C" fn store_load<const PER_OP: u64>(_args: *const [u64; 4], p
     unsafe {
         asm!(
             // The add keeps a core with memory renaming from removing the whole chain.
-            "2:", ".rept {links}", "mov [{word}], {x}", "mov {x}, [{word}]", "add {x}, 1", ".endr", "dec {left}", "jnz 2b",
+            "2:", ".rept {links}", "mov [{word}], {x}", "mov {x}, [{word}]", "add {x}, 1", ".endr",
+            "dec {left}", "jnz 2b",
             x = inout(reg) x,
             word = in(reg) &raw mut word,
             left = inout(reg) passes.max(1) => _,

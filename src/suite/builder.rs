@@ -62,7 +62,9 @@ impl<A: Workloads, B: Workloads> Workloads for Also<A, B> {
 ///     /// Reads a register.
 ///     pub struct Read: "uart_read" = fn(register: u64 = 5) -> u64 { 0x60 | register };
 ///     /// Writes one.
-///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) { std::hint::black_box((register, byte)); };
+///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) {
+///         std::hint::black_box((register, byte));
+///     };
 /// }
 ///
 /// let suite = Suite::builder("uart")

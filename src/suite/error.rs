@@ -23,7 +23,8 @@ pub enum SuiteError {
     },
     /// The name is invalid, or reserved for the instrument.
     #[error(
-        "{kind} '{}' is not a valid name; use 1 to 64 letters, digits, '_', '-', '.' or ':', and no selftest_ at the start",
+        "{kind} '{}' is not a valid name; use 1 to 64 letters, digits, '_', '-', '.' or ':', and no selftest_ \
+         at the start",
         name.escape_default()
     )]
     Name {
@@ -59,7 +60,8 @@ pub enum SuiteError {
     },
     /// The slot does not exist.
     #[error(
-        "op {op}: there is no slot {slot}; only slots below {SLOTS} exist, and those below {} belong to the catalogue; split the suite",
+        "op {op}: there is no slot {slot}; only slots below {SLOTS} exist, and those below {} belong to the \
+         catalogue; split the suite",
         crate::op::FIRST_USER_SLOT
     )]
     NoSlot {

@@ -451,7 +451,8 @@ fn read_vector_state() -> (u64, usize) {
     let (low, high): (u32, u32);
     // SAFETY: `xgetbv` needs OSXSAVE, which was checked above.
     unsafe {
-        std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+        std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high,
+            options(nomem, nostack, preserves_flags));
     }
     // CPUID.0DH.0:EBX: bytes for all enabled components.
     ((u64::from(high) << 32 | u64::from(low)) & VECTORS, __cpuid_count(0xd, 0).ebx as usize)

@@ -9,7 +9,7 @@
 //!   emulates nothing, so it is the reference for the first.
 //!
 //! ```text
-//! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8        the loop's own decrement and branch included
+//! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8     with the loop's own decrement and branch
 //! ```
 
 mod blocks;
@@ -67,7 +67,8 @@ pub enum TraceError {
     },
     /// The loop executes too many instructions.
     #[error(
-        "the loop executes more than {limit} instructions; run fewer passes, and check that it does not wait for anything"
+        "the loop executes more than {limit} instructions; run fewer passes, and check that it does not wait \
+         for anything"
     )]
     TooLong {
         /// Largest number of instructions.
@@ -99,7 +100,8 @@ pub enum TraceError {
     },
     /// The code has a transfer of control that the tracer does not emulate.
     #[error(
-        "the code at {at:#x} cannot be traced: it is a far transfer, a transaction, or out of reach; trace by single steps"
+        "the code at {at:#x} cannot be traced: it is a far transfer, a transaction, or out of reach; trace by single \
+         steps"
     )]
     Unfollowed {
         /// Address of the instruction.
@@ -119,8 +121,8 @@ pub enum TraceError {
     Code(#[from] CodeError),
     /// Passes execute different numbers of instructions.
     #[error(
-        "the passes of the loop differ ({first} instructions in one, then {second}): it waits, or does some work in some \
-         calls only; count more passes and take the mean"
+        "the passes of the loop differ ({first} instructions in one, then {second}): it waits, or does some work in \
+         some calls only; count more passes and take the mean"
     )]
     Unsteady {
         /// Instructions of one pass.
@@ -138,7 +140,7 @@ pub trait Trace {
     /// `run` can be called with these arguments on this thread, and it returns. It does not handle SIGTRAP itself.
     ///
     /// # Errors
-    /// If it executes more than [`MAX_TRACE_INSTRUCTIONS`] instructions, or cannot be traced. It has run to its end all the same.
+    /// If it executes more than [`MAX_TRACE_INSTRUCTIONS`], or cannot be traced. It has run to its end all the same.
     unsafe fn trace(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<Vec<Step>, TraceError>;
 
     /// Traces one pass and two passes, after one untraced pass that does the work of the first call.

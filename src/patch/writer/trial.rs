@@ -36,7 +36,8 @@ pub fn run(writer: &mut dyn Writer) -> io::Result<()> {
         let found = called();
         if found != u32::from(wanted) {
             let message = format!(
-                "the write succeeded, but the old code still ran (it returned {found} instead of {wanted}), as under an emulator"
+                "the write succeeded, but the old code still ran (it returned {found} instead of {wanted}), as under \
+                 an emulator"
             );
             return Err(io::Error::other(message));
         }
