@@ -100,7 +100,7 @@ impl CodeMemory {
     fn over(file: OwnedFd, near: usize, capacity: usize) -> Result<Self, CodeError> {
         let refused = |step| move |source| CodeError::Refused { step, source };
         ftruncate(&file, capacity as u64).map_err(refused("ftruncate"))?;
-        // SAFETY: without MAP_FIXED the kernel chooses a free address, so the mapping replaces nothing.
+        // SAFETY: the mapping must not replace memory in use: without MAP_FIXED the kernel chooses a free address.
         let writable = unsafe {
             mmap(std::ptr::null_mut(), capacity, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)
         }
@@ -109,7 +109,7 @@ impl CodeMemory {
             near,
             |address| {
                 let flags = MapFlags::SHARED | MapFlags::FIXED_NOREPLACE;
-                // SAFETY: MAP_FIXED_NOREPLACE fails where a mapping exists, so nothing is replaced.
+                // SAFETY: the mapping must not replace memory in use: MAP_FIXED_NOREPLACE fails where one exists.
                 unsafe { mmap(address, capacity, ProtFlags::READ | ProtFlags::EXEC, flags, &file, 0) }
             },
             capacity,
@@ -136,7 +136,7 @@ impl CodeMemory {
             near,
             |address| {
                 let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
-                // SAFETY: MAP_FIXED_NOREPLACE fails where a mapping exists, so nothing is replaced.
+                // SAFETY: the mapping must not replace memory in use: MAP_FIXED_NOREPLACE fails where one exists.
                 unsafe { mmap_anonymous(address, capacity, ProtFlags::READ | ProtFlags::EXEC, flags) }
             },
             capacity,

@@ -23,7 +23,7 @@ impl DataMemory {
         let capacity = capacity.next_multiple_of(4096).max(4096);
         let map = |address: *mut c_void| {
             let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
-            // SAFETY: MAP_FIXED_NOREPLACE fails where a mapping exists, so nothing is replaced.
+            // SAFETY: the mapping must not replace memory in use: MAP_FIXED_NOREPLACE fails where one exists.
             unsafe { mmap_anonymous(address, capacity, ProtFlags::READ | ProtFlags::WRITE, flags) }
         };
         Ok(DataMemory { start: map_near(near, map, capacity)?, capacity, used: 0 })

@@ -192,7 +192,7 @@ mod tests {
         let mut at = [[0; 3]; 2];
         hooked(&mut at[0]);
         copy(&mut at[1]);
-        let [original, copied] = at.map(|at| at.map(|at| image.at(at as u64).map(DecodedFunction::entry)));
+        let [original, copied] = at.map(|at| at.map(|at| image.function_at(at as u64).map(DecodedFunction::entry)));
         assert_eq!(original, [None; 3]);
         let named = here as *const () as u64;
         assert_eq!(copied[..2], [Some(named); 2]);

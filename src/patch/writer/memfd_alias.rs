@@ -41,7 +41,7 @@ impl MemfdAlias {
             let written = pwrite(&file, rest, (text.len() - rest.len()) as u64)?;
             rest = &rest[written..];
         }
-        // SAFETY: without MAP_FIXED the kernel chooses a free address, so the mapping replaces nothing.
+        // SAFETY: the mapping must not replace memory in use: without MAP_FIXED the kernel chooses a free address.
         let view = unsafe {
             mmap(std::ptr::null_mut(), text.len(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)
         }?;

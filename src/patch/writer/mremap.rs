@@ -20,7 +20,7 @@ impl Writer for Mremap {
     unsafe fn write(&mut self, address: usize, code: &[u8]) -> io::Result<()> {
         let start = address / PAGE * PAGE;
         let length = (address + code.len()).next_multiple_of(PAGE) - start;
-        // SAFETY: without MAP_FIXED the kernel chooses a free address, so the mapping replaces nothing.
+        // SAFETY: the mapping must not replace memory in use: without MAP_FIXED the kernel chooses a free address.
         let copy = unsafe {
             mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
         }?;
