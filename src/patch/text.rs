@@ -345,8 +345,8 @@ impl Text {
     }
 }
 
-/// Bytes between the starts of two sites that one write covers at most. One write costs a system call and a page
-/// lookup.
+/// Largest distance in bytes between the starts of neighbouring sites that one write covers. One write costs a system
+/// call and a page lookup.
 const MAX_BATCH_GAP_BYTES: usize = 256;
 
 /// The range from the first to the last site.

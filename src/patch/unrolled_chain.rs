@@ -88,7 +88,7 @@ impl Function {
         })
     }
 
-    /// Redirects a branch from the loop's head to the link before it.
+    /// Makes a branch that goes to the loop's head go to the link before the head.
     fn redirect_to_link(
         &self,
         instruction: &Instruction,
