@@ -1,12 +1,13 @@
-//! The built-in suite: Linux's pv_ops. It is one user of this library among others: what it is made from is public.
+//! The built-in suite: Linux's pv_ops. It is an ordinary user of this library, and everything that it is made from is
+//! public.
 
 use crate::dispatch;
 use crate::op::{Op, OpVisitor, Ops, catalogue};
 use crate::suite::{Choices, OpEntry, Suite, SuiteError, entries};
 use crate::workload::{self, Measured, Workloads};
 
-/// The ops of Linux's pv_ops, the workloads of the model kernel, and all mechanisms. This is what the program `pvbench`
-/// starts:
+/// Builds the suite of the program `pvbench`: the ops of Linux's pv_ops, the workloads of the model kernel, and all
+/// mechanisms.
 ///
 /// ```no_run
 /// fn main() -> std::process::ExitCode {
@@ -14,21 +15,20 @@ use crate::workload::{self, Measured, Workloads};
 /// }
 /// ```
 ///
-/// # Errors
-/// None: the suite is tested.
+/// None in practice: tests build the suite.
 #[cfg_attr(not(feature = "instantiated"), inline)]
 pub fn pv_ops() -> Result<Suite, SuiteError> {
     let choices = Choices {
         quick_ops: Some(&QUICK_OPS),
         quick_workloads: Some(&QUICK_WORKLOADS),
         cold_ops: Some(&COLD_OPS),
-        workload_mechanisms: Some(&DECISIVE),
+        workload_mechanisms: Some(&WORKLOAD_MECHANISMS),
     };
     Suite::builder("pvbench").ops::<BuiltIn>().workloads::<BuiltInWorkloads>().choices(choices).build()
 }
 
-/// The ops of `--quick`, each of another shape: nothing, a real instruction, a modelled one, identity, store, load,
-/// arguments from none to four, callee-save or not, cheap and dear.
+/// The ops of `--quick`. Each has another shape: nothing, a real instruction, a modelled one, identity, store, load, no
+/// arguments to four, callee-save or not, cheap and expensive.
 pub const QUICK_OPS: [&str; 12] = [
     "save_fl",
     "irq_disable",
@@ -44,18 +44,19 @@ pub const QUICK_OPS: [&str; 12] = [
     "sched_clock",
 ];
 
-/// The ops that the default run measures cold: a load, a store, a call of a value, one of a NOP. Making the machine
-/// forget takes longer than measuring.
+/// The ops that the default run measures cold: a load, a store, a call that returns a value, and one that becomes NOPs.
+/// They are few because evicting caches and predictors takes longer than measuring.
 pub const COLD_OPS: [&str; 4] = ["pte_val", "irq_disable", "set_pte", "alloc_pte"];
 
-/// Workloads of `run --quick`.
+/// The workloads of `run --quick`.
 const QUICK_WORKLOADS: [&str; 1] = ["mmap_perf"];
 
-/// Kernels that decide the argument: what the default run measures workloads on.
-const DECISIVE: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
+/// The mechanisms that the default run measures workloads with: those that decide the argument about
+/// paravirt_ops.
+const WORKLOAD_MECHANISMS: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
 
-/// The ops that are compiled into the built-in suite: all of the catalogue, but for builds without the feature
-/// `catalogue`. A list for a suite of your own: `.ops::<pvbench::BuiltIn>()`.
+/// The ops that are compiled into the built-in suite: the whole catalogue, or the twelve of `--quick` without the
+/// feature `catalogue`. It is also a list for a suite of your own: `.ops::<pvbench::BuiltIn>()`.
 ///
 /// ```
 /// use pvbench::op::{Op, Ops as _, OpVisitor};
@@ -104,14 +105,14 @@ const fn is_built_in<O: Op>() -> bool {
     cfg!(feature = "catalogue") || is_among(&QUICK_OPS, O::META.name)
 }
 
-/// The workloads that are compiled into the built-in suite: all of them, but for builds without the feature
-/// `workloads`. A list for a suite of your own: `.workloads::<pvbench::BuiltInWorkloads>()`.
+/// The workloads that are compiled into the built-in suite: all of them, or those of `--quick` without the feature
+/// `workloads`. It is also a list for a suite of your own: `.workloads::<pvbench::BuiltInWorkloads>()`.
 ///
 /// ```
-/// use pvbench::workload::{Measured, OpVisitor, Workloads as _};
+/// use pvbench::workload::{Measured, WorkloadVisitor, Workloads as _};
 ///
 /// struct Names(Vec<&'static str>);
-/// impl OpVisitor for Names {
+/// impl WorkloadVisitor for Names {
 ///     fn visit<W: Measured>(&mut self) {
 ///         self.0.push(W::NAME);
 ///     }
@@ -139,7 +140,7 @@ impl Workloads for BuiltInWorkloads {
 const fn is_among(names: &[&str], name: &str) -> bool {
     let mut at = 0;
     while at < names.len() {
-        if same(names[at].as_bytes(), name.as_bytes()) {
+        if equal_bytes(names[at].as_bytes(), name.as_bytes()) {
             return true;
         }
         at += 1;
@@ -147,8 +148,8 @@ const fn is_among(names: &[&str], name: &str) -> bool {
     false
 }
 
-/// `a == b`, which is no constant function yet.
-const fn same(a: &[u8], b: &[u8]) -> bool {
+/// `a == b` as a constant function; slices have none yet.
+const fn equal_bytes(a: &[u8], b: &[u8]) -> bool {
     let mut at = 0;
     while at < a.len() && at < b.len() && a[at] == b[at] {
         at += 1;

@@ -1,4 +1,4 @@
-//! A crate outside the workspace that depends on this one by its path, built and run as its author would.
+//! A crate outside the workspace that depends on this one by its path, built and run as a user would.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,12 +8,13 @@ use pvbench::report::Report;
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/own_suite");
 
-/// The fixture's bench targets, built once: the folder that has them.
+/// Builds the fixture's bench targets once, and returns their folder.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own_suite");
-        // A copy, so that nothing is written among the sources; its versions are those that are tested here.
+        // The fixture is copied so that nothing is written into the sources. The lock file is this crate's, so both use
+        // the same versions.
         let folder = target.join("crate");
         copy(Path::new(FIXTURE), &folder);
         let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
@@ -35,7 +36,7 @@ fn copy(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         let (path, to) = (entry.path(), to.join(entry.file_name()));
         if !path.is_dir() {
-            // Only what changed, so that cargo builds nothing again for a newer date.
+            // Only changed files are copied, because a newer date would make cargo build them again.
             let same = std::fs::read(&to).is_ok_and(|old| old == std::fs::read(&path).unwrap());
             if !same {
                 std::fs::copy(&path, &to).unwrap();
@@ -46,40 +47,40 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A bench target of the fixture, with arguments.
+/// Runs a bench target of the fixture with arguments.
 fn bench(name: &str, args: &[&str], env: &[(&str, &str)]) -> Output {
     let programs = std::fs::read_dir(built()).unwrap().map(|entry| entry.unwrap().path());
     let is_it = |path: &PathBuf| {
         let file = path.file_name().unwrap().to_string_lossy().into_owned();
         file.rsplit_once('-').is_some_and(|(stem, _)| stem == name) && path.extension().is_none()
     };
-    // The newest: builds of other sources stay.
+    // The newest build, because builds of other sources stay in the folder.
     let program = programs.filter(is_it).max_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap();
     Command::new(program).args(args).envs(env.iter().copied()).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn read_output(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A short run; what it reports.
+/// Makes a short run and returns its report.
 fn report(name: &str, args: &[&str], env: &[(&str, &str)]) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
     let given = [args, &["--workers", "2", "--layouts", "1", "--seed", "7", "--out", out]].concat();
     let output = bench(name, &given, env);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", read_output(&output));
     pvbench::report::read::report(&folder.path().join("report.json")).unwrap()
 }
 
 #[test]
 fn a_bench_target_of_three_lines_has_the_whole_command_line() {
-    let help = said(&bench("uart", &["--help"], &[]));
+    let help = read_output(&bench("uart", &["--help"], &[]));
     for command in ["run", "list", "report", "explain", "predict", "selftest", "doctor"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     assert!(help.contains("Usage: uart <COMMAND>"), "{help}");
-    let ops = said(&bench("uart", &["list", "ops", "--bench"], &[]));
+    let ops = read_output(&bench("uart", &["list", "ops", "--bench"], &[]));
     for op in ["uart_read", "uart_write", "uart_ready", "uart_mask", "swap_bytes", "pte_val"] {
         assert!(ops.contains(op), "{ops}");
     }
@@ -92,8 +93,8 @@ fn cargo_bench_with_a_filter_goes_through_all_bench_targets() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["bench", "--offline", "--quiet", "--bench", "uart", "--bench", "same_shape", "--target-dir"]);
         let output = cargo.arg(target).arg("--").args(args).current_dir(target.join("crate")).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", said(&output));
-        said(&output)
+        assert!(output.status.success(), "{args:?}: {}", read_output(&output));
+        read_output(&output)
     };
     let filtered = cargo_bench(&["nothing_like_it", "--save-baseline", "x"]);
     assert!(filtered.contains("uart: no op") && filtered.contains("same_shape: no op"), "{filtered}");
@@ -104,7 +105,7 @@ fn cargo_bench_with_a_filter_goes_through_all_bench_targets() {
 }
 
 #[test]
-fn ops_of_ones_own_are_measured_by_every_mechanism_and_the_others_are_absent_with_the_reason() {
+fn user_ops_are_measured_with_every_mechanism_that_supports_them_and_the_rest_have_a_reason() {
     let report = report("uart", &["run", "--op", "*", "--regime", "throughput"], &[]);
     let cells = |op: &str, measured: bool| -> Vec<String> {
         let cells = report.cells.iter().filter(|cell| cell.op == op && cell.overhead.is_some() == measured);
@@ -129,7 +130,7 @@ fn ops_of_ones_own_are_measured_by_every_mechanism_and_the_others_are_absent_wit
 }
 
 #[test]
-fn the_other_body_is_measured_too() {
+fn the_alternative_body_is_measured_too() {
     let args = ["run", "--op", "uart_*", "--mechanism", "table,traced", "--regime", "throughput"];
     let report = report("uart", &[&args[..], &["--body", "alternative"]].concat(), &[]);
     let measured = report.cells.iter().filter(|cell| cell.overhead.is_some()).count();
@@ -137,7 +138,7 @@ fn the_other_body_is_measured_too() {
 }
 
 #[test]
-fn a_workload_of_ones_own_is_measured_and_its_calls_are_counted() {
+fn a_user_workload_is_measured_and_its_calls_are_counted() {
     let report = report("uart", &["run", "--workload", "uart_line", "--mechanism", "table,traced,site"], &[]);
     let [workload] = &report.workloads[..] else { panic!("{} workloads", report.workloads.len()) };
     assert_eq!((workload.name.as_str(), workload.unit.as_str()), ("uart_line", "line"));
@@ -163,20 +164,20 @@ fn two_suites_of_one_program_do_not_disturb_each_other() {
     let uart = report("two_suites", &args, &[("SUITE", "uart")]);
     assert!(uart.failures.is_empty(), "{:?}", uart.failures);
     let store = report("two_suites", &["run", "--op", "*", "--mechanism", "table"], &[("SUITE", "store")]);
-    let listed = said(&bench("two_suites", &["list", "ops"], &[("SUITE", "store")]));
+    let listed = read_output(&bench("two_suites", &["list", "ops"], &[("SUITE", "store")]));
     assert!(listed.contains("store_get") && !listed.contains("xen"), "{listed}");
     let absence = store.absent.iter().find(|absence| absence.what == "workloads").unwrap();
     assert!(absence.reason.contains("suite store has none"), "{}", absence.reason);
     let both = bench("two_suites", &["list"], &[]);
-    assert_eq!(both.status.code(), Some(2), "{}", said(&both));
-    let said = said(&both);
-    assert!(said.contains("uart_read of suite uart") && said.contains("store_get of suite store"), "{said}");
+    assert_eq!(both.status.code(), Some(2), "{}", read_output(&both));
+    let text = read_output(&both);
+    assert!(text.contains("uart_read of suite uart") && text.contains("store_get of suite store"), "{text}");
 }
 
 #[test]
-fn what_is_wrong_with_a_suite_is_said_at_its_start_and_names_the_op() {
+fn a_malformed_suite_is_refused_at_its_start_and_the_error_names_the_op() {
     let cases: [(&str, &[&str]); 12] = [
-        ("name_twice", &["'uart_read' is there twice", "SameName"]),
+        ("name_twice", &["'uart_read' is defined twice", "SameName"]),
         ("slot_twice", &["uart_read and other", "same slot, 192"]),
         ("no_slot", &["op beyond", "no slot 512"]),
         ("name", &["op 'a name, with a comma'"]),
@@ -191,9 +192,9 @@ fn what_is_wrong_with_a_suite_is_said_at_its_start_and_names_the_op() {
     ];
     for (wrong, expected) in cases {
         let output = bench("refused", &["list"], &[("WRONG", wrong)]);
-        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", said(&output));
-        let said = said(&output);
-        assert!(expected.iter().all(|words| said.contains(words)), "{wrong}: {said}");
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", read_output(&output));
+        let text = read_output(&output);
+        assert!(expected.iter().all(|words| text.contains(words)), "{wrong}: {text}");
     }
     assert_eq!(bench("refused", &["list"], &[]).status.code(), Some(0));
 }

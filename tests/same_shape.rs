@@ -1,5 +1,5 @@
-//! An op that is written outside of the library executes what a built-in op of the same shape executes, in every
-//! mechanism, state and regime, to the instruction.
+//! User ops execute exactly as many instructions as built-in ops of the same shape, with every mechanism, state and
+//! regime.
 
 #[path = "fixtures/own_suite/src/twins.rs"]
 mod twins;
@@ -17,8 +17,13 @@ use pvbench::regime::Regime;
 use pvbench::suite::{OpEntry, mechanisms};
 use twins::{Flags, Nothing, Same, Store, StoreAt};
 
-/// Instructions per op by column, or why there are none.
-fn counted(sampler: &mut Sampler, op: &str, regime: Regime, columns: &[Variant]) -> BTreeMap<String, String> {
+/// Instructions per op by variant, or the reason why there are none.
+fn count_instructions(
+    sampler: &mut Sampler,
+    op: &str,
+    regime: Regime,
+    columns: &[Variant],
+) -> BTreeMap<String, String> {
     let group = Comparison { op: op.to_owned(), body: BodyKind::Native, regime, offset: 0 };
     let samples =
         sampler.measure(&Task { comparison: group, rounds: 1, variants: None, count: true }, columns).unwrap();
@@ -27,14 +32,14 @@ fn counted(sampler: &mut Sampler, op: &str, regime: Regime, columns: &[Variant])
     let counts = samples.instructions.iter().map(|count| format!("{count:?}"));
     let absent = samples.absent.iter().map(|&column| (columns[column].to_string(), "no such state".to_owned()));
     let missing = samples.missing.iter().map(|missing| {
-        // The reason names the op.
+        // The reason is left out because it names the op.
         (columns[missing.variant].to_string(), format!("missing, refused: {}", missing.refused))
     });
     names.zip(counts).chain(absent).chain(missing).collect()
 }
 
 #[test]
-fn an_op_of_ones_own_executes_what_a_built_in_one_of_its_shape_does() {
+fn a_user_op_executes_as_many_instructions_as_a_built_in_op_of_its_shape() {
     let pairs: [[OpEntry; 2]; 5] = [
         [OpEntry::new::<SaveFl>(), OpEntry::new::<Flags>()],
         [OpEntry::new::<PteVal>(), OpEntry::new::<Same>()],
@@ -50,8 +55,10 @@ fn an_op_of_ones_own_executes_what_a_built_in_one_of_its_shape_does() {
             if regime == Regime::Latency && built_in != "pte_val" {
                 continue;
             }
-            let (expected, found) =
-                (counted(&mut sampler, built_in, regime, &columns), counted(&mut sampler, own, regime, &columns));
+            let (expected, found) = (
+                count_instructions(&mut sampler, built_in, regime, &columns),
+                count_instructions(&mut sampler, own, regime, &columns),
+            );
             assert!(expected.len() > columns.len(), "{built_in}: {} of {}", expected.len(), columns.len());
             assert_eq!(found, expected, "{own} against {built_in} in {}", regime.name());
         }

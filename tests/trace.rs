@@ -1,7 +1,8 @@
-//! Traces: what is counted, what survives it, and where it must not be believed. Every loop is traced in both ways.
+//! Traces: their counts, the state that they preserve, and the conditions under which they are refused. Every loop is
+//! traced by both tracers.
 //!
-//! The handler of a signal belongs to the whole process, so the tests that step take turns, and those that end a
-//! process run in a child: this binary again, with one test by its name.
+//! A signal's handler belongs to the whole process, so tests that step take turns. Tests that end a process run in a
+//! child: this binary again, with one test by its name.
 
 use std::arch::naked_asm;
 use std::os::unix::process::ExitStatusExt;
@@ -10,19 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use iced_x86::FlowControl;
-use pvbench::measure::trace::{LIMIT, OneOp, Passes, Step, Stepper, Trace, TraceError, Tracer};
+use pvbench::measure::trace::{MAX_TRACE_INSTRUCTIONS, OneOp, Passes, Step, Stepper, Trace, TraceError, Tracer};
 use pvbench::op::{BodyKind, CpuModel};
 use pvbench::patch::Function;
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Loop, Regime, SITES};
 use pvbench::suite::{OpEntry, Pair};
 
-/// Says to a test that it is the child, and what it is to do.
+/// Environment variable that tells a test that it is the child, with the child's task.
 const CHILD: &str = "PVBENCH_TRACE_CHILD";
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Both ways of tracing, while no other test has them. Fields are dropped in order.
+/// Both tracers, which no other test has at the same time. Fields are dropped in order.
 struct Turn {
     tracer: Tracer,
     stepper: Stepper,
@@ -35,13 +36,14 @@ fn turn() -> Turn {
 }
 
 impl Turn {
-    /// What either way says of a loop; they must not disagree.
+    /// Traces a loop with both tracers, whose results must agree.
     fn both<T>(&mut self, trace: impl Fn(&mut dyn Trace) -> Result<T, TraceError>) -> [Result<T, TraceError>; 2] {
         [trace(&mut self.tracer), trace(&mut self.stepper)]
     }
 
     fn passes(&mut self, name: &str, run: Loop, args: &[u64; 4]) -> Passes {
-        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+        // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op,
+        // or the loop reads none.
         let [blocks, steps] = self.both(|trace| unsafe { trace.passes(run, args) });
         let blocks = blocks.unwrap_or_else(|error| panic!("{name}, by blocks: {error}"));
         let steps = steps.unwrap_or_else(|error| panic!("{name}, by steps: {error}"));
@@ -55,7 +57,7 @@ fn addresses(steps: &[Step]) -> Vec<u64> {
     steps.iter().map(Step::address).collect()
 }
 
-/// This test binary again, with that test alone.
+/// Runs this test binary again with one test.
 fn child(test: &str, task: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, task);
@@ -74,7 +76,7 @@ fn listing(steps: &[Step]) -> Vec<String> {
     steps.iter().map(|step| step.instruction.to_string()).collect()
 }
 
-/// `body!(name, "asm", ..)`: a measured loop with that body eight times in a pass, and `dec`, `jnz`.
+/// `body!(name, "asm", ..)`: a measured loop with that body eight times per pass, then `dec` and `jnz`.
 macro_rules! body {
     ($name:ident, $($line:literal),*) => {
         #[unsafe(naked)]
@@ -84,7 +86,7 @@ macro_rules! body {
     };
 }
 
-/// The loop's own decrement and branch, shared by eight ops.
+/// Instructions per op of the loop's own decrement and branch, shared by eight ops.
 const OWN: f64 = 2.0 / SITES as f64;
 
 body!(nothing, "");
@@ -143,7 +145,7 @@ body!(
     vectors_for_long,
     "mov eax, 7",
     "movq xmm3, rax",
-    // Rounds down, which is not the default.
+    // Rounding down, which is not the default.
     "mov dword ptr [rsp - 8], 0x3f80",
     "ldmxcsr [rsp - 8]",
     "fld1",
@@ -165,7 +167,7 @@ body!(
 );
 body!(breakpoint, "int3");
 
-/// The trap flag as [`flag_seen`] saw it, at any of its eight sites.
+/// The trap flag that [`flag_seen`] saw at any of its eight sites.
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
 
 #[unsafe(naked)]
@@ -188,10 +190,10 @@ unsafe extern "C" fn flag_seen(_: *const [u64; 4], passes: u64) -> u64 {
     )
 }
 
-/// Passes of [`every_third`] since the last that did its work.
+/// Passes of [`every_third`] since the last pass with work.
 static SINCE: AtomicU64 = AtomicU64::new(0);
 
-/// Some work in every third pass only.
+/// Works in every third pass only.
 #[unsafe(naked)]
 unsafe extern "C" fn every_third(_: *const [u64; 4], passes: u64) -> u64 {
     naked_asm!(
@@ -208,18 +210,18 @@ unsafe extern "C" fn every_third(_: *const [u64; 4], passes: u64) -> u64 {
     )
 }
 
-/// Never done before the record is full.
+/// Fills every record before it returns.
 #[unsafe(naked)]
 unsafe extern "C" fn long(_: *const [u64; 4], _: u64) -> u64 {
-    naked_asm!("mov eax, {}", "22:", "dec eax", "jnz 22b", "ret", const LIMIT)
+    naked_asm!("mov eax, {}", "22:", "dec eax", "jnz 22b", "ret", const MAX_TRACE_INSTRUCTIONS)
 }
 
 /// Threads of [`starts_a_thread`] that have ended.
 static ENDED: AtomicU64 = AtomicU64::new(0);
-/// The process that [`starts_a_process`] started, or the error.
+/// The process that [`starts_a_process`] started, or its error.
 static PROCESS: AtomicU64 = AtomicU64::new(0);
 
-/// A thread in each pass, by the C library, which makes it by clone3 or clone.
+/// Starts a thread in each pass through the C library, which uses clone3 or clone.
 unsafe extern "C" fn starts_a_thread(_: *const [u64; 4], passes: u64) -> u64 {
     for _ in 0..passes {
         let thread = std::thread::spawn(|| ENDED.fetch_add(1, Ordering::SeqCst));
@@ -230,13 +232,13 @@ unsafe extern "C" fn starts_a_thread(_: *const [u64; 4], passes: u64) -> u64 {
     0
 }
 
-/// System calls of the four kinds that return twice, of which the kernel refuses the first two (flags that contradict
-/// each other); the children of the others end at once.
+/// Makes one of the four system calls that return twice. The kernel refuses the first two, whose flags contradict each
+/// other; the children of the others end at once.
 #[unsafe(naked)]
 unsafe extern "C" fn starts_a_process<const NUMBER: i64>(_: *const [u64; 4], _: u64) -> u64 {
     naked_asm!(
         "mov eax, {}",
-        // CLONE_THREAD without CLONE_SIGHAND; of clone3, no arguments.
+        // CLONE_THREAD without CLONE_SIGHAND; for clone3, no arguments.
         "mov edi, 0x10000",
         "xor esi, esi",
         "xor edx, edx",
@@ -259,17 +261,17 @@ unsafe extern "C" fn starts_a_process<const NUMBER: i64>(_: *const [u64; 4], _: 
 
 body!(process_id, "mov eax, 39", "syscall", "mov r8, rax");
 
-fn bound(op: &OpEntry, pair: &Pair, cpu: &mut CpuModel) -> [u64; 4] {
+fn bind(op: &OpEntry, pair: &Pair, cpu: &mut CpuModel) -> [u64; 4] {
     (pair.bind)(BodyKind::Native);
     (op.arguments)(cpu)
 }
 
 #[test]
-fn a_count_is_the_length_of_the_trace() {
+fn a_count_equals_the_length_of_the_trace() {
     let mut turn = turn();
     for run in [nothing as Loop, read_flags, call_and_return, conditions, fill] {
         for passes in [1, 7] {
-            // SAFETY: loops of this program that take no arguments.
+            // SAFETY: a trace needs a loop that returns and may be called with these arguments: these loops read none.
             let [count, trace] = unsafe {
                 [
                     turn.tracer.count(run, &[0; 4], passes).unwrap(),
@@ -302,14 +304,14 @@ fn loading_flags_without_the_trap_flag_does_not_end_the_trace() {
 }
 
 #[test]
-fn instructions_that_get_no_step_of_their_own_are_counted_all_the_same() {
+fn instructions_without_a_step_of_their_own_are_counted() {
     assert_eq!(per_op(identify), 5.0 + OWN);
     assert_eq!(per_op(load_stack_segment), 3.0 + OWN);
 }
 
 #[test]
-fn branches_go_where_they_go_untraced() {
-    // 3: not taken, not taken, jg; 2: jb, je; 1: jb; each with cmp and loop.
+fn branches_have_the_same_targets_as_without_a_trace() {
+    // For ecx = 3: not taken, not taken, jg; for 2: jb, je; for 1: jb; each with cmp and loop.
     assert_eq!(per_op(conditions), 1.0 + 5.0 + 4.0 + 3.0 + 1.0 + OWN);
     assert_eq!(per_op(through_stack), 5.0 + OWN);
     assert_eq!(per_op(vectors), 7.0 + OWN);
@@ -324,7 +326,7 @@ fn a_repeated_string_instruction_is_one_instruction() {
 #[test]
 fn a_body_may_have_another_fs_base() {
     // AT_HWCAP2, bit 1 (arch/x86/include/uapi/asm/hwcap2.h).
-    // SAFETY: a plain call of the system, with arguments of this process.
+    // SAFETY: `getauxval` allows any number.
     if unsafe { libc::getauxval(libc::AT_HWCAP2) } & 2 == 0 {
         eprintln!("skipped: this kernel or CPU has no wrfsbase in user space");
         return;
@@ -332,12 +334,13 @@ fn a_body_may_have_another_fs_base() {
     assert_eq!(per_op(other_fs_base), 5.0 + OWN);
 }
 
-/// `flag_seen` stores what it gathered.
+/// `flag_seen` stores every flag that it saw.
 #[test]
 fn traced_code_does_not_see_the_trap_flag() {
     let mut turn = turn();
     let traced = turn.both(|trace| {
-        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+        // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op,
+        // or the loop reads none.
         let steps = unsafe { trace.trace(flag_seen, &[0; 4], 1) }?;
         Ok((steps.len(), SEEN.swap(u64::MAX, Ordering::Relaxed)))
     });
@@ -349,7 +352,8 @@ fn traced_code_does_not_see_the_trap_flag() {
 #[test]
 fn a_trace_starts_at_the_first_instruction_and_ends_with_the_return() {
     let mut turn = turn();
-    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+    // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op, or
+    // the loop reads none.
     for steps in turn.both(|trace| unsafe { trace.trace(call_and_return, &[0; 4], 2) }) {
         let steps = steps.unwrap();
         assert_eq!(steps[0].address(), call_and_return as *const () as u64);
@@ -362,26 +366,29 @@ fn a_trace_starts_at_the_first_instruction_and_ends_with_the_return() {
 #[test]
 fn work_in_some_passes_only_is_unsteady() {
     let mut turn = turn();
-    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+    // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op, or
+    // the loop reads none.
     for counted in turn.both(|trace| unsafe { trace.per_op(every_third, &[0; 4]) }) {
         assert!(matches!(counted, Err(TraceError::Unsteady { .. })), "{counted:?}");
     }
 }
 
 #[test]
-fn a_loop_that_does_not_fit_is_refused_and_runs_to_its_end() {
+fn a_loop_with_too_many_instructions_is_refused_and_runs_to_its_end() {
     let mut turn = turn();
-    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+    // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op, or
+    // the loop reads none.
     for traced in turn.both(|trace| unsafe { trace.trace(long, &[0; 4], 1) }) {
         assert!(matches!(traced, Err(TraceError::TooLong { .. })), "{traced:?}");
     }
-    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+    // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op, or
+    // the loop reads none.
     for next in turn.both(|trace| unsafe { trace.trace(nothing, &[0; 4], 1) }) {
         assert!(next.is_ok(), "{next:?}");
     }
 }
 
-/// What is started would go on in the copies, on registers that are another's.
+/// A new thread or process would continue in the copies, with the registers of another.
 #[test]
 fn code_that_starts_a_thread_or_process_is_refused_and_runs_to_its_end() {
     let mut turn = turn();
@@ -394,18 +401,18 @@ fn code_that_starts_a_thread_or_process_is_refused_and_runs_to_its_end() {
     ] {
         for _ in 0..2 {
             ENDED.store(0, Ordering::SeqCst);
-            // SAFETY: a loop of this program that takes no arguments.
+            // SAFETY: a trace needs a loop that returns and may be called with these arguments: this loop reads none.
             let counted = unsafe { turn.tracer.count(run, &[0; 4], passes) };
             let Err(TraceError::Starts { at }) = counted else { panic!("{counted:?}") };
-            // SAFETY: executed just now.
+            // SAFETY: the read needs mapped bytes: an instruction was executed at this address just now.
             assert_eq!(unsafe { *(at as *const [u8; 2]) }, [0x0f, 0x05], "no system call at {at:#x}");
             assert_eq!(ENDED.load(Ordering::SeqCst), passes);
             let process = PROCESS.swap(0, Ordering::SeqCst) as libc::pid_t;
             if process > 0 {
-                // SAFETY: a child of this process; what it ended with is not asked for.
+                // SAFETY: `waitpid` allows a null pointer for the status, which is not needed.
                 assert_eq!(unsafe { libc::waitpid(process, std::ptr::null_mut(), 0) }, process);
             }
-            // SAFETY: a loop of this program that takes no arguments.
+            // SAFETY: a trace needs a loop that returns and may be called with these arguments: this loop reads none.
             assert_eq!(unsafe { turn.tracer.count(nothing, &[0; 4], 1) }.unwrap(), 4);
         }
     }
@@ -414,20 +421,20 @@ fn code_that_starts_a_thread_or_process_is_refused_and_runs_to_its_end() {
 #[test]
 fn other_system_calls_are_counted() {
     let mut turn = turn();
-    // SAFETY: a loop of this program that takes no arguments.
+    // SAFETY: a trace needs a loop that returns and may be called with these arguments: this loop reads none.
     assert_eq!(unsafe { turn.tracer.per_op(process_id, &[0; 4]) }.unwrap(), 3.0 + OWN);
-    // SAFETY: as above, in the way it is run untraced.
+    // SAFETY: the loop may be called with any arguments, because it reads none.
     assert_eq!(unsafe { process_id(&[0; 4], 1) }, u64::from(std::process::id()));
 }
 
-/// Of the blocks between, none touches a vector register or the base of `fs`; both must be there afterwards.
+/// The blocks in between use neither vector registers nor the base of `fs`; both must be preserved.
 #[test]
-fn what_a_block_leaves_alone_outlasts_it() {
+fn registers_that_a_block_does_not_use_are_preserved() {
     assert_eq!(per_op(vectors_for_long), 21.0 + OWN);
 }
 
 #[test]
-fn there_is_one_tracer_at_a_time() {
+fn a_process_has_one_tracer_and_one_stepper_at_a_time() {
     let turn = turn();
     assert!(matches!(Tracer::install(), Err(TraceError::Busy)));
     assert!(matches!(Stepper::install(), Err(TraceError::Busy)));
@@ -437,7 +444,7 @@ fn there_is_one_tracer_at_a_time() {
 
 /// The address of SIGTRAP's handler, its flags, and this thread's alternate stack.
 fn signal_state() -> (usize, i32, usize, usize) {
-    // SAFETY: a plain call of the system, with arguments of this process.
+    // SAFETY: the calls write to two local variables of the right types; zeroed bytes are valid values of both.
     unsafe {
         let (mut action, mut stack) = (std::mem::zeroed::<libc::sigaction>(), std::mem::zeroed::<libc::stack_t>());
         assert_eq!(libc::sigaction(libc::SIGTRAP, std::ptr::null(), &raw mut action), 0);
@@ -447,7 +454,7 @@ fn signal_state() -> (usize, i32, usize, usize) {
 }
 
 #[test]
-fn dropping_it_puts_back_handler_and_stack() {
+fn dropping_a_stepper_restores_the_handler_and_the_stack() {
     let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = signal_state();
     let stepper = Stepper::install().unwrap();
@@ -461,40 +468,41 @@ fn dropping_it_puts_back_handler_and_stack() {
 fn a_breakpoint_in_traced_code_still_ends_the_process() {
     if task().is_some() {
         let mut turn = turn();
-        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+        // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op,
+        // or the loop reads none.
         let traced = unsafe { turn.stepper.trace(breakpoint, &[0; 4], 1) };
-        panic!("a breakpoint was taken for a step: {traced:?}");
+        panic!("a breakpoint was mistaken for a step: {traced:?}");
     }
     let ended = child("a_breakpoint_in_traced_code_still_ends_the_process", "run").output().unwrap();
-    assert_eq!(ended.status.signal(), Some(libc::SIGTRAP), "{}", said(&ended));
+    assert_eq!(ended.status.signal(), Some(libc::SIGTRAP), "{}", read_output(&ended));
 }
 
 #[test]
 fn a_breakpoint_of_another_thread_still_ends_the_process() {
     if task().is_some() {
         let _turn = turn();
-        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+        // SAFETY: the loop may be called with any arguments, because it reads none.
         let _ = std::thread::spawn(|| unsafe { breakpoint(std::ptr::null(), 1) }).join();
         panic!("a breakpoint was ignored");
     }
     let ended = child("a_breakpoint_of_another_thread_still_ends_the_process", "run").output().unwrap();
-    assert_eq!(ended.status.signal(), Some(libc::SIGTRAP), "{}", said(&ended));
+    assert_eq!(ended.status.signal(), Some(libc::SIGTRAP), "{}", read_output(&ended));
 }
 
-fn said(output: &Output) -> String {
+fn read_output(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// What decoding says and what stepping says, for every op whose loop has one way through it.
+/// Compares decoding with stepping, for every op whose loop has a single path.
 #[test]
-fn straight_loops_execute_what_decoding_them_shows() {
+fn straight_loops_execute_the_instructions_that_are_decoded() {
     let mut turn = turn();
     let mut cpu = CpuModel::install().unwrap();
     let mut compared = 0;
     for op in op_entries() {
         let pair = &op.pairs[0];
         let run = pair.loop_of(Regime::Throughput).unwrap();
-        // SAFETY: the address of a loop of this program.
+        // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
         let function = unsafe { Function::with_loop(run as *const () as usize) }.unwrap();
         let instructions: Vec<_> = function.loop_instructions().collect();
         let leaves = |flow| !matches!(flow, FlowControl::Next | FlowControl::Return);
@@ -502,7 +510,7 @@ fn straight_loops_execute_what_decoding_them_shows() {
         if others.iter().any(|i| leaves(i.flow_control())) || !last.is_jcc_short_or_near() {
             continue;
         }
-        let args = bound(&op, pair, &mut cpu);
+        let args = bind(&op, pair, &mut cpu);
         let passes = turn.passes(op.meta.name, run, &args);
         assert_eq!(passes.instructions(), instructions.len() as i64, "{}", op.meta.name);
         let codes: Vec<_> = passes.second().iter().map(|step| step.instruction.code()).collect();
@@ -513,20 +521,21 @@ fn straight_loops_execute_what_decoding_them_shows() {
 }
 
 #[test]
-fn every_loop_of_the_suite_is_counted_the_same_twice() {
+fn two_counts_of_each_loop_of_the_suite_are_equal() {
     let mut turn = turn();
     let mut cpu = CpuModel::install().unwrap();
     let (mut counted, mut steps, mut failed) = (0, 0, Vec::new());
     let start = std::time::Instant::now();
     for op in op_entries() {
         for pair in &op.pairs {
-            // Cold loops are those of throughput; random ones need a course.
+            // Cold loops are the same as those of throughput; random loops need a target sequence.
             for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
                 let Some(run) = pair.loop_of(regime) else { continue };
                 let name = format!("{} {} {}", op.meta.name, pair.mechanism.name, regime.name());
                 let mut count = || {
-                    let args = bound(&op, pair, &mut cpu);
-                    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+                    let args = bind(&op, pair, &mut cpu);
+                    // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made
+                    // for its op, or the loop reads none.
                     unsafe { turn.tracer.passes(run, &args) }
                 };
                 match (count(), count()) {
@@ -546,7 +555,7 @@ fn every_loop_of_the_suite_is_counted_the_same_twice() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// The CPU's own account, of calls and of what is called.
+/// The CPU's own steps are the reference, for calls and for callees.
 #[test]
 fn blocks_and_single_steps_see_the_same_instructions() {
     let mut turn = turn();
@@ -555,10 +564,11 @@ fn blocks_and_single_steps_see_the_same_instructions() {
         for pair in op.pairs.iter().filter(|pair| ["table", "dyn"].contains(&pair.mechanism.name)) {
             let run = pair.loop_of(Regime::Throughput).unwrap();
             let traced = [0, 1].map(|way| {
-                let args = bound(&op, pair, &mut cpu);
+                let args = bind(&op, pair, &mut cpu);
                 let [blocks, steps]: [&mut dyn Trace; 2] = [&mut turn.tracer, &mut turn.stepper];
                 let trace = if way == 0 { blocks } else { steps };
-                // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+                // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for
+                // its op, or the loop reads none.
                 addresses(&unsafe { trace.trace(run, &args, 1) }.unwrap())
             });
             assert_eq!(traced[0], traced[1], "{} {}", op.meta.name, pair.mechanism.name);
@@ -567,13 +577,13 @@ fn blocks_and_single_steps_see_the_same_instructions() {
 }
 
 #[test]
-fn a_call_through_the_table_executes_a_call_and_a_return_more() {
+fn a_call_through_the_table_executes_an_extra_call_and_return() {
     let mut cpu = CpuModel::install().unwrap();
     let ops = op_entries();
     let op = ops.iter().find(|op| op.meta.name == "save_fl").unwrap();
     let mut counts = ["inline", "direct", "table"].map(|name| {
         let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name).unwrap();
-        let args = bound(op, pair, &mut cpu);
+        let args = bind(op, pair, &mut cpu);
         turn().passes(name, pair.loop_of(Regime::Throughput).unwrap(), &args).per_op()
     });
     counts.iter_mut().for_each(|count| *count -= OWN);
@@ -581,36 +591,39 @@ fn a_call_through_the_table_executes_a_call_and_a_return_more() {
 }
 
 #[test]
-fn the_instructions_of_one_op_are_cut_out_of_the_pass() {
+fn the_instructions_of_one_op_are_found_in_the_pass() {
     let mut turn = turn();
-    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+    // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op, or
+    // the loop reads none.
     let passes = unsafe { turn.tracer.passes(call_and_return, &[0; 4]) }.unwrap();
     let OneOp::Repeated { steps, sites: 8 } = passes.one_op() else {
         panic!("no period in {:?}", listing(passes.second()))
     };
     let mnemonics: Vec<String> = listing(&steps).iter().map(|text| text[..3].to_owned()).collect();
     assert_eq!(mnemonics, ["cal", "nop", "ret", "jmp"]);
-    // The second of the eight, each of nine bytes: call 5, jmp 2, nop, ret.
+    // The second of eight sites of nine bytes each: call 5, jmp 2, nop, ret.
     assert_eq!(steps[0].address(), call_and_return as *const () as u64 + 9);
     assert_eq!(steps[1].bytes(), [0x90]);
-    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+    // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op, or
+    // the loop reads none.
     let whole = unsafe { turn.tracer.passes(nothing, &[0; 4]) }.unwrap().one_op();
     let OneOp::Whole(steps) = whole else { panic!("{whole:?}") };
     assert_eq!(listing(&steps), ["dec rsi", &format!("jne short {:016X}h", nothing as *const () as u64)]);
 }
 
-/// valgrind executes the loop but raises no step; that must not pass for a count.
+/// valgrind executes the loop but raises no step, which must not count as a result.
 #[test]
-fn a_platform_without_single_steps_is_refused_for_them_and_traced_by_blocks() {
+fn a_platform_without_single_steps_is_refused_by_the_stepper_and_traced_by_blocks() {
     if task().is_some() {
         let error = Stepper::install().err().expect("valgrind does not single-step");
         assert!(matches!(error, TraceError::Miscounts { .. }), "{error}");
         let mut tracer = Tracer::install().unwrap();
-        // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+        // SAFETY: a trace needs a loop that returns and may be called with these arguments: they were made for its op,
+        // or the loop reads none.
         assert_eq!(unsafe { tracer.per_op(call_and_return, &[0; 4]) }.unwrap(), 4.0 + OWN);
         return println!("refused: {error}");
     }
-    let inner = child("a_platform_without_single_steps_is_refused_for_them_and_traced_by_blocks", "run");
+    let inner = child("a_platform_without_single_steps_is_refused_by_the_stepper_and_traced_by_blocks", "run");
     let ran = Command::new("valgrind")
         .args(["--tool=none", "--smc-check=all"])
         .arg(inner.get_program())
@@ -623,7 +636,7 @@ fn a_platform_without_single_steps_is_refused_for_them_and_traced_by_blocks() {
         }
         ran => {
             let ran = ran.unwrap();
-            assert!(ran.status.success() && said(&ran).contains("refused: "), "{}", said(&ran));
+            assert!(ran.status.success() && read_output(&ran).contains("refused: "), "{}", read_output(&ran));
         }
     }
 }

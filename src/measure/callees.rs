@@ -109,7 +109,7 @@ impl Callees {
 
     /// The original of the function that runs at an address.
     pub fn function_at(&self, address: u64) -> Option<usize> {
-        Some(self.image()?.at(address)?.entry() as usize)
+        Some(self.image()?.function_at(address)?.entry() as usize)
     }
 
     fn image(&self) -> Option<&CodeImage> {

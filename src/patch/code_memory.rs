@@ -1,9 +1,9 @@
-//! Memory for machine code that is made at run time, near the program's own text, so that its calls (`rel32`) and its
-//! data (`[rip+disp32]`) stay in reach.
+//! Memory for machine code that is written at run time. It lies near the program's own text, so that calls (`rel32`)
+//! and data (`[rip+disp32]`) stay within reach.
 //!
-//! No page is writable and executable: one memfd is mapped twice, readable and writable for whoever writes the code,
-//! readable and executable for whoever runs it. Where there is no memfd, plain executable memory is written as the
-//! program's text is (see [`super::writer`]).
+//! No page is writable and executable at once. One memfd is mapped twice: a readable and writable view for writing, a
+//! readable and executable view for running. Without memfds, plain executable memory is written the way the program's
+//! text is (see [`super::writer`]).
 
 use std::ffi::c_void;
 use std::os::fd::OwnedFd;
@@ -17,60 +17,61 @@ use super::writer::{self, Writer, WriterError};
 
 const PAGE: usize = 4096;
 
-/// Why there is no such memory.
+/// Why code memory is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum CodeError {
-    /// The kernel refused a step.
+    /// The kernel refused a system call.
     #[error(
-        "no executable memory: {step} was refused ({source}); see /proc/sys/vm/memfd_noexec and the limits of the container"
+        "cannot map executable memory: {step} was refused ({source}); check /proc/sys/vm/memfd_noexec and the \
+         container's limits"
     )]
     Refused {
-        /// Which system call.
+        /// The system call.
         step: &'static str,
-        /// What it said.
+        /// The kernel's error.
         source: Errno,
     },
-    /// Everything near the text is taken.
+    /// All address space near the text is taken.
     #[error("no free address space within 1 GiB of the program's text")]
     NoRoomNearby,
-    /// No memfd, and no other way.
-    #[error("{memfd}; without a memfd: {writer}")]
+    /// There is no memfd, and no writer of text works either.
+    #[error("cannot write code: memfd_create was refused ({memfd}), and {writer}")]
     Unwritable {
         /// Why there is no memfd.
         memfd: Errno,
-        /// Why nothing else serves.
+        /// Why no writer works.
         writer: WriterError,
     },
     /// Code could not be written.
     #[error("code at {address:#x} could not be written through {writer}: {source}")]
     Write {
-        /// Where.
+        /// Address of the code.
         address: usize,
-        /// Through what.
+        /// Name of the writer.
         writer: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// More code than was asked room for.
+    /// The code does not fit into the memory.
     #[error("the code memory of {capacity} bytes is full")]
     Full {
-        /// Its size.
+        /// Size of the memory in bytes.
         capacity: usize,
     },
 }
 
-/// A memfd whose mappings may be executable. `MFD_EXEC` says what it is for; kernels before 6.3 do not know the flag
-/// and need none.
+/// Creates a memfd whose mappings may be executable. `MFD_EXEC` asks for that; kernels before 6.3 neither know nor need
+/// the flag.
 pub(crate) fn executable_memfd() -> Result<OwnedFd, Errno> {
     memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
         .or_else(|_| memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC))
 }
 
-/// How code gets there.
+/// The way that code is written to the memory.
 enum Access {
-    /// Through a second view of the same memory, or into its file.
+    /// Through a second view of the same memory, or through its file.
     View(NonNull<u8>, OwnedFd),
-    /// As text is written.
+    /// Through a writer of text.
     Text(Box<dyn Writer>),
 }
 
@@ -83,10 +84,10 @@ pub struct CodeMemory {
 }
 
 impl CodeMemory {
-    /// Maps `capacity` bytes (rounded up to pages) within reach of `near`.
+    /// Maps `capacity` bytes, rounded up to pages, within reach of `near`.
     ///
     /// # Errors
-    /// Where the kernel refuses executable memory, or there is no room.
+    /// If the kernel refuses executable memory, or if no address near `near` is free.
     pub fn new(near: usize, capacity: usize) -> Result<Self, CodeError> {
         let capacity = capacity.next_multiple_of(PAGE);
         match executable_memfd() {
@@ -95,11 +96,11 @@ impl CodeMemory {
         }
     }
 
-    /// Memory of which a memfd gives two views.
+    /// Maps both views of a memfd.
     fn over(file: OwnedFd, near: usize, capacity: usize) -> Result<Self, CodeError> {
         let refused = |step| move |source| CodeError::Refused { step, source };
         ftruncate(&file, capacity as u64).map_err(refused("ftruncate"))?;
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        // SAFETY: the mapping must not replace memory in use: without MAP_FIXED the kernel chooses a free address.
         let writable = unsafe {
             mmap(std::ptr::null_mut(), capacity, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)
         }
@@ -108,7 +109,7 @@ impl CodeMemory {
             near,
             |address| {
                 let flags = MapFlags::SHARED | MapFlags::FIXED_NOREPLACE;
-                // SAFETY: MAP_FIXED_NOREPLACE fails instead of replacing a mapping.
+                // SAFETY: the mapping must not replace memory in use: MAP_FIXED_NOREPLACE fails where one exists.
                 unsafe { mmap(address, capacity, ProtFlags::READ | ProtFlags::EXEC, flags, &file, 0) }
             },
             capacity,
@@ -118,23 +119,24 @@ impl CodeMemory {
                 Ok(CodeMemory { access: Access::View(writable, file), executable, capacity, used: 0 })
             }
             (_, executable) => {
-                // SAFETY: mapped above, not handed out.
+                // SAFETY: the view was mapped above with this size, and no reference to it exists.
                 let _ = unsafe { munmap(writable, capacity) };
                 Err(executable.err().unwrap_or(CodeError::NoRoomNearby))
             }
         }
     }
 
-    /// Plain executable memory.
+    /// Maps plain executable memory.
     fn as_text(memfd: Errno, near: usize, capacity: usize) -> Result<Self, CodeError> {
-        // SAFETY: these two map over nothing but what is written to.
+        // SAFETY: `first` demands that no thread runs code in the range; the range is empty, and these two writers
+        // replace only the pages that they write.
         let writer = unsafe { writer::first(&["/proc/self/mem", "mremap"], 0..0) }
             .map_err(|writer| CodeError::Unwritable { memfd, writer })?;
         let executable = map_near(
             near,
             |address| {
                 let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
-                // SAFETY: as above.
+                // SAFETY: the mapping must not replace memory in use: MAP_FIXED_NOREPLACE fails where one exists.
                 unsafe { mmap_anonymous(address, capacity, ProtFlags::READ | ProtFlags::EXEC, flags) }
             },
             capacity,
@@ -142,18 +144,18 @@ impl CodeMemory {
         Ok(CodeMemory { access: Access::Text(writer), executable, capacity, used: 0 })
     }
 
-    /// Forgets all code. Nothing may run in it any more.
+    /// Empties the memory. No code in it may run after this.
     pub fn clear(&mut self) {
         self.used = 0;
     }
 
-    /// Reserves `size` bytes of which byte number `anchor` lies at `offset` within 128 bytes, and returns the address
-    /// they will run at.
+    /// Reserves `size` bytes so that byte number `anchor` lies at `offset` within 128 bytes. Returns the address that
+    /// the bytes will run at.
     ///
     /// # Errors
     /// [`CodeError::Full`].
     pub fn reserve(&mut self, size: usize, anchor: usize, offset: usize) -> Result<usize, CodeError> {
-        // Mappings are page-aligned, so offsets into the memory are offsets within 128 bytes, too.
+        // Mappings are page-aligned, so an offset into the memory is also an offset within 128 bytes.
         let misplaced = (self.used + anchor) % 128;
         let start = self.used + (offset + 128 - misplaced) % 128;
         if start + size > self.capacity {
@@ -163,27 +165,29 @@ impl CodeMemory {
         Ok(self.executable.as_ptr() as usize + start)
     }
 
-    /// Writes code to an address that [`CodeMemory::reserve`] returned for at least as many bytes.
-    /// [`serialise`](super::text::serialise) is to be called before it runs.
+    /// Writes code to an address that [`CodeMemory::reserve`] returned for at least as many bytes. The caller calls
+    /// [`serialise`](super::text::serialise) before the code runs.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// If the kernel refuses the write.
     pub fn write(&mut self, address: usize, code: &[u8]) -> Result<(), CodeError> {
         let start = self.within(address, code.len());
         if code.is_empty() {
-            // No system call has a way to write nothing.
+            // System calls reject empty writes.
             return Ok(());
         }
         match &mut self.access {
-            // Pages that nobody has written are neither cleared nor mapped first where the kernel writes them.
+            // A write through the file saves the kernel from clearing and mapping fresh pages first.
             Access::View(_, file) if code.len() >= PAGE && pwrite(&*file, code, start as u64) == Ok(code.len()) => {}
-            // SAFETY: within the writable view, by the line above; nobody runs it before it is written.
+            // SAFETY: `within` checked that the bytes lie in the writable view, and `reserve` gives each address out
+            // once, so nothing runs there yet.
             Access::View(view, _) => unsafe {
                 std::ptr::copy_nonoverlapping(code.as_ptr(), view.as_ptr().add(start), code.len());
             },
             Access::Text(writer) => {
                 let name = writer.name();
-                // SAFETY: within the executable memory, which nobody runs before it is written.
+                // SAFETY: `write` needs text that no thread runs: `within` checked the range, and nothing runs reserved
+                // memory before it is written.
                 unsafe { writer.write(address, code) }.map_err(|source| CodeError::Write {
                     address,
                     writer: name,
@@ -194,25 +198,28 @@ impl CodeMemory {
         Ok(())
     }
 
-    /// Where in the memory so many bytes at an address are, all of them reserved.
+    /// Offset of `address` in the memory; panics unless all `length` bytes are reserved.
     fn within(&self, address: usize, length: usize) -> usize {
         let start = address.wrapping_sub(self.executable.as_ptr() as usize);
-        assert!(start.checked_add(length).is_some_and(|end| end <= self.used), "past what was reserved");
+        assert!(
+            start.checked_add(length).is_some_and(|end| end <= self.used),
+            "the range ends after the reserved bytes"
+        );
         start
     }
 
-    /// The code at an address, for checking.
+    /// The code at an address, for checks.
     #[must_use]
     pub fn read(&self, address: usize, size: usize) -> &[u8] {
         let start = self.within(address, size);
-        // SAFETY: within the executable view, by the line above; it is written only through `&mut self`.
+        // SAFETY: `within` checked that the bytes lie in the executable view; only methods with `&mut self` write it.
         unsafe { std::slice::from_raw_parts(self.executable.as_ptr().add(start), size) }
     }
 }
 
 impl Drop for CodeMemory {
     fn drop(&mut self) {
-        // SAFETY: both views were mapped by `new` with this size and are not used after this.
+        // SAFETY: `new` mapped both views with this size, and nothing uses them after `drop`.
         unsafe {
             if let Access::View(writable, _) = &self.access {
                 let _ = munmap(writable.as_ptr().cast(), self.capacity);
@@ -222,7 +229,7 @@ impl Drop for CodeMemory {
     }
 }
 
-/// Tries addresses farther and farther below and above `near`.
+/// Maps memory at the free address nearest to `near`, in steps of 16 MiB up to 1 GiB below and above it.
 pub(super) fn map_near(
     near: usize,
     map: impl Fn(*mut c_void) -> Result<*mut c_void, Errno>,
@@ -236,8 +243,8 @@ pub(super) fn map_near(
                 Ok(mapped) if mapped as usize == address => {
                     return NonNull::new(mapped.cast()).ok_or(CodeError::NoRoomNearby);
                 }
-                // A kernel before 4.17 takes the address for a hint.
-                // SAFETY: mapped in the line above, not handed out.
+                // A kernel before 4.17 treats the address as a hint.
+                // SAFETY: this mapping was made in the line above, and no reference to it exists.
                 Ok(elsewhere) => drop(unsafe { munmap(elsewhere, capacity) }),
                 Err(Errno::EXIST | Errno::INVAL) => {}
                 Err(source) => return Err(CodeError::Refused { step: "mmap of executable memory", source }),

@@ -1,4 +1,4 @@
-//! Memory for copies of data that code refers to by its distance, near the program's own text.
+//! Memory for copies of data that code refers to by its distance. It lies near the program's own text.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -15,21 +15,21 @@ pub struct DataMemory {
 }
 
 impl DataMemory {
-    /// Maps `capacity` bytes (rounded up to pages) within reach of `near`.
+    /// Maps `capacity` bytes, rounded up to pages, within reach of `near`.
     ///
     /// # Errors
-    /// Where there is no room, or the kernel refuses.
+    /// If the kernel refuses memory, or if no address near `near` is free.
     pub fn new(near: usize, capacity: usize) -> Result<Self, CodeError> {
         let capacity = capacity.next_multiple_of(4096).max(4096);
         let map = |address: *mut c_void| {
             let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
-            // SAFETY: MAP_FIXED_NOREPLACE fails instead of replacing a mapping.
+            // SAFETY: the mapping must not replace memory in use: MAP_FIXED_NOREPLACE fails where one exists.
             unsafe { mmap_anonymous(address, capacity, ProtFlags::READ | ProtFlags::WRITE, flags) }
         };
         Ok(DataMemory { start: map_near(near, map, capacity)?, capacity, used: 0 })
     }
 
-    /// Copies `bytes` to the next place that lies at `offset` within a page, and returns where that is.
+    /// Copies `bytes` to the next free address at `offset` within a page, and returns that address.
     ///
     /// # Errors
     /// [`CodeError::Full`].
@@ -39,7 +39,8 @@ impl DataMemory {
             return Err(CodeError::Full { capacity: self.capacity });
         }
         self.used = at + bytes.len();
-        // SAFETY: within the mapping, by the lines above, and nobody else's.
+        // SAFETY: the lines above check that the bytes fit into the mapping; each address is given out once, so source
+        // and target do not overlap.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(at), bytes.len()) };
         Ok(self.start.as_ptr() as usize + at)
     }
@@ -47,7 +48,7 @@ impl DataMemory {
 
 impl Drop for DataMemory {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this size, and not used after this.
+        // SAFETY: `new` mapped the memory with this size, and nothing uses it after `drop`.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.capacity) };
     }
 }

@@ -1,114 +1,118 @@
-//! Functions that were decoded before. Kernels have most of theirs in common, and decoding takes the longest of what it
-//! takes to copy one.
+//! The decode cache: functions that were decoded before, by address. Kernels share most of their functions, and
+//! decoding takes the largest part of the time that a copy takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use iced_x86::FlowControl;
 
-use super::got_calls::called_words;
+use super::got_calls::find_got_calls;
 use super::{DecodedFunction, FunctionError, elf_image};
 
-/// A function, and what a [`CodeImage`](super::CodeImage) asks of it.
+/// A decoded function with its place in the call graph, for a [`CodeImage`](super::CodeImage).
 pub(super) struct CallGraphNode {
     pub code: DecodedFunction,
-    /// By the instruction that reads it, the constant word that it calls through.
+    /// The GOT words that it calls through, by the address of the instruction that reads each.
     pub read_by: BTreeMap<u64, u64>,
-    /// These words, and where they lead.
+    /// The same words, each with the function whose address it holds.
     pub words: Vec<(u64, u64)>,
-    /// What it calls, or jumps to when it is done.
+    /// The functions that it calls, or that it jumps to at its end.
     pub calls: BTreeSet<u64>,
-    /// Whether control comes back: by a return, or by a jump elsewhere.
+    /// Whether it can return to its caller: by a return, or by a jump out of the function.
     pub returns: bool,
 }
 
 impl CallGraphNode {
     fn new(code: DecodedFunction) -> Self {
-        let read_by = called_words(&code);
+        let read_by = find_got_calls(&code);
         let words: Vec<(u64, u64)> =
             read_by.values().filter_map(|slot| Some((*slot, elf_image::function_at(*slot)?))).collect();
-        let calls = called(&code).chain(words.iter().map(|(_, function)| *function)).collect();
+        let calls = find_branch_targets(&code).chain(words.iter().map(|(_, function)| *function)).collect();
         CallGraphNode { returns: returns(&code), code, read_by, words, calls }
     }
 }
 
-/// Functions by where they start. What is patched into one makes another of it.
+/// Decoded functions by start address. A function whose sites are patched is a further entry at the same address.
 #[derive(Default)]
 pub struct DecodeCache {
-    known: BTreeMap<u64, Vec<Rc<CallGraphNode>>>,
+    functions: BTreeMap<u64, Vec<Rc<CallGraphNode>>>,
     staying: BTreeSet<u64>,
 }
 
 impl DecodeCache {
-    /// With functions that are called where they are, and that no [`CodeImage`](super::CodeImage) has: addresses.
+    /// Creates an empty cache. Functions at the addresses in `staying` are called in place, and no
+    /// [`CodeImage`](super::CodeImage) copies them.
     #[must_use]
     pub fn leaving(staying: impl Iterator<Item = usize>) -> Self {
-        DecodeCache { known: BTreeMap::new(), staying: staying.map(|entry| entry as u64).collect() }
+        DecodeCache { functions: BTreeMap::new(), staying: staying.map(|entry| entry as u64).collect() }
     }
 
-    /// Whether a function is to be called where it is.
-    pub(super) fn stays(&self, entry: u64) -> bool {
+    /// Whether copies call the function at `entry` in place.
+    pub(super) fn leaves_in_place(&self, entry: u64) -> bool {
         self.staying.contains(&entry)
     }
 
-    /// The function at `entry`, as [`DecodedFunction::at`] gives it.
+    /// The function at `entry`, as [`DecodedFunction::at`] decodes it.
     ///
     /// # Safety
-    /// As there.
+    /// As for [`DecodedFunction::at`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`DecodedFunction::at`].
     pub(super) unsafe fn at(&mut self, entry: usize) -> Result<Rc<CallGraphNode>, FunctionError> {
-        // SAFETY: the caller's contract; the code is held in here alone, where nothing is patched.
+        // SAFETY: `find` needs a compiled function, which the caller guarantees, and that nothing is patched while
+        // `code` is borrowed; nothing in this function patches.
         let (entry, code) = unsafe { DecodedFunction::find(entry) }?;
-        let known = self.known.entry(entry).or_default();
-        if let Some(same) = known.iter().find(|callee| callee.code.bytes() == code) {
+        let versions = self.functions.entry(entry).or_default();
+        if let Some(same) = versions.iter().find(|callee| callee.code.bytes() == code) {
             return Ok(Rc::clone(same));
         }
         let callee = Rc::new(CallGraphNode::new(DecodedFunction::decode(entry, code.to_vec())?));
-        known.push(Rc::clone(&callee));
+        versions.push(Rc::clone(&callee));
         Ok(callee)
     }
 
-    /// A callee, as [`DecodedFunction::callee`] gives it.
+    /// The callee at `entry`, as [`DecodedFunction::callee`] decodes it.
     ///
     /// # Safety
-    /// As there.
+    /// As for [`DecodedFunction::callee`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`DecodedFunction::callee`].
     pub(super) unsafe fn callee(&mut self, entry: usize) -> Result<Rc<CallGraphNode>, FunctionError> {
-        // SAFETY: the caller's contract.
+        // SAFETY: `at` and `assembly` need a function of this program, with 16 mapped bytes before assembly; the caller
+        // guarantees both.
         match unsafe { self.at(entry) } {
-            // SAFETY: as above.
+            // SAFETY: `assembly` needs 16 mapped bytes before the function; the caller guarantees them.
             Err(FunctionError::NoExtent { .. }) => unsafe { self.assembly(entry) },
             decoded => decoded,
         }
     }
 
-    /// Assembly, as [`DecodedFunction::assembly`] gives it.
+    /// The assembly at `entry`, as [`DecodedFunction::assembly`] decodes it.
     ///
     /// # Safety
-    /// As there.
+    /// As for [`DecodedFunction::assembly`].
     unsafe fn assembly(&mut self, entry: usize) -> Result<Rc<CallGraphNode>, FunctionError> {
-        let known = self.known.entry(entry as u64).or_default();
+        let versions = self.functions.entry(entry as u64).or_default();
         let unchanged = |callee: &&Rc<CallGraphNode>| {
             let bytes = callee.code.bytes();
-            // SAFETY: so many bytes of this function were read before, and text is not unmapped.
+            // SAFETY: `from_raw_parts` needs readable bytes: this many were read from this function before, and text is
+            // never unmapped.
             unsafe { std::slice::from_raw_parts(entry as *const u8, bytes.len()) == bytes }
         };
-        if let Some(same) = known.iter().find(unchanged) {
+        if let Some(same) = versions.iter().find(unchanged) {
             return Ok(Rc::clone(same));
         }
-        // SAFETY: the caller's contract.
+        // SAFETY: `assembly` needs 16 mapped bytes before the function; the caller guarantees them.
         let callee = Rc::new(CallGraphNode::new(unsafe { DecodedFunction::assembly(entry) }?));
-        known.push(Rc::clone(&callee));
+        versions.push(Rc::clone(&callee));
         Ok(callee)
     }
 }
 
-/// What a function calls, or jumps to when it is done; but through words.
-pub(super) fn called(function: &DecodedFunction) -> impl Iterator<Item = u64> {
+/// Targets of the branches that leave a function; branches through memory are left out.
+pub(super) fn find_branch_targets(function: &DecodedFunction) -> impl Iterator<Item = u64> {
     let branches = function.references().filter(|(instruction, _)| !instruction.is_ip_rel_memory_operand());
     branches.map(|(_, target)| target)
 }
@@ -134,27 +138,27 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_decoded_once_and_again_where_its_bytes_are_others() {
+    fn a_function_is_decoded_again_only_when_its_bytes_have_changed() {
         let entry = tripled as *const () as usize;
         let mut decoded = DecodeCache::default();
-        // SAFETY: a compiled function.
+        // SAFETY: `at` needs the address of a compiled function, and `entry` is that of `tripled`.
         let [first, second] = [(); 2].map(|()| unsafe { decoded.at(entry) }.unwrap());
         assert!(Rc::ptr_eq(&first, &second));
         assert!(first.returns);
-        // As if it had been patched since.
+        // The same function with its bytes changed, as if it had been patched.
         let start = first.code.entry();
         let patched = CallGraphNode::new(DecodedFunction::decode(start, vec![0x90; first.code.bytes().len()]).unwrap());
-        decoded.known.insert(start, vec![Rc::new(patched)]);
-        // SAFETY: as above.
+        decoded.functions.insert(start, vec![Rc::new(patched)]);
+        // SAFETY: `at` needs the address of a compiled function, and `entry` is that of `tripled`.
         let third = unsafe { decoded.at(entry) }.unwrap();
         assert_eq!(third.code.bytes(), first.code.bytes());
-        assert_eq!(decoded.known[&start].len(), 2);
+        assert_eq!(decoded.functions[&start].len(), 2);
     }
 
     #[test]
-    fn a_copy_that_differs_in_one_byte_anywhere_is_found() {
+    fn a_check_finds_any_single_byte_that_differs_in_a_copy() {
         let entry = CodeMemory::new as *const () as usize;
-        // SAFETY: a compiled function.
+        // SAFETY: `at` needs the address of a compiled function, and `entry` is that of `CodeMemory::new`.
         let code = unsafe { DecodedFunction::at(entry) }.unwrap();
         let targets = || code.references().map(|(_, target)| target);
         assert!(targets().count() > 3);

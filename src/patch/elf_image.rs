@@ -1,7 +1,7 @@
-//! The program in memory: its text, and words of it that do not change any more.
+//! The running program as its ELF file describes it: its text, and the words that are constant once it has started.
 //!
-//! The dynamic linker fills some words in and makes them read-only (`PT_GNU_RELRO`; System V gABI, "Program Header").
-//! Rust calls a function of another codegen unit through one of them, an entry of the GOT.
+//! The dynamic linker fills some words and makes them read-only (`PT_GNU_RELRO`; System V gABI, "Program Header"). Rust
+//! calls a function of another codegen unit through one of them, an entry of the GOT.
 
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
@@ -13,60 +13,63 @@ struct Segments {
     constant: Range<usize>,
 }
 
-fn known() -> &'static Segments {
+fn loaded_segments() -> &'static Segments {
     static SEGMENTS: OnceLock<Segments> = OnceLock::new();
-    SEGMENTS.get_or_init(segments)
+    SEGMENTS.get_or_init(read_segments)
 }
 
 /// Whether an address lies in this program's text.
 pub(crate) fn is_text(address: usize) -> bool {
-    known().text.contains(&address)
+    loaded_segments().text.contains(&address)
 }
 
-/// The constant words at `address`; `None` where there are not so many.
+/// The `count` constant words at `address`; `None` if not all of them are constant words.
 pub(crate) fn constants(address: usize, count: usize) -> Option<&'static [usize]> {
-    let constant = &known().constant;
+    let constant = &loaded_segments().constant;
     let end = address.checked_add(count.checked_mul(8)?)?;
     if !constant.contains(&address) || end > constant.end || !address.is_multiple_of(8) {
         return None;
     }
-    // SAFETY: mapped words that nobody writes.
+    // SAFETY: `from_raw_parts` needs aligned, mapped words that nobody writes; the lines above check the alignment and
+    // that all lie in the read-only segment.
     Some(unsafe { std::slice::from_raw_parts(address as *const usize, count) })
 }
 
-/// The function of this program that a constant word at `slot` leads to; `None` where the word is not one of those.
+/// The function of this program whose address a constant word at `slot` holds; `None` if the word is not constant or
+/// holds something else.
 pub(super) fn function_at(slot: u64) -> Option<u64> {
     let function = *constants(usize::try_from(slot).ok()?, 1)?.first()?;
     is_text(function).then_some(function as u64)
 }
 
-/// Empty ranges where there are none.
-fn segments() -> Segments {
+/// Reads the program headers; ranges are empty if there are no such segments.
+fn read_segments() -> Segments {
     /// # Safety
-    /// As `dl_iterate_phdr` calls it; `found` points to segments.
+    /// `dl_iterate_phdr` calls it, with `found` pointing to a [`Segments`].
     unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _: libc::size_t, found: *mut c_void) -> c_int {
-        // SAFETY: valid for the call (dl_iterate_phdr(3)).
+        // SAFETY: `dl_iterate_phdr` passes a valid `info` for the duration of the call, and `found` as its caller
+        // passed it (dl_iterate_phdr(3)).
         let (info, found) = unsafe { (&*info, &mut *found.cast::<Segments>()) };
         if info.dlpi_phdr.is_null() {
             return 1;
         }
-        // SAFETY: so many headers stand there.
+        // SAFETY: `dlpi_phdr` points to `dlpi_phnum` program headers (dl_iterate_phdr(3)), and is not null.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
         for header in headers {
             let start = info.dlpi_addr as usize + header.p_vaddr as usize;
             let end = start + header.p_memsz as usize;
             match header.p_type {
-                // Whole pages are protected; what is on a page with other data stays writable.
+                // Whole pages are protected; a page that other data shares stays writable.
                 libc::PT_GNU_RELRO => found.constant = start..(end & !4095).max(start),
                 libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => found.text = start..end,
                 _ => {}
             }
         }
-        // The program is the first, and all that is asked for.
+        // The program itself is the first object, and the only one that matters here.
         1
     }
     let mut found = Segments::default();
-    // SAFETY: the callback keeps to its contract, and the segments live until the call returns.
+    // SAFETY: `first` has the type that `dl_iterate_phdr` calls, and `found` outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
     found
 }
@@ -74,7 +77,7 @@ fn segments() -> Segments {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_the_program_writes_is_no_constant_word() {
+    fn a_word_that_the_program_may_write_is_not_constant() {
         static WORD: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         assert_eq!(super::function_at(WORD.as_ptr() as u64), None);
         let local = 1u64;

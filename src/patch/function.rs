@@ -1,5 +1,5 @@
-//! A compiled function with a loop, and copies of it elsewhere: so a loop can stand at any offset within a cache line
-//! without being compiled once per offset.
+//! A compiled function with a loop, and copies of it. Copies let a loop start at any offset within a cache line without
+//! being compiled once per offset.
 
 use std::collections::BTreeSet;
 
@@ -7,67 +7,69 @@ use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instructio
 
 use super::{CodeError, CodeMemory, DecodedFunction};
 
-/// No function of this program is longer; decoding stops here when it runs astray.
-const LONGEST: usize = 64 << 10;
+/// Bytes of machine code that are decoded at most; more than the longest function of this program has. The bound stops
+/// a decoder that has lost its way.
+const MAX_FUNCTION_BYTES: usize = 64 << 10;
 
-/// What is wrong with a function's machine code.
+/// Why a function could not be decoded or copied.
 #[derive(Debug, thiserror::Error)]
 pub enum FunctionError {
-    /// Bytes that are no instruction.
+    /// Bytes that do not decode.
     #[error("the function at {entry:#x} does not decode at {at:#x}")]
     Undecodable {
-        /// Where it starts.
+        /// Its start address.
         entry: u64,
-        /// Where decoding failed.
+        /// Address of the first byte that does not decode.
         at: u64,
     },
-    /// No unwind table speaks of it.
-    #[error("no unwind table says how long the function at {entry:#x} is; build with unwind tables")]
+    /// No unwind table covers the function.
+    #[error("no unwind table gives the length of the function at {entry:#x}; build with -C force-unwind-tables")]
     NoExtent {
-        /// Where it starts.
+        /// Its start address.
         entry: u64,
     },
-    /// A jump whose target only the running program knows.
-    #[error("the function at {entry:#x} has an indirect jump at {at:#x}; where it ends cannot be told")]
+    /// A jump whose target is known at run time only.
+    #[error("the function at {entry:#x} has an indirect jump at {at:#x}, so its end cannot be found")]
     IndirectJump {
-        /// Where it starts.
+        /// Its start address.
         entry: u64,
-        /// Where the jump is.
+        /// Address of the jump.
         at: u64,
     },
-    /// No backward branch.
+    /// The function has no backward branch.
     #[error("the function at {entry:#x} has no loop")]
     NoLoop {
-        /// Where it starts.
+        /// Its start address.
         entry: u64,
     },
-    /// Something outside is out of reach of a copy.
+    /// An address outside the function is out of reach of a copy.
     #[error("a copy of the function at {entry:#x} cannot reach {target:#x}")]
     OutOfReach {
-        /// Where the original starts.
+        /// Start address of the original.
         entry: u64,
-        /// What it refers to.
+        /// The address that is out of reach.
         target: u64,
     },
-    /// A branch is too short for a train of copies, and there is no room for a longer one.
+    /// A branch of an unrolled chain is too short for the next copy, and no room is left for a longer one.
     #[error(
-        "the branch at {at:#x} of the function at {entry:#x} does not reach the next copy, and what follows it is run"
+        "the branch at {at:#x} of the function at {entry:#x} does not reach the next copy of an unrolled chain, and \
+         the code after it is executed"
     )]
     Occupied {
-        /// Where it starts.
+        /// Its start address.
         entry: u64,
-        /// Where the branch is.
+        /// Address of the branch.
         at: u64,
     },
-    /// What was written does not decode to the original.
+    /// The copy does not decode to the original.
     #[error("the copy of the function at {entry:#x} differs from it at {at:#x}")]
     CopyDiffers {
-        /// Where the original starts.
+        /// Start address of the original.
         entry: u64,
-        /// Where in the copy.
+        /// Address in the copy of the first difference.
         at: u64,
     },
-    /// No room for the copy.
+    /// The code memory failed.
     #[error(transparent)]
     Code(#[from] CodeError),
 }
@@ -75,8 +77,8 @@ pub enum FunctionError {
 /// A decoded function with a loop.
 pub struct Function {
     code: DecodedFunction,
-    /// What its references lead to in a copy.
-    leads: Vec<u64>,
+    /// Targets of its references in a copy.
+    targets: Vec<u64>,
     head: u64,
     tail: u64,
 }
@@ -84,40 +86,40 @@ pub struct Function {
 impl Function {
     /// Decodes the function at `entry`, which has a loop.
     ///
-    /// A jump in place of the function, which is what merging of identical functions leaves, is followed.
+    /// A jump in place of the function, which merging of identical functions leaves, is followed.
     ///
     /// # Safety
     /// `entry` is the address of a compiled function of this program.
     ///
     /// # Errors
-    /// Where its extent is unknown, the bytes do not decode, or there is no loop.
+    /// If its extent is unknown, the bytes do not decode, or it has no loop.
     pub unsafe fn with_loop(entry: usize) -> Result<Self, FunctionError> {
-        // SAFETY: the caller's contract.
-        Self::of(unsafe { DecodedFunction::at(entry) }?)
+        // SAFETY: `at` needs the address of a compiled function of this program; the caller guarantees it.
+        Self::from_decoded(unsafe { DecodedFunction::at(entry) }?)
     }
 
     /// Decodes machine code that runs at `entry`.
     ///
     /// # Errors
-    /// Where the bytes do not decode, or there is no loop.
+    /// If the bytes do not decode, or they have no loop.
     pub fn decode(entry: u64, bytes: Vec<u8>) -> Result<Self, FunctionError> {
-        Self::of(DecodedFunction::decode(entry, bytes)?)
+        Self::from_decoded(DecodedFunction::decode(entry, bytes)?)
     }
 
-    fn of(code: DecodedFunction) -> Result<Self, FunctionError> {
+    fn from_decoded(code: DecodedFunction) -> Result<Self, FunctionError> {
         let entry = code.entry();
-        let (head, tail) = measured_loop(entry, code.instructions()).ok_or(FunctionError::NoLoop { entry })?;
-        let leads = code.references().map(|(_, target)| target).collect();
-        Ok(Function { code, leads, head, tail })
+        let (head, tail) = find_loop(entry, code.instructions()).ok_or(FunctionError::NoLoop { entry })?;
+        let targets = code.references().map(|(_, target)| target).collect();
+        Ok(Function { code, targets, head, tail })
     }
 
-    /// Where it starts.
+    /// Its start address.
     #[must_use]
     pub fn entry(&self) -> u64 {
         self.code.entry()
     }
 
-    /// How many bytes it has.
+    /// Its length in bytes.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a function has at least one instruction")]
     pub fn len(&self) -> usize {
@@ -142,45 +144,45 @@ impl Function {
         &self.code.bytes()[(self.head - self.entry()) as usize..(self.tail - self.entry()) as usize]
     }
 
-    /// Writes a copy whose loop head lies at `offset` within 128 bytes, checks it by decoding it again, and returns
-    /// where it starts. [`serialise`](super::text::serialise) is still to be called.
+    /// Writes a copy whose loop head lies at `offset` within 128 bytes, checks it by decoding it again, and returns its
+    /// start address. The caller calls [`serialise`](super::text::serialise) before the copy runs.
     ///
     /// # Errors
-    /// Where there is no room, something is out of reach, or the copy does not decode to the original.
+    /// If memory is full, a target is out of reach, or the copy does not decode to the original.
     pub fn copy_to(&self, memory: &mut CodeMemory, offset: usize) -> Result<usize, FunctionError> {
         let head = (self.head - self.entry()) as usize;
         let start = memory.reserve(self.len(), head, offset)?;
-        self.code.write(memory, start, || self.leads.iter().copied())?;
+        self.code.write(memory, start, || self.targets.iter().copied())?;
         Ok(start)
     }
 
-    /// Has copies call, or jump to, what `relocated` knows of a function at its new place; all else that they refer to
-    /// is where it was.
+    /// Makes copies call, or jump to, the new address that `relocated` gives for a function. References to data, and to
+    /// functions for which it gives `None`, keep their addresses.
     #[must_use]
     pub fn calling(mut self, relocated: impl Fn(u64) -> Option<u64>) -> Self {
-        for ((instruction, target), lead) in self.code.references().zip(&mut self.leads) {
+        for ((instruction, target), new_target) in self.code.references().zip(&mut self.targets) {
             if !instruction.is_ip_rel_memory_operand() {
-                *lead = relocated(target).unwrap_or(target);
+                *new_target = relocated(target).unwrap_or(target);
             }
         }
         self
     }
 
-    /// Its instructions, with the places of what they refer to.
+    /// Its instructions, each with the offsets of its displacement and immediates.
     pub(super) fn instructions(&self) -> &[(Instruction, ConstantOffsets)] {
         self.code.instructions()
     }
 
     /// The machine code of a copy that runs at `start`.
     pub(super) fn relocated(&self, start: usize) -> Result<Vec<u8>, FunctionError> {
-        self.code.relocated(start, self.leads.iter().copied())
+        self.code.relocated(start, self.targets.iter().copied())
     }
 }
 
-/// From the first to the last instruction of the measured loop: the longest one, with every other that overlaps it. (A
-/// spin loop inside a body is shorter, and a compiler that splits the paths through the loop closes it at several
-/// places.)
-fn measured_loop(entry: u64, instructions: &[(Instruction, ConstantOffsets)]) -> Option<(u64, u64)> {
+/// Finds the start and the end of the measured loop: the longest loop, joined with every other loop that overlaps it. A
+/// spin loop inside a body is shorter. A compiler that splits the paths through the loop closes it with several
+/// branches.
+fn find_loop(entry: u64, instructions: &[(Instruction, ConstantOffsets)]) -> Option<(u64, u64)> {
     let loops: Vec<(u64, u64)> = instructions
         .iter()
         .filter(|(i, _)| i.is_jcc_short_or_near() || i.is_jmp_short_or_near())
@@ -198,18 +200,18 @@ fn measured_loop(entry: u64, instructions: &[(Instruction, ConstantOffsets)]) ->
     }
 }
 
-/// How many bytes after `entry` are mapped, at most [`LONGEST`], by the linker's own end of the text.
-pub(super) fn mapped_after(entry: usize) -> usize {
+/// Number of mapped bytes from `entry` on, at most [`MAX_FUNCTION_BYTES`], up to the end of the text segment.
+pub(super) fn count_mapped_bytes(entry: usize) -> usize {
     unsafe extern "C" {
-        /// End of the text segment (ld(1), PROVIDE'd by every ELF linker).
+        /// End of the text segment (ld(1); every ELF linker provides the symbol).
         static etext: u8;
     }
     let end = &raw const etext as usize;
-    end.saturating_sub(entry).min(LONGEST)
+    end.saturating_sub(entry).min(MAX_FUNCTION_BYTES)
 }
 
-/// The end of the last instruction that can be reached from the first.
-fn reach(entry: u64, code: &[u8]) -> Result<u64, FunctionError> {
+/// Finds the end of the last instruction that can be reached from the first.
+fn find_end(entry: u64, code: &[u8]) -> Result<u64, FunctionError> {
     let mut seen = BTreeSet::new();
     let mut open = vec![entry];
     let mut end = entry;
@@ -226,7 +228,7 @@ fn reach(entry: u64, code: &[u8]) -> Result<u64, FunctionError> {
             match instruction.flow_control() {
                 FlowControl::ConditionalBranch => open.push(instruction.near_branch_target()),
                 FlowControl::UnconditionalBranch => ip = instruction.near_branch_target(),
-                // An interrupt return inside a loop is an op's body, and goes on at the instruction after it.
+                // An interrupt return inside a loop is an op's body and continues at the next instruction.
                 FlowControl::Return if instruction.mnemonic() == Mnemonic::Iretq => {}
                 FlowControl::Return | FlowControl::Interrupt | FlowControl::Exception => break,
                 FlowControl::IndirectBranch => {
@@ -239,39 +241,39 @@ fn reach(entry: u64, code: &[u8]) -> Result<u64, FunctionError> {
     Ok(end)
 }
 
-/// Whether an instruction is a call or jump through memory at `[rip+disp32]`, and of which address.
+/// The address `[rip+disp32]` that a call or jump goes through; `None` for any other instruction.
 #[must_use]
 pub fn through_memory(instruction: &Instruction) -> Option<u64> {
     let indirect = instruction.is_call_near_indirect() || instruction.is_jmp_near_indirect();
     (indirect && instruction.memory_base() == Register::RIP).then(|| instruction.ip_rel_memory_address())
 }
 
-/// Copies a callee with what stands in front of its entry, and returns the entry of the copy.
-/// [`serialise`](super::text::serialise) is still to be called.
+/// Copies a callee with the bytes before its entry, and returns the entry of the copy. The caller calls
+/// [`serialise`](super::text::serialise) before the copy runs.
 ///
 /// # Safety
-/// `entry` is the address of a function of this program, with 16 bytes mapped before it: a compiled one, or assembly.
+/// `entry` is the address of a function of this program, compiled or assembly, with 16 bytes mapped before it.
 ///
 /// # Errors
-/// Where there is no room, or the copy cannot reach what the callee refers to.
+/// If memory is full, or a target of the callee is out of the copy's reach.
 pub unsafe fn copy_callee(entry: usize, memory: &mut CodeMemory) -> Result<usize, FunctionError> {
-    // SAFETY: the caller's contract.
+    // SAFETY: `callee` needs a function with 16 mapped bytes before it; the caller guarantees both.
     let code = unsafe { DecodedFunction::callee(entry) }?;
     let start = code.reserve(memory, 0)?;
     code.write(memory, start, || code.references().map(|(_, target)| target))?;
     Ok(start)
 }
 
-/// The machine code of a body without its last return: what patching puts in place of a call. Empty where the body is
-/// a return alone, or does not decode.
+/// The machine code of a body without its final return: the bytes that patching writes over a call. Empty if the body
+/// is a return alone, or does not decode.
 ///
 /// # Safety
 /// `entry` is the address of a function of this program.
 #[must_use]
 pub unsafe fn code_before_return(entry: usize) -> Vec<u8> {
-    // SAFETY: as in `with_loop`.
-    let code = unsafe { std::slice::from_raw_parts(entry as *const u8, mapped_after(entry)) };
-    match reach(entry as u64, code) {
+    // SAFETY: `from_raw_parts` needs mapped bytes: `entry` lies in the text, and `count_mapped_bytes` stops at its end.
+    let code = unsafe { std::slice::from_raw_parts(entry as *const u8, count_mapped_bytes(entry)) };
+    match find_end(entry as u64, code) {
         // A body ends with its only `ret` (c3).
         Ok(end) if code[(end - entry as u64) as usize - 1] == 0xc3 => {
             code[..(end - entry as u64) as usize - 1].to_vec()

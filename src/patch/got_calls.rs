@@ -1,7 +1,7 @@
-//! The constant words that a function calls through.
+//! The GOT calls of a function: the constant words that it calls through.
 //!
-//! `call [rip+word]` says so itself. Where a function is called several times, compilers load its address once, and
-//! then call the register:
+//! `call [rip+word]` names its word. Where a function is called several times, compilers load its address once and call
+//! the register:
 //!
 //! ```text
 //!     mov  r15, [rip+word]
@@ -9,8 +9,8 @@
 //!     call r15
 //! ```
 //!
-//! Such a load counts where, on every way from it, the register is called and nothing else until it is overwritten: so
-//! that nobody keeps the address.
+//! Such a load counts as a GOT call if, on every path from it, the register is only called until it is overwritten.
+//! Then no code keeps the address.
 
 use std::collections::BTreeMap;
 
@@ -19,41 +19,42 @@ use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAcc
 use super::function::through_memory;
 use super::{DecodedFunction, elf_image};
 
-/// The words, by the address of the instruction that reads them.
-pub(super) fn called_words(function: &DecodedFunction) -> BTreeMap<u64, u64> {
+/// Finds the words that a function calls through, by the address of the instruction that reads each.
+pub(super) fn find_got_calls(function: &DecodedFunction) -> BTreeMap<u64, u64> {
     let mut info = InstructionInfoFactory::new();
     let instructions: Vec<Instruction> = function.instructions().iter().map(|(instruction, _)| *instruction).collect();
     let mut read = |(index, instruction): (usize, &Instruction)| {
-        let slot = through_memory(instruction).or_else(|| loaded(instruction))?;
+        let slot = through_memory(instruction).or_else(|| find_loaded_word(instruction))?;
         elf_image::function_at(slot)?;
-        let is_called = through_memory(instruction).is_some() || only_called(&instructions, index, &mut info);
+        let is_called = through_memory(instruction).is_some() || is_only_called(&instructions, index, &mut info);
         is_called.then_some((instruction.ip(), slot))
     };
     instructions.iter().enumerate().filter_map(&mut read).collect()
 }
 
-/// The word that an instruction loads into a register.
-fn loaded(instruction: &Instruction) -> Option<u64> {
+/// The address of the word that an instruction loads into a 64-bit register.
+fn find_loaded_word(instruction: &Instruction) -> Option<u64> {
     let loads = instruction.mnemonic() == Mnemonic::Mov && instruction.op1_kind() == OpKind::Memory;
     let whole = loads && instruction.op0_register().is_gpr64() && instruction.is_ip_rel_memory_operand();
     whole.then(|| instruction.ip_rel_memory_address())
 }
 
-/// Registers that arguments are passed in (System V psABI, 3.2.3): what is in one at a call of something else may be
-/// kept by it.
+/// Registers that carry arguments (System V psABI, 3.2.3): a function that is called may keep the contents of any of
+/// them.
 const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
-/// Registers that keep what they hold over a call.
-const KEPT: [Register; 6] = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
+/// Registers that keep their contents across a call.
+const CALLEE_SAVED: [Register; 6] =
+    [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
-/// Whether what the instruction at `load` loads is called, and used for nothing else.
-fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFactory) -> bool {
+/// Whether the address that the instruction at `load` loads is called, and used for nothing else.
+fn is_only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFactory) -> bool {
     let register = code[load].op0_register();
     let passed = ARGUMENTS.contains(&register);
     let after_call = |open: &mut Vec<usize>, at: usize| {
-        // What is not kept is gone.
-        if KEPT.contains(&register) {
+        // Other registers lose their contents at the call.
+        if CALLEE_SAVED.contains(&register) {
             open.push(at + 1);
         }
     };
@@ -74,7 +75,7 @@ fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFact
                 called = true;
                 continue;
             }
-            // Wherever a table leads, or to the caller with the address in hand.
+            // A jump table, or a tail call that may receive the address in a register.
             FlowControl::IndirectBranch => return false,
             FlowControl::Return if matches!(register, Register::RAX | Register::RDX) => return false,
             FlowControl::Call | FlowControl::IndirectCall if passed => return false,
@@ -97,7 +98,7 @@ fn only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFact
             FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
                 match code.binary_search_by_key(&instruction.near_branch_target(), Instruction::ip) {
                     Ok(target) => open.push(target),
-                    // To another function.
+                    // A jump to another function.
                     Err(_) if passed => return false,
                     Err(_) => {}
                 }
@@ -119,11 +120,11 @@ mod tests {
 
     use super::*;
 
-    /// Of `mov r, [rip+word]` and what follows.
-    fn holds(code: &[u8]) -> bool {
+    /// Whether code that starts with `mov r, [rip+word]` only calls the register.
+    fn is_got_call(code: &[u8]) -> bool {
         let code: Vec<Instruction> = Decoder::with_ip(64, code, 0x1000, DecoderOptions::NONE).iter().collect();
-        assert_eq!(loaded(&code[0]), Some(0x1017));
-        only_called(&code, 0, &mut InstructionInfoFactory::new())
+        assert_eq!(find_loaded_word(&code[0]), Some(0x1017));
+        is_only_called(&code, 0, &mut InstructionInfoFactory::new())
     }
 
     const R15: [u8; 7] = [0x4c, 0x8b, 0x3d, 0x10, 0, 0, 0];
@@ -136,33 +137,38 @@ mod tests {
     const RET: [u8; 1] = [0xc3];
 
     #[test]
-    fn a_register_that_is_called_and_then_given_back_is_a_call() {
-        assert!(holds(&[&R15[..], &CALL_R15, &CALL_R15, &POP_R15, &RET].concat()));
-        // Round a loop: `dec eax; jne` back to the call.
-        assert!(holds(&[&R15[..], &CALL_R15, &[0xff, 0xc8, 0x75, 0xf9], &POP_R15, &RET].concat()));
-        // Another is called in between, and the jump at the end leads to the function.
-        assert!(holds(&[&R15[..], &CALL_RAX, &[0x41, 0xff, 0xe7]].concat()));
-        assert!(holds(&[&RAX[..], &CALL_RAX, &[0x31, 0xc0], &RET].concat()));
-        assert!(holds(&[&RAX[..], &CALL_RAX, &RET].concat()), "what is returned is the callee's");
-        assert!(holds(&[&RDI[..], &CALL_RDI, &RET].concat()));
+    fn a_register_that_is_only_called_until_it_is_restored_is_a_got_call() {
+        assert!(is_got_call(&[&R15[..], &CALL_R15, &CALL_R15, &POP_R15, &RET].concat()));
+        // A loop: `dec eax; jne` back to the call.
+        assert!(is_got_call(&[&R15[..], &CALL_R15, &[0xff, 0xc8, 0x75, 0xf9], &POP_R15, &RET].concat()));
+        // Another register is called in between, and the final jump leads to the function.
+        assert!(is_got_call(&[&R15[..], &CALL_RAX, &[0x41, 0xff, 0xe7]].concat()));
+        assert!(is_got_call(&[&RAX[..], &CALL_RAX, &[0x31, 0xc0], &RET].concat()));
+        assert!(is_got_call(&[&RAX[..], &CALL_RAX, &RET].concat()), "the callee's result is returned");
+        assert!(is_got_call(&[&RDI[..], &CALL_RDI, &RET].concat()));
         // pop r15; jmp rdi
-        assert!(holds(&[&RDI[..], &POP_R15, &[0xff, 0xe7]].concat()));
+        assert!(is_got_call(&[&RDI[..], &POP_R15, &[0xff, 0xe7]].concat()));
     }
 
     #[test]
-    fn a_register_that_anyone_might_keep_is_none() {
-        assert!(!holds(&[&R15[..], &POP_R15, &RET].concat()), "never called");
+    fn a_register_whose_contents_other_code_might_keep_is_not_a_got_call() {
+        assert!(!is_got_call(&[&R15[..], &POP_R15, &RET].concat()), "never called");
         // mov [rbx], r15
-        assert!(!holds(&[&R15[..], &CALL_R15, &[0x4c, 0x89, 0x3b], &RET].concat()), "stored");
+        assert!(!is_got_call(&[&R15[..], &CALL_R15, &[0x4c, 0x89, 0x3b], &RET].concat()), "stored");
         // push r15
-        assert!(!holds(&[&R15[..], &CALL_R15, &[0x41, 0x57], &RET].concat()), "spilled");
-        // test edi, edi; jz over the store: one way is enough.
-        assert!(!holds(&[&R15[..], &CALL_R15, &[0x85, 0xff, 0x74, 3, 0x4c, 0x89, 0x3b], &POP_R15, &RET].concat()));
-        assert!(!holds(&[&RAX[..], &[0x85, 0xff, 0x74, 2], &CALL_RAX, &RET].concat()), "returned");
-        assert!(!holds(&[&RDI[..], &CALL_RAX, &CALL_RDI, &RET].concat()), "an argument");
-        // test eax, eax; jnz to another function, which gets it; call rdi
-        assert!(!holds(&[&RDI[..], &[0x85, 0xc0, 0x75, 0x40], &CALL_RDI, &RET].concat()), "an argument of a tail call");
-        // jmp rcx: a table of jumps.
-        assert!(!holds(&[&R15[..], &CALL_R15, &[0xff, 0xe1]].concat()));
+        assert!(!is_got_call(&[&R15[..], &CALL_R15, &[0x41, 0x57], &RET].concat()), "spilled");
+        // test edi, edi; jz over the store: one path that stores is enough.
+        assert!(!is_got_call(
+            &[&R15[..], &CALL_R15, &[0x85, 0xff, 0x74, 3, 0x4c, 0x89, 0x3b], &POP_R15, &RET].concat()
+        ));
+        assert!(!is_got_call(&[&RAX[..], &[0x85, 0xff, 0x74, 2], &CALL_RAX, &RET].concat()), "returned");
+        assert!(!is_got_call(&[&RDI[..], &CALL_RAX, &CALL_RDI, &RET].concat()), "an argument");
+        // test eax, eax; jnz to another function, which receives it as an argument; call rdi
+        assert!(
+            !is_got_call(&[&RDI[..], &[0x85, 0xc0, 0x75, 0x40], &CALL_RDI, &RET].concat()),
+            "an argument of a tail call"
+        );
+        // jmp rcx: a jump table.
+        assert!(!is_got_call(&[&R15[..], &CALL_R15, &[0xff, 0xe1]].concat()));
     }
 }

@@ -1,65 +1,65 @@
-//! What an op gives as its instruction bytes: whether they can be written over a call.
+//! A check of an op's instruction bytes: whether they can be written over a call.
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind};
 
-/// Why bytes cannot be patched in.
+/// Why instruction bytes cannot be written over a site.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// There are none.
-    #[error(
-        "patching is to write instructions, and there are none: its body is a Rust function; give INSTRUCTIONS, or \
-         Bytes::Call"
-    )]
+    /// The op has no instruction bytes.
+    #[error("its body is a Rust function, so patching has no instructions to write; give INSTRUCTIONS, or Bytes::Call")]
     Missing,
-    /// They do not fit.
-    #[error("its {needed} bytes of instructions do not fit into a site of {site}; raise META.site")]
+    /// The bytes are longer than the site.
+    #[error("its {needed} bytes of instructions do not fit into a site of {site} bytes; raise META.site")]
     TooLong {
-        /// How many there are.
+        /// Length of the instructions in bytes.
         needed: usize,
-        /// How long the site is.
+        /// Length of the site in bytes.
         site: usize,
     },
-    /// They are none.
+    /// The bytes do not decode.
     #[error("its instruction bytes do not decode at byte {at}: {bytes}")]
     Undecodable {
-        /// From 0.
+        /// Offset in the bytes, from 0.
         at: usize,
-        /// All of them.
+        /// All the bytes in hexadecimal.
         bytes: String,
     },
-    /// They mean something else elsewhere.
-    #[error("its instruction bytes are not position-independent: at byte {at}, what {what} refers to would move along")]
+    /// The bytes depend on the address that they run at.
+    #[error(
+        "its instruction bytes are not position-independent: the target of {what} at byte {at} would move with the \
+         site; use absolute addresses"
+    )]
     Positioned {
-        /// From 0.
+        /// Offset in the bytes, from 0.
         at: usize,
-        /// The instruction.
+        /// Mnemonic of the instruction.
         what: String,
     },
-    /// They end somewhere else than behind their last byte.
-    #[error("its instruction bytes leave the site at byte {at}, by {what}; they must run through to their end")]
+    /// Control leaves the bytes before their end.
+    #[error("its instruction bytes leave the site by {what} at byte {at}; they must run to their end")]
     Leaves {
-        /// From 0.
+        /// Offset in the bytes, from 0.
         at: usize,
-        /// The instruction.
+        /// Mnemonic of the instruction.
         what: String,
     },
 }
 
-/// Looks at instruction bytes that are to be written over a site of `site` bytes.
+/// Checks instruction bytes that are to be written over a site of `site` bytes.
 ///
 /// # Errors
-/// See [`Unfit`].
+/// If the bytes are too long, do not decode, depend on their address, or leave the site; see [`Unfit`].
 pub fn check(bytes: &[u8], site: usize) -> Result<(), Unfit> {
     if bytes.len() > site {
         return Err(Unfit::TooLong { needed: bytes.len(), site });
     }
-    // Any address, as long as all that is near it can be told from a small number.
-    const AT: u64 = 1 << 40;
-    let inside = AT..=AT + bytes.len() as u64;
-    let mut decoder = Decoder::with_ip(64, bytes, AT, DecoderOptions::NONE);
+    // Any address works as long as addresses near it differ from small absolute numbers.
+    const TRIAL_ADDRESS: u64 = 1 << 40;
+    let inside = TRIAL_ADDRESS..=TRIAL_ADDRESS + bytes.len() as u64;
+    let mut decoder = Decoder::with_ip(64, bytes, TRIAL_ADDRESS, DecoderOptions::NONE);
     while decoder.can_decode() {
         let instruction = decoder.decode();
-        let at = (instruction.ip() - AT) as usize;
+        let at = (instruction.ip() - TRIAL_ADDRESS) as usize;
         if instruction.is_invalid() {
             let bytes = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
             return Err(Unfit::Undecodable { at, bytes });
@@ -74,7 +74,8 @@ pub fn check(bytes: &[u8], site: usize) -> Result<(), Unfit> {
         let stays = match instruction.flow_control() {
             FlowControl::Next | FlowControl::ConditionalBranch | FlowControl::XbeginXabortXend => true,
             FlowControl::UnconditionalBranch => near,
-            // What goes on behind it: `iretq` to its end, `syscall`, `int3`, an indirect call.
+            // These continue at the next instruction: `iretq` to the end of the bytes, `syscall`, `int3`, an indirect
+            // call.
             FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt | FlowControl::Exception => true,
             FlowControl::Return => instruction.mnemonic() == iced_x86::Mnemonic::Iretq,
             FlowControl::IndirectBranch => false,
@@ -91,25 +92,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_fits_and_a_longer_one_does_not() {
+    fn bytes_fit_into_a_site_of_their_length_and_not_into_a_shorter_one() {
         // mov qword ptr [rdi], 0
         let bytes = [0x48, 0xc7, 0x07, 0, 0, 0, 0];
         assert_eq!(check(&bytes, 7), Ok(()));
         assert_eq!(check(&bytes, 6), Err(Unfit::TooLong { needed: 7, site: 6 }));
-        assert_eq!(check(&[], 6), Ok(()), "nothing is patched in as NOPs");
+        assert_eq!(check(&[], 6), Ok(()), "no bytes are written as NOPs");
     }
 
     #[test]
-    fn bytes_that_do_not_decode_are_named_by_their_place() {
+    fn bytes_that_do_not_decode_are_reported_with_their_offset() {
         // pushfq; and an opcode that 64-bit mode does not have.
         let unfit = check(&[0x9c, 0x06], 6);
         assert!(matches!(&unfit, Err(Unfit::Undecodable { at: 1, .. })), "{unfit:?}");
-        // An instruction that is cut short.
+        // A truncated instruction.
         assert!(matches!(check(&[0x48, 0xc7, 0x07], 6), Err(Unfit::Undecodable { at: 0, .. })));
     }
 
     #[test]
-    fn what_depends_on_its_place_is_refused_and_what_jumps_within_is_not() {
+    fn bytes_that_depend_on_their_address_are_refused_and_jumps_inside_them_are_not() {
         // mov rax, [rip+16]
         assert!(matches!(check(&[0x48, 0x8b, 0x05, 16, 0, 0, 0], 8), Err(Unfit::Positioned { at: 0, .. })));
         // call +0x100

@@ -1,5 +1,5 @@
-//! Machine code at run time: sites and what may be written over them, executable memory, copies of functions at chosen
-//! offsets and of whole programs at random ones, and checks of what was written.
+//! Machine code at run time: call sites and the code that may be written over them, executable memory, copies of
+//! functions at chosen offsets and of whole programs at random addresses, and checks of written code.
 
 pub mod code_image;
 pub mod code_memory;

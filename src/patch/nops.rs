@@ -1,6 +1,6 @@
 //! NOPs of every length.
 
-/// The recommended multi-byte NOPs (Intel SDM volume 2B, "NOP", table 4-12), by length less one.
+/// The recommended multi-byte NOPs (Intel SDM volume 2B, "NOP", table 4-12); index 0 is one byte long.
 const NOPS: [&[u8]; 9] = [
     &[0x90],
     &[0x66, 0x90],
@@ -13,7 +13,7 @@ const NOPS: [&[u8]; 9] = [
     &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
 ];
 
-/// Appends NOPs until `code` has `length` bytes, as few of them as can be.
+/// Appends the fewest NOPs that bring `code` to `length` bytes.
 pub fn pad(code: &mut Vec<u8>, length: usize) {
     while code.len() < length {
         let next = (length - code.len()).min(NOPS.len());
@@ -26,7 +26,7 @@ mod tests {
     use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
     #[test]
-    fn every_length_is_filled_with_nops_to_the_byte() {
+    fn padding_fills_every_length_with_the_fewest_nops() {
         for length in 0..64 {
             let mut code = Vec::new();
             super::pad(&mut code, length);

@@ -1,4 +1,5 @@
-//! What the references of functions lead to in a copy of them: resolved once, for there are many copies.
+//! Relocations: where the references of copied functions lead. They are resolved once per code image, because one image
+//! has many copies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -10,103 +11,106 @@ use super::decode_cache::CallGraphNode;
 /// Bytes of a word.
 pub(super) const WORD: usize = 8;
 
-/// So many bytes on from one of the bases that a copy has; see [`Relocations::bases`].
+/// A target: `offset` bytes after one of the bases of a copy; see [`Relocations::bases`].
 #[derive(Clone, Copy)]
-struct Lead {
+struct Relocation {
     base: usize,
     offset: u64,
 }
 
-/// What stays where it is: its offset is its address.
-const OUTSIDE: usize = 0;
-/// The words beside the copy.
-const WORDS: usize = 1;
-/// The first of the data. Behind them are the functions.
-const DATA: usize = 2;
+/// Base of targets that do not move, which is 0: the offset is the address.
+const FIXED_BASE: usize = 0;
+/// Base of the GOT words beside the copy.
+const GOT_BASE: usize = 1;
+/// First base of the data; one base per piece follows, then one per function.
+const FIRST_DATA_BASE: usize = 2;
 
-/// Of each function of a tree and of each of its words, what they lead to.
+/// The relocations of each function of a code image, of each GOT word and of each pointer slot.
 pub(super) struct Relocations {
-    functions: Vec<Vec<Lead>>,
-    words: Vec<Lead>,
-    held: Vec<(usize, usize, Lead)>,
+    functions: Vec<Vec<Relocation>>,
+    words: Vec<Relocation>,
+    pointer_slots: Vec<(usize, usize, Relocation)>,
 }
 
-/// A word of data that leads to a function, or to a constant word: which of the data it is in, and where in it; and
-/// where it leads.
-pub(super) type PointerSlots = (usize, usize, u64);
+/// A word of data that points to a function or to a constant word: index of the data, offset in it, and the address
+/// that it holds.
+pub(super) type PointerSlot = (usize, usize, u64);
 
 impl Relocations {
-    /// Of functions with constant words that they call through and where those lead, and with data and the words that
-    /// this holds; `index_of` says which function an address is the start of.
-    pub fn of(
+    /// Resolves all references of `functions`, of the constant `words` that they call through, and of the
+    /// `pointer_slots` in `data`. `index_of` gives the index of the function that starts at an address.
+    pub fn new(
         functions: &[Rc<CallGraphNode>],
         words: &BTreeMap<u64, u64>,
         data: &[(usize, usize)],
-        held: &[PointerSlots],
+        pointer_slots: &[PointerSlot],
         index_of: impl Fn(u64) -> Option<usize>,
     ) -> Self {
         let datum = |address: u64| {
             let within = |(start, length): &(usize, usize)| (*start as u64..(start + length) as u64).contains(&address);
             let index = data.iter().position(within)?;
-            Some(Lead { base: DATA + index, offset: address - data[index].0 as u64 })
+            Some(Relocation { base: FIRST_DATA_BASE + index, offset: address - data[index].0 as u64 })
         };
-        let function = |target: u64| Some(Lead { base: DATA + data.len() + index_of(target)?, offset: 0 });
-        let callees: BTreeSet<u64> = held.iter().map(|(.., target)| *target).collect();
-        let outside = |target: u64| Lead { base: OUTSIDE, offset: target };
+        let function =
+            |target: u64| Some(Relocation { base: FIRST_DATA_BASE + data.len() + index_of(target)?, offset: 0 });
+        let callees: BTreeSet<u64> = pointer_slots.iter().map(|(.., target)| *target).collect();
+        let stay = |target: u64| Relocation { base: FIXED_BASE, offset: target };
         let words: Vec<(u64, u64)> = words.iter().map(|(slot, target)| (*slot, *target)).collect();
         let word = |callee: &CallGraphNode, instruction: &Instruction, slot: u64| {
             let index = words.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
-            // Data is read through its word by whoever reads that.
+            // A word is copied for the instructions that only call through it. A word that holds the address of data is
+            // copied for all instructions.
             let through = callee.read_by.contains_key(&instruction.ip()) || datum(words[index].1).is_some();
-            through.then_some(Lead { base: WORDS, offset: (index * WORD) as u64 })
+            through.then_some(Relocation { base: GOT_BASE, offset: (index * WORD) as u64 })
         };
-        let lead = |callee: &CallGraphNode, instruction: &Instruction, target: u64| {
-            // Only calls and jumps: an address that is loaded may be kept for longer than the copy is there. But for
-            // those of callees, which a table's word may be compared with.
+        let relocate = |callee: &CallGraphNode, instruction: &Instruction, target: u64| {
+            // Calls and jumps lead to the copy. A loaded address stays, because code may keep it longer than the copy
+            // exists. The exception is a function that a pointer slot holds: code may compare the address with the
+            // slot.
             let relocated = if instruction.is_ip_rel_memory_operand() {
                 let compared = || if callees.contains(&target) { function(target) } else { None };
                 word(callee, instruction, target).or_else(|| datum(target)).or_else(compared)
             } else {
                 function(target)
             };
-            relocated.unwrap_or_else(|| outside(target))
+            relocated.unwrap_or_else(|| stay(target))
         };
-        let leads = |callee: &Rc<CallGraphNode>| -> Vec<Lead> {
-            callee.code.references().map(|(instruction, target)| lead(callee, instruction, target)).collect()
+        let relocate_all = |callee: &Rc<CallGraphNode>| -> Vec<Relocation> {
+            callee.code.references().map(|(instruction, target)| relocate(callee, instruction, target)).collect()
         };
-        let of_word = |target: u64| function(target).or_else(|| datum(target)).unwrap_or_else(|| outside(target));
-        let of_held = |(datum, at, target): &PointerSlots| {
-            let word = |index| Lead { base: WORDS, offset: (index * WORD) as u64 };
+        let relocate_word = |target: u64| function(target).or_else(|| datum(target)).unwrap_or_else(|| stay(target));
+        let relocate_slot = |(datum, at, target): &PointerSlot| {
+            let word = |index| Relocation { base: GOT_BASE, offset: (index * WORD) as u64 };
             let constant = words.binary_search_by_key(target, |(slot, _)| *slot).ok().map(word);
-            (*datum, *at, constant.unwrap_or_else(|| of_word(*target)))
+            (*datum, *at, constant.unwrap_or_else(|| relocate_word(*target)))
         };
         Relocations {
-            functions: functions.iter().map(leads).collect(),
-            words: words.iter().map(|(_, target)| of_word(*target)).collect(),
-            held: held.iter().map(of_held).collect(),
+            functions: functions.iter().map(relocate_all).collect(),
+            words: words.iter().map(|(_, target)| relocate_word(*target)).collect(),
+            pointer_slots: pointer_slots.iter().map(relocate_slot).collect(),
         }
     }
 
-    /// What leads start from in a copy with its words from `words` on, its data at `data` and its functions at
-    /// `places`.
-    pub fn bases(&self, words: u64, data: &[u64], places: &[u64]) -> Vec<u64> {
-        [&[0, words], data, places].concat()
+    /// The bases of a copy whose GOT words start at `got`, whose data lies at `data` and whose functions lie at
+    /// `functions`.
+    pub fn bases(&self, got: u64, data: &[u64], functions: &[u64]) -> Vec<u64> {
+        [&[0, got], data, functions].concat()
     }
 
-    /// What the references of a function lead to in a copy with these bases.
+    /// Targets of the references of a function in a copy with these bases.
     pub fn targets(&self, function: usize, bases: &[u64]) -> impl Iterator<Item = u64> {
-        self.functions[function].iter().map(|Lead { base, offset }| bases[*base] + offset)
+        self.functions[function].iter().map(|Relocation { base, offset }| bases[*base] + offset)
     }
 
-    /// What the words hold in a copy with these bases.
-    pub fn words(&self, bases: &[u64]) -> impl Iterator<Item = u64> {
-        self.words.iter().map(|Lead { base, offset }| bases[*base] + offset)
+    /// Contents of the GOT words in a copy with these bases.
+    pub fn got_words(&self, bases: &[u64]) -> impl Iterator<Item = u64> {
+        self.words.iter().map(|Relocation { base, offset }| bases[*base] + offset)
     }
 
-    /// What the words of data hold in a copy with these bases, by where they are then.
-    pub fn held(&self, bases: &[u64]) -> impl Iterator<Item = (u64, u64)> {
-        self.held
-            .iter()
-            .map(|(datum, at, Lead { base, offset })| (bases[DATA + datum] + *at as u64, bases[*base] + offset))
+    /// Pointer slots in a copy with these bases: address and content.
+    pub fn pointer_slots(&self, bases: &[u64]) -> impl Iterator<Item = (u64, u64)> {
+        self.pointer_slots.iter().map(|(datum, at, Relocation { base, offset })| {
+            (bases[FIRST_DATA_BASE + datum] + *at as u64, bases[*base] + offset)
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! The sites that the program records of itself: Linux's `.parainstructions`, `__jump_table`, `.static_call_sites` and
+//! The records of the program's own call sites: Linux's `.parainstructions`, `__jump_table`, `.static_call_sites` and
 //! `.altinstructions` in one section.
 //!
 //! A mechanism that can be patched emits a record beside each of its call sites:
@@ -14,25 +14,25 @@
 //! .popsection
 //! ```
 //!
-//! The hash of the op's name tells ops apart that have the same slot in two suites of one program: what one suite
-//! patches leaves the other's sites as they are.
+//! The hash of the op's name distinguishes ops that share a slot in two suites of one program. Patching one suite
+//! leaves the other's sites as they are.
 //!
-//! `R` keeps records (and with them unused functions that hold sites) from being collected by the linker; so how many
-//! there are differs with optimisation and LTO.
+//! The flag `R` keeps the linker from collecting records, and with them unused functions that hold sites. So the number
+//! of records depends on optimisation and LTO.
 
 use std::arch::global_asm;
 use std::ops::Range;
 
-// The section exists, and with it the linker's symbols for its ends, even where no site was compiled in.
+// Creates the section even if no site is compiled, so that the linker's symbols for its ends exist.
 global_asm!(".pushsection pvsites, \"aR\", @progbits", ".popsection");
 
-/// What kind of site it is, and so what may be written over it.
+/// The kind of a site, which decides what may be written over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum SiteKind {
-    /// A pv_ops call site that gives up all caller-saved registers (`PARAVIRT_CALL`).
+    /// A pv_ops call site where all caller-saved registers may change (`PARAVIRT_CALL`).
     Pv = 0,
-    /// A pv_ops call site that gives up `rax` alone (`PVOP_CALLEE`).
+    /// A pv_ops call site where only `rax` may change (`PVOP_CALLEE`).
     PvCalleeSave = 1,
     /// A jump label: a 5-byte NOP or a jump to the record's target (`arch_static_branch`).
     JumpLabel = 2,
@@ -40,9 +40,9 @@ pub enum SiteKind {
     StaticCall = 3,
     /// The trampoline itself: a jump to the body.
     Trampoline = 4,
-    /// A direct call of the default body, to be replaced where a feature is there (`ALTERNATIVE`).
+    /// A direct call of the default body, which is replaced if a feature is present (`ALTERNATIVE`).
     Alternative = 5,
-    /// A plain call that follows the platform: what a jump label jumps to.
+    /// A plain call of the platform's body: the target of a jump label.
     Call = 6,
 }
 
@@ -58,7 +58,7 @@ impl SiteKind {
     ];
 }
 
-/// A record, as it stands in the section.
+/// A record in the section.
 #[repr(C)]
 struct Record {
     site: i32,
@@ -76,46 +76,46 @@ unsafe extern "C" {
     static __stop_pvsites: u8;
 }
 
-/// A place in the machine code that may be rewritten.
+/// A stretch of machine code that may be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Its first byte.
+    /// Address of its first byte.
     pub address: usize,
-    /// How many bytes belong to it.
+    /// Length in bytes.
     pub length: usize,
-    /// The op, by its place in the pv_ops table.
+    /// The op's slot in the pv_ops table.
     pub slot: usize,
-    /// The op, by the hash of its name ([`Meta::hash`](crate::op::Meta::hash)).
+    /// Hash of the op's name ([`OpMeta::hash`](crate::op::OpMeta::hash)).
     pub op: u32,
     /// What may be written there.
     pub kind: SiteKind,
-    /// Where a jump label goes; 0 for others.
+    /// Target of a jump label; 0 for other kinds.
     pub target: usize,
 }
 
-/// What is wrong with the section.
+/// Why the section of records is malformed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Not a whole number of records.
-    #[error("section pvsites: {size} bytes are no whole number of records; the linker script has changed it")]
+    /// Its size is not a multiple of a record's size.
+    #[error("section pvsites has {size} bytes, which is not a whole number of records; check the linker script")]
     Size {
-        /// Its size.
+        /// Size of the section in bytes.
         size: usize,
     },
-    /// A kind that this build does not know.
-    #[error("section pvsites, record {index}: no kind {kind}; a library of another version is linked in")]
+    /// A record has a kind that this build does not know.
+    #[error("record {index} of section pvsites has the unknown kind {kind}; link only one version of pvbench")]
     SiteKind {
-        /// Which record.
+        /// Index of the record.
         index: usize,
-        /// What it says.
+        /// Its kind.
         kind: u8,
     },
 }
 
-/// The sites of this program, by address.
+/// The sites of this program, in ascending order of their addresses.
 ///
 /// # Errors
-/// Where the section does not hold records of this build.
+/// If the section does not hold records of this build.
 pub fn recorded() -> Result<Vec<Site>, RecordError> {
     let start = &raw const __start_pvsites as usize;
     let size = &raw const __stop_pvsites as usize - start;
@@ -125,7 +125,8 @@ pub fn recorded() -> Result<Vec<Site>, RecordError> {
     let mut sites = Vec::with_capacity(size / size_of::<Record>());
     for index in 0..size / size_of::<Record>() {
         let at = start + index * size_of::<Record>();
-        // SAFETY: within the section, which is read-only data of this program; records may stand at any address.
+        // SAFETY: `read_unaligned` needs mapped memory: the record lies within the section, which is read-only data of
+        // this program. Any alignment is allowed.
         let record = unsafe { (at as *const Record).read_unaligned() };
         let target = at + std::mem::offset_of!(Record, target);
         sites.push(Site {
@@ -144,27 +145,27 @@ pub fn recorded() -> Result<Vec<Site>, RecordError> {
 }
 
 impl Site {
-    /// The sites among `sites` (by address) that lie within a function, as they lie in its copy at `copy`.
+    /// The sites among `sites` (sorted by address) that lie within a function, moved to its copy at `copy`.
     #[must_use]
     pub fn copied(sites: &[Site], function: Range<usize>, copy: usize) -> Vec<Site> {
         let from = sites.partition_point(|site| site.address < function.start);
         let to = sites.partition_point(|site| site.address < function.end);
-        let moved = |address: usize| {
+        let relocate = |address: usize| {
             if function.contains(&address) { address - function.start + copy } else { address }
         };
         sites[from..to]
             .iter()
-            .map(|site| Site { address: moved(site.address), target: moved(site.target), ..*site })
+            .map(|site| Site { address: relocate(site.address), target: relocate(site.target), ..*site })
             .collect()
     }
 
-    /// The bytes that are there now.
+    /// The bytes of the site as they are now.
     ///
     /// # Safety
-    /// The site is one of this program or of a copy that still exists, and nothing writes there meanwhile.
+    /// The site lies in this program or in a copy that still exists, and nothing writes there during the call.
     #[must_use]
     pub unsafe fn bytes(&self) -> Vec<u8> {
-        // SAFETY: the caller's contract.
+        // SAFETY: `from_raw_parts` needs mapped bytes that nothing writes; the caller guarantees both.
         unsafe { std::slice::from_raw_parts(self.address as *const u8, self.length) }.to_vec()
     }
 }

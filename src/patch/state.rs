@@ -1,4 +1,4 @@
-//! What a patchable site can be at a time.
+//! The states of a patchable site.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,8 @@ pub enum State {
     Inline,
     /// NOPs alone: the native hook does nothing.
     Nop,
-    /// Not to be patched: the instructions do not fit, or spoil registers that the site keeps. It stays as it was.
+    /// The site refuses the patch: the instructions do not fit, or change registers that the site keeps. It keeps its
+    /// code.
     Refused,
     /// A jump label that falls through.
     Off,

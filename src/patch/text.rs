@@ -1,4 +1,4 @@
-//! Sites of the program's text and what is written over them: all or nothing, and looked at again afterwards.
+//! The sites of the program's text, and changes to them: all or nothing, and verified afterwards.
 
 use std::arch::x86_64::__cpuid;
 use std::collections::BTreeMap;
@@ -13,91 +13,95 @@ use super::state::State;
 use super::writer::{self, Writer, WriterError};
 use crate::op::meta::hash;
 
-/// To be called between writing code and running it: code written through another address is only sure to be seen after
-/// a serialising instruction (Intel SDM volume 3, 10.1.3 "Handling Self- and Cross-Modifying Code").
+/// Serialises the CPU; to be called between writing code and running it. Code that was written through another address
+/// is only certain to be seen after a serialising instruction (Intel SDM volume 3, 10.1.3 "Handling Self- and
+/// Cross-Modifying Code").
 pub fn serialise() {
     std::hint::black_box(__cpuid(0));
 }
 
-/// Why sites were not switched.
+/// Why sites could not be patched.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
-    /// The records.
+    /// The records are malformed.
     #[error(transparent)]
     Records(#[from] RecordError),
-    /// No way to write.
+    /// No writer works.
     #[error(transparent)]
     Writer(#[from] WriterError),
-    /// A record without an op.
-    #[error("the site at {address:#x} is of slot {slot}, which no op of this program has; nothing was written")]
+    /// No op has the slot of a record.
+    #[error("the site at {address:#x} has slot {slot}, which no op of this program has; nothing was written")]
     UnknownSlot {
-        /// The site.
+        /// Address of the site.
         address: usize,
-        /// Its slot.
+        /// Slot of the site.
         slot: usize,
     },
-    /// Something else has written there.
+    /// The site holds unknown bytes: something else wrote there.
     #[error("the site of {op} at {address:#x} holds {found}, not {expected}; nothing was written")]
     Unexpected {
         /// The op.
         op: &'static str,
-        /// The site.
+        /// Address of the site.
         address: usize,
-        /// What the record and what was written before say.
+        /// The bytes that the last write left there.
         expected: String,
-        /// What is there.
+        /// The bytes that are there.
         found: String,
     },
-    /// The kernel refused to write.
+    /// The kernel refused the write.
     #[error(
-        "the site of {op} at {address:#x} could not be written through {writer} ({source}); all sites are as before"
+        "the site of {op} at {address:#x} could not be written through {writer} ({source}); all sites are unchanged"
     )]
     Write {
         /// The op.
         op: &'static str,
-        /// The site.
+        /// Address of the site.
         address: usize,
-        /// Through what.
+        /// Name of the writer.
         writer: &'static str,
-        /// What it said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// What was written is not what is there.
-    #[error("the site of {op} at {address:#x} holds {found} after {expected} was written; all sites are as before")]
+    /// The site does not hold the bytes that were written.
+    #[error("the site of {op} at {address:#x} holds {found} after {expected} was written; all sites are restored")]
     Differs {
         /// The op.
         op: &'static str,
-        /// The site.
+        /// Address of the site.
         address: usize,
-        /// What was written.
+        /// The bytes that were written.
         expected: String,
-        /// What is there.
+        /// The bytes that are there.
         found: String,
     },
-    /// Writing failed, and so did taking it back.
-    #[error("sites are half patched, the first at {address:#x}: {source}; end this process")]
+    /// A write failed, and so did the restoration of the sites.
+    #[error(
+        "the site at {address:#x} could not be restored after a failed patch ({source}); end this process, its \
+         code is half patched"
+    )]
     HalfPatched {
         /// The first site that could not be restored.
         address: usize,
-        /// Why.
+        /// The kernel's error.
         source: io::Error,
     },
 }
 
-/// A site of an op that is not meant: of another kind, or of another suite in the same program.
-const ANOTHER: &str = "another op";
+/// Name for a site that is left as it is: of another kind, or of an op of another suite in the same program.
+const OTHER_OP: &str = "another op";
 
-/// How many sites are in which state.
+/// Number of sites by state.
 pub type Census = BTreeMap<State, usize>;
 
-/// The sites of the program and a way to write them.
+/// The sites of the program and a writer for them.
 pub struct Text {
-    sites: Vec<HeldSite>,
+    sites: Vec<TrackedSite>,
     writer: Box<dyn Writer>,
 }
 
-/// A site with what the compiler left there and what is there now.
-struct HeldSite {
+/// A site with the bytes that the compiler left there and its present bytes.
+struct TrackedSite {
     site: Site,
     original: Vec<u8>,
     now: Vec<u8>,
@@ -107,74 +111,77 @@ impl Text {
     /// All recorded sites of this program, with the first writer that works.
     ///
     /// # Safety
-    /// As for [`writer::choose`]; and there is one `Text` at a time.
+    /// As for [`writer::choose`]. There is one `Text` at a time.
     ///
     /// # Errors
-    /// Where the records are damaged, or no writer works.
+    /// If the records are malformed, or no writer works.
     pub unsafe fn own() -> Result<Self, PatchError> {
         let sites = site::recorded()?;
-        // SAFETY: the caller's contract.
+        // SAFETY: `choose` needs that no other thread runs code in the range of the sites; the caller guarantees it.
         let writer = unsafe { writer::choose(span(&sites)) }?;
-        // SAFETY: recorded sites are text of this program.
+        // SAFETY: `new` needs sites in this program's text that the writer can write: these are its own records, and
+        // `choose` tried the writer.
         Ok(unsafe { Self::new(sites, writer) })
     }
 
-    /// These sites, with this writer.
+    /// Takes these sites and this writer.
     ///
     /// # Safety
     /// The sites lie in the program's text, and the writer can write there.
     #[must_use]
     pub unsafe fn new(sites: Vec<Site>, writer: Box<dyn Writer>) -> Self {
-        let hold = |site: Site| {
-            // SAFETY: the caller's contract.
+        let track = |site: Site| {
+            // SAFETY: `bytes` needs sites in mapped text that nothing writes meanwhile; the caller guarantees the
+            // first, and only this `Text` writes sites.
             let original = unsafe { site.bytes() };
-            HeldSite { site, now: original.clone(), original }
+            TrackedSite { site, now: original.clone(), original }
         };
-        Text { sites: sites.into_iter().map(hold).collect(), writer }
+        Text { sites: sites.into_iter().map(track).collect(), writer }
     }
 
-    /// What is written through.
+    /// Name of the writer.
     #[must_use]
     pub fn writer(&self) -> &'static str {
         self.writer.name()
     }
 
-    /// The sites, by address.
+    /// The sites, in ascending order of their addresses.
     pub fn sites(&self) -> impl Iterator<Item = &Site> {
-        self.sites.iter().map(|held| &held.site)
+        self.sites.iter().map(|tracked| &tracked.site)
     }
 
-    /// Brings all sites into the state that a kernel gives them which boots on the platform that `targets` (by slot)
-    /// describes. Sites of an op that has one of these slots in another suite are left as they are.
+    /// Brings every site into the state that it has on a kernel which boots on a platform. `targets` describes that
+    /// platform's ops by slot. Sites of another suite's ops with the same slots are left as they are.
     ///
     /// # Safety
-    /// No other thread runs any of the sites until this returns, and none of them is being run by this one. The bodies
-    /// that `targets` names are those of the ops.
+    /// No thread runs any of the sites before this returns, and this thread is not in the middle of one. The bodies in
+    /// `targets` are those of the ops.
     ///
     /// # Errors
-    /// Where a site does not hold what it should, or cannot be written. All sites are as before then, but for
+    /// If a site does not hold the expected bytes, or cannot be written. Then all sites are unchanged, except with
     /// [`PatchError::HalfPatched`].
     pub unsafe fn boot(&mut self, targets: &BTreeMap<usize, Target>) -> Result<Census, PatchError> {
         let mut census = Census::new();
         let mut wanted = Vec::with_capacity(self.sites.len());
-        for held in &self.sites {
-            let Site { address, slot, .. } = held.site;
+        for tracked in &self.sites {
+            let Site { address, slot, .. } = tracked.site;
             let target = targets.get(&slot).ok_or(PatchError::UnknownSlot { address, slot })?;
-            if hash(target.op) != held.site.op {
-                wanted.push((ANOTHER, held.now.clone()));
+            if hash(target.op) != tracked.site.op {
+                wanted.push((OTHER_OP, tracked.now.clone()));
                 continue;
             }
-            let (state, code) = rules::booted(&held.site, target, &held.original);
+            let (state, code) = rules::booted(&tracked.site, target, &tracked.original);
             *census.entry(state).or_default() += 1;
             wanted.push((target.op, code));
         }
-        // SAFETY: the caller's contract; the rules made the code.
+        // SAFETY: `write` needs sites that nobody runs, which the caller guarantees, and whole instructions, which the
+        // rules produce.
         unsafe { self.write(&wanted) }?;
         Ok(census)
     }
 
-    /// Brings the sites of one kind, of the ops in `targets`, into one state, leaving those for which the rules know no
-    /// such state, or which refuse it, as the compiler left them.
+    /// Brings the sites of one kind, of the ops in `targets`, into one state. Sites stay as the compiler left them if
+    /// the rules have no such state for the op, or if the site refuses it.
     ///
     /// # Safety
     /// As for [`Text::boot`].
@@ -187,11 +194,12 @@ impl Text {
         kind: SiteKind,
         state: State,
     ) -> Result<Census, PatchError> {
-        // SAFETY: the caller's contract.
+        // SAFETY: the contract of `set_first_supported` is that of `boot`, and this function's caller meets the same
+        // one.
         unsafe { self.set_first_supported(targets, kind, &[state]) }
     }
 
-    /// As [`set_state`](Self::set_state), each site into the first of `states` that the rules know for its op.
+    /// As [`set_state`](Self::set_state), with the first of `states` that the rules have for the op of each site.
     ///
     /// # Safety
     /// As for [`Text::boot`].
@@ -206,15 +214,15 @@ impl Text {
     ) -> Result<Census, PatchError> {
         let mut census = Census::new();
         let mut wanted = Vec::with_capacity(self.sites.len());
-        for held in &self.sites {
-            let meant = |target: &&Target| held.site.kind == kind && hash(target.op) == held.site.op;
-            let Some(target) = targets.get(&held.site.slot).filter(meant) else {
-                wanted.push((ANOTHER, held.now.clone()));
+        for tracked in &self.sites {
+            let is_target = |target: &&Target| tracked.site.kind == kind && hash(target.op) == tracked.site.op;
+            let Some(target) = targets.get(&tracked.site.slot).filter(is_target) else {
+                wanted.push((OTHER_OP, tracked.now.clone()));
                 continue;
             };
-            let mut chosen = (State::Unpatched, held.original.clone());
+            let mut chosen = (State::Unpatched, tracked.original.clone());
             for &state in states {
-                match rules::code(&held.site, target, state, &held.original) {
+                match rules::code(&tracked.site, target, state, &tracked.original) {
                     Ok(Some(code)) => {
                         chosen = (state, code);
                         break;
@@ -227,12 +235,13 @@ impl Text {
             *census.entry(state).or_default() += 1;
             wanted.push((target.op, code));
         }
-        // SAFETY: the caller's contract; the rules made the code.
+        // SAFETY: `write` needs sites that nobody runs, which the caller guarantees, and whole instructions, which the
+        // rules produce.
         unsafe { self.write(&wanted) }?;
         Ok(census)
     }
 
-    /// Puts the original bytes of every site back.
+    /// Restores the original bytes of every site.
     ///
     /// # Safety
     /// As for [`Text::boot`].
@@ -240,20 +249,21 @@ impl Text {
     /// # Errors
     /// As for [`Text::boot`].
     pub unsafe fn restore(&mut self) -> Result<(), PatchError> {
-        let wanted: Vec<_> = self.sites.iter().map(|held| ("a site", held.original.clone())).collect();
-        // SAFETY: the caller's contract; the compiler made the code.
+        let wanted: Vec<_> = self.sites.iter().map(|tracked| ("a site", tracked.original.clone())).collect();
+        // SAFETY: `write` needs sites that nobody runs, which the caller guarantees, and whole instructions, which the
+        // compiler produced.
         unsafe { self.write(&wanted) }
     }
 
-    /// Runs of sites that change and are near enough to be written at once.
+    /// Groups the sites that change into runs that are close enough to be written at once.
     fn batches(&self, wanted: &[(&'static str, Vec<u8>)]) -> Vec<Range<usize>> {
         let mut batches: Vec<Range<usize>> = Vec::new();
-        for (index, (held, (_, code))) in self.sites.iter().zip(wanted).enumerate() {
-            if held.now == *code {
+        for (index, (tracked, (_, code))) in self.sites.iter().zip(wanted).enumerate() {
+            if tracked.now == *code {
                 continue;
             }
             match batches.last_mut() {
-                Some(batch) if held.site.address - self.sites[batch.end - 1].site.address < NEAR => {
+                Some(batch) if tracked.site.address - self.sites[batch.end - 1].site.address < MAX_BATCH_GAP_BYTES => {
                     batch.end = index + 1;
                 }
                 _ => batches.push(index..index + 1),
@@ -262,14 +272,19 @@ impl Text {
         batches
     }
 
-    /// Writes all sites or none. `wanted` has the op's name and the code for each.
+    /// Writes all sites or none. `wanted` has the op's name and the code for each site.
+    ///
+    /// # Safety
+    /// No thread runs any of the sites before this returns. The code for each site is whole instructions of the site's
+    /// length.
     unsafe fn write(&mut self, wanted: &[(&'static str, Vec<u8>)]) -> Result<(), PatchError> {
-        for (held, (op, _)) in self.sites.iter().zip(wanted) {
-            // SAFETY: sites are text of this program (contract of `new`).
-            let found = unsafe { held.site.bytes() };
-            if found != held.now {
-                let (expected, found) = (hex(&held.now), hex(&found));
-                return Err(PatchError::Unexpected { op, address: held.site.address, expected, found });
+        for (tracked, (op, _)) in self.sites.iter().zip(wanted) {
+            // SAFETY: `bytes` needs sites in mapped text (contract of `new`) that nothing writes meanwhile (one `Text`
+            // at a time).
+            let found = unsafe { tracked.site.bytes() };
+            if found != tracked.now {
+                let (expected, found) = (hex(&tracked.now), hex(&found));
+                return Err(PatchError::Unexpected { op, address: tracked.site.address, expected, found });
             }
         }
         let writer = self.writer.name();
@@ -279,23 +294,26 @@ impl Text {
             reached = batch.end;
             let (first, last) = (self.sites[batch.start].site, self.sites[batch.end - 1].site);
             let span = first.address..last.address + last.length;
-            // SAFETY: from one site of the text to another one close by.
+            // SAFETY: `from_raw_parts` needs mapped bytes: both ends are sites of one text segment, so the bytes
+            // between them are text too.
             let mut code = unsafe { std::slice::from_raw_parts(span.start as *const u8, span.len()) }.to_vec();
-            for (held, (_, wanted)) in self.sites[batch.clone()].iter().zip(&wanted[batch.clone()]) {
-                let at = held.site.address - span.start;
+            for (tracked, (_, wanted)) in self.sites[batch.clone()].iter().zip(&wanted[batch.clone()]) {
+                let at = tracked.site.address - span.start;
                 code[at..at + wanted.len()].copy_from_slice(wanted);
             }
-            // SAFETY: the caller's contract; between the sites, what is there already.
+            // SAFETY: `write` needs text that nobody runs and valid code: the caller guarantees both for the sites, and
+            // the bytes between them stay the same.
             if let Err(source) = unsafe { self.writer.write(span.start, &code) } {
                 failed = Some(PatchError::Write { op: wanted[batch.start].0, address: span.start, writer, source });
                 break;
             }
-            for (held, (op, code)) in self.sites[batch.clone()].iter().zip(&wanted[batch]) {
-                // SAFETY: as above.
-                let found = unsafe { held.site.bytes() };
-                if found != *code || !decodes(code, held.site.address) {
+            for (tracked, (op, code)) in self.sites[batch.clone()].iter().zip(&wanted[batch]) {
+                // SAFETY: `bytes` needs sites in mapped text (contract of `new`) that nothing writes meanwhile (one
+                // `Text` at a time).
+                let found = unsafe { tracked.site.bytes() };
+                if found != *code || !decodes(code, tracked.site.address) {
                     let (expected, found) = (hex(code), hex(&found));
-                    failed = Some(PatchError::Differs { op, address: held.site.address, expected, found });
+                    failed = Some(PatchError::Differs { op, address: tracked.site.address, expected, found });
                 }
             }
             if failed.is_some() {
@@ -303,32 +321,35 @@ impl Text {
             }
         }
         if let Some(error) = failed {
-            for held in &self.sites[..reached] {
-                // SAFETY: sites are text of this program (contract of `new`).
-                if unsafe { held.site.bytes() } == held.now {
+            for tracked in &self.sites[..reached] {
+                // SAFETY: `bytes` needs sites in mapped text (contract of `new`) that nothing writes meanwhile (one
+                // `Text` at a time).
+                if unsafe { tracked.site.bytes() } == tracked.now {
                     continue;
                 }
-                // SAFETY: what was there before.
-                if let Err(source) = unsafe { self.writer.write(held.site.address, &held.now) } {
+                // SAFETY: `write` needs text that nobody runs, which the caller guarantees, and valid code: these are
+                // the bytes from before.
+                if let Err(source) = unsafe { self.writer.write(tracked.site.address, &tracked.now) } {
                     serialise();
-                    return Err(PatchError::HalfPatched { address: held.site.address, source });
+                    return Err(PatchError::HalfPatched { address: tracked.site.address, source });
                 }
             }
             serialise();
             return Err(error);
         }
         serialise();
-        for (held, (_, code)) in self.sites.iter_mut().zip(wanted) {
-            held.now.clone_from(code);
+        for (tracked, (_, code)) in self.sites.iter_mut().zip(wanted) {
+            tracked.now.clone_from(code);
         }
         Ok(())
     }
 }
 
-/// How far apart sites may be that are written at once. A write costs a system call and a look-up of the page.
-const NEAR: usize = 256;
+/// Largest distance in bytes between the starts of neighbouring sites that one write covers. One write costs a system
+/// call and a page lookup.
+const MAX_BATCH_GAP_BYTES: usize = 256;
 
-/// From the first to the last site.
+/// The range from the first to the last site.
 fn span(sites: &[Site]) -> Range<usize> {
     match (sites.first(), sites.last()) {
         (Some(first), Some(last)) => first.address..last.address + last.length,

@@ -1,7 +1,7 @@
-//! Known truths, measured as everything else is measured: same plan, same workers, same sampler, same statistics.
+//! Truths: loops whose cost above another loop is known beforehand. They are measured with the same plan, workers,
+//! sampler and statistics as everything else.
 //!
-//! A truth is a loop whose cost above another is known beforehand. They dress up as ops and mechanisms, so that nothing
-//! between the plan and the estimate can tell them from those.
+//! Truths take the form of ops and mechanisms, so that nothing between plan and estimate can treat them differently.
 
 pub mod loops;
 
@@ -16,43 +16,44 @@ use crate::report::schema::{Cell, Estimate};
 use crate::suite::{OpEntry, Pair};
 use loops::{BASE, adds, imul, nothing, store_load};
 
-/// What must come out.
+/// The expected result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expected {
-    /// So many cycles above the baseline.
+    /// Cycles above the baseline.
     Cycles(f64),
-    /// So many times the baseline.
+    /// Ratio to the baseline.
     Ratio(f64),
 }
 
-/// A loop, what it is compared with, and what is known of the difference.
+/// A loop, the baseline that it is compared with, and the known difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Truth {
-    /// The op it dresses up as: truths of one op are measured in the same rounds, against the same baseline.
+    /// Name of its op. Truths of one op are measured in the same rounds, against the same baseline.
     pub op: &'static str,
-    /// The mechanism it dresses up as.
+    /// Name of its mechanism.
     pub name: &'static str,
-    /// What it is, in a line.
+    /// Description in one line.
     pub summary: &'static str,
-    /// What must come out.
+    /// The expected result.
     pub expected: Expected,
-    /// Where that is written.
+    /// Source of the expected result.
     pub source: &'static str,
     run: Loop,
 }
 
-/// Windows of whole length in a round of [`plan`]: the chain of adds and `inline` twice, the wide adds twice at half
-/// the length, and twice each of `inline`, its copy and the columns. Getting ready is not counted.
+/// Windows of full length in a round of [`plan`]: the chain of adds and `inline` twice each, the independent adds twice
+/// at half the length, and `inline`, its copy and the variants twice each. Preparation is not included.
 #[must_use]
 pub fn windows_per_round(plan: &Plan) -> f64 {
     (2 + 2 + 1 + 2 * (2 + plan.variants.len())) as f64
 }
 
-/// And in one that was given up at its first look: the chain, and the wide adds at half the length.
+/// Windows of full length in a round that is dropped after its first probe: the chain, and the independent adds at half
+/// the length.
 pub const WINDOWS_GIVEN_UP: f64 = 1.5;
 
 impl Truth {
-    /// What was measured of it, in the unit of what is expected; `None` where the cell has no overhead.
+    /// The measured result in the unit of the expected one; `None` if the cell has no overhead.
     #[must_use]
     pub fn measured(&self, cell: &Cell) -> Option<Estimate> {
         let overhead = cell.overhead.as_ref()?;
@@ -64,7 +65,7 @@ impl Truth {
 }
 
 impl Expected {
-    /// The number.
+    /// The expected value, in cycles or as a ratio.
     #[must_use]
     pub fn value(self) -> f64 {
         match self {
@@ -73,16 +74,16 @@ impl Expected {
     }
 }
 
-/// How hard truths are looked for.
+/// The size of the self-test.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Worker processes.
     pub workers: usize,
-    /// Rounds per group and worker.
+    /// Rounds per comparison and worker.
     pub rounds: usize,
 }
 
-/// A plan for the truths of one op.
+/// Makes a plan for the truths of one op.
 #[must_use]
 pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Clock, effort: Effort) -> Plan {
     let group = |offset| Comparison { op: op.to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset };
@@ -106,7 +107,7 @@ const IMUL: &str =
     "imul r64,r64 has a latency of 3 (AMD from Zen, Intel with AVX-512VL; Agner Fog, Instruction tables)";
 const TWICE: &str = "twice the links take twice the time";
 
-/// The op of the adds.
+/// Name of the op whose truths are chains of adds.
 const ADDS: &str = "selftest_adds";
 const FIFTY: &str = "selftest_50_adds";
 const HUNDRED: &str = "selftest_100_adds";
@@ -116,7 +117,7 @@ const THOUSAND: &str = "selftest_1000_adds";
 const STORE_LOAD: &str = "selftest_store_load";
 
 const fn cycles(name: &'static str, k: f64, run: Loop) -> Truth {
-    let summary = "dependent adds beside the baseline's";
+    let summary = "dependent adds above the baseline's";
     Truth { op: ADDS, name, summary, expected: Expected::Cycles(k), source: ADD, run }
 }
 
@@ -124,7 +125,7 @@ const fn ratio(op: &'static str, name: &'static str, summary: &'static str, rati
     Truth { op, name, summary, expected: Expected::Ratio(ratio), source: ADD, run }
 }
 
-/// What holds on every x86-64 core.
+/// Truths of every x86-64 core.
 const EVERYWHERE: [Truth; 15] = [
     cycles("0 adds", 0.0, adds::<BASE>),
     cycles("1 add", 1.0, adds::<{ BASE + 1 }>),
@@ -135,7 +136,7 @@ const EVERYWHERE: [Truth; 15] = [
     cycles("6 adds", 6.0, adds::<{ BASE + 6 }>),
     cycles("7 adds", 7.0, adds::<{ BASE + 7 }>),
     cycles("8 adds", 8.0, adds::<{ BASE + 8 }>),
-    ratio(HUNDRED, "100 adds", "against 100 adds: the same again", 1.0, adds::<100>),
+    ratio(HUNDRED, "100 adds", "against 100 adds: no difference", 1.0, adds::<100>),
     ratio(HUNDRED, "101 adds", "against 100 adds: 1% more", 1.01, adds::<101>),
     ratio(FIFTY, "51 adds", "against 50 adds: 2% more", 1.02, adds::<51>),
     ratio(TWO_HUNDRED, "201 adds", "against 200 adds: 0.5% more", 1.005, adds::<201>),
@@ -146,7 +147,7 @@ const EVERYWHERE: [Truth; 15] = [
 const LINKS: Truth = Truth {
     op: STORE_LOAD,
     name: "2 links",
-    summary: "stored, loaded and increased twice, against once",
+    summary: "store, load and add twice, against once",
     expected: Expected::Ratio(2.0),
     source: TWICE,
     run: store_load::<2>,
@@ -161,12 +162,12 @@ const MULTIPLICATION: Truth = Truth {
     run: imul,
 };
 
-/// What decides which truths are documented of a CPU.
+/// The facts about a CPU that decide which truths are documented for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Core<'a> {
-    /// As `cpuid` gives it.
+    /// Vendor as `cpuid` gives it.
     pub vendor: Option<&'a str>,
-    /// With the extended family added.
+    /// Family, with the extended family added.
     pub family: Option<u32>,
     /// Whether it has AVX-512VL.
     pub avx512vl: bool,
@@ -174,12 +175,14 @@ pub struct Core<'a> {
     pub serialize: bool,
 }
 
-/// The truths that are known of a CPU.
+/// The truths that are documented for a CPU.
 ///
 /// Not every Intel CPU multiplies in three cycles: Atoms and Xeon Phi take longer. None of them has AVX-512VL, and all
-/// large cores since Skylake's servers have. Intel's cores from Alder Lake and Sapphire Rapids on, which are those with
-/// SERIALIZE, predict what a load gets from an earlier store ("Fast Store Forwarding Predictor", Intel, 2022): then a
-/// link of a chain through memory takes the whole way or a cycle, and twice the links no longer twice the time.
+/// large cores since Skylake's servers have it.
+///
+/// Intel's cores from Alder Lake and Sapphire Rapids on, which are those with SERIALIZE, predict the value that a load
+/// gets from an earlier store ("Fast Store Forwarding Predictor", Intel, 2022). There a link of a chain through memory
+/// takes either the full latency or one cycle, so twice the links no longer take twice the time.
 #[must_use]
 pub fn truths(core: Core) -> Vec<Truth> {
     let (multiplies, waits) = match core.vendor {
@@ -190,7 +193,7 @@ pub fn truths(core: Core) -> Vec<Truth> {
     EVERYWHERE.into_iter().chain(waits.then_some(LINKS)).chain(multiplies.then_some(MULTIPLICATION)).collect()
 }
 
-/// All truths as ops and mechanisms, for plan and workers.
+/// All truths as ops and mechanisms, for the plan and the workers.
 #[must_use]
 pub fn entries() -> Vec<OpEntry> {
     let baselines: [(&'static str, Loop); 7] = [

@@ -1,4 +1,4 @@
-//! From types to a suite, with everything checked that can be wrong.
+//! The builder of a suite: it turns lists of types into a suite, and checks everything that can be wrong.
 
 use std::any::{TypeId, type_name};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::op::{self, Bytes, Op, Ops, SLOTS};
 use crate::patch::instructions::{self, Unfit};
 use crate::workload::{self, Measured, Workloads};
 
-/// One list and then another.
+/// The items of one list, followed by those of another.
 ///
 /// ```
 /// use pvbench::dispatch::{self, Dispatch, Direct, Inline, Mechanisms, Table};
@@ -50,8 +50,8 @@ impl<A: Workloads, B: Workloads> Workloads for Also<A, B> {
     }
 }
 
-/// A suite before it is checked. Ops `O`, mechanisms `M` and workloads `W` are lists of types, so that what is built is
-/// compiled for exactly the pairs there are, in whatever order they are named.
+/// A suite before it is checked. Ops `O`, mechanisms `M` and workloads `W` are lists of types, so that exactly the
+/// pairs of the suite are compiled, whatever the order of the calls.
 ///
 /// ```
 /// use pvbench::Suite;
@@ -62,7 +62,9 @@ impl<A: Workloads, B: Workloads> Workloads for Also<A, B> {
 ///     /// Reads a register.
 ///     pub struct Read: "uart_read" = fn(register: u64 = 5) -> u64 { 0x60 | register };
 ///     /// Writes one.
-///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) { std::hint::black_box((register, byte)); };
+///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) {
+///         std::hint::black_box((register, byte));
+///     };
 /// }
 ///
 /// let suite = Suite::builder("uart")
@@ -74,7 +76,7 @@ impl<A: Workloads, B: Workloads> Workloads for Also<A, B> {
 /// assert_eq!((suite.ops().len(), suite.mechanisms().len()), (2, 4));
 /// # Ok::<(), pvbench::SuiteError>(())
 /// ```
-#[must_use = "build() makes a suite of it"]
+#[must_use = "call build() to make the suite"]
 pub struct Builder<O, M, W> {
     name: &'static str,
     choices: Choices,
@@ -92,47 +94,46 @@ impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
         Builder { name: self.name, choices: self.choices, lists: PhantomData }
     }
 
-    /// An op more: of your own, or of the [catalogue](crate::op::catalogue).
+    /// Adds an op of your own, or of the [catalogue](crate::op::catalogue).
     pub fn op<P: Op>(self) -> Builder<Also<O, (P,)>, M, W> {
         self.with()
     }
 
-    /// A list of ops more: `.ops::<(Read, Write)>()`.
+    /// Adds a list of ops: `.ops::<(Read, Write)>()`.
     pub fn ops<L: Ops>(self) -> Builder<Also<O, L>, M, W> {
         self.with()
     }
 
-    /// A mechanism more, for all ops and workloads.
+    /// Adds a mechanism for all ops and workloads.
     pub fn mechanism<D: Dispatch>(self) -> Builder<O, Also<M, (D,)>, W> {
         self.with()
     }
 
-    /// These mechanisms and no others, [`Inline`](crate::dispatch::Inline) the first: fewer to compile, and fewer
-    /// columns.
+    /// Replaces the mechanisms by this list, with [`Inline`](crate::dispatch::Inline) first. There is less to compile,
+    /// and reports have fewer columns.
     pub fn only_mechanisms<L: Mechanisms>(self) -> Builder<O, L, W> {
         self.with()
     }
 
-    /// A workload more; [`Workload`](crate::Workload) has one written out, [`OnKernel`](crate::workload::OnKernel)
-    /// takes those of the model kernel.
+    /// Adds a workload. [`Workload`](crate::Workload) has a complete example; [`OnKernel`](crate::workload::OnKernel)
+    /// takes workloads of the model kernel.
     pub fn workload<K: Measured>(self) -> Builder<O, M, Also<W, (K,)>> {
         self.with()
     }
 
-    /// A list of workloads more: `.workloads::<(Line, Burst)>()`.
+    /// Adds a list of workloads: `.workloads::<(Line, Burst)>()`.
     pub fn workloads<L: Workloads>(self) -> Builder<O, M, Also<W, L>> {
         self.with()
     }
 
-    /// What shorter runs leave out: see [`Choices`].
+    /// Sets the names that shorter runs measure: see [`Choices`].
     pub fn choices(self, choices: Choices) -> Self {
         Builder { choices, ..self }
     }
 
-    /// Checks everything and makes the suite. Nothing is bound, and no code is written.
+    /// Checks everything and makes the suite. It binds no mechanism and writes no code.
     ///
-    /// # Errors
-    /// See [`SuiteError`]: each names the op, mechanism or workload at fault.
+    /// A [`SuiteError`], which names the op, mechanism or workload at fault.
     ///
     /// ```
     /// use pvbench::Suite;
@@ -144,11 +145,11 @@ impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
     pub fn build(self) -> Result<Suite, SuiteError> {
         let Builder { name, choices, .. } = self;
         check_name("suite", name)?;
-        // Slots first: what follows looks into the tables.
-        let named = named_ops::<O>();
+        // Slots are checked first, because the rest reads the tables.
+        let named = list_ops::<O>();
         check_ops(&named)?;
         let mechanisms = listed::<M>();
-        check_names("mechanism", &named_mechanisms::<M>())?;
+        check_names("mechanism", &list_mechanisms::<M>())?;
         match mechanisms.first() {
             Some(first) if first.mechanism.name == "inline" => {}
             first => {
@@ -172,23 +173,23 @@ impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
         if ops.is_empty() && workloads.is_empty() {
             return Err(SuiteError::Empty { suite: name });
         }
-        claim(name, &ops)?;
+        claim_slots(name, &ops)?;
         Ok(Suite { name, ops, mechanisms, workloads, choices })
     }
 }
 
-/// What is checked of an op before anything is made of it.
-struct Named {
+/// The parts of an op that are checked before its entry is made.
+struct OpIdentity {
     name: &'static str,
     type_name: &'static str,
     slot: usize,
 }
 
-fn named_ops<O: Ops>() -> Vec<Named> {
-    struct All(Vec<Named>);
+fn list_ops<O: Ops>() -> Vec<OpIdentity> {
+    struct All(Vec<OpIdentity>);
     impl op::OpVisitor for All {
         fn visit<O: Op>(&mut self) {
-            self.0.push(Named { name: O::META.name, type_name: type_name::<O>(), slot: O::SLOT });
+            self.0.push(OpIdentity { name: O::META.name, type_name: type_name::<O>(), slot: O::SLOT });
         }
     }
     let mut all = All(Vec::new());
@@ -196,7 +197,7 @@ fn named_ops<O: Ops>() -> Vec<Named> {
     all.0
 }
 
-fn named_mechanisms<M: Mechanisms>() -> Vec<(&'static str, &'static str)> {
+fn list_mechanisms<M: Mechanisms>() -> Vec<(&'static str, &'static str)> {
     struct All(Vec<(&'static str, &'static str)>);
     impl dispatch::MechanismVisitor for All {
         fn visit<D: Dispatch>(&mut self) {
@@ -208,7 +209,7 @@ fn named_mechanisms<M: Mechanisms>() -> Vec<(&'static str, &'static str)> {
     all.0
 }
 
-fn check_ops(ops: &[Named]) -> Result<(), SuiteError> {
+fn check_ops(ops: &[OpIdentity]) -> Result<(), SuiteError> {
     check_names("op", &ops.iter().map(|op| (op.name, op.type_name)).collect::<Vec<_>>())?;
     let mut slots = BTreeMap::new();
     for op in ops {
@@ -223,7 +224,7 @@ fn check_ops(ops: &[Named]) -> Result<(), SuiteError> {
     Ok(())
 }
 
-/// Names and the types that have them: each well-formed, and none twice.
+/// Checks names and the types that have them: each name is valid, and no name occurs twice.
 fn check_names(kind: &'static str, named: &[(&'static str, &'static str)]) -> Result<(), SuiteError> {
     let mut seen = BTreeMap::new();
     for &(name, second) in named {
@@ -235,14 +236,15 @@ fn check_names(kind: &'static str, named: &[(&'static str, &'static str)]) -> Re
     Ok(())
 }
 
-/// Names are typed in commands, stand in file names and in lists with commas, and are shown in tables.
+/// Checks a name. Names are typed in commands, are parts of file names and of comma-separated lists, and are shown in
+/// tables.
 fn check_name(kind: &'static str, name: &'static str) -> Result<(), SuiteError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
     let fine = (1..=64).contains(&name.len()) && name.chars().all(fits) && !name.starts_with("selftest_");
     if fine { Ok(()) } else { Err(SuiteError::Name { kind, name }) }
 }
 
-/// What would be written over a site of the op.
+/// Checks the instructions that would be written over a site of the op.
 fn check_instructions(op: &OpEntry) -> Result<(), SuiteError> {
     if op.meta.bytes != Bytes::Instruction {
         return Ok(());
@@ -256,11 +258,11 @@ fn check_instructions(op: &OpEntry) -> Result<(), SuiteError> {
     unfit.map_err(|unfit| SuiteError::Instructions { op: op.meta.name, unfit })
 }
 
-/// Who has which slot in this process: the tables that mechanisms call through belong to all suites together.
+/// The owner of each slot in this process: all suites share the tables that mechanisms call through.
 static CLAIMED: Mutex<BTreeMap<usize, (TypeId, String)>> = Mutex::new(BTreeMap::new());
 
-/// Takes the slots of a suite's ops, all or none.
-fn claim(suite: &str, ops: &[OpEntry]) -> Result<(), SuiteError> {
+/// Claims the slots of a suite's ops, all or none.
+fn claim_slots(suite: &str, ops: &[OpEntry]) -> Result<(), SuiteError> {
     let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
     for op in ops {
         if let Some((id, first)) = claimed.get(&op.slot)

@@ -1,4 +1,4 @@
-//! Ops and mechanisms as plain data, made from the types.
+//! Ops and mechanisms as plain data, made from their types.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -12,34 +12,34 @@ use crate::patch::function::code_before_return;
 use crate::patch::{Function, Target};
 use crate::regime::{self, Loop, Regime};
 
-/// An op with what is needed to measure it, its type erased.
+/// An op with everything that measuring it needs; its type is erased.
 #[derive(Clone)]
 pub struct OpEntry {
-    /// The type.
+    /// The op's type.
     pub id: TypeId,
     /// The catalogue entry.
     pub meta: OpMeta,
-    /// The place in the pv_ops table.
+    /// Its slot in the pv_ops table.
     pub slot: usize,
-    /// How many arguments.
+    /// Number of arguments.
     pub arity: usize,
     /// Whether it returns a value.
     pub returns: bool,
-    /// Arguments to measure with; see [`Op::arguments`].
+    /// The arguments to measure with; see [`Op::arguments`].
     pub arguments: fn(&mut CpuModel) -> [u64; 4],
-    /// The callee on each platform.
+    /// The body on each platform.
     pub body: fn(BodyKind) -> Body,
-    /// The callee that saves all but `rax` on each platform.
+    /// The body that saves all registers except `rax`, on each platform.
     pub saving: fn(BodyKind) -> Body,
-    /// Whether the native instructions spoil more than `rax` and the flags.
+    /// Whether the native instructions change registers other than `rax` and the flags.
     pub spoils: bool,
     /// Whether the native body is assembly; see [`Op::ASSEMBLY`].
     pub assembly: bool,
-    /// What patching writes, where it is not the native body itself; see [`Op::INSTRUCTIONS`].
+    /// The bytes that patching writes, if they are not the native body itself; see [`Op::INSTRUCTIONS`].
     pub instructions: Option<&'static [u8]>,
-    /// The function that [`OpEntry::code`] decodes. None where the loops are assembly.
+    /// The function that [`OpEntry::code`] decodes; `None` if the loops are assembly.
     pub probe: Option<fn(u64) -> u64>,
-    /// The pairs, in the order of the suite's mechanisms; the first is `inline`.
+    /// The pairs with all mechanisms, in the order of the suite; the first is `inline`.
     pub pairs: Vec<Pair>,
 }
 
@@ -50,10 +50,10 @@ pub struct Pair {
     pub mechanism: Mechanism,
     /// See [`Dispatch::bind`].
     pub bind: fn(BodyKind),
-    /// Why the mechanism cannot be had on this machine; see [`Dispatch::unavailable`].
-    missing: fn() -> Option<String>,
-    /// What of it needs assembly, and the op, where that op's body is none.
-    refused: Option<(&'static str, &'static str)>,
+    /// Reason why the mechanism is unavailable on this machine; see [`Dispatch::unavailable`].
+    check_machine: fn() -> Option<String>,
+    /// If the mechanism needs assembly and the op's body is not assembly: what needs it, and the op's name.
+    missing_assembly: Option<(&'static str, &'static str)>,
     throughput: Loop,
     latency: Option<Loop>,
     pressure: Loop,
@@ -65,14 +65,14 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// A loop that stands for itself: nothing of it is bound, patched or drawn.
+    /// A pair of one loop, without bindings, patchable sites or changing targets.
     #[must_use]
     pub fn plain(mechanism: Mechanism, throughput: Loop) -> Self {
         Pair {
             mechanism,
             bind: |_| {},
-            missing: || None,
-            refused: None,
+            check_machine: || None,
+            missing_assembly: None,
             throughput,
             latency: None,
             pressure: throughput,
@@ -82,13 +82,13 @@ impl Pair {
         }
     }
 
-    /// Why the mechanism cannot be had for the op here; see [`dispatch::unavailable`].
+    /// Reason why the mechanism is unavailable for the op; see [`dispatch::unavailable`].
     #[must_use]
     pub fn unavailable(&self) -> Option<String> {
-        (self.missing)().or_else(|| self.refused.map(|(why, op)| dispatch::no_assembly(why, op)))
+        (self.check_machine)().or_else(|| self.missing_assembly.map(|(why, op)| dispatch::no_assembly(why, op)))
     }
 
-    /// The loop of a regime; `None` where the op has no such loop (latency without argument or result).
+    /// The loop of a regime; `None` if the op has no such loop, as `latency` without an argument or result.
     #[must_use]
     pub fn loop_of(&self, regime: Regime) -> Option<Loop> {
         match regime {
@@ -101,7 +101,7 @@ impl Pair {
 }
 
 impl OpEntry {
-    /// What patching knows of it on a platform.
+    /// The patch target of the op on a platform.
     #[must_use]
     pub fn target(&self, platform: BodyKind) -> Target {
         let native = platform == BodyKind::Native;
@@ -111,31 +111,31 @@ impl OpEntry {
             native,
             body,
             saving: (self.saving)(platform) as usize,
-            // Xen's hooks are C functions to its patcher (`xen_patch()` but for four of them).
+            // Xen's patcher treats its hooks as C functions (`xen_patch()`, with four exceptions).
             bytes: if native { self.meta.bytes } else { Bytes::Call },
             code: if native { self.native_code() } else { Vec::new() },
             spoils: self.spoils,
         }
     }
 
-    /// The native instructions: what patching may write. Empty where the body is a return alone, or a Rust function
-    /// without [`Op::INSTRUCTIONS`].
+    /// The native instructions, which patching may write over a call. Empty if the body is a return alone, or a Rust
+    /// function without [`Op::INSTRUCTIONS`].
     #[must_use]
     pub fn native_code(&self) -> Vec<u8> {
         match self.instructions {
             Some(bytes) => bytes.to_vec(),
-            // SAFETY: a body is a function of this program.
+            // SAFETY: `code_before_return` needs a function of this program, and the body of an op is one.
             None if self.assembly => unsafe { code_before_return((self.body)(BodyKind::Native) as usize) },
             None => Vec::new(),
         }
     }
 
-    /// Whether the native body calls another function even inline: one of another crate that is not marked `#[inline]`,
-    /// for example. What `inline` measures then is that call, too.
+    /// Whether the native body contains a call even inline, for example of another crate's function without
+    /// `#[inline]`. Then `inline` measures that call, too.
     #[must_use]
     pub fn calls_out(&self) -> bool {
         let Some(inline) = self.pairs.first().and_then(|pair| pair.loop_of(Regime::Throughput)) else { return false };
-        // SAFETY: a compiled loop of this program.
+        // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
         let function = unsafe { Function::with_loop(inline as *const () as usize) };
         !self.assembly
             && function.is_ok_and(|function| {
@@ -143,13 +143,13 @@ impl OpEntry {
             })
     }
 
-    /// The entry of an op, with all built-in mechanisms.
+    /// Makes the entry of an op with all built-in mechanisms.
     #[must_use]
     pub fn new<O: Op>() -> Self {
         Self::with::<O, dispatch::All>()
     }
 
-    /// The entry of an op, with these mechanisms.
+    /// Makes the entry of an op with these mechanisms.
     #[must_use]
     pub fn with<O: Op, M: Mechanisms>() -> Self {
         let mut pairs = Pairs::<O>(Vec::new(), PhantomData);
@@ -172,7 +172,7 @@ impl OpEntry {
     }
 }
 
-/// Whether an op is measured with changing targets: a few of different shape, and a user's own.
+/// Whether an op is measured with changing targets: a few ops of different shapes, and all user ops.
 const fn has_random<O: Op>() -> bool {
     let few = [Slot::PteVal as usize, Slot::IrqDisable as usize, Slot::SetPte as usize, Slot::AllocPte as usize];
     let mut at = 0;
@@ -193,22 +193,22 @@ impl<O: Op> dispatch::MechanismVisitor for Pairs<O> {
     }
 }
 
-/// All of a pair but the pointers, which no constant can hold: the compiler lays it out as data. There are thousands of
-/// pairs, and code that put each together would take as long to compile as some of the loops.
+/// Makes all of a pair except the pointers, which a constant cannot hold. As a constant the compiler stores it as data.
+/// There are thousands of pairs, and code to assemble each would take as long to compile as some of the loops.
 const fn pair<D: Dispatch, O: Op>() -> Pair {
     let chainable = O::Args::ARITY > 0 && O::Ret::HAS_VALUE;
     Pair {
         mechanism: D::META,
         bind: D::bind::<O>,
-        missing: D::unavailable,
-        refused: match D::META.needs_assembly {
+        check_machine: D::unavailable,
+        missing_assembly: match D::META.needs_assembly {
             Some(why) if !O::ASSEMBLY => Some((why, O::META.name)),
             _ => None,
         },
         throughput: regime::throughput::<D, O>,
         latency: if chainable { Some(regime::latency::<D, O> as Loop) } else { None },
         pressure: regime::pressure::<D, O>,
-        // Few ops have this loop: each is another function to compile, and the target's body hardly matters.
+        // Few ops have this loop: each loop is another function to compile, and the body of the target hardly matters.
         random: if has_random::<O>() { Some(regime::random::<D, O> as Loop) } else { None },
         pointer: None,
         vtable: None,

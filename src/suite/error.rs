@@ -1,9 +1,9 @@
-//! What is wrong with a suite.
+//! Errors of suites.
 
 use crate::op::SLOTS;
 use crate::patch::instructions::Unfit;
 
-/// Why a suite was refused. Nothing was bound or patched.
+/// Why a suite was refused. No mechanism was bound, and no code was patched.
 ///
 /// ```
 /// use pvbench::{Suite, SuiteError};
@@ -15,15 +15,16 @@ use crate::patch::instructions::Unfit;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SuiteError {
-    /// Neither ops nor workloads.
-    #[error("suite {suite}: there is nothing to measure; name ops with .op::<..>()")]
+    /// The suite has neither ops nor workloads.
+    #[error("suite {suite} has nothing to measure; name ops with .op::<..>()")]
     Empty {
         /// The suite.
         suite: &'static str,
     },
-    /// A name that cannot be typed, or that the instrument has for itself.
+    /// The name is invalid, or reserved for the instrument.
     #[error(
-        "{kind} '{}': a name has 1 to 64 letters, digits, '_', '-', '.' or ':' and does not begin with selftest_",
+        "{kind} '{}' is not a valid name; use 1 to 64 letters, digits, '_', '-', '.' or ':', and no selftest_ \
+         at the start",
         name.escape_default()
     )]
     Name {
@@ -32,34 +33,35 @@ pub enum SuiteError {
         /// The name.
         name: &'static str,
     },
-    /// A name twice.
-    #[error("{kind} '{name}' is {}", twice(kind, first, second))]
+    /// Two items have the same name.
+    #[error("{kind} '{name}' is {}", describe_repeat(kind, first, second))]
     Twice {
         /// `op`, `mechanism` or `workload`.
         kind: &'static str,
         /// The name.
         name: &'static str,
-        /// The type that has it first.
+        /// The first type with the name.
         first: &'static str,
-        /// The type that has it, too.
+        /// The second type with the name.
         second: &'static str,
     },
-    /// A slot twice.
+    /// Two ops have the same slot.
     #[error(
-        "ops {first} and {second} have the same slot, {slot}; give one of them another (`from N;` begins a list of \
-         functions! behind another one)"
+        "ops {first} and {second} have the same slot, {slot}; give one of them another slot (`from N;` starts a \
+         functions! list at user slot N)"
     )]
     SlotTwice {
         /// The slot.
         slot: usize,
-        /// The op that has it first.
+        /// The first op with the slot.
         first: String,
-        /// The op that has it, too.
+        /// The second op with the slot.
         second: String,
     },
-    /// A slot that no table has.
+    /// The slot does not exist.
     #[error(
-        "op {op}: there is no slot {slot}: there are {SLOTS}, of which those below {} are the catalogue's; split the suite",
+        "op {op}: there is no slot {slot}; only slots below {SLOTS} exist, and those below {} belong to the \
+         catalogue; split the suite",
         crate::op::FIRST_USER_SLOT
     )]
     NoSlot {
@@ -68,22 +70,22 @@ pub enum SuiteError {
         /// Its slot.
         slot: usize,
     },
-    /// Instruction bytes that cannot be patched in.
+    /// The instruction bytes cannot be written over a site.
     #[error("op {op}: {unfit}")]
     Instructions {
         /// The op.
         op: &'static str,
-        /// What is wrong with them.
+        /// The reason.
         unfit: Unfit,
     },
-    /// The baseline is missing.
-    #[error("the first mechanism is {first}; it must be inline, which all others are held against")]
+    /// The first mechanism is not `inline`.
+    #[error("the first mechanism is {first}; put inline first, because all others are compared with it")]
     NoBaseline {
-        /// What is first.
+        /// Name of the first mechanism.
         first: String,
     },
     /// A workload calls an op that the suite does not have.
-    #[error("workload {workload} calls {op}, which is no op of the suite; add it with .op::<..>()")]
+    #[error("workload {workload} calls {op}, which the suite does not have; add it with .op::<..>()")]
     UnknownOp {
         /// The workload.
         workload: &'static str,
@@ -92,11 +94,11 @@ pub enum SuiteError {
     },
 }
 
-/// What to do about one name: a type that is listed twice is no second type.
-fn twice(kind: &str, first: &str, second: &str) -> String {
+/// The end of the message for a repeated name: one type listed twice, or two types with one name.
+fn describe_repeat(kind: &str, first: &str, second: &str) -> String {
     match (first == second, kind) {
-        (true, "mechanism") => format!("listed twice; leave {first} out (the built-in ones are there by themselves)"),
+        (true, "mechanism") => format!("listed twice; leave {first} out (the built-in mechanisms are always included)"),
         (true, _) => format!("listed twice; leave one {first} out"),
-        (false, _) => format!("there twice, as {first} and as {second}; give one of them another name"),
+        (false, _) => format!("defined twice, by {first} and by {second}; rename one of them"),
     }
 }

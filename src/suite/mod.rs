@@ -1,4 +1,4 @@
-//! A suite: ops, mechanisms and workloads, named by their types, checked, and turned into plain data.
+//! A suite: ops, mechanisms and workloads, given as types, checked, and turned into plain data.
 //!
 //! ```text
 //! Suite::builder("uart")            types: a list of ops, of mechanisms, of workloads
@@ -7,7 +7,7 @@
 //! pvbench::main(suite)              the command line
 //! ```
 //!
-//! The [built-in suite](fn@crate::pv_ops) is made in the same way, and of nothing else.
+//! The [built-in suite](fn@crate::pv_ops) is made in the same way, from the same public parts.
 
 mod builder;
 mod entry;
@@ -24,7 +24,7 @@ use crate::dispatch::{self, All, Dispatch, Mechanism, Mechanisms};
 use crate::op::{Op, OpVisitor, Ops};
 use crate::workload;
 
-/// What can be measured, as data. Made by [`Suite::builder`], and run by [`main`](fn@crate::main).
+/// Everything that can be measured, as data. [`Suite::builder`] makes it, and [`main`](fn@crate::main) runs it.
 ///
 /// ```
 /// use pvbench::Suite;
@@ -58,13 +58,13 @@ pub struct Suite {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
-    /// What is said of it.
+    /// Its description.
     pub mechanism: Mechanism,
-    /// See [`Dispatch::unavailable`].
+    /// The reason why it is unavailable on this machine; see [`Dispatch::unavailable`].
     pub unavailable: fn() -> Option<String>,
 }
 
-/// What shorter runs leave out, by name; all there is where a choice is absent.
+/// The names that shorter runs measure. A run measures everything if its choice is absent.
 ///
 /// ```
 /// use pvbench::suite::Choices;
@@ -74,18 +74,18 @@ pub struct Listed {
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choices {
-    /// Ops of `run --quick`.
+    /// The ops of `run --quick`.
     pub quick_ops: Option<&'static [&'static str]>,
-    /// Workloads of `run --quick`.
+    /// The workloads of `run --quick`.
     pub quick_workloads: Option<&'static [&'static str]>,
-    /// Ops that are measured cold and with changing targets where nothing was asked for: both take long.
+    /// The ops that are measured cold and with changing targets by default; both take long.
     pub cold_ops: Option<&'static [&'static str]>,
-    /// Mechanisms that workloads are measured with where nothing was asked for.
+    /// The mechanisms that workloads are measured with by default.
     pub workload_mechanisms: Option<&'static [&'static str]>,
 }
 
 impl Suite {
-    /// Begins a suite without ops and workloads, with the built-in mechanisms.
+    /// Starts a suite with the built-in mechanisms and without ops and workloads.
     ///
     /// ```
     /// use pvbench::Suite;
@@ -100,7 +100,7 @@ impl Suite {
         Builder::new(name)
     }
 
-    /// Its name, which is that of the command.
+    /// Its name, which is also the name of the command.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -118,7 +118,7 @@ impl Suite {
         &self.mechanisms
     }
 
-    /// What is said of the mechanisms, `inline` first.
+    /// Descriptions of the mechanisms, `inline` first.
     ///
     /// ```
     /// # use pvbench::{Suite, dispatch::{Inline, Table}, op::irq::SaveFl};
@@ -137,13 +137,13 @@ impl Suite {
         &self.workloads
     }
 
-    /// What shorter runs leave out.
+    /// The names that shorter runs measure.
     #[must_use]
     pub fn choices(&self) -> &Choices {
         &self.choices
     }
 
-    /// Its parts, to be handed over: ops and workloads. What the [sampler](crate::measure::Sampler) takes.
+    /// Splits the suite into its ops and workloads, which the [sampler](crate::measure::Sampler) takes.
     ///
     /// ```
     /// # use pvbench::{Suite, dispatch::{Inline, Table}, op::irq::SaveFl};
@@ -191,7 +191,7 @@ pub fn entries<O: Ops, M: Mechanisms>() -> Vec<OpEntry> {
     entries.0
 }
 
-/// The mechanisms of a list; see [`Listed`].
+/// The mechanisms of a list of types, as data; see [`Listed`].
 #[must_use]
 pub fn listed<M: Mechanisms>() -> Vec<Listed> {
     struct All(Vec<Listed>);
@@ -205,7 +205,7 @@ pub fn listed<M: Mechanisms>() -> Vec<Listed> {
     all.0
 }
 
-/// What is said of the built-in mechanisms, `inline` first.
+/// Descriptions of the built-in mechanisms, `inline` first.
 #[must_use]
 pub fn mechanisms() -> Vec<Mechanism> {
     listed::<All>().into_iter().map(|listed| listed.mechanism).collect()

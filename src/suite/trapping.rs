@@ -1,4 +1,5 @@
-//! Which ops may leave the guest: their native body executes an instruction that a hypervisor can take over in ring 3.
+//! Ops that may trap to a hypervisor: their native body executes an instruction that a hypervisor can intercept in ring
+//! 3.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 
@@ -7,8 +8,8 @@ use crate::op::BodyKind;
 use crate::patch::Function;
 use crate::regime::Regime;
 
-/// Legal in ring 3, and intercepted where the hypervisor asks for it: Intel SDM volume 3, 26.1.2 and 26.1.3; AMD APM
-/// volume 2, 15.9. `cpuid` always is on Intel.
+/// Instructions that are legal in ring 3 and that a hypervisor may intercept: Intel SDM volume 3, 26.1.2 and 26.1.3;
+/// AMD APM volume 2, 15.9. `cpuid` is always intercepted on Intel.
 const INTERCEPTED: [Mnemonic; 14] = [
     Mnemonic::Cpuid,
     Mnemonic::Rdtsc,
@@ -31,8 +32,8 @@ fn is_intercepted(instruction: &Instruction) -> bool {
 }
 
 impl OpEntry {
-    /// Whether the native body, or the loop that it is inlined into, executes an instruction that a hypervisor can take
-    /// over. Whether this machine's does is known from the time that it takes.
+    /// Whether the native body, or the loop that it is inlined into, executes an instruction that a hypervisor can
+    /// intercept. Only the measured time shows whether this machine's hypervisor does.
     #[must_use]
     pub fn may_trap(&self) -> bool {
         let body = (self.body)(BodyKind::Native) as usize as u64;
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn an_op_may_trap_by_the_instructions_of_its_body_whether_it_is_assembly_or_rust() {
+    fn the_instructions_of_assembly_and_rust_bodies_decide_whether_an_op_may_trap() {
         let may = |entry: OpEntry| entry.may_trap();
         assert!(may(OpEntry::with::<Cpuid, (Inline,)>()));
         assert!(may(OpEntry::with::<Ask, (Inline,)>()));

@@ -1,7 +1,7 @@
-//! What the compiler made of every mechanism, op and regime: each loop is decoded and must hold the instructions its
-//! mechanism stands for, eight times, and no way to the body but that one.
+//! The compiled code of every mechanism, op and regime. Each loop is decoded: it must hold the instructions of its
+//! mechanism eight times, and no other way to the body.
 //!
-//! Holds for optimised code; `Cargo.toml` has the development profile optimise this package for that reason.
+//! This holds for optimised code; the development profile in `Cargo.toml` optimises this package for that reason.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Regime, SITES};
 use pvbench::suite::{OpEntry, Pair};
 
-/// Every loop of the suite with its op and pair.
+/// Every loop of the suite with its op, the index of its pair, and its regime.
 fn loops() -> Vec<(OpEntry, usize, Regime, Function)> {
     let mut all = Vec::new();
     for op in op_entries() {
         for regime in Regime::ALL {
             for index in 0..op.pairs.len() {
                 let Some(entry) = op.pairs[index].loop_of(regime) else { continue };
-                // SAFETY: the address of a loop of this program.
+                // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
                 let function = unsafe { Function::with_loop(entry as *const () as usize) }
                     .unwrap_or_else(|e| panic!("{} {}: {e}", op.meta.name, op.pairs[index].mechanism.name));
                 all.push((op.clone(), index, regime, function));
@@ -38,7 +38,7 @@ fn check_all(way: CallSequence, check: impl Fn(&OpEntry, &Pair, &[Instruction], 
             for pair in op.pairs.iter().filter(|pair| pair.mechanism.way == way) {
                 let Some(entry) = pair.loop_of(regime) else { continue };
                 let name = format!("{} {} {}", op.meta.name, pair.mechanism.name, regime.name());
-                // SAFETY: the address of a loop of this program.
+                // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
                 let function = unsafe { Function::with_loop(entry as *const () as usize) };
                 let function = function.unwrap_or_else(|e| panic!("{name}: {e}"));
                 let instructions: Vec<Instruction> = function.loop_instructions().copied().collect();
@@ -68,9 +68,9 @@ fn native(op: &OpEntry) -> u64 {
     (op.body)(BodyKind::Native) as usize as u64
 }
 
-/// How often the native body's own bytes stand in the loop.
-fn bodies(op: &OpEntry, code: &[u8]) -> u64 {
-    // SAFETY: the address of a function of this program that ends in a return.
+/// Counts how often the bytes of the native body occur in the loop.
+fn count_bodies(op: &OpEntry, code: &[u8]) -> u64 {
+    // SAFETY: `code_before_return` needs a function of this program, and the body of an op is one.
     let body = unsafe { code_before_return((op.body)(BodyKind::Native) as usize) };
     if body.is_empty() {
         return SITES;
@@ -89,15 +89,15 @@ fn any_call(i: &Instruction) -> bool {
 }
 
 #[test]
-fn inline_forms_hold_the_native_instructions_and_no_call() {
+fn inline_mechanisms_hold_the_native_instructions_and_no_call() {
     check_all(CallSequence::Straight, |op, _, instructions, code| {
         expect("calls", count(instructions, any_call), 0)?;
-        expect("native bodies", bodies(op, code), SITES)
+        expect("native bodies", count_bodies(op, code), SITES)
     });
 }
 
 #[test]
-fn direct_calls_the_native_body_with_rel32_and_nothing_else() {
+fn a_direct_call_reaches_the_native_body_by_rel32_only() {
     check_all(CallSequence::DirectCall, |op, _, instructions, _| {
         let to_body = |i: &Instruction| {
             i.is_call_near() && i.op0_kind() == OpKind::NearBranch64 && i.near_branch_target() == native(op)
@@ -107,8 +107,8 @@ fn direct_calls_the_native_body_with_rel32_and_nothing_else() {
     });
 }
 
-/// The table that a mechanism goes through, and the callee that its slots lead to on bare metal.
-fn table_of(op: &OpEntry, pair: &Pair) -> Option<(u64, u64)> {
+/// The slot that a mechanism calls through, and its callee on bare metal; `None` for tables that are not public.
+fn find_slot(op: &OpEntry, pair: &Pair) -> Option<(u64, u64)> {
     (pair.bind)(BodyKind::Native);
     let table = match pair.mechanism.name {
         "table" | "site" => &PV_OPS,
@@ -117,23 +117,23 @@ fn table_of(op: &OpEntry, pair: &Pair) -> Option<(u64, u64)> {
         _ => return None,
     };
     let slot = &raw const *table as u64 + 8 * op.slot as u64;
-    // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
+    // SAFETY: `read` needs a readable word: the slot lies in a static table of this program.
     Some((slot, unsafe { (slot as *const u64).read() }))
 }
 
 #[test]
-fn table_is_exactly_linux_call_through_the_slot() {
+fn a_table_is_called_through_its_slot_exactly_as_in_linux() {
     check_all(CallSequence::IndirectMemory, |op, pair, instructions, _| {
         let called: Vec<&Instruction> = instructions.iter().filter(|i| any_call(i)).collect();
         let slots: BTreeSet<u64> = called.iter().filter(|i| i.len() == 6).filter_map(|i| through_memory(i)).collect();
         expect("calls", called.len() as u64, SITES)?;
         expect("slots", slots.len() as u64, 1)?;
-        let (slot, callee) = match table_of(op, pair) {
+        let (slot, callee) = match find_slot(op, pair) {
             Some(known) => known,
-            // endbr has a table of its own.
+            // endbr has its own table.
             None => {
                 let slot = slots.first().copied().unwrap_or_default();
-                // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
+                // SAFETY: `read` needs a readable word: the program's own calls go through this slot.
                 (slot, unsafe { (slot as *const u64).read() })
             }
         };
@@ -145,7 +145,7 @@ fn table_is_exactly_linux_call_through_the_slot() {
             "table" | "site" => expect("callee", callee, native(op)),
             "table_callee_save" | "site_callee_save" if !op.spoils => expect("callee", callee, native(op)),
             "dlsym" => {
-                // SAFETY: the address of a function of this program that ends in a return.
+                // SAFETY: `code_before_return` needs a function of this program: both addresses are bodies of ops.
                 let copied = |at: u64| unsafe { code_before_return(at as usize) };
                 let code = copied(native(op));
                 let found = unsafe { std::slice::from_raw_parts(callee as *const u8, code.len() + 1) };
@@ -156,7 +156,7 @@ fn table_is_exactly_linux_call_through_the_slot() {
                 }
             }
             "endbr" => expect("endbr64", u64::from(decode()[0].mnemonic() == Mnemonic::Endbr64), 1),
-            // The thunk of Linux: eight pushes, the call, eight pops.
+            // Linux's thunk: eight pushes, the call, eight pops.
             _ => {
                 let code = decode();
                 let shape: String = code[..18].iter().map(|i| format!("{:?} ", i.mnemonic())).collect();
@@ -167,15 +167,16 @@ fn table_is_exactly_linux_call_through_the_slot() {
     });
 }
 
-/// Instructions of the program from an address on.
+/// Decodes `bytes` bytes of the program from an address on.
 fn decoded(address: u64, bytes: usize) -> Vec<Instruction> {
-    // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
+    // SAFETY: `from_raw_parts` needs mapped bytes that nobody writes: callers pass addresses in the text, at least this
+    // far before its end.
     let code = unsafe { std::slice::from_raw_parts(address as *const u8, bytes) };
     Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect()
 }
 
 #[test]
-fn retpolines_load_the_slot_and_call_a_thunk_of_known_code() {
+fn retpolines_load_the_slot_and_call_a_thunk_with_the_expected_code() {
     check_all(CallSequence::Thunk, |_, pair, instructions, _| {
         let classic = pair.mechanism.name == "retpoline";
         let thunk = thunks()[usize::from(!classic)] as u64;
@@ -196,7 +197,7 @@ fn retpolines_load_the_slot_and_call_a_thunk_of_known_code() {
 }
 
 #[test]
-fn kcfi_compares_the_hash_in_front_of_the_callee_at_every_site() {
+fn kcfi_compares_the_hash_before_the_callee_at_every_site() {
     check_all(CallSequence::CallerCheck, |_, pair, instructions, _| {
         (pair.bind)(BodyKind::Native);
         let shape = [Mnemonic::Mov, Mnemonic::Mov, Mnemonic::Add, Mnemonic::Je, Mnemonic::Ud2, Mnemonic::Call];
@@ -204,7 +205,7 @@ fn kcfi_compares_the_hash_in_front_of_the_callee_at_every_site() {
         for window in instructions.windows(shape.len()) {
             if window.iter().map(Instruction::mnemonic).eq(shape) && window[2].memory_displacement64() as i64 == -4 {
                 let slot = window[0].ip_rel_memory_address();
-                // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
+                // SAFETY: both reads need mapped words: the loop itself reads the slot, and the hash before its callee.
                 let entry = unsafe { (slot as *const u64).read() };
                 let hash = unsafe { ((entry - 4) as *const u32).read_unaligned() };
                 expect("hash", u64::from(hash.wrapping_add(window[1].immediate32())), 0)?;
@@ -223,7 +224,7 @@ fn fineibt_calls_a_preamble_that_compares_the_hash() {
         let mut found = 0;
         for window in instructions.windows(shape.len()) {
             if window.iter().map(Instruction::mnemonic).eq(shape) && window[2].immediate8() == 16 {
-                // SAFETY: the address of a word of this program, as decoded from its code or taken from its model.
+                // SAFETY: `read` needs a readable word: the loop itself reads this slot.
                 let entry = unsafe { (window[0].ip_rel_memory_address() as *const u64).read() };
                 let preamble = decoded(entry - 16, 16);
                 let wanted = [Mnemonic::Endbr64, Mnemonic::Sub, Mnemonic::Je, Mnemonic::Ud2, Mnemonic::Nop];
@@ -242,22 +243,22 @@ fn fineibt_calls_a_preamble_that_compares_the_hash() {
 fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
     check_all(CallSequence::Indirect, |op, pair, instructions, code| {
         let direct = |i: &Instruction| i.is_call_near() && i.near_branch_target() == native(op);
-        // A lock's call of its initialiser stands behind the loop.
+        // The call of a lock's initialiser follows the loop.
         let beyond = |i: &&Instruction| i.is_jcc_short_or_near() && i.near_branch_target() > i.ip();
         let cold = instructions.iter().filter(beyond).map(Instruction::near_branch_target).min();
         let cold = cold.filter(|_| pair.mechanism.name == "lazy_lock").unwrap_or(u64::MAX);
         let hot: Vec<Instruction> = instructions.iter().filter(|i| i.ip() < cold).copied().collect();
         expect("indirect calls", count(&hot, Instruction::is_call_near_indirect), SITES)?;
         expect("direct calls of the body", count(instructions, direct), 0)?;
-        // SAFETY: the address of a function of this program that ends in a return.
+        // SAFETY: `code_before_return` needs a function of this program, and the body of an op is one.
         let body = unsafe { code_before_return((op.body)(BodyKind::Native) as usize) };
-        // Short bodies are common instructions, found by chance in argument set-up.
-        if body.len() >= 4 { expect("inlined bodies", bodies(op, code), 0) } else { Ok(()) }
+        // Short bodies consist of common instructions, which argument set-up may contain by chance.
+        if body.len() >= 4 { expect("inlined bodies", count_bodies(op, code), 0) } else { Ok(()) }
     });
 }
 
 #[test]
-fn branches_test_memory_for_every_call_and_hold_the_native_instructions() {
+fn branches_test_memory_at_every_call_and_hold_the_native_instructions() {
     check_all(CallSequence::Branch, |op, _, instructions, code| {
         let reads = |i: &Instruction| i.op_kinds().any(|kind| kind == OpKind::Memory);
         let mut tests = 0;
@@ -267,29 +268,29 @@ fn branches_test_memory_for_every_call_and_hold_the_native_instructions() {
             let of_memory = reads(&pair[0]) || instructions[at.saturating_sub(3)..at].iter().any(reads);
             tests += u64::from(compares && of_memory && pair[1].is_jcc_short_or_near());
         }
-        // A body may test memory on its own account.
+        // A body may test memory itself, so there may be more tests.
         if tests < SITES {
             return Err(format!("{tests} tests of memory, fewer than {SITES}"));
         }
-        let held = bodies(op, code);
+        let held = count_bodies(op, code);
         if held < SITES { Err(format!("{held} native bodies, fewer than {SITES}")) } else { Ok(()) }
     });
 }
 
 #[test]
-fn a_jump_label_is_a_five_byte_nop_before_the_native_instructions_and_its_call_stands_elsewhere() {
+fn a_jump_label_is_a_five_byte_nop_before_the_native_instructions_and_its_call_is_out_of_line() {
     check_all(CallSequence::Nop, |op, _, instructions, code| {
         let at_sites = |i: &Instruction| i.mnemonic() == Mnemonic::Nop && i.len() == 5;
         let nops: Vec<usize> = (0..instructions.len()).filter(|&at| at_sites(&instructions[at])).collect();
         expect("5-byte NOPs", nops.len() as u64, SITES)?;
-        // What is executed with the key off: from NOP to NOP, no call.
+        // With the key off, no call is executed between two NOPs.
         let called = |pair: &[usize]| instructions[pair[0]..pair[1]].iter().filter(|i| i.is_call_near()).count();
         if instructions.iter().any(|i| i.is_call_near_indirect()) {
             return Err("an indirect call".to_owned());
         }
         let straight = nops.windows(2).filter(|pair| called(pair) == 0).count() as u64;
-        expect("straight ways from site to site", straight, SITES - 1)?;
-        let held = bodies(op, code);
+        expect("paths without a call from site to site", straight, SITES - 1)?;
+        let held = count_bodies(op, code);
         if held < SITES { Err(format!("{held} native bodies, fewer than {SITES}")) } else { Ok(()) }
     });
 }
@@ -299,10 +300,11 @@ fn a_static_call_calls_a_trampoline_that_is_a_jump_to_the_body() {
     check_all(CallSequence::Trampoline, |op, _, instructions, _| {
         let to_trampoline = |i: &Instruction| {
             let target = if i.is_call_near() { i.near_branch_target() } else { return false };
-            // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
+            // SAFETY: `from_raw_parts` needs mapped bytes that nobody writes: a trampoline has at least 8 bytes of
+            // text.
             let code = unsafe { std::slice::from_raw_parts(target as *const u8, 8) };
             let jump = Decoder::with_ip(64, code, target, DecoderOptions::NONE).decode();
-            // `ud1 esp, ecx` behind it marks it, as in Linux.
+            // A trampoline is marked by `ud1 esp, ecx` after the jump, as in Linux.
             jump.code() == Code::Jmp_rel32_64
                 && jump.near_branch_target() == native(op)
                 && code[5..] == [0x0f, 0xb9, 0xcc]
@@ -313,14 +315,14 @@ fn a_static_call_calls_a_trampoline_that_is_a_jump_to_the_body() {
 }
 
 #[test]
-fn callees_start_on_sixteen_bytes_as_linux_aligns_them() {
+fn bodies_are_aligned_to_sixteen_bytes_as_in_linux() {
     for op in op_entries() {
         assert_eq!(native(&op) % 16, 0, "{}", op.meta.name);
     }
 }
 
 #[test]
-fn a_copy_at_any_offset_is_the_same_code_and_its_head_lies_there() {
+fn a_copy_at_any_offset_has_the_same_code_and_its_head_at_that_offset() {
     let mut memory = pvbench::patch::CodeMemory::new(loops as *const () as usize, 1 << 20).unwrap();
     for (op, index, _, function) in loops() {
         for offset in [0, 1, 29, 64, 127] {

@@ -1,5 +1,5 @@
-//! Machine code: what mechanisms are compiled to, and what is written over it. One program, for it is built a second
-//! time with all optimisation at link time (`.ci/run`), and that takes as long for each.
+//! Machine code: the code that mechanisms are compiled to, and the code that patching writes. It is one program because
+//! `.ci/run` builds it a second time with full optimisation at link time, which takes as long for every program.
 
 #[path = "../alone/mod.rs"]
 mod alone;

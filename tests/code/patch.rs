@@ -1,4 +1,4 @@
-//! Patching: what is written, what is refused, and that calls end where they should in every state.
+//! Patching: the code that is written, the patches that are refused, and the bodies that calls reach in every state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -30,7 +30,7 @@ use rand_pcg::Pcg64Mcg;
 use crate::alone::writable_and_executable;
 use crate::own_ops::{Add, Called, Long, Same};
 
-/// A test of this file in a process of its own.
+/// Runs a test of this file in a process of its own.
 fn alone(test: &str, body: impl FnOnce()) {
     crate::alone::alone(&format!("patch::{test}"), body);
 }
@@ -38,27 +38,27 @@ fn alone(test: &str, body: impl FnOnce()) {
 /// The targets of every op in this binary.
 fn targets(platform: BodyKind) -> BTreeMap<usize, Target> {
     let own = [OpEntry::new::<Add>(), OpEntry::new::<Same>(), OpEntry::new::<Long>(), OpEntry::new::<Called>()];
-    // Kernels call all of the catalogue, also where the suite has less of it.
+    // Kernels call the whole catalogue, even if the suite has fewer ops.
     let mut targets = rules::targets(platform);
     targets.extend(own.iter().map(|op| (op.slot, op.target(platform))));
     targets
 }
 
-/// What a chain through `D` adds per call.
-fn adds<D: Dispatch, O: Op>(words: [u64; 4]) -> u64 {
-    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+/// Returns the sum that a chain of calls through `D` adds per call.
+fn add_per_call<D: Dispatch, O: Op>(words: [u64; 4]) -> u64 {
+    // SAFETY: the loop may be called with these arguments, which were made for its op, and with at least one pass.
     let sum = unsafe { latency::<D, O>(&raw const words, 3) };
     assert_eq!(sum % (3 * SITES), 0, "{sum} after {} calls", 3 * SITES);
     sum / (3 * SITES)
 }
 
 #[test]
-fn every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to() {
-    alone("every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to", || {
+fn every_mechanism_in_every_state_reaches_the_body_that_it_is_bound_to() {
+    alone("every_mechanism_in_every_state_reaches_the_body_that_it_is_bound_to", || {
         let mut loops = Loops::new().unwrap();
         let mut seen = BTreeMap::new();
         let all: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
-        // What native adds per call, what Xen adds.
+        // The sums that the native body and Xen's body add per call.
         for (op, native, xen) in [
             (OpEntry::new::<Add>(), 1, 2),
             (OpEntry::new::<Same>(), 0, 2),
@@ -75,12 +75,13 @@ fn every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to() {
                 };
                 let group = Comparison { op: op.meta.name.to_owned(), body, regime: Regime::Latency, offset: 29 };
                 let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();
-                // In the order of the columns, and once more backwards: every state is entered from others.
+                // In the order of the variants, then in reverse, so that every state follows several others.
                 let order: Vec<usize> = (0..columns.len()).chain((0..columns.len()).rev()).collect();
                 for index in order {
                     let Prepared::Loop(copied) = &offers[index] else { continue };
                     loops.activate(copied).unwrap();
-                    // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+                    // SAFETY: the loop may be called with these arguments, which were made for its op, and with at
+                    // least one pass.
                     let sum = unsafe { (copied.run)(&raw const args, 5) };
                     let wanted = if body == BodyKind::Native { native } else { xen };
                     assert_eq!(sum, 5 * SITES * wanted, "{} {} {body:?}", op.meta.name, columns[index]);
@@ -89,7 +90,7 @@ fn every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to() {
             }
         }
         let never: Vec<String> = all.iter().filter(|c| !seen.contains_key(c)).map(ToString::to_string).collect();
-        // No op here is a nop or returns zero; the catalogue's are, and are checked below.
+        // No op of this test becomes NOPs or returns zero; ops of the catalogue do and are checked below.
         assert!(
             never.iter().all(|c| c.contains("(nop)") || c == "static_call_inline (inline)"),
             "never run: {never:?}"
@@ -98,22 +99,22 @@ fn every_mechanism_in_every_state_ends_in_the_body_it_is_bound_to() {
 }
 
 #[test]
-fn at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_place() {
-    alone("at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_place", || {
+fn at_each_layout_all_calls_of_an_op_reach_one_copy_of_its_body_at_a_new_address() {
+    alone("at_each_layout_all_calls_of_an_op_reach_one_copy_of_its_body_at_a_new_address", || {
         let mut loops = Loops::new().unwrap();
         let mut tracer = Tracer::install().unwrap();
         let mut cpu = CpuModel::install().unwrap();
-        // What the linker or a loader bound.
-        let elsewhere = ["ifunc", "dlsym"];
-        let moved = |c: &&Variant| !elsewhere.contains(&c.mechanism.as_str());
+        // Mechanisms that the linker or the loader binds.
+        let bound_outside = ["ifunc", "dlsym"];
+        let moved = |c: &&Variant| !bound_outside.contains(&c.mechanism.as_str());
         let columns: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
         let columns: Vec<Variant> = columns.iter().filter(moved).cloned().collect();
-        // Assembly, and a compiled function.
+        // One body is assembly, the other a compiled function.
         for op in [OpEntry::new::<Add>(), OpEntry::new::<Called>()] {
             let args = (op.arguments)(&mut cpu);
             for platform in [BodyKind::Native, BodyKind::Xen] {
                 let body = op.target(platform).body;
-                let mut places = BTreeMap::new();
+                let mut addresses = BTreeMap::new();
                 for offset in offsets(8) {
                     let group =
                         Comparison { op: op.meta.name.to_owned(), body: platform, regime: Regime::Throughput, offset };
@@ -122,7 +123,8 @@ fn at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_
                     for (column, offer) in columns.iter().zip(&offers) {
                         let Prepared::Loop(copied) = offer else { continue };
                         loops.activate(copied).unwrap();
-                        // SAFETY: a loop of this program, with arguments made for it.
+                        // SAFETY: `passes` needs a loop that may be called with these arguments, which were made for
+                        // its op.
                         let passes = unsafe { tracer.passes(copied.run, &args) }.unwrap();
                         let steps = match passes.one_op() {
                             OneOp::Repeated { steps, .. } => steps,
@@ -133,18 +135,18 @@ fn at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_
                         if column.mechanism.contains("dyn") {
                             let at = |step: &Step| step.address() as usize;
                             let is_copy = |at| copied.span.contains(&at) || loops.callee_at(at).is_some();
-                            assert!(steps.iter().all(|step| is_copy(at(step))), "{name}: a method stayed where it was");
+                            assert!(steps.iter().all(|step| is_copy(at(step))), "{name}: a method was not copied");
                         }
                         let copy = steps.iter().find(|step| loops.callee_at(step.address() as usize) == Some(body));
                         if let Some(copy) = copy {
                             calls += 1;
-                            let place = places.entry(offset).or_insert(copy.address());
-                            assert_eq!(*place, copy.address(), "{name}: another copy");
+                            let address = addresses.entry(offset).or_insert(copy.address());
+                            assert_eq!(*address, copy.address(), "{name}: another copy");
                         }
                     }
                     assert!(calls > 10, "{} by {calls} mechanisms", op.meta.name);
                 }
-                let within: BTreeSet<u64> = places.values().map(|place| place % 128).collect();
+                let within: BTreeSet<u64> = addresses.values().map(|address| address % 128).collect();
                 assert_eq!(within, (0..128).step_by(16).collect(), "{} {platform:?}", op.meta.name);
             }
         }
@@ -153,17 +155,18 @@ fn at_every_layout_all_calls_of_an_op_reach_one_copy_of_its_body_and_at_another_
         let group = Comparison { op: "add".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
         loops.prepare(&OpEntry::new::<Add>(), &group, &columns).unwrap();
         let word = Table::pointer::<Add>().unwrap();
-        // SAFETY: a word of the table, which nobody writes meanwhile.
-        let leads = || unsafe { word.read() };
-        assert_ne!(leads(), native);
+        // SAFETY: `read` needs a readable word: the pointer leads to a slot of a static table, which no other thread
+        // writes.
+        let content = || unsafe { word.read() };
+        assert_ne!(content(), native);
         drop(loops);
-        assert_eq!(leads(), native, "the copy is gone, and the table leads to the original again");
+        assert_eq!(content(), native, "the copy is gone, and the table holds the original again");
     });
 }
 
 #[test]
-fn a_trampoline_leads_to_the_body_of_its_group_whatever_was_measured_before() {
-    alone("a_trampoline_leads_to_the_body_of_its_group_whatever_was_measured_before", || {
+fn a_trampoline_jumps_to_the_body_of_its_comparison_whatever_was_measured_before() {
+    alone("a_trampoline_jumps_to_the_body_of_its_comparison_whatever_was_measured_before", || {
         let mut loops = Loops::new().unwrap();
         let op = OpEntry::new::<Add>();
         let mut cpu = CpuModel::install().unwrap();
@@ -173,7 +176,8 @@ fn a_trampoline_leads_to_the_body_of_its_group_whatever_was_measured_before() {
             let group = Comparison { op: op.meta.name.to_owned(), body, regime: Regime::Latency, offset: 0 };
             let (_, offers) = loops.prepare(&op, &group, &[column]).unwrap();
             let Prepared::Loop(copied) = &offers[0] else { panic!("no loop of {mechanism}") };
-            // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
+            // SAFETY: the loop may be called with these arguments, which were made for its op, and with at least one
+            // pass.
             unsafe { (copied.run)(&raw const args, 5) }
         };
         // Native adds 1 per call, Xen 2.
@@ -182,45 +186,49 @@ fn a_trampoline_leads_to_the_body_of_its_group_whatever_was_measured_before() {
             assert_eq!(sum(body, "table"), wanted);
             assert_eq!(sum(body, "static_call"), wanted, "{body:?}");
         }
-        assert_eq!(sum(BodyKind::Native, "table"), native, "while the trampoline leads to Xen's body");
+        assert_eq!(sum(BodyKind::Native, "table"), native, "while the trampoline still jumps to Xen's body");
         assert_eq!(sum(BodyKind::Native, "static_call"), native);
     });
 }
 
 #[test]
-fn a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back() {
-    alone("a_program_switches_all_its_sites_from_one_platform_to_the_other_and_back", || {
+fn a_program_switches_all_its_sites_between_two_platforms_and_back() {
+    alone("a_program_switches_all_its_sites_between_two_platforms_and_back", || {
         let _cpu = CpuModel::install().unwrap();
         let before: Vec<(Site, Vec<u8>)> =
-            // SAFETY: a site of this program, whose bytes nobody writes meanwhile.
+            // SAFETY: `bytes` needs a site in mapped text that nobody writes meanwhile: it is a recorded site, and this
+            // test is alone in its process.
             site::recorded().unwrap().into_iter().map(|site| (site, unsafe { site.bytes() })).collect();
         assert!(before.len() > 500, "only {} sites", before.len());
         let mut text = unsafe { Text::own() }.unwrap();
         for platform in [BodyKind::Native, BodyKind::Xen, BodyKind::Native, BodyKind::Xen] {
             Table::bind::<Add>(platform);
             let targets = targets(platform);
-            // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
+            // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: this test is
+            // alone in its process, and `targets` comes from the ops.
             let census = unsafe { text.boot(&targets) }.unwrap();
             assert_eq!(census.values().sum::<usize>(), before.len());
             let wanted = if platform == BodyKind::Native { 1 } else { 2 };
-            assert_eq!(adds::<dispatch::Site, Add>([0; 4]), wanted, "{platform:?}");
-            assert_eq!(adds::<dispatch::JumpLabel, Add>([0; 4]), wanted, "{platform:?}");
-            assert_eq!(adds::<dispatch::StaticCall, Add>([0; 4]), wanted, "{platform:?}");
-            assert_eq!(adds::<dispatch::StaticCallInline, Add>([0; 4]), wanted, "{platform:?}");
-            assert_eq!(adds::<dispatch::Alternative, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(add_per_call::<dispatch::Site, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(add_per_call::<dispatch::JumpLabel, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(add_per_call::<dispatch::StaticCall, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(add_per_call::<dispatch::StaticCallInline, Add>([0; 4]), wanted, "{platform:?}");
+            assert_eq!(add_per_call::<dispatch::Alternative, Add>([0; 4]), wanted, "{platform:?}");
             match platform {
-                // `Long` does not fit into its sites.
+                // The instructions of `Long` do not fit into its sites.
                 BodyKind::Native => assert!(census.contains_key(&State::Refused) && census.contains_key(&State::Nop)),
                 BodyKind::Xen => assert!(!census.contains_key(&State::Inline), "{census:?}"),
             }
             for site in text.sites() {
-                // SAFETY: a site of this program, whose bytes nobody writes meanwhile.
+                // SAFETY: `bytes` needs a site in mapped text that nobody writes meanwhile: it is a recorded site, and
+                // this test is alone in its process.
                 let code = unsafe { site.bytes() };
                 let wanted = rules::booted(site, &targets[&site.slot], &original(&before, site)).1;
                 assert_eq!(code, wanted, "{site:x?}");
             }
         }
-        // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
+        // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: this test is
+        // alone in its process, and `targets` comes from the ops.
         unsafe { text.restore() }.unwrap();
         for (site, code) in &before {
             assert_eq!(unsafe { site.bytes() }, *code, "{site:x?}");
@@ -234,17 +242,17 @@ fn original(before: &[(Site, Vec<u8>)], site: &Site) -> Vec<u8> {
 }
 
 #[test]
-fn ten_thousand_switches_beside_a_running_thread_leave_every_state_right() {
-    alone("ten_thousand_switches_beside_a_running_thread_leave_every_state_right", || {
+fn after_each_of_ten_thousand_switches_during_another_thread_the_site_calls_the_right_body() {
+    alone("after_each_of_ten_thousand_switches_during_another_thread_the_site_calls_the_right_body", || {
         let _cpu = CpuModel::install().unwrap();
         let sites: Vec<Site> =
             site::recorded().unwrap().into_iter().filter(|s| s.slot == Add::SLOT && s.kind == SiteKind::Pv).collect();
         let span = sites[0].address..sites[sites.len() - 1].address + 16;
-        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
+        // SAFETY: a writer needs text that no other thread runs or writes: this test is alone in its process.
         let mut text = unsafe { Text::new(sites, writer::choose(span).unwrap()) };
         static TURNS: AtomicU64 = AtomicU64::new(0);
         static STOP: AtomicBool = AtomicBool::new(false);
-        let elsewhere = std::thread::spawn(|| {
+        let other = std::thread::spawn(|| {
             while !STOP.load(Ordering::Relaxed) {
                 TURNS.fetch_add(1, Ordering::Relaxed);
             }
@@ -257,14 +265,15 @@ fn ten_thousand_switches_beside_a_running_thread_leave_every_state_right() {
                 _ => (BodyKind::Xen, State::Unpatched),
             };
             Table::bind::<Add>(platform);
-            // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
+            // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: this test is
+            // alone in its process, and `targets` comes from the ops.
             let census = unsafe { text.set_state(&targets_of::<Add>(platform), SiteKind::Pv, state) }.unwrap();
             assert_eq!(census.keys().copied().collect::<Vec<_>>(), [state]);
             let wanted = if platform == BodyKind::Native { 1 } else { 2 };
-            assert_eq!(adds::<dispatch::Site, Add>([0; 4]), wanted, "turn {turn}: {platform:?} {state}");
+            assert_eq!(add_per_call::<dispatch::Site, Add>([0; 4]), wanted, "turn {turn}: {platform:?} {state}");
         }
         STOP.store(true, Ordering::Relaxed);
-        elsewhere.join().unwrap();
+        other.join().unwrap();
         assert!(TURNS.load(Ordering::Relaxed) > 0);
         assert_eq!(writable_and_executable(), Vec::<String>::new());
     });
@@ -276,31 +285,32 @@ fn targets_of<O: Op>(platform: BodyKind) -> BTreeMap<usize, Target> {
 }
 
 #[test]
-fn a_site_that_holds_something_else_is_named_and_nothing_is_written() {
-    alone("a_site_that_holds_something_else_is_named_and_nothing_is_written", || {
-        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
+fn a_site_with_unexpected_bytes_is_reported_and_nothing_is_written() {
+    alone("a_site_with_unexpected_bytes_is_reported_and_nothing_is_written", || {
+        // SAFETY: a writer needs text that no other thread runs or writes: this test is alone in its process.
         let mut text = unsafe { Text::own() }.unwrap();
         let sites: Vec<Site> = text.sites().copied().collect();
         let spoilt = sites[sites.len() / 2];
-        // SAFETY: a site of this program, whose bytes nobody writes meanwhile.
+        // SAFETY: `bytes` needs a site in mapped text that nobody writes meanwhile: it is a recorded site, and this
+        // test is alone in its process.
         let before: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
         let mut other = unsafe { writer::choose(spoilt.address..spoilt.address + spoilt.length) }.unwrap();
-        // Another patcher, a breakpoint, a damaged record.
-        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
+        // As another patcher, a breakpoint or a damaged record would.
+        // SAFETY: a writer needs text that no other thread runs or writes: this test is alone in its process.
         unsafe { other.write(spoilt.address, &[0xcc]) }.unwrap();
         let error = unsafe { text.boot(&targets(BodyKind::Native)) }.unwrap_err();
         let PatchError::Unexpected { address, found, .. } = &error else { panic!("{error}") };
         assert_eq!(*address, spoilt.address);
         assert!(found.starts_with("cc"), "{found}");
         assert!(error.to_string().contains(&format!("{address:#x}")), "{error}");
-        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
+        // SAFETY: a writer needs text that no other thread runs or writes: this test is alone in its process.
         unsafe { other.write(spoilt.address, &before[sites.len() / 2][..1]) }.unwrap();
         let after: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
         assert_eq!(after, before);
     });
 }
 
-/// A writer that fails at its nth write.
+/// A writer that fails at its write number `.0`.
 struct FailsAt(usize, Box<dyn writer::Writer>);
 
 impl writer::Writer for FailsAt {
@@ -312,20 +322,22 @@ impl writer::Writer for FailsAt {
         if self.0 == 0 {
             return Err(std::io::Error::from_raw_os_error(libc::EIO));
         }
-        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
+        // SAFETY: a writer needs text that no other thread runs or writes: this test is alone in its process.
         unsafe { self.1.write(address, code) }
     }
 }
 
 #[test]
-fn a_write_that_fails_in_the_middle_takes_back_what_was_written() {
-    alone("a_write_that_fails_in_the_middle_takes_back_what_was_written", || {
+fn after_a_failed_write_all_sites_have_their_previous_bytes() {
+    alone("after_a_failed_write_all_sites_have_their_previous_bytes", || {
         let sites = site::recorded().unwrap();
-        // SAFETY: a site of this program, whose bytes nobody writes meanwhile.
+        // SAFETY: `bytes` needs a site in mapped text that nobody writes meanwhile: it is a recorded site, and this
+        // test is alone in its process.
         let before: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
         let writer = unsafe { writer::choose(span(&sites)) }.unwrap();
         let mut text = unsafe { Text::new(sites.clone(), Box::new(FailsAt(50, writer))) };
-        // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
+        // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: this test is
+        // alone in its process, and `targets` comes from the ops.
         let error = unsafe { text.boot(&targets(BodyKind::Xen)) }.unwrap_err();
         assert!(matches!(error, PatchError::Write { writer: "a failing writer", .. }), "{error}");
         let after: Vec<Vec<u8>> = sites.iter().map(|site| unsafe { site.bytes() }).collect();
@@ -337,19 +349,20 @@ fn span(sites: &[Site]) -> Range<usize> {
     sites[0].address..sites[sites.len() - 1].address + sites[sites.len() - 1].length
 }
 
-/// Every writer, on all sites.
+/// Switches all sites between the platforms through one writer.
 fn switches_through(name: &str) {
     let _cpu = CpuModel::install().unwrap();
     let sites = site::recorded().unwrap();
-    // SAFETY: nobody else writes code: tests that patch have their process to themselves.
+    // SAFETY: a writer needs text that no other thread runs or writes: this test is alone in its process.
     let writer = unsafe { writer::named(name, span(&sites)) }.unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut text = unsafe { Text::new(sites, writer) };
     for platform in [BodyKind::Xen, BodyKind::Native] {
         Table::bind::<Add>(platform);
-        // SAFETY: no other thread runs sites meanwhile, and the targets are those of the ops.
+        // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: this test is
+        // alone in its process, and `targets` comes from the ops.
         unsafe { text.boot(&targets(platform)) }.unwrap();
         let wanted = if platform == BodyKind::Native { 1 } else { 2 };
-        assert_eq!(adds::<dispatch::Site, Add>([0; 4]), wanted, "{name}");
+        assert_eq!(add_per_call::<dispatch::Site, Add>([0; 4]), wanted, "{name}");
         assert_eq!(writable_and_executable(), Vec::<String>::new(), "{name}");
     }
 }
@@ -365,25 +378,25 @@ fn a_memfd_alias_switches_all_sites() {
 }
 
 #[test]
-fn moved_pages_switch_all_sites() {
-    alone("moved_pages_switch_all_sites", || switches_through("mremap"));
+fn mremap_switches_all_sites() {
+    alone("mremap_switches_all_sites", || switches_through("mremap"));
 }
 
-/// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (Linux 6.3): nothing writable becomes executable.
+/// Sets `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN` (Linux 6.3): no writable memory becomes executable.
 fn deny_write_execute() -> bool {
-    // SAFETY: a plain call of the system, with arguments of this process.
+    // SAFETY: the system call takes numbers or a valid pointer, and changes limits of this process only.
     unsafe { libc::prctl(65, 1, 0, 0, 0) == 0 }
 }
 
 #[test]
-fn under_mdwe_what_makes_memory_executable_is_passed_over() {
-    alone("under_mdwe_what_makes_memory_executable_is_passed_over", || {
+fn under_mdwe_writers_that_make_memory_executable_are_refused_and_the_others_work() {
+    alone("under_mdwe_writers_that_make_memory_executable_are_refused_and_the_others_work", || {
         if !deny_write_execute() {
             eprintln!("skipped: this kernel has no PR_SET_MDWE");
             return;
         }
         let sites = site::recorded().unwrap();
-        // SAFETY: nobody else writes code: tests that patch have their process to themselves.
+        // SAFETY: a writer needs text that no other thread runs or writes: this test is alone in its process.
         assert!(unsafe { writer::named("mremap", span(&sites)) }.is_err());
         switches_through("/proc/self/mem");
         switches_through("memfd");
@@ -391,15 +404,15 @@ fn under_mdwe_what_makes_memory_executable_is_passed_over() {
 }
 
 #[test]
-fn where_no_writer_is_left_each_is_named_with_what_stands_against_it() {
-    alone("where_no_writer_is_left_each_is_named_with_what_stands_against_it", || {
+fn if_no_writer_works_the_error_names_each_with_its_reason() {
+    alone("if_no_writer_works_the_error_names_each_with_its_reason", || {
         if !deny_write_execute() {
             eprintln!("skipped: this kernel has no PR_SET_MDWE");
             return;
         }
-        // No further file can be opened: neither /proc/self/mem nor a memfd.
+        // No further file can be opened: neither `/proc/self/mem` nor a memfd.
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: a plain call of the system, with arguments of this process.
+        // SAFETY: the system call takes numbers or a valid pointer, and changes limits of this process only.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
         let error = unsafe { Text::own() }.err().unwrap().to_string();
         for name in writer::NAMES {
@@ -437,7 +450,7 @@ fn the_rules_give_each_op_what_linux_gives_it() {
 }
 
 #[test]
-fn what_does_not_fit_or_spoils_kept_registers_is_refused() {
+fn instructions_that_do_not_fit_or_bodies_out_of_reach_are_refused() {
     let op = OpEntry::new::<Long>();
     let site = Site {
         address: op.target(BodyKind::Native).body,
@@ -455,7 +468,7 @@ fn what_does_not_fit_or_spoils_kept_registers_is_refused() {
 }
 
 #[test]
-fn every_native_instruction_of_the_catalogue_fits_into_its_site_to_the_byte_or_with_nops() {
+fn every_site_of_the_catalogue_has_room_for_the_native_instructions_and_at_least_six_bytes() {
     for op in op_entries() {
         let target = op.target(BodyKind::Native);
         if op.meta.bytes == pvbench::op::Bytes::Instruction {
@@ -467,8 +480,8 @@ fn every_native_instruction_of_the_catalogue_fits_into_its_site_to_the_byte_or_w
 }
 
 #[test]
-fn a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism() {
-    alone("a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism", || {
+fn a_copy_of_a_kernel_executes_as_many_instructions_as_the_original_with_every_mechanism() {
+    alone("a_copy_of_a_kernel_executes_as_many_instructions_as_the_original_with_every_mechanism", || {
         let mut machine = Machine::new().unwrap();
         let mut tracer = Tracer::install().unwrap();
         let entry =
@@ -478,32 +491,34 @@ fn a_copy_of_a_kernel_executes_what_the_original_does_with_every_mechanism() {
         let mut rng = Pcg64Mcg::seed_from_u64(1);
         for variant in entry.variants.iter().filter(|variant| (variant.unavailable)().is_none()) {
             let mut count = |run: Run| {
-                // The first runs find a machine that has done nothing yet, and bind.
+                // The first run starts on a fresh machine, and binds.
                 run(&mut machine, 1, 4, Clock::Tsc).unwrap();
                 Unit { run, machine: &mut machine, seed: 1, units: 4 }.instructions(&mut tracer).unwrap()
             };
             let original = count(variant.run);
             let root = variant.run as *const () as usize;
-            // SAFETY: a compiled function, and data that mechanisms gave as theirs.
-            let tree = unsafe { CodeImage::of_known(root, &mut decoded).unwrap().with_data(&data, &mut decoded) };
-            let mut tree = tree.unwrap();
-            let mut memory = CodeMemory::new(root, tree.room()).unwrap();
-            let mut copies = DataMemory::new(root, tree.data_room()).unwrap();
-            tree.place(&mut memory, &mut copies, &mut rng).unwrap();
+            // SAFETY: `of_known` needs a compiled function, which `run` is; `with_data` needs data that only this image
+            // uses, which the mechanisms declare.
+            let image = unsafe { CodeImage::of_known(root, &mut decoded).unwrap().with_data(&data, &mut decoded) };
+            let mut image = image.unwrap();
+            let mut memory = CodeMemory::new(root, image.room()).unwrap();
+            let mut copies = DataMemory::new(root, image.data_room()).unwrap();
+            image.place(&mut memory, &mut copies, &mut rng).unwrap();
             serialise();
-            // SAFETY: a copy of this very function, in memory that is still there.
-            let copy = unsafe { std::mem::transmute::<usize, Run>(tree.relocated(root as u64).unwrap() as usize) };
+            // SAFETY: the address is that of a copy of `run`, which has this type, and the memory still holds it.
+            let copy = unsafe { std::mem::transmute::<usize, Run>(image.relocated(root as u64).unwrap() as usize) };
             assert_eq!(count(copy), original, "{}", variant.mechanism.name);
         }
     });
 }
 
 #[test]
-fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_original() {
-    alone("a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_original", || {
+fn a_copy_of_a_kernel_keeps_its_patched_code_when_the_original_is_patched_again() {
+    alone("a_copy_of_a_kernel_keeps_its_patched_code_when_the_original_is_patched_again", || {
         let mut machine = Machine::new().unwrap();
         let mut tracer = Tracer::install().unwrap();
-        // SAFETY: no other thread, and the only one.
+        // SAFETY: `own` needs that no other thread runs sites and that there is no other `Text`: this test is alone in
+        // its process.
         let mut text = unsafe { Text::own() }.unwrap();
         let entry =
             pvbench::pv_ops::workload_entries().into_iter().find(|entry| entry.meta.name == "mmap_perf").unwrap();
@@ -513,16 +528,17 @@ fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_ori
         let mut memory = None;
         let mut copies = Vec::new();
         for state in states {
-            // SAFETY: no site is being run, and the targets are those of the ops.
+            // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: no workload
+            // runs here, and `targets` comes from the ops.
             unsafe { text.set_first_supported(&targets(BodyKind::Native), kind, whole_kernel(state)) }.unwrap();
-            // SAFETY: a compiled function.
-            let mut tree = unsafe { CodeImage::of(site.run as *const () as usize) }.unwrap();
-            let room = states.len() * tree.room();
+            // SAFETY: `of` needs the address of a compiled function, and `run` is one.
+            let mut image = unsafe { CodeImage::of(site.run as *const () as usize) }.unwrap();
+            let room = states.len() * image.room();
             let memory = memory.get_or_insert_with(|| CodeMemory::new(site.run as *const () as usize, room).unwrap());
             let mut data = DataMemory::new(site.run as *const () as usize, 0).unwrap();
-            tree.place(memory, &mut data, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
-            let copy = tree.relocated(site.run as *const () as u64).unwrap();
-            // SAFETY: a copy of this very function, in memory that is still there.
+            image.place(memory, &mut data, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
+            let copy = image.relocated(site.run as *const () as u64).unwrap();
+            // SAFETY: the address is that of a copy of `run`, which has this type, and the memory still holds it.
             copies.push(unsafe { std::mem::transmute::<usize, Run>(copy as usize) });
         }
         serialise();
@@ -531,7 +547,7 @@ fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_ori
                 |run: &Run| Unit { run: *run, machine: &mut machine, seed: 1, units: 4 }.instructions(&mut tracer);
             copies.iter().map(unit).collect::<Result<_, _>>().unwrap()
         };
-        // The first runs find a machine that has done nothing yet.
+        // The first runs start on a fresh machine.
         counts(&copies);
         let as_made = counts(&copies);
         // A direct call is shorter than one through memory, and a NOP fills the site; native instructions save call and
@@ -539,7 +555,8 @@ fn a_copy_of_a_kernel_keeps_what_was_patched_into_it_whatever_becomes_of_the_ori
         let [unpatched, direct, inline] = as_made[..] else { panic!("{as_made:?}") };
         assert!(unpatched < direct && inline < unpatched * 0.99, "{as_made:?}");
         for state in states {
-            // SAFETY: as above.
+            // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: no workload
+            // runs here, and `targets` comes from the ops.
             unsafe { text.set_first_supported(&targets(BodyKind::Native), kind, whole_kernel(state)) }.unwrap();
             assert_eq!(counts(&copies), as_made, "with the original {}", state.name());
         }

@@ -1,15 +1,15 @@
-//! Ops of a user's own, whose bodies tell by what they do which of them ran and how often.
+//! User ops whose results show which body ran, and how often.
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use pvbench::native;
 use pvbench::op::catalogue::FIRST_USER_SLOT;
 use pvbench::op::{Bytes, Conventions, CpuModel, Op, OpMeta};
 
-/// Adds 1, by Xen 2.
+/// Adds 1; its Xen body adds 2.
 pub struct Add;
 
-// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the
-// arguments keep the sums from overflowing.
+// SAFETY: an op's bodies must keep the registers of its convention and accept its arguments: `native!` keeps them, both
+// bodies take any words, and the arguments keep the sums from overflowing.
 unsafe impl Op for Add {
     const META: OpMeta = OpMeta {
         name: "add",
@@ -30,11 +30,11 @@ unsafe impl Op for Add {
     }
 }
 
-/// The identity, by Xen adds 2.
+/// The identity; its Xen body adds 2.
 pub struct Same;
 
-// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the
-// arguments keep the sums from overflowing.
+// SAFETY: an op's bodies must keep the registers of its convention and accept its arguments: `native!` keeps them, both
+// bodies take any words, and the arguments keep the sums from overflowing.
 unsafe impl Op for Same {
     const META: OpMeta = OpMeta { name: "same", bytes: Bytes::Identity, chains: true, ..OpMeta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 1;
@@ -49,11 +49,11 @@ unsafe impl Op for Same {
     }
 }
 
-/// A function of four arguments that is too long for its site: 1 + 1 * (b + c + d - 3), by Xen 2 of them.
+/// A function of four arguments that is too long for its site: adds `b + c + d - 2`, which is 1; its Xen body adds 2.
 pub struct Long;
 
-// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the
-// arguments keep the sums from overflowing.
+// SAFETY: an op's bodies must keep the registers of its convention and accept its arguments: `native!` keeps them, both
+// bodies take any words, and the arguments keep the sums from overflowing.
 unsafe impl Op for Long {
     const META: OpMeta = OpMeta { name: "long", bytes: Bytes::Instruction, chains: true, ..OpMeta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 2;
@@ -71,11 +71,11 @@ unsafe impl Op for Long {
     }
 }
 
-/// A C function to patching: adds 1, by Xen 2.
+/// A C function for the patcher: adds 1; its Xen body adds 2.
 pub struct Called;
 
-// SAFETY: `native!` keeps the registers of the convention that META names; both bodies take any words, and the
-// arguments keep the sums from overflowing.
+// SAFETY: an op's bodies must keep the registers of its convention and accept its arguments: `native!` keeps them, both
+// bodies take any words, and the arguments keep the sums from overflowing.
 unsafe impl Op for Called {
     const META: OpMeta = OpMeta { name: "called", chains: true, ..OpMeta::BASE };
     const SLOT: usize = FIRST_USER_SLOT + 3;

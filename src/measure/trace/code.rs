@@ -1,24 +1,24 @@
-//! From recorded addresses to executed instructions.
+//! Steps: executed instructions, decoded from the addresses that were recorded.
 
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Register};
 
 use super::TraceError;
 
-/// No x86 instruction is longer (Intel SDM volume 2, 2.3.11).
-const LONGEST: usize = 15;
-/// Memory is mapped in pages of at least this size.
-const PAGE: usize = 4096;
+/// Bytes of an x86 instruction at most (Intel SDM volume 2, 2.3.11).
+const MAX_INSTRUCTION_BYTES: usize = 15;
+/// Bytes of the smallest page that memory is mapped in.
+const PAGE_BYTES: usize = 4096;
 
-/// An executed instruction, with its machine code as it was then: patched code changes later.
+/// An executed instruction with its machine code at that time; patching may change the code later.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// The instruction, decoded; its `ip` is the address it was executed at.
+    /// The decoded instruction; its `ip` is the address that it was executed at.
     pub instruction: Instruction,
-    bytes: [u8; LONGEST],
+    bytes: [u8; MAX_INSTRUCTION_BYTES],
 }
 
 impl Step {
-    /// Where it was executed.
+    /// Address that it was executed at.
     #[must_use]
     pub fn address(&self) -> u64 {
         self.instruction.ip()
@@ -33,28 +33,29 @@ impl Step {
     /// Reads and decodes the instruction at an address.
     ///
     /// # Safety
-    /// An instruction was executed there, and its memory has not been unmapped since. Where `address` lies in the page
-    /// of an instruction of which that is known, it need not have been executed itself.
+    /// The instruction there was executed, and its memory has not been unmapped since. It need not have been executed
+    /// if it starts in the page of an executed instruction.
     pub(super) unsafe fn read(address: u64) -> Result<Self, TraceError> {
-        let mut bytes = [0; LONGEST];
-        let in_page = LONGEST.min(PAGE - address as usize % PAGE);
-        // Bytes past the end of the page are only there if the instruction itself goes on into the next one.
-        for length in [in_page, LONGEST] {
-            // SAFETY: up to the end of the page that holds the first byte; beyond it only after the decoder has asked
-            // for more, which an executed instruction has.
+        let mut bytes = [0; MAX_INSTRUCTION_BYTES];
+        let in_page = MAX_INSTRUCTION_BYTES.min(PAGE_BYTES - address as usize % PAGE_BYTES);
+        // The next page is only mapped for certain if the instruction continues in it.
+        for length in [in_page, MAX_INSTRUCTION_BYTES] {
+            // SAFETY: the first read stays in the page of the first byte, which is mapped (caller's contract). The
+            // second reads the next page only after the decoder asked for more bytes, which an executed instruction has
+            // there.
             unsafe { std::ptr::copy_nonoverlapping(address as *const u8, bytes.as_mut_ptr(), length) };
             let mut decoder = Decoder::with_ip(64, &bytes[..length], address, DecoderOptions::NONE);
             let instruction = decoder.decode();
             match decoder.last_error() {
                 DecoderError::None => return Ok(Step { instruction, bytes }),
-                DecoderError::NoMoreBytes if length < LONGEST => {}
+                DecoderError::NoMoreBytes if length < MAX_INSTRUCTION_BYTES => {}
                 _ => break,
             }
         }
         Err(TraceError::Undecodable { at: address })
     }
 
-    /// What a `[rip+disp32]` operand refers to, and where in the instruction the distance stands.
+    /// The address that a `[rip+disp32]` operand refers to, and the offset of the distance in the instruction.
     pub(super) fn refers_to(&self) -> Option<(u64, usize)> {
         if !self.instruction.is_ip_rel_memory_operand() {
             return None;
@@ -65,7 +66,7 @@ impl Step {
         Some((instruction.ip_rel_memory_address(), field))
     }
 
-    /// Where it goes, as far as that can be told from it; `None` where only the running program knows.
+    /// Addresses that may be executed next; `None` if only the running program knows.
     fn successors(&self) -> Option<[u64; 2]> {
         let (next, target) = (self.instruction.next_ip(), self.instruction.near_branch_target());
         match self.instruction.flow_control() {
@@ -78,47 +79,48 @@ impl Step {
         }
     }
 
-    /// Whether a step comes after each of its iterations: `rep movsb` and its like, which are one instruction (Intel
+    /// Whether the CPU steps after each of its iterations: `rep movsb` and the like, which are one instruction (Intel
     /// SDM volume 3, 19.3.1.4).
-    fn iterates(&self) -> bool {
+    fn steps_per_iteration(&self) -> bool {
         let prefixed = self.instruction.has_rep_prefix() || self.instruction.has_repne_prefix();
         prefixed && self.instruction.is_string_instruction()
     }
 
-    /// Whether the CPU or the kernel is known to give no step after it: it comes an instruction later.
+    /// Whether the step after it is known to come one instruction late.
     ///
-    /// Loading `ss` holds traps off for an instruction (Intel SDM volume 3, 6.8.3); Linux returns from a system call by
-    /// `iretq` where TF is set, which traps after the instruction it returns to; hypervisors that emulate an
+    /// A load of `ss` holds traps off for an instruction (Intel SDM volume 3, 6.8.3). Linux returns from a system call
+    /// by `iretq` if TF is set, which traps after the instruction that it returns to. A hypervisor that emulates an
     /// instruction may forget the trap.
-    fn swallows_step(&self) -> bool {
+    fn delays_step(&self) -> bool {
         let i = &self.instruction;
         i.op0_register() == Register::SS || matches!(i.code(), Code::Syscall | Code::Cpuid | Code::Rdtsc | Code::Rdtscp)
     }
 }
 
-/// The executed instructions from the addresses that were recorded: iterations of one instruction are one step, and an
-/// instruction that got no step of its own, between two that did, is put in.
+/// Decodes the executed instructions at the recorded addresses. Iterations of one instruction become one step. An
+/// instruction that got no step, between two that did, is added.
 ///
 /// # Safety
 /// The addresses are those of executed instructions, in order, and still mapped.
 ///
 /// # Errors
-/// [`TraceError::Gap`] where an address does not follow from the one before it.
-pub unsafe fn executed(addresses: &[u64]) -> Result<Vec<Step>, TraceError> {
+/// [`TraceError::Gap`] if an address does not follow from the one before it.
+pub unsafe fn decode_executed(addresses: &[u64]) -> Result<Vec<Step>, TraceError> {
     let mut steps: Vec<Step> = Vec::with_capacity(addresses.len());
     for &address in addresses {
         if let Some(last) = steps.last() {
-            if last.address() == address && last.iterates() {
+            if last.address() == address && last.steps_per_iteration() {
                 continue;
             }
             if last.successors().is_some_and(|to| !to.contains(&address)) {
                 let (after, missed) = (last.address(), last.instruction.next_ip());
-                let same_page = (missed - 1) as usize / PAGE == missed as usize / PAGE;
+                let same_page = (missed - 1) as usize / PAGE_BYTES == missed as usize / PAGE_BYTES;
                 let gap = TraceError::Gap { after, next: address };
-                if !last.swallows_step() || !same_page {
+                if !last.delays_step() || !same_page {
                     return Err(gap);
                 }
-                // SAFETY: in the page of the last byte of an executed instruction.
+                // SAFETY: `read` allows instructions that start in the page of an executed one, and `same_page` checked
+                // that.
                 let missed = unsafe { Step::read(missed) }?;
                 if missed.successors().is_some_and(|to| !to.contains(&address)) {
                     return Err(gap);
@@ -126,7 +128,8 @@ pub unsafe fn executed(addresses: &[u64]) -> Result<Vec<Step>, TraceError> {
                 steps.push(missed);
             }
         }
-        // SAFETY: the caller's addresses.
+        // SAFETY: `read` needs the address of an executed, mapped instruction; the caller guarantees that of all
+        // addresses.
         steps.push(unsafe { Step::read(address) }?);
     }
     Ok(steps)

@@ -1,4 +1,4 @@
-//! Transfers of control, carried out on kept registers: every other instruction runs by itself.
+//! Emulated transfers of control on saved registers; every other instruction runs natively.
 
 use iced_x86::{Code, ConditionCode, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
@@ -11,9 +11,9 @@ const RAX: usize = 0;
 const RCX: usize = 1;
 const RSP: usize = 4;
 
-/// Whether an instruction ends a block: it may go elsewhere than to the next one. System calls and software interrupts
-/// come back by themselves.
-pub fn transfers(instruction: &Instruction) -> bool {
+/// Whether an instruction ends a block because the next instruction need not follow it. System calls and software
+/// interrupts return to the next instruction.
+pub fn is_transfer(instruction: &Instruction) -> bool {
     match instruction.flow_control() {
         FlowControl::Next | FlowControl::Interrupt | FlowControl::Exception => false,
         FlowControl::Call => instruction.is_call_near() || instruction.is_call_far(),
@@ -21,46 +21,49 @@ pub fn transfers(instruction: &Instruction) -> bool {
     }
 }
 
-/// Whether a system call, about to be made, returns twice: another thread or process goes on with what comes after it.
-pub fn starts(registers: &Registers) -> bool {
-    // The kernel reads the low half (`do_syscall_64`, arch/x86/entry/syscall_64.c).
+/// Whether the next system call returns twice: another thread or process continues after it.
+pub fn starts_thread(registers: &Registers) -> bool {
+    // The kernel reads the low half of `rax` (`do_syscall_64`, arch/x86/entry/syscall_64.c).
     let number = i64::from(registers.general[RAX] as u32);
     [libc::SYS_clone, libc::SYS_clone3, libc::SYS_fork, libc::SYS_vfork].contains(&number)
 }
 
-/// Carries out a transfer of control and gives where it goes; `None` for those that no 64-bit program uses (far ones,
+/// Emulates a transfer of control and returns its target. `None` for transfers that no 64-bit program uses (far ones,
 /// transactions).
 ///
 /// # Safety
 /// The registers are those of traced code that is about to execute the instruction.
-pub unsafe fn transfer(instruction: &Instruction, registers: &mut Registers) -> Option<u64> {
+pub unsafe fn emulate_transfer(instruction: &Instruction, registers: &mut Registers) -> Option<u64> {
     let next = instruction.next_ip();
     match instruction.flow_control() {
         FlowControl::UnconditionalBranch if instruction.is_jmp_short_or_near() => {
             Some(instruction.near_branch_target())
         }
         FlowControl::ConditionalBranch => {
-            let taken = taken(instruction, registers)?;
+            let taken = is_taken(instruction, registers)?;
             Some(if taken { instruction.near_branch_target() } else { next })
         }
         FlowControl::Call if instruction.is_call_near() => {
-            // SAFETY: the code would push there itself.
+            // SAFETY: `push` needs a writable stack: the traced code is about to push its return address at the same
+            // place.
             unsafe { push(registers, next) };
             Some(instruction.near_branch_target())
         }
         FlowControl::IndirectBranch if instruction.is_jmp_near_indirect() => {
-            // SAFETY: the code would read the same place.
-            unsafe { target(instruction, registers) }
+            // SAFETY: `read_target` needs a readable operand: the traced code is about to read the same word.
+            unsafe { read_target(instruction, registers) }
         }
         FlowControl::IndirectCall if instruction.is_call_near_indirect() => {
-            // SAFETY: as above. The target is read first (Intel SDM volume 2, CALL).
-            let target = unsafe { target(instruction, registers) }?;
-            // SAFETY: as above.
+            // The target is read before the push (Intel SDM volume 2, CALL).
+            // SAFETY: `read_target` needs a readable operand: the traced code is about to read the same word.
+            let target = unsafe { read_target(instruction, registers) }?;
+            // SAFETY: `push` needs a writable stack: the traced code is about to push its return address at the same
+            // place.
             unsafe { push(registers, next) };
             Some(target)
         }
-        // SAFETY: the code would pop these words itself.
-        FlowControl::Return => unsafe { returned(instruction, registers) },
+        // SAFETY: `emulate_return` needs a readable stack: the traced code is about to pop the same words.
+        FlowControl::Return => unsafe { emulate_return(instruction, registers) },
         _ => None,
     }
 }
@@ -69,25 +72,25 @@ pub unsafe fn transfer(instruction: &Instruction, registers: &mut Registers) -> 
 /// As for [`transfer`].
 unsafe fn push(registers: &mut Registers, value: u64) {
     registers.general[RSP] = registers.general[RSP].wrapping_sub(8);
-    // SAFETY: the caller's.
+    // SAFETY: the traced code is about to write this word of its stack (caller's contract).
     unsafe { (registers.general[RSP] as *mut u64).write_unaligned(value) };
 }
 
 /// # Safety
 /// As for [`transfer`].
-unsafe fn returned(instruction: &Instruction, registers: &mut Registers) -> Option<u64> {
+unsafe fn emulate_return(instruction: &Instruction, registers: &mut Registers) -> Option<u64> {
     let top = registers.general[RSP] as *const u64;
-    // SAFETY: the caller's.
+    // SAFETY: the traced code is about to pop this word from its stack (caller's contract).
     let to = unsafe { top.read_unaligned() };
     match instruction.mnemonic() {
         Mnemonic::Ret => {
             let arguments = if instruction.op_count() == 1 { instruction.immediate(0) } else { 0 };
             registers.general[RSP] = registers.general[RSP].wrapping_add(8).wrapping_add(arguments);
         }
-        // Address, cs, flags, rsp, ss; in ring 3 both selectors are what they were. It leaves IF and IOPL alone, as the
-        // `popfq` does that loads the flags.
+        // The stack holds address, cs, flags, rsp and ss. In ring 3 the selectors stay the same. `iretq` keeps IF and
+        // IOPL, as does the `popfq` that loads the flags later.
         Mnemonic::Iretq => {
-            // SAFETY: the caller's.
+            // SAFETY: the traced code is about to pop all five words from its stack (caller's contract).
             unsafe {
                 registers.flags = top.wrapping_add(2).read_unaligned();
                 registers.general[RSP] = top.wrapping_add(3).read_unaligned();
@@ -100,7 +103,7 @@ unsafe fn returned(instruction: &Instruction, registers: &mut Registers) -> Opti
 
 /// # Safety
 /// As for [`transfer`].
-unsafe fn target(instruction: &Instruction, registers: &Registers) -> Option<u64> {
+unsafe fn read_target(instruction: &Instruction, registers: &Registers) -> Option<u64> {
     let value = |register: Register| {
         let full = register.full_register();
         (full.is_gpr64() && full == register).then(|| registers.general[full.number()])
@@ -110,24 +113,24 @@ unsafe fn target(instruction: &Instruction, registers: &Registers) -> Option<u64
     }
     let address = instruction.virtual_address(0, 0, |register, _, _| match register {
         Register::FS => Some(registers.fs),
-        Register::GS => gs(),
+        Register::GS => read_gs_base(),
         segment if segment.is_segment_register() => Some(0),
         general => value(general),
     })?;
-    // SAFETY: the caller's.
+    // SAFETY: the traced code is about to read its target from this address (caller's contract).
     Some(unsafe { (address as *const u64).read_unaligned() })
 }
 
-/// The base of `gs`, which this program shares with the code it traces.
-fn gs() -> Option<u64> {
+/// The base of `gs`, which traced code shares with this program.
+fn read_gs_base() -> Option<u64> {
     let mut base = 0u64;
-    // SAFETY: writes one word.
+    // SAFETY: the system call writes one word, to a local variable that is large enough.
     let done = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_GS, &raw mut base) };
     (done == 0).then_some(base)
 }
 
 /// Whether a conditional branch is taken (Intel SDM volume 1, appendix B "EFLAGS Condition Codes").
-fn taken(instruction: &Instruction, registers: &mut Registers) -> Option<bool> {
+fn is_taken(instruction: &Instruction, registers: &mut Registers) -> Option<bool> {
     let flag = |bit: u32| registers.flags >> bit & 1 == 1;
     let (carry, parity, zero, sign, overflow) = (flag(0), flag(2), flag(6), flag(7), flag(11));
     let holds = match instruction.condition_code() {

@@ -1,17 +1,17 @@
-//! Code of which it is known what it executes: what every way of tracing proves itself on.
+//! Code with a known number of instructions, which every tracer traces first to prove itself.
 
 use std::arch::naked_asm;
 
 /// `X86_EFLAGS_TF`
 const TF: u64 = 1 << 8;
 
-/// How many instructions [`known`] executes.
-pub const KNOWN: usize = 23;
+/// Number of instructions that [`known_code`] executes.
+pub const KNOWN_INSTRUCTIONS: usize = 23;
 
-/// Code whose steps are known: a loop, flags read, flags loaded without TF by `popfq` and by `iretq`. Returns TF as it
-/// saw it, which is to be 0.
+/// Code with known steps: a loop, a read of the flags, and loads of the flags without TF by `popfq` and by `iretq`.
+/// Returns TF as it reads it, which must be 0.
 #[unsafe(naked)]
-pub unsafe extern "C" fn known(args: *const [u64; 4], passes: u64) -> u64 {
+pub unsafe extern "C" fn known_code(args: *const [u64; 4], passes: u64) -> u64 {
     naked_asm!(
         "mov ecx, 3",
         "22:",

@@ -1,12 +1,15 @@
-//! Which instructions a loop executes, one by one: exact counts without a PMU, and what they were.
+//! Traces: every instruction that a loop executes, in order, with its bytes at that time. They give exact counts
+//! without a PMU.
 //!
-//! Two ways, neither of which needs ptrace, which containers and Yama refuse. A [`Tracer`] runs copies of the straight
-//! stretches of code and carries out what is between them itself; it is fast. A [`Stepper`] has the CPU stop after
-//! every instruction: slow (a trap and a signal each), but nothing is copied or emulated, so it is what the first is
-//! held against. Both say the same ([`Trace`]): every executed instruction, in order, with its bytes at that time.
+//! There are two tracers. Neither needs ptrace, which containers and Yama refuse, and both give the same trace
+//! ([`Trace`]):
+//!
+//! * A [`Tracer`] runs copies of the straight stretches of code and emulates the branches between them. It is fast.
+//! * A [`Stepper`] makes the CPU stop after every instruction. It is slow (a trap and a signal each) but copies and
+//!   emulates nothing, so it is the reference for the first.
 //!
 //! ```text
-//! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8        the loop's own decrement and branch included
+//! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8     with the loop's own decrement and branch
 //! ```
 
 mod blocks;
@@ -19,7 +22,7 @@ mod stepper;
 mod stepping;
 mod switch;
 
-pub use blocks::{COUNT_LIMIT, Tracer};
+pub use blocks::{MAX_COUNTED_INSTRUCTIONS, Tracer};
 pub use code::Step;
 pub use sequence::{OneOp, Passes};
 pub use stepper::Stepper;
@@ -29,135 +32,138 @@ use std::io::Error;
 use crate::patch::CodeError;
 use crate::regime::Loop;
 
-/// Most instructions of one trace. Xen's pinning of whole page tables (`activate_mm`, `dup_mmap`) takes more.
-pub const LIMIT: usize = 1 << 20;
+/// Instructions of one trace at most. Only Xen's pinning of whole page tables (`activate_mm`, `dup_mmap`) takes more.
+pub const MAX_TRACE_INSTRUCTIONS: usize = 1 << 20;
 
-/// How often a loop whose passes differ is counted again before its count is believed, and after how many passes each
-/// time. With the three passes of a count these make steps of 4, 4, 5 and 5, so that work done every 2 to 8 passes does
-/// not fall alike each time.
-const RECOUNTS: [u64; 4] = [1, 1, 2, 2];
+/// Passes that run untraced before each recount of a loop whose passes differ; the loop is recounted once per entry.
+/// With the three passes of a count these make steps of 4, 4, 5 and 5 passes, so that work which recurs every 2 to 8
+/// passes does not meet each count alike.
+const UNTRACED_PASSES_PER_RECOUNT: [u64; 4] = [1, 1, 2, 2];
 
-/// Why there is no trace.
+/// Why a trace failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// Two at a time.
-    #[error("another trace is set up in this process; end it first")]
+    /// There is another tracer or stepper in this process.
+    #[error("this process already has a tracer of this kind; drop it first")]
     Busy,
-    /// The kernel refused a step of the set-up.
+    /// The kernel refused a system call of the set-up.
     #[error("cannot single-step: {step} was refused ({source}); count under callgrind instead (cargo bench)")]
     Refused {
-        /// Which system call.
+        /// The system call.
         step: &'static str,
-        /// What it said.
+        /// The kernel's error.
         source: Error,
     },
-    /// Known code was not stepped as it is executed.
+    /// Code with a known count was stepped wrongly.
     #[error(
         "this platform does not single-step: {found} of {expected} known instructions were seen, as under valgrind, an \
          emulator or a debugger; run without it, or count under callgrind (cargo bench)"
     )]
     Miscounts {
-        /// How many it has.
+        /// Number of instructions that the code executes.
         expected: usize,
-        /// How many were seen.
+        /// Number of instructions that were seen.
         found: usize,
     },
-    /// The record is full.
-    #[error("the loop executes more than {limit} instructions; it waits for something, or needs fewer passes")]
+    /// The loop executes too many instructions.
+    #[error(
+        "the loop executes more than {limit} instructions; run fewer passes, and check that it does not wait \
+         for anything"
+    )]
     TooLong {
-        /// What fits.
+        /// Largest number of instructions.
         limit: usize,
     },
     /// The steps stopped before the loop returned.
-    #[error("the steps stopped after {after:#x}, before the loop returned; nothing in it may handle SIGTRAP or wait")]
+    #[error(
+        "the steps stopped after {after:#x}, before the loop returned; the loop must neither handle SIGTRAP nor wait"
+    )]
     Lost {
-        /// The last address that was seen.
+        /// Address of the last instruction that was seen.
         after: u64,
     },
-    /// An instruction in between was not seen.
+    /// A step between two instructions was lost.
     #[error(
-        "{next:#x} was executed after {after:#x}, which does not lead there: a step was lost; count under callgrind"
+        "a step was lost: {next:#x} was executed after {after:#x}, which does not lead there; count under callgrind"
     )]
     Gap {
-        /// The last instruction before the gap.
+        /// Address of the last instruction before the gap.
         after: u64,
-        /// The first after it.
+        /// Address of the first instruction after it.
         next: u64,
     },
-    /// Executed bytes that do not decode.
-    #[error(
-        "what was executed at {at:#x} does not decode; the code changed since, or the decoder is older than the CPU"
-    )]
+    /// Executed bytes do not decode.
+    #[error("the instruction at {at:#x} does not decode: the code has changed, or the decoder is older than the CPU")]
     Undecodable {
-        /// Where.
+        /// Address of the instruction.
         at: u64,
     },
-    /// A transfer of control that is not known here.
+    /// The code has a transfer of control that the tracer does not emulate.
     #[error(
-        "the code at {at:#x} cannot be followed: a far transfer, a transaction, or out of reach; trace by single steps"
+        "the code at {at:#x} cannot be traced: it is a far transfer, a transaction, or out of reach; trace by single \
+         steps"
     )]
     Unfollowed {
-        /// Where.
+        /// Address of the instruction.
         at: u64,
     },
-    /// A system call that returns twice, the second time where there is no trace.
+    /// The code makes a system call that returns twice, the second time in a thread or process without a tracer.
     #[error(
-        "the code at {at:#x} starts another thread or process, whose instructions nobody follows; count with hardware \
+        "the code at {at:#x} starts another thread or process, which is not traced; count with hardware \
          counters, or under callgrind"
     )]
     Starts {
-        /// Where.
+        /// Address of the instruction.
         at: u64,
     },
-    /// No memory for copies.
+    /// The memory for copies failed.
     #[error(transparent)]
     Code(#[from] CodeError),
-    /// Passes differ.
+    /// Passes execute different numbers of instructions.
     #[error(
-        "the loop does not execute the same instructions twice ({first} in a pass, then {second}): it waits, or does some \
-         work every so many calls; count more passes and take the mean"
+        "the passes of the loop differ ({first} instructions in one, then {second}): it waits, or does some work in \
+         some calls only; count more passes and take the mean"
     )]
     Unsteady {
-        /// Instructions of a pass.
+        /// Instructions of one pass.
         first: i64,
-        /// Of a later pass.
+        /// Instructions of a later pass.
         second: i64,
     },
 }
 
-/// A way to see what a loop executes.
+/// A way to trace a loop.
 pub trait Trace {
-    /// Traces `run(args, passes)`: its executed instructions from its first to its return.
+    /// Traces `run(args, passes)` from its first instruction to its return.
     ///
     /// # Safety
     /// `run` can be called with these arguments on this thread, and it returns. It does not handle SIGTRAP itself.
     ///
     /// # Errors
-    /// Where it executes more than [`LIMIT`] instructions, or cannot be followed. It has run to its end all the same.
+    /// If it executes more than [`MAX_TRACE_INSTRUCTIONS`], or cannot be traced. It has run to its end all the same.
     unsafe fn trace(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<Vec<Step>, TraceError>;
 
-    /// Traces one pass and two, after one that is not traced (whatever is only done the first time is done in that
-    /// one).
+    /// Traces one pass and two passes, after one untraced pass that does the work of the first call.
     ///
     /// # Safety
     /// As for [`Trace::trace`].
     ///
     /// # Errors
-    /// Those of [`Trace::trace`], and [`TraceError::Unsteady`] where a pass is not as long as another.
+    /// Those of [`Trace::trace`], and [`TraceError::Unsteady`] if passes differ in length.
     unsafe fn passes(&mut self, run: Loop, args: &[u64; 4]) -> Result<Passes, TraceError> {
-        // SAFETY: the caller's contract.
+        // SAFETY: `run` can be called with these arguments on this thread; the caller guarantees it.
         unsafe { run(args, 1) };
-        // SAFETY: the caller's contract.
+        // SAFETY: the contract of `pair` is that of `trace`, which this function's caller meets.
         let passes = unsafe { self.pair(run, args) }?;
-        if passes.alike() {
+        if passes.are_alike() {
             return Ok(passes);
         }
-        // Other instructions in another pass: the count may be the same for all that.
+        // The passes executed different instructions; their counts may still be equal.
         let first = passes.instructions();
-        for shift in RECOUNTS {
-            // SAFETY: the caller's contract.
+        for shift in UNTRACED_PASSES_PER_RECOUNT {
+            // SAFETY: `run` can be called with these arguments on this thread; the caller guarantees it.
             unsafe { run(args, shift) };
-            // SAFETY: the caller's contract.
+            // SAFETY: the contract of `pair` is that of `trace`, which this function's caller meets.
             let second = unsafe { self.pair(run, args) }?.instructions();
             if first != second || first <= 0 {
                 return Err(TraceError::Unsteady { first, second });
@@ -166,7 +172,7 @@ pub trait Trace {
         Ok(passes)
     }
 
-    /// Instructions per op, with the loop's own share: an eighth of those of a pass.
+    /// Instructions per op, with an eighth of the loop's own instructions.
     ///
     /// # Safety
     /// As for [`Trace::trace`].
@@ -174,11 +180,11 @@ pub trait Trace {
     /// # Errors
     /// Those of [`Trace::passes`].
     unsafe fn per_op(&mut self, run: Loop, args: &[u64; 4]) -> Result<f64, TraceError> {
-        // SAFETY: the caller's contract.
+        // SAFETY: the contract of `passes` is that of `trace`, which this function's caller meets.
         unsafe { self.passes(run, args) }.map(|passes| passes.per_op())
     }
 
-    /// Traces one pass and two.
+    /// Traces one pass, and then two passes.
     ///
     /// # Safety
     /// As for [`Trace::trace`].
@@ -186,7 +192,7 @@ pub trait Trace {
     /// # Errors
     /// Those of [`Trace::trace`].
     unsafe fn pair(&mut self, run: Loop, args: &[u64; 4]) -> Result<Passes, TraceError> {
-        // SAFETY: the caller's contract.
+        // SAFETY: this function's contract is that of `trace`, so its caller meets the contract of both calls.
         unsafe { Ok(Passes { one: self.trace(run, args, 1)?, two: self.trace(run, args, 2)? }) }
     }
 }

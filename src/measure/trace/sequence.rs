@@ -1,85 +1,87 @@
-//! From the traces of a loop to the instructions of one op.
+//! The instructions of one op, from the traces of a loop.
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::code::Step;
 use crate::regime::SITES;
 
-/// What a loop executed in one pass and in two, entry and return included.
+/// Traces of a loop with one pass and with two, entry and return included.
 #[derive(Clone, Debug)]
 pub struct Passes {
-    /// With one pass.
+    /// Trace with one pass.
     pub one: Vec<Step>,
-    /// With two.
+    /// Trace with two passes.
     pub two: Vec<Step>,
 }
 
 /// The executed instructions of one op.
 #[derive(Clone, Debug)]
 pub enum OneOp {
-    /// The same instructions once per call site, the loop's own apart.
+    /// All call sites execute the same instructions, apart from the loop's own.
     Repeated {
-        /// Those of one site, the second of the equal ones.
+        /// Instructions of one site: the second of the equal ones.
         steps: Vec<Step>,
-        /// How many sites in a row are equal: [`SITES`], or up to two fewer, where the compiler has values in other
-        /// places before the first and after the last.
+        /// Number of consecutive equal sites: [`SITES`], or up to two fewer if the compiler keeps values in other
+        /// registers before the first and after the last.
         sites: usize,
     },
-    /// No such period: the compiler made the sites different, or there are fewer instructions than sites. All
-    /// instructions of the pass, for [`SITES`] ops.
+    /// All instructions of the pass, for [`SITES`] ops. There is no period: the sites differ, or there are fewer
+    /// instructions than sites.
     Whole(Vec<Step>),
 }
 
 impl Passes {
-    /// Instructions of a pass: what the second trace has more than the first. Not above zero only where the two did not
-    /// do the same.
+    /// Instructions of a pass: the second trace's length minus the first's. Zero or less only if the two passes did
+    /// different work.
     #[must_use]
     pub fn instructions(&self) -> i64 {
         self.two.len() as i64 - self.one.len() as i64
     }
 
-    /// Instructions per op, with the loop's own share.
+    /// Instructions per op, with an eighth of the loop's own instructions.
     #[must_use]
     pub fn per_op(&self) -> f64 {
         self.instructions() as f64 / SITES as f64
     }
 
-    /// Whether all three passes executed the same instructions: two passes are one, with a pass put in that repeats the
-    /// one before it.
+    /// Whether all three passes executed the same instructions. Then the second trace is the first with one pass
+    /// inserted that repeats the pass before it.
     #[must_use]
-    pub fn alike(&self) -> bool {
-        let (pass, split) = (self.two.len().saturating_sub(self.one.len()), self.split());
+    pub fn are_alike(&self) -> bool {
+        let (pass, split) = (self.two.len().saturating_sub(self.one.len()), self.find_split());
         let same = |a: &[Step], b: &[Step]| a.iter().map(Step::address).eq(b.iter().map(Step::address));
         (1..=split).contains(&pass)
             && same(&self.one[split..], &self.two[split + pass..])
             && same(&self.two[split - pass..split], &self.two[split..split + pass])
     }
 
-    /// The instructions of the second of two passes.
+    /// The instructions of the second of the two passes.
     #[must_use]
     pub fn second(&self) -> &[Step] {
         let pass = self.two.len().saturating_sub(self.one.len());
-        let start = self.split();
+        let start = self.find_split();
         &self.two[start..start + pass]
     }
 
-    /// Where the second trace leaves the first: the first ends its loop, the second goes on with its second pass. At
-    /// most the length of the shorter.
-    fn split(&self) -> usize {
+    /// Index where the second trace departs from the first: the first ends its loop, the second starts its second pass.
+    /// At most the shorter length.
+    fn find_split(&self) -> usize {
         self.one.iter().zip(&self.two).take_while(|(a, b)| a.address() == b.address()).count()
     }
 
-    /// Cuts out what one op executed: the longest sequence that stands [`SITES`] times in a row in the second pass, or
-    /// nearly as often. Instructions are the same by their mnemonic and kinds of operands; registers, addresses and the
-    /// length of a displacement may differ.
+    /// Finds the instructions of one op: the longest sequence that occurs [`SITES`] times in a row in the second pass,
+    /// or up to two times fewer.
+    ///
+    /// Instructions are equal if their mnemonics and kinds of operands are; registers, addresses and lengths of
+    /// displacements may differ.
     #[must_use]
     pub fn one_op(&self) -> OneOp {
         let pass = self.second();
         let kinds: Vec<_> = pass.iter().map(|step| kind(&step.instruction)).collect();
         let all = SITES as usize;
         let found = (all - 2..=all).rev().find_map(|sites| {
-            let start = |n| Some((n, repeats(&kinds, n, sites)?, sites));
-            // Shorter ones than half a site's share are something else: a loop inside an op.
+            let start = |n| Some((n, find_repeats(&kinds, n, sites)?, sites));
+            // A sequence shorter than half of a site's share is a loop inside an op.
             (pass.len() / all / 2 + 1..=pass.len() / sites).rev().find_map(start)
         });
         match found {
@@ -91,14 +93,14 @@ impl Passes {
 
 fn kind(instruction: &Instruction) -> (Mnemonic, [OpKind; 2]) {
     let operand = |index| if index < instruction.op_count() { instruction.op_kind(index) } else { OpKind::Register };
-    // Immediates of one byte and of more are the same thing here.
+    // Immediates of all sizes count as the same kind.
     let plain = |kind| if matches!(kind, OpKind::Memory | OpKind::NearBranch64) { kind } else { OpKind::Register };
     (instruction.mnemonic(), [plain(operand(0)), plain(operand(1))])
 }
 
-/// Where `times` equal runs of `n` start, one after the other.
-fn repeats<T: PartialEq>(items: &[T], n: usize, times: usize) -> Option<usize> {
-    // That many items in a row must each equal the one `n` further on.
+/// Index where `times` consecutive equal runs of `n` items start.
+fn find_repeats<T: PartialEq>(items: &[T], n: usize, times: usize) -> Option<usize> {
+    // This many consecutive items must each equal the item `n` further on.
     let needed = n * (times - 1);
     let mut equal = 0;
     for (at, (item, later)) in items.iter().zip(items.get(n..)?).enumerate() {
@@ -112,16 +114,16 @@ fn repeats<T: PartialEq>(items: &[T], n: usize, times: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::repeats;
+    use super::find_repeats;
 
     #[test]
-    fn the_first_of_eight_equal_runs_is_found_and_seven_are_not_enough() {
+    fn eight_equal_runs_are_found_and_seven_are_not() {
         let mut items = vec![9];
         items.extend([1, 2, 3].repeat(8));
         items.push(7);
-        assert_eq!(repeats(&items, 3, 8), Some(1));
+        assert_eq!(find_repeats(&items, 3, 8), Some(1));
         items.remove(5);
-        assert_eq!(repeats(&items, 3, 8), None);
-        assert_eq!(repeats(&items, 40, 8), None);
+        assert_eq!(find_repeats(&items, 3, 8), None);
+        assert_eq!(find_repeats(&items, 40, 8), None);
     }
 }

@@ -1,11 +1,12 @@
-//! Which instructions leave the state alone that is slow to exchange: x87, vector and mask registers, their control
-//! words, and the base of `fs`.
+//! Which instructions neither read nor write the state that is slow to exchange: x87, vector and mask registers, their
+//! control words, and the base of `fs`.
 
 use iced_x86::{Code, CpuidFeature, FlowControl, Instruction, Mnemonic, Register};
 
-/// Whose instructions have general registers, flags and memory alone. Each is in the decoder's table with all features
-/// it needs (`fcmovb` has FPU and CMOV), and what x87, MMX and later sets brought has none that is here.
-const GENERAL: [CpuidFeature; 31] = [
+/// Features whose instructions use general registers, flags and memory only. The decoder lists each instruction with
+/// all features that it needs: `fcmovb` has FPU and CMOV. The features of x87, MMX and later vector sets are not in
+/// this list.
+const GENERAL_FEATURES: [CpuidFeature; 31] = [
     CpuidFeature::INTEL8086,
     CpuidFeature::INTEL186,
     CpuidFeature::INTEL286,
@@ -39,21 +40,21 @@ const GENERAL: [CpuidFeature; 31] = [
     CpuidFeature::TSC,
 ];
 
-/// Whether an instruction neither reads nor writes any of that state. Of one that is not known, no.
-pub fn leaves_alone(instruction: &Instruction) -> bool {
+/// Whether an instruction neither reads nor writes any of that state; false for unknown instructions.
+pub fn keeps_slow_state(instruction: &Instruction) -> bool {
     match instruction.code() {
-        // They came with SSE, and are about memory alone.
+        // These came with SSE but concern memory only.
         Code::Lfence | Code::Mfence | Code::Sfence => return true,
         Code::Prefetcht0_m8 | Code::Prefetcht1_m8 | Code::Prefetcht2_m8 | Code::Prefetchnta_m8 => return true,
-        // It waits for the x87.
+        // `fwait` waits for the x87.
         Code::Wait => return false,
         _ => {}
     }
-    // Loading the selector changes the base.
+    // A load of the selector changes the base.
     let loads_fs = instruction.op0_register() == Register::FS || instruction.mnemonic() == Mnemonic::Lfs;
-    // `int` is a system call, too.
+    // `int` may be a system call.
     let plain = instruction.flow_control() == FlowControl::Next && !loads_fs;
-    plain && instruction.cpuid_features().iter().all(|feature| GENERAL.contains(feature))
+    plain && instruction.cpuid_features().iter().all(|feature| GENERAL_FEATURES.contains(feature))
 }
 
 #[cfg(test)]
@@ -62,7 +63,8 @@ mod tests {
 
     use super::*;
 
-    /// Machine code up to its ModRM byte, of every opcode map but EVEX's, which is all vectors and masks.
+    /// Prefixes and opcode maps of machine code, up to the opcode: all maps except EVEX's, which has only vectors and
+    /// masks.
     fn beginnings() -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         for prefix in [&[][..], &[0x66], &[0xf2], &[0xf3], &[0x48], &[0x66, 0x48], &[0xf2, 0x48], &[0xf3, 0x48]] {
@@ -79,9 +81,9 @@ mod tests {
         all
     }
 
-    /// What the decoder says of each instruction's registers.
+    /// The decoder's list of used registers is the reference.
     #[test]
-    fn what_leaves_the_state_alone_uses_no_such_register() {
+    fn instructions_that_keep_slow_state_use_none_of_its_registers() {
         let mut factory = InstructionInfoFactory::new();
         let (mut alone, mut others) = (0, 0);
         for beginning in beginnings() {
@@ -92,7 +94,7 @@ mod tests {
                 if instruction.is_invalid() {
                     continue;
                 }
-                if !leaves_alone(&instruction) {
+                if !keeps_slow_state(&instruction) {
                     others += 1;
                     continue;
                 }
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn x87_vector_and_base_instructions_do_not() {
+    fn instructions_of_x87_vectors_and_the_fs_base_do_not_keep_slow_state() {
         for (bytes, alone) in [
             (&[0x48, 0x89, 0xc8][..], true),                // mov rax, rcx
             (&[0xf0, 0x48, 0x0f, 0xb1, 0x0a], true),        // lock cmpxchg [rdx], rcx
@@ -138,7 +140,7 @@ mod tests {
             (&[0x0f, 0x01, 0xef], false),                   // wrpkru
         ] {
             let instruction = Decoder::new(64, bytes, DecoderOptions::NONE).decode();
-            assert_eq!(leaves_alone(&instruction), alone, "{instruction}");
+            assert_eq!(keeps_slow_state(&instruction), alone, "{instruction}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tracing by single steps: the hardware's own account of what is executed, a signal per instruction.
+//! The tracer by single steps: the hardware reports every executed instruction, with a signal each.
 
 use std::io::Error;
 use std::marker::PhantomData;
@@ -6,36 +6,37 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use super::known::{KNOWN, known};
+use super::known::{KNOWN_INSTRUCTIONS, known_code};
 use super::stepping::{self, FORMER, StepState, on_trap};
 use super::{Step, Trace, TraceError, code};
 use crate::regime::Loop;
 
-/// Most steps of one trace: half a second of signals, or less.
-const STEPS: usize = 1 << 16;
+/// Steps of one trace at most: half a second of signals, or less.
+const MAX_STEPS: usize = 1 << 16;
 
-/// Bytes of the handler's stack. The kernel stores all registers there, of which AVX-512 and AMX have up to 11 KiB
+/// Bytes of the handler's stack. The kernel stores all registers there; those of AVX-512 and AMX take up to 11 KiB
 /// (`AT_MINSIGSTKSZ`).
 const STACK_BYTES: usize = 64 << 10;
 
-/// Whether there is a [`Stepper`] in this process: the handler of a signal belongs to all of it.
+/// Whether this process has a [`Stepper`]; a signal's handler belongs to the whole process.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// SIGTRAP's handler, its stack, and room for a trace. One per process at a time; it traces the thread that made it.
+/// SIGTRAP's handler, its stack, and memory for a trace. There is one per process at a time, and it traces the thread
+/// that made it.
 ///
-/// While it is there a breakpoint still does what it did before: the trap is handed on. Dropping it puts back the
-/// former handler, signal mask and alternate stack.
+/// Breakpoints still work: the handler passes their traps on. Dropping the stepper restores the former handler, signal
+/// mask and alternate stack.
 pub struct Stepper {
     record: Vec<u64>,
-    /// The handler's; `drop` has the kernel forget it before it goes.
+    /// The handler's stack; `drop` takes it back from the kernel before it is freed.
     stack: Box<[u8]>,
-    /// What was there before, as far as it was replaced.
+    /// The former settings, as far as they were replaced.
     former: Former,
-    /// Alternate stacks belong to threads: not `Send`.
+    /// Not `Send`, because alternate stacks belong to threads.
     _thread: PhantomData<*mut ()>,
 }
 
-/// What to put back.
+/// The settings to restore.
 #[derive(Default)]
 struct Former {
     stack: Option<libc::stack_t>,
@@ -44,18 +45,20 @@ struct Former {
 }
 
 impl Stepper {
-    /// Installs the handler and traces a few known instructions.
+    /// Installs the handler and traces code with a known count.
     ///
     /// # Errors
-    /// [`TraceError::Busy`] where there is one, [`TraceError::Miscounts`] where the platform does not single-step.
+    /// [`TraceError::Busy`] if this process has a stepper, [`TraceError::Miscounts`] if the platform does not
+    /// single-step correctly.
     pub fn install() -> Result<Self, TraceError> {
         if INSTALLED.swap(true, Acquire) {
             return Err(TraceError::Busy);
         }
         let stack = vec![0; STACK_BYTES].into_boxed_slice();
         stepping::set_stack(&stack);
-        let mut stepper = Stepper { record: vec![0; STEPS], stack, former: Former::default(), _thread: PhantomData };
-        // From here on dropping it puts back what was replaced, also after an error.
+        let mut stepper =
+            Stepper { record: vec![0; MAX_STEPS], stack, former: Former::default(), _thread: PhantomData };
+        // From here on `drop` restores what was replaced, also after an error.
         stepper.replace_stack()?;
         stepper.unblock()?;
         stepper.replace_action()?;
@@ -66,34 +69,36 @@ impl Stepper {
     fn replace_stack(&mut self) -> Result<(), TraceError> {
         let stack = libc::stack_t { ss_sp: self.stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: self.stack.len() };
         let mut former = MaybeUninit::uninit();
-        // SAFETY: the stack lives until `drop` has put back the former one.
-        succeeded("sigaltstack", unsafe { libc::sigaltstack(&raw const stack, former.as_mut_ptr()) })?;
-        // SAFETY: filled in by the successful call.
+        // SAFETY: `sigaltstack` needs a stack that stays alive: `drop` restores the former one before it frees this
+        // one.
+        check_result("sigaltstack", unsafe { libc::sigaltstack(&raw const stack, former.as_mut_ptr()) })?;
+        // SAFETY: `assume_init` needs an initialised value: the call above succeeded, so it filled it in.
         self.former.stack = Some(unsafe { former.assume_init() });
         Ok(())
     }
 
-    /// The kernel kills a process that is stepped while it blocks SIGTRAP (`force_sig_info_to_task`).
+    /// Unblocks SIGTRAP: the kernel kills a process that is stepped while it blocks the signal
+    /// (`force_sig_info_to_task`).
     fn unblock(&mut self) -> Result<(), TraceError> {
         let mut former = MaybeUninit::uninit();
-        let set = signals(|set| {
-            // SAFETY: an initialised set.
+        let set = make_signal_set(|set| {
+            // SAFETY: `sigaddset` needs an initialised set, and `make_signal_set` passes one.
             unsafe { libc::sigaddset(set, libc::SIGTRAP) };
         });
-        // SAFETY: both sets are there.
+        // SAFETY: `pthread_sigmask` reads one set and writes the other; both are valid for the call.
         let error = unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, former.as_mut_ptr()) };
         if error != 0 {
             return Err(TraceError::Refused { step: "pthread_sigmask", source: Error::from_raw_os_error(error) });
         }
-        // SAFETY: filled in by the successful call.
+        // SAFETY: `assume_init` needs an initialised value: the call above succeeded, so it filled it in.
         self.former.mask = Some(unsafe { former.assume_init() });
         Ok(())
     }
 
     fn replace_action(&mut self) -> Result<(), TraceError> {
         let trap = libc::SIGTRAP;
-        // In the kernel's own form for the handler, which cannot use the C library.
-        // SAFETY: asks for the action, of 32 bytes with a mask of 8.
+        // The kernel's own form of the action, for the handler, which cannot use the C library.
+        // SAFETY: `rt_sigaction` writes the former action, 32 bytes with a mask of 8, and `FORMER` has that size.
         let refused =
             unsafe { stepping::system_call(libc::SYS_rt_sigaction, [trap as u64, 0, FORMER.as_ptr() as u64, 8]) };
         if refused != 0 {
@@ -102,34 +107,36 @@ impl Stepper {
         }
         let action = libc::sigaction {
             sa_sigaction: on_trap as *const () as usize,
-            // No other handler runs in the middle of this one.
-            sa_mask: signals(|set| {
-                // SAFETY: a set to fill.
+            // No other handler interrupts this one.
+            sa_mask: make_signal_set(|set| {
+                // SAFETY: `sigfillset` needs a set to write, and `signals` passes one.
                 unsafe { libc::sigfillset(set) };
             }),
             sa_flags: libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART,
             sa_restorer: None,
         };
         let mut former = MaybeUninit::uninit();
-        // SAFETY: the handler is async-signal-safe and leaves traps that are not ours to the former action.
-        succeeded("sigaction", unsafe { libc::sigaction(trap, &raw const action, former.as_mut_ptr()) })?;
-        // SAFETY: filled in by the successful call.
+        // SAFETY: the handler must be async-signal-safe, and `on_trap` is. It passes traps that are not steps on to the
+        // former action.
+        check_result("sigaction", unsafe { libc::sigaction(trap, &raw const action, former.as_mut_ptr()) })?;
+        // SAFETY: `assume_init` needs an initialised value: the call above succeeded, so it filled it in.
         self.former.action = Some(unsafe { former.assume_init() });
         Ok(())
     }
 
-    /// Traces [`known`].
+    /// Traces [`known_code`] and checks the count.
     fn check(&mut self) -> Result<(), TraceError> {
-        // SAFETY: installed; `known` takes no arguments and changes caller-saved registers only.
+        // SAFETY: `record` needs the installed handler, which `install` set up, and a loop that can be called with
+        // these arguments: `known_code` reads none and changes caller-saved registers only.
         let (ended, found, seen) =
-            unsafe { stepping::record(&mut self.record, StepState::Checking, known, std::ptr::null(), 1) };
-        let miscounts = TraceError::Miscounts { expected: KNOWN, found };
-        if ended != StepState::Done || found != KNOWN || seen != 0 {
+            unsafe { stepping::record(&mut self.record, StepState::Checking, known_code, std::ptr::null(), 1) };
+        let miscounts = TraceError::Miscounts { expected: KNOWN_INSTRUCTIONS, found };
+        if ended != StepState::Done || found != KNOWN_INSTRUCTIONS || seen != 0 {
             return Err(miscounts);
         }
-        // SAFETY: executed just now.
-        match unsafe { code::executed(&self.record[..found]) } {
-            Ok(steps) if steps.len() == KNOWN => Ok(()),
+        // SAFETY: `decode_executed` needs addresses of executed, mapped instructions, and these were executed just now.
+        match unsafe { code::decode_executed(&self.record[..found]) } {
+            Ok(steps) if steps.len() == KNOWN_INSTRUCTIONS => Ok(()),
             _ => Err(miscounts),
         }
     }
@@ -137,14 +144,16 @@ impl Stepper {
 
 impl Trace for Stepper {
     unsafe fn trace(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<Vec<Step>, TraceError> {
-        // SAFETY: installed by `install`; the rest is the caller's.
+        // SAFETY: `record` needs the installed handler, which `install` set up, and a loop that can be called with
+        // these arguments, which the caller guarantees.
         let (ended, length, _) =
             unsafe { stepping::record(&mut self.record, StepState::Stepping, run, std::ptr::from_ref(args), passes) };
         let addresses = &self.record[..length];
         match ended {
-            // SAFETY: executed just now.
-            StepState::Done => unsafe { code::executed(addresses) },
-            StepState::Full => Err(TraceError::TooLong { limit: STEPS }),
+            // SAFETY: `decode_executed` needs addresses of executed, mapped instructions, and these were executed just
+            // now.
+            StepState::Done => unsafe { code::decode_executed(addresses) },
+            StepState::Full => Err(TraceError::TooLong { limit: MAX_STEPS }),
             _ => Err(TraceError::Lost { after: addresses.last().copied().unwrap_or_default() }),
         }
     }
@@ -152,8 +161,8 @@ impl Trace for Stepper {
 
 impl Drop for Stepper {
     fn drop(&mut self) {
-        // None of these can be refused: each was set by the same call before.
-        // SAFETY: each is what the kernel gave for this thread and process.
+        // The kernel refuses none of these, because each was set by the same call before.
+        // SAFETY: each value is one that the kernel gave for this thread and process, so restoring it is valid.
         unsafe {
             if let Some(action) = &self.former.action {
                 let _ = libc::sigaction(libc::SIGTRAP, action, std::ptr::null_mut());
@@ -170,10 +179,10 @@ impl Drop for Stepper {
     }
 }
 
-/// A set of signals, empty but for what `fill` does.
-fn signals(fill: impl FnOnce(*mut libc::sigset_t)) -> libc::sigset_t {
+/// A set of signals that is empty except for what `fill` adds.
+fn make_signal_set(fill: impl FnOnce(*mut libc::sigset_t)) -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: makes it an empty set, so it is initialised.
+    // SAFETY: `assume_init` needs an initialised set, and `sigemptyset` initialises it.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         fill(set.as_mut_ptr());
@@ -181,6 +190,6 @@ fn signals(fill: impl FnOnce(*mut libc::sigset_t)) -> libc::sigset_t {
     }
 }
 
-fn succeeded(step: &'static str, result: i32) -> Result<(), TraceError> {
+fn check_result(step: &'static str, result: i32) -> Result<(), TraceError> {
     if result == 0 { Ok(()) } else { Err(TraceError::Refused { step, source: Error::last_os_error() }) }
 }

@@ -1,4 +1,4 @@
-//! From this program to traced code and back: two sets of registers, one of them here.
+//! Switches between this program and traced code: two sets of registers, one of which is kept here.
 
 use std::arch::naked_asm;
 use std::cell::UnsafeCell;
@@ -8,33 +8,34 @@ pub const FLAGS: u64 = 0x202;
 /// CF, PF, AF, ZF, SF, OF: what arithmetic changes.
 const STATUS: u64 = 0x8d5;
 
-/// Registers of the traced code while it does not run, and what is needed to go there and back.
+/// Registers of the traced code while it does not run, and the state that a switch needs.
 #[repr(C)]
 pub struct Registers {
-    /// rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 .. r15: in the order of their numbers in machine code.
+    /// rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 .. r15, in the order of their numbers in machine code.
     pub general: [u64; 16],
     /// RFLAGS
     pub flags: u64,
-    /// Where [`resume`] goes.
+    /// Address that [`resume`] jumps to.
     pub code: u64,
     /// This program's stack pointer while the traced code runs.
     own_stack: u64,
-    /// Base of `fs`, the traced code's and this program's; swapped where user space can (`FSGSBASE`).
+    /// Base of `fs` of the traced code, and of this program. They are swapped if user space can write the base
+    /// (`FSGSBASE`).
     pub fs: u64,
     own_fs: u64,
     swaps_fs: u64,
-    /// An area for `xsave`, and which components it takes; 0 where there is only `fxsave`.
+    /// Address of the area for `xsave`, and the components that it saves; 0 components if there is only `fxsave`.
     pub vectors: u64,
     pub components: u64,
-    /// Whether the code at `code` may touch the vector state or the base of `fs`. Where not, the first stays in its
-    /// area and the second what it was: loading and storing some kilobytes takes most of the time of a short block.
-    pub everything: u64,
+    /// Whether the code at `code` may use the vector state or the base of `fs`. If not, neither is exchanged: loading
+    /// and storing some kilobytes takes most of the time of a short block.
+    pub full_state: u64,
 }
 
-/// The one set of registers: [`resume`] and [`leave`] find it without a register of their own.
+/// The only set of registers; [`resume`] and [`leave`] find it without a register of their own.
 pub struct Shared(UnsafeCell<Registers>);
 
-// SAFETY: used by the one `Tracer` that a process has, which stays on its thread.
+// SAFETY: sharing is sound because only the one `Tracer` of the process uses it, on one thread.
 unsafe impl Sync for Shared {}
 
 static SHARED: Shared = Shared(UnsafeCell::new(Registers {
@@ -47,20 +48,20 @@ static SHARED: Shared = Shared(UnsafeCell::new(Registers {
     swaps_fs: 0,
     vectors: 0,
     components: 0,
-    everything: 0,
+    full_state: 0,
 }));
 
-/// The traced code's registers. Not to be used while it runs.
+/// The traced code's registers. They must not be used while it runs.
 pub fn registers() -> *mut Registers {
     SHARED.0.get()
 }
 
-/// Has the base of `fs` swapped where the CPU and the kernel let user space do so; elsewhere traced code cannot change
-/// it, either.
+/// Enables the swap of the `fs` base if the CPU and the kernel let user space write it; otherwise traced code cannot
+/// change it either.
 pub fn prepare_fs() {
     // AT_HWCAP2, bit 1: HWCAP2_FSGSBASE (arch/x86/include/uapi/asm/hwcap2.h).
-    // SAFETY: getauxval only looks a number up; the tracer is the registers' only user; rdfsbase is there by the line
-    // above it.
+    // SAFETY: `getauxval` allows any number. The registers are exclusively the tracer's. `rdfsbase` needs FSGSBASE,
+    // which the condition checks.
     unsafe {
         let registers = &mut *registers();
         registers.swaps_fs = libc::getauxval(libc::AT_HWCAP2) >> 1 & 1;
@@ -71,10 +72,7 @@ pub fn prepare_fs() {
     }
 }
 
-/// Stores the vector registers as they are now, so that there is something valid to load.
-///
-/// # Safety
-/// The area is 64-byte aligned, large enough for the components, and all zero.
+/// Stores the present vector registers, so that the area has a valid state to load.
 #[unsafe(naked)]
 pub unsafe extern "C" fn store_vectors() {
     naked_asm!(
@@ -92,10 +90,10 @@ pub unsafe extern "C" fn store_vectors() {
     )
 }
 
-/// Goes on with the traced code at `code`, and comes back when that jumps or returns to [`leave`].
+/// Continues the traced code at `code`, and returns when that jumps or returns to [`leave`].
 ///
 /// # Safety
-/// The registers are those of code that can go on at `code`, and that comes to [`leave`].
+/// The registers are those of code that can continue at `code` and that reaches [`leave`].
 #[unsafe(naked)]
 pub unsafe extern "C" fn resume() {
     naked_asm!(
@@ -118,7 +116,7 @@ pub unsafe extern "C" fn resume() {
         "22:",
         "fxrstor64 [rcx]",
         "23:",
-        // Both are 0 where the base is not swapped.
+        // Both are 0 if the base is not swapped.
         "mov rax, [rip + {r} + 152]",
         "cmp rax, [rip + {r} + 160]",
         "je 24f",
@@ -147,8 +145,8 @@ pub unsafe extern "C" fn resume() {
     )
 }
 
-/// Where traced code ends up: keeps its registers and returns from [`resume`]. Touches neither the stack of the traced
-/// code, whose red zone may be in use, nor its flags before they are kept.
+/// The end of traced code: saves its registers and returns from [`resume`]. It does not touch the traced code's stack,
+/// whose red zone may be in use, nor its flags before they are saved.
 #[unsafe(naked)]
 pub unsafe extern "C" fn leave() {
     naked_asm!(
@@ -171,8 +169,8 @@ pub unsafe extern "C" fn leave() {
         "mov rsp, [rip + {r} + 144]",
         "pushfq",
         "pop qword ptr [rip + {r} + 128]",
-        // Direction and alignment-check flags off, as this program's code expects them. Mostly they are: `popfq` is
-        // slow.
+        // Clears the direction and alignment-check flags, as this program's code expects. They are rarely set, and
+        // `popfq` is slow.
         "test dword ptr [rip + {r} + 128], {unusual}",
         "jz 21f",
         "push {flags}",
@@ -213,7 +211,7 @@ pub unsafe extern "C" fn leave() {
     )
 }
 
-// What the assembly counts on.
+// The offsets that the assembly uses.
 const _: () = assert!(
     std::mem::offset_of!(Registers, flags) == 128
         && std::mem::offset_of!(Registers, code) == 136
@@ -223,14 +221,14 @@ const _: () = assert!(
         && std::mem::offset_of!(Registers, swaps_fs) == 168
         && std::mem::offset_of!(Registers, vectors) == 176
         && std::mem::offset_of!(Registers, components) == 184
-        && std::mem::offset_of!(Registers, everything) == 192
+        && std::mem::offset_of!(Registers, full_state) == 192
 );
 
-/// To be called between writing code and running it: `iretq` is serialising (Intel SDM volume 3, 10.3 "Serializing
-/// Instructions"), and unlike `cpuid` never leaves a virtual machine.
+/// Serialises the CPU; to be called between writing code and running it. `iretq` is serialising (Intel SDM volume 3,
+/// 10.3 "Serializing Instructions"), and unlike `cpuid` it never leaves a virtual machine.
 pub fn serialise() {
-    // SAFETY: returns to its own next instruction with the same stack and flags; the pushes are declared by the absence
-    // of `nostack`.
+    // SAFETY: the code must preserve stack and flags: `iretq` returns to the next instruction with both restored, and
+    // the absence of `nostack` declares the pushes.
     unsafe {
         std::arch::asm!(
             "mov {a}, rsp",

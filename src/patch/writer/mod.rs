@@ -1,8 +1,8 @@
-//! Ways to write the program's own text without a page that is writable and executable at once.
+//! Writers: ways to change the program's own text without a page that is writable and executable at once.
 //!
-//! Which of them work depends on the system: containers refuse `/proc/self/mem`, `PR_SET_MDWE` refuses what makes
-//! memory executable, valgrind runs stale code after some of them. [`choose`] tries each on a function that exists for
-//! that purpose and takes the first whose effect is seen.
+//! The system decides which of them work. Containers refuse `/proc/self/mem`, `PR_SET_MDWE` refuses to make memory
+//! executable, and valgrind runs stale code after some writers. [`choose`] tries each writer on a function that exists
+//! for this purpose, and takes the first whose change takes effect.
 
 mod memfd_alias;
 mod mremap;
@@ -14,26 +14,26 @@ use std::ops::Range;
 
 /// Writes machine code over the program's text.
 pub trait Writer: Send {
-    /// What it writes through.
+    /// Its name.
     fn name(&self) -> &'static str;
 
     /// Writes `code` over the text at `address`.
     ///
     /// # Safety
-    /// `address .. address + code.len()` lies in the program's text; no thread runs it before
-    /// [`serialise`](super::text::serialise) was called; and what runs it afterwards finds sense in it.
+    /// `address .. address + code.len()` lies in the program's text. No thread runs it before
+    /// [`serialise`](super::text::serialise) was called. Threads that run it afterwards find valid code.
     ///
     /// # Errors
-    /// What the kernel said; nothing is written then.
+    /// If the kernel refuses the write; then nothing is written.
     unsafe fn write(&mut self, address: usize, code: &[u8]) -> io::Result<()>;
 }
 
-/// No way to write the text is left.
+/// No writer works.
 #[derive(Debug, thiserror::Error)]
-#[error("the program's text cannot be written: {}", .tried.iter().map(|(name, why)| format!("{name}: {why}"))
+#[error("no way to write the program's text works: {}", .tried.iter().map(|(name, why)| format!("{name}: {why}"))
     .collect::<Vec<_>>().join("; "))]
 pub struct WriterError {
-    /// Each way and what stood against it.
+    /// Each writer and why it failed.
     pub tried: Vec<(&'static str, String)>,
 }
 
@@ -43,13 +43,13 @@ pub const NAMES: [&str; 3] = ["/proc/self/mem", "memfd", "mremap"];
 /// The first writer that works here, for text within `text`.
 ///
 /// # Safety
-/// No other thread runs code in `text` for the moment of the call, where only the last writers are left: they map over
-/// it. The code they map is the same.
+/// If only the last two writers work, no other thread runs code in `text` during the call: they map over it, with the
+/// same contents.
 ///
 /// # Errors
-/// Where none works.
+/// If no writer works.
 pub unsafe fn choose(text: Range<usize>) -> Result<Box<dyn Writer>, WriterError> {
-    // SAFETY: the caller's contract.
+    // SAFETY: `first` needs that no other thread runs code in `text`; this function's caller guarantees it.
     unsafe { first(&NAMES, text) }
 }
 
@@ -60,7 +60,7 @@ pub unsafe fn choose(text: Range<usize>) -> Result<Box<dyn Writer>, WriterError>
 pub(super) unsafe fn first(names: &[&'static str], text: Range<usize>) -> Result<Box<dyn Writer>, WriterError> {
     let mut tried = Vec::new();
     for &name in names {
-        // SAFETY: the caller's contract.
+        // SAFETY: `named` needs that no other thread runs code in `text`; this function's caller guarantees it.
         match unsafe { named(name, text.clone()) } {
             Ok(writer) => return Ok(writer),
             Err(why) => tried.push((name, why.to_string())),
@@ -69,18 +69,19 @@ pub(super) unsafe fn first(names: &[&'static str], text: Range<usize>) -> Result
     Err(WriterError { tried })
 }
 
-/// One writer by its name, tried.
+/// The writer with this name, after a successful trial.
 ///
 /// # Safety
 /// As for [`choose`].
 ///
 /// # Errors
-/// What the kernel said, or that code which was written did not run.
+/// If there is no such writer, the kernel refuses it, or written code does not take effect.
 pub unsafe fn named(name: &str, text: Range<usize>) -> io::Result<Box<dyn Writer>> {
-    let text = trial::include(text);
+    let text = trial::widen(text);
     let mut writer: Box<dyn Writer> = match name {
         "/proc/self/mem" => Box::new(proc_mem::ProcMem::open()?),
-        // SAFETY: the caller's contract.
+        // SAFETY: `over` needs mapped text that nothing writes: `text` is this program's text, and the caller
+        // guarantees that no thread uses it.
         "memfd" => Box::new(unsafe { memfd_alias::MemfdAlias::over(text) }?),
         "mremap" => Box::new(mremap::Mremap),
         other => return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no writer '{other}'"))),

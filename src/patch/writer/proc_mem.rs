@@ -1,4 +1,4 @@
-//! `/proc/self/mem`: the kernel writes through its own mapping, as a debugger's breakpoints are written (`FOLL_FORCE`,
+//! `/proc/self/mem`: the kernel writes through its own mapping, as it writes a debugger's breakpoints (`FOLL_FORCE`,
 //! `mm/memory.c`, `access_process_vm`). The page is copied on write and stays read-only and executable.
 
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,7 @@ use super::Writer;
 pub struct ProcMem(File);
 
 impl ProcMem {
-    /// Opens it.
+    /// Opens the file for reading and writing.
     pub fn open() -> io::Result<Self> {
         OpenOptions::new().read(true).write(true).open("/proc/self/mem").map(ProcMem)
     }
