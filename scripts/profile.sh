@@ -17,7 +17,7 @@ data=$(mktemp)
 trap 'rm -f "$data"' EXIT
 
 # An assignment for one worker (src/measure/wire.rs): the plain kernel and its copies.
-assignment='{"seed":1,"tasks":[],"columns":[],"work":[{"workload":"'$workload'","seed":1,"rounds":400,"units":null,"count":false,"in_place":true}],
+assignment='{"seed":1,"tasks":[],"variants":[],"work":[{"workload":"'$workload'","seed":1,"rounds":400,"units":null,"count":false,"in_place":true}],
 "kernels":[],"window_cycles":100000,"cpu":null,"clock":"tsc","min_adds_per_cycle":0,"counters":false,"instructions":false}'
 echo "$assignment" | tr -d '\n' | { cat; echo; } |
     perf record --quiet --event cpu-clock --freq 4000 --output "$data" -- "$pvbench" worker >/dev/null

@@ -74,7 +74,7 @@ fn used(folders: &BTreeSet<&String>) -> Edges {
     for path in files {
         let inside = path.strip_prefix(&src).unwrap();
         let top = inside.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned();
-        if ["lib", "main", "inject"].contains(&top.as_str()) {
+        if ["lib", "main"].contains(&top.as_str()) {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
@@ -119,5 +119,35 @@ fn no_circle_leads_from_a_folder_to_itself() {
             .collect();
         assert!(!ground.is_empty(), "a circle among {:?}", left.keys().collect::<Vec<_>>());
         left.retain(|folder, _| !ground.contains(folder));
+    }
+}
+
+/// Columns of a line of code, comments and strings included.
+const MAX_COLUMNS: usize = 120;
+
+#[test]
+fn no_line_of_code_is_wider_than_120_columns() {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches", "examples"] {
+        all_sources(&root().join(folder), &mut files);
+    }
+    assert!(files.len() > 100, "the sources are elsewhere");
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        for (index, line) in text.lines().enumerate() {
+            let columns = line.chars().count();
+            assert!(columns <= MAX_COLUMNS, "{}:{}: {columns} columns", path.display(), index + 1);
+        }
+    }
+}
+
+fn all_sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            all_sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
     }
 }

@@ -101,7 +101,8 @@ fn a_click_on_a_header_sorts_and_another_click_reverses_the_order() {
     let Some(reader) = Reader::open() else { return };
     let header = format!("#cells thead th:nth-child({CYCLES}) button");
     let values = format!(
-        "{SHOWN}.map(r => r.cells[{}].textContent).filter(t => !t.startsWith('reason')).map(t => parseFloat(t.replace('\u{2212}', '-')))",
+        "{SHOWN}.map(r => r.cells[{}].textContent).filter(t => !t.startsWith('reason')) \
+         .map(t => parseFloat(t.replace('\u{2212}', '-')))",
         CYCLES - 1
     );
     let sort = format!("document.querySelector('#cells thead th:nth-child({CYCLES})').getAttribute('aria-sort')");
@@ -251,7 +252,8 @@ fn the_page_follows_light_and_dark_mode_and_text_has_enough_contrast_in_both() {
     // WCAG 2.1, 1.4.3, asks for a contrast of 4.5 to 1 for text.
     let contrast = "((fg, bg) => { \
         const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).map(Number).map(v => v / 255) \
-          .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; }; \
+          .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); \
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b; }; \
         const of = (name) => { const e = document.createElement('i'); e.style.color = `var(--${name})`; \
           document.body.append(e); const c = getComputedStyle(e).color; e.remove(); return light(c); }; \
         const [a, b] = [of(fg), of(bg)].sort((x, y) => y - x); return (a + 0.05) / (b + 0.05); })";

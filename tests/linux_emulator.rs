@@ -17,7 +17,8 @@ fn fake(folder: &Path, does: &str) -> PathBuf {
     let path = folder.join(PROGRAM);
     let script = format!(
         "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo 'QEMU emulator version 7.2.22 (Debian)'; exit 0; }}\n\
-         for it in \"$@\"; do case $it in file,id=console,*) console=${{it##*path=}};; file,*) results=${{it##*path=}};; esac; done\n\
+         for it in \"$@\"; do case $it in file,id=console,*) console=${{it##*path=}};; \
+         file,*) results=${{it##*path=}};; esac; done\n\
          {does}\n"
     );
     write_program(&path, &script);
@@ -234,8 +235,9 @@ fn paths_with_commas_or_invalid_utf_8_reach_qemu_unchanged() {
         fs::write(odd.join(file), file).unwrap();
     }
     let does = format!(
-        "export LC_ALL=C; {UNESCAPE}\nwhile [ $# -gt 0 ]; do case $1 in -kernel) cat \"$2\" >&2;; -initrd) cat \"$2\" >&2;; esac; \
-         shift; done\necho booted > \"$console\"\nprintf '%s\\n' '{FIRST}' '{ONE}' '{{\"end\":1}}' > \"$results\"\nexit 33"
+        "export LC_ALL=C; {UNESCAPE}\nwhile [ $# -gt 0 ]; do case $1 in -kernel) cat \"$2\" >&2;; \
+         -initrd) cat \"$2\" >&2;; esac; shift; done\n\
+         echo booted > \"$console\"\nprintf '%s\\n' '{FIRST}' '{ONE}' '{{\"end\":1}}' > \"$results\"\nexit 33"
     );
     let qemu = Qemu::at(&fake(folder.path(), &does)).unwrap();
     let (kernel, archive) = (odd.join("kernel"), odd.join("archive"));

@@ -194,7 +194,10 @@ fn regimes() -> Listing {
 fn workloads(suite: &Suite) -> Listing {
     let metas: Vec<workload::WorkloadMeta> = suite.workloads().iter().map(|entry| entry.meta).collect();
     let row = |m: &workload::WorkloadMeta| [m.name, m.unit, m.summary, m.source].map(str::to_owned).to_vec();
-    let value = |m: &workload::WorkloadMeta| json!({ "name": m.name, "unit": m.unit, "summary": m.summary, "source": m.source });
+    let value = |m: &workload::WorkloadMeta| {
+        let (name, unit, summary, source) = (m.name, m.unit, m.summary, m.source);
+        json!({ "name": name, "unit": unit, "summary": summary, "source": source })
+    };
     let header = vec!["workload", "unit", "description", "modelled after"];
     (header, metas.iter().map(row).collect(), metas.iter().map(value).collect())
 }

@@ -28,8 +28,8 @@ const MAX_STARTS: usize = 4;
 pub enum ParentError {
     /// The program could not be started again.
     #[error(
-        "cannot start a worker process ({program}): {source}; see whether the program is still there, and the limits on \
-         processes and memory (ulimit -a, pids.max of the cgroup)"
+        "cannot start a worker process ({program}): {source}; see whether the program is still there, and \
+         the limits on processes and memory (ulimit -a, pids.max of the cgroup)"
     )]
     Spawn {
         /// Path of the program.

@@ -1,7 +1,8 @@
 //! A window: one call of a loop,
 //!
 //! ```text
-//! start = clock; loop(args, passes); stop = clock           ticks per op = (long - short) / ((passes - passes / 32) * 8)
+//! start = clock; loop(args, passes); stop = clock
+//!     ticks per op = (long - short) / ((passes - passes / 32) * 8)
 //! ```
 //!
 //! where `short` is the same loop with 1/32 of the passes, directly afterwards. Both include the cost of reading the

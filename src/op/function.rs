@@ -159,13 +159,17 @@ macro_rules! functions {
         $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: & $($rest:tt)*) $($more:tt)*
     ) => { $crate::functions! { @reference $name } };
     (@ ($slot:expr)
-        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: $at:ty = $av:expr, $b:ident: & $($rest:tt)*) $($more:tt)*
+        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal =
+            fn($a:ident: $at:ty = $av:expr, $b:ident: & $($rest:tt)*) $($more:tt)*
     ) => { $crate::functions! { @reference $name } };
     (@ ($slot:expr)
-        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: $at:ty = $av:expr, $b:ident: $bt:ty = $bv:expr, $c:ident: & $($rest:tt)*) $($more:tt)*
+        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal =
+            fn($a:ident: $at:ty = $av:expr, $b:ident: $bt:ty = $bv:expr, $c:ident: & $($rest:tt)*) $($more:tt)*
     ) => { $crate::functions! { @reference $name } };
     (@ ($slot:expr)
-        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($a:ident: $at:ty = $av:expr, $b:ident: $bt:ty = $bv:expr, $c:ident: $ct:ty = $cv:expr, $d:ident: & $($rest:tt)*) $($more:tt)*
+        $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal =
+            fn($a:ident: $at:ty = $av:expr, $b:ident: $bt:ty = $bv:expr, $c:ident: $ct:ty = $cv:expr,
+                $d:ident: & $($rest:tt)*) $($more:tt)*
     ) => { $crate::functions! { @reference $name } };
     (@ ($slot:expr)
         $(#[$doc:meta])* $vis:vis struct $Op:ident: $name:literal = fn($($args:tt)*) -> & $($more:tt)*

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,10 @@ impl SamplesWriter {
     pub fn begin(path: &Path, header: &Header) -> Result<Self, SamplesError> {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let failed = |source| SamplesError::Write { path: path.to_owned(), source };
-        let file = BufWriter::new(NamedTempFile::new_in(folder).map_err(failed)?);
+        // A temporary file is private; samples are to be read.
+        let permissions = std::fs::Permissions::from_mode(0o644);
+        let file = tempfile::Builder::new().prefix(".pvbench-tmp-").permissions(permissions).tempfile_in(folder);
+        let file = BufWriter::new(file.map_err(failed)?);
         let mut writer = SamplesWriter { file, path: path.to_owned(), failed: None };
         writer.write_line(|file| Ok(serde_json::to_writer(file, header)?));
         match writer.failed.take() {

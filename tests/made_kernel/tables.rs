@@ -3,7 +3,8 @@
 use super::{DATA, Section, TEXT, distance, elf, section};
 
 /// Hooks of Linux 7.2 with PARAVIRT_XXL and X86_IOPL_IOPERM, in the order of `struct paravirt_patch_template`.
-pub const LINUX_7_2: &str = "get_debugreg set_debugreg read_cr0 write_cr0 write_cr4 load_tr_desc load_gdt load_idt set_ldt \
+pub const LINUX_7_2: &str = "get_debugreg set_debugreg read_cr0 write_cr0 write_cr4 load_tr_desc load_gdt load_idt \
+     set_ldt \
      store_tr load_tls load_gs_index write_ldt_entry write_gdt_entry write_idt_entry alloc_ldt free_ldt load_sp0 \
      invalidate_io_bitmap update_io_bitmap cpuid read_msr write_msr read_msr_safe write_msr_safe read_pmc \
      start_context_switch end_context_switch save_fl irq_disable irq_enable safe_halt halt flush_tlb_user \

@@ -143,8 +143,9 @@ fn predict_reads_counts_of_kernels_and_names_the_ops_that_cost_most() {
     assert!(text.contains("cycles by op") && text.contains("left out, as the report lacks these ops: of_no_report"));
     let line = text.lines().find(|line| line.trim_start().starts_with("set_pte")).unwrap();
     assert!(line.contains("2.5") && line.contains("7.5"), "{text}");
-    let sites = r#"{"release":null,"sites":91,"bytes":546,"ops":[{"op":"set_pte","slot":58,"rule":"call","sites":91,"bytes":546}]}"#;
-    let output = predict(sites, &[]);
+    let op = r#"{"op":"set_pte","slot":58,"rule":"call","sites":91,"bytes":546}"#;
+    let sites = format!(r#"{{"release":null,"sites":91,"bytes":546,"ops":[{op}]}}"#);
+    let output = predict(&sites, &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("every site once") && text.contains("273"), "{text}");
 }

@@ -86,7 +86,10 @@ fn settle() {
 fn spin(instructions: u64) {
     // SAFETY: the block changes one register.
     unsafe {
-        core::arch::asm!("2:", "sub $2, {0}", "jg 2b", inout(reg) instructions => _, options(att_syntax, nomem, nostack))
+        core::arch::asm!(
+            "2:", "sub $2, {0}", "jg 2b", inout(reg) instructions => _,
+            options(att_syntax, nomem, nostack)
+        )
     }
 }
 

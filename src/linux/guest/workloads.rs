@@ -27,7 +27,10 @@ pub fn known() -> [u64; 3] {
         let start = instructions();
         // SAFETY: the buffer has a thousand bytes.
         unsafe {
-            asm!("rep stosb", inout("rcx") count => _, inout("rdi") bytes.as_mut_ptr() => _, in("al") 1u8, options(nostack))
+            asm!(
+                "rep stosb", inout("rcx") count => _, inout("rdi") bytes.as_mut_ptr() => _, in("al") 1u8,
+                options(nostack)
+            )
         }
         instructions() - start
     };
