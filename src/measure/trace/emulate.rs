@@ -69,7 +69,7 @@ pub unsafe fn emulate_transfer(instruction: &Instruction, registers: &mut Regist
 }
 
 /// # Safety
-/// As for [`transfer`].
+/// As for [`emulate_transfer`].
 unsafe fn push(registers: &mut Registers, value: u64) {
     registers.general[RSP] = registers.general[RSP].wrapping_sub(8);
     // SAFETY: the traced code is about to write this word of its stack (caller's contract).
@@ -77,7 +77,7 @@ unsafe fn push(registers: &mut Registers, value: u64) {
 }
 
 /// # Safety
-/// As for [`transfer`].
+/// As for [`emulate_transfer`].
 unsafe fn emulate_return(instruction: &Instruction, registers: &mut Registers) -> Option<u64> {
     let top = registers.general[RSP] as *const u64;
     // SAFETY: the traced code is about to pop this word from its stack (caller's contract).
@@ -102,7 +102,7 @@ unsafe fn emulate_return(instruction: &Instruction, registers: &mut Registers) -
 }
 
 /// # Safety
-/// As for [`transfer`].
+/// As for [`emulate_transfer`].
 unsafe fn read_target(instruction: &Instruction, registers: &Registers) -> Option<u64> {
     let value = |register: Register| {
         let full = register.full_register();
