@@ -306,7 +306,7 @@ fn the_time_stamp_counter_is_the_clock_only_if_all_conditions_hold() {
         (CpuFacts { tsc_constant: false, ..good_clock() }, "constant rate"),
         (CpuFacts { tsc_invariant: false, ..good_clock() }, "sleep"),
         (CpuFacts { tsc_monotonic: Some(false), ..good_clock() }, "backwards"),
-        (CpuFacts { tsc_monotonic: None, ..good_clock() }, "not tried"),
+        (CpuFacts { tsc_monotonic: None, ..good_clock() }, "not tested"),
         (CpuFacts { tsc_kept_by_kernel: Some(false), ..good_clock() }, "kernel"),
     ] {
         match clock_choice(&wrong) {

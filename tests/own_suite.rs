@@ -167,7 +167,7 @@ fn two_suites_of_one_program_do_not_disturb_each_other() {
     let listed = read_output(&bench("two_suites", &["list", "ops"], &[("SUITE", "store")]));
     assert!(listed.contains("store_get") && !listed.contains("xen"), "{listed}");
     let absence = store.absent.iter().find(|absence| absence.what == "workloads").unwrap();
-    assert!(absence.reason.contains("suite store has none"), "{}", absence.reason);
+    assert!(absence.reason.contains("suite store has no workloads"), "{}", absence.reason);
     let both = bench("two_suites", &["list"], &[]);
     assert_eq!(both.status.code(), Some(2), "{}", read_output(&both));
     let text = read_output(&both);
