@@ -1,8 +1,15 @@
 //! Samples files: a report can be made again from the kept samples of its run.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde_json::{Map, Value};
 
 fn pvbench(args: &[&str], folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pvbench")).args(args).current_dir(folder).output().unwrap()
@@ -53,4 +60,72 @@ fn a_file_without_samples_is_refused_with_its_line() {
     assert!(refused(format!("{header}\nnothing\n").as_bytes()).contains("line 2 of kept is malformed"));
     let begin = r#"{"workload":{"worker":0,"workload":"mmap_perf","line":{"begin":0}}}"#;
     assert!(refused(format!("{header}\n{begin}\n").as_bytes()).contains("line 2 of kept is malformed: a worker's"));
+}
+
+/// What of a report comes from its samples. Sentences are left out: they may change where numbers may not.
+const ESTIMATED: [&str; 6] = ["run", "calibration", "floor", "floors", "cells", "workloads"];
+const SENTENCES: [&str; 6] = ["absent", "instructions_absent", "predicted_absent", "summary", "source", "unit"];
+
+/// Relative difference of two numbers that are written with six digits. Twice of it would hide a change of the sixth
+/// digit; half of it would take the rounding of another mathematical library for one.
+const MAX_DIFFERENCE: f64 = 1e-5;
+
+fn assert_same(recorded: &Value, made: &Value, field: &str) {
+    match (recorded, made) {
+        (Value::Object(recorded), Value::Object(made)) => {
+            let fields = |object: &Map<String, Value>| object.keys().cloned().collect::<BTreeSet<_>>();
+            assert_eq!(fields(recorded), fields(made), "{field}");
+            for (name, value) in recorded.iter().filter(|(name, _)| !SENTENCES.contains(&name.as_str())) {
+                assert_same(value, &made[name], &format!("{field}.{name}"));
+            }
+        }
+        (Value::Array(recorded), Value::Array(made)) => {
+            assert_eq!(recorded.len(), made.len(), "{field}");
+            for (index, (recorded, made)) in recorded.iter().zip(made).enumerate() {
+                assert_same(recorded, made, &format!("{field}[{index}]"));
+            }
+        }
+        (Value::Number(recorded), Value::Number(made)) => {
+            let [one, other] = [recorded, made].map(|number| number.as_f64().unwrap());
+            // Below it a difference of two equal times is rounding.
+            let rounding = 1e-9;
+            let largest = one.abs().max(other.abs());
+            assert!(
+                (one - other).abs() <= MAX_DIFFERENCE * largest + rounding,
+                "{field}: {one} was recorded, {other} made"
+            );
+        }
+        _ => assert_eq!(recorded, made, "{field}"),
+    }
+}
+
+/// `tests/data` has four ops by eight mechanisms in all regimes and two workloads, on a guest of two CPUs:
+/// `run --op 'pte_val,save_fl,set_pte,alloc_pte' --mechanism 'table,direct,site,site_callee_save,flag,retpoline,dyn,
+/// compare_tree_4' --workload 'mmap_perf,null_syscall' --layouts 4 --time 26 --seed 3 --samples ..`. Where estimates
+/// change on purpose, PVBENCH_BLESS=1 writes the report anew.
+#[test]
+fn the_samples_of_a_recorded_run_give_the_estimates_that_were_recorded() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let read = |name: &str| {
+        let mut bytes = Vec::new();
+        GzDecoder::new(fs::File::open(data.join(name)).unwrap()).read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("kept"), read("run.samples.gz")).unwrap();
+    let again = pvbench(&["report", "--samples", "kept", "--out", "again"], folder.path());
+    assert_eq!(ended(&again).0, Some(0), "{}", ended(&again).1);
+
+    let made: Value = serde_json::from_slice(&fs::read(folder.path().join("again/report.json")).unwrap()).unwrap();
+    let made: Map<String, Value> =
+        ESTIMATED.iter().filter_map(|name| Some(((*name).to_owned(), made.get(name)?.clone()))).collect();
+    let recorded = data.join("run.report.json.gz");
+    if std::env::var_os("PVBENCH_BLESS").is_some() {
+        let mut writer = GzEncoder::new(fs::File::create(&recorded).unwrap(), Compression::best());
+        writer.write_all(&serde_json::to_vec(&made).unwrap()).unwrap();
+        writer.finish().unwrap();
+    }
+    let recorded: Value = serde_json::from_slice(&read("run.report.json.gz")).unwrap();
+    assert!(recorded["cells"].as_array().unwrap().len() > 100 && recorded["workloads"].as_array().unwrap().len() == 2);
+    assert_same(&recorded, &Value::Object(made), "report");
 }
