@@ -1,7 +1,6 @@
 //! A suite called as cargo and its test runners call a bench target, and compared with another build. The suites are
 //! the programs of the examples.
 
-#[allow(dead_code)]
 mod sandbox;
 
 use std::os::unix::fs::PermissionsExt;

@@ -3,7 +3,7 @@
 //!
 //! | arguments | what happens |
 //! |---|---|
-//! | a subcommand first, `--help`, `--version` | the command line: see [`arguments`] |
+//! | a subcommand first, `--help`, `--version` | the command line: see `arguments` |
 //! | `--bench`, as `cargo bench` appends it | `run`, for the benchmarks that match the filters |
 //! | neither `--bench` nor `--list`, or `--test` | each benchmark runs once, as `cargo test --benches` expects |
 //! | `--list` | the names of the benchmarks; none of them is ignored |

@@ -29,7 +29,7 @@ impl Estimator {
     ///
     /// A cell is decided if it is resolved, if its interval lies within the floor, or if more workers would not change
     /// the verdict. The latter are overheads limited by modes or layouts, or too close to the floor
-    /// ([`MAX_EXTRA_WORKERS_FACTOR`]).
+    /// (`MAX_EXTRA_WORKERS_FACTOR`).
     ///
     /// The length of a run thus depends on its results, which would let chance resolve cells. So every checkpoint
     /// counts as another judgement of all cells, see [`Plan::judgements`].

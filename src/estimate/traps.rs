@@ -10,7 +10,7 @@ const MIN_TRAP_CYCLES: f64 = 500.0;
 /// Marks the cells of ops that trap as not resolved, and returns these ops with the reason. Only for runs under a
 /// hypervisor.
 ///
-/// An op traps where its code may (`may_trap`, by its name) and `inline` takes [`MIN_TRAP_CYCLES`] in every measured
+/// An op traps where its code may (`may_trap`, by its name) and `inline` takes `MIN_TRAP_CYCLES` in every measured
 /// regime. One slow regime is no evidence, because cold code alone makes an op slow.
 pub fn mark(cells: &mut [Cell], may_trap: impl Fn(&str) -> bool) -> Vec<Unavailable> {
     let mut ops: Vec<(String, f64)> = Vec::new();

@@ -14,6 +14,7 @@ pub const BASE: u64 = 4;
 
 /// `repeat passes { 8 x: PER_OP dependent adds }`: `PER_OP` cycles per op.
 ///
+/// # Safety
 /// It may be called with any arguments: `args` is never read.
 pub unsafe extern "C" fn adds<const PER_OP: u64>(_args: *const [u64; 4], passes: u64) -> u64 {
     let mut x: u64 = 0;
@@ -79,6 +80,7 @@ pub unsafe extern "C" fn store_load<const PER_OP: u64>(_args: *const [u64; 4], p
 
 /// A body that is never called.
 ///
+/// # Safety
 /// It may be called with any arguments, because it reads no memory.
 pub unsafe extern "C" fn nothing(first: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
     first

@@ -30,7 +30,7 @@ pub struct FlushInfo {
     pub mm: u64,
     /// The first address.
     pub start: u64,
-    /// The end of the range, or [`FLUSH_ALL`].
+    /// The end of the range, or `FLUSH_ALL`.
     pub end: u64,
     /// 1 if page tables were freed: then lazy CPUs are interrupted, too.
     pub freed_tables: u8,
