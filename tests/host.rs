@@ -669,6 +669,21 @@ fn a_machine_is_read_from_its_tree() {
 }
 
 #[test]
+fn the_cpus_that_are_allowed_are_those_at_the_start_whatever_the_run_leaves_to_its_workers() {
+    // As after the parent of a run has moved off CPU 1: the status file names CPU 0 alone.
+    let caches = "cache/index3/size";
+    let made = Made::fit()
+        .with("proc/self/status", "Cpus_allowed_list:\t0\n")
+        .with(&format!("{CPU}/cpu1/{caches}"), "4096K\n")
+        .probed(|probes| (probes.cpus_allowed, probes.measuring_cpu) = (Ok(vec![0, 1]), Some(1)));
+    let machine = Machine::read_probed(&made.root(), &made.probes);
+    assert_eq!(machine.cpus_allowed, Some(vec![0, 1]));
+    assert!(machine.caches.iter().any(|cache| cache.size_bytes == 4096 * 1024), "{:?}", machine.caches);
+    let check = made.check("cpu_affinity").detail;
+    assert!(check.contains("2 CPUs are allowed"), "{check}");
+}
+
+#[test]
 fn a_machine_that_tells_nothing_has_absent_facts_and_never_zeros() {
     let made = Made::empty(fit_probes());
     let machine = Machine::read_with(&made.root(), &good_clock());

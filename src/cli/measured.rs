@@ -160,7 +160,7 @@ impl<'a> Measured<'a> {
             complete: whole
                 && collector.measured.iter().all(|measured| *measured)
                 && collector.work.has_all(&work.plan.workloads),
-            machine: Machine::read(&Root::default()),
+            machine: Machine::read_probed(&Root::default(), &here.probes),
             environment: checks_with(&Root::default(), &here.probes),
             examples: examples(&planned, &plan.columns).unwrap_or_default(),
             workers: collector.workers,

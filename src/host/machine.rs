@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CpuFacts, Root, cpu_list, measuring_cpu};
+use super::{CpuFacts, Probes, Root, cpu_list, measuring_cpu};
 
 const CPUINFO: &str = "proc/cpuinfo";
 /// Where the kernel tells what it does about each flaw of the CPU.
@@ -84,11 +84,21 @@ impl Machine {
 
     /// The machine under `root`, with what CPUID tells given.
     pub fn read_with(root: &Root, cpu: &CpuFacts) -> Self {
+        Self::read_on(root, cpu, allowed_now(root), None)
+    }
+
+    /// The machine under `root` as the probes found it at the start. A run leaves one CPU to its workers: afterwards this
+    /// process is allowed fewer CPUs than it was given, and not the one that is measured.
+    pub fn read_probed(root: &Root, probes: &Probes) -> Self {
+        let allowed = probes.cpus_allowed.as_ref().ok().cloned().or_else(|| allowed_now(root));
+        Self::read_on(root, &probes.cpu, allowed, probes.measuring_cpu)
+    }
+
+    /// The machine with the CPUs that are allowed, and the caches of the CPU that is measured.
+    fn read_on(root: &Root, cpu: &CpuFacts, cpus_allowed: Option<Vec<u32>>, measured: Option<u32>) -> Self {
         let cpuinfo = |key| root.field(CPUINFO, ':', key).filter(|it| !it.is_empty());
         let number = |key| cpuinfo(key).and_then(|it| it.parse().ok());
-        let cpus_allowed =
-            root.field("proc/self/status", ':', "Cpus_allowed_list").and_then(|list| cpu_list::parse(&list));
-        let measured = cpus_allowed.as_deref().and_then(measuring_cpu).unwrap_or(0);
+        let measured = measured.or_else(|| cpus_allowed.as_deref().and_then(measuring_cpu)).unwrap_or(0);
         Self {
             cpu_model: cpuinfo("model name"),
             cpu_vendor: cpuinfo("vendor_id"),
@@ -110,6 +120,11 @@ impl Machine {
             mitigations: mitigations(root),
         }
     }
+}
+
+/// The CPUs that this process is allowed at this moment.
+fn allowed_now(root: &Root) -> Option<Vec<u32>> {
+    root.field("proc/self/status", ':', "Cpus_allowed_list").and_then(|list| cpu_list::parse(&list))
 }
 
 /// How many CPUs are online.
