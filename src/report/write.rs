@@ -47,7 +47,7 @@ impl WriteError {
 }
 
 /// The report as JSON: indented, fields in the order of their declaration, numbers with six significant digits (no
-/// measurement here has more).
+/// measurement here has more), and with two after the point in any case (counts have more).
 ///
 /// # Errors
 /// Where a number is not finite or an interval is none: such a report is not written.
@@ -62,7 +62,7 @@ pub fn json(report: &Report) -> Result<Vec<u8>, WriteError> {
     Ok(text)
 }
 
-/// JSON with six significant digits, and a line per cell: pretty down to the elements of the document's lists, compact
+/// JSON with numbers as [`json`] says, and a line per cell: pretty down to the elements of the document's lists, compact
 /// within them. A tenth of a million layouts would else be mostly spaces.
 struct Rounded<'a> {
     pretty: PrettyFormatter<'a>,
@@ -80,8 +80,11 @@ impl Rounded<'_> {
 
 impl Formatter for Rounded<'_> {
     fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        // From 10,000 on six significant digits are less than two after the point: a count would lose its last digits.
         // Through the decimal form, so that the shortest representation of the rounded value is written.
-        let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+        let long = (1e4..1e15).contains(&value.abs());
+        let digits = if long { format!("{value:.2}") } else { format!("{value:.5e}") };
+        let rounded: f64 = digits.parse().unwrap_or(value);
         self.pretty.write_f64(writer, rounded)
     }
     fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {

@@ -68,3 +68,16 @@ fn a_body_that_is_not_in_place_is_warned_of_above_the_tables() {
     assert!(at("no hardware counters") > at("overhead over inline"));
     assert_eq!(text.matches("uart_read").count(), 1);
 }
+
+#[test]
+fn counts_are_written_with_all_of_their_digits_and_measurements_with_six() {
+    let mut report = support::synthetic();
+    let mut workload = support::workload();
+    workload.inline_instructions = Some(1_234_567.25);
+    workload.inline_ns = Some(1.0 / 3.0);
+    report.workloads.push(workload);
+    let text = String::from_utf8(write::json(&report).expect("JSON")).expect("text");
+    for written in ["\"inline_instructions\":1234567.25", "\"inline_ns\":0.333333,"] {
+        assert!(text.contains(written), "{written}");
+    }
+}
