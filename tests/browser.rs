@@ -289,3 +289,48 @@ fn a_phone_does_not_scroll_sideways() {
     }
     reader.without_complaint();
 }
+
+/// What is wrong with the layout, by the boxes of everything that is shown.
+const GEOMETRY: &str = include_str!("chromium/geometry.js");
+
+#[test]
+fn no_text_lies_on_another_leaves_its_column_or_is_cut_on_any_screen_in_light_and_dark() {
+    let Some(reader) = Reader::open_with(&support::full::full()) else { return };
+    for scheme in ["light", "dark"] {
+        reader.scheme(scheme);
+        for width in [360, 768, 1280, 1920] {
+            reader.width(width);
+            // Folded, then all of it.
+            for open in [false, true] {
+                reader.ask(&format!("document.querySelectorAll('details').forEach(d => d.open = {open})"));
+                let mut found = reader.ask(GEOMETRY);
+                let wrong: Vec<String> = serde_json::from_value(found["wrong"].take()).expect("a list");
+                let texts = found["texts"].as_u64().unwrap_or(0);
+                assert!(texts > 1000, "{texts} texts");
+                let first: Vec<&String> = wrong.iter().take(20).collect();
+                assert!(wrong.is_empty(), "{width}, {scheme}, open {open}: {} faults: {first:#?}", wrong.len());
+            }
+        }
+    }
+    reader.without_complaint();
+}
+
+#[test]
+fn the_check_of_the_layout_finds_what_it_is_there_for() {
+    let Some(reader) = Reader::open_with(&support::full::full()) else { return };
+    reader.width(1280);
+    let faults = [
+        ("document.querySelector('#found').style.width = '1400px'", "wider than the window"),
+        ("document.querySelector('#work-h').style.marginBottom = '-3rem'", "texts on each other"),
+        ("document.querySelector('.tiles').style.paddingRight = '9rem'", "an empty tile"),
+        ("document.querySelector('.wrapped th').style.paddingRight = '90rem'", "a main column is not to be seen"),
+    ];
+    for (change, fault) in faults {
+        reader.tab.borrow_mut().load("Page.reload", json!({}));
+        reader.tab.borrow_mut().wait_for("#filter:not([hidden])");
+        reader.ask(&format!("void ({change})"));
+        let mut found = reader.ask(GEOMETRY);
+        let wrong: Vec<String> = serde_json::from_value(found["wrong"].take()).expect("a list");
+        assert!(wrong.iter().any(|line| line.starts_with(fault)), "{change}: {wrong:?}");
+    }
+}

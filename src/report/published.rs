@@ -87,7 +87,7 @@ enum Measure {
     Time,
     /// A workload's instructions above `inline`.
     Instructions,
-    /// How far the same kernel at two places in memory lies apart.
+    /// A workload's placement range.
     Placement,
     /// A cell, with what the op itself takes.
     Call,
@@ -136,7 +136,7 @@ impl Row {
         let what = match here.measure {
             Measure::Time | Measure::Call => None,
             Measure::Instructions => Some("instructions".to_owned()),
-            Measure::Placement => Some("the same kernel at two places, 95% within".to_owned()),
+            Measure::Placement => Some("placement range".to_owned()),
         };
         let parts = [here.workload.clone(), here.op.clone(), here.option.clone(), mechanism, what];
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -169,7 +169,7 @@ impl Here {
     fn of_workload(&self, workload: &Workload) -> Today {
         if self.measure == Measure::Placement {
             let unplaced = || "kernels were not placed anew".to_owned();
-            return workload.placement_percent.map_or_else(|| Today::Absent(unplaced()), Today::Counted);
+            return workload.placement_range().map_or_else(|| Today::Absent(unplaced()), Today::Counted);
         }
         let wanted = |kernel: &&WorkloadKernel| {
             kernel.mechanism == self.mechanism && kernel.state == self.state && kernel.option == self.option

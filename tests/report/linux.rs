@@ -76,7 +76,7 @@ fn report() -> Report {
 fn the_page_shows_real_kernels_beside_what_was_published() {
     let report = report();
     let page = html::page(&report).unwrap();
-    for shown in ["Real kernels", "13428.0", "0.40", "6.1.192", "2009: instructions", "1.62%", "set_pte 2.5"] {
+    for shown in ["Real kernels", "13,428", "0.40", "6.1.192", "2009: instructions", "1.62%", "set_pte 2.5"] {
         assert!(page.contains(shown), "no {shown}");
     }
     let plots = plots::all(&report).unwrap();

@@ -2,6 +2,7 @@
 
 mod document;
 mod export;
+mod figures;
 mod html;
 mod linux;
 mod over_ops;

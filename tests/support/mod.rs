@@ -1,6 +1,8 @@
 //! Synthetic reports: every number in them is made up, from a seed, to look like a run. None was measured.
 #![allow(dead_code)]
 
+pub mod full;
+
 use std::collections::BTreeMap;
 
 use pvbench::dispatch::Platform;

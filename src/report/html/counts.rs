@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::plots::grid::Grid;
-use crate::report::plots::number::{NOTHING, clipped, plain};
+use crate::report::plots::number::{NOTHING, clipped, exact, plain};
 use crate::report::schema::Cell;
 
 /// The most numbers that are shown: a page has room for some, `report.json` has all.
@@ -64,7 +64,9 @@ pub fn counts(report: &Report, grid: &Grid) -> Option<Counts> {
                     .iter()
                     .map(|column| value(counted.get(&(row.op, column.mechanism, column.state))?, name))
                     .collect();
-                let shown = |value: &Option<f64>| value.map_or_else(|| NOTHING.to_owned(), plain);
+                // A trace counts instruction by instruction; a hardware counter counts what else the CPU did, too.
+                let digits = if name == TRACED { exact } else { plain };
+                let shown = |value: &Option<f64>| value.map_or_else(|| NOTHING.to_owned(), digits);
                 values
                     .iter()
                     .any(Option::is_some)

@@ -4,8 +4,8 @@ use crate::dispatch::Platform;
 use crate::host::{Check, Machine, Status};
 use crate::report::Report;
 use crate::report::plots::grid::finite;
-use crate::report::plots::number::{NOTHING, clipped, fixed, interval, plain};
-use crate::report::schema::{Calibration, PlanSummary};
+use crate::report::plots::number::{NOTHING, clipped, fixed, grouped, interval, plain, plural};
+use crate::report::schema::{Calibration, PlanSummary, RegimeFloor};
 
 /// A name and what is known of it.
 pub struct Fact {
@@ -42,7 +42,7 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("layouts", format!("loop heads at {} within 128 bytes", list(plan.layouts.iter()))),
         fact("workers", workers(plan)),
         fact("rounds", format!("{} per group and worker, and one more at one layout", plan.rounds)),
-        fact("window", format!("at least {} core cycles", grouped(plan.window_cycles))),
+        fact("window", format!("at least {} core cycles", grouped(&plan.window_cycles.to_string()))),
         fact(
             "pinned to",
             match (plan.cpu, plan.beside) {
@@ -64,19 +64,6 @@ pub fn plan(report: &Report) -> Vec<Fact> {
             ),
         ),
     ]
-}
-
-/// 100000 as `100,000`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn bytes(number: u64) -> String {
@@ -107,7 +94,7 @@ pub fn machine(machine: &Machine) -> Vec<Fact> {
         ),
         fact("microcode", text(&machine.microcode)),
         fact("CPUs online", number(machine.cpus_online)),
-        fact("CPUs allowed", machine.cpus_allowed.as_ref().map_or_else(|| "unknown".to_owned(), list)),
+        fact("CPUs allowed", machine.cpus_allowed.as_ref().map_or_else(|| "unknown".to_owned(), |cpus| allowed(cpus))),
         fact(
             "hypervisor",
             match machine.virtualised.as_deref() {
@@ -137,6 +124,11 @@ pub fn machine(machine: &Machine) -> Vec<Fact> {
     facts
 }
 
+/// Count and list, so that neither is taken for the other: `2 (CPU 0, 1)`.
+fn allowed(cpus: &[u32]) -> String {
+    if cpus.is_empty() { NOTHING.to_owned() } else { format!("{} (CPU {})", cpus.len(), list(cpus)) }
+}
+
 /// What the kernel does about the CPU's flaws.
 pub fn mitigations(machine: &Machine) -> Vec<Fact> {
     machine.mitigations.iter().map(|(name, state)| fact(&shown(name), shown(state))).collect()
@@ -147,8 +139,9 @@ pub fn panel(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     match &report.floor {
         Some(floor) => {
-            facts.push(fact("floor", format!("{} cycles, or {}%", plain(floor.cycles), fixed(floor.ratio * 100.0, 1))));
-            facts.push(fact("from", format!("{} groups (op, regime, layout)", floor.groups)));
+            let what = if report.floors.is_empty() { "floor" } else { "floor over all regimes" };
+            facts.push(fact(what, format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
+            facts.push(fact("from", format!("{} {}", floor.groups, plural(floor.groups, "group", "groups"))));
             facts.push(fact(
                 "typical A/A",
                 format!(
@@ -160,11 +153,21 @@ pub fn panel(report: &Report) -> Vec<Fact> {
         }
         None => facts.push(fact("floor", "none: no group was finished")),
     }
+    facts.extend(report.floors.iter().map(floor_of));
     match &report.calibration {
         Some(it) => facts.extend(calibration(it)),
         None => facts.push(fact("calibration", "none: no round was finished")),
     }
     facts
+}
+
+fn floor_of(floor: &RegimeFloor) -> Fact {
+    let RegimeFloor { regime, cycles, ratio, groups, .. } = floor;
+    let groups = format!("{groups} {}", plural(*groups, "group", "groups"));
+    fact(
+        &format!("floor, {}", regime.name()),
+        format!("{} cycles, or {}%; {groups}", plain(*cycles), plain(ratio * 100.0)),
+    )
 }
 
 fn calibration(it: &Calibration) -> Vec<Fact> {

@@ -6,7 +6,7 @@ use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::over_ops::{OverOps, paired};
 use crate::report::plots::grid::{Column, Grid, Reading};
-use crate::report::plots::number::{clipped, fixed, plain, plural};
+use crate::report::plots::number::{clipped, plain, plural};
 use crate::report::schema::{Cell, SCHEMA};
 use crate::report::subject::is_of_linux;
 
@@ -202,7 +202,7 @@ fn trust(report: &Report) -> String {
 fn floors(report: &Report) -> Option<String> {
     let run = report.floor.as_ref().filter(|floor| floor.cycles.is_finite() && floor.cycles >= 0.0)?;
     let of = |cycles: f64, groups: usize, regime: &str| {
-        format!("{} cycles ({regime}{groups} {})", floor_cycles(cycles), plural(groups, "group", "groups"))
+        format!("{} cycles ({regime}{groups} {})", plain(cycles), plural(groups, "group", "groups"))
     };
     let mut own: Vec<_> = report.floors.iter().filter(|own| report.floor_of(own.regime) == Some(own.cycles)).collect();
     own.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
@@ -214,11 +214,6 @@ fn floors(report: &Report) -> Option<String> {
         [least, .., greatest] => format!("{least} to {greatest}"),
     };
     Some(format!("A/A comparisons put the floor at {words}"))
-}
-
-/// A floor in cycles; in throughput it is some ten-thousandths.
-fn floor_cycles(cycles: f64) -> String {
-    if cycles > 0.0 && cycles < 0.0005 { fixed(cycles, 5) } else { plain(cycles) }
 }
 
 /// The subject in each regime, and the floor.
@@ -245,7 +240,7 @@ pub fn tiles(report: &Report, grid: &Grid) -> Vec<Tile> {
         let (of, groups) = own.map_or(("", floor.groups), |own| (", throughput", own.groups));
         tiles.push(Tile {
             name: format!("floor{of}"),
-            value: floor_cycles(cycles),
+            value: plain(cycles),
             unit: "cycles",
             note: format!("A/A over {groups} {}", plural(groups, "group", "groups")),
         });

@@ -3,7 +3,7 @@
 use super::{NOTHING, clipped};
 use crate::report::Report;
 use crate::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxPrediction, LinuxWorkload};
-use crate::report::plots::number::fixed;
+use crate::report::plots::number::{exact, fixed, grouped};
 
 /// Hooks that are named.
 const NAMED: usize = 5;
@@ -93,7 +93,7 @@ fn kernel(kernel: &LinuxKernel) -> Kernel {
     Kernel {
         name: clipped(&kernel.name, 60),
         release: kernel.release.as_deref().map_or_else(|| NOTHING.to_owned(), |release| clipped(release, 90)),
-        sites: kernel.sites.map_or_else(|| "none".to_owned(), |sites| sites.to_string()),
+        sites: kernel.sites.map_or_else(|| "none".to_owned(), |sites| grouped(&sites.to_string())),
         append: clipped(&kernel.append, 80),
         uncounted: kernel.uncounted.as_deref().map_or_else(String::new, |reason| clipped(reason, 200)),
     }
@@ -106,7 +106,7 @@ fn row(linux: &Linux, workload: &LinuxWorkload) -> Row {
         workload: clipped(&workload.name, 60),
         summary: clipped(&workload.summary, 200),
         unit: clipped(&workload.unit, 40),
-        first: first.map_or_else(|| NOTHING.to_owned(), |count| fixed(count.per_unit.estimate, 1)),
+        first: first.map_or_else(|| NOTHING.to_owned(), |count| exact(count.per_unit.estimate)),
         others: linux.kernels.iter().skip(1).map(|kernel| percent(of(kernel))).collect(),
     }
 }
@@ -124,8 +124,8 @@ fn calls(workload: &LinuxWorkload) -> Calls {
     let mut calls: Vec<_> = workload.calls.iter().filter(|(_, calls)| **calls >= SHOWN).collect();
     calls.sort_by(|a, b| b.1.total_cmp(a.1));
     let most: Vec<String> =
-        calls.iter().take(NAMED).map(|(op, calls)| format!("{} {}", clipped(op, 40), fixed(**calls, 1))).collect();
-    Calls { workload: clipped(&workload.name, 60), all: fixed(workload.calls.values().sum(), 1), most: most.join(", ") }
+        calls.iter().take(NAMED).map(|(op, calls)| format!("{} {}", clipped(op, 40), exact(**calls))).collect();
+    Calls { workload: clipped(&workload.name, 60), all: exact(workload.calls.values().sum()), most: most.join(", ") }
 }
 
 fn prediction(it: &LinuxPrediction) -> Prediction {
@@ -134,7 +134,7 @@ fn prediction(it: &LinuxPrediction) -> Prediction {
         .from
         .iter()
         .take(NAMED)
-        .map(|share| format!("{} {} ({} calls)", clipped(&share.op, 40), fixed(share.cycles, 1), fixed(share.calls, 1)))
+        .map(|share| format!("{} {} ({} calls)", clipped(&share.op, 40), fixed(share.cycles, 1), exact(share.calls)))
         .collect();
     Prediction {
         workload: clipped(&it.workload, 60),

@@ -26,6 +26,7 @@ use thiserror::Error;
 use crate::host::Status;
 use crate::regime::Regime;
 use crate::report::Report;
+use crate::report::over_ops::MEDIAN_OVER_OPS;
 use crate::report::plots::grid::Grid;
 use crate::report::plots::history::History;
 use crate::report::plots::number::{NOTHING, clipped};
@@ -80,6 +81,7 @@ struct Page {
     bad: Vec<facts::Checked>,
     unknown: Vec<facts::Checked>,
     fine: Vec<facts::Checked>,
+    median_over_ops: &'static str,
     ladder: Option<Plot>,
     heatmaps: Vec<Plot>,
     numbers_in_cells: bool,
@@ -146,6 +148,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         bad: facts::checks(report, Status::Bad),
         unknown: facts::checks(report, Status::Unknown),
         fine: facts::checks(report, Status::Known),
+        median_over_ops: MEDIAN_OVER_OPS,
         ladder: plots::ladder(&grid, Place::Page)?,
         heatmaps: plots::heatmaps(&grid, Place::Page)?,
         of_linux: is_of_linux(report),
@@ -159,7 +162,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         body: grid.body.name(),
         workers: plan.workers,
         rounds: plan.rounds,
-        window: facts::grouped(plan.window_cycles),
+        window: plots::number::grouped(&plan.window_cycles.to_string()),
         sites: crate::regime::SITES,
         confidence: plots::number::fixed(plan.confidence * 100.0, 0),
         pinned: plan.cpu.map_or_else(|| "not pinned".to_owned(), |cpu| format!("pinned to CPU {cpu}")),
@@ -170,7 +173,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             Some(history) => plots::over_time(history, &grid, Place::Page)?,
             None => Vec::new(),
         },
-        timeline: history.as_ref().map(|history| timeline::timeline(history, grid.floor, &way_anchors)),
+        timeline: history.as_ref().map(|history| timeline::timeline(history, &way_anchors)),
         ops: ops::groups(report, &op_anchors),
         op_count: report.catalogue.ops.len(),
         ways: ways::ways(report, &way_anchors),

@@ -75,7 +75,8 @@ pub fn scatter(report: &Report) -> Option<Scatter> {
 }
 
 fn known(cell: &Cell) -> Option<(&Cell, &Spread, f64)> {
-    let spread = cell.spread.as_ref()?;
+    // What a trap scatters is the hypervisor's.
+    let spread = cell.spread.as_ref().filter(|_| !cell.traps())?;
     let cycles = cell.overhead?.cycles;
     let width = cycles.high - cycles.low;
     let finite = spread.within_round.is_finite() && spread.between_workers.is_finite() && width.is_finite();

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::published::{Said, said};
 use super::{HtmlError, NOTHING, clipped};
-use crate::report::plots::number::{fixed, plural};
+use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
+use crate::report::plots::number::{exact, fixed, plural};
 use crate::report::plots::{self, Place, Plot};
 use crate::report::schema::{Estimate, Report, Workload, WorkloadKernel};
 
@@ -20,6 +21,9 @@ pub(super) struct Workloads {
     /// Instructions above `inline`; none where they were not counted.
     pub instructions: Option<Matrix>,
     pub published: Vec<Said>,
+    /// What the floor and the placement range are.
+    pub floor: &'static str,
+    pub placement_range: &'static str,
     /// Why kernels were not placed anew, where they were not.
     pub in_place: Option<String>,
 }
@@ -33,7 +37,9 @@ pub(super) struct Line {
     pub inline: String,
     /// Instructions of a unit, and per cycle where the machine counts those.
     pub instructions: String,
-    /// What the same kernel at two places in memory differs by, 95 times in 100, in percent.
+    /// The floor in percent.
+    pub floor: String,
+    /// The placement range in percent.
     pub placement: String,
     pub calls: String,
     pub most_called: String,
@@ -96,12 +102,19 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
         ),
         instructions: counted.then(|| matrix(report, |_| true, |_| String::new(), instructions)),
         published: said(report)?,
+        floor: definition(WORKLOAD_FLOOR),
+        placement_range: definition(PLACEMENT_RANGE),
         in_place: report
             .workloads
             .iter()
             .find_map(|workload| workload.in_place.as_deref())
             .map(|why| clipped(why, 200)),
     }))
+}
+
+/// What stands behind the name in `name: what it is`.
+fn definition(words: &'static str) -> &'static str {
+    words.split_once(": ").map_or(words, |(_, definition)| definition)
 }
 
 /// What pv_ops cost a workload, and what other options do, in a sentence; none where neither the table nor patched sites were
@@ -154,7 +167,7 @@ pub(super) fn sentence(report: &Report) -> Option<String> {
             "; of the other kernel options {above} {} more, the dearest, {}, {}%",
             plural(above, "costs", "cost"),
             clipped(name, 40),
-            fixed(*percent, 1)
+            fixed(*percent, 2)
         )
     });
     Some(format!(
@@ -167,7 +180,7 @@ pub(super) fn sentence(report: &Report) -> Option<String> {
 fn line(workload: &Workload) -> Line {
     let mut called: Vec<(&String, &f64)> = workload.calls.iter().collect();
     called.sort_by(|a, b| b.1.total_cmp(a.1));
-    let most = called.iter().take(4).map(|(op, calls)| format!("{} {}", clipped(op, 40), fixed(**calls, 1)));
+    let most = called.iter().take(4).map(|(op, calls)| format!("{} {}", clipped(op, 40), exact(**calls)));
     let cycles = workload.inline_cycles.map_or_else(|| NOTHING.to_owned(), |cycles| fixed(cycles.estimate, 0));
     let ns = workload.inline_ns.map_or_else(|| NOTHING.to_owned(), |ns| fixed(ns, 1));
     Line {
@@ -177,8 +190,9 @@ fn line(workload: &Workload) -> Line {
         source: clipped(&workload.source, 200),
         inline: format!("{cycles} cycles, {ns} ns"),
         instructions: executed(workload),
-        placement: workload.placement_percent.map_or_else(|| NOTHING.to_owned(), |percent| fixed(percent, 2)),
-        calls: fixed(workload.calls.values().sum(), 1),
+        floor: workload.floor().map_or_else(|| NOTHING.to_owned(), |percent| fixed(percent, 2)),
+        placement: workload.placement_range().map_or_else(|| NOTHING.to_owned(), |percent| fixed(percent, 2)),
+        calls: exact(workload.calls.values().sum()),
         most_called: most.collect::<Vec<_>>().join(", "),
     }
 }
@@ -189,7 +203,7 @@ fn executed(workload: &Workload) -> String {
         counters.and_then(|c| Some((*c.get("instructions")?, *c.get("cycles").filter(|cycles| **cycles > 0.0)?)));
     let ipc = events
         .map_or_else(String::new, |(instructions, cycles)| format!(", {} per cycle", fixed(instructions / cycles, 2)));
-    format!("{}{ipc}", workload.inline_instructions.map_or_else(|| NOTHING.to_owned(), |count| fixed(count, 0)))
+    format!("{}{ipc}", workload.inline_instructions.map_or_else(|| NOTHING.to_owned(), exact))
 }
 
 /// The name of a kernel in tables.
@@ -235,7 +249,7 @@ fn instructions(kernel: Option<&WorkloadKernel>) -> Percent {
     let reason = || kernel.and_then(|kernel| kernel.instructions_absent.clone()).unwrap_or_default();
     Percent {
         shown: counted.map_or_else(|| NOTHING.to_owned(), |counted| fixed(counted.extra_percent, 2)),
-        interval: counted.map_or_else(String::new, |counted| format!("{} instructions", fixed(counted.per_unit, 1))),
+        interval: counted.map_or_else(String::new, |counted| format!("{} instructions", exact(counted.per_unit))),
         below: if counted.is_none() { clipped(&reason(), 200) } else { String::new() },
         resolved: counted.is_some(),
     }
@@ -254,7 +268,7 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
         };
     };
     let predicted = kernel.predicted_percent.map_or_else(String::new, |predicted| {
-        format!("; predicted {}, {} apart", fixed(predicted, 2), fixed(predicted - estimate, 2))
+        format!("; predicted {}: {} points apart", fixed(predicted, 2), fixed(predicted - estimate, 2))
     });
     let decides = kernel
         .deciding_percent

@@ -145,6 +145,13 @@ impl Canvas<'_> {
         self.done(self.area.draw(&Circle::new(at, radius, style)))
     }
 
+    /// The dot of a median: filled where it is resolved, hollow where it is not.
+    pub fn median(&self, at: (i32, i32), radius: u32, resolved: bool) -> Result<(), PlotError> {
+        self.dot(at, radius + 1, Ink::Paper)?;
+        self.dot(at, radius, Ink::Accent)?;
+        if resolved { Ok(()) } else { self.dot(at, radius.saturating_sub(2), Ink::Paper) }
+    }
+
     /// A line of text, its middle at the height of the point.
     pub fn text(&self, text: &str, at: (i32, i32), anchor: Anchor, size: u32, ink: Ink) -> Result<(), PlotError> {
         self.turned(text, at, anchor, size, ink, FontTransform::None)

@@ -90,10 +90,9 @@ pub struct Grid<'a> {
     pub columns: Vec<Column<'a>>,
     /// Ops in the order of the catalogue, group by group.
     pub rows: Vec<Row<'a>>,
-    /// The floor in core cycles; absent where the report has none or it is no usable number.
-    pub floor: Option<f64>,
     /// How many mechanisms and ops the grid has no room for.
     pub left_out: (usize, usize),
+    report: &'a Report,
     cells: HashMap<(&'a str, &'a str, Option<&'a str>, Regime), &'a Cell>,
 }
 
@@ -130,11 +129,10 @@ impl<'a> Grid<'a> {
         });
         let cells =
             of_body().map(|c| ((c.op.as_str(), c.mechanism.as_str(), c.state.as_deref(), c.regime), c)).collect();
-        let floor = report.floor.as_ref().map(|f| f.cycles).filter(|f| f.is_finite() && *f >= 0.0);
         let left_out = (columns.len().saturating_sub(MOST_COLUMNS), rows.len().saturating_sub(MOST_ROWS));
         columns.truncate(MOST_COLUMNS);
         rows.truncate(MOST_ROWS);
-        Self { body, columns, rows, floor, left_out, cells }
+        Self { body, columns, rows, left_out, report, cells }
     }
 
     /// What is known of an op by a mechanism in a regime.
@@ -164,6 +162,25 @@ impl<'a> Grid<'a> {
     pub fn cells_of(&self, column: &Column<'a>, regime: Regime) -> Vec<&'a Cell> {
         let of = |row: &Row<'a>| self.cells.get(&(row.op, column.mechanism, column.state, regime)).copied();
         self.rows.iter().filter_map(of).collect()
+    }
+
+    /// The floor of a regime in core cycles; absent where the report has none.
+    #[must_use]
+    pub fn floor_of(&self, regime: Regime) -> Option<f64> {
+        self.report.floor_of(regime)
+    }
+
+    /// Whether an op traps here: then its time says nothing of the mechanism.
+    #[must_use]
+    pub fn traps(&self, op: &'a str, column: &Column<'a>, regime: Regime) -> bool {
+        self.cells.get(&(op, column.mechanism, column.state, regime)).is_some_and(|cell| cell.traps())
+    }
+
+    /// The ops that trap in a regime, by some mechanism.
+    #[must_use]
+    pub fn trapping_ops(&self, regime: Regime) -> Vec<&'a str> {
+        let traps = |op| self.columns.iter().any(|column| self.traps(op, column, regime));
+        self.rows.iter().map(|row| row.op).filter(|op| traps(op)).collect()
     }
 
     /// Whether anything was measured in a regime.

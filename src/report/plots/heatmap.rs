@@ -3,6 +3,7 @@
 use super::canvas::{Anchor, Canvas, HEAT_STEPS, Ink, draw};
 use super::grid::{Grid, Reading, Row, group_name};
 use super::number::{clipped, interval, plain};
+use super::text_width::{label_text, widest};
 use super::{Place, Plot, PlotError};
 use crate::op::{Group, Kind};
 use crate::regime::Regime;
@@ -12,9 +13,9 @@ pub(super) const MOST_WITH_NUMBERS: usize = 12;
 
 const ROW: i32 = 19;
 const KIND: i32 = 20;
-/// The longest label in characters, and a character's width in pixels.
-const LABEL: usize = 30;
-const CHARACTER: f64 = 6.7;
+const LABEL_SIZE: u32 = 12;
+/// What stands in the cell of an op that traps.
+const TRAPS: &str = "\u{d7}";
 
 /// Lower ends of the steps of the scale in core cycles. The first begins at the floor.
 pub const STEPS: [f64; HEAT_STEPS] = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
@@ -43,25 +44,23 @@ struct Shape {
 fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
     let id = format!("heatmap-{}", group_name(group));
     let rows: Vec<&Row> = grid.rows.iter().filter(|r| r.group == group).collect();
-    let longest = grid.rows.iter().map(|r| r.op.chars().count()).max().unwrap_or(0).min(LABEL);
-    let heads = grid.columns.iter().map(|c| c.label().chars().count()).max().unwrap_or(0).min(LABEL);
     let shape = Shape {
-        label: (longest as f64 * CHARACTER) as i32 + 8,
-        top: (heads as f64 * CHARACTER) as i32 + 12,
+        label: widest(grid.rows.iter().map(|row| row.op), LABEL_SIZE) + 8,
+        top: widest(grid.columns.iter().map(|column| column.label()), LABEL_SIZE) + 12,
         cell: if grid.columns.len() <= MOST_WITH_NUMBERS { 36 } else { 24 },
     };
     let left = shape.label + KIND;
     let right = left + shape.cell * grid.columns.len() as i32;
     let bottom = shape.top + ROW * rows.len() as i32;
     let legend = if place == Place::File { 34 } else { 2 };
-    let size = (right.max(if place == Place::File { 460 } else { 0 }) as u32 + 2, (bottom + legend) as u32);
+    let size = (right.max(if place == Place::File { 540 } else { 0 }) as u32 + 2, (bottom + legend) as u32);
 
     let title = format!("Overhead of {} ops by mechanism in throughput", group_name(group));
     let description = words(grid, &rows);
     let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
         for (index, column) in grid.columns.iter().enumerate() {
             let x = left + shape.cell * index as i32 + shape.cell / 2;
-            canvas.upwards(&clipped(&column.label(), LABEL), (x, shape.top - 6), 12, Ink::Text)?;
+            canvas.upwards(&label_text(&column.label()), (x, shape.top - 6), LABEL_SIZE, Ink::Text)?;
         }
         let mut cells = Vec::new();
         for (index, row) in rows.iter().enumerate() {
@@ -84,12 +83,13 @@ fn plot(grid: &Grid, group: Group, place: Place) -> Result<Plot, PlotError> {
 }
 
 fn words(grid: &Grid, rows: &[&Row]) -> String {
-    let (mut resolved, mut unresolved, mut absent) = (0, 0, 0);
+    let (mut resolved, mut unresolved, mut trapping, mut absent) = (0, 0, 0, 0);
     let mut largest: Option<(f64, String)> = None;
     for row in rows {
         for column in &grid.columns {
             match grid.reading(row.op, column, Regime::Throughput) {
                 Reading::Absent(_) => absent += 1,
+                Reading::Unresolved(_) if grid.traps(row.op, column, Regime::Throughput) => trapping += 1,
                 Reading::Unresolved(_) => unresolved += 1,
                 Reading::Resolved(it) => {
                     resolved += 1;
@@ -103,7 +103,8 @@ fn words(grid: &Grid, rows: &[&Row]) -> String {
     let largest = largest
         .map_or_else(String::new, |(most, place)| format!(" The largest overhead is {} cycles: {place}.", plain(most)));
     format!(
-        "{} ops by {} mechanisms: {resolved} cells resolved, {unresolved} not resolved, {absent} not measured.{largest}",
+        "{} ops by {} mechanisms: {resolved} cells resolved, {unresolved} not resolved, {trapping} trapping, \
+         {absent} not measured.{largest}",
         rows.len(),
         grid.columns.len()
     )
@@ -123,7 +124,7 @@ struct Cell {
 /// What stands in front of a line.
 fn head(canvas: &Canvas, row: &Row, shape: &Shape, y: i32) -> Result<(), PlotError> {
     let middle = y + ROW / 2;
-    canvas.text(&clipped(row.op, LABEL), (shape.label - 4, middle), Anchor::End, 12, Ink::Text)?;
+    canvas.text(&label_text(row.op), (shape.label - 4, middle), Anchor::End, LABEL_SIZE, Ink::Text)?;
     let kind = match row.kind {
         Some(Kind::Real) => "R",
         Some(Kind::Modelled) => "M",
@@ -147,12 +148,17 @@ fn line(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
                 cells.push(Cell { from, to, ink: Ink::Paper, title, number: None });
                 continue;
             }
+            Reading::Unresolved(_) if grid.traps(row.op, column, Regime::Throughput) => {
+                let title = format!("{}: traps: the time is the hypervisor's", name());
+                cells.push(Cell { from, to, ink: Ink::Paper, title, number: Some((TRAPS.to_owned(), Ink::Muted)) });
+                continue;
+            }
             Reading::Unresolved(it) => (Ink::Hatch, Ink::Muted, it),
             Reading::Resolved(it) if it.estimate < 0.0 => (Ink::Faster, Ink::OnHeat(0), it),
             Reading::Resolved(it) => (Ink::Heat(step(it.estimate)), Ink::OnHeat(step(it.estimate)), it),
         };
         // Row and column say which it is; there are thousands.
-        let title = if numbers { format!("{}: {}", name(), interval(it)) } else { plain(it.estimate) };
+        let title = if numbers { format!("{}: {}", name(), interval(it)) } else { interval(it) };
         // That it is not resolved is said by the hatching.
         let number = (numbers && ink != Ink::Hatch).then(|| (plain(it.estimate), on));
         cells.push(Cell { from, to, ink, title, number });
@@ -169,7 +175,7 @@ fn legend(canvas: &mut Canvas, y: i32) -> Result<(), PlotError> {
     }
     let x = 44 + 39 * HEAT_STEPS as i32 + 8;
     canvas.rect((x, y - 8), (x + 16, y + 8), Ink::Hatch)?;
-    canvas.text("not resolved", (x + 20, y), Anchor::Start, 11, Ink::Muted)
+    canvas.text(&format!("not resolved   {TRAPS} traps"), (x + 20, y), Anchor::Start, 11, Ink::Muted)
 }
 
 /// What each step of the scale holds, in core cycles.

@@ -2,21 +2,24 @@
 
 use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::grid::{Column, Grid};
-use super::number::{clipped, fixed, plain, quantile, sorted};
+use super::number::{plural, signed};
 use super::scale::{Scale, mark};
-use super::spread::Spread;
+use super::spread::{BEYOND, Spread, axis_end};
+use super::text_width::{label_text, widest};
 use super::{Place, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::Report;
+use crate::report::over_ops::{MEDIAN_OVER_OPS, Paired, paired};
 use crate::report::subject::is_of_linux;
 
-const WIDTH: i32 = 348;
-/// The longest label in characters, and a character's width in pixels.
-const LABEL: usize = 22;
-const CHARACTER: f64 = 6.6;
-const RIGHT: i32 = 284;
+/// Pixels of the axis, and of the numbers beside it.
+const AXIS: i32 = 106;
+const NUMBERS: i32 = 134;
+const LABEL_SIZE: u32 = 12;
+const STATE_SIZE: u32 = 11;
 const TOP: i32 = 26;
 const ROW: i32 = 34;
+const FOOT: i32 = 42;
 
 /// A mechanism, in one state where it is patchable, that was Linux's way from some year on.
 pub struct Step<'a> {
@@ -32,8 +35,38 @@ pub struct Step<'a> {
 pub struct Measured<'a> {
     /// Its overheads over the ops.
     pub spread: Spread<'a>,
-    /// Median over the ops, in core cycles, of the difference to the step before that was measured; absent for the first.
-    pub bought: Option<f64>,
+    /// Against the step before that was measured; absent for the first.
+    pub bought: Option<Bought>,
+}
+
+/// What a step bought: two steps compare over the ops that both have, and over no others.
+pub struct Bought {
+    /// The medians over these ops; absent where there is no such op.
+    pub over: Option<Paired>,
+    /// Whether these are all ops of both steps.
+    all: bool,
+    /// Whether the difference is beyond the floor of the regime.
+    differs: bool,
+}
+
+impl Bought {
+    fn of(before: &Spread, after: &Spread, floor: Option<f64>) -> Self {
+        let over = paired(&before.over, &after.over);
+        let all = |ops| ops == before.over.cells.len() && ops == after.over.cells.len();
+        Self {
+            over,
+            all: over.is_some_and(|over| all(over.ops)),
+            differs: over.is_some_and(|over| floor.is_none_or(|floor| over.difference.abs() > floor)),
+        }
+    }
+
+    /// `\u{2212}3.86 over 22 ops`, and without the ops where they are all of both steps: in plot and table the same.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Some(over) = self.over else { return "no op in common".to_owned() };
+        let text = if self.differs { signed(over.difference) } else { "no difference".to_owned() };
+        if self.all { text } else { format!("{text} over {} {}", over.ops, plural(over.ops, "op", "ops")) }
+    }
 }
 
 /// The steps of Linux's history that a report has.
@@ -69,52 +102,54 @@ impl<'a> History<'a> {
 }
 
 fn measured<'a>(grid: &Grid<'a>, steps: &[Step<'a>], regime: Regime) -> Vec<Option<Measured<'a>>> {
-    let mut before: Option<&Column> = None;
+    let mut before: Option<Spread> = None;
     steps
         .iter()
         .map(|step| {
             let spread = Spread::of(grid, &step.column, regime)?;
-            let before = before.replace(&step.column);
-            let bought = before.and_then(|before| difference(grid, before, &step.column, regime));
+            let before = before.replace(spread.clone());
+            let bought = before.map(|before| Bought::of(&before, &spread, grid.floor_of(regime)));
             Some(Measured { spread, bought })
         })
         .collect()
 }
 
-/// Median over the ops that both have.
-fn difference<'a>(grid: &Grid<'a>, before: &Column<'a>, after: &Column<'a>, regime: Regime) -> Option<f64> {
-    let differences = grid.rows.iter().filter_map(|row| {
-        let of = |column| grid.reading(row.op, column, regime).estimate();
-        Some(of(after)? - of(before)?)
-    });
-    quantile(&sorted(differences), 0.5)
-}
-
 pub(super) fn plots(history: &History, grid: &Grid, place: Place) -> Result<Vec<Plot>, PlotError> {
     // One scale for all, so that regimes can be compared by eye.
-    let all = history.regimes.iter().flat_map(|(_, measured)| measured.iter().flatten());
-    let largest = all.map(|it| it.spread.five[3]).fold(1.0, f64::max);
-    let longest = history.steps.iter().map(|step| label(step).chars().count()).max().unwrap_or(0);
-    let left = (longest as f64 * CHARACTER) as i32 + 12;
-    let scale = Scale::new(grid.floor, largest, left, RIGHT);
-    let shape = Shape { left, scale };
-    history.regimes.iter().map(|(regime, measured)| plot(history, grid, &shape, *regime, measured, place)).collect()
+    let spreads =
+        || history.regimes.iter().flat_map(|(_, measured)| measured.iter().flatten()).map(|measured| &measured.spread);
+    let labels = widest(history.steps.iter().map(label), LABEL_SIZE);
+    let states = widest(history.steps.iter().filter_map(|step| step.column.state), STATE_SIZE);
+    let left = labels.max(states) + 12;
+    let least_floor = history.regimes.iter().filter_map(|(regime, _)| grid.floor_of(*regime)).reduce(f64::min);
+    let shape = Shape { left, scale: Scale::new(least_floor, axis_end(spreads()), left, left + AXIS) };
+    let of = |(regime, measured): &(Regime, Vec<_>)| {
+        let shape = Shape { scale: shape.scale.with_floor(grid.floor_of(*regime)), ..shape };
+        plot(history, &shape, *regime, measured, place)
+    };
+    history.regimes.iter().map(of).collect()
 }
 
-/// What all regimes share.
+/// Where the axis is, and what lies at the floor of a regime.
+#[derive(Clone, Copy)]
 struct Shape {
     left: i32,
     scale: Scale,
 }
 
+impl Shape {
+    fn width(&self) -> i32 {
+        self.left + AXIS + NUMBERS
+    }
+}
+
 /// `2007 table`; the state stands below.
 fn label(step: &Step) -> String {
-    clipped(&format!("{} {}", step.year, step.column.mechanism), LABEL)
+    format!("{} {}", step.year, step.column.mechanism)
 }
 
 fn plot(
     history: &History,
-    grid: &Grid,
     shape: &Shape,
     regime: Regime,
     measured: &[Option<Measured>],
@@ -124,62 +159,65 @@ fn plot(
         history.steps.iter().zip(measured).filter_map(|(step, it)| Some((step, it.as_ref()?))).collect();
     let id = format!("history-{}", regime.name());
     let title = format!("The ladder over time, {}", regime.name());
-    let words: Vec<String> =
-        rungs.iter().map(|(step, it)| format!("{} {}", step.year, it.spread.words(grid.floor))).collect();
-    let description =
-        format!("Overhead over inline in core cycles per call, median over ops, oldest first. {}.", words.join("; "));
+    let words: Vec<String> = rungs.iter().map(|(step, it)| words(step, it)).collect();
+    let description = format!(
+        "Overhead over inline in core cycles per call, {MEDIAN_OVER_OPS}, oldest first; against the step before, \
+         the median of the difference over the ops that both have. {}.",
+        words.join("; ")
+    );
     let bottom = TOP + ROW * rungs.len() as i32;
-    let svg = draw(&id, (WIDTH as u32, (bottom + 42) as u32), &title, &description, place == Place::File, |canvas| {
+    let size = (shape.width() as u32, (bottom + FOOT) as u32);
+    let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
         axis(canvas, shape, regime, bottom)?;
         let middle = |index: usize| TOP + ROW * index as i32 + ROW / 2;
-        for (index, pair) in rungs.windows(2).enumerate() {
-            if let [(_, before), (_, after)] = pair {
-                let from = (shape.scale.x(before.spread.median()), middle(index));
-                let to = (shape.scale.x(after.spread.median()), middle(index + 1));
-                canvas.line(from, to, Ink::Accent, 1)?;
+        for (index, (_, it)) in rungs.iter().enumerate().skip(1) {
+            // Both ends are medians over the ops that both steps have: no line where there is none.
+            if let Some(over) = it.bought.as_ref().and_then(|bought| bought.over) {
+                let from = (shape.scale.x(over.first), middle(index - 1));
+                canvas.line(from, (shape.scale.x(over.second), middle(index)), Ink::Accent, 1)?;
             }
         }
         for (index, (step, it)) in rungs.iter().enumerate() {
-            rung(canvas, grid, shape, step, it, middle(index))?;
+            rung(canvas, shape, step, it, middle(index))?;
         }
         Ok(())
     })?;
     Ok(Plot::new(&id, title, description, svg))
 }
 
+fn words(step: &Step, it: &Measured) -> String {
+    let bought = it.bought.as_ref().map_or_else(String::new, |bought| format!(", {}", bought.text()));
+    format!("{} {}{bought}", step.year, it.spread.words())
+}
+
 fn axis(canvas: &mut Canvas, shape: &Shape, regime: Regime, bottom: i32) -> Result<(), PlotError> {
     canvas.text(regime.name(), (shape.left, TOP - 13), Anchor::Start, 13, Ink::Text)?;
-    canvas.text("median", (WIDTH - 2, TOP - 13), Anchor::End, 11, Ink::Muted)?;
+    canvas.text("median, bought", (shape.width() - 2, TOP - 13), Anchor::End, 11, Ink::Muted)?;
     canvas.rect((shape.left, TOP), (shape.scale.x(0.0), bottom), Ink::Band)?;
     for (value, x) in shape.scale.marks(26) {
         canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;
         canvas.text(&mark(value), (x, bottom + 12), Anchor::Middle, 11, Ink::Muted)?;
     }
-    let middle = (shape.left + RIGHT) / 2;
+    let middle = shape.left + AXIS / 2;
     canvas.text("cycles above inline, log scale", (middle, bottom + 30), Anchor::Middle, 11, Ink::Muted)
 }
 
-fn rung(canvas: &mut Canvas, grid: &Grid, shape: &Shape, step: &Step, it: &Measured, y: i32) -> Result<(), PlotError> {
+fn rung(canvas: &mut Canvas, shape: &Shape, step: &Step, it: &Measured, y: i32) -> Result<(), PlotError> {
+    let Shape { left, scale } = shape;
     let label_y = if step.column.state.is_some() { y - 7 } else { y };
-    canvas.text(&label(step), (shape.left - 8, label_y), Anchor::End, 12, Ink::Text)?;
+    canvas.text(&label_text(&label(step)), (left - 8, label_y), Anchor::End, LABEL_SIZE, Ink::Text)?;
     if let Some(state) = step.column.state {
-        canvas.text(&clipped(state, LABEL), (shape.left - 8, y + 8), Anchor::End, 11, Ink::Muted)?;
+        canvas.text(&label_text(state), (left - 8, y + 8), Anchor::End, STATE_SIZE, Ink::Muted)?;
     }
-    let [_, low, median, high, _] = it.spread.five;
-    canvas.rect((shape.scale.x(low), y - 4), (shape.scale.x(high).max(shape.scale.x(low) + 1), y + 4), Ink::Dot)?;
-    let near = |value: f64| grid.floor.is_some_and(|floor| value.abs() <= floor);
-    let at = (shape.scale.x(median), y);
-    canvas.dot(at, 5, Ink::Accent)?;
-    if near(median) {
-        canvas.dot(at, 3, Ink::Paper)?;
+    let [_, low, median, high, _] = it.spread.over.five;
+    canvas.rect((scale.x(low), y - 4), (scale.x(high).max(scale.x(low) + 1), y + 4), Ink::Dot)?;
+    if scale.is_beyond(high) {
+        canvas.text(BEYOND, (left + AXIS, y), Anchor::Start, 11, Ink::Muted)?;
     }
-    let (value, ink) =
-        if near(median) { ("\u{2264} floor".to_owned(), Ink::Muted) } else { (plain(median), Ink::Text) };
-    canvas.text(&value, (WIDTH - 2, y - 7), Anchor::End, 12, ink)?;
-    let bought = match it.bought {
-        None => return Ok(()),
-        Some(bought) if near(bought) => "as before".to_owned(),
-        Some(bought) => format!("{}{}", if bought > 0.0 { "+" } else { "" }, fixed(bought, 2)),
-    };
-    canvas.text(&bought, (WIDTH - 2, y + 8), Anchor::End, 11, Ink::Muted)
+    let resolved = it.spread.over.median_is_resolved();
+    canvas.median((scale.x(median), y), 5, resolved)?;
+    let ink = if resolved { Ink::Text } else { Ink::Muted };
+    canvas.text(&it.spread.median_text(), (shape.width() - 2, y - 7), Anchor::End, 12, ink)?;
+    let Some(bought) = &it.bought else { return Ok(()) };
+    canvas.text(&bought.text(), (shape.width() - 2, y + 8), Anchor::End, 11, Ink::Muted)
 }

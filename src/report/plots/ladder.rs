@@ -1,84 +1,112 @@
 //! The ladder of mechanisms: overhead over `inline` in throughput, cheapest first.
 
 use super::canvas::{Anchor, Canvas, Ink, draw};
-use super::grid::{Grid, Reading};
-use super::number::{clipped, fixed, plain};
+use super::grid::Grid;
+use super::number::plain;
 use super::scale::{Scale, mark};
-use super::spread::{Spread, label_width};
+use super::spread::{BEYOND, Spread, axis_end, estimate, outside};
+use super::text_width::{label_text, widest};
 use super::{Place, Plot, PlotError};
 use crate::regime::Regime;
+use crate::report::over_ops::MEDIAN_OVER_OPS;
 
-const WIDTH: i32 = 760;
-/// The widest label; a longer one is cut.
-const MOST_LEFT: i32 = 236;
-const CHARACTER: f64 = 7.4;
-const RIGHT: i32 = 588;
+/// Pixels of the axis, and of the numbers beside it.
+const AXIS: i32 = 352;
+const NUMBERS: i32 = 172;
+const MIN_LEFT: i32 = 70;
+const LABEL_SIZE: u32 = 13;
 const TOP: i32 = 30;
 const ROW: i32 = 38;
+/// Below the axis: its marks and its name, then a line for each thing that is not on it.
+const FOOT: i32 = 46;
+const NOTE: i32 = 16;
 
 pub(super) fn plot(grid: &Grid, place: Place) -> Result<Option<Plot>, PlotError> {
     let spreads = Spread::all(grid, Regime::Throughput);
     if spreads.is_empty() {
         return Ok(None);
     }
+    let left = (widest(spreads.iter().map(|s| &s.label), LABEL_SIZE) + 16).max(MIN_LEFT);
+    let floor = grid.floor_of(Regime::Throughput);
+    let scale = Scale::new(floor, axis_end(spreads.iter()), left, left + AXIS);
+    let shape = Shape { floor, left, width: left + AXIS + NUMBERS, scale };
+    let beyond: Vec<(&str, f64)> = spreads
+        .iter()
+        .flat_map(|spread| &spread.over.cells)
+        .map(|cell| (cell.op.as_str(), estimate(cell)))
+        .filter(|(_, cycles)| scale.is_beyond(*cycles))
+        .collect();
+    let notes = outside(grid, Regime::Throughput, &beyond);
+
     let title = "Ladder of mechanisms: overhead over inline in throughput".to_owned();
-    let floor_words = match grid.floor {
+    let floor_words = match floor {
         Some(floor) => format!("The floor is {} cycles. ", plain(floor)),
         None => "The floor is not known. ".to_owned(),
     };
-    let words: Vec<String> = spreads.iter().map(|s| s.words(grid.floor)).collect();
-    let description =
-        format!("Median over ops in core cycles per call, cheapest first. {floor_words}{}.", words.join("; "));
+    let words: Vec<String> = spreads.iter().map(Spread::words).collect();
+    let description = format!(
+        "Core cycles per call, {MEDIAN_OVER_OPS}, cheapest first. {floor_words}{}.{}",
+        words.join("; "),
+        notes.iter().map(|note| format!(" {note}.")).collect::<String>()
+    );
     let bottom = TOP + ROW * spreads.len() as i32;
-    let largest = spreads.iter().map(|s| s.five[4]).fold(1.0, f64::max);
-    let left = label_width(&spreads, CHARACTER, MOST_LEFT);
-    let scale = Scale::new(grid.floor, largest, left, RIGHT);
-    let size = (WIDTH as u32, (bottom + 46) as u32);
+    let size = (shape.width as u32, (bottom + FOOT + NOTE * notes.len() as i32) as u32);
     let svg = draw("ladder", size, &title, &description, place == Place::File, |canvas| {
-        axis(canvas, grid, &scale, left, bottom)?;
+        axis(canvas, &shape, bottom)?;
+        for (index, note) in notes.iter().enumerate() {
+            let y = bottom + FOOT + 4 + NOTE * index as i32;
+            canvas.text(note, (left, y), Anchor::Start, 11, Ink::Muted)?;
+        }
         for (index, spread) in spreads.iter().enumerate() {
-            rung(canvas, grid, &scale, spread, left, TOP + ROW * index as i32 + ROW / 2)?;
+            rung(canvas, &shape, spread, TOP + ROW * index as i32 + ROW / 2)?;
         }
         Ok(())
     })?;
     Ok(Some(Plot::new("ladder", title, description, svg)))
 }
 
-fn axis(canvas: &mut Canvas, grid: &Grid, scale: &Scale, left: i32, bottom: i32) -> Result<(), PlotError> {
+/// What all rungs share.
+struct Shape {
+    floor: Option<f64>,
+    left: i32,
+    width: i32,
+    scale: Scale,
+}
+
+fn axis(canvas: &mut Canvas, shape: &Shape, bottom: i32) -> Result<(), PlotError> {
+    let Shape { floor, left, width, scale } = shape;
     let at_floor = scale.x(0.0);
-    canvas.rect((left, TOP), (at_floor, bottom), Ink::Band)?;
+    canvas.rect((*left, TOP), (at_floor, bottom), Ink::Band)?;
     for (value, x) in scale.marks(30) {
         canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;
         canvas.text(&mark(value), (x, bottom + 13), Anchor::Middle, 12, Ink::Muted)?;
     }
-    let band = match grid.floor {
-        Some(floor) => format!("floor {}", plain(floor)),
+    let band = match floor {
+        // A floor that would leave no room for what is above it is not where the axis begins.
+        Some(floor) if *floor < scale.floor => format!("floor {}; up to {}", plain(*floor), plain(scale.floor)),
+        Some(floor) => format!("floor {}", plain(*floor)),
         None => "no floor known".to_owned(),
     };
     canvas.line((at_floor, TOP - 4), (at_floor, bottom), Ink::BandText, 1)?;
-    canvas.text(&band, (left, TOP - 13), Anchor::Start, 12, Ink::BandText)?;
-    canvas.text("median [middle half]", (WIDTH - 4, TOP - 13), Anchor::End, 12, Ink::Muted)?;
-    let middle = (left + RIGHT) / 2;
+    canvas.text(&band, (*left, TOP - 13), Anchor::Start, 12, Ink::BandText)?;
+    canvas.text("median [middle half]", (width - 4, TOP - 13), Anchor::End, 12, Ink::Muted)?;
+    let middle = left + AXIS / 2;
     canvas.text("core cycles per call above inline, log scale", (middle, bottom + 33), Anchor::Middle, 12, Ink::Muted)
 }
 
-fn rung(canvas: &mut Canvas, grid: &Grid, scale: &Scale, spread: &Spread, left: i32, y: i32) -> Result<(), PlotError> {
-    canvas.text(
-        &clipped(&spread.label, (f64::from(left) / CHARACTER) as usize),
-        (left - 10, y),
-        Anchor::End,
-        13,
-        Ink::Text,
-    )?;
+fn rung(canvas: &mut Canvas, shape: &Shape, spread: &Spread, y: i32) -> Result<(), PlotError> {
+    let Shape { left, width, scale, .. } = shape;
+    canvas.text(&label_text(&spread.label), (left - 10, y), Anchor::End, LABEL_SIZE, Ink::Text)?;
     let dots: Vec<_> = spread
-        .readings
+        .over
+        .cells
         .iter()
         .enumerate()
-        .filter_map(|(index, (_, reading))| {
+        .filter(|(_, cell)| !scale.is_beyond(estimate(cell)))
+        .map(|(index, cell)| {
             // Dots that would cover each other are spread over the height of the rung by the golden ratio.
             let share = (index as f64 * 0.618_033_988_749_895).fract() - 0.5;
-            let at = (scale.x(reading.estimate()?), y + (share * 24.0).round() as i32);
-            Some((at, matches!(reading, Reading::Resolved(_))))
+            ((scale.x(estimate(cell)), y + (share * 24.0).round() as i32), cell.resolved)
         })
         .collect();
     // Those of one look in a row: they become one path.
@@ -88,23 +116,17 @@ fn rung(canvas: &mut Canvas, grid: &Grid, scale: &Scale, spread: &Spread, left: 
     for (at, _) in dots.iter().filter(|dot| dot.1) {
         canvas.dot(*at, 2, Ink::Dot)?;
     }
-    let [_, low, median, high, _] = spread.five;
-    canvas.line((scale.x(low), y), (scale.x(high), y), Ink::Accent, 3)?;
-    let hidden = grid.floor.is_some_and(|floor| median.abs() <= floor);
-    let at = (scale.x(median), y);
-    canvas.dot(at, 7, Ink::Paper)?;
-    canvas.dot(at, 6, Ink::Accent)?;
-    if hidden {
-        canvas.dot(at, 4, Ink::Paper)?;
+    if dots.len() < spread.over.cells.len() {
+        canvas.text(BEYOND, (left + AXIS + 2, y), Anchor::Start, 12, Ink::Muted)?;
     }
-    let digits = if high.abs() < 9.95 { 2 } else { 1 };
-    let numbers = if hidden {
-        "not distinguishable".to_owned()
+    let [_, low, median, high, _] = spread.over.five;
+    canvas.line((scale.x(low), y), (scale.x(high), y), Ink::Accent, 3)?;
+    canvas.median((scale.x(median), y), 6, spread.over.median_is_resolved())?;
+    let (numbers, ink) = if spread.over.median_is_resolved() {
+        (format!("{} [{}, {}]", spread.median_text(), plain(low), plain(high)), Ink::Text)
     } else {
-        format!("{} [{}, {}]", fixed(median, digits), fixed(low, digits), fixed(high, digits))
+        (spread.median_text(), Ink::Muted)
     };
-    let ink = if hidden { Ink::Muted } else { Ink::Text };
-    canvas.text(&numbers, (WIDTH - 4, y - 7), Anchor::End, 13, ink)?;
-    let resolved = format!("{} of {} ops resolved", spread.resolved, spread.readings.len());
-    canvas.text(&resolved, (WIDTH - 4, y + 9), Anchor::End, 11, Ink::Muted)
+    canvas.text(&numbers, (width - 4, y - 7), Anchor::End, 13, ink)?;
+    canvas.text(&spread.resolved_text(), (width - 4, y + 9), Anchor::End, 11, Ink::Muted)
 }

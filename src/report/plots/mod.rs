@@ -13,6 +13,7 @@ pub(crate) mod number;
 mod regimes;
 mod scale;
 mod spread;
+mod text_width;
 mod workload;
 
 use thiserror::Error;

@@ -29,11 +29,14 @@ pub fn fixed(value: f64, digits: usize) -> String {
     }
 }
 
-/// A number by its own size: three significant digits, two after the point at most.
+/// A number by its own size: three significant digits, two after the point at most; below 0.1 three after the
+/// point, and five below what three would show.
 #[must_use]
 pub fn plain(value: f64) -> String {
     let size = value.abs();
-    let digits = if (0.0005..0.095).contains(&size) {
+    let digits = if (0.000_005..0.000_5).contains(&size) {
+        5
+    } else if (0.0005..0.095).contains(&size) {
         3
     } else if size < 9.95 {
         2
@@ -45,29 +48,47 @@ pub fn plain(value: f64) -> String {
     fixed(value, digits)
 }
 
+/// What was counted, not estimated, with all of its digits: `18,380`, `12.25`. A mean that does not end has six
+/// after the point.
+#[must_use]
+pub fn exact(count: f64) -> String {
+    // From here on neighbouring values are more than a tenth apart.
+    const MAX_EXACT: f64 = 1e15;
+    if !count.is_finite() || count.abs() >= MAX_EXACT {
+        return fixed(count, 0);
+    }
+    let text = format!("{:.6}", count.abs());
+    let (whole, rest) = text.split_once('.').unwrap_or((text.as_str(), ""));
+    let rest = rest.trim_end_matches('0');
+    let (whole, point) = (grouped(whole), if rest.is_empty() { "" } else { "." });
+    let sign = if count < 0.0 && (whole != "0" || !rest.is_empty()) { "\u{2212}" } else { "" };
+    format!("{sign}{whole}{point}{rest}")
+}
+
+/// Digits with a comma before every three: `100000` as `100,000`.
+#[must_use]
+pub fn grouped(digits: &str) -> String {
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A difference with its sign: `+3.86`, `\u{2212}3.86`.
+#[must_use]
+pub fn signed(difference: f64) -> String {
+    format!("{}{}", if difference > 0.0 { "+" } else { "" }, plain(difference))
+}
+
 /// `3.88 [3.80, 3.95]`
 #[must_use]
 pub fn interval(it: Estimate) -> String {
     let digits = digits(it.high - it.low);
     format!("{} [{}, {}]", fixed(it.estimate, digits), fixed(it.low, digits), fixed(it.high, digits))
-}
-
-/// The value of an ordered sample below which a share `at` of it lies, by linear interpolation. None of an empty sample.
-#[must_use]
-pub fn quantile(sorted: &[f64], at: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let place = at.clamp(0.0, 1.0) * last as f64;
-    let below = place.floor() as usize;
-    let (a, b) = (*sorted.get(below)?, *sorted.get((below + 1).min(last))?);
-    Some((b - a).mul_add(place - below as f64, a))
-}
-
-/// Sorted copies of the finite values.
-#[must_use]
-pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
-    let mut sorted: Vec<f64> = values.into_iter().filter(|v| v.is_finite()).collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted
 }
 
 /// `op` or `ops`
@@ -111,14 +132,23 @@ mod tests {
     }
 
     #[test]
-    fn long_labels_are_cut_and_control_characters_go() {
-        assert_eq!(clipped("ab\u{1b}c", 9), "ab c");
-        assert_eq!(clipped("abcdef", 4), "abc\u{2026}");
+    fn a_count_keeps_all_of_its_digits() {
+        let shown = [18_380.0, 12.25, 0.125, 7.0, 1_234_567.5, -2_000.0, 1.0 / 3.0, 0.0, -0.0].map(exact);
+        let expected =
+            ["18,380", "12.25", "0.125", "7", "1,234,567.5", "\u{2212}2,000", "0.333333", "0", "0"].map(str::to_owned);
+        assert_eq!(shown, expected);
+        assert_eq!(exact(f64::NAN), NOTHING);
     }
 
     #[test]
-    fn quantiles_interpolate() {
-        assert_eq!(quantile(&[1.0, 2.0], 0.5), Some(1.5));
-        assert_eq!(quantile(&[], 0.5), None);
+    fn a_small_number_is_not_shown_as_none() {
+        assert_eq!([0.000_31, 0.003_1, 0.031, 0.31, 3.1].map(plain), ["0.00031", "0.003", "0.031", "0.31", "3.10"]);
+        assert_eq!([signed(3.86), signed(-3.86), signed(0.0)], ["+3.86", "\u{2212}3.86", "0.00"]);
+    }
+
+    #[test]
+    fn long_labels_are_cut_and_control_characters_go() {
+        assert_eq!(clipped("ab\u{1b}c", 9), "ab c");
+        assert_eq!(clipped("abcdef", 4), "abc\u{2026}");
     }
 }

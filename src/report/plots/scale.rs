@@ -25,6 +25,18 @@ impl Scale {
         Self { low: floor / 2.2, high, left, right, floor }
     }
 
+    /// The same scale with another floor: one axis for regimes that differ in it.
+    #[must_use]
+    pub fn with_floor(self, floor: Option<f64>) -> Self {
+        Self { floor: floor.unwrap_or(NO_FLOOR).clamp(LEAST, 1e3).min(self.high), ..self }
+    }
+
+    /// Whether a value lies beyond the end of the scale, where it is drawn on the end.
+    #[must_use]
+    pub fn is_beyond(&self, cycles: f64) -> bool {
+        cycles > self.high
+    }
+
     /// The pixel of a value. What is below the floor lies on it.
     #[must_use]
     pub fn x(&self, cycles: f64) -> i32 {
@@ -36,27 +48,24 @@ impl Scale {
         self.left + (share * f64::from(self.right - self.left)).round() as i32
     }
 
-    /// The values to mark: 1, 2 and 5 in every decade, or powers of ten where that is too many.
+    /// The values to mark, no two closer than `least_gap` pixels: powers of ten, then 2 and 5 of every decade where
+    /// there is room between them.
     #[must_use]
     pub fn marks(&self, least_gap: i32) -> Vec<(f64, i32)> {
         let mut marks: Vec<(f64, i32)> = Vec::new();
-        for decade in -3..=6 {
-            for step in [1.0, 2.0, 5.0] {
+        for step in [1.0, 2.0, 5.0] {
+            for decade in -3..=6 {
                 let value = step * 10f64.powi(decade);
                 if value <= self.floor * 1.15 || value > self.high {
                     continue;
                 }
                 let x = self.exact(value);
-                // A power of ten displaces its neighbour.
-                if marks.last().is_some_and(|(_, before)| x - before < least_gap) {
-                    if step != 1.0 {
-                        continue;
-                    }
-                    marks.pop();
+                if marks.iter().all(|(_, other)| (x - other).abs() >= least_gap) {
+                    marks.push((value, x));
                 }
-                marks.push((value, x));
             }
         }
+        marks.sort_by_key(|mark| mark.1);
         marks
     }
 }
@@ -81,9 +90,21 @@ mod tests {
     }
 
     #[test]
+    fn one_scale_serves_several_floors() {
+        let scale = Scale::new(Some(0.05), 40.0, 100, 500);
+        let higher = scale.with_floor(Some(6.0));
+        assert_eq!(scale.x(20.0), higher.x(20.0));
+        assert!(higher.x(0.0) > scale.x(0.0) && higher.x(0.0) == scale.x(6.0));
+        assert!(!scale.is_beyond(40.0) && scale.is_beyond(500.0));
+    }
+
+    #[test]
     fn marks_keep_their_distance() {
         let marks = Scale::new(Some(0.05), 40.0, 100, 400).marks(30);
         assert!(marks.len() >= 3);
         assert!(marks.windows(2).all(|w| w[1].1 - w[0].1 >= 30), "{marks:?}");
+        // Decades that are closer than that have every other one.
+        let narrow = Scale::new(Some(0.01), 150.0, 100, 210).marks(30);
+        assert!(narrow.len() >= 2, "{narrow:?}");
     }
 }

@@ -1,39 +1,31 @@
 //! How a mechanism's overheads lie over the ops of a regime.
 
-use super::grid::{Column, Grid, Reading};
-use super::number::{fixed, plain, quantile, sorted};
+use super::grid::{Column, Grid};
+use super::number::{clipped, plain, plural};
 use crate::regime::Regime;
+use crate::report::over_ops::OverOps;
+use crate::report::schema::Cell;
 
-/// The width in pixels that the labels of spreads need at `character` pixels a character, `most` at most.
-#[must_use]
-pub fn label_width(spreads: &[Spread], character: f64, most: i32) -> i32 {
-    let longest = spreads.iter().map(|s| s.label.chars().count()).max().unwrap_or(0);
-    ((longest as f64 * character) as i32 + 14).clamp(70, most)
-}
+/// What stands where a median is no finding.
+pub const NOT_RESOLVED: &str = "not resolved";
 
-/// The overheads of one mechanism over all ops that were measured, in core cycles.
+/// The mark of what goes on beyond the end of an axis.
+pub const BEYOND: &str = "\u{25b8}";
+
+/// The overheads of one mechanism over the ops of a regime.
 #[derive(Clone, Debug)]
 pub struct Spread<'a> {
     /// Name and state.
     pub label: String,
-    /// Each op's reading, in the order of the grid.
-    pub readings: Vec<(&'a str, Reading<'a>)>,
-    /// Smallest, first quartile, median, third quartile, largest.
-    pub five: [f64; 5],
-    /// Readings above the floor and resolved.
-    pub resolved: usize,
+    /// The cells and their median.
+    pub over: OverOps<'a>,
 }
 
 impl<'a> Spread<'a> {
-    /// None where nothing was measured.
+    /// None where nothing was measured, or all ops trap.
     #[must_use]
     pub fn of(grid: &Grid<'a>, column: &Column<'a>, regime: Regime) -> Option<Self> {
-        let readings = grid.readings(column, regime);
-        let values = sorted(readings.iter().filter_map(|(_, r)| r.estimate()));
-        let at = |share| quantile(&values, share);
-        let five = [at(0.0)?, at(0.25)?, at(0.5)?, at(0.75)?, at(1.0)?];
-        let resolved = readings.iter().filter(|(_, r)| matches!(r, Reading::Resolved(_))).count();
-        Some(Self { label: column.label(), readings, five, resolved })
+        Some(Self { label: column.label(), over: OverOps::of(grid.cells_of(column, regime))? })
     }
 
     /// The spreads of all mechanisms that were measured, smallest median first; ties keep the order of the catalogue.
@@ -41,33 +33,74 @@ impl<'a> Spread<'a> {
     pub fn all(grid: &Grid<'a>, regime: Regime) -> Vec<Self> {
         let mut spreads: Vec<Self> = grid.columns.iter().filter_map(|c| Self::of(grid, c, regime)).collect();
         // What lies at the floor is equal: its order there would be noise.
-        let floor = grid.floor.unwrap_or(0.0);
-        spreads.sort_by(|a, b| a.median().max(floor).total_cmp(&b.median().max(floor)));
+        let floor = grid.floor_of(regime).unwrap_or(0.0);
+        spreads.sort_by(|a, b| a.over.median().max(floor).total_cmp(&b.over.median().max(floor)));
         spreads
     }
 
-    /// The median over the ops.
+    /// The median over the ops as it is printed: in every plot and table the same.
     #[must_use]
-    pub fn median(&self) -> f64 {
-        self.five[2]
+    pub fn median_text(&self) -> String {
+        if self.over.median_is_resolved() { plain(self.over.median()) } else { NOT_RESOLVED.to_owned() }
+    }
+
+    /// `120 of 130 ops resolved`
+    #[must_use]
+    pub fn resolved_text(&self) -> String {
+        let all = self.over.cells.len();
+        format!("{} of {all} {} resolved", self.over.resolved, plural(all, "op", "ops"))
     }
 
     /// Median and middle half in words.
     #[must_use]
-    pub fn words(&self, floor: Option<f64>) -> String {
-        let [_, low, _, high, _] = self.five;
-        let median = match floor {
-            Some(floor) if self.median().abs() <= floor => "not distinguishable from inline".to_owned(),
-            _ => format!("{} cycles", plain(self.median())),
+    pub fn words(&self) -> String {
+        let [_, low, _, high, _] = self.over.five;
+        let unit = if self.over.median_is_resolved() { " cycles" } else { "" };
+        let (median, resolved) = (self.median_text(), self.resolved_text());
+        let traps = match self.over.trapping.len() {
+            0 => String::new(),
+            n => format!("; {n} more {}", plural(n, "traps", "trap")),
         };
-        let digits = if high.abs() < 9.95 { 2 } else { 1 };
-        format!(
-            "{}: {median} (middle half {} to {}; {} of {} resolved)",
-            self.label,
-            fixed(low, digits),
-            fixed(high, digits),
-            self.resolved,
-            self.readings.len()
-        )
+        format!("{}: {median}{unit} (middle half {} to {}; {resolved}{traps})", self.label, plain(low), plain(high))
     }
+}
+
+/// Where the axis of some spreads ends: at the largest resolved overhead. What is larger and not resolved may be
+/// anything, and would take the room of all else. Without a resolved one it ends at the largest third quartile.
+#[must_use]
+pub fn axis_end<'a>(spreads: impl Iterator<Item = &'a Spread<'a>> + Clone) -> f64 {
+    let resolved = spreads.clone().flat_map(|spread| &spread.over.cells).filter(|cell| cell.resolved);
+    let largest = resolved.map(|cell| estimate(cell)).fold(f64::NEG_INFINITY, f64::max);
+    let end = if largest.is_finite() { largest } else { spreads.map(|spread| spread.over.five[3]).fold(1.0, f64::max) };
+    end.max(1.0)
+}
+
+/// The estimate of a cell of a spread in core cycles: each has one.
+#[must_use]
+pub fn estimate(cell: &Cell) -> f64 {
+    cell.overhead.map_or(0.0, |overhead| overhead.cycles.estimate)
+}
+
+/// What is not drawn in its place, in lines below the axis: ops that trap, and what lies beyond its end.
+#[must_use]
+pub fn outside(grid: &Grid, regime: Regime, beyond: &[(&str, f64)]) -> Vec<String> {
+    const NAMED: usize = 3;
+    let rest = |all: usize| if all > NAMED { format!(" and {} more", all - NAMED) } else { String::new() };
+    let mut lines = Vec::new();
+    let trapping = grid.trapping_ops(regime);
+    if !trapping.is_empty() {
+        let named: Vec<String> = trapping.iter().take(NAMED).map(|op| clipped(op, 30)).collect();
+        let verb = plural(trapping.len(), "traps", "trap");
+        lines.push(format!("not drawn: {}{} {verb}", named.join(", "), rest(trapping.len())));
+    }
+    if !beyond.is_empty() {
+        let mut furthest = beyond.to_vec();
+        furthest.sort_by(|a, b| b.1.total_cmp(&a.1));
+        furthest.dedup_by(|a, b| a.0 == b.0);
+        let named: Vec<String> =
+            furthest.iter().take(NAMED).map(|(op, cycles)| format!("{} {}", clipped(op, 30), plain(*cycles))).collect();
+        let more = rest(furthest.len());
+        lines.push(format!("{BEYOND} beyond the axis, not resolved: {}{more}", named.join(", ")));
+    }
+    lines
 }

@@ -2,13 +2,16 @@
 
 use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::number::{clipped, fixed};
+use super::text_width::{label_text, widest};
 use super::{Place, Plot, PlotError};
+use crate::report::floors::WORKLOAD_FLOOR;
 use crate::report::html::kernel_name;
 use crate::report::schema::{Estimate, Workload, WorkloadKernel};
 
-const WIDTH: i32 = 760;
-const LEFT: i32 = 196;
-const RIGHT: i32 = 600;
+/// Pixels of the axis, and of the numbers beside it.
+const AXIS: i32 = 404;
+const NUMBERS: i32 = 164;
+const LABEL_SIZE: u32 = 13;
 const TOP: i32 = 30;
 const ROW: i32 = 22;
 
@@ -22,19 +25,24 @@ struct Bar<'a> {
 struct Percents {
     low: f64,
     high: f64,
+    left: i32,
 }
 
 impl Percents {
-    fn of(bars: &[Bar]) -> Self {
+    fn of(bars: &[Bar], left: i32) -> Self {
         let finite = |value: f64| if value.is_finite() { value.clamp(-1e4, 1e4) } else { 0.0 };
         let low = bars.iter().map(|bar| finite(bar.percent.low)).fold(-0.5, f64::min);
         let high = bars.iter().map(|bar| finite(bar.percent.high)).fold(1.0, f64::max);
-        Percents { low: shrunk(low * 1.1), high: shrunk(high * 1.1) }
+        Percents { low: shrunk(low * 1.1), high: shrunk(high * 1.1), left }
     }
 
     fn x(&self, percent: f64) -> i32 {
         let at = if percent.is_finite() { shrunk(percent).clamp(self.low, self.high) } else { 0.0 };
-        LEFT + ((at - self.low) / (self.high - self.low) * f64::from(RIGHT - LEFT)).round() as i32
+        self.left + ((at - self.low) / (self.high - self.low) * f64::from(AXIS)).round() as i32
+    }
+
+    fn width(&self) -> i32 {
+        self.left + AXIS + NUMBERS
     }
 
     /// What to mark, with its place: no two closer than `gap`.
@@ -67,19 +75,20 @@ pub(super) fn plot(index: usize, workload: &Workload, place: Place, options: boo
     }
     let name = clipped(&workload.name, 40);
     let title = format!("{name}: time above the kernel with inline, in percent");
-    let words: Vec<String> = bars.iter().map(|bar| format!("{} {}", label(bar.kernel), shown(bar.percent))).collect();
-    let floor = fixed(workload.floor_percent, 2);
+    let words: Vec<String> = bars.iter().map(|bar| format!("{} {}", label(bar), shown(bar.percent))).collect();
+    let floor = workload.floor();
     let description = format!(
-        "Mechanisms of pv_ops among other kernel options, dearest first. The same kernel at other places in memory differs by up to {floor}%. {}.",
+        "Mechanisms of pv_ops among other kernel options, dearest first. The band is the {WORKLOAD_FLOOR}: {}. {}.",
+        floor.map_or_else(|| "not known".to_owned(), |floor| format!("\u{b1}{}%", fixed(floor, 2))),
         words.join("; ")
     );
     let bottom = TOP + ROW * bars.len() as i32;
-    let size = (WIDTH as u32, (bottom + 42) as u32);
-    let scale = Percents::of(&bars);
+    let scale = Percents::of(&bars, widest(bars.iter().map(label), LABEL_SIZE) + 14);
+    let size = (scale.width() as u32, (bottom + 42) as u32);
     // Names are a report's, ids the page's.
     let id = format!("workload-{index}");
     let svg = draw(&id, size, &title, &description, place == Place::File, |canvas| {
-        axis(canvas, workload.floor_percent, &scale, bottom)?;
+        axis(canvas, floor, &scale, bottom)?;
         bars.iter().enumerate().try_for_each(|(row, bar)| line(canvas, bar, &scale, TOP + ROW * row as i32 + ROW / 2))
     })?;
     let dashed = |c: char| if c == '_' { '-' } else { c };
@@ -89,16 +98,20 @@ pub(super) fn plot(index: usize, workload: &Workload, place: Place, options: boo
     Ok(Some(Plot { id, file_name, title, description, svg }))
 }
 
-fn label(kernel: &WorkloadKernel) -> String {
-    clipped(&kernel_name(kernel), 26)
+fn label(bar: &Bar) -> String {
+    kernel_name(bar.kernel)
 }
 
 fn shown(Estimate { estimate, low, high }: Estimate) -> String {
     format!("{} [{}, {}]", fixed(estimate, 2), fixed(low, 2), fixed(high, 2))
 }
 
-fn axis(canvas: &mut Canvas, floor: f64, scale: &Percents, bottom: i32) -> Result<(), PlotError> {
-    canvas.rect((scale.x(-floor), TOP), (scale.x(floor).max(scale.x(-floor) + 1), bottom), Ink::Band)?;
+fn axis(canvas: &mut Canvas, floor: Option<f64>, scale: &Percents, bottom: i32) -> Result<(), PlotError> {
+    if let Some(floor) = floor {
+        canvas.rect((scale.x(-floor), TOP), (scale.x(floor).max(scale.x(-floor) + 1), bottom), Ink::Band)?;
+        let words = format!("floor \u{b1}{}%", fixed(floor, 2));
+        canvas.text(&words, (scale.x(0.0), TOP - 13), Anchor::Middle, 12, Ink::BandText)?;
+    }
     for (value, x) in scale.marks(34) {
         canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;
         canvas.text(
@@ -109,15 +122,8 @@ fn axis(canvas: &mut Canvas, floor: f64, scale: &Percents, bottom: i32) -> Resul
             Ink::Muted,
         )?;
     }
-    canvas.text("% [interval]", (WIDTH - 4, TOP - 13), Anchor::End, 12, Ink::Muted)?;
-    canvas.text(
-        "the same kernel at other places lies in the band",
-        (scale.x(0.0), TOP - 13),
-        Anchor::Middle,
-        12,
-        Ink::BandText,
-    )?;
-    let middle = (LEFT + RIGHT) / 2;
+    canvas.text("% [interval]", (scale.width() - 4, TOP - 13), Anchor::End, 12, Ink::Muted)?;
+    let middle = scale.left + AXIS / 2;
     let words = "percent above inline, logarithmic beyond 1";
     canvas.text(words, (middle, bottom + 31), Anchor::Middle, 12, Ink::Muted)
 }
@@ -126,7 +132,7 @@ fn line(canvas: &mut Canvas, bar: &Bar, scale: &Percents, y: i32) -> Result<(), 
     let Bar { kernel, percent } = bar;
     let pv = kernel.mechanism.is_some();
     let (ink, words) = if pv { (Ink::Accent, Ink::Text) } else { (Ink::Dot, Ink::Muted) };
-    canvas.text(&label(kernel), (LEFT - 8, y), Anchor::End, 13, words)?;
+    canvas.text(&label_text(&label(bar)), (scale.left - 8, y), Anchor::End, LABEL_SIZE, words)?;
     let (zero, at) = (scale.x(0.0), scale.x(percent.estimate));
     let (from, to) = (zero.min(at), zero.max(at).max(zero.min(at) + 1));
     if kernel.resolved {
@@ -139,5 +145,5 @@ fn line(canvas: &mut Canvas, bar: &Bar, scale: &Percents, y: i32) -> Result<(), 
         }
     }
     canvas.line((scale.x(percent.low), y), (scale.x(percent.high), y), Ink::Text, 1)?;
-    canvas.text(&shown(*percent), (WIDTH - 4, y), Anchor::End, 12, words)
+    canvas.text(&shown(*percent), (scale.width() - 4, y), Anchor::End, 12, words)
 }

@@ -1,0 +1,285 @@
+//! Figures that name the same quantity are equal wherever a page shows them, and captions say what plots show.
+
+use std::collections::BTreeMap;
+
+use crate::support::{self, full::full};
+use pvbench::regime::Regime;
+use pvbench::report::over_ops::OverOps;
+use pvbench::report::plots::{Plot, all};
+use pvbench::report::read::check;
+use pvbench::report::schema::{Cell, Estimate, Limit};
+use pvbench::report::{Report, html, terminal};
+
+fn page(report: &Report) -> String {
+    html::page(report).expect("a page")
+}
+
+fn plot(report: &Report, id: &str) -> Plot {
+    all(report).expect("plots").into_iter().find(|plot| plot.id == id).unwrap_or_else(|| panic!("no {id}"))
+}
+
+/// The text between two words.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let after = text.split_once(from).unwrap_or_else(|| panic!("no {from}")).1;
+    after.split_once(to).unwrap_or_else(|| panic!("no {to} behind {from}")).0
+}
+
+/// The texts of a drawing.
+fn texts(svg: &str) -> Vec<&str> {
+    let texts = svg.split("<text").skip(1).map(|rest| between(rest, ">", "</text>").trim());
+    texts.collect()
+}
+
+/// What stands for a mechanism in the description of a plot: `3.75` of `table: 3.75 cycles (middle half ..`.
+fn medians(description: &str) -> BTreeMap<String, String> {
+    let of = |words: &str| {
+        let (name, rest) = words.split_once(": ")?;
+        let median = rest.split_once(" (middle half")?.0.trim_end_matches(" cycles");
+        Some((name.rsplit(". ").next()?.to_owned(), median.to_owned()))
+    };
+    description.split("; ").filter_map(of).collect()
+}
+
+fn name(cell: &Cell) -> String {
+    cell.state.as_ref().map_or_else(|| cell.mechanism.clone(), |state| format!("{} ({state})", cell.mechanism))
+}
+
+fn over<'a>(report: &'a Report, of: &str, regime: Regime) -> OverOps<'a> {
+    OverOps::of(report.cells.iter().filter(|cell| cell.regime == regime && name(cell) == of)).expect("measured")
+}
+
+/// Changes the overhead of some cells.
+fn set(report: &mut Report, of: impl Fn(&Cell) -> bool, value: f64, limit: Option<Limit>) {
+    for cell in report.cells.iter_mut().filter(|cell| of(cell)) {
+        let Some(overhead) = &mut cell.overhead else { continue };
+        overhead.cycles = Estimate { estimate: value, low: value - 0.01, high: value + 0.01 };
+        (cell.resolved, cell.limit) = (limit.is_none(), limit);
+    }
+}
+
+#[test]
+fn a_mechanism_has_the_same_median_in_every_plot_and_table_of_the_page() {
+    let report = full();
+    let ladder = medians(&plot(&report, "ladder").description);
+    let throughput = medians(&plot(&report, "regime-throughput").description);
+    assert_eq!(ladder, throughput);
+    assert!(ladder.len() > 20, "{ladder:?}");
+    let page = page(&report);
+    let steps = between(&page, "<table class=\"data wrapped steps\">", "</table>");
+    for regime in Regime::ALL {
+        let regimes = medians(&plot(&report, &format!("regime-{}", regime.name())).description);
+        for (step, median) in medians(&plot(&report, &format!("history-{}", regime.name())).description) {
+            let mechanism = step.split_once(' ').expect("a year and a name").1;
+            assert_eq!(regimes[mechanism], median, "{mechanism} in {}", regime.name());
+            let column = Regime::ALL.iter().position(|it| *it == regime).expect("it is one");
+            let row = between(steps, &format!(">{mechanism}</a>"), "</tr>");
+            let cell = row.split("<td").nth(column + 1).expect("a column");
+            assert!(
+                cell.contains(&format!(">{median}<")) || cell.contains(&format!(">{median} <")),
+                "{median}: {cell}"
+            );
+        }
+    }
+    // What was found speaks of the pv_ops table.
+    let median = &ladder["table"];
+    assert!(page.contains(&format!("through the pv_ops table costs {median} core cycles")), "{median}");
+    let tile = between(&page, "<span class=\"name\">table, throughput</span>", "</li>");
+    assert!(tile.contains(&format!("<strong>{median} ")), "{median}: {tile}");
+    assert!(texts(&plot(&report, "ladder").svg).iter().any(|text| text.starts_with(&format!("{median} ["))));
+}
+
+#[test]
+fn terminal_and_markdown_have_the_medians_of_the_page() {
+    let report = full();
+    let ladder = medians(&plot(&report, "ladder").description);
+    let summary = terminal::summary(&report);
+    let throughput = between(&summary, "throughput:", "latency:");
+    for (mechanism, median) in &ladder {
+        let line = throughput.lines().find(|line| line.trim_start().starts_with(&format!("{mechanism} ")));
+        let line = line.unwrap_or_else(|| panic!("no {mechanism} in {throughput}"));
+        let shown = over(&report, mechanism, Regime::Throughput).median();
+        assert!(line.contains(&format!("{shown:.2}")), "{mechanism}: {median}, {shown:.2} in {line}");
+    }
+}
+
+#[test]
+fn ladder_table_and_heat_map_count_the_same_resolved_cells() {
+    let report = full();
+    let cells = report.cells.iter().filter(|cell| cell.regime == Regime::Throughput);
+    let resolved = cells.filter(|cell| cell.resolved).count();
+    let ladder = plot(&report, "ladder").description;
+    let of_ladder: usize = ladder
+        .split("; ")
+        .filter(|words| words.contains(" ops resolved"))
+        .map(|words| words.split(' ').next().and_then(|count| count.parse::<usize>().ok()).expect("a count"))
+        .sum();
+    assert_eq!(of_ladder, resolved);
+    let maps = all(&report).expect("plots").into_iter().filter(|plot| plot.id.starts_with("heatmap"));
+    let of_maps: usize = maps
+        .map(|map| between(&map.description, "mechanisms: ", " cells resolved").parse::<usize>().expect("one"))
+        .sum();
+    assert_eq!(of_maps, resolved);
+    let rows = page(&report).split("<tbody>").last().expect("the table").matches("<td>yes").count();
+    assert_eq!(rows, report.cells.iter().filter(|cell| cell.resolved).count());
+}
+
+#[test]
+fn a_median_is_hollow_where_it_is_not_resolved_and_has_a_number_where_it_is() {
+    let report = full();
+    for plot in all(&report).expect("plots") {
+        let median = match plot.id.as_str() {
+            "ladder" => 6,
+            id if id.starts_with("regime-") || id.starts_with("history-") => 5,
+            _ => continue,
+        };
+        let open = medians(&plot.description).values().filter(|median| *median == "not resolved").count();
+        let said = texts(&plot.svg).iter().filter(|text| **text == "not resolved").count();
+        assert_eq!(said, open, "{}", plot.id);
+        // A hollow dot is one of the page's colour within the dot of the median.
+        let circle = |radius: u32, ink: &str| {
+            let circles = plot.svg.split("<circle").skip(1).filter_map(|rest| rest.split_once('>'));
+            circles.filter(|(tag, _)| tag.contains(&format!("r=\"{radius}\"")) && tag.contains(ink)).count()
+        };
+        let dots = medians(&plot.description).len();
+        assert_eq!(circle(median, "--accent"), dots, "{}", plot.id);
+        assert_eq!(circle(median - 2, "--paper"), open, "{}", plot.id);
+    }
+    // Far above the floor, and not resolved all the same.
+    let mut report = full();
+    set(&mut report, |cell| cell.mechanism == "table", 3.75, Some(Limit::Interval));
+    assert_eq!(medians(&plot(&report, "ladder").description)["table"], "not resolved");
+}
+
+#[test]
+fn an_outlier_that_is_not_resolved_does_not_stretch_the_axis_and_is_named_beyond_it() {
+    let mut report = support::synthetic();
+    let largest = |report: &Report| {
+        let svg = plot(report, "ladder").svg;
+        texts(&svg).into_iter().filter_map(|text| text.parse::<f64>().ok()).fold(0.0, f64::max)
+    };
+    let before = largest(&report);
+    set(&mut report, |cell| cell.op == "cpuid" && cell.mechanism == "table", 512.0, Some(Limit::Interval));
+    assert_eq!(largest(&report), before);
+    let ladder = plot(&report, "ladder");
+    let texts = texts(&ladder.svg);
+    assert!(texts.contains(&"\u{25b8} beyond the axis, not resolved: cpuid 512"), "{texts:?}");
+    assert_eq!(texts.iter().filter(|text| **text == "\u{25b8}").count(), 1);
+    assert!(ladder.description.contains("beyond the axis"));
+    // A resolved one is a finding: the axis has it.
+    set(&mut report, |cell| cell.op == "cpuid" && cell.mechanism == "table", 512.0, None);
+    assert!(largest(&report) >= 500.0);
+}
+
+#[test]
+fn an_op_that_traps_is_in_no_median_on_no_axis_and_named_as_trapping() {
+    let mut report = support::synthetic();
+    set(&mut report, |cell| cell.op == "cpuid", 70_000.0, Some(Limit::Traps));
+    let ladder = plot(&report, "ladder");
+    assert!(texts(&ladder.svg).contains(&"not drawn: cpuid traps"), "{:?}", texts(&ladder.svg));
+    assert!(!ladder.svg.contains("\u{25b8}"));
+    // Of 74 ops one traps, and one was not measured.
+    assert!(ladder.description.contains("of 72 ops resolved; 1 more traps)"), "{}", ladder.description);
+    let map = plot(&report, "heatmap-cpu");
+    assert!(map.svg.contains("cpuid by table: traps") && map.description.contains("9 trapping"), "{}", map.description);
+    assert!(!map.svg.contains("70000"));
+    assert!(page(&report).contains("&times; traps") || page(&report).contains("\u{d7} traps"));
+}
+
+#[test]
+fn steps_of_history_are_compared_over_the_ops_that_both_have() {
+    let mut report = support::everything();
+    // Direct: 3 cycles, of two ops alone; the table: 5 there and 1 elsewhere.
+    let both = ["save_fl", "set_pte"];
+    set(&mut report, |cell| cell.mechanism == "table", 1.0, None);
+    set(&mut report, |cell| cell.mechanism == "table" && both.contains(&cell.op.as_str()), 5.0, None);
+    set(&mut report, |cell| cell.mechanism == "direct", 3.0, None);
+    report.cells.retain(|cell| cell.mechanism != "direct" || both.contains(&cell.op.as_str()));
+    // And nothing in common with the next.
+    report.cells.retain(|cell| cell.mechanism != "enum" || !both.contains(&cell.op.as_str()));
+    let history = plot(&report, "history-throughput");
+    let texts = texts(&history.svg);
+    // The medians are 1 and 3: an op that has both became cheaper, not dearer.
+    assert!(texts.contains(&"1.00") && texts.contains(&"3.00"), "{texts:?}");
+    assert!(texts.contains(&"\u{2212}2.00 over 2 ops"), "{texts:?}");
+    assert!(texts.contains(&"no op in common"), "{texts:?}");
+    let page = page(&report);
+    let table = between(&page, "<table class=\"data wrapped steps\">", "</table>");
+    assert!(
+        table.contains("<small>\u{2212}2.00 over 2 ops</small>") && table.contains("<small>no op in common</small>")
+    );
+    // One line for the pair that compares, and none for the other; all others are marks of the axis.
+    let slanted = history.svg.split("<path d=\"").skip(1).filter(|path| between(path, "M", "\"").contains('L')).count();
+    assert_eq!(slanted, 1, "{}", history.svg);
+}
+
+#[test]
+fn the_floor_and_the_placement_range_of_a_workload_have_one_name_and_one_value_each() {
+    let report = full();
+    let page = page(&report);
+    assert!(texts(&plot(&report, "workload-0").svg).contains(&"floor \u{b1}0.18%"));
+    assert!(plot(&report, "workload-0").description.contains("floor: the largest difference"));
+    let table = between(&page, "aria-label=\"Table of workloads\">", "</table>");
+    assert!(table.contains("floor, %") && table.contains("placement range, %"));
+    assert_eq!(table.matches("<td class=\"n\">0.18</td><td class=\"n\">1.38</td>").count(), report.workloads.len());
+    let published = between(&page, "aria-label=\"Table of published figures\">", "</table>");
+    assert!(published.contains("<td class=\"n\">1.38 %</td><td>mmap_perf, placement range</td>"));
+    let summary = terminal::summary(&report);
+    for text in [&page, &summary] {
+        for ambiguous in ["kernel at other places", "kernel at two places", "at two places", "differs as much"] {
+            assert!(!text.contains(ambiguous), "{ambiguous}");
+        }
+    }
+}
+
+#[test]
+fn counts_that_are_exact_are_printed_with_all_digits() {
+    let page = page(&full());
+    let counters = between(&page, "id=\"counters\"", "</section>");
+    assert!(counters.contains("<td>18,380<td>18,380"), "of a trace");
+    let linux = between(&page, "id=\"linux\"", "</section>");
+    for exact in ["18,380</td>", "3,679", "set_pte 12.25", "ptep_modify_prot_commit 300", "312.25"] {
+        assert!(linux.contains(exact), "{exact}");
+    }
+    let work = between(&page, "aria-label=\"Table of workloads\">", "</table>");
+    assert!(work.contains("<td class=\"n\">18,380") && work.contains("<td class=\"n\">312.25</td>"));
+    assert!(!page.contains("18.4k") && !page.contains(">12.2<"));
+}
+
+#[test]
+fn the_cpus_that_are_allowed_are_counted_and_listed() {
+    let page = page(&support::synthetic());
+    assert!(page.contains("<th scope=\"row\">CPUs allowed</th><td>2 (CPU 0, 1)</td>"));
+}
+
+#[test]
+fn every_regime_has_its_own_floor_in_plot_and_panel() {
+    let report = full();
+    let page = page(&report);
+    let panel = between(&page, "<aside", "</aside>");
+    for (regime, floor) in [("throughput", "0.00031"), ("latency", "0.020"), ("flushed", "0.90")] {
+        assert!(panel.contains(&format!("<dt>floor, {regime}</dt><dd>{floor} cycles")), "{regime}: {panel}");
+    }
+    let ladder = plot(&report, "ladder");
+    assert!(ladder.description.contains("The floor is 0.00031 cycles"));
+    assert!(texts(&ladder.svg).contains(&"floor 0.00031; up to 0.010"), "{:?}", texts(&ladder.svg));
+    // The band of a regime with a greater floor reaches further.
+    let band = |id: &str| -> i32 {
+        let svg = plot(&report, id).svg;
+        let tag = svg.split("<rect").skip(1).find(|tag| tag.contains("--band")).expect("a band").to_owned();
+        between(&tag, "width=\"", "\"").parse().expect("pixels")
+    };
+    assert!(band("regime-flushed") > 2 * band("regime-throughput"));
+}
+
+#[test]
+fn the_full_report_is_a_document() {
+    assert_eq!(check(&full()), Ok(()));
+}
+
+#[test]
+fn no_label_of_a_built_in_name_is_cut() {
+    for plot in all(&full()).expect("plots") {
+        let cut: Vec<&str> = texts(&plot.svg).into_iter().filter(|text| text.contains('\u{2026}')).collect();
+        assert_eq!(cut, Vec::<&str>::new(), "{}", plot.id);
+    }
+}
