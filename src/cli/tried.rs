@@ -9,6 +9,7 @@ use super::bench_target::{Filter, Format};
 use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
+use super::output::stdout;
 use crate::clock::Clock;
 use crate::measure::parent::{Mishap, Observer};
 use crate::measure::plan::{Column, Group, Plan, Preset, Workers};
@@ -42,7 +43,7 @@ fn benchmarks(suite: &Suite, filter: &Filter) -> Vec<&'static str> {
 
 /// Prints the names, as nextest and libtest's users read them.
 pub fn list(suite: &Suite, filter: &Filter, format: Format) -> Done {
-    let mut out = anstream::stdout();
+    let mut out = stdout();
     let benchmarks = benchmarks(suite, filter);
     for name in &benchmarks {
         writeln!(out, "{name}: benchmark")?;

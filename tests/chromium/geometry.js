@@ -1,6 +1,6 @@
-// What is wrong with the layout of the page, in lines: an element that is wider than the window and not within a container
-// that scrolls; a text that leaves its cell, its drawing or its window; texts that lie on each other; a column that a table
-// is there for and that is not to be seen before it is scrolled; a tile that is empty.
+// What is wrong with the layout of the page, a line each: an element that is wider than the window, outside of a
+// container that scrolls; a text that leaves its cell, its drawing or its caption; texts that lie on each other; the
+// main column of a table, where the reader must scroll to see it; a label that is cut; an empty tile.
 (() => {
   const wrong = [], width = document.documentElement.clientWidth;
   const shown = (e) => e.checkVisibility({ visibilityProperty: true });

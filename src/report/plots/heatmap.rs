@@ -103,7 +103,8 @@ fn words(grid: &Grid, rows: &[&Row]) -> String {
     let largest = largest
         .map_or_else(String::new, |(most, place)| format!(" The largest overhead is {} cycles: {place}.", plain(most)));
     format!(
-        "{} ops by {} mechanisms: {resolved} cells resolved, {unresolved} not resolved, {trapping} trapping, {absent} not measured.{largest}",
+        "{} ops by {} mechanisms: {resolved} cells resolved, {unresolved} not resolved, {trapping} trapping, \
+         {absent} not measured.{largest}",
         rows.len(),
         grid.columns.len()
     )

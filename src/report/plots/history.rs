@@ -161,8 +161,8 @@ fn plot(
     let title = format!("The ladder over time, {}", regime.name());
     let words: Vec<String> = rungs.iter().map(|(step, it)| words(step, it)).collect();
     let description = format!(
-        "Overhead over inline in core cycles per call, {MEDIAN_OVER_OPS}, oldest first; against the step before, the median \
-         of the difference over the ops that both have. {}.",
+        "Overhead over inline in core cycles per call, {MEDIAN_OVER_OPS}, oldest first; against the step before, \
+         the median of the difference over the ops that both have. {}.",
         words.join("; ")
     );
     let bottom = TOP + ROW * rungs.len() as i32;

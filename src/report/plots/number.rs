@@ -29,8 +29,8 @@ pub fn fixed(value: f64, digits: usize) -> String {
     }
 }
 
-/// A number by its own size: three significant digits, two after the point at most; below 0.1 three after the point, and
-/// five below what three would show.
+/// A number by its own size: three significant digits, two after the point at most; below 0.1 three after the
+/// point, and five below what three would show.
 #[must_use]
 pub fn plain(value: f64) -> String {
     let size = value.abs();
@@ -48,8 +48,8 @@ pub fn plain(value: f64) -> String {
     fixed(value, digits)
 }
 
-/// What was counted, not estimated, with all of its digits: `18,380`, `12.25`. A mean that does not end has six after the
-/// point.
+/// What was counted, not estimated, with all of its digits: `18,380`, `12.25`. A mean that does not end has six
+/// after the point.
 #[must_use]
 pub fn exact(count: f64) -> String {
     // From here on neighbouring values are more than a tenth apart.

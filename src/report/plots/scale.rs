@@ -48,8 +48,8 @@ impl Scale {
         self.left + (share * f64::from(self.right - self.left)).round() as i32
     }
 
-    /// The values to mark, no two closer than `least_gap` pixels: powers of ten, then 2 and 5 of every decade where there is
-    /// room between them.
+    /// The values to mark, no two closer than `least_gap` pixels: powers of ten, then 2 and 5 of every decade where
+    /// there is room between them.
     #[must_use]
     pub fn marks(&self, least_gap: i32) -> Vec<(f64, i32)> {
         let mut marks: Vec<(f64, i32)> = Vec::new();

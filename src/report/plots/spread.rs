@@ -65,8 +65,8 @@ impl<'a> Spread<'a> {
     }
 }
 
-/// Where the axis of some spreads ends: at the largest resolved overhead. What is larger and not resolved may be anything,
-/// and would take the room of all else. Without a resolved one it ends at the largest third quartile.
+/// Where the axis of some spreads ends: at the largest resolved overhead. What is larger and not resolved may be
+/// anything, and would take the room of all else. Without a resolved one it ends at the largest third quartile.
 #[must_use]
 pub fn axis_end<'a>(spreads: impl Iterator<Item = &'a Spread<'a>> + Clone) -> f64 {
     let resolved = spreads.clone().flat_map(|spread| &spread.over.cells).filter(|cell| cell.resolved);
