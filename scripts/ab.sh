@@ -3,7 +3,8 @@
 #   scripts/ab.sh HEAD~1 --quick
 # All further options go to `pvbench ab`. The baseline is built in a worktree of its own, which is removed again; what was
 # compiled stays in target/ab for the next time. PVBENCH_FEATURES are the options for cargo, as '--no-default-features'.
-# PVBENCH_TARGET is another program than pvbench: '--bench uart' is a suite of yours, from a copy of this script in its crate.
+# PVBENCH_TARGET is another program than pvbench: '--bench uart' is a suite of yours, from a copy of this script in its
+# crate.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] || { echo "usage: scripts/ab.sh REVISION [OPTIONS OF pvbench ab]" >&2; exit 2; }

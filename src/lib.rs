@@ -59,11 +59,11 @@
 //! ```
 //!
 //! **2. Measure.** `cargo bench --bench uart` takes a minute and a half, `cargo bench --bench uart -- --quick` about 15 seconds for
-//! throughput alone; the first build comes on top, with about two minutes of CPU. The page is `reports/uart/latest/index.html`: every function inline,
-//! behind a flag, an enum, a table, a trait object, a `OnceLock`, a patched site, a retpoline, .. hot, cold, in a dependent
-//! chain, with registers live across the call; in core cycles, with intervals and instruction counts. What a row shows is said
-//! in the README. The rest of the command line is
-//! there, too:
+//! throughput alone; the first build comes on top, with about two minutes of CPU. The page is
+//! `reports/uart/latest/index.html`: every function inline, behind a flag, an enum, a table, a trait object, a
+//! `OnceLock`, a patched site, a retpoline, .. hot, cold, in a dependent chain, with registers live across the call; in
+//! core cycles, with intervals and instruction counts. What a row shows is said in the README. The rest of the command
+//! line is there, too:
 //!
 //! ```sh
 //! cargo bench --bench uart -- list mechanisms
@@ -107,8 +107,8 @@
 //!
 //! Take the number of instructions from a report of yours, not from here: where the body is in place the compiler keeps
 //! addresses and constants out of the loop that a callee fetches at each call, so that `table` executes 4 more in one op and 7
-//! in another. `cargo bench -q --bench uart -- gate reports/uart/latest/report.json --init > budgets.toml` writes a file with what
-//! was counted (`export --format csv` has it in its column `extra_instructions`).
+//! in another. `cargo bench -q --bench uart -- gate reports/uart/latest/report.json --init > budgets.toml` writes a
+//! file with what was counted (`export --format csv` has it in its column `extra_instructions`).
 //!
 //! What it catches: a compiler, an option or a rewrite of yours that makes the way to an op longer (a mitigation that turns
 //! calls into retpolines, a lost `#[inline]`, a patched site that stays indirect, one more load in your own [`dispatch::Dispatch`]),
@@ -121,7 +121,8 @@
 //!
 //! ```sh
 //! cargo bench -q --bench uart -- gate --run --budget budgets.toml --out target/gate --junit target/gate.xml
-//! cargo bench -q --bench uart -- gate reports/uart/latest/report.json --budget budgets.toml # or a report that is there
+//! # or a report that is there
+//! cargo bench -q --bench uart -- gate reports/uart/latest/report.json --budget budgets.toml
 //! ```
 //!
 //! `cargo bench` passes the exit code on: 0 where all is within bounds, 1 where something is not, 2 where budgets or options

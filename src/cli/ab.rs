@@ -31,8 +31,8 @@ pub const EXAMPLES: &str = "Examples:
   scripts/ab.sh HEAD~1 --quick                   builds the baseline from a revision
 
 Workers of the two builds take turns, so that what drifts meets both. Overheads of the two are compared, and of
-workloads what `inline` takes, too. What could not be compared is listed with the reason. Exit code 1: something regressed;
-3: it cannot be told; 4: one of the builds did not measure all of it.";
+workloads what `inline` takes, too. What could not be compared is listed with the reason. Exit code 1: something
+regressed; 3: it cannot be told; 4: one of the builds did not measure all of it.";
 
 /// Options of `ab`.
 #[derive(Args)]

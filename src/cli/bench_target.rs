@@ -1,5 +1,5 @@
-//! A bench target with `harness = false`, as cargo and its test runners call it: with what criterion's targets and libtest's
-//! harness understand, and with the options of `run`.
+//! A bench target with `harness = false`, as cargo and its test runners call it: with what criterion's targets and
+//! libtest's harness understand, and with the options of `run`.
 //!
 //! | arguments | what happens |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | neither `--bench` nor `--list`, or `--test` | each benchmark is tried once, as `cargo test --benches` wants it |
 //! | `--list` | the names; none of them is ignored |
 //!
-//! A benchmark is an op or a workload of the suite, and has its name. Options of other harnesses are accepted and change
-//! nothing: cargo sends the same arguments to every target of a workspace.
+//! A benchmark is an op or a workload of the suite, and has its name. Options of other harnesses are accepted and
+//! change nothing: cargo sends the same arguments to every target of a workspace.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -159,8 +159,8 @@ pub fn call(args: Vec<OsString>, command: &Command) -> Call {
     if has("--list") { Call::List(filter, format) } else { Call::Test(filter) }
 }
 
-/// The arguments of the program `pvbench` itself, which is no bench target: but `cargo bench` appends `--bench` to those of
-/// one that measures the built-in suite, and then `run` goes without saying.
+/// The arguments of the program `pvbench` itself, which is no bench target: but `cargo bench` appends `--bench` to
+/// those of one that measures the built-in suite, and then `run` goes without saying.
 #[must_use]
 pub fn arguments(args: Vec<OsString>, command: &Command) -> Vec<OsString> {
     let appended = args.len() > 1 && args.last().is_some_and(|last| last == "--bench");

@@ -36,8 +36,8 @@ pub fn export(args: &ExportArgs) -> Done {
     let left_out = export::left_out(&report, args.format);
     if left_out > 0 {
         error::warn(&format!(
-            "{left_out} cells and workloads have no number and are left out: this format has no word for it; `pvbench export \
-             --format csv` has the reasons"
+            "{left_out} cells and workloads have no number and are left out: this format has no word for it; \
+             `pvbench export --format csv` has the reasons"
         ));
     }
     output::file(args.out.as_deref().unwrap_or(Path::new("-")), &export::export(&report, args.format)?)?;

@@ -16,8 +16,8 @@ use crate::suite::Suite;
 /// What a suite prints for `--version` after its name: the tool, and its version.
 pub const VERSION: &str = concat!("(pvbench ", env!("CARGO_PKG_VERSION"), ")");
 
-/// Seconds that a program may take to print its version. It takes milliseconds; a tenth of this is still enough on a busy
-/// machine, and ten times as much is a wait that nobody expects.
+/// Seconds that a program may take to print its version. It takes milliseconds; a tenth of this is still enough on a
+/// busy machine, and ten times as much is a wait that nobody expects.
 const ANSWER_SECONDS: u64 = 10;
 /// Bytes that are read of an answer: a line is shorter than 100.
 const MAX_ANSWER_BYTES: u64 = 4096;
@@ -32,7 +32,8 @@ pub fn check(binary: &Path, suite: &Suite) -> Result<(), CliError> {
     let usage = |message: String| Err(CliError::Usage(message));
     let Some(said) = said else {
         return usage(format!(
-            "{name} is no build of {}: it did not end within {ANSWER_SECONDS} s of --version; name the program of a suite",
+            "{name} is no build of {}: it did not end within {ANSWER_SECONDS} s of --version; name the program of a \
+             suite",
             suite.name()
         ));
     };
@@ -43,14 +44,14 @@ pub fn check(binary: &Path, suite: &Suite) -> Result<(), CliError> {
             suite.name()
         )),
         None => usage(format!(
-            "{name} is no build of {}: it does not say so by --version; name the program of a suite, built with this or a \
-             later version of pvbench",
+            "{name} is no build of {}: it does not say so by --version; name the program of a suite, built with this \
+             or a later version of pvbench",
             suite.name()
         )),
     }
 }
 
-/// The suite that a program is of, by what it printed: `uart (pvbench 0.1.0)`, and of the built-in suite `pvbench 0.1.0`.
+/// The suite that a program is of, by what it printed: `uart (pvbench 0.1.0)`, or `pvbench 0.1.0` of the built-in one.
 fn suite_of(said: &str) -> Option<&str> {
     let words: Vec<&str> = said.lines().next()?.split(' ').collect();
     let is_version = |word: &str| word.split('.').count() == 3 && word.starts_with(|c: char| c.is_ascii_digit());
@@ -81,8 +82,8 @@ fn answer(binary: &Path) -> std::io::Result<Option<String>> {
         reader = thread::Builder::new().spawn(read).map(drop);
     }
     let said = receiver.recv_timeout(Duration::from_secs(ANSWER_SECONDS));
-    // It has said all that is asked of it; where it has ended by itself, this fails and nothing is wrong. It is not waited
-    // for until then, so that the number is still its own.
+    // It has said all that is asked of it; where it has ended by itself, this fails and nothing is wrong. It is not
+    // waited for until then, so that the number is still its own.
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let _ = group.map(|group| kill_process_group(group, Signal::KILL));
     let _ = child.wait();

@@ -97,9 +97,10 @@ enum Command {
 ///
 /// All subcommands of `pvbench` are there, for the suite's ops, mechanisms and workloads. Workers are this program, started
 /// again. Under `cargo bench` the command is `run` where none is named, so that `cargo bench` measures and
-/// `cargo bench -- --quick` does it in a few seconds. A name there is a filter: `cargo bench -- read` measures the ops and
-/// workloads whose names contain it. `cargo test --benches` tries each of them once, and test runners get their list with
-/// `--list`: a suite behaves as criterion's bench targets do. Reports go to `reports/NAME/latest`, with the suite's name.
+/// `cargo bench -- --quick` does it in a few seconds. A name there is a filter: `cargo bench -- read` measures the ops
+/// and workloads whose names contain it. `cargo test --benches` tries each of them once, and test runners get their
+/// list with `--list`: a suite behaves as criterion's bench targets do. Reports go to `reports/NAME/latest`, with the
+/// suite's name.
 ///
 /// ```no_run
 /// # struct Read;

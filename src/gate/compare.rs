@@ -68,8 +68,8 @@ pub enum Conclusion {
 }
 
 impl Comparison {
-    /// What it comes to. It is inconclusive where nothing was compared, where a report is incomplete or has failures, and
-    /// where the second report names a reason why it lacks what the first one measured.
+    /// What it comes to. It is inconclusive where nothing was compared, where a report is incomplete or has failures,
+    /// and where the second report names a reason why it lacks what the first one measured.
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {
         if self.regressed() {

@@ -118,8 +118,8 @@ fn of_baseline_alone(case: &Case, baseline: &Report, without_times: bool, verdic
     }
 }
 
-/// A rule on machine code of which the report shows none is not kept by that; nor is one on changes of which the baseline
-/// has nothing.
+/// A rule on machine code of which the report shows none is not kept by that; nor is one on changes of which the
+/// baseline has nothing.
 fn never_judged(verdicts: &mut [Verdict]) {
     let of = |verdict: &Verdict| (verdict.rule.line, verdict.quantity);
     let judged: HashSet<_> = verdicts.iter().filter(|v| v.outcome != Outcome::Skipped).map(of).collect();

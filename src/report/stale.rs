@@ -1,7 +1,8 @@
 //! A report in a folder that may hold an older one: what that one left and the new one does not replace is removed.
 //!
-//! Each report has other plots: of other ops, regimes and workloads. A list beside them says which of the files are pvbench's
-//! and what was in them, in the format of `sha256sum`. Only what is on the list and unchanged is ever removed.
+//! Each report has other plots: of other ops, regimes and workloads. A list beside them says which of the files are
+//! pvbench's and what was in them, in the format of `sha256sum`. Only what is on the list and unchanged is ever
+//! removed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,8 +22,8 @@ const MAX_LIST_BYTES: u64 = 1 << 20;
 /// Bytes of a file that is compared with the list; the largest plot has a tenth of it.
 const MAX_PLOT_BYTES: u64 = 64 << 20;
 
-/// Writes the page, the plots and what else there is of a report into a folder as [`write::files`] does, and removes the plots
-/// of an older report that are not among them.
+/// Writes the page, the plots and what else there is of a report into a folder as [`write::files`] does, and removes
+/// the plots of an older report that are not among them.
 ///
 /// # Errors
 /// As [`write::files`]. Nothing is removed then.
