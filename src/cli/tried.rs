@@ -59,11 +59,11 @@ pub fn test(suite: &Suite, filter: &Filter) -> Done {
     let mut failed = 0;
     let benchmarks = benchmarks(suite, filter);
     for name in &benchmarks {
-        writeln!(anstream::stdout(), "Testing {name}")?;
+        writeln!(stdout(), "Testing {name}")?;
         let failures = tried(suite, name)?;
         failures.iter().for_each(|failure| error::warn(&format!("{name}: {failure}")));
         failed += usize::from(!failures.is_empty());
-        writeln!(anstream::stdout(), "{}", if failures.is_empty() { "Success" } else { "Failed" })?;
+        writeln!(stdout(), "{}", if failures.is_empty() { "Success" } else { "Failed" })?;
     }
     if failed > 0 {
         let message = format!("{failed} of {} benchmarks failed; `run --op NAME` says more", benchmarks.len());
@@ -71,7 +71,7 @@ pub fn test(suite: &Suite, filter: &Filter) -> Done {
     }
     let (count, name) = (benchmarks.len(), suite.name());
     writeln!(
-        anstream::stdout(),
+        stdout(),
         "{count} of {name} tried, none measured: `cargo bench` measures, `{name} --help` says more"
     )?;
     Ok(Exit::Fine)
