@@ -119,20 +119,20 @@ impl SamplesWriter {
 
     /// Writes a worker's line for a comparison.
     pub fn write_comparison(&mut self, worker: usize, comparison: &Comparison, raw: &[u8]) {
-        self.write_line(|file| {
-            write!(file, r#"{{"comparison":{{"worker":{worker},"comparison":"#)?;
-            serde_json::to_writer(&mut *file, comparison)?;
-            file.write_all(br#","line":"#)?;
-            file.write_all(raw)?;
-            file.write_all(b"}}")
-        });
+        self.write_samples("comparison", worker, comparison, raw);
     }
 
     /// Writes a worker's line for a workload.
     pub fn write_workload(&mut self, worker: usize, workload: &str, raw: &[u8]) {
+        self.write_samples("workload", worker, workload, raw);
+    }
+
+    /// Writes a worker's line with the name of its kind, and what it is of. The line itself is copied byte for byte,
+    /// because numbers that are parsed and printed again may change in their last digit.
+    fn write_samples(&mut self, kind: &str, worker: usize, of: &(impl Serialize + ?Sized), raw: &[u8]) {
         self.write_line(|file| {
-            write!(file, r#"{{"workload":{{"worker":{worker},"workload":"#)?;
-            serde_json::to_writer(&mut *file, workload)?;
+            write!(file, r#"{{"{kind}":{{"worker":{worker},"{kind}":"#)?;
+            serde_json::to_writer(&mut *file, of)?;
             file.write_all(br#","line":"#)?;
             file.write_all(raw)?;
             file.write_all(b"}}")
