@@ -6,7 +6,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] || { echo "usage: scripts/ab.sh REVISION [OPTIONS OF pvbench ab]" >&2; exit 2; }
-commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "ab.sh: '$1' is not a revision here; see git log" >&2; exit 2; }
+commit=$(git rev-parse --verify --quiet "$1^{commit}") || {
+    echo "ab.sh: '$1' is not a revision here; see git log" >&2
+    exit 2
+}
 shift
 read -ra features <<<"${PVBENCH_FEATURES:-}"
 read -ra program <<<"${PVBENCH_TARGET:---bin pvbench}"

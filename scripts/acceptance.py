@@ -92,10 +92,10 @@ def workload_promises(promise, first, second, quick):
     apart = [" ".join(name) for name, a, b in shared if abs(a["estimate"] - b["estimate"]) > half(a) + half(b)]
     both = [(name, a, b) for name, a, b in shared if one[name][1] and two[name][1]]
     opposite = [" ".join(name) for name, a, b in both if a["estimate"] * b["estimate"] < 0]
-    promise("two seeds give the same conclusions: 95% of kernels agree within the sum of their half-widths, and overheads "
-            "that are resolved in both have the same sign",
-            f"{len(shared) - len(apart)} of {len(shared)} agree, apart {apart}; {len(both)} resolved in both, {len(opposite)} "
-            f"with another sign {opposite}", both and not opposite and len(apart) <= 0.05 * len(shared))
+    promise("two seeds give the same conclusions: 95% of kernels agree within the sum of their half-widths, and "
+            "overheads that are resolved in both have the same sign",
+            f"{len(shared) - len(apart)} of {len(shared)} agree, apart {apart}; {len(both)} resolved in both, "
+            f"{len(opposite)} with another sign {opposite}", both and not opposite and len(apart) <= 0.05 * len(shared))
     per_call = [workload["inline_ns"] for report in (first, second, quick)
                 for workload in report["workloads"] if workload["name"] == "mmap_perf"]
     promise("a million mmap, munmap and mremap calls with touches under 2 s",

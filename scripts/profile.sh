@@ -11,14 +11,18 @@ cd "$(dirname "$0")/.."
 workload=${1:-mmap_perf}
 pvbench=${PVBENCH:-target/release/pvbench}
 
-command -v perf >/dev/null || { echo "profile.sh: perf is not installed; install it (Debian: package linux-perf)" >&2; exit 2; }
+command -v perf >/dev/null || {
+    echo "profile.sh: perf is not installed; install it (Debian: package linux-perf)" >&2
+    exit 2
+}
 [ -x "$pvbench" ] || { echo "profile.sh: $pvbench does not exist; run cargo build --release" >&2; exit 2; }
 data=$(mktemp)
 trap 'rm -f "$data"' EXIT
 
 # An assignment for one worker (src/measure/wire.rs): the plain kernel and its copies.
-assignment='{"seed":1,"tasks":[],"variants":[],"work":[{"workload":"'$workload'","seed":1,"rounds":400,"units":null,"count":false,"in_place":true}],
-"kernels":[],"window_cycles":100000,"cpu":null,"clock":"tsc","min_adds_per_cycle":0,"counters":false,"instructions":false}'
+work='{"workload":"'$workload'","seed":1,"rounds":400,"units":null,"count":false,"in_place":true}'
+assignment='{"seed":1,"tasks":[],"variants":[],"work":['$work'],"kernels":[],"window_cycles":100000,"cpu":null,
+"clock":"tsc","min_adds_per_cycle":0,"counters":false,"instructions":false}'
 echo "$assignment" | tr -d '\n' | { cat; echo; } |
     perf record --quiet --event cpu-clock --freq 4000 --output "$data" -- "$pvbench" worker >/dev/null
 echo "$workload, inline: share of samples by function; $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)," \

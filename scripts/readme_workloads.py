@@ -45,7 +45,8 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         report = json.load(file)
     names = [f"{m} ({s})" if s else m for m, s in MECHANISMS]
-    lines = ["| workload | " + " | ".join(f"`{name}`" for name in names) + " | dearest other options | ± | placement range |",
+    columns = " | ".join(f"`{name}`" for name in names)
+    lines = [f"| workload | {columns} | dearest other options | ± | placement range |",
              "|---|" + "---:|" * len(names) + "---|---:|---:|"]
     lines += [row(workload) for workload in report["workloads"]]
     table = "\n".join(lines)

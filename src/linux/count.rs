@@ -75,7 +75,7 @@ impl Counters {
 /// # Errors
 /// If the kernel has no room for them.
 pub fn count(elf: &mut Elf, hooks: Option<&Hooks>) -> Result<Counters, CountError> {
-    let meaning = "it is the page for the counters, and kernels since 6.15 have it elsewhere; name an older kernel";
+    let meaning = "the counters need its page, which kernels since 6.15 keep in another section; name an older kernel";
     let vvar = elf.need(".vvar", meaning)?.address;
     let mut counters = Counters { slots: hooks.map(Hooks::slots).unwrap_or_default(), ..Counters::default() };
     counters.slots.truncate(MAX_COUNTERS - 1);

@@ -150,7 +150,7 @@ pub(super) struct Processes<'a> {
 }
 
 impl Processes<'_> {
-    /// Assigns `tasks` in an order drawn from `rng`, with all else as planned.
+    /// Assigns `tasks` in an order drawn from `rng`. Everything else is as planned.
     pub fn assign(&self, mut tasks: Vec<Task>, rng: &mut Pcg64Mcg) -> Assignment {
         let seed = rng.random();
         for i in (1..tasks.len()).rev() {

@@ -335,7 +335,7 @@ impl Sink for &SharedSink<'_> {
 }
 
 impl Processes<'_> {
-    /// Assigns `workloads` in an order drawn from `rng`, with all else as planned.
+    /// Assigns `workloads` in an order drawn from `rng`. Everything else is as planned.
     fn assign_work(
         &self,
         work: &WorkPlan,

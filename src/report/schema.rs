@@ -164,7 +164,7 @@ pub struct Floor {
     pub cycles: f64,
     /// The same bound as a relative difference.
     pub ratio: f64,
-    /// Number of comparisons (op, regime, layout) that the floor comes from.
+    /// Number of comparisons (op, body and regime, over their layouts) that the floor comes from.
     pub groups: usize,
     /// Median absolute A/A difference of the same loop at the same address, in core cycles.
     pub same_loop_cycles: f64,
@@ -189,7 +189,7 @@ pub struct RegimeFloor {
     pub cycles: f64,
     /// The same bound as a relative difference.
     pub ratio: f64,
-    /// Number of comparisons (op and body) of this regime that the floor comes from.
+    /// Number of comparisons (op and body, over their layouts) of this regime that the floor comes from.
     pub groups: usize,
     /// Median absolute A/A difference of the same loop at the same address, in core cycles.
     pub same_loop_cycles: f64,
