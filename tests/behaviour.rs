@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 
+use pvbench::measure::comparison::Comparison;
 use pvbench::measure::loops::{Copied, Loops, Prepared};
-use pvbench::measure::plan::{Comparison, Variant};
+use pvbench::measure::variant::MechanismState;
 use pvbench::op::BodyKind;
 use pvbench::op::CpuModel;
 use pvbench::op::time::TimeState;
@@ -47,7 +48,13 @@ fn differences(one: &[u64], two: &[u64]) -> Vec<String> {
 }
 
 /// Compares all variants with the first that is not refused, and adds those that ran to `seen`.
-fn compare(loops: &mut Loops, op: &OpEntry, body: BodyKind, variants: &[Variant], seen: &mut BTreeSet<Variant>) {
+fn compare(
+    loops: &mut Loops,
+    op: &OpEntry,
+    body: BodyKind,
+    variants: &[MechanismState],
+    seen: &mut BTreeSet<MechanismState>,
+) {
     let regime = if op.pairs[0].loop_of(Regime::Latency).is_some() { Regime::Latency } else { Regime::Throughput };
     let comparison = Comparison { op: op.meta.name.to_owned(), body, regime, offset: 0 };
     let mut cpu = CpuModel::install().unwrap();
@@ -56,7 +63,7 @@ fn compare(loops: &mut Loops, op: &OpEntry, body: BodyKind, variants: &[Variant]
     let (model, words) = image(&mut cpu);
     // SAFETY: memory of this process, of at least that length, that nobody else writes meanwhile.
     let before = unsafe { std::slice::from_raw_parts(model, words) }.to_vec();
-    let mut reference: Option<(&Variant, (u64, Image))> = None;
+    let mut reference: Option<(&MechanismState, (u64, Image))> = None;
     for (variant, prepared) in variants.iter().zip(&all_prepared) {
         let Prepared::Loop(copied) = prepared else { continue };
         loops.activate(copied).unwrap();
@@ -77,8 +84,9 @@ fn compare(loops: &mut Loops, op: &OpEntry, body: BodyKind, variants: &[Variant]
 #[test]
 fn every_mechanism_in_every_state_changes_the_cpu_model_as_its_body_does() {
     let mut loops = Loops::new().unwrap();
-    let all: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
-    let switching: Vec<Variant> = mechanisms().iter().filter(|m| m.switches).flat_map(Variant::of).collect();
+    let all: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
+    let switching: Vec<MechanismState> =
+        mechanisms().iter().filter(|m| m.switches).flat_map(MechanismState::list).collect();
     let mut seen = BTreeSet::new();
     for op in op_entries() {
         compare(&mut loops, &op, BodyKind::Native, &all, &mut seen);

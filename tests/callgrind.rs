@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::process::Command;
 use std::sync::Mutex;
 
+use pvbench::measure::comparison::Comparison;
 use pvbench::measure::loops::{Copied, Loops, Prepared};
-use pvbench::measure::plan::{Comparison, Variant};
 use pvbench::measure::trace::{Trace, Tracer};
+use pvbench::measure::variant::MechanismState;
 use pvbench::op::BodyKind;
 use pvbench::op::CpuModel;
 use pvbench::pv_ops::op_entries;
@@ -38,7 +39,7 @@ unsafe extern "C" fn pvbench_counted(run: Loop, args: *const [u64; 4], passes: u
 fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4])) {
     let mut cpu = CpuModel::install().unwrap();
     let mut loops = Loops::new().unwrap();
-    let columns: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
+    let columns: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
     for op in &op_entries()[ops] {
         for regime in [Regime::Throughput, Regime::Latency, Regime::Pressure] {
             if op.pairs[0].loop_of(regime).is_none() {

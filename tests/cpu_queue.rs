@@ -4,13 +4,15 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pvbench::clock::Clock;
-use pvbench::measure::parent::{ParentError, Sink, WorkerFailure};
-use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{ComparisonSamples, Task};
-use pvbench::measure::work::{KernelVariant, WorkSamples};
-use pvbench::measure::work_parent::{WorkPlan, run_all};
+use pvbench::measure::comparison::{Comparison, Matrix};
+use pvbench::measure::variant::MechanismState;
 use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
+use pvbench::run::plan::{Effort, Plan, Preset, Workers, WorkloadPlan};
+use pvbench::run::process::{ParentError, Processes};
+use pvbench::run::protocol::{Samples, Target};
+use pvbench::run::scheduler;
+use pvbench::run::sink::{Sink, WorkerFailure};
 
 const WORKERS: usize = 5;
 
@@ -25,25 +27,16 @@ struct Seen {
 }
 
 impl Sink for Seen {
-    fn samples(&mut self, _: usize, _: &Comparison, _: ComparisonSamples, _: &[u8]) {
-        self.comparisons += 1;
-    }
-
-    fn worked(&mut self, worker: usize, _: &str, samples: WorkSamples, _: &[u8]) {
-        self.worked.push((worker, samples.units));
+    fn samples(&mut self, worker: usize, _: &Target, samples: Samples, _: &[u8]) {
+        match samples {
+            Samples::Loops(_) => self.comparisons += 1,
+            Samples::Workload(samples) => self.worked.push((worker, samples.units)),
+        }
     }
 
     fn failed(&mut self, failure: WorkerFailure) {
         self.failures.push(failure);
     }
-
-    fn through(&mut self) {}
-
-    fn next_tasks(&mut self) -> Vec<Task> {
-        Vec::new()
-    }
-
-    fn again(&mut self, _: usize) {}
 }
 
 /// Runs five workers for `comparisons`, and five for a workload on up to two CPUs, started by `command`.
@@ -52,28 +45,23 @@ fn run(
     command: &(dyn Fn() -> Command + Sync),
     stop: bool,
 ) -> (Result<bool, ParentError>, Seen) {
-    let table = Variant { mechanism: "table".to_owned(), state: None };
+    let mut matrix = Matrix::default();
+    let kernels = matrix.treatments.add_mechanisms([MechanismState::plain("table")]);
+    matrix.plan(comparisons, &kernels);
+    let effort = |blocks| Effort { workers: Workers::Exactly(WORKERS), blocks };
     let plan = Plan {
         preset: Preset::Quick,
         seed: 7,
-        comparisons,
-        variants: vec![table.clone()],
-        variants_by_comparison: Vec::new(),
-        workers: Workers::Exactly(WORKERS),
-        rounds: 1,
+        matrix,
+        effort: effort(1),
+        work: WorkloadPlan { workloads: vec!["mmap_perf".to_owned()], kernels, effort: effort(2) },
         window_cycles: 100_000,
         cpu: None,
+        second_cpu: pvbench::host::another_cpu().or(Some(0)),
         clock: Clock::Tsc,
     };
-    let work = WorkPlan {
-        workloads: vec!["mmap_perf".to_owned()],
-        kernels: vec![KernelVariant::Mechanism(table)],
-        workers: Workers::Exactly(WORKERS),
-        rounds: 2,
-        second_cpu: pvbench::host::another_cpu().or(Some(0)),
-    };
     let mut seen = Seen::default();
-    let whole = run_all(&plan, &work, command, false, &AtomicBool::new(stop), &mut seen);
+    let whole = scheduler::run(&plan, Processes { command, stop: &AtomicBool::new(stop) }, false, &mut seen);
     (whole, seen)
 }
 

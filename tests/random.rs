@@ -6,9 +6,10 @@ mod own_ops;
 use std::collections::BTreeMap;
 
 use own_ops::Called;
+use pvbench::measure::comparison::Comparison;
 use pvbench::measure::loops::{Loops, Prepared};
-use pvbench::measure::plan::{Comparison, Variant};
 use pvbench::measure::trace::{Trace, Tracer};
+use pvbench::measure::variant::MechanismState;
 use pvbench::op::{BodyKind, CpuModel};
 use pvbench::regime::random::{DRAWS, TargetSequence, set_sequence};
 use pvbench::regime::{Regime, SITES};
@@ -24,7 +25,7 @@ fn sequence(targets: [usize; 8], count: u64) -> TargetSequence {
 fn every_call_reaches_the_callee_that_was_drawn_for_it() {
     let mut tracer = Tracer::install().unwrap();
     let mut loops = Loops::new().unwrap();
-    let variants: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
+    let variants: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
     let op = OpEntry::new::<Called>();
     let mut cpu = CpuModel::install().unwrap();
     let args = (op.arguments)(&mut cpu);

@@ -49,16 +49,17 @@ fn a_file_without_samples_is_refused_with_its_line() {
     assert!(refused(b"").contains("line 1 of kept is malformed: the file ends"));
     assert!(refused(b"{}\n").contains("line 1 of kept is malformed: missing field `format`"));
     assert!(refused(&[b'['; 4096]).contains("line 1 of kept is malformed"));
-    let header = r#"{"format":"pvbench.samples/2","suite":"pvbench","plan":{"preset":"quick","seed":1,"comparisons":[],
-        "variants":[],"variants_by_comparison":[],"workers":{"exactly":2},"rounds":1,"window_cycles":100000,"cpu":null,
-        "clock":"tsc"},"kernels":[]}"#;
+    let header = r#"{"format":"pvbench.samples/1","suite":"pvbench","plan":{"preset":"quick","seed":1,
+        "matrix":{"treatments":[],"comparisons":[]},"effort":{"workers":{"exactly":2},"blocks":1},
+        "work":{"workloads":[],"kernels":[],"effort":{"workers":{"exactly":2},"blocks":1}},
+        "window_cycles":100000,"cpu":null,"second_cpu":null,"clock":"tsc"}}"#;
     let header = header.replace('\n', "");
-    assert!(refused(format!("{header}\n").as_bytes()).contains("this build reads 'pvbench.samples/1'"));
-    let header = header.replace("samples/2", "samples/1");
+    assert!(refused(format!("{header}\n").as_bytes()).contains("this build reads 'pvbench.samples/2'"));
+    let header = header.replace("samples/1", "samples/2");
     let other = header.replace(r#""suite":"pvbench""#, r#""suite":"uart""#);
     assert!(refused(format!("{other}\n").as_bytes()).contains("these are samples of suite 'uart'"));
     assert!(refused(format!("{header}\nnothing\n").as_bytes()).contains("line 2 of kept is malformed"));
-    let begin = r#"{"workload":{"worker":0,"workload":"mmap_perf","line":{"begin":0}}}"#;
+    let begin = r#"{"samples":{"worker":0,"target":{"workload":{"workload":"mmap_perf","seed":1,"units":null}},"line":{"begin":0}}}"#;
     assert!(refused(format!("{header}\n{begin}\n").as_bytes()).contains("line 2 of kept is malformed: a worker's"));
 }
 

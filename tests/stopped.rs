@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use pvbench::clock::Clock;
 use pvbench::host::pin;
-use pvbench::measure::plan::{Comparison, Variant};
-use pvbench::measure::wire::{Assignment, ComparisonSamples, Task, WorkerLine};
+use pvbench::measure::comparison::Comparison;
+use pvbench::measure::samples::LoopSamples;
+use pvbench::measure::variant::{MechanismState, Treatments};
 use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
 use pvbench::report::Report;
+use pvbench::run::protocol::{Assignment, Job, Samples, Target, WorkerLine};
 
 /// A lock, since the tests measure on the same CPU.
 static CPU_LOCK: Mutex<()> = Mutex::new(());
@@ -151,20 +153,20 @@ fn bursts_of_another_process_on_the_cpu_cost_rounds_but_no_accuracy() {
     compare_with_uncontended(disturb, |disturbed, ()| assert!(dropped(disturbed) > 0));
 }
 
-/// Returns the samples of a worker that drops rounds with fewer adds per cycle than `min_adds_per_cycle`.
-fn measure(min_adds_per_cycle: f64) -> Vec<ComparisonSamples> {
-    let task = |offset| Task {
-        comparison: Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset },
-        rounds: 2,
-        variants: None,
-        count: false,
+/// Returns the samples of a worker that drops blocks with fewer adds per cycle than `min_adds_per_cycle`.
+fn measure(min_adds_per_cycle: f64) -> Vec<LoopSamples> {
+    let mut treatments = Treatments::default();
+    let table = treatments.add_mechanisms([MechanismState::plain("table")]);
+    let job = |offset| {
+        let (op, body, regime) = ("pte_val".to_owned(), BodyKind::Native, Regime::Throughput);
+        let target = Target::Comparison(Comparison { op, body, regime, offset });
+        Job { target, treatments: table.clone(), blocks: 2, count: false }
     };
+    let jobs = vec![job(0), job(29)];
     let assignment = Assignment {
+        treatments,
+        jobs,
         seed: 1,
-        tasks: vec![task(0), task(29)],
-        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
-        work: Vec::new(),
-        kernels: Vec::new(),
         window_cycles: 10_000,
         cpu: None,
         clock: Clock::Tsc,
@@ -179,19 +181,19 @@ fn measure(min_adds_per_cycle: f64) -> Vec<ComparisonSamples> {
     let output = worker.wait_with_output().unwrap();
     let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let samples = lines.filter_map(|line| match serde_json::from_slice(line).unwrap() {
-        WorkerLine::Done(samples) => Some(*samples),
+        WorkerLine::Done(Samples::Loops(samples)) => Some(*samples),
         _ => None,
     });
     samples.collect()
 }
 
 #[test]
-fn a_worker_waits_for_an_uncontended_core_and_then_measures_all_its_rounds() {
+fn a_worker_waits_for_an_uncontended_core_and_then_measures_all_its_blocks() {
     let _lock = CPU_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     // No core reaches this throughput.
     let found = measure(1e9);
-    // Interrupted loops may have added short rounds.
-    assert!(found.len() == 2 && found.iter().all(|samples| samples.rounds.len() >= 2), "{found:?}");
+    // Interrupted loops may have added short blocks.
+    assert!(found.len() == 2 && found.iter().all(|samples| samples.table.blocks.len() >= 2), "{found:?}");
     let dropped: Vec<usize> = found.iter().map(|samples| samples.dropped).collect();
     assert!(dropped[0] > 8 && dropped[1] <= 8, "its time to wait ends: {dropped:?} dropped");
     // Every core reaches this one.

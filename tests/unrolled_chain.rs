@@ -5,9 +5,10 @@ mod own_ops;
 use std::collections::HashMap;
 
 use own_ops::{Add, Called};
+use pvbench::measure::comparison::Comparison;
 use pvbench::measure::loops::{Loops, Prepared};
-use pvbench::measure::plan::{Comparison, Variant};
 use pvbench::measure::trace::{Trace, Tracer};
+use pvbench::measure::variant::MechanismState;
 use pvbench::op::{BodyKind, CpuModel};
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{COLD_SITES, Regime, SITES};
@@ -17,7 +18,7 @@ use pvbench::suite::{OpEntry, mechanisms};
 fn an_unrolled_chain_runs_every_copy_once_and_returns() {
     let mut tracer = Tracer::install().unwrap();
     let mut loops = Loops::new().unwrap();
-    let variants: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
+    let variants: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
     for op in [OpEntry::new::<Add>(), OpEntry::new::<Called>()] {
         let mut cpu = CpuModel::install().unwrap();
         let args = (op.arguments)(&mut cpu);
@@ -53,7 +54,7 @@ fn an_unrolled_chain_runs_every_copy_once_and_returns() {
 #[test]
 fn ops_that_are_measured_cold_have_unrolled_chains_with_nearly_every_mechanism() {
     let mut loops = Loops::new().unwrap();
-    let variants: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
+    let variants: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
     for name in pvbench::pv_ops::COLD_OPS {
         let op = op_entries().into_iter().find(|op| op.meta.name == name).unwrap();
         let _cpu = CpuModel::install().unwrap();

@@ -4,8 +4,8 @@ mod alone;
 
 use pvbench::clock::Clock;
 use pvbench::dispatch::{All, Dispatch};
-use pvbench::measure::plan::Variant;
-use pvbench::measure::work::{KernelVariant, WorkError, WorkTask, Worker};
+use pvbench::measure::variant::{MechanismState, Treatments};
+use pvbench::measure::workload_bench::{WorkloadBench, WorkloadError, WorkloadJob};
 use pvbench::op::irq::SaveFl;
 use pvbench::suite::OpEntry;
 use pvbench::workload::{Failure, Random, Workload, WorkloadEntry, WorkloadMeta};
@@ -30,20 +30,20 @@ impl Workload for Lying {
     }
 }
 
-fn measure(mechanism: &str) -> Result<(), WorkError> {
+fn measure(mechanism: &str) -> Result<(), WorkloadError> {
     let ops = [OpEntry::with::<SaveFl, All>()];
-    let mut worker = Worker::new(&ops, vec![WorkloadEntry::own::<Lying, All>()], 1, Clock::Tsc)?;
-    let task = WorkTask {
-        workload: "lying".to_owned(),
+    let mut bench = WorkloadBench::new(&ops, vec![WorkloadEntry::own::<Lying, All>()], 1, Clock::Tsc)?;
+    let mut treatments = Treatments::default();
+    let job = WorkloadJob {
+        workload: "lying",
+        treatments: &treatments.add_mechanisms([MechanismState::plain(mechanism)]),
         seed: 1,
-        rounds: 1,
+        blocks: 1,
         units: Some(100),
         count: false,
         in_place: false,
-        variants: None,
     };
-    let variant = KernelVariant::Mechanism(Variant { mechanism: mechanism.to_owned(), state: None });
-    worker.measure(&task, &[variant]).map(drop)
+    bench.measure(&job, &treatments).map(drop)
 }
 
 #[test]

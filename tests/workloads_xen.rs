@@ -10,7 +10,7 @@ use pvbench::dispatch::{self, CallSequence, Dispatch, Mechanism, Table};
 
 use pvbench::clock::Clock;
 use pvbench::kernel::{Kernel, KernelError, Machine, Prot, Xen};
-use pvbench::measure::work::whole_kernel;
+use pvbench::measure::workload_bench::whole_kernel;
 use pvbench::op::BodyKind;
 use pvbench::op::xen::p2m::{FRAME_MASK, PRESENT};
 use pvbench::op::xen::{CallKind, FrameType, XenVcpu, guest};

@@ -18,11 +18,12 @@ use super::inherited::stop_on_signals;
 use super::measured::{HostContext, Refusal, RunState};
 use super::output::{self, FailedWrites};
 use super::progress::Progress;
-use super::run::{Selection, plan, work_plan};
+use super::selection::{Planned, Selection};
 use crate::gate::compare::compare;
-use crate::measure::plan::{Plan, Workers};
-use crate::measure::work_parent::{self, WorkPlan};
 use crate::report::{Report, write};
+use crate::run::plan::Plan;
+use crate::run::process::Processes;
+use crate::run::scheduler::{Units, run_one};
 use crate::suite::Suite;
 
 pub const EXAMPLES: &str = "Examples:
@@ -57,31 +58,17 @@ pub struct AbArgs {
 pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
     let here = HostContext::ask(&args.selection.conditions);
-    let plan = plan(&args.selection, suite, &here)?;
-    let work = work_plan(&args.selection, suite, plan.preset)?;
+    let Planned { plan, absent } = args.selection.plan(suite, &here)?;
     handshake::check(&args.baseline, suite)?;
     if let Some(out) = &args.out {
         write::prepare(out)?;
     }
     args.json.as_deref().map(output::prepare).transpose()?;
-    let workers = match (plan.workers, work.plan.workers) {
-        (Workers::Within(cells), Workers::Within(work)) => Workers::Within(cells + work),
-        (workers, _) => workers,
-    };
-    let workers = match (plan.comparisons.is_empty(), work.plan.workloads.is_empty()) {
-        (true, _) => work.plan.workers,
-        (_, true) => plan.workers,
-        _ => workers,
-    };
-    let steps = plan.comparisons.len() + work.plan.workloads.len();
-    let progress = match workers {
-        Workers::Exactly(workers) => Progress::with_steps(steps * workers),
-        Workers::Within(time) => Progress::with_time(time),
-    };
+    let progress = Progress::of(&plan);
     let begin = |progress| RunState::begin(&plan, &here, progress, None);
     let mut sides = [begin(Progress::hidden())?, begin(progress)?];
-    let whole = measure_in_turn(args, (&plan, &work.plan, workers), &stop, &mut sides)?;
-    let [before, after] = sides.map(|side| side.make_document(&work, suite, &here, whole));
+    let whole = measure_in_turn(args, &plan, &stop, &mut sides)?;
+    let [before, after] = sides.map(|side| side.make_document(absent.clone(), suite, &here, whole));
     let (before, after) = (before?, after?);
     let reports: [Report; 2] = [serde_json::from_slice(&before)?, serde_json::from_slice(&after)?];
     let mut unwritten = FailedWrites::default();
@@ -105,7 +92,7 @@ pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
 /// Returns whether nothing was cut short.
 fn measure_in_turn(
     args: &AbArgs,
-    (plan, work, workers): (&Plan, &WorkPlan, Workers),
+    plan: &Plan,
     stop: &AtomicBool,
     sides: &mut [RunState<'_>; 2],
 ) -> Result<bool, CliError> {
@@ -115,11 +102,12 @@ fn measure_in_turn(
         command
     };
     let began = Instant::now();
-    let (mut number, mut units) = (0, work_parent::Units::new());
-    while workers.go_on_to_the_end(number, began.elapsed()) {
+    let (mut number, mut units) = (0, Units::new());
+    while plan.workers().go_on_to_the_end(number, began.elapsed()) {
         for turn in [number % 2, 1 - number % 2] {
-            let command: &dyn Fn() -> Command = if turn == 0 { &baseline } else { &worker_command };
-            if !work_parent::one(plan, work, number, &mut units, command, stop, &mut sides[turn].collector)? {
+            let command: &(dyn Fn() -> Command + Sync) = if turn == 0 { &baseline } else { &worker_command };
+            let processes = Processes { command, stop };
+            if !run_one(plan, number, &mut units, processes, &mut sides[turn].collector)? {
                 return Ok(false);
             }
             let build = if turn == 0 { args.baseline.display().to_string() } else { "this build".to_owned() };

@@ -12,13 +12,13 @@ use crate::host::PinError;
 #[cfg(feature = "linux")]
 use crate::linux::error::LinuxError;
 use crate::measure::explain::ExplainError;
-use crate::measure::parent::ParentError;
-use crate::measure::worker::WorkerError;
 use crate::report::export::ExportError;
 use crate::report::read::ReadError;
 use crate::report::render::RenderError;
 use crate::report::write::WriteError;
+use crate::run::process::ParentError;
 use crate::run::samples::SamplesError;
+use crate::run::worker::WorkerError;
 use crate::select::FilterError;
 use crate::suite::SuiteError;
 

@@ -11,7 +11,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::stdout;
 use crate::measure::explain::{Explainer, Explanation};
-use crate::measure::plan::Variant;
+use crate::measure::variant::MechanismState;
 use crate::patch::State;
 use crate::select::single;
 use crate::suite::{OpEntry, Suite};
@@ -43,8 +43,8 @@ pub fn explain(args: &ExplainArgs, suite: &Suite) -> Done {
     let mechanisms = suite.mechanism_metas();
     let names: Vec<&str> = mechanisms.iter().map(|m| m.name).collect();
     let mechanism = mechanisms[single("mechanism", &args.mechanism, &names)?];
-    let inline = Variant { mechanism: "inline".to_owned(), state: None };
-    let mut columns: Vec<Variant> = Variant::of(&mechanism);
+    let inline = MechanismState::plain("inline");
+    let mut columns = MechanismState::list(&mechanism);
     let asked = match &args.state {
         None => None,
         Some(state) => {

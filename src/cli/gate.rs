@@ -16,7 +16,6 @@ use super::exit::Exit;
 use super::inherited::stop_on_signals;
 use super::measured::{HostContext, measure};
 use super::output::{self, FailedWrites, stdout};
-use super::run::WorkloadSelection;
 use crate::gate::budget::{BudgetError, Budgets};
 use crate::gate::judge::{GateInput, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, ResolvedRule, decide, resolve};
@@ -303,10 +302,9 @@ fn measure_once(
     (here, seed, time): (&HostContext, u64, Option<Duration>),
     stop: &AtomicBool,
 ) -> Result<(Vec<u8>, Report), CliError> {
-    let (plan, mut work) = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
-    work.second_cpu = here.second_cpu(&args.conditions, suite, &work.workloads);
-    let work = WorkloadSelection { plan: work, absent: Vec::new() };
-    let document = measure(&plan, &work, suite, here, None, stop)?;
+    let mut plan = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
+    plan.second_cpu = here.second_cpu(&args.conditions, suite, &plan.work.workloads);
+    let document = measure(&plan, Vec::new(), suite, here, None, stop)?;
     let report = serde_json::from_slice(&document)?;
     Ok((document, report))
 }

@@ -6,24 +6,26 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::conditions::{Conditions, keep_off, worker_command};
 use super::error::{self, CliError};
 use super::progress::Progress;
-use super::run::WorkloadSelection;
 use crate::clock::Clock;
+use crate::estimate::Allocation;
 use crate::host::{Check, Machine, Probes, Root, checks_with, pmu_unavailable};
+use crate::measure::comparison::Comparison;
 use crate::measure::explain::examples;
 use crate::measure::loops::code_memory;
-use crate::measure::parent::{Sink, WorkerFailure};
-use crate::measure::plan::{Comparison, Plan, Workers};
 use crate::measure::separate_cores::have_separate_cores;
 use crate::measure::trace::Tracer;
-use crate::measure::wire::{ComparisonSamples, Task};
-use crate::measure::work::{KernelVariant, WorkSamples};
-use crate::measure::work_parent::{Allocation, run_all};
+use crate::measure::variant::{MechanismState, TreatmentId};
 use crate::patch::CodeError;
 use crate::report::schema::{Failure, Unavailable};
 use crate::report::write;
-use crate::run::assemble::Samples;
+use crate::run::assemble::Estimators;
+use crate::run::plan::Plan;
+use crate::run::process::Processes;
+use crate::run::protocol::{Samples, Target};
 use crate::run::report::{Facts, listings};
 use crate::run::samples::SamplesWriter;
+use crate::run::scheduler;
+use crate::run::sink::{Sink, WorkerFailure};
 use crate::suite::{Code, OpEntry, Suite, optimisation};
 use crate::workload;
 
@@ -89,23 +91,19 @@ impl HostContext {
 /// Measures a plan and returns its document. `writer` also keeps the samples in a file.
 pub fn measure(
     plan: &Plan,
-    work: &WorkloadSelection,
+    absent: Vec<Unavailable>,
     suite: &Suite,
     here: &HostContext,
     writer: Option<SamplesWriter>,
     stop: &AtomicBool,
 ) -> Result<Vec<u8>, CliError> {
-    let progress = match plan.workers {
-        Workers::Exactly(workers) => {
-            Progress::with_steps((plan.comparisons.len() + work.plan.workloads.len()) * workers)
-        }
-        Workers::Within(time) => Progress::with_time(time + work.plan.workers.left(Duration::ZERO)),
-    };
+    let progress = Progress::of(plan);
     let mut measured = RunState::begin(plan, here, progress, writer)?;
     let RunState { collector, no_counters, .. } = &mut measured;
     let count = no_counters.is_none();
-    let whole = run_all(plan, &work.plan, &worker_command, count, stop, collector)?;
-    measured.make_document(work, suite, here, whole)
+    let processes = Processes { command: &worker_command, stop };
+    let whole = scheduler::run(plan, processes, count, collector)?;
+    measured.make_document(absent, suite, here, whole)
 }
 
 /// A run in progress: the samples so far, and the conditions of the run.
@@ -135,8 +133,8 @@ impl<'a> RunState<'a> {
             progress,
             failures: Vec::new(),
             refusal: None,
-            measured: vec![false; plan.comparisons.len()],
-            samples: Samples::default(),
+            measured: vec![false; plan.matrix.comparisons.len()],
+            estimators: Estimators::default(),
             writer,
             workers: 0,
             workers_again: 0,
@@ -155,7 +153,7 @@ impl<'a> RunState<'a> {
     /// Makes the document of the run; `whole` if nothing was cut short.
     pub fn make_document(
         self,
-        work: &WorkloadSelection,
+        absent: Vec<Unavailable>,
         suite: &Suite,
         here: &HostContext,
         whole: bool,
@@ -164,8 +162,9 @@ impl<'a> RunState<'a> {
         let plan = collector.plan;
         collector.progress.finish();
         let ops = suite.ops();
-        let planned: Vec<&OpEntry> =
-            ops.iter().filter(|op| plan.comparisons.iter().any(|group| group.op == op.meta.name)).collect();
+        let planned: Vec<&OpEntry> = ops.iter().filter(|op| plan.matrix.has_op(op.meta.name)).collect();
+        let mechanisms: Vec<MechanismState> =
+            plan.matrix.treatments.iter().filter_map(|treatment| treatment.mechanism().cloned()).collect();
         let facts = Facts {
             clock: here.clock.name().to_owned(),
             clock_reason: here.clock_reason.clone(),
@@ -175,15 +174,15 @@ impl<'a> RunState<'a> {
             duration_seconds: began.elapsed().as_secs_f64(),
             complete: whole
                 && collector.measured.iter().all(|measured| *measured)
-                && collector.samples.workloads.has_all(&work.plan.workloads),
+                && collector.estimators.workloads.has_all(&plan.work.workloads),
             machine: Machine::read_probed(&Root::default(), &here.probes),
             environment: check_environment(suite, &planned, here),
-            listings: listings(&examples(&planned, &plan.variants).unwrap_or_default()),
+            listings: listings(&examples(&planned, &mechanisms).unwrap_or_default()),
             workers: collector.workers,
             workers_again: collector.workers_again,
-            second_cpu: work.plan.second_cpu,
+            second_cpu: plan.second_cpu,
             failures: collector.failures,
-            absent: list_absences(no_counters, here.immovable.as_ref(), uncounted, (work, suite))
+            absent: list_absences(absent, no_counters, here.immovable.as_ref(), uncounted, (plan, suite))
                 .into_iter()
                 .chain(list_called_bodies(&planned))
                 .collect(),
@@ -192,18 +191,18 @@ impl<'a> RunState<'a> {
             // A samples file that cannot be finished must not cost the report.
             writer.finish(&facts).unwrap_or_else(|error| error::warn(&error.to_string()));
         }
-        Ok(write::json(&collector.samples.report(plan, &work.plan.kernels, suite, facts))?)
+        Ok(write::json(&collector.estimators.report(plan, suite, facts))?)
     }
 }
 
 /// Lists what the report lacks, with the reasons.
 fn list_absences(
+    mut absent: Vec<Unavailable>,
     no_counters: Option<String>,
     immovable: Option<&CodeError>,
     uncounted: Option<String>,
-    (work, suite): (&WorkloadSelection, &Suite),
+    (plan, suite): (&Plan, &Suite),
 ) -> Vec<Unavailable> {
-    let mut absent = work.absent.clone();
     if let Some(reason) = immovable {
         let what = "layouts and patched states".to_owned();
         absent
@@ -215,7 +214,7 @@ fn list_absences(
     if let Some(reason) = uncounted {
         absent.push(Unavailable { what: "instruction counts".to_owned(), reason });
     }
-    if work.plan.workloads.is_empty() {
+    if plan.work.workloads.is_empty() {
         let reason = if suite.workloads().is_empty() {
             format!("suite {} has no workloads; .workload::<..>() adds one", suite.name())
         } else {
@@ -251,7 +250,7 @@ fn list_called_bodies(planned: &[&OpEntry]) -> Vec<Unavailable> {
 
 /// Collects the samples that workers send.
 pub struct Collector<'a> {
-    samples: Samples,
+    estimators: Estimators,
     /// Keeps the samples in a file, if `--samples` named one.
     writer: Option<SamplesWriter>,
     progress: Progress,
@@ -266,7 +265,7 @@ pub struct Collector<'a> {
 impl Collector<'_> {
     /// Returns the first failure, if no worker has measured anything.
     pub fn refusal(&self) -> Option<&Refusal> {
-        let nothing = !self.measured.contains(&true) && !self.samples.workloads.has_any();
+        let nothing = !self.measured.contains(&true) && !self.estimators.workloads.has_any();
         self.refusal.as_ref().filter(|_| nothing)
     }
 }
@@ -280,31 +279,18 @@ pub struct Refusal {
 }
 
 impl Sink for Collector<'_> {
-    fn samples(&mut self, worker: usize, group: &Comparison, samples: ComparisonSamples, raw: &[u8]) {
+    fn samples(&mut self, worker: usize, target: &Target, samples: Samples, raw: &[u8]) {
         if let Some(writer) = &mut self.writer {
-            writer.write_comparison(worker, group, raw);
+            writer.write_samples(worker, target, raw);
         }
-        self.samples.cells.add(worker, group, samples);
-        if let Some(index) = self.plan.comparisons.iter().position(|planned| planned == group) {
-            self.measured[index] = true;
+        self.estimators.add(worker, target, samples);
+        if let Target::Comparison(comparison) = target {
+            let mut planned = self.plan.matrix.comparisons.iter();
+            if let Some(index) = planned.position(|planned| planned.comparison == *comparison) {
+                self.measured[index] = true;
+            }
         }
         self.progress.step();
-    }
-
-    fn min_adds_per_cycle(&self) -> f64 {
-        self.samples.cells.min_adds_per_cycle()
-    }
-
-    fn worked(&mut self, worker: usize, workload: &str, samples: WorkSamples, raw: &[u8]) {
-        if let Some(writer) = &mut self.writer {
-            writer.write_workload(worker, workload, raw);
-        }
-        self.samples.workloads.add(worker, workload, samples);
-        self.progress.step();
-    }
-
-    fn allocate(&mut self, kernels: &[KernelVariant], left: f64) -> (Vec<Allocation>, f64) {
-        self.samples.workloads.allocate(kernels, left)
     }
 
     fn failed(&mut self, failure: WorkerFailure) {
@@ -320,11 +306,19 @@ impl Sink for Collector<'_> {
         self.workers += 1;
     }
 
-    fn next_tasks(&mut self) -> Vec<Task> {
-        self.samples.cells.next_tasks(self.plan)
+    fn again(&mut self) {
+        self.workers_again += 1;
     }
 
-    fn again(&mut self, _: usize) {
-        self.workers_again += 1;
+    fn min_adds_per_cycle(&self) -> f64 {
+        self.estimators.cells.min_adds_per_cycle()
+    }
+
+    fn undecided(&mut self) -> Vec<(Comparison, Vec<TreatmentId>)> {
+        self.estimators.undecided(self.plan)
+    }
+
+    fn allocate(&mut self, left: f64) -> (Vec<Allocation>, f64) {
+        self.estimators.allocate(self.plan, left)
     }
 }

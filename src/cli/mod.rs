@@ -28,6 +28,7 @@ mod predict;
 mod progress;
 mod report;
 mod run;
+mod selection;
 mod selftest;
 mod tried;
 mod words;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::run::plan::{Plan, Workers};
+
 /// Number of plain lines over the whole run.
 const MAX_LINES: usize = 5;
 
@@ -27,6 +29,17 @@ enum Total {
 }
 
 impl Progress {
+    /// Begins the progress of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        match plan.workers() {
+            Workers::Exactly(workers) => {
+                Self::with_steps((plan.matrix.comparisons.len() + plan.work.workloads.len()) * workers)
+            }
+            Workers::Within(time) => Self::with_time(time),
+        }
+    }
+
     /// Begins the progress of a known number of steps.
     #[must_use]
     pub fn with_steps(steps: usize) -> Self {

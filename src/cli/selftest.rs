@@ -18,14 +18,18 @@ use super::output::stdout;
 use crate::clock::Clock;
 use crate::estimate::Estimator;
 use crate::host::{Machine, NativeCpuid, Probes, Root, has_serialize};
-use crate::measure::parent::{self, Sink, WorkerFailure};
-use crate::measure::plan::Comparison;
+use crate::measure::samples::Block;
 use crate::measure::window::{SHORT, SPARE};
-use crate::measure::wire::{ComparisonSamples, RoundSamples, Task};
 use crate::op::OpMeta;
 use crate::report::schema::{Cell, Estimate};
+use crate::run::assemble::settings;
+use crate::run::plan::{Effort, Workers};
+use crate::run::process::Processes;
+use crate::run::protocol::{Samples, Target};
+use crate::run::scheduler;
+use crate::run::sink::{Sink, WorkerFailure};
 use crate::select::single;
-use crate::selftest::{self, Effort, Expected, Truth, WINDOWS_GIVEN_UP};
+use crate::selftest::{self, Expected, Truth, WINDOWS_GIVEN_UP};
 use crate::stats::binomial;
 use crate::stats::location::median;
 
@@ -82,9 +86,10 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     }
     let (clock, _) = Clock::choose(args.conditions.clock);
     let seed = args.conditions.seed();
-    let effort = Effort { workers: usize::from(args.workers), rounds: usize::from(args.rounds) };
+    let effort = Effort { workers: Workers::Exactly(args.workers.into()), blocks: args.rounds.into() };
     if let (Some(tries), Some(truth)) = (args.tries, tried) {
-        return run_experiments(truth, tries, &Experiment { seed, cpu, clock, effort }, &stop);
+        let experiment = Experiment { seed, cpu, clock, effort, workers: args.workers };
+        return run_experiments(truth, tries, &experiment, &stop);
     }
     let metas: Vec<OpMeta> = selftest::entries().iter().map(|op| op.meta).collect();
     let ticks_per_second = clock.ticks_per_second(Duration::from_millis(100));
@@ -93,11 +98,12 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     for meta in &metas {
         let plan = selftest::plan(meta.name, &truths, seed, cpu, clock, effort);
         let mut collector = Collector::default();
-        if !parent::run(&plan, &worker_command, false, &stop, &mut collector)? {
+        let processes = Processes { command: &worker_command, stop: &stop };
+        if !scheduler::run(&plan, processes, false, &mut collector)? {
             error::warn("interrupted: the selftest has no result");
             return Ok(Exit::Failed);
         }
-        cells.extend(collector.estimator.finish(&plan, &metas, ticks_per_second).cells);
+        cells.extend(collector.estimator.finish(&settings(&plan), &metas, ticks_per_second).cells);
     }
     let found: Vec<(Truth, Estimate)> =
         truths.iter().filter_map(|truth| Some((*truth, find(truth, &cells)?))).collect();
@@ -137,6 +143,8 @@ struct Experiment {
     cpu: Option<usize>,
     clock: Clock,
     effort: Effort,
+    /// Number of workers, as in `effort`.
+    workers: u16,
 }
 
 /// Measures one truth in separate experiments and prints in how many of them the difference was resolved.
@@ -156,9 +164,10 @@ fn run_experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBoo
         // The core throughput is known from earlier tries, as in a run from its first workers. It is their median, as a
         // single try may have run in a burst.
         let min_adds_per_cycle = median(&throughputs).unwrap_or(0.0);
-        let windows_per_round = selftest::windows_per_round(&plan);
-        let mut collector = Collector { min_adds_per_cycle, windows_per_round, ..Collector::default() };
-        if !parent::run(&plan, &worker_command, false, stop, &mut collector)? {
+        let windows_per_block = selftest::windows_per_block(&plan);
+        let mut collector = Collector { min_adds_per_cycle, windows_per_block, ..Collector::default() };
+        let processes = Processes { command: &worker_command, stop };
+        if !scheduler::run(&plan, processes, false, &mut collector)? {
             error::warn("interrupted: the selftest has no result");
             return Ok(Exit::Failed);
         }
@@ -166,7 +175,7 @@ fn run_experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBoo
         (kept, dropped) = (kept + collector.kept, dropped + collector.dropped);
         let window_cycles = plan.window_cycles as f64 * SPARE * (1.0 + 2.0 / SHORT as f64);
         measured_seconds += collector.windows * window_cycles / ticks_per_second;
-        let cells = collector.estimator.finish(&plan, &metas, ticks_per_second).cells;
+        let cells = collector.estimator.finish(&settings(&plan), &metas, ticks_per_second).cells;
         let cell = cells.iter().find(|cell| cell.mechanism == truth.name);
         let Some((cell, measured)) = cell.and_then(|cell| Some((cell, truth.measured(cell)?))) else {
             error::warn(&format!("try {number}: not measured"));
@@ -184,7 +193,7 @@ fn run_experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBoo
         "truth": truth.name, "expected": truth.expected.value(), "tries": tries, "found": found,
         "found_on_the_wrong_side": wrong_side, "not_found_for": limits, "interval_holds_the_truth": inside_interval,
         "dropped_rounds_share": dropped as f64 / (dropped + kept).max(1) as f64,
-        "estimate_median": median(&estimates), "workers": how.effort.workers, "rounds": how.effort.rounds,
+        "estimate_median": median(&estimates), "workers": how.workers, "rounds": how.effort.blocks,
         "measuring_seconds_per_try": measured_seconds / f64::from(tries),
         "wall_seconds_per_try": began.elapsed().as_secs_f64() / f64::from(tries), "seed": how.seed,
     });
@@ -248,28 +257,28 @@ fn table(found: &[(Truth, Estimate)]) -> String {
 #[derive(Default)]
 struct Collector {
     estimator: Estimator,
-    /// Windows of full length in a round.
-    windows_per_round: f64,
+    /// Windows of full length in a block.
+    windows_per_block: f64,
     /// Sum over all timed windows, kept or dropped, of the ticks per cycle.
     windows: f64,
-    /// Number of rounds that were kept.
+    /// Number of blocks that were kept.
     kept: usize,
-    /// Number of rounds that were repeated.
+    /// Number of blocks that were repeated.
     dropped: usize,
     /// Core throughput of earlier tries; see [`Sink::min_adds_per_cycle`].
     min_adds_per_cycle: f64,
 }
 
 impl Sink for Collector {
-    fn samples(&mut self, worker: usize, group: &Comparison, samples: ComparisonSamples, _: &[u8]) {
-        let rate = |round: &RoundSamples| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]);
-        let rates: Vec<f64> = samples.rounds.iter().map(rate).collect();
-        self.kept += samples.rounds.len();
+    fn samples(&mut self, worker: usize, target: &Target, samples: Samples, _: &[u8]) {
+        let (Target::Comparison(comparison), Samples::Loops(samples)) = (target, samples) else { return };
+        let rates: Vec<f64> = samples.table.blocks.iter().map(Block::mean_ticks_per_cycle).collect();
+        self.kept += samples.table.blocks.len();
         self.dropped += samples.dropped;
-        let dropped = (samples.dropped.saturating_sub(samples.given_up)) as f64 * self.windows_per_round;
-        self.windows += rates.iter().sum::<f64>() * self.windows_per_round;
+        let dropped = (samples.dropped.saturating_sub(samples.given_up)) as f64 * self.windows_per_block;
+        self.windows += rates.iter().sum::<f64>() * self.windows_per_block;
         self.windows += median(&rates).unwrap_or(0.0) * (dropped + samples.given_up as f64 * WINDOWS_GIVEN_UP);
-        self.estimator.add(worker, group, samples);
+        self.estimator.add(worker, comparison, *samples);
     }
 
     fn failed(&mut self, failure: WorkerFailure) {
@@ -279,12 +288,4 @@ impl Sink for Collector {
     fn min_adds_per_cycle(&self) -> f64 {
         self.estimator.min_adds_per_cycle().max(self.min_adds_per_cycle)
     }
-
-    fn through(&mut self) {}
-
-    fn next_tasks(&mut self) -> Vec<Task> {
-        Vec::new()
-    }
-
-    fn again(&mut self, _: usize) {}
 }

@@ -10,14 +10,17 @@ use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::output::stdout;
+use super::selection::kernels;
 use crate::clock::Clock;
-use crate::measure::parent::{Sink, WorkerFailure};
-use crate::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use crate::measure::wire::{ComparisonSamples, Task};
-use crate::measure::work::KernelVariant;
-use crate::measure::work_parent::{self, WorkPlan};
+use crate::measure::comparison::{Comparison, Matrix};
+use crate::measure::variant::MechanismState;
 use crate::op::BodyKind;
 use crate::regime::Regime;
+use crate::run::plan::{Effort, Plan, Preset, Workers, WorkloadPlan};
+use crate::run::process::Processes;
+use crate::run::protocol::{Samples, Target};
+use crate::run::scheduler::run_one;
+use crate::run::sink::{Sink, WorkerFailure};
 use crate::suite::Suite;
 
 /// Length of a window in core cycles: enough for each loop to run. The times are not used.
@@ -80,36 +83,32 @@ pub fn test(suite: &Suite, filter: &Filter) -> Done {
 /// Runs a benchmark once and returns its failures.
 fn run_once(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
     let mechanisms = suite.mechanism_metas();
-    let columns: Vec<Variant> =
-        mechanisms.iter().filter(|mechanism| mechanism.name != "inline").flat_map(Variant::of).collect();
-    let is_op = suite.ops().iter().any(|op| op.meta.name == name);
-    let group = Comparison { op: name.to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
+    let treated = mechanisms.iter().filter(|mechanism| mechanism.name != "inline");
+    let mut matrix = Matrix::default();
+    let treatments = matrix.treatments.add_mechanisms(treated.flat_map(MechanismState::list));
+    if suite.ops().iter().any(|op| op.meta.name == name) {
+        let (body, regime) = (BodyKind::Native, Regime::Throughput);
+        matrix.plan([Comparison { op: name.to_owned(), body, regime, offset: 0 }], &treatments);
+    }
+    let kernels = kernels(mechanisms.iter()).map(|kernel| matrix.treatments.add(kernel)).collect();
+    let available = suite.workloads().iter().filter(|entry| entry.meta.name == name && (entry.unavailable)().is_none());
+    let workloads = available.map(|entry| entry.meta.name.to_owned()).collect();
+    let effort = Effort { workers: Workers::Exactly(1), blocks: 1 };
     let plan = Plan {
         preset: Preset::Quick,
         seed: 0,
-        comparisons: is_op.then_some(group).into_iter().collect(),
-        variants: columns.clone(),
-        variants_by_comparison: Vec::new(),
-        workers: Workers::Exactly(1),
-        rounds: 1,
+        matrix,
+        effort,
+        work: WorkloadPlan { workloads, kernels, effort },
         window_cycles: WINDOW_CYCLES,
         cpu: None,
-        clock: Clock::choose(None).0,
-    };
-    let available = suite.workloads().iter().filter(|entry| entry.meta.name == name && (entry.unavailable)().is_none());
-    // A whole kernel cannot replace ops that do something by NOPs.
-    let kernels = columns.into_iter().filter(|column| column.state != Some(crate::patch::State::Nop));
-    let work = WorkPlan {
-        workloads: available.map(|entry| entry.meta.name.to_owned()).collect(),
-        kernels: kernels.map(KernelVariant::Mechanism).collect(),
-        workers: Workers::Exactly(1),
-        rounds: 1,
         second_cpu: None,
+        clock: Clock::choose(None).0,
     };
     let mut units = BTreeMap::from([(name.to_owned(), 1)]);
     let mut sink = FailureSink::default();
     let stop = AtomicBool::new(false);
-    work_parent::one(&plan, &work, WORKER, &mut units, &worker_command, &stop, &mut sink)?;
+    run_one(&plan, WORKER, &mut units, Processes { command: &worker_command, stop: &stop }, &mut sink)?;
     Ok(sink.failures)
 }
 
@@ -120,17 +119,9 @@ struct FailureSink {
 }
 
 impl Sink for FailureSink {
-    fn samples(&mut self, _: usize, _: &Comparison, _: ComparisonSamples, _: &[u8]) {}
+    fn samples(&mut self, _: usize, _: &Target, _: Samples, _: &[u8]) {}
 
     fn failed(&mut self, failure: WorkerFailure) {
         self.failures.push(failure.message);
     }
-
-    fn through(&mut self) {}
-
-    fn next_tasks(&mut self) -> Vec<Task> {
-        Vec::new()
-    }
-
-    fn again(&mut self, _: usize) {}
 }

@@ -1,4 +1,4 @@
-//! The next tasks of a run: the comparisons whose cells another worker can decide.
+//! The comparisons whose cells another worker can decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,12 @@ use super::cell::{CellFloor, find_limit, largest_aa, median_of_medians, variant_
 use super::floors::Floors;
 use super::reduce::WorkerEstimate;
 use super::{
-    CONFIDENCE, Estimator, Key, MIN_UNCONTENDED_ROUNDS, MIN_UNCONTENDED_WORKERS, comparison_key, family_confidence,
+    CONFIDENCE, Estimator, Key, MIN_UNCONTENDED_ROUNDS, MIN_UNCONTENDED_WORKERS, Settings, comparison_key,
+    family_confidence,
 };
-use crate::measure::plan::{Comparison, Plan};
-use crate::measure::wire::{ComparisonSamples, Task};
+use crate::measure::comparison::{Comparison, PlannedComparison};
+use crate::measure::samples::LoopSamples;
+use crate::measure::variant::{TreatmentId, Variant};
 use crate::report::schema::Limit;
 use crate::stats::location::median;
 use crate::stats::resolve::Deciders;
@@ -22,65 +24,60 @@ use crate::stats::student::Student;
 const MAX_EXTRA_WORKERS_FACTOR: f64 = 16.0;
 
 impl Estimator {
-    /// The tasks of the next worker, the most useful first.
+    /// The comparisons that another worker can decide, the most useful first, with their undecided treatments.
     ///
     /// 1. Comparisons with too few uncontended workers, whatever their results; those that need the fewest come first.
-    /// 2. Undecided variants at all layouts of their comparison; those with the widest interval come first.
+    /// 2. Undecided treatments at all layouts of their comparison; those with the widest interval come first.
     ///
     /// A cell is decided if it is resolved, if its interval lies within the floor, or if more workers would not change
     /// the verdict. The latter are overheads limited by modes or layouts, or too close to the floor
     /// (`MAX_EXTRA_WORKERS_FACTOR`).
     ///
     /// The length of a run thus depends on its results, which would let chance resolve cells. So every checkpoint
-    /// counts as another judgement of all cells, see [`Plan::judgements`].
+    /// counts as another judgement of all cells, see [`Settings::judgements`].
     #[must_use]
-    pub fn next_tasks(&self, plan: &Plan) -> Vec<Task> {
-        let task = |group: &Comparison, only| Task {
-            comparison: group.clone(),
-            rounds: plan.rounds,
-            variants: only,
-            count: false,
-        };
-        let contended = self.contended_comparisons(plan);
-        let only =
-            |group: &Comparison| plan.planned_variants(&group.op, group.body, group.regime).map(<[usize]>::to_vec);
-        let mut next: Vec<Task> = contended.iter().map(|group| task(group, only(group))).collect();
-        let whole: BTreeSet<&Comparison> = contended.into_iter().collect();
-        let mut groups: BTreeMap<Key, Vec<&Comparison>> = BTreeMap::new();
-        for group in plan.comparisons.iter().filter(|group| !whole.contains(group)) {
-            groups.entry(comparison_key(group)).or_default().push(group);
+    pub fn undecided(&self, settings: &Settings) -> Vec<(Comparison, Vec<TreatmentId>)> {
+        let contended = self.contended_comparisons(settings);
+        let mut next: Vec<(Comparison, Vec<TreatmentId>)> =
+            contended.iter().map(|planned| (planned.comparison.clone(), planned.treatments.clone())).collect();
+        let whole: BTreeSet<&Comparison> = contended.into_iter().map(|planned| &planned.comparison).collect();
+        let mut others: BTreeMap<Key, Vec<&Comparison>> = BTreeMap::new();
+        let planned = settings.matrix.comparisons.iter().map(|planned| &planned.comparison);
+        for comparison in planned.filter(|comparison| !whole.contains(comparison)) {
+            others.entry(comparison_key(comparison)).or_default().push(comparison);
         }
-        for (key, columns) in self.undecided_variants(plan) {
-            next.extend(groups.get(&key).into_iter().flatten().map(|group| task(group, Some(columns.clone()))));
+        for (key, treatments) in self.undecided_treatments(settings) {
+            let comparisons = others.get(&key).into_iter().flatten();
+            next.extend(comparisons.map(|comparison| ((*comparison).clone(), treatments.clone())));
         }
         next
     }
 
-    /// The comparisons with too few uncontended workers to leave contended rounds out. The choice depends on core
+    /// The comparisons with too few uncontended workers to leave contended blocks out. The choice depends on core
     /// throughput alone, not on the measured times.
-    fn contended_comparisons<'a>(&self, plan: &'a Plan) -> Vec<&'a Comparison> {
+    fn contended_comparisons<'a>(&self, settings: &Settings<'a>) -> Vec<&'a PlannedComparison> {
         let from = self.min_adds_per_cycle();
-        let uncontended = |group: &Comparison| {
-            let rounds = |samples: &ComparisonSamples| {
-                samples.rounds.iter().filter(|round| round.adds_per_cycle >= from).count()
+        let uncontended = |comparison: &Comparison| {
+            let blocks = |samples: &LoopSamples| {
+                samples.table.blocks.iter().filter(|block| block.adds_per_cycle() >= from).count()
             };
-            let workers = self.samples.get(group).into_iter().flatten();
-            workers.filter(|(_, samples)| rounds(samples) >= MIN_UNCONTENDED_ROUNDS).count()
+            let workers = self.samples.get(comparison).into_iter().flatten();
+            workers.filter(|(_, samples)| blocks(samples) >= MIN_UNCONTENDED_ROUNDS).count()
         };
-        let counted = plan.comparisons.iter().map(|group| (uncontended(group), group));
-        let mut contended: Vec<(usize, &Comparison)> =
+        let counted = settings.matrix.comparisons.iter().map(|planned| (uncontended(&planned.comparison), planned));
+        let mut contended: Vec<(usize, &PlannedComparison)> =
             counted.filter(|(workers, _)| *workers < MIN_UNCONTENDED_WORKERS).collect();
         contended.sort_by_key(|(workers, _)| std::cmp::Reverse(*workers));
-        contended.into_iter().map(|(_, group)| group).collect()
+        contended.into_iter().map(|(_, planned)| planned).collect()
     }
 
-    /// The undecided variants of each comparison, in descending order of the widest interval.
-    fn undecided_variants(&self, plan: &Plan) -> Vec<(Key, Vec<usize>)> {
-        let reduced = self.reduce(plan.window_cycles);
+    /// The undecided treatments of each comparison, in descending order of the widest interval.
+    fn undecided_treatments(&self, settings: &Settings) -> Vec<(Key, Vec<TreatmentId>)> {
+        let reduced = self.reduce(settings.window_cycles);
         let floors = Floors::from_workers(&reduced);
-        let deciding = self.student_intervals(family_confidence(plan));
+        let deciding = self.student_intervals(family_confidence(settings.judgements));
         let shown = self.student_intervals(CONFIDENCE);
-        let mut found: Vec<(f64, Key, Vec<usize>)> = Vec::new();
+        let mut found: Vec<(f64, Key, Vec<TreatmentId>)> = Vec::new();
         for (key, layouts) in &reduced {
             let layouts: Vec<(u32, &[WorkerEstimate])> =
                 layouts.iter().map(|(offset, workers)| (*offset, workers.as_slice())).collect();
@@ -88,21 +85,22 @@ impl Estimator {
             let cell_floor = CellFloor { per_cycle, largest_aa: largest_aa(&layouts) };
             let inline: Vec<f64> = layouts.iter().flat_map(|(_, w)| w.iter().map(|w| w.inline_cycles)).collect();
             let Some(inline) = median(&inline) else { continue };
-            let undecided: BTreeMap<usize, f64> = (0..plan.variants.len())
-                .filter_map(|column| {
-                    let found = variant_samples(&layouts, column + 2);
-                    let estimate = median_of_medians(&found)?;
-                    let floor = cell_floor.in_cycles(inline + estimate.abs());
-                    let half_width = undecided_half_width(&found, estimate, floor, [&shown, &deciding])?;
-                    Some((column, half_width / (inline + estimate.abs()).max(1.0)))
-                })
-                .collect();
+            let undecided = |id: &TreatmentId| {
+                let found = variant_samples(&layouts, Variant::Treatment(*id));
+                let estimate = median_of_medians(&found)?;
+                let floor = cell_floor.in_cycles(inline + estimate.abs());
+                let half_width = undecided_half_width(&found, estimate, floor, [&shown, &deciding])?;
+                Some((*id, half_width / (inline + estimate.abs()).max(1.0)))
+            };
+            let (op, body, regime) = key;
+            let undecided: BTreeMap<TreatmentId, f64> =
+                settings.matrix.treatments_of(op, *body, *regime).iter().filter_map(undecided).collect();
             if let Some(widest) = undecided.values().copied().max_by(f64::total_cmp) {
                 found.push((widest, key.clone(), undecided.into_keys().collect()));
             }
         }
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
-        found.into_iter().map(|(_, key, columns)| (key, columns)).collect()
+        found.into_iter().map(|(_, key, treatments)| (key, treatments)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One cell: its estimate at each layout and over all layouts, its modes, its spread, and whether it is resolved.
 
 use super::reduce::{VariantEffect, WorkerEstimate};
+use crate::measure::variant::Variant;
 use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
@@ -32,15 +33,15 @@ pub(super) struct CellFloor {
 pub(super) type Layouts<'a> = [(u32, &'a [WorkerEstimate])];
 
 /// The samples of a variant, in cycles, at every layout that has any.
-pub(super) fn variant_samples(layouts: &Layouts, column: usize) -> Vec<(u32, Vec<Sample>)> {
+pub(super) fn variant_samples(layouts: &Layouts, variant: Variant) -> Vec<(u32, Vec<Sample>)> {
     let layout_samples = |(offset, workers): &(u32, &[WorkerEstimate])| {
-        (*offset, workers.iter().filter_map(|worker| sample(worker, column)).collect::<Vec<_>>())
+        (*offset, workers.iter().filter_map(|worker| sample(worker, variant)).collect::<Vec<_>>())
     };
     layouts.iter().map(layout_samples).filter(|(_, samples)| !samples.is_empty()).collect()
 }
 
-fn sample(reduced: &WorkerEstimate, column: usize) -> Option<Sample> {
-    let effect = reduced.effects.get(column).copied().flatten()?;
+fn sample(reduced: &WorkerEstimate, variant: Variant) -> Option<Sample> {
+    let effect = reduced.effects.get(&variant)?;
     Some(Sample {
         worker: reduced.worker,
         value: effect.cycles,
@@ -59,8 +60,8 @@ pub(super) fn median_of_medians(layouts: &[(u32, Vec<Sample>)]) -> Option<f64> {
 /// The larger of a comparison's two A/A differences, in cycles. A slow op can have more noise than the floor of its
 /// regime says.
 pub(super) fn largest_aa(layouts: &Layouts) -> f64 {
-    let aa_difference = |column| median_of_medians(&variant_samples(layouts, column)).map_or(0.0, f64::abs);
-    [0, 1].map(aa_difference).into_iter().fold(0.0, f64::max)
+    let aa_difference = |variant| median_of_medians(&variant_samples(layouts, variant)).map_or(0.0, f64::abs);
+    Variant::OF_LOOPS.map(aa_difference).into_iter().fold(0.0, f64::max)
 }
 
 /// A cell without a result.
@@ -106,7 +107,7 @@ pub(super) struct EstimateContext<'a> {
 pub(super) fn fill_cell(
     cell: &mut Cell,
     layouts: &Layouts,
-    column: usize,
+    variant: Variant,
     cell_floor: Option<&CellFloor>,
     context: &EstimateContext,
 ) {
@@ -115,8 +116,7 @@ pub(super) fn fill_cell(
     let mut native = Vec::new();
     let mut coarsest: f64 = 0.0;
     for (offset, workers) in layouts {
-        let effects: Vec<&VariantEffect> =
-            workers.iter().filter_map(|w| w.effects.get(column).and_then(Option::as_ref)).collect();
+        let effects: Vec<&VariantEffect> = workers.iter().filter_map(|worker| worker.effects.get(&variant)).collect();
         let values: Vec<f64> = effects.iter().map(|e| e.cycles).collect();
         let resolution = workers.iter().map(|w| w.resolution_cycles).fold(0.0, f64::max);
         let here = Bootstrap {
@@ -130,7 +130,7 @@ pub(super) fn fill_cell(
         let op_cycles = (workers.first().map_or(0.0, |w| w.inline_cycles) + interval.estimate.abs()).max(1.0);
         let min_distance =
             cell_floor.map_or(0.0, |floor| floor.per_cycle * op_cycles).max(MIN_MODE_DISTANCE * op_cycles);
-        let own: Vec<Sample> = workers.iter().filter_map(|worker| sample(worker, column)).collect();
+        let own: Vec<Sample> = workers.iter().filter_map(|worker| sample(worker, variant)).collect();
         let candidates = mode_candidates(&own, interval.estimate, min_distance);
         let found = modes(&candidates, resolution.max(min_distance));
         if found.len() > 1 {
@@ -153,7 +153,7 @@ pub(super) fn fill_cell(
     };
     cell.native_cycles = native_cycles;
     cell.layout_range = layout_range(&cell.layouts);
-    let samples: Vec<Vec<Sample>> = variant_samples(layouts, column).into_iter().map(|(_, samples)| samples).collect();
+    let samples: Vec<Vec<Sample>> = variant_samples(layouts, variant).into_iter().map(|(_, samples)| samples).collect();
     let spread = spread::spread(&samples);
     cell.spread = spread.map(report_spread);
     if let Some(cell_floor) = cell_floor {

@@ -2,6 +2,7 @@
 
 use super::ByKey;
 use super::reduce::{VariantEffect, WorkerEstimate};
+use crate::measure::variant::Variant;
 use crate::regime::Regime;
 use crate::report::schema::{Floor, RegimeFloor};
 use crate::stats::floor::{self, floor};
@@ -48,16 +49,17 @@ impl Floors {
 
 /// The A/A differences of one comparison: medians over layouts of medians over workers, as for cells.
 fn aa_difference(regime: Regime, layouts: &[(u32, Vec<WorkerEstimate>)]) -> Option<AaDifference> {
-    let column = |column: usize, part: fn(&WorkerEstimate, &VariantEffect) -> f64| {
+    let difference = |variant: Variant, part: fn(&WorkerEstimate, &VariantEffect) -> f64| {
         let layout_median = |(_, workers): &(u32, Vec<WorkerEstimate>)| {
-            let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(column)?.as_ref()?)));
+            let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(&variant)?)));
             median(&effects.map(|(w, effect)| part(w, effect)).collect::<Vec<_>>())
         };
         median(&layouts.iter().filter_map(layout_median).collect::<Vec<_>>())
     };
     let scaled = |w: &WorkerEstimate, effect: &VariantEffect| effect.cycles / w.inline_cycles.max(1.0);
-    let (same, copied) = (column(0, scaled), column(1, scaled)?);
-    Some(AaDifference { regime, same, copied, log_ratio: column(1, |_, effect| effect.log_ratio)? })
+    let (same, copied) = (difference(Variant::Repeat, scaled), difference(Variant::Copy(1), scaled)?);
+    let log_ratio = difference(Variant::Copy(1), |_, effect| effect.log_ratio)?;
+    Some(AaDifference { regime, same, copied, log_ratio })
 }
 
 fn run_and_regime_floors(differences: &[AaDifference]) -> Option<(Floor, Vec<RegimeFloor>)> {

@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 use self::cell::{CellFloor, EstimateContext, empty_cell, fill_cell, largest_aa};
 use self::floors::Floors;
 use self::reduce::{PairTolerance, WorkerEstimate, reduce};
-use crate::measure::plan::{Comparison, MIN_WORKERS, Plan};
-use crate::measure::wire::{ComparisonSamples, RoundSamples, UnavailableVariant};
+use crate::measure::comparison::{Comparison, Matrix};
+use crate::measure::samples::{Block, LoopSamples, Unavailability};
+use crate::measure::variant::{MechanismState, TreatmentId, Variant};
 use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
@@ -28,6 +29,7 @@ use crate::stats::location::{median, quantile};
 use crate::stats::multiplicity::confidence_for;
 use crate::stats::student::Student;
 
+pub use self::allocation::Allocation;
 pub use self::cell::CONFIDENCE;
 pub use self::workloads::WorkEstimator;
 
@@ -36,6 +38,8 @@ pub use self::workloads::WorkEstimator;
 const MIN_CORE_SHARE: f64 = 0.97;
 /// Least number of uncontended rounds of a worker that counts.
 const MIN_UNCONTENDED_ROUNDS: usize = 1;
+/// Workers that an interval of 95% needs.
+pub const MIN_WORKERS: usize = 6;
 /// Least number of uncontended workers, enough for an interval of 95%. With fewer, contended workers are used as well.
 const MIN_UNCONTENDED_WORKERS: usize = MIN_WORKERS;
 
@@ -46,7 +50,7 @@ const MAX_ERROR_PER_CELL: f64 = 0.001;
 type Key = (String, BodyKind, Regime);
 
 /// The workers' samples of a comparison by offset, with the numbers of the workers.
-type Layouts<'a> = Vec<(u32, &'a Vec<(usize, ComparisonSamples)>)>;
+type Layouts<'a> = Vec<(u32, &'a Vec<(usize, LoopSamples)>)>;
 
 /// The workers' estimates of every comparison by offset.
 type ByKey = BTreeMap<Key, Vec<(u32, Vec<WorkerEstimate>)>>;
@@ -55,13 +59,26 @@ type ByKey = BTreeMap<Key, Vec<(u32, Vec<WorkerEstimate>)>>;
 #[derive(Default)]
 pub struct Estimator {
     /// Samples by comparison, with the number of the worker.
-    samples: BTreeMap<Comparison, Vec<(usize, ComparisonSamples)>>,
-    /// Events per op, by the variant's index in [`WorkerEstimate::effects`].
-    counters: BTreeMap<Key, BTreeMap<usize, BTreeMap<String, f64>>>,
-    /// Executed instructions by the same index, or the reason why they were not counted.
-    instructions: BTreeMap<Key, BTreeMap<usize, Result<Instructions, String>>>,
-    /// The variants without a loop for an op, by their index in the plan; with the reason where the op should have one.
-    missing: BTreeMap<Key, BTreeMap<usize, Option<UnavailableVariant>>>,
+    samples: BTreeMap<Comparison, Vec<(usize, LoopSamples)>>,
+    /// Events per op.
+    events: BTreeMap<Key, BTreeMap<Variant, BTreeMap<String, f64>>>,
+    /// Executed instructions, or the reason why they were not counted.
+    instructions: BTreeMap<Key, BTreeMap<Variant, Result<Instructions, String>>>,
+    /// The treatments without a loop for an op.
+    unavailable: BTreeMap<Key, BTreeMap<TreatmentId, Unavailability>>,
+}
+
+/// What the estimates of a run need besides its samples.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// The cells.
+    pub matrix: &'a Matrix,
+    /// Seed of the resamples.
+    pub seed: u64,
+    /// Shortest length of a window, in core cycles.
+    pub window_cycles: u64,
+    /// Number of times that a cell may be called resolved; all of them hold together.
+    pub judgements: usize,
 }
 
 /// The estimates from all samples of a run.
@@ -90,15 +107,18 @@ pub struct Estimates {
 
 impl Estimator {
     /// Adds one worker's samples of a comparison.
-    pub fn add(&mut self, worker: usize, group: &Comparison, samples: ComparisonSamples) {
-        let key = comparison_key(group);
-        if !samples.counters.is_empty() {
-            let places = std::iter::once(0).chain(samples.variants.iter().map(|column| column + 2));
-            let counted = samples.counters.iter().map(|c| c.iter().cloned().collect());
-            self.counters.insert(key.clone(), places.zip(counted).collect());
+    pub fn add(&mut self, worker: usize, comparison: &Comparison, samples: LoopSamples) {
+        let key = comparison_key(comparison);
+        let counts = &samples.table.counts;
+        let events: BTreeMap<_, _> =
+            counts.iter().filter_map(|count| Some((count.variant, count.events.clone()?))).collect();
+        if !events.is_empty() {
+            self.events.insert(key.clone(), events);
         }
+        let counted: BTreeMap<_, _> =
+            counts.iter().filter_map(|count| Some((count.variant, count.instructions.clone()?))).collect();
         // All layouts have the same code, so one count serves all.
-        if let Some((inline, _)) = samples.instructions.split_first()
+        if let Some(inline) = counted.get(&Variant::Reference)
             && !self.instructions.contains_key(&key)
         {
             let extra = |per_op: f64| {
@@ -107,15 +127,13 @@ impl Estimator {
                     .map_err(|reason| format!("the instructions of inline were not counted: {reason}"))?;
                 Ok(Instructions { per_op, extra: per_op - inline })
             };
-            let places = std::iter::once(0).chain(samples.variants.iter().map(|column| column + 2));
-            let counted = samples.instructions.iter().map(|counted| counted.clone().and_then(extra));
-            self.instructions.insert(key.clone(), places.zip(counted).collect());
+            let counted = counted.iter().map(|(variant, counted)| (*variant, counted.clone().and_then(extra)));
+            self.instructions.insert(key.clone(), counted.collect());
         }
-        self.missing.entry(key).or_insert_with(|| {
-            let absent = samples.absent.iter().map(|column| (*column, None));
-            absent.chain(samples.missing.iter().map(|missing| (missing.variant, Some(missing.clone())))).collect()
+        self.unavailable.entry(key).or_insert_with(|| {
+            samples.table.unavailable.iter().map(|missing| (missing.treatment, missing.why.clone())).collect()
         });
-        self.samples.entry(group.clone()).or_default().push((worker, samples));
+        self.samples.entry(comparison.clone()).or_default().push((worker, samples));
     }
 
     /// The least independent adds per core cycle of an uncontended round; with fewer, another hyperthread had part of
@@ -126,15 +144,15 @@ impl Estimator {
     }
 
     fn adds_per_cycle(&self) -> Vec<f64> {
-        self.rounds().map(|round| round.adds_per_cycle).filter(|adds| adds.is_finite()).collect()
+        self.blocks().map(Block::adds_per_cycle).filter(|adds| adds.is_finite()).collect()
     }
 
-    fn group_samples(&self) -> impl Iterator<Item = &ComparisonSamples> {
+    fn all_samples(&self) -> impl Iterator<Item = &LoopSamples> {
         self.samples.values().flatten().map(|(_, samples)| samples)
     }
 
-    fn rounds(&self) -> impl Iterator<Item = &RoundSamples> {
-        self.group_samples().flat_map(|samples| &samples.rounds)
+    fn blocks(&self) -> impl Iterator<Item = &Block<f64>> {
+        self.all_samples().flat_map(|samples| &samples.table.blocks)
     }
 
     /// Reduces the rounds of every worker and comparison to one estimate. Contended rounds are left out where enough
@@ -154,8 +172,8 @@ impl Estimator {
     /// The samples of every comparison by offset.
     fn samples_by_key(&self) -> BTreeMap<Key, Layouts<'_>> {
         let mut by_key = BTreeMap::<Key, Vec<_>>::new();
-        for (group, samples) in &self.samples {
-            by_key.entry(comparison_key(group)).or_default().push((group.offset, samples));
+        for (comparison, samples) in &self.samples {
+            by_key.entry(comparison_key(comparison)).or_default().push((comparison.offset, samples));
         }
         by_key
     }
@@ -164,7 +182,7 @@ impl Estimator {
     fn count_rejected_pairs(&self, window_cycles: u64) -> usize {
         let in_comparison = |layouts: Layouts| {
             let tolerance = PairTolerance::from_samples(all_samples(&layouts), window_cycles);
-            let at_layout = |(_, workers): &(u32, &Vec<(usize, ComparisonSamples)>)| {
+            let at_layout = |(_, workers): &(u32, &Vec<(usize, LoopSamples)>)| {
                 let tolerance = tolerance.at_layout(workers);
                 workers.iter().map(|(_, samples)| tolerance.count_rejected_pairs(samples)).sum::<usize>()
             };
@@ -173,26 +191,23 @@ impl Estimator {
         self.samples_by_key().into_values().map(in_comparison).sum()
     }
 
-    /// Estimates all cells of the plan. `ops` is the catalogue in the order of the tables. `ticks_per_second` is the
-    /// clock's rate, for nanoseconds.
+    /// Estimates all cells. `ops` is the catalogue in the order of the tables. `ticks_per_second` is the clock's rate,
+    /// for nanoseconds.
     #[must_use]
-    pub fn finish(&self, plan: &Plan, ops: &[OpMeta], ticks_per_second: f64) -> Estimates {
-        let reduced = self.reduce(plan.window_cycles);
+    pub fn finish(&self, settings: &Settings, ops: &[OpMeta], ticks_per_second: f64) -> Estimates {
+        let reduced = self.reduce(settings.window_cycles);
         let floors = Floors::from_workers(&reduced);
-        let rates: Vec<f64> = self
-            .rounds()
-            .map(|round| f64::midpoint(round.ticks_per_cycle[0], round.ticks_per_cycle[1]))
-            .filter(|rate| rate.is_finite() && *rate > 0.0)
-            .collect();
+        let rates: Vec<f64> =
+            self.blocks().map(Block::mean_ticks_per_cycle).filter(|rate| rate.is_finite() && *rate > 0.0).collect();
         let from = self.min_adds_per_cycle();
-        let disturbed = self.rounds().filter(|round| round.adds_per_cycle < from).count();
-        let family_confidence = family_confidence(plan);
+        let disturbed = self.blocks().filter(|block| block.adds_per_cycle() < from).count();
+        let family_confidence = family_confidence(settings.judgements);
         let context = EstimateContext {
-            draws: &Draws::new(plan.seed ^ 0x6573_7469_6d61_7465),
+            draws: &Draws::new(settings.seed ^ 0x6573_7469_6d61_7465),
             deciding: &self.student_intervals(family_confidence),
             ns_per_cycle: median(&rates).unwrap_or(f64::NAN) / ticks_per_second * 1e9,
         };
-        let estimate_op = |meta: &OpMeta| self.estimate_cells(meta, plan, &reduced, &floors, &context);
+        let estimate_op = |meta: &OpMeta| self.estimate_cells(meta, settings.matrix, &reduced, &floors, &context);
         // Two threads, because thousands of cells take seconds.
         let (first, second) = ops.split_at(ops.len() / 2);
         let half = |metas: &[OpMeta]| metas.iter().flat_map(estimate_op).collect::<Vec<Cell>>();
@@ -213,10 +228,10 @@ impl Estimator {
             floors: floors.regimes,
             ticks_per_cycle: median_and_central_90(&rates),
             adds_per_cycle: median_and_central_90(&self.adds_per_cycle()),
-            disturbed_share: disturbed as f64 / self.rounds().count().max(1) as f64,
-            rounds: self.rounds().count(),
-            dropped_rounds: self.group_samples().map(|samples| samples.dropped).sum(),
-            dropped_values: self.count_rejected_pairs(plan.window_cycles),
+            disturbed_share: disturbed as f64 / self.blocks().count().max(1) as f64,
+            rounds: self.blocks().count(),
+            dropped_rounds: self.all_samples().map(|samples| samples.dropped).sum(),
+            dropped_values: self.count_rejected_pairs(settings.window_cycles),
             error_per_cell: 1.0 - family_confidence,
         }
     }
@@ -230,13 +245,15 @@ impl Estimator {
     fn estimate_cells(
         &self,
         meta: &OpMeta,
-        plan: &Plan,
+        matrix: &Matrix,
         reduced: &ByKey,
         floors: &Floors,
         context: &EstimateContext,
     ) -> Vec<Cell> {
-        let mut keys: Vec<(BodyKind, Regime)> =
-            plan.comparisons.iter().filter(|g| g.op == meta.name).map(|g| (g.body, g.regime)).collect();
+        let mut keys: Vec<(BodyKind, Regime)> = {
+            let planned = matrix.comparisons.iter().map(|planned| &planned.comparison);
+            planned.filter(|it| it.op == meta.name).map(|it| (it.body, it.regime)).collect()
+        };
         keys.sort_unstable();
         keys.dedup();
         let mut cells = Vec::new();
@@ -250,32 +267,33 @@ impl Estimator {
                 .collect();
             let cell_floor =
                 floors.regime_floor(regime).map(|per_cycle| CellFloor { per_cycle, largest_aa: largest_aa(&layouts) });
-            let cell = |mechanism: &str, state: Option<State>, column: usize| {
+            let cell = |mechanism: &str, state: Option<State>, variant: Variant| {
                 let mut cell = empty_cell(meta, body, regime, mechanism, state);
-                match self.instructions.get(&key).and_then(|counted| counted.get(&column)) {
-                    Some(Ok(counted)) => cell.instructions = Some(*counted),
+                // The A/A comparison with the repeat shows what `inline` itself executes.
+                let counted = if variant.treatment().is_some() { variant } else { Variant::Reference };
+                match self.instructions.get(&key).and_then(|counts| counts.get(&counted)) {
+                    Some(Ok(instructions)) => cell.instructions = Some(*instructions),
                     Some(Err(reason)) => cell.instructions_absent = Some(reason.clone()),
                     None => {}
                 }
-                cell.counters = self.counters.get(&key).and_then(|counted| counted.get(&column)).cloned();
-                fill_cell(&mut cell, &layouts, column, cell_floor.as_ref(), context);
+                cell.counters = self.events.get(&key).and_then(|counts| counts.get(&counted)).cloned();
+                fill_cell(&mut cell, &layouts, variant, cell_floor.as_ref(), context);
                 cell
             };
             // The A/A comparison with the copy has no cell of its own.
-            cells.push(cell("inline", None, 0));
-            let only = plan.planned_variants(meta.name, body, regime);
-            let planned = |index: &usize| only.is_none_or(|only| only.contains(index));
-            for (index, column) in plan.variants.iter().enumerate().filter(|(index, _)| planned(index)) {
-                match self.missing.get(&key).and_then(|missing| missing.get(&index)) {
-                    // The op is never in this state.
-                    Some(None) => {}
-                    Some(Some(missing)) => {
-                        let state = if missing.refused { Some(State::Refused) } else { column.state };
-                        let mut cell = empty_cell(meta, body, regime, &column.mechanism, state);
-                        cell.absent = Some(missing.reason.clone());
+            cells.push(cell("inline", None, Variant::Repeat));
+            for &id in matrix.treatments_of(meta.name, body, regime) {
+                let Some(MechanismState { mechanism, state }) = matrix.treatments.mechanism(id) else { continue };
+                match self.unavailable.get(&key).and_then(|unavailable| unavailable.get(&id)) {
+                    Some(Unavailability::Never) => {}
+                    Some(why) => {
+                        let state =
+                            if matches!(why, Unavailability::Refused(_)) { Some(State::Refused) } else { *state };
+                        let mut cell = empty_cell(meta, body, regime, mechanism, state);
+                        cell.absent = why.reason().map(str::to_owned);
                         cells.push(cell);
                     }
-                    None => cells.push(cell(&column.mechanism, column.state, index + 2)),
+                    None => cells.push(cell(mechanism, *state, Variant::Treatment(id))),
                 }
             }
         }
@@ -285,12 +303,12 @@ impl Estimator {
 
 /// The confidence of a single cell's deciding interval. All cells of a run hold together at [`CONFIDENCE`] (Sidak), and
 /// the error of a single cell is at most [`MAX_ERROR_PER_CELL`] where they are few.
-fn family_confidence(plan: &Plan) -> f64 {
-    confidence_for(plan.judgements(), 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR_PER_CELL)
+fn family_confidence(judgements: usize) -> f64 {
+    confidence_for(judgements, 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR_PER_CELL)
 }
 
-fn comparison_key(group: &Comparison) -> Key {
-    (group.op.clone(), group.body, group.regime)
+fn comparison_key(comparison: &Comparison) -> Key {
+    (comparison.op.clone(), comparison.body, comparison.regime)
 }
 
 /// The least adds per cycle of an uncontended round, from those of all rounds.
@@ -301,7 +319,7 @@ fn min_adds_per_cycle(adds_per_cycle: &[f64]) -> f64 {
 /// The workers' estimates at one layout, over their uncontended rounds where enough workers have some, otherwise over
 /// all rounds.
 fn reduce_uncontended_or_all(
-    samples: &[(usize, ComparisonSamples)],
+    samples: &[(usize, LoopSamples)],
     from: f64,
     window_cycles: u64,
     tolerance: &PairTolerance,
@@ -314,7 +332,7 @@ fn reduce_uncontended_or_all(
 }
 
 /// The samples of all workers at all layouts.
-fn all_samples<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a ComparisonSamples> + Clone {
+fn all_samples<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a LoopSamples> + Clone {
     let workers: Vec<_> = layouts.iter().map(|(_, workers)| *workers).collect();
     workers.into_iter().flatten().map(|(_, samples)| samples)
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::measure::work::whole_kernel;
+use crate::measure::workload_bench::whole_kernel;
 use crate::op::BodyKind;
 use crate::patch::State;
 use crate::regime::Regime;

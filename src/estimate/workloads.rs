@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
-use super::allocation::{ExtraRounds, KernelNeed, MAX_HALF_WIDTH_POINTS, TARGET_HALF_WIDTH_POINTS, allocate_rounds};
+use super::allocation::{
+    Allocation, ExtraBlocks, KernelNeed, MAX_HALF_WIDTH_POINTS, TARGET_HALF_WIDTH_POINTS, allocate_blocks,
+};
 use super::predict::Costs;
-use super::uncontended::{WorkerRounds, reduce_uncontended};
+use super::uncontended::{WorkerBlocks, reduce_uncontended};
 use super::{CONFIDENCE, MAX_ERROR_PER_CELL};
-use crate::measure::wire::UnavailableVariant;
-use crate::measure::work::{FIRST_VARIANT, HALVES, KernelVariant, Parts, REPEAT, WorkSamples};
-use crate::measure::work_parent::Allocation;
+use crate::measure::samples::{HALVES, Parts, UnavailableTreatment, VariantCounts, WorkloadSamples};
+use crate::measure::variant::{MechanismState, Treatment, TreatmentId, Treatments, Variant};
+use crate::measure::workload_bench::INLINE;
 use crate::report::schema::{Bounds, Cell, Estimate, Limit, UnitInstructions, WorkloadKernel, WorkloadResult};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
@@ -28,12 +30,12 @@ const RESAMPLES: usize = 1000;
 #[derive(Default)]
 pub struct WorkEstimator {
     /// Samples by workload, with the number of the worker.
-    samples: BTreeMap<String, Vec<(usize, WorkSamples)>>,
+    samples: BTreeMap<String, Vec<(usize, WorkloadSamples)>>,
 }
 
 impl WorkEstimator {
     /// Adds one worker's samples of a workload.
-    pub fn add(&mut self, worker: usize, workload: &str, samples: WorkSamples) {
+    pub fn add(&mut self, worker: usize, workload: &str, samples: WorkloadSamples) {
         self.samples.entry(workload.to_owned()).or_default().push((worker, samples));
     }
 
@@ -44,13 +46,11 @@ impl WorkEstimator {
     }
 
     /// Allocates extra rounds to the mechanisms with too wide intervals. `left` is the remaining time in units of the
-    /// time spent; see [`Sink::allocate`].
-    ///
-    /// [`Sink::allocate`]: crate::measure::parent::Sink::allocate
+    /// time spent. Returns the extra blocks, and the share of the workers that take them, 0 to 1.
     #[must_use]
-    pub fn allocate(&self, kernels: &[KernelVariant], left: f64) -> (Vec<Allocation>, f64) {
-        let extra = self.samples.iter().map(|(name, samples)| extra_rounds(name, samples, kernels)).collect();
-        allocate_rounds(extra, self.samples.values().flatten().map(|(_, samples)| samples.ticks as f64).sum(), left)
+    pub fn allocate(&self, mechanisms: &[TreatmentId], left: f64) -> (Vec<Allocation>, f64) {
+        let extra = self.samples.iter().map(|(name, samples)| extra_blocks(name, samples, mechanisms)).collect();
+        allocate_blocks(extra, self.samples.values().flatten().map(|(_, samples)| samples.ticks as f64).sum(), left)
     }
 
     /// Whether any workload has samples.
@@ -64,19 +64,20 @@ impl WorkEstimator {
     pub fn finish(
         &self,
         metas: &[WorkloadMeta],
-        kernels: &[KernelVariant],
+        (kernels, treatments): (&[TreatmentId], &Treatments),
         cells: &[Cell],
         seed: u64,
         ticks_per_second: f64,
     ) -> Vec<WorkloadResult> {
-        let measured: Vec<(&WorkloadMeta, &Vec<(usize, WorkSamples)>)> =
+        let measured: Vec<(&WorkloadMeta, &Vec<(usize, WorkloadSamples)>)> =
             metas.iter().filter_map(|meta| Some((meta, self.samples.get(meta.name)?))).collect();
-        let reduced: Vec<Vec<WorkerRounds>> = measured.iter().map(|(_, samples)| reduce_uncontended(samples)).collect();
+        let reduced: Vec<Vec<WorkerBlocks>> = measured.iter().map(|(_, samples)| reduce_uncontended(samples)).collect();
         let judgements = measured.len() * kernels.len();
         let context = WorkloadContext {
             draws: &Draws::new(seed ^ 0x776f_726b_6c6f_6164),
             deciding_confidence: confidence_for(judgements.max(1), 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR_PER_CELL),
             costs: &Costs::of(cells),
+            treatments,
             ticks_per_second,
         };
         let workloads = measured.iter().zip(&reduced);
@@ -86,25 +87,23 @@ impl WorkEstimator {
     }
 }
 
-/// The need of a workload for extra rounds: its mechanisms with too wide intervals, and the time of their rounds in
+/// The need of a workload for extra blocks: its mechanisms with too wide intervals, and the time of their blocks in
 /// ticks.
-fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelVariant]) -> ExtraRounds {
+fn extra_blocks(name: &str, samples: &[(usize, WorkloadSamples)], mechanisms: &[TreatmentId]) -> ExtraBlocks {
     let workers = reduce_uncontended(samples);
     let all = || samples.iter().map(|(_, samples)| samples);
     // An untimed part comes before the timed ones.
-    let whole = |parts: &Parts| parts.iter().copied().map(f64::from).sum::<f64>() * (PARTS + 1) as f64 / PARTS as f64;
-    let runs =
-        || all().flat_map(|s| s.reference_run.iter().flatten().chain(s.kernels.iter().flatten().flatten()).map(whole));
+    let whole = |parts: Parts| parts.iter().copied().map(f64::from).sum::<f64>() * (PARTS + 1) as f64 / PARTS as f64;
+    let blocks = || all().flat_map(|samples| &samples.table.blocks);
+    let reference_runs = || blocks().flat_map(|block| &block.probes).filter_map(|probe| probe.reference_run);
+    let timed_runs = || blocks().flat_map(|block| block.pairs.iter().flatten().flatten().copied());
+    let runs = || reference_runs().chain(timed_runs()).map(whole);
     // A run also takes time to restore the machine, and its share of the time to place kernels.
     let untimed = (all().map(|s| s.ticks as f64).sum::<f64>() - runs().sum::<f64>()).max(0.0) / runs().count() as f64;
-    let run = |of: &dyn Fn(&WorkSamples) -> Vec<usize>| {
-        let turns =
-            all().flat_map(|s| of(s).into_iter().filter_map(|kernel| s.kernels.get(kernel)).flatten().flatten());
-        median(&turns.map(whole).collect::<Vec<_>>()).map(|run| run + untimed)
-    };
-    let columns = |s: &WorkSamples, index| {
-        let places = s.variants.iter().enumerate().filter(|(_, column)| **column == index);
-        places.map(|(place, _)| FIRST_VARIANT + place).collect::<Vec<_>>()
+    let run = |is_wanted: &dyn Fn(Variant) -> bool| {
+        let columns = all().flat_map(|samples| samples.table.columns()).filter(|(variant, _)| is_wanted(*variant));
+        let runs = columns.flat_map(|(_, column)| column.pairs().flatten().flatten());
+        median(&runs.map(whole).collect::<Vec<_>>()).map(|run| run + untimed)
     };
     let variance = |values: Vec<f64>| mad(&values).map_or(0.0, |deviation| deviation.powi(2));
     let time_variance = variance(workers.iter().flat_map(|worker| worker.log_times.iter().copied()).collect());
@@ -113,10 +112,11 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
     let pairs = variance(
         workers.iter().flat_map(|w| w.inline_pairs.iter().map(|[there, back]| (there + back) / 2.0)).collect(),
     );
-    let reference = PI / 2.0 / (FIRST_VARIANT - 1) as f64 * pairs / 2.0;
-    let kernel = |(index, kernel): (usize, &KernelVariant)| {
-        let KernelVariant::Mechanism(_) = kernel else { return None };
-        let found = kernel_mean(&workers, index + FIRST_VARIANT - REPEAT);
+    let placements = INLINE.iter().filter(|variant| **variant != Variant::Repeat).count();
+    let reference = PI / 2.0 / placements as f64 * pairs / 2.0;
+    let kernel = |id: &TreatmentId| {
+        let variant = Variant::Treatment(*id);
+        let found = kernel_mean(&workers, variant);
         let log_ratio = found.interval(CONFIDENCE)?;
         let overhead = to_percent(log_ratio);
         let half_width = (overhead.high - overhead.low) / 2.0;
@@ -124,21 +124,21 @@ fn extra_rounds(name: &str, samples: &[(usize, WorkSamples)], kernels: &[KernelV
         let common = reference + (1.0 - (-log_ratio.estimate).exp()).powi(2) * time_variance;
         let quantile = t_quantile(f64::midpoint(1.0, CONFIDENCE), workers.len() as f64 - 1.0)?;
         let mean_variance = ((log_ratio.high - log_ratio.low) / 2.0 / quantile).powi(2);
-        let placement = HALVES as f64 * run(&|s| columns(s, index))?;
+        let placement = HALVES as f64 * run(&|wanted| wanted == variant)?;
         (half_width > MAX_HALF_WIDTH_POINTS).then(|| KernelNeed {
-            index,
+            treatment: *id,
             placement,
-            // The effective number of rounds so far is the unit variance over the variance of the mean. The half-width
+            // The effective number of blocks so far is the unit variance over the variance of the mean. The half-width
             // falls with its square root.
-            rounds: found.unit_variance() / mean_variance * ((half_width / TARGET_HALF_WIDTH_POINTS).powi(2) - 1.0),
+            blocks: found.unit_variance() / mean_variance * ((half_width / TARGET_HALF_WIDTH_POINTS).powi(2) - 1.0),
             common: (common / found.unit_variance()).clamp(0.05, 0.6),
         })
     };
-    let inline = run(&|_| (0..FIRST_VARIANT).collect()).unwrap_or(0.0);
-    ExtraRounds {
+    let inline = run(&|variant| variant.treatment().is_none()).unwrap_or(0.0);
+    ExtraBlocks {
         workload: name.to_owned(),
-        round: inline * (FIRST_VARIANT * HALVES + HALVES + 1) as f64,
-        kernels: kernels.iter().enumerate().filter_map(kernel).collect(),
+        block: inline * (INLINE.len() * HALVES + HALVES + 1) as f64,
+        kernels: mechanisms.iter().filter_map(kernel).collect(),
     }
 }
 
@@ -149,14 +149,16 @@ struct WorkloadContext<'a> {
     /// at most [`MAX_ERROR_PER_CELL`].
     deciding_confidence: f64,
     costs: &'a Costs<'a>,
+    /// What the ids of kernels stand for.
+    treatments: &'a Treatments,
     ticks_per_second: f64,
 }
 
 fn estimate_workload(
     meta: &WorkloadMeta,
-    samples: &[(usize, WorkSamples)],
-    workers: &[WorkerRounds],
-    kernels: &[KernelVariant],
+    samples: &[(usize, WorkloadSamples)],
+    workers: &[WorkerBlocks],
+    kernels: &[TreatmentId],
     context: &WorkloadContext,
 ) -> WorkloadResult {
     let inline: Vec<f64> = workers.iter().map(|worker| worker.inline_cycles).collect();
@@ -166,15 +168,17 @@ fn estimate_workload(
     // The floor of the workload: the largest A/A difference between `inline` and itself at other placements, as a mean
     // over workers. Mechanisms and options must exceed it.
     let aa_difference =
-        |index| kernel_mean(workers, index).interval(CONFIDENCE).map_or(0.0, |found| found.estimate.abs());
-    let floor = (0..FIRST_VARIANT - REPEAT).map(aa_difference).fold(0.0, f64::max).exp_m1() * 100.0;
+        |variant| kernel_mean(workers, variant).interval(CONFIDENCE).map_or(0.0, |found| found.estimate.abs());
+    let repeat_and_copies = INLINE.into_iter().filter(|variant| *variant != Variant::Reference);
+    let floor = repeat_and_copies.map(aa_difference).fold(0.0, f64::max).exp_m1() * 100.0;
     let in_place = samples.iter().find_map(|(_, s)| s.in_place.clone());
     let counted = Counted::from_samples(samples);
-    let kernel = |(index, column): (usize, &KernelVariant)| {
-        let missing = samples.iter().flat_map(|(_, s)| &s.missing).find(|missing| missing.variant == index);
-        let found = kernel_mean(workers, index + FIRST_VARIANT - REPEAT);
-        let kernel = estimate_kernel(column, missing, &found, inline_cycles.as_ref(), &calls, floor, context);
-        counted.add_to(kernel, index)
+    let kernel = |id: &TreatmentId| {
+        let treatment = context.treatments.get(*id)?;
+        let missing = samples.iter().flat_map(|(_, s)| &s.table.unavailable).find(|missing| missing.treatment == *id);
+        let found = kernel_mean(workers, Variant::Treatment(*id));
+        let kernel = estimate_kernel(treatment, missing, &found, inline_cycles.as_ref(), &calls, floor, context);
+        Some(counted.add_to(kernel, *id))
     };
     WorkloadResult {
         name: meta.name.to_owned(),
@@ -184,20 +188,24 @@ fn estimate_workload(
         units: samples.first().map_or(0, |(_, s)| s.units),
         workers: workers.len(),
         disturbed_workers: samples.len() - workers.len(),
-        placements: workers.iter().map(|worker| worker.rounds).sum(),
+        placements: workers.iter().map(|worker| worker.blocks).sum(),
         inline_cycles: inline_cycles.as_ref().map(estimate),
         inline_ns: median(&ticks).map(|ticks| ticks / context.ticks_per_second * 1e9),
-        again_percent: kernel_mean(workers, 0).interval(CONFIDENCE).map(|found| estimate(&to_percent(found))),
-        copies_percent: (1..FIRST_VARIANT - REPEAT)
-            .filter_map(|index| kernel_mean(workers, index).interval(CONFIDENCE))
+        again_percent: kernel_mean(workers, Variant::Repeat)
+            .interval(CONFIDENCE)
+            .map(|found| estimate(&to_percent(found))),
+        copies_percent: INLINE
+            .into_iter()
+            .filter(|variant| matches!(variant, Variant::Copy(_)))
+            .filter_map(|copy| kernel_mean(workers, copy).interval(CONFIDENCE))
             .map(|found| estimate(&to_percent(found)))
             .collect(),
         floor_percent: floor,
         placement_percent: in_place.is_none().then(|| placement_range(workers)).flatten(),
         in_place,
-        kernels: kernels.iter().enumerate().map(kernel).collect(),
+        kernels: kernels.iter().filter_map(kernel).collect(),
         inline_instructions: counted.inline_instructions(),
-        inline_counters: counted.events.first().map(|events| by_name(events)),
+        inline_counters: counted.of(Variant::Reference).and_then(|count| count.events.clone()),
         calls,
     }
 }
@@ -209,7 +217,7 @@ const NORMAL_95_HALF_WIDTH: f64 = 1.96;
 ///
 /// Both halves of a round share the difference d between the two placements; each half adds noise of its own. The sum
 /// of both halves varies by `4 var(d)` more than their difference, so `sd(d) = sqrt(var(sum) - var(difference)) / 2`.
-fn placement_range(workers: &[WorkerRounds]) -> Option<f64> {
+fn placement_range(workers: &[WorkerBlocks]) -> Option<f64> {
     let halves = || workers.iter().flat_map(|worker| &worker.inline_pairs);
     let sums = mad(&halves().map(|[there, back]| there + back).collect::<Vec<_>>())?;
     let differences = mad(&halves().map(|[there, back]| there - back).collect::<Vec<_>>())?;
@@ -217,34 +225,29 @@ fn placement_range(workers: &[WorkerRounds]) -> Option<f64> {
     Some((NORMAL_95_HALF_WIDTH * deviation).exp_m1() * 100.0)
 }
 
-/// The counts of one worker: of `inline`, then of its kernels.
-#[derive(Default)]
-struct Counted<'a> {
-    columns: &'a [usize],
-    instructions: &'a [Result<f64, String>],
-    events: &'a [Vec<(String, f64)>],
-}
+/// The counts of one worker.
+struct Counted<'a>(&'a [VariantCounts]);
 
 impl<'a> Counted<'a> {
     /// The counts of the first worker that has any.
-    fn from_samples(samples: &'a [(usize, WorkSamples)]) -> Self {
-        let with = samples.iter().map(|(_, s)| s).find(|s| !s.instructions.is_empty() || !s.counters.is_empty());
-        with.map_or_else(Counted::default, |samples| Counted {
-            columns: &samples.variants,
-            instructions: &samples.instructions,
-            events: &samples.counters,
-        })
+    fn from_samples(samples: &'a [(usize, WorkloadSamples)]) -> Self {
+        let mut counts = samples.iter().map(|(_, samples)| &samples.table.counts);
+        Counted(counts.find(|counts| !counts.is_empty()).map_or(&[], Vec::as_slice))
+    }
+
+    fn of(&self, variant: Variant) -> Option<&'a VariantCounts> {
+        self.0.iter().find(|count| count.variant == variant)
     }
 
     fn inline_instructions(&self) -> Option<f64> {
-        self.instructions.first()?.as_ref().ok().copied()
+        self.of(Variant::Reference)?.instructions.as_ref()?.as_ref().ok().copied()
     }
 
-    /// Adds the counts to the kernel with this index in the plan.
-    fn add_to(&self, mut kernel: WorkloadKernel, index: usize) -> WorkloadKernel {
-        let Some(place) = self.columns.iter().position(|column| *column == index) else { return kernel };
-        kernel.counters = self.events.get(place + 1).map(|events| by_name(events));
-        match (self.instructions.get(place + 1), self.inline_instructions()) {
+    /// Adds the counts to the kernel of this treatment.
+    fn add_to(&self, mut kernel: WorkloadKernel, id: TreatmentId) -> WorkloadKernel {
+        let Some(count) = self.of(Variant::Treatment(id)) else { return kernel };
+        kernel.counters.clone_from(&count.events);
+        match (&count.instructions, self.inline_instructions()) {
             (Some(Ok(per_unit)), Some(inline)) => {
                 let extra_percent = (per_unit / inline - 1.0) * 100.0;
                 kernel.instructions = Some(UnitInstructions { per_unit: *per_unit, extra_percent });
@@ -259,22 +262,18 @@ impl<'a> Counted<'a> {
     }
 }
 
-fn by_name(events: &[(String, f64)]) -> BTreeMap<String, f64> {
-    events.iter().cloned().collect()
-}
-
 fn estimate_kernel(
-    column: &KernelVariant,
-    missing: Option<&UnavailableVariant>,
+    treatment: &Treatment,
+    missing: Option<&UnavailableTreatment>,
     found: &ClusterMean,
     inline: Option<&Interval>,
     calls: &BTreeMap<String, f64>,
     floor: f64,
     context: &WorkloadContext,
 ) -> WorkloadKernel {
-    let (mechanism, state, option) = match column {
-        KernelVariant::Mechanism(column) => (Some(column.mechanism.clone()), column.state, None),
-        KernelVariant::Option(option) => (None, None, Some(option.clone())),
+    let (mechanism, state, option) = match treatment {
+        Treatment::Mechanism(MechanismState { mechanism, state }) => (Some(mechanism.clone()), *state, None),
+        Treatment::Option(option) => (None, None, Some(option.clone())),
     };
     let interval = found.interval(CONFIDENCE);
     let deciding = found.interval(context.deciding_confidence).map(to_percent);
@@ -292,7 +291,7 @@ fn estimate_kernel(
         option,
         absent: match (&overhead, missing) {
             (Some(_), _) => None,
-            (None, Some(missing)) => Some(missing.reason.clone()),
+            (None, Some(missing)) => missing.why.reason().map(str::to_owned),
             (None, None) => Some("fewer than two workers finished this kernel; run longer".to_owned()),
         },
         overhead_percent: overhead.as_ref().map(estimate),
@@ -327,10 +326,10 @@ impl WorkloadContext<'_> {
     }
 }
 
-/// The winsorised mean of a kernel's log-ratios to `inline`, by its index in [`WorkerRounds::log_ratios`].
-fn kernel_mean(workers: &[WorkerRounds], index: usize) -> ClusterMean {
-    let rounds: Vec<Vec<f64>> = workers.iter().filter_map(|worker| worker.log_ratios.get(index).cloned()).collect();
-    ClusterMean::from_workers(&rounds)
+/// The winsorised mean of a variant's log-ratios to the reference.
+fn kernel_mean(workers: &[WorkerBlocks], variant: Variant) -> ClusterMean {
+    let blocks: Vec<Vec<f64>> = workers.iter().filter_map(|worker| worker.log_ratios.get(&variant).cloned()).collect();
+    ClusterMean::from_workers(&blocks)
 }
 
 fn to_percent(log_ratio: Interval) -> Interval {

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::Comparison;
+use super::comparison::Comparison;
 use crate::op::BodyKind;
 use crate::patch::{CodeImage, CodeMemory, FunctionError, elf_image};
 use crate::suite::{OpEntry, Pair};

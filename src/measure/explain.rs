@@ -2,10 +2,11 @@
 
 use iced_x86::{Formatter, Instruction, IntelFormatter};
 
+use super::comparison::Comparison;
+use super::loop_bench::SampleError;
 use super::loops::{Copied, Loops, Prepared};
-use super::plan::{Comparison, Variant};
-use super::sampler::SampleError;
 use super::trace::{OneOp, Trace, TraceError, Tracer};
+use super::variant::MechanismState;
 use crate::op::model::Installed;
 use crate::op::{BodyKind, CpuModel};
 use crate::patch::function::code_before_return;
@@ -111,7 +112,7 @@ impl Explainer {
     ///
     /// # Errors
     /// [`ExplainError`] where the mechanism or its state is unavailable for that op, or the loop cannot be traced.
-    pub fn explain(&mut self, op: &OpEntry, variant: &Variant) -> Result<Explanation, ExplainError> {
+    pub fn explain(&mut self, op: &OpEntry, variant: &MechanismState) -> Result<Explanation, ExplainError> {
         let name = op.meta.name.to_owned();
         let comparison = Comparison { op: name.clone(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
         let args = (op.arguments)(&mut self.cpu);
@@ -181,7 +182,7 @@ pub struct Example {
     /// The op.
     pub op: &'static str,
     /// The mechanism and its state.
-    pub variant: Variant,
+    pub variant: MechanismState,
     /// Its instructions.
     pub explanation: Explanation,
 }
@@ -194,7 +195,7 @@ const SHOWN: [&str; 3] = ["pte_val", "alloc_pte", "vcpu_is_preempted"];
 ///
 /// # Errors
 /// [`ExplainError`] where this process cannot trace at all.
-pub fn examples(ops: &[&OpEntry], variants: &[Variant]) -> Result<Vec<Example>, ExplainError> {
+pub fn examples(ops: &[&OpEntry], variants: &[MechanismState]) -> Result<Vec<Example>, ExplainError> {
     let mut explainer = Explainer::new()?;
     let first = SHOWN.iter().filter_map(|name| ops.iter().find(|op| op.meta.name == *name));
     let rest = ops.iter().filter(|op| !SHOWN.contains(&op.meta.name));
@@ -203,7 +204,7 @@ pub fn examples(ops: &[&OpEntry], variants: &[Variant]) -> Result<Vec<Example>, 
     for variant in variants {
         let found = ops.iter().find_map(|op| Some((*op, explainer.explain(op, variant).ok()?)));
         let Some((op, explanation)) = found else { continue };
-        let inline = Variant { mechanism: "inline".to_owned(), state: None };
+        let inline = MechanismState { mechanism: "inline".to_owned(), state: None };
         if !examples.iter().any(|e| e.op == op.meta.name && e.variant == inline) {
             let explanation = explainer.explain(op, &inline)?;
             examples.push(Example { op: op.meta.name, variant: inline, explanation });

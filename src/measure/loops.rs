@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::callees::Callees;
-use super::plan::{Comparison, Variant};
-use super::sampler::SampleError;
+use super::comparison::Comparison;
+use super::loop_bench::SampleError;
+use super::variant::MechanismState;
 use crate::dispatch::CallSequence;
 use crate::op::BodyKind;
 use crate::patch::function::copy_callee;
@@ -99,7 +100,7 @@ impl Loops {
         &mut self,
         op: &OpEntry,
         comparison: &Comparison,
-        variants: &[Variant],
+        variants: &[MechanismState],
     ) -> Result<([Copied; 2], Vec<Prepared>), SampleError> {
         let find = |name: &str| {
             let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name);

@@ -1,52 +1,59 @@
-//! Measuring: from a plan to samples.
+//! Measuring: from a job to its samples, in this process.
 //!
-//! The parent ([`parent::run`]) starts worker processes one after another. Workers of workloads run at the same time
-//! where a second CPU is free ([`work_parent::run_all`]). A worker ([`worker::serve`]) takes comparisons (op, body,
-//! regime, layout) in its own order and measures each in palindromic rounds ([`sampler`]). It sends one JSON line back
-//! per comparison. A program may also call the sampler directly:
+//! Everything is timed in [blocks](block): loops of an op by a [`LoopBench`], workloads by a
+//! [`WorkloadBench`](workload_bench::WorkloadBench). [`crate::run`] starts worker processes that measure job after job.
+//! A program may also use a bench directly:
 //!
 //! ```
 //! use pvbench::Suite;
-//! use pvbench::op::BodyKind;
 //! use pvbench::clock::Clock;
-//! use pvbench::measure::plan::{Variant, Comparison};
-//! use pvbench::measure::{Sampler, wire::Task};
+//! use pvbench::measure::comparison::Comparison;
+//! use pvbench::measure::loop_bench::{LoopBench, LoopConditions, LoopJob};
+//! use pvbench::measure::variant::{MechanismState, Treatments, Variant};
+//! use pvbench::op::BodyKind;
 //! use pvbench::op::irq::SaveFl;
 //! use pvbench::regime::Regime;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (ops, _) = Suite::builder("one").op::<SaveFl>().build()?.into_parts();
-//! let mut sampler = Sampler::new(ops, 1, Clock::choose(None).0, 100_000, false, false)?;
+//! let conditions = LoopConditions {
+//!     seed: 1,
+//!     clock: Clock::choose(None).0,
+//!     window_cycles: 100_000,
+//!     min_adds_per_cycle: 0.0,
+//!     counters: false,
+//!     instructions: false,
+//! };
 //! let comparison = Comparison { op: "save_fl".into(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
-//! let table = Variant { mechanism: "table".into(), state: None };
-//! let samples = sampler.measure(&Task { comparison, rounds: 3, variants: None, count: false }, &[table])?;
-//! for round in &samples.rounds {
-//!     println!("inline {:?}, table {:?} ticks per op, in the two windows", round.inline, round.ticks[0]);
+//! let mut treatments = Treatments::default();
+//! let ids = treatments.add_mechanisms([MechanismState::plain("table")]);
+//! let job = LoopJob { comparison: &comparison, treatments: &ids, blocks: 3, count: false };
+//! let samples = LoopBench::new(ops, conditions)?.measure(&job, &treatments)?;
+//! for variant in [Variant::Reference, Variant::Treatment(ids[0])] {
+//!     let ticks = samples.table.column(variant).map(|column| column.pairs().flatten().collect::<Vec<_>>());
+//!     println!("{variant:?}: {ticks:?} ticks per op, by block, in the two windows");
 //! }
 //! # Ok(())
 //! # }
 //! ```
 
+pub mod block;
 mod callees;
+pub mod comparison;
 pub mod counters;
 pub mod evict;
 pub mod executed;
 pub mod explain;
-mod lines;
+pub mod loop_bench;
 pub mod loops;
-pub mod parent;
 mod placement;
-pub mod plan;
-pub mod sampler;
+pub mod samples;
 pub mod separate_cores;
 mod stack;
 pub mod trace;
+pub mod variant;
 pub mod window;
-pub mod wire;
-pub mod work;
-pub mod work_parent;
-mod work_wire;
-pub mod worker;
+pub mod workload_bench;
 
-pub use plan::{Comparison, Plan, Preset};
-pub use sampler::Sampler;
+pub use comparison::Comparison;
+pub use loop_bench::LoopBench;

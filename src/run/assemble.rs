@@ -1,32 +1,68 @@
 //! The report of a run, made from its samples and its facts.
 
+use super::plan::Plan;
+use super::protocol::{Samples, Target};
 use super::report::{Facts, Findings, report};
-use crate::estimate::{Estimator, WorkEstimator};
-use crate::measure::plan::Plan;
-use crate::measure::work::KernelVariant;
+use crate::estimate::{Allocation, Estimator, Settings, WorkEstimator};
+use crate::measure::comparison::Comparison;
+use crate::measure::variant::TreatmentId;
 use crate::op::OpMeta;
 use crate::report::Report;
 use crate::suite::Suite;
 use crate::workload;
 
-/// The samples of a run, of cells and of workloads.
+/// The samples of a run, and what is estimated from them.
 #[derive(Default)]
-pub struct Samples {
-    /// The samples of the cells.
+pub struct Estimators {
+    /// Of the cells.
     pub cells: Estimator,
-    /// The samples of the workloads.
+    /// Of the workloads.
     pub workloads: WorkEstimator,
 }
 
-impl Samples {
+impl Estimators {
+    /// Adds the samples of a job from one worker.
+    pub fn add(&mut self, worker: usize, target: &Target, samples: Samples) {
+        match (target, samples) {
+            (Target::Comparison(comparison), Samples::Loops(samples)) => self.cells.add(worker, comparison, *samples),
+            (Target::Workload(target), Samples::Workload(samples)) => {
+                self.workloads.add(worker, &target.workload, *samples);
+            }
+            // A worker's line is checked against its job before it gets here.
+            (Target::Comparison(_), Samples::Workload(_)) | (Target::Workload(_), Samples::Loops(_)) => {}
+        }
+    }
+
+    /// The comparisons that another worker can decide; see [`Estimator::undecided`].
+    #[must_use]
+    pub fn undecided(&self, plan: &Plan) -> Vec<(Comparison, Vec<TreatmentId>)> {
+        self.cells.undecided(&settings(plan))
+    }
+
+    /// The allocation of the rest of the time to the mechanisms of workloads; see [`WorkEstimator::allocate`].
+    #[must_use]
+    pub fn allocate(&self, plan: &Plan, left: f64) -> (Vec<Allocation>, f64) {
+        let mechanism = |id: &TreatmentId| plan.matrix.treatments.mechanism(*id).is_some();
+        let mechanisms: Vec<TreatmentId> = plan.work.kernels.iter().copied().filter(mechanism).collect();
+        self.workloads.allocate(&mechanisms, left)
+    }
+
     /// Makes the report from all samples and the facts. The same samples and facts give the same report.
     #[must_use]
-    pub fn report(&self, plan: &Plan, kernels: &[KernelVariant], suite: &Suite, facts: Facts) -> Report {
+    pub fn report(&self, plan: &Plan, suite: &Suite, facts: Facts) -> Report {
         let ops: Vec<OpMeta> = suite.ops().iter().map(|op| op.meta).collect();
         let metas: Vec<workload::WorkloadMeta> = suite.workloads().iter().map(|entry| entry.meta).collect();
         let rate = facts.ticks_per_second;
-        let estimates = self.cells.finish(plan, &ops, rate);
+        let estimates = self.cells.finish(&settings(plan), &ops, rate);
+        let kernels = (plan.work.kernels.as_slice(), &plan.matrix.treatments);
         let workloads = self.workloads.finish(&metas, kernels, &estimates.cells, plan.seed, rate);
         report(plan, suite.ops(), &suite.mechanism_metas(), Findings { estimates, workloads, facts })
     }
+}
+
+/// What estimates need of a plan.
+#[must_use]
+pub fn settings(plan: &Plan) -> Settings<'_> {
+    let Plan { matrix, seed, window_cycles, .. } = plan;
+    Settings { matrix, seed: *seed, window_cycles: *window_cycles, judgements: plan.judgements() }
 }

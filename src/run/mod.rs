@@ -1,6 +1,16 @@
-//! A run from samples to its report: assembly of the report, and the file that keeps the samples.
+//! A run, from its plan to its report: worker processes, the jobs that they take, the assembly of the report, and the
+//! file that keeps the samples.
 
 pub mod assemble;
 pub mod catalogue;
+mod lines;
+pub mod plan;
+mod policy;
+pub mod process;
+pub mod protocol;
 pub mod report;
 pub mod samples;
+pub mod scheduler;
+pub mod sink;
+pub mod worker;
+mod workload_policy;

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{mechanism_info, op_info, option_infos};
+use super::plan::Plan;
 use crate::dispatch::Mechanism;
 use crate::estimate::{CONFIDENCE, Estimates, traps};
 use crate::host::{Check, Machine};
 use crate::measure::explain::Example;
-use crate::measure::plan::Plan;
 use crate::report::read::MAX_LINES;
 use crate::report::schema::{
     Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary, Report, Run,
@@ -68,11 +68,12 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         let may_trap = |name: &str| ops.iter().any(|op| op.meta.name == name && op.may_trap());
         absent.extend(traps::mark(&mut estimates.cells, may_trap));
     }
-    let planned = |name: &str| plan.comparisons.iter().any(|comparison| comparison.op == name);
+    let planned = |name: &str| plan.matrix.has_op(name);
     let ops: Vec<OpInfo> = ops.iter().filter(|op| planned(op.meta.name)).map(op_info).collect();
     let named = |mechanism: &str| {
         let kernels = workloads.iter().flat_map(|workload| &workload.kernels);
-        plan.variants.iter().any(|variant| variant.mechanism == mechanism)
+        let mut treatments = plan.matrix.comparisons.iter().flat_map(|planned| &planned.treatments);
+        treatments.any(|id| plan.matrix.treatments.mechanism(*id).is_some_and(|it| it.mechanism == mechanism))
             || kernels.filter_map(|kernel| kernel.mechanism.as_deref()).any(|name| name == mechanism)
     };
     let mechanisms: Vec<MechanismInfo> = mechanisms
@@ -90,6 +91,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         kernels.filter_map(|kernel| kernel.option.as_ref()).any(|name| *name == option.name)
     });
     let ticks_per_second = facts.ticks_per_second;
+    let comparisons = || plan.matrix.comparisons.iter().map(|planned| &planned.comparison);
     Report {
         schema: SCHEMA.to_owned(),
         tool: Tool {
@@ -103,12 +105,12 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 preset: plan.preset.name().to_owned(),
                 ops: ops.len(),
                 mechanisms: mechanisms.iter().map(|m| m.name.clone()).collect(),
-                regimes: sort_distinct(plan.comparisons.iter().map(|comparison| comparison.regime)),
-                bodies: sort_distinct(plan.comparisons.iter().map(|comparison| comparison.body)),
-                layouts: sort_distinct(plan.comparisons.iter().map(|comparison| comparison.offset)),
+                regimes: sort_distinct(comparisons().map(|comparison| comparison.regime)),
+                bodies: sort_distinct(comparisons().map(|comparison| comparison.body)),
+                layouts: sort_distinct(comparisons().map(|comparison| comparison.offset)),
                 workers: facts.workers,
                 workers_again: facts.workers_again,
-                rounds: plan.rounds,
+                rounds: plan.effort.blocks,
                 window_cycles: plan.window_cycles,
                 cpu: plan.cpu,
                 beside: facts.second_cpu,

@@ -2,7 +2,7 @@
 //! byte; a later build uses its own estimates.
 //!
 //! The file holds JSON lines. The first is a [`Header`], the last the run's [`Facts`]. Between them is a line for every
-//! comparison and workload that a worker measured, in order of arrival, with the worker's own line unchanged.
+//! job that a worker measured, in order of arrival, with the worker's own line unchanged.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -12,16 +12,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::assemble::Samples;
+use super::assemble::Estimators;
+use super::plan::Plan;
+use super::protocol::{Target, WorkerLine};
 use super::report::Facts;
-use crate::measure::plan::{Comparison, Plan};
-use crate::measure::wire;
-use crate::measure::work::KernelVariant;
 use crate::report::Report;
 use crate::suite::Suite;
 
 /// Version of the file that this build writes and reads.
-pub const FORMAT: &str = "pvbench.samples/1";
+pub const FORMAT: &str = "pvbench.samples/2";
 
 /// Longest line that is read, in bytes. A worker's line for a comparison of 64 variants has 10 KB, one for a workload
 /// at most 10 MB. At half of this value a long run's workloads would be refused.
@@ -74,18 +73,15 @@ pub struct Header {
     pub format: String,
     /// The suite that was measured.
     pub suite: String,
-    /// The plan of the cells.
+    /// The plan of the run.
     pub plan: Plan,
-    /// The kernels that workloads ran on.
-    pub kernels: Vec<KernelVariant>,
 }
 
 /// A line after the header.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum SamplesLine {
-    Comparison { worker: usize, comparison: Comparison, line: wire::WorkerLine },
-    Workload { worker: usize, workload: String, line: wire::WorkerLine },
+    Samples { worker: usize, target: Target, line: WorkerLine },
     Facts(Box<Facts>),
 }
 
@@ -117,22 +113,12 @@ impl SamplesWriter {
         }
     }
 
-    /// Writes a worker's line for a comparison.
-    pub fn write_comparison(&mut self, worker: usize, comparison: &Comparison, raw: &[u8]) {
-        self.write_samples("comparison", worker, comparison, raw);
-    }
-
-    /// Writes a worker's line for a workload.
-    pub fn write_workload(&mut self, worker: usize, workload: &str, raw: &[u8]) {
-        self.write_samples("workload", worker, workload, raw);
-    }
-
-    /// Writes a worker's line with the name of its kind, and what it is of. The line itself is copied byte for byte,
-    /// because numbers that are parsed and printed again may change in their last digit.
-    fn write_samples(&mut self, kind: &str, worker: usize, of: &(impl Serialize + ?Sized), raw: &[u8]) {
+    /// Writes a worker's line with what it is of. The line itself is copied byte for byte, because numbers that are
+    /// parsed and printed again may change in their last digit.
+    pub fn write_samples(&mut self, worker: usize, target: &Target, raw: &[u8]) {
         self.write_line(|file| {
-            write!(file, r#"{{"{kind}":{{"worker":{worker},"{kind}":"#)?;
-            serde_json::to_writer(&mut *file, of)?;
+            write!(file, r#"{{"samples":{{"worker":{worker},"target":"#)?;
+            serde_json::to_writer(&mut *file, target)?;
             file.write_all(br#","line":"#)?;
             file.write_all(raw)?;
             file.write_all(b"}}")
@@ -177,7 +163,7 @@ pub fn report(path: &Path, suite: &Suite) -> Result<Report, SamplesError> {
     let mut input = BufReader::new(File::open(path).map_err(failed)?);
     let mut text = Vec::new();
     let mut header: Option<Header> = None;
-    let mut samples = Samples::default();
+    let mut estimators = Estimators::default();
     for number in 1.. {
         text.clear();
         let read = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
@@ -194,15 +180,12 @@ pub fn report(path: &Path, suite: &Suite) -> Result<Report, SamplesError> {
             continue;
         };
         match serde_json::from_slice(&text).map_err(|error| malformed(number, error.to_string()))? {
-            SamplesLine::Comparison { worker, comparison, line: wire::WorkerLine::Done(found) } => {
-                samples.cells.add(worker, &comparison, *found)
+            SamplesLine::Samples { worker, target, line: WorkerLine::Done(found) } if found.belong_to(&target) => {
+                estimators.add(worker, &target, found);
             }
-            SamplesLine::Workload { worker, workload, line: wire::WorkerLine::Worked(found) } => {
-                samples.workloads.add(worker, &workload, *found);
-            }
-            SamplesLine::Facts(facts) => return Ok(samples.report(&header.plan, &header.kernels, suite, *facts)),
-            SamplesLine::Comparison { .. } | SamplesLine::Workload { .. } => {
-                return Err(malformed(number, "a worker's line holds no samples".to_owned()));
+            SamplesLine::Facts(facts) => return Ok(estimators.report(&header.plan, suite, *facts)),
+            SamplesLine::Samples { .. } => {
+                return Err(malformed(number, "a worker's line holds no samples of its job".to_owned()));
             }
         }
     }

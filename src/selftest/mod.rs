@@ -8,11 +8,13 @@ pub mod loops;
 use crate::dispatch::Mechanism;
 
 use crate::clock::Clock;
-use crate::measure::plan::{Comparison, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
+use crate::measure::comparison::{Comparison, Matrix, offsets};
+use crate::measure::variant::MechanismState;
 use crate::op::BodyKind;
 use crate::op::{CpuModel, OpMeta};
 use crate::regime::{Loop, Regime};
 use crate::report::schema::{Cell, Estimate};
+use crate::run::plan::{Effort, Plan, Preset, WINDOW_CYCLES, WorkloadPlan};
 use crate::suite::{OpEntry, Pair};
 use loops::{BASE, adds, imul, nothing, store_load};
 
@@ -41,14 +43,15 @@ pub struct Truth {
     run: Loop,
 }
 
-/// Windows of full length in a round of [`plan`]: the chain of adds and `inline` twice each, the independent adds twice
+/// Windows of full length in a block of [`plan`]: the chain of adds and `inline` twice each, the independent adds twice
 /// at half the length, and `inline`, its copy and the variants twice each. Preparation is not included.
 #[must_use]
-pub fn windows_per_round(plan: &Plan) -> f64 {
-    (2 + 2 + 1 + 2 * (2 + plan.variants.len())) as f64
+pub fn windows_per_block(plan: &Plan) -> f64 {
+    let treatments = plan.matrix.comparisons.first().map_or(0, |planned| planned.treatments.len());
+    (2 + 2 + 1 + 2 * (2 + treatments)) as f64
 }
 
-/// Windows of full length in a round that is dropped after its first probe: the chain, and the independent adds at half
+/// Windows of full length in a block that is dropped after its first probe: the chain, and the independent adds at half
 /// the length.
 pub const WINDOWS_GIVEN_UP: f64 = 1.5;
 
@@ -74,30 +77,24 @@ impl Expected {
     }
 }
 
-/// The size of the self-test.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Worker processes.
-    pub workers: usize,
-    /// Rounds per comparison and worker.
-    pub rounds: usize,
-}
-
 /// Makes a plan for the truths of one op.
 #[must_use]
 pub fn plan(op: &str, truths: &[Truth], seed: u64, cpu: Option<usize>, clock: Clock, effort: Effort) -> Plan {
-    let group = |offset| Comparison { op: op.to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset };
-    let column = |truth: &Truth| Variant { mechanism: truth.name.to_owned(), state: None };
+    let comparison =
+        |offset| Comparison { op: op.to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset };
+    let own = truths.iter().filter(|truth| truth.op == op).map(|truth| MechanismState::plain(truth.name));
+    let mut matrix = Matrix::default();
+    let treatments = matrix.treatments.add_mechanisms(own);
+    matrix.plan(offsets(Preset::Quick.layouts()).into_iter().map(comparison), &treatments);
     Plan {
         preset: Preset::Quick,
         seed,
-        comparisons: offsets(Preset::Quick.layouts()).into_iter().map(group).collect(),
-        variants: truths.iter().filter(|truth| truth.op == op).map(column).collect(),
-        variants_by_comparison: Vec::new(),
-        workers: Workers::Exactly(effort.workers),
-        rounds: effort.rounds,
+        matrix,
+        effort,
+        work: WorkloadPlan { workloads: Vec::new(), kernels: Vec::new(), effort },
         window_cycles: WINDOW_CYCLES,
         cpu,
+        second_cpu: None,
         clock,
     }
 }

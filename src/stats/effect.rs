@@ -66,59 +66,54 @@ pub fn agree([first, second]: [f64; 2], within: f64) -> bool {
     first > 0.0 && second > 0.0 && first.max(second) <= within * first.min(second)
 }
 
-/// One palindromic round of a comparison: every variant, `inline` and the calibration, timed within milliseconds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Round {
-    /// Ticks per op of each variant, in the order of the plan: the mean of its two windows, or NaN where they
-    /// disagreed.
-    pub ticks: Vec<f64>,
+/// A variant beside `inline` in one block: both were timed within milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Paired {
+    /// Ticks per op of the variant: the mean of its two windows, or NaN where they disagreed.
+    pub ticks: f64,
     /// Ticks per op of `inline`: the mean of its two windows.
     pub inline: f64,
-    /// Ticks per core cycle, from the calibration chains of this round. The frequency changes within minutes, so each
-    /// round needs a calibration of its own.
+    /// Ticks per core cycle, from the calibration chains of this block. The frequency changes within minutes, so each
+    /// block needs a calibration of its own.
     pub ticks_per_cycle: f64,
 }
 
 /// The overhead of one variant at one layout, from one worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effect {
-    /// Core cycles per op above `inline`: the median over rounds of the difference within the round.
+    /// Core cycles per op above `inline`: the median over blocks of the difference within the block.
     pub cycles: f64,
-    /// Natural logarithm of the ratio to `inline` in time per op: the median over rounds. It needs no calibration.
+    /// Natural logarithm of the ratio to `inline` in time per op: the median over blocks. It needs no calibration.
     pub log_ratio: f64,
-    /// Core cycles per op of `inline` itself: the median over the same rounds.
+    /// Core cycles per op of `inline` itself: the median over the same blocks.
     pub inline_cycles: f64,
 }
 
-/// The median over rounds of the paired differences between the variant at index `variant` and `inline`, for one
-/// worker.
+/// The median over blocks of the paired differences between a variant and `inline`, for one worker.
 ///
-/// A round is left out where the variant, `inline` or the calibration is missing, zero, negative or not finite. `None`
-/// if no round is left.
-pub fn estimate_effect(rounds: &[Round], variant: usize) -> Option<Effect> {
-    let (mut cycles, mut log_ratios, mut inline_cycles) = (Vec::new(), Vec::new(), Vec::new());
-    for round in rounds {
-        let Some(one) = round_effect(round, variant) else {
-            continue;
-        };
-        cycles.push(one.cycles);
-        log_ratios.push(one.log_ratio);
-        inline_cycles.push(one.inline_cycles);
-    }
-    Some(Effect { cycles: median(&cycles)?, log_ratio: median(&log_ratios)?, inline_cycles: median(&inline_cycles)? })
+/// A block is left out where the variant, `inline` or the calibration is missing, zero, negative or not finite. `None`
+/// if no block is left.
+pub fn estimate_effect(blocks: &[Paired]) -> Option<Effect> {
+    let effects: Vec<Effect> = blocks.iter().filter_map(block_effect).collect();
+    let median_of = |part: fn(&Effect) -> f64| median(&effects.iter().map(part).collect::<Vec<f64>>());
+    Some(Effect {
+        cycles: median_of(|effect| effect.cycles)?,
+        log_ratio: median_of(|effect| effect.log_ratio)?,
+        inline_cycles: median_of(|effect| effect.inline_cycles)?,
+    })
 }
 
-/// The paired difference within one round.
-fn round_effect(round: &Round, variant: usize) -> Option<Effect> {
-    let ticks = *round.ticks.get(variant)?;
+/// The paired difference within one block; `None` where a number is missing, zero, negative or not finite.
+pub fn block_effect(block: &Paired) -> Option<Effect> {
+    let Paired { ticks, inline, ticks_per_cycle } = *block;
     let usable = |x: f64| x.is_finite() && x > 0.0;
-    if !(usable(ticks) && usable(round.inline) && usable(round.ticks_per_cycle)) {
+    if !(usable(ticks) && usable(inline) && usable(ticks_per_cycle)) {
         return None;
     }
     let effect = Effect {
-        cycles: (ticks - round.inline) / round.ticks_per_cycle,
-        log_ratio: ticks.ln() - round.inline.ln(),
-        inline_cycles: round.inline / round.ticks_per_cycle,
+        cycles: (ticks - inline) / ticks_per_cycle,
+        log_ratio: ticks.ln() - inline.ln(),
+        inline_cycles: inline / ticks_per_cycle,
     };
     // The quotient of two usable numbers may still overflow or underflow.
     (effect.cycles.is_finite() && usable(effect.inline_cycles)).then_some(effect)
@@ -128,25 +123,24 @@ fn round_effect(round: &Round, variant: usize) -> Option<Effect> {
 mod tests {
     use super::*;
 
-    fn round(ticks: &[f64], inline: f64, ticks_per_cycle: f64) -> Round {
-        Round { ticks: ticks.to_vec(), inline, ticks_per_cycle }
+    fn block(ticks: f64, inline: f64, ticks_per_cycle: f64) -> Paired {
+        Paired { ticks, inline, ticks_per_cycle }
     }
 
     #[test]
-    fn a_change_of_frequency_between_rounds_does_not_change_the_overhead() {
+    fn a_change_of_frequency_between_blocks_does_not_change_the_overhead() {
         // 2 and 6 cycles, at three frequencies.
-        let rounds: Vec<Round> = [0.5, 0.75, 0.9].map(|tpc| round(&[6.0 * tpc], 2.0 * tpc, tpc)).to_vec();
-        let effect = estimate_effect(&rounds, 0).unwrap();
+        let effect = estimate_effect(&[0.5, 0.75, 0.9].map(|tpc| block(6.0 * tpc, 2.0 * tpc, tpc))).unwrap();
         assert!((effect.cycles - 4.0).abs() < 1e-12);
         assert!((effect.inline_cycles - 2.0).abs() < 1e-12);
         assert!((effect.log_ratio - 3.0f64.ln()).abs() < 1e-12);
     }
 
     #[test]
-    fn a_round_with_an_interrupt_does_not_move_the_median() {
-        let mut rounds = vec![round(&[3.0], 1.0, 1.0); 4];
-        rounds.push(round(&[3000.0], 1.0, 1.0));
-        assert_eq!(estimate_effect(&rounds, 0).unwrap().cycles, 2.0);
+    fn a_block_with_an_interrupt_does_not_move_the_median() {
+        let mut blocks = vec![block(3.0, 1.0, 1.0); 4];
+        blocks.push(block(3000.0, 1.0, 1.0));
+        assert_eq!(estimate_effect(&blocks).unwrap().cycles, 2.0);
     }
 
     #[test]
@@ -184,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_in_which_the_frequency_jumps_by_half_is_not_steady() {
+    fn a_block_in_which_the_frequency_jumps_by_half_is_not_steady() {
         assert!(steady([0.6, 0.62], [2.0, 2.05]));
         assert!(!steady([0.6, 0.9], [2.0, 3.0]));
         assert!(!steady([0.9, 0.6], [3.0, 2.0]));
@@ -195,27 +189,26 @@ mod tests {
 
     #[test]
     fn unusable_windows_are_left_out() {
-        let good = round(&[2.0, 5.0], 1.0, 1.0);
+        let good = block(5.0, 1.0, 1.0);
         for bad in [
-            round(&[2.0, f64::NAN], 1.0, 1.0),
-            round(&[2.0, 0.0], 1.0, 1.0),
-            round(&[2.0, -5.0], 1.0, 1.0),
-            round(&[2.0, 5.0], f64::INFINITY, 1.0),
-            round(&[2.0, 5.0], 0.0, 1.0),
-            round(&[2.0, 5.0], 1.0, 0.0),
-            round(&[2.0, f64::MAX], 1.0, f64::MIN_POSITIVE),
-            round(&[2.0, 1e-200], 1e-200, 1e200),
-            round(&[2.0], 1.0, 1.0),
+            block(f64::NAN, 1.0, 1.0),
+            block(0.0, 1.0, 1.0),
+            block(-5.0, 1.0, 1.0),
+            block(5.0, f64::INFINITY, 1.0),
+            block(5.0, 0.0, 1.0),
+            block(5.0, 1.0, 0.0),
+            block(f64::MAX, 1.0, f64::MIN_POSITIVE),
+            block(1e-200, 1e-200, 1e200),
         ] {
-            assert_eq!(estimate_effect(std::slice::from_ref(&bad), 1), None, "{bad:?}");
-            assert_eq!(estimate_effect(&[bad, good.clone()], 1).unwrap().cycles, 4.0);
+            assert_eq!(estimate_effect(&[bad]), None, "{bad:?}");
+            assert_eq!(estimate_effect(&[bad, good]).unwrap().cycles, 4.0);
         }
-        assert_eq!(estimate_effect(&[], 0), None);
+        assert_eq!(estimate_effect(&[]), None);
     }
 
     #[test]
     fn inline_against_equal_windows_has_no_overhead() {
-        let effect = estimate_effect(&[round(&[7.5], 7.5, 0.6)], 0).unwrap();
+        let effect = estimate_effect(&[block(7.5, 7.5, 0.6)]).unwrap();
         assert_eq!((effect.cycles, effect.log_ratio), (0.0, 0.0));
     }
 }

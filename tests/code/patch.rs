@@ -8,11 +8,12 @@ use pvbench::dispatch::{self, Dispatch, Table};
 
 use pvbench::clock::Clock;
 use pvbench::kernel::Machine;
+use pvbench::measure::comparison::{Comparison, offsets};
 use pvbench::measure::executed::Unit;
 use pvbench::measure::loops::{Loops, Prepared};
-use pvbench::measure::plan::{Comparison, Variant, offsets};
 use pvbench::measure::trace::{OneOp, Step, Trace, Tracer};
-use pvbench::measure::work::whole_kernel;
+use pvbench::measure::variant::MechanismState;
+use pvbench::measure::workload_bench::whole_kernel;
 use pvbench::op::BodyKind;
 use pvbench::op::{CpuModel, Op};
 use pvbench::patch::text::serialise;
@@ -57,7 +58,7 @@ fn every_mechanism_in_every_state_reaches_the_body_that_it_is_bound_to() {
     alone("every_mechanism_in_every_state_reaches_the_body_that_it_is_bound_to", || {
         let mut loops = Loops::new().unwrap();
         let mut seen = BTreeMap::new();
-        let all: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
+        let all: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
         // The sums that the native body and Xen's body add per call.
         for (op, native, xen) in [
             (OpEntry::new::<Add>(), 1, 2),
@@ -68,8 +69,8 @@ fn every_mechanism_in_every_state_reaches_the_body_that_it_is_bound_to() {
             let mut cpu = CpuModel::install().unwrap();
             let args = (op.arguments)(&mut cpu);
             for body in [BodyKind::Native, BodyKind::Xen, BodyKind::Native] {
-                let switches = |c: &&Variant| mechanisms().iter().any(|m| m.name == c.mechanism && m.switches);
-                let columns: Vec<Variant> = match body {
+                let switches = |c: &&MechanismState| mechanisms().iter().any(|m| m.name == c.mechanism && m.switches);
+                let columns: Vec<MechanismState> = match body {
                     BodyKind::Native => all.clone(),
                     BodyKind::Xen => all.iter().filter(switches).cloned().collect(),
                 };
@@ -106,9 +107,9 @@ fn at_each_layout_all_calls_of_an_op_reach_one_copy_of_its_body_at_a_new_address
         let mut cpu = CpuModel::install().unwrap();
         // Mechanisms that the linker or the loader binds.
         let bound_outside = ["ifunc", "dlsym"];
-        let moved = |c: &&Variant| !bound_outside.contains(&c.mechanism.as_str());
-        let columns: Vec<Variant> = mechanisms().iter().flat_map(Variant::of).collect();
-        let columns: Vec<Variant> = columns.iter().filter(moved).cloned().collect();
+        let moved = |c: &&MechanismState| !bound_outside.contains(&c.mechanism.as_str());
+        let columns: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
+        let columns: Vec<MechanismState> = columns.iter().filter(moved).cloned().collect();
         // One body is assembly, the other a compiled function.
         for op in [OpEntry::new::<Add>(), OpEntry::new::<Called>()] {
             let args = (op.arguments)(&mut cpu);
@@ -172,7 +173,7 @@ fn a_trampoline_jumps_to_the_body_of_its_comparison_whatever_was_measured_before
         let mut cpu = CpuModel::install().unwrap();
         let args = (op.arguments)(&mut cpu);
         let mut sum = |body, mechanism: &str| {
-            let column = Variant { mechanism: mechanism.to_owned(), state: None };
+            let column = MechanismState::plain(mechanism);
             let group = Comparison { op: op.meta.name.to_owned(), body, regime: Regime::Latency, offset: 0 };
             let (_, offers) = loops.prepare(&op, &group, &[column]).unwrap();
             let Prepared::Loop(copied) = &offers[0] else { panic!("no loop of {mechanism}") };

@@ -1,11 +1,10 @@
 //! From samples to cells and workloads, on synthetic samples with a known truth.
 
-use std::collections::BTreeMap;
-
-use pvbench::estimate::{Estimates, Estimator, WorkEstimator};
-use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{ComparisonSamples, RoundSamples, Task};
-use pvbench::measure::work::{FIRST_VARIANT, HALVES, KernelVariant, Turn, WorkSamples};
+use pvbench::estimate::{Estimates, Estimator, Settings, WorkEstimator};
+use pvbench::measure::comparison::{Comparison, Matrix};
+use pvbench::measure::samples::{Block, HALVES, JobSamples, LoopSamples, Pair, Parts, Probe, WorkloadSamples};
+use pvbench::measure::variant::{MechanismState, Treatment, TreatmentId, Treatments, Variant};
+use pvbench::measure::workload_bench::INLINE as INLINE_KERNELS;
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -15,8 +14,10 @@ use pvbench::workload::{KernelWorkload, MmapPerf};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::loops;
+
 const WORKERS: usize = 20;
-const ROUNDS: usize = 5;
+const BLOCKS: usize = 5;
 /// Core cycles per op of `inline`.
 const INLINE: f64 = 2.0;
 
@@ -24,26 +25,22 @@ fn group(offset: u32) -> Comparison {
     Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime: Regime::Throughput, offset }
 }
 
-fn plan() -> Plan {
-    Plan {
-        preset: Preset::Default,
-        seed: 1,
-        comparisons: vec![group(0), group(29)],
-        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
-        variants_by_comparison: Vec::new(),
-        workers: Workers::Exactly(WORKERS),
-        rounds: ROUNDS,
-        window_cycles: 100_000,
-        cpu: None,
-        clock: pvbench::clock::Clock::Tsc,
-    }
+fn matrix() -> Matrix {
+    loops::with_table([group(0), group(29)]).0
 }
 
+fn table_key() -> Variant {
+    loops::with_table([]).1
+}
+
+/// The column of `table` in the samples of a comparison.
+const TABLE: usize = 3;
+
 /// Estimates from samples with a true overhead of `overhead(worker, offset)` cycles, with noise, drift of the frequency
-/// and an interrupt in one round in ten.
+/// and an interrupt in one block in ten.
 fn estimates(overhead: impl Fn(usize, u32) -> f64) -> Estimates {
     let metas: [OpMeta; 1] = [PteVal::META];
-    estimator(overhead).finish(&plan(), &metas, 2.6e9)
+    estimator(overhead).finish(&loops::settings(&matrix()), &metas, 2.6e9)
 }
 
 fn estimator(overhead: impl Fn(usize, u32) -> f64) -> Estimator {
@@ -51,36 +48,18 @@ fn estimator(overhead: impl Fn(usize, u32) -> f64) -> Estimator {
     let mut estimator = Estimator::default();
     for worker in 0..WORKERS {
         for offset in [0, 29] {
-            let rounds = (0..ROUNDS).map(|round| {
-                let ticks_per_cycle = 0.7 * (1.0 + 0.02 * (worker + round) as f64);
+            let blocks = (0..BLOCKS).map(|block| {
+                let ticks_per_cycle = 0.7 * (1.0 + 0.02 * (worker + block) as f64);
                 let mut timed = |cycles: f64| {
                     let interrupted = if rng.random_bool(0.05) { 1.3 } else { 1.0 };
                     cycles * ticks_per_cycle * interrupted * (1.0 + 1e-4 * rng.random_range(-1.0..1.0))
                 };
                 let mut twice = |cycles: f64| [timed(cycles), timed(cycles)];
-                let (again, copy) = (twice(INLINE), twice(INLINE));
-                let ticks = vec![twice(INLINE + overhead(worker, offset))];
-                let inline = [INLINE * ticks_per_cycle; 2];
-                RoundSamples {
-                    ticks_per_cycle: [ticks_per_cycle; 2],
-                    adds_per_cycle: 4.0,
-                    inline,
-                    repeat: again,
-                    copy,
-                    ticks,
-                }
+                let (repeat, copy) = (twice(INLINE), twice(INLINE));
+                let table = twice(INLINE + overhead(worker, offset));
+                loops::block(ticks_per_cycle, 4.0, &[[INLINE * ticks_per_cycle; 2], repeat, copy, table])
             });
-            let samples = ComparisonSamples {
-                rounds: rounds.collect(),
-                dropped: 0,
-                given_up: 0,
-                variants: vec![0],
-                absent: Vec::new(),
-                missing: Vec::new(),
-                counters: Vec::new(),
-                instructions: Vec::new(),
-                clock_step: 26,
-            };
+            let samples = loops::samples(table_key(), blocks.collect(), 26);
             estimator.add(worker, &group(offset), samples);
         }
     }
@@ -147,34 +126,17 @@ fn an_overhead_smaller_than_the_layout_range_is_not_resolved() {
 
 #[test]
 fn a_comparison_that_no_worker_finished_is_unavailable_with_a_reason() {
-    let estimates = Estimator::default().finish(&plan(), &[PteVal::META], 2.6e9);
+    let estimates = Estimator::default().finish(&loops::settings(&matrix()), &[PteVal::META], 2.6e9);
     assert!(estimates.floor.is_none());
     for cell in &estimates.cells {
         assert!(cell.overhead.is_none() && cell.absent.is_some() && !cell.resolved, "{cell:?}");
     }
 }
 
-/// One worker's samples of a comparison, with these adds per cycle in its rounds.
-fn with_adds(adds: [f64; 3]) -> ComparisonSamples {
-    let round = |adds_per_cycle| RoundSamples {
-        ticks_per_cycle: [0.7; 2],
-        adds_per_cycle,
-        inline: [1.0; 2],
-        repeat: [1.0; 2],
-        copy: [1.0; 2],
-        ticks: vec![[2.0; 2]],
-    };
-    ComparisonSamples {
-        rounds: adds.map(round).to_vec(),
-        dropped: 0,
-        given_up: 0,
-        variants: vec![0],
-        absent: Vec::new(),
-        missing: Vec::new(),
-        counters: Vec::new(),
-        instructions: Vec::new(),
-        clock_step: 26,
-    }
+/// One worker's samples of a comparison, with these adds per cycle in its blocks.
+fn with_adds(adds: [f64; 3]) -> LoopSamples {
+    let block = |adds_per_cycle| loops::block(0.7, adds_per_cycle, &[[1.0; 2], [1.0; 2], [1.0; 2], [2.0; 2]]);
+    loops::samples(table_key(), adds.map(block).to_vec(), 26)
 }
 
 #[test]
@@ -187,57 +149,51 @@ fn comparisons_with_too_few_uncontended_workers_are_next_and_those_that_need_the
         estimator.add(worker, &group(29), if worker < 5 { uncontended.clone() } else { contended });
     }
     let next = |estimator: &Estimator| -> Vec<Comparison> {
-        estimator
-            .next_tasks(&plan())
-            .into_iter()
-            .filter(|task| task.variants.is_none())
-            .map(|task| task.comparison)
-            .collect()
+        let matrix = matrix();
+        estimator.undecided(&loops::settings(&matrix)).into_iter().map(|(comparison, _)| comparison).collect()
     };
     assert_eq!(next(&estimator), [group(29), group(0)]);
     estimator.add(6, &group(29), with_adds([4.0, 2.0, 2.0]));
     assert_eq!(next(&estimator), [group(0)]);
 }
 
-/// The next tasks for undecided variants, after samples with a true overhead of `overhead(worker, offset)`.
-fn undecided_tasks(overhead: impl Fn(usize, u32) -> f64) -> Vec<Task> {
-    let mut within = plan();
-    within.workers = Workers::Within(std::time::Duration::from_secs(1));
-    let tasks = estimator(overhead).next_tasks(&within);
-    tasks.into_iter().filter(|task| task.variants.is_some()).collect()
+/// The comparisons with undecided treatments, after samples with a true overhead of `overhead(worker, offset)`.
+fn undecided(overhead: impl Fn(usize, u32) -> f64) -> Vec<(Comparison, Vec<TreatmentId>)> {
+    let matrix = matrix();
+    estimator(overhead).undecided(&Settings { judgements: matrix.cells() * 21, ..loops::settings(&matrix) })
 }
 
 #[test]
-fn an_undecided_variant_is_measured_again_at_all_layouts_without_the_other_variants() {
+fn an_undecided_treatment_is_measured_again_at_all_layouts_without_the_others() {
     // The workers scatter so widely around 0.3 that the interval reaches into the floor.
-    let tasks = undecided_tasks(|worker, _| 0.3 + 0.8 * ((worker * 7 % 20) as f64 / 9.5 - 1.0));
-    let found: Vec<_> = tasks.iter().map(|task| (task.comparison.clone(), task.variants.clone())).collect();
-    assert_eq!(found, [(group(0), Some(vec![0])), (group(29), Some(vec![0]))]);
+    let found = undecided(|worker, _| 0.3 + 0.8 * ((worker * 7 % 20) as f64 / 9.5 - 1.0));
+    let table = table_key().treatment().unwrap();
+    assert_eq!(found, [(group(0), vec![table]), (group(29), vec![table])]);
 }
 
 #[test]
-fn a_decided_variant_or_one_that_more_workers_cannot_decide_is_not_measured_again() {
-    assert_eq!(undecided_tasks(|_, _| 3.5), [], "resolved");
-    assert_eq!(undecided_tasks(|_, _| 0.0), [], "no difference");
-    assert_eq!(undecided_tasks(|_, offset| if offset == 0 { 0.1 } else { 0.5 }), [], "limited by the layouts");
-    assert_eq!(undecided_tasks(|worker, _| if worker % 4 == 0 { 0.0 } else { 0.5 }), [], "limited by modes");
+fn a_decided_treatment_or_one_that_more_workers_cannot_decide_is_not_measured_again() {
+    assert_eq!(undecided(|_, _| 3.5), [], "resolved");
+    assert_eq!(undecided(|_, _| 0.0), [], "no difference");
+    assert_eq!(undecided(|_, offset| if offset == 0 { 0.1 } else { 0.5 }), [], "limited by the layouts");
+    assert_eq!(undecided(|worker, _| if worker % 4 == 0 { 0.0 } else { 0.5 }), [], "limited by modes");
 }
 
 #[test]
-fn a_pair_that_disagrees_loses_the_value_of_its_own_round_only() {
+fn a_pair_that_disagrees_loses_the_value_of_its_own_block_only() {
     let mut samples = with_adds([4.0; 3]);
     samples.dropped = 2;
-    samples.rounds[1].ticks[0] = [2.0, 7e6];
-    samples.rounds[2].ticks[0] = [0.0; 2];
+    samples.table.blocks[1].pairs[TABLE] = Some([2.0, 7e6]);
+    samples.table.blocks[2].pairs[TABLE] = None;
     let mut estimator = Estimator::default();
     (0..6).for_each(|worker| estimator.add(worker, &group(0), samples.clone()));
-    let found = estimator.finish(&plan(), &[PteVal::META], 2.6e9);
+    let found = estimator.finish(&loops::settings(&matrix()), &[PteVal::META], 2.6e9);
     assert_eq!((found.rounds, found.dropped_rounds, found.dropped_values), (18, 12, 6));
     let cycles = table(&found).overhead.unwrap().cycles;
     assert!((cycles.estimate - 1.0 / 0.7).abs() < 1e-9 && cycles.high - cycles.low < 0.01, "{cycles:?}");
 }
 
-/// Samples of eight layouts and fifteen workers with a single round each. `inline` takes a hundred cycles and `table`
+/// Samples of eight layouts and fifteen workers with a single block each. `inline` takes a hundred cycles and `table`
 /// `overhead` more. Interruptions of up to a twentieth of a window hit windows of seven workers and no others.
 fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
     let mut estimator = Estimator::default();
@@ -250,10 +206,9 @@ fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
             };
             let mut twice = |cycles: f64| [timed(cycles), timed(cycles)];
             let mut samples = with_adds([4.0; 3]);
-            samples.rounds.truncate(1);
-            let round = &mut samples.rounds[0];
-            (round.inline, round.repeat, round.copy) = (twice(100.0), twice(100.0), twice(100.0));
-            round.ticks = vec![twice(100.0 + overhead)];
+            samples.table.blocks.truncate(1);
+            samples.table.blocks[0].pairs =
+                [100.0, 100.0, 100.0, 100.0 + overhead].map(|cycles| Some(twice(cycles))).to_vec();
             estimator.add(worker, &group(offset), samples);
         }
     }
@@ -263,9 +218,10 @@ fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
 #[test]
 fn a_burst_of_small_interruptions_in_half_of_the_workers_neither_hides_nor_causes_a_resolved_overhead() {
     let mut rng = Pcg64Mcg::seed_from_u64(11);
-    let plan = Plan { comparisons: (0..8).map(group).collect(), ..plan() };
+    let (matrix, _) = loops::with_table((0..8).map(group));
     let mut resolved = |overhead: f64| {
-        let tries = (0..200).map(|_| with_a_burst(overhead, &mut rng).finish(&plan, &[PteVal::META], 2.6e9));
+        let tries = (0..200)
+            .map(|_| with_a_burst(overhead, &mut rng).finish(&loops::settings(&matrix), &[PteVal::META], 2.6e9));
         tries.filter(|found| table(found).resolved).count()
     };
     assert_eq!(resolved(0.0), 0);
@@ -278,11 +234,11 @@ fn with_two_workers_the_loose_pair_tolerance_applies() {
     let mut estimator = Estimator::default();
     estimator.add(0, &group(0), with_adds([4.0; 3]));
     let mut interrupted = with_adds([4.0; 3]);
-    for round in &mut interrupted.rounds {
-        (round.inline, round.ticks) = ([1.0, 1.02], vec![[2.0, 2.1]]);
+    for block in &mut interrupted.table.blocks {
+        (block.pairs[0], block.pairs[TABLE]) = (Some([1.0, 1.02]), Some([2.0, 2.1]));
     }
     estimator.add(1, &group(0), interrupted);
-    let found = estimator.finish(&plan(), &[PteVal::META], 2.6e9);
+    let found = estimator.finish(&loops::settings(&matrix()), &[PteVal::META], 2.6e9);
     assert!(table(&found).overhead.is_some() && found.dropped_values == 0, "{:?}", table(&found));
 }
 
@@ -318,61 +274,68 @@ fn the_same_samples_and_seed_give_the_same_estimates() {
     assert_eq!(once, table(&estimates(|_, _| 1.0)).overhead);
 }
 
-/// The result of a workload with the true overheads `table` and `option` in percent. Every round has random placements
-/// and work of its own. In a third of the rounds the sibling is busy: all work takes half as long again, and the table
+/// The result of a workload with the true overheads `table` and `option` in percent. Every block has random placements
+/// and work of its own. In a third of the blocks the sibling is busy: all work takes half as long again, and the table
 /// costs four times as much.
 fn estimate_workload(table: f64, option: f64, workers: usize, seed: u64) -> WorkloadResult {
     let estimator = collect_samples([table, option], workers, seed, &[0, 1]);
-    estimator.finish(&[MmapPerf::META], &kernels(), &[], 1, 1e9).remove(0)
+    finish(&estimator)
 }
 
-fn kernels() -> [KernelVariant; 2] {
-    let table = Variant { mechanism: "table".to_owned(), state: None };
-    [KernelVariant::Mechanism(table), KernelVariant::Option("audit".to_owned())]
+fn finish(estimator: &WorkEstimator) -> WorkloadResult {
+    let (kernels, treatments) = kernels();
+    estimator.finish(&[MmapPerf::META], (&kernels, &treatments), &[], 1, 1e9).remove(0)
+}
+
+/// The ids of `table` and of an option.
+fn kernels() -> ([TreatmentId; 2], Treatments) {
+    let mut treatments = Treatments::default();
+    let table = Treatment::Mechanism(MechanismState::plain("table"));
+    ([table, Treatment::Option("audit".to_owned())].map(|kernel| treatments.add(kernel)), treatments)
 }
 
 /// The samples of that workload. The second half of the workers measured the kernels `later`, each as often as listed.
 fn collect_samples(overheads: [f64; 2], workers: usize, seed: u64, later: &[usize]) -> WorkEstimator {
-    const ROUNDS: usize = 4;
+    const BLOCKS: usize = 4;
+    let (ids, _) = kernels();
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let mut noise = |size: f64| size * (0..12).map(|_| rng.random_range(-0.5..0.5)).sum::<f64>();
     let mut estimator = WorkEstimator::default();
     for worker in 0..workers {
-        let columns = if worker < workers / 2 { &[0, 1] } else { later };
-        let costs = columns.iter().map(|column| overheads[*column]);
-        let costs: Vec<f64> = std::iter::repeat_n(0.0, FIRST_VARIANT).chain(costs).collect();
-        let disturbed: Vec<bool> = (0..ROUNDS).map(|_| noise(1.0).abs() < 0.43).collect();
-        // A busy sibling shows in the reference run alone, or, where that mostly waits, in the adds alone.
-        let slower: Vec<f64> = disturbed.iter().map(|busy| if *busy { 1.5 + noise(0.1) } else { 1.0 }).collect();
-        let add_times = |busy: &bool| [if *busy && worker % 2 == 1 { 0.4 } else { 0.25 }; HALVES + 1];
-        let adds = disturbed.iter().map(add_times).collect();
-        let slower = if worker % 2 == 1 { vec![1.0; ROUNDS] } else { slower };
-        // The work of each round, relative to that of the reference run.
-        let work: Vec<f64> = (0..ROUNDS).map(|_| 1.0 + noise(0.05)).collect();
-        let mut part = |cycles: f64| (100_000.0 * cycles * (1.0 + noise(0.005))) as f32;
-        let pace =
-            slower.iter().map(|slower| std::array::from_fn(|_| std::array::from_fn(|_| part(*slower)))).collect();
-        let mut turn = |kernel: usize, round: usize| -> Turn {
-            let dearer = if disturbed[round] { 4.0 } else { 1.0 };
-            let cost = slower[round] * work[round] * (1.0 + costs[kernel] / 100.0 * dearer + noise(0.01));
-            std::array::from_fn(|_| std::array::from_fn(|_| (100_000.0 * cost * (1.0 + noise(0.005))) as f32))
-        };
-        let rounds =
-            |kernel: usize| if kernel >= FIRST_VARIANT && columns[kernel - FIRST_VARIANT] == 1 { 1 } else { ROUNDS };
-        let turns = (0..costs.len()).map(|kernel| (0..rounds(kernel)).map(|round| turn(kernel, round)).collect());
-        let samples = WorkSamples {
+        let chosen = if worker < workers / 2 { &[0, 1] } else { later };
+        let treated = chosen.iter().map(|kernel| (Variant::Treatment(ids[*kernel]), overheads[*kernel], *kernel == 1));
+        let kernels: Vec<(Variant, f64, bool)> =
+            INLINE_KERNELS.iter().map(|variant| (*variant, 0.0, false)).chain(treated).collect();
+        let blocks = (0..BLOCKS).map(|number| {
+            let disturbed = noise(1.0).abs() < 0.43;
+            // A busy sibling shows in the reference run alone, or, where that mostly waits, in the adds alone.
+            let in_adds = worker % 2 == 1;
+            let slower = if disturbed && !in_adds { 1.5 + noise(0.1) } else { 1.0 };
+            // The work of the block, relative to that of the reference run.
+            let work = 1.0 + noise(0.05);
+            let mut run =
+                |cycles: f64| -> Parts { std::array::from_fn(|_| (100_000.0 * cycles * (1.0 + noise(0.005))) as f32) };
+            let probes: [Probe<Parts>; HALVES + 1] = std::array::from_fn(|_| Probe {
+                ticks_per_cycle: 1.0,
+                ticks_per_add: if disturbed && in_adds { 0.4 } else { 0.25 },
+                reference_run: Some(run(slower)),
+            });
+            let dearer = if disturbed { 4.0 } else { 1.0 };
+            let mut pair = |overhead: f64| -> Pair<Parts> {
+                let cost = slower * work * (1.0 + overhead / 100.0 * dearer + noise(0.01));
+                std::array::from_fn(|_| std::array::from_fn(|_| (100_000.0 * cost * (1.0 + noise(0.005))) as f32))
+            };
+            // Options are measured in the first of four blocks.
+            let pairs =
+                kernels.iter().map(|(_, overhead, is_option)| (!is_option || number == 0).then(|| pair(*overhead)));
+            Block { probes: probes.to_vec(), pairs: pairs.collect() }
+        });
+        let variants = kernels.iter().map(|(variant, ..)| *variant).collect();
+        let samples = WorkloadSamples {
+            table: JobSamples { variants, blocks: blocks.collect(), ..JobSamples::default() },
             units: 100,
-            ticks: (ROUNDS * (FIRST_VARIANT + columns.len()) * 2) as u64 * 600_000,
-            ticks_per_cycle: vec![[1.0, 1.0]; ROUNDS],
-            reference_run: pace,
-            adds,
-            kernels: turns.collect(),
-            in_place: None,
-            variants: columns.to_vec(),
-            missing: Vec::new(),
-            calls: BTreeMap::new(),
-            instructions: Vec::new(),
-            counters: Vec::new(),
+            ticks: (BLOCKS * kernels.len() * 2) as u64 * 600_000,
+            ..WorkloadSamples::default()
         };
         estimator.add(worker, MmapPerf::META.name, samples);
     }
@@ -380,28 +343,31 @@ fn collect_samples(overheads: [f64; 2], workers: usize, seed: u64, later: &[usiz
 }
 
 #[test]
-fn extra_rounds_go_to_mechanisms_with_too_wide_intervals() {
-    let allocate = |workers, left| collect_samples([3.0, 1.0], workers, 1, &[0, 1]).allocate(&kernels(), left);
+fn extra_blocks_go_to_mechanisms_with_too_wide_intervals() {
+    let allocate = |workers, left| collect_samples([3.0, 1.0], workers, 1, &[0, 1]).allocate(&kernels().0[..1], left);
     let (shares, part) = allocate(20, 4.0);
     let [share] = &shares[..] else { panic!("one workload: {shares:?}") };
-    // The half-width is a third of a point. With one placement in a round the need would exceed twice the rounds so
+    // The half-width is a third of a point. With one placement in a block the need would exceed twice the blocks so
     // far.
     assert_eq!(share.workload, MmapPerf::META.name);
-    assert!(share.variants.len() > 1 && share.variants.iter().all(|kernel| *kernel == 0), "not the option: {share:?}");
+    assert!(
+        share.treatments.len() > 1 && share.treatments.iter().all(|kernel| *kernel == kernels().0[0]),
+        "not the option: {share:?}"
+    );
     // The time suffices for four times the need.
-    let need = share.rounds / 4.0;
+    let need = share.blocks / 4.0;
     assert!((7.5..50.0).contains(&need) && (0.1..1.0).contains(&part), "{share:?} {part}");
     assert_eq!(allocate(20, 0.01).1, 1.0, "a short time is used up");
     assert_eq!(allocate(300, 4.0), (Vec::new(), 0.0), "the half-width is a tenth of a point");
 }
 
 #[test]
-fn several_placements_in_a_round_narrow_the_interval_and_keep_its_coverage() {
+fn several_placements_in_a_block_narrow_the_interval_and_keep_its_coverage() {
     let (mut missed, mut widths) = (0, [0.0; 2]);
     for seed in 0..40 {
         for (width, later) in widths.iter_mut().zip([&[0, 1][..], &[0, 0, 0, 0]]) {
             let estimator = collect_samples([3.0, 1.0], 40, seed, later);
-            let found = estimator.finish(&[MmapPerf::META], &kernels(), &[], 1, 1e9).remove(0);
+            let found = finish(&estimator);
             let table = found.kernels[0].overhead_percent.unwrap();
             *width += table.high - table.low;
             missed += u32::from(later.len() > 2 && (table.low > 3.0 || table.high < 3.0));

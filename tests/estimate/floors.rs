@@ -1,13 +1,15 @@
 //! The floor of each regime, and ops that trap.
 
-use pvbench::clock::Clock;
 use pvbench::estimate::{Estimates, Estimator, traps};
-use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{ComparisonSamples, RoundSamples};
+use pvbench::measure::comparison::Comparison;
+use pvbench::measure::samples::LoopSamples;
+use pvbench::measure::variant::Variant;
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit, RegimeFloor};
+
+use crate::loops;
 
 const WORKERS: usize = 12;
 /// The overhead of `table`, in core cycles.
@@ -20,50 +22,22 @@ fn estimates(throughput: usize, flushed: usize) -> Estimates {
     let metas: Vec<OpMeta> = (0..ops).map(|op| OpMeta { name: format!("op_{op}").leak(), ..PteVal::META }).collect();
     let mut estimator = Estimator::default();
     let mut groups = Vec::new();
+    let (_, table) = loops::with_table([]);
     for (regime, count, aa) in [(Regime::Throughput, throughput, 1e-4), (Regime::Flushed, flushed, 1.0)] {
         for (index, meta) in metas.iter().take(count).enumerate() {
             let group = Comparison { op: meta.name.to_owned(), body: BodyKind::Native, regime, offset: 0 };
             let copy = aa * (count - index) as f64 / count as f64 * if index % 2 == 0 { 1.0 } else { -1.0 };
-            (0..WORKERS).for_each(|worker| estimator.add(worker, &group, samples(copy, worker)));
+            (0..WORKERS).for_each(|worker| estimator.add(worker, &group, samples(table, copy, worker)));
             groups.push(group);
         }
     }
-    let plan = Plan {
-        preset: Preset::Default,
-        seed: 1,
-        comparisons: groups,
-        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
-        variants_by_comparison: Vec::new(),
-        workers: Workers::Exactly(WORKERS),
-        rounds: 3,
-        window_cycles: 100_000,
-        cpu: None,
-        clock: Clock::Tsc,
-    };
-    estimator.finish(&plan, &metas, 2.6e9)
+    estimator.finish(&loops::settings(&loops::with_table(groups).0), &metas, 2.6e9)
 }
 
-fn samples(copy: f64, worker: usize) -> ComparisonSamples {
+fn samples(table: Variant, copy: f64, worker: usize) -> LoopSamples {
     let own = 1e-6 * worker as f64;
-    let round = RoundSamples {
-        ticks_per_cycle: [1.0; 2],
-        adds_per_cycle: 4.0,
-        inline: [1.0; 2],
-        repeat: [1.0; 2],
-        copy: [1.0 + copy; 2],
-        ticks: vec![[1.0 + OVERHEAD + own; 2]],
-    };
-    ComparisonSamples {
-        rounds: vec![round; 3],
-        dropped: 0,
-        given_up: 0,
-        variants: vec![0],
-        absent: Vec::new(),
-        missing: Vec::new(),
-        counters: Vec::new(),
-        instructions: Vec::new(),
-        clock_step: 1,
-    }
+    let block = loops::block(1.0, 4.0, &[[1.0; 2], [1.0; 2], [1.0 + copy; 2], [1.0 + OVERHEAD + own; 2]]);
+    loops::samples(table, vec![block; 3], 1)
 }
 
 fn floor(estimates: &Estimates, regime: Regime) -> RegimeFloor {

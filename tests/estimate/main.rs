@@ -2,4 +2,6 @@
 
 mod cells;
 mod floors;
+#[path = "../support/loops.rs"]
+mod loops;
 mod stats;

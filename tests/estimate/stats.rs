@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use pvbench::stats::binomial::allowed;
 use pvbench::stats::bootstrap::Bootstrap;
-use pvbench::stats::effect::{Round, estimate_effect};
+use pvbench::stats::effect::{Paired, estimate_effect};
 use pvbench::stats::floor::floor;
 use pvbench::stats::location::{mad, median, quantile};
 use pvbench::stats::modes::modes;
@@ -182,18 +182,20 @@ fn a_cell_is_estimated_and_resolved_from_its_rounds() {
     let (mut aa_cycles, mut aa_log_ratios) = (Vec::new(), Vec::new());
     for at_layout in &mut layouts {
         for _worker in 0..20 {
-            let rounds: Vec<Round> = (0..15)
+            let blocks: Vec<[Paired; 3]> = (0..15)
                 .map(|_| {
                     let ticks_per_cycle = 0.6 + 0.3 * synthetic.uniform();
                     let mut window = |cycles: f64| {
                         let interrupt = if synthetic.uniform() < 0.02 { 3.0 } else { 1.0 };
                         cycles * ticks_per_cycle * interrupt * (1.0 + 0.002 * synthetic.normal())
                     };
-                    Round { inline: window(2.0), ticks: cycles.iter().map(|&c| window(c)).collect(), ticks_per_cycle }
+                    let inline = window(2.0);
+                    cycles.map(|cycles| Paired { ticks: window(cycles), inline, ticks_per_cycle })
                 })
                 .collect();
             for (mechanism, values) in at_layout.iter_mut().enumerate() {
-                let effect = estimate_effect(&rounds, mechanism).unwrap();
+                let own: Vec<Paired> = blocks.iter().map(|block| block[mechanism]).collect();
+                let effect = estimate_effect(&own).unwrap();
                 values.push(effect.cycles);
                 if mechanism == 0 {
                     aa_cycles.push(effect.cycles);
@@ -376,12 +378,9 @@ proptest! {
         if let Some(floor) = floor(&values, &others) {
             prop_assert!(floor.cycles.is_finite() && floor.ratio.is_finite());
         }
-        let rounds: Vec<Round> = values
-            .iter()
-            .zip(&others)
-            .map(|(&inline, &ticks)| Round { ticks: vec![ticks], inline, ticks_per_cycle: x })
-            .collect();
-        if let Some(effect) = estimate_effect(&rounds, 0) {
+        let blocks: Vec<Paired> =
+            values.iter().zip(&others).map(|(&inline, &ticks)| Paired { ticks, inline, ticks_per_cycle: x }).collect();
+        if let Some(effect) = estimate_effect(&blocks) {
             prop_assert!(effect.cycles.is_finite() && effect.log_ratio.is_finite() && effect.inline_cycles > 0.0);
         }
         prop_assert_eq!(holm(&values, x).len(), values.len());

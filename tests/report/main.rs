@@ -6,6 +6,8 @@ mod export;
 mod figures;
 mod html;
 mod linux;
+#[path = "../support/loops.rs"]
+mod loops;
 mod over_ops;
 mod predict;
 #[path = "../support/mod.rs"]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::support;
-use pvbench::clock::Clock;
+use crate::{loops, support};
 use pvbench::estimate::Estimator;
-use pvbench::measure::plan::{Comparison, Plan, Preset, Variant, Workers};
-use pvbench::measure::wire::{ComparisonSamples, RoundSamples};
+use pvbench::measure::comparison::Comparison;
+use pvbench::measure::samples::LoopSamples;
+use pvbench::measure::variant::Variant;
 use pvbench::op::BodyKind;
 use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
@@ -88,6 +88,7 @@ fn sampled() -> Report {
     let metas: Vec<OpMeta> = names.iter().map(|name| OpMeta { name, ..PteVal::META }).collect();
     let mut estimator = Estimator::default();
     let mut groups = Vec::new();
+    let (_, table) = loops::with_table([]);
     for regime in [Regime::Throughput, Regime::Latency] {
         for name in &names {
             let size =
@@ -103,52 +104,23 @@ fn sampled() -> Report {
                 let group = Comparison { op: (*name).to_owned(), body: BodyKind::Native, regime, offset };
                 let moved = truth.layouts * rng.random_range(-1.0..1.0);
                 for worker in 0..WORKERS {
-                    estimator.add(worker, &group, samples(&truth, moved, &mut rng));
+                    estimator.add(worker, &group, samples(table, &truth, moved, &mut rng));
                 }
                 groups.push(group);
             }
         }
     }
-    let plan = Plan {
-        preset: Preset::Default,
-        seed: 1,
-        comparisons: groups,
-        variants: vec![Variant { mechanism: "table".to_owned(), state: None }],
-        variants_by_comparison: Vec::new(),
-        workers: Workers::Exactly(WORKERS),
-        rounds: 3,
-        window_cycles: 100_000,
-        cpu: None,
-        clock: Clock::Tsc,
-    };
-    let estimates = estimator.finish(&plan, &metas, 2.6e9);
+    let estimates = estimator.finish(&loops::settings(&loops::with_table(groups).0), &metas, 2.6e9);
     (report.floor, report.floors, report.cells) = (estimates.floor, estimates.floors, estimates.cells);
     report
 }
 
-fn samples(truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> ComparisonSamples {
+fn samples(table: Variant, truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> LoopSamples {
     let own = truth.workers * rng.random_range(-1.0..1.0);
     let overhead = if rng.random_bool(truth.without) { 0.0 } else { truth.overhead + own + moved };
     let mut twice = |cycles: f64| [(); 2].map(|()| 0.7 * cycles * (1.0 + truth.rounds * rng.random_range(-1.0..1.0)));
-    let mut round = || RoundSamples {
-        ticks_per_cycle: [0.7; 2],
-        adds_per_cycle: 4.0,
-        inline: twice(8.0),
-        repeat: twice(8.0),
-        copy: twice(8.0),
-        ticks: vec![twice(8.0 + overhead)],
-    };
-    ComparisonSamples {
-        rounds: (0..3).map(|_| round()).collect(),
-        dropped: 0,
-        given_up: 0,
-        variants: vec![0],
-        absent: Vec::new(),
-        missing: Vec::new(),
-        counters: Vec::new(),
-        instructions: Vec::new(),
-        clock_step: 26,
-    }
+    let mut block = || loops::block(0.7, 4.0, &[8.0, 8.0, 8.0, 8.0 + overhead].map(&mut twice));
+    loops::samples(table, (0..3).map(|_| block()).collect(), 26)
 }
 
 /// The rows of the page's table of cells: the text of each column, by heading.

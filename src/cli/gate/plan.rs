@@ -9,18 +9,18 @@ use std::time::Duration;
 use crate::cli::conditions::Conditions;
 use crate::cli::error::CliError;
 use crate::cli::measured::HostContext;
-use crate::cli::run::ROUNDS_PER_WORKLOAD;
+use crate::cli::selection::{BLOCKS_PER_WORKLOAD, kernels};
 use crate::dispatch::Mechanism;
 use crate::gate::budget::Field;
 use crate::gate::rules::{Names, ResolvedRule};
-use crate::measure::plan::{Comparison, Plan, Preset, Variant, WINDOW_CYCLES, Workers, offsets};
-use crate::measure::work::KernelVariant;
-use crate::measure::work_parent::WorkPlan;
+use crate::measure::comparison::{Comparison, Matrix, PlannedComparison, offsets};
+use crate::measure::variant::{MechanismState, Treatment, TreatmentId};
 use crate::op::BodyKind;
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::subject;
 use crate::run::catalogue::option_infos;
+use crate::run::plan::{Effort, Plan, Preset, WINDOW_CYCLES, Workers, WorkloadPlan};
 use crate::suite::Suite;
 
 /// Time for cells without `--time`; more only if eight workers need longer.
@@ -91,29 +91,30 @@ impl<'a> Measurable<'a> {
         rules: &[ResolvedRule],
         again: Option<&HashSet<String>>,
         how: (&Conditions, &HostContext, u64, Option<Duration>),
-    ) -> Result<(Plan, WorkPlan), CliError> {
+    ) -> Result<Plan, CliError> {
         let (conditions, here, seed, time) = how;
-        let (groups, columns, only) = self.plan_cells(rules, again, here.movable());
+        let mut matrix = self.plan_cells(rules, again, here.movable());
         let (workloads, kernels) = self.plan_workloads(rules, again);
-        if groups.is_empty() && workloads.is_empty() {
+        if matrix.comparisons.is_empty() && workloads.is_empty() {
             let message = "the rules bind nothing that this build can measure; `pvbench list` shows what it can";
             return Err(CliError::Usage(message.to_owned()));
         }
+        let kernels = kernels.into_iter().map(|kernel| matrix.treatments.add(kernel)).collect();
+        let effort = Effort { workers: Workers::Exactly(1), blocks: BLOCKS_PER_WORKLOAD };
         let mut plan = Plan {
             preset: Preset::Quick,
             seed,
-            comparisons: groups,
-            variants: columns,
-            variants_by_comparison: only,
-            workers: Workers::Within(CELL_TIME),
-            rounds: 1,
+            matrix,
+            effort: Effort { workers: Workers::Within(CELL_TIME), blocks: 1 },
+            work: WorkloadPlan { workloads, kernels, effort },
             window_cycles: WINDOW_CYCLES,
             cpu: here.cpu(conditions),
+            second_cpu: None,
             clock: here.clock,
         };
         let bounds = rules.iter().filter(|rule| rule.rule.selects_workloads()).flat_map(|rule| &rule.rule.bounds);
         let timed = bounds.into_iter().any(|bound| bound.quantity.is_time());
-        let share = match (plan.comparisons.is_empty(), workloads.is_empty() || !timed) {
+        let share = match (plan.matrix.comparisons.is_empty(), plan.work.workloads.is_empty() || !timed) {
             (true, _) => 1.0,
             (false, true) => 0.0,
             (false, false) => WORKLOAD_SHARE,
@@ -122,25 +123,25 @@ impl<'a> Measurable<'a> {
             Some(time) => (time.mul_f64(1.0 - share), time.mul_f64(share)),
             None => (CELL_TIME.max(Duration::from_secs_f64(plan.worker_seconds() * MIN_WORKERS)), WORKLOAD_TIME),
         };
-        plan.workers = Workers::Within(of_cells);
+        plan.effort.workers = Workers::Within(of_cells);
         // Without bounds on times one worker is enough: it counts instructions, and counts are exact.
-        let workers = if timed { Workers::Within(of_work) } else { Workers::Exactly(1) };
-        let work = WorkPlan { workloads, kernels, workers, rounds: ROUNDS_PER_WORKLOAD, second_cpu: None };
-        Ok((plan, work))
+        if timed {
+            plan.work.effort.workers = Workers::Within(of_work);
+        }
+        Ok(plan)
     }
 
-    /// Returns the comparisons, the variants of all of them, and for each comparison the indices of its variants.
-    fn plan_cells(
-        &self,
-        rules: &[ResolvedRule],
-        again: Option<&HashSet<String>>,
-        movable: bool,
-    ) -> (Vec<Comparison>, Vec<Variant>, Vec<Vec<usize>>) {
-        let mechanisms = self.mechanisms.iter().filter(|m| m.name != "inline");
-        let columns: Vec<(Variant, bool)> =
-            mechanisms.flat_map(|m| Variant::of(m).into_iter().map(|column| (column, m.switches))).collect();
+    /// Returns the comparisons that rules bind, with their treatments.
+    fn plan_cells(&self, rules: &[ResolvedRule], again: Option<&HashSet<String>>, movable: bool) -> Matrix {
+        let mut matrix = Matrix::default();
+        let mut treatments: Vec<(TreatmentId, MechanismState, bool)> = Vec::new();
+        for mechanism in self.mechanisms.iter().filter(|m| m.name != "inline") {
+            for state in MechanismState::list(mechanism) {
+                let id = matrix.treatments.add(Treatment::Mechanism(state.clone()));
+                treatments.push((id, state, mechanism.switches));
+            }
+        }
         let all = if movable { offsets(Preset::Quick.layouts()) } else { vec![0] };
-        let (mut groups, mut only) = (Vec::new(), Vec::new());
         for op in self.suite.ops() {
             for regime in Regime::ALL {
                 let apart = regime.is_cold() || regime.targets().is_some();
@@ -157,37 +158,31 @@ impl<'a> Measurable<'a> {
                     };
                     // A mechanism that cannot reach Xen's body would measure the native one under its name.
                     let reaches = |switches: bool| switches || body == BodyKind::Native;
-                    let wanted: Vec<usize> = (0..columns.len())
-                        .filter(|&i| reaches(columns[i].1) && wants(&columns[i].0.mechanism, columns[i].0.state))
-                        .collect();
+                    let wanted = treatments.iter().filter(|(_, MechanismState { mechanism, state }, switches)| {
+                        reaches(*switches) && wants(mechanism, *state)
+                    });
+                    let wanted: Vec<TreatmentId> = wanted.map(|(id, ..)| *id).collect();
                     if wanted.is_empty() && !wants("inline", None) {
                         continue;
                     }
                     // The copies of an unrolled chain lie at all offsets, so one layout covers them.
                     for &offset in if apart { &all[..1] } else { &all[..] } {
-                        groups.push(Comparison { op: op.meta.name.to_owned(), body, regime, offset });
-                        only.push(wanted.clone());
+                        let comparison = Comparison { op: op.meta.name.to_owned(), body, regime, offset };
+                        matrix.comparisons.push(PlannedComparison { comparison, treatments: wanted.clone() });
                     }
                 }
             }
         }
-        (groups, columns.into_iter().map(|(column, _)| column).collect(), only)
+        matrix
     }
 
     /// Returns the workloads that rules bind, and the kernels of all of them.
-    fn plan_workloads(
-        &self,
-        rules: &[ResolvedRule],
-        again: Option<&HashSet<String>>,
-    ) -> (Vec<String>, Vec<KernelVariant>) {
-        let columns = self.mechanisms.iter().filter(|m| m.name != "inline").flat_map(Variant::of);
-        // A whole kernel cannot replace ops that do something by NOPs.
-        let columns = columns.filter(|column| column.state != Some(State::Nop)).map(KernelVariant::Mechanism);
-        let options = self.options.iter().cloned().map(KernelVariant::Option);
-        let (mut workloads, mut kernels) = (Vec::new(), Vec::new());
-        for kernel in columns.chain(options) {
+    fn plan_workloads(&self, rules: &[ResolvedRule], again: Option<&HashSet<String>>) -> (Vec<String>, Vec<Treatment>) {
+        let options = self.options.iter().cloned().map(Treatment::Option);
+        let (mut workloads, mut chosen) = (Vec::new(), Vec::new());
+        for kernel in kernels(self.mechanisms.iter()).chain(options) {
             let wants = |workload: &str| {
-                let (mechanism, state, option) = split_kernel(&kernel);
+                let (mechanism, state, option) = kernel.names();
                 rules.iter().any(|rule| self.wants_kernel(rule, workload, mechanism, state, option))
                     && again.is_none_or(|again| again.contains(&subject::kernel_of(workload, mechanism, state, option)))
             };
@@ -198,18 +193,10 @@ impl<'a> Measurable<'a> {
                 }
             }
             if !wanted.is_empty() {
-                kernels.push(kernel);
+                chosen.push(kernel);
             }
         }
-        (workloads, kernels)
-    }
-}
-
-/// Returns mechanism, state and option of a kernel.
-fn split_kernel(kernel: &KernelVariant) -> (Option<&str>, Option<&str>, Option<&str>) {
-    match kernel {
-        KernelVariant::Mechanism(column) => (Some(&column.mechanism), column.state.map(State::name), None),
-        KernelVariant::Option(option) => (None, None, Some(option)),
+        (workloads, chosen)
     }
 }
 

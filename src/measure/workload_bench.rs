@@ -1,37 +1,35 @@
-//! Workloads in palindromic rounds.
+//! Workloads as a bench: kernels with different mechanisms run the same workload in blocks.
 //!
-//! A round is `C m1 .. mk mk .. m1 C` as in the [`sampler`](super::sampler), with runs of a workload in place of loops
-//! and `inline` among the others. A run repeats its unit until `inline` takes a quarter of a millisecond. It is timed
-//! in parts, on a machine that is put back to its state after boot. Every run of a round does the same work and must
-//! end with the same checksum.
+//! A block is a [palindrome](super::block), with runs of a workload in place of loops and `inline` among the others. A
+//! run repeats its unit until `inline` takes a quarter of a millisecond. It is timed in parts, on a machine that is put
+//! back to its state after boot. Every run of a block does the same work and must end with the same checksum.
 //!
 //! Some effects shift results by percents whatever the mechanism is, so they are randomised and included in every
-//! interval. Each round draws the seed of the work and the addresses to which every kernel is copied, with its
-//! functions shuffled. Each half of a round draws the machine's frames. Each run draws the addresses of its stack and
+//! interval. Each block draws the seed of the work and the addresses to which every kernel is copied, with its
+//! functions shuffled. Each half of a block draws the machine's frames. Each run draws the addresses of its stack and
 //! of everything else that the machine consists of. `inline` has several copies, each at its own address: two are the
-//! baseline, one is the repeat, the others are A/A comparisons.
+//! reference, one is the repeat, the others are A/A comparisons.
 //!
-//! The reference run comes before, between and after the halves of a round. It is `inline` at its linked address, with
-//! the same work in all rounds and all workers, on frames that an earlier run has touched. Independent adds are timed
-//! beside it. When both take longer than at other times, something else had a part of the core in that half. A workload
-//! that mostly waits does not slow down beside a busy hyperthread, but its dispatch cost still changes.
+//! A probe before, between and after the halves of a block has a run of the reference: `inline` at its linked address,
+//! with the same work in all blocks and all workers, on frames that an earlier run has touched. Independent adds are
+//! timed beside it. When both take longer than at other times, something else had a part of the core in that half. A
+//! workload that mostly waits does not slow down beside a busy hyperthread, but its dispatch cost still changes.
 
 use std::collections::BTreeMap;
 
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use super::block::{Bench, palindrome};
 use super::counters::Counters;
 use super::executed::Unit;
 use super::placement::{KernelPlacement, PlacementError};
+use super::samples::{JobSamples, Parts, Probe, Unavailability, UnavailableTreatment, VariantCounts, WorkloadSamples};
 use super::stack;
 use super::trace::Tracer;
+use super::variant::{Treatment, TreatmentId, Treatments, Variant};
 use super::window::Window;
-use super::wire::UnavailableVariant;
-pub use super::work_wire::{
-    COPIES, Events, FIRST_COPY, FIRST_VARIANT, HALVES, Instructions, KernelVariant, Parts, REPEAT, Turn, WorkSamples,
-    WorkTask,
-};
 use crate::clock::Clock;
 use crate::clock::calibration::{ADDS, chain, independent};
 use crate::kernel::{Machine, MachineError};
@@ -44,7 +42,7 @@ use crate::workload::{Failure, Outcome, PARTS, Run, WorkloadEntry, count_hooks};
 
 /// The reason why a workload could not be measured.
 #[derive(Debug, thiserror::Error)]
-pub enum WorkError {
+pub enum WorkloadError {
     /// The build has no workload of this name.
     #[error("there is no workload '{0}' in this build; `pvbench list workloads` shows all")]
     Unknown(String),
@@ -85,12 +83,37 @@ pub enum WorkError {
     },
 }
 
-/// Rounds per round that includes kernel options; the first round has them. Options are only for comparison, so fewer
-/// of their rounds are enough.
-const ROUNDS_PER_OPTION_ROUND: usize = 4;
+/// Blocks per block that includes kernel options; the first block has them. Options are only for comparison, so fewer
+/// of their blocks are enough.
+const BLOCKS_PER_OPTION_BLOCK: usize = 4;
 
-/// A worker for workloads, in this process.
-pub struct Worker {
+/// The forms of `inline` in every job: the reference at two addresses, its repeat, and copies.
+pub const INLINE: [Variant; 6] =
+    [Variant::Reference, Variant::Reference, Variant::Repeat, Variant::Copy(1), Variant::Copy(2), Variant::Copy(3)];
+
+/// A request to measure a workload.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkloadJob<'a> {
+    /// Name of the workload.
+    pub workload: &'a str,
+    /// The kernels to measure; one that is repeated gets as many placements in a block.
+    pub treatments: &'a [TreatmentId],
+    /// Seed of the reference run's work and of counted hooks, the same in all workers. The work of blocks is drawn from
+    /// this and the worker's own seed.
+    pub seed: u64,
+    /// Number of blocks.
+    pub blocks: usize,
+    /// Units per part of a run, the same for all workers, so that all do the same work. The worker sizes the run where
+    /// this is absent.
+    pub units: Option<u64>,
+    /// Whether to count the calls of hooks, instructions and events.
+    pub count: bool,
+    /// Whether to leave kernels at their linked addresses, for a profiler that knows functions by address.
+    pub in_place: bool,
+}
+
+/// A bench for workloads, in this process.
+pub struct WorkloadBench {
     entries: Vec<WorkloadEntry>,
     /// `None` before the first run, and after a rebuild that failed.
     machine: Option<Box<Machine>>,
@@ -108,8 +131,9 @@ pub struct Worker {
     decoded: DecodeCache,
 }
 
-/// A kernel of a round.
-struct PreparedWorkload {
+/// A kernel of a block.
+struct PreparedKernel {
+    variant: Variant,
     name: String,
     /// The compiled function.
     run: Run,
@@ -119,18 +143,18 @@ struct PreparedWorkload {
     is_option: bool,
 }
 
-impl PreparedWorkload {
-    fn new(name: String, run: Run, sites: Option<(SiteKind, State)>, is_option: bool) -> Self {
-        PreparedWorkload { name, run, relocated: None, sites, is_option }
+impl PreparedKernel {
+    fn inline(variant: Variant, run: Run) -> Self {
+        PreparedKernel { variant, name: "inline".to_owned(), run, relocated: None, sites: None, is_option: false }
     }
 }
 
-impl Worker {
+impl WorkloadBench {
     /// Makes this process ready. It must have no other `Text` and no other thread.
     ///
     /// # Errors
-    /// [`WorkError::Machine`] without memory for the machine, or where the kernel refuses the segment base.
-    pub fn new(ops: &[OpEntry], entries: Vec<WorkloadEntry>, seed: u64, clock: Clock) -> Result<Self, WorkError> {
+    /// [`WorkloadError::Machine`] without memory for the machine, or where the kernel refuses the segment base.
+    pub fn new(ops: &[OpEntry], entries: Vec<WorkloadEntry>, seed: u64, clock: Clock) -> Result<Self, WorkloadError> {
         let calibration = Window { run: chain, copied: None, args: [0; 4], passes: 100_000 / ADDS, ops_per_pass: ADDS };
         // A kernel calls ops that may be missing from the suite.
         let on_kernel = entries.iter().any(|entry| !entry.options.is_empty());
@@ -139,7 +163,7 @@ impl Worker {
         // These functions refer to the program's own tables, and must not be copied.
         let binding = entries.iter().flat_map(|entry| &entry.variants).map(|variant| variant.bind as usize);
         let decoded = DecodeCache::leaving(binding);
-        Ok(Worker {
+        Ok(WorkloadBench {
             entries,
             machine: None,
             clock,
@@ -155,45 +179,33 @@ impl Worker {
         })
     }
 
-    /// Measures one workload on `variants`.
+    /// Measures one workload. `treatments` says what the job's ids stand for.
     ///
     /// # Errors
-    /// [`WorkError`] where this build lacks a name, the workload fails, or its checksums differ between kernels.
-    pub fn measure(&mut self, task: &WorkTask, variants: &[KernelVariant]) -> Result<WorkSamples, WorkError> {
-        let index = self.entries.iter().position(|entry| entry.meta.name == task.workload);
-        let index = index.ok_or_else(|| WorkError::Unknown(task.workload.clone()))?;
+    /// [`WorkloadError`] where this build lacks a name, the workload fails, or its checksums differ between kernels.
+    pub fn measure(&mut self, job: &WorkloadJob, treatments: &Treatments) -> Result<WorkloadSamples, WorkloadError> {
+        let index = self.entries.iter().position(|entry| entry.meta.name == job.workload);
+        let index = index.ok_or_else(|| WorkloadError::Unknown(job.workload.to_owned()))?;
         let entry = &self.entries[index];
         let (inline, period, cycles) = (entry.variants[0].run, entry.period.max(1), entry.run_cycles);
         let data: Vec<(usize, usize)> = entry.variants.iter().filter_map(|variant| variant.data).collect();
-        let mut kernels: Vec<PreparedWorkload> =
-            (0..FIRST_VARIANT).map(|_| PreparedWorkload::new("inline".to_owned(), inline, None, false)).collect();
-        let (mut present, mut missing) = (Vec::new(), Vec::new());
-        let all: Vec<usize> = (0..variants.len()).collect();
-        for &variant in task.variants.as_ref().unwrap_or(&all) {
-            let Some(wanted) = variants.get(variant) else { continue };
-            match self.prepare_kernel(&self.entries[index], wanted)? {
-                Ok(prepared) => {
-                    kernels.push(prepared);
-                    present.push(variant);
-                }
-                Err(reason) => missing.push(UnavailableVariant { variant, reason, refused: false }),
-            }
-        }
-        let reference = PreparedWorkload::new("inline".to_owned(), inline, None, false);
-        let units = task.units.map_or_else(|| self.find_units(task, &reference, period, cycles), Ok)?;
-        if !task.in_place {
+        let (mut kernels, unavailable) = self.prepare(entry, job, treatments)?;
+        let reference = PreparedKernel::inline(Variant::Reference, inline);
+        let units = job.units.map_or_else(|| self.find_units(job, &reference, period, cycles), Ok)?;
+        let mut placement = if job.in_place {
+            Err(PlacementError::Unwanted)
+        } else {
             // The function that binds the hooks may be left uncopied, so the tables must be filled before they are
             // copied.
-            for kernel in &kernels[FIRST_VARIANT..] {
-                self.run_kernel(&task.workload, kernel, task.seed, 0)?;
+            for kernel in kernels.iter().filter(|kernel| kernel.variant.treatment().is_some()) {
+                self.run_kernel(job.workload, kernel, job.seed, 0)?;
             }
-        }
-        let mut placement =
-            if task.in_place { Err(PlacementError::Unwanted) } else { self.decode_kernels(&kernels, &data) };
-        let mut seeds = Pcg64Mcg::seed_from_u64(self.seed ^ task.seed);
-        let mut results = RoundResults { turns: vec![Vec::new(); kernels.len()], ..RoundResults::default() };
+            self.decode_kernels(&kernels, &data)
+        };
+        let mut seeds = Pcg64Mcg::seed_from_u64(self.seed ^ job.seed);
+        let mut blocks = Vec::with_capacity(job.blocks);
         let began = self.clock.start();
-        for number in 0..task.rounds {
+        for number in 0..job.blocks {
             placement = placement.and_then(|mut placement| {
                 // SAFETY: every image belongs to its `Run`, no copy runs now, and all later runs use the copies drawn
                 // here.
@@ -204,95 +216,135 @@ impl Worker {
             if placement.is_err() {
                 kernels.iter_mut().for_each(|kernel| kernel.relocated = None);
             }
-            // Options are only for comparison with the mechanisms, so fewer of their rounds are enough.
             let takes_part =
-                |kernel: &PreparedWorkload| !kernel.is_option || number.is_multiple_of(ROUNDS_PER_OPTION_ROUND);
-            let order = (0..kernels.len()).filter(|i| takes_part(&kernels[*i])).collect();
-            let round =
-                RoundSetup { workload: &task.workload, kernels: &kernels, reference: (&reference, task.seed), units };
-            self.run_round(&round, seeds.random(), order, &mut results)?;
+                |kernel: &PreparedKernel| !kernel.is_option || number.is_multiple_of(BLOCKS_PER_OPTION_BLOCK);
+            let mut order: Vec<usize> = (0..kernels.len()).filter(|i| takes_part(&kernels[*i])).collect();
+            order.shuffle(&mut self.rng);
+            let mut timing = BlockTiming {
+                bench: &mut *self,
+                job,
+                kernels: &kernels,
+                reference: &reference,
+                units,
+                seed: seeds.random(),
+                expected: None,
+            };
+            blocks.extend(palindrome(&mut timing, &order, kernels.len())?);
         }
         let ticks = self.clock.stop().saturating_sub(began);
-        let mut calls = BTreeMap::new();
-        if task.count {
-            let machine = Self::rebuild_machine(&mut self.machine, &mut self.rng)?;
-            let counted = count_hooks(&self.entries[index], machine, task.seed, HOOK_UNITS);
-            let counted = counted.map_err(|failure| kernel_error(&task.workload, "counted hooks", failure))?;
-            calls = counted
-                .into_iter()
-                .map(|(op, calls)| (op.to_owned(), calls as f64 / (HOOK_UNITS * (1 + PARTS as u64)) as f64))
-                .collect();
+        let (mut calls, mut counts) = (BTreeMap::new(), Vec::new());
+        if job.count {
+            calls = self.count_calls(index, job)?;
+            counts = self.count_executed(job, units, &kernels)?;
         }
-        let counted = std::iter::once(&kernels[0]).chain(&kernels[FIRST_VARIANT..]);
-        let (counters, instructions) =
-            if task.count { self.count_executed(task, units, counted)? } else { (Vec::new(), Vec::new()) };
-        Ok(WorkSamples {
+        let variants = kernels.iter().map(|kernel| kernel.variant).collect();
+        let in_place = placement.err().map(|error| error.to_string());
+        Ok(WorkloadSamples {
+            table: JobSamples { variants, blocks, unavailable, counts },
             units,
             ticks,
-            ticks_per_cycle: results.ticks_per_cycle,
-            reference_run: results.reference_run,
-            adds: results.adds,
-            kernels: results.turns,
-            in_place: placement.err().map(|error| error.to_string()),
-            variants: present,
-            missing,
+            in_place,
             calls,
-            instructions,
-            counters,
         })
     }
 
-    /// Counts events and instructions per unit with each kernel, in their order. A list is empty where the machine
-    /// cannot count.
-    fn count_executed<'k>(
+    /// Prepares the kernels of a job: `inline` in its forms, then the treatments.
+    fn prepare(
+        &self,
+        entry: &WorkloadEntry,
+        job: &WorkloadJob,
+        treatments: &Treatments,
+    ) -> Result<(Vec<PreparedKernel>, Vec<UnavailableTreatment>), WorkloadError> {
+        let inline = |variant: Variant| PreparedKernel::inline(variant, entry.variants[0].run);
+        let (mut kernels, mut unavailable) = (INLINE.map(inline).into_iter().collect::<Vec<_>>(), Vec::new());
+        for &treatment in job.treatments {
+            let Some(wanted) = treatments.get(treatment) else { continue };
+            match self.prepare_kernel(entry, treatment, wanted)? {
+                Ok(kernel) => kernels.push(kernel),
+                Err(reason) => {
+                    unavailable.push(UnavailableTreatment { treatment, why: Unavailability::Unsupported(reason) })
+                }
+            }
+        }
+        Ok((kernels, unavailable))
+    }
+
+    /// Counts the calls of hooks per unit, by op.
+    fn count_calls(&mut self, index: usize, job: &WorkloadJob) -> Result<BTreeMap<String, f64>, WorkloadError> {
+        let machine = Self::rebuild_machine(&mut self.machine, &mut self.rng)?;
+        let counted = count_hooks(&self.entries[index], machine, job.seed, HOOK_UNITS);
+        let counted = counted.map_err(|failure| kernel_error(job.workload, "counted hooks", failure))?;
+        let per_unit = |calls: u64| calls as f64 / (HOOK_UNITS * (1 + PARTS as u64)) as f64;
+        Ok(counted.into_iter().map(|(op, calls)| (op.to_owned(), per_unit(calls))).collect())
+    }
+
+    /// Counts events and instructions per unit of the reference and of the treatments, where the machine can.
+    fn count_executed(
         &mut self,
-        task: &WorkTask,
+        job: &WorkloadJob,
         units: u64,
-        kernels: impl Iterator<Item = &'k PreparedWorkload>,
-    ) -> Result<(Vec<Events>, Vec<Instructions>), WorkError> {
-        let (mut events, mut instructions) = (Vec::new(), Vec::new());
+        kernels: &[PreparedKernel],
+    ) -> Result<Vec<VariantCounts>, WorkloadError> {
         let (mut tracer, mut counters) = (Tracer::install().ok(), Counters::open().ok());
+        let mut counts: Vec<VariantCounts> = Vec::new();
         // The first kernel decides the number of units for all.
         let mut traced = None;
         for kernel in kernels {
+            let PreparedKernel { variant, .. } = *kernel;
+            let is_counted = matches!(variant, Variant::Reference | Variant::Treatment(_));
+            if !is_counted || counts.iter().any(|count| count.variant == variant) {
+                continue;
+            }
             self.set_state(kernel)?;
             let machine = Self::rebuild_machine(&mut self.machine, &mut self.rng)?;
             let mut unit = Unit { run: kernel.run, machine, seed: TRACED_SEED, units: 1 };
+            let mut count = VariantCounts { variant, instructions: None, events: None };
             if let Some(tracer) = &mut tracer {
                 let counted = unit.instructions(tracer).and_then(|once| {
                     unit.units = *traced.get_or_insert(((TRACED_INSTRUCTIONS / once) as u64).max(1));
                     if unit.units == 1 { Ok(once) } else { unit.instructions(tracer) }
                 });
-                instructions.push(counted.map_err(|error| error.to_string()));
+                count.instructions = Some(counted.map_err(|error| error.to_string()));
             }
             if let Some(counters) = &mut counters {
-                (unit.seed, unit.units) = (task.seed, units);
+                (unit.seed, unit.units) = (job.seed, units);
                 let counted = unit.events(counters);
-                events.push(counted.map_err(|failure| kernel_error(&task.workload, &kernel.name, failure))?);
+                let counted = counted.map_err(|failure| kernel_error(job.workload, &kernel.name, failure))?;
+                count.events = Some(counted.into_iter().collect());
             }
+            counts.push(count);
         }
-        Ok((events, instructions))
+        Ok(counts)
     }
 
-    /// Prepares the kernel of a variant, or says why it is unavailable here.
+    /// Prepares the kernel of a treatment, or says why it is unavailable here.
     fn prepare_kernel(
         &self,
         entry: &WorkloadEntry,
-        kernel: &KernelVariant,
-    ) -> Result<Result<PreparedWorkload, String>, WorkError> {
-        let mechanism = match kernel {
-            KernelVariant::Option(name) => {
+        id: TreatmentId,
+        treatment: &Treatment,
+    ) -> Result<Result<PreparedKernel, String>, WorkloadError> {
+        let prepared = |name: String, run, sites, is_option| PreparedKernel {
+            variant: Variant::Treatment(id),
+            name,
+            run,
+            relocated: None,
+            sites,
+            is_option,
+        };
+        let mechanism = match treatment {
+            Treatment::Option(name) => {
                 let option = entry.options.iter().find(|option| option.name == name);
                 if entry.options.is_empty() {
                     return Ok(Err("an option of the model kernel, which this workload does not run on".to_owned()));
                 }
-                let option = option.ok_or_else(|| WorkError::UnknownKernel(name.clone()))?;
-                return Ok(Ok(PreparedWorkload::new(name.clone(), option.run, None, true)));
+                let option = option.ok_or_else(|| WorkloadError::UnknownKernel(name.clone()))?;
+                return Ok(Ok(prepared(name.clone(), option.run, None, true)));
             }
-            KernelVariant::Mechanism(mechanism) => mechanism,
+            Treatment::Mechanism(mechanism) => mechanism,
         };
         let variant = entry.variants.iter().find(|variant| variant.mechanism.name == mechanism.mechanism);
-        let variant = variant.ok_or_else(|| WorkError::UnknownKernel(mechanism.to_string()))?;
+        let variant = variant.ok_or_else(|| WorkloadError::UnknownKernel(mechanism.to_string()))?;
         if let Some(reason) = (variant.unavailable)() {
             return Ok(Err(reason));
         }
@@ -300,16 +352,16 @@ impl Worker {
             (None, ..) => None,
             (Some(state), Some(kind), Ok(_)) => Some((kind, state)),
             (Some(_), Some(_), Err(error)) => return Ok(Err(error.to_string())),
-            (Some(_), None, _) => return Err(WorkError::UnknownKernel(mechanism.to_string())),
+            (Some(_), None, _) => return Err(WorkloadError::UnknownKernel(mechanism.to_string())),
         };
-        Ok(Ok(PreparedWorkload::new(mechanism.to_string(), variant.run, sites, false)))
+        Ok(Ok(prepared(mechanism.to_string(), variant.run, sites, false)))
     }
 
     /// Decodes every kernel with its sites in its state, ready to be copied with its part of `data`. One failure fails
     /// all.
     fn decode_kernels(
         &mut self,
-        kernels: &[PreparedWorkload],
+        kernels: &[PreparedKernel],
         data: &[(usize, usize)],
     ) -> Result<KernelPlacement, PlacementError> {
         let (mut images, mut runs) = (Vec::new(), Vec::with_capacity(kernels.len()));
@@ -344,18 +396,18 @@ impl Worker {
     /// Finds the units per part with which a run of `inline` takes `cycles` core cycles, in whole periods.
     fn find_units(
         &mut self,
-        task: &WorkTask,
-        inline: &PreparedWorkload,
+        job: &WorkloadJob,
+        inline: &PreparedKernel,
         period: u64,
         cycles: u64,
-    ) -> Result<u64, WorkError> {
+    ) -> Result<u64, WorkloadError> {
         let wanted = cycles as f64 * self.median_ticks(&self.calibration, SIZING_RUNS);
         let mut units = 1;
         loop {
             // The first run touches new pages, and any run may be interrupted, so the shortest counts.
             let mut ticks = f64::INFINITY;
             for _ in 0..SIZING_RUNS {
-                let took = self.run_kernel(&task.workload, inline, task.seed, units)?.ticks.iter().sum::<u64>().max(1);
+                let took = self.run_kernel(job.workload, inline, job.seed, units)?.ticks.iter().sum::<u64>().max(1);
                 ticks = ticks.min(took as f64);
             }
             if ticks >= wanted / 4.0 || units >= 1 << 30 {
@@ -366,7 +418,7 @@ impl Worker {
     }
 
     /// Sets the sites to a kernel's state.
-    fn set_state(&mut self, kernel: &PreparedWorkload) -> Result<(), PatchError> {
+    fn set_state(&mut self, kernel: &PreparedKernel) -> Result<(), PatchError> {
         if let Some((kind, state)) = kernel.sites
             && self.now.get(&kind) != Some(&state)
             && let Ok(text) = &mut self.text
@@ -395,10 +447,10 @@ impl Worker {
     fn run_kernel(
         &mut self,
         workload: &str,
-        kernel: &PreparedWorkload,
+        kernel: &PreparedKernel,
         seed: u64,
         units: u64,
-    ) -> Result<Outcome, WorkError> {
+    ) -> Result<Outcome, WorkloadError> {
         let run = match kernel.relocated {
             Some(copy) => copy,
             None => {
@@ -411,72 +463,59 @@ impl Worker {
         let outcome = stack::run_at_random_depth(&mut self.rng, &mut || run(machine, seed, units, clock));
         outcome.map_err(|failure| kernel_error(workload, &kernel.name, failure))
     }
+}
 
-    /// Makes one round over the kernels in `order`, and appends its results to `results`.
-    fn run_round(
-        &mut self,
-        round: &RoundSetup,
-        seed: u64,
-        mut order: Vec<usize>,
-        results: &mut RoundResults,
-    ) -> Result<(), WorkError> {
-        let RoundSetup { workload, kernels, reference: (reference, reference_seed), units } = *round;
-        for i in (1..order.len()).rev() {
-            order.swap(i, self.rng.random_range(0..=i));
-        }
-        order.iter().for_each(|i| results.turns[*i].push(Turn::default()));
-        let mut expected = None;
-        let calibration = self.calibration.ticks_per_op(self.clock);
-        let (mut references, mut adds) = ([Parts::default(); HALVES + 1], [0.0; HALVES + 1]);
-        for half in 0..HALVES {
-            // All kernels of a half share the same frames, and are compared with `inline` on them. With new frames for
-            // each run, many runs would touch memory that no cache holds.
-            Self::rebuild_machine(&mut self.machine, &mut self.rng)?.draw_frames(&mut self.rng);
-            // The first run on new frames finds no cache filled, so it is not timed: it would look like a contended
-            // core.
-            self.run_kernel(workload, reference, reference_seed, units)?;
-            // This run also separates the two runs of the last kernel, so that no kernel follows itself.
-            references[half] = to_parts(self.run_kernel(workload, reference, reference_seed, units)?.ticks);
-            adds[half] = self.time_add();
-            for &i in &order {
-                let Outcome { ticks, checksum: found } = self.run_kernel(workload, &kernels[i], seed, units)?;
-                let (other, expected) = *expected.get_or_insert((i, found));
-                if found != expected {
-                    let (kernel, other) = (kernels[i].name.clone(), kernels[other].name.clone());
-                    return Err(WorkError::Checksum { workload: workload.to_owned(), kernel, other, expected, found });
-                }
-                if let Some(turn) = results.turns[i].last_mut() {
-                    turn[half] = to_parts(ticks);
-                }
-            }
-            order.reverse();
-        }
-        adds[HALVES] = self.time_add();
-        references[HALVES] = to_parts(self.run_kernel(workload, reference, reference_seed, units)?.ticks);
-        results.reference_run.push(references);
-        results.adds.push(adds);
-        results.ticks_per_cycle.push([calibration, self.calibration.ticks_per_op(self.clock)]);
+/// One block of a workload.
+struct BlockTiming<'a> {
+    bench: &'a mut WorkloadBench,
+    job: &'a WorkloadJob<'a>,
+    kernels: &'a [PreparedKernel],
+    reference: &'a PreparedKernel,
+    units: u64,
+    /// Seed of the block's work.
+    seed: u64,
+    /// The checksum of the block's work, and the kernel that found it.
+    expected: Option<(usize, u64)>,
+}
+
+impl Bench for BlockTiming<'_> {
+    type Ticks = Parts;
+    type Error = WorkloadError;
+
+    const PROBE_BETWEEN_HALVES: bool = true;
+
+    fn begin_half(&mut self) -> Result<(), WorkloadError> {
+        // All kernels of a half share the same frames, and are compared with `inline` on them. With new frames for each
+        // run, many runs would touch memory that no cache holds.
+        let bench = &mut *self.bench;
+        WorkloadBench::rebuild_machine(&mut bench.machine, &mut bench.rng)?.draw_frames(&mut bench.rng);
+        // The first run on new frames finds no cache filled, so it is not timed: it would look like a contended core.
+        bench.run_kernel(self.job.workload, self.reference, self.job.seed, self.units)?;
         Ok(())
     }
-}
 
-/// The settings that all rounds share.
-#[derive(Clone, Copy)]
-struct RoundSetup<'r> {
-    workload: &'r str,
-    kernels: &'r [PreparedWorkload],
-    /// The kernel of the reference run, and the seed of its work.
-    reference: (&'r PreparedWorkload, u64),
-    units: u64,
-}
+    /// A probe also separates the two runs of the last kernel, so that no kernel follows itself.
+    fn probe(&mut self) -> Result<Probe<Parts>, WorkloadError> {
+        let ticks_per_cycle = self.bench.calibration.ticks_per_op(self.bench.clock);
+        let run = self.bench.run_kernel(self.job.workload, self.reference, self.job.seed, self.units)?;
+        let ticks_per_add = self.bench.time_add();
+        Ok(Probe { ticks_per_cycle, ticks_per_add, reference_run: Some(to_parts(run.ticks)) })
+    }
 
-/// The results of the rounds so far; see [`WorkSamples`].
-#[derive(Default)]
-struct RoundResults {
-    ticks_per_cycle: Vec<[f64; 2]>,
-    reference_run: Vec<[Parts; HALVES + 1]>,
-    adds: Vec<[f64; HALVES + 1]>,
-    turns: Vec<Vec<Turn>>,
+    fn goes_on(&self, _: &Probe<Parts>) -> bool {
+        true
+    }
+
+    fn time(&mut self, column: usize) -> Result<Parts, WorkloadError> {
+        let (workload, kernel) = (self.job.workload, &self.kernels[column]);
+        let Outcome { ticks, checksum: found } = self.bench.run_kernel(workload, kernel, self.seed, self.units)?;
+        let (other, expected) = *self.expected.get_or_insert((column, found));
+        if found != expected {
+            let (kernel, other) = (kernel.name.clone(), self.kernels[other].name.clone());
+            return Err(WorkloadError::Checksum { workload: workload.to_owned(), kernel, other, expected, found });
+        }
+        Ok(to_parts(ticks))
+    }
 }
 
 /// The site states of a whole kernel by preference, where one state is named; not every op has every state.
@@ -515,6 +554,6 @@ fn to_parts(ticks: [u64; PARTS]) -> Parts {
     ticks.map(|ticks| ticks as f32)
 }
 
-fn kernel_error(workload: &str, kernel: &str, failure: Failure) -> WorkError {
-    WorkError::KernelError { workload: workload.to_owned(), kernel: kernel.to_owned(), failure }
+fn kernel_error(workload: &str, kernel: &str, failure: Failure) -> WorkloadError {
+    WorkloadError::KernelError { workload: workload.to_owned(), kernel: kernel.to_owned(), failure }
 }

@@ -1,15 +1,16 @@
-//! The plan of a run: the comparisons to measure, and the effort.
+//! The plan of a run: the cells and workloads to measure, and the effort.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::Task;
+use super::protocol::{Job, Target};
 use crate::clock::Clock;
-use crate::dispatch::Mechanism;
+use crate::estimate::MIN_WORKERS;
+use crate::measure::comparison::{MAX_LAYOUTS, Matrix, PlannedComparison};
+use crate::measure::variant::TreatmentId;
 use crate::op::BodyKind;
-use crate::patch::State;
 use crate::regime::Regime;
 
 /// The effort of a run.
@@ -65,69 +66,6 @@ impl Preset {
     }
 }
 
-/// Largest number of layouts in a plan: one at every second byte of a pair of cache lines.
-pub const MAX_LAYOUTS: usize = 64;
-
-/// `count` offsets of the loop head within 128 bytes (1 to [`MAX_LAYOUTS`]), spread evenly, odd ones among them.
-#[must_use]
-pub fn offsets(count: usize) -> Vec<u32> {
-    let count = count.clamp(1, MAX_LAYOUTS) as u32;
-    // Every second pair moves by one byte: instruction fetch and loop buffers treat odd addresses unlike even ones.
-    (0..count).map(|i| (i * 128 / count) | (i >> 1 & 1)).collect()
-}
-
-/// One op with one body in one regime at one layout; its variants share their rounds.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Comparison {
-    /// Name of the op.
-    pub op: String,
-    /// The body that the mechanisms are bound to. The baseline is always native.
-    pub body: BodyKind,
-    /// The regime, which decides the loop.
-    pub regime: Regime,
-    /// Offset of every loop head within 128 bytes.
-    pub offset: u32,
-}
-
-impl std::fmt::Display for Comparison {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Comparison { op, body, regime, offset } = self;
-        write!(f, "{op}/{}/{}@{offset}", body.name(), regime.name())
-    }
-}
-
-/// A mechanism, in one state where it is patchable.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Variant {
-    /// Name of the mechanism.
-    pub mechanism: String,
-    /// The state of its sites.
-    pub state: Option<State>,
-}
-
-impl Variant {
-    /// Lists the variants of a mechanism.
-    #[must_use]
-    pub fn of(mechanism: &Mechanism) -> Vec<Variant> {
-        let variant = |state| Variant { mechanism: mechanism.name.to_owned(), state };
-        match mechanism.states {
-            [] => vec![variant(None)],
-            states => states.iter().map(|state| variant(Some(*state))).collect(),
-        }
-    }
-}
-
-impl std::fmt::Display for Variant {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.state {
-            Some(state) => write!(f, "{} ({state})", self.mechanism),
-            None => f.write_str(&self.mechanism),
-        }
-    }
-}
-
 /// The number of workers that take all comparisons, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -142,9 +80,6 @@ pub enum Workers {
 /// interval of a median over fewer than nine workers reaches to the first and last of them, so one contended worker
 /// decides its width. Most of the time therefore goes to the number of workers.
 const ALL_COMPARISONS_SHARE: f64 = 0.9;
-
-/// Workers that an interval of 95% needs.
-pub const MIN_WORKERS: usize = 6;
 
 impl Workers {
     /// Whether another worker should take all comparisons, after `done` workers in `elapsed`.
@@ -185,6 +120,29 @@ impl Workers {
     }
 }
 
+/// The effort for cells, or for workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Effort {
+    /// Number of worker processes, or their time.
+    pub workers: Workers,
+    /// Blocks per worker: of a comparison, or of a workload. Each worker makes one more block of a comparison at one
+    /// layout of its own, which separates the spread between blocks from that between layouts.
+    pub blocks: usize,
+}
+
+/// The plan of the workloads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadPlan {
+    /// Names of the workloads.
+    pub workloads: Vec<String>,
+    /// The kernels, other than the reference, by their ids in [`Matrix::treatments`].
+    pub kernels: Vec<TreatmentId>,
+    /// The effort for each workload.
+    pub effort: Effort,
+}
+
 /// The plan of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -193,79 +151,76 @@ pub struct Plan {
     pub preset: Preset,
     /// Seed of everything random.
     pub seed: u64,
-    /// All comparisons; every worker measures all of them.
-    pub comparisons: Vec<Comparison>,
-    /// The variants that are compared with `inline`.
-    pub variants: Vec<Variant>,
-    /// By comparison, the variants that are measured in it, as rising indices; empty where every comparison has all.
-    pub variants_by_comparison: Vec<Vec<usize>>,
-    /// Number of worker processes, or their time.
-    pub workers: Workers,
-    /// Palindromic rounds per comparison and worker. Each worker makes one more at one layout of its own, which
-    /// separates the spread between rounds from that between layouts.
-    pub rounds: usize,
+    /// The cells; every worker measures all of them.
+    pub matrix: Matrix,
+    /// The effort for each cell.
+    pub effort: Effort,
+    /// The workloads.
+    pub work: WorkloadPlan,
     /// Shortest length of a window, in core cycles.
     pub window_cycles: u64,
     /// The CPU to pin workers to.
     pub cpu: Option<usize>,
+    /// A second CPU for workers of workloads at the same time. Without it, workers come one after another.
+    pub second_cpu: Option<usize>,
     /// The clock that times windows.
     pub clock: Clock,
 }
 
-/// Largest number of checkpoints, at which the samples so far decide the next tasks.
+/// Largest number of checkpoints, at which the samples so far decide the next jobs.
 pub const MAX_CHECKPOINTS: usize = 20;
 
 /// Typical length of a window in seconds: [`WINDOW_CYCLES`] at 3 GHz.
 const SECONDS_PER_WINDOW: f64 = 35e-6;
 
 impl Plan {
-    /// Lists the tasks of the worker with this number: every comparison.
+    /// Lists the jobs of the worker with this number: every comparison.
     #[must_use]
-    pub fn tasks(&self, worker: usize) -> Vec<Task> {
+    pub fn comparison_jobs(&self, worker: usize) -> Vec<Job> {
         // Counts the layouts of each op, body and regime so far.
         let mut nth: BTreeMap<(&str, BodyKind, Regime), usize> = BTreeMap::new();
-        let layouts = self.layouts();
-        let task = |index: usize, comparison: &'_ Comparison, layout: usize| {
-            let rounds = self.rounds + usize::from(layout == worker % layouts);
-            let variants = self.variants_by_comparison.get(index).cloned();
-            Task { comparison: comparison.clone(), rounds, variants, count: worker == 0 && layout == 0 }
-        };
-        let mut tasks = Vec::with_capacity(self.comparisons.len());
-        for (index, comparison) in self.comparisons.iter().enumerate() {
-            let layout = nth.entry((&comparison.op, comparison.body, comparison.regime)).or_default();
-            tasks.push(task(index, comparison, *layout));
-            *layout += 1;
+        let layouts = self.matrix.layouts();
+        let mut jobs = Vec::with_capacity(self.matrix.comparisons.len());
+        for PlannedComparison { comparison, treatments } in &self.matrix.comparisons {
+            let nth_layout = nth.entry((&comparison.op, comparison.body, comparison.regime)).or_default();
+            jobs.push(Job {
+                target: Target::Comparison(comparison.clone()),
+                treatments: treatments.clone(),
+                blocks: self.effort.blocks + usize::from(*nth_layout == worker % layouts),
+                count: worker == 0 && *nth_layout == 0,
+            });
+            *nth_layout += 1;
         }
-        tasks
+        jobs
     }
 
-    /// Returns the variants that are measured for an op, body and regime, as indices; `None` for all.
-    #[must_use]
-    pub fn planned_variants(&self, op: &str, body: BodyKind, regime: Regime) -> Option<&[usize]> {
-        let matches = |it: &Comparison| it.op == op && it.body == body && it.regime == regime;
-        self.variants_by_comparison.get(self.comparisons.iter().position(matches)?).map(Vec::as_slice)
-    }
-
-    /// Number of layouts at which loops are measured.
-    #[must_use]
-    pub fn layouts(&self) -> usize {
-        self.comparisons.iter().map(|comparison| comparison.offset).collect::<BTreeSet<_>>().len().max(1)
-    }
-
-    /// Estimates the seconds of one worker, before any has run.
+    /// Estimates the seconds of one worker for all comparisons, before any has run.
     #[must_use]
     pub fn worker_seconds(&self) -> f64 {
-        self.tasks(1).iter().map(|task| task.windows(self.variants.len())).sum::<f64>() * SECONDS_PER_WINDOW
+        self.comparison_jobs(1).iter().map(Job::windows).sum::<f64>() * SECONDS_PER_WINDOW
     }
 
     /// Number of times that `resolved` may be decided: once per cell, and again at every checkpoint.
     #[must_use]
     pub fn judgements(&self) -> usize {
-        let checkpoints = match self.workers {
+        let checkpoints = match self.effort.workers {
             Workers::Exactly(_) => 1,
             Workers::Within(_) => 1 + MAX_CHECKPOINTS,
         };
-        self.comparisons.len() / self.layouts() * (self.variants.len() + 1) * checkpoints
+        self.matrix.cells() * checkpoints
+    }
+
+    /// Number of workers that take all cells and all workloads, or their time together.
+    #[must_use]
+    pub fn workers(&self) -> Workers {
+        match (self.matrix.comparisons.is_empty(), self.work.workloads.is_empty()) {
+            (true, _) => self.work.effort.workers,
+            (_, true) => self.effort.workers,
+            (false, false) => match (self.effort.workers, self.work.effort.workers) {
+                (Workers::Within(cells), Workers::Within(work)) => Workers::Within(cells + work),
+                (workers, _) => workers,
+            },
+        }
     }
 }
 
@@ -275,18 +230,7 @@ pub const WINDOW_CYCLES: u64 = 100_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn offsets_are_distinct_within_a_pair_of_lines_and_some_are_odd() {
-        for count in 1..=MAX_LAYOUTS {
-            let offsets = offsets(count);
-            assert_eq!(offsets.iter().collect::<BTreeSet<_>>().len(), count);
-            assert!(offsets.iter().all(|offset| *offset < 128), "{offsets:?}");
-            assert!(count < 3 || offsets.iter().any(|offset| offset % 2 == 1), "{offsets:?}");
-        }
-        assert_eq!((offsets(0), offsets(1)), (vec![0], vec![0]));
-        assert_eq!(offsets(MAX_LAYOUTS + 1).len(), MAX_LAYOUTS);
-    }
+    use crate::measure::comparison::Comparison;
 
     #[test]
     fn workers_follow_each_other_while_one_more_fits_and_single_comparisons_get_the_rest() {
@@ -303,32 +247,31 @@ mod tests {
     }
 
     #[test]
-    fn every_worker_makes_one_more_round_at_one_layout_of_its_own() {
+    fn every_worker_makes_one_more_block_at_one_layout_of_its_own() {
         let comparison = |op: &str, offset| Comparison {
             op: op.to_owned(),
             body: BodyKind::Native,
             regime: Regime::Throughput,
             offset,
         };
+        let mut matrix = Matrix::default();
+        matrix.plan(["pte_val", "save_fl"].iter().flat_map(|op| [0, 29].map(|offset| comparison(op, offset))), &[]);
+        let effort = Effort { workers: Workers::Exactly(2), blocks: 3 };
         let plan = Plan {
             preset: Preset::Quick,
             seed: 1,
-            comparisons: ["pte_val", "save_fl"]
-                .iter()
-                .flat_map(|op| [0, 29].map(|offset| comparison(op, offset)))
-                .collect(),
-            variants: Vec::new(),
-            variants_by_comparison: Vec::new(),
-            workers: Workers::Exactly(2),
-            rounds: 3,
+            matrix,
+            effort,
+            work: WorkloadPlan { workloads: Vec::new(), kernels: Vec::new(), effort },
             window_cycles: WINDOW_CYCLES,
             cpu: None,
+            second_cpu: None,
             clock: Clock::Tsc,
         };
-        let rounds = |worker| plan.tasks(worker).iter().map(|task| task.rounds).collect::<Vec<_>>();
-        assert_eq!((rounds(0), rounds(1), rounds(2)), (vec![4, 3, 4, 3], vec![3, 4, 3, 4], vec![4, 3, 4, 3]));
-        let counting = |worker| plan.tasks(worker).iter().filter(|task| task.count).count();
+        let blocks = |worker| plan.comparison_jobs(worker).iter().map(|job| job.blocks).collect::<Vec<_>>();
+        assert_eq!((blocks(0), blocks(1), blocks(2)), (vec![4, 3, 4, 3], vec![3, 4, 3, 4], vec![4, 3, 4, 3]));
+        let counting = |worker| plan.comparison_jobs(worker).iter().filter(|job| job.count).count();
         assert_eq!((counting(0), counting(1)), (2, 0), "each op is counted once");
-        assert_eq!((plan.layouts(), plan.judgements()), (2, 2));
+        assert_eq!((plan.matrix.layouts(), plan.judgements()), (2, 2));
     }
 }
