@@ -21,8 +21,8 @@ use crate::estimate::Allocation;
 use crate::measure::comparison::Comparison;
 use crate::measure::variant::TreatmentId;
 
-/// Runs a plan: workers of cells and of workloads. `count` says whether the first worker of cells counts events with the
-/// hardware counters.
+/// Runs a plan: workers of cells and of workloads. `count` says whether the first worker of cells counts events with
+/// the hardware counters.
 ///
 /// Returns whether the run was not stopped.
 ///
