@@ -65,8 +65,8 @@ impl<T: Copy> Block<T> {
         f64::midpoint(before, after)
     }
 
-    /// Independent adds per core cycle: how much of the core this thread had. The shorter cycle and the longer add count:
-    /// an interrupt must not look like a wide core.
+    /// Independent adds per core cycle: how much of the core this thread had. The shorter cycle and the longer add
+    /// count, because an interrupt must not look like a wide core.
     #[must_use]
     pub fn adds_per_cycle(&self) -> f64 {
         let cycle = self.probes.iter().map(|probe| probe.ticks_per_cycle).fold(f64::INFINITY, f64::min);
