@@ -18,7 +18,7 @@ use crate::measure::trace::Tracer;
 use crate::measure::wire::{ComparisonSamples, Task};
 use crate::measure::work::{KernelVariant, WorkSamples};
 use crate::measure::work_parent::{Allocation, run_all};
-use crate::patch::CodeError;
+use crate::relocate::CodeError;
 use crate::report::schema::{Failure, Unavailable};
 use crate::report::write;
 use crate::run::assemble::Samples;

@@ -8,7 +8,7 @@ use super::sampler::SampleError;
 use super::trace::{OneOp, Trace, TraceError, Tracer};
 use crate::op::model::Installed;
 use crate::op::{BodyKind, CpuModel};
-use crate::patch::function::code_before_return;
+use crate::patch::body::code_before_return;
 use crate::regime::Regime;
 use crate::suite::OpEntry;
 

@@ -26,9 +26,9 @@ use crate::op::model::{Installed, ModelError};
 use crate::op::xen::LazyMode;
 use crate::op::{BodyKind, CpuModel};
 use crate::patch::site::RecordError;
-use crate::patch::{CodeError, FunctionError};
 use crate::regime::random::{TargetSequence, set_sequence};
 use crate::regime::{Regime, SITES};
+use crate::relocate::{CodeError, FunctionError};
 use crate::stats::effect::{agree, closest, pair_mean, steady};
 use crate::suite::OpEntry;
 
