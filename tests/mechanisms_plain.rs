@@ -276,7 +276,7 @@ fn copies_at_other_addresses_compute_the_same_sums() {
         // SAFETY: the address of a loop of this program.
         let original = unsafe { LoopFunction::at(entry) }.unwrap();
         let mut memory = CodeMemory::new(entry, 1 << 20).unwrap();
-        let start = link(original.image(), &Layout::of_loop(&original, 29), &mut memory).unwrap().start();
+        let start = link(original.image(), &Layout::of_loop(original.head_offset(), 29), &mut memory).unwrap().start();
         pvbench::patch::text::serialise();
         // SAFETY: the copy decodes to the same function.
         let copy: pvbench::regime::Loop = unsafe { std::mem::transmute(start) };

@@ -17,7 +17,7 @@ use crate::patch::text::serialise;
 use crate::patch::{PatchError, Site, SiteKind, State, Target, Text, rules, site};
 use crate::regime::{COLD_SITES, Loop, SITES};
 use crate::relocate::layout::chain::UnrolledChain;
-use crate::relocate::{CodeError, CodeImage, CodeMemory, Layout, LoopFunction, link};
+use crate::relocate::{CodeError, CodeImage, CodeMemory, Layout, LoopCache, LoopFunction, link};
 use crate::suite::{OpEntry, Pair};
 
 /// Address space for the copies of one comparison's loops, in bytes. Unwritten pages take no memory.
@@ -29,6 +29,8 @@ pub struct Loops {
     memory: Result<CodeMemory, CodeError>,
     sites: Vec<Site>,
     callees: Callees,
+    /// The loops that were decoded before.
+    sources: LoopCache,
     /// The text with the trampolines of static calls; opened at the first rewrite.
     text: Option<Text>,
     /// The slots whose trampolines lead to Xen's body.
@@ -85,6 +87,7 @@ impl Loops {
             memory,
             sites,
             callees: Callees::default(),
+            sources: LoopCache::default(),
             text: None,
             to_xen: BTreeSet::new(),
             states: Vec::new(),
@@ -222,27 +225,30 @@ impl Loops {
                 Vec::new(),
             ));
         };
+        let address = source as *const () as usize;
         // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
-        let function = unsafe { LoopFunction::at(source as *const () as usize) }?;
-        let original = function.entry() as usize..function.entry() as usize + function.len();
+        let source = unsafe { self.sources.at(address) }?;
+        let original = source.span();
         let is_cold = comparison.regime.is_cold();
         let layout = if is_cold {
+            // SAFETY: as above.
+            let function = unsafe { LoopFunction::at(address) }?;
             Layout::unrolled(&function, (COLD_SITES / SITES) as usize)?
         } else {
-            Layout::of_loop(&function, comparison.offset as usize)
+            Layout::of_loop(source.head_offset(), comparison.offset as usize)
         };
-        let linked = link(function.image(), &layout.calling(self.callees.copy()), memory)?;
+        let linked = link(source.image(), &layout.calling(self.callees.copy()), memory)?;
         let start = linked.start();
-        let unrolled = is_cold.then(|| UnrolledChain::new(&function, &linked));
+        let unrolled = is_cold.then(|| UnrolledChain::new(&source, &linked));
         let sites = match &unrolled {
             Some(chain) => {
                 chain.starts().flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect()
             }
-            None => Site::copied(&self.sites, original, start),
+            None => Site::copied(&self.sites, original.clone(), start),
         };
         // SAFETY: the copy decodes to the same function, and all its references lead to originals or copies.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
-        let span = start..start + function.len();
+        let span = start..start + original.len();
         Ok((Copied { run, span, targets: None, unrolled, number, state: None, code: Vec::new() }, sites))
     }
 

@@ -66,8 +66,10 @@ pub enum SampleError {
     Function(#[from] FunctionError),
 }
 
-/// Passes of a loop between the patching of its sites and its window: caches and predictors must learn the new code.
-const WARM_PASSES: u64 = 100;
+/// Passes of a loop between the patching of its sites and its window, at most as many as the window has: caches and
+/// predictors must learn the new code. A window of an op that takes microseconds has a few passes, and a hundred would
+/// take as long as all windows of its round.
+const MAX_WARM_PASSES: u64 = 100;
 
 /// Unsteady rounds per comparison; beyond them, this worker omits the remaining rounds.
 const MAX_DROPPED: usize = 8;
@@ -238,7 +240,7 @@ impl Sampler {
         let mut counted = Vec::new();
         // The first two loops of `others` are the A/A comparisons.
         for window in std::iter::once(&inline).chain(others.iter().skip(2)).filter(|_| task.count) {
-            self.activate(window)?;
+            self.activate(window, window.passes)?;
             // A loop that runs again and again is not cold.
             if let Some(counters) = self.counters.as_mut().filter(|_| task.count && !comparison.regime.is_cold()) {
                 counted.push(counters.count_per_op(|| window.call(window.passes), window.passes * window.ops_per_pass));
@@ -246,7 +248,7 @@ impl Sampler {
         }
         let mut instructions = Vec::new();
         for window in std::iter::once(&inline).chain(others.iter().skip(2)).filter(|_| task.count) {
-            self.activate(window)?;
+            self.activate(window, window.passes)?;
             if self.tracer.is_some() && comparison.regime.is_cold() {
                 // An unrolled chain can only run exactly as many passes as it has copies.
                 instructions.push(Err("counted in throughput, whose loop this is".to_owned()));
@@ -275,7 +277,7 @@ impl Sampler {
     fn size_window(&mut self, copied: Copied, args: [u64; 4], known: &mut Option<u64>) -> Result<Window, SampleError> {
         let (run, unrolled) = (copied.run, copied.unrolled.clone());
         let mut window = Window { run, copied: Some(copied), args, passes: 1, ops_per_pass: SITES };
-        self.activate(&window)?;
+        self.activate(&window, known.unwrap_or(1))?;
         match unrolled {
             None => {
                 if !known.is_some_and(|passes| window.adopt_passes(self.clock, self.window_ticks, passes)) {
@@ -292,8 +294,8 @@ impl Sampler {
         Ok(window)
     }
 
-    /// Sets a window's sites to its state, and warms the loop up.
-    fn activate(&mut self, window: &Window) -> Result<(), SampleError> {
+    /// Sets a window's sites to its state, and warms the loop up with up to `passes` passes.
+    fn activate(&mut self, window: &Window, passes: u64) -> Result<(), SampleError> {
         if let Some(targets) = window.copied.as_ref().and_then(|copied| copied.targets) {
             // SAFETY: this thread measures, and no loop runs.
             unsafe { set_sequence(|sequence| sequence.iter_mut().for_each(|sequence| sequence.targets = targets)) };
@@ -302,14 +304,14 @@ impl Sampler {
             && self.loops.activate(copied)?
         {
             // An unrolled chain has no more passes than copies.
-            let passes = copied.unrolled.as_ref().map_or(WARM_PASSES, |unrolled| unrolled.copies as u64);
-            window.call(passes);
+            let passes = passes.min(MAX_WARM_PASSES);
+            window.call(copied.unrolled.as_ref().map_or(passes, |unrolled| unrolled.copies as u64));
         }
         Ok(())
     }
 
     fn time_window(&mut self, window: &Window, regime: Regime) -> Result<f64, SampleError> {
-        self.activate(window)?;
+        self.activate(window, window.passes)?;
         if let Some(unrolled) = window.copied.as_ref().and_then(|copied| copied.unrolled.as_ref()) {
             let word = self.rng.random();
             let evict = match self.evict.take() {

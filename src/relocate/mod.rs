@@ -22,8 +22,7 @@ mod relocations;
 
 pub use decode::DecodedFunction;
 pub use error::FunctionError;
-pub use graph::LoopFunction;
-pub use graph::{CodeImage, DecodeCache};
+pub use graph::{CodeImage, DecodeCache, LoopCache, LoopFunction, LoopSource};
 pub use layout::{Layout, RandomLayouts};
 pub use link::{LinkedCopy, link};
 pub use memory::{CodeError, CodeMemory, RedirectedWord};

@@ -328,7 +328,8 @@ fn a_copy_at_any_offset_has_the_same_code_and_its_head_at_that_offset() {
     for (op, index, _, function) in loops() {
         for offset in [0, 1, 29, 64, 127] {
             memory.clear();
-            let start = link(function.image(), &Layout::of_loop(&function, offset), &mut memory).unwrap().start();
+            let start =
+                link(function.image(), &Layout::of_loop(function.head_offset(), offset), &mut memory).unwrap().start();
             let copy = LoopFunction::decode(start as u64, memory.read(start, function.len()).to_vec()).unwrap();
             let name = format!("{} {}", op.meta.name, op.pairs[index].mechanism.name);
             assert_eq!(copy.loop_head() as usize % 128, offset, "{name}");

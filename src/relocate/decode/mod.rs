@@ -25,8 +25,8 @@ pub struct DecodedFunction {
 /// A reference from an instruction to an address outside the function.
 #[derive(Clone, Copy)]
 pub(super) struct Reference {
-    /// Index of the instruction.
-    pub index: usize,
+    /// The instruction.
+    pub instruction: Instruction,
     target: u64,
     /// Offset of the distance field in the function, in bytes.
     pub field: usize,
@@ -107,13 +107,13 @@ impl DecodedFunction {
             instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
         }
         let mut function = DecodedFunction { entry, preamble: Vec::new(), bytes, instructions, references: Vec::new() };
-        let all = function.instructions.iter().enumerate();
+        let all = function.instructions.iter();
         function.references = all
-            .filter_map(|(index, (instruction, offsets))| {
+            .filter_map(|(instruction, offsets)| {
                 let (target, field) = function.outside(instruction, offsets)?;
                 let within = |address: u64| (address - entry) as usize;
                 let field = within(instruction.ip()) + field;
-                Some(Reference { index, target, field, from: within(instruction.next_ip()) })
+                Some(Reference { instruction: *instruction, target, field, from: within(instruction.next_ip()) })
             })
             .collect();
         Ok(function)
@@ -137,6 +137,12 @@ impl DecodedFunction {
         &self.preamble
     }
 
+    /// Forgets the instructions other than its references: a copy needs no others, and they take twelve times the room
+    /// of the machine code.
+    pub(super) fn forget_instructions(&mut self) {
+        self.instructions = Vec::new();
+    }
+
     /// Its instructions, each with the offsets of its displacement and immediates.
     #[must_use]
     pub fn instructions(&self) -> &[(Instruction, ConstantOffsets)] {
@@ -145,7 +151,7 @@ impl DecodedFunction {
 
     /// The instructions that refer to addresses outside the function, with these addresses.
     pub fn references(&self) -> impl Iterator<Item = (&Instruction, u64)> {
-        self.references.iter().map(|Reference { index, target, .. }| (&self.instructions[*index].0, *target))
+        self.references.iter().map(|Reference { instruction, target, .. }| (instruction, *target))
     }
 
     /// The address outside the function that an instruction refers to, and the offset of the distance in the

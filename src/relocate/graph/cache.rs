@@ -24,12 +24,14 @@ pub(in crate::relocate) struct CallGraphNode {
 }
 
 impl CallGraphNode {
-    fn new(code: DecodedFunction) -> Self {
+    fn new(mut code: DecodedFunction) -> Self {
         let read_by = find_got_calls(&code);
         let words: Vec<(u64, u64)> =
             read_by.values().filter_map(|slot| Some((*slot, elf_image::function_at(*slot)?))).collect();
         let calls = find_branch_targets(&code).chain(words.iter().map(|(_, function)| *function)).collect();
-        CallGraphNode { returns: returns(&code), code, read_by, words, calls }
+        let returns = returns(&code);
+        code.forget_instructions();
+        CallGraphNode { code, read_by, words, calls, returns }
     }
 
     /// A function whose callees are not copied with it.

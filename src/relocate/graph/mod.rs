@@ -25,7 +25,7 @@ use std::rc::Rc;
 
 pub(super) use self::cache::CallGraphNode;
 pub use self::cache::DecodeCache;
-pub use self::loops::LoopFunction;
+pub use self::loops::{LoopCache, LoopFunction, LoopSource};
 use super::decode::elf_image;
 use super::layout::PERIOD_BYTES;
 use super::memory::PAGE_BYTES;

@@ -13,7 +13,7 @@
 use iced_x86::{ConstantOffsets, Instruction, OpKind};
 
 use super::{Layout, Placement, Start};
-use crate::relocate::{FunctionError, LinkedCopy, LoopFunction};
+use crate::relocate::{FunctionError, LinkedCopy, LoopFunction, LoopSource};
 
 /// Bytes of `jmp rel32`.
 const LINK_BYTES: usize = 5;
@@ -50,8 +50,8 @@ pub struct UnrolledChain {
 impl UnrolledChain {
     /// The chain that was linked with [`Layout::unrolled`].
     #[must_use]
-    pub fn new(function: &LoopFunction, copy: &LinkedCopy) -> Self {
-        let (stride, copies) = (stride(function), copy.functions().saturating_sub(1));
+    pub fn new(source: &LoopSource, copy: &LinkedCopy) -> Self {
+        let (stride, copies) = (source.span().len() + GAP_BYTES, copy.functions().saturating_sub(1));
         UnrolledChain { start: copy.start(), length: stride * (copies + 1), copies, stride }
     }
 
@@ -61,18 +61,13 @@ impl UnrolledChain {
     }
 }
 
-/// Bytes from one copy to the next.
-fn stride(function: &LoopFunction) -> usize {
-    function.len() + GAP_BYTES
-}
-
 impl Layout<'_> {
     /// An unrolled chain: `copies` copies of a loop that run one after another, behind one that only enters the chain.
     ///
     /// # Errors
     /// If a short branch does not reach its link.
     pub fn unrolled(function: &LoopFunction, copies: usize) -> Result<Self, FunctionError> {
-        let (head, stride) = (function.head_offset(), stride(function));
+        let (head, stride) = (function.head_offset(), function.len() + GAP_BYTES);
         let first = Start::At { gap: None, anchor: head, offset: 0 };
         let start = |copy| if copy == 0 { first } else { Start::After { gap: GAP_BYTES } };
         let placements = (0..=copies).map(|copy| Placement { function: 0, start: start(copy) }).collect();

@@ -9,7 +9,7 @@ use self::chain::Joint;
 use self::offsets::Offsets;
 pub(super) use self::offsets::{ALIGNMENT, PERIOD_BYTES};
 use super::memory::PAGE_BYTES;
-use super::{CodeError, CodeImage, CodeMemory, DecodedFunction, LinkedCopy, LoopFunction};
+use super::{CodeError, CodeImage, CodeMemory, DecodedFunction, LinkedCopy};
 
 /// Bytes of a cache line; tables are aligned to it.
 const LINE_BYTES: usize = 64;
@@ -91,10 +91,10 @@ impl<'c> Layout<'c> {
         Layout { placements: vec![Placement { function: 0, start }], ..Layout::default() }
     }
 
-    /// One function, the head of whose loop lies at `offset` within 128 bytes.
+    /// One function, whose byte number `head` lies at `offset` within 128 bytes: the head of its loop.
     #[must_use]
-    pub fn of_loop(function: &LoopFunction, offset: usize) -> Self {
-        let start = Start::At { gap: None, anchor: function.head_offset(), offset };
+    pub fn of_loop(head: usize, offset: usize) -> Self {
+        let start = Start::At { gap: None, anchor: head, offset };
         Layout { placements: vec![Placement { function: 0, start }], ..Layout::default() }
     }
 

@@ -28,7 +28,7 @@ pub fn same_function(
     }
     let mut checked = 0;
     for reference in &function.references {
-        let original = &function.instructions()[reference.index].0;
+        let original = &reference.instruction;
         let at = reference.from - original.len();
         same(checked, reference.field)?;
         let copied = Decoder::with_ip(64, &copy[at..], start + at as u64, DecoderOptions::NONE).decode();
