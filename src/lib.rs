@@ -217,9 +217,9 @@
 //!      -> report.json -> terminal, page, plots                   (report)
 //! ```
 //!
-//! Every loop is copied at run time to each offset within 128 bytes that the plan names ([`patch::Function`]), together
-//! with the bodies that it calls. So the address is a measured variable and not an accident. Workloads are copied with
-//! all that they call to addresses that each round draws ([`patch::CodeImage`]).
+//! Every loop is copied at run time to each offset within 128 bytes that the plan names ([`relocate::LoopFunction`]),
+//! together with the bodies that it calls. So the address is a measured variable and not an accident. Workloads are
+//! copied with all that they call to addresses that each round draws ([`relocate::CodeImage`]).
 //!
 //! `inline` runs against itself and against a copy of itself in the same rounds. Their difference is the floor, and
 //! nothing below the floor counts as a difference.
@@ -231,7 +231,8 @@
 //! | [`suite`] | turns types into data; [`pv_ops`](fn@pv_ops) is the built-in suite |
 //! | [`op`], [`dispatch`], [`regime`] | ops, mechanisms, and the loops that measure them |
 //! | [`workload`], [`kernel`] | macro benchmarks, and the model kernel that they run on |
-//! | [`patch`] | copies and rewrites machine code |
+//! | [`patch`] | rewrites call sites as Linux does |
+//! | [`relocate`] | copies machine code to chosen addresses |
 //! | [`measure`] | turns a plan into samples; [`measure::trace`] counts instructions |
 //! | [`stats`], [`estimate`] | turn samples into cells |
 //! | [`report`] | the document, and everything that is made from it |
@@ -272,6 +273,8 @@ pub mod patch;
 pub mod pv_ops;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod regime;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod relocate;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod report;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

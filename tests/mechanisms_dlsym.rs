@@ -7,9 +7,10 @@ use alone::{alone, writable_and_executable};
 use own_ops::{Add, Called, Long, Same};
 use pvbench::dispatch::{DLSYM, Dispatch, Dlsym};
 use pvbench::op::{BodyKind, Op};
-use pvbench::patch::Function;
-use pvbench::patch::function::{code_before_return, through_memory};
+use pvbench::patch::body::code_before_return;
 use pvbench::regime::{SITES, latency};
+use pvbench::relocate::LoopFunction;
+use pvbench::relocate::decode::through_memory;
 
 /// The word that calls of `O` go through.
 fn word<O: Op>() -> u64 {
@@ -74,7 +75,7 @@ fn a_body_that_is_bound_again_keeps_its_address() {
 fn sites_call_only_through_the_word() {
     let entry = latency::<Dlsym, Add> as *const () as usize;
     // SAFETY: the address of a loop of this program.
-    let function = unsafe { Function::with_loop(entry) }.unwrap();
+    let function = unsafe { LoopFunction::at(entry) }.unwrap();
     let calls: Vec<_> =
         function.loop_instructions().filter(|i| i.is_call_near() || i.is_call_near_indirect()).collect();
     assert_eq!(calls.len() as u64, SITES);

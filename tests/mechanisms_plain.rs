@@ -12,9 +12,9 @@ use pvbench::dispatch::{
     LazyLockTable, Plt,
 };
 use pvbench::op::{Args, BodyKind, CpuModel, Op};
-use pvbench::patch::Function;
-use pvbench::patch::function::through_memory;
 use pvbench::regime::{SITES, latency, throughput};
+use pvbench::relocate::decode::through_memory;
+use pvbench::relocate::{CodeMemory, Layout, LoopFunction, link};
 
 /// Locks the bindings, which all tests of the process share.
 fn lock_bindings() -> MutexGuard<'static, ()> {
@@ -36,7 +36,7 @@ fn sum_per_call<D: Dispatch, O: Op>() -> u64 {
 fn sites<D: Dispatch, O: Op>() -> Vec<Instruction> {
     let entry = throughput::<D, O> as *const () as usize;
     // SAFETY: the address of a loop of this program.
-    let function = unsafe { Function::with_loop(entry) }.unwrap_or_else(|e| panic!("{}: {e}", D::META.name));
+    let function = unsafe { LoopFunction::at(entry) }.unwrap_or_else(|e| panic!("{}: {e}", D::META.name));
     function.loop_instructions().copied().collect()
 }
 
@@ -274,9 +274,9 @@ fn copies_at_other_addresses_compute_the_same_sums() {
         D::bind::<Add>(BodyKind::Native);
         let entry = latency::<D, Add> as *const () as usize;
         // SAFETY: the address of a loop of this program.
-        let original = unsafe { Function::with_loop(entry) }.unwrap();
-        let mut memory = pvbench::patch::CodeMemory::new(entry, 1 << 20).unwrap();
-        let start = original.copy_to(&mut memory, 29).unwrap();
+        let original = unsafe { LoopFunction::at(entry) }.unwrap();
+        let mut memory = CodeMemory::new(entry, 1 << 20).unwrap();
+        let start = link(original.image(), &Layout::of_loop(original.head_offset(), 29), &mut memory).unwrap().start();
         pvbench::patch::text::serialise();
         // SAFETY: the copy decodes to the same function.
         let copy: pvbench::regime::Loop = unsafe { std::mem::transmute(start) };

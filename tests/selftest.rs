@@ -2,8 +2,8 @@
 
 use assert_cmd::Command;
 use iced_x86::{Instruction, Mnemonic};
-use pvbench::patch::Function;
 use pvbench::regime::{Regime, SITES};
+use pvbench::relocate::LoopFunction;
 use pvbench::selftest::{Core, Expected, entries, truths};
 use pvbench::stats::binomial::allowed;
 use serde_json::Value;
@@ -15,7 +15,7 @@ fn per_op(op: &str, name: &str, mnemonic: Mnemonic) -> u64 {
     let pair = op.pairs.iter().find(|pair| pair.mechanism.name == name).unwrap();
     let entry = pair.loop_of(Regime::Throughput).unwrap() as *const () as usize;
     // SAFETY: the address is that of a loop of this program.
-    let function = unsafe { Function::with_loop(entry) }.unwrap();
+    let function = unsafe { LoopFunction::at(entry) }.unwrap();
     let found = function.loop_instructions().filter(|i: &&Instruction| i.mnemonic() == mnemonic).count() as u64;
     assert_eq!(found % SITES, 0, "{name}");
     found / SITES

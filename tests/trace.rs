@@ -13,9 +13,9 @@ use std::sync::{Mutex, MutexGuard};
 use iced_x86::FlowControl;
 use pvbench::measure::trace::{MAX_TRACE_INSTRUCTIONS, OneOp, Passes, Step, Stepper, Trace, TraceError, Tracer};
 use pvbench::op::{BodyKind, CpuModel};
-use pvbench::patch::Function;
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Loop, Regime, SITES};
+use pvbench::relocate::LoopFunction;
 use pvbench::suite::{OpEntry, Pair};
 
 /// Environment variable that tells a test that it is the child, with the child's task.
@@ -503,7 +503,7 @@ fn straight_loops_execute_the_instructions_that_are_decoded() {
         let pair = &op.pairs[0];
         let run = pair.loop_of(Regime::Throughput).unwrap();
         // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
-        let function = unsafe { Function::with_loop(run as *const () as usize) }.unwrap();
+        let function = unsafe { LoopFunction::at(run as *const () as usize) }.unwrap();
         let instructions: Vec<_> = function.loop_instructions().collect();
         let leaves = |flow| !matches!(flow, FlowControl::Next | FlowControl::Return);
         let (last, others) = instructions.split_last().unwrap();

@@ -8,8 +8,8 @@ use pvbench::kernel::Machine;
 use pvbench::op::Op;
 use pvbench::op::irq::IrqEnable;
 use pvbench::patch::text::serialise;
-use pvbench::patch::{CodeImage, CodeMemory, DataMemory, DecodeCache};
 use pvbench::pv_ops::workload_entries;
+use pvbench::relocate::{CodeImage, CodeMemory, DecodeCache, RandomLayouts, link};
 use pvbench::workload::{Run, WorkloadEntry, count_hooks};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -66,17 +66,20 @@ fn a_kernel_copied_to_random_addresses_reaches_the_same_checksum() {
             // SAFETY: a compiled function.
             let tree = unsafe { CodeImage::of_known(run as *const () as usize, &mut decoded) }.unwrap();
             // SAFETY: the mechanisms named this data as theirs.
-            let mut tree = unsafe { tree.with_data(&data, &mut decoded) }.unwrap();
+            let tree = unsafe { tree.with_data(&data, &mut decoded) }.unwrap();
             assert_eq!(tree.data_room() > 0, has_data, "{case}: data of the mechanism");
             assert!(tree.len() > 3, "{case}: {} functions", tree.len());
-            let mut memory = CodeMemory::new(run as *const () as usize, tree.room()).unwrap();
-            let mut copies = DataMemory::new(run as *const () as usize, tree.data_room()).unwrap();
-            tree.place(&mut memory, &mut copies, &mut rng).unwrap();
+            let near = run as *const () as usize;
+            let mut memory = CodeMemory::with_data(near, tree.room(), tree.data_room()).unwrap();
+            let linked = link(&tree, &RandomLayouts::default().draw(&tree, &mut rng), &mut memory).unwrap();
             let calls_body =
                 ["direct", "table", "retpoline", "site"].contains(&name) && calls.contains_key("irq_enable");
-            assert!(!calls_body || tree.relocated(enable as u64).is_some(), "{case}: the body is copied");
-            assert!(name != "retpoline" || tree.relocated(thunks()[0] as u64).is_some(), "{case}: the thunk is copied");
-            let copy = tree.relocated(run as *const () as u64).unwrap();
+            assert!(!calls_body || linked.address_of(enable as u64).is_some(), "{case}: the body is copied");
+            assert!(
+                name != "retpoline" || linked.address_of(thunks()[0] as u64).is_some(),
+                "{case}: the thunk is copied"
+            );
+            let copy = linked.address_of(run as *const () as u64).unwrap();
             serialise();
             // SAFETY: a copy of this function, in memory that is still mapped.
             let copy = unsafe { std::mem::transmute::<usize, Run>(copy as usize) };

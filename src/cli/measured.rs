@@ -15,7 +15,7 @@ use crate::measure::loops::code_memory;
 use crate::measure::separate_cores::have_separate_cores;
 use crate::measure::trace::Tracer;
 use crate::measure::variant::{MechanismState, TreatmentId};
-use crate::patch::CodeError;
+use crate::relocate::CodeError;
 use crate::report::schema::{Failure, Unavailable};
 use crate::report::write;
 use crate::run::assemble::Estimators;

@@ -23,8 +23,8 @@ use super::shared_object;
 use super::slots::Slots;
 use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, BodyKind, Op, Reg, Ret};
-use crate::patch::code_memory::executable_memfd;
-use crate::patch::function::code_before_return;
+use crate::patch::body::code_before_return;
+use crate::patch::writer::executable_memfd;
 
 /// The addresses that dlsym(3) returned, per op.
 pub static DLSYM: Slots = Slots::new();

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::comparison::Comparison;
 use crate::op::BodyKind;
-use crate::patch::{CodeImage, CodeMemory, FunctionError, elf_image};
+use crate::relocate::decode::elf_image;
+use crate::relocate::{CodeImage, CodeMemory, FunctionError, Layout, LinkedCopy, RedirectedWord, link};
 use crate::suite::{OpEntry, Pair};
 
 /// Alignment of bodies in bytes: compilers align functions to this.
@@ -33,10 +34,10 @@ const MAX_ROOM_BYTES: usize = 32 << 20;
 pub struct Callees {
     /// By op and body: the addresses of the callees, and their image.
     images: BTreeMap<(&'static str, BodyKind), (BTreeSet<usize>, CodeImage)>,
-    /// The op and body that the copies belong to.
-    now: Option<(&'static str, BodyKind)>,
-    /// Words of this program that lead to copies, with their original values.
-    words: Vec<(*mut usize, usize)>,
+    /// The present copy.
+    copy: Option<LinkedCopy>,
+    /// Words of this program that lead to the copy.
+    words: Vec<RedirectedWord>,
 }
 
 impl Callees {
@@ -61,14 +62,14 @@ impl Callees {
             (word, unsafe { word.read() })
         };
         let words: Vec<(*mut usize, usize)> = words.into_iter().map(read).collect();
-        let vtables: Vec<(*mut usize, usize, &[usize])> = vtables
+        let vtables: Vec<(*mut usize, &[usize])> = vtables
             .into_iter()
             .map(|(word, length)| (read(word), length))
-            .filter_map(|((word, table), length)| Some((word, table, elf_image::constants(table, length)?)))
+            .filter_map(|((word, table), length)| Some((word, elf_image::constants(table, length)?)))
             .collect();
         let target = op.target(comparison.body);
         let mut roots: BTreeSet<usize> = [target.body, target.saving].into_iter().chain(trampolines).collect();
-        roots.extend(words.iter().map(|(_, callee)| callee).chain(vtables.iter().flat_map(|(.., table)| *table)));
+        roots.extend(words.iter().map(|(_, callee)| callee).chain(vtables.iter().flat_map(|(_, table)| *table)));
         // A vtable also has sizes, and a plug-in has functions outside the text.
         roots.retain(|callee| elf_image::is_text(*callee));
         let key = (op.meta.name, comparison.body);
@@ -77,57 +78,50 @@ impl Callees {
             let image = unsafe { CodeImage::of_callees(&roots) }?;
             self.images.insert(key, (roots, image));
         }
-        let Some((_, image)) = self.images.get_mut(&key) else { return Ok(()) };
+        let Some((_, image)) = self.images.get(&key) else { return Ok(()) };
         let layout = comparison.offset as usize;
         memory.reserve(layout * 7 % (4096 / LINE_PAIR_BYTES) * LINE_PAIR_BYTES, 0, 0)?;
         let distance = MAX_DISTANCE_BYTES.min(MAX_ROOM_BYTES / (image.len() + 1) / LINE_PAIR_BYTES * LINE_PAIR_BYTES);
-        image.place_at(memory, (layout / ALIGNMENT_BYTES * 3 + 1) * ALIGNMENT_BYTES % LINE_PAIR_BYTES, distance)?;
-        let relocated = |callee: usize| image.relocated(callee as u64).map_or(callee, |copy| copy as usize);
+        let offset = (layout / ALIGNMENT_BYTES * 3 + 1) * ALIGNMENT_BYTES % LINE_PAIR_BYTES;
+        let copy = link(image, &Layout::in_order(image, offset, distance), memory)?;
+        let relocated = |callee: usize| copy.address_of(callee as u64).map_or(callee, |copy| copy as usize);
         for (word, callee) in words {
-            self.words.push((word, callee));
-            // SAFETY: as above.
-            unsafe { word.write(relocated(callee)) };
+            // SAFETY: `new` needs a word that nothing else uses: a mechanism named this static, no other thread runs,
+            // and no loop runs now. The copy of the callee is a function of the same type.
+            self.words.push(unsafe { RedirectedWord::new(word, relocated(callee)) });
         }
-        for (word, table, functions) in vtables {
-            let copy = memory.reserve(size_of_val(functions), 0, 0)?;
+        for (word, functions) in vtables {
+            let copied = memory.reserve(size_of_val(functions), 0, 0)?;
             let bytes: Vec<u8> = functions.iter().flat_map(|function| relocated(*function).to_ne_bytes()).collect();
-            memory.write(copy, &bytes)?;
-            self.words.push((word, table));
-            // SAFETY: as above.
-            unsafe { word.write(copy) };
+            memory.write(copied, &bytes)?;
+            // SAFETY: `new` needs a word that nothing else uses, as above. The copied vtable has functions of the same
+            // types.
+            self.words.push(unsafe { RedirectedWord::new(word, copied) });
         }
         // The loops follow at the same distance.
         memory.reserve(distance, 0, 0)?;
-        self.now = Some(key);
+        self.copy = Some(copy);
         Ok(())
     }
 
     /// The address of a callee's copy.
     pub fn relocated(&self, callee: u64) -> Option<u64> {
-        self.image()?.relocated(callee)
+        self.copy.as_ref()?.address_of(callee)
     }
 
     /// The original of the function that runs at an address.
     pub fn function_at(&self, address: u64) -> Option<usize> {
-        Some(self.image()?.function_at(address)?.entry() as usize)
+        Some(self.copy.as_ref()?.original_at(address)? as usize)
     }
 
-    fn image(&self) -> Option<&CodeImage> {
-        Some(&self.images.get(self.now.as_ref()?)?.1)
+    /// The present copy; `None` before the first one, and where callees stay in place.
+    pub fn copy(&self) -> Option<&LinkedCopy> {
+        self.copy.as_ref()
     }
 
     /// Restores the program's words: the copies will be freed.
     pub fn restore(&mut self) {
-        for (word, original) in self.words.drain(..) {
-            // SAFETY: as in `place`; a mechanism's words last as long as the program.
-            unsafe { word.write(original) };
-        }
-        self.now = None;
-    }
-}
-
-impl Drop for Callees {
-    fn drop(&mut self) {
-        self.restore();
+        self.words.clear();
+        self.copy = None;
     }
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::{_mm_clflush, _mm_mfence};
 
 use crate::patch::text::serialise;
-use crate::patch::{CodeError, CodeMemory};
+use crate::relocate::{CodeError, CodeMemory};
 
 /// Number of blocks with branches. Zen 4 remembers 8,192 targets, Golden Cove 12,288 (their optimisation guides).
 const BLOCKS: usize = 16_384;

@@ -9,7 +9,7 @@ use super::trace::{OneOp, Trace, TraceError, Tracer};
 use super::variant::MechanismState;
 use crate::op::model::Installed;
 use crate::op::{BodyKind, CpuModel};
-use crate::patch::function::code_before_return;
+use crate::patch::body::code_before_return;
 use crate::regime::Regime;
 use crate::suite::OpEntry;
 

@@ -29,9 +29,9 @@ use crate::op::model::{Installed, ModelError};
 use crate::op::xen::LazyMode;
 use crate::op::{BodyKind, CpuModel};
 use crate::patch::site::RecordError;
-use crate::patch::{CodeError, FunctionError};
 use crate::regime::random::{TargetSequence, set_sequence};
 use crate::regime::{Regime, SITES};
+use crate::relocate::{CodeError, FunctionError};
 use crate::stats::effect::{agree, closest, pair_mean, steady};
 use crate::suite::OpEntry;
 
@@ -69,8 +69,10 @@ pub enum SampleError {
     Function(#[from] FunctionError),
 }
 
-/// Passes of a loop between the patching of its sites and its window: caches and predictors must learn the new code.
-const WARM_PASSES: u64 = 100;
+/// Passes of a loop between the patching of its sites and its window, at most as many as the window has: caches and
+/// predictors must learn the new code. A window of an op that takes microseconds has a few passes, and a hundred would
+/// take as long as all windows of its block.
+const MAX_WARM_PASSES: u64 = 100;
 
 /// Unsteady blocks per comparison; beyond them, this worker omits the remaining blocks.
 const MAX_DROPPED: usize = 8;
@@ -281,7 +283,7 @@ impl LoopBench {
     fn size_window(&mut self, copied: Copied, args: [u64; 4], known: Option<u64>) -> Result<Window, SampleError> {
         let copies = copied.unrolled.as_ref().map(|unrolled| unrolled.copies as u64);
         let mut window = Window { run: copied.run, copied: Some(copied), args, passes: 1, ops_per_pass: SITES };
-        self.activate(&window)?;
+        self.activate(&window, known.unwrap_or(1))?;
         match copies {
             None => {
                 let clock = self.conditions.clock;
@@ -298,8 +300,8 @@ impl LoopBench {
         Ok(window)
     }
 
-    /// Sets a window's sites to its state, and warms the loop up.
-    fn activate(&mut self, window: &Window) -> Result<(), SampleError> {
+    /// Sets a window's sites to its state, and warms the loop up with up to `passes` passes.
+    fn activate(&mut self, window: &Window, passes: u64) -> Result<(), SampleError> {
         if let Some(targets) = window.copied.as_ref().and_then(|copied| copied.targets) {
             // SAFETY: this thread measures, and no loop runs.
             unsafe { set_sequence(|sequence| sequence.iter_mut().for_each(|sequence| sequence.targets = targets)) };
@@ -308,14 +310,14 @@ impl LoopBench {
             && self.loops.activate(copied)?
         {
             // An unrolled chain has no more passes than copies.
-            let passes = copied.unrolled.as_ref().map_or(WARM_PASSES, |unrolled| unrolled.copies as u64);
-            window.call(passes);
+            let passes = passes.min(MAX_WARM_PASSES);
+            window.call(copied.unrolled.as_ref().map_or(passes, |unrolled| unrolled.copies as u64));
         }
         Ok(())
     }
 
     fn time_window(&mut self, window: &Window, regime: Regime) -> Result<f64, SampleError> {
-        self.activate(window)?;
+        self.activate(window, window.passes)?;
         let clock = self.conditions.clock;
         if let Some(unrolled) = window.copied.as_ref().and_then(|copied| copied.unrolled.as_ref()) {
             let word = self.rng.random();
@@ -352,7 +354,7 @@ impl LoopBench {
         let mut counts = Vec::new();
         let counted = |variant: &Variant| *variant == Variant::Reference || variant.treatment().is_some();
         for (variant, window) in windows.variants.iter().zip(&windows.windows).filter(|(variant, _)| counted(variant)) {
-            self.activate(window)?;
+            self.activate(window, window.passes)?;
             // A loop that runs again and again is not cold.
             let counters = self.counters.as_mut().filter(|_| !is_cold);
             let events = counters.map(|counters| {
@@ -363,7 +365,7 @@ impl LoopBench {
         }
         let windows = windows.variants.iter().zip(&windows.windows).filter(|(variant, _)| counted(variant));
         for ((_, window), count) in windows.zip(&mut counts) {
-            self.activate(window)?;
+            self.activate(window, window.passes)?;
             count.instructions = match &mut self.tracer {
                 None => None,
                 // An unrolled chain can only run exactly as many passes as it has copies.

@@ -14,11 +14,11 @@ use super::loop_bench::SampleError;
 use super::variant::MechanismState;
 use crate::dispatch::CallSequence;
 use crate::op::BodyKind;
-use crate::patch::function::copy_callee;
 use crate::patch::text::serialise;
-use crate::patch::unrolled_chain::UnrolledChain;
-use crate::patch::{CodeError, CodeMemory, Function, PatchError, Site, SiteKind, State, Target, Text, rules, site};
+use crate::patch::{PatchError, Site, SiteKind, State, Target, Text, rules, site};
 use crate::regime::{COLD_SITES, Loop, SITES};
+use crate::relocate::layout::chain::UnrolledChain;
+use crate::relocate::{CodeError, CodeImage, CodeMemory, Layout, LoopCache, LoopFunction, link};
 use crate::suite::{OpEntry, Pair};
 
 /// Address space for the copies of one comparison's loops, in bytes. Unwritten pages take no memory.
@@ -30,6 +30,8 @@ pub struct Loops {
     memory: Result<CodeMemory, CodeError>,
     sites: Vec<Site>,
     callees: Callees,
+    /// The loops that were decoded before.
+    sources: LoopCache,
     /// The text with the trampolines of static calls; opened at the first rewrite.
     text: Option<Text>,
     /// The slots whose trampolines lead to Xen's body.
@@ -86,6 +88,7 @@ impl Loops {
             memory,
             sites,
             callees: Callees::default(),
+            sources: LoopCache::default(),
             text: None,
             to_xen: BTreeSet::new(),
             states: Vec::new(),
@@ -223,22 +226,30 @@ impl Loops {
                 Vec::new(),
             ));
         };
-        // SAFETY: the address of a function of this program.
-        let function = unsafe { Function::with_loop(source as *const () as usize) }?;
-        let function = function.calling(|callee| self.callees.relocated(callee));
-        let original = function.entry() as usize..function.entry() as usize + function.len();
-        let (start, sites, unrolled) = if comparison.regime.is_cold() {
-            let unrolled = function.unrolled(memory, (COLD_SITES / SITES) as usize)?;
-            let sites =
-                unrolled.starts().flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect();
-            (unrolled.start, sites, Some(unrolled))
+        let address = source as *const () as usize;
+        // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
+        let source = unsafe { self.sources.at(address) }?;
+        let original = source.span();
+        let is_cold = comparison.regime.is_cold();
+        let layout = if is_cold {
+            // SAFETY: as above.
+            let function = unsafe { LoopFunction::at(address) }?;
+            Layout::unrolled(&function, (COLD_SITES / SITES) as usize)?
         } else {
-            let start = function.copy_to(memory, comparison.offset as usize)?;
-            (start, Site::copied(&self.sites, original, start), None)
+            Layout::of_loop(source.head_offset(), comparison.offset as usize)
+        };
+        let linked = link(source.image(), &layout.calling(self.callees.copy()), memory)?;
+        let start = linked.start();
+        let unrolled = is_cold.then(|| UnrolledChain::new(&source, &linked));
+        let sites = match &unrolled {
+            Some(chain) => {
+                chain.starts().flat_map(|start| Site::copied(&self.sites, original.clone(), start)).collect()
+            }
+            None => Site::copied(&self.sites, original.clone(), start),
         };
         // SAFETY: the copy decodes to the same function, and all its references lead to originals or copies.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
-        let span = start..start + function.len();
+        let span = start..start + original.len();
         Ok((Copied { run, span, targets: None, unrolled, number, state: None, code: Vec::new() }, sites))
     }
 
@@ -251,11 +262,13 @@ impl Loops {
         };
         // SAFETY: `bind` stored a callee there.
         let callee = unsafe { pointer.read() };
+        // SAFETY: `of_callee` needs a function of this program with 16 mapped bytes before it: a mechanism named it,
+        // and text begins with more than 16 bytes of other code.
+        let image = unsafe { CodeImage::of_callee(callee) }?;
         let mut targets = [0; 8];
         for index in 0..targets.len() {
             targets[index] = match index.checked_sub(count) {
-                // SAFETY: a callee of this program.
-                None => unsafe { copy_callee(callee, memory) }?,
+                None => link(&image, &Layout::of_function(0), memory)?.start(),
                 Some(earlier) => targets[earlier],
             };
         }

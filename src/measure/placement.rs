@@ -2,7 +2,8 @@
 
 use rand::{Rng, RngExt};
 
-use crate::patch::{CodeImage, CodeMemory, DataMemory, FunctionError, PatchError, text};
+use crate::patch::{PatchError, text};
+use crate::relocate::{CodeImage, CodeMemory, FunctionError, RandomLayouts, link};
 use crate::workload::Run;
 
 /// The reason why kernels stay at their linked addresses.
@@ -25,13 +26,13 @@ const PAGE: usize = 4096;
 
 /// Decoded kernels with all that they call, and memory with a copy of each.
 pub(super) struct KernelPlacement {
-    images: Vec<CodeImage>,
+    images: Vec<(CodeImage, RandomLayouts)>,
     /// Each kernel, with the index of its image.
     kernels: Vec<(Run, usize)>,
     near: usize,
     /// Room for the copies of all kernels and for their data, in bytes.
     room: (usize, usize),
-    memory: Option<(CodeMemory, DataMemory)>,
+    memory: Option<CodeMemory>,
 }
 
 impl KernelPlacement {
@@ -39,6 +40,7 @@ impl KernelPlacement {
     pub fn new(images: Vec<CodeImage>, kernels: Vec<(Run, usize)>, near: Run) -> Self {
         let sum = |room: fn(&CodeImage) -> usize| kernels.iter().map(|(_, image)| room(&images[*image])).sum();
         let room = (sum(CodeImage::room), sum(CodeImage::data_room));
+        let images = images.into_iter().map(|image| (image, RandomLayouts::default())).collect();
         KernelPlacement { images, kernels, near: near as *const () as usize, room, memory: None }
     }
 
@@ -54,16 +56,15 @@ impl KernelPlacement {
         // meet in a cache, or collide with the ops' bodies in a table of branches, and are no property of a kernel. The
         // room in front of the copies is never written, so it takes no memory.
         self.memory = None;
-        let memory = CodeMemory::new(self.near, START_PAGES * PAGE + room).map_err(FunctionError::from)?;
-        let data = DataMemory::new(self.near, data).map_err(FunctionError::from)?;
-        let (memory, data) = self.memory.insert((memory, data));
+        let memory = CodeMemory::with_data(self.near, START_PAGES * PAGE + room, data).map_err(FunctionError::from)?;
+        let memory = self.memory.insert(memory);
         memory.reserve(rng.random_range(0..START_PAGES) * PAGE, 0, 0).map_err(FunctionError::from)?;
         let mut copies = Vec::with_capacity(self.kernels.len());
         for (run, image) in &self.kernels {
-            let image = &mut self.images[*image];
-            image.place(memory, data, rng)?;
+            let (image, layouts) = &mut self.images[*image];
+            let copy = link(image, &layouts.draw(image, rng), memory)?;
             let entry = *run as *const () as u64;
-            let address = image.relocated(entry).unwrap_or(entry);
+            let address = copy.address_of(entry).unwrap_or(entry);
             // SAFETY: a copy of a function of this type, by the caller's contract.
             copies.push(unsafe { std::mem::transmute::<usize, Run>(address as usize) });
         }

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::function::code_before_return;
+use super::body::code_before_return;
 use super::nops::pad;
 use super::site::{Site, SiteKind};
 use super::state::State;

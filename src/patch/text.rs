@@ -1,6 +1,6 @@
 //! The sites of the program's text, and changes to them: all or nothing, and verified afterwards.
 
-use std::arch::x86_64::__cpuid;
+use std::arch::asm;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -16,8 +16,29 @@ use crate::op::meta::hash;
 /// Serialises the CPU; to be called between writing code and running it. Code that was written through another address
 /// is only certain to be seen after a serialising instruction (Intel SDM volume 3, 10.1.3 "Handling Self- and
 /// Cross-Modifying Code").
+///
+/// It is an interrupt return to the next instruction, as in Linux's `iret_to_self()`. `cpuid` serialises, too, but
+/// every hypervisor intercepts it: one exit takes as long as thousands of instructions, and states change often.
 pub fn serialise() {
-    std::hint::black_box(__cpuid(0));
+    // SAFETY: the frame on the stack holds this thread's own segments, flags and stack pointer (`add` takes back the
+    // push before it), so `iretq` changes nothing but the instruction pointer, which it sets to the next instruction.
+    // Without `nostack`, the compiler keeps nothing below the stack pointer.
+    unsafe {
+        asm!(
+            "mov {word:e}, ss",
+            "push {word}",
+            "push rsp",
+            "add qword ptr [rsp], 8",
+            "pushfq",
+            "mov {word:e}, cs",
+            "push {word}",
+            "lea {word}, [rip + 2f]",
+            "push {word}",
+            "iretq",
+            "2:",
+            word = out(reg) _,
+        );
+    }
 }
 
 /// Why sites could not be patched.

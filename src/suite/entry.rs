@@ -8,9 +8,10 @@ use crate::dispatch::{self, Dispatch, Mechanism, Mechanisms};
 use crate::op::BodyKind;
 use crate::op::catalogue::{FIRST_USER_SLOT, Slot};
 use crate::op::{Args, Body, Bytes, CpuModel, Op, OpMeta, Ret};
-use crate::patch::function::code_before_return;
-use crate::patch::{Function, Target};
+use crate::patch::Target;
+use crate::patch::body::code_before_return;
 use crate::regime::{self, Loop, Regime};
+use crate::relocate::LoopFunction;
 
 /// An op with everything that measuring it needs; its type is erased.
 #[derive(Clone)]
@@ -135,8 +136,8 @@ impl OpEntry {
     #[must_use]
     pub fn calls_out(&self) -> bool {
         let Some(inline) = self.pairs.first().and_then(|pair| pair.loop_of(Regime::Throughput)) else { return false };
-        // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
-        let function = unsafe { Function::with_loop(inline as *const () as usize) };
+        // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
+        let function = unsafe { LoopFunction::at(inline as *const () as usize) };
         !self.assembly
             && function.is_ok_and(|function| {
                 function.loop_instructions().any(|i| i.is_call_near() || i.is_call_near_indirect())

@@ -13,7 +13,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::OpEntry;
 use crate::host::{Check, optimised};
-use crate::patch::DecodedFunction;
+use crate::relocate::DecodedFunction;
 
 /// The result of the check of one op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

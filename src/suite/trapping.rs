@@ -5,8 +5,8 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 
 use super::OpEntry;
 use crate::op::BodyKind;
-use crate::patch::Function;
 use crate::regime::Regime;
+use crate::relocate::LoopFunction;
 
 /// Instructions that are legal in ring 3 and that a hypervisor may intercept: Intel SDM volume 3, 26.1.2 and 26.1.3;
 /// AMD APM volume 2, 15.9. `cpuid` is always intercepted on Intel.
@@ -42,8 +42,8 @@ impl OpEntry {
             return true;
         }
         let Some(inline) = self.pairs.first().and_then(|pair| pair.loop_of(Regime::Throughput)) else { return false };
-        // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
-        let function = unsafe { Function::with_loop(inline as *const () as usize) };
+        // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
+        let function = unsafe { LoopFunction::at(inline as *const () as usize) };
         function.is_ok_and(|function| function.loop_instructions().any(is_intercepted))
     }
 }

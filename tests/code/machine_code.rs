@@ -8,21 +8,22 @@ use std::collections::BTreeSet;
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use pvbench::dispatch::{CALLEE_SAVE, CallSequence, PV_OPS, SAVING, THUNK, thunks};
 use pvbench::op::BodyKind;
-use pvbench::patch::Function;
-use pvbench::patch::function::{code_before_return, through_memory};
+use pvbench::patch::body::code_before_return;
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Regime, SITES};
+use pvbench::relocate::decode::through_memory;
+use pvbench::relocate::{CodeMemory, Layout, LoopFunction, link};
 use pvbench::suite::{OpEntry, Pair};
 
 /// Every loop of the suite with its op, the index of its pair, and its regime.
-fn loops() -> Vec<(OpEntry, usize, Regime, Function)> {
+fn loops() -> Vec<(OpEntry, usize, Regime, LoopFunction)> {
     let mut all = Vec::new();
     for op in op_entries() {
         for regime in Regime::ALL {
             for index in 0..op.pairs.len() {
                 let Some(entry) = op.pairs[index].loop_of(regime) else { continue };
                 // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
-                let function = unsafe { Function::with_loop(entry as *const () as usize) }
+                let function = unsafe { LoopFunction::at(entry as *const () as usize) }
                     .unwrap_or_else(|e| panic!("{} {}: {e}", op.meta.name, op.pairs[index].mechanism.name));
                 all.push((op.clone(), index, regime, function));
             }
@@ -39,7 +40,7 @@ fn check_all(way: CallSequence, check: impl Fn(&OpEntry, &Pair, &[Instruction], 
                 let Some(entry) = pair.loop_of(regime) else { continue };
                 let name = format!("{} {} {}", op.meta.name, pair.mechanism.name, regime.name());
                 // SAFETY: `with_loop` needs a compiled function of this program, and a pair's loop is one.
-                let function = unsafe { Function::with_loop(entry as *const () as usize) };
+                let function = unsafe { LoopFunction::at(entry as *const () as usize) };
                 let function = function.unwrap_or_else(|e| panic!("{name}: {e}"));
                 let instructions: Vec<Instruction> = function.loop_instructions().copied().collect();
                 if let Err(what) = check(&op, pair, &instructions, function.loop_bytes()) {
@@ -323,15 +324,16 @@ fn bodies_are_aligned_to_sixteen_bytes_as_in_linux() {
 
 #[test]
 fn a_copy_at_any_offset_has_the_same_code_and_its_head_at_that_offset() {
-    let mut memory = pvbench::patch::CodeMemory::new(loops as *const () as usize, 1 << 20).unwrap();
+    let mut memory = CodeMemory::new(loops as *const () as usize, 1 << 20).unwrap();
     for (op, index, _, function) in loops() {
         for offset in [0, 1, 29, 64, 127] {
             memory.clear();
-            let start = function.copy_to(&mut memory, offset).unwrap();
-            let copy = Function::decode(start as u64, memory.read(start, function.len()).to_vec()).unwrap();
+            let start =
+                link(function.image(), &Layout::of_loop(function.head_offset(), offset), &mut memory).unwrap().start();
+            let copy = LoopFunction::decode(start as u64, memory.read(start, function.len()).to_vec()).unwrap();
             let name = format!("{} {}", op.meta.name, op.pairs[index].mechanism.name);
             assert_eq!(copy.loop_head() as usize % 128, offset, "{name}");
-            let codes = |f: &Function| f.loop_instructions().map(|i| (i.code(), i.len())).collect::<Vec<_>>();
+            let codes = |f: &LoopFunction| f.loop_instructions().map(|i| (i.code(), i.len())).collect::<Vec<_>>();
             assert_eq!(codes(&copy), codes(&function), "{name}");
         }
     }

@@ -17,12 +17,10 @@ use pvbench::measure::workload_bench::whole_kernel;
 use pvbench::op::BodyKind;
 use pvbench::op::{CpuModel, Op};
 use pvbench::patch::text::serialise;
-use pvbench::patch::{
-    CodeImage, CodeMemory, DataMemory, DecodeCache, PatchError, Refusal, Site, SiteKind, State, Target, Text, rules,
-    site, writer,
-};
+use pvbench::patch::{PatchError, Refusal, Site, SiteKind, State, Target, Text, rules, site, writer};
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Regime, SITES, latency};
+use pvbench::relocate::{CodeImage, CodeMemory, DecodeCache, RandomLayouts, link};
 use pvbench::suite::{OpEntry, mechanisms};
 use pvbench::workload::Run;
 use rand::SeedableRng;
@@ -501,13 +499,12 @@ fn a_copy_of_a_kernel_executes_as_many_instructions_as_the_original_with_every_m
             // SAFETY: `of_known` needs a compiled function, which `run` is; `with_data` needs data that only this image
             // uses, which the mechanisms declare.
             let image = unsafe { CodeImage::of_known(root, &mut decoded).unwrap().with_data(&data, &mut decoded) };
-            let mut image = image.unwrap();
-            let mut memory = CodeMemory::new(root, image.room()).unwrap();
-            let mut copies = DataMemory::new(root, image.data_room()).unwrap();
-            image.place(&mut memory, &mut copies, &mut rng).unwrap();
+            let image = image.unwrap();
+            let mut memory = CodeMemory::with_data(root, image.room(), image.data_room()).unwrap();
+            let linked = link(&image, &RandomLayouts::default().draw(&image, &mut rng), &mut memory).unwrap();
             serialise();
             // SAFETY: the address is that of a copy of `run`, which has this type, and the memory still holds it.
-            let copy = unsafe { std::mem::transmute::<usize, Run>(image.relocated(root as u64).unwrap() as usize) };
+            let copy = unsafe { std::mem::transmute::<usize, Run>(linked.address_of(root as u64).unwrap() as usize) };
             assert_eq!(count(copy), original, "{}", variant.mechanism.name);
         }
     });
@@ -533,12 +530,11 @@ fn a_copy_of_a_kernel_keeps_its_patched_code_when_the_original_is_patched_again(
             // runs here, and `targets` comes from the ops.
             unsafe { text.set_first_supported(&targets(BodyKind::Native), kind, whole_kernel(state)) }.unwrap();
             // SAFETY: `of` needs the address of a compiled function, and `run` is one.
-            let mut image = unsafe { CodeImage::of(site.run as *const () as usize) }.unwrap();
+            let image = unsafe { CodeImage::of(site.run as *const () as usize) }.unwrap();
             let room = states.len() * image.room();
             let memory = memory.get_or_insert_with(|| CodeMemory::new(site.run as *const () as usize, room).unwrap());
-            let mut data = DataMemory::new(site.run as *const () as usize, 0).unwrap();
-            image.place(memory, &mut data, &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
-            let copy = image.relocated(site.run as *const () as u64).unwrap();
+            let layout = RandomLayouts::default().draw(&image, &mut Pcg64Mcg::seed_from_u64(1));
+            let copy = link(&image, &layout, memory).unwrap().address_of(site.run as *const () as u64).unwrap();
             // SAFETY: the address is that of a copy of `run`, which has this type, and the memory still holds it.
             copies.push(unsafe { std::mem::transmute::<usize, Run>(copy as usize) });
         }

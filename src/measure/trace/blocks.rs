@@ -22,8 +22,8 @@ use iced_x86::Code;
 use super::known::{KNOWN_INSTRUCTIONS, known_code};
 use super::switch::{self, Registers, leave, resume};
 use super::{MAX_TRACE_INSTRUCTIONS, Step, Trace, TraceError, emulate, state};
-use crate::patch::{CodeError, CodeMemory};
 use crate::regime::Loop;
+use crate::relocate::{CodeError, CodeMemory};
 
 /// Instructions of a block at most.
 const MAX_BLOCK_INSTRUCTIONS: usize = 64;

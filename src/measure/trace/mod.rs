@@ -29,8 +29,8 @@ pub use stepper::Stepper;
 
 use std::io::Error;
 
-use crate::patch::CodeError;
 use crate::regime::Loop;
+use crate::relocate::CodeError;
 
 /// Instructions of one trace at most. Only Xen's pinning of whole page tables (`activate_mm`, `dup_mmap`) takes more.
 pub const MAX_TRACE_INSTRUCTIONS: usize = 1 << 20;

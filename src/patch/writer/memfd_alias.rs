@@ -9,8 +9,7 @@ use rustix::fs::ftruncate;
 use rustix::io::pwrite;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-use super::Writer;
-use crate::patch::code_memory::executable_memfd;
+use super::{Writer, executable_memfd};
 
 const PAGE: usize = 4096;
 

@@ -11,6 +11,10 @@ mod trial;
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
 
 /// Writes machine code over the program's text.
 pub trait Writer: Send {
@@ -57,7 +61,7 @@ pub unsafe fn choose(text: Range<usize>) -> Result<Box<dyn Writer>, WriterError>
 ///
 /// # Safety
 /// As for [`choose`].
-pub(super) unsafe fn first(names: &[&'static str], text: Range<usize>) -> Result<Box<dyn Writer>, WriterError> {
+pub(crate) unsafe fn first(names: &[&'static str], text: Range<usize>) -> Result<Box<dyn Writer>, WriterError> {
     let mut tried = Vec::new();
     for &name in names {
         // SAFETY: `named` needs that no other thread runs code in `text`; this function's caller guarantees it.
@@ -88,4 +92,11 @@ pub unsafe fn named(name: &str, text: Range<usize>) -> io::Result<Box<dyn Writer
     };
     trial::run(writer.as_mut())?;
     Ok(writer)
+}
+
+/// Creates a memfd whose mappings may be executable. `MFD_EXEC` asks for that; kernels before 6.3 neither know nor need
+/// the flag.
+pub(crate) fn executable_memfd() -> Result<OwnedFd, Errno> {
+    memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
+        .or_else(|_| memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC))
 }

@@ -16,11 +16,10 @@ use std::collections::BTreeMap;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use super::function::through_memory;
-use super::{DecodedFunction, elf_image};
+use super::{DecodedFunction, elf_image, through_memory};
 
 /// Finds the words that a function calls through, by the address of the instruction that reads each.
-pub(super) fn find_got_calls(function: &DecodedFunction) -> BTreeMap<u64, u64> {
+pub fn find_got_calls(function: &DecodedFunction) -> BTreeMap<u64, u64> {
     let mut info = InstructionInfoFactory::new();
     let instructions: Vec<Instruction> = function.instructions().iter().map(|(instruction, _)| *instruction).collect();
     let mut read = |(index, instruction): (usize, &Instruction)| {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use iced_x86::Instruction;
 
-use super::decode_cache::CallGraphNode;
+use super::graph::CallGraphNode;
 
 /// Bytes of a word.
 pub(super) const WORD: usize = 8;
@@ -20,10 +20,12 @@ struct Relocation {
 
 /// Base of targets that do not move, which is 0: the offset is the address.
 const FIXED_BASE: usize = 0;
+/// Base of called functions that the image lacks, which is 0: an earlier copy may have them.
+const CALLED_BASE: usize = 1;
 /// Base of the GOT words beside the copy.
-const GOT_BASE: usize = 1;
+const GOT_BASE: usize = 2;
 /// First base of the data; one base per piece follows, then one per function.
-const FIRST_DATA_BASE: usize = 2;
+const FIRST_DATA_BASE: usize = 3;
 
 /// The relocations of each function of a code image, of each GOT word and of each pointer slot.
 pub(super) struct Relocations {
@@ -67,13 +69,13 @@ impl Relocations {
             // Calls and jumps lead to the copy. A loaded address stays, because code may keep it longer than the copy
             // exists. The exception is a function that a pointer slot holds: code may compare the address with the
             // slot.
-            let relocated = if instruction.is_ip_rel_memory_operand() {
+            if instruction.is_ip_rel_memory_operand() {
                 let compared = || if callees.contains(&target) { function(target) } else { None };
-                word(callee, instruction, target).or_else(|| datum(target)).or_else(compared)
+                let relocated = word(callee, instruction, target).or_else(|| datum(target)).or_else(compared);
+                relocated.unwrap_or_else(|| stay(target))
             } else {
-                function(target)
-            };
-            relocated.unwrap_or_else(|| stay(target))
+                function(target).unwrap_or(Relocation { base: CALLED_BASE, offset: target })
+            }
         };
         let relocate_all = |callee: &Rc<CallGraphNode>| -> Vec<Relocation> {
             callee.code.references().map(|(instruction, target)| relocate(callee, instruction, target)).collect()
@@ -94,12 +96,21 @@ impl Relocations {
     /// The bases of a copy whose GOT words start at `got`, whose data lies at `data` and whose functions lie at
     /// `functions`.
     pub fn bases(&self, got: u64, data: &[u64], functions: &[u64]) -> Vec<u64> {
-        [&[0, got], data, functions].concat()
+        [&[0, 0, got], data, functions].concat()
     }
 
-    /// Targets of the references of a function in a copy with these bases.
-    pub fn targets(&self, function: usize, bases: &[u64]) -> impl Iterator<Item = u64> {
-        self.functions[function].iter().map(|Relocation { base, offset }| bases[*base] + offset)
+    /// Number of GOT words of a copy.
+    pub fn count_got_words(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Targets of the references of a function in a copy with these bases. `called` gives the address that calls of a
+    /// function lead to which the image lacks.
+    pub fn targets(&self, function: usize, bases: &[u64], called: impl Fn(u64) -> u64) -> impl Iterator<Item = u64> {
+        self.functions[function].iter().map(move |Relocation { base, offset }| match *base {
+            CALLED_BASE => called(*offset),
+            base => bases[base] + offset,
+        })
     }
 
     /// Contents of the GOT words in a copy with these bases.

@@ -14,9 +14,9 @@
 use rand::{Rng, RngExt};
 
 /// Alignment of functions in bytes, the same as compilers use.
-pub(super) const ALIGNMENT: usize = 16;
+pub(in crate::relocate) const ALIGNMENT: usize = 16;
 /// Offsets lie below this number of bytes: two cache lines, which are fetched together.
-pub(super) const PERIOD_BYTES: usize = 128;
+pub(in crate::relocate) const PERIOD_BYTES: usize = 128;
 /// Parts of a line that a function may begin in. The field has as many elements.
 const PARTS_PER_LINE: usize = 64 / ALIGNMENT;
 /// Digits of a copy's number, to the base of four.

@@ -15,17 +15,22 @@
 //!   called.
 //! * No unwind table covers a copy: a panic in one ends the process.
 
+mod cache;
 mod data;
+mod loops;
 
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use rand::{Rng, RngExt};
-
-use super::decode_cache::{CallGraphNode, DecodeCache};
-use super::offsets::{ALIGNMENT, Offsets, PERIOD_BYTES};
+pub(super) use self::cache::CallGraphNode;
+pub use self::cache::DecodeCache;
+pub use self::loops::{LoopCache, LoopFunction, LoopSource};
+use super::decode::elf_image;
+use super::layout::PERIOD_BYTES;
+use super::memory::PAGE_BYTES;
 use super::relocations::{PointerSlot, Relocations, WORD};
-use super::{CodeMemory, DataMemory, DecodedFunction, FunctionError, elf_image};
+use super::{DecodedFunction, FunctionError};
 
 /// Functions with all that they call, decoded with what is patched into them at that time.
 #[derive(Default)]
@@ -40,17 +45,11 @@ pub struct CodeImage {
     data: Vec<(usize, usize)>,
     /// Words of this data that hold the address of a function or of a constant word.
     pointer_slots: Vec<PointerSlot>,
-    /// Offsets of the functions within cache lines, for the next copies.
-    offsets: Offsets,
-    /// Start addresses of the functions in the last copy.
-    addresses: Vec<u64>,
-    /// Relocations of all references; present once the first copy was made and checked.
-    relocations: Option<Relocations>,
+    /// Relocations of all references, from the first copy on.
+    relocations: OnceCell<Relocations>,
+    /// Whether a copy was decoded and compared with the original.
+    checked: Cell<bool>,
 }
-
-const PAGE: usize = 4096;
-/// Bytes of a cache line; tables are aligned to it.
-const LINE: usize = 64;
 
 impl CodeImage {
     /// Decodes the function at `root` and all functions that it calls.
@@ -99,6 +98,24 @@ impl CodeImage {
         Ok(image)
     }
 
+    /// Decodes the function at `entry`, compiled or assembly, without the functions that it calls.
+    ///
+    /// # Safety
+    /// `entry` is the address of a function of this program, with 16 bytes mapped before it.
+    ///
+    /// # Errors
+    /// If the function does not decode.
+    pub unsafe fn of_callee(entry: usize) -> Result<Self, FunctionError> {
+        // SAFETY: `callee` needs a function with 16 mapped bytes before it; the caller guarantees both.
+        let code = unsafe { DecodedFunction::callee(entry) }?;
+        Ok(Self::alone(Rc::new(CallGraphNode::alone(code))))
+    }
+
+    /// An image of one function without those that it calls.
+    fn alone(function: Rc<CallGraphNode>) -> Self {
+        CodeImage { functions: vec![function], ..CodeImage::default() }
+    }
+
     /// As for [`CodeImage::of_callees`].
     unsafe fn gather(&mut self, roots: &BTreeSet<usize>, decoded: &mut DecodeCache) -> Result<(), FunctionError> {
         let mut seen: BTreeSet<u64> = self.functions.iter().map(|function| function.code.entry()).collect();
@@ -136,12 +153,12 @@ impl CodeImage {
     /// Bytes that the copies of the data need at most.
     #[must_use]
     pub fn data_room(&self) -> usize {
-        self.data.iter().map(|(_, length)| length + PAGE).sum()
+        self.data.iter().map(|(_, length)| length + PAGE_BYTES).sum()
     }
 
     /// Number of functions that a copy has.
     #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "there is at least the root")]
+    #[allow(clippy::len_without_is_empty, reason = "an image without functions can be copied like any other")]
     pub fn len(&self) -> usize {
         self.functions.len()
     }
@@ -156,120 +173,43 @@ impl CodeImage {
         functions + (self.got_words.len() * WORD).next_multiple_of(PERIOD_BYTES) + PERIOD_BYTES
     }
 
-    /// Writes a copy: functions in random order at the next offsets of the orthogonal array, data at random offsets
-    /// within pages of `data`.
-    ///
-    /// [`CodeImage::relocated`] gives the new addresses. The caller calls [`serialise`](super::text::serialise) before
-    /// the copy runs.
-    ///
-    /// The first copy of an image is decoded again and compared with the original. Later copies differ from it in
-    /// distances only and are not checked.
-    ///
-    /// # Errors
-    /// If memory is full, a target is out of reach, or the copy does not decode to the original.
-    pub fn place(
-        &mut self,
-        memory: &mut CodeMemory,
-        data: &mut DataMemory,
-        rng: &mut impl Rng,
-    ) -> Result<(), FunctionError> {
-        let mut copies = Vec::with_capacity(self.data.len());
-        for (start, length) in &self.data {
-            // SAFETY: `from_raw_parts` needs readable bytes that nobody writes; `with_data` demands that of each piece
-            // of data.
-            let bytes = unsafe { std::slice::from_raw_parts(*start as *const u8, *length) };
-            copies.push(data.copy(bytes, rng.random_range(0..PAGE / LINE) * LINE)? as u64);
-        }
-        let mut order: Vec<usize> = (0..self.functions.len()).collect();
-        for i in (1..order.len()).rev() {
-            order.swap(i, rng.random_range(0..=i));
-        }
-        let mut offsets = std::mem::take(&mut self.offsets);
-        let written = self.write(memory, order, 0, &copies, offsets.draw(self.functions.len(), rng));
-        self.offsets = offsets;
-        written
+    /// The function with an index, in ascending order of the addresses.
+    pub(super) fn function(&self, index: usize) -> &DecodedFunction {
+        &self.functions[index].code
     }
 
-    /// Writes a copy whose functions keep the order of their addresses, with `apart` unused bytes before each.
-    ///
-    /// The first function starts at `offset` within 128 bytes, each next one 48 bytes further within its own 128. Over
-    /// all offsets that are multiples of 16, each function takes every offset once.
-    ///
-    /// # Errors
-    /// As for [`CodeImage::place`].
-    pub fn place_at(&mut self, memory: &mut CodeMemory, offset: usize, apart: usize) -> Result<(), FunctionError> {
-        let in_turn = |i| (offset + i * 3 * ALIGNMENT) % PERIOD_BYTES;
-        let data: Vec<u64> = self.data.iter().map(|(start, _)| *start as u64).collect();
-        self.write(memory, (0..self.functions.len()).collect(), apart, &data, in_turn)
+    /// Merged functions, in ascending order: the address of a jump, and the function that it leads to.
+    pub(super) fn merged(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.merged.iter().map(|(jump, function)| (*jump, *function))
     }
 
-    fn write(
-        &mut self,
-        memory: &mut CodeMemory,
-        order: Vec<usize>,
-        apart: usize,
-        data: &[u64],
-        mut offset: impl FnMut(usize) -> usize,
-    ) -> Result<(), FunctionError> {
-        // The words share no cache line with code.
-        let got = memory.reserve((self.got_words.len() * WORD).next_multiple_of(PERIOD_BYTES), 0, 0)? as u64;
-        self.addresses.resize(self.functions.len(), 0);
-        for &i in &order {
-            memory.reserve(apart, 0, 0)?;
-            self.addresses[i] = self.functions[i].code.reserve(memory, offset(i))? as u64;
-        }
-        let (relocations, checked) = match self.relocations.take() {
-            Some(relocations) => (relocations, true),
-            None => {
-                let index_of = |target| self.index_of(target);
-                (Relocations::new(&self.functions, &self.got_words, &self.data, &self.pointer_slots, index_of), false)
-            }
-        };
-        let bases = relocations.bases(got, data, &self.addresses);
-        if data.iter().zip(&self.data).any(|(copy, (original, _))| *copy != *original as u64) {
-            for (word, target) in relocations.pointer_slots(&bases) {
-                // SAFETY: the word lies in a copy of the data that was just made, and nothing else refers to it yet.
-                unsafe { (word as *mut u64).write(target) };
-            }
-        }
-        // Neighbouring functions are written in one call; a gap of 256 bytes or more starts the next call.
-        let mut start = got as usize;
-        let mut code: Vec<u8> = relocations.got_words(&bases).flat_map(u64::to_le_bytes).collect();
-        for index in order {
-            let (function, address) = (&self.functions[index].code, self.addresses[index] as usize);
-            let begin = address - function.preamble().len();
-            if begin - start >= code.len() + 2 * PERIOD_BYTES {
-                memory.write(start, &code)?;
-                code.clear();
-                start = begin;
-            }
-            code.resize(begin - start, 0);
-            function.append(&mut code, address, relocations.targets(index, &bases))?;
-        }
-        memory.write(start, &code)?;
-        if !checked {
-            for (index, (function, address)) in self.functions.iter().zip(&self.addresses).enumerate() {
-                let copy = memory.read(*address as usize, function.code.bytes().len());
-                function.code.check(copy, *address, relocations.targets(index, &bases))?;
-            }
-        }
-        self.relocations = Some(relocations);
-        Ok(())
+    /// Number of pieces of data that a copy may have copies of.
+    pub(super) fn pieces_of_data(&self) -> usize {
+        self.data.len()
     }
 
-    /// Address in the last copy of the function whose original starts at `entry`; `None` if it is not copied.
-    #[must_use]
-    pub fn relocated(&self, entry: u64) -> Option<u64> {
-        self.addresses.get(self.index_of(entry)?).copied()
+    /// The data that a copy may have a copy of.
+    pub(super) fn data(&self) -> impl Iterator<Item = &[u8]> {
+        // SAFETY: `from_raw_parts` needs readable bytes that nobody writes; `with_data` demands that of each piece of
+        // data.
+        self.data.iter().map(|(start, length)| unsafe { std::slice::from_raw_parts(*start as *const u8, *length) })
     }
 
-    /// The function that contains an address of the last copy.
-    #[must_use]
-    pub fn function_at(&self, address: u64) -> Option<&DecodedFunction> {
-        let mut placed = self.functions.iter().zip(&self.addresses);
-        placed
-            .find(|(function, start)| (**start..*start + function.code.bytes().len() as u64).contains(&address))
-            .map(|(function, _)| &function.code)
+    /// The relocations of all references, resolved at the first call.
+    pub(super) fn relocations(&self) -> &Relocations {
+        let index_of = |target| self.index_of(target);
+        let resolve = || Relocations::new(&self.functions, &self.got_words, &self.data, &self.pointer_slots, index_of);
+        self.relocations.get_or_init(resolve)
+    }
+
+    /// Whether a copy was decoded and compared with the original.
+    pub(super) fn is_checked(&self) -> bool {
+        self.checked.get()
+    }
+
+    /// Notes that a copy was decoded and compared with the original.
+    pub(super) fn set_checked(&self) {
+        self.checked.set(true);
     }
 
     /// Index of the function that starts at `target`, or that the function at `target` is merged with.
@@ -288,8 +228,10 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
 
     use super::*;
-    use crate::patch::decode_cache::find_branch_targets;
     use crate::patch::text::serialise;
+    use crate::relocate::graph::cache::find_branch_targets;
+    use crate::relocate::layout::ALIGNMENT;
+    use crate::relocate::{CodeMemory, Layout, RandomLayouts, link};
 
     #[inline(never)]
     fn leaf(value: u64) -> u64 {
@@ -314,10 +256,6 @@ mod tests {
         CodeMemory::new(root as *const () as usize, 2 * image.room()).unwrap()
     }
 
-    fn no_data() -> DataMemory {
-        DataMemory::new(root as *const () as usize, 0).unwrap()
-    }
-
     fn image() -> CodeImage {
         // SAFETY: `of` needs the address of a compiled function, and `root` is one.
         unsafe { CodeImage::of(root as *const () as usize) }.unwrap()
@@ -325,12 +263,12 @@ mod tests {
 
     #[test]
     fn copies_at_different_addresses_return_the_same_results_as_the_original() {
-        let mut image = image();
+        let image = image();
         let mut memory = memory(&image);
-        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        let (mut layouts, mut rng) = (RandomLayouts::default(), Pcg64Mcg::seed_from_u64(1));
         let addresses = [(); 2].map(|()| {
-            image.place(&mut memory, &mut no_data(), &mut rng).unwrap();
-            image.relocated(root as *const () as u64).unwrap()
+            let copy = link(&image, &layouts.draw(&image, &mut rng), &mut memory).unwrap();
+            copy.address_of(root as *const () as u64).unwrap()
         });
         serialise();
         assert_ne!(addresses[0], addresses[1]);
@@ -345,7 +283,7 @@ mod tests {
 
     #[test]
     fn copied_functions_call_each_other_and_call_the_original_panic_functions() {
-        let mut image = image();
+        let image = image();
         // The root and the two functions that it calls.
         assert_eq!(
             image.len(),
@@ -354,9 +292,10 @@ mod tests {
             image.functions.iter().map(|function| function.code.entry()).collect::<Vec<_>>()
         );
         let mut memory = memory(&image);
-        image.place(&mut memory, &mut no_data(), &mut Pcg64Mcg::seed_from_u64(2)).unwrap();
-        let address = image.relocated(root as *const () as u64).unwrap();
-        let original = image.function_at(address).unwrap();
+        let layout = RandomLayouts::default().draw(&image, &mut Pcg64Mcg::seed_from_u64(2));
+        let linked = link(&image, &layout, &mut memory).unwrap();
+        let address = linked.address_of(root as *const () as u64).unwrap();
+        let original = image.function(image.index_of(linked.original_at(address).unwrap()).unwrap());
         assert_eq!(original.entry(), root as *const () as u64);
         let copy =
             DecodedFunction::decode(address, memory.read(address as usize, original.bytes().len()).to_vec()).unwrap();
@@ -376,14 +315,13 @@ mod tests {
 
     #[test]
     fn functions_take_every_offset_when_they_are_placed_at_all_offsets() {
-        let mut image = image();
+        let image = image();
         let mut memory = CodeMemory::new(root as *const () as usize, 8 * image.room()).unwrap();
         let mut offsets = BTreeSet::new();
         for offset in (0..PERIOD_BYTES).step_by(ALIGNMENT) {
-            image.place_at(&mut memory, offset, 0).unwrap();
-            offsets.extend(
-                image.addresses.iter().enumerate().map(|(index, address)| (index, *address % PERIOD_BYTES as u64)),
-            );
+            let copy = link(&image, &Layout::in_order(&image, offset, 0), &mut memory).unwrap();
+            let entries = image.functions.iter().map(|function| function.code.entry());
+            offsets.extend(entries.map(|entry| (entry, copy.address_of(entry).unwrap() % PERIOD_BYTES as u64)));
         }
         assert_eq!(offsets.len(), image.len() * PERIOD_BYTES / ALIGNMENT);
     }
@@ -405,22 +343,19 @@ mod tests {
         let (entry, body) = (checked as *const () as usize + 16, plain as *const () as usize);
         // SAFETY: both entries are functions of this program; 16 bytes of `checked` and the text before `plain` are
         // mapped.
-        let mut image = unsafe { CodeImage::of_callees(&BTreeSet::from([entry, body])) }.unwrap();
+        let image = unsafe { CodeImage::of_callees(&BTreeSet::from([entry, body])) }.unwrap();
         assert_eq!(image.len(), 2);
         let mut memory = memory(&image);
-        image.place_at(&mut memory, 32, 0).unwrap();
+        let copy = link(&image, &Layout::in_order(&image, 32, 0), &mut memory).unwrap();
         serialise();
-        let [at, to] = [entry, body].map(|function| image.relocated(function as u64).unwrap());
+        let [at, to] = [entry, body].map(|function| copy.address_of(function as u64).unwrap());
         assert_eq!(memory.read(at as usize - 4, 4), 12345_u32.to_le_bytes(), "the bytes that a caller compares");
         // SAFETY: the address is that of a copy of a function with this signature, and `memory` still holds it.
         let call = unsafe { std::mem::transmute::<usize, unsafe extern "C" fn(u64) -> u64>(at as usize) };
         // SAFETY: both functions take any number and touch no memory.
         assert_eq!(unsafe { (call(0), call(41)) }, (7, 42));
-        let code = DecodedFunction::decode(
-            at,
-            memory.read(at as usize, image.function_at(at).unwrap().bytes().len()).to_vec(),
-        )
-        .unwrap();
+        let length = image.function(image.index_of(entry as u64).unwrap()).bytes().len();
+        let code = DecodedFunction::decode(at, memory.read(at as usize, length).to_vec()).unwrap();
         assert_eq!(find_branch_targets(&code).collect::<Vec<_>>(), [to]);
     }
 

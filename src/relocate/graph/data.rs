@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use iced_x86::Mnemonic;
 
-use super::super::relocations::WORD;
-use super::super::{DecodeCache, FunctionError, elf_image};
-use super::CodeImage;
+use super::{CodeImage, DecodeCache};
+use crate::relocate::FunctionError;
+use crate::relocate::decode::elf_image;
+use crate::relocate::relocations::WORD;
 
 /// Index of the only method among a vtable's words; the words before it are drop function, size and alignment.
 const METHOD: usize = 3;
@@ -85,7 +86,8 @@ impl CodeImage {
         // SAFETY: `gather` needs functions of this program; `is_text` checked each root, and the caller guarantees that
         // the words hold functions.
         unsafe { self.gather(&roots, decoded) }?;
-        self.relocations = None;
+        self.relocations.take();
+        self.checked.set(false);
         Ok(self)
     }
 }
@@ -102,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::patch::text::serialise;
-    use crate::patch::{CodeMemory, DataMemory, DecodedFunction};
+    use crate::relocate::{CodeMemory, RandomLayouts, link};
 
     static COUNTER: AtomicU64 = AtomicU64::new(7);
 
@@ -119,15 +121,14 @@ mod tests {
         // SAFETY: `of` needs a compiled function, which `counted` is; `with_data` needs data that nobody else uses, and
         // only this test uses `COUNTER`.
         let image = unsafe { CodeImage::of(entry).unwrap().with_data(&data, &mut DecodeCache::default()) };
-        let mut image = image.unwrap();
+        let image = image.unwrap();
         assert_eq!(image.data.len(), 1, "it does not refer to the other");
-        let mut memory = CodeMemory::new(entry, 4 * image.room()).unwrap();
-        let mut data = DataMemory::new(entry, 4 * image.data_room()).unwrap();
-        let mut rng = Pcg64Mcg::seed_from_u64(3);
+        let mut memory = CodeMemory::with_data(entry, 4 * image.room(), 4 * image.data_room()).unwrap();
+        let (mut layouts, mut rng) = (RandomLayouts::default(), Pcg64Mcg::seed_from_u64(3));
         for _ in 0..4 {
-            image.place(&mut memory, &mut data, &mut rng).unwrap();
+            let copy = link(&image, &layouts.draw(&image, &mut rng), &mut memory).unwrap();
             serialise();
-            let copy = image.relocated(entry as u64).unwrap() as usize;
+            let copy = copy.address_of(entry as u64).unwrap() as usize;
             // SAFETY: the address is that of a copy of `counted`, which has this signature, and `memory` still holds
             // it.
             let copy = unsafe { std::mem::transmute::<usize, fn(u64) -> u64>(copy) };
@@ -181,18 +182,18 @@ mod tests {
         // SAFETY: `of` needs a compiled function, which `hooked` is; `with_data` needs data that nobody writes, which
         // `HOOKS` is.
         let image = unsafe { CodeImage::of(entry).unwrap().with_data(&data, &mut decoded) };
-        let mut image = image.unwrap();
-        let mut memory = CodeMemory::new(entry, image.room()).unwrap();
-        let mut data = DataMemory::new(entry, image.data_room()).unwrap();
-        image.place(&mut memory, &mut data, &mut Pcg64Mcg::seed_from_u64(4)).unwrap();
+        let image = image.unwrap();
+        let mut memory = CodeMemory::with_data(entry, image.room(), image.data_room()).unwrap();
+        let layout = RandomLayouts::default().draw(&image, &mut Pcg64Mcg::seed_from_u64(4));
+        let linked = link(&image, &layout, &mut memory).unwrap();
         serialise();
-        let copy = image.relocated(entry as u64).unwrap() as usize;
+        let copy = linked.address_of(entry as u64).unwrap() as usize;
         // SAFETY: the address is that of a copy of `hooked`, which has this signature, and `memory` still holds it.
         let copy = unsafe { std::mem::transmute::<usize, fn(&mut [usize; 3])>(copy) };
         let mut at = [[0; 3]; 2];
         hooked(&mut at[0]);
         copy(&mut at[1]);
-        let [original, copied] = at.map(|at| at.map(|at| image.function_at(at as u64).map(DecodedFunction::entry)));
+        let [original, copied] = at.map(|at| at.map(|at| linked.original_at(at as u64)));
         assert_eq!(original, [None; 3]);
         let named = here as *const () as u64;
         assert_eq!(copied[..2], [Some(named); 2]);
@@ -205,7 +206,7 @@ mod tests {
         let mut decoded = DecodeCache::leaving(std::iter::once(here as *const () as usize));
         // SAFETY: `of_known` needs the address of a compiled function, and `hooked` is one.
         let image = unsafe { CodeImage::of_known(entry, &mut decoded) }.unwrap();
-        assert_eq!(image.relocated(here as *const () as u64), None);
+        assert_eq!(image.index_of(here as *const () as u64), None);
         // SAFETY: `of` needs the address of a compiled function, and `hooked` is one.
         assert!(unsafe { CodeImage::of(entry) }.unwrap().index_of(here as *const () as u64).is_some());
     }

@@ -5,13 +5,13 @@ use std::ptr::NonNull;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-use super::code_memory::{CodeError, map_near};
+use super::{CodeError, PAGE_BYTES, map_near};
 
 /// A stretch of readable and writable memory near the program's text.
 pub struct DataMemory {
     start: NonNull<u8>,
     capacity: usize,
-    used: usize,
+    pub(super) used: usize,
 }
 
 impl DataMemory {
@@ -20,7 +20,7 @@ impl DataMemory {
     /// # Errors
     /// If the kernel refuses memory, or if no address near `near` is free.
     pub fn new(near: usize, capacity: usize) -> Result<Self, CodeError> {
-        let capacity = capacity.next_multiple_of(4096).max(4096);
+        let capacity = capacity.next_multiple_of(PAGE_BYTES).max(PAGE_BYTES);
         let map = |address: *mut c_void| {
             let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
             // SAFETY: the mapping must not replace memory in use: MAP_FIXED_NOREPLACE fails where one exists.
@@ -34,7 +34,7 @@ impl DataMemory {
     /// # Errors
     /// [`CodeError::Full`].
     pub fn copy(&mut self, bytes: &[u8], offset: usize) -> Result<usize, CodeError> {
-        let at = self.used + (offset + 4096 - self.used % 4096) % 4096;
+        let at = self.used + (offset + PAGE_BYTES - self.used % PAGE_BYTES) % PAGE_BYTES;
         if at + bytes.len() > self.capacity {
             return Err(CodeError::Full { capacity: self.capacity });
         }

@@ -37,7 +37,7 @@ pub(crate) fn constants(address: usize, count: usize) -> Option<&'static [usize]
 
 /// The function of this program whose address a constant word at `slot` holds; `None` if the word is not constant or
 /// holds something else.
-pub(super) fn function_at(slot: u64) -> Option<u64> {
+pub(crate) fn function_at(slot: u64) -> Option<u64> {
     let function = *constants(usize::try_from(slot).ok()?, 1)?.first()?;
     is_text(function).then_some(function as u64)
 }

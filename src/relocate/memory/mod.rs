@@ -3,19 +3,25 @@
 //!
 //! No page is writable and executable at once. One memfd is mapped twice: a readable and writable view for writing, a
 //! readable and executable view for running. Without memfds, plain executable memory is written the way the program's
-//! text is (see [`super::writer`]).
+//! text is (see [`crate::patch::writer`]).
+
+mod data;
+mod redirected;
 
 use std::ffi::c_void;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::ftruncate;
 use rustix::io::{Errno, pwrite};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-use super::writer::{self, Writer, WriterError};
+use self::data::DataMemory;
+pub use self::redirected::RedirectedWord;
+use crate::patch::writer::{self, Writer, WriterError, executable_memfd};
 
-const PAGE: usize = 4096;
+/// Bytes of a page.
+pub(super) const PAGE_BYTES: usize = 4096;
 
 /// Why code memory is unavailable.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +66,6 @@ pub enum CodeError {
     },
 }
 
-/// Creates a memfd whose mappings may be executable. `MFD_EXEC` asks for that; kernels before 6.3 neither know nor need
-/// the flag.
-pub(crate) fn executable_memfd() -> Result<OwnedFd, Errno> {
-    memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
-        .or_else(|_| memfd_create(c"pvbench-code", MemfdFlags::CLOEXEC))
-}
-
 /// The way that code is written to the memory.
 enum Access {
     /// Through a second view of the same memory, or through its file.
@@ -75,12 +74,21 @@ enum Access {
     Text(Box<dyn Writer>),
 }
 
-/// A stretch of executable memory near the program's text.
+/// A stretch of executable memory near the program's text, and memory for the data of the copies in it.
 pub struct CodeMemory {
     access: Access,
     executable: NonNull<u8>,
     capacity: usize,
     used: usize,
+    /// For copies of data; `None` where copies use the data of the program itself.
+    data: Option<DataMemory>,
+}
+
+/// How much of a memory is used.
+#[derive(Clone, Copy)]
+pub(super) struct Used {
+    code: usize,
+    data: usize,
 }
 
 impl CodeMemory {
@@ -89,11 +97,21 @@ impl CodeMemory {
     /// # Errors
     /// If the kernel refuses executable memory, or if no address near `near` is free.
     pub fn new(near: usize, capacity: usize) -> Result<Self, CodeError> {
-        let capacity = capacity.next_multiple_of(PAGE);
+        let capacity = capacity.next_multiple_of(PAGE_BYTES);
         match executable_memfd() {
             Ok(file) => Self::over(file, near, capacity),
             Err(memfd) => Self::as_text(memfd, near, capacity),
         }
+    }
+
+    /// The same with `data_capacity` bytes for copies of data.
+    ///
+    /// # Errors
+    /// As for [`CodeMemory::new`].
+    pub fn with_data(near: usize, capacity: usize, data_capacity: usize) -> Result<Self, CodeError> {
+        let mut memory = Self::new(near, capacity)?;
+        memory.data = Some(DataMemory::new(near, data_capacity)?);
+        Ok(memory)
     }
 
     /// Maps both views of a memfd.
@@ -116,7 +134,7 @@ impl CodeMemory {
         );
         match (NonNull::new(writable.cast()), executable) {
             (Some(writable), Ok(executable)) => {
-                Ok(CodeMemory { access: Access::View(writable, file), executable, capacity, used: 0 })
+                Ok(CodeMemory { access: Access::View(writable, file), executable, capacity, used: 0, data: None })
             }
             (_, executable) => {
                 // SAFETY: the view was mapped above with this size, and no reference to it exists.
@@ -141,12 +159,38 @@ impl CodeMemory {
             },
             capacity,
         )?;
-        Ok(CodeMemory { access: Access::Text(writer), executable, capacity, used: 0 })
+        Ok(CodeMemory { access: Access::Text(writer), executable, capacity, used: 0, data: None })
     }
 
     /// Empties the memory. No code in it may run after this.
     pub fn clear(&mut self) {
-        self.used = 0;
+        self.give_back(Used { code: 0, data: 0 });
+    }
+
+    /// How much is used now.
+    pub(super) fn used(&self) -> Used {
+        Used { code: self.used, data: self.data.as_ref().map_or(0, |data| data.used) }
+    }
+
+    /// Frees everything that was reserved since `used`.
+    pub(super) fn give_back(&mut self, used: Used) {
+        self.used = used.code;
+        if let Some(data) = &mut self.data {
+            data.used = used.data;
+        }
+    }
+
+    /// Address of the first free byte.
+    pub(super) fn next_address(&self) -> usize {
+        self.executable.as_ptr() as usize + self.used
+    }
+
+    /// Copies data to the next free address at `offset` within a page, and returns that address.
+    ///
+    /// # Errors
+    /// [`CodeError::Full`].
+    pub(super) fn copy_data(&mut self, bytes: &[u8], offset: usize) -> Result<usize, CodeError> {
+        self.data.as_mut().ok_or(CodeError::Full { capacity: 0 })?.copy(bytes, offset)
     }
 
     /// Reserves `size` bytes so that byte number `anchor` lies at `offset` within 128 bytes. Returns the address that
@@ -157,7 +201,15 @@ impl CodeMemory {
     pub fn reserve(&mut self, size: usize, anchor: usize, offset: usize) -> Result<usize, CodeError> {
         // Mappings are page-aligned, so an offset into the memory is also an offset within 128 bytes.
         let misplaced = (self.used + anchor) % 128;
-        let start = self.used + (offset + 128 - misplaced) % 128;
+        self.reserve_next((offset + 128 - misplaced) % 128, size)
+    }
+
+    /// Reserves `size` bytes after `gap` unused ones, and returns the address that they will run at.
+    ///
+    /// # Errors
+    /// [`CodeError::Full`].
+    pub(super) fn reserve_next(&mut self, gap: usize, size: usize) -> Result<usize, CodeError> {
+        let start = self.used + gap;
         if start + size > self.capacity {
             return Err(CodeError::Full { capacity: self.capacity });
         }
@@ -166,7 +218,7 @@ impl CodeMemory {
     }
 
     /// Writes code to an address that [`CodeMemory::reserve`] returned for at least as many bytes. The caller calls
-    /// [`serialise`](super::text::serialise) before the code runs.
+    /// [`serialise`](crate::patch::text::serialise) before the code runs.
     ///
     /// # Errors
     /// If the kernel refuses the write.
@@ -178,7 +230,8 @@ impl CodeMemory {
         }
         match &mut self.access {
             // A write through the file saves the kernel from clearing and mapping fresh pages first.
-            Access::View(_, file) if code.len() >= PAGE && pwrite(&*file, code, start as u64) == Ok(code.len()) => {}
+            Access::View(_, file)
+                if code.len() >= PAGE_BYTES && pwrite(&*file, code, start as u64) == Ok(code.len()) => {}
             // SAFETY: `within` checked that the bytes lie in the writable view, and `reserve` gives each address out
             // once, so nothing runs there yet.
             Access::View(view, _) => unsafe {
@@ -230,7 +283,7 @@ impl Drop for CodeMemory {
 }
 
 /// Maps memory at the free address nearest to `near`, in steps of 16 MiB up to 1 GiB below and above it.
-pub(super) fn map_near(
+fn map_near(
     near: usize,
     map: impl Fn(*mut c_void) -> Result<*mut c_void, Errno>,
     capacity: usize,
