@@ -103,7 +103,7 @@ fn a_worker_that_dies_on_one_cpu_is_reported_and_the_others_continue() {
     );
     assert!(whole.unwrap());
     let [failure] = &seen.failures[..] else { panic!("{:?}", seen.failures) };
-    assert!(failure.message.contains("exit code 1"), "{failure:?}");
+    assert!(failure.failure.message.contains("exit code 1"), "{failure:?}");
     seen.worked.sort_unstable();
     let numbers: Vec<usize> = seen.worked.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, (0..WORKERS).collect::<Vec<_>>(), "the worker was restarted");

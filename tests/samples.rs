@@ -59,7 +59,8 @@ fn a_file_without_samples_is_refused_with_its_line() {
     let other = header.replace(r#""suite":"pvbench""#, r#""suite":"uart""#);
     assert!(refused(format!("{other}\n").as_bytes()).contains("these are samples of suite 'uart'"));
     assert!(refused(format!("{header}\nnothing\n").as_bytes()).contains("line 2 of kept is malformed"));
-    let begin = r#"{"samples":{"worker":0,"target":{"workload":{"workload":"mmap_perf","seed":1,"units":null}},"line":{"begin":0}}}"#;
+    let target = r#"{"workload":{"workload":"mmap_perf","seed":1,"units":null}}"#;
+    let begin = format!(r#"{{"samples":{{"worker":0,"target":{target},"line":{{"begin":0}}}}}}"#);
     assert!(refused(format!("{header}\n{begin}\n").as_bytes()).contains("line 2 of kept is malformed: a worker's"));
 }
 

@@ -9,21 +9,20 @@ use clap::Args;
 
 use super::Done;
 use super::compare::show;
-use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::gate::warn_of_build;
 use super::handshake;
 use super::inherited::stop_on_signals;
-use super::measured::{HostContext, Refusal, RunState};
 use super::output::{self, FailedWrites};
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::selection::{Planned, Selection};
 use crate::gate::compare::compare;
 use crate::report::{Report, write};
 use crate::run::plan::Plan;
-use crate::run::process::Processes;
+use crate::run::process::{Processes, worker_command};
 use crate::run::scheduler::{Units, run_one};
+use crate::run::session::{Refusal, Session};
 use crate::suite::Suite;
 
 pub const EXAMPLES: &str = "Examples:
@@ -57,18 +56,18 @@ pub struct AbArgs {
 /// Measures two builds of a suite in turn, and prints the differences and everything that was not compared.
 pub fn ab(args: &AbArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let here = HostContext::ask(&args.selection.conditions);
+    let here = args.selection.conditions.host_context();
     let Planned { plan, absent } = args.selection.plan(suite, &here)?;
     handshake::check(&args.baseline, suite)?;
     if let Some(out) = &args.out {
         write::prepare(out)?;
     }
     args.json.as_deref().map(output::prepare).transpose()?;
-    let progress = Progress::of(&plan);
-    let begin = |progress| RunState::begin(&plan, &here, progress, None);
-    let mut sides = [begin(Progress::hidden())?, begin(progress)?];
+    let progress = ProgressLine::of(&plan);
+    let begin = |progress| Session::begin(&plan, &here, progress, None);
+    let mut sides = [begin(ProgressLine::hidden())?, begin(progress)?];
     let whole = measure_in_turn(args, &plan, &stop, &mut sides)?;
-    let [before, after] = sides.map(|side| side.make_document(absent.clone(), suite, &here, whole));
+    let [before, after] = sides.map(|side| write::json(&side.finish(absent.clone(), suite, &here, whole)));
     let (before, after) = (before?, after?);
     let reports: [Report; 2] = [serde_json::from_slice(&before)?, serde_json::from_slice(&after)?];
     let mut unwritten = FailedWrites::default();
@@ -94,7 +93,7 @@ fn measure_in_turn(
     args: &AbArgs,
     plan: &Plan,
     stop: &AtomicBool,
-    sides: &mut [RunState<'_>; 2],
+    sides: &mut [Session<'_, ProgressLine>; 2],
 ) -> Result<bool, CliError> {
     let baseline = || {
         let mut command = Command::new(&args.baseline);

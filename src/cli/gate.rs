@@ -14,7 +14,7 @@ use super::conditions::Conditions;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::{HostContext, measure};
+use super::measured::measure;
 use super::output::{self, FailedWrites, stdout};
 use crate::gate::budget::{BudgetError, Budgets};
 use crate::gate::judge::{GateInput, judge, settle, timed};
@@ -22,6 +22,7 @@ use crate::gate::rules::{Decisions, Names, ResolvedRule, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
 use crate::report::{Report, read, write};
+use crate::run::host_context::HostContext;
 use crate::select::select;
 use crate::suite::Suite;
 
@@ -219,11 +220,11 @@ fn measure_and_judge(
     let measurable = Measurable::new(suite);
     let names = measurable.names();
     let rules = resolve(budgets, &names)?;
-    let here = HostContext::ask(&args.conditions);
+    let here = args.conditions.host_context();
     let seed = args.conditions.seed();
     let time = args.time.map(|seconds| Duration::from_secs(seconds.into()));
     let run = |again: Option<&HashSet<String>>, seed: u64| {
-        measure_once(args, (suite, &measurable), &rules, again, (&here, seed, time), &stop)
+        measure_once((suite, &measurable), &rules, again, (&here, seed, time), &stop)
     };
     if let Some(out) = &args.out {
         write::prepare(out)?;
@@ -295,15 +296,14 @@ fn describe_end(report: &Report, stop: &AtomicBool) -> String {
 
 /// Measures what the rules bind, or only the subjects of `again`. Returns the document as written, and parsed.
 fn measure_once(
-    args: &GateArgs,
     (suite, measurable): (&Suite, &Measurable),
     rules: &[ResolvedRule],
     again: Option<&HashSet<String>>,
     (here, seed, time): (&HostContext, u64, Option<Duration>),
     stop: &AtomicBool,
 ) -> Result<(Vec<u8>, Report), CliError> {
-    let mut plan = measurable.plan(rules, again, (&args.conditions, here, seed, time))?;
-    plan.second_cpu = here.second_cpu(&args.conditions, suite, &plan.work.workloads);
+    let mut plan = measurable.plan(rules, again, (here, seed, time))?;
+    plan.second_cpu = here.second_cpu(suite, &plan.work.workloads);
     let document = measure(&plan, Vec::new(), suite, here, None, stop)?;
     let report = serde_json::from_slice(&document)?;
     Ok((document, report))

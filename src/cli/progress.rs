@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::plan::{Plan, Workers};
+use crate::run::session::Progress;
 
 /// Number of plain lines over the whole run.
 const MAX_LINES: usize = 5;
 
 /// Progress through a known number of steps or a known time, on standard error.
-pub struct Progress {
+pub struct ProgressLine {
     bar: Option<ProgressBar>,
     total: Total,
     done: usize,
@@ -28,7 +29,7 @@ enum Total {
     Hidden,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Begins the progress of a plan.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
@@ -55,7 +56,7 @@ impl Progress {
     /// Begins without display; only notes are shown.
     #[must_use]
     pub fn hidden() -> Self {
-        Progress { bar: None, total: Total::Hidden, done: 0, lines: 0, began: Instant::now() }
+        ProgressLine { bar: None, total: Total::Hidden, done: 0, lines: 0, began: Instant::now() }
     }
 
     /// indicatif itself respects `NO_COLOR` and dumb terminals.
@@ -64,39 +65,7 @@ impl Progress {
             let style = ProgressStyle::with_template("{bar:30} {percent:>3}% measured, {msg}");
             ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Progress { bar, total, done: 0, lines: 0, began: Instant::now() }
-    }
-
-    /// Counts a finished step.
-    pub fn step(&mut self) {
-        self.done += 1;
-        let (share, left) = self.estimate();
-        if let Some(bar) = &self.bar {
-            bar.set_message(format!("{} s left", left.as_secs()));
-            bar.set_position((share * 100.0) as u64);
-            return;
-        }
-        let lines = (share * MAX_LINES as f64) as usize;
-        if lines > self.lines {
-            self.lines = lines;
-            // A closed standard error must not stop the measurement.
-            let _ = writeln!(std::io::stderr(), "{:3.0}% measured, {} s left", share * 100.0, left.as_secs());
-        }
-    }
-
-    /// Prints a warning without disturbing the bar.
-    pub fn note(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| super::error::warn(line)),
-            None => super::error::warn(line),
-        }
-    }
-
-    /// Removes the bar.
-    pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        ProgressLine { bar, total, done: 0, lines: 0, began: Instant::now() }
     }
 
     /// Estimates the finished share (0 to 1) and the remaining time.
@@ -113,6 +82,37 @@ impl Progress {
                 let share = elapsed.as_secs_f64() / time.as_secs_f64().max(1e-9);
                 (share.min(1.0), time.saturating_sub(elapsed))
             }
+        }
+    }
+}
+
+impl Progress for ProgressLine {
+    fn step(&mut self) {
+        self.done += 1;
+        let (share, left) = self.estimate();
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{} s left", left.as_secs()));
+            bar.set_position((share * 100.0) as u64);
+            return;
+        }
+        let lines = (share * MAX_LINES as f64) as usize;
+        if lines > self.lines {
+            self.lines = lines;
+            // A closed standard error must not stop the measurement.
+            let _ = writeln!(std::io::stderr(), "{:3.0}% measured, {} s left", share * 100.0, left.as_secs());
+        }
+    }
+
+    fn note(&mut self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| super::error::warn(line)),
+            None => super::error::warn(line),
+        }
+    }
+
+    fn finish(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }

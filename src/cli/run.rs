@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::{HostContext, measure};
+use super::measured::measure;
 use super::output::{FailedWrites, stdout};
 use super::selection::{Planned, Selection};
 use super::{Done, error};
@@ -48,9 +48,9 @@ pub fn worker(suite: Suite) -> Done {
 /// Plans, measures, and writes the report with its page.
 pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let stop = stop_on_signals()?;
-    let here = HostContext::ask(&args.selection.conditions);
+    let here = args.selection.conditions.host_context();
     let Planned { mut plan, absent } = args.selection.plan(suite, &here)?;
-    plan.second_cpu = here.second_cpu(&args.selection.conditions, suite, &plan.work.workloads);
+    plan.second_cpu = here.second_cpu(suite, &plan.work.workloads);
     // A folder that cannot be written ends the command before it measures.
     write::prepare(&args.out)?;
     let writer = match &args.samples {

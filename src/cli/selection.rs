@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::conditions::Conditions;
 use super::error::CliError;
-use super::measured::HostContext;
 use crate::dispatch::Mechanism;
 use crate::measure::comparison::{Comparison, MAX_LAYOUTS, Matrix, offsets};
 use crate::measure::variant::{MechanismState, Treatment};
@@ -15,6 +14,7 @@ use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::Unavailable;
 use crate::run::catalogue::option_infos;
+use crate::run::host_context::HostContext;
 use crate::run::plan::{Effort, Plan, Preset, WINDOW_CYCLES, Workers, WorkloadPlan};
 use crate::select::select;
 use crate::suite::Suite;
@@ -104,7 +104,7 @@ impl Selection {
             effort: Effort { workers: workers(time), blocks: 1 },
             work: WorkloadPlan { workloads, kernels, effort },
             window_cycles: WINDOW_CYCLES,
-            cpu: here.cpu(&self.conditions),
+            cpu: here.cpu(),
             second_cpu: None,
             clock: here.clock,
         };

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::Done;
-use super::conditions::{Conditions, keep_off, worker_command};
+use super::conditions::Conditions;
 use super::error;
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
@@ -23,8 +23,9 @@ use crate::measure::window::{SHORT, SPARE};
 use crate::op::OpMeta;
 use crate::report::schema::{Cell, Estimate};
 use crate::run::assemble::settings;
+use crate::run::host_context::{STAYS, keep_off};
 use crate::run::plan::{Effort, Workers};
-use crate::run::process::Processes;
+use crate::run::process::{Processes, worker_command};
 use crate::run::protocol::{Samples, Target};
 use crate::run::scheduler;
 use crate::run::sink::{Sink, WorkerFailure};
@@ -81,8 +82,10 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     let tried = args.truth.as_ref().map(|name| single("truth", name, &names)).transpose()?.map(|i| &truths[i]);
     let probes = Probes::ask(&Root::default());
     let cpu = args.conditions.cpu.or(probes.measuring_cpu.map(|cpu| cpu as usize));
-    if let Some(cpu) = cpu {
-        keep_off(cpu, &probes)?;
+    if let Some(cpu) = cpu
+        && !keep_off(cpu, &probes)?
+    {
+        error::warn(STAYS);
     }
     let (clock, _) = Clock::choose(args.conditions.clock);
     let seed = args.conditions.seed();
@@ -281,7 +284,7 @@ impl Sink for Collector {
         self.estimator.add(worker, comparison, *samples);
     }
 
-    fn failed(&mut self, failure: WorkerFailure) {
+    fn failed(&mut self, WorkerFailure { failure, .. }: WorkerFailure) {
         error::warn(&format!("worker {}: {}", failure.worker, failure.message));
     }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use super::Done;
 use super::bench_target::{Filter, Format};
-use super::conditions::worker_command;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::output::stdout;
@@ -17,7 +16,7 @@ use crate::measure::variant::MechanismState;
 use crate::op::BodyKind;
 use crate::regime::Regime;
 use crate::run::plan::{Effort, Plan, Preset, Workers, WorkloadPlan};
-use crate::run::process::Processes;
+use crate::run::process::{Processes, worker_command};
 use crate::run::protocol::{Samples, Target};
 use crate::run::scheduler::run_one;
 use crate::run::sink::{Sink, WorkerFailure};
@@ -121,7 +120,7 @@ struct FailureSink {
 impl Sink for FailureSink {
     fn samples(&mut self, _: usize, _: &Target, _: Samples, _: &[u8]) {}
 
-    fn failed(&mut self, failure: WorkerFailure) {
+    fn failed(&mut self, WorkerFailure { failure, .. }: WorkerFailure) {
         self.failures.push(failure.message);
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::verdict::Outcome;
 use crate::report::schema::Estimate;
-use crate::stats::multiplicity::{confidence_for, t_quantile};
+use crate::stats::multiplicity::confidence_for;
+use crate::stats::student::t_quantile;
 
 /// Largest probability that chance alone makes any verdict of a gate fail, whatever the number of verdicts.
 pub const ERROR: f64 = 0.001;

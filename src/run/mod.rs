@@ -3,6 +3,7 @@
 
 pub mod assemble;
 pub mod catalogue;
+pub mod host_context;
 mod lines;
 pub mod plan;
 mod policy;
@@ -11,6 +12,7 @@ pub mod protocol;
 pub mod report;
 pub mod samples;
 pub mod scheduler;
+pub mod session;
 pub mod sink;
 pub mod worker;
 mod workload_policy;

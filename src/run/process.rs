@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::lines::{Lines, WorkerEvent};
 use super::protocol::{Assignment, WorkerLine};
 use super::sink::{Sink, WorkerFailure};
+use crate::report::schema::Failure;
 
 /// Silence after which a worker counts as hung, while its parent runs. The most expensive comparison takes a fraction
 /// of a second.
@@ -72,7 +73,10 @@ impl Processes<'_> {
                              measured",
                             assignment.jobs.len()
                         );
-                        sink.failed(WorkerFailure { worker: number, group: None, message, is_death: true });
+                        sink.failed(WorkerFailure {
+                            failure: Failure { worker: number, group: None, message },
+                            is_death: true,
+                        });
                     }
                 }
             }
@@ -112,7 +116,7 @@ impl Processes<'_> {
                 }
                 (Ok(WorkerLine::Failed(message)), _) => {
                     let group = job.map(|job| job.target.to_string());
-                    sink.failed(WorkerFailure { worker: number, group, message, is_death: false });
+                    sink.failed(WorkerFailure { failure: Failure { worker: number, group, message }, is_death: false });
                 }
                 (Ok(WorkerLine::Done(_)), _) => broken = Some("sent samples that belong to no job".to_owned()),
                 (Err(_), _) => broken = Some(describe_malformed(&line)),
@@ -135,11 +139,20 @@ impl Processes<'_> {
                     complaint => format!("the worker {how}: {complaint}"),
                 };
                 let group = at.and_then(|at| Some(assignment.jobs.get(at)?.target.to_string()));
-                sink.failed(WorkerFailure { worker: number, group, message, is_death: true });
+                sink.failed(WorkerFailure { failure: Failure { worker: number, group, message }, is_death: true });
                 Ok(End::Died { at })
             }
         }
     }
+}
+
+/// Returns the command that starts a worker process of this program.
+#[must_use]
+pub fn worker_command() -> Command {
+    // This path starts the same binary even if its file was replaced since.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("worker");
+    command
 }
 
 enum End {

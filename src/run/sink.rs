@@ -4,16 +4,13 @@ use super::protocol::{Samples, Target};
 use crate::estimate::Allocation;
 use crate::measure::comparison::Comparison;
 use crate::measure::variant::TreatmentId;
+use crate::report::schema::Failure;
 
 /// The failure of a worker or a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WorkerFailure {
-    /// Number of the worker, from 0.
-    pub worker: usize,
-    /// The comparison or workload that it measured.
-    pub group: Option<String>,
-    /// The message.
-    pub message: String,
+    /// The failure, as reports have it.
+    pub failure: Failure,
     /// Whether the worker died; otherwise it continues.
     pub is_death: bool,
 }

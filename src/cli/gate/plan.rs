@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use crate::cli::conditions::Conditions;
 use crate::cli::error::CliError;
-use crate::cli::measured::HostContext;
 use crate::cli::selection::{BLOCKS_PER_WORKLOAD, kernels};
 use crate::dispatch::Mechanism;
 use crate::gate::budget::Field;
@@ -20,6 +18,7 @@ use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::subject;
 use crate::run::catalogue::option_infos;
+use crate::run::host_context::HostContext;
 use crate::run::plan::{Effort, Plan, Preset, WINDOW_CYCLES, Workers, WorkloadPlan};
 use crate::suite::Suite;
 
@@ -90,9 +89,9 @@ impl<'a> Measurable<'a> {
         &self,
         rules: &[ResolvedRule],
         again: Option<&HashSet<String>>,
-        how: (&Conditions, &HostContext, u64, Option<Duration>),
+        how: (&HostContext, u64, Option<Duration>),
     ) -> Result<Plan, CliError> {
-        let (conditions, here, seed, time) = how;
+        let (here, seed, time) = how;
         let mut matrix = self.plan_cells(rules, again, here.movable());
         let (workloads, kernels) = self.plan_workloads(rules, again);
         if matrix.comparisons.is_empty() && workloads.is_empty() {
@@ -108,7 +107,7 @@ impl<'a> Measurable<'a> {
             effort: Effort { workers: Workers::Within(CELL_TIME), blocks: 1 },
             work: WorkloadPlan { workloads, kernels, effort },
             window_cycles: WINDOW_CYCLES,
-            cpu: here.cpu(conditions),
+            cpu: here.cpu(),
             second_cpu: None,
             clock: here.clock,
         };

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 use super::Done;
 use super::error::CliError;
 use super::inherited::stop_on_signals;
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use crate::linux::boots::{BootContext, Plan};
 use crate::linux::compare::{KernelComparison, Subject};
 use crate::linux::error::LinuxError;
@@ -27,6 +27,7 @@ use crate::linux::qemu::Qemu;
 use crate::linux::workload::WORKLOADS;
 use crate::report::linux::Linux;
 use crate::report::write::temporary::TemporaryFolder;
+use crate::run::session::Progress;
 use crate::select::select;
 
 pub const EXAMPLES: &str = "Examples:
@@ -141,7 +142,7 @@ fn boot_kernels(
     let archive = folder.join("init.cpio");
     std::fs::write(&archive, &guest.archive).map_err(|source| LinuxError::File { path: archive.clone(), source })?;
     let comparison = KernelComparison::prepare(subjects, folder)?;
-    let progress = Mutex::new(Progress::with_steps(comparison.boots(plan)));
+    let progress = Mutex::new(ProgressLine::with_steps(comparison.boots(plan)));
     let step = |_, _| {
         if let Ok(mut progress) = progress.lock() {
             progress.step();
