@@ -32,6 +32,7 @@ pub mod effect;
 pub mod floor;
 mod interval;
 pub mod location;
+pub mod measured;
 pub mod modes;
 pub mod multiplicity;
 pub mod resolve;
