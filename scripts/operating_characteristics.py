@@ -16,7 +16,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = ROOT / "target" / "release" / "pvbench"
 
-# Truth, difference in percent, tries alone, tries beside a neighbour, workers, rounds. The last two set the time of an
+# Truth, difference in percent, tries alone, tries beside a neighbour, workers, blocks. The last two set the time of an
 # experiment: 50 ms of measuring, and half a second for 0.1%.
 PLAN = [
     ("100 adds", 0.0, 2000, 500, 11, 1),
@@ -67,9 +67,9 @@ def clopper_pearson(k, n, confidence=0.95):
     return [round(low, 6), round(high, 6)]
 
 
-def experiments(truth, tries, workers, rounds, cpu):
+def experiments(truth, tries, workers, blocks, cpu):
     command = [BINARY, "selftest", "--truth", truth, "--tries", str(tries), "--workers", str(workers),
-               "--rounds", str(rounds), "--cpu", str(cpu), "--seed", "1"]
+               "--blocks", str(blocks), "--cpu", str(cpu), "--seed", "1"]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
@@ -122,11 +122,11 @@ def main():
             process = subprocess.Popen(["taskset", "-c", str(other), sys.executable, "-c", neighbour])
             time.sleep(1)
         try:
-            for truth, percent, alone, beside, workers, rounds in PLAN:
+            for truth, percent, alone, beside, workers, blocks in PLAN:
                 if neighbour and not beside:
                     continue
                 tries = max(10, (beside if neighbour else alone) // args.part)
-                found = experiments(truth, tries, workers, rounds, measuring)
+                found = experiments(truth, tries, workers, blocks, measuring)
                 results.append({
                     "condition": condition, "truth": truth, "difference_percent": percent, "tries": tries,
                     "found": found["found"], "found_share": found["found"] / tries,
@@ -134,10 +134,10 @@ def main():
                     "found_on_the_wrong_side": found["found_on_the_wrong_side"],
                     "not_found_for": found["not_found_for"],
                     "interval_holds_the_truth": found["interval_holds_the_truth"],
-                    "dropped_rounds_share": round(found["dropped_rounds_share"], 4),
+                    "dropped_blocks_share": round(found["dropped_blocks_share"], 4),
                     "measuring_seconds_per_try": round(found["measuring_seconds_per_try"], 4),
                     "wall_seconds_per_try": round(found["wall_seconds_per_try"], 4),
-                    "workers": workers, "rounds": rounds,
+                    "workers": workers, "blocks": blocks,
                 })
                 row = results[-1]
                 print(f"{condition:18} {percent:5}%  found {row['found']} of {tries}, {row['interval']}  "

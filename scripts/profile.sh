@@ -19,10 +19,11 @@ command -v perf >/dev/null || {
 data=$(mktemp)
 trap 'rm -f "$data"' EXIT
 
-# An assignment for one worker (src/measure/wire.rs): the plain kernel and its copies.
-work='{"workload":"'$workload'","seed":1,"rounds":400,"units":null,"count":false,"in_place":true}'
-assignment='{"seed":1,"tasks":[],"variants":[],"work":['$work'],"kernels":[],"window_cycles":100000,"cpu":null,
-"clock":"tsc","min_adds_per_cycle":0,"counters":false,"instructions":false}'
+# An assignment for one worker (src/run/protocol.rs): the plain kernel and its copies.
+target='{"workload":{"workload":"'$workload'","seed":1,"units":null,"in_place":true}}'
+job='{"target":'$target',"treatments":[],"blocks":400,"count":false}'
+assignment='{"treatments":[],"jobs":['$job'],"seed":1,"window_cycles":100000,"cpu":null,"clock":"tsc",
+"min_adds_per_cycle":0,"counters":false,"instructions":false}'
 echo "$assignment" | tr -d '\n' | { cat; echo; } |
     perf record --quiet --event cpu-clock --freq 4000 --output "$data" -- "$pvbench" worker >/dev/null
 echo "$workload, inline: share of samples by function; $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)," \

@@ -4,7 +4,7 @@
     cargo build --release && scripts/widths.py [--times 12,24,48,96]
 
 Runs four ops with all mechanisms in throughput for each time, and writes reports/widths.json and .svg. They have the
-median width of the intervals of two kinds of cells: limited by rounds and workers, or by layouts (in the longest run).
+median width of the intervals of two kinds of cells: limited by blocks and workers, or by layouts (in the longest run).
 The former should halve with four times the time; the latter should stay. Needs only Python's standard library.
 """
 
@@ -21,7 +21,7 @@ import time
 from operating_characteristics import BINARY, ROOT, STYLE
 
 OPS = "pte_val,save_fl,irq_disable,set_pte"
-KINDS = ["rounds and workers", "layouts"]
+KINDS = ["blocks and workers", "layouts"]
 
 
 def run(seconds, seed):

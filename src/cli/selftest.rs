@@ -54,9 +54,9 @@ pub struct SelftestArgs {
     /// Number of worker processes, one after another
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(6..=1000))]
     workers: u16,
-    /// Rounds per worker
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    rounds: u16,
+    /// Blocks per worker
+    #[arg(long, alias = "rounds", value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    blocks: u16,
     /// Number of separate experiments on the truth of --truth; the JSON has the number that found a difference
     #[arg(long, value_name = "N", requires = "truth", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tries: Option<u32>,
@@ -89,7 +89,7 @@ pub fn selftest(args: &SelftestArgs) -> Done {
     }
     let (clock, _) = Clock::choose(args.conditions.clock);
     let seed = args.conditions.seed();
-    let effort = Effort { workers: Workers::Exactly(args.workers.into()), blocks: args.rounds.into() };
+    let effort = Effort { workers: Workers::Exactly(args.workers.into()), blocks: args.blocks.into() };
     if let (Some(tries), Some(truth)) = (args.tries, tried) {
         let experiment = Experiment { seed, cpu, clock, effort, workers: args.workers };
         return run_experiments(truth, tries, &experiment, &stop);
@@ -195,8 +195,8 @@ fn run_experiments(truth: &Truth, tries: u32, how: &Experiment, stop: &AtomicBoo
     let value = json!({
         "truth": truth.name, "expected": truth.expected.value(), "tries": tries, "found": found,
         "found_on_the_wrong_side": wrong_side, "not_found_for": limits, "interval_holds_the_truth": inside_interval,
-        "dropped_rounds_share": dropped as f64 / (dropped + kept).max(1) as f64,
-        "estimate_median": median(&estimates), "workers": how.workers, "rounds": how.effort.blocks,
+        "dropped_blocks_share": dropped as f64 / (dropped + kept).max(1) as f64,
+        "estimate_median": median(&estimates), "workers": how.workers, "blocks": how.effort.blocks,
         "measuring_seconds_per_try": measured_seconds / f64::from(tries),
         "wall_seconds_per_try": began.elapsed().as_secs_f64() / f64::from(tries), "seed": how.seed,
     });

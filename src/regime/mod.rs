@@ -81,7 +81,7 @@ impl Regime {
         matches!(self, Regime::Cold | Regime::Flushed)
     }
 
-    /// The pair tolerance: the factor within which the two windows of a loop in a round must agree.
+    /// The pair tolerance: the factor within which the two windows of a loop in a block must agree.
     #[must_use]
     pub fn tolerance(self) -> f64 {
         if self.is_cold() { LOOSE } else { CLOSE }

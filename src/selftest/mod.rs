@@ -30,7 +30,7 @@ pub enum Expected {
 /// A loop, the baseline that it is compared with, and the known difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Truth {
-    /// Name of its op. Truths of one op are measured in the same rounds, against the same baseline.
+    /// Name of its op. Truths of one op are measured in the same blocks, against the same baseline.
     pub op: &'static str,
     /// Name of its mechanism.
     pub name: &'static str,
