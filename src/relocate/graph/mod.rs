@@ -370,6 +370,17 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_does_not_fit_takes_no_memory() {
+        let image = image();
+        let mut memory = CodeMemory::new(root as *const () as usize, 4096).unwrap();
+        let layout = Layout::in_order(&image, 0, 2048);
+        let free = memory.next_address();
+        assert!(matches!(link(&image, &layout, &mut memory), Err(FunctionError::Code(_))));
+        assert_eq!(memory.next_address(), free);
+        assert!(!image.is_checked());
+    }
+
+    #[test]
     fn an_address_that_is_not_the_start_of_a_function_is_refused() {
         // SAFETY: `of` reads no code where no unwind table knows a function, and none starts at this address.
         let refused = unsafe { CodeImage::of(root as *const () as usize + 1) };

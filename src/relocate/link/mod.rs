@@ -108,6 +108,7 @@ fn write_copy(image: &CodeImage, layout: &Layout<'_>, memory: &mut CodeMemory) -
     let targets = |function: usize| relocations.targets(function, &bases, |target| layout.callee(target));
     let is_checked = image.is_checked();
     let first = starts.first().map_or_else(|| memory.next_address(), |(_, address)| *address);
+    let room_of_chain = if layout.joints.is_empty() { 0 } else { memory.next_address() - first };
     let mut batches: Vec<Batch> = Vec::new();
     if room > 0 {
         batches.push(Batch { start: got, code: relocations.got_words(&bases).flat_map(u64::to_le_bytes).collect() });
@@ -118,7 +119,7 @@ fn write_copy(image: &CodeImage, layout: &Layout<'_>, memory: &mut CodeMemory) -
         // A gap of 256 bytes or more starts the next batch.
         let batch = match batches.last_mut() {
             Some(batch) if begin - batch.start < batch.code.len() + 2 * PERIOD_BYTES => batch,
-            _ => batches.push_mut(Batch { start: begin, code: Vec::new() }),
+            _ => batches.push_mut(Batch { start: begin, code: Vec::with_capacity(room_of_chain) }),
         };
         batch.code.resize(begin - batch.start, layout.fill);
         append(function, &mut batch.code, address, targets(index))?;
