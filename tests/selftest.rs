@@ -73,7 +73,7 @@ fn the_allowed_misses_follow_the_binomial_distribution() {
 #[test]
 fn the_command_prints_truth_estimate_and_interval_and_a_matching_exit_code() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pvbench"));
-    let output = command.args(["selftest", "--workers", "6", "--rounds", "1", "--json"]).output().unwrap();
+    let output = command.args(["selftest", "--workers", "6", "--blocks", "1", "--json"]).output().unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = found["truths"].as_array().unwrap();
     assert!(rows.len() >= 16, "{found}");
@@ -92,7 +92,7 @@ fn the_command_prints_truth_estimate_and_interval_and_a_matching_exit_code() {
 
 #[test]
 fn unknown_truths_end_with_2_and_tries_measure_one_truth() {
-    for args in [&["--truth", "102 adds", "--tries", "3"][..], &["--tries", "3"], &["--rounds", "0"]] {
+    for args in [&["--truth", "102 adds", "--tries", "3"][..], &["--tries", "3"], &["--blocks", "0"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_pvbench")).arg("selftest").args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
     }

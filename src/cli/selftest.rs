@@ -55,7 +55,7 @@ pub struct SelftestArgs {
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(6..=1000))]
     workers: u16,
     /// Blocks per worker
-    #[arg(long, alias = "rounds", value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     blocks: u16,
     /// Number of separate experiments on the truth of --truth; the JSON has the number that found a difference
     #[arg(long, value_name = "N", requires = "truth", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

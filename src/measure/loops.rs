@@ -5,7 +5,7 @@
 //! The states of a mechanism share one copy, whose sites are rewritten between windows. So a comparison of states has
 //! no bias from layouts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::callees::Callees;
@@ -34,8 +34,8 @@ pub struct Loops {
     sources: LoopCache,
     /// The text with the trampolines of static calls; opened at the first rewrite.
     text: Option<Text>,
-    /// The slots whose trampolines lead to Xen's body.
-    to_xen: BTreeSet<usize>,
+    /// The native targets of the slots whose trampolines lead to Xen's body.
+    to_xen: BTreeMap<usize, Target>,
     /// The current state of each copied loop's sites.
     states: Vec<Option<State>>,
 }
@@ -90,7 +90,7 @@ impl Loops {
             callees: Callees::default(),
             sources: LoopCache::default(),
             text: None,
-            to_xen: BTreeSet::new(),
+            to_xen: BTreeMap::new(),
             states: Vec::new(),
         })
     }
@@ -280,7 +280,9 @@ impl Loops {
         if let Some(reason) = pair.unavailable() {
             return Some(reason);
         }
-        if pair.mechanism.way == CallSequence::Trampoline && self.to_xen.contains(&op.slot) != (body == BodyKind::Xen) {
+        if pair.mechanism.way == CallSequence::Trampoline
+            && self.to_xen.contains_key(&op.slot) != (body == BodyKind::Xen)
+        {
             return self.retarget(op, body).err().map(|error| error.to_string());
         }
         None
@@ -288,21 +290,36 @@ impl Loops {
 
     /// Points an op's trampoline at a body.
     fn retarget(&mut self, op: &OpEntry, body: BodyKind) -> Result<(), PatchError> {
-        let targets = BTreeMap::from([(op.slot, op.target(body))]);
-        // SAFETY: a worker has no other thread, this thread runs no trampoline, and no other `Text` exists. The target
-        // belongs to the op.
+        self.set_trampolines(&BTreeMap::from([(op.slot, op.target(body))]))?;
+        match body {
+            BodyKind::Native => self.to_xen.remove(&op.slot),
+            BodyKind::Xen => self.to_xen.insert(op.slot, op.target(BodyKind::Native)),
+        };
+        Ok(())
+    }
+
+    /// Points trampolines at targets, by slot.
+    fn set_trampolines(&mut self, targets: &BTreeMap<usize, Target>) -> Result<(), PatchError> {
+        // SAFETY: `Text` and its writer need that no other thread runs the sites and that no other `Text` exists: a
+        // worker has one thread, which runs no trampoline now, and a process has one bench. The targets belong to ops.
         unsafe {
             let text = match &mut self.text {
                 Some(text) => text,
                 none => none.insert(Text::own()?),
             };
-            text.set_state(&targets, SiteKind::Trampoline, State::Direct)?;
+            text.set_state(targets, SiteKind::Trampoline, State::Direct)
         }
-        match body {
-            BodyKind::Native => self.to_xen.remove(&op.slot),
-            BodyKind::Xen => self.to_xen.insert(op.slot),
-        };
-        Ok(())
+    }
+}
+
+impl Drop for Loops {
+    /// Restores the trampolines: a workload may run next in this process, and its kernels have native bodies.
+    fn drop(&mut self) {
+        let native = std::mem::take(&mut self.to_xen);
+        if !native.is_empty() {
+            // Trampolines that were written once can be written again; no caller is left to tell of a failure.
+            let _ = self.set_trampolines(&native);
+        }
     }
 }
 
