@@ -307,7 +307,7 @@ impl Loops {
                 Some(text) => text,
                 none => none.insert(Text::own()?),
             };
-            text.set_state(targets, SiteKind::Trampoline, State::Direct)
+            text.set_state(targets, SiteKind::Trampoline, State::Direct).map(drop)
         }
     }
 }
