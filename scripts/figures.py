@@ -1,0 +1,778 @@
+#!/usr/bin/env python3
+"""Writes the figures of README.md and docs/*.md from committed data, between their markers.
+
+    scripts/figures.py                  writes every figure
+    scripts/figures.py --check          writes nothing, and ends with 1 where text and data differ
+    scripts/figures.py --list           prints the names of all figures, with the places that use them
+    scripts/figures.py --record REPORT.json [--terminal FILE] [--program PVBENCH]
+                                        takes the data of a new example: cells and workloads of a default run, what the
+                                        run printed, and what the gate and `explain` print
+
+A figure stands between `<!-- figures: NAME -->` and `<!-- end -->`, within a line or around a block. A name without data
+and a marker without an end are errors. The data are JSON files and recorded output under reports/, published figures
+in src/report/published.toml, and code of this repository. Needs only Python's standard library.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "reports" / "example"
+DATA = EXAMPLE / "figures.json"
+TERMINAL, GATE, GATE_BUDGETS, EXPLAIN = (EXAMPLE / name for name in ("terminal.txt", "gate.txt", "gate.toml", "explain.txt"))
+PROGRAM = ROOT / "target" / "release" / "pvbench"
+MARKER = re.compile(r"<!-- figures: ([\w-]+) -->(.*?)<!-- end -->", re.S)
+FIGURES = {}
+
+
+class Missing(Exception):
+    """A figure has no data."""
+
+
+def figure(function):
+    """Names a function as the figure that it makes: `example_setting` is `example-setting`."""
+    FIGURES[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def load(path):
+    try:
+        return json.loads((ROOT / path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Missing(f"{path} does not exist") from None
+
+
+def lines_of(path):
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise Missing(f"{path.relative_to(ROOT)} does not exist; run scripts/figures.py --record") from None
+
+
+def table(head, rows, align=""):
+    """A table in Markdown. `align` has a letter per column: l or r."""
+    if not rows:
+        raise Missing("the table has no rows")
+    marks = ["---:" if letter == "r" else "---" for letter in align.ljust(len(head), "l")]
+    lines = ["| " + " | ".join(head) + " |", "|" + "|".join(marks) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def fenced(lines, language=""):
+    return "\n".join([f"```{language}", *(line.rstrip() for line in lines), "```"])
+
+
+def date(text):
+    months = "January February March April May June July August September October November December".split()
+    year, month, day = text[:10].split("-")
+    return f"{int(day)} {months[int(month) - 1]} {year}"
+
+
+def of(rows, **keys):
+    """The row with these values. None stands for an absent key, too."""
+    for row in rows:
+        if all(row.get(key) == value for key, value in keys.items()):
+            return row
+    raise Missing(f"no row with {keys}")
+
+
+# ---- The example: a default run.
+
+# The op whose cells are kept one by one; of all others, only the medians are.
+KEPT_OP = "pte_val"
+
+
+def value(estimate):
+    """The value of an estimate; report/1 calls it `estimate`."""
+    return estimate["value"] if "value" in estimate else estimate["estimate"]
+
+
+def quantile(values, share):
+    """Type 7 of Hyndman and Fan, as in src/stats/location.rs."""
+    values = sorted(values)
+    at = share * (len(values) - 1)
+    low = values[int(at)]
+    return low + (values[min(int(at) + 1, len(values) - 1)] - low) * (at - int(at))
+
+
+def rounded(number, digits=6):
+    return None if number is None else float(f"{number:.{digits}g}")
+
+
+def triple(estimate):
+    return {"value": rounded(value(estimate)), "low": rounded(estimate["low"]), "high": rounded(estimate["high"])}
+
+
+def extract(report):
+    """The part of a report that figures are made of."""
+    groups, kept = {}, []
+    for cell in report["cells"]:
+        if not cell.get("overhead") or cell["body"] == "xen" or cell.get("limit") == "traps":
+            continue
+        groups.setdefault((cell["mechanism"], cell.get("state"), cell["regime"]), []).append(cell)
+        if cell["op"] == KEPT_OP:
+            kept.append({
+                "mechanism": cell["mechanism"], "state": cell.get("state"), "regime": cell["regime"], **triple(cell["overhead"]["cycles"]),
+                "extra": (cell.get("instructions") or {}).get("extra"), "resolved": cell["resolved"],
+                "limit": cell.get("limit"), "layout_range": cell.get("layout_range"), "floor": cell.get("floor_cycles"),
+                "layouts": len(cell["layouts"]),
+            })
+    medians = []
+    for (mechanism, state, regime), cells in groups.items():
+        values = [value(cell["overhead"]["cycles"]) for cell in cells]
+        median = quantile(values, 0.5)
+        # src/report/over_ops.rs: more than half of the ops are resolved on the median's side of zero.
+        side = sum(cell["resolved"] and value(cell["overhead"]["cycles"]) * median > 0 for cell in cells)
+        medians.append({
+            "mechanism": mechanism, "state": state, "regime": regime, "ops": len(cells),
+            "five": [rounded(quantile(values, share)) for share in (0, 0.25, 0.5, 0.75, 1)],
+            "resolved": sum(cell["resolved"] for cell in cells), "median_resolved": 2 * side > len(cells),
+        })
+    workloads = []
+    for workload in report["workloads"]:
+        kernels = []
+        for kernel in workload["kernels"]:
+            if kernel.get("overhead_percent"):
+                kernels.append({
+                    "mechanism": kernel.get("mechanism"), "state": kernel.get("state"), "option": kernel.get("option"),
+                    **triple(kernel["overhead_percent"]), "resolved": kernel["resolved"],
+                    "extra_percent": (kernel.get("instructions") or {}).get("extra_percent"),
+                    "predicted_percent": rounded(kernel.get("predicted_percent")),
+                })
+        workloads.append({
+            "name": workload["name"], "unit": workload["unit"], "summary": workload["summary"],
+            "inline_ns": value(workload["inline_ns"]) if isinstance(workload["inline_ns"], dict) else workload["inline_ns"],
+            "inline_instructions": workload.get("inline_instructions"),
+            "hook_calls": rounded(sum((workload.get("calls") or {}).values())), "placements": workload.get("placements"),
+            "floor_percent": workload.get("floor_percent"), "placement_percent": workload.get("placement_percent"),
+            "kernels": kernels,
+        })
+    machine, calibration = report["machine"], report["calibration"]
+    return {
+        "script": "scripts/figures.py --record", "report": report["schema"], "started": report["run"]["started"],
+        "seed": report["run"]["seed"], "duration_seconds": report["run"]["duration_seconds"],
+        "cpu_model": machine["cpu_model"], "cpu_family": machine["cpu_family"],
+        "cpu_model_number": machine["cpu_model_number"], "cpus": len(machine["cpus_allowed"]),
+        "virtualised": machine["virtualised"], "core_ghz": rounded(value(calibration["core_ghz"]), 3),
+        "cells_measured": sum(bool(cell.get("overhead")) for cell in report["cells"]), "ops": report["run"]["plan"]["ops"],
+        "mechanisms": len(report["run"]["plan"]["mechanisms"]),
+        "floors": {floor["regime"]: floor["cycles"] for floor in report["floors"]},
+        "medians": medians, KEPT_OP: kept, "workloads": workloads,
+    }
+
+
+def example():
+    return load(DATA.relative_to(ROOT))
+
+
+def machine_name(data):
+    zen = data["cpu_family"] == 25 and 0x10 <= data["cpu_model_number"] <= 0x1f
+    guest = " guest" if data["virtualised"] else ""
+    return f"{data['cpu_model']}{' (Zen 4)' if zen else ''}{guest}"
+
+
+@figure
+def example_setting():
+    data = example()
+    return (f"{machine_name(data)} with {data['cpus']} CPUs at {data['core_ghz']:.2f} GHz, {date(data['started'])}, "
+            f"`pvbench run --seed {data['seed']}`, {data['duration_seconds']:.0f} s")
+
+
+@figure
+def example_size():
+    data = example()
+    return f"{data['ops']} ops, {data['mechanisms']} mechanisms, {data['cells_measured']:,} cells"
+
+
+# What a call site holds, and which tables show it: `r` in the README.
+MECHANISMS = [
+    ("inline_clobber", None, "the native instructions, with all caller-saved registers given up", ""),
+    ("flag", None, "a compare and a branch around the native instructions", "r"),
+    ("enum", None, "a `match` over the implementations", ""),
+    ("direct", None, "`call rel32`", "r"),
+    ("table", None, "`call *pv_ops+off(%rip)`, Linux's unpatched site", "r"),
+    ("table_callee_save", None, "the same; the callee saves all registers but `rax`", ""),
+    ("table_thunk", None, "the same, with a thunk of eight pushes and pops", ""),
+    ("site", "unpatched", "a pv_ops site before patching: the indirect call", ""),
+    ("site", "direct", "the site after patching: a direct call", ""),
+    ("site", "inline", "the site after patching: native instructions and NOPs", "r"),
+    ("site", "nop", "the site of an op that does nothing: NOPs", ""),
+    ("site_callee_save", "unpatched", "a site that clobbers only `rax`, before patching", ""),
+    ("site_callee_save", "direct", "the same, patched to a direct call", ""),
+    ("site_callee_save", "inline", "the same, patched to the native instructions", ""),
+    ("site_callee_save", "nop", "the same, patched to NOPs", ""),
+    ("jump_label", "off", "a NOP of five bytes", "r"),
+    ("jump_label", "on", "the NOP is a jump to a call out of line", ""),
+    ("static_call", None, "a call of a trampoline that jumps to the body", "r"),
+    ("static_call_inline", "direct", "the site itself calls the body", ""),
+    ("static_call_inline", "inline", "the native instructions", ""),
+    ("static_call_inline", "nop", "NOPs", ""),
+    ("alternative", "direct", "a direct call, as 6.8 has it for pv_ops", ""),
+    ("alternative", "inline", "native instructions where the CPU has a feature", ""),
+    ("alternative", "nop", "NOPs where the CPU has a feature", ""),
+    ("retpoline", None, "the table, through a thunk that returns to its target", "r"),
+    ("retpoline_lfence", None, "the table, through a thunk that fences and jumps", ""),
+    ("kcfi", None, "the table, after a check of the callee's type hash", "r"),
+    ("fineibt", None, "the table; the callee checks its caller's type hash", ""),
+    ("endbr", None, "the table; the callee starts with `endbr64`", ""),
+    ("got", None, "`call *word(%rip)`, the word filled by the loader", ""),
+    ("plt", None, "a call of a stub that jumps through such a word: a shared library", "r"),
+    ("ifunc", None, "the same, the word chosen at program start", ""),
+    ("dlsym", None, "a function in a shared object, found by name: a plug-in", ""),
+    ("fn_pointer", None, "a static function pointer in plain Rust", "r"),
+    ("dyn", None, "a method of a trait object; a C++ virtual function", "r"),
+    ("box_dyn", None, "a boxed closure; C++ `std::function`", ""),
+    ("once_lock", None, "a table in a `OnceLock`", "r"),
+    ("lazy_lock", None, "a table in a `LazyLock`", ""),
+    ("compare_tree_1", None, "the pointer compared with one function, which is called directly", "r"),
+    ("compare_tree_4", None, "the same with four functions", ""),
+    ("compare_tree_16", None, "the same with sixteen functions", ""),
+]
+
+
+def named(mechanism, state):
+    return f"`{mechanism}` ({state})" if state else f"`{mechanism}`"
+
+
+def median_of(data, mechanism, state, regime):
+    try:
+        row = of(data["medians"], mechanism=mechanism, state=state, regime=regime)
+    except Missing:
+        return "-"
+    return f"{'' if row['median_resolved'] else '~'}{row['five'][2] + 0.0:.2f}".replace("~-0.00", "~0.00")
+
+
+def ladder(regimes, mark):
+    data, rows = example(), []
+    for mechanism, state, text, where in MECHANISMS:
+        of(data["medians"], mechanism=mechanism, state=state, regime="throughput")
+        if mark in where:
+            rows.append([named(mechanism, state), text, *(median_of(data, mechanism, state, regime) for regime in regimes)])
+    known = {row[0] for row in MECHANISMS} | {"inline"}
+    if unknown := {row["mechanism"] for row in data["medians"]} - known:
+        raise Missing(f"MECHANISMS has no line for {', '.join(sorted(unknown))}")
+    return table(["mechanism", "what a call site holds", *regimes], rows, "ll" + "r" * len(regimes))
+
+
+@figure
+def mechanisms_short():
+    return ladder(["throughput", "latency", "cold"], "r")
+
+
+@figure
+def mechanisms_all():
+    return ladder(["throughput", "latency", "pressure", "cold", "flushed", "random2"], "")
+
+
+# The lines of `run` that the README shows, by their first words.
+ANSWER = ["inline ", "flag ", "direct ", "table ", "site (unpatched)", "site (inline)", "retpoline ", "dyn ", "once_lock "]
+
+
+@figure
+def answer():
+    lines = lines_of(TERMINAL)
+    start = next((i for i, line in enumerate(lines) if line.startswith("throughput:")), None)
+    if start is None:
+        raise Missing("terminal.txt has no part `throughput:`")
+    part = lines[start:lines.index("", start)]
+    rows = [next((line for line in part if line.startswith(f" {name}")), None) for name in ANSWER]
+    if None in rows:
+        raise Missing(f"terminal.txt has no line for {ANSWER[rows.index(None)]}")
+    return fenced([" " + part[0], next(line for line in part if line.startswith(" mechanism")), *rows])
+
+
+@figure
+def terminal_head():
+    lines = lines_of(TERMINAL)
+    start = next(i for i, line in enumerate(lines) if line.startswith("workloads:"))
+    return fenced(lines[start:start + 12])
+
+
+@figure
+def one_cell():
+    cell = of(example()[KEPT_OP], mechanism="table", state=None, regime="throughput")
+    return (f"`pte_val` behind `table` in `throughput`: {cell['value']:.3f} cycles above `inline`, 95% interval "
+            f"{cell['low']:.3f} to {cell['high']:.3f}, floor {cell['floor']:.4f}, layout range {cell['layout_range']:.2f} "
+            f"over {cell['layouts']} layouts, {cell['extra']:.0f} more instructions, "
+            f"{'resolved' if cell['resolved'] else 'not resolved: ' + cell['limit']}")
+
+
+@figure
+def floors():
+    rows = [[f"`{regime}`", f"{cycles:.5f}"] for regime, cycles in example()["floors"].items()]
+    return table(["regime", "floor, cycles per cycle of the op"], rows, "lr")
+
+
+@figure
+def site_states():
+    data, rows = example(), []
+    for mechanism in ("site", "site_callee_save"):
+        for state in ("unpatched", "direct", "inline"):
+            cell = of(data[KEPT_OP], mechanism=mechanism, state=state, regime="throughput")
+            rows.append([named(mechanism, state), f"{cell['value']:.3f}", f"{cell['low']:.3f} to {cell['high']:.3f}",
+                         f"{cell['layout_range']:.2f}", f"{cell['extra']:.0f}"])
+    return table(["site of `pte_val`", "overhead, cycles", "95% interval", "layout range", "more instructions"], rows, "lrrrr")
+
+
+@figure
+def question_retpoline():
+    data = example()
+    return ", ".join(f"{median_of(data, 'retpoline', None, regime)} cycles in `{regime}`"
+                     for regime in ("throughput", "latency", "cold", "random2"))
+
+
+@figure
+def question_once_lock():
+    return f"{median_of(example(), 'once_lock', None, 'throughput')} cycles in `throughput`"
+
+
+@figure
+def question_dyn():
+    data = example()
+    return (f"{median_of(data, 'dyn', None, 'throughput')} cycles for `dyn` and "
+            f"{median_of(data, 'table', None, 'throughput')} for `table` in `throughput`")
+
+
+@figure
+def question_patched():
+    data = example()
+    kernel = kernel_of(data, "mmap_perf", "site", "inline")
+    return f"`mmap_perf` is {kernel['value']:.1f}% slower ({kernel['low']:.1f} to {kernel['high']:.1f})"
+
+
+# ---- Workloads of the example.
+
+COLUMNS = [("table", None), ("site", "direct"), ("site", "inline"), ("flag", None), ("dyn", None), ("retpoline", None)]
+SHORT = ["mmap_perf", "page_fault", "fork_exit", "context_switch", "null_syscall", "kernel_build"]
+DEAREST = 3
+
+
+def percent(kernel):
+    number = kernel["value"]
+    text = f"{number:.1f}" if abs(number) >= 9.95 else f"{number:.2f}"
+    return text if kernel["resolved"] else f"({text})"
+
+
+def workload_of(data, name):
+    return of(data["workloads"], name=name)
+
+
+def kernel_of(data, workload, mechanism, state=None):
+    return of(workload_of(data, workload)["kernels"], mechanism=mechanism, state=state, option=None)
+
+
+def workload_row(workload, columns, dearest, precision):
+    row = [f"`{workload['name']}`"]
+    for mechanism, state in columns:
+        row.append(percent(of(workload["kernels"], mechanism=mechanism, state=state, option=None)))
+    options = [kernel for kernel in workload["kernels"] if kernel["option"] and kernel["resolved"] and kernel["value"] > 0]
+    options.sort(key=lambda kernel: -kernel["value"])
+    row.append(", ".join(f"{kernel['option']} {kernel['value']:.1f}" for kernel in options[:dearest]) or "none resolved")
+    if precision:
+        halves = sorted((kernel["high"] - kernel["low"]) / 2 for kernel in workload["kernels"] if not kernel["option"])
+        row += [f"{halves[len(halves) // 2]:.2f}", f"{workload['placement_percent']:.1f}"]
+    return row
+
+
+@figure
+def workloads():
+    rows = [workload_row(workload, COLUMNS, DEAREST, True) for workload in example()["workloads"]]
+    names = [named(*column) for column in COLUMNS]
+    return table(["workload", *names, "dearest kernel options", "±", "placement range"], rows, "l" + "r" * len(names) + "lrr")
+
+
+@figure
+def workloads_short():
+    data, columns = example(), [("table", None), ("site", "direct"), ("site", "inline"), ("retpoline", None)]
+    rows = [workload_row(workload_of(data, name), columns, 1, False) for name in SHORT]
+    return table(["workload", *(named(*column) for column in columns), "dearest kernel option"], rows, "lrrrrl")
+
+
+@figure
+def claim_here():
+    data = example()
+    shown = [kernel_of(data, "mmap_perf", *column) for column in (("table", None), ("site", "direct"), ("site", "inline"))]
+    return (f"`mmap_perf`, the benchmark of the claim, is {shown[0]['value']:.1f}% slower behind the table, "
+            f"{shown[1]['value']:.1f}% with direct calls and {shown[2]['value']:.1f}% with patched sites")
+
+
+@figure
+def density():
+    workload, linux = workload_of(example(), "mmap_perf"), load("reports/linux/debian-cloud.json")["linux"]
+    real = of(linux["workloads"], name="mmap_perf")
+    instructions = real["counts"][0]["per_unit"]["estimate"]
+    calls = sum(real["calls"].values())
+    here = 1000 * workload["hook_calls"] / workload["inline_instructions"]
+    return (f"The model kernel calls {here:.1f} hooks per 1,000 instructions in `mmap_perf`; Linux 6.1 calls "
+            f"{1000 * calls / instructions:.1f} ({calls:.0f} in {instructions:,.0f} instructions). A call with its touches takes "
+            f"{workload['inline_ns']:.0f} ns")
+
+
+@figure
+def prediction():
+    data, rows = example(), []
+    for mechanism, state in [("table", None), ("site", "direct"), ("retpoline", None)]:
+        kernel = kernel_of(data, "mmap_perf", mechanism, state)
+        if kernel["predicted_percent"] is not None:
+            rows.append([named(mechanism, state), f"{kernel['predicted_percent']:.1f}", f"{kernel['value']:.1f}"])
+    return table(["`mmap_perf`", "predicted, %", "measured, %"], rows, "lrr")
+
+
+@figure
+def hotness():
+    workload = workload_of(example(), "page_life")
+    shown = [of(workload["kernels"], option=option) for option in ("sanitize_mem", "init_on_free")]
+    return (f"`sanitize_mem` zeroes pages when they are freed and not when they are allocated: {shown[0]['value']:.1f}% "
+            f"more time in `page_life`. `init_on_free` zeroes them both times: {shown[1]['value']:.1f}%")
+
+
+@figure
+def profile():
+    lines = lines_of(ROOT / "reports" / "profile-mmap_perf.txt")
+    rows = [line.split(None, 1) for line in lines[1:9]]
+    return table(["share of samples", "function"], [[share, f"`{name}`"] for share, name in rows], "rl")
+
+
+# ---- Recorded output.
+
+@figure
+def gate_budgets():
+    return fenced(lines_of(GATE_BUDGETS), "toml")
+
+
+@figure
+def gate_output():
+    return fenced(lines_of(GATE))
+
+
+@figure
+def explain():
+    return fenced(lines_of(EXPLAIN))
+
+
+# ---- Code of this repository.
+
+@figure
+def uart_code():
+    """The bench target of the crate's front page, which a doctest compiles."""
+    lines = [line.removeprefix("//!").removeprefix(" ") for line in lines_of(ROOT / "src" / "lib.rs")]
+    try:
+        start = lines.index("pvbench::functions! {")
+        return fenced(lines[start:lines.index("```", start)], "rust")
+    except ValueError:
+        raise Missing("src/lib.rs has no block with pvbench::functions!") from None
+
+
+@figure
+def uart_budgets():
+    return fenced(lines_of(ROOT / "examples" / "uart_hal" / "budgets.toml")[2:8], "toml")
+
+
+# ---- Real kernels.
+
+def shares(workload, kernels):
+    row = []
+    for name in kernels:
+        percent_of = of(workload["counts"], kernel=name)["percent"]
+        row.append(f"{percent_of['estimate'] + 0.0:+.2f}".replace("-0.00", "0.00"))
+    return row
+
+
+@figure
+def linux_setting():
+    found = load("reports/linux/debian-cloud.json")
+    return f"{found['package']}, `{found['linux']['kernels'][0]['append']}`, QEMU {found['linux']['qemu']}, {date(found['date'])}"
+
+
+@figure
+def linux_debian():
+    rows = []
+    for workload in load("reports/linux/debian-cloud.json")["linux"]["workloads"]:
+        stock = of(workload["counts"], kernel="stock")["per_unit"]["estimate"]
+        rows.append([f"`{workload['name']}`, {workload['unit']}", f"{stock:,.0f}", *shares(workload, ["nopatch", "noalt"]),
+                     f"{sum(workload['calls'].values()):,.1f}"])
+    return table(["workload, unit", "instructions, `stock`", "`nopatch`, %", "`noalt`, %", "hook calls"], rows, "lrrrr")
+
+
+PARAVIRT = [("paravirt", "PARAVIRT"), ("paravirt-spinlocks", "+ SPINLOCKS"), ("xxl", "XXL"), ("xxl-spinlocks", "XXL + SPINLOCKS"),
+            ("noalt", "the same, never patched")]
+OTHERS = [("up", "SMP=n"), ("preempt", "PREEMPT"), ("retpoline", "retpolines, return thunks"),
+          ("stackprotector", "stack protector"), ("memcg", "MEMCG"), ("security", "security hooks")]
+NETWORK = [("audit", "AUDIT"), ("selinux", "SELinux with AUDIT")]
+
+
+@figure
+def linux_paravirt():
+    rows = []
+    for workload in load("reports/linux/options.json")["groups"][0]["workloads"]:
+        base = of(workload["counts"], kernel="base")["per_unit"]["estimate"]
+        rows.append([f"`{workload['name']}`", f"{base:,.0f}", *shares(workload, [name for name, _ in PARAVIRT])])
+    return table(["workload", "instructions without", *(f"{label}, %" for _, label in PARAVIRT)], rows, "lrrrrrr")
+
+
+@figure
+def linux_options():
+    groups, rows = load("reports/linux/options.json")["groups"], []
+    for workload in groups[0]["workloads"]:
+        network = of(groups[1]["workloads"], name=workload["name"])
+        rows.append([f"`{workload['name']}`", *shares(workload, [name for name, _ in OTHERS]),
+                     *shares(network, [name for name, _ in NETWORK])])
+    return table(["workload", *(label for _, label in OTHERS + NETWORK)], rows, "l" + "r" * len(OTHERS + NETWORK))
+
+
+def published():
+    with open(ROOT / "src" / "report" / "published.toml", "rb") as file:
+        return tomllib.load(file)["figure"]
+
+
+@figure
+def claim():
+    """Percent in mmap_perf above the same kernel without, from all sources."""
+    of_2009 = of(published(), id="mmap-perf-2009-05")["rows"]
+
+    def then(metric):
+        row = of(of_2009, metric=metric)
+        return f"{100 * (row['with'] / row['without'] - 1):+.2f}"
+
+    debian = of(load("reports/linux/debian-cloud.json")["linux"]["workloads"], name="mmap_perf")
+    built = of(load("reports/linux/options.json")["groups"][0]["workloads"], name="mmap_perf")
+    here = [kernel_of(example(), "mmap_perf", *column)["value"] for column in (("site", "inline"), ("table", None))]
+    return table(["where", "what", "%"], [
+        ["2009, CONFIG_PARAVIRT against none, Core 2", "instructions", then("instructions")],
+        ["the same run", "cycles", then("CPU cycles")],
+        ["Debian 6.1, hooks never patched against patched", "instructions", shares(debian, ["noalt"])[0]],
+        ["Linux 6.1 built small, all hooks against none, patched", "instructions", shares(built, ["xxl-spinlocks"])[0]],
+        ["the same, never patched", "instructions", shares(built, ["noalt"])[0]],
+        ["the model kernel, patched sites against inline", "time", f"{here[0]:+.2f}"],
+        ["the same, hooks behind the table", "time", f"{here[1]:+.2f}"],
+    ], "llr")
+
+
+@figure
+def linux_identical():
+    found = load("reports/linux/identical.json")
+    kinds = ", ".join(run["run"] for run in found["runs"])
+    return f"{len(found['runs'])} runs ({kinds}) wrote {'identical' if found['identical'] else 'different'} files"
+
+
+# ---- Validation.
+
+CONDITIONS = ["alone", "busy neighbour", "memory bus in use"]
+
+
+@figure
+def characteristics():
+    found, rows = load("reports/operating-characteristics.json")["experiments"], []
+    for difference in sorted({row["difference_percent"] for row in found}):
+        rows_of = [of(found, condition=condition, difference_percent=difference) for condition in CONDITIONS]
+        rows.append([f"{difference:g}%" if difference else "none: the same loop twice",
+                     f"{1000 * rows_of[0]['measuring_seconds_per_try']:.0f} ms",
+                     *(f"{row['found']:,} of {row['tries']:,}" for row in rows_of)])
+    return table(["true difference", "measuring", *CONDITIONS], rows, "lrrrr")
+
+
+@figure
+def characteristics_sum():
+    found = load("reports/operating-characteristics.json")
+    rows = found["experiments"]
+    equal = [row for row in rows if row["difference_percent"] == 0]
+    missed = sum(row["tries"] - row["interval_holds_the_truth"] for row in rows)
+    tries = sum(row["tries"] for row in rows)
+    return (f"{sum(row['found'] for row in equal)} of {sum(row['tries'] for row in equal):,} comparisons of a loop with itself "
+            f"were called a difference, {sum(row['found_on_the_wrong_side'] for row in rows)} differences had the wrong sign, and "
+            f"{missed} of {tries:,} intervals missed the truth ({found['cpu']}, {date(found['date'])})")
+
+
+@figure
+def selftest():
+    found = load("reports/operating-characteristics.json")["selftest"]
+    cycles = [abs(truth["estimate"] - truth["truth"]) for truth in found["truths"] if truth["unit"] == "cycles"]
+    return (f"In the recorded run {found['missed']} of {len(found['truths'])} intervals missed the truth, where "
+            f"{found['may_miss']} may by chance; no estimate in cycles was off by more than {max(cycles):.4f}")
+
+
+@figure
+def widths():
+    found = load("reports/widths.json")
+    rows = [[f"{run['time_seconds']} s", f"{run['workers']}", *(f"{run['median_width_cycles'][kind]:.5f}"
+                                                               for kind in ("blocks and workers", "layouts"))]
+            for run in found["runs"]]
+    return table(["time of the run", "workers", "width limited by blocks and workers, cycles", "limited by layouts"], rows, "rrrr")
+
+
+@figure
+def peers():
+    rows = []
+    for pair in load("reports/peers.json")["pairs"]:
+        for tool, found in pair["tools"].items():
+            rows.append([f"`{pair['op']}` {pair['to']} / {pair['from']}", tool, f"{found['seconds_median']:.1f}",
+                         f"{found['ratio_median']:.4f}", f"{100 * found['spread_sd']:.3f}%", f"{100 * found['spread_range']:.3f}%"])
+    return table(["pair", "tool", "time, s", "ratio", "spread (SD)", "spread (range)"], rows, "llrrrr")
+
+
+@figure
+def peers_setting():
+    found = load("reports/peers.json")
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return f"{versions}; {found['cpu']}, {date(found['date'])}, {found['repetitions']} repetitions in turn"
+
+
+def measured(value_of):
+    if isinstance(value_of, list):
+        numbers = [number for number in value_of if isinstance(number, (int, float))]
+        text = f"{len(numbers)} layouts, most {max(numbers):.4f}"
+        return "; ".join([text, *(item for item in value_of if isinstance(item, str))])
+    return f"{value_of:,}" if isinstance(value_of, int) else str(value_of)
+
+
+@figure
+def acceptance():
+    rows = [[found["promise"], measured(found["measured"]), "kept" if found["kept"] else "**missed**"]
+            for found in load("reports/acceptance.json")["promises"]]
+    return table(["promise", "measured", ""], rows)
+
+
+@figure
+def acceptance_setting():
+    found = load("reports/acceptance.json")
+    return f"{found['machine']}, {date(found['date'])}, {found['cells']:,} cells"
+
+
+@figure
+def page_size():
+    size = (EXAMPLE / "index.html").stat().st_size
+    return f"{size / 1e6:.1f} MB"
+
+
+@figure
+def user_crate():
+    found = load("reports/user-crate.json")
+    return f"{found['wall_seconds']:.0f} s on {found['cpus']} CPUs ({found['cpu_seconds']:.0f} s of CPU time, {found['cpu_model']})"
+
+
+@figure
+def same_shape():
+    found = load("reports/same-shape.json")["pairs"]
+    counted, equal = (sum(pair[key] for pair in found) for key in ("instructions_counted", "instructions_equal"))
+    compared, overlap = (sum(pair[key] for pair in found) for key in ("overheads_compared", "overheads_overlap"))
+    return (f"{equal} of {counted} cells execute the same number of instructions, and the intervals of {overlap} of {compared} "
+            f"overheads overlap")
+
+
+@figure
+def gate_validation():
+    rows = []
+    for found in load("reports/gate-validation.json")["results"]:
+        named_it = found.get("failed_and_named_it")
+        rows.append([found["what"] + (", beside a busy loop" if found["busy_neighbour"] else ""), str(found["runs"]),
+                     str(found["kept"]["count"]), str(found["failed"]["count"]), str(found["inconclusive"]["count"]),
+                     str(named_it["count"]) if named_it else "-", f"{found['seconds_median']:.1f}"])
+    return table(["source", "runs", "kept", "exceeded", "inconclusive", "named the cause", "seconds"], rows, "lrrrrrr")
+
+
+@figure
+def gate_validation_setting():
+    found = load("reports/gate-validation.json")
+    return f"{found['cpu']}, {date(found['date'])}, compilers at work on the other CPU"
+
+
+# ---- The command.
+
+def pages():
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def placed(text, body):
+    """A figure in its markers: a block if it has several lines, else within its line."""
+    return f"\n\n{body}\n\n" if "\n" in body else body
+
+
+def write(check):
+    """Writes all figures, or only compares them. Returns the faults."""
+    faults, used = [], {}
+    made = {}
+    for page in pages():
+        name, text = page.relative_to(ROOT), page.read_text(encoding="utf-8")
+        if len(re.findall(r"<!-- figures:", text)) != len(MARKER.findall(text)):
+            faults.append(f"{name}: a figure has no <!-- end -->")
+            continue
+
+        def one(match):
+            figure_name = match[1]
+            used.setdefault(figure_name, []).append(str(name))
+            if figure_name not in FIGURES:
+                faults.append(f"{name}: no figure has the name '{figure_name}'; scripts/figures.py --list has all")
+                return match[0]
+            try:
+                body = made.setdefault(figure_name, None) or FIGURES[figure_name]()
+            except (Missing, KeyError, TypeError, IndexError) as error:
+                faults.append(f"{name}: figure '{figure_name}' has no data: {error}")
+                return match[0]
+            made[figure_name] = body
+            whole = f"<!-- figures: {figure_name} -->{placed(text, body)}<!-- end -->"
+            if check and whole != match[0]:
+                faults.append(f"{name}: figure '{figure_name}' differs from its data; run scripts/figures.py")
+            return whole
+
+        changed = MARKER.sub(one, text)
+        if not check and changed != text:
+            page.write_text(changed, encoding="utf-8")
+            print(f"wrote {name}")
+    return faults, used
+
+
+def compact(document):
+    """JSON with a line per row of its lists."""
+    def shown(content):
+        if isinstance(content, list) and content:
+            return "[\n  " + ",\n  ".join(json.dumps(row) for row in content) + "\n ]"
+        return json.dumps(content)
+
+    return "{\n " + ",\n ".join(f"{json.dumps(key)}: {shown(content)}" for key, content in document.items()) + "\n}\n"
+
+
+def record(report, terminal, program):
+    with open(report, encoding="utf-8") as file:
+        DATA.write_text(compact(extract(json.load(file))), encoding="utf-8")
+    if terminal:
+        # Neither progress nor the path of the page.
+        lines = [line.rstrip() for line in pathlib.Path(terminal).read_text(encoding="utf-8").splitlines()
+                 if "% measured" not in line and not line.startswith("/")]
+        TERMINAL.write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
+    budgets = GATE_BUDGETS.relative_to(ROOT)
+    commands = [(GATE, 1, ["gate", report, "--budget", budgets]), (EXPLAIN, 0, ["explain", "pte_val", "site_callee_save"])]
+    for path, code, command in commands:
+        done = subprocess.run([program, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        if done.returncode != code:
+            sys.exit(f"figures.py: pvbench {command[0]} ended with {done.returncode}, not {code}; {path.name} is as before")
+        path.write_text("\n".join(line.rstrip() for line in done.stdout.splitlines()).strip() + "\n", encoding="utf-8")
+    print(f"recorded {DATA.relative_to(ROOT)}; run scripts/figures.py")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--record", metavar="REPORT.json", type=pathlib.Path)
+    parser.add_argument("--terminal", metavar="FILE")
+    parser.add_argument("--program", default=PROGRAM, type=pathlib.Path)
+    args = parser.parse_args()
+    if args.record:
+        return record(args.record.resolve(), args.terminal, args.program.resolve())
+    faults, used = write(args.check or args.list)
+    if args.list:
+        for name in FIGURES:
+            print(f"{name:24} {', '.join(used.get(name, ['unused']))}")
+        return 0
+    for fault in faults:
+        print(f"figures.py: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
