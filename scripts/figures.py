@@ -287,13 +287,6 @@ def answer():
 
 
 @figure
-def terminal_head():
-    lines = lines_of(TERMINAL)
-    start = next(i for i, line in enumerate(lines) if line.startswith("workloads:"))
-    return fenced(lines[start:start + 12])
-
-
-@figure
 def one_cell():
     cell = of(example()[KEPT_OP], mechanism="table", state=None, regime="throughput")
     return (f"`pte_val` behind `table` in `throughput`: {cell['value']:.3f} cycles above `inline`, 95% interval "
@@ -320,6 +313,11 @@ def site_states():
 
 
 @figure
+def retpoline_hot():
+    return f"{median_of(example(), 'retpoline', None, 'throughput')} cycles"
+
+
+@figure
 def question_retpoline():
     data = example()
     return ", ".join(f"{median_of(data, 'retpoline', None, regime)} cycles in `{regime}`"
@@ -329,13 +327,6 @@ def question_retpoline():
 @figure
 def question_once_lock():
     return f"{median_of(example(), 'once_lock', None, 'throughput')} cycles in `throughput`"
-
-
-@figure
-def question_dyn():
-    data = example()
-    return (f"{median_of(data, 'dyn', None, 'throughput')} cycles for `dyn` and "
-            f"{median_of(data, 'table', None, 'throughput')} for `table` in `throughput`")
 
 
 @figure
@@ -638,7 +629,7 @@ def measured(value_of):
         numbers = [number for number in value_of if isinstance(number, (int, float))]
         text = f"{len(numbers)} layouts, most {max(numbers):.4f}"
         return "; ".join([text, *(item for item in value_of if isinstance(item, str))])
-    return f"{value_of:,}" if isinstance(value_of, int) else str(value_of)
+    return f"{value_of:,}" if isinstance(value_of, int) else re.sub(r" ?\[\]|[\[\]']", "", str(value_of))
 
 
 @figure
