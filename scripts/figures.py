@@ -558,8 +558,8 @@ def claim_short():
 @figure
 def linux_identical():
     found = load("reports/linux/identical.json")
-    kinds = ", ".join(run["run"] for run in found["runs"])
-    return f"{len(found['runs'])} runs ({kinds}) wrote {'identical' if found['identical'] else 'different'} files"
+    kinds = "; ".join(run["run"] for run in found["runs"])
+    return f"{len(found['runs'])} runs wrote {'identical' if found['identical'] else 'different'} files ({kinds})"
 
 
 # ---- Validation.

@@ -161,12 +161,7 @@ def main():
                   for op, first, second in PAIRS],
     }
     args.out.write_text(json.dumps(found, indent=1) + "\n")
-    print("| pair | tool | time, s | ratio | spread (SD) | spread (range) |\n|---|---|---:|---:|---:|---:|")
-    for pair in found["pairs"]:
-        for tool, of in pair["tools"].items():
-            deviation = "" if of["spread_sd"] is None else f"{100 * of['spread_sd']:.3f}%"
-            print(f"| `{pair['op']}` {pair['to']} / {pair['from']} | {tool} | {of['seconds_median']:.1f} | "
-                  f"{of['ratio_median']:.4f} | {deviation} | {100 * of['spread_range']:.3f}% |")
+    print(f"wrote {args.out}; scripts/figures.py writes its table into docs/validation.md")
 
 
 if __name__ == "__main__":
