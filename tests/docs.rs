@@ -100,7 +100,7 @@ fn the_readme_fits_on_a_page() {
 fn every_page_of_docs_begins_with_the_question_that_it_answers() {
     for (name, text) in pages().iter().filter(|(name, _)| name.starts_with("docs/")) {
         let title = text.lines().next().unwrap_or_default();
-        assert!(title.starts_with("# ") && title.ends_with('?'), "{name}: the title is no question: {title}");
+        assert!(title.starts_with("# ") && title.ends_with('?'), "{name}: the title is not a question: {title}");
     }
 }
 
