@@ -1,4 +1,4 @@
-//! The time to switch every site of this program from one platform to the other, through each writer.
+//! The time to switch every site of this program from one body to the other, through each writer.
 //!
 //! The name has the number of sites, since it varies with the build: unused functions keep their records.
 
@@ -16,8 +16,7 @@ fn switch(c: &mut Criterion) {
         Err(error) => return eprintln!("patch: the sites cannot be read: {error}"),
     };
     let ops = op_entries();
-    let targets =
-        |platform| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(platform))).collect() };
+    let targets = |body| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(body))).collect() };
     let (native, xen) = (targets(BodyKind::Native), targets(BodyKind::Xen));
     let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("patch: no sites") };
     let span = first.address..last.address + last.length;

@@ -81,8 +81,8 @@ impl Dispatch for Kcfi {
         Some(KCFI.extent())
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let preamble = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let preamble = match body {
             BodyKind::Native => O::native_kcfi as *const () as usize,
             BodyKind::Xen => xen_kcfi::<O> as *const () as usize,
         };
@@ -129,8 +129,8 @@ impl Dispatch for FineIbt {
         Some(FINEIBT.extent())
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let preamble = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let preamble = match body {
             BodyKind::Native => O::native_fineibt as *const () as usize,
             BodyKind::Xen => xen_fineibt::<O> as *const () as usize,
         };
@@ -173,11 +173,11 @@ impl Dispatch for Endbr {
         Some(ENDBR.extent())
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let body = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let callee = match body {
             BodyKind::Native => O::native_endbr as *const () as usize,
             BodyKind::Xen => xen_endbr::<O> as *const () as usize,
         };
-        ENDBR.set(O::SLOT, body);
+        ENDBR.set(O::SLOT, callee);
     }
 }

@@ -75,8 +75,8 @@ macro_rules! compare_tree {
                 Some(COMPARED.extent())
             }
 
-            fn bind<O: Op>(platform: BodyKind) {
-                COMPARED.bind::<O>(platform);
+            fn bind<O: Op>(body: BodyKind) {
+                COMPARED.bind::<O>(body);
             }
         }
     };

@@ -85,8 +85,8 @@ impl Dispatch for Dyn {
         Some((&raw const OBJECTS as usize, size_of::<Objects>()))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let object: &'static dyn Hook = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let object: &'static dyn Hook = match body {
             BodyKind::Native => &Native::<O>(PhantomData),
             BodyKind::Xen => &Xen::<O>(PhantomData),
         };

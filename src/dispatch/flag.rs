@@ -47,8 +47,8 @@ impl Dispatch for Flag {
         Some((&raw const XEN as usize, size_of::<Flagged>()))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
+    fn bind<O: Op>(body: BodyKind) {
         // SAFETY: no call runs meanwhile (contract of `bind`).
-        unsafe { *XEN.0.get() = platform == BodyKind::Xen };
+        unsafe { *XEN.0.get() = body == BodyKind::Xen };
     }
 }

@@ -46,7 +46,7 @@ impl Dispatch for FnPointer {
         Some((&raw const POINTERS as usize, size_of_val(&POINTERS)))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+    fn bind<O: Op>(body: BodyKind) {
+        POINTERS[O::SLOT].store(body.callee::<O>() as *mut (), Ordering::Relaxed);
     }
 }

@@ -50,7 +50,7 @@ impl Dispatch for Got {
         Some(GOT.extent())
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        GOT.bind::<O>(platform);
+    fn bind<O: Op>(body: BodyKind) {
+        GOT.bind::<O>(body);
     }
 }

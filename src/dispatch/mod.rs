@@ -282,7 +282,7 @@ pub trait Dispatch: 'static {
         None
     }
 
-    /// Binds `O` to a platform's body for all later calls. No other thread may be in [`Dispatch::call`] of this
+    /// Binds `O` to a body for all later calls. No other thread may be in [`Dispatch::call`] of this
     /// mechanism meanwhile. Mechanisms that do not switch ignore it.
-    fn bind<O: Op>(_platform: BodyKind) {}
+    fn bind<O: Op>(_body: BodyKind) {}
 }

@@ -54,7 +54,7 @@ impl Dispatch for Plt {
         Some(GOT_PLT.word(O::SLOT))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        GOT_PLT.bind::<O>(platform);
+    fn bind<O: Op>(body: BodyKind) {
+        GOT_PLT.bind::<O>(body);
     }
 }

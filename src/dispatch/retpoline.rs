@@ -76,8 +76,8 @@ impl Dispatch for Retpoline {
         Table::data()
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        Table::bind::<O>(platform);
+    fn bind<O: Op>(body: BodyKind) {
+        Table::bind::<O>(body);
     }
 }
 
@@ -116,7 +116,7 @@ impl Dispatch for RetpolineLfence {
         Table::data()
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        Table::bind::<O>(platform);
+    fn bind<O: Op>(body: BodyKind) {
+        Table::bind::<O>(body);
     }
 }

@@ -54,7 +54,7 @@ impl Dispatch for Site {
     }
 
     /// Writes the slot that unpatched sites call through; `table` shares it.
-    fn bind<O: Op>(platform: BodyKind) {
-        Table::bind::<O>(platform);
+    fn bind<O: Op>(body: BodyKind) {
+        Table::bind::<O>(body);
     }
 }

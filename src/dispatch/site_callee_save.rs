@@ -64,7 +64,7 @@ impl Dispatch for SiteCalleeSave {
     }
 
     /// Writes the slot that unpatched sites call through; `table_callee_save` shares it.
-    fn bind<O: Op>(platform: BodyKind) {
-        TableCalleeSave::bind::<O>(platform);
+    fn bind<O: Op>(body: BodyKind) {
+        TableCalleeSave::bind::<O>(body);
     }
 }

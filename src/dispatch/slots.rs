@@ -38,9 +38,9 @@ impl Slots {
         self.0[slot].store(callee as *mut (), Ordering::Relaxed);
     }
 
-    /// Stores the address of a platform's body of `O` in its slot.
-    pub fn bind<O: Op>(&self, platform: BodyKind) {
-        self.set(O::SLOT, platform.body::<O>() as usize);
+    /// Stores the address of a body of `O` in its slot.
+    pub fn bind<O: Op>(&self, body: BodyKind) {
+        self.set(O::SLOT, body.callee::<O>() as usize);
     }
 }
 

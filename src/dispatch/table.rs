@@ -51,7 +51,7 @@ impl Dispatch for Table {
         Some(PV_OPS.extent())
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        PV_OPS.bind::<O>(platform);
+    fn bind<O: Op>(body: BodyKind) {
+        PV_OPS.bind::<O>(body);
     }
 }

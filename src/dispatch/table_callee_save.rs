@@ -41,7 +41,7 @@ impl Dispatch for TableCalleeSave {
         Some((&raw const CALLEE_SAVE as usize, size_of_val(&CALLEE_SAVE)))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        CALLEE_SAVE[SAVING].set(O::SLOT, platform.saving_body::<O>() as usize);
+    fn bind<O: Op>(body: BodyKind) {
+        CALLEE_SAVE[SAVING].set(O::SLOT, body.saving_callee::<O>() as usize);
     }
 }

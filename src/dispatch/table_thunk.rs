@@ -40,8 +40,8 @@ impl Dispatch for TableThunk {
         Some((&raw const CALLEE_SAVE as usize, size_of_val(&CALLEE_SAVE)))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let thunk: Body = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let thunk: Body = match body {
             BodyKind::Native => thunk::<O>(),
             BodyKind::Xen => xen_thunk::<O>,
         };

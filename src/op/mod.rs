@@ -11,6 +11,7 @@
 //!   table of function pointers. Mechanisms that need assembly are unavailable for it, with that reason: they put a
 //!   preamble in front of the body, copy it, or call it by another convention.
 
+mod body;
 pub mod callee_save;
 pub mod catalogue;
 mod cfi_hash;
@@ -19,7 +20,6 @@ mod list;
 pub(crate) mod meta;
 pub mod model;
 mod native;
-mod platform;
 pub mod regs;
 pub mod xen;
 
@@ -31,13 +31,13 @@ pub mod time;
 
 use std::arch::{asm, naked_asm};
 
+pub use body::BodyKind;
 pub use callee_save::spoils;
 pub use cfi_hash::cfi_hash;
 pub use function::Function;
 pub use list::{OpVisitor, Ops};
 pub use meta::{Bytes, Conventions, Group, Kind, OpMeta, Since};
 pub use model::CpuModel;
-pub use platform::BodyKind;
 pub use regs::{Args, Body, Reg, Register, Ret};
 
 /// Slots from here on belong to ops outside the catalogue.

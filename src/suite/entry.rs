@@ -28,9 +28,9 @@ pub struct OpEntry {
     pub returns: bool,
     /// The arguments to measure with; see [`Op::arguments`].
     pub arguments: fn(&mut CpuModel) -> [u64; 4],
-    /// The body on each platform.
+    /// The callee with each body.
     pub body: fn(BodyKind) -> Body,
-    /// The body that saves all registers except `rax`, on each platform.
+    /// The callee with each body that saves all registers except `rax`.
     pub saving: fn(BodyKind) -> Body,
     /// Whether the native instructions change registers other than `rax` and the flags.
     pub spoils: bool,
@@ -102,16 +102,15 @@ impl Pair {
 }
 
 impl OpEntry {
-    /// The patch target of the op on a platform.
+    /// The patch target of the op with a body.
     #[must_use]
-    pub fn target(&self, platform: BodyKind) -> Target {
-        let native = platform == BodyKind::Native;
-        let body = (self.body)(platform) as usize;
+    pub fn target(&self, body: BodyKind) -> Target {
+        let native = body == BodyKind::Native;
         Target {
             op: self.meta.name,
             native,
-            body,
-            saving: (self.saving)(platform) as usize,
+            body: (self.body)(body) as usize,
+            saving: (self.saving)(body) as usize,
             // Xen's patcher treats its hooks as C functions (`xen_patch()`, with four exceptions).
             bytes: if native { self.meta.bytes } else { Bytes::Call },
             code: if native { self.native_code() } else { Vec::new() },
@@ -162,8 +161,8 @@ impl OpEntry {
             arity: O::Args::ARITY,
             returns: O::Ret::HAS_VALUE,
             arguments: |cpu| O::arguments(cpu).to_words(),
-            body: |platform| platform.body::<O>(),
-            saving: |platform| platform.saving_body::<O>(),
+            body: |body| body.callee::<O>(),
+            saving: |body| body.saving_callee::<O>(),
             spoils: crate::op::spoils::<O>(),
             assembly: O::ASSEMBLY,
             instructions: O::INSTRUCTIONS,
