@@ -3,12 +3,13 @@
 mod alone;
 
 use pvbench::clock::Clock;
-use pvbench::dispatch::{All, Dispatch};
+use pvbench::dispatch::All;
 use pvbench::measure::variant::{MechanismState, Treatments};
 use pvbench::measure::workload_bench::{WorkloadBench, WorkloadError, WorkloadJob};
 use pvbench::op::irq::SaveFl;
+use pvbench::prelude::*;
 use pvbench::suite::OpEntry;
-use pvbench::workload::{Failure, Random, Workload, WorkloadEntry, WorkloadMeta};
+use pvbench::workload::WorkloadEntry;
 
 /// A workload that returns another value with `table`.
 struct Lying;

@@ -2,8 +2,16 @@
 
 use std::arch::asm;
 
+use super::descriptor::Descriptor;
 use crate::dispatch::Dispatch;
 use crate::op::{Args, Op, Ret};
+
+pub(super) const LATENCY: Descriptor = Descriptor {
+    name: "latency",
+    summary: "each call's first argument depends on the result of the one before",
+    select: |loops| loops.latency,
+    ..Descriptor::BASE
+};
 
 /// `x = first argument; repeat passes { 8 x: x = feed(x, call(x, ..)) }`
 ///

@@ -2,8 +2,16 @@
 
 use std::arch::asm;
 
+use super::descriptor::Descriptor;
 use crate::dispatch::Dispatch;
 use crate::op::{Args, Op, Ret};
+
+pub(super) const PRESSURE: Descriptor = Descriptor {
+    name: "pressure",
+    summary: "eight values live in registers across every call",
+    select: |loops| Some(loops.pressure),
+    ..Descriptor::BASE
+};
 
 /// `v0..v7 live; repeat passes { 8 x: { touch(v0..v7); sink(call(launder(args))) } }`
 ///

@@ -1,7 +1,11 @@
 //! Independent calls.
 
+use super::descriptor::Descriptor;
 use crate::dispatch::Dispatch;
 use crate::op::{Args, Op, Ret};
+
+pub(super) const THROUGHPUT: Descriptor =
+    Descriptor { name: "throughput", summary: "independent calls, eight sites per pass", ..Descriptor::BASE };
 
 /// `repeat passes { 8 x: sink(call(launder(args))) }`
 ///
