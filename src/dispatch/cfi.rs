@@ -57,6 +57,7 @@ impl Dispatch for Kcfi {
         year: Some(2022),
         step: Some("the caller checks its callee's type"),
     };
+    const TABLE: Option<&'static Slots> = Some(&KCFI);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -70,15 +71,6 @@ impl Dispatch for Kcfi {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(KCFI.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some(KCFI.extent())
     }
 
     fn bind<O: Op>(body: BodyKind) {
@@ -106,6 +98,7 @@ impl Dispatch for FineIbt {
         year: Some(2023),
         step: Some("the callee checks its caller's type"),
     };
+    const TABLE: Option<&'static Slots> = Some(&FINEIBT);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -118,15 +111,6 @@ impl Dispatch for FineIbt {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(FINEIBT.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some(FINEIBT.extent())
     }
 
     fn bind<O: Op>(body: BodyKind) {
@@ -151,6 +135,7 @@ impl Dispatch for Endbr {
         summary: "the table, to a callee that starts with endbr64",
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Some(&ENDBR);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -162,15 +147,6 @@ impl Dispatch for Endbr {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(ENDBR.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some(ENDBR.extent())
     }
 
     fn bind<O: Op>(body: BodyKind) {

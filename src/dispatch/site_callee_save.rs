@@ -29,6 +29,7 @@ impl Dispatch for SiteCalleeSave {
         year: Some(2009),
         step: Some("callee-save sites rewritten at boot"),
     };
+    const TABLE: Option<&'static Slots> = TableCalleeSave::TABLE;
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -52,11 +53,6 @@ impl Dispatch for SiteCalleeSave {
                 out("k6") _, out("k7") _);
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        TableCalleeSave::pointer::<O>()
     }
 
     fn data() -> Option<(usize, usize)> {

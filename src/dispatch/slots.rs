@@ -7,8 +7,8 @@ use crate::op::{BodyKind, Op};
 
 /// A table of bodies, one word per slot. Assembly reads it as plain words: `table + 8*slot`.
 ///
-/// A mechanism of a user's own can keep its function pointers in one: `static TABLE: Slots = Slots::new();`. Its
-/// [`Dispatch::bind`](super::Dispatch::bind) writes the table with [`Slots::bind`].
+/// A mechanism of a user's own can keep its function pointers in one, `static POINTERS: Slots = Slots::new();`, and
+/// name it as its [`Dispatch::TABLE`](super::Dispatch::TABLE).
 #[repr(C, align(64))]
 pub struct Slots([AtomicPtr<()>; SLOTS]);
 
@@ -31,6 +31,13 @@ impl Slots {
     #[must_use]
     pub fn extent(&self) -> (usize, usize) {
         (std::ptr::from_ref(self) as usize, size_of::<Self>())
+    }
+
+    /// The address of the callee in a slot.
+    #[inline(always)]
+    #[must_use]
+    pub fn load(&self, slot: usize) -> *mut () {
+        self.0[slot].load(Ordering::Relaxed)
     }
 
     /// Stores the address of a callee in a slot.

@@ -6,7 +6,7 @@
 //! instructions and a return, or a thunk if these clobber more.
 
 use super::callee_save::{self, CALLEE_SAVE, SAVING};
-use super::{CallSequence, Dispatch, Mechanism};
+use super::{CallSequence, Dispatch, Mechanism, Slots};
 use crate::op::{BodyKind, Op};
 
 /// An indirect call through the table, of a callee that saves registers.
@@ -25,16 +25,12 @@ impl Dispatch for TableCalleeSave {
         year: Some(2009),
         step: Some("hot hooks keep all registers but rax"),
     };
+    const TABLE: Option<&'static Slots> = Some(&CALLEE_SAVE[SAVING]);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         // SAFETY: the caller's contract; `bind` stores only such bodies in the table.
         unsafe { callee_save::call::<O, SAVING>(args) }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(CALLEE_SAVE[SAVING].word(O::SLOT))
     }
 
     fn data() -> Option<(usize, usize)> {

@@ -4,7 +4,7 @@
 //! Machine code: as `table_callee_save`; the callee is eight pushes, a call of the body, eight pops and a return.
 
 use super::callee_save::{self, CALLEE_SAVE, THUNK};
-use super::{CallSequence, Dispatch, Mechanism};
+use super::{CallSequence, Dispatch, Mechanism, Slots};
 use crate::op::callee_save::{thunk, xen_thunk};
 use crate::op::{Body, BodyKind, Op};
 
@@ -24,16 +24,12 @@ impl Dispatch for TableThunk {
         step: Some("a C function behind a callee-save site, in a thunk"),
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Some(&CALLEE_SAVE[THUNK]);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         // SAFETY: the caller's contract; `bind` stores only such bodies in the table.
         unsafe { callee_save::call::<O, THUNK>(args) }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(CALLEE_SAVE[THUNK].word(O::SLOT))
     }
 
     fn data() -> Option<(usize, usize)> {
