@@ -39,7 +39,7 @@ unsafe impl Op for StartContextSwitch {
     unsafe fn xen((prev,): (u64,)) {
         // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is
         // changed.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let before = cpu.xen.lazy;
         if before == LazyMode::Mmu {
             cpu.xen.flush();
@@ -84,7 +84,7 @@ unsafe impl Op for EndContextSwitch {
     unsafe fn xen((next,): (u64,)) {
         // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is
         // changed.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         cpu.xen.flush();
         cpu.xen.lazy = LazyMode::None;
         let flags = flags_address(next);

@@ -116,7 +116,7 @@ unsafe impl Op for WriteCr0 {
     /// `xen_write_cr0`: keeps a copy, and passes only the TS bit to Xen.
     unsafe fn xen((cr0,): (u64,)) {
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         cpu.cpu.control.xen_cr0_value = cr0;
         cpu.xen.batched(Call::FpuTaskswitch { set: cr0 & CR0_TS != 0 }, LazyMode::Cpu);
     }

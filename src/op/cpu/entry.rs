@@ -164,7 +164,7 @@ unsafe impl Op for WriteIdtEntry {
         // SAFETY: the caller's gate.
         let gate = unsafe { (gate as *const [u64; 2]).read_unaligned() };
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let DescPtr { size, address } = cpu.cpu.tables.idt_desc;
         let target = entry_address(idt, entry, 16);
         let end = address.wrapping_add(u64::from(size) + 1);

@@ -53,7 +53,7 @@ const EXIT_OP: OpMeta = OpMeta { since: Since::Linux2630Only, bytes: Bytes::Inst
 /// As for [`CpuModel::current`].
 unsafe fn xen_sysret(cs: u16) {
     // SAFETY: the only reference to the model in use.
-    let cpu = unsafe { CpuModel::current() };
+    let cpu = &mut *unsafe { CpuModel::current() };
     let exit = &mut cpu.cpu.exit;
     exit.frame = [VGCF_IN_SYSCALL, exit.rcx, u64::from(cs), exit.r11, exit.old_rsp, u64::from(USER_DS)];
     cpu.xen.hypercall(Call::Iret);
@@ -65,7 +65,7 @@ unsafe fn xen_sysret(cs: u16) {
 /// As for [`CpuModel::current`].
 unsafe fn xen_iret() {
     // SAFETY: the only reference to the model in use.
-    let cpu = unsafe { CpuModel::current() };
+    let cpu = &mut *unsafe { CpuModel::current() };
     cpu.cpu.exit.frame[0] = 0;
     cpu.xen.hypercall(Call::Iret);
 }

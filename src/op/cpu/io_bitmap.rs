@@ -107,7 +107,7 @@ unsafe impl Op for LoadSp0 {
     /// `xen_load_sp0`: passes the stack to Xen, and stores it in the segment as on bare metal.
     unsafe fn xen((sp0,): (u64,)) {
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         cpu.xen.batched(Call::StackSwitch { ss: KERNEL_DS, sp: sp0 }, LazyMode::Cpu);
         cpu.cpu.tss.sp0 = sp0;
     }
@@ -219,7 +219,7 @@ unsafe impl Op for UpdateIoBitmap {
         // SAFETY: this function's contract.
         unsafe { Self::inline(()) };
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let tss = &cpu.cpu.tss;
         let bitmap = match tss.io_bitmap_base {
             IO_BITMAP_OFFSET_VALID_MAP => tss.bitmap.as_ptr() as u64,

@@ -60,7 +60,7 @@ unsafe fn xen_write(msr: u64, low: u64, high: u64) -> i32 {
     if let Some(&(_, which)) = SEGBASE.iter().find(|&&(base, _)| base == truncate_to_u32(msr)) {
         let base = truncate_to_u32(high) << 32 | truncate_to_u32(low);
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         if cpu.xen.hypercall(Call::SetSegmentBase { which, base }) == 0 { 0 } else { EIO }
     } else if IGNORED.contains(&truncate_to_u32(msr)) {
         0

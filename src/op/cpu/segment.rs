@@ -67,7 +67,7 @@ unsafe impl Op for LoadTls {
         // SAFETY: the caller's thread.
         let tls = unsafe { (thread as *const [u64; 3]).read_volatile() };
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         if cpu.xen.lazy == LazyMode::Cpu {
             cpu.cpu.segments.fs = 0;
         }

@@ -241,7 +241,7 @@ unsafe impl Op for LoadIdt {
             // SAFETY: within the table that the caller names.
             let gate = unsafe { gates.add(vector).read_volatile() };
             // SAFETY: the only reference to the model in use.
-            let cpu = unsafe { CpuModel::current() };
+            let cpu = &mut *unsafe { CpuModel::current() };
             if let Some(info) = trap::convert_gate(vector as u64, gate, &cpu.irq.stubs)
                 && let Some(entry) = cpu.cpu.tables.traps.get_mut(out)
             {
@@ -250,7 +250,7 @@ unsafe impl Op for LoadIdt {
             }
         }
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let tables = &mut cpu.cpu.tables;
         if let Some(end) = tables.traps.get_mut(out) {
             *end = TrapInfo::default();

@@ -66,7 +66,7 @@ unsafe impl Op for Halt {
     /// `arch/x86/xen/irq.c`, `xen_halt`: with events masked nothing could wake this CPU, so it goes down instead.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use; it ends before the call below.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         if cpu.xen.info.evtchn_upcall_mask != 0 {
             cpu.xen.hypercall(Call::VcpuDown { vcpu: cpu.irq.cpu });
         } else {

@@ -71,7 +71,7 @@ unsafe impl Op for InitIrq {
     /// bit with a locked instruction (`sync_set_bit`), because the hypervisor may read the words meanwhile.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         cpu.irq.evtchn_bound.fill(!0);
         for port in 0..EVENT_CHANNELS {
             // SAFETY: an aligned word of the model, which stays alive; nothing else accesses it meanwhile.

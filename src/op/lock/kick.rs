@@ -65,7 +65,7 @@ unsafe impl Op for Wait {
     unsafe fn xen((ptr, val): (u64, u64)) {
         // SAFETY: the only reference to the model in use. The byte may lie in the model, so no reference is kept while
         // it is read.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let Some(port) = kicker_port(cpu, cpu.irq.cpu) else { return };
         let nested = cpu.lock.wait_nest.fetch_add(1, Ordering::SeqCst);
         if nested == 0 && is_pending(cpu, port) {
@@ -112,7 +112,7 @@ unsafe impl Op for Kick {
     /// `arch/x86/xen/spinlock.c`, `xen_qlock_kick`.
     unsafe fn xen((number,): (u64,)) {
         // SAFETY: the only reference to the model in use.
-        kick(unsafe { CpuModel::current() }, number);
+        kick(&mut *unsafe { CpuModel::current() }, number);
     }
 
     fn arguments(_: &mut CpuModel) -> (u64,) {

@@ -30,7 +30,7 @@ unsafe impl Op for VcpuIsPreempted {
     /// `drivers/xen/time.c`, `xen_vcpu_stolen`: reads the run state that Xen writes to the guest's memory.
     unsafe fn xen((number,): (u64,)) -> u64 {
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let area = usize::try_from(number).ok().and_then(|number| cpu.time.runstate.get(number));
         // SAFETY: a reference to an initialised field; volatile, because the hypervisor writes it.
         area.is_some_and(|area| unsafe { (&raw const area.state).read_volatile() } == RUNSTATE_RUNNABLE) as u64

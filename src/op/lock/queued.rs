@@ -111,7 +111,7 @@ unsafe impl Op for QueuedSpinLockSlowpath {
     unsafe fn xen((lock, _): (u64, u64)) {
         // SAFETY: the only reference to the model in use. The lock may lie in the model, so no reference is kept while
         // it is used; the same holds below.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let index = cpu.lock.nodes[0].count;
         cpu.lock.nodes[0].count = index.wrapping_add(1);
         if let Some(node) = cpu.lock.nodes.get_mut(index as usize) {
@@ -161,7 +161,7 @@ unsafe fn wait_head_or_lock(lock: &RawSpinlock, byte: &AtomicU8, both: &AtomicU1
         }
         lock.word.fetch_and(!PENDING, Ordering::SeqCst);
         // SAFETY: the caller's contract; the reference ends before the lock is used again.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         if let Some(port) = kicker_port(cpu, cpu.irq.cpu) {
             cpu.xen.hypercall(Call::SchedPoll { port });
         }
@@ -218,11 +218,11 @@ unsafe fn unlock_slowpath(address: u64, byte: &AtomicU8, found: u8) {
         return;
     }
     // SAFETY: the caller's contract; the reference ends before the lock is used.
-    let waiter = unhash(unsafe { CpuModel::current() }, address);
+    let waiter = unhash(&mut *unsafe { CpuModel::current() }, address);
     byte.store(0, Ordering::Release);
     if let Some(waiter) = waiter {
         // SAFETY: as above.
-        kick(unsafe { CpuModel::current() }, waiter);
+        kick(&mut *unsafe { CpuModel::current() }, waiter);
     }
 }
 

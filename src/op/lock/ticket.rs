@@ -77,14 +77,14 @@ impl XenSpinlock<'_> {
     unsafe fn lock_slow(&self, address: u64) -> bool {
         // SAFETY: the caller's contract. The lock may lie in the model, so no reference is kept while it is used; the
         // same holds below.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let Some(port) = kicker_port(cpu, cpu.irq.cpu) else { return false };
         // A port was found, so the number is within the array.
         let own = cpu.irq.cpu as usize % CPUS;
         let before = std::mem::replace(&mut cpu.lock.spinners[own], address);
         self.spinners.fetch_add(1, Ordering::SeqCst);
         // SAFETY: as above.
-        clear_pending(unsafe { CpuModel::current() }, port);
+        clear_pending(&mut *unsafe { CpuModel::current() }, port);
         let got = self.try_lock();
         if !got {
             // SAFETY: as above.
@@ -232,7 +232,7 @@ unsafe impl Op for SpinUnlock {
 #[cold]
 unsafe fn unlock_slow(address: u64) {
     // SAFETY: the caller's contract.
-    let cpu = unsafe { CpuModel::current() };
+    let cpu = &mut *unsafe { CpuModel::current() };
     if let Some(waiter) = cpu.lock.spinners.iter().position(|&lock| lock == address) {
         kick(cpu, waiter as u64);
     }

@@ -190,7 +190,7 @@ unsafe impl Op for SetPteAt {
     /// once. In another address space, or if Xen refuses that update, it does what `set_pte` does.
     unsafe fn xen((mm, addr, ptep, pte): (u64, u64, u64, u64)) {
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let in_use = mm == &raw const cpu.mmu.mm as u64 || mm == &raw const cpu.mmu.init_mm as u64;
         let xen = &mut cpu.xen;
         let call = Call::UpdateVaMapping { va: addr, val: pte, flags: 0 };
@@ -345,7 +345,7 @@ unsafe impl Op for KmapAtomicPte {
     /// `arch/x86/xen/mmu.c`, `xen_kmap_atomic_pte`: maps a pinned table read-only, by the body of `set_pte`.
     unsafe fn xen((page, kind): (u64, u64)) -> u64 {
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let pinned = cpu.xen.memory.map.get(page as usize).is_some_and(|page| page.pinned);
         let flags = if pinned { 0x61 } else { 0x63 };
         let pte = cpu.xen.p2m.make(page << 12 | flags);

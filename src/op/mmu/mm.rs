@@ -130,7 +130,7 @@ unsafe fn with_lock(mm: u64, action: impl FnOnce(&mut CpuModel, u64)) {
         std::hint::spin_loop();
     }
     // SAFETY: the only reference to the model in use.
-    action(unsafe { CpuModel::current() }, pgd);
+    action(&mut *unsafe { CpuModel::current() }, pgd);
     // SAFETY: as for taking the lock.
     unsafe { &*lock }.store(0, Ordering::Release);
 }

@@ -41,7 +41,7 @@ unsafe impl Op for PgdAlloc {
         // SAFETY: the caller's mm; no reference to the model is alive yet.
         let pgd = unsafe { (&raw const (*(mm as *const Mm)).pgd).read() };
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let user = cpu.mmu.free_page;
         let memory = &mut cpu.xen.memory;
         let pfn = memory.virt_to_pfn(user);
@@ -90,7 +90,7 @@ unsafe impl Op for PgdFree {
     /// `arch/x86/xen/mmu_pv.c`, `xen_pgd_free`: returns user mode's root to the page allocator.
     unsafe fn xen((_, pgd): (u64, u64)) {
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         if let Some(page) = cpu.xen.memory.page_of_mut(pgd)
             && page.private != 0
         {

@@ -162,7 +162,7 @@ unsafe impl Op for WriteCr3 {
     /// batched until the end of a context switch.
     unsafe fn xen((cr3,): (u64,)) {
         // SAFETY: the only reference to the model in use.
-        xen_write_cr3(unsafe { CpuModel::current() }, cr3);
+        xen_write_cr3(&mut *unsafe { CpuModel::current() }, cr3);
     }
 
     /// The root in use, as in a switch between threads of a process: every call does the same work.

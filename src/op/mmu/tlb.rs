@@ -41,7 +41,7 @@ unsafe impl Op for FlushTlbUser {
     /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use.
-        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
+        xen_flush(&mut *unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
     }
 
     fn arguments(cpu: &mut CpuModel) {
@@ -82,7 +82,7 @@ unsafe impl Op for FlushTlbKernel {
     /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`: Xen's guests have no global pages.
     unsafe fn xen((): ()) {
         // SAFETY: the only reference to the model in use.
-        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
+        xen_flush(&mut *unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
     }
 
     fn arguments(cpu: &mut CpuModel) {
@@ -111,7 +111,7 @@ unsafe impl Op for FlushTlbOneUser {
     /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb_one_user`
     unsafe fn xen((address,): (u64,)) {
         // SAFETY: the only reference to the model in use.
-        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::InvlpgLocal, address);
+        xen_flush(&mut *unsafe { CpuModel::current() }, MmuExtCmd::InvlpgLocal, address);
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {

@@ -108,7 +108,7 @@ unsafe impl Op for FlushTlbMulti {
             return;
         }
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let one_page = (end != FLUSH_ALL && end.wrapping_sub(start) <= 4096).then_some(start);
         xen_flush(&mut cpu.xen, one_page, cpus & cpu.mmu.online);
     }
@@ -177,7 +177,7 @@ unsafe impl Op for FlushTlbOthers {
         // SAFETY: the caller's mask, copied before any reference to the model.
         let cpus = unsafe { (cpus as *const u64).read() };
         // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        let cpu = &mut *unsafe { CpuModel::current() };
         let others = cpus & cpu.mmu.online & !(1 << (cpu.irq.cpu % super::CPUS as u64));
         xen_flush(&mut cpu.xen, (va != FLUSH_ALL).then_some(va), others);
     }
