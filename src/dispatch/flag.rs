@@ -36,7 +36,7 @@ impl Dispatch for Flag {
         unsafe {
             asm!("cmp byte ptr [rip + {xen}], 0", "jne {on_xen}", xen = sym XEN, on_xen = label {
                 let [a, b, c, d] = args.into_regs();
-                // SAFETY: the caller's contract is that of this body.
+                // SAFETY: `xen_entry` has the contract of this function, which the caller meets.
                 return unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) };
             }, options(nostack, readonly));
             O::inline(args)

@@ -87,7 +87,8 @@ impl Dispatch for RetpolineLfence {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: as above.
+        // SAFETY: the block must declare what it changes: the thunk jumps to the body in `r11`, which follows the C
+        // ABI, whose clobbers are declared.
         unsafe {
             asm!("mov r11, qword ptr [rip + {pv_ops} + {offset}]", "call {thunk}", pv_ops = sym PV_OPS,
                 offset = const O::SLOT * 8, thunk = sym lfence_thunk,

@@ -29,7 +29,8 @@ impl Dispatch for TableCalleeSave {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract; `bind` stores only such bodies in the table.
+        // SAFETY: `callee_save::call` needs a table of bodies that save registers, which `bind` stores, and the
+        // contract of this function.
         unsafe { callee_save::call::<O, SAVING>(args) }
     }
 

@@ -372,7 +372,8 @@ impl LoopBench {
                 // An unrolled chain can only run exactly as many passes as it has copies.
                 Some(_) if is_cold => Some(Err("counted in throughput, whose loop this is".to_owned())),
                 Some(tracer) => {
-                    // SAFETY: as in `Window::call`.
+                    // SAFETY: `per_op` needs a loop that may be called with these arguments: they were made for the op
+                    // of this window.
                     let per_op = unsafe { tracer.per_op(window.run, &window.args) };
                     Some(per_op.map_err(|error| error.to_string()))
                 }

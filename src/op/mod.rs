@@ -114,7 +114,8 @@ pub unsafe trait Op: Sized + 'static {
     /// As for [`Op::inline`].
     #[inline(always)]
     unsafe fn inline_clobber(args: Self::Args) -> Self::Ret {
-        // SAFETY: the caller's contract; the template is empty.
+        // SAFETY: `inline` has the contract of this function, which the caller meets; the template of the block is
+        // empty.
         unsafe {
             let result = Self::inline(args);
             asm!("", clobber_abi("C"));
@@ -128,7 +129,7 @@ pub unsafe trait Op: Sized + 'static {
     /// As for [`Op::inline`].
     #[inline(never)]
     unsafe extern "C" fn native(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
-        // SAFETY: the caller's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(Self::Args::from_regs([a, b, c, d])).into_reg() }
     }
 
@@ -180,6 +181,6 @@ pub unsafe trait Op: Sized + 'static {
 /// As for [`Op::inline`]; the first `ARITY` registers are initialised.
 #[inline(never)]
 pub unsafe extern "C" fn xen_entry<O: Op>(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
-    // SAFETY: the caller's contract is this one's.
+    // SAFETY: `O::xen` has the contract of this function, which the caller meets.
     unsafe { O::xen(O::Args::from_regs([a, b, c, d])).into_reg() }
 }

@@ -166,7 +166,8 @@ impl std::ops::Deref for Installed {
 
 impl std::ops::DerefMut for Installed {
     fn deref_mut(&mut self) -> &mut CpuModel {
-        // SAFETY: as for `deref`.
+        // SAFETY: a unique reference needs a live model without other references in use: allocated by `install`, freed
+        // by `drop`; bodies run only between uses of this reference.
         unsafe { self.model.as_mut() }
     }
 }
@@ -187,8 +188,8 @@ impl Drop for Installed {
 }
 
 fn set_gs(base: usize) -> std::io::Result<()> {
-    // SAFETY: nothing else in a Rust program on x86-64 Linux uses the gs segment (psABI), so changing its base
-    // changes nobody's memory.
+    // SAFETY: the call must not change a base that other code uses: Rust programs on x86-64 Linux leave the gs segment
+    // alone (psABI).
     let done = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

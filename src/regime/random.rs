@@ -67,7 +67,8 @@ static CURRENT: Current = Current(UnsafeCell::new(None));
 /// # Safety
 /// Called by the one thread that runs [`random`](fn@random), and not from within it.
 pub unsafe fn set_sequence(change: impl FnOnce(&mut Option<TargetSequence>)) {
-    // SAFETY: the caller's contract.
+    // SAFETY: a unique reference needs that no other one is in use: only this thread uses the sequence (contract), and
+    // not from within `random`.
     change(unsafe { &mut *CURRENT.0.get() });
 }
 
@@ -89,7 +90,8 @@ static UNREAD_SLOT: UnreadSlot = UnreadSlot(UnsafeCell::new(0));
 pub unsafe extern "C" fn random<D: Dispatch, O: Op>(args: *const [u64; 4], passes: u64) -> u64 {
     // SAFETY: the caller's pointer.
     let args = O::Args::from_words(unsafe { *args });
-    // SAFETY: only this thread uses the sequence, and nothing called here changes it.
+    // SAFETY: a unique reference needs that no other one is in use: only this thread uses the sequence, and no callee
+    // of the loop does.
     let Some(sequence) = (unsafe { &mut *CURRENT.0.get() }) else { return 0 };
     let slot = D::pointer::<O>().unwrap_or(UNREAD_SLOT.0.get());
     let mut left = passes;

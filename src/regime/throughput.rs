@@ -38,6 +38,6 @@ pub unsafe extern "C" fn throughput<D: Dispatch, O: Op>(args: *const [u64; 4], p
 
 #[inline(always)]
 unsafe fn call_once<D: Dispatch, O: Op>(args: O::Args) {
-    // SAFETY: the caller's contract.
+    // SAFETY: `D::call` has the contract of this function, which the caller meets.
     unsafe { D::call::<O>(args.launder()) }.sink();
 }
