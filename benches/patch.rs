@@ -38,7 +38,7 @@ fn switch(c: &mut Criterion) {
                 for turn in 0..switches {
                     let targets = if turn % 2 == 0 { &native } else { &xen };
                     let start = Instant::now();
-                    // SAFETY: as above; the targets are those of the suite.
+                    // SAFETY: `boot` needs the targets of the sites' ops, and no thread in them: they are the suite's.
                     if let Err(error) = unsafe { text.boot(targets) } {
                         eprintln!("{name}: {error}");
                         std::process::exit(1);
@@ -48,7 +48,7 @@ fn switch(c: &mut Criterion) {
                 total
             });
         });
-        // SAFETY: as above.
+        // SAFETY: `restore` needs that no thread runs a site: no loop runs now.
         if let Err(error) = unsafe { text.restore() } {
             eprintln!("{name}: {error}");
             std::process::exit(1);

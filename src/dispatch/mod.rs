@@ -230,10 +230,10 @@ pub(crate) const VTABLE: usize = 1;
 ///     #[inline(always)]
 ///     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
 ///         if TRACED.load(Ordering::Relaxed) {
-///             // SAFETY: the caller's contract.
+///             // SAFETY: `Direct::call` has the contract of this function, which the caller meets.
 ///             return unsafe { Direct::call::<O>(args) };
 ///         }
-///         // SAFETY: the caller's contract.
+///         // SAFETY: `Inline::call` has the contract of this function, which the caller meets.
 ///         unsafe { Inline::call::<O>(args) }
 ///     }
 /// }

@@ -262,7 +262,7 @@ unsafe impl Op for ReadPmc {
         // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
         // one; it ends here.
         let err = &raw mut unsafe { CpuModel::current() }.cpu.words.err;
-        // SAFETY: this function's contract; the error goes into the model.
+        // SAFETY: `ReadMsrSafe::inline` needs a valid error pointer: it points into the model.
         unsafe { ReadMsrSafe::inline((msr, err as u64)) }
     }
 
