@@ -176,7 +176,6 @@
 //! | `linux` | the subcommand `linux`, which takes kernels apart and runs them | yes |
 //! | `catalogue` | all ops of Linux in [`pv_ops`](fn@pv_ops) instead of twelve; no effect on other suites | yes |
 //! | `workloads` | all workloads of the model kernel in [`pv_ops`](fn@pv_ops) instead of `mmap_perf` alone | yes |
-//! | `schema` | the JSON Schema of the report, generated from its types | no |
 //!
 //! With `default-features = false` the library has the sampler ([`measure::Sampler`]), which takes the ops of a
 //! [`Suite`], the estimates, the patching, and the report as data.

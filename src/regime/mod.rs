@@ -30,7 +30,7 @@ pub type Loop = unsafe extern "C" fn(args: *const [u64; 4], passes: u64) -> u64;
 
 /// The circumstances of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Regime {
     /// Independent calls, one after the other.
