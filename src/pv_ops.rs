@@ -16,7 +16,7 @@ use crate::workload::{self, Workload, Workloads};
 /// ```
 ///
 /// None in practice: tests build the suite.
-#[cfg_attr(not(feature = "instantiated"), inline)]
+#[inline(never)]
 pub fn pv_ops() -> Result<Suite, SuiteError> {
     let choices = Choices {
         quick_ops: Some(&QUICK_OPS),
@@ -89,14 +89,14 @@ impl Ops for BuiltIn {
 
 /// The ops of the built-in suite with the built-in mechanisms, in slot order.
 #[must_use]
-#[cfg_attr(not(feature = "instantiated"), inline)]
+#[inline(never)]
 pub fn op_entries() -> Vec<OpEntry> {
     entries::<BuiltIn, dispatch::All>()
 }
 
 /// The workloads of the built-in suite with the built-in mechanisms, in the order of the tables.
 #[must_use]
-#[cfg_attr(not(feature = "instantiated"), inline)]
+#[inline(never)]
 pub fn workload_entries() -> Vec<workload::WorkloadEntry> {
     workload::entries_of::<BuiltInWorkloads, dispatch::All>()
 }
