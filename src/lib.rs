@@ -45,9 +45,8 @@
 //! | [`report`], `gate` | the document and everything that is made from it; budgets |
 //! | [`selftest`], [`host`], [`clock`] | loops of known cost; facts of the machine, and its clocks |
 //!
-//! Features (all default but the last): `cli` adds [`main`](fn@main) and all that it runs, `html` the page and plots,
-//! `linux` real kernels, `catalogue` and `workloads` all ops and workloads of the built-in suite, `schema` the JSON
-//! Schema of the report.
+//! Features, all of them default: `cli` adds [`main`](fn@main) and all that it runs, `html` the page and plots, `linux`
+//! real kernels, `catalogue` and `workloads` all ops and workloads of the built-in suite.
 //!
 //! pvbench follows semantic versioning: before 1.0 a minor version may change the public interface, and a patch version
 //! only adds to it. Public are the items of this page and all types in their signatures.
