@@ -1,4 +1,4 @@
-//! The time to switch every site of this program from one platform to the other, through each writer.
+//! The time to switch every site of this program from one body to the other, through each writer.
 //!
 //! The name has the number of sites, since it varies with the build: unused functions keep their records.
 
@@ -16,8 +16,7 @@ fn switch(c: &mut Criterion) {
         Err(error) => return eprintln!("patch: the sites cannot be read: {error}"),
     };
     let ops = op_entries();
-    let targets =
-        |platform| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(platform))).collect() };
+    let targets = |body| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(body))).collect() };
     let (native, xen) = (targets(BodyKind::Native), targets(BodyKind::Xen));
     let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("patch: no sites") };
     let span = first.address..last.address + last.length;
@@ -39,7 +38,7 @@ fn switch(c: &mut Criterion) {
                 for turn in 0..switches {
                     let targets = if turn % 2 == 0 { &native } else { &xen };
                     let start = Instant::now();
-                    // SAFETY: as above; the targets are those of the suite.
+                    // SAFETY: `boot` needs the targets of the sites' ops, and no thread in them: they are the suite's.
                     if let Err(error) = unsafe { text.boot(targets) } {
                         eprintln!("{name}: {error}");
                         std::process::exit(1);
@@ -49,7 +48,7 @@ fn switch(c: &mut Criterion) {
                 total
             });
         });
-        // SAFETY: as above.
+        // SAFETY: `restore` needs that no thread runs a site: no loop runs now.
         if let Err(error) = unsafe { text.restore() } {
             eprintln!("{name}: {error}");
             std::process::exit(1);

@@ -4,7 +4,7 @@
 use crate::dispatch;
 use crate::op::{Op, OpVisitor, Ops, catalogue};
 use crate::suite::{Choices, OpEntry, Suite, SuiteError, entries};
-use crate::workload::{self, Measured, Workloads};
+use crate::workload::{self, Workload, Workloads};
 
 /// Builds the suite of the program `pvbench`: the ops of Linux's pv_ops, the workloads of the model kernel, and all
 /// mechanisms.
@@ -16,7 +16,7 @@ use crate::workload::{self, Measured, Workloads};
 /// ```
 ///
 /// None in practice: tests build the suite.
-#[cfg_attr(not(feature = "instantiated"), inline)]
+#[inline(never)]
 pub fn pv_ops() -> Result<Suite, SuiteError> {
     let choices = Choices {
         quick_ops: Some(&QUICK_OPS),
@@ -89,14 +89,14 @@ impl Ops for BuiltIn {
 
 /// The ops of the built-in suite with the built-in mechanisms, in slot order.
 #[must_use]
-#[cfg_attr(not(feature = "instantiated"), inline)]
+#[inline(never)]
 pub fn op_entries() -> Vec<OpEntry> {
     entries::<BuiltIn, dispatch::All>()
 }
 
 /// The workloads of the built-in suite with the built-in mechanisms, in the order of the tables.
 #[must_use]
-#[cfg_attr(not(feature = "instantiated"), inline)]
+#[inline(never)]
 pub fn workload_entries() -> Vec<workload::WorkloadEntry> {
     workload::entries_of::<BuiltInWorkloads, dispatch::All>()
 }
@@ -109,12 +109,12 @@ const fn is_built_in<O: Op>() -> bool {
 /// `workloads`. It is also a list for a suite of your own: `.workloads::<pvbench::BuiltInWorkloads>()`.
 ///
 /// ```
-/// use pvbench::workload::{Measured, WorkloadVisitor, Workloads as _};
+/// use pvbench::workload::{Workload, WorkloadVisitor, Workloads as _};
 ///
 /// struct Names(Vec<&'static str>);
 /// impl WorkloadVisitor for Names {
-///     fn visit<W: Measured>(&mut self) {
-///         self.0.push(W::NAME);
+///     fn visit<W: Workload>(&mut self) {
+///         self.0.push(W::META.name);
 ///     }
 /// }
 /// let mut names = Names(Vec::new());
@@ -127,8 +127,8 @@ impl Workloads for BuiltInWorkloads {
     fn visit(visitor: &mut impl workload::WorkloadVisitor) {
         struct Chosen<'a, V>(&'a mut V);
         impl<V: workload::WorkloadVisitor> workload::WorkloadVisitor for Chosen<'_, V> {
-            fn visit<W: Measured>(&mut self) {
-                if const { cfg!(feature = "workloads") || is_among(&QUICK_WORKLOADS, W::NAME) } {
+            fn visit<W: Workload>(&mut self) {
+                if const { cfg!(feature = "workloads") || is_among(&QUICK_WORKLOADS, W::META.name) } {
                     self.0.visit::<W>();
                 }
             }

@@ -231,7 +231,7 @@ fn limited(processes: u64) -> Option<(Output, tempfile::TempDir)> {
     // An unused user id, different for each limit that is tested at the same time.
     let user = 40_000 + std::process::id() % 10_000 + 10_000 * processes as u32 % 20_000;
     command.uid(user).gid(user).current_dir(folder.path()).env("TMPDIR", &out);
-    // SAFETY: as above.
+    // SAFETY: between fork and exec only async-signal-safe calls may be made: `limit` makes one system call.
     unsafe { command.pre_exec(move || limit(Resource::Nproc, processes)) };
     Some((command.output().unwrap(), folder))
 }

@@ -62,10 +62,10 @@ fn at(address: u64) -> Instruction {
 /// Checks the sums of the native and Xen bodies of each test op, after every order of binding.
 fn assert_switches<D: Dispatch>() {
     fn assert_sums<D: Dispatch, O: Op>(native: u64, xen: u64) {
-        for platform in [BodyKind::Native, BodyKind::Xen, BodyKind::Native, BodyKind::Xen, BodyKind::Xen] {
-            D::bind::<O>(platform);
-            let wanted = if platform == BodyKind::Native { native } else { xen };
-            assert_eq!(sum_per_call::<D, O>(), wanted, "{} {} {platform:?}", D::META.name, O::META.name);
+        for body in [BodyKind::Native, BodyKind::Xen, BodyKind::Native, BodyKind::Xen, BodyKind::Xen] {
+            D::bind::<O>(body);
+            let wanted = if body == BodyKind::Native { native } else { xen };
+            assert_eq!(sum_per_call::<D, O>(), wanted, "{} {} {body:?}", D::META.name, O::META.name);
         }
     }
     let _lock = lock_bindings();
@@ -76,11 +76,11 @@ fn assert_switches<D: Dispatch>() {
     assert_sums::<D, Long>(1, 2);
     assert_sums::<D, Called>(1, 2);
     // The other order; the bindings of two ops are independent.
-    for platform in [BodyKind::Xen, BodyKind::Native] {
-        D::bind::<Add>(platform);
-        D::bind::<Called>(if platform == BodyKind::Xen { BodyKind::Native } else { BodyKind::Xen });
-        assert_eq!(sum_per_call::<D, Add>() + sum_per_call::<D, Called>(), 3, "{} {platform:?}", D::META.name);
-        assert_eq!(sum_per_call::<D, Add>(), if platform == BodyKind::Xen { 2 } else { 1 }, "{}", D::META.name);
+    for body in [BodyKind::Xen, BodyKind::Native] {
+        D::bind::<Add>(body);
+        D::bind::<Called>(if body == BodyKind::Xen { BodyKind::Native } else { BodyKind::Xen });
+        assert_eq!(sum_per_call::<D, Add>() + sum_per_call::<D, Called>(), 3, "{} {body:?}", D::META.name);
+        assert_eq!(sum_per_call::<D, Add>(), if body == BodyKind::Xen { 2 } else { 1 }, "{}", D::META.name);
     }
 }
 
@@ -115,8 +115,8 @@ fn compare_trees_reach_the_body_they_are_bound_to() {
 fn an_indirect_function_reaches_the_native_body_whatever_is_bound() {
     const { assert!(!Ifunc::META.switches) };
     assert_eq!(Ifunc::unavailable(), None);
-    for platform in [BodyKind::Native, BodyKind::Xen] {
-        Ifunc::bind::<Add>(platform);
+    for body in [BodyKind::Native, BodyKind::Xen] {
+        Ifunc::bind::<Add>(body);
         assert_eq!(sum_per_call::<Ifunc, Add>(), 1);
         assert_eq!(sum_per_call::<Ifunc, Same>(), 0);
         assert_eq!(sum_per_call::<Ifunc, Long>(), 1);

@@ -1,62 +1,54 @@
-//! A crate outside the workspace that depends on this one by its path, built and run as a user would.
+//! A crate that depends on this one by its path, built and run as a user would.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use pvbench::report::Report;
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/own_suite");
+const TARGETS: [&str; 4] = ["uart", "two_suites", "refused", "same_shape"];
 
-/// Builds the fixture's bench targets once, and returns their folder.
-fn built() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own_suite");
-        // The fixture is copied so that nothing is written into the sources. The lock file is this crate's, so both use
-        // the same versions.
-        let folder = target.join("crate");
-        copy(Path::new(FIXTURE), &folder);
-        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-        let library = format!("path = {:?}", env!("CARGO_MANIFEST_DIR"));
-        assert!(manifest.contains(r#"path = "../../..""#), "the fixture no longer depends on this crate by its path");
-        std::fs::write(folder.join("Cargo.toml"), manifest.replace(r#"path = "../../..""#, &library)).unwrap();
-        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"), folder.join("Cargo.lock")).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["bench", "--offline", "--no-run", "--quiet", "--target-dir"]).arg(&target);
-        let output = cargo.current_dir(&folder).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        target.join("release/deps")
-    })
+/// A command of cargo for bench targets of the fixture. With the features and the profile of this test, the library is
+/// the one that this test links.
+fn cargo_bench(targets: &[&str]) -> Command {
+    let own = [
+        ("default", cfg!(feature = "default")),
+        ("catalogue", cfg!(feature = "catalogue")),
+        ("cli", cfg!(feature = "cli")),
+        ("html", cfg!(feature = "html")),
+        ("linux", cfg!(feature = "linux")),
+        ("workloads", cfg!(feature = "workloads")),
+    ];
+    let features: Vec<&str> = own.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["bench", "--offline", "--quiet", "--profile", "dev", "--package", "pvbench", "--package", "own_suite"]);
+    cargo.args(["--no-default-features", "--features", &features.join(",")]).arg("--target-dir").arg(target);
+    cargo.args(targets.iter().flat_map(|target| ["--bench", target])).current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if !path.is_dir() {
-            // Only changed files are copied, because a newer date would make cargo build them again.
-            let same = std::fs::read(&to).is_ok_and(|old| old == std::fs::read(&path).unwrap());
-            if !same {
-                std::fs::copy(&path, &to).unwrap();
-            }
-        } else if entry.file_name() != "target" {
-            copy(&path, &to);
-        }
-    }
+/// Builds the fixture's bench targets once. Returns the path of a program.
+fn built(name: &str) -> &'static Path {
+    static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    let programs = BUILT.get_or_init(|| {
+        let output = cargo_bench(&TARGETS).args(["--no-run", "--message-format", "json"]).output().unwrap();
+        assert!(output.status.success(), "{}", read_output(&output));
+        let messages = String::from_utf8(output.stdout).unwrap();
+        let messages = messages.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let programs = messages.filter_map(|message| {
+            let path = PathBuf::from(message["executable"].as_str()?);
+            Some((message["target"]["name"].as_str()?.to_owned(), path))
+        });
+        programs.collect()
+    });
+    &programs[name]
 }
 
 /// Runs a bench target of the fixture with arguments.
 fn bench(name: &str, args: &[&str], env: &[(&str, &str)]) -> Output {
-    let programs = std::fs::read_dir(built()).unwrap().map(|entry| entry.unwrap().path());
-    let is_it = |path: &PathBuf| {
-        let file = path.file_name().unwrap().to_string_lossy().into_owned();
-        file.rsplit_once('-').is_some_and(|(stem, _)| stem == name) && path.extension().is_none()
-    };
-    // The newest build, because builds of other sources stay in the folder.
-    let program = programs.filter(is_it).max_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap();
-    Command::new(program).args(args).envs(env.iter().copied()).output().unwrap()
+    Command::new(built(name)).args(args).envs(env.iter().copied()).output().unwrap()
 }
 
 fn read_output(output: &Output) -> String {
@@ -88,19 +80,17 @@ fn a_bench_target_of_three_lines_has_the_whole_command_line() {
 
 #[test]
 fn cargo_bench_with_a_filter_goes_through_all_bench_targets() {
-    let target = built().parent().and_then(Path::parent).unwrap();
-    let cargo_bench = |args: &[&str]| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["bench", "--offline", "--quiet", "--bench", "uart", "--bench", "same_shape", "--target-dir"]);
-        let output = cargo.arg(target).arg("--").args(args).current_dir(target.join("crate")).output().unwrap();
+    built("uart");
+    let run = |args: &[&str]| {
+        let output = cargo_bench(&["uart", "same_shape"]).arg("--").args(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", read_output(&output));
         read_output(&output)
     };
-    let filtered = cargo_bench(&["nothing_like_it", "--save-baseline", "x"]);
+    let filtered = run(&["nothing_like_it", "--save-baseline", "x"]);
     assert!(filtered.contains("uart: no op") && filtered.contains("same_shape: no op"), "{filtered}");
-    let listed = cargo_bench(&["--list", "--format", "terse"]);
+    let listed = run(&["--list", "--format", "terse"]);
     assert!(listed.contains("uart_read: benchmark") && listed.contains("alloc_pte: benchmark"), "{listed}");
-    let tried = cargo_bench(&["--test", "set_pte"]);
+    let tried = run(&["--test", "set_pte"]);
     assert!(tried.contains("Testing set_pte\nSuccess"), "{tried}");
 }
 

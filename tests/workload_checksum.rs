@@ -3,12 +3,13 @@
 mod alone;
 
 use pvbench::clock::Clock;
-use pvbench::dispatch::{All, Dispatch};
+use pvbench::dispatch::All;
 use pvbench::measure::variant::{MechanismState, Treatments};
 use pvbench::measure::workload_bench::{WorkloadBench, WorkloadError, WorkloadJob};
 use pvbench::op::irq::SaveFl;
+use pvbench::prelude::*;
 use pvbench::suite::OpEntry;
-use pvbench::workload::{Failure, Random, Workload, WorkloadEntry, WorkloadMeta};
+use pvbench::workload::WorkloadEntry;
 
 /// A workload that returns another value with `table`.
 struct Lying;
@@ -16,14 +17,14 @@ struct Lying;
 impl Workload for Lying {
     const META: WorkloadMeta =
         WorkloadMeta { name: "lying", unit: "lie", summary: "differs with the table", source: "made up" };
-    type Ops = (SaveFl,);
+    type On = NoKernel<(SaveFl,)>;
     type State = ();
 
-    fn prepare<D: Dispatch>(_: Random) -> Result<(), Failure> {
+    fn prepare<D: Dispatch, C: Config>((): &mut (), _: Random) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn unit<D: Dispatch>((): &mut ()) -> Result<u64, Failure> {
+    fn unit<D: Dispatch, C: Config>((): &mut (), (): &mut ()) -> Result<u64, Failure> {
         // SAFETY: `save_fl` takes no arguments and is bound before a unit runs.
         let flags = unsafe { D::call::<SaveFl>(()) };
         Ok(flags & 1 << 9 | u64::from(D::META.name == "table"))
@@ -32,7 +33,7 @@ impl Workload for Lying {
 
 fn measure(mechanism: &str) -> Result<(), WorkloadError> {
     let ops = [OpEntry::with::<SaveFl, All>()];
-    let mut bench = WorkloadBench::new(&ops, vec![WorkloadEntry::own::<Lying, All>()], 1, Clock::Tsc)?;
+    let mut bench = WorkloadBench::new(&ops, vec![WorkloadEntry::new::<Lying, All>()], 1, Clock::Tsc)?;
     let mut treatments = Treatments::default();
     let job = WorkloadJob {
         workload: "lying",

@@ -19,8 +19,8 @@ use pvbench::patch::site::SiteKind;
 use pvbench::patch::{State, Text};
 use pvbench::pv_ops::workload_entries;
 use pvbench::workload::{
-    ContextSwitch, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault, PageLife,
-    ProtFault, Run, Spinlock, SpinlockContended, WorkloadEntry,
+    ContextSwitch, Exec, ForkExit, KernelBuild, LatMmap, MmapPerf, NullSyscall, PageFault, PageLife, ProtFault, Run,
+    Spinlock, SpinlockContended, Workload, WorkloadEntry,
 };
 
 const SEED: u64 = 42;
@@ -42,9 +42,9 @@ struct Guest {
 }
 
 /// Returns a workload's name, and the workload with every mechanism that can bind its hooks to Xen's bodies.
-fn list_guests<W: KernelWorkload>() -> (&'static str, Vec<Guest>) {
+fn list_guests<W: Workload>() -> (&'static str, Vec<Guest>) {
     struct Guests<W>(Vec<Guest>, PhantomData<fn(W)>);
-    impl<W: KernelWorkload> dispatch::MechanismVisitor for Guests<W> {
+    impl<W: Workload> dispatch::MechanismVisitor for Guests<W> {
         fn visit<D: Dispatch>(&mut self) {
             if D::META.switches {
                 let run = pvbench::workload::run::<W, D, Xen>;
@@ -74,7 +74,7 @@ fn list_all_guests() -> BTreeMap<&'static str, Vec<Guest>> {
     ])
 }
 
-/// The text of this program, and the targets of its sites by platform.
+/// The text of this program, and the targets of its sites by body.
 struct Sites {
     text: Text,
     targets: [BTreeMap<usize, Target>; 2],
@@ -86,22 +86,22 @@ impl Sites {
         Sites { text: unsafe { Text::own() }.unwrap(), targets: [BodyKind::Native, BodyKind::Xen].map(targets) }
     }
 
-    fn set_state(&mut self, platform: BodyKind, kind: SiteKind, states: &[State]) {
-        let targets = &self.targets[usize::from(platform == BodyKind::Xen)];
+    fn set_state(&mut self, body: BodyKind, kind: SiteKind, states: &[State]) {
+        let targets = &self.targets[usize::from(body == BodyKind::Xen)];
         // SAFETY: no other thread runs, and no site is executing; the targets are those of the ops.
         unsafe { self.text.set_first_supported(targets, kind, states) }.unwrap();
     }
 
-    /// Binds a mechanism's calls to a platform's bodies.
-    fn bind(&mut self, mechanism: &Mechanism, platform: BodyKind, state: Option<State>) {
+    /// Binds a mechanism's calls to a body.
+    fn bind(&mut self, mechanism: &Mechanism, body: BodyKind, state: Option<State>) {
         match (mechanism.sites, state) {
             (Some(kind), Some(state)) => {
-                self.set_state(platform, kind, whole_kernel(state));
-                // The target of a jump label follows the platform.
-                self.set_state(platform, SiteKind::Call, &[State::Direct]);
+                self.set_state(body, kind, whole_kernel(state));
+                // The target of a jump label follows the body.
+                self.set_state(body, SiteKind::Call, &[State::Direct]);
             }
             _ if mechanism.way == CallSequence::Trampoline => {
-                self.set_state(platform, SiteKind::Trampoline, &[State::Direct]);
+                self.set_state(body, SiteKind::Trampoline, &[State::Direct]);
             }
             _ => {}
         }

@@ -12,9 +12,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use pvbench::Suite;
-use pvbench::dispatch::Dispatch;
-use pvbench::workload::{Failure, Random, Workload, WorkloadMeta};
+use pvbench::prelude::*;
 
 /// Number of size classes, each with a free list: powers of two from 16 to 2,048 bytes.
 const CLASSES: usize = 8;
@@ -79,7 +77,7 @@ fn free(object: usize) {
     }
 }
 
-pvbench::functions! {
+functions! {
     /// Allocates and frees at once, so that it can be repeated any number of times.
     pub struct Pair: "alloc_free" = fn(bytes: usize = 48) -> usize {
         let object = alloc(bytes);
@@ -108,14 +106,14 @@ impl Workload for Churn {
         summary: "64 times: frees an object and allocates one of 1 to 1,024 bytes",
         source: "allocator benchmarks such as larson",
     };
-    type Ops = (Alloc, Free);
+    type On = NoKernel<(Alloc, Free)>;
     type State = Live;
 
-    fn prepare<D: Dispatch>(random: Random) -> Result<Live, Failure> {
+    fn prepare<D: Dispatch, C: Config>((): &mut (), random: Random) -> Result<Live, Failure> {
         Ok(Live { random, objects: [0; 64] })
     }
 
-    fn unit<D: Dispatch>(live: &mut Live) -> Result<u64, Failure> {
+    fn unit<D: Dispatch, C: Config>((): &mut (), live: &mut Live) -> Result<u64, Failure> {
         for _ in 0..64 {
             let at = live.random.below(64) as usize;
             let bytes = 1 + live.random.below(1024) as usize;

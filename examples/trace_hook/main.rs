@@ -13,14 +13,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pvbench::Suite;
-use pvbench::dispatch::{CallSequence, Dispatch, Inline, Mechanism, Slots};
-use pvbench::op::{Args, Body, BodyKind, Op, Ret};
+use pvbench::prelude::*;
 
 /// Recorded events.
 static RECORDED: AtomicU64 = AtomicU64::new(0);
 
-pvbench::functions! {
+functions! {
     /// An event without data. Without a listener nothing happens; the body after `or` counts it.
     pub struct Event: "event" = fn() {} or {
         RECORDED.fetch_add(1, Ordering::Relaxed);
@@ -60,10 +58,10 @@ impl Dispatch for Listener {
         }
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let listener = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let listener = match body {
             BodyKind::Native => 0,
-            BodyKind::Xen => platform.body::<O>() as usize,
+            BodyKind::Xen => body.callee::<O>() as usize,
         };
         LISTENERS.set(O::SLOT, listener);
     }

@@ -11,9 +11,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use pvbench::Suite;
-use pvbench::dispatch::Dispatch;
-use pvbench::workload::{Failure, Random, Workload, WorkloadMeta};
+use pvbench::prelude::*;
 
 /// The register for sent bytes.
 const TRANSMIT: usize = 0;
@@ -27,7 +25,7 @@ static REGISTERS: [AtomicU8; 8] = [const { AtomicU8::new(EMPTY) }; 8];
 
 // The table: `struct Uart { read: fn(usize) -> u8, write: fn(usize, u8) }`. The bodies after
 // `or` are those of a board without a UART.
-pvbench::functions! {
+functions! {
     /// Reads a register.
     pub struct Read: "read" = fn(register: usize = STATUS) -> u8 {
         REGISTERS[register % 8].load(Ordering::Relaxed)
@@ -48,14 +46,14 @@ impl Workload for SendLine {
         summary: "1 to 80 bytes, each written when the status register shows ready",
         source: "a polling driver of a 16550",
     };
-    type Ops = (Read, Write);
+    type On = NoKernel<(Read, Write)>;
     type State = Random;
 
-    fn prepare<D: Dispatch>(random: Random) -> Result<Random, Failure> {
+    fn prepare<D: Dispatch, C: Config>((): &mut (), random: Random) -> Result<Random, Failure> {
         Ok(random)
     }
 
-    fn unit<D: Dispatch>(random: &mut Random) -> Result<u64, Failure> {
+    fn unit<D: Dispatch, C: Config>((): &mut (), random: &mut Random) -> Result<u64, Failure> {
         let length = 1 + random.below(80);
         let mut sum = length;
         for at in 0..length {

@@ -68,7 +68,8 @@ impl Clock {
     pub fn stop(self) -> u64 {
         match self {
             // rdtscp waits for all earlier instructions; the lfence keeps later ones out (Intel SDM volume 2, RDTSCP).
-            // SAFETY: as above; rdtscp is part of every CPU with an invariant TSC.
+            // SAFETY: the instructions must exist: lfence is part of x86-64, and rdtscp of every CPU with an invariant
+            // TSC.
             Clock::Tsc => unsafe {
                 let mut aux = 0;
                 let now = __rdtscp(&raw mut aux);

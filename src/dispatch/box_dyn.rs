@@ -48,14 +48,14 @@ impl Dispatch for BoxDyn {
         Some((slot.cast::<usize>().wrapping_add(VTABLE), 6))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let hook: Hook = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let hook: Hook = match body {
             BodyKind::Native => Box::new(|a, b, c, d| {
-                // SAFETY: only `call` calls it, whose contract is that of the body.
+                // SAFETY: `O::inline` has the contract of `call`, which alone calls this.
                 unsafe { O::inline(O::Args::from_regs([a, b, c, d])).into_reg() }
             }),
             BodyKind::Xen => Box::new(|a, b, c, d| {
-                // SAFETY: as above.
+                // SAFETY: `xen_entry` has the contract of `call`, which alone calls this.
                 unsafe { xen_entry::<O>(a, b, c, d) }
             }),
         };

@@ -23,7 +23,8 @@ pub const THUNK: usize = 1;
 pub unsafe fn call<O: Op, const TABLE: usize>(args: O::Args) -> O::Ret {
     let [a, b, c, d] = args.into_regs();
     let result: Reg;
-    // SAFETY: the caller's contract; the block does not claim `nostack`.
+    // SAFETY: the block must declare what it changes: the slot holds a body that saves all registers but `rax`
+    // (contract); it may push, and the block does not claim `nostack`.
     unsafe {
         asm!("call qword ptr [rip + {tables} + {offset}]", tables = sym CALLEE_SAVE,
             offset = const TABLE * size_of::<Slots>() + O::SLOT * 8,

@@ -57,6 +57,7 @@ impl Dispatch for Kcfi {
         year: Some(2022),
         step: Some("the caller checks its callee's type"),
     };
+    const TABLE: Option<&'static Slots> = Some(&KCFI);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -72,17 +73,8 @@ impl Dispatch for Kcfi {
         }
     }
 
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(KCFI.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some(KCFI.extent())
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        let preamble = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let preamble = match body {
             BodyKind::Native => O::native_kcfi as *const () as usize,
             BodyKind::Xen => xen_kcfi::<O> as *const () as usize,
         };
@@ -106,6 +98,7 @@ impl Dispatch for FineIbt {
         year: Some(2023),
         step: Some("the callee checks its caller's type"),
     };
+    const TABLE: Option<&'static Slots> = Some(&FINEIBT);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -120,17 +113,8 @@ impl Dispatch for FineIbt {
         }
     }
 
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(FINEIBT.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some(FINEIBT.extent())
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        let preamble = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let preamble = match body {
             BodyKind::Native => O::native_fineibt as *const () as usize,
             BodyKind::Xen => xen_fineibt::<O> as *const () as usize,
         };
@@ -151,6 +135,7 @@ impl Dispatch for Endbr {
         summary: "the table, to a callee that starts with endbr64",
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Some(&ENDBR);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -164,20 +149,11 @@ impl Dispatch for Endbr {
         }
     }
 
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(ENDBR.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some(ENDBR.extent())
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        let body = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let callee = match body {
             BodyKind::Native => O::native_endbr as *const () as usize,
             BodyKind::Xen => xen_endbr::<O> as *const () as usize,
         };
-        ENDBR.set(O::SLOT, body);
+        ENDBR.set(O::SLOT, callee);
     }
 }

@@ -11,7 +11,7 @@ use std::arch::{asm, naked_asm};
 
 use super::slots::Slots;
 use super::{CallSequence, Dispatch, Mechanism};
-use crate::op::{Args, BodyKind, Op, Reg, Ret};
+use crate::op::{Args, Op, Reg, Ret};
 
 /// The pointers that sites compare, one per op.
 pub static COMPARED: Slots = Slots::new();
@@ -43,6 +43,7 @@ macro_rules! compare_tree {
                 summary: $summary,
                 ..Mechanism::BASE
             };
+            const TABLE: Option<&'static Slots> = Some(&COMPARED);
 
             #[inline(always)]
             unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -64,19 +65,6 @@ macro_rules! compare_tree {
                         clobber_abi("C"));
                     O::Ret::from_reg(result)
                 }
-            }
-
-            #[inline(always)]
-            fn pointer<O: Op>() -> Option<*mut usize> {
-                Some(COMPARED.word(O::SLOT))
-            }
-
-            fn data() -> Option<(usize, usize)> {
-                Some(COMPARED.extent())
-            }
-
-            fn bind<O: Op>(platform: BodyKind) {
-                COMPARED.bind::<O>(platform);
             }
         }
     };

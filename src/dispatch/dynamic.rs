@@ -23,7 +23,7 @@ struct Xen<O>(PhantomData<fn(O)>);
 impl<O: Op> Hook for Native<O> {
     #[inline(never)]
     unsafe fn call(&self, a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
-        // SAFETY: the caller's contract is that of the body.
+        // SAFETY: `O::inline` has the contract of this function, which the caller meets.
         unsafe { O::inline(O::Args::from_regs([a, b, c, d])).into_reg() }
     }
 }
@@ -31,7 +31,7 @@ impl<O: Op> Hook for Native<O> {
 impl<O: Op> Hook for Xen<O> {
     #[inline(never)]
     unsafe fn call(&self, a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
-        // SAFETY: the caller's contract is that of the body.
+        // SAFETY: `xen_entry` has the contract of this function, which the caller meets.
         unsafe { xen_entry::<O>(a, b, c, d) }
     }
 }
@@ -85,8 +85,8 @@ impl Dispatch for Dyn {
         Some((&raw const OBJECTS as usize, size_of::<Objects>()))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let object: &'static dyn Hook = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let object: &'static dyn Hook = match body {
             BodyKind::Native => &Native::<O>(PhantomData),
             BodyKind::Xen => &Xen::<O>(PhantomData),
         };

@@ -54,8 +54,8 @@ impl Dispatch for Enum {
         Some((&raw const CHOSEN as usize, size_of::<Chosen>()))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let implementation = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let implementation = match body {
             BodyKind::Native => Implementation::Native,
             BodyKind::Xen => Implementation::Xen,
         };

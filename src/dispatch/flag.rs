@@ -36,7 +36,7 @@ impl Dispatch for Flag {
         unsafe {
             asm!("cmp byte ptr [rip + {xen}], 0", "jne {on_xen}", xen = sym XEN, on_xen = label {
                 let [a, b, c, d] = args.into_regs();
-                // SAFETY: the caller's contract is that of this body.
+                // SAFETY: `xen_entry` has the contract of this function, which the caller meets.
                 return unsafe { O::Ret::from_reg(xen_entry::<O>(a, b, c, d)) };
             }, options(nostack, readonly));
             O::inline(args)
@@ -47,8 +47,8 @@ impl Dispatch for Flag {
         Some((&raw const XEN as usize, size_of::<Flagged>()))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
+    fn bind<O: Op>(body: BodyKind) {
         // SAFETY: no call runs meanwhile (contract of `bind`).
-        unsafe { *XEN.0.get() = platform == BodyKind::Xen };
+        unsafe { *XEN.0.get() = body == BodyKind::Xen };
     }
 }

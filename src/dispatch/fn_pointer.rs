@@ -4,13 +4,11 @@
 //! signature and chooses the registers.
 
 use std::mem::transmute;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{CallSequence, Dispatch, Mechanism};
-use crate::op::catalogue::SLOTS;
-use crate::op::{Args, Body, BodyKind, Op, Ret};
+use super::{CallSequence, Dispatch, Mechanism, Slots};
+use crate::op::{Args, Body, Op, Ret};
 
-static POINTERS: [AtomicPtr<()>; SLOTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS];
+static POINTERS: Slots = Slots::new();
 
 /// A call through a static function pointer in plain Rust.
 pub struct FnPointer;
@@ -24,29 +22,17 @@ impl Dispatch for FnPointer {
         summary: "a call through a static function pointer in plain Rust",
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Some(&POINTERS);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         // A relaxed load is a plain `mov`. Unlike the load of a plain static, it must stay in the loop.
-        let pointer = POINTERS[O::SLOT].load(Ordering::Relaxed);
+        let pointer = POINTERS.load(O::SLOT);
         // SAFETY: `bind` stored a `Body` there, and the caller vouches that it ran.
         unsafe {
             let body: Body = transmute(pointer);
             O::Ret::from_reg(body(a, b, c, d))
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(POINTERS[O::SLOT].as_ptr().cast())
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some((&raw const POINTERS as usize, size_of_val(&POINTERS)))
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
     }
 }

@@ -10,7 +10,7 @@ use std::arch::asm;
 
 use super::slots::Slots;
 use super::{CallSequence, Dispatch, Mechanism};
-use crate::op::{Args, BodyKind, Op, Reg, Ret};
+use crate::op::{Args, Op, Reg, Ret};
 
 /// The words of `.got`, one per op.
 pub static GOT: Slots = Slots::new();
@@ -27,6 +27,7 @@ impl Dispatch for Got {
         summary: "an indirect call through a word of the GOT: the code of table, with other memory",
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Some(&GOT);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -39,18 +40,5 @@ impl Dispatch for Got {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(GOT.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some(GOT.extent())
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        GOT.bind::<O>(platform);
     }
 }

@@ -20,7 +20,7 @@ impl Dispatch for Inline {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract is that of the body.
+        // SAFETY: `O::inline` has the contract of this function, which the caller meets.
         unsafe { O::inline(args) }
     }
 }

@@ -22,7 +22,7 @@ impl Dispatch for InlineClobber {
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract is that of the body.
+        // SAFETY: `O::inline_clobber` has the contract of this function, which the caller meets.
         unsafe { O::inline_clobber(args) }
     }
 }

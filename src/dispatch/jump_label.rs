@@ -37,7 +37,8 @@ impl Dispatch for JumpLabel {
                 op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::JumpLabel as u8, on = label {
                 let [a, b, c, d] = args.into_regs();
                 let result: Reg;
-                // SAFETY: as above.
+                // SAFETY: the block must declare what it changes: it calls a body of `O` by the C ABI, whose clobbers
+                // are declared; it may push and does not claim `nostack`.
                 unsafe {
                     asm!("771: call {body}", "772:", record!(), body = sym O::native,
                         op = const O::META.hash(), slot = const O::SLOT, kind = const SiteKind::Call as u8,

@@ -46,7 +46,7 @@ impl Dispatch for LazyLockTable {
         Some(POINTERS[O::SLOT].as_ptr().cast())
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        POINTERS[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+    fn bind<O: Op>(body: BodyKind) {
+        POINTERS[O::SLOT].store(body.callee::<O>() as *mut (), Ordering::Relaxed);
     }
 }

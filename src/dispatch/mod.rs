@@ -230,10 +230,10 @@ pub(crate) const VTABLE: usize = 1;
 ///     #[inline(always)]
 ///     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
 ///         if TRACED.load(Ordering::Relaxed) {
-///             // SAFETY: the caller's contract.
+///             // SAFETY: `Direct::call` has the contract of this function, which the caller meets.
 ///             return unsafe { Direct::call::<O>(args) };
 ///         }
-///         // SAFETY: the caller's contract.
+///         // SAFETY: `Inline::call` has the contract of this function, which the caller meets.
 ///         unsafe { Inline::call::<O>(args) }
 ///     }
 /// }
@@ -242,6 +242,10 @@ pub(crate) const VTABLE: usize = 1;
 pub trait Dispatch: 'static {
     /// Name and description.
     const META: Mechanism;
+
+    /// The table that a call reads its target from, for a mechanism that has one: [`pointer`](Dispatch::pointer),
+    /// [`data`](Dispatch::data) and [`bind`](Dispatch::bind) follow from it.
+    const TABLE: Option<&'static Slots> = None;
 
     /// Calls the body that `O` is bound to and returns its result. It must be inlined into the call site, because the
     /// sequence that it leaves there is measured.
@@ -262,7 +266,7 @@ pub trait Dispatch: 'static {
     #[must_use]
     #[inline(always)]
     fn pointer<O: Op>() -> Option<*mut usize> {
-        None
+        Self::TABLE.map(|table| table.word(O::SLOT))
     }
 
     /// For a call of `O` through a vtable: the word that holds the vtable's address, and the number of words of the
@@ -279,10 +283,14 @@ pub trait Dispatch: 'static {
     /// no such data, if it must not be copied byte for byte, or if code that is not copied reads it too.
     #[must_use]
     fn data() -> Option<(usize, usize)> {
-        None
+        Self::TABLE.map(Slots::extent)
     }
 
-    /// Binds `O` to a platform's body for all later calls. No other thread may be in [`Dispatch::call`] of this
+    /// Binds `O` to a body for all later calls. No other thread may be in [`Dispatch::call`] of this
     /// mechanism meanwhile. Mechanisms that do not switch ignore it.
-    fn bind<O: Op>(_platform: BodyKind) {}
+    fn bind<O: Op>(body: BodyKind) {
+        if let Some(table) = Self::TABLE {
+            table.bind::<O>(body);
+        }
+    }
 }

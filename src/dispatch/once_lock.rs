@@ -48,7 +48,7 @@ impl Dispatch for OnceLockTable {
         Some(POINTERS.get_or_init(make_unset_table)[O::SLOT].as_ptr().cast())
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        POINTERS.get_or_init(make_unset_table)[O::SLOT].store(platform.body::<O>() as *mut (), Ordering::Relaxed);
+    fn bind<O: Op>(body: BodyKind) {
+        POINTERS.get_or_init(make_unset_table)[O::SLOT].store(body.callee::<O>() as *mut (), Ordering::Relaxed);
     }
 }

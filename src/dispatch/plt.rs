@@ -9,7 +9,7 @@ use std::arch::{asm, naked_asm};
 
 use super::slots::Slots;
 use super::{CallSequence, Dispatch, Mechanism};
-use crate::op::{Args, BodyKind, Op, Reg, Ret};
+use crate::op::{Args, Op, Reg, Ret};
 
 /// `.got.plt`: the words that the stubs jump through.
 pub static GOT_PLT: Slots = Slots::new();
@@ -36,6 +36,7 @@ impl Dispatch for Plt {
         summary: "a direct call of a stub that jumps through a word of the GOT, as into a shared library",
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Some(&GOT_PLT);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -49,12 +50,8 @@ impl Dispatch for Plt {
         }
     }
 
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(GOT_PLT.word(O::SLOT))
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        GOT_PLT.bind::<O>(platform);
+    /// None: the stubs read the words, and a copy of a caller calls the same stubs.
+    fn data() -> Option<(usize, usize)> {
+        None
     }
 }

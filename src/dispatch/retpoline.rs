@@ -7,8 +7,8 @@
 
 use std::arch::{asm, naked_asm};
 
-use super::{CallSequence, Dispatch, Mechanism, PV_OPS, Table};
-use crate::op::{Args, BodyKind, Op, Reg, Ret};
+use super::{CallSequence, Dispatch, Mechanism, PV_OPS, Slots, Table};
+use crate::op::{Args, Op, Reg, Ret};
 
 /// `__x86_indirect_thunk_r11`
 #[unsafe(naked)]
@@ -53,6 +53,7 @@ impl Dispatch for Retpoline {
         step: Some("indirect calls without the branch predictor, against Spectre v2"),
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Table::TABLE;
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -65,19 +66,6 @@ impl Dispatch for Retpoline {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(PV_OPS.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Table::data()
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        Table::bind::<O>(platform);
     }
 }
 
@@ -93,30 +81,19 @@ impl Dispatch for RetpolineLfence {
         summary: "the table, by a thunk that fences and jumps",
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Table::TABLE;
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         let result: Reg;
-        // SAFETY: as above.
+        // SAFETY: the block must declare what it changes: the thunk jumps to the body in `r11`, which follows the C
+        // ABI, whose clobbers are declared.
         unsafe {
             asm!("mov r11, qword ptr [rip + {pv_ops} + {offset}]", "call {thunk}", pv_ops = sym PV_OPS,
                 offset = const O::SLOT * 8, thunk = sym lfence_thunk,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(PV_OPS.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Table::data()
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        Table::bind::<O>(platform);
     }
 }

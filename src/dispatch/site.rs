@@ -8,8 +8,8 @@
 use std::arch::asm;
 
 use super::record::{fill, record};
-use super::{CallSequence, Dispatch, Mechanism, PV_OPS, Table};
-use crate::op::{Args, BodyKind, Op, Reg, Ret};
+use super::{CallSequence, Dispatch, Mechanism, PV_OPS, Slots, Table};
+use crate::op::{Args, Op, Reg, Ret};
 use crate::patch::{SiteKind, State};
 
 /// A patched call site.
@@ -28,6 +28,7 @@ impl Dispatch for Site {
         step: Some("sites rewritten at boot: a direct call, the instructions themselves, or NOPs"),
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Table::TABLE;
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -42,19 +43,5 @@ impl Dispatch for Site {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Table::pointer::<O>()
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Table::data()
-    }
-
-    /// Writes the slot that unpatched sites call through; `table` shares it.
-    fn bind<O: Op>(platform: BodyKind) {
-        Table::bind::<O>(platform);
     }
 }

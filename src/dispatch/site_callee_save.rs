@@ -29,6 +29,7 @@ impl Dispatch for SiteCalleeSave {
         year: Some(2009),
         step: Some("callee-save sites rewritten at boot"),
     };
+    const TABLE: Option<&'static Slots> = TableCalleeSave::TABLE;
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -54,17 +55,12 @@ impl Dispatch for SiteCalleeSave {
         }
     }
 
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        TableCalleeSave::pointer::<O>()
-    }
-
     fn data() -> Option<(usize, usize)> {
         TableCalleeSave::data()
     }
 
     /// Writes the slot that unpatched sites call through; `table_callee_save` shares it.
-    fn bind<O: Op>(platform: BodyKind) {
-        TableCalleeSave::bind::<O>(platform);
+    fn bind<O: Op>(body: BodyKind) {
+        TableCalleeSave::bind::<O>(body);
     }
 }

@@ -7,8 +7,8 @@ use crate::op::{BodyKind, Op};
 
 /// A table of bodies, one word per slot. Assembly reads it as plain words: `table + 8*slot`.
 ///
-/// A mechanism of a user's own can keep its function pointers in one: `static TABLE: Slots = Slots::new();`. Its
-/// [`Dispatch::bind`](super::Dispatch::bind) writes the table with [`Slots::bind`].
+/// A mechanism of a user's own can keep its function pointers in one, `static POINTERS: Slots = Slots::new();`, and
+/// name it as its [`Dispatch::TABLE`](super::Dispatch::TABLE).
 #[repr(C, align(64))]
 pub struct Slots([AtomicPtr<()>; SLOTS]);
 
@@ -33,14 +33,21 @@ impl Slots {
         (std::ptr::from_ref(self) as usize, size_of::<Self>())
     }
 
+    /// The address of the callee in a slot.
+    #[inline(always)]
+    #[must_use]
+    pub fn load(&self, slot: usize) -> *mut () {
+        self.0[slot].load(Ordering::Relaxed)
+    }
+
     /// Stores the address of a callee in a slot.
     pub fn set(&self, slot: usize, callee: usize) {
         self.0[slot].store(callee as *mut (), Ordering::Relaxed);
     }
 
-    /// Stores the address of a platform's body of `O` in its slot.
-    pub fn bind<O: Op>(&self, platform: BodyKind) {
-        self.set(O::SLOT, platform.body::<O>() as usize);
+    /// Stores the address of a body of `O` in its slot.
+    pub fn bind<O: Op>(&self, body: BodyKind) {
+        self.set(O::SLOT, body.callee::<O>() as usize);
     }
 }
 

@@ -7,7 +7,7 @@ use std::arch::asm;
 
 use super::slots::Slots;
 use super::{CallSequence, Dispatch, Mechanism};
-use crate::op::{Args, BodyKind, Op, Reg, Ret};
+use crate::op::{Args, Op, Reg, Ret};
 
 /// `struct paravirt_patch_template pv_ops`
 pub static PV_OPS: Slots = Slots::new();
@@ -28,6 +28,7 @@ impl Dispatch for Table {
         step: Some("pv_ops: every hook an indirect call through a table"),
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Some(&PV_OPS);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
@@ -40,18 +41,5 @@ impl Dispatch for Table {
                 in("rdi") a, in("rsi") b, in("rdx") c, in("rcx") d, lateout("rax") result, clobber_abi("C"));
             O::Ret::from_reg(result)
         }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(PV_OPS.word(O::SLOT))
-    }
-
-    fn data() -> Option<(usize, usize)> {
-        Some(PV_OPS.extent())
-    }
-
-    fn bind<O: Op>(platform: BodyKind) {
-        PV_OPS.bind::<O>(platform);
     }
 }

@@ -6,7 +6,7 @@
 //! instructions and a return, or a thunk if these clobber more.
 
 use super::callee_save::{self, CALLEE_SAVE, SAVING};
-use super::{CallSequence, Dispatch, Mechanism};
+use super::{CallSequence, Dispatch, Mechanism, Slots};
 use crate::op::{BodyKind, Op};
 
 /// An indirect call through the table, of a callee that saves registers.
@@ -25,23 +25,20 @@ impl Dispatch for TableCalleeSave {
         year: Some(2009),
         step: Some("hot hooks keep all registers but rax"),
     };
+    const TABLE: Option<&'static Slots> = Some(&CALLEE_SAVE[SAVING]);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract; `bind` stores only such bodies in the table.
+        // SAFETY: `callee_save::call` needs a table of bodies that save registers, which `bind` stores, and the
+        // contract of this function.
         unsafe { callee_save::call::<O, SAVING>(args) }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(CALLEE_SAVE[SAVING].word(O::SLOT))
     }
 
     fn data() -> Option<(usize, usize)> {
         Some((&raw const CALLEE_SAVE as usize, size_of_val(&CALLEE_SAVE)))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        CALLEE_SAVE[SAVING].set(O::SLOT, platform.saving_body::<O>() as usize);
+    fn bind<O: Op>(body: BodyKind) {
+        CALLEE_SAVE[SAVING].set(O::SLOT, body.saving_callee::<O>() as usize);
     }
 }

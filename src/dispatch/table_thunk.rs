@@ -4,7 +4,7 @@
 //! Machine code: as `table_callee_save`; the callee is eight pushes, a call of the body, eight pops and a return.
 
 use super::callee_save::{self, CALLEE_SAVE, THUNK};
-use super::{CallSequence, Dispatch, Mechanism};
+use super::{CallSequence, Dispatch, Mechanism, Slots};
 use crate::op::callee_save::{thunk, xen_thunk};
 use crate::op::{Body, BodyKind, Op};
 
@@ -24,24 +24,21 @@ impl Dispatch for TableThunk {
         step: Some("a C function behind a callee-save site, in a thunk"),
         ..Mechanism::BASE
     };
+    const TABLE: Option<&'static Slots> = Some(&CALLEE_SAVE[THUNK]);
 
     #[inline(always)]
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract; `bind` stores only such bodies in the table.
+        // SAFETY: `callee_save::call` needs a table of bodies that save registers, which `bind` stores, and the
+        // contract of this function.
         unsafe { callee_save::call::<O, THUNK>(args) }
-    }
-
-    #[inline(always)]
-    fn pointer<O: Op>() -> Option<*mut usize> {
-        Some(CALLEE_SAVE[THUNK].word(O::SLOT))
     }
 
     fn data() -> Option<(usize, usize)> {
         Some((&raw const CALLEE_SAVE as usize, size_of_val(&CALLEE_SAVE)))
     }
 
-    fn bind<O: Op>(platform: BodyKind) {
-        let thunk: Body = match platform {
+    fn bind<O: Op>(body: BodyKind) {
+        let thunk: Body = match body {
             BodyKind::Native => thunk::<O>(),
             BodyKind::Xen => xen_thunk::<O>,
         };

@@ -14,7 +14,7 @@ use crate::report::subject::{self, kernels};
 
 /// The change of a cell, or of a workload on a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
     /// The cell or kernel.
     pub subject: String,
@@ -40,7 +40,7 @@ pub struct Change {
 
 /// The comparison of two reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReportComparison {
     /// Largest probability that any of the changes is due to chance.
     pub error: f64,

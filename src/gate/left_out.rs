@@ -8,7 +8,7 @@ use crate::report::subject;
 
 /// The reports that measured something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MeasuredIn {
     /// Only the first report.
@@ -36,7 +36,7 @@ impl MeasuredIn {
 
 /// A cell, or a workload on a kernel, that was not compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NotCompared {
     /// The cell or kernel.
     pub subject: String,

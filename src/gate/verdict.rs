@@ -13,7 +13,7 @@ pub const SCHEMA: &str = "pvbench.gate/1";
 
 /// The outcome of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The bound is exceeded by the whole interval, in every mode and at every layout.
@@ -48,7 +48,7 @@ impl Outcome {
 
 /// The rule of a verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuleInfo {
     /// Its line in the budget file.
     pub line: usize,
@@ -63,7 +63,7 @@ pub struct RuleInfo {
 
 /// The verdict of one bound of a rule on one cell or kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// The cell or kernel: `pte_val/native/site (inline)/throughput`.
     pub subject: String,
@@ -98,7 +98,7 @@ pub struct Verdict {
 
 /// The verdicts on a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Judged {
     /// Always [`SCHEMA`].
     pub schema: String,

@@ -12,7 +12,7 @@ pub(super) const VULNERABILITIES: &str = "sys/devices/system/cpu/vulnerabilities
 
 /// The machine of a report. Facts that could not be read are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Machine {
     /// The name of the CPU, such as `AMD EPYC 9554 64-Core Processor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub struct Machine {
 
 /// A cache of the CPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cache {
     /// The level; 1 is nearest to the core.
     pub level: u32,

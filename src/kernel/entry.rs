@@ -79,7 +79,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     fn restore_registers(&mut self, result: u64) {
         self.machine.registers[10] = result;
         let registers = &raw const self.machine.registers;
-        // SAFETY: as above.
+        // SAFETY: `read_volatile` needs a valid, initialised array: it is the machine's own field.
         std::hint::black_box(unsafe { registers.read_volatile() });
     }
 

@@ -21,7 +21,7 @@ macro_rules! hooks {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident),*) $(-> $ret:ty)? = $op:ty;)*) => {
         impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             $($(#[$doc])* #[inline(always)] pub(super) fn $name(&mut self, $($arg: u64),*) $(-> $ret)? {
-                // SAFETY: the native body takes any integers; see `call`.
+                // SAFETY: `call` needs arguments that the native body accepts: it takes any integers.
                 unsafe { self.call::<$op>(($($arg,)*)) }
             })*
         }
@@ -59,7 +59,8 @@ macro_rules! mm_hooks {
     ($(fn $name:ident = $op:ty, ($($arg:ident),*);)*) => {
         impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
             $(#[inline(always)] pub(super) fn $name(&mut self, mm: *mut Mm, $($arg: u64),*) {
-                // SAFETY: an address space of this kernel, whose root is one of its frames; see `call`.
+                // SAFETY: `call` needs a pointer to an address space: it is one of this kernel, whose root is one of
+                // its frames.
                 let _ = unsafe { self.call::<$op>((mm as u64, $($arg),*)) };
             })*
         }
@@ -84,50 +85,51 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// the contract of [`Dispatch::call`]: it installs a model and binds every hook.
     #[inline(always)]
     unsafe fn call<O: Op>(&mut self, args: O::Args) -> O::Ret {
-        // SAFETY: the caller's contract, and that of `Kernel::new`.
+        // SAFETY: `D::call` needs valid arguments, which the caller vouches for, and a model and a bound hook, which
+        // `Kernel::new` made.
         unsafe { D::call::<O>(args) }
     }
 
     /// Calls the hook; returns an errno, or 0.
     #[inline(always)]
     pub(super) fn pgd_alloc(&mut self, mm: *mut Mm) -> u64 {
-        // SAFETY: an address space of this kernel; see `call`.
+        // SAFETY: `call` needs a pointer to an address space: it is one of this kernel.
         unsafe { self.call::<PgdAlloc>((mm as u64,)) }
     }
 
     #[inline(always)]
     pub(super) fn set_pte(&mut self, at: PageTableEntry, pte: u64) {
-        // SAFETY: entries lie inside the machine's memory.
+        // SAFETY: `call` needs a pointer to an entry: entries lie inside the machine's memory.
         unsafe { self.call::<SetPte>((at.0 as u64, pte)) }
     }
 
     #[inline(always)]
     pub(super) fn set_pmd(&mut self, at: PageTableEntry, pmd: u64) {
-        // SAFETY: as for `set_pte`.
+        // SAFETY: `call` needs a pointer to an entry: entries lie inside the machine's memory.
         unsafe { self.call::<SetPmd>((at.0 as u64, pmd)) }
     }
 
     #[inline(always)]
     pub(super) fn set_pud(&mut self, at: PageTableEntry, pud: u64) {
-        // SAFETY: as for `set_pte`.
+        // SAFETY: `call` needs a pointer to an entry: entries lie inside the machine's memory.
         unsafe { self.call::<SetPud>((at.0 as u64, pud)) }
     }
 
     #[inline(always)]
     pub(super) fn set_p4d(&mut self, at: PageTableEntry, p4d: u64) {
-        // SAFETY: as for `set_pte`.
+        // SAFETY: `call` needs a pointer to an entry: entries lie inside the machine's memory.
         unsafe { self.call::<SetP4d>((at.0 as u64, p4d)) }
     }
 
     #[inline(always)]
     pub(super) fn ptep_modify_prot_start(&mut self, address: u64, at: PageTableEntry) -> u64 {
-        // SAFETY: as for `set_pte`; no body reads the area.
+        // SAFETY: `call` needs a pointer to an entry: entries lie inside the machine's memory; no body reads the area.
         unsafe { self.call::<PtepModifyProtStart>((0, address, at.0 as u64)) }
     }
 
     #[inline(always)]
     pub(super) fn ptep_modify_prot_commit(&mut self, address: u64, at: PageTableEntry, pte: u64) {
-        // SAFETY: as for `set_pte`; no body reads the area.
+        // SAFETY: `call` needs a pointer to an entry: entries lie inside the machine's memory; no body reads the area.
         unsafe { self.call::<PtepModifyProtCommit>((0, address, at.0 as u64, pte)) }
     }
 
@@ -139,13 +141,15 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     #[inline(always)]
     pub(super) fn queued_spin_unlock(&mut self, lock: *mut RawSpinlock) {
-        // SAFETY: locks are fields of the machine or of its pages, which live as long as the machine.
+        // SAFETY: `call` needs a pointer to a lock: locks are fields of the machine or of its pages, which live as long
+        // as the machine.
         unsafe { self.call::<QueuedSpinUnlock>((lock as u64,)) }
     }
 
     #[cold]
     pub(super) fn queued_spin_lock_slowpath(&mut self, lock: *mut RawSpinlock, seen: u64) {
-        // SAFETY: as for `queued_spin_unlock`.
+        // SAFETY: `call` needs a pointer to a lock: locks are fields of the machine or of its pages, which live as long
+        // as the machine.
         unsafe { self.call::<QueuedSpinLockSlowpath>((lock as u64, seen)) }
     }
 

@@ -100,7 +100,8 @@ impl Deref for Pages {
 impl DerefMut for Pages {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [Page; FRAMES] {
-        // SAFETY: as for `deref`.
+        // SAFETY: `as_mut` needs the pages that `new` made, without another reference: they live as long as this value,
+        // which is borrowed.
         unsafe { self.first.as_mut() }
     }
 }
@@ -204,7 +205,8 @@ impl Memory {
     /// Writes an entry as the hardware does, and as Linux does without a hook.
     #[inline(always)]
     pub fn write(&mut self, entry: PageTableEntry, value: u64) {
-        // SAFETY: as for `read`.
+        // SAFETY: `write_volatile` needs a valid word: only `entry` makes entries; they lie inside the mapping, which
+        // lives as long as this value.
         unsafe { entry.0.write_volatile(value) }
     }
 
@@ -236,7 +238,7 @@ impl Memory {
     #[inline(never)]
     pub fn copy(&mut self, from: u64, to: u64) {
         let (from, to) = (self.address(from), self.address(to));
-        // SAFETY: 512 words of one frame each; a copy of a frame to itself changes nothing.
+        // SAFETY: `copy` needs two valid ranges, which may be the same: each has the 512 words of one frame.
         unsafe {
             std::arch::asm!("rep movsq", inout("rsi") from => _, inout("rdi") to => _, inout("rcx") PAGE / 8 => _,
                 options(nostack, preserves_flags));

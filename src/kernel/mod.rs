@@ -305,14 +305,14 @@ impl Machine {
 /// Binds every hook. The function exists once per mechanism, not once per kernel, because it is as long as the
 /// catalogue.
 #[inline(never)]
-pub(crate) fn bind_hooks<D: Dispatch>(platform: BodyKind) {
+pub(crate) fn bind_hooks<D: Dispatch>(body: BodyKind) {
     struct Bind<D>(BodyKind, PhantomData<fn(D)>);
     impl<D: Dispatch> catalogue::OpVisitor for Bind<D> {
         fn visit<O: Op>(&mut self) {
             D::bind::<O>(self.0);
         }
     }
-    catalogue::for_each(&mut Bind::<D>(platform, PhantomData));
+    catalogue::for_each(&mut Bind::<D>(body, PhantomData));
 }
 
 /// A kernel on a machine.

@@ -48,7 +48,7 @@ impl Shared {
     /// No CPU is in a section, and this CPU has synchronised with all CPUs that left one.
     #[must_use]
     pub unsafe fn outcome(&self) -> u64 {
-        // SAFETY: the caller's contract.
+        // SAFETY: the reference needs lists that no CPU changes: the caller vouches for it.
         let lists = unsafe { &*self.lists.get() };
         let mut sum = lists.moved.rotate_left(32) ^ lists.sum;
         for (list, first) in lists.first.into_iter().enumerate() {

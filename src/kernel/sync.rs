@@ -52,7 +52,8 @@ pub(super) fn write_protect<C: Config>(machine: &mut Machine, at: PageTableEntry
         machine.write_protect_trapped(at);
         return;
     }
-    // SAFETY: as for `get_and_clear`; bit 1 lies in the first byte.
+    // SAFETY: the instruction needs a writable byte: only `entry` makes entries, which lie inside the machine's memory;
+    // bit 1 lies in the first byte.
     unsafe {
         if C::SMP {
             std::arch::asm!("lock and byte ptr [{at}], 0xfd", at = in(reg) at.0, options(nostack));

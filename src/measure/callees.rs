@@ -94,8 +94,8 @@ impl Callees {
             let copied = memory.reserve(size_of_val(functions), 0, 0)?;
             let bytes: Vec<u8> = functions.iter().flat_map(|function| relocated(*function).to_ne_bytes()).collect();
             memory.write(copied, &bytes)?;
-            // SAFETY: `new` needs a word that nothing else uses, as above. The copied vtable has functions of the same
-            // types.
+            // SAFETY: `new` needs a word that nobody else uses: a mechanism named this static, no other thread runs,
+            // and no loop runs now. The copied vtable has functions of the same types.
             self.words.push(unsafe { RedirectedWord::new(word, copied) });
         }
         // The loops follow at the same distance.

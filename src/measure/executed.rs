@@ -102,7 +102,7 @@ struct Call<'m> {
 /// # Safety
 /// The first word must be the address of a [`Call`] that nothing else uses meanwhile.
 unsafe extern "C" fn run_call(args: *const [u64; 4], units: u64) -> u64 {
-    // SAFETY: the caller's contract.
+    // SAFETY: a unique reference needs a `Call` that nobody else uses meanwhile: the caller vouches for it.
     let call = unsafe { &mut *((*args)[0] as *mut Call<'_>) };
     call.failure = (call.run)(call.machine, call.seed, units, Clock::Tsc).err();
     0

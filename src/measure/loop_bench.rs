@@ -326,10 +326,11 @@ impl LoopBench {
                 None => Evictor::new(chain as *const () as usize)?,
             };
             self.evict.insert(evict).run(word);
-            match regime {
-                Regime::Flushed => flush(unrolled.start, unrolled.length),
+            if regime.flushes_code() {
+                flush(unrolled.start, unrolled.length);
+            } else {
                 // Code that ran a moment ago lies in a nearer cache; touching puts all code at the same distance.
-                _ => touch(unrolled.start, unrolled.length),
+                touch(unrolled.start, unrolled.length);
             }
             // One traversal. Entry and exit cost less than a thousandth part of it, and `inline` has them, too.
             return Ok(window.ticks(clock, window.passes) as f64 / (window.passes * window.ops_per_pass) as f64);
@@ -371,7 +372,8 @@ impl LoopBench {
                 // An unrolled chain can only run exactly as many passes as it has copies.
                 Some(_) if is_cold => Some(Err("counted in throughput, whose loop this is".to_owned())),
                 Some(tracer) => {
-                    // SAFETY: as in `Window::call`.
+                    // SAFETY: `per_op` needs a loop that may be called with these arguments: they were made for the op
+                    // of this window.
                     let per_op = unsafe { tracer.per_op(window.run, &window.args) };
                     Some(per_op.map_err(|error| error.to_string()))
                 }

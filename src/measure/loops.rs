@@ -232,7 +232,7 @@ impl Loops {
         let original = source.span();
         let is_cold = comparison.regime.is_cold();
         let layout = if is_cold {
-            // SAFETY: as above.
+            // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
             let function = unsafe { LoopFunction::at(address) }?;
             Layout::unrolled(&function, (COLD_SITES / SITES) as usize)?
         } else {

@@ -74,7 +74,7 @@ unsafe impl<F: Function> Op for F {
         let result = F::native(args);
         // Not `nomem`: the body's stores happen before the next call, which loads the values again. Otherwise eight
         // calls of `count += 1` would be inlined as one of `count += 8`.
-        // SAFETY: an empty template.
+        // SAFETY: the block must declare what it changes: its template is empty.
         unsafe { asm!("", options(nostack, preserves_flags)) };
         result
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The structure of Linux's pv_ops an op belongs to (`struct paravirt_patch_template`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
     /// `pv_ops.cpu`
@@ -23,7 +23,7 @@ pub enum Group {
 
 /// Which kernels have the hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Since {
     /// Linux 6.1 has it (2.6.30 may, too).
@@ -36,7 +36,7 @@ pub enum Since {
 
 /// Whether a body is the very instruction or a stand-in for a privileged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The very instructions, legal in ring 3.
@@ -48,7 +48,7 @@ pub enum Kind {
 /// The code that Linux's patching writes over a native call site (`paravirt_patch()`, `arch/x86/kernel/paravirt.c` and
 /// `paravirt_patch_64.c`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Bytes {
     /// The op's own instruction(s).
@@ -63,7 +63,7 @@ pub enum Bytes {
 
 /// The register convention of Linux's call sites of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Conventions {
     /// The C calling convention: every caller-saved register is lost.

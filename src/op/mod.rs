@@ -11,6 +11,7 @@
 //!   table of function pointers. Mechanisms that need assembly are unavailable for it, with that reason: they put a
 //!   preamble in front of the body, copy it, or call it by another convention.
 
+mod body;
 pub mod callee_save;
 pub mod catalogue;
 mod cfi_hash;
@@ -19,7 +20,6 @@ mod list;
 pub(crate) mod meta;
 pub mod model;
 mod native;
-mod platform;
 pub mod regs;
 pub mod xen;
 
@@ -31,13 +31,13 @@ pub mod time;
 
 use std::arch::{asm, naked_asm};
 
+pub use body::BodyKind;
 pub use callee_save::spoils;
 pub use cfi_hash::cfi_hash;
 pub use function::Function;
 pub use list::{OpVisitor, Ops};
 pub use meta::{Bytes, Conventions, Group, Kind, OpMeta, Since};
 pub use model::CpuModel;
-pub use platform::BodyKind;
 pub use regs::{Args, Body, Reg, Register, Ret};
 
 /// Slots from here on belong to ops outside the catalogue.
@@ -114,7 +114,8 @@ pub unsafe trait Op: Sized + 'static {
     /// As for [`Op::inline`].
     #[inline(always)]
     unsafe fn inline_clobber(args: Self::Args) -> Self::Ret {
-        // SAFETY: the caller's contract; the template is empty.
+        // SAFETY: `inline` has the contract of this function, which the caller meets; the template of the block is
+        // empty.
         unsafe {
             let result = Self::inline(args);
             asm!("", clobber_abi("C"));
@@ -128,7 +129,7 @@ pub unsafe trait Op: Sized + 'static {
     /// As for [`Op::inline`].
     #[inline(never)]
     unsafe extern "C" fn native(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
-        // SAFETY: the caller's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(Self::Args::from_regs([a, b, c, d])).into_reg() }
     }
 
@@ -180,6 +181,6 @@ pub unsafe trait Op: Sized + 'static {
 /// As for [`Op::inline`]; the first `ARITY` registers are initialised.
 #[inline(never)]
 pub unsafe extern "C" fn xen_entry<O: Op>(a: Reg, b: Reg, c: Reg, d: Reg) -> Reg {
-    // SAFETY: the caller's contract is this one's.
+    // SAFETY: `O::xen` has the contract of this function, which the caller meets.
     unsafe { O::xen(O::Args::from_regs([a, b, c, d])).into_reg() }
 }

@@ -97,20 +97,42 @@ impl CpuModel {
         Ok(installed)
     }
 
-    /// The model of this thread, for bodies written in Rust.
+    /// The model of this thread, for bodies written in Rust. References to it end with the value that this returns.
     ///
     /// # Safety
-    /// A model is installed on this thread, and no other reference to it is in use.
+    /// A model is installed on this thread, and no other reference to it is used while one made from this value is.
     #[inline(always)]
     #[must_use]
-    pub unsafe fn current<'a>() -> &'a mut CpuModel {
+    pub unsafe fn current() -> Current {
         let this: *mut CpuModel;
-        // SAFETY: `gs` points to an installed model, whose field `this` points to itself.
+        // SAFETY: the load needs a valid `gs` base: it points to an installed model, whose field `this` points to
+        // itself.
         unsafe {
             std::arch::asm!("mov {}, gs:[{}]", out(reg) this, const std::mem::offset_of!(CpuModel, this),
                 options(nostack, preserves_flags, readonly));
-            &mut *this
         }
+        Current(this)
+    }
+}
+
+/// Access to this thread's CPU model; see [`CpuModel::current`].
+pub struct Current(*mut CpuModel);
+
+impl std::ops::Deref for Current {
+    type Target = CpuModel;
+    #[inline(always)]
+    fn deref(&self) -> &CpuModel {
+        // SAFETY: a reference needs a live model that nobody changes meanwhile: the caller of `current` vouches for it.
+        unsafe { &*self.0 }
+    }
+}
+
+impl std::ops::DerefMut for Current {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut CpuModel {
+        // SAFETY: a unique reference needs a live model without other references in use: the caller of `current`
+        // vouches for it.
+        unsafe { &mut *self.0 }
     }
 }
 
@@ -144,7 +166,8 @@ impl std::ops::Deref for Installed {
 
 impl std::ops::DerefMut for Installed {
     fn deref_mut(&mut self) -> &mut CpuModel {
-        // SAFETY: as for `deref`.
+        // SAFETY: a unique reference needs a live model without other references in use: allocated by `install`, freed
+        // by `drop`; bodies run only between uses of this reference.
         unsafe { self.model.as_mut() }
     }
 }
@@ -165,8 +188,8 @@ impl Drop for Installed {
 }
 
 fn set_gs(base: usize) -> std::io::Result<()> {
-    // SAFETY: nothing else in a Rust program on x86-64 Linux uses the gs segment (psABI), so changing its base
-    // changes nobody's memory.
+    // SAFETY: the call must not change a base that other code uses: Rust programs on x86-64 Linux leave the gs segment
+    // alone (psABI).
     let done = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

@@ -71,7 +71,8 @@ macro_rules! native {
     (@asm $args:ident, ($($arg:ident : $reg:tt),*), (), ($($scratch:tt),*), ($($line:literal),*),
         ($($operand:tt)*), ($($clobber:tt)*)) => {{
         let ($($arg,)*) = $args;
-        // SAFETY: as above.
+        // SAFETY: the block must declare what it changes: the lines of `native!` keep their convention, as the `unsafe
+        // impl Op` vouches for.
         unsafe {
             ::core::arch::asm!($($line,)* "", $(in($reg) $arg,)* $(out($scratch) _,)* $($clobber)* $($operand)*);
         }

@@ -20,7 +20,8 @@ pub type Body = unsafe extern "C" fn(Reg, Reg, Reg, Reg) -> Reg;
 #[inline(always)]
 #[must_use]
 pub fn launder(mut value: u64) -> u64 {
-    // SAFETY: an empty template; the operand is in and out of one register, unchanged.
+    // SAFETY: the block must declare what it changes: its template is empty; the operand is in and out of one register,
+    // unchanged.
     unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }
@@ -280,7 +281,7 @@ impl<R: Register> Ret for R {
     }
     #[inline(always)]
     fn sink(self) {
-        // SAFETY: an empty template that only reads a register.
+        // SAFETY: the block must declare what it changes: its template is empty, and only reads a register.
         unsafe { asm!("/* {0} */", in(reg) self.into_word(), options(nomem, nostack, preserves_flags)) };
     }
     #[inline(always)]

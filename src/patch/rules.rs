@@ -17,18 +17,18 @@ use super::site::{Site, SiteKind};
 use super::state::State;
 use crate::op::{BodyKind, Bytes, Op, catalogue, spoils};
 
-/// What a patch needs to know about an op on one platform.
+/// What a patch needs to know about an op with one body.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The op's name, for messages.
     pub op: &'static str,
-    /// Whether the platform is bare metal.
+    /// Whether it is the native body.
     pub native: bool,
     /// Address of the body with the C calling convention.
     pub body: usize,
     /// Address of the body that saves all registers except `rax`.
     pub saving: usize,
-    /// The kind of code that patching may write over a call on this platform.
+    /// The kind of code that patching may write over a call of this body.
     pub bytes: Bytes,
     /// The native instructions.
     pub code: Vec<u8>,
@@ -39,33 +39,33 @@ pub struct Target {
 impl Target {
     /// The target of an op.
     #[must_use]
-    pub fn of<O: Op>(platform: BodyKind) -> Self {
-        let native = platform == BodyKind::Native;
-        let body = platform.body::<O>() as usize;
+    pub fn of<O: Op>(body: BodyKind) -> Self {
+        let native = body == BodyKind::Native;
+        let callee = body.callee::<O>() as usize;
         Target {
             op: O::META.name,
             native,
-            body,
-            saving: platform.saving_body::<O>() as usize,
+            body: callee,
+            saving: body.saving_callee::<O>() as usize,
             // Xen's patcher treats its hooks as C functions (`xen_patch()`, with four exceptions).
             bytes: if native { O::META.bytes } else { Bytes::Call },
             // SAFETY: `code_before_return` needs a function of this program, and the body of an op is one.
-            code: if native { unsafe { code_before_return(body) } } else { Vec::new() },
+            code: if native { unsafe { code_before_return(callee) } } else { Vec::new() },
             spoils: spoils::<O>(),
         }
     }
 }
 
-/// The targets of all built-in ops, by slot: what a kernel knows that boots on a platform.
+/// The targets of all built-in ops, by slot: what a kernel knows that boots with these bodies.
 #[must_use]
-pub fn targets(platform: BodyKind) -> BTreeMap<usize, Target> {
+pub fn targets(body: BodyKind) -> BTreeMap<usize, Target> {
     struct All(BodyKind, BTreeMap<usize, Target>);
     impl catalogue::OpVisitor for All {
         fn visit<O: Op>(&mut self) {
             self.1.insert(O::SLOT, Target::of::<O>(self.0));
         }
     }
-    let mut all = All(platform, BTreeMap::new());
+    let mut all = All(body, BTreeMap::new());
     catalogue::for_each(&mut all);
     all.1
 }
@@ -143,7 +143,7 @@ pub fn code(site: &Site, target: &Target, state: State, original: &[u8]) -> Resu
     Ok(Some(code))
 }
 
-/// The state that a kernel gives a site when it boots on this platform, and the code it writes. A site that refuses
+/// The state that a kernel gives a site when it boots with this body, and the code it writes. A site that refuses
 /// stays as the compiler left it.
 #[must_use]
 pub fn booted(site: &Site, target: &Target, original: &[u8]) -> (State, Vec<u8>) {

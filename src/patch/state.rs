@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The state of a patchable site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// As the compiler left it: an indirect call through the table, or the default of an alternative or static call.

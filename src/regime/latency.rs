@@ -2,8 +2,16 @@
 
 use std::arch::asm;
 
+use super::descriptor::Descriptor;
 use crate::dispatch::Dispatch;
 use crate::op::{Args, Op, Ret};
+
+pub(super) const LATENCY: Descriptor = Descriptor {
+    name: "latency",
+    summary: "each call's first argument depends on the result of the one before",
+    select: |loops| loops.latency,
+    ..Descriptor::BASE
+};
 
 /// `x = first argument; repeat passes { 8 x: x = feed(x, call(x, ..)) }`
 ///
@@ -41,7 +49,8 @@ pub unsafe extern "C" fn latency<D: Dispatch, O: Op>(args: *const [u64; 4], pass
 
 #[inline(always)]
 unsafe fn link<D: Dispatch, O: Op>(args: O::Args, x: u64) -> u64 {
-    // SAFETY: the caller's contract; the first argument keeps a valid value, as described above.
+    // SAFETY: `D::call` needs valid arguments, which the caller vouches for; the first one keeps a valid value: a
+    // result that chains, or itself.
     let result = unsafe { D::call::<O>(args.with_first(x).launder()) }.value();
     if O::META.chains {
         return crate::op::regs::launder(result);

@@ -1,9 +1,13 @@
 //! Regimes: the measured loops.
 //!
+//! A regime is a file with its descriptor and its loop, and a line of the list below.
+//!
 //! A loop is one function per mechanism and op. It has [`SITES`] call sites per pass, so that its own decrement and
 //! branch weigh little. Values stay alive in registers ([`launder`](crate::op::regs::launder)) instead of memory. All
 //! loops are called as a [`Loop`]: pointer to the argument words, number of passes.
 
+mod cold;
+mod descriptor;
 mod latency;
 mod pressure;
 pub mod random;
@@ -14,9 +18,9 @@ pub use pressure::pressure;
 pub use random::random;
 pub use throughput::throughput;
 
-use serde::{Deserialize, Serialize};
-
-use crate::stats::effect::{CLOSE, LOOSE};
+use self::descriptor::Descriptor;
+use crate::dispatch::Dispatch;
+use crate::op::{Args, Op, Ret};
 
 /// Call sites per pass of every loop.
 pub const SITES: u64 = 8;
@@ -28,92 +32,123 @@ pub const COLD_SITES: u64 = 4096;
 /// the loop alive.
 pub type Loop = unsafe extern "C" fn(args: *const [u64; 4], passes: u64) -> u64;
 
-/// The circumstances of a measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Regime {
+/// The loops of a pair, from which each regime selects its own.
+#[derive(Clone, Copy)]
+pub struct Loops {
+    throughput: Loop,
+    /// `None` for an op without an argument or a result.
+    latency: Option<Loop>,
+    pressure: Loop,
+    /// `None` for an op that is not measured with changing targets.
+    random: Option<Loop>,
+}
+
+impl Loops {
+    /// The loops of an op with a mechanism.
+    #[must_use]
+    pub const fn new<D: Dispatch, O: Op>() -> Self {
+        let chainable = O::Args::ARITY > 0 && O::Ret::HAS_VALUE;
+        Loops {
+            throughput: throughput::<D, O>,
+            latency: if chainable { Some(latency::<D, O> as Loop) } else { None },
+            pressure: pressure::<D, O>,
+            random: if random::is_measured::<O>() { Some(random::<D, O> as Loop) } else { None },
+        }
+    }
+
+    /// One loop for the regimes whose code does not depend on the op's arguments.
+    #[must_use]
+    pub const fn plain(throughput: Loop) -> Self {
+        Loops { throughput, latency: None, pressure: throughput, random: None }
+    }
+
+    /// The loop of a regime; `None` if the op has no such loop.
+    #[must_use]
+    pub fn select(&self, regime: Regime) -> Option<Loop> {
+        (regime.descriptor().select)(self)
+    }
+}
+
+/// Declares the regimes, each with the descriptor in its file, in the order of the tables.
+macro_rules! regimes {
+    ($($(#[$doc:meta])* $name:ident: $descriptor:path,)*) => {
+        /// The circumstances of a measurement.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize
+        )]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
+        #[serde(rename_all = "lowercase")]
+        pub enum Regime {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Regime {
+            /// All regimes, in the order of the tables.
+            pub const ALL: [Regime; [$(Regime::$name),*].len()] = [$(Regime::$name),*];
+
+            fn descriptor(self) -> &'static Descriptor {
+                match self {
+                    $(Regime::$name => const { &$descriptor },)*
+                }
+            }
+        }
+    };
+}
+
+regimes! {
     /// Independent calls, one after the other.
-    Throughput,
+    Throughput: throughput::THROUGHPUT,
     /// Each call waits for the result of the one before.
-    Latency,
+    Latency: latency::LATENCY,
     /// Eight values live in registers across every call.
-    Pressure,
+    Pressure: pressure::PRESSURE,
     /// Calls from sites that were evicted from the predictors, each executed once.
-    Cold,
+    Cold: cold::COLD,
     /// Like `Cold`, with the code also flushed from the caches.
-    Flushed,
+    Flushed: cold::FLUSHED,
     /// The target of every call is drawn from two.
-    Random2,
+    Random2: random::RANDOM2,
     /// The target of every call is drawn from four.
-    Random4,
+    Random4: random::RANDOM4,
     /// The target of every call is drawn from eight.
-    Random8,
+    Random8: random::RANDOM8,
 }
 
 impl Regime {
-    /// All regimes, in the order of the tables.
-    pub const ALL: [Regime; 8] = [
-        Regime::Throughput,
-        Regime::Latency,
-        Regime::Pressure,
-        Regime::Cold,
-        Regime::Flushed,
-        Regime::Random2,
-        Regime::Random4,
-        Regime::Random8,
-    ];
-
     /// The number of targets that a call's target is drawn from; `None` if the target does not change.
     #[must_use]
     pub fn targets(self) -> Option<usize> {
-        match self {
-            Regime::Random2 => Some(2),
-            Regime::Random4 => Some(4),
-            Regime::Random8 => Some(8),
-            _ => None,
-        }
+        self.descriptor().targets
     }
 
     /// Whether every site is executed once, after it was evicted.
     #[must_use]
     pub fn is_cold(self) -> bool {
-        matches!(self, Regime::Cold | Regime::Flushed)
+        self.descriptor().is_cold
+    }
+
+    /// Whether the code is flushed from the caches before each pass; otherwise it is touched, so that all code is at
+    /// the same distance.
+    #[must_use]
+    pub fn flushes_code(self) -> bool {
+        self.descriptor().flushes_code
     }
 
     /// The pair tolerance: the factor within which the two windows of a loop in a block must agree.
     #[must_use]
     pub fn tolerance(self) -> f64 {
-        if self.is_cold() { LOOSE } else { CLOSE }
+        self.descriptor().tolerance
     }
 
     /// Its name in commands and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Regime::Throughput => "throughput",
-            Regime::Latency => "latency",
-            Regime::Pressure => "pressure",
-            Regime::Cold => "cold",
-            Regime::Flushed => "flushed",
-            Regime::Random2 => "random2",
-            Regime::Random4 => "random4",
-            Regime::Random8 => "random8",
-        }
+        self.descriptor().name
     }
 
     /// Its description, in one line.
     #[must_use]
     pub fn summary(self) -> &'static str {
-        match self {
-            Regime::Throughput => "independent calls, eight sites per pass",
-            Regime::Latency => "each call's first argument depends on the result of the one before",
-            Regime::Pressure => "eight values live in registers across every call",
-            Regime::Cold => "4,096 sites, each called once after the branch predictors were overrun",
-            Regime::Flushed => "as cold, with the code also flushed from the caches",
-            Regime::Random2 => "the target drawn from two before every call, in no order that can be learnt",
-            Regime::Random4 => "the target drawn from four before every call",
-            Regime::Random8 => "the target drawn from eight before every call",
-        }
+        self.descriptor().summary
     }
 }

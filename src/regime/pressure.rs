@@ -2,8 +2,16 @@
 
 use std::arch::asm;
 
+use super::descriptor::Descriptor;
 use crate::dispatch::Dispatch;
 use crate::op::{Args, Op, Ret};
+
+pub(super) const PRESSURE: Descriptor = Descriptor {
+    name: "pressure",
+    summary: "eight values live in registers across every call",
+    select: |loops| Some(loops.pressure),
+    ..Descriptor::BASE
+};
 
 /// `v0..v7 live; repeat passes { 8 x: { touch(v0..v7); sink(call(launder(args))) } }`
 ///
@@ -41,7 +49,8 @@ pub unsafe extern "C" fn pressure<D: Dispatch, O: Op>(args: *const [u64; 4], pas
 #[inline(always)]
 unsafe fn call_once<D: Dispatch, O: Op>(args: O::Args, live: &mut [u64; 8]) {
     let [a, b, c, d, e, f, g, h] = live;
-    // SAFETY: the template is empty; every operand stays unchanged in one register.
+    // SAFETY: the block must declare what it changes: its template is a comment, and every operand stays unchanged in
+    // one register.
     unsafe {
         asm!(
             "/* {0} {1} {2} {3} {4} {5} {6} {7} */",
@@ -56,6 +65,6 @@ unsafe fn call_once<D: Dispatch, O: Op>(args: O::Args, live: &mut [u64; 8]) {
             options(nomem, nostack, preserves_flags)
         );
     }
-    // SAFETY: the caller's contract.
+    // SAFETY: `D::call` has the contract of this function, which the caller meets.
     unsafe { D::call::<O>(args.launder()) }.sink();
 }

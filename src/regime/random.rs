@@ -2,8 +2,44 @@
 
 use std::cell::UnsafeCell;
 
+use super::descriptor::Descriptor;
 use crate::dispatch::Dispatch;
-use crate::op::{Args, Op, Ret};
+use crate::op::catalogue::Slot;
+use crate::op::{Args, FIRST_USER_SLOT, Op, Ret};
+
+pub(super) const RANDOM2: Descriptor = Descriptor {
+    name: "random2",
+    summary: "the target drawn from two before every call, in no order that can be learnt",
+    targets: Some(2),
+    select: |loops| loops.random,
+    ..Descriptor::BASE
+};
+pub(super) const RANDOM4: Descriptor = Descriptor {
+    name: "random4",
+    summary: "the target drawn from four before every call",
+    targets: Some(4),
+    ..RANDOM2
+};
+pub(super) const RANDOM8: Descriptor = Descriptor {
+    name: "random8",
+    summary: "the target drawn from eight before every call",
+    targets: Some(8),
+    ..RANDOM2
+};
+
+/// Whether an op is measured with changing targets: a few ops of different shapes, and all user ops. Each loop is
+/// another function to compile, and the body of the target hardly matters.
+pub(super) const fn is_measured<O: Op>() -> bool {
+    let few = [Slot::PteVal as usize, Slot::IrqDisable as usize, Slot::SetPte as usize, Slot::AllocPte as usize];
+    let mut at = 0;
+    while at < few.len() {
+        if few[at] == O::SLOT {
+            return true;
+        }
+        at += 1;
+    }
+    O::SLOT >= FIRST_USER_SLOT
+}
 
 /// Number of draws before the order repeats: more than a predictor can remember. `TargetSequence::at` has as many
 /// values.
@@ -31,7 +67,8 @@ static CURRENT: Current = Current(UnsafeCell::new(None));
 /// # Safety
 /// Called by the one thread that runs [`random`](fn@random), and not from within it.
 pub unsafe fn set_sequence(change: impl FnOnce(&mut Option<TargetSequence>)) {
-    // SAFETY: the caller's contract.
+    // SAFETY: a unique reference needs that no other one is in use: only this thread uses the sequence (contract), and
+    // not from within `random`.
     change(unsafe { &mut *CURRENT.0.get() });
 }
 
@@ -53,7 +90,8 @@ static UNREAD_SLOT: UnreadSlot = UnreadSlot(UnsafeCell::new(0));
 pub unsafe extern "C" fn random<D: Dispatch, O: Op>(args: *const [u64; 4], passes: u64) -> u64 {
     // SAFETY: the caller's pointer.
     let args = O::Args::from_words(unsafe { *args });
-    // SAFETY: only this thread uses the sequence, and nothing called here changes it.
+    // SAFETY: a unique reference needs that no other one is in use: only this thread uses the sequence, and no callee
+    // of the loop does.
     let Some(sequence) = (unsafe { &mut *CURRENT.0.get() }) else { return 0 };
     let slot = D::pointer::<O>().unwrap_or(UNREAD_SLOT.0.get());
     let mut left = passes;

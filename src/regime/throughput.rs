@@ -1,7 +1,11 @@
 //! Independent calls.
 
+use super::descriptor::Descriptor;
 use crate::dispatch::Dispatch;
 use crate::op::{Args, Op, Ret};
+
+pub(super) const THROUGHPUT: Descriptor =
+    Descriptor { name: "throughput", summary: "independent calls, eight sites per pass", ..Descriptor::BASE };
 
 /// `repeat passes { 8 x: sink(call(launder(args))) }`
 ///
@@ -34,6 +38,6 @@ pub unsafe extern "C" fn throughput<D: Dispatch, O: Op>(args: *const [u64; 4], p
 
 #[inline(always)]
 unsafe fn call_once<D: Dispatch, O: Op>(args: O::Args) {
-    // SAFETY: the caller's contract.
+    // SAFETY: `D::call` has the contract of this function, which the caller meets.
     unsafe { D::call::<O>(args.launder()) }.sink();
 }

@@ -11,7 +11,7 @@ use super::schema::Estimate;
 
 /// Instruction counts of real kernels under an emulator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Linux {
     /// Version of QEMU.
@@ -39,7 +39,7 @@ pub struct Linux {
 
 /// A counted kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxKernel {
     /// Name of the kernel in this document.
@@ -69,7 +69,7 @@ pub struct LinuxKernel {
 
 /// A workload that the kernels executed, with its counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxWorkload {
     /// Name of the workload.
@@ -88,7 +88,7 @@ pub struct LinuxWorkload {
 
 /// The instruction count of a workload on a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxCount {
     /// Name of the kernel.
@@ -110,7 +110,7 @@ pub struct LinuxCount {
 
 /// Predicted cost of a workload's calls of hooks, from the cells of the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxPrediction {
     /// Name of the workload.
@@ -129,7 +129,7 @@ pub struct LinuxPrediction {
 
 /// The part of one op in a prediction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LinuxShare {
     /// Name of the op.

@@ -9,8 +9,8 @@ pub mod export;
 pub mod floors;
 #[cfg(feature = "html")]
 pub mod html;
-#[cfg(feature = "schema")]
-pub mod json_schema;
+#[cfg(test)]
+mod json_schema;
 pub mod linux;
 pub mod over_ops;
 #[cfg(feature = "html")]

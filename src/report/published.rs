@@ -223,15 +223,15 @@ mod tests {
     use super::{Unit, figures};
     use crate::kernel::options;
     use crate::suite;
-    use crate::workload::{self, Measured, Workloads as _};
+    use crate::workload::{self, Workload, Workloads as _};
 
     /// Collects the names of the workloads only, because compiling the workloads with every mechanism takes longer than
     /// all other tests here.
     struct Names(Vec<&'static str>);
 
     impl workload::WorkloadVisitor for Names {
-        fn visit<W: Measured>(&mut self) {
-            self.0.push(W::NAME);
+        fn visit<W: Workload>(&mut self) {
+            self.0.push(W::META.name);
         }
     }
 

@@ -17,7 +17,7 @@ pub const SCHEMA: &str = "pvbench.report/1";
 
 /// The report of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Always [`SCHEMA`].
@@ -54,7 +54,7 @@ pub struct Report {
 
 /// The program that wrote the report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
     /// Name of the program: `pvbench`.
@@ -67,7 +67,7 @@ pub struct Tool {
 
 /// The run that the report describes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// Seed of everything random in the run.
@@ -84,7 +84,7 @@ pub struct Run {
 
 /// Summary of the plan of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlanSummary {
     /// `quick`, `default` or `full`.
@@ -121,7 +121,7 @@ pub struct PlanSummary {
 
 /// Conversion of clock ticks to core cycles, and the state of the core during the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// The clock that windows were timed with: `tsc` or `os`.
@@ -156,7 +156,7 @@ pub struct Calibration {
 /// Noise grows with the time of the op. For ops of up to one cycle a difference is in core cycles; for longer ops it is
 /// in core cycles per cycle of the op. A cell is compared with the floor of its own regime.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Floor {
     /// At least 95% of the A/A differences are at most this large, in core cycles per cycle of the op (an op counts as
@@ -180,7 +180,7 @@ pub struct Floor {
 /// The floor of a cell is `cycles` times the cycles that the mechanism takes there (at least one cycle), and never
 /// below the A/A differences of its own comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RegimeFloor {
     /// The regime.
@@ -199,7 +199,7 @@ pub struct RegimeFloor {
 
 /// The ends of an interval. Another field holds its estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
     /// Lower end.
@@ -210,7 +210,7 @@ pub struct Bounds {
 
 /// A value with its interval, at the confidence of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// The value.
@@ -223,7 +223,7 @@ pub struct Estimate {
 
 /// Descriptions of the ops, mechanisms and kernel options in the report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     /// The ops of the cells.
@@ -237,7 +237,7 @@ pub struct Catalogue {
 
 /// Description of an op.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OpInfo {
     /// Name of the op, as in Linux.
@@ -270,7 +270,7 @@ pub struct OpInfo {
 
 /// Description of a mechanism.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MechanismInfo {
     /// Name of the mechanism.
@@ -298,7 +298,7 @@ pub struct MechanismInfo {
 
 /// The machine code that a mechanism executes for an op.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Listing {
     /// Name of the op, which the catalogue holds.
@@ -312,7 +312,7 @@ pub struct Listing {
 
 /// One instruction of a listing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListingLine {
     /// Bytes of the instruction in hexadecimal.
@@ -327,7 +327,7 @@ pub struct ListingLine {
 
 /// The result for one op with one body, mechanism, state and regime.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
     /// Name of the op.
@@ -391,7 +391,7 @@ pub struct Cell {
 /// Scatter of an overhead at four levels: standard deviations of single values in core cycles. Each level excludes
 /// what the levels before it explain.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Spread {
     /// Within a round, from the difference of its windows.
@@ -411,7 +411,7 @@ pub struct Spread {
 
 /// A level at which values scatter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SpreadSource {
     /// Windows and rounds. Four times the rounds halve the width of the interval.
@@ -424,7 +424,7 @@ pub enum SpreadSource {
 
 /// Why the overhead of a cell, or of a workload on a kernel, is not resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Limit {
     /// The estimate lies within the floor: no difference is visible.
@@ -442,7 +442,7 @@ pub enum Limit {
 
 /// An overhead in three units.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Overhead {
     /// Core cycles per op.
@@ -455,7 +455,7 @@ pub struct Overhead {
 
 /// The overhead at one layout.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LayoutEstimate {
     /// Offset of the loop head within 128 bytes, in bytes.
@@ -468,7 +468,7 @@ pub struct LayoutEstimate {
 
 /// A value that workers gather at, with their share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ModeShare {
     /// Offset of the layout at which the mode appeared, in bytes.
@@ -481,7 +481,7 @@ pub struct ModeShare {
 
 /// Executed instructions per op.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Instructions {
     /// Instructions per op, including those of the loop.
@@ -492,7 +492,7 @@ pub struct Instructions {
 
 /// The result of a macro benchmark.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadResult {
     /// Name of the workload.
@@ -547,7 +547,7 @@ pub struct WorkloadResult {
 
 /// The result of a macro benchmark on one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadKernel {
     /// The mechanism of the hooks; absent for a kernel option.
@@ -595,7 +595,7 @@ pub struct WorkloadKernel {
 
 /// Executed instructions per unit of a workload. A repeated string instruction counts once.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnitInstructions {
     /// Instructions per unit.
@@ -606,7 +606,7 @@ pub struct UnitInstructions {
 
 /// Description of a kernel option.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OptionInfo {
     /// Name of the option.
@@ -619,7 +619,7 @@ pub struct OptionInfo {
 
 /// Something that the whole report lacks, with the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Unavailable {
     /// The missing thing: `counters`, `instructions`, `workloads`, ..
@@ -638,7 +638,7 @@ impl Unavailable {
 
 /// Failure of a worker during the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
     /// Index of the worker, from 0.

@@ -9,7 +9,7 @@ use super::{Choices, OpEntry, Suite, SuiteError, entries, listed};
 use crate::dispatch::{self, Dispatch, Mechanisms};
 use crate::op::{self, Bytes, Op, Ops, SLOTS};
 use crate::patch::instructions::{self, Unfit};
-use crate::workload::{self, Measured, Workloads};
+use crate::workload::{self, Workload, Workloads};
 
 /// The items of one list, followed by those of another.
 ///
@@ -115,9 +115,8 @@ impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
         self.with()
     }
 
-    /// Adds a workload. [`Workload`](crate::Workload) has a complete example; [`OnKernel`](crate::workload::OnKernel)
-    /// takes workloads of the model kernel.
-    pub fn workload<K: Measured>(self) -> Builder<O, M, Also<W, (K,)>> {
+    /// Adds a workload. [`Workload`](crate::Workload) has complete examples.
+    pub fn workload<K: Workload>(self) -> Builder<O, M, Also<W, (K,)>> {
         self.with()
     }
 

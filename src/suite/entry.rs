@@ -4,13 +4,10 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 
 use crate::dispatch::{self, Dispatch, Mechanism, Mechanisms};
-
-use crate::op::BodyKind;
-use crate::op::catalogue::{FIRST_USER_SLOT, Slot};
-use crate::op::{Args, Body, Bytes, CpuModel, Op, OpMeta, Ret};
+use crate::op::{Args, Body, BodyKind, Bytes, CpuModel, Op, OpMeta, Ret};
 use crate::patch::Target;
 use crate::patch::body::code_before_return;
-use crate::regime::{self, Loop, Regime};
+use crate::regime::{Loop, Loops, Regime};
 use crate::relocate::LoopFunction;
 
 /// An op with everything that measuring it needs; its type is erased.
@@ -28,9 +25,9 @@ pub struct OpEntry {
     pub returns: bool,
     /// The arguments to measure with; see [`Op::arguments`].
     pub arguments: fn(&mut CpuModel) -> [u64; 4],
-    /// The body on each platform.
+    /// The callee with each body.
     pub body: fn(BodyKind) -> Body,
-    /// The body that saves all registers except `rax`, on each platform.
+    /// The callee with each body that saves all registers except `rax`.
     pub saving: fn(BodyKind) -> Body,
     /// Whether the native instructions change registers other than `rax` and the flags.
     pub spoils: bool,
@@ -55,10 +52,7 @@ pub struct Pair {
     check_machine: fn() -> Option<String>,
     /// If the mechanism needs assembly and the op's body is not assembly: what needs it, and the op's name.
     missing_assembly: Option<(&'static str, &'static str)>,
-    throughput: Loop,
-    latency: Option<Loop>,
-    pressure: Loop,
-    random: Option<Loop>,
+    loops: Loops,
     /// See [`Dispatch::pointer`].
     pub pointer: Option<*mut usize>,
     /// See [`Dispatch::vtable`].
@@ -74,10 +68,7 @@ impl Pair {
             bind: |_| {},
             check_machine: || None,
             missing_assembly: None,
-            throughput,
-            latency: None,
-            pressure: throughput,
-            random: None,
+            loops: Loops::plain(throughput),
             pointer: None,
             vtable: None,
         }
@@ -92,26 +83,20 @@ impl Pair {
     /// The loop of a regime; `None` if the op has no such loop, as `latency` without an argument or result.
     #[must_use]
     pub fn loop_of(&self, regime: Regime) -> Option<Loop> {
-        match regime {
-            Regime::Random2 | Regime::Random4 | Regime::Random8 => self.random,
-            Regime::Throughput | Regime::Cold | Regime::Flushed => Some(self.throughput),
-            Regime::Latency => self.latency,
-            Regime::Pressure => Some(self.pressure),
-        }
+        self.loops.select(regime)
     }
 }
 
 impl OpEntry {
-    /// The patch target of the op on a platform.
+    /// The patch target of the op with a body.
     #[must_use]
-    pub fn target(&self, platform: BodyKind) -> Target {
-        let native = platform == BodyKind::Native;
-        let body = (self.body)(platform) as usize;
+    pub fn target(&self, body: BodyKind) -> Target {
+        let native = body == BodyKind::Native;
         Target {
             op: self.meta.name,
             native,
-            body,
-            saving: (self.saving)(platform) as usize,
+            body: (self.body)(body) as usize,
+            saving: (self.saving)(body) as usize,
             // Xen's patcher treats its hooks as C functions (`xen_patch()`, with four exceptions).
             bytes: if native { self.meta.bytes } else { Bytes::Call },
             code: if native { self.native_code() } else { Vec::new() },
@@ -162,8 +147,8 @@ impl OpEntry {
             arity: O::Args::ARITY,
             returns: O::Ret::HAS_VALUE,
             arguments: |cpu| O::arguments(cpu).to_words(),
-            body: |platform| platform.body::<O>(),
-            saving: |platform| platform.saving_body::<O>(),
+            body: |body| body.callee::<O>(),
+            saving: |body| body.saving_callee::<O>(),
             spoils: crate::op::spoils::<O>(),
             assembly: O::ASSEMBLY,
             instructions: O::INSTRUCTIONS,
@@ -171,19 +156,6 @@ impl OpEntry {
             pairs: pairs.0,
         }
     }
-}
-
-/// Whether an op is measured with changing targets: a few ops of different shapes, and all user ops.
-const fn has_random<O: Op>() -> bool {
-    let few = [Slot::PteVal as usize, Slot::IrqDisable as usize, Slot::SetPte as usize, Slot::AllocPte as usize];
-    let mut at = 0;
-    while at < few.len() {
-        if few[at] == O::SLOT {
-            return true;
-        }
-        at += 1;
-    }
-    O::SLOT >= FIRST_USER_SLOT
 }
 
 struct Pairs<O>(Vec<Pair>, PhantomData<fn(O)>);
@@ -197,7 +169,6 @@ impl<O: Op> dispatch::MechanismVisitor for Pairs<O> {
 /// Makes all of a pair except the pointers, which a constant cannot hold. As a constant the compiler stores it as data.
 /// There are thousands of pairs, and code to assemble each would take as long to compile as some of the loops.
 const fn pair<D: Dispatch, O: Op>() -> Pair {
-    let chainable = O::Args::ARITY > 0 && O::Ret::HAS_VALUE;
     Pair {
         mechanism: D::META,
         bind: D::bind::<O>,
@@ -206,11 +177,7 @@ const fn pair<D: Dispatch, O: Op>() -> Pair {
             Some(why) if !O::ASSEMBLY => Some((why, O::META.name)),
             _ => None,
         },
-        throughput: regime::throughput::<D, O>,
-        latency: if chainable { Some(regime::latency::<D, O> as Loop) } else { None },
-        pressure: regime::pressure::<D, O>,
-        // Few ops have this loop: each loop is another function to compile, and the body of the target hardly matters.
-        random: if has_random::<O>() { Some(regime::random::<D, O> as Loop) } else { None },
+        loops: Loops::new::<D, O>(),
         pointer: None,
         vtable: None,
     }

@@ -143,7 +143,7 @@ impl Suite {
         &self.choices
     }
 
-    /// Splits the suite into its ops and workloads, which the [sampler](crate::measure::Sampler) takes.
+    /// Splits the suite into its ops and workloads, which the [bench of loops](crate::measure::LoopBench) takes.
     ///
     /// ```
     /// # use pvbench::{Suite, dispatch::{Inline, Table}, op::irq::SaveFl};

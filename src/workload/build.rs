@@ -15,7 +15,7 @@
 
 use super::fork::{build_process, write_as_child};
 use super::mmap_perf::Areas;
-use super::{KernelWorkload, Random, WorkloadMeta};
+use super::{ModelKernel, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
@@ -41,13 +41,14 @@ pub struct Make {
     mapped: Areas,
 }
 
-impl KernelWorkload for KernelBuild {
+impl Workload for KernelBuild {
     const META: WorkloadMeta = WorkloadMeta {
         name: "kernel_build",
         unit: "process",
         summary: "fork, execve, 1,081 faults, context switches, mmaps and system calls of a process in a kernel build",
         source: "mvermeulen.org/perf, phoronix/build-linux-kernel: faults per process, context switches per fault",
     };
+    type On = ModelKernel;
     type State = Make;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, random: Random) -> Result<Make, KernelError> {

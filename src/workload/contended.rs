@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use super::{KernelWorkload, Random, WorkloadMeta};
+use super::{ModelKernel, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::host::another_cpu;
 use crate::host::pin;
@@ -52,7 +52,7 @@ pub struct Contenders {
     requested: u64,
 }
 
-impl KernelWorkload for SpinlockContended {
+impl Workload for SpinlockContended {
     const META: WorkloadMeta = WorkloadMeta {
         name: "spinlock_contended",
         unit: "64 sections on each of two CPUs",
@@ -62,6 +62,7 @@ impl KernelWorkload for SpinlockContended {
     /// An interval of a few tenths of a percent would take minutes.
     const BY_DEFAULT: bool = false;
     const CPUS: usize = 2;
+    type On = ModelKernel;
     type State = Contenders;
 
     fn unavailable() -> Option<String> {

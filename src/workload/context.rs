@@ -4,14 +4,14 @@
 //! `irq_enable` of `do_sched_yield`; `irq_disable`, `sched_clock`, `start_context_switch`, `write_cr3`, `load_tls`,
 //! `end_context_switch`, `queued_spin_unlock`, `irq_enable` of `__schedule`.
 
-use super::{KernelWorkload, RUN_CYCLES, Random, WorkloadMeta};
+use super::{ModelKernel, RUN_CYCLES, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError};
 
 /// `sched_yield` among four processes.
 pub struct ContextSwitch;
 
-impl KernelWorkload for ContextSwitch {
+impl Workload for ContextSwitch {
     const META: WorkloadMeta = WorkloadMeta {
         name: "context_switch",
         unit: "switch",
@@ -21,6 +21,7 @@ impl KernelWorkload for ContextSwitch {
     // Warms up at once, like `spinlock`. The placement of the code decides between two costs of an indirect call, so
     // many short runs at different placements are better.
     const RUN_CYCLES: u64 = RUN_CYCLES / 12;
+    type On = ModelKernel;
     type State = ();
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<(), KernelError> {

@@ -15,7 +15,7 @@
 //!
 //! Hooks of `execve`: all of these again for the new address space and the old one, and `activate_mm`.
 
-use super::{KernelWorkload, Random, WorkloadMeta};
+use super::{ModelKernel, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
@@ -64,13 +64,14 @@ pub(super) fn write_as_child<D: Dispatch, C: Config>(
 /// A fork whose child writes to some pages and exits.
 pub struct ForkExit;
 
-impl KernelWorkload for ForkExit {
+impl Workload for ForkExit {
     const META: WorkloadMeta = WorkloadMeta {
         name: "fork_exit",
         unit: "fork",
         summary: "fork of a process with 192 pages; the child copies 24 of them by writing, and exits",
         source: "lmbench, lat_proc fork",
     };
+    type On = ModelKernel;
     type State = Vec<u64>;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, KernelError> {
@@ -86,13 +87,14 @@ impl KernelWorkload for ForkExit {
 /// A fork whose child becomes another program, which touches its pages and exits.
 pub struct Exec;
 
-impl KernelWorkload for Exec {
+impl Workload for Exec {
     const META: WorkloadMeta = WorkloadMeta {
         name: "exec",
         unit: "program",
         summary: "fork, execve of a program with five segments, first touches of 40 pages, exit",
         source: "lmbench, lat_proc exec",
     };
+    type On = ModelKernel;
     type State = Vec<u64>;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Vec<u64>, KernelError> {

@@ -4,7 +4,7 @@
 //! The range has 64 pages, every fourth of which is written. The hooks are those of [`mmap_perf`](super::MmapPerf).
 //! Every unit makes and frees all tables but the root.
 
-use super::{KernelWorkload, Random, WorkloadMeta};
+use super::{ModelKernel, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
@@ -16,13 +16,14 @@ const STRIDE: u64 = 4;
 /// Map, fault in, unmap.
 pub struct LatMmap;
 
-impl KernelWorkload for LatMmap {
+impl Workload for LatMmap {
     const META: WorkloadMeta = WorkloadMeta {
         name: "lat_mmap",
         unit: "map of 64 pages",
         summary: "a range is mapped, every fourth of its pages is written, and the range is unmapped",
         source: "lmbench, lat_mmap",
     };
+    type On = ModelKernel;
     type State = ();
 
     fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<(), KernelError> {

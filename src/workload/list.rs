@@ -3,50 +3,15 @@
 use std::marker::PhantomData;
 
 use super::{
-    ContextSwitch, Exec, ForkExit, KernelBuild, KernelWorkload, LatMmap, MmapPerf, NullSyscall, PageFault, PageLife,
-    ProtFault, Spinlock, SpinlockContended, Workload, WorkloadEntry,
+    ContextSwitch, Exec, ForkExit, KernelBuild, LatMmap, MmapPerf, NullSyscall, PageFault, PageLife, ProtFault,
+    Spinlock, SpinlockContended, Workload, WorkloadEntry,
 };
 use crate::dispatch::Mechanisms;
-
-/// A workload of a suite: a [`Workload`], or a [`KernelWorkload`] wrapped in [`OnKernel`].
-pub trait Measured: 'static {
-    /// Its name in commands and reports.
-    const NAME: &'static str;
-
-    /// The workload with each mechanism of a list, as data.
-    fn entry<M: Mechanisms>() -> WorkloadEntry;
-}
-
-impl<W: Workload> Measured for W {
-    const NAME: &'static str = W::META.name;
-
-    fn entry<M: Mechanisms>() -> WorkloadEntry {
-        WorkloadEntry::own::<W, M>()
-    }
-}
-
-/// A workload on the model kernel.
-///
-/// ```
-/// use pvbench::workload::{Measured, NullSyscall, OnKernel};
-///
-/// // `.workload::<OnKernel<NullSyscall>>()` adds it to a suite.
-/// assert_eq!(OnKernel::<NullSyscall>::NAME, "null_syscall");
-/// ```
-pub struct OnKernel<W>(PhantomData<fn(W)>);
-
-impl<W: KernelWorkload> Measured for OnKernel<W> {
-    const NAME: &'static str = W::META.name;
-
-    fn entry<M: Mechanisms>() -> WorkloadEntry {
-        WorkloadEntry::on_kernel::<W, M>()
-    }
-}
 
 /// A visitor of the workloads of a list, with each workload as a type.
 pub trait WorkloadVisitor {
     /// Visits one workload; workloads come in the order of the list.
-    fn visit<W: Measured>(&mut self);
+    fn visit<W: Workload>(&mut self);
 }
 
 /// A list of workloads: a tuple of them, or a type that stands for several, such as [`All`].
@@ -68,7 +33,7 @@ macro_rules! tuples {
     };
     ($First:ident $($Rest:ident)*) => {
         tuples!($($Rest)*);
-        impl<$First: Measured, $($Rest: Measured),*> Workloads for ($First, $($Rest,)*) {
+        impl<$First: Workload, $($Rest: Workload),*> Workloads for ($First, $($Rest,)*) {
             fn visit(visitor: &mut impl WorkloadVisitor) {
                 visitor.visit::<$First>();
                 $(visitor.visit::<$Rest>();)*
@@ -84,18 +49,18 @@ pub struct All;
 
 impl Workloads for All {
     fn visit(visitor: &mut impl WorkloadVisitor) {
-        visitor.visit::<OnKernel<MmapPerf>>();
-        visitor.visit::<OnKernel<LatMmap>>();
-        visitor.visit::<OnKernel<PageFault>>();
-        visitor.visit::<OnKernel<ProtFault>>();
-        visitor.visit::<OnKernel<ForkExit>>();
-        visitor.visit::<OnKernel<Exec>>();
-        visitor.visit::<OnKernel<ContextSwitch>>();
-        visitor.visit::<OnKernel<NullSyscall>>();
-        visitor.visit::<OnKernel<Spinlock>>();
-        visitor.visit::<OnKernel<SpinlockContended>>();
-        visitor.visit::<OnKernel<PageLife>>();
-        visitor.visit::<OnKernel<KernelBuild>>();
+        visitor.visit::<MmapPerf>();
+        visitor.visit::<LatMmap>();
+        visitor.visit::<PageFault>();
+        visitor.visit::<ProtFault>();
+        visitor.visit::<ForkExit>();
+        visitor.visit::<Exec>();
+        visitor.visit::<ContextSwitch>();
+        visitor.visit::<NullSyscall>();
+        visitor.visit::<Spinlock>();
+        visitor.visit::<SpinlockContended>();
+        visitor.visit::<PageLife>();
+        visitor.visit::<KernelBuild>();
     }
 }
 
@@ -104,8 +69,8 @@ impl Workloads for All {
 pub fn entries<W: Workloads, M: Mechanisms>() -> Vec<WorkloadEntry> {
     struct Entries<M>(Vec<WorkloadEntry>, PhantomData<fn(M)>);
     impl<M: Mechanisms> WorkloadVisitor for Entries<M> {
-        fn visit<W: Measured>(&mut self) {
-            self.0.push(W::entry::<M>());
+        fn visit<W: Workload>(&mut self) {
+            self.0.push(WorkloadEntry::new::<W, M>());
         }
     }
     let mut entries = Entries::<M>(Vec::new(), PhantomData);

@@ -22,7 +22,7 @@
 //! * per freed table `pmd_val`, `set_pmd`, `release_pte`, `tlb_remove_table`.
 
 use super::sequence::{AREAS, Do, Sequence};
-use super::{KernelWorkload, Random, WorkloadMeta};
+use super::{ModelKernel, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
@@ -69,13 +69,14 @@ impl Areas {
     }
 }
 
-impl KernelWorkload for MmapPerf {
+impl Workload for MmapPerf {
     const META: WorkloadMeta = WorkloadMeta {
         name: "mmap_perf",
         unit: "call",
         summary: "pseudo-random mmap, munmap and mremap of 64 areas, each followed by touches",
         source: "mmap-perf.c, LKML 2009-01-20",
     };
+    type On = ModelKernel;
     type State = Areas;
 
     fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, random: Random) -> Result<Areas, KernelError> {

@@ -1,5 +1,5 @@
-//! Macro benchmarks. A [`KernelWorkload`] makes the requests of processes to the [model kernel](crate::kernel); all
-//! built-in workloads are of this kind. A [`Workload`] is one of your own.
+//! Macro benchmarks. A [`Workload`] runs on the [model kernel](crate::kernel) and makes the requests of processes to it,
+//! as all built-in ones do, or it is code of your own that calls its ops.
 //!
 //! A workload is deterministic from its seed. Every mechanism, configuration and repetition does the same work on the
 //! same frames in the same order, and must reach the same checksum. Only this work is timed. The reset of the machine
@@ -8,36 +8,37 @@
 mod build;
 mod contended;
 mod context;
+mod environment;
 mod fork;
 mod lat_mmap;
 mod list;
 mod mmap_perf;
 mod null;
-mod own;
 mod page_fault;
 mod page_life;
 pub mod random;
 mod registry;
+mod run;
 mod sequence;
 mod spinlock;
 
-use crate::clock::Clock;
 use crate::dispatch::Dispatch;
-use crate::kernel::{Config, Kernel, KernelError, Machine};
+use crate::kernel::{Config, KernelError};
 
 pub use build::KernelBuild;
 pub use contended::SpinlockContended;
 pub use context::ContextSwitch;
+pub use environment::{Environment, ModelKernel, NoKernel};
 pub use fork::{Exec, ForkExit};
 pub use lat_mmap::LatMmap;
-pub use list::{All, Measured, OnKernel, WorkloadVisitor, Workloads, entries as entries_of};
+pub use list::{All, WorkloadVisitor, Workloads, entries as entries_of};
 pub use mmap_perf::MmapPerf;
 pub use null::NullSyscall;
-pub use own::Workload;
 pub use page_fault::{PageFault, ProtFault};
 pub use page_life::PageLife;
 pub use random::Random;
 pub use registry::{MechanismRun, OptionVariant, WorkloadEntry, count_hooks};
+pub use run::{Outcome, PARTS, Run, run};
 pub use spinlock::Spinlock;
 
 /// The name and description of a workload.
@@ -82,19 +83,104 @@ pub enum Failure {
     Own(String),
 }
 
-/// A macro benchmark on the model kernel.
-pub trait KernelWorkload: 'static {
+/// What the units of `W` get: the running kernel, or `()`.
+pub type Running<'m, W, D, C> = <<W as Workload>::On as Environment>::Running<'m, D, C>;
+
+/// The error of the units of `W`: that of the kernel, or a [`Failure`].
+pub type UnitError<W> = <<W as Workload>::On as Environment>::Error;
+
+/// A macro benchmark, generic over the mechanism that reaches its ops.
+///
+/// It must be deterministic from its seed: with every mechanism and in every repetition it does the same work in the
+/// same order and reaches the same checksum. The checksum is made of the values that [`unit`](Workload::unit) returns.
+///
+/// It says what it runs [on](Workload::On). On [`NoKernel`], the units are code of your own, and get `()`. An example
+/// is a driver that sends a line:
+///
+/// ```
+/// use pvbench::prelude::*;
+///
+/// pvbench::functions! {
+///     /// Reads a register.
+///     pub struct Read: "uart_read" = fn(register: u64 = 5) -> u64 { 0x60 | register };
+///     /// Writes one.
+///     pub struct Write: "uart_write" = fn(register: u64 = 0, byte: u64 = 0x55) {
+///         std::hint::black_box((register, byte));
+///     };
+/// }
+///
+/// struct Line;
+///
+/// impl Workload for Line {
+///     const META: WorkloadMeta = WorkloadMeta {
+///         name: "uart_line",
+///         unit: "line",
+///         summary: "a line of 80 bytes, each sent once the chip is ready",
+///         source: "the 16550 driver",
+///     };
+///     type On = NoKernel<(Read, Write)>;
+///     type State = u64;
+///
+///     fn prepare<D: Dispatch, C: Config>((): &mut (), _: Random) -> Result<u64, Failure> {
+///         Ok(0)
+///     }
+///
+///     fn unit<D: Dispatch, C: Config>((): &mut (), sent: &mut u64) -> Result<u64, Failure> {
+///         for byte in 0..80 {
+///             // SAFETY: `call` needs valid arguments and bound ops: the ops are safe functions, bound before a unit.
+///             unsafe {
+///                 while D::call::<Read>((5,)) & 0x20 == 0 {}
+///                 D::call::<Write>((0, byte));
+///             }
+///             *sent += 1;
+///         }
+///         Ok(*sent)
+///     }
+/// }
+///
+/// let suite = Suite::builder("uart").ops::<(Read, Write)>().workload::<Line>().build().unwrap();
+/// assert_eq!(suite.workloads().len(), 1);
+/// ```
+///
+/// On [`ModelKernel`], the units get a [`Kernel`](crate::kernel::Kernel), whose hooks are reached by `D` and whose
+/// options are those of `C`:
+///
+/// ```
+/// use pvbench::kernel::{Kernel, KernelError};
+/// use pvbench::prelude::*;
+/// use pvbench::workload::ModelKernel;
+///
+/// struct Parents;
+///
+/// impl Workload for Parents {
+///     const META: WorkloadMeta =
+///         WorkloadMeta { name: "parents", unit: "call", summary: "getppid", source: "lmbench, lat_syscall" };
+///     type On = ModelKernel;
+///     type State = ();
+///
+///     fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<(), KernelError> {
+///         Ok(())
+///     }
+///
+///     fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, (): &mut ()) -> Result<u64, KernelError> {
+///         Ok(kernel.getppid())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a workload", label = "implement `Workload` for it")]
+pub trait Workload: Sized + 'static {
     /// Name and description.
     const META: WorkloadMeta;
 
     /// Whether it is measured when the command names no workloads.
     const BY_DEFAULT: bool = true;
 
-    /// Units after which the work repeats. A part of a run has a whole number of periods, because its mix of work would
-    /// otherwise depend on its length.
+    /// Units after which the work repeats, for work that is done once in several units. A part of a run has a whole
+    /// number of periods, because its mix of work would otherwise depend on its length.
     const PERIOD_UNITS: u64 = 1;
 
-    /// Number of CPUs that it runs on at once. If it is greater than 1, no other worker uses a CPU meanwhile.
+    /// Number of CPUs that it runs on at once, for a workload that starts threads. If it is greater than 1, no other
+    /// worker uses a CPU meanwhile.
     const CPUS: usize = 1;
 
     /// Length of a run, in core cycles of `inline`. A workload that warms up quickly has shorter runs, at more
@@ -105,29 +191,35 @@ pub trait KernelWorkload: 'static {
     /// as many. It matters for workloads with short runs and short units. At 0, the probe times an empty part.
     const OVERHEAD_PROBE_UNITS: u64 = 0;
 
+    /// What it runs on.
+    type On: Environment;
+
     /// The state that is kept between units.
     type State;
 
     /// The reason why it cannot run here; `None` if it can.
+    #[must_use]
     fn unavailable() -> Option<String> {
         None
     }
 
-    /// Sets up processes and memory before the first unit. Not timed.
+    /// Makes the state before the first unit: processes, memory, .. Not timed.
     ///
     /// # Errors
-    /// Returns the error of the kernel.
+    /// A failure ends the measurement of the workload; its text is the reason.
     fn prepare<D: Dispatch, C: Config>(
-        kernel: &mut Kernel<'_, D, C>,
+        on: &mut Running<'_, Self, D, C>,
         random: Random,
-    ) -> Result<Self::State, KernelError>;
+    ) -> Result<Self::State, UnitError<Self>>;
 
     /// Does one unit of work. Returns its contribution to the checksum.
     ///
     /// # Errors
-    /// Returns the error of the kernel.
-    fn unit<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, state: &mut Self::State)
-    -> Result<u64, KernelError>;
+    /// As for [`prepare`](Workload::prepare).
+    fn unit<D: Dispatch, C: Config>(
+        on: &mut Running<'_, Self, D, C>,
+        state: &mut Self::State,
+    ) -> Result<u64, UnitError<Self>>;
 }
 
 /// Length of a run, in core cycles of `inline`: a quarter of a millisecond at 3 GHz. The contents of caches and
@@ -135,95 +227,3 @@ pub trait KernelWorkload: 'static {
 /// therefore tell more than few long ones. At half this length, the data of `mmap_perf` is still colder than in a
 /// steady state.
 pub const RUN_CYCLES: u64 = 750_000;
-
-/// Number of parts that a run is timed in. An interrupt falls into one part, and the others show its effect.
-pub const PARTS: usize = 4;
-
-/// The result of a run of a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Ticks of the units, by part; all parts have the same number of units.
-    pub ticks: [u64; PARTS],
-    /// Checksum of the values that units returned and of the machine's final state.
-    pub checksum: u64,
-}
-
-/// A workload with one mechanism or kernel option, as a function of machine, seed, units and clock.
-pub type Run = fn(&mut Machine, u64, u64, Clock) -> Result<Outcome, Failure>;
-
-/// Runs `units` of `W` [`PARTS`] times on a machine in its state after boot.
-///
-/// # Errors
-/// Returns the error of the kernel.
-pub fn run<W: KernelWorkload, D: Dispatch, C: Config>(
-    machine: &mut Machine,
-    seed: u64,
-    units: u64,
-    clock: Clock,
-) -> Result<Outcome, Failure> {
-    machine.reset();
-    let mut kernel = Kernel::<D, C>::new(machine);
-    kernel.start()?;
-    let mut state = W::prepare(&mut kernel, Random::new(seed))?;
-    // The first units are not timed. They fill the CPU's free list, the slabs, predictors and caches.
-    let first = run_units::<W, D, C>(&mut kernel, &mut state, units)?;
-    let (ticks, sum) = time_parts(clock, first, [W::OVERHEAD_PROBE_UNITS, units], |units| {
-        run_units::<W, D, C>(&mut kernel, &mut state, units)
-    })?;
-    Ok(Outcome { ticks, checksum: mix(sum, kernel.machine().pages_in_use() as u64) })
-}
-
-/// Times the parts of a run, each of `units`. Returns the ticks of each part without start-up and tear-down, and the
-/// checksum of all returned values, which continues `first`.
-///
-/// Start-up and tear-down are the clock, the call, filling the pipeline and leaving the loop. They take a hundred
-/// cycles and more, which would make the cost of an indirection look smaller. They are twice the time of `probe_units`
-/// minus the time of twice as many units.
-fn time_parts<E>(
-    clock: Clock,
-    first: u64,
-    [probe_units, units]: [u64; 2],
-    mut work: impl FnMut(u64) -> Result<u64, E>,
-) -> Result<([u64; PARTS], u64), E> {
-    let mut sum = first;
-    let mut time = |units| {
-        let start = clock.start();
-        let done = work(units);
-        let took = clock.stop().saturating_sub(start);
-        sum = mix(sum, done?);
-        Ok(took)
-    };
-    let (mut once, mut twice) = (u64::MAX, u64::MAX);
-    for _ in 0..PARTS {
-        once = once.min(time(probe_units)?);
-        twice = twice.min(time(2 * probe_units)?);
-    }
-    // Negative if the first units are cheaper than later ones.
-    let edges = (2 * once).cast_signed() - twice.cast_signed();
-    let mut ticks = [0; PARTS];
-    for part in &mut ticks {
-        *part = time(units)?.saturating_add_signed(-edges);
-    }
-    Ok((ticks, sum))
-}
-
-#[inline(never)]
-fn run_units<W: KernelWorkload, D: Dispatch, C: Config>(
-    kernel: &mut Kernel<'_, D, C>,
-    state: &mut W::State,
-    units: u64,
-) -> Result<u64, KernelError> {
-    // The sum does not start at 0, because a workload may return only zeroes, and their number counts.
-    let mut sum = 1;
-    for _ in 0..units {
-        sum = mix(sum, W::unit(kernel, state)?);
-    }
-    Ok(sum)
-}
-
-/// Adds a value to the checksum: rotates the sum by 5, adds the value by xor, and multiplies by Knuth's constant (The
-/// Art of Computer Programming 3, 6.4).
-#[inline(always)]
-fn mix(sum: u64, value: u64) -> u64 {
-    (sum.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}

@@ -2,14 +2,14 @@
 //!
 //! Hooks: `irq_enable`, `irq_disable`.
 
-use super::{KernelWorkload, RUN_CYCLES, Random, WorkloadMeta};
+use super::{ModelKernel, RUN_CYCLES, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError};
 
 /// `getppid`.
 pub struct NullSyscall;
 
-impl KernelWorkload for NullSyscall {
+impl Workload for NullSyscall {
     const META: WorkloadMeta = WorkloadMeta {
         name: "null_syscall",
         unit: "call",
@@ -19,6 +19,7 @@ impl KernelWorkload for NullSyscall {
     // The few cache lines are warm after some microseconds, and runs differ by the placement of the code.
     const RUN_CYCLES: u64 = RUN_CYCLES / 4;
     const OVERHEAD_PROBE_UNITS: u64 = 64;
+    type On = ModelKernel;
     type State = ();
 
     fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<(), KernelError> {

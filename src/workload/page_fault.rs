@@ -1,6 +1,6 @@
 //! `page_fault` and `prot_fault`, after lmbench's `lat_pagefault` and `lat_sig prot`.
 
-use super::{KernelWorkload, Random, WorkloadMeta};
+use super::{ModelKernel, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError, Prot};
 
@@ -27,7 +27,7 @@ pub struct Range {
     next: u64,
 }
 
-impl KernelWorkload for PageFault {
+impl Workload for PageFault {
     const META: WorkloadMeta = WorkloadMeta {
         name: "page_fault",
         unit: "fault",
@@ -36,6 +36,7 @@ impl KernelWorkload for PageFault {
     };
     // Kernel options zero pages at allocation or at free, so a part must free as many pages as it allocates.
     const PERIOD_UNITS: u64 = PAGES;
+    type On = ModelKernel;
     type State = Range;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, KernelError> {
@@ -61,13 +62,14 @@ impl KernelWorkload for PageFault {
 /// `ptep_modify_prot_commit`, in lazy mode), of a fault that ends in `SIGSEGV`, and of the signal's locks.
 pub struct ProtFault;
 
-impl KernelWorkload for ProtFault {
+impl Workload for ProtFault {
     const META: WorkloadMeta = WorkloadMeta {
         name: "prot_fault",
         unit: "signal",
         summary: "a write to a protected page, the signal, and the handler's change of the protection",
         source: "lmbench, lat_sig prot",
     };
+    type On = ModelKernel;
     type State = Range;
 
     fn prepare<D: Dispatch, C: Config>(kernel: &mut Kernel<'_, D, C>, _: Random) -> Result<Range, KernelError> {

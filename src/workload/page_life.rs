@@ -11,7 +11,7 @@
 //! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable` per allocated and per freed page. 64 pages fit
 //! into the list of the CPU, so that none returns to the zone.
 
-use super::{KernelWorkload, Random, WorkloadMeta};
+use super::{ModelKernel, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError};
 
@@ -21,13 +21,14 @@ const PAGES: usize = 64;
 /// Allocation, first use and free.
 pub struct PageLife;
 
-impl KernelWorkload for PageLife {
+impl Workload for PageLife {
     const META: WorkloadMeta = WorkloadMeta {
         name: "page_life",
         unit: "64 pages",
         summary: "64 zeroed pages are allocated, every cache line of each is written and read, all are freed",
         source: "the argument over zeroing pages when they are freed, LKML 2009-05",
     };
+    type On = ModelKernel;
     type State = [u64; PAGES];
 
     fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<Self::State, KernelError> {

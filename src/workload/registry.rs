@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use super::{Failure, KernelWorkload, RUN_CYCLES, Run, Workload, WorkloadMeta, own, run};
+use super::{Environment, Failure, Run, Workload, WorkloadMeta, run};
 use crate::clock::Clock;
 use crate::dispatch::{self, Dispatch, Inline, Mechanism, Mechanisms};
-use crate::kernel::options::{self, Optional};
-use crate::kernel::{Machine, Plain, bind_hooks};
+use crate::kernel::options::{OptionVisitor, Optional};
+use crate::kernel::{Machine, Plain};
 use crate::op::{BodyKind, Op};
 
 /// A workload with all kernels that it runs on.
@@ -23,8 +23,8 @@ pub struct WorkloadEntry {
     pub unavailable: fn() -> Option<String>,
     /// The name of its Rust type.
     pub type_name: &'static str,
-    /// The types and names of the ops that a user's own workload calls. Empty on the model kernel, which calls those of
-    /// the catalogue.
+    /// The types and names of the ops that a suite must have. Empty on the model kernel, which calls those of the
+    /// catalogue.
     pub ops: Vec<(TypeId, &'static str)>,
     /// The workload with each mechanism, in the order of the tables, `inline` first.
     pub variants: Vec<MechanismRun>,
@@ -64,71 +64,43 @@ pub struct MechanismRun {
 }
 
 impl WorkloadEntry {
-    /// A workload on the model kernel.
+    /// A workload with each mechanism of a list, and with each kernel option of what it runs on.
     #[must_use]
-    pub fn on_kernel<W: KernelWorkload, M: Mechanisms>() -> Self {
-        struct MechanismRuns<W>(Vec<MechanismRun>, PhantomData<fn(W)>);
-        impl<W: KernelWorkload> dispatch::MechanismVisitor for MechanismRuns<W> {
-            fn visit<D: Dispatch>(&mut self) {
-                let (mechanism, unavailable) = (D::META, D::unavailable as fn() -> Option<String>);
-                let bind = bind_hooks::<D>;
-                self.0.push(MechanismRun { mechanism, unavailable, data: D::data(), bind, run: run::<W, D, Plain> });
-            }
-        }
-        let mut variants = MechanismRuns::<W>(Vec::new(), PhantomData);
-        M::visit(&mut variants);
-        struct OptionVariants<W>(Vec<OptionVariant>, PhantomData<fn(W)>);
-        impl<W: KernelWorkload> options::OptionVisitor for OptionVariants<W> {
-            fn visit<C: Optional>(&mut self) {
-                self.0.push(OptionVariant { name: C::META.name, run: run::<W, Inline, C> });
-            }
-        }
-        let mut option_variants = OptionVariants::<W>(Vec::new(), PhantomData);
-        options::for_each(&mut option_variants);
-        WorkloadEntry {
-            meta: W::META,
-            type_name: std::any::type_name::<W>(),
-            ops: Vec::new(),
-            by_default: W::BY_DEFAULT,
-            unavailable: W::unavailable,
-            variants: variants.0,
-            options: option_variants.0,
-            period: W::PERIOD_UNITS,
-            cpus: W::CPUS,
-            run_cycles: W::RUN_CYCLES,
-            counted: run::<W, CountedInline, Plain>,
-        }
-    }
-
-    /// A workload of a user's own.
-    #[must_use]
-    pub fn own<W: Workload, M: Mechanisms>() -> Self {
+    pub fn new<W: Workload, M: Mechanisms>() -> Self {
         struct MechanismRuns<W>(Vec<MechanismRun>, PhantomData<fn(W)>);
         impl<W: Workload> dispatch::MechanismVisitor for MechanismRuns<W> {
             fn visit<D: Dispatch>(&mut self) {
                 self.0.push(MechanismRun {
                     mechanism: D::META,
-                    unavailable: own::unavailable::<W, D>,
+                    unavailable: W::On::unavailable::<D>,
                     data: D::data(),
-                    bind: own::bind::<W, D>,
-                    run: own::run::<W, D>,
+                    bind: W::On::bind::<D>,
+                    run: run::<W, D, Plain>,
                 });
+            }
+        }
+        struct OptionVariants<W>(Vec<OptionVariant>, PhantomData<fn(W)>);
+        impl<W: Workload> OptionVisitor for OptionVariants<W> {
+            fn visit<C: Optional>(&mut self) {
+                self.0.push(OptionVariant { name: C::META.name, run: run::<W, Inline, C> });
             }
         }
         let mut variants = MechanismRuns::<W>(Vec::new(), PhantomData);
         M::visit(&mut variants);
+        let mut options = OptionVariants::<W>(Vec::new(), PhantomData);
+        W::On::visit_options(&mut options);
         WorkloadEntry {
             meta: W::META,
             type_name: std::any::type_name::<W>(),
-            ops: own::ops::<W>(),
-            by_default: true,
-            unavailable: || None,
+            ops: W::On::ops(),
+            by_default: W::BY_DEFAULT,
+            unavailable: W::unavailable,
             variants: variants.0,
-            options: Vec::new(),
+            options: options.0,
             period: W::PERIOD_UNITS,
             cpus: W::CPUS,
-            run_cycles: RUN_CYCLES,
-            counted: own::run::<W, CountedInline>,
+            run_cycles: W::RUN_CYCLES,
+            counted: run::<W, CountedInline, Plain>,
         }
     }
 }
@@ -145,7 +117,7 @@ impl Dispatch for CountedInline {
 
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         CALLS.with_borrow_mut(|calls| *calls.entry(O::META.name).or_default() += 1);
-        // SAFETY: the caller's contract is that of the body.
+        // SAFETY: `O::inline` has the contract of this function, which the caller meets.
         unsafe { O::inline(args) }
     }
 

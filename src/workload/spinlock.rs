@@ -2,14 +2,14 @@
 //!
 //! Hooks: `save_fl`, `irq_disable`, `queued_spin_unlock`, `irq_enable`.
 
-use super::{KernelWorkload, RUN_CYCLES, Random, WorkloadMeta};
+use super::{ModelKernel, RUN_CYCLES, Random, Workload, WorkloadMeta};
 use crate::dispatch::Dispatch;
 use crate::kernel::{Config, Kernel, KernelError};
 
 /// `spin_lock_irqsave`, a change of a list, `spin_unlock_irqrestore`.
 pub struct Spinlock;
 
-impl KernelWorkload for Spinlock {
+impl Workload for Spinlock {
     const META: WorkloadMeta = WorkloadMeta {
         name: "spinlock",
         unit: "critical section",
@@ -19,6 +19,7 @@ impl KernelWorkload for Spinlock {
     // The few cache lines are warm after some microseconds, and runs differ by the placement of the code.
     const RUN_CYCLES: u64 = RUN_CYCLES / 4;
     const OVERHEAD_PROBE_UNITS: u64 = 64;
+    type On = ModelKernel;
     type State = u64;
 
     fn prepare<D: Dispatch, C: Config>(_: &mut Kernel<'_, D, C>, _: Random) -> Result<u64, KernelError> {

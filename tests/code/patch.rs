@@ -35,11 +35,11 @@ fn alone(test: &str, body: impl FnOnce()) {
 }
 
 /// The targets of every op in this binary.
-fn targets(platform: BodyKind) -> BTreeMap<usize, Target> {
+fn targets(body: BodyKind) -> BTreeMap<usize, Target> {
     let own = [OpEntry::new::<Add>(), OpEntry::new::<Same>(), OpEntry::new::<Long>(), OpEntry::new::<Called>()];
     // Kernels call the whole catalogue, even if the suite has fewer ops.
-    let mut targets = rules::targets(platform);
-    targets.extend(own.iter().map(|op| (op.slot, op.target(platform))));
+    let mut targets = rules::targets(body);
+    targets.extend(own.iter().map(|op| (op.slot, op.target(body))));
     targets
 }
 
@@ -111,12 +111,11 @@ fn at_each_layout_all_calls_of_an_op_reach_one_copy_of_its_body_at_a_new_address
         // One body is assembly, the other a compiled function.
         for op in [OpEntry::new::<Add>(), OpEntry::new::<Called>()] {
             let args = (op.arguments)(&mut cpu);
-            for platform in [BodyKind::Native, BodyKind::Xen] {
-                let body = op.target(platform).body;
+            for body in [BodyKind::Native, BodyKind::Xen] {
+                let original = op.target(body).body;
                 let mut addresses = BTreeMap::new();
                 for offset in offsets(8) {
-                    let group =
-                        Comparison { op: op.meta.name.to_owned(), body: platform, regime: Regime::Throughput, offset };
+                    let group = Comparison { op: op.meta.name.to_owned(), body, regime: Regime::Throughput, offset };
                     let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();
                     let mut calls = 0;
                     for (column, offer) in columns.iter().zip(&offers) {
@@ -129,14 +128,17 @@ fn at_each_layout_all_calls_of_an_op_reach_one_copy_of_its_body_at_a_new_address
                             OneOp::Repeated { steps, .. } => steps,
                             OneOp::Whole(steps) => steps,
                         };
-                        let name = format!("{} by {column}, {platform:?}", op.meta.name);
-                        assert!(steps.iter().all(|step| step.address() as usize != body), "{name}: the original ran");
+                        let name = format!("{} by {column}, {body:?}", op.meta.name);
+                        assert!(
+                            steps.iter().all(|step| step.address() as usize != original),
+                            "{name}: the original ran"
+                        );
                         if column.mechanism.contains("dyn") {
                             let at = |step: &Step| step.address() as usize;
                             let is_copy = |at| copied.span.contains(&at) || loops.callee_at(at).is_some();
                             assert!(steps.iter().all(|step| is_copy(at(step))), "{name}: a method was not copied");
                         }
-                        let copy = steps.iter().find(|step| loops.callee_at(step.address() as usize) == Some(body));
+                        let copy = steps.iter().find(|step| loops.callee_at(step.address() as usize) == Some(original));
                         if let Some(copy) = copy {
                             calls += 1;
                             let address = addresses.entry(offset).or_insert(copy.address());
@@ -146,7 +148,7 @@ fn at_each_layout_all_calls_of_an_op_reach_one_copy_of_its_body_at_a_new_address
                     assert!(calls > 10, "{} by {calls} mechanisms", op.meta.name);
                 }
                 let within: BTreeSet<u64> = addresses.values().map(|address| address % 128).collect();
-                assert_eq!(within, (0..128).step_by(16).collect(), "{} {platform:?}", op.meta.name);
+                assert_eq!(within, (0..128).step_by(16).collect(), "{} {body:?}", op.meta.name);
             }
         }
         let native = OpEntry::new::<Add>().target(BodyKind::Native).body;
@@ -200,20 +202,20 @@ fn a_program_switches_all_its_sites_between_two_platforms_and_back() {
             site::recorded().unwrap().into_iter().map(|site| (site, unsafe { site.bytes() })).collect();
         assert!(before.len() > 500, "only {} sites", before.len());
         let mut text = unsafe { Text::own() }.unwrap();
-        for platform in [BodyKind::Native, BodyKind::Xen, BodyKind::Native, BodyKind::Xen] {
-            Table::bind::<Add>(platform);
-            let targets = targets(platform);
+        for body in [BodyKind::Native, BodyKind::Xen, BodyKind::Native, BodyKind::Xen] {
+            Table::bind::<Add>(body);
+            let targets = targets(body);
             // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: this test is
             // alone in its process, and `targets` comes from the ops.
             let census = unsafe { text.boot(&targets) }.unwrap();
             assert_eq!(census.values().sum::<usize>(), before.len());
-            let wanted = if platform == BodyKind::Native { 1 } else { 2 };
-            assert_eq!(add_per_call::<dispatch::Site, Add>([0; 4]), wanted, "{platform:?}");
-            assert_eq!(add_per_call::<dispatch::JumpLabel, Add>([0; 4]), wanted, "{platform:?}");
-            assert_eq!(add_per_call::<dispatch::StaticCall, Add>([0; 4]), wanted, "{platform:?}");
-            assert_eq!(add_per_call::<dispatch::StaticCallInline, Add>([0; 4]), wanted, "{platform:?}");
-            assert_eq!(add_per_call::<dispatch::Alternative, Add>([0; 4]), wanted, "{platform:?}");
-            match platform {
+            let wanted = if body == BodyKind::Native { 1 } else { 2 };
+            assert_eq!(add_per_call::<dispatch::Site, Add>([0; 4]), wanted, "{body:?}");
+            assert_eq!(add_per_call::<dispatch::JumpLabel, Add>([0; 4]), wanted, "{body:?}");
+            assert_eq!(add_per_call::<dispatch::StaticCall, Add>([0; 4]), wanted, "{body:?}");
+            assert_eq!(add_per_call::<dispatch::StaticCallInline, Add>([0; 4]), wanted, "{body:?}");
+            assert_eq!(add_per_call::<dispatch::Alternative, Add>([0; 4]), wanted, "{body:?}");
+            match body {
                 // The instructions of `Long` do not fit into its sites.
                 BodyKind::Native => assert!(census.contains_key(&State::Refused) && census.contains_key(&State::Nop)),
                 BodyKind::Xen => assert!(!census.contains_key(&State::Inline), "{census:?}"),
@@ -257,19 +259,19 @@ fn after_each_of_ten_thousand_switches_during_another_thread_the_site_calls_the_
             }
         });
         for turn in 0..10_000 {
-            let (platform, state) = match turn % 4 {
+            let (body, state) = match turn % 4 {
                 0 => (BodyKind::Native, State::Inline),
                 1 => (BodyKind::Xen, State::Direct),
                 2 => (BodyKind::Native, State::Direct),
                 _ => (BodyKind::Xen, State::Unpatched),
             };
-            Table::bind::<Add>(platform);
+            Table::bind::<Add>(body);
             // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: this test is
             // alone in its process, and `targets` comes from the ops.
-            let census = unsafe { text.set_state(&targets_of::<Add>(platform), SiteKind::Pv, state) }.unwrap();
+            let census = unsafe { text.set_state(&targets_of::<Add>(body), SiteKind::Pv, state) }.unwrap();
             assert_eq!(census.keys().copied().collect::<Vec<_>>(), [state]);
-            let wanted = if platform == BodyKind::Native { 1 } else { 2 };
-            assert_eq!(add_per_call::<dispatch::Site, Add>([0; 4]), wanted, "turn {turn}: {platform:?} {state}");
+            let wanted = if body == BodyKind::Native { 1 } else { 2 };
+            assert_eq!(add_per_call::<dispatch::Site, Add>([0; 4]), wanted, "turn {turn}: {body:?} {state}");
         }
         STOP.store(true, Ordering::Relaxed);
         other.join().unwrap();
@@ -278,9 +280,9 @@ fn after_each_of_ten_thousand_switches_during_another_thread_the_site_calls_the_
     });
 }
 
-fn targets_of<O: Op>(platform: BodyKind) -> BTreeMap<usize, Target> {
+fn targets_of<O: Op>(body: BodyKind) -> BTreeMap<usize, Target> {
     let op = OpEntry::new::<O>();
-    BTreeMap::from([(op.slot, op.target(platform))])
+    BTreeMap::from([(op.slot, op.target(body))])
 }
 
 #[test]
@@ -348,19 +350,19 @@ fn span(sites: &[Site]) -> Range<usize> {
     sites[0].address..sites[sites.len() - 1].address + sites[sites.len() - 1].length
 }
 
-/// Switches all sites between the platforms through one writer.
+/// Switches all sites between the bodies through one writer.
 fn switches_through(name: &str) {
     let _cpu = CpuModel::install().unwrap();
     let sites = site::recorded().unwrap();
     // SAFETY: a writer needs text that no other thread runs or writes: this test is alone in its process.
     let writer = unsafe { writer::named(name, span(&sites)) }.unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut text = unsafe { Text::new(sites, writer) };
-    for platform in [BodyKind::Xen, BodyKind::Native] {
-        Table::bind::<Add>(platform);
+    for body in [BodyKind::Xen, BodyKind::Native] {
+        Table::bind::<Add>(body);
         // SAFETY: patching needs that no thread runs a site and that the bodies are those of the ops: this test is
         // alone in its process, and `targets` comes from the ops.
-        unsafe { text.boot(&targets(platform)) }.unwrap();
-        let wanted = if platform == BodyKind::Native { 1 } else { 2 };
+        unsafe { text.boot(&targets(body)) }.unwrap();
+        let wanted = if body == BodyKind::Native { 1 } else { 2 };
         assert_eq!(add_per_call::<dispatch::Site, Add>([0; 4]), wanted, "{name}");
         assert_eq!(writable_and_executable(), Vec::<String>::new(), "{name}");
     }

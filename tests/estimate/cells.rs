@@ -10,7 +10,7 @@ use pvbench::op::{Op, OpMeta, mmu::PteVal};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Limit, SpreadSource, WorkloadResult};
 use pvbench::stats::binomial::allowed;
-use pvbench::workload::{KernelWorkload, MmapPerf};
+use pvbench::workload::{MmapPerf, Workload};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 

@@ -24,7 +24,7 @@ pub const OPTIMISED: &str = "optimised";
 
 /// The status of one condition of measuring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// The condition is fit for measuring. Older reports say `known`.
@@ -39,7 +39,7 @@ pub enum Status {
 
 /// One condition of measuring: its state on this machine, and advice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
     /// A stable name, such as `governor`.
     pub id: String,

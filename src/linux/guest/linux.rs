@@ -41,7 +41,7 @@ pub enum Call {
 #[inline(always)]
 pub unsafe fn call(call: Call, a: [usize; 6]) -> isize {
     let result: isize;
-    // SAFETY: the caller's contract; the kernel changes rcx, r11 and what the call documents.
+    // SAFETY: the block must declare what it changes: rcx and r11; the caller vouches for what the call documents.
     unsafe {
         asm!("syscall", inlateout("rax") call as usize => result, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
             in("r10") a[3], in("r8") a[4], in("r9") a[5], lateout("rcx") _, lateout("r11") _, options(nostack));
@@ -158,7 +158,7 @@ pub fn power_off() -> ! {
 /// As for the function of C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
-    // SAFETY: the caller's contract.
+    // SAFETY: the copy needs two ranges of `count` bytes: the caller vouches for them.
     unsafe {
         asm!("rep movsb", inout("rcx") count => _, inout("rdi") to => _, inout("rsi") from => _, options(nostack))
     }
@@ -169,7 +169,7 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut 
 /// As for the function of C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
-    // SAFETY: the caller's contract.
+    // SAFETY: the stores need a range of `count` bytes: the caller vouches for it.
     unsafe { asm!("rep stosb", inout("rcx") count => _, inout("rdi") to => _, in("al") byte as u8, options(nostack)) }
     to
 }

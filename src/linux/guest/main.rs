@@ -46,7 +46,7 @@ core::arch::global_asm!(
 /// # Safety
 /// `stack` is the initial stack of a new process: argc, argv, 0, environment, 0, auxiliary vector.
 unsafe extern "C" fn main(stack: *const usize) -> ! {
-    // SAFETY: the caller's contract.
+    // SAFETY: the reads need the initial stack of a process: the caller vouches for it.
     let (count, arguments) = unsafe { (*stack, stack.add(1)) };
     let mut options = Options { reps: 3, scale: 100, spin: 0, only: u64::MAX, counters: 0 };
     for index in 1..count {

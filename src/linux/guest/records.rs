@@ -62,7 +62,8 @@ impl Records {
         }
         record.instructions = linux::instructions() - start;
         for index in 0..self.counters {
-            // SAFETY: as above.
+            // SAFETY: the read needs a counter of the kernel's page, which has this many; it is volatile, since the
+            // kernel changes it.
             record.counters[index] = unsafe { self.page.add(index).read_volatile() } - record.counters[index];
         }
         record.failed = failed;
@@ -83,7 +84,8 @@ impl Records {
         number(self.counters as u64);
         text("}\n");
         for index in 0..self.kept {
-            // SAFETY: as in `take`.
+            // SAFETY: the reference needs an initialised record, and one thread: `index` is below the number of kept
+            // ones, and this process has one thread.
             let record = unsafe { &*(&raw const KEPT).cast::<Record>().add(index) };
             text("{\"workload\":\"");
             text(record.workload.unwrap_or_default());

@@ -10,6 +10,9 @@ pub const KNOWN_INSTRUCTIONS: usize = 23;
 
 /// Code with known steps: a loop, a read of the flags, and loads of the flags without TF by `popfq` and by `iretq`.
 /// Returns TF as it reads it, which must be 0.
+///
+/// # Safety
+/// May be called with any arguments: it reads none and changes caller-saved registers only.
 #[unsafe(naked)]
 pub unsafe extern "C" fn known_code(args: *const [u64; 4], passes: u64) -> u64 {
     naked_asm!(

@@ -1,12 +1,9 @@
 //! Traces: every instruction that a loop executes, in order, with its bytes at that time. They give exact counts
 //! without a PMU.
 //!
-//! There are two tracers. Neither needs ptrace, which containers and Yama refuse, and both give the same trace
-//! ([`Trace`]):
-//!
-//! * A [`Tracer`] runs copies of the straight stretches of code and emulates the branches between them. It is fast.
-//! * A [`Stepper`] makes the CPU stop after every instruction. It is slow (a trap and a signal each) but copies and
-//!   emulates nothing, so it is the reference for the first.
+//! A [`Tracer`] runs copies of the straight stretches of code and emulates the branches between them. It needs no ptrace,
+//! which containers and Yama refuse. A test checks every trace against single steps of the CPU (`tests/trace`), a second
+//! implementation of [`Trace`].
 //!
 //! ```text
 //! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8     with the loop's own decrement and branch
@@ -18,16 +15,12 @@ mod emulate;
 mod known;
 mod sequence;
 mod state;
-mod stepper;
-mod stepping;
 mod switch;
 
 pub use blocks::{MAX_COUNTED_INSTRUCTIONS, Tracer};
 pub use code::Step;
+pub use known::{KNOWN_INSTRUCTIONS, known_code};
 pub use sequence::{OneOp, Passes};
-pub use stepper::Stepper;
-
-use std::io::Error;
 
 use crate::regime::Loop;
 use crate::relocate::CodeError;
@@ -43,20 +36,12 @@ const UNTRACED_PASSES_PER_RECOUNT: [u64; 4] = [1, 1, 2, 2];
 /// Why a trace failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// There is another tracer or stepper in this process.
+    /// There is another tracer of this kind in this process.
     #[error("this process already has a tracer of this kind; drop it first")]
     Busy,
-    /// The kernel refused a system call of the set-up.
-    #[error("cannot single-step: {step} was refused ({source}); count under callgrind instead (cargo bench)")]
-    Refused {
-        /// The system call.
-        step: &'static str,
-        /// The kernel's error.
-        source: Error,
-    },
-    /// Code with a known count was stepped wrongly.
+    /// Code with a known count was traced wrongly.
     #[error(
-        "this platform does not single-step: {found} of {expected} known instructions were seen, as under valgrind, an \
+        "this machine cannot be traced: {found} of {expected} known instructions were seen, as under valgrind, an \
          emulator or a debugger; run without it, or count under callgrind (cargo bench)"
     )]
     Miscounts {
@@ -74,24 +59,6 @@ pub enum TraceError {
         /// Largest number of instructions.
         limit: usize,
     },
-    /// The steps stopped before the loop returned.
-    #[error(
-        "the steps stopped after {after:#x}, before the loop returned; the loop must neither handle SIGTRAP nor wait"
-    )]
-    Lost {
-        /// Address of the last instruction that was seen.
-        after: u64,
-    },
-    /// A step between two instructions was lost.
-    #[error(
-        "a step was lost: {next:#x} was executed after {after:#x}, which does not lead there; count under callgrind"
-    )]
-    Gap {
-        /// Address of the last instruction before the gap.
-        after: u64,
-        /// Address of the first instruction after it.
-        next: u64,
-    },
     /// Executed bytes do not decode.
     #[error("the instruction at {at:#x} does not decode: the code has changed, or the decoder is older than the CPU")]
     Undecodable {
@@ -100,8 +67,8 @@ pub enum TraceError {
     },
     /// The code has a transfer of control that the tracer does not emulate.
     #[error(
-        "the code at {at:#x} cannot be traced: it is a far transfer, a transaction, or out of reach; trace by single \
-         steps"
+        "the code at {at:#x} cannot be traced: it is a far transfer, a transaction, or out of reach; count under \
+         callgrind (cargo bench)"
     )]
     Unfollowed {
         /// Address of the instruction.
@@ -119,6 +86,9 @@ pub enum TraceError {
     /// The memory for copies failed.
     #[error(transparent)]
     Code(#[from] CodeError),
+    /// The reason of another implementation of [`Trace`].
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// Passes execute different numbers of instructions.
     #[error(
         "the passes of the loop differ ({first} instructions in one, then {second}): it waits, or does some work in \

@@ -16,7 +16,8 @@ fn flags_address(task: u64) -> *mut u64 {
 /// Begins a context switch: its updates are batched from here on.
 pub struct StartContextSwitch;
 
-// SAFETY: the native body does nothing; in Xen it changes the installed model and the flags of the caller's task.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen it changes the installed model and the flags of the caller's task.
 unsafe impl Op for StartContextSwitch {
     const META: OpMeta = OpMeta {
         name: "start_context_switch",
@@ -37,9 +38,9 @@ unsafe impl Op for StartContextSwitch {
     /// the task, so that it begins another batch when it runs again. Linux stops if a context switch is being batched
     /// already. The model continues, because its ops may run in any order.
     unsafe fn xen((prev,): (u64,)) {
-        // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is
-        // changed.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one; it ends before the task, which may be the model's, is changed.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let before = cpu.xen.lazy;
         if before == LazyMode::Mmu {
             cpu.xen.flush();
@@ -63,7 +64,8 @@ unsafe impl Op for StartContextSwitch {
 /// Ends a context switch: the batched updates take effect.
 pub struct EndContextSwitch;
 
-// SAFETY: as for `StartContextSwitch`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen it changes the installed model and the flags of the caller's task.
 unsafe impl Op for EndContextSwitch {
     const META: OpMeta = OpMeta {
         name: "end_context_switch",
@@ -82,18 +84,19 @@ unsafe impl Op for EndContextSwitch {
 
     /// `xen_end_context_switch`: sends the batch. A task that was batching page-table updates begins a new batch.
     unsafe fn xen((next,): (u64,)) {
-        // SAFETY: the only reference to the model in use; it ends before the task, which may be the model's, is
-        // changed.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one; it ends before the task, which may be the model's, is changed.
+        let cpu = &mut *unsafe { CpuModel::current() };
         cpu.xen.flush();
         cpu.xen.lazy = LazyMode::None;
         let flags = flags_address(next);
         // SAFETY: the caller's task.
         let before = unsafe { flags.read_volatile() };
         if before & TIF_LAZY_MMU_UPDATES != 0 {
-            // SAFETY: as above.
+            // SAFETY: the caller's task.
             unsafe { flags.write_volatile(before & !TIF_LAZY_MMU_UPDATES) };
-            // SAFETY: the only reference to the model in use.
+            // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the
+            // only one.
             unsafe { CpuModel::current() }.xen.lazy = LazyMode::Mmu;
         }
     }

@@ -52,7 +52,8 @@ const CR4_XEN: u64 = 1 << 4 | 1 << 7 | 1 << 8;
 /// Reads `cr0`.
 pub struct ReadCr0;
 
-// SAFETY: a load from the installed model; the Xen body may store its copy there.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model; the Xen body may store its copy there.
 unsafe impl Op for ReadCr0 {
     const META: OpMeta = OpMeta {
         name: "read_cr0",
@@ -70,12 +71,14 @@ unsafe impl Op for ReadCr0 {
 
     /// `xen_read_cr0`: reads the guest's copy, which the first read makes.
     unsafe fn xen((): ()) -> u64 {
-        // SAFETY: the only reference to the model in use; it ends before the call below.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one; it ends before the call below.
         let mut cr0 = unsafe { CpuModel::current() }.cpu.control.xen_cr0_value;
         if cr0 == 0 {
-            // SAFETY: this function's contract.
+            // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
             cr0 = unsafe { Self::inline(()) };
-            // SAFETY: as above.
+            // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the
+            // only one.
             unsafe { CpuModel::current() }.cpu.control.xen_cr0_value = cr0;
         }
         cr0
@@ -87,7 +90,8 @@ unsafe impl Op for ReadCr0 {
 /// Writes `cr0`.
 pub struct WriteCr0;
 
-// SAFETY: stores to the installed model, at most two, because the second has the bit that ends the loop.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: stores to the installed model,
+// at most two, because the second has the bit that ends the loop.
 unsafe impl Op for WriteCr0 {
     const META: OpMeta = OpMeta {
         name: "write_cr0",
@@ -115,8 +119,9 @@ unsafe impl Op for WriteCr0 {
 
     /// `xen_write_cr0`: keeps a copy, and passes only the TS bit to Xen.
     unsafe fn xen((cr0,): (u64,)) {
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         cpu.cpu.control.xen_cr0_value = cr0;
         cpu.xen.batched(Call::FpuTaskswitch { set: cr0 & CR0_TS != 0 }, LazyMode::Cpu);
     }
@@ -131,7 +136,8 @@ unsafe impl Op for WriteCr0 {
 /// Writes `cr4`.
 pub struct WriteCr4;
 
-// SAFETY: stores to the installed model, at most two.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: stores to the installed model,
+// at most two.
 unsafe impl Op for WriteCr4 {
     const META: OpMeta = OpMeta {
         name: "write_cr4",
@@ -162,7 +168,7 @@ unsafe impl Op for WriteCr4 {
 
     /// `xen_write_cr4`: clears the bits that Xen owns, then writes as on bare metal (Xen emulates the write).
     unsafe fn xen((cr4,): (u64,)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline((cr4 & !CR4_XEN,)) };
     }
 

@@ -16,7 +16,8 @@ const LEGACY_OP: OpMeta = OpMeta { since: Since::Linux2630Only, ..CPU_OP };
 /// Clears the task-switched flag, so that the current task can use the floating-point unit.
 pub struct Clts;
 
-// SAFETY: changes one bit of the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: changes one bit of the
+// installed model; a hypercall in Xen.
 unsafe impl Op for Clts {
     const META: OpMeta = OpMeta {
         name: "clts",
@@ -35,7 +36,8 @@ unsafe impl Op for Clts {
 
     /// `xen_clts`
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.batched(Call::FpuTaskswitch { set: false }, LazyMode::Cpu);
     }
 
@@ -47,7 +49,8 @@ unsafe impl Op for Clts {
 /// Reads `cr4`.
 pub struct ReadCr4;
 
-// SAFETY: a load from the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model.
 unsafe impl Op for ReadCr4 {
     const META: OpMeta = OpMeta {
         name: "read_cr4",
@@ -65,7 +68,7 @@ unsafe impl Op for ReadCr4 {
     /// `native_read_cr4`: Xen emulates the instruction.
     #[inline(always)]
     unsafe fn xen((): ()) -> u64 {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(()) }
     }
 
@@ -75,7 +78,8 @@ unsafe impl Op for ReadCr4 {
 /// Reads `cr4` on a CPU that may not have it; every 64-bit CPU has it.
 pub struct ReadCr4Safe;
 
-// SAFETY: a load from the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model.
 unsafe impl Op for ReadCr4Safe {
     const META: OpMeta = OpMeta {
         name: "read_cr4_safe",
@@ -93,7 +97,7 @@ unsafe impl Op for ReadCr4Safe {
     /// `native_read_cr4_safe`
     #[inline(always)]
     unsafe fn xen((): ()) -> u64 {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(()) }
     }
 
@@ -103,7 +107,8 @@ unsafe impl Op for ReadCr4Safe {
 /// Reads `cr8`, the priority below which interrupts are held back. Only suspend used it.
 pub struct ReadCr8;
 
-// SAFETY: a load from the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model.
 unsafe impl Op for ReadCr8 {
     const META: OpMeta = OpMeta {
         name: "read_cr8",
@@ -131,7 +136,8 @@ unsafe impl Op for ReadCr8 {
 /// Writes `cr8`.
 pub struct WriteCr8;
 
-// SAFETY: a store to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model.
 unsafe impl Op for WriteCr8 {
     const META: OpMeta = OpMeta {
         name: "write_cr8",

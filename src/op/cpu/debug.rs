@@ -20,7 +20,8 @@ const DR: usize = offset_of!(CpuModel, cpu.debug);
 /// comparisons. Other numbers are a `BUG` in Linux; here they read 0.
 pub struct GetDebugreg;
 
-// SAFETY: a load from the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model.
 unsafe impl Op for GetDebugreg {
     const META: OpMeta = OpMeta {
         name: "get_debugreg",
@@ -65,7 +66,8 @@ unsafe impl Op for GetDebugreg {
 
     /// `xen_get_debugreg`: returns the result of the hypercall, even if it is an error.
     unsafe fn xen((regno,): (u64,)) -> u64 {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.hypercall(Call::GetDebugreg { reg: regno }).cast_unsigned()
     }
 
@@ -81,7 +83,8 @@ unsafe impl Op for GetDebugreg {
 /// nothing.
 pub struct SetDebugreg;
 
-// SAFETY: a store to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model.
 unsafe impl Op for SetDebugreg {
     const META: OpMeta = OpMeta {
         name: "set_debugreg",
@@ -125,7 +128,8 @@ unsafe impl Op for SetDebugreg {
 
     /// `xen_set_debugreg`
     unsafe fn xen((regno, value): (u64, u64)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.hypercall(Call::SetDebugreg { reg: regno, val: value });
     }
 

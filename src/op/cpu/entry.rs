@@ -24,7 +24,7 @@ const FLAT_DATA: u64 = 0x00cf_f300_0000_ffff;
 unsafe fn update_descriptor(table: u64, entry: u64, desc: u64) {
     // SAFETY: the caller's descriptor.
     let desc = unsafe { (desc as *const u64).read_unaligned() };
-    // SAFETY: the only reference to the model in use.
+    // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only one.
     let xen = &mut unsafe { CpuModel::current() }.xen;
     let ma = xen.virt_to_machine(entry_address(table, entry, 8));
     xen.flush();
@@ -39,7 +39,8 @@ fn entry_address(table: u64, entry: u64, bytes: i64) -> u64 {
 /// Writes an entry of a local descriptor table: `modify_ldt`.
 pub struct WriteLdtEntry;
 
-// SAFETY: reads eight bytes and writes eight, at the addresses that the caller gives.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads eight bytes and writes
+// eight, at the addresses that the caller gives.
 unsafe impl Op for WriteLdtEntry {
     const META: OpMeta = OpMeta {
         name: "write_ldt_entry",
@@ -62,7 +63,7 @@ unsafe impl Op for WriteLdtEntry {
 
     /// `xen_write_ldt_entry`: a hypercall, because the table is read-only to the guest.
     unsafe fn xen((ldt, entrynum, desc): (u64, u64, u64)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `update_descriptor` has the contract of this function, which the caller meets.
         unsafe { update_descriptor(ldt, entrynum, desc) };
     }
 
@@ -79,7 +80,8 @@ unsafe impl Op for WriteLdtEntry {
 /// Writes an entry of the global descriptor table.
 pub struct WriteGdtEntry;
 
-// SAFETY: reads and writes at the addresses that the caller gives: 16 bytes for the two system types, otherwise 8.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads and writes at the
+// addresses that the caller gives: 16 bytes for the two system types, otherwise 8.
 unsafe impl Op for WriteGdtEntry {
     const META: OpMeta = OpMeta {
         name: "write_gdt_entry",
@@ -112,7 +114,7 @@ unsafe impl Op for WriteGdtEntry {
     /// hypercall for local tables.
     unsafe fn xen((gdt, entrynum, desc, kind): (u64, u64, u64, u64)) {
         if !matches!(kind as u32 as u64, DESC_TSS | DESC_LDT) {
-            // SAFETY: this function's contract.
+            // SAFETY: `update_descriptor` has the contract of this function, which the caller meets.
             unsafe { update_descriptor(gdt, entrynum, desc) };
         }
     }
@@ -129,7 +131,8 @@ unsafe impl Op for WriteGdtEntry {
 /// Writes an entry of the interrupt descriptor table.
 pub struct WriteIdtEntry;
 
-// SAFETY: reads 16 bytes and writes 16, at the addresses that the caller gives; in Xen also the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads 16 bytes and writes 16,
+// at the addresses that the caller gives; in Xen also the installed model.
 unsafe impl Op for WriteIdtEntry {
     const META: OpMeta = OpMeta {
         name: "write_idt_entry",
@@ -156,15 +159,16 @@ unsafe impl Op for WriteIdtEntry {
     /// `xen_write_idt_entry`: sends the batch, then writes the gate as on bare metal. If the table is in use, it also
     /// passes the gate to Xen.
     unsafe fn xen((idt, entry, gate): (u64, u64, u64)) {
-        // SAFETY: the only reference to the model in use; it ends before the table, which may be the model's, is
-        // written.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one; it ends before the table, which may be the model's, is written.
         unsafe { CpuModel::current() }.xen.flush();
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline((idt, entry, gate)) };
         // SAFETY: the caller's gate.
         let gate = unsafe { (gate as *const [u64; 2]).read_unaligned() };
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let DescPtr { size, address } = cpu.cpu.tables.idt_desc;
         let target = entry_address(idt, entry, 16);
         let end = address.wrapping_add(u64::from(size) + 1);

@@ -52,8 +52,8 @@ const EXIT_OP: OpMeta = OpMeta { since: Since::Linux2630Only, bytes: Bytes::Inst
 /// # Safety
 /// As for [`CpuModel::current`].
 unsafe fn xen_sysret(cs: u16) {
-    // SAFETY: the only reference to the model in use.
-    let cpu = unsafe { CpuModel::current() };
+    // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only one.
+    let cpu = &mut *unsafe { CpuModel::current() };
     let exit = &mut cpu.cpu.exit;
     exit.frame = [VGCF_IN_SYSCALL, exit.rcx, u64::from(cs), exit.r11, exit.old_rsp, u64::from(USER_DS)];
     cpu.xen.hypercall(Call::Iret);
@@ -64,8 +64,8 @@ unsafe fn xen_sysret(cs: u16) {
 /// # Safety
 /// As for [`CpuModel::current`].
 unsafe fn xen_iret() {
-    // SAFETY: the only reference to the model in use.
-    let cpu = unsafe { CpuModel::current() };
+    // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only one.
+    let cpu = &mut *unsafe { CpuModel::current() };
     cpu.cpu.exit.frame[0] = 0;
     cpu.xen.hypercall(Call::Iret);
 }
@@ -75,7 +75,8 @@ unsafe fn xen_iret() {
 /// The body is a function that returns: of `sysexit` it models only the segments that it loads.
 pub struct IrqEnableSysexit;
 
-// SAFETY: loads and stores on the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads and stores on the
+// installed model; a hypercall in Xen.
 unsafe impl Op for IrqEnableSysexit {
     const META: OpMeta = OpMeta {
         name: "irq_enable_sysexit",
@@ -104,7 +105,7 @@ unsafe impl Op for IrqEnableSysexit {
 
     /// `arch/x86/xen/xen-asm_64.S`, `xen_sysexit`
     unsafe fn xen((): ()) {
-        // SAFETY: this function's contract.
+        // SAFETY: `xen_iret` has the contract of this function, which the caller meets.
         unsafe { xen_iret() };
     }
 
@@ -116,7 +117,8 @@ unsafe impl Op for IrqEnableSysexit {
 /// The body is a function that returns: of `sysret` it models only the segments that it loads.
 pub struct UsergsSysret64;
 
-// SAFETY: loads and stores on the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads and stores on the
+// installed model; a hypercall in Xen.
 unsafe impl Op for UsergsSysret64 {
     const META: OpMeta = OpMeta {
         name: "usergs_sysret64",
@@ -144,7 +146,7 @@ unsafe impl Op for UsergsSysret64 {
 
     /// `arch/x86/xen/xen-asm_64.S`, `xen_sysret64`
     unsafe fn xen((): ()) {
-        // SAFETY: this function's contract.
+        // SAFETY: `xen_sysret` has the contract of this function, which the caller meets.
         unsafe { xen_sysret(USER_CS) };
     }
 
@@ -156,7 +158,8 @@ unsafe impl Op for UsergsSysret64 {
 /// The body is a function that returns, as for [`UsergsSysret64`].
 pub struct UsergsSysret32;
 
-// SAFETY: loads and stores on the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads and stores on the
+// installed model; a hypercall in Xen.
 unsafe impl Op for UsergsSysret32 {
     const META: OpMeta = OpMeta {
         name: "usergs_sysret32",
@@ -184,7 +187,7 @@ unsafe impl Op for UsergsSysret32 {
 
     /// `arch/x86/xen/xen-asm_64.S`, `xen_sysret32`
     unsafe fn xen((): ()) {
-        // SAFETY: this function's contract.
+        // SAFETY: `xen_sysret` has the contract of this function, which the caller meets.
         unsafe { xen_sysret(USER32_CS) };
     }
 
@@ -198,8 +201,9 @@ unsafe impl Op for UsergsSysret32 {
 /// those of ordinary code: interrupts on, nothing else.
 pub struct Iret;
 
-// SAFETY: `iretq` pops the five words pushed before it: this thread's own segments, its own stack pointer from before
-// the pushes, and the address of the next instruction. Everything but rax, rcx and the flags stays unchanged.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: `iretq` pops the five words
+// pushed before it: this thread's own segments, its own stack pointer from before the pushes, and the address of the
+// next instruction. Everything but rax, rcx and the flags stays unchanged.
 unsafe impl Op for Iret {
     const META: OpMeta = OpMeta {
         name: "iret",
@@ -231,7 +235,7 @@ unsafe impl Op for Iret {
 
     /// `arch/x86/xen/xen-asm_64.S`, `xen_iret`
     unsafe fn xen((): ()) {
-        // SAFETY: this function's contract.
+        // SAFETY: `xen_iret` has the contract of this function, which the caller meets.
         unsafe { xen_iret() };
     }
 

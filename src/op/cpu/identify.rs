@@ -36,7 +36,8 @@ const TOPOLOGY: u32 = 0xb;
 /// The model only sets a flag; it empties no cache.
 pub struct Wbinvd;
 
-// SAFETY: a byte store to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a byte store to the installed
+// model.
 unsafe impl Op for Wbinvd {
     const META: OpMeta = OpMeta {
         name: "wbinvd",
@@ -56,7 +57,7 @@ unsafe impl Op for Wbinvd {
     /// `xen_cpu_ops`: the native function, whose instruction Xen emulates.
     #[inline(always)]
     unsafe fn xen((): ()) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(()) };
     }
 
@@ -66,8 +67,8 @@ unsafe impl Op for Wbinvd {
 /// Identifies the CPU: the real instruction, which serialises, and traps in a virtual machine.
 pub struct Cpuid;
 
-// SAFETY: cpuid is legal in every ring. Four words are written, two of them also read, at the addresses that the caller
-// gives. rbx is restored.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: cpuid is legal in every ring.
+// Four words are written, two of them also read, at the addresses that the caller gives. rbx is restored.
 unsafe impl Op for Cpuid {
     const META: OpMeta = OpMeta {
         name: "cpuid",
@@ -111,7 +112,7 @@ unsafe impl Op for Cpuid {
             }
             return;
         }
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline((eax, ebx, ecx, edx)) };
         if leaf == TOPOLOGY {
             // SAFETY: the caller's word.
@@ -131,7 +132,8 @@ unsafe impl Op for Cpuid {
 /// Reads the time stamp counter: the real instruction.
 pub struct ReadTsc;
 
-// SAFETY: rdtsc is legal in ring 3 unless a process gave it up (PR_SET_TSC).
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: rdtsc is legal in ring 3
+// unless a process gave it up (PR_SET_TSC).
 unsafe impl Op for ReadTsc {
     const META: OpMeta = OpMeta {
         name: "read_tsc",
@@ -152,7 +154,7 @@ unsafe impl Op for ReadTsc {
     /// `native_read_tsc`
     #[inline(always)]
     unsafe fn xen((): ()) -> u64 {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(()) }
     }
 
@@ -162,7 +164,8 @@ unsafe impl Op for ReadTsc {
 /// Reads the time stamp counter and the CPU's number: the real instruction, which every 64-bit CPU since 2008 has.
 pub struct ReadTscp;
 
-// SAFETY: rdtscp is legal in ring 3 as rdtsc is; it stores four bytes at the address that the caller gives.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: rdtscp is legal in ring 3 as
+// rdtsc is; it stores four bytes at the address that the caller gives.
 unsafe impl Op for ReadTscp {
     const META: OpMeta = OpMeta {
         name: "read_tscp",
@@ -189,7 +192,7 @@ unsafe impl Op for ReadTscp {
     /// 2.6.30 left the hook empty for Xen; later kernels use the native function.
     #[inline(always)]
     unsafe fn xen(args: (u64,)) -> u64 {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(args) }
     }
 

@@ -36,7 +36,8 @@ const PORT_ED: usize = offset_of!(CpuModel, cpu.io_delay.port_ed);
 /// Waits for a slow device, by a write to an unused port.
 pub struct IoDelay;
 
-// SAFETY: accesses to the installed model and a loop that ends.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: accesses to the installed
+// model and a loop that ends.
 unsafe impl Op for IoDelay {
     const META: OpMeta = OpMeta {
         name: "io_delay",
@@ -83,7 +84,8 @@ unsafe impl Op for IoDelay {
 /// function is empty. It is not `paravirt_nop`, so it is called.
 pub struct SetIoplMask;
 
-// SAFETY: the native body does nothing; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; a
+// hypercall in Xen.
 unsafe impl Op for SetIoplMask {
     const META: OpMeta = OpMeta {
         name: "set_iopl_mask",
@@ -103,7 +105,8 @@ unsafe impl Op for SetIoplMask {
     /// `xen_set_iopl_mask`: level 0 belongs to Xen, so the kernel's level is 1.
     unsafe fn xen((mask,): (u64,)) {
         let iopl = if mask as u32 == 0 { 1 } else { mask >> 12 & 3 };
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.hypercall(Call::SetIopl { iopl });
     }
 

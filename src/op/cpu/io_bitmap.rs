@@ -89,7 +89,8 @@ const KERNEL_DS: u64 = 0x18;
 /// Sets the stack that the CPU switches to on entry into the kernel.
 pub struct LoadSp0;
 
-// SAFETY: a store to the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model; a hypercall in Xen.
 unsafe impl Op for LoadSp0 {
     const META: OpMeta = OpMeta {
         name: "load_sp0",
@@ -106,8 +107,9 @@ unsafe impl Op for LoadSp0 {
 
     /// `xen_load_sp0`: passes the stack to Xen, and stores it in the segment as on bare metal.
     unsafe fn xen((sp0,): (u64,)) {
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         cpu.xen.batched(Call::StackSwitch { ss: KERNEL_DS, sp: sp0 }, LazyMode::Cpu);
         cpu.cpu.tss.sp0 = sp0;
     }
@@ -122,7 +124,8 @@ unsafe impl Op for LoadSp0 {
 /// Forbids all ports, because the next task may use none.
 pub struct InvalidateIoBitmap;
 
-// SAFETY: a store to the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model; a hypercall in Xen.
 unsafe impl Op for InvalidateIoBitmap {
     const META: OpMeta = OpMeta {
         name: "invalidate_io_bitmap",
@@ -139,9 +142,10 @@ unsafe impl Op for InvalidateIoBitmap {
 
     /// `xen_invalidate_io_bitmap`
     unsafe fn xen((): ()) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(()) };
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.hypercall(Call::SetIobitmap { bitmap: 0, ports: 0 });
     }
 
@@ -151,7 +155,8 @@ unsafe impl Op for InvalidateIoBitmap {
 /// Permits the current task's ports, before a return to user space.
 pub struct UpdateIoBitmap;
 
-// SAFETY: accesses to the installed model; the copy is bounded by the bitmap's size.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: accesses to the installed
+// model; the copy is bounded by the bitmap's size.
 unsafe impl Op for UpdateIoBitmap {
     const META: OpMeta = OpMeta {
         name: "update_io_bitmap",
@@ -216,10 +221,11 @@ unsafe impl Op for UpdateIoBitmap {
     /// `xen_update_io_bitmap`: as on bare metal, then passes the bitmap's address to Xen. The model stores one bitmap;
     /// for the bitmap that permits every port it passes only the address at that offset.
     unsafe fn xen((): ()) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(()) };
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let tss = &cpu.cpu.tss;
         let bitmap = match tss.io_bitmap_base {
             IO_BITMAP_OFFSET_VALID_MAP => tss.bitmap.as_ptr() as u64,

@@ -20,7 +20,8 @@ const KIND: u64 = 0x82 << 40;
 /// Loads a process's local descriptor table, or none.
 pub struct SetLdt;
 
-// SAFETY: stores to the installed model; the body does not access the table.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: stores to the installed model;
+// the body does not access the table.
 unsafe impl Op for SetLdt {
     const META: OpMeta = OpMeta {
         name: "set_ldt",
@@ -67,7 +68,8 @@ unsafe impl Op for SetLdt {
 
     /// `xen_set_ldt`
     unsafe fn xen((desc, entries): (u64, u64)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         xen.batched(Call::MmuExt { cmd: MmuExtCmd::SetLdt, arg1: desc, arg2: entries & 0xffff_ffff }, LazyMode::Cpu);
     }
@@ -95,7 +97,8 @@ pub(super) fn protect(xen: &mut XenVcpu, writable: bool) {
 /// Notifies the hypervisor of a local table before it is loaded for the first time.
 pub struct AllocLdt;
 
-// SAFETY: the native body does nothing; in Xen hypercalls, one per page of the table.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen hypercalls, one per page of the table.
 unsafe impl Op for AllocLdt {
     const META: OpMeta = OpMeta {
         name: "alloc_ldt",
@@ -114,7 +117,8 @@ unsafe impl Op for AllocLdt {
 
     /// `xen_alloc_ldt`: makes the table read-only, because Xen refuses a table that the guest can write to.
     unsafe fn xen((ldt, entries): (u64, u64)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         set_aliased_prot(xen, ldt, entries, false);
         xen.recycle();
@@ -132,7 +136,8 @@ unsafe impl Op for AllocLdt {
 /// Notifies the hypervisor of a local table that is about to be freed.
 pub struct FreeLdt;
 
-// SAFETY: as for `AllocLdt`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen hypercalls, one per page of the table.
 unsafe impl Op for FreeLdt {
     const META: OpMeta = OpMeta {
         name: "free_ldt",
@@ -151,7 +156,8 @@ unsafe impl Op for FreeLdt {
 
     /// `xen_free_ldt`: makes the table writable again.
     unsafe fn xen((ldt, entries): (u64, u64)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         set_aliased_prot(xen, ldt, entries, true);
         xen.recycle();

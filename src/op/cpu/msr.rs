@@ -59,13 +59,14 @@ fn hide_x2apic(msr: u64, value: u64) -> u64 {
 unsafe fn xen_write(msr: u64, low: u64, high: u64) -> i32 {
     if let Some(&(_, which)) = SEGBASE.iter().find(|&&(base, _)| base == truncate_to_u32(msr)) {
         let base = truncate_to_u32(high) << 32 | truncate_to_u32(low);
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         if cpu.xen.hypercall(Call::SetSegmentBase { which, base }) == 0 { 0 } else { EIO }
     } else if IGNORED.contains(&truncate_to_u32(msr)) {
         0
     } else {
-        // SAFETY: this function's contract.
+        // SAFETY: `WriteMsrSafe::inline` has the contract of this function, which the caller meets.
         unsafe { WriteMsrSafe::inline((msr, low, high)) as i32 }
     }
 }
@@ -73,7 +74,8 @@ unsafe fn xen_write(msr: u64, low: u64, high: u64) -> i32 {
 /// Reads a model-specific register; a failure is a warning in the kernel's log.
 pub struct ReadMsr;
 
-// SAFETY: a load from the installed model, within the register file for any number.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model, within the register file for any number.
 unsafe impl Op for ReadMsr {
     const META: OpMeta = OpMeta {
         name: "read_msr",
@@ -98,7 +100,7 @@ unsafe impl Op for ReadMsr {
 
     /// `xen_read_msr`: reads as on bare metal, because Xen emulates the instruction.
     unsafe fn xen((msr,): (u64,)) -> u64 {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         hide_x2apic(msr, unsafe { Self::inline((msr,)) })
     }
 
@@ -110,7 +112,8 @@ unsafe impl Op for ReadMsr {
 /// Writes a model-specific register; a failure is a warning in the kernel's log.
 pub struct WriteMsr;
 
-// SAFETY: a store to the installed model, within the register file for any number.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model, within the register file for any number.
 unsafe impl Op for WriteMsr {
     const META: OpMeta = OpMeta {
         name: "write_msr",
@@ -133,7 +136,7 @@ unsafe impl Op for WriteMsr {
 
     /// `xen_write_msr`: failures are not reported, which is the default (`CONFIG_XEN_PV_MSR_SAFE`).
     unsafe fn xen((msr, low, high): (u64, u64, u64)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `xen_write` has the contract of this function, which the caller meets.
         unsafe { xen_write(msr, low, high) };
     }
 
@@ -146,7 +149,8 @@ unsafe impl Op for WriteMsr {
 /// Reads a model-specific register that may not exist. The model has all of them, so the error is always 0.
 pub struct ReadMsrSafe;
 
-// SAFETY: a load from the installed model; stores the four bytes the caller points to.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model; stores the four bytes the caller points to.
 unsafe impl Op for ReadMsrSafe {
     const META: OpMeta = OpMeta {
         name: "read_msr_safe",
@@ -173,7 +177,7 @@ unsafe impl Op for ReadMsrSafe {
 
     /// `xen_read_msr_safe`
     unsafe fn xen((msr, err): (u64, u64)) -> u64 {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         hide_x2apic(msr, unsafe { Self::inline((msr, err)) })
     }
 
@@ -185,7 +189,8 @@ unsafe impl Op for ReadMsrSafe {
 /// Writes a model-specific register that may not exist. The model has all of them, so the result is always 0.
 pub struct WriteMsrSafe;
 
-// SAFETY: as for `WriteMsr`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model, within the register file for any number.
 unsafe impl Op for WriteMsrSafe {
     const META: OpMeta = OpMeta {
         name: "write_msr_safe",
@@ -209,7 +214,7 @@ unsafe impl Op for WriteMsrSafe {
 
     /// `xen_write_msr_safe`
     unsafe fn xen((msr, low, high): (u64, u64, u64)) -> u64 {
-        // SAFETY: this function's contract.
+        // SAFETY: `xen_write` has the contract of this function, which the caller meets.
         u64::from(unsafe { xen_write(msr, low, high) }.cast_unsigned())
     }
 
@@ -221,7 +226,8 @@ unsafe impl Op for WriteMsrSafe {
 /// Reads a performance counter.
 pub struct ReadPmc;
 
-// SAFETY: a load from the installed model, within the counters for any number.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model, within the counters for any number.
 unsafe impl Op for ReadPmc {
     const META: OpMeta = OpMeta {
         name: "read_pmc",
@@ -253,9 +259,10 @@ unsafe impl Op for ReadPmc {
         /// `MSR_CORE_PERF_FIXED_CTR0`
         const FIXED: u64 = 0x309;
         let msr = if counter >> 30 & 1 != 0 { FIXED + (counter & 0xffff) } else { GENERAL + truncate_to_u32(counter) };
-        // SAFETY: the only reference to the model in use; it ends here.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one; it ends here.
         let err = &raw mut unsafe { CpuModel::current() }.cpu.words.err;
-        // SAFETY: this function's contract; the error goes into the model.
+        // SAFETY: `ReadMsrSafe::inline` needs a valid error pointer: it points into the model.
         unsafe { ReadMsrSafe::inline((msr, err as u64)) }
     }
 

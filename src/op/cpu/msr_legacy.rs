@@ -14,8 +14,8 @@ const PASSWORD: u32 = 0x9c5a_203a;
 /// so the error is always 0. 2.6.32 has `rdmsr_regs` instead.
 pub struct ReadMsrAmd;
 
-// SAFETY: a load from the installed model, within the register file for any number; stores the four bytes the caller
-// points to.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model, within the register file for any number; stores the four bytes the caller points to.
 unsafe impl Op for ReadMsrAmd {
     const META: OpMeta = OpMeta {
         name: "read_msr_amd",
@@ -47,7 +47,7 @@ unsafe impl Op for ReadMsrAmd {
     /// would emulate the instruction.
     #[inline(always)]
     unsafe fn xen(args: (u64, u64)) -> u64 {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(args) }
     }
 

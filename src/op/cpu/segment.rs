@@ -36,7 +36,8 @@ const SEGBASE_GS_USER_SEL: u64 = 3;
 /// Writes a task's thread-local storage segments to the global table. The first argument is the [`Task`]'s `tls_array`.
 pub struct LoadTls;
 
-// SAFETY: reads the three descriptors the caller points to; stores to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads the three descriptors
+// the caller points to; stores to the installed model.
 unsafe impl Op for LoadTls {
     const META: OpMeta = OpMeta {
         name: "load_tls",
@@ -66,8 +67,9 @@ unsafe impl Op for LoadTls {
     unsafe fn xen((thread, _): (u64, u64)) {
         // SAFETY: the caller's thread.
         let tls = unsafe { (thread as *const [u64; 3]).read_volatile() };
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         if cpu.xen.lazy == LazyMode::Cpu {
             cpu.cpu.segments.fs = 0;
         }
@@ -100,7 +102,8 @@ unsafe impl Op for LoadTls {
 /// The model has only flat segments, so the base becomes 0.
 pub struct LoadGsIndex;
 
-// SAFETY: loads and stores on the installed model; mfence is legal everywhere.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads and stores on the
+// installed model; mfence is legal everywhere.
 unsafe impl Op for LoadGsIndex {
     const META: OpMeta = OpMeta {
         name: "load_gs_index",
@@ -139,7 +142,8 @@ unsafe impl Op for LoadGsIndex {
 
     /// `xen_load_gs_index`
     unsafe fn xen((idx,): (u64,)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         xen.hypercall(Call::SetSegmentBase { which: SEGBASE_GS_USER_SEL, base: idx & 0xffff_ffff });
     }
@@ -155,7 +159,8 @@ unsafe impl Op for LoadGsIndex {
 /// Modelled on the two registers that hold the bases (`MSR_GS_BASE` and `MSR_KERNEL_GS_BASE`).
 pub struct Swapgs;
 
-// SAFETY: exchanges two words of the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: exchanges two words of the
+// installed model.
 unsafe impl Op for Swapgs {
     const META: OpMeta = OpMeta {
         name: "swapgs",

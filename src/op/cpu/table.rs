@@ -108,7 +108,8 @@ const GDT_RO: usize = offset_of!(CpuModel, cpu.tables.gdt_ro);
 /// Loads the task register, once per CPU.
 pub struct LoadTrDesc;
 
-// SAFETY: loads and stores on the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads and stores on the
+// installed model.
 unsafe impl Op for LoadTrDesc {
     const META: OpMeta = OpMeta {
         name: "load_tr_desc",
@@ -156,7 +157,8 @@ unsafe impl Op for LoadTrDesc {
 /// Loads the global descriptor table's register.
 pub struct LoadGdt;
 
-// SAFETY: reads ten bytes at the address that the caller gives; stores to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads ten bytes at the address
+// that the caller gives; stores to the installed model.
 unsafe impl Op for LoadGdt {
     const META: OpMeta = OpMeta {
         name: "load_gdt",
@@ -183,7 +185,8 @@ unsafe impl Op for LoadGdt {
     unsafe fn xen((dtr,): (u64,)) {
         // SAFETY: the caller's operand.
         let DescPtr { size, address } = unsafe { (dtr as *const DescPtr).read_unaligned() };
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         let pfn = xen.memory.virt_to_pfn(address);
         for _ in 0..2 {
@@ -203,8 +206,8 @@ unsafe impl Op for LoadGdt {
 /// Loads the interrupt descriptor table's register.
 pub struct LoadIdt;
 
-// SAFETY: reads ten bytes at the address that the caller gives, in Xen also the table that they name; stores to the
-// installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads ten bytes at the address
+// that the caller gives, in Xen also the table that they name; stores to the installed model.
 unsafe impl Op for LoadIdt {
     const META: OpMeta = OpMeta {
         name: "load_idt",
@@ -231,7 +234,8 @@ unsafe impl Op for LoadIdt {
     unsafe fn xen((dtr,): (u64,)) {
         // SAFETY: the caller's operand.
         let desc = unsafe { (dtr as *const DescPtr).read_unaligned() };
-        // SAFETY: the only reference to the model in use; it ends before the gates, which may be the model's, are read.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one; it ends before the gates, which may be the model's, are read.
         let tables = &mut unsafe { CpuModel::current() }.cpu.tables;
         tables.traps_lock.swap(1, Ordering::Acquire);
         tables.idt_desc = desc;
@@ -240,8 +244,9 @@ unsafe impl Op for LoadIdt {
         for vector in 0..VECTORS.min((usize::from(desc.size) + 1) / 16) {
             // SAFETY: within the table that the caller names.
             let gate = unsafe { gates.add(vector).read_volatile() };
-            // SAFETY: the only reference to the model in use.
-            let cpu = unsafe { CpuModel::current() };
+            // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the
+            // only one.
+            let cpu = &mut *unsafe { CpuModel::current() };
             if let Some(info) = trap::convert_gate(vector as u64, gate, &cpu.irq.stubs)
                 && let Some(entry) = cpu.cpu.tables.traps.get_mut(out)
             {
@@ -249,8 +254,9 @@ unsafe impl Op for LoadIdt {
                 out += 1;
             }
         }
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let tables = &mut cpu.cpu.tables;
         if let Some(end) = tables.traps.get_mut(out) {
             *end = TrapInfo::default();
@@ -275,7 +281,8 @@ unsafe impl Op for LoadIdt {
 /// Reads the task register.
 pub struct StoreTr;
 
-// SAFETY: a load from the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model.
 unsafe impl Op for StoreTr {
     const META: OpMeta = OpMeta {
         name: "store_tr",

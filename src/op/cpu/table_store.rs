@@ -17,7 +17,8 @@ fn reset_operand(cpu: &mut CpuModel) -> (u64,) {
 /// Reads the global descriptor table's register.
 pub struct StoreGdt;
 
-// SAFETY: loads from the installed model; stores ten bytes at the address that the caller gives.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads from the installed
+// model; stores ten bytes at the address that the caller gives.
 unsafe impl Op for StoreGdt {
     const META: OpMeta = OpMeta {
         name: "store_gdt",
@@ -42,7 +43,7 @@ unsafe impl Op for StoreGdt {
     /// `native_store_gdt`
     #[inline(always)]
     unsafe fn xen(args: (u64,)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(args) };
     }
 
@@ -54,7 +55,8 @@ unsafe impl Op for StoreGdt {
 /// Reads the interrupt descriptor table's register.
 pub struct StoreIdt;
 
-// SAFETY: as for `StoreGdt`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads from the installed
+// model; stores ten bytes at the address that the caller gives.
 unsafe impl Op for StoreIdt {
     const META: OpMeta = OpMeta {
         name: "store_idt",
@@ -79,7 +81,7 @@ unsafe impl Op for StoreIdt {
     /// `native_store_idt`
     #[inline(always)]
     unsafe fn xen(args: (u64,)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(args) };
     }
 

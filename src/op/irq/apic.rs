@@ -55,7 +55,8 @@ const APIC_OP: OpMeta = OpMeta { group: Group::Irq, since: Since::Linux2630Only,
 /// the clock event device, which is generic code and the same on all machines.
 pub struct SetupBootClock;
 
-// SAFETY: loads and stores on the installed model; the divisor is a constant.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads and stores on the
+// installed model; the divisor is a constant.
 unsafe impl Op for SetupBootClock {
     const META: OpMeta = OpMeta {
         name: "setup_boot_clock",
@@ -105,7 +106,8 @@ unsafe impl Op for SetupBootClock {
 /// Starts the APIC timer of another CPU with the boot CPU's calibration.
 pub struct SetupSecondaryClock;
 
-// SAFETY: loads and stores on the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads and stores on the
+// installed model.
 unsafe impl Op for SetupSecondaryClock {
     const META: OpMeta = OpMeta {
         name: "setup_secondary_clock",
@@ -148,7 +150,7 @@ unsafe impl Op for SetupSecondaryClock {
 /// Notifies the hypervisor (VMI) before a CPU is started.
 pub struct StartupIpiHook;
 
-// SAFETY: neither body does anything.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: both bodies are empty.
 unsafe impl Op for StartupIpiHook {
     const META: OpMeta = OpMeta {
         name: "startup_ipi_hook",

@@ -39,14 +39,16 @@ const FLAG_OP: OpMeta = OpMeta {
 /// As for [`CpuModel::current`].
 #[cold]
 unsafe fn check_events() {
-    // SAFETY: the caller's contract; the reference ends here.
+    // SAFETY: `current` needs an installed model without another reference in use, as this function's contract says;
+    // the reference ends here.
     unsafe { CpuModel::current() }.xen.hypercall(Call::XenVersion);
 }
 
 /// Reads the flags: the hook that `local_irq_save` starts with.
 pub struct SaveFl;
 
-// SAFETY: pushfq and pop, legal everywhere; the Xen body returns in rax alone. No arguments.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: pushfq and pop, legal
+// everywhere; the Xen body returns in rax alone. No arguments.
 unsafe impl Op for SaveFl {
     const META: OpMeta = OpMeta {
         name: "save_fl",
@@ -80,7 +82,8 @@ unsafe impl Op for SaveFl {
 /// Turns interrupts off.
 pub struct IrqDisable;
 
-// SAFETY: one byte store each, into the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: one byte store each, into the
+// installed model.
 unsafe impl Op for IrqDisable {
     const META: OpMeta = OpMeta {
         name: "irq_disable",
@@ -109,7 +112,8 @@ unsafe impl Op for IrqDisable {
 /// Turns interrupts on.
 pub struct IrqEnable;
 
-// SAFETY: byte accesses to the installed model, and a hypercall where an event is pending.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: byte accesses to the installed
+// model, and a hypercall where an event is pending.
 unsafe impl Op for IrqEnable {
     const META: OpMeta = OpMeta {
         name: "irq_enable",
@@ -156,8 +160,8 @@ unsafe impl Op for IrqEnable {
 /// `pushfq`, without those flags.
 pub struct RestoreFl;
 
-// SAFETY: push and popfq, legal everywhere; the argument is a flags word from `save_fl`. The Xen body accesses the two
-// bytes of the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: push and popfq, legal
+// everywhere; the argument is a flags word from `save_fl`. The Xen body accesses the two bytes of the installed model.
 unsafe impl Op for RestoreFl {
     const META: OpMeta = OpMeta {
         name: "restore_fl",

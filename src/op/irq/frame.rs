@@ -34,8 +34,8 @@ const DROPPED: usize = 16;
 /// Adjusts the stack to the frame that the hardware pushes.
 pub struct AdjustExceptionFrame;
 
-// SAFETY: the native body does nothing; in Xen two loads from the installed model into caller-saved registers and a
-// store to it.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen two loads from the installed model into caller-saved registers and a store to it.
 unsafe impl Op for AdjustExceptionFrame {
     const META: OpMeta = OpMeta {
         name: "adjust_exception_frame",

@@ -15,7 +15,8 @@ const HALT_OP: OpMeta = OpMeta { group: Group::Irq, ..OpMeta::BASE };
 /// Turns interrupts on and waits for one, as the idle loop does.
 pub struct SafeHalt;
 
-// SAFETY: two byte stores to the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: two byte stores to the
+// installed model; a hypercall in Xen.
 unsafe impl Op for SafeHalt {
     const META: OpMeta = OpMeta {
         name: "safe_halt",
@@ -36,7 +37,8 @@ unsafe impl Op for SafeHalt {
     /// `arch/x86/xen/irq.c`, `xen_safe_halt`: the hypervisor unmasks events and blocks in one step. If that is refused,
     /// Linux stops (`BUG`); the model continues.
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.hypercall(Call::SchedBlock);
     }
 
@@ -48,7 +50,8 @@ unsafe impl Op for SafeHalt {
 /// Waits with the interrupt flag unchanged, as a CPU does that is being stopped.
 pub struct Halt;
 
-// SAFETY: a byte store to the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a byte store to the installed
+// model; a hypercall in Xen.
 unsafe impl Op for Halt {
     const META: OpMeta = OpMeta {
         name: "halt",
@@ -65,12 +68,13 @@ unsafe impl Op for Halt {
 
     /// `arch/x86/xen/irq.c`, `xen_halt`: with events masked nothing could wake this CPU, so it goes down instead.
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use; it ends before the call below.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one; it ends before the call below.
+        let cpu = &mut *unsafe { CpuModel::current() };
         if cpu.xen.info.evtchn_upcall_mask != 0 {
             cpu.xen.hypercall(Call::VcpuDown { vcpu: cpu.irq.cpu });
         } else {
-            // SAFETY: this function's contract.
+            // SAFETY: `SafeHalt::xen` has the contract of this function, which the caller meets.
             unsafe { SafeHalt::xen(()) };
         }
     }

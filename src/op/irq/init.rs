@@ -25,7 +25,8 @@ pub(super) fn stub_address(vector: usize) -> u64 {
 /// Sets up interrupt delivery at boot.
 pub struct InitIrq;
 
-// SAFETY: writes the tables of the installed model, within their bounds.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: writes the tables of the
+// installed model, within their bounds.
 unsafe impl Op for InitIrq {
     const META: OpMeta = OpMeta {
         name: "init_IRQ",
@@ -70,11 +71,13 @@ unsafe impl Op for InitIrq {
     /// `drivers/xen/events.c`, `xen_init_IRQ`: binds every event channel to this CPU and masks it. It sets each mask
     /// bit with a locked instruction (`sync_set_bit`), because the hypervisor may read the words meanwhile.
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         cpu.irq.evtchn_bound.fill(!0);
         for port in 0..EVENT_CHANNELS {
-            // SAFETY: an aligned word of the model, which stays alive; nothing else accesses it meanwhile.
+            // SAFETY: the access needs an aligned word that no one else uses meanwhile: it is a word of the model,
+            // which stays alive.
             let word = unsafe { AtomicU64::from_ptr(&raw mut cpu.irq.evtchn_mask[port / 64]) };
             word.fetch_or(1 << (port % 64), Ordering::SeqCst);
         }

@@ -44,7 +44,8 @@ pub(super) fn clear_pending(cpu: &mut CpuModel, port: u64) {
 /// Halts this CPU while a byte has a value.
 pub struct Wait;
 
-// SAFETY: the native body does nothing; the Xen body reads the byte that the caller names.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; the
+// Xen body reads the byte that the caller names.
 unsafe impl Op for Wait {
     const META: OpMeta = OpMeta {
         name: "wait",
@@ -63,9 +64,9 @@ unsafe impl Op for Wait {
     /// has the value, a hypercall polls for a kick. A wait inside a wait (from an interrupt) leaves the kick to the
     /// outer one.
     unsafe fn xen((ptr, val): (u64, u64)) {
-        // SAFETY: the only reference to the model in use. The byte may lie in the model, so no reference is kept while
-        // it is read.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one. The byte may lie in the model, so no reference is kept while it is read.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let Some(port) = kicker_port(cpu, cpu.irq.cpu) else { return };
         let nested = cpu.lock.wait_nest.fetch_add(1, Ordering::SeqCst);
         if nested == 0 && is_pending(cpu, port) {
@@ -74,11 +75,13 @@ unsafe impl Op for Wait {
             // SAFETY: the caller's byte; others may write to it meanwhile.
             let byte = unsafe { AtomicU8::from_ptr(ptr as *mut u8) };
             if byte.load(Ordering::Relaxed) == val as u8 {
-                // SAFETY: as above.
+                // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is
+                // the only one.
                 unsafe { CpuModel::current() }.xen.hypercall(Call::SchedPoll { port });
             }
         }
-        // SAFETY: as above.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.lock.wait_nest.fetch_sub(1, Ordering::SeqCst);
     }
 
@@ -94,7 +97,8 @@ unsafe impl Op for Wait {
 /// Wakes a CPU that halted in `wait`.
 pub struct Kick;
 
-// SAFETY: the native body does nothing; in Xen a hypercall.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen a hypercall.
 unsafe impl Op for Kick {
     const META: OpMeta = OpMeta {
         name: "kick",
@@ -111,8 +115,9 @@ unsafe impl Op for Kick {
 
     /// `arch/x86/xen/spinlock.c`, `xen_qlock_kick`.
     unsafe fn xen((number,): (u64,)) {
-        // SAFETY: the only reference to the model in use.
-        kick(unsafe { CpuModel::current() }, number);
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        kick(&mut *unsafe { CpuModel::current() }, number);
     }
 
     fn arguments(_: &mut CpuModel) -> (u64,) {

@@ -7,7 +7,8 @@ use crate::op::{Bytes, Conventions, CpuModel, Group, Kind, Op, OpMeta, catalogue
 /// Tells whether another CPU can run but does not.
 pub struct VcpuIsPreempted;
 
-// SAFETY: zeroes rax; the Xen body reads the model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: zeroes rax; the Xen body reads
+// the model.
 unsafe impl Op for VcpuIsPreempted {
     const META: OpMeta = OpMeta {
         name: "vcpu_is_preempted",
@@ -29,8 +30,9 @@ unsafe impl Op for VcpuIsPreempted {
 
     /// `drivers/xen/time.c`, `xen_vcpu_stolen`: reads the run state that Xen writes to the guest's memory.
     unsafe fn xen((number,): (u64,)) -> u64 {
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let area = usize::try_from(number).ok().and_then(|number| cpu.time.runstate.get(number));
         // SAFETY: a reference to an initialised field; volatile, because the hypervisor writes it.
         area.is_some_and(|area| unsafe { (&raw const area.state).read_volatile() } == RUNSTATE_RUNNABLE) as u64

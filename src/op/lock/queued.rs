@@ -41,7 +41,8 @@ unsafe fn lock_words<'a>(lock: u64) -> (&'a RawSpinlock, &'a AtomicU8, &'a Atomi
 /// is free instead, in no fixed order. The module [`lock`](super) explains why the lock is free every time.
 pub struct QueuedSpinLockSlowpath;
 
-// SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads and writes the lock that
+// the caller names; the Xen body the model, too.
 unsafe impl Op for QueuedSpinLockSlowpath {
     const META: OpMeta = OpMeta {
         name: "queued_spin_lock_slowpath",
@@ -109,9 +110,9 @@ unsafe impl Op for QueuedSpinLockSlowpath {
     /// set, then halts. That path leaves out the queue and the hash of CPUs to kick, because an unlocker on another
     /// thread has its own model.
     unsafe fn xen((lock, _): (u64, u64)) {
-        // SAFETY: the only reference to the model in use. The lock may lie in the model, so no reference is kept while
-        // it is used; the same holds below.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one. The lock may lie in the model, so no reference is kept while it is used; the same holds below.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let index = cpu.lock.nodes[0].count;
         cpu.lock.nodes[0].count = index.wrapping_add(1);
         if let Some(node) = cpu.lock.nodes.get_mut(index as usize) {
@@ -125,10 +126,11 @@ unsafe impl Op for QueuedSpinLockSlowpath {
         let stolen = lock.word.load(Ordering::Relaxed) & LOCKED_PENDING == 0
             && byte.compare_exchange(0, lock.locked as u8, Ordering::SeqCst, Ordering::Relaxed).is_ok();
         if !stolen {
-            // SAFETY: this function's contract.
+            // SAFETY: `wait_head_or_lock` has the contract of this function, which the caller meets.
             unsafe { wait_head_or_lock(lock, byte, both) };
         }
-        // SAFETY: as above.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let count = &mut unsafe { CpuModel::current() }.lock.nodes[0].count;
         *count = count.wrapping_sub(1);
     }
@@ -160,8 +162,9 @@ unsafe fn wait_head_or_lock(lock: &RawSpinlock, byte: &AtomicU8, both: &AtomicU1
             std::hint::spin_loop();
         }
         lock.word.fetch_and(!PENDING, Ordering::SeqCst);
-        // SAFETY: the caller's contract; the reference ends before the lock is used again.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model without another reference in use, as this function's contract
+        // says; the reference ends before the lock is used again.
+        let cpu = &mut *unsafe { CpuModel::current() };
         if let Some(port) = kicker_port(cpu, cpu.irq.cpu) {
             cpu.xen.hypercall(Call::SchedPoll { port });
         }
@@ -171,7 +174,8 @@ unsafe fn wait_head_or_lock(lock: &RawSpinlock, byte: &AtomicU8, both: &AtomicU1
 /// Releases a spinlock.
 pub struct QueuedSpinUnlock;
 
-// SAFETY: writes the lock that the caller names; the Xen body the model, too.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: writes the lock that the
+// caller names; the Xen body the model, too.
 unsafe impl Op for QueuedSpinUnlock {
     const META: OpMeta = OpMeta {
         name: "queued_spin_unlock",
@@ -196,7 +200,7 @@ unsafe impl Op for QueuedSpinUnlock {
         // SAFETY: the caller's lock.
         let (lock, byte, _) = unsafe { lock_words(address) };
         if let Err(found) = byte.compare_exchange(lock.locked as u8, 0, Ordering::SeqCst, Ordering::Relaxed) {
-            // SAFETY: this function's contract.
+            // SAFETY: `unlock_slowpath` has the contract of this function, which the caller meets.
             unsafe { unlock_slowpath(address, byte, found) };
         }
     }
@@ -217,12 +221,14 @@ unsafe fn unlock_slowpath(address: u64, byte: &AtomicU8, found: u8) {
     if found != SLOW {
         return;
     }
-    // SAFETY: the caller's contract; the reference ends before the lock is used.
-    let waiter = unhash(unsafe { CpuModel::current() }, address);
+    // SAFETY: `current` needs an installed model without another reference in use, as this function's contract says;
+    // the reference ends before the lock is used.
+    let waiter = unhash(&mut *unsafe { CpuModel::current() }, address);
     byte.store(0, Ordering::Release);
     if let Some(waiter) = waiter {
-        // SAFETY: as above.
-        kick(unsafe { CpuModel::current() }, waiter);
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        kick(&mut *unsafe { CpuModel::current() }, waiter);
     }
 }
 

@@ -58,7 +58,7 @@ impl XenSpinlock<'_> {
                 std::hint::spin_loop();
                 left -= 1;
                 if left == 0 {
-                    // SAFETY: the caller's contract.
+                    // SAFETY: `lock_slow` has the contract of this function, which the caller meets.
                     if unsafe { self.lock_slow(address) } {
                         return;
                     }
@@ -75,23 +75,26 @@ impl XenSpinlock<'_> {
     /// As for [`CpuModel::current`].
     #[cold]
     unsafe fn lock_slow(&self, address: u64) -> bool {
-        // SAFETY: the caller's contract. The lock may lie in the model, so no reference is kept while it is used; the
-        // same holds below.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model without another reference in use, as this function's contract
+        // says. The lock may lie in the model, so no reference is kept while it is used; the same holds below.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let Some(port) = kicker_port(cpu, cpu.irq.cpu) else { return false };
         // A port was found, so the number is within the array.
         let own = cpu.irq.cpu as usize % CPUS;
         let before = std::mem::replace(&mut cpu.lock.spinners[own], address);
         self.spinners.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: as above.
-        clear_pending(unsafe { CpuModel::current() }, port);
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        clear_pending(&mut *unsafe { CpuModel::current() }, port);
         let got = self.try_lock();
         if !got {
-            // SAFETY: as above.
+            // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the
+            // only one.
             unsafe { CpuModel::current() }.xen.hypercall(Call::SchedPoll { port });
         }
         self.spinners.fetch_sub(1, Ordering::SeqCst);
-        // SAFETY: as above.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.lock.spinners[own] = before;
         got
     }
@@ -103,7 +106,8 @@ impl XenSpinlock<'_> {
 /// The ticket's step is loaded from the lock; see the module [`lock`](super).
 pub struct SpinLock;
 
-// SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads and writes the lock that
+// the caller names; the Xen body the model, too.
 unsafe impl Op for SpinLock {
     const META: OpMeta = OpMeta {
         name: "spin_lock",
@@ -148,7 +152,8 @@ unsafe impl Op for SpinLock {
 /// is the body of `spin_lock`, without that call and return.
 pub struct SpinLockFlags;
 
-// SAFETY: as for `SpinLock`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads and writes the lock that
+// the caller names; the Xen body the model, too.
 unsafe impl Op for SpinLockFlags {
     const META: OpMeta = OpMeta {
         name: "spin_lock_flags",
@@ -191,7 +196,8 @@ unsafe impl Op for SpinLockFlags {
 /// Releases a spinlock.
 pub struct SpinUnlock;
 
-// SAFETY: reads and writes the lock that the caller names; the Xen body the model, too.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads and writes the lock that
+// the caller names; the Xen body the model, too.
 unsafe impl Op for SpinUnlock {
     const META: OpMeta = OpMeta {
         name: "spin_unlock",
@@ -215,7 +221,7 @@ unsafe impl Op for SpinUnlock {
         lock.byte.store(0, Ordering::Release);
         compiler_fence(Ordering::SeqCst);
         if lock.spinners.load(Ordering::Relaxed) != 0 {
-            // SAFETY: this function's contract.
+            // SAFETY: `unlock_slow` has the contract of this function, which the caller meets.
             unsafe { unlock_slow(address) };
         }
     }
@@ -231,8 +237,8 @@ unsafe impl Op for SpinUnlock {
 /// As for [`CpuModel::current`].
 #[cold]
 unsafe fn unlock_slow(address: u64) {
-    // SAFETY: the caller's contract.
-    let cpu = unsafe { CpuModel::current() };
+    // SAFETY: `current` needs an installed model without another reference in use, as this function's contract says.
+    let cpu = &mut *unsafe { CpuModel::current() };
     if let Some(waiter) = cpu.lock.spinners.iter().position(|&lock| lock == address) {
         kick(cpu, waiter as u64);
     }

@@ -10,7 +10,8 @@ use crate::op::{CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 /// Tells whether a lock is held.
 pub struct SpinIsLocked;
 
-// SAFETY: reads the lock that the caller names.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads the lock that the caller
+// names.
 unsafe impl Op for SpinIsLocked {
     const META: OpMeta = OpMeta {
         name: "spin_is_locked",
@@ -51,7 +52,8 @@ unsafe impl Op for SpinIsLocked {
 /// Tells whether another CPU waits for a lock.
 pub struct SpinIsContended;
 
-// SAFETY: reads the lock that the caller names.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads the lock that the caller
+// names.
 unsafe impl Op for SpinIsContended {
     const META: OpMeta = OpMeta {
         name: "spin_is_contended",
@@ -95,7 +97,8 @@ unsafe impl Op for SpinIsContended {
 /// the module [`lock`](super).
 pub struct SpinTrylock;
 
-// SAFETY: reads and writes the lock that the caller names.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads and writes the lock that
+// the caller names.
 unsafe impl Op for SpinTrylock {
     const META: OpMeta = OpMeta {
         name: "spin_trylock",

@@ -28,7 +28,8 @@ pub(super) fn xen_set_pte(xen: &mut XenVcpu, ptep: u64, pte: u64) {
 /// Writes an entry of the last level.
 pub struct SetPte;
 
-// SAFETY: one 8-byte store to the entry the caller names; in Xen a hypercall that checks the address.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: one 8-byte store to the entry
+// the caller names; in Xen a hypercall that checks the address.
 unsafe impl Op for SetPte {
     const META: OpMeta = OpMeta {
         name: "set_pte",
@@ -47,7 +48,8 @@ unsafe impl Op for SetPte {
     /// `arch/x86/xen/mmu_pv.c`, `xen_set_pte`: appends to the batch in lazy MMU mode, where it extends the last entry
     /// if that is also an update. Otherwise it makes its own hypercall.
     unsafe fn xen((ptep, pte): (u64, u64)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         xen_set_pte(&mut unsafe { CpuModel::current() }.xen, ptep, pte);
     }
 
@@ -91,7 +93,8 @@ unsafe impl<L: Upper> Op for SetEntry<L> {
     /// `arch/x86/xen/mmu_pv.c`, `xen_set_pmd`, `xen_set_pud` and `xen_set_p4d`: a plain store if the table is not
     /// pinned, otherwise a batched update. An entry of user space in the root is also set in user mode's root.
     unsafe fn xen((entry, value): (u64, u64)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         let user = if L::ROOT { user_entry(xen, entry) } else { None };
         if !xen.memory.pinned(entry) {

@@ -20,8 +20,8 @@ const VSYSCALL_PAGE: u64 = 511;
 /// Maps a page at a fixed address.
 pub struct SetFixmap;
 
-// SAFETY: follows the pointers in the installed model to a table of 512 entries and stores to one; a checked hypercall
-// in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: follows the pointers in the
+// installed model to a table of 512 entries and stores to one; a checked hypercall in Xen.
 unsafe impl Op for SetFixmap {
     const META: OpMeta = OpMeta {
         name: "set_fixmap",
@@ -70,7 +70,8 @@ unsafe impl Op for SetFixmap {
     /// `arch/x86/xen/mmu_pv.c`, `xen_set_fixmap`: one hypercall that names the virtual address. An address of the
     /// guest's memory is translated first; an address of hardware is a machine address already.
     unsafe fn xen((idx, phys, flags): (u64, u64, u64)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         if idx >= END as u64 {
             return;
@@ -91,7 +92,7 @@ unsafe impl Op for SetFixmap {
 /// Notifies the hypervisor that pages become encrypted or plain.
 pub struct NotifyPageEncStatusChanged;
 
-// SAFETY: neither body does anything.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: both bodies are empty.
 unsafe impl Op for NotifyPageEncStatusChanged {
     const META: OpMeta = OpMeta {
         name: "notify_page_enc_status_changed",

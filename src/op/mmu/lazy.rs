@@ -16,7 +16,8 @@ const LAZY_OP: OpMeta = OpMeta {
 /// Begins to batch page-table updates.
 pub struct LazyEnter;
 
-// SAFETY: the native body does nothing; in Xen a store to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen a store to the installed model.
 unsafe impl Op for LazyEnter {
     const META: OpMeta = OpMeta {
         name: "lazy_enter",
@@ -33,7 +34,8 @@ unsafe impl Op for LazyEnter {
 
     /// `arch/x86/kernel/paravirt.c`, `paravirt_enter_lazy_mmu`
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.lazy = LazyMode::Mmu;
     }
 
@@ -45,7 +47,8 @@ unsafe impl Op for LazyEnter {
 /// Sends out the batched updates and stops batching.
 pub struct LazyLeave;
 
-// SAFETY: the native body does nothing; in Xen hypercalls and a store to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen hypercalls and a store to the installed model.
 unsafe impl Op for LazyLeave {
     const META: OpMeta = OpMeta {
         name: "lazy_leave",
@@ -61,7 +64,8 @@ unsafe impl Op for LazyLeave {
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_leave_lazy_mmu`
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         xen.flush();
         xen.lazy = LazyMode::None;
@@ -76,7 +80,8 @@ unsafe impl Op for LazyLeave {
 /// Sends out the batched updates and continues to batch.
 pub struct LazyFlush;
 
-// SAFETY: the native body does nothing; in Xen hypercalls and stores to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen hypercalls and stores to the installed model.
 unsafe impl Op for LazyFlush {
     const META: OpMeta = OpMeta {
         name: "lazy_flush",
@@ -93,7 +98,8 @@ unsafe impl Op for LazyFlush {
     /// `arch/x86/kernel/paravirt.c`, `paravirt_flush_lazy_mmu`: leave and enter if the mode is on, which amounts to the
     /// flush.
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         if xen.lazy == LazyMode::Mmu {
             xen.flush();

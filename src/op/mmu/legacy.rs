@@ -33,7 +33,7 @@ const STORE_OP: OpMeta =
 /// Notifies that boot begins to set up page tables.
 pub struct PagetableSetupStart;
 
-// SAFETY: neither body does anything.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: both bodies are empty.
 unsafe impl Op for PagetableSetupStart {
     const META: OpMeta = OpMeta {
         name: "pagetable_setup_start",
@@ -59,7 +59,8 @@ unsafe impl Op for PagetableSetupStart {
 /// Notifies that boot has set up page tables.
 pub struct PagetableSetupDone;
 
-// SAFETY: the native body does nothing; in Xen a checked hypercall.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen a checked hypercall.
 unsafe impl Op for PagetableSetupDone {
     const META: OpMeta = OpMeta {
         name: "pagetable_setup_done",
@@ -77,7 +78,8 @@ unsafe impl Op for PagetableSetupDone {
     /// `arch/x86/xen/mmu.c`, `xen_pagetable_setup_done`: maps the shared page at its fixed address
     /// (`xen_setup_shared_info`).
     unsafe fn xen(_: (u64,)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         let val = xen.machine_entry(guest::SHARED_INFO, guest::TABLE_FLAGS);
         xen.hypercall(Call::UpdateVaMapping { va: guest::FIXADDR_TOP - (5 << 12), val, flags: 0 });
@@ -91,7 +93,7 @@ unsafe impl Op for PagetableSetupDone {
 /// Notifies the hypervisor that part of a second-level table was copied to another one.
 pub struct AllocPmdClone;
 
-// SAFETY: neither body does anything.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: both bodies are empty.
 unsafe impl Op for AllocPmdClone {
     const META: OpMeta = OpMeta {
         name: "alloc_pmd_clone",
@@ -119,7 +121,7 @@ unsafe impl Op for AllocPmdClone {
 /// Notifies a hypervisor with shadow page tables of a changed entry.
 pub struct PteUpdate;
 
-// SAFETY: neither body does anything.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: both bodies are empty.
 unsafe impl Op for PteUpdate {
     const META: OpMeta = OpMeta {
         name: "pte_update",
@@ -145,7 +147,7 @@ unsafe impl Op for PteUpdate {
 /// The same as [`PteUpdate`], for a change that may wait for the next flush.
 pub struct PteUpdateDefer;
 
-// SAFETY: neither body does anything.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: both bodies are empty.
 unsafe impl Op for PteUpdateDefer {
     const META: OpMeta = OpMeta {
         name: "pte_update_defer",
@@ -170,7 +172,8 @@ unsafe impl Op for PteUpdateDefer {
 /// Writes an entry, given the virtual address that it maps.
 pub struct SetPteAt;
 
-// SAFETY: a store to the entry the caller names; in Xen checked hypercalls.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the entry the
+// caller names; in Xen checked hypercalls.
 unsafe impl Op for SetPteAt {
     const META: OpMeta = OpMeta {
         name: "set_pte_at",
@@ -189,8 +192,9 @@ unsafe impl Op for SetPteAt {
     /// `arch/x86/xen/mmu.c`, `xen_set_pte_at`: in the address space in use, an update by virtual address, batched or at
     /// once. In another address space, or if Xen refuses that update, it does what `set_pte` does.
     unsafe fn xen((mm, addr, ptep, pte): (u64, u64, u64, u64)) {
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let in_use = mm == &raw const cpu.mmu.mm as u64 || mm == &raw const cpu.mmu.init_mm as u64;
         let xen = &mut cpu.xen;
         let call = Call::UpdateVaMapping { va: addr, val: pte, flags: 0 };
@@ -212,7 +216,8 @@ unsafe impl Op for SetPteAt {
 /// Writes both halves of an entry at once, so that another CPU never sees a mix: PAE, modelled with a 64-bit entry.
 pub struct SetPteAtomic;
 
-// SAFETY: a store to the entry the caller names.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the entry the
+// caller names.
 unsafe impl Op for SetPteAtomic {
     const META: OpMeta = OpMeta {
         name: "set_pte_atomic",
@@ -229,7 +234,7 @@ unsafe impl Op for SetPteAtomic {
 
     /// `arch/x86/xen/mmu.c`, `xen_set_pte_atomic`: the same store. In a pinned table Xen would trap and emulate it.
     unsafe fn xen(args: (u64, u64)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(args) };
     }
 
@@ -243,7 +248,8 @@ unsafe impl Op for SetPteAtomic {
 /// Clears an entry half by half, the half with the present bit first: PAE.
 pub struct PteClear;
 
-// SAFETY: two stores to the entry the caller names.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: two stores to the entry the
+// caller names.
 unsafe impl Op for PteClear {
     const META: OpMeta = OpMeta {
         name: "pte_clear",
@@ -262,7 +268,7 @@ unsafe impl Op for PteClear {
 
     /// `arch/x86/xen/mmu.c`, `xen_pte_clear`: the same stores.
     unsafe fn xen(args: (u64, u64, u64)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(args) };
     }
 
@@ -276,7 +282,8 @@ unsafe impl Op for PteClear {
 /// Clears an entry of the second level, half by half: PAE.
 pub struct PmdClear;
 
-// SAFETY: two stores to the entry the caller names; the Xen body is that of `set_pmd`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: two stores to the entry the
+// caller names; the Xen body is that of `set_pmd`.
 unsafe impl Op for PmdClear {
     const META: OpMeta = OpMeta {
         name: "pmd_clear",
@@ -294,7 +301,7 @@ unsafe impl Op for PmdClear {
 
     /// `arch/x86/xen/mmu.c`, `xen_pmd_clear`: sets it to 0 by `set_pmd`.
     unsafe fn xen((pmdp,): (u64,)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `super::SetPmd::xen` has the contract of this function, which the caller meets.
         unsafe { super::SetPmd::xen((pmdp, 0)) };
     }
 
@@ -308,8 +315,8 @@ unsafe impl Op for PmdClear {
 /// Maps a page table in high memory for a short time: 32-bit kernels, modelled with 64-bit addresses.
 pub struct KmapAtomicPte;
 
-// SAFETY: stores to an entry of the table of fixed mappings that the installed model points to; in Xen checked
-// hypercalls.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: stores to an entry of the
+// table of fixed mappings that the installed model points to; in Xen checked hypercalls.
 unsafe impl Op for KmapAtomicPte {
     const META: OpMeta = OpMeta {
         name: "kmap_atomic_pte",
@@ -344,8 +351,9 @@ unsafe impl Op for KmapAtomicPte {
 
     /// `arch/x86/xen/mmu.c`, `xen_kmap_atomic_pte`: maps a pinned table read-only, by the body of `set_pte`.
     unsafe fn xen((page, kind): (u64, u64)) -> u64 {
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let pinned = cpu.xen.memory.map.get(page as usize).is_some_and(|page| page.pinned);
         let flags = if pinned { 0x61 } else { 0x63 };
         let pte = cpu.xen.p2m.make(page << 12 | flags);

@@ -48,7 +48,8 @@ unsafe impl<L: Table> Op for AllocTable<L> {
         }
         // SAFETY: the caller's mm; no reference to the model is alive yet.
         let pgd = unsafe { (&raw const (*(mm as *const Mm)).pgd).read() };
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         if !xen.memory.pinned(pgd) {
             return;
@@ -109,7 +110,8 @@ unsafe impl<L: Table> Op for ReleaseTable<L> {
         if !L::IN_XEN {
             return;
         }
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         if !xen.memory.map.get(pfn as usize).is_some_and(|page| page.pinned) {
             return;

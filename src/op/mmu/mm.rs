@@ -125,13 +125,13 @@ unsafe fn with_lock(mm: u64, action: impl FnOnce(&mut CpuModel, u64)) {
     let mm = mm as *const Mm;
     // SAFETY: the caller's mm, read field by field so that no reference to the whole structure stays.
     let (pgd, lock) = unsafe { ((&raw const (*mm).pgd).read(), &raw const (*mm).lock) };
-    // SAFETY: as above; the reference ends with the statement.
+    // SAFETY: the reference needs a live lock: it is that of the caller's mm; the reference ends with the statement.
     while unsafe { &*lock }.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
         std::hint::spin_loop();
     }
-    // SAFETY: the only reference to the model in use.
-    action(unsafe { CpuModel::current() }, pgd);
-    // SAFETY: as for taking the lock.
+    // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only one.
+    action(&mut *unsafe { CpuModel::current() }, pgd);
+    // SAFETY: the reference needs a live lock: it is that of the caller's mm; the reference ends with the statement.
     unsafe { &*lock }.store(0, Ordering::Release);
 }
 
@@ -147,7 +147,7 @@ unsafe fn enter_mmap(mm: u64) {
         }
         cpu.xen.recycle();
     };
-    // SAFETY: the caller's contract.
+    // SAFETY: `with_lock` has the contract of this function, which the caller meets.
     unsafe { with_lock(mm, pin) };
 }
 
@@ -158,7 +158,8 @@ const MM_OP: OpMeta =
 /// Notifies the hypervisor that an address space comes into use, as by exec.
 pub struct ActivateMm;
 
-// SAFETY: the native body does nothing; in Xen a walk within the modelled memory and checked hypercalls.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen a walk within the modelled memory and checked hypercalls.
 unsafe impl Op for ActivateMm {
     const META: OpMeta = OpMeta {
         name: "activate_mm",
@@ -190,7 +191,8 @@ unsafe impl Op for ActivateMm {
 /// Notifies the hypervisor that an address space was copied, as by fork.
 pub struct DupMmap;
 
-// SAFETY: as for `ActivateMm`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen a walk within the modelled memory and checked hypercalls.
 unsafe impl Op for DupMmap {
     const META: OpMeta = OpMeta {
         name: "dup_mmap",
@@ -218,7 +220,8 @@ unsafe impl Op for DupMmap {
 /// Notifies the hypervisor that an address space is about to be torn down.
 pub struct ExitMmap;
 
-// SAFETY: as for `ActivateMm`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; in
+// Xen a walk within the modelled memory and checked hypercalls.
 unsafe impl Op for ExitMmap {
     const META: OpMeta = OpMeta {
         name: "exit_mmap",

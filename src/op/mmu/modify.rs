@@ -11,7 +11,8 @@ const INDEX: usize = 9;
 /// Reads an entry and clears it, so that the hardware does not change it meanwhile.
 pub struct PtepModifyProtStart;
 
-// SAFETY: an exchange with the entry the caller names; in Xen a read of it.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: an exchange with the entry the
+// caller names; in Xen a read of it.
 unsafe impl Op for PtepModifyProtStart {
     const META: OpMeta = OpMeta {
         name: "ptep_modify_prot_start",
@@ -46,7 +47,8 @@ unsafe impl Op for PtepModifyProtStart {
 /// Writes the changed entry.
 pub struct PtepModifyProtCommit;
 
-// SAFETY: a store to the entry the caller names; in Xen a batch that checks the address.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the entry the
+// caller names; in Xen a batch that checks the address.
 unsafe impl Op for PtepModifyProtCommit {
     const META: OpMeta = OpMeta {
         name: "ptep_modify_prot_commit",
@@ -65,7 +67,8 @@ unsafe impl Op for PtepModifyProtCommit {
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_ptep_modify_prot_commit`: a batched update that keeps the accessed and dirty bits.
     unsafe fn xen((_, _, ptep, pte): (u64, u64, u64, u64)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let xen = &mut unsafe { CpuModel::current() }.xen;
         let ptr = xen.virt_to_machine(ptep) | PRESERVE_AD;
         xen.batched(Call::MmuUpdate { ptr, val: pte }, LazyMode::Mmu);

@@ -17,7 +17,8 @@ const PAGE_TABLE: u64 = 0x67;
 /// Notifies the hypervisor that a root was allocated.
 pub struct PgdAlloc;
 
-// SAFETY: a constant in rax; the Xen body writes within the modelled memory, after a read of the caller's mm.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a constant in rax; the Xen
+// body writes within the modelled memory, after a read of the caller's mm.
 unsafe impl Op for PgdAlloc {
     const META: OpMeta = OpMeta {
         name: "pgd_alloc",
@@ -40,8 +41,9 @@ unsafe impl Op for PgdAlloc {
     unsafe fn xen((mm,): (u64,)) -> u64 {
         // SAFETY: the caller's mm; no reference to the model is alive yet.
         let pgd = unsafe { (&raw const (*(mm as *const Mm)).pgd).read() };
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let user = cpu.mmu.free_page;
         let memory = &mut cpu.xen.memory;
         let pfn = memory.virt_to_pfn(user);
@@ -69,7 +71,8 @@ unsafe impl Op for PgdAlloc {
 /// Notifies the hypervisor that a root is about to be freed.
 pub struct PgdFree;
 
-// SAFETY: the native body does nothing; the Xen body writes within the model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: the native body is empty; the
+// Xen body writes within the model.
 unsafe impl Op for PgdFree {
     const META: OpMeta = OpMeta {
         name: "pgd_free",
@@ -89,8 +92,9 @@ unsafe impl Op for PgdFree {
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_pgd_free`: returns user mode's root to the page allocator.
     unsafe fn xen((_, pgd): (u64, u64)) {
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         if let Some(page) = cpu.xen.memory.page_of_mut(pgd)
             && page.private != 0
         {

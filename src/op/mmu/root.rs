@@ -16,7 +16,8 @@ const XEN_CR3: usize = offset_of!(CpuModel, mmu.xen_cr3);
 /// Reads the address of a page fault.
 pub struct ReadCr2;
 
-// SAFETY: a load from the installed model into rax.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model into rax.
 unsafe impl Op for ReadCr2 {
     const META: OpMeta = OpMeta {
         name: "read_cr2",
@@ -55,7 +56,8 @@ unsafe impl Op for ReadCr2 {
 /// Writes the fault address.
 pub struct WriteCr2;
 
-// SAFETY: a store to the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model.
 unsafe impl Op for WriteCr2 {
     const META: OpMeta = OpMeta {
         name: "write_cr2",
@@ -73,7 +75,8 @@ unsafe impl Op for WriteCr2 {
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_write_cr2`
     unsafe fn xen((address,): (u64,)) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.info.cr2 = address;
     }
 
@@ -86,7 +89,8 @@ unsafe impl Op for WriteCr2 {
 /// Reads the page-table root.
 pub struct ReadCr3;
 
-// SAFETY: a load from the installed model into rax.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load from the installed
+// model into rax.
 unsafe impl Op for ReadCr3 {
     const META: OpMeta = OpMeta {
         name: "read_cr3",
@@ -141,7 +145,8 @@ pub(super) fn xen_write_cr3(cpu: &mut CpuModel, cr3: u64) {
 /// Switches to another page-table root.
 pub struct WriteCr3;
 
-// SAFETY: a store to the installed model; in Xen a batch that checks the frames.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model; in Xen a batch that checks the frames.
 unsafe impl Op for WriteCr3 {
     const META: OpMeta = OpMeta {
         name: "write_cr3",
@@ -161,8 +166,9 @@ unsafe impl Op for WriteCr3 {
     /// `arch/x86/xen/mmu_pv.c`, `xen_write_cr3`: sets the kernel's and user mode's root in one hypercall, which is
     /// batched until the end of a context switch.
     unsafe fn xen((cr3,): (u64,)) {
-        // SAFETY: the only reference to the model in use.
-        xen_write_cr3(unsafe { CpuModel::current() }, cr3);
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        xen_write_cr3(&mut *unsafe { CpuModel::current() }, cr3);
     }
 
     /// The root in use, as in a switch between threads of a process: every call does the same work.

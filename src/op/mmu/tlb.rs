@@ -21,7 +21,8 @@ fn xen_flush(cpu: &mut CpuModel, cmd: MmuExtCmd, address: u64) {
 /// Drops this CPU's translations except the global ones.
 pub struct FlushTlbUser;
 
-// SAFETY: a load and a store on the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a load and a store on the
+// installed model; a hypercall in Xen.
 unsafe impl Op for FlushTlbUser {
     const META: OpMeta = OpMeta {
         name: "flush_tlb_user",
@@ -40,8 +41,9 @@ unsafe impl Op for FlushTlbUser {
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
-        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        xen_flush(&mut *unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
     }
 
     fn arguments(cpu: &mut CpuModel) {
@@ -52,7 +54,8 @@ unsafe impl Op for FlushTlbUser {
 /// Drops all of this CPU's translations.
 pub struct FlushTlbKernel;
 
-// SAFETY: loads and stores on the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: loads and stores on the
+// installed model; a hypercall in Xen.
 unsafe impl Op for FlushTlbKernel {
     const META: OpMeta = OpMeta {
         name: "flush_tlb_kernel",
@@ -81,8 +84,9 @@ unsafe impl Op for FlushTlbKernel {
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb`: Xen's guests have no global pages.
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
-        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        xen_flush(&mut *unsafe { CpuModel::current() }, MmuExtCmd::TlbFlushLocal, 0);
     }
 
     fn arguments(cpu: &mut CpuModel) {
@@ -93,7 +97,8 @@ unsafe impl Op for FlushTlbKernel {
 /// Drops one translation.
 pub struct FlushTlbOneUser;
 
-// SAFETY: a store to the installed model; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model; a hypercall in Xen.
 unsafe impl Op for FlushTlbOneUser {
     const META: OpMeta = OpMeta {
         name: "flush_tlb_one_user",
@@ -110,8 +115,9 @@ unsafe impl Op for FlushTlbOneUser {
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_flush_tlb_one_user`
     unsafe fn xen((address,): (u64,)) {
-        // SAFETY: the only reference to the model in use.
-        xen_flush(unsafe { CpuModel::current() }, MmuExtCmd::InvlpgLocal, address);
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        xen_flush(&mut *unsafe { CpuModel::current() }, MmuExtCmd::InvlpgLocal, address);
     }
 
     fn arguments(cpu: &mut CpuModel) -> (u64,) {
@@ -123,7 +129,8 @@ unsafe impl Op for FlushTlbOneUser {
 /// The same op under its name in 2.6.30, where patching writes it as an instruction.
 pub struct FlushTlbSingle;
 
-// SAFETY: as for `FlushTlbOneUser`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: a store to the installed
+// model; a hypercall in Xen.
 unsafe impl Op for FlushTlbSingle {
     const META: OpMeta = OpMeta {
         name: "flush_tlb_single",
@@ -143,7 +150,7 @@ unsafe impl Op for FlushTlbSingle {
 
     /// `arch/x86/xen/mmu.c` of 2.6.30, `xen_flush_tlb_single`
     unsafe fn xen((address,): (u64,)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `FlushTlbOneUser::xen` has the contract of this function, which the caller meets.
         unsafe { FlushTlbOneUser::xen((address,)) };
     }
 
@@ -186,7 +193,8 @@ impl Default for Gather {
 /// Frees a page table that another CPU may still be walking.
 pub struct TlbRemoveTable;
 
-// SAFETY: stores within the gather structure the caller names, which is emptied when full.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: stores within the gather
+// structure the caller names, which is emptied when full.
 unsafe impl Op for TlbRemoveTable {
     const META: OpMeta = OpMeta {
         name: "tlb_remove_table",
@@ -220,7 +228,7 @@ unsafe impl Op for TlbRemoveTable {
     /// batch, which is freed after a grace period, since Xen's remote flushes interrupt no CPU. The stores are the
     /// same.
     unsafe fn xen(args: (u64, u64)) {
-        // SAFETY: this function's contract.
+        // SAFETY: `Self::inline` has the contract of this function, which the caller meets.
         unsafe { Self::inline(args) };
     }
 

@@ -62,8 +62,9 @@ fn xen_flush(xen: &mut XenVcpu, one_page: Option<u64>, cpus: u64) {
 /// Drops translations of other CPUs.
 pub struct FlushTlbMulti;
 
-// SAFETY: reads the mask and the info the caller names; stores to the queues of the installed model, of which there is
-// one for each bit of the mask; a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads the mask and the info
+// the caller names; stores to the queues of the installed model, of which there is one for each bit of the mask; a
+// hypercall in Xen.
 unsafe impl Op for FlushTlbMulti {
     const META: OpMeta = OpMeta {
         name: "flush_tlb_multi",
@@ -107,8 +108,9 @@ unsafe impl Op for FlushTlbMulti {
         if cpus == 0 {
             return;
         }
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let one_page = (end != FLUSH_ALL && end.wrapping_sub(start) <= 4096).then_some(start);
         xen_flush(&mut cpu.xen, one_page, cpus & cpu.mmu.online);
     }
@@ -132,8 +134,8 @@ unsafe impl Op for FlushTlbMulti {
 /// Drops translations of other CPUs in 2.6.30: one address, or all.
 pub struct FlushTlbOthers;
 
-// SAFETY: reads the mask the caller names; stores to the mailbox of the installed model, whose lock nobody else takes;
-// a hypercall in Xen.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads the mask the caller
+// names; stores to the mailbox of the installed model, whose lock nobody else takes; a hypercall in Xen.
 unsafe impl Op for FlushTlbOthers {
     const META: OpMeta = OpMeta {
         name: "flush_tlb_others",
@@ -176,8 +178,9 @@ unsafe impl Op for FlushTlbOthers {
     unsafe fn xen((cpus, _, va): (u64, u64, u64)) {
         // SAFETY: the caller's mask, copied before any reference to the model.
         let cpus = unsafe { (cpus as *const u64).read() };
-        // SAFETY: the only reference to the model in use.
-        let cpu = unsafe { CpuModel::current() };
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
+        let cpu = &mut *unsafe { CpuModel::current() };
         let others = cpus & cpu.mmu.online & !(1 << (cpu.irq.cpu % super::CPUS as u64));
         xen_flush(&mut cpu.xen, (va != FLUSH_ALL).then_some(va), others);
     }

@@ -51,7 +51,8 @@ unsafe impl<L: Level> Op for Val<L> {
     /// `arch/x86/xen/mmu_pv.c`, `xen_pte_val` and its siblings: `pte_mfn_to_pfn`. It looks up a present entry's machine
     /// frame in the hypervisor's table, and the result in the guest's table, to exclude foreign frames.
     unsafe fn xen((entry,): (u64,)) -> u64 {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.p2m.value(entry)
     }
 
@@ -87,7 +88,8 @@ unsafe impl<L: Level> Op for Make<L> {
 
     /// `arch/x86/xen/mmu_pv.c`, `xen_make_pte` and its siblings: `pte_pfn_to_mfn`.
     unsafe fn xen((value,): (u64,)) -> u64 {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.xen.p2m.make(value)
     }
 

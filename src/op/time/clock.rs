@@ -52,7 +52,8 @@ const CLOCK: OpMeta = OpMeta { group: Group::Time, native_kind: Kind::Real, xen_
 /// Reads the nanoseconds since boot, for the scheduler.
 pub struct SchedClock;
 
-// SAFETY: reads the counter and the installed model; the sequence loop ends, because nobody writes meanwhile.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: reads the counter and the
+// installed model; the sequence loop ends, because nobody writes meanwhile.
 unsafe impl Op for SchedClock {
     const META: OpMeta = OpMeta {
         name: "sched_clock",
@@ -88,7 +89,8 @@ unsafe impl Op for SchedClock {
 
     /// `arch/x86/xen/time.c`, `xen_sched_clock`.
     unsafe fn xen((): ()) -> u64 {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let time = &unsafe { CpuModel::current() }.time;
         pvclock::read(time).wrapping_sub(time.sched_clock_offset)
     }
@@ -102,7 +104,8 @@ unsafe impl Op for SchedClock {
 /// Reads the nanoseconds in which a CPU could have run but did not.
 pub struct StealClock;
 
-// SAFETY: zeroes rax; the Xen body reads the model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: zeroes rax; the Xen body reads
+// the model.
 unsafe impl Op for StealClock {
     const META: OpMeta = OpMeta {
         name: "steal_clock",
@@ -120,7 +123,8 @@ unsafe impl Op for StealClock {
     /// `drivers/xen/time.c`, `xen_steal_clock`: copies the run-state area until the entry time is the same before and
     /// after. It adds the times from before the guest's last suspend, and returns runnable plus offline time.
     unsafe fn xen((number,): (u64,)) -> u64 {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let time = &unsafe { CpuModel::current() }.time;
         let Some((area, old)) = usize::try_from(number)
             .ok()
@@ -135,10 +139,10 @@ unsafe impl Op for StealClock {
             // SAFETY: a field of the borrowed area; volatile, because the hypervisor writes it.
             let before = unsafe { entry_time.read_volatile() };
             fence(Ordering::Acquire);
-            // SAFETY: as above.
+            // SAFETY: a field of the borrowed area; volatile, because the hypervisor writes it.
             let snapshot = unsafe { (&raw const *area).read_volatile() };
             fence(Ordering::Acquire);
-            // SAFETY: as above.
+            // SAFETY: a field of the borrowed area; volatile, because the hypervisor writes it.
             if unsafe { entry_time.read_volatile() } == before && before & UPDATE == 0 {
                 break snapshot;
             }

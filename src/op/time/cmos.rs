@@ -35,7 +35,8 @@ const WALLCLOCK: OpMeta = OpMeta { group: Group::Time, since: Since::Linux2630On
 /// Reads the time of day, in seconds since 1970.
 pub struct GetWallclock;
 
-// SAFETY: accesses the installed model; divisors are constants. The wait loops end, because nobody writes the state.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: accesses the installed model;
+// divisors are constants. The wait loops end, because nobody writes the state.
 unsafe impl Op for GetWallclock {
     const META: OpMeta = OpMeta {
         name: "get_wallclock",
@@ -132,7 +133,8 @@ unsafe impl Op for GetWallclock {
 
     /// `arch/x86/xen/time.c` of 2.6.30, `xen_get_wallclock`.
     unsafe fn xen((): ()) -> u64 {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         pvclock::read_wallclock(&unsafe { CpuModel::current() }.time).sec
     }
 
@@ -146,7 +148,8 @@ unsafe impl Op for GetWallclock {
 /// Sets minutes and seconds of the battery-backed clock.
 pub struct SetWallclock;
 
-// SAFETY: accesses the installed model; divisors are constants.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: accesses the installed model;
+// divisors are constants.
 unsafe impl Op for SetWallclock {
     const META: OpMeta = OpMeta {
         name: "set_wallclock",

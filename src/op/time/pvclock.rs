@@ -99,11 +99,11 @@ pub(super) fn read(time: &TimeState) -> u64 {
         // SAFETY: a field of the borrowed state; volatile, because the hypervisor writes it.
         let version = unsafe { (&raw const (*source).version).read_volatile() } & !1;
         fence(Ordering::Acquire);
-        // SAFETY: as above.
+        // SAFETY: a field of the borrowed state; volatile, because the hypervisor writes it.
         let info = unsafe { source.read_volatile() };
         let now = info.nanoseconds(rdtsc_ordered());
         fence(Ordering::Acquire);
-        // SAFETY: as above.
+        // SAFETY: a field of the borrowed state; volatile, because the hypervisor writes it.
         if version == unsafe { (&raw const (*source).version).read_volatile() } {
             break (now, info.flags);
         }
@@ -129,10 +129,10 @@ pub(super) fn read_wallclock(time: &TimeState) -> Timespec {
         // SAFETY: a field of the borrowed state; volatile, because the hypervisor writes it.
         let version = unsafe { (&raw const (*shared).version).read_volatile() };
         fence(Ordering::Acquire);
-        // SAFETY: as above.
+        // SAFETY: a field of the borrowed state; volatile, because the hypervisor writes it.
         let boot = unsafe { shared.read_volatile() };
         fence(Ordering::Acquire);
-        // SAFETY: as above.
+        // SAFETY: a field of the borrowed state; volatile, because the hypervisor writes it.
         let after = unsafe { (&raw const (*shared).version).read_volatile() };
         if after & 1 == 0 && after == version {
             break boot;

@@ -54,7 +54,7 @@ const TIMER: OpMeta = OpMeta { group: Group::Time, since: Since::Linux2630Only, 
 /// Starts the timer at boot.
 pub struct TimeInit;
 
-// SAFETY: accesses the installed model.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: accesses the installed model.
 unsafe impl Op for TimeInit {
     const META: OpMeta = OpMeta {
         name: "time_init",
@@ -84,7 +84,8 @@ unsafe impl Op for TimeInit {
     /// `arch/x86/xen/time.c` of 2.6.30, `xen_time_init`: reads the time of day from the shared page. The model leaves
     /// out the other part, which asks Xen to stop the 100 Hz tick and sets up a one-shot timer.
     unsafe fn xen((): ()) {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         let time = &mut unsafe { CpuModel::current() }.time;
         time.xtime = pvclock::read_wallclock(time);
     }
@@ -102,7 +103,8 @@ unsafe impl Op for TimeInit {
 /// body sets up channel 2 of the interval timer and does the arithmetic.
 pub struct GetTscKhz;
 
-// SAFETY: accesses the installed model. The quotient fits, because `TICK_RATE` is smaller than `TICKS_1000`.
+// SAFETY: bodies must accept their arguments and keep the registers of their convention: accesses the installed model.
+// The quotient fits, because `TICK_RATE` is smaller than `TICKS_1000`.
 unsafe impl Op for GetTscKhz {
     const META: OpMeta = OpMeta {
         name: "get_tsc_khz",
@@ -140,7 +142,8 @@ unsafe impl Op for GetTscKhz {
 
     /// `arch/x86/xen/time.c` of 2.6.30, `xen_tsc_khz`: the frequency that follows from Xen's multiplier and shift.
     unsafe fn xen((): ()) -> u64 {
-        // SAFETY: the only reference to the model in use.
+        // SAFETY: `current` needs an installed model, as bodies have, and no other reference in use: this is the only
+        // one.
         unsafe { CpuModel::current() }.time.vcpu_time.tsc_khz()
     }
 

@@ -11,7 +11,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize};
 
-use crate::regime::Loop;
+use pvbench::regime::Loop;
 
 /// `X86_EFLAGS_TF`
 const TF: u64 = 1 << 8;

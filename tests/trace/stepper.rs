@@ -1,4 +1,5 @@
-//! The tracer by single steps: the hardware reports every executed instruction, with a signal each.
+//! The tracer by single steps: the hardware reports every executed instruction, with a signal each. It copies and
+//! emulates nothing, so it is the reference for the library's tracer.
 
 use std::io::Error;
 use std::marker::PhantomData;
@@ -6,10 +7,11 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use super::known::{KNOWN_INSTRUCTIONS, known_code};
-use super::stepping::{self, FORMER, StepState, on_trap};
-use super::{Step, Trace, TraceError, code};
-use crate::regime::Loop;
+use pvbench::measure::trace::{KNOWN_INSTRUCTIONS, Step, Trace, TraceError, known_code};
+use pvbench::regime::Loop;
+
+use crate::decode::decode_executed;
+use crate::stepping::{self, FORMER, StepState, on_trap};
 
 /// Steps of one trace at most: half a second of signals, or less.
 const MAX_STEPS: usize = 1 << 16;
@@ -20,6 +22,41 @@ const STACK_BYTES: usize = 64 << 10;
 
 /// Whether this process has a [`Stepper`]; a signal's handler belongs to the whole process.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Why single steps failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The kernel refused a system call of the set-up.
+    #[error("cannot single-step: {step} was refused ({source})")]
+    Refused {
+        /// The system call.
+        step: &'static str,
+        /// The kernel's error.
+        source: Error,
+    },
+    /// The steps stopped before the loop returned.
+    #[error(
+        "the steps stopped after {after:#x}, before the loop returned; the loop must neither handle SIGTRAP nor wait"
+    )]
+    Lost {
+        /// Address of the last instruction that was seen.
+        after: u64,
+    },
+    /// A step between two instructions was lost.
+    #[error("a step was lost: {next:#x} was executed after {after:#x}, which does not lead there")]
+    Gap {
+        /// Address of the last instruction before the gap.
+        after: u64,
+        /// Address of the first instruction after it.
+        next: u64,
+    },
+}
+
+impl From<StepError> for TraceError {
+    fn from(error: StepError) -> Self {
+        TraceError::Other(Box::new(error))
+    }
+}
 
 /// SIGTRAP's handler, its stack, and memory for a trace. There is one per process at a time, and it traces the thread
 /// that made it.
@@ -88,7 +125,7 @@ impl Stepper {
         // SAFETY: `pthread_sigmask` reads one set and writes the other; both are valid for the call.
         let error = unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, former.as_mut_ptr()) };
         if error != 0 {
-            return Err(TraceError::Refused { step: "pthread_sigmask", source: Error::from_raw_os_error(error) });
+            return Err(StepError::Refused { step: "pthread_sigmask", source: Error::from_raw_os_error(error) }.into());
         }
         // SAFETY: `assume_init` needs an initialised value: the call above succeeded, so it filled it in.
         self.former.mask = Some(unsafe { former.assume_init() });
@@ -103,7 +140,7 @@ impl Stepper {
             unsafe { stepping::system_call(libc::SYS_rt_sigaction, [trap as u64, 0, FORMER.as_ptr() as u64, 8]) };
         if refused != 0 {
             let source = Error::from_raw_os_error((refused as i64).wrapping_neg() as i32);
-            return Err(TraceError::Refused { step: "rt_sigaction", source });
+            return Err(StepError::Refused { step: "rt_sigaction", source }.into());
         }
         let action = libc::sigaction {
             sa_sigaction: on_trap as *const () as usize,
@@ -135,7 +172,7 @@ impl Stepper {
             return Err(miscounts);
         }
         // SAFETY: `decode_executed` needs addresses of executed, mapped instructions, and these were executed just now.
-        match unsafe { code::decode_executed(&self.record[..found]) } {
+        match unsafe { decode_executed(&self.record[..found]) } {
             Ok(steps) if steps.len() == KNOWN_INSTRUCTIONS => Ok(()),
             _ => Err(miscounts),
         }
@@ -152,9 +189,9 @@ impl Trace for Stepper {
         match ended {
             // SAFETY: `decode_executed` needs addresses of executed, mapped instructions, and these were executed just
             // now.
-            StepState::Done => unsafe { code::decode_executed(addresses) },
+            StepState::Done => unsafe { decode_executed(addresses) },
             StepState::Full => Err(TraceError::TooLong { limit: MAX_STEPS }),
-            _ => Err(TraceError::Lost { after: addresses.last().copied().unwrap_or_default() }),
+            _ => Err(StepError::Lost { after: addresses.last().copied().unwrap_or_default() }.into()),
         }
     }
 }
@@ -191,5 +228,5 @@ fn make_signal_set(fill: impl FnOnce(*mut libc::sigset_t)) -> libc::sigset_t {
 }
 
 fn check_result(step: &'static str, result: i32) -> Result<(), TraceError> {
-    if result == 0 { Ok(()) } else { Err(TraceError::Refused { step, source: Error::last_os_error() }) }
+    if result == 0 { Ok(()) } else { Err(StepError::Refused { step, source: Error::last_os_error() }.into()) }
 }

@@ -4,6 +4,10 @@
 //! A signal's handler belongs to the whole process, so tests that step take turns. Tests that end a process run in a
 //! child: this binary again, with one test by its name.
 
+mod decode;
+mod stepper;
+mod stepping;
+
 use std::arch::naked_asm;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
@@ -11,12 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use iced_x86::FlowControl;
-use pvbench::measure::trace::{MAX_TRACE_INSTRUCTIONS, OneOp, Passes, Step, Stepper, Trace, TraceError, Tracer};
+use pvbench::measure::trace::{MAX_TRACE_INSTRUCTIONS, OneOp, Passes, Step, Trace, TraceError, Tracer};
 use pvbench::op::{BodyKind, CpuModel};
 use pvbench::pv_ops::op_entries;
 use pvbench::regime::{Loop, Regime, SITES};
 use pvbench::relocate::LoopFunction;
 use pvbench::suite::{OpEntry, Pair};
+
+use crate::stepper::Stepper;
 
 /// Environment variable that tells a test that it is the child, with the child's task.
 const CHILD: &str = "PVBENCH_TRACE_CHILD";

@@ -1,4 +1,4 @@
-//! The body that a mechanism is bound to: native or Xen.
+//! The kind of a body: native, or the other one.
 
 use super::{Body, Op, callee_save, xen_entry};
 
@@ -16,7 +16,7 @@ use super::{Body, Op, callee_save, xen_entry};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BodyKind {
     /// Bare metal.
@@ -28,7 +28,7 @@ pub enum BodyKind {
 impl BodyKind {
     /// The callee of `O` with this body.
     #[must_use]
-    pub fn body<O: Op>(self) -> Body {
+    pub fn callee<O: Op>(self) -> Body {
         match self {
             BodyKind::Native => O::native,
             BodyKind::Xen => xen_entry::<O>,
@@ -37,7 +37,7 @@ impl BodyKind {
 
     /// The callee of `O` with this body that saves all registers but `rax`.
     #[must_use]
-    pub fn saving_body<O: Op>(self) -> Body {
+    pub fn saving_callee<O: Op>(self) -> Body {
         match self {
             BodyKind::Native => callee_save::native::<O>(),
             BodyKind::Xen => callee_save::xen_thunk::<O>,
