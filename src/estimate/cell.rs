@@ -5,14 +5,14 @@ use crate::measure::variant::Variant;
 use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::schema::{Bounds, Cell, Estimate, LayoutEstimate, Limit, ModeShare, Overhead, Spread, SpreadSource};
+use crate::report::schema::{Cell, Estimate, LayoutEstimate, Limit, ModeShare, Overhead, Spread, SpreadSource};
 use crate::stats::Interval;
 use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::location::median;
 use crate::stats::modes::modes;
 use crate::stats::resolve::{Deciders, Obstacle};
 use crate::stats::spread::{self, Sample, Source, mode_candidates, worker_deviations};
-use crate::stats::student::Student;
+use crate::stats::student::{Student, t_quantile};
 
 /// Confidence of the intervals in a report.
 pub const CONFIDENCE: f64 = 0.95;
@@ -87,7 +87,7 @@ pub(super) fn empty_cell(meta: &OpMeta, body: BodyKind, regime: Regime, mechanis
         instructions_absent: None,
         counters: None,
         floor_cycles: None,
-        deciding_cycles: None,
+        noise_cycles: None,
         resolved: false,
         limit: None,
     }
@@ -136,7 +136,11 @@ pub(super) fn fill_cell(
         if found.len() > 1 {
             cell.modes.extend(found.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
         }
-        cell.layouts.push(LayoutEstimate { offset: *offset, cycles: estimate(&interval), workers: values.len() });
+        cell.layouts.push(LayoutEstimate {
+            offset: *offset,
+            cycles: estimate(&interval, values.len()),
+            workers: values.len(),
+        });
         cycles.push(values);
         log_ratios.push(effects.iter().map(|e| e.log_ratio).collect::<Vec<_>>());
         native.extend(workers.iter().map(|w| w.inline_cycles));
@@ -165,7 +169,7 @@ pub(super) fn fill_cell(
             cell.modes.iter().map(|mode| mode.cycles).collect(),
         );
         cell.floor_cycles = Some(floor);
-        cell.deciding_cycles = interval.map(|Interval { low, high, .. }| Bounds { low, high });
+        cell.noise_cycles = Some(floor);
         cell.limit = find_limit(&Deciders {
             estimate: total.estimate,
             interval,
@@ -176,10 +180,11 @@ pub(super) fn fill_cell(
         });
         cell.resolved = cell.limit.is_none();
     }
+    let workers = cell.layouts.iter().map(|layout| layout.workers).max().unwrap_or(0);
     cell.overhead = Some(Overhead {
-        cycles: estimate(&total),
-        ns: estimate(&total.map(|c| c * context.ns_per_cycle)),
-        ratio: estimate(&ratio.map(f64::exp)),
+        cycles: estimate(&total, workers),
+        ns: estimate(&total.map(|c| c * context.ns_per_cycle), workers),
+        ratio: estimate(&ratio.map(f64::exp), workers),
     });
 }
 
@@ -222,6 +227,10 @@ fn report_spread(found: spread::Spread) -> Spread {
     }
 }
 
-fn estimate(interval: &Interval) -> Estimate {
-    Estimate { estimate: interval.estimate, low: interval.low, high: interval.high }
+/// The estimate of an interval over some workers.
+fn estimate(interval: &Interval, workers: usize) -> Estimate {
+    let degrees_of_freedom = workers.saturating_sub(1).max(1) as f64;
+    let quantile = t_quantile(f64::midpoint(1.0, CONFIDENCE), degrees_of_freedom).unwrap_or(f64::NAN);
+    let Interval { estimate, low, high } = *interval;
+    Estimate { estimate, standard_error: interval.half_width() / quantile, degrees_of_freedom, low, high }
 }

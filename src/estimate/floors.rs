@@ -68,11 +68,11 @@ fn run_and_regime_floors(differences: &[AaDifference]) -> Option<(Floor, Vec<Reg
     let regimes = Regime::ALL.into_iter().filter_map(|regime| {
         let own: Vec<&AaDifference> = differences.iter().filter(|one| one.regime == regime).collect();
         let (part, same_loop_cycles, copied_loop_cycles) = floor_and_medians(&own)?;
-        let floor::Floor { cycles, ratio, groups } = floor::part_floor(part, whole);
-        Some(RegimeFloor { regime, cycles, ratio, groups, same_loop_cycles, copied_loop_cycles })
+        let floor::Floor { cycles, ratio, comparisons } = floor::part_floor(part, whole);
+        Some(RegimeFloor { regime, cycles, ratio, comparisons, same_loop_cycles, copied_loop_cycles })
     });
-    let floor::Floor { cycles, ratio, groups } = whole;
-    Some((Floor { cycles, ratio, groups, same_loop_cycles, copied_loop_cycles }, regimes.collect()))
+    let floor::Floor { cycles, ratio, comparisons } = whole;
+    Some((Floor { cycles, ratio, comparisons, same_loop_cycles, copied_loop_cycles }, regimes.collect()))
 }
 
 /// The floor of some comparisons, and their median absolute differences to the same loop and to its copy.

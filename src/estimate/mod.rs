@@ -23,7 +23,7 @@ use crate::measure::variant::{MechanismState, TreatmentId, Variant};
 use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::schema::{Cell, Estimate, Floor, Instructions, RegimeFloor};
+use crate::report::schema::{Cell, CentralRange, Floor, Instructions, RegimeFloor};
 use crate::stats::bootstrap::Draws;
 use crate::stats::location::{median, quantile};
 use crate::stats::multiplicity::confidence_for;
@@ -90,11 +90,11 @@ pub struct Estimates {
     /// The A/A floor of each regime.
     pub floors: Vec<RegimeFloor>,
     /// Ticks per core cycle: the median and the central 90% of the rounds.
-    pub ticks_per_cycle: Option<Estimate>,
+    pub ticks_per_cycle: Option<CentralRange>,
     /// Independent adds per core cycle: the median and the central 90% of the rounds.
-    pub adds_per_cycle: Option<Estimate>,
+    pub adds_per_cycle: Option<CentralRange>,
     /// Share of contended rounds, 0 to 1.
-    pub disturbed_share: f64,
+    pub contended_share: f64,
     /// Number of rounds.
     pub rounds: usize,
     /// Rounds dropped by workers, because the frequency changed within them or the core was contended.
@@ -228,7 +228,7 @@ impl Estimator {
             floors: floors.regimes,
             ticks_per_cycle: median_and_central_90(&rates),
             adds_per_cycle: median_and_central_90(&self.adds_per_cycle()),
-            disturbed_share: disturbed as f64 / self.blocks().count().max(1) as f64,
+            contended_share: disturbed as f64 / self.blocks().count().max(1) as f64,
             rounds: self.blocks().count(),
             dropped_rounds: self.all_samples().map(|samples| samples.dropped).sum(),
             dropped_values: self.count_rejected_pairs(settings.window_cycles),
@@ -338,6 +338,6 @@ fn all_samples<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a LoopSample
 }
 
 /// The median with the 5% and 95% quantiles.
-fn median_and_central_90(values: &[f64]) -> Option<Estimate> {
-    Some(Estimate { estimate: median(values)?, low: quantile(values, 0.05)?, high: quantile(values, 0.95)? })
+fn median_and_central_90(values: &[f64]) -> Option<CentralRange> {
+    Some(CentralRange { median: median(values)?, low: quantile(values, 0.05)?, high: quantile(values, 0.95)? })
 }

@@ -1,67 +1,27 @@
 //! Evidence for a verdict, and the outcome that follows from it.
 
-use std::collections::BTreeMap;
-
 use super::verdict::Outcome;
-use crate::report::schema::Estimate;
+use crate::stats::Interval;
 use crate::stats::multiplicity::confidence_for;
-use crate::stats::student::t_quantile;
 
 /// Largest probability that chance alone makes any verdict of a gate fail, whatever the number of verdicts.
 pub const ERROR: f64 = 0.001;
 
-/// Widens intervals of a report so that all verdicts hold together.
+/// The confidence of a single interval at which all `judgements` hold together with probability 1 - [`ERROR`] (Sidak).
 ///
 /// An interval of a report is a 95% interval of one cell: of a thousand of them fifty miss, and a gate on them would
-/// raise false alarms. Therefore the distance of each end from the estimate is multiplied by a ratio of two quantiles
-/// of Student's t distribution. One is at the confidence at which all verdicts hold together with probability 1 -
-/// [`ERROR`] (Sidak), the other at the report's confidence; both have workers - 1 degrees of freedom. An asymmetric
-/// interval stays asymmetric. With few workers the tails of Student's t are long: intervals of twenty workers are half
-/// as wide as those of six.
-#[derive(Clone, Debug)]
-pub struct Widening {
-    from: f64,
-    to: f64,
-    by_workers: BTreeMap<usize, Option<f64>>,
-}
-
-impl Widening {
-    /// Widens intervals of confidence `from` (0 to 1) to those at which all `judgements` hold together.
-    #[must_use]
-    pub fn new(from: f64, judgements: usize) -> Self {
-        Widening { from, to: confidence_for(judgements, ERROR).max(from), by_workers: BTreeMap::new() }
-    }
-
-    /// Returns the confidence of a single widened interval.
-    #[must_use]
-    pub fn confidence(&self) -> f64 {
-        self.to
-    }
-
-    /// Widens an interval over a number of workers; `None` with fewer than two workers, or if the report's confidence
-    /// is not 0.5 to 1.
-    pub fn widen(&mut self, estimate: Estimate, workers: usize) -> Option<Estimate> {
-        let (from, to) = (self.from, self.to);
-        // A report is untrusted input.
-        if !(0.5..1.0).contains(&from) {
-            return None;
-        }
-        let factor = (*self.by_workers.entry(workers).or_insert_with(|| {
-            let freedom = workers.checked_sub(1).filter(|freedom| *freedom > 0)? as f64;
-            let at = |confidence: f64| t_quantile(f64::midpoint(1.0, confidence), freedom);
-            Some(at(to)? / at(from)?)
-        }))?;
-        let Estimate { estimate: middle, low, high } = estimate;
-        let moved = |end: f64| middle + (end - middle) * factor;
-        Some(Estimate { estimate: middle, low: moved(low), high: moved(high) })
-    }
+/// raise false alarms. With few workers the tails of Student's t are long, so intervals of twenty workers are half as
+/// wide as those of six.
+#[must_use]
+pub fn confidence(judgements: usize) -> f64 {
+    confidence_for(judgements, ERROR)
 }
 
 /// Everything that a verdict depends on, in the unit of its bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
-    /// The estimate with its widened interval.
-    pub interval: Estimate,
+    /// The estimate with its interval, at the confidence at which all verdicts hold together.
+    pub interval: Interval,
     /// The modes, if workers disagree.
     pub modes: Vec<f64>,
     /// The value at each layout.
@@ -76,26 +36,25 @@ impl Evidence {
     /// Makes evidence of an exact count.
     #[must_use]
     pub fn counted(value: f64) -> Self {
-        let interval = Estimate { estimate: value, low: value, high: value };
+        let interval = Interval { estimate: value, low: value, high: value };
         Evidence { interval, modes: Vec::new(), layouts: Vec::new(), layout_range: 0.0, floor: 0.0 }
     }
 
     /// Decides the outcome for a bound. With `both_ways` a value below the negative bound is an improvement.
     ///
     /// The outcome is a pass if the interval and every mode are at or below the bound. It is a failure if the interval,
-    /// every mode and every layout are above the bound, the estimate by more than the floor, and if the layout range is
-    /// smaller than the value. Anything else is inconclusive.
+    /// every mode and every layout are above the bound, the whole interval by more than the floor, and if the layout
+    /// range is smaller than the value. Anything else is inconclusive.
     #[must_use]
     pub fn against(&self, bound: f64, both_ways: bool) -> (Outcome, Option<String>) {
-        let Estimate { estimate, low, high } = self.interval;
+        let Interval { estimate, low, high } = self.interval;
         let open = |reason: String| (Outcome::Inconclusive, Some(reason));
         if high <= bound {
             if let Some(mode) = self.modes.iter().find(|mode| **mode > bound) {
                 return open(format!("workers fall into modes, one of them at {mode:.4}"));
             }
             let improved = both_ways
-                && high < -bound
-                && estimate.abs() - bound > self.floor
+                && -high - bound > self.floor
                 && estimate.abs() > self.layout_range
                 && self.modes.iter().chain(&self.layouts).all(|value| *value < -bound);
             return (if improved { Outcome::Improved } else { Outcome::Pass }, None);
@@ -106,8 +65,8 @@ impl Evidence {
         if let Some(mode) = self.modes.iter().find(|mode| **mode <= bound) {
             return open(format!("workers fall into modes, one of them at {mode:.4}"));
         }
-        if estimate - bound <= self.floor {
-            return open(format!("above the bound by no more than the floor of {:.4}", self.floor));
+        if low - bound <= self.floor {
+            return open(format!("the interval is not above the bound by more than the floor of {:.4}", self.floor));
         }
         if estimate.abs() <= self.layout_range {
             return open(format!("the layout range of {:.4} is not smaller than the value", self.layout_range));

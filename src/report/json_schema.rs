@@ -1,6 +1,6 @@
 //! The JSON Schema of the report, generated from the types of [`super::schema`].
 //!
-//! `reports/schema/report-1.json` is a copy; a test compares the two.
+//! `reports/schema/report-2.json` is a copy; a test compares the two.
 
 use schemars::generate::SchemaSettings;
 

@@ -55,7 +55,7 @@ impl Estimators {
         let rate = facts.ticks_per_second;
         let estimates = self.cells.finish(&settings(plan), &ops, rate);
         let kernels = (plan.work.kernels.as_slice(), &plan.matrix.treatments);
-        let workloads = self.workloads.finish(&metas, kernels, &estimates.cells, plan.seed, rate);
+        let workloads = self.workloads.finish(&metas, kernels, &estimates.cells, rate);
         report(plan, suite.ops(), &suite.mechanism_metas(), Findings { estimates, workloads, facts })
     }
 }

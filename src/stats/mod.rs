@@ -38,5 +38,6 @@ pub mod multiplicity;
 pub mod resolve;
 pub mod spread;
 pub mod student;
+pub mod worker_median;
 
 pub use interval::Interval;

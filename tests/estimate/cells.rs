@@ -92,7 +92,7 @@ fn inline_against_its_repeat_lies_within_the_floor() {
     assert!(!inline.resolved);
     assert_eq!(inline.limit, Some(Limit::Floor));
     let floor = estimates.floor.unwrap();
-    assert_eq!(floor.groups, 1);
+    assert_eq!(floor.comparisons, 1);
     assert!(floor.cycles < 0.001, "{floor:?}");
 }
 
@@ -406,7 +406,7 @@ fn kernels_that_differ_only_in_their_placements_are_not_resolved() {
 #[test]
 fn all_workers_count_where_too_few_are_uncontended() {
     let found = estimate_workload(3.0, 1.0, 5, 1);
-    assert_eq!((found.workers, found.disturbed_workers), (5, 0));
+    assert_eq!((found.workers, found.contended_workers), (5, 0));
     assert!(found.kernels[0].overhead_percent.is_some(), "{:?}", found.kernels[0]);
 }
 

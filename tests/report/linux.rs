@@ -25,7 +25,7 @@ fn kernel(name: &str) -> LinuxKernel {
 }
 
 fn count(kernel: &str, instructions: u64, percent: Option<f64>) -> LinuxCount {
-    let exact = |value: f64| Estimate { estimate: value, low: value, high: value };
+    let exact = |value: f64| Interval { estimate: value, low: value, high: value };
     LinuxCount {
         kernel: kernel.to_owned(),
         units: 100,
@@ -64,7 +64,7 @@ fn report() -> Report {
     let mut report = support::synthetic();
     for cell in &mut report.cells {
         if let Some(overhead) = &mut cell.overhead {
-            overhead.cycles = Estimate { estimate: 3.0, low: 2.9, high: 3.1 };
+            overhead.cycles = support::around(3.0, 0.1);
         }
     }
     let mut linux = linux();
