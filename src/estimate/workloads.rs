@@ -4,22 +4,21 @@
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
+use super::CONFIDENCE;
 use super::allocation::{
     Allocation, ExtraBlocks, KernelNeed, MAX_HALF_WIDTH_POINTS, TARGET_HALF_WIDTH_POINTS, allocate_blocks,
 };
 use super::predict::Costs;
 use super::uncontended::{WorkerBlocks, reduce_uncontended};
-use super::{CONFIDENCE, MAX_ERROR_PER_CELL};
 use crate::measure::samples::{HALVES, Parts, UnavailableTreatment, VariantCounts, WorkloadSamples};
 use crate::measure::variant::{MechanismState, Treatment, TreatmentId, Treatments, Variant};
 use crate::measure::workload_bench::INLINE;
-use crate::report::schema::{Cell, Estimate, Limit, UnitInstructions, WorkloadKernel, WorkloadResult};
+use crate::report::schema::{Cell, Estimate, UnitInstructions, WorkloadKernel, WorkloadResult};
 use crate::stats::Interval;
 use crate::stats::cluster_mean::ClusterMean;
 use crate::stats::location::{mad, median};
 use crate::stats::measured::Measured;
-use crate::stats::multiplicity::confidence_for;
-use crate::stats::resolve::Deciders;
+use crate::stats::resolve::Obstacles;
 use crate::stats::student::t_quantile;
 use crate::stats::worker_median::WorkerMedian;
 use crate::workload::{PARTS, WorkloadMeta};
@@ -69,13 +68,7 @@ impl WorkEstimator {
         let measured: Vec<(&WorkloadMeta, &Vec<(usize, WorkloadSamples)>)> =
             metas.iter().filter_map(|meta| Some((meta, self.samples.get(meta.name)?))).collect();
         let reduced: Vec<Vec<WorkerBlocks>> = measured.iter().map(|(_, samples)| reduce_uncontended(samples)).collect();
-        let judgements = measured.len() * kernels.len();
-        let context = WorkloadContext {
-            deciding_confidence: confidence_for(judgements.max(1), 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR_PER_CELL),
-            costs: &Costs::of(cells),
-            treatments,
-            ticks_per_second,
-        };
+        let context = WorkloadContext { costs: &Costs::of(cells), treatments, ticks_per_second };
         let workloads = measured.iter().zip(&reduced);
         workloads
             .map(|((meta, samples), workers)| estimate_workload(meta, samples, workers, kernels, &context))
@@ -140,9 +133,6 @@ fn extra_blocks(name: &str, samples: &[(usize, WorkloadSamples)], mechanisms: &[
 
 /// What the estimates of all workloads in a run share.
 struct WorkloadContext<'a> {
-    /// Confidence of a deciding interval: all kernels hold together at [`CONFIDENCE`], and the error of a single one is
-    /// at most [`MAX_ERROR_PER_CELL`].
-    deciding_confidence: f64,
     costs: &'a Costs<'a>,
     /// What the ids of kernels stand for.
     treatments: &'a Treatments,
@@ -268,10 +258,11 @@ fn estimate_kernel(
         Treatment::Mechanism(MechanismState { mechanism, state }) => (Some(mechanism.clone()), *state, None),
         Treatment::Option(option) => (None, None, Some(option.clone())),
     };
-    let deciding = found.interval(context.deciding_confidence).map(to_percent);
     let overhead = found.measured().and_then(to_estimate);
     // The limit is found in percent, the unit of the report: below zero a percentage is smaller than its logarithm.
-    let limit = overhead.and_then(|overhead| find_limit(overhead.estimate, deciding, floor));
+    let obstacles = Obstacles { noise: floor, ..Obstacles::default() };
+    let limit = overhead.and_then(|overhead| obstacles.limit(&overhead.measured(), CONFIDENCE));
+    let floor_percent = overhead.and_then(|overhead| obstacles.floor(&overhead.measured(), CONFIDENCE));
     let cycles = overhead.zip(inline).map(|(percent, inline)| percent.scaled(inline.estimate / 100.0));
     let predicted = mechanism.as_deref().zip(inline).map(|(mechanism, inline)| {
         let cycles = context.costs.of_calls(calls, mechanism, state).map_err(|ops| describe_missing_cells(&ops))?;
@@ -291,18 +282,12 @@ fn estimate_kernel(
         instructions: None,
         instructions_absent: None,
         counters: None,
-        floor_percent: overhead.is_some().then_some(floor),
+        floor_percent,
         resolved: overhead.is_some() && limit.is_none(),
         limit,
         predicted_percent: predicted.as_ref().and_then(|predicted| predicted.as_ref().ok().copied()),
         predicted_absent: predicted.and_then(Result::err),
     }
-}
-
-/// The reason why a kernel's overhead, in percent above `inline`, is not resolved. Kernels have neither layouts nor
-/// modes, because each round draws new placements.
-fn find_limit(estimate: f64, interval: Option<Interval>, floor: f64) -> Option<Limit> {
-    super::cell::find_limit(&Deciders { estimate, interval, layouts: &[], layouts_dominate: false, modes: &[], floor })
 }
 
 fn describe_missing_cells(ops: &[String]) -> String {

@@ -26,15 +26,16 @@
 //! independently, have a winsorised mean ([`cluster_mean`]).
 
 pub mod binomial;
-pub mod bootstrap;
 pub mod cluster_mean;
 pub mod effect;
 pub mod floor;
 mod interval;
+pub mod layout_median;
 pub mod location;
 pub mod measured;
 pub mod modes;
 pub mod multiplicity;
+pub mod prior;
 pub mod resolve;
 pub mod spread;
 pub mod student;
