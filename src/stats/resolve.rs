@@ -102,8 +102,8 @@ mod tests {
     fn the_interval_beyond_the_floor_is_the_strict_interval_beyond_the_obstacles() {
         // The quantile of Student's t with 10 degrees of freedom at 0.9995 is 4.5869.
         let at = |standard_error| limit(Measured { standard_error, ..CLEAR }, NOISE);
-        assert_eq!(at(3.59 / 4.588), Some(Limit::Interval));
-        assert_eq!(at(3.59 / 4.586), None);
+        assert_eq!(at(3.59 / 4.586), Some(Limit::Interval));
+        assert_eq!(at(3.59 / 4.588), None);
     }
 
     #[test]

@@ -139,7 +139,8 @@ mod tests {
                 variances += found.variance / TRIES as f64;
                 medians += found.value.powi(2) / found.median_variance() / TRIES as f64;
             }
-            assert!((0.92..1.08).contains(&variances), "{workers} workers: variance {variances}");
+            // Beyond 24 workers the share of the variance is 0.5, at 40 it would be 0.534.
+            assert!((0.92..1.12).contains(&variances), "{workers} workers: variance {variances}");
             assert!((0.92..1.08).contains(&medians), "{workers} workers: of the median {medians}");
         }
     }
