@@ -4,27 +4,24 @@
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
+use super::CONFIDENCE;
 use super::allocation::{
     Allocation, ExtraBlocks, KernelNeed, MAX_HALF_WIDTH_POINTS, TARGET_HALF_WIDTH_POINTS, allocate_blocks,
 };
 use super::predict::Costs;
 use super::uncontended::{WorkerBlocks, reduce_uncontended};
-use super::{CONFIDENCE, MAX_ERROR_PER_CELL};
 use crate::measure::samples::{HALVES, Parts, UnavailableTreatment, VariantCounts, WorkloadSamples};
 use crate::measure::variant::{MechanismState, Treatment, TreatmentId, Treatments, Variant};
 use crate::measure::workload_bench::INLINE;
-use crate::report::schema::{Bounds, Cell, Estimate, Limit, UnitInstructions, WorkloadKernel, WorkloadResult};
+use crate::report::schema::{Cell, Estimate, UnitInstructions, WorkloadKernel, WorkloadResult};
 use crate::stats::Interval;
-use crate::stats::bootstrap::{Bootstrap, Draws};
 use crate::stats::cluster_mean::ClusterMean;
 use crate::stats::location::{mad, median};
-use crate::stats::multiplicity::confidence_for;
-use crate::stats::resolve::Deciders;
+use crate::stats::measured::Measured;
+use crate::stats::resolve::Obstacles;
 use crate::stats::student::t_quantile;
+use crate::stats::worker_median::WorkerMedian;
 use crate::workload::{PARTS, WorkloadMeta};
-
-/// Least number of bootstrap resamples of an interval.
-const RESAMPLES: usize = 1000;
 
 /// Collects samples of workloads and estimates overheads from them.
 #[derive(Default)]
@@ -66,20 +63,12 @@ impl WorkEstimator {
         metas: &[WorkloadMeta],
         (kernels, treatments): (&[TreatmentId], &Treatments),
         cells: &[Cell],
-        seed: u64,
         ticks_per_second: f64,
     ) -> Vec<WorkloadResult> {
         let measured: Vec<(&WorkloadMeta, &Vec<(usize, WorkloadSamples)>)> =
             metas.iter().filter_map(|meta| Some((meta, self.samples.get(meta.name)?))).collect();
         let reduced: Vec<Vec<WorkerBlocks>> = measured.iter().map(|(_, samples)| reduce_uncontended(samples)).collect();
-        let judgements = measured.len() * kernels.len();
-        let context = WorkloadContext {
-            draws: &Draws::new(seed ^ 0x776f_726b_6c6f_6164),
-            deciding_confidence: confidence_for(judgements.max(1), 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR_PER_CELL),
-            costs: &Costs::of(cells),
-            treatments,
-            ticks_per_second,
-        };
+        let context = WorkloadContext { costs: &Costs::of(cells), treatments, ticks_per_second };
         let workloads = measured.iter().zip(&reduced);
         workloads
             .map(|((meta, samples), workers)| estimate_workload(meta, samples, workers, kernels, &context))
@@ -144,10 +133,6 @@ fn extra_blocks(name: &str, samples: &[(usize, WorkloadSamples)], mechanisms: &[
 
 /// What the estimates of all workloads in a run share.
 struct WorkloadContext<'a> {
-    draws: &'a Draws,
-    /// Confidence of a deciding interval: all kernels hold together at [`CONFIDENCE`], and the error of a single one is
-    /// at most [`MAX_ERROR_PER_CELL`].
-    deciding_confidence: f64,
     costs: &'a Costs<'a>,
     /// What the ids of kernels stand for.
     treatments: &'a Treatments,
@@ -162,7 +147,8 @@ fn estimate_workload(
     context: &WorkloadContext,
 ) -> WorkloadResult {
     let inline: Vec<f64> = workers.iter().map(|worker| worker.inline_cycles).collect();
-    let inline_cycles = context.interval(&inline);
+    let inline_cycles =
+        WorkerMedian::from_values(&inline).and_then(|median| Estimate::from_measured(&median.measured(), CONFIDENCE));
     let ticks: Vec<f64> = workers.iter().map(|worker| worker.inline_ticks).collect();
     let calls = samples.iter().map(|(_, s)| &s.calls).find(|calls| !calls.is_empty()).cloned().unwrap_or_default();
     // The floor of the workload: the largest A/A difference between `inline` and itself at other placements, as a mean
@@ -187,18 +173,15 @@ fn estimate_workload(
         source: meta.source.to_owned(),
         units: samples.first().map_or(0, |(_, s)| s.units),
         workers: workers.len(),
-        disturbed_workers: samples.len() - workers.len(),
+        contended_workers: samples.len() - workers.len(),
         placements: workers.iter().map(|worker| worker.blocks).sum(),
-        inline_cycles: inline_cycles.as_ref().map(estimate),
+        inline_cycles,
         inline_ns: median(&ticks).map(|ticks| ticks / context.ticks_per_second * 1e9),
-        again_percent: kernel_mean(workers, Variant::Repeat)
-            .interval(CONFIDENCE)
-            .map(|found| estimate(&to_percent(found))),
+        repeat_percent: kernel_mean(workers, Variant::Repeat).measured().and_then(to_estimate),
         copies_percent: INLINE
             .into_iter()
             .filter(|variant| matches!(variant, Variant::Copy(_)))
-            .filter_map(|copy| kernel_mean(workers, copy).interval(CONFIDENCE))
-            .map(|found| estimate(&to_percent(found)))
+            .filter_map(|copy| kernel_mean(workers, copy).measured().and_then(to_estimate))
             .collect(),
         floor_percent: floor,
         placement_percent: in_place.is_none().then(|| placement_range(workers)).flatten(),
@@ -266,7 +249,7 @@ fn estimate_kernel(
     treatment: &Treatment,
     missing: Option<&UnavailableTreatment>,
     found: &ClusterMean,
-    inline: Option<&Interval>,
+    inline: Option<&Estimate>,
     calls: &BTreeMap<String, f64>,
     floor: f64,
     context: &WorkloadContext,
@@ -275,12 +258,12 @@ fn estimate_kernel(
         Treatment::Mechanism(MechanismState { mechanism, state }) => (Some(mechanism.clone()), *state, None),
         Treatment::Option(option) => (None, None, Some(option.clone())),
     };
-    let interval = found.interval(CONFIDENCE);
-    let deciding = found.interval(context.deciding_confidence).map(to_percent);
-    let overhead = interval.map(to_percent);
+    let overhead = found.measured().and_then(to_estimate);
     // The limit is found in percent, the unit of the report: below zero a percentage is smaller than its logarithm.
-    let limit = overhead.and_then(|overhead| find_limit(overhead.estimate, deciding, floor));
-    let cycles = overhead.as_ref().zip(inline).map(|(o, inline)| o.map(|percent| percent / 100.0 * inline.estimate));
+    let obstacles = Obstacles { noise: floor, ..Obstacles::default() };
+    let limit = overhead.and_then(|overhead| obstacles.limit(&overhead.measured(), CONFIDENCE));
+    let floor_percent = overhead.and_then(|overhead| obstacles.floor(&overhead.measured(), CONFIDENCE));
+    let cycles = overhead.zip(inline).map(|(percent, inline)| percent.scaled(inline.estimate / 100.0));
     let predicted = mechanism.as_deref().zip(inline).map(|(mechanism, inline)| {
         let cycles = context.costs.of_calls(calls, mechanism, state).map_err(|ops| describe_missing_cells(&ops))?;
         if calls.is_empty() { Err("no calls were counted".to_owned()) } else { Ok(cycles / inline.estimate * 100.0) }
@@ -294,12 +277,12 @@ fn estimate_kernel(
             (None, Some(missing)) => missing.why.reason().map(str::to_owned),
             (None, None) => Some("fewer than two workers finished this kernel; run longer".to_owned()),
         },
-        overhead_percent: overhead.as_ref().map(estimate),
-        overhead_cycles: cycles.as_ref().map(estimate),
+        overhead_percent: overhead,
+        overhead_cycles: cycles,
         instructions: None,
         instructions_absent: None,
         counters: None,
-        deciding_percent: deciding.map(|Interval { low, high, .. }| Bounds { low, high }),
+        floor_percent,
         resolved: overhead.is_some() && limit.is_none(),
         limit,
         predicted_percent: predicted.as_ref().and_then(|predicted| predicted.as_ref().ok().copied()),
@@ -307,23 +290,10 @@ fn estimate_kernel(
     }
 }
 
-/// The reason why a kernel's overhead, in percent above `inline`, is not resolved. Kernels have neither layouts nor
-/// modes, because each round draws new placements.
-fn find_limit(estimate: f64, interval: Option<Interval>, floor: f64) -> Option<Limit> {
-    super::cell::find_limit(&Deciders { estimate, interval, layouts: &[], layouts_dominate: false, modes: &[], floor })
-}
-
 fn describe_missing_cells(ops: &[String]) -> String {
     const MAX_NAMED: usize = 3;
     let rest = if ops.len() > MAX_NAMED { format!(" and {} more", ops.len() - MAX_NAMED) } else { String::new() };
     format!("the run has no throughput cell of {}{rest}", ops[..ops.len().min(MAX_NAMED)].join(", "))
-}
-
-impl WorkloadContext<'_> {
-    fn interval(&self, values: &[f64]) -> Option<Interval> {
-        let over = Bootstrap { confidence: CONFIDENCE, resamples: RESAMPLES, resolution: 0.0 };
-        self.draws.workers(&over, values)
-    }
 }
 
 /// The winsorised mean of a variant's log-ratios to the reference.
@@ -336,6 +306,7 @@ fn to_percent(log_ratio: Interval) -> Interval {
     log_ratio.map(|log| log.exp_m1() * 100.0)
 }
 
-fn estimate(interval: &Interval) -> Estimate {
-    Estimate { estimate: interval.estimate, low: interval.low, high: interval.high }
+/// The estimate in percent of a log-ratio.
+fn to_estimate(log_ratio: Measured) -> Option<Estimate> {
+    Estimate::percent_from_log(&log_ratio, CONFIDENCE)
 }

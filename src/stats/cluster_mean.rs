@@ -24,7 +24,7 @@
 
 use super::Interval;
 use super::location::{mad, median, quantile};
-use super::student::t_quantile;
+use super::measured::Measured;
 
 /// Clamping distance from the median, in standard deviations estimated by [`mad`]. At 2 about 5% of normal values are
 /// clamped, at half of it the 20% of [`MAX_CLAMPED_SHARE`], at twice the value hardly any.
@@ -80,6 +80,12 @@ impl ClusterMean {
     /// a confidence that is not strictly between 0 and 1.
     #[must_use]
     pub fn interval(&self, confidence: f64) -> Option<Interval> {
+        self.measured()?.interval(confidence)
+    }
+
+    /// The mean with its standard error over workers. `None` for fewer than two workers.
+    #[must_use]
+    pub fn measured(&self) -> Option<Measured> {
         if self.means.len() < 2 {
             return None;
         }
@@ -90,11 +96,11 @@ impl ClusterMean {
         // Degrees of freedom `(sum w^2)^2 / sum w^4 - 1`: the number of equal workers that would give the variance as
         // precisely, if all rounds of a worker were alike.
         let power = |exponent| shares().map(|(_, share)| share.powi(exponent)).sum::<f64>();
-        let quantile = t_quantile(f64::midpoint(1.0, confidence), (power(2).powi(2) / power(4) - 1.0).max(1.0))?;
+        let degrees_of_freedom = (power(2).powi(2) / power(4) - 1.0).max(1.0);
         // Clamped values follow the median, which itself scatters; so the standard error is divided by the unclamped
         // share (Tukey and McLaughlin 1963, as for trimmed means).
-        let half = quantile * variance.sqrt() / self.unclamped_share;
-        half.is_finite().then_some(Interval { estimate, low: estimate - half, high: estimate + half })
+        let standard_error = variance.sqrt() / self.unclamped_share;
+        standard_error.is_finite().then_some(Measured { value: estimate, standard_error, degrees_of_freedom })
     }
 }
 
