@@ -25,10 +25,10 @@
 //!
 //! Estimates are medians, because a disturbed worker can be off by any amount, and a mean follows it. One worker in
 //! eighteen was disturbed, in one case by a factor of two. Only workloads, whose rounds draw their placements
-//! independently, have a winsorised mean ([`cluster_mean`]).
+//! independently, have a mean ([`block_mean`]).
 
 pub mod binomial;
-pub mod cluster_mean;
+pub mod block_mean;
 pub mod effect;
 pub mod floor;
 mod interval;

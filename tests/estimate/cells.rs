@@ -309,16 +309,16 @@ fn collect_samples(overheads: [f64; 2], workers: usize, seed: u64, later: &[usiz
             INLINE_KERNELS.iter().map(|variant| (*variant, 0.0, false)).chain(treated).collect();
         let blocks = (0..BLOCKS).map(|number| {
             let disturbed = noise(1.0).abs() < 0.43;
-            // A busy sibling shows in the reference run alone, or, where that mostly waits, in the adds alone.
-            let in_adds = worker % 2 == 1;
-            let slower = if disturbed && !in_adds { 1.5 + noise(0.1) } else { 1.0 };
+            // A busy sibling always shows in the adds, but work that mostly waits takes as long as before.
+            let waits = worker % 2 == 1;
+            let slower = if disturbed && !waits { 1.5 + noise(0.1) } else { 1.0 };
             // The work of the block, relative to that of the reference run.
             let work = 1.0 + noise(0.05);
             let mut run =
                 |cycles: f64| -> Parts { std::array::from_fn(|_| (100_000.0 * cycles * (1.0 + noise(0.005))) as f32) };
             let probes: [Probe<Parts>; HALVES + 1] = std::array::from_fn(|_| Probe {
                 ticks_per_cycle: 1.0,
-                ticks_per_add: if disturbed && in_adds { 0.4 } else { 0.25 },
+                ticks_per_add: if disturbed { 0.4 } else { 0.25 },
                 reference_run: Some(run(slower)),
             });
             let dearer = if disturbed { 4.0 } else { 1.0 };
