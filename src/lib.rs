@@ -136,7 +136,7 @@
 //! A budget does not catch a slower op: a body that gets slower is slower inline, too.
 //!
 //! Addresses matter to `overhead`. A newly linked program has its code at other addresses, which alone changes an
-//! unchanged op by a cycle. So loops and bodies are copied to the same addresses in every build, and the interval
+//! unchanged op by a cycle. So loops and bodies are copied to the same addresses in every build, and the floor
 //! includes the difference between these addresses. The data of a body stays where your program has it. Let
 //! `extra_instructions` be the hard rule, and give `overhead` room or `level = "soft"`.
 //!
@@ -213,7 +213,7 @@
 //!                                                                I: inline, m: mechanisms, shuffled
 //!      -> per round: differences against I, in cycles by C       (measure::sampler)
 //!      -> median over rounds, over workers, over layouts;
-//!         intervals by bootstrap over workers and layouts        (stats, estimate)
+//!         intervals from standard errors over workers            (stats, estimate)
 //!      -> report.json -> terminal, page, plots                   (report)
 //! ```
 //!

@@ -489,7 +489,7 @@ fn files_are_written_in_addition_to_the_table_and_folders_that_cannot_be_made_en
     assert_eq!(code(&output), 0);
     assert!(said(&output).contains("kept: 2 pass"), "{}", said(&output));
     let value: Value = serde_json::from_slice(&std::fs::read(deep).unwrap()).unwrap();
-    assert_eq!(value["schema"], "pvbench.gate/1");
+    assert_eq!(value["schema"], "pvbench.gate/2");
     assert_eq!(value["counts"]["pass"], serde_json::json!([2, 0]));
     let output = case.gate_with(&table("4 cycles"), &["--json", "/dev/null/verdict.json"]);
     assert_eq!(code(&output), 2, "{}", said(&output));

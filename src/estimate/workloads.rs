@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::PI;
 
+use super::CONFIDENCE;
 use super::allocation::{
     Allocation, ExtraBlocks, KernelNeed, MAX_HALF_WIDTH_POINTS, TARGET_HALF_WIDTH_POINTS, allocate_blocks,
 };
 use super::predict::Costs;
 use super::uncontended::{WorkerBlocks, reduce_uncontended};
-use super::{CONFIDENCE, MAX_ERROR_PER_CELL};
 use crate::measure::samples::{HALVES, Parts, UnavailableTreatment, VariantCounts, WorkloadSamples};
 use crate::measure::variant::{MechanismState, Treatment, TreatmentId, Treatments, Variant};
 use crate::measure::workload_bench::INLINE;
@@ -17,6 +17,7 @@ use crate::report::schema::{Cell, Estimate, Limit, UnitInstructions, WorkloadKer
 use crate::stats::block_mean::BlockMean;
 use crate::stats::location::{mad, median};
 use crate::stats::measured::Measured;
+use crate::stats::resolve::Obstacles;
 use crate::stats::worker_median::WorkerMedian;
 use crate::workload::{PARTS, WorkloadMeta};
 
@@ -283,12 +284,11 @@ struct Verdict {
 
 impl Verdict {
     /// An overhead is resolved where its interval lies beyond the floor. With the allowance for chance this is so by
-    /// chance at most as often as [`MAX_ERROR_PER_CELL`]. Kernels have neither layouts nor modes, because each block
+    /// chance at most as often as [`MAX_ERROR`](crate::stats::resolve::MAX_ERROR). Kernels have neither layouts nor modes, because each block
     /// draws new placements.
     fn of(overhead: &Estimate, noise: f64) -> Option<Self> {
-        let measured = overhead.measured();
-        let chance = measured.half_width(1.0 - MAX_ERROR_PER_CELL)? - measured.half_width(CONFIDENCE)?;
-        let floor = noise + chance;
+        let obstacles = Obstacles { noise, ..Obstacles::default() };
+        let floor = obstacles.floor(&overhead.measured(), CONFIDENCE)?;
         let is_resolved = overhead.low > floor || overhead.high < -floor;
         let limit = if overhead.estimate.abs() <= noise { Limit::Floor } else { Limit::Interval };
         Some(Verdict { floor, limit: (!is_resolved).then_some(limit) })

@@ -84,11 +84,11 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
 
     use super::*;
-    use crate::stats::bootstrap::{Bootstrap, Draws};
+    use crate::stats::worker_median::WorkerMedian;
 
     fn around(estimate: f64, half: f64) -> Evidence {
         Evidence {
-            interval: Estimate { estimate, low: estimate - half, high: estimate + half },
+            interval: Interval { estimate, low: estimate - half, high: estimate + half },
             ..Evidence::counted(0.0)
         }
     }
@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn an_excess_within_floor_or_layout_range_does_not_fail() {
-        assert_eq!(outcome(&Evidence { floor: 0.06, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
-        assert_eq!(outcome(&Evidence { floor: 0.04, ..around(0.3, 0.01) }, 0.25), Outcome::Fail);
+        assert_eq!(outcome(&Evidence { floor: 0.045, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
+        assert_eq!(outcome(&Evidence { floor: 0.035, ..around(0.3, 0.01) }, 0.25), Outcome::Fail);
         assert_eq!(outcome(&Evidence { layout_range: 0.31, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
         let moved = Evidence { layouts: vec![0.2, 0.3, 0.4], layout_range: 0.2, ..around(0.3, 0.01) };
         assert_eq!(outcome(&moved, 0.25), Outcome::Inconclusive);
@@ -148,17 +148,14 @@ mod tests {
 
     #[test]
     fn more_verdicts_and_fewer_workers_widen_the_intervals() {
-        let one = Estimate { estimate: 1.0, low: 0.9, high: 1.2 };
-        let width = |judgements, workers| {
-            let wide = Widening::new(0.95, judgements).widen(one, workers).unwrap();
-            assert!(wide.high - 1.0 > 1.99 * (1.0 - wide.low), "each end keeps its distance: {wide:?}");
-            wide.high - wide.low
+        let width = |judgements, workers: usize| {
+            let values: Vec<f64> = (0..workers).map(|worker| worker as f64 / workers as f64).collect();
+            let measured = WorkerMedian::from_values(&values).unwrap().measured();
+            let scaled = measured.scaled(0.1 / measured.standard_error);
+            scaled.interval(confidence(judgements)).unwrap().width()
         };
-        assert!(width(1, 20) > 0.3 && width(1000, 20) > width(1, 20) && width(1000, 6) > width(1000, 20));
-        // t19 at 1 - 0.0005 is 3.883, at 97.5% 2.093.
-        assert!((width(1, 20) - 0.3 * 3.8834 / 2.0930).abs() < 1e-3);
-        assert_eq!(Widening::new(0.95, 1).widen(one, 1), None);
-        assert_eq!(Widening::new(0.95, 1).widen(one, 0), None);
+        assert!(width(1000, 20) > width(1, 20) && width(1000, 6) > width(1000, 20));
+        assert_eq!(confidence(1), 0.999);
     }
 
     #[test]
@@ -166,17 +163,13 @@ mod tests {
         // Forty cells of eight workers each; values are normal around 0 (sums of twelve uniform numbers).
         let mut rng = Pcg64Mcg::seed_from_u64(17);
         let (cells, families) = (40, 1500);
-        let bootstrap = Bootstrap { confidence: 0.95, resamples: 1000, resolution: 0.0 };
-        let (draws, mut wider) = (Draws::new(1), Widening::new(0.95, cells));
         let mut wrong = 0;
         for _ in 0..families {
             let misses = (0..cells).any(|_| {
                 let mut normal = || (0..12).map(|_| rng.random_range(0.0..1.0)).sum::<f64>() - 6.0;
                 let values: Vec<f64> = (0..8).map(|_| normal()).collect();
-                let found = draws.workers(&bootstrap, &values).unwrap();
-                let interval = Estimate { estimate: found.estimate, low: found.low, high: found.high };
-                let wide = wider.widen(interval, values.len()).unwrap();
-                wide.low > 0.0 || wide.high < 0.0
+                let measured = WorkerMedian::from_values(&values).unwrap().measured();
+                !measured.interval(confidence(cells)).unwrap().contains(0.0)
             });
             wrong += usize::from(misses);
         }

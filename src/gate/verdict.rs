@@ -9,7 +9,7 @@ use super::budget::Level;
 use crate::stats::Interval;
 
 /// Name and version of the document.
-pub const SCHEMA: &str = "pvbench.gate/1";
+pub const SCHEMA: &str = "pvbench.gate/2";
 
 /// The outcome of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -13,6 +13,8 @@ use crate::op::{BodyKind, Bytes, Conventions, Group, Kind, Since};
 use crate::regime::Regime;
 use crate::stats::Interval;
 use crate::stats::measured::Measured;
+pub use crate::stats::resolve::Limit;
+pub use crate::stats::spread::{Spread, SpreadSource};
 
 /// Version of the document that this build writes and reads.
 pub const SCHEMA: &str = "pvbench.report/2";
@@ -232,9 +234,10 @@ impl Estimate {
     pub fn ratio_from_log(log_ratio: &Measured, confidence: f64) -> Option<Self> {
         let Interval { estimate, low, high } = log_ratio.interval(confidence)?.map(f64::exp);
         let standard_error = estimate * log_ratio.standard_error;
-        let finite = [standard_error, low, high].iter().all(|number| number.is_finite());
+        // An interval too wide for the logarithm has an end at 0 or at infinity.
+        let in_range = low > 0.0 && high.is_finite() && standard_error.is_finite();
         let degrees_of_freedom = log_ratio.degrees_of_freedom;
-        finite.then_some(Estimate { estimate, standard_error, degrees_of_freedom, low, high })
+        in_range.then_some(Estimate { estimate, standard_error, degrees_of_freedom, low, high })
     }
 
     /// The estimate of a difference in percent from the measured natural logarithm of the ratio.
@@ -466,57 +469,6 @@ pub struct Cell {
     /// Why the overhead is not resolved; absent if it is resolved or was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-}
-
-/// Scatter of an overhead at four levels: standard deviations of single values in core cycles. Each level excludes
-/// what the levels before it explain.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Spread {
-    /// Within a round, from the difference of its windows.
-    pub within_round: f64,
-    /// Between rounds of one worker at one layout; absent if no worker measured two rounds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub between_rounds: Option<f64>,
-    /// Between workers at the same layout.
-    pub between_workers: f64,
-    /// Between layouts; absent with fewer than two layouts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub between_layouts: Option<f64>,
-    /// The level that adds most to the uncertainty of the estimate, with the run's number of rounds, workers and
-    /// layouts.
-    pub largest: SpreadSource,
-}
-
-/// A level at which values scatter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum SpreadSource {
-    /// Windows and rounds. Four times the rounds halve the width of the interval.
-    Rounds,
-    /// Worker processes. Four times the workers halve the width of the interval.
-    Workers,
-    /// Layouts. More time does not narrow the interval: the overhead depends on the address of the code.
-    Layouts,
-}
-
-/// Why the overhead of a cell, or of a workload on a kernel, is not resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Limit {
-    /// The overhead lies within the noise: no difference is visible.
-    Floor,
-    /// The interval reaches into the floor. More time narrows the interval.
-    Interval,
-    /// Workers gather at several values, which differ by as much as the overhead. More time does not help.
-    Modes,
-    /// The layout range is as large as the overhead. More time does not help.
-    Layout,
-    /// The op traps to the hypervisor. Its time is the hypervisor's and says nothing about the mechanism.
-    Traps,
 }
 
 /// An overhead in three units.

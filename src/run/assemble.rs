@@ -63,6 +63,6 @@ impl Estimators {
 /// What estimates need of a plan.
 #[must_use]
 pub fn settings(plan: &Plan) -> Settings<'_> {
-    let Plan { matrix, seed, window_cycles, .. } = plan;
-    Settings { matrix, seed: *seed, window_cycles: *window_cycles, judgements: plan.judgements() }
+    let Plan { matrix, window_cycles, .. } = plan;
+    Settings { matrix, window_cycles: *window_cycles }
 }

@@ -99,3 +99,49 @@ fn winsorised(workers: usize) -> (f64, f64) {
         Some(index) => WINSORISED.get(index).copied().unwrap_or((0.5, workers as f64 / 2.0)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64Mcg;
+
+    use super::*;
+
+    #[test]
+    fn the_scatter_of_six_workers_ignores_one_that_was_disturbed() {
+        let near = WorkerMedian::from_values(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        let far = WorkerMedian::from_values(&[1.0, 2.0, 3.0, 4.0, 5.0, 1e9]).unwrap();
+        assert_eq!((near.value, near.variance), (3.5, far.variance));
+        // Clamped to 2 and 5 the sum of squares is 4 * 1.5^2 + 2 * 0.5^2.
+        assert!((near.variance - 9.5 / 5.0 / 0.449).abs() < 1e-12);
+        assert_eq!(near.degrees_of_freedom, 2.5);
+    }
+
+    #[test]
+    fn fewer_than_six_workers_all_count_and_one_has_no_scatter() {
+        let three = WorkerMedian::from_values(&[1.0, 2.0, 3.0]).unwrap();
+        assert_eq!((three.value, three.variance, three.degrees_of_freedom), (2.0, 1.0, 2.0));
+        for bad in [&[1.0][..], &[], &[1.0, f64::NAN], &[f64::MAX, f64::MIN]] {
+            assert_eq!(WorkerMedian::from_values(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_variance_and_the_error_of_the_median_are_right_for_normal_values() {
+        let mut rng = Pcg64Mcg::seed_from_u64(4);
+        for workers in [2, 3, 5, 6, 9, 12, 17, 24, 40] {
+            let (mut variances, mut medians) = (0.0, 0.0);
+            const TRIES: usize = 4000;
+            for _ in 0..TRIES {
+                let mut normal = || (0..12).map(|_| rng.random_range(-0.5..0.5)).sum::<f64>();
+                let values: Vec<f64> = (0..workers).map(|_| normal()).collect();
+                let found = WorkerMedian::from_values(&values).unwrap();
+                variances += found.variance / TRIES as f64;
+                medians += found.value.powi(2) / found.median_variance() / TRIES as f64;
+            }
+            // Beyond 24 workers the share of the variance is 0.5, at 40 it would be 0.534.
+            assert!((0.92..1.12).contains(&variances), "{workers} workers: variance {variances}");
+            assert!((0.92..1.08).contains(&medians), "{workers} workers: of the median {medians}");
+        }
+    }
+}

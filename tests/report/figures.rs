@@ -7,7 +7,7 @@ use pvbench::regime::Regime;
 use pvbench::report::over_ops::OverOps;
 use pvbench::report::plots::{Plot, all};
 use pvbench::report::read::check;
-use pvbench::report::schema::{Cell, Estimate, Limit};
+use pvbench::report::schema::{Cell, Limit};
 use pvbench::report::{Report, html, terminal};
 
 fn page(report: &Report) -> String {

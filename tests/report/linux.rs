@@ -6,8 +6,8 @@ use crate::support;
 use assert_cmd::Command;
 use pvbench::estimate::linux::predictions;
 use pvbench::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxWorkload};
-use pvbench::report::schema::Estimate;
 use pvbench::report::{Report, html, json_schema, plots, read, write};
+use pvbench::stats::Interval;
 
 fn kernel(name: &str) -> LinuxKernel {
     LinuxKernel {
