@@ -284,8 +284,8 @@ struct Verdict {
 
 impl Verdict {
     /// An overhead is resolved where its interval lies beyond the floor. With the allowance for chance this is so by
-    /// chance at most as often as [`MAX_ERROR`](crate::stats::resolve::MAX_ERROR). Kernels have neither layouts nor modes, because each block
-    /// draws new placements.
+    /// chance at most as often as [`MAX_ERROR`](crate::stats::resolve::MAX_ERROR). Kernels have neither layouts nor
+    /// modes, because each block draws new placements.
     fn of(overhead: &Estimate, noise: f64) -> Option<Self> {
         let obstacles = Obstacles { noise, ..Obstacles::default() };
         let floor = obstacles.floor(&overhead.measured(), CONFIDENCE)?;
