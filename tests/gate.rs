@@ -35,7 +35,7 @@ fn measured(cell: &mut Cell, cycles: f64, half: f64) {
     let layout = |offset| LayoutEstimate { offset, cycles: around(cycles, half), workers: 20 };
     cell.layouts = [0, 29, 64].map(layout).to_vec();
     cell.layout_range = Some(0.0);
-    cell.floor_cycles = Some(0.01);
+    (cell.noise_cycles, cell.floor_cycles) = (Some(0.01), Some(0.01));
     cell.modes = Vec::new();
     cell.instructions = Some(Instructions { per_op: 4.0, extra: 2.0 });
 }
@@ -235,10 +235,10 @@ fn modes_on_both_sides_of_the_bound_are_inconclusive() {
 fn an_excess_within_floor_or_layout_range_does_not_fail() {
     let mut case = GateInput::new();
     case.report.cells.retain(|cell| cell.op == "pte_val");
-    case.cell().floor_cycles = Some(0.3);
+    case.cell().noise_cycles = Some(0.3);
     assert_eq!(code(&case.gate(&table("2.8 cycles"))), 3);
     assert_eq!(code(&case.gate(&table("2.6 cycles"))), 1);
-    case.cell().floor_cycles = Some(0.01);
+    case.cell().noise_cycles = Some(0.01);
     for (layout, cycles) in case.cell().layouts.iter_mut().zip([1.0, 3.0, 4.5]) {
         layout.cycles = around(cycles, 0.02);
     }

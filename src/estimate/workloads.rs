@@ -13,7 +13,7 @@ use super::uncontended::{WorkerBlocks, reduce_uncontended};
 use crate::measure::samples::{HALVES, Parts, UnavailableTreatment, VariantCounts, WorkloadSamples};
 use crate::measure::variant::{MechanismState, Treatment, TreatmentId, Treatments, Variant};
 use crate::measure::workload_bench::INLINE;
-use crate::report::schema::{Cell, Estimate, UnitInstructions, WorkloadKernel, WorkloadResult};
+use crate::report::schema::{Cell, Estimate, Limit, UnitInstructions, WorkloadKernel, WorkloadResult};
 use crate::stats::block_mean::BlockMean;
 use crate::stats::location::{mad, median};
 use crate::stats::measured::Measured;
@@ -246,11 +246,8 @@ fn estimate_kernel(
         Treatment::Mechanism(MechanismState { mechanism, state }) => (Some(mechanism.clone()), *state, None),
         Treatment::Option(option) => (None, None, Some(option.clone())),
     };
-    // The limit is found in percent, the unit of the report: below zero a percentage is smaller than its logarithm.
-    let obstacles = Obstacles { noise: floor, ..Obstacles::default() };
-    let limit = overhead.and_then(|overhead| obstacles.limit(&overhead.measured(), CONFIDENCE));
-    let floor_percent = overhead.and_then(|overhead| obstacles.floor(&overhead.measured(), CONFIDENCE));
-    let cycles = overhead.zip(inline).map(|(percent, inline)| percent.scaled(inline.estimate / 100.0));
+    let verdict = overhead.as_ref().and_then(|overhead| Verdict::of(overhead, floor));
+    let cycles = overhead.zip(inline).map(|(overhead, inline)| overhead.scaled(inline.estimate / 100.0));
     let predicted = mechanism.as_deref().zip(inline).map(|(mechanism, inline)| {
         let cycles = context.costs.of_calls(calls, mechanism, state).map_err(|ops| describe_missing_cells(&ops))?;
         if calls.is_empty() { Err("no calls were counted".to_owned()) } else { Ok(cycles / inline.estimate * 100.0) }
@@ -269,11 +266,32 @@ fn estimate_kernel(
         instructions: None,
         instructions_absent: None,
         counters: None,
-        floor_percent,
-        resolved: overhead.is_some() && limit.is_none(),
-        limit,
+        floor_percent: verdict.as_ref().map(|verdict| verdict.floor),
+        resolved: verdict.as_ref().is_some_and(|verdict| verdict.limit.is_none()),
+        limit: verdict.and_then(|verdict| verdict.limit),
         predicted_percent: predicted.as_ref().and_then(|predicted| predicted.as_ref().ok().copied()),
         predicted_absent: predicted.and_then(Result::err),
+    }
+}
+
+/// Whether a kernel's overhead is resolved, all in percent.
+struct Verdict {
+    /// The floor of the kernel: that of its workload plus the allowance for chance.
+    floor: f64,
+    /// Why the overhead is not resolved.
+    limit: Option<Limit>,
+}
+
+impl Verdict {
+    /// An overhead is resolved where its interval lies beyond the floor. With the allowance for chance this is so by
+    /// chance at most as often as [`MAX_ERROR`](crate::stats::resolve::MAX_ERROR). Kernels have neither layouts nor
+    /// modes, because each block draws new placements.
+    fn of(overhead: &Estimate, noise: f64) -> Option<Self> {
+        let obstacles = Obstacles { noise, ..Obstacles::default() };
+        let floor = obstacles.floor(&overhead.measured(), CONFIDENCE)?;
+        let is_resolved = overhead.low > floor || overhead.high < -floor;
+        let limit = if overhead.estimate.abs() <= noise { Limit::Floor } else { Limit::Interval };
+        Some(Verdict { floor, limit: (!is_resolved).then_some(limit) })
     }
 }
 

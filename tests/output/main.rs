@@ -49,6 +49,7 @@ fn measured(cell: &mut Cell, cycles: f64, half: f64) {
     let layout = |offset| LayoutEstimate { offset, cycles: around(cycles, half), workers: 20 };
     cell.layouts = [0, 29, 64].map(layout).to_vec();
     (cell.layout_range, cell.floor_cycles, cell.modes) = (Some(0.0), Some(0.01), Vec::new());
+    cell.noise_cycles = Some(0.01);
 }
 
 /// A folder with a report of this machine: every op in throughput, `table` at `cycles` above `inline`.

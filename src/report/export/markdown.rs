@@ -65,7 +65,7 @@ fn write_workloads(report: &Report, text: &mut String) {
                 o.estimate,
                 o.low,
                 o.high,
-                workload.floor_percent
+                kernel.floor_percent.unwrap_or(workload.floor_percent)
             )),
             None => {
                 let absent = escaped(&subject::plain(kernel.absent.as_deref().unwrap_or_default()));
