@@ -34,9 +34,11 @@ fn replay() {
     names.dedup();
     let metas: Vec<OpMeta> = names.into_iter().map(|name| OpMeta { name: name.leak(), ..PteVal::META }).collect();
     let settings = pvbench::run::assemble::settings(&plan);
+    let cpu = || -> f64 { let t = std::fs::read_to_string("/proc/self/stat").unwrap(); let f: Vec<&str> = t.rsplit(')').next().unwrap().split_whitespace().collect(); f[11].parse::<f64>().unwrap() / 100.0 };
+    let before = cpu();
     let began = std::time::Instant::now();
     let found = estimator.finish(&settings, &metas, rate);
-    eprintln!("finish {:?}", began.elapsed());
+    eprintln!("finish {:?} cpu {}", began.elapsed(), cpu() - before);
     let began = std::time::Instant::now();
     let undecided = estimator.undecided(&settings);
     eprintln!("undecided {:?}: {}", began.elapsed(), undecided.len());
