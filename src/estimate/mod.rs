@@ -1,4 +1,4 @@
-//! From samples to cells. The rounds of a worker are reduced to their median; a cell's estimate is the median over
+//! From samples to cells. The blocks of a worker are reduced to their median; a cell's estimate is the median over
 //! workers at each layout, and the median of these over layouts. [`crate::stats`] has the estimators.
 
 mod adaptive;
@@ -33,10 +33,10 @@ pub use self::allocation::Allocation;
 pub use self::cell::CONFIDENCE;
 pub use self::workloads::WorkEstimator;
 
-/// Least share of the core throughput of an uncontended round: the round's adds per cycle over those of the best
-/// twentieth of the rounds.
+/// Least share of the core throughput of an uncontended block: the block's adds per cycle over those of the best
+/// twentieth of the blocks.
 const MIN_CORE_SHARE: f64 = 0.97;
-/// Least number of uncontended rounds of a worker that counts.
+/// Least number of uncontended blocks of a worker that counts.
 const MIN_UNCONTENDED_ROUNDS: usize = 1;
 /// Workers that an interval of 95% needs.
 pub const MIN_WORKERS: usize = 6;
@@ -82,15 +82,15 @@ pub struct Estimates {
     pub floor: Option<Floor>,
     /// The A/A floor of each regime.
     pub floors: Vec<RegimeFloor>,
-    /// Ticks per core cycle: the median and the central 90% of the rounds.
+    /// Ticks per core cycle: the median and the central 90% of the blocks.
     pub ticks_per_cycle: Option<CentralRange>,
-    /// Independent adds per core cycle: the median and the central 90% of the rounds.
+    /// Independent adds per core cycle: the median and the central 90% of the blocks.
     pub adds_per_cycle: Option<CentralRange>,
-    /// Share of contended rounds, 0 to 1.
+    /// Share of contended blocks, 0 to 1.
     pub contended_share: f64,
-    /// Number of rounds.
+    /// Number of blocks.
     pub rounds: usize,
-    /// Rounds dropped by workers, because the frequency changed within them or the core was contended.
+    /// Blocks dropped by workers, because the frequency changed within them or the core was contended.
     pub dropped_rounds: usize,
     /// Values left out because the two windows of their replicate pair disagreed.
     pub dropped_values: usize,
@@ -129,8 +129,8 @@ impl Estimator {
         self.samples.entry(comparison.clone()).or_default().push((worker, samples));
     }
 
-    /// The least independent adds per core cycle of an uncontended round; with fewer, another hyperthread had part of
-    /// the core. It is 97% of the 95% quantile over all rounds, and 0 without rounds.
+    /// The least independent adds per core cycle of an uncontended block; with fewer, another hyperthread had part of
+    /// the core. It is 97% of the 95% quantile over all blocks, and 0 without blocks.
     #[must_use]
     pub fn min_adds_per_cycle(&self) -> f64 {
         min_adds_per_cycle(&self.adds_per_cycle())
@@ -148,7 +148,7 @@ impl Estimator {
         self.all_samples().flat_map(|samples| &samples.table.blocks)
     }
 
-    /// Reduces the rounds of every worker and comparison to one estimate. Contended rounds are left out where enough
+    /// Reduces the blocks of every worker and comparison to one estimate. Contended blocks are left out where enough
     /// workers have uncontended ones. The choice depends on core throughput alone, not on the measured times.
     fn reduce(&self, window_cycles: u64) -> ByKey {
         let from = self.min_adds_per_cycle();
@@ -280,13 +280,13 @@ fn comparison_key(comparison: &Comparison) -> Key {
     (comparison.op.clone(), comparison.body, comparison.regime)
 }
 
-/// The least adds per cycle of an uncontended round, from those of all rounds.
+/// The least adds per cycle of an uncontended block, from those of all blocks.
 fn min_adds_per_cycle(adds_per_cycle: &[f64]) -> f64 {
     quantile(adds_per_cycle, 0.95).map_or(0.0, |best| best * MIN_CORE_SHARE)
 }
 
-/// The workers' estimates at one layout, over their uncontended rounds where enough workers have some, otherwise over
-/// all rounds.
+/// The workers' estimates at one layout, over their uncontended blocks where enough workers have some, otherwise over
+/// all blocks.
 fn reduce_uncontended_or_all(
     samples: &[(usize, LoopSamples)],
     from: f64,
