@@ -2,7 +2,7 @@
 //!
 //! Linux's paravirt_ops raised the question in 2009 ("1% on native"). Retpolines, static calls, LSM hooks, HALs and
 //! plug-in tables raise it again. pvbench has the machine operations of Linux's `pv_ops` and the mechanisms that reach
-//! them. It measures every pair and states how far each number can be trusted. It does the same for a table of your own:
+//! them. It measures every pair and states how far each number can be trusted. A table of your own is measured alike:
 //!
 //! ```
 //! use pvbench::prelude::*;

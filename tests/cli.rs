@@ -92,7 +92,7 @@ fn a_written_report_validates_against_the_published_schema_and_a_broken_one_does
     let folder = tempfile::tempdir().unwrap();
     small_run(folder.path()).assert().code(0);
     let schema: Value =
-        serde_json::from_str(&std::fs::read_to_string("reports/schema/report-1.json").unwrap()).unwrap();
+        serde_json::from_str(&std::fs::read_to_string("reports/schema/report-2.json").unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let text = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     let mut value: Value = serde_json::from_str(&text).unwrap();
@@ -333,7 +333,7 @@ fn a_report_is_rendered_again_and_a_malformed_one_is_refused_with_the_position()
     };
     refused("truncated.json", &text.as_bytes()[..text.len() / 2], ".json:");
     refused("empty.json", b"", ":1:0");
-    refused("version.json", text.replace("pvbench.report/1", "pvbench.report/9").as_bytes(), "pvbench.report/9");
+    refused("version.json", text.replace("pvbench.report/2", "pvbench.report/9").as_bytes(), "pvbench.report/9");
     refused("nan.json", text.replacen("\"estimate\":", "\"estimate\":NaN,\"x\":", 1).as_bytes(), ".json:");
     refused("huge.json", text.replacen("\"estimate\":", "\"estimate\":1e999,\"x\":", 1).as_bytes(), ".json:");
     refused("unknown.json", text.replacen("\"seed\"", "\"sede\"", 1).as_bytes(), "sede");

@@ -20,7 +20,8 @@ struct GateInput {
 }
 
 fn around(estimate: f64, half: f64) -> Estimate {
-    Estimate { estimate, low: estimate - half, high: estimate + half }
+    let standard_error = half / 2.093_024_1;
+    Estimate { estimate, standard_error, degrees_of_freedom: 19.0, low: estimate - half, high: estimate + half }
 }
 
 fn measured(cell: &mut Cell, cycles: f64, half: f64) {
@@ -415,11 +416,11 @@ fn a_report_of_another_machine_does_not_fail_the_gate_on_cycles() {
 fn a_baseline_of_another_schema_ends_with_2() {
     let case = GateInput::new();
     let old = case.write("old.json");
-    let text = std::fs::read_to_string(&old).unwrap().replace("pvbench.report/1", "pvbench.report/0");
+    let text = std::fs::read_to_string(&old).unwrap().replace("pvbench.report/2", "pvbench.report/1");
     std::fs::write(&old, text).unwrap();
     let output = case.gate_with(&table("4 cycles"), &["--baseline", old.to_str().unwrap()]);
     assert_eq!(code(&output), 2);
-    assert!(said(&output).contains("pvbench.report/0"), "{}", said(&output));
+    assert!(said(&output).contains("pvbench.report/1"), "{}", said(&output));
 }
 
 #[test]
@@ -488,7 +489,7 @@ fn files_are_written_in_addition_to_the_table_and_folders_that_cannot_be_made_en
     assert_eq!(code(&output), 0);
     assert!(said(&output).contains("kept: 2 pass"), "{}", said(&output));
     let value: Value = serde_json::from_slice(&std::fs::read(deep).unwrap()).unwrap();
-    assert_eq!(value["schema"], "pvbench.gate/1");
+    assert_eq!(value["schema"], "pvbench.gate/2");
     assert_eq!(value["counts"]["pass"], serde_json::json!([2, 0]));
     let output = case.gate_with(&table("4 cycles"), &["--json", "/dev/null/verdict.json"]);
     assert_eq!(code(&output), 2, "{}", said(&output));

@@ -59,7 +59,7 @@ fn dropped(report: &Report) -> usize {
 
 /// Median of the independent adds per cycle over a run.
 fn median_throughput(report: &Report) -> f64 {
-    report.calibration.as_ref().unwrap().adds_per_cycle.unwrap().estimate
+    report.calibration.as_ref().unwrap().adds_per_cycle.unwrap().median
 }
 
 /// Makes an uncontended run and a disturbed one, until both had the same core throughput. `check` examines every

@@ -321,7 +321,7 @@ fn collect_unsettled(judged: &Judged) -> HashSet<String> {
 /// later run keep their first verdict: they were measured again only because they share a comparison.
 fn replace_verdicts(judged: &mut Judged, later: Judged, again: &HashSet<String>) {
     let key = |verdict: &Verdict| (verdict.rule.line, verdict.subject.clone(), verdict.quantity);
-    let Judged { verdicts, trouble, .. } = later;
+    let Judged { verdicts, faults, .. } = later;
     let repeated = verdicts.into_iter().filter(|verdict| again.contains(&verdict.subject));
     let mut later: HashMap<_, Verdict> = repeated.map(|verdict| (key(&verdict), verdict)).collect();
     for verdict in judged.verdicts.iter_mut().filter(|verdict| verdict.quantity.is_time()) {
@@ -331,9 +331,9 @@ fn replace_verdicts(judged: &mut Judged, later: Judged, again: &HashSet<String>)
             *verdict = new;
         }
     }
-    for trouble in trouble {
-        if !judged.trouble.contains(&trouble) {
-            judged.trouble.push(trouble);
+    for fault in faults {
+        if !judged.faults.contains(&fault) {
+            judged.faults.push(fault);
         }
     }
 }

@@ -117,7 +117,7 @@ fn print_costs(
     time_ns: Option<f64>,
 ) -> Result<(), super::error::CliError> {
     let costs = Costs::of(&report.cells);
-    let ghz = report.calibration.as_ref().map(|calibration| calibration.core_ghz.estimate);
+    let ghz = report.calibration.as_ref().map(|calibration| calibration.core_ghz.median);
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["mechanism", "cycles", "us", "percent"]);
     let mut missing = BTreeMap::new();

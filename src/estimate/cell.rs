@@ -1,43 +1,42 @@
 //! One cell: its estimate at each layout and over all layouts, its modes, its spread, and whether it is resolved.
 
-use super::reduce::{VariantEffect, WorkerEstimate};
+use super::medians::{ComparisonMedians, Medians, VariantMedians};
+use super::reduce::WorkerEstimate;
 use crate::measure::variant::Variant;
 use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::schema::{Bounds, Cell, Estimate, LayoutEstimate, Limit, ModeShare, Overhead, Spread, SpreadSource};
-use crate::stats::Interval;
-use crate::stats::bootstrap::{Bootstrap, Draws};
-use crate::stats::location::median;
+use crate::report::schema::{Cell, Estimate, LayoutEstimate, ModeShare, Overhead};
+use crate::stats::layout_median::Layout;
+use crate::stats::measured::Measured;
 use crate::stats::modes::modes;
-use crate::stats::resolve::{Deciders, Obstacle};
-use crate::stats::spread::{self, Sample, Source, mode_candidates, worker_deviations};
-use crate::stats::student::Student;
+use crate::stats::resolve::Obstacles;
+use crate::stats::spread::{Sample, mode_candidates, spread};
 
 /// Confidence of the intervals in a report.
 pub const CONFIDENCE: f64 = 0.95;
-/// Least number of bootstrap resamples of an interval.
-const RESAMPLES: usize = 1000;
 /// Least distance between two modes, as a share of the op's cycles with the mechanism. Closer values are one mode.
 const MIN_MODE_DISTANCE: f64 = 0.01;
 
-/// The floor that a cell's overhead must exceed.
-pub(super) struct CellFloor {
-    /// The floor of the cell's regime, in cycles per cycle of the op.
-    pub per_cycle: f64,
-    /// The largest A/A difference of the cell's own comparison, in cycles.
-    pub largest_aa: f64,
+/// The noise of a comparison, which a cell's overhead must exceed.
+pub(super) struct Noise {
+    /// The floor of the comparison's regime, in cycles per cycle of the op.
+    per_cycle: f64,
+    /// The largest A/A difference of the comparison, in cycles.
+    largest_aa: f64,
 }
 
-/// A comparison at all its layouts: the offset, and the estimates of the workers there.
-pub(super) type Layouts<'a> = [(u32, &'a [WorkerEstimate])];
+impl Noise {
+    /// The noise of a comparison in a regime with this floor, in cycles per cycle of the op.
+    pub fn new(per_cycle: f64, comparison: &ComparisonMedians) -> Self {
+        Noise { per_cycle, largest_aa: comparison.largest_aa() }
+    }
 
-/// The samples of a variant, in cycles, at every layout that has any.
-pub(super) fn variant_samples(layouts: &Layouts, variant: Variant) -> Vec<(u32, Vec<Sample>)> {
-    let layout_samples = |(offset, workers): &(u32, &[WorkerEstimate])| {
-        (*offset, workers.iter().filter_map(|worker| sample(worker, variant)).collect::<Vec<_>>())
-    };
-    layouts.iter().map(layout_samples).filter(|(_, samples)| !samples.is_empty()).collect()
+    /// The noise in cycles of an op that takes `op_cycles` with the mechanism: the largest A/A difference of its
+    /// comparison, or the floor of its regime times its cycles if that is greater.
+    pub fn in_cycles(&self, op_cycles: f64) -> f64 {
+        self.largest_aa.max(self.per_cycle * op_cycles)
+    }
 }
 
 fn sample(reduced: &WorkerEstimate, variant: Variant) -> Option<Sample> {
@@ -48,20 +47,6 @@ fn sample(reduced: &WorkerEstimate, variant: Variant) -> Option<Sample> {
         half_difference: effect.half_difference,
         successive_difference: effect.successive_difference,
     })
-}
-
-/// The median over layouts of the medians over workers.
-pub(super) fn median_of_medians(layouts: &[(u32, Vec<Sample>)]) -> Option<f64> {
-    let layout_median =
-        |(_, samples): &(u32, Vec<Sample>)| median(&samples.iter().map(|s| s.value).collect::<Vec<_>>());
-    median(&layouts.iter().filter_map(layout_median).collect::<Vec<_>>())
-}
-
-/// The larger of a comparison's two A/A differences, in cycles. A slow op can have more noise than the floor of its
-/// regime says.
-pub(super) fn largest_aa(layouts: &Layouts) -> f64 {
-    let aa_difference = |variant| median_of_medians(&variant_samples(layouts, variant)).map_or(0.0, f64::abs);
-    Variant::OF_LOOPS.map(aa_difference).into_iter().fold(0.0, f64::max)
 }
 
 /// A cell without a result.
@@ -87,7 +72,7 @@ pub(super) fn empty_cell(meta: &OpMeta, body: BodyKind, regime: Regime, mechanis
         instructions_absent: None,
         counters: None,
         floor_cycles: None,
-        deciding_cycles: None,
+        noise_cycles: None,
         resolved: false,
         limit: None,
     }
@@ -95,133 +80,104 @@ pub(super) fn empty_cell(meta: &OpMeta, body: BodyKind, regime: Regime, mechanis
 
 /// What the estimates of all cells in a run share.
 pub(super) struct EstimateContext<'a> {
-    /// The bootstrap resamples.
-    pub draws: &'a Draws,
-    /// Deciding intervals, at the confidence at which all cells of the run hold together.
-    pub deciding: &'a Student,
+    /// The medians of all comparisons.
+    pub medians: &'a Medians<'a>,
     /// Nanoseconds per core cycle.
     pub ns_per_cycle: f64,
 }
 
-/// Fills a cell from the workers' estimates of its variant.
+/// Fills a cell from the medians of its variant.
 pub(super) fn fill_cell(
     cell: &mut Cell,
-    layouts: &Layouts,
+    comparison: Option<&ComparisonMedians>,
     variant: Variant,
-    cell_floor: Option<&CellFloor>,
+    noise: Option<&Noise>,
     context: &EstimateContext,
 ) {
-    let mut cycles = Vec::new();
-    let mut log_ratios = Vec::new();
-    let mut native = Vec::new();
-    let mut coarsest: f64 = 0.0;
-    for (offset, workers) in layouts {
-        let effects: Vec<&VariantEffect> = workers.iter().filter_map(|worker| worker.effects.get(&variant)).collect();
-        let values: Vec<f64> = effects.iter().map(|e| e.cycles).collect();
-        let resolution = workers.iter().map(|w| w.resolution_cycles).fold(0.0, f64::max);
-        let here = Bootstrap {
-            confidence: CONFIDENCE,
-            resamples: RESAMPLES,
-            resolution: resolution / (workers.len().max(1) as f64).sqrt(),
+    let medians = comparison.and_then(|comparison| Some((comparison, comparison.variants.get(&variant)?)));
+    let filled = medians.and_then(|(comparison, medians)| {
+        let (cycles_scatter, log_scatter) = context.medians.scatter(comparison, medians);
+        let cycles = medians.cycles.measure(&cycles_scatter);
+        let log_ratio = medians.log_ratio.measure(&log_scatter).whole;
+        let estimate = |measured: &Measured| Estimate::from_measured(measured, CONFIDENCE);
+        let overhead = Overhead {
+            cycles: estimate(&cycles.whole)?,
+            ns: estimate(&cycles.whole.scaled(context.ns_per_cycle))?,
+            ratio: Estimate::ratio_from_log(&log_ratio, CONFIDENCE)?,
         };
-        let Some(interval) = context.draws.workers(&here, &values) else { continue };
-        coarsest = coarsest.max(here.resolution);
-        // Values that differ by less than the floor, or by less than a hundredth of the op's cycles, are one mode.
-        let op_cycles = (workers.first().map_or(0.0, |w| w.inline_cycles) + interval.estimate.abs()).max(1.0);
-        let min_distance =
-            cell_floor.map_or(0.0, |floor| floor.per_cycle * op_cycles).max(MIN_MODE_DISTANCE * op_cycles);
-        let own: Vec<Sample> = workers.iter().filter_map(|worker| sample(worker, variant)).collect();
-        let candidates = mode_candidates(&own, interval.estimate, min_distance);
-        let found = modes(&candidates, resolution.max(min_distance));
-        if found.len() > 1 {
-            cell.modes.extend(found.iter().map(|m| ModeShare { offset: *offset, cycles: m.value, share: m.share }));
-        }
-        cell.layouts.push(LayoutEstimate { offset: *offset, cycles: estimate(&interval), workers: values.len() });
-        cycles.push(values);
-        log_ratios.push(effects.iter().map(|e| e.log_ratio).collect::<Vec<_>>());
-        native.extend(workers.iter().map(|w| w.inline_cycles));
-    }
-    let over = Bootstrap { confidence: CONFIDENCE, resamples: RESAMPLES, resolution: coarsest };
-    let native_cycles = median(&native);
-    let relative = native_cycles.map_or(0.0, |n| coarsest / n);
-    let (Some(total), Some(ratio)) = (
-        context.draws.layouts(&over, &cycles),
-        context.draws.layouts(&Bootstrap { resolution: relative, ..over }, &log_ratios),
-    ) else {
+        let layouts = medians.cycles.layouts.iter().zip(&cycles.layouts).map(|(layout, measured)| {
+            let (offset, _) = comparison.layouts.get(layout.index)?;
+            Some(LayoutEstimate { offset: *offset, cycles: estimate(measured)?, workers: layout.median.workers })
+        });
+        let layouts: Vec<LayoutEstimate> = layouts.collect::<Option<_>>()?;
+        Some((comparison, medians, overhead, layouts))
+    });
+    let Some((comparison, medians, overhead, layouts)) = filled else {
         cell.absent = Some("fewer than two workers finished this comparison; run longer".to_owned());
         return;
     };
-    cell.native_cycles = native_cycles;
-    cell.layout_range = layout_range(&cell.layouts);
-    let samples: Vec<Vec<Sample>> = variant_samples(layouts, variant).into_iter().map(|(_, samples)| samples).collect();
-    let spread = spread::spread(&samples);
-    cell.spread = spread.map(report_spread);
-    if let Some(cell_floor) = cell_floor {
-        let floor = cell_floor.in_cycles(native_cycles.unwrap_or(0.0) + total.estimate.abs());
-        let interval = context.deciding.around(total.estimate, &worker_deviations(&samples));
-        // Only the values that the report shows, so that a reader can check the verdict.
-        let (layouts, modes): (Vec<f64>, Vec<f64>) = (
-            cell.layouts.iter().map(|layout| layout.cycles.estimate).collect(),
-            cell.modes.iter().map(|mode| mode.cycles).collect(),
-        );
-        cell.floor_cycles = Some(floor);
-        cell.deciding_cycles = interval.map(|Interval { low, high, .. }| Bounds { low, high });
-        cell.limit = find_limit(&Deciders {
-            estimate: total.estimate,
-            interval,
-            layouts: &layouts,
-            layouts_dominate: spread.is_some_and(|found| found.largest == Source::Layouts),
-            modes: &modes,
-            floor,
-        });
+    cell.layout_range = layout_range(&layouts);
+    cell.layouts = layouts;
+    cell.native_cycles = Some(comparison.inline_cycles);
+    cell.modes = find_modes(comparison, medians, variant, noise);
+    let samples = |(_, workers): &(u32, Vec<WorkerEstimate>)| -> Vec<Sample> {
+        workers.iter().filter_map(|worker| sample(worker, variant)).collect()
+    };
+    let samples: Vec<Vec<Sample>> = comparison.layouts.iter().map(samples).collect();
+    cell.spread = spread(&samples.into_iter().filter(|samples| !samples.is_empty()).collect::<Vec<_>>());
+    if let Some(noise) = noise {
+        let obstacles = Obstacles {
+            noise: noise.in_cycles(comparison.scale(medians)),
+            layout_range: cell.layout_range.unwrap_or(0.0),
+            mode_range: mode_range(&cell.modes),
+        };
+        let measured = overhead.cycles.measured();
+        cell.noise_cycles = Some(obstacles.noise);
+        cell.floor_cycles = obstacles.floor(&measured, CONFIDENCE);
+        cell.limit = obstacles.limit(&measured, CONFIDENCE);
         cell.resolved = cell.limit.is_none();
     }
-    cell.overhead = Some(Overhead {
-        cycles: estimate(&total),
-        ns: estimate(&total.map(|c| c * context.ns_per_cycle)),
-        ratio: estimate(&ratio.map(f64::exp)),
-    });
+    cell.overhead = Some(overhead);
 }
 
-impl CellFloor {
-    /// The floor in cycles of an op that takes `op_cycles` with the mechanism: the largest A/A difference of its
-    /// comparison, or the floor of its regime times its cycles if that is greater.
-    pub fn in_cycles(&self, op_cycles: f64) -> f64 {
-        self.largest_aa.max(self.per_cycle * op_cycles.max(1.0))
-    }
+/// The values that workers gather at, at every layout at which they disagree. Values that differ by less than the
+/// noise, or by less than a hundredth of the op's cycles, are one mode.
+pub(super) fn find_modes(
+    comparison: &ComparisonMedians,
+    medians: &VariantMedians,
+    variant: Variant,
+    noise: Option<&Noise>,
+) -> Vec<ModeShare> {
+    let at_layout = |layout: &Layout| {
+        let Some((offset, workers)) = comparison.layouts.get(layout.index) else { return Vec::new() };
+        let value = layout.median.value;
+        let op_cycles = (comparison.inline_cycles + value.abs()).max(1.0);
+        let noise = noise.map_or(0.0, |noise| noise.per_cycle * op_cycles);
+        let min_distance = noise.max(MIN_MODE_DISTANCE * op_cycles);
+        let clock_step = workers.iter().map(|worker| worker.resolution_cycles).fold(0.0, f64::max);
+        let own: Vec<Sample> = workers.iter().filter_map(|worker| sample(worker, variant)).collect();
+        let found = modes(&mode_candidates(&own, value, min_distance), clock_step.max(min_distance));
+        if found.len() < 2 {
+            return Vec::new();
+        }
+        found.iter().map(|mode| ModeShare { offset: *offset, cycles: mode.value, share: mode.share }).collect()
+    };
+    medians.cycles.layouts.iter().flat_map(at_layout).collect()
 }
 
-/// The reason why an overhead is not resolved; `None` for a resolved one.
-pub(super) fn find_limit(deciders: &Deciders) -> Option<Limit> {
-    deciders.obstacle().map(|obstacle| match obstacle {
-        Obstacle::Floor => Limit::Floor,
-        Obstacle::Interval => Limit::Interval,
-        Obstacle::Modes => Limit::Modes,
-        Obstacle::Layouts => Limit::Layout,
-    })
+/// Largest minus smallest mode at the layout where they differ most; 0 without modes.
+pub(super) fn mode_range(modes: &[ModeShare]) -> f64 {
+    let at_layout = |modes: &[ModeShare]| value_range(modes.iter().map(|mode| mode.cycles));
+    modes.chunk_by(|one, other| one.offset == other.offset).map(at_layout).fold(0.0, f64::max)
 }
 
 /// Largest minus smallest estimate over the layouts; `None` with fewer than two.
 fn layout_range(layouts: &[LayoutEstimate]) -> Option<f64> {
-    let extreme =
-        |pick: fn(f64, f64) -> f64, start| layouts.iter().map(|layout| layout.cycles.estimate).fold(start, pick);
-    (layouts.len() > 1).then(|| extreme(f64::max, f64::NEG_INFINITY) - extreme(f64::min, f64::INFINITY))
+    (layouts.len() > 1).then(|| value_range(layouts.iter().map(|layout| layout.cycles.estimate)))
 }
 
-fn report_spread(found: spread::Spread) -> Spread {
-    Spread {
-        within_round: found.within_round,
-        between_rounds: found.between_rounds,
-        between_workers: found.between_workers,
-        between_layouts: found.between_layouts,
-        largest: match found.largest {
-            Source::Rounds => SpreadSource::Rounds,
-            Source::Workers => SpreadSource::Workers,
-            Source::Layouts => SpreadSource::Layouts,
-        },
-    }
-}
-
-fn estimate(interval: &Interval) -> Estimate {
-    Estimate { estimate: interval.estimate, low: interval.low, high: interval.high }
+/// Largest minus smallest value; 0 without values.
+pub(super) fn value_range(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let least = values.clone().fold(f64::INFINITY, f64::min);
+    (values.fold(f64::NEG_INFINITY, f64::max) - least).max(0.0)
 }

@@ -1,7 +1,6 @@
 //! The floors of a run, from its A/A comparisons: over all regimes, and in each.
 
-use super::ByKey;
-use super::reduce::{VariantEffect, WorkerEstimate};
+use super::medians::{ComparisonMedians, Medians};
 use crate::measure::variant::Variant;
 use crate::regime::Regime;
 use crate::report::schema::{Floor, RegimeFloor};
@@ -30,9 +29,8 @@ struct AaDifference {
 impl Floors {
     /// The floors from all comparisons. Noise grows with the time of an op, so each A/A difference is divided by the
     /// op's cycles, at least one. Otherwise a few slow ops would determine the floor of all fast ones.
-    pub fn from_workers(reduced: &ByKey) -> Self {
-        let differences: Vec<AaDifference> =
-            reduced.iter().filter_map(|((.., regime), layouts)| aa_difference(*regime, layouts)).collect();
+    pub fn from_medians(medians: &Medians) -> Self {
+        let differences: Vec<AaDifference> = medians.comparisons.values().filter_map(aa_difference).collect();
         let Some((run, regimes)) = run_and_regime_floors(&differences) else {
             return Floors { run: None, regimes: Vec::new() };
         };
@@ -48,18 +46,15 @@ impl Floors {
 }
 
 /// The A/A differences of one comparison: medians over layouts of medians over workers, as for cells.
-fn aa_difference(regime: Regime, layouts: &[(u32, Vec<WorkerEstimate>)]) -> Option<AaDifference> {
-    let difference = |variant: Variant, part: fn(&WorkerEstimate, &VariantEffect) -> f64| {
-        let layout_median = |(_, workers): &(u32, Vec<WorkerEstimate>)| {
-            let effects = workers.iter().filter_map(|w| Some((w, w.effects.get(&variant)?)));
-            median(&effects.map(|(w, effect)| part(w, effect)).collect::<Vec<_>>())
-        };
-        median(&layouts.iter().filter_map(layout_median).collect::<Vec<_>>())
-    };
-    let scaled = |w: &WorkerEstimate, effect: &VariantEffect| effect.cycles / w.inline_cycles.max(1.0);
-    let (same, copied) = (difference(Variant::Repeat, scaled), difference(Variant::Copy(1), scaled)?);
-    let log_ratio = difference(Variant::Copy(1), |_, effect| effect.log_ratio)?;
-    Some(AaDifference { regime, same, copied, log_ratio })
+fn aa_difference(comparison: &ComparisonMedians) -> Option<AaDifference> {
+    let scale = comparison.inline_cycles.max(1.0);
+    let (same, copied) = (comparison.variants.get(&Variant::Repeat), comparison.variants.get(&Variant::Copy(1))?);
+    Some(AaDifference {
+        regime: comparison.regime,
+        same: same.map(|medians| medians.cycles.value / scale),
+        copied: copied.cycles.value / scale,
+        log_ratio: copied.log_ratio.value,
+    })
 }
 
 fn run_and_regime_floors(differences: &[AaDifference]) -> Option<(Floor, Vec<RegimeFloor>)> {
@@ -68,11 +63,11 @@ fn run_and_regime_floors(differences: &[AaDifference]) -> Option<(Floor, Vec<Reg
     let regimes = Regime::ALL.into_iter().filter_map(|regime| {
         let own: Vec<&AaDifference> = differences.iter().filter(|one| one.regime == regime).collect();
         let (part, same_loop_cycles, copied_loop_cycles) = floor_and_medians(&own)?;
-        let floor::Floor { cycles, ratio, groups } = floor::part_floor(part, whole);
-        Some(RegimeFloor { regime, cycles, ratio, groups, same_loop_cycles, copied_loop_cycles })
+        let floor::Floor { cycles, ratio, comparisons } = floor::part_floor(part, whole);
+        Some(RegimeFloor { regime, cycles, ratio, comparisons, same_loop_cycles, copied_loop_cycles })
     });
-    let floor::Floor { cycles, ratio, groups } = whole;
-    Some((Floor { cycles, ratio, groups, same_loop_cycles, copied_loop_cycles }, regimes.collect()))
+    let floor::Floor { cycles, ratio, comparisons } = whole;
+    Some((Floor { cycles, ratio, comparisons, same_loop_cycles, copied_loop_cycles }, regimes.collect()))
 }
 
 /// The floor of some comparisons, and their median absolute differences to the same loop and to its copy.

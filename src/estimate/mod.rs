@@ -6,6 +6,7 @@ mod allocation;
 mod cell;
 mod floors;
 pub mod linux;
+mod medians;
 pub mod predict;
 mod reduce;
 pub mod traps;
@@ -14,8 +15,9 @@ mod workloads;
 
 use std::collections::BTreeMap;
 
-use self::cell::{CellFloor, EstimateContext, empty_cell, fill_cell, largest_aa};
+use self::cell::{EstimateContext, Noise, empty_cell, fill_cell};
 use self::floors::Floors;
+use self::medians::Medians;
 use self::reduce::{PairTolerance, WorkerEstimate, reduce};
 use crate::measure::comparison::{Comparison, Matrix};
 use crate::measure::samples::{Block, LoopSamples, Unavailability};
@@ -23,11 +25,9 @@ use crate::measure::variant::{MechanismState, TreatmentId, Variant};
 use crate::op::{BodyKind, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
-use crate::report::schema::{Cell, Estimate, Floor, Instructions, RegimeFloor};
-use crate::stats::bootstrap::Draws;
+use crate::report::schema::{Cell, CentralRange, Floor, Instructions, RegimeFloor};
 use crate::stats::location::{median, quantile};
-use crate::stats::multiplicity::confidence_for;
-use crate::stats::student::Student;
+use crate::stats::resolve::MAX_ERROR;
 
 pub use self::allocation::Allocation;
 pub use self::cell::CONFIDENCE;
@@ -42,9 +42,6 @@ const MIN_UNCONTENDED_ROUNDS: usize = 1;
 pub const MIN_WORKERS: usize = 6;
 /// Least number of uncontended workers, enough for an interval of 95%. With fewer, contended workers are used as well.
 const MIN_UNCONTENDED_WORKERS: usize = MIN_WORKERS;
-
-/// Upper bound on the probability that a single cell is resolved by chance.
-const MAX_ERROR_PER_CELL: f64 = 0.001;
 
 /// A comparison at all its layouts: op, body and regime.
 type Key = (String, BodyKind, Regime);
@@ -73,12 +70,8 @@ pub struct Estimator {
 pub struct Settings<'a> {
     /// The cells.
     pub matrix: &'a Matrix,
-    /// Seed of the resamples.
-    pub seed: u64,
     /// Shortest length of a window, in core cycles.
     pub window_cycles: u64,
-    /// Number of times that a cell may be called resolved; all of them hold together.
-    pub judgements: usize,
 }
 
 /// The estimates from all samples of a run.
@@ -90,11 +83,11 @@ pub struct Estimates {
     /// The A/A floor of each regime.
     pub floors: Vec<RegimeFloor>,
     /// Ticks per core cycle: the median and the central 90% of the rounds.
-    pub ticks_per_cycle: Option<Estimate>,
+    pub ticks_per_cycle: Option<CentralRange>,
     /// Independent adds per core cycle: the median and the central 90% of the rounds.
-    pub adds_per_cycle: Option<Estimate>,
+    pub adds_per_cycle: Option<CentralRange>,
     /// Share of contended rounds, 0 to 1.
-    pub disturbed_share: f64,
+    pub contended_share: f64,
     /// Number of rounds.
     pub rounds: usize,
     /// Rounds dropped by workers, because the frequency changed within them or the core was contended.
@@ -196,18 +189,17 @@ impl Estimator {
     #[must_use]
     pub fn finish(&self, settings: &Settings, ops: &[OpMeta], ticks_per_second: f64) -> Estimates {
         let reduced = self.reduce(settings.window_cycles);
-        let floors = Floors::from_workers(&reduced);
+        let medians = Medians::from_workers(&reduced);
+        let floors = Floors::from_medians(&medians);
         let rates: Vec<f64> =
             self.blocks().map(Block::mean_ticks_per_cycle).filter(|rate| rate.is_finite() && *rate > 0.0).collect();
         let from = self.min_adds_per_cycle();
         let disturbed = self.blocks().filter(|block| block.adds_per_cycle() < from).count();
-        let family_confidence = family_confidence(settings.judgements);
         let context = EstimateContext {
-            draws: &Draws::new(settings.seed ^ 0x6573_7469_6d61_7465),
-            deciding: &self.student_intervals(family_confidence),
+            medians: &medians,
             ns_per_cycle: median(&rates).unwrap_or(f64::NAN) / ticks_per_second * 1e9,
         };
-        let estimate_op = |meta: &OpMeta| self.estimate_cells(meta, settings.matrix, &reduced, &floors, &context);
+        let estimate_op = |meta: &OpMeta| self.estimate_cells(meta, settings.matrix, &floors, &context);
         // Two threads, because thousands of cells take seconds.
         let (first, second) = ops.split_at(ops.len() / 2);
         let half = |metas: &[OpMeta]| metas.iter().flat_map(estimate_op).collect::<Vec<Cell>>();
@@ -228,28 +220,16 @@ impl Estimator {
             floors: floors.regimes,
             ticks_per_cycle: median_and_central_90(&rates),
             adds_per_cycle: median_and_central_90(&self.adds_per_cycle()),
-            disturbed_share: disturbed as f64 / self.blocks().count().max(1) as f64,
+            contended_share: disturbed as f64 / self.blocks().count().max(1) as f64,
             rounds: self.blocks().count(),
             dropped_rounds: self.all_samples().map(|samples| samples.dropped).sum(),
             dropped_values: self.count_rejected_pairs(settings.window_cycles),
-            error_per_cell: 1.0 - family_confidence,
+            error_per_cell: MAX_ERROR,
         }
     }
 
-    /// Student's intervals at a confidence, for up to the number of workers of this run.
-    fn student_intervals(&self, confidence: f64) -> Student {
-        Student::new(confidence, self.samples.values().flatten().map(|(worker, _)| worker + 1).max().unwrap_or(0))
-    }
-
     /// Estimates the cells of one op.
-    fn estimate_cells(
-        &self,
-        meta: &OpMeta,
-        matrix: &Matrix,
-        reduced: &ByKey,
-        floors: &Floors,
-        context: &EstimateContext,
-    ) -> Vec<Cell> {
+    fn estimate_cells(&self, meta: &OpMeta, matrix: &Matrix, floors: &Floors, context: &EstimateContext) -> Vec<Cell> {
         let mut keys: Vec<(BodyKind, Regime)> = {
             let planned = matrix.comparisons.iter().map(|planned| &planned.comparison);
             planned.filter(|it| it.op == meta.name).map(|it| (it.body, it.regime)).collect()
@@ -259,14 +239,9 @@ impl Estimator {
         let mut cells = Vec::new();
         for (body, regime) in keys {
             let key = (meta.name.to_owned(), body, regime);
-            let layouts: Vec<(u32, &[WorkerEstimate])> = reduced
-                .get(&key)
-                .into_iter()
-                .flatten()
-                .map(|(offset, workers)| (*offset, workers.as_slice()))
-                .collect();
-            let cell_floor =
-                floors.regime_floor(regime).map(|per_cycle| CellFloor { per_cycle, largest_aa: largest_aa(&layouts) });
+            let comparison = context.medians.comparisons.get(&key);
+            let noise =
+                floors.regime_floor(regime).zip(comparison).map(|(floor, comparison)| Noise::new(floor, comparison));
             let cell = |mechanism: &str, state: Option<State>, variant: Variant| {
                 let mut cell = empty_cell(meta, body, regime, mechanism, state);
                 // The A/A comparison with the repeat shows what `inline` itself executes.
@@ -277,7 +252,7 @@ impl Estimator {
                     None => {}
                 }
                 cell.counters = self.events.get(&key).and_then(|counts| counts.get(&counted)).cloned();
-                fill_cell(&mut cell, &layouts, variant, cell_floor.as_ref(), context);
+                fill_cell(&mut cell, comparison, variant, noise.as_ref(), context);
                 cell
             };
             // The A/A comparison with the copy has no cell of its own.
@@ -299,12 +274,6 @@ impl Estimator {
         }
         cells
     }
-}
-
-/// The confidence of a single cell's deciding interval. All cells of a run hold together at [`CONFIDENCE`] (Sidak), and
-/// the error of a single cell is at most [`MAX_ERROR_PER_CELL`] where they are few.
-fn family_confidence(judgements: usize) -> f64 {
-    confidence_for(judgements, 1.0 - CONFIDENCE).max(1.0 - MAX_ERROR_PER_CELL)
 }
 
 fn comparison_key(comparison: &Comparison) -> Key {
@@ -338,6 +307,6 @@ fn all_samples<'a>(layouts: &Layouts<'a>) -> impl Iterator<Item = &'a LoopSample
 }
 
 /// The median with the 5% and 95% quantiles.
-fn median_and_central_90(values: &[f64]) -> Option<Estimate> {
-    Some(Estimate { estimate: median(values)?, low: quantile(values, 0.05)?, high: quantile(values, 0.95)? })
+fn median_and_central_90(values: &[f64]) -> Option<CentralRange> {
+    Some(CentralRange { median: median(values)?, low: quantile(values, 0.05)?, high: quantile(values, 0.95)? })
 }

@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::bound::Unit;
 use super::change;
-use super::evidence::{ERROR, Evidence, Widening};
+use super::evidence::{self, ERROR, Evidence};
 use super::judge::{ReportIndex, list_faults};
 use super::left_out::{self, MeasuredIn, NotCompared};
 use super::verdict::Outcome;
 use crate::report::Report;
-use crate::report::schema::{Estimate, WorkloadResult};
+use crate::report::schema::WorkloadResult;
 use crate::report::subject::{self, kernels};
+use crate::stats::Interval;
 
 /// The change of a cell, or of a workload on a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub struct Change {
     /// The overhead in the second report.
     pub after: f64,
     /// The change; its interval is so wide that all changes hold together.
-    pub change: Estimate,
+    pub change: Interval,
     /// The floor: nothing below it is a change.
     pub floor: f64,
     /// The outcome: `fail` for a regression, `improved`, `inconclusive`, or `pass` if nothing changed.
@@ -48,7 +49,7 @@ pub struct ReportComparison {
     pub differences: Vec<String>,
     /// Faults of a whole report: it is incomplete, or has failures.
     #[serde(default)]
-    pub trouble: Vec<String>,
+    pub faults: Vec<String>,
     /// Everything that both reports measured.
     pub changed: Vec<Change>,
     /// Everything of either report that is not in `changed`, with the reason.
@@ -74,7 +75,7 @@ impl ReportComparison {
     pub fn conclusion(&self) -> Conclusion {
         if self.regressed() {
             Conclusion::Regressed
-        } else if self.compared() == 0 || !self.trouble.is_empty() || self.not_compared.iter().any(NotCompared::is_lost)
+        } else if self.compared() == 0 || !self.faults.is_empty() || self.not_compared.iter().any(NotCompared::is_lost)
         {
             Conclusion::Inconclusive
         } else {
@@ -103,16 +104,16 @@ impl ReportComparison {
 
     /// Names the two reports in the texts about their faults.
     pub fn name_reports(&mut self, reports: [(&str, &Report); 2]) {
-        self.trouble = reports.into_iter().flat_map(|(name, report)| list_faults(name, report)).collect();
+        self.faults = reports.into_iter().flat_map(|(name, report)| list_faults(name, report)).collect();
     }
 
     /// Adds the changes of workloads with `inline`. They are comparable only if the two runs were measured in turn.
     pub fn add_inline(&mut self, before: &Report, after: &Report) {
-        let mut wider = Widening::new(after.run.plan.confidence, self.changed.len() + after.workloads.len());
+        let confidence = evidence::confidence(self.changed.len() + after.workloads.len());
         let only_before = before.workloads.iter().filter(|workload| find_workload(after, &workload.name).is_none());
         for workload in after.workloads.iter().chain(only_before) {
             let ends = [find_workload(before, &workload.name), find_workload(after, &workload.name)];
-            match compare_inline(ends, &mut wider) {
+            match compare_inline(ends, confidence) {
                 Ok(changed) => self.changed.push(changed),
                 Err(reason) => {
                     let measured = ends.map(|end| end.is_some_and(|end| end.inline_cycles.is_some()));
@@ -140,16 +141,14 @@ impl ReportComparison {
 }
 
 /// Compares the time of a workload with `inline` before and after.
-fn compare_inline(ends: [Option<&WorkloadResult>; 2], wider: &mut Widening) -> Result<Change, String> {
+fn compare_inline(ends: [Option<&WorkloadResult>; 2], confidence: f64) -> Result<Change, String> {
     let [Some(earlier), Some(workload)] = ends else {
         return Err(left_out::describe_missing(ends[0].is_none(), "workload"));
     };
     let (Some(a), Some(b)) = (earlier.inline_cycles, workload.inline_cycles) else {
         return Err(left_out::describe_unmeasured_inline([earlier, workload]));
     };
-    let [new, old] =
-        [(b, workload.workers), (a, earlier.workers)].map(|(cycles, workers)| wider.widen(cycles, workers));
-    let change = change::subtract(new, old).ok_or(change::TOO_FEW_WORKERS)?;
+    let change = b.measured().minus(&a.measured()).interval(confidence).ok_or(change::NO_INTERVAL)?;
     let floor = workload.floor_percent.max(earlier.floor_percent) / 100.0 * a.estimate;
     let evidence = change::check_finite(Evidence { interval: change, floor, ..Evidence::counted(0.0) })?;
     let (outcome, reason) = decide(&evidence);
@@ -179,12 +178,12 @@ fn name_inline(workload: &WorkloadResult) -> String {
 #[must_use]
 pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> ReportComparison {
     let judgements = after.cells.len() + kernels(after).count();
-    let mut wider = Widening::new(after.run.plan.confidence, judgements.max(1));
+    let confidence = evidence::confidence(judgements);
     let (old, new) = (ReportIndex::new(before), ReportIndex::new(after));
     let mut comparison = ReportComparison {
         error: ERROR,
         differences,
-        trouble: Vec::new(),
+        faults: Vec::new(),
         changed: Vec::new(),
         not_compared: Vec::new(),
     };
@@ -197,7 +196,7 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
             comparison.not_compared.push(left_out::cell([earlier, Some(cell)], [before, after]));
             continue;
         };
-        let evidence = match change::compare_cells(cell, earlier, Unit::Cycles, &mut wider) {
+        let evidence = match change::compare_cells(cell, earlier, Unit::Cycles, confidence) {
             Ok(evidence) => evidence,
             Err(reason) => {
                 comparison.not_compared.push(NotCompared::in_both(subject::of_cell(cell), reason));
@@ -236,7 +235,7 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
             comparison.not_compared.push(left_out::kernel([earlier, Some((workload, kernel))], [before, after]));
             continue;
         };
-        let evidence = match change::compare_kernels([(workload, kernel), earlier], Unit::Percent, &mut wider) {
+        let evidence = match change::compare_kernels([(workload, kernel), earlier], Unit::Percent, confidence) {
             Ok(evidence) => evidence,
             Err(reason) => {
                 comparison.not_compared.push(NotCompared::in_both(subject::of_kernel(workload, kernel), reason));
@@ -270,7 +269,7 @@ const MIN_COUNT_DIFFERENCE: f64 = 0.01;
 
 /// Decides the outcome of a change without a bound: only floor, modes and layouts limit it.
 fn decide(evidence: &Evidence) -> (Outcome, Option<String>) {
-    let Estimate { low, high, .. } = evidence.interval;
+    let Interval { low, high, .. } = evidence.interval;
     if low <= 0.0 && high >= 0.0 {
         return (Outcome::Pass, None);
     }

@@ -1,67 +1,27 @@
 //! Evidence for a verdict, and the outcome that follows from it.
 
-use std::collections::BTreeMap;
-
 use super::verdict::Outcome;
-use crate::report::schema::Estimate;
+use crate::stats::Interval;
 use crate::stats::multiplicity::confidence_for;
-use crate::stats::student::t_quantile;
 
 /// Largest probability that chance alone makes any verdict of a gate fail, whatever the number of verdicts.
 pub const ERROR: f64 = 0.001;
 
-/// Widens intervals of a report so that all verdicts hold together.
+/// The confidence of a single interval at which all `judgements` hold together with probability 1 - [`ERROR`] (Sidak).
 ///
 /// An interval of a report is a 95% interval of one cell: of a thousand of them fifty miss, and a gate on them would
-/// raise false alarms. Therefore the distance of each end from the estimate is multiplied by a ratio of two quantiles
-/// of Student's t distribution. One is at the confidence at which all verdicts hold together with probability 1 -
-/// [`ERROR`] (Sidak), the other at the report's confidence; both have workers - 1 degrees of freedom. An asymmetric
-/// interval stays asymmetric. With few workers the tails of Student's t are long: intervals of twenty workers are half
-/// as wide as those of six.
-#[derive(Clone, Debug)]
-pub struct Widening {
-    from: f64,
-    to: f64,
-    by_workers: BTreeMap<usize, Option<f64>>,
-}
-
-impl Widening {
-    /// Widens intervals of confidence `from` (0 to 1) to those at which all `judgements` hold together.
-    #[must_use]
-    pub fn new(from: f64, judgements: usize) -> Self {
-        Widening { from, to: confidence_for(judgements, ERROR).max(from), by_workers: BTreeMap::new() }
-    }
-
-    /// Returns the confidence of a single widened interval.
-    #[must_use]
-    pub fn confidence(&self) -> f64 {
-        self.to
-    }
-
-    /// Widens an interval over a number of workers; `None` with fewer than two workers, or if the report's confidence
-    /// is not 0.5 to 1.
-    pub fn widen(&mut self, estimate: Estimate, workers: usize) -> Option<Estimate> {
-        let (from, to) = (self.from, self.to);
-        // A report is untrusted input.
-        if !(0.5..1.0).contains(&from) {
-            return None;
-        }
-        let factor = (*self.by_workers.entry(workers).or_insert_with(|| {
-            let freedom = workers.checked_sub(1).filter(|freedom| *freedom > 0)? as f64;
-            let at = |confidence: f64| t_quantile(f64::midpoint(1.0, confidence), freedom);
-            Some(at(to)? / at(from)?)
-        }))?;
-        let Estimate { estimate: middle, low, high } = estimate;
-        let moved = |end: f64| middle + (end - middle) * factor;
-        Some(Estimate { estimate: middle, low: moved(low), high: moved(high) })
-    }
+/// raise false alarms. With few workers the tails of Student's t are long, so intervals of twenty workers are half as
+/// wide as those of six.
+#[must_use]
+pub fn confidence(judgements: usize) -> f64 {
+    confidence_for(judgements, ERROR)
 }
 
 /// Everything that a verdict depends on, in the unit of its bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
-    /// The estimate with its widened interval.
-    pub interval: Estimate,
+    /// The estimate with its interval, at the confidence at which all verdicts hold together.
+    pub interval: Interval,
     /// The modes, if workers disagree.
     pub modes: Vec<f64>,
     /// The value at each layout.
@@ -76,26 +36,25 @@ impl Evidence {
     /// Makes evidence of an exact count.
     #[must_use]
     pub fn counted(value: f64) -> Self {
-        let interval = Estimate { estimate: value, low: value, high: value };
+        let interval = Interval { estimate: value, low: value, high: value };
         Evidence { interval, modes: Vec::new(), layouts: Vec::new(), layout_range: 0.0, floor: 0.0 }
     }
 
     /// Decides the outcome for a bound. With `both_ways` a value below the negative bound is an improvement.
     ///
     /// The outcome is a pass if the interval and every mode are at or below the bound. It is a failure if the interval,
-    /// every mode and every layout are above the bound, the estimate by more than the floor, and if the layout range is
-    /// smaller than the value. Anything else is inconclusive.
+    /// every mode and every layout are above the bound, the whole interval by more than the floor, and if the layout
+    /// range is smaller than the value. Anything else is inconclusive.
     #[must_use]
     pub fn against(&self, bound: f64, both_ways: bool) -> (Outcome, Option<String>) {
-        let Estimate { estimate, low, high } = self.interval;
+        let Interval { estimate, low, high } = self.interval;
         let open = |reason: String| (Outcome::Inconclusive, Some(reason));
         if high <= bound {
             if let Some(mode) = self.modes.iter().find(|mode| **mode > bound) {
                 return open(format!("workers fall into modes, one of them at {mode:.4}"));
             }
             let improved = both_ways
-                && high < -bound
-                && estimate.abs() - bound > self.floor
+                && -high - bound > self.floor
                 && estimate.abs() > self.layout_range
                 && self.modes.iter().chain(&self.layouts).all(|value| *value < -bound);
             return (if improved { Outcome::Improved } else { Outcome::Pass }, None);
@@ -106,8 +65,8 @@ impl Evidence {
         if let Some(mode) = self.modes.iter().find(|mode| **mode <= bound) {
             return open(format!("workers fall into modes, one of them at {mode:.4}"));
         }
-        if estimate - bound <= self.floor {
-            return open(format!("above the bound by no more than the floor of {:.4}", self.floor));
+        if low - bound <= self.floor {
+            return open(format!("the interval is not above the bound by more than the floor of {:.4}", self.floor));
         }
         if estimate.abs() <= self.layout_range {
             return open(format!("the layout range of {:.4} is not smaller than the value", self.layout_range));
@@ -125,11 +84,11 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
 
     use super::*;
-    use crate::stats::bootstrap::{Bootstrap, Draws};
+    use crate::stats::worker_median::WorkerMedian;
 
     fn around(estimate: f64, half: f64) -> Evidence {
         Evidence {
-            interval: Estimate { estimate, low: estimate - half, high: estimate + half },
+            interval: Interval { estimate, low: estimate - half, high: estimate + half },
             ..Evidence::counted(0.0)
         }
     }
@@ -161,8 +120,8 @@ mod tests {
 
     #[test]
     fn an_excess_within_floor_or_layout_range_does_not_fail() {
-        assert_eq!(outcome(&Evidence { floor: 0.06, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
-        assert_eq!(outcome(&Evidence { floor: 0.04, ..around(0.3, 0.01) }, 0.25), Outcome::Fail);
+        assert_eq!(outcome(&Evidence { floor: 0.045, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
+        assert_eq!(outcome(&Evidence { floor: 0.035, ..around(0.3, 0.01) }, 0.25), Outcome::Fail);
         assert_eq!(outcome(&Evidence { layout_range: 0.31, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
         let moved = Evidence { layouts: vec![0.2, 0.3, 0.4], layout_range: 0.2, ..around(0.3, 0.01) };
         assert_eq!(outcome(&moved, 0.25), Outcome::Inconclusive);
@@ -189,17 +148,14 @@ mod tests {
 
     #[test]
     fn more_verdicts_and_fewer_workers_widen_the_intervals() {
-        let one = Estimate { estimate: 1.0, low: 0.9, high: 1.2 };
-        let width = |judgements, workers| {
-            let wide = Widening::new(0.95, judgements).widen(one, workers).unwrap();
-            assert!(wide.high - 1.0 > 1.99 * (1.0 - wide.low), "each end keeps its distance: {wide:?}");
-            wide.high - wide.low
+        let width = |judgements, workers: usize| {
+            let values: Vec<f64> = (0..workers).map(|worker| worker as f64 / workers as f64).collect();
+            let measured = WorkerMedian::from_values(&values).unwrap().measured();
+            let scaled = measured.scaled(0.1 / measured.standard_error);
+            scaled.interval(confidence(judgements)).unwrap().width()
         };
-        assert!(width(1, 20) > 0.3 && width(1000, 20) > width(1, 20) && width(1000, 6) > width(1000, 20));
-        // t19 at 1 - 0.0005 is 3.883, at 97.5% 2.093.
-        assert!((width(1, 20) - 0.3 * 3.8834 / 2.0930).abs() < 1e-3);
-        assert_eq!(Widening::new(0.95, 1).widen(one, 1), None);
-        assert_eq!(Widening::new(0.95, 1).widen(one, 0), None);
+        assert!(width(1000, 20) > width(1, 20) && width(1000, 6) > width(1000, 20));
+        assert_eq!(confidence(1), 0.999);
     }
 
     #[test]
@@ -207,17 +163,13 @@ mod tests {
         // Forty cells of eight workers each; values are normal around 0 (sums of twelve uniform numbers).
         let mut rng = Pcg64Mcg::seed_from_u64(17);
         let (cells, families) = (40, 1500);
-        let bootstrap = Bootstrap { confidence: 0.95, resamples: 1000, resolution: 0.0 };
-        let (draws, mut wider) = (Draws::new(1), Widening::new(0.95, cells));
         let mut wrong = 0;
         for _ in 0..families {
             let misses = (0..cells).any(|_| {
                 let mut normal = || (0..12).map(|_| rng.random_range(0.0..1.0)).sum::<f64>() - 6.0;
                 let values: Vec<f64> = (0..8).map(|_| normal()).collect();
-                let found = draws.workers(&bootstrap, &values).unwrap();
-                let interval = Estimate { estimate: found.estimate, low: found.low, high: found.high };
-                let wide = wider.widen(interval, values.len()).unwrap();
-                wide.low > 0.0 || wide.high < 0.0
+                let measured = WorkerMedian::from_values(&values).unwrap().measured();
+                !measured.interval(confidence(cells)).unwrap().contains(0.0)
             });
             wrong += usize::from(misses);
         }

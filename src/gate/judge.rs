@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::bound::{Bound, Quantity, Unit};
 use super::budget::{Budgets, Level, Rule};
-use super::change::{self, count_workers, ns_per_cycle, scale, value_range};
-use super::evidence::{ERROR, Evidence, Widening};
+use super::change::{self, NO_INTERVAL, check_finite, ns_per_cycle, value_range};
+use super::evidence::{self, ERROR, Evidence};
 use super::rules::{Decision, Decisions, Names, ResolvedRule, decide, resolve_leniently};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
 use crate::op::BodyKind;
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::schema::{Cell, Estimate, Listing, WorkloadKernel, WorkloadResult};
+use crate::report::schema::{Cell, Listing, WorkloadKernel, WorkloadResult};
 use crate::report::subject;
 
 /// The input of the gate.
@@ -51,21 +51,21 @@ pub fn judge(input: &GateInput) -> Judged {
         let check = report.unoptimised().filter(|_| !input.unoptimised)?;
         Some(format!("{}; --unoptimised judges times of such code", subject::plain(&check.detail)))
     };
-    let mut with = JudgeContext {
+    let with = JudgeContext {
         unoptimised: unoptimised(input.report),
         unoptimised_baseline: input.baseline.and_then(unoptimised),
-        wider: Widening::new(input.report.run.plan.confidence, input.judgements),
+        confidence: evidence::confidence(input.judgements),
         without_times,
         listings: index_listings(input.report),
         before: input.baseline.map(ReportIndex::new),
     };
     let mut verdicts = Vec::new();
     for Decision { rule, of } in &input.decisions.cells {
-        judge_cell(input.rules[*rule].rule, &input.report.cells[*of], &mut with, &mut verdicts);
+        judge_cell(input.rules[*rule].rule, &input.report.cells[*of], &with, &mut verdicts);
     }
     for Decision { rule, of: (workload, kernel) } in &input.decisions.kernels {
         let workload = &input.report.workloads[*workload];
-        judge_kernel(input.rules[*rule].rule, workload, &workload.kernels[*kernel], &mut with, &mut verdicts);
+        judge_kernel(input.rules[*rule].rule, workload, &workload.kernels[*kernel], &with, &mut verdicts);
     }
     if let Some(baseline) = input.baseline {
         judge_baseline_only(input, baseline, without_times, &mut verdicts);
@@ -78,9 +78,9 @@ pub fn judge(input: &GateInput) -> Judged {
         started: subject::plain(&input.report.run.started),
         cpu_model: input.report.machine.cpu_model.as_deref().map(subject::plain),
         error: ERROR,
-        confidence: with.wider.confidence(),
+        confidence: with.confidence,
         differences: input.differences.clone(),
-        trouble: std::iter::once(("the report", input.report))
+        faults: std::iter::once(("the report", input.report))
             .chain(input.baseline.map(|baseline| ("the baseline", baseline)))
             .flat_map(|(name, report)| list_faults(name, report))
             .collect(),
@@ -150,7 +150,7 @@ pub fn settle(judged: &mut Judged, complete: bool) {
     let skipped = judged.verdicts.iter().all(|verdict| verdict.outcome == Outcome::Skipped);
     judged.exit_code = if !complete {
         FAILED
-    } else if !judged.trouble.is_empty() {
+    } else if !judged.faults.is_empty() {
         INCONCLUSIVE
     } else if hard(Outcome::Fail) {
         EXCEEDED
@@ -163,17 +163,17 @@ pub fn settle(judged: &mut Judged, complete: bool) {
 
 /// Lists the faults of a whole report. `name` is the name of the report for the reader.
 pub(super) fn list_faults(name: &str, report: &Report) -> Vec<String> {
-    let mut trouble = Vec::new();
+    let mut faults = Vec::new();
     if !report.run.complete {
-        trouble.push(format!("{name} is incomplete: part of its plan was not measured"));
+        faults.push(format!("{name} is incomplete: part of its plan was not measured"));
     }
     if let Some(failure) = report.failures.first() {
         let at = |group: &String| format!("at {}", subject::plain(group));
-        let place = failure.group.as_ref().map_or("between comparisons".to_owned(), at);
+        let place = failure.comparison.as_ref().map_or("between comparisons".to_owned(), at);
         let (count, message) = (report.failures.len(), subject::plain(&failure.message));
-        trouble.push(format!("{count} failures in {name}, the first {place}: {message}"));
+        faults.push(format!("{count} failures in {name}, the first {place}: {message}"));
     }
-    trouble
+    faults
 }
 
 /// Counts the verdicts on times; at least 1.
@@ -239,7 +239,8 @@ fn index_listings(report: &Report) -> Listings<'_> {
 
 /// State that all verdicts of a report share.
 struct JudgeContext<'a> {
-    wider: Widening,
+    /// Confidence of a single interval.
+    confidence: f64,
     without_times: bool,
     /// Why times of the report are not judged: its code is unoptimised.
     unoptimised: Option<String>,
@@ -279,11 +280,11 @@ const NO_LONGER: &str = "the baseline has it, but the report does not";
 const OTHER_MACHINE: &str = "times of another machine or tool are not judged";
 
 /// Adds the verdicts of a rule on a cell.
-fn judge_cell(rule: &Rule, cell: &Cell, with: &mut JudgeContext, verdicts: &mut Vec<Verdict>) {
+fn judge_cell(rule: &Rule, cell: &Cell, with: &JudgeContext, verdicts: &mut Vec<Verdict>) {
     for bound in &rule.bounds {
         let found = match (with.refuse(bound.quantity), bound.quantity) {
             (Some(refusal), _) => Err(refusal),
-            (None, Quantity::Overhead) => overhead_evidence(cell, bound.unit, &mut with.wider),
+            (None, Quantity::Overhead) => overhead_evidence(cell, bound.unit, with.confidence),
             (None, Quantity::ExtraInstructions) => extra_instructions(cell).map(Evidence::counted),
             (None, Quantity::SiteBytes) => site_bytes(cell, &with.listings).map(Evidence::counted),
             (None, Quantity::Change | Quantity::InstructionsChange) => match with.before.as_ref().map(|b| b.cell(cell))
@@ -291,7 +292,7 @@ fn judge_cell(rule: &Rule, cell: &Cell, with: &mut JudgeContext, verdicts: &mut 
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped(NO_CELL)),
                 Some(Some(before)) if bound.quantity == Quantity::Change => {
-                    change::compare_cells(cell, before, bound.unit, &mut with.wider).map_err(inconclusive)
+                    change::compare_cells(cell, before, bound.unit, with.confidence).map_err(inconclusive)
                 }
                 Some(Some(before)) => extra_instructions(cell)
                     .and_then(|new| Ok(new - extra_instructions(before)?))
@@ -326,7 +327,7 @@ fn judge_kernel(
     rule: &Rule,
     workload: &WorkloadResult,
     kernel: &WorkloadKernel,
-    with: &mut JudgeContext,
+    with: &JudgeContext,
     verdicts: &mut Vec<Verdict>,
 ) {
     for bound in &rule.bounds {
@@ -339,12 +340,12 @@ fn judge_kernel(
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped(NO_KERNEL)),
                 Some(Some(before)) => {
-                    change::compare_kernels([(workload, kernel), before], bound.unit, &mut with.wider)
+                    change::compare_kernels([(workload, kernel), before], bound.unit, with.confidence)
                         .map_err(inconclusive)
                 }
             }
         } else {
-            workload_evidence(workload, kernel, bound.unit, &mut with.wider)
+            workload_evidence(workload, kernel, bound.unit, with.confidence)
         };
         let of = kernel_parts(workload, kernel);
         verdicts.push(make_verdict(rule, bound, subject::of_kernel(workload, kernel), &of, found));
@@ -387,7 +388,7 @@ fn make_verdict(
 }
 
 /// Makes the evidence of a cell's overhead in a unit.
-fn overhead_evidence(cell: &Cell, unit: Unit, wider: &mut Widening) -> EvidenceResult {
+fn overhead_evidence(cell: &Cell, unit: Unit, confidence: f64) -> EvidenceResult {
     let Some(overhead) = &cell.overhead else {
         return Err(inconclusive(format!(
             "not measured: {}",
@@ -395,28 +396,25 @@ fn overhead_evidence(cell: &Cell, unit: Unit, wider: &mut Widening) -> EvidenceR
         )));
     };
     let nothing = || inconclusive(format!("the report has no values to convert cycles to {}", unit.name()));
-    // The report has the interval in each unit; modes, layouts and floor are in cycles and are converted.
-    let (estimate, per_cycle) = match unit {
-        Unit::Ns => (overhead.ns, ns_per_cycle(cell).ok_or_else(nothing)?),
+    // The report has the overhead in each unit; modes, layouts and noise are in cycles and are converted.
+    let (interval, per_cycle) = match unit {
+        Unit::Ns => (overhead.ns.measured().interval(confidence), ns_per_cycle(cell).ok_or_else(nothing)?),
         Unit::Percent => {
-            let Estimate { estimate, low, high } = overhead.ratio;
-            let percent = |ratio: f64| (ratio - 1.0) * 100.0;
             let native = cell.native_cycles.filter(|native| *native > 0.0).ok_or_else(nothing)?;
-            (Estimate { estimate: percent(estimate), low: percent(low), high: percent(high) }, 100.0 / native)
+            let interval = overhead.ratio.log_of_ratio().interval(confidence);
+            (interval.map(|it| it.map(|log| log.exp_m1() * 100.0)), 100.0 / native)
         }
-        _ => (overhead.cycles, 1.0),
+        _ => (overhead.cycles.measured().interval(confidence), 1.0),
     };
-    let interval = wider
-        .widen(estimate, count_workers(cell))
-        .ok_or_else(|| inconclusive("too few workers measured it for an interval"))?;
     let layouts: Vec<f64> = cell.layouts.iter().map(|layout| layout.cycles.estimate * per_cycle).collect();
-    Ok(Evidence {
-        interval,
+    let evidence = Evidence {
+        interval: interval.ok_or_else(|| inconclusive(NO_INTERVAL))?,
         modes: cell.modes.iter().map(|mode| mode.cycles * per_cycle).collect(),
         layout_range: value_range(&layouts),
         layouts,
-        floor: cell.floor_cycles.unwrap_or(0.0) * per_cycle,
-    })
+        floor: cell.noise_cycles.unwrap_or(0.0) * per_cycle,
+    };
+    check_finite(evidence).map_err(inconclusive)
 }
 
 /// Makes the evidence of a workload's overhead in a unit.
@@ -424,7 +422,7 @@ fn workload_evidence(
     workload: &WorkloadResult,
     kernel: &WorkloadKernel,
     unit: Unit,
-    wider: &mut Widening,
+    confidence: f64,
 ) -> EvidenceResult {
     let Some(percent) = kernel.overhead_percent else {
         return Err(inconclusive(format!(
@@ -432,18 +430,14 @@ fn workload_evidence(
             subject::plain(kernel.absent.as_deref().unwrap_or_default())
         )));
     };
-    let per_percent = match unit {
-        Unit::Ns => workload.inline_ns.map(|ns| ns / 100.0),
-        Unit::Cycles => workload.inline_cycles.map(|cycles| cycles.estimate / 100.0),
-        _ => Some(1.0),
+    let per_percent = change::per_percent(workload, unit).map_err(inconclusive)?;
+    let interval = percent.log_of_percent().interval(confidence).ok_or_else(|| inconclusive(NO_INTERVAL))?;
+    let evidence = Evidence {
+        interval: interval.map(|log| log.exp_m1() * 100.0 * per_percent),
+        floor: workload.floor_percent * per_percent,
+        ..Evidence::counted(0.0)
     };
-    let per_percent = per_percent
-        .ok_or_else(|| inconclusive(format!("the report has no values to convert percent to {}", unit.name())))?;
-    let interval = wider
-        .widen(percent, workload.workers)
-        .ok_or_else(|| inconclusive("too few workers measured it for an interval"))?;
-    let floor = workload.floor_percent * per_percent;
-    Ok(Evidence { interval: scale(interval, per_percent), floor, ..Evidence::counted(0.0) })
+    check_finite(evidence).map_err(inconclusive)
 }
 
 /// Returns the instructions of a cell above `inline`.

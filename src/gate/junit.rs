@@ -40,15 +40,15 @@ pub fn xml(judged: &Judged) -> String {
         suites.push((name, verdicts.into_iter().map(make_case).collect()));
     }
     // Faults of the report belong to no rule.
-    if !judged.trouble.is_empty() {
-        let case = |trouble: &String| JunitCase {
+    if !judged.faults.is_empty() {
+        let case = |fault: &String| JunitCase {
             name: "complete and without failures".to_owned(),
             class: None,
             status: Status::Error,
             kind: None,
-            message: Some(trouble.clone()),
+            message: Some(fault.clone()),
         };
-        suites.push(("the report".to_owned(), judged.trouble.iter().map(case).collect()));
+        suites.push(("the report".to_owned(), judged.faults.iter().map(case).collect()));
     }
     let all = suites.iter().flat_map(|(_, cases)| cases);
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");

@@ -47,8 +47,8 @@ pub fn summary(judged: &Judged) -> String {
     for difference in &judged.differences {
         text.push_str(&format!("\nAnother machine or tool: {}.\n", escaped(difference)));
     }
-    for trouble in &judged.trouble {
-        text.push_str(&format!("\n**{}**\n", escaped(trouble)));
+    for fault in &judged.faults {
+        text.push_str(&format!("\n**{}**\n", escaped(fault)));
     }
     text.push_str(&format!(
         "\n<sub>{}seed {}; each interval has {}%, so that chance alone fails at most one run in {}</sub>\n",

@@ -8,7 +8,7 @@
 //!
 //! The gate avoids false alarms in four ways:
 //! - It judges overheads, measured against `inline` within one run; times differ from runner to runner.
-//! - It widens intervals so that all verdicts hold together ([`evidence::Widening`]).
+//! - Its intervals are so wide that all verdicts hold together ([`evidence::confidence`]).
 //! - It fails only a value above its bound in every mode and at every layout, by more than the floor.
 //! - It reports a verdict as inconclusive if the evidence decides neither way.
 //!

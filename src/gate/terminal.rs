@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::compare::{Change, ReportComparison};
 use super::left_out::MeasuredIn;
 use super::verdict::{Judged, Outcome, Verdict};
-use crate::report::schema::Estimate;
+use crate::stats::Interval;
 
 /// Number of lines in a table without `--all`; further ones are counted.
 const MAX_LINES: usize = 40;
@@ -52,8 +52,8 @@ pub fn verdicts(judged: &Judged, all: bool) -> String {
     if !all {
         add_skipped(judged, &mut text);
     }
-    for trouble in &judged.trouble {
-        add_line(&mut text, trouble);
+    for fault in &judged.faults {
+        add_line(&mut text, fault);
     }
     add_line(&mut text, &format!("{}: {}", result(judged), judged.summary()));
     text
@@ -94,7 +94,7 @@ pub fn comparison(comparison: &ReportComparison, all: bool) -> String {
         let mut table = make_table(&["", "of", "before", "after", "change", "interval", "floor"], &[2, 3, 4, 5, 6]);
         let most = if all { usize::MAX } else { MAX_LINES };
         for changed in shown.iter().take(most) {
-            let Estimate { estimate, low, high } = changed.change;
+            let Interval { estimate, low, high } = changed.change;
             let unit = changed.unit.name();
             table.add_row([
                 format_outcome_of_change(changed).to_owned(),
@@ -120,8 +120,8 @@ pub fn comparison(comparison: &ReportComparison, all: bool) -> String {
     for difference in &comparison.differences {
         add_line(&mut text, &format!("another machine or tool: {difference}; only instructions are compared"));
     }
-    for trouble in &comparison.trouble {
-        add_line(&mut text, trouble);
+    for fault in &comparison.faults {
+        add_line(&mut text, fault);
     }
     add_left_out(comparison, all, &mut text);
     if comparison.compared() == 0 {

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::bound::{Quantity, Unit};
 use super::budget::Level;
-use crate::report::schema::Estimate;
+use crate::stats::Interval;
 
 /// Name and version of the document.
-pub const SCHEMA: &str = "pvbench.gate/1";
+pub const SCHEMA: &str = "pvbench.gate/2";
 
 /// The outcome of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub struct Verdict {
     pub bound: f64,
     /// The value, with an interval so wide that all verdicts hold together. Both ends of a count are the count itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub measured: Option<Estimate>,
+    pub measured: Option<Interval>,
     /// The floor: nothing below it is a difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
@@ -118,7 +118,7 @@ pub struct Judged {
     /// Differences of machine and tool. If there are any, times are not judged.
     pub differences: Vec<String>,
     /// Faults of the whole report: it is incomplete, or has failures.
-    pub trouble: Vec<String>,
+    pub faults: Vec<String>,
     /// Number of verdicts by outcome: of hard rules, then of soft ones.
     pub counts: BTreeMap<String, [usize; 2]>,
     /// The exit code of the process.

@@ -16,7 +16,7 @@ use super::qemu::{APPEND, CPU, Qemu};
 use super::unpatch::{Unpatching, unpatch};
 use super::workload::{GuestWorkload, WORKLOADS};
 use crate::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxWorkload};
-use crate::report::schema::Estimate;
+use crate::stats::Interval;
 
 /// A kernel of the comparison, as the user names it.
 #[derive(Clone, Debug)]
@@ -153,7 +153,7 @@ impl KernelComparison {
                 let change = |(own, first): (&Sum, &Sum)| (own.per_unit() / first.per_unit() - 1.0) * 100.0;
                 let phases = average(own.iter().zip(&first).map(change))?;
                 let estimate = (per_unit.estimate / base - 1.0) * 100.0;
-                Some(Estimate { estimate, low: phases.low.min(estimate), high: phases.high.max(estimate) })
+                Some(Interval { estimate, low: phases.low.min(estimate), high: phases.high.max(estimate) })
             });
             let percent_as_one = as_one.zip(base_as_one).filter(|_| index > 0);
             counts.push(LinuxCount {
@@ -309,9 +309,9 @@ fn calls_per_unit(prepared: &Prepared, sum: &Sum) -> BTreeMap<String, f64> {
 }
 
 /// The mean of some values, with their smallest and largest as its bounds.
-fn average(values: impl Iterator<Item = f64>) -> Option<Estimate> {
+fn average(values: impl Iterator<Item = f64>) -> Option<Interval> {
     let values: Vec<f64> = values.collect();
     let (low, high) = (values.iter().copied().reduce(f64::min)?, values.iter().copied().reduce(f64::max)?);
     let estimate = (values.iter().sum::<f64>() / values.len() as f64).clamp(low, high);
-    Some(Estimate { estimate, low, high })
+    Some(Interval { estimate, low, high })
 }

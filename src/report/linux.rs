@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::schema::Estimate;
+use crate::stats::Interval;
 
 /// Instruction counts of real kernels under an emulator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,12 +98,12 @@ pub struct LinuxCount {
     /// Instructions of all units, one number per phase.
     pub instructions: Vec<u64>,
     /// Instructions per unit: mean, minimum and maximum over the phases.
-    pub per_unit: Estimate,
+    pub per_unit: Interval,
     /// Instructions per unit, with each `rep` instruction counted once, whatever its number of iterations.
     pub as_one: Option<f64>,
     /// Instructions above the first kernel, in percent: of the means, minimum and maximum over the phases. Absent for
     /// the first kernel.
-    pub percent: Option<Estimate>,
+    pub percent: Option<Interval>,
     /// Instructions above the first kernel, in percent, with each `rep` instruction counted once.
     pub percent_as_one: Option<f64>,
 }

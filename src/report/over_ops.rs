@@ -105,6 +105,6 @@ pub fn paired(first: &OverOps, second: &OverOps) -> Option<Paired> {
 
 /// The estimate of a cell in core cycles; `None` if its interval is not finite and ordered.
 fn cycles(cell: &Cell) -> Option<f64> {
-    let Estimate { estimate, low, high } = cell.overhead?.cycles;
+    let Estimate { estimate, low, high, .. } = cell.overhead?.cycles;
     (estimate.is_finite() && low.is_finite() && high.is_finite() && low <= high).then_some(estimate)
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::schema::{Cell, Estimate, Report, WorkloadKernel, WorkloadResult};
 use crate::op::BodyKind;
 use crate::regime::Regime;
+use crate::stats::Interval;
 
 /// The published figures in TOML, in the order of the page.
 const FIGURES: &str = include_str!("published.toml");
@@ -97,7 +98,7 @@ enum Measure {
 #[derive(Clone, Debug, PartialEq)]
 pub enum OwnValue {
     /// A measured number with its interval.
-    Measured(Estimate),
+    Measured(Interval),
     /// A number without an interval: a count or a placement range.
     Counted(f64),
     /// No value, with the reason.
@@ -180,7 +181,7 @@ impl StandIn {
         };
         let found = match self.measure {
             Measure::Instructions => kernel.instructions.map(|counted| OwnValue::Counted(counted.extra_percent)),
-            _ => kernel.overhead_percent.map(OwnValue::Measured),
+            _ => kernel.overhead_percent.map(|percent| OwnValue::Measured(percent.interval())),
         };
         let reason = || kernel.absent.clone().or(kernel.instructions_absent.clone());
         found.unwrap_or_else(|| OwnValue::Absent(reason().unwrap_or_else(|| "not counted".to_owned())))
@@ -200,15 +201,11 @@ impl StandIn {
         let Some(overhead) = cell.overhead else {
             return OwnValue::Absent(cell.absent.clone().unwrap_or_else(|| "not measured".to_owned()));
         };
-        let ghz = report.calibration.as_ref().map(|calibration| calibration.core_ghz.estimate);
+        let ghz = report.calibration.as_ref().map(|calibration| calibration.core_ghz.median);
         let Some(native) = cell.native_cycles else {
             return OwnValue::Absent("the time of the op with inline was not measured".to_owned());
         };
-        let add = |e: Estimate, native: f64| Estimate {
-            estimate: e.estimate + native,
-            low: e.low + native,
-            high: e.high + native,
-        };
+        let add = |e: Estimate, native: f64| e.interval().map(|it| it + native);
         match (unit, ghz) {
             (Unit::Cycles, _) => OwnValue::Measured(add(overhead.cycles, native)),
             (Unit::Ns, Some(ghz)) => OwnValue::Measured(add(overhead.ns, native / ghz)),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::linux::Linux;
-use super::schema::{Bounds, Cell, Estimate, Limit, Listing, MechanismInfo, Report, SCHEMA, WorkloadResult};
+use super::schema::{Cell, CentralRange, Estimate, Listing, MechanismInfo, Report, SCHEMA, WorkloadResult};
+use crate::stats::Interval;
 
 /// Maximum size of a report in bytes. A full run of 30 mechanisms writes about a third of it.
 pub const LARGEST: u64 = 64 << 20;
@@ -46,12 +47,14 @@ pub enum ReadError {
     },
     /// The document has another version.
     #[error(
-        "{}: the document is '{found}', this build reads '{SCHEMA}'; use the pvbench that wrote it, or measure again",
+        "{}: made by {tool} as '{found}', and this build reads '{SCHEMA}'; measure again, or open the index.html beside it",
         path.display()
     )]
     Version {
         /// Path of the file.
         path: PathBuf,
+        /// Name and version of the program that made the document.
+        tool: String,
         /// Version of the document.
         found: String,
     },
@@ -75,10 +78,19 @@ pub struct Invalid {
     pub what: String,
 }
 
-/// The version of a document, without its other fields.
+/// The version of a document and its program, without its other fields.
 #[derive(Deserialize)]
 struct Version {
     schema: String,
+    #[serde(default)]
+    tool: Option<Program>,
+}
+
+/// The program that made a document of any version.
+#[derive(Deserialize)]
+struct Program {
+    name: String,
+    version: String,
 }
 
 /// Reads and checks a report.
@@ -107,23 +119,14 @@ pub fn report(path: &Path) -> Result<Report, ReadError> {
     };
     let version: Version = serde_json::from_slice(&text).map_err(malformed)?;
     if version.schema != SCHEMA {
-        return Err(ReadError::Version { path: path.to_owned(), found: version.schema.chars().take(60).collect() });
+        let clip = |text: &str| text.chars().take(60).collect::<String>();
+        let tool =
+            version.tool.map_or_else(|| "another program".to_owned(), |it| format!("{} {}", it.name, it.version));
+        return Err(ReadError::Version { path: path.to_owned(), tool: clip(&tool), found: clip(&version.schema) });
     }
-    let mut report: Report = serde_json::from_slice(&text).map_err(malformed)?;
-    correct_limits(&mut report);
+    let report: Report = serde_json::from_slice(&text).map_err(malformed)?;
     check(&report).map_err(|invalid| ReadError::Invalid { path: path.to_owned(), invalid })?;
     Ok(report)
-}
-
-/// Corrects the limit in documents without deciding intervals: they say `floor` even if the estimate lies beyond the
-/// floor and only its interval reaches into it.
-fn correct_limits(report: &mut Report) {
-    for cell in report.cells.iter_mut().filter(|cell| cell.limit == Some(Limit::Floor)) {
-        let beyond = |floor: f64| cell.overhead.is_some_and(|overhead| overhead.cycles.estimate.abs() > floor);
-        if cell.deciding_cycles.is_none() && cell.floor_cycles.is_some_and(beyond) {
-            cell.limit = Some(Limit::Interval);
-        }
-    }
 }
 
 /// Maximum number of listings per mechanism: all states of all ops, with room to spare.
@@ -150,11 +153,11 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
     finite("run.plan.confidence", report.run.plan.confidence)?;
     if let Some(calibration) = &report.calibration {
         finite("calibration.ticks_per_second", calibration.ticks_per_second)?;
-        finite("calibration.disturbed_share", calibration.disturbed_share)?;
-        interval("calibration.ticks_per_cycle", &calibration.ticks_per_cycle)?;
-        interval("calibration.core_ghz", &calibration.core_ghz)?;
+        finite("calibration.contended_share", calibration.contended_share)?;
+        central_range("calibration.ticks_per_cycle", &calibration.ticks_per_cycle)?;
+        central_range("calibration.core_ghz", &calibration.core_ghz)?;
         if let Some(adds) = &calibration.adds_per_cycle {
-            interval("calibration.adds_per_cycle", adds)?;
+            central_range("calibration.adds_per_cycle", adds)?;
         }
     }
     if let Some(floor) = &report.floor {
@@ -238,16 +241,16 @@ fn check_workload(field: &str, workload: &WorkloadResult) -> Result<(), Invalid>
     }
     finite(format!("{field}.inline_ns"), workload.inline_ns.unwrap_or(0.0))?;
     finite(format!("{field}.inline_instructions"), workload.inline_instructions.unwrap_or(0.0))?;
-    let own = [("inline_cycles", &workload.inline_cycles), ("again_percent", &workload.again_percent)];
-    for (index, estimate) in workload.copies_percent.iter().enumerate() {
-        interval(&format!("{field}.copies_percent[{index}]"), estimate)?;
+    let own = [("inline_cycles", &workload.inline_cycles), ("repeat_percent", &workload.repeat_percent)];
+    for (index, copy) in workload.copies_percent.iter().enumerate() {
+        estimate(&format!("{field}.copies_percent[{index}]"), copy)?;
     }
     finite(format!("{field}.floor_percent"), workload.floor_percent)?;
     if let Some(percent) = workload.placement_percent {
         finite(format!("{field}.placement_percent"), percent)?;
     }
-    for (name, estimate) in own {
-        estimate.iter().try_for_each(|estimate| interval(&format!("{field}.{name}"), estimate))?;
+    for (name, own) in own {
+        own.iter().try_for_each(|own| estimate(&format!("{field}.{name}"), own))?;
     }
     for (index, kernel) in workload.kernels.iter().enumerate() {
         let field = format!("{field}.kernels[{index}]");
@@ -259,14 +262,12 @@ fn check_workload(field: &str, workload: &WorkloadResult) -> Result<(), Invalid>
             finite(format!("{field}.instructions.per_unit"), counted.per_unit)?;
             finite(format!("{field}.instructions.extra_percent"), counted.extra_percent)?;
         }
-        for (name, estimate) in
+        for (name, own) in
             [("overhead_percent", &kernel.overhead_percent), ("overhead_cycles", &kernel.overhead_cycles)]
         {
-            estimate.iter().try_for_each(|estimate| interval(&format!("{field}.{name}"), estimate))?;
+            own.iter().try_for_each(|own| estimate(&format!("{field}.{name}"), own))?;
         }
-        if let Some(deciding) = &kernel.deciding_percent {
-            bounds(&format!("{field}.deciding_percent"), deciding)?;
-        }
+        finite(format!("{field}.floor_percent"), kernel.floor_percent.unwrap_or(0.0))?;
         if kernel.resolved && kernel.limit.is_some() {
             return Err(Invalid { field, what: "a resolved kernel must not have a limit".to_owned() });
         }
@@ -335,22 +336,19 @@ fn check_cell(field: &str, cell: &Cell) -> Result<(), Invalid> {
         (None, None) => return wrong("a cell without an overhead must have a reason".to_owned()),
         (None, Some(_)) => {}
         (Some(overhead), None) => {
-            interval(&format!("{field}.overhead.cycles"), &overhead.cycles)?;
-            interval(&format!("{field}.overhead.ns"), &overhead.ns)?;
-            interval(&format!("{field}.overhead.ratio"), &overhead.ratio)?;
+            estimate(&format!("{field}.overhead.cycles"), &overhead.cycles)?;
+            estimate(&format!("{field}.overhead.ns"), &overhead.ns)?;
+            estimate(&format!("{field}.overhead.ratio"), &overhead.ratio)?;
             if overhead.ratio.low <= 0.0 {
                 return wrong(format!("a ratio of times must be positive, not {}", overhead.ratio.low));
             }
         }
     }
-    if let Some(deciding) = &cell.deciding_cycles {
-        bounds(&format!("{field}.deciding_cycles"), deciding)?;
-    }
     if cell.resolved && cell.limit.is_some() {
         return wrong("a resolved cell must not have a limit".to_owned());
     }
     for layout in &cell.layouts {
-        interval(&format!("{field}.layouts@{}", layout.offset), &layout.cycles)?;
+        estimate(&format!("{field}.layouts@{}", layout.offset), &layout.cycles)?;
     }
     for mode in &cell.modes {
         if !(0.0..=1.0).contains(&mode.share) {
@@ -363,6 +361,7 @@ fn check_cell(field: &str, cell: &Cell) -> Result<(), Invalid> {
     let numbers = cell
         .native_cycles
         .into_iter()
+        .chain(cell.noise_cycles)
         .chain(cell.floor_cycles)
         .chain(cell.layout_range)
         .chain(instructions)
@@ -373,7 +372,20 @@ fn check_cell(field: &str, cell: &Cell) -> Result<(), Invalid> {
     }
 }
 
-fn interval(field: &str, Estimate { estimate, low, high }: &Estimate) -> Result<(), Invalid> {
+fn estimate(field: &str, estimate: &Estimate) -> Result<(), Invalid> {
+    interval(field, &estimate.interval())?;
+    let Estimate { standard_error, degrees_of_freedom, .. } = estimate;
+    let wrong = |what: String| Err(Invalid { field: field.to_owned(), what });
+    if !(0.0..f64::INFINITY).contains(standard_error) {
+        return wrong(format!("a standard error must be finite and at least 0, not {standard_error}"));
+    }
+    if !(1.0..f64::INFINITY).contains(degrees_of_freedom) {
+        return wrong(format!("degrees of freedom must be finite and at least 1, not {degrees_of_freedom}"));
+    }
+    Ok(())
+}
+
+fn interval(field: &str, Interval { estimate, low, high }: &Interval) -> Result<(), Invalid> {
     // Written values are rounded, which keeps their order. A NaN fails every comparison.
     if low <= estimate && estimate <= high && low.is_finite() && high.is_finite() {
         return Ok(());
@@ -381,9 +393,6 @@ fn interval(field: &str, Estimate { estimate, low, high }: &Estimate) -> Result<
     Err(Invalid { field: field.to_owned(), what: format!("{estimate} with [{low}, {high}] is not an interval") })
 }
 
-fn bounds(field: &str, Bounds { low, high }: &Bounds) -> Result<(), Invalid> {
-    if low <= high && low.is_finite() && high.is_finite() {
-        return Ok(());
-    }
-    Err(Invalid { field: field.to_owned(), what: format!("[{low}, {high}] is not an interval") })
+fn central_range(field: &str, CentralRange { median, low, high }: &CentralRange) -> Result<(), Invalid> {
+    interval(field, &Interval { estimate: *median, low: *low, high: *high })
 }

@@ -11,9 +11,13 @@ use super::linux::Linux;
 use crate::host::{Check, Machine};
 use crate::op::{BodyKind, Bytes, Conventions, Group, Kind, Since};
 use crate::regime::Regime;
+use crate::stats::Interval;
+use crate::stats::measured::Measured;
+pub use crate::stats::resolve::Limit;
+pub use crate::stats::spread::{Spread, SpreadSource};
 
 /// Version of the document that this build writes and reads.
-pub const SCHEMA: &str = "pvbench.report/1";
+pub const SCHEMA: &str = "pvbench.report/2";
 
 /// The report of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -111,11 +115,10 @@ pub struct PlanSummary {
     pub cpu: Option<usize>,
     /// The second CPU that ran workload workers at the same time, each worker on one of the two CPUs; absent if
     /// workload workers ran one after another.
-    pub beside: Option<usize>,
+    pub second_cpu: Option<usize>,
     /// Confidence of all intervals, as a share from 0 to 1.
     pub confidence: f64,
-    /// Maximum probability that a single cell is resolved by chance. It is so small that all cells, at every
-    /// checkpoint of the run, are right together with the confidence above.
+    /// Maximum probability that a single overhead is resolved by chance.
     pub error_per_cell: f64,
 }
 
@@ -131,16 +134,16 @@ pub struct Calibration {
     /// Clock ticks per second.
     pub ticks_per_second: f64,
     /// Ticks per core cycle, from a chain of dependent adds: the median and the middle 90% over the rounds of the run.
-    pub ticks_per_cycle: Estimate,
+    pub ticks_per_cycle: CentralRange,
     /// Core frequency in GHz, computed from `ticks_per_cycle` over the same rounds.
-    pub core_ghz: Estimate,
+    pub core_ghz: CentralRange,
     /// Core throughput: independent adds per core cycle over the same rounds. It shows how much of the core the run
     /// had. Two runs are comparable if their core throughput agrees.
-    pub adds_per_cycle: Option<Estimate>,
+    pub adds_per_cycle: Option<CentralRange>,
     /// Share of contended rounds, 0 to 1: independent adds ran slower than the core can, because another hyperthread
     /// had part of it. Contended rounds are left out if enough workers had uncontended ones; `workers` of a layout
     /// counts the workers used.
-    pub disturbed_share: f64,
+    pub contended_share: f64,
     /// Number of rounds that the numbers come from.
     pub rounds: usize,
     /// Number of dropped rounds. A round is dropped if the core changed its frequency, the process was stopped or lost
@@ -165,7 +168,7 @@ pub struct Floor {
     /// The same bound as a relative difference.
     pub ratio: f64,
     /// Number of comparisons (op, body and regime, over their layouts) that the floor comes from.
-    pub groups: usize,
+    pub comparisons: usize,
     /// Median absolute A/A difference of the same loop at the same address, in core cycles.
     pub same_loop_cycles: f64,
     /// Median absolute A/A difference of a copy of the loop at another address, in core cycles.
@@ -190,34 +193,115 @@ pub struct RegimeFloor {
     /// The same bound as a relative difference.
     pub ratio: f64,
     /// Number of comparisons (op and body, over their layouts) of this regime that the floor comes from.
-    pub groups: usize,
+    pub comparisons: usize,
     /// Median absolute A/A difference of the same loop at the same address, in core cycles.
     pub same_loop_cycles: f64,
     /// Median absolute A/A difference of a copy of the loop at another address, in core cycles.
     pub copied_loop_cycles: f64,
 }
 
-/// The ends of an interval. Another field holds its estimate.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Bounds {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-/// A value with its interval, at the confidence of the run.
+/// A value and how sure it is. All intervals of the value, at any confidence, follow from its standard error and the
+/// degrees of freedom by Student's t.
+///
+/// The interval of a ratio or of a percentage is symmetric in the logarithm of the ratio; all others are symmetric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// The value.
     pub estimate: f64,
-    /// Lower end of the interval.
+    /// Standard error of the value, in its unit.
+    pub standard_error: f64,
+    /// Degrees of freedom of the standard error.
+    pub degrees_of_freedom: f64,
+    /// Lower end of the interval at the confidence of the run.
     pub low: f64,
-    /// Upper end of the interval.
+    /// Upper end of the interval at the confidence of the run.
+    pub high: f64,
+}
+
+impl Estimate {
+    /// The estimate of a measured value. `None` where a number is not finite or the confidence out of range.
+    #[must_use]
+    pub fn from_measured(measured: &Measured, confidence: f64) -> Option<Self> {
+        let Interval { estimate, low, high } = measured.interval(confidence)?;
+        let Measured { standard_error, degrees_of_freedom, .. } = *measured;
+        Some(Estimate { estimate, standard_error, degrees_of_freedom, low, high })
+    }
+
+    /// The estimate of a ratio from its measured natural logarithm.
+    #[must_use]
+    pub fn ratio_from_log(log_ratio: &Measured, confidence: f64) -> Option<Self> {
+        let Interval { estimate, low, high } = log_ratio.interval(confidence)?.map(f64::exp);
+        let standard_error = estimate * log_ratio.standard_error;
+        // An interval too wide for the logarithm has an end at 0 or at infinity.
+        let in_range = low > 0.0 && high.is_finite() && standard_error.is_finite();
+        let degrees_of_freedom = log_ratio.degrees_of_freedom;
+        in_range.then_some(Estimate { estimate, standard_error, degrees_of_freedom, low, high })
+    }
+
+    /// The estimate of a difference in percent from the measured natural logarithm of the ratio.
+    #[must_use]
+    pub fn percent_from_log(log_ratio: &Measured, confidence: f64) -> Option<Self> {
+        let ratio = Self::ratio_from_log(log_ratio, confidence)?;
+        let Interval { estimate, low, high } = log_ratio.interval(confidence)?.map(|log| log.exp_m1() * 100.0);
+        Some(Estimate { estimate, low, high, standard_error: ratio.standard_error * 100.0, ..ratio })
+    }
+
+    /// The measured value.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        let Estimate { estimate: value, standard_error, degrees_of_freedom, .. } = *self;
+        Measured { value, standard_error, degrees_of_freedom }
+    }
+
+    /// The measured natural logarithm of a ratio, the inverse of [`ratio_from_log`](Self::ratio_from_log).
+    #[must_use]
+    pub fn log_of_ratio(&self) -> Measured {
+        let Estimate { estimate, standard_error, degrees_of_freedom, .. } = *self;
+        Measured { value: estimate.ln(), standard_error: standard_error / estimate, degrees_of_freedom }
+    }
+
+    /// The measured natural logarithm of the ratio behind a percentage, the inverse of
+    /// [`percent_from_log`](Self::percent_from_log).
+    #[must_use]
+    pub fn log_of_percent(&self) -> Measured {
+        let Estimate { estimate, standard_error, degrees_of_freedom, .. } = *self;
+        let value = (estimate / 100.0).ln_1p();
+        Measured { value, standard_error: standard_error / (100.0 + estimate), degrees_of_freedom }
+    }
+
+    /// The estimate in another unit, `factor` times as large. The factor is positive.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Self {
+        Estimate {
+            estimate: self.estimate * factor,
+            standard_error: self.standard_error * factor,
+            low: self.low * factor,
+            high: self.high * factor,
+            ..*self
+        }
+    }
+
+    /// The value with the interval at the confidence of the run.
+    #[must_use]
+    pub fn interval(&self) -> Interval {
+        let Estimate { estimate, low, high, .. } = *self;
+        Interval { estimate, low, high }
+    }
+}
+
+/// The median of the rounds of the run with their central 90%. It shows how much the rounds differ, and is no
+/// confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CentralRange {
+    /// The median.
+    pub median: f64,
+    /// The quantile at 5%.
+    pub low: f64,
+    /// The quantile at 95%.
     pub high: f64,
 }
 
@@ -372,72 +456,19 @@ pub struct Cell {
     /// Hardware counters per op, by name; absent if the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,
-    /// The floor of this cell in core cycles: nothing below it is a difference.
+    /// The noise of this cell in core cycles: the floor of its regime times the op's cycles, or the largest A/A
+    /// difference of its own comparison if that is greater.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_cycles: Option<f64>,
+    /// The floor of this cell in core cycles: nothing below it is a difference. It is the largest of the noise, the
+    /// layout range and the range of the modes at one layout, plus an allowance for chance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor_cycles: Option<f64>,
-    /// The deciding interval in core cycles, around the same estimate: Student's t over the workers, at confidence
-    /// 1 - `error_per_cell` of the plan. It is wider than the interval of `overhead`, so that all cells of the run hold
-    /// together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deciding_cycles: Option<Bounds>,
-    /// Whether the overhead is resolved: the deciding interval, every mode and the overhead at every layout lie beyond
-    /// the floor on one side of zero, and the overhead is greater than the layout range.
+    /// Whether the overhead is resolved: its interval lies beyond the floor on one side of zero.
     pub resolved: bool,
     /// Why the overhead is not resolved; absent if it is resolved or was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
-}
-
-/// Scatter of an overhead at four levels: standard deviations of single values in core cycles. Each level excludes
-/// what the levels before it explain.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Spread {
-    /// Within a round, from the difference of its windows.
-    pub within_round: f64,
-    /// Between rounds of one worker at one layout; absent if no worker measured two rounds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub between_rounds: Option<f64>,
-    /// Between workers at the same layout.
-    pub between_workers: f64,
-    /// Between layouts; absent with fewer than two layouts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub between_layouts: Option<f64>,
-    /// The level that adds most to the uncertainty of the estimate, with the run's number of rounds, workers and
-    /// layouts.
-    pub largest: SpreadSource,
-}
-
-/// A level at which values scatter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum SpreadSource {
-    /// Windows and rounds. Four times the rounds halve the width of the interval.
-    Rounds,
-    /// Worker processes. Four times the workers halve the width of the interval.
-    Workers,
-    /// Layouts. More time does not narrow the interval: the overhead depends on the address of the code.
-    Layouts,
-}
-
-/// Why the overhead of a cell, or of a workload on a kernel, is not resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Limit {
-    /// The estimate lies within the floor: no difference is visible.
-    Floor,
-    /// The estimate lies beyond the floor, but the deciding interval reaches into it. More time narrows the interval.
-    Interval,
-    /// Workers gather at several values, and one of them lies within the floor. More time does not help.
-    Modes,
-    /// The layout range is as large as the overhead, or the overhead at one layout lies within the floor. More time
-    /// does not help.
-    Layout,
-    /// The op traps to the hypervisor. Its time is the hypervisor's and says nothing about the mechanism.
-    Traps,
 }
 
 /// An overhead in three units.
@@ -509,7 +540,7 @@ pub struct WorkloadResult {
     pub workers: usize,
     /// Number of workers that were left out, because another thread had part of their core all the time.
     #[serde(default)]
-    pub disturbed_workers: usize,
+    pub contended_workers: usize,
     /// Number of rounds that the numbers come from, over those workers. Each round has its own kernel placements and
     /// its own work. Kernel options have fewer rounds.
     #[serde(default)]
@@ -527,7 +558,7 @@ pub struct WorkloadResult {
     /// Calls of hooks per unit, by op.
     pub calls: BTreeMap<String, f64>,
     /// Difference between `inline` and its repeat, in percent.
-    pub again_percent: Option<Estimate>,
+    pub repeat_percent: Option<Estimate>,
     /// Differences between `inline` and its copies at other addresses, in percent.
     pub copies_percent: Vec<Estimate>,
     /// The floor in percent: the largest of these differences, each a mean over all placements of the run. Nothing
@@ -573,11 +604,11 @@ pub struct WorkloadKernel {
     /// Hardware counters per unit, by name; absent if the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,
-    /// The deciding interval in percent, around the same estimate. Its confidence is so high that all kernels of the
-    /// run hold together.
+    /// The floor of this kernel in percent: that of the workload plus an allowance for chance. Nothing below it is a
+    /// difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deciding_percent: Option<Bounds>,
-    /// Whether the overhead is resolved: the deciding interval lies beyond the floor of the workload.
+    pub floor_percent: Option<f64>,
+    /// Whether the overhead is resolved: its interval lies beyond the floor of the kernel.
     pub resolved: bool,
     /// Why the overhead is not resolved, `floor` or `interval`; absent if it is resolved or was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -644,7 +675,7 @@ pub struct Failure {
     /// Index of the worker, from 0.
     pub worker: usize,
     /// The comparison that the worker was measuring: `op/body/regime@offset`; absent if there was none.
-    pub group: Option<String>,
+    pub comparison: Option<String>,
     /// The cause, with the signal or exit code.
     pub message: String,
 }

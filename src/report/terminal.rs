@@ -57,18 +57,18 @@ pub fn summary(report: &Report) -> String {
     if let Some(floor) = &report.floor {
         line("\nfloor: inline compared with its own copy, in cycles per cycle of the op (at least one)".to_owned());
         for floor in &report.floors {
-            line(format!("  {}: {:.5}, from {} comparisons", floor.regime.name(), floor.cycles, floor.groups));
+            line(format!("  {}: {:.5}, from {} comparisons", floor.regime.name(), floor.cycles, floor.comparisons));
         }
         if report.floors.is_empty() {
-            line(format!("  {:.5}, from {} comparisons", floor.cycles, floor.groups));
+            line(format!("  {:.5}, from {} comparisons", floor.cycles, floor.comparisons));
         }
     }
     if let Some(calibration) = &report.calibration {
         line(format!(
             "core: {:.2} GHz ({} clock); shared with another thread in {:.0}% of the rounds",
-            calibration.core_ghz.estimate,
+            calibration.core_ghz.median,
             calibration.clock,
-            calibration.disturbed_share * 100.0
+            calibration.contended_share * 100.0
         ));
         if let Some(reason) = &calibration.clock_reason {
             line(format!("clock: {reason}"));
@@ -79,8 +79,8 @@ pub fn summary(report: &Report) -> String {
         line(format!("no {}: {}", absence.what, absence.reason));
     }
     for failure in &report.failures {
-        let group = failure.group.as_deref().unwrap_or("between comparisons");
-        line(format!("failed: worker {} at {group}: {}", failure.worker, failure.message));
+        let comparison = failure.comparison.as_deref().unwrap_or("between comparisons");
+        line(format!("failed: worker {} at {comparison}: {}", failure.worker, failure.message));
     }
     text
 }

@@ -36,19 +36,13 @@ impl Limit {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Limit::Floor => "the estimate lies within the floor: no difference is visible",
-            Limit::Interval => {
-                "the estimate lies beyond the floor, but the deciding interval reaches into it: \
-                 more time narrows the interval"
-            }
+            Limit::Floor => "the overhead lies within the noise: no difference is visible",
+            Limit::Interval => "the interval reaches into the floor: more time narrows the interval",
             Limit::Modes => {
-                "workers gather at several values, one of them within the floor: \
+                "workers gather at several values, which differ by as much as the overhead: \
                  more time does not help, read the modes"
             }
-            Limit::Layout => {
-                "the layout range is as large as the overhead, or one layout lies within the floor: \
-                 more time does not help, read the layouts"
-            }
+            Limit::Layout => "the layout range is as large as the overhead: more time does not help, read the layouts",
             Limit::Traps => "the op traps to the hypervisor, whose time this is: measure it on bare metal",
         }
     }

@@ -55,7 +55,7 @@ impl Estimators {
         let rate = facts.ticks_per_second;
         let estimates = self.cells.finish(&settings(plan), &ops, rate);
         let kernels = (plan.work.kernels.as_slice(), &plan.matrix.treatments);
-        let workloads = self.workloads.finish(&metas, kernels, &estimates.cells, plan.seed, rate);
+        let workloads = self.workloads.finish(&metas, kernels, &estimates.cells, rate);
         report(plan, suite.ops(), &suite.mechanism_metas(), Findings { estimates, workloads, facts })
     }
 }
@@ -63,6 +63,6 @@ impl Estimators {
 /// What estimates need of a plan.
 #[must_use]
 pub fn settings(plan: &Plan) -> Settings<'_> {
-    let Plan { matrix, seed, window_cycles, .. } = plan;
-    Settings { matrix, seed: *seed, window_cycles: *window_cycles, judgements: plan.judgements() }
+    let Plan { matrix, window_cycles, .. } = plan;
+    Settings { matrix, window_cycles: *window_cycles }
 }

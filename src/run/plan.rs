@@ -200,16 +200,6 @@ impl Plan {
         self.comparison_jobs(1).iter().map(Job::windows).sum::<f64>() * SECONDS_PER_WINDOW
     }
 
-    /// Number of times that `resolved` may be decided: once per cell, and again at every checkpoint.
-    #[must_use]
-    pub fn judgements(&self) -> usize {
-        let checkpoints = match self.effort.workers {
-            Workers::Exactly(_) => 1,
-            Workers::Within(_) => 1 + MAX_CHECKPOINTS,
-        };
-        self.matrix.cells() * checkpoints
-    }
-
     /// Number of workers that take all cells and all workloads, or their time together.
     #[must_use]
     pub fn workers(&self) -> Workers {
@@ -272,6 +262,6 @@ mod tests {
         assert_eq!((blocks(0), blocks(1), blocks(2)), (vec![4, 3, 4, 3], vec![3, 4, 3, 4], vec![4, 3, 4, 3]));
         let counting = |worker| plan.comparison_jobs(worker).iter().filter(|job| job.count).count();
         assert_eq!((counting(0), counting(1)), (2, 0), "each op is counted once");
-        assert_eq!((plan.matrix.layouts(), plan.judgements()), (2, 2));
+        assert_eq!(plan.matrix.layouts(), 2);
     }
 }

@@ -74,7 +74,7 @@ impl Processes<'_> {
                             assignment.jobs.len()
                         );
                         sink.failed(WorkerFailure {
-                            failure: Failure { worker: number, group: None, message },
+                            failure: Failure { worker: number, comparison: None, message },
                             is_death: true,
                         });
                     }
@@ -115,8 +115,11 @@ impl Processes<'_> {
                     sink.samples(number, &job.target, samples, &line);
                 }
                 (Ok(WorkerLine::Failed(message)), _) => {
-                    let group = job.map(|job| job.target.to_string());
-                    sink.failed(WorkerFailure { failure: Failure { worker: number, group, message }, is_death: false });
+                    let comparison = job.map(|job| job.target.to_string());
+                    sink.failed(WorkerFailure {
+                        failure: Failure { worker: number, comparison, message },
+                        is_death: false,
+                    });
                 }
                 (Ok(WorkerLine::Done(_)), _) => broken = Some("sent samples that belong to no job".to_owned()),
                 (Err(_), _) => broken = Some(describe_malformed(&line)),
@@ -138,8 +141,8 @@ impl Processes<'_> {
                     "" => format!("the worker {how}"),
                     complaint => format!("the worker {how}: {complaint}"),
                 };
-                let group = at.and_then(|at| Some(assignment.jobs.get(at)?.target.to_string()));
-                sink.failed(WorkerFailure { failure: Failure { worker: number, group, message }, is_death: true });
+                let comparison = at.and_then(|at| Some(assignment.jobs.get(at)?.target.to_string()));
+                sink.failed(WorkerFailure { failure: Failure { worker: number, comparison, message }, is_death: true });
                 Ok(End::Died { at })
             }
         }

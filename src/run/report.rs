@@ -10,8 +10,8 @@ use crate::host::{Check, Machine};
 use crate::measure::explain::Example;
 use crate::report::read::MAX_LINES;
 use crate::report::schema::{
-    Calibration, Catalogue, Estimate, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary, Report, Run,
-    SCHEMA, Tool, Unavailable, WorkloadResult,
+    Calibration, Catalogue, CentralRange, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary, Report,
+    Run, SCHEMA, Tool, Unavailable, WorkloadResult,
 };
 use crate::suite::OpEntry;
 
@@ -113,7 +113,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
                 rounds: plan.effort.blocks,
                 window_cycles: plan.window_cycles,
                 cpu: plan.cpu,
-                beside: facts.second_cpu,
+                second_cpu: facts.second_cpu,
                 confidence: CONFIDENCE,
                 error_per_cell: estimates.error_per_cell,
             },
@@ -129,13 +129,13 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
             ticks_per_second,
             ticks_per_cycle: ticks,
             // Few ticks per cycle mean many cycles per second, so low and high change places.
-            core_ghz: Estimate {
-                estimate: ticks_per_second / ticks.estimate / 1e9,
+            core_ghz: CentralRange {
+                median: ticks_per_second / ticks.median / 1e9,
                 low: ticks_per_second / ticks.high / 1e9,
                 high: ticks_per_second / ticks.low / 1e9,
             },
             adds_per_cycle: estimates.adds_per_cycle,
-            disturbed_share: estimates.disturbed_share,
+            contended_share: estimates.contended_share,
             rounds: estimates.rounds,
             dropped_rounds: estimates.dropped_rounds,
             dropped_values: estimates.dropped_values,

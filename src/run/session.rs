@@ -225,7 +225,7 @@ impl<P: Progress> Sink for Collector<'_, P> {
     }
 
     fn failed(&mut self, WorkerFailure { failure, is_death }: WorkerFailure) {
-        let place = failure.group.as_ref().map_or("between comparisons".to_owned(), |group| format!("at {group}"));
+        let place = failure.comparison.as_ref().map_or("between comparisons".to_owned(), |group| format!("at {group}"));
         self.progress.note(&format!("worker {} {place}: {}", failure.worker, failure.message));
         let refusal = || Refusal { message: failure.message.clone(), is_death };
         self.refusal.get_or_insert_with(refusal);

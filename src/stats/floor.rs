@@ -15,7 +15,7 @@ pub struct Floor {
     /// As a relative difference, `|a / b - 1|`.
     pub ratio: f64,
     /// Number of A/A comparisons behind it.
-    pub groups: usize,
+    pub comparisons: usize,
 }
 
 /// The floor of a run from all its A/A comparisons: signed differences in core cycles per op, and natural logarithms of
@@ -30,22 +30,22 @@ pub fn floor(aa_cycles: &[f64], aa_log_ratios: &[f64]) -> Option<Floor> {
     }
     let cycles: Vec<f64> = aa_cycles.iter().map(|c| c.abs()).collect();
     let ratios: Vec<f64> = aa_log_ratios.iter().map(|l| l.exp_m1().abs()).collect();
-    Some(Floor { cycles: upper_bound(&cycles)?, ratio: upper_bound(&ratios)?, groups: aa_cycles.len() })
+    Some(Floor { cycles: upper_bound(&cycles)?, ratio: upper_bound(&ratios)?, comparisons: aa_cycles.len() })
 }
 
 /// Least number of A/A comparisons for a floor of a part of a run, such as one regime. The next of `n` comparisons
 /// exceeds the greatest with probability `1 / (n + 1)`: one in eleven here, one in six with half as many. With twice as
 /// many, a run of twelve ops would judge its cells in throughput by the floor of its flushed ones.
-pub const MIN_GROUPS: usize = 10;
+pub const MIN_COMPARISONS: usize = 10;
 
-/// The floor of a part of a run, such as one regime: its own with [`MIN_GROUPS`] comparisons or more. With fewer it is
+/// The floor of a part of a run, such as one regime: its own with [`MIN_COMPARISONS`] comparisons or more. With fewer it is
 /// the greater of its own floor and the floor of the run: a few small differences do not show that the part has less
 /// noise, but one great difference shows that it has more.
 pub fn part_floor(part: Floor, whole: Floor) -> Floor {
-    if part.groups >= MIN_GROUPS {
+    if part.comparisons >= MIN_COMPARISONS {
         return part;
     }
-    Floor { cycles: part.cycles.max(whole.cycles), ratio: part.ratio.max(whole.ratio), groups: part.groups }
+    Floor { cycles: part.cycles.max(whole.cycles), ratio: part.ratio.max(whole.ratio), comparisons: part.comparisons }
 }
 
 /// The least of the values that at most 5% of them exceed.
@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(floor.cycles, 0.03);
         // exp(-0.2) is nearer to 1 than exp(0.2); both are further than exp(0.1).
         assert!((floor.ratio - (1.0 - (-0.2f64).exp())).abs() < 1e-15);
-        assert_eq!(floor.groups, 3);
+        assert_eq!(floor.comparisons, 3);
     }
 
     #[test]
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_part_with_few_comparisons_has_at_least_the_floor_of_the_run_and_one_with_enough_has_its_own() {
-        let floor = |cycles: f64, groups: usize| Floor { cycles, ratio: cycles / 2.0, groups };
+        let floor = |cycles: f64, comparisons: usize| Floor { cycles, ratio: cycles / 2.0, comparisons };
         let whole = floor(0.1, 300);
         assert_eq!(part_floor(floor(0.001, 10), whole), floor(0.001, 10));
         assert_eq!(part_floor(floor(0.001, 9), whole), floor(0.1, 9), "a smaller floor by chance");

@@ -1,7 +1,11 @@
 //! An estimate with its confidence interval.
 
+use serde::{Deserialize, Serialize};
+
 /// An estimate with the ends of its confidence interval, all in the same unit, with `low <= estimate <= high`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct Interval {
     /// The estimate; not necessarily the midpoint of the interval.
     pub estimate: f64,

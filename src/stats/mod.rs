@@ -7,36 +7,40 @@
 //! 1. **Round** ([`effect`]). A round times every variant and `inline` within a fraction of a millisecond. Drift of
 //!    frequency and temperature therefore cancels in the difference and in the log-ratio *within* the round. The median
 //!    over rounds ignores the rounds that an interrupt hit. It is the value of one worker.
-//! 2. **Worker** ([`bootstrap::Bootstrap::workers`]). A worker is a process with a placement of its own. The median
-//!    over workers is the estimate at one layout. Where workers gather at several values, [`modes`] lists them: a
-//!    median between two modes describes neither.
-//! 3. **Layout** ([`bootstrap::Bootstrap::layouts`]). A layout is the same loop at another offset in a cache line. The
-//!    median over layouts of the medians over workers is the estimate of the cell.
-//! 4. **Cell** ([`floor`], [`multiplicity`], [`spread`], [`resolve`]). The A/A comparisons give the floor, and the
-//!    number of cells gives the confidence of a single one. At that confidence a resolved cell lies beyond the floor in
-//!    every mode, and its overhead exceeds its layout range. The level with the largest scatter tells whether more time
-//!    helps.
+//! 2. **Worker** ([`worker_median`]). A worker is a process with a placement of its own. The median over workers is the
+//!    estimate at one layout. Where workers gather at several values, [`modes`] lists them: a median between two modes
+//!    describes neither.
+//! 3. **Layout** ([`layout_median`], [`prior`]). A layout is the same loop at another offset in a cache line. The median
+//!    over layouts of the medians over workers is the estimate of the cell. Its standard error comes from the scatter of
+//!    the workers, moderated by the usual scatter of the regime.
+//! 4. **Cell** ([`floor`], [`resolve`], [`spread`]). The A/A comparisons give the noise. A resolved cell's interval lies
+//!    beyond the noise, the range of its layouts and that of its modes. The level with the largest scatter tells whether
+//!    more time helps.
 //!
-//! Intervals resample the two outer levels, workers and layouts, and never rounds. Rounds of one process share its
-//! placement, so they agree on the same deviation. An interval over them would be narrow around a value that the next
-//! process does not reproduce.
+//! Every estimate is a triple ([`measured`]): value, standard error, degrees of freedom. Every interval comes from it, at
+//! the confidence that is asked for.
+//!
+//! Standard errors come from workers, never from rounds. Rounds of one process share its placement, so they agree on the
+//! same deviation. An interval over them would be narrow around a value that the next process does not reproduce.
 //!
 //! Estimates are medians, because a disturbed worker can be off by any amount, and a mean follows it. One worker in
 //! eighteen was disturbed, in one case by a factor of two. Only workloads, whose rounds draw their placements
-//! independently, have a winsorised mean ([`cluster_mean`]).
+//! independently, have a mean ([`block_mean`]).
 
 pub mod binomial;
-pub mod bootstrap;
-pub mod cluster_mean;
+pub mod block_mean;
 pub mod effect;
 pub mod floor;
 mod interval;
+pub mod layout_median;
 pub mod location;
 pub mod measured;
 pub mod modes;
 pub mod multiplicity;
+pub mod prior;
 pub mod resolve;
 pub mod spread;
 pub mod student;
+pub mod worker_median;
 
 pub use interval::Interval;

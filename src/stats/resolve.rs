@@ -1,72 +1,72 @@
 //! The rule that decides whether an overhead is resolved, and the limit that it names if not.
 
-use super::Interval;
+use serde::{Deserialize, Serialize};
 
-/// The evidence about a cell, all in one unit.
-#[derive(Clone, Copy, Debug)]
-pub struct Deciders<'a> {
-    /// The estimate.
-    pub estimate: f64,
-    /// Its interval; `None` where too few workers measured the cell.
-    pub interval: Option<Interval>,
-    /// The estimate at each layout.
-    pub layouts: &'a [f64],
-    /// Whether layouts contribute more to the estimate's variance than rounds or workers do.
-    pub layouts_dominate: bool,
-    /// The values that workers gather at; empty where they agree.
-    pub modes: &'a [f64],
-    /// The floor; a smaller overhead is not a difference.
-    pub floor: f64,
-}
+use super::measured::Measured;
+use super::student::t_quantile;
 
-/// The reason why a cell is not resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// The estimate lies within the floor.
+/// Largest probability that an overhead is resolved by chance. The floor has an allowance for it, so that one interval
+/// serves the reader and the verdict.
+pub const MAX_ERROR: f64 = 0.001;
+
+/// Why an overhead of a cell, or of a workload on a kernel, is not resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Limit {
+    /// The overhead lies within the noise: no difference is visible.
     Floor,
-    /// The estimate lies beyond the floor, but its interval reaches into the floor.
+    /// The interval reaches into the floor. More time narrows the interval.
     Interval,
-    /// A mode does not lie beyond the floor on the estimate's side of zero.
+    /// Workers gather at several values, which differ by as much as the overhead. More time does not help.
     Modes,
-    /// A layout does not lie beyond the floor on the estimate's side of zero, or the layout range is at least the
-    /// estimate's absolute value.
-    Layouts,
+    /// The layout range is as large as the overhead. More time does not help.
+    Layout,
+    /// The op traps to the hypervisor. Its time is the hypervisor's and says nothing about the mechanism.
+    Traps,
 }
 
-impl Deciders<'_> {
-    /// The obstacle to name; `None` for a resolved cell. A cell with a value that is not finite is not resolved.
-    ///
-    /// The interval comes before modes and layouts: with few rounds these scatter by chance as well, and more time
-    /// shows whether they persist. Where layouts contribute most of the variance they come first, because more time
-    /// does not reduce their part.
-    pub fn obstacle(&self) -> Option<Obstacle> {
-        if !self.is_beyond(self.estimate) {
-            return Some(Obstacle::Floor);
+/// What an overhead must exceed to be a finding, all in the unit of the overhead and at least 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Obstacles {
+    /// What A/A comparisons show.
+    pub noise: f64,
+    /// Largest minus smallest overhead over the layouts.
+    pub layout_range: f64,
+    /// Largest minus smallest mode at one layout.
+    pub mode_range: f64,
+}
+
+impl Obstacles {
+    /// The floor of an overhead: the largest obstacle, plus the distance by which an interval of confidence 1 -
+    /// [`MAX_ERROR`] exceeds one of `confidence`. `None` where the overhead has no interval.
+    #[must_use]
+    pub fn floor(&self, measured: &Measured, confidence: f64) -> Option<f64> {
+        let quantile = |confidence| t_quantile(f64::midpoint(1.0, confidence), measured.degrees_of_freedom);
+        let allowance = (quantile(1.0 - MAX_ERROR)? - quantile(confidence)?).max(0.0) * measured.standard_error;
+        let floor = self.noise.max(self.layout_range).max(self.mode_range) + allowance;
+        floor.is_finite().then_some(floor)
+    }
+
+    /// The limit of an overhead; `None` for a resolved one, whose interval of `confidence` lies beyond the floor.
+    #[must_use]
+    pub fn limit(&self, measured: &Measured, confidence: f64) -> Option<Limit> {
+        let beyond = self.floor(measured, confidence).zip(measured.interval(confidence));
+        if beyond.is_some_and(|(floor, interval)| interval.is_above(floor) || interval.is_below(-floor)) {
+            return None;
         }
-        let layouts =
-            self.layout_range() >= self.estimate.abs() || !self.layouts.iter().all(|value| self.is_beyond(*value));
-        if layouts && self.layouts_dominate {
-            Some(Obstacle::Layouts)
-        } else if !self.interval.is_some_and(|i| self.is_beyond(i.low) && self.is_beyond(i.high)) {
-            Some(Obstacle::Interval)
-        } else if !self.modes.iter().all(|value| self.is_beyond(*value)) {
-            Some(Obstacle::Modes)
+        let size = measured.value.abs();
+        // A range that the overhead exceeds by no more than the noise is as large as the overhead.
+        let within = |range: f64| range > 0.0 && size <= range + self.noise;
+        Some(if size.is_nan() || size <= self.noise {
+            Limit::Floor
+        } else if within(self.layout_range) {
+            Limit::Layout
+        } else if within(self.mode_range) {
+            Limit::Modes
         } else {
-            layouts.then_some(Obstacle::Layouts)
-        }
-    }
-
-    /// The layout range: largest minus smallest estimate; 0 without layouts.
-    fn layout_range(&self) -> f64 {
-        let most = self.layouts.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let least = self.layouts.iter().copied().fold(f64::INFINITY, f64::min);
-        if self.layouts.is_empty() { 0.0 } else { most - least }
-    }
-
-    /// Whether a value lies beyond the floor on the estimate's side of zero, without touching it.
-    fn is_beyond(&self, value: f64) -> bool {
-        let floor = self.floor.abs();
-        value.is_finite() && if self.estimate > 0.0 { value > floor } else { value < -floor }
+            Limit::Interval
+        })
     }
 }
 
@@ -74,81 +74,51 @@ impl Deciders<'_> {
 mod tests {
     use super::*;
 
-    const CLEAR: Deciders<'static> = Deciders {
-        estimate: 3.6,
-        interval: Some(Interval { estimate: 3.6, low: 3.4, high: 3.8 }),
-        layouts: &[3.5, 3.75],
-        layouts_dominate: false,
-        modes: &[],
-        floor: 0.01,
-    };
+    const CLEAR: Measured = Measured { value: 3.6, standard_error: 0.1, degrees_of_freedom: 10.0 };
+    const NOISE: Obstacles = Obstacles { noise: 0.01, layout_range: 0.0, mode_range: 0.0 };
 
-    fn around(estimate: f64, half: f64) -> Option<Interval> {
-        Some(Interval { estimate, low: estimate - half, high: estimate + half })
+    fn limit(measured: Measured, obstacles: Obstacles) -> Option<Limit> {
+        obstacles.limit(&measured, 0.95)
     }
 
     #[test]
     fn an_overhead_clear_of_every_obstacle_is_resolved_on_either_side_of_zero() {
-        assert_eq!(CLEAR.obstacle(), None);
-        let gain = Deciders { estimate: -3.6, interval: around(-3.6, 0.2), layouts: &[-3.5, -3.75], ..CLEAR };
-        assert_eq!(gain.obstacle(), None);
-        assert_eq!(Deciders { modes: &[3.5, 3.7], ..CLEAR }.obstacle(), None);
+        let all = Obstacles { layout_range: 2.9, mode_range: 1.0, ..NOISE };
+        assert_eq!(limit(CLEAR, all), None);
+        assert_eq!(limit(CLEAR.scaled(-1.0), all), None);
     }
 
     #[test]
-    fn an_estimate_within_the_floor_is_not_resolved_however_narrow_its_interval() {
-        for half in [0.001, 5.0] {
-            let within = Deciders { estimate: 0.05, interval: around(0.05, half), floor: 0.06, ..CLEAR };
-            assert_eq!(within.obstacle(), Some(Obstacle::Floor));
-            assert_eq!(
-                Deciders { estimate: -0.06, ..within }.obstacle(),
-                Some(Obstacle::Floor),
-                "it touches the floor"
-            );
+    fn an_estimate_within_the_noise_is_not_resolved_however_narrow_its_interval() {
+        for standard_error in [0.0, 1e-4, 5.0] {
+            for value in [0.005, -0.01, 0.0] {
+                let within = Measured { value, standard_error, ..CLEAR };
+                assert_eq!(limit(within, NOISE), Some(Limit::Floor), "{value} {standard_error}");
+            }
         }
     }
 
     #[test]
-    fn an_estimate_beyond_the_floor_is_not_resolved_while_its_interval_reaches_into_the_floor() {
-        let wide = Deciders { interval: around(3.6, 3.595), ..CLEAR };
-        assert_eq!(wide.obstacle(), Some(Obstacle::Interval));
-        assert_eq!(Deciders { interval: around(3.6, 3.58), ..CLEAR }.obstacle(), None);
-        assert_eq!(Deciders { interval: None, ..CLEAR }.obstacle(), Some(Obstacle::Interval));
-        let modes_too = Deciders { modes: &[0.0], layouts: &[0.0, 3.6], ..wide };
-        assert_eq!(modes_too.obstacle(), Some(Obstacle::Interval), "with so few rounds modes and layouts may be noise");
+    fn the_interval_beyond_the_floor_is_the_strict_interval_beyond_the_obstacles() {
+        // The quantile of Student's t with 10 degrees of freedom at 0.9995 is 4.5869.
+        let at = |standard_error| limit(Measured { standard_error, ..CLEAR }, NOISE);
+        assert_eq!(at(3.59 / 4.586), Some(Limit::Interval));
+        assert_eq!(at(3.59 / 4.588), None);
     }
 
     #[test]
-    fn every_mode_must_lie_beyond_the_floor_on_the_same_side() {
-        for mode in [0.0, 0.01, -3.6] {
-            assert_eq!(Deciders { modes: &[3.6, mode], ..CLEAR }.obstacle(), Some(Obstacle::Modes), "{mode}");
-        }
+    fn a_range_as_large_as_the_overhead_is_named_and_a_smaller_one_calls_for_more_time() {
+        assert_eq!(limit(CLEAR, Obstacles { layout_range: 3.6, ..NOISE }), Some(Limit::Layout));
+        assert_eq!(limit(CLEAR, Obstacles { mode_range: 3.605, ..NOISE }), Some(Limit::Modes));
+        assert_eq!(limit(CLEAR, Obstacles { mode_range: 4.0, layout_range: 4.0, ..NOISE }), Some(Limit::Layout));
+        assert_eq!(limit(CLEAR, Obstacles { mode_range: 3.4, ..NOISE }), Some(Limit::Interval));
     }
 
     #[test]
-    fn every_layout_must_lie_beyond_the_floor_and_the_layout_range_below_the_estimate() {
-        let layouts = |layouts: &'static [f64]| Deciders { layouts, ..CLEAR };
-        assert_eq!(layouts(&[0.01, 3.6]).obstacle(), Some(Obstacle::Layouts), "one touches the floor");
-        assert_eq!(layouts(&[1.0, 4.625]).obstacle(), Some(Obstacle::Layouts), "they differ by more than the estimate");
-        assert_eq!(layouts(&[1.0, 4.5]).obstacle(), None);
-        assert_eq!(layouts(&[]).obstacle(), None);
-    }
-
-    #[test]
-    fn layouts_with_most_of_the_variance_are_named_before_the_interval() {
-        let both = Deciders { interval: around(3.6, 5.0), layouts: &[0.0, 3.6], ..CLEAR };
-        assert_eq!(both.obstacle(), Some(Obstacle::Interval));
-        assert_eq!(Deciders { layouts_dominate: true, ..both }.obstacle(), Some(Obstacle::Layouts));
-        assert_eq!(Deciders { layouts_dominate: true, ..CLEAR }.obstacle(), None);
-    }
-
-    #[test]
-    fn a_cell_with_a_value_that_is_not_finite_is_not_resolved() {
-        assert_eq!(Deciders { estimate: f64::NAN, ..CLEAR }.obstacle(), Some(Obstacle::Floor));
-        assert_eq!(Deciders { floor: f64::NAN, ..CLEAR }.obstacle(), Some(Obstacle::Floor));
-        assert_eq!(Deciders { modes: &[f64::NAN], ..CLEAR }.obstacle(), Some(Obstacle::Modes));
-        assert_eq!(Deciders { layouts: &[3.6, f64::NAN], ..CLEAR }.obstacle(), Some(Obstacle::Layouts));
-        assert_eq!(Deciders { interval: around(3.6, f64::INFINITY), ..CLEAR }.obstacle(), Some(Obstacle::Interval));
-        assert_eq!(Deciders { estimate: 0.0, floor: 0.0, ..CLEAR }.obstacle(), Some(Obstacle::Floor));
+    fn an_overhead_with_a_number_that_is_not_finite_is_not_resolved() {
+        assert_eq!(limit(Measured { value: f64::NAN, ..CLEAR }, NOISE), Some(Limit::Floor));
+        assert_eq!(limit(Measured { standard_error: f64::NAN, ..CLEAR }, NOISE), Some(Limit::Interval));
+        assert_eq!(limit(Measured { degrees_of_freedom: 0.0, ..CLEAR }, NOISE), Some(Limit::Interval));
+        assert!(limit(CLEAR, Obstacles { noise: f64::INFINITY, ..NOISE }).is_some());
     }
 }

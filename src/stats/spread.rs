@@ -7,6 +7,9 @@
 //! All spreads are standard deviations of single values. They are estimated from medians of absolute differences, so a
 //! few disturbed values do not determine them.
 
+use serde::{Deserialize, Serialize};
+
+use super::layout_median::worker_deviations;
 use super::location::{mad, median};
 
 /// One worker's value for a cell at one layout.
@@ -23,30 +26,37 @@ pub struct Sample {
     pub successive_difference: Option<f64>,
 }
 
-/// The level with the largest part of the estimate's variance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Windows and rounds: the scatter over time within one process.
-    Rounds,
-    /// Processes at the same layout.
-    Workers,
-    /// Offsets of the loop.
-    Layouts,
+/// Scatter of an overhead at four levels: standard deviations of single values in core cycles. Each level excludes
+/// what the levels before it explain.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Spread {
+    /// Within a round, from the difference of its windows.
+    pub within_round: f64,
+    /// Between rounds of one worker at one layout; absent if no worker measured two rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_rounds: Option<f64>,
+    /// Between workers at the same layout.
+    pub between_workers: f64,
+    /// Between layouts; absent with fewer than two layouts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_layouts: Option<f64>,
+    /// The level that adds most to the scatter of a repeated run, with the run's number of rounds, workers and layouts.
+    pub largest: SpreadSource,
 }
 
-/// The scatter at each level: standard deviations in the unit of the values.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
-    /// Within a round: the scatter of its value that the difference between its windows shows.
-    pub within_round: f64,
-    /// Between the rounds of a worker at one layout, beyond what the windows explain; `None` where no worker made two.
-    pub between_rounds: Option<f64>,
-    /// Between workers at the same layout, beyond what rounds explain.
-    pub between_workers: f64,
-    /// Between layouts, beyond what workers explain; `None` with fewer than two.
-    pub between_layouts: Option<f64>,
-    /// The level that contributes most to the estimate's variance.
-    pub largest: Source,
+/// A level at which values scatter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum SpreadSource {
+    /// Windows and rounds. Four times the rounds halve the width of the interval.
+    Rounds,
+    /// Worker processes. Four times the workers halve the width of the interval.
+    Workers,
+    /// Layouts. More time changes nothing: the overhead depends on the address of the code.
+    Layouts,
 }
 
 /// Median absolute difference of two independent normal values, in standard deviations: `0.6745 * sqrt(2)`.
@@ -60,9 +70,6 @@ const MEDIAN_TO_MEAN_VARIANCE: f64 = std::f64::consts::FRAC_PI_2;
 /// standard deviations apart; in nine of ten rounds the half difference is within a quarter of that.
 const MIN_MODE_HALF_DIFFERENCES: f64 = 4.0;
 
-/// Least number of workers that measured half of the layouts or more. With fewer, workers with few layouts count too.
-const MIN_WORKERS_WITH_HALF_OF_LAYOUTS: usize = 6;
-
 /// The values to search for modes: those within `near` of the `median`, and those on which both windows of a round
 /// agree. A worker in another mode is in it in both windows. Where the windows differ by a quarter of the value's
 /// distance from the median or more, an interruption may have caused that distance.
@@ -72,23 +79,6 @@ pub fn mode_candidates(samples: &[Sample], median: f64, near: f64) -> Vec<f64> {
         distance(sample) <= near || sample.half_difference <= distance(sample) / MIN_MODE_HALF_DIFFERENCES
     };
     samples.iter().filter(agrees).map(|sample| sample.value).collect()
-}
-
-/// The deviation of each worker from the cell: the median over layouts of its difference from the layout's median over
-/// workers. Workers with fewer than half of the layouts are left out where six or more have at least half.
-pub fn worker_deviations(layouts: &[Vec<Sample>]) -> Vec<f64> {
-    let centred = subtract_layout_medians(layouts);
-    let mut workers: Vec<usize> = centred.iter().map(|(worker, _)| *worker).collect();
-    workers.sort_unstable();
-    workers.dedup();
-    let deviation = |worker: &usize, min_layouts: usize| {
-        let values: Vec<f64> = centred.iter().filter(|(w, _)| w == worker).map(|(_, value)| *value).collect();
-        if values.len() < min_layouts { None } else { median(&values) }
-    };
-    let deviations =
-        |min_layouts: usize| workers.iter().filter_map(|worker| deviation(worker, min_layouts)).collect::<Vec<f64>>();
-    let found = deviations(layouts.len().div_ceil(2));
-    if found.len() < MIN_WORKERS_WITH_HALF_OF_LAYOUTS { deviations(1) } else { found }
 }
 
 /// The variance components of a cell from its samples at each layout. `None` where no layout has two workers.
@@ -101,7 +91,7 @@ pub fn spread(layouts: &[Vec<Sample>]) -> Option<Spread> {
     // The scatter over time of one worker's value.
     let time_deviation = rounds_deviation.unwrap_or(0.0).max(within_round);
 
-    let same_layout: Vec<f64> = subtract_layout_medians(layouts).into_iter().map(|(_, value)| value).collect();
+    let same_layout = subtract_layout_medians(layouts);
     // The subtracted median reduces the variance by the factor (n - 1) / n.
     let workers = layouts.iter().map(Vec::len).max()? as f64;
     if workers < 2.0 {
@@ -111,7 +101,9 @@ pub fn spread(layouts: &[Vec<Sample>]) -> Option<Spread> {
         * (workers / (workers - 1.0)).sqrt();
     let between_workers = remaining_deviation(value_deviation, time_deviation);
 
-    let worker_deviation = mad(&worker_deviations(layouts)).unwrap_or(0.0);
+    let values = |samples: &Vec<Sample>| samples.iter().map(|sample| (sample.worker, sample.value)).collect();
+    let deviations = worker_deviations(&layouts.iter().map(values).collect::<Vec<_>>());
+    let worker_deviation = mad(&deviations.iter().map(|(_, value)| *value).collect::<Vec<_>>()).unwrap_or(0.0);
     let layout_count = layouts.len() as f64;
     let median_variance = |n: f64| if n > 2.0 { MEDIAN_TO_MEAN_VARIANCE / n } else { 1.0 / n };
     // The effect that a worker has at all layouts in common; the remaining part differs from layout to layout.
@@ -125,9 +117,9 @@ pub fn spread(layouts: &[Vec<Sample>]) -> Option<Spread> {
         .then(|| remaining_deviation(standard_deviation(&medians), value_deviation * median_variance(workers).sqrt()));
 
     let parts = [
-        (Source::Rounds, time_deviation.powi(2) / (workers * layout_count)),
-        (Source::Workers, common.powi(2) / workers + own.powi(2) / (workers * layout_count)),
-        (Source::Layouts, between_layouts.unwrap_or(0.0).powi(2) / layout_count),
+        (SpreadSource::Rounds, time_deviation.powi(2) / (workers * layout_count)),
+        (SpreadSource::Workers, common.powi(2) / workers + own.powi(2) / (workers * layout_count)),
+        (SpreadSource::Layouts, between_layouts.unwrap_or(0.0).powi(2) / layout_count),
     ];
     let largest = parts.into_iter().fold(parts[0], |largest, part| if part.1 > largest.1 { part } else { largest }).0;
     Some(Spread {
@@ -139,11 +131,11 @@ pub fn spread(layouts: &[Vec<Sample>]) -> Option<Spread> {
     })
 }
 
-/// The number of the worker and its value minus the median of the layout, for every sample.
-fn subtract_layout_medians(layouts: &[Vec<Sample>]) -> Vec<(usize, f64)> {
+/// The values minus the median of their layout, of all samples.
+fn subtract_layout_medians(layouts: &[Vec<Sample>]) -> Vec<f64> {
     let centre_layout = |samples: &Vec<Sample>| {
         let median = median(&samples.iter().map(|sample| sample.value).collect::<Vec<_>>());
-        let centre = move |sample: &Sample| median.map(|median| (sample.worker, sample.value - median));
+        let centre = move |sample: &Sample| median.map(|median| sample.value - median);
         samples.iter().filter_map(centre).collect::<Vec<_>>()
     };
     layouts.iter().flat_map(centre_layout).collect()
@@ -184,7 +176,7 @@ mod tests {
     #[test]
     fn an_effect_of_layouts_is_scatter_between_layouts() {
         let found = spread(&samples(12, 8, |_, layout| even(layout, 8))).unwrap();
-        assert_eq!(found.largest, Source::Layouts);
+        assert_eq!(found.largest, SpreadSource::Layouts);
         assert_eq!((found.within_round, found.between_rounds, found.between_workers), (0.0, Some(0.0), 0.0));
         assert!((found.between_layouts.unwrap() - 0.7).abs() < 0.05, "{found:?}");
     }
@@ -192,7 +184,7 @@ mod tests {
     #[test]
     fn an_effect_of_workers_is_scatter_between_workers() {
         let found = spread(&samples(13, 8, |worker, _| even(worker, 13))).unwrap();
-        assert_eq!(found.largest, Source::Workers);
+        assert_eq!(found.largest, SpreadSource::Workers);
         assert_eq!(found.between_layouts, Some(0.0));
         assert!(found.between_workers > 0.5 && found.between_workers < 1.0, "{found:?}");
     }
@@ -204,7 +196,7 @@ mod tests {
             (sample.half_difference, sample.successive_difference) = (0.05, Some(0.12));
         }
         let found = spread(&noisy).unwrap();
-        assert_eq!((found.largest, found.between_workers), (Source::Rounds, 0.0));
+        assert_eq!((found.largest, found.between_workers), (SpreadSource::Rounds, 0.0));
         assert!((found.within_round - 0.05 / 0.674).abs() < 1e-3, "{found:?}");
         assert!((found.between_rounds.unwrap() - 0.1016).abs() < 1e-3, "{found:?}");
     }
@@ -227,23 +219,5 @@ mod tests {
         assert_eq!((found.between_rounds, found.between_layouts), (None, None));
         assert_eq!(spread(&samples(1, 8, |_, layout| even(layout, 8))), None);
         assert_eq!(spread(&[]), None);
-    }
-
-    #[test]
-    fn a_worker_with_half_of_the_layouts_counts_without_an_effect_of_the_missing_ones() {
-        // The layouts differ widely; worker 0 measured only the first four.
-        let mut uneven = samples(7, 8, |_, layout| 10.0 * layout as f64);
-        uneven[4..].iter_mut().for_each(|layout| layout.retain(|sample| sample.worker != 0));
-        assert_eq!(worker_deviations(&uneven), [0.0; 7]);
-        uneven[3].retain(|sample| sample.worker != 0);
-        assert_eq!(worker_deviations(&uneven).len(), 6);
-    }
-
-    #[test]
-    fn workers_with_few_layouts_count_where_fewer_than_six_have_half_of_them() {
-        let mut sparse = samples(8, 8, |_, layout| 10.0 * layout as f64);
-        let first = |sample: &Sample| sample.worker < 3;
-        sparse[1..].iter_mut().for_each(|layout| layout.retain(first));
-        assert_eq!(worker_deviations(&sparse), [0.0; 8]);
     }
 }

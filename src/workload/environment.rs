@@ -27,8 +27,9 @@ pub trait Environment: 'static {
     /// Adds the final state to a checksum.
     fn finish<D: Dispatch, C: Config>(running: &Self::Running<'_, D, C>, checksum: u64) -> u64;
 
-    /// Binds the ops to their bodies.
-    fn bind<D: Dispatch>(body: BodyKind);
+    /// The function that binds the ops to their bodies, which [`start`](Environment::start) calls. Copies of a workload
+    /// leave it where it is.
+    fn binder<D: Dispatch>() -> fn(BodyKind);
 
     /// The reason why a mechanism is unavailable here; `None` if it is available.
     fn unavailable<D: Dispatch>() -> Option<String>;
@@ -57,8 +58,8 @@ impl Environment for ModelKernel {
         mix(checksum, kernel.machine().pages_in_use() as u64)
     }
 
-    fn bind<D: Dispatch>(body: BodyKind) {
-        bind_hooks::<D>(body);
+    fn binder<D: Dispatch>() -> fn(BodyKind) {
+        bind_hooks::<D>
     }
 
     fn unavailable<D: Dispatch>() -> Option<String> {
@@ -91,7 +92,7 @@ impl<O: Ops> Environment for NoKernel<O> {
     type Error = Failure;
 
     fn start<D: Dispatch, C: Config>(_: &mut Machine) -> Result<(), Failure> {
-        Self::bind::<D>(BodyKind::Native);
+        bind_ops::<O, D>(BodyKind::Native);
         Ok(())
     }
 
@@ -99,15 +100,8 @@ impl<O: Ops> Environment for NoKernel<O> {
         checksum
     }
 
-    #[inline(never)]
-    fn bind<D: Dispatch>(body: BodyKind) {
-        struct Bind<D>(BodyKind, PhantomData<fn(D)>);
-        impl<D: Dispatch> OpVisitor for Bind<D> {
-            fn visit<O: Op>(&mut self) {
-                D::bind::<O>(self.0);
-            }
-        }
-        O::visit(&mut Bind::<D>(body, PhantomData));
+    fn binder<D: Dispatch>() -> fn(BodyKind) {
+        bind_ops::<O, D>
     }
 
     /// The first reason of an op that the workload calls.
@@ -137,4 +131,15 @@ impl<O: Ops> Environment for NoKernel<O> {
 
     /// None.
     fn visit_options(_: &mut impl OptionVisitor) {}
+}
+
+#[inline(never)]
+fn bind_ops<L: Ops, D: Dispatch>(body: BodyKind) {
+    struct Bind<D>(BodyKind, PhantomData<fn(D)>);
+    impl<D: Dispatch> OpVisitor for Bind<D> {
+        fn visit<O: Op>(&mut self) {
+            D::bind::<O>(self.0);
+        }
+    }
+    L::visit(&mut Bind::<D>(body, PhantomData));
 }

@@ -74,7 +74,7 @@ impl WorkloadEntry {
                     mechanism: D::META,
                     unavailable: W::On::unavailable::<D>,
                     data: D::data(),
-                    bind: W::On::bind::<D>,
+                    bind: W::On::binder::<D>(),
                     run: run::<W, D, Plain>,
                 });
             }

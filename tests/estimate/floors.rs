@@ -54,7 +54,7 @@ fn resolved(estimates: &Estimates, regime: Regime) -> usize {
 fn a_regime_with_much_noise_and_one_with_little_have_floors_of_their_own() {
     let estimates = estimates(30, 30);
     let (low, high) = (floor(&estimates, Regime::Throughput), floor(&estimates, Regime::Flushed));
-    assert!(low.cycles <= 1e-4 && low.groups == 30, "{low:?}");
+    assert!(low.cycles <= 1e-4 && low.comparisons == 30, "{low:?}");
     assert!((0.9..=1.0).contains(&high.cycles), "{high:?}");
     assert!(estimates.floor.as_ref().unwrap().cycles > OVERHEAD, "one floor for both regimes would hide the overhead");
     assert_eq!((resolved(&estimates, Regime::Throughput), resolved(&estimates, Regime::Flushed)), (30, 0));
@@ -71,11 +71,11 @@ fn a_regime_with_much_noise_and_one_with_little_have_floors_of_their_own() {
 fn a_regime_with_few_comparisons_has_at_least_the_floor_of_the_run_and_its_own_greatest_difference() {
     let few_noisy = estimates(30, 4);
     let noisy = floor(&few_noisy, Regime::Flushed);
-    assert!((noisy.cycles - 1.0).abs() < 1e-9 && noisy.groups == 4, "its own greatest difference: {noisy:?}");
+    assert!((noisy.cycles - 1.0).abs() < 1e-9 && noisy.comparisons == 4, "its own greatest difference: {noisy:?}");
     assert_eq!(resolved(&few_noisy, Regime::Throughput), 30);
     let nine = estimates(9, 30);
     let (low, run) = (floor(&nine, Regime::Throughput), nine.floor.as_ref().unwrap().cycles);
-    assert_eq!((low.cycles, low.groups), (run, 9));
+    assert_eq!((low.cycles, low.comparisons), (run, 9));
     assert_eq!(resolved(&nine, Regime::Throughput), 0);
     let ten = estimates(10, 30);
     assert!(floor(&ten, Regime::Throughput).cycles <= 1e-4);
@@ -87,7 +87,7 @@ fn a_run_of_one_regime_has_the_floor_of_that_regime() {
     for ops in [3, 12, 40] {
         let estimates = estimates(ops, 0);
         let (run, own) = (estimates.floor.as_ref().unwrap(), floor(&estimates, Regime::Throughput));
-        assert_eq!((own.cycles, own.ratio, own.groups), (run.cycles, run.ratio, run.groups));
+        assert_eq!((own.cycles, own.ratio, own.comparisons), (run.cycles, run.ratio, run.comparisons));
         assert_eq!(estimates.floors.len(), 1);
     }
 }

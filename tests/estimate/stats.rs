@@ -2,20 +2,32 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use pvbench::stats::Interval;
 use pvbench::stats::binomial::allowed;
-use pvbench::stats::bootstrap::Bootstrap;
 use pvbench::stats::effect::{Paired, estimate_effect};
 use pvbench::stats::floor::floor;
+use pvbench::stats::layout_median::{LayoutMedian, Scatter, WorkerValue};
 use pvbench::stats::location::{mad, median, quantile};
+use pvbench::stats::measured::Measured;
 use pvbench::stats::modes::modes;
 use pvbench::stats::multiplicity::confidence_for;
-use pvbench::stats::resolve::Deciders;
-use pvbench::stats::student::Student;
+use pvbench::stats::resolve::Obstacles;
 use pvbench::stats::student::t_quantile;
+use pvbench::stats::worker_median::WorkerMedian;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-const BOOTSTRAP: Bootstrap = Bootstrap { confidence: 0.95, resamples: 400, resolution: 0.0 };
+/// The 95% interval of the median over workers.
+fn over_workers(values: &[f64]) -> Interval {
+    WorkerMedian::from_values(values).unwrap().measured().interval(0.95).unwrap()
+}
+
+/// The measured value of a cell from the values of its workers at each layout.
+fn over_layouts(layouts: &[Vec<f64>]) -> Option<Measured> {
+    let with_numbers = |values: &Vec<f64>| -> Vec<WorkerValue> { values.iter().copied().enumerate().collect() };
+    let layouts: Vec<Vec<WorkerValue>> = layouts.iter().map(with_numbers).collect();
+    Some(LayoutMedian::from_layouts(&layouts)?.measure(&Scatter::default()).whole)
+}
 
 /// Random values of known distributions around 0, from a seed.
 struct Synthetic(Pcg64Mcg);
@@ -74,7 +86,7 @@ fn intervals_over_workers_cover_the_truth_at_their_confidence() {
             let mut width = 0.0;
             for _ in 0..trials {
                 let values: Vec<f64> = (0..n).map(|i| worker(&mut synthetic, i, n)).collect();
-                let interval = BOOTSTRAP.workers(&values, &mut synthetic.0).unwrap();
+                let interval = over_workers(&values);
                 hits += usize::from(interval.contains(0.0));
                 width += interval.width() / trials as f64;
             }
@@ -103,7 +115,7 @@ fn intervals_over_layouts_cover_the_truth_whether_or_not_layouts_share_effects_o
                     effects.iter().map(|effect| layout + effect + own * synthetic.t(3)).collect()
                 })
                 .collect();
-            let interval = BOOTSTRAP.layouts(&values, &mut synthetic.0).unwrap();
+            let interval = over_layouts(&values).unwrap().interval(0.95).unwrap();
             hits += usize::from(interval.contains(0.0));
         }
         assert!(hits >= min_hits(trials), "{name}: {hits} of {trials}");
@@ -112,7 +124,7 @@ fn intervals_over_layouts_cover_the_truth_whether_or_not_layouts_share_effects_o
 
 #[test]
 fn an_interval_over_rounds_of_one_process_does_not_cover_the_truth() {
-    // The reason to resample only workers and layouts: the rounds of a process share its offset.
+    // The reason why only workers count: the rounds of a process share its offset.
     let mut synthetic = Synthetic::from(5);
     let trials = 100;
     let (mut over_workers, mut over_rounds) = (0, 0);
@@ -124,8 +136,8 @@ fn an_interval_over_rounds_of_one_process_does_not_cover_the_truth() {
             })
             .collect();
         let medians: Vec<f64> = processes.iter().map(|rounds| median(rounds).unwrap()).collect();
-        let workers = BOOTSTRAP.workers(&medians, &mut synthetic.0).unwrap();
-        let rounds = BOOTSTRAP.workers(&processes[0], &mut synthetic.0).unwrap();
+        let workers = over_workers(&medians);
+        let rounds = over_workers(&processes[0]);
         over_workers += usize::from(workers.contains(0.0));
         over_rounds += usize::from(rounds.contains(0.0));
     }
@@ -207,26 +219,18 @@ fn a_cell_is_estimated_and_resolved_from_its_rounds() {
     }
     let floor = floor(&aa_cycles, &aa_log_ratios).unwrap();
     assert!(floor.cycles < 0.01, "{floor:?}");
-    let is_resolved = |mechanism: usize, rng: &mut Pcg64Mcg| {
+    let is_resolved = |mechanism: usize| {
         let values: Vec<Vec<f64>> = layouts.iter().map(|layout| layout[mechanism].clone()).collect();
-        let per_layout: Vec<_> = values.iter().map(|v| BOOTSTRAP.workers(v, rng).unwrap()).collect();
-        let cell = BOOTSTRAP.layouts(&values, rng).unwrap();
-        assert!((cell.estimate - (cycles[mechanism] - 2.0)).abs() < 0.01, "{cell:?}");
-        let estimates: Vec<f64> = per_layout.iter().map(|i| i.estimate).collect();
-        let modes: Vec<f64> = modes(&values.concat(), 0.0).iter().map(|mode| mode.value).collect();
-        let deciders = Deciders {
-            estimate: cell.estimate,
-            interval: Some(cell),
-            layouts: &estimates,
-            layouts_dominate: false,
-            modes: &modes,
-            floor: floor.cycles,
-        };
-        deciders.obstacle().is_none()
+        let cell = over_layouts(&values).unwrap();
+        assert!((cell.value - (cycles[mechanism] - 2.0)).abs() < 0.01, "{cell:?}");
+        let medians: Vec<f64> = values.iter().map(|values| median(values).unwrap()).collect();
+        let layout_range = quantile(&medians, 1.0).unwrap() - quantile(&medians, 0.0).unwrap();
+        let obstacles = Obstacles { noise: floor.cycles, layout_range, mode_range: 0.0 };
+        obstacles.limit(&cell, 0.95).is_none()
     };
-    assert!(!is_resolved(0, &mut synthetic.0), "the copy of inline");
-    assert!(is_resolved(1, &mut synthetic.0), "three cycles");
-    assert!(!is_resolved(2, &mut synthetic.0), "within the floor");
+    assert!(!is_resolved(0), "the copy of inline");
+    assert!(is_resolved(1), "three cycles");
+    assert!(!is_resolved(2), "within the floor");
 }
 
 fn values() -> impl Strategy<Value = Vec<f64>> {
@@ -246,58 +250,46 @@ proptest! {
     })]
 
     #[test]
-    fn an_interval_contains_its_estimate_and_lies_within_the_values(values in values(), seed: u64) {
-        let rng = &mut Pcg64Mcg::seed_from_u64(seed);
-        let interval = BOOTSTRAP.workers(&values, rng).unwrap();
+    fn an_interval_is_centred_at_the_median(values in values()) {
+        let interval = over_workers(&values);
         prop_assert_eq!(Some(interval.estimate), median(&values));
         prop_assert!(interval.contains(interval.estimate));
-        prop_assert!(quantile(&values, 0.0).unwrap() <= interval.low);
-        prop_assert!(quantile(&values, 1.0).unwrap() >= interval.high);
     }
 
     #[test]
-    fn the_order_of_workers_does_not_matter(values in values(), seed: u64) {
+    fn the_order_of_workers_does_not_matter(values in values()) {
         let mut reversed = values.clone();
         reversed.reverse();
-        let interval = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed));
-        prop_assert_eq!(interval(&values), interval(&reversed));
+        let (one, other) = (over_workers(&values), over_workers(&reversed));
+        prop_assert_eq!(one.estimate, other.estimate);
+        prop_assert!((one.width() - other.width()).abs() <= 1e-9 * one.width());
         prop_assert_eq!(modes(&values, 0.0), modes(&reversed, 0.0));
     }
 
     #[test]
-    fn a_change_of_unit_scales_the_results(values in values(), power in -20i32..20, seed: u64) {
+    fn a_change_of_unit_scales_the_results(values in values(), power in -20i32..20) {
         // Powers of two cause no rounding.
         let unit = 2f64.powi(power);
         let scaled: Vec<f64> = values.iter().map(|v| v * unit).collect();
-        let interval = |values: &[f64]| BOOTSTRAP.workers(values, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
-        prop_assert_eq!(interval(&values).map(|x| x * unit), interval(&scaled));
+        let interval = |values: &[f64]| over_layouts(&[values.to_vec(), values.to_vec()]).unwrap();
+        prop_assert_eq!(interval(&values).scaled(unit), interval(&scaled));
         prop_assert_eq!(modes(&values, 0.0).len(), modes(&scaled, 0.0).len());
         prop_assert_eq!(mad(&values).map(|m| m * unit), mad(&scaled));
     }
 
     #[test]
-    fn no_interval_is_narrower_than_the_resolution(values in values(), resolution in 0.0..10.0f64, seed: u64) {
-        let bootstrap = Bootstrap { resolution, ..BOOTSTRAP };
-        let interval = bootstrap.workers(&values, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
-        prop_assert!(interval.contains(interval.estimate - resolution));
-        prop_assert!(interval.contains(interval.estimate + resolution));
-    }
-
-    #[test]
-    fn the_interval_of_few_layouts_spans_their_medians(
-        layouts in prop::collection::vec(prop::collection::vec(-1.0..1.0f64, 2..12), 1..6),
-        seed: u64,
+    fn an_overhead_with_an_interval_wholly_beyond_its_floor_is_resolved(
+        value in -10.0..10.0f64,
+        standard_error in 0.0..2.0f64,
+        degrees_of_freedom in 1.0..40.0f64,
+        ranges in prop::array::uniform3(0.0..3.0f64),
     ) {
-        let interval = BOOTSTRAP.layouts(&layouts, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
-        prop_assert!(interval.contains(interval.estimate));
-        let apart: Vec<Vec<f64>> = layouts
-            .iter()
-            .enumerate()
-            .map(|(i, layout)| layout.iter().map(|v| 10.0 * i as f64 + v).collect())
-            .collect();
-        let interval = BOOTSTRAP.layouts(&apart, &mut Pcg64Mcg::seed_from_u64(seed)).unwrap();
-        let medians: Vec<f64> = apart.iter().map(|layout| median(layout).unwrap()).collect();
-        prop_assert!(medians.iter().all(|&m| interval.contains(m)), "{:?}", interval);
+        let measured = Measured { value, standard_error, degrees_of_freedom };
+        let obstacles = Obstacles { noise: ranges[0], layout_range: ranges[1], mode_range: ranges[2] };
+        let (interval, floor) = (measured.interval(0.95).unwrap(), obstacles.floor(&measured, 0.95).unwrap());
+        let beyond = interval.is_above(floor) || interval.is_below(-floor);
+        prop_assert_eq!(obstacles.limit(&measured, 0.95).is_none(), beyond);
+        prop_assert!(!beyond || value.abs() > ranges[0].max(ranges[1]).max(ranges[2]));
     }
 
     #[test]
@@ -339,29 +331,16 @@ proptest! {
     }
 
     #[test]
-    fn no_input_makes_an_estimator_panic(values in any_values(), others in any_values(), x: f64, seed: u64) {
-        let rng = &mut Pcg64Mcg::seed_from_u64(seed);
+    fn no_input_makes_an_estimator_panic(values in any_values(), others in any_values(), x: f64) {
         let finite = |v: Option<f64>| v.is_none_or(|v| !v.is_nan());
         prop_assert!(finite(median(&values)) && finite(mad(&values)) && finite(quantile(&values, x)));
-        let bootstrap = Bootstrap { confidence: 0.9, resamples: 20, resolution: x };
-        if let Some(interval) = bootstrap.workers(&values, rng) {
+        if let Some(interval) = WorkerMedian::from_values(&values).and_then(|it| it.measured().interval(0.9)) {
             prop_assert!(interval.contains(interval.estimate));
         }
-        if let Some(interval) = bootstrap.layouts(&[values.clone(), others.clone()], rng) {
-            prop_assert!(interval.contains(interval.estimate));
-            let found = modes(&values, x);
-            prop_assert!(!found.is_empty());
-            let found: Vec<f64> = found.iter().map(|mode| mode.value).collect();
-            let interval = Some(interval);
-            let deciders = Deciders {
-                estimate: x,
-                interval,
-                layouts: &others,
-                layouts_dominate: x > 0.0,
-                modes: &found,
-                floor: x,
-            };
-            deciders.obstacle();
+        if let Some(measured) = over_layouts(&[values.clone(), others.clone()]) {
+            prop_assert!(!modes(&values, x).is_empty() || WorkerMedian::from_values(&values).is_none());
+            let _ = measured.interval(0.9).map(|interval| assert!(interval.contains(interval.estimate)));
+            Obstacles { noise: x, layout_range: x, mode_range: 0.0 }.limit(&measured, 0.95);
         }
         if let Some(floor) = floor(&values, &others) {
             prop_assert!(floor.cycles.is_finite() && floor.ratio.is_finite());
@@ -375,18 +354,17 @@ proptest! {
 }
 
 #[test]
-fn students_intervals_cover_the_truth_at_the_confidence_of_a_family_with_heavy_tails() {
+fn strict_intervals_miss_the_truth_as_rarely_as_they_promise_with_heavy_tails() {
     let (trials, error) = (20_000u32, 1e-3);
     let allowed = allowed(trials, error, 1e-3) as usize;
     for (name, worker) in WORKERS {
         for n in [6, 9, 15, 20] {
-            let student = Student::new(1.0 - error, n);
             let mut synthetic = Synthetic::from(13);
             let misses = (0..trials)
                 .filter(|_| {
                     let values: Vec<f64> = (0..n).map(|i| worker(&mut synthetic, i, n)).collect();
-                    let middle = median(&values).unwrap();
-                    !student.around(middle, &values).unwrap().contains(0.0)
+                    let measured = WorkerMedian::from_values(&values).unwrap().measured();
+                    !measured.interval(1.0 - error).unwrap().contains(0.0)
                 })
                 .count();
             assert!(misses <= allowed, "{name}, {n} workers: {misses} of {trials}, at most {allowed} allowed");

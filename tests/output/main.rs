@@ -33,7 +33,8 @@ fn stderr(output: &Output) -> String {
 }
 
 fn around(estimate: f64, half: f64) -> Estimate {
-    Estimate { estimate, low: estimate - half, high: estimate + half }
+    let standard_error = half / 2.093_024_1;
+    Estimate { estimate, standard_error, degrees_of_freedom: 19.0, low: estimate - half, high: estimate + half }
 }
 
 fn measured(cell: &mut Cell, cycles: f64, half: f64) {

@@ -37,7 +37,7 @@ fn a_report_named_by_the_environment_is_valid_and_reads_back() {
         eprintln!("skipped: PVBENCH_REPORT names no report");
         return;
     };
-    let published = std::fs::read_to_string("reports/schema/report-1.json").unwrap();
+    let published = std::fs::read_to_string("reports/schema/report-2.json").unwrap();
     let validator = jsonschema::validator_for(&serde_json::from_str(&published).unwrap()).unwrap();
     let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let errors: Vec<String> = validator.iter_errors(&written).map(|e| format!("{}: {e}", e.instance_path())).collect();

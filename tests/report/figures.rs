@@ -7,7 +7,7 @@ use pvbench::regime::Regime;
 use pvbench::report::over_ops::OverOps;
 use pvbench::report::plots::{Plot, all};
 use pvbench::report::read::check;
-use pvbench::report::schema::{Cell, Estimate, Limit};
+use pvbench::report::schema::{Cell, Limit};
 use pvbench::report::{Report, html, terminal};
 
 fn page(report: &Report) -> String {
@@ -52,7 +52,7 @@ fn over_ops<'a>(report: &'a Report, of: &str, regime: Regime) -> OverOps<'a> {
 fn set(report: &mut Report, of: impl Fn(&Cell) -> bool, value: f64, limit: Option<Limit>) {
     for cell in report.cells.iter_mut().filter(|cell| of(cell)) {
         let Some(overhead) = &mut cell.overhead else { continue };
-        overhead.cycles = Estimate { estimate: value, low: value - 0.01, high: value + 0.01 };
+        overhead.cycles = support::around(value, 0.01);
         (cell.resolved, cell.limit) = (limit.is_none(), limit);
     }
 }

@@ -407,7 +407,6 @@ fn the_layout_range_of_a_cell_that_the_layout_limits_unfolds_to_the_layouts() {
     // The figures of a row have two significant digits of the width of its interval.
     let cycles = &mut cell.overhead.as_mut().expect("measured").cycles;
     (cycles.low, cycles.high) = (cycles.estimate - 0.1, cycles.estimate + 0.1);
-    cell.deciding_cycles = None;
     let page = page(&report);
     let table = page.split("<tbody>").last().expect("the table");
     assert_eq!(table.matches("<details>").count(), 1);

@@ -6,8 +6,8 @@ use crate::support;
 use assert_cmd::Command;
 use pvbench::estimate::linux::predictions;
 use pvbench::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxWorkload};
-use pvbench::report::schema::Estimate;
 use pvbench::report::{Report, html, plots, read, write};
+use pvbench::stats::Interval;
 
 fn kernel(name: &str) -> LinuxKernel {
     LinuxKernel {
@@ -25,7 +25,7 @@ fn kernel(name: &str) -> LinuxKernel {
 }
 
 fn count(kernel: &str, instructions: u64, percent: Option<f64>) -> LinuxCount {
-    let exact = |value: f64| Estimate { estimate: value, low: value, high: value };
+    let exact = |value: f64| Interval { estimate: value, low: value, high: value };
     LinuxCount {
         kernel: kernel.to_owned(),
         units: 100,
@@ -64,7 +64,7 @@ fn report() -> Report {
     let mut report = support::synthetic();
     for cell in &mut report.cells {
         if let Some(overhead) = &mut cell.overhead {
-            overhead.cycles = Estimate { estimate: 3.0, low: 2.9, high: 3.1 };
+            overhead.cycles = support::around(3.0, 0.1);
         }
     }
     let mut linux = linux();
@@ -99,7 +99,7 @@ fn a_prediction_is_calls_times_overheads_and_names_the_ops() {
 fn a_report_with_kernels_is_valid_by_the_schema_and_reads_back() {
     let report = report();
     let text = write::json(&report).unwrap();
-    let schema = serde_json::from_str(&std::fs::read_to_string("reports/schema/report-1.json").unwrap()).unwrap();
+    let schema = serde_json::from_str(&std::fs::read_to_string("reports/schema/report-2.json").unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let value = serde_json::from_slice(&text).unwrap();
     let errors: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();

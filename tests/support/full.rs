@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use super::around;
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxPrediction, LinuxShare, LinuxWorkload};
 use pvbench::report::schema::{
-    Bounds, Cell, Estimate, Instructions, LayoutEstimate, Limit, MechanismInfo, ModeShare, OptionInfo, Overhead,
-    RegimeFloor, Spread, SpreadSource, WorkloadKernel, WorkloadResult,
+    Cell, Instructions, LayoutEstimate, Limit, MechanismInfo, ModeShare, OptionInfo, Overhead, RegimeFloor, Spread,
+    SpreadSource, WorkloadKernel, WorkloadResult,
 };
+use pvbench::stats::Interval;
 
 /// Op, native cycles, whether it is patched with its own instructions.
 const OPS: [(&str, f64, bool); 6] = [
@@ -74,7 +76,7 @@ pub fn full() -> Report {
         regime,
         cycles: floor(regime),
         ratio: floor(regime) / 40.0,
-        groups: OPS.len(),
+        comparisons: OPS.len(),
         same_loop_cycles: floor(regime) / 9.0,
         copied_loop_cycles: floor(regime) / 5.0,
     };
@@ -143,7 +145,6 @@ fn cell(
     let traps = op == "cpuid";
     let value = if traps { 512.0 } else { price };
     let width = 0.01 + value.abs() * 0.02;
-    let around = |middle: f64, width: f64| Estimate { estimate: middle, low: middle - width, high: middle + width };
     let floor = floor(regime) * native.max(1.0);
     let limit = match value - 2.0 * width {
         _ if traps => Some(Limit::Traps),
@@ -178,7 +179,7 @@ fn cell(
         },
         instructions: Some(Instructions { per_op: 18_380.0, extra: 12.25 }),
         floor_cycles: Some(floor),
-        deciding_cycles: Some(Bounds { low: value - 2.0 * width, high: value + 2.0 * width }),
+        noise_cycles: Some(floor),
         resolved: limit.is_none(),
         limit,
         ..template.clone()
@@ -197,15 +198,14 @@ fn workload((index, name): (usize, &&str)) -> WorkloadResult {
     (workload.floor_percent, workload.placement_percent) = (0.18, Some(1.38));
     let kernel = |mechanism: Option<(&str, Option<&str>)>, option: Option<&str>, percent: f64| {
         let percent = percent + index as f64 / 8.0;
-        let around = |half: f64| Estimate { estimate: percent, low: percent - half, high: percent + half };
         let resolved = percent.abs() - 0.2 > workload.floor_percent;
         WorkloadKernel {
             mechanism: mechanism.map(|it| it.0.to_owned()),
             state: mechanism.and_then(|it| it.1).map(str::to_owned),
             option: option.map(str::to_owned),
-            overhead_percent: Some(around(0.12)),
-            overhead_cycles: Some(around(0.12)),
-            deciding_percent: Some(Bounds { low: percent - 0.2, high: percent + 0.2 }),
+            overhead_percent: Some(around(percent, 0.12)),
+            overhead_cycles: Some(around(percent, 0.12)),
+            floor_percent: Some(workload.floor_percent + 0.08),
             resolved,
             limit: (!resolved).then_some(Limit::Floor),
             ..known.clone()
@@ -238,7 +238,7 @@ fn linux() -> Linux {
         uncounted: None,
     };
     let count = |kernel: &str, per_unit: f64, percent: Option<f64>| {
-        let exact = |value: f64| Estimate { estimate: value, low: value, high: value };
+        let exact = |value: f64| Interval { estimate: value, low: value, high: value };
         LinuxCount {
             kernel: kernel.to_owned(),
             units: 100,

@@ -11,7 +11,7 @@ use pvbench::op::{Bytes, Conventions, Group, Kind, Since};
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
-    Bounds, Calibration, Catalogue, Cell, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit, Listing,
+    Calibration, Catalogue, Cell, CentralRange, Estimate, Failure, Floor, Instructions, LayoutEstimate, Limit, Listing,
     ListingLine, MechanismInfo, ModeShare, OpInfo, Overhead, PlanSummary, RegimeFloor, Run, SCHEMA, Tool, Unavailable,
     UnitInstructions, WorkloadKernel, WorkloadResult,
 };
@@ -148,7 +148,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
                 rounds: 5,
                 window_cycles: 100_000,
                 cpu: Some(1),
-                beside: Some(0),
+                second_cpu: Some(0),
                 confidence: 0.95,
                 error_per_cell: 1e-5,
             },
@@ -162,10 +162,10 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
             clock: "tsc".to_owned(),
             clock_reason: None,
             ticks_per_second: 2.7e9,
-            ticks_per_cycle: Estimate { estimate: 0.6602, low: 0.6589, high: 0.6631 },
-            core_ghz: Estimate { estimate: 4.09, low: 4.072, high: 4.098 },
-            adds_per_cycle: Some(Estimate { estimate: 3.6, low: 2.1, high: 3.7 }),
-            disturbed_share: 0.1,
+            ticks_per_cycle: CentralRange { median: 0.6602, low: 0.6589, high: 0.6631 },
+            core_ghz: CentralRange { median: 4.09, low: 4.072, high: 4.098 },
+            adds_per_cycle: Some(CentralRange { median: 3.6, low: 2.1, high: 3.7 }),
+            contended_share: 0.1,
             rounds: 4440,
             dropped_rounds: 3,
             dropped_values: 12,
@@ -173,7 +173,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
         floor: Some(Floor {
             cycles: FLOOR,
             ratio: 0.012,
-            groups: ops.len() * 6,
+            comparisons: ops.len() * 6,
             same_loop_cycles: 0.004,
             copied_loop_cycles: 0.011,
         }),
@@ -250,13 +250,13 @@ pub fn empty() -> Report {
 pub fn failure() -> Failure {
     Failure {
         worker: 7,
-        group: Some("write_cr3/native/throughput@29".to_owned()),
+        comparison: Some("write_cr3/native/throughput@29".to_owned()),
         message: "the worker died of signal 11 (SIGSEGV)".to_owned(),
     }
 }
 
-fn regime_floor(regime: Regime, groups: usize) -> RegimeFloor {
-    RegimeFloor { regime, cycles: FLOOR, ratio: 0.012, groups, same_loop_cycles: 0.004, copied_loop_cycles: 0.011 }
+fn regime_floor(regime: Regime, comparisons: usize) -> RegimeFloor {
+    RegimeFloor { regime, cycles: FLOOR, ratio: 0.012, comparisons, same_loop_cycles: 0.004, copied_loop_cycles: 0.011 }
 }
 
 fn catalogue(names: &[(String, f64)]) -> Vec<MechanismInfo> {
@@ -321,7 +321,7 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
                 instructions_absent: None,
                 counters: None,
                 floor_cycles: Some(FLOOR),
-                deciding_cycles: None,
+                noise_cycles: Some(FLOOR),
                 resolved: false,
                 limit: None,
             };
@@ -353,7 +353,6 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
 
 fn fill(cell: &mut Cell, value: f64, native: f64, rng: &mut Pcg64Mcg) {
     let width = rng.random_range(0.004..0.03) + value.abs() * 0.012;
-    let around = |middle: f64, width: f64| Estimate { estimate: middle, low: middle - width, high: middle + width };
     let range = if rng.random_range(0..14) == 0 { value.abs() * 1.2 } else { rng.random_range(0.0..0.04) };
     if rng.random_range(0..40) == 0 {
         cell.modes = vec![
@@ -370,17 +369,17 @@ fn fill(cell: &mut Cell, value: f64, native: f64, rng: &mut Pcg64Mcg) {
     let at = |offset, cycles| LayoutEstimate { offset, cycles: around(cycles, width), workers: 20 };
     cell.layouts = vec![at(0, value - range / 2.0), at(29, value + range / 2.0)];
     cell.layout_range = Some(range);
-    let deciding = Bounds { low: value - 1.8 * width, high: value + 1.8 * width };
-    cell.deciding_cycles = Some(deciding);
-    let beyond = |it: f64| it * value.signum() > FLOOR;
-    cell.limit = if !beyond(value) {
+    let modes = if cell.modes.is_empty() { 0.0 } else { 1.0 };
+    let floor = FLOOR.max(range).max(modes) + 0.8 * width;
+    cell.floor_cycles = Some(floor);
+    cell.limit = if value.abs() <= FLOOR {
         Some(Limit::Floor)
-    } else if !beyond(deciding.low) || !beyond(deciding.high) {
-        Some(Limit::Interval)
-    } else if !cell.modes.iter().all(|mode| beyond(mode.cycles)) {
-        Some(Limit::Modes)
-    } else if range >= value.abs() || !cell.layouts.iter().all(|layout| beyond(layout.cycles.estimate)) {
+    } else if value.abs() <= range {
         Some(Limit::Layout)
+    } else if value.abs() <= modes {
+        Some(Limit::Modes)
+    } else if value.abs() - width <= floor {
+        Some(Limit::Interval)
     } else {
         None
     };
@@ -447,9 +446,15 @@ fn environment() -> Vec<Check> {
     ]
 }
 
+/// An estimate over 20 workers whose 95% interval has this half-width.
+pub fn around(estimate: f64, half: f64) -> Estimate {
+    let standard_error = half / 2.093_024_1;
+    Estimate { estimate, standard_error, degrees_of_freedom: 19.0, low: estimate - half, high: estimate + half }
+}
+
 /// A workload on three kernels: one with a mechanism, an unavailable one, and one with an option.
 pub fn workload() -> WorkloadResult {
-    let percent = |estimate: f64| Some(Estimate { estimate, low: estimate - 0.1, high: estimate + 0.1 });
+    let percent = |estimate: f64| Some(around(estimate, 0.1));
     let kernel = |mechanism: Option<&str>, option: Option<&str>, overhead: Option<Estimate>| WorkloadKernel {
         mechanism: mechanism.map(str::to_owned),
         state: mechanism.map(|_| "unpatched".to_owned()),
@@ -459,7 +464,7 @@ pub fn workload() -> WorkloadResult {
         instructions: overhead.map(|o| UnitInstructions { per_unit: 8_000.0, extra_percent: o.estimate / 2.0 }),
         instructions_absent: None,
         counters: None,
-        deciding_percent: overhead.map(|o| Bounds { low: o.low - 0.1, high: o.high + 0.1 }),
+        floor_percent: overhead.map(|_| 0.4),
         resolved: overhead.is_some(),
         limit: None,
         predicted_percent: mechanism.and(overhead).map(|o| o.estimate + 0.5),
@@ -473,15 +478,15 @@ pub fn workload() -> WorkloadResult {
         source: "lmbench".to_owned(),
         units: 100,
         workers: 8,
-        disturbed_workers: 1,
+        contended_workers: 1,
         placements: 70,
         inline_cycles: percent(20_000.0),
         inline_ns: Some(5_000.0),
         inline_instructions: Some(7_500.0),
         inline_counters: Some(BTreeMap::from([("cycles".to_owned(), 20_000.0), ("instructions".to_owned(), 7_500.0)])),
         calls: std::collections::BTreeMap::from([("set_pte".to_owned(), 200.5), ("pte_val".to_owned(), 300.0)]),
-        again_percent: percent(0.0),
-        copies_percent: vec![Estimate { estimate: 0.2, low: 0.1, high: 0.3 }],
+        repeat_percent: percent(0.0),
+        copies_percent: vec![around(0.2, 0.1)],
         floor_percent: 0.2,
         placement_percent: Some(1.1),
         in_place: None,

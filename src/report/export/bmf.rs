@@ -24,7 +24,7 @@ struct Metric {
 }
 
 impl Metric {
-    fn measured(Estimate { estimate, low, high }: Estimate) -> Self {
+    fn measured(Estimate { estimate, low, high, .. }: Estimate) -> Self {
         Metric { value: estimate, lower_value: Some(low), upper_value: Some(high) }
     }
 

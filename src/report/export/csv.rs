@@ -37,10 +37,9 @@ struct CsvRow {
     instructions: Option<f64>,
     extra_instructions: Option<f64>,
     absent: Option<String>,
-    deciding_cycles_low: Option<f64>,
-    deciding_cycles_high: Option<f64>,
-    deciding_percent_low: Option<f64>,
-    deciding_percent_high: Option<f64>,
+    overhead_cycles_standard_error: Option<f64>,
+    overhead_percent_standard_error: Option<f64>,
+    degrees_of_freedom: Option<f64>,
     limit: Option<&'static str>,
 }
 
@@ -77,8 +76,8 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
             instructions: cell.instructions.map(|counted| counted.per_op),
             extra_instructions: cell.instructions.map(|counted| counted.extra),
             absent: cell.absent.clone(),
-            deciding_cycles_low: cell.deciding_cycles.map(|it| it.low),
-            deciding_cycles_high: cell.deciding_cycles.map(|it| it.high),
+            overhead_cycles_standard_error: overhead.map(|o| o.cycles.standard_error),
+            degrees_of_freedom: overhead.map(|o| o.cycles.degrees_of_freedom),
             limit: cell.limit.map(Limit::word),
             ..CsvRow::default()
         })?;
@@ -97,11 +96,11 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
             overhead_percent_low: percent.map(|p| p.low),
             overhead_percent_high: percent.map(|p| p.high),
             inline_cycles: workload.inline_cycles.map(|cycles| cycles.estimate),
-            floor_percent: Some(workload.floor_percent),
+            floor_percent: kernel.floor_percent,
             resolved: kernel.resolved,
             absent: kernel.absent.clone(),
-            deciding_percent_low: kernel.deciding_percent.map(|it| it.low),
-            deciding_percent_high: kernel.deciding_percent.map(|it| it.high),
+            overhead_percent_standard_error: percent.map(|p| p.standard_error),
+            degrees_of_freedom: percent.map(|p| p.degrees_of_freedom),
             limit: kernel.limit.map(Limit::word),
             ..CsvRow::default()
         })?;
@@ -110,7 +109,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
 }
 
 /// Names of the columns. A file without lines has this header, too.
-const HEADER: [&str; 30] = [
+const HEADER: [&str; 29] = [
     "op",
     "body",
     "kind",
@@ -136,9 +135,8 @@ const HEADER: [&str; 30] = [
     "instructions",
     "extra_instructions",
     "absent",
-    "deciding_cycles_low",
-    "deciding_cycles_high",
-    "deciding_percent_low",
-    "deciding_percent_high",
+    "overhead_cycles_standard_error",
+    "overhead_percent_standard_error",
+    "degrees_of_freedom",
     "limit",
 ];

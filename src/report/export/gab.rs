@@ -30,7 +30,7 @@ struct Benchmark {
 pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     let benchmark = |name, unit, native: f64, overhead: Estimate, of: &str| {
         let half = (overhead.high - overhead.low) / 2.0;
-        let Estimate { estimate, low, high } = overhead;
+        let Estimate { estimate, low, high, .. } = overhead;
         Benchmark {
             name,
             unit,

@@ -10,7 +10,7 @@ use crate::op::{BodyKind, Group, Kind};
 use crate::report::Report;
 use crate::report::plots::grid::{finite, group_name};
 use crate::report::plots::number::{NOTHING, clipped, fixed, plain, plural};
-use crate::report::schema::{Bounds, Cell, Estimate, LayoutEstimate, Limit, ModeShare};
+use crate::report::schema::{Cell, Estimate, LayoutEstimate, Limit, ModeShare};
 
 /// Maximum length in characters of the name of an op or mechanism. Longer names are cut.
 const MAX_NAME_CHARS: usize = 60;
@@ -37,8 +37,8 @@ pub struct Line {
     pub range: String,
     /// The smallest and largest estimate over the layouts, if the layout is the limit of the cell.
     pub layouts: Vec<String>,
-    /// The deciding interval with the floor: `[3.71, 4.05] ±0.06`.
-    pub decides: String,
+    /// The floor: `±0.06`.
+    pub floor: String,
     /// Whether the cell is resolved, and if not, the limit with its remedy: `no, interval: more time`.
     pub verdict: String,
     pub modes: String,
@@ -161,7 +161,7 @@ fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mu
         ratio: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ratio)).map(|it| it.estimate)),
         range: cell.layout_range.map_or_else(|| NOTHING.to_owned(), |range| fixed(range, digits)),
         layouts: if cell.limit == Some(Limit::Layout) { layouts(cell, digits) } else { Vec::new() },
-        decides: cycles.map_or_else(String::new, |_| decides(cell, digits)),
+        floor: cycles.map_or_else(String::new, |_| floor(cell, digits)),
         verdict: match (cycles, cell.resolved, cell.limit) {
             (None, ..) => "absent".to_owned(),
             (Some(_), true, _) => "yes".to_owned(),
@@ -172,13 +172,10 @@ fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mu
     }
 }
 
-/// Number of digits after the point that shows two significant digits of the width of the narrower interval of a cell,
-/// at most four.
+/// Number of digits after the point that shows two significant digits of the width of a cell's interval, at most four.
 fn digits(cell: &Cell) -> usize {
-    let shown = cell.overhead.and_then(|overhead| finite(overhead.cycles)).map(|it| it.high - it.low);
-    let deciding = cell.deciding_cycles.map(|it| it.high - it.low);
-    let width = shown.into_iter().chain(deciding).filter(|width| *width > 0.0).fold(f64::INFINITY, f64::min);
-    if width.is_infinite() { 3 } else { (1.0 - width.log10().floor()).clamp(0.0, MAX_DIGITS) as usize }
+    let width = cell.overhead.and_then(|overhead| finite(overhead.cycles)).map_or(0.0, |it| it.high - it.low);
+    if width > 0.0 { (1.0 - width.log10().floor()).clamp(0.0, MAX_DIGITS) as usize } else { 3 }
 }
 
 /// `3.88 [3.80, 3.95]`
@@ -186,14 +183,10 @@ fn with_interval(it: Estimate, digits: usize) -> String {
     format!("{} [{}, {}]", fixed(it.estimate, digits), fixed(it.low, digits), fixed(it.high, digits))
 }
 
-/// `[3.71, 4.05] ±0.06`
-fn decides(cell: &Cell, digits: usize) -> String {
-    let finite = |it: &&Bounds| it.low.is_finite() && it.high.is_finite() && it.low <= it.high;
-    let interval = cell.deciding_cycles.as_ref().filter(finite);
-    let interval = interval.map(|it| format!("[{}, {}] ", fixed(it.low, digits), fixed(it.high, digits)));
+/// `±0.06`
+fn floor(cell: &Cell, digits: usize) -> String {
     let floor = cell.floor_cycles.filter(|floor| floor.is_finite());
-    let floor = floor.map(|floor| format!("\u{b1}{}", fixed(floor, digits)));
-    format!("{}{}", interval.unwrap_or_default(), floor.unwrap_or_default()).trim_end().to_owned()
+    floor.map_or_else(String::new, |floor| format!("\u{b1}{}", fixed(floor, digits)))
 }
 
 /// The smallest and the largest estimate over the layouts: `at 29: 3.88 [3.80, 3.95], 20 workers`

@@ -1,11 +1,11 @@
-//! Facts beside the results: plan, machine, calibration and environment checks.
+//! Facts second the results: plan, machine, calibration and environment checks.
 
 use crate::host::{Check, Machine, Status};
 use crate::op::BodyKind;
 use crate::report::Report;
-use crate::report::plots::grid::finite;
 use crate::report::plots::number::{NOTHING, clipped, fixed, grouped, interval, plain, plural};
-use crate::report::schema::{Calibration, PlanSummary, RegimeFloor};
+use crate::report::schema::{Calibration, CentralRange, PlanSummary, RegimeFloor};
+use crate::stats::Interval;
 
 /// A name with its value.
 pub struct Fact {
@@ -45,10 +45,10 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("window", format!("at least {} core cycles", grouped(&plan.window_cycles.to_string()))),
         fact(
             "pinned to",
-            match (plan.cpu, plan.beside) {
+            match (plan.cpu, plan.second_cpu) {
                 (None, _) => "no CPU: pinning was not allowed".to_owned(),
                 (Some(cpu), None) => format!("CPU {cpu}"),
-                (Some(cpu), Some(beside)) => format!("CPU {cpu}; workload workers also to CPU {beside}"),
+                (Some(cpu), Some(second)) => format!("CPU {cpu}; workload workers also to CPU {second}"),
             },
         ),
         fact("confidence", format!("{}%", fixed(plan.confidence * 100.0, 0))),
@@ -146,7 +146,7 @@ pub fn panel(report: &Report) -> Vec<Fact> {
             facts.push(fact(what, format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
             facts.push(fact(
                 "from",
-                format!("{} {}", floor.groups, plural(floor.groups, "A/A comparison", "A/A comparisons")),
+                format!("{} {}", floor.comparisons, plural(floor.comparisons, "A/A comparison", "A/A comparisons")),
             ));
             facts.push(fact(
                 "typical A/A",
@@ -168,16 +168,19 @@ pub fn panel(report: &Report) -> Vec<Fact> {
 }
 
 fn describe_floor(floor: &RegimeFloor) -> Fact {
-    let RegimeFloor { regime, cycles, ratio, groups, .. } = floor;
-    let groups = format!("{groups} {}", plural(*groups, "comparison", "comparisons"));
+    let RegimeFloor { regime, cycles, ratio, comparisons, .. } = floor;
+    let comparisons = format!("{comparisons} {}", plural(*comparisons, "comparison", "comparisons"));
     fact(
         &format!("floor, {}", regime.name()),
-        format!("{} cycles, or {}%; {groups}", plain(*cycles), plain(ratio * 100.0)),
+        format!("{} cycles, or {}%; {comparisons}", plain(*cycles), plain(ratio * 100.0)),
     )
 }
 
 fn calibration(it: &Calibration) -> Vec<Fact> {
-    let range = |e| finite(e).map_or_else(|| NOTHING.to_owned(), interval);
+    let range = |CentralRange { median, low, high }| {
+        let in_order = median.is_finite() && low.is_finite() && high.is_finite() && low <= high;
+        if in_order { interval(Interval { estimate: median, low, high }) } else { NOTHING.to_owned() }
+    };
     let clock = match &it.clock_reason {
         Some(reason) => format!("{}, because {}", shown(&it.clock), shown(reason)),
         None => shown(&it.clock),
@@ -193,7 +196,7 @@ fn calibration(it: &Calibration) -> Vec<Fact> {
         ),
         fact(
             "contended",
-            format!("{}% of the rounds: another thread had part of the core", fixed(it.disturbed_share * 100.0, 0)),
+            format!("{}% of the rounds: another thread had part of the core", fixed(it.contended_share * 100.0, 0)),
         ),
         fact(
             "dropped",

@@ -214,9 +214,9 @@ fn state_floors(report: &Report) -> Option<String> {
     let mut own: Vec<_> = report.floors.iter().filter(|own| report.floor_of(own.regime) == Some(own.cycles)).collect();
     own.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
     let own: Vec<String> =
-        own.into_iter().map(|own| of(own.cycles, own.groups, &format!("{}, ", own.regime.name()))).collect();
+        own.into_iter().map(|own| of(own.cycles, own.comparisons, &format!("{}, ", own.regime.name()))).collect();
     let words = match &own[..] {
-        [] => of(run.cycles, run.groups, ""),
+        [] => of(run.cycles, run.comparisons, ""),
         [only] => only.clone(),
         [least, .., greatest] => format!("{least} to {greatest}"),
     };
@@ -244,7 +244,7 @@ pub fn tiles(report: &Report, grid: &Grid) -> Vec<Tile> {
     }
     if let Some((floor, cycles)) = report.floor.as_ref().zip(report.floor_of(Regime::Throughput)) {
         let own = report.floors.iter().find(|floor| floor.regime == Regime::Throughput);
-        let (of, groups) = own.map_or(("", floor.groups), |own| (", throughput", own.groups));
+        let (of, groups) = own.map_or(("", floor.comparisons), |own| (", throughput", own.comparisons));
         tiles.push(Tile {
             name: format!("floor{of}"),
             value: plain(cycles),

@@ -60,7 +60,7 @@ pub use workloads::kernel_name;
 
 struct FailureLine {
     worker: usize,
-    group: String,
+    comparison: String,
     message: String,
 }
 
@@ -184,7 +184,10 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .iter()
             .map(|f| FailureLine {
                 worker: f.worker,
-                group: f.group.as_deref().map_or_else(|| "between comparisons".to_owned(), |g| clipped(g, 200)),
+                comparison: f
+                    .comparison
+                    .as_deref()
+                    .map_or_else(|| "between comparisons".to_owned(), |g| clipped(g, 200)),
                 message: clipped(&f.message, 600),
             })
             .collect(),

@@ -3,7 +3,8 @@
 use super::{HtmlError, NOTHING, clipped};
 use crate::report::plots::number::fixed;
 use crate::report::published::{Figure, OwnValue, Row, figures};
-use crate::report::schema::{Estimate, Report};
+use crate::report::schema::Report;
+use crate::stats::Interval;
 
 /// A published figure.
 pub(super) struct PublishedFigure {
@@ -42,7 +43,7 @@ fn compare_row(row: &Row, report: &Report) -> PublishedRow {
         None => NOTHING.to_owned(),
     };
     let (own, stand_in) = match row.own_value(report) {
-        OwnValue::Measured(Estimate { estimate, low, high }) => {
+        OwnValue::Measured(Interval { estimate, low, high }) => {
             (format!("{} [{}, {}] {unit}", fixed(estimate, 2), fixed(low, 2), fixed(high, 2)), row.stand_in())
         }
         OwnValue::Counted(value) => (format!("{} {unit}", fixed(value, 2)), row.stand_in()),

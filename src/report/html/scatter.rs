@@ -95,7 +95,7 @@ fn describe(cell: &Cell, spread: &Spread) -> Widest {
     };
     Widest {
         name: clipped(&format!("{} {}{state}, {}", cell.op, cell.mechanism, cell.regime.name()), 120),
-        cycles: cell.overhead.map_or_else(|| NOTHING.to_owned(), |overhead| interval(overhead.cycles)),
+        cycles: cell.overhead.map_or_else(|| NOTHING.to_owned(), |overhead| interval(overhead.cycles.interval())),
         levels: [
             plain(spread.within_round),
             optional(spread.between_rounds),

@@ -128,7 +128,7 @@ pub(super) fn sentence(report: &Report) -> Option<String> {
         workload.kernels.iter().find(wanted).filter(|kernel| kernel.resolved)?.overhead_percent
     };
     let words = costs.into_iter().filter_map(|(words, mechanism, state)| {
-        let Estimate { estimate, low, high } = find(workload, mechanism, state)?;
+        let Estimate { estimate, low, high, .. } = find(workload, mechanism, state)?;
         let others: Vec<Estimate> =
             report.workloads.iter().filter_map(|workload| find(workload, mechanism, state)).collect();
         let count = others.len();
@@ -256,7 +256,7 @@ fn instructions(kernel: Option<&WorkloadKernel>) -> Percent {
 }
 
 fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
-    let Some((kernel, Estimate { estimate, low, high })) =
+    let Some((kernel, Estimate { estimate, low, high, .. })) =
         kernel.and_then(|kernel| Some((kernel, kernel.overhead_percent?)))
     else {
         let reason = kernel.and_then(|kernel| kernel.absent.clone()).unwrap_or_default();
@@ -271,13 +271,11 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
         let difference = fixed(predicted - estimate, 2);
         format!("; predicted {}, {difference} points from the measurement", fixed(predicted, 2))
     });
-    let decides = kernel
-        .deciding_percent
-        .map_or_else(String::new, |it| format!("; deciding interval {} to {}", fixed(it.low, 2), fixed(it.high, 2)));
+    let floor = kernel.floor_percent.map_or_else(String::new, |floor| format!("; floor \u{b1}{}", fixed(floor, 2)));
     let limit = kernel.limit.map_or_else(String::new, |limit| format!("; not resolved, {}", limit.meaning()));
     Percent {
         shown: fixed(estimate, 2),
-        interval: format!("{} to {}{decides}{limit}{predicted}", fixed(low, 2), fixed(high, 2)),
+        interval: format!("{} to {}{floor}{limit}{predicted}", fixed(low, 2), fixed(high, 2)),
         below: kernel.predicted_percent.map_or_else(String::new, |percent| fixed(percent, 2)),
         resolved: kernel.resolved,
     }

@@ -194,6 +194,6 @@ impl<'a> Grid<'a> {
 /// The estimate, if its three numbers are finite and the ends of its interval are in order.
 #[must_use]
 pub fn finite(estimate: Estimate) -> Option<Estimate> {
-    let Estimate { estimate: value, low, high } = estimate;
+    let Estimate { estimate: value, low, high, .. } = estimate;
     (value.is_finite() && low.is_finite() && high.is_finite() && low <= high).then_some(estimate)
 }

@@ -158,7 +158,7 @@ fn list_cells(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
             Reading::Resolved(it) => (Ink::Heat(step(it.estimate)), Ink::OnHeat(step(it.estimate)), it),
         };
         // Without numbers in the cells the title is short, because there are thousands of them: row and column name it.
-        let title = if numbers { format!("{}: {}", name(), interval(it)) } else { interval(it) };
+        let title = if numbers { format!("{}: {}", name(), interval(it.interval())) } else { interval(it.interval()) };
         // A hatched cell is not resolved and shows no number.
         let number = (numbers && ink != Ink::Hatch).then(|| (plain(it.estimate), on));
         cells.push(Cell { from, to, ink, title, number });

@@ -1,6 +1,6 @@
 //! Numbers for readers: as many digits as the interval justifies, a true minus sign, and never NaN or an infinity.
 
-use crate::report::schema::Estimate;
+use crate::stats::Interval;
 
 /// Text in place of a missing number.
 pub const NOTHING: &str = "\u{2013}";
@@ -85,7 +85,7 @@ pub fn signed(difference: f64) -> String {
 
 /// `3.88 [3.80, 3.95]`
 #[must_use]
-pub fn interval(it: Estimate) -> String {
+pub fn interval(it: Interval) -> String {
     let digits = digits(it.high - it.low);
     format!("{} [{}, {}]", fixed(it.estimate, digits), fixed(it.low, digits), fixed(it.high, digits))
 }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn an_interval_shows_two_significant_digits_of_its_width() {
-        let it = |estimate, low, high| interval(Estimate { estimate, low, high });
+        let it = |estimate, low, high| interval(Interval { estimate, low, high });
         assert_eq!(it(3.881_2, 3.872, 3.891), "3.881 [3.872, 3.891]");
         assert_eq!(it(3.88, 3.5, 4.0), "3.88 [3.50, 4.00]");
         assert_eq!(it(31.8, 30.0, 33.4), "31.8 [30.0, 33.4]");

@@ -110,7 +110,7 @@ fn label(bar: &Bar) -> String {
     kernel_name(bar.kernel)
 }
 
-fn shown(Estimate { estimate, low, high }: Estimate) -> String {
+fn shown(Estimate { estimate, low, high, .. }: Estimate) -> String {
     format!("{} [{}, {}]", fixed(estimate, 2), fixed(low, 2), fixed(high, 2))
 }
 
