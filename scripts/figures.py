@@ -88,8 +88,8 @@ KEPT_OP = "pte_val"
 
 
 def value(estimate):
-    """The value of an estimate; report/1 calls it `estimate`."""
-    return estimate["value"] if "value" in estimate else estimate["estimate"]
+    """The value of an estimate, or of a range, which has a median instead in report/2."""
+    return estimate["estimate"] if "estimate" in estimate else estimate["median"]
 
 
 def quantile(values, share):
@@ -298,7 +298,7 @@ def one_cell():
 @figure
 def floors():
     rows = [[f"`{regime}`", f"{cycles:.5f}"] for regime, cycles in example()["floors"].items()]
-    return table(["regime", "floor, cycles per cycle of the op"], rows, "lr")
+    return table(["regime", "noise, cycles per cycle of the op"], rows, "lr")
 
 
 @figure

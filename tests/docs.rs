@@ -9,7 +9,7 @@
 //! <!-- test command -->       .ci/run runs it
 //! ```
 //!
-//! A block without a comment is run here.
+//! A block without a comment is run here; it has only the subcommands of `RUN_HERE`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +23,8 @@ const MAX_README_LINES: usize = 150;
 const NEEDS: [&str; 7] = ["minutes", "qemu", "network", "kernels", "two builds", "a report", "root"];
 /// A reason of pages about a crate that is not this one.
 const OWN_CRATE: &str = "a crate of your own";
+/// Subcommands of blocks without a comment. They take a moment and write nothing.
+const RUN_HERE: [&str; 3] = ["list", "explain", "doctor"];
 /// Programs of others, which only blocks with a comment may call.
 const PROGRAMS_OF_OTHERS: [&str; 6] =
     ["apt-get", "bpftrace", "cargo install", "cargo add", "cargo test", "cargo bench"];
@@ -201,6 +203,9 @@ fn parse(args: &[String]) -> Result<(), String> {
 fn check(line: &str, marked: bool) -> Result<(), String> {
     if let Some(args) = pvbench_args(line) {
         parse(&args)?;
+        if !marked && !args.first().is_some_and(|first| RUN_HERE.contains(&first.as_str())) {
+            return Err("it takes long, or writes files; mark its block".to_owned());
+        }
         let Some(program) = PROGRAM.filter(|_| !marked) else { return Ok(()) };
         let output = Command::new(program).args(&args).output().unwrap();
         let message = || format!("it ends with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
