@@ -4,7 +4,7 @@
 use std::arch::asm;
 
 /// Adds per pass of [`chain`].
-pub const ADDS: u64 = 64;
+pub(crate) const ADDS: u64 = 64;
 
 /// `repeat passes { 64 x: x += 1 register, dependent }`: [`ADDS`] core cycles per pass, because the loop's own
 /// decrement and branch execute in parallel with the chain.

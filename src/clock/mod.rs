@@ -37,7 +37,7 @@ impl Clock {
 
     /// `tsc` or `os`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Clock::Tsc => "tsc",
             Clock::Os => "os",
@@ -47,7 +47,7 @@ impl Clock {
     /// Reads the clock before a window: no instruction of the window has started.
     #[inline(always)]
     #[must_use]
-    pub fn start(self) -> u64 {
+    pub(crate) fn start(self) -> u64 {
         match self {
             // lfence waits for all earlier instructions, and no later one starts early (Intel SDM volume 2, LFENCE; AMD
             // documents the same for the dispatch-serialising LFENCE that Linux turns on).
@@ -65,7 +65,7 @@ impl Clock {
     /// Reads the clock after a window: all instructions of the window have retired.
     #[inline(always)]
     #[must_use]
-    pub fn stop(self) -> u64 {
+    pub(crate) fn stop(self) -> u64 {
         match self {
             // rdtscp waits for all earlier instructions; the lfence keeps later ones out (Intel SDM volume 2, RDTSCP).
             // SAFETY: the instructions must exist: lfence is part of x86-64, and rdtscp of every CPU with an invariant
@@ -82,7 +82,7 @@ impl Clock {
 
     /// Measures the smallest step of this clock, in ticks. It can exceed 1 (26 ticks, 10 ns, on some machines).
     #[must_use]
-    pub fn step(self) -> u64 {
+    pub(crate) fn step(self) -> u64 {
         let mut last = self.start();
         let mut step = u64::MAX;
         for _ in 0..2000 {

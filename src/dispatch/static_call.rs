@@ -25,12 +25,6 @@ unsafe extern "C" fn trampoline<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
         kind = const SiteKind::Trampoline as u8)
 }
 
-/// The address of an op's trampoline.
-#[must_use]
-pub fn trampoline_of<O: Op>() -> usize {
-    trampoline::<O> as *const () as usize
-}
-
 /// A static call through its trampoline.
 pub struct StaticCall;
 

@@ -7,7 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu};
 static BEFORE_PINNING: OnceLock<CpuSet> = OnceLock::new();
 
 /// Remembers the allowed CPUs; must be called before a thread is pinned. Only the first call has an effect.
-pub fn remember_allowed_cpus() {
+pub(crate) fn remember_allowed_cpus() {
     if let Ok(allowed) = sched_getaffinity(None) {
         BEFORE_PINNING.get_or_init(|| allowed);
     }

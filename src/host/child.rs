@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal};
 
 /// Interval at which the status of a child is polled.
-pub const GLANCE: Duration = Duration::from_millis(20);
+pub(crate) const GLANCE: Duration = Duration::from_millis(20);
 
 /// Makes the kernel kill the child when this thread ends, for whatever reason. The child gets its own process group:
 /// this process handles Ctrl-C of the terminal, and [`end`] also ends children of the child.

@@ -32,11 +32,11 @@ pub enum CounterError {
 /// An unavailable counter, as text.
 pub(super) struct MissingCounter {
     /// The reason.
-    pub reason: String,
+    pub(crate) reason: String,
     /// Advice.
-    pub advice: &'static str,
+    pub(crate) advice: &'static str,
     /// Whether the machine has counters, but something withholds them.
-    pub withheld: bool,
+    pub(crate) withheld: bool,
 }
 
 /// Opens a counter of user-space core cycles of this thread, and checks that it counts.

@@ -23,13 +23,13 @@ pub struct CpuTime {
 
 /// CPU time of other processes in an interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Others {
+pub(crate) struct Others {
     /// Length of the interval in seconds.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Number of CPUs that this process may use.
-    pub cpus: u64,
+    pub(crate) cpus: u64,
     /// Average number of these CPUs that other processes kept busy.
-    pub busy_cpus: f64,
+    pub(crate) busy_cpus: f64,
 }
 
 impl CpuTime {
@@ -63,7 +63,7 @@ impl CpuTime {
     ///
     /// # Errors
     /// The reason why the time is unknown.
-    pub fn others_since(&self, before: &CpuTime) -> Result<Others, String> {
+    pub(crate) fn others_since(&self, before: &CpuTime) -> Result<Others, String> {
         if self.cpus != before.cpus || self.all < before.all {
             return Err("the number of CPUs changed during the observation".to_owned());
         }

@@ -36,7 +36,7 @@ pub trait Cpuid {
 
 /// The CPU that this process runs on.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NativeCpuid;
+pub(crate) struct NativeCpuid;
 
 impl Cpuid for NativeCpuid {
     fn leaf(&self, leaf: u32) -> Registers {
@@ -74,7 +74,7 @@ pub struct CpuFacts {
 
 impl CpuFacts {
     /// Reads the facts of this CPU, and the clock sources of the kernel under `root`.
-    pub fn read(root: &Root) -> Self {
+    pub(crate) fn read(root: &Root) -> Self {
         let mut facts = Self::decode(&NativeCpuid);
         // If the call itself is refused, the default of Linux applies: readable.
         facts.tsc_readable &= time_stamp_counter_readability() != Ok(TimeStampCounterReadability::RaiseSIGSEGV);

@@ -9,7 +9,7 @@ const MAX_STEP: Duration = Duration::from_millis(200);
 
 /// The time for which this process has run since it began to wait, up to the last poll.
 #[derive(Debug)]
-pub struct OwnTime {
+pub(crate) struct OwnTime {
     last: Instant,
     passed: Duration,
 }
@@ -17,7 +17,7 @@ pub struct OwnTime {
 impl OwnTime {
     /// Begins to count at 0.
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         OwnTime { last: Instant::now(), passed: Duration::ZERO }
     }
 
@@ -30,12 +30,12 @@ impl OwnTime {
     }
 
     /// Begins to count at 0 again.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         *self = OwnTime::start();
     }
 
     /// Polls the clock, which must happen about every 50 ms. Returns the time in which this process ran.
-    pub fn look(&mut self) -> Duration {
+    pub(crate) fn look(&mut self) -> Duration {
         self.count_until(Instant::now())
     }
 

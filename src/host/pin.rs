@@ -9,9 +9,9 @@ use super::remember_allowed_cpus;
 #[error("cannot pin to CPU {cpu}: {source}; `pvbench doctor` shows the allowed CPUs")]
 pub struct PinError {
     /// The CPU.
-    pub cpu: usize,
+    pub(crate) cpu: usize,
     /// The error of the kernel.
-    pub source: rustix::io::Errno,
+    pub(crate) source: rustix::io::Errno,
 }
 
 /// Pins this thread to a CPU.

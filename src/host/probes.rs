@@ -51,7 +51,7 @@ pub struct Probes {
 
 impl Probes {
     /// Asks the running system. Runs `valgrind --version` if Valgrind is on the PATH, and no other program.
-    pub fn ask(root: &Root) -> Self {
+    pub(crate) fn ask(root: &Root) -> Self {
         let cpus_allowed = read_affinity();
         let allowed = cpus_allowed.as_deref().unwrap_or_default().to_vec();
         let path = env::var_os("PATH").unwrap_or_default();

@@ -51,13 +51,13 @@ impl Root {
     }
 
     /// Returns the path of a file on the running system. `path` is below the root, with or without a leading slash.
-    pub fn locate(&self, path: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn locate(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// Whether `path` exists.
-    pub fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.locate(path).exists()
     }
 
@@ -65,7 +65,7 @@ impl Root {
     ///
     /// # Errors
     /// [`ReadError`] if the file is absent, unreadable or empty.
-    pub fn text(&self, path: impl AsRef<Path>) -> Result<String, ReadError> {
+    pub(crate) fn text(&self, path: impl AsRef<Path>) -> Result<String, ReadError> {
         let path = path.as_ref();
         let below = path.strip_prefix("/").unwrap_or(path).display().to_string();
         let mut bytes = Vec::new();
@@ -86,13 +86,13 @@ impl Root {
     ///
     /// # Errors
     /// As for [`Root::text`].
-    pub fn line(&self, path: &str) -> Result<String, ReadError> {
+    pub(crate) fn line(&self, path: &str) -> Result<String, ReadError> {
         let text = self.text(path)?;
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
     }
 
     /// Reads the value of the first `key` in a file of `key<separator>value` lines, such as `/proc/self/status`.
-    pub fn field(&self, path: &str, separator: char, key: &str) -> Option<String> {
+    pub(crate) fn field(&self, path: &str, separator: char, key: &str) -> Option<String> {
         let text = self.text(path).ok()?;
         text.lines().find_map(|line| {
             let (name, value) = line.split_once(separator)?;
@@ -101,7 +101,7 @@ impl Root {
     }
 
     /// Lists the names in a folder, sorted; empty if it cannot be listed.
-    pub fn names(&self, folder: &str) -> Vec<String> {
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.locate(folder))
             .into_iter()
             .flatten()

@@ -13,7 +13,7 @@ pub(super) const LRU_BATCH: usize = 15;
 pub(super) struct Lru {
     lock: RawSpinlock,
     /// Number of pages in the list.
-    pub len: u64,
+    pub(crate) len: u64,
 }
 
 impl Default for Lru {
@@ -79,7 +79,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// Moves a page from one of two lists to the other, under the lock of one. Returns that list's sum of page numbers.
     #[inline(never)]
-    pub fn move_page(&mut self, number: u64) -> u64 {
+    pub(crate) fn move_page(&mut self, number: u64) -> u64 {
         let list = number as usize & 1;
         let lock = &raw mut self.machine.lists[list].0;
         let flags = self.spin_lock_irqsave(lock);

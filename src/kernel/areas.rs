@@ -13,7 +13,7 @@ const CAPACITY_AREAS: usize = 192;
 
 /// An ordered map from addresses to areas.
 #[derive(Debug)]
-pub struct AreaMap {
+pub(crate) struct AreaMap {
     /// Start addresses, ascending.
     starts: Vec<u64>,
     /// Indices into `areas`, in the order of `starts`.
@@ -69,20 +69,20 @@ impl AreaMap {
     /// The area that starts at `start`.
     #[inline(always)]
     #[must_use]
-    pub fn get(&self, start: u64) -> Option<&Area> {
+    pub(crate) fn get(&self, start: u64) -> Option<&Area> {
         let index = self.find_index(start).ok()?;
         self.areas.get(*self.slots.get(index)?)
     }
 
     /// The area that starts at `start`, mutable.
     #[inline(always)]
-    pub fn get_mut(&mut self, start: u64) -> Option<&mut Area> {
+    pub(crate) fn get_mut(&mut self, start: u64) -> Option<&mut Area> {
         let index = self.find_index(start).ok()?;
         self.areas.get_mut(*self.slots.get(index)?)
     }
 
     /// Inserts an area at `start` and replaces the one that started there.
-    pub fn insert(&mut self, start: u64, area: Area) {
+    pub(crate) fn insert(&mut self, start: u64, area: Area) {
         let index = match self.find_index(start) {
             Ok(index) => {
                 self.areas[self.slots[index]] = area;
@@ -102,7 +102,7 @@ impl AreaMap {
     }
 
     /// Removes the area that starts at `start`.
-    pub fn remove(&mut self, start: u64) -> Option<Area> {
+    pub(crate) fn remove(&mut self, start: u64) -> Option<Area> {
         let index = self.find_index(start).ok()?;
         self.starts.remove(index);
         let slot = self.slots.remove(index);
@@ -112,7 +112,7 @@ impl AreaMap {
 
     /// The areas that start within the bounds, with their start addresses.
     #[inline(always)]
-    pub fn range(&self, range: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, Area)> + '_ {
+    pub(crate) fn range(&self, range: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, Area)> + '_ {
         let indices = self.find_indices(&range);
         let slots = &self.slots[indices.clone()];
         self.starts[indices].iter().zip(slots).map(|(start, slot)| (*start, self.areas[*slot]))
@@ -120,7 +120,7 @@ impl AreaMap {
 
     /// Changes each area that starts within the bounds.
     #[inline(always)]
-    pub fn change(&mut self, range: impl RangeBounds<u64>, mut change: impl FnMut(&mut Area)) {
+    pub(crate) fn change(&mut self, range: impl RangeBounds<u64>, mut change: impl FnMut(&mut Area)) {
         for index in self.find_indices(&range) {
             change(&mut self.areas[self.slots[index]]);
         }
@@ -128,17 +128,17 @@ impl AreaMap {
 
     /// The area at an index in the order of start addresses.
     #[must_use]
-    pub fn nth(&self, index: usize) -> Option<(u64, Area)> {
+    pub(crate) fn nth(&self, index: usize) -> Option<(u64, Area)> {
         Some((*self.starts.get(index)?, self.areas[self.slots[index]]))
     }
 
     /// All areas, with their start addresses.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, Area)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Area)> + '_ {
         self.range(..)
     }
 
     /// Removes all areas.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.starts.clear();
         self.slots.clear();
         self.areas.clear();

@@ -10,36 +10,36 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags {
     /// Width of the word in bits: 32 or 64.
-    pub word: u32,
+    pub(crate) word: u32,
     /// `NR_PAGEFLAGS`
-    pub flags: u32,
+    pub(crate) flags: u32,
     /// `MAX_NR_ZONES`
-    pub zones: u32,
+    pub(crate) zones: u32,
     /// `MAX_NUMNODES`
-    pub nodes: u32,
+    pub(crate) nodes: u32,
     /// Sections of `SPARSEMEM` without a virtual memory map; 0 if flags do not hold the section.
-    pub sections: u32,
+    pub(crate) sections: u32,
     /// Bits of `_last_cpupid` (`NUMA_BALANCING`), or 0.
-    pub last_cpu: u32,
+    pub(crate) last_cpu: u32,
 }
 
 /// The layout of page flags; widths in bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageFlags {
+pub(crate) struct PageFlags {
     /// The kernel's configuration.
-    pub of: Flags,
+    pub(crate) of: Flags,
     /// `SECTIONS_WIDTH`
-    pub sections: u32,
+    pub(crate) sections: u32,
     /// `NODES_WIDTH`; 0 if the node moved out, or if the machine has one node.
-    pub nodes: u32,
+    pub(crate) nodes: u32,
     /// `ZONES_WIDTH`
-    pub zones: u32,
+    pub(crate) zones: u32,
     /// `LAST_CPUPID_WIDTH`; 0 if the last CPU moved out.
-    pub last_cpu: u32,
+    pub(crate) last_cpu: u32,
     /// Bits that remain for more flags.
-    pub free: u32,
+    pub(crate) free: u32,
     /// `NODE_NOT_IN_PAGE_FLAGS`
-    pub node_moved_out: bool,
+    pub(crate) node_moved_out: bool,
 }
 
 /// `order_base_2`: the number of bits that distinguish `count` values.
@@ -49,7 +49,7 @@ fn bits(count: u32) -> u32 {
 
 /// Computes the layout of page flags for a kernel's configuration.
 #[must_use]
-pub fn page_flags(of: Flags) -> PageFlags {
+pub(crate) fn page_flags(of: Flags) -> PageFlags {
     let (sections, zones, nodes) = (bits(of.sections), bits(of.zones), bits(of.nodes));
     let fixed = of.flags + sections + zones;
     let fits = |more: u32| fixed + more <= of.word;

@@ -11,41 +11,37 @@ use crate::op::lock::RawSpinlock;
 /// Size of a page in bytes.
 pub const PAGE: usize = 4096;
 /// Number of frames of the machine: 32 MiB. A power of two, so that every masked number is a frame's.
-pub const FRAMES: usize = 8192;
+pub(crate) const FRAMES: usize = 8192;
 
 /// `struct page` of a frame (`include/linux/mm_types.h`): the fields that this kernel uses.
 #[derive(Debug, Default)]
 pub struct Page {
     /// `PG_*`, and the node in the topmost bits.
-    pub flags: u64,
+    pub(crate) flags: u64,
     /// The next page of the list that holds this one. 0 ends a list, because frame 0 is in none.
-    pub next: u32,
+    pub(crate) next: u32,
     /// `_refcount`
-    pub count: u32,
+    pub(crate) count: u32,
     /// `_mapcount`, counted from 0.
-    pub mapped: u32,
+    pub(crate) mapped: u32,
     /// `ptl`: guards the page table in this page.
-    pub lock: RawSpinlock,
+    pub(crate) lock: RawSpinlock,
 }
 
-/// `PG_uptodate`
-pub const UPTODATE: u64 = 1 << 2;
-/// `PG_dirty`
-pub const DIRTY: u64 = 1 << 3;
 /// `PG_lru`
-pub const LRU: u64 = 1 << 4;
+pub(crate) const LRU: u64 = 1 << 4;
 /// Set on a page that was zeroed when it was freed. Linux has no such flag; its patch zeroes all memory at boot.
-pub const CLEAN: u64 = 1 << 30;
+pub(crate) const CLEAN: u64 = 1 << 30;
 /// `PG_slab`
-pub const SLAB: u64 = 1 << 7;
+pub(crate) const SLAB: u64 = 1 << 7;
 /// `PG_reserved`
-pub const RESERVED: u64 = 1 << 12;
+pub(crate) const RESERVED: u64 = 1 << 12;
 /// `PG_writeback`
-pub const WRITEBACK: u64 = 1 << 15;
+pub(crate) const WRITEBACK: u64 = 1 << 15;
 /// `PG_hwpoison`
-pub const HWPOISON: u64 = 1 << 22;
+pub(crate) const HWPOISON: u64 = 1 << 22;
 /// Shift of the node within the page flags.
-pub const NODE_SHIFT: u32 = 54;
+pub(crate) const NODE_SHIFT: u32 = 54;
 
 /// The memory of a modelled machine, all of it present, and its `struct page` array.
 pub struct Memory {
@@ -79,7 +75,7 @@ impl Pages {
     }
 
     /// Moves the array to a start address drawn from `rng`. The entries have no meaning afterwards.
-    pub fn rebuild_at_new_address(&mut self, rng: &mut impl Rng) {
+    pub(crate) fn rebuild_at_new_address(&mut self, rng: &mut impl Rng) {
         let first = rng.random_range(0..Self::START_ADDRESSES) * Self::ENTRIES_PER_LINE;
         // SAFETY: at least `FRAMES` entries lie between this one and the end of the allocation.
         self.first = unsafe { self.allocation.cast::<Page>().add(first) }.cast();
@@ -145,13 +141,13 @@ impl Memory {
     ///
     /// # Errors
     /// Fails when the system refuses the mapping.
-    pub fn new(how: MapFlags) -> std::io::Result<Self> {
+    pub(crate) fn new(how: MapFlags) -> std::io::Result<Self> {
         let mapping = Mapping::new(how)?;
         Ok(Memory { base: mapping.0, mapping, pages: Pages::new() })
     }
 
     /// Moves the frames to another position in their mapping, drawn from `rng`.
-    pub fn draw_frames(&mut self, rng: &mut impl Rng) {
+    pub(crate) fn draw_frames(&mut self, rng: &mut impl Rng) {
         let pages = rng.random_range(0..=Mapping::PAGES - FRAMES);
         // SAFETY: `FRAMES` pages of the mapping follow this position.
         self.base = unsafe { self.mapping.0.add(pages * PAGE) };
@@ -166,7 +162,7 @@ impl Memory {
     /// The address of a frame in the direct map.
     #[inline(always)]
     #[must_use]
-    pub fn address(&self, frame: u64) -> *mut u8 {
+    pub(crate) fn address(&self, frame: u64) -> *mut u8 {
         let offset = (frame as usize & (FRAMES - 1)) * PAGE;
         // SAFETY: masked to be inside the mapping.
         unsafe { self.base.as_ptr().add(offset) }
@@ -175,13 +171,13 @@ impl Memory {
     /// The frame of an address of the direct map.
     #[inline(always)]
     #[must_use]
-    pub fn frame(&self, address: u64) -> u64 {
+    pub(crate) fn frame(&self, address: u64) -> u64 {
         (address.wrapping_sub(self.base.as_ptr() as u64) / PAGE as u64) & (FRAMES as u64 - 1)
     }
 
     /// The `struct page` of a frame.
     #[inline(always)]
-    pub fn page(&mut self, frame: u64) -> &mut Page {
+    pub(crate) fn page(&mut self, frame: u64) -> &mut Page {
         // The mask proves the index to be in bounds.
         &mut self.pages[frame as usize & (FRAMES - 1)]
     }
@@ -189,7 +185,7 @@ impl Memory {
     /// An entry of the page table in a frame.
     #[inline(always)]
     #[must_use]
-    pub fn entry(&self, table: u64, index: u64) -> PageTableEntry {
+    pub(crate) fn entry(&self, table: u64, index: u64) -> PageTableEntry {
         // SAFETY: masked to be inside the frame.
         PageTableEntry(unsafe { self.address(table).cast::<u64>().add(index as usize & 511) })
     }
@@ -197,14 +193,14 @@ impl Memory {
     /// Reads an entry as the hardware does.
     #[inline(always)]
     #[must_use]
-    pub fn read(&self, entry: PageTableEntry) -> u64 {
+    pub(crate) fn read(&self, entry: PageTableEntry) -> u64 {
         // SAFETY: only `entry` makes entries; they lie inside the mapping, which lives as long as this value.
         unsafe { entry.0.read_volatile() }
     }
 
     /// Writes an entry as the hardware does, and as Linux does without a hook.
     #[inline(always)]
-    pub fn write(&mut self, entry: PageTableEntry, value: u64) {
+    pub(crate) fn write(&mut self, entry: PageTableEntry, value: u64) {
         // SAFETY: `write_volatile` needs a valid word: only `entry` makes entries; they lie inside the mapping, which
         // lives as long as this value.
         unsafe { entry.0.write_volatile(value) }
@@ -213,19 +209,19 @@ impl Memory {
     /// Reads the word at a byte offset in a frame.
     #[inline(always)]
     #[must_use]
-    pub fn word(&self, frame: u64, offset: u64) -> u64 {
+    pub(crate) fn word(&self, frame: u64, offset: u64) -> u64 {
         self.read(self.entry(frame, offset / 8))
     }
 
     /// Writes the word at a byte offset in a frame.
     #[inline(always)]
-    pub fn store(&mut self, frame: u64, offset: u64, value: u64) {
+    pub(crate) fn store(&mut self, frame: u64, offset: u64, value: u64) {
         self.write(self.entry(frame, offset / 8), value);
     }
 
     /// Fills a frame with a 64-bit pattern by `rep stosq`, as `clear_page_rep` does.
     #[inline(never)]
-    pub fn fill(&mut self, frame: u64, pattern: u64) {
+    pub(crate) fn fill(&mut self, frame: u64, pattern: u64) {
         let at = self.address(frame);
         // SAFETY: the 512 words are those of the frame; the direction flag is clear (psABI).
         unsafe {
@@ -236,7 +232,7 @@ impl Memory {
 
     /// `copy_page`: copies a frame by `rep movsq`.
     #[inline(never)]
-    pub fn copy(&mut self, from: u64, to: u64) {
+    pub(crate) fn copy(&mut self, from: u64, to: u64) {
         let (from, to) = (self.address(from), self.address(to));
         // SAFETY: `copy` needs two valid ranges, which may be the same: each has the 512 words of one frame.
         unsafe {

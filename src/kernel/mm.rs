@@ -26,9 +26,9 @@ pub enum Prot {
 #[derive(Clone, Copy, Debug)]
 pub struct Area {
     /// The address after its last byte.
-    pub end: u64,
+    pub(crate) end: u64,
     /// Its permissions.
-    pub prot: Prot,
+    pub(crate) prot: Prot,
     /// The address of its `vm_area_struct` in the direct map.
     pub(super) object: u64,
     /// The address of its `anon_vma`; 0 before the first fault.
@@ -38,7 +38,7 @@ pub struct Area {
 /// An address space.
 pub struct Mm {
     /// Areas by start address.
-    pub areas: AreaMap,
+    pub(crate) areas: AreaMap,
     /// The frame of the root table.
     pub(super) root: u64,
     /// The structure that hooks get a pointer to.
@@ -46,7 +46,7 @@ pub struct Mm {
     pub(super) mmap_lock: u32,
     pub(super) page_table_lock: RawSpinlock,
     /// Number of mapped pages: `mm_counter(MM_ANONPAGES)`.
-    pub rss: u64,
+    pub(crate) rss: u64,
     /// `context.tlb_gen`
     pub(super) tlb_gen: u32,
     /// The address below which the search for a free area starts (`free_area_cache`).
@@ -246,7 +246,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
 impl Machine {
     /// The areas of the running process, by start address.
-    pub fn areas(&self) -> &AreaMap {
+    pub(crate) fn areas(&self) -> &AreaMap {
         &self.mm().areas
     }
 }

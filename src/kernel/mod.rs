@@ -17,7 +17,7 @@
 //! merge functions differently in the kernels of two mechanisms.
 
 mod account;
-pub mod areas;
+pub(crate) mod areas;
 pub mod config;
 mod entry;
 mod fault;
@@ -48,7 +48,6 @@ use rustix::mm::MapFlags;
 
 pub use config::{Config, Plain, Xen};
 pub use mm::{Area, Mm, Prot};
-pub use sched::Thread;
 
 use self::memory::Memory;
 use self::pages::FreeList;
@@ -178,7 +177,7 @@ impl Machine {
     ///
     /// # Errors
     /// As for [`new`](Machine::new).
-    pub fn second() -> Result<Self, MachineError> {
+    pub(crate) fn second() -> Result<Self, MachineError> {
         let mut machine = Self::boot(Memory::new(MapFlags::empty())?)?;
         machine.cpu.irq.cpu = 1;
         Ok(machine)
@@ -264,7 +263,7 @@ impl Machine {
 
     /// Returns everything but the contents of memory to the state after boot. Every run begins with the same frames in
     /// the same order.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.free_all(RESERVED_FRAMES);
         self.caches = slab::caches();
         for mut mm in self.mms.drain(..).flatten() {

@@ -6,11 +6,11 @@ use super::config::{BadPage, Config, Sanitize, Secrets};
 #[derive(Clone, Copy, Debug)]
 pub struct KernelOption {
     /// Its name in commands and reports.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The switch that turns it on in Linux.
-    pub switch: &'static str,
+    pub(crate) switch: &'static str,
     /// Its effect here, in one line.
-    pub summary: &'static str,
+    pub(crate) summary: &'static str,
 }
 
 /// A kernel with one option switched on.
@@ -42,7 +42,7 @@ macro_rules! options {
         )*
 
         /// Visits every option in the order of the tables.
-        pub fn for_each(visitor: &mut impl OptionVisitor) {
+        pub(crate) fn for_each(visitor: &mut impl OptionVisitor) {
             $(visitor.visit::<$type>();)*
         }
     };

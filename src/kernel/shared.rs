@@ -36,7 +36,7 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// Makes the lists with all entries in the first, and a free lock.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let next = std::array::from_fn(|entry| entry as u32 + 1);
         let lists = Lists { first: [0, END_OF_LIST], next, from: 0, moved: 0, sum: 0 };
         Shared { lock: UnsafeCell::new(RawSpinlock::new()), lists: UnsafeCell::new(lists) }
@@ -47,7 +47,7 @@ impl Shared {
     /// # Safety
     /// No CPU is in a section, and this CPU has synchronised with all CPUs that left one.
     #[must_use]
-    pub unsafe fn outcome(&self) -> u64 {
+    pub(crate) unsafe fn outcome(&self) -> u64 {
         // SAFETY: the reference needs lists that no CPU changes: the caller vouches for it.
         let lists = unsafe { &*self.lists.get() };
         let mut sum = lists.moved.rotate_left(32) ^ lists.sum;
@@ -91,7 +91,7 @@ impl Lists {
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// Moves an entry from one list to the other, under a lock that another CPU may contend for.
     #[inline(never)]
-    pub fn shared_section(&mut self, shared: &Shared, number: u64) {
+    pub(crate) fn shared_section(&mut self, shared: &Shared, number: u64) {
         let flags = self.spin_lock_irqsave(shared.lock.get());
         // SAFETY: the lock is held.
         unsafe { &mut *shared.lists.get() }.move_entry(number);

@@ -10,16 +10,16 @@ use crate::dispatch::Dispatch;
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     /// Size of an object in bytes, a multiple of 8.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Address of the first free object in the direct map; 0 if there is none.
     free: u64,
     /// Number of objects in use.
-    pub live: u64,
+    pub(crate) live: u64,
 }
 
 /// The caches of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slab {
+pub(crate) enum Slab {
     /// `vm_area_struct`: 200 bytes.
     VmArea,
     /// `mm_struct`: about 1,024 bytes.

@@ -10,7 +10,7 @@
 use super::samples::{Block, HALVES, Pair, Probe};
 
 /// Something whose variants are timed in blocks: a loop of an op, or a run of a workload.
-pub trait Bench {
+pub(crate) trait Bench {
     /// The result of one timing.
     type Ticks: Copy;
     /// The reason why a block could not be finished.

@@ -46,7 +46,7 @@ impl Callees {
     ///
     /// # Errors
     /// [`FunctionError`] where a callee cannot be decoded, or memory is short.
-    pub fn place<'p>(
+    pub(crate) fn place<'p>(
         &mut self,
         op: &OpEntry,
         comparison: &Comparison,
@@ -105,22 +105,22 @@ impl Callees {
     }
 
     /// The address of a callee's copy.
-    pub fn relocated(&self, callee: u64) -> Option<u64> {
+    pub(crate) fn relocated(&self, callee: u64) -> Option<u64> {
         self.copy.as_ref()?.address_of(callee)
     }
 
     /// The original of the function that runs at an address.
-    pub fn function_at(&self, address: u64) -> Option<usize> {
+    pub(crate) fn function_at(&self, address: u64) -> Option<usize> {
         Some(self.copy.as_ref()?.original_at(address)? as usize)
     }
 
     /// The present copy; `None` before the first one, and where callees stay in place.
-    pub fn copy(&self) -> Option<&LinkedCopy> {
+    pub(crate) fn copy(&self) -> Option<&LinkedCopy> {
         self.copy.as_ref()
     }
 
     /// Restores the program's words: the copies will be freed.
-    pub fn restore(&mut self) {
+    pub(crate) fn restore(&mut self) {
         self.words.clear();
         self.copy = None;
     }

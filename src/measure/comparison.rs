@@ -34,7 +34,7 @@ impl std::fmt::Display for Comparison {
 #[serde(deny_unknown_fields)]
 pub struct PlannedComparison {
     /// The comparison.
-    pub comparison: Comparison,
+    pub(crate) comparison: Comparison,
     /// The ids of its treatments; all of them are mechanisms.
     pub treatments: Vec<TreatmentId>,
 }
@@ -46,7 +46,7 @@ pub struct Matrix {
     /// What the ids stand for.
     pub treatments: Treatments,
     /// All comparisons.
-    pub comparisons: Vec<PlannedComparison>,
+    pub(crate) comparisons: Vec<PlannedComparison>,
 }
 
 impl Matrix {
@@ -58,7 +58,7 @@ impl Matrix {
 
     /// Returns the treatments of an op, body and regime. All layouts have the same.
     #[must_use]
-    pub fn treatments_of(&self, op: &str, body: BodyKind, regime: Regime) -> &[TreatmentId] {
+    pub(crate) fn treatments_of(&self, op: &str, body: BodyKind, regime: Regime) -> &[TreatmentId] {
         let matches = |it: &&PlannedComparison| {
             let Comparison { op: planned_op, body: planned_body, regime: planned_regime, .. } = &it.comparison;
             planned_op == op && *planned_body == body && *planned_regime == regime
@@ -68,13 +68,13 @@ impl Matrix {
 
     /// Number of layouts at which loops are measured.
     #[must_use]
-    pub fn layouts(&self) -> usize {
+    pub(crate) fn layouts(&self) -> usize {
         self.comparisons.iter().map(|planned| planned.comparison.offset).collect::<BTreeSet<_>>().len().max(1)
     }
 
     /// Whether a cell of the op is planned.
     #[must_use]
-    pub fn has_op(&self, op: &str) -> bool {
+    pub(crate) fn has_op(&self, op: &str) -> bool {
         self.comparisons.iter().any(|planned| planned.comparison.op == op)
     }
 
@@ -87,7 +87,7 @@ impl Matrix {
 }
 
 /// Largest number of layouts in a plan: one at every second byte of a pair of cache lines.
-pub const MAX_LAYOUTS: usize = 64;
+pub(crate) const MAX_LAYOUTS: usize = 64;
 
 /// `count` offsets of the loop head within 128 bytes (1 to [`MAX_LAYOUTS`]), spread evenly, odd ones among them.
 #[must_use]

@@ -16,7 +16,7 @@ impl Counters {
     ///
     /// # Errors
     /// The kernel's error: no PMU (as in most guests), `perf_event_paranoid`, no permission, no such system call.
-    pub fn open() -> std::io::Result<Self> {
+    pub(crate) fn open() -> std::io::Result<Self> {
         let mut group = Group::new()?;
         let miss = |which| Cache { which, operation: CacheOp::READ, result: CacheResult::MISS };
         let mut counters = vec![
@@ -37,7 +37,7 @@ impl Counters {
     }
 
     /// Counts events per op of one call. Empty where the counters did not run for all of it.
-    pub fn count_per_op(&mut self, call: impl FnOnce(), ops: u64) -> Vec<(String, f64)> {
+    pub(crate) fn count_per_op(&mut self, call: impl FnOnce(), ops: u64) -> Vec<(String, f64)> {
         let started = self.group.reset().and_then(|()| self.group.enable());
         call();
         let counts = started.and_then(|()| self.group.disable()).and_then(|()| self.group.read());

@@ -11,7 +11,7 @@ const BLOCKS: usize = 16_384;
 const STRIDE_BYTES: usize = 32;
 
 /// Code with many branches, which evicts predictors.
-pub struct Evictor {
+pub(crate) struct Evictor {
     _memory: CodeMemory,
     start: usize,
 }
@@ -21,7 +21,7 @@ impl Evictor {
     ///
     /// # Errors
     /// [`CodeError`] where the system refuses executable memory.
-    pub fn new(near: usize) -> Result<Self, CodeError> {
+    pub(crate) fn new(near: usize) -> Result<Self, CodeError> {
         let code = assemble();
         let mut memory = CodeMemory::new(near, code.len() + 4096)?;
         let start = memory.reserve(code.len(), 0, 0)?;
@@ -32,7 +32,7 @@ impl Evictor {
 
     /// Runs the code once. Each block has a conditional branch on a bit of a rotating word, and ends with a direct or
     /// indirect jump.
-    pub fn run(&self, word: u64) {
+    pub(crate) fn run(&self, word: u64) {
         // SAFETY: the code takes a word in `rdi`, clobbers `rax` and `rdx`, and returns.
         let code: extern "C" fn(u64) = unsafe { std::mem::transmute(self.start) };
         code(word);

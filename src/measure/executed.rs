@@ -74,7 +74,7 @@ impl Unit<'_> {
     ///
     /// # Errors
     /// [`Failure`] where the workload fails.
-    pub fn events(&mut self, counters: &mut Counters) -> Result<Vec<(String, f64)>, Failure> {
+    pub(crate) fn events(&mut self, counters: &mut Counters) -> Result<Vec<(String, f64)>, Failure> {
         let mut count = |units| {
             let mut outcome = Ok(());
             let events =

@@ -58,7 +58,7 @@ pub enum CodeRegion {
 impl CodeRegion {
     /// The name in listings.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             CodeRegion::Site => "site",
             CodeRegion::Callee => "callee",
@@ -71,28 +71,28 @@ impl CodeRegion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedLine {
     /// Its machine code, as executed.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Its disassembly, in Intel syntax. Distances appear as target addresses.
-    pub text: String,
+    pub(crate) text: String,
     /// Where the instruction is.
-    pub place: CodeRegion,
+    pub(crate) place: CodeRegion,
     /// Whether patching changed a byte of it.
-    pub changed: bool,
+    pub(crate) changed: bool,
 }
 
 /// The instructions of one op.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The instructions.
-    pub lines: Vec<ExplainedLine>,
+    pub(crate) lines: Vec<ExplainedLine>,
     /// Number of ops in `lines`: 1, or all sites of a pass where the compiler made them different.
-    pub ops: u64,
+    pub(crate) ops: u64,
     /// Instructions per op, with the loop's own share.
-    pub per_op: f64,
+    pub(crate) per_op: f64,
 }
 
 /// A tracer of loops in this process.
-pub struct Explainer {
+pub(crate) struct Explainer {
     loops: Loops,
     tracer: Tracer,
     cpu: Installed,
@@ -103,7 +103,7 @@ impl Explainer {
     ///
     /// # Errors
     /// [`ExplainError`] where the kernel refuses executable memory or the segment base.
-    pub fn new() -> Result<Self, ExplainError> {
+    pub(crate) fn new() -> Result<Self, ExplainError> {
         let cpu = CpuModel::install().map_err(SampleError::Model)?;
         Ok(Explainer { loops: Loops::new()?, tracer: Tracer::install()?, cpu })
     }
@@ -112,7 +112,7 @@ impl Explainer {
     ///
     /// # Errors
     /// [`ExplainError`] where the mechanism or its state is unavailable for that op, or the loop cannot be traced.
-    pub fn explain(&mut self, op: &OpEntry, variant: &MechanismState) -> Result<Explanation, ExplainError> {
+    pub(crate) fn explain(&mut self, op: &OpEntry, variant: &MechanismState) -> Result<Explanation, ExplainError> {
         let name = op.meta.name.to_owned();
         let comparison = Comparison { op: name.clone(), body: BodyKind::Native, regime: Regime::Throughput, offset: 0 };
         let args = (op.arguments)(&mut self.cpu);
@@ -180,11 +180,11 @@ fn disassemble(formatter: &mut IntelFormatter, instruction: &Instruction) -> Str
 #[derive(Clone, Debug)]
 pub struct Example {
     /// The op.
-    pub op: &'static str,
+    pub(crate) op: &'static str,
     /// The mechanism and its state.
-    pub variant: MechanismState,
+    pub(crate) variant: MechanismState,
     /// Its instructions.
-    pub explanation: Explanation,
+    pub(crate) explanation: Explanation,
 }
 
 /// Ops that show the states best: an identity, a NOP, a known value.

@@ -72,7 +72,7 @@ pub enum Prepared {
 ///
 /// # Errors
 /// [`CodeError`] where the system refuses every way to get such memory.
-pub fn code_memory() -> Result<CodeMemory, CodeError> {
+pub(crate) fn code_memory() -> Result<CodeMemory, CodeError> {
     CodeMemory::new(code_memory as *const () as usize, CODE_BYTES)
 }
 

@@ -37,7 +37,7 @@ pub(super) struct KernelPlacement {
 
 impl KernelPlacement {
     /// Places kernels, each with the index of its image, within reach of the function `near`.
-    pub fn new(images: Vec<CodeImage>, kernels: Vec<(Run, usize)>, near: Run) -> Self {
+    pub(crate) fn new(images: Vec<CodeImage>, kernels: Vec<(Run, usize)>, near: Run) -> Self {
         let sum = |room: fn(&CodeImage) -> usize| kernels.iter().map(|(_, image)| room(&images[*image])).sum();
         let room = (sum(CodeImage::room), sum(CodeImage::data_room));
         let images = images.into_iter().map(|image| (image, RandomLayouts::default())).collect();
@@ -50,7 +50,7 @@ impl KernelPlacement {
     /// # Safety
     /// Each image must belong to its function, and no copy may be running. The copies may run only until the next call,
     /// and only while this object lives.
-    pub unsafe fn draw(&mut self, rng: &mut impl Rng) -> Result<Vec<Run>, PlacementError> {
+    pub(crate) unsafe fn draw(&mut self, rng: &mut impl Rng) -> Result<Vec<Run>, PlacementError> {
         let (room, data) = self.room;
         // New memory also means other pages in the address space and in the machine's memory. They decide which copies
         // meet in a cache, or collide with the ops' bodies in a table of branches, and are no property of a kernel. The

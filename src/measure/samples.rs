@@ -60,7 +60,7 @@ impl<T: Copy> Block<T> {
 
     /// Ticks per core cycle, averaged over the block.
     #[must_use]
-    pub fn mean_ticks_per_cycle(&self) -> f64 {
+    pub(crate) fn mean_ticks_per_cycle(&self) -> f64 {
         let [before, after] = self.ticks_per_cycle();
         f64::midpoint(before, after)
     }
@@ -68,7 +68,7 @@ impl<T: Copy> Block<T> {
     /// Independent adds per core cycle: how much of the core this thread had. The shorter cycle and the longer add
     /// count, because an interrupt must not look like a wide core.
     #[must_use]
-    pub fn adds_per_cycle(&self) -> f64 {
+    pub(crate) fn adds_per_cycle(&self) -> f64 {
         let cycle = self.probes.iter().map(|probe| probe.ticks_per_cycle).fold(f64::INFINITY, f64::min);
         cycle / self.probes.iter().map(|probe| probe.ticks_per_add).fold(f64::NAN, f64::max)
     }
@@ -90,13 +90,13 @@ pub struct JobSamples<T> {
 
 impl<T: Copy> JobSamples<T> {
     /// Lists the columns: their keys, and their timings by block.
-    pub fn columns(&self) -> impl Iterator<Item = (Variant, Column<'_, T>)> {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (Variant, Column<'_, T>)> {
         self.variants.iter().enumerate().map(|(index, variant)| (*variant, Column { blocks: &self.blocks, index }))
     }
 
     /// Returns the first column of a variant; `None` where it was not measured.
     #[must_use]
-    pub fn column(&self, variant: Variant) -> Option<Column<'_, T>> {
+    pub(crate) fn column(&self, variant: Variant) -> Option<Column<'_, T>> {
         self.columns().find(|(found, _)| *found == variant).map(|(_, column)| column)
     }
 }
@@ -111,7 +111,7 @@ pub struct Column<'a, T> {
 impl<'a, T: Copy> Column<'a, T> {
     /// Returns the timings in a block of this job; `None` where the block left the variant out.
     #[must_use]
-    pub fn pair_in(self, block: &Block<T>) -> Option<Pair<T>> {
+    pub(crate) fn pair_in(self, block: &Block<T>) -> Option<Pair<T>> {
         block.pairs.get(self.index).copied().flatten()
     }
 
@@ -146,7 +146,7 @@ pub enum Unavailability {
 impl Unavailability {
     /// Returns the reason; `None` for a state that the op never has.
     #[must_use]
-    pub fn reason(&self) -> Option<&str> {
+    pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Unavailability::Never => None,
             Unavailability::Refused(reason) | Unavailability::Unsupported(reason) => Some(reason),
@@ -166,7 +166,7 @@ pub struct VariantCounts {
     /// Executed instructions; `None` where the process cannot be traced.
     pub instructions: Option<InstructionCount>,
     /// Events by counter name; `None` without counters.
-    pub events: Option<BTreeMap<String, f64>>,
+    pub(crate) events: Option<BTreeMap<String, f64>>,
 }
 
 /// The samples of a comparison from one worker.

@@ -23,7 +23,7 @@ const CYCLES_PER_SAMPLE: u64 = 300_000;
 /// Whether work on CPU `other` leaves CPU `cpu` all of its core. False where the process may not use one of them. It
 /// takes about ten milliseconds, on two threads that end with it.
 #[must_use]
-pub fn have_separate_cores(cpu: usize, other: usize, clock: Clock) -> bool {
+pub(crate) fn have_separate_cores(cpu: usize, other: usize, clock: Clock) -> bool {
     if cpu == other {
         return false;
     }

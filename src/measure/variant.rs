@@ -18,7 +18,7 @@ pub struct MechanismState {
     /// Name of the mechanism.
     pub mechanism: String,
     /// The state of its sites; `None` for a mechanism that is not patched.
-    pub state: Option<State>,
+    pub(crate) state: Option<State>,
 }
 
 impl MechanismState {
@@ -70,7 +70,7 @@ impl Treatment {
 
     /// Returns the names of mechanism, state and option, as reports have them.
     #[must_use]
-    pub fn names(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
+    pub(crate) fn names(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
         match self {
             Treatment::Mechanism(MechanismState { mechanism, state }) => {
                 (Some(mechanism), state.map(State::name), None)
@@ -106,7 +106,7 @@ impl Treatments {
 
     /// Returns the treatment with this id; `None` for the id of another run.
     #[must_use]
-    pub fn get(&self, id: TreatmentId) -> Option<&Treatment> {
+    pub(crate) fn get(&self, id: TreatmentId) -> Option<&Treatment> {
         self.0.get(usize::from(id.0))
     }
 
@@ -117,7 +117,7 @@ impl Treatments {
     }
 
     /// Lists the treatments, in the order in which they were added.
-    pub fn iter(&self) -> impl Iterator<Item = &Treatment> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Treatment> {
         self.0.iter()
     }
 }
@@ -150,7 +150,7 @@ pub enum Variant {
 
 impl Variant {
     /// The A/A comparisons of a loop: the same code at the same address, and a copy at another.
-    pub const OF_LOOPS: [Variant; 2] = [Variant::Repeat, Variant::Copy(1)];
+    pub(crate) const OF_LOOPS: [Variant; 2] = [Variant::Repeat, Variant::Copy(1)];
 
     /// Returns the treatment's id; `None` for `inline` in any form.
     #[must_use]

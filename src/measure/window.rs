@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::regime::Loop;
 
 /// Factor by which windows exceed their shortest length, so that they keep it with a rate known to a percent or two.
-pub const SPARE: f64 = 1.03;
+pub(crate) const SPARE: f64 = 1.03;
 
 /// Ratio of the passes of a window to those of the short runs before and after it.
 pub const SHORT: u64 = 32;
@@ -26,17 +26,17 @@ const MAX_SURPLUS: f64 = 1.3;
 /// A loop, ready to be timed.
 #[derive(Clone)]
 pub(super) struct Window {
-    pub run: Loop,
+    pub(crate) run: Loop,
     /// The copy with its state; `None` for loops that are not copies.
-    pub copied: Option<Copied>,
-    pub args: [u64; 4],
-    pub passes: u64,
-    pub ops_per_pass: u64,
+    pub(crate) copied: Option<Copied>,
+    pub(crate) args: [u64; 4],
+    pub(crate) passes: u64,
+    pub(crate) ops_per_pass: u64,
 }
 
 impl Window {
     /// Doubles the passes until the window is at least `window_ticks` long. That also warms caches and predictors.
-    pub fn size(&mut self, clock: Clock, window_ticks: u64) {
+    pub(crate) fn size(&mut self, clock: Clock, window_ticks: u64) {
         loop {
             let mut ticks = self.ticks(clock, self.passes);
             if ticks >= window_ticks / 8 {
@@ -54,7 +54,7 @@ impl Window {
     }
 
     /// Takes over the passes of another layout, if an eighth of them takes about an eighth of the window here.
-    pub fn adopt_passes(&mut self, clock: Clock, window_ticks: u64, passes: u64) -> bool {
+    pub(crate) fn adopt_passes(&mut self, clock: Clock, window_ticks: u64, passes: u64) -> bool {
         let part = (passes / 8).max(1);
         self.call((passes / SHORT).max(1));
         let length = self.ticks(clock, part) as f64 / part as f64 * passes as f64 / window_ticks as f64;
@@ -67,20 +67,20 @@ impl Window {
 
     /// Times one call.
     #[inline(never)]
-    pub fn ticks(&self, clock: Clock, passes: u64) -> u64 {
+    pub(crate) fn ticks(&self, clock: Clock, passes: u64) -> u64 {
         let start = clock.start();
         self.call(passes);
         clock.stop().saturating_sub(start)
     }
 
     /// Runs the loop.
-    pub fn call(&self, passes: u64) {
+    pub(crate) fn call(&self, passes: u64) {
         // SAFETY: `args` was made for this thread's installed CPU model by the op whose loop this is; passes >= 1.
         std::hint::black_box(unsafe { (self.run)(&raw const self.args, passes) });
     }
 
     /// Times an op, without the cost of entering and leaving the loop; see the head of this file.
-    pub fn ticks_per_op(&self, clock: Clock) -> f64 {
+    pub(crate) fn ticks_per_op(&self, clock: Clock) -> f64 {
         let short = (self.passes / SHORT).max(1);
         self.call(short);
         let (long, short_ticks) = (self.ticks(clock, self.passes) as f64, self.ticks(clock, short) as f64);

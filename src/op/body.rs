@@ -37,7 +37,7 @@ impl BodyKind {
 
     /// The callee of `O` with this body that saves all registers but `rax`.
     #[must_use]
-    pub fn saving_callee<O: Op>(self) -> Body {
+    pub(crate) fn saving_callee<O: Op>(self) -> Body {
         match self {
             BodyKind::Native => callee_save::native::<O>(),
             BodyKind::Xen => callee_save::xen_thunk::<O>,

@@ -28,7 +28,7 @@ pub fn thunk<O: Op>() -> Body {
 /// # Safety
 /// As for [`Op::native`].
 #[unsafe(naked)]
-pub unsafe extern "C" fn native_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+pub(crate) unsafe extern "C" fn native_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
     naked_asm!(
         "push rcx", "push rdx", "push rsi", "push rdi", "push r8", "push r9", "push r10", "push r11",
         "call {body}",
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn native_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> 
 /// # Safety
 /// As for [`Op::native`].
 #[unsafe(naked)]
-pub unsafe extern "C" fn xen_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+pub(crate) unsafe extern "C" fn xen_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
     naked_asm!(
         "push rcx", "push rdx", "push rsi", "push rdi", "push r8", "push r9", "push r10", "push r11",
         "sub rsp, 8", "call {body}", "add rsp, 8",
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn xen_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg
 /// # Safety
 /// As for [`Op::native`].
 #[unsafe(naked)]
-pub unsafe extern "C" fn compiled_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
+pub(crate) unsafe extern "C" fn compiled_thunk<O: Op>(_: Reg, _: Reg, _: Reg, _: Reg) -> Reg {
     naked_asm!(
         "push rcx", "push rdx", "push rsi", "push rdi", "push r8", "push r9", "push r10", "push r11",
         "sub rsp, 8", "call {body}", "add rsp, 8",

@@ -19,7 +19,7 @@ macro_rules! catalogue {
         /// The slot of each built-in op in the pv_ops table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)]
-        pub enum Slot { $($op),* }
+        pub(crate) enum Slot { $($op),* }
 
         /// Visits every built-in op in slot order.
         pub fn for_each(visitor: &mut impl OpVisitor) {

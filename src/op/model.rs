@@ -103,7 +103,7 @@ impl CpuModel {
     /// A model is installed on this thread, and no other reference to it is used while one made from this value is.
     #[inline(always)]
     #[must_use]
-    pub unsafe fn current() -> Current {
+    pub(crate) unsafe fn current() -> Current {
         let this: *mut CpuModel;
         // SAFETY: the load needs a valid `gs` base: it points to an installed model, whose field `this` points to
         // itself.
@@ -141,7 +141,7 @@ impl Installed {
     ///
     /// # Errors
     /// As for [`CpuModel::install`]; the model then stays at its address.
-    pub fn rebuild_at_new_address(&mut self, rng: &mut impl Rng) -> Result<(), ModelError> {
+    pub(crate) fn rebuild_at_new_address(&mut self, rng: &mut impl Rng) -> Result<(), ModelError> {
         let line = rng.random_range(0..=SPARE_LINES);
         // SAFETY: within the memory, with enough lines behind it for a model.
         let target = unsafe { self.memory.cast::<CacheLine>().add(line) }.cast::<CpuModel>();

@@ -19,7 +19,7 @@ pub type Body = unsafe extern "C" fn(Reg, Reg, Reg, Reg) -> Reg;
 /// `std::hint::black_box` would send the value through memory.
 #[inline(always)]
 #[must_use]
-pub fn launder(mut value: u64) -> u64 {
+pub(crate) fn launder(mut value: u64) -> u64 {
     // SAFETY: the block must declare what it changes: its template is empty; the operand is in and out of one register,
     // unchanged.
     unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };

@@ -6,24 +6,24 @@ use crate::stats::effect::CLOSE;
 /// A regime as data. Code outside this folder consults it by the methods of [`Regime`](super::Regime).
 pub(super) struct Descriptor {
     /// Its name in commands and reports.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its description, in one line.
-    pub summary: &'static str,
+    pub(crate) summary: &'static str,
     /// The number of targets that a call's target is drawn from; `None` if the target does not change.
-    pub targets: Option<usize>,
+    pub(crate) targets: Option<usize>,
     /// Whether every site is executed once, after it was evicted.
-    pub is_cold: bool,
+    pub(crate) is_cold: bool,
     /// Whether the code is also flushed from the caches.
-    pub flushes_code: bool,
+    pub(crate) flushes_code: bool,
     /// The factor within which the two windows of a loop in a round must agree.
-    pub tolerance: f64,
+    pub(crate) tolerance: f64,
     /// Its loop among those of a pair; `None` if the op has no such loop.
-    pub select: fn(&Loops) -> Option<Loop>,
+    pub(crate) select: fn(&Loops) -> Option<Loop>,
 }
 
 impl Descriptor {
     /// The values that most regimes share: one target, cached code, the loop of independent calls.
-    pub const BASE: Descriptor = Descriptor {
+    pub(crate) const BASE: Descriptor = Descriptor {
         name: "",
         summary: "",
         targets: None,

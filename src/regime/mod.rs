@@ -46,7 +46,7 @@ pub struct Loops {
 impl Loops {
     /// The loops of an op with a mechanism.
     #[must_use]
-    pub const fn new<D: Dispatch, O: Op>() -> Self {
+    pub(crate) const fn new<D: Dispatch, O: Op>() -> Self {
         let chainable = O::Args::ARITY > 0 && O::Ret::HAS_VALUE;
         Loops {
             throughput: throughput::<D, O>,
@@ -58,13 +58,13 @@ impl Loops {
 
     /// One loop for the regimes whose code does not depend on the op's arguments.
     #[must_use]
-    pub const fn plain(throughput: Loop) -> Self {
+    pub(crate) const fn plain(throughput: Loop) -> Self {
         Loops { throughput, latency: None, pressure: throughput, random: None }
     }
 
     /// The loop of a regime; `None` if the op has no such loop.
     #[must_use]
-    pub fn select(&self, regime: Regime) -> Option<Loop> {
+    pub(crate) fn select(&self, regime: Regime) -> Option<Loop> {
         (regime.descriptor().select)(self)
     }
 }
@@ -117,26 +117,26 @@ regimes! {
 impl Regime {
     /// The number of targets that a call's target is drawn from; `None` if the target does not change.
     #[must_use]
-    pub fn targets(self) -> Option<usize> {
+    pub(crate) fn targets(self) -> Option<usize> {
         self.descriptor().targets
     }
 
     /// Whether every site is executed once, after it was evicted.
     #[must_use]
-    pub fn is_cold(self) -> bool {
+    pub(crate) fn is_cold(self) -> bool {
         self.descriptor().is_cold
     }
 
     /// Whether the code is flushed from the caches before each pass; otherwise it is touched, so that all code is at
     /// the same distance.
     #[must_use]
-    pub fn flushes_code(self) -> bool {
+    pub(crate) fn flushes_code(self) -> bool {
         self.descriptor().flushes_code
     }
 
     /// The pair tolerance: the factor within which the two windows of a loop in a block must agree.
     #[must_use]
-    pub fn tolerance(self) -> f64 {
+    pub(crate) fn tolerance(self) -> f64 {
         self.descriptor().tolerance
     }
 
@@ -156,7 +156,7 @@ impl Regime {
 
     /// Its description, in one line.
     #[must_use]
-    pub fn summary(self) -> &'static str {
+    pub(crate) fn summary(self) -> &'static str {
         self.descriptor().summary
     }
 }

@@ -13,16 +13,16 @@ use crate::workload;
 
 /// The samples of a run, and what is estimated from them.
 #[derive(Default)]
-pub struct Estimators {
+pub(crate) struct Estimators {
     /// Of the cells.
-    pub cells: Estimator,
+    pub(crate) cells: Estimator,
     /// Of the workloads.
-    pub workloads: WorkEstimator,
+    pub(crate) workloads: WorkEstimator,
 }
 
 impl Estimators {
     /// Adds the samples of a job from one worker.
-    pub fn add(&mut self, worker: usize, target: &Target, samples: Samples) {
+    pub(crate) fn add(&mut self, worker: usize, target: &Target, samples: Samples) {
         match (target, samples) {
             (Target::Comparison(comparison), Samples::Loops(samples)) => self.cells.add(worker, comparison, *samples),
             (Target::Workload(target), Samples::Workload(samples)) => {
@@ -35,13 +35,13 @@ impl Estimators {
 
     /// The comparisons that another worker can decide; see [`Estimator::undecided`].
     #[must_use]
-    pub fn undecided(&self, plan: &Plan) -> Vec<(Comparison, Vec<TreatmentId>)> {
+    pub(crate) fn undecided(&self, plan: &Plan) -> Vec<(Comparison, Vec<TreatmentId>)> {
         self.cells.undecided(&settings(plan))
     }
 
     /// The allocation of the rest of the time to the mechanisms of workloads; see [`WorkEstimator::allocate`].
     #[must_use]
-    pub fn allocate(&self, plan: &Plan, left: f64) -> (Vec<Allocation>, f64) {
+    pub(crate) fn allocate(&self, plan: &Plan, left: f64) -> (Vec<Allocation>, f64) {
         let mechanism = |id: &TreatmentId| plan.matrix.treatments.mechanism(*id).is_some();
         let mechanisms: Vec<TreatmentId> = plan.work.kernels.iter().copied().filter(mechanism).collect();
         self.workloads.allocate(&mechanisms, left)
@@ -49,7 +49,7 @@ impl Estimators {
 
     /// Makes the report from all samples and the facts. The same samples and facts give the same report.
     #[must_use]
-    pub fn report(&self, plan: &Plan, suite: &Suite, facts: Facts) -> Report {
+    pub(crate) fn report(&self, plan: &Plan, suite: &Suite, facts: Facts) -> Report {
         let ops: Vec<OpMeta> = suite.ops().iter().map(|op| op.meta).collect();
         let metas: Vec<workload::WorkloadMeta> = suite.workloads().iter().map(|entry| entry.meta).collect();
         let rate = facts.ticks_per_second;

@@ -7,7 +7,7 @@ use crate::suite::OpEntry;
 
 /// Describes an op.
 #[must_use]
-pub fn op_info(op: &OpEntry) -> OpInfo {
+pub(crate) fn op_info(op: &OpEntry) -> OpInfo {
     let meta = &op.meta;
     OpInfo {
         name: meta.name.to_owned(),
@@ -28,7 +28,7 @@ pub fn op_info(op: &OpEntry) -> OpInfo {
 
 /// Describes a mechanism.
 #[must_use]
-pub fn mechanism_info(mechanism: &Mechanism) -> MechanismInfo {
+pub(crate) fn mechanism_info(mechanism: &Mechanism) -> MechanismInfo {
     MechanismInfo {
         name: mechanism.name.to_owned(),
         summary: mechanism.summary.to_owned(),
@@ -42,7 +42,7 @@ pub fn mechanism_info(mechanism: &Mechanism) -> MechanismInfo {
 
 /// Describes the options of the model kernel.
 #[must_use]
-pub fn option_infos() -> Vec<OptionInfo> {
+pub(crate) fn option_infos() -> Vec<OptionInfo> {
     struct Infos(Vec<OptionInfo>);
     impl options::OptionVisitor for Infos {
         fn visit<C: Optional>(&mut self) {

@@ -19,13 +19,13 @@ const MAX_TESTS_PER_CPU: usize = 3;
 /// Facts about machine and clock before anything is measured.
 pub struct HostContext {
     /// The answers of the running system.
-    pub probes: Probes,
+    pub(crate) probes: Probes,
     /// The clock that times windows.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Why it is not the time stamp counter, if it is not.
-    pub clock_reason: Option<String>,
+    pub(crate) clock_reason: Option<String>,
     /// Why loops cannot be copied, if they cannot.
-    pub immovable: Option<CodeError>,
+    pub(crate) immovable: Option<CodeError>,
     /// The CPU that was asked for.
     asked_cpu: Option<usize>,
 }
@@ -33,7 +33,7 @@ pub struct HostContext {
 impl HostContext {
     /// Asks the running system, and chooses CPU and clock, where none was asked for.
     #[must_use]
-    pub fn ask(cpu: Option<usize>, clock: Option<Clock>) -> Self {
+    pub(crate) fn ask(cpu: Option<usize>, clock: Option<Clock>) -> Self {
         let mut probes = Probes::ask(&Root::default());
         let (clock, clock_reason) = Clock::choose(clock);
         if let Some(cpu) = cpu {
@@ -44,13 +44,13 @@ impl HostContext {
 
     /// Whether loops can be copied to chosen addresses.
     #[must_use]
-    pub fn movable(&self) -> bool {
+    pub(crate) fn movable(&self) -> bool {
         self.immovable.is_none()
     }
 
     /// Returns the CPU to measure on.
     #[must_use]
-    pub fn cpu(&self) -> Option<usize> {
+    pub(crate) fn cpu(&self) -> Option<usize> {
         self.asked_cpu.or(self.probes.measuring_cpu.map(|cpu| cpu as usize))
     }
 
@@ -59,7 +59,7 @@ impl HostContext {
     /// It is `None` in three cases: a CPU was asked for, which reserves that one only; a workload runs on several CPUs
     /// itself; no CPU with a separate core is found.
     #[must_use]
-    pub fn second_cpu(&self, suite: &Suite, workloads: &[String]) -> Option<usize> {
+    pub(crate) fn second_cpu(&self, suite: &Suite, workloads: &[String]) -> Option<usize> {
         let chosen = |entry: &&workload::WorkloadEntry| workloads.iter().any(|name| *name == entry.meta.name);
         let alone = suite.workloads().iter().filter(chosen).all(|entry| entry.cpus == 1);
         if self.asked_cpu.is_some() || !alone || workloads.is_empty() {
@@ -81,7 +81,7 @@ impl HostContext {
 ///
 /// # Errors
 /// [`PinError`] where the CPU does not exist or is not allowed.
-pub fn keep_off(cpu: usize, probes: &Probes) -> Result<bool, PinError> {
+pub(crate) fn keep_off(cpu: usize, probes: &Probes) -> Result<bool, PinError> {
     pin(cpu)?;
     let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();
     let mut others = CpuSet::new();
@@ -92,5 +92,5 @@ pub fn keep_off(cpu: usize, probes: &Probes) -> Result<bool, PinError> {
 }
 
 /// The warning where [`keep_off`] returns false.
-pub const STAYS: &str =
+pub(crate) const STAYS: &str =
     "the parent process stays on the workers' CPU, as it could not be moved; it hardly runs while they measure";

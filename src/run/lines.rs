@@ -47,7 +47,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Takes the pipes of a worker, which may be silent for `max_silence` of this process's own time.
-    pub fn new(child: &mut Child, max_silence: Duration) -> Self {
+    pub(crate) fn new(child: &mut Child, max_silence: Duration) -> Self {
         Lines {
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
@@ -63,7 +63,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`io::Error`] where the pipe cannot be read, or a line is longer than [`MAX_LINE_BYTES`].
-    pub fn next(&mut self, patience: Duration) -> io::Result<WorkerEvent> {
+    pub(crate) fn next(&mut self, patience: Duration) -> io::Result<WorkerEvent> {
         loop {
             if let Some(line) = self.line() {
                 self.silence.restart();
@@ -84,12 +84,12 @@ impl Lines {
     }
 
     /// Returns the bytes after the last line.
-    pub fn unfinished(&self) -> &[u8] {
+    pub(crate) fn unfinished(&self) -> &[u8] {
         &self.pending
     }
 
     /// Returns what the worker wrote to standard error so far.
-    pub fn complaint(mut self) -> String {
+    pub(crate) fn complaint(mut self) -> String {
         // Another process may hold the pipe open for ever, so only the present content counts.
         self.stdout = None;
         while self.stderr.is_some() && self.read(Duration::ZERO).unwrap_or(false) {}

@@ -1,9 +1,9 @@
 //! A run, from its plan to its report: worker processes, the jobs that they take, the assembly of the report, and the
 //! file that keeps the samples.
 
-pub mod assemble;
+pub(crate) mod assemble;
 pub mod catalogue;
-pub mod host_context;
+pub(crate) mod host_context;
 mod lines;
 pub mod plan;
 mod policy;

@@ -28,7 +28,7 @@ pub enum Preset {
 impl Preset {
     /// The name in reports.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Preset::Quick => "quick",
             Preset::Default => "default",
@@ -38,7 +38,7 @@ impl Preset {
 
     /// Time for all workers together.
     #[must_use]
-    pub fn time(self) -> Duration {
+    pub(crate) fn time(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 11,
             Preset::Default => 114,
@@ -48,7 +48,7 @@ impl Preset {
 
     /// Time for workers of workloads.
     #[must_use]
-    pub fn work_time(self) -> Duration {
+    pub(crate) fn work_time(self) -> Duration {
         Duration::from_secs(match self {
             Preset::Quick => 8,
             Preset::Default => 57,
@@ -58,7 +58,7 @@ impl Preset {
 
     /// Number of offsets at which every loop is measured.
     #[must_use]
-    pub fn layouts(self) -> usize {
+    pub(crate) fn layouts(self) -> usize {
         match self {
             Preset::Quick | Preset::Default => 8,
             Preset::Full => MAX_LAYOUTS,
@@ -84,7 +84,7 @@ const ALL_COMPARISONS_SHARE: f64 = 0.9;
 impl Workers {
     /// Whether another worker should take all comparisons, after `done` workers in `elapsed`.
     #[must_use]
-    pub fn go_on(self, done: usize, elapsed: Duration) -> bool {
+    pub(crate) fn go_on(self, done: usize, elapsed: Duration) -> bool {
         match self {
             Workers::Exactly(count) => done < count,
             Workers::Within(_) if done < 2 => true,
@@ -97,13 +97,13 @@ impl Workers {
 
     /// Whether another worker should take all workloads, when nothing follows them.
     #[must_use]
-    pub fn go_on_to_the_end(self, done: usize, elapsed: Duration) -> bool {
+    pub(crate) fn go_on_to_the_end(self, done: usize, elapsed: Duration) -> bool {
         self.room(done, elapsed, elapsed.div_f64(done.max(1) as f64))
     }
 
     /// Whether there is room for another worker that takes as long as the `last`.
     #[must_use]
-    pub fn room(self, done: usize, elapsed: Duration, last: Duration) -> bool {
+    pub(crate) fn room(self, done: usize, elapsed: Duration, last: Duration) -> bool {
         match self {
             Workers::Within(time) if done >= 2 => elapsed + last <= time,
             workers => workers.go_on(done, elapsed),
@@ -112,7 +112,7 @@ impl Workers {
 
     /// Time that remains after `elapsed` for single comparisons.
     #[must_use]
-    pub fn left(self, elapsed: Duration) -> Duration {
+    pub(crate) fn left(self, elapsed: Duration) -> Duration {
         match self {
             Workers::Exactly(_) => Duration::ZERO,
             Workers::Within(time) => time.saturating_sub(elapsed),
@@ -168,7 +168,7 @@ pub struct Plan {
 }
 
 /// Largest number of checkpoints, at which the samples so far decide the next jobs.
-pub const MAX_CHECKPOINTS: usize = 20;
+pub(crate) const MAX_CHECKPOINTS: usize = 20;
 
 /// Typical length of a window in seconds: [`WINDOW_CYCLES`] at 3 GHz.
 const SECONDS_PER_WINDOW: f64 = 35e-6;
@@ -176,7 +176,7 @@ const SECONDS_PER_WINDOW: f64 = 35e-6;
 impl Plan {
     /// Lists the jobs of the worker with this number: every comparison.
     #[must_use]
-    pub fn comparison_jobs(&self, worker: usize) -> Vec<Job> {
+    pub(crate) fn comparison_jobs(&self, worker: usize) -> Vec<Job> {
         // Counts the layouts of each op, body and regime so far.
         let mut nth: BTreeMap<(&str, BodyKind, Regime), usize> = BTreeMap::new();
         let layouts = self.matrix.layouts();
@@ -196,7 +196,7 @@ impl Plan {
 
     /// Estimates the seconds of one worker for all comparisons, before any has run.
     #[must_use]
-    pub fn worker_seconds(&self) -> f64 {
+    pub(crate) fn worker_seconds(&self) -> f64 {
         self.comparison_jobs(1).iter().map(Job::windows).sum::<f64>() * SECONDS_PER_WINDOW
     }
 
@@ -215,7 +215,7 @@ impl Plan {
 }
 
 /// Shortest length of a window in core cycles: the clock may step by 26 ticks, which is 0.03% of 100,000 cycles.
-pub const WINDOW_CYCLES: u64 = 100_000;
+pub(crate) const WINDOW_CYCLES: u64 = 100_000;
 
 #[cfg(test)]
 mod tests {

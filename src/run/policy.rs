@@ -13,18 +13,18 @@ use super::sink::Sink;
 /// The jobs of a worker, in order.
 pub(super) struct WorkerJobs {
     /// Number of the worker among those of its policy, from 0.
-    pub number: usize,
+    pub(crate) number: usize,
     /// Seed of everything that the worker draws.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// The jobs.
-    pub jobs: Vec<Job>,
+    pub(crate) jobs: Vec<Job>,
     /// Whether the worker takes all comparisons.
-    pub is_pass: bool,
+    pub(crate) is_pass: bool,
 }
 
 impl WorkerJobs {
     /// Draws a worker's seed, and the order of its jobs.
-    pub fn draw(number: usize, mut jobs: Vec<Job>, is_pass: bool, rng: &mut Pcg64Mcg) -> Self {
+    pub(crate) fn draw(number: usize, mut jobs: Vec<Job>, is_pass: bool, rng: &mut Pcg64Mcg) -> Self {
         let seed = rng.random();
         jobs.shuffle(rng);
         WorkerJobs { number, seed, jobs, is_pass }
@@ -45,9 +45,9 @@ pub(super) enum Next {
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     /// Time since the start of the run.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// Time of the last worker of this policy on the CPU.
-    pub last: Duration,
+    pub(crate) last: Duration,
 }
 
 /// Decides on the next worker, by the estimates so far and the time left.
@@ -74,7 +74,7 @@ pub(super) struct CellPolicy<'a> {
 
 impl<'a> CellPolicy<'a> {
     /// The policy of a plan.
-    pub fn new(plan: &'a Plan) -> Self {
+    pub(crate) fn new(plan: &'a Plan) -> Self {
         let rng = Pcg64Mcg::seed_from_u64(plan.seed);
         CellPolicy { plan, rng, started: 0, windows: 0.0, checkpoints: None }
     }

@@ -52,7 +52,7 @@ impl Processes<'_> {
     ///
     /// # Errors
     /// [`ParentError`] where the worker cannot be started.
-    pub fn run_worker(
+    pub(crate) fn run_worker(
         self,
         number: usize,
         mut assignment: Assignment,
@@ -151,7 +151,7 @@ impl Processes<'_> {
 
 /// Returns the command that starts a worker process of this program.
 #[must_use]
-pub fn worker_command() -> Command {
+pub(crate) fn worker_command() -> Command {
     // This path starts the same binary even if its file was replaced since.
     let mut command = Command::new("/proc/self/exe");
     command.arg("worker");

@@ -37,7 +37,7 @@ pub struct Assignment {
 impl Assignment {
     /// The conditions under which the worker times loops.
     #[must_use]
-    pub fn loop_conditions(&self) -> LoopConditions {
+    pub(crate) fn loop_conditions(&self) -> LoopConditions {
         let Assignment { seed, window_cycles, clock, min_adds_per_cycle, counters, instructions, .. } = *self;
         LoopConditions { seed, clock, window_cycles, min_adds_per_cycle, counters, instructions }
     }
@@ -72,20 +72,20 @@ pub enum Target {
 #[serde(deny_unknown_fields)]
 pub struct WorkloadTarget {
     /// Name of the workload.
-    pub workload: String,
+    pub(crate) workload: String,
     /// Seed of the reference run's work and of counted hooks, the same in all workers.
     pub seed: u64,
     /// Units per part of a run. The worker sizes the run where this is absent.
-    pub units: Option<u64>,
+    pub(crate) units: Option<u64>,
     /// Whether to leave kernels at their linked addresses, for a profiler that knows functions by address.
     #[serde(default)]
-    pub in_place: bool,
+    pub(crate) in_place: bool,
 }
 
 impl Job {
     /// Estimates the cost of a comparison in windows. Copying, binding and sizing the loops costs about half a block.
     #[must_use]
-    pub fn windows(&self) -> f64 {
+    pub(crate) fn windows(&self) -> f64 {
         (self.blocks as f64 + 0.5) * (2 * self.treatments.len() + 9) as f64
     }
 }
@@ -124,7 +124,7 @@ pub enum Samples {
 impl Samples {
     /// Whether the samples are of this kind of target.
     #[must_use]
-    pub fn belong_to(&self, target: &Target) -> bool {
+    pub(crate) fn belong_to(&self, target: &Target) -> bool {
         matches!(
             (self, target),
             (Samples::Loops(_), Target::Comparison(_)) | (Samples::Workload(_), Target::Workload(_))

@@ -18,11 +18,11 @@ use crate::suite::OpEntry;
 /// The content of a report besides its plan: estimates from samples, and facts.
 pub struct Findings {
     /// The estimates of the cells.
-    pub estimates: Estimates,
+    pub(crate) estimates: Estimates,
     /// The estimates of the workloads.
-    pub workloads: Vec<WorkloadResult>,
+    pub(crate) workloads: Vec<WorkloadResult>,
     /// The facts.
-    pub facts: Facts,
+    pub(crate) facts: Facts,
 }
 
 /// The content of a report that is not estimated from samples.
@@ -30,33 +30,33 @@ pub struct Findings {
 #[serde(deny_unknown_fields)]
 pub struct Facts {
     /// Name of the clock.
-    pub clock: String,
+    pub(crate) clock: String,
     /// The reason why it is not the TSC.
-    pub clock_reason: Option<String>,
+    pub(crate) clock_reason: Option<String>,
     /// Rate of the clock.
-    pub ticks_per_second: f64,
+    pub(crate) ticks_per_second: f64,
     /// Start of the run, as in RFC 3339.
-    pub started: String,
+    pub(crate) started: String,
     /// Duration of the run.
-    pub duration_seconds: f64,
+    pub(crate) duration_seconds: f64,
     /// Whether some worker measured every planned comparison, and the run was not stopped.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// The machine.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// The checks of the machine's fitness.
-    pub environment: Vec<Check>,
+    pub(crate) environment: Vec<Check>,
     /// The listings of variants, each with its mechanism.
-    pub listings: Vec<(String, Listing)>,
+    pub(crate) listings: Vec<(String, Listing)>,
     /// Number of workers that took all comparisons.
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// Number of workers for single comparisons after them.
-    pub workers_again: usize,
+    pub(crate) workers_again: usize,
     /// The second CPU, on which workers of workloads ran.
-    pub second_cpu: Option<usize>,
+    pub(crate) second_cpu: Option<usize>,
     /// The failures.
-    pub failures: Vec<Failure>,
+    pub(crate) failures: Vec<Failure>,
     /// The unavailable parts, with reasons.
-    pub absent: Vec<Unavailable>,
+    pub(crate) absent: Vec<Unavailable>,
 }
 
 /// Makes the document. `ops` and `mechanisms` are those of the build; the document describes only what the plan names.

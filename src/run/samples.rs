@@ -20,7 +20,7 @@ use crate::report::Report;
 use crate::suite::Suite;
 
 /// Version of the file that this build writes and reads.
-pub const FORMAT: &str = "pvbench.samples/2";
+pub(crate) const FORMAT: &str = "pvbench.samples/2";
 
 /// Longest line that is read, in bytes. A worker's line for a comparison of 64 variants has 10 KB, one for a workload
 /// at most 10 MB. At half of this value a long run's workloads would be refused.
@@ -70,11 +70,11 @@ pub enum SamplesError {
 #[serde(deny_unknown_fields)]
 pub struct Header {
     /// Always [`FORMAT`].
-    pub format: String,
+    pub(crate) format: String,
     /// The suite that was measured.
-    pub suite: String,
+    pub(crate) suite: String,
     /// The plan of the run.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 /// A line after the header.
@@ -98,7 +98,7 @@ impl SamplesWriter {
     ///
     /// # Errors
     /// [`SamplesError::Write`] where the folder cannot be written to.
-    pub fn begin(path: &Path, header: &Header) -> Result<Self, SamplesError> {
+    pub(crate) fn begin(path: &Path, header: &Header) -> Result<Self, SamplesError> {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let failed = |source| SamplesError::Write { path: path.to_owned(), source };
         // A temporary file is private; samples are to be read.
@@ -115,7 +115,7 @@ impl SamplesWriter {
 
     /// Writes a worker's line with what it is of. The line itself is copied byte for byte, because numbers that are
     /// parsed and printed again may change in their last digit.
-    pub fn write_samples(&mut self, worker: usize, target: &Target, raw: &[u8]) {
+    pub(crate) fn write_samples(&mut self, worker: usize, target: &Target, raw: &[u8]) {
         self.write_line(|file| {
             write!(file, r#"{{"samples":{{"worker":{worker},"target":"#)?;
             serde_json::to_writer(&mut *file, target)?;
@@ -129,7 +129,7 @@ impl SamplesWriter {
     ///
     /// # Errors
     /// [`SamplesError::Write`] where any line could not be written.
-    pub fn finish(mut self, facts: &Facts) -> Result<(), SamplesError> {
+    pub(crate) fn finish(mut self, facts: &Facts) -> Result<(), SamplesError> {
         self.write_line(|file| {
             file.write_all(br#"{"facts":"#)?;
             serde_json::to_writer(&mut *file, facts)?;

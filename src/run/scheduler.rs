@@ -49,7 +49,7 @@ pub fn run(plan: &Plan, processes: Processes, count: bool, sink: &mut (dyn Sink 
 ///
 /// # Errors
 /// [`ParentError`] where the worker cannot be started.
-pub fn run_one(
+pub(crate) fn run_one(
     plan: &Plan,
     number: usize,
     units: &mut Units,

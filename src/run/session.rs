@@ -21,7 +21,7 @@ use crate::report::schema::{Failure, Unavailable};
 use crate::suite::{Code, OpEntry, Suite, optimisation};
 
 /// Shows how far a run is.
-pub trait Progress {
+pub(crate) trait Progress {
     /// Counts a finished job.
     fn step(&mut self);
     /// Shows a message.
@@ -31,9 +31,9 @@ pub trait Progress {
 }
 
 /// A run in progress: the samples so far, and the conditions of the run.
-pub struct Session<'a, P> {
+pub(crate) struct Session<'a, P> {
     /// Collects samples.
-    pub collector: Collector<'a, P>,
+    pub(crate) collector: Collector<'a, P>,
     ticks_per_second: f64,
     no_counters: Option<String>,
     uncounted: Option<String>,
@@ -46,7 +46,7 @@ impl<'a, P: Progress> Session<'a, P> {
     ///
     /// # Errors
     /// [`PinError`] where the plan's CPU cannot be used.
-    pub fn begin(
+    pub(crate) fn begin(
         plan: &'a Plan,
         here: &HostContext,
         mut progress: P,
@@ -81,12 +81,12 @@ impl<'a, P: Progress> Session<'a, P> {
 
     /// Whether hardware counters are available.
     #[must_use]
-    pub fn counts_events(&self) -> bool {
+    pub(crate) fn counts_events(&self) -> bool {
         self.no_counters.is_none()
     }
 
     /// Makes the report of the run; `whole` if nothing was cut short. `absent` lists the workloads that the plan lacks.
-    pub fn finish(self, absent: Vec<Unavailable>, suite: &Suite, here: &HostContext, whole: bool) -> Report {
+    pub(crate) fn finish(self, absent: Vec<Unavailable>, suite: &Suite, here: &HostContext, whole: bool) -> Report {
         let Session { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
         let plan = collector.plan;
         let mut progress = collector.progress;
@@ -179,7 +179,7 @@ fn list_called_bodies(planned: &[&OpEntry]) -> Vec<Unavailable> {
 }
 
 /// Collects the samples that workers send.
-pub struct Collector<'a, P> {
+pub(crate) struct Collector<'a, P> {
     estimators: Estimators,
     /// Keeps the samples in a file, if `--samples` named one.
     writer: Option<SamplesWriter>,
@@ -195,7 +195,7 @@ pub struct Collector<'a, P> {
 impl<P> Collector<'_, P> {
     /// Returns the first failure, if no worker has measured anything.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
         let nothing = !self.measured.contains(&true) && !self.estimators.workloads.has_any();
         self.refusal.as_ref().filter(|_| nothing)
     }
@@ -204,9 +204,9 @@ impl<P> Collector<'_, P> {
 /// The reason why a build measures nothing.
 pub struct Refusal {
     /// The message of the worker, or how it died.
-    pub message: String,
+    pub(crate) message: String,
     /// Whether the worker died; else it refused its assignment.
-    pub is_death: bool,
+    pub(crate) is_death: bool,
 }
 
 impl<P: Progress> Sink for Collector<'_, P> {

@@ -12,7 +12,7 @@ pub struct WorkerFailure {
     /// The failure, as reports have it.
     pub failure: Failure,
     /// Whether the worker died; otherwise it continues.
-    pub is_death: bool,
+    pub(crate) is_death: bool,
 }
 
 /// A receiver of a run's results. Its interim estimates decide on extra blocks; a receiver without any leaves the

@@ -35,7 +35,7 @@ pub enum WorkerError {
 ///
 /// # Errors
 /// [`WorkerError`] where the assignment cannot be parsed, the process cannot be made ready, or the parent is gone.
-pub fn serve(
+pub(crate) fn serve(
     ops: Vec<OpEntry>,
     entries: Vec<WorkloadEntry>,
     input: &mut impl BufRead,

@@ -31,7 +31,7 @@ const CHECKPOINTS: [f64; 3] = [1.0 / 3.0, 2.0 / 3.0, 5.0 / 6.0];
 pub(super) struct WorkloadPolicy<'a> {
     plan: &'a Plan,
     /// The units of the workloads so far.
-    pub units: Units,
+    pub(crate) units: Units,
     /// Number of workers, or their time from `began`.
     workers: Workers,
     /// Start of the first worker, from the start of the run; `None` before it.
@@ -52,7 +52,7 @@ pub(super) struct WorkloadPolicy<'a> {
 
 impl<'a> WorkloadPolicy<'a> {
     /// The policy of a plan.
-    pub fn new(plan: &'a Plan) -> Self {
+    pub(crate) fn new(plan: &'a Plan) -> Self {
         let (workers, starts, began) = match (plan.second_cpu, plan.effort.workers, plan.work.effort.workers) {
             (None, _, workers) => (workers, vec![Duration::ZERO], None),
             (Some(_), Workers::Within(cells), Workers::Within(work)) if !plan.matrix.comparisons.is_empty() => {

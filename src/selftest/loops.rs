@@ -58,7 +58,7 @@ pub unsafe extern "C" fn imul(_args: *const [u64; 4], passes: u64) -> u64 {
 ///
 /// # Safety
 /// As for [`adds`].
-pub unsafe extern "C" fn store_load<const PER_OP: u64>(_args: *const [u64; 4], passes: u64) -> u64 {
+pub(crate) unsafe extern "C" fn store_load<const PER_OP: u64>(_args: *const [u64; 4], passes: u64) -> u64 {
     let mut x: u64 = 1;
     let mut word: u64 = 0;
     // SAFETY: the code accesses only `word`, a local variable, and the declared registers; the loop ends because `left`

@@ -35,30 +35,30 @@ pub struct Truth {
     /// Name of its mechanism.
     pub name: &'static str,
     /// Description in one line.
-    pub summary: &'static str,
+    pub(crate) summary: &'static str,
     /// The expected result.
     pub expected: Expected,
     /// Source of the expected result.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
     run: Loop,
 }
 
 /// Windows of full length in a block of [`plan`]: the chain of adds and `inline` twice each, the independent adds twice
 /// at half the length, and `inline`, its copy and the variants twice each. Preparation is not included.
 #[must_use]
-pub fn windows_per_block(plan: &Plan) -> f64 {
+pub(crate) fn windows_per_block(plan: &Plan) -> f64 {
     let treatments = plan.matrix.comparisons.first().map_or(0, |planned| planned.treatments.len());
     (2 + 2 + 1 + 2 * (2 + treatments)) as f64
 }
 
 /// Windows of full length in a block that is dropped after its first probe: the chain, and the independent adds at half
 /// the length.
-pub const WINDOWS_GIVEN_UP: f64 = 1.5;
+pub(crate) const WINDOWS_GIVEN_UP: f64 = 1.5;
 
 impl Truth {
     /// The measured result in the unit of the expected one; `None` if the cell has no overhead.
     #[must_use]
-    pub fn measured(&self, cell: &Cell) -> Option<Estimate> {
+    pub(crate) fn measured(&self, cell: &Cell) -> Option<Estimate> {
         let overhead = cell.overhead.as_ref()?;
         Some(match self.expected {
             Expected::Cycles(_) => overhead.cycles,
@@ -70,7 +70,7 @@ impl Truth {
 impl Expected {
     /// The expected value, in cycles or as a ratio.
     #[must_use]
-    pub fn value(self) -> f64 {
+    pub(crate) fn value(self) -> f64 {
         match self {
             Expected::Cycles(value) | Expected::Ratio(value) => value,
         }

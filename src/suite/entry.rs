@@ -14,7 +14,7 @@ use crate::relocate::LoopFunction;
 #[derive(Clone)]
 pub struct OpEntry {
     /// The op's type.
-    pub id: TypeId,
+    pub(crate) id: TypeId,
     /// The catalogue entry.
     pub meta: OpMeta,
     /// Its slot in the pv_ops table.
@@ -22,7 +22,7 @@ pub struct OpEntry {
     /// Number of arguments.
     pub arity: usize,
     /// Whether it returns a value.
-    pub returns: bool,
+    pub(crate) returns: bool,
     /// The arguments to measure with; see [`Op::arguments`].
     pub arguments: fn(&mut CpuModel) -> [u64; 4],
     /// The callee with each body.
@@ -32,11 +32,11 @@ pub struct OpEntry {
     /// Whether the native instructions change registers other than `rax` and the flags.
     pub spoils: bool,
     /// Whether the native body is assembly; see [`Op::ASSEMBLY`].
-    pub assembly: bool,
+    pub(crate) assembly: bool,
     /// The bytes that patching writes, if they are not the native body itself; see [`Op::INSTRUCTIONS`].
-    pub instructions: Option<&'static [u8]>,
+    pub(crate) instructions: Option<&'static [u8]>,
     /// The function that [`OpEntry::code`] decodes; `None` if the loops are assembly.
-    pub probe: Option<fn(u64) -> u64>,
+    pub(crate) probe: Option<fn(u64) -> u64>,
     /// The pairs with all mechanisms, in the order of the suite; the first is `inline`.
     pub pairs: Vec<Pair>,
 }
@@ -54,15 +54,15 @@ pub struct Pair {
     missing_assembly: Option<(&'static str, &'static str)>,
     loops: Loops,
     /// See [`Dispatch::pointer`].
-    pub pointer: Option<*mut usize>,
+    pub(crate) pointer: Option<*mut usize>,
     /// See [`Dispatch::vtable`].
-    pub vtable: Option<(*mut usize, usize)>,
+    pub(crate) vtable: Option<(*mut usize, usize)>,
 }
 
 impl Pair {
     /// A pair of one loop, without bindings, patchable sites or changing targets.
     #[must_use]
-    pub fn plain(mechanism: Mechanism, throughput: Loop) -> Self {
+    pub(crate) fn plain(mechanism: Mechanism, throughput: Loop) -> Self {
         Pair {
             mechanism,
             bind: |_| {},
@@ -76,7 +76,7 @@ impl Pair {
 
     /// Reason why the mechanism is unavailable for the op; see [`dispatch::unavailable`].
     #[must_use]
-    pub fn unavailable(&self) -> Option<String> {
+    pub(crate) fn unavailable(&self) -> Option<String> {
         (self.check_machine)().or_else(|| self.missing_assembly.map(|(why, op)| dispatch::no_assembly(why, op)))
     }
 
@@ -107,7 +107,7 @@ impl OpEntry {
     /// The native instructions, which patching may write over a call. Empty if the body is a return alone, or a Rust
     /// function without [`Op::INSTRUCTIONS`].
     #[must_use]
-    pub fn native_code(&self) -> Vec<u8> {
+    pub(crate) fn native_code(&self) -> Vec<u8> {
         match self.instructions {
             Some(bytes) => bytes.to_vec(),
             // SAFETY: `code_before_return` needs a function of this program, and the body of an op is one.
@@ -119,7 +119,7 @@ impl OpEntry {
     /// Whether the native body contains a call even inline, for example of another crate's function without
     /// `#[inline]`. Then `inline` measures that call, too.
     #[must_use]
-    pub fn calls_out(&self) -> bool {
+    pub(crate) fn calls_out(&self) -> bool {
         let Some(inline) = self.pairs.first().and_then(|pair| pair.loop_of(Regime::Throughput)) else { return false };
         // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
         let function = unsafe { LoopFunction::at(inline as *const () as usize) };

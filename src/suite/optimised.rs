@@ -48,7 +48,7 @@ pub(super) fn probe<O: 'static>(first: u64) -> u64 {
 impl OpEntry {
     /// Checks the code of this op. A probe that cannot be decoded counts as optimised.
     #[must_use]
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         let Some(probe) = self.probe else { return Code::Optimised };
         // SAFETY: `at` needs a compiled function of this program, and the probe is one.
         let decoded = unsafe { DecodedFunction::at(probe as *const () as usize) };

@@ -35,7 +35,7 @@ impl OpEntry {
     /// Whether the native body, or the loop that it is inlined into, executes an instruction that a hypervisor can
     /// intercept. Only the measured time shows whether this machine's hypervisor does.
     #[must_use]
-    pub fn may_trap(&self) -> bool {
+    pub(crate) fn may_trap(&self) -> bool {
         let body = (self.body)(BodyKind::Native) as usize as u64;
         let code = self.native_code();
         if Decoder::with_ip(64, &code, body, DecoderOptions::NONE).into_iter().any(|found| is_intercepted(&found)) {

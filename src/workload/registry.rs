@@ -18,24 +18,24 @@ pub struct WorkloadEntry {
     /// Its name and description.
     pub meta: WorkloadMeta,
     /// Whether it is measured when the command names no workloads.
-    pub by_default: bool,
+    pub(crate) by_default: bool,
     /// The reason why it cannot run here; `None` if it can.
     pub unavailable: fn() -> Option<String>,
     /// The name of its Rust type.
-    pub type_name: &'static str,
+    pub(crate) type_name: &'static str,
     /// The types and names of the ops that a suite must have. Empty on the model kernel, which calls those of the
     /// catalogue.
-    pub ops: Vec<(TypeId, &'static str)>,
+    pub(crate) ops: Vec<(TypeId, &'static str)>,
     /// The workload with each mechanism, in the order of the tables, `inline` first.
     pub variants: Vec<MechanismRun>,
     /// The workload with `inline` and each kernel option.
     pub options: Vec<OptionVariant>,
     /// Units after which the work repeats.
-    pub period: u64,
+    pub(crate) period: u64,
     /// Number of CPUs that it runs on at once.
-    pub cpus: usize,
+    pub(crate) cpus: usize,
     /// Length of a run, in core cycles of `inline`.
-    pub run_cycles: u64,
+    pub(crate) run_cycles: u64,
     counted: Run,
 }
 

@@ -4,7 +4,7 @@
 use super::random::Random;
 
 /// Number of areas, each mapped or not.
-pub const AREAS: usize = 64;
+pub(crate) const AREAS: usize = 64;
 /// Maximum length of an area in pages.
 const MAX_PAGES: u64 = 16;
 /// Maximum number of pages touched after a call.
@@ -25,23 +25,23 @@ pub enum Do {
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// The call.
-    pub what: Do,
+    pub(crate) what: Do,
     /// The index of the area.
-    pub area: usize,
+    pub(crate) area: usize,
     /// Pages of the area before the call; 0 if it is not mapped.
-    pub before: u64,
+    pub(crate) before: u64,
     /// Pages of the area after the call.
-    pub pages: u64,
+    pub(crate) pages: u64,
     /// The first page to touch.
-    pub touched: u64,
+    pub(crate) touched: u64,
     /// Number of consecutive pages to touch.
-    pub touches: u64,
+    pub(crate) touches: u64,
     /// Whether touches write; otherwise they read.
-    pub writes: bool,
+    pub(crate) writes: bool,
 }
 
 /// A generator of pseudo-random calls.
-pub struct Sequence {
+pub(crate) struct Sequence {
     random: Random,
     pages: [u64; AREAS],
 }
@@ -49,14 +49,14 @@ pub struct Sequence {
 impl Sequence {
     /// Starts with no area mapped.
     #[must_use]
-    pub fn new(random: Random) -> Self {
+    pub(crate) fn new(random: Random) -> Self {
         Sequence { random, pages: [0; AREAS] }
     }
 
     /// Draws the next call.
     #[inline(always)]
     #[allow(clippy::should_implement_trait)] // The sequence has no end, so an `Option` would serve no caller.
-    pub fn next(&mut self) -> Step {
+    pub(crate) fn next(&mut self) -> Step {
         let area = self.random.below(AREAS as u64) as usize;
         let pages = 1 + self.random.below(MAX_PAGES);
         let before = self.pages[area];

@@ -20,7 +20,7 @@ pub use build::optimised;
 pub(super) use pmu::read_paranoid_level;
 
 /// The id of the check that the measured code is optimised and not instrumented.
-pub const OPTIMISED: &str = "optimised";
+pub(crate) const OPTIMISED: &str = "optimised";
 
 /// The status of one condition of measuring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

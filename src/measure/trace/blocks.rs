@@ -39,7 +39,7 @@ const NO_BLOCK: (u64, Block) =
 /// Bytes of the stack that traced code runs on.
 const STACK_BYTES: usize = 256 << 10;
 /// Instructions of one count at most: they take about a second.
-pub const MAX_COUNTED_INSTRUCTIONS: usize = 1 << 26;
+pub(crate) const MAX_COUNTED_INSTRUCTIONS: usize = 1 << 26;
 
 /// Whether this process has a [`Tracer`]; there is one set of registers.
 static INSTALLED: AtomicBool = AtomicBool::new(false);

@@ -13,7 +13,7 @@ const RSP: usize = 4;
 
 /// Whether an instruction ends a block because the next instruction need not follow it. System calls and software
 /// interrupts return to the next instruction.
-pub fn is_transfer(instruction: &Instruction) -> bool {
+pub(crate) fn is_transfer(instruction: &Instruction) -> bool {
     match instruction.flow_control() {
         FlowControl::Next | FlowControl::Interrupt | FlowControl::Exception => false,
         FlowControl::Call => instruction.is_call_near() || instruction.is_call_far(),
@@ -22,7 +22,7 @@ pub fn is_transfer(instruction: &Instruction) -> bool {
 }
 
 /// Whether the next system call returns twice: another thread or process continues after it.
-pub fn starts_thread(registers: &Registers) -> bool {
+pub(crate) fn starts_thread(registers: &Registers) -> bool {
     // The kernel reads the low half of `rax` (`do_syscall_64`, arch/x86/entry/syscall_64.c).
     let number = i64::from(registers.general[RAX] as u32);
     [libc::SYS_clone, libc::SYS_clone3, libc::SYS_fork, libc::SYS_vfork].contains(&number)
@@ -33,7 +33,7 @@ pub fn starts_thread(registers: &Registers) -> bool {
 ///
 /// # Safety
 /// The registers are those of traced code that is about to execute the instruction.
-pub unsafe fn emulate_transfer(instruction: &Instruction, registers: &mut Registers) -> Option<u64> {
+pub(crate) unsafe fn emulate_transfer(instruction: &Instruction, registers: &mut Registers) -> Option<u64> {
     let next = instruction.next_ip();
     match instruction.flow_control() {
         FlowControl::UnconditionalBranch if instruction.is_jmp_short_or_near() => {

@@ -17,7 +17,7 @@ mod sequence;
 mod state;
 mod switch;
 
-pub use blocks::{MAX_COUNTED_INSTRUCTIONS, Tracer};
+pub use blocks::Tracer;
 pub use code::Step;
 pub use known::{KNOWN_INSTRUCTIONS, known_code};
 pub use sequence::{OneOp, Passes};

@@ -47,7 +47,7 @@ impl Passes {
     /// Whether all three passes executed the same instructions. Then the second trace is the first with one pass
     /// inserted that repeats the pass before it.
     #[must_use]
-    pub fn are_alike(&self) -> bool {
+    pub(crate) fn are_alike(&self) -> bool {
         let (pass, split) = (self.two.len().saturating_sub(self.one.len()), self.find_split());
         let same = |a: &[Step], b: &[Step]| a.iter().map(Step::address).eq(b.iter().map(Step::address));
         (1..=split).contains(&pass)

@@ -41,7 +41,7 @@ const GENERAL_FEATURES: [CpuidFeature; 31] = [
 ];
 
 /// Whether an instruction neither reads nor writes any of that state; false for unknown instructions.
-pub fn keeps_slow_state(instruction: &Instruction) -> bool {
+pub(crate) fn keeps_slow_state(instruction: &Instruction) -> bool {
     match instruction.code() {
         // These came with SSE but concern memory only.
         Code::Lfence | Code::Mfence | Code::Sfence => return true,

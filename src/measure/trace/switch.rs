@@ -4,7 +4,7 @@ use std::arch::naked_asm;
 use std::cell::UnsafeCell;
 
 /// RFLAGS of ordinary code: interrupts on, and bit 1, which is always set.
-pub const FLAGS: u64 = 0x202;
+pub(crate) const FLAGS: u64 = 0x202;
 /// CF, PF, AF, ZF, SF, OF: what arithmetic changes.
 const STATUS: u64 = 0x8d5;
 
@@ -12,24 +12,24 @@ const STATUS: u64 = 0x8d5;
 #[repr(C)]
 pub struct Registers {
     /// rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 .. r15, in the order of their numbers in machine code.
-    pub general: [u64; 16],
+    pub(crate) general: [u64; 16],
     /// RFLAGS
-    pub flags: u64,
+    pub(crate) flags: u64,
     /// Address that [`resume`] jumps to.
-    pub code: u64,
+    pub(crate) code: u64,
     /// This program's stack pointer while the traced code runs.
     own_stack: u64,
     /// Base of `fs` of the traced code, and of this program. They are swapped if user space can write the base
     /// (`FSGSBASE`).
-    pub fs: u64,
+    pub(crate) fs: u64,
     own_fs: u64,
     swaps_fs: u64,
     /// Address of the area for `xsave`, and the components that it saves; 0 components if there is only `fxsave`.
-    pub vectors: u64,
-    pub components: u64,
+    pub(crate) vectors: u64,
+    pub(crate) components: u64,
     /// Whether the code at `code` may use the vector state or the base of `fs`. If not, neither is exchanged: loading
     /// and storing some kilobytes takes most of the time of a short block.
-    pub full_state: u64,
+    pub(crate) full_state: u64,
 }
 
 /// The only set of registers; [`resume`] and [`leave`] find it without a register of their own.
@@ -58,7 +58,7 @@ pub fn registers() -> *mut Registers {
 
 /// Enables the swap of the `fs` base if the CPU and the kernel let user space write it; otherwise traced code cannot
 /// change it either.
-pub fn prepare_fs() {
+pub(crate) fn prepare_fs() {
     // AT_HWCAP2, bit 1: HWCAP2_FSGSBASE (arch/x86/include/uapi/asm/hwcap2.h).
     // SAFETY: `getauxval` allows any number. The registers are exclusively the tracer's. `rdfsbase` needs FSGSBASE,
     // which the condition checks.
@@ -74,7 +74,7 @@ pub fn prepare_fs() {
 
 /// Stores the present vector registers, so that the area has a valid state to load.
 #[unsafe(naked)]
-pub unsafe extern "C" fn store_vectors() {
+pub(crate) unsafe extern "C" fn store_vectors() {
     naked_asm!(
         "mov rcx, [rip + {r} + 176]",
         "mov eax, [rip + {r} + 184]",

@@ -14,7 +14,7 @@ pub struct IoDelayState {
     /// `io_delay_type`: 0 port 0x80, 1 port 0xed, 2 a counted loop, 3 not at all.
     pub kind: u32,
     /// Iterations of the counted loop, at least one.
-    pub loops: u32,
+    pub(crate) loops: u32,
     /// How often port 0x80 was written.
     pub port_80: u8,
     /// How often port 0xed was written.

@@ -100,7 +100,7 @@ pub struct CpuState {
 impl CpuState {
     /// The state after boot: flat kernel segments, otherwise empty tables, protection and paging on.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         CpuState {
             control: ControlRegisters::new(),
             debug: [0, 0, 0, 0, 0, 0, debug::DR6_RESERVED, debug::DR7_RESERVED],

@@ -54,7 +54,7 @@ pub struct Tables {
     /// Selector of the task-state segment.
     pub tr: u16,
     /// The address at which the table is mapped writable (`get_cpu_gdt_rw`), as the model defines it.
-    pub gdt_rw: u64,
+    pub(crate) gdt_rw: u64,
     /// The address at which it is mapped read-only (`get_cpu_gdt_ro`), as the model defines it.
     pub gdt_ro: u64,
     /// The operand of a table instruction.

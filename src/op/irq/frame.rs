@@ -14,9 +14,9 @@ pub struct ExceptionFrame {
     /// The distance of the stack pointer above the two registers, in bytes.
     pub sp: u64,
     /// `rcx` of the interrupted code.
-    pub rcx: u64,
+    pub(crate) rcx: u64,
     /// `r11` of the interrupted code.
-    pub r11: u64,
+    pub(crate) r11: u64,
 }
 
 impl ExceptionFrame {

@@ -14,10 +14,10 @@ pub use halt::{Halt, SafeHalt};
 pub use init::InitIrq;
 
 /// Vectors of an interrupt descriptor table.
-pub const VECTORS: usize = 256;
+pub(crate) const VECTORS: usize = 256;
 
 /// `NR_EVENT_CHANNELS` of a 64-bit guest (`include/xen/interface/xen.h`): 64 words of 64 bits.
-pub const EVENT_CHANNELS: usize = 64 * 64;
+pub(crate) const EVENT_CHANNELS: usize = 64 * 64;
 
 /// One bit per event channel.
 pub type EventBits = [u64; EVENT_CHANNELS / 64];
@@ -52,7 +52,7 @@ impl IrqState {
     /// The state after boot: interrupts on, an empty descriptor table, an APIC timer that was never programmed, no
     /// event channel in use.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         IrqState {
             enabled: 1,
             halted: 0,

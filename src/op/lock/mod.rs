@@ -54,7 +54,7 @@ impl RawSpinlock {
 
     /// An unlocked lock that stays unlocked when it is taken, for measurements; see the module.
     #[must_use]
-    pub const fn repeatable() -> Self {
+    pub(crate) const fn repeatable() -> Self {
         RawSpinlock { word: AtomicU32::new(0), ticket: 0, locked: 0 }
     }
 }
@@ -68,15 +68,15 @@ const LOCKED: usize = std::mem::offset_of!(RawSpinlock, locked);
 #[derive(Debug, Default)]
 pub struct QueueNode {
     /// The node behind this one.
-    pub next: u64,
+    pub(crate) next: u64,
     /// Set by the CPU ahead in the queue when it hands the lock over.
-    pub locked: u32,
+    pub(crate) locked: u32,
     /// The number of this CPU's nodes in use, counted in its first node.
     pub count: u32,
     /// The CPU that waits with this node.
     pub cpu: u32,
     /// `enum vcpu_state`
-    pub state: u8,
+    pub(crate) state: u8,
 }
 
 /// `struct pv_hash_entry`: the lock that a halted CPU waits for.
@@ -117,7 +117,7 @@ pub struct LockState {
 impl LockState {
     /// The state after boot: every CPU's kicker interrupt is bound (`xen_init_lock_cpu`), and no CPU waits.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let first_irq = 1;
         LockState {
             lock: RawSpinlock::repeatable(),

@@ -7,13 +7,13 @@ use crate::op::xen::guest;
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
     /// Linux's name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Linux's prototype.
-    pub prototype: &'static str,
+    pub(crate) prototype: &'static str,
     /// Where Linux defines the native body.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
     /// The slot in the table of function pointers.
-    pub slot: Slot,
+    pub(crate) slot: Slot,
 }
 
 /// A level: its entries can be converted to a value and back.

@@ -16,7 +16,7 @@ use crate::op::{Bytes, CpuModel, Kind, Op, OpMeta, catalogue::Slot};
 #[derive(Debug, Default)]
 pub struct Mm {
     /// The address of the root.
-    pub pgd: u64,
+    pub(crate) pgd: u64,
     /// `page_table_lock`: 1 while held.
     pub lock: AtomicU32,
 }

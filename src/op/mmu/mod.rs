@@ -17,24 +17,26 @@ mod tlb;
 mod tlb_others;
 mod value;
 
-pub use entry::{SetEntry, SetP4d, SetPgd, SetPmd, SetPte, SetPud};
+pub use entry::{SetEntry, SetP4d, SetPte};
+pub use entry::{SetPgd, SetPmd, SetPud};
 pub use fixmap::{NotifyPageEncStatusChanged, SetFixmap};
 pub use lazy::{LazyEnter, LazyFlush, LazyLeave};
 pub use legacy::{
     AllocPmdClone, KmapAtomicPte, PagetableSetupDone, PagetableSetupStart, PmdClear, PteClear, PteUpdate,
     PteUpdateDefer, SetPteAt, SetPteAtomic,
 };
-pub use level::{Hook, Level, P4d, Pgd, Pmd, Pte, Pud, Table, Upper};
-pub use lifecycle::{
-    AllocP4d, AllocPmd, AllocPte, AllocPud, AllocTable, ReleaseP4d, ReleasePmd, ReleasePte, ReleasePud, ReleaseTable,
-};
+pub use level::Hook;
+pub use level::{Level, P4d, Pgd, Pmd, Pte, Pud, Table, Upper};
+pub use lifecycle::{AllocP4d, AllocPud, ReleaseP4d, ReleasePmd};
+pub use lifecycle::{AllocPmd, AllocPte, AllocTable, ReleasePte, ReleasePud, ReleaseTable};
 pub use mm::{ActivateMm, DupMmap, ExitMmap, Mm};
 pub use modify::{PtepModifyProtCommit, PtepModifyProtStart};
 pub use pgd::{PgdAlloc, PgdFree};
 pub use root::{ReadCr2, ReadCr3, WriteCr2, WriteCr3};
 pub use tlb::{FlushTlbKernel, FlushTlbOneUser, FlushTlbSingle, FlushTlbUser, Gather, TlbRemoveTable};
 pub use tlb_others::{FlushInfo, FlushSender, FlushTlbMulti, FlushTlbOthers};
-pub use value::{Make, MakeP4d, MakePgd, MakePmd, MakePte, MakePud, P4dVal, PgdVal, PmdVal, PteVal, PudVal, Val};
+pub use value::{Make, MakePte, PteVal, Val};
+pub use value::{MakeP4d, MakePgd, MakePmd, MakePud, P4dVal, PgdVal, PmdVal, PudVal};
 
 use super::xen::{LazyMode, guest};
 use super::{CpuModel, Group, OpMeta};
@@ -64,7 +66,7 @@ pub struct MmuState {
     /// `xen_cr3`: the root this CPU has or is about to have, as a pseudo-physical address.
     pub xen_cr3: u64,
     /// `cpu_online_mask`
-    pub online: u64,
+    pub(crate) online: u64,
     /// `cpu_tlbstate_shared.is_lazy` of each CPU.
     pub lazy_tlb: [u8; CPUS],
     /// `call_single_queue` of each CPU: the request that the interrupt announces.
@@ -80,18 +82,18 @@ pub struct MmuState {
     /// Page tables to be freed.
     pub gather: Gather,
     /// `init_mm`
-    pub init_mm: Mm,
+    pub(crate) init_mm: Mm,
     /// The address space in use (`current->mm`).
-    pub mm: Mm,
+    pub(crate) mm: Mm,
     /// An address space that is being created or destroyed.
     pub new_mm: Mm,
     /// The page walk to the table of fixed mappings: one pointer for each of the three levels above it. Each word holds
     /// the address of the next; the last one holds the address of the table.
-    pub fix_walk: [u64; 3],
+    pub(crate) fix_walk: [u64; 3],
     /// `__default_kernel_pte_mask`
-    pub pte_mask: u64,
+    pub(crate) pte_mask: u64,
     /// `kmap_pte`: the entry of the first fixed mapping.
-    pub kmap_pte: u64,
+    pub(crate) kmap_pte: u64,
     /// The page that the page allocator hands out next; 0 if there is none.
     pub free_page: u64,
 }
@@ -99,7 +101,7 @@ pub struct MmuState {
 impl MmuState {
     /// The state after boot: the root of [`guest`], global pages on, two CPUs.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = guest::ROOT << 12;
         MmuState {
             cr2: 0,

@@ -169,7 +169,7 @@ pub struct Gather {
     /// The number of pages gathered.
     pub len: u64,
     /// The number of pages that fit.
-    pub max: u64,
+    pub(crate) max: u64,
     /// How often the batch was full, flushed and emptied.
     pub flushes: u64,
     /// Their addresses.
@@ -179,7 +179,7 @@ pub struct Gather {
 impl Gather {
     /// An empty batch.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Gather { len: 0, max: MAX_GATHERED as u64, flushes: 0, pages: [0; MAX_GATHERED] }
     }
 }

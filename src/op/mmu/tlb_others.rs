@@ -20,7 +20,7 @@ const SENDER_VA: usize = offset_of!(CpuModel, mmu.sender.va);
 const SENDER_CPUS: usize = offset_of!(CpuModel, mmu.sender.cpus);
 
 /// `TLB_FLUSH_ALL`: as the end of a range or as an address, this value means all translations.
-pub const FLUSH_ALL: u64 = !0;
+pub(crate) const FLUSH_ALL: u64 = !0;
 
 /// `struct flush_tlb_info`: the translations to drop.
 #[repr(C)]
@@ -29,7 +29,7 @@ pub struct FlushInfo {
     /// The address space: a pointer to its [`Mm`](super::Mm).
     pub mm: u64,
     /// The first address.
-    pub start: u64,
+    pub(crate) start: u64,
     /// The end of the range, or `FLUSH_ALL`.
     pub end: u64,
     /// 1 if page tables were freed: then lazy CPUs are interrupted, too.

@@ -30,7 +30,7 @@ pub struct Runstate {
     /// `RUNSTATE_*`
     pub state: u32,
     /// The time at which it entered that state, in ns; bit 63 is set while Xen writes.
-    pub entry_time: u64,
+    pub(crate) entry_time: u64,
     /// Nanoseconds in each state so far.
     pub time: [u64; 4],
 }
@@ -74,7 +74,7 @@ pub struct TimeState {
 impl TimeState {
     /// The state after boot: clocks set up, no time stolen, the time of day not yet read.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         TimeState {
             cyc2ns: Cyc2Ns::new(),
             cmos: Cmos::new(),

@@ -11,10 +11,10 @@ use super::{TimeState, Timespec};
 #[derive(Clone, Copy, Debug)]
 pub struct VcpuTimeInfo {
     /// Odd while the hypervisor writes.
-    pub version: u32,
+    pub(crate) version: u32,
     pad0: u32,
     /// The time-stamp counter when `system_time` was written.
-    pub tsc_timestamp: u64,
+    pub(crate) tsc_timestamp: u64,
     /// Nanoseconds since boot at that moment.
     pub system_time: u64,
     /// Multiplier to nanoseconds, as a fraction of 2^32.
@@ -67,7 +67,7 @@ impl VcpuTimeInfo {
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     /// Odd while the hypervisor writes.
-    pub version: u32,
+    pub(crate) version: u32,
     /// Seconds since 1970.
     pub sec: u32,
     /// Nanoseconds, in addition to the seconds.

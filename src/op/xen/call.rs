@@ -68,7 +68,7 @@ pub enum MmuExtCmd {
 /// `update_va_mapping` also drops all translations of this CPU.
 pub const UVMF_TLB_FLUSH: u64 = 1;
 /// `update_va_mapping` also drops the translation of the address.
-pub const UVMF_INVLPG: u64 = 2;
+pub(crate) const UVMF_INVLPG: u64 = 2;
 
 /// The kind of a call, without its arguments: an index for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,18 +97,18 @@ pub enum CallKind {
 
 impl CallKind {
     /// The number of kinds.
-    pub const COUNT: usize = CallKind::Iret as usize + 1;
+    pub(crate) const COUNT: usize = CallKind::Iret as usize + 1;
 }
 
 impl MmuExtCmd {
     /// The number of commands.
-    pub const COUNT: usize = MmuExtCmd::SetLdt as usize + 1;
+    pub(crate) const COUNT: usize = MmuExtCmd::SetLdt as usize + 1;
 }
 
 impl Call {
     /// The kind of this hypercall.
     #[must_use]
-    pub fn kind(&self) -> CallKind {
+    pub(crate) fn kind(&self) -> CallKind {
         match self {
             Call::SetTrapTable { .. } => CallKind::SetTrapTable,
             Call::MmuUpdate { .. } => CallKind::MmuUpdate,

@@ -74,7 +74,7 @@ pub struct Frames {
 impl Frames {
     /// The state at boot: the guest's frames belong to it, and those with contents are writable in its direct map.
     #[must_use]
-    pub fn new(p2m: &P2m) -> Self {
+    pub(crate) fn new(p2m: &P2m) -> Self {
         let stored = p2m.size().stored as u64;
         let all = (0..p2m.size().machine as u64).map(|mfn| match p2m.machine_to_phys(mfn) {
             INVALID => Frame { owner: Owner::Other, kind: FrameType::None, pinned: false, uses: 0 },
@@ -111,11 +111,11 @@ impl Frames {
 /// The frames with their memory and translation, on which page-table calls operate.
 pub struct Tables<'a> {
     /// The state of each frame.
-    pub frames: &'a mut Frames,
+    pub(crate) frames: &'a mut Frames,
     /// The contents of the frames.
-    pub memory: &'a Memory,
+    pub(crate) memory: &'a Memory,
     /// The translation of frame numbers.
-    pub p2m: &'a P2m,
+    pub(crate) p2m: &'a P2m,
 }
 
 /// `Ok`, or the negative errno.
@@ -135,7 +135,7 @@ impl Tables<'_> {
     }
 
     /// `get_page_type`: adds one use of a frame as `kind`. The first use as a page table checks every entry.
-    pub fn get_type(&mut self, mfn: u64, kind: FrameType) -> Checked {
+    pub(crate) fn get_type(&mut self, mfn: u64, kind: FrameType) -> Checked {
         let frame = self.find_owned(mfn, EINVAL)?;
         if frame.uses > 0 {
             if frame.kind != kind {
@@ -159,7 +159,7 @@ impl Tables<'_> {
     }
 
     /// `put_page_type`: removes one use. Removing the last use of a page table releases the frames that it maps.
-    pub fn put_type(&mut self, mfn: u64) {
+    pub(crate) fn put_type(&mut self, mfn: u64) {
         let Ok(frame) = self.find_owned(mfn, EINVAL) else { return };
         frame.uses = frame.uses.saturating_sub(1);
         if frame.uses == 0 {
@@ -215,7 +215,7 @@ impl Tables<'_> {
 
     /// `do_mmu_update`, `MMU_NORMAL_PT_UPDATE` and `MMU_PT_UPDATE_PRESERVE_AD`: writes a word of the guest's memory. In
     /// a page table the word is checked as an entry of that level; in another frame it is written unchecked.
-    pub fn update(&mut self, maddr: u64, value: u64, preserve: u64) -> Checked {
+    pub(crate) fn update(&mut self, maddr: u64, value: u64, preserve: u64) -> Checked {
         let (mfn, index) = (maddr >> PAGE_SHIFT, (maddr as usize & 0xfff) / 8);
         let kind = self.find_owned(mfn, EINVAL)?.kind;
         let old = self.read_word(mfn, index)?;
@@ -229,7 +229,7 @@ impl Tables<'_> {
     }
 
     /// `do_update_va_mapping` for an address of the direct map: replaces the entry of a frame.
-    pub fn update_direct(&mut self, pfn: u64, value: u64) -> Checked {
+    pub(crate) fn update_direct(&mut self, pfn: u64, value: u64) -> Checked {
         let old = self.frames.direct(pfn).ok_or(EINVAL)?;
         self.exchange(FrameType::L1, old, value)?;
         match self.frames.direct.get_mut(pfn as usize) {
@@ -240,7 +240,7 @@ impl Tables<'_> {
     }
 
     /// `MMUEXT_PIN_L*_TABLE`: pins a frame as a page table of that level. Pinning twice is refused.
-    pub fn pin(&mut self, mfn: u64, kind: FrameType) -> Checked {
+    pub(crate) fn pin(&mut self, mfn: u64, kind: FrameType) -> Checked {
         self.get_type(mfn, kind)?;
         let frame = self.find_owned(mfn, EINVAL)?;
         if std::mem::replace(&mut frame.pinned, true) {
@@ -251,7 +251,7 @@ impl Tables<'_> {
     }
 
     /// `MMUEXT_UNPIN_TABLE`: unpins a frame; refused if it is not pinned.
-    pub fn unpin(&mut self, mfn: u64) -> Checked {
+    pub(crate) fn unpin(&mut self, mfn: u64) -> Checked {
         let frame = self.find_owned(mfn, EINVAL)?;
         if !std::mem::replace(&mut frame.pinned, false) {
             return Err(EINVAL);
@@ -261,7 +261,7 @@ impl Tables<'_> {
     }
 
     /// Walks the tables below a root, as the hardware does. Returns the machine address of the entry that maps `va`.
-    pub fn walk(&self, root: u64, va: u64) -> Result<u64, i64> {
+    pub(crate) fn walk(&self, root: u64, va: u64) -> Result<u64, i64> {
         let mut mfn = root;
         for level in (2..=4).rev() {
             let entry = self.read_word(mfn, (va >> (PAGE_SHIFT + 9 * (level - 1))) as usize % ENTRIES)?;

@@ -50,7 +50,7 @@ pub const SHARED_INFO: u64 = 33;
 pub const DATA: u64 = 40;
 
 /// Entries of the global descriptor table (`GDT_ENTRIES`).
-pub const GDT_ENTRIES: usize = 16;
+pub(crate) const GDT_ENTRIES: usize = 16;
 /// The first entries of the global descriptor table (`gdt_page`, `arch/x86/kernel/cpu/common.c`): an empty one, then
 /// flat segments from `GDT_ENTRY_KERNEL32_CS` to `GDT_ENTRY_DEFAULT_USER_CS`.
 pub const SEGMENTS: [u64; 7] = [

@@ -85,7 +85,7 @@ pub struct Hypervisor {
 impl Hypervisor {
     /// The state of a new domain: all values 0, except DR6 and DR7, which are as after reset.
     #[must_use]
-    pub fn new(p2m: &P2m) -> Self {
+    pub(crate) fn new(p2m: &P2m) -> Self {
         Hypervisor {
             counts: [0; CallKind::COUNT],
             mmuext: [0; MmuExtCmd::COUNT],

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::p2m::MACHINE_FRAMES;
 
 /// `PAGE_SHIFT`
-pub const PAGE_SHIFT: u32 = 12;
+pub(crate) const PAGE_SHIFT: u32 = 12;
 /// Frames of the guest that have contents here: pseudo-physical frames from 0 to below this.
 pub const STORED_FRAMES: usize = 64;
 /// Frames of the guest. Those from [`STORED_FRAMES`] on can be mapped, but have no contents.
@@ -31,7 +31,8 @@ pub struct Size {
 
 impl Size {
     /// The size that ops are measured with: small, so that it stays in the caches.
-    pub const SMALL: Size = Size { stored: STORED_FRAMES, guest: GUEST_FRAMES, machine: MACHINE_FRAMES, first: 0 };
+    pub(crate) const SMALL: Size =
+        Size { stored: STORED_FRAMES, guest: GUEST_FRAMES, machine: MACHINE_FRAMES, first: 0 };
 }
 
 /// One page of 4 KiB. Its words are atomic, because ops write to them through the addresses in their arguments.
@@ -61,7 +62,7 @@ pub struct Memory {
 impl Memory {
     /// All pages zero, none pinned.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pages: Box<[Page]> = (0..STORED_FRAMES).map(|_| Page([const { AtomicU64::new(0) }; ENTRIES])).collect();
         let count = pages.len();
         Memory { pages: NonNull::from(Box::leak(pages)).cast(), count, own: true, map: unpinned(count) }
@@ -107,13 +108,13 @@ impl Memory {
     /// `virt_to_page`; `None` outside the modelled memory.
     #[inline]
     #[must_use]
-    pub fn page_of(&self, va: u64) -> Option<&StructPage> {
+    pub(crate) fn page_of(&self, va: u64) -> Option<&StructPage> {
         self.map.get(self.virt_to_pfn(va) as usize)
     }
 
     /// As [`Memory::page_of`], but mutable.
     #[inline]
-    pub fn page_of_mut(&mut self, va: u64) -> Option<&mut StructPage> {
+    pub(crate) fn page_of_mut(&mut self, va: u64) -> Option<&mut StructPage> {
         let pfn = self.virt_to_pfn(va) as usize;
         self.map.get_mut(pfn)
     }

@@ -13,7 +13,8 @@ pub mod memory;
 mod multicall;
 pub mod p2m;
 
-pub use call::{Call, CallKind, MmuExtCmd, UVMF_INVLPG, UVMF_TLB_FLUSH};
+pub(crate) use call::UVMF_INVLPG;
+pub use call::{Call, CallKind, MmuExtCmd, UVMF_TLB_FLUSH};
 pub use frames::{Frame, FrameType};
 pub use hypervisor::{Hypervisor, PRESERVE_AD};
 pub use memory::{Memory, Size, StructPage};

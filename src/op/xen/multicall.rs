@@ -28,13 +28,13 @@ pub struct Multicall {
     /// The number of batched calls that the hypervisor refused: Linux warns of each.
     pub failed: u64,
     /// The number of batches sent.
-    pub flushes: u64,
+    pub(crate) flushes: u64,
 }
 
 impl Multicall {
     /// An empty batch.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Multicall {
             calls: [Call::XenVersion; MAX_CALLS],
             shared: 0,
@@ -116,7 +116,7 @@ impl XenVcpu {
 
     /// `xen_mc_issue`: sends the batch, unless updates of `mode` are batched.
     #[inline]
-    pub fn issue(&mut self, mode: LazyMode) {
+    pub(crate) fn issue(&mut self, mode: LazyMode) {
         if self.lazy as u64 & mode as u64 == 0 {
             self.flush();
         }
@@ -150,14 +150,14 @@ impl XenVcpu {
     /// `xen_mc_batch`: masks events, so that none is delivered between the calls of a batch. Returns the former mask,
     /// for [`XenVcpu::restore_events`].
     #[inline]
-    pub fn mask_events(&mut self) -> u8 {
+    pub(crate) fn mask_events(&mut self) -> u8 {
         std::mem::replace(&mut self.info.evtchn_upcall_mask, 1)
     }
 
     /// `local_irq_restore` at the end of a batch: restores the mask. A hypercall delivers events that arrived
     /// meanwhile.
     #[inline]
-    pub fn restore_events(&mut self, mask: u8) {
+    pub(crate) fn restore_events(&mut self, mask: u8) {
         self.info.evtchn_upcall_mask = mask;
         if mask == 0 && self.info.evtchn_upcall_pending != 0 {
             self.hypercall(Call::XenVersion);

@@ -9,7 +9,7 @@ use super::memory::{PAGE_SHIFT, Size};
 /// `INVALID_P2M_ENTRY`: there is no machine frame.
 pub const INVALID: u64 = !0;
 /// `FOREIGN_FRAME_BIT`: the frame belongs to another domain.
-pub const FOREIGN: u64 = 1 << 63;
+pub(crate) const FOREIGN: u64 = 1 << 63;
 /// `IDENTITY_FRAME_BIT`: the guest's and the machine's number are the same, as for device memory.
 pub const IDENTITY: u64 = 1 << 62;
 
@@ -55,7 +55,7 @@ impl P2m {
     /// The tables of a guest of this size: its memory, then one leaf of identity frames (a hole for devices), then
     /// invalid entries.
     #[must_use]
-    pub fn with_size(size: Size) -> Self {
+    pub(crate) fn with_size(size: Size) -> Self {
         let memory = size.guest / ENTRIES_PER_LEAF;
         let mut leaves = vec![[INVALID; ENTRIES_PER_LEAF]; memory + 2].into_boxed_slice();
         let mut top = Box::new([MISSING; TOP_ENTRIES]);
@@ -77,7 +77,7 @@ impl P2m {
 
     /// The memory sizes that these tables describe.
     #[must_use]
-    pub fn size(&self) -> Size {
+    pub(crate) fn size(&self) -> Size {
         self.size
     }
 
@@ -108,7 +108,7 @@ impl P2m {
     /// none.
     #[inline]
     #[must_use]
-    pub fn machine_to_phys(&self, mfn: u64) -> u64 {
+    pub(crate) fn machine_to_phys(&self, mfn: u64) -> u64 {
         self.m2p.get(mfn as usize).copied().unwrap_or(INVALID)
     }
 
