@@ -52,6 +52,11 @@
 //! only adds to it. Public are the items of this page and all types in their signatures.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
+// Parts of the crate serve features that are off.
+#![cfg_attr(
+    not(all(feature = "catalogue", feature = "linux", feature = "workloads")),
+    allow(dead_code, unused_imports)
+)]
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_64-unknown-linux-gnu or -musl");
