@@ -48,12 +48,16 @@ pub struct LinuxArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Count the cost of pv_ops in one kernel: as it boots, and never patched
+    #[command(after_help = ab::EXAMPLES)]
     Ab(ab::AbArgs),
     /// Boot kernels and count the instructions of each workload
+    #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
     /// List the call sites of pv_ops in a kernel, by op and by patched form
+    #[command(after_help = sites::EXAMPLES)]
     Sites(sites::SitesArgs),
     /// Write variants of a kernel that never patch pv_ops
+    #[command(after_help = unpatch::EXAMPLES)]
     Unpatch(unpatch::UnpatchArgs),
 }
 
