@@ -299,8 +299,11 @@ fn doctor_gives_each_check_a_status_and_advice_unless_it_is_ok() {
         let status = check["status"].as_str().unwrap();
         assert!(["ok", "unknown", "warning"].contains(&status), "{check}");
         assert!(status == "ok" || check["advice"].is_string(), "{check}");
+        assert_eq!(status == "warning", check["effect"].is_string(), "{check}");
     }
     assert_eq!(checks.as_array().unwrap().iter().filter(|check| check["id"] == "optimised").count(), 1);
+    let measuring = checks.as_array().unwrap().iter().find(|check| check["id"] == "measuring").unwrap();
+    assert_eq!(measuring["status"], "ok", "{measuring}");
     let plain = pvbench().arg("doctor").env("NO_COLOR", "1").assert().code(0).get_output().clone();
     assert!(!String::from_utf8_lossy(&plain.stdout).contains('\x1b'));
 }

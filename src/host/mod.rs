@@ -23,7 +23,7 @@ mod root;
 mod tool;
 
 pub use allowed::{another_cpu, remember_allowed_cpus};
-pub use check::{Check, OPTIMISED, Status, checks, checks_with, optimised};
+pub use check::{Check, OPTIMISED, Status, checks, checks_with, measuring, optimised};
 pub use clock::{ClockChoice, clock_choice};
 pub use counter::{CounterError, pmu_unavailable};
 pub use cpu_time::{CpuTime, Others};

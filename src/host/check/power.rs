@@ -28,7 +28,8 @@ pub(super) fn governor(root: &Root, probes: &Probes) -> Check {
         Ok(other) => Check::warning(
             ID,
             format!("CPU {cpu} has governor {other}, which changes the frequency with the load"),
-            "cpupower frequency-set -g performance",
+            "cycles stay right, because every block is calibrated; nanoseconds and intervals vary with the frequency",
+            format!("`echo performance | sudo tee /{file}`"),
         ),
         Err(error) => Check::unknown(ID, error.to_string(), advise(probes)),
     }
@@ -54,7 +55,8 @@ pub(super) fn turbo(root: &Root, probes: &Probes) -> Check {
             return Check::warning(
                 ID,
                 format!("on (/{file} is {value}): the frequency depends on other cores and on the temperature"),
-                format!("echo {off} > /{file}"),
+                "cycles stay right, because every block is calibrated; nanoseconds and intervals vary with the frequency",
+                format!("`echo {off} | sudo tee /{file}`"),
             );
         }
         return Check::unknown(ID, format!("/{file} holds {value:?}, neither {off} nor {on}"), advise(probes));
