@@ -28,6 +28,9 @@ fn a_run_writes_a_report_that_reads_back_and_prints_the_path_of_its_page() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("made/on/the/way");
     let output = small_run(&out).assert().code(0).get_output().clone();
+    // A log has the first line of progress at once.
+    assert!(stderr(&output).starts_with("0% measured, time unknown; "), "{}", stderr(&output));
+    assert!(output.stderr.is_ascii(), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("index.html"));
     let report = pvbench::report::read::report(&out.join("report.json")).unwrap();
     assert_eq!(report.run.seed, 7);

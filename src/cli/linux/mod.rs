@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -27,7 +28,7 @@ use crate::linux::qemu::Qemu;
 use crate::linux::workload::WORKLOADS;
 use crate::report::linux::Linux;
 use crate::report::write::temporary::TemporaryFolder;
-use crate::run::session::Progress;
+use crate::run::session::Progress as _;
 use crate::select::select;
 
 pub const EXAMPLES: &str = "Examples:
@@ -136,6 +137,9 @@ impl BootArgs {
     }
 }
 
+/// Interval at which the progress of boots is updated.
+const TICK: Duration = Duration::from_millis(200);
+
 fn boot_kernels(
     subjects: &[Subject],
     plan: &Plan,
@@ -146,14 +150,31 @@ fn boot_kernels(
     let archive = folder.join("init.cpio");
     std::fs::write(&archive, &guest.archive).map_err(|source| LinuxError::File { path: archive.clone(), source })?;
     let comparison = KernelComparison::prepare(subjects, folder)?;
-    let progress = Mutex::new(ProgressLine::with_steps(comparison.boots(plan)));
-    let step = |_, _| {
+    let mut progress = ProgressLine::with_steps(comparison.boots(plan));
+    progress.begin();
+    let progress = Mutex::new(progress);
+    let step = |ended, boots| {
         if let Ok(mut progress) = progress.lock() {
-            progress.step();
+            progress.advance("boots".to_owned(), format!("{ended} of {boots}"));
         }
     };
     let context = BootContext { qemu, archive: &archive, folder, progress: &step, stop };
-    comparison.run(plan, guest, qemu, &context)
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Without another thread, lines come at the end of boots only.
+        let ticker = thread::Builder::new().spawn_scoped(scope, || {
+            while !ended.load(Ordering::Relaxed) {
+                thread::sleep(TICK);
+                if let Ok(mut progress) = progress.lock() {
+                    progress.tick();
+                }
+            }
+        });
+        drop(ticker);
+        let compared = comparison.run(plan, guest, qemu, &context);
+        ended.store(true, Ordering::Relaxed);
+        compared
+    })
 }
 
 fn make_temporary_folder() -> Result<TemporaryFolder, LinuxError> {
