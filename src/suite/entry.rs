@@ -63,6 +63,8 @@ pub struct Pair {
     pub pointer: Option<*mut usize>,
     /// See [`Dispatch::vtable`].
     pub vtable: Option<(*mut usize, usize)>,
+    /// See [`Dispatch::data`].
+    pub data: fn() -> Option<(usize, usize)>,
 }
 
 impl Pair {
@@ -80,6 +82,7 @@ impl Pair {
             random: None,
             pointer: None,
             vtable: None,
+            data: || None,
         }
     }
 
@@ -213,6 +216,7 @@ const fn pair<D: Dispatch, O: Op>() -> Pair {
         random: if has_random::<O>() { Some(regime::random::<D, O> as Loop) } else { None },
         pointer: None,
         vtable: None,
+        data: D::data,
     }
 }
 
