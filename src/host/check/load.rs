@@ -109,7 +109,7 @@ pub(super) fn steal(root: &Root, probes: &Probes) -> Check {
             ID,
             detail,
             "windows in which the hypervisor took the CPU away are too long: medians shift up, and intervals are wider",
-            "`vmstat 1` shows it in column st: repeat at times of low load, or move to a host that is not overcommitted",
+            "`vmstat 1` shows it in column st: repeat at times of low load, or move to a host with free CPUs",
         )
     } else if stolen == 0.0 && probes.cpu.hypervisor.is_some() {
         Check::unknown(

@@ -89,8 +89,8 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Time for which `doctor` observes the load of other processes and stolen time. /proc/stat counts in ticks of 1/100 s; half of this
-/// time would double the error of a tick.
+/// Time for which `doctor` observes the load of other processes and stolen time. /proc/stat counts in ticks of 1/100 s;
+/// half of this time would double the error of a tick.
 const LOAD_OBSERVATION: Duration = Duration::from_secs(1);
 
 /// All checks of the machine under `root`, with the answers of the running system to system calls.

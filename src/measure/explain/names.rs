@@ -21,8 +21,8 @@ pub(super) struct KnownAddresses<'a> {
     pub callee_at: &'a dyn Fn(usize) -> Option<usize>,
 }
 
-/// Largest size of a thunk, stub or check. A retpoline has 21 bytes; at twice this size, two stubs of one mechanism would
-/// be taken for one.
+/// Largest size of a thunk, stub or check. A retpoline has 21 bytes; at twice this size, two stubs of one mechanism
+/// would be taken for one.
 const MAX_BYTES_BETWEEN: u64 = 64;
 
 /// The names of the addresses that the instructions of a listing refer to, each with the address where the name begins.
