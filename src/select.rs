@@ -1,4 +1,7 @@
 //! Selection of names by globs: an option holds several globs, separated by commas.
+//!
+//! Case does not matter, and outside of classes a hyphen is an underscore. A name that matches nothing is refused with
+//! the nearest name.
 
 use fast_glob::glob_match;
 
@@ -57,10 +60,12 @@ pub fn select(kind: &'static str, patterns: &[String], names: &[&str]) -> Result
             let (pattern, reason) = (pattern.to_owned(), reason.to_owned());
             return Err(FilterError::Malformed { kind, pattern, reason });
         }
-        let lower = pattern.to_lowercase();
+        // In a class a hyphen is a range.
+        let fold = |name: &str| if pattern.contains('[') { name.to_lowercase() } else { fold(name) };
+        let folded = fold(pattern);
         let mut any = false;
         for (chosen, name) in chosen.iter_mut().zip(names) {
-            let matches = glob_match(&lower, name.to_lowercase());
+            let matches = glob_match(&folded, fold(name));
             *chosen |= matches;
             any |= matches;
         }
@@ -129,15 +134,34 @@ fn split_at_commas(patterns: &str) -> Vec<&str> {
 /// names that share a few letters have 0.6.
 const MIN_SIMILARITY: f64 = 0.8;
 
+/// Returns the form of a name in which letters of any case, and hyphens and underscores, are equal.
+fn fold(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
 /// Returns the name that is most similar to the pattern, if any is similar enough to be suggested.
-fn find_nearest(pattern: &str, names: &[&str]) -> Option<String> {
+#[must_use]
+pub fn find_nearest(pattern: &str, names: &[&str]) -> Option<String> {
     let plain: String = pattern.chars().filter(|c| !"*?[]{}".contains(*c)).take(64).collect();
     names
         .iter()
-        .map(|name| (strsim::jaro_winkler(&plain.to_lowercase(), name), name))
+        .map(|name| (strsim::jaro_winkler(&fold(&plain), &fold(name)), name))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| (*name).to_owned())
+}
+
+/// Adds the nearest name to a message of serde on an unknown field or variant: "unknown field `x`, expected one of `a`,
+/// `b`". Other messages stay as they are.
+#[must_use]
+pub fn add_nearest(message: &str) -> String {
+    if !(message.starts_with("unknown field") || message.starts_with("unknown variant")) {
+        return message.to_owned();
+    }
+    // Every second part is between backticks: the unknown name, then the names that are known.
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let nearest = quoted.split_first().and_then(|(unknown, known)| find_nearest(unknown, known));
+    nearest.map_or_else(|| message.to_owned(), |nearest| format!("{message}; did you mean '{nearest}'?"))
 }
 
 #[cfg(test)]
@@ -176,6 +200,23 @@ mod tests {
     fn globs_ignore_case_and_may_hold_classes_and_question_marks() {
         assert_eq!(chosen(&["PTE_*"]), Ok(vec![1]));
         assert_eq!(chosen(&["p[tm]?_val"]), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn a_hyphen_is_an_underscore_except_in_a_class() {
+        assert_eq!(chosen(&["Save-FL"]), Ok(vec![0]));
+        assert_eq!(chosen(&["p[m-t]?_val"]), Ok(vec![1, 2]));
+        let Err(FilterError::NoMatch { nearest, .. }) = chosen(&["SAVE-LF"]) else { panic!("it matched") };
+        assert_eq!(nearest.as_deref(), Some("save_fl"));
+    }
+
+    #[test]
+    fn an_unknown_field_gets_the_nearest_known_one() {
+        let message = "unknown field `overhaed`, expected one of `op`, `overhead`, `level`";
+        assert_eq!(add_nearest(message), format!("{message}; did you mean 'overhead'?"));
+        for same in ["unknown field `zzz`, expected `op`", "missing field `op`", "unknown field `a"] {
+            assert_eq!(add_nearest(same), same);
+        }
     }
 
     #[test]

@@ -28,6 +28,9 @@ fn a_run_writes_a_report_that_reads_back_and_prints_the_path_of_its_page() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("made/on/the/way");
     let output = small_run(&out).assert().code(0).get_output().clone();
+    // A log has the first line of progress at once.
+    assert!(stderr(&output).starts_with("0% measured, time unknown; "), "{}", stderr(&output));
+    assert!(output.stderr.is_ascii(), "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains("index.html"));
     let report = pvbench::report::read::report(&out.join("report.json")).unwrap();
     assert_eq!(report.run.seed, 7);
@@ -110,7 +113,9 @@ fn unknown_names_end_with_2_and_suggest_the_nearest_name() {
         ("--mechanism", "tabel", "table"),
         ("--regime", "throughputs", "throughput"),
         ("--body", "xem", "xen"),
+        ("--body", "alternativ", "alternative"),
         ("--workload", "mmap_perv", "mmap_perf"),
+        ("--clock", "tscc", "tsc"),
     ] {
         let output = pvbench().args(["run", option, name]).assert().code(2).get_output().clone();
         let message = stderr(&output);
@@ -132,7 +137,21 @@ fn unknown_names_end_with_2_and_suggest_the_nearest_name() {
         assert!(stderr(&output).contains(value), "{option} {value}: {}", stderr(&output));
     }
     pvbench().args(["run", "--workers", "6", "--time", "5"]).assert().code(2);
-    pvbench().args(["list", "opps"]).assert().code(2);
+    for (command, name, nearest) in [
+        (&["list"][..], "mechanims", "mechanisms"),
+        (&["explain", "pte_val"], "tabel", "table"),
+        (&["explain", "--state", "inlin", "pte_val"], "site", "inline"),
+        (&["export", "x.json", "--format"], "markdwn", "markdown"),
+        (&["selftest", "--tries", "2", "--truth"], "101 add", "101 adds"),
+        (&["linux", "run", "vmlinuz", "--workload"], "mmap_perv", "mmap_perf"),
+        (&[], "explian", "explain"),
+    ] {
+        let output = pvbench().args(command).arg(name).assert().code(2).get_output().clone();
+        assert!(stderr(&output).contains(&format!("'{nearest}'")), "{name}: {}", stderr(&output));
+    }
+    for (command, name) in [(&["list"][..], "Regime"), (&["list"], "OPTIONS"), (&["explain", "PTE-val"], "Table")] {
+        pvbench().args(command).arg(name).assert().code(0);
+    }
 }
 
 #[test]
@@ -283,8 +302,11 @@ fn doctor_gives_each_check_a_status_and_advice_unless_it_is_ok() {
         let status = check["status"].as_str().unwrap();
         assert!(["ok", "unknown", "warning"].contains(&status), "{check}");
         assert!(status == "ok" || check["advice"].is_string(), "{check}");
+        assert_eq!(status == "warning", check["effect"].is_string(), "{check}");
     }
     assert_eq!(checks.as_array().unwrap().iter().filter(|check| check["id"] == "optimised").count(), 1);
+    let measuring = checks.as_array().unwrap().iter().find(|check| check["id"] == "measuring").unwrap();
+    assert_eq!(measuring["status"], "ok", "{measuring}");
     let plain = pvbench().arg("doctor").env("NO_COLOR", "1").assert().code(0).get_output().clone();
     assert!(!String::from_utf8_lossy(&plain.stdout).contains('\x1b'));
 }
@@ -302,12 +324,128 @@ fn a_reader_that_leaves_early_is_not_an_error() {
     assert_eq!(String::from_utf8_lossy(&status.stderr).trim(), "0");
 }
 
+/// The examples in the help of a command.
+fn examples(command: &str) -> Vec<String> {
+    let output = pvbench().args(command.split(' ')).arg("--help").assert().code(0).get_output().clone();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let lines = help.lines().filter(|line| line.starts_with("  pvbench "));
+    lines.map(|line| line.trim_start().split("   ").next().unwrap().to_owned()).collect()
+}
+
+/// The commands that measure for longer than a test may, or boot kernels, are only parsed: by a test of `cli`.
 #[test]
-fn the_help_of_every_command_has_an_example() {
-    for command in ["run", "list", "report", "doctor", "gate", "compare", "ab", "export"] {
-        let output = pvbench().args([command, "--help"]).assert().code(0).get_output().clone();
-        assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("pvbench {command}")), "{command}");
+fn the_examples_of_quick_commands_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut run = pvbench();
+    run.args(["run", "--op", "*", "--mechanism", "table,dyn", "--regime", "throughput", "--layouts", "1"]);
+    run.args(["--workers", "2", "--seed", "7", "--out", "reports/latest", "--samples", "run.samples"]);
+    run.current_dir(folder.path()).assert().code(0);
+    for copy in ["old.json", "new.json", "old/report.json", "new/report.json"] {
+        std::fs::create_dir_all(path(copy).parent().unwrap()).unwrap();
+        std::fs::copy(path("reports/latest/report.json"), path(copy)).unwrap();
     }
+    std::fs::write(path("counts.toml"), "time_ns = 2500000\n[calls]\nset_pte = 12000\n").unwrap();
+    let rule = "[[budget]]\nmechanism = \"table\"\noverhead = \"900 cycles\"\n";
+    std::fs::write(path("reports/budgets.toml"), rule).unwrap();
+    // Programs that read the output, and a browser.
+    for tool in ["bin/bencher", "bin/jq", "bin/man", "bin/xdg-open"] {
+        std::fs::create_dir_all(path("bin")).unwrap();
+        std::fs::write(path(tool), "#!/bin/sh\nif [ -t 0 ]; then :; else cat >/dev/null; fi\n").unwrap();
+        assert!(Plain::new("chmod").arg("+x").arg(path(tool)).status().unwrap().success());
+    }
+    for shell in ["home/.local/share/bash-completion/completions", "home/.zfunc", "home/.config/fish/completions"] {
+        std::fs::create_dir_all(path(shell)).unwrap();
+    }
+    let built = Path::new(env!("CARGO_BIN_EXE_pvbench")).parent().unwrap();
+    let search = format!("{}:{}:{}", path("bin").display(), built.display(), std::env::var("PATH").unwrap());
+    let quick = ["list", "report", "gate", "compare", "export", "explain", "doctor", "predict", "completions", "man"];
+    for command in quick {
+        for example in examples(command) {
+            // These need a run of their own, or counts of a kernel.
+            if ["--run", "pvbench run", "linux"].iter().any(|word| example.contains(word)) {
+                continue;
+            }
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &example]).current_dir(folder.path());
+            shell.env("PATH", &search).env("HOME", path("home")).env_remove("BROWSER");
+            let output = shell.output().unwrap();
+            let code = output.status.code().unwrap();
+            assert!([0, 1, 3].contains(&code), "{example} ends with {code}: {}", stderr(&output));
+            assert!(code == 0 || ["gate", "compare"].contains(&command), "{example}: {}", stderr(&output));
+        }
+    }
+    assert!(path("home/.local/share/man/man1/pvbench-explain.1").is_file());
+}
+
+#[test]
+fn completions_have_the_subcommands_and_options_of_the_program() {
+    for shell in ["bash", "zsh", "fish", "BASH"] {
+        let output = pvbench().args(["completions", shell]).assert().code(0).get_output().clone();
+        let script = String::from_utf8(output.stdout).unwrap();
+        for word in ["explain", "mechanism", "full"] {
+            assert!(script.contains(word), "{shell} lacks {word}");
+        }
+        for hidden in ["Worker process", "pvbench,worker"] {
+            assert!(!script.contains(hidden), "the hidden subcommand appears in {shell}");
+        }
+    }
+    // Bash completes a subcommand and an option of it.
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("pvbench");
+    std::fs::write(&script, pvbench().args(["completions", "bash"]).output().unwrap().stdout).unwrap();
+    let complete = |words: &str, at: usize| {
+        let asked = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD={at}; _pvbench pvbench \"${{COMP_WORDS[{at}]}}\" \
+             \"${{COMP_WORDS[{at}-1]}}\"; echo \"${{COMPREPLY[@]}}\"",
+            script.display()
+        );
+        let output = Plain::new("bash").args(["--norc", "-c", &asked]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete("pvbench expl", 1), "explain");
+    assert_eq!(complete("pvbench run --mech", 2), "--mechanism");
+    assert_eq!(complete("pvbench export --format b", 3), "bmf");
+    let output = pvbench().args(["completions", "bsh"]).assert().code(2).get_output().clone();
+    assert!(stderr(&output).contains("'bash'"), "{}", stderr(&output));
+}
+
+#[test]
+fn manual_pages_have_the_options_and_examples_of_every_subcommand() {
+    let output = pvbench().arg("man").assert().code(0).get_output().clone();
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(page.contains(".TH pvbench 1") && page.contains("pvbench\\-explain(1)"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("made/man1");
+    let output = pvbench().arg("man").arg("--out").arg(&out).assert().code(0).get_output().clone();
+    let written = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(written.lines().count(), std::fs::read_dir(&out).unwrap().count());
+    assert!(written.lines().all(|path| Path::new(path).is_file()), "{written}");
+    assert!(!out.join("pvbench-worker.1").exists());
+    let page = std::fs::read_to_string(out.join("pvbench-run.1")).unwrap();
+    for word in [".TH pvbench-run 1", "\\-\\-mechanism", "\n  pvbench run \\-\\-quick"] {
+        assert!(page.contains(word), "{word}:\n{page}");
+    }
+}
+
+#[test]
+fn a_page_is_opened_by_the_browser_and_without_one_the_exit_code_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path()).assert().code(0);
+    let report = folder.path().join("report.json");
+    let opened = folder.path().join("opened");
+    let browser = folder.path().join("browser");
+    std::fs::write(&browser, format!("#!/bin/sh\necho \"$1\" > {}\n", opened.display())).unwrap();
+    assert!(Plain::new("chmod").arg("+x").arg(&browser).status().unwrap().success());
+    let mut command = pvbench();
+    command.arg("report").arg(&report).arg("--open").env("BROWSER", &browser);
+    assert_eq!(stderr(command.assert().code(0).get_output()), "");
+    assert!(std::fs::read_to_string(&opened).unwrap().trim().ends_with("/index.html"));
+    let mut without = small_run(folder.path());
+    without.arg("--open").env("BROWSER", "no-such-browser").env("PATH", folder.path());
+    let output = without.assert().code(0).get_output().clone();
+    let message = stderr(&output);
+    assert!(message.contains("no browser opened the page") && message.contains("index.html"), "{message}");
 }
 
 #[test]

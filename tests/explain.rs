@@ -20,7 +20,7 @@ fn the_call_through_a_table_is_listed_with_its_callee_beside_inline() {
     assert_eq!(code, 0, "{listing}");
     assert_eq!(lines_with(&listing, &["inline", "table"]).len(), 1, "{listing}");
     // `ff 15` is `call [rip+disp32]`; the body is `mov rax, rdi; ret`, once inline and once called.
-    assert_eq!(lines_with(&listing, &["ff 15", "call qword ptr"]).len(), 1, "{listing}");
+    assert_eq!(lines_with(&listing, &["ff 15", "call qword ptr [pv_ops+0x"]).len(), 1, "{listing}");
     assert_eq!(listing.matches("48 89 f8").count(), 2, "{listing}");
     assert_eq!(lines_with(&listing, &["c3", "ret"]).len(), 1, "{listing}");
     assert_eq!(lines_with(&listing, &["2.25 instructions per op", "4.25 instructions per op"]).len(), 1, "{listing}");
@@ -55,8 +55,31 @@ fn without_a_state_all_states_of_the_op_are_listed() {
 fn a_retpoline_is_listed_with_its_thunk() {
     let (listing, code, _) = explain(&["set_pte", "retpoline"]);
     assert_eq!(code, 0, "{listing}");
+    assert_eq!(listing.lines().filter(|line| line.ends_with("call thunk")).count(), 1, "{listing}");
+    assert_eq!(lines_with(&listing, &["on the way", "call thunk+0x"]).len(), 1, "{listing}");
     assert_eq!(lines_with(&listing, &["on the way", "call"]).len(), 1, "{listing}");
+    assert_eq!(lines_with(&listing, &["mov r11,[pv_ops+0x"]).len(), 1, "{listing}");
     assert_eq!(lines_with(&listing, &["mov [rsp],r11"]).len(), 1, "{listing}");
+}
+
+#[test]
+fn every_address_of_every_mechanism_has_a_name() {
+    let output = Command::cargo_bin("pvbench").unwrap().args(["list", "mechanisms", "--json"]).output().unwrap();
+    let mechanisms: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for mechanism in mechanisms.as_array().unwrap().iter().filter(|it| it["available"] == true) {
+        let name = mechanism["name"].as_str().unwrap();
+        let (listing, code, error) = explain(&["set_pte", name]);
+        assert_eq!(code, 0, "{name}: {error}");
+        for word in listing.split(|c: char| c.is_whitespace() || "[],".contains(c)) {
+            // A hash has eight digits, an address of a program twelve.
+            let is_address = |number: &str| number.len() > 8 && u64::from_str_radix(number, 16).is_ok();
+            assert!(!word.strip_prefix("0x").is_some_and(is_address), "{name} has a bare address {word}:\n{listing}");
+        }
+    }
+    for (mechanism, name) in [("direct", "call body"), ("static_call", "call trampoline"), ("flag", "[flag")] {
+        let (listing, _, _) = explain(&["set_pte", mechanism]);
+        assert!(listing.contains(name), "{mechanism}: {listing}");
+    }
 }
 
 #[test]

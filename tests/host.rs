@@ -157,6 +157,16 @@ impl Made {
         assert_eq!(check.status, status, "{check:?}");
         assert!(check.detail.contains(word), "{word:?} in {check:?}");
         assert!(status == Status::Ok || check.advice.is_some(), "{check:?}");
+        assert_warning_is_complete(&check);
+    }
+}
+
+/// Asserts that a warning has its effect on the numbers, and a command that mends it.
+#[track_caller]
+fn assert_warning_is_complete(check: &Check) {
+    if check.status == Status::Warning {
+        assert!(check.effect.as_ref().is_some_and(|effect| !effect.is_empty()), "{check:?}");
+        assert!(check.advice.as_ref().is_some_and(|advice| advice.matches('`').count() >= 2), "{check:?}");
     }
 }
 
@@ -254,6 +264,7 @@ fn every_check_of_this_machine_has_an_id_and_a_detail_of_one_line() {
         assert!(!check.detail.is_empty(), "{check:?}");
         assert!(!check.detail.contains('\n'), "{check:?}");
         assert!(check.status == Status::Ok || check.advice.is_some(), "{check:?}");
+        assert_warning_is_complete(check);
     }
     let pmu = found.iter().find(|check| check.id == "pmu").expect("pmu");
     assert_eq!(pmu_unavailable().is_none(), pmu.status == Status::Ok);
@@ -461,6 +472,22 @@ fn load_counts_other_processes_during_the_observation_only() {
     took(100, 50).says("load", Status::Warning, "1.05 of 2 CPUs");
     took(100, 106).says("load", Status::Ok, "0.49 of 2 CPUs");
     took(200, 90).says("load", Status::Ok, "0.00 of 2 CPUs");
+    // The parent, an ancestor of it, and their ended children: only the time of the ancestors themselves is left out.
+    let ancestors = |parent: u64, grandparent: u64, children: u64| {
+        let stat = |id, parent, ticks| {
+            format!("{id} (sh) S {parent} 7 7 0 -1 4194304 1 0 0 0 {ticks} 0 0 {children} 20 0 1 0 50 1 1 1\n")
+        };
+        (stat(1, 2, parent), stat(2, 0, grandparent))
+    };
+    let (parent, grandparent) = ancestors(500, 900, 0);
+    let before = Made::bare().with("proc/stat", BEFORE).with("proc/self/stat", &own(100, 50));
+    let before = before.with("proc/1/stat", &parent).with("proc/2/stat", &grandparent);
+    let (parent, grandparent) = ancestors(504, 907, 9000);
+    let after = Made::fit().with("proc/1/stat", &parent).with("proc/2/stat", &grandparent);
+    let after = after.probed(|probes| probes.cpu_time = CpuTime::read(&before.root(), &[0, 1]));
+    after.says("load", Status::Ok, "0.04 of 2 CPUs");
+    // An ancestor that began in between, or that is its own parent, changes nothing.
+    Made::fit().with("proc/1/stat", &parent.replace("S 2", "S 1")).says("load", Status::Ok, "0.15 of 2 CPUs");
     // The load average has no effect.
     Made::fit().with("proc/loadavg", "9.50 9.50 9.50 1/1 1").says("load", Status::Ok, "0.15 of 2 CPUs");
     // CPUs that this process may not use do not count.
@@ -486,14 +513,22 @@ fn load_is_unknown_if_proc_stat_is_missing_or_malformed() {
 
 #[test]
 fn stolen_time_is_a_warning_and_its_absence_in_a_guest_is_unknown() {
-    let stat = |text| Made::fit().guest().with("proc/stat", text);
-    // User time includes the guest times after steal, so these are not added again.
-    stat("cpu 10 0 10 60 0 0 0 20 900 900").says("steal", Status::Warning, "20.00%");
-    stat("cpu 1000 0 0 9000 0 0 0 1 0 0").says("steal", Status::Ok, "0.01%");
-    stat("cpu 10 0 10 60 0 0 0 0 0 0").says("steal", Status::Unknown, "no stolen time");
-    for text in ["cpu 1 2 3", "cpu a b c d e f g h", "cpu 0 0 0 0 0 0 0 0", "intr 1"] {
-        stat(text).says("steal", Status::Unknown, "begins with");
-    }
+    // CPU 0 of AFTER, with stolen and guest time. The guest time is a part of user and is not added again.
+    let stolen = |ticks: u64| {
+        let idle = 599 - ticks;
+        let stat = format!("{}cpu0 51 0 20 {idle} 5 0 2 {ticks} 900 900\n", AFTER.replace("cpu0 ", "cpu9 "));
+        Made::fit().guest().with("proc/stat", &stat)
+    };
+    stolen(0).says("steal", Status::Unknown, "no stolen time over 1.0 s");
+    stolen(1).says("steal", Status::Ok, "0.50% of the time was stolen, over 1.0 s");
+    stolen(40).says("steal", Status::Warning, "20.00%");
+    // Time that was stolen before the observation does not count.
+    let earlier = |text: &str| text.replace("5 0 2 0 0 0", "5 0 2 500 0 0");
+    let before = Made::bare().with("proc/stat", &earlier(BEFORE)).with("proc/self/stat", &own(100, 50));
+    let made = Made::fit().with("proc/stat", &earlier(AFTER));
+    let made = made.probed(|probes| probes.cpu_time = CpuTime::read(&before.root(), &[0, 1]));
+    made.says("steal", Status::Ok, "0.00%");
+    Made::fit().with("proc/stat", "intr 1\n").says("steal", Status::Unknown, "has none");
 }
 
 #[test]

@@ -16,6 +16,8 @@ use std::ffi::OsString;
 
 use clap::Command;
 
+use crate::select::find_nearest;
+
 /// The request in the arguments of a bench target.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Call {
@@ -59,6 +61,12 @@ impl Filter {
         let one = |pattern: &String| if self.is_exact { name == pattern } else { name.contains(pattern.as_str()) };
         let wanted = self.wanted.is_empty() || self.wanted.iter().any(one);
         !self.are_ignored && wanted && !self.skipped.iter().any(one)
+    }
+
+    /// Returns the name that is most similar to a pattern of the filter, if any is similar enough to be suggested.
+    #[must_use]
+    pub fn find_nearest(&self, names: &[&str]) -> Option<String> {
+        self.wanted.iter().find_map(|pattern| find_nearest(pattern, names))
     }
 
     /// Whether the filter selects all benchmarks.

@@ -17,7 +17,7 @@ pub struct Conditions {
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
     /// Clock that times the windows (default: the TSC if it has a constant rate, else the OS clock)
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     pub clock: Option<Clock>,
 }
 

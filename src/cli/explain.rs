@@ -21,7 +21,10 @@ pub const EXAMPLES: &str = "Examples:
   pvbench explain irq_disable site_callee_save --state inline
   pvbench explain set_pte retpoline
 
-Each column lists the instructions in the order in which they ran; `*` marks bytes that patching changed.";
+Each column lists the instructions in the order in which they ran; `*` marks bytes that patching changed. Addresses have
+names: `pv_ops+0x18` is the op's slot in the table, `body` its native body, `saving_body` the body that saves registers,
+`other_body` a body that the pointer is compared with, `loop` the loop around the sites, and `thunk`, `trampoline`,
+`stub`, `check` and `method` the code on the way.";
 
 /// Options of `explain`.
 #[derive(Args)]

@@ -23,7 +23,7 @@ pub struct ExportArgs {
     #[arg(value_name = "REPORT.json")]
     report: PathBuf,
     /// The format of the output
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     format: Format,
     /// Output file (default: standard output)
     #[arg(long, value_name = "FILE")]

@@ -25,7 +25,7 @@ pub const EXAMPLES: &str = "Examples:\n  pvbench list\n  pvbench list ops\n  pvb
 #[derive(Args, Default)]
 pub struct ListArgs {
     /// The list to print (default: the names and sizes of all lists)
-    #[arg(value_enum)]
+    #[arg(value_enum, ignore_case = true)]
     what: Option<What>,
     /// Print the list as JSON
     #[arg(long)]
@@ -35,14 +35,19 @@ pub struct ListArgs {
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
     /// Ops of the suite
+    #[value(alias = "op")]
     Ops,
     /// Mechanisms that reach an op
+    #[value(alias = "mechanism")]
     Mechanisms,
     /// Regimes: the circumstances of a call
+    #[value(alias = "regime")]
     Regimes,
     /// Workloads: the macro benchmarks
+    #[value(alias = "workload")]
     Workloads,
     /// Kernel options, measured for comparison
+    #[value(alias = "option")]
     Options,
 }
 

@@ -9,6 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 mod ab;
 mod bench_target;
 mod compare;
+mod completions;
 mod conditions;
 mod counted;
 mod doctor;
@@ -22,7 +23,9 @@ mod inherited;
 #[cfg(feature = "linux")]
 mod linux;
 mod list;
+mod man;
 mod measured;
+mod open;
 mod output;
 mod predict;
 mod progress;
@@ -88,6 +91,12 @@ enum Command {
     /// Check whether this machine is fit to measure on
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
+    /// Print a completion script for bash, zsh or fish
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write a page for every subcommand
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::ManArgs),
     /// Worker process of `run`; reads its assignment from standard input
     #[command(hide = true)]
     Worker,
@@ -153,6 +162,8 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Linux(args) => linux::linux(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args, &suite),
+        Command::Completions(args) => completions::completions(&args, &suite),
+        Command::Man(args) => man::man(&args, &suite),
         Command::Worker => run::worker(suite),
     };
     finish(done)
@@ -190,7 +201,14 @@ fn parse_call(suite: &Suite) -> Result<Invocation, clap::Error> {
         Call::Bench(filter, options) => match build_run(suite, &filter, options) {
             Some(args) => parse(command, args).map(Invocation::Parsed),
             None => {
-                error::note(&format!("{}: no op or workload matches the filter, so nothing is measured", suite.name()));
+                let (mut names, workloads) = tried::names(suite, &Filter::default());
+                names.extend(workloads);
+                let nearest = filter.find_nearest(&names).map(|name| format!("; did you mean '{name}'?"));
+                error::note(&format!(
+                    "{}: no op or workload matches the filter, so nothing is measured{}",
+                    suite.name(),
+                    nearest.unwrap_or_default()
+                ));
                 Ok(Invocation::Done(Ok(Exit::Fine)))
             }
         },
@@ -223,6 +241,56 @@ type Done = Result<Exit, CliError>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Splits a command as a shell does; there are only single quotes.
+    fn split_words(command: &str) -> Vec<OsString> {
+        let mut words: Vec<String> = Vec::new();
+        let (mut is_quoted, mut is_inside) = (false, false);
+        for c in command.chars() {
+            match c {
+                '\'' => is_quoted = !is_quoted,
+                ' ' if !is_quoted => {
+                    is_inside = false;
+                    continue;
+                }
+                _ => {}
+            }
+            if !is_inside {
+                words.push(String::new());
+                is_inside = true;
+            }
+            if let Some(word) = words.last_mut().filter(|_| c != '\'') {
+                word.push(c);
+            }
+        }
+        words.into_iter().map(OsString::from).collect()
+    }
+
+    /// Checks the examples of a command and of its subcommands; returns their number. `path` is the command as typed.
+    fn check_examples(command: &clap::Command, path: &str) -> usize {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let mut found = 0;
+        for line in help.lines().filter(|line| line.starts_with("  pvbench ")) {
+            // A description follows two blanks; a pipe, a redirection or a second command follow the first.
+            let typed = line.trim_start().split("  ").next().unwrap_or_default();
+            let commands = typed.split(" && ").flat_map(|part| part.split([';', '|', '>']).take(1));
+            for typed in commands.map(str::trim).filter(|typed| typed.starts_with("pvbench ")) {
+                let parsed = parse(words::command(Cli::command(), words::BUILT_IN), split_words(typed));
+                assert!(parsed.is_ok(), "{typed}: {}", parsed.err().map(|it| it.to_string()).unwrap_or_default());
+                found += usize::from(format!("{typed} ").starts_with(&format!("{path} ")));
+            }
+        }
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let path = format!("{path} {}", sub.get_name());
+            assert!(check_examples(sub, &path) > 0, "the help of {path} has no example of it");
+        }
+        found
+    }
+
+    #[test]
+    fn every_subcommand_has_an_example_and_every_example_is_accepted() {
+        check_examples(&Cli::command(), words::BUILT_IN);
+    }
 
     #[test]
     fn the_command_line_has_the_name_of_its_suite() {

@@ -16,6 +16,7 @@ use crate::estimate::predict::Costs;
 use crate::patch::State;
 use crate::report::read;
 use crate::report::schema::Report;
+use crate::select::{add_nearest, find_nearest};
 
 pub const EXAMPLES: &str = "A file of counts:
   time_ns = 2500000        # time of the workload, for percent; optional
@@ -218,14 +219,16 @@ fn read_counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, O
         CountsError::Line { path: path.to_owned(), line, message }
     };
     let counts: Counts = toml::from_str(&text)
-        .map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
+        .map_err(|error| wrong(error.span().map_or(0, |span| span.start), add_nearest(error.message())))?;
     let mut calls = BTreeMap::new();
     for (op, count) in &counts.calls {
         let name = op.get_ref();
         if !report.catalogue.ops.iter().any(|known| known.name == *name) {
-            let names = report.catalogue.ops.iter().map(|known| known.name.as_str());
-            let near = names.max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-            let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            let names: Vec<&str> = report.catalogue.ops.iter().map(|known| known.name.as_str()).collect();
+            let near = find_nearest(name, &names).map_or_else(
+                || format!("; its ops are {}", names.join(", ")),
+                |near| format!("; did you mean '{near}'?"),
+            );
             return Err(wrong(op.span().start, format!("the report has no op '{name}'{near}")));
         }
         let value = *count.get_ref();

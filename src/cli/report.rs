@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Done;
 use super::exit::Exit;
+use super::open;
 use super::output::stdout;
 use crate::report::{read, render, stale, write};
 use crate::run::samples;
@@ -14,6 +15,7 @@ use crate::suite::Suite;
 
 pub const EXAMPLES: &str = "Examples:
   pvbench report reports/latest/report.json --out public/
+  pvbench report reports/latest/report.json --open
   pvbench report --samples run.samples --out again/     from the samples of `pvbench run --samples run.samples`";
 
 /// Options of `report`.
@@ -28,6 +30,9 @@ pub struct ReportArgs {
     /// Folder for index.html and plots/ (default: the folder of the report)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Open the page in $BROWSER, or with xdg-open
+    #[arg(long)]
+    open: bool,
 }
 
 /// Reads a report, or makes it from samples, and writes its page and plots.
@@ -45,6 +50,10 @@ pub fn report(args: &ReportArgs, suite: &Suite) -> Done {
         files.push(("report.json".into(), write::json(&report)?));
     }
     stale::replace(folder, files)?;
-    writeln!(stdout(), "{}", folder.join("index.html").display())?;
+    let page = folder.join("index.html");
+    writeln!(stdout(), "{}", page.display())?;
+    if args.open {
+        open::page(&page);
+    }
     Ok(Exit::Fine)
 }

@@ -11,7 +11,7 @@ use super::inherited::stop_on_signals;
 use super::measured::measure;
 use super::output::{FailedWrites, stdout};
 use super::selection::{Planned, Selection};
-use super::{Done, error};
+use super::{Done, error, open};
 use crate::report::{Report, terminal, write};
 use crate::run::samples::{FORMAT, Header, SamplesWriter};
 use crate::run::worker::serve;
@@ -22,6 +22,7 @@ pub const EXAMPLES: &str = "Examples:
   pvbench run                                    all ops, in three minutes
   pvbench run --quick                            a few ops, throughput only, in under 20 s
   pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput --time 20
+  pvbench run --quick --open                     the same, and the page in a browser
   pvbench run --seed 7 --cpu 1 --out /tmp/report";
 
 /// Options of `run`.
@@ -35,6 +36,9 @@ pub struct RunArgs {
     /// Folder for report.json, index.html and plots/
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
     out: PathBuf,
+    /// Open the page in $BROWSER, or with xdg-open
+    #[arg(long)]
+    open: bool,
 }
 
 /// Runs this process as a worker.
@@ -68,7 +72,11 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let mut out = stdout();
     write!(out, "{}", terminal::summary(&report))?;
     if unwritten.is_empty() {
-        writeln!(out, "\n{}", args.out.join("index.html").display())?;
+        let page = args.out.join("index.html");
+        writeln!(out, "\n{}", page.display())?;
+        if args.open {
+            open::page(&page);
+        }
     }
     if stop.load(Ordering::Relaxed) && unwritten.is_empty() {
         error::warn("interrupted: the report is incomplete and has only what was measured before");

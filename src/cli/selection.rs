@@ -141,10 +141,7 @@ impl Selection {
             let names = Regime::ALL.map(Regime::name);
             select("regime", &self.regime, &names)?.into_iter().map(|i| Regime::ALL[i]).collect()
         };
-        // In suites of one's own the second body is named `alternative`.
-        let asked: Vec<String> = self.body.iter().map(|body| body.replace("alternative", "xen")).collect();
-        let bodies = select("body", &asked, &BODIES.map(BodyKind::name))?;
-        let bodies: Vec<BodyKind> = bodies.into_iter().map(|i| BODIES[i]).collect();
+        let bodies = self.bodies()?;
         let mechanisms = self.mechanisms_for(suite, &bodies)?;
         // Cold regimes measure only the suite's cold ops, unless ops or regimes are named.
         let narrow = self.op.is_empty() && self.regime.is_empty() && preset != Preset::Full;
@@ -179,6 +176,13 @@ impl Selection {
         Ok(matrix)
     }
 
+    /// Selects the bodies. In suites of one's own the second body is named `alternative`.
+    fn bodies(&self) -> Result<Vec<BodyKind>, CliError> {
+        let chosen = select("body", &self.body, &["native", "xen", "alternative"])?;
+        let is_chosen = |body: &BodyKind| chosen.iter().any(|&i| BODIES[i.min(1)] == *body);
+        Ok(BODIES.into_iter().filter(is_chosen).collect())
+    }
+
     /// Selects the mechanisms that can reach the bodies.
     fn mechanisms_for(&self, suite: &Suite, bodies: &[BodyKind]) -> Result<Vec<Mechanism>, CliError> {
         let all = suite.mechanism_metas();
@@ -211,7 +215,7 @@ impl Selection {
         if self.workload.is_empty() && preset != Preset::Full {
             chosen.retain(|&i| entries[i].by_default);
         }
-        let native = select("body", &self.body, &BODIES.map(BodyKind::name)).is_ok_and(|bodies| bodies.contains(&0));
+        let native = self.bodies()?.contains(&BodyKind::Native);
         if !native && !self.workload.is_empty() {
             let message = "workloads have native bodies only; leave --body out, or name native, too";
             return Err(CliError::Usage(message.to_owned()));

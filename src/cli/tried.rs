@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::output::stdout;
 use super::selection::kernels;
 use crate::clock::Clock;
+use crate::host::{Check, measuring};
 use crate::measure::comparison::{Comparison, Matrix};
 use crate::measure::variant::MechanismState;
 use crate::op::BodyKind;
@@ -62,7 +63,7 @@ pub fn test(suite: &Suite, filter: &Filter) -> Done {
     let benchmarks = select_benchmarks(suite, filter);
     for name in &benchmarks {
         writeln!(stdout(), "Testing {name}")?;
-        let failures = run_once(suite, name)?;
+        let failures = run_once(suite, name)?.failures;
         failures.iter().for_each(|failure| error::warn(&format!("{name}: {failure}")));
         failed += usize::from(!failures.is_empty());
         writeln!(stdout(), "{}", if failures.is_empty() { "Success" } else { "Failed" })?;
@@ -79,8 +80,8 @@ pub fn test(suite: &Suite, filter: &Filter) -> Done {
     Ok(Exit::Fine)
 }
 
-/// Runs a benchmark once and returns its failures.
-fn run_once(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
+/// Runs a benchmark once.
+fn run_once(suite: &Suite, name: &str) -> Result<Trial, CliError> {
     let mechanisms = suite.mechanism_metas();
     let treated = mechanisms.iter().filter(|mechanism| mechanism.name != "inline");
     let mut matrix = Matrix::default();
@@ -105,20 +106,35 @@ fn run_once(suite: &Suite, name: &str) -> Result<Vec<String>, CliError> {
         clock: Clock::choose(None).0,
     };
     let mut units = BTreeMap::from([(name.to_owned(), 1)]);
-    let mut sink = FailureSink::default();
+    let mut sink = Trial::default();
     let stop = AtomicBool::new(false);
     run_one(&plan, WORKER, &mut units, Processes { command: &worker_command, stop: &stop }, &mut sink)?;
-    Ok(sink.failures)
+    Ok(sink)
 }
 
-/// Collects the failures of a worker.
+/// Checks whether this machine can measure: a worker process runs the first benchmark of the suite once. Also returns
+/// whether it measured anything.
+pub fn check_measuring(suite: &Suite) -> (Check, bool) {
+    let Some(name) = select_benchmarks(suite, &Filter::default()).first().copied() else {
+        return (measuring(false, Some("the suite has no op and no workload")), false);
+    };
+    match run_once(suite, name) {
+        Ok(trial) => (measuring(trial.has_samples, trial.failures.first().map(String::as_str)), trial.has_samples),
+        Err(error) => (measuring(false, Some(&error.to_string())), false),
+    }
+}
+
+/// The outcome of one worker.
 #[derive(Default)]
-struct FailureSink {
+struct Trial {
+    has_samples: bool,
     failures: Vec<String>,
 }
 
-impl Sink for FailureSink {
-    fn samples(&mut self, _: usize, _: &Target, _: Samples, _: &[u8]) {}
+impl Sink for Trial {
+    fn samples(&mut self, _: usize, _: &Target, _: Samples, _: &[u8]) {
+        self.has_samples = true;
+    }
 
     fn failed(&mut self, WorkerFailure { failure, .. }: WorkerFailure) {
         self.failures.push(failure.message);

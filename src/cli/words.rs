@@ -40,7 +40,24 @@ pub fn folder(suite: &str) -> String {
 /// Renames a command line for a suite.
 pub fn command(command: Command, suite: &'static str) -> Command {
     let command = command.name(suite).bin_name(suite);
-    if suite == BUILT_IN { command } else { rename_subcommands(command, suite).version(super::handshake::VERSION) }
+    if suite == BUILT_IN { command } else { rename_subcommands(command, suite).version(version(suite)) }
+}
+
+/// Returns the text after the name in the output of `--version`.
+fn version(suite: &str) -> &'static str {
+    if suite == BUILT_IN { env!("CARGO_PKG_VERSION") } else { super::handshake::VERSION }
+}
+
+/// Returns a command line without its hidden subcommands, for completions and manual pages.
+pub fn without_hidden(command: Command, suite: &'static str) -> Command {
+    let shown = Command::new(suite)
+        .bin_name(suite)
+        .about(command.get_about().cloned().unwrap_or_default())
+        .after_help(command.get_after_help().cloned().unwrap_or_default())
+        .version(version(suite))
+        .propagate_version(true)
+        .args(command.get_arguments());
+    shown.subcommands(command.get_subcommands().filter(|sub| !sub.is_hide_set()))
 }
 
 fn rename_subcommands(command: Command, suite: &'static str) -> Command {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Spanned, Value};
 
 use super::bound::{Bound, Quantity, Unit, example};
+use crate::select::add_nearest;
 
 /// Largest size of a budget file, in bytes; such files are short.
 const MAX_BYTES: u64 = 1 << 20;
@@ -193,7 +194,7 @@ impl Budgets {
     pub fn parse(path: &Path, text: &str) -> Result<Self, BudgetError> {
         let wrong = |at: usize, message: String| make_error(path, find_position(text, at), message);
         let file: RawFile = toml::from_str(text)
-            .map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
+            .map_err(|error| wrong(error.span().map_or(0, |span| span.start), add_nearest(error.message())))?;
         if file.budget.is_empty() {
             return Err(wrong(0, "the file has no [[budget]]; write at least one rule".to_owned()));
         }
@@ -381,13 +382,13 @@ mod tests {
     #[test]
     fn an_error_names_line_and_column() {
         let cases = [
-            ("[[budget]]\nop = \"x\"\noverhaed = \"1 ns\"\n", 3, 1, "unknown field `overhaed`"),
+            ("[[budget]]\nop = \"x\"\noverhaed = \"1 ns\"\n", 3, 1, "did you mean 'overhead'?"),
             ("[[budgets]]\n", 1, 3, "unknown field `budgets`"),
             ("[[budget]]\nop = \"x\"\noverhead = 0.25\n", 3, 12, "0.25 has no unit"),
             ("[[budget]]\nop = \"x\"\noverhead = \"0.25\"\n", 3, 12, "has no unit"),
             ("[[budget]]\nop = \"x\"\noverhead = [1]\n", 3, 12, "array is not a bound"),
             ("[[budget]]\nop = \"x\"\nsite_bytes = \"1 ns\"\n", 3, 14, "'ns' is not a unit of site_bytes"),
-            ("[[budget]]\nop = \"x\"\nlevel = \"harsh\"\noverhead = \"1 ns\"\n", 3, 9, "unknown variant `harsh`"),
+            ("[[budget]]\nop = \"x\"\nlevel = \"harsh\"\noverhead = \"1 ns\"\n", 3, 9, "did you mean 'hard'?"),
             ("[[budget]]\nop = \"x\"\n", 1, 1, "bounds nothing"),
             ("[[budget]]\noverhead = \"1 ns\"\n", 1, 1, "selects nothing"),
             ("[[budget]]\nworkload = \"x\"\nop = \"y\"\noverhead = \"1 ns\"\n", 1, 1, "no op"),

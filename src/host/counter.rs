@@ -65,8 +65,8 @@ pub(super) fn explain(error: &CounterError, root: &Root) -> MissingCounter {
     let CounterError::Open(source) = error else {
         return MissingCounter {
             reason: error.to_string(),
-            advice: "stop other users of the counters (perf, the NMI watchdog: sysctl kernel.nmi_watchdog=0), or make \
-                     the hypervisor virtualise the PMU; until then cycles come from the calibration chain",
+            advice: "stop other users of the counters (perf, the NMI watchdog: `sudo sysctl kernel.nmi_watchdog=0`), \
+                     or make the hypervisor virtualise the PMU; until then cycles come from the calibration chain",
             withheld: matches!(error, CounterError::Unscheduled),
         };
     };
@@ -85,7 +85,8 @@ pub(super) fn explain(error: &CounterError, root: &Root) -> MissingCounter {
             reason: "perf_event_open does not exist (ENOSYS): the kernel is built without perf events, or a seccomp \
                      filter hides them"
                 .to_owned(),
-            advice: "use a kernel with CONFIG_PERF_EVENTS, or a seccomp profile that allows perf_event_open",
+            advice: "use a kernel with CONFIG_PERF_EVENTS, or allow perf_event_open in the seccomp profile (docker: \
+                     `docker run --cap-add PERFMON`)",
             withheld: true,
         },
         _ => MissingCounter {
@@ -106,7 +107,7 @@ fn explain_refusal(errno: Errno, root: &Root) -> MissingCounter {
                 "perf_event_paranoid is {level}, which refuses counters to this process ({})",
                 errno_name(errno)
             ),
-            advice: "sysctl kernel.perf_event_paranoid=2, or give the process CAP_PERFMON",
+            advice: "`sudo sysctl kernel.perf_event_paranoid=2`, or give the process CAP_PERFMON",
             withheld: true,
         },
         Some(level) => MissingCounter {
@@ -115,12 +116,13 @@ fn explain_refusal(errno: Errno, root: &Root) -> MissingCounter {
                  security module refuses perf_event_open",
                 errno_name(errno)
             ),
-            advice: "allow perf_event_open in the container's seccomp profile, or run outside of it",
+            advice: "allow perf_event_open in the container (docker: `docker run --cap-add PERFMON`), or leave it",
             withheld: true,
         },
         None => MissingCounter {
             reason: format!("no permission ({}), and perf_event_paranoid cannot be read", errno_name(errno)),
-            advice: "give the process CAP_PERFMON, or allow perf_event_open in its seccomp profile",
+            advice: "give the process CAP_PERFMON (`sudo setcap cap_perfmon+ep PROGRAM`), or allow perf_event_open in \
+                     its seccomp profile",
             withheld: true,
         },
     }

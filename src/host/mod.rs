@@ -25,6 +25,7 @@ mod tool;
 pub use allowed::another_cpu;
 pub(crate) use allowed::remember_allowed_cpus;
 pub(crate) use check::OPTIMISED;
+pub(crate) use check::measuring;
 pub use check::{Check, Status, checks, checks_with, optimised};
 pub use clock::{ClockChoice, clock_choice};
 pub use counter::{CounterError, pmu_unavailable};

@@ -1,5 +1,7 @@
 //! The instructions that one op executes through a mechanism, in the order of execution, from the executed bytes.
 
+mod names;
+
 use iced_x86::{Formatter, Instruction, IntelFormatter};
 
 use super::comparison::Comparison;
@@ -12,6 +14,7 @@ use crate::op::{BodyKind, CpuModel};
 use crate::patch::body::code_before_return;
 use crate::regime::Regime;
 use crate::suite::OpEntry;
+use names::{KnownAddresses, Names};
 
 /// The reason why there is no listing.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +75,7 @@ impl CodeRegion {
 pub struct ExplainedLine {
     /// Its machine code, as executed.
     pub(crate) bytes: Vec<u8>,
-    /// Its disassembly, in Intel syntax. Distances appear as target addresses.
+    /// Its disassembly, in Intel syntax. Addresses have names: `pv_ops+0x18`, `body`, `thunk`, `loop+0x40`.
     pub(crate) text: String,
     /// Where the instruction is.
     pub(crate) place: CodeRegion,
@@ -139,7 +142,14 @@ impl Explainer {
         let body = (op.body)(BodyKind::Native) as usize;
         // SAFETY: a body is a function of this program.
         let body = body..body + unsafe { code_before_return(body) }.len() + 1;
-        let mut formatter = IntelFormatter::new();
+        let pair = op.pairs.iter().find(|pair| pair.mechanism.name == variant.mechanism);
+        let callee_at = |address| self.loops.callee_at(address);
+        let names = pair.map(|pair| {
+            let known =
+                KnownAddresses { op, pair, span: copied.span.clone(), body: body.clone(), callee_at: &callee_at };
+            Names::find(steps.iter().map(|step| &step.instruction), &known)
+        });
+        let mut formatter = make_formatter(names.unwrap_or_default());
         let lines = steps.iter().map(|step| {
             let address = step.address() as usize;
             let place = match address {
@@ -168,6 +178,16 @@ fn read_code(copied: &Copied) -> Vec<u8> {
     }
     // SAFETY: the loop's own bytes, in memory that the loops hold.
     unsafe { std::slice::from_raw_parts(copied.span.start as *const u8, copied.span.len()) }.to_vec()
+}
+
+/// Makes a formatter that writes names for addresses, and numbers as `0x18`.
+fn make_formatter(names: Names) -> IntelFormatter {
+    let mut formatter = IntelFormatter::with_options(Some(Box::new(names)), None);
+    let options = formatter.options_mut();
+    options.set_hex_prefix("0x");
+    options.set_hex_suffix("");
+    options.set_uppercase_hex(false);
+    formatter
 }
 
 fn disassemble(formatter: &mut IntelFormatter, instruction: &Instruction) -> String {

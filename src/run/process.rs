@@ -97,7 +97,10 @@ impl Processes<'_> {
             }
             let line = match lines.next(POLL_INTERVAL) {
                 Ok(WorkerEvent::Line(line)) => line,
-                Ok(WorkerEvent::Nothing) => continue,
+                Ok(WorkerEvent::Nothing) => {
+                    sink.waited();
+                    continue;
+                }
                 Ok(WorkerEvent::Silence) => {
                     broken = Some(format!("was silent for {} s", MAX_SILENCE.as_secs()));
                     break;

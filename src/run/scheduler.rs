@@ -194,6 +194,10 @@ impl Sink for &Queue<'_> {
         self.lock().sink.failed(failure);
     }
 
+    fn waited(&mut self) {
+        self.lock().sink.waited();
+    }
+
     fn through(&mut self) {
         self.lock().sink.through();
     }

@@ -1,5 +1,6 @@
 //! A run in progress: samples from its workers, and the document it ends with.
 
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::assemble::Estimators;
@@ -15,15 +16,49 @@ use crate::measure::comparison::Comparison;
 use crate::measure::explain::examples;
 use crate::measure::trace::Tracer;
 use crate::measure::variant::{MechanismState, TreatmentId};
+use crate::op::BodyKind;
 use crate::relocate::CodeError;
 use crate::report::Report;
 use crate::report::schema::{Failure, Unavailable};
 use crate::suite::{Code, OpEntry, Suite, optimisation};
 
+/// A phase of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Workers take all comparisons.
+    Cells,
+    /// Workers take contended or undecided comparisons again.
+    UndecidedCells {
+        /// Number of these comparisons at the last checkpoint.
+        comparisons: usize,
+    },
+    /// Workers take workloads.
+    Workloads,
+    /// Everything is measured; the report is made from the samples.
+    Report,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Phase::Cells => f.write_str("cells"),
+            Phase::UndecidedCells { comparisons } => write!(f, "undecided cells ({comparisons} comparisons)"),
+            Phase::Workloads => f.write_str("workloads"),
+            Phase::Report => f.write_str("estimates"),
+        }
+    }
+}
+
 /// Shows how far a run is.
 pub(crate) trait Progress {
-    /// Counts a finished job.
-    fn step(&mut self);
+    /// Begins to show the run.
+    fn begin(&mut self);
+    /// Shows the time that passed; called several times a second.
+    fn tick(&mut self);
+    /// Shows that a phase began.
+    fn enter(&mut self, phase: Phase);
+    /// Counts a finished job, and shows its name.
+    fn step(&mut self, phase: Phase, job: String);
     /// Shows a message.
     fn note(&mut self, message: &str);
     /// Shows the end of the run.
@@ -57,6 +92,7 @@ impl<'a, P: Progress> Session<'a, P> {
         {
             progress.note(STAYS);
         }
+        progress.begin();
         let ticks_per_second = here.clock.ticks_per_second(Duration::from_millis(100));
         let collector = Collector {
             progress,
@@ -67,6 +103,8 @@ impl<'a, P: Progress> Session<'a, P> {
             writer,
             workers: 0,
             workers_again: 0,
+            undecided: 0,
+            phase: Phase::Cells,
             plan,
         };
         Ok(Session {
@@ -90,6 +128,7 @@ impl<'a, P: Progress> Session<'a, P> {
         let Session { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
         let plan = collector.plan;
         let mut progress = collector.progress;
+        progress.enter(Phase::Report);
         let ops = suite.ops();
         let planned: Vec<&OpEntry> = ops.iter().filter(|op| plan.matrix.has_op(op.meta.name)).collect();
         let mechanisms: Vec<MechanismState> =
@@ -120,8 +159,9 @@ impl<'a, P: Progress> Session<'a, P> {
             // A samples file that cannot be finished must not cost the report.
             writer.finish(&facts).unwrap_or_else(|error| progress.note(&error.to_string()));
         }
+        let report = collector.estimators.report(plan, suite, facts);
         progress.finish();
-        collector.estimators.report(plan, suite, facts)
+        report
     }
 }
 
@@ -189,6 +229,10 @@ pub(crate) struct Collector<'a, P> {
     measured: Vec<bool>,
     workers: usize,
     workers_again: usize,
+    /// Number of undecided comparisons at the last checkpoint.
+    undecided: usize,
+    /// The phase of the last job.
+    phase: Phase,
     plan: &'a Plan,
 }
 
@@ -198,6 +242,24 @@ impl<P> Collector<'_, P> {
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         let nothing = !self.measured.contains(&true) && !self.estimators.workloads.has_any();
         self.refusal.as_ref().filter(|_| nothing)
+    }
+
+    /// Returns the phase of a job.
+    fn find_phase(&self, target: &Target) -> Phase {
+        match target {
+            Target::Workload(_) => Phase::Workloads,
+            Target::Comparison(_) if self.workers_again > 0 => Phase::UndecidedCells { comparisons: self.undecided },
+            Target::Comparison(_) => Phase::Cells,
+        }
+    }
+}
+
+/// Names what a job measures: the layouts of a comparison have the same name.
+fn name_job(target: &Target) -> String {
+    match target {
+        Target::Comparison(Comparison { op, regime, body: BodyKind::Native, .. }) => format!("{op} {}", regime.name()),
+        Target::Comparison(Comparison { op, regime, body, .. }) => format!("{op} {} {}", body.name(), regime.name()),
+        Target::Workload(target) => target.workload.clone(),
     }
 }
 
@@ -221,7 +283,8 @@ impl<P: Progress> Sink for Collector<'_, P> {
                 self.measured[index] = true;
             }
         }
-        self.progress.step();
+        self.phase = self.find_phase(target);
+        self.progress.step(self.phase, name_job(target));
     }
 
     fn failed(&mut self, WorkerFailure { failure, is_death }: WorkerFailure) {
@@ -230,7 +293,11 @@ impl<P: Progress> Sink for Collector<'_, P> {
         let refusal = || Refusal { message: failure.message.clone(), is_death };
         self.refusal.get_or_insert_with(refusal);
         self.failures.push(failure);
-        self.progress.step();
+        self.progress.step(self.phase, "a failed job".to_owned());
+    }
+
+    fn waited(&mut self) {
+        self.progress.tick();
     }
 
     fn through(&mut self) {
@@ -246,7 +313,9 @@ impl<P: Progress> Sink for Collector<'_, P> {
     }
 
     fn undecided(&mut self) -> Vec<(Comparison, Vec<TreatmentId>)> {
-        self.estimators.undecided(self.plan)
+        let undecided = self.estimators.undecided(self.plan);
+        self.undecided = undecided.len();
+        undecided
     }
 
     fn allocate(&mut self, left: f64) -> (Vec<Allocation>, f64) {

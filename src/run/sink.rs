@@ -22,6 +22,8 @@ pub trait Sink {
     fn samples(&mut self, worker: usize, target: &Target, samples: Samples, raw: &[u8]);
     /// Receives the failure of a job or worker.
     fn failed(&mut self, failure: WorkerFailure);
+    /// Receives that a worker still runs; called several times a second while it sends nothing.
+    fn waited(&mut self) {}
     /// Receives the end of a worker that took all comparisons.
     fn through(&mut self) {}
     /// Receives the start of a worker that takes single comparisons again.
@@ -50,6 +52,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn failed(&mut self, failure: WorkerFailure) {
         (**self).failed(failure);
+    }
+
+    fn waited(&mut self) {
+        (**self).waited();
     }
 
     fn through(&mut self) {

@@ -57,6 +57,8 @@ pub struct Pair {
     pub(crate) pointer: Option<*mut usize>,
     /// See [`Dispatch::vtable`].
     pub(crate) vtable: Option<(*mut usize, usize)>,
+    /// See [`Dispatch::data`].
+    pub(crate) data: fn() -> Option<(usize, usize)>,
 }
 
 impl Pair {
@@ -71,6 +73,7 @@ impl Pair {
             loops: Loops::plain(throughput),
             pointer: None,
             vtable: None,
+            data: || None,
         }
     }
 
@@ -180,6 +183,7 @@ const fn pair<D: Dispatch, O: Op>() -> Pair {
         loops: Loops::new::<D, O>(),
         pointer: None,
         vtable: None,
+        data: D::data,
     }
 }
 

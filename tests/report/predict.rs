@@ -38,7 +38,7 @@ fn the_predicted_cost_is_calls_times_overheads() {
 #[test]
 fn an_invalid_count_is_refused_with_its_line() {
     for (counts, line, word) in [
-        ("[calls]\nset_pte = 1\nset_ptf = 2\n", 3, "did you mean set_pte"),
+        ("[calls]\nset_pte = 1\nset_ptf = 2\n", 3, "did you mean 'set_pte'"),
         ("[calls]\n\nset_pte = -1\n", 3, "set_pte = -1"),
         ("[calls]\nset_pte = 1e300\n", 2, "set_pte"),
         ("[calls]\nset_pte = nan\n", 2, "set_pte"),

@@ -419,6 +419,7 @@ fn environment() -> Vec<Check> {
         id: id.to_owned(),
         status,
         detail: detail.to_owned(),
+        effect: None,
         advice: advice.map(str::to_owned),
     };
     use Status::{Ok, Unknown, Warning};

@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -27,7 +28,7 @@ use crate::linux::qemu::Qemu;
 use crate::linux::workload::WORKLOADS;
 use crate::report::linux::Linux;
 use crate::report::write::temporary::TemporaryFolder;
-use crate::run::session::Progress;
+use crate::run::session::Progress as _;
 use crate::select::select;
 
 pub const EXAMPLES: &str = "Examples:
@@ -48,12 +49,16 @@ pub struct LinuxArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Count the cost of pv_ops in one kernel: as it boots, and never patched
+    #[command(after_help = ab::EXAMPLES)]
     Ab(ab::AbArgs),
     /// Boot kernels and count the instructions of each workload
+    #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
     /// List the call sites of pv_ops in a kernel, by op and by patched form
+    #[command(after_help = sites::EXAMPLES)]
     Sites(sites::SitesArgs),
     /// Write variants of a kernel that never patch pv_ops
+    #[command(after_help = unpatch::EXAMPLES)]
     Unpatch(unpatch::UnpatchArgs),
 }
 
@@ -132,6 +137,9 @@ impl BootArgs {
     }
 }
 
+/// Interval at which the progress of boots is updated.
+const TICK: Duration = Duration::from_millis(200);
+
 fn boot_kernels(
     subjects: &[Subject],
     plan: &Plan,
@@ -142,14 +150,31 @@ fn boot_kernels(
     let archive = folder.join("init.cpio");
     std::fs::write(&archive, &guest.archive).map_err(|source| LinuxError::File { path: archive.clone(), source })?;
     let comparison = KernelComparison::prepare(subjects, folder)?;
-    let progress = Mutex::new(ProgressLine::with_steps(comparison.boots(plan)));
-    let step = |_, _| {
+    let mut progress = ProgressLine::with_steps(comparison.boots(plan));
+    progress.begin();
+    let progress = Mutex::new(progress);
+    let step = |ended, boots| {
         if let Ok(mut progress) = progress.lock() {
-            progress.step();
+            progress.advance("boots".to_owned(), format!("{ended} of {boots}"));
         }
     };
     let context = BootContext { qemu, archive: &archive, folder, progress: &step, stop };
-    comparison.run(plan, guest, qemu, &context)
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Without another thread, lines come at the end of boots only.
+        let ticker = thread::Builder::new().spawn_scoped(scope, || {
+            while !ended.load(Ordering::Relaxed) {
+                thread::sleep(TICK);
+                if let Ok(mut progress) = progress.lock() {
+                    progress.tick();
+                }
+            }
+        });
+        drop(ticker);
+        let compared = comparison.run(plan, guest, qemu, &context);
+        ended.store(true, Ordering::Relaxed);
+        compared
+    })
 }
 
 fn make_temporary_folder() -> Result<TemporaryFolder, LinuxError> {

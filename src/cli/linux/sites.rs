@@ -16,6 +16,10 @@ use crate::linux::error::LinuxError;
 use crate::linux::hooks::{Hooks, Rule};
 use crate::linux::image::Image;
 
+pub const EXAMPLES: &str = "Examples:
+  pvbench linux sites vmlinuz
+  pvbench linux sites vmlinuz --json > sites.json";
+
 /// Options of `linux sites`.
 #[derive(Args)]
 pub struct SitesArgs {

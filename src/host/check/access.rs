@@ -6,6 +6,9 @@ use crate::host::{Probes, Root};
 const YAMA: &str = "proc/sys/kernel/yama/ptrace_scope";
 const STATUS: &str = "proc/self/status";
 
+/// The effect of a process that cannot be traced.
+const NO_COUNTS: &str = "the report has no instruction counts and no listings; times do not change";
+
 /// Number of the bit of CAP_SYS_PTRACE in a capability set (include/uapi/linux/capability.h).
 const CAP_SYS_PTRACE: u32 = 19;
 
@@ -16,7 +19,9 @@ pub(super) fn memfd(probes: &Probes) -> Check {
         Err(error) => Check::warning(
             ID,
             format!("{error}, so call sites cannot be patched"),
-            "sysctl vm.memfd_noexec=0, and check whether seccomp or SELinux (execmem, execmod) refuses it",
+            "patched states have no numbers, and all loops stay at one address, whose effect looks like a cost of the \
+             mechanism",
+            "`sudo sysctl vm.memfd_noexec=0`; if that is 0, allow memfd_create and execmem in seccomp or SELinux",
         ),
     }
 }
@@ -28,7 +33,8 @@ pub(super) fn ptrace(root: &Root) -> Check {
         return Check::warning(
             ID,
             format!("process {tracer} traces this process already, and a process can have one tracer only"),
-            "run outside of strace and debuggers",
+            NO_COUNTS,
+            "`gdb -p` or `strace` traces it: run pvbench outside of them",
         );
     }
     let Some(capabilities) = field("CapEff").and_then(|it| u64::from_str_radix(&it, 16).ok()) else {
@@ -46,14 +52,16 @@ pub(super) fn ptrace(root: &Root) -> Check {
             return Check::warning(
                 ID,
                 "Yama's ptrace_scope is 3: nothing can be traced until a reboot",
-                "remove kernel.yama.ptrace_scope=3 from the sysctl configuration and reboot",
+                NO_COUNTS,
+                "find the setting with `grep -rs ptrace_scope /etc/sysctl.conf /etc/sysctl.d`, remove it, and reboot",
             );
         }
         Some("2") if !capable => {
             return Check::warning(
                 ID,
                 "Yama's ptrace_scope is 2: only processes with CAP_SYS_PTRACE can trace",
-                "sysctl kernel.yama.ptrace_scope=1",
+                NO_COUNTS,
+                "`sudo sysctl kernel.yama.ptrace_scope=1`",
             );
         }
         Some(scope @ ("0" | "1" | "2")) => {

@@ -13,6 +13,7 @@ pub fn optimised(unoptimised: usize, instrumented: usize, all: usize) -> Check {
     Check::warning(
         OPTIMISED,
         format!("{how}; a mechanism has other costs than in a release build"),
-        "build with --release or cargo bench, at opt-level 1 or higher, without RUSTFLAGS for coverage or sanitizers",
+        "loops and bodies access memory that a release build does not: overheads are far too large or too small",
+        "`env -u RUSTFLAGS cargo build --release`, at opt-level 1 or higher",
     )
 }

@@ -26,7 +26,8 @@ fn check_guarantee(id: &str, cpu: &CpuFacts, holds: bool, what: &str) -> Check {
         Check::warning(
             id,
             format!("the time stamp counter is not guaranteed to {what}"),
-            "measure on a newer CPU; this one is measured with the clock of the operating system",
+            "windows are timed by the clock of the operating system; its reads take longer, so intervals are wider",
+            "no command changes a CPU: keep `pvbench run --clock os`, the default here, or measure on a newer CPU",
         )
     }
 }
@@ -53,7 +54,8 @@ pub(super) fn clock(cpu: &CpuFacts) -> Check {
                 Check::warning(
                     ID,
                     detail,
-                    "look for the reason in the kernel log (dmesg | grep -i tsc), and keep windows long until then",
+                    "reads of this clock take longer and it ticks in steps, so intervals are wider",
+                    "`sudo dmesg | grep -i tsc` shows why the kernel gave the counter up; a BIOS update often mends it",
                 )
             } else {
                 Check::unknown(

@@ -37,7 +37,9 @@ pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {
         return Check::warning(
             ID,
             format!("CPU {cpu} shares its core with CPU {}, which is online", others.join(", ")),
-            format!("echo 0 > /sys/devices/system/cpu/cpu{first}/online, or keep it idle"),
+            "a busy sibling takes up to half of the core: overheads grow by up to their own size, and blocks that it \
+             contends are dropped",
+            format!("`echo 0 | sudo tee /sys/devices/system/cpu/cpu{first}/online`, or keep CPU {first} idle"),
         );
     }
     if probes.cpu.hypervisor.is_some() {
@@ -59,7 +61,9 @@ pub(super) fn cpu_affinity(probes: &Probes) -> Check {
         Ok([only]) => Check::warning(
             ID,
             format!("only CPU {only} is allowed, so the worker shares it with the parent process"),
-            "allow a second CPU (taskset, the cpuset of the container, another virtual CPU)",
+            "windows that the parent interrupts are dropped, and workloads have one CPU instead of two: intervals are \
+             wider",
+            "`taskset -pc 0-$(($(nproc --all) - 1)) $$`, or allow a second CPU in the cpuset of the container",
         ),
         Ok(many) => Check::ok(ID, format!("{} CPUs are allowed, so the worker can have one to itself", many.len())),
         Err(error) => Check::unknown(
@@ -70,44 +74,47 @@ pub(super) fn cpu_affinity(probes: &Probes) -> Check {
     }
 }
 
-/// Checks the CPU time of other processes since [`Probes::ask`], which in a run covers the measurement. The load
-/// average would include this process, and a compiler that ran before it.
+/// Checks the CPU time of other processes since [`Probes::ask`]: a second in `doctor`, the measurement in a run. The
+/// load average would include this process, its ancestors, and a compiler that ran before it.
 pub(super) fn load(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "load";
-    let allowed = probes.cpus_allowed.as_deref().unwrap_or_default();
-    let others = match &probes.cpu_time {
-        Ok(before) => CpuTime::read(root, allowed).and_then(|now| now.others_since(before)),
-        Err(reason) => Err(reason.clone()),
-    };
-    let Others { seconds, cpus, busy_cpus } = match others {
+    let Others { seconds, cpus, busy_cpus, .. } = match observe(root, probes) {
         Ok(others) => others,
-        Err(reason) => return Check::unknown(ID, reason, "find other processes with uptime and top"),
+        Err(reason) => return Check::unknown(ID, reason, "find other processes with top"),
     };
     let detail = format!("other processes took {busy_cpus:.2} of {cpus} CPUs, over {seconds:.1} s");
     if busy_cpus > MAX_LOAD_SHARE * cpus as f64 {
-        Check::warning(ID, detail, "stop other processes, or wait until they end")
+        Check::warning(
+            ID,
+            detail,
+            "windows that another process interrupts are dropped, and its use of caches slows the others: intervals \
+             are wider, and cold and workload numbers are higher",
+            "`ps -eo pid,pcpu,args --sort=-pcpu | head` lists them: stop them, or wait until they end",
+        )
     } else {
         Check::ok(ID, detail)
     }
 }
 
+/// Checks the stolen time since [`Probes::ask`]. The share since boot would include other hours of the host.
 pub(super) fn steal(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "steal";
-    let advice = "watch the column st of vmstat 1 during a run";
-    let line = match root.line("proc/stat") {
-        Ok(line) => line,
-        Err(error) => return Check::unknown(ID, error.to_string(), advice),
+    let Others { seconds, stolen, .. } = match observe(root, probes) {
+        Ok(others) => others,
+        Err(reason) => return Check::unknown(ID, reason, "watch the column st of vmstat 1 during a run"),
     };
-    let Some(share) = stolen_share(&line) else {
-        return Check::unknown(ID, format!("/proc/stat begins with {line:?}"), advice);
-    };
-    let detail = format!("{:.2}% of the time since boot was stolen", share * 100.0);
-    if share > MAX_STOLEN_SHARE {
-        Check::warning(ID, detail, "move to a host that is not overcommitted, or repeat runs at times of low load")
-    } else if share == 0.0 && probes.cpu.hypervisor.is_some() {
+    let detail = format!("{:.2}% of the time was stolen, over {seconds:.1} s", stolen * 100.0);
+    if stolen > MAX_STOLEN_SHARE {
+        Check::warning(
+            ID,
+            detail,
+            "windows in which the hypervisor took the CPU away are too long: medians shift up, and intervals are wider",
+            "`vmstat 1` shows it in column st: repeat at times of low load, or move to a host with free CPUs",
+        )
+    } else if stolen == 0.0 && probes.cpu.hypervisor.is_some() {
         Check::unknown(
             ID,
-            "no stolen time since boot, unless the hypervisor hides it",
+            format!("no stolen time over {seconds:.1} s, unless the hypervisor hides it"),
             "check the floor of the report: it rises if time is stolen",
         )
     } else {
@@ -115,18 +122,10 @@ pub(super) fn steal(root: &Root, probes: &Probes) -> Check {
     }
 }
 
-/// Steal over all time in the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal; the
-/// guest times after them are already in user and nice (proc_stat(5)).
-fn stolen_share(line: &str) -> Option<f64> {
-    let mut words = line.split_whitespace();
-    if words.next() != Some("cpu") {
-        return None;
-    }
-    let times: Vec<f64> =
-        words.take(8).map(|it| it.parse::<u64>().map(|ticks| ticks as f64)).collect::<Result<_, _>>().ok()?;
-    let steal = times.get(7)?;
-    let all: f64 = times.iter().sum();
-    (all > 0.0).then(|| steal / all)
+/// Returns what other processes and the hypervisor took since [`Probes::ask`].
+fn observe(root: &Root, probes: &Probes) -> Result<Others, String> {
+    let before = probes.cpu_time.as_ref().map_err(Clone::clone)?;
+    CpuTime::read(root, probes.cpus_allowed.as_deref().unwrap_or_default())?.others_since(before)
 }
 
 pub(super) fn virtualised(root: &Root, cpu: &CpuFacts) -> Check {
@@ -141,8 +140,9 @@ pub(super) fn virtualised(root: &Root, cpu: &CpuFacts) -> Check {
         },
         Some("TCGTCGTCGTCG") => Check::warning(
             ID,
-            "QEMU without KVM: every instruction is translated, so cycles mean nothing",
-            "use KVM (-accel kvm) or bare metal",
+            "QEMU without KVM: every instruction is translated",
+            "cycles are those of the translator, and no number of a report holds for a CPU",
+            "start the guest with `qemu-system-x86_64 -accel kvm -cpu host`, or measure on bare metal",
         ),
         Some("") => Check::unknown(ID, "under a hypervisor that does not name itself", stay),
         Some(signature) => Check::ok_with_advice(ID, format!("under a hypervisor ({signature})"), stay),

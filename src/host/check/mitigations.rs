@@ -33,8 +33,9 @@ pub(super) fn mitigations(root: &Root) -> Check {
         return Check::warning(
             ID,
             format!("this process runs with speculation switched off: {}", own.join(", ")),
-            "run outside of the seccomp sandbox or container that asked for it, or boot with \
-             spectre_v2_user=prctl spec_store_bypass_disable=prctl",
+            "indirect calls and loads after stores do not speculate: table, dyn and workloads cost several times more",
+            "run outside of the seccomp sandbox or container that asked for it (docker: `docker run --security-opt \
+             seccomp=unconfined`), or boot with spectre_v2_user=prctl spec_store_bypass_disable=prctl",
         );
     }
     let all = read_mitigations(root);
@@ -108,6 +109,10 @@ fn join_or_none(items: Vec<String>) -> String {
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }
 
+/// The effect of old microcode.
+const OLD_MICROCODE: &str = "calls, returns and fences cost what this microcode makes them cost: numbers of machines \
+                             with newer microcode differ";
+
 pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
     const ID: &str = "microcode";
     let Some(revision) = root.field("proc/cpuinfo", ':', "microcode").filter(|it| !it.is_empty()) else {
@@ -130,7 +135,8 @@ pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
         return Check::warning(
             ID,
             format!("revision {revision}, which is outdated according to the kernel"),
-            "install the distribution's microcode package (amd64-microcode, intel-microcode) and reboot",
+            OLD_MICROCODE,
+            "`sudo apt install amd64-microcode` or `intel-microcode`, and reboot",
         );
     }
     let unprotected: Vec<&str> = all
@@ -144,7 +150,8 @@ pub(super) fn microcode(root: &Root, probes: &Probes) -> Check {
         Check::warning(
             ID,
             format!("revision {revision} lacks the support that the kernel needs against {}", unprotected.join(", ")),
-            "install the distribution's microcode package (amd64-microcode, intel-microcode) and reboot",
+            OLD_MICROCODE,
+            "`sudo apt install amd64-microcode` or `intel-microcode`, and reboot",
         )
     }
 }

@@ -9,6 +9,7 @@ mod mitigations;
 mod pmu;
 mod power;
 mod tools;
+mod trial;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::{Probes, Root};
 
 pub use build::optimised;
 pub(super) use pmu::read_paranoid_level;
+pub use trial::measuring;
 
 /// The id of the check that the measured code is optimised and not instrumented.
 pub(crate) const OPTIMISED: &str = "optimised";
@@ -47,31 +49,38 @@ pub struct Check {
     pub status: Status,
     /// The observation, in one line.
     pub detail: String,
-    /// Advice: present unless the status is `ok`, and also present where a fit machine can be improved.
+    /// What the condition changes in the numbers: present if the status is `warning`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<String>,
+    /// Advice: present unless the status is `ok`, and also present where a fit machine can be improved. The advice on a
+    /// warning has the command that mends it, between backticks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
 
 impl Check {
     fn ok(id: &str, detail: impl AsRef<str>) -> Self {
-        Self::new(id, Status::Ok, detail.as_ref(), None)
+        Self::new(id, Status::Ok, detail.as_ref(), None, None)
     }
 
     /// A fit condition that can be improved.
     fn ok_with_advice(id: &str, detail: impl AsRef<str>, advice: impl AsRef<str>) -> Self {
-        Self::new(id, Status::Ok, detail.as_ref(), Some(advice.as_ref()))
+        Self::new(id, Status::Ok, detail.as_ref(), None, Some(advice.as_ref()))
     }
 
     fn unknown(id: &str, detail: impl AsRef<str>, advice: impl AsRef<str>) -> Self {
-        Self::new(id, Status::Unknown, detail.as_ref(), Some(advice.as_ref()))
+        Self::new(id, Status::Unknown, detail.as_ref(), None, Some(advice.as_ref()))
     }
 
-    fn warning(id: &str, detail: impl AsRef<str>, advice: impl AsRef<str>) -> Self {
-        Self::new(id, Status::Warning, detail.as_ref(), Some(advice.as_ref()))
+    /// A condition that harms measurements: the observation, what it changes in the numbers, and the command that mends
+    /// it.
+    fn warning(id: &str, detail: impl AsRef<str>, effect: &str, advice: impl AsRef<str>) -> Self {
+        Self::new(id, Status::Warning, detail.as_ref(), Some(effect), Some(advice.as_ref()))
     }
 
-    fn new(id: &str, status: Status, detail: &str, advice: Option<&str>) -> Self {
-        Self { id: id.to_owned(), status, detail: one_line(detail), advice: advice.map(one_line) }
+    fn new(id: &str, status: Status, detail: &str, effect: Option<&str>, advice: Option<&str>) -> Self {
+        let (detail, effect, advice) = (one_line(detail), effect.map(one_line), advice.map(one_line));
+        Self { id: id.to_owned(), status, detail, effect, advice }
     }
 }
 
@@ -80,14 +89,14 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Seconds for which `doctor` observes the load of other processes. /proc/stat counts in ticks of 1/100 s; half of this
-/// time would double the error of a tick.
+/// Time for which `doctor` observes the load of other processes and stolen time. /proc/stat counts in ticks of 1/100 s;
+/// half of this time would double the error of a tick.
 const LOAD_OBSERVATION: Duration = Duration::from_secs(1);
 
 /// All checks of the machine under `root`, with the answers of the running system to system calls.
 ///
 /// Runs `valgrind --version` if Valgrind is installed, and no other program. Takes a second, in which the load of other
-/// processes is measured.
+/// processes and stolen time are measured.
 pub fn checks(root: &Root) -> Vec<Check> {
     let probes = Probes::ask(root);
     if probes.cpu_time.is_ok() {

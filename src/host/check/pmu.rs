@@ -4,6 +4,10 @@ use super::Check;
 use crate::host::counter::explain;
 use crate::host::{Probes, Root};
 
+/// The effect of withheld counters.
+const NO_COUNTERS: &str = "the report has no counts of hardware events (misses, mispredicts); cycles come from the \
+                           calibration and do not change";
+
 const PARANOID: &str = "proc/sys/kernel/perf_event_paranoid";
 
 pub(super) fn pmu(root: &Root, probes: &Probes) -> Check {
@@ -13,7 +17,7 @@ pub(super) fn pmu(root: &Root, probes: &Probes) -> Check {
         Err(error) => {
             let missing = explain(error, root);
             if missing.withheld {
-                Check::warning(ID, missing.reason, missing.advice)
+                Check::warning(ID, missing.reason, NO_COUNTERS, missing.advice)
             } else {
                 Check::unknown(ID, missing.reason, missing.advice)
             }
@@ -34,7 +38,8 @@ pub(super) fn perf_event_paranoid(root: &Root) -> Check {
         Some(level) => Check::warning(
             ID,
             format!("{level}: only processes with CAP_PERFMON have counters"),
-            "sysctl kernel.perf_event_paranoid=2",
+            NO_COUNTERS,
+            "`sudo sysctl kernel.perf_event_paranoid=2`",
         ),
         None => Check::unknown(
             ID,

@@ -3,6 +3,10 @@
 use super::Check;
 use crate::host::{Probes, Root};
 
+/// The effect of a frequency that changes.
+const FREQUENCY: &str = "cycles stay right, because every block is calibrated; nanoseconds and intervals vary with the \
+                         frequency";
+
 /// Advice in a guest, where the host sets the frequency and hides it.
 const ASK_THE_HOST: &str = "set the frequency on the host, which controls it (governor performance, no turbo), or rely \
                             on the calibration of every sample";
@@ -28,7 +32,8 @@ pub(super) fn governor(root: &Root, probes: &Probes) -> Check {
         Ok(other) => Check::warning(
             ID,
             format!("CPU {cpu} has governor {other}, which changes the frequency with the load"),
-            "cpupower frequency-set -g performance",
+            FREQUENCY,
+            format!("`echo performance | sudo tee /{file}`"),
         ),
         Err(error) => Check::unknown(ID, error.to_string(), advise(probes)),
     }
@@ -54,7 +59,8 @@ pub(super) fn turbo(root: &Root, probes: &Probes) -> Check {
             return Check::warning(
                 ID,
                 format!("on (/{file} is {value}): the frequency depends on other cores and on the temperature"),
-                format!("echo {off} > /{file}"),
+                FREQUENCY,
+                format!("`echo {off} | sudo tee /{file}`"),
             );
         }
         return Check::unknown(ID, format!("/{file} holds {value:?}, neither {off} nor {on}"), advise(probes));

@@ -20,7 +20,8 @@ pub(super) fn valgrind(probes: &Probes) -> Check {
         Err(error) => Check::warning(
             ID,
             format!("at {place}, but {error}"),
-            "reinstall valgrind, and check that valgrind --version prints its version",
+            "the counts of `cargo bench --bench instructions` are missing; times do not change",
+            "`sudo apt install --reinstall valgrind`, until `valgrind --version` prints its version",
         ),
     }
 }
@@ -28,7 +29,7 @@ pub(super) fn valgrind(probes: &Probes) -> Check {
 pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
     const ID: &str = "iai_callgrind_runner";
     let install = format!(
-        "cargo install iai-callgrind-runner --version '{IAI_CALLGRIND_SERIES}.*'; it must be the version of \
+        "`cargo install iai-callgrind-runner --version '{IAI_CALLGRIND_SERIES}.*'`; it must be the version of \
          iai-callgrind in Cargo.lock"
     );
     let Some(found) = &probes.iai_callgrind_runner else {
@@ -44,6 +45,7 @@ pub(super) fn iai_callgrind_runner(probes: &Probes) -> Check {
         Ok(version) => Check::warning(
             ID,
             format!("version {version} at {place}, but the benches need {IAI_CALLGRIND_SERIES}.x"),
+            "the counts of `cargo bench --bench instructions` are missing; times do not change",
             install,
         ),
         Err(error) => Check::unknown(
