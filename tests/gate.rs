@@ -420,7 +420,9 @@ fn a_baseline_of_another_schema_ends_with_2() {
     std::fs::write(&old, text).unwrap();
     let output = case.gate_with(&table("4 cycles"), &["--baseline", old.to_str().unwrap()]);
     assert_eq!(code(&output), 2);
-    assert!(said(&output).contains("pvbench.report/1"), "{}", said(&output));
+    let said = said(&output);
+    assert!(said.contains("made by pvbench ") && said.contains("pvbench.report/1"), "{said}");
+    assert!(said.contains("measure again, or open its own index.html"), "{said}");
 }
 
 #[test]

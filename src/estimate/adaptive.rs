@@ -89,8 +89,8 @@ impl Estimator {
     }
 }
 
-/// The half-width of the strict interval, per cycle of the op, of a cell that more workers can decide. `None` for a cell
-/// that is decided, or that needs more than [`MAX_EXTRA_WORKERS_FACTOR`].
+/// The half-width of the strict interval, per cycle of the op, of a cell that more workers can decide. `None` for a
+/// cell that is decided, or that needs more than [`MAX_EXTRA_WORKERS_FACTOR`].
 fn undecided_half_width(
     comparison: &ComparisonMedians,
     id: TreatmentId,

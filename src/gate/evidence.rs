@@ -43,8 +43,8 @@ impl Evidence {
     /// Decides the outcome for a bound. With `both_ways` a value below the negative bound is an improvement.
     ///
     /// The outcome is a pass if the interval and every mode are at or below the bound. It is a failure if the interval,
-    /// every mode and every layout are above the bound, the whole interval by more than the floor, and if the layout
-    /// range is smaller than the value. Anything else is inconclusive.
+    /// every mode and every layout are above the bound, the estimate by more than the floor, and if the interval lies
+    /// above the floor and the layout range is smaller than the value. Anything else is inconclusive.
     #[must_use]
     pub fn against(&self, bound: f64, both_ways: bool) -> (Outcome, Option<String>) {
         let Interval { estimate, low, high } = self.interval;
@@ -54,7 +54,8 @@ impl Evidence {
                 return open(format!("workers fall into modes, one of them at {mode:.4}"));
             }
             let improved = both_ways
-                && -high - bound > self.floor
+                && high < -bound.max(self.floor)
+                && estimate.abs() - bound > self.floor
                 && estimate.abs() > self.layout_range
                 && self.modes.iter().chain(&self.layouts).all(|value| *value < -bound);
             return (if improved { Outcome::Improved } else { Outcome::Pass }, None);
@@ -65,8 +66,11 @@ impl Evidence {
         if let Some(mode) = self.modes.iter().find(|mode| **mode <= bound) {
             return open(format!("workers fall into modes, one of them at {mode:.4}"));
         }
-        if low - bound <= self.floor {
-            return open(format!("the interval is not above the bound by more than the floor of {:.4}", self.floor));
+        if estimate - bound <= self.floor {
+            return open(format!("above the bound by no more than the floor of {:.4}", self.floor));
+        }
+        if low <= self.floor {
+            return open(format!("the interval reaches into the floor of {:.4}", self.floor));
         }
         if estimate.abs() <= self.layout_range {
             return open(format!("the layout range of {:.4} is not smaller than the value", self.layout_range));
@@ -120,8 +124,8 @@ mod tests {
 
     #[test]
     fn an_excess_within_floor_or_layout_range_does_not_fail() {
-        assert_eq!(outcome(&Evidence { floor: 0.045, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
-        assert_eq!(outcome(&Evidence { floor: 0.035, ..around(0.3, 0.01) }, 0.25), Outcome::Fail);
+        assert_eq!(outcome(&Evidence { floor: 0.06, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
+        assert_eq!(outcome(&Evidence { floor: 0.04, ..around(0.3, 0.01) }, 0.25), Outcome::Fail);
         assert_eq!(outcome(&Evidence { layout_range: 0.31, ..around(0.3, 0.01) }, 0.25), Outcome::Inconclusive);
         let moved = Evidence { layouts: vec![0.2, 0.3, 0.4], layout_range: 0.2, ..around(0.3, 0.01) };
         assert_eq!(outcome(&moved, 0.25), Outcome::Inconclusive);

@@ -47,7 +47,7 @@ pub enum ReadError {
     },
     /// The document has another version.
     #[error(
-        "{}: made by {tool} as '{found}', and this build reads '{SCHEMA}'; measure again, or open the index.html beside it",
+        "{}: made by {tool} as '{found}', and this build reads '{SCHEMA}'; measure again, or open its own index.html",
         path.display()
     )]
     Version {

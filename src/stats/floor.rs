@@ -38,9 +38,9 @@ pub fn floor(aa_cycles: &[f64], aa_log_ratios: &[f64]) -> Option<Floor> {
 /// many, a run of twelve ops would judge its cells in throughput by the floor of its flushed ones.
 pub const MIN_COMPARISONS: usize = 10;
 
-/// The floor of a part of a run, such as one regime: its own with [`MIN_COMPARISONS`] comparisons or more. With fewer it is
-/// the greater of its own floor and the floor of the run: a few small differences do not show that the part has less
-/// noise, but one great difference shows that it has more.
+/// The floor of a part of a run, such as one regime: its own with [`MIN_COMPARISONS`] comparisons or more. With fewer
+/// it is the greater of its own floor and the floor of the run: a few small differences do not show that the part has
+/// less noise, but one great difference shows that it has more.
 pub fn part_floor(part: Floor, whole: Floor) -> Floor {
     if part.comparisons >= MIN_COMPARISONS {
         return part;

@@ -125,7 +125,7 @@ impl LayoutMedian {
         let degrees_of_freedom = if common > independent {
             (workers as f64 - 1.0).max(1.0)
         } else if per_freedom > 0.0 {
-            sum.powi(2) / per_freedom
+            (sum.powi(2) / per_freedom).max(1.0)
         } else {
             layouts.iter().map(|it| it.degrees_of_freedom).sum()
         };
