@@ -2,15 +2,14 @@
 """Checks that the compiler treats the kernels of all mechanisms and of all options alike.
 
 A release build has several codegen units, and functions of another unit are not inlined. So all instances of a kernel's
-function must lie in one unit. Reads the library that `cargo build --release` made, and lists generic functions whose
-instances lie in several units, and functions that have an instance for some mechanisms or options only, because the
-others inline it. Exits with 1 if there are functions of several units. Needs ar and nm.
+function must lie in one unit. Builds the library in target/units, with symbols that name the types, and lists generic
+functions whose instances lie in several units, and functions that have an instance for some mechanisms or options only,
+because the others inline it. Exits with 1 if there are functions of several units. Needs ar and nm.
 
-    cargo build --release && scripts/units.py [--library target/release/libpvbench.rlib]
+    scripts/units.py [--library LIBRARY.rlib]
 """
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # The type that an instance differs by, and the one that all of the other kind have.
 MECHANISM = re.compile(r"pvbench::dispatch::\w+::([A-Z]\w+)")
 OPTION = re.compile(r"pvbench::kernel::(?:options::([A-Z]\w+)|config::(Plain))")
+
+
+def build() -> Path:
+    """Builds the library with the options of a release build and returns its path."""
+    target = ROOT / "target/units"
+    command = ["cargo", "rustc", "--release", "--locked", "--lib", "--target-dir", str(target)]
+    subprocess.run([*command, "--", "-C", "symbol-mangling-version=v0"], cwd=ROOT, check=True)
+    return target / "release/libpvbench.rlib"
 
 
 def instances(library: Path) -> list:
@@ -63,13 +70,9 @@ def check(title: str, units: dict) -> int:
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    options.add_argument("--library", type=Path, default=target / "release/libpvbench.rlib")
+    options.add_argument("--library", type=Path, help="an existing library, built with -C symbol-mangling-version=v0")
     options = options.parse_args()
-    if not options.library.exists():
-        print(f"{options.library} does not exist; run cargo build --release", file=sys.stderr)
-        return 2
-    functions = instances(options.library)
+    functions = instances(options.library or build())
     apart = check("mechanisms", by_type(functions, MECHANISM, OPTION, "Plain"))
     apart += check("options", by_type(functions, OPTION, MECHANISM, "Inline"))
     return 1 if apart else 0
