@@ -79,7 +79,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// Moves a page from one of two lists to the other, under the lock of one. Returns that list's sum of page numbers.
     #[inline(never)]
-    pub(crate) fn move_page(&mut self, number: u64) -> u64 {
+    pub fn move_page(&mut self, number: u64) -> u64 {
         let list = number as usize & 1;
         let lock = &raw mut self.machine.lists[list].0;
         let flags = self.spin_lock_irqsave(lock);

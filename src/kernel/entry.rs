@@ -102,7 +102,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `getppid`: the shortest system call.
     #[inline(never)]
-    pub(crate) fn getppid(&mut self) -> u64 {
+    pub fn getppid(&mut self) -> u64 {
         self.enter(Call::Getppid, [0; 4]);
         let parent = std::hint::black_box(self.machine.current as u64);
         self.leave(parent);

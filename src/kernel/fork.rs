@@ -185,7 +185,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `-ENOMEM`. If it occurs before the switch, the old program is still there.
     #[inline(never)]
-    pub(crate) fn execve(&mut self, pages: u64) -> Result<(), KernelError> {
+    pub fn execve(&mut self, pages: u64) -> Result<(), KernelError> {
         self.enter(Call::Execve, [pages, 0, 0, 0]);
         let done = self.begin_new_exec(pages);
         self.leave(0);

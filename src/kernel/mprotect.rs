@@ -15,7 +15,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// `-EINVAL` if no area is mapped at the start; `-ENOMEM` if an area cannot be split.
     #[inline(never)]
-    pub(crate) fn mprotect(&mut self, start: u64, len: u64, prot: Prot) -> Result<(), KernelError> {
+    pub fn mprotect(&mut self, start: u64, len: u64, prot: Prot) -> Result<(), KernelError> {
         self.enter(Call::Mprotect, [start, len, prot as u64, 0]);
         self.rwsem(1);
         let done = self.do_mprotect(start, pages_up(len), prot);

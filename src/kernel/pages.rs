@@ -134,13 +134,13 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     ///
     /// # Errors
     /// Fails when no frame is free.
-    pub(crate) fn get_zeroed_page(&mut self) -> Result<u64, OutOfMemory> {
+    pub fn get_zeroed_page(&mut self) -> Result<u64, OutOfMemory> {
         self.alloc_page(true)
     }
 
     /// Reads and writes every cache line of a page, as its first use. Returns the sum of the words read.
     #[inline(never)]
-    pub(crate) fn use_page(&mut self, frame: u64, value: u64) -> u64 {
+    pub fn use_page(&mut self, frame: u64, value: u64) -> u64 {
         let mut sum = 0;
         for offset in (0..PAGE as u64).step_by(64) {
             sum += self.machine.memory.word(frame, offset);
@@ -159,7 +159,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `free_unref_page`
     #[inline(never)]
-    pub(crate) fn free_page(&mut self, frame: u64) {
+    pub fn free_page(&mut self, frame: u64) {
         self.check_page(frame);
         self.count_by_node(frame, -1);
         if C::INIT_ON_FREE {

@@ -56,7 +56,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     ///
     /// # Errors
     /// `-ENOMEM`
-    pub(crate) fn start_threads(&mut self, others: usize) -> Result<(), KernelError> {
+    pub fn start_threads(&mut self, others: usize) -> Result<(), KernelError> {
         for number in 0..=others {
             let mm = if number == 0 { self.machine.current } else { self.mm_alloc()? };
             if C::XEN && number > 0 {
@@ -82,7 +82,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
 
     /// `sched_yield`: switches to the thread that waited longest. Returns its number.
     #[inline(never)]
-    pub(crate) fn sched_yield(&mut self) -> usize {
+    pub fn sched_yield(&mut self) -> usize {
         self.enter(Call::SchedYield, [0; 4]);
         // `do_sched_yield`: `this_rq_lock_irq` and back.
         let lock = &raw mut self.machine.run_queue.lock;

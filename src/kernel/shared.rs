@@ -91,7 +91,7 @@ impl Lists {
 impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// Moves an entry from one list to the other, under a lock that another CPU may contend for.
     #[inline(never)]
-    pub(crate) fn shared_section(&mut self, shared: &Shared, number: u64) {
+    pub fn shared_section(&mut self, shared: &Shared, number: u64) {
         let flags = self.spin_lock_irqsave(shared.lock.get());
         // SAFETY: the lock is held.
         unsafe { &mut *shared.lists.get() }.move_entry(number);

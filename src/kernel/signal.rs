@@ -10,7 +10,7 @@ impl<D: Dispatch, C: Config> Kernel<'_, D, C> {
     /// # Errors
     /// Never fails; in a kernel, writing the signal's frame could.
     #[inline(never)]
-    pub(crate) fn signal(&mut self, address: u64) -> Result<(), KernelError> {
+    pub fn signal(&mut self, address: u64) -> Result<(), KernelError> {
         // `force_sig_info_to_task`
         let lock = &raw mut self.machine.sighand;
         let flags = self.spin_lock_irqsave(lock);

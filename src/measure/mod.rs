@@ -51,9 +51,10 @@
 //!      -> report.json -> terminal, page, plots                   (report)
 //! ```
 //!
-//! Every loop is copied at run time to each offset within 128 bytes that the plan names ([`LoopFunction`](crate::relocate::LoopFunction)),
-//! together with the bodies that it calls. So the address is a measured variable and not an accident. Workloads are
-//! copied with all that they call to addresses that each round draws ([`CodeImage`](crate::relocate::CodeImage)).
+//! Every loop is copied at run time to each offset within 128 bytes that the plan names
+//! ([`LoopFunction`](crate::relocate::LoopFunction)), together with the bodies that it calls. So the address is a
+//! measured variable and not an accident. Workloads are copied with all that they call to addresses that each round
+//! draws ([`CodeImage`](crate::relocate::CodeImage)).
 //!
 //! `inline` runs against itself and against a copy of itself in the same rounds. Their difference is the floor, and
 //! nothing below the floor counts as a difference.

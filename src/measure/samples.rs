@@ -90,13 +90,13 @@ pub struct JobSamples<T> {
 
 impl<T: Copy> JobSamples<T> {
     /// Lists the columns: their keys, and their timings by block.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = (Variant, Column<'_, T>)> {
+    pub fn columns(&self) -> impl Iterator<Item = (Variant, Column<'_, T>)> {
         self.variants.iter().enumerate().map(|(index, variant)| (*variant, Column { blocks: &self.blocks, index }))
     }
 
     /// Returns the first column of a variant; `None` where it was not measured.
     #[must_use]
-    pub(crate) fn column(&self, variant: Variant) -> Option<Column<'_, T>> {
+    pub fn column(&self, variant: Variant) -> Option<Column<'_, T>> {
         self.columns().find(|(found, _)| *found == variant).map(|(_, column)| column)
     }
 }

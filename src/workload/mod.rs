@@ -1,5 +1,5 @@
-//! Macro benchmarks. A [`Workload`] runs on the [model kernel](crate::kernel) and makes the requests of processes to it,
-//! as all built-in ones do, or it is code of your own that calls its ops.
+//! Macro benchmarks. A [`Workload`] runs on the [model kernel](crate::kernel) and makes the requests of processes to
+//! it, as all built-in ones do, or it is code of your own that calls its ops.
 //!
 //! A workload is deterministic from its seed. Every mechanism, configuration and repetition does the same work on the
 //! same frames in the same order, and must reach the same checksum. Only this work is timed. The reset of the machine

@@ -1,9 +1,9 @@
 //! Traces: every instruction that a loop executes, in order, with its bytes at that time. They give exact counts
 //! without a PMU.
 //!
-//! A [`Tracer`] runs copies of the straight stretches of code and emulates the branches between them. It needs no ptrace,
-//! which containers and Yama refuse. A test checks every trace against single steps of the CPU (`tests/trace`), a second
-//! implementation of [`Trace`].
+//! A [`Tracer`] runs copies of the straight stretches of code and emulates the branches between them. It needs no
+//! ptrace, which containers and Yama refuse. A test checks every trace against single steps of the CPU (`tests/trace`),
+//! a second implementation of [`Trace`].
 //!
 //! ```text
 //! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8     with the loop's own decrement and branch
