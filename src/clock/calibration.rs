@@ -6,7 +6,7 @@ use std::arch::asm;
 /// Adds per pass of [`chain`].
 pub(crate) const ADDS: u64 = 64;
 
-/// `repeat passes { 64 x: x += 1 register, dependent }`: [`ADDS`] core cycles per pass, because the loop's own
+/// `repeat passes { 64 x: x += 1 register, dependent }`: `ADDS` core cycles per pass, because the loop's own
 /// decrement and branch execute in parallel with the chain.
 ///
 /// It has the type of a measured [`Loop`](crate::regime::Loop), so that it is timed in the same way.

@@ -184,7 +184,7 @@ impl Machine {
     }
 
     /// Moves the pieces of the machine to new addresses: `struct page`, CPU, processes and the machine itself. The
-    /// frames stay. The machine must be [`reset`](Machine::reset) before its next use.
+    /// frames stay. The machine must be `reset` before its next use.
     ///
     /// Addresses of data change the speed of a program as much as addresses of code, and they differ between processes.
     /// They decide which lines share a cache set, and which stores and loads appear to alias.
@@ -208,7 +208,7 @@ impl Machine {
     }
 
     /// Moves the frames to other pages of the system, between two runs. The contents of frames have no meaning after
-    /// [`reset`](Machine::reset).
+    /// `reset`.
     pub fn draw_frames(&mut self, rng: &mut impl Rng) {
         self.memory.draw_frames(rng);
         self.clear_reserved();

@@ -89,7 +89,7 @@ impl Matrix {
 /// Largest number of layouts in a plan: one at every second byte of a pair of cache lines.
 pub(crate) const MAX_LAYOUTS: usize = 64;
 
-/// `count` offsets of the loop head within 128 bytes (1 to [`MAX_LAYOUTS`]), spread evenly, odd ones among them.
+/// `count` offsets of the loop head within 128 bytes (1 to `MAX_LAYOUTS`), spread evenly, odd ones among them.
 #[must_use]
 pub fn offsets(count: usize) -> Vec<u32> {
     let count = count.clamp(1, MAX_LAYOUTS) as u32;

@@ -115,7 +115,7 @@ impl CpuModel {
     }
 }
 
-/// Access to this thread's CPU model; see [`CpuModel::current`].
+/// Access to this thread's CPU model; see `CpuModel::current`.
 pub struct Current(*mut CpuModel);
 
 impl std::ops::Deref for Current {

@@ -144,7 +144,7 @@ pub trait Args: sealed::Sealed + Copy + 'static {
     fn from_words(words: [u64; 4]) -> Self;
     /// Converts the arguments to plain words; words beyond [`Args::ARITY`] are zero.
     fn to_words(self) -> [u64; 4];
-    /// Applies [`launder`] to every argument.
+    /// Applies `launder` to every argument.
     #[must_use]
     fn launder(self) -> Self;
     /// The arguments with the first one replaced, as a latency chain feeds a result back. Unchanged if there are none.

@@ -3,7 +3,7 @@
 //! A regime is a file with its descriptor and its loop, and a line of the list below.
 //!
 //! A loop is one function per mechanism and op. It has [`SITES`] call sites per pass, so that its own decrement and
-//! branch weigh little. Values stay alive in registers ([`launder`](crate::op::regs::launder)) instead of memory. All
+//! branch weigh little. Values stay alive in registers (`launder`) instead of memory. All
 //! loops are called as a [`Loop`]: pointer to the argument words, number of passes.
 
 mod cold;

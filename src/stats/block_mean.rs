@@ -10,7 +10,7 @@
 //! # Outliers
 //!
 //! A worker whose median block lies far from those of the others is left out. Of the blocks that remain, the outermost
-//! [`TAIL_SHARE`] at each end is left out: the trimmed mean of Tukey and McLaughlin, "Less Vulnerable Confidence and
+//! `TAIL_SHARE` at each end is left out: the trimmed mean of Tukey and McLaughlin, "Less Vulnerable Confidence and
 //! Significance Procedures for Location" (1963).
 //!
 //! # The controls

@@ -115,7 +115,7 @@ impl<O: Ops, M: Mechanisms, W: Workloads> Builder<O, M, W> {
         self.with()
     }
 
-    /// Adds a workload. [`Workload`](crate::Workload) has complete examples.
+    /// Adds a workload. [`Workload`] has complete examples.
     pub fn workload<K: Workload>(self) -> Builder<O, M, Also<W, (K,)>> {
         self.with()
     }

@@ -131,7 +131,7 @@ impl Tracer {
     /// As for [`Trace::trace`].
     ///
     /// # Errors
-    /// Those of [`Trace::trace`], with a limit of [`MAX_COUNTED_INSTRUCTIONS`].
+    /// Those of [`Trace::trace`], with a limit of `MAX_COUNTED_INSTRUCTIONS`.
     pub unsafe fn count(&mut self, run: Loop, args: &[u64; 4], passes: u64) -> Result<u64, TraceError> {
         let mut count = Count(0);
         // SAFETY: the contract of `run` is that of `trace`, which this function's caller meets.

@@ -3,7 +3,7 @@
 //! **How taking a lock is measured.** A loop that takes a lock repeatedly without releasing it hangs in its second
 //! pass. A loop that releases the lock in between measures two ops. Therefore the value that taking a lock writes is a
 //! field of the lock, not an immediate. A normal lock ([`RawSpinlock::new`]) is locked and unlocked as in Linux, also
-//! across threads. In the lock that is measured ([`RawSpinlock::repeatable`]) the field holds the value of a free lock.
+//! across threads. In the lock that is measured (`RawSpinlock::repeatable`) the field holds the value of a free lock.
 //! Both run the same instructions, with the same locked read-modify-write, on the same cache line, but the repeatable
 //! lock is free every time. Compared with Linux's own sequence, a load from the lock's line replaces an immediate, so
 //! such bodies are [`Kind::Modelled`](crate::op::Kind::Modelled).

@@ -124,7 +124,7 @@ impl XenVcpu {
         self.direct_mapping_flushing(pfn, writable, 0)
     }
 
-    /// The same with a TLB flush: [`UVMF_TLB_FLUSH`](super::UVMF_TLB_FLUSH), [`UVMF_INVLPG`](super::UVMF_INVLPG), or 0
+    /// The same with a TLB flush: [`UVMF_TLB_FLUSH`](super::UVMF_TLB_FLUSH), `UVMF_INVLPG`, or 0
     /// for none.
     #[inline]
     #[must_use]

@@ -46,7 +46,7 @@ const fn scatter_frame(pfn: u64, size: Size) -> u64 {
 }
 
 impl P2m {
-    /// The tables of a guest of [`Size::SMALL`].
+    /// The tables of a guest of `Size::SMALL`.
     #[must_use]
     pub fn new() -> Self {
         Self::with_size(Size::SMALL)
@@ -152,7 +152,7 @@ impl P2m {
         }
     }
 
-    /// `set_phys_to_machine` with [`FOREIGN`]: maps a frame of another domain at `pfn`. Returns `false` if the guest
+    /// `set_phys_to_machine` with `FOREIGN`: maps a frame of another domain at `pfn`. Returns `false` if the guest
     /// has no such frame number.
     pub fn set_foreign(&mut self, pfn: u64, mfn: u64) -> bool {
         if pfn >= self.size.guest as u64 {
