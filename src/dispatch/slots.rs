@@ -29,14 +29,14 @@ impl Slots {
 
     /// Its address and size in bytes: the [`Dispatch::data`](super::Dispatch::data) of a mechanism.
     #[must_use]
-    pub(crate) fn extent(&self) -> (usize, usize) {
+    pub fn extent(&self) -> (usize, usize) {
         (std::ptr::from_ref(self) as usize, size_of::<Self>())
     }
 
     /// The address of the callee in a slot.
     #[inline(always)]
     #[must_use]
-    pub(crate) fn load(&self, slot: usize) -> *mut () {
+    pub fn load(&self, slot: usize) -> *mut () {
         self.0[slot].load(Ordering::Relaxed)
     }
 
@@ -46,7 +46,7 @@ impl Slots {
     }
 
     /// Stores the address of a body of `O` in its slot.
-    pub(crate) fn bind<O: Op>(&self, body: BodyKind) {
+    pub fn bind<O: Op>(&self, body: BodyKind) {
         self.set(O::SLOT, body.callee::<O>() as usize);
     }
 }
