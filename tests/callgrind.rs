@@ -34,19 +34,6 @@ unsafe extern "C" fn pvbench_counted(run: Loop, args: *const [u64; 4], passes: u
     std::hint::black_box(unsafe { run(args, passes) })
 }
 
-/// Has callgrind count from here on (`CALLGRIND_START_INSTRUMENTATION` of callgrind.h). The start of the program is not
-/// in what callgrind walks at every dump. Without valgrind it does nothing.
-fn start_instrumentation() {
-    const START: u64 = ((b'C' as u64) << 24) | ((b'T' as u64) << 16) | 4;
-    let request = [START, 0, 0, 0, 0, 0];
-    // SAFETY: the rotations add up to 128 bits and the exchange is one of a register with itself; valgrind reads the
-    // six words at rax and writes rdx.
-    unsafe {
-        std::arch::asm!("rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",
-            in("rax") &raw const request, inout("rdx") 0_u64 => _, options(nostack));
-    }
-}
-
 /// Visits every loop of these ops in every state, with native bodies. Cold loops are those of throughput, and random
 /// loops have no two equal passes.
 fn for_each_loop(ops: Range<usize>, mut each: impl FnMut(&str, &Copied, &[u64; 4])) {
@@ -75,7 +62,7 @@ fn count_with_callgrind(ops: Range<usize>) -> Option<BTreeMap<String, i64>> {
     let (out, list) = (folder.path().join("counts"), folder.path().join("names"));
     let ran = Command::new("valgrind")
         .args(["--tool=callgrind", "--smc-check=all", "--toggle-collect=pvbench_counted"])
-        .args(["--dump-after=pvbench_counted", "--combine-dumps=yes", "--instr-atstart=no"])
+        .args(["--dump-after=pvbench_counted", "--combine-dumps=yes"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "traced_counts_equal_those_of_callgrind_for_every_loop_and_state", "--test-threads=1"])
@@ -99,9 +86,7 @@ fn traced_counts_equal_those_of_callgrind_for_every_loop_and_state() {
     if let Ok(share) = std::env::var(CHILD) {
         let [from, to, list] = *share.splitn(3, ' ').collect::<Vec<_>>() else { panic!("{share}") };
         let mut names = String::new();
-        let started = std::cell::OnceCell::new();
         for_each_loop(from.parse().unwrap()..to.parse().unwrap(), |name, copied, args| {
-            started.get_or_init(start_instrumentation);
             for passes in [1, 2] {
                 // SAFETY: a loop of this program, with arguments made for it; passes is at least 1.
                 unsafe { pvbench_counted(copied.run, args, passes) };
