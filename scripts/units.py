@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks that the compiler treats the kernels of all mechanisms and of all options alike.
 
-A release build has several codegen units, and functions of another unit are not inlined. So all instances of a kernel's
-function must lie in one unit. Builds the library in target/units, with symbols that name the types, and lists generic
+A build with several codegen units does not inline functions of another unit. So all instances of a kernel's function
+must lie in one unit. Builds the library in target/units, with symbols that name the types, and lists generic
 functions whose instances lie in several units, and functions that have an instance for some mechanisms or options only,
 because the others inline it. Exits with 1 if there are functions of several units. Needs ar and nm.
 
