@@ -81,8 +81,8 @@ fn count_with_callgrind(ops: Range<usize>) -> Option<BTreeMap<String, i64>> {
     Some(names.lines().map(str::to_owned).zip(totals.chunks(2).map(|counts| counts[1] - counts[0])).collect())
 }
 
-/// Loops of ten thousand for which callgrind may count other instructions than the trace: for one loop of `dup_mmap` its
-/// count of a pass varies between runs by one or two, and the trace's does not. The cause is not known.
+/// Loops of ten thousand for which callgrind may count other instructions than the trace: for one loop of `dup_mmap`
+/// its count of a pass varies between runs by one or two, and the trace's does not. The cause is not known.
 const MAX_DIFFER: usize = 4;
 /// Largest such difference in instructions per pass: less than one per site.
 const MAX_DIFFERENCE: i64 = 7;
