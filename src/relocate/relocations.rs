@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use iced_x86::Instruction;
 
+use super::decode::Reference;
 use super::graph::CallGraphNode;
 
 /// Bytes of a word.
@@ -20,7 +21,7 @@ struct Relocation {
 
 /// Base of targets that do not move, which is 0: the offset is the address.
 const FIXED_BASE: usize = 0;
-/// Base of called functions that the image lacks, which is 0: an earlier copy may have them.
+/// Base of called and compared functions that the image lacks, which is 0: an earlier copy may have them.
 const CALLED_BASE: usize = 1;
 /// Base of the GOT words beside the copy.
 const GOT_BASE: usize = 2;
@@ -65,20 +66,22 @@ impl Relocations {
             let through = callee.read_by.contains_key(&instruction.ip()) || datum(words[index].1).is_some();
             through.then_some(Relocation { base: GOT_BASE, offset: (index * WORD) as u64 })
         };
-        let relocate = |callee: &CallGraphNode, instruction: &Instruction, target: u64| {
+        let called = |target: u64| Relocation { base: CALLED_BASE, offset: target };
+        let relocate = |callee: &CallGraphNode, reference: &Reference| {
             // Calls and jumps lead to the copy. A loaded address stays, because code may keep it longer than the copy
-            // exists. The exception is a function that a pointer slot holds: code may compare the address with the
-            // slot.
+            // exists. Two exceptions are compared with pointers, which lead to copies: a function that a pointer slot
+            // holds, and an address that the next instruction compares.
+            let Reference { instruction, target, is_compared, .. } = *reference;
             if instruction.is_ip_rel_memory_operand() {
-                let compared = || if callees.contains(&target) { function(target) } else { None };
-                let relocated = word(callee, instruction, target).or_else(|| datum(target)).or_else(compared);
-                relocated.unwrap_or_else(|| stay(target))
+                let in_slot = || if callees.contains(&target) { function(target) } else { None };
+                let relocated = word(callee, &instruction, target).or_else(|| datum(target)).or_else(in_slot);
+                relocated.unwrap_or_else(|| if is_compared { called(target) } else { stay(target) })
             } else {
-                function(target).unwrap_or(Relocation { base: CALLED_BASE, offset: target })
+                function(target).unwrap_or_else(|| called(target))
             }
         };
         let relocate_all = |callee: &Rc<CallGraphNode>| -> Vec<Relocation> {
-            callee.code.references().map(|(instruction, target)| relocate(callee, instruction, target)).collect()
+            callee.code.references.iter().map(|reference| relocate(callee, reference)).collect()
         };
         let relocate_word = |target: u64| function(target).or_else(|| datum(target)).unwrap_or_else(|| stay(target));
         let relocate_slot = |(datum, at, target): &PointerSlot| {

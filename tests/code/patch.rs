@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use iced_x86::{Instruction, Mnemonic, Register};
 use pvbench::dispatch::{self, Dispatch, Table};
 
 use pvbench::clock::Clock;
@@ -162,6 +163,42 @@ fn at_each_layout_all_calls_of_an_op_reach_one_copy_of_its_body_at_a_new_address
         assert_ne!(content(), native);
         drop(loops);
         assert_eq!(content(), native, "the copy is gone, and the table holds the original again");
+    });
+}
+
+#[test]
+fn a_copied_compare_tree_matches_the_copy_of_the_native_body_and_misses_xens() {
+    alone("a_copied_compare_tree_matches_the_copy_of_the_native_body_and_misses_xens", || {
+        let mut loops = Loops::new().unwrap();
+        let mut tracer = Tracer::install().unwrap();
+        let mut cpu = CpuModel::install().unwrap();
+        let trees = [("compare_tree_1", 1), ("compare_tree_4", 4), ("compare_tree_16", 16)];
+        let columns = trees.map(|(name, _)| MechanismState::plain(name));
+        for op in [OpEntry::new::<Add>(), OpEntry::new::<Called>()] {
+            let args = (op.arguments)(&mut cpu);
+            for (body, regime) in [BodyKind::Native, BodyKind::Xen]
+                .into_iter()
+                .flat_map(|body| [Regime::Throughput, Regime::Latency, Regime::Cold].map(|regime| (body, regime)))
+            {
+                let group = Comparison { op: op.meta.name.to_owned(), body, regime, offset: 32 };
+                let (_, offers) = loops.prepare(&op, &group, &columns).unwrap();
+                for ((name, known), offer) in trees.iter().zip(&offers) {
+                    let Prepared::Loop(copied) = offer else { panic!("{name}: not prepared") };
+                    // SAFETY: `passes` needs a loop that may be called with these arguments, which were made for its
+                    // op.
+                    let passes = unsafe { tracer.passes(copied.run, &args) }.unwrap();
+                    let count = |wanted: fn(&Instruction) -> bool| {
+                        passes.second().iter().filter(|step| wanted(&step.instruction)).count()
+                    };
+                    let compared = count(|i| i.mnemonic() == Mnemonic::Cmp && i.op1_register() == Register::R11);
+                    let indirect = count(Instruction::is_call_near_indirect);
+                    let what = format!("{} by {name} {} {body:?}", op.meta.name, regime.name());
+                    assert!(compared > 0 && compared % known == 0, "{what}: {compared} comparisons");
+                    let misses = if body == BodyKind::Native { 0 } else { compared / known };
+                    assert_eq!(indirect, misses, "{what}: indirect calls");
+                }
+            }
+        }
     });
 }
 

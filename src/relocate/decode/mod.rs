@@ -8,7 +8,7 @@ pub(crate) mod elf_image;
 pub(super) mod got_calls;
 mod unwind;
 
-use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, Instruction, OpKind, Register};
+use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use super::FunctionError;
 
@@ -27,7 +27,10 @@ pub struct DecodedFunction {
 pub(super) struct Reference {
     /// The instruction.
     pub instruction: Instruction,
-    target: u64,
+    /// The address that it refers to.
+    pub target: u64,
+    /// Whether it loads the address and the next instruction compares it.
+    pub is_compared: bool,
     /// Offset of the distance field in the function, in bytes.
     pub field: usize,
     /// Offset that the distance counts from: the end of the instruction.
@@ -107,13 +110,19 @@ impl DecodedFunction {
             instructions.push((instruction, decoder.get_constant_offsets(&instruction)));
         }
         let mut function = DecodedFunction { entry, preamble: Vec::new(), bytes, instructions, references: Vec::new() };
-        let all = function.instructions.iter();
+        let next = function.instructions.iter().skip(1).map(|(next, _)| Some(next)).chain([None]);
+        let all = function.instructions.iter().zip(next);
         function.references = all
-            .filter_map(|(instruction, offsets)| {
+            .filter_map(|((instruction, offsets), next)| {
                 let (target, field) = function.outside(instruction, offsets)?;
                 let within = |address: u64| (address - entry) as usize;
-                let field = within(instruction.ip()) + field;
-                Some(Reference { instruction: *instruction, target, field, from: within(instruction.next_ip()) })
+                Some(Reference {
+                    instruction: *instruction,
+                    target,
+                    is_compared: next.is_some_and(|next| compares_address(instruction, next)),
+                    field: within(instruction.ip()) + field,
+                    from: within(instruction.next_ip()),
+                })
             })
             .collect();
         Ok(function)
@@ -168,6 +177,13 @@ impl DecodedFunction {
         let inside = (self.entry..self.entry + self.bytes.len() as u64).contains(&target);
         (!inside).then_some((target, field))
     }
+}
+
+/// Whether `lea` loads an address into a register that `next` compares: `lea r11, [rip+disp32]`, `cmp rax, r11`.
+fn compares_address(lea: &Instruction, next: &Instruction) -> bool {
+    let loaded = lea.op0_register();
+    let compares = next.mnemonic() == Mnemonic::Cmp && [next.op0_register(), next.op1_register()].contains(&loaded);
+    lea.mnemonic() == Mnemonic::Lea && compares
 }
 
 /// The address `[rip+disp32]` that a call or jump goes through; `None` for any other instruction.
