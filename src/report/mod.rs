@@ -3,6 +3,8 @@
 //! Nothing in this module measures.
 
 #[cfg(feature = "html")]
+pub mod answer;
+#[cfg(feature = "html")]
 pub mod comparison;
 #[cfg(feature = "cli")]
 pub mod export;
