@@ -119,11 +119,12 @@ def main():
         promise("run --quick with mmap_perf under 25 s", round(seconds, 1), seconds < 25)
         first, seconds_1, _ = run(f"{folder}/1", "--seed", "1")
         second, seconds_2, memory = run(f"{folder}/2", "--seed", "2")
-        page = os.path.getsize(f"{folder}/1/index.html")
+        page, quick_page = (os.path.getsize(f"{folder}/{name}/index.html") for name in ("1", "quick"))
     slower = max(seconds_1, seconds_2)
     promise("default run, cells and workloads, under 180 s", round(slower, 1), slower < 180)
     promise("memory under 200 MB", round(memory, 1), memory < 200)
-    promise("index.html under 2 MB", page, page < 2_000_000)
+    promise("index.html under 1 MB", page, page < 1_000_000)
+    promise("index.html of --quick under 300 KB", quick_page, quick_page < 300_000)
 
     cells = [cell for report in (first, second) for cell in report["cells"]
              if key(cell) == ("pte_val", "native", "table", "", "throughput")]

@@ -1,6 +1,6 @@
 //! The reduction of a worker's blocks of a workload: log-ratios between its kernels while the core was uncontended.
 //!
-//! A block is uncontended where its independent adds ran as fast as the core can, as for the rounds of loops. While a
+//! A block is uncontended where its independent adds ran as fast as the core can, as for the blocks of loops. While a
 //! guest on the sibling takes a part of the core, an indirection has another cost.
 
 use std::collections::BTreeMap;

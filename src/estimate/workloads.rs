@@ -40,7 +40,7 @@ impl WorkEstimator {
         workloads.iter().all(|name| self.samples.contains_key(name))
     }
 
-    /// Allocates extra rounds to the mechanisms with too wide intervals. `left` is the remaining time in units of the
+    /// Allocates extra blocks to the mechanisms with too wide intervals. `left` is the remaining time in units of the
     /// time spent. Returns the extra blocks, and the share of the workers that take them, 0 to 1.
     #[must_use]
     pub fn allocate(&self, mechanisms: &[TreatmentId], left: f64) -> (Vec<Allocation>, f64) {
@@ -186,7 +186,7 @@ const NORMAL_95_HALF_WIDTH: f64 = 1.96;
 
 /// The placement range in percent: the 95% range between two placements of the same kernel, run-to-run noise removed.
 ///
-/// Both halves of a round share the difference d between the two placements; each half adds noise of its own. The sum
+/// Both halves of a block share the difference d between the two placements; each half adds noise of its own. The sum
 /// of both halves varies by `4 var(d)` more than their difference, so `sd(d) = sqrt(var(sum) - var(difference)) / 2`.
 fn placement_range(workers: &[WorkerBlocks]) -> Option<f64> {
     let halves = || workers.iter().flat_map(|worker| &worker.inline_pairs);

@@ -5,7 +5,7 @@ mod names;
 use iced_x86::{Formatter, Instruction, IntelFormatter};
 
 use super::comparison::Comparison;
-use super::loop_bench::SampleError;
+use super::sample_error::SampleError;
 use super::loops::{Copied, Loops, Prepared};
 use super::trace::{OneOp, Trace, TraceError, Tracer};
 use super::variant::MechanismState;

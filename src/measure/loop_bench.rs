@@ -17,6 +17,7 @@ use super::comparison::Comparison;
 use super::counters::Counters;
 use super::evict::{Evictor, flush, touch};
 use super::loops::{Copied, Loops, Prepared};
+use super::sample_error::SampleError;
 use super::samples::{
     Block, JobSamples, LoopSamples, Pair, Probe, Unavailability, UnavailableTreatment, VariantCounts,
 };
@@ -25,49 +26,13 @@ use super::variant::{MechanismState, TreatmentId, Treatments, Variant};
 use super::window::{SPARE, Window};
 use crate::clock::Clock;
 use crate::clock::calibration::{ADDS, chain, independent};
-use crate::op::model::{Installed, ModelError};
+use crate::op::model::Installed;
 use crate::op::xen::LazyMode;
 use crate::op::{BodyKind, CpuModel};
-use crate::patch::site::RecordError;
 use crate::regime::random::{TargetSequence, set_sequence};
 use crate::regime::{Regime, SITES};
-use crate::relocate::{CodeError, FunctionError};
 use crate::stats::effect::{agree, closest, pair_mean, steady};
 use crate::suite::OpEntry;
-
-/// The reason why a comparison could not be measured.
-#[derive(Debug, thiserror::Error)]
-pub enum SampleError {
-    /// The comparison names no op of this build.
-    #[error("there is no op '{0}' in this build; `pvbench list ops` shows all")]
-    UnknownOp(String),
-    /// The assignment names no mechanism of this build.
-    #[error("there is no mechanism '{0}' in this build; `pvbench list mechanisms` shows all")]
-    UnknownMechanism(String),
-    /// The op has no loop in this regime.
-    #[error("{0}: the op has no loop in this regime (latency needs an argument and a result); choose another regime")]
-    NoLoop(Comparison),
-    /// The CPU model could not be installed.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// There is no memory for copies.
-    #[error(transparent)]
-    Code(#[from] CodeError),
-    /// The records of the sites are damaged.
-    #[error(transparent)]
-    Records(#[from] RecordError),
-    /// A mechanism with states has no record of its sites.
-    #[error("{op}: this build has no record of the {mechanism} sites, so they cannot be patched; build it again")]
-    NoSites {
-        /// The op.
-        op: &'static str,
-        /// The mechanism.
-        mechanism: &'static str,
-    },
-    /// A loop could not be copied.
-    #[error(transparent)]
-    Function(#[from] FunctionError),
-}
 
 /// Passes of a loop between the patching of its sites and its window, at most as many as the window has: caches and
 /// predictors must learn the new code. A window of an op that takes microseconds has a few passes, and a hundred would

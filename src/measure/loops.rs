@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::callees::Callees;
 use super::comparison::Comparison;
-use super::loop_bench::SampleError;
+use super::sample_error::SampleError;
 use super::variant::MechanismState;
 use crate::dispatch::CallSequence;
 use crate::op::BodyKind;

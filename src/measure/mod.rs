@@ -41,22 +41,22 @@
 //!
 //! ```text
 //! plan -> worker processes, one after another, pinned; those of workloads run meanwhile on
-//!         another CPU, if it has a core of its own
-//!           each: comparisons (op, body, regime, layout) in an order of its own
-//!                   each: rounds C Q I m1 .. mk mk .. m1 I Q C       C: dependent adds, Q: independent adds,
-//!                                                                I: inline, m: mechanisms, shuffled
-//!      -> per round: differences against I, in cycles by C       (measure::sampler)
-//!      -> median over rounds, over workers, over layouts;
-//!         intervals by bootstrap over workers and layouts        (stats, estimate)
+//!         another CPU, if it has a core of its own                        (run)
+//!           each: jobs (a comparison of one op, body, regime and layout, or a workload)
+//!                   each: blocks C Q I m1 .. mk mk .. m1 I C Q       C: dependent adds, Q: independent adds,
+//!                                                                I: inline, m: variants, shuffled
+//!      -> per block: differences against I, in cycles by C       (stats::effect)
+//!      -> median over blocks, over workers, over layouts; the
+//!         standard error from workers at each layout             (stats, estimate)
 //!      -> report.json -> terminal, page, plots                   (report)
 //! ```
 //!
 //! Every loop is copied at run time to each offset within 128 bytes that the plan names
 //! ([`LoopFunction`](crate::relocate::LoopFunction)), together with the bodies that it calls. So the address is a
-//! measured variable and not an accident. Workloads are copied with all that they call to addresses that each round
+//! measured variable and not an accident. Workloads are copied with all that they call to addresses that each block
 //! draws ([`CodeImage`](crate::relocate::CodeImage)).
 //!
-//! `inline` runs against itself and against a copy of itself in the same rounds. Their difference is the floor, and
+//! `inline` runs against itself and against a copy of itself in the same blocks. Their difference is the floor, and
 //! nothing below the floor counts as a difference.
 
 pub mod block;
@@ -69,6 +69,7 @@ pub mod explain;
 pub mod loop_bench;
 pub mod loops;
 mod placement;
+pub mod sample_error;
 pub mod samples;
 pub(crate) mod separate_cores;
 mod stack;

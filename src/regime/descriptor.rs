@@ -15,7 +15,7 @@ pub(super) struct Descriptor {
     pub(crate) is_cold: bool,
     /// Whether the code is also flushed from the caches.
     pub(crate) flushes_code: bool,
-    /// The factor within which the two windows of a loop in a round must agree.
+    /// The factor within which the two windows of a loop in a block must agree.
     pub(crate) tolerance: f64,
     /// Its loop among those of a pair; `None` if the op has no such loop.
     pub(crate) select: fn(&Loops) -> Option<Loop>,

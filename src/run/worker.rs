@@ -6,7 +6,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::protocol::{Assignment, Job, Samples, Target, WorkerLine};
 use crate::host::{PinError, pin};
-use crate::measure::loop_bench::{LoopBench, LoopJob, SampleError};
+use crate::measure::loop_bench::{LoopBench, LoopJob};
+use crate::measure::sample_error::SampleError;
 use crate::measure::workload_bench::{WorkloadBench, WorkloadError, WorkloadJob};
 use crate::suite::OpEntry;
 use crate::workload::WorkloadEntry;

@@ -1,5 +1,5 @@
 //! Truths: loops whose cost above another loop is known beforehand. They are measured with the same plan, workers,
-//! sampler and statistics as everything else.
+//! benches and statistics as everything else.
 //!
 //! Truths take the form of ops and mechanisms, so that nothing between plan and estimate can treat them differently.
 

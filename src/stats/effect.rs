@@ -1,8 +1,8 @@
-//! The overhead that one worker's rounds show: paired differences within rounds, and their median over rounds.
+//! The overhead that one worker's blocks show: paired differences within blocks, and their median over blocks.
 
 use super::location::{median, quantile};
 
-/// Largest ratio between the two windows of an undisturbed loop in a round. Drift and the scatter of a window are about
+/// Largest ratio between the two windows of an undisturbed loop in a block. Drift and the scatter of a window are about
 /// 1%; a timer interrupt in a window of 100,000 cycles adds more than a twentieth.
 pub const CLOSE: f64 = 1.05;
 
@@ -40,17 +40,17 @@ pub fn pair_tolerance(pairs: impl IntoIterator<Item = [f64; 2]>, step: f64) -> f
         .map_or(LOOSE, |quartile| 1.0 + (MAX_LOWER_QUARTILES * quartile).max(least).min(LOOSE - 1.0))
 }
 
-/// Largest ratio between the two calibrations of a round. Beyond it the frequency jumped in between, or a calibration
+/// Largest ratio between the two calibrations of a block. Beyond it the frequency jumped in between, or a calibration
 /// was interrupted, and the mean of both is the rate of neither window.
 const MAX_CALIBRATION_RATIO: f64 = 1.1;
 
-/// The value of a loop in a round: the mean of its two windows, in which a linear drift over the round cancels. `None`
+/// The value of a loop in a block: the mean of its two windows, in which a linear drift over the block cancels. `None`
 /// where the two differ by more than the factor `within`: one was interrupted, and their mean is the value of neither.
 pub fn pair_mean(pair: [f64; 2], within: f64) -> Option<f64> {
     agree(pair, within).then(|| f64::midpoint(pair[0], pair[1]))
 }
 
-/// Whether the machine kept its frequency through a round: the calibrations and the `inline` windows at its two ends
+/// Whether the machine kept its frequency through a block: the calibrations and the `inline` windows at its two ends
 /// agree.
 pub fn steady(ticks_per_cycle: [f64; 2], inline: [f64; 2]) -> bool {
     agree(ticks_per_cycle, MAX_CALIBRATION_RATIO) && agree(inline, LOOSE)

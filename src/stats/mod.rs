@@ -4,9 +4,9 @@
 //!
 //! The levels of a cell's estimate, from the inside out:
 //!
-//! 1. **Round** ([`effect`]). A round times every variant and `inline` within a fraction of a millisecond. Drift of
-//!    frequency and temperature therefore cancels in the difference and in the log-ratio *within* the round. The median
-//!    over rounds ignores the rounds that an interrupt hit. It is the value of one worker.
+//! 1. **Block** ([`effect`]). A block times every variant and `inline` within a fraction of a millisecond. Drift of
+//!    frequency and temperature therefore cancels in the difference and in the log-ratio *within* the block. The median
+//!    over blocks ignores the blocks that an interrupt hit. It is the value of one worker.
 //! 2. **Worker** ([`worker_median`]). A worker is a process with a placement of its own. The median over workers is the
 //!    estimate at one layout. Where workers gather at several values, [`modes`] lists them: a median between two modes
 //!    describes neither.
@@ -20,11 +20,11 @@
 //! Every estimate is a triple ([`measured`]): value, standard error, degrees of freedom. Every interval comes from it,
 //! at the confidence that is asked for.
 //!
-//! Standard errors come from workers, never from rounds. Rounds of one process share its placement, so they agree on
+//! Standard errors come from workers, never from blocks. Blocks of one process share its placement, so they agree on
 //! the same deviation. An interval over them would be narrow around a value that the next process does not reproduce.
 //!
 //! Estimates are medians, because a disturbed worker can be off by any amount, and a mean follows it. One worker in
-//! eighteen was disturbed, in one case by a factor of two. Only workloads, whose rounds draw their placements
+//! eighteen was disturbed, in one case by a factor of two. Only workloads, whose blocks draw their placements
 //! independently, have a mean ([`block_mean`]).
 
 pub mod binomial;

@@ -1,7 +1,7 @@
-//! Variance components of a cell: the scatter within rounds, and between rounds, workers and layouts.
+//! Variance components of a cell: the scatter within blocks, and between blocks, workers and layouts.
 //!
-//! A cell's value is a median over layouts of medians over workers of medians over rounds, with two windows per loop
-//! and round. The components show which level limits the result. More rounds and workers narrow the first three; the
+//! A cell's value is a median over layouts of medians over workers of medians over blocks, with two windows per loop
+//! and block. The components show which level limits the result. More blocks and workers narrow the first three; the
 //! scatter between layouts belongs to the question and stays.
 //!
 //! All spreads are standard deviations of single values. They are estimated from medians of absolute differences, so a
@@ -17,12 +17,12 @@ use super::location::{mad, median};
 pub struct Sample {
     /// Number of the worker.
     pub worker: usize,
-    /// The median over its rounds.
+    /// The median over its blocks.
     pub value: f64,
-    /// Half the absolute difference between the values from the first and from the second windows of a round: the
-    /// median over rounds.
+    /// Half the absolute difference between the values from the first and from the second windows of a block: the
+    /// median over blocks.
     pub half_difference: f64,
-    /// Absolute difference between two successive rounds: the median over them; `None` with a single round.
+    /// Absolute difference between two successive blocks: the median over them; `None` with a single block.
     pub successive_difference: Option<f64>,
 }
 
@@ -32,9 +32,9 @@ pub struct Sample {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Spread {
-    /// Within a round, from the difference of its windows.
+    /// Within a block, from the difference of its windows.
     pub within_round: f64,
-    /// Between rounds of one worker at one layout; absent if no worker measured two rounds.
+    /// Between blocks of one worker at one layout; absent if no worker measured two blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between_rounds: Option<f64>,
     /// Between workers at the same layout.
@@ -42,7 +42,7 @@ pub struct Spread {
     /// Between layouts; absent with fewer than two layouts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between_layouts: Option<f64>,
-    /// The level that adds most to the scatter of a repeated run, with the run's number of rounds, workers and layouts.
+    /// The level that adds most to the scatter of a repeated run, with the run's number of blocks, workers and layouts.
     pub largest: SpreadSource,
 }
 
@@ -51,7 +51,7 @@ pub struct Spread {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SpreadSource {
-    /// Windows and rounds. Four times the rounds halve the width of the interval.
+    /// Windows and blocks. Four times the blocks halve the width of the interval.
     Rounds,
     /// Worker processes. Four times the workers halve the width of the interval.
     Workers,
@@ -66,11 +66,11 @@ const NORMAL_MEDIAN_ABS: f64 = 0.674_490;
 /// Variance of the median of many normal values per variance of their mean: `pi / 2`.
 const MEDIAN_TO_MEAN_VARIANCE: f64 = std::f64::consts::FRAC_PI_2;
 
-/// Least distance of a mode from the median, in half differences between the windows of a round. Modes are at least six
-/// standard deviations apart; in nine of ten rounds the half difference is within a quarter of that.
+/// Least distance of a mode from the median, in half differences between the windows of a block. Modes are at least six
+/// standard deviations apart; in nine of ten blocks the half difference is within a quarter of that.
 const MIN_MODE_HALF_DIFFERENCES: f64 = 4.0;
 
-/// The values to search for modes: those within `near` of the `median`, and those on which both windows of a round
+/// The values to search for modes: those within `near` of the `median`, and those on which both windows of a block
 /// agree. A worker in another mode is in it in both windows. Where the windows differ by a quarter of the value's
 /// distance from the median or more, an interruption may have caused that distance.
 pub fn mode_candidates(samples: &[Sample], median: f64, near: f64) -> Vec<f64> {

@@ -1,0 +1,77 @@
+//! What the kernels of a workload execute: calls of hooks, instructions and events per unit.
+
+use std::collections::BTreeMap;
+
+use super::prepared_kernel::PreparedKernel;
+use super::{WorkloadBench, WorkloadError, WorkloadJob};
+use crate::measure::counters::Counters;
+use crate::measure::executed::Unit;
+use crate::measure::samples::VariantCounts;
+use crate::measure::trace::Tracer;
+use crate::measure::variant::Variant;
+use crate::workload::{PARTS, count_hooks};
+
+/// Instructions per traced run: units are repeated until they execute this many. Tracing takes some hundred times as
+/// long as running; twice the value takes twice that time. Number and seed of the units are independent of a run's, so
+/// that one build gives one count.
+const TRACED_INSTRUCTIONS: f64 = 60_000.0;
+/// Seed of the traced runs.
+const TRACED_SEED: u64 = 1;
+
+/// Units in which calls of hooks are counted.
+const HOOK_UNITS: u64 = 64;
+
+impl WorkloadBench {
+    /// Counts the calls of hooks per unit, by op.
+    pub(super) fn count_calls(
+        &mut self,
+        index: usize,
+        job: &WorkloadJob,
+    ) -> Result<BTreeMap<String, f64>, WorkloadError> {
+        let machine = Self::rebuild_machine(&mut self.machine, &mut self.rng)?;
+        let counted = count_hooks(&self.entries[index], machine, job.seed, HOOK_UNITS);
+        let counted = counted.map_err(|failure| WorkloadError::of_kernel(job.workload, "counted hooks", failure))?;
+        let per_unit = |calls: u64| calls as f64 / (HOOK_UNITS * (1 + PARTS as u64)) as f64;
+        Ok(counted.into_iter().map(|(op, calls)| (op.to_owned(), per_unit(calls))).collect())
+    }
+
+    /// Counts events and instructions per unit of the reference and of the treatments, where the machine can.
+    pub(super) fn count_executed(
+        &mut self,
+        job: &WorkloadJob,
+        units: u64,
+        kernels: &[PreparedKernel],
+    ) -> Result<Vec<VariantCounts>, WorkloadError> {
+        let (mut tracer, mut counters) = (Tracer::install().ok(), Counters::open().ok());
+        let mut counts: Vec<VariantCounts> = Vec::new();
+        // The first kernel decides the number of units for all.
+        let mut traced = None;
+        for kernel in kernels {
+            let PreparedKernel { variant, .. } = *kernel;
+            let is_counted = matches!(variant, Variant::Reference | Variant::Treatment(_));
+            if !is_counted || counts.iter().any(|count| count.variant == variant) {
+                continue;
+            }
+            self.set_state(kernel)?;
+            let machine = Self::rebuild_machine(&mut self.machine, &mut self.rng)?;
+            let mut unit = Unit { run: kernel.run, machine, seed: TRACED_SEED, units: 1 };
+            let mut count = VariantCounts { variant, instructions: None, events: None };
+            if let Some(tracer) = &mut tracer {
+                let counted = unit.instructions(tracer).and_then(|once| {
+                    unit.units = *traced.get_or_insert(((TRACED_INSTRUCTIONS / once) as u64).max(1));
+                    if unit.units == 1 { Ok(once) } else { unit.instructions(tracer) }
+                });
+                count.instructions = Some(counted.map_err(|error| error.to_string()));
+            }
+            if let Some(counters) = &mut counters {
+                (unit.seed, unit.units) = (job.seed, units);
+                let counted = unit.events(counters);
+                let counted =
+                    counted.map_err(|failure| WorkloadError::of_kernel(job.workload, &kernel.name, failure))?;
+                count.events = Some(counted.into_iter().collect());
+            }
+            counts.push(count);
+        }
+        Ok(counts)
+    }
+}
