@@ -5,8 +5,8 @@ mod names;
 use iced_x86::{Formatter, Instruction, IntelFormatter};
 
 use super::comparison::Comparison;
-use super::sample_error::SampleError;
 use super::loops::{Copied, Loops, Prepared};
+use super::sample_error::SampleError;
 use super::trace::{OneOp, Trace, TraceError, Tracer};
 use super::variant::MechanismState;
 use crate::op::model::Installed;

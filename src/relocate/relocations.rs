@@ -68,11 +68,13 @@ impl Relocations {
         };
         let called = |target: u64| Relocation { base: CALLED_BASE, offset: target };
         let relocate = |callee: &CallGraphNode, reference: &Reference| {
-            // Calls and jumps lead to the copy. A loaded address stays, because code may keep it longer than the copy
-            // exists. Two exceptions are compared with pointers, which lead to copies: a function that a pointer slot
-            // holds, and an address that the next instruction compares.
+            // Calls and jumps lead to the copy, also those of a loaded address that is only called. Any other loaded
+            // address stays, because code may keep it longer than the copy exists. Two exceptions are compared with
+            // pointers, which lead to copies: a function that a pointer slot holds, and an address that the next
+            // instruction compares.
             let Reference { instruction, target, is_compared, .. } = *reference;
-            if instruction.is_ip_rel_memory_operand() {
+            let is_called = callee.loaded_calls.contains_key(&instruction.ip());
+            if instruction.is_ip_rel_memory_operand() && !is_called {
                 let in_slot = || if callees.contains(&target) { function(target) } else { None };
                 let relocated = word(callee, &instruction, target).or_else(|| datum(target)).or_else(in_slot);
                 relocated.unwrap_or_else(|| if is_compared { called(target) } else { stay(target) })

@@ -133,7 +133,7 @@ fn a_runner_of_another_series_is_a_warning_and_one_of_unknown_version_is_unknown
 
 #[test]
 fn the_series_of_the_runner_is_that_of_the_benches() {
-    let manifest = include_str!("../Cargo.toml");
+    let manifest = include_str!("../../Cargo.toml");
     assert!(
         manifest.contains(&format!("iai-callgrind = \"{IAI_CALLGRIND_SERIES}\"")),
         "Cargo.toml names another iai-callgrind than {IAI_CALLGRIND_SERIES}"

@@ -5,6 +5,7 @@
 //! child: this binary again, with one test by its name.
 
 mod decode;
+mod kernels;
 mod stepper;
 mod stepping;
 

@@ -13,8 +13,8 @@ use pvbench::regime::Loop;
 use crate::decode::decode_executed;
 use crate::stepping::{self, FORMER, StepState, on_trap};
 
-/// Steps of one trace at most: half a second of signals, or less.
-const MAX_STEPS: usize = 1 << 16;
+/// Steps of one trace at most: some seconds of signals. A unit of a kernel takes half of them.
+const MAX_STEPS: usize = 1 << 20;
 
 /// Bytes of the handler's stack. The kernel stores all registers there; those of AVX-512 and AMX take up to 11 KiB
 /// (`AT_MINSIGSTKSZ`).

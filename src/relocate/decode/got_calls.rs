@@ -1,21 +1,22 @@
-//! The GOT calls of a function: the constant words that it calls through.
+//! The calls of a function whose targets are not in the calling instruction: the constant words that it calls through,
+//! and the addresses that it loads to call them.
 //!
 //! `call [rip+word]` names its word. Where a function is called several times, compilers load its address once and call
 //! the register:
 //!
 //! ```text
-//!     mov  r15, [rip+word]
+//!     mov  r15, [rip+word]        or, if the linker knows the distance, lea r15, [rip+function]
 //!     ..
 //!     call r15
 //! ```
 //!
-//! Such a load counts as a GOT call if, on every path from it, the register is only called until it is overwritten.
-//! Then no code keeps the address.
+//! Such a load counts as a call if the address is [only called](super::only_called).
 
 use std::collections::BTreeMap;
 
-use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpKind};
 
+use super::only_called::is_only_called;
 use super::{DecodedFunction, elf_image, through_memory};
 
 /// Finds the words that a function calls through, by the address of the instruction that reads each.
@@ -38,79 +39,18 @@ fn find_loaded_word(instruction: &Instruction) -> Option<u64> {
     whole.then(|| instruction.ip_rel_memory_address())
 }
 
-/// Registers that carry arguments (System V psABI, 3.2.3): a function that is called may keep the contents of any of
-/// them.
-const ARGUMENTS: [Register; 6] =
-    [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
-
-/// Registers that keep their contents across a call.
-const CALLEE_SAVED: [Register; 6] =
-    [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
-
-/// Whether the address that the instruction at `load` loads is called, and used for nothing else.
-fn is_only_called(code: &[Instruction], load: usize, info: &mut InstructionInfoFactory) -> bool {
-    let register = code[load].op0_register();
-    let passed = ARGUMENTS.contains(&register);
-    let after_call = |open: &mut Vec<usize>, at: usize| {
-        // Other registers lose their contents at the call.
-        if CALLEE_SAVED.contains(&register) {
-            open.push(at + 1);
-        }
+/// Finds the functions whose addresses a function loads by their distance and only calls, by the address of the
+/// instruction that loads each.
+pub fn find_loaded_calls(function: &DecodedFunction) -> BTreeMap<u64, u64> {
+    let mut info = InstructionInfoFactory::new();
+    let instructions: Vec<Instruction> = function.instructions().iter().map(|(instruction, _)| *instruction).collect();
+    let mut load = |(index, instruction): (usize, &Instruction)| {
+        let loads = instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand();
+        let target = instruction.ip_rel_memory_address();
+        let is_call = loads && elf_image::is_text(target as usize) && is_only_called(&instructions, index, &mut info);
+        is_call.then_some((instruction.ip(), target))
     };
-    let (mut open, mut seen, mut called) = (vec![load + 1], vec![false; code.len()], false);
-    while let Some(at) = open.pop() {
-        let Some(instruction) = code.get(at) else { continue };
-        if std::mem::replace(&mut seen[at], true) {
-            continue;
-        }
-        let calls_it = instruction.op0_kind() == OpKind::Register && instruction.op0_register() == register;
-        match instruction.flow_control() {
-            FlowControl::IndirectCall if calls_it => {
-                called = true;
-                after_call(&mut open, at);
-                continue;
-            }
-            FlowControl::IndirectBranch if calls_it => {
-                called = true;
-                continue;
-            }
-            // A jump table, or a tail call that may receive the address in a register.
-            FlowControl::IndirectBranch => return false,
-            FlowControl::Return if matches!(register, Register::RAX | Register::RDX) => return false,
-            FlowControl::Call | FlowControl::IndirectCall if passed => return false,
-            _ => {}
-        }
-        let uses =
-            info.info(instruction).used_registers().iter().filter(|used| used.register().full_register() == register);
-        let mut overwritten = false;
-        for used in uses {
-            match used.access() {
-                OpAccess::Write if used.register().size() >= 4 => overwritten = true,
-                _ => return false,
-            }
-        }
-        if overwritten {
-            continue;
-        }
-        let conditional = instruction.flow_control() == FlowControl::ConditionalBranch;
-        match instruction.flow_control() {
-            FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
-                match code.binary_search_by_key(&instruction.near_branch_target(), Instruction::ip) {
-                    Ok(target) => open.push(target),
-                    // A jump to another function.
-                    Err(_) if passed => return false,
-                    Err(_) => {}
-                }
-                if conditional {
-                    open.push(at + 1);
-                }
-            }
-            FlowControl::Call | FlowControl::IndirectCall => after_call(&mut open, at),
-            FlowControl::Return | FlowControl::Exception => {}
-            _ => open.push(at + 1),
-        }
-    }
-    called
+    instructions.iter().enumerate().filter_map(&mut load).collect()
 }
 
 #[cfg(test)]
@@ -145,6 +85,13 @@ mod tests {
         assert!(is_got_call(&[&RAX[..], &CALL_RAX, &[0x31, 0xc0], &RET].concat()));
         assert!(is_got_call(&[&RAX[..], &CALL_RAX, &RET].concat()), "the callee's result is returned");
         assert!(is_got_call(&[&RDI[..], &CALL_RDI, &RET].concat()));
+        // mov rbp, r15; call r15; mov r15, rbp; call r15: copied to another register and back.
+        let copied = [&R15[..], &[0x4c, 0x89, 0xfd], &CALL_R15, &[0x49, 0x89, 0xef], &CALL_R15, &RET].concat();
+        assert!(is_got_call(&copied));
+        // mov [rsp+8], r15; pop r15; call [rsp]; add rsp, 8: spilled, and called from the stack.
+        let spilled = [0x4c, 0x89, 0x7c, 0x24, 8, 0x41, 0x5f, 0xff, 0x14, 0x24, 0x48, 0x83, 0xc4, 8];
+        let spilled = [&R15[..], &spilled, &RET].concat();
+        assert!(is_got_call(&spilled));
         // pop r15; jmp rdi
         assert!(is_got_call(&[&RDI[..], &POP_R15, &[0xff, 0xe7]].concat()));
     }
@@ -154,8 +101,18 @@ mod tests {
         assert!(!is_got_call(&[&R15[..], &POP_R15, &RET].concat()), "never called");
         // mov [rbx], r15
         assert!(!is_got_call(&[&R15[..], &CALL_R15, &[0x4c, 0x89, 0x3b], &RET].concat()), "stored");
-        // push r15
-        assert!(!is_got_call(&[&R15[..], &CALL_R15, &[0x41, 0x57], &RET].concat()), "spilled");
+        // mov [rsp+8], r15; cmp rax, [rsp+8]
+        assert!(
+            !is_got_call(
+                &[&R15[..], &CALL_R15, &[0x4c, 0x89, 0x7c, 0x24, 8, 0x48, 0x3b, 0x44, 0x24, 8], &RET].concat()
+            ),
+            "compared after it was spilled"
+        );
+        // mov rbx, r15; mov [rdi], rbx
+        assert!(
+            !is_got_call(&[&R15[..], &CALL_R15, &[0x4c, 0x89, 0xfb, 0x48, 0x89, 0x1f], &RET].concat()),
+            "a copy is stored"
+        );
         // test edi, edi; jz over the store: one path that stores is enough.
         assert!(!is_got_call(
             &[&R15[..], &CALL_R15, &[0x85, 0xff, 0x74, 3, 0x4c, 0x89, 0x3b], &POP_R15, &RET].concat()

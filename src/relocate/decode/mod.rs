@@ -6,6 +6,7 @@
 mod assembly;
 pub(crate) mod elf_image;
 pub(super) mod got_calls;
+mod only_called;
 mod unwind;
 
 use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use iced_x86::FlowControl;
 
 use crate::relocate::decode::elf_image;
-use crate::relocate::decode::got_calls::find_got_calls;
+use crate::relocate::decode::got_calls::{find_got_calls, find_loaded_calls};
 use crate::relocate::{DecodedFunction, FunctionError};
 
 /// A decoded function with its place in the call graph, for a [`CodeImage`](super::CodeImage).
@@ -17,6 +17,8 @@ pub(in crate::relocate) struct CallGraphNode {
     pub read_by: BTreeMap<u64, u64>,
     /// The same words, each with the function whose address it holds.
     pub words: Vec<(u64, u64)>,
+    /// The functions whose addresses it loads and only calls, by the address of the instruction that loads each.
+    pub loaded_calls: BTreeMap<u64, u64>,
     /// The functions that it calls, or that it jumps to at its end.
     pub calls: BTreeSet<u64>,
     /// Whether it can return to its caller: by a return, or by a jump out of the function.
@@ -28,15 +30,24 @@ impl CallGraphNode {
         let read_by = find_got_calls(&code);
         let words: Vec<(u64, u64)> =
             read_by.values().filter_map(|slot| Some((*slot, elf_image::function_at(*slot)?))).collect();
-        let calls = find_branch_targets(&code).chain(words.iter().map(|(_, function)| *function)).collect();
+        let loaded_calls = find_loaded_calls(&code);
+        let through_words = words.iter().map(|(_, function)| *function);
+        let calls = find_branch_targets(&code).chain(through_words).chain(loaded_calls.values().copied()).collect();
         let returns = returns(&code);
         code.forget_instructions();
-        CallGraphNode { code, read_by, words, calls, returns }
+        CallGraphNode { code, read_by, words, loaded_calls, calls, returns }
     }
 
     /// A function whose callees are not copied with it.
     pub fn alone(code: DecodedFunction) -> Self {
-        CallGraphNode { code, read_by: BTreeMap::new(), words: Vec::new(), calls: BTreeSet::new(), returns: true }
+        CallGraphNode {
+            code,
+            read_by: BTreeMap::new(),
+            words: Vec::new(),
+            loaded_calls: BTreeMap::new(),
+            calls: BTreeSet::new(),
+            returns: true,
+        }
     }
 }
 

@@ -58,3 +58,17 @@ const SMAP: u64 = 1 << 21;
 const PSE: u64 = 1 << 4;
 const PGE: u64 = 1 << 7;
 const PCE: u64 = 1 << 8;
+
+const GS_BASE: usize = 1;
+const KERNEL_GS_BASE: usize = 2;
+
+/// Sets the kernel's and the user's base.
+fn set_bases(cpu: &mut CpuModel) {
+    cpu.cpu.msr[GS_BASE] = 0x1111;
+    cpu.cpu.msr[KERNEL_GS_BASE] = 0x2222;
+}
+
+/// A gate of a type and ring, to a handler.
+fn gate(kind: u64, dpl: u64, handler: u64) -> [u64; 2] {
+    [handler & 0xffff | 0x10 << 16 | (0x80 | dpl << 5 | kind) << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32]
+}

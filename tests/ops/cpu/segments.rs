@@ -81,15 +81,6 @@ fn load_tls_in_xen_clears_fs_only_within_a_context_switch() {
     }
 }
 
-const GS_BASE: usize = 1;
-const KERNEL_GS_BASE: usize = 2;
-
-/// Sets the kernel's and the user's base.
-fn set_bases(cpu: &mut CpuModel) {
-    cpu.cpu.msr[GS_BASE] = 0x1111;
-    cpu.cpu.msr[KERNEL_GS_BASE] = 0x2222;
-}
-
 #[test]
 fn load_gs_index_changes_the_users_gs_but_not_the_kernels_or_the_interrupt_flag() {
     for enabled in [0, 1] {

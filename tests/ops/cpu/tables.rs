@@ -90,11 +90,6 @@ fn a_table_outside_the_guests_memory_is_refused() {
     }
 }
 
-/// A gate of a type and ring, to a handler.
-fn gate(kind: u64, dpl: u64, handler: u64) -> [u64; 2] {
-    [handler & 0xffff | 0x10 << 16 | (0x80 | dpl << 5 | kind) << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32]
-}
-
 #[test]
 fn load_idt_in_xen_converts_every_interrupt_and_trap_gate_to_a_trap() {
     let handler = 0xffff_ffff_8123_4567;
