@@ -1,5 +1,5 @@
-//! Progress of a run: phase, what is measured, and the remaining time. A line that is rewritten on a terminal, a line
-//! every ten seconds elsewhere. Plain ASCII, for terminals and logs of any locale.
+//! Progress of a run: phase, what is measured, and the remaining time. A terminal has one line, which is rewritten; a
+//! log gets a line every ten seconds. Plain ASCII, for terminals and logs of any locale.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
