@@ -1,6 +1,7 @@
 //! The command line under the name of a suite: help and messages name the suite's program and its folder for reports
 //! instead of `pvbench` and `reports/latest`.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use clap::{Arg, Command};
@@ -35,6 +36,13 @@ pub fn folder(suite: &str) -> String {
         // A name has letters, digits, '_', '-', '.' and ':'; `..` would lead out of the folder.
         suite => format!("reports/{}/latest", suite.replace('.', "_")),
     }
+}
+
+/// Quotes a path so that a shell reads it as one word.
+pub fn quote(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// Renames a command line for a suite.
@@ -100,7 +108,8 @@ mod tests {
 
     #[test]
     fn the_help_of_a_suite_names_its_own_program_and_folder() {
-        for sub in ["run", "gate", "compare", "ab", "export", "report", "list", "doctor", "explain", "predict"] {
+        for sub in ["run", "show", "gate", "compare", "ab", "export", "report", "list", "doctor", "explain", "predict"]
+        {
             let own = help("uart", sub);
             assert!(own.contains("uart "), "{sub}: {own}");
             let foreign =
@@ -120,5 +129,11 @@ mod tests {
         assert_eq!(folder(BUILT_IN), "reports/latest");
         assert_eq!(folder("uart"), "reports/uart/latest");
         assert_eq!(folder(".."), "reports/__/latest");
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_split_it() {
+        let quoted = ["reports/latest", "a b", "it's", "$(x)", ""].map(|path| quote(Path::new(path)));
+        assert_eq!(quoted, ["reports/latest", "'a b'", "'it'\\''s'", "'$(x)'", "''"]);
     }
 }
