@@ -121,6 +121,12 @@ impl KernelCost<'_> {
 }
 
 impl<'a> Answer<'a> {
+    /// The answer of a report.
+    #[must_use]
+    pub fn from_report(report: &'a Report) -> Self {
+        Self::of(report, &Grid::new(report))
+    }
+
     /// The answer of a report; `grid` is that of the report.
     #[must_use]
     pub fn of(report: &'a Report, grid: &Grid<'a>) -> Self {

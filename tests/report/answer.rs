@@ -4,7 +4,6 @@ use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::answer::{Answer, Cost};
 use pvbench::report::over_ops::OverOps;
-use pvbench::report::plots::grid::Grid;
 use pvbench::report::schema::Cell;
 
 use crate::support;
@@ -12,8 +11,7 @@ use crate::support::full::full;
 
 /// The costs of a way or of a difference, by its name.
 fn cost(report: &Report, name: &str, regime: Regime) -> Option<Cost> {
-    let grid = Grid::new(report);
-    let answer = Answer::of(report, &grid);
+    let answer = Answer::from_report(report);
     let ways = answer.ways.into_iter().map(|way| (way.name, way.costs));
     let mut all = ways.chain(answer.differences.into_iter().map(|difference| (difference.name, difference.costs)));
     let costs = all.find(|(own, _)| *own == name)?.1;
@@ -35,10 +33,7 @@ fn set(report: &mut Report, mechanism: &str, cycles: impl Fn(usize) -> f64, half
 #[test]
 fn the_answer_has_the_ways_that_were_measured_and_names_the_table_of_linux() {
     let mut report = full();
-    let names = |report: &Report| {
-        let grid = Grid::new(report);
-        Answer::of(report, &grid).ways.iter().map(|way| way.name).collect::<Vec<_>>()
-    };
+    let names = |report: &Report| Answer::from_report(report).ways.iter().map(|way| way.name).collect::<Vec<_>>();
     assert_eq!(names(&report), ["the pv_ops table", "a direct call", "a patched site", "a retpoline"]);
     for op in &mut report.catalogue.ops {
         op.since = pvbench::op::Since::NotLinux;
@@ -51,12 +46,11 @@ fn the_answer_has_the_ways_that_were_measured_and_names_the_table_of_linux() {
 #[test]
 fn the_cost_of_a_way_is_the_median_over_the_ops_that_do_not_trap() {
     let report = full();
-    let grid = Grid::new(&report);
     for (name, mechanism) in [("the pv_ops table", "table"), ("a direct call", "direct"), ("a retpoline", "retpoline")]
     {
         for regime in Regime::ALL {
-            let column = grid.columns.iter().find(|column| column.mechanism == mechanism).unwrap();
-            let over = OverOps::of(grid.cells_of(column, regime)).unwrap();
+            let of = |cell: &&Cell| cell.mechanism == mechanism && cell.regime == regime;
+            let over = OverOps::of(report.cells.iter().filter(of)).unwrap();
             let cost = cost(&report, name, regime).unwrap();
             assert_eq!((cost.median.estimate, cost.ops), (over.median(), 5));
             assert_eq!(cost.range, [over.five[0], over.five[4]]);
@@ -102,8 +96,7 @@ fn a_difference_leaves_out_ops_that_only_one_of_the_ways_has() {
 fn the_ends_over_workloads_are_those_of_resolved_overheads() {
     let mut report = full();
     let ends = |report: &Report| {
-        let grid = Grid::new(report);
-        let answer = Answer::of(report, &grid);
+        let answer = Answer::from_report(report);
         assert_eq!(answer.kernels.iter().map(|kernel| kernel.workloads.len()).collect::<Vec<_>>(), [11, 11]);
         let named = answer.kernels[0].resolved_ends().map(|ends| ends.map(|(name, _)| name.to_owned()));
         (named, answer.kernels[0].on("mmap_perf").map(|(it, resolved)| (it.estimate, resolved)))
@@ -122,8 +115,7 @@ fn the_ends_over_workloads_are_those_of_resolved_overheads() {
 #[test]
 fn an_answer_without_numbers_or_with_impossible_ones_is_empty() {
     let empty = support::empty();
-    let grid = Grid::new(&empty);
-    let answer = Answer::of(&empty, &grid);
+    let answer = Answer::from_report(&empty);
     assert!(answer.ways.is_empty() && answer.differences.is_empty() && answer.kernels.is_empty());
     let mut report = full();
     for cell in &mut report.cells {
@@ -133,8 +125,7 @@ fn an_answer_without_numbers_or_with_impossible_ones_is_empty() {
     for workload in &mut report.workloads {
         workload.kernels[0].overhead_percent.as_mut().unwrap().high = f64::NAN;
     }
-    let grid = Grid::new(&report);
-    let answer = Answer::of(&report, &grid);
+    let answer = Answer::from_report(&report);
     assert!(answer.differences.iter().all(|difference| difference.costs.iter().all(|(_, it)| it.range[0].is_finite())));
     assert_eq!(answer.kernels.len(), 1, "no workload has a finite overhead with the table");
 }

@@ -15,8 +15,9 @@ use crate::stats::Interval;
 
 /// Most lines of the answer. Two lines follow it, with the page and the command for the tables; together they are 25.
 const MAX_LINES: usize = 23;
-/// Width of the text where there is no terminal, in columns: a log or a page has room for it.
-const COLUMNS: usize = 100;
+/// Largest width of sentences, and of the table where there is no terminal, in columns. A log has room for it; twice as
+/// long a line is hard to read.
+const MAX_COLUMNS: usize = 100;
 /// Width in columns below which sentences have their short form.
 const MIN_COLUMNS_OF_SENTENCES: usize = 60;
 /// Most warnings above the numbers; the others are counted.
@@ -29,13 +30,13 @@ const FIRST_WORKLOAD: &str = "mmap_perf";
 /// The answer of a report, in at most 23 lines on a terminal of 80 columns or more. `width` is that of the terminal.
 #[must_use]
 pub fn answer(report: &Report, width: Option<usize>) -> String {
-    let width = width.unwrap_or(COLUMNS);
+    let width = width.unwrap_or(MAX_COLUMNS);
     let text = Text { report, width, is_short: width < MIN_COLUMNS_OF_SENTENCES };
     let grid = Grid::new(report);
     let answer = Answer::of(report, &grid);
     let rows = list_rows(&grid, &answer);
     let regimes = choose_regimes(&rows);
-    let mut lines = Lines::new(Some(width));
+    let mut lines = Lines::new(Some(width.min(MAX_COLUMNS)));
     text.add_warnings(&mut lines);
     text.add_ways(&rows, &regimes, &mut lines);
     text.add_kernels(&answer.kernels, &mut lines);
@@ -117,7 +118,7 @@ impl Text<'_> {
     /// A text cut to a line, on a narrow terminal to two.
     fn clip(&self, text: &str) -> String {
         // The mark of the cut becomes two dots.
-        clipped(text, self.width.max(MIN_COLUMNS_OF_SENTENCES) - 1)
+        clipped(text, self.width.clamp(MIN_COLUMNS_OF_SENTENCES, MAX_COLUMNS) - 1)
     }
 
     /// Adds the table of ways, with as many columns as there is room for.
@@ -200,7 +201,7 @@ impl Text<'_> {
         }
     }
 
-    /// `  table    mmap_perf 8.80% +-0.05, from null_syscall 0.95% to context_switch 18.9%`
+    /// `  table: mmap_perf 8.80% +-0.05, from null_syscall 0.95% to context_switch 18.9%`
     fn describe_kernel(&self, kernel: &KernelCost) -> String {
         let name = if kernel.way.state.is_some() { "patched" } else { kernel.way.mechanism };
         let mut parts = Vec::new();
@@ -218,7 +219,7 @@ impl Text<'_> {
                 parts.push(format!("from {} {low}% to {} {high}%", plain(least), plain(most)));
             }
         }
-        format!("  {name:8} {}", parts.join(", "))
+        format!("  {name}: {}", parts.join(", "))
     }
 
     /// Adds floor, resolved share, conditions and the run.

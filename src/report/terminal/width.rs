@@ -89,7 +89,8 @@ impl Columns<'_> {
             let value = |(name, value): (&&str, &String)| format!("{name} {value}");
             let values: Vec<String> = self.header.iter().skip(self.names).zip(values).map(value).collect();
             let shift = " ".repeat(INDENT);
-            format!("{}\n{shift}{}", names.join(" "), wrap(&values.join(", "), width.saturating_sub(INDENT), INDENT))
+            let names = wrap(&names.join(" "), width, INDENT);
+            format!("{names}\n{}", wrap(&format!("{shift}{}", values.join(", ")), width, INDENT))
         };
         self.rows.iter().map(of_row).collect::<Vec<_>>().join("\n")
     }
