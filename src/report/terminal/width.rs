@@ -159,7 +159,7 @@ impl Lines {
 
     /// The text, in ASCII but for names of the report.
     pub(super) fn into_text(self) -> String {
-        self.text.replace('\u{2212}', "-").replace('\u{2013}', "-").replace('\u{2026}', "..")
+        self.text.replace(['\u{2212}', '\u{2013}'], "-").replace('\u{2026}', "..")
     }
 
     /// Adds lines as they are.
