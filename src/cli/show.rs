@@ -21,8 +21,8 @@ pub const EXAMPLES: &str = "Examples:
   pvbench show reports/latest --regime throughput --mechanism 'table,dyn'
   pvbench show reports/latest/report.json cells > cells.txt
 
-A table is as wide as the terminal, or as COLUMNS; in a pipe it is as wide as it needs to be. On a terminal the text is
-shown by $PAGER, or by less.";
+A table is as wide as the terminal, or as COLUMNS. In a pipe it is as wide as it needs to be.
+A terminal gets the text through $PAGER, or through less.";
 
 /// Options of `show`.
 #[derive(Args)]
