@@ -18,7 +18,7 @@ use crate::run::worker::serve;
 use crate::selftest;
 use crate::suite::Suite;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench run                                    all ops, in three minutes
   pvbench run --quick                            a few ops, throughput only, in under 20 s
   pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput --time 20

@@ -14,7 +14,7 @@ use crate::report::terminal::{self, Section};
 use crate::report::{Report, read, subject};
 use crate::select::{FilterError, select};
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench show reports/latest                      mechanisms, workloads, floors and notes
   pvbench show reports/latest answer               what the run printed at its end
   pvbench show reports/latest --op pte_val         a line per cell

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use clap::{Arg, Command};
 
 /// The name of the built-in suite's program. Help and messages are written for it.
-pub const BUILT_IN: &str = env!("CARGO_PKG_NAME");
+pub(crate) const BUILT_IN: &str = env!("CARGO_PKG_NAME");
 
 /// The default folder for reports of the built-in suite.
 const FOLDER: &str = "reports/latest";
@@ -16,7 +16,7 @@ const FOLDER: &str = "reports/latest";
 static NAME: OnceLock<&'static str> = OnceLock::new();
 
 /// Sets the name of this process's suite.
-pub fn set_name(name: &'static str) {
+pub(crate) fn set_name(name: &'static str) {
     // A process has one suite; messages of a second one would have the name of the first.
     let _ = NAME.set(name);
 }
@@ -39,7 +39,7 @@ pub fn folder(suite: &str) -> String {
 }
 
 /// Quotes a path so that a shell reads it as one word.
-pub fn quote(path: &Path) -> String {
+pub(crate) fn quote(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
@@ -57,7 +57,7 @@ fn version(suite: &str) -> &'static str {
 }
 
 /// Returns a command line without its hidden subcommands, for completions and manual pages.
-pub fn without_hidden(command: Command, suite: &'static str) -> Command {
+pub(crate) fn without_hidden(command: Command, suite: &'static str) -> Command {
     let shown = Command::new(suite)
         .bin_name(suite)
         .about(command.get_about().cloned().unwrap_or_default())

@@ -39,7 +39,7 @@ const RETPOLINE: Way = Way::of("a retpoline", "retpoline", None);
 const DYN: Way = Way::of("dyn", "dyn", None);
 
 /// The ways that the answer shows, in its order.
-pub const WAYS: [Way; 6] = [TABLE, DIRECT, PATCHED, FLAG, RETPOLINE, DYN];
+pub(crate) const WAYS: [Way; 6] = [TABLE, DIRECT, PATCHED, FLAG, RETPOLINE, DYN];
 
 /// The differences that people ask for: name, minuend, and subtrahend. Without a subtrahend it is `inline`.
 const DIFFERENCES: [(&str, Way, Option<Way>); 4] = [
@@ -172,7 +172,7 @@ fn cost(grid: &Grid, way: Way, regime: Regime) -> Option<Cost> {
 
 /// The cost of a mechanism, in one state if it is patchable, above `inline`. `None` if nothing was measured.
 #[must_use]
-pub fn cost_of(grid: &Grid, column: &Column, regime: Regime) -> Option<Cost> {
+pub(crate) fn cost_of(grid: &Grid, column: &Column, regime: Regime) -> Option<Cost> {
     let over = OverOps::of(cells(grid, column, regime)?)?;
     let intervals: Vec<Interval> = over.cells.iter().filter_map(|cell| cycles(cell)).collect();
     summarise(&intervals, over.median_is_resolved())

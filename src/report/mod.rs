@@ -21,7 +21,7 @@ pub mod plots;
 pub mod published;
 pub mod read;
 #[cfg(feature = "html")]
-pub mod render;
+pub(crate) mod render;
 pub mod schema;
 #[cfg(feature = "html")]
 pub mod stale;

@@ -28,7 +28,7 @@ pub struct Estimate {
 impl Estimate {
     /// The estimate of a measured value. `None` where a number is not finite or the confidence out of range.
     #[must_use]
-    pub fn from_measured(measured: &Measured, confidence: f64) -> Option<Self> {
+    pub(crate) fn from_measured(measured: &Measured, confidence: f64) -> Option<Self> {
         let Interval { estimate, low, high } = measured.interval(confidence)?;
         let Measured { standard_error, degrees_of_freedom, .. } = *measured;
         Some(Estimate { estimate, standard_error, degrees_of_freedom, low, high })
@@ -36,7 +36,7 @@ impl Estimate {
 
     /// The estimate of a ratio from its measured natural logarithm.
     #[must_use]
-    pub fn ratio_from_log(log_ratio: &Measured, confidence: f64) -> Option<Self> {
+    pub(crate) fn ratio_from_log(log_ratio: &Measured, confidence: f64) -> Option<Self> {
         let Interval { estimate, low, high } = log_ratio.interval(confidence)?.map(f64::exp);
         let standard_error = estimate * log_ratio.standard_error;
         // An interval too wide for the logarithm has an end at 0 or at infinity.
@@ -47,7 +47,7 @@ impl Estimate {
 
     /// The estimate of a difference in percent from the measured natural logarithm of the ratio.
     #[must_use]
-    pub fn percent_from_log(log_ratio: &Measured, confidence: f64) -> Option<Self> {
+    pub(crate) fn percent_from_log(log_ratio: &Measured, confidence: f64) -> Option<Self> {
         let ratio = Self::ratio_from_log(log_ratio, confidence)?;
         let Interval { estimate, low, high } = log_ratio.interval(confidence)?.map(|log| log.exp_m1() * 100.0);
         Some(Estimate { estimate, low, high, standard_error: ratio.standard_error * 100.0, ..ratio })
@@ -62,7 +62,7 @@ impl Estimate {
 
     /// The measured natural logarithm of a ratio, the inverse of [`ratio_from_log`](Self::ratio_from_log).
     #[must_use]
-    pub fn log_of_ratio(&self) -> Measured {
+    pub(crate) fn log_of_ratio(&self) -> Measured {
         let Estimate { estimate, standard_error, degrees_of_freedom, .. } = *self;
         Measured { value: estimate.ln(), standard_error: standard_error / estimate, degrees_of_freedom }
     }
@@ -70,7 +70,7 @@ impl Estimate {
     /// The measured natural logarithm of the ratio behind a percentage, the inverse of
     /// [`percent_from_log`](Self::percent_from_log).
     #[must_use]
-    pub fn log_of_percent(&self) -> Measured {
+    pub(crate) fn log_of_percent(&self) -> Measured {
         let Estimate { estimate, standard_error, degrees_of_freedom, .. } = *self;
         let value = (estimate / 100.0).ln_1p();
         Measured { value, standard_error: standard_error / (100.0 + estimate), degrees_of_freedom }

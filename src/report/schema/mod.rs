@@ -75,7 +75,7 @@ pub struct Unavailable {
 impl Unavailable {
     /// Whether the missing thing is an inlined body, so that `inline` of an op is not a valid baseline.
     #[must_use]
-    pub fn is_of_baseline(&self) -> bool {
+    pub(crate) fn is_of_baseline(&self) -> bool {
         self.what.starts_with("body of ")
     }
 }

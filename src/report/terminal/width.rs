@@ -27,7 +27,7 @@ pub(super) struct Columns<'a> {
     /// Number of the columns of numbers after these.
     pub numbers: usize,
     /// What to do where the width is too small.
-    pub overflow: Overflow,
+    pub(crate) overflow: Overflow,
 }
 
 impl Columns<'_> {
