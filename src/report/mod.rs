@@ -25,7 +25,7 @@ pub(crate) mod render;
 pub mod schema;
 #[cfg(feature = "html")]
 pub mod stale;
-#[cfg(feature = "cli")]
+#[cfg(feature = "html")]
 pub mod subject;
 #[cfg(feature = "cli")]
 pub mod terminal;
