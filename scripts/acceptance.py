@@ -133,7 +133,8 @@ def main():
     widths = [round(layout["cycles"]["high"] - layout["cycles"]["low"], 5)
               for cell, bimodal in zip(cells, split) for layout in cell["layouts"] if layout["offset"] not in bimodal]
     promise("95% interval of pte_val table per layout at most 0.02 cycles wide, except in bimodal layouts",
-            [*widths, f"{sum(map(len, split))} bimodal"], max(widths) <= 0.02 and 2 * sum(map(len, split)) <= len(widths))
+            [*widths, f"{sum(map(len, split))} bimodal"],
+            max(widths) <= 0.02 and 2 * sum(map(len, split)) <= len(widths))
     patched = [(cell["overhead"]["cycles"]["estimate"], cell["op"], cell["instructions"]["extra"])
                for cell in first["cells"] if "overhead" in cell
                and key(cell)[2:] == ("site_callee_save", "inline", "throughput")]

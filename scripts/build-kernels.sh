@@ -24,7 +24,8 @@ common=(-e 64BIT -e BLK_DEV_INITRD -e RD_GZIP -e BINFMT_ELF -e PRINTK -e TTY -e 
     -e X86_IOPL_IOPERM -e FUTEX -e SMP -e SHMEM -e AIO -e MULTIUSER -e POSIX_TIMERS -e HYPERVISOR_GUEST -e PVH
     -e CC_OPTIMIZE_FOR_PERFORMANCE -d CC_OPTIMIZE_FOR_SIZE -e KERNEL_GZIP -d KERNEL_XZ -e SLUB -d SLOB
     -e HZ_100 -d HZ_250 -e PREEMPT_NONE -d PREEMPT_VOLUNTARY
-    -d VT -d INPUT -d SERIO -d HID -d UNIX98_PTYS -d LEGACY_PTYS -d COMPACTION -d KVM_GUEST -d PARAVIRT -d CPU_MITIGATIONS)
+    -d VT -d INPUT -d SERIO -d HID -d UNIX98_PTYS -d LEGACY_PTYS -d COMPACTION -d KVM_GUEST -d PARAVIRT
+    -d CPU_MITIGATIONS)
 # SELinux and audit depend on these options, and are compared with a kernel that has only these.
 net=(-e NET -e INET -e SYSFS -e PROC_FS)
 
@@ -54,7 +55,8 @@ options() {
         ;;
     esac
 }
-all=(base xxl-spinlocks xxl paravirt paravirt-spinlocks up preempt retpoline stackprotector memcg security net audit selinux)
+all=(base xxl-spinlocks xxl paravirt paravirt-spinlocks up preempt retpoline stackprotector memcg security net audit
+    selinux)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for variant in "$@"; do options "$variant"; done
 
@@ -75,7 +77,8 @@ if [ ! -f "$source/.ready" ]; then
     mkdir -p "$source"
     tar xf "$package" -C "$source" --strip-components=1
     # In Debian's tree, only Xen selects PARAVIRT_XXL, with many other options. This makes it an option of its own.
-    sed -i '/^config PARAVIRT_XXL$/,/^$/s/^\tbool$/\tbool "All hooks of Xen PV guests"\n\tdepends on PARAVIRT/' "$source/arch/x86/Kconfig"
+    sed -i '/^config PARAVIRT_XXL$/,/^$/s/^\tbool$/\tbool "All hooks of Xen PV guests"\n\tdepends on PARAVIRT/' \
+        "$source/arch/x86/Kconfig"
     touch "$source/.ready"
 fi
 
@@ -113,7 +116,11 @@ for variant in "$@"; do
     check "$objects/.config" "${wanted[@]}"
     KBUILD_BUILD_TIMESTAMP=2020-01-01 KBUILD_BUILD_USER=pvbench KBUILD_BUILD_HOST=pvbench \
         make -s -C "$source" O="$objects" ARCH=x86_64 -j"$jobs" bzImage >"$out/$variant.log" 2>&1 ||
-        { tail -20 "$out/$variant.log" >&2; echo "build-kernels.sh: $variant failed; see $out/$variant.log" >&2; exit 1; }
+        {
+            tail -20 "$out/$variant.log" >&2
+            echo "build-kernels.sh: $variant failed; see $out/$variant.log" >&2
+            exit 1
+        }
     cp "$objects/.config" "$out/$variant.config"
     cp "$objects/arch/x86/boot/bzImage" "$out/$variant.bzImage"
     strip -o "$out/$variant.vmlinux.part" "$objects/vmlinux"

@@ -4,17 +4,18 @@
     scripts/figures.py                  writes every figure
     scripts/figures.py --check          writes nothing, and ends with 1 where text and data differ
     scripts/figures.py --list           prints the names of all figures, with the places that use them
-    scripts/figures.py --record REPORT.json [--terminal FILE] [--program PVBENCH]
-                                        takes the data of a new example: cells and workloads of a default run, what the
-                                        run printed, and what the gate and `explain` print
+    scripts/figures.py --record REPORT.json [--program PVBENCH]
+                                        takes the data of a new example: cells and workloads of a default run, its
+                                        answer, and what the gate and `explain` print
 
-A figure stands between `<!-- figures: NAME -->` and `<!-- end -->`, within a line or around a block. A name without data
-and a marker without an end are errors. The data are JSON files and recorded output under reports/, published figures
-in src/report/published.toml, and code of this repository. Needs only Python's standard library.
+A figure stands between `<!-- figures: NAME -->` and `<!-- end -->`, within a line or around a block. A name without
+data and a marker without an end are errors. The data are JSON files and recorded output under reports/, published
+figures in src/report/published.toml, and code of this repository. Needs only Python's standard library.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -24,7 +25,8 @@ import tomllib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports" / "example"
 DATA = EXAMPLE / "figures.json"
-TERMINAL, GATE, GATE_BUDGETS, EXPLAIN = (EXAMPLE / name for name in ("terminal.txt", "gate.txt", "gate.toml", "explain.txt"))
+TERMINAL, GATE, GATE_BUDGETS, EXPLAIN = (
+    EXAMPLE / name for name in ("terminal.txt", "gate.txt", "gate.toml", "explain.txt"))
 PROGRAM = ROOT / "target" / "release" / "pvbench"
 MARKER = re.compile(r"<!-- figures: ([\w-]+) -->(.*?)<!-- end -->", re.S)
 FIGURES = {}
@@ -117,7 +119,8 @@ def extract(report):
         groups.setdefault((cell["mechanism"], cell.get("state"), cell["regime"]), []).append(cell)
         if cell["op"] == KEPT_OP:
             kept.append({
-                "mechanism": cell["mechanism"], "state": cell.get("state"), "regime": cell["regime"], **triple(cell["overhead"]["cycles"]),
+                "mechanism": cell["mechanism"], "state": cell.get("state"), "regime": cell["regime"],
+                **triple(cell["overhead"]["cycles"]),
                 "extra": (cell.get("instructions") or {}).get("extra"), "resolved": cell["resolved"],
                 "limit": cell.get("limit"), "layout_range": cell.get("layout_range"), "floor": cell.get("floor_cycles"),
                 "layouts": len(cell["layouts"]),
@@ -146,9 +149,10 @@ def extract(report):
                 })
         workloads.append({
             "name": workload["name"], "unit": workload["unit"], "summary": workload["summary"],
-            "inline_ns": value(workload["inline_ns"]) if isinstance(workload["inline_ns"], dict) else workload["inline_ns"],
+            "inline_ns": value(inline) if isinstance(inline := workload["inline_ns"], dict) else inline,
             "inline_instructions": workload.get("inline_instructions"),
-            "hook_calls": rounded(sum((workload.get("calls") or {}).values())), "placements": workload.get("placements"),
+            "hook_calls": rounded(sum((workload.get("calls") or {}).values())),
+            "placements": workload.get("placements"),
             "floor_percent": workload.get("floor_percent"), "placement_percent": workload.get("placement_percent"),
             "kernels": kernels,
         })
@@ -159,7 +163,8 @@ def extract(report):
         "cpu_model": machine["cpu_model"], "cpu_family": machine["cpu_family"],
         "cpu_model_number": machine["cpu_model_number"], "cpus": len(machine["cpus_allowed"]),
         "virtualised": machine["virtualised"], "core_ghz": rounded(value(calibration["core_ghz"]), 3),
-        "cells_measured": sum(bool(cell.get("overhead")) for cell in report["cells"]), "ops": report["run"]["plan"]["ops"],
+        "cells_measured": sum(bool(cell.get("overhead")) for cell in report["cells"]),
+        "ops": report["run"]["plan"]["ops"],
         "mechanisms": len(report["run"]["plan"]["mechanisms"]),
         "floors": {floor["regime"]: floor["cycles"] for floor in report["floors"]},
         "medians": medians, KEPT_OP: kept, "workloads": workloads,
@@ -252,7 +257,8 @@ def ladder(regimes, mark):
     for mechanism, state, text, where in MECHANISMS:
         of(data["medians"], mechanism=mechanism, state=state, regime="throughput")
         if mark in where:
-            rows.append([named(mechanism, state), text, *(median_of(data, mechanism, state, regime) for regime in regimes)])
+            medians = (median_of(data, mechanism, state, regime) for regime in regimes)
+            rows.append([named(mechanism, state), text, *medians])
     known = {row[0] for row in MECHANISMS} | {"inline"}
     if unknown := {row["mechanism"] for row in data["medians"]} - known:
         raise Missing(f"MECHANISMS has no line for {', '.join(sorted(unknown))}")
@@ -269,29 +275,28 @@ def mechanisms_all():
     return ladder(["throughput", "latency", "pressure", "cold", "flushed", "random2"], "")
 
 
-# The lines of `run` that the README shows, by their first words.
-ANSWER = ["inline ", "flag ", "direct ", "table ", "site (inline)", "retpoline ", "dyn ", "once_lock "]
-
-
 @figure
 def answer():
+    """The table of an answer without its legend, and what the model kernel pays."""
     lines = lines_of(TERMINAL)
-    start = next((i for i, line in enumerate(lines) if line.startswith("throughput:")), None)
-    if start is None:
-        raise Missing("terminal.txt has no part `throughput:`")
-    part = lines[start:lines.index("", start)]
-    rows = [next((line for line in part if line.startswith(f" {name}")), None) for name in ANSWER]
-    if None in rows:
-        raise Missing(f"terminal.txt has no line for {ANSWER[rows.index(None)]}")
-    return fenced([" " + part[0], next(line for line in part if line.startswith(" mechanism")), *rows])
+
+    def first(text):
+        found = next((index for index, line in enumerate(lines) if text in line), None)
+        if found is None:
+            raise Missing(f"terminal.txt has no line with '{text}'; run scripts/figures.py --record")
+        return found
+
+    kernels = first("takes longer than with inline")
+    return fenced([*lines[first("Core cycles per call"):first("hot: ")], *lines[kernels:kernels + 3]])
 
 
 @figure
 def one_cell():
     cell = of(example()[KEPT_OP], mechanism="table", state=None, regime="throughput")
     return (f"`pte_val` behind `table` in `throughput`: {cell['value']:.3f} cycles above `inline`, 95% interval "
-            f"{cell['low']:.3f} to {cell['high']:.3f}, floor {cell['floor']:.4f}, layout range {cell['layout_range']:.2f} "
-            f"over {cell['layouts']} layouts, {cell['extra']:.0f} more instructions, "
+            f"{cell['low']:.3f} to {cell['high']:.3f}, floor {cell['floor']:.4f}, "
+            f"layout range {cell['layout_range']:.2f} over {cell['layouts']} layouts, "
+            f"{cell['extra']:.0f} more instructions, "
             f"{'resolved' if cell['resolved'] else 'not resolved: ' + cell['limit']}")
 
 
@@ -309,7 +314,8 @@ def site_states():
             cell = of(data[KEPT_OP], mechanism=mechanism, state=state, regime="throughput")
             rows.append([named(mechanism, state), f"{cell['value']:.3f}", f"{cell['low']:.3f} to {cell['high']:.3f}",
                          f"{cell['layout_range']:.2f}", f"{cell['extra']:.0f}"])
-    return table(["site of `pte_val`", "overhead, cycles", "95% interval", "layout range", "more instructions"], rows, "lrrrr")
+    head = ["site of `pte_val`", "overhead, cycles", "95% interval", "layout range", "more instructions"]
+    return table(head, rows, "lrrrr")
 
 
 @figure
@@ -361,9 +367,11 @@ def workload_row(workload, columns, dearest, precision):
     row = [f"`{workload['name']}`"]
     for mechanism, state in columns:
         row.append(percent(of(workload["kernels"], mechanism=mechanism, state=state, option=None)))
-    options = [kernel for kernel in workload["kernels"] if kernel["option"] and kernel["resolved"] and kernel["value"] > 0]
+    dear = lambda kernel: kernel["option"] and kernel["resolved"] and kernel["value"] > 0
+    options = [kernel for kernel in workload["kernels"] if dear(kernel)]
     options.sort(key=lambda kernel: -kernel["value"])
-    row.append(", ".join(f"{kernel['option']} {kernel['value']:.1f}" for kernel in options[:dearest]) or "none resolved")
+    shown = ", ".join(f"{kernel['option']} {kernel['value']:.1f}" for kernel in options[:dearest])
+    row.append(shown or "none resolved")
     if precision:
         halves = sorted((kernel["high"] - kernel["low"]) / 2 for kernel in workload["kernels"] if not kernel["option"])
         row += [f"{halves[len(halves) // 2]:.2f}", f"{workload['placement_percent']:.1f}"]
@@ -374,7 +382,8 @@ def workload_row(workload, columns, dearest, precision):
 def workloads():
     rows = [workload_row(workload, COLUMNS, DEAREST, True) for workload in example()["workloads"]]
     names = [named(*column) for column in COLUMNS]
-    return table(["workload", *names, "dearest kernel options", "±", "placement range"], rows, "l" + "r" * len(names) + "lrr")
+    head = ["workload", *names, "dearest kernel options", "±", "placement range"]
+    return table(head, rows, "l" + "r" * len(names) + "lrr")
 
 
 @figure
@@ -387,7 +396,8 @@ def workloads_short():
 @figure
 def claim_here():
     data = example()
-    shown = [kernel_of(data, "mmap_perf", *column) for column in (("table", None), ("site", "direct"), ("site", "inline"))]
+    columns = (("table", None), ("site", "direct"), ("site", "inline"))
+    shown = [kernel_of(data, "mmap_perf", *column) for column in columns]
     return (f"`mmap_perf`, the benchmark of the claim, is {shown[0]['value']:.1f}% slower behind the table, "
             f"{shown[1]['value']:.1f}% with direct calls and {shown[2]['value']:.1f}% with patched sites")
 
@@ -400,7 +410,8 @@ def density():
     calls = sum(real["calls"].values())
     here = 1000 * workload["hook_calls"] / workload["inline_instructions"]
     return (f"The model kernel calls {here:.1f} hooks per 1,000 instructions in `mmap_perf`; Linux 6.1 calls "
-            f"{1000 * calls / instructions:.1f} ({calls:.0f} in {instructions:,.0f} instructions). A call with its touches takes "
+            f"{1000 * calls / instructions:.1f} ({calls:.0f} in {instructions:,.0f} instructions). "
+            f"A call with its touches takes "
             f"{workload['inline_ns']:.0f} ns")
 
 
@@ -418,8 +429,9 @@ def prediction():
 def hotness():
     workload = workload_of(example(), "page_life")
     shown = [of(workload["kernels"], option=option) for option in ("sanitize_mem", "init_on_free")]
-    return (f"`sanitize_mem` zeroes pages when they are freed and not when they are allocated: {shown[0]['value']:.1f}% "
-            f"more time in `page_life`. `init_on_free` zeroes them both times: {shown[1]['value']:.1f}%")
+    return (f"`sanitize_mem` zeroes pages when they are freed and not when they are allocated: "
+            f"{shown[0]['value']:.1f}% more time in `page_life`. "
+            f"`init_on_free` zeroes them both times: {shown[1]['value']:.1f}%")
 
 
 @figure
@@ -478,7 +490,8 @@ def shares(workload, kernels):
 @figure
 def linux_setting():
     found = load("reports/linux/debian-cloud.json")
-    return f"{found['package']}, `{found['linux']['kernels'][0]['append']}`, QEMU {found['linux']['qemu']}, {date(found['date'])}"
+    linux = found["linux"]
+    return f"{found['package']}, `{linux['kernels'][0]['append']}`, QEMU {linux['qemu']}, {date(found['date'])}"
 
 
 @figure
@@ -486,13 +499,14 @@ def linux_debian():
     rows = []
     for workload in load("reports/linux/debian-cloud.json")["linux"]["workloads"]:
         stock = of(workload["counts"], kernel="stock")["per_unit"]["estimate"]
-        rows.append([f"`{workload['name']}`, {workload['unit']}", f"{stock:,.0f}", *shares(workload, ["nopatch", "noalt"]),
+        rows.append([f"`{workload['name']}`, {workload['unit']}", f"{stock:,.0f}",
+                     *shares(workload, ["nopatch", "noalt"]),
                      f"{sum(workload['calls'].values()):,.1f}"])
     return table(["workload, unit", "instructions, `stock`", "`nopatch`, %", "`noalt`, %", "hook calls"], rows, "lrrrr")
 
 
-PARAVIRT = [("paravirt", "PARAVIRT"), ("paravirt-spinlocks", "+ SPINLOCKS"), ("xxl", "XXL"), ("xxl-spinlocks", "XXL + SPINLOCKS"),
-            ("noalt", "the same, never patched")]
+PARAVIRT = [("paravirt", "PARAVIRT"), ("paravirt-spinlocks", "+ SPINLOCKS"), ("xxl", "XXL"),
+            ("xxl-spinlocks", "XXL + SPINLOCKS"), ("noalt", "the same, never patched")]
 OTHERS = [("up", "SMP=n"), ("preempt", "PREEMPT"), ("retpoline", "retpolines, return thunks"),
           ("stackprotector", "stack protector"), ("memcg", "MEMCG"), ("security", "security hooks")]
 NETWORK = [("audit", "AUDIT"), ("selinux", "SELinux with AUDIT")]
@@ -551,7 +565,8 @@ def claim_short():
     rows = [line.split(" | ") for line in claim().splitlines()[2:]]
     then, cycles, debian, patched, unpatched = (row[2].rstrip(" |") for row in rows[:5])
     return (f"2009 on a Core 2, {then}% instructions and {cycles}% cycles with CONFIG_PARAVIRT; Debian 6.1, {debian}% "
-            f"instructions if never patched; Linux 6.1 built with all hooks against none, {patched}% instructions patched and "
+            f"instructions if never patched; Linux 6.1 built with all hooks against none, {patched}% instructions "
+            f"patched and "
             f"{unpatched}% never patched")
 
 
@@ -585,8 +600,9 @@ def characteristics_sum():
     equal = [row for row in rows if row["difference_percent"] == 0]
     missed = sum(row["tries"] - row["interval_holds_the_truth"] for row in rows)
     tries = sum(row["tries"] for row in rows)
-    return (f"{sum(row['found'] for row in equal)} of {sum(row['tries'] for row in equal):,} comparisons of a loop with itself "
-            f"were called a difference, {sum(row['found_on_the_wrong_side'] for row in rows)} differences had the wrong sign, and "
+    wrong = sum(row["found_on_the_wrong_side"] for row in rows)
+    return (f"{sum(row['found'] for row in equal)} of {sum(row['tries'] for row in equal):,} comparisons of a loop "
+            f"with itself were called a difference, {wrong} differences had the wrong sign, and "
             f"{missed} of {tries:,} intervals missed the truth ({found['cpu']}, {date(found['date'])})")
 
 
@@ -604,7 +620,8 @@ def widths():
     rows = [[f"{run['time_seconds']} s", f"{run['workers']}", *(f"{run['median_width_cycles'][kind]:.5f}"
                                                                for kind in ("blocks and workers", "layouts"))]
             for run in found["runs"]]
-    return table(["time of the run", "workers", "width limited by blocks and workers, cycles", "limited by layouts"], rows, "rrrr")
+    head = ["time of the run", "workers", "width limited by blocks and workers, cycles", "limited by layouts"]
+    return table(head, rows, "rrrr")
 
 
 @figure
@@ -613,7 +630,8 @@ def peers():
     for pair in load("reports/peers.json")["pairs"]:
         for tool, found in pair["tools"].items():
             rows.append([f"`{pair['op']}` {pair['to']} / {pair['from']}", tool, f"{found['seconds_median']:.1f}",
-                         f"{found['ratio_median']:.4f}", f"{100 * found['spread_sd']:.3f}%", f"{100 * found['spread_range']:.3f}%"])
+                         f"{found['ratio_median']:.4f}", f"{100 * found['spread_sd']:.3f}%",
+                         f"{100 * found['spread_range']:.3f}%"])
     return table(["pair", "tool", "time, s", "ratio", "spread (SD)", "spread (range)"], rows, "llrrrr")
 
 
@@ -654,7 +672,8 @@ def page_size():
 @figure
 def user_crate():
     found = load("reports/user-crate.json")
-    return f"{found['wall_seconds']:.0f} s on {found['cpus']} CPUs ({found['cpu_seconds']:.0f} s of CPU time, {found['cpu_model']})"
+    cpu = f"{found['cpu_seconds']:.0f} s of CPU time, {found['cpu_model']}"
+    return f"{found['wall_seconds']:.0f} s on {found['cpus']} CPUs ({cpu})"
 
 
 @figure
@@ -662,7 +681,8 @@ def same_shape():
     found = load("reports/same-shape.json")["pairs"]
     counted, equal = (sum(pair[key] for pair in found) for key in ("instructions_counted", "instructions_equal"))
     compared, overlap = (sum(pair[key] for pair in found) for key in ("overheads_compared", "overheads_overlap"))
-    return (f"{equal} of {counted} cells execute the same number of instructions, and the intervals of {overlap} of {compared} "
+    return (f"{equal} of {counted} cells execute the same number of instructions, "
+            f"and the intervals of {overlap} of {compared} "
             f"overheads overlap")
 
 
@@ -741,20 +761,21 @@ def compact(document):
     return "{\n " + ",\n ".join(f"{json.dumps(key)}: {shown(content)}" for key, content in document.items()) + "\n}\n"
 
 
-def record(report, terminal, program):
+def record(report, program):
     with open(report, encoding="utf-8") as file:
         DATA.write_text(compact(extract(json.load(file))), encoding="utf-8")
-    if terminal:
-        # Neither progress nor the path of the page.
-        lines = [line.rstrip() for line in pathlib.Path(terminal).read_text(encoding="utf-8").splitlines()
-                 if "% measured" not in line and not line.startswith("/")]
-        TERMINAL.write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
-    budgets = GATE_BUDGETS.relative_to(ROOT)
-    commands = [(GATE, 1, ["gate", report, "--budget", budgets]), (EXPLAIN, 0, ["explain", "pte_val", "site_callee_save"])]
+    commands = [
+        (TERMINAL, 0, ["show", report, "answer"]),
+        (GATE, 1, ["gate", report, "--budget", GATE_BUDGETS.relative_to(ROOT)]),
+        (EXPLAIN, 0, ["explain", "pte_val", "site_callee_save"]),
+    ]
+    # The width of the text is that of a pipe.
+    environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
     for path, code, command in commands:
-        done = subprocess.run([program, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([program, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
         if done.returncode != code:
-            sys.exit(f"figures.py: pvbench {command[0]} ended with {done.returncode}, not {code}; {path.name} is as before")
+            sys.exit(f"figures.py: pvbench {command[0]} ended with {done.returncode}, not {code}; "
+                     f"{path.name} is as before")
         path.write_text("\n".join(line.rstrip() for line in done.stdout.splitlines()).strip() + "\n", encoding="utf-8")
     print(f"recorded {DATA.relative_to(ROOT)}; run scripts/figures.py")
 
@@ -764,11 +785,10 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--record", metavar="REPORT.json", type=pathlib.Path)
-    parser.add_argument("--terminal", metavar="FILE")
     parser.add_argument("--program", default=PROGRAM, type=pathlib.Path)
     args = parser.parse_args()
     if args.record:
-        return record(args.record.resolve(), args.terminal, args.program.resolve())
+        return record(args.record.resolve(), args.program.resolve())
     faults, used = write(args.check or args.list)
     if args.list:
         for name in FIGURES:

@@ -18,7 +18,8 @@ NEAR = 0.2
 
 # Percent above the first kernel of the same comparison, by kernel and workload.
 DEBIAN = {
-    "noalt": {"getppid": 0.65, "mmap_perf": 0.51, "fault": 0.56, "mprotect": 0.85, "fork_exit": 0.23, "ping_pong": 0.55},
+    "noalt": {"getppid": 0.65, "mmap_perf": 0.51, "fault": 0.56, "mprotect": 0.85, "fork_exit": 0.23,
+              "ping_pong": 0.55},
 }
 WORKLOADS = ["getppid", "mmap_perf", "fault", "mprotect", "fork_exit", "fork_exec", "ping_pong", "open_close",
              "sched_yield", "futex", "signal"]
@@ -84,7 +85,8 @@ def main():
     def section(title, linux, before):
         lines, near, count = table(linux, before)
         if count:
-            parts.extend(["", f"## {title}", "", f"{near} of {count} within {NEAR} percentage points (`!`: not).", "", *lines])
+            summary = f"{near} of {count} within {NEAR} percentage points (`!`: not)."
+            parts.extend(["", f"## {title}", "", summary, "", *lines])
 
     debian = json.loads((FOLDER / "debian-cloud.json").read_text(encoding="utf-8"))
     section("Debian's cloud kernel against itself, one file", debian["linux"], DEBIAN)

@@ -29,5 +29,7 @@ echo "$assignment" | tr -d '\n' | { cat; echo; } |
 echo "$workload, inline: share of samples by function; $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)," \
     "$(date --utc +%F)"
 perf report --input "$data" --stdio --no-children --percent-limit 0.5 --sort symbol 2>/dev/null |
-    sed -n 's/^ *\([0-9.]*%\)  \[.\] /\1  /p' | sed 's/[ -]*$//; s/<impl pvbench::kernel::Kernel<D,C>>:://; s/pvbench:://g' |
-    awk '{ share = $1; $1 = ""; sum[$0] += share } END { for (name in sum) printf "%6.2f%% %s\n", sum[name], name }' | sort -rn
+    sed -n 's/^ *\([0-9.]*%\)  \[.\] /\1  /p' |
+    sed 's/[ -]*$//; s/<impl pvbench::kernel::Kernel<D,C>>:://; s/pvbench:://g' |
+    awk '{ share = $1; $1 = ""; sum[$0] += share }
+        END { for (name in sum) printf "%6.2f%% %s\n", sum[name], name }' | sort -rn

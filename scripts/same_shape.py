@@ -23,8 +23,9 @@ REGIMES = "throughput,latency,pressure"
 def measure(seconds: int) -> Path:
     """Measures with the fixture's program and returns the path of the report."""
     out = ROOT / "target/same_shape"
-    command = ["cargo", "bench", "--manifest-path", str(FIXTURE / "Cargo.toml"), "--target-dir", str(ROOT / "target/own_suite")]
-    command += ["--bench", "same_shape", "--", "run", "--op", "*", "--regime", REGIMES, "--time", str(seconds), "--out", str(out)]
+    command = ["cargo", "bench", "--manifest-path", str(FIXTURE / "Cargo.toml")]
+    command += ["--target-dir", str(ROOT / "target/own_suite"), "--bench", "same_shape"]
+    command += ["--", "run", "--op", "*", "--regime", REGIMES, "--time", str(seconds), "--out", str(out)]
     subprocess.run(command, check=True)
     return out / "report.json"
 
@@ -40,7 +41,8 @@ def pair(report: dict, built_in: str) -> dict:
     ours, theirs = cells(report, built_in), cells(report, TWIN + built_in)
     counts = {key: (ours[key].get("instructions"), theirs.get(key, {}).get("instructions")) for key in ours}
     counted = {key: both for key, both in counts.items() if both[0] is not None}
-    differing = sorted(" ".join(filter(None, key)) for key, (a, b) in counted.items() if b is None or a["per_op"] != b["per_op"])
+    differing = sorted(" ".join(filter(None, key)) for key, (a, b) in counted.items()
+                       if b is None or a["per_op"] != b["per_op"])
     apart, overlapping = [], 0
     for key, cell in ours.items():
         a, b = cell.get("overhead"), theirs.get(key, {}).get("overhead")

@@ -37,7 +37,8 @@ def instances(library: Path) -> list:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["ar", "x", str(library.resolve())], cwd=folder, check=True)
         for unit in sorted(Path(folder).glob("*.o")):
-            listed = subprocess.run(["nm", "-C", "--defined-only", str(unit)], capture_output=True, text=True, check=True)
+            command = ["nm", "-C", "--defined-only", str(unit)]
+            listed = subprocess.run(command, capture_output=True, text=True, check=True)
             symbols = (line.split(" ", 2) for line in listed.stdout.splitlines())
             found += [(symbol[2], unit.name) for symbol in symbols if len(symbol) == 3 and symbol[1] in "tTwW"]
     return [(name, unit) for name, unit in found if "kernel::" in name or "workload::" in name]

@@ -2,8 +2,8 @@
 """Measures the time of a first build of a user's crate.
 
 The crate is a copy of tests/fixtures/own_suite: ops in Rust and in assembly, a workload, a mechanism, and four bench
-targets, with `default-features = false, features = ["cli"]` as in docs/own-ops.md. Dependencies are
-downloaded before; the target folder is empty. The result is CPU time (user and system), since wall time depends on the load of the
+targets, with `default-features = false, features = ["cli"]` as in docs/own-ops.md. Dependencies are downloaded before;
+the target folder is empty. The result is CPU time (user and system), since wall time depends on the load of the
 machine. On two CPUs, a build takes at least half of it.
 
     scripts/user_crate.py [--json reports/user-crate.json]

@@ -52,8 +52,8 @@ def plot(points):
              "<title>Width of the intervals against the time of a run</title>", STYLE]
     for exponent in range(math.ceil(low), math.floor(high) + 1):
         at = y(10 ** exponent)
-        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{at:.1f}" y2="{at:.1f}"/><text class="ink" '
-                     f'x="{left - 8}" y="{at + 4:.1f}" text-anchor="end">{10 ** exponent:g}</text>')
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{at:.1f}" y2="{at:.1f}"/>'
+                     f'<text class="ink" x="{left - 8}" y="{at + 4:.1f}" text-anchor="end">{10 ** exponent:g}</text>')
     for t in times:
         parts.append(f'<text class="ink" x="{x(t):.1f}" y="{height - bottom + 20}" text-anchor="middle">{t} s</text>')
     parts.append(f'<text class="ink" x="{(left + width) / 2}" y="{height - 12}" text-anchor="middle">time of the run; '
@@ -66,8 +66,8 @@ def plot(points):
         parts.append(f'<text class="c{number}" x="{left + 10 + number * 260}" y="22">limited by {kind}</text>')
     first = points[0]["median_width_cycles"][KINDS[0]]
     end = y(first / math.sqrt(times[-1] / times[0]))
-    parts.append(f'<line class="grid" stroke-dasharray="4 4" x1="{x(times[0])}" x2="{x(times[-1])}" y1="{y(first):.1f}" '
-                 f'y2="{end:.1f}"/>')
+    parts.append(f'<line class="grid" stroke-dasharray="4 4" x1="{x(times[0])}" x2="{x(times[-1])}" '
+                 f'y1="{y(first):.1f}" y2="{end:.1f}"/>')
     return "\n".join(parts) + "\n</svg>\n"
 
 

@@ -128,10 +128,16 @@ const MAX_COLUMNS: usize = 120;
 #[test]
 fn no_line_of_code_is_wider_than_120_columns() {
     let mut files = Vec::new();
-    for folder in ["src", "tests", "benches", "examples"] {
+    for folder in ["src", "tests", "benches", "examples", "scripts"] {
         all_sources(&root().join(folder), &mut files);
     }
-    assert!(files.len() > 100, "the sources are elsewhere");
+    let is_of = |path: &PathBuf, language: &str| path.extension().is_some_and(|extension| extension == language);
+    for (language, least) in [("rs", 100), ("py", 5)] {
+        assert!(
+            files.iter().filter(|path| is_of(path, language)).count() > least,
+            "no sources in {language} are found"
+        );
+    }
     for path in files {
         let text = fs::read_to_string(&path).unwrap();
         for (index, line) in text.lines().enumerate() {
@@ -146,7 +152,7 @@ fn all_sources(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("target") {
             all_sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
             found.push(path);
         }
     }

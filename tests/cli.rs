@@ -31,7 +31,13 @@ fn a_run_writes_a_report_that_reads_back_and_prints_the_path_of_its_page() {
     // A log has the first line of progress at once.
     assert!(stderr(&output).starts_with("0% measured, time unknown; "), "{}", stderr(&output));
     assert!(output.stderr.is_ascii(), "{}", stderr(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("index.html"));
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert!(answer.contains("\nPage: ") && answer.contains("/on/the/way/index.html\n"), "{answer}");
+    assert!(answer.lines().count() <= 25 && answer.contains("the pv_ops table"), "{answer}");
+    // The last line is the command for the tables.
+    let command = answer.lines().last().and_then(|line| line.strip_prefix("Tables: pvbench ")).unwrap();
+    let output = pvbench().args(command.split(' ')).assert().code(0).get_output().clone();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("overhead over inline"));
     let report = pvbench::report::read::report(&out.join("report.json")).unwrap();
     assert_eq!(report.run.seed, 7);
     assert!(report.run.complete);
@@ -139,6 +145,7 @@ fn unknown_names_end_with_2_and_suggest_the_nearest_name() {
     pvbench().args(["run", "--workers", "6", "--time", "5"]).assert().code(2);
     for (command, name, nearest) in [
         (&["list"][..], "mechanims", "mechanisms"),
+        (&["show", "x.json"], "mechanisim", "mechanisms"),
         (&["explain", "pte_val"], "tabel", "table"),
         (&["explain", "--state", "inlin", "pte_val"], "site", "inline"),
         (&["export", "x.json", "--format"], "markdwn", "markdown"),
@@ -183,7 +190,8 @@ fn a_disk_that_fills_up_ends_with_4_and_leaves_the_old_report_untouched() {
     let output = limited.assert().code(4).get_output().clone();
     assert!(stderr(&output).contains("untouched"), "{}", stderr(&output));
     let summary = String::from_utf8_lossy(&output.stdout);
-    assert!(summary.contains("overhead over inline") && !summary.contains("index.html"), "{summary}");
+    assert!(summary.contains("above inline") && !summary.contains("index.html"), "{summary}");
+    assert!(!summary.contains("pvbench show"), "{summary}");
     assert_eq!(std::fs::read(folder.path().join("report.json")).unwrap(), before);
     let names =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -359,7 +367,8 @@ fn the_examples_of_quick_commands_run() {
     }
     let built = Path::new(env!("CARGO_BIN_EXE_pvbench")).parent().unwrap();
     let search = format!("{}:{}:{}", path("bin").display(), built.display(), std::env::var("PATH").unwrap());
-    let quick = ["list", "report", "gate", "compare", "export", "explain", "doctor", "predict", "completions", "man"];
+    let quick =
+        ["list", "show", "report", "gate", "compare", "export", "explain", "doctor", "predict", "completions", "man"];
     for command in quick {
         for example in examples(command) {
             // These need a run of their own, or counts of a kernel.

@@ -81,7 +81,8 @@ def divan(column, benches, pair, seconds, cpu, folder):
 
 def tango(benches, pair, seconds, cpu, folder):
     op = pair[0]
-    command = [benches["tango_to"], "--color", "never", "compare", benches["tango_from"], "-t", f"{seconds:.3f}", "-f", op]
+    command = [benches["tango_to"], "--color", "never", "compare", benches["tango_from"]]
+    command += ["-t", f"{seconds:.3f}", "-f", op]
     # Its two processes busy-wait for each other, so they need two CPUs. Exit code 1: the second is slower.
     text = output(command, None, folder, (0, 1))
     percent = re.search(rf"{op}\s.*\]\s*([-+][0-9.]+)%", text)
@@ -139,8 +140,10 @@ def main():
     benches, binary = build()
     tools = {"criterion": lambda *rest: criterion(benches, *rest),
              # Columns: fastest, slowest, median, mean. Medians are steps of its clock, with four digits.
-             "divan, median": lambda *rest: divan(2, benches, *rest), "divan, mean": lambda *rest: divan(3, benches, *rest),
-             "tango-bench": lambda *rest: tango(benches, *rest), "pvbench": lambda *rest: pvbench(binary, *rest)}
+             "divan, median": lambda *rest: divan(2, benches, *rest),
+             "divan, mean": lambda *rest: divan(3, benches, *rest),
+             "tango-bench": lambda *rest: tango(benches, *rest),
+             "pvbench": lambda *rest: pvbench(binary, *rest)}
     order = random.Random(args.seed)
     runs = {(tool, pair): [] for tool in tools for pair in PAIRS}
     with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ use crate::run::scheduler::{Units, run_one};
 use crate::run::session::{Refusal, Session};
 use crate::suite::Suite;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench ab --baseline ./pvbench-before --quick
   pvbench ab --baseline ./pvbench-before --op 'pte_*' --mechanism table --time 20
   scripts/ab.sh HEAD~1 --quick                   builds the baseline from a revision

@@ -65,13 +65,13 @@ impl Filter {
 
     /// Returns the name that is most similar to a pattern of the filter, if any is similar enough to be suggested.
     #[must_use]
-    pub fn find_nearest(&self, names: &[&str]) -> Option<String> {
+    pub(crate) fn find_nearest(&self, names: &[&str]) -> Option<String> {
         self.wanted.iter().find_map(|pattern| find_nearest(pattern, names))
     }
 
     /// Whether the filter selects all benchmarks.
     #[must_use]
-    pub fn is_all(&self) -> bool {
+    pub(crate) fn is_all(&self) -> bool {
         *self == Filter { is_exact: self.is_exact, ..Filter::default() }
     }
 }
@@ -170,7 +170,7 @@ pub fn parse(args: Vec<OsString>, command: &Command) -> Call {
 /// Adjusts the arguments of the built-in suite's program. `cargo bench` appends `--bench` to those of a bench target
 /// that measures the built-in suite; the subcommand is then `run` unless another one is named.
 #[must_use]
-pub fn insert_run(args: Vec<OsString>, command: &Command) -> Vec<OsString> {
+pub(crate) fn insert_run(args: Vec<OsString>, command: &Command) -> Vec<OsString> {
     let appended = args.len() > 1 && args.last().is_some_and(|last| last == "--bench");
     let mut args = without_bench(args);
     let first = args.get(1).map(|first| first.to_string_lossy().into_owned());

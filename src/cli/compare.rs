@@ -14,7 +14,7 @@ use crate::gate::compare::Conclusion;
 use crate::gate::{comparable, compare, terminal};
 use crate::report::read;
 
-pub const EXAMPLES: &str = "Example:
+pub(crate) const EXAMPLES: &str = "Example:
   pvbench compare old/report.json new/report.json
 
 Overheads are compared: each was measured against inline within its own run. Everything that was not compared is listed

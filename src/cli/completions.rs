@@ -10,7 +10,7 @@ use super::output::stdout;
 use super::{Cli, Done, words};
 use crate::suite::Suite;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench completions bash > ~/.local/share/bash-completion/completions/pvbench
   pvbench completions zsh > ~/.zfunc/_pvbench
   pvbench completions fish > ~/.config/fish/completions/pvbench.fish";

@@ -23,7 +23,7 @@ pub struct Conditions {
 
 impl Conditions {
     /// Asks the running system for facts, with the CPU and clock of the options.
-    pub fn host_context(&self) -> HostContext {
+    pub(crate) fn host_context(&self) -> HostContext {
         HostContext::ask(self.cpu, self.clock)
     }
 

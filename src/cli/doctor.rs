@@ -11,7 +11,7 @@ use super::{Done, tried, words};
 use crate::host::{Root, Status, checks};
 use crate::suite::{Suite, optimisation};
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench doctor
   pvbench doctor --json | jq '.[] | select(.status == \"warning\")'
 

@@ -119,7 +119,7 @@ pub fn print(error: &CliError) {
 }
 
 /// Prints a warning to standard error.
-pub fn warn(message: &str) {
+pub(crate) fn warn(message: &str) {
     print_line("warning", AnsiColor::Yellow, message);
 }
 

@@ -24,7 +24,7 @@ impl Exit {
     /// From least to worst: fine, inconclusive, failed, bad usage, exceeded. A file that could not be written (failed)
     /// outweighs an inconclusive verdict, but never hides an exceeded budget. Bad usage comes before any verdict.
     #[must_use]
-    pub fn worse(self, other: Exit) -> Exit {
+    pub(crate) fn worse(self, other: Exit) -> Exit {
         let rank = |exit| match exit {
             Exit::Fine => 0,
             Exit::Inconclusive => 1,

@@ -16,7 +16,7 @@ use crate::patch::State;
 use crate::select::single;
 use crate::suite::{OpEntry, Suite};
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench explain pte_val table
   pvbench explain irq_disable site_callee_save --state inline
   pvbench explain set_pte retpoline

@@ -11,7 +11,7 @@ use super::output;
 use crate::report::export::{self, Format};
 use crate::report::read;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench export reports/latest/report.json --format bmf | bencher run --adapter json --file /dev/stdin
   pvbench export reports/latest/report.json --format gab --out benchmark.json
   pvbench export reports/latest/report.json --format csv > cells.csv";

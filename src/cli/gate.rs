@@ -30,7 +30,7 @@ mod plan;
 
 use plan::Measurable;
 
-pub const EXAMPLES: &str = "A budget file. The first rule of each level that matches a cell decides:
+pub(crate) const EXAMPLES: &str = "A budget file. The first rule of each level that matches a cell decides:
   [[budget]]
   mechanism = \"site_callee_save\"       # op, mechanism, state, regime, body: globs
   state = \"inline\"

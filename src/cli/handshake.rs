@@ -14,7 +14,7 @@ use super::error::CliError;
 use crate::suite::Suite;
 
 /// The text after the name of a suite in its `--version`: the tool and its version.
-pub const VERSION: &str = concat!("(pvbench ", env!("CARGO_PKG_VERSION"), ")");
+pub(crate) const VERSION: &str = concat!("(pvbench ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Seconds that a program may take to print its version. It takes milliseconds; a tenth of this is still enough on a
 /// busy machine, ten times as much would look like a hang.

@@ -21,7 +21,7 @@ const UNBLOCKED_SIGNALS: [i32; 9] = [SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGTRAP, 
 const MIN_STACK_BYTES: u64 = 8 << 20;
 
 /// Resets inherited state that a measurement depends on. Must be called before anything is started.
-pub fn reset() {
+pub(crate) fn reset() {
     let mut stack = getrlimit(Resource::Stack);
     if stack.current.is_some_and(|bytes| bytes < MIN_STACK_BYTES) {
         stack.current = Some(stack.maximum.map_or(MIN_STACK_BYTES, |most| most.min(MIN_STACK_BYTES)));
@@ -52,7 +52,7 @@ pub fn reset() {
 ///
 /// # Errors
 /// A handler cannot be installed.
-pub fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
+pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in STOP_SIGNALS.into_iter().filter(|signal| !is_ignored(*signal)) {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(CliError::Output)?;

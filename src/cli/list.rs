@@ -19,7 +19,7 @@ use crate::run::catalogue::{op_info, option_infos};
 use crate::suite::{Listed, Suite};
 use crate::workload;
 
-pub const EXAMPLES: &str = "Examples:\n  pvbench list\n  pvbench list ops\n  pvbench list mechanisms --json";
+pub(crate) const EXAMPLES: &str = "Examples:\n  pvbench list\n  pvbench list ops\n  pvbench list mechanisms --json";
 
 /// Options of `list`.
 #[derive(Args, Default)]

@@ -12,7 +12,7 @@ use super::{Cli, Done, words};
 use crate::report::write;
 use crate::suite::Suite;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench man | man -l -
   pvbench man --out ~/.local/share/man/man1";
 

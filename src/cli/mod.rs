@@ -27,12 +27,14 @@ mod man;
 mod measured;
 mod open;
 mod output;
+mod pager;
 mod predict;
 mod progress;
 mod report;
 mod run;
 mod selection;
 mod selftest;
+mod show;
 mod tried;
 mod words;
 
@@ -60,6 +62,9 @@ enum Command {
     /// List ops, mechanisms, regimes, workloads and kernel options
     #[command(after_help = list::EXAMPLES)]
     List(list::ListArgs),
+    /// Print the tables of a report
+    #[command(after_help = show::EXAMPLES)]
+    Show(show::ShowArgs),
     /// Render the HTML page and the plots of a report again
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
@@ -151,6 +156,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
     let done = match called.command {
         Command::Run(args) => run::run(&args, &suite),
         Command::List(args) => list::list(&args, &suite),
+        Command::Show(args) => show::show(&args),
         Command::Report(args) => report::report(&args, &suite),
         Command::Gate(args) => gate::gate(&args, &suite),
         Command::Compare(args) => compare::compare(&args),

@@ -85,7 +85,7 @@ fn wait_until_writable() -> Result<(), Errno> {
 }
 
 /// Whether the path of an option is standard output.
-pub fn is_stdout(path: &Path) -> bool {
+pub(crate) fn is_stdout(path: &Path) -> bool {
     path == Path::new("-") || matches!(target::of(path), Ok(target::Target::Descriptor(1)))
 }
 
@@ -114,7 +114,7 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// Failed writes of a command that goes on to its verdict. They are printed when this is dropped.
 #[derive(Default)]
 #[must_use = "the exit code depends on it"]
-pub struct FailedWrites(Vec<CliError>);
+pub(crate) struct FailedWrites(Vec<CliError>);
 
 impl FailedWrites {
     /// Records a failure; returns the value of a success.

@@ -18,7 +18,7 @@ use crate::report::read;
 use crate::report::schema::Report;
 use crate::select::{add_nearest, find_nearest};
 
-pub const EXAMPLES: &str = "A file of counts:
+pub(crate) const EXAMPLES: &str = "A file of counts:
   time_ns = 2500000        # time of the workload, for percent; optional
   [calls]
   set_pte = 12000

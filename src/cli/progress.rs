@@ -1,5 +1,5 @@
-//! Progress of a run: phase, what is measured, and the remaining time. A line that is rewritten on a terminal, a line
-//! every ten seconds elsewhere. Plain ASCII, for terminals and logs of any locale.
+//! Progress of a run: phase, what is measured, and the remaining time. A terminal has one line, which is rewritten; a
+//! log gets a line every ten seconds. Plain ASCII, for terminals and logs of any locale.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const MIN_COLUMNS_FOR_BAR: u16 = 90;
 
 /// Progress through a known number of steps or a known time, on standard error. It has no thread of its own: where the
 /// system allows two processes only, the worker is the second.
-pub struct ProgressLine {
+pub(crate) struct ProgressLine {
     bar: Option<ProgressBar>,
     total: Total,
     began: Instant,
@@ -65,7 +65,7 @@ impl ProgressLine {
 
     /// The progress of a known number of steps.
     #[must_use]
-    pub fn with_steps(steps: usize) -> Self {
+    pub(crate) fn with_steps(steps: usize) -> Self {
         Self::new(Total::Steps(steps))
     }
 
@@ -82,7 +82,7 @@ impl ProgressLine {
     }
 
     /// Counts a finished job, and shows it with its phase.
-    pub fn advance(&mut self, phase: String, job: String) {
+    pub(crate) fn advance(&mut self, phase: String, job: String) {
         self.done += 1;
         let running = Running { phase, job, at: Instant::now() };
         // The number in a phase may change.

@@ -13,7 +13,7 @@ use crate::report::{read, render, stale, write};
 use crate::run::samples;
 use crate::suite::Suite;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench report reports/latest/report.json --out public/
   pvbench report reports/latest/report.json --open
   pvbench report --samples run.samples --out again/     from the samples of `pvbench run --samples run.samples`";

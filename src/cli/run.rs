@@ -11,19 +11,21 @@ use super::inherited::stop_on_signals;
 use super::measured::measure;
 use super::output::{FailedWrites, stdout};
 use super::selection::{Planned, Selection};
-use super::{Done, error, open};
+use super::{Done, error, open, pager, words};
 use crate::report::{Report, terminal, write};
 use crate::run::samples::{FORMAT, Header, SamplesWriter};
 use crate::run::worker::serve;
 use crate::selftest;
 use crate::suite::Suite;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench run                                    all ops, in three minutes
   pvbench run --quick                            a few ops, throughput only, in under 20 s
   pvbench run --op 'pte_val,set_*' --mechanism 'table,direct' --regime throughput --time 20
   pvbench run --quick --open                     the same, and the page in a browser
-  pvbench run --seed 7 --cpu 1 --out /tmp/report";
+  pvbench run --seed 7 --cpu 1 --out /tmp/report
+
+A run ends with its answer, in at most 25 lines. `pvbench show` prints its tables.";
 
 /// Options of `run`.
 #[derive(Args)]
@@ -70,10 +72,11 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let mut unwritten = FailedWrites::default();
     unwritten.report(&args.out, &report, document);
     let mut out = stdout();
-    write!(out, "{}", terminal::summary(&report))?;
+    write!(out, "{}", terminal::answer(&report, pager::width()))?;
     if unwritten.is_empty() {
         let page = args.out.join("index.html");
-        writeln!(out, "\n{}", page.display())?;
+        writeln!(out, "Page: {}", page.display())?;
+        writeln!(out, "Tables: {} show {}", suite.name(), words::quote(&args.out))?;
         if args.open {
             open::page(&page);
         }

@@ -21,7 +21,7 @@ use crate::suite::Suite;
 
 /// The ops, mechanisms and workloads to measure, and the effort for them.
 #[derive(Args)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// A few ops of different shape, chosen by the suite; throughput only; under 20 s
     #[arg(long, conflicts_with = "full")]
     quick: bool,
@@ -63,7 +63,7 @@ const WORKLOAD_SHARE: f64 = 0.45;
 const BODIES: [BodyKind; 2] = [BodyKind::Native, BodyKind::Xen];
 
 /// Blocks of a workload per worker, each with its own kernel placement. They take about as long as their preparation.
-pub const BLOCKS_PER_WORKLOAD: usize = 8;
+pub(crate) const BLOCKS_PER_WORKLOAD: usize = 8;
 
 /// The plan of a selection.
 pub struct Planned {

@@ -34,7 +34,7 @@ use crate::selftest::{self, Expected, Truth, WINDOWS_GIVEN_UP};
 use crate::stats::binomial;
 use crate::stats::location::median;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench selftest
   pvbench selftest --seed 7 --json
   pvbench selftest --truth '101 adds' --tries 100 --workers 6

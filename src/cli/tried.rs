@@ -114,7 +114,7 @@ fn run_once(suite: &Suite, name: &str) -> Result<Trial, CliError> {
 
 /// Checks whether this machine can measure: a worker process runs the first benchmark of the suite once. Also returns
 /// whether it measured anything.
-pub fn check_measuring(suite: &Suite) -> (Check, bool) {
+pub(crate) fn check_measuring(suite: &Suite) -> (Check, bool) {
     let Some(name) = select_benchmarks(suite, &Filter::default()).first().copied() else {
         return (measuring(false, Some("the suite has no op and no workload")), false);
     };

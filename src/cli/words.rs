@@ -1,12 +1,13 @@
 //! The command line under the name of a suite: help and messages name the suite's program and its folder for reports
 //! instead of `pvbench` and `reports/latest`.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use clap::{Arg, Command};
 
 /// The name of the built-in suite's program. Help and messages are written for it.
-pub const BUILT_IN: &str = env!("CARGO_PKG_NAME");
+pub(crate) const BUILT_IN: &str = env!("CARGO_PKG_NAME");
 
 /// The default folder for reports of the built-in suite.
 const FOLDER: &str = "reports/latest";
@@ -15,7 +16,7 @@ const FOLDER: &str = "reports/latest";
 static NAME: OnceLock<&'static str> = OnceLock::new();
 
 /// Sets the name of this process's suite.
-pub fn set_name(name: &'static str) {
+pub(crate) fn set_name(name: &'static str) {
     // A process has one suite; messages of a second one would have the name of the first.
     let _ = NAME.set(name);
 }
@@ -37,6 +38,13 @@ pub fn folder(suite: &str) -> String {
     }
 }
 
+/// Quotes a path so that a shell reads it as one word.
+pub(crate) fn quote(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// Renames a command line for a suite.
 pub fn command(command: Command, suite: &'static str) -> Command {
     let command = command.name(suite).bin_name(suite);
@@ -49,7 +57,7 @@ fn version(suite: &str) -> &'static str {
 }
 
 /// Returns a command line without its hidden subcommands, for completions and manual pages.
-pub fn without_hidden(command: Command, suite: &'static str) -> Command {
+pub(crate) fn without_hidden(command: Command, suite: &'static str) -> Command {
     let shown = Command::new(suite)
         .bin_name(suite)
         .about(command.get_about().cloned().unwrap_or_default())
@@ -100,7 +108,8 @@ mod tests {
 
     #[test]
     fn the_help_of_a_suite_names_its_own_program_and_folder() {
-        for sub in ["run", "gate", "compare", "ab", "export", "report", "list", "doctor", "explain", "predict"] {
+        for sub in ["run", "show", "gate", "compare", "ab", "export", "report", "list", "doctor", "explain", "predict"]
+        {
             let own = help("uart", sub);
             assert!(own.contains("uart "), "{sub}: {own}");
             let foreign =
@@ -120,5 +129,11 @@ mod tests {
         assert_eq!(folder(BUILT_IN), "reports/latest");
         assert_eq!(folder("uart"), "reports/uart/latest");
         assert_eq!(folder(".."), "reports/__/latest");
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_split_it() {
+        let quoted = ["reports/latest", "a b", "it's", "$(x)", ""].map(|path| quote(Path::new(path)));
+        assert_eq!(quoted, ["reports/latest", "'a b'", "'it'\\''s'", "'$(x)'", "''"]);
     }
 }

@@ -54,13 +54,13 @@ impl Quantity {
 
     /// Whether it is a time, which differs between machines. Instructions and bytes are the same on all machines.
     #[must_use]
-    pub fn is_time(self) -> bool {
+    pub(crate) fn is_time(self) -> bool {
         matches!(self, Quantity::Overhead | Quantity::Change)
     }
 
     /// Whether it needs a baseline.
     #[must_use]
-    pub fn is_change(self) -> bool {
+    pub(crate) fn is_change(self) -> bool {
         matches!(self, Quantity::Change | Quantity::InstructionsChange)
     }
 }

@@ -98,7 +98,7 @@ pub struct Rule {
     /// The fields it selects by; a field without a pattern matches everything.
     pub selector: BTreeMap<Field, Pattern>,
     /// Its bounds, in the order of [`Quantity::ALL`].
-    pub bounds: Vec<Bound>,
+    pub(crate) bounds: Vec<Bound>,
     /// Whether an exceeded bound warns or fails.
     pub level: Level,
     /// The reason for the rule, as given by its author.
@@ -108,7 +108,7 @@ pub struct Rule {
 impl Rule {
     /// Whether it selects kernels of workloads instead of cells.
     #[must_use]
-    pub fn selects_workloads(&self) -> bool {
+    pub(crate) fn selects_workloads(&self) -> bool {
         self.selector.contains_key(&Field::Workload) || self.selector.contains_key(&Field::Option)
     }
 

@@ -16,7 +16,7 @@ use crate::stats::measured::Measured;
 ///
 /// # Errors
 /// The reason why there is no change, such as a cell that was not measured.
-pub fn compare_cells(after: &Cell, before: &Cell, unit: Unit, confidence: f64) -> Result<Evidence, String> {
+pub(crate) fn compare_cells(after: &Cell, before: &Cell, unit: Unit, confidence: f64) -> Result<Evidence, String> {
     let (Some(new), Some(old)) = (&after.overhead, &before.overhead) else {
         return Err(left_out::describe_unmeasured_cell([before, after]));
     };
@@ -67,7 +67,7 @@ fn median_of_common_layouts(layouts: &[Measured]) -> Measured {
 ///
 /// # Errors
 /// The reason why there is no change, such as a workload that was not measured.
-pub fn compare_kernels(
+pub(crate) fn compare_kernels(
     [after, before]: [(&WorkloadResult, &WorkloadKernel); 2],
     unit: Unit,
     confidence: f64,

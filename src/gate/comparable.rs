@@ -32,7 +32,7 @@ pub fn differences(found: (&Machine, &str), expected: (&Machine, &str)) -> Vec<S
 
 /// Lists the differences of a report's machine and tool from this machine and tool.
 #[must_use]
-pub fn from_here(report: &Report, here: &Machine) -> Vec<String> {
+pub(crate) fn from_here(report: &Report, here: &Machine) -> Vec<String> {
     differences((&report.machine, &report.tool.version), (here, env!("CARGO_PKG_VERSION")))
 }
 

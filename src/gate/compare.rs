@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::bound::Unit;
 use super::change;
 use super::evidence::{self, ERROR, Evidence};
-use super::judge::{ReportIndex, list_faults};
+use super::index::ReportIndex;
+use super::judge::list_faults;
 use super::left_out::{self, MeasuredIn, NotCompared};
 use super::verdict::Outcome;
 use crate::report::Report;
@@ -59,7 +60,7 @@ pub struct ReportComparison {
 
 /// The conclusion of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conclusion {
+pub(crate) enum Conclusion {
     /// Something regressed.
     Regressed,
     /// Whether anything regressed is unknown.
@@ -72,7 +73,7 @@ impl ReportComparison {
     /// Returns the conclusion. It is inconclusive if nothing was compared, if a report is incomplete or has failures,
     /// or if the second report lists something without a value that the first one measured.
     #[must_use]
-    pub fn conclusion(&self) -> Conclusion {
+    pub(crate) fn conclusion(&self) -> Conclusion {
         if self.regressed() {
             Conclusion::Regressed
         } else if self.compared() == 0 || !self.faults.is_empty() || self.not_compared.iter().any(NotCompared::is_lost)
@@ -103,12 +104,12 @@ impl ReportComparison {
     }
 
     /// Names the two reports in the texts about their faults.
-    pub fn name_reports(&mut self, reports: [(&str, &Report); 2]) {
+    pub(crate) fn name_reports(&mut self, reports: [(&str, &Report); 2]) {
         self.faults = reports.into_iter().flat_map(|(name, report)| list_faults(name, report)).collect();
     }
 
     /// Adds the changes of workloads with `inline`. They are comparable only if the two runs were measured in turn.
-    pub fn add_inline(&mut self, before: &Report, after: &Report) {
+    pub(crate) fn add_inline(&mut self, before: &Report, after: &Report) {
         let confidence = evidence::confidence(self.changed.len() + after.workloads.len());
         let only_before = before.workloads.iter().filter(|workload| find_workload(after, &workload.name).is_none());
         for workload in after.workloads.iter().chain(only_before) {

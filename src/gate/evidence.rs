@@ -5,7 +5,7 @@ use crate::stats::Interval;
 use crate::stats::multiplicity::confidence_for;
 
 /// Largest probability that chance alone makes any verdict of a gate fail, whatever the number of verdicts.
-pub const ERROR: f64 = 0.001;
+pub(crate) const ERROR: f64 = 0.001;
 
 /// The confidence of a single interval at which all `judgements` hold together with probability 1 - [`ERROR`] (Sidak).
 ///
@@ -19,7 +19,7 @@ pub fn confidence(judgements: usize) -> f64 {
 
 /// Everything that a verdict depends on, in the unit of its bound.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// The estimate with its interval, at the confidence at which all verdicts hold together.
     pub interval: Interval,
     /// The modes, if workers disagree.

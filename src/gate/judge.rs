@@ -1,17 +1,20 @@
 //! Verdicts of budgets on a report.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use super::bound::{Bound, Quantity, Unit};
+use super::bound::{Bound, Quantity};
 use super::budget::{Budgets, Level, Rule};
-use super::change::{self, NO_INTERVAL, check_finite, ns_per_cycle, value_range};
+use super::change;
 use super::evidence::{self, ERROR, Evidence};
+use super::index::ReportIndex;
+use super::quantities::{
+    EvidenceResult, Listings, extra_instructions, inconclusive, index_listings, overhead_evidence, site_bytes, skipped,
+    unit_instructions, workload_evidence,
+};
 use super::rules::{Decision, Decisions, Names, ResolvedRule, decide, resolve_leniently};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
-use crate::op::BodyKind;
-use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::schema::{Cell, Listing, WorkloadKernel, WorkloadResult};
+use crate::report::schema::{Cell, WorkloadKernel, WorkloadResult};
 use crate::report::subject;
 
 /// The input of the gate.
@@ -188,55 +191,6 @@ pub fn timed(rules: &[ResolvedRule], decisions: &Decisions, with_baseline: bool)
     (cells + kernels).max(1)
 }
 
-type CellKey<'a> = (&'a str, BodyKind, &'a str, Option<&'a str>, Regime);
-
-fn cell_key(cell: &Cell) -> CellKey<'_> {
-    (&cell.op, cell.body, &cell.mechanism, cell.state.as_deref(), cell.regime)
-}
-
-type KernelKey<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
-
-fn kernel_key<'a>(workload: &'a WorkloadResult, kernel: &'a WorkloadKernel) -> KernelKey<'a> {
-    (&workload.name, kernel.mechanism.as_deref(), kernel.state.as_deref(), kernel.option.as_deref())
-}
-
-/// The cells and kernels of a report by name.
-pub(super) struct ReportIndex<'a> {
-    cells: HashMap<CellKey<'a>, &'a Cell>,
-    kernels: HashMap<KernelKey<'a>, (&'a WorkloadResult, &'a WorkloadKernel)>,
-}
-
-impl<'a> ReportIndex<'a> {
-    pub(super) fn new(report: &'a Report) -> Self {
-        ReportIndex {
-            cells: report.cells.iter().map(|cell| (cell_key(cell), cell)).collect(),
-            kernels: subject::kernels(report).map(|(w, kernel)| (kernel_key(w, kernel), (w, kernel))).collect(),
-        }
-    }
-
-    pub(super) fn cell(&self, cell: &Cell) -> Option<&'a Cell> {
-        self.cells.get(&cell_key(cell)).copied()
-    }
-
-    pub(super) fn kernel(
-        &self,
-        workload: &WorkloadResult,
-        kernel: &WorkloadKernel,
-    ) -> Option<(&'a WorkloadResult, &'a WorkloadKernel)> {
-        self.kernels.get(&kernel_key(workload, kernel)).copied()
-    }
-}
-
-/// Machine code by op, mechanism and state.
-type Listings<'a> = HashMap<(&'a str, &'a str, Option<&'a str>), &'a Listing>;
-
-fn index_listings(report: &Report) -> Listings<'_> {
-    let mechanisms = report.catalogue.mechanisms.iter();
-    mechanisms
-        .flat_map(|m| m.listings.iter().map(|l| ((l.op.as_str(), m.name.as_str(), l.state.as_deref()), l)))
-        .collect()
-}
-
 /// State that all verdicts of a report share.
 struct JudgeContext<'a> {
     /// Confidence of a single interval.
@@ -260,17 +214,6 @@ impl JudgeContext<'_> {
             None => self.without_times.then(|| skipped(OTHER_MACHINE)),
         }
     }
-}
-
-/// Evidence, or an outcome without evidence and its reason.
-type EvidenceResult = Result<Evidence, (Outcome, String)>;
-
-fn inconclusive(reason: impl Into<String>) -> (Outcome, String) {
-    (Outcome::Inconclusive, reason.into())
-}
-
-fn skipped(reason: impl Into<String>) -> (Outcome, String) {
-    (Outcome::Skipped, reason.into())
 }
 
 const NO_BASELINE: &str = "a change needs a baseline; name one with --baseline";
@@ -385,89 +328,4 @@ fn make_verdict(
         reason,
         before: Vec::new(),
     }
-}
-
-/// Makes the evidence of a cell's overhead in a unit.
-fn overhead_evidence(cell: &Cell, unit: Unit, confidence: f64) -> EvidenceResult {
-    let Some(overhead) = &cell.overhead else {
-        return Err(inconclusive(format!(
-            "not measured: {}",
-            subject::plain(cell.absent.as_deref().unwrap_or_default())
-        )));
-    };
-    let nothing = || inconclusive(format!("the report has no values to convert cycles to {}", unit.name()));
-    // The report has the overhead in each unit; modes, layouts and noise are in cycles and are converted.
-    let (interval, per_cycle) = match unit {
-        Unit::Ns => (overhead.ns.measured().interval(confidence), ns_per_cycle(cell).ok_or_else(nothing)?),
-        Unit::Percent => {
-            let native = cell.native_cycles.filter(|native| *native > 0.0).ok_or_else(nothing)?;
-            let interval = overhead.ratio.log_of_ratio().interval(confidence);
-            (interval.map(|it| it.map(|log| log.exp_m1() * 100.0)), 100.0 / native)
-        }
-        _ => (overhead.cycles.measured().interval(confidence), 1.0),
-    };
-    let layouts: Vec<f64> = cell.layouts.iter().map(|layout| layout.cycles.estimate * per_cycle).collect();
-    let evidence = Evidence {
-        interval: interval.ok_or_else(|| inconclusive(NO_INTERVAL))?,
-        modes: cell.modes.iter().map(|mode| mode.cycles * per_cycle).collect(),
-        layout_range: value_range(&layouts),
-        layouts,
-        floor: cell.noise_cycles.unwrap_or(0.0) * per_cycle,
-    };
-    check_finite(evidence).map_err(inconclusive)
-}
-
-/// Makes the evidence of a workload's overhead in a unit.
-fn workload_evidence(
-    workload: &WorkloadResult,
-    kernel: &WorkloadKernel,
-    unit: Unit,
-    confidence: f64,
-) -> EvidenceResult {
-    let Some(percent) = kernel.overhead_percent else {
-        return Err(inconclusive(format!(
-            "not measured: {}",
-            subject::plain(kernel.absent.as_deref().unwrap_or_default())
-        )));
-    };
-    let per_percent = change::per_percent(workload, unit).map_err(inconclusive)?;
-    let interval = percent.log_of_percent().interval(confidence).ok_or_else(|| inconclusive(NO_INTERVAL))?;
-    let evidence = Evidence {
-        interval: interval.map(|log| log.exp_m1() * 100.0 * per_percent),
-        floor: workload.floor_percent * per_percent,
-        ..Evidence::counted(0.0)
-    };
-    check_finite(evidence).map_err(inconclusive)
-}
-
-/// Returns the instructions of a cell above `inline`.
-fn extra_instructions(cell: &Cell) -> Result<f64, (Outcome, String)> {
-    let reason = || cell.instructions_absent.as_deref().unwrap_or("the report has no instruction counts");
-    cell.instructions.map(|counted| counted.extra).ok_or_else(|| inconclusive(subject::plain(reason())))
-}
-
-/// Returns the instructions of a unit above those with `inline`, as a number or in percent.
-fn unit_instructions(workload: &WorkloadResult, kernel: &WorkloadKernel, unit: Unit) -> Result<f64, (Outcome, String)> {
-    let reason = kernel.instructions_absent.as_deref().or(kernel.absent.as_deref());
-    let absent =
-        || inconclusive(subject::plain(reason.unwrap_or("the report has no instruction counts of this kernel")));
-    let counted = kernel.instructions.ok_or_else(absent)?;
-    match unit {
-        Unit::Percent => Ok(counted.extra_percent),
-        _ => workload.inline_instructions.map(|inline| counted.per_unit - inline).ok_or_else(absent),
-    }
-}
-
-/// Returns the bytes that an op executes at its call site in throughput, including its share of the loop.
-fn site_bytes(cell: &Cell, listings: &Listings) -> Result<f64, (Outcome, String)> {
-    if cell.regime != Regime::Throughput || cell.body != BodyKind::Native {
-        return Err(skipped("reports show machine code of native bodies in throughput only"));
-    }
-    let listing = listings.get(&(cell.op.as_str(), cell.mechanism.as_str(), cell.state.as_deref()));
-    let listing = listing.ok_or_else(|| skipped("the report shows no machine code of this op and mechanism"))?;
-    let at_site = |line: &&crate::report::schema::ListingLine| line.place == "site";
-    let bytes: usize = listing.lines.iter().filter(at_site).map(|line| line.bytes.len() / 2).sum();
-    // If the sites of a pass differ, the listing has all of them.
-    let ops = cell.instructions.map_or(1.0, |counted| (listing.lines.len() as f64 / counted.per_op).round().max(1.0));
-    if ops.is_finite() { Ok(bytes as f64 / ops) } else { Err(inconclusive("no instructions were executed")) }
 }

@@ -43,7 +43,7 @@ pub struct NotCompared {
     /// The reports that measured it.
     pub measured_in: MeasuredIn,
     /// Whether both reports list it, measured or not. The plan of a report that does not list it did not include it.
-    pub is_listed_in_both: bool,
+    pub(crate) is_listed_in_both: bool,
     /// Why it was not compared.
     pub reason: String,
 }
@@ -56,7 +56,7 @@ impl NotCompared {
 
     /// Whether the second report lists it without a value, although the first one measured it.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.measured_in == MeasuredIn::Before && self.is_listed_in_both
     }
 }

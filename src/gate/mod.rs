@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! budget file -> rules (budget, bound) -> names for globs, the deciding rule of each cell (rules)
-//! report      -> evidence per bound: interval, modes, layouts, floor (judge, change, evidence)
+//! report      -> evidence per bound: interval, modes, layouts, floor (judge, quantities, change, evidence)
 //!             -> verdicts: pass, fail, inconclusive, improved (verdict) -> terminal, Markdown, JUnit
 //! ```
 //!
@@ -49,11 +49,13 @@ pub mod change;
 pub mod comparable;
 pub mod compare;
 pub mod evidence;
+mod index;
 pub mod init;
 pub mod judge;
 pub mod junit;
 pub mod left_out;
 pub mod markdown;
+mod quantities;
 pub mod rules;
 pub mod terminal;
 pub mod verdict;

@@ -86,7 +86,7 @@ impl ResolvedRule<'_> {
     /// native bodies. A cell in the state `refused`, which has no measured value, is selected only by a rule that names
     /// a state.
     #[must_use]
-    pub fn has_cell(&self, cell: &Cell) -> bool {
+    pub(crate) fn has_cell(&self, cell: &Cell) -> bool {
         let refused = cell.state.as_deref() == Some("refused") && !self.names.contains_key(&Field::State);
         let other_body = cell.body != BodyKind::Native && !self.names.contains_key(&Field::Body);
         let mut matching = 0;
@@ -96,7 +96,7 @@ impl ResolvedRule<'_> {
 
     /// Whether the rule selects a kernel of a workload.
     #[must_use]
-    pub fn has_kernel(&self, workload: &WorkloadResult, kernel: &WorkloadKernel) -> bool {
+    pub(crate) fn has_kernel(&self, workload: &WorkloadResult, kernel: &WorkloadKernel) -> bool {
         let mut matching = 0;
         visit_kernel_fields(workload, kernel, |field, name| matching += usize::from(self.matches(field, name)));
         self.rule.selects_workloads() && matching == self.names.len()
@@ -130,7 +130,7 @@ pub fn resolve<'a>(budgets: &'a Budgets, names: &Names) -> Result<Vec<ResolvedRu
 
 /// Replaces the globs of all rules by the names that they match; a glob may match nothing.
 #[must_use]
-pub fn resolve_leniently<'a>(budgets: &'a Budgets, names: &Names) -> Vec<ResolvedRule<'a>> {
+pub(crate) fn resolve_leniently<'a>(budgets: &'a Budgets, names: &Names) -> Vec<ResolvedRule<'a>> {
     let resolved = |rule: &'a Rule| {
         let of = if rule.selects_workloads() { &names.kernels } else { &names.cells };
         let matching = |(field, pattern): (&Field, &Pattern)| {
@@ -160,7 +160,7 @@ pub struct Decisions {
     /// The decisions on kernels of workloads.
     pub kernels: Vec<Decision<(usize, usize)>>,
     /// The index of the first rule that matches nothing.
-    pub unmatched: Option<usize>,
+    pub(crate) unmatched: Option<usize>,
     /// The indices of rules that decide nothing, because earlier rules decide all that they match.
     pub idle: Vec<usize>,
 }

@@ -164,7 +164,8 @@ pub unsafe trait Op: Sized + 'static {
         naked_asm!("endbr64", "jmp {body}", ".balign 16, 0xcc", body = sym Self::native)
     }
 
-    /// The other body: in the catalogue that of a Xen PV guest, elsewhere the alternative that the table may hold.
+    /// The other body. An op of the catalogue has the body of a Xen PV guest; an op of a suite has the alternative that
+    /// its table may hold.
     ///
     /// # Safety
     /// As for [`Op::inline`].

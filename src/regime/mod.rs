@@ -140,10 +140,10 @@ impl Regime {
         self.descriptor().tolerance
     }
 
-    /// Standard deviation between runs that their workers do not show, as a share of the op's cycles. Runs with other
-    /// seeds differ by that much where every call is cold, and by nothing elsewhere. It is known from five runs of one
-    /// machine: at half of it runs differ by more than their intervals, at twice of it intervals are half as wide
-    /// again.
+    /// Standard deviation between runs that their workers do not show, as a share of the op's cycles. Runs with
+    /// different seeds differ by this share in the cold regimes, and do not differ in the others. Five runs on one
+    /// machine gave the value: at half of it runs differ by more than their intervals, at twice of it intervals are
+    /// half as wide again.
     #[must_use]
     pub fn between_runs(self) -> f64 {
         if self.is_cold() { 0.008 } else { 0.0 }

@@ -3,7 +3,7 @@
 
 use super::Report;
 use super::over_ops::OverOps;
-use super::plots::grid::{Column, Grid};
+use super::plots::grid::{Column, Grid, finite};
 use super::schema::{Cell, WorkloadKernel, WorkloadResult};
 use super::subject::has_linux_ops;
 use crate::regime::Regime;
@@ -39,7 +39,7 @@ const RETPOLINE: Way = Way::of("a retpoline", "retpoline", None);
 const DYN: Way = Way::of("dyn", "dyn", None);
 
 /// The ways that the answer shows, in its order.
-pub const WAYS: [Way; 6] = [TABLE, DIRECT, PATCHED, FLAG, RETPOLINE, DYN];
+pub(crate) const WAYS: [Way; 6] = [TABLE, DIRECT, PATCHED, FLAG, RETPOLINE, DYN];
 
 /// The differences that people ask for: name, minuend, and subtrahend. Without a subtrahend it is `inline`.
 const DIFFERENCES: [(&str, Way, Option<Way>); 4] = [
@@ -82,14 +82,15 @@ pub struct Difference {
 pub struct Cost {
     /// The median over the ops, with its interval.
     ///
-    /// The ends are the medians of the ends of the ops' intervals. The median over ops rises with each op, so it lies
-    /// between them where the ops' own intervals hold. Such an interval is wider than necessary, never narrower.
+    /// The ends are the medians of the ends of the ops' intervals. A median never falls when one of its values rises,
+    /// so it lies between them where the ops' own intervals hold.
     pub median: Interval,
     /// Lowest and highest estimate over the ops.
     pub range: [f64; 2],
     /// Number of ops.
     pub ops: usize,
-    /// Whether the median differs from zero by more than the floor of the regime.
+    /// Whether the median is resolved: more than half of the ops are resolved on its side of zero. An op's difference
+    /// between two ways is resolved if its interval lies beyond the floors of both cells.
     pub is_resolved: bool,
 }
 
@@ -120,23 +121,32 @@ impl KernelCost<'_> {
 }
 
 impl<'a> Answer<'a> {
+    /// The answer of a report.
+    #[must_use]
+    pub fn from_report(report: &'a Report) -> Self {
+        Self::of(report, &Grid::new(report))
+    }
+
     /// The answer of a report; `grid` is that of the report.
     #[must_use]
     pub fn of(report: &'a Report, grid: &Grid<'a>) -> Self {
+        let linux = has_linux_ops(report);
         let ways = WAYS.into_iter().filter_map(|way| {
-            let costs = by_regime(|regime| cost(report, grid, regime, way, None));
-            let linux = has_linux_ops(report);
+            let costs = by_regime(|regime| cost(grid, way, regime));
             let name = if way == TABLE && !linux { "the table" } else { way.name };
             (!costs.is_empty()).then_some(WayCost { way, name, costs })
         });
         let differences = DIFFERENCES.into_iter().filter_map(|(name, way, from)| {
-            let costs = by_regime(|regime| cost(report, grid, regime, way, from));
+            let costs = by_regime(|regime| match from {
+                Some(from) => difference(grid, way, from, regime),
+                None => cost(grid, way, regime),
+            });
             (!costs.is_empty()).then_some(Difference { name, costs })
         });
         let kernels = [TABLE, PATCHED].into_iter().filter_map(|way| {
             let of = |workload: &'a WorkloadResult| {
                 let kernel = workload.kernels.iter().find(|kernel| is_of(kernel, way))?;
-                Some((workload.name.as_str(), kernel.overhead_percent?.interval()?, kernel.resolved))
+                Some((workload.name.as_str(), finite(kernel.overhead_percent?)?.interval(), kernel.resolved))
             };
             let workloads: Vec<_> = report.workloads.iter().filter_map(of).collect();
             (!workloads.is_empty()).then_some(KernelCost { way, workloads })
@@ -155,36 +165,61 @@ fn by_regime(cost: impl Fn(Regime) -> Option<Cost>) -> Vec<(Regime, Cost)> {
     Regime::ALL.into_iter().filter_map(|regime| Some((regime, cost(regime)?))).collect()
 }
 
-/// The cost of a way above `inline`, or above another way over the ops that were measured with both.
-fn cost(report: &Report, grid: &Grid, regime: Regime, way: Way, from: Option<Way>) -> Option<Cost> {
-    let cells = OverOps::of(grid.cells_of(&find(grid, way)?, regime))?.cells;
-    let subtrahend = match from {
-        Some(from) => Some(OverOps::of(grid.cells_of(&find(grid, from)?, regime))?.cells),
-        None => None,
+/// The cost of a way above `inline`.
+fn cost(grid: &Grid, way: Way, regime: Regime) -> Option<Cost> {
+    cost_of(grid, &way.column(), regime)
+}
+
+/// The cost of a mechanism, in one state if it is patchable, above `inline`. `None` if nothing was measured.
+#[must_use]
+pub(crate) fn cost_of(grid: &Grid, column: &Column, regime: Regime) -> Option<Cost> {
+    let over = OverOps::of(cells(grid, column, regime)?)?;
+    let intervals: Vec<Interval> = over.cells.iter().filter_map(|cell| cycles(cell)).collect();
+    summarise(&intervals, over.median_is_resolved())
+}
+
+/// The cost of a way above another one, over the ops that were measured with both.
+fn difference(grid: &Grid, way: Way, from: Way, regime: Regime) -> Option<Cost> {
+    let minuend = OverOps::of(cells(grid, &way.column(), regime)?)?;
+    let subtrahend = OverOps::of(cells(grid, &from.column(), regime)?)?;
+    let of_op = |cell: &&Cell| {
+        let other = subtrahend.cells.iter().find(|other| other.op == cell.op)?;
+        let (it, less) = (cycles(cell)?, cycles(other)?);
+        // Both overheads contain the error of the same `inline`, which the difference does not have. So the sum of
+        // squares is an upper limit.
+        let half_width = it.half_width().hypot(less.half_width());
+        let estimate = it.estimate - less.estimate;
+        let floor = cell.floor_cycles?.abs().max(other.floor_cycles?.abs());
+        Some((Interval { estimate, low: estimate - half_width, high: estimate + half_width }, floor))
     };
-    let of = |cell: &&Cell| -> Option<Interval> {
-        let it = cell.overhead?.cycles.interval()?;
-        let Some(others) = &subtrahend else { return Some(it) };
-        let other = others.iter().find(|other| other.op == cell.op)?.overhead?.cycles.interval()?;
-        // The two cells share the inline reference, whose errors cancel: the sum of squares is an upper limit.
-        let half_width = it.half_width().hypot(other.half_width());
-        let estimate = it.estimate - other.estimate;
-        Some(Interval { estimate, low: estimate - half_width, high: estimate + half_width })
+    let differences: Vec<(Interval, f64)> = minuend.cells.iter().filter_map(of_op).collect();
+    let intervals: Vec<Interval> = differences.iter().map(|(it, _)| *it).collect();
+    let median = summarise(&intervals, false)?;
+    let is_beyond = |(it, floor): &&(Interval, f64)| match median.median.estimate {
+        above if above > 0.0 => it.is_above(*floor),
+        below if below < 0.0 => it.is_below(-*floor),
+        _ => false,
     };
-    let intervals: Vec<Interval> = cells.iter().filter_map(of).collect();
-    let at = |share, end: fn(&Interval) -> f64| quantile(&intervals.iter().map(end).collect::<Vec<_>>(), share);
-    let median =
-        Interval { estimate: at(0.5, |it| it.estimate)?, low: at(0.5, |it| it.low)?, high: at(0.5, |it| it.high)? };
-    let floor = report.floor_of(regime)?;
+    Some(Cost { is_resolved: 2 * differences.iter().filter(is_beyond).count() > differences.len(), ..median })
+}
+
+fn summarise(intervals: &[Interval], is_resolved: bool) -> Option<Cost> {
+    let at = |share, of: fn(&Interval) -> f64| quantile(&intervals.iter().map(of).collect::<Vec<_>>(), share);
+    let estimate: fn(&Interval) -> f64 = |it| it.estimate;
     Some(Cost {
-        median,
-        range: [at(0.0, |it| it.estimate)?, at(1.0, |it| it.estimate)?],
+        median: Interval { estimate: at(0.5, estimate)?, low: at(0.5, |it| it.low)?, high: at(0.5, |it| it.high)? },
+        range: [at(0.0, estimate)?, at(1.0, estimate)?],
         ops: intervals.len(),
-        is_resolved: median.is_above(floor) || median.is_below(-floor),
+        is_resolved,
     })
 }
 
-/// The column of a way, if the report has it.
-fn find<'a>(grid: &Grid<'a>, way: Way) -> Option<Column<'a>> {
-    grid.columns.iter().find(|column| **column == way.column()).cloned()
+/// The cells of a column of the grid; `None` if the grid has no such column.
+fn cells<'a>(grid: &Grid<'a>, column: &Column, regime: Regime) -> Option<Vec<&'a Cell>> {
+    let of = |own: &&Column<'a>| (own.mechanism, own.state) == (column.mechanism, column.state);
+    Some(grid.cells_of(grid.columns.iter().find(of)?, regime))
+}
+
+fn cycles(cell: &Cell) -> Option<Interval> {
+    finite(cell.overhead?.cycles).map(|cycles| cycles.interval())
 }

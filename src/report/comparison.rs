@@ -37,7 +37,7 @@ pub struct ComparedFigure {
 
 /// All figures on a workload.
 #[derive(Clone, Debug)]
-pub struct ComparedWorkload {
+pub(crate) struct ComparedWorkload {
     /// Name of the workload.
     pub workload: String,
     /// The figures.
@@ -48,7 +48,7 @@ pub struct ComparedWorkload {
 ///
 /// # Errors
 /// As [`published::figures`].
-pub fn compare_workloads(report: &Report) -> Result<Vec<ComparedWorkload>, toml::de::Error> {
+pub(crate) fn compare_workloads(report: &Report) -> Result<Vec<ComparedWorkload>, toml::de::Error> {
     let Some(linux) = &report.linux else { return Ok(Vec::new()) };
     let published = published::figures()?;
     let compared = linux.workloads.iter().map(|workload| compare(linux, workload, report, &published));

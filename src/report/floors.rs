@@ -8,18 +8,18 @@ impl Report {
     /// The floor of a regime in core cycles per cycle of the op (an op counts as at least one cycle). If the report has
     /// no floor for the regime, the floor of the whole run. `None` without a floor, or if the number is not usable.
     #[must_use]
-    pub fn floor_of(&self, regime: Regime) -> Option<f64> {
+    pub(crate) fn floor_of(&self, regime: Regime) -> Option<f64> {
         let own = self.floors.iter().find(|floor| floor.regime == regime).map(|floor| floor.cycles);
         own.or(self.floor.as_ref().map(|floor| floor.cycles)).filter(|floor| floor.is_finite() && *floor >= 0.0)
     }
 }
 
 /// Definition of a workload's floor for captions.
-pub const WORKLOAD_FLOOR: &str =
+pub(crate) const WORKLOAD_FLOOR: &str =
     "floor: the largest difference between inline and its own copies, each a mean over all placements";
 
 /// Definition of a workload's placement range for captions.
-pub const PLACEMENT_RANGE: &str =
+pub(crate) const PLACEMENT_RANGE: &str =
     "placement range: 95% of two single placements of the same kernel differ by no more, run-to-run noise removed";
 
 impl WorkloadResult {
@@ -32,7 +32,7 @@ impl WorkloadResult {
     /// The placement range in percent. It concerns single placements and is therefore wider than the floor, which
     /// concerns means over all placements of the run. `None` if kernels were not placed.
     #[must_use]
-    pub fn placement_range(&self) -> Option<f64> {
+    pub(crate) fn placement_range(&self) -> Option<f64> {
         self.placement_percent.filter(|percent| percent.is_finite() && *percent >= 0.0)
     }
 }

@@ -21,11 +21,11 @@ pub mod plots;
 pub mod published;
 pub mod read;
 #[cfg(feature = "html")]
-pub mod render;
+pub(crate) mod render;
 pub mod schema;
 #[cfg(feature = "html")]
 pub mod stale;
-#[cfg(feature = "cli")]
+#[cfg(feature = "html")]
 pub mod subject;
 #[cfg(feature = "cli")]
 pub mod terminal;

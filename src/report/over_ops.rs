@@ -9,7 +9,7 @@ use super::schema::{Cell, Estimate, Limit};
 use crate::stats::location::quantile;
 
 /// Definition of the median over ops for captions.
-pub const MEDIAN_OVER_OPS: &str = "median over all measured ops, resolved or not, without ops that trap";
+pub(crate) const MEDIAN_OVER_OPS: &str = "median over all measured ops, resolved or not, without ops that trap";
 
 /// The overheads of one mechanism and state in one regime, over the ops.
 #[derive(Clone, Debug)]

@@ -57,7 +57,7 @@ pub enum Unit {
 impl Unit {
     /// The symbol of the unit behind a number.
     #[must_use]
-    pub fn symbol(self) -> &'static str {
+    pub(crate) fn symbol(self) -> &'static str {
         match self {
             Unit::Percent => "%",
             Unit::Cycles => "cycles",
@@ -69,7 +69,7 @@ impl Unit {
 /// The part of a report that is compared with a published number: a workload on a kernel, or a cell.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StandIn {
+pub(crate) struct StandIn {
     workload: Option<String>,
     option: Option<String>,
     op: Option<String>,
@@ -96,7 +96,7 @@ enum Measure {
 
 /// The value of a report to compare with a published number.
 #[derive(Clone, Debug, PartialEq)]
-pub enum OwnValue {
+pub(crate) enum OwnValue {
     /// A measured number with its interval.
     Measured(Interval),
     /// A number without an interval: a count or a placement range.
@@ -128,7 +128,7 @@ impl Row {
 
     /// The measured part of a report that stands for the number, in words: `mmap_perf, site (inline)`.
     #[must_use]
-    pub fn stand_in(&self) -> String {
+    pub(crate) fn stand_in(&self) -> String {
         let Some(here) = &self.here else { return String::new() };
         let mechanism = here.mechanism.as_ref().map(|mechanism| match &here.state {
             Some(state) => format!("{mechanism} ({state})"),
@@ -151,7 +151,7 @@ impl Row {
 
     /// The value of a report to compare with the number.
     #[must_use]
-    pub fn own_value(&self, report: &Report) -> OwnValue {
+    pub(crate) fn own_value(&self, report: &Report) -> OwnValue {
         let nothing = || "pvbench measures nothing like it".to_owned();
         let Some(here) = &self.here else {
             return OwnValue::Absent(self.why.clone().unwrap_or_else(nothing));

@@ -12,7 +12,7 @@ use super::schema::{Cell, CentralRange, Estimate, Listing, MechanismInfo, Report
 use crate::stats::Interval;
 
 /// Maximum size of a report in bytes. A full run of 30 mechanisms writes about a third of it.
-pub const LARGEST: u64 = 64 << 20;
+pub(crate) const LARGEST: u64 = 64 << 20;
 
 /// Failure to read a report.
 #[derive(Debug, thiserror::Error)]
@@ -130,14 +130,14 @@ pub fn report(path: &Path) -> Result<Report, ReadError> {
 }
 
 /// Maximum number of listings per mechanism: all states of all ops, with room to spare.
-pub const MAX_LISTINGS: usize = 4096;
+pub(crate) const MAX_LISTINGS: usize = 4096;
 /// Maximum number of instructions per listing: a call site, its callee and all thunks between them.
 pub const MAX_LINES: usize = 512;
 /// Maximum number of bytes per line of a listing. An instruction has at most 15 (Intel SDM volume 2, 2.3.11); a line of
 /// padding or data may have more.
-pub const MAX_LINE_BYTES: usize = 64;
+pub(crate) const MAX_LINE_BYTES: usize = 64;
 /// Maximum length in characters of a listing's texts and states, and of the change that a mechanism made.
-pub const MAX_TEXT: usize = 200;
+pub(crate) const MAX_TEXT: usize = 200;
 
 /// Checks what types cannot express: numbers are finite, intervals contain their estimates, shares lie between 0 and 1,
 /// cells name known ops and mechanisms and are unique, listings are no larger than a mechanism's can be.

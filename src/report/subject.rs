@@ -13,25 +13,25 @@ const MAX_REASON_CHARS: usize = 300;
 
 /// The name of a cell.
 #[must_use]
-pub fn of_cell(cell: &Cell) -> String {
+pub(crate) fn of_cell(cell: &Cell) -> String {
     cell_of(&cell.op, cell.body, &cell.mechanism, cell.state.as_deref(), cell.regime)
 }
 
 /// The name of a cell with these parts.
 #[must_use]
-pub fn cell_of(op: &str, body: BodyKind, name: &str, state: Option<&str>, regime: Regime) -> String {
+pub(crate) fn cell_of(op: &str, body: BodyKind, name: &str, state: Option<&str>, regime: Regime) -> String {
     format!("{}/{}/{}/{}", plain(op), body.name(), mechanism(name, state), regime.name())
 }
 
 /// The name of a workload on a kernel.
 #[must_use]
-pub fn of_kernel(workload: &WorkloadResult, kernel: &WorkloadKernel) -> String {
+pub(crate) fn of_kernel(workload: &WorkloadResult, kernel: &WorkloadKernel) -> String {
     kernel_of(&workload.name, kernel.mechanism.as_deref(), kernel.state.as_deref(), kernel.option.as_deref())
 }
 
 /// The name of a workload on a kernel with these parts.
 #[must_use]
-pub fn kernel_of(workload: &str, name: Option<&str>, state: Option<&str>, option: Option<&str>) -> String {
+pub(crate) fn kernel_of(workload: &str, name: Option<&str>, state: Option<&str>, option: Option<&str>) -> String {
     let kernel = name.map_or_else(|| plain(option.unwrap_or_default()), |name| mechanism(name, state));
     format!("{}/{kernel}", plain(workload))
 }
@@ -64,6 +64,6 @@ pub fn kernels(report: &Report) -> impl Iterator<Item = (&WorkloadResult, &Workl
 
 /// Whether any op of a report is a hook of Linux. For other suites the history of Linux's mechanisms means nothing.
 #[must_use]
-pub fn has_linux_ops(report: &Report) -> bool {
+pub(crate) fn has_linux_ops(report: &Report) -> bool {
     report.catalogue.ops.iter().any(|op| op.since != Since::NotLinux)
 }

@@ -22,7 +22,7 @@ impl Limit {
 
     /// The remedy, short enough for a table.
     #[must_use]
-    pub fn remedy(self) -> &'static str {
+    pub(crate) fn remedy(self) -> &'static str {
         match self {
             Limit::Floor => "no difference",
             Limit::Interval => "more time",

@@ -83,7 +83,7 @@ pub enum WriteError {
 impl WriteError {
     /// Whether the user's choice of path is at fault, not the writing itself.
     #[must_use]
-    pub fn is_usage(&self) -> bool {
+    pub(crate) fn is_usage(&self) -> bool {
         matches!(self, WriteError::Folder { .. } | WriteError::Target { .. })
     }
 }
@@ -192,7 +192,7 @@ pub fn prepare(folder: &Path) -> Result<(), WriteError> {
 ///
 /// # Errors
 /// [`WriteError::Folder`] or [`WriteError::Target`].
-pub fn prepare_file(path: &Path) -> Result<(), WriteError> {
+pub(crate) fn prepare_file(path: &Path) -> Result<(), WriteError> {
     match target::of(path)? {
         Target::Descriptor(_) | Target::Stream(_) => Ok(()),
         Target::File(file) => match prepare(target::folder_of(&file)) {

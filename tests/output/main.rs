@@ -3,6 +3,7 @@
 mod files;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
+mod show;
 mod stdout;
 #[path = "../support/mod.rs"]
 mod support;

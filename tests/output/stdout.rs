@@ -131,7 +131,7 @@ fn commands_without_a_verdict_end_with_0_if_their_reader_left() {
     let counts = case.path("counts.toml");
     fs::write(&counts, "[calls]\npte_val = 3\n").unwrap();
     let (report, counts) = (report.to_str().unwrap(), counts.to_str().unwrap());
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &["list"],
         &["list", "ops", "--json"],
         &["list", "options"],
@@ -140,6 +140,8 @@ fn commands_without_a_verdict_end_with_0_if_their_reader_left() {
         &["gate", report, "--init"],
         &["predict", counts, "--report", report],
         &["report", report],
+        &["show", report],
+        &["show", report, "cells"],
         &["doctor"],
         &["--help"],
         &["--version"],

@@ -1,5 +1,6 @@
 //! Tests of the report and of everything that is made from it.
 
+mod answer;
 mod compare;
 mod document;
 mod export;
@@ -12,4 +13,5 @@ mod over_ops;
 mod predict;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 mod verdicts;

@@ -33,7 +33,7 @@ const WORKLOAD_SHARE: f64 = 0.65;
 const MIN_WORKERS: f64 = 8.0;
 
 /// The ops, mechanisms, workloads and kernel options that a suite can measure on this machine.
-pub struct Measurable<'a> {
+pub(crate) struct Measurable<'a> {
     suite: &'a Suite,
     mechanisms: Vec<Mechanism>,
     workloads: Vec<&'static str>,

@@ -16,7 +16,7 @@ use crate::linux::find::{self, PACKAGE};
 use crate::linux::unpatch::Unpatching;
 use crate::report::{read, render, stale, write};
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench linux ab                                     this machine's kernel, patched and unpatched
   pvbench linux ab --download                          Debian's cloud kernel
   pvbench linux ab vmlinuz --workload 'fault,mmap_*'   two workloads of a kernel of your own";

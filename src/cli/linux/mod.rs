@@ -31,7 +31,7 @@ use crate::report::write::temporary::TemporaryFolder;
 use crate::run::session::Progress as _;
 use crate::select::select;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench linux ab                                     this machine's kernel, patched and unpatched
   pvbench linux ab --download                          Debian's cloud kernel
   pvbench linux run a/vmlinuz b/vmlinuz                two kernels

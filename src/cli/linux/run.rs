@@ -15,7 +15,7 @@ use crate::linux::compare::Subject;
 use crate::linux::unpatch::Unpatching;
 use crate::report::write;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench linux run a/vmlinuz b/vmlinuz                two kernels
   pvbench linux run vmlinuz --append init_on_alloc=0 --append init_on_alloc=1";
 

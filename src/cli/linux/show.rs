@@ -22,7 +22,7 @@ pub fn json(linux: &Linux) -> Result<Vec<u8>, CliError> {
 }
 
 /// Prints the content of `linux.json`.
-pub fn print_json(linux: &Linux) -> Result<(), CliError> {
+pub(crate) fn print_json(linux: &Linux) -> Result<(), CliError> {
     Ok(stdout().write_all(&json(linux)?)?)
 }
 
@@ -126,7 +126,7 @@ fn make_table(
 }
 
 /// Prints the paths of the written files.
-pub fn print_paths(folder: &Path, report: bool) -> Result<(), CliError> {
+pub(crate) fn print_paths(folder: &Path, report: bool) -> Result<(), CliError> {
     let mut out = stdout();
     writeln!(out, "\n{}", folder.join("linux.json").display())?;
     if report {

@@ -16,7 +16,7 @@ use crate::linux::error::LinuxError;
 use crate::linux::hooks::{Hooks, Rule};
 use crate::linux::image::Image;
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   pvbench linux sites vmlinuz
   pvbench linux sites vmlinuz --json > sites.json";
 

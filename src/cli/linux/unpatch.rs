@@ -15,7 +15,7 @@ use crate::linux::image::Image;
 use crate::linux::unpatch::{Unpatching, unpatch as edit};
 use crate::report::write;
 
-pub const EXAMPLES: &str = "Example:
+pub(crate) const EXAMPLES: &str = "Example:
   pvbench linux unpatch vmlinuz --out folder/";
 
 /// Options of `linux unpatch`.

@@ -8,7 +8,8 @@ use crate::host::{CpuFacts, CpuTime, Others, Probes, Root, cpu_list};
 /// it.
 const MAX_LOAD_SHARE: f64 = 0.25;
 
-/// Share of stolen time (0 to 1) above which so many windows are disturbed that medians over blocks begin to shift.
+/// Share of stolen time (0 to 1) above which medians over blocks begin to shift: the hypervisor then interrupts many
+/// windows, and an interrupted window is too long.
 const MAX_STOLEN_SHARE: f64 = 0.01;
 
 pub(super) fn smt_sibling(root: &Root, probes: &Probes) -> Check {

@@ -100,8 +100,9 @@ unsafe impl Op for Cpuid {
         "mov rcx, r9"
     }
 
-    /// `xen_cpuid`: hides the extended topology, and gives fixed values for `mwait`. The model leaves out the prefix
-    /// that makes Xen emulate the instruction (`XEN_EMULATE_PREFIX`), which is an undefined instruction elsewhere.
+    /// `xen_cpuid`: hides the extended topology, and gives fixed values for `mwait`. The model leaves out
+    /// `XEN_EMULATE_PREFIX`, which makes Xen emulate the instruction: without Xen the prefix is an undefined
+    /// instruction.
     unsafe fn xen((eax, ebx, ecx, edx): (u64, u64, u64, u64)) {
         // SAFETY: the caller's leaf.
         let leaf = unsafe { (eax as *const u32).read_volatile() };

@@ -194,14 +194,14 @@ mod tests {
         // SAFETY: `at` needs the address of a compiled function, and `entry` is that of `sum`.
         let [first, second] = [(); 2].map(|()| unsafe { cache.at(entry) }.unwrap());
         assert!(Rc::ptr_eq(&first, &second));
-        // SAFETY: as for the cache.
+        // SAFETY: `at` needs the address of a compiled function, and `entry` is that of `sum`.
         let function = unsafe { LoopFunction::at(entry) }.unwrap();
         assert_eq!((first.head_offset(), first.span().len()), (function.head_offset(), function.len()));
         // The same function with its bytes changed, as if it had been patched.
         let code = DecodedFunction::decode(function.entry(), vec![0x90; function.len()]).unwrap();
         let image = CodeImage::alone(Rc::new(CallGraphNode::alone(code)));
         cache.sources.insert(function.entry(), Rc::new(LoopSource { image, head: 0 }));
-        // SAFETY: as above.
+        // SAFETY: `at` needs the address of a compiled function, and `entry` is that of `sum`, whose text is unchanged.
         let third = unsafe { cache.at(entry) }.unwrap();
         assert_eq!(third.image.function(0).bytes(), function.code().bytes());
     }

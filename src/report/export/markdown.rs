@@ -77,7 +77,7 @@ fn write_workloads(report: &Report, text: &mut String) {
 
 /// A text on one line, with all Markdown and HTML escaped.
 #[must_use]
-pub fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

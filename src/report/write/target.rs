@@ -82,7 +82,7 @@ pub(super) fn linked(link: &Path) -> io::Result<PathBuf> {
 
 /// The folder that holds the last component of a path.
 #[must_use]
-pub fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 

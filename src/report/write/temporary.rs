@@ -76,7 +76,7 @@ impl TemporaryFolder {
 }
 
 /// Removes the temporary files and folders that killed commands left in a folder. Those that cannot be removed stay.
-pub fn remove_stale(folder: &Path) {
+pub(crate) fn remove_stale(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
