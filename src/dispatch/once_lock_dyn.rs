@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 
-use super::dynamic::{Hook as _, Objects};
+use super::dynamic::Objects;
 use super::{CallSequence, Dispatch, Mechanism};
 use crate::op::{Args, BodyKind, Op, Ret};
 
