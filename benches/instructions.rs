@@ -180,7 +180,7 @@ macro_rules! subjects {
 
 // Ops of four shapes: a real instruction, a modelled one, an identity, a store.
 subjects! {
-    LOOPS: prepare_loop, run_loop, PreparedLoop, PASSES by SITES;
+    LOOPS: prepare_loop, run_loop, PreparedLoop, PASSES by super::SITES;
     (inline inline_short inline_long, flag flag_short flag_long, direct direct_short direct_long,
      table table_short table_long, dyn dyn_short dyn_long);
     (inline_clobber inline_clobber_short inline_clobber_long, enum enum_short enum_long,
