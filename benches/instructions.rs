@@ -10,6 +10,7 @@
 
 #[path = "instructions/arguments.rs"]
 mod arguments;
+#[expect(dead_code, reason = "the mechanisms of each group are listed below, for the attributes of iai-callgrind")]
 mod selection;
 #[path = "instructions/tools.rs"]
 mod tools;

@@ -3,22 +3,19 @@
 //! The number of sites varies with the build, since unused functions keep their records. So it is the throughput of the
 //! benchmark and not in its name, and a baseline of another build has the same names.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pvbench::op::BodyKind;
-use pvbench::patch::{Target, Text, site, writer};
-use pvbench::pv_ops::op_entries;
+use pvbench::patch::{Text, rules, site, writer};
 
 fn switch(c: &mut Criterion) {
     let sites = match site::recorded() {
         Ok(sites) => sites,
         Err(error) => return eprintln!("patch: the sites cannot be read: {error}"),
     };
-    let ops = op_entries();
-    let targets = |body| -> BTreeMap<usize, Target> { ops.iter().map(|op| (op.slot, op.target(body))).collect() };
-    let (native, xen) = (targets(BodyKind::Native), targets(BodyKind::Xen));
+    // Kernels call ops that the suite of this build may lack.
+    let (native, xen) = (rules::targets(BodyKind::Native), rules::targets(BodyKind::Xen));
     let Some((first, last)) = sites.first().zip(sites.last()) else { return eprintln!("patch: no sites") };
     let span = first.address..last.address + last.length;
     let mut group = c.benchmark_group("switch all sites");

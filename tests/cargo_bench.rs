@@ -55,8 +55,8 @@ fn criterion_options() -> Vec<Vec<String>> {
                 "--confidence-level" | "--significance-level" | "--noise-threshold" => "0.5",
                 _ => "1",
             };
-            let takes_value = line.contains('<');
-            options.push([&[option.to_owned()][..], if takes_value { &[value.to_owned()] } else { &[] }].concat());
+            let value = line.contains('<').then_some(value);
+            options.push(std::iter::once(option).chain(value).map(str::to_owned).collect());
         }
     }
     options
