@@ -242,12 +242,14 @@ fn fineibt_calls_a_preamble_that_compares_the_hash() {
 
 /// Counts the indirect calls that have a compare and a conditional branch between the call before and themselves.
 fn count_tested_calls(instructions: &[Instruction]) -> u64 {
-    let tests = |two: &[Instruction]| {
-        matches!(two[0].mnemonic(), Mnemonic::Cmp | Mnemonic::Test) && two[1].is_jcc_short_or_near()
+    let is_tested = |part: &&[Instruction]| {
+        // Moves may stand between the two.
+        let mut rest = part.iter().skip_while(|i| !matches!(i.mnemonic(), Mnemonic::Cmp | Mnemonic::Test));
+        rest.any(Instruction::is_jcc_short_or_near)
     };
     let parts = instructions.split_inclusive(Instruction::is_call_near_indirect);
     let calls = parts.filter(|part| part.last().is_some_and(Instruction::is_call_near_indirect));
-    calls.filter(|part| part.windows(2).any(tests)).count() as u64
+    calls.filter(is_tested).count() as u64
 }
 
 /// A call of the first method of a trait object: the vtable has drop, size and alignment in front of it.
