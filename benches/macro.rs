@@ -26,6 +26,8 @@ fn main() {
         .warm_up_time(Duration::from_millis(50))
         .measurement_time(Duration::from_millis(300))
         .sample_size(20)
+        // As in `micro`: criterion's default takes longer than the samples.
+        .nresamples(10_000)
         .without_plots()
         .configure_from_args();
     pairs.announce("macro", "the workloads with the mechanisms that decide");
