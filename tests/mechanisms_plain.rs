@@ -1,5 +1,5 @@
-//! Boxed closures, tables and objects in locks, the linker's stubs and compare trees: a call reaches the body it is bound to,
-//! and every site has the call sequence of its mechanism, instruction by instruction.
+//! Boxed closures, tables and objects in locks, the linker's stubs and compare trees: a call reaches the body it is
+//! bound to, and every site has the call sequence of its mechanism, instruction by instruction.
 
 mod own_ops;
 
