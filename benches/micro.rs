@@ -17,8 +17,8 @@ use pvbench::regime::{Regime, SITES};
 use pvbench::suite::OpEntry;
 use selection::Pairs;
 
-/// Bootstrap samples of each benchmark. Criterion's default is ten times as many, which takes longer than the samples of
-/// a benchmark and moves the ends of its interval by less than a percent of its width.
+/// Bootstrap samples of each benchmark. Criterion's default is ten times as many: it takes longer than the samples of a
+/// benchmark, and moves the ends of its interval by less than a percent of its width.
 const RESAMPLES: usize = 10_000;
 
 fn main() {
