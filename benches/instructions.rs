@@ -3,24 +3,37 @@
 //!
 //! Needs valgrind and iai-callgrind-runner (`scripts/setup.sh` installs both). If one is missing, this bench prints a
 //! line and succeeds, so that `cargo bench` continues.
+//!
+//! It counts with a few mechanisms that decide; `PVBENCH_BENCH=all` adds the rest. Its options are those of every bench
+//! target: filters, `--list`, `--test`. Criterion's other options have no effect. iai-callgrind's own options pass if
+//! their value follows `=` (`--tools=dhat`) and criterion has none of that name.
+
+#[path = "instructions/arguments.rs"]
+mod arguments;
+#[expect(dead_code, reason = "the mechanisms of each group are listed below, for the attributes of iai-callgrind")]
+mod selection;
+#[path = "instructions/tools.rs"]
+mod tools;
+#[path = "instructions/totals.rs"]
+mod totals;
 
 use std::hint::black_box;
-use std::path::Path;
+use std::process::ExitCode;
 
-use iai_callgrind::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group};
+use iai_callgrind::{library_benchmark, library_benchmark_group};
 use pvbench::clock::Clock;
 use pvbench::kernel::Machine;
 use pvbench::op::{BodyKind, CpuModel};
 use pvbench::pv_ops::workload_entries;
 use pvbench::regime::{Loop, Regime, SITES};
-use pvbench::suite;
 use pvbench::workload::{PARTS, Run};
 
 /// Passes of the short and the long run.
-const LENGTHS: [u64; 2] = [10, 110];
-
-/// Ops of four shapes: a real instruction, a modelled one, an identity, a store.
-const OPS: [&str; 4] = ["save_fl", "irq_disable", "pte_val", "set_pte"];
+const PASSES: [u64; 2] = [10, 110];
+/// Units per part of a short and of a long run.
+const UNITS: [u64; 2] = [8, 16];
+/// Seed of the workloads.
+const SEED: u64 = 1;
 
 /// A loop, prepared outside of the counted part.
 struct PreparedLoop {
@@ -44,44 +57,13 @@ fn prepare_loop(op: &str, mechanism: &str, passes: u64) -> PreparedLoop {
     PreparedLoop { measured, args, passes, _cpu: cpu }
 }
 
-/// Declares one benchmark function per op, since iai-callgrind names benchmarks by functions:
-/// `benchmarks! { save_fl, pte_val }` makes the functions and their group.
-macro_rules! benchmarks {
-    ($($op:ident),*) => {
-        $(
-            #[library_benchmark(setup = prepare_loop)]
-            #[bench::inline_short(stringify!($op), "inline", LENGTHS[0])]
-            #[bench::inline_long(stringify!($op), "inline", LENGTHS[1])]
-            #[bench::inline_clobber_short(stringify!($op), "inline_clobber", LENGTHS[0])]
-            #[bench::inline_clobber_long(stringify!($op), "inline_clobber", LENGTHS[1])]
-            #[bench::flag_short(stringify!($op), "flag", LENGTHS[0])]
-            #[bench::flag_long(stringify!($op), "flag", LENGTHS[1])]
-            #[bench::enum_short(stringify!($op), "enum", LENGTHS[0])]
-            #[bench::enum_long(stringify!($op), "enum", LENGTHS[1])]
-            #[bench::direct_short(stringify!($op), "direct", LENGTHS[0])]
-            #[bench::direct_long(stringify!($op), "direct", LENGTHS[1])]
-            #[bench::table_short(stringify!($op), "table", LENGTHS[0])]
-            #[bench::table_long(stringify!($op), "table", LENGTHS[1])]
-            #[bench::fn_pointer_short(stringify!($op), "fn_pointer", LENGTHS[0])]
-            #[bench::fn_pointer_long(stringify!($op), "fn_pointer", LENGTHS[1])]
-            #[bench::dyn_short(stringify!($op), "dyn", LENGTHS[0])]
-            #[bench::dyn_long(stringify!($op), "dyn", LENGTHS[1])]
-            #[bench::once_lock_short(stringify!($op), "once_lock", LENGTHS[0])]
-            #[bench::once_lock_long(stringify!($op), "once_lock", LENGTHS[1])]
-            fn $op(prepared: PreparedLoop) -> PreparedLoop {
-                // SAFETY: the op's own arguments, for the CPU model installed on this thread; passes >= 1.
-                black_box(unsafe { (prepared.measured)(&raw const prepared.args, prepared.passes) });
-                prepared
-            }
-        )*
-        library_benchmark_group!(name = throughput; benchmarks = $($op),*);
-    };
+/// Runs a prepared loop. It is inlined into the function that callgrind counts.
+#[inline(always)]
+fn run_loop(prepared: PreparedLoop) -> PreparedLoop {
+    // SAFETY: the op's own arguments, for the CPU model installed on this thread; passes >= 1.
+    black_box(unsafe { (prepared.measured)(&raw const prepared.args, prepared.passes) });
+    prepared
 }
-
-benchmarks! { save_fl, irq_disable, pte_val, set_pte }
-
-/// Units per part of a short and of a long run.
-const UNITS: [u64; 2] = [8, 16];
 
 /// A workload, prepared on a machine as after boot.
 struct PreparedWorkload {
@@ -103,101 +85,138 @@ fn prepare_workload(workload: &str, mechanism: &str, units: u64) -> PreparedWork
     PreparedWorkload { run, machine, units }
 }
 
-/// Declares one benchmark function per workload: `workloads! { mmap_perf, fork_exit }` makes the functions and their
-/// group.
-macro_rules! workloads {
-    ($($workload:ident),*) => {
+/// Runs a prepared workload. It is inlined into the function that callgrind counts.
+#[inline(always)]
+fn run_workload(mut work: PreparedWorkload) -> PreparedWorkload {
+    // Ignored: the set-up ran the same units on the same machine without an error.
+    let _ = black_box((work.run)(&mut work.machine, SEED, work.units, Clock::Tsc));
+    work
+}
+
+/// An op in throughput, or a workload.
+struct Subject {
+    name: &'static str,
+    /// The mechanisms that decide, then the others.
+    mechanisms: [&'static [&'static str]; 2],
+    /// Ops or units between a short and a long run.
+    between: u64,
+    /// Counts under callgrind with the mechanisms that decide. It ends the process if that fails.
+    count_deciding: fn(),
+    /// The same with all mechanisms.
+    count_all: fn(),
+    /// Prepares and runs the subject once with a mechanism, without callgrind.
+    run_once: fn(&str, &str),
+}
+
+/// Declares the benchmark function of a subject with some mechanisms, and its group. Every mechanism has two
+/// benchmarks: a short and a long run.
+macro_rules! counted {
+    ($group:ident, $function:ident, $subject:ident, $setup:ident, $run:ident, $Prepared:ident, $lengths:ident,
+     ($($mechanism:ident $short:ident $long:ident),*)) => {
+        #[library_benchmark(setup = $setup)]
         $(
-            #[library_benchmark(setup = prepare_workload)]
-            #[bench::inline_short(stringify!($workload), "inline", UNITS[0])]
-            #[bench::inline_long(stringify!($workload), "inline", UNITS[1])]
-            #[bench::flag_short(stringify!($workload), "flag", UNITS[0])]
-            #[bench::flag_long(stringify!($workload), "flag", UNITS[1])]
-            #[bench::table_short(stringify!($workload), "table", UNITS[0])]
-            #[bench::table_long(stringify!($workload), "table", UNITS[1])]
-            #[bench::dyn_short(stringify!($workload), "dyn", UNITS[0])]
-            #[bench::dyn_long(stringify!($workload), "dyn", UNITS[1])]
-            fn $workload(mut work: PreparedWorkload) -> PreparedWorkload {
-                // Ignored: the set-up ran the same units on the same machine without an error.
-                let _ = black_box((work.run)(&mut work.machine, SEED, work.units, Clock::Tsc));
-                work
-            }
+            #[bench::$short(stringify!($subject), stringify!($mechanism), $lengths[0])]
+            #[bench::$long(stringify!($subject), stringify!($mechanism), $lengths[1])]
         )*
-        library_benchmark_group!(name = units; benchmarks = $($workload),*);
+        fn $function(prepared: $Prepared) -> $Prepared {
+            $run(prepared)
+        }
+        library_benchmark_group!(name = $group; benchmarks = $function);
     };
 }
 
-workloads! { mmap_perf, fork_exit, context_switch, null_syscall }
-
-/// The names of these workloads.
-const WORKLOADS: [&str; 4] = ["mmap_perf", "fork_exit", "context_switch", "null_syscall"];
-
-/// Seed of the workloads.
-const SEED: u64 = 1;
-
-/// iai-callgrind's own `main`, in a module of its own, since this file has another one.
-mod runner {
-    use super::{throughput, units};
-    iai_callgrind::main!(
-        config = super::LibraryBenchmarkConfig::default();
-        library_benchmark_groups = throughput, units
-    );
-    pub fn run() {
-        main();
-    }
+/// The names in a list of mechanisms.
+macro_rules! names {
+    (($($mechanism:ident $short:ident $long:ident),*)) => {
+        &[$(stringify!($mechanism)),*]
+    };
 }
 
-fn main() {
-    // `cargo test --benches` starts benches, too; this one has nothing to test.
-    if std::env::args().any(|arg| arg == "--test") {
-        return;
-    }
-    let inside = std::env::args().any(|arg| arg.starts_with("--iai-run"));
-    if !inside && let Some(missing) = ["valgrind", "iai-callgrind-runner"].into_iter().find(|tool| !on_path(tool)) {
-        eprintln!("instructions: skipped, since {missing} is not on the PATH; run scripts/setup.sh");
-        return;
-    }
-    runner::run();
-    if !inside {
-        print_differences();
-    }
+/// Declares subjects of one kind: a module each, with a group of the mechanisms that decide and a group of the others,
+/// and with iai-callgrind's own `main` for the first group and for both.
+macro_rules! subjects {
+    ($table:ident: $setup:ident, $run:ident, $Prepared:ident, $lengths:ident by $ops:expr;
+     $deciding:tt; $others:tt; $($subject:ident),*) => {
+        $(
+            mod $subject {
+                use super::{
+                    $Prepared, $lengths, $run, $setup, Subject, black_box, library_benchmark, library_benchmark_group,
+                };
+
+                counted!(deciding, count, $subject, $setup, $run, $Prepared, $lengths, $deciding);
+                counted!(others, count_others, $subject, $setup, $run, $Prepared, $lengths, $others);
+
+                mod some {
+                    use super::deciding;
+                    iai_callgrind::main!(library_benchmark_groups = deciding);
+                    pub fn run() {
+                        main();
+                    }
+                }
+
+                mod all {
+                    use super::{deciding, others};
+                    iai_callgrind::main!(library_benchmark_groups = deciding, others);
+                    pub fn run() {
+                        main();
+                    }
+                }
+
+                pub const SUBJECT: Subject = Subject {
+                    name: stringify!($subject),
+                    mechanisms: [names!($deciding), names!($others)],
+                    between: ($lengths[1] - $lengths[0]) * $ops,
+                    count_deciding: some::run,
+                    count_all: all::run,
+                    run_once: |subject, mechanism| {
+                        black_box($run($setup(subject, mechanism, 1)));
+                    },
+                };
+            }
+        )*
+        /// The subjects in the order of the output.
+        const $table: &[Subject] = &[$($subject::SUBJECT),*];
+    };
 }
 
-fn on_path(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+// Ops of four shapes: a real instruction, a modelled one, an identity, a store.
+subjects! {
+    LOOPS: prepare_loop, run_loop, PreparedLoop, PASSES by super::SITES;
+    (inline inline_short inline_long, flag flag_short flag_long, direct direct_short direct_long,
+     table table_short table_long, dyn dyn_short dyn_long);
+    (inline_clobber inline_clobber_short inline_clobber_long, enum enum_short enum_long,
+     fn_pointer fn_pointer_short fn_pointer_long, once_lock once_lock_short once_lock_long,
+     once_lock_dyn once_lock_dyn_short once_lock_dyn_long);
+    save_fl, irq_disable, pte_val, set_pte
 }
 
-/// Prints instructions per op and per unit: the difference of the counts at two lengths, by that of the lengths.
-fn print_differences() {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new("target").to_owned(), Into::into);
-    let folder = target.join("iai").join(env!("CARGO_PKG_NAME")).join("instructions").join("runner");
-    println!("\ninstructions per op (loop included), regime throughput, and above inline:");
-    print_group(&folder.join("throughput"), &OPS, (LENGTHS[1] - LENGTHS[0]) * SITES);
-    println!("\ninstructions per unit of a workload, and above inline:");
-    print_group(&folder.join("units"), &WORKLOADS, (UNITS[1] - UNITS[0]) * (1 + PARTS as u64));
+subjects! {
+    WORKLOADS: prepare_workload, run_workload, PreparedWorkload, UNITS by (1 + super::PARTS as u64);
+    (inline inline_short inline_long, table table_short table_long);
+    (flag flag_short flag_long, dyn dyn_short dyn_long);
+    mmap_perf, fork_exit, context_switch, null_syscall
 }
 
-fn print_group(folder: &Path, names: &[&str], between: u64) {
-    for name in names {
-        let mut inline = None;
-        for mechanism in suite::mechanisms() {
-            let counted = |length: &str| read_instructions(folder, name, &format!("{}_{length}", mechanism.name));
-            let (Some(short), Some(long)) = (counted("short"), counted("long")) else { continue };
-            let each = (long as f64 - short as f64) / between as f64;
-            let inline = *inline.get_or_insert(each);
-            println!("{name:16} {:14} {each:10.3} {:+10.3}", mechanism.name, each - inline);
-        }
-        if inline.is_none() {
-            println!("{name:16} not counted: there is no callgrind output in {}", folder.display());
-        }
+fn main() -> ExitCode {
+    let mut subjects = LOOPS.iter().chain(WORKLOADS);
+    if let Some(counted) = arguments::counted_subject() {
+        // This process runs under callgrind, or starts the runner.
+        return match subjects.find(|subject| subject.name == counted.name) {
+            Some(subject) => {
+                let count = if counted.is_all { subject.count_all } else { subject.count_deciding };
+                count();
+                ExitCode::SUCCESS
+            }
+            None => {
+                eprintln!("instructions: there is no benchmark '{}'; `--list` shows all", counted.name);
+                ExitCode::from(2)
+            }
+        };
     }
-}
-
-/// Total instructions of one benchmark, from the `summary:` or `totals:` line of its callgrind output.
-fn read_instructions(folder: &Path, op: &str, bench: &str) -> Option<u64> {
-    let path = folder.join(format!("{op}.{bench}")).join(format!("callgrind.{op}.{bench}.out"));
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")))?;
-    line.split_whitespace().next()?.parse().ok()
+    let workloads = workload_entries();
+    let is_built = |subject: &&Subject| {
+        !WORKLOADS.iter().any(|workload| workload.name == subject.name)
+            || workloads.iter().any(|entry| entry.meta.name == subject.name)
+    };
+    arguments::run(&subjects.filter(is_built).collect::<Vec<_>>())
 }

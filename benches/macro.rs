@@ -3,6 +3,10 @@
 //! Criterion measures one kernel after the other. `pvbench run --workload '*'` interleaves them, and has the states of
 //! patched sites and the kernel options. Use this bench with your own criterion benchmarks:
 //! `cargo bench --bench macro -- mmap_perf/table`.
+//!
+//! It has the mechanisms that decide; `PVBENCH_BENCH=all` adds the rest.
+
+mod selection;
 
 use std::time::Duration;
 
@@ -11,19 +15,22 @@ use pvbench::clock::Clock;
 use pvbench::kernel::Machine;
 use pvbench::pv_ops::workload_entries;
 use pvbench::workload::PARTS;
+use selection::Pairs;
 
-/// The most informative mechanisms; `pvbench run` measures all.
-const MECHANISMS: [&str; 7] = ["inline", "flag", "direct", "table", "site", "retpoline", "dyn"];
 /// Seed of the workloads.
 const SEED: u64 = 1;
 
 fn main() {
+    let pairs = Pairs::from_env();
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(50))
         .measurement_time(Duration::from_millis(300))
         .sample_size(20)
+        // As in `micro`: criterion's default takes longer than the samples.
+        .nresamples(10_000)
         .without_plots()
         .configure_from_args();
+    pairs.announce("macro", "the workloads with the mechanisms that decide");
     let mut machine = match Machine::new() {
         Ok(machine) => machine,
         Err(error) => {
@@ -36,7 +43,7 @@ fn main() {
     for entry in workload_entries() {
         let mut group = criterion.benchmark_group(entry.meta.name);
         group.throughput(Throughput::Elements(1));
-        for variant in entry.variants.iter().filter(|variant| MECHANISMS.contains(&variant.mechanism.name)) {
+        for variant in entry.variants.iter().filter(|variant| pairs.has(variant.mechanism.name)) {
             group.bench_function(variant.mechanism.name, |bencher| {
                 // An iteration is a unit; every part of a run times the same number of units.
                 bencher.iter_custom(|iterations| {

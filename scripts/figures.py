@@ -233,11 +233,15 @@ MECHANISMS = [
     ("dyn", None, "a method of a trait object; a C++ virtual function", "r"),
     ("box_dyn", None, "a boxed closure; C++ `std::function`", ""),
     ("once_lock", None, "a table in a `OnceLock`", "r"),
+    ("once_lock_dyn", None, "a trait object in a `OnceLock`: `OnceLock<&'static dyn Trait>`", "r"),
     ("lazy_lock", None, "a table in a `LazyLock`", ""),
     ("compare_tree_1", None, "the pointer compared with one function, which is called directly", ""),
     ("compare_tree_4", None, "the same with four functions", ""),
     ("compare_tree_16", None, "the same with sixteen functions", ""),
 ]
+
+# Mechanisms that the example may lack: they came after its run. Tables show them as soon as it has them.
+NEWER = {"once_lock_dyn"}
 
 
 def named(mechanism, state):
@@ -255,6 +259,8 @@ def median_of(data, mechanism, state, regime):
 def ladder(regimes, mark):
     data, rows = example(), []
     for mechanism, state, text, where in MECHANISMS:
+        if mechanism in NEWER - {row["mechanism"] for row in data["medians"]}:
+            continue
         of(data["medians"], mechanism=mechanism, state=state, regime="throughput")
         if mark in where:
             medians = (median_of(data, mechanism, state, regime) for regime in regimes)

@@ -38,8 +38,9 @@ runner=no
 [ "$(cargo install --list | sed -n 's/^iai-callgrind-runner v\([^ :]*\).*/\1/p')" = "$version" ] || runner=yes
 
 if [ "${1:-}" = --check ]; then
-    echo "missing packages: ${missing[*]:-none}; iai-callgrind-runner $version: $([ $runner = yes ] && echo missing || echo installed); \
-kernel: $([ $kernel = yes ] && echo missing || echo installed)"
+    status() { if [ "$1" = yes ]; then echo missing; else echo installed; fi; }
+    echo "missing packages: ${missing[*]:-none}; iai-callgrind-runner $version: $(status $runner);" \
+        "kernel: $(status $kernel)"
     exit 0
 fi
 if [ ${#missing[@]} -gt 0 ]; then

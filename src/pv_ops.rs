@@ -53,7 +53,7 @@ const QUICK_WORKLOADS: [&str; 1] = ["mmap_perf"];
 
 /// The mechanisms that the default run measures workloads with: those that decide the argument about
 /// paravirt_ops.
-const WORKLOAD_MECHANISMS: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
+pub const WORKLOAD_MECHANISMS: [&str; 6] = ["flag", "table", "site", "retpoline", "dyn", "direct"];
 
 /// The ops that are compiled into the built-in suite: the whole catalogue, or the twelve of `--quick` without the
 /// feature `catalogue`. It is also a list for a suite of your own: `.ops::<pvbench::BuiltIn>()`.

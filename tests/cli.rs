@@ -271,7 +271,18 @@ fn list_has_every_op_and_mechanism_as_table_and_as_json() {
     assert_eq!(save_fl["native_code"], "9c58", "pushf; pop %rax");
     let output = pvbench().args(["list", "mechanisms"]).assert().code(0).get_output().clone();
     let text = String::from_utf8(output.stdout).unwrap();
-    for name in ["inline", "inline_clobber", "direct", "flag", "enum", "dyn", "table", "fn_pointer", "once_lock"] {
+    for name in [
+        "inline",
+        "inline_clobber",
+        "direct",
+        "flag",
+        "enum",
+        "dyn",
+        "table",
+        "fn_pointer",
+        "once_lock",
+        "once_lock_dyn",
+    ] {
         assert!(text.lines().any(|line| line.split_whitespace().next() == Some(name)), "{name} is missing:\n{text}");
     }
     assert!(!text.contains('\x1b'), "a pipe gets no colour");

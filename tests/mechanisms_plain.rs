@@ -1,5 +1,5 @@
-//! Boxed closures, lazily made tables, the linker's stubs and compare trees: a call reaches the body it is bound to,
-//! and every site has the call sequence of its mechanism, instruction by instruction.
+//! Boxed closures, tables and objects in locks, the linker's stubs and compare trees: a call reaches the body it is
+//! bound to, and every site has the call sequence of its mechanism, instruction by instruction.
 
 mod own_ops;
 
@@ -9,7 +9,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 use own_ops::{Add, Called, Long, Same};
 use pvbench::dispatch::{
     BoxDyn, COMPARED, CallSequence, CompareTree1, CompareTree4, CompareTree16, Dispatch, GOT, GOT_PLT, Got, Ifunc,
-    LazyLockTable, Plt,
+    LazyLockTable, OnceLockDyn, Plt,
 };
 use pvbench::op::{Args, BodyKind, CpuModel, Op};
 use pvbench::regime::{SITES, latency, throughput};
@@ -95,6 +95,11 @@ fn a_table_in_a_lazy_lock_reaches_the_body_it_is_bound_to() {
 }
 
 #[test]
+fn a_trait_object_in_a_once_lock_reaches_the_body_it_is_bound_to() {
+    assert_switches::<OnceLockDyn>();
+}
+
+#[test]
 fn a_plt_stub_reaches_the_body_it_is_bound_to() {
     assert_switches::<Plt>();
 }
@@ -138,7 +143,9 @@ fn the_words_of_plt_and_got_are_bound_independently() {
 /// Checks the machine code of every mechanism below, for one op.
 fn assert_call_sequences<O: Op>() {
     a_box_is_called_through_its_vtable::<O>();
-    a_lazy_lock_is_tested_at_every_site::<O>();
+    a_lock_is_tested_at_every_site::<LazyLockTable, O>(Instruction::is_call_near_indirect);
+    // Drop, size, alignment, `call`.
+    a_lock_is_tested_at_every_site::<OnceLockDyn, O>(|i| calls_method(i, 3));
     a_plt_site_calls_a_stub_that_jumps_through_its_word::<O>();
     a_got_site_calls_through_its_word::<O>();
     an_ifunc_site_calls_an_entry_of_the_linker::<O>();
@@ -166,20 +173,22 @@ fn a_box_is_called_through_its_vtable<O: Op>() {
     assert_eq!(BoxDyn::META.way, CallSequence::Indirect);
     let code = sites::<BoxDyn, O>();
     // Drop, size, alignment, `call_once`, `call_mut`, `call`.
-    let method = |i: &Instruction| {
-        i.is_call_near_indirect() && i.memory_base() != Register::RIP && i.memory_displacement64() == 5 * 8
-    };
-    assert_calls("box_dyn", &code, method);
+    assert_calls("box_dyn", &code, |i| calls_method(i, 5));
 }
 
-fn a_lazy_lock_is_tested_at_every_site<O: Op>() {
-    assert_eq!(LazyLockTable::META.way, CallSequence::Indirect);
-    let code = sites::<LazyLockTable, O>();
-    // The code from the head of the loop to the first branch back to it runs once the table exists. The code after it
-    // makes the table.
+/// Whether an instruction calls through a word of a vtable.
+fn calls_method(i: &Instruction, word: u64) -> bool {
+    i.is_call_near_indirect() && i.memory_base() != Register::RIP && i.memory_displacement64() == word * 8
+}
+
+fn a_lock_is_tested_at_every_site<D: Dispatch, O: Op>(right: impl Fn(&Instruction) -> bool) {
+    assert_eq!(D::META.way, CallSequence::Indirect);
+    let code = sites::<D, O>();
+    // The code from the head of the loop to the first branch back to it runs once the lock is set. The code after it
+    // sets the lock.
     let back = |i: &Instruction| i.is_jcc_short_or_near() && i.near_branch_target() == code[0].ip();
     let (straight, making) = code.split_at(code.iter().position(back).unwrap() + 1);
-    assert_calls("lazy_lock", straight, Instruction::is_call_near_indirect);
+    assert_calls(D::META.name, straight, right);
     let behind = making.first().map_or(u64::MAX, Instruction::ip);
     let tests_state = |two: &[Instruction]| {
         matches!(two[0].mnemonic(), Mnemonic::Cmp | Mnemonic::Test)
@@ -286,6 +295,7 @@ fn copies_at_other_addresses_compute_the_same_sums() {
     let _lock = lock_bindings();
     assert_copy_adds::<BoxDyn>();
     assert_copy_adds::<LazyLockTable>();
+    assert_copy_adds::<OnceLockDyn>();
     assert_copy_adds::<Plt>();
     assert_copy_adds::<Got>();
     assert_copy_adds::<Ifunc>();

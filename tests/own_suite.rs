@@ -1,58 +1,26 @@
 //! A crate that depends on this one by its path, built and run as a user would.
 
+mod built_benches;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use built_benches::{build, cargo_bench, read_output};
 use pvbench::report::Report;
 
 const TARGETS: [&str; 4] = ["uart", "two_suites", "refused", "same_shape"];
 
-/// A command of cargo for bench targets of the fixture. With the features and the profile of this test, the library is
-/// the one that this test links.
-fn cargo_bench(targets: &[&str]) -> Command {
-    let own = [
-        ("default", cfg!(feature = "default")),
-        ("catalogue", cfg!(feature = "catalogue")),
-        ("cli", cfg!(feature = "cli")),
-        ("html", cfg!(feature = "html")),
-        ("linux", cfg!(feature = "linux")),
-        ("workloads", cfg!(feature = "workloads")),
-    ];
-    let features: Vec<&str> = own.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["bench", "--offline", "--quiet", "--profile", "dev", "--package", "pvbench", "--package", "own_suite"]);
-    cargo.args(["--no-default-features", "--features", &features.join(",")]).arg("--target-dir").arg(target);
-    cargo.args(targets.iter().flat_map(|target| ["--bench", target])).current_dir(env!("CARGO_MANIFEST_DIR"));
-    cargo
-}
-
 /// Builds the fixture's bench targets once. Returns the path of a program.
 fn built(name: &str) -> &'static Path {
     static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
-    let programs = BUILT.get_or_init(|| {
-        let output = cargo_bench(&TARGETS).args(["--no-run", "--message-format", "json"]).output().unwrap();
-        assert!(output.status.success(), "{}", read_output(&output));
-        let messages = String::from_utf8(output.stdout).unwrap();
-        let messages = messages.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let programs = messages.filter_map(|message| {
-            let path = PathBuf::from(message["executable"].as_str()?);
-            Some((message["target"]["name"].as_str()?.to_owned(), path))
-        });
-        programs.collect()
-    });
-    &programs[name]
+    &BUILT.get_or_init(|| build(&TARGETS))[name]
 }
 
 /// Runs a bench target of the fixture with arguments.
 fn bench(name: &str, args: &[&str], env: &[(&str, &str)]) -> Output {
     Command::new(built(name)).args(args).envs(env.iter().copied()).output().unwrap()
-}
-
-fn read_output(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Makes a short run and returns its report.

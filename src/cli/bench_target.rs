@@ -17,6 +17,9 @@ use std::ffi::OsString;
 use clap::Command;
 
 use crate::select::find_nearest;
+use options::{FLAGS, GLOBAL_OPTIONS, VALUED, VALUED_OUTPUT};
+
+mod options;
 
 /// The request in the arguments of a bench target.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,68 +78,6 @@ impl Filter {
         *self == Filter { is_exact: self.is_exact, ..Filter::default() }
     }
 }
-
-/// Options of libtest and of criterion that take a value, in their long and short forms.
-const VALUED: [&str; 23] = [
-    "--test-threads",
-    "--skip",
-    "--format",
-    "--color",
-    "--colour",
-    "--logfile",
-    "--shuffle-seed",
-    "-Z",
-    "-c",
-    "--save-baseline",
-    "-s",
-    "--baseline",
-    "-b",
-    "--baseline-lenient",
-    "--load-baseline",
-    "--profile-time",
-    "--sample-size",
-    "--warm-up-time",
-    "--measurement-time",
-    "--nresamples",
-    "--noise-threshold",
-    "--confidence-level",
-    "--significance-level",
-];
-
-/// Options of criterion's plots and output that take a value.
-const VALUED_OUTPUT: [&str; 2] = ["--plotting-backend", "--output-format"];
-
-/// Options of libtest and of criterion without a value, or with a value after `=`.
-const FLAGS: [&str; 25] = [
-    "--bench",
-    "--test",
-    "--list",
-    "--exact",
-    "--ignored",
-    "--include-ignored",
-    "--nocapture",
-    "--no-capture",
-    "--show-output",
-    "--quiet",
-    "-q",
-    "--verbose",
-    "-v",
-    "--noplot",
-    "-n",
-    "--discard-baseline",
-    "--fail-fast",
-    "--shuffle",
-    "--report-time",
-    "--ensure-time",
-    "--force-run-in-process",
-    "--exclude-should-panic",
-    "--no-fail-fast",
-    "--no-run",
-    "--quick",
-];
-
-/// Options of the whole command line.
-const GLOBAL_OPTIONS: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
 /// Parses the arguments of a bench target; the first one is the program. `command` is the command line of the suite.
 #[must_use]

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod ab;
-mod bench_target;
+#[doc(hidden)]
+pub mod bench_target;
 mod compare;
 mod completions;
 mod conditions;

@@ -11,7 +11,7 @@ use crate::op::catalogue::SLOTS;
 use crate::op::{Args, BodyKind, Op, Reg, Ret, xen_entry};
 
 /// A trait like a HAL's, for an op of any signature.
-trait Hook: Sync {
+pub(super) trait Hook: Sync {
     /// # Safety
     /// As for [`Op::inline`].
     unsafe fn call(&self, a: Reg, b: Reg, c: Reg, d: Reg) -> Reg;
@@ -45,11 +45,50 @@ impl Hook for Unbound {
     }
 }
 
-struct Objects(UnsafeCell<[&'static dyn Hook; SLOTS]>);
+/// A slot per op with the object whose method a call runs.
+pub(super) struct Objects(UnsafeCell<[&'static dyn Hook; SLOTS]>);
 // SAFETY: written only by `bind`, whose contract forbids calls on other threads meanwhile.
 unsafe impl Sync for Objects {}
 
-static OBJECTS: Objects = Objects(UnsafeCell::new([&Unbound; SLOTS]));
+impl Objects {
+    /// Returns slots of which none is bound.
+    pub(super) const fn unbound() -> Self {
+        Objects(UnsafeCell::new([&Unbound; SLOTS]))
+    }
+
+    /// Returns the object in a slot.
+    ///
+    /// # Safety
+    /// No thread writes the slots meanwhile.
+    #[inline(always)]
+    pub(super) unsafe fn at(&self, slot: usize) -> &'static dyn Hook {
+        // SAFETY: the pointer is that of a live cell, which no thread writes (contract of this function).
+        unsafe { (*self.0.get())[slot] }
+    }
+
+    /// Returns the word of a slot that holds the address of the vtable. The vtable has four words: drop, size,
+    /// alignment and the method.
+    #[inline(always)]
+    pub(super) fn vtable(&self, slot: usize) -> (*mut usize, usize) {
+        let object = self.0.get().cast::<[usize; 2]>().wrapping_add(slot);
+        (object.cast::<usize>().wrapping_add(VTABLE), 4)
+    }
+
+    /// Puts the object of a body into the slot of `O`.
+    ///
+    /// # Safety
+    /// No thread reads or writes the slots meanwhile.
+    pub(super) unsafe fn bind<O: Op>(&self, body: BodyKind) {
+        let object: &'static dyn Hook = match body {
+            BodyKind::Native => &Native::<O>(PhantomData),
+            BodyKind::Xen => &Xen::<O>(PhantomData),
+        };
+        // SAFETY: the pointer is that of a live cell, which no other thread uses (contract of this function).
+        unsafe { (*self.0.get())[O::SLOT] = object };
+    }
+}
+
+static OBJECTS: Objects = Objects::unbound();
 
 /// A call of a trait object's method.
 pub struct Dyn;
@@ -68,17 +107,12 @@ impl Dispatch for Dyn {
     unsafe fn call<O: Op>(args: O::Args) -> O::Ret {
         let [a, b, c, d] = args.into_regs();
         // SAFETY: no thread writes the slots during a call; the body's contract is the caller's.
-        unsafe {
-            let object = (*OBJECTS.0.get())[O::SLOT];
-            O::Ret::from_reg(object.call(a, b, c, d))
-        }
+        unsafe { O::Ret::from_reg(OBJECTS.at(O::SLOT).call(a, b, c, d)) }
     }
 
-    /// The four words of the vtable: drop, size, alignment and the method.
     #[inline(always)]
     fn vtable<O: Op>() -> Option<(*mut usize, usize)> {
-        let slot = OBJECTS.0.get().cast::<[usize; 2]>().wrapping_add(O::SLOT);
-        Some((slot.cast::<usize>().wrapping_add(VTABLE), 4))
+        Some(OBJECTS.vtable(O::SLOT))
     }
 
     fn data() -> Option<(usize, usize)> {
@@ -86,11 +120,7 @@ impl Dispatch for Dyn {
     }
 
     fn bind<O: Op>(body: BodyKind) {
-        let object: &'static dyn Hook = match body {
-            BodyKind::Native => &Native::<O>(PhantomData),
-            BodyKind::Xen => &Xen::<O>(PhantomData),
-        };
         // SAFETY: no call runs meanwhile (contract of `bind`).
-        unsafe { (*OBJECTS.0.get())[O::SLOT] = object };
+        unsafe { OBJECTS.bind::<O>(body) };
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{
     Alternative, BoxDyn, CompareTree1, CompareTree4, CompareTree16, Direct, Dispatch, Dlsym, Dyn, Endbr, Enum, FineIbt,
-    Flag, FnPointer, Got, Ifunc, Inline, InlineClobber, JumpLabel, Kcfi, LazyLockTable, OnceLockTable, Plt, Retpoline,
-    RetpolineLfence, Site, SiteCalleeSave, StaticCall, StaticCallInline, Table, TableCalleeSave, TableThunk,
+    Flag, FnPointer, Got, Ifunc, Inline, InlineClobber, JumpLabel, Kcfi, LazyLockTable, OnceLockDyn, OnceLockTable,
+    Plt, Retpoline, RetpolineLfence, Site, SiteCalleeSave, StaticCall, StaticCallInline, Table, TableCalleeSave,
+    TableThunk,
 };
 
 /// A visitor of the mechanisms of a list, with each mechanism as a type.
@@ -50,7 +51,7 @@ impl Mechanisms for All {
         <(Inline, InlineClobber, Flag, Enum, Direct, Table, TableCalleeSave, TableThunk)>::visit(visitor);
         <(Site, SiteCalleeSave, JumpLabel, StaticCall, StaticCallInline, Alternative)>::visit(visitor);
         <(Retpoline, RetpolineLfence, Kcfi, FineIbt, Endbr)>::visit(visitor);
-        <(FnPointer, Dyn, BoxDyn, OnceLockTable, LazyLockTable)>::visit(visitor);
+        <(FnPointer, Dyn, BoxDyn, OnceLockTable, OnceLockDyn, LazyLockTable)>::visit(visitor);
         <(Got, Plt, Ifunc, Dlsym, CompareTree1, CompareTree4, CompareTree16)>::visit(visitor);
     }
 }

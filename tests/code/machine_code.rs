@@ -240,6 +240,23 @@ fn fineibt_calls_a_preamble_that_compares_the_hash() {
     });
 }
 
+/// Counts the indirect calls that have a compare and a conditional branch between the call before and themselves.
+fn count_tested_calls(instructions: &[Instruction]) -> u64 {
+    let is_tested = |part: &&[Instruction]| {
+        // Moves may stand between the two.
+        let mut rest = part.iter().skip_while(|i| !matches!(i.mnemonic(), Mnemonic::Cmp | Mnemonic::Test));
+        rest.any(Instruction::is_jcc_short_or_near)
+    };
+    let parts = instructions.split_inclusive(Instruction::is_call_near_indirect);
+    let calls = parts.filter(|part| part.last().is_some_and(Instruction::is_call_near_indirect));
+    calls.filter(is_tested).count() as u64
+}
+
+/// A call of the first method of a trait object: the vtable has drop, size and alignment in front of it.
+fn calls_first_method(i: &Instruction) -> bool {
+    i.is_call_near_indirect() && i.memory_base() != Register::RIP && i.memory_displacement64() == 3 * 8
+}
+
 #[test]
 fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
     check_all(CallSequence::Indirect, |op, pair, instructions, code| {
@@ -250,6 +267,12 @@ fn pointers_and_objects_are_called_indirectly_and_never_devirtualised() {
         let cold = cold.filter(|_| pair.mechanism.name == "lazy_lock").unwrap_or(u64::MAX);
         let hot: Vec<Instruction> = instructions.iter().filter(|i| i.ip() < cold).copied().collect();
         expect("indirect calls", count(&hot, Instruction::is_call_near_indirect), SITES)?;
+        if ["once_lock", "once_lock_dyn", "lazy_lock"].contains(&pair.mechanism.name) {
+            expect("calls after a test of the lock", count_tested_calls(&hot), SITES)?;
+        }
+        if ["dyn", "once_lock_dyn"].contains(&pair.mechanism.name) {
+            expect("calls through a vtable", count(&hot, calls_first_method), SITES)?;
+        }
         expect("direct calls of the body", count(instructions, direct), 0)?;
         // SAFETY: `code_before_return` needs a function of this program, and the body of an op is one.
         let body = unsafe { code_before_return((op.body)(BodyKind::Native) as usize) };
