@@ -1,6 +1,8 @@
 //! The answer of a run: what each way to a body costs over `inline`, the differences that people ask for, and what the
 //! model kernel pays on its workloads. The terminal and the first screen of the page show it.
 
+use std::collections::HashMap;
+
 use super::Report;
 use super::over_ops::OverOps;
 use super::plots::grid::{Column, Grid};
@@ -136,7 +138,7 @@ impl<'a> Answer<'a> {
         let kernels = [TABLE, PATCHED].into_iter().filter_map(|way| {
             let of = |workload: &'a WorkloadResult| {
                 let kernel = workload.kernels.iter().find(|kernel| is_of(kernel, way))?;
-                Some((workload.name.as_str(), kernel.overhead_percent?.interval()?, kernel.resolved))
+                Some((workload.name.as_str(), kernel.overhead_percent?.interval(), kernel.resolved))
             };
             let workloads: Vec<_> = report.workloads.iter().filter_map(of).collect();
             (!workloads.is_empty()).then_some(KernelCost { way, workloads })
@@ -157,15 +159,34 @@ fn by_regime(cost: impl Fn(Regime) -> Option<Cost>) -> Vec<(Regime, Cost)> {
 
 /// The cost of a way above `inline`, or above another way over the ops that were measured with both.
 fn cost(report: &Report, grid: &Grid, regime: Regime, way: Way, from: Option<Way>) -> Option<Cost> {
-    let cells = OverOps::of(grid.cells_of(&find(grid, way)?, regime))?.cells;
-    let subtrahend = match from {
-        Some(from) => Some(OverOps::of(grid.cells_of(&find(grid, from)?, regime))?.cells),
+    let from = match from {
+        Some(from) => Some(find(grid, from)?),
+        None => None,
+    };
+    column_cost(report, grid, regime, &find(grid, way)?, from.as_ref())
+}
+
+/// The cost of a mechanism above `inline`, or above another mechanism over the ops that were measured with both.
+#[must_use]
+pub fn column_cost<'a>(
+    report: &Report,
+    grid: &Grid<'a>,
+    regime: Regime,
+    column: &Column<'a>,
+    from: Option<&Column<'a>>,
+) -> Option<Cost> {
+    let cells = OverOps::of(grid.cells_of(column, regime))?.cells;
+    let subtrahend: Option<HashMap<&str, Interval>> = match from {
+        Some(from) => {
+            let cells = OverOps::of(grid.cells_of(from, regime))?.cells;
+            Some(cells.into_iter().filter_map(|it| Some((&*it.op, it.overhead?.cycles.interval()))).collect())
+        }
         None => None,
     };
     let of = |cell: &&Cell| -> Option<Interval> {
-        let it = cell.overhead?.cycles.interval()?;
+        let it = cell.overhead?.cycles.interval();
         let Some(others) = &subtrahend else { return Some(it) };
-        let other = others.iter().find(|other| other.op == cell.op)?.overhead?.cycles.interval()?;
+        let other = others.get(cell.op.as_str())?;
         // The two cells share the inline reference, whose errors cancel: the sum of squares is an upper limit.
         let half_width = it.half_width().hypot(other.half_width());
         let estimate = it.estimate - other.estimate;
