@@ -180,8 +180,15 @@ pub(crate) fn cost_of(grid: &Grid, column: &Column, regime: Regime) -> Option<Co
 
 /// The cost of a way above another one, over the ops that were measured with both.
 fn difference(grid: &Grid, way: Way, from: Way, regime: Regime) -> Option<Cost> {
-    let minuend = OverOps::of(cells(grid, &way.column(), regime)?)?;
-    let subtrahend = OverOps::of(cells(grid, &from.column(), regime)?)?;
+    difference_of(grid, &way.column(), &from.column(), regime)
+}
+
+/// The cost of a mechanism above another one, over the ops that were measured with both. It is resolved if more than
+/// half of the ops differ in its direction by more than their floors.
+#[must_use]
+pub(crate) fn difference_of(grid: &Grid, column: &Column, from: &Column, regime: Regime) -> Option<Cost> {
+    let minuend = OverOps::of(cells(grid, column, regime)?)?;
+    let subtrahend = OverOps::of(cells(grid, from, regime)?)?;
     let of_op = |cell: &&Cell| {
         let other = subtrahend.cells.iter().find(|other| other.op == cell.op)?;
         let (it, less) = (cycles(cell)?, cycles(other)?);

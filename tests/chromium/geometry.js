@@ -3,12 +3,13 @@
 // - a text that leaves its cell, its drawing or its window;
 // - two texts that overlap;
 // - a caption or the main column of a table that is hidden until the reader scrolls;
-// - an empty tile;
+// - two boxes of the page's grids that overlap;
 // - a label that is cut.
 (() => {
   const wrong = [], width = document.documentElement.clientWidth;
   const shown = (e) => e.checkVisibility({ visibilityProperty: true });
-  const name = (e) => e.tagName.toLowerCase() + (e.id ? "#" + e.id : "") + [...e.classList].map((c) => "." + c).join("");
+  const classes = (e) => [...e.classList].map((c) => "." + c).join("");
+  const name = (e) => e.tagName.toLowerCase() + (e.id ? "#" + e.id : "") + classes(e);
   const path = (e) => {
     const names = [];
     for (; e && e !== document.body && names.length < 4; e = e.parentElement) {
@@ -39,7 +40,8 @@
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode());) {
     const e = node.parentElement;
-    if (!node.data.trim() || e.closest("script, style, title, desc, .skip, tbody tr:nth-child(n+40)") || !shown(e)) continue;
+    const left_out = "script, style, title, desc, .skip, tbody tr:nth-child(n+40)";
+    if (!node.data.trim() || e.closest(left_out) || !shown(e)) continue;
     range.selectNodeContents(node);
     for (const box of range.getClientRects()) {
       if (box.width > 1 && box.height > 1) texts.push({ e, box, text: node.data.trim().slice(0, 40) });
@@ -84,11 +86,7 @@
     const table = head.closest(".scroll");
     if (!table || !shown(head)) continue;
     const [own, view] = [head.getBoundingClientRect(), table.getBoundingClientRect()];
-    // On a phone only the beginning of the column must be visible beside the names. The table of all cells has four
-    // columns of names there; the op stays in view when the reader scrolls the others away.
-    if (width < 600 && head.closest("#cells")) continue;
-    // A second main column needs the width of a desktop screen.
-    if (width < 1280 && head.classList.contains("wide")) continue;
+    // On a phone only the beginning of the column must be visible beside the names.
     const right = width < 600 ? own.left + 24 : own.right;
     if (right > Math.min(view.right, width) + 1) {
       say("hidden main column", head, `${own.left} to ${own.right} of ${view.right}`);
@@ -100,12 +98,16 @@
     }
   }
 
-  const tiles = document.querySelector(".tiles");
-  if (tiles) {
-    const own = tiles.getBoundingClientRect(), boxes = [...tiles.children].map((tile) => tile.getBoundingClientRect());
-    const area = boxes.reduce((sum, box) => sum + (box.width + 1) * (box.height + 1), 0);
-    if (area < (own.width - 2) * (own.height - 2) * 0.99) say("empty tile", tiles, `${area} of ${own.width * own.height}`);
-  }
+  const parts = document.querySelectorAll(".first > *, .two > *, .method > *, .odd > *, .multiples > *, section");
+  const boxes = [...parts].filter(shown).map((e) => [e, e.getBoundingClientRect()]);
+  boxes.forEach(([e, a], index) => {
+    for (const [other, b] of boxes.slice(index + 1)) {
+      if (e.contains(other) || other.contains(e)) continue;
+      const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (across > 1 && down > 1) say("boxes overlap", e, `${path(other)}, ${across} by ${down}`);
+    }
+  });
   for (const { e, text } of texts) if (text.includes("\u2026") && e.closest("svg")) say("cut label", e, text);
   return { texts: texts.length, wrong };
 })()

@@ -10,6 +10,9 @@ mod linux;
 #[path = "../support/loops.rs"]
 mod loops;
 mod over_ops;
+mod page_cells;
+mod page_listings;
+mod page_sections;
 mod predict;
 #[path = "../support/mod.rs"]
 mod support;

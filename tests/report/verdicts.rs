@@ -122,42 +122,38 @@ fn samples(table: Variant, truth: &Truth, moved: f64, rng: &mut Pcg64Mcg) -> Loo
     loops::samples(table, (0..3).map(|_| block()).collect(), 26)
 }
 
-/// The rows of the page's table of cells: the text of each column, by heading.
-fn rows(page: &str) -> Vec<BTreeMap<String, String>> {
-    let table = page.split_once("<table class=\"data\" id=\"cells\">").unwrap().1.split_once("</table>").unwrap().0;
+/// The cells of the page: op, mechanism with its state, regime, and the text of the cell.
+fn cells(page: &str) -> Vec<[String; 4]> {
     let text = |html: &str| {
-        let parts = html.split('<').enumerate();
-        let inner =
-            parts.map(|(index, part)| if index == 0 { part } else { part.split_once('>').map_or("", |it| it.1) });
-        inner.collect::<Vec<_>>().join(" ").replace("&plusmn;", "\u{b1}").trim().to_owned()
+        let inner = html.split('<').enumerate().map(|(index, part)| match index {
+            0 => part,
+            _ => part.split_once('>').map_or("", |it| it.1),
+        });
+        inner.collect::<String>().trim().to_owned()
     };
-    let (head, body) = table.split_once("<tbody>").unwrap();
-    let heads: Vec<String> = head.split("<th ").skip(1).map(|th| text(th.split_once('>').unwrap().1)).collect();
-    let mut shared: BTreeMap<usize, (usize, String)> = BTreeMap::new();
-    let mut rows = Vec::new();
-    for row in body.split("<tr").skip(1) {
-        let row = row.split_once('>').unwrap().1.replace("<th scope=\"row\"", "<td");
-        let mut own = row.split("<td").skip(1).map(|cell| cell.split_once('>').unwrap());
-        let mut found = BTreeMap::new();
-        for (column, head) in heads.iter().enumerate() {
-            let value = match shared.get_mut(&column).filter(|(left, _)| *left > 0) {
-                Some((left, value)) => {
-                    *left -= 1;
-                    value.clone()
-                }
-                None => {
-                    let Some((attributes, html)) = own.next() else { continue };
-                    if let Some(rows) = attributes.trim().strip_prefix("rowspan=") {
-                        shared.insert(column, (rows.parse::<usize>().unwrap() - 1, text(html)));
+    let between = |text: &str, from: &str, to: &str| {
+        text.split_once(from).unwrap().1.split_once(to).unwrap().0.split_once('>').unwrap().1.to_owned()
+    };
+    let mut found = Vec::new();
+    for op in page.split("<details class=\"op\"").skip(1) {
+        let name = text(&between(op, "<summary", "</code>"));
+        for table in op.split("<table class=\"data cells\"").skip(1).map(|it| it.split_once("</table>").unwrap().0) {
+            let (head, body) = table.split_once("<tbody>").unwrap();
+            let regimes: Vec<String> =
+                head.split("<th").skip(3).map(|th| text(th.split_once('>').unwrap().1)).collect();
+            for row in body.split("<tr>").skip(1) {
+                let mut parts = row.split("<td");
+                let mechanism = text(parts.next().unwrap());
+                for (regime, cell) in regimes.iter().zip(parts) {
+                    let cell = text(cell.split_once('>').unwrap().1);
+                    if !cell.is_empty() {
+                        found.push([name.clone(), mechanism.clone(), regime.clone(), cell]);
                     }
-                    text(html)
                 }
-            };
-            found.insert(head.clone(), value);
+            }
         }
-        rows.push(found);
     }
-    rows
+    found
 }
 
 /// The numbers in a text.
@@ -167,28 +163,39 @@ fn numbers(text: &str) -> Vec<f64> {
     words.filter_map(|word| word.parse().ok()).collect()
 }
 
-/// The figures of a row of the page; `None` if the row has no overhead.
-fn printed(row: &BTreeMap<String, String>) -> Option<Figures> {
-    let verdict = match row["resolved"].split_once(", ") {
-        Some((_, limit)) => limit.split_once(':').unwrap().0.to_owned(),
-        None if row["resolved"] == "absent" => return None,
-        None => row["resolved"].clone(),
+/// The verdict and the figures of a cell of the page: estimate, half-width, and the layouts or modes behind a limit;
+/// `None` if the cell has no overhead.
+fn printed(cell: &str) -> Option<(&'static str, Vec<f64>)> {
+    if cell.starts_with("reason ") {
+        return None;
+    }
+    let words = [("more time", "interval"), ("layouts: ", "layout"), ("modes: ", "modes")];
+    let verdict = match words.iter().find(|word| cell.contains(word.0)) {
+        Some(word) => word.1,
+        None if cell.starts_with('~') => "floor",
+        None if cell.starts_with('\u{d7}') => "traps",
+        None => "yes",
     };
-    let shown = numbers(&row["overhead, cycles"]);
-    // `1.50 at 0: 3.1 [3.0, 3.2], 20 workers at 29: ..`
-    let range = &row["layout range, cycles"];
-    // `3.88 (60%) at 29, ..`
-    let modes =
-        row.get("modes, cycles at offset").map_or("", String::as_str).split(", ").filter(|mode| !mode.is_empty());
-    Some(Figures {
-        estimate: shown[0],
-        shown: [shown[1], shown[2]],
-        floor: numbers(&row["floor"])[0],
-        noise: None,
-        range: numbers(range)[0],
-        modes: modes.filter_map(|mode| numbers(mode).first().copied()).collect(),
-        verdict,
-    })
+    Some((verdict, numbers(cell)))
+}
+
+/// Checks the figures of a cell of the page by those of the document, and the verdict by the shown figures.
+fn check_printed(cell: &Cell, verdict: &str, shown: &[f64]) -> Result<(), String> {
+    let own = Figures::of(cell);
+    let half_width = own.shown[1] - own.estimate;
+    // A figure has two digits of the width of the interval, and at most four after the point.
+    let rounding = (0.101 * half_width).max(0.000_051);
+    let agrees = (shown[0] - own.estimate).abs() <= rounding && (shown[1] - half_width).abs() <= rounding;
+    let layouts: Vec<f64> = shown[2..].iter().step_by(2).copied().collect();
+    let range = layouts.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+        - layouts.iter().copied().fold(f64::INFINITY, f64::min);
+    let holds = match verdict {
+        "yes" => shown[0].abs() + rounding >= shown[1],
+        "floor" => shown[0].abs() <= own.noise.unwrap() + rounding,
+        "layout" => layouts.len() == 2 && shown[0].abs() <= range + own.noise.unwrap() + 3.0 * rounding,
+        _ => true,
+    };
+    if agrees && holds && verdict == own.verdict { Ok(()) } else { Err(format!("{verdict} {shown:?} of {own:?}")) }
 }
 
 /// Writes a report and reads it back, as `pvbench report` does.
@@ -209,15 +216,20 @@ fn every_verdict_agrees_with_its_figures_in_the_document_and_on_the_page() {
             figures.check().unwrap_or_else(|wrong| panic!("{} {}: {wrong}", cell.op, cell.mechanism));
             *seen.entry(figures.verdict).or_default() += 1;
         }
-        let rows = rows(&html::page(&report).unwrap());
-        assert_eq!(rows.len(), report.cells.len());
+        let page = html::page(&report).unwrap();
+        let all = cells(&page);
+        assert_eq!(all.len(), report.cells.len());
         let mut shown = 0;
-        for (row, cell) in rows.iter().zip(&report.cells) {
-            assert_eq!((&row["op"], &row["mechanism"]), (&cell.op, &cell.mechanism));
-            let Some(figures) = printed(row) else { continue };
+        let mut by_name: BTreeMap<[&str; 3], &Cell> = BTreeMap::new();
+        for cell in &report.cells {
+            by_name.insert([&cell.op, &cell.mechanism, cell.regime.name()], cell);
+        }
+        for [op, mechanism, regime, text] in &all {
+            let cell = by_name[&[op.as_str(), mechanism, regime]];
+            let Some((verdict, figures)) = printed(text) else { continue };
             shown += 1;
-            assert_eq!(figures.verdict, if cell.resolved { "yes" } else { cell.limit.unwrap().word() });
-            figures.check().unwrap_or_else(|wrong| panic!("{} {}: {wrong} of {row:?}", cell.op, cell.mechanism));
+            check_printed(cell, verdict, &figures)
+                .unwrap_or_else(|wrong| panic!("{op} {mechanism} {regime}, '{text}': {wrong}"));
         }
         assert_eq!(shown, measured.count());
     }
@@ -230,16 +242,20 @@ fn every_verdict_agrees_with_its_figures_in_the_document_and_on_the_page() {
 fn the_remedy_of_a_limit_is_shown_at_the_cell_and_in_the_terminal() {
     let mut report = support::synthetic();
     let table = report.cells.iter().position(|cell| cell.mechanism == "table" && cell.overhead.is_some()).unwrap();
+    let name = report.cells[table].op.clone();
     for (limit, at_the_cell, meaning) in [
-        (Limit::Floor, "no, floor: no difference", "no difference is visible"),
-        (Limit::Interval, "no, interval: more time", "more time narrows the interval"),
-        (Limit::Layout, "no, layout: layouts differ", "more time does not help, read the layouts"),
-        (Limit::Modes, "no, modes: workers differ", "more time does not help, read the modes"),
-        (Limit::Traps, "no, traps: bare metal", "measure it on bare metal"),
+        (Limit::Floor, "~", "no difference is visible"),
+        (Limit::Interval, "more time", "more time narrows the interval"),
+        (Limit::Layout, "layouts: ", "more time does not help, read the layouts"),
+        (Limit::Modes, "modes:", "more time does not help, read the modes"),
+        (Limit::Traps, "\u{d7}", "measure it on bare metal"),
     ] {
         (report.cells[table].resolved, report.cells[table].limit) = (false, Some(limit));
         let page = html::page(&report).unwrap();
-        assert_eq!(rows(&page)[table]["resolved"], at_the_cell);
+        let regime = report.cells[table].regime.name();
+        let all = cells(&page);
+        let shown = all.iter().find(|it| it[0] == name && it[1] == "table" && it[2] == regime).unwrap();
+        assert!(shown[3].contains(at_the_cell), "{shown:?}");
         assert!(page.contains(meaning), "{meaning}");
         let text = terminal::summary(&report);
         let line = text.lines().find(|line| line.contains(&format!(" by {}: ", limit.word()))).unwrap();
@@ -274,7 +290,7 @@ fn a_document_with_contradictions_is_refused_with_their_position() {
 }
 
 #[test]
-fn headline_tile_terminal_and_markdown_show_the_same_median_without_trapping_ops() {
+fn headline_table_terminal_and_markdown_show_the_same_median_without_trapping_ops() {
     let mut report = support::synthetic();
     // Of 73 ops, 52 are resolved, 20 are not, and one traps.
     let ops: Vec<String> = report.catalogue.ops.iter().map(|op| op.name.clone()).collect();
@@ -294,9 +310,9 @@ fn headline_tile_terminal_and_markdown_show_the_same_median_without_trapping_ops
     let page = html::page(&report).unwrap();
     let headline = "through the pv_ops table costs 3.75 core cycles";
     assert!(page.contains(headline), "{}", &page[page.find("Reaching the").unwrap()..][..300]);
-    assert!(page.contains("the median of 72 ops; 52 of them are resolved, from 3.42 (") && !page.contains("to 900"));
-    let tile = page.split_once("table, throughput").unwrap().1;
-    assert!(tile[..300].contains("3.75") && tile[..300].contains("median of 72 ops, 52 resolved"), "{}", &tile[..300]);
+    assert!(page.contains("the median of 72 ops)"));
+    let row = page.split_once("#way-table\">table</a></th>").unwrap().1.split_once("</tr>").unwrap().0;
+    assert!(row.starts_with("<td>3.75 <small>3.7"), "{row}");
     let text = terminal::summary(&report);
     let line = text.lines().find(|line| line.trim_start().starts_with("table ")).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();

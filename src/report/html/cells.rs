@@ -1,174 +1,264 @@
-//! The rows of the table of all cells.
+//! The section on ops: each op with its description and a table of all its cells, mechanisms by regimes.
 //!
-//! Adjacent rows share one table cell for a common op or regime. So a page of thousands of rows stays small, and
-//! without a script it still reads as a table of ops. The page's script splits the shared cells before it sorts.
+//! A cell is one short text, because a report has thousands: the overhead with the half-width of its interval, and a
+//! word if the cell is not resolved. `report.json` and `pvbench show` have all other figures of a cell.
 
 use std::collections::HashMap;
 
 use super::anchor::Anchors;
+use super::op_description::{Description, describe};
 use crate::op::{BodyKind, Group, Kind};
+use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::plots::grid::{finite, group_name};
-use crate::report::plots::number::{NOTHING, clipped, fixed, plain, plural};
-use crate::report::schema::{Cell, Estimate, LayoutEstimate, Limit, ModeShare};
+use crate::report::plots::grid::{GROUPS, finite, group_name};
+use crate::report::plots::number::{NOTHING, clipped, fixed, grouped, plain};
+use crate::report::schema::{Cell, LayoutEstimate, Limit, ModeShare};
+use crate::report::subject;
 
-/// Maximum length in characters of the name of an op or mechanism. Longer names are cut.
+/// Maximum length in characters of the name of an op. Longer names are cut.
 const MAX_NAME_CHARS: usize = 60;
-/// Maximum number of rows that share a table cell. Browsers allow at most 65,534 (HTML, 4.9.11).
-const MAX_SHARED_ROWS: usize = 1000;
 /// Maximum number of modes that are shown per cell.
 const MAX_MODES: usize = 3;
 /// Maximum number of digits after the point. A floor in throughput is some ten-thousandths of a cycle.
 const MAX_DIGITS: f64 = 4.0;
+const REGIMES: usize = Regime::ALL.len();
 
-/// One row: the text of each column.
-pub struct Line {
-    /// Heading of the op, in its first row.
-    pub op: Option<OpHead>,
-    /// Heading of the regime, in its first row within an op.
-    pub regime: Option<RegimeHead>,
-    pub mechanism: String,
-    pub state: String,
-    pub cycles: String,
-    /// Number of the reason in [`Lines::reasons`], from 1; `None` if the cell has an overhead.
-    pub reason: Option<usize>,
-    pub ns: String,
-    pub ratio: String,
-    pub range: String,
-    /// The smallest and largest estimate over the layouts, if the layout is the limit of the cell.
-    pub layouts: Vec<String>,
-    /// The floor: `±0.06`.
-    pub floor: String,
-    /// Whether the cell is resolved, and if not, the limit with its remedy: `no, interval: more time`.
-    pub verdict: String,
-    pub modes: String,
+/// All ops with their cells, and what the texts of cells refer to.
+pub struct Ops {
+    pub groups: Vec<OpGroup>,
+    pub regimes: Vec<&'static str>,
+    /// Number of cells, in groups of three digits; empty without cells.
+    pub cells: String,
+    /// Reasons why cells have no overhead, each once.
+    pub reasons: Vec<Counted>,
+    /// Limits of cells that are not resolved, each once, with their meaning.
+    pub limits: Vec<Counted>,
 }
 
-/// Heading that the rows of an op share.
-pub struct OpHead {
-    pub rows: usize,
-    /// Identifier of the op's description in the page.
+/// A structure of `pv_ops` with its ops.
+pub struct OpGroup {
+    pub name: &'static str,
+    pub ops: Vec<OpEntry>,
+}
+
+/// An op.
+pub struct OpEntry {
+    /// Identifier; `None` if the catalogue does not have the op.
     pub id: Option<String>,
     pub name: String,
-    pub group: &'static str,
-    pub kind: &'static str,
-    pub body: &'static str,
+    pub description: Option<Description>,
+    pub bodies: Vec<BodyTable>,
 }
 
-/// Heading that the rows of one regime of an op share.
-pub struct RegimeHead {
-    pub rows: usize,
-    pub name: &'static str,
-    pub native: String,
+/// The cells of an op with one body.
+pub struct BodyTable {
+    /// `native body, real`
+    pub body: String,
+    /// The regimes that have a cell.
+    pub regimes: Vec<&'static str>,
+    /// Time of the op with `inline` in each regime, in core cycles.
+    pub native: Vec<String>,
+    pub rows: Vec<Row>,
 }
 
-/// All rows, with the reasons and limits that they refer to.
-pub struct Lines {
-    pub lines: Vec<Line>,
-    /// Reasons why cells have no overhead, each once.
-    pub reasons: Vec<Reason>,
-    /// Limits of cells that are not resolved, each once, with their meaning.
-    pub limits: Vec<Reason>,
-    /// Whether the table needs a column for bodies, because some are not native.
-    pub bodies: bool,
-    /// Whether the table needs a column for states.
-    pub states: bool,
+/// A mechanism in one state.
+pub struct Row {
+    pub name: String,
+    pub cells: Vec<Shown>,
+}
+
+/// The text of a cell.
+pub struct Shown {
+    pub text: String,
+    pub is_resolved: bool,
+    /// Number of the reason in [`Ops::reasons`], from 1, if the cell has no overhead.
+    pub reason: Option<usize>,
 }
 
 /// A text that applies to a number of cells.
-pub struct Reason {
+pub struct Counted {
     pub text: String,
     pub cells: usize,
 }
 
-/// The rows of a report, in the order of its cells.
-pub fn lines(report: &Report, ops: &Anchors) -> Lines {
-    let groups: HashMap<&str, Group> = report.catalogue.ops.iter().map(|op| (op.name.as_str(), op.group)).collect();
-    let mut reasons: Vec<Reason> = Vec::new();
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut number = |text: &str| {
+/// The cells of a mechanism in one state, by regime.
+struct CollectedRow<'a> {
+    mechanism: &'a str,
+    state: Option<&'a str>,
+    cells: [Option<&'a Cell>; REGIMES],
+}
+
+/// The cells of an op with one body.
+struct Collected<'a> {
+    body: BodyKind,
+    kind: Kind,
+    rows: Vec<CollectedRow<'a>>,
+    /// The last row of a mechanism in a state.
+    indices: HashMap<(&'a str, Option<&'a str>), usize>,
+}
+
+impl<'a> Collected<'a> {
+    /// Adds a cell. A second cell of the same mechanism, state and regime begins a row of its own.
+    fn add(&mut self, cell: &'a Cell) {
+        let regime = Regime::ALL.iter().position(|it| *it == cell.regime).unwrap_or(0);
+        let key = (cell.mechanism.as_str(), cell.state.as_deref());
+        let row = self.indices.get(&key).and_then(|index| self.rows.get_mut(*index));
+        match row.and_then(|row| row.cells.get_mut(regime)).filter(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(cell),
+            None => {
+                let mut cells = [None; REGIMES];
+                cells[regime] = Some(cell);
+                self.indices.insert(key, self.rows.len());
+                self.rows.push(CollectedRow { mechanism: key.0, state: key.1, cells });
+            }
+        }
+    }
+}
+
+/// Numbers the reasons why cells have no overhead.
+#[derive(Default)]
+struct Reasons {
+    all: Vec<Counted>,
+    numbers: HashMap<String, usize>,
+}
+
+impl Reasons {
+    fn number(&mut self, text: &str) -> usize {
         let text = clipped(text, 400);
-        let number = *numbers.entry(text.clone()).or_insert_with(|| {
-            reasons.push(Reason { text, cells: 0 });
-            reasons.len()
+        let number = *self.numbers.entry(text.clone()).or_insert_with(|| {
+            self.all.push(Counted { text, cells: 0 });
+            self.all.len()
         });
-        if let Some(reason) = reasons.get_mut(number - 1) {
+        if let Some(reason) = self.all.get_mut(number - 1) {
             reason.cells += 1;
         }
         number
-    };
-    let same_op = |a: &Cell, b: &Cell| a.op == b.op && a.body == b.body && a.kind == b.kind;
-    let same_regime = |a: &Cell, b: &Cell| a.regime == b.regime && a.native_cycles == b.native_cycles;
-    let mut lines = Vec::with_capacity(report.cells.len());
-    for cells in report.cells.chunk_by(same_op).flat_map(|cells| cells.chunks(MAX_SHARED_ROWS)) {
-        let mut op = cells.first().map(|cell| OpHead {
-            rows: cells.len(),
-            id: ops.find(&cell.op),
-            name: clipped(&cell.op, MAX_NAME_CHARS),
-            group: groups.get(cell.op.as_str()).map_or(NOTHING, |g| group_name(*g)),
-            kind: match cell.kind {
-                Kind::Real => "real",
-                Kind::Modelled => "modelled",
-            },
-            body: cell.body.name(),
+    }
+}
+
+/// The ops of a report by group, in the order of the catalogue. Ops that only cells name come last in their group.
+pub fn ops(report: &Report, anchors: &Anchors) -> Ops {
+    let mut collected: HashMap<&str, Vec<Collected>> = HashMap::new();
+    let mut uncatalogued: Vec<&str> = Vec::new();
+    for cell in &report.cells {
+        let bodies = collected.entry(&cell.op).or_insert_with(|| {
+            if anchors.find(&cell.op).is_none() {
+                uncatalogued.push(&cell.op);
+            }
+            Vec::new()
         });
-        for cells in cells.chunk_by(same_regime) {
-            let mut regime = cells.first().map(|cell| RegimeHead {
-                rows: cells.len(),
-                name: cell.regime.name(),
-                native: plain_or_nothing(cell.native_cycles),
-            });
-            lines.extend(cells.iter().map(|cell| line(cell, op.take(), regime.take(), &mut number)));
+        let index = bodies.iter().position(|it| it.body == cell.body && it.kind == cell.kind).unwrap_or_else(|| {
+            let (body, kind) = (cell.body, cell.kind);
+            bodies.push(Collected { body, kind, rows: Vec::new(), indices: HashMap::new() });
+            bodies.len() - 1
+        });
+        bodies[index].add(cell);
+    }
+    let regimes = Regime::ALL.into_iter().filter(|regime| report.cells.iter().any(|cell| cell.regime == *regime));
+    let mut reasons = Reasons::default();
+    let mut entries: Vec<(Group, OpEntry)> = Vec::new();
+    for (index, op) in report.catalogue.ops.iter().enumerate() {
+        // Of two ops with one name the first has the cells.
+        let bodies = collected.remove(op.name.as_str()).unwrap_or_default();
+        let entry = OpEntry {
+            id: Some(anchors.id(index, &op.name)),
+            name: clipped(&op.name, MAX_NAME_CHARS),
+            description: Some(describe(op)),
+            bodies: bodies.iter().map(|body| table(body, &mut reasons)).collect(),
+        };
+        entries.push((op.group, entry));
+    }
+    for op in uncatalogued {
+        let bodies = collected.remove(op).unwrap_or_default();
+        let bodies = bodies.iter().map(|body| table(body, &mut reasons)).collect();
+        let entry = OpEntry { id: None, name: clipped(op, MAX_NAME_CHARS), description: None, bodies };
+        entries.push((Group::User, entry));
+    }
+    let mut groups: Vec<OpGroup> =
+        GROUPS.map(|group| OpGroup { name: group_name(group), ops: Vec::new() }).into_iter().collect();
+    for (group, entry) in entries {
+        if let Some(found) = groups.iter_mut().find(|it| it.name == group_name(group)) {
+            found.ops.push(entry);
         }
     }
-    let bodies = report.cells.iter().any(|c| c.body != BodyKind::Native);
-    let states = report.cells.iter().any(|c| c.state.is_some());
-    Lines { lines, reasons, limits: limits(report), bodies, states }
+    groups.retain(|group| !group.ops.is_empty());
+    Ops {
+        groups,
+        regimes: regimes.map(Regime::name).collect(),
+        cells: match report.cells.len() {
+            0 => String::new(),
+            count => grouped(&count.to_string()),
+        },
+        reasons: reasons.all,
+        limits: limits(report),
+    }
 }
 
 /// The limits of all cells, in the order of [`Limit::ALL`].
-fn limits(report: &Report) -> Vec<Reason> {
+fn limits(report: &Report) -> Vec<Counted> {
     let count = |limit| report.cells.iter().filter(|cell| cell.overhead.is_some() && cell.limit == Some(limit)).count();
-    let reason = |limit: Limit| Reason { text: format!("{}: {}", limit.word(), limit.meaning()), cells: count(limit) };
-    Limit::ALL.into_iter().map(reason).filter(|reason| reason.cells > 0).collect()
-}
-
-fn plain_or_nothing(it: Option<f64>) -> String {
-    it.map_or_else(|| NOTHING.to_owned(), plain)
-}
-
-fn line(cell: &Cell, op: Option<OpHead>, regime: Option<RegimeHead>, number: &mut impl FnMut(&str) -> usize) -> Line {
-    let cycles = cell.overhead.map(|o| o.cycles).and_then(finite);
-    let reason = match cycles {
-        Some(_) => None,
-        None => Some(number(cell.absent.as_deref().unwrap_or(match cell.overhead {
-            Some(_) => "the value in the report is not usable",
-            None => "the report gives no reason",
-        }))),
+    let mark = |limit| match limit {
+        Limit::Floor => "~ alone",
+        Limit::Interval => "~ and more time",
+        Limit::Layout => "~ and layouts",
+        Limit::Modes => "~ and modes",
+        Limit::Traps => "\u{d7}",
     };
-    // All numbers behind the verdict have the same number of digits, so their order on the page is that of the report.
-    let digits = digits(cell);
-    Line {
-        op,
-        regime,
-        mechanism: clipped(&cell.mechanism, MAX_NAME_CHARS),
-        state: cell.state.as_deref().map_or_else(|| NOTHING.to_owned(), |s| clipped(s, MAX_NAME_CHARS)),
-        cycles: cycles.map_or_else(|| NOTHING.to_owned(), |it| with_interval(it, digits)),
-        reason,
-        // Without an interval: all nanoseconds are cycles divided by the one core frequency of the run.
-        ns: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ns)).map(|it| it.estimate)),
-        // Without an interval: the ratio is the same difference in another unit, and the report holds its interval.
-        ratio: plain_or_nothing(cell.overhead.and_then(|o| finite(o.ratio)).map(|it| it.estimate)),
-        range: cell.layout_range.map_or_else(|| NOTHING.to_owned(), |range| fixed(range, digits)),
-        layouts: if cell.limit == Some(Limit::Layout) { layouts(cell, digits) } else { Vec::new() },
-        floor: cycles.map_or_else(String::new, |_| floor(cell, digits)),
-        verdict: match (cycles, cell.resolved, cell.limit) {
-            (None, ..) => "absent".to_owned(),
-            (Some(_), true, _) => "yes".to_owned(),
-            (Some(_), false, None) => "no".to_owned(),
-            (Some(_), false, Some(limit)) => format!("no, {}: {}", limit.word(), limit.remedy()),
-        },
-        modes: modes(cell, digits),
+    let counted = |limit: Limit| Counted { text: format!("{}: {}", mark(limit), limit.meaning()), cells: count(limit) };
+    Limit::ALL.into_iter().map(counted).filter(|it| it.cells > 0).collect()
+}
+
+fn table(collected: &Collected, reasons: &mut Reasons) -> BodyTable {
+    let kind = match collected.kind {
+        Kind::Real => "real",
+        Kind::Modelled => "modelled",
+    };
+    let has = |index: &usize| collected.rows.iter().any(|row| row.cells[*index].is_some());
+    let regimes: Vec<usize> = (0..REGIMES).filter(has).collect();
+    let native = |index: &usize| {
+        let cycles = collected.rows.iter().find_map(|row| row.cells[*index]?.native_cycles);
+        cycles.map_or_else(|| NOTHING.to_owned(), plain)
+    };
+    let mut rows = Vec::with_capacity(collected.rows.len());
+    for CollectedRow { mechanism, state, cells } in &collected.rows {
+        let shown = regimes.iter().map(|index| cells[*index].map_or_else(Shown::nothing, |it| Shown::of(it, reasons)));
+        rows.push(Row { name: subject::mechanism(mechanism, *state), cells: shown.collect() });
+    }
+    BodyTable {
+        body: format!("{} body, {kind}", collected.body.name()),
+        native: regimes.iter().map(native).collect(),
+        regimes: regimes.iter().map(|index| Regime::ALL[*index].name()).collect(),
+        rows,
+    }
+}
+
+impl Shown {
+    fn nothing() -> Self {
+        Shown { text: String::new(), is_resolved: true, reason: None }
+    }
+
+    /// `3.897 ±0.002`, or `~0.01 ±0.02` with a word unless the floor is the limit.
+    fn of(cell: &Cell, reasons: &mut Reasons) -> Self {
+        let Some(cycles) = cell.overhead.map(|it| it.cycles).and_then(finite) else {
+            let reason = cell.absent.as_deref().unwrap_or(match cell.overhead {
+                Some(_) => "the value in the report is not usable",
+                None => "the report gives no reason",
+            });
+            return Shown { text: String::new(), is_resolved: false, reason: Some(reasons.number(reason)) };
+        };
+        let digits = digits(cell);
+        let half_width = (cycles.high - cycles.estimate).max(cycles.estimate - cycles.low);
+        let value = format!("{}\u{a0}\u{b1}{}", fixed(cycles.estimate, digits), fixed(half_width, digits));
+        let several = if cell.modes.is_empty() { "" } else { "*" };
+        let text = match (cell.resolved, cell.limit) {
+            (true, _) => format!("{value}{several}"),
+            (false, None | Some(Limit::Floor)) => format!("~{value}{several}"),
+            (false, Some(Limit::Interval)) => format!("~{value}{several} more time"),
+            (false, Some(Limit::Layout)) => format!("~{value}{several} layouts: {}", layouts(cell, digits)),
+            (false, Some(Limit::Modes)) => format!("~{value}* modes: {}", modes(cell, digits)),
+            (false, Some(Limit::Traps)) => format!("\u{d7}\u{a0}{value}{several}"),
+        };
+        Shown { text, is_resolved: cell.resolved, reason: None }
     }
 }
 
@@ -178,54 +268,24 @@ fn digits(cell: &Cell) -> usize {
     if width > 0.0 { (1.0 - width.log10().floor()).clamp(0.0, MAX_DIGITS) as usize } else { 3 }
 }
 
-/// `3.88 [3.80, 3.95]`
-fn with_interval(it: Estimate, digits: usize) -> String {
-    format!("{} [{}, {}]", fixed(it.estimate, digits), fixed(it.low, digits), fixed(it.high, digits))
-}
-
-/// `±0.06`
-fn floor(cell: &Cell, digits: usize) -> String {
-    let floor = cell.floor_cycles.filter(|floor| floor.is_finite());
-    floor.map_or_else(String::new, |floor| format!("\u{b1}{}", fixed(floor, digits)))
-}
-
-/// The smallest and the largest estimate over the layouts: `at 29: 3.88 [3.80, 3.95], 20 workers`
-fn layouts(cell: &Cell, digits: usize) -> Vec<String> {
-    let at = |layout: &LayoutEstimate| {
-        let value = finite(layout.cycles).map_or_else(|| NOTHING.to_owned(), |it| with_interval(it, digits));
-        format!("at {}: {value}, {} {}", layout.offset, layout.workers, plural(layout.workers, "worker", "workers"))
-    };
+/// The smallest and the largest estimate over the layouts: `3.88 at 29, 4.91 at 0`
+fn layouts(cell: &Cell, digits: usize) -> String {
     let by_value = |a: &&LayoutEstimate, b: &&LayoutEstimate| a.cycles.estimate.total_cmp(&b.cycles.estimate);
     let ends = [cell.layouts.iter().min_by(by_value), cell.layouts.iter().max_by(by_value)];
-    ends.into_iter().flatten().map(at).collect()
+    let at = |it: &LayoutEstimate| format!("{} at {}", fixed(it.cycles.estimate, digits), it.offset);
+    ends.into_iter().flatten().map(at).collect::<Vec<_>>().join(", ")
 }
 
-/// `3.88 (60%) at 29, 4.91 (40%) at 29`; empty if workers agree.
+/// `3.88 (60%) at 29, 4.91 (40%) at 29`
 fn modes(cell: &Cell, digits: usize) -> String {
-    let mut text = String::new();
     // The mode closest to zero is always shown, because it decides.
     let size = |mode: &&ModeShare| mode.cycles * cell.overhead.map_or(1.0, |it| it.cycles.estimate.signum());
     let least = cell.modes.iter().min_by(|a, b| size(a).total_cmp(&size(b)));
-    let first = cell.modes.iter().take(MAX_MODES);
-    let shown: Vec<&ModeShare> = match least {
-        Some(least) if cell.limit == Some(Limit::Modes) && first.clone().all(|mode| mode != least) => {
-            std::iter::once(least).chain(first.take(MAX_MODES - 1)).collect()
-        }
-        _ => first.collect(),
+    let others = cell.modes.iter().filter(|mode| Some(*mode) != least);
+    let shown = least.into_iter().chain(others).take(MAX_MODES);
+    let one = |mode: &ModeShare| {
+        format!("{} ({}%) at {}", fixed(mode.cycles, digits), fixed(mode.share * 100.0, 0), mode.offset)
     };
-    for (index, mode) in shown.into_iter().enumerate() {
-        if index > 0 {
-            text.push_str(", ");
-        }
-        text.push_str(&format!(
-            "{} ({}%) at {}",
-            fixed(mode.cycles, digits),
-            fixed(mode.share * 100.0, 0),
-            mode.offset
-        ));
-    }
-    if cell.modes.len() > MAX_MODES {
-        text.push_str(", \u{2026}");
-    }
-    text
+    let more = if cell.modes.len() > MAX_MODES { ", \u{2026}" } else { "" };
+    format!("{}{more}", shown.map(one).collect::<Vec<_>>().join(", "))
 }

@@ -41,7 +41,7 @@ pub fn plan(report: &Report) -> Vec<Fact> {
         fact("bodies", list(plan.bodies.iter().map(|b| BodyKind::name(*b)))),
         fact("layouts", format!("loop heads at offsets {} within 128 bytes", list(plan.layouts.iter()))),
         fact("workers", workers(plan)),
-        fact("rounds", format!("{} per comparison and worker; one layout has one more", plan.rounds)),
+        fact("blocks", format!("{} per comparison and worker; one layout has one more", plan.rounds)),
         fact("window", format!("at least {} core cycles", grouped(&plan.window_cycles.to_string()))),
         fact(
             "pinned to",
@@ -162,7 +162,7 @@ pub fn panel(report: &Report) -> Vec<Fact> {
     facts.extend(report.floors.iter().map(describe_floor));
     match &report.calibration {
         Some(it) => facts.extend(calibration(it)),
-        None => facts.push(fact("calibration", "none: no round was finished")),
+        None => facts.push(fact("calibration", "none: no block was finished")),
     }
     facts
 }
@@ -196,12 +196,12 @@ fn calibration(it: &Calibration) -> Vec<Fact> {
         ),
         fact(
             "contended",
-            format!("{}% of the rounds: another thread had part of the core", fixed(it.contended_share * 100.0, 0)),
+            format!("{}% of the blocks: another thread had part of the core", fixed(it.contended_share * 100.0, 0)),
         ),
         fact(
             "dropped",
             format!(
-                "{} of {} rounds, and {} values in the others: the core frequency changed or another thread interfered",
+                "{} of {} blocks, and {} values in the others: the core frequency changed or another thread interfered",
                 it.dropped_rounds,
                 it.rounds + it.dropped_rounds,
                 it.dropped_values

@@ -5,11 +5,16 @@
 
 mod anchor;
 mod cells;
+mod costs;
 mod counts;
 mod facts;
-mod findings;
+mod finder;
+mod first_screen;
 mod linux;
-mod ops;
+mod matters;
+mod modelled;
+mod oddities;
+mod op_description;
 mod published;
 mod scatter;
 mod script_hash;
@@ -25,12 +30,15 @@ use thiserror::Error;
 use crate::host::Status;
 use crate::regime::Regime;
 use crate::report::Report;
+use crate::report::answer::Answer;
 use crate::report::over_ops::MEDIAN_OVER_OPS;
+use crate::report::plots::answer::Width;
 use crate::report::plots::grid::Grid;
 use crate::report::plots::history::History;
 use crate::report::plots::number::{NOTHING, clipped};
 use crate::report::plots::{self, Medium, Plot, PlotError};
-use crate::report::subject::has_linux_ops;
+use crate::report::schema::Failure;
+use crate::report::subject::{self, has_linux_ops};
 use anchor::Anchors;
 use facts::Fact;
 
@@ -74,20 +82,29 @@ struct Page {
     started: String,
     tool: String,
     preset: String,
+    linux_ops: bool,
     sentences: Vec<String>,
-    tiles: Vec<findings::Tile>,
+    answer: Option<Plot>,
+    narrow_answer: Option<Plot>,
+    trust: Vec<first_screen::Trust>,
     panel: Vec<Fact>,
     bad: Vec<facts::Checked>,
     unknown: Vec<facts::Checked>,
     fine: Vec<facts::Checked>,
-    median_over_ops: &'static str,
+    costs: Option<costs::Costs>,
+    counted_ops: String,
     ladder: Option<Plot>,
+    finder: Vec<finder::Found>,
+    modelled: Vec<modelled::Part>,
+    oddities: Vec<oddities::Oddity>,
+    matters: Option<matters::Matters>,
+    median_over_ops: &'static str,
     heatmaps: Vec<Plot>,
     numbers_in_cells: bool,
-    linux_ops: bool,
     steps: Vec<Step>,
-    regimes: Vec<Plot>,
     body: &'static str,
+    ops: cells::Ops,
+    mechanisms: Vec<String>,
     workers: usize,
     rounds: usize,
     window: String,
@@ -97,16 +114,11 @@ struct Page {
     plan: Vec<Fact>,
     machine: Vec<Fact>,
     mitigations: Vec<Fact>,
-    lines: cells::Lines,
     history: Vec<Plot>,
     timeline: Option<timeline::Timeline>,
     scatter: Option<scatter::Scatter>,
-    ops: Vec<ops::OpGroup>,
-    op_count: usize,
     sequences: Vec<ways::CallSequence>,
     counts: Option<counts::Counts>,
-    mechanisms: Vec<String>,
-    regime_names: Vec<&'static str>,
     failures: Vec<FailureLine>,
     absences: Vec<Fact>,
     workloads: Option<workloads::Workloads>,
@@ -114,51 +126,55 @@ struct Page {
     beside: Option<Plot>,
 }
 
+/// The regimes of Linux's history that the page draws. Its table has all regimes.
+const DRAWN_HISTORY: [Regime; 2] = [Regime::Throughput, Regime::Cold];
+
 /// The page of a report.
 ///
 /// # Errors
 /// When a plot or the template fails. No content of a report causes that.
 pub fn page(report: &Report) -> Result<String, HtmlError> {
     let grid = Grid::new(report);
+    let answer = Answer::of(report, &grid);
     let op_anchors = Anchors::new("op", report.catalogue.ops.iter().map(|op| op.name.as_str()));
     let way_anchors = Anchors::new("way", report.catalogue.mechanisms.iter().map(|m| m.name.as_str()));
-    let lines = cells::lines(report, &op_anchors);
     let history = History::of(report, &grid);
-    let mut mechanisms: Vec<String> = Vec::new();
-    let mut seen = HashSet::new();
-    for line in &lines.lines {
-        if seen.insert(line.mechanism.as_str()) {
-            mechanisms.push(line.mechanism.clone());
-        }
-    }
     let plan = &report.run.plan;
     let page = Page {
         script: SCRIPT,
         script_source: script_hash::source(SCRIPT),
-        warnings: findings::warnings(report, &grid),
+        warnings: first_screen::warnings(report, &grid),
         cpu: report.machine.cpu_model.as_deref().map_or_else(|| "an unknown CPU".to_owned(), |c| clipped(c, 120)),
         started: clipped(&report.run.started, 40),
         tool: clipped(&format!("{} {}", report.tool.name, report.tool.version), 80),
         preset: clipped(&plan.preset, 40),
-        scatter: scatter::scatter(report),
-        sentences: list_findings(report, &grid),
-        tiles: findings::tiles(report, &grid),
+        linux_ops: has_linux_ops(report),
+        sentences: first_screen::sentences(report, &grid, &answer),
+        answer: plots::answer(report, &grid, Medium::Page, Width::Wide)?,
+        narrow_answer: plots::answer(report, &grid, Medium::Page, Width::Narrow)?,
+        trust: first_screen::list_trust(report),
         panel: facts::panel(report),
         bad: facts::checks(report, Status::Warning),
         unknown: facts::checks(report, Status::Unknown),
         fine: facts::checks(report, Status::Ok),
-        median_over_ops: MEDIAN_OVER_OPS,
+        costs: costs::costs(&grid, &answer, &way_anchors),
+        counted_ops: costs::count_ops(&grid),
         ladder: plots::ladder(&grid, Medium::Page)?,
+        finder: finder::find_entries(&grid, &way_anchors),
+        modelled: modelled::list_parts(report),
+        oddities: oddities::list_oddities(report, &grid),
+        matters: matters::matters(report, &grid, &op_anchors, &way_anchors),
+        median_over_ops: MEDIAN_OVER_OPS,
         heatmaps: plots::heatmaps(&grid, Medium::Page)?,
-        linux_ops: has_linux_ops(report),
         numbers_in_cells: plots::numbers_in_cells(grid.columns.len()),
         steps: plots::heatmap::legend_labels()
             .into_iter()
             .enumerate()
             .map(|(index, label)| Step { index, label })
             .collect(),
-        regimes: plots::regimes(&grid, Medium::Page)?,
         body: grid.body.name(),
+        ops: cells::ops(report, &op_anchors),
+        mechanisms: list_mechanisms(report),
         workers: plan.workers,
         rounds: plan.rounds,
         window: plots::number::grouped(&plan.window_cycles.to_string()),
@@ -169,28 +185,14 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         machine: facts::machine(&report.machine),
         mitigations: facts::mitigations(&report.machine),
         history: match &history {
-            Some(history) => plots::over_time(history, &grid, Medium::Page)?,
+            Some(history) => plots::draw_history(history, &grid, Medium::Page, &DRAWN_HISTORY)?,
             None => Vec::new(),
         },
         timeline: history.as_ref().map(|history| timeline::timeline(history, &way_anchors)),
-        ops: ops::groups(report, &op_anchors),
-        op_count: report.catalogue.ops.len(),
+        scatter: scatter::scatter(report),
         sequences: ways::list_sequences(report, &way_anchors),
         counts: counts::counts(report, &grid),
-        mechanisms,
-        regime_names: Regime::ALL.map(Regime::name).to_vec(),
-        failures: report
-            .failures
-            .iter()
-            .map(|f| FailureLine {
-                worker: f.worker,
-                comparison: f
-                    .comparison
-                    .as_deref()
-                    .map_or_else(|| "between comparisons".to_owned(), |g| clipped(g, 200)),
-                message: clipped(&f.message, 600),
-            })
-            .collect(),
+        failures: report.failures.iter().map(describe_failure).collect(),
         absences: report
             .absent
             .iter()
@@ -199,18 +201,24 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         workloads: workloads::workloads(report)?,
         linux: linux::section(report),
         beside: plots::compare_kernels(report, Medium::Page)?,
-        lines,
     };
     Ok(page.render()?)
 }
 
-/// The findings in sentences: on cells, then on workloads if there are any, then on the reliability of the run.
-fn list_findings(report: &Report, grid: &Grid) -> Vec<String> {
-    let mut sentences = findings::sentences(report, grid);
-    if let Some(sentence) = workloads::sentence(report) {
-        sentences.insert(sentences.len().saturating_sub(1), sentence);
+fn describe_failure(failure: &Failure) -> FailureLine {
+    let comparison = failure.comparison.as_deref();
+    FailureLine {
+        worker: failure.worker,
+        comparison: comparison.map_or_else(|| "between comparisons".to_owned(), |it| clipped(it, 200)),
+        message: clipped(&failure.message, 600),
     }
-    sentences
+}
+
+/// The mechanisms of the cells with their states, each once, for the filter.
+fn list_mechanisms(report: &Report) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let columns = report.cells.iter().map(|cell| (cell.mechanism.as_str(), cell.state.as_deref()));
+    columns.filter(|it| seen.insert(*it)).map(|(name, state)| subject::mechanism(name, state)).collect()
 }
 
 mod filters {
@@ -218,16 +226,28 @@ mod filters {
 
     use askama::Values;
 
+    /// A name, escaped, in which a line may break behind each underscore.
+    #[askama::filter_fn]
+    pub fn breakable(name: &str, _: &dyn Values) -> askama::Result<String> {
+        let mut out = String::with_capacity(name.len() + 10);
+        for c in name.chars() {
+            match c {
+                '&' => out.push_str("&#38;"),
+                '<' => out.push_str("&#60;"),
+                '>' => out.push_str("&#62;"),
+                '"' => out.push_str("&#34;"),
+                '\'' => out.push_str("&#39;"),
+                '_' => out.push_str("_<wbr>"),
+                c => out.push(c),
+            }
+        }
+        Ok(out)
+    }
+
     /// The caption of a heat map by its id: `heatmap-mmu` shows `pv_ops.mmu`.
     #[askama::filter_fn]
     pub fn group(id: &str, _: &dyn Values) -> askama::Result<String> {
         let group = id.strip_prefix("heatmap-").unwrap_or(id);
         Ok(if group == "user" { "the suite's own ops".to_owned() } else { format!("pv_ops.{group}") })
-    }
-
-    /// The attribute of a table cell that spans `rows` rows; empty for one row.
-    #[askama::filter_fn]
-    pub fn over(rows: &usize, _: &dyn Values) -> askama::Result<String> {
-        Ok(if *rows > 1 { format!(" rowspan={rows}") } else { String::new() })
     }
 }

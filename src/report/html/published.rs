@@ -11,8 +11,6 @@ pub(super) struct PublishedFigure {
     pub claim: String,
     pub source: String,
     pub rows: Vec<PublishedRow>,
-    /// Number of rows.
-    pub height: usize,
 }
 
 /// One number of a published figure, with the value of this report.
@@ -27,7 +25,6 @@ pub(super) struct PublishedRow {
 /// All published figures, in the order of the file.
 pub(super) fn list_figures(report: &Report) -> Result<Vec<PublishedFigure>, HtmlError> {
     let figure = |figure: Figure| PublishedFigure {
-        height: figure.rows.len(),
         rows: figure.rows.iter().map(|row| compare_row(row, report)).collect(),
         claim: figure.claim,
         source: figure.source,

@@ -20,7 +20,7 @@ pub struct Row {
     pub cells: usize,
     pub width: String,
     pub levels: [String; 4],
-    /// Shares of the cells that are limited by rounds, by workers and by layouts.
+    /// Shares of the cells that are limited by blocks, by workers and by layouts.
     pub limited: [String; 3],
 }
 
@@ -89,7 +89,7 @@ fn describe(cell: &Cell, spread: &Spread) -> Widest {
     let optional =
         |value: Option<f64>| value.filter(|value| value.is_finite()).map_or_else(|| NOTHING.to_owned(), plain);
     let (largest, more_time) = match spread.largest {
-        SpreadSource::Rounds => ("rounds", "half the width for four times the time"),
+        SpreadSource::Rounds => ("blocks", "half the width for four times the time"),
         SpreadSource::Workers => ("workers", "half the width for four times the workers"),
         SpreadSource::Layouts => ("layouts", "none: it depends on the address of the code"),
     };

@@ -1,7 +1,7 @@
 //! The section on mechanisms, with the machine code of some call sites beside that of `inline`.
 
 use super::anchor::Anchors;
-use super::ops::hex;
+use super::op_description::hex;
 use crate::report::Report;
 use crate::report::plots::number::clipped;
 use crate::report::schema::{Listing, MechanismInfo};

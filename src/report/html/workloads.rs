@@ -1,30 +1,32 @@
-//! The section on workloads: bars and a table of kernels per workload, predictions of the cost model, and published
-//! figures.
+//! The section on workloads: bars of the headline workload, tables of kernels, predictions of the cost model, and
+//! published figures.
 
 use std::collections::BTreeMap;
 
+use super::first_screen::CLAIM;
 use super::published::{PublishedFigure, list_figures};
 use super::{HtmlError, NOTHING, clipped};
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
-use crate::report::plots::number::{exact, fixed, plural};
+use crate::report::plots::number::{exact, fixed};
 use crate::report::plots::{self, Medium, Plot};
 use crate::report::schema::{Estimate, Report, WorkloadKernel, WorkloadResult};
 
 /// The section.
 pub(super) struct Workloads {
     /// Plot of the headline workload.
-    pub first: Option<Plot>,
-    pub plots: Vec<Plot>,
+    pub plot: Option<Plot>,
     pub lines: Vec<Line>,
     pub mechanisms: Matrix,
     pub options: Matrix,
+    /// Predictions of the cost model; `None` without a prediction.
+    pub predictions: Option<Matrix>,
     /// Instructions above `inline`; `None` if they were not counted.
     pub instructions: Option<Matrix>,
     pub published: Vec<PublishedFigure>,
     /// Definitions of the floor and of the placement range.
     pub floor: &'static str,
     pub placement_range: &'static str,
-    /// Reason why kernels stayed at the addresses that the linker chose; `None` if every round placed them anew.
+    /// Reason why kernels stayed at the addresses that the linker chose; `None` if every block placed them anew.
     pub in_place: Option<String>,
 }
 
@@ -61,18 +63,9 @@ pub(super) struct Row {
 /// A figure in percent.
 pub(super) struct Percent {
     pub shown: String,
-    pub interval: String,
-    /// The prediction, or the reason why there is no figure.
+    /// The interval, the distance of a prediction from the measurement, or the reason why there is no figure.
     pub below: String,
     pub resolved: bool,
-}
-
-/// Name of the headline workload. The cost of paravirt_ops was argued about with it in 2009.
-const HEADLINE: &str = "mmap_perf";
-
-/// The headline workload, or the first workload if the report does not have it.
-fn find_headline(report: &Report) -> Option<&WorkloadResult> {
-    report.workloads.iter().find(|workload| workload.name == HEADLINE).or(report.workloads.first())
 }
 
 /// The section; `None` for a report without workloads.
@@ -85,13 +78,10 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
     }
     let about: BTreeMap<&str, &str> =
         report.catalogue.options.iter().map(|option| (option.name.as_str(), option.summary.as_str())).collect();
-    let whole = find_headline(report).map_or("", |workload| &workload.name);
-    let mut plots = plots::workloads(report, Medium::Page, whole)?;
-    let first = plots.iter().position(|plot| plot.title.starts_with(&format!("{}:", clipped(whole, 40)))).unwrap_or(0);
-    let counted = report.workloads.iter().flat_map(|workload| &workload.kernels).any(|k| k.instructions.is_some());
+    let headline = report.workloads.iter().position(|workload| workload.name == CLAIM).unwrap_or(0);
+    let any = |wanted: fn(&WorkloadKernel) -> bool| report.workloads.iter().flat_map(|it| &it.kernels).any(wanted);
     Ok(Some(Workloads {
-        first: if plots.is_empty() { None } else { Some(plots.remove(first)) },
-        plots,
+        plot: plots::workload(report, headline, Medium::Page)?,
         lines: report.workloads.iter().map(describe).collect(),
         mechanisms: matrix(report, |kernel| kernel.option.is_none(), |_| String::new(), percent),
         options: matrix(
@@ -100,7 +90,10 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
             |name| about.get(name).map_or_else(String::new, |text| clipped(text, 200)),
             percent,
         ),
-        instructions: counted.then(|| matrix(report, |_| true, |_| String::new(), instructions)),
+        predictions: any(|kernel| kernel.predicted_percent.is_some())
+            .then(|| matrix(report, |kernel| kernel.predicted_percent.is_some(), |_| String::new(), prediction)),
+        instructions: any(|kernel| kernel.instructions.is_some())
+            .then(|| matrix(report, |_| true, |_| String::new(), instructions)),
         published: list_figures(report)?,
         floor: definition(WORKLOAD_FLOOR),
         placement_range: definition(PLACEMENT_RANGE),
@@ -115,66 +108,6 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
 /// The definition in a text of the form `name: definition`.
 fn definition(words: &'static str) -> &'static str {
     words.split_once(": ").map_or(words, |(_, definition)| definition)
-}
-
-/// The cost of pv_ops and of other kernel options on the headline workload, in a sentence; `None` if neither the table
-/// nor patched sites have a resolved overhead.
-pub(super) fn sentence(report: &Report) -> Option<String> {
-    let workload = find_headline(report)?;
-    let costs = [("with the table", "table", None), ("with patched sites", "site", Some("inline"))];
-    let find = |workload: &WorkloadResult, mechanism: &str, state: Option<&str>| {
-        let wanted = |k: &&WorkloadKernel| k.mechanism.as_deref() == Some(mechanism) && k.state.as_deref() == state;
-        // An overhead that is not resolved is not a finding.
-        workload.kernels.iter().find(wanted).filter(|kernel| kernel.resolved)?.overhead_percent
-    };
-    let words = costs.into_iter().filter_map(|(words, mechanism, state)| {
-        let Estimate { estimate, low, high, .. } = find(workload, mechanism, state)?;
-        let others: Vec<Estimate> =
-            report.workloads.iter().filter_map(|workload| find(workload, mechanism, state)).collect();
-        let count = others.len();
-        let [least, most] = others.into_iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[least, most], other| {
-            [least.min(other.estimate), most.max(other.estimate)]
-        });
-        let range = match (count, report.workloads.len()) {
-            (1, _) => String::new(),
-            (_, all) if all == count => {
-                format!(", and from {} to {}% over {count} workloads", fixed(least, 2), fixed(most, 2))
-            }
-            (_, all) => format!(
-                ", and from {} to {}% over the {count} of {all} workloads where it is resolved",
-                fixed(least, 2),
-                fixed(most, 2)
-            ),
-        };
-        Some(format!("{}% [{}, {}] longer {words}{range}", fixed(estimate, 2), fixed(low, 2), fixed(high, 2)))
-    });
-    let words: Vec<String> = words.collect();
-    if words.is_empty() {
-        return None;
-    }
-    let mut options: Vec<(&str, f64)> = workload
-        .kernels
-        .iter()
-        .filter(|kernel| kernel.resolved)
-        .filter_map(|kernel| Some((kernel.option.as_deref()?, kernel.overhead_percent?.estimate)))
-        .collect();
-    options.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let patched =
-        find(workload, "site", Some("inline")).or(find(workload, "table", None)).map_or(0.0, |cost| cost.estimate);
-    let above = options.iter().filter(|option| option.1 > patched).count();
-    let other = options.first().map_or_else(String::new, |(name, percent)| {
-        format!(
-            "; {above} of the other kernel options {} more, and the most expensive one, {}, costs {}%",
-            plural(above, "costs", "cost"),
-            clipped(name, 40),
-            fixed(*percent, 2)
-        )
-    });
-    Some(format!(
-        "On the workload {}, a model kernel that calls the hooks where Linux does takes {}{other}.",
-        clipped(&workload.name, 40),
-        words.join("; ")
-    ))
 }
 
 fn describe(workload: &WorkloadResult) -> Line {
@@ -249,10 +182,26 @@ fn instructions(kernel: Option<&WorkloadKernel>) -> Percent {
     let reason = || kernel.and_then(|kernel| kernel.instructions_absent.clone()).unwrap_or_default();
     Percent {
         shown: counted.map_or_else(|| NOTHING.to_owned(), |counted| fixed(counted.extra_percent, 2)),
-        interval: counted.map_or_else(String::new, |counted| format!("{} instructions", exact(counted.per_unit))),
-        below: if counted.is_none() { clipped(&reason(), 200) } else { String::new() },
+        below: counted.map_or_else(|| clipped(&reason(), 200), |counted| exact(counted.per_unit)),
         resolved: counted.is_some(),
     }
+}
+
+fn prediction(kernel: Option<&WorkloadKernel>) -> Percent {
+    let predicted = kernel.and_then(|kernel| kernel.predicted_percent);
+    let measured = kernel.and_then(|kernel| kernel.overhead_percent);
+    Percent {
+        shown: predicted.map_or_else(|| NOTHING.to_owned(), |percent| fixed(percent, 2)),
+        below: predicted
+            .zip(measured)
+            .map_or_else(String::new, |(predicted, measured)| distance(predicted - measured.estimate)),
+        resolved: predicted.is_some(),
+    }
+}
+
+/// `+3.86`, in points.
+fn distance(points: f64) -> String {
+    format!("{}{}", if points > 0.0 { "+" } else { "" }, fixed(points, 2))
 }
 
 fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
@@ -260,23 +209,12 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
         kernel.and_then(|kernel| Some((kernel, kernel.overhead_percent?)))
     else {
         let reason = kernel.and_then(|kernel| kernel.absent.clone()).unwrap_or_default();
-        return Percent {
-            shown: NOTHING.to_owned(),
-            interval: String::new(),
-            below: clipped(&reason, 200),
-            resolved: false,
-        };
+        return Percent { shown: NOTHING.to_owned(), below: clipped(&reason, 200), resolved: false };
     };
-    let predicted = kernel.predicted_percent.map_or_else(String::new, |predicted| {
-        let difference = fixed(predicted - estimate, 2);
-        format!("; predicted {}, {difference} points from the measurement", fixed(predicted, 2))
-    });
-    let floor = kernel.floor_percent.map_or_else(String::new, |floor| format!("; floor \u{b1}{}", fixed(floor, 2)));
-    let limit = kernel.limit.map_or_else(String::new, |limit| format!("; not resolved, {}", limit.meaning()));
+    let mark = if kernel.resolved { "" } else { "~" };
     Percent {
-        shown: fixed(estimate, 2),
-        interval: format!("{} to {}{floor}{limit}{predicted}", fixed(low, 2), fixed(high, 2)),
-        below: kernel.predicted_percent.map_or_else(String::new, |percent| fixed(percent, 2)),
+        shown: format!("{mark}{}", fixed(estimate, 2)),
+        below: format!("\u{b1}{}", fixed((high - estimate).max(estimate - low), 2)),
         resolved: kernel.resolved,
     }
 }

@@ -12,6 +12,8 @@ use crate::regime::Regime;
 pub(super) const MAX_WITH_NUMBERS: usize = 12;
 
 const ROW: i32 = 19;
+/// Height of a cell in pixels; a gap of one pixel lies between two cells.
+const HEIGHT: u32 = ROW as u32 - 1;
 const KIND: i32 = 20;
 const LABEL_SIZE: u32 = 12;
 /// Text in the cell of an op that traps.
@@ -68,18 +70,60 @@ fn plot(grid: &Grid, group: Group, medium: Medium) -> Result<Plot, PlotError> {
             draw_head(canvas, row, &shape, y)?;
             cells.extend(list_cells(grid, row, &shape, y));
         }
+        if medium == Medium::Page && !has_numbers(grid) {
+            cells = merge(cells);
+        }
         // Cells are sorted by colour, because equal cells become one group, and there are thousands of cells.
         cells.sort_by_key(|cell| cell.ink);
         for Cell { from, to, ink, title, number } in cells {
-            canvas.titled(from, to, ink, title)?;
+            match medium {
+                Medium::File => canvas.titled(from, to, ink, title)?,
+                // The page has the values in tables. A thick line is the shortest element that draws a cell.
+                Medium::Page => canvas.line((from.0, y_middle(from, to)), (to.0, y_middle(from, to)), ink, HEIGHT)?,
+            }
             if let Some((number, on)) = number {
                 let at = ((from.0 - 1 + to.0) / 2, (from.1 - 1 + to.1) / 2);
                 canvas.text(&number, at, Anchor::Middle, 11, on)?;
             }
         }
-        if medium == Medium::File { draw_legend(canvas, bottom + 18) } else { Ok(()) }
+        if medium == Medium::File {
+            return draw_legend(canvas, bottom + 18);
+        }
+        // The gaps between merged cells.
+        (1..grid.columns.len() as i32)
+            .map(|index| left + shape.cell * index)
+            .try_for_each(|x| canvas.line((x, shape.top), (x, bottom), Ink::Paper, 2))
     })?;
     Ok(Plot::new(&id, title, description, svg))
+}
+
+/// Whether cells have room for numbers.
+fn has_numbers(grid: &Grid) -> bool {
+    grid.columns.len() <= MAX_WITH_NUMBERS
+}
+
+/// Merges neighbours of the same colour in a row. Cells with a text stay alone.
+fn merge(cells: Vec<Cell>) -> Vec<Cell> {
+    let mut merged: Vec<Cell> = Vec::new();
+    for cell in cells {
+        match merged.last_mut() {
+            Some(last)
+                if last.ink == cell.ink
+                    && last.from.1 == cell.from.1
+                    && last.to.0 + 1 == cell.from.0
+                    && last.number.is_none()
+                    && cell.number.is_none() =>
+            {
+                last.to = cell.to;
+            }
+            _ => merged.push(cell),
+        }
+    }
+    merged
+}
+
+fn y_middle(from: (i32, i32), to: (i32, i32)) -> i32 {
+    i32::midpoint(from.1, to.1)
 }
 
 fn describe(grid: &Grid, rows: &[&Row]) -> String {
@@ -134,7 +178,7 @@ fn draw_head(canvas: &Canvas, row: &Row, shape: &Shape, y: i32) -> Result<(), Pl
 }
 
 fn list_cells(grid: &Grid, row: &Row, shape: &Shape, y: i32) -> Vec<Cell> {
-    let numbers = grid.columns.len() <= MAX_WITH_NUMBERS;
+    let numbers = has_numbers(grid);
     let mut cells = Vec::with_capacity(grid.columns.len());
     for (index, column) in grid.columns.iter().enumerate() {
         let x = shape.label + KIND + shape.cell * index as i32;

@@ -1,4 +1,4 @@
-//! The ladder over time: the overhead at each step of Linux's history, oldest first.
+//! Linux's history of paravirt calls: the overhead at each step of Linux's history, oldest first.
 
 use super::canvas::{Anchor, Canvas, Ink, draw};
 use super::grid::{Column, Grid};
@@ -114,7 +114,7 @@ fn measured<'a>(grid: &Grid<'a>, steps: &[Step<'a>], regime: Regime) -> Vec<Opti
         .collect()
 }
 
-pub(super) fn plots(history: &History, grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
+pub(super) fn plots(history: &History, grid: &Grid, medium: Medium, drawn: &[Regime]) -> Result<Vec<Plot>, PlotError> {
     // All regimes share one scale, so that they can be compared by eye.
     let spreads =
         || history.regimes.iter().flat_map(|(_, measured)| measured.iter().flatten()).map(|measured| &measured.spread);
@@ -127,7 +127,7 @@ pub(super) fn plots(history: &History, grid: &Grid, medium: Medium) -> Result<Ve
         let shape = Shape { scale: shape.scale.with_floor(grid.floor_of(*regime)), ..shape };
         plot(history, &shape, *regime, measured, medium)
     };
-    history.regimes.iter().map(of).collect()
+    history.regimes.iter().filter(|(regime, _)| drawn.contains(regime)).map(of).collect()
 }
 
 /// Position and scale of the axis. The scale holds the floor of the regime.
@@ -158,7 +158,7 @@ fn plot(
     let rungs: Vec<(&Step, &Measured)> =
         history.steps.iter().zip(measured).filter_map(|(step, it)| Some((step, it.as_ref()?))).collect();
     let id = format!("history-{}", regime.name());
-    let title = format!("The ladder over time, {}", regime.name());
+    let title = format!("Linux's history of paravirt calls, {}", regime.name());
     let words: Vec<String> = rungs.iter().map(|(step, it)| words(step, it)).collect();
     let description = format!(
         "Overhead over inline in core cycles per call, {MEDIAN_OVER_OPS}, oldest first; then the median difference \

@@ -58,7 +58,12 @@ pub(super) fn plot(grid: &Grid, medium: Medium) -> Result<Option<Plot>, PlotErro
             canvas.text(note, (left, y), Anchor::Start, 11, Ink::Muted)?;
         }
         for (index, spread) in spreads.iter().enumerate() {
-            rung(canvas, &shape, spread, TOP + ROW * index as i32 + ROW / 2)?;
+            let y = TOP + ROW * index as i32 + ROW / 2;
+            match medium {
+                Medium::File => dots(canvas, &shape, spread, y)?,
+                Medium::Page => whisker(canvas, &shape, spread, y)?,
+            }
+            rung(canvas, &shape, spread, y)?;
         }
         Ok(())
     })?;
@@ -94,9 +99,9 @@ fn axis(canvas: &mut Canvas, shape: &Shape, bottom: i32) -> Result<(), PlotError
     canvas.text("core cycles per call above inline, log scale", (middle, bottom + 33), Anchor::Middle, 12, Ink::Muted)
 }
 
-fn rung(canvas: &mut Canvas, shape: &Shape, spread: &Spread, y: i32) -> Result<(), PlotError> {
-    let Shape { left, width, scale, .. } = shape;
-    canvas.text(&label_text(&spread.label), (left - 10, y), Anchor::End, LABEL_SIZE, Ink::Text)?;
+/// A dot for each op.
+fn dots(canvas: &mut Canvas, shape: &Shape, spread: &Spread, y: i32) -> Result<(), PlotError> {
+    let Shape { left, scale, .. } = shape;
     let dots: Vec<_> = spread
         .over
         .cells
@@ -119,6 +124,23 @@ fn rung(canvas: &mut Canvas, shape: &Shape, spread: &Spread, y: i32) -> Result<(
     if dots.len() < spread.over.cells.len() {
         canvas.text(BEYOND, (left + AXIS + 2, y), Anchor::Start, 12, Ink::Muted)?;
     }
+    Ok(())
+}
+
+/// A line from the smallest to the largest overhead.
+fn whisker(canvas: &mut Canvas, shape: &Shape, spread: &Spread, y: i32) -> Result<(), PlotError> {
+    let Shape { left, scale, .. } = shape;
+    let [least, .., most] = spread.over.five;
+    canvas.line((scale.x(least), y), (scale.x(most), y), Ink::Dot, 1)?;
+    if scale.is_beyond(most) {
+        canvas.text(BEYOND, (left + AXIS + 2, y), Anchor::Start, 12, Ink::Muted)?;
+    }
+    Ok(())
+}
+
+fn rung(canvas: &mut Canvas, shape: &Shape, spread: &Spread, y: i32) -> Result<(), PlotError> {
+    let Shape { left, width, scale, .. } = shape;
+    canvas.text(&label_text(&spread.label), (left - 10, y), Anchor::End, LABEL_SIZE, Ink::Text)?;
     let [_, low, median, high, _] = spread.over.five;
     canvas.line((scale.x(low), y), (scale.x(high), y), Ink::Accent, 3)?;
     canvas.median((scale.x(median), y), 6, spread.over.median_is_resolved())?;

@@ -1,8 +1,9 @@
 //! Plots as SVG, drawn from a report alone.
 //!
-//! The page shows the same drawings that [`all`] returns as files. A file has a style of its own, so that it follows
-//! light and dark mode wherever it is opened. A drawing in the page uses the style of the page.
+//! [`all`] returns every plot as a file, with a style of its own, so that it follows light and dark mode wherever it is
+//! opened. The page shows some of them in its own style and with fewer elements, because its tables have the values.
 
+pub(crate) mod answer;
 mod canvas;
 mod comparison;
 pub(crate) mod grid;
@@ -14,11 +15,14 @@ mod regimes;
 mod scale;
 mod spread;
 mod text_width;
+mod themed;
 mod workload;
 
 use thiserror::Error;
 
+use crate::regime::Regime;
 use crate::report::Report;
+use answer::Width;
 use grid::Grid;
 use history::History;
 
@@ -63,25 +67,31 @@ pub(crate) enum Medium {
 /// When a plot cannot be drawn.
 pub fn all(report: &Report) -> Result<Vec<Plot>, PlotError> {
     let grid = Grid::new(report);
-    let mut plots: Vec<Plot> = ladder(&grid, Medium::File)?.into_iter().collect();
+    let mut plots: Vec<Plot> = answer(report, &grid, Medium::File, Width::Wide)?.into_iter().collect();
+    plots.extend(ladder(&grid, Medium::File)?);
     plots.extend(heatmaps(&grid, Medium::File)?);
-    plots.extend(regimes(&grid, Medium::File)?);
+    plots.extend(regimes(&grid)?);
     if let Some(history) = History::of(report, &grid) {
-        plots.extend(over_time(&history, &grid, Medium::File)?);
+        plots.extend(draw_history(&history, &grid, Medium::File, &Regime::ALL)?);
     }
-    plots.extend(workloads(report, Medium::File, "")?);
+    plots.extend(workloads(report)?);
     plots.extend(compare_kernels(report, Medium::File)?);
     Ok(plots)
 }
 
-/// Bars for each workload: mechanisms and kernel options, ranked. The page shows kernel options only for the workload
-/// called `whole`, for lack of room; files show them for every workload.
-pub(crate) fn workloads(report: &Report, medium: Medium, whole: &str) -> Result<Vec<Plot>, PlotError> {
-    let plot = |(index, result): (usize, &crate::report::schema::WorkloadResult)| {
-        let options = medium == Medium::File || result.name == whole;
-        workload::plot(index, result, medium, options).transpose()
-    };
-    report.workloads.iter().enumerate().filter_map(plot).collect()
+/// What each way to a body costs, hot and cold; `None` if none of the ways was measured so.
+pub(crate) fn answer(report: &Report, grid: &Grid, medium: Medium, width: Width) -> Result<Option<Plot>, PlotError> {
+    answer::plot(report, grid, medium, width)
+}
+
+/// Bars for each workload: mechanisms and kernel options, ranked.
+fn workloads(report: &Report) -> Result<Vec<Plot>, PlotError> {
+    (0..report.workloads.len()).filter_map(|index| workload(report, index, Medium::File).transpose()).collect()
+}
+
+/// Bars for the workload with this index; `None` if the report has no such workload, or if nothing was measured.
+pub(crate) fn workload(report: &Report, index: usize, medium: Medium) -> Result<Option<Plot>, PlotError> {
+    report.workloads.get(index).map_or(Ok(None), |result| workload::plot(index, result, medium))
 }
 
 /// Bars of real kernels, the model kernel and publications; `None` without real kernels.
@@ -100,13 +110,18 @@ pub(crate) fn heatmaps(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotErr
 }
 
 /// For each measured regime, the distribution of overheads per mechanism.
-pub(crate) fn regimes(grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
-    regimes::plots(grid, medium)
+fn regimes(grid: &Grid) -> Result<Vec<Plot>, PlotError> {
+    regimes::plots(grid, Medium::File)
 }
 
-/// For each regime of a history, the steps of Linux's history.
-pub(crate) fn over_time(history: &History, grid: &Grid, medium: Medium) -> Result<Vec<Plot>, PlotError> {
-    history::plots(history, grid, medium)
+/// For each of these regimes, the steps of Linux's history.
+pub(crate) fn draw_history(
+    history: &History,
+    grid: &Grid,
+    medium: Medium,
+    regimes: &[Regime],
+) -> Result<Vec<Plot>, PlotError> {
+    history::plots(history, grid, medium, regimes)
 }
 
 /// Whether a heat map of this many mechanisms has room for numbers in its cells.

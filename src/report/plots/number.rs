@@ -90,6 +90,19 @@ pub fn interval(it: Interval) -> String {
     format!("{} [{}, {}]", fixed(it.estimate, digits), fixed(it.low, digits), fixed(it.high, digits))
 }
 
+/// The estimate of an interval with the digits of the interval.
+#[must_use]
+pub fn estimate_of(it: Interval) -> String {
+    fixed(it.estimate, digits(it.high - it.low))
+}
+
+/// `3.80 to 3.95`
+#[must_use]
+pub fn interval_ends(it: Interval) -> String {
+    let digits = digits(it.high - it.low);
+    format!("{} to {}", fixed(it.low, digits), fixed(it.high, digits))
+}
+
 /// `op` or `ops`
 #[must_use]
 pub fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {

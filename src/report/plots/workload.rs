@@ -64,16 +64,10 @@ fn compress(percent: f64) -> f64 {
     (percent / 0.5).asinh()
 }
 
-/// The plot of the workload with this index, with or without kernel options; `None` if nothing was measured.
-pub(super) fn plot(
-    index: usize,
-    workload: &WorkloadResult,
-    medium: Medium,
-    options: bool,
-) -> Result<Option<Plot>, PlotError> {
+/// The plot of the workload with this index; `None` if nothing was measured.
+pub(super) fn plot(index: usize, workload: &WorkloadResult, medium: Medium) -> Result<Option<Plot>, PlotError> {
     let measured = |kernel| Some(Bar { kernel, percent: kernel.overhead_percent? });
-    let kernels = workload.kernels.iter().filter(|kernel| options || kernel.mechanism.is_some());
-    let mut bars: Vec<Bar> = kernels.filter_map(measured).collect();
+    let mut bars: Vec<Bar> = workload.kernels.iter().filter_map(measured).collect();
     bars.sort_by(|a, b| b.percent.estimate.total_cmp(&a.percent.estimate));
     if bars.is_empty() {
         return Ok(None);

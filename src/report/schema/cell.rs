@@ -41,7 +41,7 @@ pub struct Cell {
     /// Largest minus smallest overhead over the layouts, in core cycles; absent with fewer than two layouts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout_range: Option<f64>,
-    /// Scatter of the overhead within and between rounds, workers and layouts; absent if too little was measured.
+    /// Scatter of the overhead within and between blocks, workers and layouts; absent if too little was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
     /// The values that workers gather at if they disagree; empty if they agree.

@@ -39,7 +39,7 @@ pub struct Report {
     pub machine: Machine,
     /// Checks of whether the machine and the build are fit for measuring.
     pub environment: Vec<Check>,
-    /// Conversion of clock ticks to core cycles; absent if no round was finished.
+    /// Conversion of clock ticks to core cycles; absent if no block was finished.
     pub calibration: Option<Calibration>,
     /// The floor over all regimes, from A/A comparisons; absent if no comparison was finished.
     pub floor: Option<Floor>,

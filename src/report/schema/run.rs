@@ -56,7 +56,7 @@ pub struct PlanSummary {
     pub workers: usize,
     /// Number of further worker processes, which measured contended or undecided comparisons again while time was left.
     pub workers_again: usize,
-    /// Palindromic rounds per comparison and worker; one layout has one round more.
+    /// Palindromic blocks per comparison and worker; one layout has one block more.
     pub rounds: usize,
     /// Minimum length of a window in core cycles.
     pub window_cycles: u64,
@@ -82,27 +82,27 @@ pub struct Calibration {
     pub clock_reason: Option<String>,
     /// Clock ticks per second.
     pub ticks_per_second: f64,
-    /// Ticks per core cycle, from a chain of dependent adds: the median and the middle 90% over the rounds of the run.
+    /// Ticks per core cycle, from a chain of dependent adds: the median and the middle 90% over the blocks of the run.
     pub ticks_per_cycle: CentralRange,
-    /// Core frequency in GHz, computed from `ticks_per_cycle` over the same rounds.
+    /// Core frequency in GHz, computed from `ticks_per_cycle` over the same blocks.
     pub core_ghz: CentralRange,
-    /// Core throughput: independent adds per core cycle over the same rounds. It shows how much of the core the run
+    /// Core throughput: independent adds per core cycle over the same blocks. It shows how much of the core the run
     /// had. Two runs are comparable if their core throughput agrees.
     pub adds_per_cycle: Option<CentralRange>,
-    /// Share of contended rounds, 0 to 1: independent adds ran slower than the core can, because another hyperthread
-    /// had part of it. Contended rounds are left out if enough workers had uncontended ones; `workers` of a layout
+    /// Share of contended blocks, 0 to 1: independent adds ran slower than the core can, because another hyperthread
+    /// had part of it. Contended blocks are left out if enough workers had uncontended ones; `workers` of a layout
     /// counts the workers used.
     pub contended_share: f64,
-    /// Number of rounds that the numbers come from.
+    /// Number of blocks that the numbers come from.
     pub rounds: usize,
-    /// Number of dropped rounds. A round is dropped if the core changed its frequency, the process was stopped or lost
-    /// its CPU during it, or if another hyperthread had part of the core. Each dropped round was measured again.
+    /// Number of dropped blocks. A block is dropped if the core changed its frequency, the process was stopped or lost
+    /// its CPU during it, or if another hyperthread had part of the core. Each dropped block was measured again.
     pub dropped_rounds: usize,
-    /// Number of values of variants that were rejected in the other rounds, because their two windows disagreed.
+    /// Number of values of variants that were rejected in the other blocks, because their two windows disagreed.
     pub dropped_values: usize,
 }
 
-/// The median of the rounds of the run with their central 90%. It shows how much the rounds differ, and is no
+/// The median of the blocks of the run with their central 90%. It shows how much the blocks differ, and is no
 /// confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -116,7 +116,7 @@ pub struct CentralRange {
     pub high: f64,
 }
 
-/// The floor of the run over all regimes, from A/A comparisons: `inline` against a copy of itself, in the same rounds
+/// The floor of the run over all regimes, from A/A comparisons: `inline` against a copy of itself, in the same blocks
 /// as everything else.
 ///
 /// Noise grows with the time of the op. For ops of up to one cycle a difference is in core cycles; for longer ops it is

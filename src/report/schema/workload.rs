@@ -26,8 +26,8 @@ pub struct WorkloadResult {
     /// Number of workers that were left out, because another thread had part of their core all the time.
     #[serde(default)]
     pub contended_workers: usize,
-    /// Number of rounds that the numbers come from, over those workers. Each round has its own kernel placements and
-    /// its own work. Kernel options have fewer rounds.
+    /// Number of blocks that the numbers come from, over those workers. Each block has its own kernel placements and
+    /// its own work. Kernel options have fewer blocks.
     #[serde(default)]
     pub placements: usize,
     /// Core cycles per unit with `inline`; absent if nothing was measured.
@@ -53,7 +53,7 @@ pub struct WorkloadResult {
     /// removed. A comparison of two builds of the same source finds that much. Absent if kernels were not placed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_percent: Option<f64>,
-    /// Reason why kernels stayed at the addresses that the linker chose; absent if every round placed them anew.
+    /// Reason why kernels stayed at the addresses that the linker chose; absent if every block placed them anew.
     /// Differences between kernels that stayed come partly from their addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<String>,

@@ -25,7 +25,7 @@ pub(super) fn add_floors(report: &Report, lines: &mut Lines) {
     }
     if let Some(calibration) = &report.calibration {
         lines.say(&format!(
-            "core: {:.2} GHz ({} clock); shared with another thread in {:.0}% of the rounds",
+            "core: {:.2} GHz ({} clock); shared with another thread in {:.0}% of the blocks",
             calibration.core_ghz.median,
             plain(&calibration.clock),
             calibration.contended_share * 100.0

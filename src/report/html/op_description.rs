@@ -1,48 +1,24 @@
-//! The section on ops, which describes each op of the report once.
+//! The description of an op: its prototype, its calls and its machine code.
 
-use super::anchor::Anchors;
-use super::facts::{Fact, fact};
 use crate::op::{Bytes, Conventions, Kind, Since};
-use crate::report::Report;
-use crate::report::plots::grid::{GROUPS, group_name};
 use crate::report::plots::number::{NOTHING, clipped, plural};
 use crate::report::schema::OpInfo;
 
 /// Maximum number of bytes of machine code that are shown per op.
 const MAX_CODE_BYTES: usize = 120;
 
-/// A structure of `pv_ops` with its ops.
-pub struct OpGroup {
-    pub name: &'static str,
-    pub ops: Vec<OpEntry>,
-}
-
-/// An op.
-pub struct OpEntry {
-    pub id: String,
-    pub name: String,
+/// The description of an op.
+pub struct Description {
     pub purpose: String,
     pub prototype: String,
-    pub facts: Vec<Fact>,
+    /// Call, patching, bodies and origin, in one line.
+    pub facts: String,
     /// Machine code of the native body in hexadecimal, with spaces between bytes.
     pub code: String,
 }
 
-/// The ops of the catalogue, group by group.
-pub fn groups(report: &Report, anchors: &Anchors) -> Vec<OpGroup> {
-    let ops = &report.catalogue.ops;
-    let members = |group| ops.iter().enumerate().filter(move |(_, op)| op.group == group);
-    GROUPS
-        .into_iter()
-        .map(|group| OpGroup {
-            name: group_name(group),
-            ops: members(group).map(|(index, op)| entry(anchors.id(index, &op.name), op)).collect(),
-        })
-        .filter(|group| !group.ops.is_empty())
-        .collect()
-}
-
-fn entry(id: String, op: &OpInfo) -> OpEntry {
+/// The description of an op of the catalogue.
+pub fn describe(op: &OpInfo) -> Description {
     let arguments = match op.arguments {
         0 => "no argument".to_owned(),
         n => format!("{n} {}", plural(n, "argument", "arguments")),
@@ -72,17 +48,14 @@ fn entry(id: String, op: &OpInfo) -> OpEntry {
         Some(_) => format!("native {native}, Xen {}", kind(op.xen_kind)),
         None => native.to_owned(),
     };
-    let mut facts =
-        vec![fact("call", format!("{arguments}, {result}; {convention}")), fact("patching writes", patched)];
-    facts.push(fact(if since.is_some() { "bodies" } else { "body" }, bodies));
-    facts.extend(since.map(|since| fact("hook of", since)));
-    facts.push(fact("defined in", clipped(&op.source, 400)));
-    OpEntry {
-        id,
-        name: clipped(&op.name, 80),
+    let mut facts = vec![format!("{arguments}, {result}"), convention.to_owned(), format!("patching writes {patched}")];
+    facts.push(format!("{}: {bodies}", if since.is_some() { "bodies" } else { "body" }));
+    facts.extend(since.map(|since| format!("hook of {since}")));
+    facts.push(format!("defined in {}", clipped(&op.source, 400)));
+    Description {
         purpose: clipped(&op.purpose, 400),
         prototype: clipped(&op.prototype, 400),
-        facts,
+        facts: facts.join("; "),
         code: if op.native_code.is_empty() { NOTHING.to_owned() } else { hex(&op.native_code, MAX_CODE_BYTES) },
     }
 }

@@ -1,0 +1,290 @@
+//! The first screen: what an indirection costs here, what the model kernel pays, and whether the 1% is true, in three
+//! sentences that are made from the report alone.
+
+use super::costs::find;
+use crate::op::Kind;
+use crate::regime::Regime;
+use crate::report::Report;
+use crate::report::answer::{Answer, Cost, KernelCost, cost_of};
+use crate::report::over_ops::OverOps;
+use crate::report::plots::grid::{Column, Grid, Reading};
+use crate::report::plots::number::{clipped, fixed, grouped, plain, plural};
+use crate::report::schema::{SCHEMA, WorkloadResult};
+use crate::report::subject::has_linux_ops;
+use crate::stats::Interval;
+
+use super::facts::{Fact, fact};
+
+/// The benchmark of the claim of 2009 that `paravirt_ops` costs 1%.
+pub(super) const CLAIM: &str = "mmap_perf";
+/// The definition of the floor in the glossary.
+const FLOOR: Option<&str> = Some("g-floor");
+/// The claim, in percent.
+const CLAIMED_PERCENT: f64 = 1.0;
+/// Hooks per 1,000 instructions that Linux 6.1 calls in that benchmark, unless the report has counts of a real kernel:
+/// 115 in 18,380 instructions (`reports/linux/debian-cloud.json`).
+const LINUX_HOOKS_PER_1000: f64 = 6.2;
+
+/// Warnings that the page shows above everything else.
+pub fn warnings(report: &Report, grid: &Grid) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !report.run.complete {
+        let failed = report.failures.len();
+        let why = match failed {
+            0 => "part of the plan was not measured".to_owned(),
+            n => format!("{n} {} below", plural(n, "failure is listed", "failures are listed")),
+        };
+        warnings.push(format!("This run is incomplete: {why}. Missing values are unknown, not zero."));
+    }
+    if report.tool.build != "release" {
+        warnings.push(format!(
+            "This is a {} build: all times include debug assertions and overflow checks. Build with --release.",
+            clipped(&report.tool.build, 40)
+        ));
+    }
+    if let Some(check) = report.unoptimised() {
+        warnings.push(format!("Unoptimised: {}.", clipped(&check.detail, 200)));
+    }
+    if grid.left_out != (0, 0) {
+        let (mechanisms, ops) = grid.left_out;
+        warnings.push(format!(
+            "The sentences and plots leave out {mechanisms} mechanisms and {ops} ops for lack of room; \
+             the table of all cells holds them."
+        ));
+    }
+    if report.schema != SCHEMA {
+        warnings.push(format!(
+            "The report has schema {}, but this page is made for {SCHEMA}: numbers may be missing or wrong.",
+            clipped(&report.schema, 60)
+        ));
+    }
+    warnings
+}
+
+/// The mechanism of the headline: the pv_ops table before patching, or else the mechanism with the most resolved cells.
+fn choose_mechanism<'a>(grid: &Grid<'a>) -> Option<Column<'a>> {
+    let table = |c: &&Column| c.mechanism == "table" && c.state.is_none_or(|s| s == "unpatched");
+    grid.columns
+        .iter()
+        .find(table)
+        .or_else(|| {
+            let resolved = |c: &&Column<'a>| {
+                let readings = grid.readings(c, Regime::Throughput);
+                readings.iter().filter(|(_, r)| matches!(r, Reading::Resolved(_))).count()
+            };
+            grid.columns.iter().filter(|c| c.mechanism != "inline").max_by_key(resolved)
+        })
+        .cloned()
+}
+
+fn name(report: &Report, column: &Column) -> String {
+    match column.mechanism {
+        "table" if has_linux_ops(report) => "the pv_ops table".to_owned(),
+        "table" => "the table".to_owned(),
+        _ => clipped(&column.label(), 40),
+    }
+}
+
+/// The sentences of the first screen.
+pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Vec<String> {
+    let mut sentences = vec![match choose_mechanism(grid) {
+        Some(column) => state_costs(report, grid, answer, &column),
+        None if report.cells.is_empty() => "Nothing was measured: the report holds no cells.".to_owned(),
+        None => "Only inline was measured: there is no mechanism to compare it with.".to_owned(),
+    }];
+    if has_linux_ops(report) {
+        sentences.extend(state_kernels(answer));
+        sentences.push(state_claim(report, answer));
+    }
+    sentences
+}
+
+/// What the mechanism of the headline costs, and after it the other ways.
+fn state_costs(report: &Report, grid: &Grid, answer: &Answer, column: &Column) -> String {
+    let name = name(report, column);
+    let cost = |regime| cost_of(grid, column, regime);
+    let Some(hot) = cost(Regime::Throughput) else { return format!("In throughput, {name} was not measured.") };
+    let others: Vec<String> = answer
+        .ways
+        .iter()
+        .filter(|way| way.way.mechanism != column.mechanism)
+        .filter(|way| ["direct", "site", "retpoline"].contains(&way.way.mechanism))
+        .filter_map(|way| {
+            let hot = find(&way.costs, Regime::Throughput)?;
+            Some(format!("{} {}", way.name, state_pair(hot, find(&way.costs, Regime::Cold))))
+        })
+        .collect();
+    let others = join(&others).map_or_else(String::new, |others| format!(" {}.", capitalised(&others)));
+    let ops = format!("the median of {} {}", hot.ops, plural(hot.ops, "op", "ops"));
+    if !hot.is_resolved {
+        return format!("In throughput, no overhead of {name} over inline is resolved ({ops}).{others}");
+    }
+    let over = OverOps::of(grid.cells_of(column, Regime::Throughput));
+    let ns = over.and_then(|it| it.median_ns()).map_or_else(String::new, |ns| format!(" ({} ns)", plain(ns)));
+    let cold = match cost(Regime::Cold).filter(|cold| cold.is_resolved) {
+        Some(cold) => {
+            format!(" Where the code runs for the first time (cold), it costs {} cycles.", plain(cold.median.estimate))
+        }
+        None => String::new(),
+    };
+    format!(
+        "Reaching the {} body through {name} costs {} core cycles{ns} per call over inline where the code is hot \
+         ({ops}).{cold}{others}",
+        grid.body.name(),
+        plain(hot.median.estimate),
+    )
+}
+
+/// `costs 3.63 hot and 15.1 cold`
+fn state_pair(hot: &Cost, cold: Option<&Cost>) -> String {
+    let resolved = |cost: Option<&Cost>| cost.filter(|cost| cost.is_resolved).map(|cost| plain(cost.median.estimate));
+    match (resolved(Some(hot)), cold, resolved(cold)) {
+        (Some(hot), _, Some(cold)) => format!("costs {hot} hot and {cold} cold"),
+        (Some(hot), None, None) => format!("costs {hot} hot"),
+        (Some(hot), Some(_), None) => format!("costs {hot} hot and nothing that is resolved cold"),
+        (None, _, Some(cold)) => format!("costs nothing that is resolved hot and {cold} cold"),
+        (None, ..) => "costs nothing that is resolved".to_owned(),
+    }
+}
+
+/// `a, b, and c`; `None` without words.
+fn join(words: &[String]) -> Option<String> {
+    match words {
+        [] => None,
+        [only] => Some(only.clone()),
+        [first, second] => Some(format!("{first}, and {second}")),
+        [first @ .., last] => Some(format!("{}, and {last}", first.join(", "))),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// What the model kernel pays over its workloads; `None` if no cost is resolved.
+fn state_kernels(answer: &Answer) -> Option<String> {
+    let words = |kernel: &KernelCost| {
+        let way = if kernel.way.mechanism == "table" { "behind the table" } else { "with patched sites" };
+        let [(least, low), (most, high)] = kernel.resolved_ends()?;
+        let (least, most) = (clipped(least, 40), clipped(most, 40));
+        Some(match least == most {
+            true => format!("{}% ({least}) {way}", fixed(low, 2)),
+            false => format!("{}% ({least}) to {}% ({most}) {way}", fixed(low, 2), fixed(high, 2)),
+        })
+    };
+    let costs: Vec<String> = answer.kernels.iter().filter_map(words).collect();
+    Some(format!("Over inline, the workloads on the model kernel pay {}.", join(&costs)?))
+}
+
+/// Whether the 1% is true here.
+fn state_claim(report: &Report, answer: &Answer) -> String {
+    let Some(workload) = report.workloads.iter().find(|workload| workload.name == CLAIM) else {
+        return format!(
+            "This run does not say whether a kernel pays 1%: it did not measure {CLAIM}, the benchmark of \
+                        that claim. Measure it with: pvbench run --workload {CLAIM}"
+        );
+    };
+    let of = |mechanism: &str| answer.kernels.iter().find(|it| it.way.mechanism == mechanism)?.on(CLAIM);
+    let Some((patched, is_resolved)) = of("site") else {
+        return format!(
+            "This run does not say whether a kernel pays 1%: it has no value for patched sites on {CLAIM}."
+        );
+    };
+    let verdict = match patched {
+        it if it.is_below(CLAIMED_PERCENT) => "The 1% of 2009 is too much here",
+        it if it.is_above(CLAIMED_PERCENT) => "The 1% of 2009 is possible here",
+        _ => "The 1% of 2009 agrees with this run",
+    };
+    let cost = |it: Interval| format!("{}% [{}, {}]", fixed(it.estimate, 2), fixed(it.low, 2), fixed(it.high, 2));
+    let patched = if is_resolved { cost(patched) } else { format!("{}, which is not resolved,", cost(patched)) };
+    let table = of("table").map_or_else(String::new, |it| format!(" and {} behind the table", cost(it.0)));
+    format!(
+        "{verdict}: {CLAIM}, its benchmark, takes {patched} longer with patched sites{table}. {}",
+        state_density(report, workload)
+    )
+}
+
+/// Why a percentage of the model kernel is an upper bound.
+fn state_density(report: &Report, workload: &WorkloadResult) -> String {
+    let calls: f64 = workload.calls.values().sum();
+    let here = workload.inline_instructions.filter(|it| *it > 0.0).map(|it| 1000.0 * calls / it);
+    let linux = report.linux.as_ref().and_then(|linux| {
+        let real = linux.workloads.iter().find(|it| it.name == workload.name)?;
+        let instructions = real.counts.first()?.per_unit.estimate;
+        let calls: f64 = real.calls.values().sum();
+        (instructions > 0.0 && calls > 0.0).then(|| 1000.0 * calls / instructions)
+    });
+    let linux = linux.unwrap_or(LINUX_HOOKS_PER_1000);
+    match here.filter(|here| here.is_finite() && *here > 0.0) {
+        Some(here) if here <= linux => format!(
+            "The model kernel calls {} hooks per 1,000 instructions there, and Linux calls {}: no denser than Linux.",
+            fixed(here, 1),
+            fixed(linux, 1)
+        ),
+        Some(here) => format!(
+            "The model kernel calls {} hooks per 1,000 instructions there, and Linux 6.1 calls {}: its percentages are \
+             upper bounds, not Linux's.",
+            fixed(here, 1),
+            fixed(linux, 1)
+        ),
+        None => "The model kernel calls hooks more densely than Linux does: its percentages are upper bounds, not \
+                 Linux's."
+            .to_owned(),
+    }
+}
+
+/// A fact that decides how far to trust the run.
+pub struct Trust {
+    pub fact: Fact,
+    /// Identifier of its definition or evidence in the page.
+    pub id: Option<&'static str>,
+}
+
+/// The facts of the box on the first screen.
+pub fn list_trust(report: &Report) -> Vec<Trust> {
+    let mut facts = Vec::new();
+    let trust = |name, value: String, id| Trust { fact: fact(name, value), id };
+    for (words, regime) in [("floor, hot", Regime::Throughput), ("floor, cold", Regime::Cold)] {
+        let own = report.floors.iter().any(|floor| floor.regime == regime);
+        if let Some(floor) = report.floor_of(regime).filter(|_| own) {
+            facts.push(trust(words, format!("{} cycles; nothing below it is a difference", plain(floor)), FLOOR));
+        }
+    }
+    if facts.is_empty() {
+        facts.push(match report.floor_of(Regime::Throughput) {
+            Some(floor) => trust("floor", format!("{} cycles; nothing below it is a difference", plain(floor)), FLOOR),
+            None => trust("floor", "none: no comparison was finished".to_owned(), FLOOR),
+        });
+    }
+    let compared = || report.cells.iter().filter(|cell| cell.mechanism != "inline" && cell.overhead.is_some());
+    let (all, resolved) = (compared().count(), compared().filter(|cell| cell.resolved).count());
+    if all > 0 {
+        let percent = 100.0 * resolved as f64 / all as f64;
+        facts.push(trust(
+            "resolved",
+            format!("{}% of {} overheads", fixed(percent, 0), grouped(&all.to_string())),
+            Some("g-resolved"),
+        ));
+    }
+    if let Some(it) = &report.calibration {
+        let contended = fixed(it.contended_share * 100.0, 0);
+        facts.push(trust("the core", format!("another thread had a part of it in {contended}% of the blocks"), None));
+    }
+    let plan = &report.run.plan;
+    facts.push(trust("workers", (plan.workers + plan.workers_again).to_string(), Some("how")));
+    let modelled = report.catalogue.ops.iter().filter(|op| op.native_kind == Kind::Modelled).count();
+    if modelled > 0 {
+        let ops = report.catalogue.ops.len();
+        let stand_in = format!("{modelled} of {ops} ops stand in for a privileged instruction");
+        facts.push(trust("modelled", stand_in, Some("modelled")));
+    }
+    let failures = match (report.failures.len(), report.run.complete) {
+        (0, true) => "none".to_owned(),
+        (0, false) => "none, but the run is incomplete".to_owned(),
+        (n, true) => format!("{n} {}", plural(n, "failure", "failures")),
+        (n, false) => format!("{n} {}, and the run is incomplete", plural(n, "failure", "failures")),
+    };
+    facts.push(trust("failures", failures, (!report.failures.is_empty()).then_some("failures")));
+    facts
+}
