@@ -11,8 +11,8 @@
 //! * A call through writable memory still reaches the original, unless the memory is data that the copy has its own
 //!   copy of. Functions that such data points to are copied, and the data's copy points to the copies.
 //! * A GOT call, which is how Rust calls a function of another codegen unit, stays an indirect call through a word
-//!   beside the copy. The same holds for a GOT word that is loaded into a register once, if the register is only
-//!   called.
+//!   beside the copy. The same holds for a GOT word that is loaded into a register once, if the address is only called:
+//!   from this register, or from others and words of the stack that it is copied to.
 //! * No unwind table covers a copy: a panic in one ends the process.
 
 mod cache;
