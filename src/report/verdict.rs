@@ -20,18 +20,6 @@ impl Limit {
         }
     }
 
-    /// The remedy, short enough for a table.
-    #[must_use]
-    pub(crate) fn remedy(self) -> &'static str {
-        match self {
-            Limit::Floor => "no difference",
-            Limit::Interval => "more time",
-            Limit::Modes => "workers differ",
-            Limit::Layout => "layouts differ",
-            Limit::Traps => "bare metal",
-        }
-    }
-
     /// Meaning and remedy in a sentence.
     #[must_use]
     pub fn meaning(self) -> &'static str {

@@ -2,7 +2,6 @@
 
 use super::anchor::Anchors;
 use crate::regime::Regime;
-use crate::report::Report;
 use crate::report::answer::{Answer, Cost, cost_of};
 use crate::report::over_ops::OverOps;
 use crate::report::plots::grid::{Column, Grid};

@@ -3,7 +3,6 @@
 use super::anchor::Anchors;
 use super::costs::Value;
 use crate::regime::Regime;
-use crate::report::Report;
 use crate::report::answer::cost_of;
 use crate::report::plots::grid::{Column, Grid};
 use crate::report::plots::number::clipped;

@@ -24,8 +24,6 @@ pub struct Row {
 pub struct Price {
     pub median: String,
     pub change: String,
-    /// Number of resolved ops, in words.
-    pub resolved: String,
 }
 
 /// The table of a history.
@@ -39,11 +37,10 @@ pub fn timeline(history: &History, anchors: &Anchors) -> Timeline {
             .regimes
             .iter()
             .map(|(_, measured)| match measured.get(index).and_then(Option::as_ref) {
-                None => Price { median: NOTHING.to_owned(), change: String::new(), resolved: String::new() },
+                None => Price { median: NOTHING.to_owned(), change: String::new() },
                 Some(it) => Price {
                     median: it.spread.median_text(),
                     change: it.change.as_ref().map_or_else(String::new, StepChange::text),
-                    resolved: it.spread.resolved_text(),
                 },
             })
             .collect(),
