@@ -136,7 +136,7 @@ impl<'a> Answer<'a> {
         let kernels = [TABLE, PATCHED].into_iter().filter_map(|way| {
             let of = |workload: &'a WorkloadResult| {
                 let kernel = workload.kernels.iter().find(|kernel| is_of(kernel, way))?;
-                Some((workload.name.as_str(), kernel.overhead_percent?.interval()?, kernel.resolved))
+                Some((workload.name.as_str(), kernel.overhead_percent?.interval(), kernel.resolved))
             };
             let workloads: Vec<_> = report.workloads.iter().filter_map(of).collect();
             (!workloads.is_empty()).then_some(KernelCost { way, workloads })
@@ -163,9 +163,9 @@ fn cost(report: &Report, grid: &Grid, regime: Regime, way: Way, from: Option<Way
         None => None,
     };
     let of = |cell: &&Cell| -> Option<Interval> {
-        let it = cell.overhead?.cycles.interval()?;
+        let it = cell.overhead?.cycles.interval();
         let Some(others) = &subtrahend else { return Some(it) };
-        let other = others.iter().find(|other| other.op == cell.op)?.overhead?.cycles.interval()?;
+        let other = others.iter().find(|other| other.op == cell.op)?.overhead?.cycles.interval();
         // The two cells share the inline reference, whose errors cancel: the sum of squares is an upper limit.
         let half_width = it.half_width().hypot(other.half_width());
         let estimate = it.estimate - other.estimate;
