@@ -14,6 +14,7 @@
 
 pub mod body;
 pub mod boots;
+pub(crate) mod compile;
 pub mod compare;
 pub mod count;
 pub mod elf;
