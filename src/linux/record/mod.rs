@@ -128,7 +128,7 @@ impl Subject {
             let about = self.about(workload, plan, tools, &booted, &window);
             recordings.push(convert::convert(&window, &ops, &self.elf, about)?);
         }
-        // A trace may have a gigabyte, and nothing reads it again.
+        // A trace has 230 MB, and nothing reads it again.
         let _ = fs::remove_file(&booted.trace);
         for recording in &recordings {
             let (own, counted) = (recording.count_instructions(), recording.about.instructions);
@@ -214,7 +214,11 @@ impl Subject {
             plugin: Some(Plugin { library: tools.library, environment: &environment }),
         };
         let records = tools.qemu.run_until(&boot, tools.folder, "recorded", tools.stop);
-        let records = records.map_err(|error| explain(error, &tools.qemu.version))?;
+        let records = records.map_err(|error| {
+            // The folder may be kept for its console, and a trace is large.
+            let _ = fs::remove_file(&trace);
+            explain(error, &tools.qemu.version)
+        })?;
         let bytes = fs::read(&sums).map_err(|source| file_error(&sums, source))?;
         let sums = trace::read_sums(&bytes, records.len(), self.sites.len(), own)?;
         Ok(Booted { records, sums, trace })

@@ -43,8 +43,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// The units of the window. A kernel may make more system calls in a repetition than planned, if it switches between
-    /// the processes of a workload in another way: then its units are fewer.
+    /// The units of the window. A kernel may make more system calls in a repetition than planned, if it switches
+    /// between the processes of a workload in another way: then its units are fewer.
     #[must_use]
     pub fn count_units(&self, scale: u64, workload: &WindowPlan, syscalls: u64) -> u64 {
         let planned = workload.calls(scale);
