@@ -577,6 +577,32 @@ def claim_short():
 
 
 @figure
+def linux_recorded():
+    rows = []
+    for it in load("reports/linux/recorded.json"):
+        distance, sites = it["distance"], it["site_lines"]
+        cold = 1 - sites["within_first_level"]
+        rows.append([f"`{it['workload']}`, {it['unit']}", f"{it['units']:,}", f"{it['instructions_per_unit']:,.0f}",
+                     f"{it['hooks_per_unit']:,.1f}", f"{it['hooks_per_1000']:.2f}",
+                     f"{distance['median']} ({distance['p10']} to {distance['p90']})", f"{100 * cold:.1f}",
+                     f"{it['other_targets']['per_unit']:,.1f}",
+                     f"{sum(each['per_unit'] for each in it['privileged']):,.1f}", f"{100 * it['interrupt_share']:.2f}"])
+    return table(["workload, unit", "units", "instructions", "hooks", "hooks per 1,000", "distance (10 to 90%)", "cold, %",
+                  "indirect", "privileged", "interrupts, %"], rows, "lrrrrrrrrr")
+
+
+@figure
+def linux_recorded_dense():
+    rates = sorted(it["hooks_per_1000"] for it in load("reports/linux/recorded.json") if it["workload"] != "mprotect")
+    return f"{rates[0]:.1f} to {rates[-1]:.1f}"
+
+
+@figure
+def linux_recorded_close():
+    return str(of(load("reports/linux/recorded.json"), workload="mmap_perf")["distance"]["p25"])
+
+
+@figure
 def linux_identical():
     found = load("reports/linux/identical.json")
     kinds = "; ".join(run["run"] for run in found["runs"])

@@ -47,6 +47,7 @@ fn boot(does: &str, timeout: Duration) -> (QemuError, tempfile::TempDir) {
         arguments: "",
         counters: 0,
         timeout,
+        plugin: None,
     };
     let error = qemu.run(&boot, folder.path(), "boot").unwrap_err();
     (error, folder)
@@ -250,6 +251,7 @@ fn paths_with_commas_or_invalid_utf_8_reach_qemu_unchanged() {
         arguments: "",
         counters: 0,
         timeout: LONG,
+        plugin: None,
     };
     assert_eq!(qemu.run(&boot, &odd, "boot").unwrap().len(), 1);
     assert_eq!(fs::read_to_string(odd.join("boot.qemu.log")).unwrap(), "kernelarchive");

@@ -118,14 +118,7 @@ pub fn boot_all(kernels: &[PreparedBoots], plan: &Plan, context: &BootContext) -
 }
 
 fn boot_kernel(kernel: &PreparedBoots, index: usize, phase: usize, plan: &Plan, context: &BootContext) -> Outcome {
-    let arguments = format!(
-        "reps={} scale={} spin={} only={} counters={}",
-        plan.reps,
-        plan.scale,
-        INSTRUCTIONS_PER_PHASE * phase as u64,
-        plan.only,
-        kernel.counters
-    );
+    let arguments = list_arguments(plan, phase, kernel.counters);
     let boot = Boot {
         name: &kernel.name,
         kernel: &kernel.path,
@@ -135,6 +128,13 @@ fn boot_kernel(kernel: &PreparedBoots, index: usize, phase: usize, plan: &Plan, 
         arguments: &arguments,
         counters: kernel.counters,
         timeout: plan.timeout,
+        plugin: None,
     };
     context.qemu.run_until(&boot, context.folder, &format!("{index}-{phase}"), context.stop)
+}
+
+/// The arguments of the guest's init process.
+pub(super) fn list_arguments(plan: &Plan, phase: usize, counters: usize) -> String {
+    let spin = INSTRUCTIONS_PER_PHASE * phase as u64;
+    format!("reps={} scale={} spin={spin} only={} counters={counters}", plan.reps, plan.scale, plan.only)
 }

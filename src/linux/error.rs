@@ -9,6 +9,7 @@ use super::guest::GuestError;
 use super::hooks::HooksError;
 use super::image::ImageError;
 use super::qemu::QemuError;
+use super::record::{RecordError, RecordingError};
 use super::unpatch::UnpatchError;
 
 /// Why kernels could not be compared.
@@ -35,6 +36,12 @@ pub enum LinuxError {
     /// The emulator, or the guest in it, failed.
     #[error(transparent)]
     Qemu(#[from] QemuError),
+    /// A kernel could not be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A recording cannot be read.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// A temporary file cannot be written.
     #[error("{} cannot be written: {source}; set TMPDIR to another folder", path.display())]
     File {
@@ -69,8 +76,14 @@ impl LinuxError {
             | LinuxError::Elf(_)
             | LinuxError::Hooks(_)
             | LinuxError::Unpatch(_)
+            | LinuxError::Recording(_)
+            | LinuxError::Record(RecordError::Entries { .. } | RecordError::TooLarge { .. })
             | LinuxError::Mixed { .. } => true,
-            LinuxError::Guest(_) | LinuxError::Qemu(_) | LinuxError::File { .. } | LinuxError::Interrupted => false,
+            LinuxError::Guest(_)
+            | LinuxError::Qemu(_)
+            | LinuxError::Record(_)
+            | LinuxError::File { .. }
+            | LinuxError::Interrupted => false,
         }
     }
 }

@@ -10,11 +10,13 @@
 //! hooks -> unpatch, count            variants: never patched; with a counter for every hook
 //! guest -> qemu -> output            the init process, a boot, its output
 //! boots -> compare                   kernels x phases, several at a time; each against the first
+//! record                             what one kernel executes between its hooks
 //! ```
 
 pub mod body;
 pub mod boots;
 pub mod compare;
+pub(crate) mod compile;
 pub mod count;
 pub mod elf;
 pub mod error;
@@ -26,5 +28,6 @@ pub mod layout;
 pub mod output;
 pub mod payload;
 pub mod qemu;
+pub mod record;
 pub mod unpatch;
 pub mod workload;

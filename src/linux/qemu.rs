@@ -10,8 +10,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::output::{self, OutputError, Record};
+use super::output::{self, Record};
 use crate::host::{OwnTime, child};
+
+mod error;
+
+pub use error::QemuError;
 
 /// Name of the program.
 pub const PROGRAM: &str = "qemu-system-x86_64";
@@ -29,151 +33,6 @@ pub const APPEND: &str = "console=ttyS0 nokaslr norandmaps randomize_kstack_offs
 const COMPLETE_STATUS: i32 = 33;
 /// Bound on the size of the console and of the results, in bytes. Only a kernel in an endless loop writes more.
 const MAX_OUTPUT_BYTES: u64 = 16 << 20;
-
-/// Why a boot has no results.
-#[derive(Debug, thiserror::Error)]
-pub enum QemuError {
-    /// The emulator is missing.
-    #[error(
-        "{PROGRAM} is not on the PATH; run `apt-get install qemu-system-x86`, or install your distribution's package \
-         of QEMU"
-    )]
-    Missing,
-    /// The emulator cannot be run.
-    #[error("{} cannot be run: {source}; reinstall QEMU (package qemu-system-x86)", path.display())]
-    Run {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The program is not QEMU.
-    #[error(
-        "{} is not QEMU: `--version` printed '{said}' ({status}); put QEMU's {PROGRAM} first on the PATH",
-        path.display()
-    )]
-    NotQemu {
-        /// The file.
-        path: PathBuf,
-        /// Its output.
-        said: String,
-        /// Its ending.
-        status: String,
-    },
-    /// The version is too old.
-    #[error(
-        "{} is QEMU {}.{}, which is too old; install {}.{} or later, which counts instructions without sleeping \
-         (-icount sleep=off with -accel tcg,thread=single) and starts unpacked kernels (PVH, 4.0)",
-        path.display(), version.0, version.1, MIN_VERSION.0, MIN_VERSION.1
-    )]
-    TooOld {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        version: (u32, u32),
-    },
-    /// A file of the boot cannot be read or written.
-    #[error("{} cannot be read or written: {source}; set TMPDIR to another folder", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// QEMU refused the kernel.
-    #[error("{kernel}: QEMU did not start it ({status}): {said}")]
-    Refused {
-        /// Name of the kernel.
-        kernel: String,
-        /// Its ending.
-        status: String,
-        /// Its output.
-        said: String,
-    },
-    /// The guest did not end in time.
-    #[error(
-        "{kernel}: the guest did not end within {} s; the last line of its console is '{last}', and the console is \
-         kept in {}; raise --timeout if it was still at work",
-        after.as_secs(), console.display()
-    )]
-    Hung {
-        /// Name of the kernel.
-        kernel: String,
-        /// The time limit.
-        after: Duration,
-        /// The last line of the console.
-        last: String,
-        /// The console.
-        console: PathBuf,
-    },
-    /// The kernel panicked.
-    #[error("{kernel}: the kernel panicked: {message}; the console is kept in {}", console.display())]
-    Panic {
-        /// Name of the kernel.
-        kernel: String,
-        /// The message on the console.
-        message: String,
-        /// The console.
-        console: PathBuf,
-    },
-    /// The guest has too little memory.
-    #[error(
-        "{kernel}: the guest ran out of its {MEMORY_MB} MB of memory: {message}; the console is kept in {}; name a \
-         kernel without debugging options, which need more memory",
-        console.display()
-    )]
-    Memory {
-        /// Name of the kernel.
-        kernel: String,
-        /// The message on the console.
-        message: String,
-        /// The console.
-        console: PathBuf,
-    },
-    /// The guest ended before its results were complete.
-    #[error(
-        "{kernel}: the guest ended early ({status}); the last line of its console is '{last}', and the console is kept \
-         in {}",
-        console.display()
-    )]
-    Ended {
-        /// Name of the kernel.
-        kernel: String,
-        /// Its ending.
-        status: String,
-        /// The last line of the console.
-        last: String,
-        /// The console.
-        console: PathBuf,
-    },
-    /// The run was interrupted, and with it the boot.
-    #[error("{kernel}: interrupted")]
-    Interrupted {
-        /// Name of the kernel.
-        kernel: String,
-    },
-    /// The output is above the bound.
-    #[error(
-        "{kernel}: the guest wrote more than {MAX_OUTPUT_BYTES} bytes and was stopped; its output is kept in {}",
-        file.display()
-    )]
-    Flood {
-        /// Name of the kernel.
-        kernel: String,
-        /// The file with the output.
-        file: PathBuf,
-    },
-    /// The results are malformed.
-    #[error("{kernel}: {source}; the results are kept in {}, with the console in the same folder", file.display())]
-    Output {
-        /// Name of the kernel.
-        kernel: String,
-        /// The fault.
-        source: OutputError,
-        /// The file with the results.
-        file: PathBuf,
-    },
-}
 
 /// An emulator.
 #[derive(Clone, Debug)]
@@ -202,6 +61,17 @@ pub struct Boot<'a> {
     pub counters: usize,
     /// Time limit.
     pub timeout: Duration,
+    /// A plugin of the emulator.
+    pub plugin: Option<Plugin<'a>>,
+}
+
+/// A plugin of the emulator.
+#[derive(Clone, Copy, Debug)]
+pub struct Plugin<'a> {
+    /// The shared object.
+    pub library: &'a Path,
+    /// Variables of the environment, which it reads.
+    pub environment: &'a [(&'static str, PathBuf)],
 }
 
 impl Qemu {
@@ -278,6 +148,10 @@ impl Qemu {
         command.arg("-chardev").arg(join_path("file,id=console,path=", &console)).args(["-serial", "chardev:console"]);
         command.arg("-chardev").arg(join_path("file,id=results,path=", &results)).arg("-device");
         command.arg("isa-debugcon,iobase=0xe9,chardev=results");
+        if let Some(plugin) = boot.plugin {
+            command.arg("-plugin").arg(join_path("file=", plugin.library));
+            command.envs(plugin.environment.iter().map(|(name, value)| (name, value)));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(created(&errors)?);
         let run_failed = |source| QemuError::Run { path: self.path.clone(), source };
         let mut child = child::bind(&mut command).spawn().map_err(run_failed)?;

@@ -131,6 +131,29 @@ pub fn kernel() -> Vec<u8> {
     elf(sections())
 }
 
+/// Address of the first stub of device interrupts, in the kernel with entries.
+pub const STUBS: u64 = TEXT + 0x400;
+/// Address of the entry of page faults, in the kernel with entries.
+pub const PAGE_FAULT: u64 = TEXT + 0x300;
+
+/// The kernel with the entries of an interrupt table: gates for page faults and general protection, stubs for devices.
+pub fn kernel_with_entries() -> Vec<u8> {
+    let mut sections = sections();
+    let text = &mut sections.iter_mut().find(|section| section.name == ".text").unwrap().data;
+    for vector in 0x20..=0xffu8 {
+        text.extend([0x6a, vector, 0xe9, 0, 0, 0, 0, 0xcc]);
+    }
+    let mut gates = Vec::new();
+    for (vector, address) in [(14u32, PAGE_FAULT), (13, TEXT + 0x310), (0xec, TEXT + 0x320)] {
+        gates.extend(vector.to_le_bytes());
+        gates.extend(0x10u32.to_le_bytes());
+        gates.extend(0x8e00u64.to_le_bytes());
+        gates.extend(address.to_le_bytes());
+    }
+    sections.push(section(".init.data", 0xffff_ffff_8305_0000, gates));
+    elf(sections)
+}
+
 /// The kernel without one section.
 pub fn kernel_without(name: &str) -> Vec<u8> {
     elf(sections().into_iter().filter(|section| section.name != name).collect())

@@ -1,6 +1,8 @@
-//! `pvbench linux`: counts instructions and hook calls of real kernels. Each subcommand has a file.
+//! `pvbench linux`: counts instructions and hook calls of real kernels, and records them. Each subcommand has a file.
 
 mod ab;
+mod record;
+mod recording;
 mod run;
 mod show;
 mod sites;
@@ -36,6 +38,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   pvbench linux ab --download                          Debian's cloud kernel
   pvbench linux run a/vmlinuz b/vmlinuz                two kernels
   pvbench linux run vmlinuz --append init_on_alloc=0 --append init_on_alloc=1
+  pvbench linux record vmlinuz                         what is executed between hooks
   pvbench linux sites vmlinuz
   pvbench linux unpatch vmlinuz --out folder/";
 
@@ -54,6 +57,12 @@ enum Command {
     /// Boot kernels and count the instructions of each workload
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
+    /// Record which hooks a kernel calls in each workload, and what it executes in between
+    #[command(after_help = record::EXAMPLES)]
+    Record(record::RecordArgs),
+    /// Print the statistics of recordings
+    #[command(after_help = recording::EXAMPLES)]
+    Recording(recording::RecordingArgs),
     /// List the call sites of pv_ops in a kernel, by op and by patched form
     #[command(after_help = sites::EXAMPLES)]
     Sites(sites::SitesArgs),
@@ -67,6 +76,8 @@ pub fn linux(args: &LinuxArgs) -> Done {
     match &args.command {
         Command::Ab(args) => ab::ab(args),
         Command::Run(args) => run::run(args),
+        Command::Record(args) => record::record(args),
+        Command::Recording(args) => recording::recording(args),
         Command::Sites(args) => sites::sites(args),
         Command::Unpatch(args) => unpatch::unpatch(args),
     }
@@ -159,9 +170,13 @@ fn boot_kernels(
         }
     };
     let context = BootContext { qemu, archive: &archive, folder, progress: &step, stop };
+    tick_during(&progress, || comparison.run(plan, guest, qemu, &context))
+}
+
+/// Does work while another thread updates the progress. Without that thread, lines come at the end of boots only.
+fn tick_during<T>(progress: &Mutex<ProgressLine>, work: impl FnOnce() -> T) -> T {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Without another thread, lines come at the end of boots only.
         let ticker = thread::Builder::new().spawn_scoped(scope, || {
             while !ended.load(Ordering::Relaxed) {
                 thread::sleep(TICK);
@@ -171,9 +186,9 @@ fn boot_kernels(
             }
         });
         drop(ticker);
-        let compared = comparison.run(plan, guest, qemu, &context);
+        let done = work();
         ended.store(true, Ordering::Relaxed);
-        compared
+        done
     })
 }
 
