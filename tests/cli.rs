@@ -239,7 +239,8 @@ fn an_interrupted_run_writes_an_incomplete_report_ends_with_4_and_leaves_no_work
         .spawn()
         .unwrap();
     let worker = first_worker(child.id());
-    assert!(Plain::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    // A shell that starts the tests in the background makes them ignore SIGINT.
+    assert!(Plain::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4));
     let report = pvbench::report::read::report(&folder.path().join("report.json")).unwrap();

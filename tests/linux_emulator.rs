@@ -1,6 +1,7 @@
 //! Failures of the emulator, with shell scripts in its place; and counts of the real emulator, if it is installed.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -286,6 +287,16 @@ fn linux_run(folder: &Path, rustc: &str, qemu: &str) -> std::process::Child {
         ("UP", folder.join("up").to_str().unwrap()),
     ]);
     command.env("RUSTC", &compiler).env("XDG_CACHE_HOME", folder.join("cache"));
+    // A shell that starts the tests in the background makes them ignore SIGINT, and `nohup` SIGHUP.
+    let heed = || {
+        for signal in [libc::SIGINT, libc::SIGHUP] {
+            // SAFETY: the default disposition runs no code of this program.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: `heed` only makes system calls, which is allowed between fork and exec.
+    unsafe { command.pre_exec(heed) };
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
 }
 

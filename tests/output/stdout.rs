@@ -166,8 +166,9 @@ fn an_interrupted_run_whose_reader_left_ends_with_4_and_writes_its_report() {
     while fs::read_to_string(&workers).unwrap().is_empty() {
         std::thread::yield_now();
     }
+    // A shell that starts the tests in the background makes them ignore SIGINT.
     // SAFETY: the child has not been waited for, so its process id is valid.
-    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) }, 0);
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 4, "{}", stderr(&output));
     assert!(!pvbench::report::read::report(&case.path("out/report.json")).unwrap().run.complete);
