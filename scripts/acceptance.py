@@ -96,6 +96,15 @@ def workload_promises(promise, first, second, quick):
             "overheads that are resolved in both have the same sign",
             f"{len(shared) - len(apart)} of {len(shared)} agree, apart {apart}; {len(both)} resolved in both, "
             f"{len(opposite)} with another sign {opposite}", both and not opposite and len(apart) <= 0.05 * len(shared))
+    # The same instructions, in kernels at different addresses.
+    equal = [(name, found[name, "table"][0], found[name, "site unpatched"][0]) for found in (one, two)
+             for name, kernel in found if kernel == "table" and (name, "site unpatched") in found]
+    differ = [name for name, a, b in equal if abs(a["estimate"] - b["estimate"]) > half(a) + half(b)]
+    most = max(abs(a["estimate"] - b["estimate"]) for _, a, b in equal)
+    promise("table and unpatched sites, which have the same instructions, agree within the sum of their half-widths in "
+            "95% of the workloads",
+            f"{len(equal) - len(differ)} of {len(equal)}, most {most:.2f} percentage points, apart {differ}",
+            len(differ) <= 0.05 * len(equal))
     per_call = [workload["inline_ns"] for report in (first, second, quick)
                 for workload in report["workloads"] if workload["name"] == "mmap_perf"]
     promise("a million mmap, munmap and mremap calls with touches under 2 s",
