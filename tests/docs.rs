@@ -281,3 +281,13 @@ fn budgets_in_the_pages_are_valid() {
         }
     }
 }
+
+#[test]
+fn the_density_of_linux_on_the_page_is_that_of_the_shipped_recording() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let recorded: serde_json::Value = serde_json::from_str(&read("reports/linux/recorded.json")).unwrap();
+    let of_claim = |it: &&serde_json::Value| it["workload"] == "mmap_perf";
+    let rate = recorded.as_array().unwrap().iter().find(of_claim).unwrap()["hooks_per_1000"].as_f64().unwrap();
+    let source = read("src/report/html/first_screen.rs");
+    assert!(source.contains(&format!("const LINUX_HOOKS_PER_1000: f64 = {rate:.2};")), "{rate}");
+}

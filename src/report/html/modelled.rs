@@ -70,7 +70,7 @@ pub fn list_parts(report: &Report) -> Vec<Part> {
         parts.push(part(
             "workloads",
             "modelled: a kernel in user space without interrupts and devices; it calls hooks more densely than Linux",
-            "an upper bound of what hooks cost a kernel; the order of mechanisms",
+            "the order of mechanisms; the cost of hooks beside that of other options",
             "the percentage that Linux pays",
         ));
     }
