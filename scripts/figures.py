@@ -240,8 +240,6 @@ MECHANISMS = [
     ("compare_tree_16", None, "the same with sixteen functions", ""),
 ]
 
-# Mechanisms that the example may lack: they came after its run. Tables show them as soon as it has them.
-
 
 def named(mechanism, state):
     return f"`{mechanism}` ({state})" if state else f"`{mechanism}`"
