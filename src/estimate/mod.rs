@@ -100,7 +100,8 @@ pub struct Estimates {
 
 impl Estimator {
     /// Adds one worker's samples of a comparison.
-    pub fn add(&mut self, worker: usize, comparison: &Comparison, samples: LoopSamples) {
+    pub fn add(&mut self, worker: usize, comparison: &Comparison, mut samples: LoopSamples) {
+        samples.table.shrink();
         let key = comparison_key(comparison);
         let counts = &samples.table.counts;
         let events: BTreeMap<_, _> =

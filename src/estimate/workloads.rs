@@ -30,7 +30,8 @@ pub struct WorkEstimator {
 
 impl WorkEstimator {
     /// Adds one worker's samples of a workload.
-    pub fn add(&mut self, worker: usize, workload: &str, samples: WorkloadSamples) {
+    pub fn add(&mut self, worker: usize, workload: &str, mut samples: WorkloadSamples) {
+        samples.table.shrink();
         self.samples.entry(workload.to_owned()).or_default().push((worker, samples));
     }
 

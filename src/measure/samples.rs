@@ -89,6 +89,16 @@ pub struct JobSamples<T> {
 }
 
 impl<T: Copy> JobSamples<T> {
+    /// Gives back the room that reading left unused: a run keeps the samples of all its jobs to its end.
+    pub(crate) fn shrink(&mut self) {
+        self.variants.shrink_to_fit();
+        self.blocks.shrink_to_fit();
+        for block in &mut self.blocks {
+            block.probes.shrink_to_fit();
+            block.pairs.shrink_to_fit();
+        }
+    }
+
     /// Lists the columns: their keys, and their timings by block.
     pub fn columns(&self) -> impl Iterator<Item = (Variant, Column<'_, T>)> {
         self.variants.iter().enumerate().map(|(index, variant)| (*variant, Column { blocks: &self.blocks, index }))
