@@ -565,7 +565,7 @@ def claim():
 def claim_short():
     """The same in a line."""
     rows = [line.split(" | ") for line in claim().splitlines()[2:]]
-    then, cycles, debian, patched, unpatched = (row[2].rstrip(" |") for row in rows[:5])
+    then, cycles, debian, patched, unpatched = (row[2].rstrip(" |").lstrip("+") for row in rows[:5])
     return (f"in 2009 on a Core 2, CONFIG_PARAVIRT took {then}% more instructions and {cycles}% more cycles. Debian 6.1 "
             f"takes {debian}% more instructions if it is never patched. Linux 6.1 with all hooks takes {patched}% more "
             f"instructions patched and {unpatched}% more never patched, than without any")
