@@ -29,7 +29,6 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 pub use error::{RecordError, RecordingError};
 use recording::{About, Kernel, Recording, Whole};
