@@ -7,7 +7,7 @@ use crate::stats::multiplicity::confidence_for;
 /// Largest probability that chance alone makes any verdict of a gate fail, whatever the number of verdicts.
 pub(crate) const ERROR: f64 = 0.001;
 
-/// The confidence of a single interval at which all `judgements` hold together with probability 1 - [`ERROR`] (Sidak).
+/// The confidence of a single interval at which all `judgements` hold together with probability 1 - `ERROR` (Sidak).
 ///
 /// An interval of a report is a 95% interval of one cell: of a thousand of them fifty miss, and a gate on them would
 /// raise false alarms. With few workers the tails of Student's t are long, so intervals of twenty workers are half as

@@ -51,7 +51,7 @@ const DIFFERENCES: [(&str, Way, Option<Way>); 4] = [
 
 /// The answer of a report.
 pub struct Answer<'a> {
-    /// What the ways cost that were measured, in the order of [`WAYS`].
+    /// What the ways cost that were measured, in the order of `WAYS`.
     pub ways: Vec<WayCost>,
     /// The differences whose both sides were measured.
     pub differences: Vec<Difference>,

@@ -106,7 +106,7 @@ fn workloads_are_shown_as_ranked_bars_with_published_figures() {
     for words in [
         // The answer, and that it is not Linux's.
         "mmap_perf, the benchmark of the 1% of 2009, takes 7.25% [7.15, 7.35] longer with patched",
-        "This is an estimate by the ratio of the two, not a measurement.",
+        "an estimate by the ratio of the two, not a measurement.",
         // The published figure, and the value of this report.
         "mmap-perf, hooks of spinlocks off",
         "<td>instructions</td><td class=\"n\">1.62 %</td>",

@@ -199,16 +199,21 @@ fn state_claim(report: &Report, answer: &Answer) -> String {
     let patched = if is_resolved { cost(patched) } else { format!("{}, which is not resolved,", cost(patched)) };
     let table = of("table").map_or_else(String::new, |it| format!(" and {} behind the table", cost(it.0)));
     let range = workload.placement_range().map_or_else(String::new, |range| {
-        format!(", and two builds of one kernel may differ by {} points, because their addresses do", fixed(range, 1))
+        format!(
+            " Two builds of one kernel may differ by {} points, because their addresses do: the intervals hold for the \
+             mean over addresses.",
+            fixed(range, 1)
+        )
     });
+    let density = state_density(report, workload, [Some(estimate), of("table").map(|it| it.0.estimate)]);
     format!(
-        "{CLAIM}, the benchmark of the 1% of 2009, takes {patched} longer with patched sites{table}{range}. {}",
-        state_density(report, workload, estimate)
+        "{CLAIM}, the benchmark of the 1% of 2009, takes {patched} longer with patched sites{table}.{range} {density}"
     )
 }
 
-/// How densely the model kernel calls its hooks, and what its percentage would be at the density of Linux.
-fn state_density(report: &Report, workload: &WorkloadResult, percent: f64) -> String {
+/// How densely the model kernel calls its hooks, and what its percentages with patched sites and behind the table would
+/// be at the density of Linux.
+fn state_density(report: &Report, workload: &WorkloadResult, percents: [Option<f64>; 2]) -> String {
     let calls: f64 = workload.calls.values().sum();
     let here = workload.inline_instructions.filter(|it| *it > 0.0).map(|it| 1000.0 * calls / it);
     let linux = report.linux.as_ref().and_then(|linux| {
@@ -222,18 +227,23 @@ fn state_density(report: &Report, workload: &WorkloadResult, percent: f64) -> St
         return "The model kernel calls hooks more densely than Linux does, so its percentages are higher than Linux's."
             .to_owned();
     };
-    let scaled = percent * linux / here;
-    let verdict = match scaled {
+    let scaled = |percent: f64| percent * linux / here;
+    let verdict = |percent: f64| match percent {
         it if it < CLAIMED_PERCENT / 2.0 => "the 1% is too much",
         it if it > CLAIMED_PERCENT * 2.0 => "the 1% is too little",
         _ => "the 1% is about right",
     };
+    let words = percents.into_iter().zip(["patched sites", "the table"]).filter_map(|(percent, way)| {
+        let percent = scaled(percent?);
+        Some(format!("about {}% for {way} ({})", fixed(percent, 1), verdict(percent)))
+    });
+    let words: Vec<String> = words.collect();
     format!(
-        "The model kernel calls {} hooks per 1,000 instructions there, and Linux 6.1 calls {}. At the density of Linux, \
-         patched sites would take about {}%: {verdict}. This is an estimate by the ratio of the two, not a measurement.",
+        "The model kernel calls {} hooks per 1,000 instructions there, and Linux 6.1 calls {}. At the density of Linux \
+         it would be {}: an estimate by the ratio of the two, not a measurement.",
         fixed(here, 1),
         fixed(linux, 1),
-        fixed(scaled, 1)
+        words.join(" and ")
     )
 }
 
