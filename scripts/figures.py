@@ -567,8 +567,8 @@ def claim_short():
     rows = [line.split(" | ") for line in claim().splitlines()[2:]]
     figures = [row[2].rstrip(" |").lstrip("+") for row in rows[:5]]
     then, cycles, debian, patched, unpatched = figures
-    return (f"in 2009 on a Core 2, CONFIG_PARAVIRT took {then}% more instructions and {cycles}% more cycles. Debian 6.1 "
-            f"takes {debian}% more instructions if it is never patched. Linux 6.1 with all hooks takes {patched}% more "
+    return (f"in 2009 on a Core 2, CONFIG_PARAVIRT took {then}% more instructions and {cycles}% more cycles. "
+            f"Debian 6.1 takes {debian}% more instructions if it is never patched. Linux 6.1 with all hooks takes {patched}% more "
             f"instructions patched and {unpatched}% more never patched, than without any")
 
 
