@@ -568,8 +568,9 @@ def claim_short():
     figures = [row[2].rstrip(" |").lstrip("+") for row in rows[:5]]
     then, cycles, debian, patched, unpatched = figures
     return (f"in 2009 on a Core 2, CONFIG_PARAVIRT took {then}% more instructions and {cycles}% more cycles. "
-            f"Debian 6.1 takes {debian}% more instructions if it is never patched. Linux 6.1 with all hooks takes {patched}% more "
-            f"instructions patched and {unpatched}% more never patched, than without any")
+            f"Debian 6.1 takes {debian}% more instructions if it is never patched. "
+            f"Linux 6.1 with all hooks takes {patched}% more instructions patched "
+            f"and {unpatched}% more never patched, than without any")
 
 
 @figure
