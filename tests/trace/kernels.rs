@@ -53,7 +53,7 @@ fn a_copy_of_a_kernel_executes_copied_functions() {
     let mut machine = Machine::new().unwrap();
     let mut rng = Pcg64Mcg::seed_from_u64(1);
     let text = own_text();
-    // Its functions call each other across modules, and a unit is short enough for single steps. A small build lacks it.
+    // Its functions call each other across modules, and a unit takes few single steps. A small build lacks it.
     let entries = workload_entries();
     let find = |name: &str| entries.iter().find(|entry| entry.meta.name == name);
     let entry = find("fork_exit").or(find("mmap_perf")).unwrap();
