@@ -10,7 +10,7 @@ use std::collections::HashMap;
 pub enum Distance {
     /// The line is used for the first time.
     First,
-    /// So many other lines were used since.
+    /// The number of other lines that were used since the last use.
     Lines(u64),
 }
 

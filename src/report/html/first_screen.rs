@@ -222,7 +222,8 @@ fn state_density(report: &Report, workload: &WorkloadResult, percents: [Option<f
         let calls: f64 = real.calls.values().sum();
         (instructions > 0.0 && calls > 0.0).then(|| 1000.0 * calls / instructions)
     });
-    let linux = linux.unwrap_or(LINUX_HOOKS_PER_1000);
+    let (linux, kernel) =
+        linux.map_or((LINUX_HOOKS_PER_1000, "Linux 6.1 calls"), |own| (own, "the real kernel of this report calls"));
     let Some(here) = here.filter(|here| here.is_finite() && *here > 0.0) else {
         return "The model kernel calls hooks more densely than Linux does, so its percentages are higher than Linux's."
             .to_owned();
@@ -239,7 +240,7 @@ fn state_density(report: &Report, workload: &WorkloadResult, percents: [Option<f
     });
     let words: Vec<String> = words.collect();
     format!(
-        "The model kernel calls {} hooks per 1,000 instructions there, and Linux 6.1 calls {}. At the density of Linux \
+        "The model kernel calls {} hooks per 1,000 instructions there, and {kernel} {}. At the density of Linux \
          it would be {}: an estimate by the ratio of the two, not a measurement.",
         fixed(here, 1),
         fixed(linux, 1),

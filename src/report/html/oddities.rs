@@ -42,8 +42,9 @@ pub fn list_oddities(report: &Report, grid: &Grid) -> Vec<Oddity> {
             "More steps, and cheaper",
             list_cheaper(report, grid),
             "In the random regimes a plain indirect call pays mispredictions, and a retpoline pays the same whatever \
-             the target is. Elsewhere it is not understood. Where dyn is cheaper than direct, the compiler chooses the \
-             registers of the call, and direct is assembly with a fixed list of lost registers; that may be the cause.",
+             the target is. In the other regimes it is not understood. Where dyn is cheaper than direct, the compiler \
+             chooses the registers of the call, and direct is assembly with a fixed list of lost registers; that may \
+             be the cause.",
         ),
         oddity(
             "Equal instructions at two costs",

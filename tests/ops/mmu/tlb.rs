@@ -250,11 +250,11 @@ fn set_pte_at_stores_and_in_xen_updates_the_address_space_in_use_by_virtual_addr
         assert_eq!((load(args.2), count_calls(cpu, CallKind::UpdateVaMapping)), (args.3, 1));
         assert_eq!(count_calls(cpu, CallKind::MmuUpdate), 0);
     });
-    let elsewhere = |cpu: &mut CpuModel| {
+    let other_address_space = |cpu: &mut CpuModel| {
         let (_, addr, ptep, pte) = SetPteAt::arguments(cpu);
         (&raw const cpu.mmu.new_mm as u64, addr, ptep, pte)
     };
-    xen::<SetPteAt>(elsewhere, |cpu, args, _| {
+    xen::<SetPteAt>(other_address_space, |cpu, args, _| {
         assert_eq!((load(args.2), count_calls(cpu, CallKind::UpdateVaMapping)), (args.3, 0));
     });
     let lazy = |cpu: &mut CpuModel| {

@@ -44,7 +44,8 @@ impl<T> List<T> {
     pub const EMPTY: List<T> = List(core::ptr::null(), 0);
 
     pub fn items(&self) -> &'static [T] {
-        // SAFETY: only `read` makes other lists than the empty one, of so many values that stay and never change.
+        // SAFETY: `from_raw_parts` needs that many values that never change: `read` alone makes a list with values,
+        // from memory that stays mapped and that nobody writes.
         if self.1 == 0 { &[] } else { unsafe { core::slice::from_raw_parts(self.0, self.1) } }
     }
 }

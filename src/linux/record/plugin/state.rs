@@ -295,7 +295,7 @@ impl State {
         self.window_counts = self.counts;
         (self.syscalls, self.late) = (0, 0);
         for calls in self.calls {
-            // SAFETY: each table has so many words.
+            // SAFETY: `write_bytes` needs a table of `count_calls` words: `self.calls` has only such tables.
             unsafe { calls.write_bytes(0, self.count_calls()) };
         }
     }
@@ -355,7 +355,8 @@ impl State {
         let (all, window) = (self.counts, self.window_counts);
         self.sums.write(&[repetition, all.kept, all.cut, window.kept, window.cut, self.syscalls, self.late]);
         for calls in self.calls {
-            // SAFETY: each table has so many words, and nothing writes to them meanwhile.
+            // SAFETY: `from_raw_parts` needs `count_calls` words that nobody writes meanwhile: each table has that
+            // many, and the one CPU of the guest runs in the thread of this callback (`thread=single`).
             let calls = unsafe { core::slice::from_raw_parts(calls, self.count_calls()) };
             self.sums.write(&calls[1..]);
         }
