@@ -3,7 +3,7 @@
 # machine, beside a busy core, and beside a core that fills the memory bus. Writes
 # reports/operating-characteristics.json and .svg.
 #
-#     scripts/operating-characteristics.sh            about twelve minutes
+#     scripts/operating-characteristics.sh            about 26 minutes
 #     scripts/operating-characteristics.sh --part 10  a tenth of the experiments
 set -euo pipefail
 cd "$(dirname "$0")/.."

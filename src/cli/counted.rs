@@ -7,11 +7,41 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::error::CliError;
 use super::predict::CountsError;
+#[cfg(feature = "linux")]
+use crate::linux::{error::LinuxError, record};
 use crate::report::read::LARGEST;
+use crate::report::recorded::RecordedCalls;
 
 /// Workloads by name, each with its calls by op.
-pub type WorkloadCalls = Vec<(String, BTreeMap<String, f64>)>;
+type WorkloadCalls = Vec<(String, BTreeMap<String, f64>)>;
+
+/// The calls of a workload.
+pub(super) struct Counted {
+    /// Its name.
+    pub name: String,
+    /// The calls by op.
+    pub calls: BTreeMap<String, RecordedCalls>,
+    /// Whether the file tells hot and cold calls apart; otherwise all are taken as hot.
+    pub has_cold: bool,
+}
+
+/// Reads the counts of a recording, of a folder with recordings, or of a document; `None` if the file is none of them.
+///
+/// # Errors
+/// The file cannot be read, or the document is malformed or has no counts.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<Counted>>, CliError> {
+    #[cfg(feature = "linux")]
+    if path.is_dir() || path.extension().is_some_and(|extension| extension == record::EXTENSION) {
+        let recordings = record::read_all(&[path.to_owned()]).map_err(LinuxError::from)?;
+        let workloads = record::calls::from_recordings(&recordings).workloads.into_iter();
+        return Ok(Some(workloads.map(|it| Counted { name: it.workload, calls: it.calls, has_cold: true }).collect()));
+    }
+    let hot = |calls: BTreeMap<String, f64>| calls.into_iter().map(|(op, hot)| (op, RecordedCalls { hot, cold: 0.0 }));
+    let counted = |(name, calls)| Counted { name, calls: hot(calls).collect(), has_cold: false };
+    Ok(read_document(path)?.map(|named| named.into_iter().map(counted).collect()))
+}
 
 /// The fields with counts of all three documents; other fields are ignored.
 #[derive(Deserialize)]
@@ -43,10 +73,7 @@ struct OpSites {
 }
 
 /// Reads the counts of a document; `None` if the file is not a JSON object.
-///
-/// # Errors
-/// The file cannot be read, or the document is malformed or has no counts.
-pub fn read(path: &Path) -> Result<Option<WorkloadCalls>, CountsError> {
+fn read_document(path: &Path) -> Result<Option<WorkloadCalls>, CountsError> {
     let unreadable = |source| CountsError::Read { path: path.to_owned(), source };
     let mut text = Vec::new();
     File::open(path).map_err(unreadable)?.take(LARGEST + 1).read_to_end(&mut text).map_err(unreadable)?;

@@ -14,7 +14,7 @@ use super::conditions::Conditions;
 use super::error::{self, CliError};
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::measure;
+use super::measured::{Extras, measure};
 use super::output::{self, FailedWrites, stdout};
 use crate::gate::budget::{BudgetError, Budgets};
 use crate::gate::judge::{GateInput, judge, settle, timed};
@@ -304,7 +304,7 @@ fn measure_once(
 ) -> Result<(Vec<u8>, Report), CliError> {
     let mut plan = measurable.plan(rules, again, (here, seed, time))?;
     plan.second_cpu = here.second_cpu(suite, &plan.work.workloads);
-    let document = measure(&plan, Vec::new(), suite, here, None, stop)?;
+    let document = measure(&plan, Extras::default(), suite, here, stop)?;
     let report = serde_json::from_slice(&document)?;
     Ok((document, report))
 }

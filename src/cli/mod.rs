@@ -26,6 +26,8 @@ mod linux;
 mod list;
 mod man;
 mod measured;
+#[cfg(feature = "linux")]
+mod native;
 mod open;
 mod output;
 mod pager;

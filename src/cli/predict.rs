@@ -1,4 +1,4 @@
-//! `pvbench predict`: predicts the cost of hooks from counts of calls.
+//! `pvbench predict`: bounds the cost of hooks from counts of calls.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,24 +10,33 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Done;
+use super::counted::{self, Counted};
 use super::exit::Exit;
 use super::output::stdout;
+use crate::estimate::kernel_time::Prices;
 use crate::estimate::predict::Costs;
 use crate::patch::State;
+use crate::report::kernel_time::{Price, Range};
+use crate::report::native::Native;
 use crate::report::read;
+use crate::report::recorded::RecordedCalls;
 use crate::report::schema::Report;
 use crate::select::{add_nearest, find_nearest};
+use crate::stats::Interval;
 
 pub(crate) const EXAMPLES: &str = "A file of counts:
   time_ns = 2500000        # time of the workload, for percent; optional
+  cold_share = 0.15        # share of the calls whose code is not in the first-level cache; optional
   [calls]
   set_pte = 12000
   irq_disable = 55000
 
-Files with counts are also those of `pvbench linux ab`, `run` and `sites --json`, and reports.
+Files with counts are also recordings of `pvbench linux record`, files of `pvbench linux ab`, `run` and
+`sites --json`, and reports.
 
 Examples:
   pvbench run && pvbench predict counts.toml
+  pvbench predict recordings/ --native native.json
   pvbench predict reports/latest/linux.json --workload mmap_perf
   pvbench linux sites vmlinuz --json > sites.json && pvbench predict sites.json";
 
@@ -45,7 +54,7 @@ const MECHANISMS_BY_OP: [&str; 2] = ["table", "site"];
 /// Options of `predict`.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// Counts of calls by hook: a file of your own, linux.json, sites.json or report.json
+    /// Counts of calls by hook: a file of your own, recordings, linux.json, sites.json or report.json
     #[arg(value_name = "COUNTS")]
     counts: PathBuf,
     /// Workloads of the file to predict (default: all)
@@ -54,6 +63,12 @@ pub struct PredictArgs {
     /// Report whose cells give the cost of a call
     #[arg(long, value_name = "REPORT.json", default_value = "reports/latest/report.json")]
     report: PathBuf,
+    /// Times of the workloads, as `linux native --json` prints them (default: those of the report)
+    #[arg(long, value_name = "FILE")]
+    native: Option<PathBuf>,
+    /// Print JSON: the ranges of each workload by mechanism
+    #[arg(long)]
+    json: bool,
 }
 
 /// Why a file of counts cannot be used.
@@ -83,55 +98,104 @@ pub enum CountsError {
 #[serde(deny_unknown_fields)]
 struct Counts {
     time_ns: Option<Spanned<f64>>,
+    cold_share: Option<Spanned<f64>>,
     calls: BTreeMap<Spanned<String>, Spanned<f64>>,
 }
 
 /// Reads counts and prints their cost with each mechanism.
 pub fn predict(args: &PredictArgs) -> Done {
     let report = read::report(&args.report)?;
-    if let Some(named) = super::counted::read(&args.counts)? {
-        let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+    let own = args.native.as_deref().map(read_native).transpose()?;
+    let native = own.as_ref().or_else(|| report.kernel_time.as_ref().map(|it| &it.native));
+    let prices = Prices::from_report(&report);
+    let mut priced = Vec::new();
+    if let Some(counted) = counted::read(&args.counts)? {
+        let names: Vec<&str> = counted.iter().map(|it| it.name.as_str()).collect();
         for index in crate::select::select("workload", &args.workload, &names)? {
-            let Some((name, calls)) = named.get(index) else { continue };
-            writeln!(stdout(), "{name}")?;
-            let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            let Some(Counted { name, calls, has_cold }) = counted.get(index) else { continue };
+            let (known, unknown): (Calls, Calls) =
                 calls.clone().into_iter().partition(|(op, _)| report.catalogue.ops.iter().any(|it| it.name == *op));
-            print_costs(args, &report, &known, None)?;
+            let real = name.strip_prefix("linux ").unwrap_or(name);
+            let time = native.and_then(|native| native.denominator(real)).map(|time| time.cycles.interval());
+            if args.json {
+                priced.extend(price_all(&report, &prices, (name, &known), time));
+                continue;
+            }
+            writeln!(stdout(), "{name}")?;
+            print_costs(args, &report, (name, &known), *has_cold, time)?;
             if !unknown.is_empty() {
                 let unknown: Vec<&str> = unknown.keys().map(String::as_str).collect();
                 writeln!(stdout(), "left out, as the report lacks these ops: {}", unknown.join(", "))?;
             }
             writeln!(stdout())?;
         }
-        return Ok(Exit::Fine);
+        return print_json(args.json, &priced);
     }
-    let (calls, time_ns) = read_counts(&args.counts, &report)?;
-    print_costs(args, &report, &calls, time_ns)?;
+    let OwnCounts { calls, time_ns, has_cold } = read_counts(&args.counts, &report)?;
+    let ghz = report.calibration.as_ref().map(|calibration| calibration.core_ghz.median);
+    let time = time_ns.zip(ghz).map(|(ns, ghz)| Interval { estimate: ns * ghz, low: ns * ghz, high: ns * ghz });
+    if args.json {
+        priced.extend(price_all(&report, &prices, ("", &calls), time));
+        return print_json(true, &priced);
+    }
+    print_costs(args, &report, ("", &calls), has_cold, time)?;
     Ok(Exit::Fine)
 }
 
-/// Prints the cost of calls with each mechanism, and the ops that the cycles come from.
+/// Prints prices as JSON, if asked for.
+fn print_json(is_asked: bool, prices: &[Price]) -> Done {
+    if is_asked {
+        let mut out = stdout();
+        serde_json::to_writer_pretty(&mut out, prices)?;
+        writeln!(out)?;
+    }
+    Ok(Exit::Fine)
+}
+
+/// The prices of a workload with all mechanisms of a report.
+fn price_all(report: &Report, prices: &Prices, counted: (&str, &Calls), time: Option<Interval>) -> Vec<Price> {
+    let of = |(mechanism, state): (String, Option<State>)| prices.price(counted, (&mechanism, state), time);
+    list_kernels(report).into_iter().filter_map(of).collect()
+}
+
+type Calls = BTreeMap<String, RecordedCalls>;
+
+/// Reads times of the running kernel.
+fn read_native(path: &Path) -> Result<Native, CountsError> {
+    let text = read_text(path)?;
+    serde_json::from_str(&text).map_err(|error| CountsError::Line {
+        path: path.to_owned(),
+        line: error.line(),
+        message: format!("{error}; `pvbench linux native --json` prints such a file"),
+    })
+}
+
+/// Prints the cost of calls with each mechanism, and the ops that the cycles come from. `time` is that of a unit, in
+/// core cycles.
 fn print_costs(
     args: &PredictArgs,
     report: &Report,
-    calls: &BTreeMap<String, f64>,
-    time_ns: Option<f64>,
+    (workload, calls): (&str, &Calls),
+    has_cold: bool,
+    time: Option<Interval>,
 ) -> Result<(), super::error::CliError> {
-    let costs = Costs::of(&report.cells);
-    let ghz = report.calibration.as_ref().map(|calibration| calibration.core_ghz.median);
+    let (costs, prices) = (Costs::of(&report.cells), Prices::from_report(report));
+    let hooks: BTreeMap<String, f64> = calls.iter().map(|(op, calls)| (op.clone(), calls.hot + calls.cold)).collect();
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["mechanism", "cycles", "us", "percent"]);
+    table.load_style(presets::NOTHING).set_header(["mechanism", "hot loops", "cycles", "percent"]);
     let mut missing = BTreeMap::new();
     for (mechanism, state) in list_kernels(report) {
         let name = state.map_or_else(|| mechanism.clone(), |state| format!("{mechanism} ({state})"));
-        match costs.of_calls(calls, &mechanism, state) {
+        match costs.of_calls(&hooks, &mechanism, state) {
             Ok(cycles) => {
-                let ns = ghz.map(|ghz| cycles / ghz);
-                let percent = ns.zip(time_ns).map(|(ns, time)| ns / time * 100.0);
-                let shown = |value: Option<f64>, digits: usize| {
-                    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+                let price = prices.price((workload, calls), (&mechanism, state), time);
+                let range = price.as_ref().map(|price| price.cycles);
+                let percent = price.as_ref().and_then(|price| price.percent);
+                let shown = |range: Option<Range>, digits: usize| {
+                    let show = |it: Range| format!("{:.digits$} to {:.digits$}", it.low, it.high);
+                    range.map_or_else(|| "-".to_owned(), show)
                 };
-                table.add_row([name, format!("{cycles:.0}"), shown(ns.map(|ns| ns / 1e3), 2), shown(percent, 3)]);
+                table.add_row([name, format!("{cycles:.0}"), shown(range, 0), shown(percent, 2)]);
             }
             Err(ops) => {
                 missing.insert(name, ops);
@@ -142,17 +206,26 @@ fn print_costs(
         column.set_cell_alignment(CellAlignment::Right);
     }
     let mut out = stdout();
+    let (all, cold) = (hooks.values().sum::<f64>(), calls.values().map(|calls| calls.cold).sum::<f64>());
     writeln!(
         out,
-        "cost above inline of {} calls, by the throughput cells of {}",
-        (calls.values().sum::<f64>() * 100.0).round() / 100.0,
-        args.report.display()
+        "cost above inline of {} calls, by the cells of {}, in core cycles; {}",
+        (all * 100.0).round() / 100.0,
+        args.report.display(),
+        match has_cold && all > 0.0 {
+            true => format!("{:.1}% of the calls are cold", 100.0 * cold / all),
+            false => "all calls are taken as hot".to_owned(),
+        }
     )?;
     writeln!(out, "{table}")?;
+    writeln!(
+        out,
+        "hot loops: calls times throughput cells. cycles: if the calls hide completely, to if nothing hides them."
+    )?;
     for (kernel, ops) in missing {
         writeln!(out, "{kernel}: the report has no throughput cell of {}", ops.join(", "))?;
     }
-    print_by_op(report, calls, &costs)
+    print_by_op(report, &hooks, &costs)
 }
 
 /// Prints the cycles of each op, in descending order of their cost with the first mechanism that is shown.
@@ -204,23 +277,40 @@ fn list_kernels(report: &Report) -> Vec<(String, Option<State>)> {
     report.catalogue.mechanisms.iter().filter(|m| m.name != "inline").flat_map(of).collect()
 }
 
-/// Reads a file of counts: the calls by op, and the time of the workload in ns if the file has it.
-fn read_counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, Option<f64>), CountsError> {
+/// The content of a file of counts.
+struct OwnCounts {
+    calls: Calls,
+    time_ns: Option<f64>,
+    has_cold: bool,
+}
+
+/// Reads a short text file.
+fn read_text(path: &Path) -> Result<String, CountsError> {
     let unreadable = |source| CountsError::Read { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_BYTES {
         return Err(unreadable(std::io::Error::other(format!(
-            "the file has {size} bytes, and a file of counts has at most {MAX_BYTES}"
+            "the file has {size} bytes, and such a file has at most {MAX_BYTES}"
         ))));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+/// Reads a file of counts: the calls by op, and the time of the workload in ns if the file has it.
+fn read_counts(path: &Path, report: &Report) -> Result<OwnCounts, CountsError> {
+    let text = read_text(path)?;
     let wrong = |at: usize, message: String| {
         let line = text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
         CountsError::Line { path: path.to_owned(), line, message }
     };
     let counts: Counts = toml::from_str(&text)
         .map_err(|error| wrong(error.span().map_or(0, |span| span.start), add_nearest(error.message())))?;
-    let mut calls = BTreeMap::new();
+    let cold_share = counts.cold_share.as_ref().map_or(0.0, |share| *share.get_ref());
+    if let Some(share) = counts.cold_share.as_ref().filter(|share| !(0.0..=1.0).contains(share.get_ref())) {
+        let message = format!("cold_share = {} is out of range; a share is 0 to 1", share.get_ref());
+        return Err(wrong(share.span().start, message));
+    }
+    let mut calls = Calls::new();
     for (op, count) in &counts.calls {
         let name = op.get_ref();
         if !report.catalogue.ops.iter().any(|known| known.name == *name) {
@@ -238,9 +328,10 @@ fn read_counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, O
                 format!("{name} = {value} is out of range; calls are 0 to {MAX_CALLS:e}"),
             ));
         }
-        calls.insert(name.clone(), value);
+        let cold = value * cold_share;
+        calls.insert(name.clone(), RecordedCalls { hot: value - cold, cold });
     }
-    let time = match counts.time_ns {
+    let time_ns = match counts.time_ns {
         Some(time) if !(time.get_ref().is_finite() && *time.get_ref() > 0.0) => {
             return Err(wrong(
                 time.span().start,
@@ -249,5 +340,5 @@ fn read_counts(path: &Path, report: &Report) -> Result<(BTreeMap<String, f64>, O
         }
         time => time.map(Spanned::into_inner),
     };
-    Ok((calls, time))
+    Ok(OwnCounts { calls, time_ns, has_cold: counts.cold_share.is_some() })
 }

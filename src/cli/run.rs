@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::measure;
+use super::measured::{Extras, measure};
 use super::output::{FailedWrites, stdout};
 use super::selection::{Planned, Selection};
 use super::{Done, error, open, pager, words};
@@ -66,7 +66,8 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
         }
         None => None,
     };
-    let document = measure(&plan, absent, suite, &here, writer, &stop)?;
+    let extras = Extras { absent, writer, running_kernel: args.selection.running_kernel(suite, &plan) };
+    let document = measure(&plan, extras, suite, &here, &stop)?;
     // Page and summary are made from the numbers as written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;
     let mut unwritten = FailedWrites::default();

@@ -6,10 +6,11 @@ use clap::Args;
 
 use super::conditions::Conditions;
 use super::error::CliError;
+use super::measured::RunningKernelPlan;
 use crate::dispatch::Mechanism;
 use crate::measure::comparison::{Comparison, MAX_LAYOUTS, Matrix, offsets};
 use crate::measure::variant::{MechanismState, Treatment};
-use crate::op::BodyKind;
+use crate::op::{BodyKind, Since};
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::Unavailable;
@@ -58,6 +59,13 @@ pub(crate) struct Selection {
 
 /// Share of `--time` that workloads get if cells are measured, too.
 const WORKLOAD_SHARE: f64 = 0.45;
+
+/// Time for the running kernel's workloads, of which a run has eleven.
+const RUNNING_KERNEL: Duration = Duration::from_secs(6);
+/// The same for one workload.
+const QUICK_RUNNING_KERNEL: Duration = Duration::from_secs(1);
+/// A run of less time leaves the running kernel out: it would take much of its time.
+const SHORTEST_WITH_RUNNING_KERNEL: Duration = Duration::from_secs(10);
 
 /// The bodies that `--body` selects from.
 const BODIES: [BodyKind; 2] = [BodyKind::Native, BodyKind::Xen];
@@ -120,6 +128,19 @@ impl Selection {
             )));
         }
         Ok(Planned { plan, absent })
+    }
+
+    /// Plans the time of the running kernel. A run has it if it measures Linux's ops and nothing was left out by name.
+    #[must_use]
+    pub(super) fn running_kernel(&self, suite: &Suite, plan: &Plan) -> Option<RunningKernelPlan> {
+        let names = [&self.op, &self.mechanism, &self.regime, &self.workload];
+        let is_whole = names.iter().all(|names| names.is_empty()) && self.bodies().ok()?.contains(&BodyKind::Native);
+        let is_linux = suite.ops().iter().any(|op| op.meta.since != Since::NotLinux);
+        let is_brief = plan.workers().is_shorter_than(SHORTEST_WITH_RUNNING_KERNEL);
+        (is_whole && is_linux && !is_brief).then(|| RunningKernelPlan {
+            claim_only: self.quick,
+            time: if self.quick { QUICK_RUNNING_KERNEL } else { RUNNING_KERNEL },
+        })
     }
 
     /// Whether cells are skipped: workloads are named, and neither ops nor regimes.

@@ -59,6 +59,9 @@ enum Table {
     /// Workloads on kernels with each mechanism and option
     #[value(alias = "workload")]
     Workloads,
+    /// A real kernel's hooks in percent of the running kernel's time
+    #[value(name = "kernel-time")]
+    KernelTime,
     /// Floors of the regimes, and the core
     #[value(alias = "floor")]
     Floors,
@@ -95,6 +98,7 @@ impl ShowArgs {
             Table::Answer => vec![Section::Answer],
             Table::Mechanisms => vec![Section::Mechanisms],
             Table::Workloads => vec![Section::Workloads],
+            Table::KernelTime => vec![Section::KernelTime],
             Table::Floors => vec![Section::Floors],
             Table::Notes => vec![Section::Notes],
             Table::Cells => vec![Section::Cells],
@@ -148,10 +152,12 @@ impl ShowArgs {
         let is_empty = |section: &Section| match section {
             Section::Mechanisms | Section::Cells => report.cells.is_empty(),
             Section::Workloads => report.workloads.is_empty(),
+            Section::KernelTime => report.kernel_time.is_none(),
             Section::Answer | Section::Floors | Section::Notes => false,
         };
         match sections.iter().all(is_empty) {
             false => Ok(()),
+            true if sections.contains(&Section::KernelTime) => Err(CliError::Usage(describe_kernel_time(report))),
             true if sections.contains(&Section::Workloads) => Err(CliError::Usage(no_workloads)),
             true => Err(CliError::Usage(no_cells)),
         }
@@ -186,6 +192,13 @@ fn describe_cells<'a>(cells: impl Iterator<Item = &'a Cell> + Clone) -> String {
     }
     let mechanisms = join(distinct(cells.map(|cell| cell.mechanism.as_str())));
     format!("no cell is in this selection; the report has its ops in {}, each with some of {mechanisms}", join(regimes))
+}
+
+/// Why the report has no time of the running kernel.
+fn describe_kernel_time(report: &Report) -> String {
+    let reason = report.absent.iter().find(|absent| absent.what == "kernel time");
+    let reason = reason.map_or_else(|| "the run left it out".to_owned(), |absent| subject::plain(&absent.reason));
+    format!("the report has no time of the running kernel: {reason}; `pvbench run` and `pvbench run --quick` measure it")
 }
 
 /// Why no workload is left: the workloads and kernels of the report.

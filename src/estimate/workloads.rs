@@ -179,6 +179,7 @@ fn estimate_workload(
         inline_instructions: counted.inline_instructions(),
         inline_counters: counted.of(Variant::Reference).and_then(|count| count.events.clone()),
         calls,
+        surroundings: samples.iter().find_map(|(_, samples)| samples.surroundings),
     }
 }
 

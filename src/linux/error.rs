@@ -8,6 +8,7 @@ use super::find::FindError;
 use super::guest::GuestError;
 use super::hooks::HooksError;
 use super::image::ImageError;
+use super::native::NativeError;
 use super::qemu::QemuError;
 use super::record::{RecordError, RecordingError};
 use super::unpatch::UnpatchError;
@@ -42,6 +43,9 @@ pub enum LinuxError {
     /// A recording cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// The running kernel could not be measured.
+    #[error(transparent)]
+    Native(#[from] NativeError),
     /// A temporary file cannot be written.
     #[error("{} cannot be written: {source}; set TMPDIR to another folder", path.display())]
     File {
@@ -82,6 +86,7 @@ impl LinuxError {
             LinuxError::Guest(_)
             | LinuxError::Qemu(_)
             | LinuxError::Record(_)
+            | LinuxError::Native(_)
             | LinuxError::File { .. }
             | LinuxError::Interrupted => false,
         }

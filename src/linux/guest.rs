@@ -21,7 +21,7 @@ const SOURCES: [(&str, &str); 6] = [
 ];
 
 /// Options for a freestanding program at a fixed address, linked without a C compiler.
-const OPTIONS: [&str; 9] = [
+pub(super) const OPTIONS: [&str; 9] = [
     "--edition=2024",
     "--crate-name=init",
     "--target=x86_64-unknown-linux-gnu",

@@ -11,6 +11,7 @@
 //! guest -> qemu -> output            the init process, a boot, its output
 //! boots -> compare                   kernels x phases, several at a time; each against the first
 //! record                             what one kernel executes between its hooks
+//! native                             the time of the same workloads on the running kernel
 //! ```
 
 pub mod body;
@@ -25,6 +26,7 @@ pub mod guest;
 pub mod hooks;
 pub mod image;
 pub mod layout;
+pub mod native;
 pub mod output;
 pub mod payload;
 pub mod qemu;

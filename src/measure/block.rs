@@ -1,4 +1,4 @@
-//! The palindrome in which everything is timed, loops of an op and runs of a workload alike:
+//! The palindrome in which everything is timed: loops of an op, runs of a workload, and windows of another process.
 //!
 //! ```text
 //! probe  v1 v2 .. vk  [probe]  vk .. v2 v1  probe
@@ -55,7 +55,7 @@ pub(crate) trait Bench {
 ///
 /// # Errors
 /// Those of the bench.
-pub(super) fn palindrome<B: Bench>(
+pub(crate) fn palindrome<B: Bench>(
     bench: &mut B,
     order: &[usize],
     columns: usize,

@@ -7,10 +7,13 @@
 //! Both runs include the start-up before the first unit, so it cancels. Long units use a run with one unit minus a run
 //! with none: a third as much to trace.
 
+use std::ops::Range;
+
 use super::counters::Counters;
 use super::trace::{TraceError, Tracer};
 use crate::clock::Clock;
 use crate::kernel::Machine;
+use crate::stats::surroundings::Surroundings;
 use crate::workload::{Failure, PARTS, Run};
 
 /// The reason why instructions were not counted.
@@ -61,6 +64,22 @@ impl Unit<'_> {
             return Err(CountError::Shrinks { once, twice });
         }
         Ok((twice - once) as f64 / self.repeats() as f64)
+    }
+
+    /// Watches the calls through the table of words at these addresses, in the units after a first run.
+    ///
+    /// # Errors
+    /// As for [`Unit::instructions`].
+    pub(crate) fn surroundings(
+        &mut self,
+        tracer: &mut Tracer,
+        table: Range<u64>,
+    ) -> Result<Option<Surroundings>, CountError> {
+        let mut call = Call { run: self.run, machine: self.machine, seed: self.seed, failure: None };
+        let args = [(&raw mut call) as u64, 0, 0, 0];
+        // SAFETY: `run_call` takes the address of a call, which lives until it returns.
+        let watched = unsafe { tracer.watch(run_call, &args, 2 * self.units, table) }?;
+        call.failure.map_or(Ok(watched.finish()), |failure| Err(failure.into()))
     }
 
     fn trace_run(&mut self, tracer: &mut Tracer, units: u64) -> Result<u64, CountError> {

@@ -62,6 +62,7 @@
 pub mod block;
 mod callees;
 pub mod comparison;
+pub(crate) mod core_probe;
 pub mod counters;
 pub(crate) mod evict;
 pub mod executed;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::variant::{TreatmentId, Variant};
+use crate::stats::surroundings::Surroundings;
 use crate::workload::PARTS;
 
 /// Visits of a variant in a block: a palindrome goes forwards, then backwards.
@@ -208,4 +209,7 @@ pub struct WorkloadSamples {
     pub in_place: Option<String>,
     /// Calls per unit by op, where the job asks for counts.
     pub calls: BTreeMap<String, f64>,
+    /// What surrounds the calls through the table, where the job asks for counts and the process can be traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<Surroundings>,
 }

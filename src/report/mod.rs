@@ -5,6 +5,8 @@
 #[cfg(feature = "html")]
 pub mod answer;
 #[cfg(feature = "html")]
+pub(crate) mod claim;
+#[cfg(feature = "html")]
 pub mod comparison;
 #[cfg(feature = "cli")]
 pub mod export;
@@ -13,13 +15,16 @@ pub mod floors;
 pub mod html;
 #[cfg(test)]
 mod json_schema;
+pub mod kernel_time;
 pub mod linux;
+pub mod native;
 pub mod over_ops;
 #[cfg(feature = "html")]
 pub mod plots;
 #[cfg(feature = "html")]
 pub mod published;
 pub mod read;
+pub mod recorded;
 #[cfg(feature = "html")]
 pub(crate) mod render;
 pub mod schema;

@@ -1,5 +1,7 @@
 //! Reading of reports. A report may come from anywhere, so every field is checked before it is used.
 
+mod kernel_time;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
@@ -204,8 +206,8 @@ pub fn check(report: &Report) -> Result<(), Invalid> {
         }
         check_workload(&field, workload)?;
     }
-    report.linux.as_ref().map_or(Ok(()), check_linux)?;
-    Ok(())
+    report.kernel_time.as_ref().map_or(Ok(()), kernel_time::check)?;
+    report.linux.as_ref().map_or(Ok(()), check_linux)
 }
 
 fn check_linux(linux: &Linux) -> Result<(), Invalid> {

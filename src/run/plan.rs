@@ -110,6 +110,12 @@ impl Workers {
         }
     }
 
+    /// Whether the workers have less than this time. Their number has no time.
+    #[must_use]
+    pub(crate) fn is_shorter_than(self, least: Duration) -> bool {
+        matches!(self, Workers::Within(time) if time < least)
+    }
+
     /// Time that remains after `elapsed` for single comparisons.
     #[must_use]
     pub(crate) fn left(self, elapsed: Duration) -> Duration {

@@ -5,10 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{mechanism_info, op_info, option_infos};
 use super::plan::Plan;
 use crate::dispatch::Mechanism;
+use crate::estimate::kernel_time::price_kernel;
 use crate::estimate::{CONFIDENCE, Estimates, traps};
 use crate::host::{Check, Machine};
 use crate::measure::explain::Example;
+use crate::report::native::Native;
 use crate::report::read::MAX_LINES;
+use crate::report::recorded::Recorded;
 use crate::report::schema::{
     Calibration, Catalogue, CentralRange, Failure, Listing, ListingLine, MechanismInfo, OpInfo, PlanSummary, Report,
     Run, SCHEMA, Tool, Unavailable, WorkloadResult,
@@ -57,6 +60,19 @@ pub struct Facts {
     pub(crate) failures: Vec<Failure>,
     /// The unavailable parts, with reasons.
     pub(crate) absent: Vec<Unavailable>,
+    /// The running kernel; absent if it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) running_kernel: Option<RunningKernel>,
+}
+
+/// The time of workloads on the running kernel, and the hooks that a real kernel calls in them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunningKernel {
+    /// The hooks.
+    pub recorded: Recorded,
+    /// The time.
+    pub native: Native,
 }
 
 /// Makes the document. `ops` and `mechanisms` are those of the build; the document describes only what the plan names.
@@ -92,7 +108,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
     });
     let ticks_per_second = facts.ticks_per_second;
     let comparisons = || plan.matrix.comparisons.iter().map(|planned| &planned.comparison);
-    Report {
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         tool: Tool {
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -145,10 +161,15 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         catalogue: Catalogue { ops, mechanisms, options },
         cells: estimates.cells,
         workloads,
+        kernel_time: None,
         linux: None,
         absent,
         failures: facts.failures,
+    };
+    if let Some(RunningKernel { recorded, native }) = facts.running_kernel {
+        report.kernel_time = Some(price_kernel(&report, recorded, native));
     }
+    report
 }
 
 /// Converts examples to listings, each with its mechanism. Listings longer than [`MAX_LINES`] are omitted.

@@ -1,13 +1,14 @@
 //! A run in progress: samples from its workers, and the document it ends with.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::assemble::Estimators;
 use super::host_context::{HostContext, STAYS, keep_off};
 use super::plan::Plan;
 use super::protocol::{Samples, Target};
-use super::report::{Facts, listings};
+use super::report::{Facts, RunningKernel, listings};
 use super::samples::SamplesWriter;
 use super::sink::{Sink, WorkerFailure};
 use crate::estimate::Allocation;
@@ -25,6 +26,8 @@ use crate::suite::{Code, OpEntry, Suite, optimisation};
 /// A phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// Processes run a real kernel's workloads on the running kernel.
+    RunningKernel,
     /// Workers take all comparisons.
     Cells,
     /// Workers take contended or undecided comparisons again.
@@ -41,6 +44,7 @@ pub(crate) enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Phase::RunningKernel => f.write_str("running kernel"),
             Phase::Cells => f.write_str("cells"),
             Phase::UndecidedCells { comparisons } => write!(f, "undecided cells ({comparisons} comparisons)"),
             Phase::Workloads => f.write_str("workloads"),
@@ -70,6 +74,7 @@ pub(crate) struct Session<'a, P> {
     /// Collects samples.
     pub(crate) collector: Collector<'a, P>,
     ticks_per_second: f64,
+    running_kernel: Option<Result<RunningKernel, String>>,
     no_counters: Option<String>,
     uncounted: Option<String>,
     started: SystemTime,
@@ -110,6 +115,7 @@ impl<'a, P: Progress> Session<'a, P> {
         Ok(Session {
             collector,
             ticks_per_second,
+            running_kernel: None,
             no_counters: pmu_unavailable(),
             uncounted: Tracer::install().err().map(|error| error.to_string()),
             started: SystemTime::now(),
@@ -123,12 +129,33 @@ impl<'a, P: Progress> Session<'a, P> {
         self.no_counters.is_none()
     }
 
+    /// Measures the running kernel with `measure`, which calls its argument with the name of each workload. An error
+    /// becomes a reason in the report.
+    pub(crate) fn measure_running_kernel(
+        &mut self,
+        measure: impl FnOnce(&(dyn Fn(&str) + Sync)) -> Result<RunningKernel, String>,
+    ) where
+        P: Send,
+    {
+        let progress = Mutex::new(&mut self.collector.progress);
+        let step = |workload: &str| {
+            if let Ok(mut progress) = progress.lock() {
+                progress.step(Phase::RunningKernel, workload.to_owned());
+            }
+        };
+        self.running_kernel = Some(measure(&step));
+    }
+
     /// Makes the report of the run; `whole` if nothing was cut short. `absent` lists the workloads that the plan lacks.
     pub(crate) fn finish(self, absent: Vec<Unavailable>, suite: &Suite, here: &HostContext, whole: bool) -> Report {
-        let Session { collector, ticks_per_second, no_counters, uncounted, started, began } = self;
+        let Session { collector, ticks_per_second, running_kernel, no_counters, uncounted, started, began } = self;
         let plan = collector.plan;
         let mut progress = collector.progress;
         progress.enter(Phase::Report);
+        let (running_kernel, unpriced) = match running_kernel.transpose() {
+            Ok(measured) => (measured, None),
+            Err(reason) => (None, Some(Unavailable { what: "kernel time".to_owned(), reason })),
+        };
         let ops = suite.ops();
         let planned: Vec<&OpEntry> = ops.iter().filter(|op| plan.matrix.has_op(op.meta.name)).collect();
         let mechanisms: Vec<MechanismState> =
@@ -153,7 +180,9 @@ impl<'a, P: Progress> Session<'a, P> {
             absent: list_absences(absent, no_counters, here.immovable.as_ref(), uncounted, (plan, suite))
                 .into_iter()
                 .chain(list_called_bodies(&planned))
+                .chain(unpriced)
                 .collect(),
+            running_kernel,
         };
         if let Some(writer) = collector.writer {
             // A samples file that cannot be finished must not cost the report.

@@ -39,8 +39,10 @@ pub mod modes;
 pub mod multiplicity;
 pub mod prior;
 pub mod resolve;
+pub mod reuse;
 pub mod spread;
 pub mod student;
+pub mod surroundings;
 pub mod worker_median;
 
 pub use interval::Interval;

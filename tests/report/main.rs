@@ -6,6 +6,7 @@ mod document;
 mod export;
 mod figures;
 mod html;
+mod kernel_time;
 mod linux;
 #[path = "../support/loops.rs"]
 mod loops;

@@ -1,6 +1,7 @@
 //! `pvbench linux`: counts instructions and hook calls of real kernels, and records them. Each subcommand has a file.
 
 mod ab;
+mod native;
 mod record;
 mod recording;
 mod run;
@@ -39,6 +40,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   pvbench linux run a/vmlinuz b/vmlinuz                two kernels
   pvbench linux run vmlinuz --append init_on_alloc=0 --append init_on_alloc=1
   pvbench linux record vmlinuz                         what is executed between hooks
+  pvbench linux native                                 the same workloads on the running kernel
   pvbench linux sites vmlinuz
   pvbench linux unpatch vmlinuz --out folder/";
 
@@ -63,6 +65,9 @@ enum Command {
     /// Print the statistics of recordings
     #[command(after_help = recording::EXAMPLES)]
     Recording(recording::RecordingArgs),
+    /// Time the workloads on the kernel that is running
+    #[command(after_help = native::EXAMPLES)]
+    Native(native::NativeArgs),
     /// List the call sites of pv_ops in a kernel, by op and by patched form
     #[command(after_help = sites::EXAMPLES)]
     Sites(sites::SitesArgs),
@@ -78,6 +83,7 @@ pub fn linux(args: &LinuxArgs) -> Done {
         Command::Run(args) => run::run(args),
         Command::Record(args) => record::record(args),
         Command::Recording(args) => recording::recording(args),
+        Command::Native(args) => native::native(args),
         Command::Sites(args) => sites::sites(args),
         Command::Unpatch(args) => unpatch::unpatch(args),
     }

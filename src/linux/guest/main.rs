@@ -19,6 +19,9 @@ mod workloads;
 
 use records::Records;
 
+/// The path of this program, which `fork_exec` starts and `open_close` opens.
+const PROGRAM: &core::ffi::CStr = c"/init";
+
 /// Time before the first workload, in seconds of guest time.
 const SETTLE_SECONDS: usize = 2;
 

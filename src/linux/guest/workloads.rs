@@ -183,7 +183,7 @@ fn fork_exit(run: &mut Run) {
 }
 
 fn fork_exec(run: &mut Run) {
-    let (program, ends) = (c"/init", c"x=1");
+    let (program, ends) = (crate::PROGRAM, c"x=1");
     let at = written(FORKED);
     run.take("fork_exec", 600, || {
         wait(fork(|| {
@@ -219,7 +219,7 @@ fn ping_pong(run: &mut Run) {
 }
 
 fn open_close(run: &mut Run) {
-    let program = c"/init".as_ptr() as usize;
+    let program = crate::PROGRAM.as_ptr() as usize;
     let unit = || {
         // AT_FDCWD, O_RDONLY
         let file = simple(Call::Openat, -100isize as usize, program, 0);

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::reuse::{Distance, Reuse};
+use crate::stats::reuse::{Distance, Reuse};
+
 use super::statistics::{FIRST_LEVEL_LINES, Lines, SECOND_LEVEL_LINES, Spread, Targets, share};
 
 /// Uses of lines by distance.

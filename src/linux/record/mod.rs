@@ -11,6 +11,7 @@
 //! recording -> statistics                 densities, distances, hot and cold call sites
 //! ```
 
+pub mod calls;
 pub mod convert;
 mod counters;
 pub mod entries;
@@ -18,7 +19,6 @@ mod error;
 pub mod file;
 pub mod plugin;
 pub mod recording;
-pub mod reuse;
 pub mod shipped;
 pub mod statistics;
 pub mod trace;

@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
-/// Bytes of a cache line, as a power of two.
-pub const LINE_BITS: u32 = 6;
+pub use crate::stats::surroundings::LINE_BITS;
 
 /// The kind of an instruction. Each has one; an instruction that fits several has the first of this list that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,10 +6,9 @@ use serde::Serialize;
 
 use super::counters::{LineCounter, TargetCounter};
 use super::recording::{Class, Recording};
-use super::reuse::Distance;
+use crate::stats::reuse::Distance;
+pub use crate::stats::surroundings::FIRST_LEVEL_LINES;
 
-/// Lines of a usual first-level cache of 32 KiB.
-pub const FIRST_LEVEL_LINES: u64 = 512;
 /// Lines of a usual second-level cache of 1 MiB.
 pub const SECOND_LEVEL_LINES: u64 = 16_384;
 
@@ -63,6 +62,8 @@ pub struct OpCount {
     pub op: String,
     /// Calls per unit.
     pub per_unit: f64,
+    /// Calls per unit from sites in a line at a distance of [`FIRST_LEVEL_LINES`] or more, or in its first use.
+    pub cold_per_unit: f64,
     /// Calls per 1,000 instructions.
     pub per_1000: f64,
 }
@@ -149,6 +150,7 @@ struct Pass {
     instructions: u64,
     user: u64,
     hooks: Vec<u64>,
+    cold_hooks: Vec<u64>,
     privileged: Vec<u64>,
     classes: [u64; Class::NAMES.len()],
     distances: Vec<u64>,
@@ -173,8 +175,13 @@ impl Statistics {
         let mut ops: Vec<OpCount> = about
             .ops
             .iter()
-            .zip(&pass.hooks)
-            .map(|(op, calls)| OpCount { op: op.clone(), per_unit: per_unit(*calls), per_1000: per_1000(*calls) })
+            .zip(pass.hooks.iter().zip(&pass.cold_hooks))
+            .map(|(op, (calls, cold))| OpCount {
+                op: op.clone(),
+                per_unit: per_unit(*calls),
+                cold_per_unit: per_unit(*cold),
+                per_1000: per_1000(*calls),
+            })
             .collect();
         ops.sort_by(|a, b| b.per_unit.total_cmp(&a.per_unit).then_with(|| a.op.cmp(&b.op)));
         let named = about.privileged.iter().zip(&pass.privileged);
@@ -235,6 +242,7 @@ impl Pass {
             instructions: 0,
             user: 0,
             hooks: vec![0; about.ops.len()],
+            cold_hooks: vec![0; about.ops.len()],
             privileged: vec![0; about.privileged.len()],
             classes: [0; Class::NAMES.len()],
             distances: Vec::new(),
@@ -288,8 +296,11 @@ impl Pass {
     fn note_class(&mut self, class: Class, line: u64, distance: Distance, last_hook: &mut Option<u64>) {
         match class {
             Class::Hook(op) => {
-                if let Some(calls) = self.hooks.get_mut(usize::from(op)) {
-                    *calls += 1;
+                let is_cold = !matches!(distance, Distance::Lines(lines) if lines < FIRST_LEVEL_LINES);
+                for (counts, counted) in [(&mut self.hooks, true), (&mut self.cold_hooks, is_cold)] {
+                    if let Some(calls) = counts.get_mut(usize::from(op)) {
+                        *calls += u64::from(counted);
+                    }
                 }
                 self.distances.extend(last_hook.replace(self.instructions).map(|last| self.instructions - last));
                 self.sites.note(distance);

@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
@@ -24,6 +25,7 @@ use super::switch::{self, Registers, leave, resume};
 use super::{MAX_TRACE_INSTRUCTIONS, Step, Trace, TraceError, emulate, state};
 use crate::regime::Loop;
 use crate::relocate::{CodeError, CodeMemory};
+use crate::stats::surroundings::SurroundingsCounter;
 
 /// Instructions of a block at most.
 const MAX_BLOCK_INSTRUCTIONS: usize = 64;
@@ -40,6 +42,10 @@ const NO_BLOCK: (u64, Block) =
 const STACK_BYTES: usize = 256 << 10;
 /// Instructions of one count at most: they take about a second.
 pub(crate) const MAX_COUNTED_INSTRUCTIONS: usize = 1 << 26;
+
+/// Changes of the line of code that [`Tracer::watch`] looks at: 16 MB of memory, and more than a unit of any workload
+/// but `kernel_build`.
+const MAX_WATCHED_LINES: usize = 1 << 20;
 
 /// Whether this process has a [`Tracer`]; there is one set of registers.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -137,6 +143,27 @@ impl Tracer {
         // SAFETY: the contract of `run` is that of `trace`, which this function's caller meets.
         unsafe { self.run(run, args, passes, &mut count) }?;
         Ok(count.0 as u64)
+    }
+
+    /// Runs `run(args, passes)` and watches its calls through the words at `table`. Code beyond
+    /// [`MAX_WATCHED_LINES`] changes of the line is executed and not watched.
+    ///
+    /// # Safety
+    /// As for [`Trace::trace`].
+    ///
+    /// # Errors
+    /// Those of [`Tracer::count`].
+    pub(crate) unsafe fn watch(
+        &mut self,
+        run: Loop,
+        args: &[u64; 4],
+        passes: u64,
+        table: Range<u64>,
+    ) -> Result<SurroundingsCounter, TraceError> {
+        let mut watch = Watch { count: Count(0), table, counter: SurroundingsCounter::new(MAX_WATCHED_LINES) };
+        // SAFETY: the contract of `run` is that of `trace`, which this function's caller meets.
+        unsafe { self.run(run, args, passes, &mut watch) }?;
+        Ok(watch.counter)
     }
 
     /// Runs `run(args, passes)` from its first instruction to its return. After an error it has run to its end all the
@@ -408,6 +435,31 @@ impl Record for Count {
 
     fn add(&mut self, steps: &[Step]) {
         self.0 += steps.len();
+    }
+}
+
+/// The surroundings of calls through a table.
+struct Watch {
+    count: Count,
+    table: Range<u64>,
+    counter: SurroundingsCounter,
+}
+
+impl Record for Watch {
+    const SKIPS_ALLOCATOR: bool = true;
+
+    fn check_room(&self, more: usize) -> Result<(), TraceError> {
+        self.count.check_room(more)
+    }
+
+    fn add(&mut self, steps: &[Step]) {
+        self.count.add(steps);
+        for step in steps {
+            let it = &step.instruction;
+            let word = it.is_ip_rel_memory_operand().then(|| it.ip_rel_memory_address());
+            let is_hook = it.is_call_near_indirect() && word.is_some_and(|word| self.table.contains(&word));
+            self.counter.add(step.address(), is_hook);
+        }
     }
 }
 

@@ -37,9 +37,9 @@ impl Bench for BlockTiming<'_> {
 
     /// A probe also separates the two runs of the last kernel, so that no kernel follows itself.
     fn probe(&mut self) -> Result<Probe<Parts>, WorkloadError> {
-        let ticks_per_cycle = self.bench.calibration.ticks_per_op(self.bench.clock);
+        let ticks_per_cycle = self.bench.core.ticks_per_cycle();
         let run = self.bench.run_kernel(self.job.workload, self.reference, self.job.seed, self.units)?;
-        let ticks_per_add = self.bench.time_add();
+        let ticks_per_add = self.bench.core.ticks_per_add();
         Ok(Probe { ticks_per_cycle, ticks_per_add, reference_run: Some(to_parts(run.ticks)) })
     }
 

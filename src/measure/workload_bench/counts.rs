@@ -8,7 +8,9 @@ use crate::measure::counters::Counters;
 use crate::measure::executed::Unit;
 use crate::measure::samples::VariantCounts;
 use crate::measure::trace::Tracer;
-use crate::measure::variant::Variant;
+use crate::dispatch::{Dispatch, PV_OPS, Table};
+use crate::measure::variant::{Treatment, Treatments, Variant};
+use crate::stats::surroundings::Surroundings;
 use crate::workload::{PARTS, count_hooks};
 
 /// Instructions per traced run: units are repeated until they execute this many. Tracing takes some hundred times as
@@ -20,6 +22,18 @@ const TRACED_SEED: u64 = 1;
 
 /// Units in which calls of hooks are counted.
 const HOOK_UNITS: u64 = 64;
+
+/// Addresses of the words of `table`.
+fn words_of_table() -> std::ops::Range<u64> {
+    let (start, bytes) = PV_OPS.extent();
+    start as u64..(start + bytes) as u64
+}
+
+/// Whether every hook of a kernel is a call through the table.
+fn is_table(kernel: &PreparedKernel, treatments: &Treatments) -> bool {
+    let treatment = kernel.variant.treatment().and_then(|id| treatments.get(id));
+    matches!(treatment, Some(Treatment::Mechanism(mechanism)) if mechanism.mechanism == Table::META.name)
+}
 
 impl WorkloadBench {
     /// Counts the calls of hooks per unit, by op.
@@ -41,9 +55,10 @@ impl WorkloadBench {
         job: &WorkloadJob,
         units: u64,
         kernels: &[PreparedKernel],
-    ) -> Result<Vec<VariantCounts>, WorkloadError> {
+        treatments: &Treatments,
+    ) -> Result<(Vec<VariantCounts>, Option<Surroundings>), WorkloadError> {
         let (mut tracer, mut counters) = (Tracer::install().ok(), Counters::open().ok());
-        let mut counts: Vec<VariantCounts> = Vec::new();
+        let (mut counts, mut surroundings) = (Vec::<VariantCounts>::new(), None);
         // The first kernel decides the number of units for all.
         let mut traced = None;
         for kernel in kernels {
@@ -62,6 +77,10 @@ impl WorkloadBench {
                     if unit.units == 1 { Ok(once) } else { unit.instructions(tracer) }
                 });
                 count.instructions = Some(counted.map_err(|error| error.to_string()));
+                if is_table(kernel, treatments) {
+                    // The count has another reason to be absent, which it names.
+                    surroundings = unit.surroundings(tracer, words_of_table()).ok().flatten();
+                }
             }
             if let Some(counters) = &mut counters {
                 (unit.seed, unit.units) = (job.seed, units);
@@ -72,6 +91,6 @@ impl WorkloadBench {
             }
             counts.push(count);
         }
-        Ok(counts)
+        Ok((counts, surroundings))
     }
 }

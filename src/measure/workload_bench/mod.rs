@@ -27,19 +27,17 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::clock::Clock;
-use crate::clock::calibration::{ADDS, chain, independent};
 use crate::kernel::{Machine, MachineError};
 use crate::measure::block::palindrome;
+use crate::measure::core_probe::CoreProbe;
 use crate::measure::placement::PlacementError;
 use crate::measure::samples::{JobSamples, WorkloadSamples};
 use crate::measure::stack;
 use crate::measure::variant::{TreatmentId, Treatments, Variant};
-use crate::measure::window::Window;
 use crate::op::BodyKind;
 use crate::patch::site::SiteKind;
 use crate::patch::{PatchError, State, Target, Text, rules};
 use crate::relocate::DecodeCache;
-use crate::stats::location::median;
 use crate::suite::OpEntry;
 use crate::workload::{Outcome, WorkloadEntry};
 use block_timing::BlockTiming;
@@ -84,9 +82,7 @@ pub struct WorkloadBench {
     clock: Clock,
     seed: u64,
     rng: Pcg64Mcg,
-    calibration: Window,
-    /// The window of independent adds.
-    adds: Window,
+    core: CoreProbe,
     text: Result<Text, PatchError>,
     targets: BTreeMap<usize, Target>,
     /// The current state of the sites of each kind.
@@ -101,7 +97,6 @@ impl WorkloadBench {
     /// # Errors
     /// [`WorkloadError::Machine`] without memory for the machine, or where the kernel refuses the segment base.
     pub fn new(ops: &[OpEntry], entries: Vec<WorkloadEntry>, seed: u64, clock: Clock) -> Result<Self, WorkloadError> {
-        let calibration = Window { run: chain, copied: None, args: [0; 4], passes: 100_000 / ADDS, ops_per_pass: ADDS };
         // A kernel calls ops that may be missing from the suite.
         let on_kernel = entries.iter().any(|entry| !entry.options.is_empty());
         let mut targets = if on_kernel { rules::targets(BodyKind::Native) } else { BTreeMap::new() };
@@ -115,8 +110,7 @@ impl WorkloadBench {
             clock,
             seed,
             rng: Pcg64Mcg::seed_from_u64(seed),
-            adds: Window { run: independent, passes: ADDS_PER_SAMPLE / ADDS, ..calibration.clone() },
-            calibration,
+            core: CoreProbe::new(clock),
             // SAFETY: a worker has no other thread and makes one of these.
             text: unsafe { Text::own() },
             targets,
@@ -178,10 +172,10 @@ impl WorkloadBench {
             blocks.extend(palindrome(&mut timing, &order, kernels.len())?);
         }
         let ticks = self.clock.stop().saturating_sub(began);
-        let (mut calls, mut counts) = (BTreeMap::new(), Vec::new());
+        let (mut calls, mut counts, mut surroundings) = (BTreeMap::new(), Vec::new(), None);
         if job.count {
             calls = self.count_calls(index, job)?;
-            counts = self.count_executed(job, units, &kernels)?;
+            (counts, surroundings) = self.count_executed(job, units, &kernels, treatments)?;
         }
         let variants = kernels.iter().map(|kernel| kernel.variant).collect();
         let in_place = placement.err().map(|error| error.to_string());
@@ -191,19 +185,8 @@ impl WorkloadBench {
             ticks,
             in_place,
             calls,
+            surroundings,
         })
-    }
-
-    /// Times an independent add, in ticks: the median of several samples.
-    fn time_add(&self) -> f64 {
-        self.median_ticks(&self.adds, THROUGHPUT_SAMPLES).max(f64::MIN_POSITIVE)
-    }
-
-    /// Times an op of a window, in ticks: the median of `samples` windows. An interrupt lengthens one sample, or
-    /// shortens it where it falls into the short window that is subtracted.
-    fn median_ticks(&self, window: &Window, samples: usize) -> f64 {
-        let ticks: Vec<f64> = (0..samples).map(|_| window.ticks_per_op(self.clock)).collect();
-        median(&ticks).unwrap_or(0.0)
     }
 
     /// Finds the units per part with which a run of `inline` takes `cycles` core cycles, in whole periods.
@@ -214,7 +197,7 @@ impl WorkloadBench {
         period: u64,
         cycles: u64,
     ) -> Result<u64, WorkloadError> {
-        let wanted = cycles as f64 * self.median_ticks(&self.calibration, SIZING_RUNS);
+        let wanted = cycles as f64 * self.core.median_ticks_per_cycle(SIZING_RUNS);
         let mut units = 1;
         loop {
             // The first run touches new pages, and any run may be interrupted, so the shortest counts.
@@ -280,8 +263,3 @@ impl WorkloadBench {
 
 /// Runs per step of sizing, of which the shortest counts, and samples of the core's cycle, of which the median counts.
 const SIZING_RUNS: usize = 16;
-
-/// Adds per sample of the core throughput, some microseconds, and samples per measurement. The median counts, since an
-/// interrupt is no neighbour.
-const ADDS_PER_SAMPLE: u64 = 16_000;
-const THROUGHPUT_SAMPLES: usize = 3;

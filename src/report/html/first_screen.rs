@@ -6,6 +6,7 @@ use crate::op::Kind;
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::answer::{Answer, Cost, KernelCost, cost_of};
+use crate::report::claim::{CLAIM, CLAIMED_PERCENT, Claim};
 use crate::report::over_ops::OverOps;
 use crate::report::plots::grid::{Column, Grid, Reading};
 use crate::report::plots::number::{clipped, fixed, grouped, plain, plural};
@@ -15,12 +16,8 @@ use crate::stats::Interval;
 
 use super::facts::{Fact, fact};
 
-/// The benchmark of the claim of 2009 that `paravirt_ops` costs 1%.
-pub(super) const CLAIM: &str = "mmap_perf";
 /// The definition of the floor in the glossary.
 const FLOOR: Option<&str> = Some("g-floor");
-/// The claim, in percent.
-const CLAIMED_PERCENT: f64 = 1.0;
 /// Hooks per 1,000 instructions that Linux 6.1 calls in that benchmark, unless the report has counts of a real kernel.
 /// As on the model kernel, a repeated string instruction counts once (`reports/linux/recorded.json`).
 const LINUX_HOOKS_PER_1000: f64 = 6.87;
@@ -92,9 +89,18 @@ pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Vec<String> {
         None if report.cells.is_empty() => "Nothing was measured: the report holds no cells.".to_owned(),
         None => "Only inline was measured: there is no mechanism to compare it with.".to_owned(),
     }];
-    if has_linux_ops(report) {
-        sentences.extend(state_kernels(answer));
-        sentences.push(state_claim(report, answer));
+    if !has_linux_ops(report) {
+        return sentences;
+    }
+    sentences.extend(state_kernels(answer));
+    match Claim::from_report(report) {
+        Some(claim) => {
+            let parts = [Some(claim.sentence()), Some(claim.verdict()), claim.explanation(), claim.over_workloads()];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            sentences.insert(0, parts.join(" "));
+            sentences.extend(compare_density(report));
+        }
+        None => sentences.push(state_claim(report, answer)),
     }
     sentences
 }
@@ -211,11 +217,32 @@ fn state_claim(report: &Report, answer: &Answer) -> String {
     )
 }
 
+/// How densely the model kernel calls its hooks, beside the recorded kernel.
+fn compare_density(report: &Report) -> Option<String> {
+    let workload = report.workloads.iter().find(|workload| workload.name == CLAIM)?;
+    let here = density(workload)?;
+    let recorded = report.kernel_time.as_ref()?.recorded.workload(CLAIM)?;
+    let linux = 1000.0 * recorded.hooks() / recorded.instructions;
+    (linux.is_finite() && linux > 0.0).then(|| {
+        format!(
+            "The model kernel calls {} hooks per 1,000 instructions in {CLAIM}, and Linux {}: the percentages of the model \
+             kernel are not Linux's.",
+            fixed(here, 1),
+            fixed(linux, 1)
+        )
+    })
+}
+
+/// Hooks per 1,000 instructions of a workload.
+fn density(workload: &WorkloadResult) -> Option<f64> {
+    let calls: f64 = workload.calls.values().sum();
+    let here = workload.inline_instructions.filter(|it| *it > 0.0).map(|it| 1000.0 * calls / it)?;
+    (here.is_finite() && here > 0.0).then_some(here)
+}
+
 /// How densely the model kernel calls its hooks, and what its percentages with patched sites and behind the table would
 /// be at the density of Linux.
 fn state_density(report: &Report, workload: &WorkloadResult, percents: [Option<f64>; 2]) -> String {
-    let calls: f64 = workload.calls.values().sum();
-    let here = workload.inline_instructions.filter(|it| *it > 0.0).map(|it| 1000.0 * calls / it);
     let linux = report.linux.as_ref().and_then(|linux| {
         let real = linux.workloads.iter().find(|it| it.name == workload.name)?;
         let instructions = real.counts.first()?.per_unit.estimate;
@@ -224,7 +251,7 @@ fn state_density(report: &Report, workload: &WorkloadResult, percents: [Option<f
     });
     let (linux, kernel) =
         linux.map_or((LINUX_HOOKS_PER_1000, "Linux 6.1 calls"), |own| (own, "the real kernel of this report calls"));
-    let Some(here) = here.filter(|here| here.is_finite() && *here > 0.0) else {
+    let Some(here) = density(workload) else {
         return "The model kernel calls hooks more densely than Linux does, so its percentages are higher than Linux's."
             .to_owned();
     };

@@ -10,6 +10,7 @@ mod counts;
 mod facts;
 mod finder;
 mod first_screen;
+mod kernel_time;
 mod linux;
 mod matters;
 mod modelled;
@@ -122,6 +123,7 @@ struct Page {
     failures: Vec<FailureLine>,
     absences: Vec<Fact>,
     workloads: Option<workloads::Workloads>,
+    kernel_time: Option<kernel_time::Section>,
     linux: Option<linux::Section>,
     beside: Option<Plot>,
 }
@@ -199,6 +201,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
             .map(|a| Fact { name: clipped(&a.what, 80), value: clipped(&a.reason, 600) })
             .collect(),
         workloads: workloads::workloads(report)?,
+        kernel_time: kernel_time::section(report),
         linux: linux::section(report),
         beside: plots::compare_kernels(report, Medium::Page)?,
     };

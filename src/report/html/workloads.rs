@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::first_screen::CLAIM;
+use crate::report::claim::CLAIM;
 use super::published::{PublishedFigure, list_figures};
 use super::{HtmlError, NOTHING, clipped};
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};

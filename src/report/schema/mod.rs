@@ -16,6 +16,7 @@ pub use self::cell::{Cell, Instructions, LayoutEstimate, ModeShare, Overhead};
 pub use self::estimate::Estimate;
 pub use self::run::{Calibration, CentralRange, Floor, PlanSummary, RegimeFloor, Run, Tool};
 pub use self::workload::{UnitInstructions, WorkloadKernel, WorkloadResult};
+use super::kernel_time::KernelTime;
 use super::linux::Linux;
 use crate::host::{Check, Machine};
 pub use crate::stats::resolve::Limit;
@@ -52,6 +53,9 @@ pub struct Report {
     pub cells: Vec<Cell>,
     /// The macro benchmarks.
     pub workloads: Vec<WorkloadResult>,
+    /// What a real kernel's hooks cost in the running kernel's time; absent if that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_time: Option<KernelTime>,
     /// Instruction counts of real kernels; absent if none were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linux: Option<Linux>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Estimate, Limit};
+use crate::stats::surroundings::Surroundings;
 
 /// The result of a macro benchmark.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +43,10 @@ pub struct WorkloadResult {
     pub inline_counters: Option<BTreeMap<String, f64>>,
     /// Calls of hooks per unit, by op.
     pub calls: BTreeMap<String, f64>,
+    /// What surrounds the hooks in the executed code, with every hook a call through the table; absent if that was not
+    /// traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<Surroundings>,
     /// Difference between `inline` and its repeat, in percent.
     pub repeat_percent: Option<Estimate>,
     /// Differences between `inline` and its copies at other addresses, in percent.

@@ -8,6 +8,7 @@ use crate::op::Kind;
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::answer::{Answer, Cost, KernelCost, cost_of};
+use crate::report::claim::Claim;
 use crate::report::plots::grid::{Column, Grid};
 use crate::report::plots::number::{self, clipped, grouped, plural};
 use crate::report::subject::{self, has_linux_ops, plain};
@@ -38,6 +39,7 @@ pub fn answer(report: &Report, width: Option<usize>) -> String {
     let regimes = choose_regimes(&rows);
     let mut lines = Lines::new(Some(width.min(MAX_COLUMNS)));
     text.add_warnings(&mut lines);
+    text.add_claim(&mut lines);
     text.add_ways(&rows, &regimes, &mut lines);
     text.add_kernels(&answer.kernels, &mut lines);
     lines.skip();
@@ -113,6 +115,16 @@ impl Text<'_> {
         if more > 0 {
             lines.say(&format!("{more} more {} above the tables", plural(more, "warning stands", "warnings stand")));
         }
+    }
+
+    /// Adds what a real kernel's hooks cost in the running kernel's time.
+    fn add_claim(&self, lines: &mut Lines) {
+        let Some(claim) = Claim::from_report(self.report) else { return };
+        lines.say(&match self.is_short {
+            true => format!("Linux's hooks: {}", claim.brief()),
+            false => format!("{} {}", claim.sentence(), claim.verdict()),
+        });
+        lines.skip();
     }
 
     /// A text cut to a line, on a narrow terminal to two.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod cells;
+mod kernel_time;
 mod mechanisms;
 mod notes;
 mod width;
@@ -27,6 +28,8 @@ pub enum Section {
     Mechanisms,
     /// Workloads on kernels with each mechanism and option.
     Workloads,
+    /// A real kernel's hooks in percent of the running kernel's time.
+    KernelTime,
     /// Floors of the regimes, and the core.
     Floors,
     /// Seed, conditions, what the report lacks, and failures.
@@ -37,10 +40,18 @@ pub enum Section {
 
 impl Section {
     /// All sections, in their order in the text.
-    pub const ALL: [Section; 6] =
-        [Section::Answer, Section::Mechanisms, Section::Workloads, Section::Floors, Section::Notes, Section::Cells];
+    pub const ALL: [Section; 7] = [
+        Section::Answer,
+        Section::Mechanisms,
+        Section::KernelTime,
+        Section::Workloads,
+        Section::Floors,
+        Section::Notes,
+        Section::Cells,
+    ];
     /// The sections that are small enough to be read as a whole.
-    pub const TABLES: [Section; 4] = [Section::Mechanisms, Section::Workloads, Section::Floors, Section::Notes];
+    pub const TABLES: [Section; 5] =
+        [Section::Mechanisms, Section::KernelTime, Section::Workloads, Section::Floors, Section::Notes];
 }
 
 /// Some sections of a report, below its warnings. `width` is that of the terminal in columns; without it lines are as
@@ -60,6 +71,7 @@ pub fn show(report: &Report, sections: &[Section], width: Option<usize>) -> Stri
                 text.push_str(&answer(report, width));
             }
             Section::Mechanisms => mechanisms::add(report, &grid, &mut lines),
+            Section::KernelTime => kernel_time::add(report, &mut lines),
             Section::Workloads => workloads::add(report, &mut lines),
             Section::Floors => notes::add_floors(report, &mut lines),
             Section::Notes => notes::add(report, &mut lines),

@@ -1,0 +1,62 @@
+//! The calls of hooks in recordings, as the report has them.
+
+use std::sync::LazyLock;
+
+use super::recording::Recording;
+use super::statistics::Statistics;
+use crate::report::recorded::{Recorded, RecordedCalls, RecordedWorkload};
+
+/// The calls in the recordings that ship with the program. A run needs them in every report, and decoding the
+/// recordings takes seconds. A test compares them.
+static SHIPPED: LazyLock<Recorded> = LazyLock::new(|| {
+    // A test reads the file, so this cannot fail.
+    serde_json::from_str(include_str!("debian-6.1/calls.json")).unwrap_or_else(|_| from_recordings(&[]))
+});
+
+/// The calls in the recordings that ship with the program.
+#[must_use]
+pub fn shipped() -> &'static Recorded {
+    &SHIPPED
+}
+
+/// Counts the calls in recordings of one kernel.
+#[must_use]
+pub fn from_recordings(recordings: &[Recording]) -> Recorded {
+    let kernel = recordings.first().map(|recording| &recording.about.kernel);
+    let release = kernel.and_then(|kernel| kernel.release.as_deref()).unwrap_or("a kernel without a version");
+    Recorded {
+        kernel: release.split(' ').take(3).collect::<Vec<_>>().join(" "),
+        parameters: kernel.map_or_else(String::new, |kernel| kernel.append.clone()),
+        workloads: recordings.iter().map(|recording| from_statistics(&Statistics::of(recording))).collect(),
+    }
+}
+
+fn from_statistics(statistics: &Statistics) -> RecordedWorkload {
+    let calls = statistics.ops.iter().filter(|op| op.per_unit > 0.0).map(|op| {
+        (op.op.clone(), RecordedCalls { hot: op.per_unit - op.cold_per_unit, cold: op.cold_per_unit })
+    });
+    RecordedWorkload {
+        workload: statistics.workload.clone(),
+        unit: statistics.unit.clone(),
+        instructions: statistics.instructions_per_unit,
+        calls: calls.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shipped;
+    use super::*;
+
+    #[test]
+    fn the_shipped_calls_are_those_of_the_shipped_recordings() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/linux/record/debian-6.1/calls.json");
+        let made = from_recordings(&shipped::read().unwrap());
+        if std::env::var_os("PVBENCH_BLESS").is_some() {
+            std::fs::write(path, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
+        }
+        let kept: Recorded = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(kept, made, "set PVBENCH_BLESS=1 to write the file again");
+        assert_eq!(super::shipped().workloads.len(), 11);
+    }
+}

@@ -1,0 +1,125 @@
+//! The section on a real kernel's hooks in the running kernel's time, with every factor of the percentages.
+
+use super::{NOTHING, clipped};
+use crate::report::Report;
+use crate::report::claim::{KERNELS, show};
+use crate::report::kernel_time::{KernelTime, Range};
+use crate::report::native::{Denominator, NativeKernel};
+use crate::report::plots::number::{fixed, grouped};
+
+/// The section.
+pub(super) struct Section {
+    pub recorded: String,
+    pub running: String,
+    /// The mechanisms of the columns.
+    pub kernels: Vec<&'static str>,
+    pub rows: Vec<Row>,
+    pub notes: Vec<String>,
+}
+
+/// A workload.
+pub(super) struct Row {
+    pub workload: String,
+    pub unit: String,
+    pub hooks: String,
+    pub per_1000: String,
+    pub cold: String,
+    pub cycles: String,
+    pub kernel_share: String,
+    pub prices: Vec<Priced>,
+}
+
+/// The price of a workload with a mechanism.
+pub(super) struct Priced {
+    pub percent: String,
+    pub per_hook: String,
+}
+
+/// The section; `None` if the running kernel was not measured.
+pub(super) fn section(report: &Report) -> Option<Section> {
+    let time = report.kernel_time.as_ref()?;
+    let rows: Vec<Row> = time.native.workloads.iter().filter_map(|native| row(time, native)).collect();
+    Some(Section {
+        recorded: describe_recorded(time),
+        running: describe_running(&time.native.kernel),
+        kernels: KERNELS.iter().map(|(.., name)| *name).collect(),
+        rows,
+        notes: list_notes(time),
+    })
+}
+
+fn row(time: &KernelTime, native: &Denominator) -> Option<Row> {
+    let recorded = time.recorded.workload(&native.workload)?;
+    let priced = |(mechanism, state, _): &(&str, Option<&str>, &str)| {
+        let price = time.price(&native.workload, mechanism, *state);
+        let cycles = |range: Range| format!("{} to {} cycles a hook", fixed(range.low, 2), fixed(range.high, 1));
+        Priced {
+            percent: price.and_then(|it| it.percent).map_or_else(|| NOTHING.to_owned(), show),
+            per_hook: price.map_or_else(String::new, |it| cycles(it.cycles_per_hook)),
+        }
+    };
+    let cold: f64 = recorded.calls.values().map(|calls| calls.cold).sum();
+    let per = |part: f64, all: f64| if all > 0.0 { part / all } else { 0.0 };
+    let half = (native.cycles.high - native.cycles.low) / 2.0;
+    Some(Row {
+        workload: clipped(&native.workload, 60),
+        unit: clipped(&native.unit, 40),
+        hooks: fixed(recorded.hooks(), 1),
+        per_1000: fixed(per(1000.0 * recorded.hooks(), recorded.instructions), 2),
+        cold: format!("{}%", fixed(100.0 * per(cold, recorded.hooks()), 1)),
+        cycles: format!(
+            "{} \u{b1}{}%",
+            grouped(&format!("{:.0}", native.cycles.estimate)),
+            fixed(100.0 * per(half, native.cycles.estimate), 1)
+        ),
+        kernel_share: native.kernel_share.map_or_else(String::new, |share| format!("{}% in the kernel", fixed(100.0 * share, 0))),
+        prices: KERNELS.iter().map(priced).collect(),
+    })
+}
+
+fn describe_recorded(time: &KernelTime) -> String {
+    let parameters = match time.recorded.parameters.as_str() {
+        "" => String::new(),
+        parameters => format!(", booted with {}", clipped(parameters, 80)),
+    };
+    format!("{}{parameters}", clipped(&time.recorded.kernel, 90))
+}
+
+fn describe_running(kernel: &NativeKernel) -> String {
+    let release = kernel.release.as_deref().map_or_else(|| "of unknown release".to_owned(), |it| clipped(it, 60));
+    let under = match kernel.virtualised.as_deref() {
+        None => "not virtualised".to_owned(),
+        Some("") => "under a hypervisor without a name".to_owned(),
+        Some(name) => format!("under the hypervisor {}", clipped(name, 20)),
+    };
+    let pv_ops = kernel.pv_ops.as_deref().map_or_else(|| "unknown".to_owned(), |it| clipped(it, 80));
+    let is_active = |state: &&String| !state.starts_with("Not affected") && !state.starts_with("Vulnerable");
+    let active = kernel.mitigations.values().filter(is_active).count();
+    format!("Linux {release}, {under}; its own pv_ops: {pv_ops}; {active} mitigations active")
+}
+
+fn list_notes(time: &KernelTime) -> Vec<String> {
+    let inflated = time.native.workloads.iter().filter_map(|it| Some((it, it.inflated.as_ref()?)));
+    let mut notes: Vec<String> = inflated
+        .map(|(it, why)| format!("{} is inflated: {}", clipped(&it.workload, 60), clipped(why, 300)))
+        .collect();
+    let most = |of: fn(&crate::report::kernel_time::Price) -> f64| time.prices.iter().map(of).fold(0.0, f64::max);
+    let unmeasured = most(|price| price.unmeasured_share);
+    if unmeasured > 0.0 {
+        notes.push(format!(
+            "Up to {}% of the hooks call an op that this run did not measure: they have the median price of the others",
+            fixed(100.0 * unmeasured, 0)
+        ));
+    }
+    let as_hot = most(|price| price.cold_as_hot_share);
+    if as_hot > 0.0 {
+        notes.push(format!(
+            "This run has no cold cells: up to {}% of the hooks are cold and priced as hot, so the upper bounds are too \
+             low",
+            fixed(100.0 * as_hot, 0)
+        ));
+    }
+    let absent = time.native.absent.iter();
+    notes.extend(absent.map(|it| format!("{} was not measured: {}", clipped(&it.what, 60), clipped(&it.reason, 300))));
+    notes
+}

@@ -1,0 +1,57 @@
+//! The table of a real kernel's hooks in the running kernel's time.
+
+use super::reason;
+use super::width::{Columns, Lines, Overflow};
+use crate::report::Report;
+use crate::report::claim::KERNELS;
+use crate::report::kernel_time::{KernelTime, Range};
+use crate::report::native::Denominator;
+use crate::report::plots::number::{clipped, fixed};
+use crate::report::subject::plain;
+
+/// Adds the table; nothing if the running kernel was not measured.
+pub(super) fn add(report: &Report, lines: &mut Lines) {
+    let Some(time) = &report.kernel_time else { return };
+    lines.skip();
+    lines.say(&format!(
+        "Percent of the running kernel's time (Linux {}) that the hooks of {} take: bounds, if the work around them \
+         hides them, to if nothing does",
+        time.native.kernel.release.as_deref().map_or("of unknown release".to_owned(), plain),
+        plain(&clipped(&time.recorded.kernel, 60)),
+    ));
+    let header: Vec<&str> =
+        ["workload", "unit", "hooks", "cold", "cycles"].into_iter().chain(KERNELS.iter().map(|(.., name)| *name)).collect();
+    let rows: Vec<Vec<String>> = time.native.workloads.iter().map(|native| row(time, native)).collect();
+    let numbers = header.len() - 2;
+    lines.tabulate(&Columns { header: &header, rows: &rows, names: 2, numbers, overflow: Overflow::Split });
+    for it in &time.native.workloads {
+        if let Some(why) = &it.inflated {
+            lines.say(&format!("{} is inflated: {}", plain(&it.workload), reason(why)));
+        }
+    }
+    for absent in &time.native.absent {
+        lines.say(&format!("{} was not measured: {}", plain(&absent.what), reason(&absent.reason)));
+    }
+}
+
+fn row(time: &KernelTime, native: &Denominator) -> Vec<String> {
+    let recorded = time.recorded.workload(&native.workload);
+    let hooks = recorded.map_or(0.0, |it| it.hooks());
+    let cold: f64 = recorded.map_or(0.0, |it| it.calls.values().map(|calls| calls.cold).sum());
+    let shown = |range: Option<Range>| {
+        range.map_or_else(|| "-".to_owned(), |it| format!("{} .. {}", fixed(it.low, 2), fixed(it.high, 2)))
+    };
+    let price = |(mechanism, state, _): &(&str, Option<&str>, &str)| {
+        shown(time.price(&native.workload, mechanism, *state).and_then(|it| it.percent))
+    };
+    [
+        plain(&native.workload),
+        plain(&native.unit),
+        fixed(hooks, 1),
+        format!("{}%", fixed(if hooks > 0.0 { 100.0 * cold / hooks } else { 0.0 }, 1)),
+        fixed(native.cycles.estimate, 0),
+    ]
+    .into_iter()
+    .chain(KERNELS.iter().map(price))
+    .collect()
+}
