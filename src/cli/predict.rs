@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Done;
-use super::counted::{self, Counted};
+use super::counted::{self, Counted, UnitTime};
 use super::exit::Exit;
 use super::output::stdout;
 use crate::estimate::kernel_time::Prices;
@@ -112,11 +112,14 @@ pub fn predict(args: &PredictArgs) -> Done {
     if let Some(counted) = counted::read(&args.counts)? {
         let names: Vec<&str> = counted.iter().map(|it| it.name.as_str()).collect();
         for index in crate::select::select("workload", &args.workload, &names)? {
-            let Some(Counted { name, calls, has_cold }) = counted.get(index) else { continue };
+            let Some(Counted { name, calls, has_cold, time }) = counted.get(index) else { continue };
             let (known, unknown): (Calls, Calls) =
                 calls.clone().into_iter().partition(|(op, _)| report.catalogue.ops.iter().any(|it| it.name == *op));
-            let real = name.strip_prefix("linux ").unwrap_or(name);
-            let time = native.and_then(|native| native.denominator(real)).map(|time| time.cycles.interval());
+            let time = match time {
+                UnitTime::Own(cycles) => Some(*cycles),
+                UnitTime::Native(name) => native.and_then(|it| it.denominator(name)).map(|time| time.cycles.interval()),
+                UnitTime::Unknown => None,
+            };
             if args.json {
                 priced.extend(price_all(&report, &prices, (name, &known), time));
                 continue;
@@ -310,7 +313,7 @@ fn read_counts(path: &Path, report: &Report) -> Result<OwnCounts, CountsError> {
         let message = format!("cold_share = {} is out of range; a share is 0 to 1", share.get_ref());
         return Err(wrong(share.span().start, message));
     }
-    let mut calls = Calls::new();
+    let mut calls = BTreeMap::new();
     for (op, count) in &counts.calls {
         let name = op.get_ref();
         if !report.catalogue.ops.iter().any(|known| known.name == *name) {
@@ -328,8 +331,7 @@ fn read_counts(path: &Path, report: &Report) -> Result<OwnCounts, CountsError> {
                 format!("{name} = {value} is out of range; calls are 0 to {MAX_CALLS:e}"),
             ));
         }
-        let cold = value * cold_share;
-        calls.insert(name.clone(), RecordedCalls { hot: value - cold, cold });
+        calls.insert(name.clone(), value);
     }
     let time_ns = match counts.time_ns {
         Some(time) if !(time.get_ref().is_finite() && *time.get_ref() > 0.0) => {
@@ -340,5 +342,5 @@ fn read_counts(path: &Path, report: &Report) -> Result<OwnCounts, CountsError> {
         }
         time => time.map(Spanned::into_inner),
     };
-    Ok(OwnCounts { calls, time_ns, has_cold: counts.cold_share.is_some() })
+    Ok(OwnCounts { calls: counted::split(calls, cold_share), time_ns, has_cold: counts.cold_share.is_some() })
 }

@@ -198,7 +198,9 @@ fn describe_cells<'a>(cells: impl Iterator<Item = &'a Cell> + Clone) -> String {
 fn describe_kernel_time(report: &Report) -> String {
     let reason = report.absent.iter().find(|absent| absent.what == "kernel time");
     let reason = reason.map_or_else(|| "the run left it out".to_owned(), |absent| subject::plain(&absent.reason));
-    format!("the report has no time of the running kernel: {reason}; `pvbench run` and `pvbench run --quick` measure it")
+    format!(
+        "the report has no time of the running kernel: {reason}; `pvbench run` and `pvbench run --quick` measure it"
+    )
 }
 
 /// Why no workload is left: the workloads and kernels of the report.

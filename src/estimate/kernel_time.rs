@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A call that hides completely still takes room for its instructions, except where the core waits anyway. A call that
-//! hides nothing costs what the loop of its worst regime shows. Both constants are checked on programs whose overhead is
-//! measured (`scripts/price-validation.py`, docs/validation.md).
+//! hides nothing costs what the loop of its dearest regime shows. Both constants are checked on programs whose overhead
+//! is measured (`scripts/price_validation.py`, docs/validation.md).
 
 use std::collections::BTreeMap;
 
@@ -62,9 +62,8 @@ impl<'a> Prices<'a> {
     #[must_use]
     pub fn from_report(report: &'a Report) -> Self {
         let is_used = |cell: &&Cell| cell.body == BodyKind::Native && cell.overhead.is_some() && !cell.traps();
-        let key = |cell: &'a Cell| {
-            ((cell.op.as_str(), cell.mechanism.as_str(), cell.state.as_deref(), cell.regime), cell)
-        };
+        let key =
+            |cell: &'a Cell| ((cell.op.as_str(), cell.mechanism.as_str(), cell.state.as_deref(), cell.regime), cell);
         let adds = report.calibration.as_ref().and_then(|it| it.adds_per_cycle.as_ref()).map(|adds| adds.median);
         Prices {
             cells: report.cells.iter().filter(is_used).map(key).collect(),

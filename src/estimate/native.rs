@@ -68,7 +68,7 @@ fn explain_inflation(cycles: f64, instructions: f64) -> Option<String> {
     (per_instruction > MAX_CYCLES_PER_INSTRUCTION).then(|| {
         format!(
             "{per_instruction:.1} cycles for each instruction that the recorded kernel executes: a hypervisor without \
-             nested paging (EPT, NPT), a kernel in software, or costly mitigations; percentages of this time are too low"
+             nested paging (EPT, NPT), a kernel in software, or costly mitigations; its percentages are too low"
         )
     })
 }

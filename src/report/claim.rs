@@ -84,7 +84,12 @@ impl<'a> Claim<'a> {
             fixed(price.hooks, 0),
             fixed(100.0 * price.cold_share, 0),
             grouped(&format!("{:.0}", native.cycles.estimate)),
-            self.time.native.kernel.release.as_deref().map_or_else(|| "of unknown release".to_owned(), |it| clipped(it, 60)),
+            self.time
+                .native
+                .kernel
+                .release
+                .as_deref()
+                .map_or_else(|| "of unknown release".to_owned(), |it| clipped(it, 60)),
         ))
     }
 
@@ -113,7 +118,12 @@ impl<'a> Claim<'a> {
     /// `Linux 6.1`
     fn kernel(&self) -> String {
         // `Linux version 6.1.0-57-cloud-amd64`: release numbers of distributions are long.
-        let release = self.time.recorded.kernel.split_ascii_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+        let release = self
+            .time
+            .recorded
+            .kernel
+            .split_ascii_whitespace()
+            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
         let short = release.map(|it| it.split('.').take(2).collect::<Vec<_>>().join("."));
         short.map_or_else(|| "the recorded kernel".to_owned(), |short| format!("Linux {}", clipped(&short, 20)))
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::surroundings::Surroundings;
+
 /// Calls of hooks that were recorded in a real kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -34,8 +36,14 @@ pub struct RecordedWorkload {
     pub workload: String,
     /// The unit that the workload repeats.
     pub unit: String,
+    /// The workload of the model kernel that does the same; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Executed instructions per unit; a `rep` counts once.
     pub instructions: f64,
+    /// What surrounds the hooks; absent if there are fewer than two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<Surroundings>,
     /// Calls of hooks per unit, by op.
     pub calls: BTreeMap<String, RecordedCalls>,
 }

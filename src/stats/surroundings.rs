@@ -73,7 +73,8 @@ impl SurroundingsCounter {
         if is_hook {
             self.hooks += 1;
             self.cold += u64::from(!matches!(self.distance, Distance::Lines(lines) if lines < FIRST_LEVEL_LINES));
-            self.distances.extend(self.last_hook.replace(self.instructions).map(|last| (self.instructions - last) as f64));
+            self.distances
+                .extend(self.last_hook.replace(self.instructions).map(|last| (self.instructions - last) as f64));
         }
     }
 

@@ -11,12 +11,29 @@ use pvbench::report::recorded::{Recorded, RecordedCalls, RecordedWorkload};
 use pvbench::report::schema::{Cell, Instructions, Report};
 use pvbench::report::terminal::{self, Section};
 use pvbench::report::{html, read, write};
+use pvbench::stats::surroundings::Surroundings;
 
 use crate::support;
 
+const SURROUNDINGS: Surroundings = Surroundings {
+    instructions: 100_000,
+    hooks_per_1000: 6.9,
+    distance_p10: 5.0,
+    distance_median: 30.0,
+    distance_p90: 377.0,
+    cold_share: 0.157,
+};
+
 fn recorded(workload: &str, calls: &[(&str, f64, f64)]) -> RecordedWorkload {
     let calls = calls.iter().map(|(op, hot, cold)| ((*op).to_owned(), RecordedCalls { hot: *hot, cold: *cold }));
-    RecordedWorkload { workload: workload.to_owned(), unit: "call".to_owned(), instructions: 1000.0, calls: calls.collect() }
+    RecordedWorkload {
+        workload: workload.to_owned(),
+        unit: "call".to_owned(),
+        model: Some(workload.to_owned()),
+        instructions: 1000.0,
+        surroundings: Some(SURROUNDINGS),
+        calls: calls.collect(),
+    }
 }
 
 fn denominator(workload: &str, cycles: f64) -> Denominator {
@@ -71,11 +88,8 @@ fn priced() -> Report {
         recorded("fault", &[("set_pte", 1.0, 0.0), ("of_no_report", 1.0, 0.0)]),
         recorded("getppid", &[("set_pte", 1.0, 0.0)]),
     ];
-    let recorded = Recorded {
-        kernel: "Linux version 6.1.0-made".to_owned(),
-        parameters: "mitigations=off".to_owned(),
-        workloads,
-    };
+    let recorded =
+        Recorded { kernel: "Linux version 6.1.0-made".to_owned(), parameters: "mitigations=off".to_owned(), workloads };
     let native = Native {
         kernel: NativeKernel { release: Some("6.18.1".to_owned()), ..NativeKernel::default() },
         workloads: vec![denominator("mmap_perf", 2000.0), denominator("fault", 500.0)],
@@ -140,6 +154,20 @@ fn the_first_sentence_of_page_and_terminal_is_the_answer_with_its_bounds() {
     assert!(text.lines().count() <= 23, "{text}");
     let table = terminal::show(&report, &[Section::KernelTime], None);
     assert!(table.contains("Linux 6.18.1") && table.lines().any(|it| it.trim_start().starts_with("fault")), "{table}");
+}
+
+#[test]
+fn the_model_kernels_hooks_stand_beside_linuxs() {
+    let mut report = priced();
+    let mut workload = support::workload();
+    workload.name = "mmap_perf".to_owned();
+    workload.surroundings = Some(Surroundings { hooks_per_1000: 12.4, cold_share: 0.01, ..SURROUNDINGS });
+    report.workloads = vec![workload];
+    let page = html::page(&report).unwrap();
+    let table = page.split("id=\"beside-linux\"").nth(1).unwrap().split("</table>").next().unwrap();
+    assert!(table.contains("12.4") && table.contains("6.9") && table.contains("15.7%"), "{table}");
+    report.kernel_time = None;
+    assert!(!html::page(&report).unwrap().contains("beside-linux"));
 }
 
 #[test]

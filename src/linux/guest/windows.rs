@@ -7,7 +7,7 @@ use crate::linux::{self, Call};
 pub struct Records;
 
 impl Records {
-    /// Times windows until standard input ends. The name, the repetition and the number of units are the init process's.
+    /// Times windows until standard input ends. Name, repetition and number of units are for the init process.
     #[inline(always)]
     pub fn take(&mut self, _: &'static str, _: u64, _: u64, mut unit: impl FnMut() -> isize) {
         let mut units = 0u64;

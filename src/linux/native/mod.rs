@@ -1,7 +1,7 @@
 //! The denominator: how long the workloads of the guest take as ordinary processes of the running kernel.
 //!
-//! A freestanding program of the guest's own sources runs one workload. It is measured in [blocks](crate::measure::block)
-//! like everything else, in several processes, because a process has its own pages.
+//! A freestanding program of the guest's own sources runs one workload. It is measured in
+//! [blocks](crate::measure::block) like everything else, in several processes, because a process has its own pages.
 
 mod kernel;
 mod process;

@@ -69,7 +69,8 @@ impl Process {
         let mut bytes = [0u8; 24];
         self.output.read_exact(&mut bytes).map_err(ProcessError::Ended)?;
         let (words, _) = bytes.as_chunks::<8>();
-        let [before, after, failed] = [0, 1, 2].map(|index: usize| words.get(index).map_or(0, |it| u64::from_le_bytes(*it)));
+        let [before, after, failed] =
+            [0, 1, 2].map(|index: usize| words.get(index).map_or(0, |it| u64::from_le_bytes(*it)));
         if failed != 0 {
             let error = i32::try_from(failed).unwrap_or(i32::MAX);
             return Err(ProcessError::Refused(io::Error::from_raw_os_error(error)));

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use super::recording::Recording;
 use super::statistics::Statistics;
+use crate::linux::workload::WORKLOADS;
 use crate::report::recorded::{Recorded, RecordedCalls, RecordedWorkload};
+use crate::stats::surroundings::Surroundings;
 
 /// The calls in the recordings that ship with the program. A run needs them in every report, and decoding the
 /// recordings takes seconds. A test compares them.
@@ -32,13 +34,27 @@ pub fn from_recordings(recordings: &[Recording]) -> Recorded {
 }
 
 fn from_statistics(statistics: &Statistics) -> RecordedWorkload {
-    let calls = statistics.ops.iter().filter(|op| op.per_unit > 0.0).map(|op| {
-        (op.op.clone(), RecordedCalls { hot: op.per_unit - op.cold_per_unit, cold: op.cold_per_unit })
-    });
+    let model = WORKLOADS.iter().find(|workload| workload.name == statistics.workload);
+    let cold: f64 = statistics.ops.iter().map(|op| op.cold_per_unit).sum();
+    let calls = statistics
+        .ops
+        .iter()
+        .filter(|op| op.per_unit > 0.0)
+        .map(|op| (op.op.clone(), RecordedCalls { hot: op.per_unit - op.cold_per_unit, cold: op.cold_per_unit }));
     RecordedWorkload {
         workload: statistics.workload.clone(),
         unit: statistics.unit.clone(),
+        model: model.and_then(|workload| workload.model).map(|(name, _)| name.to_owned()),
         instructions: statistics.instructions_per_unit,
+        surroundings: Some(Surroundings {
+            instructions: (statistics.instructions_per_unit * statistics.units as f64).round() as u64,
+            hooks_per_1000: statistics.hooks_per_1000,
+            distance_p10: statistics.distance.p10 as f64,
+            distance_median: statistics.distance.median as f64,
+            distance_p90: statistics.distance.p90 as f64,
+            cold_share: cold / statistics.hooks_per_unit,
+        })
+        .filter(|_| statistics.hooks_per_unit > 0.0),
         calls: calls.collect(),
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::prepared_kernel::PreparedKernel;
 use super::{WorkloadBench, WorkloadError, WorkloadJob};
+use crate::dispatch::{Dispatch, PV_OPS, Table};
 use crate::measure::counters::Counters;
 use crate::measure::executed::Unit;
 use crate::measure::samples::VariantCounts;
 use crate::measure::trace::Tracer;
-use crate::dispatch::{Dispatch, PV_OPS, Table};
 use crate::measure::variant::{Treatment, Treatments, Variant};
 use crate::stats::surroundings::Surroundings;
 use crate::workload::{PARTS, count_hooks};

@@ -6,6 +6,8 @@ use crate::report::claim::{KERNELS, show};
 use crate::report::kernel_time::{KernelTime, Range};
 use crate::report::native::{Denominator, NativeKernel};
 use crate::report::plots::number::{fixed, grouped};
+use crate::report::schema::WorkloadResult;
+use crate::stats::surroundings::Surroundings;
 
 /// The section.
 pub(super) struct Section {
@@ -15,6 +17,21 @@ pub(super) struct Section {
     pub kernels: Vec<&'static str>,
     pub rows: Vec<Row>,
     pub notes: Vec<String>,
+    pub beside: Vec<Beside>,
+}
+
+/// A workload of the model kernel beside that of the recorded kernel.
+pub(super) struct Beside {
+    pub name: String,
+    pub model: Hooks,
+    pub linux: Hooks,
+}
+
+/// What surrounds the hooks.
+pub(super) struct Hooks {
+    pub per_1000: String,
+    pub distance: String,
+    pub cold: String,
 }
 
 /// A workload.
@@ -45,6 +62,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         kernels: KERNELS.iter().map(|(.., name)| *name).collect(),
         rows,
         notes: list_notes(time),
+        beside: report.workloads.iter().filter_map(|workload| compare(time, workload)).collect(),
     })
 }
 
@@ -72,9 +90,27 @@ fn row(time: &KernelTime, native: &Denominator) -> Option<Row> {
             grouped(&format!("{:.0}", native.cycles.estimate)),
             fixed(100.0 * per(half, native.cycles.estimate), 1)
         ),
-        kernel_share: native.kernel_share.map_or_else(String::new, |share| format!("{}% in the kernel", fixed(100.0 * share, 0))),
+        kernel_share: native
+            .kernel_share
+            .map_or_else(String::new, |share| format!("{}% in the kernel", fixed(100.0 * share, 0))),
         prices: KERNELS.iter().map(priced).collect(),
     })
+}
+
+fn compare(time: &KernelTime, workload: &WorkloadResult) -> Option<Beside> {
+    let model = workload.surroundings?;
+    let linux = time.recorded.workloads.iter().find(|it| it.model.as_ref() == Some(&workload.name))?.surroundings?;
+    let hooks = |it: Surroundings| Hooks {
+        per_1000: fixed(it.hooks_per_1000, 1),
+        distance: format!(
+            "{} ({} to {})",
+            fixed(it.distance_median, 0),
+            fixed(it.distance_p10, 0),
+            fixed(it.distance_p90, 0)
+        ),
+        cold: format!("{}%", fixed(100.0 * it.cold_share, 1)),
+    };
+    Some(Beside { name: clipped(&workload.name, 60), model: hooks(model), linux: hooks(linux) })
 }
 
 fn describe_recorded(time: &KernelTime) -> String {
@@ -100,9 +136,8 @@ fn describe_running(kernel: &NativeKernel) -> String {
 
 fn list_notes(time: &KernelTime) -> Vec<String> {
     let inflated = time.native.workloads.iter().filter_map(|it| Some((it, it.inflated.as_ref()?)));
-    let mut notes: Vec<String> = inflated
-        .map(|(it, why)| format!("{} is inflated: {}", clipped(&it.workload, 60), clipped(why, 300)))
-        .collect();
+    let mut notes: Vec<String> =
+        inflated.map(|(it, why)| format!("{} is inflated: {}", clipped(&it.workload, 60), clipped(why, 300))).collect();
     let most = |of: fn(&crate::report::kernel_time::Price) -> f64| time.prices.iter().map(of).fold(0.0, f64::max);
     let unmeasured = most(|price| price.unmeasured_share);
     if unmeasured > 0.0 {
@@ -114,8 +149,8 @@ fn list_notes(time: &KernelTime) -> Vec<String> {
     let as_hot = most(|price| price.cold_as_hot_share);
     if as_hot > 0.0 {
         notes.push(format!(
-            "This run has no cold cells: up to {}% of the hooks are cold and priced as hot, so the upper bounds are too \
-             low",
+            "This run has no cold cells: up to {}% of the hooks are cold and priced as hot, so the upper bounds are \
+             too low",
             fixed(100.0 * as_hot, 0)
         ));
     }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::claim::CLAIM;
 use super::published::{PublishedFigure, list_figures};
 use super::{HtmlError, NOTHING, clipped};
+use crate::report::claim::CLAIM;
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use crate::report::plots::number::{exact, fixed};
 use crate::report::plots::{self, Medium, Plot};

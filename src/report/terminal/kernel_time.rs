@@ -19,8 +19,10 @@ pub(super) fn add(report: &Report, lines: &mut Lines) {
         time.native.kernel.release.as_deref().map_or("of unknown release".to_owned(), plain),
         plain(&clipped(&time.recorded.kernel, 60)),
     ));
-    let header: Vec<&str> =
-        ["workload", "unit", "hooks", "cold", "cycles"].into_iter().chain(KERNELS.iter().map(|(.., name)| *name)).collect();
+    let header: Vec<&str> = ["workload", "unit", "hooks", "cold", "cycles"]
+        .into_iter()
+        .chain(KERNELS.iter().map(|(.., name)| *name))
+        .collect();
     let rows: Vec<Vec<String>> = time.native.workloads.iter().map(|native| row(time, native)).collect();
     let numbers = header.len() - 2;
     lines.tabulate(&Columns { header: &header, rows: &rows, names: 2, numbers, overflow: Overflow::Split });
