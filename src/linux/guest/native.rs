@@ -1,8 +1,8 @@
 //! The workloads of the guest as an ordinary process of the running kernel.
 //!
 //! Argument: `only=`, the bit mask of the workload. A first word on standard input starts it. A window begins with a
-//! word on standard input, its number of units. Standard output gets three words for it: the time stamp before and after
-//! the units, and the error of the worst unit (0 if all was well). The process ends with its standard input.
+//! word on standard input, its number of units. Standard output gets three words for it: the time stamps before and
+//! after the units, and the error of the worst unit (0 if all was well). The process ends with its standard input.
 #![no_std]
 #![no_main]
 // The init process uses more of `linux.rs`.
