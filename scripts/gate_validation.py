@@ -35,7 +35,7 @@ SOURCES = {
     "unchanged": ("the source as it is", None),
     "load": ("one more load in the way of `table`, which the call depends on", r"/table[/ ]"),
     "fallback": ("patched sites of `site_callee_save` silently stay indirect calls", r"/site_callee_save \(inline\)/"),
-    "work": ("1% more work in units of `mmap_perf` with `site`", r"^mmap_perf/site "),
+    "work": ("2% more work in units of `mmap_perf` with `site`", r"^mmap_perf/site "),
 }
 
 

@@ -40,8 +40,8 @@ impl Preset {
     #[must_use]
     pub(crate) fn time(self) -> Duration {
         Duration::from_secs(match self {
-            Preset::Quick => 11,
-            Preset::Default => 114,
+            Preset::Quick => 10,
+            Preset::Default => 107,
             Preset::Full => 20 * 60,
         })
     }

@@ -95,9 +95,9 @@ pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Vec<String> {
     sentences.extend(state_kernels(answer));
     match Claim::from_report(report) {
         Some(claim) => {
-            let parts = [Some(claim.sentence()), Some(claim.verdict()), claim.explanation(), claim.over_workloads()];
-            let parts: Vec<String> = parts.into_iter().flatten().collect();
-            sentences.insert(0, parts.join(" "));
+            sentences.insert(0, format!("{} {}", claim.sentence(), claim.verdict()));
+            let reasons: Vec<String> = [claim.explanation(), claim.over_workloads()].into_iter().flatten().collect();
+            sentences.insert(1, reasons.join(" "));
             sentences.extend(compare_density(report));
         }
         None => sentences.push(state_claim(report, answer)),
