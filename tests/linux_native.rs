@@ -74,7 +74,7 @@ fn a_workload_that_a_filter_of_system_calls_refuses_is_absent_with_the_reason_an
     assert_eq!(output.status.code(), Some(0), "{native:?}");
     assert_eq!((native.workloads.len(), native.workloads[0].workload.as_str()), (1, "getppid"));
     assert_eq!((native.absent.len(), native.absent[0].what.as_str()), (1, "fork_exit"));
-    assert!(native.absent[0].reason.contains("Operation not permitted"), "{native:?}");
+    assert!(native.absent[0].reason.contains("a system call of the workload failed"), "{native:?}");
 }
 
 #[test]
@@ -85,4 +85,21 @@ fn without_a_compiler_the_command_names_what_is_missing() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("/nowhere/rustc") && said.contains("RUSTC"), "{said}");
+}
+
+#[test]
+fn a_run_refuses_recordings_that_it_cannot_read_or_use_before_it_measures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    for (options, word) in [
+        (&["--recordings", "/nowhere"][..], "/nowhere"),
+        (&["--recordings", folder], folder),
+        (&["--recordings", folder, "--op", "save_fl"], "--recordings prices the hooks of a whole run"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvbench"));
+        let output = command.arg("run").args(["--out", folder]).args(options).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {said}");
+        assert!(said.contains(word), "{options:?}: {said}");
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::CliError;
 use super::progress::ProgressLine;
+use crate::report::recorded::Recorded;
 use crate::report::schema::Unavailable;
 use crate::report::write;
 use crate::run::host_context::HostContext;
@@ -26,14 +27,23 @@ pub struct Extras {
     pub running_kernel: Option<RunningKernelPlan>,
 }
 
-/// The workloads to time on the running kernel.
+/// The workloads to time on the running kernel, and for how long.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "without real kernels there are no workloads to time"))]
-pub struct RunningKernelPlan {
+pub struct RunningKernelTime {
     /// Whether to time only the benchmark of the claim of 2009.
     pub claim_only: bool,
     /// Time for all of them.
     pub time: Duration,
+}
+
+/// The same, with the hooks that a real kernel calls in them.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "without real kernels there are no workloads to time"))]
+pub struct RunningKernelPlan {
+    /// The workloads, and the time.
+    pub wanted: RunningKernelTime,
+    /// The hooks.
+    pub recorded: Recorded,
 }
 
 /// Measures a plan and returns its document.

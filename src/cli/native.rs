@@ -1,5 +1,6 @@
 //! The time of the real kernel's workloads on the running kernel, for `run` and `linux native`.
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use crate::estimate::native::{UnitSamples, denominator};
 use crate::host::{Machine, Probes, Root};
 use crate::linux::error::LinuxError;
 use crate::linux::native::{NativePlan, NativeSamples, Program, describe_kernel};
-use crate::linux::record::calls;
+use crate::linux::record::{self, calls};
 use crate::linux::workload::WORKLOADS;
 use crate::report::native::{Denominator, Native};
+use crate::report::recorded::Recorded;
 use crate::report::schema::Unavailable;
 use crate::run::report::RunningKernel;
 
@@ -40,6 +42,16 @@ impl Wanted {
     }
 }
 
+/// The hooks of a kernel: those in the recordings of a folder, or those that ship with the program.
+///
+/// # Errors
+/// If a recording cannot be read.
+pub(super) fn read_recorded(folder: Option<&Path>) -> Result<Recorded, CliError> {
+    let Some(folder) = folder else { return Ok(calls::shipped().clone()) };
+    let recordings = record::read_all(&[folder.to_owned()]).map_err(LinuxError::from)?;
+    Ok(calls::from_recordings(&recordings))
+}
+
 /// Measures what a report needs of the running kernel. An error is a reason why the report lacks it.
 pub(super) fn measure_for_report(
     plan: RunningKernelPlan,
@@ -48,12 +60,13 @@ pub(super) fn measure_for_report(
     step: &(dyn Fn(&str) + Sync),
 ) -> Result<RunningKernel, String> {
     let all = 0..WORKLOADS.len();
-    let is_wanted = |index: &usize| !plan.claim_only || WORKLOADS[*index].name == CLAIM;
-    let wanted = Wanted { workloads: all.filter(is_wanted).collect(), time: plan.time, cpu };
+    let RunningKernelPlan { wanted, recorded } = plan;
+    let is_wanted = |index: &usize| !wanted.claim_only || WORKLOADS[*index].name == CLAIM;
+    let wanted = Wanted { workloads: all.filter(is_wanted).collect(), time: wanted.time, cpu };
     let native = measure(&wanted, stop, step).map_err(|error| error.to_string())?;
     match (native.workloads.is_empty(), native.absent.first()) {
         (true, Some(first)) => Err(format!("{}: {}", first.what, first.reason)),
-        _ => Ok(RunningKernel { recorded: calls::shipped().clone(), native }),
+        _ => Ok(RunningKernel { recorded, native }),
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 
+use super::error::CliError;
 use super::exit::Exit;
 use super::inherited::stop_on_signals;
-use super::measured::{Extras, measure};
+use super::measured::{Extras, RunningKernelPlan, measure};
 use super::output::{FailedWrites, stdout};
 use super::selection::{Planned, Selection};
 use super::{Done, error, open, pager, words};
 use crate::report::{Report, terminal, write};
+use crate::run::plan::Plan;
 use crate::run::samples::{FORMAT, Header, SamplesWriter};
 use crate::run::worker::serve;
 use crate::selftest;
@@ -38,9 +40,38 @@ pub struct RunArgs {
     /// Folder for report.json, index.html and plots/
     #[arg(long, value_name = "DIR", default_value = "reports/latest")]
     out: PathBuf,
+    /// Recordings of a kernel of your own (`linux record`), whose hooks are priced (default: Debian's 6.1)
+    #[cfg(feature = "linux")]
+    #[arg(long, value_name = "DIR")]
+    recordings: Option<PathBuf>,
     /// Open the page in $BROWSER, or with xdg-open
     #[arg(long)]
     open: bool,
+}
+
+impl RunArgs {
+    /// Plans the time of the running kernel; `None` where a run leaves it out.
+    #[cfg(feature = "linux")]
+    fn running_kernel(&self, suite: &Suite, plan: &Plan) -> Result<Option<RunningKernelPlan>, CliError> {
+        let Some(wanted) = self.selection.running_kernel(suite, plan) else {
+            return match self.recordings {
+                None => Ok(None),
+                Some(_) => Err(CliError::Usage(
+                    "--recordings prices the hooks of a whole run of Linux's ops; leave out --op, --mechanism, \
+                     --regime, --workload and --body, and a --time below 10 s"
+                        .to_owned(),
+                )),
+            };
+        };
+        let recorded = super::native::read_recorded(self.recordings.as_deref())?;
+        Ok(Some(RunningKernelPlan { wanted, recorded }))
+    }
+
+    /// A build without real kernels has no workloads to time.
+    #[cfg(not(feature = "linux"))]
+    fn running_kernel(&self, _: &Suite, _: &Plan) -> Result<Option<RunningKernelPlan>, CliError> {
+        Ok(None)
+    }
 }
 
 /// Runs this process as a worker.
@@ -57,6 +88,7 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
     let here = args.selection.conditions.host_context();
     let Planned { mut plan, absent } = args.selection.plan(suite, &here)?;
     plan.second_cpu = here.second_cpu(suite, &plan.work.workloads);
+    let running_kernel = args.running_kernel(suite, &plan)?;
     // A folder that cannot be written ends the command before it measures.
     write::prepare(&args.out)?;
     let writer = match &args.samples {
@@ -66,7 +98,7 @@ pub fn run(args: &RunArgs, suite: &Suite) -> Done {
         }
         None => None,
     };
-    let extras = Extras { absent, writer, running_kernel: args.selection.running_kernel(suite, &plan) };
+    let extras = Extras { absent, writer, running_kernel };
     let document = measure(&plan, extras, suite, &here, &stop)?;
     // Page and summary are made from the numbers as written, so that `pvbench report` makes the same page.
     let report: Report = serde_json::from_slice(&document)?;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::conditions::Conditions;
 use super::error::CliError;
-use super::measured::RunningKernelPlan;
+use super::measured::RunningKernelTime;
 use crate::dispatch::Mechanism;
 use crate::measure::comparison::{Comparison, MAX_LAYOUTS, Matrix, offsets};
 use crate::measure::variant::{MechanismState, Treatment};
@@ -130,14 +130,14 @@ impl Selection {
         Ok(Planned { plan, absent })
     }
 
-    /// Plans the time of the running kernel. A run has it if it measures Linux's ops and nothing was left out by name.
+    /// How long to time the running kernel. A run times it if it measures Linux's ops and nothing was left out by name.
     #[must_use]
-    pub(super) fn running_kernel(&self, suite: &Suite, plan: &Plan) -> Option<RunningKernelPlan> {
+    pub(super) fn running_kernel(&self, suite: &Suite, plan: &Plan) -> Option<RunningKernelTime> {
         let names = [&self.op, &self.mechanism, &self.regime, &self.workload];
         let is_whole = names.iter().all(|names| names.is_empty()) && self.bodies().ok()?.contains(&BodyKind::Native);
         let is_linux = suite.ops().iter().any(|op| op.meta.since != Since::NotLinux);
         let is_brief = plan.workers().is_shorter_than(SHORTEST_WITH_RUNNING_KERNEL);
-        (is_whole && is_linux && !is_brief).then(|| RunningKernelPlan {
+        (is_whole && is_linux && !is_brief).then(|| RunningKernelTime {
             claim_only: self.quick,
             time: if self.quick { QUICK_RUNNING_KERNEL } else { RUNNING_KERNEL },
         })

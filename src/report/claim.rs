@@ -3,6 +3,7 @@
 use super::Report;
 use super::kernel_time::{KernelTime, Price, Range};
 use super::plots::number::{clipped, fixed, grouped};
+use crate::regime::Regime;
 
 /// The benchmark of the claim of 2009 that `paravirt_ops` costs 1%.
 pub(crate) const CLAIM: &str = "mmap_perf";
@@ -19,6 +20,7 @@ pub(crate) const KERNELS: [(&str, Option<&str>, &str); 4] = [
 
 /// The answer of a report.
 pub(crate) struct Claim<'a> {
+    report: &'a Report,
     time: &'a KernelTime,
     patched: Range,
     unpatched: Range,
@@ -32,7 +34,7 @@ impl<'a> Claim<'a> {
         let percent = |(mechanism, state, _): (&str, Option<&str>, &str)| time.price(CLAIM, mechanism, state)?.percent;
         let [patched, never, table, _] = KERNELS.map(percent);
         // A quick run may lack one of the two, which are the same instructions.
-        Some(Claim { time, patched: patched?, unpatched: never.or(table)? })
+        Some(Claim { report, time, patched: patched?, unpatched: never.or(table)? })
     }
 
     /// The answer in a sentence.
@@ -65,6 +67,21 @@ impl<'a> Claim<'a> {
             (patched, unpatched) if patched == unpatched => format!("Patched or not, that is {patched}."),
             (patched, unpatched) => format!("Patched, that is {patched}; never patched, {unpatched}."),
         }
+    }
+
+    /// What makes the upper bounds too low; empty if nothing does.
+    #[must_use]
+    pub(crate) fn caveat(&self) -> String {
+        let is_missing = |regime: &Regime| !self.report.cells.iter().any(|cell| cell.regime == *regime);
+        let missing = [Regime::Latency, Regime::Pressure, Regime::Cold].into_iter().filter(is_missing);
+        let missing: Vec<&str> = missing.map(Regime::name).collect();
+        if missing.is_empty() {
+            return String::new();
+        }
+        format!(
+            " The upper bounds are too low: this run has no cells in {}. A default run has them.",
+            missing.join(", ")
+        )
     }
 
     /// Where the bounds come from.

@@ -136,6 +136,8 @@ fn without_cold_cells_cold_calls_are_priced_hot_and_the_page_says_so() {
     assert!((price.cycles.high - HIGH_FACTOR * 10.0 * 4.0).abs() < 1e-9, "{price:?}");
     assert_eq!(price.cold_as_hot_share, 0.2);
     assert!(html::page(&report).unwrap().contains("This run has no cold cells: up to 20% of the hooks are cold"));
+    let answer = terminal::answer(&report, Some(100)).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(answer.contains("this run has no cells in pressure, cold"), "{answer}");
 }
 
 #[test]
@@ -148,7 +150,10 @@ fn the_first_sentence_of_page_and_terminal_is_the_answer_with_its_bounds() {
     assert!(first.starts_with("In mmap_perf, the benchmark of the 1% of 2009, the hooks of Linux 6.1 take"), "{first}");
     assert!(first.contains(&bounds), "{first}");
     let second = page.split("<p class=\"found\">").nth(2).unwrap().split("</p>").next().unwrap();
-    assert!(second.contains("10 such hooks, 20% of them in cold code") && second.contains("2,000 core cycles"), "{second}");
+    assert!(
+        second.contains("10 such hooks, 20% of them in cold code") && second.contains("2,000 core cycles"),
+        "{second}"
+    );
     assert!(page.contains("id=\"kernel-time\"") && page.contains("href=\"#kernel-time\""));
     let text = terminal::answer(&report, Some(100));
     let line = text.lines().next().unwrap();
@@ -219,7 +224,11 @@ fn a_report_is_read_as_it_was_written() {
     let path = folder.path().join("report.json");
     let report = priced();
     std::fs::write(&path, write::json(&report).unwrap()).unwrap();
-    assert_eq!(read::report(&path).unwrap().kernel_time, report.kernel_time);
+    // Writing rounds to six digits, once.
+    let once = read::report(&path).unwrap();
+    std::fs::write(&path, write::json(&once).unwrap()).unwrap();
+    assert_eq!(read::report(&path).unwrap().kernel_time, once.kernel_time);
+    assert_eq!(kernel_time(&once).prices.len(), kernel_time(&report).prices.len());
 }
 
 #[test]

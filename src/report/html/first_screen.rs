@@ -95,7 +95,7 @@ pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Vec<String> {
     sentences.extend(state_kernels(answer));
     match Claim::from_report(report) {
         Some(claim) => {
-            sentences.insert(0, format!("{} {}", claim.sentence(), claim.verdict()));
+            sentences.insert(0, format!("{} {}{}", claim.sentence(), claim.verdict(), claim.caveat()));
             let reasons: Vec<String> = [claim.explanation(), claim.over_workloads()].into_iter().flatten().collect();
             sentences.insert(1, reasons.join(" "));
             sentences.extend(compare_density(report));

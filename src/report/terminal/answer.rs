@@ -122,7 +122,7 @@ impl Text<'_> {
         let Some(claim) = Claim::from_report(self.report) else { return };
         lines.say(&match self.is_short {
             true => format!("Linux's hooks: {}", claim.brief()),
-            false => format!("{} {}", claim.sentence(), claim.verdict()),
+            false => format!("{} {}{}", claim.sentence(), claim.verdict(), claim.caveat()),
         });
         lines.skip();
     }
