@@ -159,6 +159,15 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: a block of this allocator with its layout is the caller's obligation; all blocks are the system's.
         unsafe { System.dealloc(at, layout) };
     }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let added = size.saturating_sub(layout.size());
+        let now = ON_HEAP.fetch_add(added, Ordering::Relaxed) + added;
+        ON_HEAP.fetch_sub(layout.size().saturating_sub(size), Ordering::Relaxed);
+        MOST_ON_HEAP.fetch_max(now, Ordering::Relaxed);
+        // SAFETY: a block of this allocator with its layout and a new size above 0 are the caller's obligation.
+        unsafe { System.realloc(at, layout, size) }
+    }
 }
 
 #[global_allocator]
@@ -177,7 +186,7 @@ fn the_report_of_a_run_takes_little_more_memory_than_the_text_of_its_samples() {
         let path = folder.path().join("kept");
         fs::write(&path, read("run.samples.gz")).unwrap();
         let text = fs::metadata(&path).unwrap().len() as f64;
-        let suite = pvbench::pv_ops();
+        let suite = pvbench::pv_ops().unwrap();
         let before = ON_HEAP.load(Ordering::Relaxed);
         MOST_ON_HEAP.store(before, Ordering::Relaxed);
         let report = pvbench::run::samples::report(&path, &suite).unwrap();
