@@ -233,3 +233,31 @@ fn library_and_program_are_no_bench_targets_and_no_target_has_the_harness_of_lib
         found.filter_map(|entry| entry.unwrap().file_name().into_string().ok()?.strip_suffix(".rs").map(str::to_owned));
     assert_eq!(found.collect::<BTreeSet<_>>(), TARGETS.map(str::to_owned).into(), "of the folder");
 }
+
+/// `cargo bench --no-run` builds every dependency of the tests.
+#[cfg(feature = "html")]
+#[test]
+fn a_release_build_optimises_no_dependency_that_only_tests_use_except_criterion() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
+    let profiles = manifest["profile"].as_table().unwrap();
+    for (profile, settings) in profiles.iter().filter(|(profile, _)| *profile != "dev") {
+        // Without an override of its own, a profile inherits those of the release profile.
+        assert!(profile == "release" || settings.get("package").is_none(), "{profile} has overrides of its own");
+    }
+    let packages = profiles["release"]["package"].as_table().unwrap();
+    let level = |name: &str| packages.get(name).and_then(|package| package["opt-level"].as_integer());
+    assert_eq!((level("*"), level("criterion")), (Some(0), Some(1)));
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none"]).current_dir(folder);
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", read_output(&output));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let used: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let unused: Vec<&String> = packages
+        .keys()
+        .filter(|name| !["*", "criterion"].contains(&name.as_str()))
+        .filter(|name| !used.contains(name.as_str()))
+        .collect();
+    assert!(unused.is_empty(), "the program does not use {unused:?}");
+}

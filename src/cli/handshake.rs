@@ -16,9 +16,9 @@ use crate::suite::Suite;
 /// The text after the name of a suite in its `--version`: the tool and its version.
 pub(crate) const VERSION: &str = concat!("(pvbench ", env!("CARGO_PKG_VERSION"), ")");
 
-/// Seconds that a program may take to print its version. It takes milliseconds; a tenth of this is still enough on a
+/// Seconds that a program may take to print its version. It takes milliseconds; a fifth of this is still enough on a
 /// busy machine, ten times as much would look like a hang.
-const MAX_ANSWER_SECONDS: u64 = 10;
+const MAX_ANSWER_SECONDS: u64 = 5;
 /// Bytes that are read of the answer; a version line is shorter than 100.
 const MAX_ANSWER_BYTES: u64 = 4096;
 

@@ -40,7 +40,10 @@ pub fn report(args: &ReportArgs, suite: &Suite) -> Done {
     let path = args.report.as_deref().unwrap_or(Path::new(""));
     let report = match &args.samples {
         // The page is made from the numbers as they are written: six digits.
-        Some(samples) => serde_json::from_slice(&write::json(&samples::report(samples, suite)?)?)?,
+        Some(samples) => {
+            let document = write::json(&samples::report(samples, suite)?)?;
+            serde_json::from_slice(&document)?
+        }
         None => read::report(path)?,
     };
     let own = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));

@@ -71,17 +71,17 @@ impl Estimator {
         let medians = Medians::from_workers(&reduced);
         let floors = Floors::from_medians(&medians);
         let mut found: Vec<(f64, Key, Vec<TreatmentId>)> = Vec::new();
-        for (key, comparison) in &medians.comparisons {
-            let Some(noise) = floors.regime_floor(key.2).map(|floor| Noise::new(floor, comparison)) else { continue };
+        for (key, comparison) in medians.comparisons() {
+            let Some(noise) = floors.regime_floor(key.2).map(|floor| Noise::new(floor, &comparison)) else { continue };
             let undecided = |id: &TreatmentId| {
-                let half_width = undecided_half_width(comparison, *id, &noise, &medians)?;
+                let half_width = undecided_half_width(&comparison, *id, &noise, &medians)?;
                 Some((*id, half_width))
             };
             let (op, body, regime) = key;
             let undecided: BTreeMap<TreatmentId, f64> =
                 settings.matrix.treatments_of(op, *body, *regime).iter().filter_map(undecided).collect();
             if let Some(widest) = undecided.values().copied().max_by(f64::total_cmp) {
-                found.push((widest, (*key).clone(), undecided.into_keys().collect()));
+                found.push((widest, key.clone(), undecided.into_keys().collect()));
             }
         }
         found.sort_by(|a, b| b.0.total_cmp(&a.0));

@@ -40,7 +40,7 @@ impl Noise {
 }
 
 fn sample(reduced: &WorkerEstimate, variant: Variant) -> Option<Sample> {
-    let effect = reduced.effects.get(&variant)?;
+    let effect = reduced.effect(variant)?;
     Some(Sample {
         worker: reduced.worker,
         value: effect.cycles,

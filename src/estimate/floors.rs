@@ -16,7 +16,7 @@ pub(super) struct Floors {
 }
 
 /// The A/A differences of one comparison, over its layouts.
-struct AaDifference {
+pub(super) struct AaDifference {
     regime: Regime,
     /// `inline` against its repeat at the same address, in cycles per cycle of the op.
     same: Option<f64>,
@@ -30,8 +30,7 @@ impl Floors {
     /// The floors from all comparisons. Noise grows with the time of an op, so each A/A difference is divided by the
     /// op's cycles, at least one. Otherwise a few slow ops would determine the floor of all fast ones.
     pub fn from_medians(medians: &Medians) -> Self {
-        let differences: Vec<AaDifference> = medians.comparisons.values().filter_map(aa_difference).collect();
-        let Some((run, regimes)) = run_and_regime_floors(&differences) else {
+        let Some((run, regimes)) = run_and_regime_floors(&medians.aa_differences) else {
             return Floors { run: None, regimes: Vec::new() };
         };
         Floors { run: Some(run), regimes }
@@ -45,16 +44,20 @@ impl Floors {
     }
 }
 
-/// The A/A differences of one comparison: medians over layouts of medians over workers, as for cells.
-fn aa_difference(comparison: &ComparisonMedians) -> Option<AaDifference> {
-    let scale = comparison.inline_cycles.max(1.0);
-    let (same, copied) = (comparison.variants.get(&Variant::Repeat), comparison.variants.get(&Variant::Copy(1))?);
-    Some(AaDifference {
-        regime: comparison.regime,
-        same: same.map(|medians| medians.cycles.value / scale),
-        copied: copied.cycles.value / scale,
-        log_ratio: copied.log_ratio.value,
-    })
+impl AaDifference {
+    /// The differences of a comparison: medians over layouts of medians over workers, as for cells. `None` without a
+    /// copy.
+    pub(super) fn of(comparison: &ComparisonMedians) -> Option<Self> {
+        let scale = comparison.inline_cycles.max(1.0);
+        let same = comparison.variants.get(&Variant::Repeat);
+        let copied = comparison.variants.get(&Variant::Copy(1))?;
+        Some(AaDifference {
+            regime: comparison.regime,
+            same: same.map(|medians| medians.cycles.value / scale),
+            copied: copied.cycles.value / scale,
+            log_ratio: copied.log_ratio.value,
+        })
+    }
 }
 
 fn run_and_regime_floors(differences: &[AaDifference]) -> Option<(Floor, Vec<RegimeFloor>)> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::floors::AaDifference;
 use super::reduce::{VariantEffect, WorkerEstimate};
 use super::{ByKey, Key};
 use crate::measure::variant::Variant;
@@ -40,30 +41,53 @@ struct Usual {
     log_ratio: Option<f64>,
 }
 
-/// The medians of all comparisons, with the scatter that is usual in each regime.
+/// The comparisons of a run with what the estimate of one takes from all: the scatter that is usual in each regime, and
+/// the A/A differences.
+///
+/// The medians of all comparisons take more memory than their samples and less time than the reduction of these. So
+/// they are made anew for each use, one comparison at a time.
 pub(super) struct Medians<'a> {
-    /// The comparisons, by op, body and regime.
-    pub comparisons: BTreeMap<&'a Key, ComparisonMedians<'a>>,
+    reduced: &'a ByKey,
     usual: BTreeMap<Regime, Usual>,
+    /// The A/A differences of the comparisons, in the order of their keys.
+    pub aa_differences: Vec<AaDifference>,
+}
+
+/// The relative variances of single workers in a regime, of every treatment at each layout.
+#[derive(Default)]
+struct RegimeVariances {
+    cycles: Vec<RelativeVariance>,
+    log_ratio: Vec<RelativeVariance>,
 }
 
 impl<'a> Medians<'a> {
     /// The medians of the workers' estimates.
     pub fn from_workers(reduced: &'a ByKey) -> Self {
-        let comparison = |(key, layouts): (&'a Key, &'a Vec<_>)| Some((key, ComparisonMedians::new(key.2, layouts)?));
-        let comparisons: BTreeMap<_, _> = reduced.iter().filter_map(comparison).collect();
-        let usual = Regime::ALL.into_iter().map(|regime| {
-            let own = comparisons.values().filter(|comparison| comparison.regime == regime);
-            let variants: Vec<(f64, &VariantMedians)> =
-                own.flat_map(|comparison| comparison.treatments_with_scale()).collect();
-            let cycles: Vec<RelativeVariance> =
-                variants.iter().flat_map(|(scale, medians)| medians.cycles.relative_variances(*scale)).collect();
-            let log_ratios: Vec<RelativeVariance> =
-                variants.iter().flat_map(|(_, medians)| medians.log_ratio.relative_variances(1.0)).collect();
-            (regime, Usual { cycles: usual_variance(&cycles), log_ratio: usual_variance(&log_ratios) })
-        });
-        let usual = usual.collect();
-        Medians { comparisons, usual }
+        let mut medians = Medians { reduced, usual: BTreeMap::new(), aa_differences: Vec::new() };
+        let mut variances: BTreeMap<Regime, RegimeVariances> = BTreeMap::new();
+        for (_, comparison) in medians.comparisons() {
+            let own = variances.entry(comparison.regime).or_default();
+            for (scale, variant) in comparison.treatments_with_scale() {
+                own.cycles.extend(variant.cycles.relative_variances(scale));
+                own.log_ratio.extend(variant.log_ratio.relative_variances(1.0));
+            }
+            medians.aa_differences.extend(AaDifference::of(&comparison));
+        }
+        let usual = |(regime, own): (Regime, RegimeVariances)| {
+            (regime, Usual { cycles: usual_variance(&own.cycles), log_ratio: usual_variance(&own.log_ratio) })
+        };
+        medians.usual = variances.into_iter().map(usual).collect();
+        medians
+    }
+
+    /// The medians of one comparison; `None` where no worker has an estimate.
+    pub fn comparison(&self, key: &Key) -> Option<ComparisonMedians<'a>> {
+        ComparisonMedians::new(key.2, self.reduced.get(key)?)
+    }
+
+    /// The medians of every comparison that has estimates, one after another, in the order of their keys.
+    pub fn comparisons(&self) -> impl Iterator<Item = (&'a Key, ComparisonMedians<'a>)> + use<'a> {
+        self.reduced.iter().filter_map(|(key, layouts)| Some((key, ComparisonMedians::new(key.2, layouts)?)))
     }
 
     /// What the error of a variant's cell depends on, in cycles and in logarithms of ratios.
@@ -86,12 +110,12 @@ impl<'a> ComparisonMedians<'a> {
         let workers = || layouts.iter().flat_map(|(_, workers)| workers);
         let inline_cycles = median(&workers().map(|worker| worker.inline_cycles).collect::<Vec<_>>())?;
         let half_clock_step = median(&workers().map(|worker| worker.resolution_cycles).collect::<Vec<_>>())?;
-        let variants = workers().flat_map(|worker| worker.effects.keys().copied());
+        let variants = workers().flat_map(|worker| worker.variants());
         let variants: std::collections::BTreeSet<Variant> = variants.collect();
         let medians = |variant: Variant| {
             let of = |part: fn(&VariantEffect) -> f64| {
                 let values = |(_, workers): &(u32, Vec<WorkerEstimate>)| -> Vec<WorkerValue> {
-                    let value = |it: &WorkerEstimate| Some((it.worker, part(it.effects.get(&variant)?)));
+                    let value = |it: &WorkerEstimate| Some((it.worker, part(it.effect(variant)?)));
                     workers.iter().filter_map(value).collect()
                 };
                 LayoutMedian::from_layouts(&layouts.iter().map(values).collect::<Vec<_>>())

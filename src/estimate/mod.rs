@@ -129,6 +129,8 @@ impl Estimator {
         self.unavailable.entry(key).or_insert_with(|| {
             samples.table.unavailable.iter().map(|missing| (missing.treatment, missing.why.clone())).collect()
         });
+        // All of these are kept by op above; every worker sends them again.
+        (samples.table.counts, samples.table.unavailable) = (Vec::new(), Vec::new());
         self.samples.entry(comparison.clone()).or_default().push((worker, samples));
     }
 
@@ -242,7 +244,8 @@ impl Estimator {
         let mut cells = Vec::new();
         for (body, regime) in keys {
             let key = (meta.name.to_owned(), body, regime);
-            let comparison = context.medians.comparisons.get(&key);
+            let comparison = context.medians.comparison(&key);
+            let comparison = comparison.as_ref();
             let noise =
                 floors.regime_floor(regime).zip(comparison).map(|(floor, comparison)| Noise::new(floor, comparison));
             let cell = |mechanism: &str, state: Option<State>, variant: Variant| {

@@ -13,10 +13,24 @@ pub(super) struct WorkerEstimate {
     pub worker: usize,
     /// Core cycles per op of `inline`.
     pub inline_cycles: f64,
-    /// The effects of the variants other than the reference that were measured.
-    pub effects: BTreeMap<Variant, VariantEffect>,
+    /// The effects of the variants other than the reference that were measured, in the order of the variants. A run
+    /// has a million of them at once; a map would take twice the memory.
+    effects: Box<[(Variant, VariantEffect)]>,
     /// Half a step of the clock, spread over the ops of the windows, in cycles per op.
     pub resolution_cycles: f64,
+}
+
+impl WorkerEstimate {
+    /// Returns the effect of a variant; `None` where it was not measured.
+    pub fn effect(&self, variant: Variant) -> Option<&VariantEffect> {
+        let index = self.effects.binary_search_by_key(&variant, |(found, _)| *found).ok()?;
+        self.effects.get(index).map(|(_, effect)| effect)
+    }
+
+    /// Lists the variants that have an effect.
+    pub fn variants(&self) -> impl Iterator<Item = Variant> {
+        self.effects.iter().map(|(variant, _)| *variant)
+    }
 }
 
 /// A worker's estimate of a variant's overhead above `inline`.
@@ -127,6 +141,7 @@ pub(super) fn reduce(
     let ticks_per_cycle = kept.iter().map(|block| block.mean_ticks_per_cycle()).fold(f64::NAN, f64::max);
     let window_ticks = window_cycles as f64 * ticks_per_cycle;
     let relative = samples.clock_step as f64 / window_ticks / (2.0 * kept.len() as f64).sqrt();
+    let effects = effects.into_iter().collect();
     Some(WorkerEstimate { worker, inline_cycles, effects, resolution_cycles: relative * inline_cycles / 2.0 })
 }
 

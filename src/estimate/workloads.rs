@@ -84,7 +84,7 @@ fn extra_blocks(name: &str, samples: &[(usize, WorkloadSamples)], mechanisms: &[
     let whole = |parts: Parts| parts.iter().copied().map(f64::from).sum::<f64>() * (PARTS + 1) as f64 / PARTS as f64;
     let blocks = || all().flat_map(|samples| &samples.table.blocks);
     let reference_runs = || blocks().flat_map(|block| &block.probes).filter_map(|probe| probe.reference_run);
-    let timed_runs = || blocks().flat_map(|block| block.pairs.iter().flatten().flatten().copied());
+    let timed_runs = || blocks().flat_map(|block| block.pairs.timed().flatten());
     let runs = || reference_runs().chain(timed_runs()).map(whole);
     // A run also takes time to restore the machine, and its share of the time to place kernels.
     let untimed = (all().map(|s| s.ticks as f64).sum::<f64>() - runs().sum::<f64>()).max(0.0) / runs().count() as f64;

@@ -81,7 +81,7 @@ pub(crate) fn palindrome<B: Bench>(
     }
     bench.amend(&mut pairs)?;
     probes.push(bench.probe()?);
-    Ok(Some(Block { probes, pairs }))
+    Ok(Some(Block { probes, pairs: pairs.into() }))
 }
 
 #[cfg(test)]
@@ -128,7 +128,7 @@ mod tests {
         let Ok(Some(block)) = palindrome(&mut bench, &[2, 0, 3], 4) else { panic!("the block ended early") };
         assert_eq!(bench.asked, "|p203|p302p");
         assert_eq!(block.probes.len(), 3);
-        assert_eq!(block.pairs, [Some([2, 5]), None, Some([1, 6]), Some([3, 4])]);
+        assert_eq!(Vec::from(block.pairs), [Some([2, 5]), None, Some([1, 6]), Some([3, 4])]);
     }
 
     #[test]

@@ -394,12 +394,12 @@ impl Bench for BlockTiming<'_> {
 }
 
 fn is_steady(block: &Block<f64>) -> bool {
-    steady(block.ticks_per_cycle(), block.pairs[REFERENCE].unwrap_or_default())
+    steady(block.ticks_per_cycle(), block.pairs.get(REFERENCE).unwrap_or_default())
 }
 
 /// Lists the columns of `columns`, without the reference, that have fewer than `wanted` usable values.
 fn list_incomplete(blocks: &[Block<f64>], columns: usize, wanted: usize, tolerance: f64) -> Vec<usize> {
     let is_usable = |pair: Pair<f64>| pair_mean(pair, tolerance).is_some();
-    let usable = |column: usize| blocks.iter().filter(|block| block.pairs[column].is_some_and(is_usable)).count();
+    let usable = |column: usize| blocks.iter().filter(|block| block.pairs.get(column).is_some_and(is_usable)).count();
     (0..columns).filter(|column| *column != REFERENCE && usable(*column) < wanted).collect()
 }

@@ -69,6 +69,7 @@ pub mod executed;
 pub mod explain;
 pub mod loop_bench;
 pub mod loops;
+mod pairs;
 mod placement;
 pub mod sample_error;
 pub mod samples;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::pairs::Pairs;
 use super::variant::{TreatmentId, Variant};
 use crate::stats::surroundings::Surroundings;
 use crate::workload::PARTS;
@@ -48,8 +49,8 @@ impl<T> From<Probe<T>> for (f64, f64, Option<T>) {
 pub struct Block<T> {
     /// The probes in order of time. A workload has one before, between and after the halves; a loop before and after.
     pub probes: Vec<Probe<T>>,
-    /// The timings of each of the job's [`variants`](JobSamples::variants); `None` where the block left one out.
-    pub pairs: Vec<Option<Pair<T>>>,
+    /// The timings of each of the job's [`variants`](JobSamples::variants).
+    pub pairs: Pairs<T>,
 }
 
 impl<T: Copy> Block<T> {
@@ -96,7 +97,6 @@ impl<T: Copy> JobSamples<T> {
         self.blocks.shrink_to_fit();
         for block in &mut self.blocks {
             block.probes.shrink_to_fit();
-            block.pairs.shrink_to_fit();
         }
     }
 
@@ -123,7 +123,7 @@ impl<'a, T: Copy> Column<'a, T> {
     /// Returns the timings in a block of this job; `None` where the block left the variant out.
     #[must_use]
     pub(crate) fn pair_in(self, block: &Block<T>) -> Option<Pair<T>> {
-        block.pairs.get(self.index).copied().flatten()
+        block.pairs.get(self.index)
     }
 
     /// Lists the timings by block.

@@ -47,15 +47,18 @@ impl Estimators {
         self.workloads.allocate(&mechanisms, left)
     }
 
-    /// Makes the report from all samples and the facts. The same samples and facts give the same report.
+    /// Makes the report from all samples and the facts. The same samples and facts give the same report. The samples
+    /// are gone afterwards: page and plots need their memory.
     #[must_use]
-    pub(crate) fn report(&self, plan: &Plan, suite: &Suite, facts: Facts) -> Report {
+    pub(crate) fn report(self, plan: &Plan, suite: &Suite, facts: Facts) -> Report {
+        let Estimators { cells, workloads } = self;
         let ops: Vec<OpMeta> = suite.ops().iter().map(|op| op.meta).collect();
         let metas: Vec<workload::WorkloadMeta> = suite.workloads().iter().map(|entry| entry.meta).collect();
         let rate = facts.ticks_per_second;
-        let estimates = self.cells.finish(&settings(plan), &ops, rate);
+        let estimates = cells.finish(&settings(plan), &ops, rate);
+        drop(cells);
         let kernels = (plan.work.kernels.as_slice(), &plan.matrix.treatments);
-        let workloads = self.workloads.finish(&metas, kernels, &estimates.cells, rate);
+        let workloads = workloads.finish(&metas, kernels, &estimates.cells, rate);
         report(plan, suite.ops(), &suite.mechanism_metas(), Findings { estimates, workloads, facts })
     }
 }

@@ -180,12 +180,19 @@ fn a_decided_treatment_or_one_that_more_workers_cannot_decide_is_not_measured_ag
     assert_eq!(undecided(|worker, _| if worker % 4 == 0 { 0.0 } else { 0.5 }), [], "limited by modes");
 }
 
+/// Replaces the pair of a column.
+fn set_pair(block: &mut Block<f64>, column: usize, pair: Option<Pair<f64>>) {
+    let mut pairs = Vec::from(block.pairs.clone());
+    pairs[column] = pair;
+    block.pairs = pairs.into();
+}
+
 #[test]
 fn a_pair_that_disagrees_loses_the_value_of_its_own_block_only() {
     let mut samples = with_adds([4.0; 3]);
     samples.dropped = 2;
-    samples.table.blocks[1].pairs[TABLE] = Some([2.0, 7e6]);
-    samples.table.blocks[2].pairs[TABLE] = None;
+    set_pair(&mut samples.table.blocks[1], TABLE, Some([2.0, 7e6]));
+    set_pair(&mut samples.table.blocks[2], TABLE, None);
     let mut estimator = Estimator::default();
     (0..6).for_each(|worker| estimator.add(worker, &group(0), samples.clone()));
     let found = estimator.finish(&loops::settings(&matrix()), &[PteVal::META], 2.6e9);
@@ -209,7 +216,7 @@ fn with_a_burst(overhead: f64, rng: &mut Pcg64Mcg) -> Estimator {
             let mut samples = with_adds([4.0; 3]);
             samples.table.blocks.truncate(1);
             samples.table.blocks[0].pairs =
-                [100.0, 100.0, 100.0, 100.0 + overhead].map(|cycles| Some(twice(cycles))).to_vec();
+                [100.0, 100.0, 100.0, 100.0 + overhead].into_iter().map(|cycles| Some(twice(cycles))).collect();
             estimator.add(worker, &group(offset), samples);
         }
     }
@@ -236,7 +243,8 @@ fn with_two_workers_the_loose_pair_tolerance_applies() {
     estimator.add(0, &group(0), with_adds([4.0; 3]));
     let mut interrupted = with_adds([4.0; 3]);
     for block in &mut interrupted.table.blocks {
-        (block.pairs[0], block.pairs[TABLE]) = (Some([1.0, 1.02]), Some([2.0, 2.1]));
+        set_pair(block, 0, Some([1.0, 1.02]));
+        set_pair(block, TABLE, Some([2.0, 2.1]));
     }
     estimator.add(1, &group(0), interrupted);
     let found = estimator.finish(&loops::settings(&matrix()), &[PteVal::META], 2.6e9);
