@@ -75,7 +75,7 @@ fn explain_inflation(cycles: f64, instructions: f64) -> Option<String> {
 
 /// The mean of a block's two windows, in ticks.
 fn mean_ticks(block: &Block<f64>) -> Option<f64> {
-    let [first, second] = block.pairs.first().copied().flatten()?;
+    let [first, second] = block.pairs.get(0)?;
     Some(f64::midpoint(first, second))
 }
 
@@ -86,7 +86,7 @@ mod tests {
 
     fn block(ticks: f64, ticks_per_add: f64) -> Block<f64> {
         let probe = Probe { ticks_per_cycle: 0.5, ticks_per_add, reference_run: None };
-        Block { probes: vec![probe, probe], pairs: vec![Some([ticks, ticks + 2.0])] }
+        Block { probes: vec![probe, probe], pairs: vec![Some([ticks, ticks + 2.0])].into() }
     }
 
     fn samples(processes: &[Vec<Block<f64>>]) -> UnitSamples<'_> {
