@@ -13,7 +13,7 @@ use super::Done;
 use super::counted::{self, Counted, UnitTime};
 use super::exit::Exit;
 use super::output::stdout;
-use crate::estimate::kernel_time::Prices;
+use crate::estimate::kernel_time::{KERNEL_STATES, Prices};
 use crate::estimate::predict::Costs;
 use crate::patch::State;
 use crate::report::kernel_time::{Price, Range};
@@ -268,14 +268,13 @@ fn print_by_op(report: &Report, calls: &BTreeMap<String, f64>, costs: &Costs) ->
 
 /// Lists the mechanisms of a report, each in the states that a whole kernel can be in.
 fn list_kernels(report: &Report) -> Vec<(String, Option<State>)> {
-    let states = [State::Unpatched, State::Direct, State::Inline, State::Off, State::On];
     let of = |mechanism: &crate::report::schema::MechanismInfo| {
         let name = mechanism.name.clone();
         if mechanism.states.is_empty() {
             return vec![(name, None)];
         }
         let has = |state: &&State| mechanism.states.iter().any(|own| own == state.name());
-        states.iter().filter(has).map(|state| (name.clone(), Some(*state))).collect()
+        KERNEL_STATES.iter().filter(has).map(|state| (name.clone(), Some(*state))).collect()
     };
     report.catalogue.mechanisms.iter().filter(|m| m.name != "inline").flat_map(of).collect()
 }

@@ -19,7 +19,7 @@ use crate::regime::Regime;
 use crate::report::kernel_time::{KernelTime, Price, Range};
 use crate::report::native::Native;
 use crate::report::recorded::{Recorded, RecordedCalls, RecordedWorkload};
-use crate::report::schema::{Cell, Report};
+use crate::report::schema::{Cell, Estimate, Report, WorkloadKernel, WorkloadResult};
 use crate::stats::Interval;
 use crate::stats::location::median;
 
@@ -141,6 +141,36 @@ impl<'a> Prices<'a> {
             percent: percent.filter(|percent| percent.low.is_finite() && percent.high.is_finite()),
         })
     }
+}
+
+/// The states that a whole kernel can be in.
+pub const KERNEL_STATES: [State; 5] = [State::Unpatched, State::Direct, State::Inline, State::Off, State::On];
+
+/// Bounds the predictions of a report's own workloads, with the cells of the same report.
+pub fn bound_predictions(report: &mut Report) {
+    let prices = Prices::from_report(report);
+    let bound = |workload: &WorkloadResult| -> Vec<Option<Range>> {
+        let cold_share = workload.surroundings.map_or(0.0, |it| it.cold_share);
+        let calls = workload.calls.iter().map(|(op, calls)| {
+            let cold = calls * cold_share;
+            (op.clone(), RecordedCalls { hot: calls - cold, cold })
+        });
+        let calls: BTreeMap<String, RecordedCalls> = calls.collect();
+        let time = workload.inline_cycles.as_ref().map(Estimate::interval);
+        let of_kernel = |kernel: &WorkloadKernel| {
+            let state = match kernel.state.as_deref() {
+                None => None,
+                Some(name) => Some(KERNEL_STATES.into_iter().find(|state| state.name() == name)?),
+            };
+            // A prediction that lacks cells has no bounds either.
+            kernel.predicted_percent?;
+            prices.price((&workload.name, &calls), (kernel.mechanism.as_deref()?, state), time)?.percent
+        };
+        workload.kernels.iter().map(of_kernel).collect()
+    };
+    let bounds: Vec<Vec<Option<Range>>> = report.workloads.iter().map(bound).collect();
+    let kernels = report.workloads.iter_mut().flat_map(|workload| &mut workload.kernels);
+    kernels.zip(bounds.into_iter().flatten()).for_each(|(kernel, range)| kernel.predicted_range_percent = range);
 }
 
 /// Prices the recorded workloads with the cells of a report.

@@ -272,6 +272,8 @@ fn estimate_kernel(
         resolved: verdict.as_ref().is_some_and(|verdict| verdict.limit.is_none()),
         limit: verdict.and_then(|verdict| verdict.limit),
         predicted_percent: predicted.as_ref().and_then(|predicted| predicted.as_ref().ok().copied()),
+        // The whole report has the cells that bound it.
+        predicted_range_percent: None,
         predicted_absent: predicted.and_then(Result::err),
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{mechanism_info, op_info, option_infos};
 use super::plan::Plan;
 use crate::dispatch::Mechanism;
-use crate::estimate::kernel_time::price_kernel;
+use crate::estimate::kernel_time::{bound_predictions, price_kernel};
 use crate::estimate::{CONFIDENCE, Estimates, traps};
 use crate::host::{Check, Machine};
 use crate::measure::explain::Example;
@@ -166,6 +166,7 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
         absent,
         failures: facts.failures,
     };
+    bound_predictions(&mut report);
     if let Some(RunningKernel { recorded, native }) = facts.running_kernel {
         report.kernel_time = Some(price_kernel(&report, recorded, native));
     }

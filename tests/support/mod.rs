@@ -470,6 +470,7 @@ pub fn workload() -> WorkloadResult {
         resolved: overhead.is_some(),
         limit: None,
         predicted_percent: mechanism.and(overhead).map(|o| o.estimate + 0.5),
+        predicted_range_percent: None,
         predicted_absent: mechanism.filter(|_| overhead.is_none()).map(|_| "no cell".to_owned()),
         absent: if overhead.is_none() { Some("no such CPU".to_owned()) } else { None },
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Estimate, Limit};
+use crate::report::kernel_time::Range;
 use crate::stats::surroundings::Surroundings;
 
 /// The result of a macro benchmark.
@@ -106,6 +107,9 @@ pub struct WorkloadKernel {
     /// The prediction in percent: calls of hooks times the overheads of their cells in throughput.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted_percent: Option<f64>,
+    /// The bounds of a prediction in percent: if the calls hide completely, to if nothing hides them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_range_percent: Option<Range>,
     /// Reason why there is no prediction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted_absent: Option<String>,
