@@ -1,4 +1,4 @@
-//! The timings of a block by column, packed: a run keeps a million of them to its end, and a third of the columns of
+//! The timings of a block by column, packed: a run keeps a million of them to its end, and nearly half of the columns of
 //! its blocks have none.
 
 use serde::{Deserialize, Serialize};
