@@ -9,9 +9,9 @@ Loops: the body of init_IRQ with other numbers of iterations, in place, behind a
 Stubs: 4,096 call sites that run once after the predictors were overrun: with a stub that all share, a stub per site,
 a word that all share, and a word per site.
 
-Needs x86-64 Linux and only Python's standard library. Takes about 20 seconds. Times are core cycles: ticks of the time
-stamp counter, divided by those of a chain of dependent adds that is timed beside each loop. Of the repetitions in a loop
-the fastest tenth counts, because a busy neighbour takes away what the CPU has learnt.
+Needs x86-64 Linux and only Python's standard library. Takes about 10 seconds. Times are core cycles: ticks of the time
+stamp counter, divided by those of a chain of dependent adds that is timed beside each loop. The fastest tenth of the
+repetitions counts, because a busy neighbour takes away what the CPU has learnt.
 """
 
 import argparse

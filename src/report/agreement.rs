@@ -40,8 +40,8 @@ impl Agreement {
 #[must_use]
 pub(crate) fn rule() -> String {
     format!(
-        "agrees: this run's interval reaches into the published range, or misses it by at most a factor of {MAX_FACTOR} \
-         or {MAX_POINTS} percentage point. higher, lower: it misses it by more."
+        "agrees: this run's interval reaches into the published range, or misses it by at most a factor of \
+         {MAX_FACTOR} or {MAX_POINTS} percentage point. higher, lower: it misses it by more."
     )
 }
 

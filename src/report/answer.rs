@@ -89,7 +89,7 @@ pub struct Cost {
     pub range: [f64; 2],
     /// Number of ops.
     pub ops: usize,
-    /// Number of ops whose own cost is resolved, on either side of zero.
+    /// Number of ops whose own cost is resolved, on the median's side of zero.
     pub resolved: usize,
     /// Median of the ops' floors in core cycles; 0 if no op has one.
     pub floor: f64,
@@ -181,7 +181,7 @@ pub(crate) fn cost_of(grid: &Grid, column: &Column, regime: Regime) -> Option<Co
     let intervals: Vec<Interval> = over.cells.iter().filter_map(|cell| cycles(cell)).collect();
     let floors: Vec<f64> = over.cells.iter().filter_map(|cell| cell.floor_cycles).collect();
     let cost = summarise(&intervals, &floors)?;
-    Some(Cost { resolved: over.resolved, is_resolved: over.median_is_resolved(), ..cost })
+    Some(Cost { resolved: over.resolved_on_its_side(), is_resolved: over.median_is_resolved(), ..cost })
 }
 
 /// The cost of a way above another one, over the ops that were measured with both.
@@ -213,8 +213,8 @@ pub(crate) fn difference_of(grid: &Grid, column: &Column, from: &Column, regime:
         below if below < 0.0 => it.is_below(-*floor),
         _ => false,
     };
-    let is_resolved = 2 * differences.iter().filter(is_beyond).count() > differences.len();
-    let resolved = differences.iter().filter(|(it, floor)| it.is_above(*floor) || it.is_below(-*floor)).count();
+    let resolved = differences.iter().filter(is_beyond).count();
+    let is_resolved = 2 * resolved > differences.len();
     Some(Cost { resolved, is_resolved, ..median })
 }
 

@@ -1,4 +1,5 @@
-//! What a call site holds, in the words of a reader: `site (inline)` is a patched site. README, docs and page share them.
+//! What a call site holds, in the words of a reader: `site (inline)` is a patched site. README, docs and page share
+//! them.
 
 use std::collections::HashMap;
 

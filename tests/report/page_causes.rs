@@ -69,9 +69,9 @@ fn predictions_say_how_wrong_they_are_on_this_report() {
     other.kernels[1].predicted_percent = Some(0.1);
     report.workloads = vec![predicted, other];
     let page = page(&report);
-    let said = "predictions miss 3 measured overheads by a factor of 4.0 in the median and of 31 at worst (null_syscall \
-                with table); 1 more predicts no cost where one was measured, the largest 11.0% (null_syscall with site \
-                (inline)).";
+    let said = "predictions miss 3 measured overheads by a factor of 4.0 in the median and of 31 at worst \
+                (null_syscall with table); 1 more predicts no cost where one was measured, the largest 11.0% \
+                (null_syscall with site (inline)).";
     for section in ["workloads", "modelled"] {
         let section = words(part(&page, &format!("<section id=\"{section}\""), "</section>"));
         assert!(section.contains(said), "{section}");
@@ -147,7 +147,7 @@ fn cells_faster_than_inline_are_grouped_by_op_and_by_the_cause_in_the_machine_co
         |title: &str, next: &str| odd.split_once(title).expect(title).1.split(next).next().unwrap().to_owned();
     let waits = part_of("Faster than inline: copies that wait for one another", "Faster than inline");
     let line =
-        "write_cr0, 3 cells: up to 3.30 of 7.42 cycles less, by direct in throughput, which reads and writes gs:[0x8]";
+        "write_cr0, 3 cells: up to 3.30 of 7.42 cycles less, by direct in throughput; the op reads and writes gs:[0x8]";
     assert!(waits.contains(line) && !waits.contains("pte_val"), "{waits}");
     let loops = part_of("Faster than inline: a loop in the body", "Faster than inline");
     assert!(loops.contains("load_gdt, 3 cells: up to 19.6 of"), "{loops}");

@@ -3,7 +3,8 @@
 
 use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, UsedMemory};
 
-/// Maximum number of bytes that are decoded. The longest body of the built-in suite has 600; a report may hold anything.
+/// Maximum number of bytes that are decoded. The longest body of the built-in suite has 600; a report may hold any
+/// number.
 const MAX_CODE_BYTES: usize = 4096;
 
 /// The facts of a body.

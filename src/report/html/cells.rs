@@ -268,19 +268,21 @@ impl Shown {
     }
 }
 
-/// `0.13 0.12`: the floor and the layout range of a cell in core cycles; one number if both are the same.
+/// `0.13 0.05`: the floor and the layout range of a cell in core cycles; one number if both are the same to a tenth.
 fn floors(cell: &Cell) -> String {
     let shown = |value: f64| {
         let digits = if value > 0.0 { (1.0 - value.log10().floor()).clamp(0.0, MAX_FLOOR_DIGITS) as usize } else { 0 };
-        fixed(value, digits)
+        let text = fixed(value, digits);
+        let trimmed = text.trim_end_matches('0').trim_end_matches('.');
+        if digits > 0 && !text.contains('e') && !trimmed.is_empty() { trimmed.to_owned() } else { text }
     };
-    let usable = |value: Option<f64>| value.filter(|it| it.is_finite() && *it >= 0.0).map(shown);
+    let usable = |value: Option<f64>| value.filter(|it| it.is_finite() && *it >= 0.0);
     match (usable(cell.floor_cycles), usable(cell.layout_range)) {
-        (Some(floor), Some(range)) if floor != range => format!("{floor} {range}"),
-        (Some(floor), Some(_)) => floor,
+        (Some(floor), Some(range)) if (0.9 * floor..=floor).contains(&range) => shown(floor),
+        (Some(floor), Some(range)) => format!("{} {}", shown(floor), shown(range)),
         // A single number would read as both.
-        (Some(floor), None) => format!("{floor} {NOTHING}"),
-        (None, Some(range)) => format!("{NOTHING} {range}"),
+        (Some(floor), None) => format!("{} {NOTHING}", shown(floor)),
+        (None, Some(range)) => format!("{NOTHING} {}", shown(range)),
         (None, None) => String::new(),
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn list_faster(report: &Report) -> Faster {
         let is_large = inline.is_some_and(|inline| of_op.gain >= MIN_SHARED_GAIN * inline);
         match (of_op.reach, facts) {
             (Reach::HotCall, BodyFacts { carried: Some(word), .. }) if is_large => {
-                found.carried.push(format!("{}, which reads and writes {word}", describe(of_op)));
+                found.carried.push(format!("{}; the op reads and writes {word}", describe(of_op)));
             }
             (Reach::HotCall | Reach::HotInPlace, _) if is_linux && PAUSES.contains(&of_op.op) => {
                 found.pauses.push(describe(of_op));

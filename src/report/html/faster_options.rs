@@ -51,9 +51,9 @@ pub(super) fn state_faster_options(report: &Report) -> Option<String> {
         n => format!(" {n} {} larger, and not understood.", plural(n, "is", "are")),
     };
     Some(format!(
-        "{} {} more instructions and still less time, {}% to {}% (in {}{more}). An option is a kernel that the compiler \
-         builds anew, with other code also where the option does nothing.{known}{unknown} In such \
-         a workload the option itself costs less than what building anew changes.",
+        "{} {} more instructions and still less time, {}% to {}% (in {}{more}). An option is a kernel that the \
+         compiler builds anew, with other code also where the option does nothing.{known}{unknown} In such a workload \
+         the option itself costs less than what building anew changes.",
         found.len(),
         plural(found.len(), "figure below has", "figures below have"),
         fixed(most, 2),

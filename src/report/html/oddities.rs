@@ -16,6 +16,8 @@ use crate::report::subject::mechanism;
 const MAX_SHOWN: usize = 6;
 /// Maximum number of ops that are shown for a cause. Each stands for all of its cells.
 const MAX_OPS: usize = 20;
+/// Maximum number of ops that are shown without a cause.
+const MAX_UNKNOWN: usize = 12;
 /// A prediction is far from the measurement if it differs by more than this share of it, and by more than
 /// [`FAR_POINTS`]. At half of both, a third of all predictions are named; at twice, only those of the densest workload.
 const FAR_SHARE: f64 = 0.5;
@@ -44,18 +46,18 @@ fn up_to(max: usize, title: &'static str, mut all: Vec<String>, meaning: &'stati
 }
 
 /// Why a call of one body is cheaper than copies of it that wait for one another. `scripts/causes.py` shows it.
-const WAITS: &str = "Each call reads a word that the call before has just written. Inline has eight copies of the body in \
-                     its loop, and each reads what another copy wrote. Behind a call all sites share one body, and the \
-                     CPU hands a value on sooner where the same two instructions store and load it. Shown with machine \
-                     code alone: calls of a copy per site gain nothing, NOPs in place gain little, and a loop with a \
-                     single copy in place is about as fast or faster (docs/validation.md).";
+const WAITS: &str = "Each call reads a word that the call before has just written. Inline has eight copies of the \
+    body in its loop, and each reads what another copy wrote. Behind a call all sites share one body, and the CPU \
+    hands a value on sooner where the same two instructions store and load it. Shown with machine code alone: calls \
+    of a copy per site gain nothing, NOPs in place gain little, and a loop with a single copy in place is about as \
+    fast or faster (docs/validation.md).";
 /// Why a pause helps.
 const PAUSES: &str = "These ops wait for a fence or for an earlier store, and the instructions of a call are a pause \
-                      between two of them. Shown with machine code alone: NOPs in place take as much off.";
+    between two of them. Shown with machine code alone: NOPs in place take as much off.";
 /// Why a body with a loop can take less time behind a call.
-const LOOPS: &str = "The gain comes from the iterations, not from the call. Of init_IRQ's 224 iterations each takes 3.0 \
-                     cycles behind an indirect call and 3.1 in place; with up to 32 iterations nothing is gained. \
-                     Whether the place of the code or the prediction of its branches makes it is not known.";
+const LOOPS: &str = "The gain comes from the iterations, not from the call. Of init_IRQ's 224 iterations each takes \
+    3.0 cycles behind an indirect call and 3.1 in place; with up to 32 iterations nothing is gained. Whether the \
+    place of the code or the prediction of its branches makes it is not known.";
 
 /// The oddities of a report.
 pub fn list_oddities(report: &Report, grid: &Grid) -> Vec<Oddity> {
@@ -91,7 +93,7 @@ pub fn list_oddities(report: &Report, grid: &Grid) -> Vec<Oddity> {
         up_to(MAX_OPS, "Faster than inline: a pause before a wait", faster.pauses, PAUSES),
         up_to(MAX_OPS, "Faster than inline: a loop in the body", faster.loops, LOOPS),
         up_to(
-            MAX_OPS,
+            MAX_UNKNOWN,
             "Faster than inline, not understood",
             faster.unknown,
             "Inline is no lower bound: its instructions can wait for one another or for the loop around them, and a \

@@ -8,10 +8,11 @@ use crate::report::plots::number::{clipped, interval_ends, plain};
 use crate::report::schema::Listing;
 
 /// Why the stub is cheaper.
-pub(super) const MEANING: &str = "The call through a word is at every site, so each site runs an indirect branch that no predictor knows, and waits for \
-     its target. A stub keeps the indirect jump in one place, which all sites of the op share: it is predicted from the \
-     second site on, and a site has only a direct call. Where the word lies does not matter. A stub that itself runs for \
-     the first time is no gain: with a stub per site, the stub costs more than the indirect call (scripts/causes.py).";
+pub(super) const MEANING: &str = "The call through a word is at every site, so each site runs an indirect branch that \
+    no predictor knows, and waits for its target. A stub keeps the indirect jump in one place, which all sites of \
+    the op share: it is predicted from the second site on, and a site has only a direct call. Where the word lies \
+    matters less. With a stub per site, each run for the first time, the stub costs more than the indirect call \
+    (docs/validation.md).";
 
 /// The way from a site to a body, where it has one indirect step.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -72,7 +72,8 @@ pub(super) struct Row {
 /// A figure in percent.
 pub(super) struct Percent {
     pub shown: String,
-    /// The interval, the measurement of a prediction with the factor between them, or the reason why there is no figure.
+    /// The interval, the measurement of a prediction with the factor between the two, or the reason why there is no
+    /// figure.
     pub below: String,
     pub resolved: bool,
 }
