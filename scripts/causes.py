@@ -57,7 +57,8 @@ POP = bytes.fromhex("415f415e415d415c5d5bc3")
 START = bytes.fromhex("0faee80f3148c1e2204809d050")  # lfence; rdtsc; push the ticks
 STOP = bytes.fromhex("0f01f948c1e2204809d0594829c8")  # rdtscp; subtract the ticks
 PAD = bytes.fromhex("4883ec08"), bytes.fromhex("4883c408")  # align the stack
-ARGUMENTS = bytes.fromhex("4c89e74c89ee4c89f231c9")  # rdi, rsi, rdx point to memory; rcx is 0
+# mov rdi,r12; mov rsi,r13; mov rdx,r14; xor ecx,ecx: three pointers and a number. A site sets those that the op has.
+ARGUMENTS = [bytes.fromhex(code) for code in ("4c89e7", "4c89ee", "4c89f2", "31c9")]
 CHAIN = bytes.fromhex("4c89ff"), bytes.fromhex("4931c74931c7")  # mov rdi,r15; xor r15,rax twice
 
 
@@ -68,7 +69,7 @@ def rel32(target, end):
 def head(memory):
     pointers = b"".join(bytes([0x49, 0xbc + n]) + struct.pack("<Q", memory.data_at + (0x80 + n) * 4096)
                         for n in range(4))
-    return PUSH + pointers + START + PAD[0]
+    return PUSH + pointers + START + PAD[0] + b"".join(ARGUMENTS)
 
 
 def tail(loop, end):
@@ -113,7 +114,7 @@ def make_loop(memory, body, arguments, way, nops, chained):
     return start
 
 
-def time_loops(memory, body, variants, arguments=ARGUMENTS, chained=False, passes=PASSES):
+def time_loops(memory, body, variants, arguments=b"", chained=False, passes=PASSES):
     """Core cycles per body for each way and number of NOPs: the fastest tenth."""
     found = {variant: [] for variant in variants}
     for _ in range(REPEATS):
@@ -128,6 +129,7 @@ def time_loops(memory, body, variants, arguments=ARGUMENTS, chained=False, passe
 
 def waits(memory, report):
     codes = {op["name"]: bytes.fromhex(op["native_code"]) for op in report["catalogue"]["ops"]}
+    counts = {op["name"]: op["arguments"] for op in report["catalogue"]["ops"]}
     gains = {}
     for cell in report["cells"]:
         hot = cell["regime"] in ("throughput", "latency", "pressure")
@@ -139,8 +141,10 @@ def waits(memory, report):
     rows = []
     for (op, chained), (gain, inline) in sorted(gains.items(), key=lambda it: -it[1][0]):
         variants = [("inline", nops) for nops in NOPS] + [("direct", 0), ("indirect", 0), ("own", 0), ("one", 0)]
-        # The second argument of write_ldt_entry and its like is an index: mov esi,1
-        arguments = ARGUMENTS + (bytes.fromhex("be01000000") if op.startswith("write_") else b"")
+        arguments = b"".join(ARGUMENTS[:counts[op]])
+        if op.startswith("write_"):
+            # The second argument of write_ldt_entry and its like is an index: mov esi,1
+            arguments += bytes.fromhex("be01000000")
         found = {key: round(value, 2) for key, value in
                  time_loops(memory, codes[op], variants, arguments, chained).items()}
         after_nops = {nops: found["inline", nops] for nops in NOPS}

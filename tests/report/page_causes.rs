@@ -13,9 +13,8 @@ fn words(page: &str) -> String {
 
 fn odd(report: &Report) -> String {
     let page = page(report);
-    page.contains("<section id=\"oddities\"")
-        .then(|| words(part(&page, "<section id=\"oddities\"", "</section>")))
-        .unwrap_or_default()
+    let section = page.split_once("<section id=\"oddities\"").and_then(|it| it.1.split_once("</section>"));
+    section.map_or_else(String::new, |it| words(it.0))
 }
 
 /// A workload with the table and patched sites, at these percentages.

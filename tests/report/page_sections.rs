@@ -89,7 +89,7 @@ fn oddities_are_found_by_rule_and_a_report_without_them_has_none() {
     let said = odd(&report);
     assert!(said.contains("Faster than inline, not understood") && said.contains("cycles less, by flag in"), "{said}");
     assert!(said.contains(" 3 cells: up to 2.50 of "), "an op with flag in three regimes: {said}");
-    assert!(said.contains("60 more"), "12 of 72 ops are shown, and load_gs_index needs a pause: {said}");
+    assert!(said.contains("57 more"), "12 of 69 ops are shown, and four need a pause: {said}");
     // Several values.
     report.cells[7].modes = vec![ModeShare { offset: 0, cycles: 1.0, share: 0.5 }; 2];
     assert!(odd(&report).contains("Cells with several values") && odd(&report).contains("throughput: 1 of "));

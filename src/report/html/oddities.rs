@@ -48,16 +48,18 @@ fn up_to(max: usize, title: &'static str, mut all: Vec<String>, meaning: &'stati
 /// Why a call of one body is cheaper than copies of it that wait for one another. `scripts/causes.py` shows it.
 const WAITS: &str = "Each call reads a word that the call before has just written. Inline has eight copies of the \
     body in its loop, and each reads what another copy wrote. Behind a call all sites share one body, and the CPU \
-    hands a value on sooner where the same two instructions store and load it. Shown with machine code alone: calls \
-    of a copy per site gain nothing, NOPs in place gain little, and a loop with a single copy in place is about as \
-    fast or faster (docs/validation.md).";
+    hands a value on sooner where the same two instructions store and load it. Shown with machine code alone, on an \
+    AMD EPYC (Zen 4): calls of a copy per site and NOPs in place gain less than half as much, and a loop with a \
+    single copy in place is about as fast or faster (docs/validation.md).";
 /// Why a pause helps.
-const PAUSES: &str = "These ops wait for a fence or for an earlier store, and the instructions of a call are a pause \
-    between two of them. Shown with machine code alone: NOPs in place take as much off.";
+const PAUSES: &str = "These ops wait, for a fence, for an earlier store or for a result, and the instructions of a \
+    call are a pause between two of them. Shown with machine code alone, on an AMD EPYC (Zen 4): NOPs in place take \
+    off half of it or more.";
 /// Why a body with a loop can take less time behind a call.
-const LOOPS: &str = "The gain comes from the iterations, not from the call. Of init_IRQ's 224 iterations each takes \
-    3.0 cycles behind an indirect call and 3.1 in place; with up to 32 iterations nothing is gained. Whether the \
-    place of the code or the prediction of its branches makes it is not known.";
+const LOOPS: &str = "The gain comes from the iterations, not from the call. Of init_IRQ's 224 iterations, each takes \
+    3.0 cycles behind an indirect call and 3.1 in place; with up to 32 iterations nothing is gained \
+    (docs/validation.md, on an AMD EPYC). Whether the place of the code or the prediction of its branches makes it \
+    is not known.";
 
 /// The oddities of a report.
 pub fn list_oddities(report: &Report, grid: &Grid) -> Vec<Oddity> {
