@@ -57,9 +57,8 @@ const PAUSES: &str = "These ops wait, for a fence, for an earlier store or for a
     off half of it or more.";
 /// Why a body with a loop can take less time behind a call.
 const LOOPS: &str = "The gain comes from the iterations, not from the call. Of init_IRQ's 224 iterations, each takes \
-    3.0 cycles behind an indirect call and 3.1 in place; with up to 32 iterations nothing is gained \
-    (docs/validation.md, on an AMD EPYC). Whether the place of the code or the prediction of its branches makes it \
-    is not known.";
+    3.0 cycles behind an indirect call and 3.1 in place; with 8 iterations nothing is gained (docs/validation.md, on \
+    an AMD EPYC). Whether the place of the code or the prediction of its branches makes it is not known.";
 
 /// The oddities of a report.
 pub fn list_oddities(report: &Report, grid: &Grid) -> Vec<Oddity> {
