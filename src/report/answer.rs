@@ -89,6 +89,10 @@ pub struct Cost {
     pub range: [f64; 2],
     /// Number of ops.
     pub ops: usize,
+    /// Number of ops whose own cost is resolved, on the median's side of zero.
+    pub resolved: usize,
+    /// Median of the ops' floors in core cycles; 0 if no op has one.
+    pub floor: f64,
     /// Whether the median is resolved: more than half of the ops are resolved on its side of zero. An op's difference
     /// between two ways is resolved if its interval lies beyond the floors of both cells.
     pub is_resolved: bool,
@@ -175,7 +179,9 @@ fn cost(grid: &Grid, way: Way, regime: Regime) -> Option<Cost> {
 pub(crate) fn cost_of(grid: &Grid, column: &Column, regime: Regime) -> Option<Cost> {
     let over = OverOps::of(cells(grid, column, regime)?)?;
     let intervals: Vec<Interval> = over.cells.iter().filter_map(|cell| cycles(cell)).collect();
-    summarise(&intervals, over.median_is_resolved())
+    let floors: Vec<f64> = over.cells.iter().filter_map(|cell| cell.floor_cycles).collect();
+    let cost = summarise(&intervals, &floors)?;
+    Some(Cost { resolved: over.resolved_on_its_side(), is_resolved: over.median_is_resolved(), ..cost })
 }
 
 /// The cost of a way above another one, over the ops that were measured with both.
@@ -200,24 +206,30 @@ pub(crate) fn difference_of(grid: &Grid, column: &Column, from: &Column, regime:
         Some((Interval { estimate, low: estimate - half_width, high: estimate + half_width }, floor))
     };
     let differences: Vec<(Interval, f64)> = minuend.cells.iter().filter_map(of_op).collect();
-    let intervals: Vec<Interval> = differences.iter().map(|(it, _)| *it).collect();
-    let median = summarise(&intervals, false)?;
+    let (intervals, floors): (Vec<Interval>, Vec<f64>) = differences.iter().copied().unzip();
+    let median = summarise(&intervals, &floors)?;
     let is_beyond = |(it, floor): &&(Interval, f64)| match median.median.estimate {
         above if above > 0.0 => it.is_above(*floor),
         below if below < 0.0 => it.is_below(-*floor),
         _ => false,
     };
-    Some(Cost { is_resolved: 2 * differences.iter().filter(is_beyond).count() > differences.len(), ..median })
+    let resolved = differences.iter().filter(is_beyond).count();
+    let is_resolved = 2 * resolved > differences.len();
+    Some(Cost { resolved, is_resolved, ..median })
 }
 
-fn summarise(intervals: &[Interval], is_resolved: bool) -> Option<Cost> {
+/// The median and the range of intervals over ops, and the median of the floors; nothing is resolved yet.
+fn summarise(intervals: &[Interval], floors: &[f64]) -> Option<Cost> {
+    let floors: Vec<f64> = floors.iter().copied().filter(|floor| floor.is_finite()).map(f64::abs).collect();
     let at = |share, of: fn(&Interval) -> f64| quantile(&intervals.iter().map(of).collect::<Vec<_>>(), share);
     let estimate: fn(&Interval) -> f64 = |it| it.estimate;
     Some(Cost {
         median: Interval { estimate: at(0.5, estimate)?, low: at(0.5, |it| it.low)?, high: at(0.5, |it| it.high)? },
         range: [at(0.0, estimate)?, at(1.0, estimate)?],
         ops: intervals.len(),
-        is_resolved,
+        resolved: 0,
+        floor: quantile(&floors, 0.5).unwrap_or(0.0),
+        is_resolved: false,
     })
 }
 

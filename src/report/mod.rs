@@ -3,7 +3,11 @@
 //! Nothing in this module measures.
 
 #[cfg(feature = "html")]
+pub mod agreement;
+#[cfg(feature = "html")]
 pub mod answer;
+#[cfg(feature = "html")]
+pub(crate) mod call_sites;
 #[cfg(feature = "html")]
 pub(crate) mod claim;
 #[cfg(feature = "html")]
@@ -21,6 +25,8 @@ pub mod native;
 pub mod over_ops;
 #[cfg(feature = "html")]
 pub mod plots;
+#[cfg(feature = "html")]
+pub(crate) mod prediction_error;
 #[cfg(feature = "html")]
 pub mod published;
 pub mod read;

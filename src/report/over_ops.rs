@@ -46,8 +46,14 @@ impl<'a> OverOps<'a> {
     /// Whether the median is resolved: more than half of the ops are resolved on its side of zero.
     #[must_use]
     pub fn median_is_resolved(&self) -> bool {
+        2 * self.resolved_on_its_side() > self.cells.len()
+    }
+
+    /// Number of resolved ops on the median's side of zero.
+    #[must_use]
+    pub(crate) fn resolved_on_its_side(&self) -> usize {
         let side = |cell: &&&Cell| cycles(cell).is_some_and(|value| value * self.median() > 0.0);
-        2 * self.cells.iter().filter(|cell| cell.resolved).filter(side).count() > self.cells.len()
+        self.cells.iter().filter(|cell| cell.resolved).filter(side).count()
     }
 
     /// The median over the same ops in nanoseconds.

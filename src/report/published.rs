@@ -39,7 +39,18 @@ pub struct Row {
     here: Option<StandIn>,
     /// Label in the plot that compares the number with a real kernel; `None` if it is not in that plot.
     pub beside: Option<String>,
+    /// Reasons why a report's value differs from the number, as far as they are known.
+    #[serde(default)]
+    pub(crate) differs_because: Reasons,
     why: Option<String>,
+}
+
+/// Reasons why a value is higher or lower than a published number.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reasons {
+    pub(crate) higher: Option<String>,
+    pub(crate) lower: Option<String>,
 }
 
 /// Unit of a published number.
@@ -256,6 +267,9 @@ mod tests {
                 let given = [row.value.is_some(), row.range.is_some(), row.without.is_some() && row.with.is_some()];
                 assert_eq!(given.into_iter().filter(|given| *given).count(), 1, "{row_name}");
                 assert_eq!(row.here.is_some(), row.why.is_none(), "{row_name}");
+                let reasons = [&row.differs_because.higher, &row.differs_because.lower];
+                let explains = reasons.into_iter().flatten().all(|it| row.here.is_some() && it.len() > 20);
+                assert!(explains, "{row_name}: a reason without a value, or without words");
                 let one_percentage = row.unit == Unit::Percent && row.published().is_some_and(|it| it[0] == it[1]);
                 assert!(row.beside.is_none() || (row.workload().is_some() && one_percentage), "{row_name}");
                 let Some(here) = &row.here else { continue };

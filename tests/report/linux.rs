@@ -168,3 +168,27 @@ fn predict_refuses_json_without_counts() {
         assert!(said.contains(word), "{file}: {said}");
     }
 }
+
+/// The first screen compares the density of hooks with that of the real kernel in the report, where it has one.
+#[test]
+fn the_first_screen_names_the_reports_own_real_kernel() {
+    let mut report = report();
+    let mut workload = support::workload();
+    workload.name = "mmap_perf".to_owned();
+    workload.kernels[0].state = Some("inline".to_owned());
+    report.workloads.push(workload);
+    let found = |report: &Report| {
+        let page = html::page(report).unwrap();
+        let section = page.split_once("<section id=\"found\"").unwrap().1.split_once("</section>").unwrap().0;
+        section.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    // 3.5 calls in 13,428 instructions.
+    let with = found(&report);
+    assert!(with.contains("the real kernel of this report calls 0.3"), "{with}");
+    report.linux = None;
+    let without = found(&report);
+    assert!(
+        !without.contains("the real kernel of this report") && without.contains("Linux 6.1 calls 6.9"),
+        "{without}"
+    );
+}

@@ -11,7 +11,9 @@ mod linux;
 #[path = "../support/loops.rs"]
 mod loops;
 mod over_ops;
+mod page_causes;
 mod page_cells;
+mod page_costs;
 mod page_listings;
 mod page_sections;
 mod predict;

@@ -9,9 +9,11 @@ use pvbench::report::schema::{Cell, Limit};
 fn cells(page: &str) -> Vec<String> {
     let section = part(page, "<section id=\"all\"", "</section>");
     let rows = section.split("<tr>").skip(1).filter(|row| row.starts_with("<th>") && !row.contains("<tbody>"));
-    rows.flat_map(|row| row.split("<td").skip(1).map(|it| it.split_once('>').expect("a tag").1.trim().to_owned()))
-        .map(|it| it.split("</table>").next().unwrap_or_default().trim().to_owned())
-        .collect()
+    let cell = |after: &str| {
+        let text = after.split_once('>').expect("a tag").1.split("</table>").next().unwrap_or_default();
+        text.split("<p>").next().unwrap_or_default().trim().to_owned()
+    };
+    rows.flat_map(|row| row.split("<td").skip(1).map(cell).collect::<Vec<_>>()).collect()
 }
 
 #[test]
@@ -113,4 +115,29 @@ fn a_cell_that_the_layout_limits_shows_its_smallest_and_largest_layout() {
     let layouts: Vec<&String> = shown.iter().filter(|text| text.contains("layouts: ")).collect();
     assert_eq!(layouts.len(), 1);
     assert!(layouts[0].ends_with("\u{b1}0.10 layouts: 1.50 at 29, 3.00 at 0"), "{}", layouts[0]);
+}
+
+#[test]
+fn floor_and_layout_range_of_every_cell_are_shown_on_demand() {
+    let mut report = support::synthetic();
+    let set = |cell: &mut Cell, floor: Option<f64>, range: Option<f64>| {
+        (cell.floor_cycles, cell.layout_range) = (floor, range);
+    };
+    let measured: Vec<usize> = (0..report.cells.len()).filter(|at| report.cells[*at].overhead.is_some()).collect();
+    for at in &measured {
+        set(&mut report.cells[*at], Some(0.1271), Some(0.1268));
+    }
+    set(&mut report.cells[measured[0]], Some(1.26), Some(0.0042));
+    set(&mut report.cells[measured[1]], Some(0.5), None);
+    set(&mut report.cells[measured[2]], Some(f64::NAN), Some(f64::INFINITY));
+    let page = page(&report);
+    assert!(page.contains("<input type=\"checkbox\" id=\"floors\">"), "a control that needs no script");
+    assert!(page.contains("#all:has(#floors:checked) .cells td p{display:block}"));
+    let section = part(&page, "<section id=\"all\"", "</section>");
+    let shown = |text: &str| {
+        section.matches(&format!("<p>{text}\n")).count() + section.matches(&format!("<p>{text}<td")).count()
+    };
+    assert_eq!(shown("0.13"), measured.len() - 3, "one number if both are the same");
+    assert_eq!((shown("1.3 0.004"), shown("0.5 \u{2013}")), (1, 1));
+    assert!(!section.contains("<p>\n") && !section.contains("<p><td"), "a cell without usable numbers has none");
 }

@@ -1,7 +1,8 @@
 //! The section on ops: each op with its description and a table of all its cells, mechanisms by regimes.
 //!
 //! A cell is one short text, because a report has thousands: the overhead with the half-width of its interval, and a
-//! word if the cell is not resolved. `report.json` and `pvbench show` have all other figures of a cell.
+//! word if the cell is not resolved. Below it, shown on demand, are its floor and its layout range. `report.json` and
+//! `pvbench show` have all other figures of a cell.
 
 use std::collections::HashMap;
 
@@ -19,6 +20,8 @@ use crate::report::subject;
 const MAX_NAME_CHARS: usize = 60;
 /// Maximum number of modes that are shown per cell.
 const MAX_MODES: usize = 3;
+/// Maximum number of digits after the point of a floor or a layout range. A fourth one is 10 KB in a default report.
+const MAX_FLOOR_DIGITS: f64 = 3.0;
 /// Maximum number of digits after the point. A floor in throughput is some ten-thousandths of a cycle.
 const MAX_DIGITS: f64 = 4.0;
 const REGIMES: usize = Regime::ALL.len();
@@ -70,6 +73,8 @@ pub struct Row {
 /// The text of a cell.
 pub struct Shown {
     pub text: String,
+    /// The floor, and the layout range if it is another number; empty if the cell has none.
+    pub floor: String,
     pub is_resolved: bool,
     /// Number of the reason in [`Ops::reasons`], from 1, if the cell has no overhead.
     pub reason: Option<usize>,
@@ -234,21 +239,22 @@ fn table(collected: &Collected, reasons: &mut Reasons) -> BodyTable {
 
 impl Shown {
     fn nothing() -> Self {
-        Shown { text: String::new(), is_resolved: true, reason: None }
+        Shown { text: String::new(), floor: String::new(), is_resolved: true, reason: None }
     }
 
-    /// `3.897 ±0.002`, or `~0.01 ±0.02` with a word unless the floor is the limit.
+    /// `3.897±0.002`, or `~0.01±0.02` with a word unless the floor is the limit.
     fn of(cell: &Cell, reasons: &mut Reasons) -> Self {
         let Some(cycles) = cell.overhead.map(|it| it.cycles).and_then(finite) else {
             let reason = cell.absent.as_deref().unwrap_or(match cell.overhead {
                 Some(_) => "the value in the report is not usable",
                 None => "the report gives no reason",
             });
-            return Shown { text: String::new(), is_resolved: false, reason: Some(reasons.number(reason)) };
+            let reason = Some(reasons.number(reason));
+            return Shown { text: String::new(), floor: String::new(), is_resolved: false, reason };
         };
         let digits = digits(cell);
         let half_width = (cycles.high - cycles.estimate).max(cycles.estimate - cycles.low);
-        let value = format!("{}\u{a0}\u{b1}{}", fixed(cycles.estimate, digits), fixed(half_width, digits));
+        let value = format!("{}\u{b1}{}", fixed(cycles.estimate, digits), fixed(half_width, digits));
         let several = if cell.modes.is_empty() { "" } else { "*" };
         let text = match (cell.resolved, cell.limit) {
             (true, _) => format!("{value}{several}"),
@@ -258,7 +264,26 @@ impl Shown {
             (false, Some(Limit::Modes)) => format!("~{value}* modes: {}", modes(cell, digits)),
             (false, Some(Limit::Traps)) => format!("\u{d7}\u{a0}{value}{several}"),
         };
-        Shown { text, is_resolved: cell.resolved, reason: None }
+        Shown { text, floor: floors(cell), is_resolved: cell.resolved, reason: None }
+    }
+}
+
+/// `0.13 0.05`: the floor and the layout range of a cell in core cycles; one number if both are the same to a tenth.
+fn floors(cell: &Cell) -> String {
+    let shown = |value: f64| {
+        let digits = if value > 0.0 { (1.0 - value.log10().floor()).clamp(0.0, MAX_FLOOR_DIGITS) as usize } else { 0 };
+        let text = fixed(value, digits);
+        let trimmed = text.trim_end_matches('0').trim_end_matches('.');
+        if digits > 0 && !text.contains('e') && !trimmed.is_empty() { trimmed.to_owned() } else { text }
+    };
+    let usable = |value: Option<f64>| value.filter(|it| it.is_finite() && *it >= 0.0);
+    match (usable(cell.floor_cycles), usable(cell.layout_range)) {
+        (Some(floor), Some(range)) if (0.9 * floor..=floor).contains(&range) => shown(floor),
+        (Some(floor), Some(range)) => format!("{} {}", shown(floor), shown(range)),
+        // A single number would read as both.
+        (Some(floor), None) => format!("{} {NOTHING}", shown(floor)),
+        (None, Some(range)) => format!("{NOTHING} {}", shown(range)),
+        (None, None) => String::new(),
     }
 }
 

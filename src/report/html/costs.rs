@@ -3,9 +3,10 @@
 use super::anchor::Anchors;
 use crate::regime::Regime;
 use crate::report::answer::{Answer, Cost, cost_of};
+use crate::report::call_sites::CallSites;
 use crate::report::over_ops::OverOps;
 use crate::report::plots::grid::{Column, Grid};
-use crate::report::plots::number::{NOTHING, clipped, estimate_of, interval_ends, plain, plural};
+use crate::report::plots::number::{NOTHING, clipped, interval_ends, plain, plural, upper_bound};
 
 /// The two tables, each with the regimes that people ask for and, folded, with the others.
 pub struct Costs {
@@ -18,6 +19,8 @@ pub struct Costs {
 /// Rows by regimes.
 pub struct Table {
     pub regimes: Vec<Head>,
+    /// The largest number of ops behind a median of each regime; the rows with fewer say so.
+    pub ops: Vec<String>,
     pub rows: Vec<Row>,
 }
 
@@ -36,33 +39,47 @@ pub struct Row {
     /// Identifier of the mechanism's listings.
     pub id: Option<String>,
     pub name: String,
+    /// What a call site holds; empty if it needs no words.
+    pub words: String,
     pub values: Vec<Value>,
 }
 
 /// A cost.
 #[derive(Clone)]
 pub struct Value {
-    /// The median; `~` in front of it if it is not resolved.
+    /// The median; an upper bound of its size, `< 0.13`, if it is not resolved.
     pub median: String,
-    /// `3.66 to 3.71`; empty without a value.
+    /// `3.66 to 3.71`, or how many ops differ if the median is not resolved; empty without a value.
     pub interval: String,
+    /// Number of ops if it is smaller than that of other rows; empty otherwise.
+    pub ops: String,
     pub is_resolved: bool,
 }
 
 impl Value {
-    /// The text of a cost.
-    pub fn of(cost: Option<&Cost>) -> Self {
+    /// The text of a cost, in a column whose other medians come from up to `of_column` ops.
+    pub fn of(cost: Option<&Cost>, of_column: usize) -> Self {
         let Some(cost) = cost else {
-            return Value { median: NOTHING.to_owned(), interval: String::new(), is_resolved: false };
+            let (interval, ops) = (String::new(), String::new());
+            return Value { median: NOTHING.to_owned(), interval, ops, is_resolved: false };
         };
+        let ops = format!("{} {}", cost.ops, plural(cost.ops, "op", "ops"));
+        if !cost.is_resolved {
+            // No figure below the floor is a cost, however narrow its interval is.
+            let bound = cost.floor.max(cost.median.low.abs()).max(cost.median.high.abs());
+            let differ = plural(cost.resolved, "differs", "differ");
+            return Value {
+                median: format!("< {}", upper_bound(bound)),
+                interval: format!("{} of {ops} {differ}", cost.resolved),
+                ops: String::new(),
+                is_resolved: false,
+            };
+        }
         Value {
-            median: match cost.is_resolved {
-                true => plain(cost.median.estimate),
-                // The digits of its interval, because the others say nothing.
-                false => format!("~{}", estimate_of(cost.median)),
-            },
+            median: plain(cost.median.estimate),
             interval: interval_ends(cost.median),
-            is_resolved: cost.is_resolved,
+            ops: if cost.ops < of_column { ops } else { String::new() },
+            is_resolved: true,
         }
     }
 }
@@ -86,7 +103,7 @@ fn head(regime: Regime) -> Head {
 }
 
 /// The tables of a report; `None` if nothing was measured besides `inline`.
-pub fn costs(grid: &Grid, answer: &Answer, anchors: &Anchors) -> Option<Costs> {
+pub fn costs(grid: &Grid, answer: &Answer, anchors: &Anchors, words: &CallSites) -> Option<Costs> {
     let columns = list_columns(grid);
     if columns.is_empty() {
         return None;
@@ -97,21 +114,20 @@ pub fn costs(grid: &Grid, answer: &Answer, anchors: &Anchors) -> Option<Costs> {
     };
     let (shown, folded) = (measured(true), measured(false));
     let mechanisms = |regimes: &[Regime]| {
-        let row = |column: &&Column| {
-            let value = |regime: &Regime| Value::of(cost_of(grid, column, *regime).as_ref());
-            Row {
-                id: anchors.find(column.mechanism),
-                name: clipped(&column.label(), 60),
-                values: regimes.iter().map(value).collect(),
-            }
+        let row = |column: &&Column| Unformatted {
+            id: anchors.find(column.mechanism),
+            name: clipped(&column.label(), 60),
+            words: words.words(column.mechanism, column.state).to_owned(),
+            costs: regimes.iter().map(|regime| cost_of(grid, column, *regime)).collect(),
         };
         table(regimes, columns.iter().map(row).collect())
     };
     let differences = |regimes: &[Regime]| {
-        let rows = answer.differences.iter().map(|difference| Row {
+        let rows = answer.differences.iter().map(|difference| Unformatted {
             id: None,
             name: difference.name.to_owned(),
-            values: regimes.iter().map(|regime| Value::of(find(&difference.costs, *regime))).collect(),
+            words: String::new(),
+            costs: regimes.iter().map(|regime| find(&difference.costs, *regime).copied()).collect(),
         });
         table(regimes, rows.collect())
     };
@@ -123,8 +139,31 @@ pub fn costs(grid: &Grid, answer: &Answer, anchors: &Anchors) -> Option<Costs> {
     })
 }
 
-fn table(regimes: &[Regime], rows: Vec<Row>) -> Table {
-    Table { regimes: regimes.iter().copied().map(head).collect(), rows }
+/// A row whose costs are not yet text.
+struct Unformatted {
+    id: Option<String>,
+    name: String,
+    words: String,
+    costs: Vec<Option<Cost>>,
+}
+
+fn table(regimes: &[Regime], rows: Vec<Unformatted>) -> Table {
+    let most = |index: usize| {
+        let costs = rows.iter().filter_map(|row| row.costs.get(index)?.as_ref());
+        costs.map(|cost| cost.ops).max().unwrap_or(0)
+    };
+    let ops: Vec<usize> = (0..regimes.len()).map(most).collect();
+    let shown = |row: Unformatted| Row {
+        values: row.costs.iter().zip(&ops).map(|(cost, ops)| Value::of(cost.as_ref(), *ops)).collect(),
+        id: row.id,
+        name: row.name,
+        words: row.words,
+    };
+    Table {
+        regimes: regimes.iter().copied().map(head).collect(),
+        rows: rows.into_iter().map(shown).collect(),
+        ops: ops.into_iter().map(|ops| format!("{ops} {}", plural(ops, "op", "ops"))).collect(),
+    }
 }
 
 /// The cost in a regime.

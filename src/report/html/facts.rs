@@ -142,8 +142,11 @@ pub fn panel(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     match &report.floor {
         Some(floor) => {
-            let what = if report.floors.is_empty() { "floor" } else { "floor over all regimes" };
-            facts.push(fact(what, format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
+            // A floor over all regimes holds for none of them where each has its own.
+            if report.floors.is_empty() {
+                facts
+                    .push(fact("floor", format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
+            }
             facts.push(fact(
                 "from",
                 format!("{} {}", floor.comparisons, plural(floor.comparisons, "A/A comparison", "A/A comparisons")),

@@ -4,6 +4,7 @@ use super::anchor::Anchors;
 use super::costs::Value;
 use crate::regime::Regime;
 use crate::report::answer::cost_of;
+use crate::report::call_sites::CallSites;
 use crate::report::plots::grid::{Column, Grid};
 use crate::report::plots::number::clipped;
 
@@ -90,22 +91,26 @@ pub struct Found {
     /// Identifier of the mechanism's listings.
     pub id: Option<String>,
     pub mechanism: String,
+    /// What a call site of the mechanism holds.
+    pub words: String,
     pub note: &'static str,
     pub hot: Value,
     pub cold: Value,
 }
 
 /// The entries whose mechanism the report has, with their costs hot and cold.
-pub fn find_entries(grid: &Grid, anchors: &Anchors) -> Vec<Found> {
+pub fn find_entries(grid: &Grid, anchors: &Anchors, words: &CallSites) -> Vec<Found> {
     let found = |entry: &Entry| {
         let wanted = Column { mechanism: entry.mechanism, state: entry.state };
         let column = grid.columns.iter().find(|it| **it == wanted)?;
-        let cost = |regime| Value::of(cost_of(grid, column, regime).as_ref());
+        // The number of ops is in the table of mechanisms.
+        let cost = |regime| Value::of(cost_of(grid, column, regime).as_ref(), 0);
         Some(Found {
             language: entry.language,
             have: entry.have,
             id: anchors.find(column.mechanism),
             mechanism: clipped(&column.label(), 60),
+            words: words.words(column.mechanism, column.state).to_owned(),
             note: entry.note,
             hot: cost(Regime::Throughput),
             cold: cost(Regime::Cold),

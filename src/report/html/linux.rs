@@ -4,6 +4,7 @@ use super::{NOTHING, clipped};
 use crate::report::Report;
 use crate::report::linux::{Linux, LinuxCount, LinuxKernel, LinuxPrediction, LinuxWorkload};
 use crate::report::plots::number::{exact, fixed, grouped};
+use crate::report::prediction_error::PredictionError;
 
 /// Maximum number of hooks that are named in a list.
 const MAX_NAMED_HOOKS: usize = 5;
@@ -19,6 +20,8 @@ pub(super) struct Section {
     pub rows: Vec<Row>,
     pub calls: Vec<Calls>,
     pub predictions: Vec<Prediction>,
+    /// How wrong such predictions are on the workloads of this report; empty if none can be checked.
+    pub prediction_error: String,
 }
 
 /// Description of a kernel.
@@ -74,6 +77,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         rows: linux.workloads.iter().map(|workload| row(linux, workload)).collect(),
         calls: linux.workloads.iter().filter(|workload| !workload.calls.is_empty()).map(calls).collect(),
         predictions: linux.predictions.iter().map(prediction).collect(),
+        prediction_error: PredictionError::of(report).map_or_else(String::new, |it| it.sentence()),
     })
 }
 

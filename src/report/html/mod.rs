@@ -4,10 +4,13 @@
 //! texts themselves. A content security policy backs both: the page loads nothing, and only its own script runs.
 
 mod anchor;
+mod carried;
 mod cells;
 mod costs;
 mod counts;
 mod facts;
+mod faster;
+mod faster_options;
 mod finder;
 mod first_screen;
 mod kernel_time;
@@ -19,6 +22,7 @@ mod op_description;
 mod published;
 mod scatter;
 mod script_hash;
+mod stubs;
 mod timeline;
 mod ways;
 mod workloads;
@@ -32,6 +36,7 @@ use crate::host::Status;
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::answer::Answer;
+use crate::report::call_sites::CallSites;
 use crate::report::over_ops::MEDIAN_OVER_OPS;
 use crate::report::plots::answer::Width;
 use crate::report::plots::grid::Grid;
@@ -49,9 +54,9 @@ pub enum HtmlError {
     /// A plot failed.
     #[error(transparent)]
     Plot(#[from] PlotError),
-    /// The built-in published figures do not parse.
-    #[error("the published figures of this build cannot be read: {0}; build it again from an untouched source")]
-    Published(#[from] toml::de::Error),
+    /// The published figures, or the words for call sites, do not parse.
+    #[error("a built-in file of this build cannot be read: {0}; build it again from an untouched source")]
+    BuiltIn(#[from] toml::de::Error),
     /// The template failed.
     #[error("the page could not be written from its template: {0}; report.json holds the same numbers")]
     Template(#[from] askama::Error),
@@ -141,6 +146,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
     let op_anchors = Anchors::new("op", report.catalogue.ops.iter().map(|op| op.name.as_str()));
     let way_anchors = Anchors::new("way", report.catalogue.mechanisms.iter().map(|m| m.name.as_str()));
     let history = History::of(report, &grid);
+    let words = CallSites::read()?;
     let plan = &report.run.plan;
     let page = Page {
         script: SCRIPT,
@@ -159,10 +165,10 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         bad: facts::checks(report, Status::Warning),
         unknown: facts::checks(report, Status::Unknown),
         fine: facts::checks(report, Status::Ok),
-        costs: costs::costs(&grid, &answer, &way_anchors),
+        costs: costs::costs(&grid, &answer, &way_anchors, &words),
         counted_ops: costs::count_ops(&grid),
         ladder: plots::ladder(&grid, Medium::Page)?,
-        finder: finder::find_entries(&grid, &way_anchors),
+        finder: finder::find_entries(&grid, &way_anchors, &words),
         modelled: modelled::list_parts(report),
         oddities: oddities::list_oddities(report, &grid),
         matters: matters::matters(report, &grid, &op_anchors, &way_anchors),

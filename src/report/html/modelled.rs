@@ -3,6 +3,7 @@
 use crate::op::{Kind, Since};
 use crate::report::Report;
 use crate::report::plots::number::{clipped, plural};
+use crate::report::prediction_error::PredictionError;
 
 /// Maximum number of modelled ops that are named.
 const MAX_NAMED: usize = 12;
@@ -83,11 +84,12 @@ pub fn list_parts(report: &Report) -> Vec<Part> {
         ));
     }
     if report.workloads.iter().flat_map(|it| &it.kernels).any(|kernel| kernel.predicted_percent.is_some()) {
+        let error = PredictionError::of(report).map_or_else(String::new, |it| format!(". {}", it.sentence()));
         parts.push(part(
             "predictions",
-            "computed: calls of each hook times its overhead where the code is hot",
+            format!("computed: calls of each hook times its overhead where the code is hot{error}"),
             "a first guess for a kernel whose calls were counted",
-            "a value where calls hide behind other work: the prediction is too high there",
+            "a plan: calls that hide behind other work cost less, and calls that lose predictions cost more",
         ));
     }
     if report.linux.is_some() {

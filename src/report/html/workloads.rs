@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use super::faster_options::state_faster_options;
 use super::published::{PublishedFigure, list_figures};
 use super::{HtmlError, NOTHING, clipped};
+use crate::report::agreement;
 use crate::report::claim::CLAIM;
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use crate::report::plots::number::{exact, fixed};
 use crate::report::plots::{self, Medium, Plot};
+use crate::report::prediction_error::{PredictionError, factor, factor_text};
 use crate::report::schema::{Estimate, Report, WorkloadKernel, WorkloadResult};
 
 /// The section.
@@ -20,9 +23,15 @@ pub(super) struct Workloads {
     pub options: Matrix,
     /// Predictions of the cost model; `None` without a prediction.
     pub predictions: Option<Matrix>,
+    /// How wrong the predictions of this report are.
+    pub prediction_error: String,
+    /// Kernel options that add instructions and take less time; empty if there are none.
+    pub faster_options: String,
     /// Instructions above `inline`; `None` if they were not counted.
     pub instructions: Option<Matrix>,
     pub published: Vec<PublishedFigure>,
+    /// When a published number agrees.
+    pub agreement: String,
     /// Definitions of the floor and of the placement range.
     pub floor: &'static str,
     pub placement_range: &'static str,
@@ -63,7 +72,8 @@ pub(super) struct Row {
 /// A figure in percent.
 pub(super) struct Percent {
     pub shown: String,
-    /// The interval, the distance of a prediction from the measurement, or the reason why there is no figure.
+    /// The interval, the measurement of a prediction with the factor between the two, or the reason why there is no
+    /// figure.
     pub below: String,
     pub resolved: bool,
 }
@@ -92,9 +102,13 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
         ),
         predictions: any(|kernel| kernel.predicted_percent.is_some())
             .then(|| matrix(report, |kernel| kernel.predicted_percent.is_some(), |_| String::new(), prediction)),
+        prediction_error: PredictionError::of(report)
+            .map_or_else(|| "No prediction of this report can be checked.".to_owned(), |it| it.sentence()),
+        faster_options: state_faster_options(report).unwrap_or_default(),
         instructions: any(|kernel| kernel.instructions.is_some())
             .then(|| matrix(report, |_| true, |_| String::new(), instructions)),
         published: list_figures(report)?,
+        agreement: agreement::rule(),
         floor: definition(WORKLOAD_FLOOR),
         placement_range: definition(PLACEMENT_RANGE),
         in_place: report
@@ -192,16 +206,13 @@ fn prediction(kernel: Option<&WorkloadKernel>) -> Percent {
     let measured = kernel.and_then(|kernel| kernel.overhead_percent);
     Percent {
         shown: predicted.map_or_else(|| NOTHING.to_owned(), |percent| fixed(percent, 2)),
-        below: predicted
-            .zip(measured)
-            .map_or_else(String::new, |(predicted, measured)| distance(predicted - measured.estimate)),
+        below: predicted.zip(measured).map_or_else(String::new, |(_, measured)| {
+            let factor = kernel.and_then(factor).map_or_else(String::new, |it| format!(" \u{d7}{}", factor_text(it)));
+            let mark = if kernel.is_some_and(|kernel| kernel.resolved) { "" } else { "~" };
+            format!("{mark}{}{factor}", fixed(measured.estimate, 2))
+        }),
         resolved: predicted.is_some(),
     }
-}
-
-/// `+3.86`, in points.
-fn distance(points: f64) -> String {
-    format!("{}{}", if points > 0.0 { "+" } else { "" }, fixed(points, 2))
 }
 
 fn percent(kernel: Option<&WorkloadKernel>) -> Percent {

@@ -48,6 +48,24 @@ pub fn plain(value: f64) -> String {
     fixed(value, digits)
 }
 
+/// A number that is rounded up, with digits by its size: an upper bound stays one.
+#[must_use]
+pub fn upper_bound(value: f64) -> String {
+    let size = value.abs();
+    let digits = if size < 0.1 {
+        3
+    } else if size < 10.0 {
+        2
+    } else if size < 100.0 {
+        1
+    } else {
+        0
+    };
+    let steps = 10_f64.powi(digits);
+    // An error of the multiplication must not add a step.
+    fixed((value * steps - 1e-6).ceil() / steps, digits as usize)
+}
+
 /// An exact count with all of its digits: `18,380`, `12.25`. At most six digits follow the point.
 #[must_use]
 pub fn exact(count: f64) -> String {
@@ -156,6 +174,13 @@ mod tests {
     fn a_small_number_is_not_shown_as_zero() {
         assert_eq!([0.000_31, 0.003_1, 0.031, 0.31, 3.1].map(plain), ["0.00031", "0.003", "0.031", "0.31", "3.10"]);
         assert_eq!([signed(3.86), signed(-3.86), signed(0.0)], ["+3.86", "\u{2212}3.86", "0.00"]);
+    }
+
+    #[test]
+    fn an_upper_bound_is_rounded_up() {
+        let shown = [0.000_31, 0.002, 0.125, 3.111, 12.04, 100.2].map(upper_bound);
+        assert_eq!(shown, ["0.001", "0.002", "0.13", "3.12", "12.1", "101"]);
+        assert_eq!(upper_bound(f64::INFINITY), NOTHING);
     }
 
     #[test]
