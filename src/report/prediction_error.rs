@@ -39,6 +39,25 @@ pub(crate) fn factor(kernel: &WorkloadKernel) -> Option<f64> {
     (ratio.is_finite() && ratio > 0.0).then(|| ratio.max(1.0 / ratio))
 }
 
+/// Whether the measured interval of a kernel meets the bounds of its prediction. `None` without both.
+pub(crate) fn is_within_bounds(kernel: &WorkloadKernel) -> Option<bool> {
+    let (range, measured) = (kernel.predicted_range_percent?, kernel.overhead_percent?);
+    Some(measured.high >= range.low && measured.low <= range.high)
+}
+
+/// How many predictions of a report hold the measured overhead within their bounds; empty without bounds.
+#[must_use]
+pub(crate) fn state_coverage(report: &Report) -> String {
+    let within: Vec<bool> = kernels(report).filter_map(|(_, kernel)| is_within_bounds(kernel)).collect();
+    match within.len() {
+        0 => String::new(),
+        all => format!(
+            "The measured overhead lies within the bounds of {} of {all}.",
+            within.iter().filter(|it| **it).count()
+        ),
+    }
+}
+
 impl PredictionError {
     /// The error of a report's predictions; `None` if no prediction can be checked.
     #[must_use]

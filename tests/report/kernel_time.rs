@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pvbench::estimate::kernel_time::{HIGH_FACTOR, LOW_SHARE, price_kernel};
+use pvbench::estimate::kernel_time::{HIGH_FACTOR, LOW_SHARE, bound_predictions, price_kernel};
 use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
 use pvbench::report::kernel_time::KernelTime;
@@ -247,4 +247,28 @@ fn calls_without_any_hook_cost_nothing() {
     let time = price_kernel(&report, recorded, native);
     let price = time.price("mmap_perf", "site", Some("unpatched")).unwrap();
     assert_eq!((price.hooks, price.cycles_per_hook.high, price.percent.unwrap().high), (0.0, 0.0, 0.0));
+}
+
+#[test]
+fn predictions_of_workloads_have_bounds_and_those_that_miss_are_marked() {
+    let mut report = report();
+    let mut workload = support::workload();
+    workload.calls = BTreeMap::from([("set_pte".to_owned(), 100.0)]);
+    workload.inline_cycles = Some(support::around(10_000.0, 10.0));
+    let mut kernel = workload.kernels.iter().find(|kernel| kernel.mechanism.is_some()).unwrap().clone();
+    (kernel.mechanism, kernel.state) = (Some("site".to_owned()), Some("unpatched".to_owned()));
+    kernel.predicted_percent = Some(3.0);
+    let mut outside = kernel.clone();
+    outside.state = Some("inline".to_owned());
+    kernel.overhead_percent = Some(support::around(2.0, 0.1));
+    outside.overhead_percent = Some(support::around(9.0, 0.1));
+    workload.kernels = vec![kernel, outside];
+    report.workloads = vec![workload];
+    bound_predictions(&mut report);
+    let range = report.workloads[0].kernels[0].predicted_range_percent.unwrap();
+    // Hot calls only: 100 calls of at most 1.25 times 4 cycles, in at least 9,990.
+    assert!((range.high - 100.0 * 100.0 * HIGH_FACTOR * 4.0 / 9_990.0).abs() < 1e-9, "{range:?}");
+    let page = html::page(&report).unwrap();
+    assert!(page.contains("The measured overhead lies within the bounds of 1 of 2."), "{page}");
+    assert_eq!(page.matches(", outside</small>").count(), 1);
 }

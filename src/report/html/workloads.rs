@@ -11,7 +11,7 @@ use crate::report::claim::CLAIM;
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use crate::report::plots::number::{exact, fixed};
 use crate::report::plots::{self, Medium, Plot};
-use crate::report::prediction_error::{PredictionError, factor, factor_text};
+use crate::report::prediction_error::{PredictionError, factor, factor_text, is_within_bounds, state_coverage};
 use crate::report::schema::{Estimate, Report, WorkloadKernel, WorkloadResult};
 
 /// The section.
@@ -25,6 +25,8 @@ pub(super) struct Workloads {
     pub predictions: Option<Matrix>,
     /// How wrong the predictions of this report are.
     pub prediction_error: String,
+    /// How many of them hold within their bounds.
+    pub coverage: String,
     /// Kernel options that add instructions and take less time; empty if there are none.
     pub faster_options: String,
     /// Instructions above `inline`; `None` if they were not counted.
@@ -104,6 +106,7 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
             .then(|| matrix(report, |kernel| kernel.predicted_percent.is_some(), |_| String::new(), prediction)),
         prediction_error: PredictionError::of(report)
             .map_or_else(|| "No prediction of this report can be checked.".to_owned(), |it| it.sentence()),
+        coverage: state_coverage(report),
         faster_options: state_faster_options(report).unwrap_or_default(),
         instructions: any(|kernel| kernel.instructions.is_some())
             .then(|| matrix(report, |_| true, |_| String::new(), instructions)),
@@ -205,11 +208,19 @@ fn prediction(kernel: Option<&WorkloadKernel>) -> Percent {
     let predicted = kernel.and_then(|kernel| kernel.predicted_percent);
     let measured = kernel.and_then(|kernel| kernel.overhead_percent);
     Percent {
-        shown: predicted.map_or_else(|| NOTHING.to_owned(), |percent| fixed(percent, 2)),
+        shown: match (kernel.and_then(|kernel| kernel.predicted_range_percent), predicted) {
+            (Some(range), _) => format!("{} to {}", fixed(range.low, 1), fixed(range.high, 1)),
+            (None, Some(percent)) => fixed(percent, 2),
+            (None, None) => NOTHING.to_owned(),
+        },
         below: predicted.zip(measured).map_or_else(String::new, |(_, measured)| {
             let factor = kernel.and_then(factor).map_or_else(String::new, |it| format!(" \u{d7}{}", factor_text(it)));
             let mark = if kernel.is_some_and(|kernel| kernel.resolved) { "" } else { "~" };
-            format!("{mark}{}{factor}", fixed(measured.estimate, 2))
+            let outside = match kernel.and_then(is_within_bounds) {
+                Some(false) => ", outside",
+                _ => "",
+            };
+            format!("{mark}{}{factor}{outside}", fixed(measured.estimate, 2))
         }),
         resolved: predicted.is_some(),
     }
