@@ -1,5 +1,5 @@
-//! The timings of a block by column, packed: a run keeps a million of them to its end, and nearly half of the columns of
-//! its blocks have none.
+//! The timings of a block by column, packed: a run keeps a million of them to its end, and nearly half of the columns
+//! of its blocks have none.
 
 use serde::{Deserialize, Serialize};
 
