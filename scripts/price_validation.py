@@ -66,6 +66,23 @@ def choose(known):
     return min(found)[2:]
 
 
+def likely_factor(pair, known):
+    """How far the likely value is from the measured overhead, as a factor: by the other programs, as a report does it
+    for a real kernel (`visible_share` in src/estimate/kernel_time.rs)."""
+    def bounds(other):
+        return LOW_SHARE * other["low"], HIGH_FACTOR * other["high"]
+
+    def share(other):
+        low, high = bounds(other)
+        return min(max((other["measured"][1] - low) / (high - low), 0), 1) if high > low else 0
+
+    others = [share(other) for other in known
+              if other["mechanism"] == pair["mechanism"] and other["program"] != pair["program"]]
+    low, high = bounds(pair)
+    likely, measured = low + statistics.median(others) * (high - low), pair["measured"][1]
+    return max(likely / measured, measured / likely) if likely > 0 and measured > 0 else float("inf")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", type=pathlib.Path, nargs="+", metavar="REPORT.json")
@@ -77,6 +94,7 @@ def main():
     for program in programs:
         low, high = choose([pair for pair in known if pair["program"] != program])
         left_out += sum(covers(pair, low, high) for pair in known if pair["program"] == program)
+    factors = sorted(likely_factor(pair, known) for pair in known)
     missed = [pair for pair in known if not covers(pair, LOW_SHARE, HIGH_FACTOR)]
     widths = [width(pair, LOW_SHARE, HIGH_FACTOR) for pair in known]
     result = {
@@ -86,6 +104,8 @@ def main():
         "covered": len(known) - len(missed),
         "covered_left_out": left_out,
         "median_width": round(statistics.median(widths), 2),
+        "likely_factor_median": round(statistics.median(factors), 3),
+        "likely_factor_p90": round(factors[int(0.9 * len(factors))], 2),
         "constants": {"low_share": LOW_SHARE, "high_factor": HIGH_FACTOR},
         "missed": [{"program": pair["program"], "mechanism": pair["mechanism"],
                     "measured_cycles": round(pair["measured"][1], 1),

@@ -137,6 +137,8 @@ impl<'a> Prices<'a> {
             unmeasured_share: share(unmeasured),
             cold_as_hot_share: share(cold_as_hot),
             cycles,
+            likely_cycles: None,
+            likely_percent: None,
             cycles_per_hook: cycles.scaled(if hooks > 0.0 { 1.0 / hooks } else { 0.0 }),
             percent: percent.filter(|percent| percent.low.is_finite() && percent.high.is_finite()),
         })
@@ -173,6 +175,20 @@ pub fn bound_predictions(report: &mut Report) {
     kernels.zip(bounds.into_iter().flatten()).for_each(|(kernel, range)| kernel.predicted_range_percent = range);
 }
 
+/// How far a measured overhead lies from the low to the high bound of its prediction, with the mechanism of a price: the
+/// median over the workloads of a report, which [`bound_predictions`] bounded.
+fn visible_share(report: &Report, price: &Price) -> Option<f64> {
+    let is_same =
+        |kernel: &&WorkloadKernel| kernel.mechanism.as_ref() == Some(&price.mechanism) && kernel.state == price.state;
+    let share = |workload: &WorkloadResult| {
+        let kernel = workload.kernels.iter().find(is_same)?;
+        let (range, measured) = (kernel.predicted_range_percent?, kernel.overhead_percent?);
+        let share = (measured.estimate - range.low) / (range.high - range.low);
+        share.is_finite().then_some(share.clamp(0.0, 1.0))
+    };
+    median(&report.workloads.iter().filter_map(share).collect::<Vec<_>>())
+}
+
 /// Prices the recorded workloads with the cells of a report.
 #[must_use]
 pub fn price_kernel(report: &Report, recorded: Recorded, native: Native) -> KernelTime {
@@ -181,7 +197,14 @@ pub fn price_kernel(report: &Report, recorded: Recorded, native: Native) -> Kern
         let named = (workload.workload.as_str(), &workload.calls);
         let Some(time) = native.denominator(&workload.workload) else { return Vec::new() };
         let time = time.cycles.interval();
-        PRICED.into_iter().filter_map(|kernel| prices.price(named, kernel, Some(time))).collect()
+        let price = |kernel: (&'static str, Option<State>)| {
+            let mut price = prices.price(named, kernel, Some(time))?;
+            let share = visible_share(report, &price);
+            price.likely_cycles = share.map(|share| price.cycles.at(share));
+            price.likely_percent = price.likely_cycles.map(|cycles| 100.0 * cycles / time.estimate);
+            Some(price)
+        };
+        PRICED.into_iter().filter_map(price).collect()
     };
     let prices = recorded.workloads.iter().flat_map(of).collect();
     KernelTime { recorded, native, prices }

@@ -57,6 +57,13 @@ pub struct Price {
     pub cycles: Range,
     /// Core cycles per hook.
     pub cycles_per_hook: Range,
+    /// Core cycles per unit if the hooks hide as much as those of the model kernel do with this mechanism, in the median
+    /// over its workloads; absent if no workload was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely_cycles: Option<f64>,
+    /// The same in percent of the time of a unit on the running kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely_percent: Option<f64>,
     /// Percent of the time of a unit on the running kernel; absent if that was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<Range>,
@@ -74,6 +81,12 @@ pub struct Range {
 }
 
 impl Range {
+    /// A number within the range, `share` of the way from its low to its high bound.
+    #[must_use]
+    pub fn at(self, share: f64) -> f64 {
+        self.low + share * (self.high - self.low)
+    }
+
     /// The range in another unit, with bounds `factor` times as large. The factor is positive.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Range {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pvbench::estimate::kernel_time::{HIGH_FACTOR, LOW_SHARE, bound_predictions, price_kernel};
 use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
-use pvbench::report::kernel_time::KernelTime;
+use pvbench::report::kernel_time::{KernelTime, Range};
 use pvbench::report::native::{Denominator, Native, NativeKernel};
 use pvbench::report::recorded::{Recorded, RecordedCalls, RecordedWorkload};
 use pvbench::report::schema::{Cell, Instructions, Report};
@@ -271,4 +271,25 @@ fn predictions_of_workloads_have_bounds_and_those_that_miss_are_marked() {
     let page = html::page(&report).unwrap();
     assert!(page.contains("The measured overhead lies within the bounds of 1 of 2."), "{page}");
     assert_eq!(page.matches(", outside</small>").count(), 1);
+}
+
+#[test]
+fn the_likely_value_lies_as_far_between_the_bounds_as_the_model_kernels_overhead_does() {
+    let mut report = priced();
+    let mut workload = support::workload();
+    let mut kernel = workload.kernels.iter().find(|kernel| kernel.mechanism.is_some()).unwrap().clone();
+    (kernel.mechanism, kernel.state) = (Some("site".to_owned()), Some("unpatched".to_owned()));
+    kernel.predicted_range_percent = Some(Range { low: 1.0, high: 9.0 });
+    kernel.overhead_percent = Some(support::around(3.0, 0.1));
+    workload.kernels = vec![kernel];
+    report.workloads = vec![workload];
+    let KernelTime { recorded, native, .. } = kernel_time(&report).clone();
+    report.kernel_time = Some(price_kernel(&report, recorded, native));
+    let price = kernel_time(&report).price("mmap_perf", "site", Some("unpatched")).unwrap();
+    let quarter = price.cycles.low + 0.25 * (price.cycles.high - price.cycles.low);
+    assert_eq!(price.likely_cycles, Some(quarter));
+    assert!((price.likely_percent.unwrap() - 100.0 * quarter / 2000.0).abs() < 1e-9);
+    let page = html::page(&report).unwrap();
+    assert!(page.contains(&format!("about {:.2}% (", price.likely_percent.unwrap())), "{page}");
+    assert!(kernel_time(&report).price("mmap_perf", "site", Some("inline")).unwrap().likely_cycles.is_none());
 }

@@ -98,7 +98,10 @@ pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Vec<String> {
             sentences.insert(0, format!("{} {}{}", claim.sentence(), claim.verdict(), claim.caveat()));
             let reasons: Vec<String> = [claim.explanation(), claim.over_workloads()].into_iter().flatten().collect();
             sentences.insert(1, reasons.join(" "));
-            sentences.extend(compare_density(report));
+            if let (Some(density), Some(last)) = (compare_density(report), sentences.last_mut()) {
+                last.push(' ');
+                last.push_str(&density);
+            }
         }
         None => sentences.push(state_claim(report, answer)),
     }
@@ -225,8 +228,7 @@ fn compare_density(report: &Report) -> Option<String> {
     let linux = 1000.0 * recorded.hooks() / recorded.instructions;
     (linux.is_finite() && linux > 0.0).then(|| {
         format!(
-            "The model kernel calls {} hooks per 1,000 instructions in {CLAIM}, and Linux {}: the percentages of the \
-             model kernel are not Linux's.",
+            "It calls {} hooks per 1,000 instructions in {CLAIM}, and Linux {}: for Linux these percentages are too high.",
             fixed(here, 1),
             fixed(linux, 1)
         )

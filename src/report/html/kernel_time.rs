@@ -48,6 +48,8 @@ pub(super) struct Row {
 
 /// The price of a workload with a mechanism.
 pub(super) struct Priced {
+    /// What is likely between the bounds; empty if that is unknown.
+    pub likely: String,
     pub percent: String,
     pub per_hook: String,
 }
@@ -73,6 +75,7 @@ fn row(time: &KernelTime, native: &Denominator) -> Option<Row> {
         let cycles = |range: Range| format!("{} to {} cycles a hook", fixed(range.low, 2), fixed(range.high, 1));
         Priced {
             percent: price.and_then(|it| it.percent).map_or_else(|| NOTHING.to_owned(), show),
+            likely: price.and_then(|it| it.likely_percent).map_or_else(String::new, |it| format!("{}%", fixed(it, 2))),
             per_hook: price.map_or_else(String::new, |it| cycles(it.cycles_per_hook)),
         }
     };

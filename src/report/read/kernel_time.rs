@@ -19,6 +19,8 @@ pub(super) fn check(time: &KernelTime) -> Result<(), Invalid> {
     for (index, price) in time.prices.iter().enumerate() {
         let field = format!("kernel_time.prices[{index}]");
         at_least_zero(&format!("{field}.hooks"), price.hooks)?;
+        let likely = [price.likely_cycles, price.likely_percent];
+        likely.into_iter().flatten().try_for_each(|value| at_least_zero(&format!("{field}.likely"), value))?;
         let shares = [price.cold_share, price.unmeasured_share, price.cold_as_hot_share];
         shares.into_iter().try_for_each(|value| share(&field, value))?;
         let ranges = [Some(price.cycles), Some(price.cycles_per_hook), price.percent];

@@ -3,8 +3,8 @@
 use super::reason;
 use super::width::{Columns, Lines, Overflow};
 use crate::report::Report;
-use crate::report::claim::KERNELS;
-use crate::report::kernel_time::{KernelTime, Range};
+use crate::report::claim::{KERNELS, Percent};
+use crate::report::kernel_time::KernelTime;
 use crate::report::native::Denominator;
 use crate::report::plots::number::{clipped, fixed};
 use crate::report::subject::plain;
@@ -14,8 +14,8 @@ pub(super) fn add(report: &Report, lines: &mut Lines) {
     let Some(time) = &report.kernel_time else { return };
     lines.skip();
     lines.say(&format!(
-        "Percent of the running kernel's time (Linux {}) that the hooks of {} take: bounds, if the work around them \
-         hides them, to if nothing does",
+        "Percent of the running kernel's time (Linux {}) that the hooks of {} take: likely, and bounds, if the work \
+         around them hides them, to if nothing does",
         time.native.kernel.release.as_deref().map_or("of unknown release".to_owned(), plain),
         plain(&clipped(&time.recorded.kernel, 60)),
     ));
@@ -40,11 +40,9 @@ fn row(time: &KernelTime, native: &Denominator) -> Vec<String> {
     let recorded = time.recorded.workload(&native.workload);
     let hooks = recorded.map_or(0.0, |it| it.hooks());
     let cold: f64 = recorded.map_or(0.0, |it| it.calls.values().map(|calls| calls.cold).sum());
-    let shown = |range: Option<Range>| {
-        range.map_or_else(|| "-".to_owned(), |it| format!("{} .. {}", fixed(it.low, 2), fixed(it.high, 2)))
-    };
     let price = |(mechanism, state, _): &(&str, Option<&str>, &str)| {
-        shown(time.price(&native.workload, mechanism, *state).and_then(|it| it.percent))
+        let percent = time.price(&native.workload, mechanism, *state).and_then(Percent::of);
+        percent.map_or_else(|| "-".to_owned(), Percent::columns)
     };
     [
         plain(&native.workload),
