@@ -175,8 +175,8 @@ pub fn bound_predictions(report: &mut Report) {
     kernels.zip(bounds.into_iter().flatten()).for_each(|(kernel, range)| kernel.predicted_range_percent = range);
 }
 
-/// How far a measured overhead lies from the low to the high bound of its prediction, with the mechanism of a price: the
-/// median over the workloads of a report, which [`bound_predictions`] bounded.
+/// How far a measured overhead lies from the low to the high bound of its prediction, with the mechanism of a price:
+/// the median over the workloads of a report, which [`bound_predictions`] bounded.
 fn visible_share(report: &Report, price: &Price) -> Option<f64> {
     let is_same =
         |kernel: &&WorkloadKernel| kernel.mechanism.as_ref() == Some(&price.mechanism) && kernel.state == price.state;

@@ -142,20 +142,22 @@ impl<'a> Claim<'a> {
             Some(_) => "; between them is what the hooks take if they hide as much as the model kernel's do",
             None => "",
         };
+        let parameters = match self.time.recorded.parameters.as_str() {
+            "" => String::new(),
+            parameters => format!(" with {}", clipped(parameters, 60)),
+        };
+        let release = self.time.native.kernel.release.as_deref();
         Some(format!(
-            "One {CLAIM} {} has {} such hooks, {}% of them in cold code (recorded), and takes {} core cycles here on \
-             Linux {} (measured). The lower bounds hold if the work around the hooks hides them, the upper ones if nothing \
-             does{between}.{inflated}",
+            "One {CLAIM} {} has {} such hooks, {}% of them in cold code, as recorded in {}{parameters}. It takes {} \
+             core cycles (\u{b1}{}%) on the kernel that runs here, {}. The lower bounds hold if the work around the hooks \
+             hides them, the upper ones if nothing does{between}.{inflated}",
             clipped(&workload.unit, 40),
             fixed(price.hooks, 0),
             fixed(100.0 * price.cold_share, 0),
+            self.kernel(),
             grouped(&format!("{:.0}", native.cycles.estimate)),
-            self.time
-                .native
-                .kernel
-                .release
-                .as_deref()
-                .map_or_else(|| "of unknown release".to_owned(), |it| clipped(it, 60)),
+            fixed(50.0 * (native.cycles.high - native.cycles.low) / native.cycles.estimate, 1),
+            release.map_or_else(|| "of unknown release".to_owned(), |it| format!("Linux {}", clipped(it, 60))),
         ))
     }
 

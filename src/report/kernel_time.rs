@@ -57,8 +57,8 @@ pub struct Price {
     pub cycles: Range,
     /// Core cycles per hook.
     pub cycles_per_hook: Range,
-    /// Core cycles per unit if the hooks hide as much as those of the model kernel do with this mechanism, in the median
-    /// over its workloads; absent if no workload was measured.
+    /// Core cycles per unit if the hooks hide as much as those of the model kernel do with this mechanism, in the
+    /// median over its workloads; absent if no workload was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub likely_cycles: Option<f64>,
     /// The same in percent of the time of a unit on the running kernel.

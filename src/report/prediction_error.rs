@@ -52,7 +52,7 @@ pub(crate) fn state_coverage(report: &Report) -> String {
     match within.len() {
         0 => String::new(),
         all => format!(
-            "The measured overhead lies within the bounds of {} of {all}.",
+            "In this report, the measured overhead lies within the bounds of {} of {all} predictions.",
             within.iter().filter(|it| **it).count()
         ),
     }

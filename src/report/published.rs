@@ -146,7 +146,8 @@ impl Row {
             None => mechanism.clone(),
         });
         let what = match here.measure {
-            Measure::Time | Measure::Call => None,
+            Measure::Time => None,
+            Measure::Call => Some("the call with the op's own time".to_owned()),
             Measure::Instructions => Some("instructions".to_owned()),
             Measure::Placement => Some("placement range".to_owned()),
         };

@@ -13,6 +13,7 @@ use crate::report::plots::number::{clipped, fixed, grouped, plain, plural};
 use crate::report::schema::{SCHEMA, WorkloadResult};
 use crate::report::subject::has_linux_ops;
 use crate::stats::Interval;
+use crate::stats::location::median;
 
 use super::facts::{Fact, fact};
 
@@ -96,12 +97,12 @@ pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Vec<String> {
     match Claim::from_report(report) {
         Some(claim) => {
             sentences.insert(0, format!("{} {}{}", claim.sentence(), claim.verdict(), claim.caveat()));
-            let reasons: Vec<String> = [claim.explanation(), claim.over_workloads()].into_iter().flatten().collect();
-            sentences.insert(1, reasons.join(" "));
             if let (Some(density), Some(last)) = (compare_density(report), sentences.last_mut()) {
                 last.push(' ');
                 last.push_str(&density);
             }
+            let reasons: Vec<String> = [claim.over_workloads(), claim.explanation()].into_iter().flatten().collect();
+            sentences.push(reasons.join(" "));
         }
         None => sentences.push(state_claim(report, answer)),
     }
@@ -223,12 +224,13 @@ fn state_claim(report: &Report, answer: &Answer) -> String {
 /// How densely the model kernel calls its hooks, beside the recorded kernel.
 fn compare_density(report: &Report) -> Option<String> {
     let workload = report.workloads.iter().find(|workload| workload.name == CLAIM)?;
-    let here = density(workload)?;
+    let here = workload.surroundings?.hooks_per_1000;
     let recorded = report.kernel_time.as_ref()?.recorded.workload(CLAIM)?;
     let linux = 1000.0 * recorded.hooks() / recorded.instructions;
     (linux.is_finite() && linux > 0.0).then(|| {
         format!(
-            "It calls {} hooks per 1,000 instructions in {CLAIM}, and Linux {}: for Linux these percentages are too high.",
+            "It calls {} hooks per 1,000 instructions in {CLAIM}, and Linux {}: for Linux these percentages are too \
+             high.",
             fixed(here, 1),
             fixed(linux, 1)
         )
@@ -291,13 +293,16 @@ pub fn list_trust(report: &Report) -> Vec<Trust> {
     for (words, regime) in [("floor, hot", Regime::Throughput), ("floor, cold", Regime::Cold)] {
         let own = report.floors.iter().any(|floor| floor.regime == regime);
         if let Some(floor) = report.floor_of(regime).filter(|_| own) {
-            let comparisons = report.floors.iter().find(|floor| floor.regime == regime).map_or(0, |it| it.comparisons);
-            let from = format!("from {comparisons} {}", plural(comparisons, "comparison", "comparisons"));
-            facts.push(trust(
-                words,
-                format!("{} cycles, {from}; nothing below it is a difference", plain(floor)),
-                FLOOR,
-            ));
+            let own: Vec<f64> = report
+                .cells
+                .iter()
+                .filter(|cell| cell.regime == regime && cell.mechanism != "inline")
+                .filter_map(|cell| cell.floor_cycles)
+                .collect();
+            let typical = median(&own).map_or_else(String::new, |it| {
+                format!("; with its layouts, the floor of a cell is {} in the median", plain(it))
+            });
+            facts.push(trust(words, format!("{} cycles of noise{typical}", plain(floor)), FLOOR));
         }
     }
     if facts.is_empty() {
@@ -319,7 +324,13 @@ pub fn list_trust(report: &Report) -> Vec<Trust> {
     let again = || report.cells.iter().filter(|cell| cell.mechanism == "inline" && cell.overhead.is_some());
     let (same, wrong) = (again().count(), again().filter(|cell| cell.resolved).count());
     if same > 0 {
-        let words = format!("{wrong} of {} comparisons of inline with itself", grouped(&same.to_string()));
+        // The probability of none in n is (1 - p)^n.
+        let most = 100.0 * (1.0 - 0.05f64.powf(1.0 / same as f64));
+        let bound = match wrong {
+            0 => format!(": at most {}% are expected, at 95%", fixed(most, 1)),
+            _ => String::new(),
+        };
+        let words = format!("{wrong} of {} comparisons of inline with itself{bound}", grouped(&same.to_string()));
         facts.push(trust("false differences", words, Some("g-aa")));
     }
     if let Some(it) = &report.calibration {

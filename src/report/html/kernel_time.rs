@@ -6,6 +6,7 @@ use crate::report::claim::{KERNELS, show};
 use crate::report::kernel_time::{KernelTime, Range};
 use crate::report::native::{Denominator, NativeKernel};
 use crate::report::plots::number::{fixed, grouped};
+use crate::report::prediction_error::state_coverage;
 use crate::report::schema::WorkloadResult;
 use crate::stats::surroundings::Surroundings;
 
@@ -13,6 +14,8 @@ use crate::stats::surroundings::Surroundings;
 pub(super) struct Section {
     pub recorded: String,
     pub running: String,
+    /// How many predictions of the report's own workloads hold within such bounds; empty without any.
+    pub coverage: String,
     /// The mechanisms of the columns.
     pub kernels: Vec<&'static str>,
     pub rows: Vec<Row>,
@@ -61,6 +64,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     Some(Section {
         recorded: describe_recorded(time),
         running: describe_running(&time.native.kernel),
+        coverage: state_coverage(report),
         kernels: KERNELS.iter().map(|(.., name)| *name).collect(),
         rows,
         notes: list_notes(time),
