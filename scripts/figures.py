@@ -402,7 +402,14 @@ def kernel_time_short():
             f"{bounds('mmap_perf', 'site', 'inline')} of the time of the kernel that runs there if they are patched, "
             f"{bounds('mmap_perf', 'site', 'unpatched')} if they never are, and "
             f"{bounds('mmap_perf', 'retpoline')} behind retpolines: {row['hooks']:.0f} hooks in "
-            f"{row['cycles']['value']:,.0f} core cycles")
+            f"{row['cycles']['value']:,.0f} core cycles. So 1% is {against_claim('site', 'inline')} for a patched kernel, "
+            f"and {against_claim('site', 'unpatched')} for one that is never patched")
+
+
+def against_claim(mechanism, state):
+    """Whether 1% is too much or too little, as the page says it (`Percent::verdict` in src/report/claim.rs)."""
+    likely = of(example()["kernel_time"], workload="mmap_perf", mechanism=mechanism, state=state)["likely"]
+    return "probably too much" if likely < 1 / 1.5 else "probably too little" if likely > 1.5 else "about right"
 
 
 @figure

@@ -12,6 +12,9 @@ use crate::stats::worker_median::WorkerMedian;
 /// instructions.
 const MAX_CYCLES_PER_INSTRUCTION: f64 = 5.0;
 
+/// Least number of processes with uncontended blocks, if they are also half of all; with fewer, all blocks count.
+const MIN_PROCESSES: usize = 2;
+
 /// The samples of a workload, and what they are of.
 #[derive(Clone, Debug)]
 pub struct UnitSamples<'a> {
@@ -46,7 +49,9 @@ pub fn denominator(samples: &UnitSamples, ticks_per_second: f64) -> Option<Denom
         samples.processes.iter().filter_map(of_process).collect()
     };
     let uncontended = reduce(min_adds_per_cycle(&adds));
-    let values = if uncontended.len() == samples.processes.len() { uncontended } else { reduce(0.0) };
+    // A neighbour may be busy during all of a process, which then says nothing of the others.
+    let are_enough = uncontended.len() >= MIN_PROCESSES && 2 * uncontended.len() >= samples.processes.len();
+    let values = if are_enough { uncontended } else { reduce(0.0) };
     let [cycles, ticks] = [0, 1].map(|index| values.iter().map(|value| value[index]).collect::<Vec<f64>>());
     let cycles = Estimate::from_measured(&WorkerMedian::from_values(&cycles)?.measured(), CONFIDENCE)?;
     Some(Denominator {
@@ -116,6 +121,15 @@ mod tests {
         let mut process = vec![block(99.0, 0.125); 8];
         process.extend(vec![block(199.0, 0.2); 20]);
         assert_eq!(denominator(&samples(&[process.clone(), process]), 1e9).unwrap().cycles.estimate, 200.0);
+    }
+
+    #[test]
+    fn a_process_beside_a_busy_hyperthread_is_left_out_if_half_of_them_are_not() {
+        let alone = vec![block(99.0, 0.125); 8];
+        let contended = vec![block(199.0, 0.2); 8];
+        let of = |processes: &[Vec<Block<f64>>]| denominator(&samples(processes), 1e9).unwrap().cycles.estimate;
+        assert_eq!(of(&[alone.clone(), contended.clone(), alone.clone(), contended.clone()]), 200.0);
+        assert_eq!(of(&[alone, contended.clone(), contended.clone(), contended]), 400.0);
     }
 
     #[test]
