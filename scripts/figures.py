@@ -402,7 +402,8 @@ def kernel_time_short():
             f"{bounds('mmap_perf', 'site', 'inline')} of the time of the kernel that runs there if they are patched, "
             f"{bounds('mmap_perf', 'site', 'unpatched')} if they never are, and "
             f"{bounds('mmap_perf', 'retpoline')} behind retpolines: {row['hooks']:.0f} hooks in "
-            f"{row['cycles']['value']:,.0f} core cycles. So 1% is {against_claim('site', 'inline')} for a patched kernel, "
+            f"{row['cycles']['value']:,.0f} core cycles. "
+            f"So 1% is {against_claim('site', 'inline')} for a patched kernel, "
             f"and {against_claim('site', 'unpatched')} for one that is never patched")
 
 
@@ -667,9 +668,9 @@ def claim_short():
     figures = [row[2].rstrip(" |").lstrip("+") for row in rows[:5]]
     then, cycles, debian, patched, unpatched = figures
     return (f"in 2009 on a Core 2, CONFIG_PARAVIRT took {then}% more instructions and {cycles}% more cycles. "
-            f"Debian 6.1 takes {debian}% more instructions if it is never patched. "
-            f"Linux 6.1 with all hooks takes {patched}% more instructions patched "
-            f"and {unpatched}% more never patched, than without any")
+            f"Debian 6.1 takes {debian}% more instructions never patched than patched. "
+            f"A small Linux 6.1 with all hooks takes {patched}% more patched, and {unpatched}% more never patched, "
+            f"than the same kernel built without any")
 
 
 @figure

@@ -137,7 +137,7 @@ impl Selection {
         let is_whole = names.iter().all(|names| names.is_empty()) && self.bodies().ok()?.contains(&BodyKind::Native);
         let is_linux = suite.ops().iter().any(|op| op.meta.since != Since::NotLinux);
         let is_brief = plan.workers().is_shorter_than(SHORTEST_WITH_RUNNING_KERNEL);
-        (is_whole && is_linux && !is_brief).then(|| RunningKernelTime {
+        (is_whole && is_linux && !is_brief).then_some(RunningKernelTime {
             claim_only: self.quick,
             time: if self.quick { QUICK_RUNNING_KERNEL } else { RUNNING_KERNEL },
         })

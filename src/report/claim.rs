@@ -41,7 +41,7 @@ impl Percent {
     pub(crate) fn show(self) -> String {
         match self.likely {
             Some(likely) => {
-                format!("about {}% ({} to {})", fixed(likely, 2), fixed(self.range.low, 2), fixed(self.range.high, 2))
+                format!("about {}% ({} to {})", digits(likely), digits(self.range.low), digits(self.range.high))
             }
             None => show(self.range),
         }
@@ -50,8 +50,8 @@ impl Percent {
     /// `0.27 0.04..1.84`
     #[must_use]
     pub(crate) fn columns(self) -> String {
-        let likely = self.likely.map_or_else(String::new, |likely| format!("{} ", fixed(likely, 2)));
-        format!("{likely}{}..{}", fixed(self.range.low, 2), fixed(self.range.high, 2))
+        let likely = self.likely.map_or_else(String::new, |likely| format!("{} ", digits(likely)));
+        format!("{likely}{}..{}", digits(self.range.low), digits(self.range.high))
     }
 
     /// How it compares with the claim.
@@ -149,8 +149,8 @@ impl<'a> Claim<'a> {
         let release = self.time.native.kernel.release.as_deref();
         Some(format!(
             "One {CLAIM} {} has {} such hooks, {}% of them in cold code, as recorded in {}{parameters}. It takes {} \
-             core cycles (\u{b1}{}%) on the kernel that runs here, {}. The lower bounds hold if the work around the hooks \
-             hides them, the upper ones if nothing does{between}.{inflated}",
+             core cycles (\u{b1}{}%) on the kernel that runs here, {}. The lower bounds hold if the work around the \
+             hooks hides them, the upper ones if nothing does{between}.{inflated}",
             clipped(&workload.unit, 40),
             fixed(price.hooks, 0),
             fixed(100.0 * price.cold_share, 0),
@@ -193,7 +193,12 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// `0.12 to 1.40%`
+/// `0.04 to 1.4%`
 pub(crate) fn show(range: Range) -> String {
-    format!("{} to {}%", fixed(range.low, 2), fixed(range.high, 2))
+    format!("{} to {}%", digits(range.low), digits(range.high))
+}
+
+/// A percentage with the digits that a range of a factor of ten or more has use for.
+pub(crate) fn digits(percent: f64) -> String {
+    fixed(percent, if percent < 0.1 { 2 } else { 1 })
 }

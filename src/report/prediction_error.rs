@@ -58,6 +58,34 @@ pub(crate) fn state_coverage(report: &Report) -> String {
     }
 }
 
+/// How far the likely value of a workload is from its measured overhead, as a factor, if its share of the range comes
+/// from the other workloads with the same mechanism: the median; empty without three workloads.
+#[must_use]
+pub(crate) fn state_likely_error(report: &Report) -> String {
+    let share = |kernel: &WorkloadKernel| {
+        let (range, measured) = (kernel.predicted_range_percent?, kernel.overhead_percent?);
+        let share = (measured.estimate - range.low) / (range.high - range.low);
+        share.is_finite().then(|| (range, measured.estimate, share.clamp(0.0, 1.0)))
+    };
+    let mut factors = Vec::new();
+    for (workload, kernel) in kernels(report) {
+        let is_same = |other: &WorkloadKernel| (&other.mechanism, &other.state) == (&kernel.mechanism, &kernel.state);
+        let others = kernels(report).filter(|(other, it)| other.name != workload.name && is_same(it));
+        let shares: Vec<f64> = others.filter_map(|(_, it)| Some(share(it)?.2)).collect();
+        let (Some((range, measured, _)), Some(usual)) = (share(kernel), median(&shares)) else { continue };
+        let ratio = range.at(usual) / measured;
+        if shares.len() > 1 && ratio.is_finite() && ratio > 0.0 {
+            factors.push(ratio.max(1.0 / ratio));
+        }
+    }
+    median(&factors).map_or_else(String::new, |factor| {
+        format!(
+            "If each workload is left out in turn, its likely value is off by a factor of {} in the median.",
+            fixed(factor, 2)
+        )
+    })
+}
+
 impl PredictionError {
     /// The error of a report's predictions; `None` if no prediction can be checked.
     #[must_use]

@@ -146,7 +146,7 @@ fn the_first_sentence_of_page_and_terminal_is_the_answer_with_its_bounds() {
     let unpatched = kernel_time(&report).price("mmap_perf", "site", Some("unpatched")).unwrap().percent.unwrap();
     let page = html::page(&report).unwrap();
     let first = page.split("<p class=\"found\">").nth(1).unwrap().split("</p>").next().unwrap();
-    let bounds = format!("{:.2} to {:.2}% if they never are", unpatched.low, unpatched.high);
+    let bounds = format!("{:.1} to {:.1}% if they never are", unpatched.low, unpatched.high);
     assert!(first.starts_with("In mmap_perf, the benchmark of the 1% of 2009, the hooks of Linux 6.1 take"), "{first}");
     assert!(first.contains(&bounds), "{first}");
     let last = page.split("<p class=\"found\">").last().unwrap().split("</p>").next().unwrap();
@@ -290,6 +290,6 @@ fn the_likely_value_lies_as_far_between_the_bounds_as_the_model_kernels_overhead
     assert_eq!(price.likely_cycles, Some(quarter));
     assert!((price.likely_percent.unwrap() - 100.0 * quarter / 2000.0).abs() < 1e-9);
     let page = html::page(&report).unwrap();
-    assert!(page.contains(&format!("about {:.2}% (", price.likely_percent.unwrap())), "{page}");
+    assert!(page.contains(&format!("about {:.1}% (", price.likely_percent.unwrap())), "{page}");
     assert!(kernel_time(&report).price("mmap_perf", "site", Some("inline")).unwrap().likely_cycles.is_none());
 }

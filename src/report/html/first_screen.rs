@@ -181,13 +181,23 @@ fn state_kernels(answer: &Answer) -> Option<String> {
         let way = if kernel.way.mechanism == "table" { "behind the table" } else { "with patched sites" };
         let [(least, low), (most, high)] = kernel.resolved_ends()?;
         let (least, most) = (clipped(least, 40), clipped(most, 40));
+        let unresolved = match kernel.workloads.iter().filter(|(.., is_resolved)| !is_resolved).count() {
+            0 => String::new(),
+            n => format!(" (in {n} more, no cost is resolved)"),
+        };
         Some(match least == most {
-            true => format!("{}% ({least}) {way}", fixed(low, 2)),
-            false => format!("{}% ({least}) to {}% ({most}) {way}", fixed(low, 2), fixed(high, 2)),
+            true => format!("{}% ({least}) {way}{unresolved}", fixed(low, 2)),
+            false => format!("{}% ({least}) to {}% ({most}) {way}{unresolved}", fixed(low, 2), fixed(high, 2)),
         })
     };
     let costs: Vec<String> = answer.kernels.iter().filter_map(words).collect();
-    Some(format!("Over inline, the workloads on the model kernel pay {}.", join(&costs)?))
+    let is_patched = |kernel: &&KernelCost| kernel.way.mechanism != "table" && kernel.resolved_ends().is_some();
+    // The median site costs nothing, and a kernel with such sites does.
+    let direct = match answer.kernels.iter().find(is_patched) {
+        Some(_) => " A patched kernel has direct calls where a body does not fit into its site.",
+        None => "",
+    };
+    Some(format!("Over inline, the workloads on the model kernel pay {}.{direct}", join(&costs)?))
 }
 
 /// Whether the 1% is true here.
@@ -299,10 +309,11 @@ pub fn list_trust(report: &Report) -> Vec<Trust> {
                 .filter(|cell| cell.regime == regime && cell.mechanism != "inline")
                 .filter_map(|cell| cell.floor_cycles)
                 .collect();
-            let typical = median(&own).map_or_else(String::new, |it| {
-                format!("; with its layouts, the floor of a cell is {} in the median", plain(it))
-            });
-            facts.push(trust(words, format!("{} cycles of noise{typical}", plain(floor)), FLOOR));
+            let text = match median(&own) {
+                Some(it) => format!("{} cycles in the median cell; nothing below it is a difference", plain(it)),
+                None => format!("{} cycles; nothing below it is a difference", plain(floor)),
+            };
+            facts.push(trust(words, text, FLOOR));
         }
     }
     if facts.is_empty() {
@@ -327,7 +338,7 @@ pub fn list_trust(report: &Report) -> Vec<Trust> {
         // The probability of none in n is (1 - p)^n.
         let most = 100.0 * (1.0 - 0.05f64.powf(1.0 / same as f64));
         let bound = match wrong {
-            0 => format!(": at most {}% are expected, at 95%", fixed(most, 1)),
+            0 => format!(": with 95% confidence, less than {}% of such comparisons", fixed(most, 1)),
             _ => String::new(),
         };
         let words = format!("{wrong} of {} comparisons of inline with itself{bound}", grouped(&same.to_string()));
@@ -335,7 +346,11 @@ pub fn list_trust(report: &Report) -> Vec<Trust> {
     }
     if let Some(it) = &report.calibration {
         let contended = fixed(it.contended_share * 100.0, 0);
-        facts.push(trust("the core", format!("another thread had a part of it in {contended}% of the blocks"), None));
+        facts.push(trust(
+            "the core",
+            format!("another thread had a part of it in {contended}% of the blocks, which are left out"),
+            None,
+        ));
     }
     let plan = &report.run.plan;
     facts.push(trust("workers", (plan.workers + plan.workers_again).to_string(), Some("how")));

@@ -2,11 +2,11 @@
 
 use super::{NOTHING, clipped};
 use crate::report::Report;
-use crate::report::claim::{KERNELS, show};
+use crate::report::claim::{KERNELS, digits, show};
 use crate::report::kernel_time::{KernelTime, Range};
 use crate::report::native::{Denominator, NativeKernel};
 use crate::report::plots::number::{fixed, grouped};
-use crate::report::prediction_error::state_coverage;
+use crate::report::prediction_error::{state_coverage, state_likely_error};
 use crate::report::schema::WorkloadResult;
 use crate::stats::surroundings::Surroundings;
 
@@ -64,7 +64,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     Some(Section {
         recorded: describe_recorded(time),
         running: describe_running(&time.native.kernel),
-        coverage: state_coverage(report),
+        coverage: [state_coverage(report), state_likely_error(report)].join(" "),
         kernels: KERNELS.iter().map(|(.., name)| *name).collect(),
         rows,
         notes: list_notes(time),
@@ -79,7 +79,7 @@ fn row(time: &KernelTime, native: &Denominator) -> Option<Row> {
         let cycles = |range: Range| format!("{} to {} cycles a hook", fixed(range.low, 2), fixed(range.high, 1));
         Priced {
             percent: price.and_then(|it| it.percent).map_or_else(|| NOTHING.to_owned(), show),
-            likely: price.and_then(|it| it.likely_percent).map_or_else(String::new, |it| format!("{}%", fixed(it, 2))),
+            likely: price.and_then(|it| it.likely_percent).map_or_else(String::new, |it| format!("{}%", digits(it))),
             per_hook: price.map_or_else(String::new, |it| cycles(it.cycles_per_hook)),
         }
     };
