@@ -48,6 +48,23 @@ pub struct NativeKernel {
     pub mitigations: BTreeMap<String, String>,
 }
 
+impl NativeKernel {
+    /// `Linux 6.18.1, under the hypervisor KVMKVMKVM, 2 mitigations active; its own pv_ops: patched at boot, ..`
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let release = self.release.as_deref().unwrap_or("of unknown release");
+        let under = match self.virtualised.as_deref() {
+            None => "not virtualised".to_owned(),
+            Some("") => "under a hypervisor without a name".to_owned(),
+            Some(name) => format!("under the hypervisor {name}"),
+        };
+        let is_active = |state: &&String| !state.starts_with("Not affected") && !state.starts_with("Vulnerable");
+        let active = self.mitigations.values().filter(is_active).count();
+        let pv_ops = self.pv_ops.as_deref().unwrap_or("unknown, since its configuration cannot be read");
+        format!("Linux {release}, {under}, {active} mitigations active; its own pv_ops: {pv_ops}")
+    }
+}
+
 /// The time of a workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

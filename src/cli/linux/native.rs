@@ -75,7 +75,7 @@ fn measure_until(args: &NativeArgs, stop: &AtomicBool) -> Done {
 
 fn print(native: &Native) -> Result<(), CliError> {
     let mut out = stdout();
-    writeln!(out, "{}", describe(native))?;
+    writeln!(out, "{}", native.kernel.describe())?;
     let mut table = Table::new();
     let head = ["workload", "unit", "cycles", "+-", "ns", "kernel", "blocks"];
     table.load_style(presets::NOTHING).set_header(head);
@@ -107,19 +107,4 @@ fn print(native: &Native) -> Result<(), CliError> {
         writeln!(out, "{} was not measured: {}", absent.what, absent.reason)?;
     }
     Ok(())
-}
-
-/// `Linux 6.18.44: pv_ops patched at boot, with CONFIG_PARAVIRT_XXL; under KVMKVMKVM; mitigations: retpolines, ..`
-fn describe(native: &Native) -> String {
-    let kernel = &native.kernel;
-    let release = kernel.release.as_deref().unwrap_or("of unknown release");
-    let pv_ops = kernel.pv_ops.as_deref().unwrap_or("unknown, since its configuration cannot be read");
-    let under = match kernel.virtualised.as_deref() {
-        None => "on the bare CPU".to_owned(),
-        Some("") => "under a hypervisor without a name".to_owned(),
-        Some(name) => format!("under {name}"),
-    };
-    let active = |state: &&String| !state.starts_with("Not affected") && !state.starts_with("Vulnerable");
-    let mitigations = kernel.mitigations.values().filter(active).count();
-    format!("Linux {release}, {under}, {mitigations} mitigations active; pv_ops: {pv_ops}")
 }

@@ -4,7 +4,7 @@ use super::{NOTHING, clipped};
 use crate::report::Report;
 use crate::report::claim::{KERNELS, digits, show};
 use crate::report::kernel_time::{KernelTime, Range};
-use crate::report::native::{Denominator, NativeKernel};
+use crate::report::native::Denominator;
 use crate::report::plots::number::{fixed, grouped};
 use crate::report::prediction_error::{state_coverage, state_likely_error};
 use crate::report::schema::WorkloadResult;
@@ -63,7 +63,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     let rows: Vec<Row> = time.native.workloads.iter().filter_map(|native| row(time, native)).collect();
     Some(Section {
         recorded: describe_recorded(time),
-        running: describe_running(&time.native.kernel),
+        running: clipped(&time.native.kernel.describe(), 300),
         coverage: [state_coverage(report), state_likely_error(report)].join(" "),
         kernels: KERNELS.iter().map(|(.., name)| *name).collect(),
         rows,
@@ -126,19 +126,6 @@ fn describe_recorded(time: &KernelTime) -> String {
         parameters => format!(", booted with {}", clipped(parameters, 80)),
     };
     format!("{}{parameters}", clipped(&time.recorded.kernel, 90))
-}
-
-fn describe_running(kernel: &NativeKernel) -> String {
-    let release = kernel.release.as_deref().map_or_else(|| "of unknown release".to_owned(), |it| clipped(it, 60));
-    let under = match kernel.virtualised.as_deref() {
-        None => "not virtualised".to_owned(),
-        Some("") => "under a hypervisor without a name".to_owned(),
-        Some(name) => format!("under the hypervisor {}", clipped(name, 20)),
-    };
-    let pv_ops = kernel.pv_ops.as_deref().map_or_else(|| "unknown".to_owned(), |it| clipped(it, 80));
-    let is_active = |state: &&String| !state.starts_with("Not affected") && !state.starts_with("Vulnerable");
-    let active = kernel.mitigations.values().filter(is_active).count();
-    format!("Linux {release}, {under}; its own pv_ops: {pv_ops}; {active} mitigations active")
 }
 
 fn list_notes(time: &KernelTime) -> Vec<String> {
