@@ -366,6 +366,10 @@ fn the_examples_of_quick_commands_run() {
         std::fs::copy(path("reports/latest/report.json"), path(copy)).unwrap();
     }
     std::fs::write(path("counts.toml"), "time_ns = 2500000\n[calls]\nset_pte = 12000\n").unwrap();
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/src/linux/record/debian-6.1/getppid.pvrec");
+    std::fs::create_dir_all(path("recordings")).unwrap();
+    std::fs::copy(recording, path("recordings/getppid.pvrec")).unwrap();
+    std::fs::write(path("native.json"), "{\"kernel\":{},\"workloads\":[]}").unwrap();
     let rule = "[[budget]]\nmechanism = \"table\"\noverhead = \"900 cycles\"\n";
     std::fs::write(path("reports/budgets.toml"), rule).unwrap();
     // Programs that read the output, and a browser.
