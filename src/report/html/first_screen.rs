@@ -239,8 +239,8 @@ fn compare_density(report: &Report) -> Option<String> {
     let linux = 1000.0 * recorded.hooks() / recorded.instructions;
     (linux.is_finite() && linux > 0.0).then(|| {
         format!(
-            "The model kernel calls {} hooks per 1,000 instructions in {CLAIM}, and Linux {}: for Linux its percentages \
-             are too high.",
+            "The model kernel calls {} hooks per 1,000 instructions in {CLAIM}, and Linux {}: for Linux its \
+             percentages are too high.",
             fixed(here, 1),
             fixed(linux, 1)
         )
