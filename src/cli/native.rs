@@ -13,15 +13,14 @@ use crate::linux::error::LinuxError;
 use crate::linux::native::{NativePlan, NativeSamples, Program, describe_kernel};
 use crate::linux::record::{self, calls};
 use crate::linux::workload::WORKLOADS;
+use crate::report::claim::CLAIM;
 use crate::report::native::{Denominator, Native};
 use crate::report::recorded::Recorded;
 use crate::report::schema::Unavailable;
 use crate::run::report::RunningKernel;
 
-/// The benchmark of the claim of 2009.
-const CLAIM: &str = "mmap_perf";
-/// Processes of each workload. They differ by percents, because their pages lie elsewhere; with half of them intervals
-/// are 1.6 times as wide.
+/// Nine processes run each workload. Processes differ by percents, because each has pages of its own. From six on, the
+/// outermost do not widen the interval (`src/stats/worker_median.rs`).
 const PROCESSES: usize = 9;
 /// Share of the time that goes to starting processes and to windows that are not timed.
 const OVERHEAD_SHARE: f64 = 0.4;

@@ -6,8 +6,8 @@ use crate::stats::Interval;
 /// Numbers that differ by at most this factor agree: machines of one time differ by as much (5 to 6 cycles for an
 /// indirect call, 24 to 57 through a retpoline). At 1.2 no two machines agree; at 2 a doubled cost does.
 const MAX_FACTOR: f64 = 1.5;
-/// Percentages that differ by at most so many points agree, too: a kernel differs as much from boot to boot. At half of
-/// it, a benchmark does not agree with its own repetition; at twice, 1% agrees with no cost.
+/// Percentages that differ by at most one point agree, whatever their ratio. Two published runs of one benchmark differ
+/// by more (`mmap_perf` in 2009: 3.7% and 1.0%), so such numbers do not tell 1% from no cost.
 const MAX_POINTS: f64 = 1.0;
 
 /// How the value of a report compares with a published number.

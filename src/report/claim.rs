@@ -36,7 +36,7 @@ impl Percent {
         Some(Percent { range: price.percent?, likely: price.likely_percent })
     }
 
-    /// `about 0.27% (0.04 to 1.84)`
+    /// `about 0.3% (0.04 to 1.8)`
     #[must_use]
     pub(crate) fn show(self) -> String {
         match self.likely {
@@ -47,7 +47,7 @@ impl Percent {
         }
     }
 
-    /// `0.27 0.04..1.84`
+    /// `0.3 0.04..1.8`
     #[must_use]
     pub(crate) fn columns(self) -> String {
         let likely = self.likely.map_or_else(String::new, |likely| format!("{} ", digits(likely)));

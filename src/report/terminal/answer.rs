@@ -8,7 +8,7 @@ use crate::op::Kind;
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::answer::{Answer, Cost, KernelCost, cost_of};
-use crate::report::claim::Claim;
+use crate::report::claim::{CLAIM, Claim};
 use crate::report::plots::grid::{Column, Grid};
 use crate::report::plots::number::{self, clipped, grouped, plural};
 use crate::report::subject::{self, has_linux_ops, plain};
@@ -25,8 +25,6 @@ const MIN_COLUMNS_OF_SENTENCES: usize = 60;
 const MAX_WARNINGS: usize = 2;
 /// Most mechanisms in the table where none of the usual ways was measured: as many as there are usual ways.
 const MAX_OTHERS: usize = 6;
-/// The workload that Linux's "1%" is about; it comes first.
-const FIRST_WORKLOAD: &str = "mmap_perf";
 
 /// The answer of a report, in at most 23 lines on a terminal of 80 columns or more. `width` is that of the terminal.
 #[must_use]
@@ -217,7 +215,7 @@ impl Text<'_> {
     fn describe_kernel(&self, kernel: &KernelCost) -> String {
         let name = if kernel.way.state.is_some() { "patched" } else { kernel.way.mechanism };
         let mut parts = Vec::new();
-        let first = kernel.on(FIRST_WORKLOAD).map(|found| (FIRST_WORKLOAD, found));
+        let first = kernel.on(CLAIM).map(|found| (CLAIM, found));
         let first = first.or_else(|| kernel.workloads.first().map(|(name, it, resolved)| (*name, (*it, *resolved))));
         if let Some((workload, (it, is_resolved))) = first {
             let half = if self.is_short { String::new() } else { format!(" +-{}", half_width(it)) };
