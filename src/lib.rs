@@ -62,6 +62,8 @@
 compile_error!("pvbench measures x86-64 machine code on Linux: build it for x86_64-unknown-linux-gnu or -musl");
 
 // Other targets leave all modules out, so that the message above is the only error.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "audit"))]
+pub mod audit;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub mod cli;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -1,0 +1,14 @@
+//! The call sites of a program, by the mechanism that each of them is, without running it.
+//!
+//! ```text
+//! file -> binaries (input): the file, the members of an archive, the kernel in a bzImage
+//! binary -> image: bytes at addresses, relocated; symbols; words that the loader fills
+//! image -> functions: ranges from symbols, else unwind tables, else calls
+//! function -> control transfers (control) -> sites by kind (classify, with values and thunks)
+//! sites -> document -> terminal, JSON, page, gate
+//! ```
+//!
+//! Everything in a binary is untrusted.
+
+pub mod document;
+pub mod kind;
