@@ -11,6 +11,7 @@
 //! Everything in a binary is untrusted.
 
 mod build;
+pub mod changes;
 pub mod classify;
 pub mod control;
 pub mod document;
@@ -23,6 +24,7 @@ pub mod kind;
 mod loader_words;
 pub mod names;
 mod object_layout;
+pub mod opened;
 pub mod thunks;
 mod unwind;
 pub mod values;
