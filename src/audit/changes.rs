@@ -146,10 +146,8 @@ pub fn compare(before: &Path, after: &Path) -> Result<Changes, AuditError> {
 
 fn read_side(path: &Path) -> Result<Side, AuditError> {
     let input = Input::read(path)?;
-    let mut side = Side {
-        build: Build { path: path.display().to_string(), counts: Counts::new() },
-        functions: BTreeMap::new(),
-    };
+    let mut side =
+        Side { build: Build { path: path.display().to_string(), counts: Counts::new() }, functions: BTreeMap::new() };
     for (name, bytes) in input.binaries() {
         let read = open(name, bytes, input.is_unpacked_kernel, |opened| read_functions(opened, &mut side));
         match read {
@@ -306,8 +304,7 @@ fn steps<'a>(
     for (i, a) in old.iter().enumerate().rev() {
         for (j, b) in new.iter().enumerate().rev() {
             let (here, down, right) = (i * width + j, (i + 1) * width + j, i * width + j + 1);
-            lengths[here] =
-                if same(a, b) { lengths[down + 1] + 1 } else { lengths[down].max(lengths[right]) };
+            lengths[here] = if same(a, b) { lengths[down + 1] + 1 } else { lengths[down].max(lengths[right]) };
         }
     }
     let (mut i, mut j) = (0, 0);

@@ -11,20 +11,25 @@
 //! Everything in a binary is untrusted.
 
 mod build;
+pub mod callgrind;
 pub mod changes;
 pub mod classify;
 pub mod control;
 pub mod document;
 pub mod error;
+pub mod execution;
 pub mod functions;
 pub mod image;
 pub mod input;
+pub mod join;
 pub mod kernel;
 pub mod kind;
 mod loader_words;
 pub mod names;
 mod object_layout;
 pub mod opened;
+pub mod price;
+pub mod process;
 pub mod thunks;
 mod unwind;
 pub mod values;
