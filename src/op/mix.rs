@@ -57,7 +57,7 @@ classes! {
     indirect_jumps "indirect jump" "indirect jumps",
     /// Conditional branches that were taken.
     taken_branches "branch taken" "branches taken",
-    /// Conditional branches that were not taken.
+    /// Conditional branches that were not taken, or that lead to the next instruction.
     untaken_branches "branch not taken" "branches not taken",
     /// Words read from memory, the stack included: a return reads one, and an indirect call through a table another.
     loads "load" "loads",
@@ -68,7 +68,8 @@ classes! {
     /// Serialising instructions of the Intel SDM (volume 3, 10.3) and fences: `cpuid`, `iretq`, `lfence`, `mfence`,
     /// `sfence`, `serialize`, and privileged ones.
     serialising "serialising instruction" "serialising instructions",
-    /// Lines of 64 bytes of code: those outside the loop as they lie, and the site as if it began a line.
+    /// Lines of 64 bytes that the code takes if each piece of it (call site, stub, body) begins a line. Pieces are 64
+    /// bytes apart or more. The number does not depend on addresses.
     code_lines "line of code" "lines of code",
 }
 

@@ -7,7 +7,6 @@
 //! Lines of code are no difference of two passes, which run the same code. They are counted per site, and averaged.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
 
 use iced_x86::{Code, FlowControl, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind};
 
@@ -24,11 +23,7 @@ const MAX_INSTRUCTIONS_WITH_SITES: usize = 1 << 12;
 
 /// The loop's own instructions, which belong to no op.
 struct OwnInstructions {
-    /// Address of the first instruction of a pass.
-    head: u64,
-    /// Address behind the branch that closes the loop.
-    end: u64,
-    /// Address of that branch.
+    /// Address of the branch that closes the loop.
     branch: u64,
     /// Address of the decrement in front of the branch.
     decrement: Option<u64>,
@@ -57,88 +52,107 @@ impl Passes {
         mix.values().iter().all(|count| *count >= 0.0).then_some(mix)
     }
 
-    /// Finds the branch that closes the loop: it is executed once in one pass, and leaves; of two passes it repeats the
-    /// first.
+    /// Finds the branch that closes the loop, where the traces of one pass and of two part.
     fn find_own_instructions(&self) -> Option<OwnInstructions> {
-        let at = if self.are_alike() { self.find_split().checked_sub(1)? } else { self.find_last_repeated()? };
+        let at = if self.are_alike() { self.find_split().checked_sub(1)? } else { self.find_parting()? };
         let step = self.two.get(at)?;
-        let head = step.instruction.near_branch_target();
-        let is_back_edge = step.instruction.flow_control() == FlowControl::ConditionalBranch
-            && head <= step.address()
-            && self.two.get(at + 1)?.address() == head;
         let counts = |it: &&Step| {
             matches!(it.instruction.mnemonic(), Mnemonic::Dec | Mnemonic::Sub | Mnemonic::Add | Mnemonic::Cmp)
         };
         let decrement = self.two[..at].last().filter(counts).map(Step::address);
-        let (branch, end) = (step.address(), step.instruction.next_ip());
-        is_back_edge.then_some(OwnInstructions { head, end, branch, decrement })
+        let is_branch = step.instruction.flow_control() == FlowControl::ConditionalBranch;
+        is_branch.then_some(OwnInstructions { branch: step.address(), decrement })
     }
 
-    /// Returns the index of the first execution of the last backward branch that is executed once in one pass and twice
-    /// in two.
-    fn find_last_repeated(&self) -> Option<usize> {
-        let executions = |steps: &[Step]| {
-            let mut found: HashMap<u64, (usize, usize)> = HashMap::new();
-            for (index, step) in steps.iter().enumerate() {
-                let it = &step.instruction;
-                if it.flow_control() == FlowControl::ConditionalBranch && it.near_branch_target() <= it.ip() {
-                    found.entry(it.ip()).or_insert((0, index)).0 += 1;
-                }
-            }
-            found
+    /// Returns the index of the last branch that leaves the only time in one pass, and of two passes stays once and then
+    /// leaves.
+    fn find_parting(&self) -> Option<usize> {
+        let (one, two) = (list_outcomes(&self.one), list_outcomes(&self.two));
+        let parts = |(address, outcomes): &(&u64, &Vec<(usize, u64)>)| {
+            let ([(_, stays), (_, leaves)], Some([(_, only)])) =
+                (outcomes.as_slice(), one.get(address).map(Vec::as_slice))
+            else {
+                return false;
+            };
+            stays != leaves && leaves == only
         };
-        let (one, two) = (executions(&self.one), executions(&self.two));
-        let once_and_twice = |(address, (times, _)): &(&u64, &(usize, usize))| {
-            *times == 2 && one.get(address).is_some_and(|(times, _)| *times == 1)
-        };
-        two.iter().filter(once_and_twice).map(|(_, (_, first))| *first).max()
+        two.iter().filter(parts).filter_map(|(_, outcomes)| outcomes.first()).map(|(first, _)| *first).max()
     }
 
     /// Counts the lines of code of a site and of all that it reaches, averaged over the sites of a pass.
     fn count_lines(&self, own: &OwnInstructions) -> f64 {
-        let pass = self.second();
-        let in_loop = own.head..own.end;
+        let pass = mark_callees(self.second());
         let sites = if pass.len() <= MAX_INSTRUCTIONS_WITH_SITES { self.find_sites() } else { None };
-        let groups: Vec<Vec<&Step>> = match sites {
-            Some((length, sites)) => {
-                sites.step_by(length).map(|start| pass[start..start + length].iter().collect()).collect()
-            }
-            None => split_by_bytes(pass, own),
+        let groups: Vec<Vec<Placed>> = match sites {
+            Some((length, sites)) => sites.step_by(length).map(|start| pass[start..start + length].to_vec()).collect(),
+            None => split_evenly(&pass),
         };
-        let is_own = |step: &&&Step| step.address() == own.branch || Some(step.address()) == own.decrement;
-        let lines = groups.iter().map(|site| {
-            let steps: Vec<&Step> = site.iter().filter(|step| !is_own(step)).copied().collect();
-            count_distinct_lines(&steps, &in_loop)
-        });
+        let is_own = |(step, _): &Placed| step.address() == own.branch || Some(step.address()) == own.decrement;
+        let code = |site: &Vec<Placed>| -> BTreeSet<(u64, u64)> {
+            let of_op = site.iter().filter(|it| !is_own(it));
+            of_op.map(|(step, _)| (step.address(), step.instruction.next_ip())).collect()
+        };
+        let lines = groups.iter().map(|site| count_lines_of(&code(site)));
         lines.sum::<usize>() as f64 / groups.len().max(1) as f64
     }
 }
 
-/// Splits a pass without a period into sites by the bytes of the loop; what is called belongs to its caller.
-fn split_by_bytes<'a>(pass: &'a [Step], own: &OwnInstructions) -> Vec<Vec<&'a Step>> {
-    let bytes = own.decrement.unwrap_or(own.branch).saturating_sub(own.head).max(1);
-    let mut sites = vec![Vec::new(); SITES as usize];
-    let mut site = 0;
-    for step in pass {
-        if (own.head..own.end).contains(&step.address()) {
-            site = ((step.address() - own.head) * SITES / bytes).min(SITES - 1) as usize;
+/// Lists the conditional branches of a trace by address: the index of each execution, and the address after it.
+fn list_outcomes(steps: &[Step]) -> HashMap<u64, Vec<(usize, u64)>> {
+    let mut found: HashMap<u64, Vec<(usize, u64)>> = HashMap::new();
+    for (index, pair) in steps.windows(2).enumerate() {
+        if let [step, next] = pair
+            && step.instruction.flow_control() == FlowControl::ConditionalBranch
+        {
+            found.entry(step.address()).or_default().push((index, next.address()));
         }
-        sites[site].push(step);
+    }
+    found
+}
+
+/// A step, and whether it is executed in a function that the loop calls.
+type Placed<'a> = (&'a Step, bool);
+
+/// Marks the steps of a pass that lie between a call and its return.
+fn mark_callees(pass: &[Step]) -> Vec<Placed<'_>> {
+    let mut depth = 0usize;
+    let mark = |step: &Step| {
+        let (it, is_called) = (&step.instruction, depth > 0);
+        depth += usize::from(it.is_call_near() || it.is_call_near_indirect());
+        depth = depth.saturating_sub(usize::from(it.mnemonic() == Mnemonic::Ret));
+        is_called
+    };
+    let called: Vec<bool> = pass.iter().map(mark).collect();
+    pass.iter().zip(called).collect()
+}
+
+/// Splits a pass without a period into sites with as many instructions of the loop each; what is called belongs to its
+/// caller.
+fn split_evenly<'a>(pass: &[Placed<'a>]) -> Vec<Vec<Placed<'a>>> {
+    let of_loop = pass.iter().filter(|(_, is_called)| !is_called).count().max(1);
+    let mut sites = vec![Vec::new(); SITES as usize];
+    let (mut site, mut seen) = (0, 0);
+    for (step, is_called) in pass {
+        if !is_called {
+            site = seen * sites.len() / of_loop;
+            seen += 1;
+        }
+        sites[site].push((*step, *is_called));
     }
     sites
 }
 
-/// Counts the lines of one op. Code of the loop begins at its own first byte, so that the count does not depend on
-/// where the site lies within a line; other code lies where it is.
-fn count_distinct_lines(steps: &[&Step], in_loop: &Range<u64>) -> usize {
-    let of_loop = |step: &&&Step| in_loop.contains(&step.address());
-    let first = steps.iter().filter(of_loop).map(|step| step.address()).min().unwrap_or(0);
-    let mut lines = BTreeSet::new();
-    for step in steps {
-        let is_in_loop = of_loop(&step);
-        let start = if is_in_loop { step.address() - first } else { step.address() };
-        let last = start + (step.bytes().len() as u64).saturating_sub(1);
-        lines.extend((start / LINE_BYTES..=last / LINE_BYTES).map(|line| (is_in_loop, line)));
+/// Counts the lines that the code of one op takes if each piece of it begins a line. A piece ends where the next executed
+/// byte is a line or more away. So the count does not depend on addresses, which layouts and builds change.
+fn count_lines_of(code: &BTreeSet<(u64, u64)>) -> usize {
+    let (mut lines, mut first, mut last) = (BTreeSet::new(), 0, 0);
+    for (start, end) in code {
+        if lines.is_empty() || *start >= last + LINE_BYTES {
+            first = *start;
+        }
+        last = last.max(*end);
+        let line_of = |address: u64| (address - first) / LINE_BYTES;
+        lines.extend((line_of(*start)..=line_of(end - 1)).map(|line| (first, line)));
     }
     lines.len()
 }
@@ -171,7 +185,8 @@ fn count_classes(steps: &[Step], own: &OwnInstructions) -> InstructionMix {
     mix
 }
 
-/// Adds the transfer of control of a step, if it is one. `next` is the step after it.
+/// Adds the transfer of control of a step, if it is one. `next` is the step after it. A branch to the next instruction
+/// counts as not taken.
 fn add_transfer(mix: &mut InstructionMix, step: &Step, next: Option<&Step>) {
     let it = &step.instruction;
     let class = match it.flow_control() {
@@ -212,5 +227,22 @@ fn is_serialising(code: Code, mnemonic: Mnemonic) -> bool {
         | Mnemonic::Wbinvd
         | Mnemonic::Wrmsr => true,
         _ => matches!(code, Code::Mov_cr_r64 | Code::Mov_dr_r64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_those_of_each_piece_from_its_own_first_byte() {
+        let count = |code: &[(u64, u64)]| count_lines_of(&code.iter().copied().collect());
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&[(60, 65)]), 1, "a site across two lines counts as if it began one");
+        assert_eq!(count(&[(60, 65), (65, 124)]), 1, "64 bytes");
+        assert_eq!(count(&[(60, 65), (65, 125)]), 2, "65 bytes");
+        assert_eq!(count(&[(0, 5), (68, 70)]), 2, "the second line of one piece");
+        assert_eq!(count(&[(0, 5), (69, 70)]), 2, "two pieces");
+        assert_eq!(count(&[(0, 5), (5, 8), (4096, 4099), (4099, 4100)]), 2, "a site and its body");
     }
 }
