@@ -36,6 +36,7 @@ pub(crate) const EXAMPLES: &str = "A budget file. The first rule of each level t
   state = \"inline\"
   overhead = \"0.5 cycles\"              # cycles, ns or % above inline
   extra_instructions = \"1 instructions\"
+  indirect_branches = 0                 # also calls, branches, loads, stores, .. per op; counted exactly
 
   [[budget]]
   workload = \"mmap_perf\"               # with mechanism, state, or option
@@ -59,7 +60,7 @@ pub struct GateArgs {
     /// Measure now, and only what the rules bind
     #[arg(long)]
     run: bool,
-    /// Print a first budget file with the extra instructions of every op as counted in the report
+    /// Print a first budget file with the counts of every op in the report: instructions, bytes, calls, branches
     #[arg(long, requires = "report", conflicts_with = "run")]
     init: bool,
     /// With --init: only these mechanisms (globs)

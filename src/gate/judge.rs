@@ -8,8 +8,8 @@ use super::change;
 use super::evidence::{self, ERROR, Evidence};
 use super::index::ReportIndex;
 use super::quantities::{
-    EvidenceResult, Listings, extra_instructions, inconclusive, index_listings, overhead_evidence, site_bytes, skipped,
-    unit_instructions, workload_evidence,
+    EvidenceResult, Listings, extra_instructions, inconclusive, index_listings, mix_count, overhead_evidence,
+    site_bytes, skipped, unit_instructions, workload_evidence,
 };
 use super::rules::{Decision, Decisions, Names, ResolvedRule, decide, resolve_leniently};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
@@ -230,8 +230,8 @@ fn judge_cell(rule: &Rule, cell: &Cell, with: &JudgeContext, verdicts: &mut Vec<
             (None, Quantity::Overhead) => overhead_evidence(cell, bound.unit, with.confidence),
             (None, Quantity::ExtraInstructions) => extra_instructions(cell).map(Evidence::counted),
             (None, Quantity::SiteBytes) => site_bytes(cell, &with.listings).map(Evidence::counted),
-            (None, Quantity::Change | Quantity::InstructionsChange) => match with.before.as_ref().map(|b| b.cell(cell))
-            {
+            (None, counted) if counted.is_of_mix() => mix_count(cell, counted).map(Evidence::counted),
+            (None, _) => match with.before.as_ref().map(|b| b.cell(cell)) {
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped(NO_CELL)),
                 Some(Some(before)) if bound.quantity == Quantity::Change => {
