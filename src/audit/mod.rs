@@ -12,3 +12,5 @@
 
 pub mod document;
 pub mod kind;
+pub mod lines;
+pub mod names;
