@@ -187,20 +187,20 @@ impl<'d> Lines<'d> {
     #[must_use]
     pub fn is_declared(&self, matches: &mut dyn FnMut(&str) -> bool) -> bool {
         let work = Work::new(self.section_bytes);
-        let mut is_found = false;
-        for index in 0..self.main.entries.len() {
-            let Some((units, entry)) = self.whole_unit(index, &work) else { continue };
+        let mut declares = |units: &Units<'d>, entry: &UnitEntry<'d>| {
+            let mut is_found = false;
             let _ = walk(entry, &work, &mut |found| {
                 if let Found::Function(place) = found {
                     is_found |= self.name(units, place, &work).is_some_and(|name| name.matches(matches));
                 }
                 (!is_found).then_some(())
             });
-            if is_found {
-                break;
-            }
-        }
-        is_found
+            is_found
+        };
+        let units = 0..self.main.entries.len();
+        let mut units = units.filter_map(|index| self.whole_unit(index, &work));
+        units.any(|(units, entry)| declares(units, entry))
+            || self.common.iter().any(|common| common.entries.iter().any(|entry| declares(common, entry)))
     }
 
     /// The unit of an address, its tables, and its index.
