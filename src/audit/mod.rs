@@ -10,7 +10,24 @@
 //!
 //! Everything in a binary is untrusted.
 
+mod build;
+pub mod classify;
+pub mod control;
 pub mod document;
+pub mod error;
+pub mod functions;
+pub mod image;
+pub mod input;
+pub mod kernel;
 pub mod kind;
 pub mod lines;
+mod loader_words;
 pub mod names;
+mod object_layout;
+pub mod thunks;
+mod unwind;
+pub mod values;
+
+pub use build::{Options, audit_binary, audit_file};
+pub use document::Audit;
+pub use error::AuditError;

@@ -1,0 +1,227 @@
+//! From a file to its part of the document.
+
+use std::path::Path;
+
+use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
+use object::Object;
+
+use super::control::{Control, Program, RawSite, Reader, Target};
+use super::document::{Binary, BinaryKind, Counts, Function, ListingLine, Site};
+use super::error::AuditError;
+use super::functions::{FunctionRange, Functions};
+use super::image::Image;
+use super::input::Input;
+use super::kernel::Marks;
+use super::kind::Kind;
+use super::names::demangle;
+use super::thunks::{Thunks, name_of_address, name_of_word};
+use crate::select;
+
+/// What an audit tells.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Globs of functions, by name or symbol; their sites and instructions are listed. None: all functions that have a
+    /// site, with their indirect sites.
+    pub functions: Vec<String>,
+    /// Whether to look source lines up.
+    pub lines: bool,
+}
+
+/// Audits a file: one binary, or one for each member of an archive.
+///
+/// # Errors
+/// If the file cannot be read or has no x86-64 machine code. Nothing in a file makes it panic.
+///
+/// ```
+/// use pvbench::audit::{Options, audit_file, kind::Kind};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let program = std::env::current_exe()?;
+/// let binaries = audit_file(&program, &Options::default())?;
+/// assert!(binaries[0].counts[&Kind::Direct] > 0);
+/// # Ok(())
+/// # }
+/// ```
+pub fn audit_file(path: &Path, options: &Options) -> Result<Vec<Binary>, AuditError> {
+    let input = Input::read(path)?;
+    let mut binaries = Vec::new();
+    for (name, bytes) in input.binaries() {
+        match audit_binary(name, bytes, input.is_unpacked_kernel, options) {
+            Ok(binary) => binaries.push(binary),
+            // An archive has members without code.
+            Err(AuditError::NoCode { .. }) if input.is_archive() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(binaries)
+}
+
+/// Audits the bytes of one binary; `path` is its name in messages and in the document.
+///
+/// # Errors
+/// As for [`audit_file`].
+pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options) -> Result<Binary, AuditError> {
+    let image = Image::parse(path, bytes, is_kernel)?;
+    let marks = Marks::read(&image, bytes);
+    let functions = Functions::find(&image, &marks);
+    let thunks = Thunks::find(&image);
+    let mut reader = Reader::new(Program { image: &image, functions: &functions, thunks: &thunks, marks: &marks });
+    let mut binary = Binary {
+        path: path.to_owned(),
+        kind: image.kind,
+        bytes: bytes.len() as u64,
+        build_id: image.elf.build_id().ok().flatten().map(to_hex),
+        function_source: functions.source,
+        debug_information: None,
+        no_lines_reason: None,
+        code_bytes: image.code().map(|chunk| chunk.bytes.len() as u64).sum(),
+        instructions: 0,
+        undecoded_bytes: 0,
+        functions_total: functions.list.len() as u64,
+        counts: Counts::new(),
+        returns: 0,
+        functions: Vec::new(),
+    };
+    let is_asked = |function: &FunctionRange| {
+        let names = function.symbol.iter().chain(&function.aliases);
+        options.functions.is_empty() || names.into_iter().any(|name| matches(&options.functions, name))
+    };
+    for range in &functions.list {
+        let control = reader.read(range);
+        binary.instructions += control.instructions;
+        binary.undecoded_bytes += control.undecoded;
+        binary.returns += control.returns;
+        let counts = count(&control.sites);
+        for (kind, count) in &counts {
+            *binary.counts.entry(*kind).or_default() += count;
+        }
+        let is_listed = !options.functions.is_empty();
+        if is_asked(range) && (is_listed || !counts.is_empty()) {
+            binary.functions.push(describe(&image, &marks, range, control, counts, is_listed));
+        }
+    }
+    Ok(binary)
+}
+
+/// Whether a glob matches a symbol or its demangled name.
+fn matches(globs: &[String], symbol: &str) -> bool {
+    let name = demangle(symbol);
+    globs.iter().any(|glob| select::matches_glob(glob, symbol) || select::matches_glob(glob, &name))
+}
+
+/// The numbers of sites by kind.
+#[must_use]
+pub fn count(sites: &[RawSite]) -> Counts {
+    let mut counts = Counts::new();
+    for site in sites {
+        *counts.entry(site.kind).or_default() += 1;
+    }
+    counts
+}
+
+fn describe(
+    image: &Image,
+    marks: &Marks,
+    range: &FunctionRange,
+    control: Control,
+    counts: Counts,
+    is_listed: bool,
+) -> Function {
+    let name = range.symbol.map_or_else(|| format!("{:#x}", range.range.start), demangle);
+    let shown = |site: &&RawSite| {
+        is_listed || !matches!(site.kind, Kind::Direct | Kind::Plt | Kind::Fentry | Kind::ReturnThunk)
+    };
+    let mut formatter = IntelFormatter::new();
+    formatter.options_mut().set_hex_prefix("0x");
+    formatter.options_mut().set_hex_suffix("");
+    let mut text = |instruction: &Instruction| {
+        let mut text = String::new();
+        formatter.format(instruction, &mut text);
+        text
+    };
+    let sites: Vec<Site> = (control.sites.iter().filter(shown))
+        .map(|site| {
+            let bytes = image.bytes_from(site.address);
+            let instruction = Decoder::with_ip(64, bytes, site.address, DecoderOptions::NONE).decode();
+            Site {
+                address: site.address,
+                kind: site.kind,
+                tail: site.is_tail,
+                target: name_target(image, marks, site),
+                instruction: text(&instruction),
+                source: None,
+                inlined: Vec::new(),
+            }
+        })
+        .collect();
+    let listing = if is_listed {
+        let bytes = image.bytes(&range.range);
+        let decoder = Decoder::with_ip(64, bytes, range.range.start, DecoderOptions::NONE);
+        let line = |instruction: Instruction| {
+            let site = sites.binary_search_by_key(&instruction.ip(), |site| site.address).ok();
+            let site = site.and_then(|at| sites.get(at));
+            ListingLine {
+                address: instruction.ip(),
+                instruction: text(&instruction),
+                kind: site.map(|site| site.kind),
+                target: site.and_then(|site| site.target.clone()),
+                source: None,
+            }
+        };
+        decoder.into_iter().map(line).collect()
+    } else {
+        Vec::new()
+    };
+    Function {
+        symbol: range.symbol.filter(|symbol| *symbol != name).map(str::to_owned),
+        aliases: range.aliases.iter().map(|alias| demangle(alias)).collect(),
+        name,
+        address: range.range.start,
+        bytes: range.range.end - range.range.start,
+        instructions: control.instructions,
+        call_instructions: control.calls,
+        jump_instructions: control.jumps,
+        return_instructions: control.returns,
+        counts,
+        source: None,
+        sites,
+        listing,
+    }
+}
+
+/// The name of what a site calls.
+fn name_target(image: &Image, marks: &Marks, site: &RawSite) -> Option<String> {
+    if let Some(op) = marks.op(site.address) {
+        return Some(op.to_owned());
+    }
+    match site.target {
+        Target::Code(address) => Some(
+            name_of_address(image, address).as_deref().map_or_else(|| format!("{address:#x}"), demangle_with_offset),
+        ),
+        Target::Word(word) => {
+            let holds_name = matches!(site.kind, Kind::Got | Kind::Plt);
+            let name = if holds_name { name_of_word(image, word) } else { name_of_address(image, word) };
+            Some(name.as_deref().map_or_else(|| format!("{word:#x}"), demangle_with_offset))
+        }
+        Target::Offset(offset) => Some(if offset < 0 { format!("-{:#x}", -offset) } else { format!("+{offset:#x}") }),
+        Target::Nothing => None,
+    }
+}
+
+/// Demangles the symbol in `symbol+0x10`.
+fn demangle_with_offset(name: &str) -> String {
+    match name.rsplit_once("+0x") {
+        Some((symbol, offset)) => format!("{}+0x{offset}", demangle(symbol)),
+        None => demangle(name),
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether pv sites can be expected in a binary.
+#[must_use]
+pub fn is_of_linux(kind: BinaryKind) -> bool {
+    matches!(kind, BinaryKind::Kernel | BinaryKind::KernelModule)
+}

@@ -1,0 +1,145 @@
+//! Code that stands between a direct call or jump and its target: retpolines, return thunks, trampolines of static
+//! calls, the hook of ftrace, stubs of the procedure linkage table. They are told by their symbol, else by their code.
+
+use std::collections::HashMap;
+
+use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
+
+use super::image::{Image, Word};
+use super::kind::Kind;
+
+/// What the targets of direct calls and jumps are.
+#[derive(Debug, Default)]
+pub struct Thunks {
+    /// Stubs of the procedure linkage table, with the word that they jump through.
+    stubs: HashMap<u64, u64>,
+}
+
+impl Thunks {
+    /// Finds the stubs of the procedure linkage table.
+    #[must_use]
+    pub fn find(image: &Image) -> Thunks {
+        let mut stubs = HashMap::new();
+        for chunk in image.plt_chunks() {
+            // A stub has 8 bytes (`.plt.got` without `endbr64`) or 16, and one jump.
+            let size =
+                if chunk.name == ".plt.got" && !chunk.bytes.starts_with(&[0xf3, 0x0f, 0x1e, 0xfa]) { 8 } else { 16 };
+            for (index, stub) in chunk.bytes.chunks(size).enumerate() {
+                let start = chunk.address + (index * size) as u64;
+                if let Some(word) = find_jump_word(stub, start) {
+                    stubs.insert(start, word);
+                }
+            }
+        }
+        Thunks { stubs }
+    }
+
+    /// The word that a stub of the procedure linkage table jumps through.
+    #[must_use]
+    pub fn stub(&self, address: u64) -> Option<u64> {
+        self.stubs.get(&address).copied()
+    }
+}
+
+/// The word that a stub jumps through.
+fn find_jump_word(stub: &[u8], start: u64) -> Option<u64> {
+    let decoder = Decoder::with_ip(64, stub, start, DecoderOptions::NONE);
+    decoder.into_iter().find_map(|instruction| {
+        let jumps = instruction.mnemonic() == Mnemonic::Jmp && instruction.is_ip_rel_memory_operand();
+        jumps.then(|| instruction.ip_rel_memory_address())
+    })
+}
+
+/// The kind that a symbol's name gives to a call of it.
+#[must_use]
+pub fn kind_of_name(name: &str) -> Option<Kind> {
+    // Linux: `arch/x86/lib/retpoline.S`; GCC: `-mindirect-branch=thunk`; LLVM: `X86RetpolineThunks.cpp`.
+    const RETPOLINES: [&str; 8] = [
+        "__x86_indirect_thunk_",
+        "__x86_indirect_call_thunk_",
+        "__x86_indirect_jump_thunk_",
+        "__x86_indirect_its_thunk_",
+        "__x86_indirect_paranoid_thunk_",
+        "__llvm_retpoline_",
+        "__llvm_external_retpoline_",
+        "__llvm_lvi_thunk_",
+    ];
+    if RETPOLINES.iter().any(|start| name.starts_with(start)) {
+        return Some(Kind::Retpoline);
+    }
+    match name {
+        "__x86_return_thunk" | "__x86_return_skl" => Some(Kind::ReturnThunk),
+        "__fentry__" | "mcount" => Some(Kind::Fentry),
+        _ if name.starts_with("__SCT__") => Some(Kind::StaticCall),
+        _ => None,
+    }
+}
+
+/// The kind of a call of code at `address`, if that code is a thunk without a symbol.
+#[must_use]
+pub fn kind_of_code(image: &Image, address: u64) -> Option<Kind> {
+    // A thunk is shorter than this, with the loop that stops speculation.
+    const MAX_BYTES: usize = 64;
+    let bytes = image.bytes_from(address);
+    let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
+    let mut decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
+    let first = decoder.decode();
+    if first.mnemonic() != Mnemonic::Call || first.op0_kind() != OpKind::NearBranch64 {
+        return None;
+    }
+    // The call leads over a loop of `pause` and `lfence` to code that replaces its own return address.
+    let inner = first.near_branch_target();
+    let offset = inner.checked_sub(address).filter(|offset| (5..32).contains(offset))?;
+    let between = Decoder::with_ip(64, &bytes[5..offset as usize], address + 5, DecoderOptions::NONE);
+    let stops = |mnemonic| matches!(mnemonic, Mnemonic::Pause | Mnemonic::Lfence | Mnemonic::Jmp | Mnemonic::Int3);
+    if !between.into_iter().all(|it| stops(it.mnemonic()) || it.mnemonic() == Mnemonic::Nop) {
+        return None;
+    }
+    let mut decoder = Decoder::with_ip(64, bytes.get(offset as usize..)?, inner, DecoderOptions::NONE);
+    let replaces = decoder.decode();
+    let on_stack = replaces.memory_base() == Register::RSP && replaces.memory_displacement64() == 0;
+    let returns = |mnemonic| matches!(mnemonic, Mnemonic::Ret | Mnemonic::Jmp);
+    match replaces.mnemonic() {
+        Mnemonic::Mov if on_stack && replaces.op1_kind() == OpKind::Register => {
+            returns(decoder.decode().mnemonic()).then_some(Kind::Retpoline)
+        }
+        Mnemonic::Lea | Mnemonic::Add if replaces.op0_register() == Register::RSP => {
+            returns(decoder.decode().mnemonic()).then_some(Kind::ReturnThunk)
+        }
+        _ => None,
+    }
+}
+
+/// Whether the code at an address is a return and nothing else: a jump there returns.
+#[must_use]
+pub fn is_return(image: &Image, address: u64) -> bool {
+    // `ret`, and `rep ret` for processors that predict two bytes better.
+    let bytes = image.bytes_from(address);
+    image.is_code(address) && (bytes.starts_with(&[0xc3]) || bytes.starts_with(&[0xf3, 0xc3]))
+}
+
+/// Whether the code at an address is the trampoline of a static call: a jump, and `ud1 %esp, %ecx` as its mark
+/// (`arch/x86/include/asm/static_call.h`).
+#[must_use]
+pub fn is_trampoline(image: &Image, address: u64) -> bool {
+    const MARK: &[u8] = &[0x0f, 0xb9, 0xcc];
+    const JUMP_BYTES: usize = 5;
+    image.bytes_from(address).get(JUMP_BYTES..).is_some_and(|after| after.starts_with(MARK))
+}
+
+/// The name of what a word holds: of the global offset table, or of a table of functions.
+#[must_use]
+pub fn name_of_word(image: &Image, word: u64) -> Option<String> {
+    match image.word(word)? {
+        Word::External(name) if !name.is_empty() => Some(name.to_owned()),
+        Word::External(_) => None,
+        Word::Address(address) => name_of_address(image, address),
+    }
+}
+
+/// The name of an address: a symbol, or a symbol and a distance.
+#[must_use]
+pub fn name_of_address(image: &Image, address: u64) -> Option<String> {
+    let (symbol, offset) = image.symbol(address)?;
+    Some(if offset == 0 { symbol.name.to_owned() } else { format!("{}+{offset:#x}", symbol.name) })
+}
