@@ -24,6 +24,7 @@ pub mod input;
 pub mod join;
 pub mod kernel;
 pub mod kind;
+pub mod lines;
 mod loader_words;
 pub mod names;
 mod object_layout;
