@@ -46,6 +46,14 @@ pub enum CliError {
     /// A budget file cannot be used.
     #[error(transparent)]
     Budget(#[from] BudgetError),
+    /// A binary of a budget file cannot be judged.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Binary(#[from] crate::gate::binaries::BinaryError),
+    /// A binary cannot be audited.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Audit(#[from] crate::audit::AuditError),
     /// An export failed.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -103,6 +111,8 @@ impl CliError {
             | CliError::Samples(_)
             | CliError::Counts(_)
             | CliError::Budget(_) => Exit::Usage,
+            #[cfg(feature = "audit")]
+            CliError::Binary(_) | CliError::Audit(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
             #[cfg(feature = "linux")]

@@ -43,6 +43,14 @@ pub enum Quantity {
     Serialising,
     /// Lines of 64 bytes of code per op.
     CodeLines,
+    /// Call sites of a function in a binary that go through a stub of the procedure linkage table.
+    PltCalls,
+    /// Call sites of a function in a binary that go through a retpoline.
+    Retpolines,
+    /// Jumps of a function in a binary through the table of a switch.
+    JumpTables,
+    /// Indirect jumps of a function in a binary of which nothing tells whether they leave it.
+    UnknownJumps,
     /// Increase of an overhead over that of the baseline.
     Change,
     /// Increase of the executed instructions over those of the baseline.
@@ -51,7 +59,7 @@ pub enum Quantity {
 
 impl Quantity {
     /// All quantities, in the order in which a rule's bounds are judged.
-    pub const ALL: [Quantity; 19] = [
+    pub const ALL: [Quantity; 23] = [
         Quantity::Overhead,
         Quantity::ExtraInstructions,
         Quantity::SiteBytes,
@@ -69,8 +77,25 @@ impl Quantity {
         Quantity::Locked,
         Quantity::Serialising,
         Quantity::CodeLines,
+        Quantity::PltCalls,
+        Quantity::Retpolines,
+        Quantity::JumpTables,
+        Quantity::UnknownJumps,
         Quantity::Change,
         Quantity::InstructionsChange,
+    ];
+
+    /// What functions in binaries have.
+    pub const OF_BINARIES: [Quantity; 9] = [
+        Quantity::Calls,
+        Quantity::DirectCalls,
+        Quantity::IndirectCalls,
+        Quantity::IndirectBranches,
+        Quantity::Returns,
+        Quantity::PltCalls,
+        Quantity::Retpolines,
+        Quantity::JumpTables,
+        Quantity::UnknownJumps,
     ];
 
     /// Returns the key in a budget file.
@@ -94,6 +119,10 @@ impl Quantity {
             Quantity::Locked => "locked",
             Quantity::Serialising => "serialising",
             Quantity::CodeLines => "code_lines",
+            Quantity::PltCalls => "plt_calls",
+            Quantity::Retpolines => "retpolines",
+            Quantity::JumpTables => "jump_tables",
+            Quantity::UnknownJumps => "unknown_jumps",
             Quantity::Change => "change",
             Quantity::InstructionsChange => "instructions_change",
         }
@@ -107,6 +136,7 @@ impl Quantity {
             Quantity::ExtraInstructions => &[Unit::Instructions, Unit::Percent],
             Quantity::InstructionsChange => &[Unit::Instructions],
             Quantity::SiteBytes => &[Unit::Bytes],
+            Quantity::PltCalls | Quantity::Retpolines | Quantity::JumpTables | Quantity::UnknownJumps => &[Unit::Sites],
             _ => &[Unit::Count],
         }
     }
@@ -132,6 +162,10 @@ impl Quantity {
             Quantity::Overhead
             | Quantity::ExtraInstructions
             | Quantity::SiteBytes
+            | Quantity::PltCalls
+            | Quantity::Retpolines
+            | Quantity::JumpTables
+            | Quantity::UnknownJumps
             | Quantity::Change
             | Quantity::InstructionsChange => return None,
         })
@@ -141,6 +175,18 @@ impl Quantity {
     #[must_use]
     pub(super) fn is_of_mix(self) -> bool {
         self.units() == [Unit::Count]
+    }
+
+    /// Whether functions in binaries have it.
+    #[must_use]
+    pub(super) fn is_of_binaries(self) -> bool {
+        Quantity::OF_BINARIES.contains(&self)
+    }
+
+    /// Whether it is a plain number, without a unit.
+    #[must_use]
+    pub(super) fn is_count(self) -> bool {
+        self.is_of_mix() || self.is_of_binaries()
     }
 
     /// Whether it is a time, which differs between machines. Instructions and bytes are the same on all machines.
@@ -173,6 +219,8 @@ pub enum Unit {
     Bytes,
     /// A count per op, which needs no unit.
     Count,
+    /// A number of call sites of a function in a binary.
+    Sites,
 }
 
 impl Unit {
@@ -186,6 +234,7 @@ impl Unit {
             Unit::Instructions => "instructions",
             Unit::Bytes => "bytes",
             Unit::Count => "per op",
+            Unit::Sites => "sites",
         }
     }
 
@@ -197,6 +246,7 @@ impl Unit {
             "instructions" | "instruction" => Unit::Instructions,
             "bytes" | "byte" => Unit::Bytes,
             "per op" => Unit::Count,
+            "sites" | "site" => Unit::Sites,
             _ => return None,
         })
     }
@@ -240,8 +290,8 @@ impl Bound {
         }
         let unit = unit.trim();
         if unit.is_empty() {
-            if quantity.is_of_mix() {
-                return Ok(Bound { quantity, value, unit: Unit::Count });
+            if let (true, Some(unit)) = (quantity.is_count(), quantity.units().first()) {
+                return Ok(Bound { quantity, value, unit: *unit });
             }
             return Err(format!("{value} has no unit; {}", example(quantity)));
         }
@@ -260,7 +310,7 @@ impl std::fmt::Display for Bound {
 
 /// Returns advice how to write a bound of a quantity.
 pub(super) fn example(quantity: Quantity) -> String {
-    if quantity.is_of_mix() {
+    if quantity.is_count() {
         return format!("write {} = \"1\"", quantity.name());
     }
     let example = |unit: &Unit| {

@@ -63,6 +63,10 @@ pub enum Field {
     Workload,
     /// Kernels of workloads, by kernel option.
     Option,
+    /// The file of a binary.
+    Binary,
+    /// Functions of a binary, by demangled name or symbol.
+    Function,
 }
 
 impl Field {
@@ -77,6 +81,8 @@ impl Field {
             Field::Regime => "regime",
             Field::Workload => "workload",
             Field::Option => "option",
+            Field::Binary => "binary",
+            Field::Function => "function",
         }
     }
 }
@@ -112,6 +118,12 @@ impl Rule {
         self.selector.contains_key(&Field::Workload) || self.selector.contains_key(&Field::Option)
     }
 
+    /// Whether it selects functions of a binary.
+    #[must_use]
+    pub(crate) fn selects_binaries(&self) -> bool {
+        self.selector.contains_key(&Field::Binary)
+    }
+
     /// Returns its selector as `mechanism=table regime=latency`.
     #[must_use]
     pub fn selects(&self) -> String {
@@ -142,8 +154,10 @@ impl Rule {
 pub struct Budgets {
     /// The path of the file.
     pub path: PathBuf,
-    /// The rules; at least one.
+    /// The rules on cells and workloads.
     pub rules: Vec<Rule>,
+    /// The rules on binaries. There is at least one rule of either sort.
+    pub binary_rules: Vec<Rule>,
 }
 
 /// Why a budget file cannot be used.
@@ -198,20 +212,22 @@ impl Budgets {
         if file.budget.is_empty() {
             return Err(wrong(0, "the file has no [[budget]]; write at least one rule".to_owned()));
         }
-        let mut rules = Vec::with_capacity(file.budget.len());
+        let mut rules: Vec<Rule> = Vec::with_capacity(file.budget.len());
         for raw in file.budget {
             rules.push(make_rule(raw, &|at| find_position(text, at)).map_err(|(at, message)| wrong(at, message))?);
         }
-        let budgets = Budgets { path: path.to_owned(), rules };
-        budgets.check_contradictions()?;
+        let (binary_rules, rules) = rules.into_iter().partition(Rule::selects_binaries);
+        let budgets = Budgets { path: path.to_owned(), rules, binary_rules };
+        budgets.check_contradictions(&budgets.rules)?;
+        budgets.check_contradictions(&budgets.binary_rules)?;
         Ok(budgets)
     }
 
     /// Checks that no two rules with the same selector contradict each other: rules of the same level, or a soft bound
     /// that is not smaller than the hard one.
-    fn check_contradictions(&self) -> Result<(), BudgetError> {
-        for (index, rule) in self.rules.iter().enumerate() {
-            let alike = self.rules[..index].iter().filter(|earlier| earlier.selects() == rule.selects());
+    fn check_contradictions(&self, rules: &[Rule]) -> Result<(), BudgetError> {
+        for (index, rule) in rules.iter().enumerate() {
+            let alike = rules[..index].iter().filter(|earlier| earlier.selects() == rule.selects());
             for earlier in alike {
                 let line = earlier.position.line;
                 if earlier.level == rule.level {
@@ -301,6 +317,11 @@ mod tests {
             ("[[budget]]\nop = \"x\"\ncalls = -1\n", 3, 9, "out of range"),
             ("[[budget]]\nop = \"x\"\ncalls = nan\n", 3, 9, "is not a bound"),
             ("[[budget]]\nworkload = \"x\"\ncalls = 1\n", 3, 9, "workloads have no calls"),
+            ("[[budget]]\nfunction = \"x\"\ncalls = 1\n", 1, 1, "needs binary"),
+            ("[[budget]]\nop = \"x\"\nretpolines = 0\n", 3, 14, "count of binaries"),
+            ("[[budget]]\nbinary = \"x\"\nloads = 0\n", 3, 9, "binaries have no loads"),
+            ("[[budget]]\nbinary = \"x\"\nop = \"y\"\ncalls = 0\n", 1, 1, "a binary has no op"),
+            ("[[budget]]\nbinary = \"x\"\ncalls = 0.5\n", 3, 9, "whole number"),
             ("[[budget]\n", 1, 10, ""),
             ("", 1, 1, "no [[budget]]"),
         ];
@@ -323,9 +344,16 @@ mod tests {
     #[test]
     fn every_quantity_has_a_key_and_bounds_are_in_the_order_in_which_they_are_judged() {
         use crate::gate::bound::Quantity;
-        let keys = Quantity::ALL.map(|it| format!("{} = \"1 {}\"\n", it.name(), it.units()[0].name()));
-        let budgets = parse(&format!("[[budget]]\nop = \"x\"\n{}", keys.concat())).unwrap();
-        assert!(budgets.rules[0].bounds.iter().map(|bound| bound.quantity).eq(Quantity::ALL));
+        let keys = |all: &[Quantity]| {
+            all.iter().map(|it| format!("{} = \"1 {}\"\n", it.name(), it.units()[0].name())).collect::<String>()
+        };
+        let of_cells: Vec<Quantity> =
+            Quantity::ALL.into_iter().filter(|it| it.is_of_mix() || !it.is_of_binaries()).collect();
+        let budgets = parse(&format!("[[budget]]\nop = \"x\"\n{}", keys(&of_cells))).unwrap();
+        assert!(budgets.rules[0].bounds.iter().map(|bound| bound.quantity).eq(of_cells));
+        let keys = Quantity::OF_BINARIES.map(|it| format!("{} = 1\n", it.name())).concat();
+        let budgets = parse(&format!("[[budget]]\nbinary = \"app\"\n{keys}")).unwrap();
+        assert!(budgets.binary_rules[0].bounds.iter().map(|bound| bound.quantity).eq(Quantity::OF_BINARIES));
     }
 
     #[test]

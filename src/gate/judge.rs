@@ -77,8 +77,8 @@ pub fn judge(input: &GateInput) -> Judged {
     let mut judged = Judged {
         schema: SCHEMA.to_owned(),
         budget: input.budgets.path.display().to_string(),
-        seed: input.report.run.seed,
-        started: subject::plain(&input.report.run.started),
+        seed: Some(input.report.run.seed),
+        started: Some(subject::plain(&input.report.run.started)),
         cpu_model: input.report.machine.cpu_model.as_deref().map(subject::plain),
         error: ERROR,
         confidence: with.confidence,
@@ -92,6 +92,28 @@ pub fn judge(input: &GateInput) -> Judged {
         verdicts,
     };
     settle(&mut judged, input.report.run.complete);
+    judged
+}
+
+/// A document with verdicts on binaries alone.
+#[must_use]
+pub fn document_of_binaries(budgets: &Budgets, verdicts: Vec<Verdict>) -> Judged {
+    let mut judged = Judged {
+        schema: SCHEMA.to_owned(),
+        budget: budgets.path.display().to_string(),
+        seed: None,
+        started: None,
+        cpu_model: None,
+        // Counts are certain.
+        error: 0.0,
+        confidence: 1.0,
+        differences: Vec::new(),
+        faults: Vec::new(),
+        counts: BTreeMap::new(),
+        exit_code: 0,
+        verdicts,
+    };
+    settle(&mut judged, true);
     judged
 }
 

@@ -15,6 +15,8 @@
 //! Executed instructions, their mix (calls, indirect branches, loads, ..) and bytes of machine code are judged, too: they
 //! are counted, and the same on all machines.
 //!
+//! Call sites in a binary are counted without any report ([`binaries`]).
+//!
 //! Nothing in this module measures. A program that judges its own report:
 //!
 //! ```no_run
@@ -44,6 +46,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "audit")]
+pub mod binaries;
 pub mod bound;
 pub mod budget;
 pub mod change;

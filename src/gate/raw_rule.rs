@@ -25,6 +25,8 @@ pub(super) struct RawRule {
     regime: Option<Spanned<String>>,
     workload: Option<Spanned<String>>,
     option: Option<Spanned<String>>,
+    binary: Option<Spanned<String>>,
+    function: Option<Spanned<String>>,
     overhead: Option<Spanned<Value>>,
     extra_instructions: Option<Spanned<Value>>,
     site_bytes: Option<Spanned<Value>>,
@@ -42,6 +44,10 @@ pub(super) struct RawRule {
     locked: Option<Spanned<Value>>,
     serialising: Option<Spanned<Value>>,
     code_lines: Option<Spanned<Value>>,
+    plt_calls: Option<Spanned<Value>>,
+    retpolines: Option<Spanned<Value>>,
+    jump_tables: Option<Spanned<Value>>,
+    unknown_jumps: Option<Spanned<Value>>,
     change: Option<Spanned<Value>>,
     instructions_change: Option<Spanned<Value>>,
     #[serde(default)]
@@ -65,6 +71,8 @@ pub(super) fn make_rule(raw: Spanned<RawRule>, position: &dyn Fn(usize) -> Posit
         (Field::Regime, raw.regime),
         (Field::Workload, raw.workload),
         (Field::Option, raw.option),
+        (Field::Binary, raw.binary),
+        (Field::Function, raw.function),
     ];
     for (field, text) in fields {
         if let Some(text) = text {
@@ -92,6 +100,10 @@ pub(super) fn make_rule(raw: Spanned<RawRule>, position: &dyn Fn(usize) -> Posit
         (Quantity::Locked, raw.locked),
         (Quantity::Serialising, raw.serialising),
         (Quantity::CodeLines, raw.code_lines),
+        (Quantity::PltCalls, raw.plt_calls),
+        (Quantity::Retpolines, raw.retpolines),
+        (Quantity::JumpTables, raw.jump_tables),
+        (Quantity::UnknownJumps, raw.unknown_jumps),
         (Quantity::Change, raw.change),
         (Quantity::InstructionsChange, raw.instructions_change),
     ];
@@ -100,8 +112,8 @@ pub(super) fn make_rule(raw: Spanned<RawRule>, position: &dyn Fn(usize) -> Posit
         let at = value.span().start;
         let bound = match value.get_ref() {
             Value::String(text) => Bound::parse(quantity, text),
-            Value::Integer(number) if quantity.is_of_mix() => Bound::parse(quantity, &number.to_string()),
-            Value::Float(number) if quantity.is_of_mix() => Bound::parse(quantity, &number.to_string()),
+            Value::Integer(number) if quantity.is_count() => Bound::parse(quantity, &number.to_string()),
+            Value::Float(number) if quantity.is_count() => Bound::parse(quantity, &number.to_string()),
             Value::Integer(number) => Err(format!("{number} has no unit; {}", example(quantity))),
             Value::Float(number) => Err(format!("{number} has no unit; {}", example(quantity))),
             other => Err(format!("{} is not a bound; {}", other.type_str(), example(quantity))),
@@ -109,14 +121,25 @@ pub(super) fn make_rule(raw: Spanned<RawRule>, position: &dyn Fn(usize) -> Posit
         bounds.push(bound.map_err(|message| (at, message))?);
         first.push((quantity, at));
     }
-    let rule = Rule { position: position(begins), selector, bounds, level: raw.level, why: raw.why };
+    let mut rule = Rule { position: position(begins), selector, bounds, level: raw.level, why: raw.why };
     if rule.selector.is_empty() {
-        let message = "the rule selects nothing; name op, mechanism, state, regime or body, or a workload";
+        let message = "the rule selects nothing; name op, mechanism, state, regime or body, a workload, or a binary";
         return Err((begins, message.to_owned()));
     }
     if rule.bounds.is_empty() {
         let names = Quantity::ALL.map(Quantity::name).join(", ");
         return Err((begins, format!("the rule bounds nothing; name one of {names}")));
+    }
+    if rule.selects_binaries() {
+        check_binary_rule(&mut rule, &first).map_err(|(at, message)| (at.unwrap_or(begins), message))?;
+        return Ok(rule);
+    }
+    if let Some(pattern) = rule.selector.get(&Field::Function) {
+        let message = format!("function = \"{}\" needs binary = \"FILE\", the file that has it", pattern.text);
+        return Err((begins, message));
+    }
+    if let Some((quantity, at)) = first.iter().find(|(it, _)| it.is_of_binaries() && !it.is_of_mix()) {
+        return Err((*at, format!("{} is a count of binaries; name one: binary = \"FILE\"", quantity.name())));
     }
     if rule.selects_workloads() {
         if let Some(field) = [Field::Op, Field::Body, Field::Regime].iter().find(|f| rule.selector.contains_key(f)) {
@@ -143,4 +166,26 @@ pub(super) fn make_rule(raw: Spanned<RawRule>, position: &dyn Fn(usize) -> Posit
         return Err((*at, format!("{bound} is not a bound of a cell; write extra_instructions = \"1 instructions\"")));
     }
     Ok(rule)
+}
+
+/// Checks a rule on a binary, and gives its bounds the unit of call sites.
+///
+/// # Errors
+/// The index of the byte where the rule is wrong (`None`: its start), and the fault.
+fn check_binary_rule(rule: &mut Rule, first: &[(Quantity, usize)]) -> Result<(), (Option<usize>, String)> {
+    let is_other = |field: &&Field| !matches!(field, Field::Binary | Field::Function);
+    if let Some(field) = rule.selector.keys().find(is_other) {
+        return Err((None, format!("a binary has no {}; split the rule in two", field.name())));
+    }
+    if let Some((quantity, at)) = first.iter().find(|(quantity, _)| !quantity.is_of_binaries()) {
+        let names = Quantity::OF_BINARIES.map(Quantity::name).join(", ");
+        return Err((Some(*at), format!("binaries have no {}; bound one of {names}", quantity.name())));
+    }
+    for (bound, (_, at)) in rule.bounds.iter_mut().zip(first) {
+        if bound.value.fract() != 0.0 {
+            return Err((Some(*at), format!("{} is not a number of call sites; write a whole number", bound.value)));
+        }
+        bound.unit = Unit::Sites;
+    }
+    Ok(())
 }
