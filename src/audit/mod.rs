@@ -24,9 +24,12 @@ pub mod lines;
 mod loader_words;
 pub mod names;
 mod object_layout;
+pub mod page;
+pub mod terminal;
 pub mod thunks;
 mod unwind;
 pub mod values;
+pub mod words;
 
 pub use build::{Options, audit_binary, audit_file};
 pub use document::Audit;

@@ -7,6 +7,10 @@ use anstyle::{AnsiColor, Style};
 use super::exit::Exit;
 use super::predict::CountsError;
 use super::words;
+#[cfg(feature = "audit")]
+use crate::audit::AuditError;
+#[cfg(feature = "audit")]
+use crate::audit::page::PageError;
 use crate::gate::budget::BudgetError;
 use crate::host::PinError;
 #[cfg(feature = "linux")]
@@ -58,6 +62,14 @@ pub enum CliError {
     /// The instructions of an op cannot be shown.
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    /// A binary cannot be audited.
+    #[error(transparent)]
+    #[cfg(feature = "audit")]
+    Audit(#[from] AuditError),
+    /// The page of an audit cannot be rendered.
+    #[error(transparent)]
+    #[cfg(feature = "audit")]
+    AuditPage(#[from] PageError),
     /// Instructions of a kernel cannot be counted.
     #[error(transparent)]
     #[cfg(feature = "linux")]
@@ -105,6 +117,8 @@ impl CliError {
             | CliError::Budget(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
+            #[cfg(feature = "audit")]
+            CliError::Audit(_) => Exit::Usage,
             #[cfg(feature = "linux")]
             CliError::Linux(error) if error.is_usage() => Exit::Usage,
             CliError::Pin(_) | CliError::Worker(WorkerError::Pin(_)) => Exit::Usage,
