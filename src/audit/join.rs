@@ -9,6 +9,7 @@ use super::error::AuditError;
 use super::execution::{Execution, KindRun, SCHEMA, SiteRun, TargetRun};
 use super::input::Input;
 use super::kind::Kind;
+use super::lines::{Lines, Storage};
 use super::names::demangle;
 use super::opened::{Opened, open};
 

@@ -29,11 +29,14 @@ mod loader_words;
 pub mod names;
 mod object_layout;
 pub mod opened;
+pub mod page;
 pub mod price;
 pub mod process;
+pub mod terminal;
 pub mod thunks;
 mod unwind;
 pub mod values;
+pub mod words;
 
 pub use build::{Options, audit_binary, audit_file};
 pub use document::Audit;

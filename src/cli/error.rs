@@ -7,6 +7,10 @@ use anstyle::{AnsiColor, Style};
 use super::exit::Exit;
 use super::predict::CountsError;
 use super::words;
+#[cfg(feature = "audit")]
+use crate::audit::AuditError;
+#[cfg(feature = "audit")]
+use crate::audit::page::PageError;
 use crate::gate::budget::BudgetError;
 use crate::host::PinError;
 #[cfg(feature = "linux")]
@@ -50,10 +54,14 @@ pub enum CliError {
     #[cfg(feature = "audit")]
     #[error(transparent)]
     Binary(#[from] crate::gate::binaries::BinaryError),
-    /// A binary cannot be audited.
+    /// A program to be audited cannot be run.
     #[cfg(feature = "audit")]
     #[error(transparent)]
-    Audit(#[from] crate::audit::AuditError),
+    Process(#[from] crate::audit::process::ProcessError),
+    /// The counts of a run and a binary cannot be joined.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Join(#[from] crate::audit::join::JoinError),
     /// An export failed.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -66,6 +74,14 @@ pub enum CliError {
     /// The instructions of an op cannot be shown.
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    /// A binary cannot be audited.
+    #[error(transparent)]
+    #[cfg(feature = "audit")]
+    Audit(#[from] AuditError),
+    /// The page of an audit cannot be rendered.
+    #[error(transparent)]
+    #[cfg(feature = "audit")]
+    AuditPage(#[from] PageError),
     /// Instructions of a kernel cannot be counted.
     #[error(transparent)]
     #[cfg(feature = "linux")]
@@ -112,9 +128,11 @@ impl CliError {
             | CliError::Counts(_)
             | CliError::Budget(_) => Exit::Usage,
             #[cfg(feature = "audit")]
-            CliError::Binary(_) | CliError::Audit(_) => Exit::Usage,
+            CliError::Binary(_) | CliError::Join(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
+            #[cfg(feature = "audit")]
+            CliError::Audit(_) => Exit::Usage,
             #[cfg(feature = "linux")]
             CliError::Linux(error) if error.is_usage() => Exit::Usage,
             CliError::Pin(_) | CliError::Worker(WorkerError::Pin(_)) => Exit::Usage,
