@@ -7,7 +7,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Regist
 
 use super::classify::{Origin, classify_call, classify_jump, kind_of_word};
 use super::functions::{FunctionRange, Functions};
-use super::image::Image;
+use super::image::{Image, Word};
 use super::kernel::Marks;
 use super::kind::Kind;
 use super::thunks::{Thunks, is_return, is_trampoline, kind_of_code, kind_of_name};
@@ -213,8 +213,8 @@ impl<'p, 'a> Reader<'p, 'a> {
         }
         let image = self.program.image;
         let by_name = image.symbol(target).filter(|(_, offset)| *offset == 0);
-        let kind = if self.program.thunks.stub(target).is_some() {
-            Kind::Plt
+        let kind = if let Some(word) = self.program.thunks.stub(target) {
+            if holds_fentry(image, word) { Kind::Fentry } else { Kind::Plt }
         } else if let Some(kind) = by_name.and_then(|(symbol, _)| kind_of_name(symbol.name)) {
             kind
         } else if self.program.marks.is_fentry(target) {
@@ -235,12 +235,11 @@ impl<'p, 'a> Reader<'p, 'a> {
             return site(instruction, Kind::Unknown, is_tail, Target::Nothing);
         }
         let word = fixed_address(instruction);
-        site(
-            instruction,
-            self.program.marks.only_marked(kind_of_word(self.program.image, word)),
-            is_tail,
-            Target::Word(word),
-        )
+        let kind = match self.program.marks.only_marked(kind_of_word(self.program.image, word)) {
+            Kind::Got if holds_fentry(self.program.image, word) => Kind::Fentry,
+            kind => kind,
+        };
+        site(instruction, kind, is_tail, Target::Word(word))
     }
 
     /// Follows the values of the function up to the sites in `unresolved`.
@@ -338,6 +337,11 @@ impl<'p, 'a> Reader<'p, 'a> {
             }
         }
     }
+}
+
+/// Whether the loader writes the address of the hook of ftrace or gprof to a word.
+fn holds_fentry(image: &Image, word: u64) -> bool {
+    matches!(image.word(word), Some(Word::External(name)) if kind_of_name(name) == Some(Kind::Fentry))
 }
 
 fn is_far(instruction: &Instruction) -> bool {

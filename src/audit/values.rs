@@ -398,10 +398,14 @@ impl Values {
                 self.write(first, value);
             }
             Mnemonic::Add | Mnemonic::Sub if is_register(0) && first.size() == 8 => {
-                let by = instruction.immediate(1) as i64;
-                let by = if instruction.mnemonic() == Mnemonic::Add { by } else { by.wrapping_neg() };
-                let value = self.read(first);
-                let value = if is_memory(1) || is_register(1) { self.unknown() } else { self.add(value, by) };
+                let value = if is_memory(1) || is_register(1) {
+                    self.unknown()
+                } else {
+                    let by = instruction.immediate(1) as i64;
+                    let by = if instruction.mnemonic() == Mnemonic::Add { by } else { by.wrapping_neg() };
+                    let value = self.read(first);
+                    self.add(value, by)
+                };
                 self.write(first, value);
             }
             // Alignment of the stack: slots below keep distances of their own.
