@@ -12,6 +12,7 @@
 
 mod build;
 pub mod classify;
+mod compute;
 pub mod control;
 pub mod document;
 pub mod error;
@@ -23,6 +24,7 @@ pub mod kind;
 mod loader_words;
 pub mod names;
 mod object_layout;
+mod pool;
 pub mod thunks;
 mod unwind;
 pub mod values;

@@ -47,8 +47,10 @@ impl Label {
         };
         let plain = match token {
             "direct" if effects.large && self.is_compiled => vec![Kind::Register],
-            "direct" if effects.is_shared => [vec![Kind::Direct], linked].concat(),
+            // Linked later, perhaps with another library.
+            "direct" if effects.is_shared || effects.is_object && effects.no_plt => [vec![Kind::Direct], linked].concat(),
             "direct" => vec![Kind::Direct],
+            "dynamic" => [vec![Kind::Direct], linked].concat(),
             "ext" => linked,
             "mem" => vec![Kind::Memory],
             "tab" => vec![Kind::Table],

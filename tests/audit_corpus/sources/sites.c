@@ -29,9 +29,9 @@ S long s_direct__cold_part(long x) {
 static __attribute__((noipa)) long t_static(long x) { return x + zero; }
 S long s_direct__static(long x) { return t_static(x) * 3; }
 extern long t_weak(long) __attribute__((weak));
-S long s_direct_ext__weak_defined(long x) { return t_weak ? t_weak(x) + 1 : x; }
+S long s_dynamic__weak_defined(long x) { return t_weak ? t_weak(x) + 1 : x; }
 extern long t_nowhere(long) __attribute__((weak));
-S long s_direct_ext__weak_undefined(long x) { if (t_nowhere) return t_nowhere(x) + 1; return t_one(x) + 1; }
+S long s_dynamic__weak_undefined(long x) { if (t_nowhere) return t_nowhere(x) + 1; return t_one(x) + 1; }
 
 // Functions of another library.
 S long s_ext__call(long x) { return getpid() + x; }
@@ -41,7 +41,7 @@ S long s_ext__jump(void) { return getppid(); }
 S long s_ext__longjmp(long x) { jmp_buf at; if (setjmp(at)) return x; if (x > 100) longjmp(at, 1); return 2; }
 static fn resolve(void) { return t_two; }
 long t_ifunc(long) __attribute__((ifunc("resolve")));
-S long s_direct_ext__ifunc(long x) { return t_ifunc(x) + 1; }
+S long s_dynamic__ifunc(long x) { return t_ifunc(x) + 1; }
 
 // Words at fixed addresses.
 S long s_mem__global(long x) { return pointer(x) + 1; }

@@ -43,6 +43,7 @@ Shape *global_shape;
 static Shape *local_shape;
 T Shape *t_make(long x) {
     local_shape = x & 8 ? new Shape : global_shape;
+    if (x & 16) global_shape = new Last;
     if (x == 3) return new Both;
     if (x == 4) return new Last;
     return x & 1 ? new Shape : new Square;
@@ -72,7 +73,7 @@ S long s_direct__qualified(Both *b, long x) { return b->Both::area(x) + 1; }
 S long s_direct__known_type(long x) { Square s; return s.area(x) + 1; }
 S long s_reg__lambda_pointer(long (*f)(long), long x) { return f(x) + 1; }
 S long s_reg__member_pointer(Shape *s, long (Shape::*m)(long), long x) { return (s->*m)(x) + 1; }
-S long s_ext__throw(long x) { if (x > 100) throw std::runtime_error("large"); return x; }
+S long o_ext__throw(long x) { if (x > 100) throw std::runtime_error("large"); return x; }
 }
 namespace {
 // A function object that keeps its pointer at an offset.

@@ -86,7 +86,7 @@ sites! {
     pub fn s_reg__loop(f: Function, n: u64) -> u64 { let mut sum = 0; for i in 0..n { sum ^= f(i); } sum }
     pub fn s_mem__static(x: u64) -> u64 { unsafe { POINTER(x) ^ 1 } }
     pub fn s_mem__static_entry(x: u64) -> u64 { unsafe { POINTERS[2](x) ^ 1 } }
-    pub fn o_mem__once(x: u64) -> u64 { match ONCE.get() { Some(f) => f(x) ^ 1, None => 0 } }
+    pub fn o_mem_tab__once(x: u64) -> u64 { match ONCE.get() { Some(f) => f(x) ^ 1, None => 0 } }
     pub fn o_direct__closure(x: u64) -> u64 { let y = black_box(x); let f = |z| t_one(z) ^ y; f(3) ^ f(x) }
     pub fn o_virt__closure_field(h: &Holder, x: u64) -> u64 { (h.closure)(x) ^ 1 }
     pub fn o_tab__closure_dyn(f: &dyn Fn(u64) -> u64, x: u64) -> u64 { f(x) ^ 1 }
@@ -125,7 +125,7 @@ fn main() {
         sum!(s_tab__struct_function(&h, x), s_tab__struct_table(&table, x), s_tab__optional(&table, x));
         sum!(s_tab__slice_function(&functions, x), s_tab__static_table(x), s_tab__const_table(x));
         sum!(s_reg__argument(functions[pick], x), s_reg__argument_tail(functions[pick], x), s_reg__result(x));
-        sum!(s_reg__loop(functions[pick], x), s_mem__static(x), s_mem__static_entry(x), o_mem__once(x));
+        sum!(s_reg__loop(functions[pick], x), s_mem__static(x), s_mem__static_entry(x), o_mem_tab__once(x));
         sum!(o_direct__closure(x), o_virt__closure_field(&h, x), s_jt_direct__match(x, s));
         let y = x;
         let closures: [&dyn Fn(u64) -> u64; 2] = [&move |z| z ^ y, &|z| z * 3];
