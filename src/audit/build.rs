@@ -83,8 +83,11 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
         functions: Vec::new(),
     };
     let is_asked = |function: &FunctionRange| {
-        let names = function.symbol.iter().chain(&function.aliases);
-        options.functions.is_empty() || names.into_iter().any(|name| matches(&options.functions, name))
+        let mut names = function.symbol.iter().chain(&function.aliases);
+        let is_named = |address: u64| matches(&options.functions, &format!("{address:#x}"));
+        options.functions.is_empty()
+            || names.any(|name| matches(&options.functions, name))
+            || function.symbol.is_none() && is_named(function.range.start)
     };
     for range in &functions.list {
         let control = reader.read(range);

@@ -14,11 +14,21 @@ pub struct Origin {
     pub word: Option<u64>,
     /// Bytes from the start of the table or structure, where its address is in a register.
     pub offset: Option<i64>,
+    /// The address that is called, where the function has it as a constant.
+    pub code: Option<u64>,
 }
 
 impl Origin {
     fn plain(kind: Kind) -> Origin {
-        Origin { kind, word: None, offset: None }
+        Origin { kind, word: None, offset: None, code: None }
+    }
+
+    fn of_word(kind: Kind, word: u64) -> Origin {
+        Origin { word: Some(word), ..Origin::plain(kind) }
+    }
+
+    fn of_offset(kind: Kind, offset: i64) -> Origin {
+        Origin { offset: Some(offset), ..Origin::plain(kind) }
     }
 }
 
@@ -45,48 +55,39 @@ const RECEIVERS: [usize; 2] = [7, 6];
 /// Classifies the target of an indirect call, or of an indirect jump that is a call.
 #[must_use]
 pub fn classify_call(image: &Image, values: &Values, target: Id) -> Origin {
-    let Value::Word { base, offset, indexed, .. } = values.value(target) else {
-        return Origin::plain(Kind::Register);
+    let (base, offset) = match values.value(target) {
+        Value::Word { base, offset, .. } => (base, offset),
+        Value::Constant(code) => return Origin { code: Some(code), ..Origin::plain(Kind::Register) },
+        _ => return Origin::plain(Kind::Register),
     };
-    match values.value(base) {
-        Value::Constant(address) => {
-            let word = address.wrapping_add_signed(offset);
-            match indexed {
-                false => Origin { kind: kind_of_word(image, word), word: Some(word), offset: None },
-                true => Origin { kind: Kind::Table, word: Some(word), offset: None },
-            }
-        }
+    let (start, is_indexed) = match values.value(base) {
+        Value::Index { base, .. } => (base, true),
+        _ => (base, false),
+    };
+    // The linker's word has the address of a variable of another file: the variable is the word.
+    let fixed = values.constant(start).or_else(|| got_target(image, values, start));
+    if let Some(address) = fixed {
+        let word = address.wrapping_add_signed(offset);
+        return Origin::of_word(if is_indexed { Kind::Table } else { kind_of_word(image, word) }, word);
+    }
+    match values.value(start) {
         // A variable of this function.
-        Value::Stack(_) if !indexed => Origin::plain(Kind::Register),
-        Value::Word { base: inner, offset: inner_offset, indexed: inner_indexed, .. } => {
-            // The linker's word has the address of a variable of another file: the variable is the word.
-            if let Some(variable) = got_target(image, values, base) {
-                let word = variable.wrapping_add_signed(offset);
-                let kind = if indexed { Kind::Table } else { kind_of_word(image, word) };
-                return Origin { kind, word: Some(word), offset: None };
+        Value::Stack(_) if !is_indexed => Origin::plain(Kind::Register),
+        Value::Word { base: object, offset: at, .. } => {
+            if values.constant(object).is_some_and(|address| image.is_got(address.wrapping_add_signed(at))) {
+                return Origin::of_offset(if is_indexed { Kind::Table } else { Kind::Memory }, offset);
             }
-            if let Value::Constant(address) = values.value(inner)
-                && image.is_got(address.wrapping_add_signed(inner_offset))
-            {
-                return Origin {
-                    kind: if indexed { Kind::Table } else { Kind::Memory },
-                    word: None,
-                    offset: Some(offset),
-                };
-            }
-            let is_method = !indexed && !inner_indexed && has_receiver(values, inner, inner_offset);
-            let kind = if is_method { Kind::Virtual } else { Kind::Table };
-            Origin { kind, word: None, offset: Some(offset) }
+            let is_method = !is_indexed && has_receiver(image, values, object, at);
+            Origin::of_offset(if is_method { Kind::Virtual } else { Kind::Table }, offset)
         }
-        _ => Origin { kind: Kind::Table, word: None, offset: Some(offset) },
+        _ => Origin::of_offset(Kind::Table, offset),
     }
 }
 
 /// The address that a word of the global offset table holds.
 fn got_target(image: &Image, values: &Values, word: Id) -> Option<u64> {
-    let Value::Word { base, offset, indexed: false, .. } = values.value(word) else { return None };
-    let Value::Constant(address) = values.value(base) else { return None };
-    let slot = address.wrapping_add_signed(offset);
+    let Value::Word { base, offset, .. } = values.value(word) else { return None };
+    let slot = values.constant(base)?.wrapping_add_signed(offset);
     match image.is_got(slot).then(|| image.word(slot)).flatten()? {
         Word::Address(address) => Some(address),
         Word::External(_) => None,
@@ -95,34 +96,32 @@ fn got_target(image: &Image, values: &Values, word: Id) -> Option<u64> {
 
 /// Whether the call's first or second argument is the object that has the address of the table at `object + offset`:
 /// the object itself (C++: at its start), or the data pointer in front of the table's address (`&dyn` of Rust).
-fn has_receiver(values: &Values, object: Id, offset: i64) -> bool {
+fn has_receiver(image: &Image, values: &Values, object: Id, offset: i64) -> bool {
+    let fixed = values.constant(object).map(|object| object.wrapping_add_signed(offset));
     RECEIVERS.iter().any(|register| {
         let argument = values.register(*register);
         if argument == object {
             return true;
         }
-        match values.value(argument) {
-            Value::Sum { base, offset: at } => base == object && at == offset,
-            Value::Constant(address) => match values.value(object) {
-                Value::Constant(object) => object.wrapping_add_signed(offset) == address || object == address,
-                _ => false,
-            },
-            Value::Word { base, offset: data, indexed: false, .. } => {
-                base == object && data == offset.wrapping_sub(8)
-                    || data_before_table(values, base, data, object, offset)
+        match (values.value(argument), fixed) {
+            (Value::Sum { base, offset: at }, _) => base == object && at == offset,
+            (Value::Constant(address), Some(table)) => is_same_object(image, address, table),
+            (Value::Word { base, offset: data, .. }, None) => base == object && data == offset.wrapping_sub(8),
+            (Value::Word { base, offset: data, .. }, Some(table)) => {
+                values.constant(base).is_some_and(|base| base.wrapping_add_signed(data).wrapping_add(8) == table)
             }
             _ => false,
         }
     })
 }
 
-/// Whether two words at fixed addresses are data pointer and table of one `&dyn`.
-fn data_before_table(values: &Values, base: Id, data: i64, object: Id, offset: i64) -> bool {
-    match (values.value(base), values.value(object)) {
-        (Value::Constant(data_base), Value::Constant(table_base)) => {
-            data_base.wrapping_add_signed(data).wrapping_add(8) == table_base.wrapping_add_signed(offset)
-        }
-        _ => false,
+/// Whether the word at an address belongs to the variable at another.
+fn is_same_object(image: &Image, variable: u64, word: u64) -> bool {
+    /// Larger distances are taken for other variables, where no symbol tells.
+    const MAX_DISTANCE: u64 = 256;
+    match image.symbol(variable) {
+        Some((symbol, _)) if symbol.size > 0 => (symbol.address..symbol.address + symbol.size).contains(&word),
+        _ => word.checked_sub(variable).is_some_and(|distance| distance < MAX_DISTANCE),
     }
 }
 
@@ -136,34 +135,32 @@ pub fn classify_jump(image: &Image, values: &Values, target: Id, function: &Func
     let is_within = |address: u64| {
         function.range.contains(&address) || function.parent.as_ref().is_some_and(|parent| parent.contains(&address))
     };
+    let is_entry = |id| matches!(values.value(id), Value::Word { bytes: 4, .. });
     match values.value(target) {
-        // An entry of 32 bits, relative to the table (GCC, Clang: position-independent switches).
-        Value::Pair(a, b) => {
-            let entry = |id| matches!(values.value(id), Value::Word { bytes: 4, .. });
-            let table = [a, b].into_iter().find_map(|id| match values.value(id) {
-                Value::Constant(address) => Some(address),
-                _ => None,
-            });
-            if !entry(a) && !entry(b) {
-                return by_stack(image, values, target);
-            }
+        // An entry of 32 bits, relative to the table (GCC, Clang: position-independent switches) or to code.
+        Value::Index { base, index, .. } if is_entry(base) || is_entry(index) => {
             let leads_within = |table: u64| {
                 let entries = image.bytes_from(table).chunks_exact(4).take(LOOKED_AT as usize);
                 let offsets = entries.filter_map(|bytes| Some(i32::from_le_bytes(bytes.try_into().ok()?)));
                 offsets.map(|offset| table.wrapping_add_signed(i64::from(offset))).any(is_within)
             };
-            match table {
-                Some(table) if !leads_within(table) && values.stack_bytes() == Some(0) => Origin::plain(Kind::Table),
+            match values.constant(base).or_else(|| values.constant(index)) {
+                Some(table) if !is_within(table) && !leads_within(table) && values.stack_bytes() == Some(0) => {
+                    Origin::plain(Kind::Table)
+                }
                 _ => Origin::plain(Kind::JumpTable),
             }
         }
-        Value::Word { base, offset, indexed: true, bytes: 8 } => {
-            if let Value::Constant(address) = values.value(base) {
-                let table = address.wrapping_add_signed(offset);
+        Value::Sum { base, offset } if is_entry(base) && is_within(offset as u64) => Origin::plain(Kind::JumpTable),
+        Value::Word { base, offset, bytes: 8 } => {
+            if let Value::Index { base: start, .. } = values.value(base)
+                && let Some(start) = values.constant(start).or_else(|| got_target(image, values, start))
+            {
+                let table = start.wrapping_add_signed(offset);
                 let words = (0..LOOKED_AT).map_while(|index| image.word(table.wrapping_add(index * 8)));
                 let within = words.into_iter().any(|word| matches!(word, Word::Address(address) if is_within(address)));
                 if within {
-                    return Origin { kind: Kind::JumpTable, word: Some(table), offset: None };
+                    return Origin::of_word(Kind::JumpTable, table);
                 }
             }
             by_stack(image, values, target)

@@ -1,13 +1,13 @@
 //! The control transfers of one function, and the call sites among them.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use rustc_hash::FxHashMap;
 
 use super::classify::{Origin, classify_call, classify_jump, kind_of_word};
 use super::functions::{FunctionRange, Functions};
-use super::image::Image;
+use super::image::{Image, Word};
 use super::kernel::Marks;
 use super::kind::Kind;
 use super::thunks::{Thunks, is_return, is_trampoline, kind_of_code, kind_of_name};
@@ -74,8 +74,15 @@ pub struct Program<'p, 'a> {
 pub struct Reader<'p, 'a> {
     program: Program<'p, 'a>,
     /// The kind of a call of an address.
-    targets: HashMap<u64, Kind>,
+    targets: FxHashMap<u64, Kind>,
+    /// Memory that is used for one function after the other.
+    values: Values,
+    instructions: Vec<Instruction>,
 }
+
+/// Bound on the instructions of a function whose values are followed: 40 MB of them. No compiler writes a larger one;
+/// sites behind it stay unknown.
+const MAX_FOLLOWED: usize = 1_000_000;
 
 /// An indirect call or jump that needs the values of registers.
 fn needs_values(instruction: &Instruction) -> bool {
@@ -105,7 +112,7 @@ impl<'p, 'a> Reader<'p, 'a> {
     /// Prepares to read functions of a program.
     #[must_use]
     pub fn new(program: Program<'p, 'a>) -> Reader<'p, 'a> {
-        Reader { program, targets: HashMap::new() }
+        Reader { program, targets: FxHashMap::default(), values: Values::default(), instructions: Vec::new() }
     }
 
     /// Reads a function.
@@ -213,8 +220,8 @@ impl<'p, 'a> Reader<'p, 'a> {
         }
         let image = self.program.image;
         let by_name = image.symbol(target).filter(|(_, offset)| *offset == 0);
-        let kind = if self.program.thunks.stub(target).is_some() {
-            Kind::Plt
+        let kind = if let Some(word) = self.program.thunks.stub(target) {
+            if holds_fentry(image, word) { Kind::Fentry } else { Kind::Plt }
         } else if let Some(kind) = by_name.and_then(|(symbol, _)| kind_of_name(symbol.name)) {
             kind
         } else if self.program.marks.is_fentry(target) {
@@ -235,58 +242,60 @@ impl<'p, 'a> Reader<'p, 'a> {
             return site(instruction, Kind::Unknown, is_tail, Target::Nothing);
         }
         let word = fixed_address(instruction);
-        site(
-            instruction,
-            self.program.marks.only_marked(kind_of_word(self.program.image, word)),
-            is_tail,
-            Target::Word(word),
-        )
+        let kind = match self.program.marks.only_marked(kind_of_word(self.program.image, word)) {
+            Kind::Got if holds_fentry(self.program.image, word) => Kind::Fentry,
+            kind => kind,
+        };
+        site(instruction, kind, is_tail, Target::Word(word))
     }
 
     /// Follows the values of the function up to the sites in `unresolved`.
-    fn resolve(&self, function: &FunctionRange<'a>, bytes: &[u8], control: &mut Control, unresolved: &[usize]) {
-        let mut values = Values::new();
-        self.follow(function, bytes, control, unresolved, &mut values);
-        if values.is_guessed() {
-            // A second reading knows the states at the sources of jumps back.
-            values.restart();
-            self.follow(function, bytes, control, &[], &mut values);
-            values.restart();
-            self.follow(function, bytes, control, unresolved, &mut values);
-        }
-    }
-
-    /// Reads a function up to the last of the sites in `unresolved`, or whole if there are none.
-    fn follow(
-        &self,
-        function: &FunctionRange<'a>,
-        bytes: &[u8],
-        control: &mut Control,
-        unresolved: &[usize],
-        values: &mut Values,
-    ) {
-        let mut next = unresolved.iter().copied().peekable();
+    fn resolve(&mut self, function: &FunctionRange<'a>, bytes: &[u8], control: &mut Control, unresolved: &[usize]) {
+        let last = unresolved.last().and_then(|index| control.sites.get(*index)).map_or(0, |site| site.address);
+        let mut instructions = std::mem::take(&mut self.instructions);
+        instructions.clear();
         let mut decoder = Decoder::with_ip(64, bytes, function.range.start, DecoderOptions::NONE);
-        let mut instruction = Instruction::default();
         let mut ignored = Control::default();
-        while decoder.can_decode() {
+        let mut back_targets = Vec::new();
+        let mut instruction = Instruction::default();
+        while decoder.can_decode() && instructions.len() < MAX_FOLLOWED {
             decode(&mut decoder, bytes.len(), &mut instruction, &mut ignored);
             if instruction.is_invalid() {
                 continue;
             }
-            values.arrive(&instruction);
+            let is_jump =
+                matches!(instruction.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch);
+            let target = if is_jump { instruction.near_branch_target() } else { u64::MAX };
+            if target <= instruction.ip() && target <= last && function.range.contains(&target) {
+                back_targets.push(target);
+            }
+            instructions.push(instruction);
+        }
+        let mut values = std::mem::take(&mut self.values);
+        values.begin(&back_targets);
+        if !back_targets.is_empty() {
+            for instruction in &instructions {
+                values.arrive(instruction);
+                values.follow(instruction);
+            }
+            values.restart();
+        }
+        let mut next = unresolved.iter().copied().peekable();
+        for instruction in &instructions {
+            values.arrive(instruction);
             let awaited = next.peek().and_then(|index| control.sites.get_mut(*index));
             if let Some(site) = awaited.filter(|site| site.address == instruction.ip()) {
                 next.next();
-                if self.program.marks.kind(site.address).is_none() && !is_far(&instruction) {
-                    self.settle(site, &instruction, function, values);
+                if self.program.marks.kind(site.address).is_none() && !is_far(instruction) {
+                    self.settle(site, instruction, function, &mut values);
                 }
                 if next.peek().is_none() {
-                    return;
+                    break;
                 }
             }
-            values.follow(&instruction);
+            values.follow(instruction);
         }
+        (self.instructions, self.values) = (instructions, values);
     }
 
     fn settle(&self, site: &mut RawSite, instruction: &Instruction, function: &FunctionRange<'a>, values: &mut Values) {
@@ -296,14 +305,15 @@ impl<'p, 'a> Reader<'p, 'a> {
             FlowControl::IndirectCall => classify_call(image, values, target),
             // Compilers mark jumps of a switch with `notrack`, which is the prefix of the segment ds.
             _ if instruction.segment_prefix() == Register::DS => {
-                Origin { kind: Kind::JumpTable, word: None, offset: None }
+                Origin { kind: Kind::JumpTable, word: None, offset: None, code: None }
             }
             _ => classify_jump(image, values, target, function),
         };
         site.kind = self.program.marks.only_marked(origin.kind);
-        site.target = match (origin.word, origin.offset) {
-            (Some(word), _) => Target::Word(word),
-            (_, Some(offset)) => Target::Offset(offset),
+        site.target = match (origin.word, origin.offset, origin.code) {
+            (Some(word), _, _) => Target::Word(word),
+            (_, Some(offset), _) => Target::Offset(offset),
+            (_, _, Some(code)) => Target::Code(code),
             _ => Target::Nothing,
         };
         if origin.kind == Kind::JumpTable {
@@ -338,6 +348,11 @@ impl<'p, 'a> Reader<'p, 'a> {
             }
         }
     }
+}
+
+/// Whether the loader writes the address of the hook of ftrace or gprof to a word.
+fn holds_fentry(image: &Image, word: u64) -> bool {
+    matches!(image.word(word), Some(Word::External(name)) if kind_of_name(name) == Some(Kind::Fentry))
 }
 
 fn is_far(instruction: &Instruction) -> bool {

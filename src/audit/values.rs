@@ -1,300 +1,285 @@
 //! Where the target of an indirect call comes from: the values of registers and stack slots, followed through one
 //! function.
 //!
-//! The values are symbolic. Each instruction is read once, in the order of addresses. States meet at the targets of
-//! forward jumps; a register that differs there is unknown. Jumps back are ignored: a pointer that a loop advances keeps
-//! the origin that it had before the loop. Slots of the stack keep what was stored last, so code without optimisation is
-//! read like optimised code.
+//! The values are symbolic. Instructions are read in the order of addresses. States meet at the targets of forward jumps:
+//! what differs there is unknown. A function with a jump back is read twice: the first reading tells what each loop
+//! changes, and the second one begins the loop with that unknown. So the time is linear in the size of the function.
 
-use std::collections::HashMap;
+use std::hash::Hash;
 
-use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic};
+use rustc_hash::FxHashMap;
 
-/// A value; equal values have equal numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Id(u32);
+use super::pool::Pool;
+pub use super::pool::{Id, Value, number};
 
-/// How a value came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Value {
-    /// Nothing is known of it; each has a number of its own.
-    Unknown(u32),
-    /// A register as it was when the function began.
-    Entry(u8),
-    /// What a call returned.
-    Result(u32),
-    /// A number or an address.
-    Constant(u64),
-    /// The stack pointer at the start, plus so many bytes.
-    Stack(i64),
-    /// A word of memory at a value plus an offset.
-    Word {
-        /// The address without offset and index.
-        base: Id,
-        /// Bytes from the base.
-        offset: i64,
-        /// Whether a register with an index adds to the address.
-        indexed: bool,
-        /// Size of the word in bytes.
-        bytes: u8,
-    },
-    /// A value plus a number.
-    Sum {
-        /// The value.
-        base: Id,
-        /// The number.
-        offset: i64,
-    },
-    /// The sum of two values.
-    Pair(Id, Id),
-}
-
-const GENERAL: usize = 16;
-const RAX: usize = 0;
-const RSP: usize = 4;
-const RBP: usize = 5;
+pub(super) const GENERAL: usize = 16;
+pub(super) const RAX: usize = 0;
+pub(super) const RSP: usize = 4;
+pub(super) const RBP: usize = 5;
 /// Registers that a call may change (System V psABI for x86-64, figure 3.4), by their number in machine code.
 const CHANGED_BY_CALL: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+/// Places of [`Value::Unknown`] that are no stack slots: a register that an instruction wrote, a register that differs
+/// where two ways meet, and further values. No stack has so many bytes.
+pub(super) const WRITTEN: i64 = i64::MIN;
+const MET: i64 = i64::MIN + 64;
+pub(super) const OTHER: i64 = i64::MIN + 128;
+/// Stores to the stack that are looked at where ways meet. Twice as many double the time of functions with large frames;
+/// half as many miss variables of functions without optimisation.
+const MAX_STORES: usize = 64;
 
 /// The values of all general registers.
-type Registers = [Id; GENERAL];
+pub(super) type Registers = [Id; GENERAL];
+
+/// What is known at the target of a jump that comes later in the function.
+#[derive(Clone, Copy)]
+struct Ahead {
+    registers: Registers,
+    /// Numbers of stores at the first and at the last jump.
+    first: usize,
+    last: usize,
+}
+
+/// The start of a loop.
+#[derive(Default)]
+struct Header {
+    /// Registers and number of stores when it was reached in the first reading.
+    reached: Option<(Registers, usize)>,
+    /// Registers that the loop changes, as bits.
+    changed: u16,
+    /// Stack slots that the loop changes.
+    slots: Vec<i64>,
+    /// The registers at the jump back.
+    back: Option<Registers>,
+}
 
 /// The values of one function, read instruction by instruction.
 pub struct Values {
-    known: HashMap<Value, Id>,
-    values: Vec<Value>,
-    unknown: u32,
-    registers: Registers,
-    slots: HashMap<i64, Id>,
-    /// States at the targets of jumps that come later in the function.
-    ahead: HashMap<u64, Registers>,
-    /// States at the sources of jumps back, from the first reading of the function.
-    back: HashMap<u64, Registers>,
+    pub(super) pool: Pool,
+    pub(super) registers: Registers,
+    /// The two words in vector registers, from a load to a store: compilers copy pairs of words so.
+    pub(super) vectors: [Option<(Id, Id)>; GENERAL],
+    slots: FxHashMap<i64, Id>,
+    /// The stores to slots: the slot, and what it had before.
+    stores: Vec<(i64, Option<Id>)>,
+    ahead: FxHashMap<u64, Ahead>,
+    headers: FxHashMap<u64, Header>,
+    is_second: bool,
     /// The state at the last jump that may lead anywhere in the function.
     at_table: Option<Registers>,
-    /// The frame: stack and frame pointer at the last call or conditional jump.
-    frame: Option<(Id, Id)>,
+    /// The state at the last call or jump.
+    at_branch: Registers,
     /// Whether the instruction before leads to the next one.
     flows: bool,
-    /// Whether a state was needed that only a later instruction can tell.
-    is_guessed: bool,
-    info: InstructionInfoFactory,
+    /// The instruction that is read.
+    pub(super) ip: u64,
+    pub(super) info: InstructionInfoFactory,
+}
+
+impl Default for Values {
+    fn default() -> Values {
+        let mut pool = Pool::default();
+        let zero = pool.id(Value::Constant(0));
+        Values {
+            pool,
+            registers: [zero; GENERAL],
+            vectors: [None; GENERAL],
+            slots: FxHashMap::default(),
+            stores: Vec::new(),
+            ahead: FxHashMap::default(),
+            headers: FxHashMap::default(),
+            is_second: false,
+            at_table: None,
+            at_branch: [zero; GENERAL],
+            flows: true,
+            ip: 0,
+            info: InstructionInfoFactory::new(),
+        }
+    }
+}
+
+/// Empties a map. A map that one large function made large would take long to clear for each small one.
+pub(super) fn clear_map<K: Eq + Hash, V>(map: &mut FxHashMap<K, V>) {
+    const MAX_KEPT: usize = 4096;
+    if map.capacity() > MAX_KEPT {
+        *map = FxHashMap::default();
+    } else {
+        map.clear();
+    }
 }
 
 impl Values {
-    /// The values at the start of a function.
-    #[must_use]
-    pub fn new() -> Values {
-        let mut values = Values {
-            known: HashMap::new(),
-            values: Vec::new(),
-            unknown: 0,
-            registers: [Id(0); GENERAL],
-            slots: HashMap::new(),
-            ahead: HashMap::new(),
-            back: HashMap::new(),
-            at_table: None,
-            frame: None,
-            flows: true,
-            is_guessed: false,
-            info: InstructionInfoFactory::new(),
-        };
-        for register in 0..GENERAL {
-            values.registers[register] = values.id(Value::Entry(register as u8));
-        }
-        values.registers[RSP] = values.id(Value::Stack(0));
-        values
+    /// Begins a function. `back_targets` are the targets of its jumps back.
+    pub fn begin(&mut self, back_targets: &[u64]) {
+        self.pool.clear();
+        clear_map(&mut self.headers);
+        self.headers.extend(back_targets.iter().map(|target| (*target, Header::default())));
+        self.is_second = false;
+        self.start();
     }
 
-    /// Begins a second reading of the function, which knows the states at the sources of jumps back.
+    /// Begins the second reading of the function.
     pub fn restart(&mut self) {
-        let back = std::mem::take(&mut self.ahead);
-        for register in 0..GENERAL {
-            self.registers[register] = self.id(Value::Entry(register as u8));
-        }
-        self.registers[RSP] = self.id(Value::Stack(0));
-        self.back.extend(back);
-        self.slots.clear();
-        self.is_guessed = false;
-        (self.at_table, self.frame, self.flows) = (None, None, true);
+        self.is_second = true;
+        self.start();
     }
 
-    /// Whether a state was needed that only a later instruction can tell.
-    #[must_use]
-    pub fn is_guessed(&self) -> bool {
-        self.is_guessed
+    fn start(&mut self) {
+        clear_map(&mut self.slots);
+        clear_map(&mut self.ahead);
+        self.stores.clear();
+        self.vectors = [None; GENERAL];
+        for register in 0..GENERAL {
+            self.registers[register] = self.pool.id(Value::Entry(register as u8));
+        }
+        self.registers[RSP] = self.pool.id(Value::Stack(0));
+        (self.at_table, self.at_branch, self.flows) = (None, self.registers, true);
     }
 
     /// How a value came to be.
     #[must_use]
     pub fn value(&self, id: Id) -> Value {
-        self.values.get(id.0 as usize).copied().unwrap_or(Value::Unknown(u32::MAX))
+        self.pool.value(id)
+    }
+
+    /// The constant that a value is.
+    #[must_use]
+    pub fn constant(&self, id: Id) -> Option<u64> {
+        self.pool.constant(id)
     }
 
     /// The value of a register by its number in machine code.
     #[must_use]
     pub fn register(&self, number: usize) -> Id {
-        self.registers.get(number).copied().unwrap_or(Id(0))
+        self.registers[number % GENERAL]
     }
 
     /// The number of bytes that the function has on its stack; `None` if unknown.
     #[must_use]
     pub fn stack_bytes(&self) -> Option<i64> {
         match self.value(self.registers[RSP]) {
-            Value::Stack(offset) => Some(-offset),
+            Value::Stack(offset) => Some(offset.wrapping_neg()),
             _ => None,
         }
     }
 
-    fn id(&mut self, value: Value) -> Id {
-        if let Some(id) = self.known.get(&value) {
-            return *id;
-        }
-        let id = self.push(value);
-        self.known.insert(value, id);
-        id
-    }
-
-    fn unknown(&mut self) -> Id {
-        self.unknown += 1;
-        self.push(Value::Unknown(self.unknown))
-    }
-
-    /// A value that equals no other.
-    fn push(&mut self, value: Value) -> Id {
-        let id = Id(self.values.len() as u32);
-        self.values.push(value);
-        id
-    }
-
-    fn add(&mut self, base: Id, offset: i64) -> Id {
-        if offset == 0 {
-            return base;
-        }
-        let value = match self.value(base) {
-            Value::Constant(value) => Value::Constant(value.wrapping_add_signed(offset)),
-            Value::Stack(at) => Value::Stack(at.wrapping_add(offset)),
-            Value::Sum { base, offset: before } => match before.wrapping_add(offset) {
-                0 => return base,
-                offset => Value::Sum { base, offset },
-            },
-            _ => Value::Sum { base, offset },
-        };
-        self.id(value)
+    pub(super) fn unknown(&mut self, place: i64) -> Id {
+        self.pool.id(Value::Unknown { ip: self.ip, place })
     }
 
     /// Prepares for an instruction: joins the states that meet there. To be called before the operands are asked for.
     pub fn arrive(&mut self, instruction: &Instruction) {
-        let ip = instruction.ip();
-        let ahead = self.ahead.get(&ip).copied();
+        self.ip = instruction.ip();
+        let ahead = if self.ahead.is_empty() { None } else { self.ahead.remove(&self.ip) };
         match (self.flows, ahead) {
             (true, None) => {}
-            (true, Some(other)) => self.merge(&other),
-            (false, Some(other)) => self.registers = other,
-            (false, None) => self.guess(ip),
+            (true, Some(other)) => {
+                self.meet(&other.registers);
+                self.meet_slots(other.first);
+            }
+            (false, Some(other)) => {
+                self.registers = other.registers;
+                self.rewind_slots(other.last);
+                self.meet_slots(other.first);
+            }
+            (false, None) => self.guess(),
+        }
+        if !self.flows || ahead.is_some() {
+            self.vectors = [None; GENERAL];
+        }
+        if !self.headers.is_empty() {
+            self.begin_loop();
         }
         self.flows = true;
     }
 
-    fn merge(&mut self, other: &Registers) {
+    fn meet(&mut self, other: &Registers) {
         for register in 0..GENERAL {
             if self.registers[register] != other[register] {
-                self.registers[register] = self.unknown();
+                self.registers[register] = self.unknown(MET + register as i64);
             }
         }
     }
 
-    /// The state where no earlier instruction leads: that of a later jump, else that of the last jump through a table.
-    fn guess(&mut self, ip: u64) {
-        self.is_guessed = true;
-        if let Some(registers) = self.back.get(&ip).or(self.at_table.as_ref()) {
-            self.registers = *registers;
+    /// Slots that were stored to since the store `first`, and before it had another value, are unknown.
+    fn meet_slots(&mut self, first: usize) {
+        let from = first.max(self.stores.len().saturating_sub(MAX_STORES));
+        for (slot, before) in self.changed_slots(from) {
+            let _ = before;
+            let value = self.unknown(slot);
+            self.store_slot(slot, value);
+        }
+    }
+
+    /// The slots that have another value than before the store `from`, with the value of then.
+    fn changed_slots(&self, from: usize) -> Vec<(i64, Id)> {
+        let Some(stores) = self.stores.get(from..).filter(|stores| !stores.is_empty()) else { return Vec::new() };
+        let mut seen = Vec::new();
+        let mut changed = Vec::new();
+        for (slot, before) in stores.iter().take(MAX_STORES) {
+            if seen.contains(slot) {
+                continue;
+            }
+            seen.push(*slot);
+            // A variable that had no value before has the one that it got.
+            if let Some(before) = before.filter(|before| self.slots.get(slot) != Some(before)) {
+                changed.push((*slot, before));
+            }
+        }
+        changed
+    }
+
+    /// Gives slots the values that they had before the store `to`.
+    fn rewind_slots(&mut self, to: usize) {
+        let to = to.max(self.stores.len().saturating_sub(MAX_STORES));
+        for (slot, before) in self.changed_slots(to) {
+            self.store_slot(slot, before);
+        }
+    }
+
+    /// The start of a loop: the first reading notes the state, the second one forgets what the loop changes.
+    fn begin_loop(&mut self) {
+        let Some(header) = self.headers.get_mut(&self.ip) else { return };
+        if !self.is_second {
+            header.reached = Some((self.registers, self.stores.len()));
             return;
         }
-        for register in 0..GENERAL {
-            self.registers[register] = self.unknown();
+        self.vectors = [None; GENERAL];
+        let (changed, slots) = (header.changed, std::mem::take(&mut header.slots));
+        for register in (0..GENERAL).filter(|register| changed & (1 << register) != 0) {
+            self.registers[register] = self.unknown(MET + register as i64);
         }
-        if let Some((stack, frame)) = self.frame {
-            (self.registers[RSP], self.registers[RBP]) = (stack, frame);
-        }
-    }
-
-    /// The value of the target operand of an indirect call or jump.
-    pub fn target(&mut self, instruction: &Instruction) -> Id {
-        match instruction.op0_kind() {
-            OpKind::Register => self.read(instruction.op0_register()),
-            _ => self.load(instruction, 8),
+        for slot in slots {
+            let value = self.unknown(slot);
+            self.store_slot(slot, value);
         }
     }
 
-    fn read(&mut self, register: Register) -> Id {
-        match number(register) {
-            Some(number) if register.size() == 8 => self.registers[number],
-            _ => self.unknown(),
-        }
-    }
-
-    fn write(&mut self, register: Register, value: Id) {
-        let Some(number) = number(register) else { return };
-        // A write of 32 bits clears the rest; one of 8 or 16 bits keeps it.
-        self.registers[number] = if register.size() >= 4 { value } else { self.unknown() };
-    }
-
-    /// The address of a memory operand: its base, the offset, and whether an index adds to it.
-    fn address(&mut self, instruction: &Instruction) -> (Id, i64, bool) {
-        let offset = instruction.memory_displacement64() as i64;
-        if instruction.is_ip_rel_memory_operand() {
-            return (self.id(Value::Constant(instruction.ip_rel_memory_address())), 0, false);
-        }
-        let (base, index) = (instruction.memory_base(), instruction.memory_index());
-        if matches!(instruction.segment_prefix(), Register::FS | Register::GS) {
-            // Data of a thread or a CPU has no address that is known here.
-            let base = self.unknown();
-            return (base, offset, false);
-        }
-        let indexed = index != Register::None;
-        match (base, indexed) {
-            (Register::None, _) => (self.id(Value::Constant(offset as u64)), 0, indexed),
-            (base, false) => {
-                let base = self.read(base);
-                self.split(base, offset)
-            }
-            (base, true) => {
-                let base_value = self.read(base);
-                let index_value = self.read(index);
-                // The compiler may use either register for the address of the table.
-                let scale_one = instruction.memory_index_scale() == 1;
-                let is_address = |value| matches!(value, Value::Constant(_) | Value::Stack(_));
-                let swap = scale_one && is_address(self.value(index_value)) && !is_address(self.value(base_value));
-                let (base, offset, _) = self.split(if swap { index_value } else { base_value }, offset);
-                (base, offset, true)
+    /// The state where no earlier instruction leads: that of a jump back, else that of the last jump through a table,
+    /// else what calls and jumps leave as it is.
+    fn guess(&mut self) {
+        let header = if self.is_second { self.headers.get_mut(&self.ip) } else { None };
+        if let Some((header, back)) = header.and_then(|header| header.back.map(|back| (header, back))) {
+            header.changed = 0;
+            self.registers = back;
+        } else if let Some(registers) = self.at_table {
+            self.registers = registers;
+        } else {
+            self.registers = self.at_branch;
+            for register in CHANGED_BY_CALL {
+                self.registers[register] = self.unknown(MET + register as i64);
             }
         }
     }
 
-    /// A value and an offset, in the form in which equal addresses are equal.
-    fn split(&mut self, base: Id, offset: i64) -> (Id, i64, bool) {
-        match self.value(base) {
-            Value::Sum { base, offset: inner } => (base, inner.wrapping_add(offset), false),
-            Value::Constant(_) | Value::Stack(_) => (self.add(base, offset), 0, false),
-            _ => (base, offset, false),
-        }
+    pub(super) fn slot(&self, at: i64) -> Option<Id> {
+        self.slots.get(&at).copied()
     }
 
-    fn load(&mut self, instruction: &Instruction, bytes: u8) -> Id {
-        let (base, offset, indexed) = self.address(instruction);
-        if let (Value::Stack(at), false) = (self.value(base), indexed)
-            && let Some(stored) = self.slots.get(&at.wrapping_add(offset))
-        {
-            return *stored;
-        }
-        self.id(Value::Word { base, offset, indexed, bytes })
-    }
-
-    fn store(&mut self, instruction: &Instruction, value: Id) {
-        let (base, offset, indexed) = self.address(instruction);
-        if let (Value::Stack(at), false) = (self.value(base), indexed) {
-            self.slots.insert(at.wrapping_add(offset), value);
+    pub(super) fn store_slot(&mut self, at: i64, value: Id) {
+        let before = self.slots.insert(at, value);
+        if before != Some(value) {
+            self.stores.push((at, before));
         }
     }
 
@@ -303,18 +288,19 @@ impl Values {
         match instruction.flow_control() {
             FlowControl::Next => self.compute(instruction),
             FlowControl::Call | FlowControl::IndirectCall => {
-                self.frame = Some((self.registers[RSP], self.registers[RBP]));
+                self.at_branch = self.registers;
+                self.vectors = [None; GENERAL];
                 for register in CHANGED_BY_CALL {
-                    self.registers[register] = self.unknown();
+                    self.registers[register] = self.unknown(WRITTEN + register as i64);
                 }
-                self.unknown += 1;
-                self.registers[RAX] = self.push(Value::Result(self.unknown));
+                self.registers[RAX] = self.pool.id(Value::Result(self.ip));
             }
             FlowControl::ConditionalBranch => {
-                self.frame = Some((self.registers[RSP], self.registers[RBP]));
+                self.at_branch = self.registers;
                 self.jump(instruction.near_branch_target());
             }
             FlowControl::UnconditionalBranch => {
+                self.at_branch = self.registers;
                 self.jump(instruction.near_branch_target());
                 self.flows = false;
             }
@@ -328,143 +314,46 @@ impl Values {
     }
 
     fn jump(&mut self, target: u64) {
-        match self.ahead.get(&target).copied() {
-            None => {
-                self.ahead.insert(target, self.registers);
+        let stores = self.stores.len();
+        if target <= self.ip {
+            if !self.is_second {
+                self.jump_back(target);
             }
-            Some(mut state) => {
-                for (joined, own) in state.iter_mut().zip(self.registers) {
-                    if *joined != own {
-                        *joined = self.unknown();
-                    }
-                }
-                self.ahead.insert(target, state);
-            }
+            return;
         }
+        let Values { pool, ahead, registers, .. } = self;
+        let state = ahead.entry(target).or_insert(Ahead { registers: *registers, first: stores, last: stores });
+        join(pool, &mut state.registers, registers, target);
+        state.last = stores;
     }
 
-    fn compute(&mut self, instruction: &Instruction) {
-        let is_register = |operand| instruction.op_kind(operand) == OpKind::Register;
-        let is_memory = |operand| instruction.op_kind(operand) == OpKind::Memory;
-        let first = instruction.op0_register();
-        match instruction.mnemonic() {
-            Mnemonic::Mov if is_register(0) && is_register(1) => {
-                let value = self.read(instruction.op1_register());
-                self.write(first, value);
-            }
-            Mnemonic::Mov if is_register(0) && is_memory(1) => {
-                let value = self.load(instruction, first.size() as u8);
-                self.write(first, value);
-            }
-            Mnemonic::Mov if is_memory(0) && is_register(1) => {
-                let value = self.read(instruction.op1_register());
-                self.store(instruction, value);
-            }
-            Mnemonic::Mov if is_memory(0) => {
-                let value = self.id(Value::Constant(instruction.immediate(1)));
-                self.store(instruction, value);
-            }
-            Mnemonic::Mov if is_register(0) => {
-                let value = self.id(Value::Constant(instruction.immediate(1)));
-                self.write(first, value);
-            }
-            Mnemonic::Movsxd | Mnemonic::Movzx | Mnemonic::Movsx if is_memory(1) => {
-                let value = self.load(instruction, instruction.memory_size().size() as u8);
-                self.write(first, value);
-            }
-            Mnemonic::Cdqe => {
-                // The 32-bit word that was loaded, with its sign.
-                self.registers[RAX] = self.registers[RAX];
-            }
-            Mnemonic::Movsxd if is_register(1) => {
-                let value = number(instruction.op1_register()).map(|number| self.registers[number]);
-                let value = value.unwrap_or(Id(0));
-                self.write(first, value);
-            }
-            Mnemonic::Lea => {
-                let (base, offset, indexed) = self.address(instruction);
-                let value = if indexed { self.unknown() } else { self.add(base, offset) };
-                self.write(first, value);
-            }
-            Mnemonic::Add if is_register(0) && is_register(1) => {
-                let (a, b) = (self.read(first), self.read(instruction.op1_register()));
-                let value = self.id(Value::Pair(a.min(b), a.max(b)));
-                self.write(first, value);
-            }
-            Mnemonic::Add if is_register(0) && is_memory(1) => {
-                let a = self.read(first);
-                let b = self.load(instruction, first.size() as u8);
-                let value = self.id(Value::Pair(a.min(b), a.max(b)));
-                self.write(first, value);
-            }
-            Mnemonic::Add | Mnemonic::Sub if is_register(0) && first.size() == 8 => {
-                let by = instruction.immediate(1) as i64;
-                let by = if instruction.mnemonic() == Mnemonic::Add { by } else { by.wrapping_neg() };
-                let value = self.read(first);
-                let value = if is_memory(1) || is_register(1) { self.unknown() } else { self.add(value, by) };
-                self.write(first, value);
-            }
-            // Alignment of the stack: slots below keep distances of their own.
-            Mnemonic::And if first == Register::RSP => {}
-            Mnemonic::Xor if is_register(0) && is_register(1) && first == instruction.op1_register() => {
-                let zero = self.id(Value::Constant(0));
-                self.write(first, zero);
-            }
-            Mnemonic::Push => {
-                let value = if is_register(0) { self.read(first) } else { self.unknown() };
-                let stack = self.add(self.registers[RSP], -8);
-                self.registers[RSP] = stack;
-                if let Value::Stack(at) = self.value(stack) {
-                    self.slots.insert(at, value);
-                }
-            }
-            Mnemonic::Pop => {
-                let stack = self.registers[RSP];
-                let stored = match self.value(stack) {
-                    Value::Stack(at) => self.slots.get(&at).copied(),
-                    _ => None,
-                };
-                let value = stored.unwrap_or_else(|| self.unknown());
-                self.registers[RSP] = self.add(stack, 8);
-                self.write(first, value);
-            }
-            Mnemonic::Leave => {
-                let frame = self.registers[RBP];
-                let stored = match self.value(frame) {
-                    Value::Stack(at) => self.slots.get(&at).copied(),
-                    _ => None,
-                };
-                self.registers[RBP] = stored.unwrap_or_else(|| self.unknown());
-                self.registers[RSP] = self.add(frame, 8);
-            }
-            Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Nop | Mnemonic::Endbr64 => {}
-            _ => self.forget(instruction),
+    fn jump_back(&mut self, target: u64) {
+        let Some(Header { reached: Some((registers, stores)), .. }) = self.headers.get(&target) else { return };
+        let mut changed = 0;
+        for (register, before) in registers.iter().enumerate() {
+            changed |= u16::from(self.registers[register] != *before) << register;
         }
-    }
-
-    /// Forgets what an instruction writes.
-    fn forget(&mut self, instruction: &Instruction) {
-        let mut written = [None; 8];
-        let info = self.info.info(instruction);
-        let writes = |access| {
-            matches!(access, OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite | OpAccess::ReadCondWrite)
-        };
-        let used = info.used_registers().iter().filter(|used| writes(used.access()));
-        for (slot, used) in written.iter_mut().zip(used) {
-            *slot = number(used.register());
+        let slots = self.changed_slots(*stores);
+        let Values { pool, headers, registers, .. } = self;
+        let Some(header) = headers.get_mut(&target) else { return };
+        header.changed |= changed;
+        for (slot, _) in slots {
+            if header.slots.len() < MAX_STORES && !header.slots.contains(&slot) {
+                header.slots.push(slot);
+            }
         }
-        for register in written.into_iter().flatten() {
-            self.registers[register] = self.unknown();
-        }
-        if instruction.op0_kind() == OpKind::Memory && writes(self.info.info(instruction).op0_access()) {
-            let value = self.unknown();
-            self.store(instruction, value);
+        match &mut header.back {
+            Some(back) => join(pool, back, registers, target),
+            None => header.back = Some(*registers),
         }
     }
 }
 
-/// The number of a general register in machine code, for all its widths.
-#[must_use]
-pub fn number(register: Register) -> Option<usize> {
-    register.is_gpr().then(|| register.full_register().number())
+/// Joins the registers of two jumps to a target.
+fn join(pool: &mut Pool, state: &mut Registers, own: &Registers, target: u64) {
+    for (register, (joined, own)) in state.iter_mut().zip(own).enumerate() {
+        if joined != own {
+            *joined = pool.id(Value::Unknown { ip: target, place: MET + register as i64 });
+        }
+    }
 }

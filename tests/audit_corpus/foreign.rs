@@ -1,0 +1,1 @@
+//! Input that is no program for this CPU.
