@@ -18,6 +18,8 @@ pub mod error;
 pub mod functions;
 pub mod image;
 pub mod input;
+#[cfg(test)]
+mod json_schema;
 pub mod kernel;
 pub mod kind;
 pub mod lines;

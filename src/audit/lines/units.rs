@@ -155,10 +155,16 @@ fn find_name<'d>(units: &Units<'d>, common: Option<&Units<'d>>, place: Place, wo
             // The end of a string is searched for, which is a step for each sixteen bytes.
             text.filter(|text| work.step(text.len() / 16).is_some())
         };
-        if let Some(symbol) = text(named.linkage) {
-            return Some(Rc::new(Name::new(symbol.slice())));
+        let read = |value| {
+            let text: Slice<'_> = text(value)?;
+            // To demangle takes a step for each byte.
+            work.step(text.len().min(MAX_NAME_BYTES))?;
+            Some(Name::new(text.slice()))
+        };
+        if let Some(name) = read(named.linkage) {
+            return Some(Rc::new(name));
         }
-        plain = plain.or_else(|| text(named.name).map(|name| Name::new(name.slice())));
+        plain = plain.or_else(|| read(named.name));
         at = named.origin;
     }
     plain.map(Rc::new)
