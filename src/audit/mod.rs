@@ -11,13 +11,17 @@
 //! Everything in a binary is untrusted.
 
 mod build;
+pub mod callgrind;
+pub mod changes;
 pub mod classify;
 pub mod control;
 pub mod document;
 pub mod error;
+pub mod execution;
 pub mod functions;
 pub mod image;
 pub mod input;
+pub mod join;
 #[cfg(test)]
 mod json_schema;
 pub mod kernel;
@@ -26,7 +30,11 @@ pub mod lines;
 mod loader_words;
 pub mod names;
 mod object_layout;
+pub mod opened;
 pub mod page;
+pub mod price;
+pub mod process;
+mod sources;
 pub mod terminal;
 pub mod thunks;
 mod unwind;

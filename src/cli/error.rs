@@ -8,8 +8,6 @@ use super::exit::Exit;
 use super::predict::CountsError;
 use super::words;
 #[cfg(feature = "audit")]
-use crate::audit::AuditError;
-#[cfg(feature = "audit")]
 use crate::audit::page::PageError;
 use crate::gate::budget::BudgetError;
 use crate::host::PinError;
@@ -50,6 +48,14 @@ pub enum CliError {
     /// A budget file cannot be used.
     #[error(transparent)]
     Budget(#[from] BudgetError),
+    /// A binary of a budget file cannot be judged.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Binary(#[from] crate::gate::binaries::BinaryError),
+    /// A binary cannot be audited.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Audit(#[from] crate::audit::AuditError),
     /// An export failed.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -62,10 +68,6 @@ pub enum CliError {
     /// The instructions of an op cannot be shown.
     #[error(transparent)]
     Explain(#[from] ExplainError),
-    /// A binary cannot be audited.
-    #[error(transparent)]
-    #[cfg(feature = "audit")]
-    Audit(#[from] AuditError),
     /// The page of an audit cannot be rendered.
     #[error(transparent)]
     #[cfg(feature = "audit")]
@@ -115,10 +117,10 @@ impl CliError {
             | CliError::Samples(_)
             | CliError::Counts(_)
             | CliError::Budget(_) => Exit::Usage,
+            #[cfg(feature = "audit")]
+            CliError::Binary(_) | CliError::Audit(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
-            #[cfg(feature = "audit")]
-            CliError::Audit(_) => Exit::Usage,
             #[cfg(feature = "linux")]
             CliError::Linux(error) if error.is_usage() => Exit::Usage,
             CliError::Pin(_) | CliError::Worker(WorkerError::Pin(_)) => Exit::Usage,
