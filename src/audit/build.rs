@@ -14,6 +14,7 @@ use super::input::Input;
 use super::kernel::Marks;
 use super::kind::Kind;
 use super::names::demangle;
+use super::sources;
 use super::thunks::{Thunks, name_of_address, name_of_word};
 use crate::select;
 
@@ -102,6 +103,9 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
         if is_asked(range) && (is_listed || !counts.is_empty()) {
             binary.functions.push(describe(&image, &marks, range, control, counts, is_listed));
         }
+    }
+    if options.lines {
+        sources::add(&mut binary, bytes, &|index| image.section_base(index));
     }
     Ok(binary)
 }

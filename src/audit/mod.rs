@@ -23,6 +23,8 @@ pub mod functions;
 pub mod image;
 pub mod input;
 pub mod join;
+#[cfg(test)]
+mod json_schema;
 pub mod kernel;
 pub mod kind;
 pub mod lines;
@@ -34,6 +36,7 @@ pub mod page;
 mod pool;
 pub mod price;
 pub mod process;
+mod sources;
 pub mod terminal;
 pub mod thunks;
 mod unwind;

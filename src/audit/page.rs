@@ -310,3 +310,6 @@ fn of_instruction(line: &ListingLine, id: String) -> Line {
         target: line.target.as_deref().map(visible).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

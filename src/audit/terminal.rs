@@ -7,7 +7,7 @@ mod listing;
 pub use changes::changes;
 pub use execution::execution;
 
-use super::document::{Audit, Binary, Function, FunctionSource};
+use super::document::{Audit, Binary, Function, FunctionSource, Site};
 use super::kind::Kind;
 use super::names::visible;
 use super::words::{Group, count_of, describe, list_counts, number, percent, place};
@@ -15,7 +15,11 @@ use crate::report::terminal::width::{Columns, Lines, Overflow};
 
 /// Number of functions in the table of those with most indirections.
 const MAX_FUNCTIONS: usize = 10;
-/// From this number of binaries on, they are lines of one table.
+/// Columns before the number of a function's indirections.
+const INDENT: usize = 2;
+/// Narrowest terminal whose table of kinds says what each kind does, in columns.
+const MIN_COLUMNS_FOR_WORDS: usize = 112;
+/// Above this number of binaries, they are lines of one table.
 const MAX_SUMMARIES: usize = 4;
 
 /// What is shown of an audit.
@@ -126,8 +130,12 @@ fn add_summary(binary: &Binary, lines: &mut Lines) {
             }
         }
     }
-    let header = ["call sites", "number", "of calls", ""];
-    lines.tabulate(&Columns { header: &header, rows: &rows, names: 1, numbers: 2, overflow: Overflow::Stack });
+    let header = ["call sites", "number", "of calls", "what it does"];
+    // The words have no room in a narrow terminal; `docs/audit.md` has them, too.
+    let columns = if lines.width().is_some_and(|width| width < MIN_COLUMNS_FOR_WORDS) { 3 } else { header.len() };
+    rows.iter_mut().for_each(|row| row.truncate(columns));
+    let header = header.get(..columns).unwrap_or(&header);
+    lines.tabulate(&Columns { header, rows: &rows, names: 1, numbers: 2, overflow: Overflow::Stack });
 }
 
 fn add_table_of_binaries(audit: &Audit, lines: &mut Lines) {
@@ -174,20 +182,14 @@ fn add_functions(audit: &Audit, lines: &mut Lines) {
     };
     lines.say(&format!("Functions with most own indirections{of}:"));
     let has_several = audit.binaries.len() > 1;
-    let row = |(binary, function): &(&Binary, &Function)| {
-        let mut row = vec![visible(&function.name)];
-        row.push(number(Group::Own.count(&function.counts)));
-        row.push(list_counts(&function.counts, |kind| Group::of(kind) == Group::Own));
-        row.push(where_is(function));
-        if has_several {
-            row.push(visible(&binary.path));
-        }
-        row
-    };
-    let rows: Vec<Vec<String>> = all.iter().take(MAX_FUNCTIONS).map(row).collect();
-    let header = ["function", "sites", "kinds", "at", "in"];
-    let header = header.get(..if has_several { 5 } else { 4 }).unwrap_or(&header);
-    lines.tabulate(&Columns { header, rows: &rows, names: 1, numbers: 1, overflow: Overflow::Stack });
+    let own = |function: &Function| number(Group::Own.count(&function.counts));
+    let columns = all.first().map_or(0, |(_, function)| own(function).len()) + INDENT;
+    for (binary, function) in all.iter().take(MAX_FUNCTIONS) {
+        lines.say(&format!("{:>columns$}  {}", own(function), visible(&function.name)));
+        let kinds = list_counts(&function.counts, |kind| Group::of(kind) == Group::Own);
+        let file = if has_several { format!(" in {}", visible(&binary.path)) } else { String::new() };
+        lines.say(&format!("{}  {kinds}, at {}{file}", " ".repeat(columns), where_is(function)));
+    }
     lines.skip();
     lines.say("`--function NAME` lists the instructions of a function, `--kind KIND` the sites of a kind.");
 }
@@ -204,25 +206,27 @@ fn add_sites(audit: &Audit, view: &View, lines: &mut Lines) {
         if audit.binaries.len() > 1 {
             lines.say(&visible(&binary.path));
         }
-        let mut rows = Vec::new();
+        let mut listed = 0;
         for function in &binary.functions {
-            for site in function.sites.iter().filter(|site| view.kinds.contains(&site.kind)) {
-                rows.push(vec![
-                    format!("{:x}", site.address),
-                    site.kind.name().to_owned(),
-                    visible(&function.name),
-                    visible(&site.instruction),
-                    site.target.as_deref().map(visible).unwrap_or_default(),
-                    site.source.as_ref().map(place).unwrap_or_default(),
-                ]);
+            let is_meant = |site: &&Site| view.kinds.contains(&site.kind);
+            let sites: Vec<&Site> = function.sites.iter().filter(is_meant).collect();
+            if sites.is_empty() {
+                continue;
+            }
+            listed += sites.len() as u64;
+            lines.say(&visible(&function.name));
+            let left = |site: &Site| format!("  {:x}  {}", site.address, visible(&site.instruction));
+            let column = listing::kind_column(sites.iter().map(|site| left(site)), lines.width());
+            for site in sites {
+                let target = site.target.as_deref().map(visible).unwrap_or_default();
+                let source = site.source.as_ref().map(place).unwrap_or_default();
+                let right = [site.kind.name(), &target, &source].map(str::trim);
+                let right: Vec<&str> = right.into_iter().filter(|part| !part.is_empty()).collect();
+                lines.add(&listing::join(&left(site), &right.join("  "), column, lines.width()));
             }
         }
         let counted: u64 = view.kinds.iter().filter_map(|kind| binary.counts.get(kind)).sum();
-        if !rows.is_empty() {
-            let header = ["address", "kind", "function", "instruction", "target", "source"];
-            lines.tabulate(&Columns { header: &header, rows: &rows, names: 3, numbers: 0, overflow: Overflow::Stack });
-        }
-        let unlisted = counted.saturating_sub(rows.len() as u64);
+        let unlisted = counted.saturating_sub(listed);
         if counted == 0 {
             let names: Vec<&str> = view.kinds.iter().map(|kind| kind.name()).collect();
             lines.say(&format!("No site is of the kind {}.", names.join(" or ")));

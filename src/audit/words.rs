@@ -51,10 +51,10 @@ impl Group {
     pub fn name(self) -> &'static str {
         match self {
             Group::Direct => "direct calls",
-            Group::Linker => "the linker's indirections",
+            Group::Linker => "linker's indirections",
             Group::Own => "own indirections",
             Group::JumpTable => "jump tables",
-            Group::Frame => "function entries, returns and thunks",
+            Group::Frame => "entries and returns",
             Group::Unknown => "unknown",
         }
     }

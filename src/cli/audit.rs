@@ -22,9 +22,9 @@ use crate::audit::{Options, audit_file, page};
 use crate::select::{self, FilterError};
 
 pub(crate) const EXAMPLES: &str = "Examples:
-  pvbench audit target/release/app                       call sites by kind, and the functions with most indirections
-  pvbench audit target/release/app --function 'uart_*'   instructions of these functions, each call site marked
-  pvbench audit target/release/app --kind table,virtual  the sites of these kinds
+  pvbench audit target/release/app                        call sites by kind, and the functions with most indirections
+  pvbench audit target/release/app --function 'uart_*'    instructions of these functions, each call site marked
+  pvbench audit target/release/app --kind table,virtual   the sites of these kinds
   pvbench audit target/release/app --html app.html
   pvbench audit libuart.a uart.o --json > sites.json
   pvbench audit target/release/app --against old/app     sites that changed their kind; exit code 1: one became indirect

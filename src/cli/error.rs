@@ -8,8 +8,6 @@ use super::exit::Exit;
 use super::predict::CountsError;
 use super::words;
 #[cfg(feature = "audit")]
-use crate::audit::AuditError;
-#[cfg(feature = "audit")]
 use crate::audit::page::PageError;
 use crate::gate::budget::BudgetError;
 use crate::host::PinError;
@@ -74,10 +72,6 @@ pub enum CliError {
     /// The instructions of an op cannot be shown.
     #[error(transparent)]
     Explain(#[from] ExplainError),
-    /// A binary cannot be audited.
-    #[error(transparent)]
-    #[cfg(feature = "audit")]
-    Audit(#[from] AuditError),
     /// The page of an audit cannot be rendered.
     #[error(transparent)]
     #[cfg(feature = "audit")]
@@ -131,8 +125,6 @@ impl CliError {
             CliError::Binary(_) | CliError::Join(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
-            #[cfg(feature = "audit")]
-            CliError::Audit(_) => Exit::Usage,
             #[cfg(feature = "linux")]
             CliError::Linux(error) if error.is_usage() => Exit::Usage,
             CliError::Pin(_) | CliError::Worker(WorkerError::Pin(_)) => Exit::Usage,

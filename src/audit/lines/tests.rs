@@ -299,3 +299,56 @@ fn damaged_debug_information_ends_without_a_panic() {
     }
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
+
+/// Debug information of a few hundred kilobytes that stands for a hundred million of ranges and attributes: each of 8,000
+/// inlined functions refers to the same list of 8,000 ranges, and each of 8,000 variables has 8,000 attributes
+/// without a byte of their own.
+const BOMB: &str = r#"
+    .section .debug_abbrev
+    .byte 1, 0x11, 1, 0x11, 0x01, 0x12, 0x07, 0, 0
+    .byte 2, 0x1d, 0, 0x31, 0x13, 0x55, 0x17, 0, 0
+    .byte 3, 0x2e, 0, 0x03, 0x08, 0, 0
+    .byte 4, 0x34, 0
+    .rept 8000
+    .byte 0x81, 0x40, 0x19
+    .endr
+    .byte 0, 0, 0
+    .section .debug_info
+    .long 2f - 1f
+1:  .value 4
+    .long 0
+    .byte 8, 1
+    .quad 0x1000, 0x1000000
+    .byte 3
+    .asciz "f"
+    .rept 8000
+    .byte 2
+    .long 28, 0
+    .endr
+    .rept 8000
+    .byte 4
+    .endr
+    .byte 0
+2:  .section .debug_ranges
+    .rept 8000
+    .quad 1, 2
+    .endr
+    .quad 0, 0
+"#;
+
+#[test]
+fn debug_information_that_refers_to_the_same_tables_again_and_again_ends_soon() {
+    let built = Built::new();
+    fs::write(built.path("bomb.s"), BOMB).unwrap();
+    built.run("gcc -c bomb.s");
+    let bytes = fs::read(built.path("bomb.o")).unwrap();
+    let file = File::parse(&*bytes).unwrap();
+    let began = std::time::Instant::now();
+    let storage = Storage::default();
+    let lines = Lines::open(&built.path("bomb.o"), &file, &|_| None, &storage).unwrap();
+    assert_eq!(lines.frames(0x1001).len(), 1, "the beginning is read");
+    let instances = lines.inlined_instances(&mut |name| name == "f");
+    assert!((1..8_000).contains(&instances.len()), "{}", instances.len());
+    assert!(!lines.is_declared(&mut |name| name == "g"));
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+}

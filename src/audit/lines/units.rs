@@ -38,8 +38,8 @@ pub(super) struct Units<'d> {
     pub(super) dwarf: Dwarf<Slice<'d>>,
     /// In the order of their offsets.
     pub(super) entries: Vec<UnitEntry<'d>>,
-    /// Whether the name of an entry was looked up, and what it is.
-    names: RefCell<HashMap<Place, Option<Rc<Name>>>>,
+    /// Names that were looked up.
+    names: RefCell<HashMap<Place, Rc<Name>>>,
 }
 
 /// The place of an entry: whether in the common file of `dwz`, and the offset in `.debug_info`.
@@ -123,14 +123,13 @@ impl<'d> UnitEntry<'d> {
 /// The name of the entry at a place, through references to its declaration; `common` is the common file of `dwz`.
 pub(super) fn name<'d>(units: &Units<'d>, common: Option<&Units<'d>>, place: Place, work: &Work) -> Option<Rc<Name>> {
     if let Some(known) = units.names.borrow().get(&place) {
-        return known.clone();
+        return Some(Rc::clone(known));
     }
-    let found = find_name(units, common, place, work);
-    if let Some(name) = &found {
-        work.keep(name.symbol.len() + name.shown.len())?;
-    }
-    units.names.borrow_mut().insert(place, found.clone());
-    found
+    // An entry without a name is looked up again: it may have one that the work did not reach.
+    let found = find_name(units, common, place, work)?;
+    work.keep(found.symbol.len() + found.shown.len())?;
+    units.names.borrow_mut().insert(place, Rc::clone(&found));
+    Some(found)
 }
 
 fn find_name<'d>(units: &Units<'d>, common: Option<&Units<'d>>, place: Place, work: &Work) -> Option<Rc<Name>> {
@@ -155,10 +154,16 @@ fn find_name<'d>(units: &Units<'d>, common: Option<&Units<'d>>, place: Place, wo
             // The end of a string is searched for, which is a step for each sixteen bytes.
             text.filter(|text| work.step(text.len() / 16).is_some())
         };
-        if let Some(symbol) = text(named.linkage) {
-            return Some(Rc::new(Name::new(symbol.slice())));
+        let read = |value| {
+            let text: Slice<'_> = text(value)?;
+            // To demangle takes a step for each byte.
+            work.step(text.len().min(MAX_NAME_BYTES))?;
+            Some(Name::new(text.slice()))
+        };
+        if let Some(name) = read(named.linkage) {
+            return Some(Rc::new(name));
         }
-        plain = plain.or_else(|| text(named.name).map(|name| Name::new(name.slice())));
+        plain = plain.or_else(|| read(named.name));
         at = named.origin;
     }
     plain.map(Rc::new)

@@ -26,7 +26,8 @@ pub(super) fn add(binary: &Binary, view: &View, lines: &mut Lines, width: Option
             let aliases: Vec<String> = function.aliases.iter().map(|alias| visible(alias)).collect();
             lines.say(&format!("  also {}", aliases.join(", ")));
         }
-        let column = instruction_column(function, width);
+        let sites = function.listing.iter().filter(|line| line.kind.is_some());
+        let column = kind_column(sites.map(left_part), width);
         for line in &function.listing {
             if let Some(source) = &line.source {
                 lines.add(&wrap_to(&format!("    {}", place(source)), width, 6));
@@ -58,10 +59,9 @@ fn describe(binary: &Binary, function: &Function) -> String {
     words
 }
 
-/// Column in which kinds of sites begin.
-fn instruction_column(function: &Function, width: Option<usize>) -> usize {
-    let sites = function.listing.iter().filter(|line| line.kind.is_some());
-    let widest = sites.map(|line| left_part(line).chars().count()).max().unwrap_or(0);
+/// Column in which the kinds of sites begin, behind their instructions.
+pub(super) fn kind_column(sites: impl Iterator<Item = String>, width: Option<usize>) -> usize {
+    let widest = sites.map(|left| left.chars().count()).max().unwrap_or(0);
     widest.min(MAX_INSTRUCTION_COLUMNS).min(width.unwrap_or(usize::MAX) / 2)
 }
 
@@ -80,13 +80,17 @@ fn format_line(line: &ListingLine, column: usize, width: Option<usize>) -> Strin
     let left = left_part(line);
     let Some(kind) = line.kind else { return wrap_to(&left, width, 6) };
     let right = format!("{}  {}", kind.name(), line.target.as_deref().map(visible).unwrap_or_default());
-    let right = right.trim_end();
+    join(&left, right.trim_end(), column, width)
+}
+
+/// A line of two parts; two lines if it is wider than the terminal.
+pub(super) fn join(left: &str, right: &str, column: usize, width: Option<usize>) -> String {
     let padding = column.saturating_sub(left.chars().count()) + 2;
     let whole = left.chars().count() + padding + right.chars().count();
     if width.is_none_or(|width| whole <= width) {
         return format!("{left}{}{right}", " ".repeat(padding));
     }
-    format!("{}\n{}", wrap_to(&left, width, 6), wrap_to(&format!("      {right}"), width, 8))
+    format!("{}\n{}", wrap_to(left, width, 6), wrap_to(&format!("      {right}"), width, 8))
 }
 
 /// A line as it is if it fits, else broken at blanks.

@@ -153,6 +153,11 @@ impl Lines {
         self.add(&table);
     }
 
+    /// The width of the lines, if there is one.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.width
+    }
+
     pub(crate) fn skip(&mut self) {
         self.text.push('\n');
     }
