@@ -13,7 +13,7 @@ use pvbench::measure::comparison::Comparison;
 use pvbench::measure::loop_bench::{LoopBench, LoopConditions, LoopJob};
 use pvbench::measure::samples::VariantCounts;
 use pvbench::measure::variant::{MechanismState, Treatments, Variant};
-use pvbench::op::mmu::PteVal;
+use pvbench::op::mmu::{AllocPte, PteVal, SetPte};
 use pvbench::op::{BodyKind, InstructionMix, Op};
 use pvbench::regime::Regime;
 use pvbench::report::schema::{Cell, Instructions};
@@ -21,8 +21,8 @@ use pvbench::report::{Report, read, write};
 use pvbench::suite::{OpEntry, mechanisms};
 use serde_json::Value;
 
-/// Counts `pte_val`, whose body is `mov rax, rdi; ret`, by mechanism and state: instructions, and their mix.
-fn count(entry: OpEntry, variants: &[MechanismState]) -> BTreeMap<String, (f64, InstructionMix)> {
+/// Counts an op by mechanism and state: instructions, and their mix.
+fn count(entry: OpEntry, regime: Regime, variants: &[MechanismState]) -> BTreeMap<String, (f64, InstructionMix)> {
     let conditions = LoopConditions {
         seed: 1,
         clock: Clock::Tsc,
@@ -34,9 +34,9 @@ fn count(entry: OpEntry, variants: &[MechanismState]) -> BTreeMap<String, (f64, 
     // A process has one tracer at a time.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let op = entry.meta.name.to_owned();
     let mut bench = LoopBench::new(vec![entry], conditions).unwrap();
-    let regime = Regime::Throughput;
-    let comparison = Comparison { op: "pte_val".to_owned(), body: BodyKind::Native, regime, offset: 0 };
+    let comparison = Comparison { op, body: BodyKind::Native, regime, offset: 0 };
     let mut treatments = Treatments::default();
     let ids = treatments.add_mechanisms(variants.iter().cloned());
     let job = LoopJob { comparison: &comparison, treatments: &ids, blocks: 1, count: true };
@@ -45,11 +45,11 @@ fn count(entry: OpEntry, variants: &[MechanismState]) -> BTreeMap<String, (f64, 
         Variant::Treatment(id) => treatments.mechanism(id).unwrap().to_string(),
         _ => "inline".to_owned(),
     };
-    let counted = |count: &VariantCounts| (count.instructions.clone().unwrap().unwrap(), count.mix.unwrap());
+    let counted = |count: &VariantCounts| (count.instructions.clone().unwrap().unwrap(), count.mix.unwrap_or_default());
     table.counts.iter().map(|count| (named(count.variant), counted(count))).collect()
 }
 
-/// Transfers of control and accesses of `pte_val` by mechanism and state, where each is the mechanism's own choice and
+/// Transfers of control and accesses of `pte_val`, whose body is `mov rax, rdi; ret`, by mechanism and state, where each is the mechanism's own choice and
 /// not the compiler's.
 const EXACT: [(&str, &str); 22] = [
     ("inline", ""),
@@ -95,7 +95,7 @@ const TRANSFERS: [(&str, &str); 10] = [
 #[test]
 fn each_mechanism_and_state_has_exactly_the_mix_of_its_call_sequence() {
     let variants: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
-    let counted = count(OpEntry::new::<PteVal>(), &variants);
+    let counted = count(OpEntry::new::<PteVal>(), Regime::Throughput, &variants);
     let found =
         |name: &str| counted.get(name).map(|(_, mix)| mix).unwrap_or_else(|| panic!("{name}: {:?}", counted.keys()));
     for (name, mix) in EXACT {
@@ -115,6 +115,26 @@ fn each_mechanism_and_state_has_exactly_the_mix_of_its_call_sequence() {
     for (name, (instructions, mix)) in &counted {
         let transfers = mix.calls() + mix.returns + mix.direct_jumps + mix.indirect_jumps + mix.branches();
         assert!(mix.code_lines > 0.0 && transfers <= *instructions, "{name}: {mix:?}");
+    }
+}
+
+/// Passes of the random regimes differ in their targets.
+#[test]
+fn a_mix_is_the_same_whatever_targets_the_calls_draw() {
+    let variants: Vec<MechanismState> = mechanisms().iter().flat_map(MechanismState::list).collect();
+    for entry in [OpEntry::new::<PteVal>(), OpEntry::new::<SetPte>(), OpEntry::new::<AllocPte>()] {
+        let name = entry.meta.name;
+        let [hot, random] = [Regime::Throughput, Regime::Random4].map(|regime| count(entry.clone(), regime, &variants));
+        let drawn: Vec<&String> = random.keys().filter(|name| name.as_str() != "inline").collect();
+        assert!(drawn.len() > 5, "{name}: {drawn:?}");
+        // A tree of comparisons takes another branch for each target.
+        for mechanism in drawn.into_iter().filter(|name| !name.starts_with("compare_tree")) {
+            let transfers = |counted: &BTreeMap<String, (f64, InstructionMix)>| {
+                let mix = counted[mechanism].1;
+                [mix.direct_calls, mix.indirect_calls, mix.returns, mix.indirect_jumps, mix.branches()]
+            };
+            assert_eq!(transfers(&random), transfers(&hot), "{name} {mechanism}");
+        }
     }
 }
 
@@ -140,7 +160,11 @@ impl<const INDIRECT: bool> Dispatch for Hook<INDIRECT> {
 
 /// A report of the hook as counted, with made-up times.
 fn report_of_hook<const INDIRECT: bool>() -> Report {
-    let counted = count(OpEntry::with::<PteVal, (Inline, Hook<INDIRECT>)>(), &[MechanismState::plain("hook")]);
+    let counted = count(
+        OpEntry::with::<PteVal, (Inline, Hook<INDIRECT>)>(),
+        Regime::Throughput,
+        &[MechanismState::plain("hook")],
+    );
     let [(inline, _), (per_op, mix)] = ["inline", "hook"].map(|name| counted[name]);
     let mut report = support::synthetic();
     report.cells.retain(|cell| cell.op == "pte_val" && cell.mechanism == "direct" && cell.regime == Regime::Throughput);
