@@ -52,6 +52,10 @@ pub enum CliError {
     #[cfg(feature = "audit")]
     #[error(transparent)]
     Binary(#[from] crate::gate::binaries::BinaryError),
+    /// A binary cannot be audited.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Audit(#[from] crate::audit::AuditError),
     /// A program to be audited cannot be run.
     #[cfg(feature = "audit")]
     #[error(transparent)]
@@ -122,7 +126,7 @@ impl CliError {
             | CliError::Counts(_)
             | CliError::Budget(_) => Exit::Usage,
             #[cfg(feature = "audit")]
-            CliError::Binary(_) | CliError::Join(_) => Exit::Usage,
+            CliError::Audit(_) | CliError::Binary(_) | CliError::Join(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
             #[cfg(feature = "linux")]
