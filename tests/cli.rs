@@ -358,8 +358,10 @@ fn build_audited(folder: &Path) {
     std::fs::write(folder.join("uart.c"), source).unwrap();
     std::fs::create_dir_all(folder.join("target/release")).unwrap();
     let build = "gcc -O1 -g -c uart.c && gcc -g -o target/release/app uart.o && ar rc libuart.a uart.o";
+    std::fs::create_dir_all(folder.join("old")).unwrap();
     let mut shell = Plain::new("sh");
     assert!(shell.args(["-c", build]).current_dir(folder).status().unwrap().success(), "{build}");
+    std::fs::copy(folder.join("target/release/app"), folder.join("old/app")).unwrap();
 }
 
 /// The commands that measure for longer than a test may, or boot kernels, are only parsed: by a test of `cli`.
