@@ -14,6 +14,7 @@ use super::input::Input;
 use super::kernel::Marks;
 use super::kind::Kind;
 use super::names::demangle;
+use super::parts::remove_jumps_to_parts;
 use super::thunks::{Thunks, name_of_address, name_of_word};
 use crate::select;
 
@@ -89,8 +90,9 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
             || names.any(|name| matches(&options.functions, name))
             || function.symbol.is_none() && is_named(function.range.start)
     };
-    for range in &functions.list {
-        let control = reader.read(range);
+    let mut controls: Vec<Control> = functions.list.iter().map(|range| reader.read(range)).collect();
+    remove_jumps_to_parts(&functions, &mut controls);
+    for (range, control) in functions.list.iter().zip(controls) {
         binary.instructions += control.instructions;
         binary.undecoded_bytes += control.undecoded;
         binary.returns += control.returns;

@@ -74,10 +74,11 @@ impl<'a> Functions<'a> {
         function.range.contains(&address).then_some(function)
     }
 
-    /// Whether a function starts at an address.
+    /// The function that starts at an address.
     #[must_use]
-    pub fn starts_at(&self, address: u64) -> bool {
-        self.list.binary_search_by_key(&address, |function| function.range.start).is_ok()
+    pub fn at(&self, address: u64) -> Option<&FunctionRange<'a>> {
+        let index = self.list.binary_search_by_key(&address, |function| function.range.start).ok()?;
+        self.list.get(index)
     }
 }
 

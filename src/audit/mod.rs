@@ -24,6 +24,7 @@ pub mod kind;
 mod loader_words;
 pub mod names;
 mod object_layout;
+mod parts;
 mod pool;
 pub mod thunks;
 mod unwind;

@@ -21,13 +21,17 @@ impl Thunks {
     pub fn find(image: &Image) -> Thunks {
         let mut stubs = HashMap::new();
         for chunk in image.plt_chunks() {
-            // A stub has 8 bytes (`.plt.got` without `endbr64`) or 16, and one jump.
-            let size =
-                if chunk.name == ".plt.got" && !chunk.bytes.starts_with(&[0xf3, 0x0f, 0x1e, 0xfa]) { 8 } else { 16 };
-            for (index, stub) in chunk.bytes.chunks(size).enumerate() {
-                let start = chunk.address + (index * size) as u64;
-                if let Some(word) = find_jump_word(stub, start) {
-                    stubs.insert(start, word);
+            // Stubs have 8 or 16 bytes, with one jump through a word. What follows a jump, up to padding, is another stub.
+            let mut start = None;
+            for instruction in Decoder::with_ip(64, &chunk.bytes, chunk.address, DecoderOptions::NONE) {
+                match instruction.mnemonic() {
+                    Mnemonic::Nop => {}
+                    Mnemonic::Jmp if instruction.is_ip_rel_memory_operand() => {
+                        let start = start.take().unwrap_or(instruction.ip());
+                        stubs.insert(start, instruction.ip_rel_memory_address());
+                    }
+                    Mnemonic::Jmp => start = None,
+                    _ => start = start.or(Some(instruction.ip())),
                 }
             }
         }
@@ -41,21 +45,12 @@ impl Thunks {
     }
 }
 
-/// The word that a stub jumps through.
-fn find_jump_word(stub: &[u8], start: u64) -> Option<u64> {
-    let decoder = Decoder::with_ip(64, stub, start, DecoderOptions::NONE);
-    decoder.into_iter().find_map(|instruction| {
-        let jumps = instruction.mnemonic() == Mnemonic::Jmp && instruction.is_ip_rel_memory_operand();
-        jumps.then(|| instruction.ip_rel_memory_address())
-    })
-}
-
 /// The kind that a symbol's name gives to a call of it.
 #[must_use]
 pub fn kind_of_name(name: &str) -> Option<Kind> {
     // Linux: `arch/x86/lib/retpoline.S`; GCC: `-mindirect-branch=thunk`; LLVM: `X86RetpolineThunks.cpp`.
     const RETPOLINES: [&str; 8] = [
-        "__x86_indirect_thunk_",
+        "__x86_indirect_thunk",
         "__x86_indirect_call_thunk_",
         "__x86_indirect_jump_thunk_",
         "__x86_indirect_its_thunk_",

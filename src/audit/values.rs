@@ -45,8 +45,8 @@ struct Ahead {
 struct Header {
     /// Registers and number of stores when it was reached in the first reading.
     reached: Option<(Registers, usize)>,
-    /// Registers that the loop changes, as bits.
-    changed: u16,
+    /// Registers that the loop changes, with what is known of them in all rounds.
+    changed: [Option<Id>; GENERAL],
     /// Stack slots that the loop changes.
     slots: Vec<i64>,
     /// The registers at the jump back.
@@ -171,6 +171,10 @@ impl Values {
     pub fn arrive(&mut self, instruction: &Instruction) {
         self.ip = instruction.ip();
         let ahead = if self.ahead.is_empty() { None } else { self.ahead.remove(&self.ip) };
+        if !self.flows && ahead.is_none() && instruction.mnemonic() == Mnemonic::Nop {
+            // Padding before the target of a jump.
+            return;
+        }
         match (self.flows, ahead) {
             (true, None) => {}
             (true, Some(other)) => {
@@ -196,7 +200,8 @@ impl Values {
     fn meet(&mut self, other: &Registers) {
         for register in 0..GENERAL {
             if self.registers[register] != other[register] {
-                self.registers[register] = self.unknown(MET + register as i64);
+                let place = MET + register as i64;
+                self.registers[register] = self.pool.join(self.registers[register], other[register], self.ip, place);
             }
         }
     }
@@ -245,10 +250,10 @@ impl Values {
             return;
         }
         self.vectors = [None; GENERAL];
-        let (changed, slots) = (header.changed, std::mem::take(&mut header.slots));
-        for register in (0..GENERAL).filter(|register| changed & (1 << register) != 0) {
-            self.registers[register] = self.unknown(MET + register as i64);
+        for (register, changed) in self.registers.iter_mut().zip(header.changed) {
+            *register = changed.unwrap_or(*register);
         }
+        let slots = std::mem::take(&mut header.slots);
         for slot in slots {
             let value = self.unknown(slot);
             self.store_slot(slot, value);
@@ -256,19 +261,16 @@ impl Values {
     }
 
     /// The state where no earlier instruction leads: that of a jump back, else that of the last jump through a table,
-    /// else what calls and jumps leave as it is.
+    /// else that of the last call or jump.
     fn guess(&mut self) {
         let header = if self.is_second { self.headers.get_mut(&self.ip) } else { None };
         if let Some((header, back)) = header.and_then(|header| header.back.map(|back| (header, back))) {
-            header.changed = 0;
+            header.changed = [None; GENERAL];
             self.registers = back;
         } else if let Some(registers) = self.at_table {
             self.registers = registers;
         } else {
             self.registers = self.at_branch;
-            for register in CHANGED_BY_CALL {
-                self.registers[register] = self.unknown(MET + register as i64);
-            }
         }
     }
 
@@ -288,12 +290,12 @@ impl Values {
         match instruction.flow_control() {
             FlowControl::Next => self.compute(instruction),
             FlowControl::Call | FlowControl::IndirectCall => {
-                self.at_branch = self.registers;
                 self.vectors = [None; GENERAL];
                 for register in CHANGED_BY_CALL {
                     self.registers[register] = self.unknown(WRITTEN + register as i64);
                 }
                 self.registers[RAX] = self.pool.id(Value::Result(self.ip));
+                self.at_branch = self.registers;
             }
             FlowControl::ConditionalBranch => {
                 self.at_branch = self.registers;
@@ -305,7 +307,11 @@ impl Values {
                 self.flows = false;
             }
             FlowControl::IndirectBranch => {
-                self.at_table = Some(self.registers);
+                // With an empty stack, it may be a call at the function's end.
+                let is_end = |registers: &Registers| self.value(registers[RSP]) == Value::Stack(0);
+                if self.at_table.is_none_or(|table| is_end(&table) || !is_end(&self.registers)) {
+                    self.at_table = Some(self.registers);
+                }
                 self.flows = false;
             }
             FlowControl::Return => self.flows = false,
@@ -329,22 +335,23 @@ impl Values {
 
     fn jump_back(&mut self, target: u64) {
         let Some(Header { reached: Some((registers, stores)), .. }) = self.headers.get(&target) else { return };
-        let mut changed = 0;
-        for (register, before) in registers.iter().enumerate() {
-            changed |= u16::from(self.registers[register] != *before) << register;
-        }
-        let slots = self.changed_slots(*stores);
-        let Values { pool, headers, registers, .. } = self;
+        let (registers, slots) = (*registers, self.changed_slots(*stores));
+        let Values { pool, headers, registers: own, .. } = self;
         let Some(header) = headers.get_mut(&target) else { return };
-        header.changed |= changed;
+        for (register, changed) in header.changed.iter_mut().enumerate() {
+            let before = changed.unwrap_or(registers[register]);
+            if before != own[register] {
+                *changed = Some(pool.join(before, own[register], target, MET + register as i64));
+            }
+        }
         for (slot, _) in slots {
             if header.slots.len() < MAX_STORES && !header.slots.contains(&slot) {
                 header.slots.push(slot);
             }
         }
         match &mut header.back {
-            Some(back) => join(pool, back, registers, target),
-            None => header.back = Some(*registers),
+            Some(back) => join(pool, back, own, target),
+            None => header.back = Some(*own),
         }
     }
 }
