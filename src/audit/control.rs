@@ -59,6 +59,7 @@ pub struct Control {
 }
 
 /// The program that functions are read in.
+#[derive(Clone, Copy)]
 pub struct Program<'p, 'a> {
     /// Bytes and names.
     pub image: &'p Image<'a>,
@@ -257,6 +258,7 @@ impl<'p, 'a> Reader<'p, 'a> {
         let mut decoder = Decoder::with_ip(64, bytes, function.range.start, DecoderOptions::NONE);
         let mut ignored = Control::default();
         let mut back_targets = Vec::new();
+        let mut last_back = 0;
         let mut instruction = Instruction::default();
         while decoder.can_decode() && instructions.len() < MAX_FOLLOWED {
             decode(&mut decoder, bytes.len(), &mut instruction, &mut ignored);
@@ -268,13 +270,14 @@ impl<'p, 'a> Reader<'p, 'a> {
             let target = if is_jump { instruction.near_branch_target() } else { u64::MAX };
             if target <= instruction.ip() && target <= last && function.range.contains(&target) {
                 back_targets.push(target);
+                last_back = instructions.len();
             }
             instructions.push(instruction);
         }
         let mut values = std::mem::take(&mut self.values);
         values.begin(&back_targets);
         if !back_targets.is_empty() {
-            for instruction in &instructions {
+            for instruction in instructions.iter().take(last_back + 1) {
                 values.arrive(instruction);
                 values.follow(instruction);
             }

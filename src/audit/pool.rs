@@ -8,20 +8,17 @@ const MIN_ADDRESS: u64 = 4096;
 /// Bound on the depth of values that are compared where ways meet: an entry of a table that is indexed by an entry.
 const MAX_DEPTH: u8 = 4;
 
-/// The number of a value.
+/// The number of a value. Numbers with [`UNKNOWN`] are unknown values, which need no entry in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(u32);
+
+const UNKNOWN: u32 = 1 << 31;
 
 /// How a value came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// Nothing is known but the address of the instruction and what it wrote.
-    Unknown {
-        /// The instruction.
-        ip: u64,
-        /// What it wrote, or what differs where two ways meet.
-        place: i64,
-    },
+    /// Nothing is known.
+    Unknown,
     /// A register as it was when the function began.
     Entry(u8),
     /// What the call at an address returned.
@@ -58,6 +55,19 @@ pub enum Value {
     },
 }
 
+/// What an unknown value is the value of. Numbers are below 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A register that an instruction wrote.
+    Written(u8),
+    /// A register where two ways meet.
+    Met(u8),
+    /// A slot where two ways meet.
+    Slot(i64),
+    /// Another value of an instruction.
+    Other(u8),
+}
+
 /// The values of one function.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -84,7 +94,7 @@ impl Pool {
     /// How a value came to be.
     #[must_use]
     pub fn value(&self, id: Id) -> Value {
-        self.values.get(id.0 as usize).copied().unwrap_or(Value::Constant(0))
+        self.values.get(id.0 as usize).copied().unwrap_or(Value::Unknown)
     }
 
     /// The constant that a value is.
@@ -132,16 +142,16 @@ impl Pool {
     }
 
     /// What two values that meet at an address have in common: different entries of one table are an entry of it.
-    pub fn join(&mut self, a: Id, b: Id, ip: u64, place: i64) -> Id {
+    pub fn join(&mut self, a: Id, b: Id, ip: u64, place: Place) -> Id {
         self.join_at(a, b, ip, place, 0)
     }
 
-    fn join_at(&mut self, a: Id, b: Id, ip: u64, place: i64, depth: u8) -> Id {
+    fn join_at(&mut self, a: Id, b: Id, ip: u64, place: Place, depth: u8) -> Id {
         if a == b {
             return a;
         }
         if depth == MAX_DEPTH {
-            return self.unknown(ip, place);
+            return unknown(ip, place);
         }
         let joined = match (self.value(a), self.value(b)) {
             // A pointer or null: what is read through it comes from the pointer.
@@ -169,7 +179,7 @@ impl Pool {
             {
                 let is_index = |id| matches!(self.value(id), Value::Index { .. });
                 let index = match is_index(index) && is_index(second) {
-                    true => self.unknown(ip, place),
+                    true => unknown(ip, place),
                     false => self.join_at(index, second, ip, place, depth + 1),
                 };
                 Some(Value::Index { base, index, scale })
@@ -185,12 +195,8 @@ impl Pool {
         };
         match joined {
             Some(value) => self.id(value),
-            None => self.unknown(ip, place),
+            None => unknown(ip, place),
         }
-    }
-
-    fn unknown(&mut self, ip: u64, place: i64) -> Id {
-        self.id(Value::Unknown { ip, place })
     }
 
     /// A value without the number that was added last, and that number.
@@ -198,6 +204,21 @@ impl Pool {
     pub fn split(&self, id: Id) -> (Id, i64) {
         if let Value::Sum { base, offset } = self.value(id) { (base, offset) } else { (id, 0) }
     }
+}
+
+/// The unknown value of a place at an address.
+#[must_use]
+pub fn unknown(ip: u64, place: Place) -> Id {
+    /// Spreads stack slots over the numbers. Two of them may seem equal, once in millions.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let place = match place {
+        Place::Written(register) => u32::from(register),
+        Place::Met(register) => 16 + u32::from(register),
+        Place::Other(number) => 32 + u32::from(number),
+        Place::Slot(slot) => return Id(UNKNOWN | (((slot as u64 ^ ip << 20).wrapping_mul(SPREAD) >> 32) as u32)),
+    };
+    // Addresses of functions of up to 32 MB; in a larger one, values far from each other may seem equal.
+    Id(UNKNOWN | (ip as u32) << 6 | place)
 }
 
 /// The number of a general register in machine code, for all its widths.

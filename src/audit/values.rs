@@ -11,7 +11,7 @@ use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic}
 use rustc_hash::FxHashMap;
 
 pub use super::pool::{Id, Value, number};
-use super::pool::Pool;
+use super::pool::{Place, Pool, unknown};
 
 pub(super) const GENERAL: usize = 16;
 pub(super) const RAX: usize = 0;
@@ -19,17 +19,19 @@ pub(super) const RSP: usize = 4;
 pub(super) const RBP: usize = 5;
 /// Registers that a call may change (System V psABI for x86-64, figure 3.4), by their number in machine code.
 const CHANGED_BY_CALL: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
-/// Places of [`Value::Unknown`] that are no stack slots: a register that an instruction wrote, a register that differs
-/// where two ways meet, and further values. No stack has so many bytes.
-pub(super) const WRITTEN: i64 = i64::MIN;
-const MET: i64 = i64::MIN + 64;
-pub(super) const OTHER: i64 = i64::MIN + 128;
 /// Stores to the stack that are looked at where ways meet. Twice as many double the time of functions with large frames;
 /// half as many miss variables of functions without optimisation.
-const MAX_STORES: usize = 64;
+const MAX_STORES: usize = 32;
 
 /// The values of all general registers.
 pub(super) type Registers = [Id; GENERAL];
+
+/// A store to a slot of the stack.
+struct Store {
+    slot: i64,
+    /// What the slot had before, and the number of the store that wrote it.
+    before: Option<(Id, usize)>,
+}
 
 /// What is known at the target of a jump that comes later in the function.
 #[derive(Clone, Copy)]
@@ -59,9 +61,9 @@ pub struct Values {
     pub(super) registers: Registers,
     /// The two words in vector registers, from a load to a store: compilers copy pairs of words so.
     pub(super) vectors: [Option<(Id, Id)>; GENERAL],
-    slots: FxHashMap<i64, Id>,
-    /// The stores to slots: the slot, and what it had before.
-    stores: Vec<(i64, Option<Id>)>,
+    /// The value of a slot, and the number of the store that wrote it.
+    slots: FxHashMap<i64, (Id, usize)>,
+    stores: Vec<Store>,
     ahead: FxHashMap<u64, Ahead>,
     headers: FxHashMap<u64, Header>,
     is_second: bool,
@@ -100,7 +102,7 @@ impl Default for Values {
 
 /// Empties a map. A map that one large function made large would take long to clear for each small one.
 pub(super) fn clear_map<K: Eq + Hash, V>(map: &mut FxHashMap<K, V>) {
-    const MAX_KEPT: usize = 4096;
+    const MAX_KEPT: usize = 1 << 14;
     if map.capacity() > MAX_KEPT {
         *map = FxHashMap::default();
     } else {
@@ -163,8 +165,8 @@ impl Values {
         }
     }
 
-    pub(super) fn unknown(&mut self, place: i64) -> Id {
-        self.pool.id(Value::Unknown { ip: self.ip, place })
+    pub(super) fn unknown(&self, place: Place) -> Id {
+        unknown(self.ip, place)
     }
 
     /// Prepares for an instruction: joins the states that meet there. To be called before the operands are asked for.
@@ -198,9 +200,12 @@ impl Values {
     }
 
     fn meet(&mut self, other: &Registers) {
+        if self.registers == *other {
+            return;
+        }
         for register in 0..GENERAL {
             if self.registers[register] != other[register] {
-                let place = MET + register as i64;
+                let place = Place::Met(register as u8);
                 self.registers[register] = self.pool.join(self.registers[register], other[register], self.ip, place);
             }
         }
@@ -209,26 +214,20 @@ impl Values {
     /// Slots that were stored to since the store `first`, and before it had another value, are unknown.
     fn meet_slots(&mut self, first: usize) {
         let from = first.max(self.stores.len().saturating_sub(MAX_STORES));
-        for (slot, before) in self.changed_slots(from) {
-            let _ = before;
-            let value = self.unknown(slot);
+        for (slot, _) in self.changed_slots(from) {
+            let value = self.unknown(Place::Slot(slot));
             self.store_slot(slot, value);
         }
     }
 
     /// The slots that have another value than before the store `from`, with the value of then.
     fn changed_slots(&self, from: usize) -> Vec<(i64, Id)> {
-        let Some(stores) = self.stores.get(from..).filter(|stores| !stores.is_empty()) else { return Vec::new() };
-        let mut seen = Vec::new();
         let mut changed = Vec::new();
-        for (slot, before) in stores.iter().take(MAX_STORES) {
-            if seen.contains(slot) {
-                continue;
-            }
-            seen.push(*slot);
-            // A variable that had no value before has the one that it got.
-            if let Some(before) = before.filter(|before| self.slots.get(slot) != Some(before)) {
-                changed.push((*slot, before));
+        for store in self.stores.iter().skip(from).take(MAX_STORES) {
+            // A variable that had no value before has the one that it got. Of several stores, the first one counts.
+            let Some((before, number)) = store.before else { continue };
+            if number < from && self.slot(store.slot) != Some(before) {
+                changed.push((store.slot, before));
             }
         }
         changed
@@ -255,7 +254,7 @@ impl Values {
         }
         let slots = std::mem::take(&mut header.slots);
         for slot in slots {
-            let value = self.unknown(slot);
+            let value = self.unknown(Place::Slot(slot));
             self.store_slot(slot, value);
         }
     }
@@ -275,14 +274,12 @@ impl Values {
     }
 
     pub(super) fn slot(&self, at: i64) -> Option<Id> {
-        self.slots.get(&at).copied()
+        self.slots.get(&at).map(|(value, _)| *value)
     }
 
     pub(super) fn store_slot(&mut self, at: i64, value: Id) {
-        let before = self.slots.insert(at, value);
-        if before != Some(value) {
-            self.stores.push((at, before));
-        }
+        let before = self.slots.insert(at, (value, self.stores.len()));
+        self.stores.push(Store { slot: at, before });
     }
 
     /// Follows an instruction.
@@ -292,7 +289,7 @@ impl Values {
             FlowControl::Call | FlowControl::IndirectCall => {
                 self.vectors = [None; GENERAL];
                 for register in CHANGED_BY_CALL {
-                    self.registers[register] = self.unknown(WRITTEN + register as i64);
+                    self.registers[register] = self.unknown(Place::Written(register as u8));
                 }
                 self.registers[RAX] = self.pool.id(Value::Result(self.ip));
                 self.at_branch = self.registers;
@@ -341,7 +338,7 @@ impl Values {
         for (register, changed) in header.changed.iter_mut().enumerate() {
             let before = changed.unwrap_or(registers[register]);
             if before != own[register] {
-                *changed = Some(pool.join(before, own[register], target, MET + register as i64));
+                *changed = Some(pool.join(before, own[register], target, Place::Met(register as u8)));
             }
         }
         for (slot, _) in slots {
@@ -358,9 +355,10 @@ impl Values {
 
 /// Joins the registers of two jumps to a target.
 fn join(pool: &mut Pool, state: &mut Registers, own: &Registers, target: u64) {
+    if state == own {
+        return;
+    }
     for (register, (joined, own)) in state.iter_mut().zip(own).enumerate() {
-        if joined != own {
-            *joined = pool.id(Value::Unknown { ip: target, place: MET + register as i64 });
-        }
+        *joined = pool.join(*joined, *own, target, Place::Met(register as u8));
     }
 }
