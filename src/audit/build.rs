@@ -45,7 +45,18 @@ pub struct Options {
 /// # }
 /// ```
 pub fn audit_file(path: &Path, options: &Options) -> Result<Vec<Binary>, AuditError> {
-    let input = Input::read(path)?;
+    audit_input(&Input::read(path)?, options)
+}
+
+/// Audits the bytes of a file: one binary, or one for each member of an archive. The path is its name.
+///
+/// # Errors
+/// As for [`audit_file`].
+pub fn audit_bytes(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Vec<Binary>, AuditError> {
+    audit_input(&Input::of(path, bytes)?, options)
+}
+
+fn audit_input(input: &Input, options: &Options) -> Result<Vec<Binary>, AuditError> {
     let mut binaries = Vec::new();
     for (name, bytes) in input.binaries() {
         match audit_binary(name, bytes, input.is_unpacked_kernel, options) {

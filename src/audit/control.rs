@@ -129,6 +129,9 @@ impl<'p, 'a> Reader<'p, 'a> {
                 continue;
             }
             let flow = instruction.flow_control();
+            if flow == FlowControl::Call && !is_call(&instruction) {
+                continue;
+            }
             match flow {
                 FlowControl::Next => continue,
                 FlowControl::Call | FlowControl::IndirectCall => control.calls += 1,
@@ -356,6 +359,12 @@ impl<'p, 'a> Reader<'p, 'a> {
 /// Whether the loader writes the address of the hook of ftrace or gprof to a word.
 fn holds_fentry(image: &Image, word: u64) -> bool {
     matches!(image.word(word), Some(Word::External(name)) if kind_of_name(name) == Some(Kind::Fentry))
+}
+
+/// Whether an instruction calls code of the same program. System calls and calls of a hypervisor do not.
+#[must_use]
+pub fn is_call(instruction: &Instruction) -> bool {
+    instruction.is_call_near() || instruction.is_call_far()
 }
 
 fn is_far(instruction: &Instruction) -> bool {

@@ -30,6 +30,6 @@ pub mod thunks;
 mod unwind;
 pub mod values;
 
-pub use build::{Options, audit_binary, audit_file};
+pub use build::{Options, audit_binary, audit_bytes, audit_file};
 pub use document::Audit;
 pub use error::AuditError;

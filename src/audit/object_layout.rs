@@ -9,6 +9,7 @@ use object::{
     elf,
 };
 
+use super::loader_words::MIN_ENTRY_BYTES;
 use super::image::{Chunk, Elf, Symbol, Word};
 
 /// Address of the first section. Small addresses in the code stay no addresses of the layout.
@@ -74,8 +75,13 @@ impl<'a> ObjectLayout<'a> {
             }
         }
         layout.slot_start = layout.external_range().end + EXTERNAL_BYTES;
+        let mut left = max_relocations(file);
         for section in file.sections() {
             for (_, relocation) in section.relocations() {
+                if left == 0 {
+                    return Err("its relocations overlap in the file".to_owned());
+                }
+                left -= 1;
                 let RelocationTarget::Symbol(index) = relocation.target() else { continue };
                 if !needs_slot(relocation.flags()) || layout.slots.contains_key(&index) {
                     continue;
@@ -166,6 +172,11 @@ impl<'a> ObjectLayout<'a> {
             }
         }
     }
+}
+
+/// More relocations than fit the file overlap, and would make the time quadratic.
+fn max_relocations(file: &Elf) -> usize {
+    file.data().len() / MIN_ENTRY_BYTES
 }
 
 /// Whether a relocation leads to a word of the global offset table.

@@ -7,10 +7,11 @@
 
 use std::hash::Hash;
 
-use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic};
+use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic};
 use rustc_hash::FxHashMap;
 
 pub use super::pool::{Id, Value, number};
+use super::control::is_call;
 use super::pool::{Place, Pool, unknown};
 
 pub(super) const GENERAL: usize = 16;
@@ -286,6 +287,7 @@ impl Values {
     pub fn follow(&mut self, instruction: &Instruction) {
         match instruction.flow_control() {
             FlowControl::Next => self.compute(instruction),
+            FlowControl::Call if !is_call(instruction) => self.compute(instruction),
             FlowControl::Call | FlowControl::IndirectCall => {
                 self.vectors = [None; GENERAL];
                 for register in CHANGED_BY_CALL {
@@ -312,7 +314,8 @@ impl Values {
                 self.flows = false;
             }
             FlowControl::Return => self.flows = false,
-            _ => self.flows = instruction.code() == Code::Syscall || instruction.mnemonic() == Mnemonic::Int,
+            // Code behind a software interrupt is reached, behind `ud2` it is not.
+            _ => self.flows = instruction.mnemonic() == Mnemonic::Int,
         }
     }
 
