@@ -25,8 +25,7 @@ impl Values {
     fn write(&mut self, register: Register, value: Id) {
         let Some(number) = number(register) else { return };
         // A write of 32 bits clears the rest; one of 8 or 16 bits keeps it.
-        self.registers[number] =
-            if register.size() >= 4 { value } else { self.unknown(Place::Written(number as u8)) };
+        self.registers[number] = if register.size() >= 4 { value } else { self.unknown(Place::Written(number as u8)) };
     }
 
     /// The address of a memory operand.
@@ -283,7 +282,8 @@ impl Values {
         for (slot, used) in written.iter_mut().zip(used) {
             *slot = number(used.register());
         }
-        let stores = instruction.op_count() > 0 && instruction.op0_kind() == OpKind::Memory && writes(info.op0_access());
+        let stores =
+            instruction.op_count() > 0 && instruction.op0_kind() == OpKind::Memory && writes(info.op0_access());
         for register in written.into_iter().flatten() {
             self.registers[register] = self.unknown(Place::Written(register as u8));
         }
@@ -293,4 +293,3 @@ impl Values {
         }
     }
 }
-

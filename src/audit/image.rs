@@ -283,7 +283,10 @@ fn has_dynamic(file: &Elf, wanted: impl Fn(elf::DynamicTag, u64) -> bool) -> boo
     use object::read::elf::{Dyn, FileHeader, SectionHeader};
     let Ok(sections) = file.elf_header().sections(LittleEndian, file.data()) else { return false };
     let mut tables = sections.iter().filter_map(|section| section.dynamic(LittleEndian, file.data()).ok().flatten());
-    tables.by_ref().take(MAX_TABLES).any(|(entries, _)| entries.iter().any(|entry| wanted(entry.d_tag(LittleEndian), entry.d_val(LittleEndian))))
+    tables
+        .by_ref()
+        .take(MAX_TABLES)
+        .any(|(entries, _)| entries.iter().any(|entry| wanted(entry.d_tag(LittleEndian), entry.d_val(LittleEndian))))
 }
 
 fn read_chunks<'a>(file: &Elf<'a>, layout: Option<&ObjectLayout<'a>>) -> Vec<Chunk<'a>> {

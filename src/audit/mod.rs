@@ -22,6 +22,8 @@ pub mod input;
 pub mod kernel;
 pub mod kind;
 mod loader_words;
+#[cfg(test)]
+mod made;
 pub mod names;
 mod object_layout;
 mod parts;

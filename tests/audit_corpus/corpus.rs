@@ -99,7 +99,8 @@ fn judge(built: &Built, linked: &Mutex<Confusion>, stripped: &Mutex<Confusion>) 
         .map(|function| (format!("{:#x}", function.address), function.name.as_str()))
         .collect();
     let named = |site: &Site| {
-        let target = site.target.as_ref().map(|target| names.get(target).map_or(target.clone(), |&name| name.to_owned()));
+        let target =
+            site.target.as_ref().map(|target| names.get(target).map_or(target.clone(), |&name| name.to_owned()));
         Site { target, ..site.clone() }
     };
     let sites: Vec<Site> = twin.functions.iter().flat_map(|function| function.sites.iter().map(named)).collect();

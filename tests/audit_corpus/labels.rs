@@ -48,7 +48,9 @@ impl Label {
         let plain = match token {
             "direct" if effects.large && self.is_compiled => vec![Kind::Register],
             // Linked later, perhaps with another library.
-            "direct" if effects.is_shared || effects.is_object && effects.no_plt => [vec![Kind::Direct], linked].concat(),
+            "direct" if effects.is_shared || effects.is_object && effects.no_plt => {
+                [vec![Kind::Direct], linked].concat()
+            }
             "direct" => vec![Kind::Direct],
             "dynamic" => [vec![Kind::Direct], linked].concat(),
             "ext" => linked,
