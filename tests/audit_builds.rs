@@ -275,3 +275,48 @@ fn counts_of_another_build_are_refused() {
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("not the build that ran"), "{error}");
 }
+
+/// The page that shows a budget on a program, and what the gate prints.
+const README: &str = include_str!("../README.md");
+
+/// The first block of the page in a language, from a heading on.
+fn block_of_readme(heading: &str, language: &str) -> &'static str {
+    let (_, rest) = README.split_once(heading).expect(heading);
+    let (_, rest) = rest.split_once(&format!("```{language}\n")).expect(language);
+    rest.split_once("```").expect("an end").0
+}
+
+#[test]
+fn the_readme_shows_what_the_gate_prints_when_a_field_becomes_a_trait_object() {
+    const HEADING: &str = "## A gate for your CI";
+    let code = block_of_readme(HEADING, "rust");
+    let programs = Programs::new();
+    std::fs::create_dir_all(programs.path("target/release")).unwrap();
+    let build = |chip: &str, value: &str| {
+        let source = format!(
+            "pub trait Chip {{ fn read(&self, register: u8) -> u8; }}\n\
+             pub struct Uart(pub std::cell::Cell<u8>);\n\
+             impl Chip for Uart {{ #[inline(never)] fn read(&self, register: u8) -> u8 {{ self.0.get() ^ register }} }}\n\
+             pub struct Port {{ chip: {chip} }}\n#[inline(never)]\n{code}\
+             fn main() {{ let uart = Uart(std::cell::Cell::new(std::env::args().count() as u8));\n\
+             let port = Port {{ chip: {value} }};\n std::process::exit(i32::from(poll(&port))) }}\n"
+        );
+        std::fs::write(programs.path("app.rs"), source).unwrap();
+        let done = Command::new("rustc")
+            .current_dir(programs.folder.path())
+            .args(["-O", "--edition", "2024", "app.rs", "-o", "target/release/app"])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let budgets = block_of_readme(HEADING, "toml");
+    build("Uart", "uart");
+    let (code_before, out, _) = programs.gate(budgets, &[]);
+    assert_eq!(code_before, Some(0), "{out}");
+    build("Box<dyn Chip>", "Box::new(uart)");
+    let (code_after, out, _) = programs.gate(budgets, &[]);
+    assert_eq!(code_after, Some(1), "{out}");
+    let shown = block_of_readme(HEADING, "text");
+    let printed: String = out.lines().take(2).map(|line| format!("{}\n", line.trim_end())).collect();
+    assert_eq!(printed, shown, "{out}");
+}
