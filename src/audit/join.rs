@@ -63,7 +63,17 @@ pub fn join(binary: &Path, counts: &Path) -> Result<Execution, JoinError> {
     let Some((name, bytes)) = input.binaries().next() else {
         return Err(JoinError::Archive(binary.display().to_string()));
     };
-    let (sites, kinds, known) = open(name, bytes, input.is_unpacked_kernel, |opened| collect(opened, &executed))?;
+    let (sites, kinds, known) = open(name, bytes, input.is_unpacked_kernel, |opened| {
+        let (storage, image) = (Storage::default(), opened.image);
+        let bases = |index| image.section_base(index);
+        let parsed = object::File::parse(image.elf.data()).ok();
+        let lines = parsed.as_ref().and_then(|file| Lines::open(binary, file, &bases, &storage).ok());
+        let (mut sites, kinds, known) = collect(opened, &executed);
+        for site in &mut sites {
+            site.source = lines.as_ref().and_then(|lines| lines.line(site.address));
+        }
+        (sites, kinds, known)
+    })?;
     let all = executed.calls.len();
     if all > 0 && (all - known) as f64 > MAX_UNKNOWN_SHARE * all as f64 {
         let (counts, binary) = (counts.to_owned(), name.to_owned());
