@@ -136,27 +136,37 @@ def main():
     parser.add_argument("--out", default=ROOT / "reports/audit-objdump.json")
     given = parser.parse_args()
     folders = [pathlib.Path("/usr/bin"), pathlib.Path("/usr/lib/x86_64-linux-gnu")]
+    # Links to programs of other folders are left out.
     paths = [pathlib.Path(file) for file in given.files] or sorted(
-        {path.resolve() for folder in folders for path in folder.iterdir()
-         if path.is_file() and (folder.name == "bin" or ".so" in path.name) and path.stat().st_size > 100_000})
+        path for folder in folders for path in folder.iterdir()
+        if path.is_file() and (folder.name == "bin" or ".so" in path.name) and path.stat().st_size > 100_000
+        and not path.is_symlink())
+    report = {"objdump": subprocess.run(["objdump", "--version"], capture_output=True, text=True,
+                                        check=True).stdout.splitlines()[0]}
     results = []
+    if given.kernel:
+        report["pv_sites"], results = kernel(given.program, given.kernel)
+        print(report["pv_sites"])
     for path in paths:
         binary = audit(given.program, path)
         if binary and (given.files or sum(binary["counts"].values()) >= MIN_SITES):
             results.append(check(path, binary))
-            print(*list(results[-1].values())[:6], results[-1]["differences_total"], results[-1]["unexplained"])
-    report = {"objdump": subprocess.run(["objdump", "--version"], capture_output=True, text=True,
-                                        check=True).stdout.splitlines()[0]}
-    if given.kernel:
-        report["pv_sites"], more = kernel(given.program, given.kernel)
-        results += more
-    report["files"] = len(results)
-    for name in ("functions_compared", "calls", "jumps", "sites", "differences_total", "unexplained"):
-        report[name] = sum(result[name] for result in results)
-    report["results"] = results
-    pathlib.Path(given.out).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write(report, results, given.out)
+            print(*list(results[-1].values())[:6], results[-1]["differences_total"], results[-1]["unexplained"],
+                  flush=True)
+    write(report, results, given.out)
     print({name: value for name, value in report.items() if name != "results"})
     sys.exit(1 if report["unexplained"] else 0)
+
+
+def write(report, results, path):
+    report["files"] = len(results)
+    for name in ("functions_compared", "calls", "calls_outside_functions", "jumps", "sites", "differences_total",
+                 "unexplained"):
+        report[name] = sum(result[name] for result in results)
+    # The files of a kernel are many: those that agree are in the sums.
+    report["results"] = [result for result in results if result["differences"] or not result["file"].endswith(".ko")]
+    pathlib.Path(path).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

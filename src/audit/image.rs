@@ -234,7 +234,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Bound on tables that a binary has of one kind: a linker writes two of the global offset table, and one dynamic section.
+/// Bound on tables of one kind in a binary: a linker writes two of the global offset table, and one dynamic section.
 const MAX_TABLES: usize = 8;
 
 /// Finds the best and the largest symbol of each address among sorted symbols.
