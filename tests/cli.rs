@@ -352,6 +352,21 @@ fn examples(command: &str) -> Vec<String> {
     lines.map(|line| line.trim_start().split("   ").next().unwrap().to_owned()).collect()
 }
 
+/// Builds the binaries that the examples of `audit` name.
+fn build_audited(folder: &Path) {
+    let source = "int (*hook)(int);\nextern \"C\" int uart_poll(int n) { return hook(n) + 1; }\n\
+                  namespace uart { int poll(int n) { return hook(n) + 2; } }\nint main() { return 0; }\n";
+    std::fs::write(folder.join("uart.cpp"), source).unwrap();
+    std::fs::create_dir_all(folder.join("target/release")).unwrap();
+    let build = "g++ -O1 -g -c uart.cpp && g++ -g -o target/release/app uart.o && ar rc libuart.a uart.o";
+    std::fs::create_dir_all(folder.join("old")).unwrap();
+    let mut shell = Plain::new("sh");
+    assert!(shell.args(["-c", build]).current_dir(folder).status().unwrap().success(), "{build}");
+    std::fs::copy(folder.join("target/release/app"), folder.join("old/app")).unwrap();
+    let budget = "[[budget]]\nbinary = \"target/release/app\"\nfunction = \"uart_poll\"\nindirect_calls = 1\n";
+    std::fs::write(folder.join("binaries.toml"), budget).unwrap();
+}
+
 /// The commands that measure for longer than a test may, or boot kernels, are only parsed: by a test of `cli`.
 #[test]
 fn the_examples_of_quick_commands_run() {
@@ -383,8 +398,23 @@ fn the_examples_of_quick_commands_run() {
     }
     let built = Path::new(env!("CARGO_BIN_EXE_pvbench")).parent().unwrap();
     let search = format!("{}:{}:{}", path("bin").display(), built.display(), std::env::var("PATH").unwrap());
-    let quick =
-        ["list", "show", "report", "gate", "compare", "export", "explain", "doctor", "predict", "completions", "man"];
+    let mut quick = vec![
+        "list",
+        "show",
+        "report",
+        "gate",
+        "compare",
+        "export",
+        "explain",
+        "doctor",
+        "predict",
+        "completions",
+        "man",
+    ];
+    if cfg!(feature = "audit") {
+        build_audited(folder.path());
+        quick.push("audit");
+    }
     for command in quick {
         for example in examples(command) {
             // These need a run of their own, or counts of a kernel.

@@ -16,6 +16,7 @@ use super::kernel::Marks;
 use super::kind::Kind;
 use super::names::demangle;
 use super::parts::remove_jumps_to_parts;
+use super::sources;
 use super::thunks::{Thunks, name_of_address, name_of_word};
 use crate::select;
 
@@ -108,7 +109,7 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
         binary.instructions += control.instructions;
         binary.undecoded_bytes += control.undecoded;
         binary.returns += control.returns;
-        let counts = count(&control.sites);
+        let counts = count(control.sites.iter().map(|site| site.kind));
         for (kind, count) in &counts {
             *binary.counts.entry(*kind).or_default() += count;
         }
@@ -116,6 +117,9 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
         if is_asked(range) && (is_listed || !counts.is_empty()) {
             binary.functions.push(describe(&image, &marks, range, control, counts, is_listed));
         }
+    }
+    if options.lines {
+        sources::add(&mut binary, bytes, &|index| image.section_base(index));
     }
     Ok(binary)
 }
@@ -160,10 +164,10 @@ fn matches(globs: &[String], symbol: &str) -> bool {
 
 /// The numbers of sites by kind.
 #[must_use]
-pub fn count(sites: &[RawSite]) -> Counts {
+pub fn count(kinds: impl Iterator<Item = Kind>) -> Counts {
     let mut counts = Counts::new();
-    for site in sites {
-        *counts.entry(site.kind).or_default() += 1;
+    for kind in kinds {
+        *counts.entry(kind).or_default() += 1;
     }
     counts
 }
@@ -239,7 +243,8 @@ fn describe(
 }
 
 /// The name of what a site calls.
-fn name_target(image: &Image, marks: &Marks, site: &RawSite) -> Option<String> {
+#[must_use]
+pub fn name_target(image: &Image, marks: &Marks, site: &RawSite) -> Option<String> {
     if let Some(op) = marks.op(site.address) {
         return Some(op.to_owned());
     }

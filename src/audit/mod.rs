@@ -11,26 +11,40 @@
 //! Everything in a binary is untrusted.
 
 mod build;
+pub mod callgrind;
+pub mod changes;
 pub mod classify;
 mod compute;
 pub mod control;
 pub mod document;
 pub mod error;
+pub mod execution;
 pub mod functions;
 pub mod image;
 pub mod input;
+pub mod join;
+#[cfg(test)]
+mod json_schema;
 pub mod kernel;
 pub mod kind;
+pub mod lines;
 mod loader_words;
 #[cfg(test)]
 mod made;
 pub mod names;
 mod object_layout;
+pub mod opened;
+pub mod page;
 mod parts;
 mod pool;
+pub mod price;
+pub mod process;
+mod sources;
+pub mod terminal;
 pub mod thunks;
 mod unwind;
 pub mod values;
+pub mod words;
 
 pub use build::{Options, audit_binary, audit_bytes, audit_file};
 pub use document::Audit;

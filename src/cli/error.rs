@@ -7,6 +7,8 @@ use anstyle::{AnsiColor, Style};
 use super::exit::Exit;
 use super::predict::CountsError;
 use super::words;
+#[cfg(feature = "audit")]
+use crate::audit::page::PageError;
 use crate::gate::budget::BudgetError;
 use crate::host::PinError;
 #[cfg(feature = "linux")]
@@ -46,6 +48,22 @@ pub enum CliError {
     /// A budget file cannot be used.
     #[error(transparent)]
     Budget(#[from] BudgetError),
+    /// A binary of a budget file cannot be judged.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Binary(#[from] crate::gate::binaries::BinaryError),
+    /// A binary cannot be audited.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Audit(#[from] crate::audit::AuditError),
+    /// A program to be audited cannot be run.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Process(#[from] crate::audit::process::ProcessError),
+    /// The counts of a run and a binary cannot be joined.
+    #[cfg(feature = "audit")]
+    #[error(transparent)]
+    Join(#[from] crate::audit::join::JoinError),
     /// An export failed.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -58,6 +76,10 @@ pub enum CliError {
     /// The instructions of an op cannot be shown.
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    /// The page of an audit cannot be rendered.
+    #[error(transparent)]
+    #[cfg(feature = "audit")]
+    AuditPage(#[from] PageError),
     /// Instructions of a kernel cannot be counted.
     #[error(transparent)]
     #[cfg(feature = "linux")]
@@ -103,6 +125,8 @@ impl CliError {
             | CliError::Samples(_)
             | CliError::Counts(_)
             | CliError::Budget(_) => Exit::Usage,
+            #[cfg(feature = "audit")]
+            CliError::Audit(_) | CliError::Binary(_) | CliError::Join(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
             #[cfg(feature = "linux")]

@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::output::stdout;
 use crate::measure::explain::{Explainer, Explanation};
 use crate::measure::variant::MechanismState;
+use crate::op::InstructionMix;
 use crate::patch::State;
 use crate::select::single;
 use crate::suite::{OpEntry, Suite};
@@ -21,7 +22,8 @@ pub(crate) const EXAMPLES: &str = "Examples:
   pvbench explain irq_disable site_callee_save --state inline
   pvbench explain set_pte retpoline
 
-Each column lists the instructions in the order in which they ran; `*` marks bytes that patching changed. Addresses have
+Each column lists the instructions in the order in which they ran; `*` marks bytes that patching changed. Below are the
+instructions per op, with an eighth of the loop's own two, and their mix, without the loop's own. Addresses have
 names: `pv_ops+0x18` is the op's slot in the table, `body` its native body, `saving_body` the body that saves registers,
 `other_body` a body that the pointer is compared with, `loop` the loop around the sites, and `thunk`, `trampoline`,
 `stub`, `check` and `method` the code on the way.";
@@ -85,7 +87,8 @@ fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {
     table.add_row(shown.iter().map(|(_, explanation)| format_listing(explanation)));
     table.add_row(shown.iter().map(|(_, explanation)| {
         let whole = if explanation.ops == 1 { "" } else { "\n(the sites differ, so a whole pass is shown)" };
-        format!("{} instructions per op{whole}", explanation.per_op)
+        let mix = describe_mix(explanation);
+        format!("{} instructions per op{whole}\n{}", explanation.per_op, mix.join("\n"))
     }));
     // Side by side if the terminal is wide enough, else one below the other.
     let width = table.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
@@ -99,9 +102,15 @@ fn print(op: &OpEntry, shown: &[(String, Explanation)]) -> Done {
     let heading = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
     for (name, explanation) in shown {
         writeln!(out, "{heading}{name}{heading:#}: {} instructions per op", explanation.per_op)?;
-        writeln!(out, "{}\n", format_listing(explanation))?;
+        writeln!(out, "{}", format_listing(explanation))?;
+        writeln!(out, "{}\n", describe_mix(explanation).join(", "))?;
     }
     Ok(Exit::Fine)
+}
+
+/// Describes the instruction mix in words: one text per class.
+fn describe_mix(explanation: &Explanation) -> Vec<String> {
+    explanation.mix.as_ref().map_or_else(Vec::new, InstructionMix::describe)
 }
 
 /// Formats the lines of an explanation: region of the code, bytes, instruction.

@@ -17,7 +17,7 @@ use super::inherited::stop_on_signals;
 use super::measured::{Extras, measure};
 use super::output::{self, FailedWrites, stdout};
 use crate::gate::budget::{BudgetError, Budgets};
-use crate::gate::judge::{GateInput, judge, settle, timed};
+use crate::gate::judge::{GateInput, document_of_binaries, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, ResolvedRule, decide, resolve};
 use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
 use crate::host::{Machine, Root};
@@ -36,6 +36,7 @@ pub(crate) const EXAMPLES: &str = "A budget file. The first rule of each level t
   state = \"inline\"
   overhead = \"0.5 cycles\"              # cycles, ns or % above inline
   extra_instructions = \"1 instructions\"
+  indirect_branches = 0                 # also calls, branches, loads, stores, .. per op; counted exactly
 
   [[budget]]
   workload = \"mmap_perf\"               # with mechanism, state, or option
@@ -44,10 +45,17 @@ pub(crate) const EXAMPLES: &str = "A budget file. The first rule of each level t
   change = \"1 %\"                       # against --baseline
   level = \"soft\"                       # soft warns; hard (default) fails
 
+  [[budget]]
+  binary = \"target/release/app\"       # call sites of a program, counted without running it
+  function = \"uart::poll\"             # a glob; without it, the whole binary
+  indirect_calls = 0                    # also calls, plt_calls, retpolines, jump_tables, ..
+
 Examples:
   pvbench gate --run
   pvbench gate reports/latest/report.json --init --mechanism table,dyn > budgets.toml
   pvbench gate reports/latest/report.json --budget budgets.toml --markdown summary.md
+  pvbench gate --budget binaries.toml
+  pvbench gate --init --binary target/release/app --function 'uart::*' > binaries.toml
   pvbench gate new.json --baseline old.json --json verdict.json --junit verdict.xml";
 
 /// Options of `gate`.
@@ -59,9 +67,17 @@ pub struct GateArgs {
     /// Measure now, and only what the rules bind
     #[arg(long)]
     run: bool,
-    /// Print a first budget file with the extra instructions of every op as counted in the report
-    #[arg(long, requires = "report", conflicts_with = "run")]
+    /// Print a first budget file with the counts of every op in the report: instructions, bytes, calls, branches
+    #[arg(long, conflicts_with = "run")]
     init: bool,
+    /// With --init: print budgets on the call sites of this binary instead
+    #[cfg(feature = "audit")]
+    #[arg(long, value_name = "FILE", requires = "init", requires = "function", conflicts_with = "report")]
+    binary: Option<PathBuf>,
+    /// With --init --binary: these functions (globs)
+    #[cfg(feature = "audit")]
+    #[arg(long, value_name = "GLOB", requires = "binary")]
+    function: Vec<String>,
     /// With --init: only these mechanisms (globs)
     #[arg(long, value_name = "GLOB", requires = "init")]
     mechanism: Vec<String>,
@@ -104,17 +120,32 @@ pub struct GateArgs {
 
 /// Judges a report, or measures and judges.
 pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
-    if args.report.is_none() && !args.run {
-        let message = "there is nothing to judge: name a report.json, or measure with --run what the rules bind";
-        return Err(CliError::Usage(message.to_owned()));
+    if args.init {
+        return print_init(args);
     }
-    if let (true, Some(path)) = (args.init, &args.report) {
-        return print_first_budgets(path, &args.mechanism);
+    let nothing = "there is nothing to judge: name a report.json, or measure with --run what the rules bind";
+    let budgets = match Budgets::read(&args.budget) {
+        Ok(budgets) => budgets,
+        // Without a report, the missing report is the fault to name.
+        Err(BudgetError::Read { .. }) if args.report.is_none() && !args.run => {
+            return Err(CliError::Usage(nothing.to_owned()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let only_binaries = args.report.is_none() && (!args.run || budgets.rules.is_empty());
+    if only_binaries && budgets.binary_rules.is_empty() {
+        return Err(CliError::Usage(nothing.to_owned()));
     }
-    let budgets = Budgets::read(&args.budget)?;
+    if only_binaries && !budgets.rules.is_empty() {
+        let count = budgets.rules.len();
+        error::warn(&format!(
+            "{count} rules on cells and workloads are not judged: name a report.json, or measure with --run"
+        ));
+    }
+    let binaries = judge_binaries(&budgets)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
-    if baseline.is_none() && changes {
+    if baseline.is_none() && changes && !budgets.rules.is_empty() && !only_binaries {
         let message = format!(
             "{}: every rule bounds a change and no baseline is given: name one with --baseline",
             args.budget.display()
@@ -126,8 +157,19 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
     files.iter().try_for_each(|file| output::prepare(file))?;
     let mut unwritten = FailedWrites::default();
     let judged = match &args.report {
-        Some(path) => judge_report(args, &budgets, &read::report(path)?, baseline.as_ref())?,
-        None => measure_and_judge(args, suite, &budgets, baseline.as_ref(), &mut unwritten)?,
+        _ if only_binaries => document_of_binaries(&budgets, binaries),
+        report => {
+            let mut judged = match report {
+                Some(path) => judge_report(args, &budgets, &read::report(path)?, baseline.as_ref())?,
+                None => measure_and_judge(args, suite, &budgets, baseline.as_ref(), &mut unwritten)?,
+            };
+            if !binaries.is_empty() {
+                let failed = judged.exit_code == Exit::Failed as u8;
+                judged.verdicts.extend(binaries);
+                settle(&mut judged, !failed);
+            }
+            judged
+        }
     };
     if let Some(path) = &args.markdown {
         let text = markdown::summary(&judged).into_bytes();
@@ -151,6 +193,47 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         3 => Exit::Inconclusive,
         _ => Exit::Failed,
     }))
+}
+
+/// Judges the rules on binaries.
+#[cfg(feature = "audit")]
+fn judge_binaries(budgets: &Budgets) -> Result<Vec<Verdict>, CliError> {
+    Ok(crate::gate::binaries::judge(budgets)?)
+}
+
+/// Refuses rules on binaries: this build cannot read them.
+#[cfg(not(feature = "audit"))]
+fn judge_binaries(budgets: &Budgets) -> Result<Vec<Verdict>, CliError> {
+    match budgets.binary_rules.first() {
+        None => Ok(Vec::new()),
+        Some(rule) => {
+            let message = "this build cannot read binaries; build it with the feature `audit`".to_owned();
+            Err(budgets.at(rule.position, message).into())
+        }
+    }
+}
+
+/// Prints a first budget file, of a report or of a binary.
+fn print_init(args: &GateArgs) -> Done {
+    #[cfg(feature = "audit")]
+    if let Some(binary) = &args.binary {
+        let text = crate::gate::binaries::first_budgets(binary, &args.function)?;
+        let Some(text) = text else {
+            let message = format!(
+                "{}: no function with a name matches {}; `pvbench audit {}` lists functions",
+                binary.display(),
+                args.function.join(", "),
+                binary.display()
+            );
+            return Err(CliError::Usage(message));
+        };
+        stdout().write_all(text.as_bytes())?;
+        return Ok(Exit::Fine);
+    }
+    match &args.report {
+        Some(path) => print_first_budgets(path, &args.mechanism),
+        None => Err(CliError::Usage("--init needs a report.json, or --binary FILE with --function".to_owned())),
+    }
 }
 
 /// Prints a budget file whose budgets the report keeps.

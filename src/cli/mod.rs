@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod ab;
+#[cfg(feature = "audit")]
+mod audit;
 #[doc(hidden)]
 pub mod bench_target;
 mod compare;
@@ -89,6 +91,10 @@ enum Command {
     /// Predict the cost of hooks in a workload, from its counts of calls
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
+    /// List the call sites of a program by kind, without running it
+    #[cfg(feature = "audit")]
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(audit::AuditArgs),
     /// Count instructions and hook calls of real Linux kernels
     #[cfg(feature = "linux")]
     #[command(after_help = linux::EXAMPLES)]
@@ -167,6 +173,8 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Export(args) => export::export(&args),
         Command::Explain(args) => explain::explain(&args, &suite),
         Command::Predict(args) => predict::predict(&args),
+        #[cfg(feature = "audit")]
+        Command::Audit(args) => audit::audit(&args),
         #[cfg(feature = "linux")]
         Command::Linux(args) => linux::linux(&args),
         Command::Selftest(args) => selftest::selftest(&args),

@@ -70,6 +70,7 @@ pub(super) fn empty_cell(meta: &OpMeta, body: BodyKind, regime: Regime, mechanis
         modes: Vec::new(),
         instructions: None,
         instructions_absent: None,
+        mix: None,
         counters: None,
         floor_cycles: None,
         noise_cycles: None,

@@ -43,11 +43,13 @@ pub const PRICED: [(&str, Option<State>); 7] = [
 
 /// The bounds of a call, in core cycles.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct CallPrice {
-    low: f64,
-    hot: f64,
-    /// `None` without a cold cell.
-    cold: Option<f64>,
+pub struct CallPrice {
+    /// The low bound of every call.
+    pub low: f64,
+    /// The high bound of a call whose code is hot.
+    pub hot: f64,
+    /// The high bound of a call whose code is cold; `None` without a cold cell.
+    pub cold: Option<f64>,
 }
 
 /// The prices of calls, from the cells of a report.
@@ -92,10 +94,18 @@ impl<'a> Prices<'a> {
     }
 
     /// The median bounds over all ops, for those without a cell.
-    fn usual(&self, mechanism: &str, state: Option<State>) -> Option<CallPrice> {
+    #[must_use]
+    pub fn usual(&self, mechanism: &str, state: Option<State>) -> Option<CallPrice> {
         let all: Vec<CallPrice> = self.ops.iter().filter_map(|op| self.of_op(op, mechanism, state)).collect();
         let over = |of: fn(&CallPrice) -> Option<f64>| median(&all.iter().filter_map(of).collect::<Vec<_>>());
         Some(CallPrice { low: over(|it| Some(it.low))?, hot: over(|it| Some(it.hot))?, cold: over(|it| it.cold) })
+    }
+
+    /// The median over all ops of the high bound in one regime.
+    #[must_use]
+    pub fn usual_high(&self, mechanism: &str, regime: Regime) -> Option<f64> {
+        let high = |op: &&str| Some(self.cell(op, mechanism, None, regime)?.overhead.as_ref()?.cycles.high);
+        Some(HIGH_FACTOR * median(&self.ops.iter().filter_map(high).collect::<Vec<_>>())?)
     }
 
     /// The price of a workload's calls; `time` is that of a unit in core cycles. `None` if nothing was measured of the

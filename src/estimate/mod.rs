@@ -24,7 +24,7 @@ use self::reduce::{PairTolerance, WorkerEstimate, reduce};
 use crate::measure::comparison::{Comparison, Matrix};
 use crate::measure::samples::{Block, LoopSamples, Unavailability};
 use crate::measure::variant::{MechanismState, TreatmentId, Variant};
-use crate::op::{BodyKind, OpMeta};
+use crate::op::{BodyKind, InstructionMix, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::{Cell, CentralRange, Floor, Instructions, RegimeFloor};
@@ -63,6 +63,8 @@ pub struct Estimator {
     events: BTreeMap<Key, BTreeMap<Variant, BTreeMap<String, f64>>>,
     /// Executed instructions, or the reason why they were not counted.
     instructions: BTreeMap<Key, BTreeMap<Variant, Result<Instructions, String>>>,
+    /// Executed instructions by class.
+    mixes: BTreeMap<Key, BTreeMap<Variant, InstructionMix>>,
     /// The treatments without a loop for an op.
     unavailable: BTreeMap<Key, BTreeMap<TreatmentId, Unavailability>>,
 }
@@ -125,6 +127,8 @@ impl Estimator {
             };
             let counted = counted.iter().map(|(variant, counted)| (*variant, counted.clone().and_then(extra)));
             self.instructions.insert(key.clone(), counted.collect());
+            let mixes = counts.iter().filter_map(|count| Some((count.variant, count.mix?)));
+            self.mixes.insert(key.clone(), mixes.collect());
         }
         self.unavailable.entry(key).or_insert_with(|| {
             samples.table.unavailable.iter().map(|missing| (missing.treatment, missing.why.clone())).collect()
@@ -257,6 +261,7 @@ impl Estimator {
                     Some(Err(reason)) => cell.instructions_absent = Some(reason.clone()),
                     None => {}
                 }
+                cell.mix = self.mixes.get(&key).and_then(|mixes| mixes.get(&counted)).copied();
                 cell.counters = self.events.get(&key).and_then(|counts| counts.get(&counted)).cloned();
                 fill_cell(&mut cell, comparison, variant, noise.as_ref(), context);
                 cell

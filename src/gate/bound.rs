@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::op::InstructionMix;
+
 /// A quantity that a rule bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -13,6 +15,42 @@ pub enum Quantity {
     ExtraInstructions,
     /// Bytes of machine code that an op executes at its call site.
     SiteBytes,
+    /// Calls per op, direct and indirect.
+    Calls,
+    /// Direct calls per op.
+    DirectCalls,
+    /// Calls per op through a register or a word of memory.
+    IndirectCalls,
+    /// Indirect calls and indirect jumps per op; returns are not among them.
+    IndirectBranches,
+    /// Returns per op.
+    Returns,
+    /// Direct jumps per op.
+    DirectJumps,
+    /// Jumps per op through a register or a word of memory.
+    IndirectJumps,
+    /// Conditional branches per op, taken or not.
+    Branches,
+    /// Conditional branches per op that are taken.
+    TakenBranches,
+    /// Reads of memory per op, the stack included.
+    Loads,
+    /// Writes to memory per op, the stack included.
+    Stores,
+    /// Locked instructions per op.
+    Locked,
+    /// Serialising instructions and fences per op.
+    Serialising,
+    /// Lines of 64 bytes of code per op.
+    CodeLines,
+    /// Call sites of a function in a binary that go through a stub of the procedure linkage table.
+    PltCalls,
+    /// Call sites of a function in a binary that go through a retpoline.
+    Retpolines,
+    /// Jumps of a function in a binary through the table of a switch.
+    JumpTables,
+    /// Indirect jumps of a function in a binary of which nothing tells whether they leave it.
+    UnknownJumps,
     /// Increase of an overhead over that of the baseline.
     Change,
     /// Increase of the executed instructions over those of the baseline.
@@ -21,12 +59,43 @@ pub enum Quantity {
 
 impl Quantity {
     /// All quantities, in the order in which a rule's bounds are judged.
-    pub const ALL: [Quantity; 5] = [
+    pub const ALL: [Quantity; 23] = [
         Quantity::Overhead,
         Quantity::ExtraInstructions,
         Quantity::SiteBytes,
+        Quantity::Calls,
+        Quantity::DirectCalls,
+        Quantity::IndirectCalls,
+        Quantity::IndirectBranches,
+        Quantity::Returns,
+        Quantity::DirectJumps,
+        Quantity::IndirectJumps,
+        Quantity::Branches,
+        Quantity::TakenBranches,
+        Quantity::Loads,
+        Quantity::Stores,
+        Quantity::Locked,
+        Quantity::Serialising,
+        Quantity::CodeLines,
+        Quantity::PltCalls,
+        Quantity::Retpolines,
+        Quantity::JumpTables,
+        Quantity::UnknownJumps,
         Quantity::Change,
         Quantity::InstructionsChange,
+    ];
+
+    /// What functions in binaries have.
+    pub const OF_BINARIES: [Quantity; 9] = [
+        Quantity::Calls,
+        Quantity::DirectCalls,
+        Quantity::IndirectCalls,
+        Quantity::IndirectBranches,
+        Quantity::Returns,
+        Quantity::PltCalls,
+        Quantity::Retpolines,
+        Quantity::JumpTables,
+        Quantity::UnknownJumps,
     ];
 
     /// Returns the key in a budget file.
@@ -36,6 +105,24 @@ impl Quantity {
             Quantity::Overhead => "overhead",
             Quantity::ExtraInstructions => "extra_instructions",
             Quantity::SiteBytes => "site_bytes",
+            Quantity::Calls => "calls",
+            Quantity::DirectCalls => "direct_calls",
+            Quantity::IndirectCalls => "indirect_calls",
+            Quantity::IndirectBranches => "indirect_branches",
+            Quantity::Returns => "returns",
+            Quantity::DirectJumps => "direct_jumps",
+            Quantity::IndirectJumps => "indirect_jumps",
+            Quantity::Branches => "branches",
+            Quantity::TakenBranches => "taken_branches",
+            Quantity::Loads => "loads",
+            Quantity::Stores => "stores",
+            Quantity::Locked => "locked",
+            Quantity::Serialising => "serialising",
+            Quantity::CodeLines => "code_lines",
+            Quantity::PltCalls => "plt_calls",
+            Quantity::Retpolines => "retpolines",
+            Quantity::JumpTables => "jump_tables",
+            Quantity::UnknownJumps => "unknown_jumps",
             Quantity::Change => "change",
             Quantity::InstructionsChange => "instructions_change",
         }
@@ -49,7 +136,57 @@ impl Quantity {
             Quantity::ExtraInstructions => &[Unit::Instructions, Unit::Percent],
             Quantity::InstructionsChange => &[Unit::Instructions],
             Quantity::SiteBytes => &[Unit::Bytes],
+            Quantity::PltCalls | Quantity::Retpolines | Quantity::JumpTables | Quantity::UnknownJumps => &[Unit::Sites],
+            _ => &[Unit::Count],
         }
+    }
+
+    /// Returns its count in an instruction mix; `None` for other quantities.
+    #[must_use]
+    pub(super) fn count_in(self, mix: &InstructionMix) -> Option<f64> {
+        Some(match self {
+            Quantity::Calls => mix.calls(),
+            Quantity::DirectCalls => mix.direct_calls,
+            Quantity::IndirectCalls => mix.indirect_calls,
+            Quantity::IndirectBranches => mix.indirect_branches(),
+            Quantity::Returns => mix.returns,
+            Quantity::DirectJumps => mix.direct_jumps,
+            Quantity::IndirectJumps => mix.indirect_jumps,
+            Quantity::Branches => mix.branches(),
+            Quantity::TakenBranches => mix.taken_branches,
+            Quantity::Loads => mix.loads,
+            Quantity::Stores => mix.stores,
+            Quantity::Locked => mix.locked,
+            Quantity::Serialising => mix.serialising,
+            Quantity::CodeLines => mix.code_lines,
+            Quantity::Overhead
+            | Quantity::ExtraInstructions
+            | Quantity::SiteBytes
+            | Quantity::PltCalls
+            | Quantity::Retpolines
+            | Quantity::JumpTables
+            | Quantity::UnknownJumps
+            | Quantity::Change
+            | Quantity::InstructionsChange => return None,
+        })
+    }
+
+    /// Whether it is a count of an instruction mix, which only cells have.
+    #[must_use]
+    pub(super) fn is_of_mix(self) -> bool {
+        self.units() == [Unit::Count]
+    }
+
+    /// Whether functions in binaries have it.
+    #[must_use]
+    pub(super) fn is_of_binaries(self) -> bool {
+        Quantity::OF_BINARIES.contains(&self)
+    }
+
+    /// Whether it is a plain number, without a unit.
+    #[must_use]
+    pub(super) fn is_count(self) -> bool {
+        self.is_of_mix() || self.is_of_binaries()
     }
 
     /// Whether it is a time, which differs between machines. Instructions and bytes are the same on all machines.
@@ -80,6 +217,10 @@ pub enum Unit {
     Instructions,
     /// Bytes of machine code.
     Bytes,
+    /// A count per op, which needs no unit.
+    Count,
+    /// A number of call sites of a function in a binary.
+    Sites,
 }
 
 impl Unit {
@@ -92,6 +233,8 @@ impl Unit {
             Unit::Percent => "%",
             Unit::Instructions => "instructions",
             Unit::Bytes => "bytes",
+            Unit::Count => "per op",
+            Unit::Sites => "sites",
         }
     }
 
@@ -102,6 +245,8 @@ impl Unit {
             "%" | "percent" => Unit::Percent,
             "instructions" | "instruction" => Unit::Instructions,
             "bytes" | "byte" => Unit::Bytes,
+            "per op" => Unit::Count,
+            "sites" | "site" => Unit::Sites,
             _ => return None,
         })
     }
@@ -145,6 +290,9 @@ impl Bound {
         }
         let unit = unit.trim();
         if unit.is_empty() {
+            if let (true, Some(unit)) = (quantity.is_count(), quantity.units().first()) {
+                return Ok(Bound { quantity, value, unit: *unit });
+            }
             return Err(format!("{value} has no unit; {}", example(quantity)));
         }
         match Unit::parse(unit) {
@@ -162,6 +310,9 @@ impl std::fmt::Display for Bound {
 
 /// Returns advice how to write a bound of a quantity.
 pub(super) fn example(quantity: Quantity) -> String {
+    if quantity.is_count() {
+        return format!("write {} = \"1\"", quantity.name());
+    }
     let example = |unit: &Unit| {
         let subject = match (quantity, unit) {
             (Quantity::ExtraInstructions, Unit::Percent) => " for a workload",
@@ -185,6 +336,19 @@ mod tests {
         assert_eq!(parse("1.5%"), Ok((1.5, Unit::Percent)));
         let instruction = Bound::parse(Quantity::ExtraInstructions, "1 instruction").unwrap();
         assert_eq!(instruction.to_string(), "1 instructions");
+    }
+
+    #[test]
+    fn a_bound_of_an_instruction_mix_needs_no_unit() {
+        let bound = Bound::parse(Quantity::IndirectBranches, "0").unwrap();
+        assert_eq!((bound.value, bound.unit), (0.0, Unit::Count));
+        assert_eq!(Bound::parse(Quantity::Calls, &bound.to_string()).map(|bound| bound.value), Ok(0.0));
+        let error = Bound::parse(Quantity::Calls, "1 cycles").unwrap_err();
+        assert!(error.contains("write calls = \"1\""), "{error}");
+        for quantity in Quantity::ALL {
+            let counted = quantity.count_in(&InstructionMix::default());
+            assert_eq!(counted.is_some(), quantity.is_of_mix(), "{}", quantity.name());
+        }
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::{Spanned, Value};
 
-use super::bound::{Bound, Quantity, Unit, example};
+use super::bound::Bound;
+use super::raw_rule::{RawFile, make_rule};
 use crate::select::add_nearest;
 
 /// Largest size of a budget file, in bytes; such files are short.
@@ -63,6 +63,10 @@ pub enum Field {
     Workload,
     /// Kernels of workloads, by kernel option.
     Option,
+    /// The file of a binary.
+    Binary,
+    /// Functions of a binary, by demangled name or symbol.
+    Function,
 }
 
 impl Field {
@@ -77,6 +81,8 @@ impl Field {
             Field::Regime => "regime",
             Field::Workload => "workload",
             Field::Option => "option",
+            Field::Binary => "binary",
+            Field::Function => "function",
         }
     }
 }
@@ -97,7 +103,7 @@ pub struct Rule {
     pub position: Position,
     /// The fields it selects by; a field without a pattern matches everything.
     pub selector: BTreeMap<Field, Pattern>,
-    /// Its bounds, in the order of [`Quantity::ALL`].
+    /// Its bounds, in the order of [`Quantity::ALL`](super::bound::Quantity::ALL).
     pub(crate) bounds: Vec<Bound>,
     /// Whether an exceeded bound warns or fails.
     pub level: Level,
@@ -110,6 +116,12 @@ impl Rule {
     #[must_use]
     pub(crate) fn selects_workloads(&self) -> bool {
         self.selector.contains_key(&Field::Workload) || self.selector.contains_key(&Field::Option)
+    }
+
+    /// Whether it selects functions of a binary.
+    #[must_use]
+    pub(crate) fn selects_binaries(&self) -> bool {
+        self.selector.contains_key(&Field::Binary)
     }
 
     /// Returns its selector as `mechanism=table regime=latency`.
@@ -142,8 +154,10 @@ impl Rule {
 pub struct Budgets {
     /// The path of the file.
     pub path: PathBuf,
-    /// The rules; at least one.
+    /// The rules on cells and workloads.
     pub rules: Vec<Rule>,
+    /// The rules on binaries. There is at least one rule of either sort.
+    pub binary_rules: Vec<Rule>,
 }
 
 /// Why a budget file cannot be used.
@@ -198,20 +212,22 @@ impl Budgets {
         if file.budget.is_empty() {
             return Err(wrong(0, "the file has no [[budget]]; write at least one rule".to_owned()));
         }
-        let mut rules = Vec::with_capacity(file.budget.len());
+        let mut rules: Vec<Rule> = Vec::with_capacity(file.budget.len());
         for raw in file.budget {
             rules.push(make_rule(raw, &|at| find_position(text, at)).map_err(|(at, message)| wrong(at, message))?);
         }
-        let budgets = Budgets { path: path.to_owned(), rules };
-        budgets.check_contradictions()?;
+        let (binary_rules, rules) = rules.into_iter().partition(Rule::selects_binaries);
+        let budgets = Budgets { path: path.to_owned(), rules, binary_rules };
+        budgets.check_contradictions(&budgets.rules)?;
+        budgets.check_contradictions(&budgets.binary_rules)?;
         Ok(budgets)
     }
 
     /// Checks that no two rules with the same selector contradict each other: rules of the same level, or a soft bound
     /// that is not smaller than the hard one.
-    fn check_contradictions(&self) -> Result<(), BudgetError> {
-        for (index, rule) in self.rules.iter().enumerate() {
-            let alike = self.rules[..index].iter().filter(|earlier| earlier.selects() == rule.selects());
+    fn check_contradictions(&self, rules: &[Rule]) -> Result<(), BudgetError> {
+        for (index, rule) in rules.iter().enumerate() {
+            let alike = rules[..index].iter().filter(|earlier| earlier.selects() == rule.selects());
             for earlier in alike {
                 let line = earlier.position.line;
                 if earlier.level == rule.level {
@@ -256,104 +272,6 @@ fn find_position(text: &str, at: usize) -> Position {
     Position { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    #[serde(default)]
-    budget: Vec<Spanned<RawRule>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    op: Option<Spanned<String>>,
-    body: Option<Spanned<String>>,
-    mechanism: Option<Spanned<String>>,
-    state: Option<Spanned<String>>,
-    regime: Option<Spanned<String>>,
-    workload: Option<Spanned<String>>,
-    option: Option<Spanned<String>>,
-    overhead: Option<Spanned<Value>>,
-    extra_instructions: Option<Spanned<Value>>,
-    site_bytes: Option<Spanned<Value>>,
-    change: Option<Spanned<Value>>,
-    instructions_change: Option<Spanned<Value>>,
-    #[serde(default)]
-    level: Level,
-    why: Option<String>,
-}
-
-/// Checks a rule as read. `position` returns the position of the byte with an index.
-///
-/// # Errors
-/// The index of the byte where the rule is wrong, and the fault.
-fn make_rule(raw: Spanned<RawRule>, position: &dyn Fn(usize) -> Position) -> Result<Rule, (usize, String)> {
-    let begins = raw.span().start;
-    let raw = raw.into_inner();
-    let mut selector = BTreeMap::new();
-    let fields = [
-        (Field::Op, raw.op),
-        (Field::Body, raw.body),
-        (Field::Mechanism, raw.mechanism),
-        (Field::State, raw.state),
-        (Field::Regime, raw.regime),
-        (Field::Workload, raw.workload),
-        (Field::Option, raw.option),
-    ];
-    for (field, text) in fields {
-        if let Some(text) = text {
-            let position = position(text.span().start);
-            selector.insert(field, Pattern { text: text.into_inner(), position });
-        }
-    }
-    let (mut bounds, mut first) = (Vec::new(), Vec::new());
-    let texts = [raw.overhead, raw.extra_instructions, raw.site_bytes, raw.change, raw.instructions_change];
-    for (quantity, value) in Quantity::ALL.into_iter().zip(texts) {
-        let Some(value) = value else { continue };
-        let at = value.span().start;
-        let bound = match value.get_ref() {
-            Value::String(text) => Bound::parse(quantity, text),
-            Value::Integer(number) => Err(format!("{number} has no unit; {}", example(quantity))),
-            Value::Float(number) => Err(format!("{number} has no unit; {}", example(quantity))),
-            other => Err(format!("{} is not a bound; {}", other.type_str(), example(quantity))),
-        };
-        bounds.push(bound.map_err(|message| (at, message))?);
-        first.push((quantity, at));
-    }
-    let rule = Rule { position: position(begins), selector, bounds, level: raw.level, why: raw.why };
-    if rule.selector.is_empty() {
-        let message = "the rule selects nothing; name op, mechanism, state, regime or body, or a workload";
-        return Err((begins, message.to_owned()));
-    }
-    if rule.bounds.is_empty() {
-        let names = Quantity::ALL.map(Quantity::name).join(", ");
-        return Err((begins, format!("the rule bounds nothing; name one of {names}")));
-    }
-    if rule.selects_workloads() {
-        if let Some(field) = [Field::Op, Field::Body, Field::Regime].iter().find(|f| rule.selector.contains_key(f)) {
-            return Err((begins, format!("a workload has no {}; split the rule in two", field.name())));
-        }
-        let none = |quantity: &Quantity| matches!(quantity, Quantity::SiteBytes | Quantity::InstructionsChange);
-        if let Some((quantity, at)) = first.iter().find(|(quantity, _)| none(quantity)) {
-            let message =
-                format!("workloads have no {}; bound overhead, extra_instructions or change", quantity.name());
-            return Err((*at, message));
-        }
-        if rule.selector.contains_key(&Field::Option) && rule.selector.contains_key(&Field::Mechanism) {
-            let message = "a kernel has either a mechanism or an option; split the rule in two";
-            return Err((begins, message.to_owned()));
-        }
-    } else if let Some((bound, (_, at))) = rule
-        .bounds
-        .iter()
-        .zip(&first)
-        .find(|(bound, _)| (bound.quantity, bound.unit) == (Quantity::ExtraInstructions, Unit::Percent))
-    {
-        return Err((*at, format!("{bound} is not a bound of a cell; write extra_instructions = \"1 instructions\"")));
-    }
-    Ok(rule)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,6 +312,16 @@ mod tests {
             ("[[budget]]\nworkload = \"x\"\nop = \"y\"\noverhead = \"1 ns\"\n", 1, 1, "no op"),
             ("[[budget]]\nworkload = \"x\"\nsite_bytes = \"1 bytes\"\n", 3, 14, "no site_bytes"),
             ("[[budget]]\nop = \"x\"\nextra_instructions = \"1 %\"\n", 3, 22, "not a bound of a cell"),
+            ("[[budget]]\nop = \"x\"\nindirect_branch = 0\n", 3, 1, "did you mean 'indirect_branches'?"),
+            ("[[budget]]\nop = \"x\"\nloads = \"2 bytes\"\n", 3, 9, "write loads = \"1\""),
+            ("[[budget]]\nop = \"x\"\ncalls = -1\n", 3, 9, "out of range"),
+            ("[[budget]]\nop = \"x\"\ncalls = nan\n", 3, 9, "is not a bound"),
+            ("[[budget]]\nworkload = \"x\"\ncalls = 1\n", 3, 9, "workloads have no calls"),
+            ("[[budget]]\nfunction = \"x\"\ncalls = 1\n", 1, 1, "needs binary"),
+            ("[[budget]]\nop = \"x\"\nretpolines = 0\n", 3, 14, "count of binaries"),
+            ("[[budget]]\nbinary = \"x\"\nloads = 0\n", 3, 9, "binaries have no loads"),
+            ("[[budget]]\nbinary = \"x\"\nop = \"y\"\ncalls = 0\n", 1, 1, "a binary has no op"),
+            ("[[budget]]\nbinary = \"x\"\ncalls = 0.5\n", 3, 9, "whole number"),
             ("[[budget]\n", 1, 10, ""),
             ("", 1, 1, "no [[budget]]"),
         ];
@@ -402,6 +330,30 @@ mod tests {
             assert_eq!((at_line, at_column), (line, column), "{text}: {message}");
             assert!(message.contains(word), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn a_count_of_an_instruction_mix_is_a_number_or_a_text() {
+        let text =
+            "[[budget]]\nop = \"x\"\nindirect_branches = 0\ncalls = \"1\"\nloads = 1.5\nsite_bytes = \"7 bytes\"\n";
+        let budgets = parse(text).unwrap();
+        let bounds: Vec<_> = budgets.rules[0].bounds.iter().map(|bound| (bound.quantity.name(), bound.value)).collect();
+        assert_eq!(bounds, [("site_bytes", 7.0), ("calls", 1.0), ("indirect_branches", 0.0), ("loads", 1.5)]);
+    }
+
+    #[test]
+    fn every_quantity_has_a_key_and_bounds_are_in_the_order_in_which_they_are_judged() {
+        use crate::gate::bound::Quantity;
+        let keys = |all: &[Quantity]| {
+            all.iter().map(|it| format!("{} = \"1 {}\"\n", it.name(), it.units()[0].name())).collect::<String>()
+        };
+        let of_cells: Vec<Quantity> =
+            Quantity::ALL.into_iter().filter(|it| it.is_of_mix() || !it.is_of_binaries()).collect();
+        let budgets = parse(&format!("[[budget]]\nop = \"x\"\n{}", keys(&of_cells))).unwrap();
+        assert!(budgets.rules[0].bounds.iter().map(|bound| bound.quantity).eq(of_cells));
+        let keys = Quantity::OF_BINARIES.map(|it| format!("{} = 1\n", it.name())).concat();
+        let budgets = parse(&format!("[[budget]]\nbinary = \"app\"\n{keys}")).unwrap();
+        assert!(budgets.binary_rules[0].bounds.iter().map(|bound| bound.quantity).eq(Quantity::OF_BINARIES));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::change;
 use super::evidence::{self, ERROR, Evidence};
 use super::index::ReportIndex;
 use super::quantities::{
-    EvidenceResult, Listings, extra_instructions, inconclusive, index_listings, overhead_evidence, site_bytes, skipped,
-    unit_instructions, workload_evidence,
+    EvidenceResult, Listings, extra_instructions, inconclusive, index_listings, mix_count, overhead_evidence,
+    site_bytes, skipped, unit_instructions, workload_evidence,
 };
 use super::rules::{Decision, Decisions, Names, ResolvedRule, decide, resolve_leniently};
 use super::verdict::{Judged, Outcome, RuleInfo, SCHEMA, Verdict};
@@ -77,8 +77,8 @@ pub fn judge(input: &GateInput) -> Judged {
     let mut judged = Judged {
         schema: SCHEMA.to_owned(),
         budget: input.budgets.path.display().to_string(),
-        seed: input.report.run.seed,
-        started: subject::plain(&input.report.run.started),
+        seed: Some(input.report.run.seed),
+        started: Some(subject::plain(&input.report.run.started)),
         cpu_model: input.report.machine.cpu_model.as_deref().map(subject::plain),
         error: ERROR,
         confidence: with.confidence,
@@ -92,6 +92,28 @@ pub fn judge(input: &GateInput) -> Judged {
         verdicts,
     };
     settle(&mut judged, input.report.run.complete);
+    judged
+}
+
+/// A document with verdicts on binaries alone.
+#[must_use]
+pub fn document_of_binaries(budgets: &Budgets, verdicts: Vec<Verdict>) -> Judged {
+    let mut judged = Judged {
+        schema: SCHEMA.to_owned(),
+        budget: budgets.path.display().to_string(),
+        seed: None,
+        started: None,
+        cpu_model: None,
+        // Counts are certain.
+        error: 0.0,
+        confidence: 1.0,
+        differences: Vec::new(),
+        faults: Vec::new(),
+        counts: BTreeMap::new(),
+        exit_code: 0,
+        verdicts,
+    };
+    settle(&mut judged, true);
     judged
 }
 
@@ -230,8 +252,8 @@ fn judge_cell(rule: &Rule, cell: &Cell, with: &JudgeContext, verdicts: &mut Vec<
             (None, Quantity::Overhead) => overhead_evidence(cell, bound.unit, with.confidence),
             (None, Quantity::ExtraInstructions) => extra_instructions(cell).map(Evidence::counted),
             (None, Quantity::SiteBytes) => site_bytes(cell, &with.listings).map(Evidence::counted),
-            (None, Quantity::Change | Quantity::InstructionsChange) => match with.before.as_ref().map(|b| b.cell(cell))
-            {
+            (None, counted) if counted.is_of_mix() => mix_count(cell, counted).map(Evidence::counted),
+            (None, _) => match with.before.as_ref().map(|b| b.cell(cell)) {
                 None => Err(skipped(NO_BASELINE)),
                 Some(None) => Err(skipped(NO_CELL)),
                 Some(Some(before)) if bound.quantity == Quantity::Change => {

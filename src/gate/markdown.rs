@@ -50,10 +50,12 @@ pub fn summary(judged: &Judged) -> String {
     for fault in &judged.faults {
         text.push_str(&format!("\n**{}**\n", escaped(fault)));
     }
+    // Verdicts on binaries alone are certain.
+    let Some(seed) = judged.seed else { return text };
     text.push_str(&format!(
         "\n<sub>{}seed {}; each interval has {}%, so that chance alone fails at most one run in {}</sub>\n",
         judged.cpu_model.as_ref().map(|cpu| format!("{}; ", escaped(cpu))).unwrap_or_default(),
-        judged.seed,
+        seed,
         format_number(judged.confidence * 100.0),
         format_number(1.0 / judged.error),
     ));

@@ -1,7 +1,7 @@
 //! Budgets and verdicts: bounds on overheads, and whether a report keeps them.
 //!
 //! ```text
-//! budget file -> rules (budget, bound) -> names for globs, the deciding rule of each cell (rules)
+//! budget file -> rules (budget, raw_rule, bound) -> names for globs, the deciding rule of each cell (rules)
 //! report      -> evidence per bound: interval, modes, layouts, floor (judge, quantities, change, evidence)
 //!             -> verdicts: pass, fail, inconclusive, improved (verdict) -> terminal, Markdown, JUnit
 //! ```
@@ -12,7 +12,10 @@
 //! - It fails only a value above its bound in every mode and at every layout, by more than the floor.
 //! - It reports a verdict as inconclusive if the evidence decides neither way.
 //!
-//! Executed instructions and bytes of machine code are judged, too: they are counted, and the same on all machines.
+//! Executed instructions, their mix (calls, indirect branches, loads, ..) and bytes of machine code are judged, too: they
+//! are counted, and the same on all machines.
+//!
+//! Call sites in a binary are counted without any report ([`binaries`]).
 //!
 //! Nothing in this module measures. A program that judges its own report:
 //!
@@ -43,6 +46,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "audit")]
+pub mod binaries;
 pub mod bound;
 pub mod budget;
 pub mod change;
@@ -56,6 +61,7 @@ pub mod junit;
 pub mod left_out;
 pub mod markdown;
 mod quantities;
+mod raw_rule;
 pub mod rules;
 pub mod terminal;
 pub mod verdict;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::bound::Unit;
+use super::bound::{Quantity, Unit};
 use super::change::{self, NO_INTERVAL, check_finite, ns_per_cycle, value_range};
 use super::evidence::Evidence;
 use super::verdict::Outcome;
@@ -90,6 +90,20 @@ pub(super) fn workload_evidence(
 pub(super) fn extra_instructions(cell: &Cell) -> Result<f64, (Outcome, String)> {
     let reason = || cell.instructions_absent.as_deref().unwrap_or("the report has no instruction counts");
     cell.instructions.map(|counted| counted.extra).ok_or_else(|| inconclusive(subject::plain(reason())))
+}
+
+/// Returns a count of a cell's instruction mix.
+pub(super) fn mix_count(cell: &Cell, quantity: Quantity) -> Result<f64, (Outcome, String)> {
+    let reason = || match (&cell.instructions_absent, &cell.instructions) {
+        (Some(reason), _) => reason.as_str(),
+        (None, Some(_)) => {
+            "the report has no instruction mix of this cell: an older version wrote it, or the passes of its loop \
+             differ; measure again"
+        }
+        (None, None) => "the report has no instruction counts",
+    };
+    let counted = cell.mix.as_ref().and_then(|mix| quantity.count_in(mix));
+    counted.ok_or_else(|| inconclusive(subject::plain(reason())))
 }
 
 /// Returns the instructions of a unit above those with `inline`, as a number or in percent.

@@ -67,7 +67,7 @@ pub struct RuleInfo {
 pub struct Verdict {
     /// The cell or kernel: `pte_val/native/site (inline)/throughput`.
     pub subject: String,
-    /// The parts of the subject: `op`, `body`, `mechanism`, `state`, `regime`; `workload`, `option`.
+    /// The parts of the subject: `op`, `body`, `mechanism`, `state`, `regime`; `workload`, `option`; `binary`, `function`.
     pub of: BTreeMap<String, String>,
     /// The rule.
     pub rule: RuleInfo,
@@ -104,10 +104,12 @@ pub struct Judged {
     pub schema: String,
     /// The budget file.
     pub budget: String,
-    /// The seed of the judged run.
-    pub seed: u64,
-    /// The start of the run.
-    pub started: String,
+    /// The seed of the judged run; absent if binaries alone were judged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seed: Option<u64>,
+    /// The start of the run; absent if binaries alone were judged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started: Option<String>,
     /// The CPU of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,

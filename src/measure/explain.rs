@@ -10,7 +10,7 @@ use super::sample_error::SampleError;
 use super::trace::{OneOp, Trace, TraceError, Tracer};
 use super::variant::MechanismState;
 use crate::op::model::Installed;
-use crate::op::{BodyKind, CpuModel};
+use crate::op::{BodyKind, CpuModel, InstructionMix};
 use crate::patch::body::code_before_return;
 use crate::regime::Regime;
 use crate::suite::OpEntry;
@@ -92,6 +92,8 @@ pub struct Explanation {
     pub(crate) ops: u64,
     /// Instructions per op, with the loop's own share.
     pub(crate) per_op: f64,
+    /// Instructions per op by class, without the loop's own; `None` if the passes of the loop differ.
+    pub(crate) mix: Option<InstructionMix>,
 }
 
 /// A tracer of loops in this process.
@@ -167,7 +169,7 @@ impl Explainer {
                 changed,
             }
         });
-        Ok(Explanation { lines: lines.collect(), ops, per_op: passes.per_op() })
+        Ok(Explanation { lines: lines.collect(), ops, per_op: passes.per_op(), mix: passes.mix() })
     }
 }
 

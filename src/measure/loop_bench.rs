@@ -21,7 +21,7 @@ use super::sample_error::SampleError;
 use super::samples::{
     Block, JobSamples, LoopSamples, Pair, Probe, Unavailability, UnavailableTreatment, VariantCounts,
 };
-use super::trace::{Trace, Tracer};
+use super::trace::{Passes, Trace, Tracer};
 use super::variant::{MechanismState, TreatmentId, Treatments, Variant};
 use super::window::{SPARE, Window};
 use crate::clock::Clock;
@@ -327,22 +327,25 @@ impl LoopBench {
                 let ops = window.passes * window.ops_per_pass;
                 counters.count_per_op(|| window.call(window.passes), ops).into_iter().collect()
             });
-            counts.push(VariantCounts { variant: *variant, instructions: None, events });
+            counts.push(VariantCounts { variant: *variant, instructions: None, mix: None, events });
         }
         let windows = windows.variants.iter().zip(&windows.windows).filter(|(variant, _)| counted(variant));
         for ((_, window), count) in windows.zip(&mut counts) {
             self.activate(window, window.passes)?;
-            count.instructions = match &mut self.tracer {
-                None => None,
+            match &mut self.tracer {
+                None => {}
                 // An unrolled chain can only run exactly as many passes as it has copies.
-                Some(_) if is_cold => Some(Err("counted in throughput, whose loop this is".to_owned())),
-                Some(tracer) => {
-                    // SAFETY: `per_op` needs a loop that may be called with these arguments: they were made for the op
-                    // of this window.
-                    let per_op = unsafe { tracer.per_op(window.run, &window.args) };
-                    Some(per_op.map_err(|error| error.to_string()))
+                Some(_) if is_cold => {
+                    count.instructions = Some(Err("counted in throughput, whose loop this is".to_owned()));
                 }
-            };
+                Some(tracer) => {
+                    // SAFETY: `passes` needs a loop that may be called with these arguments: they were made for the op
+                    // of this window.
+                    let passes = unsafe { tracer.passes(window.run, &window.args) };
+                    count.mix = passes.as_ref().ok().and_then(Passes::mix);
+                    count.instructions = Some(passes.map(|passes| passes.per_op()).map_err(|error| error.to_string()));
+                }
+            }
         }
         Ok(counts)
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::pairs::Pairs;
 use super::variant::{TreatmentId, Variant};
+use crate::op::InstructionMix;
 use crate::stats::surroundings::Surroundings;
 use crate::workload::PARTS;
 
@@ -176,6 +177,10 @@ pub struct VariantCounts {
     pub variant: Variant,
     /// Executed instructions; `None` where the process cannot be traced.
     pub instructions: Option<InstructionCount>,
+    /// Instructions by class; `None` where they were not counted, or where the passes of a loop differ in them.
+    /// Workloads have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<InstructionMix>,
     /// Events by counter name; `None` without counters.
     pub(crate) events: Option<BTreeMap<String, f64>>,
 }

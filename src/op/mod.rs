@@ -18,6 +18,7 @@ mod cfi_hash;
 mod function;
 mod list;
 pub(crate) mod meta;
+mod mix;
 pub mod model;
 mod native;
 pub mod regs;
@@ -37,6 +38,7 @@ pub use cfi_hash::cfi_hash;
 pub use function::Function;
 pub use list::{OpVisitor, Ops};
 pub use meta::{Bytes, Conventions, Group, Kind, OpMeta, Since};
+pub use mix::InstructionMix;
 pub use model::CpuModel;
 pub use regs::{Args, Body, Reg, Register, Ret};
 

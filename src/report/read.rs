@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::linux::Linux;
 use super::schema::{Cell, CentralRange, Estimate, Listing, MechanismInfo, Report, SCHEMA, WorkloadResult};
+use crate::op::InstructionMix;
 use crate::stats::Interval;
 
 /// Maximum size of a report in bytes. A full run of 30 mechanisms writes about a third of it.
@@ -357,7 +358,11 @@ fn check_cell(field: &str, cell: &Cell) -> Result<(), Invalid> {
             return wrong(format!("the share of a mode must lie between 0 and 1, not {}", mode.share));
         }
     }
+    if let Some(count) = cell.mix.iter().flat_map(InstructionMix::values).find(|count| *count < 0.0) {
+        return wrong(format!("a count of instructions must be at least 0, not {count}"));
+    }
     let instructions = cell.instructions.iter().flat_map(|i| [i.per_op, i.extra]);
+    let mix = cell.mix.iter().flat_map(InstructionMix::values);
     let counters = cell.counters.iter().flat_map(|c| c.values().copied());
     let modes = cell.modes.iter().map(|m| m.cycles);
     let numbers = cell
@@ -367,6 +372,7 @@ fn check_cell(field: &str, cell: &Cell) -> Result<(), Invalid> {
         .chain(cell.floor_cycles)
         .chain(cell.layout_range)
         .chain(instructions)
+        .chain(mix)
         .chain(counters);
     match numbers.chain(modes).find(|number| !number.is_finite()) {
         Some(number) => wrong(format!("{number} is not a finite number")),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use pvbench::host::{Cache, Check, Machine, Status};
 use pvbench::op::BodyKind;
-use pvbench::op::{Bytes, Conventions, Group, Kind, Since};
+use pvbench::op::{Bytes, Conventions, Group, InstructionMix, Kind, Since};
 use pvbench::regime::Regime;
 use pvbench::report::Report;
 use pvbench::report::schema::{
@@ -197,6 +197,7 @@ pub fn everything() -> Report {
     for cell in report.cells.iter_mut().filter(|cell| cell.overhead.is_some()) {
         cell.counters = Some(BTreeMap::from([("branch_misses".to_owned(), 0.25), ("l1i_misses".to_owned(), 1.5)]));
         cell.instructions = Some(Instructions { per_op: 7.25, extra: 2.0 });
+        cell.mix = Some(InstructionMix { direct_calls: 1.0, returns: 1.0, ..InstructionMix::default() });
     }
     for mechanism in &mut report.catalogue.mechanisms {
         let step = [
@@ -320,6 +321,7 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
                 modes: Vec::new(),
                 instructions: None,
                 instructions_absent: None,
+                mix: None,
                 counters: None,
                 floor_cycles: Some(FLOOR),
                 noise_cycles: Some(FLOOR),

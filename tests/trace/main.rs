@@ -6,6 +6,7 @@
 
 mod decode;
 mod kernels;
+mod mix;
 mod stepper;
 mod stepping;
 

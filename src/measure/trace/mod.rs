@@ -7,12 +7,14 @@
 //!
 //! ```text
 //! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8     with the loop's own decrement and branch
+//! mix                 = the same by class of instruction                    without them
 //! ```
 
 mod blocks;
 mod code;
 mod emulate;
 mod known;
+mod mix;
 mod sequence;
 mod state;
 mod switch;
@@ -124,20 +126,22 @@ pub trait Trace {
         // SAFETY: `run` can be called with these arguments on this thread; the caller guarantees it.
         unsafe { run(args, 1) };
         // SAFETY: the contract of `pair` is that of `trace`, which this function's caller meets.
-        let passes = unsafe { self.pair(run, args) }?;
+        let mut passes = unsafe { self.pair(run, args) }?;
         if passes.are_alike() {
             return Ok(passes);
         }
         // The passes executed different instructions; their counts may still be equal.
-        let first = passes.instructions();
+        let (first, mix) = (passes.instructions(), passes.count_mix());
         for shift in UNTRACED_PASSES_PER_RECOUNT {
             // SAFETY: `run` can be called with these arguments on this thread; the caller guarantees it.
             unsafe { run(args, shift) };
             // SAFETY: the contract of `pair` is that of `trace`, which this function's caller meets.
-            let second = unsafe { self.pair(run, args) }?.instructions();
+            let again = unsafe { self.pair(run, args) }?;
+            let second = again.instructions();
             if first != second || first <= 0 {
                 return Err(TraceError::Unsteady { first, second });
             }
+            passes.has_equal_mixes &= again.count_mix() == mix;
         }
         Ok(passes)
     }
@@ -163,6 +167,6 @@ pub trait Trace {
     /// Those of [`Trace::trace`].
     unsafe fn pair(&mut self, run: Loop, args: &[u64; 4]) -> Result<Passes, TraceError> {
         // SAFETY: this function's contract is that of `trace`, so its caller meets the contract of both calls.
-        unsafe { Ok(Passes { one: self.trace(run, args, 1)?, two: self.trace(run, args, 2)? }) }
+        unsafe { Ok(Passes { one: self.trace(run, args, 1)?, two: self.trace(run, args, 2)?, has_equal_mixes: true }) }
     }
 }

@@ -1,5 +1,7 @@
 //! The instructions of one op, from the traces of a loop.
 
+use std::ops::Range;
+
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::code::Step;
@@ -12,6 +14,8 @@ pub struct Passes {
     pub one: Vec<Step>,
     /// Trace with two passes.
     pub two: Vec<Step>,
+    /// Whether recounts found the same instruction mix, where the passes differ.
+    pub(super) has_equal_mixes: bool,
 }
 
 /// The executed instructions of one op.
@@ -65,7 +69,7 @@ impl Passes {
 
     /// Index where the second trace departs from the first: the first ends its loop, the second starts its second pass.
     /// At most the shorter length.
-    fn find_split(&self) -> usize {
+    pub(super) fn find_split(&self) -> usize {
         self.one.iter().zip(&self.two).take_while(|(a, b)| a.address() == b.address()).count()
     }
 
@@ -77,18 +81,25 @@ impl Passes {
     #[must_use]
     pub fn one_op(&self) -> OneOp {
         let pass = self.second();
-        let kinds: Vec<_> = pass.iter().map(|step| kind(&step.instruction)).collect();
-        let all = SITES as usize;
-        let found = (all - 2..=all).rev().find_map(|sites| {
-            let start = |n| Some((n, find_repeats(&kinds, n, sites)?, sites));
-            // A sequence shorter than half of a site's share is a loop inside an op.
-            (pass.len() / all / 2 + 1..=pass.len() / sites).rev().find_map(start)
-        });
-        match found {
-            Some((n, start, sites)) => OneOp::Repeated { steps: pass[start + n..start + 2 * n].to_vec(), sites },
+        match find_sites(pass) {
+            Some((n, range)) => {
+                let (start, sites) = (range.start, range.len() / n);
+                OneOp::Repeated { steps: pass[start + n..start + 2 * n].to_vec(), sites }
+            }
             None => OneOp::Whole(pass.to_vec()),
         }
     }
+}
+
+/// Finds the equal sites in a pass: the number of instructions of each, and the indices of all of them.
+pub(super) fn find_sites(pass: &[Step]) -> Option<(usize, Range<usize>)> {
+    let kinds: Vec<_> = pass.iter().map(|step| kind(&step.instruction)).collect();
+    let all = SITES as usize;
+    (all - 2..=all).rev().find_map(|sites| {
+        let range = |n| find_repeats(&kinds, n, sites).map(|start| (n, start..start + n * sites));
+        // A sequence shorter than half of a site's share is a loop inside an op.
+        (pass.len() / all / 2 + 1..=pass.len() / sites).rev().find_map(range)
+    })
 }
 
 fn kind(instruction: &Instruction) -> (Mnemonic, [OpKind; 2]) {

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::ExportError;
-use crate::op::Kind;
+use crate::op::{InstructionMix, Kind};
 use crate::report::Report;
 use crate::report::schema::Limit;
 use crate::report::subject::{kernels, plain};
@@ -41,6 +41,8 @@ struct CsvRow {
     overhead_percent_standard_error: Option<f64>,
     degrees_of_freedom: Option<f64>,
     limit: Option<&'static str>,
+    /// A column per class.
+    mix: [Option<f64>; InstructionMix::CLASSES],
 }
 
 /// The exported document.
@@ -49,7 +51,7 @@ struct CsvRow {
 /// When a line cannot be written.
 pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     let mut writer = ::csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-    writer.write_record(HEADER)?;
+    writer.write_record(HEADER.iter().chain(&InstructionMix::NAMES))?;
     for cell in &report.cells {
         let overhead = cell.overhead.as_ref();
         let percent = |ratio: f64| (ratio - 1.0) * 100.0;
@@ -79,6 +81,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
             overhead_cycles_standard_error: overhead.map(|o| o.cycles.standard_error),
             degrees_of_freedom: overhead.map(|o| o.cycles.degrees_of_freedom),
             limit: cell.limit.map(Limit::word),
+            mix: cell.mix.map_or([None; InstructionMix::CLASSES], |mix| mix.values().map(Some)),
             ..CsvRow::default()
         })?;
     }
@@ -108,7 +111,7 @@ pub fn export(report: &Report) -> Result<Vec<u8>, ExportError> {
     writer.into_inner().map_err(|error| ::csv::Error::from(error.into_error()).into())
 }
 
-/// Names of the columns. A file without lines has this header, too.
+/// Names of the columns before those of the classes of instructions. A file without lines has this header, too.
 const HEADER: [&str; 29] = [
     "op",
     "body",

@@ -1,10 +1,12 @@
-//! Export to tables in Markdown: mechanisms by regime, workloads by kernel.
+//! Export to tables in Markdown: mechanisms by regime, mechanisms by class of instruction, workloads by kernel.
 
+use crate::op::InstructionMix;
 use crate::regime::Regime;
 use crate::report::Report;
 use crate::report::over_ops::{MEDIAN_OVER_OPS, OverOps};
 use crate::report::plots::grid::Grid;
 use crate::report::subject::{self, kernels};
+use crate::stats::location::median;
 
 /// The exported document.
 #[must_use]
@@ -13,6 +15,7 @@ pub fn export(report: &Report) -> String {
     let mut text = format!("## pvbench\n\n{}, {}", escaped(&cpu), escaped(&subject::plain(&report.run.started)));
     text.push_str(if report.run.complete { ".\n" } else { ": **incomplete**.\n" });
     write_cells(report, &mut text);
+    write_mixes(report, &mut text);
     write_workloads(report, &mut text);
     text
 }
@@ -47,6 +50,40 @@ fn write_cells(report: &Report, text: &mut String) {
     if unmeasured > 0 {
         let all = report.cells.len();
         text.push_str(&format!("\n{unmeasured} of {all} cells were not measured; `--format csv` lists the reasons.\n"));
+    }
+}
+
+/// Writes the median instruction mix over the ops, with a row per mechanism and a column per class that occurs, in the
+/// first regime that was counted.
+fn write_mixes(report: &Report, text: &mut String) {
+    let grid = Grid::new(report);
+    let mixes = |regime: Regime| -> Vec<(String, InstructionMix)> {
+        let median_of = |column| {
+            let counted: Vec<[f64; InstructionMix::CLASSES]> =
+                grid.cells_of(column, regime).into_iter().filter_map(|cell| Some(cell.mix?.values())).collect();
+            let of_class = |class: usize| median(&counted.iter().map(|mix| mix[class]).collect::<Vec<f64>>());
+            let mix = InstructionMix::from_values(std::array::from_fn(|class| of_class(class).unwrap_or(0.0)));
+            (!counted.is_empty()).then(|| (subject::mechanism(column.mechanism, column.state), mix))
+        };
+        grid.columns.iter().filter_map(median_of).collect()
+    };
+    let Some((regime, mixes)) =
+        Regime::ALL.into_iter().map(|regime| (regime, mixes(regime))).find(|(_, mixes)| !mixes.is_empty())
+    else {
+        return;
+    };
+    let occurs = |class: &usize| mixes.iter().any(|(_, mix)| mix.values()[*class] != 0.0);
+    let classes: Vec<usize> = (0..InstructionMix::CLASSES).filter(occurs).collect();
+    text.push_str(&format!(
+        "\nInstructions per op in {} by class, median over ops: those of call site, mechanism and body together.\n\n\
+         | mechanism |",
+        regime.name()
+    ));
+    classes.iter().for_each(|class| text.push_str(&format!(" {} |", escaped(InstructionMix::NAMES[*class]))));
+    text.push_str(&format!("\n|---|{}\n", "---:|".repeat(classes.len())));
+    for (name, mix) in &mixes {
+        let counts: Vec<String> = classes.iter().map(|class| mix.values()[*class].to_string()).collect();
+        text.push_str(&format!("| {} | {} |\n", escaped(name), counts.join(" | ")));
     }
 }
 

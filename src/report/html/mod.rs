@@ -21,7 +21,7 @@ mod oddities;
 mod op_description;
 mod published;
 mod scatter;
-mod script_hash;
+pub(crate) mod script_hash;
 mod stubs;
 mod timeline;
 mod ways;

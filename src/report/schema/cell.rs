@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Estimate, Limit, Spread};
-use crate::op::{BodyKind, Kind};
+use crate::op::{BodyKind, InstructionMix, Kind};
 use crate::regime::Regime;
 
 /// The result for one op with one body, mechanism, state and regime.
@@ -52,6 +52,9 @@ pub struct Cell {
     /// Reason why this cell has no instruction count although others have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions_absent: Option<String>,
+    /// Executed instructions by class; absent if they were not counted, or if the passes of the loop differ in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<InstructionMix>,
     /// Hardware counters per op, by name; absent if the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,

@@ -5,7 +5,7 @@ mod cells;
 mod kernel_time;
 mod mechanisms;
 mod notes;
-mod width;
+pub(crate) mod width;
 mod workloads;
 
 pub use answer::answer;

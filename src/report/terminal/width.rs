@@ -9,7 +9,7 @@ const INDENT: usize = 2;
 
 /// What happens to a table that is wider than the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Overflow {
+pub(crate) enum Overflow {
     /// Columns that do not fit follow below, in a table with the same first column.
     Split,
     /// Every row has a line with its first columns, and lines with the others.
@@ -17,7 +17,7 @@ pub(super) enum Overflow {
 }
 
 /// A table: columns of text, then columns of numbers, then more columns of text.
-pub(super) struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     /// Names of the columns.
     pub header: &'a [&'a str],
     /// A cell per column.
@@ -32,7 +32,7 @@ pub(super) struct Columns<'a> {
 
 impl Columns<'_> {
     /// Formats the table within a width, without a line break at its end.
-    pub(super) fn format(&self, width: Option<usize>) -> String {
+    pub(crate) fn format(&self, width: Option<usize>) -> String {
         let all: Vec<usize> = (0..self.header.len()).collect();
         let whole = self.table(&all);
         let Some(width) = width else { return lines_of(&whole) };
@@ -108,7 +108,7 @@ fn lines_of(table: &Table) -> String {
 
 /// Breaks a text at blanks into lines of at most `width` columns; a longer word has a line of its own. Lines after the
 /// first begin with `indent` blanks.
-pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
+pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let first = leading(text);
     let mut wrapped = " ".repeat(first);
     let mut columns = first;
@@ -131,39 +131,44 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
 }
 
 /// Lines of text with a common width.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     text: String,
     width: Option<usize>,
 }
 
 impl Lines {
-    pub(super) fn new(width: Option<usize>) -> Self {
+    pub(crate) fn new(width: Option<usize>) -> Self {
         Lines { text: String::new(), width }
     }
 
     /// Adds a text, wrapped where it is wider than a line.
-    pub(super) fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         let text = self.width.map_or_else(|| text.to_owned(), |width| wrap(text, width, INDENT + leading(text)));
         self.add(&text);
     }
 
     /// Adds a table.
-    pub(super) fn tabulate(&mut self, columns: &Columns) {
+    pub(crate) fn tabulate(&mut self, columns: &Columns) {
         let table = columns.format(self.width);
         self.add(&table);
     }
 
-    pub(super) fn skip(&mut self) {
+    /// The width of the lines, if there is one.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    pub(crate) fn skip(&mut self) {
         self.text.push('\n');
     }
 
     /// The text, in ASCII but for names of the report.
-    pub(super) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         self.text.replace(['\u{2212}', '\u{2013}'], "-").replace('\u{2026}', "..")
     }
 
     /// Adds lines as they are.
-    pub(super) fn add(&mut self, lines: &str) {
+    pub(crate) fn add(&mut self, lines: &str) {
         self.text.push_str(lines);
         self.text.push('\n');
     }

@@ -1,0 +1,109 @@
+//! What the indirect calls of a run cost, as text.
+
+use crate::audit::execution::{Bounds, Execution, SiteRun};
+use crate::audit::names::visible;
+use crate::audit::words::{number, percent, place};
+use crate::report::terminal::width::{Columns, Lines, Overflow};
+
+/// Number of sites that are listed.
+const MAX_SITES: usize = 10;
+
+/// The text of a run. `width` is that of the terminal in columns.
+#[must_use]
+pub fn execution(run: &Execution, width: Option<usize>) -> String {
+    let mut lines = Lines::new(width);
+    lines.say(&visible(&run.path));
+    lines.say(&format!(
+        "  {} instructions ran, {} of them in this binary; shared libraries have the others",
+        number(run.instructions),
+        percent(run.own_instructions, run.instructions),
+    ));
+    if let (Some(seconds), Some(cycles)) = (run.cpu_seconds, run.cpu_cycles) {
+        lines.say(&format!("  {seconds:.2} s of CPU time without callgrind, {} core cycles", short(cycles)));
+    }
+    if let Some(reason) = &run.no_cost_reason {
+        lines.say(&format!("  no costs: {}", visible(reason)));
+    }
+    lines.skip();
+    let row = |kind: &crate::audit::execution::KindRun| {
+        let share = kind.cycles.zip(run.cpu_cycles).map(|(cycles, all)| cycles.scaled(100.0 / all));
+        vec![
+            kind.kind.name().to_owned(),
+            number(kind.sites),
+            number(kind.calls),
+            range(kind.cycles, short),
+            range(share, |value| format!("{value:.2}")),
+        ]
+    };
+    let rows: Vec<Vec<String>> = run.kinds.iter().map(row).collect();
+    let header = ["calls that ran", "sites", "calls", "cycles above inline", "percent of the run"];
+    lines.tabulate(&Columns { header: &header, rows: &rows, names: 1, numbers: 4, overflow: Overflow::Stack });
+    lines.skip();
+    let total = range(run.cycles, short);
+    match (run.cycles, run.percent) {
+        (Some(_), Some(share)) => lines.say(&format!(
+            "Indirect calls and those through stubs cost {total} core cycles: {:.2} to {:.2}% of the run.",
+            share.low, share.high
+        )),
+        (Some(_), None) => lines.say(&format!("Indirect calls and those through stubs cost {total} core cycles.")),
+        (None, _) => {}
+    }
+    if run.sites.is_empty() {
+        lines.say("No indirect call of this binary ran.");
+        return lines.into_text();
+    }
+    lines.skip();
+    let shown = run.sites.len().min(MAX_SITES);
+    let by = if run.cycles.is_some() { "dearest" } else { "most frequent" };
+    lines.say(&format!("The {} {by} of {} sites:", number(shown as u64), number(run.sites.len() as u64)));
+    let rows: Vec<Vec<String>> = run.sites.iter().take(MAX_SITES).map(|site| list_site(site, run)).collect();
+    let header = ["site", "kind", "calls", "cycles", "percent", "saved if direct", "if compared", "calls most often"];
+    lines.tabulate(&Columns { header: &header, rows: &rows, names: 2, numbers: 5, overflow: Overflow::Stack });
+    lines.skip();
+    lines.say(
+        "Ranges lie between a call that hides behind other work and one that hides nothing. \"If compared\": a \
+         comparison with the most frequent target and a direct call of it. Inline would save all of a site's cycles.",
+    );
+    lines.into_text()
+}
+
+fn list_site(site: &SiteRun, run: &Execution) -> Vec<String> {
+    let at = site.source.as_ref().map_or_else(|| format!("{:x}", site.address), place);
+    let most = site.targets.first().map_or_else(String::new, |target| {
+        let others = site.targets_total.saturating_sub(1);
+        let rest = if others > 0 { format!(", {} others", number(others)) } else { String::new() };
+        format!("{} ({}{rest})", visible(&target.name), percent(target.calls, site.calls))
+    });
+    let saves = site.saves;
+    let saved = |of: fn(crate::audit::execution::Savings) -> Option<Bounds>| range(saves.and_then(of), short);
+    vec![
+        format!("{} {at}", visible(&site.function)),
+        site.kind.name().to_owned(),
+        number(site.calls),
+        range(site.cycles, short),
+        range(site.percent.filter(|_| run.cpu_cycles.is_some()), |value| format!("{value:.2}")),
+        saved(|saves| saves.direct),
+        saved(|saves| saves.compared),
+        most,
+    ]
+}
+
+/// A range in words; `-` where nothing is known.
+fn range(bounds: Option<Bounds>, show: fn(f64) -> String) -> String {
+    bounds.map_or_else(|| "-".to_owned(), |bounds| format!("{} to {}", show(bounds.low), show(bounds.high)))
+}
+
+/// A number of cycles with three digits: `1.23 M`.
+fn short(value: f64) -> String {
+    const STEPS: [(f64, &str); 3] = [(1e9, " G"), (1e6, " M"), (1e3, " k")];
+    let (scale, unit) = STEPS.into_iter().find(|(scale, _)| value >= *scale).unwrap_or((1.0, ""));
+    let scaled = value / scale;
+    let digits = if scaled >= 100.0 || scaled == 0.0 {
+        0
+    } else if scaled >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{scaled:.digits$}{unit}")
+}
