@@ -64,6 +64,15 @@ impl<'a> Functions<'a> {
                 let _ = starts.entry(start).or_default();
             }
         }
+        if source != FunctionSource::Calls && is_mostly_unknown(image, &starts) {
+            // The code of another compiler, for example of Go without symbols: its calls tell where functions start.
+            for target in find_call_targets(image) {
+                let within = starts.range(..=target).next_back();
+                if within.is_none_or(|(start, known)| target >= start.saturating_add(known.size)) {
+                    let _ = starts.entry(target).or_default();
+                }
+            }
+        }
         Functions { list: cut(image, &starts), source }
     }
 
@@ -81,6 +90,15 @@ impl<'a> Functions<'a> {
         let index = self.list.binary_search_by_key(&address, |function| function.range.start).ok()?;
         self.list.get(index)
     }
+}
+
+/// Whether symbols and unwind tables leave out much of the code.
+fn is_mostly_unknown(image: &Image, starts: &BTreeMap<u64, Start>) -> bool {
+    /// What linkers add without symbols is smaller.
+    const MAX_BYTES: u64 = 64 << 10;
+    let code: u64 = image.code().map(|chunk| chunk.bytes.len() as u64).sum();
+    let known = starts.values().fold(0_u64, |sum, start| sum.saturating_add(start.size));
+    code.saturating_sub(known) > MAX_BYTES.max(code / 4)
 }
 
 /// What is known of the function at an address.
