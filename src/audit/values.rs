@@ -202,15 +202,8 @@ impl Values {
     }
 
     fn meet(&mut self, other: &Registers) {
-        if self.registers == *other {
-            return;
-        }
-        for register in 0..GENERAL {
-            if self.registers[register] != other[register] {
-                let place = Place::Met(register as u8);
-                self.registers[register] = self.pool.join(self.registers[register], other[register], self.ip, place);
-            }
-        }
+        let Values { pool, registers, ip, .. } = self;
+        join(pool, registers, other, *ip);
     }
 
     /// Slots that were stored to since the store `first`, and before it had another value, are unknown.

@@ -99,8 +99,11 @@ fn damaged_programs_neither_panic_nor_hang_nor_fill_the_memory() {
     }
 }
 
+/// The bytes of a program, and the ranges of them that are damaged most.
+type Original = (Vec<u8>, Vec<std::ops::Range<usize>>);
+
 /// Small programs, with the ranges of bytes that are damaged most.
-fn originals() -> Option<Vec<(Vec<u8>, Vec<std::ops::Range<usize>>)>> {
+fn originals() -> Option<Vec<Original>> {
     if !builds::has("gcc") {
         return None;
     }
