@@ -67,7 +67,8 @@ pub struct RuleInfo {
 pub struct Verdict {
     /// The cell or kernel: `pte_val/native/site (inline)/throughput`.
     pub subject: String,
-    /// The parts of the subject: `op`, `body`, `mechanism`, `state`, `regime`; `workload`, `option`; `binary`, `function`.
+    /// The parts of the subject: `op`, `body`, `mechanism`, `state`, `regime`; `workload`, `option`; `binary`,
+    /// `function`.
     pub of: BTreeMap<String, String>,
     /// The rule.
     pub rule: RuleInfo,
