@@ -297,7 +297,8 @@ fn the_readme_shows_what_the_gate_prints_when_a_field_becomes_a_trait_object() {
         let source = format!(
             "pub trait Chip {{ fn read(&self, register: u8) -> u8; }}\n\
              pub struct Uart(pub std::cell::Cell<u8>);\n\
-             impl Chip for Uart {{ #[inline(never)] fn read(&self, register: u8) -> u8 {{ self.0.get() ^ register }} }}\n\
+             impl Chip for Uart {{ #[inline(never)]\n\
+             fn read(&self, register: u8) -> u8 {{ self.0.get() ^ register }} }}\n\
              pub struct Absent;\n\
              impl Chip for Absent {{ fn read(&self, register: u8) -> u8 {{ register }} }}\n\
              pub struct Port {{ chip: {chip} }}\n#[inline(never)]\n{code}\

@@ -49,8 +49,8 @@ fn count(entry: OpEntry, regime: Regime, variants: &[MechanismState]) -> BTreeMa
     table.counts.iter().map(|count| (named(count.variant), counted(count))).collect()
 }
 
-/// Transfers of control and accesses of `pte_val`, whose body is `mov rax, rdi; ret`, by mechanism and state, where each is the mechanism's own choice and
-/// not the compiler's.
+/// Transfers of control and accesses of `pte_val`, whose body is `mov rax, rdi; ret`, by mechanism and state, where
+/// each is the mechanism's own choice and not the compiler's.
 const EXACT: [(&str, &str); 22] = [
     ("inline", ""),
     ("inline_clobber", ""),

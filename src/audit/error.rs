@@ -18,7 +18,10 @@ pub enum AuditError {
         source: io::Error,
     },
     /// The file is larger than the bound.
-    #[error("{}: more than {max} bytes; audit its parts, for example the object files it was linked from", path.display())]
+    #[error(
+        "{}: more than {max} bytes; audit its parts, for example the object files it was linked from",
+        path.display()
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,

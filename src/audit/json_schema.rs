@@ -1,6 +1,7 @@
 //! The JSON Schemas of an audit, of what changed between two builds, and of a run; generated from the types.
 //!
-//! The files `audit-*.json` of `reports/schema` are copies. The module and the derived schemas exist in unit tests only.
+//! The files `audit-*.json` of `reports/schema` are copies. The module and the derived schemas exist in unit tests
+//! only.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;

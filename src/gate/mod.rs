@@ -12,8 +12,8 @@
 //! - It fails only a value above its bound in every mode and at every layout, by more than the floor.
 //! - It reports a verdict as inconclusive if the evidence decides neither way.
 //!
-//! Executed instructions, their mix (calls, indirect branches, loads, ..) and bytes of machine code are judged, too: they
-//! are counted, and the same on all machines.
+//! Executed instructions, their mix (calls, indirect branches, loads, ..) and bytes of machine code are judged, too:
+//! they are counted, and the same on all machines.
 //!
 //! Call sites in a binary are counted without any report ([`binaries`]).
 //!

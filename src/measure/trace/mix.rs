@@ -66,8 +66,8 @@ impl Passes {
         is_branch.then_some(OwnInstructions { first: at, branch: step.address(), decrement })
     }
 
-    /// Returns the index of the last branch that leaves the only time in one pass, and of two passes stays once and then
-    /// leaves.
+    /// Returns the index of the last branch that leaves the only time in one pass, and of two passes stays once and
+    /// then leaves.
     fn find_parting(&self) -> Option<usize> {
         let (one, two) = (list_outcomes(&self.one), list_outcomes(&self.two));
         let parts = |(address, outcomes): &(&u64, &Vec<(usize, u64)>)| {
@@ -131,8 +131,8 @@ fn mark_callees(pass: &[Step]) -> Vec<Placed<'_>> {
     pass.iter().zip(called).collect()
 }
 
-/// Splits a pass without a period into sites: after each call, where the sites have equally many; otherwise after equally
-/// many instructions of the loop.
+/// Splits a pass without a period into sites: after each call, where the sites have equally many; otherwise after
+/// equally many instructions of the loop.
 fn split_into_sites<'a>(pass: &[Placed<'a>]) -> Vec<Vec<Placed<'a>>> {
     let sites = SITES as usize;
     let of_loop = pass.iter().filter(|(_, is_called)| !is_called).count().max(1);
@@ -151,8 +151,8 @@ fn split_into_sites<'a>(pass: &[Placed<'a>]) -> Vec<Vec<Placed<'a>>> {
     groups
 }
 
-/// Counts the lines that the code of one op takes if each piece of it begins a line. A piece ends where the next executed
-/// byte is a line or more away. So the count does not depend on addresses, which layouts and builds change.
+/// Counts the lines that the code of one op takes if each piece of it begins a line. A piece ends where the next
+/// executed byte is a line or more away. So the count does not depend on addresses, which layouts and builds change.
 fn count_lines_of(code: &BTreeSet<(u64, u64)>) -> usize {
     let (mut lines, mut first, mut last) = (BTreeSet::new(), 0, 0);
     for (start, end) in code {
