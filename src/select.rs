@@ -78,7 +78,7 @@ pub fn select(kind: &'static str, patterns: &[String], names: &[&str]) -> Result
     Ok((0..names.len()).filter(|&i| chosen[i]).collect())
 }
 
-/// Returns whether a glob matches a name that is case-sensitive, such as a symbol. A malformed glob matches itself only.
+/// Returns whether a glob matches a name that is case-sensitive, such as a symbol. A malformed glob matches itself.
 #[must_use]
 pub fn matches_glob(pattern: &str, name: &str) -> bool {
     pattern == name || find_fault(pattern).is_none() && glob_match(pattern, name)

@@ -94,8 +94,8 @@ fn the_mix_of_known_code_has_each_instruction_in_its_class() {
     let transfers = InstructionMix { direct_calls: 1.0, returns: 1.0, direct_jumps: 1.0, ..none };
     let called = InstructionMix { loads: 1.0, stores: 1.0, code_lines: 1.0, ..transfers };
     assert_eq!(mix_of("call_and_return", call_and_return), called);
-    // For ecx = 3: none of three; for 2: je; for 1: jb; loop twice, then not; jrcxz. The jg goes to the next instruction
-    // whether it is taken or not.
+    // For ecx = 3: none of three; for 2: je; for 1: jb; loop twice, then not; jrcxz. The jg goes to the next
+    // instruction whether it is taken or not.
     let branches = InstructionMix { taken_branches: 5.0, untaken_branches: 5.0, code_lines: 1.0, ..none };
     assert_eq!(mix_of("conditions", conditions), branches);
     let through_stack = mix_of("through_stack", through_stack);
